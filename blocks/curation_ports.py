@@ -18,7 +18,9 @@ from supply_chain.fleet.rescan import RescanPorts
 from supply_chain.model.image import Digest, ImageRef, blobs_of
 from supply_chain.model.tier import TierName
 from supply_chain.policy.facts import IntakeFacts, ReleaseFacts
+from supply_chain.policy.outcome import Admitted, Refused
 from supply_chain.policy.reading import Layers, read_intake_facts, read_release_facts
+from supply_chain.policy.rejudge import VerdictPorts, judge_published
 from supply_chain.vulnerability.scanner import Scanner
 
 MANY = 4096
@@ -42,6 +44,11 @@ class CurationPorts(TierPorts):
     def release_facts(self, ref: ImageRef) -> ReleaseFacts:
         """Return the facts of the release gate about a curated image."""
         return read_release_facts(ref, self.evidence, self.layers(), self.list_base_images())
+
+    def judge_published(self, ref: ImageRef) -> Admitted[ReleaseFacts] | Refused | None:
+        """Judge an image again if a verdict of the release gate about it is published; return a changed verdict."""
+        ports = VerdictPorts(self.evidence, self.verdicts, self.repositories, self.workbench.policies().release, now)
+        return judge_published(ref, "", lambda: self.release_facts(ref), ports)
 
     def rescan_ports(self, scanner: Scanner) -> RescanPorts:
         """Return the dependencies of a rescan; content that is read by digest is cached for the next one."""

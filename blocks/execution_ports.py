@@ -10,12 +10,12 @@ from supply_chain.execution.break_glass import find_overridable
 from supply_chain.execution.environment import Environment
 from supply_chain.execution.service import PROXY, DeployPorts
 from supply_chain.execution.supply import DecryptingSupply, PullSupply, remove_unneeded
-from supply_chain.execution.verdicts import VerdictPorts, judge_published
 from supply_chain.model.image import ImageRef
 from supply_chain.model.tier import TierName
 from supply_chain.policy.facts import DeployFacts
 from supply_chain.policy.outcome import Admitted, Refused
 from supply_chain.policy.reading import read_deploy_facts
+from supply_chain.policy.rejudge import VerdictPorts, judge_published, renew_published
 
 
 class ExecutionPorts(TierPorts):
@@ -37,9 +37,16 @@ class ExecutionPorts(TierPorts):
 
     def judge_published(self, ref: ImageRef, environment: Environment) -> Admitted[DeployFacts] | Refused | None:
         """Judge an image again if a verdict about it is published for an environment; return a changed verdict."""
+        return judge_published(ref, environment.name, lambda: self.deploy_facts(ref, environment), self._verdict_ports)
+
+    def renew_published(self, ref: ImageRef, environment: Environment) -> Admitted[DeployFacts] | Refused | None:
+        """Judge an image again if its published admission for an environment ends soon; return the verdict then."""
+        return renew_published(ref, environment.name, lambda: self.deploy_facts(ref, environment), self._verdict_ports)
+
+    @property
+    def _verdict_ports(self) -> VerdictPorts[DeployFacts]:
         policy = self.workbench.policies().deploy
-        ports = VerdictPorts(self.evidence, self.verdicts, self.repositories, policy, now)
-        return judge_published(ref, environment.name, lambda: self.deploy_facts(ref, environment), ports)
+        return VerdictPorts(self.evidence, self.verdicts, self.repositories, policy, now)
 
     def deploy_ports(self, host: ContainerHost) -> DeployPorts:
         """Return the dependencies of a deployment to a host."""

@@ -151,6 +151,7 @@ def test_public_deployments_exist() -> None:
         "promote/on-demand", "promote/on-push", "promote/on-admitted", "promote/on-soaked",
         "reconcile/curation", "reconcile/execution",
         "respond/on-blocked", "respond/on-verdict-changed", "respond/on-drift", "alert/on-demand",
+        "judge_release/on-blocked", "renew/hourly", "withdraw/curation", "withdraw/execution",
     }  # fmt: skip
 
 
@@ -231,6 +232,7 @@ def test_missed_promotions_have_own_queue_and_are_coalesced() -> None:
 
 
 BOTH = ["respond/on-verdict-changed", "inventory/on-event"]
+UNBLOCKED = ["judge_release/on-blocked", "inventory/on-event"]
 
 
 @pytest.mark.parametrize(
@@ -245,10 +247,11 @@ BOTH = ["respond/on-verdict-changed", "inventory/on-event"]
         (
             "image.blocked",
             {"by": "ann", "reason": "x"},
-            ["respond/on-blocked", "inventory/on-event"],
-            ["respond/on-blocked", "inventory/on-event"],
+            ["respond/on-blocked", "judge_release/on-blocked", "inventory/on-event"],
+            ["respond/on-blocked", "judge_release/on-blocked", "inventory/on-event"],
         ),
         *((f"image.{name}", {}, ["inventory/on-event"], ["inventory/on-event"]) for name in ("held", "refused")),
+        ("image.unblocked", {}, UNBLOCKED, UNBLOCKED),
         ("image.verdict-changed", {"reasons": []}, BOTH, BOTH),
         ("deployment.drifted", {"deviations": []}, ["respond/on-drift"], ["respond/on-drift"]),
     ],

@@ -19,7 +19,7 @@ from supply_chain.evidence.reading import SignedValue, read_statements
 from supply_chain.evidence.statement import SUMMARY
 from supply_chain.evidence.store import EvidenceStore, Repositories
 from supply_chain.evidence.summary import Summary, verifier
-from supply_chain.model.image import Digest, ImageRef, Model, Removal
+from supply_chain.model.image import Digest, ImageRef, Model, Removal, StoredManifest
 from supply_chain.model.tier import (
     JUDGE,
     Gate,
@@ -70,11 +70,12 @@ class PublishedVerdicts:
 
         return publish
 
-    def has_newer_admission(self, ref: ImageRef, predicate: Mapping[str, Any]) -> bool:
-        """Return whether a later admission than this refusal of an image is published; raise as `prepare`."""
-        refusal = Summary.model_validate(predicate)
-        current = self._read(verdict_place(ref, _gate_of(refusal), refusal.cscm.environment))[-1:]
-        return any(each.value.passed and _rank(each.value) > _rank(refusal) for each in current)
+    def find_newer_opposite(self, ref: ImageRef, predicate: Mapping[str, Any]) -> datetime | None:
+        """Return the time of the published verdict if it is later and says the opposite; raise as `prepare`."""
+        verdict = Summary.model_validate(predicate)
+        current = self._read(verdict_place(ref, _gate_of(verdict), verdict.cscm.environment))[-1:]
+        newer = (each.value for each in current if _rank(each.value) > _rank(verdict))
+        return next((each.time_verified for each in newer if each.passed is not verdict.passed), None)
 
     def _read(self, place: ImageRef) -> tuple[SignedValue[Summary], ...]:
         """Return the verdicts in a place that this tier's verdict key signed, the current one last."""
@@ -82,14 +83,48 @@ class PublishedVerdicts:
         return _sort(read_statements(signed, SUMMARY, Summary.model_validate))
 
     def _remove(self, place: ImageRef, superseded: Sequence[SignedValue[Summary]]) -> None:
-        """Remove verdicts; raise `RegistryFailed` if one stays."""
-        removals = self.repositories.delete(place.repository, [each.evidence.digest for each in superseded])
-        left = [each for each in removals if each.code not in (None, GONE)]
-        if left:
-            raise RegistryFailed(
-                f"{place.repository} keeps a superseded verdict: {left[0].name}: {left[0].reason}.\n"
-                "Let the tier remove images there (deployments/iam), then run the step again."
-            )
+        _remove_verdicts(place.repository, [each.evidence.digest for each in superseded], self.repositories)
+
+
+class ListedRepositories(VerdictRepositories, Protocol):
+    """A registry that also lists its content."""
+
+    def repositories(self, prefix: str) -> Sequence[str]:
+        """Return the repositories whose names begin so."""
+
+    def images(self, repository: str) -> Sequence[StoredManifest]:
+        """Return every manifest of a repository; none if it does not exist."""
+
+
+def withdraw_removed(gate: Gate, repositories: ListedRepositories) -> tuple[ImageRef, ...]:
+    """Remove the published verdicts of a gate about images that the registry no longer has; return these images.
+
+    Of the intake gate, an offered image counts too. Verdicts are listed before images, so that an image which is pushed
+    meanwhile keeps its verdict. Raise `RegistryFailed` if one stays, and the registry's errors.
+    """
+    prefix, withdrawn = verdict_repository(gate, ""), list[ImageRef]()
+    for repository in repositories.repositories(prefix):
+        rest = repository.removeprefix(prefix)
+        application = rest.partition("/")[2] if gate is Gate.DEPLOY else rest
+        published = [each for each in repositories.images(repository) if each.subjects]
+        offered = [development_repository(application)] if gate is Gate.INTAKE else []
+        places = [curated_repository(application), *offered] if published else []
+        present = {each.digest for place in places for each in repositories.images(place)}
+        gone = [each for each in published if present.isdisjoint(each.subjects)]
+        _remove_verdicts(repository, [each.digest for each in gone], repositories)
+        subjects = dict.fromkeys(subject for each in gone for subject in each.subjects)
+        withdrawn += (ImageRef(repository=places[0], digest=subject) for subject in subjects)
+    return tuple(withdrawn)
+
+
+def _remove_verdicts(repository: str, digests: Sequence[Digest], repositories: VerdictRepositories) -> None:
+    """Remove verdicts; raise `RegistryFailed` if one stays."""
+    left = [each for each in repositories.delete(repository, digests) if each.code not in (None, GONE)]
+    if left:
+        raise RegistryFailed(
+            f"{repository} keeps a superseded verdict: {left[0].name}: {left[0].reason}.\n"
+            "Let the tier remove images there (deployments/iam), then run the step again."
+        )
 
 
 def verdict_place(ref: ImageRef, gate: Gate, environment: str) -> ImageRef:
@@ -102,7 +137,7 @@ class CurrentVerdict(Model):
 
     statement: ImageRef = Field(description="the signed statement")
     verdict: Summary
-    admits: bool = Field(description="whether an enforcer lets the image run; not once a waiver expired")
+    admits: bool = Field(description="whether an enforcer lets the image run; not after its end")
 
     def __str__(self) -> str:
         verdict, own = self.verdict, self.verdict.cscm
@@ -111,7 +146,9 @@ class CurrentVerdict(Model):
         lines += [f"  for {own.environment}"] if own.environment else []
         lines += [f"  {each['code']}: {each['fact']}\n      → {each['remedy']}" for each in own.reasons]
         lines += [f"  {each}" for each in own.refused_rules]
-        lines += [f"  waived by {', '.join(own.waivers)}, until {own.expires:%F %T} UTC"] if own.expires else []
+        lines += [f"  waived by {', '.join(own.waivers)}"] if own.waivers else []
+        lines += [f"  by break-glass {own.break_glass}"] if own.break_glass else []
+        lines += [f"  until {own.expires:%F %T} UTC"] if own.expires else []
         return "\n".join([*lines, f"  {self.statement}"])
 
 

@@ -92,8 +92,8 @@ class Publisher(Protocol):
     def prepare(self, ref: ImageRef, predicate: Mapping[str, Any], now: datetime) -> Callable[[], None]:
         """Sign a verdict about an image for others, and return the function that makes it the current one."""
 
-    def has_newer_admission(self, ref: ImageRef, predicate: Mapping[str, Any]) -> bool:
-        """Return whether a later admission than this refusal of an image is published."""
+    def find_newer_opposite(self, ref: ImageRef, predicate: Mapping[str, Any]) -> datetime | None:
+        """Return the time of the published verdict if it is later than this one and says the opposite of an image."""
 
 
 @dataclass(frozen=True)

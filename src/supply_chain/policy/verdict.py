@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import chain
+from typing import Any
 
 from supply_chain.concurrency import run_both
 from supply_chain.errors import GateOvertaken, SettingInvalid
@@ -20,6 +21,9 @@ from supply_chain.policy.facts import DeployFacts, ImageFacts, IntakeFacts
 from supply_chain.policy.gate import evaluate
 from supply_chain.policy.outcome import Admitted, Refused, break_glass_of, waivers_of
 from supply_chain.policy.policies import F, GatePolicy
+
+ATTACHING = timedelta(minutes=5)
+"""For how long a published refusal may wait for its evidence: a gate publishes a refusal before it attaches it."""
 
 
 def verdict_places(ref: ImageRef, gate: Gate, *, admitted: bool) -> tuple[ImageRef, ...]:
@@ -75,24 +79,19 @@ def record(verdict: Admitted[F] | Refused, facts: F, store: EvidenceStore, now: 
     learns of it first; an admission after that, so that its evidence exists. A refusal is attached even if it cannot be
     published, and the error is raised. If the gate's last verdict, in any place, is the same and rests on the same
     evidence, that one is used again. A new verdict gets a later time than the last one, even if the clock is behind,
-    because otherwise it would not count. Raise `GateOvertaken` for an admission if the release gate, or the deploy gate
-    for the same environment, refused the image after the facts were read: the admission would outweigh that refusal.
+    because otherwise it would not count; so does one whose opposite is published, although its evidence is not there.
+    Raise `GateOvertaken` for an admission if the release gate, or the deploy gate for the same environment, refused the
+    image after the facts were read, or published a refusal that it may still attach: the admission would outweigh it.
     """
     places = {place for yes in (True, False) for place in verdict_places(facts.ref, verdict.gate, admitted=yes)}
     before = {place: store.verified(place, store.tier) for place in sorted(places, key=str)}
     given = verdicts(chain.from_iterable(before.values()), verdict.gate, facts.ref.digest)
     last = next(reversed(given), None)
     if isinstance(verdict, Admitted) and _overtaken(facts, given):
-        raise GateOvertaken(
-            f"{facts.ref} was refused at the {verdict.gate} gate after this run had read its evidence.\n"
-            "Run the same command again: the image is judged by the current evidence."
-        )
+        raise _overtaken_error(facts, verdict.gate, "Run the same command again")
     current = _summarize(verdict, facts, store.tier, now, max(now, last.at + INSTANT) if last else now)
-    publisher, words = _publisher(store), current.predicate()
-    if last is not None and last.value.has_same_content(current):
-        # an admission since then may be published although its evidence was removed
-        outdated = isinstance(verdict, Refused) and publisher.has_newer_admission(facts.ref, last.evidence.predicate)
-        words = words if outdated else last.evidence.predicate
+    publisher = _publisher(store)
+    words = _find_predicate(current, last, verdict.gate, facts, publisher, now)
 
     def ensure_attached(place: ImageRef) -> Digest:  # an interrupted run may have left places out
         attached = verdicts(before[place], verdict.gate, facts.ref.digest)
@@ -115,6 +114,44 @@ def record(verdict: Admitted[F] | Refused, facts: F, store: EvidenceStore, now: 
     finally:
         digest = attach_all()
     return digest
+
+
+def _find_predicate(
+    current: Summary, last: SignedValue[Summary] | None, gate: Gate, facts: ImageFacts, publisher: Publisher,
+    now: datetime,
+) -> dict[str, Any]:  # fmt: skip
+    """Return what is signed of a verdict: the last one if it is the same and counts, otherwise the current one.
+
+    Raise `GateOvertaken` for an admission after a published refusal that its run may still attach.
+    """
+    if last is None or not last.value.has_same_content(current):
+        return current.predicate()
+    opposite = publisher.find_newer_opposite(facts.ref, last.evidence.predicate)
+    if opposite is None:
+        return last.evidence.predicate
+    if current.passed and now < opposite + ATTACHING:  # otherwise its evidence was removed, or never attached
+        raise _overtaken_error(facts, gate, "Run the same command again in 5 minutes")
+    return _later_than(opposite, current).predicate()
+
+
+def publish_refusal(
+    refusal: Refused, facts: ImageFacts, store: EvidenceStore, now: datetime, published: Summary
+) -> None:
+    """Make a refusal the current verdict for enforcers in place of the published one, and record it nowhere else."""
+    verdict = _later_than(published.time_verified, _summarize(refusal, facts, store.tier, now, now))
+    _publisher(store).prepare(facts.ref, verdict.predicate(), now)()
+
+
+def _later_than(at: datetime, verdict: Summary) -> Summary:
+    """Return a verdict with a time after this one."""
+    return verdict.model_copy(update={"time_verified": max(verdict.time_verified, at + INSTANT)})
+
+
+def _overtaken_error(facts: ImageFacts, gate: Gate, what_to_do: str) -> GateOvertaken:
+    return GateOvertaken(
+        f"{facts.ref} was refused at the {gate} gate after this run had read its evidence.\n"
+        f"{what_to_do}: the image is judged by the current evidence."
+    )
 
 
 def _summarize(verdict: Admitted[F] | Refused, facts: F, judge: TierName, now: datetime, at: datetime) -> Summary:

@@ -2,6 +2,7 @@
 
 import base64
 import json
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 
@@ -16,7 +17,7 @@ from supply_chain.errors import (
     SupplyChainError,
     VerdictMissing,
 )
-from supply_chain.evidence.published import PublishedVerdicts, read_current_verdict, verdict_place
+from supply_chain.evidence.published import PublishedVerdicts, read_current_verdict, verdict_place, withdraw_removed
 from supply_chain.evidence.statement import BUNDLE, SUMMARY
 from supply_chain.evidence.summary import Summary, summary
 from supply_chain.model.image import ImageRef, Removal
@@ -343,7 +344,7 @@ def test_admission_ends_with_its_first_waiver(world):
     ends = world.now + timedelta(days=1)
     publish(world, verdict(waivers=("accept-cve",), expires=ends))
     assert admits(world)
-    assert f"waived by accept-cve, until {ends:%F %T} UTC" in str(read(world))
+    assert f"  waived by accept-cve\n  until {ends:%F %T} UTC\n" in str(read(world))
 
     world.now = ends
 
@@ -383,3 +384,43 @@ def test_text_of_verdict_names_reasons_and_statement(world):
         "  by urn:cscm:gate:curation/release, 2026-11-24 12:00:00 UTC",
         f"  {read(world).statement}",
     ]
+
+
+@pytest.mark.parametrize(("gate", "environment", "places"), [
+    (Gate.INTAKE, "", ("dev/hello", "curated/hello")),
+    (Gate.RELEASE, "", ("curated/hello",)),
+    (Gate.DEPLOY, "production", ("curated/hello",)),
+])  # fmt: skip
+def test_verdict_about_a_removed_image_is_withdrawn(world, gate, environment, places):
+    """An image that is there keeps its verdict, and so does that of another gate."""
+    for repository in places:
+        for each in ("dev/hello", "curated/hello"):
+            with suppress(KeyError):
+                world.registry.remove(CURATED.moved_to(each))
+        world.registry.add(CURATED.moved_to(repository))
+        for ref in (CURATED, OTHER):
+            of = ref.moved_to("dev/hello") if gate is Gate.INTAKE else ref
+            publish(world, verdict(ref=of, gate=gate, environment=environment), ref)
+
+        assert withdraw_removed(gate, world.ecr) == (OTHER,)
+        assert withdraw_removed(gate, world.ecr) == ()
+        assert admits(world, ref=CURATED, gate=gate, environment=environment)
+    assert withdraw_removed(Gate.RELEASE if gate is Gate.INTAKE else Gate.INTAKE, world.ecr) == ()
+
+
+def test_verdict_that_cannot_be_withdrawn_is_an_error(world):
+    """Otherwise it would go on to admit an image that somebody pushes again."""
+
+    class Refusing:
+        """ECR without the permission to remove."""
+
+        def __getattr__(self, name):
+            return getattr(world.ecr, name)
+
+        def delete(self, repository, digests):
+            return tuple(Removal(name=each, code="AccessDenied", reason="no") for each in digests)
+
+    publish(world, verdict())
+
+    with pytest.raises(RegistryFailed, match="keeps a superseded verdict"):
+        withdraw_removed(Gate.RELEASE, Refusing())

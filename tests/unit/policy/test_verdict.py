@@ -14,7 +14,7 @@ from supply_chain.model.tier import Gate, TierName
 from supply_chain.policy.gate import evaluate
 from supply_chain.policy.outcome import Admitted, Reason, Refused
 from supply_chain.policy.people import FILE, read_people
-from supply_chain.policy.verdict import decide, record, verdict_places
+from supply_chain.policy.verdict import decide, publish_refusal, record, verdict_places
 from supply_chain.policy.waivers import DIRECTORY, read_waivers
 from tests.support.builders import NOON
 from tests.support.facts import (
@@ -23,6 +23,7 @@ from tests.support.facts import (
     deploy_facts,
     intake_facts,
     provenance_of,
+    release_facts,
     requirements,
 )
 from tests.support.facts import OFFERED as IMAGE
@@ -411,11 +412,45 @@ def test_tier_without_verdict_key_does_not_judge(world, make):
     assert world.registry.refs() == ()
 
 
-def test_repeated_admission_is_not_compared_with_the_published_one(world, make, monkeypatch):
-    """Only a refusal has to outweigh what is published."""
+def test_published_refusal_without_evidence_does_not_stay(world, make, monkeypatch):
+    """Its run may still attach it for some minutes; after that, the same admission as before replaces it."""
     store, facts = world.store(TierName.CURATION), intake_facts()
     admitted = evaluate(facts, policy(Gate.INTAKE), NOON)
     first = record(admitted, facts, store, make.noon)
-    monkeypatch.setattr(type(store.publisher), "has_newer_admission", lambda *_: pytest.fail("it is read"))
-
     assert record(admitted, facts, store, make.noon) == first
+    attach, at = world.registry.attach, make.noon + timedelta(hours=1)
+
+    def fail_at_evidence(ref, *given, **changes):
+        if not ref.repository.startswith("verdicts/"):
+            raise RegistryUnavailable("The registry did not answer.\nStart it.")
+        return attach(ref, *given, **changes)
+
+    monkeypatch.setattr(world.registry, "attach", fail_at_evidence)
+    with pytest.raises(RegistryUnavailable):
+        decide(facts, policy(Gate.INTAKE, refusing(REASON)), world.ecr, store, at)
+    monkeypatch.setattr(world.registry, "attach", attach)
+    assert not current(world, Gate.INTAKE).admits
+
+    just_before = at + timedelta(minutes=5) - timedelta(microseconds=1)
+    with pytest.raises(GateOvertaken, match="Run the same command again in 5 minutes: the image is judged"):
+        record(admitted, facts, store, just_before)
+    assert not current(world, Gate.INTAKE).admits
+    assert record(admitted, facts, store, at + timedelta(minutes=5)) != first
+    assert current(world, Gate.INTAKE).admits
+
+
+def test_refusal_is_published_after_a_verdict_of_a_clock_ahead(world, make):
+    """Its time is after the published one. It is no evidence."""
+    store, facts = world.store(TierName.CURATION), release_facts()
+    ahead = make.noon + timedelta(minutes=10)
+    record(evaluate(facts, policy(Gate.RELEASE), NOON), facts, store, make.noon)
+    refused = evaluate(facts, policy(Gate.RELEASE, refusing(REASON)), NOON)
+    assert isinstance(refused, Refused)
+    published = read_current_verdict(world.verdict_store(TierName.CURATION), CURATED, Gate.RELEASE).verdict
+    before = world.store(TierName.CURATION).verified(ELSEWHERE, TierName.CURATION)
+
+    publish_refusal(refused, facts, store, make.noon, published.model_copy(update={"time_verified": ahead}))
+
+    found = read_current_verdict(world.verdict_store(TierName.CURATION), CURATED, Gate.RELEASE)
+    assert not found.admits and found.verdict.time_verified == ahead + timedelta(microseconds=1)
+    assert world.store(TierName.CURATION).verified(ELSEWHERE, TierName.CURATION) == before, "it is no evidence"

@@ -1,7 +1,8 @@
-"""Published verdicts of the deploy gate follow what is signed after a deployment."""
+"""Published verdicts of the deploy gate and of the release gate follow what is signed later."""
 
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
@@ -9,15 +10,16 @@ import pytest
 from supply_chain.errors import RegistryUnavailable, VerdictMissing
 from supply_chain.evidence.image_status import Act, sign_decision
 from supply_chain.evidence.published import read_current_verdict, verdict_place
-from supply_chain.execution.verdicts import VerdictPorts, judge_published
+from supply_chain.evidence.summary import verdicts
 from supply_chain.model.tier import Gate, TierName
 from supply_chain.policy.gate import evaluate
 from supply_chain.policy.outcome import Admitted, Refused, RuleOutcome, UsedWaiver
-from supply_chain.policy.reading import read_deploy_facts
+from supply_chain.policy.reading import read_deploy_facts, read_release_facts
+from supply_chain.policy.rejudge import VerdictPorts, judge_published, renew_published
 from supply_chain.policy.verdict import record
 from tests.support.facts import CURATED, requirements
 from tests.support.pieces import Pieces
-from tests.support.policies import DEPLOY
+from tests.support.policies import DEPLOY, RELEASE
 
 
 @pytest.fixture
@@ -51,7 +53,8 @@ def gate(world, make):
         assert isinstance(verdict, Admitted), verdict
         if waivers:
             waived = {"result": RuleOutcome.WAIVED, "waivers": waivers}
-            verdict = replace(verdict, results=tuple(each.model_copy(update=waived) for each in verdict.results))
+            results = tuple(each.model_copy(update=waived) for each in verdict.results)
+            verdict = replace(verdict, results=results, expires=min(each.expires for each in waivers))
         record(verdict, facts, evidence, make.noon)
 
     def judge(before=lambda: None):
@@ -64,7 +67,8 @@ def gate(world, make):
 
         return judge_published(CURATED, "staging", read_first, ports)
 
-    return SimpleNamespace(admit=admit, current=current, decide=decide, judge=judge)
+    renew = partial(renew_published, CURATED, "staging", read, ports)
+    return SimpleNamespace(admit=admit, current=current, decide=decide, judge=judge, renew=renew)
 
 
 def test_block_after_deployment_becomes_the_current_verdict(gate):
@@ -142,3 +146,80 @@ def test_outage_is_an_error(gate, world, monkeypatch):
     monkeypatch.setattr(world.registry, "referrers", fail)
     with pytest.raises(RegistryUnavailable):
         gate.judge()
+
+
+@pytest.mark.parametrize(("hours", "judged"), [(0, True), (24, True), (25, False)])
+def test_admission_that_ends_within_a_day_is_renewed(gate, make, hours, judged):
+    """The waiver was prolonged, or the image needs none any more. One hour has passed since."""
+    end = make.noon + timedelta(hours=1 + hours)
+    gate.admit(UsedWaiver(name="short", by="bob", reason="so", expires=end))
+
+    assert isinstance(gate.renew(), Admitted) is judged
+    assert gate.current().verdict.cscm.expires == (None if judged else end)
+    assert gate.renew() is None
+
+
+def test_admission_that_ended_does_not_stay(gate, make):
+    """Who does not know when it ends would go on to admit the image."""
+    assert gate.renew() is None, "nothing is published"
+    gate.admit(UsedWaiver(name="short", by="bob", reason="so", expires=make.noon + timedelta(minutes=1)))
+    gate.decide(Act.BLOCK)
+
+    assert isinstance(gate.renew(), Refused) and not gate.current().verdict.passed
+    assert gate.renew() is None
+
+
+@pytest.fixture
+def release(world, make):
+    """The release gate with an image that it admits."""
+    pieces = Pieces(world, make)
+    for piece in (*pieces.development.values(), *pieces.curated.values()):
+        pieces.attach(CURATED, *piece)
+    evidence = world.store(TierName.CURATION)
+    ports = VerdictPorts(
+        evidence, world.verdict_store(TierName.CURATION), world.ecr, RELEASE, lambda: make.noon + timedelta(hours=1)
+    )
+    world.registry.add(CURATED)
+
+    def read():
+        return read_release_facts(CURATED, evidence, lambda ref: (), ())
+
+    def decide(act):
+        world.now = make.noon + timedelta(hours=2)
+        at = make.noon + timedelta(minutes=len(world.registry.refs()))
+        sign_decision(CURATED, act, world.store(TierName.LIFECYCLE), world.ecr, by="ann", reason="bad", now=at)
+
+    def admits():
+        return read_current_verdict(ports.verdicts, CURATED, Gate.RELEASE).admits
+
+    def verdicts_of_gate():
+        return verdicts(evidence.verified(CURATED, TierName.CURATION), Gate.RELEASE, CURATED.digest)
+
+    facts = read()
+    admitted = evaluate(facts, RELEASE, make.noon)
+    assert isinstance(admitted, Admitted), admitted
+    record(admitted, facts, evidence, make.noon)
+    judge = partial(judge_published, CURATED, "", read, ports)
+    return SimpleNamespace(judge=judge, decide=decide, admits=admits, verdicts=verdicts_of_gate)
+
+
+def test_block_reaches_the_published_release_and_leaves_no_signed_refusal(release):
+    """The lifecycle blocks what curation refused: a signed refusal would block the image again after the block."""
+    before = release.verdicts()
+    release.decide(Act.BLOCK)
+    assert release.admits()
+
+    assert isinstance(release.judge(), Refused) and not release.admits()
+    assert release.judge() is None
+    assert release.verdicts() == before
+
+
+def test_unblocked_image_is_published_as_released_again(release):
+    """The new admission rests on the block and its end."""
+    before = release.verdicts()
+    release.decide(Act.BLOCK)
+    release.judge()
+    release.decide(Act.UNBLOCK)
+
+    assert isinstance(release.judge(), Admitted) and release.admits()
+    assert len(release.verdicts()) == len(before) + 1 and release.judge() is None

@@ -1,0 +1,52 @@
+"""Flows `judge-release`, `renew` and `withdraw`: keep the published verdicts true between two promotions."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from prefect import flow
+
+from blocks.curation_ports import CurationPorts
+from blocks.execution_ports import ExecutionPorts
+from blocks.tier_ports import TierPorts
+from orchestration.run_names import by_image
+from orchestration.run_states import complete_as, complete_refused
+from supply_chain.model.image import ImageRef
+from supply_chain.model.tier import curated_repository
+from supply_chain.policy.facts import ReleaseFacts
+from supply_chain.policy.outcome import Admitted, Refused
+from tasks.verdicts import Renewals, judge_release_step, renew_step, withdraw_step
+
+PORTS: dict[str, type[TierPorts]] = {"curation": CurationPorts, "execution": ExecutionPorts}
+
+
+@flow(name="judge-release", flow_run_name=by_image)
+async def judge_release(image: str) -> Admitted[ReleaseFacts] | Refused | None:
+    """Judge a released image again after it was blocked or unblocked, and publish a changed verdict.
+
+    Args:
+        image: The image that the event names, such as curated/hello@sha256:…
+    """
+    ref = ImageRef.parse(image)
+    verdict = await judge_release_step(ref.moved_to(curated_repository(ref.application)), await CurationPorts.aload())
+    return complete_refused(verdict) if isinstance(verdict, Refused) else verdict
+
+
+@flow(name="renew", flow_run_name="renew")
+async def renew() -> Renewals:
+    """Judge deployments again whose published admission ends within a day.
+
+    If one cannot be judged, the run ends as Unreadable, after all others.
+    """
+    found = await renew_step(await ExecutionPorts.aload())
+    return complete_as("Unreadable", "; ".join(found.unknown), found) if found.unknown else found
+
+
+@flow(name="withdraw", flow_run_name="withdraw {tier}")
+async def withdraw(tier: Literal["curation", "execution"]) -> tuple[ImageRef, ...]:
+    """Withdraw the published verdicts about images that the registry no longer has; without one, nobody admits them.
+
+    Args:
+        tier: The tier whose gates published them. The run uses only its identity.
+    """
+    return await withdraw_step(await PORTS[tier].aload())

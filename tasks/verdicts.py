@@ -1,0 +1,55 @@
+"""Tasks that keep published verdicts true."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from blocks.curation_ports import CurationPorts
+from blocks.execution_ports import ExecutionPorts
+from blocks.tier_ports import TierPorts
+from orchestration.steps import step
+from supply_chain.evidence.published import withdraw_removed
+from supply_chain.execution.break_glass import UNDECIDED
+from supply_chain.execution.records import read_expected
+from supply_chain.model.image import ImageRef, Model
+from supply_chain.model.tier import JUDGE, curated_repository
+from supply_chain.policy.facts import ReleaseFacts
+from supply_chain.policy.outcome import Admitted, Refused
+from supply_chain.text import first_line
+
+
+class Renewals(Model):
+    """Deployments whose published admission was about to end."""
+
+    judged: tuple[str, ...] = Field(default=(), description="image, environment and result")
+    unknown: tuple[str, ...] = Field(default=(), description="image, environment and why it could not be judged")
+
+
+@step("judge the release again")
+def judge_release_step(ref: ImageRef, ports: CurationPorts) -> Admitted[ReleaseFacts] | Refused | None:
+    """Judge an image again at the release gate, if its verdict is published; return a changed verdict."""
+    return ports.judge_published(ref)
+
+
+@step("withdraw verdicts")
+def withdraw_step(ports: TierPorts) -> tuple[ImageRef, ...]:
+    """Withdraw what a tier published about images that the registry no longer has, and return these images."""
+    gates = [gate for gate, judge in JUDGE.items() if judge is ports.name]
+    return tuple(dict.fromkeys(ref for gate in gates for ref in withdraw_removed(gate, ports.repositories)))
+
+
+@step("renew verdicts")
+def renew_step(ports: ExecutionPorts) -> Renewals:
+    """Judge again what should run and whose published admission ends soon. An error ends no other judgement."""
+    places = {each.name: each for each in ports.workbench.environments()}
+    judged, unknown = list[str](), list[str]()
+    for each in read_expected(list(places), ports.repositories, ports.registry, ports.evidence):
+        ref = ImageRef(repository=curated_repository(each.application), digest=each.digest)
+        try:
+            verdict = ports.renew_published(ref, places[each.environment])
+        except UNDECIDED as error:
+            unknown.append(f"{ref} in {each.environment}: {first_line(error)}")
+            continue
+        if verdict is not None:
+            judged.append(f"{ref} in {each.environment}: {'FAILED' if isinstance(verdict, Refused) else 'PASSED'}")
+    return Renewals(judged=tuple(judged), unknown=tuple(unknown))

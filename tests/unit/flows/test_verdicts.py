@@ -1,0 +1,66 @@
+"""Flows that keep published verdicts true."""
+
+from __future__ import annotations
+
+from typing import Any
+from unittest.mock import AsyncMock
+
+import pytest
+
+from blocks.curation_ports import CurationPorts
+from blocks.execution_ports import ExecutionPorts
+from flows import verdicts as flows
+from supply_chain.model.image import ImageRef
+from supply_chain.model.tier import Gate
+from supply_chain.policy.outcome import Reason, Refused
+from tasks.verdicts import Renewals
+from tests.support.facts import CURATED
+
+REFUSED = Refused(
+    image=CURATED, gate=Gate.RELEASE, policy="sha256:" + "b" * 64,
+    reasons=(Reason(code="image.blocked", fact="f", remedy="r"),),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("verdict", [REFUSED, None])
+async def test_blocked_image_is_judged_where_it_is_curated(
+    machine: object, monkeypatch: pytest.MonkeyPatch, verdict: Refused | None
+) -> None:
+    """A digest may be blocked under its name in `dev/`."""
+    asked: list[ImageRef] = []
+
+    async def judge(ref: ImageRef, ports: Any) -> Refused | None:
+        asked.append(ref)
+        return verdict
+
+    monkeypatch.setattr(CurationPorts, "aload", AsyncMock())
+    monkeypatch.setattr(flows, "judge_release_step", judge)
+
+    assert await flows.judge_release(image=str(CURATED.moved_to("dev/hello"))) == verdict
+    assert asked == [CURATED]
+
+
+@pytest.mark.parametrize(("tier", "ports"), [("curation", CurationPorts), ("execution", ExecutionPorts)])
+async def test_each_tier_withdraws_with_its_own_identity(
+    machine: object, monkeypatch: pytest.MonkeyPatch, tier: Any, ports: type
+) -> None:
+    """The other one's role cannot remove its verdicts."""
+    monkeypatch.setattr(ports, "aload", AsyncMock(return_value=tier))
+    monkeypatch.setattr(flows, "withdraw_step", AsyncMock(side_effect=lambda given: (given,)))
+
+    assert await flows.withdraw(tier=tier) == (tier,)
+
+
+@pytest.mark.parametrize("unknown", [(), ("it is damaged",)])
+async def test_deployments_that_cannot_be_judged_show_in_the_state_of_the_run(
+    machine: object, monkeypatch: pytest.MonkeyPatch, unknown: tuple[str, ...]
+) -> None:
+    """Somebody has to look before the admission ends."""
+    found = Renewals(judged=("a",), unknown=unknown)
+    monkeypatch.setattr(ExecutionPorts, "aload", AsyncMock())
+    monkeypatch.setattr(flows, "renew_step", AsyncMock(return_value=found))
+
+    flow: Any = flows.renew
+    state = await flow(return_state=True)
+
+    assert state.name == ("Unreadable" if unknown else "Completed") and await state.result() == found

@@ -1,0 +1,76 @@
+"""Tasks that keep published verdicts true."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from supply_chain.errors import EvidenceInvalid
+from supply_chain.execution.environment import Environment
+from supply_chain.model.image import ImageRef
+from supply_chain.model.tier import Gate, TierName
+from supply_chain.policy.outcome import Reason, Refused
+from tasks import verdicts
+from tests.support.facts import CURATED
+
+REFUSED = Refused(
+    image=CURATED, gate=Gate.DEPLOY, policy="sha256:" + "b" * 64,
+    reasons=(Reason(code="a.b", fact="f", remedy="r"),),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("tier", "gates"), [(TierName.CURATION, [Gate.INTAKE, Gate.RELEASE]), (TierName.EXECUTION, [Gate.DEPLOY])]
+)
+async def test_tier_withdraws_what_its_own_gates_published(
+    monkeypatch: pytest.MonkeyPatch, tier: TierName, gates: list[Gate]
+) -> None:
+    """Its role may remove nothing else; each image is named once."""
+    asked: list[Gate] = []
+
+    def withdraw(gate: Gate, repositories: str) -> tuple[ImageRef, ...]:
+        assert repositories == "the registry"
+        asked.append(gate)
+        return (CURATED,)
+
+    monkeypatch.setattr(verdicts, "withdraw_removed", withdraw)
+    ports: Any = SimpleNamespace(name=tier, repositories="the registry")
+
+    assert await verdicts.withdraw_step.fn(ports) == (CURATED,)
+    assert asked == gates
+
+
+async def test_release_is_judged_by_curation() -> None:
+    """No other tier may sign that verdict."""
+    verdict = object()
+    ports: Any = SimpleNamespace(judge_published={CURATED: verdict}.__getitem__)
+
+    assert await verdicts.judge_release_step.fn(CURATED, ports) is verdict
+
+
+async def test_deployments_are_renewed_although_one_cannot_be_judged(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each is judged for its own environment."""
+    answers: dict[str, Any] = {
+        "broken": EvidenceInvalid("it is damaged\ngo on"), "same": None, "refused": REFUSED, "admitted": object(),
+    }  # fmt: skip
+
+    def renew(ref: ImageRef, environment: Environment) -> Any:
+        assert ref == CURATED
+        if isinstance(answers[environment.name], Exception):
+            raise answers[environment.name]
+        return answers[environment.name]
+
+    places = [Environment(name=name) for name in answers]
+    expected = [SimpleNamespace(environment=name, application="hello", digest=CURATED.digest) for name in answers]
+    monkeypatch.setattr(verdicts, "read_expected", lambda names, *_: expected if names == list(answers) else [])
+    ports: Any = SimpleNamespace(
+        workbench=SimpleNamespace(environments=lambda: places), repositories=None, registry=None, evidence=None,
+        renew_published=renew,
+    )  # fmt: skip
+
+    found = await verdicts.renew_step.fn(ports)
+
+    assert found.judged == (f"{CURATED} in refused: FAILED", f"{CURATED} in admitted: PASSED")
+    assert found.unknown == (f"{CURATED} in broken: it is damaged",)
