@@ -22,7 +22,7 @@ from supply_chain.adapters.git.repository import read_remote
 from supply_chain.adapters.process.command import Tool
 from supply_chain.adapters.registry.content_cache import ContentCache
 from supply_chain.adapters.tools import Pins, Toolbox
-from supply_chain.adapters.tools.cosign import settings_of_person, sign_statement
+from supply_chain.adapters.tools.cosign import settings_of_person, sign_for_person
 from supply_chain.adapters.tools.grype import Grype
 from supply_chain.adapters.vulndb import pin_database
 from supply_chain.adapters.vulndb.report_cache import ReportCache
@@ -47,7 +47,7 @@ from supply_chain.policy.loading import (
 )
 from supply_chain.policy.names import Holder, NameRegister
 from supply_chain.policy.people import FILE as PEOPLE
-from supply_chain.policy.people import People, read_people
+from supply_chain.policy.people import TRUSTED_ROOT, People, read_people
 from supply_chain.policy.policies import Policies
 from supply_chain.policy.proposals import SignedDecisions, sort_proposals
 from supply_chain.policy.reviews import DIRECTORY as REVIEWS
@@ -252,11 +252,12 @@ class Workbench(Setting):
         return read_people(Path(self.project) / PEOPLE, self.people_owner, now())
 
     def sign_as_person(self, key: str, statement: Statement) -> bytes:
-        """Return a bundle of a statement, signed with a person's key; its password is in the environment.
+        """Return a bundle of a statement, signed with a person's key or keyless; a password is in the environment.
 
-        Raises the errors of `cosign.sign_statement`.
+        Raises the errors of `cosign.sign_for_person`.
         """
-        return sign_statement(self.tool("cosign").with_environment(**settings_of_person()), key, statement)
+        cosign = self.tool("cosign").with_environment(**settings_of_person())
+        return sign_for_person(cosign, key, statement, Path(self.project) / TRUSTED_ROOT.parent)
 
     def stored_judge(self, proposed: Mapping[str, str], people: People, inventory: Inventory) -> StoredJudge:
         """Return what judges an inventory's facts by the policies of the gates, and by proposed documents, now.

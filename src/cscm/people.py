@@ -15,7 +15,7 @@ from supply_chain import reports
 from supply_chain.adapters.git.repository import read_commit
 from supply_chain.fleet.waivers import find_uses
 from supply_chain.model.documents import read_document
-from supply_chain.policy.people import FILE, PeopleDocument
+from supply_chain.policy.people import FILE, read_valid_people
 from supply_chain.policy.reviews import DIRECTORY as DIRECTORY_OF_REVIEWS
 from supply_chain.policy.reviews import ReviewDocument, review_name
 from supply_chain.policy.signed_documents import DocumentKind
@@ -42,11 +42,11 @@ def check() -> None:
     Example:
       cscm people check
     """
-    click.echo(plain_text_lines(reports.people_lines(read_document(find_project() / FILE, PeopleDocument))))
+    click.echo(plain_text_lines(reports.people_lines(read_valid_people(find_project() / FILE))))
 
 
 @people.command()
-@key_option(required=True)
+@key_option(keyless=False, required=True)
 def sign(key: str) -> None:
     """Sign deployments/people.yaml with the owner's key.
 
@@ -57,7 +57,7 @@ def sign(key: str) -> None:
       cscm people sign --key owner.key
     """
     document = find_project() / FILE
-    read_document(document, PeopleDocument)
+    read_valid_people(document)
     click.echo(f"signed: {plain_text(sign_document(DocumentKind.PEOPLE, document, key))}")
 
 

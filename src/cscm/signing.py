@@ -1,4 +1,4 @@
-"""Signs documents with a person's own key; nothing of it needs the chain's servers."""
+"""Signs documents as a person, with a key or keyless; nothing of it needs the chain's servers."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ import click
 from cscm.options import Words
 from orchestration.project import TOOLS, find_home, find_project
 from supply_chain.adapters.process.command import Tool
-from supply_chain.adapters.tools.cosign import settings_of_person, sign_statement
+from supply_chain.adapters.tools.cosign import KEYLESS, settings_of_person, sign_for_person
 from supply_chain.adapters.tools.pins import Pins
 from supply_chain.adapters.tools.toolbox import Toolbox
 from supply_chain.errors import DeclarationInvalid
+from supply_chain.policy.people import TRUSTED_ROOT
 from supply_chain.policy.signed_documents import DocumentKind, document_statement, signature_file
 from supply_chain.scratch import write_private
 
@@ -25,21 +26,27 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class KeyReference(click.ParamType[str]):
-    """A key as cosign names it, without a secret in the name."""
+    """A key as cosign names it, without a secret in the name; or `keyless`."""
 
     name = "key"
+
+    def __init__(self, keyless: bool) -> None:
+        self.keyless = keyless
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """Return the value as typed; fail if it contains a PIN, which would be stored with the run."""
         if "pin-value=" in value:
             self.fail("it contains a PIN; set COSIGN_PKCS11_PIN in place of it", param, ctx)
+        if value == KEYLESS and not self.keyless:
+            self.fail("this signature counts only with a key; call a file of that name ./keyless", param, ctx)
         return value
 
 
-def key_option(**settings: Any) -> Callable[[F], F]:
-    """Return the option `--key`."""
+def key_option(*, keyless: bool = True, **settings: Any) -> Callable[[F], F]:
+    """Return the option `--key`; `keyless` says whether a keyless signature can count."""
     text = "Your own key, as cosign names it: a file, awskms:///…, gcpkms://…, hashivault://… or pkcs11:…."
-    return click.option("--key", metavar="REF", type=KeyReference(), help=text, **settings)
+    more = " `keyless`: log in with your identity." if keyless else ""
+    return click.option("--key", metavar="REF", type=KeyReference(keyless), help=text + more, **settings)
 
 
 def signer_option(**settings: Any) -> Callable[[F], F]:
@@ -57,7 +64,7 @@ def use_key(key: str) -> None:
 def sign_document(kind: DocumentKind, document: Path, key: str) -> Path:
     """Sign the document as it is now, write the bundle next to it, and return the bundle's path.
 
-    Raises the errors of `cosign.sign_statement`, and `ToolMissing`.
+    Raises the errors of `cosign.sign_for_person`, and `ToolMissing`.
     """
     return sign_content(kind, document, document.read_bytes(), key)
 
@@ -66,7 +73,7 @@ def sign_content(kind: DocumentKind, document: Path, content: bytes, key: str) -
     """Sign content as the document with this path, which need not exist; otherwise as `sign_document`."""
     cosign = find_cosign().with_environment(**password_of(key))
     statement = document_statement(kind, document.name, content, datetime.now(UTC))
-    bundle = sign_statement(cosign, key, statement)
+    bundle = sign_for_person(cosign, key, statement, find_project() / TRUSTED_ROOT.parent)
     signed = signature_file(document)
     write_private(signed, bundle)
     signed.chmod(0o644)
@@ -90,6 +97,6 @@ def find_cosign() -> Tool:
 def password_of(key: str) -> Mapping[str, str]:
     """Return the variables that cosign needs for a key; ask for the password of a file if it is not set."""
     given = settings_of_person()
-    if VARIABLE not in given and Path(key).is_file():
+    if VARIABLE not in given and key != KEYLESS and Path(key).is_file():
         given[VARIABLE] = click.prompt(f"Password of {key}", hide_input=True, default="", show_default=False, err=True)
     return given

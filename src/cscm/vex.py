@@ -137,7 +137,7 @@ def check(files: tuple[Path, ...], as_json: bool) -> None:
 
 @vex.command()
 @click.argument("file", type=click.Path(path_type=Path))
-@key_option(required=True)
+@key_option(keyless=False, required=True)
 def sign(file: Path, key: str) -> None:
     """Sign the VEX document FILE, which is in deployments/vex, with the key of an issuer.
 
@@ -155,7 +155,7 @@ def sign(file: Path, key: str) -> None:
 @vex.command()
 @click.argument("image", type=Image())
 @click.argument("file", type=click.Path(path_type=Path))
-@key_option(required=True)
+@key_option(keyless=False, required=True)
 @as_json
 @verbose
 def attach(image: str, file: Path, key: str, as_json: bool, verbose: bool) -> None:

@@ -11,14 +11,16 @@ from typing import Any
 import yaml
 
 from supply_chain.execution.signed_project import read_signable
+from supply_chain.model.image import digest_of
 from supply_chain.policy.activation import LISTING, list_files
 from supply_chain.policy.loading import DIRECTORY as POLICIES
-from supply_chain.policy.people import FILE
+from supply_chain.policy.people import FILE, TRUSTED_ROOT
 from supply_chain.policy.signed_documents import DocumentKind, document_statement, signature_file
 from supply_chain.policy.waivers import DIRECTORY
 from tests.support.builders import NOON
 from tests.support.command import ROOT
 from tests.support.signer import EcdsaSigner
+from tests.support.signing_service import KeylessSigner, SigningService
 
 EVERYTHING: dict[str, Any] = {"rules": ["scan.*", "sbom.*", "a.*"], "vulnerabilities": "critical", "days": 90}
 
@@ -55,6 +57,8 @@ class Office:
     """What else Ann may do."""
     bob_may: dict[str, Any] = field(default_factory=dict)
     """What else Bob may do."""
+    service: SigningService | None = None
+    """What certifies identities."""
 
     def write_people(self, signer: EcdsaSigner | None = None, at: datetime = NOON, **changes: Any) -> Path:
         """Write and sign the people document; `changes` are changes of Ann's role."""
@@ -70,13 +74,20 @@ class Office:
         }
         for name in self.policies:
             people[name]["policies"] = True
-        document = {"expires": NOON + timedelta(days=300), "people": people}
+        document: dict[str, Any] = {"expires": NOON + timedelta(days=300), "people": people}
+        if self.service:
+            root = self.project / TRUSTED_ROOT
+            root.parent.mkdir(parents=True, exist_ok=True)
+            root.write_bytes(self.service.trusted_root())
+            document["trusted_root"] = digest_of(root.read_bytes())
         if self.issuers:
             keys = {name: {"keys": [issuer.public]} for name, issuer in self.issuers.items()}
             document["vex"] = {**TERMS, **self.terms, "issuers": keys}
         return self.write(self.project / FILE, document, DocumentKind.PEOPLE, signer or self.owner, at)
 
-    def waive(self, name: str, signer: EcdsaSigner | None = None, at: datetime = NOON, **changes: Any) -> Path:
+    def waive(
+        self, name: str, signer: EcdsaSigner | KeylessSigner | None = None, at: datetime = NOON, **changes: Any
+    ) -> Path:
         """Write and sign a waiver of CVE-2026-1 for every application for 30 days; `changes` make another of it."""
         given = {
             "vulnerabilities": () if changes.get("rules") else ("CVE-2026-1",), "applications": ("*",),
@@ -85,7 +96,11 @@ class Office:
         return self.write(self.project / DIRECTORY / f"{name}.yaml", given | changes, DocumentKind.WAIVER, signer, at)
 
     def sign_policies(
-        self, signer: EcdsaSigner, at: datetime = NOON, kind: DocumentKind = DocumentKind.POLICIES, name: str = LISTING
+        self,
+        signer: EcdsaSigner | KeylessSigner,
+        at: datetime = NOON,
+        kind: DocumentKind = DocumentKind.POLICIES,
+        name: str = LISTING,
     ) -> Path:
         """Sign the policies, names and environments of the project as they are, and return the bundle's path."""
         document, content = self.project / POLICIES / LISTING, list_files(read_signable(self.project))
@@ -95,8 +110,9 @@ class Office:
         return bundle
 
     def write(
-        self, file: Path, document: dict[str, Any], kind: DocumentKind, signer: EcdsaSigner | None, at: datetime
-    ) -> Path:
+        self, file: Path, document: dict[str, Any], kind: DocumentKind, signer: EcdsaSigner | KeylessSigner | None,
+        at: datetime,
+    ) -> Path:  # fmt: skip
         """Write a document, and sign it; as Ann by default."""
         file.parent.mkdir(parents=True, exist_ok=True)
         plain = {key: list(value) if isinstance(value, tuple) else value for key, value in document.items()}

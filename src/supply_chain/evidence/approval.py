@@ -9,7 +9,7 @@ from typing import Any, Literal
 from pydantic import AwareDatetime, Field
 
 from supply_chain.evidence.clock import INSTANT, SKEW
-from supply_chain.evidence.envelope import Key
+from supply_chain.evidence.keyless import Credential
 from supply_chain.evidence.personal_decision import PERSONAL_DECISION, PersonalSignature, Words, has_signed
 from supply_chain.evidence.reading import SignedValue, read_statements
 from supply_chain.evidence.statement import APPROVAL, Statement, VerifiedStatement, about
@@ -45,9 +45,9 @@ class Approval(Model):
         signed = {"environment", "decision", "reason", "decided"}
         return about(image.with_digest(self.digest), PERSONAL_DECISION, self.model_dump(mode="json", include=signed))
 
-    def is_signed_by(self, key: Key, image: ImageRef) -> bool:
-        """Return whether the holder of a key signed exactly this decision about this image."""
-        return has_signed(key, self.signature, self.statement(image), image)
+    def is_signed_by(self, credential: Credential, image: ImageRef) -> bool:
+        """Return whether the holder of a credential signed exactly this decision about this image."""
+        return has_signed(credential, self.signature, self.statement(image), image, self.decided)
 
     def has_same_content(self, other: Approval) -> bool:
         """Return whether two decisions differ only in their time."""

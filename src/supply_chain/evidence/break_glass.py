@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import AwareDatetime, Field
 
 from supply_chain.evidence.approval import last_denial
-from supply_chain.evidence.envelope import Key
+from supply_chain.evidence.keyless import Credential
 from supply_chain.evidence.personal_decision import PERSONAL_DECISION, PersonalSignature, Words, has_signed
 from supply_chain.evidence.reading import read_statements
 from supply_chain.evidence.statement import BREAK_GLASS, Statement, VerifiedStatement, about
@@ -41,9 +41,9 @@ class BreakGlass(Model):
         signed = self.model_dump(mode="json", include={"environment", "reason", "at", "expires", "overrides"})
         return about(image.with_digest(self.digest), PERSONAL_DECISION, {"decision": "break-glass", **signed})
 
-    def is_signed_by(self, key: Key, image: ImageRef) -> bool:
-        """Return whether the holder of a key signed exactly this about this image."""
-        return has_signed(key, self.signature, self.statement(image), image)
+    def is_signed_by(self, credential: Credential, image: ImageRef) -> bool:
+        """Return whether the holder of a credential signed exactly this about this image."""
+        return has_signed(credential, self.signature, self.statement(image), image, self.at)
 
     def predicate(self) -> dict[str, Any]:
         """Return the predicate as it is signed."""

@@ -18,7 +18,7 @@ from pydantic import AwareDatetime, Field
 from supply_chain.concurrency import run_both
 from supply_chain.errors import DeclarationInvalid, SettingInvalid
 from supply_chain.evidence.clock import INSTANT
-from supply_chain.evidence.envelope import Key
+from supply_chain.evidence.keyless import Credential
 from supply_chain.evidence.personal_decision import PERSONAL_DECISION, PersonalSignature, Words, has_signed
 from supply_chain.evidence.reading import SignedValue, read_statements
 from supply_chain.evidence.statement import LIFECYCLE, Predicate, Statement, VerifiedStatement, about
@@ -79,13 +79,13 @@ class LifecycleDecision(Predicate):
         signed = self.model_dump(mode="json", include={"reason", "at"})
         return about(image, PERSONAL_DECISION, {"decision": self.act.value, **signed})
 
-    def is_signed_by(self, key: Key, digest: Digest) -> bool:
-        """Return whether the holder of a key signed exactly this decision, about the image of this digest."""
+    def is_signed_by(self, credential: Credential, digest: Digest) -> bool:
+        """Return whether the holder of a credential signed exactly this decision, about the image of this digest."""
         try:
             image = ImageRef.parse(self.image)
         except DeclarationInvalid:
             return False
-        return image.digest == digest and has_signed(key, self.signature, self.statement(image), image)
+        return image.digest == digest and has_signed(credential, self.signature, self.statement(image), image, self.at)
 
 
 class ImageStatus(Model):

@@ -1,36 +1,52 @@
-"""What people decide and sign with keys of their own, inside of the statement that a tier signs."""
+"""What people decide and sign with credentials of their own, inside of the statement that a tier signs."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from datetime import datetime
 from typing import Annotated
 
 from pydantic import StringConstraints
 
 from supply_chain.errors import EvidenceInvalid
-from supply_chain.evidence.envelope import Key, envelope_in
+from supply_chain.evidence.clock import SKEW
+from supply_chain.evidence.keyless import Credential, Identity, find_identity, is_keyless, verify_content
 from supply_chain.evidence.statement import Statement, is_about, read_statement
 from supply_chain.model.image import ImageRef
 
 PERSONAL_DECISION = "urn:cscm:personal-decision:v1"
-"""Predicate type of what a person signs with a key of their own. It is part of the statement that a tier signs."""
+"""Predicate type of what a person signs. It is part of the statement that a tier signs."""
 MOST_SIGNATURE = 64 * 1024
 """Maximum number of characters of a signature."""
 MOST_WORDS = 1000
 """Maximum number of characters of a text by a person."""
 Words = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=MOST_WORDS)]
 PersonalSignature = Annotated[str, StringConstraints(max_length=MOST_SIGNATURE)]
-"""A sigstore bundle of a decision by the person's own key; empty: nobody signed it."""
+"""A sigstore bundle of a decision by the person's own key or identity; empty: nobody signed it."""
 
 
-def has_signed(key: Key, signature: str, wanted: Statement, image: ImageRef) -> bool:
-    """Return whether the holder of a key signed exactly this statement about an image; `signature` is the bundle."""
-    envelope = envelope_in(signature.encode())
-    if envelope is None or not envelope.signed_by(key):
+def has_signed(credential: Credential, signature: str, wanted: Statement, image: ImageRef, at: datetime) -> bool:
+    """Return whether the holder of a credential signed exactly this statement about an image.
+
+    `signature` is the bundle, and `at` the time of the decision in the statement. If the time of the signature is
+    proven, both have to agree as clocks do: otherwise somebody could decide today what counts as decided last year.
+    """
+    signed = verify_content(signature.encode(), credential)
+    if isinstance(signed, str) or (signed.at is not None and abs(signed.at - at) > SKEW):
         return False
     try:
-        signed = read_statement(envelope, "the signature of a decision")
+        statement = read_statement(signed.envelope, "the signature of a decision")
     except EvidenceInvalid:
         return False
-    return is_about(signed, image) and (signed.predicate_type, signed.predicate) == (
+    return is_about(statement, image) and (statement.predicate_type, statement.predicate) == (
         wanted.predicate_type, wanted.predicate,
     )  # fmt: skip
+
+
+def explain_keyless(signature: str, credentials: Iterable[Credential]) -> str:
+    """Return why a keyless signature that `has_signed` refused does not count; empty for another signature."""
+    content = signature.encode()
+    if not is_keyless(content):
+        return ""
+    found = find_identity(content, [("", each) for each in credentials if isinstance(each, Identity)])
+    return found if isinstance(found, str) else "it is of another decision, or of another time than this one"

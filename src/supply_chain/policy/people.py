@@ -1,4 +1,4 @@
-"""People who may decide about images: their public keys and what each of them may do (`deployments/people.yaml`)."""
+"""People who may decide about images: how they sign, and what each of them may do (`deployments/people.yaml`)."""
 
 from __future__ import annotations
 
@@ -16,9 +16,11 @@ from supply_chain.evidence.approval import Approval
 from supply_chain.evidence.break_glass import BreakGlass
 from supply_chain.evidence.envelope import Key, keys_of
 from supply_chain.evidence.image_status import BLOCKS, LIFTS, Act, LifecycleDecision
+from supply_chain.evidence.keyless import Credential, Identity, explain_root
+from supply_chain.evidence.personal_decision import explain_keyless
 from supply_chain.evidence.statement import LIFECYCLE, Statement, VerifiedStatement
-from supply_chain.model.documents import LIMIT, decode_document, parse_document
-from supply_chain.model.image import Digest, ImageRef, Model
+from supply_chain.model.documents import LIMIT, decode_document, parse_document, read_document
+from supply_chain.model.image import Digest, ImageRef, Model, digest_of
 from supply_chain.policy.signed_documents import (
     DocumentKind,
     Keyring,
@@ -33,6 +35,8 @@ from supply_chain.vulnerability.vex.statement import Justification
 
 D = TypeVar("D", Approval, BreakGlass, LifecycleDecision)
 FILE = Path("deployments/people.yaml")
+TRUSTED_ROOT = Path("deployments/sigstore/trusted_root.json")
+"""What verifies keyless signatures: sigstore's TrustedRoot in JSON."""
 PersonName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=100)]
 Email = Annotated[str, StringConstraints(pattern=r"^\S+@\S+$", max_length=320, to_lower=True)]
 MOST_DAYS = 366
@@ -67,10 +71,30 @@ class BreakGlassRole(Model):
     hours: int = Field(ge=1, le=MOST_HOURS, description="for how many hours, counted from the signature")
 
 
+class KeylessIdentity(Model):
+    """An identity with which a person signs keyless."""
+
+    issuer: str = Field(
+        pattern=r"^https://\S+$",
+        max_length=500,
+        description="address of the OpenID Connect provider, as a certificate has it",
+    )
+    subject: str = Field(
+        pattern=r"^\S+$",
+        max_length=1000,
+        description="exactly what the provider calls the person, such as an e-mail address",
+    )
+    since: AwareDatetime | None = Field(default=None, description="earlier signatures do not count")
+    until: AwareDatetime | None = Field(default=None, description="signatures from then on do not count")
+
+
 class Person(Model):
     """A person."""
 
-    keys: tuple[str, ...] = Field(min_length=1, description="public keys in PEM, on P-256, as cosign makes them")
+    keys: tuple[str, ...] = Field(default=(), description="public keys in PEM, on P-256, as cosign makes them")
+    identities: tuple[KeylessIdentity, ...] = Field(
+        default=(), description="identities with which the person signs keyless; a person has keys, identities or both"
+    )
     emails: tuple[Email, ...] = Field(
         default=(),
         description="the addresses with which the person commits; without any, the person may be the committer",
@@ -84,6 +108,21 @@ class Person(Model):
     break_glass: BreakGlassRole | None = Field(
         default=None, description="where the person may let a refused image run; null: nowhere"
     )
+
+    @property
+    def names(self) -> frozenset[str]:
+        """The addresses with which the person may commit, so that those which look the same are the same."""
+        return _comparable((*self.emails, *(each.subject for each in self.identities)))
+
+    def is_independent(self, committers: Collection[str]) -> bool:
+        """Return whether the person did not commit, by their addresses; False if either is unknown."""
+        return bool(self.emails and committers) and self.names.isdisjoint(_comparable(committers))
+
+    @model_validator(mode="after")
+    def _can_sign(self) -> Person:
+        if not self.keys and not self.identities:
+            raise ValueError("a person signs with keys or identities; write at least one")
+        return self
 
 
 class VexIssuer(Model):
@@ -110,18 +149,22 @@ class PeopleDocument(Model):
     expires: AwareDatetime = Field(
         description="from then on no signature counts, so that an earlier version cannot come back forever"
     )
-    people: dict[PersonName, Person] = Field(description="name → keys and what the person may do")
+    people: dict[PersonName, Person] = Field(description="name → how the person signs, and what they may do")
+    trusted_root: Digest | None = Field(
+        default=None,
+        description=f"sha256:… of {TRUSTED_ROOT}, which verifies keyless signatures; null: none counts",
+    )
     vex: VexSettings | None = Field(default=None, description="null: no VEX document counts")
 
     @model_validator(mode="after")
-    def _has_no_shared_key(self) -> PeopleDocument:
-        owners: dict[tuple[int, int], str] = {}
+    def _has_no_shared_credential(self) -> PeopleDocument:
+        owners: dict[tuple[object, object], str] = {}
         for name, person in self.people.items():
-            for key in _keys(name, person.keys):
-                numbers = key.public_numbers()
-                other = owners.setdefault((numbers.x, numbers.y), name)
-                if other != name:
-                    raise ValueError(f"{other} and {name} have the same key; each person has their own")
+            numbers = [key.public_numbers() for key in _keys(name, person.keys)]
+            identities = [(each.issuer, each.subject) for each in person.identities]
+            for own in [*((each.x, each.y) for each in numbers), *identities]:
+                if (other := owners.setdefault(own, name)) != name:
+                    raise ValueError(f"{other} and {name} have the same key or identity; each person has their own")
         for name, issuer in (self.vex.issuers if self.vex else {}).items():
             _keys(name, issuer.keys)
         return self
@@ -139,7 +182,8 @@ class People:
     """The people whose signatures count."""
 
     people: Mapping[str, Person] = field(default_factory=dict)
-    keys: Mapping[str, Sequence[Key]] = field(default_factory=dict)
+    keys: Mapping[str, Sequence[Credential]] = field(default_factory=dict)
+    """The public keys and the identities of each person."""
     issuers: Mapping[str, Sequence[Key]] = field(default_factory=dict)
     """The keys of those whose VEX documents count."""
     vex_terms: VexTerms = NO_TERMS
@@ -147,16 +191,19 @@ class People:
     """Why no signature counts; empty if the owner signed the document."""
     expires: datetime | None = None
     """From when on no signature counts; None if none does."""
+    trusted_root: Digest | None = None
+    """The digest of what verifies keyless signatures."""
 
     @property
-    def policy_keys(self) -> Mapping[str, Sequence[Key]]:
-        """The keys of the people whose signature makes policies active."""
+    def policy_keys(self) -> Mapping[str, Sequence[Credential]]:
+        """The keys and identities of the people whose signature makes policies active."""
         return {name: keys for name, keys in self.keys.items() if self.people[name].policies}
 
     @property
     def version(self) -> str:
         """A text that differs if other people count, or for other things."""
-        return repr({name: person.model_dump_json() for name, person in sorted(self.people.items())})
+        people = {name: person.model_dump_json() for name, person in sorted(self.people.items())}
+        return repr((people, self.trusted_root))
 
     @property
     def issuers_version(self) -> str:
@@ -171,8 +218,8 @@ class People:
         """Return why a person's signed approval of an image does not count; empty if it does."""
         if self.distrusted:
             return self.distrusted
-        if not self._has_signed(decision, image):
-            return f"it is not signed with a key of {decision.by} in {FILE}"
+        if why := self._explain_unsigned(decision, lambda credential: decision.is_signed_by(credential, image)):
+            return why
         if decision.environment not in self.people[decision.by].approve:
             return f"{decision.by} may not approve for {decision.environment}"
         return ""
@@ -181,8 +228,8 @@ class People:
         """Return why nobody knows that a person who may took a lifecycle decision about a digest; empty if they did."""
         if self.distrusted:
             return self.distrusted
-        if not any(decision.is_signed_by(key, digest) for key in self.keys.get(decision.by, ())):
-            return f"it is not signed with a key of {decision.by} in {FILE}"
+        if why := self._explain_unsigned(decision, lambda credential: decision.is_signed_by(credential, digest)):
+            return why
         person = self.people[decision.by]
         may = person.block if decision.act in BLOCKS else person.hold
         return "" if may else f"{decision.by} may not {decision.act}"
@@ -208,8 +255,8 @@ class People:
         """Return why a person's break-glass of an image has no effect at any time; empty if it has until it expires."""
         if self.distrusted:
             return self.distrusted
-        if not self._has_signed(use, image):
-            return f"it is not signed with a key of {use.by} in {FILE}"
+        if why := self._explain_unsigned(use, lambda credential: use.is_signed_by(credential, image)):
+            return why
         role = self.people[use.by].break_glass
         if role is None or use.environment not in role.environments:
             return f"{use.by} may not break the glass for {use.environment}"
@@ -223,8 +270,16 @@ class People:
         """Return the uses of break-glass that have an effect on an image until they expire."""
         return tuple(each for each in uses if not self.explain_ineffective(each, image))
 
-    def _has_signed(self, decision: Approval | BreakGlass, image: ImageRef) -> bool:
-        return any(decision.is_signed_by(key, image) for key in self.keys.get(decision.by, ()))
+    def _explain_unsigned(
+        self, decision: Approval | BreakGlass | LifecycleDecision, is_signed_by: Callable[[Credential], bool]
+    ) -> str:
+        """Return why a decision is not signed by the person whom it names; empty if it is."""
+        own = self.keys.get(decision.by, ())
+        if any(map(is_signed_by, own)):
+            return ""
+        if why := explain_keyless(decision.signature, own):
+            return f"its keyless signature is none of {decision.by} in {FILE}: {why}"
+        return f"it is not signed with a key of {decision.by} in {FILE}"
 
     def find_approvers(self, decisions: Iterable[Approval], image: ImageRef) -> tuple[str, ...]:
         """Return the people whose signed approvals of an image count, each once."""
@@ -233,12 +288,7 @@ class People:
 
     def find_independent(self, approvers: Iterable[str], committers: Collection[str]) -> tuple[str, ...]:
         """Return the approvers who did not commit, by their e-mail addresses; nobody if the committers are unknown."""
-        return tuple(name for name in approvers if is_independent(self.people[name].emails, committers))
-
-
-def is_independent(emails: Collection[str], committers: Collection[str]) -> bool:
-    """Return whether a person with these e-mail addresses did not commit; False if either is unknown."""
-    return bool(emails and committers) and _comparable(emails).isdisjoint(_comparable(committers))
+        return tuple(name for name in approvers if self.people[name].is_independent(committers))
 
 
 def _comparable(emails: Iterable[str]) -> frozenset[str]:
@@ -286,14 +336,47 @@ def read_people(file: Path, owner: str, now: datetime) -> People:
         return People(distrusted=f"{FILE} does not count: {error.message}")
     if document.expires <= now:
         return People(distrusted=f"{FILE} expired on {document.expires:%Y-%m-%d}; its owner signs a new one")
-    vex = document.vex or VexSettings(issuers={})
+    vex, root = document.vex or VexSettings(issuers={}), _read_root(file, document)
     return People(
         document.people,
-        Keyring({name: _keys(name, person.keys) for name, person in document.people.items()}),
+        Keyring({name: _credentials(name, person, root) for name, person in document.people.items()}),
         Keyring({name: _keys(name, issuer.keys) for name, issuer in vex.issuers.items()}),
         VexTerms(accepted_justifications=frozenset(vex.justifications), investigation_days=vex.investigation_days),
         expires=document.expires,
+        trusted_root=document.trusted_root,
     )
+
+
+def _credentials(name: str, person: Person, root: bytes | str) -> tuple[Credential, ...]:
+    identities = (Identity(each.issuer, each.subject, root, each.since, each.until) for each in person.identities)
+    return (*_keys(name, person.keys), *identities)
+
+
+def read_valid_people(file: Path) -> PeopleDocument:
+    """Read a people document, signed or not; raise `DeclarationInvalid` for one whose people could not sign."""
+    document = read_document(file, PeopleDocument)
+    if document.trusted_root is None and not any(person.identities for person in document.people.values()):
+        return document
+    root = _read_root(file, document)
+    why = root if isinstance(root, str) else explain_root(root)
+    if why:
+        raise DeclarationInvalid(
+            f"No identity in {FILE} can sign: {why}.\nPut the trusted root of the signing service there (`cosign "
+            "trusted-root create`), and write its digest (`sha256sum`) into `trusted_root`."
+        )
+    return document
+
+
+def _read_root(people: Path, document: PeopleDocument) -> bytes | str:
+    """Return what verifies keyless signatures, or why nothing does. `people` is the path of the people document."""
+    if document.trusted_root is None:
+        return f"{FILE} names no trusted root (`trusted_root`), without which no keyless signature counts"
+    content = read_file(people.parent / TRUSTED_ROOT.relative_to(FILE.parent), LIMIT)
+    if content is None:
+        return f"there is no {TRUSTED_ROOT}, which verifies keyless signatures"
+    if digest_of(content) != document.trusted_root:
+        return f"{TRUSTED_ROOT} is not the one that {FILE} names (`trusted_root`)"
+    return content
 
 
 def keys_of_owner(owner: str) -> tuple[Key, ...]:

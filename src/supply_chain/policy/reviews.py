@@ -20,7 +20,7 @@ from supply_chain.errors import DeclarationInvalid
 from supply_chain.evidence.personal_decision import Words
 from supply_chain.model.documents import LIMIT, decode_document, parse_document
 from supply_chain.model.image import Model
-from supply_chain.policy.people import FILE, People, is_independent
+from supply_chain.policy.people import FILE, People, Person
 from supply_chain.policy.signed_documents import DocumentKind, Unsigned, read_bundle, read_file, verify_document
 from supply_chain.text import plain_text
 
@@ -57,8 +57,7 @@ class Review:
 
     document: ReviewDocument
     by: str
-    emails: tuple[str, ...]
-    """The addresses with which the reviewer commits."""
+    person: Person
 
 
 @dataclass(frozen=True)
@@ -84,7 +83,7 @@ class Reviews:
         if build["uncommitted"]:
             return []
         reviews = self._of_source.get((build["repository"], build["revision"]), ())
-        return sorted({each.by for each in reviews if is_independent(each.emails, build["committers"])})
+        return sorted({each.by for each in reviews if each.person.is_independent(build["committers"])})
 
 
 def read_reviews(directory: Path, people: People, now: datetime) -> Reviews:
@@ -117,7 +116,7 @@ def _read(file: Path, people: People, now: datetime) -> Review | ReviewReport:
     if not person.review:
         why = f"{signature.by} may not review, by {FILE}"
         return ReviewReport(name=name, by=signature.by, why=why, **document.model_dump())
-    return Review(document, signature.by, person.emails)
+    return Review(document, signature.by, person)
 
 
 def review_name(document: ReviewDocument, by: str) -> str:

@@ -1,4 +1,4 @@
-"""Documents that a person signed with a key of their own: a file, and a sigstore bundle next to it."""
+"""Documents that a person signed with a credential of their own: a file, and a sigstore bundle next to it."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ from datetime import datetime
 from enum import StrEnum
 from functools import lru_cache
 from pathlib import Path
+from typing import TypeVar
 
 from pydantic import AwareDatetime, Field, ValidationError
 
 from supply_chain.errors import EvidenceInvalid
 from supply_chain.evidence.clock import SKEW
-from supply_chain.evidence.envelope import Bundle, Key, bundle_in, hint_of
+from supply_chain.evidence.envelope import Bundle, bundle_in, hint_of
+from supply_chain.evidence.keyless import Credential, Identity, SignedContent, find_identity, is_keyless
 from supply_chain.evidence.statement import Statement, Subject, read_statement
 from supply_chain.model.image import Digest, Model, digest_of, digest_set
 
@@ -25,6 +27,7 @@ LIMIT = 64 * 1024
 MOST_VERIFIED = 20_000
 """Number of results that a process retains."""
 NO_BUNDLE = "its signature file is not a sigstore bundle"
+UNTRUSTED = "no key that is trusted for it signed it"
 
 
 class DocumentKind(StrEnum):
@@ -38,10 +41,12 @@ class DocumentKind(StrEnum):
 
 
 class Signature(Model):
-    """Who signed a document, and when, as they state it."""
+    """Who signed a document, and when."""
 
     by: str
-    at: AwareDatetime
+    at: AwareDatetime = Field(
+        description="of a keyless signature, when that is proven; of others, as the signer states it"
+    )
 
 
 class Unsigned(Model):
@@ -85,51 +90,63 @@ def read_file(file: Path, limit: int) -> bytes | None:
         return None
 
 
-class Keyring(Mapping[str, Sequence[Key]]):
-    """The public keys of each person. It does not change; equal ones have the same keys of the same people."""
+C_co = TypeVar("C_co", bound=Credential, covariant=True)
 
-    def __init__(self, keys: Mapping[str, Sequence[Key]]) -> None:
-        self._keys = dict(keys)
-        self._owned = tuple((name, key, hint_of(key)) for name, own in keys.items() for key in own)
-        self._identity = tuple((name, hint) for name, _, hint in self._owned)
 
-    def __getitem__(self, name: str) -> Sequence[Key]:
-        """Return the keys of a person."""
-        return self._keys[name]
+class Keyring(Mapping[str, Sequence[C_co]]):
+    """The credentials of each person. It does not change; equal ones have the same credentials of the same people."""
+
+    def __init__(self, credentials: Mapping[str, Sequence[C_co]]) -> None:
+        self._credentials = dict(credentials)
+        owned: list[tuple[str, Credential]] = [(name, each) for name, own in credentials.items() for each in own]
+        self._keys = tuple((name, key, hint_of(key)) for name, key in owned if not isinstance(key, Identity))
+        self._identities = tuple((name, each) for name, each in owned if isinstance(each, Identity))
+        self._all = (tuple((name, hint) for name, _, hint in self._keys), self._identities)
+
+    def __getitem__(self, name: str) -> Sequence[C_co]:
+        """Return the credentials of a person."""
+        return self._credentials[name]
 
     def __iter__(self) -> Iterator[str]:
         """Return the names."""
-        return iter(self._keys)
+        return iter(self._credentials)
 
     def __len__(self) -> int:
         """Return how many people there are."""
-        return len(self._keys)
+        return len(self._credentials)
 
     def __eq__(self, other: object) -> bool:
-        """Return whether the other one has the same keys of the same people, in the same order."""
-        return isinstance(other, Keyring) and self._identity == other._identity
+        """Return whether the other one has the same credentials of the same people, in the same order."""
+        return isinstance(other, Keyring) and self._all == other._all
 
     def __hash__(self) -> int:
-        """Return the hash of the keys and their owners."""
-        return hash(self._identity)
+        """Return the hash of the credentials and their owners."""
+        return hash(self._all)
 
-    def find_signer(self, bundle: Bundle) -> str | None:
+    def find_signer(self, content: bytes) -> tuple[str, SignedContent] | str:
+        """Return the first person who signed a bundle, and what they signed; or why nobody did."""
+        if (bundle := bundle_in(content)) is not None:
+            by = self._find_holder(bundle)
+            return UNTRUSTED if by is None else (by, SignedContent(bundle.dsse_envelope, None))
+        return find_identity(content, self._identities) if is_keyless(content) else NO_BUNDLE
+
+    def _find_holder(self, bundle: Bundle) -> str | None:
         """Return the first person whose key signed a bundle; None if there is none.
 
         The key that the bundle names is tried first, so that the time does not grow with the number of people.
         """
-        hinted = [each for each in self._owned if each[2] == bundle.hint]
-        tried = (name for name, key, _ in (*hinted, *self._owned) if bundle.dsse_envelope.signed_by(key))
+        hinted = [each for each in self._keys if each[2] == bundle.hint]
+        tried = (name for name, key, _ in (*hinted, *self._keys) if bundle.dsse_envelope.signed_by(key))
         return next(tried, None)
 
 
 def verify_document(
-    kind: DocumentKind, name: str, content: bytes, bundle: bytes | None, keys: Mapping[str, Sequence[Key]],
+    kind: DocumentKind, name: str, content: bytes, bundle: bytes | None, keys: Mapping[str, Sequence[Credential]],
     now: datetime,
 ) -> Signature | Unsigned:  # fmt: skip
     """Return who signed exactly this content as a document of this kind and name.
 
-    `keys` are the public keys of each person. A time in the future is no signature: with it, a waiver could last longer
+    `keys` are the credentials of each person. A time in the future is no signature: with it, a waiver could last longer
     than its signer may allow. A process verifies the same bundle of the same content with the same keys once.
     """
     if bundle is None:
@@ -144,22 +161,22 @@ def verify_document(
 
 
 @lru_cache(maxsize=MOST_VERIFIED)
-def _verify(kind: DocumentKind, name: str, digest: Digest, bundle: bytes, keys: Keyring) -> Signature | Unsigned:
+def _verify(
+    kind: DocumentKind, name: str, digest: Digest, bundle: bytes, keys: Keyring[Credential]
+) -> Signature | Unsigned:
     """Return who signed the document, whenever that was."""
-    parsed = bundle_in(bundle)
-    if parsed is None:
-        return Unsigned(why=NO_BUNDLE)
-    by = keys.find_signer(parsed)
-    if by is None:
-        return Unsigned(why="no key that is trusted for it signed it")
+    found = keys.find_signer(bundle)
+    if isinstance(found, str):
+        return Unsigned(why=found)
+    by, content = found
     try:
-        statement = read_statement(parsed.dsse_envelope, "the signature file")
+        statement = read_statement(content.envelope, "the signature file")
         signed = _Predicate.model_validate(statement.predicate)
     except (EvidenceInvalid, ValidationError):
         return Unsigned(why=f"what {by} signed is not a statement about a document")
     subject = Subject(name=name, digest=digest_set(digest))
     why = next(_differences(statement, signed, kind, subject), None)
-    return Unsigned(why=f"{by} {why}") if why else Signature(by=by, at=signed.signed)
+    return Unsigned(why=f"{by} {why}") if why else Signature(by=by, at=content.at or signed.signed)
 
 
 def _differences(statement: Statement, signed: _Predicate, kind: DocumentKind, subject: Subject) -> Iterator[str]:

@@ -24,6 +24,8 @@ def people_lines(document: PeopleDocument) -> str:
 
 
 def _list_roles(person: Person) -> Iterator[str]:
+    for identity in person.identities:
+        yield f"signs keyless as {identity.subject} of {identity.issuer}"
     if person.approve:
         yield f"may approve for {', '.join(person.approve)}"
     if acts := [act for act in ("block", "hold") if getattr(person, act)]:

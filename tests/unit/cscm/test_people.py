@@ -21,6 +21,7 @@ from supply_chain.policy.vex import Vex, VexReport
 from supply_chain.policy.waivers import DIRECTORY, WaiverReport, Waivers, WaiverState
 from tests.support.builders import NOON
 from tests.support.people import Office
+from tests.support.signing_service import SigningService
 
 
 @pytest.fixture
@@ -61,12 +62,12 @@ def test_document_is_signed_as_it_is(office, monkeypatch, command, kind):
     """The gates verify what the command writes."""
     signed: list[Statement] = []
 
-    def sign(tool: Any, key: str, statement: Statement) -> bytes:
+    def sign(tool: Any, key: str, statement: Statement, service: Any) -> bytes:
         signed.append(statement)
         assert key == "awskms:///alias/ann"
         return bytes(office.ann.sign(statement))
 
-    monkeypatch.setattr(signing, "sign_statement", sign)
+    monkeypatch.setattr(signing, "sign_for_person", sign)
     monkeypatch.setattr(signing, "find_cosign", lambda: SimpleNamespace(with_environment=lambda **_: None))
     file = office.project / (FILE if command == "people" else DIRECTORY / "zlib.yaml")
     words = ["people", "sign"] if command == "people" else ["waive", file]
@@ -95,6 +96,38 @@ def test_password_of_a_key_file_is_asked_for_once(office, cosign, monkeypatch):
     assert [each["COSIGN_PASSWORD"] for each in cosign.environments] == ["secret", "other", "other"]
     assert signature_file(file).read_bytes() == b"bundle"
     assert [call[call.index("--key") + 1] for call in cosign.calls] == [str(key), str(key), "pkcs11:token=a"]
+
+
+def test_waiver_is_signed_keyless_without_a_key(office, cosign, monkeypatch):
+    """No password is asked for, also beside a file of that name; documents that need a key are not signed so."""
+    office.service = SigningService()
+    document = office.write_people()
+    (document.parent / "sigstore/signing_config.json").write_text("{}")
+    file = office.project / DIRECTORY / "zlib.yaml"
+    monkeypatch.delenv("COSIGN_PASSWORD", raising=False)
+    monkeypatch.chdir(office.project)
+    (office.project / "keyless").write_text("a file")
+
+    done = cscm("waive", file, "--key", "keyless")
+    assert done.exit_code == 0 and "Password" not in done.output, done.output
+    (call,) = cosign.calls
+    assert "--key" not in call and signature_file(file).read_bytes() == b"bundle"
+    for words in (("people", "sign"), ("vex", "sign", file)):
+        done = cscm(*words, "--key", "keyless")
+        assert done.exit_code == 2 and "counts only with a key" in done.output, done.output
+    assert len(cosign.calls) == 1
+
+
+def test_people_document_that_nobody_could_sign_with_is_refused(office, cosign):
+    """Its owner learns it before signing."""
+    office.may = {"identities": [{"issuer": "https://accounts.example", "subject": "ann"}]}
+    document = office.write_people()
+    signature_file(document).unlink()
+
+    for words in (("people", "check"), ("people", "sign", "--key", "awskms:///alias/owner")):
+        done = cscm(*words)
+        assert done.exit_code == 1 and "names no trusted root" in done.output, done.output
+    assert cosign.calls == [] and not signature_file(document).exists()
 
 
 def test_invalid_or_misplaced_waiver_is_not_signed(office, cosign, tmp_path):
@@ -159,7 +192,9 @@ def test_vex_document_is_signed_and_listed(office, cosign, monkeypatch):
 
 def test_review_is_written_and_signed(office, monkeypatch, tmp_path):
     """The gates count what the command writes."""
-    monkeypatch.setattr(signing, "sign_statement", lambda tool, key, statement: bytes(office.ann.sign(statement)))
+    monkeypatch.setattr(
+        signing, "sign_for_person", lambda tool, key, statement, service: bytes(office.ann.sign(statement))
+    )
     monkeypatch.setattr(signing, "find_cosign", lambda: SimpleNamespace(with_environment=lambda **_: None))
     monkeypatch.setattr(people, "read_commit", lambda directory, revision: ("shop", "3" * 40))
     office.may = {"review": True}

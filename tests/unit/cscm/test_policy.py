@@ -135,7 +135,9 @@ def test_policies_are_signed_as_they_are(project, monkeypatch):
     """The gates of the same project decide by them, and the signer sees the list of files."""
     office = Office(project)
     (project / DIRECTORY / "deploy.yaml").rename(project / DIRECTORY / "renamed.yaml")
-    monkeypatch.setattr(signing, "sign_statement", lambda tool, key, statement: bytes(office.owner.sign(statement)))
+    monkeypatch.setattr(
+        signing, "sign_for_person", lambda tool, key, statement, service: bytes(office.owner.sign(statement))
+    )
     assert not read_project_state(project, office.owner.public, None, now()).active
 
     done = cscm("sign", "--key", "awskms:///alias/owner")
@@ -153,7 +155,7 @@ def test_policies_are_signed_as_they_are(project, monkeypatch):
 
 def test_policies_that_cannot_decide_are_not_signed(project, monkeypatch):
     """The gates would refuse to judge by them."""
-    monkeypatch.setattr(signing, "sign_statement", lambda *_: pytest.fail("it is signed"))
+    monkeypatch.setattr(signing, "sign_for_person", lambda *_: pytest.fail("it is signed"))
     file = project / DIRECTORY / "image.yaml"
     file.write_text(file.read_text().replace("image.build.name ==", "image.build.nam =="))
 

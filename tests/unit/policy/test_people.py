@@ -72,7 +72,7 @@ def test_expired_people_document_does_not_count(office):
     ("keys", "why"),
     [
         (["no key"], "a key of ann is no public key on P-256 in PEM"),
-        ([], "at least 1"),
+        ([], "keys or identities; write at least one"),
     ],
 )
 def test_person_without_a_usable_key_is_refused(keys, why):
@@ -86,7 +86,7 @@ def test_two_people_may_not_share_a_key():
     key, other = EcdsaSigner().public, EcdsaSigner().public
     both = {"ann": {"keys": [other, key]}, "bob": {"keys": [key]}}
 
-    with pytest.raises(ValueError, match="ann and bob have the same key"):
+    with pytest.raises(ValueError, match="ann and bob have the same key or identity"):
         PeopleDocument.model_validate({"expires": NOON, "people": both})
     assert PeopleDocument.model_validate({"expires": NOON, "people": {"ann": {"keys": [key, key, other]}}})
 

@@ -29,6 +29,7 @@ def test_people_are_listed_with_what_they_may_do():
     people: dict[str, Any] = {name: {"keys": [EcdsaSigner().public], "waive": role} for name, role in roles.items()}
     people["dora"]["approve"] = ["staging", "production"]
     people["carl"]["policies"] = True
+    people["carl"]["identities"] = [{"issuer": "https://accounts.example", "subject": "carl@shop.example"}]
     people["carl"]["hold"] = people["bob"]["block"] = people["bob"]["hold"] = True
     people["bob"]["break_glass"] = {"environments": ["staging", "production"], "hours": 2}
     vex = {"issuers": {"acme": {"keys": [EcdsaSigner().public]}}}
@@ -39,7 +40,8 @@ def test_people_are_listed_with_what_they_may_do():
         "ann: may waive the rules scan.* and vulnerabilities up to high, for 1 day",
         "bob: may block and hold; may waive the rules a.b, for 7 days; may break the glass for staging, production, "
         "for 2 hours",
-        "carl: may hold; may change policies; may waive nothing, for 7 days",
+        "carl: signs keyless as carl@shop.example of https://accounts.example; may hold; may change policies; "
+        "may waive nothing, for 7 days",
         "dora: may approve for staging, production; may waive nothing",
         "VEX documents of: acme",
     ]

@@ -233,12 +233,14 @@ class Tool:
         keep: int = 64 * 1024 * 1024,
         check: bool = True,
         quiet: bool = False,
+        on_line: Callable[[str], None] | None = None,
         memory: int | None = None,
         watch: Callable[[], object] | None = None,
     ) -> CommandResult:
         """Run the program until it ends; `timeout` is in seconds.
 
-        With `quiet`, its output goes to the log at debug level only. With `stdin_from`, standard input comes from that
+        With `quiet`, its output goes to the log at debug level only. `on_line` is called with every line of both
+        streams that is not empty. With `stdin_from`, standard input comes from that
         file; otherwise it is empty. With `stdout_to`, standard output goes to that file and is not part of the result.
         `keep` limits the bytes that are stored of each stream. `memory` limits the bytes that each process allocates;
         address space that is only reserved does not count. `watch` is called every second, or less often if it is slow;
@@ -255,6 +257,7 @@ class Tool:
             stdout_to=stdout_to,
             keep=keep,
             quiet=quiet,
+            on_line=on_line,
             memory=memory,
             watch=watch,
         )

@@ -1,14 +1,15 @@
 """Signs statements and images with a key in KMS, and verifies them with a public key only, using cosign 3 or later.
 
-There is no transparency log and no timestamp authority: the signing configuration and the trusted root are empty, so
-that cosign downloads nothing.
+With a key, there is no transparency log and no timestamp authority: the signing configuration and the trusted root are
+empty, so that cosign downloads nothing. Only people sign keyless, with the signing service of the project.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator, Mapping
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,18 +22,24 @@ from supply_chain.errors import (
     ClockWrong,
     KeyUnusable,
     RegistryUnavailable,
+    SettingInvalid,
     SignatureFailed,
     SupplyChainError,
 )
 from supply_chain.evidence.statement import Statement
 from supply_chain.model.image import ImageRef
 from supply_chain.scratch import scratch
+from supply_chain.text import plain_text
 
 SIGNING_CONFIG = (
     '{"mediaType":"application/vnd.dev.sigstore.signingconfig.v0.2+json","rekorTlogConfig":{},"tsaConfig":{}}'
 )
 TRUSTED_ROOT = '{"mediaType":"application/vnd.dev.sigstore.trustedroot+json;version=0.1"}'
 TIMEOUT = 60.0
+LOGIN = 240.0
+"""Seconds for a person to log in: less than the time that a signature may have after its decision (`clock.SKEW`)."""
+KEYLESS = "keyless"
+"""In place of a key: a signing service certifies a new key for the identity with which the person logs in."""
 ADMITTED = "admitted-by=curation"
 """Annotation that image signatures have and attestations do not have. Without it, `cosign verify` accepts any statement
 that the key signed, even an attestation of a refused image.
@@ -99,8 +106,43 @@ class Cosign:
 
 
 def settings_of_person() -> dict[str, str]:
-    """Return the variables with which a person's own keys are used, such as COSIGN_PASSWORD."""
-    return {name: value for name, value in os.environ.items() if name.startswith("COSIGN_")}
+    """Return the variables with which people sign, such as COSIGN_PASSWORD; SIGSTORE_ID_TOKEN replaces a login."""
+    return {
+        name: value for name, value in os.environ.items() if name.startswith("COSIGN_") or name == "SIGSTORE_ID_TOKEN"
+    }
+
+
+def sign_for_person(tool: Tool, key: str, statement: Statement, service: Path) -> bytes:
+    """Return a sigstore bundle (v0.3) of a statement, signed with a person's key, or keyless if `key` is `KEYLESS`.
+
+    `service` is the directory of the signing service: `signing_config.json` has its addresses, `trusted_root.json` what
+    verifies its answers. What cosign asks the person, such as to open an address, goes to standard error. Raises the
+    errors of `Cosign.sign`, or `SettingInvalid` if there is no signing service.
+    """
+    if key != KEYLESS:
+        return sign_statement(tool, key, statement)
+    config, root = service / "signing_config.json", service / "trusted_root.json"
+    for file in (config, root):
+        if not file.is_file():
+            raise SettingInvalid(
+                f"There is no {file}, so nobody can sign keyless.\n"
+                "Write it as docs/how-to/approvals.md says, or sign with a key."
+            )
+    signing = "--signing-config", config, "--trusted-root", root
+    with scratch("cosign") as work:
+        return _attest(tool, work, statement, signing, _check_login, LOGIN, _show)
+
+
+def _show(line: str) -> None:
+    sys.stderr.write(f"{plain_text(line)}\n")
+
+
+def _check_login(done: CommandResult) -> None:
+    if done.status != 0:
+        raise SignatureFailed(
+            f"cosign ended with status {done.status}: {done.stderr[-1500:].strip()}\n"
+            "Nothing was signed. Log in again, or look at the addresses in signing_config.json."
+        )
 
 
 def sign_statement(tool: Tool, key: str, statement: Statement) -> bytes:
@@ -109,16 +151,26 @@ def sign_statement(tool: Tool, key: str, statement: Statement) -> bytes:
     Credentials and passwords are in the environment of `tool`. Raises the errors of `Cosign.sign`.
     """
     with _workspace() as work:
-        (work / "statement.json").write_bytes(statement.bytes())
-        done = tool.run(
-            "attest-blob", "--statement", work / "statement.json", *_signing(work, key),
-            "--bundle", work / "bundle.json", "--yes",
-            timeout=TIMEOUT, check=False, quiet=True,
-        )  # fmt: skip
-        _check_result(done, key)
-        if not (work / "bundle.json").is_file():
-            raise SignatureFailed("cosign wrote no bundle.\nLook at its version (`cscm doctor`) and sign again.")
-        return (work / "bundle.json").read_bytes()
+        return _attest(tool, work, statement, _signing(work, key), lambda done: _check_result(done, key), TIMEOUT)
+
+
+def _attest(
+    tool: Tool, work: Path, statement: Statement, signing: Sequence[str | Path],
+    check: Callable[[CommandResult], None], timeout: float, on_line: Callable[[str], None] | None = None,
+) -> bytes:  # fmt: skip
+    """Return a bundle of a statement; `signing` says with what cosign signs, and `check` raises if it failed.
+
+    `work` is a private directory.
+    """
+    (work / "statement.json").write_bytes(statement.bytes())
+    done = tool.run(
+        "attest-blob", "--statement", work / "statement.json", *signing, "--bundle", work / "bundle.json", "--yes",
+        timeout=timeout, check=False, quiet=True, on_line=on_line,
+    )  # fmt: skip
+    check(done)
+    if not (work / "bundle.json").is_file():
+        raise SignatureFailed("cosign wrote no bundle.\nLook at its version (`cscm doctor`) and sign again.")
+    return (work / "bundle.json").read_bytes()
 
 
 def _signing(work: Path, key: str) -> tuple[str | Path, ...]:

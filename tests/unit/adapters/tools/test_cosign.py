@@ -5,17 +5,28 @@ import json
 
 import pytest
 
-from supply_chain.adapters.tools.cosign import SIGNING_CONFIG, TRUSTED_ROOT, Cosign
+from supply_chain.adapters.tools.cosign import (
+    KEYLESS,
+    LOGIN,
+    SIGNING_CONFIG,
+    TIMEOUT,
+    TRUSTED_ROOT,
+    Cosign,
+    settings_of_person,
+    sign_for_person,
+)
 from supply_chain.errors import (
     AccessDenied,
     AwsUnavailable,
     ClockWrong,
     KeyUnusable,
     RegistryUnavailable,
+    SettingInvalid,
     SignatureFailed,
     ToolMissing,
     ToolTimedOut,
 )
+from supply_chain.evidence.clock import SKEW
 from supply_chain.evidence.statement import TEST_RESULT, about
 from supply_chain.model.image import ImageRef
 
@@ -187,3 +198,69 @@ def test_verify_image_reports_unavailable_registry(asked):
 
     with pytest.raises(RegistryUnavailable):
         cosign.verify_image(REF, "public key")
+
+
+@pytest.fixture
+def service(tmp_path):
+    """A directory of a signing service."""
+    for name in ("signing_config.json", "trusted_root.json"):
+        (tmp_path / name).write_text("{}")
+    return tmp_path
+
+
+def test_person_signs_keyless_with_the_service_of_the_project(asked, service, capsys):
+    """No key is passed, and the person sees what cosign asks, without the codes of a terminal."""
+    cosign, recorded = asked(f"printf 'open \\033[1mhttps://a\\n' >&2; {WRITES_A_BUNDLE}")
+
+    assert sign_for_person(cosign.tool, KEYLESS, STATEMENT, service) == b"bundle"
+
+    (call,) = recorded.calls
+    assert "--key" not in call
+    assert [call[call.index(each) + 1] for each in ("--signing-config", "--trusted-root")] == [
+        str(service / "signing_config.json"), str(service / "trusted_root.json"),
+    ]  # fmt: skip
+    text = capsys.readouterr().err
+    assert "https://a" in text and "\033" not in text
+
+
+def test_person_signs_with_a_key_as_a_tier_does(asked, tmp_path):
+    """Then no service is needed."""
+    cosign, recorded = asked(WRITES_A_BUNDLE)
+
+    assert sign_for_person(cosign.tool, "ann.key", STATEMENT, tmp_path / "none") == b"bundle"
+    (call,) = recorded.calls
+    assert call[call.index("--key") + 1] == "ann.key"
+
+
+@pytest.mark.parametrize("missing", ["signing_config.json", "trusted_root.json"])
+def test_nobody_signs_keyless_without_a_service(asked, service, missing):
+    """cosign would otherwise ask the public one, and publish the e-mail address."""
+    cosign, recorded = asked(WRITES_A_BUNDLE)
+    (service / missing).unlink()
+
+    with pytest.raises(SettingInvalid, match=missing):
+        sign_for_person(cosign.tool, KEYLESS, STATEMENT, service)
+    assert recorded.calls == []
+
+
+def test_failed_log_in_signs_nothing(asked, service):
+    """The answer of cosign is in the error."""
+    cosign, _ = asked(stderr="Error: token expired", status=1)
+
+    with pytest.raises(SignatureFailed, match=r"token expired\nNothing was signed. Log in again"):
+        sign_for_person(cosign.tool, KEYLESS, STATEMENT, service)
+
+
+def test_log_in_ends_before_its_decision_is_too_old():
+    """The time of a keyless signature has to be near that of the decision."""
+    assert TIMEOUT < LOGIN < SKEW.total_seconds()
+
+
+def test_variables_of_a_person_are_of_cosign_and_the_log_in(monkeypatch):
+    """No other variable reaches cosign so."""
+    for name in ("COSIGN_PASSWORD", "SIGSTORE_ID_TOKEN", "SIGSTORE_ROOT_FILE", "TUF_ROOT"):
+        monkeypatch.setenv(name, "a")
+
+    found = settings_of_person()
+    assert {"COSIGN_PASSWORD", "SIGSTORE_ID_TOKEN"} <= found.keys()
+    assert found.keys().isdisjoint({"SIGSTORE_ROOT_FILE", "TUF_ROOT"})
