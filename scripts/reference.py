@@ -215,6 +215,7 @@ DOCUMENTS = {
     "Tier": "`development`, `curation`, `execution` and `lifecycle`",
     "Bridge": "`bridge`",
     "ContainerHost": "`laptop`, and each `host` of an environment",
+    "KubernetesCluster": "each `cluster` of an environment",
     "Workbench": "`workbench`",
     "Inventory": "`inventory`",
     "LogNotification": "`operators`",

@@ -415,6 +415,34 @@ class EngineUnsuitable(SupplyChainError):
     code = "engine.unsuitable"
 
 
+class ClusterUnavailable(SupplyChainError):
+    """The Kubernetes cluster did not answer, or asked to try later.
+
+    Check the address in the cluster's block, and the cluster's API server.
+    """
+
+    code = "cluster.unavailable"
+    retryable = True
+
+
+class ClusterRefused(SupplyChainError):
+    """The Kubernetes cluster refused a request: a permission, a policy, a quota or a webhook.
+
+    Read its answer in the message, and correct what it names.
+    """
+
+    code = "cluster.refused"
+
+
+class ClusterConflict(ClusterRefused):
+    """Another field manager owns a field of an object that the chain applies. Nothing was applied.
+
+    Find out who set the field, and remove it there, or declare it in `supply-chain.yaml`.
+    """
+
+    code = "cluster.conflict"
+
+
 class DeploymentFailed(SupplyChainError):
     """The new container did not become ready. The previous one still serves.
 
