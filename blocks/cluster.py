@@ -61,6 +61,6 @@ class KubernetesCluster(Setting):
             return ClusterClient.of_context(Path(self.kubeconfig).expanduser(), self.context or None, manager)
         if self.in_cluster:
             return ClusterClient.in_cluster(manager)
-        there = replace(session, region=self.region or session.region)
-        found = read_cluster(there, self.eks)
-        return ClusterClient.with_token(found.address, found.authority, EksTokens(there, self.eks), manager)
+        regional = replace(session, region=self.region or session.region)
+        found = read_cluster(regional, self.eks)
+        return ClusterClient.with_token(found.address, found.authority, EksTokens(regional, self.eks), manager)

@@ -7,7 +7,7 @@ from prefect import flow
 from blocks.execution_ports import ExecutionPorts
 from orchestration.run_states import complete_as
 from supply_chain.execution.host import list_drifts
-from supply_chain.execution.monitor import Observation
+from supply_chain.execution.observation import Observation
 from tasks.monitor import monitor_step
 
 

@@ -44,9 +44,10 @@ from supply_chain.evidence.published import CurrentVerdict
 from supply_chain.evidence.soak import Soak
 from supply_chain.evidence.summary import Summary
 from supply_chain.execution import break_glass, host, monitor
-from supply_chain.execution.deploy import Deployment
-from supply_chain.execution.environment import Environment
-from supply_chain.execution.monitor import Observation
+from supply_chain.execution.deployment import Deployment
+from supply_chain.execution.environment import DockerEnvironment, KubernetesEnvironment
+from supply_chain.execution.kubernetes import comparison, target
+from supply_chain.execution.observation import Observation
 from supply_chain.execution.records import DeploymentRecord
 from supply_chain.fleet.explain import Explanation
 from supply_chain.fleet.exposure import RescanReport
@@ -145,7 +146,7 @@ def _in_words(text: str) -> str:
 
 
 def _deviations() -> Iterator[str]:
-    for module in (monitor, host, break_glass):
+    for module in (monitor, host, break_glass, comparison, target):
         yield from (f"- {_codes(each.codes)}: {each.fact}" for each in Source(module, "Deviation").all())
 
 
@@ -185,7 +186,6 @@ def declaration_page() -> str:
 
 
 FILES: dict[str, type[BaseModel]] = {
-    "environments/NAME.yaml": Environment,
     "names.yaml": NameRegister,
     "people.yaml": PeopleDocument,
     "waivers/NAME.yaml": WaiverDocument,
@@ -196,18 +196,25 @@ FILES: dict[str, type[BaseModel]] = {
     "automations/NAME.yaml": Automation,
     "views.yaml": Views,
 }
-"""The operator's files."""
+"""The operator's files of one form."""
+ENVIRONMENTS = "environments/NAME.yaml"
+"""The operator's files that have a form for each target."""
 
 
 def deployments_page() -> str:
     """Return docs/reference/deployments.md."""
+    on_host = flat_list(DockerEnvironment).splitlines(keepends=True)
+    in_cluster = "".join(
+        line for line in flat_list(KubernetesEnvironment).splitlines(keepends=True) if line not in on_host
+    )
     return _page(
         "Operator's files",
         "These files are in `deployments/`, and are read as strictly as a declaration. For editors, "
         "[the JSON Schemas](../deployments.schema.json) describe every key of each: "
-        f"{', '.join(f'`{file}`' for file in FILES)}. `CSCM_PROFILE` names another profile.",
+        f"{', '.join(f'`{file}`' for file in (ENVIRONMENTS, *FILES))}. `CSCM_PROFILE` names another profile.",
         "## An environment\n\nThe notation is [that of a declaration](declaration.md); a key after a dot belongs to "
-        f"the object, list or map before it.\n\n{flat_list(Environment)}",
+        f"the object, list or map before it.\n\n{flat_list(DockerEnvironment)}\n"
+        f"With `target: kubernetes`, in place of those of a host:\n\n{in_cluster}",
     )
 
 
@@ -423,8 +430,10 @@ def results_schema() -> dict[str, Any]:
 
 def deployments_schema() -> dict[str, Any]:
     """Return the JSON Schema of each of the operator's files, by its path."""
-    found, definitions = _schemas(FILES.values(), "validation", "The operator's files, by path")
-    return {**definitions, "properties": {file: found[model] for file, model in FILES.items()}}
+    targets = (DockerEnvironment, KubernetesEnvironment)
+    found, definitions = _schemas((*FILES.values(), *targets), "validation", "The operator's files, by path")
+    files = {file: found[model] for file, model in FILES.items()}
+    return {**definitions, "properties": {ENVIRONMENTS: {"anyOf": [found[each] for each in targets]}, **files}}
 
 
 def evidence_schema() -> dict[str, Any]:

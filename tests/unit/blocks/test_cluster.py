@@ -1,9 +1,12 @@
 """The block of a Kubernetes cluster."""
 
+from typing import cast
+
 import pytest
 from pydantic import ValidationError
 
 from blocks import KubernetesCluster
+from supply_chain.adapters.aws.session import AwsSession
 
 
 @pytest.mark.parametrize(
@@ -25,4 +28,4 @@ def test_cluster_block_connects_by_kubeconfig(tmp_path):
         "contexts: [{name: c, context: {cluster: a, user: u}}]\n"
     )
 
-    assert KubernetesCluster(kubeconfig=str(config), context="c").client(None).address == "https://a"
+    assert KubernetesCluster(kubeconfig=str(config), context="c").client(cast(AwsSession, None)).address == "https://a"

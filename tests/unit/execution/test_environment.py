@@ -3,7 +3,7 @@
 import pytest
 
 from supply_chain.errors import DeclarationInvalid, SettingInvalid
-from supply_chain.execution.environment import Environment, read_environment, read_environments
+from supply_chain.execution.environment import DockerEnvironment, DockerPlacement, read_environment, read_environments
 from supply_chain.policy.facts import RequiredSoak
 from tests.support.facts import requirements
 
@@ -15,7 +15,7 @@ def write(directory, name, text):
 def test_missing_placement_error_names_document_to_edit():
     """The error names the path of the environment's document."""
     with pytest.raises(SettingInvalid, match=r"deployments/environments/staging\.yaml"):
-        Environment(name="staging").placement("hello")
+        DockerEnvironment(name="staging").placement("hello")
 
 
 def test_unknown_environment_error_lists_known_environments(tmp_path):
@@ -45,7 +45,8 @@ def test_environment_refuses_invalid_placement(tmp_path, applications):
 def test_environment_accepts_same_port_at_two_addresses(tmp_path):
     """An address is the pair of IP address and port."""
     write(tmp_path, "staging", "applications: {a: {port: 8080}, b: {port: 8080, address: 127.0.0.2}}")
-    assert read_environment(tmp_path, "staging").placement("b").port == 8080
+    placement = read_environment(tmp_path, "staging").placement("b")
+    assert isinstance(placement, DockerPlacement) and placement.port == 8080
 
 
 def test_environments_of_one_host_cannot_share_address(tmp_path):

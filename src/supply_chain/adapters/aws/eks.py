@@ -15,7 +15,7 @@ PREFIX = "k8s-aws-v1."
 VALID = 60
 """Seconds for which the signed request in a token can be presented; EKS accepts the token for 15 minutes."""
 RENEW = 600.0
-"""Seconds after which a token is made anew."""
+"""Seconds after which a token is made again."""
 
 
 @dataclass(frozen=True)

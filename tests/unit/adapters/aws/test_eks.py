@@ -1,11 +1,13 @@
 """Tokens for EKS: a presigned request that is bound to the cluster."""
 
 import base64
+from typing import cast
 from urllib.parse import parse_qs, urlsplit
 
 import boto3
 
 from supply_chain.adapters.aws.eks import EksTokens, read_cluster
+from supply_chain.adapters.aws.session import AwsSession
 
 
 class Session:
@@ -19,7 +21,7 @@ class Session:
 
 def test_token_is_signed_request_bound_to_cluster():
     """EKS sends the request with the header; STS refuses it with another cluster's name."""
-    token = EksTokens(Session(), "shop")()
+    token = EksTokens(cast(AwsSession, Session()), "shop")()
 
     content = token.removeprefix("k8s-aws-v1.")
     url = urlsplit(base64.urlsafe_b64decode(content + "=" * (-len(content) % 4)).decode())
@@ -30,11 +32,11 @@ def test_token_is_signed_request_bound_to_cluster():
     assert query["X-Amz-Expires"] == ["60"]
 
 
-def test_token_is_made_anew_before_it_ends():
+def test_token_is_made_anew_before_it_ends(monkeypatch):
     """EKS refuses a token after 15 minutes."""
     now = [0.0]
-    tokens = EksTokens(Session(), "shop", clock=lambda: now[0])
-    tokens._make = iter(("first", "second")).__next__
+    tokens = EksTokens(cast(AwsSession, Session()), "shop", clock=lambda: now[0])
+    monkeypatch.setattr(tokens, "_make", iter(("first", "second")).__next__)
 
     assert [tokens(), tokens()] == ["first", "first"]
     now[0] = 601.0
@@ -53,6 +55,6 @@ def test_cluster_has_address_and_authority():
             data = base64.b64encode(b"PEM").decode()
             return {"cluster": {"endpoint": f"https://{name}", "certificateAuthority": {"data": data}}}
 
-    found = read_cluster(Eks(), "shop")
+    found = read_cluster(cast(AwsSession, Eks()), "shop")
 
     assert (found.address, found.authority) == ("https://shop", "PEM")

@@ -17,6 +17,7 @@ DEPLOYMENT = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name"
 
 def client(answer):
     config = KubeConfig.from_one(cluster=Cluster(server=ADDRESS), user=User()).get()
+    assert config
     return ClusterClient(_connect(config, FIELD_MANAGER, httpx2.MockTransport(answer)), ADDRESS)
 
 
