@@ -15,6 +15,7 @@ from datetime import datetime
 from supply_chain.errors import CheckNotMade, ContainerGone, ImageNotFound
 from supply_chain.execution.deployment import Expected, docker_place
 from supply_chain.execution.environment import DockerEnvironment, network_of
+from supply_chain.execution.kubernetes.rendering import object_name
 from supply_chain.execution.observation import Deviation, Observation
 from supply_chain.execution.reverse_proxy import PORT, PROFILE
 from supply_chain.model.container import (
@@ -301,12 +302,20 @@ def drop_deploying(
 ) -> tuple[Observation, ...]:
     """Return the observations, without those of each (environment, application) that is being deployed now."""
     names = [
-        re.compile(rf"{re.escape(environment)}-{re.escape(slug(application))}-(?:[0-9a-f]{{12}}-\d+|proxy-\w+)")
+        (environment, re.compile(f"{_container_names(environment, application)}|{_pod_names(application)}"))
         for environment, application in under_way
     ]
     return tuple(
         o
         for o in observations
         if (o.environment, o.application) not in under_way
-        and (o.application or not any(each.fullmatch(o.name) for each in names))
+        and (o.application or not any(where == o.environment and name.fullmatch(o.name) for where, name in names))
     )
+
+
+def _container_names(environment: str, application: str) -> str:
+    return rf"{re.escape(environment)}-{re.escape(slug(application))}-(?:[0-9a-f]{{12}}-\d+|proxy-\w+)"
+
+
+def _pod_names(application: str) -> str:
+    return rf"{re.escape(object_name(application))}-[0-9a-z]+-[0-9a-z]{{5}}"

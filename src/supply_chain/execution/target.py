@@ -18,7 +18,7 @@ from supply_chain.policy.outcome import Admitted
 class Request:
     """A request to deploy an admitted image, as declared, to the environment of a target.
 
-    `run_id` marks what is created. If `force` is true, it is created anew even if the same already runs.
+    `run_id` marks what is created. If `force` is true, it is created again even if the same runs.
     """
 
     admitted: Admitted[DeployFacts]

@@ -3,7 +3,13 @@
 import pytest
 
 from supply_chain.errors import DeclarationInvalid, SettingInvalid
-from supply_chain.execution.environment import DockerEnvironment, DockerPlacement, read_environment, read_environments
+from supply_chain.execution.environment import (
+    DockerEnvironment,
+    DockerPlacement,
+    KubernetesPlacement,
+    read_environment,
+    read_environments,
+)
 from supply_chain.policy.facts import RequiredSoak
 from tests.support.facts import requirements
 
@@ -168,3 +174,45 @@ def test_environment_has_no_approval_and_no_soak_by_default(tmp_path):
     write(tmp_path, "production", "approval: required")
 
     assert [(each.asks, each.soak) for each in read_environments(tmp_path)] == [(True, None), (False, None)]
+
+
+CLUSTER = "target: kubernetes\ncluster: c\nnamespace: shop\n"
+
+
+def test_environment_in_cluster_is_read(tmp_path):
+    """Its applications have pods and no address."""
+    write(tmp_path, "staging", f"{CLUSTER}applications: {{a: {{replicas: 3, secrets: {{T: {{secret: s, key: k}}}}}}}}")
+
+    found = read_environment(tmp_path, "staging")
+
+    placement = found.placement("a")
+    assert (found.place, isinstance(placement, KubernetesPlacement) and placement.replicas) == ("c/shop", 3)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"{CLUSTER}host: laptop",
+        f"{CLUSTER}agents: []",
+        f"{CLUSTER}applications: {{a: {{port: 8080}}}}",
+        f"{CLUSTER}applications: {{a: {{environment: {{T: x}}, secrets: {{T: {{secret: s, key: k}}}}}}}}",
+        "target: kubernetes\ncluster: c",
+        "target: elsewhere",
+        "cluster: c",
+        "target: docker\nnamespace: shop",
+        "applications: {a: {port: 8080, replicas: 2}}",
+    ],
+)
+def test_environment_refuses_keys_of_other_target(tmp_path, text):
+    """A key without an effect would be a mistake that nobody notices."""
+    write(tmp_path, "staging", text)
+    with pytest.raises(DeclarationInvalid):
+        read_environment(tmp_path, "staging")
+
+
+def test_environments_cannot_share_namespace(tmp_path):
+    """Each would report the pods of the other one as foreign."""
+    write(tmp_path, "staging", CLUSTER)
+    write(tmp_path, "production", CLUSTER)
+    with pytest.raises(SettingInvalid, match="production and staging are both in c/shop"):
+        read_environments(tmp_path)

@@ -448,6 +448,14 @@ def test_settled_leaves_out_application_being_deployed(under_way, left):
     assert drop_deploying(tuple(observations.values()), under_way) == tuple(observations[each] for each in left)
 
 
+def test_settled_leaves_out_new_pods_of_application_being_deployed():
+    """Their ReplicaSet is not recorded yet."""
+    own, elsewhere = observed("hello-5d4f8c7b9-x2x4z"), observed("hello-5d4f8c7b9-x2x4z", "production")
+    other = observed("hello-world")
+
+    assert drop_deploying((own, elsewhere, other), {("staging", "hello")}) == (elsewhere, other)
+
+
 def test_settled_keeps_observations_of_other_deployments():
     """Kept are other applications, other environments and containers with similar names."""
     others = (

@@ -37,7 +37,7 @@ KINDS = {
 TRIAL = "cscm-trial-"
 """Begins the name under which an object is created as a trial, to learn what the cluster makes of it."""
 ALLOCATED = re.compile(r"spec\.(?:clusterIPs?|healthCheckNodePort|ports\[\d+\]\.nodePort)(?:\[\d+\])?")
-"""Paths of values that the cluster allocates for each object anew."""
+"""Paths of values that the cluster allocates for each object."""
 OF_CONTAINERS = ("image", "command", "args", "env", "envFrom", "lifecycle", "ports", "securityContext", "volumeMounts")
 OF_PODS = ("hostNetwork", "hostPID", "hostIPC", "securityContext", "serviceAccountName", "volumes")
 """The fields of a pod that are compared with its template; the cluster may add to others, such as tolerations."""

@@ -24,7 +24,7 @@ STUCK = frozenset({
 })  # fmt: skip
 """Reasons for which a container waits and that waiting longer seldom changes."""
 REVISION = "deployment.kubernetes.io/revision"
-LINES, EVENTS_SHOWN = 10, 5
+LINES, MOST_EVENTS = 10, 5
 SERVER_SIDE = ("uid", "resourceVersion", "generation", "creationTimestamp", "managedFields", "ownerReferences",
                "selfLink", "deletionTimestamp", "deletionGracePeriodSeconds")  # fmt: skip
 """Metadata that the cluster writes."""
@@ -145,7 +145,7 @@ class Rollout:
         events = [e for e in self.cluster.list(EVENTS, self.namespace) if e["involvedObject"].get("name") in names]
         events = [e for e in events if e.get("type") == "Warning"]
         events.sort(key=lambda e: str(e.get("lastTimestamp") or e.get("eventTime") or ""))
-        lines += [f"{e.get('reason')}: {e.get('message')}" for e in events[-EVENTS_SHOWN:]]
+        lines += [f"{e.get('reason')}: {e.get('message')}" for e in events[-MOST_EVENTS:]]
         return plain_text_lines("\n".join(lines))[-4000:].strip()
 
     def _output(self, pod: Document) -> list[str]:
