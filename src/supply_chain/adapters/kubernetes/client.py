@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import ssl
+from base64 import b64encode
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -21,6 +22,8 @@ from lightkube.core.client import Client
 from lightkube.core.exceptions import ApiError, ConfigError
 from lightkube.core.resource import GlobalResource, NamespacedResourceG
 from lightkube.generic_resource import Generic, create_api_info
+from lightkube.models.authentication_v1 import TokenRequestSpec
+from lightkube.resources.core_v1 import ServiceAccountToken
 
 from supply_chain.errors import ClusterConflict, ClusterRefused, ClusterUnavailable, SettingInvalid, SupplyChainError
 from supply_chain.execution.kubernetes.cluster import FIELD_MANAGER, Document, Kind
@@ -85,15 +88,41 @@ class ClusterClient:
         """Return a client that presents `token()` with each request to a server of the authority (PEM)."""
         with _translate_configuration(f"the certificate authority of {address}"):
             transport = TokenTransport(httpx2.HTTPTransport(verify=ssl.create_default_context(cadata=authority)), token)
-            config = KubeConfig.from_one(cluster=Server(server=address), user=User()).get()
+            server = Server(server=address, certificate_auth_data=b64encode(authority.encode()).decode())
+            config = KubeConfig.from_one(cluster=server, user=User()).get()
             assert config
             return cls(_connect(config, manager, transport), address)
+
+    def for_service_account(self, namespace: str, name: str, manager: str, seconds: int) -> ClusterClient:
+        """Return a client with a token of a service account, which is valid for so many seconds, at least 600."""
+        request = ServiceAccountToken(spec=TokenRequestSpec(audiences=[], expirationSeconds=seconds))
+        with self._translate(f"get a token of the service account {namespace}/{name}"):
+            made = self.client.create(request, name, namespace=namespace)
+        assert made.status
+        user = self.client.config._replace(user=User(token=made.status.token))
+        return ClusterClient(_connect(user, manager), self.address)
 
     def apply(self, kind: Kind, document: Document, *, dry_run: bool = False) -> Document:
         """Apply an object, as `Cluster` describes."""
         name, namespace = _identity(document)
         with self._translate(f"apply {kind.name} {name}"):
             made: Generic = self.client.apply(
+                _resource(kind)(document), name, namespace=namespace or None, dry_run=dry_run
+            )
+        return made
+
+    def create(self, kind: Kind, document: Document, *, dry_run: bool = False) -> Document:
+        """Make an object and return it; raise `ClusterConflict` if there is one of this name."""
+        name, namespace = _identity(document)
+        with self._translate(f"make {kind.name} {name}"):
+            made: Generic = self.client.create(_resource(kind)(document), namespace=namespace or None, dry_run=dry_run)
+        return made
+
+    def replace(self, kind: Kind, document: Document, *, dry_run: bool = False) -> Document:
+        """Replace an object and return it; raise `ClusterConflict` if it has another `resourceVersion` than given."""
+        name, namespace = _identity(document)
+        with self._translate(f"replace {kind.name} {name}"):
+            made: Generic = self.client.replace(
                 _resource(kind)(document), name, namespace=namespace or None, dry_run=dry_run
             )
         return made

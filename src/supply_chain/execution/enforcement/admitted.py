@@ -1,0 +1,188 @@
+"""The images that the deploy gate admits to a namespace: the parameters of its admission policy.
+
+They follow the published verdicts. Writers need no lock: each reads the version of the parameters first and the
+verdict after that, and writes only if the parameters still have this version. So a verdict that changed meanwhile is
+read again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from pydantic import Field
+
+from supply_chain.concurrency import map_concurrently
+from supply_chain.errors import ClusterUnavailable, VerdictMissing
+from supply_chain.evidence.published import CurrentVerdict, read_current_verdict
+from supply_chain.evidence.store import EvidenceStore
+from supply_chain.execution.enforcement.policies import EnforcedNamespace
+from supply_chain.model.image import Digest, ImageRef, Model, StoredManifest
+from supply_chain.model.tier import Gate, curated_repository, verdict_repository
+
+ATTEMPTS = 10
+"""How often a write is tried while others write."""
+LONGEST = 200
+"""Characters of a note."""
+
+
+class AdmittedImages(Model):
+    """The images that may run in a namespace."""
+
+    environment: str
+    images: dict[str, dict[Digest, str]] = Field(
+        description="the repository with its registry → the admitted digest → empty, or why its verdict has lapsed"
+    )
+
+    def explain(self, image: str) -> str:
+        """Return why an image, as a pod names it, is not admitted; empty if it is."""
+        repository, _, digest = image.partition("@")
+        if not digest:
+            return "it is not named by its digest"
+        if repository not in self.images:
+            return "no image of this repository is admitted"
+        return "" if digest in self.images[repository] else "the deploy gate does not admit this digest"
+
+    def with_image(self, repository: str, digest: Digest, note: str | None) -> AdmittedImages:
+        """Return the parameters with an image that is admitted, with a note, or without it if the note is None."""
+        others = {key: each for key, each in self.images.get(repository, {}).items() if key != digest}
+        ours = others if note is None else {**others, digest: note}
+        images = {key: each for key, each in self.images.items() if key != repository}
+        return AdmittedImages(environment=self.environment, images={**images, **({repository: ours} if ours else {})})
+
+    @property
+    def lapsed(self) -> dict[str, str]:
+        """The images whose verdict has lapsed, and why."""
+        return {f"{name}@{digest}": note for name, each in self.images.items() for digest, note in each.items() if note}
+
+    @property
+    def all(self) -> frozenset[str]:
+        """Every admitted image, as a pod names it."""
+        return frozenset(f"{name}@{digest}" for name, each in self.images.items() for digest in each)
+
+
+class Parameters(Protocol):
+    """The parameters that a cluster has."""
+
+    def read(self, namespace: str) -> tuple[AdmittedImages, str] | None:
+        """Return the parameters of a namespace and their version; None if there are none."""
+
+    def write(self, namespace: str, admitted: AdmittedImages, version: str) -> bool:
+        """Write the parameters of a namespace; return False if they do not have this version any more.
+
+        An empty version makes them.
+        """
+
+
+class VerdictListing(Protocol):
+    """Lists the repositories of published verdicts."""
+
+    def repositories(self, prefix: str) -> Sequence[str]:
+        """Return the names of the repositories that begin with `prefix`."""
+
+    def images(self, repository: str) -> Sequence[StoredManifest]:
+        """Return every manifest of a repository."""
+
+
+@dataclass(frozen=True)
+class AdmissionPorts:
+    """What decides which images a namespace admits, and where that is written."""
+
+    registry: str
+    """The registry's host, as pods name it."""
+    verdicts: EvidenceStore
+    """The published verdicts."""
+    listing: VerdictListing
+    deployed: Callable[[str], Collection[ImageRef]]
+    """Returns the images that should run in an environment by the signed deployment records."""
+    parameters: Parameters
+
+
+def publish_image(ref: ImageRef, place: EnforcedNamespace, ports: AdmissionPorts) -> AdmittedImages:
+    """Admit an image to a namespace, or no longer, by its current verdict; return the parameters.
+
+    Raises the errors of `read_current_verdict`, of reading deployment records, and of the cluster.
+    """
+
+    def change(before: AdmittedImages) -> AdmittedImages:
+        return before.with_image(_address(ref, ports), ref.digest, _note(ref, place, ports))
+
+    return _write(place, ports, change)
+
+
+def publish_all(place: EnforcedNamespace, ports: AdmissionPorts) -> AdmittedImages:
+    """Admit to a namespace exactly the images that verdicts admit, and return the parameters; raise as above."""
+    return _write(place, ports, lambda _before: read_admitted(place, ports))
+
+
+def read_admitted(place: EnforcedNamespace, ports: AdmissionPorts) -> AdmittedImages:
+    """Return the images that the published verdicts admit to a namespace; raise as above."""
+    prefix = verdict_repository(Gate.DEPLOY, "", place.environment)
+    refs = {
+        ImageRef(repository=curated_repository(repository.removeprefix(prefix)), digest=each.subject)
+        for repository in ports.listing.repositories(prefix)
+        for each in ports.listing.images(repository)
+        if each.subject
+    }
+    ordered = sorted(refs, key=str)
+    admitted = AdmittedImages(environment=place.environment, images={})
+    images: dict[str, dict[Digest, str]] = {}
+    for ref, note in zip(ordered, map_concurrently(lambda ref: _note(ref, place, ports), ordered), strict=True):
+        if note is not None:
+            images.setdefault(_address(ref, ports), {})[ref.digest] = note
+    return admitted.model_copy(update={"images": images})
+
+
+def admission_note(current: CurrentVerdict, lapsing: Collection[str], is_deployed: Callable[[], bool]) -> str | None:
+    """Return an empty note for an image that is admitted, a note for one whose verdict lapsed, and None for others.
+
+    A verdict lapses when it expires, or when it refuses for `lapsing` reasons only: time passed, and nobody decided
+    against the image. It stays admitted where it should run, so that its pods can move to another node.
+    """
+    if current.admits:
+        return ""
+    verdict, own = current.verdict, current.verdict.cscm
+    codes = sorted({reason["code"] for reason in own.reasons})
+    lapsed = verdict.passed or (codes and set(codes) <= set(lapsing))
+    if not lapsed or not is_deployed():
+        return None
+    why = f"{', '.join(codes)} since {verdict.time_verified:%F %T} UTC" if codes else f"expired {own.expires:%F %T} UTC"
+    return why[:LONGEST]
+
+
+def _note(ref: ImageRef, place: EnforcedNamespace, ports: AdmissionPorts) -> str | None:
+    try:
+        current = read_current_verdict(ports.verdicts, ref, Gate.DEPLOY, place.environment)
+    except VerdictMissing:
+        return None
+    curated = ref.moved_to(curated_repository(ref.application))
+    return admission_note(current, place.lapsing, lambda: curated in ports.deployed(place.environment))
+
+
+def _address(ref: ImageRef, ports: AdmissionPorts) -> str:
+    return f"{ports.registry}/{curated_repository(ref.application)}"
+
+
+def _write(
+    place: EnforcedNamespace, ports: AdmissionPorts, change: Callable[[AdmittedImages], AdmittedImages]
+) -> AdmittedImages:
+    """Change the parameters; missing ones, and those of others, are made with all that verdicts admit."""
+    for _ in range(ATTEMPTS):
+        found = ports.parameters.read(place.namespace)
+        before, version = found or (None, "")
+        ours = before is not None and before.environment == place.environment
+        after = change(before) if before and ours else read_admitted(place, ports)
+        if after == before or ports.parameters.write(place.namespace, after, version):
+            return after
+    raise ClusterUnavailable(
+        f"Others changed the admitted images of {place.namespace} {ATTEMPTS} times meanwhile.\nThe step is retried."
+    )
+
+
+def describe_difference(wanted: AdmittedImages, found: AdmittedImages) -> str:
+    """Return what parameters admit too much and too little; empty if nothing."""
+    more, less = len(found.all - wanted.all), len(wanted.all - found.all)
+    parts = [f"{more} without an admission, such as {min(found.all - wanted.all)}"] if more else []
+    parts += [f"not {less} that are admitted, such as {min(wanted.all - found.all)}"] if less else []
+    return " and ".join(parts)
