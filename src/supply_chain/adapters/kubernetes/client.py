@@ -23,6 +23,7 @@ from lightkube.core.exceptions import ApiError, ConfigError
 from lightkube.core.resource import GlobalResource, NamespacedResourceG
 from lightkube.generic_resource import Generic, create_api_info
 from lightkube.models.authentication_v1 import TokenRequestSpec
+from lightkube.models.meta_v1 import ObjectMeta
 from lightkube.resources.core_v1 import ServiceAccountToken
 
 from supply_chain.errors import ClusterConflict, ClusterRefused, ClusterUnavailable, SettingInvalid, SupplyChainError
@@ -95,7 +96,9 @@ class ClusterClient:
 
     def for_service_account(self, namespace: str, name: str, manager: str, seconds: int) -> ClusterClient:
         """Return a client with a token of a service account, which is valid for so many seconds, at least 600."""
-        request = ServiceAccountToken(spec=TokenRequestSpec(audiences=[], expirationSeconds=seconds))
+        request = ServiceAccountToken(
+            metadata=ObjectMeta(), spec=TokenRequestSpec(audiences=[], expirationSeconds=seconds)
+        )
         with self._translate(f"get a token of the service account {namespace}/{name}"):
             made = self.client.create(request, name, namespace=namespace)
         assert made.status

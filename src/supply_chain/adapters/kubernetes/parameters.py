@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from pydantic import ValidationError
@@ -21,14 +22,14 @@ VALID, RENEWED = 600, 300
 
 @dataclass
 class ClusterParameters:
-    """The parameters of a cluster. `client` may read them, and get tokens of the publisher."""
+    """The parameters of a cluster. What `connect` returns may read them, and get tokens of the publisher."""
 
-    client: ClusterClient
+    connect: Callable[[], ClusterClient]
     _publisher: tuple[float, ClusterClient] | None = field(default=None, init=False)
 
     def read(self, namespace: str) -> tuple[AdmittedImages, str] | None:
         """Return the parameters of a namespace and their version; None if there are none that can be read."""
-        found = self.client.read(ADMITTED_IMAGES, PARAMETERS, namespace)
+        found = self.connect().read(ADMITTED_IMAGES, PARAMETERS, namespace)
         if found is None:
             return None
         try:
@@ -56,5 +57,5 @@ class ClusterParameters:
     def _as_publisher(self) -> ClusterClient:
         now = time.monotonic()
         if self._publisher is None or now - self._publisher[0] > RENEWED:
-            self._publisher = now, self.client.for_service_account(SYSTEM, PUBLISHER, MANAGER, VALID)
+            self._publisher = now, self.connect().for_service_account(SYSTEM, PUBLISHER, MANAGER, VALID)
         return self._publisher[1]

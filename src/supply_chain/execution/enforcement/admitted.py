@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Protocol
 
 from pydantic import Field
@@ -106,7 +107,7 @@ def publish_image(ref: ImageRef, place: EnforcedNamespace, ports: AdmissionPorts
     """
 
     def change(before: AdmittedImages) -> AdmittedImages:
-        return before.with_image(_address(ref, ports), ref.digest, _note(ref, place, ports))
+        return before.with_image(_address(ref, ports), ref.digest, _note(ref, place, ports, ports.deployed))
 
     return _write(place, ports, change)
 
@@ -125,13 +126,13 @@ def read_admitted(place: EnforcedNamespace, ports: AdmissionPorts) -> AdmittedIm
         for each in ports.listing.images(repository)
         if each.subject
     }
-    ordered = sorted(refs, key=str)
-    admitted = AdmittedImages(environment=place.environment, images={})
+    ordered, deployed = sorted(refs, key=str), cache(ports.deployed)
+    notes = map_concurrently(lambda ref: _note(ref, place, ports, deployed), ordered)
     images: dict[str, dict[Digest, str]] = {}
-    for ref, note in zip(ordered, map_concurrently(lambda ref: _note(ref, place, ports), ordered), strict=True):
+    for ref, note in zip(ordered, notes, strict=True):
         if note is not None:
             images.setdefault(_address(ref, ports), {})[ref.digest] = note
-    return admitted.model_copy(update={"images": images})
+    return AdmittedImages(environment=place.environment, images=images)
 
 
 def admission_note(current: CurrentVerdict, lapsing: Collection[str], is_deployed: Callable[[], bool]) -> str | None:
@@ -151,13 +152,15 @@ def admission_note(current: CurrentVerdict, lapsing: Collection[str], is_deploye
     return why[:LONGEST]
 
 
-def _note(ref: ImageRef, place: EnforcedNamespace, ports: AdmissionPorts) -> str | None:
+def _note(
+    ref: ImageRef, place: EnforcedNamespace, ports: AdmissionPorts, deployed: Callable[[str], Collection[ImageRef]]
+) -> str | None:
     try:
         current = read_current_verdict(ports.verdicts, ref, Gate.DEPLOY, place.environment)
     except VerdictMissing:
         return None
     curated = ref.moved_to(curated_repository(ref.application))
-    return admission_note(current, place.lapsing, lambda: curated in ports.deployed(place.environment))
+    return admission_note(current, place.lapsing, lambda: curated in deployed(place.environment))
 
 
 def _address(ref: ImageRef, ports: AdmissionPorts) -> str:

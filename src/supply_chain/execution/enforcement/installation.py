@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal, Protocol
 
+import yaml
 from pydantic import Field
 
+from supply_chain.errors import SettingInvalid
 from supply_chain.execution.enforcement.admitted import AdmittedImages, describe_difference
 from supply_chain.execution.enforcement.policies import ADMISSION, CONTAINERS, EnforcedNamespace, Mode
 from supply_chain.execution.kubernetes.cluster import Document, Kind
@@ -57,6 +60,24 @@ class AdmissionCluster(Protocol):
 
     def replace(self, kind: Kind, document: Document, *, dry_run: bool = False) -> object:
         """Replace an object of the same version, also the fields that others added to it."""
+
+
+def read_objects(directory: Path) -> tuple[Document, ...]:
+    """Return the objects of all YAML files of a directory, in the order of their names.
+
+    Raises `SettingInvalid` for what is not an object of a kind that is installed here.
+    """
+    found: list[Document] = []
+    for path in sorted(directory.glob("*.yaml")):
+        try:
+            documents = [*yaml.safe_load_all(path.read_bytes())]
+            found += [each for each in documents if each["metadata"]["name"] and KINDS[each["kind"]]]
+        except (yaml.YAMLError, KeyError, TypeError) as error:
+            raise SettingInvalid(
+                f"{path} has something else than objects that are installed in a cluster: {error}\n"
+                f"Write only {', '.join(KINDS)}, each with a name."
+            ) from error
+    return tuple(found)
 
 
 class Change(Model):

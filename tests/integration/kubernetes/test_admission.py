@@ -1,0 +1,327 @@
+"""The API server itself admits only images that the deploy gate admits, whoever creates what runs them."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from lightkube.core.exceptions import ApiError
+from lightkube.resources.core_v1 import Pod, PodEphemeralcontainers
+from lightkube.types import PatchType
+
+from supply_chain.adapters.kubernetes.client import ClusterClient
+from supply_chain.adapters.kubernetes.parameters import ADMITTED_IMAGES
+from supply_chain.errors import ClusterRefused
+from supply_chain.execution.enforcement.installation import KINDS, WORKLOADS, find_unadmitted, install, read_status
+from supply_chain.execution.enforcement.policies import HARDENED, PARAMETERS, PUBLISHER, SYSTEM, Mode, Policies
+from supply_chain.execution.kubernetes.cluster import PODS, SERVICE_ACCOUNTS, Kind
+from tests.support.admission import Enforced, enforce, install_policies, pod, wait_until
+
+REGISTRY = "registry.test:5000"
+HELLO = f"{REGISTRY}/curated/hello"
+ADMITTED = f"{HELLO}@sha256:{'a' * 64}"
+OTHER_NAMESPACES = f"{HELLO}@sha256:{'b' * 64}"
+REFUSED = {
+    "unknown digest": f"{HELLO}@sha256:{'c' * 64}",
+    "tag": f"{HELLO}:latest",
+    "tag and digest": f"{HELLO}:latest@sha256:{'a' * 64}",
+    "foreign registry": f"docker.io/curated/hello@sha256:{'a' * 64}",
+    "another application with the digest": f"{REGISTRY}/curated/shop@sha256:{'a' * 64}",
+    "digest of another namespace": OTHER_NAMESPACES,
+    "no image": "",
+}
+CLUSTER_ROLE_BINDINGS = Kind(
+    "rbac.authorization.k8s.io/v1", "ClusterRoleBinding", "clusterrolebindings", namespaced=False
+)
+
+
+def workload(kind: Kind, image: str) -> dict[str, Any]:
+    """Return a controller, or a template, whose pods have an image in an init container."""
+    containers = {"containers": [{"name": "app", "image": ADMITTED}], "initContainers": [{"name": "i", "image": image}]}
+    template = {"metadata": {"labels": {"app": "x"}}, "spec": containers}
+    selector: dict[str, Any] = {"matchLabels": {"app": "x"}}
+    job = {"template": {**template, "spec": {**containers, "restartPolicy": "Never"}}}
+    spec: dict[str, Any] = {
+        "ReplicationController": {"selector": {"app": "x"}, "template": template},
+        "StatefulSet": {"selector": selector, "template": template, "serviceName": "x"},
+        "Job": job,
+        "CronJob": {"schedule": "@daily", "jobTemplate": {"spec": job}},
+    }.get(kind.name, {"selector": selector, "template": template})
+    body = {"template": template} if kind.name == "PodTemplate" else {"spec": spec}
+    return {"apiVersion": kind.api_version, "kind": kind.name, "metadata": {"name": "x"}, **body}
+
+
+@pytest.fixture(scope="module")
+def admin(kubeconfig: Path) -> ClusterClient:
+    return ClusterClient.of_context(kubeconfig, None)
+
+
+@pytest.fixture(scope="module")
+def policies(admin: ClusterClient) -> Iterator[Policies]:
+    with install_policies(admin) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def enforced(admin: ClusterClient, policies: Policies) -> Iterator[Enforced]:
+    """A namespace that admits one image."""
+    with enforce(admin, policies) as made:
+        made.admit(ADMITTED)
+        wait_until(lambda: not made.refusal_of(ADMITTED) and made.refusal_of(REFUSED["tag"]))
+        yield made
+
+
+@pytest.fixture(scope="module")
+def elsewhere(admin: ClusterClient, policies: Policies) -> Iterator[Enforced]:
+    """Another namespace that admits another digest of the same application."""
+    with enforce(admin, policies) as made:
+        made.admit(OTHER_NAMESPACES)
+        wait_until(lambda: not made.refusal_of(OTHER_NAMESPACES) and made.refusal_of(ADMITTED))
+        yield made
+
+
+@pytest.fixture
+def running(enforced: Enforced) -> Iterator[str]:
+    """The name of a pod with the admitted image, which no node starts."""
+    document = pod(ADMITTED)
+    namespace = enforced.place.namespace
+    enforced.admin.create(PODS, {**document, "metadata": {**document["metadata"], "namespace": namespace}})
+    yield document["metadata"]["name"]
+    enforced.admin.delete(PODS, document["metadata"]["name"], namespace)
+
+
+def test_namespace_admits_the_admitted_image(enforced: Enforced) -> None:
+    """In each kind of workload."""
+    assert [kind.name for kind in WORKLOADS[1:] if enforced.refusal(kind, workload(kind, ADMITTED))] == []
+
+
+@pytest.mark.parametrize("image", REFUSED.values(), ids=REFUSED)
+def test_namespace_refuses_every_other_image(enforced: Enforced, elsewhere: Enforced, image: str) -> None:
+    """The message names the image, and the parameters agree with what `cscm enforce status` reports."""
+    refusal = enforced.refusal_of(image)
+
+    assert "Forbidden" in refusal or "ValidatingAdmissionPolicy" in refusal
+    assert not image or image in refusal
+    found = enforced.parameters.read(enforced.place.namespace)
+    assert found and find_unadmitted([pod(image)], found[0])
+
+
+def test_each_namespace_has_its_own_images(enforced: Enforced, elsewhere: Enforced) -> None:
+    """What one admits is nothing to the other."""
+    assert not elsewhere.refusal_of(OTHER_NAMESPACES)
+    assert "not admitted" in elsewhere.refusal_of(ADMITTED)
+
+
+@pytest.mark.parametrize("kind", WORKLOADS[1:], ids=lambda kind: kind.name)
+def test_namespace_refuses_templates_of_every_kind(enforced: Enforced, kind: Kind) -> None:
+    """Also an image in an init container alone."""
+    image = REFUSED["unknown digest"]
+
+    assert image in enforced.refusal(kind, workload(kind, image))
+
+
+@pytest.mark.parametrize("place", ["initContainers", "volumes"])
+def test_namespace_refuses_a_pod_with_another_image_beside(enforced: Enforced, place: str) -> None:
+    """Init containers run first, and a volume can have the files of an image."""
+    image = REFUSED["unknown digest"]
+    item = {"name": "x", "image": image if place == "initContainers" else {"reference": image}}
+
+    assert image in enforced.refusal(PODS, pod(ADMITTED, **{place: [item]}))
+    item["image"] = ADMITTED if place == "initContainers" else {"reference": ADMITTED}
+    assert not enforced.refusal(PODS, pod(ADMITTED, **{place: [item]}))
+
+
+def test_update_to_another_image_is_refused(enforced: Enforced, running: str) -> None:
+    """The image of a running pod can be changed; other changes are admitted."""
+    change: Any = {"spec": {"containers": [{"name": "app", "image": REFUSED["unknown digest"]}]}}
+    label: Any = {"metadata": {"labels": {"a": "b"}}}
+
+    def patch(body: Any) -> None:
+        enforced.admin.client.patch(
+            Pod, running, body, namespace=enforced.place.namespace, patch_type=PatchType.STRATEGIC, dry_run=True
+        )
+
+    patch(label)
+    with pytest.raises(ApiError, match="not admitted"):
+        patch(change)
+
+
+def test_ephemeral_container_with_another_image_is_refused(enforced: Enforced, running: str) -> None:
+    """`kubectl debug` adds a container to a running pod."""
+
+    def debug(image: str) -> None:
+        container = {
+            "name": "debug",
+            "image": image,
+            "securityContext": {
+                "allowPrivilegeEscalation": False,
+                "runAsNonRoot": True,
+                "capabilities": {"drop": ["ALL"]},
+                "seccompProfile": {"type": "RuntimeDefault"},
+            },
+        }
+        body: Any = {"spec": {"ephemeralContainers": [container]}}
+        enforced.admin.client.patch(
+            PodEphemeralcontainers, running, body, namespace=enforced.place.namespace, patch_type=PatchType.STRATEGIC,
+            dry_run=True,
+        )  # fmt: skip
+
+    debug(ADMITTED)
+    with pytest.raises(ApiError, match="not named by its digest"):
+        debug("busybox:latest")
+
+
+def test_blocked_image_of_a_pod_does_not_keep_the_pod(enforced: Enforced, running: str) -> None:
+    """Finalizers and labels of what runs can still be changed after a block."""
+    enforced.admit()
+    try:
+        wait_until(lambda: enforced.refusal_of(ADMITTED))
+        enforced.admin.client.patch(
+            Pod, running, {"metadata": {"labels": {"a": "b"}}}, namespace=enforced.place.namespace,
+            patch_type=PatchType.STRATEGIC, dry_run=True,
+        )  # fmt: skip
+    finally:
+        enforced.admit(ADMITTED)
+        wait_until(lambda: not enforced.refusal_of(ADMITTED))
+
+
+def test_block_refuses_within_seconds(enforced: Enforced) -> None:
+    """From the write of the parameters to the first refused pod."""
+    enforced.admit()
+    seconds = wait_until(lambda: enforced.refusal_of(ADMITTED))
+    enforced.admit(ADMITTED)
+    wait_until(lambda: not enforced.refusal_of(ADMITTED))
+
+    assert seconds < 5
+
+
+def test_missing_parameters_refuse_everything(admin: ClusterClient, policies: Policies) -> None:
+    """Nothing is admitted by an enforcement without a list; in the gradual modes nothing is refused."""
+    with enforce(admin, policies) as strict, enforce(admin, policies, Mode.WARN) as gradual:
+        wait_until(lambda: "no params found" in strict.refusal_of(ADMITTED))
+        assert not gradual.refusal_of(ADMITTED)
+        gradual.admit()
+        assert not gradual.refusal_of("busybox:latest")
+
+
+def test_pod_without_a_profile_gets_the_hardened_one(enforced: Enforced) -> None:
+    """The annotation names what was added; a value that is there stays, and Pod Security judges it."""
+    document = pod(ADMITTED, initContainers=[{"name": "i", "image": ADMITTED}])
+    document["spec"]["containers"][0]["securityContext"] = {"readOnlyRootFilesystem": False}
+    document["metadata"] |= {"namespace": enforced.place.namespace, "annotations": {"team": "shop"}}
+
+    found = enforced.admin.create(PODS, document, dry_run=True)
+
+    spec, added = found["spec"], found["metadata"]["annotations"][HARDENED].split(",")
+    assert spec["securityContext"] == {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
+    hardened = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}, "readOnlyRootFilesystem": True}
+    assert spec["initContainers"][0]["securityContext"] == hardened
+    assert spec["containers"][0]["securityContext"] == {**hardened, "readOnlyRootFilesystem": False}
+    assert {"runAsNonRoot", "app.capabilities", "i.readOnlyRootFilesystem"} <= {*added}
+    assert "app.readOnlyRootFilesystem" not in added and found["metadata"]["annotations"]["team"] == "shop"
+
+
+def test_pod_security_refuses_a_privileged_container(enforced: Enforced) -> None:
+    """The namespace is `restricted`."""
+    document = pod(ADMITTED)
+    document["spec"]["containers"][0]["securityContext"] = {"privileged": True, "allowPrivilegeEscalation": True}
+
+    assert "restricted" in enforced.refusal(PODS, document)
+
+
+def test_user_with_the_role_edit_starts_no_other_image(enforced: Enforced, editor: ClusterClient) -> None:
+    """Whoever may create pods may create admitted ones."""
+    assert not enforced.refusal(PODS, pod(ADMITTED), editor)
+    assert REFUSED["tag"] in enforced.refusal(PODS, pod(REFUSED["tag"]), editor)
+
+
+def account(admin: ClusterClient, namespace: str, role: str, binding: Kind) -> ClusterClient:
+    """Return a client of a new service account with a cluster role."""
+    name = f"user-{uuid4().hex[:8]}"
+    metadata = {"name": name, "namespace": namespace}
+    admin.create(SERVICE_ACCOUNTS, {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata})
+    bound = {
+        "apiVersion": binding.api_version,
+        "kind": binding.name,
+        "metadata": metadata if binding.namespaced else {"name": name},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role},
+        "subjects": [{"kind": "ServiceAccount", **metadata}],
+    }
+    admin.create(binding, bound)
+    return admin.for_service_account(namespace, name, "test", 600)
+
+
+@pytest.fixture(scope="module")
+def editor(admin: ClusterClient, enforced: Enforced) -> ClusterClient:
+    return account(admin, enforced.place.namespace, "edit", KINDS["RoleBinding"])
+
+
+def refusals_of_writes(enforced: Enforced, client: ClusterClient) -> list[str]:
+    """Return why an identity may not write the parameters, for an update and a creation; empty texts if it may."""
+    namespace = enforced.place.namespace
+    found = enforced.admin.read(ADMITTED_IMAGES, PARAMETERS, namespace)
+    assert found
+    more = copy.deepcopy(dict(found))
+    more["spec"]["images"]["docker.io/evil"] = {"sha256:" + "d" * 64: ""}
+    other = {**more, "metadata": {"name": "other", "namespace": namespace}}
+    refusals = []
+    for write, document in ((client.replace, more), (client.create, other)):
+        try:
+            write(ADMITTED_IMAGES, document, dry_run=True)
+            refusals.append("")
+        except ClusterRefused as error:
+            refusals.append(str(error))
+    return refusals
+
+
+def test_no_other_service_account_writes_the_parameters(
+    admin: ClusterClient, enforced: Enforced, editor: ClusterClient
+) -> None:
+    """Every one of the cluster is tried, by its own token; only the publisher may."""
+    may = []
+    for each in admin.list(SERVICE_ACCOUNTS):
+        metadata = each["metadata"]
+        client = admin.for_service_account(metadata["namespace"], metadata["name"], "test", 600)
+        if not all(refusals_of_writes(enforced, client)):
+            may.append((metadata["namespace"], metadata["name"]))
+
+    assert may == [(SYSTEM, PUBLISHER)]
+    assert all(refusals_of_writes(enforced, editor))
+
+
+def test_administrator_of_the_cluster_writes_no_parameters(admin: ClusterClient, enforced: Enforced) -> None:
+    """A role allows it, and a policy refuses it: only removing the policy would help, which is a deviation."""
+    for client in (admin, account(admin, enforced.place.namespace, "cluster-admin", CLUSTER_ROLE_BINDINGS)):
+        assert all("only the service account" in each for each in refusals_of_writes(enforced, client))
+
+
+def test_status_reports_what_an_administrator_weakened(admin: ClusterClient, enforced: Enforced) -> None:
+    """And an installation restores it. Right after an installation, the API server has what was generated."""
+    wanted = (*enforced.policies.of_cluster(), *enforced.objects)
+    found = enforced.parameters.read(enforced.place.namespace)
+    assert found
+
+    def codes() -> list[str]:
+        status = read_status(enforced.place, wanted, found[0], found[0], admin)
+        return [f"{each.code} {each.fact}" for each in status.deviations]
+
+    assert codes() == []
+    binding = next(each for each in enforced.objects if each["kind"] == "ValidatingAdmissionPolicyBinding")
+    kind, name = KINDS[binding["kind"]], binding["metadata"]["name"]
+    live = admin.read(kind, name)
+    assert live
+    weak = copy.deepcopy(dict(live))
+    weak["spec"]["validationActions"] = ["Warn"]
+    admin.replace(kind, weak)
+    assert ["enforcement.weakened" in each and "validationActions" in each for each in codes()] == [True]
+
+    admin.delete(kind, name)
+    assert ["enforcement.removed" in each for each in codes()] == [True]
+
+    assert [each.action for each in install(wanted, admin)] == ["create"]
+    assert codes() == []
+    wait_until(lambda: enforced.refusal_of(REFUSED["tag"]))
