@@ -20,6 +20,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from uuid import uuid4
 
@@ -28,7 +29,8 @@ from supply_chain.adapters.kubernetes.client import ClusterClient
 from supply_chain.execution.enforcement.installation import KINDS
 from supply_chain.execution.enforcement.policies import Mode, namespace_labels
 from supply_chain.execution.kubernetes.cluster import PODS, SERVICE_ACCOUNTS
-from tests.support.admission import Enforced, enforce, install_policies, pod, wait_until
+from supply_chain.model.image import digest_of
+from tests.support.admission import Enforced, enforce, install_policies, is_enforced, pod, wait_until
 
 REPOSITORY = "registry.test:5000/curated/application-{}"
 APPLICATIONS = 100
@@ -36,7 +38,7 @@ APPLICATIONS = 100
 
 def admitted_images(number: int) -> tuple[str, ...]:
     """Return so many images of `APPLICATIONS` applications."""
-    return tuple(f"{REPOSITORY.format(each % APPLICATIONS)}@sha256:{each:064x}" for each in range(number))
+    return tuple(f"{REPOSITORY.format(each % APPLICATIONS)}@{digest_of(bytes(each))}" for each in range(number))
 
 
 IMAGE = admitted_images(1)[0]
@@ -81,7 +83,7 @@ def measure_creation(connect: Callable[[], ClusterClient], digests: int, rounds:
         many.admit(*admitted_images(digests))
         one.admit(IMAGE)
         for each in (many, one):
-            wait_until(lambda each=each: not each.refusal_of(IMAGE) and each.refusal_of("other:latest"), 60)
+            wait_until(partial(is_enforced, each, IMAGE), 60)
         namespaces = {
             "none": stack.enter_context(plain_namespace(admin, {})),
             "Pod Security": stack.enter_context(plain_namespace(admin, namespace_labels(Mode.DENY))),
@@ -108,7 +110,7 @@ def measure_denial(connect: Callable[[], ClusterClient], digests: int, rounds: i
 def _deny(enforced: Enforced, digests: int) -> float:
     images = admitted_images(digests)
     enforced.admit(*images)
-    wait_until(lambda: not enforced.refusal_of(IMAGE) and enforced.refusal_of("other:latest"), 60)
+    wait_until(partial(is_enforced, enforced, IMAGE), 60)
     begun = time.monotonic()
     enforced.admit(*images[1:])
     wait_until(lambda: enforced.refusal_of(IMAGE))

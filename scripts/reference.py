@@ -45,6 +45,7 @@ from supply_chain.evidence.soak import Soak
 from supply_chain.evidence.summary import Summary
 from supply_chain.execution import break_glass, host, monitor
 from supply_chain.execution.deployment import Deployment
+from supply_chain.execution.enforcement import installation
 from supply_chain.execution.environment import DockerEnvironment, KubernetesEnvironment
 from supply_chain.execution.kubernetes import comparison, target
 from supply_chain.execution.observation import Observation
@@ -89,7 +90,8 @@ def errors_page() -> str:
             "",
             "- *Error*: there is no answer, and nothing was admitted. The run is Failed, the exit status of `cscm` 1.",
             "- *Refusal*: the answer of a gate. The run is Refused, the exit status 3.",
-            "- *Deviation*: a difference between what runs and what should run. The run is Drifted, the exit status 0.",
+            "- *Deviation*: a difference between what runs, or what a cluster enforces, and what should. The run is Drifted "
+            "or Unprotected, the exit status 0, of `cscm enforce status` 3.",
             "",
             "## Errors",
             "",
@@ -146,7 +148,7 @@ def _in_words(text: str) -> str:
 
 
 def _deviations() -> Iterator[str]:
-    for module in (monitor, host, break_glass, comparison, target):
+    for module in (monitor, host, break_glass, comparison, target, installation):
         yield from (f"- {_codes(each.codes)}: {each.fact}" for each in Source(module, "Deviation").all())
 
 

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 from supply_chain.adapters.kubernetes.client import ClusterClient
-from supply_chain.adapters.kubernetes.parameters import ADMITTED_IMAGES, ClusterParameters
+from supply_chain.adapters.kubernetes.parameters import ClusterParameters
 from supply_chain.errors import ClusterRefused
 from supply_chain.execution.enforcement.admitted import AdmittedImages
 from supply_chain.execution.enforcement.installation import KINDS, install, read_objects
-from supply_chain.execution.enforcement.policies import EnforcedNamespace, Mode, Policies
-from supply_chain.execution.kubernetes.cluster import PODS, SERVICE_ACCOUNTS, Document, Kind
+from supply_chain.execution.enforcement.policies import SYSTEM, EnforcedNamespace, Mode, Policies, new_parameters_name
+from supply_chain.execution.kubernetes.cluster import CONFIG_MAPS, PODS, SERVICE_ACCOUNTS, Document, Kind
 
 ROLES = Path(__file__).parents[2] / "deployments/kubernetes/rbac"
+REPOSITORIES = "registry.test:5000/curated/"
 SOON = 15.0
 """Seconds in which an API server begins to enforce a new policy."""
 
@@ -27,7 +28,7 @@ class Enforced:
 
     def __init__(self, admin: ClusterClient, policies: Policies, name: str, mode: Mode = Mode.DENY) -> None:
         self.admin, self.policies = admin, policies
-        self.place = EnforcedNamespace(name, name, mode)
+        self.place = EnforcedNamespace(name, name, mode, parameters=new_parameters_name(name))
         self.parameters = ClusterParameters(lambda: admin)
 
     @property
@@ -36,13 +37,10 @@ class Enforced:
 
     def admit(self, *images: str) -> None:
         """Admit exactly these images."""
-        admitted: dict[str, dict[str, str]] = {}
-        for image in images:
-            repository, _, digest = image.partition("@")
-            admitted.setdefault(repository, {})[digest] = ""
-        found = self.parameters.read(self.place.namespace)
-        wanted = AdmittedImages(environment=self.place.environment, images=admitted)
-        assert self.parameters.write(self.place.namespace, wanted, found[1] if found else "")
+        admitted = AdmittedImages(environment=self.place.environment, repositories=REPOSITORIES, images={})
+        wanted = admitted.model_copy(update={"images": _by_application(images)})
+        found = self.parameters.read(self.place.parameters)
+        assert self.parameters.write(self.place.parameters, wanted, found[1] if found else "")
 
     def refusal(self, kind: Kind, document: Document, client: ClusterClient | None = None) -> str:
         """Return why the API server refuses an object; empty if it admits it."""
@@ -56,6 +54,14 @@ class Enforced:
     def refusal_of(self, image: str) -> str:
         """Return why the API server refuses a pod with an image; empty if it admits it."""
         return self.refusal(PODS, pod(image))
+
+
+def _by_application(images: Iterable[str]) -> dict[str, dict[str, str]]:
+    found: dict[str, dict[str, str]] = {}
+    for image in images:
+        repository, _, digest = image.removeprefix(REPOSITORIES).partition("@")
+        found.setdefault(repository, {})[digest] = ""
+    return found
 
 
 def pod(image: str, **spec: Any) -> dict[str, Any]:
@@ -76,26 +82,21 @@ def wait_until(holds: Callable[[], object], seconds: float = SOON) -> float:
     return time.monotonic() - began
 
 
+def is_enforced(enforced: Enforced, image: str) -> bool:
+    """Return whether a namespace admits an image and refuses a tag."""
+    return not enforced.refusal_of(image) and bool(enforced.refusal_of("other:latest"))
+
+
 @contextmanager
 def install_policies(admin: ClusterClient) -> Iterator[Policies]:
     """Yield policies with names of their own and without a binding to a namespace; remove them afterwards."""
     made = Policies(f"test-{uuid4().hex[:8]}")
     install((*read_objects(ROLES), *made.of_cluster()), admin)
-    wait_until(lambda: is_offered(admin))
     try:
         yield made
     finally:
-        for document in made.of_cluster()[1:]:
+        for document in made.of_cluster():
             admin.delete(KINDS[document["kind"]], document["metadata"]["name"])
-
-
-def is_offered(admin: ClusterClient) -> bool:
-    """Return whether the API server knows the kind of the parameters."""
-    try:
-        admin.list(ADMITTED_IMAGES, "default")
-    except ClusterRefused:
-        return False
-    return True
 
 
 @contextmanager
@@ -108,5 +109,5 @@ def enforce(admin: ClusterClient, policies: Policies, mode: Mode = Mode.DENY) ->
         yield enforced
     finally:
         for document in reversed(enforced.objects):
-            metadata = document["metadata"]
-            admin.delete(KINDS[document["kind"]], metadata["name"], metadata.get("namespace", ""))
+            admin.delete(KINDS[document["kind"]], document["metadata"]["name"])
+        admin.delete(CONFIG_MAPS, enforced.place.parameters, SYSTEM)

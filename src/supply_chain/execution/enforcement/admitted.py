@@ -7,10 +7,10 @@ read again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Protocol
+from typing import Protocol, Self
 
 from pydantic import Field
 
@@ -18,9 +18,9 @@ from supply_chain.concurrency import map_concurrently
 from supply_chain.errors import ClusterUnavailable, VerdictMissing
 from supply_chain.evidence.published import CurrentVerdict, read_current_verdict
 from supply_chain.evidence.store import EvidenceStore
-from supply_chain.execution.enforcement.policies import EnforcedNamespace
+from supply_chain.execution.enforcement.policies import LAPSED_IMAGES, REPOSITORIES, SHARD, EnforcedNamespace
 from supply_chain.model.image import Digest, ImageRef, Model, StoredManifest
-from supply_chain.model.tier import Gate, curated_repository, verdict_repository
+from supply_chain.model.tier import CURATED, Gate, curated_repository, verdict_repository
 
 ATTEMPTS = 10
 """How often a write is tried while others write."""
@@ -32,8 +32,9 @@ class AdmittedImages(Model):
     """The images that may run in a namespace."""
 
     environment: str
+    repositories: str = Field(description="how every repository begins: the registry and the prefix of curated images")
     images: dict[str, dict[Digest, str]] = Field(
-        description="the repository with its registry → the admitted digest → empty, or why its verdict has lapsed"
+        description="application → admitted digest → empty, or why its verdict has lapsed"
     )
 
     def explain(self, image: str) -> str:
@@ -41,36 +42,76 @@ class AdmittedImages(Model):
         repository, _, digest = image.partition("@")
         if not digest:
             return "it is not named by its digest"
-        if repository not in self.images:
-            return "no image of this repository is admitted"
-        return "" if digest in self.images[repository] else "the deploy gate does not admit this digest"
+        if not repository.startswith(self.repositories):
+            return "it is not curated"
+        admitted = self.images.get(repository.removeprefix(self.repositories), {})
+        return "" if digest in admitted else "the deploy gate does not admit it"
 
-    def with_image(self, repository: str, digest: Digest, note: str | None) -> AdmittedImages:
+    def with_image(self, ref: ImageRef, note: str | None) -> AdmittedImages:
         """Return the parameters with an image that is admitted, with a note, or without it if the note is None."""
-        others = {key: each for key, each in self.images.get(repository, {}).items() if key != digest}
-        ours = others if note is None else {**others, digest: note}
-        images = {key: each for key, each in self.images.items() if key != repository}
-        return AdmittedImages(environment=self.environment, images={**images, **({repository: ours} if ours else {})})
+        others = {key: each for key, each in self.images.get(ref.application, {}).items() if key != ref.digest}
+        ours = others if note is None else {**others, ref.digest: note}
+        images = {key: each for key, each in self.images.items() if key != ref.application}
+        return self.model_copy(update={"images": {**images, **({ref.application: ours} if ours else {})}})
 
     @property
     def lapsed(self) -> dict[str, str]:
         """The images whose verdict has lapsed, and why."""
-        return {f"{name}@{digest}": note for name, each in self.images.items() for digest, note in each.items() if note}
+        return {self._name(*each): note for *each, note in self._each() if note}
 
     @property
     def all(self) -> frozenset[str]:
         """Every admitted image, as a pod names it."""
-        return frozenset(f"{name}@{digest}" for name, each in self.images.items() for digest in each)
+        return frozenset(self._name(*each) for *each, _ in self._each())
+
+    @property
+    def data(self) -> dict[str, str]:
+        """The content of the ConfigMap that the policies read."""
+        found = {"environment": self.environment, REPOSITORIES: self.repositories}
+        lines: dict[str, list[str]] = {}
+        for application, digest, note in sorted(self._each()):
+            line = f"{digest.removeprefix('sha256:')} {application}"
+            lines.setdefault(line[:SHARD], []).append(line)
+            if note:
+                lines.setdefault(LAPSED_IMAGES, []).append(f"{line} {note}")
+        return found | {key: "\n".join(["", *each, ""]) for key, each in lines.items()}
+
+    @classmethod
+    def of_data(cls, data: Mapping[str, str]) -> Self:
+        """Return the images that the content of a ConfigMap admits; raise ValueError for what `data` did not write."""
+        notes = dict(_split(line) for line in data.get(LAPSED_IMAGES, "").split("\n") if line)
+        images: dict[str, dict[Digest, str]] = {}
+        for key, text in data.items():
+            for line in text.split("\n") if key not in ("environment", REPOSITORIES, LAPSED_IMAGES) else ():
+                if line:
+                    digest, _, application = line.partition(" ")
+                    images.setdefault(application, {})[f"sha256:{digest}"] = notes.get(line, "")
+        found = {"environment": data.get("environment"), "repositories": data.get(REPOSITORIES), "images": images}
+        return cls.model_validate(found)
+
+    def _each(self) -> Iterator[tuple[str, Digest, str]]:
+        """Yield application, digest and note of each image."""
+        for application, digests in self.images.items():
+            yield from ((application, digest, note) for digest, note in digests.items())
+
+    def _name(self, application: str, digest: Digest) -> str:
+        return f"{self.repositories}{application}@{digest}"
+
+
+def _split(line: str) -> tuple[str, str]:
+    """Return the image and the note in a line about a verdict that has lapsed."""
+    digest, application, note = line.split(" ", 2)
+    return f"{digest} {application}", note
 
 
 class Parameters(Protocol):
     """The parameters that a cluster has."""
 
-    def read(self, namespace: str) -> tuple[AdmittedImages, str] | None:
-        """Return the parameters of a namespace and their version; None if there are none."""
+    def read(self, name: str) -> tuple[AdmittedImages, str] | None:
+        """Return the parameters with a name and their version; None if there are none."""
 
-    def write(self, namespace: str, admitted: AdmittedImages, version: str) -> bool:
-        """Write the parameters of a namespace; return False if they do not have this version any more.
+    def write(self, name: str, admitted: AdmittedImages, version: str) -> bool:
+        """Write the parameters with a name; return False if they do not have this version any more.
 
         An empty version makes them.
         """
@@ -99,6 +140,11 @@ class AdmissionPorts:
     """Returns the images that should run in an environment by the signed deployment records."""
     parameters: Parameters
 
+    @property
+    def begin(self) -> str:
+        """How each repository of a curated image begins, as pods name it."""
+        return f"{self.registry}/{CURATED}"
+
 
 def publish_image(ref: ImageRef, place: EnforcedNamespace, ports: AdmissionPorts) -> AdmittedImages:
     """Admit an image to a namespace, or no longer, by its current verdict; return the parameters.
@@ -107,7 +153,7 @@ def publish_image(ref: ImageRef, place: EnforcedNamespace, ports: AdmissionPorts
     """
 
     def change(before: AdmittedImages) -> AdmittedImages:
-        return before.with_image(_address(ref, ports), ref.digest, _note(ref, place, ports, ports.deployed))
+        return before.with_image(ref, _note(ref, place, ports, ports.deployed))
 
     return _write(place, ports, change)
 
@@ -131,8 +177,8 @@ def read_admitted(place: EnforcedNamespace, ports: AdmissionPorts) -> AdmittedIm
     images: dict[str, dict[Digest, str]] = {}
     for ref, note in zip(ordered, notes, strict=True):
         if note is not None:
-            images.setdefault(_address(ref, ports), {})[ref.digest] = note
-    return AdmittedImages(environment=place.environment, images=images)
+            images.setdefault(ref.application, {})[ref.digest] = note
+    return AdmittedImages(environment=place.environment, repositories=ports.begin, images=images)
 
 
 def admission_note(current: CurrentVerdict, lapsing: Collection[str], is_deployed: Callable[[], bool]) -> str | None:
@@ -163,20 +209,16 @@ def _note(
     return admission_note(current, place.lapsing, lambda: curated in deployed(place.environment))
 
 
-def _address(ref: ImageRef, ports: AdmissionPorts) -> str:
-    return f"{ports.registry}/{curated_repository(ref.application)}"
-
-
 def _write(
     place: EnforcedNamespace, ports: AdmissionPorts, change: Callable[[AdmittedImages], AdmittedImages]
 ) -> AdmittedImages:
     """Change the parameters; missing ones, and those of others, are made with all that verdicts admit."""
     for _ in range(ATTEMPTS):
-        found = ports.parameters.read(place.namespace)
+        found = ports.parameters.read(place.parameters)
         before, version = found or (None, "")
-        ours = before is not None and before.environment == place.environment
+        ours = before and (before.environment, before.repositories) == (place.environment, ports.begin)
         after = change(before) if before and ours else read_admitted(place, ports)
-        if after == before or ports.parameters.write(place.namespace, after, version):
+        if after == before or ports.parameters.write(place.parameters, after, version):
             return after
     raise ClusterUnavailable(
         f"Others changed the admitted images of {place.namespace} {ATTEMPTS} times meanwhile.\nThe step is retried."

@@ -12,19 +12,18 @@ from pydantic import Field
 from supply_chain.errors import SettingInvalid
 from supply_chain.execution.enforcement.admitted import AdmittedImages, describe_difference
 from supply_chain.execution.enforcement.policies import ADMISSION, CONTAINERS, EnforcedNamespace, Mode
-from supply_chain.execution.kubernetes.cluster import Document, Kind
+from supply_chain.execution.kubernetes.cluster import NAMESPACES, PODS, SERVICE_ACCOUNTS, Document, Kind
 from supply_chain.execution.monitor import Deviation
 from supply_chain.model.image import Model
 
 KINDS = {
     kind.name: kind
     for kind in (
-        Kind("v1", "Namespace", "namespaces", namespaced=False),
-        Kind("v1", "ServiceAccount", "serviceaccounts"),
+        NAMESPACES,
+        SERVICE_ACCOUNTS,
         Kind("rbac.authorization.k8s.io/v1", "ClusterRole", "clusterroles", namespaced=False),
         Kind("rbac.authorization.k8s.io/v1", "Role", "roles"),
         Kind("rbac.authorization.k8s.io/v1", "RoleBinding", "rolebindings"),
-        Kind("apiextensions.k8s.io/v1", "CustomResourceDefinition", "customresourcedefinitions", namespaced=False),
         Kind(ADMISSION, "ValidatingAdmissionPolicy", "validatingadmissionpolicies", namespaced=False),
         Kind(ADMISSION, "ValidatingAdmissionPolicyBinding", "validatingadmissionpolicybindings", namespaced=False),
         Kind(ADMISSION, "MutatingAdmissionPolicy", "mutatingadmissionpolicies", namespaced=False),
@@ -33,7 +32,7 @@ KINDS = {
 }
 """The kinds of the generated objects."""
 WORKLOADS = (
-    Kind("v1", "Pod", "pods"),
+    PODS,
     Kind("v1", "PodTemplate", "podtemplates"),
     Kind("v1", "ReplicationController", "replicationcontrollers"),
     *(Kind("apps/v1", name, f"{name.lower()}s") for name in ("DaemonSet", "Deployment", "ReplicaSet", "StatefulSet")),
@@ -63,7 +62,7 @@ class AdmissionCluster(Protocol):
 
 
 def read_objects(directory: Path) -> tuple[Document, ...]:
-    """Return the objects of all YAML files of a directory, in the order of their names.
+    """Return the objects of all YAML files of a directory, namespaces first.
 
     Raises `SettingInvalid` for what is not an object of a kind that is installed here.
     """
@@ -77,7 +76,7 @@ def read_objects(directory: Path) -> tuple[Document, ...]:
                 f"{path} has something else than objects that are installed in a cluster: {error}\n"
                 f"Write only {', '.join(KINDS)}, each with a name."
             ) from error
-    return tuple(found)
+    return tuple(sorted(found, key=lambda each: each["kind"] != "Namespace"))
 
 
 class Change(Model):
@@ -107,7 +106,7 @@ def install(wanted: Iterable[Document], cluster: AdmissionCluster, *, dry_run: b
         if live and not fields:
             continue
         changes.append(Change(action="change" if live else "create", kind=kind.name, name=name, fields=fields))
-        if dry_run and namespace and cluster.read(KINDS["Namespace"], namespace) is None:
+        if dry_run and namespace and cluster.read(NAMESPACES, namespace) is None:
             continue
         if kind.name == "Namespace":  # others set labels there too
             cluster.apply(kind, document, dry_run=dry_run)

@@ -9,14 +9,22 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from secrets import token_hex
 from typing import Any
 
-GROUP, KIND, PLURAL = "cscm.internal", "AdmittedImages", "admittedimages"
-"""The custom resource with the parameters; a ConfigMap could be written by everyone with the role `edit`."""
-PARAMETERS = "admitted"
-"""The name of the parameters in each namespace."""
 SYSTEM, PUBLISHER = "cscm-system", "cscm-publisher"
-"""Namespace and name of the service account that alone may write parameters."""
+"""The namespace of the parameters, and the service account there that alone may write them.
+
+They are ConfigMaps, of which an API server reads the values that an expression names; a custom resource it would encode
+and decode for each pod. In the namespace that they are about, everyone with the role `edit` could write them.
+"""
+PARAMETERS = "admitted-"
+"""How the names of all parameters begin."""
+REPOSITORIES, LAPSED_IMAGES = "repositories", "lapsed"
+"""Keys of the parameters: the begin of all repositories, and the images whose verdict has lapsed."""
+SHARD = 2
+"""Each other key is the first digits of digests, and its value the images with these; a long text would be searched for
+each image."""
 HARDENED = "cscm.hardened"
 """The annotation that names the settings that a pod came in without."""
 ADMISSION = "admissionregistration.k8s.io/v1"
@@ -45,6 +53,8 @@ class EnforcedNamespace:
     mode: Mode
     lapsing: frozenset[str] = frozenset()
     """Reasons of a refusal that come with time alone; an image that should run stays admitted despite them."""
+    parameters: str = ""
+    """The name of the ConfigMap with its admitted images; empty: nothing is installed."""
 
 
 @dataclass(frozen=True)
@@ -56,13 +66,21 @@ class Policies:
     def of_cluster(self) -> tuple[Object, ...]:
         """Return the objects that a cluster needs once, in the order in which they are made."""
         return (
-            _definition(),
             self._validating("admitted-images", ADMITTED_IMAGES),
             self._validating("lapsed", LAPSED),
             self._validating("writer", WRITER),
-            self._binding("writer", "writer", {}, validationActions=["Deny", "Audit"]),
+            self._binding("writer", "writer", _only(SYSTEM), validationActions=["Deny", "Audit"]),
             _object(ADMISSION, "MutatingAdmissionPolicy", f"{self.prefix}-hardened", HARDENING),
         )
+
+    @property
+    def policy(self) -> str:
+        """The name of the policy that refuses images."""
+        return f"{self.prefix}-admitted-images"
+
+    def binding(self, environment: str) -> str:
+        """Return the name of the binding of this policy to an environment."""
+        return f"{self.policy}-{environment}"
 
     def of_namespace(self, enforced: EnforcedNamespace) -> tuple[Object, ...]:
         """Return the objects that bind the policies to a namespace.
@@ -70,23 +88,22 @@ class Policies:
         In the modes `warn` and `audit`, missing parameters refuse nothing: an API server refuses for them whatever the
         actions of the binding are.
         """
-        selector = {"matchLabels": {"kubernetes.io/metadata.name": enforced.namespace}}  # nobody can change this label
-        deny = enforced.mode is Mode.DENY
+        selector, deny = _only(enforced.namespace), enforced.mode is Mode.DENY
+        parameters = {"name": enforced.parameters, "namespace": SYSTEM}
         return (
             _namespace(enforced.namespace, namespace_labels(enforced.mode)),
-            _publisher(enforced.namespace),
             self._binding(
                 f"admitted-images-{enforced.environment}",
                 "admitted-images",
                 selector,
-                paramRef={"name": PARAMETERS, "parameterNotFoundAction": "Deny" if deny else "Allow"},
+                paramRef={**parameters, "parameterNotFoundAction": "Deny" if deny else "Allow"},
                 validationActions=list(ACTIONS[enforced.mode]),
             ),
             self._binding(
                 f"lapsed-{enforced.environment}",
                 "lapsed",
                 selector,
-                paramRef={"name": PARAMETERS, "parameterNotFoundAction": "Allow"},
+                paramRef={**parameters, "parameterNotFoundAction": "Allow"},
                 validationActions=["Warn", "Audit"],
             ),
             self._binding(
@@ -125,37 +142,18 @@ def _namespace(name: str, labels: Mapping[str, str]) -> Object:
     return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": dict(labels)}}
 
 
-def _publisher(namespace: str) -> Object:
-    """Return the binding that lets the service account write the parameters of a namespace."""
-    return {
-        "apiVersion": "rbac.authorization.k8s.io/v1",
-        "kind": "RoleBinding",
-        "metadata": {"name": PUBLISHER, "namespace": namespace},
-        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": PUBLISHER},
-        "subjects": [{"kind": "ServiceAccount", "name": PUBLISHER, "namespace": SYSTEM}],
-    }
+def new_parameters_name(namespace: str) -> str:
+    """Return a new name for the ConfigMap with the images that a namespace admits.
+
+    When the last policy with ConfigMaps as parameters is removed, an API server (seen with 1.37) stops to watch them,
+    and does not begin again: it goes on with what it last read. A ConfigMap of a new name it reads for each request.
+    """
+    return f"{PARAMETERS}{namespace}-{token_hex(4)}"
 
 
-def _definition() -> Object:
-    """Return the definition of the custom resource; its map is atomic, so that no field is tracked for each digest."""
-    images = {
-        "type": "object",
-        "description": "The repository with its registry → the admitted digest → why it is still admitted, if its "
-        "verdict has lapsed.",
-        "x-kubernetes-map-type": "atomic",
-        "additionalProperties": {"type": "object", "additionalProperties": {"type": "string", "maxLength": 200}},
-    }
-    spec = {
-        "type": "object",
-        "required": ["environment", "images"],
-        "properties": {"environment": {"type": "string"}, "images": images},
-    }
-    schema = {"type": "object", "required": ["spec"], "properties": {"spec": spec}}
-    names = {"kind": KIND, "listKind": f"{KIND}List", "plural": PLURAL, "singular": PLURAL}
-    version = {"name": "v1", "served": True, "storage": True, "schema": {"openAPIV3Schema": schema}}
-    body = {"group": GROUP, "scope": "Namespaced", "names": names, "versions": [version]}
-    body |= {"conversion": {"strategy": "None"}}
-    return _object("apiextensions.k8s.io/v1", "CustomResourceDefinition", f"{PLURAL}.{GROUP}", body)
+def _only(namespace: str) -> Object:
+    """Return the selector of one namespace, by a label that nobody can change."""
+    return {"matchLabels": {"kubernetes.io/metadata.name": namespace}}
 
 
 def _rule(group: str, resources: Sequence[str], operations: Sequence[str]) -> dict[str, Any]:
@@ -202,21 +200,27 @@ def _images_of(pod: str) -> str:
     return " + ".join([*lists, volumes])
 
 
+BY_DIGEST = "i.matches('^[^@[:space:]]+@sha256:[0-9a-f]{64}$')"
+"""Whether the image `i` is named by its digest."""
+OURS = f"i.startsWith(params.data['{REPOSITORIES}'])"
+"""Whether the image `i` is in a repository of curated images of the registry."""
+LINE = f"'\\n' + i.substring(i.size() - 64) + ' ' + i.substring(params.data['{REPOSITORIES}'].size(), i.size() - 72)"
+"""How the parameters begin the line of the image `i`: its digest, and its repository without what all have."""
 ADMITS = (
-    "i.split('@').size() == 2 && i.split('@')[0] in params.spec.images"
-    " && i.split('@')[1] in params.spec.images[i.split('@')[0]]"
+    f"{BY_DIGEST} && {OURS}"
+    f" && params.data[?i.substring(i.size() - 64, i.size() - {64 - SHARD})].orValue('').contains({LINE} + '\\n')"
 )
-"""Whether the parameters have the image `i`: exact text, so that a tag, another registry or another name differs."""
+"""Whether the parameters have the image `i`: a tag, another registry and another name differ."""
 WHY = (
-    "!i.matches('@sha256:[0-9a-f]{64}$') ? i + ' is not named by its digest: write REPOSITORY@sha256:DIGEST'"
-    " : !(i.split('@')[0] in params.spec.images) ? i + ' is of no repository with an image that is admitted to '"
-    " + params.spec.environment + ': deploy the image that curation released (cscm deploy)'"
-    " : i + ' is not admitted to ' + params.spec.environment"
-    " + ': ask why with cscm verdict ' + i.split('@')[1] + ' --environment ' + params.spec.environment"
+    f"!{BY_DIGEST} ? i + ' is not named by its digest: write REPOSITORY@sha256:DIGEST'"
+    f" : !{OURS} ? i + ' is not curated: only images below ' + params.data['{REPOSITORIES}'] + ' are admitted'"
+    " : i + ' is not admitted to ' + params.data['environment'] + ': ask why with cscm verdict '"
+    " + i.substring(i.size() - 64) + ' --environment ' + params.data['environment']"
 )
+PARAMETER_KIND = {"apiVersion": "v1", "kind": "ConfigMap"}
 ADMITTED_IMAGES: Object = {
     "failurePolicy": "Fail",
-    "paramKind": {"apiVersion": f"{GROUP}/v1", "kind": KIND},
+    "paramKind": PARAMETER_KIND,
     "matchConstraints": _constraints(WORKLOADS),
     "variables": [
         {"name": "pod", "expression": _pod_of("object")},
@@ -231,7 +235,7 @@ ADMITTED_IMAGES: Object = {
     "validations": [
         {
             "expression": "variables.refused.size() == 0",
-            "messageExpression": f"variables.refused.map(i, {WHY}).join('; ')",
+            "messageExpression": f"variables.refused.map(i, {WHY}).join('; ').replace('\\n', ' ')",
             "reason": "Forbidden",
         }
     ],
@@ -244,21 +248,20 @@ blocked.
 
 LAPSED: Object = {
     "failurePolicy": "Fail",
-    "paramKind": {"apiVersion": f"{GROUP}/v1", "kind": KIND},
+    "paramKind": PARAMETER_KIND,
     "matchConstraints": _constraints([_rule("", ("pods",), ("CREATE",))]),
     "variables": [
         {"name": "images", "expression": _images_of("object.spec")},
         {
             "name": "lapsed",
             "expression": f"variables.images.filter(i, {ADMITS}"
-            " && params.spec.images[i.split('@')[0]][i.split('@')[1]] != '')",
+            f" && params.data[?'{LAPSED_IMAGES}'].orValue('').contains({LINE} + ' '))",
         },
     ],
     "validations": [
         {
             "expression": "variables.lapsed.size() == 0",
-            "messageExpression": "variables.lapsed.map(i, 'the verdict about ' + i + ' has lapsed ('"
-            " + params.spec.images[i.split('@')[0]][i.split('@')[1]] + '): deploy it again').join('; ')",
+            "messageExpression": "'the verdict has lapsed: scan again and deploy ' + variables.lapsed.join(', ')",
             "reason": "Forbidden",
         }
     ],
@@ -267,7 +270,10 @@ LAPSED: Object = {
 
 WRITER: Object = {
     "failurePolicy": "Fail",
-    "matchConstraints": _constraints([_rule(GROUP, (PLURAL,), WRITES)]),
+    "matchConstraints": _constraints([_rule("", ("configmaps",), WRITES)]),
+    "matchConditions": [
+        {"name": "parameters", "expression": f"object.metadata.name.startsWith('{PARAMETERS}')"},
+    ],
     "validations": [
         {
             "expression": f"request.userInfo.username == 'system:serviceaccount:{SYSTEM}:{PUBLISHER}'",
@@ -301,7 +307,8 @@ def _missing() -> str:
 
 def _patches() -> str:
     """Return the CEL expression of the patches that add what is missing, and the annotation that names it."""
-    text = f"object.metadata.?annotations[?'{HARDENED}'].map(a, a + ',').orValue('') + variables.missing.join(',')"
+    before = f"[object.metadata.?annotations[?'{HARDENED}'].orValue('')].filter(a, a != '')"
+    text = f"({before} + variables.missing).join(',')"
     record = (
         "(variables.missing.size() == 0 ? [] : has(object.metadata.annotations)"
         f" ? [JSONPatch{{op: 'add', path: '/metadata/annotations/{HARDENED}', value: {text}}}]"

@@ -4,6 +4,7 @@ from datetime import timedelta
 from types import SimpleNamespace
 
 import pytest
+from pydantic import ValidationError
 
 from supply_chain.errors import ClusterUnavailable
 from supply_chain.evidence.published import PublishedVerdicts
@@ -24,10 +25,19 @@ from tests.support.facts import CURATED
 from tests.support.memory_admission import MemoryParameters
 
 REGISTRY = "registry.test:5000"
-HELLO = f"{REGISTRY}/curated/hello"
+BEGIN = f"{REGISTRY}/curated/"
 OTHER = CURATED.with_digest("sha256:" + "b" * 64)
 SHOP = OTHER.moved_to("curated/team/shop")
-STAGING = EnforcedNamespace("staging", "apps", Mode.DENY, frozenset({"scan.old"}))
+
+
+def images(*refs, environment="staging", repositories=BEGIN):
+    made = AdmittedImages(environment=environment, repositories=repositories, images={})
+    for ref in refs:
+        made = made.with_image(ref, "")
+    return made
+
+
+STAGING = EnforcedNamespace("staging", "apps", Mode.DENY, frozenset({"scan.old"}), "apps")
 
 
 @pytest.fixture
@@ -87,7 +97,7 @@ def test_verdict_for_another_environment_admits_nothing(cluster):
 def test_full_publication_removes_what_no_verdict_admits(cluster):
     """Somebody wrote a digest into the parameters."""
     cluster.judge(CURATED)
-    forged = AdmittedImages(environment="staging", images={HELLO: {OTHER.digest: ""}})
+    forged = images(OTHER)
     cluster.parameters.put("apps", forged)
 
     publish_all(STAGING, cluster.ports)
@@ -98,7 +108,7 @@ def test_full_publication_removes_what_no_verdict_admits(cluster):
 def test_parameters_of_another_environment_are_replaced(cluster):
     """They are no base for a change of one image."""
     cluster.judge(CURATED)
-    cluster.parameters.put("apps", AdmittedImages(environment="", images={HELLO: {OTHER.digest: ""}}))
+    cluster.parameters.put("apps", images(OTHER, environment=""))
 
     publish_image(CURATED, STAGING, cluster.ports)
 
@@ -127,7 +137,7 @@ def test_block_meanwhile_is_not_undone_by_an_admission(cluster):
 def test_parameters_that_change_all_the_time_are_an_error_to_retry(cluster):
     """No write is lost, and no run waits forever."""
     cluster.judge(CURATED)
-    cluster.parameters.before_write = lambda it: it.put("apps", AdmittedImages(environment="staging", images={}))
+    cluster.parameters.before_write = lambda it: it.put("apps", images())
 
     with pytest.raises(ClusterUnavailable) as error:
         publish_all(STAGING, cluster.ports)
@@ -186,20 +196,36 @@ def test_publisher_follows_verdicts_of_the_deploy_gate(cluster):
 
 def test_image_that_is_not_admitted_is_explained():
     """A tag, another repository and another digest are different mistakes."""
-    admitted = AdmittedImages(environment="staging", images={HELLO: {CURATED.digest: ""}})
+    admitted = images(CURATED)
 
-    assert admitted.explain(f"{HELLO}@{CURATED.digest}") == ""
-    assert "digest" in admitted.explain(f"{HELLO}:latest")
-    assert "does not admit" in admitted.explain(f"{HELLO}@{OTHER.digest}")
-    assert "repository" in admitted.explain(f"docker.io/curated/hello@{CURATED.digest}")
-    assert "repository" in admitted.explain(f"{HELLO}:latest@{CURATED.digest}")
+    assert admitted.explain(f"{REGISTRY}/{CURATED}") == ""
+    assert "digest" in admitted.explain(f"{BEGIN}hello:latest")
+    assert "does not admit" in admitted.explain(f"{REGISTRY}/{OTHER}")
+    assert "not curated" in admitted.explain(f"docker.io/curated/hello@{CURATED.digest}")
+    assert "does not admit" in admitted.explain(f"{BEGIN}hello:latest@{CURATED.digest}")
 
 
 def test_difference_of_parameters_names_both_sides():
     """Too many are a risk, too few an outage."""
-    one = AdmittedImages(environment="staging", images={HELLO: {CURATED.digest: ""}})
-    other = AdmittedImages(environment="staging", images={HELLO: {OTHER.digest: ""}})
+    one = images(CURATED)
+    other = images(OTHER)
 
     assert describe_difference(one, one) == ""
-    assert f"1 without an admission, such as {HELLO}@{OTHER.digest}" in describe_difference(one, other)
-    assert f"not 1 that are admitted, such as {HELLO}@{CURATED.digest}" in describe_difference(one, other)
+    assert f"1 without an admission, such as {REGISTRY}/{OTHER}" in describe_difference(one, other)
+    assert f"not 1 that are admitted, such as {REGISTRY}/{CURATED}" in describe_difference(one, other)
+
+
+def test_content_of_the_parameters_is_read_as_it_was_written():
+    """With the notes of verdicts that lapsed; the same digest can be of two applications."""
+    written = images(CURATED, OTHER, SHOP).with_image(SHOP, "scan.old since Monday")
+
+    assert AdmittedImages.of_data(written.data) == written
+    assert written.data["bb"] == f"\n{'b' * 64} hello\n{'b' * 64} team/shop\n"
+    assert written.lapsed == {f"{REGISTRY}/{SHOP}": "scan.old since Monday"}
+
+
+@pytest.mark.parametrize("data", [{}, {"environment": "staging"}, {**images().data, "aa": "latest hello\n"}])
+def test_content_that_nobody_writes_is_an_error(data):
+    """It is not taken for an empty list."""
+    with pytest.raises(ValidationError):
+        AdmittedImages.of_data(data)

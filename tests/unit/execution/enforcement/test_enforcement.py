@@ -4,68 +4,80 @@ from types import SimpleNamespace
 
 import pytest
 
-from supply_chain.errors import ClusterUnavailable, SettingInvalid
-from supply_chain.execution.enforcement import enforcement as module
+from supply_chain.errors import SettingInvalid
 from supply_chain.execution.enforcement.admitted import AdmissionPorts
 from supply_chain.execution.enforcement.enforcement import Enforcement
 from supply_chain.execution.enforcement.installation import read_objects
 from supply_chain.execution.enforcement.policies import EnforcedNamespace, Mode
 from supply_chain.model.tier import TierName
 from tests.support.admission import ROLES
-from tests.support.memory_admission import MemoryAdmissionCluster, MemoryParameters
+from tests.support.facts import CURATED
+from tests.support.memory_admission import Key, MemoryAdmissionCluster, MemoryParameters
 
-DEFINITION = ("CustomResourceDefinition", "", "admittedimages.cscm.internal")
-ESTABLISHED = {"conditions": [{"type": "Established", "status": "True"}]}
+POLICY = ("ValidatingAdmissionPolicy", "", "cscm-admitted-images")
+BINDING = ("ValidatingAdmissionPolicyBinding", "", "cscm-admitted-images-staging")
 
 
 @pytest.fixture
 def made(world):
-    """An enforcement in a cluster that offers the new kind at the second look."""
-    cluster, waited = MemoryAdmissionCluster(), []
-    parameters = MemoryParameters()
+    """An enforcement in a new cluster."""
+    cluster, parameters = MemoryAdmissionCluster(), MemoryParameters()
     ports = AdmissionPorts(
         "registry.test", world.verdict_store(TierName.EXECUTION), world.ecr, lambda _: (), parameters
     )
 
-    def wait(seconds):
-        waited.append(seconds)
-        cluster.objects[DEFINITION]["status"] = ESTABLISHED
-
     place = EnforcedNamespace("staging", "apps", Mode.DENY)
-    enforcement = Enforcement(place, lambda: cluster, ports, read_objects(ROLES), wait=wait)
-    return SimpleNamespace(enforcement=enforcement, cluster=cluster, parameters=parameters, waited=waited)
+    enforcement = Enforcement(place, lambda: cluster, ports, read_objects(ROLES))
+    return SimpleNamespace(enforcement=enforcement, cluster=cluster, parameters=parameters)
 
 
 def test_plan_changes_nothing(made):
     """It names every object, also the roles."""
     changes = made.enforcement.plan()
 
-    assert {"create ClusterRole cscm-publisher", "create Namespace apps"} <= {str(each) for each in changes}
+    assert {"create Role cscm-system/cscm-publisher", "create Namespace apps"} <= {str(each) for each in changes}
     assert not made.cluster.objects and not made.parameters.stored
 
 
 def test_application_installs_parameters_before_bindings(made):
     """A binding without parameters would refuse everything until they are there."""
+    bindings: list[Key] = []
     made.parameters.before_write = lambda _: bindings.extend(
         key for key in made.cluster.objects if key[0].endswith("PolicyBinding") and "staging" in key[2]
     )
-    bindings = []
 
     changes = made.enforcement.apply()
 
-    assert bindings == [] and made.waited and made.parameters.stored["apps"][0].environment == "staging"
-    assert len(changes) == len(made.enforcement.objects) and made.enforcement.apply() == ()
+    assert bindings == [] and [each.environment for each, _ in made.parameters.stored.values()] == ["staging"]
+    assert len(changes) == len(made.enforcement.plan()) + len(made.cluster.objects)
+    assert made.enforcement.apply() == ()
     assert made.enforcement.status().deviations == ()
 
 
-def test_kind_that_never_comes_is_an_error_to_retry(made, monkeypatch):
-    """The cluster may be slow; nothing is bound meanwhile."""
-    monkeypatch.setattr(module, "ESTABLISHED", 0.0)
+@pytest.mark.parametrize("key", [POLICY, BINDING])
+def test_installation_after_a_removal_has_new_parameters(made, key):
+    """An API server that lost its last policy goes on with the parameters that it last read."""
+    made.enforcement.apply()
+    (before,) = made.parameters.stored
+    assert made.enforcement.apply() == ()
 
-    with pytest.raises(ClusterUnavailable) as error:
-        made.enforcement.apply()
-    assert error.value.retryable
-    assert not [key for key in made.cluster.objects if "staging" in key[2]]
+    del made.cluster.objects[key]
+    made.enforcement.apply()
+
+    names = {
+        each["spec"]["paramRef"]["name"] for each in made.cluster.objects.values() if "paramRef" in each.get("spec", {})
+    }
+    assert len(names) == 1 and names == {*made.parameters.stored} - {before}
+    assert made.enforcement.status().deviations == ()
+
+
+def test_verdict_before_the_installation_is_a_clear_error(made):
+    """The environment asks for enforcement, and nothing enforces it."""
+    with pytest.raises(SettingInvalid, match="cscm enforce apply staging"):
+        made.enforcement.follow(CURATED)
+
+    made.enforcement.apply()
+    made.enforcement.follow(CURATED)
 
 
 @pytest.mark.parametrize("text", ["a: [", "kind: Pod\nmetadata: {name: x}\n", "kind: Role\n", "- a\n", "---\n"])

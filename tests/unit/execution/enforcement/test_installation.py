@@ -10,13 +10,15 @@ from supply_chain.execution.enforcement.policies import EnforcedNamespace, Mode,
 from tests.support.memory_admission import MemoryAdmissionCluster, key_of
 
 IMAGE = "registry.test/curated/hello@sha256:" + "a" * 64
-ADMITTED = AdmittedImages(environment="staging", images={IMAGE.partition("@")[0]: {IMAGE.partition("@")[2]: ""}})
+ADMITTED = AdmittedImages(
+    environment="staging", repositories="registry.test/curated/", images={"hello": {"sha256:" + "a" * 64: ""}}
+)
 BINDING = ("ValidatingAdmissionPolicyBinding", "", "cscm-admitted-images-staging")
 POLICY = ("ValidatingAdmissionPolicy", "", "cscm-admitted-images")
 
 
 def place(mode=Mode.DENY):
-    return EnforcedNamespace("staging", "apps", mode)
+    return EnforcedNamespace("staging", "apps", mode, parameters="admitted-apps-1")
 
 
 def generated(mode=Mode.DENY):
@@ -59,7 +61,7 @@ def test_dry_run_says_what_would_be_made_and_makes_nothing():
     cluster = MemoryAdmissionCluster()
     changes = install(generated(), cluster, dry_run=True)
 
-    assert str(changes[0]) == "create CustomResourceDefinition admittedimages.cscm.internal"
+    assert str(changes[0]) == "create ValidatingAdmissionPolicy cscm-admitted-images"
     assert len(changes) == len(generated()) and not cluster.objects
 
 
@@ -78,7 +80,7 @@ def weaken(**fields):
          "spec.matchConstraints.resourceRules"),
         (POLICY, lambda it: it["spec"]["validations"][0].update(expression="true"), "spec.validations[0].expression"),
         (BINDING, weaken(validationActions=["Warn"]), "spec.validationActions"),
-        (BINDING, weaken(paramRef={"name": "admitted", "parameterNotFoundAction": "Allow"}),
+        (BINDING, lambda it: it["spec"]["paramRef"].update(parameterNotFoundAction="Allow"),
          "spec.paramRef.parameterNotFoundAction"),
         (BINDING, lambda it: it["spec"]["matchResources"].update(namespaceSelector={"matchLabels": {"a": "b"}}),
          "spec.matchResources.namespaceSelector.matchLabels"),
@@ -118,7 +120,7 @@ def test_labels_and_fields_of_others_stay(cluster):
 
 def test_parameters_that_verdicts_do_not_explain_are_a_deviation(cluster):
     """Missing ones refuse everything; other ones may admit too much."""
-    forged = AdmittedImages(environment="staging", images={"registry.test/curated/hello": {"sha256:" + "f" * 64: ""}})
+    forged = ADMITTED.model_copy(update={"images": {"hello": {"sha256:" + "f" * 64: ""}}})
 
     assert codes(cluster, found=None) == ["enforcement.no-parameters"]
     assert codes(cluster, found=forged) == ["enforcement.parameters"]
@@ -186,4 +188,4 @@ def test_another_prefix_makes_other_objects():
 
     names = [(a["metadata"]["name"], b["metadata"]["name"]) for a, b in zip(ours, theirs, strict=True)]
     assert all(a == b.replace("other-", "cscm-") for a, b in names)
-    assert deepcopy(ours[1]["spec"]) == theirs[1]["spec"]
+    assert deepcopy(ours[0]["spec"]) == theirs[0]["spec"]
