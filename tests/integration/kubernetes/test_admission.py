@@ -15,11 +15,28 @@ from lightkube.resources.core_v1 import Pod, PodEphemeralcontainers
 from lightkube.types import PatchType
 
 from supply_chain.adapters.kubernetes.client import ClusterClient
+from supply_chain.adapters.kubernetes.parameters import ClusterParameters
 from supply_chain.errors import ClusterRefused
-from supply_chain.execution.enforcement.installation import KINDS, WORKLOADS, find_unadmitted, install, read_status
+from supply_chain.execution.enforcement.installation import (
+    KINDS,
+    WORKLOADS,
+    find_unadmitted,
+    install,
+    read_objects,
+    read_status,
+)
 from supply_chain.execution.enforcement.policies import HARDENED, PUBLISHER, SYSTEM, Mode, Policies, new_parameters_name
 from supply_chain.execution.kubernetes.cluster import CONFIG_MAPS, NAMESPACES, PODS, SERVICE_ACCOUNTS, Kind
-from tests.support.admission import REPOSITORIES, Enforced, enforce, install_policies, is_enforced, pod, wait_until
+from tests.support.admission import (
+    REPOSITORIES,
+    ROLES,
+    Enforced,
+    enforce,
+    install_policies,
+    is_enforced,
+    pod,
+    wait_until,
+)
 
 HELLO = f"{REPOSITORIES}hello"
 ADMITTED = f"{HELLO}@sha256:{'a' * 64}"
@@ -241,25 +258,27 @@ def test_user_with_the_role_edit_starts_no_other_image(enforced: Enforced, edito
     assert REFUSED["tag"] in enforced.refusal(PODS, pod(REFUSED["tag"]), editor)
 
 
-def account(admin: ClusterClient, namespace: str, role: str, binding: Kind) -> ClusterClient:
-    """Return a client of a new service account with a cluster role."""
+def account(admin: ClusterClient, namespace: str, *roles: tuple[str, str, str]) -> ClusterClient:
+    """Return a client of a new service account; each role has a kind, a name and the namespace of its binding."""
     name = f"user-{uuid4().hex[:8]}"
-    metadata = {"name": name, "namespace": namespace}
-    admin.create(SERVICE_ACCOUNTS, {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata})
-    bound = {
-        "apiVersion": binding.api_version,
-        "kind": binding.name,
-        "metadata": metadata if binding.namespaced else {"name": name},
-        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role},
-        "subjects": [{"kind": "ServiceAccount", **metadata}],
-    }
-    admin.create(binding, bound)
+    subject = {"name": name, "namespace": namespace}
+    admin.create(SERVICE_ACCOUNTS, {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": subject})
+    for kind, role, where in roles:
+        binding = KINDS["RoleBinding"] if where else CLUSTER_ROLE_BINDINGS
+        document = {
+            "apiVersion": binding.api_version,
+            "kind": binding.name,
+            "metadata": {"name": name, **({"namespace": where} if where else {})},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": role},
+            "subjects": [{"kind": "ServiceAccount", **subject}],
+        }
+        admin.create(binding, document)
     return admin.for_service_account(namespace, name, "test", 600)
 
 
 @pytest.fixture(scope="module")
 def editor(admin: ClusterClient, enforced: Enforced) -> ClusterClient:
-    return account(admin, enforced.place.namespace, "edit", KINDS["RoleBinding"])
+    return account(admin, enforced.place.namespace, ("ClusterRole", "edit", enforced.place.namespace))
 
 
 def refusals_of_writes(enforced: Enforced, client: ClusterClient) -> list[str]:
@@ -297,8 +316,27 @@ def test_no_other_service_account_writes_the_parameters(
 
 def test_administrator_of_the_cluster_writes_no_parameters(admin: ClusterClient, enforced: Enforced) -> None:
     """A role allows it, and a policy refuses it: only removing the policy would help, which is a deviation."""
-    for client in (admin, account(admin, enforced.place.namespace, "cluster-admin", CLUSTER_ROLE_BINDINGS)):
+    for client in (admin, account(admin, "default", ("ClusterRole", "cluster-admin", ""))):
         assert all("only the service account" in each for each in refusals_of_writes(enforced, client))
+
+
+def test_documented_role_publishes_and_watches_and_does_no_more(admin: ClusterClient, enforced: Enforced) -> None:
+    """The identity of the cluster's block needs no other permission, and cannot change a policy."""
+    roles = ("Role", "cscm-execution", SYSTEM), ("ClusterRole", "cscm-execution-enforcement", "")
+    client = account(admin, "default", *roles)
+    parameters, name = ClusterParameters(lambda: client), enforced.place.parameters
+    found = parameters.read(name)
+    assert found
+    wanted = (*read_objects(ROLES), *enforced.policies.of_cluster(), *enforced.objects)
+
+    assert read_status(enforced.place, wanted, found[0], found[0], client).deviations == ()
+    assert parameters.write(name, found[0], found[1])
+    assert all(refusals_of_writes(enforced, client)), "it writes as the publisher only"
+    kind = KINDS["ValidatingAdmissionPolicy"]
+    policy = admin.read(kind, enforced.policies.policy)
+    assert policy
+    with pytest.raises(ClusterRefused):
+        client.replace(kind, policy)
 
 
 def test_status_reports_what_an_administrator_weakened(admin: ClusterClient, enforced: Enforced) -> None:

@@ -138,8 +138,8 @@ def _differ(wanted: Any, found: Any, path: str) -> Iterator[str]:
         for key in sorted({*wanted, *found}):
             yield from _differ(wanted.get(key), found.get(key), f"{path}.{key}")
     elif isinstance(wanted, list) and isinstance(found, list) and len(wanted) == len(found):
-        for number, (ours, theirs) in enumerate(zip(wanted, found, strict=True)):
-            yield from _differ(ours, theirs, f"{path}[{number}]")
+        for number, (generated, live) in enumerate(zip(wanted, found, strict=True)):
+            yield from _differ(generated, live, f"{path}[{number}]")
     elif wanted != found:
         yield path
 

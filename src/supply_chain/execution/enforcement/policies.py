@@ -145,7 +145,7 @@ def _namespace(name: str, labels: Mapping[str, str]) -> Object:
 def new_parameters_name(namespace: str) -> str:
     """Return a new name for the ConfigMap with the images that a namespace admits.
 
-    When the last policy with ConfigMaps as parameters is removed, an API server (seen with 1.37) stops to watch them,
+    When the last policy with ConfigMaps as parameters is removed, an API server (observed: 1.37) stops to watch them,
     and does not begin again: it goes on with what it last read. A ConfigMap of a new name it reads for each request.
     """
     return f"{PARAMETERS}{namespace}-{token_hex(4)}"

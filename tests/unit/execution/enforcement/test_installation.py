@@ -184,8 +184,8 @@ def test_gradual_modes_never_refuse():
 
 def test_another_prefix_makes_other_objects():
     """Two supply chains can use one cluster; nothing else of the objects changes."""
-    ours, theirs = Policies().of_cluster(), Policies("other").of_cluster()
+    first, second = Policies().of_cluster(), Policies("other").of_cluster()
 
-    names = [(a["metadata"]["name"], b["metadata"]["name"]) for a, b in zip(ours, theirs, strict=True)]
+    names = [(a["metadata"]["name"], b["metadata"]["name"]) for a, b in zip(first, second, strict=True)]
     assert all(a == b.replace("other-", "cscm-") for a, b in names)
-    assert deepcopy(ours[0]["spec"]) == theirs[0]["spec"]
+    assert deepcopy(first[0]["spec"]) == second[0]["spec"]
