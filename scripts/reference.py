@@ -46,6 +46,7 @@ from supply_chain.evidence.summary import Summary
 from supply_chain.execution import break_glass, host, monitor
 from supply_chain.execution.deployment import Deployment
 from supply_chain.execution.enforcement import installation
+from supply_chain.execution.enforcement.installation import Change, EnforcementStatus
 from supply_chain.execution.environment import DockerEnvironment, KubernetesEnvironment
 from supply_chain.execution.kubernetes import comparison, target
 from supply_chain.execution.observation import Observation
@@ -268,6 +269,9 @@ PRINTED: dict[str, list[type[BaseModel]]] = {
     "check": [Preflight],
     "approve": [Approval],
     "monitor": [Observation],
+    "enforce plan": [Change],
+    "enforce apply": [Change],
+    "enforce status": [EnforcementStatus],
     "images": [FleetImage],
     "where": [Place],
     "explain": [Explanation],
@@ -297,6 +301,8 @@ PRINTED: dict[str, list[type[BaseModel]]] = {
 """The models that each command prints with --json; those in `LISTS` print a list, unless the result is a refusal."""
 LISTS = (
     "monitor",
+    "enforce plan",
+    "enforce apply",
     "images",
     "where",
     "explain",

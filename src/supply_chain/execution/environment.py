@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 from pydantic import Discriminator, Field, StringConstraints, Tag, TypeAdapter, model_validator
 
 from supply_chain.errors import SettingInvalid
+from supply_chain.execution.enforcement.policies import Mode
 from supply_chain.model.container import ENVIRONMENT, MANAGED
 from supply_chain.model.documents import read_document
 from supply_chain.model.image import Digest, Model
@@ -217,6 +218,17 @@ class DockerEnvironment(Environment):
         return _placement(self.applications, application, self.name, "address", "a free port")
 
 
+class EnforcementSettings(Model):
+    """How the API server of the cluster enforces what the deploy gate admits."""
+
+    mode: Mode = Field(description="whether a pod with another image is refused, or only warned of, or audited")
+    lapsing: tuple[str, ...] = Field(
+        default=("scan.old",),
+        description="codes of refusals that come with time alone: despite them, what should run stays admitted, so "
+        "that its pods can move to another node",
+    )
+
+
 class KubernetesEnvironment(Environment):
     """An environment in a namespace of a cluster."""
 
@@ -225,6 +237,9 @@ class KubernetesEnvironment(Environment):
     namespace: Label = Field(description="the namespace, which exists and belongs to this environment alone")
     applications: dict[str, KubernetesPlacement] = Field(
         default_factory=dict, description="application → its pods; no other application is deployed here"
+    )
+    enforcement: EnforcementSettings | None = Field(
+        default=None, description="how the cluster itself refuses other images; null: it does not"
     )
 
     @property

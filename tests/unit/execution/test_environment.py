@@ -6,6 +6,7 @@ from supply_chain.errors import DeclarationInvalid, SettingInvalid
 from supply_chain.execution.environment import (
     DockerEnvironment,
     DockerPlacement,
+    KubernetesEnvironment,
     KubernetesPlacement,
     read_environment,
     read_environments,
@@ -216,3 +217,16 @@ def test_environments_cannot_share_namespace(tmp_path):
     write(tmp_path, "production", CLUSTER)
     with pytest.raises(SettingInvalid, match="production and staging are both in c/shop"):
         read_environments(tmp_path)
+
+
+def test_enforcement_belongs_to_a_namespace(tmp_path):
+    """A container host has no API server that could refuse anything; a mode is one of three."""
+    kubernetes = "target: kubernetes\ncluster: main\nnamespace: apps\n"
+    write(tmp_path, "production", kubernetes + "enforcement: {mode: audit}")
+    found = read_environment(tmp_path, "production")
+    assert isinstance(found, KubernetesEnvironment) and found.enforcement and found.enforcement.lapsing == ("scan.old",)
+
+    for text in ("enforcement: {mode: deny}", kubernetes + "enforcement: {mode: off}", kubernetes + "enforcement: {}"):
+        write(tmp_path, "wrong", text)
+        with pytest.raises(DeclarationInvalid):
+            read_environment(tmp_path, "wrong")

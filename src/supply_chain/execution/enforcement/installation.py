@@ -13,7 +13,7 @@ from supply_chain.errors import SettingInvalid
 from supply_chain.execution.enforcement.admitted import AdmittedImages, describe_difference
 from supply_chain.execution.enforcement.policies import ADMISSION, CONTAINERS, EnforcedNamespace, Mode
 from supply_chain.execution.kubernetes.cluster import NAMESPACES, PODS, SERVICE_ACCOUNTS, Document, Kind
-from supply_chain.execution.monitor import Deviation
+from supply_chain.execution.observation import Deviation
 from supply_chain.model.image import Model
 
 KINDS = {
@@ -39,6 +39,8 @@ WORKLOADS = (
     *(Kind("batch/v1", name, f"{name.lower()}s") for name in ("CronJob", "Job")),
 )
 """The kinds that the policy judges."""
+LAPSED = "enforcement.lapsed"
+"""The deviation of an image that stays admitted although its verdict has lapsed."""
 ENFORCE = "Find out who changed it, then run `cscm enforce apply`."
 
 
@@ -181,6 +183,11 @@ class EnforcementStatus(Model):
     deviations: tuple[Deviation, ...]
     would_refuse: tuple[Unadmitted, ...] = Field(description="what is there and `deny` would refuse")
 
+    @property
+    def is_weak(self) -> bool:
+        """Whether the cluster may admit what it should refuse, or refuse what it should admit."""
+        return any(each.code != LAPSED for each in self.deviations)
+
     def __str__(self) -> str:
         mode = f"{self.environment}: {self.mode.value} in namespace {self.namespace}, {self.admitted} images admitted"
         lines = [f"  {each.code}: {each.fact}\n      → {each.remedy}" for each in self.deviations]
@@ -268,7 +275,7 @@ def _compare_parameters(
         )
     for image, why in admits.lapsed.items():
         yield Deviation(
-            code="enforcement.lapsed",
+            code=LAPSED,
             fact=f"the verdict about {image} has lapsed ({why}); its pods may still move to other nodes",
             remedy="Scan the image again or replace it, then deploy it again.",
         )
