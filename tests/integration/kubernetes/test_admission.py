@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -244,12 +245,9 @@ def test_pod_without_a_profile_gets_the_hardened_one(enforced: Enforced) -> None
     assert "app.readOnlyRootFilesystem" not in added and found["metadata"]["annotations"]["team"] == "shop"
 
 
-def test_pod_security_refuses_a_privileged_container(enforced: Enforced) -> None:
+def test_pod_security_refuses_a_pod_with_the_processes_of_its_node(enforced: Enforced) -> None:
     """The namespace is `restricted`."""
-    document = pod(ADMITTED)
-    document["spec"]["containers"][0]["securityContext"] = {"privileged": True, "allowPrivilegeEscalation": True}
-
-    assert "restricted" in enforced.refusal(PODS, document)
+    assert "restricted" in enforced.refusal(PODS, pod(ADMITTED, hostPID=True))
 
 
 def test_user_with_the_role_edit_starts_no_other_image(enforced: Enforced, editor: ClusterClient) -> None:
@@ -258,8 +256,9 @@ def test_user_with_the_role_edit_starts_no_other_image(enforced: Enforced, edito
     assert REFUSED["tag"] in enforced.refusal(PODS, pod(REFUSED["tag"]), editor)
 
 
-def account(admin: ClusterClient, namespace: str, *roles: tuple[str, str, str]) -> ClusterClient:
-    """Return a client of a new service account; each role has a kind, a name and the namespace of its binding."""
+@contextmanager
+def account(admin: ClusterClient, namespace: str, *roles: tuple[str, str, str]) -> Iterator[ClusterClient]:
+    """Yield a client of a new service account; each role has a kind, a name and the namespace of its binding."""
     name = f"user-{uuid4().hex[:8]}"
     subject = {"name": name, "namespace": namespace}
     admin.create(SERVICE_ACCOUNTS, {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": subject})
@@ -273,12 +272,31 @@ def account(admin: ClusterClient, namespace: str, *roles: tuple[str, str, str]) 
             "subjects": [{"kind": "ServiceAccount", **subject}],
         }
         admin.create(binding, document)
-    return admin.for_service_account(namespace, name, "test", 600)
+    yield admin.for_service_account(namespace, name, "test", 600)
+    for _, _, where in roles:
+        admin.delete(KINDS["RoleBinding"] if where else CLUSTER_ROLE_BINDINGS, name, where)
+    admin.delete(SERVICE_ACCOUNTS, name, namespace)
 
 
 @pytest.fixture(scope="module")
-def editor(admin: ClusterClient, enforced: Enforced) -> ClusterClient:
-    return account(admin, enforced.place.namespace, ("ClusterRole", "edit", enforced.place.namespace))
+def editor(admin: ClusterClient, enforced: Enforced) -> Iterator[ClusterClient]:
+    namespace = enforced.place.namespace
+    with account(admin, namespace, ("ClusterRole", "edit", namespace)) as client:
+        yield client
+
+
+@pytest.fixture
+def administrator(admin: ClusterClient) -> Iterator[ClusterClient]:
+    with account(admin, "default", ("ClusterRole", "cluster-admin", "")) as client:
+        yield client
+
+
+@pytest.fixture
+def execution(admin: ClusterClient, policies: Policies) -> Iterator[ClusterClient]:
+    """An identity with the roles that are documented for the block of a cluster."""
+    roles = ("Role", "cscm-execution", SYSTEM), ("ClusterRole", "cscm-execution-enforcement", "")
+    with account(admin, "default", *roles) as client:
+        yield client
 
 
 def refusals_of_writes(enforced: Enforced, client: ClusterClient) -> list[str]:
@@ -314,29 +332,31 @@ def test_no_other_service_account_writes_the_parameters(
     assert all(refusals_of_writes(enforced, editor))
 
 
-def test_administrator_of_the_cluster_writes_no_parameters(admin: ClusterClient, enforced: Enforced) -> None:
+def test_administrator_of_the_cluster_writes_no_parameters(
+    admin: ClusterClient, administrator: ClusterClient, enforced: Enforced
+) -> None:
     """A role allows it, and a policy refuses it: only removing the policy would help, which is a deviation."""
-    for client in (admin, account(admin, "default", ("ClusterRole", "cluster-admin", ""))):
+    for client in (admin, administrator):
         assert all("only the service account" in each for each in refusals_of_writes(enforced, client))
 
 
-def test_documented_role_publishes_and_watches_and_does_no_more(admin: ClusterClient, enforced: Enforced) -> None:
+def test_documented_role_publishes_and_watches_and_does_no_more(
+    admin: ClusterClient, execution: ClusterClient, enforced: Enforced
+) -> None:
     """The identity of the cluster's block needs no other permission, and cannot change a policy."""
-    roles = ("Role", "cscm-execution", SYSTEM), ("ClusterRole", "cscm-execution-enforcement", "")
-    client = account(admin, "default", *roles)
-    parameters, name = ClusterParameters(lambda: client), enforced.place.parameters
+    parameters, name = ClusterParameters(lambda: execution), enforced.place.parameters
     found = parameters.read(name)
     assert found
     wanted = (*read_objects(ROLES), *enforced.policies.of_cluster(), *enforced.objects)
 
-    assert read_status(enforced.place, wanted, found[0], found[0], client).deviations == ()
+    assert read_status(enforced.place, wanted, found[0], found[0], execution).deviations == ()
     assert parameters.write(name, found[0], found[1])
-    assert all(refusals_of_writes(enforced, client)), "it writes as the publisher only"
+    assert all(refusals_of_writes(enforced, execution)), "it writes as the publisher only"
     kind = KINDS["ValidatingAdmissionPolicy"]
     policy = admin.read(kind, enforced.policies.policy)
     assert policy
     with pytest.raises(ClusterRefused):
-        client.replace(kind, policy)
+        execution.replace(kind, policy)
 
 
 def test_status_reports_what_an_administrator_weakened(admin: ClusterClient, enforced: Enforced) -> None:
