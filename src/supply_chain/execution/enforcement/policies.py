@@ -27,6 +27,7 @@ SHARD = 2
 each image."""
 HARDENED = "cscm.hardened"
 """The annotation that names the settings that a pod came in without."""
+HARDEN = "MutatingAdmissionPolicyBinding"
 ADMISSION = "admissionregistration.k8s.io/v1"
 
 Object = Mapping[str, Any]
@@ -85,8 +86,8 @@ class Policies:
     def of_namespace(self, enforced: EnforcedNamespace) -> tuple[Object, ...]:
         """Return the objects that bind the policies to a namespace.
 
-        In the modes `warn` and `audit`, missing parameters refuse nothing: an API server refuses for them whatever the
-        actions of the binding are.
+        The modes `warn` and `audit` change and refuse nothing, also without parameters: for missing ones, an API server
+        refuses whatever the actions of the binding are.
         """
         selector, deny = _only(enforced.namespace), enforced.mode is Mode.DENY
         parameters = {"name": enforced.parameters, "namespace": SYSTEM}
@@ -106,9 +107,7 @@ class Policies:
                 paramRef={**parameters, "parameterNotFoundAction": "Allow"},
                 validationActions=["Warn", "Audit"],
             ),
-            self._binding(
-                f"hardened-{enforced.environment}", "hardened", selector, kind="MutatingAdmissionPolicyBinding"
-            ),
+            *([self._binding(f"hardened-{enforced.environment}", "hardened", selector, kind=HARDEN)] if deny else ()),
         )
 
     def _validating(self, name: str, spec: Object) -> Object:

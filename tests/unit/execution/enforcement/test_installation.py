@@ -173,13 +173,15 @@ def test_every_place_of_an_image_in_a_pod_is_read():
     assert [each.image for each in find_unadmitted(kinds, ADMITTED)] == [*"abcd"] * 2
 
 
-def test_gradual_modes_never_refuse():
+def test_gradual_modes_change_and_refuse_nothing():
     """An API server refuses without parameters whatever the actions are, so missing ones are allowed there."""
+    assert any("Mutating" in each["kind"] and "staging" in each["metadata"]["name"] for each in generated())
     for mode, action in ((Mode.WARN, "Warn"), (Mode.AUDIT, "Audit")):
         binding = next(each for each in generated(mode) if key_of(each) == BINDING)
         assert binding["spec"]["validationActions"] == [action]
         assert binding["spec"]["paramRef"]["parameterNotFoundAction"] == "Allow"
         assert "pod-security.kubernetes.io/enforce" not in namespace_labels(mode)
+        assert not any("Mutating" in each["kind"] and "staging" in each["metadata"]["name"] for each in generated(mode))
 
 
 def test_another_prefix_makes_other_objects():
