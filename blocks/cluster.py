@@ -20,7 +20,7 @@ class KubernetesCluster(Setting):
 
     _block_type_name: ClassVar[str] = "Supply Chain Kubernetes Cluster"
     _block_type_slug: ClassVar[str] = "supply-chain-kubernetes-cluster"
-    _description: ClassVar[str] = "A Kubernetes cluster, and how the execution tier signs in to it."
+    _description: ClassVar[str] = "A cluster of environments."
 
     kubeconfig: str = Field(
         default="",

@@ -149,8 +149,11 @@ def _in_words(text: str) -> str:
 
 
 def _deviations() -> Iterator[str]:
+    written: set[str] = set()
     for module in (monitor, host, break_glass, comparison, target, installation):
-        yield from (f"- {_codes(each.codes)}: {each.fact}" for each in Source(module, "Deviation").all())
+        found = [each for each in Source(module, "Deviation").all() if not written.issuperset(each.codes)]
+        yield from (f"- {_codes(each.codes)}: {each.fact}" for each in found)
+        written.update(code for each in found for code in each.codes)
 
 
 def _codes(codes: Iterable[str]) -> str:
@@ -206,18 +209,13 @@ ENVIRONMENTS = "environments/NAME.yaml"
 
 def deployments_page() -> str:
     """Return docs/reference/deployments.md."""
-    on_host = flat_list(DockerEnvironment).splitlines(keepends=True)
-    in_cluster = "".join(
-        line for line in flat_list(KubernetesEnvironment).splitlines(keepends=True) if line not in on_host
-    )
     return _page(
         "Operator's files",
         "These files are in `deployments/`, and are read as strictly as a declaration. For editors, "
         "[the JSON Schemas](../deployments.schema.json) describe every key of each: "
         f"{', '.join(f'`{file}`' for file in (ENVIRONMENTS, *FILES))}. `CSCM_PROFILE` names another profile.",
         "## An environment\n\nThe notation is [that of a declaration](declaration.md); a key after a dot belongs to "
-        f"the object, list or map before it.\n\n{flat_list(DockerEnvironment)}\n"
-        f"With `target: kubernetes`, in place of those of a host:\n\n{in_cluster}",
+        f"the object, list or map before it.\n\n{flat_list(DockerEnvironment)}",
     )
 
 
@@ -225,7 +223,7 @@ DOCUMENTS = {
     "Tier": "`development`, `curation`, `execution` and `lifecycle`",
     "Bridge": "`bridge`",
     "ContainerHost": "`laptop`, and each `host` of an environment",
-    "KubernetesCluster": "each `cluster` of an environment",
+    "KubernetesCluster": "each `cluster`",
     "Workbench": "`workbench`",
     "Inventory": "`inventory`",
     "LogNotification": "`operators`",

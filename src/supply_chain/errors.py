@@ -416,9 +416,9 @@ class EngineUnsuitable(SupplyChainError):
 
 
 class ClusterUnavailable(SupplyChainError):
-    """The Kubernetes cluster did not answer, or asked to try later.
+    """The cluster did not answer.
 
-    Check the address in the cluster's block, and the cluster's API server.
+    Check the address in the cluster's block.
     """
 
     code = "cluster.unavailable"
@@ -426,18 +426,18 @@ class ClusterUnavailable(SupplyChainError):
 
 
 class ClusterRefused(SupplyChainError):
-    """The Kubernetes cluster refused a request: a permission, a policy, a quota or a webhook.
+    """The cluster refused a request.
 
-    Read its answer in the message, and correct what it names.
+    Read in its answer which permission, policy, quota or webhook did.
     """
 
     code = "cluster.refused"
 
 
 class ClusterConflict(ClusterRefused):
-    """Another field manager owns a field of an object that the chain applies. Nothing was applied.
+    """Another field manager owns a field.
 
-    Find out who set the field, and remove it there, or declare it in `supply-chain.yaml`.
+    Find out who set it, and remove it.
     """
 
     code = "cluster.conflict"

@@ -99,8 +99,7 @@ def _compare_object(cluster: Cluster, kind: Kind, document: Document, live: Docu
     except ClusterRefused as error:
         return Deviation(
             code="drift.not-compared",
-            fact=f"the cluster would refuse {kind.name} {name} now, so nobody knows whether it was changed: "
-            f"{first_line(error)}",
+            fact=f"the cluster would refuse {kind.name} {name} now: {first_line(error)}",
             remedy="Correct what the message names, or deploy another image in its place.",
         )
     if paths := [path for path in find_differences(_content(wanted), _content(live)) if not ALLOCATED.fullmatch(path)]:
@@ -166,7 +165,7 @@ def _compare_pod(pod: Document, template: Mapping[str, Any]) -> Iterator[Deviati
     if paths := list(find_differences(decisive(template), decisive(pod["spec"]))):
         yield Deviation(
             code="drift.pod",
-            fact=f"{pod['metadata']['name']} differs from the template of its Deployment: "
+            fact=f"{pod['metadata']['name']} differs from its Deployment: "
             f"{', '.join(truncate_lines(MOST_LISTED, paths))}",
             remedy=KEEP_COPY,
         )
