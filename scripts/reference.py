@@ -91,8 +91,8 @@ def errors_page() -> str:
             "",
             "- *Error*: there is no answer, and nothing was admitted. The run is Failed, the exit status of `cscm` 1.",
             "- *Refusal*: the answer of a gate. The run is Refused, the exit status 3.",
-            "- *Deviation*: a difference between what runs, or what a cluster enforces, and what should. The run is "
-            "Drifted or Unprotected, the exit status 0, of `cscm enforce status` 3.",
+            "- *Deviation*: a difference between what runs and what should run. The run is Drifted or Unprotected, the "
+            "exit status 0, of `cscm enforce status` 3.",
             "",
             "## Errors",
             "",

@@ -152,7 +152,7 @@ def compare_installed(wanted: Iterable[Document], cluster: AdmissionCluster) -> 
         name = f"{document['kind']} {document['metadata']['name']}"
         live = _read(document, cluster)
         if live is None:
-            yield Deviation(code="enforcement.removed", fact=f"{name} is gone: it enforces nothing", remedy=ENFORCE)
+            yield Deviation(code="enforcement.removed", fact=f"{name} is gone", remedy=ENFORCE)
         elif fields := list(find_differences(document, live)):
             yield Deviation(
                 code="enforcement.weakened",
@@ -264,19 +264,19 @@ def _compare_parameters(
     if found is None:
         yield Deviation(
             code="enforcement.no-parameters",
-            fact=f"the namespace {place.namespace} has no list of admitted images: nothing can start there",
+            fact=f"nothing can start in {place.namespace}: it has no admitted images",
             remedy="Find out who removed it, then run `cscm enforce apply`.",
         )
     elif differs := describe_difference(admits, found):
         yield Deviation(
             code="enforcement.parameters",
-            fact=f"the namespace {place.namespace} admits other images than the verdicts do: {differs}",
+            fact=f"{place.namespace} admits other images than its verdicts: {differs}",
             remedy="Find out who wrote it, or why it was not published; then run `cscm enforce apply`.",
         )
     for image, why in admits.lapsed.items():
         yield Deviation(
             code=LAPSED,
-            fact=f"the verdict about {image} has lapsed ({why}); its pods may still move to other nodes",
+            fact=f"the verdict about {image} has lapsed: {why}",
             remedy="Scan the image again or replace it, then deploy it again.",
         )
 
