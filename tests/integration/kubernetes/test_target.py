@@ -37,12 +37,13 @@ from tests.support.layered import layered
 pytestmark = pytest.mark.real
 
 REGISTRY = "registry.test"
+CTR = ("ctr", "-n", "k8s.io", "images")
 QUOTAS = Kind("v1", "ResourceQuota", "resourcequotas")
 Import = Callable[..., Digest]
 
 
 @pytest.fixture(scope="module")
-def image(program: Path, tmp_path_factory: pytest.TempPathFactory) -> Import:
+def image(program: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Import]:
     """A function that imports an image with the given faults into the node, and returns its digest."""
     layer = io.BytesIO()
     with tarfile.open(fileobj=layer, mode="w") as tar:
@@ -50,16 +51,19 @@ def image(program: Path, tmp_path_factory: pytest.TempPathFactory) -> Import:
         entry.mode, entry.size = 0o755, program.stat().st_size
         tar.addfile(entry, io.BytesIO(program.read_bytes()))
 
+    made: list[str] = []
+
     def make(*faults: str) -> Digest:
         path = tmp_path_factory.mktemp("image") / "image.tar"
         config: dict[str, object] = {"Entrypoint": ["/subject"], "Cmd": list(faults), "Labels": {"test": uuid4().hex}}
         digest = layered(path, [layer.getvalue()], config)
         name = f"{REGISTRY}/curated/hello"
-        command = ["ctr", "-n", "k8s.io", "images", "import", "--base-name", name, "--digests", str(path)]
-        subprocess.run(command, check=True, timeout=60)
+        subprocess.run([*CTR, "import", "--base-name", name, "--digests", str(path)], check=True, timeout=60)
+        made.append(f"{name}@{digest}")
         return digest
 
-    return make
+    yield make
+    subprocess.run([*CTR, "rm", *made], check=True, timeout=60)
 
 
 @pytest.fixture(scope="module")
