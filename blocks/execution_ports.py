@@ -2,26 +2,110 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cache, cached_property, partial
+from pathlib import Path
+from typing import Self
+
+from blocks.cluster import KubernetesCluster
 from blocks.host import ContainerHost
 from blocks.tier_ports import TierPorts
+from blocks.workbench import Workbench
 from orchestration.clock import now
+from supply_chain.adapters.kubernetes.parameters import ClusterParameters
 from supply_chain.adapters.process.command import cancellation, defer_cancellation
+from supply_chain.errors import SettingInvalid
+from supply_chain.evidence.store import EvidenceStore
 from supply_chain.execution.break_glass import find_overridable
-from supply_chain.execution.environment import Environment
-from supply_chain.execution.service import PROXY, DeployPorts
-from supply_chain.execution.supply import DecryptingSupply, PullSupply, remove_unneeded
+from supply_chain.execution.docker import DockerTarget
+from supply_chain.execution.enforcement.admitted import AdmissionPorts
+from supply_chain.execution.enforcement.enforcement import Enforcement
+from supply_chain.execution.enforcement.installation import read_objects
+from supply_chain.execution.enforcement.policies import EnforcedNamespace
+from supply_chain.execution.enforcement.publisher import EnforcedPublisher
+from supply_chain.execution.environment import DockerEnvironment, Environment, KubernetesEnvironment
+from supply_chain.execution.kubernetes.cluster import Document
+from supply_chain.execution.kubernetes.target import KubernetesTarget
+from supply_chain.execution.records import read_expected
+from supply_chain.execution.service import DeployPorts
+from supply_chain.execution.supply import DecryptingSupply, PullSupply
+from supply_chain.execution.target import Target
 from supply_chain.model.image import ImageRef
-from supply_chain.model.tier import TierName
+from supply_chain.model.tier import TierName, curated_repository
 from supply_chain.policy.facts import DeployFacts
 from supply_chain.policy.outcome import Admitted, Refused
 from supply_chain.policy.reading import read_deploy_facts
 from supply_chain.policy.rejudge import VerdictPorts, judge_published, renew_published
 
+ROLES = Path("deployments/kubernetes/rbac")
+"""The directory of the RBAC documents that enforcement needs in a cluster, in the project."""
 
+
+@dataclass(frozen=True, eq=False)
 class ExecutionPorts(TierPorts):
-    """The dependencies of the execution tier's steps."""
+    """The dependencies of the execution tier's steps. `clusters` are those that enforce the admission of images."""
 
     name = TierName.EXECUTION
+    clusters: Mapping[str, KubernetesCluster] = field(default_factory=dict)
+
+    @classmethod
+    async def aload(cls) -> Self:
+        """Load the blocks; raise `SettingInvalid` if one does not exist or is invalid."""
+        tier, workbench = await cls._load()
+        names = {each.cluster for each in _enforced(workbench)}
+        return cls(tier, workbench, {name: await KubernetesCluster.aload(name) for name in sorted(names)})
+
+    @cached_property
+    def evidence(self) -> EvidenceStore:
+        """The evidence as the tier sees it. What the deploy gate publishes, clusters learn too."""
+        store: EvidenceStore = super().evidence
+        if store.publisher is None or not self.clusters:
+            return store
+        return replace(store, publisher=EnforcedPublisher(store.publisher, self.follow_verdict))
+
+    @cached_property
+    def enforcements(self) -> Mapping[str, Enforcement]:
+        """What enforces the admission of images to each environment with `enforcement`, by its name."""
+        roles = read_objects(Path(self.workbench.project) / ROLES)
+        return {each.name: self._enforcement(each, roles) for each in _enforced(self.workbench)}
+
+    def enforcement(self, environment: str) -> Enforcement:
+        """Return what enforces the admission of images to an environment; raise `SettingInvalid` if nothing does."""
+        self.workbench.environment(environment)
+        if environment not in self.enforcements:
+            raise SettingInvalid(
+                f"{environment} has no `enforcement`.\n"
+                f"Add it to deployments/environments/{environment}.yaml, which needs `target: kubernetes`."
+            )
+        return self.enforcements[environment]
+
+    def follow_verdict(self, ref: ImageRef, environment: str) -> None:
+        """Let the cluster of an environment admit an image or no longer, by its current verdict."""
+        if environment in self.enforcements:
+            self.enforcements[environment].follow(ref)
+
+    def _enforcement(self, environment: KubernetesEnvironment, roles: tuple[Document, ...]) -> Enforcement:
+        settings = environment.enforcement
+        assert settings  # only for such environments
+        connect = cache(partial(self.clusters[environment.cluster].client, self.tier.session))
+        return Enforcement(
+            place=EnforcedNamespace(
+                environment.name, environment.namespace, settings.mode, frozenset(settings.lapsing)
+            ),
+            connect=connect,
+            ports=AdmissionPorts(
+                self.tier.registry, self.verdicts, self.repositories, self._list_deployed, ClusterParameters(connect)
+            ),
+            roles=roles,
+        )  # fmt: skip
+
+    def _list_deployed(self, environment: str) -> frozenset[ImageRef]:
+        """Return the images that should run in an environment."""
+        expected = read_expected([environment], self.repositories, self.registry, self.evidence)
+        return frozenset(
+            ImageRef(repository=curated_repository(each.application), digest=each.digest) for each in expected
+        )
 
     def deploy_facts(self, ref: ImageRef, environment: Environment) -> DeployFacts:
         """Return the facts of the deploy gate about a curated image in an environment.
@@ -37,7 +121,11 @@ class ExecutionPorts(TierPorts):
 
     def judge_published(self, ref: ImageRef, environment: Environment) -> Admitted[DeployFacts] | Refused | None:
         """Judge an image again if a verdict about it is published for an environment; return a changed verdict."""
-        return judge_published(ref, environment.name, lambda: self.deploy_facts(ref, environment), self._verdict_ports)
+        read = partial(self.deploy_facts, ref, environment)
+        verdict = judge_published(ref, environment.name, read, self._verdict_ports)
+        if verdict is None:  # an earlier run may have published the verdict without reaching the cluster
+            self.follow_verdict(ref, environment.name)
+        return verdict
 
     def renew_published(self, ref: ImageRef, environment: Environment) -> Admitted[DeployFacts] | Refused | None:
         """Judge an image again if its published admission for an environment ends soon; return the verdict then."""
@@ -48,23 +136,44 @@ class ExecutionPorts(TierPorts):
         policy = self.workbench.policies().deploy
         return VerdictPorts(self.evidence, self.verdicts, self.repositories, policy, now)
 
-    def deploy_ports(self, host: ContainerHost) -> DeployPorts:
-        """Return the dependencies of a deployment to a host."""
-        engine, bases = host.engine(), self.bases
+    def deploy_ports(self, target: Target) -> DeployPorts:
+        """Return the dependencies of a deployment to a target."""
         return DeployPorts(
-            engine=engine,
-            plain=PullSupply(engine, self.tier.registry, self.repositories.credentials),
-            confidential=DecryptingSupply(engine, self.evidence, self.tier.kms, self.skopeo),
-            released=lambda name: bases.curated(name)[1].digest,
+            target=target,
             bases=self.list_base_images,
             repositories=self.repositories,
             evidence=self.evidence,
             policy=self.workbench.policies().deploy,
             now=now,
-            wait=cancellation().wait,
             to_its_end=defer_cancellation,
         )
 
-    def remove_replaced(self, ref: ImageRef, host: ContainerHost) -> None:
-        """Remove from the engine the images of earlier deployments that nothing there needs any more."""
-        remove_unneeded(host.engine, self.tier.registry, (ref.repository, PROXY))
+    async def load_target(self, environment: DockerEnvironment | KubernetesEnvironment) -> Target:
+        """Return what an environment runs on; raise `SettingInvalid` if its block is missing or invalid.
+
+        The first call of the target connects to it.
+        """
+        if isinstance(environment, KubernetesEnvironment):
+            cluster: KubernetesCluster = await KubernetesCluster.aload(environment.cluster)
+            return KubernetesTarget(
+                environment, cache(lambda: cluster.client(self.tier.session)), self.tier.registry, now,
+                cancellation().wait,
+            )  # fmt: skip
+        host: ContainerHost = await ContainerHost.aload(environment.host)
+        return DockerTarget(
+            environment=environment,
+            connect=host.engine,
+            plain=lambda engine: PullSupply(engine, self.tier.registry, self.repositories.credentials),
+            confidential=lambda engine: DecryptingSupply(engine, self.evidence, self.tier.kms, self.skopeo),
+            released=lambda name: self.bases.curated(name)[1].digest,
+            registry=self.tier.registry,
+            now=now,
+            wait=cancellation().wait,
+        )
+
+
+def _enforced(workbench: Workbench) -> tuple[KubernetesEnvironment, ...]:
+    """Return the environments whose cluster enforces the admission of images."""
+    return tuple(
+        each for each in workbench.environments() if isinstance(each, KubernetesEnvironment) and each.enforcement
+    )

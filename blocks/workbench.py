@@ -29,7 +29,13 @@ from supply_chain.adapters.vulndb.report_cache import ReportCache
 from supply_chain.adapters.vulndb.scanner import current_scanner
 from supply_chain.development.bases import REGISTRIES
 from supply_chain.evidence.statement import Statement
-from supply_chain.execution.environment import Environment, read_environment, read_environments
+from supply_chain.execution.environment import (
+    DockerEnvironment,
+    Environment,
+    KubernetesEnvironment,
+    read_environment,
+    read_environments,
+)
 from supply_chain.execution.signed_project import ProjectState, read_project_state, require_active_environment
 from supply_chain.fleet.preview import PolicyPreview, preview
 from supply_chain.lifecycle.rules import Rules, read_rules
@@ -204,7 +210,7 @@ class Workbench(Setting):
         """Directory of the environments' documents."""
         return Path(self.project) / "deployments/environments"
 
-    def environment(self, name: str) -> Environment:
+    def environment(self, name: str) -> DockerEnvironment | KubernetesEnvironment:
         """Return an environment by its name; raise `SettingInvalid` if it does not exist or its document is invalid."""
         return read_environment(self.environments_directory, name)
 
@@ -221,7 +227,7 @@ class Workbench(Setting):
         """Return what an environment requires of an image; raise as `environment`, or if its soak is undefined."""
         return self.environment(name).requirements(self.environment)
 
-    def environments(self) -> tuple[Environment, ...]:
+    def environments(self) -> tuple[DockerEnvironment | KubernetesEnvironment, ...]:
         """Return all environments, in the order of their names."""
         return read_environments(self.environments_directory)
 

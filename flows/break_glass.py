@@ -17,7 +17,7 @@ from orchestration.steps import in_thread
 from supply_chain.errors import DeclarationInvalid
 from supply_chain.evidence.break_glass import BreakGlass
 from supply_chain.evidence.personal_decision import Words
-from supply_chain.execution.deploy import Deployment
+from supply_chain.execution.deployment import Deployment
 from supply_chain.fleet.find import find_stored
 from supply_chain.policy.outcome import Refused
 from supply_chain.reports import break_glass_page

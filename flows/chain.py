@@ -26,7 +26,7 @@ from orchestration.run_states import complete_as, complete_frozen, complete_refu
 from orchestration.source import snapshot_of, source_in
 from orchestration.source_pushes import find_later_push
 from orchestration.waiting_runs import SOON, can_wait, release_slot
-from supply_chain.execution.deploy import Deployment
+from supply_chain.execution.deployment import Deployment
 from supply_chain.model.image import CuratedImage
 from supply_chain.model.manifest import Base, Service
 from supply_chain.policy.outcome import Refused

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from prefect import flow
 
-from blocks import ContainerHost
 from blocks.execution_ports import ExecutionPorts
 from orchestration.locks import DEPLOY, lock_name, run_lock
 from orchestration.run_names import by_image
 from orchestration.run_report import RunReporter, report_run
 from orchestration.run_states import complete_refused
 from orchestration.steps import alongside, in_thread
-from supply_chain.execution.deploy import Deployment
+from supply_chain.execution.deployment import Deployment
 from supply_chain.execution.environment import Environment
-from supply_chain.execution.monitor import Observation
+from supply_chain.execution.observation import Observation
+from supply_chain.execution.target import Target
 from supply_chain.fleet.find import find
 from supply_chain.model.image import ImageRef
 from supply_chain.model.tier import CURATED
@@ -35,24 +35,24 @@ async def deploy(image: str, environment: str = "staging", force: bool = False) 
     """
     ports = await ExecutionPorts.aload()
     place = ports.workbench.environment(environment)
-    host: ContainerHost = await ContainerHost.aload(place.host)
+    target = await ports.load_target(place)
     ref = await in_thread(find, image, CURATED, ports.repositories)
     async with report_run(ref.application) as reporter, run_lock(lock_name(DEPLOY, place.name, ref.application)):
-        return await _deploy(ref, place, host, ports, reporter, force)
+        return await _deploy(ref, place, target, ports, reporter, force)
 
 
 async def _deploy(
-    ref: ImageRef, place: Environment, host: ContainerHost, ports: ExecutionPorts, reporter: RunReporter, force: bool
+    ref: ImageRef, place: Environment, target: Target, ports: ExecutionPorts, reporter: RunReporter, force: bool
 ) -> Deployment | Refused:
     reporter.add(digest=ref.digest, repository=ref.repository)
     verdict, facts = await reporter.gate("deploy gate", deploy_gate_step(ref, place, ports))
     if isinstance(verdict, Refused):
         return complete_refused(verdict)
     reporter.add(source=facts.source, report=facts.report, checks=facts.checks)
-    deployment = await reporter.step("deploy", deploy_step(verdict, place, host, ports, force), _how)
-    reporter.add(running=(f"in {place.name} at {deployment.url} as container {deployment.name}: {_how(deployment)}",))
+    deployment = await reporter.step("deploy", deploy_step(verdict, place, target, ports, force), _how)
+    reporter.add(running=(f"in {place.name} at {deployment.url} as {deployment.name}: {_how(deployment)}",))
     reporter.add_address(place.name, deployment.url)
-    async with alongside(ports.remove_replaced, ref, host):
+    async with alongside(target.remove_unneeded, ref):
         await reporter.step("monitor", monitor_step(place.name, ports, ref.application), _describe_observations)
     return deployment
 

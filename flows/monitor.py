@@ -6,19 +6,27 @@ from prefect import flow
 
 from blocks.execution_ports import ExecutionPorts
 from orchestration.run_states import complete_as
+from supply_chain.execution.enforcement.installation import LAPSED
 from supply_chain.execution.host import list_drifts
-from supply_chain.execution.monitor import Observation
+from supply_chain.execution.observation import Observation
+from tasks.enforce import enforcement_step
 from tasks.monitor import monitor_step
 
 
 @flow(name="monitor", flow_run_name="monitor")
 async def monitor(environment: str | None = None) -> tuple[Observation, ...]:
-    """Compare what runs with the signed deployment records. The run ends as Drifted if there are deviations.
+    """Compare what runs with the signed deployment records, and what clusters enforce with what was installed.
+
+    The run ends as Unprotected if a cluster may admit what it should refuse, as Drifted for other deviations.
 
     Args:
         environment: The name of one environment. If empty, all environments.
     """
-    observed = await monitor_step(environment, await ExecutionPorts.aload())
-    if codes := list_drifts(observed):
+    ports = await ExecutionPorts.aload()
+    observed = await monitor_step(environment, ports)
+    statuses = await enforcement_step(environment, ports)
+    if weak := [each for each in statuses if each.is_weak]:
+        return complete_as("Unprotected", "; ".join(map(str, weak)), observed)
+    if codes := [*list_drifts(observed), *(LAPSED for each in statuses if each.deviations)]:
         return complete_as("Drifted", ", ".join(codes), observed)
     return observed

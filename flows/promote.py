@@ -26,7 +26,7 @@ from orchestration.waiting_runs import SOON, can_wait, release_slot, run_age
 from supply_chain.errors import SettingInvalid
 from supply_chain.evidence.approval import Approval
 from supply_chain.evidence.personal_decision import Words
-from supply_chain.execution.deploy import Deployment
+from supply_chain.execution.deployment import Deployment
 from supply_chain.execution.environment import Environment
 from supply_chain.fleet.find import find, find_stored
 from supply_chain.model.image import CuratedImage, ImageRef

@@ -44,9 +44,12 @@ from supply_chain.evidence.published import CurrentVerdict
 from supply_chain.evidence.soak import Soak
 from supply_chain.evidence.summary import Summary
 from supply_chain.execution import break_glass, host, monitor
-from supply_chain.execution.deploy import Deployment
-from supply_chain.execution.environment import Environment
-from supply_chain.execution.monitor import Observation
+from supply_chain.execution.deployment import Deployment
+from supply_chain.execution.enforcement import installation
+from supply_chain.execution.enforcement.installation import Change, EnforcementStatus
+from supply_chain.execution.environment import DockerEnvironment, KubernetesEnvironment
+from supply_chain.execution.kubernetes import comparison, target
+from supply_chain.execution.observation import Observation
 from supply_chain.execution.records import DeploymentRecord
 from supply_chain.fleet.explain import Explanation
 from supply_chain.fleet.exposure import RescanReport
@@ -89,7 +92,8 @@ def errors_page() -> str:
             "",
             "- *Error*: there is no answer, and nothing was admitted. The run is Failed, the exit status of `cscm` 1.",
             "- *Refusal*: the answer of a gate. The run is Refused, the exit status 3.",
-            "- *Deviation*: a difference between what runs and what should run. The run is Drifted, the exit status 0.",
+            "- *Deviation*: a difference between what runs and what should run. The run is Drifted or Unprotected, the "
+            "exit status 0, of `cscm enforce status` 3.",
             "",
             "## Errors",
             "",
@@ -146,8 +150,11 @@ def _in_words(text: str) -> str:
 
 
 def _deviations() -> Iterator[str]:
-    for module in (monitor, host, break_glass):
-        yield from (f"- {_codes(each.codes)}: {each.fact}" for each in Source(module, "Deviation").all())
+    written: set[str] = set()
+    for module in (monitor, host, break_glass, comparison, target, installation):
+        found = [each for each in Source(module, "Deviation").all() if not written.issuperset(each.codes)]
+        yield from (f"- {_codes(each.codes)}: {each.fact}" for each in found)
+        written.update(code for each in found for code in each.codes)
 
 
 def _codes(codes: Iterable[str]) -> str:
@@ -186,7 +193,6 @@ def declaration_page() -> str:
 
 
 FILES: dict[str, type[BaseModel]] = {
-    "environments/NAME.yaml": Environment,
     "names.yaml": NameRegister,
     "people.yaml": PeopleDocument,
     "waivers/NAME.yaml": WaiverDocument,
@@ -198,7 +204,9 @@ FILES: dict[str, type[BaseModel]] = {
     "automations/NAME.yaml": Automation,
     "views.yaml": Views,
 }
-"""The operator's files."""
+"""The operator's files of one form."""
+ENVIRONMENTS = "environments/NAME.yaml"
+"""The operator's files that have a form for each target."""
 
 
 def deployments_page() -> str:
@@ -207,9 +215,9 @@ def deployments_page() -> str:
         "Operator's files",
         "These files are in `deployments/`, and are read as strictly as a declaration. For editors, "
         "[the JSON Schemas](../deployments.schema.json) describe every key of each: "
-        f"{', '.join(f'`{file}`' for file in FILES)}. `CSCM_PROFILE` names another profile.",
+        f"{', '.join(f'`{file}`' for file in (ENVIRONMENTS, *FILES))}. `CSCM_PROFILE` names another profile.",
         "## An environment\n\nThe notation is [that of a declaration](declaration.md); a key after a dot belongs to "
-        f"the object, list or map before it.\n\n{flat_list(Environment)}",
+        f"the object, list or map before it.\n\n{flat_list(DockerEnvironment)}",
     )
 
 
@@ -217,6 +225,7 @@ DOCUMENTS = {
     "Tier": "`development`, `curation`, `execution` and `lifecycle`",
     "Bridge": "`bridge`",
     "ContainerHost": "`laptop`, and each `host` of an environment",
+    "KubernetesCluster": "each `cluster`",
     "Workbench": "`workbench`",
     "Inventory": "`inventory`",
     "LogNotification": "`operators`",
@@ -260,6 +269,9 @@ PRINTED: dict[str, list[type[BaseModel]]] = {
     "check": [Preflight],
     "approve": [Approval],
     "monitor": [Observation],
+    "enforce plan": [Change],
+    "enforce apply": [Change],
+    "enforce status": [EnforcementStatus],
     "images": [FleetImage],
     "where": [Place],
     "explain": [Explanation],
@@ -290,6 +302,8 @@ PRINTED: dict[str, list[type[BaseModel]]] = {
 """The models that each command prints with --json; those in `LISTS` print a list, unless the result is a refusal."""
 LISTS = (
     "monitor",
+    "enforce plan",
+    "enforce apply",
     "images",
     "where",
     "explain",
@@ -425,8 +439,10 @@ def results_schema() -> dict[str, Any]:
 
 def deployments_schema() -> dict[str, Any]:
     """Return the JSON Schema of each of the operator's files, by its path."""
-    found, definitions = _schemas(FILES.values(), "validation", "The operator's files, by path")
-    return {**definitions, "properties": {file: found[model] for file, model in FILES.items()}}
+    targets = (DockerEnvironment, KubernetesEnvironment)
+    found, definitions = _schemas((*FILES.values(), *targets), "validation", "The operator's files, by path")
+    files = {file: found[model] for file, model in FILES.items()}
+    return {**definitions, "properties": {ENVIRONMENTS: {"anyOf": [found[each] for each in targets]}, **files}}
 
 
 def evidence_schema() -> dict[str, Any]:

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from blocks import ContainerHost
 from blocks.execution_ports import ExecutionPorts
 from orchestration.events import emit
 from orchestration.steps import invocation, step
-from supply_chain.execution.deploy import Deployment
+from supply_chain.execution.deployment import Deployment
 from supply_chain.execution.environment import Environment
 from supply_chain.execution.service import take_into_service
+from supply_chain.execution.target import Target
 from supply_chain.policy.facts import DeployFacts
 from supply_chain.policy.outcome import Admitted
 
 
 @step("deploy")
 def deploy_step(
-    admitted: Admitted[DeployFacts], environment: Environment, host: ContainerHost, ports: ExecutionPorts, force: bool
+    admitted: Admitted[DeployFacts], environment: Environment, target: Target, ports: ExecutionPorts, force: bool
 ) -> Deployment:
-    """Run the image by digest with the hardened profile; the new container is ready before the old one stops."""
-    deployment = take_into_service(admitted, environment, ports.deploy_ports(host), invocation(), force=force)
+    """Run the image by digest with the hardened profile; the new container is ready before the previous one stops."""
+    deployment = take_into_service(admitted, ports.deploy_ports(target), invocation(), force=force)
     emit(
         "deployment.started" if deployment.changed else "deployment.confirmed",
         admitted.facts.ref,

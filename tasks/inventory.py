@@ -11,6 +11,7 @@ from blocks import ContainerHost, Inventory
 from blocks.lifecycle_ports import LifecyclePorts
 from orchestration.clock import now
 from orchestration.steps import in_thread, step
+from supply_chain.execution.environment import DockerEnvironment
 from supply_chain.fleet.explain import Explanation, explain
 from supply_chain.fleet.gate_facts import refresh_facts
 from supply_chain.fleet.reconcile import ReconcileResult, list_applications, observe_hosts, refresh
@@ -28,7 +29,7 @@ def refresh_step(
 
     Then the facts of the gates that are missing are read.
     """
-    hosts = {place.name: place.host for place in ports.workbench.environments()}
+    hosts = {place.name: place.place for place in ports.workbench.environments()}
     facts, registry = inventory.open(), ports.repositories
     if rebuild:
         facts.mark_stale(application)
@@ -45,7 +46,8 @@ def refresh_step(
 async def observe_hosts_step(ports: LifecyclePorts, inventory: Inventory) -> int:
     """Store in the inventory what runs on each environment's host; return the number of containers."""
     engines: dict[str, Callable[[], Engine]] = {}
-    for name in sorted({place.host for place in ports.workbench.environments()}):
+    environments = [each for each in ports.workbench.environments() if isinstance(each, DockerEnvironment)]
+    for name in sorted({environment.host for environment in environments}):
         host: ContainerHost = await ContainerHost.aload(name)
         engines[name] = host.engine
     return len(await in_thread(lambda: observe_hosts(engines, inventory.open(), now)))

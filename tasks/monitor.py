@@ -19,10 +19,11 @@ from orchestration.soaks import read_soaking, store_soaking
 from orchestration.steps import in_thread, step
 from supply_chain.evidence.soak import Soak
 from supply_chain.execution.break_glass import Judge, judge_again
-from supply_chain.execution.deploy import Expected
-from supply_chain.execution.environment import Environment
+from supply_chain.execution.deployment import Expected
+from supply_chain.execution.environment import DockerEnvironment, Environment
 from supply_chain.execution.host import HostObservation, add_entries, read_host
-from supply_chain.execution.monitor import Deviation, Observation, drop_deploying, monitor
+from supply_chain.execution.monitor import drop_deploying
+from supply_chain.execution.observation import Deviation, Observation
 from supply_chain.execution.records import read_expected
 from supply_chain.model.image import ImageRef
 from supply_chain.model.tier import TierName, curated_repository, evidence_repository
@@ -46,9 +47,9 @@ async def monitor_step(
     expected = await in_thread(read_expected, names, ports.repositories, ports.registry, ports.evidence, application)
     observed: list[Observation] = []
     for place in places:
-        host: ContainerHost = await ContainerHost.aload(place.host)
+        target = await ports.load_target(place)
         wanted = [each for each in expected if each.environment == place.name]
-        found = await in_thread(monitor, host.engine(), wanted, [place], now, application)
+        found = await in_thread(target.monitor, wanted, application)
         observed += add_entries(found, await in_thread(_judge_again, wanted, place, ports))
     looked = await _hosts(expected, places) if environment is None and application is None else {}
     for host_observation in looked.values():
@@ -104,8 +105,9 @@ async def _sign_soak(application: str, soak: Soak, ports: ExecutionPorts) -> Non
 async def _hosts(expected: Sequence[Expected], places: Sequence[Environment]) -> dict[str, HostObservation]:
     """Return what is seen of each host since the last check, by the host's name."""
     found = {}
-    for name in sorted({place.host for place in places}):
-        here = [place for place in places if place.host == name]
+    on_hosts = [place for place in places if isinstance(place, DockerEnvironment)]
+    for name in sorted({place.host for place in on_hosts}):
+        here = [place for place in on_hosts if place.host == name]
         wanted = [each for each in expected if each.environment in {place.name for place in here}]
         host: ContainerHost = await ContainerHost.aload(name)
         after = _number(await Variable.aget(_variable(name), default="0"))
@@ -121,7 +123,7 @@ async def _remember(
     A host to which something is being deployed is left out: entries into that container are not reported before the
     deployment is recorded.
     """
-    unsettled = {place.host for place in places if any(environment == place.name for environment, _ in deploying)}
+    unsettled = {place.place for place in places if any(environment == place.name for environment, _ in deploying)}
     for host, observation in looked.items():
         if host not in unsettled:
             await Variable.aset(_variable(host), str(observation.last), overwrite=True)

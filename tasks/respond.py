@@ -20,17 +20,15 @@ from prefect.exceptions import ObjectNotFound
 from prefect.runtime import task_run
 from prefect.states import Cancelled, Cancelling
 
-from blocks import ContainerHost
 from blocks.execution_ports import ExecutionPorts
-from orchestration.clock import now
 from orchestration.promotions import list_promotions
 from orchestration.steps import RETRIES, in_thread, step
 from supply_chain.errors import SupplyChainError
 from supply_chain.evidence.image_status import image_status, read_image_status
 from supply_chain.evidence.provenance import last_provenance
 from supply_chain.evidence.statement import PROVENANCE
-from supply_chain.execution.deploy import Expected
-from supply_chain.execution.monitor import Observation, monitor
+from supply_chain.execution.deployment import Expected
+from supply_chain.execution.observation import Observation
 from supply_chain.execution.records import read_expected
 from supply_chain.model.image import ImageRef
 from supply_chain.model.tier import TierName, is_base_repository
@@ -117,9 +115,8 @@ async def find_deployments_step(
         for place in places:
             if wanted := [each for each in expected if each.environment == place.name]:
                 with _going_on(f"the state in {place.name}", unread):
-                    host: ContainerHost = await ContainerHost.aload(place.host)
-                    engine = await in_thread(host.engine)
-                    observed += await in_thread(monitor, engine, wanted, (), now)
+                    target = await ports.load_target(place)
+                    observed += await in_thread(target.observe, wanted)
     for each in dict.fromkeys((ref, *map(deployed_image, expected))):
         with _going_on(f"who owns {each.application}", unread):
             built = last_provenance(await in_thread(evidence.verified, each, TierName.DEVELOPMENT, PROVENANCE))

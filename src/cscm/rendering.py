@@ -6,8 +6,8 @@ from functools import singledispatch
 from typing import Any
 
 from supply_chain.evidence.approval import Approval
-from supply_chain.execution.deploy import Deployment
-from supply_chain.execution.monitor import Observation
+from supply_chain.execution.deployment import Deployment
+from supply_chain.execution.observation import Observation
 from supply_chain.fleet.exposure import RescanReport
 from supply_chain.fleet.preview import PolicyPreview
 from supply_chain.lifecycle.apply import Applied

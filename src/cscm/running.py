@@ -21,7 +21,8 @@ EXIT = {
     0: "Success, also of `monitor` if it finds deviations.",
     1: "An error, printed with its code; an interruption; a part that `doctor` finds not ok; a no to a prompt.",
     2: "A wrong call; the message says how to call the command.",
-    REFUSED: "A gate refused the image, or would refuse what `check` found; every reason is printed.",
+    REFUSED: "A gate refused the image, or would refuse what `check` found; `enforce status` found deviations. Every "
+    "reason is printed.",
 }
 """The meaning of each exit status of a command."""
 

@@ -415,6 +415,34 @@ class EngineUnsuitable(SupplyChainError):
     code = "engine.unsuitable"
 
 
+class ClusterUnavailable(SupplyChainError):
+    """The cluster did not answer.
+
+    Check the address in the cluster's block.
+    """
+
+    code = "cluster.unavailable"
+    retryable = True
+
+
+class ClusterRefused(SupplyChainError):
+    """The cluster refused a request.
+
+    Read in its answer which permission, policy, quota or webhook did.
+    """
+
+    code = "cluster.refused"
+
+
+class ClusterConflict(ClusterRefused):
+    """Another field manager owns a field.
+
+    Find out who set it, and remove it.
+    """
+
+    code = "cluster.conflict"
+
+
 class DeploymentFailed(SupplyChainError):
     """The new container did not become ready. The previous one still serves.
 

@@ -12,7 +12,7 @@ import pytest
 
 from supply_chain.adapters.database import open_inventory
 from supply_chain.evidence.statement import BUNDLE, SBOM, SUMMARY
-from supply_chain.execution.deploy import Deployment
+from supply_chain.execution.deployment import Deployment, DockerPlace
 from supply_chain.execution.records import record
 from supply_chain.fleet.gate_facts import FactsReader
 from supply_chain.fleet.image import FleetImage
@@ -77,8 +77,8 @@ class Fleet:
     ) -> None:
         ready = Deployment(
             environment=environment, application=ref.application, digest=ref.digest, container=container,
-            name=f"{environment}-{ref.application}", reverse_proxy="f" * 64, proxy=ref.digest,
-            address="127.0.0.1", port=1,
+            name=f"{environment}-{ref.application}",
+            place=DockerPlace(reverse_proxy="f" * 64, proxy=ref.digest, address="127.0.0.1", port=1),
             probe=Probe(port=8080), settings={}, profile=profile(self.make.manifest().runtime),
             configuration=ref.digest, changed=True, started_at=self.make.noon,
         )  # fmt: skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from supply_chain.execution.monitor import Deviation, Observation
+from supply_chain.execution.observation import Deviation, Observation
 from tests.support.builders import DIGEST, NOON
 
 FIVE = timedelta(minutes=5)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from supply_chain.execution.deploy import Deployment
+from supply_chain.execution.deployment import Deployment, DockerPlace
 from supply_chain.execution.records import record
 from supply_chain.model.container import profile
 from supply_chain.model.image import ImageRef
@@ -61,10 +61,7 @@ def deployed(world: World, make: SimpleNamespace, registry: Registry) -> Callabl
             "digest": ref.digest,
             "container": "1" * 64,
             "name": f"staging-hello-{after}",
-            "reverse_proxy": "2" * 64,
-            "proxy": "sha256:" + "f" * 64,
-            "address": "127.0.0.1",
-            "port": 8080,
+            "place": DockerPlace(reverse_proxy="2" * 64, proxy="sha256:" + "f" * 64, address="127.0.0.1", port=8080),
             "probe": Probe(port=8080),
             "settings": {"GREETING": "hello"},
             "profile": profile(make.manifest().runtime),

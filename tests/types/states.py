@@ -16,7 +16,7 @@ from supply_chain.development.test import TestedImage
 from supply_chain.development.test import test as check
 from supply_chain.evidence.store import EvidenceStore
 from supply_chain.execution.deploy import Order
-from supply_chain.execution.environment import Environment
+from supply_chain.execution.environment import DockerEnvironment
 from supply_chain.model.image import (
     BuiltImage,
     Candidate,
@@ -98,7 +98,7 @@ def deployment(
     facts: DeployFacts,
     admitted: Admitted[DeployFacts],
     earlier: Admitted[ReleaseFacts],
-    place: Environment,
+    place: DockerEnvironment,
     world: Any,
 ) -> None:
     """Only what the deploy gate admitted is deployed."""
@@ -115,7 +115,7 @@ def tasks(
     scanned: ScannedImage,
     curated: CuratedImage,
     earlier: Admitted[IntakeFacts],
-    place: Environment,
+    place: DockerEnvironment,
     world: Any,
 ) -> None:
     """The flows' steps are as strict as the core's."""

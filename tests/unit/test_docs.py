@@ -26,7 +26,7 @@ from cscm_laptop.profile import Profile
 from scripts import diagrams, reference
 from supply_chain import errors
 from supply_chain.errors import SupplyChainError
-from supply_chain.execution.environment import Environment
+from supply_chain.execution.environment import ENVIRONMENT_DOCUMENT
 from supply_chain.model.documents import parse_document
 from supply_chain.model.manifest import MANIFEST
 from supply_chain.model.tier import Gate
@@ -281,8 +281,8 @@ class Workflow(Strict):
 WRITTEN: dict[str, type[BaseModel] | TypeAdapter[Any]] = {
     "# a supply-chain.yaml": MANIFEST,
     "# a part of supply-chain.yaml": MANIFEST,
-    "# an environment": Environment,
-    "# deployments/environments/live.yaml": Environment,
+    "# an environment": ENVIRONMENT_DOCUMENT,
+    "# deployments/environments/live.yaml": ENVIRONMENT_DOCUMENT,
     "# deployments/names.yaml": NameRegister,
     "# a profile": Profile,
     "# deployments/policies/ours.yaml": PolicyDocument,

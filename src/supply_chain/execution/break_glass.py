@@ -16,8 +16,8 @@ from supply_chain.errors import (
     SettingInvalid,
 )
 from supply_chain.evidence.store import EvidenceStore
-from supply_chain.execution.deploy import Expected
-from supply_chain.execution.monitor import Deviation
+from supply_chain.execution.deployment import Expected
+from supply_chain.execution.observation import Deviation
 from supply_chain.model.image import ImageRef
 from supply_chain.model.tier import curated_repository
 from supply_chain.policy.facts import DeployFacts

@@ -1,4 +1,4 @@
-"""The step that deploys an admitted image by digest: its container is ready before the previous one stops.
+"""Deployment of an admitted image, by digest, to a container host: it is ready before the previous container stops.
 
 The applications of an environment share one network without access to the outside. Each is reached through its reverse
 proxy, at the address that the environment gives it. The engine's host must be this machine, because the addresses are
@@ -13,10 +13,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from time import sleep
 
-from pydantic import ConfigDict, Field
-
 from supply_chain.errors import DeploymentFailed, ImageDamaged, PortBusy, ProgramNotStarted
-from supply_chain.execution.environment import Environment, Placement
+from supply_chain.execution.deployment import Deployment, DockerPlace, Expected
+from supply_chain.execution.environment import DockerEnvironment, DockerPlacement
 from supply_chain.execution.reverse_proxy import ReverseProxy, server_name
 from supply_chain.execution.supply import Supply
 from supply_chain.execution.watch import Watch
@@ -38,67 +37,15 @@ from supply_chain.model.container import (
     labels,
     profile,
 )
-from supply_chain.model.image import Digest, Model, Provable
-from supply_chain.model.manifest import Probe, Service
+from supply_chain.model.image import Digest
+from supply_chain.model.manifest import Service
 from supply_chain.policy.facts import DeployFacts
-from supply_chain.policy.outcome import Admitted, UsedBreakGlass, break_glass_of
+from supply_chain.policy.outcome import Admitted, break_glass_of
 from supply_chain.readiness import check, trouble_at, wait_until_ready
 from supply_chain.text import first_line
 
 SETTLE = 0.3
 """Seconds after which a container that was ready is checked again."""
-
-
-class Expected(Model):
-    """What runs for an application in an environment if all is well."""
-
-    environment: str
-    application: str
-    digest: Digest = Field(description="the signed image")
-    container: str = Field(description="the container's id")
-    name: str
-    reverse_proxy: str = Field(description="the reverse proxy's container id")
-    proxy: Digest = Field(description="the reverse proxy's image")
-    address: str
-    port: int
-    probe: Probe
-    settings: dict[str, str] = Field(description="the declared settings, overridden by the environment's")
-    profile: Profile
-    configuration: Digest = Field(description="of settings and profile")
-    break_glass: UsedBreakGlass | None = Field(
-        default=None, description="what overrides the deploy gate's refusal; null: the gate admitted it"
-    )
-
-    @property
-    def url(self) -> str:
-        """The URL at which the application is probed."""
-        host = f"[{self.address}]" if ":" in self.address else self.address
-        return f"http://{host}:{self.port}{self.probe.path}"
-
-
-class Deployed(Expected):
-    """What runs after a deployment, and how the change went."""
-
-    model_config = ConfigDict(extra="ignore")  # records are read again, and another version may have signed more
-
-    changed: bool = Field(description="false if it already ran and was healthy")
-    previous: str | None = Field(default=None, description="name of the replaced container")
-    previous_digest: Digest | None = None
-    ready_seconds: float | None = Field(default=None, description="from its start until it was ready")
-    gap_seconds: float | None = Field(default=None, description="the longest time without an answer")
-    requests: int = Field(default=0, description="requests during the switch")
-    failed_requests: int = 0
-    reverse_proxy_replaced: bool = Field(default=False, description="whether the reverse proxy was replaced")
-    started_at: datetime
-
-    @property
-    def expected(self) -> Expected:
-        """What should run from then on."""
-        return Expected.model_validate(self.model_dump(include=set(Expected.model_fields)))
-
-
-class Deployment(Deployed, Provable):
-    """The result of a deployment."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +57,7 @@ class Order:
 
     admitted: Admitted[DeployFacts]
     manifest: Service
-    environment: Environment
+    environment: DockerEnvironment
     proxy: Digest
     run_id: str
     force: bool = False
@@ -121,7 +68,7 @@ class Order:
         return self.admitted.facts.ref.digest
 
     @property
-    def place(self) -> Placement:
+    def place(self) -> DockerPlacement:
         """The address and configuration of the application in the environment."""
         return self.environment.placement(self.manifest.name)
 
@@ -203,10 +150,9 @@ def _expected(order: Order, running: Container, reverse_proxy: Container) -> Exp
         digest=order.digest,
         container=running.id,
         name=running.name,
-        reverse_proxy=reverse_proxy.id,
-        proxy=order.proxy,
-        address=order.place.address,
-        port=order.place.port,
+        place=DockerPlace(
+            reverse_proxy=reverse_proxy.id, proxy=order.proxy, address=order.place.address, port=order.place.port
+        ),
         probe=order.manifest.probe,
         settings=order.settings,
         profile=order.profile,

@@ -1,14 +1,16 @@
-"""Environments: a container host, and the address and configuration of each application on it."""
+"""Environments: a container host or a namespace of a cluster, and how each application is reached there."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from abc import abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import Discriminator, Field, StringConstraints, Tag, TypeAdapter, model_validator
 
 from supply_chain.errors import SettingInvalid
+from supply_chain.execution.enforcement.policies import Mode
 from supply_chain.model.container import ENVIRONMENT, MANAGED
 from supply_chain.model.documents import read_document
 from supply_chain.model.image import Digest, Model
@@ -19,13 +21,56 @@ EnvironmentName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9]*(?:-
 
 
 class Placement(Model):
+    """The configuration of an application in an environment."""
+
+    environment: dict[Variable, str] = Field(default_factory=dict, description="environment variables, never secrets")
+
+
+class DockerPlacement(Placement):
     """The address of an application in an environment, and its configuration there."""
 
     address: Annotated[str, StringConstraints(pattern=r"^127(?:\.\d{1,3}){3}$|^::1$")] = Field(
         default="127.0.0.1", description="a loopback address of the host"
     )
     port: int = Field(ge=1024, le=65535, description="the application's stable port")
-    environment: dict[Variable, str] = Field(default_factory=dict, description="environment variables, never secrets")
+
+
+ObjectName = Annotated[
+    str,
+    StringConstraints(
+        pattern=r"^[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)*$", max_length=253
+    ),
+]
+"""A name of an object in Kubernetes: a DNS subdomain (RFC 1123)."""
+Label = Annotated[str, StringConstraints(pattern=r"^[a-z0-9](?:[a-z0-9-]*[a-z0-9])?$", max_length=63)]
+"""A name of a namespace: a DNS label (RFC 1123)."""
+
+
+class SecretKey(Model):
+    """A value in a Secret of the namespace, which somebody else makes there."""
+
+    secret: ObjectName = Field(description="the Secret's name")
+    key: Annotated[str, StringConstraints(pattern=r"^[-._a-zA-Z0-9]+$", max_length=253)] = Field(
+        description="the key in it"
+    )
+
+
+class KubernetesPlacement(Placement):
+    """How many pods of an application run in a namespace, and who reaches them."""
+
+    replicas: int = Field(default=2, ge=1, le=1000, description="the number of pods")
+    secrets: dict[Variable, SecretKey] = Field(
+        default_factory=dict, description="environment variable → its value in a Secret of the namespace"
+    )
+    reached_from: tuple[Label, ...] = Field(
+        default=(), description="further namespaces whose pods reach the port of its probe, such as that of an ingress"
+    )
+
+    @model_validator(mode="after")
+    def _check_variables(self) -> Self:
+        if twice := sorted(set(self.environment) & set(self.secrets)):
+            raise ValueError(f"{', '.join(twice)}: both a setting and a secret; write one of them")
+        return self
 
 
 class HostAgent(Model):
@@ -45,8 +90,6 @@ class Environment(Model):
 
     name: EnvironmentName = Field(description="the name of the file, without .yaml")
     description: str = Field(default="", description="for people")
-    host: str = Field(default="laptop", description="the container host block")
-    proxy: Digest | None = Field(default=None, description="the curated reverse proxy; null: the newest one")
     soak: Duration | None = Field(
         default=None,
         description="how long an image has to be healthy here before the next environment, as 30min, 2h or 1d; null: "
@@ -67,12 +110,6 @@ class Environment(Model):
         default="any",
         description="shown: only images with a test runner's report that tests ran",
     )
-    agents: tuple[HostAgent, ...] = Field(
-        default=(), description="containers that may reach the host without being reported"
-    )
-    applications: dict[str, Placement] = Field(
-        default_factory=dict, description="application → its address; no other application is deployed here"
-    )
 
     @model_validator(mode="after")
     def _check_approvers(self) -> Self:
@@ -86,14 +123,22 @@ class Environment(Model):
             raise ValueError(f"{self.name} cannot require a soak in itself")
         return self
 
-    @model_validator(mode="after")
-    def _check_addresses(self) -> Self:
-        taken: dict[tuple[str, int], str] = {}
-        for name, place in self.applications.items():
-            other = taken.setdefault((place.address, place.port), name)
-            if other != name:
-                raise ValueError(f"{other} and {name} are both at {place.address}:{place.port}")
-        return self
+    @property
+    @abstractmethod
+    def place(self) -> str:
+        """Where it runs: the name of its container host, or cluster and namespace."""
+
+    @abstractmethod
+    def placement(self, application: str) -> Placement:
+        """Return the configuration of `application`; raise `SettingInvalid` if it has none here."""
+
+    @property
+    def decision(self) -> bytes:
+        """What people sign of the document: all but its description and how its applications are placed.
+
+        What has its default value is left out, so that a later version with one key more needs no new signature.
+        """
+        return self.model_dump_json(exclude={"description", "applications"}, exclude_defaults=True).encode()
 
     @property
     def asks(self) -> bool:
@@ -130,13 +175,33 @@ class Environment(Model):
             )
         return RequiredSoak(self.after, seconds)
 
-    @property
-    def decision(self) -> bytes:
-        """What people sign of the document: all but its description and the addresses of applications.
 
-        What has its default value is left out, so that a later version with one key more needs no new signature.
-        """
-        return self.model_dump_json(exclude={"description", "applications"}, exclude_defaults=True).encode()
+class DockerEnvironment(Environment):
+    """An environment on a container host."""
+
+    target: Literal["docker"] = Field(default="docker", description="where it runs")
+    host: str = Field(default="laptop", description="the container host block")
+    proxy: Digest | None = Field(default=None, description="the curated reverse proxy; null: the newest one")
+    agents: tuple[HostAgent, ...] = Field(
+        default=(), description="containers that may reach the host without being reported"
+    )
+    applications: dict[str, DockerPlacement] = Field(
+        default_factory=dict, description="application → its address; no other application is deployed here"
+    )
+
+    @model_validator(mode="after")
+    def _check_addresses(self) -> Self:
+        taken: dict[tuple[str, int], str] = {}
+        for name, place in self.applications.items():
+            other = taken.setdefault((place.address, place.port), name)
+            if other != name:
+                raise ValueError(f"{other} and {name} are both at {place.address}:{place.port}")
+        return self
+
+    @property
+    def place(self) -> str:
+        """The name of its container host."""
+        return self.host
 
     @property
     def network(self) -> str:
@@ -153,21 +218,76 @@ class Environment(Model):
         """The labels of the environment's networks."""
         return {MANAGED: "true", ENVIRONMENT: self.name}
 
-    def placement(self, application: str) -> Placement:
+    def placement(self, application: str) -> DockerPlacement:
         """Return the address and configuration of `application`.
 
         Raises `SettingInvalid` if it has none here; it needs one before it can be deployed.
         """
-        try:
-            return self.applications[application]
-        except KeyError:
-            raise SettingInvalid(
-                f"{application} has no address in {self.name}.\n"
-                f"Add it under `applications` in deployments/environments/{self.name}.yaml, with a free port."
-            ) from None
+        return _placement(self.applications, application, self.name, "address", "a free port")
 
 
-def read_environment(directory: Path, name: str) -> Environment:
+class EnforcementSettings(Model):
+    """How the API server of the cluster enforces what the deploy gate admits."""
+
+    mode: Mode = Field(description="whether a pod with another image is refused, or only warned of, or audited")
+    lapsing: tuple[str, ...] = Field(
+        default=("scan.old",),
+        description="codes of refusals that come with time alone: despite them, what should run stays admitted, so "
+        "that its pods can move to another node",
+    )
+
+
+class KubernetesEnvironment(Environment):
+    """An environment in a namespace of a cluster."""
+
+    target: Literal["kubernetes"] = Field(description="where it runs")
+    cluster: str = Field(description="the cluster block")
+    namespace: Label = Field(description="the namespace, which exists and belongs to this environment alone")
+    applications: dict[str, KubernetesPlacement] = Field(
+        default_factory=dict, description="application → its pods; no other application is deployed here"
+    )
+    enforcement: EnforcementSettings | None = Field(
+        default=None, description="how the cluster itself refuses other images; null: it does not"
+    )
+
+    @property
+    def place(self) -> str:
+        """Its cluster and namespace."""
+        return f"{self.cluster}/{self.namespace}"
+
+    def placement(self, application: str) -> KubernetesPlacement:
+        """Return the configuration of `application`.
+
+        Raises `SettingInvalid` if it has none here; it needs one before it can be deployed.
+        """
+        return _placement(self.applications, application, self.name, "place", "its `replicas`")
+
+
+P = TypeVar("P", bound=Placement)
+
+
+def _placement(applications: Mapping[str, P], application: str, environment: str, lacks: str, needs: str) -> P:
+    try:
+        return applications[application]
+    except KeyError:
+        raise SettingInvalid(
+            f"{application} has no {lacks} in {environment}.\n"
+            f"Add it under `applications` in deployments/environments/{environment}.yaml, with {needs}."
+        ) from None
+
+
+def _target_of(value: Any) -> Any:
+    return value.get("target", "docker") if isinstance(value, dict) else getattr(value, "target", None)
+
+
+AnyEnvironment = Annotated[
+    Annotated[DockerEnvironment, Tag("docker")] | Annotated[KubernetesEnvironment, Tag("kubernetes")],
+    Discriminator(_target_of),
+]
+ENVIRONMENT_DOCUMENT: TypeAdapter[DockerEnvironment | KubernetesEnvironment] = TypeAdapter(AnyEnvironment)
+
+
+def read_environment(directory: Path, name: str) -> DockerEnvironment | KubernetesEnvironment:
     """Read the environment called `name`.
 
     Raises `SettingInvalid`, with the names that exist, if there is no such document, or if it contains another name.
@@ -175,7 +295,7 @@ def read_environment(directory: Path, name: str) -> Environment:
     names = sorted(path.stem for path in directory.glob("*.yaml"))
     if name not in names:
         raise SettingInvalid(f"There is no environment {name!r}.\nThere are: {', '.join(names) or 'none'}.")
-    environment = read_document(directory / f"{name}.yaml", Environment)
+    environment = read_document(directory / f"{name}.yaml", ENVIRONMENT_DOCUMENT)
     if environment.name != name:
         raise SettingInvalid(f"deployments/environments/{name}.yaml has the name {environment.name!r}.\nUse one name.")
     return environment
@@ -190,11 +310,11 @@ def _earlier_environments(environment: Environment, named: Mapping[str, Environm
         yield environment
 
 
-def read_environments(directory: Path) -> tuple[Environment, ...]:
+def read_environments(directory: Path) -> tuple[DockerEnvironment | KubernetesEnvironment, ...]:
     """Read all environments.
 
-    Raises `SettingInvalid` if two applications have the same address on one host, or if no image could ever reach an
-    environment.
+    Raises `SettingInvalid` if two applications have the same address on one host, if two environments have the same
+    namespace, or if no image could ever reach an environment.
     """
     found = tuple(read_environment(directory, path.stem) for path in sorted(directory.glob("*.yaml")))
     named = {environment.name: environment for environment in found}
@@ -207,8 +327,15 @@ def read_environments(directory: Path) -> tuple[Environment, ...]:
                 f"{environment.name} requires a soak in itself: {', '.join(each.name for each in before)}.\n"
                 "Take `after` out of one of deployments/environments."
             )
+    _check_addresses(each for each in found if isinstance(each, DockerEnvironment))
+    _check_namespaces(each for each in found if isinstance(each, KubernetesEnvironment))
+    return found
+
+
+def _check_addresses(environments: Iterable[DockerEnvironment]) -> None:
+    """Raise `SettingInvalid` if two applications have the same address on one host."""
     taken: dict[tuple[str, str, int], str] = {}
-    for environment in found:
+    for environment in environments:
         for application, place in environment.applications.items():
             where = f"{application} in {environment.name}"
             other = taken.setdefault((environment.host, place.address, place.port), where)
@@ -216,4 +343,14 @@ def read_environments(directory: Path) -> tuple[Environment, ...]:
                 raise SettingInvalid(
                     f"{other} and {where} are both at {place.address}:{place.port}.\nGive each its own port."
                 )
-    return found
+
+
+def _check_namespaces(environments: Iterable[KubernetesEnvironment]) -> None:
+    """Raise `SettingInvalid` if two environments have the same namespace: each would report the other's pods."""
+    taken: dict[str, str] = {}
+    for environment in environments:
+        other = taken.setdefault(environment.place, environment.name)
+        if other != environment.name:
+            raise SettingInvalid(
+                f"{other} and {environment.name} are both in {environment.place}.\nGive each its own namespace."
+            )

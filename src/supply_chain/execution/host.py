@@ -16,9 +16,9 @@ from datetime import datetime
 
 from pydantic import Field
 
-from supply_chain.execution.deploy import Expected
-from supply_chain.execution.environment import Environment
-from supply_chain.execution.monitor import Deviation, Observation
+from supply_chain.execution.deployment import Expected
+from supply_chain.execution.environment import DockerEnvironment
+from supply_chain.execution.observation import Deviation, Observation
 from supply_chain.model.container import Action, Engine, History, HostAccess
 from supply_chain.model.image import Digest, Model
 from supply_chain.text import plain_text
@@ -46,7 +46,7 @@ def read_host(
     engine: Engine,
     name: str,
     expected: Sequence[Expected],
-    environments: Sequence[Environment],
+    environments: Sequence[DockerEnvironment],
     after: int,
     now: Callable[[], datetime],
 ) -> HostObservation:

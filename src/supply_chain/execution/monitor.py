@@ -1,4 +1,4 @@
-"""The comparison of what runs with what should run.
+"""The comparison of what runs on a container host with what should run.
 
 The signed deployment records say what should run. `read_state` reads what there is, `compare` is pure and returns the
 differences, and `monitor` does both for every deployment and for every container that nobody deployed.
@@ -12,11 +12,11 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from pydantic import Field
-
 from supply_chain.errors import CheckNotMade, ContainerGone, ImageNotFound
-from supply_chain.execution.deploy import Expected
-from supply_chain.execution.environment import Environment, network_of
+from supply_chain.execution.deployment import Expected, docker_place
+from supply_chain.execution.environment import DockerEnvironment, network_of
+from supply_chain.execution.kubernetes.rendering import object_name
+from supply_chain.execution.observation import Deviation, Observation
 from supply_chain.execution.reverse_proxy import PORT, PROFILE
 from supply_chain.model.container import (
     APPLICATION,
@@ -31,7 +31,7 @@ from supply_chain.model.container import (
     find_outside,
     slug,
 )
-from supply_chain.model.image import Model, short
+from supply_chain.model.image import short
 from supply_chain.readiness import trouble_at
 from supply_chain.text import truncate_lines
 
@@ -42,34 +42,6 @@ EVERYWHERE = (Change(kind="changed", path="/"),)
 """Stands for the changes of a container that has too many to list."""
 
 DEPLOY_AGAIN = "Find out who changed it, then deploy the application again."
-
-
-class Deviation(Model):
-    """One difference between what runs and what should run."""
-
-    code: str
-    fact: str
-    remedy: str
-
-
-class Observation(Model):
-    """The state of a container that should run, or that nobody deployed."""
-
-    at: datetime
-    environment: str = Field(description="empty: outside of all environments")
-    host: str = Field(default="", description="for a container of no environment")
-    application: str = Field(description="empty: not deployed")
-    name: str
-    container: str = Field(description="its id")
-    address: str = ""
-    wanted: str = Field(default="", description="the digest that should run")
-    running: str = Field(default="", description="the digest that runs; empty: none")
-    status: str = "missing"
-    healthy: bool = False
-    restarts: int = 0
-    exit_code: int | None = Field(default=None, description="of an ended container")
-    started_at: datetime | None = None
-    deviations: tuple[Deviation, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -86,7 +58,7 @@ class DeploymentState:
 def monitor(
     engine: Engine,
     expected: Sequence[Expected],
-    environments: Sequence[Environment],
+    environments: Sequence[DockerEnvironment],
     now: Callable[[], datetime],
     application: str | None = None,
 ) -> tuple[Observation, ...]:
@@ -122,16 +94,17 @@ def read_state(engine: Engine, expected: Expected) -> DeploymentState:
             changes = EVERYWHERE
         except ContainerGone:  # removed since the inspection
             container = None
+    place = docker_place(expected)
     return DeploymentState(
         container=container,
         image=image,
         changes=changes,
-        reverse_proxy=_inspect_if_present(engine, expected.reverse_proxy),
-        trouble=trouble_at(expected.address, expected.port, expected.probe.path),
+        reverse_proxy=_inspect_if_present(engine, place.reverse_proxy),
+        trouble=trouble_at(place.address, place.port, expected.probe.path),
     )
 
 
-def find_containers(engine: Engine, environment: Environment) -> tuple[Container, ...]:
+def find_containers(engine: Engine, environment: DockerEnvironment) -> tuple[Container, ...]:
     """Every container on the environment's networks or with its label, whoever started it."""
     found = {
         container.id: container
@@ -245,20 +218,21 @@ def _compare_files(expected: Expected, changes: Sequence[Change]) -> Iterable[De
 
 
 def _compare_proxy(expected: Expected, reverse_proxy: Container | None) -> Iterable[Deviation]:
-    published = (Published(address=expected.address, port=expected.port, container_port=PORT),)
+    place = docker_place(expected)
+    published = (Published(address=place.address, port=place.port, container_port=PORT),)
     if reverse_proxy is None:
         fact = "it is gone"
     elif not reverse_proxy.running:
         fact = f"it is {reverse_proxy.status}: {describe_end(reverse_proxy)}"
-    elif reverse_proxy.image != expected.proxy:
-        fact = f"it runs {short(reverse_proxy.image)} instead of {short(expected.proxy)}"
+    elif reverse_proxy.image != place.proxy:
+        fact = f"it runs {short(reverse_proxy.image)} instead of {short(place.proxy)}"
     elif reverse_proxy.profile != PROFILE or reverse_proxy.published != published:
         fact = "its profile or its address differs from the recorded one"
     else:
         return
     yield Deviation(
         code="drift.reverse-proxy",
-        fact=f"the reverse proxy of {expected.application} at {expected.address}:{expected.port}: {fact}",
+        fact=f"the reverse proxy of {expected.application} at {place.address}:{place.port}: {fact}",
         remedy="Deploy the application again; that replaces its reverse proxy.",
     )
 
@@ -328,12 +302,20 @@ def drop_deploying(
 ) -> tuple[Observation, ...]:
     """Return the observations, without those of each (environment, application) that is being deployed now."""
     names = [
-        re.compile(rf"{re.escape(environment)}-{re.escape(slug(application))}-(?:[0-9a-f]{{12}}-\d+|proxy-\w+)")
+        (environment, re.compile(f"{_container_names(environment, application)}|{_pod_names(application)}"))
         for environment, application in under_way
     ]
     return tuple(
         o
         for o in observations
         if (o.environment, o.application) not in under_way
-        and (o.application or not any(each.fullmatch(o.name) for each in names))
+        and (o.application or not any(where == o.environment and name.fullmatch(o.name) for where, name in names))
     )
+
+
+def _container_names(environment: str, application: str) -> str:
+    return rf"{re.escape(environment)}-{re.escape(slug(application))}-(?:[0-9a-f]{{12}}-\d+|proxy-\w+)"
+
+
+def _pod_names(application: str) -> str:
+    return rf"{re.escape(object_name(application))}-[0-9a-z]+-[0-9a-z]{{5}}"

@@ -6,14 +6,14 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Any, Protocol
 
-from pydantic import AwareDatetime, ConfigDict, Field
+from pydantic import AwareDatetime, ConfigDict, Field, field_validator
 
 from supply_chain.concurrency import map_concurrently
 from supply_chain.evidence.clock import SKEW
 from supply_chain.evidence.reading import SignedValue, proof, read_statements
 from supply_chain.evidence.statement import DEPLOYMENT, VerifiedStatement
 from supply_chain.evidence.store import PREDICATE, EvidenceStore
-from supply_chain.execution.deploy import Deployed, Deployment, Expected
+from supply_chain.execution.deployment import Deployed, Deployment, DockerPlace, Expected
 from supply_chain.model.image import Digest, ImageRef, Model
 from supply_chain.model.tier import TierName, evidence_repository
 from supply_chain.policy.verdict import execution_place
@@ -46,6 +46,15 @@ class DeploymentRecord(Model):
 
     deployed_at: AwareDatetime = Field(alias="deployedAt")
     deployment: Deployed
+
+    @field_validator("deployment", mode="before")
+    @classmethod
+    def _read_earlier(cls, value: Any) -> Any:
+        """Read a record of an earlier version, which is of a container host and has no `place`."""
+        if not isinstance(value, dict) or "place" in value:
+            return value
+        place = {key: value[key] for key in DockerPlace.model_fields if key in value}
+        return {**value, "place": {**place, "target": "docker"}}
 
     def predicate(self) -> dict[str, Any]:
         """Return the predicate as it is signed; its time is written as `datetime.isoformat` does."""

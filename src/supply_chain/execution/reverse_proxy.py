@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from uuid import uuid4
 
 from supply_chain.errors import CheckNotMade, DeploymentFailed
-from supply_chain.execution.environment import Environment, Placement
+from supply_chain.execution.environment import DockerEnvironment, DockerPlacement
 from supply_chain.model.container import (
     APPLICATION,
     CONFIGURATION,
@@ -134,13 +134,13 @@ class ReverseProxy:
     """The reverse proxy of one application in one environment; `image` is the proxy's digest in the engine."""
 
     engine: Engine
-    environment: Environment
+    environment: DockerEnvironment
     application: str
     image: Digest
     run_id: str
 
     @property
-    def place(self) -> Placement:
+    def place(self) -> DockerPlacement:
         """The address of the application in the environment."""
         return self.environment.placement(self.application)
 

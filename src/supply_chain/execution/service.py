@@ -7,17 +7,13 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 
-from supply_chain.concurrency import run_both
 from supply_chain.errors import DeploymentFailed
 from supply_chain.evidence.store import EvidenceStore, Repositories
-from supply_chain.execution.deploy import Deployment, Order, deploy
-from supply_chain.execution.environment import Environment
+from supply_chain.execution.deployment import Deployment
 from supply_chain.execution.records import record
-from supply_chain.execution.supply import Supply
-from supply_chain.model.container import Engine, Wait
-from supply_chain.model.image import Digest, ImageRef
-from supply_chain.model.manifest import Classification, Service
-from supply_chain.model.tier import BASES
+from supply_chain.execution.target import Request, Target
+from supply_chain.model.image import ImageRef
+from supply_chain.model.manifest import Service
 from supply_chain.policy.facts import DeployFacts
 from supply_chain.policy.gate import evaluate
 from supply_chain.policy.outcome import Admitted, Refused
@@ -26,79 +22,53 @@ from supply_chain.policy.reading import read_deploy_facts
 from supply_chain.policy.verdict import execution_place
 from supply_chain.policy.verdict import record as record_verdict
 
-PROXY = f"{BASES}/proxy"
-"""The repository of the released reverse proxies, which hold an environment's addresses."""
-
 
 @dataclass(frozen=True)
 class DeployPorts:
     """The dependencies of a deployment."""
 
-    engine: Engine
-    plain: Supply
-    confidential: Supply
-    """For images that are classified as confidential."""
-    released: Callable[[str], Digest]
-    """Returns the digest of a released base by name, the newest unless the name has a digest.
-
-    Raises `BaseMissing`.
-    """
+    target: Target
     bases: Callable[[], Sequence[ImageRef]]
     """Returns the images of all curated bases, as the gate reads them."""
     repositories: Repositories
     evidence: EvidenceStore
     policy: GatePolicy[DeployFacts]
     now: Callable[[], datetime]
-    wait: Wait
     to_its_end: Callable[[], AbstractContextManager[object]]
     """Encloses work that is finished even if the run is cancelled."""
 
 
 def take_into_service(
-    admitted: Admitted[DeployFacts],
-    environment: Environment,
-    ports: DeployPorts,
-    run: str,
-    *,
-    force: bool = False,
+    admitted: Admitted[DeployFacts], ports: DeployPorts, run: str, *, force: bool = False
 ) -> Deployment:
-    """Run the image in the environment; `run` marks what is created there.
+    """Run the image in the environment of the target; `run` marks what is created there.
 
-    The verdict is recorded first, so that a run which may not record it starts nothing. Raises the errors of `deploy`,
-    and `DeploymentFailed` if the gate refuses the image because of what was signed since it admitted it.
+    The verdict is recorded first, so that a run which may not record it starts nothing. Raises the errors of
+    `Target.deploy`, and `DeploymentFailed` if the gate refuses the image because of what was signed since it admitted
+    it.
     """
     manifest, ref = admitted.provenance.manifest, admitted.facts.ref
     assert isinstance(manifest, Service)  # the deploy gate admits only services
     ports.repositories.ensure_repository(execution_place(ref).repository, immutable=True, key=None)
-    proxy, _ = run_both(
-        lambda: _supply_proxy(environment, ports),
-        lambda: record_verdict(admitted, admitted.facts, ports.evidence, ports.now()),
-    )
-    order = Order(admitted, manifest, environment, proxy, run, force)
-    supply = ports.confidential if manifest.classification is Classification.CONFIDENTIAL else ports.plain
 
     def recorded(deployment: Deployment) -> Deployment:
         with ports.to_its_end():  # it serves: without a record, no block would find it
             return record(deployment, ref, ports.evidence, ports.now())
 
-    return deploy(
-        ports.engine,
-        order,
-        supply,
-        now=ports.now,
-        wait=ports.wait,
-        may_serve=lambda: _judge_again(admitted.facts, proxy, ports),
+    return ports.target.deploy(
+        Request(admitted, manifest, run, force),
+        before_start=lambda: record_verdict(admitted, admitted.facts, ports.evidence, ports.now()),
+        may_serve=lambda: _judge_again(admitted.facts, ports),
         recorded=recorded,
     )
 
 
-def _judge_again(facts: DeployFacts, proxy: Digest, ports: DeployPorts) -> None:
+def _judge_again(facts: DeployFacts, ports: DeployPorts) -> None:
     """Judge the image again before it serves; raise `DeploymentFailed` if the gate now refuses it.
 
     The verdict is as old as the time that it took to pull the image and to make it ready. Blocks and denials since then
-    count, also of the proxy: raises `BaseMissing` if that is no longer released.
+    count.
     """
-    ports.released(f"{PROXY}@{proxy}")
     ref = facts.ref
     current = read_deploy_facts(ref, facts.environment, ports.evidence, bases=ports.bases())
     verdict = evaluate(current, ports.policy, ports.now())
@@ -109,9 +79,3 @@ def _judge_again(facts: DeployFacts, proxy: Digest, ports: DeployPorts) -> None:
             f"{ref.application} {ref.short} was not deployed to {facts.environment.name}: the gate admitted it, "
             f"and would not any more: {why}.\nIt was removed; an earlier deployment, if any, still runs."
         )
-
-
-def _supply_proxy(environment: Environment, ports: DeployPorts) -> Digest:
-    """Bring the environment's reverse proxy into the engine, and return its digest."""
-    name = f"{PROXY}@{environment.proxy}" if environment.proxy else PROXY
-    return ports.plain.supply(ImageRef(repository=PROXY, digest=ports.released(name)))

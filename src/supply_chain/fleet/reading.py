@@ -31,7 +31,7 @@ from supply_chain.evidence.statement import (
 )
 from supply_chain.evidence.store import BEFORE_ALL, EvidenceStore
 from supply_chain.evidence.summary import verdicts
-from supply_chain.execution.deploy import Expected
+from supply_chain.execution.deployment import Expected
 from supply_chain.execution.records import read_records
 from supply_chain.fleet.image import BuiltOn, FleetImage, Judgement, Note, Running, Scan
 from supply_chain.fleet.inventory import Entry

@@ -11,7 +11,7 @@ from typing import Protocol
 
 from supply_chain.errors import UNREADABLE
 from supply_chain.evidence.image_status import ImageStatus
-from supply_chain.execution.service import PROXY
+from supply_chain.execution.docker import PROXY
 from supply_chain.lifecycle.plan import BLOCKED, Plan, Step
 from supply_chain.lifecycle.rules import STANDS, Action
 from supply_chain.lifecycle.snapshot import (

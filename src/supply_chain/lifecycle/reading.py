@@ -14,7 +14,7 @@ from supply_chain.evidence.image_status import ImageStatus, image_status, read_i
 from supply_chain.evidence.provenance import last_provenance
 from supply_chain.evidence.statement import ENCRYPTION, PROVENANCE
 from supply_chain.evidence.store import EvidenceStore
-from supply_chain.execution.environment import Environment
+from supply_chain.execution.environment import DockerEnvironment, Environment
 from supply_chain.execution.records import Manifests, read_history
 from supply_chain.fleet.image import FleetImage
 from supply_chain.fleet.reading import read_image
@@ -141,7 +141,8 @@ class RegistryReader:
 
     def proxies(self) -> dict[Digest, tuple[str, ...]]:
         """Return the reverse proxy images that the next deployments use, each with the environments that name it."""
-        named = [(each.proxy, each.name) for each in self.environments() if each.proxy]
+        on_hosts = [each for each in self.environments() if isinstance(each, DockerEnvironment)]
+        named = [(each.proxy, each.name) for each in on_hosts if each.proxy]
         return {digest: tuple(name for of, name in named if of == digest) for digest, _ in sorted(named)}
 
     def status_of(self, ref: ImageRef) -> ImageStatus:

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from pydantic import Field
 
-from supply_chain.execution.deploy import Expected
-from supply_chain.execution.monitor import Observation
+from supply_chain.execution.deployment import Expected
+from supply_chain.execution.observation import Observation
 from supply_chain.model.image import ImageRef, Model
 from supply_chain.model.tier import curated_repository
 

@@ -16,7 +16,7 @@ from supply_chain.evidence.clock import SKEW
 from supply_chain.evidence.soak import Soak, last_soak
 from supply_chain.evidence.statement import SOAK
 from supply_chain.evidence.store import EvidenceStore
-from supply_chain.execution.monitor import Observation
+from supply_chain.execution.observation import Observation
 from supply_chain.model.image import Digest, ImageRef, Model
 from supply_chain.policy.verdict import execution_place
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from supply_chain.evidence.break_glass import BreakGlass
-from supply_chain.execution.monitor import Observation
+from supply_chain.execution.observation import Observation
 from supply_chain.model.image import ImageRef, short
 from supply_chain.promotion.response import Response
 from supply_chain.reports.text import escape, table

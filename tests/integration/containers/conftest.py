@@ -11,7 +11,7 @@ import pytest
 
 from supply_chain.adapters.docker.engine import DockerEngine
 from supply_chain.concurrency import map_concurrently
-from supply_chain.execution.environment import Environment, Placement
+from supply_chain.execution.environment import DockerEnvironment, DockerPlacement
 from supply_chain.model.container import ENVIRONMENT
 from supply_chain.model.manifest import Probe, Runtime, Service, Test
 from tests.integration.containers.images import Declared, Image
@@ -113,10 +113,10 @@ def port() -> int:
 
 
 @pytest.fixture
-def environment(environment_name: str, port: int) -> Environment:
+def environment(environment_name: str, port: int) -> DockerEnvironment:
     """The test's own environment, which contains the subject."""
-    placement = Placement(port=port, environment={"GREETING": "from here"})
-    return Environment(name=environment_name, applications={"subject": placement})
+    placement = DockerPlacement(port=port, environment={"GREETING": "from here"})
+    return DockerEnvironment(name=environment_name, applications={"subject": placement})
 
 
 @pytest.fixture

@@ -7,8 +7,9 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 from supply_chain.adapters.docker.engine import DockerEngine
-from supply_chain.execution.deploy import Deployment, Order, deploy
-from supply_chain.execution.environment import Environment
+from supply_chain.execution.deploy import Order, deploy
+from supply_chain.execution.deployment import Deployment
+from supply_chain.execution.environment import DockerEnvironment
 from supply_chain.execution.supply import Supply
 from supply_chain.model.image import Digest, ImageRef
 from supply_chain.model.manifest import Service
@@ -31,7 +32,7 @@ class Loaded:
         return ref.digest
 
 
-def order(image: Digest, environment: Environment, manifest: Service, proxy: str) -> Order:
+def order(image: Digest, environment: DockerEnvironment, manifest: Service, proxy: str) -> Order:
     """Return the order to deploy an admitted image."""
     ref = ImageRef(repository="curated/subject", digest=image)
     verdict = admitted(deploy_facts(manifest, ref=ref), DEPLOY)

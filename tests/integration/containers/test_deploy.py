@@ -11,8 +11,8 @@ import pytest
 
 from supply_chain.adapters.docker.engine import DockerEngine
 from supply_chain.errors import Cancelled, DeploymentFailed, ImageDamaged, PortBusy
-from supply_chain.execution.deploy import Deployment
-from supply_chain.execution.environment import Environment
+from supply_chain.execution.deployment import Deployment, docker_place
+from supply_chain.execution.environment import DockerEnvironment
 from supply_chain.execution.supply import remove_unneeded
 from supply_chain.model.container import ENVIRONMENT, ROLE, ContainerSpec
 from supply_chain.model.image import Digest, ImageRef
@@ -27,19 +27,24 @@ Run = Callable[..., Deployment]
 
 
 @pytest.fixture
-def run(engine: DockerEngine, environment: Environment, service: Declared, proxy: str) -> Run:
+def run(engine: DockerEngine, environment: DockerEnvironment, service: Declared, proxy: str) -> Run:
     """A function that deploys an image into the test's environment."""
 
     def deployed(
-        image: str, into: Environment = environment, proxy_image: str = proxy, wait: Wait = time.sleep
+        image: str, into: DockerEnvironment = environment, proxy_image: str = proxy, wait: Wait = time.sleep
     ) -> Deployment:
         return carried_out(engine, order(image, into, service(), proxy_image), wait=wait)
 
     return deployed
 
 
+def address(deployment: Deployment) -> tuple[str, int]:
+    place = docker_place(deployment)
+    return place.address, place.port
+
+
 def body(deployment: Deployment) -> str:
-    connection = http.client.HTTPConnection(deployment.address, deployment.port, timeout=5)
+    connection = http.client.HTTPConnection(*address(deployment), timeout=5)
     try:
         connection.request("GET", "/")
         return connection.getresponse().read().decode()
@@ -47,7 +52,7 @@ def body(deployment: Deployment) -> str:
         connection.close()
 
 
-def container_names(engine: DockerEngine, environment: Environment) -> list[str]:
+def container_names(engine: DockerEngine, environment: DockerEnvironment) -> list[str]:
     return sorted(c.name for c in engine.find({ENVIRONMENT: environment.name}))
 
 
@@ -67,7 +72,7 @@ class Tidied(DockerEngine):
 
 
 @contextmanager
-def load(environment: Environment) -> Iterator[list[int | str]]:
+def load(environment: DockerEnvironment) -> Iterator[list[int | str]]:
     """Send requests to the address without a pause, and collect the status codes."""
     placement, end = environment.applications["subject"], threading.Event()
     statuses: list[int | str] = []
@@ -98,7 +103,7 @@ def load(environment: Environment) -> Iterator[list[int | str]]:
 
 
 def test_first_deployment_serves_hardened_application_at_its_address(
-    engine: DockerEngine, run: Run, image: Image, environment: Environment
+    engine: DockerEngine, run: Run, image: Image, environment: DockerEnvironment
 ) -> None:
     """It has the environment's configuration."""
     digest = image()
@@ -119,7 +124,7 @@ def test_first_deployment_serves_hardened_application_at_its_address(
 
 
 def test_repeated_deployment_changes_nothing(
-    engine: DockerEngine, run: Run, image: Image, environment: Environment
+    engine: DockerEngine, run: Run, image: Image, environment: DockerEnvironment
 ) -> None:
     """A healthy container of the same image and configuration stays."""
     digest = image()
@@ -133,7 +138,7 @@ def test_repeated_deployment_changes_nothing(
 
 
 def test_new_version_takes_over_without_failed_requests(
-    engine: DockerEngine, run: Run, image: Image, environment: Environment
+    engine: DockerEngine, run: Run, image: Image, environment: DockerEnvironment
 ) -> None:
     """The old container is removed, and the gap is measured."""
     first, digest = run(image()), image()
@@ -155,7 +160,7 @@ def test_new_version_takes_over_without_failed_requests(
 
 
 def test_current_and_previous_images_are_kept_for_rollback(
-    engine: DockerEngine, run: Run, image: Image, environment: Environment
+    engine: DockerEngine, run: Run, image: Image, environment: DockerEnvironment
 ) -> None:
     """Older images are removed; a repeated deployment does not change the previous one."""
     oldest, older, newest = image(), image(), image()
@@ -170,7 +175,7 @@ def test_current_and_previous_images_are_kept_for_rollback(
     assert tidied.remaining == {older, newest}
 
 
-def test_changed_configuration_replaces_the_container(run: Run, image: Image, environment: Environment) -> None:
+def test_changed_configuration_replaces_the_container(run: Run, image: Image, environment: DockerEnvironment) -> None:
     """The digest stays the same."""
     digest = image()
     first = run(digest)
@@ -193,7 +198,7 @@ def test_changed_configuration_replaces_the_container(run: Run, image: Image, en
     ],
 )
 def test_faulty_version_leaves_the_old_container_in_service(
-    engine: DockerEngine, run: Run, image: Image, environment: Environment, fault: str, message: str
+    engine: DockerEngine, run: Run, image: Image, environment: DockerEnvironment, fault: str, message: str
 ) -> None:
     """The new container is removed, and the error includes its last output."""
     first = run(image())
@@ -208,7 +213,7 @@ def test_faulty_version_leaves_the_old_container_in_service(
 
 
 def test_faulty_first_version_leaves_no_container(
-    engine: DockerEngine, run: Run, image: Image, environment: Environment
+    engine: DockerEngine, run: Run, image: Image, environment: DockerEnvironment
 ) -> None:
     """An environment that was empty is empty after the failure."""
     with pytest.raises(DeploymentFailed):
@@ -218,7 +223,7 @@ def test_faulty_first_version_leaves_no_container(
 
 
 def test_deployment_to_a_taken_port_fails_and_leaves_no_container(
-    engine: DockerEngine, run: Run, image: Image, environment: Environment
+    engine: DockerEngine, run: Run, image: Image, environment: DockerEnvironment
 ) -> None:
     """The error names the reason."""
     placement = environment.applications["subject"]
@@ -232,7 +237,7 @@ def test_deployment_to_a_taken_port_fails_and_leaves_no_container(
 
 
 def test_move_to_a_taken_port_keeps_the_old_address(
-    engine: DockerEngine, run: Run, image: Image, environment: Environment
+    engine: DockerEngine, run: Run, image: Image, environment: DockerEnvironment
 ) -> None:
     """The reverse proxy stays at its address with the old container behind it."""
     first = run(image())
@@ -250,7 +255,7 @@ def test_move_to_a_taken_port_keeps_the_old_address(
 
 
 def test_changed_port_moves_the_reverse_proxy(
-    engine: DockerEngine, run: Run, image: Image, environment: Environment
+    engine: DockerEngine, run: Run, image: Image, environment: DockerEnvironment
 ) -> None:
     """The old address no longer answers."""
     first = run(image())
@@ -261,12 +266,12 @@ def test_changed_port_moves_the_reverse_proxy(
     assert body(second) == "from here"
     assert second.gap_seconds is None  # the new address had no earlier service
     with pytest.raises(OSError, match="refused"):
-        request(first.address, first.port, "/")
+        request(*address(first), "/")
     assert len(container_names(engine, environment)) == 2
 
 
 def test_cancelled_deployment_keeps_the_old_container(
-    engine: DockerEngine, run: Run, image: Image, environment: Environment
+    engine: DockerEngine, run: Run, image: Image, environment: DockerEnvironment
 ) -> None:
     """The new container is removed although it was starting."""
     first = run(image())
@@ -295,7 +300,7 @@ def test_deployment_restarts_a_stopped_reverse_proxy(engine: DockerEngine, run: 
 
 
 def test_image_that_differs_from_the_admitted_one_is_not_started(
-    engine: DockerEngine, environment: Environment, service: Declared, proxy: str, image: Image
+    engine: DockerEngine, environment: DockerEnvironment, service: Declared, proxy: str, image: Image
 ) -> None:
     """The digest is compared before anything starts."""
     admitted, other = image(), image("quiet")
@@ -311,7 +316,7 @@ def test_image_that_differs_from_the_admitted_one_is_not_started(
 
 
 def test_faulty_proxy_image_keeps_the_old_proxy_in_service(
-    engine: DockerEngine, environment: Environment, service: Declared, proxy: str, image: Image, run: Run
+    engine: DockerEngine, environment: DockerEnvironment, service: Declared, proxy: str, image: Image, run: Run
 ) -> None:
     """Not one request fails."""
     first = run(image())
@@ -327,7 +332,7 @@ def test_faulty_proxy_image_keeps_the_old_proxy_in_service(
 
 
 def test_new_proxy_image_takes_over_the_address(
-    engine: DockerEngine, environment: Environment, other_proxy: str, image: Image, run: Run
+    engine: DockerEngine, environment: DockerEnvironment, other_proxy: str, image: Image, run: Run
 ) -> None:
     """The gap is recorded, and the old reverse proxy is removed."""
     first, digest = run(image()), image()
@@ -337,14 +342,14 @@ def test_new_proxy_image_takes_over_the_address(
     left = engine.find({ENVIRONMENT: environment.name})
     assert sorted(c.image for c in left) == sorted([digest, other_proxy])
     assert body(second) == "from here"
-    assert (second.address, second.port) == (first.address, first.port)
+    assert address(second) == address(first)
     assert second.reverse_proxy_replaced
     assert second.gap_seconds is not None and second.gap_seconds > 0
     assert not run(digest, proxy_image=other_proxy).changed
 
 
 def test_cancelled_proxy_change_returns_the_address(
-    engine: DockerEngine, environment: Environment, service: Declared, other_proxy: str, image: Image, run: Run
+    engine: DockerEngine, environment: DockerEnvironment, service: Declared, other_proxy: str, image: Image, run: Run
 ) -> None:
     """The old reverse proxy serves again."""
     first, handed = run(image()), threading.Event()
@@ -368,7 +373,7 @@ def test_cancelled_proxy_change_returns_the_address(
 
 @pytest.mark.parametrize("same", [False, True], ids=["of another version", "of the same"])
 def test_deployment_removes_the_remains_of_an_interrupted_one(
-    engine: DockerEngine, run: Run, image: Image, environment: Environment, same: bool
+    engine: DockerEngine, run: Run, image: Image, environment: DockerEnvironment, same: bool
 ) -> None:
     """A killed run may leave containers and volumes of the reverse proxy."""
     digest = image()
@@ -392,7 +397,7 @@ def test_deployment_removes_the_remains_of_an_interrupted_one(
 
 @pytest.mark.parametrize("moment", [1, 2, 3, 4, 6, 9, 14])
 def test_deployment_cancelled_at_any_moment_leaves_one_version(
-    engine: DockerEngine, run: Run, image: Image, environment: Environment, moment: int
+    engine: DockerEngine, run: Run, image: Image, environment: DockerEnvironment, moment: int
 ) -> None:
     """The remaining container answers."""
     first, waits = run(image()), iter(range(1, 10_000))
@@ -409,6 +414,6 @@ def test_deployment_cancelled_at_any_moment_leaves_one_version(
     assert sorted(c.labels[ROLE] for c in left) == ["application", "reverse-proxy"]
     assert all(c.running and c.restart for c in left)
     deadline = time.monotonic() + 2  # the reverse proxy may still be switching back
-    while trouble_at(first.address, first.port, "/") and time.monotonic() < deadline:
+    while trouble_at(*address(first), "/") and time.monotonic() < deadline:
         time.sleep(0.05)
     assert body(first) == "from here"

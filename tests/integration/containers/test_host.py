@@ -10,8 +10,8 @@ from uuid import uuid4
 import pytest
 
 from supply_chain.adapters.docker.engine import DockerEngine
-from supply_chain.execution.deploy import Deployment
-from supply_chain.execution.environment import Environment
+from supply_chain.execution.deployment import Deployment
+from supply_chain.execution.environment import DockerEnvironment
 from supply_chain.execution.host import HostObservation, read_host
 from tests.integration.containers.images import Declared, Image, carried_out, now, order
 from tests.support.waiting import eventually
@@ -23,7 +23,9 @@ Look = Callable[..., HostObservation]
 
 
 @pytest.fixture
-def deployed(engine: DockerEngine, environment: Environment, service: Declared, proxy: str, image: Image) -> Deployment:
+def deployed(
+    engine: DockerEngine, environment: DockerEnvironment, service: Declared, proxy: str, image: Image
+) -> Deployment:
     """A healthy deployment."""
     return carried_out(engine, order(image(), environment, service(), proxy))
 
@@ -50,12 +52,12 @@ def docker(*arguments: str) -> str:
 
 
 @pytest.fixture
-def look(engine: DockerEngine, environment: Environment) -> Look:
+def look(engine: DockerEngine, environment: DockerEnvironment) -> Look:
     """A function that reads the host; `after` is the last event of an earlier reading, `agents` may reach the host."""
 
     def looked(*deployed: Deployment, after: int = 0, agents: tuple[str, ...] = ()) -> HostObservation:
         allowed = environment.model_copy(update={"agents": [{"image": each, "reason": "a test's"} for each in agents]})
-        changed = Environment.model_validate(allowed.model_dump())
+        changed = DockerEnvironment.model_validate(allowed.model_dump())
         return read_host(engine, environment.host, deployed, [changed], after, now)
 
     return looked
@@ -167,7 +169,7 @@ def test_exec_into_reverse_proxy_is_reported_for_its_application(
 
 
 def test_health_check_of_an_image_is_disabled(
-    engine: DockerEngine, environment: Environment, service: Declared, proxy: str, image: Image
+    engine: DockerEngine, environment: DockerEnvironment, service: Declared, proxy: str, image: Image
 ) -> None:
     """A frequent health check would displace other events from the engine's history."""
     often = image(health={"Test": ["CMD", "/subject", "exit"], "Interval": 1_000_000})

@@ -5,9 +5,10 @@ from collections.abc import Callable
 import pytest
 
 from supply_chain.adapters.docker.engine import DockerEngine
-from supply_chain.execution.deploy import Deployment
-from supply_chain.execution.environment import Environment
-from supply_chain.execution.monitor import Observation, monitor
+from supply_chain.execution.deployment import Deployment
+from supply_chain.execution.environment import DockerEnvironment
+from supply_chain.execution.monitor import monitor
+from supply_chain.execution.observation import Observation
 from supply_chain.model.container import ContainerSpec, Profile, profile
 from supply_chain.model.manifest import Service
 from tests.integration.containers.images import Declared, Image, carried_out, now, order
@@ -18,20 +19,22 @@ DECLARED = {"GREETING": "from its owner", "SETTING": "here"}
 
 
 @pytest.fixture
-def deployed(engine: DockerEngine, environment: Environment, service: Declared, proxy: str, image: Image) -> Deployment:
+def deployed(
+    engine: DockerEngine, environment: DockerEnvironment, service: Declared, proxy: str, image: Image
+) -> Deployment:
     """A healthy deployment."""
     return deployment(engine, environment, service(), proxy, image())
 
 
 def deployment(
-    engine: DockerEngine, environment: Environment, manifest: Service, proxy: str, digest: str
+    engine: DockerEngine, environment: DockerEnvironment, manifest: Service, proxy: str, digest: str
 ) -> Deployment:
     return carried_out(engine, order(digest, environment, manifest, proxy))
 
 
 @pytest.fixture
 def with_init(
-    engine: DockerEngine, environment: Environment, service: Declared, proxy: str, image: Image
+    engine: DockerEngine, environment: DockerEnvironment, service: Declared, proxy: str, image: Image
 ) -> Deployment:
     """A deployment of an image without a SIGTERM handler, with variables and the engine's init."""
     return deployment(engine, environment, service(init=True, environment=DECLARED), proxy, image("no-handler"))
@@ -41,7 +44,7 @@ Observe = Callable[..., tuple[Observation, ...]]
 
 
 @pytest.fixture
-def observe(engine: DockerEngine, environment: Environment) -> Observe:
+def observe(engine: DockerEngine, environment: DockerEnvironment) -> Observe:
     """A function that runs the monitor for the expected deployments."""
     return lambda *expected: monitor(engine, expected, [environment], now)
 
@@ -105,7 +108,7 @@ def test_monitor_reports_a_missing_reverse_proxy(engine: DockerEngine, deployed:
 
 @pytest.mark.parametrize("how", ["label", "network"])
 def test_monitor_reports_a_foreign_container(
-    engine: DockerEngine, deployed: Deployment, observe: Observe, environment: Environment, image: Image, how: str
+    engine: DockerEngine, deployed: Deployment, observe: Observe, environment: DockerEnvironment, image: Image, how: str
 ) -> None:
     """It is found by the environment's network or by a label."""
     name = f"stranger-{environment.name}"
@@ -144,7 +147,7 @@ def test_monitor_reports_every_deviation_of_a_replaced_container(
     engine: DockerEngine,
     deployed: Deployment,
     observe: Observe,
-    environment: Environment,
+    environment: DockerEnvironment,
     image: Image,
     service: Declared,
 ) -> None:
@@ -185,7 +188,7 @@ def test_monitor_reports_a_container_that_restarts(
     observe: Observe,
     image: Image,
     service: Declared,
-    environment: Environment,
+    environment: DockerEnvironment,
 ) -> None:
     """The engine restarts it and counts the restarts."""
     name = f"ending-{environment.name}"

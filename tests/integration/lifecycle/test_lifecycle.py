@@ -12,7 +12,7 @@ import pytest
 from supply_chain.adapters.aws.ecr import Ecr
 from supply_chain.adapters.files.plan_journal import FileJournal
 from supply_chain.evidence.image_status import Act, image_status, read_image_status
-from supply_chain.execution.deploy import Deployment
+from supply_chain.execution.deployment import Deployment
 from supply_chain.execution.records import record
 from supply_chain.fleet.image import FleetImage
 from supply_chain.fleet.reading import read_image as read_known

@@ -17,7 +17,7 @@ from flows import lifecycle
 from supply_chain.adapters.database.store import open_inventory
 from supply_chain.evidence.provenance import provenance
 from supply_chain.evidence.statement import PROVENANCE
-from supply_chain.execution.environment import Environment
+from supply_chain.execution.environment import DockerEnvironment
 from supply_chain.fleet.reconcile import refresh
 from supply_chain.lifecycle.apply import Applied, Outcome
 from supply_chain.lifecycle.plan import Plan
@@ -42,7 +42,7 @@ def night(
         "lifecycle": SimpleNamespace(ecr=shop.ecr, http=shop.http),
         "inventory": SimpleNamespace(open=lambda: inventory),
         "workbench": SimpleNamespace(
-            lifecycle="apply", rules=lambda name: RULES, environments=lambda: [Environment(name="staging")]
+            lifecycle="apply", rules=lambda name: RULES, environments=lambda: [DockerEnvironment(name="staging")]
         ),
     }
 

@@ -18,7 +18,7 @@ from prefect.exceptions import TerminationSignal
 from cscm.main import main
 from cscm.session import STEPS, use_prefect
 from supply_chain.errors import RegistryUnavailable
-from supply_chain.execution.monitor import Deviation, Observation
+from supply_chain.execution.observation import Deviation, Observation
 from supply_chain.model.image import CuratedImage, ImageRef, Source
 from supply_chain.model.manifest import json_schema
 from supply_chain.model.tier import Gate

@@ -6,8 +6,8 @@ import pytest
 
 from cscm.rendering import render
 from supply_chain.evidence.approval import Approval
-from supply_chain.execution.deploy import Deployment
-from supply_chain.execution.monitor import Observation
+from supply_chain.execution.deployment import Deployment, DockerPlace
+from supply_chain.execution.observation import Observation
 from supply_chain.fleet.exposure import RescanReport
 from supply_chain.lifecycle.apply import Applied
 from supply_chain.lifecycle.decisions import DecisionResult
@@ -35,10 +35,7 @@ REF = ImageRef(repository="curated/hello", digest="sha256:" + "a" * 64)
                 digest=REF.digest,
                 container="c" * 64,
                 name="n",
-                reverse_proxy="f" * 64,
-                proxy=REF.digest,
-                address="::1",
-                port=8080,
+                place=DockerPlace(reverse_proxy="f" * 64, proxy=REF.digest, address="::1", port=8080),
                 probe=Probe(port=8080, path="/healthz"),
                 settings={},
                 profile=profile(Runtime()),

@@ -22,8 +22,8 @@ from supply_chain.errors import (
 from supply_chain.evidence.break_glass import BreakGlass
 from supply_chain.evidence.summary import last_verdict
 from supply_chain.execution.break_glass import Judge, find_overridable, judge_again
-from supply_chain.execution.deploy import Deployment, Expected
-from supply_chain.execution.monitor import Deviation
+from supply_chain.execution.deployment import Deployment, Expected
+from supply_chain.execution.observation import Deviation
 from supply_chain.model.image import ImageRef
 from supply_chain.model.tier import Gate, TierName
 from supply_chain.policy.facts import DeployFacts

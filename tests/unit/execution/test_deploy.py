@@ -8,7 +8,7 @@ import pytest
 from supply_chain.errors import Cancelled, DeploymentFailed, RegistryUnavailable
 from supply_chain.execution import deploy as module
 from supply_chain.execution.deploy import Order, deploy
-from supply_chain.execution.environment import Environment, Placement
+from supply_chain.execution.environment import DockerEnvironment, DockerPlacement
 from supply_chain.execution.reverse_proxy import server_name
 from supply_chain.model.container import labels
 from supply_chain.model.image import ImageRef
@@ -57,7 +57,7 @@ class Stage:
     @property
     def order(self):
         manifest = self.make.manifest()
-        place = Environment(name="staging", applications={"hello": Placement(port=8080)})
+        place = DockerEnvironment(name="staging", applications={"hello": DockerPlacement(port=8080)})
         return Order(admitted(deploy_facts(manifest, ref=REF), DEPLOY), manifest, place, OTHER, "run")
 
     def deploy(self, recorded, wait=lambda _: None, may_serve=lambda: None):

@@ -3,7 +3,14 @@
 import pytest
 
 from supply_chain.errors import DeclarationInvalid, SettingInvalid
-from supply_chain.execution.environment import Environment, read_environment, read_environments
+from supply_chain.execution.environment import (
+    DockerEnvironment,
+    DockerPlacement,
+    KubernetesEnvironment,
+    KubernetesPlacement,
+    read_environment,
+    read_environments,
+)
 from supply_chain.policy.facts import RequiredSoak
 from tests.support.facts import requirements
 
@@ -15,7 +22,7 @@ def write(directory, name, text):
 def test_missing_placement_error_names_document_to_edit():
     """The error names the path of the environment's document."""
     with pytest.raises(SettingInvalid, match=r"deployments/environments/staging\.yaml"):
-        Environment(name="staging").placement("hello")
+        DockerEnvironment(name="staging").placement("hello")
 
 
 def test_unknown_environment_error_lists_known_environments(tmp_path):
@@ -45,7 +52,8 @@ def test_environment_refuses_invalid_placement(tmp_path, applications):
 def test_environment_accepts_same_port_at_two_addresses(tmp_path):
     """An address is the pair of IP address and port."""
     write(tmp_path, "staging", "applications: {a: {port: 8080}, b: {port: 8080, address: 127.0.0.2}}")
-    assert read_environment(tmp_path, "staging").placement("b").port == 8080
+    placement = read_environment(tmp_path, "staging").placement("b")
+    assert isinstance(placement, DockerPlacement) and placement.port == 8080
 
 
 def test_environments_of_one_host_cannot_share_address(tmp_path):
@@ -167,3 +175,58 @@ def test_environment_has_no_approval_and_no_soak_by_default(tmp_path):
     write(tmp_path, "production", "approval: required")
 
     assert [(each.asks, each.soak) for each in read_environments(tmp_path)] == [(True, None), (False, None)]
+
+
+CLUSTER = "target: kubernetes\ncluster: c\nnamespace: shop\n"
+
+
+def test_environment_in_cluster_is_read(tmp_path):
+    """Its applications have pods and no address."""
+    write(tmp_path, "staging", f"{CLUSTER}applications: {{a: {{replicas: 3, secrets: {{T: {{secret: s, key: k}}}}}}}}")
+
+    found = read_environment(tmp_path, "staging")
+
+    placement = found.placement("a")
+    assert (found.place, isinstance(placement, KubernetesPlacement) and placement.replicas) == ("c/shop", 3)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"{CLUSTER}host: laptop",
+        f"{CLUSTER}agents: []",
+        f"{CLUSTER}applications: {{a: {{port: 8080}}}}",
+        f"{CLUSTER}applications: {{a: {{environment: {{T: x}}, secrets: {{T: {{secret: s, key: k}}}}}}}}",
+        "target: kubernetes\ncluster: c",
+        "target: elsewhere",
+        "cluster: c",
+        "target: docker\nnamespace: shop",
+        "applications: {a: {port: 8080, replicas: 2}}",
+    ],
+)
+def test_environment_refuses_keys_of_other_target(tmp_path, text):
+    """A key without an effect would be a mistake that nobody notices."""
+    write(tmp_path, "staging", text)
+    with pytest.raises(DeclarationInvalid):
+        read_environment(tmp_path, "staging")
+
+
+def test_environments_cannot_share_namespace(tmp_path):
+    """Each would report the pods of the other one as foreign."""
+    write(tmp_path, "staging", CLUSTER)
+    write(tmp_path, "production", CLUSTER)
+    with pytest.raises(SettingInvalid, match="production and staging are both in c/shop"):
+        read_environments(tmp_path)
+
+
+def test_enforcement_belongs_to_a_namespace(tmp_path):
+    """A container host has no API server that could refuse anything; a mode is one of three."""
+    kubernetes = "target: kubernetes\ncluster: main\nnamespace: apps\n"
+    write(tmp_path, "production", kubernetes + "enforcement: {mode: audit}")
+    found = read_environment(tmp_path, "production")
+    assert isinstance(found, KubernetesEnvironment) and found.enforcement and found.enforcement.lapsing == ("scan.old",)
+
+    for text in ("enforcement: {mode: deny}", kubernetes + "enforcement: {mode: off}", kubernetes + "enforcement: {}"):
+        write(tmp_path, "wrong", text)
+        with pytest.raises(DeclarationInvalid):
+            read_environment(tmp_path, "wrong")

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from supply_chain.execution.environment import Environment
+from supply_chain.execution.environment import DockerEnvironment
 from supply_chain.execution.host import (
     UNWATCHED,
     add_entries,
@@ -15,10 +15,10 @@ from supply_chain.execution.host import (
     redact_values,
     select_deployment_entries,
 )
-from supply_chain.execution.monitor import Deviation, Observation
+from supply_chain.execution.observation import Deviation, Observation
 from supply_chain.model.container import Action, ContainerSpec, History, HostAccess, LocalImage, Profile, Volume
 from tests.support.memory_engine import MemoryEngine
-from tests.unit.execution.expected import EXPECTED, NOON
+from tests.unit.execution.expected import EXPECTED, NOON, PLACE
 
 AGENT, OTHER = ("sha256:" + digit * 64 for digit in "de")
 STRANGER, OWN, REVERSE_PROXY = "9" * 64, EXPECTED.container, EXPECTED.reverse_proxy
@@ -137,7 +137,7 @@ def test_entry_into_reverse_proxy_concerns_each_application_behind_it():
     """An entry into a container concerns only its own deployment."""
     first, second = (Deviation(code=code, fact="f", remedy="r") for code in ("drift.exec", "drift.attached"))
     others = [EXPECTED.model_copy(update={"container": "3" * 64}), EXPECTED.model_copy(update={"container": "4" * 64})]
-    others[1] = others[1].model_copy(update={"reverse_proxy": "5" * 64})
+    others[1] = others[1].model_copy(update={"place": PLACE.model_copy(update={"reverse_proxy": "5" * 64})})
 
     found = select_deployment_entries([EXPECTED, *others], {REVERSE_PROXY: (first,), OWN: (second,)})
 
@@ -159,14 +159,18 @@ def started(engine, name, **reached):
 
 
 def look(engine, expected=(), after=0, **environment):
-    return read_host(engine, "laptop", expected, [Environment(name="staging", **environment)], after, lambda: NOON)
+    return read_host(
+        engine, "laptop", expected, [DockerEnvironment(name="staging", **environment)], after, lambda: NOON
+    )
 
 
 def test_read_host_covers_all_containers(engine):
     """Labels of the containers do not matter."""
     own, reverse_proxy = started(engine, "own"), started(engine, "reverse_proxy")
     started(engine, "stranger", privileged=True)
-    deployed = EXPECTED.model_copy(update={"container": own, "reverse_proxy": reverse_proxy})
+    deployed = EXPECTED.model_copy(
+        update={"container": own, "place": PLACE.model_copy(update={"reverse_proxy": reverse_proxy})}
+    )
     engine.done = [(7, action(container=own)), (9, action("attach", "", container=reverse_proxy))]
 
     host = look(engine, [deployed])

@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 import pytest
 
 from supply_chain.errors import CheckNotMade, EngineUnavailable
-from supply_chain.execution.deploy import Expected
-from supply_chain.execution.environment import Environment
-from supply_chain.execution.monitor import DeploymentState, Observation, compare, drop_deploying, monitor
+from supply_chain.execution.deployment import DockerPlace, Expected
+from supply_chain.execution.environment import DockerEnvironment
+from supply_chain.execution.monitor import DeploymentState, compare, drop_deploying, monitor
+from supply_chain.execution.observation import Observation
 from supply_chain.execution.reverse_proxy import PROFILE
 from supply_chain.model.container import (
     APPLICATION,
@@ -174,7 +175,7 @@ def test_each_deviation_has_remedy():
     assert all(deviation.remedy for deviation in compare(EXPECTED, gone))
 
 
-STAGING, PRODUCTION = Environment(name="staging"), Environment(name="production")
+STAGING, PRODUCTION = DockerEnvironment(name="staging"), DockerEnvironment(name="production")
 
 
 class Well(http.server.BaseHTTPRequestHandler):
@@ -206,7 +207,7 @@ class Host:
     engine: MemoryEngine = field(default_factory=MemoryEngine)
     expected: list[Expected] = field(default_factory=list)
 
-    def deployed(self, application="hello", environment=STAGING, program=None, **changes):
+    def deployed(self, application="hello", environment=STAGING, program=None, port=None):
         """Add a deployment that matches its record."""
         labels = {ENVIRONMENT: environment.name, APPLICATION: application}
         where = {"address": f"127.0.0.{len(self.expected) + 1}", "port": self.port}
@@ -229,14 +230,12 @@ class Host:
         )
         for each in (container, reverse_proxy):
             self.engine.start(each.id)
-        about = {"environment": environment.name, "application": application, "digest": image, **where}
-        ids = {
-            "container": container.id,
-            "name": container.name,
-            "reverse_proxy": reverse_proxy.id,
-            "proxy": reverse_proxy.image,
-        }
-        self.expected.append(EXPECTED.model_copy(update={**about, **ids, **changes}))
+        about = {"environment": environment.name, "application": application, "digest": image}
+        if port is not None:
+            where["port"] = port
+        place = DockerPlace(reverse_proxy=reverse_proxy.id, proxy=reverse_proxy.image, **where)
+        ids = {"container": container.id, "name": container.name, "place": place}
+        self.expected.append(EXPECTED.model_copy(update={**about, **ids}))
         return self.expected[-1]
 
     def observe(self, *environments, application=None):
@@ -447,6 +446,14 @@ def test_settled_leaves_out_application_being_deployed(under_way, left):
     }
 
     assert drop_deploying(tuple(observations.values()), under_way) == tuple(observations[each] for each in left)
+
+
+def test_settled_leaves_out_new_pods_of_application_being_deployed():
+    """Their ReplicaSet is not recorded yet."""
+    own, elsewhere = observed("hello-5d4f8c7b9-x2x4z"), observed("hello-5d4f8c7b9-x2x4z", "production")
+    other = observed("hello-world")
+
+    assert drop_deploying((own, elsewhere, other), {("staging", "hello")}) == (elsewhere, other)
 
 
 def test_settled_keeps_observations_of_other_deployments():

@@ -7,11 +7,13 @@ import pytest
 
 from supply_chain.errors import EvidenceInvalid
 from supply_chain.evidence.statement import DEPLOYMENT, SUMMARY
+from supply_chain.execution.deployment import DockerPlace
 from supply_chain.execution.records import read_expected
 from supply_chain.model.image import ImageRef
 from supply_chain.model.tier import TierName
 from tests.support.records import EXECUTION, FIRST, SECOND
 
+PLACE = DockerPlace(reverse_proxy="3" * 64, proxy="sha256:" + "f" * 64, address="127.0.0.1", port=8080)
 PLACES = ("production", "staging")
 
 
@@ -57,6 +59,34 @@ def test_record_of_other_version_is_readable(deployed, expected, world, make, ch
     assert [each.name for each in expected()] == ["later"]
 
 
+def test_record_of_earlier_version_is_of_a_container_host(deployed, expected, world, make):
+    """It was written before there were clusters, with the place beside the rest."""
+    deployment = deployed(SECOND)
+    predicate = _predicate(world)
+    place = predicate["deployment"].pop("place")
+    del place["target"]
+    predicate["deployment"] = {**predicate["deployment"], **place}
+    predicate["deployedAt"] = "2026-11-24T12:00:01+00:00"
+    world.store(EXECUTION).attach(FIRST.moved_to("evidence/execution/hello"), DEPLOYMENT, predicate, make.noon)
+
+    assert [each.place for each in expected()] == [deployment.place]
+
+
+@pytest.mark.parametrize("place", [{"target": "kubernetes", "cluster": "c"}, {"target": "elsewhere"}, None], ids=str)
+def test_record_with_unreadable_place_is_refused(deployed, expected, world, make, place):
+    """A deployment to a cluster is never taken for one to a container host."""
+    deployed(SECOND)
+    predicate = _predicate(world)
+    if place is None:
+        del predicate["deployment"]["place"]
+    else:
+        predicate["deployment"]["place"] = place
+    world.store(EXECUTION).attach(FIRST.moved_to("evidence/execution/hello"), DEPLOYMENT, predicate, make.noon)
+
+    with pytest.raises(EvidenceInvalid):
+        expected()
+
+
 def test_recorded_deployment_should_run(deployed, expected):
     """Every field that the monitor compares is returned."""
     deployment = deployed()
@@ -66,6 +96,7 @@ def test_recorded_deployment_should_run(deployed, expected):
     assert wanted.model_dump() == {name: getattr(deployment, name) for name in type(wanted).model_fields} | {
         "probe": deployment.probe.model_dump(),
         "profile": deployment.profile.model_dump(),
+        "place": deployment.place.model_dump(),
     }
 
 
@@ -241,7 +272,7 @@ def test_unchanged_deployment_is_not_recorded_again(deployed, world):
 
 @pytest.mark.parametrize(
     "change",
-    [{"container": "3" * 64}, {"environment": "production"}, {"reverse_proxy": "3" * 64}, {"changed": True}],
+    [{"container": "3" * 64}, {"environment": "production"}, {"place": PLACE}, {"changed": True}],
     ids=str,
 )
 def test_deployment_that_differs_from_its_record_is_recorded(deployed, world, change):

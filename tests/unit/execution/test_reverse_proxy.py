@@ -1,6 +1,6 @@
 """The configuration of the reverse proxy."""
 
-from supply_chain.execution.environment import Environment, Placement
+from supply_chain.execution.environment import DockerEnvironment, DockerPlacement
 from supply_chain.execution.reverse_proxy import ReverseProxy, parse_target, render
 from tests.support.memory_engine import MemoryEngine
 
@@ -8,7 +8,9 @@ PROXY, OTHER = "sha256:" + "a" * 64, "sha256:" + "b" * 64
 
 
 def reverse_proxy(image=PROXY, application="hello", **place) -> ReverseProxy:
-    environment = Environment(name="staging", applications={application: Placement(**{"port": 18080, **place})})
+    environment = DockerEnvironment(
+        name="staging", applications={application: DockerPlacement(**{"port": 18080, **place})}
+    )
     return ReverseProxy(
         engine=MemoryEngine(), environment=environment, application=application, image=image, run_id="run"
     )

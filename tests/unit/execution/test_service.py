@@ -14,10 +14,12 @@ from supply_chain.evidence.approval import Approval
 from supply_chain.evidence.image_status import Act, LifecycleDecision, image_status_repository
 from supply_chain.evidence.statement import APPROVAL, DEPLOYMENT, LIFECYCLE, SUMMARY
 from supply_chain.evidence.summary import last_verdict, summary
-from supply_chain.execution import service
-from supply_chain.execution.deploy import Deployment, Order
-from supply_chain.execution.environment import Environment, Placement
-from supply_chain.execution.service import PROXY, DeployPorts, take_into_service
+from supply_chain.execution import docker
+from supply_chain.execution.deploy import Order
+from supply_chain.execution.deployment import Deployment, DockerPlace
+from supply_chain.execution.docker import PROXY, DockerTarget
+from supply_chain.execution.environment import DockerEnvironment, DockerPlacement
+from supply_chain.execution.service import DeployPorts, take_into_service
 from supply_chain.model.container import profile
 from supply_chain.model.image import Digest, ImageRef
 from supply_chain.model.manifest import Probe
@@ -66,7 +68,8 @@ class Around:
         may_serve()
         return recorded(Deployment(
             environment=order.environment.name, application="hello", digest=order.digest, container="c" * 64,
-            name="staging-hello-1", reverse_proxy="f" * 64, proxy=order.proxy, address="127.0.0.1", port=8080,
+            name="staging-hello-1",
+            place=DockerPlace(reverse_proxy="f" * 64, proxy=order.proxy, address="127.0.0.1", port=8080),
             probe=Probe(port=8080), settings={}, profile=profile(order.manifest.runtime),
             configuration="sha256:" + "e" * 64, changed=True, started_at=self.make.noon,
         ))  # fmt: skip
@@ -74,13 +77,16 @@ class Around:
     def taken(self, *, proxy=None, force=False, **declared):
         manifest = self.make.manifest(**declared)
         verdict = admitted(deploy_facts(manifest, ref=REF), DEPLOY)
-        environment = Environment(name="staging", proxy=proxy, applications={"hello": Placement(port=8080)})
-        ports = DeployPorts(
-            engine=MemoryEngine(), plain=Brought("pulled", self.asked), confidential=Brought("decrypted", self.asked),
-            released=self.released, bases=lambda: (), repositories=self, evidence=self.world.store(TierName.EXECUTION),
-            policy=DEPLOY, now=lambda: self.make.noon, wait=time.sleep, to_its_end=defer_cancellation,
+        environment = DockerEnvironment(name="staging", proxy=proxy, applications={"hello": DockerPlacement(port=8080)})
+        target = DockerTarget(
+            environment, MemoryEngine, lambda _: Brought("pulled", self.asked),
+            lambda _: Brought("decrypted", self.asked), self.released, "registry", lambda: self.make.noon, time.sleep,
         )  # fmt: skip
-        return take_into_service(verdict, environment, ports, "run", force=force)
+        ports = DeployPorts(
+            target=target, bases=lambda: (), repositories=self, evidence=self.world.store(TierName.EXECUTION),
+            policy=DEPLOY, now=lambda: self.make.noon, to_its_end=defer_cancellation,
+        )  # fmt: skip
+        return take_into_service(verdict, ports, "run", force=force)
 
 
 @dataclass
@@ -100,7 +106,7 @@ def around(world, make, monkeypatch):
     around, pieces = Around(world, make), Pieces(world, make)
     for piece in (*pieces.development.values(), *pieces.curated.values()):
         pieces.attach(REF, *piece)
-    monkeypatch.setattr(service, "deploy", around.deploy)
+    monkeypatch.setattr(docker, "deploy", around.deploy)
     return around
 
 

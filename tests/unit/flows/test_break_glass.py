@@ -15,7 +15,7 @@ from flows.break_glass import break_glass
 from flows.image_decisions import block, hold, unblock, unhold
 from orchestration import personal_keys
 from supply_chain.errors import DeclarationInvalid, SettingInvalid
-from supply_chain.execution.environment import Environment, Placement
+from supply_chain.execution.environment import DockerEnvironment, DockerPlacement
 from supply_chain.model.image import ImageRef
 from supply_chain.model.tier import Gate
 from supply_chain.policy.outcome import Reason, Refused
@@ -48,7 +48,9 @@ def done(machine: object, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     ports = Mock()
     ports.workbench.notify = "log/operators"
     ports.find_overridable = lambda ref, place: ("approval.missing",)
-    ports.workbench.environment = lambda name: Environment(name=name, applications={"hello": Placement(port=8080)})
+    ports.workbench.environment = lambda name: DockerEnvironment(
+        name=name, applications={"hello": DockerPlacement(port=8080)}
+    )
     monkeypatch.setattr(ExecutionPorts, "aload", AsyncMock(return_value=ports))
     monkeypatch.setattr(flows, "find_stored", Mock(return_value=ImageRef.parse(IMAGE)))
     for name, stand_in in {

@@ -22,7 +22,7 @@ from flows.promote import approve, promote
 from orchestration import personal_keys, promotion_freeze
 from orchestration.waiting_runs import SOON
 from supply_chain.errors import DeclarationInvalid, ImageNotFound
-from supply_chain.execution.environment import Environment, Placement
+from supply_chain.execution.environment import DockerEnvironment, DockerPlacement
 from supply_chain.model.image import ImageRef
 from supply_chain.promotion.freeze import PromotionFreeze
 from supply_chain.promotion.moves import Move
@@ -300,7 +300,9 @@ async def test_answer_applies_to_asked_image_only(waiting):
 )
 async def test_approve_notes_if_approval_has_no_effect(monkeypatch, caplog, place, deny, notes):
     """A denial always has an effect."""
-    environment = Environment(**{"name": "staging", "applications": {"hello": Placement(port=8080)}, **place})
+    environment = DockerEnvironment(
+        **{"name": "staging", "applications": {"hello": DockerPlacement(port=8080)}, **place}
+    )
     ports = Mock()
     ports.workbench.environment = lambda name: environment
     monkeypatch.setattr(ExecutionPorts, "aload", AsyncMock(return_value=ports))
@@ -319,7 +321,7 @@ async def test_approve_notes_if_approval_has_no_effect(monkeypatch, caplog, plac
 async def test_run_of_a_deployment_uses_no_key_of_a_person(monkeypatch):
     """Its machine is not that person's; without a key it records what was typed."""
     ports = Mock()
-    ports.workbench.environment = lambda name: Environment(name=name)
+    ports.workbench.environment = lambda name: DockerEnvironment(name=name)
     monkeypatch.setattr(ExecutionPorts, "aload", AsyncMock(return_value=ports))
     signed = AsyncMock(side_effect=lambda ref, decision, ports, **_: decision)
     monkeypatch.setattr(flows, "sign_decision_step", signed)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from supply_chain.adapters.files.plan_journal import FileJournal
 from supply_chain.errors import AccessDenied, AwsFailed, AwsUnavailable, EvidenceInvalid
-from supply_chain.execution.service import PROXY
+from supply_chain.execution.docker import PROXY
 from supply_chain.lifecycle import removal_order as removing
 from supply_chain.lifecycle.apply import Applied, Entry, Outcome, apply, find_bases_in_use, find_needed
 from supply_chain.lifecycle.planning import plan_lifecycle

@@ -11,7 +11,7 @@ from supply_chain.evidence.encryption import EncryptedCopy
 from supply_chain.evidence.image_status import Act, sign_decision
 from supply_chain.evidence.statement import ENCRYPTION, LIFECYCLE, PROVENANCE, SIGNATURE, SUMMARY, VULNERABILITIES
 from supply_chain.evidence.summary import summary
-from supply_chain.execution.environment import Environment
+from supply_chain.execution.environment import DockerEnvironment
 from supply_chain.lifecycle.planning import plan_lifecycle
 from supply_chain.lifecycle.reading import RegistryReader
 from supply_chain.lifecycle.rules import Action
@@ -260,7 +260,7 @@ def test_deployments_include_every_signed_record(read, deployed):
 def test_snapshot_contains_proxies_named_by_environments(read, registry):
     """The environment documents are read each time."""
     named = {"staging": digest(1), "production": digest(1), "test": digest(2), "other": None}
-    places = [Environment(name=name, proxy=proxy) for name, proxy in named.items()]
+    places = [DockerEnvironment(name=name, proxy=proxy) for name, proxy in named.items()]
     hold(registry, {"curated/hello": [stored(1)]})
 
     snapshot = replace(read, environments=lambda: places).read_snapshot((image(1),), NOW)

@@ -11,8 +11,8 @@ from supply_chain.evidence.approval import Approval
 from supply_chain.evidence.soak import Soak
 from supply_chain.evidence.statement import APPROVAL, PROVENANCE, SIGNATURE, SOAK, SUMMARY
 from supply_chain.evidence.summary import summary
-from supply_chain.execution.deploy import Deployment
-from supply_chain.execution.environment import Environment
+from supply_chain.execution.deployment import Deployment, DockerPlace
+from supply_chain.execution.environment import DockerEnvironment
 from supply_chain.execution.records import record
 from supply_chain.model.container import profile
 from supply_chain.model.image import ImageRef
@@ -89,8 +89,8 @@ class Chain:
         self.running[environment] = number
         deployment = Deployment(
             environment=environment, application="hello", digest=digest(number), container=container, name="n",
-            reverse_proxy="2",
-            proxy=digest(0), address="127.0.0.1", port=8080, probe=Probe(port=8080), settings={},
+            place=DockerPlace(reverse_proxy="2", proxy=digest(0), address="127.0.0.1", port=8080),
+            probe=Probe(port=8080), settings={},
             profile=profile(self.make.manifest().runtime), configuration=digest(0), changed=True,
             started_at=self.make.noon,
         )  # fmt: skip
@@ -121,7 +121,7 @@ class Chain:
         approval = self.approval if name == "production" else "none"
         after = self.after if name == "production" else None
         approvers = self.approvers if approval == "signed" else 1
-        return Environment(
+        return DockerEnvironment(
             name=name, applications=places, approval=approval, approvers=approvers, soak=self.asked, after=after
         )
 

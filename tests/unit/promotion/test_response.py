@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from supply_chain.execution.deploy import Expected
+from supply_chain.execution.deployment import DockerPlace, Expected
 from supply_chain.model.container import profile
 from supply_chain.model.image import ImageRef
 from supply_chain.model.manifest import Probe
@@ -22,7 +22,8 @@ def expected(make):
     def build(environment="staging", digest=DIGEST, application="hello", container="c1"):
         return Expected(
             environment=environment, application=application, digest=digest, container=container,
-            name=f"{environment}-{application}-1", reverse_proxy="f", proxy=OTHER, address="127.0.0.1", port=8080,
+            name=f"{environment}-{application}-1",
+            place=DockerPlace(reverse_proxy="f", proxy=OTHER, address="127.0.0.1", port=8080),
             probe=Probe(port=8080), settings={}, profile=profile(make.manifest().runtime), configuration=OTHER,
         )  # fmt: skip
 

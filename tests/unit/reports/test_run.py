@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from supply_chain.curation.rescan import Change
 from supply_chain.errors import SupplyChainError
 from supply_chain.evidence.checks import Check
-from supply_chain.execution.monitor import Deviation, Observation
+from supply_chain.execution.observation import Deviation, Observation
 from supply_chain.fleet.exposure import Rebuild, RescanReport, RescanResult, Unjudged, group_by_application
 from supply_chain.model.image import ImageRef, Material
 from supply_chain.model.tier import Gate

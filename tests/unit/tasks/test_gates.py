@@ -26,7 +26,7 @@ from supply_chain.evidence.statement import (
     SUMMARY,
     VULNERABILITIES,
 )
-from supply_chain.execution.environment import Environment
+from supply_chain.execution.environment import DockerEnvironment
 from supply_chain.model.image import ImageRef, StorageStatus, StoredManifest
 from supply_chain.model.tier import Gate, TierName
 from supply_chain.policy.names import Holder, NameRegister
@@ -102,7 +102,7 @@ class Subject(Pieces):
     def __init__(self, world, make):
         super().__init__(world, make)
         self.registry, self.events, self.names = Registry(), [], NameRegister(names={})
-        self.environment, self.others = Environment(name="staging"), {}
+        self.environment, self.others = DockerEnvironment(name="staging"), {}
 
     def ports(self, gate):
         """Return the ports of the tier that judges at a gate."""
@@ -318,8 +318,8 @@ async def test_image_is_compared_with_base_that_its_layers_begin_with(subject, m
 @pytest.mark.parametrize(("seconds", "codes"), [(None, ["soak.missing"]), (3599, ["soak.missing"]), (3600, [])])
 async def test_environment_can_require_soak_in_other_environment(subject, make, seconds, codes):
     """The other environment sets the time, and the verdict rests on the signed soak."""
-    subject.environment = Environment(name="staging", after="acceptance")
-    subject.others["acceptance"] = Environment(name="acceptance", soak="1h")
+    subject.environment = DockerEnvironment(name="staging", after="acceptance")
+    subject.others["acceptance"] = DockerEnvironment(name="acceptance", soak="1h")
     subject.good(Gate.DEPLOY)
     if seconds:
         until = make.noon + timedelta(seconds=seconds)
@@ -345,7 +345,7 @@ async def test_environment_can_require_soak_in_other_environment(subject, make, 
 )
 async def test_environment_can_require_signed_approval(subject, make, decision, signer, environment, codes):
     """Execution must have signed it for this digest and environment."""
-    subject.environment = Environment(name="staging", approval="required")
+    subject.environment = DockerEnvironment(name="staging", approval="required")
     subject.good(Gate.DEPLOY)
     if decision:
         statement = Approval(

@@ -9,6 +9,7 @@ from blocks import ContainerHost, Inventory
 from blocks.lifecycle_ports import LifecyclePorts
 from flows import inventory as flows
 from supply_chain.errors import ImageNotFound
+from supply_chain.execution.environment import DockerEnvironment
 from supply_chain.model.container import ContainerSpec, profile
 from supply_chain.model.image import short
 from tasks import inventory as tasks
@@ -24,7 +25,7 @@ fleet = fleets.fleet
 def shop(fleet, monkeypatch):
     """Set up the blocks over a registry and an inventory of the test's own, and record the queried hosts."""
     engine = MemoryEngine()
-    places = [SimpleNamespace(name=name, host="laptop") for name in ("staging", "production")]
+    places = [DockerEnvironment(name=name, host="laptop") for name in ("staging", "production")]
     blocks = {
         "ports": SimpleNamespace(
             repositories=fleet.registry,

@@ -11,9 +11,9 @@ from prefect.variables import Variable
 from blocks import ContainerHost
 from orchestration import pagination as paging
 from orchestration.locks import DEPLOY, lock_name, run_lock
-from supply_chain.execution.environment import Environment
+from supply_chain.execution.environment import DockerEnvironment
 from supply_chain.execution.host import HostObservation
-from supply_chain.execution.monitor import Deviation, Observation
+from supply_chain.execution.observation import Deviation, Observation
 from tasks import monitor
 from tests.support.builders import DIGEST, NOON
 
@@ -81,7 +81,7 @@ async def test_host_is_read_once_for_all_its_environments(environment, monkeypat
     await Variable.aset(f"events_{environment}_host", "7", overwrite=True)
     monkeypatch.setattr(monitor, "read_host", looked)
     monkeypatch.setattr(ContainerHost, "aload", load)
-    places = [Environment(name=name, host=of) for name, of in (("a", host), ("b", host), ("c", "other"))]
+    places = [DockerEnvironment(name=name, host=of) for name, of in (("a", host), ("b", host), ("c", "other"))]
     expected: list[Any] = [SimpleNamespace(environment=name) for name in "abcd"]
 
     observed = await monitor._hosts(expected, places)
@@ -95,7 +95,7 @@ async def test_host_is_read_once_for_all_its_environments(environment, monkeypat
 
 async def looked_at(environment, monkeypatch, deploying):
     """Monitor a host after an entry into a container, and return the reports and the stored event number."""
-    place = Environment(name=environment, host=f"{environment}-host")
+    place = DockerEnvironment(name=environment, host=f"{environment}-host")
     entry = Deviation(code="drift.exec", fact="f", remedy="r")
     observed = Observation(
         at=NOON, environment=environment, application="hello", name="n", container="1", wanted=DIGEST
@@ -108,21 +108,22 @@ async def looked_at(environment, monkeypatch, deploying):
     async def under_way():
         return next(answers)
 
-    async def load(name):
-        return SimpleNamespace(engine=lambda: "engine")
+    async def load_target(place):
+        return SimpleNamespace(monitor=lambda *_: (observed,))
 
     async def nothing(*_, **__):
         return None
 
     for name, stand_in in {
-        "read_expected": lambda *_: (), "monitor": lambda *_: (observed,), "_hosts": hosts,
+        "read_expected": lambda *_: (), "_hosts": hosts,
         "_under_way": under_way, "_soak": nothing, "acreate_table_artifact": nothing, "_emit": reported.append,
     }.items():  # fmt: skip
         monkeypatch.setattr(monitor, name, stand_in)
-    monkeypatch.setattr(ContainerHost, "aload", load)
     await Variable.aset(f"events_{environment}_host", "7", overwrite=True)
     workbench = SimpleNamespace(environments=lambda: (place,))
-    ports: Any = SimpleNamespace(evidence=None, repositories=None, registry=None, workbench=workbench)
+    ports: Any = SimpleNamespace(
+        evidence=None, repositories=None, registry=None, workbench=workbench, load_target=load_target
+    )
 
     await monitor.monitor_step.fn(None, ports)
 
@@ -140,7 +141,7 @@ async def test_entry_is_reported_and_next_look_begins_after_it(environment, monk
 
 async def test_deployment_by_break_glass_is_judged_again(environment, monkeypatch):
     """Only such ones are, with the requirements of their environment."""
-    place, asked = Environment(name=environment), list[Any]()
+    place, asked = DockerEnvironment(name=environment), list[Any]()
     refused = Deviation(code="drift.refused", fact="f", remedy="r")
 
     def judge(expected, judge):

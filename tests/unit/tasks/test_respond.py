@@ -14,8 +14,9 @@ from prefect.states import Cancelled, Pending, Running, Suspended
 from supply_chain.errors import EngineUnavailable, EvidenceInvalid, RegistryUnavailable, SettingInvalid
 from supply_chain.evidence.image_status import image_status_repository
 from supply_chain.evidence.statement import LIFECYCLE, PROVENANCE
-from supply_chain.execution.deploy import Expected
-from supply_chain.execution.environment import Environment
+from supply_chain.execution.deployment import DockerPlace, Expected
+from supply_chain.execution.environment import DockerEnvironment
+from supply_chain.execution.monitor import monitor
 from supply_chain.model.container import profile
 from supply_chain.model.image import ImageRef
 from supply_chain.model.manifest import Probe, Runtime
@@ -29,9 +30,10 @@ from tests.support.present import present
 
 REF = ImageRef(repository="curated/hello", digest="sha256:" + "a" * 64)
 WHERE = REF.moved_to("evidence/execution/hello")
+PLACE = DockerPlace(reverse_proxy="f", proxy=OTHER, address="127.0.0.1", port=8080)
 EXPECTED = Expected(
-    environment="staging", application="hello", digest=REF.digest, container="c1", name="n", reverse_proxy="f",
-    proxy=OTHER, address="127.0.0.1", port=8080, probe=Probe(port=8080), settings={}, profile=profile(Runtime()),
+    environment="staging", application="hello", digest=REF.digest, container="c1", name="n", place=PLACE,
+    probe=Probe(port=8080), settings={}, profile=profile(Runtime()),
     configuration=OTHER,
 )  # fmt: skip
 BLOCKED = "cscm.image.blocked"
@@ -61,7 +63,7 @@ def respond_to(world, monkeypatch):
         evidence=world.store(TierName.EXECUTION),
         repositories=SimpleNamespace(repositories=lambda prefix: (WHERE.repository,)),
         registry=None,
-        workbench=SimpleNamespace(environments=lambda: (Environment(name="staging", host="h"),)),
+        workbench=SimpleNamespace(environments=lambda: (DockerEnvironment(name="staging", host="h"),)),
     )
     monkeypatch.setattr(respond, "read_expected", lambda *_: ())
 
@@ -70,6 +72,7 @@ def respond_to(world, monkeypatch):
         stopped = await respond.cancel_promotions_step.fn(ref, happened, ports)
         return await find_deployments(ref, happened, facts, stopped, judged, ports), bool(cancelled)
 
+    handle.ports = ports  # type: ignore[attr-defined]
     return handle
 
 
@@ -135,11 +138,12 @@ async def test_unreadable_facts_do_not_prevent_cancelling_and_reporting(
 ):
     """The block holds even if a record, a statement or an engine cannot be read."""
     block(world, make, "block")
-    host = SimpleNamespace(engine=failing(EngineUnavailable("it is down")))
-    load = (
-        failing(SettingInvalid("Prefect has no block.\nMake it.")) if broken == "host" else AsyncMock(return_value=host)
+    target = SimpleNamespace(observe=failing(EngineUnavailable("it is down")))
+    respond_to.ports.load_target = (
+        failing(SettingInvalid("Prefect has no block.\nMake it."))
+        if broken == "host"
+        else AsyncMock(return_value=target)
     )
-    monkeypatch.setattr(respond, "ContainerHost", SimpleNamespace(aload=load))
     monkeypatch.setattr(respond, "task_run", SimpleNamespace(run_count=4))
     if broken == "record":
         monkeypatch.setattr(respond, "read_expected", failing(EvidenceInvalid("it is damaged\ngo on")))
@@ -161,11 +165,14 @@ async def test_response_finds_reverse_proxies_with_owner_and_state(respond_to, w
 
     def should_run(places, ecr, http, evidence, application):
         asked.append(application)
-        return (EXPECTED, EXPECTED.model_copy(update={"proxy": REF.digest, "container": "c2"}))
+        return (
+            EXPECTED,
+            EXPECTED.model_copy(update={"place": PLACE.model_copy(update={"proxy": REF.digest}), "container": "c2"}),
+        )
 
     monkeypatch.setattr(respond, "read_expected", should_run)
-    load = AsyncMock(return_value=SimpleNamespace(engine=MemoryEngine))
-    monkeypatch.setattr(respond, "ContainerHost", SimpleNamespace(aload=load))
+    target = SimpleNamespace(observe=lambda expected: monitor(MemoryEngine(), expected, (), lambda: make.noon))
+    respond_to.ports.load_target = AsyncMock(return_value=target)
     Pieces(world, make).attach(REF, TierName.DEVELOPMENT, PROVENANCE, make.provenance())
 
     found, _ = await respond_to(BLOCKED, ref=ImageRef(repository="curated/base/proxy", digest=OTHER))
@@ -266,7 +273,7 @@ async def test_judging_again_reports_changes_and_goes_on_after_an_error(monkeypa
         return answers[environment.name]
 
     monkeypatch.setattr(respond, "task_run", SimpleNamespace(run_count=4))
-    workbench = SimpleNamespace(environments=lambda: [Environment(name=name, host="h") for name in names])
+    workbench = SimpleNamespace(environments=lambda: [DockerEnvironment(name=name, host="h") for name in names])
     ports: Any = SimpleNamespace(workbench=workbench, judge_published=judge)
 
     found = await respond.judge_again_step.fn(REF, ports)

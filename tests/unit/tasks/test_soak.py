@@ -11,7 +11,7 @@ from prefect.variables import Variable
 from orchestration import soaks
 from supply_chain.evidence.soak import last_soak
 from supply_chain.evidence.statement import SOAK
-from supply_chain.execution.environment import Environment
+from supply_chain.execution.environment import DockerEnvironment
 from supply_chain.model.image import ImageRef
 from supply_chain.model.tier import TierName
 from tasks import monitor
@@ -29,7 +29,7 @@ def observe(machine, world, monkeypatch):
     ports: Any = SimpleNamespace(evidence=world.store(TierName.EXECUTION))
 
     async def run(*looks, asks=600):
-        place = Environment(name="staging", soak=asks)
+        place = DockerEnvironment(name="staging", soak=asks)
         for each in looks:
             await monitor._soak([each], place, ports)
         return events

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from supply_chain.errors import EvidenceInvalid
-from supply_chain.execution.environment import Environment
+from supply_chain.execution.environment import DockerEnvironment, Environment
 from supply_chain.model.image import ImageRef
 from supply_chain.model.tier import Gate, TierName
 from supply_chain.policy.outcome import Reason, Refused
@@ -62,7 +62,7 @@ async def test_deployments_are_renewed_although_one_cannot_be_judged(monkeypatch
             raise answers[environment.name]
         return answers[environment.name]
 
-    places = [Environment(name=name) for name in answers]
+    places = [DockerEnvironment(name=name) for name in answers]
     expected = [SimpleNamespace(environment=name, application="hello", digest=CURATED.digest) for name in answers]
     monkeypatch.setattr(verdicts, "read_expected", lambda names, *_: expected if names == list(answers) else [])
     ports: Any = SimpleNamespace(

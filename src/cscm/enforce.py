@@ -1,0 +1,86 @@
+"""Commands `cscm enforce plan`, `apply` and `status`: the admission policies of the cluster of an environment."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from cscm.options import as_json, environments
+from cscm.running import REFUSED, print_result
+from cscm.session import use_prefect
+
+if TYPE_CHECKING:
+    from supply_chain.execution.enforcement.enforcement import Enforcement
+
+ENVIRONMENT = click.argument("environment", shell_complete=environments)
+
+
+@click.group()
+def enforce() -> None:
+    """Let the cluster of an environment itself refuse what the deploy gate does not admit.
+
+    \b
+    Example:
+      cscm enforce plan production
+      cscm enforce apply production
+    """
+
+
+@enforce.command()
+@ENVIRONMENT
+@as_json
+def plan(environment: str, as_json: bool) -> None:
+    """Print what `apply` would create or change in the cluster of ENVIRONMENT; change nothing.
+
+    \b
+    Example:
+      cscm enforce plan production
+    """
+    print_result(_load(environment).plan(), as_json)
+
+
+@enforce.command()
+@ENVIRONMENT
+@as_json
+def apply(environment: str, as_json: bool) -> None:
+    """Install the policies in the cluster of ENVIRONMENT, and the images that its verdicts admit.
+
+    What somebody changed in them is restored.
+
+    \b
+    Example:
+      cscm enforce apply production
+    """
+    print_result(_load(environment).apply(), as_json)
+
+
+@enforce.command()
+@ENVIRONMENT
+@as_json
+def status(environment: str, as_json: bool) -> None:
+    """Compare the policies in the cluster of ENVIRONMENT with what was installed, and report what `deny` would refuse.
+
+    Exits with 3 if something was removed, weakened or bypassed.
+
+    \b
+    Example:
+      cscm enforce status production
+    """
+    found = _load(environment).status()
+    print_result(found, as_json)
+    if found.deviations:
+        sys.exit(REFUSED)
+
+
+def _load(environment: str) -> Enforcement:
+    """Return what enforces the admission to an environment."""
+    use_prefect()
+    from blocks.execution_ports import ExecutionPorts  # noqa: PLC0415 - after Prefect's environment is set
+
+    return asyncio.run(ExecutionPorts.aload()).enforcement(environment)
+
+
+COMMANDS = (enforce,)

@@ -1,0 +1,1 @@
+"""Clients of Kubernetes' API, and the credentials for it."""

@@ -1,0 +1,234 @@
+"""A client of a cluster's API, as `supply_chain.execution.kubernetes.cluster.Cluster` describes it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import ssl
+from base64 import b64encode
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import msgspec
+import yaml
+from lightkube.config.kubeconfig import KubeConfig, SingleConfig
+from lightkube.config.models import Cluster as Server
+from lightkube.config.models import User
+from lightkube.core.client import Client
+from lightkube.core.exceptions import ApiError, ConfigError
+from lightkube.core.resource import GlobalResource, NamespacedResourceG
+from lightkube.generic_resource import Generic, create_api_info
+from lightkube.models.authentication_v1 import TokenRequestSpec
+from lightkube.models.meta_v1 import ObjectMeta
+from lightkube.resources.core_v1 import ServiceAccountToken
+
+from supply_chain.errors import ClusterConflict, ClusterRefused, ClusterUnavailable, SettingInvalid, SupplyChainError
+from supply_chain.execution.kubernetes.cluster import FIELD_MANAGER, Document, Kind
+
+TIMEOUT = 10.0
+"""Seconds for a connection, and for each part of an answer."""
+ALL_NAMESPACES = "*"
+BUSY = {408, 429, 500, 502, 503, 504}
+"""Statuses with which a cluster asks to try later."""
+
+
+@dataclass(frozen=True)
+class TokenTransport(httpx2.BaseTransport):
+    """Sends requests with a bearer token."""
+
+    transport: httpx2.BaseTransport
+    token: Callable[[], str]
+
+    def handle_request(self, request: httpx2.Request) -> httpx2.Response:
+        """Send a request with the token."""
+        request.headers["Authorization"] = f"Bearer {self.token()}"
+        return self.transport.handle_request(request)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self.transport.close()
+
+
+@dataclass(frozen=True)
+class ClusterClient:
+    """A client of a cluster's API. `address` is the API server's, for errors."""
+
+    client: Client
+    address: str
+
+    @classmethod
+    def of_context(cls, kubeconfig: Path, context: str | None, manager: str = FIELD_MANAGER) -> ClusterClient:
+        """Return a client for a context of a kubeconfig file; None is its current context.
+
+        Raises `SettingInvalid` if the file has no such context or is not readable.
+        """
+        with _translate_configuration(f"the kubeconfig {kubeconfig}"):
+            config = KubeConfig.from_file(kubeconfig).get(context)
+            assert config  # `get` raises without a context
+            return cls(_connect(config, manager), config.cluster.server)
+
+    @classmethod
+    def in_cluster(cls, manager: str = FIELD_MANAGER) -> ClusterClient:
+        """Return a client with the service account of the pod in which this runs.
+
+        Raises `SettingInvalid` outside of a pod.
+        """
+        with _translate_configuration("the service account of a pod"):
+            config = KubeConfig.from_service_account().get()
+            assert config
+            return cls(_connect(config, manager), config.cluster.server)
+
+    @classmethod
+    def with_token(
+        cls, address: str, authority: str, token: Callable[[], str], manager: str = FIELD_MANAGER
+    ) -> ClusterClient:
+        """Return a client that presents `token()` with each request to a server of the authority (PEM)."""
+        with _translate_configuration(f"the certificate authority of {address}"):
+            transport = TokenTransport(httpx2.HTTPTransport(verify=ssl.create_default_context(cadata=authority)), token)
+            server = Server(server=address, certificate_auth_data=b64encode(authority.encode()).decode())
+            config = KubeConfig.from_one(cluster=server, user=User()).get()
+            assert config
+            return cls(_connect(config, manager, transport), address)
+
+    def for_service_account(self, namespace: str, name: str, manager: str, seconds: int) -> ClusterClient:
+        """Return a client with a token of a service account, which is valid for so many seconds, at least 600."""
+        request = ServiceAccountToken(
+            metadata=ObjectMeta(), spec=TokenRequestSpec(audiences=[], expirationSeconds=seconds)
+        )
+        with self._translate(f"get a token of the service account {namespace}/{name}"):
+            made = self.client.create(request, name, namespace=namespace)
+        assert made.status
+        user = self.client.config._replace(user=User(token=made.status.token))
+        return ClusterClient(_connect(user, manager), self.address)
+
+    def apply(self, kind: Kind, document: Document, *, dry_run: bool = False) -> Document:
+        """Apply an object, as `Cluster` describes."""
+        name, namespace = _identity(document)
+        with self._translate(f"apply {kind.name} {name}"):
+            made: Generic = self.client.apply(
+                _resource(kind)(document), name, namespace=namespace or None, dry_run=dry_run
+            )
+        return made
+
+    def create(self, kind: Kind, document: Document, *, dry_run: bool = False) -> Document:
+        """Make an object and return it; raise `ClusterConflict` if there is one of this name."""
+        name, namespace = _identity(document)
+        with self._translate(f"make {kind.name} {name}"):
+            made: Generic = self.client.create(_resource(kind)(document), namespace=namespace or None, dry_run=dry_run)
+        return made
+
+    def replace(self, kind: Kind, document: Document, *, dry_run: bool = False) -> Document:
+        """Replace an object and return it; raise `ClusterConflict` if it has another `resourceVersion` than given."""
+        name, namespace = _identity(document)
+        with self._translate(f"replace {kind.name} {name}"):
+            made: Generic = self.client.replace(
+                _resource(kind)(document), name, namespace=namespace or None, dry_run=dry_run
+            )
+        return made
+
+    def read(self, kind: Kind, name: str, namespace: str = "") -> Document | None:
+        """Return an object, as `Cluster` describes."""
+        with self._translate(f"read {kind.name} {name}"):
+            try:
+                found: Generic = self.client.get(_resource(kind), name, namespace=namespace or None)
+            except ApiError as error:
+                if error.status.code != 404:
+                    raise
+                return None
+        return found
+
+    def list(self, kind: Kind, namespace: str = "", labels: Mapping[str, str] | None = None) -> tuple[Document, ...]:
+        """Return all objects with these labels, as `Cluster` describes."""
+        where = (namespace or ALL_NAMESPACES) if kind.namespaced else None
+        with self._translate(f"list {kind.plural}"):
+            return tuple(
+                self.client.list(_resource(kind), namespace=where, labels=dict(labels or {}), chunk_size=500)
+            )  # fmt: skip
+
+    def delete(self, kind: Kind, name: str, namespace: str = "") -> None:
+        """Delete an object, as `Cluster` describes."""
+        with self._translate(f"delete {kind.name} {name}"):
+            try:
+                self.client.delete(_resource(kind), name, namespace=namespace or None)
+            except ApiError as error:
+                if error.status.code != 404:
+                    raise
+
+    def logs(self, namespace: str, pod: str, container: str, lines: int) -> str:
+        """Return the last lines of a container, as `Cluster` describes."""
+        with self._translate(f"read the log of {pod}"):
+            return "".join(self.client.log(pod, namespace=namespace, container=container, tail_lines=lines))
+
+    @contextlib.contextmanager
+    def _translate(self, doing: str) -> Iterator[None]:
+        """Translate the client's errors to the project's; `doing` completes "could not …"."""
+        try:
+            yield
+        except ApiError as error:
+            details = error.status.details
+            causes = {cause.reason or "" for cause in (details.causes if details else None) or ()}
+            raise self._refusal(error.status.code or 0, error.status.message or "", causes, doing) from error
+        except httpx2.HTTPStatusError as error:
+            raise self._refusal(error.response.status_code, error.response.text[:500], set(), doing) from error
+        except httpx2.HTTPError as error:
+            raise ClusterUnavailable(
+                f"The cluster at {self.address} did not answer, so it could not {doing}: "
+                f"{error or type(error).__name__}\nCheck the address in the cluster's block, and the network."
+            ) from error
+        except ConfigError as error:
+            raise SettingInvalid(
+                f"The credentials for the cluster at {self.address} cannot be used: {error}\nCorrect the kubeconfig."
+            ) from error
+        except (KeyError, msgspec.MsgspecError, json.JSONDecodeError) as error:
+            raise ClusterUnavailable(
+                f"What answers at {self.address} does not speak Kubernetes' API, so it could not {doing}: {error!r}\n"
+                "Check the address in the cluster's block, and what is between (a proxy, a load balancer)."
+            ) from error
+
+    def _refusal(self, status: int, message: str, causes: set[str], doing: str) -> SupplyChainError:
+        if status in BUSY:
+            return ClusterUnavailable(
+                f"The cluster at {self.address} could not {doing} now ({status}): {message}\nThe step is retried."
+            )
+        if "FieldManagerConflict" in causes or status == 409:
+            return ClusterConflict(
+                f"Somebody else changed what the chain deploys, so it could not {doing}: {message}\n"
+                "Find out who did, and remove the other value or the other manager of the field."
+            )
+        return ClusterRefused(
+            f"The cluster at {self.address} refused to {doing} ({status}): {message}\n"
+            "Read in its message which policy, permission, quota or webhook refused, and correct that."
+        )
+
+
+def _connect(config: SingleConfig, manager: str, transport: httpx2.BaseTransport | None = None) -> Client:
+    return Client(config=config, timeout=httpx2.Timeout(TIMEOUT), field_manager=manager, transport=transport)
+
+
+@contextlib.contextmanager
+def _translate_configuration(what: str) -> Iterator[None]:
+    try:
+        yield
+    except (ConfigError, KeyError, TypeError, OSError, AssertionError, msgspec.MsgspecError, yaml.YAMLError) as error:
+        raise SettingInvalid(
+            f"{what} cannot be used to reach a cluster: {error or type(error).__name__}\n"
+            "Correct the block of the cluster, or the file."
+        ) from error
+
+
+def _identity(document: Document) -> tuple[str, str]:
+    metadata = document["metadata"]
+    return metadata["name"], metadata.get("namespace", "")
+
+
+@cache
+def _resource(kind: Kind) -> Any:
+    """Return the client's class of a kind, which has objects as JSON, with fields that no model has too."""
+    group, _, version = kind.api_version.rpartition("/")
+    base = NamespacedResourceG if kind.namespaced else GlobalResource
+    info = create_api_info(group, version, kind.name, kind.plural)
+    return type(kind.name, (base, Generic), {"_api_info": info})

@@ -1,0 +1,233 @@
+"""The images that the deploy gate admits to a namespace: the parameters of its admission policy.
+
+They follow the published verdicts. Writers need no lock: each reads the version of the parameters first and the
+verdict after that, and writes only if the parameters still have this version. So a verdict that changed meanwhile is
+read again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Protocol, Self
+
+from pydantic import Field
+
+from supply_chain.concurrency import map_concurrently
+from supply_chain.errors import ClusterUnavailable, VerdictMissing
+from supply_chain.evidence.published import CurrentVerdict, read_current_verdict
+from supply_chain.evidence.store import EvidenceStore
+from supply_chain.execution.enforcement.policies import LAPSED_IMAGES, REPOSITORIES, SHARD, EnforcedNamespace
+from supply_chain.model.image import Digest, ImageRef, Model, StoredManifest
+from supply_chain.model.tier import CURATED, Gate, curated_repository, verdict_repository
+
+ATTEMPTS = 10
+"""How often a write is tried while others write."""
+LONGEST = 200
+"""Characters of a note."""
+
+
+class AdmittedImages(Model):
+    """The images that may run in a namespace."""
+
+    environment: str
+    repositories: str = Field(description="how every repository begins: the registry and the prefix of curated images")
+    images: dict[str, dict[Digest, str]] = Field(
+        description="application → admitted digest → empty, or why its verdict has lapsed"
+    )
+
+    def explain(self, image: str) -> str:
+        """Return why an image, as a pod names it, is not admitted; empty if it is."""
+        repository, _, digest = image.partition("@")
+        if not digest:
+            return "it is not named by its digest"
+        if not repository.startswith(self.repositories):
+            return "it is not curated"
+        admitted = self.images.get(repository.removeprefix(self.repositories), {})
+        return "" if digest in admitted else "the deploy gate does not admit it"
+
+    def with_image(self, ref: ImageRef, note: str | None) -> AdmittedImages:
+        """Return the parameters with an image that is admitted, with a note, or without it if the note is None."""
+        others = {key: each for key, each in self.images.get(ref.application, {}).items() if key != ref.digest}
+        ours = others if note is None else {**others, ref.digest: note}
+        images = {key: each for key, each in self.images.items() if key != ref.application}
+        return self.model_copy(update={"images": {**images, **({ref.application: ours} if ours else {})}})
+
+    @property
+    def lapsed(self) -> dict[str, str]:
+        """The images whose verdict has lapsed, and why."""
+        return {self._name(*each): note for *each, note in self._each() if note}
+
+    @property
+    def all(self) -> frozenset[str]:
+        """Every admitted image, as a pod names it."""
+        return frozenset(self._name(*each) for *each, _ in self._each())
+
+    @property
+    def data(self) -> dict[str, str]:
+        """The content of the ConfigMap that the policies read."""
+        found = {"environment": self.environment, REPOSITORIES: self.repositories}
+        lines: dict[str, list[str]] = {}
+        for application, digest, note in sorted(self._each()):
+            line = f"{digest.removeprefix('sha256:')} {application}"
+            lines.setdefault(line[:SHARD], []).append(line)
+            if note:
+                lines.setdefault(LAPSED_IMAGES, []).append(f"{line} {note}")
+        return found | {key: "\n".join(["", *each, ""]) for key, each in lines.items()}
+
+    @classmethod
+    def of_data(cls, data: Mapping[str, str]) -> Self:
+        """Return the images that the content of a ConfigMap admits; raise ValueError for what `data` did not write."""
+        notes = dict(_split(line) for line in data.get(LAPSED_IMAGES, "").split("\n") if line)
+        images: dict[str, dict[Digest, str]] = {}
+        for key, text in data.items():
+            for line in text.split("\n") if key not in ("environment", REPOSITORIES, LAPSED_IMAGES) else ():
+                if line:
+                    digest, _, application = line.partition(" ")
+                    images.setdefault(application, {})[f"sha256:{digest}"] = notes.get(line, "")
+        found = {"environment": data.get("environment"), "repositories": data.get(REPOSITORIES), "images": images}
+        return cls.model_validate(found)
+
+    def _each(self) -> Iterator[tuple[str, Digest, str]]:
+        """Yield application, digest and note of each image."""
+        for application, digests in self.images.items():
+            yield from ((application, digest, note) for digest, note in digests.items())
+
+    def _name(self, application: str, digest: Digest) -> str:
+        return f"{self.repositories}{application}@{digest}"
+
+
+def _split(line: str) -> tuple[str, str]:
+    """Return the image and the note in a line about a verdict that has lapsed."""
+    digest, application, note = line.split(" ", 2)
+    return f"{digest} {application}", note
+
+
+class Parameters(Protocol):
+    """The parameters that a cluster has."""
+
+    def read(self, name: str) -> tuple[AdmittedImages, str] | None:
+        """Return the parameters with a name and their version; None if there are none."""
+
+    def write(self, name: str, admitted: AdmittedImages, version: str) -> bool:
+        """Write the parameters with a name; return False if they do not have this version any more.
+
+        An empty version makes them.
+        """
+
+
+class VerdictListing(Protocol):
+    """Lists the repositories of published verdicts."""
+
+    def repositories(self, prefix: str) -> Sequence[str]:
+        """Return the names of the repositories that begin with `prefix`."""
+
+    def images(self, repository: str) -> Sequence[StoredManifest]:
+        """Return every manifest of a repository."""
+
+
+@dataclass(frozen=True)
+class AdmissionPorts:
+    """What decides which images a namespace admits, and where that is written."""
+
+    registry: str
+    """The registry's host, as pods name it."""
+    verdicts: EvidenceStore
+    """The published verdicts."""
+    listing: VerdictListing
+    deployed: Callable[[str], Collection[ImageRef]]
+    """Returns the images that should run in an environment by the signed deployment records."""
+    parameters: Parameters
+
+    @property
+    def begin(self) -> str:
+        """How each repository of a curated image begins, as pods name it."""
+        return f"{self.registry}/{CURATED}"
+
+
+def publish_image(ref: ImageRef, place: EnforcedNamespace, ports: AdmissionPorts) -> AdmittedImages:
+    """Admit an image to a namespace, or no longer, by its current verdict; return the parameters.
+
+    Raises the errors of `read_current_verdict`, of reading deployment records, and of the cluster.
+    """
+
+    def change(before: AdmittedImages) -> AdmittedImages:
+        return before.with_image(ref, _note(ref, place, ports, ports.deployed))
+
+    return _write(place, ports, change)
+
+
+def publish_all(place: EnforcedNamespace, ports: AdmissionPorts) -> AdmittedImages:
+    """Admit to a namespace exactly the images that verdicts admit, and return the parameters; raise as above."""
+    return _write(place, ports, lambda _before: read_admitted(place, ports))
+
+
+def read_admitted(place: EnforcedNamespace, ports: AdmissionPorts) -> AdmittedImages:
+    """Return the images that the published verdicts admit to a namespace; raise as above."""
+    prefix = verdict_repository(Gate.DEPLOY, "", place.environment)
+    refs = {
+        ImageRef(repository=curated_repository(repository.removeprefix(prefix)), digest=each.subject)
+        for repository in ports.listing.repositories(prefix)
+        for each in ports.listing.images(repository)
+        if each.subject
+    }
+    ordered, deployed = sorted(refs, key=str), cache(ports.deployed)
+    notes = map_concurrently(lambda ref: _note(ref, place, ports, deployed), ordered)
+    images: dict[str, dict[Digest, str]] = {}
+    for ref, note in zip(ordered, notes, strict=True):
+        if note is not None:
+            images.setdefault(ref.application, {})[ref.digest] = note
+    return AdmittedImages(environment=place.environment, repositories=ports.begin, images=images)
+
+
+def admission_note(current: CurrentVerdict, lapsing: Collection[str], is_deployed: Callable[[], bool]) -> str | None:
+    """Return an empty note for an image that is admitted, a note for one whose verdict lapsed, and None for others.
+
+    A verdict lapses when it expires, or when it refuses for `lapsing` reasons only: time passed, and nobody decided
+    against the image. It stays admitted where it should run, so that its pods can move to another node.
+    """
+    if current.admits:
+        return ""
+    verdict, own = current.verdict, current.verdict.cscm
+    codes = sorted({reason["code"] for reason in own.reasons})
+    lapsed = verdict.passed or (codes and set(codes) <= set(lapsing))
+    if not lapsed or not is_deployed():
+        return None
+    why = f"{', '.join(codes)} since {verdict.time_verified:%F %T} UTC" if codes else f"expired {own.expires:%F %T} UTC"
+    return why[:LONGEST]
+
+
+def _note(
+    ref: ImageRef, place: EnforcedNamespace, ports: AdmissionPorts, deployed: Callable[[str], Collection[ImageRef]]
+) -> str | None:
+    try:
+        current = read_current_verdict(ports.verdicts, ref, Gate.DEPLOY, place.environment)
+    except VerdictMissing:
+        return None
+    curated = ref.moved_to(curated_repository(ref.application))
+    return admission_note(current, place.lapsing, lambda: curated in deployed(place.environment))
+
+
+def _write(
+    place: EnforcedNamespace, ports: AdmissionPorts, change: Callable[[AdmittedImages], AdmittedImages]
+) -> AdmittedImages:
+    """Change the parameters; missing ones, and those of others, are made with all that verdicts admit."""
+    for _ in range(ATTEMPTS):
+        found = ports.parameters.read(place.parameters)
+        before, version = found or (None, "")
+        ours = before and (before.environment, before.repositories) == (place.environment, ports.begin)
+        after = change(before) if before and ours else read_admitted(place, ports)
+        if after == before or ports.parameters.write(place.parameters, after, version):
+            return after
+    raise ClusterUnavailable(
+        f"Others changed the admitted images of {place.namespace} {ATTEMPTS} times meanwhile.\nThe step is retried."
+    )
+
+
+def describe_difference(wanted: AdmittedImages, found: AdmittedImages) -> str:
+    """Return what parameters admit too much and too little; empty if nothing."""
+    more, less = len(found.all - wanted.all), len(wanted.all - found.all)
+    parts = [f"{more} without an admission, such as {min(found.all - wanted.all)}"] if more else []
+    parts += [f"not {less} that are admitted, such as {min(wanted.all - found.all)}"] if less else []
+    return " and ".join(parts)

@@ -1,0 +1,83 @@
+"""The enforcement of the admission to one environment: planned, installed, observed, and led by its verdicts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+from supply_chain.errors import SettingInvalid
+from supply_chain.execution.enforcement.admitted import AdmissionPorts, publish_all, publish_image, read_admitted
+from supply_chain.execution.enforcement.installation import (
+    KINDS,
+    AdmissionCluster,
+    Change,
+    EnforcementStatus,
+    install,
+    read_status,
+)
+from supply_chain.execution.enforcement.policies import PARAMETERS, EnforcedNamespace, Policies, new_parameters_name
+from supply_chain.execution.kubernetes.cluster import Document
+from supply_chain.model.image import ImageRef
+
+
+@dataclass(frozen=True)
+class Enforcement:
+    """The enforcement of one environment. `roles` are RBAC documents, which a cluster needs once."""
+
+    place: EnforcedNamespace
+    connect: Callable[[], AdmissionCluster]
+    ports: AdmissionPorts
+    roles: tuple[Document, ...]
+    policies: Policies = field(default_factory=Policies)
+
+    def plan(self) -> tuple[Change, ...]:
+        """Return what `apply` would change; the API server checks it and stores nothing."""
+        cluster = self.connect()
+        return install(self._objects(self._place(cluster)), cluster, dry_run=True)
+
+    def apply(self) -> tuple[Change, ...]:
+        """Install what is missing or differs, and return the changes.
+
+        The parameters come before the bindings, so that a first installation does not refuse what is admitted.
+        """
+        cluster = self.connect()
+        place = self._place(cluster)
+        namespace, *bindings = self.policies.of_namespace(place)
+        changes = install((*self.roles, *self.policies.of_cluster(), namespace), cluster)
+        publish_all(place, self.ports)
+        return (*changes, *install(bindings, cluster))
+
+    def status(self) -> EnforcementStatus:
+        """Compare the cluster with what was generated, and its parameters with the verdicts."""
+        cluster = self.connect()
+        place = replace(self.place, parameters=self._find_parameters(cluster))
+        found = self.ports.parameters.read(place.parameters) if place.parameters else None
+        admits = read_admitted(place, self.ports)
+        return read_status(place, self._objects(place), admits, found[0] if found else None, cluster)
+
+    def follow(self, ref: ImageRef) -> None:
+        """Admit an image or no longer, by its current verdict; raise `SettingInvalid` if nothing is installed."""
+        name = self._find_parameters(self.connect())
+        if not name:
+            raise SettingInvalid(
+                f"The admission to {self.place.environment} is not enforced by its cluster yet.\n"
+                f"Run `cscm enforce apply {self.place.environment}`, or remove `enforcement` from the environment."
+            )
+        publish_image(ref, replace(self.place, parameters=name), self.ports)
+
+    def _objects(self, place: EnforcedNamespace) -> tuple[Document, ...]:
+        """Return all generated objects, in the order in which they are made."""
+        return (*self.roles, *self.policies.of_cluster(), *self.policies.of_namespace(place))
+
+    def _place(self, cluster: AdmissionCluster) -> EnforcedNamespace:
+        """Return the namespace with the name of its parameters, a new one if the policy or its binding is missing."""
+        found = self._find_parameters(cluster)
+        is_there = found and cluster.read(KINDS["ValidatingAdmissionPolicy"], self.policies.policy)
+        return replace(self.place, parameters=found if is_there else new_parameters_name(self.place.namespace))
+
+    def _find_parameters(self, cluster: AdmissionCluster) -> str:
+        """Return the name of the parameters that the binding names; empty if there is none."""
+        name = self.policies.binding(self.place.environment)
+        binding = cluster.read(KINDS["ValidatingAdmissionPolicyBinding"], name) or {}
+        found = str(binding.get("spec", {}).get("paramRef", {}).get("name", ""))
+        return found if found.startswith(f"{PARAMETERS}{self.place.namespace}-") else ""

@@ -1,0 +1,296 @@
+"""What a cluster has of the generated objects: what installing them would change, and what somebody changed since."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import yaml
+from pydantic import Field
+
+from supply_chain.errors import SettingInvalid
+from supply_chain.execution.enforcement.admitted import AdmittedImages, describe_difference
+from supply_chain.execution.enforcement.policies import ADMISSION, CONTAINERS, EnforcedNamespace, Mode
+from supply_chain.execution.kubernetes.cluster import NAMESPACES, PODS, SERVICE_ACCOUNTS, Document, Kind
+from supply_chain.execution.observation import Deviation
+from supply_chain.model.image import Model
+
+KINDS = {
+    kind.name: kind
+    for kind in (
+        NAMESPACES,
+        SERVICE_ACCOUNTS,
+        Kind("rbac.authorization.k8s.io/v1", "ClusterRole", "clusterroles", namespaced=False),
+        Kind("rbac.authorization.k8s.io/v1", "Role", "roles"),
+        Kind("rbac.authorization.k8s.io/v1", "RoleBinding", "rolebindings"),
+        Kind(ADMISSION, "ValidatingAdmissionPolicy", "validatingadmissionpolicies", namespaced=False),
+        Kind(ADMISSION, "ValidatingAdmissionPolicyBinding", "validatingadmissionpolicybindings", namespaced=False),
+        Kind(ADMISSION, "MutatingAdmissionPolicy", "mutatingadmissionpolicies", namespaced=False),
+        Kind(ADMISSION, "MutatingAdmissionPolicyBinding", "mutatingadmissionpolicybindings", namespaced=False),
+    )
+}
+"""The kinds of the generated objects."""
+WORKLOADS = (
+    PODS,
+    Kind("v1", "PodTemplate", "podtemplates"),
+    Kind("v1", "ReplicationController", "replicationcontrollers"),
+    *(Kind("apps/v1", name, f"{name.lower()}s") for name in ("DaemonSet", "Deployment", "ReplicaSet", "StatefulSet")),
+    *(Kind("batch/v1", name, f"{name.lower()}s") for name in ("CronJob", "Job")),
+)
+"""The kinds that the policy judges."""
+LAPSED = "enforcement.lapsed"
+"""The deviation of an image that stays admitted although its verdict has lapsed."""
+ENFORCE = "Find out who changed it, then run `cscm enforce apply`."
+
+
+class AdmissionCluster(Protocol):
+    """The API server of a cluster; every call raises `ClusterUnavailable` and `ClusterRefused`."""
+
+    def read(self, kind: Kind, name: str, namespace: str = "") -> Document | None:
+        """Return an object; None if there is none."""
+
+    def list(self, kind: Kind, namespace: str = "") -> Sequence[Document]:
+        """Return all objects of a namespace."""
+
+    def apply(self, kind: Kind, document: Document, *, dry_run: bool = False) -> object:
+        """Apply the fields of an object by server-side apply."""
+
+    def create(self, kind: Kind, document: Document, *, dry_run: bool = False) -> object:
+        """Make an object."""
+
+    def replace(self, kind: Kind, document: Document, *, dry_run: bool = False) -> object:
+        """Replace an object of the same version, also the fields that others added to it."""
+
+
+def read_objects(directory: Path) -> tuple[Document, ...]:
+    """Return the objects of all YAML files of a directory, namespaces first.
+
+    Raises `SettingInvalid` for what is not an object of a kind that is installed here.
+    """
+    found: list[Document] = []
+    for path in sorted(directory.glob("*.yaml")):
+        try:
+            documents = [*yaml.safe_load_all(path.read_bytes())]
+            found += [each for each in documents if each["metadata"]["name"] and KINDS[each["kind"]]]
+        except (yaml.YAMLError, KeyError, TypeError) as error:
+            raise SettingInvalid(
+                f"{path} has something else than objects that are installed in a cluster: {error}\n"
+                f"Write only {', '.join(KINDS)}, each with a name."
+            ) from error
+    return tuple(sorted(found, key=lambda each: each["kind"] != "Namespace"))
+
+
+class Change(Model):
+    """What an installation does to one object."""
+
+    action: Literal["create", "change"]
+    kind: str
+    name: str
+    fields: tuple[str, ...] = Field(default=(), description="those that differ")
+
+    def __str__(self) -> str:
+        return f"{self.action} {self.kind} {self.name}" + (f": {', '.join(self.fields)}" if self.fields else "")
+
+
+def install(wanted: Iterable[Document], cluster: AdmissionCluster, *, dry_run: bool = False) -> tuple[Change, ...]:
+    """Make or replace what a cluster lacks or has otherwise, in this order; return the changes.
+
+    With `dry_run`, the API server checks each change and stores none. It cannot check an object in a namespace that
+    does not exist yet.
+    """
+    changes: list[Change] = []
+    for document in wanted:
+        kind, live = KINDS[document["kind"]], _read(document, cluster)
+        namespace = document["metadata"].get("namespace", "")
+        name = "/".join(filter(None, (namespace, document["metadata"]["name"])))
+        fields = tuple(find_differences(document, live)) if live else ()
+        if live and not fields:
+            continue
+        changes.append(Change(action="change" if live else "create", kind=kind.name, name=name, fields=fields))
+        if dry_run and namespace and cluster.read(NAMESPACES, namespace) is None:
+            continue
+        if kind.name == "Namespace":  # others set labels there too
+            cluster.apply(kind, document, dry_run=dry_run)
+        elif live:
+            version = {**document["metadata"], "resourceVersion": live["metadata"]["resourceVersion"]}
+            cluster.replace(kind, {**document, "metadata": version}, dry_run=dry_run)
+        else:
+            cluster.create(kind, document, dry_run=dry_run)
+    return tuple(changes)
+
+
+def find_differences(wanted: Document, live: Document) -> Iterator[str]:
+    """Yield the paths at which an object is not as generated: a field too few, too many or with another value.
+
+    Of the metadata, only the generated labels count.
+    """
+    yield from (
+        f"metadata.labels.{key}"
+        for key, value in wanted["metadata"].get("labels", {}).items()
+        if live["metadata"].get("labels", {}).get(key) != value
+    )
+    for name, value in wanted.items():
+        if name not in ("apiVersion", "kind", "metadata"):
+            yield from _differ(value, live.get(name), name)
+
+
+def _differ(wanted: Any, found: Any, path: str) -> Iterator[str]:
+    if isinstance(wanted, Mapping) and isinstance(found, Mapping):
+        for key in sorted({*wanted, *found}):
+            yield from _differ(wanted.get(key), found.get(key), f"{path}.{key}")
+    elif isinstance(wanted, list) and isinstance(found, list) and len(wanted) == len(found):
+        for number, (generated, live) in enumerate(zip(wanted, found, strict=True)):
+            yield from _differ(generated, live, f"{path}[{number}]")
+    elif wanted != found:
+        yield path
+
+
+def compare_installed(wanted: Iterable[Document], cluster: AdmissionCluster) -> Iterator[Deviation]:
+    """Yield a deviation for each object that was removed or changed."""
+    for document in wanted:
+        name = f"{document['kind']} {document['metadata']['name']}"
+        live = _read(document, cluster)
+        if live is None:
+            yield Deviation(code="enforcement.removed", fact=f"{name} is gone", remedy=ENFORCE)
+        elif fields := list(find_differences(document, live)):
+            yield Deviation(
+                code="enforcement.weakened",
+                fact=f"{name} is not as it was generated: {', '.join(fields)}",
+                remedy=ENFORCE,
+            )
+
+
+class Unadmitted(Model):
+    """A pod, or a template of pods, with an image that is not admitted."""
+
+    kind: str
+    name: str
+    image: str
+    why: str
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.name}: {self.image}: {self.why}"
+
+
+class EnforcementStatus(Model):
+    """How the admission to an environment is enforced."""
+
+    environment: str
+    namespace: str
+    mode: Mode
+    admitted: int = Field(description="how many images may run")
+    deviations: tuple[Deviation, ...]
+    would_refuse: tuple[Unadmitted, ...] = Field(description="what is there and `deny` would refuse")
+
+    @property
+    def is_weak(self) -> bool:
+        """Whether the cluster may admit what it should refuse, or refuse what it should admit."""
+        return any(each.code != LAPSED for each in self.deviations)
+
+    def __str__(self) -> str:
+        mode = f"{self.environment}: {self.mode.value} in namespace {self.namespace}, {self.admitted} images admitted"
+        lines = [f"  {each.code}: {each.fact}\n      → {each.remedy}" for each in self.deviations]
+        refused = [f"  deny would refuse {each}" for each in self.would_refuse]
+        return "\n".join([mode, *lines, *refused])
+
+
+def read_status(
+    place: EnforcedNamespace,
+    wanted: Iterable[Document],
+    admits: AdmittedImages,
+    found: AdmittedImages | None,
+    cluster: AdmissionCluster,
+) -> EnforcementStatus:
+    """Compare a cluster with what was generated for an environment.
+
+    `admits` are the images that the verdicts admit, `found` the parameters that the cluster has.
+    """
+    unadmitted = find_unadmitted(
+        (
+            each
+            for kind in WORKLOADS
+            for each in ({**one, "kind": kind.name} for one in cluster.list(kind, place.namespace))
+        ),
+        admits,
+    )
+    return EnforcementStatus(
+        environment=place.environment,
+        namespace=place.namespace,
+        mode=place.mode,
+        admitted=len(admits.all),
+        deviations=(
+            *compare_installed(wanted, cluster),
+            *_compare_parameters(place, admits, found),
+            *(_find_bypassed(unadmitted) if place.mode is Mode.DENY else ()),
+        ),
+        would_refuse=unadmitted,
+    )
+
+
+def _list_workloads(namespace: str, cluster: AdmissionCluster) -> Iterator[Document]:
+    """Yield what the policy judges; the items of a list do not name their kind."""
+    for kind in WORKLOADS:
+        yield from ({**each, "kind": kind.name} for each in cluster.list(kind, namespace))
+
+
+def find_unadmitted(workloads: Iterable[Document], admitted: AdmittedImages) -> tuple[Unadmitted, ...]:
+    """Return each image of pods and of templates of pods that is not admitted; pods that ended do not count."""
+    return tuple(
+        Unadmitted(kind=each["kind"], name=each["metadata"]["name"], image=image, why=why)
+        for each in workloads
+        if each.get("status", {}).get("phase") not in ("Succeeded", "Failed")
+        for image in dict.fromkeys(_images_of(each))
+        if (why := admitted.explain(image))
+    )
+
+
+def _images_of(workload: Document) -> Iterator[str]:
+    """Yield the images of a pod, or of a template of pods, as the policy reads them."""
+    spec = workload.get("spec", {})
+    pod = {
+        "Pod": lambda: spec,
+        "PodTemplate": lambda: workload["template"]["spec"],
+        "CronJob": lambda: spec["jobTemplate"]["spec"]["template"]["spec"],
+    }.get(workload["kind"], lambda: spec["template"]["spec"])()
+    for kind in CONTAINERS:
+        yield from (each.get("image", "") for each in pod.get(kind, ()))
+    yield from (each["image"].get("reference", "") for each in pod.get("volumes", ()) if "image" in each)
+
+
+def _compare_parameters(
+    place: EnforcedNamespace, admits: AdmittedImages, found: AdmittedImages | None
+) -> Iterator[Deviation]:
+    if found is None:
+        yield Deviation(
+            code="enforcement.no-parameters",
+            fact=f"nothing can start in {place.namespace}: it has no admitted images",
+            remedy="Find out who removed it, then run `cscm enforce apply`.",
+        )
+    elif differs := describe_difference(admits, found):
+        yield Deviation(
+            code="enforcement.parameters",
+            fact=f"{place.namespace} admits other images than its verdicts: {differs}",
+            remedy="Find out who wrote it, or why it was not published; then run `cscm enforce apply`.",
+        )
+    for image, why in admits.lapsed.items():
+        yield Deviation(
+            code=LAPSED,
+            fact=f"the verdict about {image} has lapsed: {why}",
+            remedy="Scan the image again or replace it, then deploy it again.",
+        )
+
+
+def _find_bypassed(unadmitted: Iterable[Unadmitted]) -> Iterator[Deviation]:
+    for each in unadmitted:
+        if each.kind == "Pod":
+            yield Deviation(
+                code="enforcement.bypassed",
+                fact=f"the pod {each.name} runs {each.image}: {each.why}",
+                remedy="Find out who started it and when. Remove it; a static pod is removed on its node.",
+            )
+
+
+def _read(document: Document, cluster: AdmissionCluster) -> Document | None:
+    metadata = document["metadata"]
+    return cluster.read(KINDS[document["kind"]], metadata["name"], metadata.get("namespace", ""))

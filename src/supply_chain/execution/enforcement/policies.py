@@ -1,0 +1,347 @@
+"""The admission policies of a cluster and their bindings to namespaces, as the objects that its API server stores.
+
+Every field that the API server would fill in has a value here, so that an installed object can be compared with a
+generated one as it is. Nothing here depends on the images: these are the parameters of the policies (`admitted`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from secrets import token_hex
+from typing import Any
+
+SYSTEM, PUBLISHER = "cscm-system", "cscm-publisher"
+"""The namespace of the parameters, and the service account there that alone may write them.
+
+They are ConfigMaps, of which an API server reads the values that an expression names; a custom resource it would encode
+and decode for each pod. In the namespace that they are about, everyone with the role `edit` could write them.
+"""
+PARAMETERS = "admitted-"
+"""How the names of all parameters begin."""
+REPOSITORIES, LAPSED_IMAGES = "repositories", "lapsed"
+"""Keys of the parameters: the begin of all repositories, and the images whose verdict has lapsed."""
+SHARD = 2
+"""Each other key is the first digits of digests, and its value the images with these; a long text would be searched for
+each image."""
+HARDENED = "cscm.hardened"
+"""The annotation that names the settings that a pod came in without."""
+HARDEN = "MutatingAdmissionPolicyBinding"
+ADMISSION = "admissionregistration.k8s.io/v1"
+
+Object = Mapping[str, Any]
+"""A Kubernetes object as JSON."""
+
+
+class Mode(StrEnum):
+    """What happens to a pod with an image that is not admitted."""
+
+    WARN = "warn"
+    AUDIT = "audit"
+    DENY = "deny"
+
+
+ACTIONS = {Mode.WARN: ("Warn",), Mode.AUDIT: ("Audit",), Mode.DENY: ("Deny", "Audit")}
+
+
+@dataclass(frozen=True)
+class EnforcedNamespace:
+    """The namespace of an environment, and how its admission is enforced."""
+
+    environment: str
+    namespace: str
+    mode: Mode
+    lapsing: frozenset[str] = frozenset()
+    """Reasons of a refusal that come with time alone; an image that should run stays admitted despite them."""
+    parameters: str = ""
+    """The name of the ConfigMap with its admitted images; empty: nothing is installed."""
+
+
+@dataclass(frozen=True)
+class Policies:
+    """The policies of one supply chain in a cluster; `prefix` begins the names of its cluster-wide objects."""
+
+    prefix: str = "cscm"
+
+    def of_cluster(self) -> tuple[Object, ...]:
+        """Return the objects that a cluster needs once, in the order in which they are made."""
+        return (
+            self._validating("admitted-images", ADMITTED_IMAGES),
+            self._validating("lapsed", LAPSED),
+            self._validating("writer", WRITER),
+            self._binding("writer", "writer", _only(SYSTEM), validationActions=["Deny", "Audit"]),
+            _object(ADMISSION, "MutatingAdmissionPolicy", f"{self.prefix}-hardened", HARDENING),
+        )
+
+    @property
+    def policy(self) -> str:
+        """The name of the policy that refuses images."""
+        return f"{self.prefix}-admitted-images"
+
+    def binding(self, environment: str) -> str:
+        """Return the name of the binding of this policy to an environment."""
+        return f"{self.policy}-{environment}"
+
+    def of_namespace(self, enforced: EnforcedNamespace) -> tuple[Object, ...]:
+        """Return the objects that bind the policies to a namespace.
+
+        The modes `warn` and `audit` change and refuse nothing, also without parameters: for missing ones, an API server
+        refuses whatever the actions of the binding are.
+        """
+        selector, deny = _only(enforced.namespace), enforced.mode is Mode.DENY
+        parameters = {"name": enforced.parameters, "namespace": SYSTEM}
+        return (
+            _namespace(enforced.namespace, namespace_labels(enforced.mode)),
+            self._binding(
+                f"admitted-images-{enforced.environment}",
+                "admitted-images",
+                selector,
+                paramRef={**parameters, "parameterNotFoundAction": "Deny" if deny else "Allow"},
+                validationActions=list(ACTIONS[enforced.mode]),
+            ),
+            self._binding(
+                f"lapsed-{enforced.environment}",
+                "lapsed",
+                selector,
+                paramRef={**parameters, "parameterNotFoundAction": "Allow"},
+                validationActions=["Warn", "Audit"],
+            ),
+            *([self._binding(f"hardened-{enforced.environment}", "hardened", selector, kind=HARDEN)] if deny else ()),
+        )
+
+    def _validating(self, name: str, spec: Object) -> Object:
+        return _object(ADMISSION, "ValidatingAdmissionPolicy", f"{self.prefix}-{name}", spec)
+
+    def _binding(
+        self,
+        name: str,
+        policy: str,
+        namespaces: Object,
+        *,
+        kind: str = "ValidatingAdmissionPolicyBinding",
+        **spec: Any,
+    ) -> Object:
+        where = {"matchPolicy": "Equivalent", "namespaceSelector": namespaces, "objectSelector": {}}
+        spec = {"policyName": f"{self.prefix}-{policy}", "matchResources": where, **spec}
+        return _object(ADMISSION, kind, f"{self.prefix}-{name}", spec)
+
+
+def namespace_labels(mode: Mode) -> dict[str, str]:
+    """Return the labels of a namespace for Pod Security: `restricted` warns and audits, and with `deny` is enforced."""
+    levels = ("audit", "warn") if mode is not Mode.DENY else ("audit", "enforce", "warn")
+    return {f"pod-security.kubernetes.io/{level}": "restricted" for level in levels}
+
+
+def _object(version: str, kind: str, name: str, spec: Object) -> Object:
+    return {"apiVersion": version, "kind": kind, "metadata": {"name": name}, "spec": spec}
+
+
+def _namespace(name: str, labels: Mapping[str, str]) -> Object:
+    return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": dict(labels)}}
+
+
+def new_parameters_name(namespace: str) -> str:
+    """Return a new name for the ConfigMap with the images that a namespace admits.
+
+    When the last policy with ConfigMaps as parameters is removed, an API server (observed: 1.37) stops to watch them,
+    and does not begin again: it goes on with what it last read. A ConfigMap of a new name it reads for each request.
+    """
+    return f"{PARAMETERS}{namespace}-{token_hex(4)}"
+
+
+def _only(namespace: str) -> Object:
+    """Return the selector of one namespace, by a label that nobody can change."""
+    return {"matchLabels": {"kubernetes.io/metadata.name": namespace}}
+
+
+def _rule(group: str, resources: Sequence[str], operations: Sequence[str]) -> dict[str, Any]:
+    return {
+        "apiGroups": [group],
+        "apiVersions": ["*"],
+        "operations": list(operations),
+        "resources": list(resources),
+        "scope": "*",
+    }
+
+
+def _constraints(rules: Iterable[Object]) -> dict[str, Any]:
+    return {
+        "matchPolicy": "Equivalent",
+        "namespaceSelector": {},
+        "objectSelector": {},
+        "resourceRules": list(rules),
+    }
+
+
+WRITES = ("CREATE", "UPDATE")
+WORKLOADS = (
+    _rule("", ("pods", "pods/ephemeralcontainers", "podtemplates", "replicationcontrollers"), WRITES),
+    _rule("apps", ("daemonsets", "deployments", "replicasets", "statefulsets"), WRITES),
+    _rule("batch", ("cronjobs", "jobs"), WRITES),
+)
+"""Everything that runs a container or has the template of a pod, with the subresource that adds containers to a pod."""
+CONTAINERS = ("containers", "initContainers", "ephemeralContainers")
+
+
+def _pod_of(root: str) -> str:
+    """Return the CEL expression of the pod's specification in an object."""
+    return (
+        f"{root}.kind == 'Pod' ? {root}.spec : {root}.kind == 'PodTemplate' ? {root}.template.spec"
+        f" : {root}.kind == 'CronJob' ? {root}.spec.jobTemplate.spec.template.spec : {root}.spec.template.spec"
+    )
+
+
+def _images_of(pod: str) -> str:
+    """Return the CEL expression of all images of a pod: of its containers, and those that are mounted as volumes."""
+    lists = [f"{pod}.?{kind}.orValue([]).map(c, c.?image.orValue(''))" for kind in CONTAINERS]
+    volumes = f"{pod}.?volumes.orValue([]).filter(v, has(v.image)).map(v, v.image.?reference.orValue(''))"
+    return " + ".join([*lists, volumes])
+
+
+BY_DIGEST = "i.matches('^[^@[:space:]]+@sha256:[0-9a-f]{64}$')"
+"""Whether the image `i` is named by its digest."""
+OURS = f"i.startsWith(params.data['{REPOSITORIES}'])"
+"""Whether the image `i` is in a repository of curated images of the registry."""
+LINE = f"'\\n' + i.substring(i.size() - 64) + ' ' + i.substring(params.data['{REPOSITORIES}'].size(), i.size() - 72)"
+"""How the parameters begin the line of the image `i`: its digest, and its repository without what all have."""
+ADMITS = (
+    f"{BY_DIGEST} && {OURS}"
+    f" && params.data[?i.substring(i.size() - 64, i.size() - {64 - SHARD})].orValue('').contains({LINE} + '\\n')"
+)
+"""Whether the parameters have the image `i`: a tag, another registry and another name differ."""
+WHY = (
+    f"!{BY_DIGEST} ? i + ' is not named by its digest: write REPOSITORY@sha256:DIGEST'"
+    f" : !{OURS} ? i + ' is not curated: only images below ' + params.data['{REPOSITORIES}'] + ' are admitted'"
+    " : i + ' is not admitted to ' + params.data['environment'] + ': ask why with cscm verdict '"
+    " + i.substring(i.size() - 64) + ' --environment ' + params.data['environment']"
+)
+PARAMETER_KIND = {"apiVersion": "v1", "kind": "ConfigMap"}
+ADMITTED_IMAGES: Object = {
+    "failurePolicy": "Fail",
+    "paramKind": PARAMETER_KIND,
+    "matchConstraints": _constraints(WORKLOADS),
+    "variables": [
+        {"name": "pod", "expression": _pod_of("object")},
+        {"name": "images", "expression": _images_of("variables.pod")},
+        {"name": "oldPod", "expression": f"oldObject == null ? {{}} : dyn({_pod_of('oldObject')})"},
+        {"name": "oldImages", "expression": _images_of("variables.oldPod")},
+        {
+            "name": "refused",
+            "expression": f"variables.images.filter(i, !(i in variables.oldImages) && !({ADMITS}))",
+        },
+    ],
+    "validations": [
+        {
+            "expression": "variables.refused.size() == 0",
+            "messageExpression": f"variables.refused.map(i, {WHY}).join('; ').replace('\\n', ' ')",
+            "reason": "Forbidden",
+        }
+    ],
+}
+"""Refuse what has an image that is not admitted.
+
+An update is judged by the images that it adds: otherwise nobody could remove the finalizers of a pod whose image was
+blocked.
+"""
+
+LAPSED: Object = {
+    "failurePolicy": "Fail",
+    "paramKind": PARAMETER_KIND,
+    "matchConstraints": _constraints([_rule("", ("pods",), ("CREATE",))]),
+    "variables": [
+        {"name": "images", "expression": _images_of("object.spec")},
+        {
+            "name": "lapsed",
+            "expression": f"variables.images.filter(i, {ADMITS}"
+            f" && params.data[?'{LAPSED_IMAGES}'].orValue('').contains({LINE} + ' '))",
+        },
+    ],
+    "validations": [
+        {
+            "expression": "variables.lapsed.size() == 0",
+            "messageExpression": "'the verdict has lapsed: scan again and deploy ' + variables.lapsed.join(', ')",
+            "reason": "Forbidden",
+        }
+    ],
+}
+"""Warn of a pod whose image is admitted although its verdict has lapsed; nothing is refused for that."""
+
+WRITER: Object = {
+    "failurePolicy": "Fail",
+    "matchConstraints": _constraints([_rule("", ("configmaps",), WRITES)]),
+    "matchConditions": [
+        {"name": "parameters", "expression": f"object.metadata.name.startsWith('{PARAMETERS}')"},
+    ],
+    "validations": [
+        {
+            "expression": f"request.userInfo.username == 'system:serviceaccount:{SYSTEM}:{PUBLISHER}'",
+            "message": f"only the service account {SYSTEM}/{PUBLISHER} writes the images that are admitted",
+            "reason": "Forbidden",
+        }
+    ],
+}
+"""Refuse parameters by anybody else, also where a role allows it."""
+
+POD_DEFAULTS = {"runAsNonRoot": "true", "seccompProfile": "{'type': 'RuntimeDefault'}"}
+CONTAINER_DEFAULTS = {
+    "allowPrivilegeEscalation": "false",
+    "capabilities": "{'drop': ['ALL']}",
+    "readOnlyRootFilesystem": "true",
+}
+"""Settings of the hardened profile and their values in CEL. Only what is missing is added; a value that is there is
+judged by Pod Security."""
+
+
+def _missing() -> str:
+    """Return the CEL expression of the names of all settings that a pod lacks."""
+    pod = [f"(object.spec.?securityContext.?{name}.hasValue() ? [] : ['{name}'])" for name in POD_DEFAULTS]
+    containers = [
+        f"object.spec.?{kind}.orValue([]).filter(c, !c.?securityContext.?{name}.hasValue()).map(c, c.name + '.{name}')"
+        for kind in CONTAINERS[:2]
+        for name in CONTAINER_DEFAULTS
+    ]
+    return " + ".join([*pod, *containers])
+
+
+def _patches() -> str:
+    """Return the CEL expression of the patches that add what is missing, and the annotation that names it."""
+    before = f"[object.metadata.?annotations[?'{HARDENED}'].orValue('')].filter(a, a != '')"
+    text = f"({before} + variables.missing).join(',')"
+    record = (
+        "(variables.missing.size() == 0 ? [] : has(object.metadata.annotations)"
+        f" ? [JSONPatch{{op: 'add', path: '/metadata/annotations/{HARDENED}', value: {text}}}]"
+        f" : [JSONPatch{{op: 'add', path: '/metadata/annotations', value: {{'{HARDENED}': {text}}}}}])"
+    )
+    where = "/spec/securityContext"
+    pod = [f"(has(object.spec.securityContext) ? [] : [JSONPatch{{op: 'add', path: '{where}', value: {{}}}}])"]
+    pod += [
+        f"(object.spec.?securityContext.?{name}.hasValue() ? []"
+        f" : [JSONPatch{{op: 'add', path: '{where}/{name}', value: {value}}}])"
+        for name, value in POD_DEFAULTS.items()
+    ]
+    return " + ".join([record, *pod, *map(_container_patches, CONTAINERS[:2])])
+
+
+def _container_patches(kind: str) -> str:
+    """Return the CEL expression of the patches of the containers of one kind."""
+    listed, where = f"object.spec.?{kind}.orValue([])", f"'/spec/{kind}/' + string(i) + '/securityContext'"
+    fields = [("!has(c.securityContext)", where, "{}")]
+    fields += [
+        (f"!c.?securityContext.?{name}.hasValue()", f"{where} + '/{name}'", value)
+        for name, value in CONTAINER_DEFAULTS.items()
+    ]
+    return " + ".join(
+        f"{listed}.transformList(i, c, {lacks}, JSONPatch{{op: 'add', path: {path}, value: {value}}})"
+        for lacks, path, value in fields
+    )
+
+
+HARDENING: Object = {
+    "failurePolicy": "Fail",
+    "reinvocationPolicy": "IfNeeded",
+    "matchConstraints": _constraints([_rule("", ("pods",), ("CREATE",))]),
+    "variables": [{"name": "missing", "expression": _missing()}],
+    "mutations": [{"patchType": "JSONPatch", "jsonPatch": {"expression": _patches()}}],
+}
+"""Give a pod the settings of the hardened profile that it lacks, and record that in an annotation."""

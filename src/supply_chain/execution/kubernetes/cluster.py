@@ -1,0 +1,64 @@
+"""The protocol of a Kubernetes cluster, as the execution tier uses it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+Document = Mapping[str, Any]
+"""An object of Kubernetes' API as JSON, with `apiVersion`, `kind` and `metadata`."""
+
+FIELD_MANAGER = "cscm"
+"""The owner of the fields that deployments apply."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of objects, and where the API has them."""
+
+    api_version: str
+    name: str
+    plural: str
+    namespaced: bool = True
+
+
+DEPLOYMENTS = Kind("apps/v1", "Deployment", "deployments")
+REPLICA_SETS = Kind("apps/v1", "ReplicaSet", "replicasets")
+PODS = Kind("v1", "Pod", "pods")
+EVENTS = Kind("v1", "Event", "events")
+SECRETS = Kind("v1", "Secret", "secrets")
+CONFIG_MAPS = Kind("v1", "ConfigMap", "configmaps")
+SERVICES = Kind("v1", "Service", "services")
+SERVICE_ACCOUNTS = Kind("v1", "ServiceAccount", "serviceaccounts")
+NAMESPACES = Kind("v1", "Namespace", "namespaces", namespaced=False)
+NETWORK_POLICIES = Kind("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies")
+DISRUPTION_BUDGETS = Kind("policy/v1", "PodDisruptionBudget", "poddisruptionbudgets")
+
+
+class Cluster(Protocol):
+    """The API server of a cluster, with the permissions of one identity.
+
+    Every call ends within the client's timeout. It raises `ClusterUnavailable` if the cluster does not answer or asks
+    to try later, and `ClusterRefused` for what the cluster refuses. A namespace is empty for all namespaces, and for
+    kinds without one.
+    """
+
+    def apply(self, kind: Kind, document: Document, *, dry_run: bool = False) -> Document:
+        """Apply an object by server-side apply, and return it as the cluster has it then.
+
+        Raise `ClusterConflict` if another field manager owns a field and gave it another value. With `dry_run`, the
+        cluster admits the object and fills in defaults, but stores nothing.
+        """
+
+    def read(self, kind: Kind, name: str, namespace: str = "") -> Document | None:
+        """Return an object; None if there is none."""
+
+    def list(self, kind: Kind, namespace: str = "", labels: Mapping[str, str] | None = None) -> tuple[Document, ...]:
+        """Return all objects with these labels."""
+
+    def delete(self, kind: Kind, name: str, namespace: str = "") -> None:
+        """Delete an object, and what it owns in the background; do nothing if there is none."""
+
+    def logs(self, namespace: str, pod: str, container: str, lines: int) -> str:
+        """Return the last lines that a container wrote, at most `lines`."""

@@ -1,0 +1,220 @@
+"""The comparison of what runs in a namespace with the signed deployment records."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from supply_chain.concurrency import map_concurrently
+from supply_chain.errors import ClusterRefused
+from supply_chain.execution.deployment import Expected, kubernetes_place
+from supply_chain.execution.kubernetes.cluster import (
+    CONFIG_MAPS,
+    DEPLOYMENTS,
+    DISRUPTION_BUDGETS,
+    NETWORK_POLICIES,
+    PODS,
+    REPLICA_SETS,
+    SERVICE_ACCOUNTS,
+    SERVICES,
+    Cluster,
+    Document,
+    Kind,
+)
+from supply_chain.execution.kubernetes.rollout import container_statuses, is_complete, is_ready, owner_of
+from supply_chain.execution.observation import Deviation
+from supply_chain.model.image import short
+from supply_chain.text import first_line, plain_text, truncate_lines
+
+KINDS = {
+    kind.name: kind
+    for kind in (SERVICE_ACCOUNTS, CONFIG_MAPS, NETWORK_POLICIES, SERVICES, DISRUPTION_BUDGETS, DEPLOYMENTS)
+}
+"""The kinds of objects that deployments apply."""
+TRIAL = "cscm-trial-"
+"""Begins the name under which an object is created as a trial, to learn what the cluster makes of it."""
+ALLOCATED = re.compile(r"spec\.(?:clusterIPs?|healthCheckNodePort|ports\[\d+\]\.nodePort)(?:\[\d+\])?")
+"""Paths of values that the cluster allocates for each object."""
+OF_CONTAINERS = ("image", "command", "args", "env", "envFrom", "lifecycle", "ports", "securityContext", "volumeMounts")
+OF_PODS = ("hostNetwork", "hostPID", "hostIPC", "securityContext", "serviceAccountName", "volumes")
+"""The fields of a pod that are compared with its template; the cluster may add to others, such as tolerations."""
+MOST_LISTED = 10
+DEPLOY_AGAIN = "Find out who changed it, then deploy the application again with --force."
+KEEP_COPY = "Collect what the investigation needs from the pod, then deploy the application again with --force."
+
+
+@dataclass(frozen=True)
+class NamespaceState:
+    """What there is in a namespace."""
+
+    objects: Mapping[tuple[str, str], Document]
+    """Kind and name → the object, of the kinds that deployments apply."""
+    replica_sets: tuple[Document, ...]
+    pods: tuple[Document, ...]
+
+    def deployment(self, expected: Expected) -> Document | None:
+        """Return the Deployment of a deployment; None if there is none."""
+        return self.objects.get((DEPLOYMENTS.name, expected.name))
+
+    def pods_of(self, expected: Expected) -> tuple[Document, ...]:
+        """Return the pods that the Deployment owns, of its last change and of earlier ones."""
+        deployment = self.deployment(expected)
+        owner = deployment["metadata"]["uid"] if deployment else ""
+        sets = {each["metadata"]["uid"] for each in self.replica_sets if owner and owner_of(each) == owner}
+        return tuple(pod for pod in self.pods if owner_of(pod) in sets)
+
+
+def read_namespace(cluster: Cluster, namespace: str) -> NamespaceState:
+    """Read everything of a namespace that is compared."""
+    objects = {
+        (kind.name, each["metadata"]["name"]): each for kind in KINDS.values() for each in cluster.list(kind, namespace)
+    }
+    return NamespaceState(objects, cluster.list(REPLICA_SETS, namespace), cluster.list(PODS, namespace))
+
+
+def find_object_changes(cluster: Cluster, expected: Expected, state: NamespaceState) -> tuple[Deviation, ...]:
+    """Return how the objects of a deployment differ from those that were applied."""
+
+    def compare(document: Document) -> Deviation | None:
+        kind, name = KINDS[document["kind"]], document["metadata"]["name"]
+        live = state.objects.get((kind.name, name))
+        if live is not None:
+            return _compare_object(cluster, kind, document, live)
+        return Deviation(
+            code="drift.missing",
+            fact=f"{kind.name} {name} is gone",
+            remedy="Deploy the application again, and find out who deleted it.",
+        )
+
+    return tuple(each for each in map_concurrently(compare, kubernetes_place(expected).documents) if each)
+
+
+def _compare_object(cluster: Cluster, kind: Kind, document: Document, live: Document) -> Deviation | None:
+    name = document["metadata"]["name"]
+    try:
+        wanted = cluster.apply(kind, _trial(document), dry_run=True)
+    except ClusterRefused as error:
+        return Deviation(
+            code="drift.not-compared",
+            fact=f"the cluster would refuse {kind.name} {name} now: {first_line(error)}",
+            remedy="Correct what the message names, or deploy another image in its place.",
+        )
+    if paths := [path for path in find_differences(_content(wanted), _content(live)) if not ALLOCATED.fullmatch(path)]:
+        return Deviation(
+            code="drift.object",
+            fact=f"{kind.name} {name} differs from what was applied: {', '.join(truncate_lines(MOST_LISTED, paths))}",
+            remedy=DEPLOY_AGAIN,
+        )
+    return None
+
+
+def _trial(document: Document) -> Document:
+    """Return an object under a name that none has, so that the cluster shows it without what others added to it."""
+    metadata = document["metadata"]
+    return {**document, "metadata": {**metadata, "name": f"{TRIAL}{metadata['name']}"[:63].rstrip("-")}}
+
+
+def _content(document: Document) -> Mapping[str, Any]:
+    return {key: value for key, value in document.items() if key not in ("metadata", "status", "apiVersion", "kind")}
+
+
+def find_differences(wanted: Any, found: Any, path: str = "") -> Iterator[str]:
+    """Yield the paths at which two values differ; never the values, because they may be secret."""
+    if isinstance(wanted, Mapping) and isinstance(found, Mapping):
+        for key in sorted(wanted.keys() | found.keys()):
+            yield from find_differences(wanted.get(key), found.get(key), f"{path}.{key}".lstrip("."))
+    elif isinstance(wanted, list) and isinstance(found, list) and len(wanted) == len(found):
+        for number, (one, other) in enumerate(zip(wanted, found, strict=True)):
+            yield from find_differences(one, other, f"{path}[{number}]")
+    elif wanted != found and (wanted or found):
+        yield path
+
+
+def compare_deployment(
+    expected: Expected, deployment: Document | None, pods: Sequence[Document]
+) -> Iterator[Deviation]:
+    """Yield how a deployment's pods differ from its record. Pure."""
+    for pod in pods:
+        if deployment is not None:
+            yield from _compare_pod(pod, deployment["spec"]["template"]["spec"])
+        yield from _compare_images(expected, pod)
+        yield from _compare_ends(pod)
+    if deployment is not None and not is_complete(deployment):
+        ready, wanted = sum(map(is_ready, pods)), deployment["spec"].get("replicas", 1)
+        yield Deviation(
+            code="drift.unhealthy",
+            fact=f"{ready} of {wanted} pods of {expected.name} are ready",
+            remedy="Read the events of the Deployment and the logs of its pods.",
+        )
+
+
+def _compare_pod(pod: Document, template: Mapping[str, Any]) -> Iterator[Deviation]:
+    """Yield how a pod differs from the template of its Deployment in what decides what it runs and may do."""
+
+    def decisive(spec: Mapping[str, Any]) -> Mapping[str, Any]:
+        containers = {
+            f"{kind}.{each['name']}": {key: each.get(key) for key in OF_CONTAINERS}
+            for kind in ("initContainers", "containers")
+            for each in spec.get(kind) or ()
+        }
+        return {**{key: spec.get(key) for key in OF_PODS}, **containers}
+
+    if paths := list(find_differences(decisive(template), decisive(pod["spec"]))):
+        yield Deviation(
+            code="drift.pod",
+            fact=f"{pod['metadata']['name']} differs from its Deployment: "
+            f"{', '.join(truncate_lines(MOST_LISTED, paths))}",
+            remedy=KEEP_COPY,
+        )
+
+
+def _compare_images(expected: Expected, pod: Document) -> Iterator[Deviation]:
+    name = pod["metadata"]["name"]
+    added = [each["name"] for each in pod["spec"].get("ephemeralContainers") or ()]
+    if added:
+        yield Deviation(
+            code="drift.ephemeral",
+            fact=f"somebody added containers to {name}: {', '.join(added)}",
+            remedy=KEEP_COPY,
+        )
+    for status in container_statuses(pod):
+        running = status.get("imageID", "").rpartition("@")[2]
+        if running and status["name"] not in added and running != expected.digest:
+            yield Deviation(
+                code="drift.digest",
+                fact=f"{status['name']} of {name} runs {short(running)} instead of {short(expected.digest)}",
+                remedy=DEPLOY_AGAIN,
+            )
+
+
+def _compare_ends(pod: Document) -> Iterator[Deviation]:
+    name, status = pod["metadata"]["name"], pod.get("status", {})
+    if status.get("phase") == "Failed":
+        reason = plain_text(f"{status.get('reason') or 'Failed'} {status.get('message', '')}").strip()
+        yield Deviation(
+            code="drift.evicted",
+            fact=f"{name} was ended by the cluster: {reason}",
+            remedy="Look at its node: memory, disk and taints.",
+        )
+    for each in container_statuses(pod):
+        if count := each.get("restartCount", 0):
+            last = each.get("lastState", {}).get("terminated", {})
+            why = last.get("reason") or f"status {last.get('exitCode', 'unknown')}"
+            yield Deviation(
+                code="drift.restarts",
+                fact=f"{each['name']} of {name} ended and was restarted, {count} times so far: {why}",
+                remedy="Read its logs; OOMKilled: it needs more than its memory. A deployment resets the count.",
+            )
+
+
+def count_restarts(pods: Sequence[Document]) -> int:
+    """Return how often containers of these pods were restarted."""
+    return sum(each.get("restartCount", 0) for pod in pods for each in container_statuses(pod))
+
+
+def parse_time(text: str | None) -> datetime | None:
+    """Return a time of Kubernetes' API (RFC 3339); None if there is none."""
+    return datetime.fromisoformat(text) if text else None

@@ -1,0 +1,312 @@
+"""The objects of an application in a cluster, from its declaration and its environment. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from supply_chain.errors import SettingInvalid
+from supply_chain.execution.environment import KubernetesEnvironment, KubernetesPlacement
+from supply_chain.execution.kubernetes.cluster import (
+    CONFIG_MAPS,
+    DEPLOYMENTS,
+    DISRUPTION_BUDGETS,
+    NETWORK_POLICIES,
+    SERVICE_ACCOUNTS,
+    SERVICES,
+    Document,
+    Kind,
+)
+from supply_chain.model.container import (
+    APPLICATION,
+    CONFIGURATION,
+    DIGEST,
+    ENVIRONMENT,
+    MANAGED,
+    ROLE,
+    RUN,
+    Profile,
+    configuration_digest,
+    profile,
+    slug,
+)
+from supply_chain.model.image import Digest, ImageRef
+from supply_chain.model.manifest import Classification, Service
+
+CONTAINER = "application"
+"""The name of the container in a pod."""
+DRAIN = 2
+"""Seconds for which a pod that ends still answers, so that every node has learned to send it nothing more."""
+SCHEDULING = 60
+"""Seconds for placing a pod and pulling its image, beyond the probe's start timeout."""
+CPU_REQUEST = 10
+"""The part of its processors (one tenth) that the scheduler reserves for a pod."""
+REVISIONS = 5
+DENY_ALL = "cscm-deny-all"
+DNS_PORT = 53
+LONGEST = 50
+"""Characters of a name, so that the names that Kubernetes derives from it fit."""
+LABEL = re.compile(rf"[a-z](?:[a-z0-9-]{{0,{LONGEST - 2}}}[a-z0-9])?")
+
+
+def object_name(application: str) -> str:
+    """Return the name of an application's objects: a DNS label (RFC 1035) that is unique per application."""
+    name = slug(application)
+    if LABEL.fullmatch(name):
+        return name
+    plain = re.sub(r"[^a-z0-9]+", "-", application.lower()).strip("-")[: LONGEST - 11].rstrip("-")
+    return f"app-{plain}-{hashlib.sha256(application.encode()).hexdigest()[:6]}"
+
+
+@dataclass(frozen=True)
+class Workload:
+    """An application at a digest in an environment. `run_id` is set if its pods are replaced in any case."""
+
+    manifest: Service
+    ref: ImageRef
+    environment: KubernetesEnvironment
+    registry: str
+    run_id: str = ""
+
+    @property
+    def name(self) -> str:
+        """The name of its objects."""
+        return object_name(self.manifest.name)
+
+    @property
+    def placement(self) -> KubernetesPlacement:
+        """Its pods and configuration in the environment."""
+        return self.environment.placement(self.manifest.name)
+
+    @property
+    def profile(self) -> Profile:
+        """The profile of its containers."""
+        return profile(self.manifest.runtime)
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """The declared environment variables, with those of the environment on top."""
+        return {**self.manifest.runtime.environment, **self.placement.environment}
+
+    @property
+    def configuration(self) -> Digest:
+        """The digest of settings and profile."""
+        return configuration_digest(self.settings, self.profile)
+
+    @property
+    def deadline(self) -> int:
+        """Seconds within which each new pod has to become ready."""
+        return self.manifest.probe.start_timeout + SCHEDULING
+
+    @property
+    def selector(self) -> dict[str, str]:
+        """The labels by which its pods are found."""
+        return {APPLICATION: self.name, ENVIRONMENT: self.environment.name, ROLE: "application"}
+
+    @property
+    def config_map(self) -> str:
+        """The name of its settings, which is another one for other settings."""
+        return f"{self.name}-{self.configuration.removeprefix('sha256:')[:10]}"
+
+
+def check_supported(workload: Workload) -> None:
+    """Raise `SettingInvalid` if a cluster cannot run the application as it is declared."""
+    manifest, where = workload.manifest, workload.environment.name
+    if manifest.classification is Classification.CONFIDENTIAL:
+        raise SettingInvalid(
+            f"{manifest.name} is confidential, and {where} is in a cluster, whose nodes pull images in plain: the "
+            "grant on its key would protect nothing.\nDeploy it to an environment with `target: docker`."
+        )
+    if manifest.runtime.init:
+        raise SettingInvalid(
+            f"{manifest.name} declares `runtime.init`, and {where} is in a cluster, whose pods have no init process.\n"
+            "Make the program end on SIGTERM and remove `init`, or put an init process into its image."
+        )
+
+
+def render(workload: Workload) -> tuple[tuple[Kind, Document], ...]:
+    """Return the objects of an application, in the order in which they are applied.
+
+    Raises `SettingInvalid` if the application has no place in the environment, or if a cluster cannot run it.
+    """
+    workload.environment.placement(workload.manifest.name)
+    check_supported(workload)
+    return (
+        (SERVICE_ACCOUNTS, _service_account(workload)),
+        (CONFIG_MAPS, _config_map(workload)),
+        (NETWORK_POLICIES, _deny_all(workload)),
+        (NETWORK_POLICIES, _network_policy(workload)),
+        (SERVICES, _service(workload)),
+        (DISRUPTION_BUDGETS, _disruption_budget(workload)),
+        (DEPLOYMENTS, _deployment(workload)),
+    )
+
+
+def _object(kind: Kind, name: str, workload: Workload, labels: Mapping[str, str], **content: Any) -> Document:
+    return {
+        "apiVersion": kind.api_version,
+        "kind": kind.name,
+        "metadata": {
+            "name": name,
+            "namespace": workload.environment.namespace,
+            "labels": {MANAGED: "true", **labels},
+        },
+        **content,
+    }
+
+
+def _service_account(workload: Workload) -> Document:
+    """Return the identity of the pods, which has no token for the cluster's API."""
+    return _object(
+        SERVICE_ACCOUNTS, workload.name, workload, workload.selector, automountServiceAccountToken=False
+    )  # fmt: skip
+
+
+def _config_map(workload: Workload) -> Document:
+    return _object(
+        CONFIG_MAPS, workload.config_map, workload, workload.selector, data=workload.settings, immutable=True
+    )  # fmt: skip
+
+
+def _deny_all(workload: Workload) -> Document:
+    """Return the policy without which a pod of the namespace that no other policy selects could reach everything."""
+    labels = {ENVIRONMENT: workload.environment.name}
+    spec = {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
+    return _object(NETWORK_POLICIES, DENY_ALL, workload, labels, spec=spec)
+
+
+def _network_policy(workload: Workload) -> Document:
+    """Return what the pods may reach, and who reaches them: the environment, as on a container host, and DNS."""
+    probe = {"port": workload.manifest.probe.port, "protocol": "TCP"}
+    ports = [probe, *({"port": port, "protocol": "TCP"} for port in workload.manifest.runtime.ports)]
+    ingress: list[dict[str, Any]] = [{"from": [{"podSelector": {}}], "ports": ports}]
+    if workload.placement.reached_from:
+        ingress.append({"from": [_namespace(name) for name in workload.placement.reached_from], "ports": [probe]})
+    dns = {**_namespace("kube-system"), "podSelector": {"matchLabels": {"k8s-app": "kube-dns"}}}
+    lookups = [{"port": DNS_PORT, "protocol": protocol} for protocol in ("UDP", "TCP")]
+    spec = {
+        "podSelector": {"matchLabels": workload.selector},
+        "policyTypes": ["Ingress", "Egress"],
+        "ingress": ingress,
+        "egress": [{"to": [{"podSelector": {}}]}, {"to": [dns], "ports": lookups}],
+    }
+    return _object(NETWORK_POLICIES, workload.name, workload, workload.selector, spec=spec)
+
+
+def _namespace(name: str) -> dict[str, Any]:
+    return {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": name}}}
+
+
+def _service(workload: Workload) -> Document:
+    numbers = (workload.manifest.probe.port, *workload.manifest.runtime.ports)
+    ports = [{"name": f"p{port}", "port": port, "targetPort": port, "protocol": "TCP"} for port in numbers]
+    spec = {"selector": workload.selector, "ports": ports, "type": "ClusterIP"}
+    return _object(SERVICES, workload.name, workload, workload.selector, spec=spec)
+
+
+def _disruption_budget(workload: Workload) -> Document:
+    spec = {
+        "maxUnavailable": 1,
+        "selector": {"matchLabels": workload.selector},
+        "unhealthyPodEvictionPolicy": "AlwaysAllow",
+    }
+    return _object(DISRUPTION_BUDGETS, workload.name, workload, workload.selector, spec=spec)
+
+
+def _deployment(workload: Workload) -> Document:
+    annotations = {APPLICATION: workload.manifest.name, DIGEST: workload.ref.digest,
+                   CONFIGURATION: workload.configuration}  # fmt: skip
+    if workload.run_id:
+        annotations[RUN] = workload.run_id
+    spec = {
+        "replicas": workload.placement.replicas,
+        "selector": {"matchLabels": workload.selector},
+        "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": "25%"}},
+        "minReadySeconds": 1,
+        "progressDeadlineSeconds": workload.deadline,
+        "revisionHistoryLimit": REVISIONS,
+        "template": {
+            "metadata": {"labels": {MANAGED: "true", **workload.selector}, "annotations": annotations},
+            "spec": _pod(workload),
+        },
+    }
+    return _object(DEPLOYMENTS, workload.name, workload, workload.selector, spec=spec)
+
+
+def _pod(workload: Workload) -> dict[str, Any]:
+    """Return the pod, within Pod Security `restricted` unless the declaration adds capabilities that this forbids."""
+    system, _, architecture = workload.manifest.build.platform.partition("/")
+    uid = workload.manifest.runtime.uid
+    spread = [
+        {
+            "maxSkew": 1,
+            "topologyKey": key,
+            "whenUnsatisfiable": "ScheduleAnyway",
+            "labelSelector": {"matchLabels": workload.selector},
+        }
+        for key in ("kubernetes.io/hostname", "topology.kubernetes.io/zone")
+    ]
+    return {
+        "serviceAccountName": workload.name,
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "nodeSelector": {"kubernetes.io/os": system, "kubernetes.io/arch": architecture},
+        "topologySpreadConstraints": spread,
+        "terminationGracePeriodSeconds": workload.manifest.probe.stop_timeout + DRAIN,
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": uid,
+            "runAsGroup": uid,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "containers": [_container(workload)],
+        "volumes": [{"name": name, "emptyDir": {"medium": "Memory"}} for name, _ in _writable(workload)],
+    }
+
+
+def _container(workload: Workload) -> dict[str, Any]:
+    runtime, probe = workload.manifest.runtime, workload.manifest.probe
+    request = {"path": probe.path, "port": probe.port, "scheme": "HTTP"}
+    secrets = [
+        {"name": name, "valueFrom": {"secretKeyRef": {"name": value.secret, "key": value.key}}}
+        for name, value in sorted(workload.placement.secrets.items())
+    ]
+    added = {"add": sorted(runtime.capabilities)} if runtime.capabilities else {}
+    return {
+        "name": CONTAINER,
+        "image": f"{workload.registry}/{workload.ref.repository}@{workload.ref.digest}",
+        "imagePullPolicy": "IfNotPresent",
+        "envFrom": [{"configMapRef": {"name": workload.config_map}}],
+        "env": secrets,
+        "ports": [{"containerPort": port, "protocol": "TCP"} for port in (probe.port, *runtime.ports)],
+        "startupProbe": {
+            "httpGet": request, "periodSeconds": 1, "timeoutSeconds": 2, "failureThreshold": probe.start_timeout,
+        },
+        "readinessProbe": {"httpGet": request, "periodSeconds": 2, "timeoutSeconds": 2, "failureThreshold": 2},
+        "lifecycle": {"preStop": {"sleep": {"seconds": DRAIN}}},
+        "resources": _resources(workload.profile),
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "privileged": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"], **added},
+        },
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+        "volumeMounts": [{"name": name, "mountPath": path} for name, path in _writable(workload)],
+    }  # fmt: skip
+
+
+def _resources(wanted: Profile) -> dict[str, Any]:
+    """Return limits and requests; the number of processes is a setting of the node, not of a pod."""
+    millis = round(wanted.cpu * 1000)
+    return {
+        "limits": {"cpu": f"{millis}m", "memory": str(wanted.memory)},
+        "requests": {"cpu": f"{max(1, millis // CPU_REQUEST)}m", "memory": str(wanted.memory)},
+    }
+
+
+def _writable(workload: Workload) -> list[tuple[str, str]]:
+    return [(f"writable-{number}", path) for number, path in enumerate(workload.profile.writable)]

@@ -1,0 +1,233 @@
+"""Rollouts: apply the objects of an application, wait until its pods serve, and restore what ran if they do not."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from supply_chain.errors import ClusterUnavailable, DeploymentFailed, SupplyChainError
+from supply_chain.execution.kubernetes.cluster import DEPLOYMENTS, EVENTS, PODS, REPLICA_SETS, Cluster, Document, Kind
+from supply_chain.execution.kubernetes.rendering import CONTAINER, Workload
+from supply_chain.model.container import Wait
+from supply_chain.text import first_line, plain_text, plain_text_lines
+
+POLL = 0.25
+"""Seconds between two looks at a rollout."""
+GRACE = 30.0
+"""Seconds beyond the progress deadline, for a cluster that reports it late or not at all."""
+STUCK = frozenset({
+    "CrashLoopBackOff", "CreateContainerConfigError", "CreateContainerError", "ErrImageNeverPull", "ImagePullBackOff",
+    "InvalidImageName", "RunContainerError",
+})  # fmt: skip
+"""Reasons for which a container waits and that waiting longer seldom changes."""
+REVISION = "deployment.kubernetes.io/revision"
+LINES, MOST_EVENTS = 10, 5
+SERVER_SIDE = ("uid", "resourceVersion", "generation", "creationTimestamp", "managedFields", "ownerReferences",
+               "selfLink", "deletionTimestamp", "deletionGracePeriodSeconds")  # fmt: skip
+"""Metadata that the cluster writes."""
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """One application in a cluster. `wait` sleeps, or raises `Cancelled`."""
+
+    cluster: Cluster
+    workload: Workload
+    wait: Wait
+    clock: Callable[[], float] = time.monotonic
+
+    @property
+    def namespace(self) -> str:
+        """The namespace of the environment."""
+        return self.workload.environment.namespace
+
+    def read_deployment(self) -> Document | None:
+        """Return the Deployment, None if there is none."""
+        return self.cluster.read(DEPLOYMENTS, self.workload.name, self.namespace)
+
+    def run(self, objects: Sequence[tuple[Kind, Document]], may_serve: Callable[[], object]) -> Document:
+        """Apply the objects and return the Deployment as soon as only its new pods run and serve.
+
+        Everything is applied as a trial first, so that a refusal changes nothing. `may_serve` is called after that: a
+        new pod gets requests as soon as it is ready. If anything raises from then on, what ran before is applied again.
+
+        Raises `DeploymentFailed` with the pods' last output if they do not become ready, and the cluster's errors.
+        """
+        for kind, document in objects:
+            self.cluster.apply(kind, document, dry_run=True)
+        may_serve()
+        before = [(kind, document, self._read(kind, document)) for kind, document in objects]
+        try:
+            for kind, document in objects:
+                self.cluster.apply(kind, document)
+            return self._wait_until_complete()
+        except BaseException as error:
+            failed = self._restore(before)
+            if failed and isinstance(error, SupplyChainError):
+                raise DeploymentFailed(f"{error.message}\n{failed}") from error
+            raise
+
+    def _read(self, kind: Kind, document: Document) -> Document | None:
+        return self.cluster.read(kind, document["metadata"]["name"], self.namespace)
+
+    def _restore(self, before: Sequence[tuple[Kind, Document, Document | None]]) -> str:
+        """Apply what was there again and delete what was not, the Deployment first; return what failed, or nothing."""
+        failed = []
+        for kind, document, earlier in reversed(before):
+            name = document["metadata"]["name"]
+            try:
+                if earlier is None:
+                    self.cluster.delete(kind, name, self.namespace)
+                else:
+                    self.cluster.apply(kind, applicable(kind, earlier))
+            except SupplyChainError as error:
+                failed.append(f"{kind.name} {name} was not restored: {first_line(error)}")
+        return "\n".join(failed)
+
+    def _wait_until_complete(self) -> Document:
+        until = self.clock() + self.workload.deadline + GRACE
+        while True:
+            trouble = "the cluster did not answer"
+            with contextlib.suppress(ClusterUnavailable):  # pods go on without the API server; ask again
+                deployment = self.read_deployment()
+                if deployment and is_complete(deployment):
+                    return deployment
+                trouble = self._find_failure(deployment)
+                if trouble:
+                    raise self._deployment_error(trouble)
+                trouble = describe_progress(deployment)
+            if self.clock() > until:
+                raise self._deployment_error(f"not complete after {self.workload.deadline + GRACE:.0f} s: {trouble}")
+            self.wait(POLL)
+
+    def _find_failure(self, deployment: Document | None) -> str:
+        """Return why the rollout cannot succeed; an empty text as long as it may."""
+        if deployment is None:
+            return "somebody deleted its Deployment"
+        conditions = {each["type"]: each for each in deployment.get("status", {}).get("conditions") or ()}
+        progressing, failure = conditions.get("Progressing", {}), conditions.get("ReplicaFailure", {})
+        if not is_observed(deployment):
+            return ""
+        if failure.get("status") == "True":
+            return f"no pod can be created: {failure.get('message', '')}"
+        if progressing.get("reason") == "ProgressDeadlineExceeded":
+            return str(progressing.get("message", "it made no progress"))
+        return next((reason for pod in self._new_pods(deployment) for reason in find_stuck(pod)), "")
+
+    def _new_pods(self, deployment: Document) -> list[Document]:
+        """Return the pods of the Deployment's current revision."""
+        current = find_replica_set(self.cluster, deployment)
+        if current is None:
+            return []
+        pods = self.cluster.list(PODS, self.namespace, self.workload.selector)
+        return [pod for pod in pods if owner_of(pod) == current["metadata"]["uid"]]
+
+    def _deployment_error(self, trouble: str) -> DeploymentFailed:
+        last = ""
+        with contextlib.suppress(SupplyChainError):  # the reason is more than its details
+            last = self._last_words()
+        return DeploymentFailed(
+            f"{self.workload.manifest.name} {self.workload.ref.short} was not deployed to "
+            f"{self.workload.environment.name}: {plain_text(trouble)}.\n"
+            + (f"Its last output and events:\n{last}\n" if last else "It wrote nothing.\n")
+            + "What ran before was restored; its pods served all the time. Correct the application and deploy again."
+        )
+
+    def _last_words(self) -> str:
+        """Return the last output of a new pod that is not ready, and the last events of it."""
+        deployment = self.read_deployment()
+        pods = [pod for pod in self._new_pods(deployment or {}) if not is_ready(pod)] if deployment else []
+        names = {self.workload.name, *(pod["metadata"]["name"] for pod in pods)}
+        lines = [line for pod in pods[:1] for line in self._output(pod)]
+        events = [e for e in self.cluster.list(EVENTS, self.namespace) if e["involvedObject"].get("name") in names]
+        events = [e for e in events if e.get("type") == "Warning"]
+        events.sort(key=lambda e: str(e.get("lastTimestamp") or e.get("eventTime") or ""))
+        lines += [f"{e.get('reason')}: {e.get('message')}" for e in events[-MOST_EVENTS:]]
+        return plain_text_lines("\n".join(lines))[-4000:].strip()
+
+    def _output(self, pod: Document) -> list[str]:
+        """Return the last lines of a pod: of its container that ended, otherwise of the one that runs."""
+        for status in container_statuses(pod):
+            for state in (status.get("state", {}), status.get("lastState", {})):
+                if message := state.get("terminated", {}).get("message"):
+                    return str(message).splitlines()[-LINES:]
+        with contextlib.suppress(SupplyChainError):
+            return self.cluster.logs(self.namespace, pod["metadata"]["name"], CONTAINER, LINES).splitlines()
+        return []
+
+
+def applicable(kind: Kind, live: Document) -> Document:
+    """Return a live object as it can be applied again: without what only the cluster writes."""
+    metadata = {key: value for key, value in live["metadata"].items() if key not in SERVER_SIDE}
+    if annotations := metadata.get("annotations"):
+        metadata["annotations"] = {key: value for key, value in annotations.items() if key != REVISION}
+    content = {key: value for key, value in live.items() if key not in ("status", "metadata")}
+    return {**content, "apiVersion": kind.api_version, "kind": kind.name, "metadata": metadata}
+
+
+def is_observed(deployment: Document) -> bool:
+    """Return whether the controller has acted on the last change of a Deployment."""
+    observed: int = deployment.get("status", {}).get("observedGeneration", 0)
+    return observed >= int(deployment["metadata"].get("generation", 0))
+
+
+def is_complete(deployment: Document) -> bool:
+    """Return whether only pods of the last change run, and all of them are available."""
+    wanted, status = deployment["spec"].get("replicas", 1), deployment.get("status", {})
+    counts = [status.get(key, 0) for key in ("updatedReplicas", "replicas", "availableReplicas")]
+    return is_observed(deployment) and counts == [wanted] * 3
+
+
+def describe_progress(deployment: Document | None) -> str:
+    """Return how many pods of a Deployment are new, and how many are available."""
+    status: Mapping[str, Any] = (deployment or {}).get("status", {})
+    wanted = (deployment or {}).get("spec", {}).get("replicas", 1)
+    return (
+        f"{status.get('updatedReplicas', 0)} of {wanted} pods are new, {status.get('availableReplicas', 0)} available"
+    )
+
+
+def find_replica_set(cluster: Cluster, deployment: Document) -> Document | None:
+    """Return the ReplicaSet of a Deployment's last change; None if its controller has not made it yet."""
+    metadata = deployment["metadata"]
+    revision = (metadata.get("annotations") or {}).get(REVISION)
+    labels = deployment["spec"]["selector"]["matchLabels"]
+    owned = [
+        each for each in cluster.list(REPLICA_SETS, metadata["namespace"], labels) if owner_of(each) == metadata["uid"]
+    ]
+    return next((each for each in owned if (each["metadata"].get("annotations") or {}).get(REVISION) == revision), None)
+
+
+def owner_of(document: Document) -> str:
+    """Return the uid of the controller that owns an object; an empty text if none does."""
+    owners = document["metadata"].get("ownerReferences") or ()
+    return next((each["uid"] for each in owners if each.get("controller")), "")
+
+
+def container_statuses(pod: Document) -> list[Mapping[str, Any]]:
+    """Return the status of each container of a pod, whatever its kind."""
+    status = pod.get("status", {})
+    kinds = ("initContainerStatuses", "containerStatuses", "ephemeralContainerStatuses")
+    return [each for kind in kinds for each in status.get(kind) or ()]
+
+
+def is_ready(pod: Document) -> bool:
+    """Return whether a pod gets requests."""
+    conditions = pod.get("status", {}).get("conditions") or ()
+    return any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)
+
+
+def is_ending(pod: Document) -> bool:
+    """Return whether a pod was deleted, and answers its last requests."""
+    return "deletionTimestamp" in pod["metadata"]
+
+
+def find_stuck(pod: Document) -> Iterator[str]:
+    """Yield why containers of a pod do not start, each with the message of the cluster."""
+    for status in container_statuses(pod):
+        waiting = status.get("state", {}).get("waiting", {})
+        if waiting.get("reason") in STUCK:
+            yield f"{pod['metadata']['name']}: {waiting['reason']}: {waiting.get('message', '')}".rstrip(": ")

@@ -1,0 +1,37 @@
+"""What was observed of a deployment, and how it differs from its record."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from pydantic import Field
+
+from supply_chain.model.image import Model
+
+
+class Deviation(Model):
+    """One difference between what runs and what should run."""
+
+    code: str
+    fact: str
+    remedy: str
+
+
+class Observation(Model):
+    """The state of a container that should run, or that nobody deployed."""
+
+    at: datetime
+    environment: str = Field(description="empty: outside of all environments")
+    host: str = Field(default="", description="for a container of no environment")
+    application: str = Field(description="empty: not deployed")
+    name: str
+    container: str = Field(description="its id")
+    address: str = ""
+    wanted: str = Field(default="", description="the digest that should run")
+    running: str = Field(default="", description="the digest that runs; empty: none")
+    status: str = "missing"
+    healthy: bool = False
+    restarts: int = 0
+    exit_code: int | None = Field(default=None, description="of an ended container")
+    started_at: datetime | None = None
+    deviations: tuple[Deviation, ...] = ()

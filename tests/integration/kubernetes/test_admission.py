@@ -1,0 +1,397 @@
+"""The API server itself admits only images that the deploy gate admits, whoever creates what runs them."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from lightkube.core.exceptions import ApiError
+from lightkube.resources.core_v1 import Pod, PodEphemeralcontainers
+from lightkube.types import PatchType
+
+from supply_chain.adapters.kubernetes.client import ClusterClient
+from supply_chain.adapters.kubernetes.parameters import ClusterParameters
+from supply_chain.errors import ClusterRefused
+from supply_chain.execution.enforcement.installation import (
+    KINDS,
+    WORKLOADS,
+    find_unadmitted,
+    install,
+    read_objects,
+    read_status,
+)
+from supply_chain.execution.enforcement.policies import HARDENED, PUBLISHER, SYSTEM, Mode, Policies, new_parameters_name
+from supply_chain.execution.kubernetes.cluster import CONFIG_MAPS, NAMESPACES, PODS, SERVICE_ACCOUNTS, Kind
+from tests.support.admission import (
+    REPOSITORIES,
+    ROLES,
+    Enforced,
+    enforce,
+    install_policies,
+    is_enforced,
+    pod,
+    wait_until,
+)
+
+HELLO = f"{REPOSITORIES}hello"
+ADMITTED = f"{HELLO}@sha256:{'a' * 64}"
+OTHER_NAMESPACES = f"{HELLO}@sha256:{'b' * 64}"
+REFUSED = {
+    "unknown digest": f"{HELLO}@sha256:{'c' * 64}",
+    "tag": f"{HELLO}:latest",
+    "tag and digest": f"{HELLO}:latest@sha256:{'a' * 64}",
+    "foreign registry": f"docker.io/curated/hello@sha256:{'a' * 64}",
+    "another application with the digest": f"{REPOSITORIES}shop@sha256:{'a' * 64}",
+    "digest of another namespace": OTHER_NAMESPACES,
+    "two lines of the parameters": f"{HELLO}@sha256:{'a' * 64} hello\n{'a' * 64}",
+}
+CLUSTER_ROLE_BINDINGS = Kind(
+    "rbac.authorization.k8s.io/v1", "ClusterRoleBinding", "clusterrolebindings", namespaced=False
+)
+
+
+def workload(kind: Kind, image: str) -> dict[str, Any]:
+    """Return a controller, or a template, whose pods have an image in an init container."""
+    containers: dict[str, Any] = {
+        "containers": [{"name": "app", "image": ADMITTED}],
+        "initContainers": [{"name": "i", "image": image}],
+    }
+    template: dict[str, Any] = {"metadata": {"labels": {"app": "x"}}, "spec": containers}
+    selector: dict[str, Any] = {"matchLabels": {"app": "x"}}
+    job: dict[str, Any] = {"template": {**template, "spec": {**containers, "restartPolicy": "Never"}}}
+    specs: dict[str, dict[str, Any]] = {
+        "ReplicationController": {"selector": {"app": "x"}, "template": template},
+        "StatefulSet": {"selector": selector, "template": template, "serviceName": "x"},
+        "Job": job,
+        "CronJob": {"schedule": "@daily", "jobTemplate": {"spec": job}},
+    }
+    spec = specs.get(kind.name, {"selector": selector, "template": template})
+    body = {"template": template} if kind.name == "PodTemplate" else {"spec": spec}
+    return {"apiVersion": kind.api_version, "kind": kind.name, "metadata": {"name": "x"}, **body}
+
+
+@pytest.fixture(scope="module")
+def admin(kubeconfig: Path) -> ClusterClient:
+    return ClusterClient.of_context(kubeconfig, None)
+
+
+@pytest.fixture(scope="module")
+def policies(admin: ClusterClient) -> Iterator[Policies]:
+    with install_policies(admin) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def enforced(admin: ClusterClient, policies: Policies) -> Iterator[Enforced]:
+    """A namespace that admits one image."""
+    with enforce(admin, policies) as made:
+        made.admit(ADMITTED)
+        wait_until(partial(is_enforced, made, ADMITTED))
+        yield made
+
+
+@pytest.fixture(scope="module")
+def elsewhere(admin: ClusterClient, policies: Policies) -> Iterator[Enforced]:
+    """Another namespace that admits another digest of the same application."""
+    with enforce(admin, policies) as made:
+        made.admit(OTHER_NAMESPACES)
+        wait_until(lambda: not made.refusal_of(OTHER_NAMESPACES) and made.refusal_of(ADMITTED))
+        yield made
+
+
+@pytest.fixture
+def running(enforced: Enforced) -> Iterator[str]:
+    """The name of a pod with the admitted image, which no node starts."""
+    document = pod(ADMITTED)
+    namespace = enforced.place.namespace
+    enforced.admin.create(PODS, {**document, "metadata": {**document["metadata"], "namespace": namespace}})
+    yield document["metadata"]["name"]
+    enforced.admin.delete(PODS, document["metadata"]["name"], namespace)
+
+
+def test_namespace_admits_the_admitted_image(enforced: Enforced) -> None:
+    """In each kind of workload."""
+    assert [kind.name for kind in WORKLOADS[1:] if enforced.refusal(kind, workload(kind, ADMITTED))] == []
+
+
+@pytest.mark.parametrize("image", REFUSED.values(), ids=REFUSED)
+def test_namespace_refuses_every_other_image(enforced: Enforced, elsewhere: Enforced, image: str) -> None:
+    """The message names the image, and the parameters agree with what `cscm enforce status` reports."""
+    refusal = enforced.refusal_of(image)
+
+    assert "ValidatingAdmissionPolicy" in refusal and image.replace("\n", " ") in refusal
+    found = enforced.parameters.read(enforced.place.parameters)
+    assert found and find_unadmitted([pod(image)], found[0])
+
+
+def test_each_namespace_has_its_own_images(enforced: Enforced, elsewhere: Enforced) -> None:
+    """What one admits is nothing to the other."""
+    assert not elsewhere.refusal_of(OTHER_NAMESPACES)
+    assert "not admitted" in elsewhere.refusal_of(ADMITTED)
+
+
+@pytest.mark.parametrize("kind", WORKLOADS[1:], ids=lambda kind: kind.name)
+def test_namespace_refuses_templates_of_every_kind(enforced: Enforced, kind: Kind) -> None:
+    """Also an image in an init container alone."""
+    image = REFUSED["unknown digest"]
+
+    assert image in enforced.refusal(kind, workload(kind, image))
+
+
+@pytest.mark.parametrize("place", ["initContainers", "volumes"])
+def test_namespace_refuses_a_pod_with_another_image_beside(enforced: Enforced, place: str) -> None:
+    """Init containers run first, and a volume can have the files of an image."""
+    image = REFUSED["unknown digest"]
+    item: dict[str, Any] = {"name": "x", "image": image if place == "initContainers" else {"reference": image}}
+
+    assert image in enforced.refusal(PODS, pod(ADMITTED, **{place: [item]}))
+    item["image"] = ADMITTED if place == "initContainers" else {"reference": ADMITTED}
+    assert not enforced.refusal(PODS, pod(ADMITTED, **{place: [item]}))
+
+
+def test_update_to_another_image_is_refused(enforced: Enforced, running: str) -> None:
+    """The image of a running pod can be changed; other changes are admitted."""
+    change: Any = {"spec": {"containers": [{"name": "app", "image": REFUSED["unknown digest"]}]}}
+    label: Any = {"metadata": {"labels": {"a": "b"}}}
+
+    def patch(body: Any) -> None:
+        enforced.admin.client.patch(
+            Pod, running, body, namespace=enforced.place.namespace, patch_type=PatchType.STRATEGIC, dry_run=True
+        )
+
+    patch(label)
+    with pytest.raises(ApiError, match="not admitted"):
+        patch(change)
+
+
+def test_ephemeral_container_with_another_image_is_refused(enforced: Enforced, running: str) -> None:
+    """`kubectl debug` adds a container to a running pod."""
+
+    def debug(image: str) -> None:
+        container = {
+            "name": "debug",
+            "image": image,
+            "securityContext": {
+                "allowPrivilegeEscalation": False,
+                "runAsNonRoot": True,
+                "capabilities": {"drop": ["ALL"]},
+                "seccompProfile": {"type": "RuntimeDefault"},
+            },
+        }
+        body: Any = {"spec": {"ephemeralContainers": [container]}}
+        enforced.admin.client.patch(
+            PodEphemeralcontainers, running, body, namespace=enforced.place.namespace, patch_type=PatchType.STRATEGIC,
+            dry_run=True,
+        )  # fmt: skip
+
+    debug(ADMITTED)
+    with pytest.raises(ApiError, match="not named by its digest"):
+        debug("busybox:latest")
+
+
+def test_blocked_image_of_a_pod_does_not_keep_the_pod(enforced: Enforced, running: str) -> None:
+    """Finalizers and labels of what runs can still be changed after a block."""
+    enforced.admit()
+    try:
+        wait_until(lambda: enforced.refusal_of(ADMITTED))
+        enforced.admin.client.patch(
+            Pod, running, {"metadata": {"labels": {"a": "b"}}}, namespace=enforced.place.namespace,
+            patch_type=PatchType.STRATEGIC, dry_run=True,
+        )  # fmt: skip
+    finally:
+        enforced.admit(ADMITTED)
+        wait_until(lambda: not enforced.refusal_of(ADMITTED))
+
+
+def test_block_refuses_within_seconds(enforced: Enforced) -> None:
+    """From the write of the parameters to the first refused pod."""
+    enforced.admit()
+    seconds = wait_until(lambda: enforced.refusal_of(ADMITTED))
+    enforced.admit(ADMITTED)
+    wait_until(lambda: not enforced.refusal_of(ADMITTED))
+
+    assert seconds < 5
+
+
+def test_missing_parameters_refuse_everything(admin: ClusterClient, policies: Policies) -> None:
+    """Nothing is admitted by an enforcement without a list; in the gradual modes nothing is refused."""
+    with enforce(admin, policies) as strict, enforce(admin, policies, Mode.WARN) as gradual:
+        wait_until(lambda: "no params found" in strict.refusal_of(ADMITTED))
+        assert not gradual.refusal_of(ADMITTED)
+        gradual.admit()
+        assert not gradual.refusal_of("busybox:latest")
+
+
+def test_pod_without_a_profile_gets_the_hardened_one(enforced: Enforced) -> None:
+    """The annotation names what was added; a value that is there stays, and Pod Security judges it."""
+    document = pod(ADMITTED, initContainers=[{"name": "i", "image": ADMITTED}])
+    document["spec"]["containers"][0]["securityContext"] = {"readOnlyRootFilesystem": False}
+    document["metadata"] |= {"namespace": enforced.place.namespace, "annotations": {"team": "shop"}}
+
+    found = enforced.admin.create(PODS, document, dry_run=True)
+
+    spec, added = found["spec"], found["metadata"]["annotations"][HARDENED].split(",")
+    assert spec["securityContext"] == {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
+    hardened = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}, "readOnlyRootFilesystem": True}
+    assert spec["initContainers"][0]["securityContext"] == hardened
+    assert spec["containers"][0]["securityContext"] == {**hardened, "readOnlyRootFilesystem": False}
+    assert {"runAsNonRoot", "app.capabilities", "i.readOnlyRootFilesystem"} <= {*added}
+    assert "app.readOnlyRootFilesystem" not in added and found["metadata"]["annotations"]["team"] == "shop"
+
+
+def test_pod_security_refuses_a_pod_with_the_processes_of_its_node(enforced: Enforced) -> None:
+    """The namespace is `restricted`."""
+    assert "restricted" in enforced.refusal(PODS, pod(ADMITTED, hostPID=True))
+
+
+def test_user_with_the_role_edit_starts_no_other_image(enforced: Enforced, editor: ClusterClient) -> None:
+    """Whoever may create pods may create admitted ones."""
+    assert not enforced.refusal(PODS, pod(ADMITTED), editor)
+    assert REFUSED["tag"] in enforced.refusal(PODS, pod(REFUSED["tag"]), editor)
+
+
+@contextmanager
+def account(admin: ClusterClient, namespace: str, *roles: tuple[str, str, str]) -> Iterator[ClusterClient]:
+    """Yield a client of a new service account; each role has a kind, a name and the namespace of its binding."""
+    name = f"user-{uuid4().hex[:8]}"
+    subject = {"name": name, "namespace": namespace}
+    admin.create(SERVICE_ACCOUNTS, {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": subject})
+    for kind, role, where in roles:
+        binding = KINDS["RoleBinding"] if where else CLUSTER_ROLE_BINDINGS
+        document = {
+            "apiVersion": binding.api_version,
+            "kind": binding.name,
+            "metadata": {"name": name, **({"namespace": where} if where else {})},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": role},
+            "subjects": [{"kind": "ServiceAccount", **subject}],
+        }
+        admin.create(binding, document)
+    yield admin.for_service_account(namespace, name, "test", 600)
+    for _, _, where in roles:
+        admin.delete(KINDS["RoleBinding"] if where else CLUSTER_ROLE_BINDINGS, name, where)
+    admin.delete(SERVICE_ACCOUNTS, name, namespace)
+
+
+@pytest.fixture(scope="module")
+def editor(admin: ClusterClient, enforced: Enforced) -> Iterator[ClusterClient]:
+    namespace = enforced.place.namespace
+    with account(admin, namespace, ("ClusterRole", "edit", namespace)) as client:
+        yield client
+
+
+@pytest.fixture
+def administrator(admin: ClusterClient) -> Iterator[ClusterClient]:
+    with account(admin, "default", ("ClusterRole", "cluster-admin", "")) as client:
+        yield client
+
+
+@pytest.fixture
+def execution(admin: ClusterClient, policies: Policies) -> Iterator[ClusterClient]:
+    """An identity with the roles that are documented for the block of a cluster."""
+    roles = ("Role", "cscm-execution", SYSTEM), ("ClusterRole", "cscm-execution-enforcement", "")
+    with account(admin, "default", *roles) as client:
+        yield client
+
+
+def refusals_of_writes(enforced: Enforced, client: ClusterClient) -> list[str]:
+    """Return why an identity may not write the parameters, for an update and a creation; empty texts if it may."""
+    found = enforced.admin.read(CONFIG_MAPS, enforced.place.parameters, SYSTEM)
+    assert found
+    more = copy.deepcopy(dict(found))
+    more["data"]["dd"] = f"\n{'d' * 64} hello\n"
+    other = {**more, "metadata": {"name": new_parameters_name("other"), "namespace": SYSTEM}}
+    refusals = []
+    for write, document in ((client.replace, more), (client.create, other)):
+        try:
+            write(CONFIG_MAPS, document, dry_run=True)
+            refusals.append("")
+        except ClusterRefused as error:
+            refusals.append(str(error))
+    return refusals
+
+
+def test_no_other_service_account_writes_the_parameters(
+    admin: ClusterClient, enforced: Enforced, editor: ClusterClient
+) -> None:
+    """Every one of the cluster is tried, by its own token; only the publisher may."""
+    ends = {each["metadata"]["name"] for each in admin.list(NAMESPACES) if each["status"]["phase"] != "Active"}
+    accounts = [each["metadata"] for each in admin.list(SERVICE_ACCOUNTS)]
+    may = []
+    for metadata in (each for each in accounts if each["namespace"] not in ends):
+        client = admin.for_service_account(metadata["namespace"], metadata["name"], "test", 600)
+        if not all(refusals_of_writes(enforced, client)):
+            may.append((metadata["namespace"], metadata["name"]))
+
+    assert may == [(SYSTEM, PUBLISHER)]
+    assert all(refusals_of_writes(enforced, editor))
+
+
+def test_administrator_of_the_cluster_writes_no_parameters(
+    admin: ClusterClient, administrator: ClusterClient, enforced: Enforced
+) -> None:
+    """A role allows it, and a policy refuses it: only removing the policy would help, which is a deviation."""
+    for client in (admin, administrator):
+        assert all("only the service account" in each for each in refusals_of_writes(enforced, client))
+
+
+def test_documented_role_publishes_and_watches_and_does_no_more(
+    admin: ClusterClient, execution: ClusterClient, enforced: Enforced
+) -> None:
+    """The identity of the cluster's block needs no other permission, and cannot change a policy."""
+    parameters, name = ClusterParameters(lambda: execution), enforced.place.parameters
+    found = parameters.read(name)
+    assert found
+    wanted = (*read_objects(ROLES), *enforced.policies.of_cluster(), *enforced.objects)
+
+    assert read_status(enforced.place, wanted, found[0], found[0], execution).deviations == ()
+    assert parameters.write(name, found[0], found[1])
+    assert all(refusals_of_writes(enforced, execution)), "it writes as the publisher only"
+    kind = KINDS["ValidatingAdmissionPolicy"]
+    policy = admin.read(kind, enforced.policies.policy)
+    assert policy
+    with pytest.raises(ClusterRefused):
+        execution.replace(kind, policy)
+
+
+def test_status_reports_what_an_administrator_weakened(admin: ClusterClient, enforced: Enforced) -> None:
+    """And an installation restores it. Right after an installation, the API server has what was generated."""
+    wanted = (*enforced.policies.of_cluster(), *enforced.objects)
+    found = enforced.parameters.read(enforced.place.parameters)
+    assert found
+
+    def codes() -> list[str]:
+        status = read_status(enforced.place, wanted, found[0], found[0], admin)
+        return [f"{each.code} {each.fact}" for each in status.deviations]
+
+    assert codes() == []
+    binding = next(each for each in enforced.objects if each["kind"] == "ValidatingAdmissionPolicyBinding")
+    kind, name = KINDS[binding["kind"]], binding["metadata"]["name"]
+    live = admin.read(kind, name)
+    assert live
+    weak = copy.deepcopy(dict(live))
+    weak["spec"]["validationActions"] = ["Warn"]
+    admin.replace(kind, weak)
+    assert ["enforcement.weakened" in each and "validationActions" in each for each in codes()] == [True]
+
+    admin.delete(kind, name)
+    assert ["enforcement.removed" in each for each in codes()] == [True]
+
+    assert [each.action for each in install(wanted, admin)] == ["create"]
+    assert codes() == []
+    wait_until(lambda: enforced.refusal_of(REFUSED["tag"]))
+
+
+def test_block_is_followed_after_all_policies_were_removed(admin: ClusterClient) -> None:
+    """An API server stops to watch ConfigMaps with its last policy for them, and does not begin again."""
+    for _ in range(2):
+        with install_policies(admin) as made, enforce(admin, made) as installed:
+            installed.admit(ADMITTED)
+            wait_until(partial(is_enforced, installed, ADMITTED))
+            installed.admit()
+            wait_until(partial(installed.refusal_of, ADMITTED))

@@ -1,0 +1,223 @@
+"""Deployments to a real cluster, into whose containerd (CONTAINERD_ADDRESS) the images are imported."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import tarfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+from lightkube.resources.apps_v1 import Deployment as Deployments
+from lightkube.types import PatchType
+
+from supply_chain.adapters.kubernetes.client import ClusterClient
+from supply_chain.errors import ClusterConflict, ClusterRefused, DeploymentFailed
+from supply_chain.execution.environment import KubernetesEnvironment, KubernetesPlacement, SecretKey
+from supply_chain.execution.kubernetes.cluster import (
+    CONFIG_MAPS,
+    DEPLOYMENTS,
+    NAMESPACES,
+    PODS,
+    SERVICES,
+    Kind,
+)
+from supply_chain.execution.kubernetes.rollout import is_ending
+from supply_chain.execution.kubernetes.target import KubernetesTarget
+from supply_chain.model.image import Digest, ImageRef
+from supply_chain.model.manifest import Probe, Service, Test
+from tests.contract.target import Harness, TargetContract
+from tests.support.layered import layered
+
+pytestmark = pytest.mark.real
+
+REGISTRY = "registry.test"
+CTR = ("ctr", "-n", "k8s.io", "images")
+QUOTAS = Kind("v1", "ResourceQuota", "resourcequotas")
+Import = Callable[..., Digest]
+
+
+@pytest.fixture(scope="module")
+def image(program: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Import]:
+    """A function that imports an image with the given faults into the node, and returns its digest."""
+    layer = io.BytesIO()
+    with tarfile.open(fileobj=layer, mode="w") as tar:
+        entry = tarfile.TarInfo("subject")
+        entry.mode, entry.size = 0o755, program.stat().st_size
+        tar.addfile(entry, io.BytesIO(program.read_bytes()))
+
+    made: list[str] = []
+
+    def make(*faults: str) -> Digest:
+        path = tmp_path_factory.mktemp("image") / "image.tar"
+        config: dict[str, object] = {"Entrypoint": ["/subject"], "Cmd": list(faults), "Labels": {"test": uuid4().hex}}
+        digest = layered(path, [layer.getvalue()], config)
+        name = f"{REGISTRY}/curated/hello"
+        subprocess.run([*CTR, "import", "--base-name", name, "--digests", str(path)], check=True, timeout=60)
+        made.append(f"{name}@{digest}")
+        return digest
+
+    yield make
+    subprocess.run([*CTR, "rm", *made], check=True, timeout=60)
+
+
+@pytest.fixture(scope="module")
+def cluster(kubeconfig: Path) -> ClusterClient:
+    return ClusterClient.of_context(kubeconfig, None)
+
+
+@pytest.fixture
+def namespace(cluster: ClusterClient) -> Iterator[str]:
+    """A namespace of its own, in which Pod Security is `restricted`."""
+    name = f"k2-{uuid4().hex[:8]}"
+    labels = {"pod-security.kubernetes.io/enforce": "restricted"}
+    document = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}
+    cluster.apply(NAMESPACES, document)
+    yield name
+    cluster.delete(NAMESPACES, name)
+
+
+MANIFEST = Service(
+    kind="service", name="hello", owner="tests", test=Test(command=("/subject", "status-0")),
+    probe=Probe(port=8080, start_timeout=20, stop_timeout=1),
+)  # fmt: skip
+
+
+@dataclass
+class Place(Harness):
+    """An environment in a namespace."""
+
+    namespace: str = field(kw_only=True)
+
+    @classmethod
+    def of(cls, cluster: ClusterClient, namespace: str, image: Import) -> Place:
+        """Return the environment of a namespace."""
+
+        def running() -> set[Digest]:
+            alive = [pod for pod in cluster.list(PODS, namespace) if not is_ending(pod)]
+            return {pod["spec"]["containers"][0]["image"].rpartition("@")[2] for pod in alive}
+
+        def add_foreign(digest: Digest) -> str:
+            cluster.apply(PODS, foreign_pod(namespace, f"{REGISTRY}/curated/hello@{digest}"))
+            return "foreign"
+
+        target = target_in(cluster, namespace)
+        return cls(target, MANIFEST, image, image("crash"), running, add_foreign, namespace=namespace)
+
+
+def target_in(cluster: ClusterClient, namespace: str, **placement: object) -> KubernetesTarget:
+    environment = KubernetesEnvironment(
+        name="staging", target="kubernetes", cluster="c", namespace=namespace,
+        applications={"hello": KubernetesPlacement.model_validate({"replicas": 2, **placement})},
+    )  # fmt: skip
+    return KubernetesTarget(environment, lambda: cluster, REGISTRY, lambda: datetime.now(UTC), time.sleep)
+
+
+def foreign_pod(namespace: str, image: str) -> dict[str, object]:
+    security = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}, "runAsUser": 10001,
+                "runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}  # fmt: skip
+    container = {"name": "foreign", "image": image, "imagePullPolicy": "Never", "securityContext": security}
+    return {
+        "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "foreign", "namespace": namespace},
+        "spec": {"containers": [container], "automountServiceAccountToken": False},
+    }  # fmt: skip
+
+
+@pytest.fixture
+def harness(cluster: ClusterClient, namespace: str, image: Import) -> Place:
+    return Place.of(cluster, namespace, image)
+
+
+class TestKubernetesTarget(TargetContract):
+    """A real cluster keeps the contract of targets; its pods are within Pod Security `restricted`."""
+
+
+def test_update_replaces_settings(harness: Place, cluster: ClusterClient) -> None:
+    """The settings of the earlier deployment stay as long as a rollback would need them."""
+    harness.deploy(harness.good())
+    harness.target = target_in(cluster, harness.namespace, environment={"GREETING": "other"})
+
+    second = harness.deploy(harness.good())
+    harness.target.remove_unneeded(ImageRef(repository="curated/hello", digest=second.digest))
+
+    assert len(cluster.list(CONFIG_MAPS, harness.namespace, {"cscm.managed": "true"})) == 2
+    assert harness.codes(second) == [("hello", [])]
+
+
+def test_update_that_does_not_listen_restores_what_ran_and_says_why(harness: Place, image: Import) -> None:
+    """The pods of the earlier deployment serve all the time."""
+    good = harness.deploy(harness.good())
+
+    with pytest.raises(DeploymentFailed, match="connection refused"):
+        harness.deploy(image("wrong-port"))
+
+    assert harness.settles(good)
+
+
+def test_missing_image_fails_deployment_and_leaves_nothing(harness: Place, cluster: ClusterClient) -> None:
+    """The image is on no node and in no registry."""
+    with pytest.raises(DeploymentFailed, match="ImagePullBackOff"):
+        harness.deploy("sha256:" + "0" * 64)
+
+    assert cluster.read(DEPLOYMENTS, "hello", harness.namespace) is None
+    assert cluster.read(SERVICES, "hello", harness.namespace) is None
+
+
+def test_missing_secret_fails_deployment_with_its_name(harness: Place, cluster: ClusterClient) -> None:
+    """The chain references Secrets and never reads them."""
+    secret = SecretKey(secret="absent", key="token")
+    harness.target = target_in(cluster, harness.namespace, secrets={"TOKEN": secret})
+
+    with pytest.raises(DeploymentFailed, match='secret "absent" not found'):
+        harness.deploy(harness.good())
+
+
+def test_quota_fails_deployment_with_message_of_cluster(harness: Place, cluster: ClusterClient) -> None:
+    """No pod is ever created, so no pod can say why."""
+    namespace = harness.namespace
+    metadata = {"name": "few", "namespace": namespace}
+    quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": metadata, "spec": {"hard": {"pods": "0"}}}
+    cluster.apply(QUOTAS, quota)
+    until = time.monotonic() + 20
+    while not (cluster.read(QUOTAS, "few", namespace) or {}).get("status") and time.monotonic() < until:
+        time.sleep(0.1)
+
+    with pytest.raises(DeploymentFailed, match="exceeded quota"):
+        harness.deploy(harness.good())
+
+
+def test_change_of_another_manager_is_drift_and_conflict(
+    harness: Place, cluster: ClusterClient, kubeconfig: Path
+) -> None:
+    """Force would undo what somebody did on purpose, or hide who did it."""
+    good = harness.deploy(harness.good())
+    somebody = ClusterClient.of_context(kubeconfig, None, manager="somebody").client
+    change = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "hello"}, "spec": {"replicas": 3}}
+    somebody.patch(
+        Deployments, "hello", change, namespace=harness.namespace, patch_type=PatchType.APPLY, force=True
+    )  # fmt: skip
+
+    assert "drift.object" in harness.codes(good)[0][1]
+    with pytest.raises(ClusterConflict, match="somebody"):
+        harness.deploy(harness.good())
+
+
+def test_missing_namespace_is_refused_before_anything_is_applied(cluster: ClusterClient, image: Import) -> None:
+    """The namespace belongs to whoever administers the cluster."""
+    absent = Place.of(cluster, "k2-absent", image)
+
+    with pytest.raises(ClusterRefused, match="not found"):
+        absent.deploy(absent.good())
+
+
+def test_deleted_service_is_drift(harness: Place, cluster: ClusterClient) -> None:
+    """Nobody reaches the pods then."""
+    good = harness.deploy(harness.good())
+    cluster.delete(SERVICES, "hello", harness.namespace)
+
+    assert harness.codes(good) == [("hello", ["drift.missing"])]

@@ -1,0 +1,73 @@
+"""A cluster in memory: its objects, and the images that its namespaces admit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from copy import deepcopy
+from typing import Any
+
+from supply_chain.execution.enforcement.admitted import AdmittedImages
+from supply_chain.execution.kubernetes.cluster import Document, Kind
+
+Key = tuple[str, str, str]
+"""Kind, namespace and name of an object."""
+
+
+def key_of(document: Mapping[str, Any]) -> Key:
+    """Return the identity of an object."""
+    return document["kind"], document["metadata"].get("namespace", ""), document["metadata"]["name"]
+
+
+class MemoryAdmissionCluster:
+    """Implements `AdmissionCluster`. `objects` can be read and changed as anybody with the permission can."""
+
+    def __init__(self) -> None:
+        self.objects: dict[Key, dict[str, Any]] = {}
+
+    def read(self, kind: Kind, name: str, namespace: str = "") -> Document | None:
+        return self.objects.get((kind.name, namespace, name))
+
+    def list(self, kind: Kind, namespace: str = "") -> tuple[Document, ...]:
+        return tuple(each for key, each in self.objects.items() if key[:2] == (kind.name, namespace))
+
+    def apply(self, kind: Kind, document: Document, *, dry_run: bool = False) -> Document:
+        return self._store(document, dry_run)
+
+    def create(self, kind: Kind, document: Document, *, dry_run: bool = False) -> Document:
+        assert key_of(document) not in self.objects
+        return self._store(document, dry_run)
+
+    def replace(self, kind: Kind, document: Document, *, dry_run: bool = False) -> Document:
+        live = self.objects[key_of(document)]
+        assert document["metadata"]["resourceVersion"] == live["metadata"]["resourceVersion"]
+        return self._store(document, dry_run)
+
+    def _store(self, document: Document, dry_run: bool) -> Document:
+        stored = deepcopy(dict(document))
+        stored["metadata"] = {**stored["metadata"], "resourceVersion": str(len(self.objects) + 1)}
+        if not dry_run:
+            self.objects[key_of(document)] = stored
+        return stored
+
+
+class MemoryParameters:
+    """Implements `Parameters`. `before_write` happens before each write, as what others do meanwhile."""
+
+    def __init__(self, before_write: Callable[[MemoryParameters], None] = lambda _: None) -> None:
+        self.stored: dict[str, tuple[AdmittedImages, str]] = {}
+        self.before_write = before_write
+
+    def read(self, namespace: str) -> tuple[AdmittedImages, str] | None:
+        return self.stored.get(namespace)
+
+    def write(self, namespace: str, admitted: AdmittedImages, version: str) -> bool:
+        self.before_write(self)
+        if self.stored.get(namespace, (None, ""))[1] != version:
+            return False
+        self.put(namespace, admitted)
+        return True
+
+    def put(self, namespace: str, admitted: AdmittedImages) -> None:
+        """Write as somebody else."""
+        version = int(self.stored.get(namespace, (None, "0"))[1]) + 1
+        self.stored[namespace] = admitted, str(version)

@@ -1,0 +1,160 @@
+"""A cluster in memory: server-side apply, and controllers that make pods as the test says."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from supply_chain.errors import SupplyChainError
+from supply_chain.execution.kubernetes.cluster import DEPLOYMENTS, PODS, REPLICA_SETS, Document, Kind
+from supply_chain.execution.kubernetes.rollout import REVISION
+
+NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
+
+
+@dataclass
+class MemoryCluster:
+    """A cluster whose pods of a Deployment are ready at once, unless their image is in `broken`.
+
+    `failing` maps an operation and a kind (`apply Deployment`, `dry-run Service`) to the error that it raises.
+    """
+
+    objects: dict[tuple[str, str, str], dict[str, Any]] = field(default_factory=dict)
+    broken: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Digest → the state of a container of it that does not start."""
+    failing: dict[str, SupplyChainError] = field(default_factory=dict)
+    output: dict[str, str] = field(default_factory=dict)
+    applied: list[str] = field(default_factory=list)
+    deleted: list[str] = field(default_factory=list)
+    _uids: int = 0
+
+    def apply(self, kind: Kind, document: Document, *, dry_run: bool = False) -> Document:
+        operation = f"{'dry-run' if dry_run else 'apply'} {kind.name}"
+        if operation in self.failing:
+            raise self.failing[operation]
+        wanted = copy.deepcopy(dict(document))
+        if kind is DEPLOYMENTS:
+            wanted["spec"].setdefault("replicas", 1)
+        metadata = wanted["metadata"]
+        key = (kind.name, metadata.get("namespace", ""), metadata["name"])
+        before = self.objects.get(key)
+        if dry_run:
+            return wanted
+        self.applied.append(f"{kind.name} {metadata['name']}")
+        changed = before is None or before.get("spec") != wanted.get("spec")
+        earlier: dict[str, Any] = before["metadata"] if before else {"uid": self._uid(), "generation": 0}
+        metadata |= {"uid": earlier["uid"], "generation": earlier["generation"] + changed,
+                     "creationTimestamp": NOON.isoformat()}  # fmt: skip
+        self.objects[key] = {**({"status": before["status"]} if before and "status" in before else {}), **wanted}
+        if kind is DEPLOYMENTS and changed:
+            self._roll(self.objects[key])
+        return copy.deepcopy(self.objects[key])
+
+    def read(self, kind: Kind, name: str, namespace: str = "") -> Document | None:
+        if f"read {kind.name}" in self.failing:
+            raise self.failing.pop(f"read {kind.name}")
+        return copy.deepcopy(self.objects.get((kind.name, namespace, name)))
+
+    def list(self, kind: Kind, namespace: str = "", labels: Mapping[str, str] | None = None) -> tuple[Document, ...]:
+        return tuple(
+            copy.deepcopy(each)
+            for (of, where, _), each in self.objects.items()
+            if of == kind.name
+            and namespace in ("", where)
+            and (labels or {}).items() <= (each["metadata"].get("labels") or {}).items()
+        )
+
+    def delete(self, kind: Kind, name: str, namespace: str = "") -> None:
+        if f"delete {kind.name}" in self.failing:
+            raise self.failing[f"delete {kind.name}"]
+        if found := self.objects.pop((kind.name, namespace, name), None):
+            self.deleted.append(f"{kind.name} {name}")
+            self._collect(found["metadata"].get("uid", ""))
+
+    def logs(self, namespace: str, pod: str, container: str, lines: int) -> str:
+        image = self.objects[PODS.name, namespace, pod]["spec"]["containers"][0]["image"]
+        return self.output.get(image.rpartition("@")[2], "")
+
+    def change(self, kind: Kind, name: str, namespace: str, **spec: Any) -> None:
+        """Change the specification of an object, as somebody else would."""
+        self.objects[kind.name, namespace, name]["spec"] |= spec
+
+    def add_pod(self, name: str, namespace: str, image: str, owner: str = "", **labels: str) -> dict[str, Any]:
+        """Add a pod that runs an image."""
+        owners = [{"uid": owner, "controller": True}] if owner else []
+        template = {"containers": [{"name": "application", "image": image}]}
+        return self._pod(name, namespace, {"metadata": {"labels": labels}, "spec": template}, owners)
+
+    def _uid(self) -> str:
+        self._uids += 1
+        return f"uid-{self._uids}"
+
+    def _roll(self, deployment: dict[str, Any]) -> None:
+        """Replace the pods of a Deployment by those of its template; those of a broken image are made beside them."""
+        metadata, spec = deployment["metadata"], deployment["spec"]
+        namespace, template = metadata["namespace"], spec["template"]
+        digest = template["spec"]["containers"][0]["image"].rpartition("@")[2]
+        revision = str(int((metadata.get("annotations") or {}).get(REVISION, "0")) + metadata["generation"])
+        metadata["annotations"] = {**(metadata.get("annotations") or {}), REVISION: revision}
+        current = self._replica_set(deployment, revision)
+        if digest not in self.broken:
+            for each in self.list(PODS, namespace):
+                if each["metadata"].get("ownerReferences"):
+                    self.objects.pop((PODS.name, namespace, each["metadata"]["name"]))
+        owners = [{"uid": current["metadata"]["uid"], "controller": True}]
+        number = 1 if digest in self.broken else spec["replicas"]
+        for place in range(number):
+            self._pod(f"{current['metadata']['name']}-{place:05}", namespace, template, owners)
+        ready = 0 if digest in self.broken else number
+        deployment["status"] = {
+            "observedGeneration": metadata["generation"], "updatedReplicas": number,
+            "replicas": number if ready else number + spec["replicas"], "availableReplicas": ready or spec["replicas"],
+        }  # fmt: skip
+
+    def _replica_set(self, deployment: dict[str, Any], revision: str) -> dict[str, Any]:
+        metadata = deployment["metadata"]
+        name = f"{metadata['name']}-{revision}abc"
+        made = {
+            "metadata": {
+                "name": name, "namespace": metadata["namespace"], "uid": self._uid(), "labels": metadata["labels"],
+                "annotations": {REVISION: revision}, "creationTimestamp": NOON.isoformat(),
+                "ownerReferences": [{"uid": metadata["uid"], "controller": True}],
+            },
+            "spec": {"template": deployment["spec"]["template"]},
+        }  # fmt: skip
+        self.objects[REPLICA_SETS.name, metadata["namespace"], name] = made
+        return made
+
+    def _pod(self, name: str, namespace: str, template: Mapping[str, Any], owners: Sequence[Any]) -> dict[str, Any]:
+        spec = copy.deepcopy(template["spec"])
+        image = spec["containers"][0]["image"]
+        broken = self.broken.get(image.rpartition("@")[2])
+        state = broken or {"state": {"running": {}}}
+        pod = {
+            "metadata": {
+                "name": name, "namespace": namespace, "uid": self._uid(), "ownerReferences": owners,
+                "labels": template["metadata"].get("labels", {}),
+            },
+            "spec": spec,
+            "status": {
+                "phase": "Pending" if broken else "Running",
+                "conditions": [{"type": "Ready", "status": "False" if broken else "True"}],
+                "containerStatuses": [{"name": "application", "imageID": image, "restartCount": 0, **state}],
+            },
+        }  # fmt: skip
+        self.objects[PODS.name, namespace, name] = pod
+        return pod
+
+    def _collect(self, owner: str) -> None:
+        """Delete what a deleted object owned."""
+        owned = [
+            key
+            for key, each in self.objects.items()
+            if owner and owner in [o["uid"] for o in each["metadata"].get("ownerReferences") or ()]
+        ]
+        for key in owned:
+            found = self.objects.pop(key, None)
+            self._collect(found["metadata"]["uid"] if found else "")

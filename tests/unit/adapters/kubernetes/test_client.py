@@ -1,0 +1,160 @@
+"""The client of a cluster's API: requests and error translation, with an HTTP transport in memory."""
+
+import json
+
+import httpx2
+import pytest
+from lightkube.config.kubeconfig import KubeConfig
+from lightkube.config.models import Cluster, User
+
+from supply_chain.adapters.kubernetes.client import ClusterClient, TokenTransport, _connect
+from supply_chain.errors import ClusterConflict, ClusterRefused, ClusterUnavailable, SettingInvalid
+from supply_chain.execution.kubernetes.cluster import DEPLOYMENTS, FIELD_MANAGER, NAMESPACES, PODS
+
+ADDRESS = "https://cluster.test"
+DEPLOYMENT = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "hello", "namespace": "staging"}}
+
+
+def client(answer):
+    config = KubeConfig.from_one(cluster=Cluster(server=ADDRESS), user=User()).get()
+    assert config
+    return ClusterClient(_connect(config, FIELD_MANAGER, httpx2.MockTransport(answer)), ADDRESS)
+
+
+def status(code, message, **more):
+    return httpx2.Response(code, json={"kind": "Status", "code": code, "message": message, **more})
+
+
+def test_client_applies_with_own_field_manager_and_without_force():
+    """Force would take fields from whoever else owns them."""
+    requests = []
+
+    def answer(request):
+        requests.append(request)
+        return httpx2.Response(200, json={**DEPLOYMENT, "spec": {"unheard": 1}})
+
+    found = client(answer).apply(DEPLOYMENTS, DEPLOYMENT, dry_run=True)
+
+    request = requests[0]
+    assert request.url.path == "/apis/apps/v1/namespaces/staging/deployments/hello"
+    assert (request.url.params["fieldManager"], request.url.params["dryRun"]) == ("cscm", "All")
+    assert request.url.params.get("force") != "true"
+    assert request.headers["Content-Type"] == "application/apply-patch+yaml"
+    assert json.loads(request.content) == DEPLOYMENT
+    assert found["spec"] == {"unheard": 1}
+
+
+def test_client_reads_nothing_where_nothing_is():
+    """A missing object is an answer."""
+    absent = client(lambda _: status(404, 'pods "a" not found', reason="NotFound"))
+
+    assert absent.read(PODS, "a", "staging") is None
+    absent.delete(PODS, "a", "staging")
+
+
+def test_client_lists_all_pages():
+    """A long list comes in parts."""
+
+    def answer(request):
+        second = "continue" in request.url.params
+        items = [{"metadata": {"name": "b" if second else "a"}}]
+        return httpx2.Response(200, json={"metadata": {} if second else {"continue": "next"}, "items": items})
+
+    assert [pod["metadata"]["name"] for pod in client(answer).list(PODS)] == ["a", "b"]
+    assert [pod["metadata"]["name"] for pod in client(answer).list(PODS, "staging", {"a": "b"})] == ["a", "b"]
+
+
+def test_client_reads_kinds_without_namespace():
+    """A namespace is in no namespace."""
+    paths = []
+
+    def answer(request):
+        paths.append(request.url.path)
+        return httpx2.Response(200, json={"metadata": {"name": "staging"}})
+
+    client(answer).read(NAMESPACES, "staging")
+
+    assert paths == ["/api/v1/namespaces/staging"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "error", "message"),
+    [
+        (status(403, "violates PodSecurity", reason="Forbidden"), ClusterRefused, "violates PodSecurity"),
+        (status(422, "spec: Required", reason="Invalid"), ClusterRefused, "spec: Required"),
+        (status(401, "Unauthorized"), ClusterRefused, "Unauthorized"),
+        (status(404, 'namespaces "a" not found'), ClusterRefused, "not found"),
+        (
+            status(409, "conflict with manager", details={"causes": [{"reason": "FieldManagerConflict"}]}),
+            ClusterConflict,
+            "conflict with manager",
+        ),
+        (status(500, "etcd leader changed"), ClusterUnavailable, "etcd leader changed"),
+        (httpx2.Response(429, text="Too many", headers={"Content-Type": "text/plain"}), ClusterUnavailable, "Too many"),
+        (httpx2.Response(503), ClusterUnavailable, "does not speak"),
+        (httpx2.Response(200, text="<html>"), ClusterUnavailable, "does not speak"),
+        (httpx2.Response(400, json=[]), ClusterUnavailable, "does not speak"),
+    ],
+    ids=lambda value: value.__name__ if isinstance(value, type) else "",
+)
+def test_client_translates_answers(answer, error, message):
+    """A refusal is final; what another try may change is retried."""
+    with pytest.raises(error, match=message) as raised:
+        client(lambda _: answer).apply(DEPLOYMENTS, DEPLOYMENT)
+
+    assert type(raised.value) is error
+    assert raised.value.retryable is (error is ClusterUnavailable)
+
+
+def test_client_reports_cluster_that_does_not_answer():
+    """Nothing is known then, in particular not that an object is missing."""
+
+    def answer(_):
+        raise httpx2.ConnectError("refused")
+
+    with pytest.raises(ClusterUnavailable, match="did not answer"):
+        client(answer).read(PODS, "a", "staging")
+
+
+def test_token_is_presented_with_each_request():
+    """A token of EKS ends after 15 minutes."""
+    tokens, presented = iter("ab"), []
+
+    def answer(request):
+        presented.append(request.headers["Authorization"])
+        return httpx2.Response(200)
+
+    with httpx2.Client(transport=TokenTransport(httpx2.MockTransport(answer), lambda: next(tokens))) as http:
+        http.get(ADDRESS)
+        http.get(ADDRESS)
+
+    assert presented == ["Bearer a", "Bearer b"]
+
+
+def test_client_refuses_unusable_kubeconfig(tmp_path):
+    """A typing mistake is the operator's to correct."""
+    config = tmp_path / "config"
+    with pytest.raises(SettingInvalid, match="not found"):
+        ClusterClient.of_context(config, None)
+    config.write_text("clusters: [{name: a, cluster: {server: https://a}}]\ncontexts: []\n")
+    with pytest.raises(SettingInvalid, match="Context 'b' not found"):
+        ClusterClient.of_context(config, "b")
+    config.write_text("[")
+    with pytest.raises(SettingInvalid):
+        ClusterClient.of_context(config, None)
+    with pytest.raises(SettingInvalid):
+        ClusterClient.with_token(ADDRESS, "no PEM", lambda: "")
+    with pytest.raises(SettingInvalid):
+        ClusterClient.in_cluster()
+
+
+def test_client_uses_context_of_kubeconfig(tmp_path):
+    """The address is the one of the context's cluster."""
+    config = tmp_path / "config"
+    config.write_text(
+        "clusters: [{name: a, cluster: {server: https://a, insecure-skip-tls-verify: true}}]\n"
+        "users: [{name: u, user: {token: t}}]\n"
+        "contexts: [{name: c, context: {cluster: a, user: u}}]\n"
+    )
+
+    assert ClusterClient.of_context(config, "c").address == "https://a"

@@ -1,0 +1,74 @@
+"""The ports of the execution tier: a verdict of the deploy gate reaches the cluster of its environment."""
+
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from blocks.execution_ports import ExecutionPorts
+from blocks.tier_ports import TierPorts
+from supply_chain.errors import SettingInvalid
+from supply_chain.evidence.published import PublishedVerdicts
+from supply_chain.evidence.summary import summary
+from supply_chain.execution.environment import DockerEnvironment, EnforcementSettings, KubernetesEnvironment
+from supply_chain.model.tier import Gate, TierName
+from tests.support.builders import NOON
+from tests.support.facts import CURATED
+
+ENFORCED = KubernetesEnvironment(
+    name="production",
+    target="kubernetes",
+    cluster="main",
+    namespace="apps",
+    enforcement=EnforcementSettings.model_validate({"mode": "deny", "lapsing": ["scan.old", "checks.old"]}),
+)
+PLACES = {
+    "production": ENFORCED,
+    "open": ENFORCED.model_copy(update={"name": "open", "namespace": "open", "enforcement": None}),
+    "staging": DockerEnvironment(name="staging"),
+}
+
+
+@pytest.fixture
+def ports(world, tmp_path, monkeypatch):
+    """Ports of which only one environment has enforcement, in a project without roles."""
+    store = world.store(TierName.EXECUTION)
+    published = PublishedVerdicts(world.verdict_store(TierName.EXECUTION), world.ecr)
+    monkeypatch.setattr(TierPorts, "evidence", property(lambda _: replace(store, publisher=published)))
+    workbench = SimpleNamespace(
+        environment=PLACES.__getitem__, environments=lambda: tuple(PLACES.values()), project=tmp_path
+    )
+    tier = SimpleNamespace(session=None, registry="registry.test", verdict_key="", verdict_keys={}, tier="execution")
+    monkeypatch.setattr(ExecutionPorts, "verdicts", world.verdict_store(TierName.EXECUTION))
+    monkeypatch.setattr(ExecutionPorts, "repositories", world.ecr)
+    cluster = SimpleNamespace(client=lambda session: pytest.fail("nothing needs the cluster"))
+    blocks: Any = tier, workbench, {"main": cluster}
+    return ExecutionPorts(*blocks)
+
+
+def test_enforcement_has_the_settings_of_its_environment(ports):
+    """Without `enforcement`, an environment has none, and the error says where to write it."""
+    place = ports.enforcement("production").place
+
+    assert (place.environment, place.namespace, place.mode) == ("production", "apps", "deny")
+    assert place.lapsing == {"scan.old", "checks.old"}
+    for other in ("open", "staging"):
+        with pytest.raises(SettingInvalid, match=f"{other}.yaml"):
+            ports.enforcement(other)
+
+
+def test_published_verdict_is_followed_where_it_is_enforced(ports, monkeypatch):
+    """Whatever publishes it: a deployment, a refusal or a response to a block."""
+    followed = []
+    production = replace(ports.enforcement("production"))
+    monkeypatch.setattr(type(production), "follow", lambda self, ref: followed.append((self.place.environment, ref)))
+
+    for environment in ("staging", "production"):
+        predicate = summary(
+            CURATED, Gate.DEPLOY, "sha256:" + "9" * 64, reasons=[], notes=(), inputs=(), now=NOON,
+            environment=environment,
+        ).predicate()  # fmt: skip
+        ports.evidence.publisher.prepare(CURATED, predicate, NOON)()
+
+    assert followed == [("production", CURATED)]

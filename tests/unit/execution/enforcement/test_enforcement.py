@@ -1,0 +1,89 @@
+"""The enforcement of one environment: planned, installed in an order that refuses nothing admitted, and observed."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from supply_chain.errors import SettingInvalid
+from supply_chain.execution.enforcement.admitted import AdmissionPorts
+from supply_chain.execution.enforcement.enforcement import Enforcement
+from supply_chain.execution.enforcement.installation import read_objects
+from supply_chain.execution.enforcement.policies import EnforcedNamespace, Mode
+from supply_chain.model.tier import TierName
+from tests.support.admission import ROLES
+from tests.support.facts import CURATED
+from tests.support.memory_admission import Key, MemoryAdmissionCluster, MemoryParameters
+
+POLICY = ("ValidatingAdmissionPolicy", "", "cscm-admitted-images")
+BINDING = ("ValidatingAdmissionPolicyBinding", "", "cscm-admitted-images-staging")
+
+
+@pytest.fixture
+def made(world):
+    """An enforcement in a new cluster."""
+    cluster, parameters = MemoryAdmissionCluster(), MemoryParameters()
+    ports = AdmissionPorts(
+        "registry.test", world.verdict_store(TierName.EXECUTION), world.ecr, lambda _: (), parameters
+    )
+
+    place = EnforcedNamespace("staging", "apps", Mode.DENY)
+    enforcement = Enforcement(place, lambda: cluster, ports, read_objects(ROLES))
+    return SimpleNamespace(enforcement=enforcement, cluster=cluster, parameters=parameters)
+
+
+def test_plan_changes_nothing(made):
+    """It names every object, also the roles."""
+    changes = made.enforcement.plan()
+
+    assert {"create Role cscm-system/cscm-publisher", "create Namespace apps"} <= {str(each) for each in changes}
+    assert not made.cluster.objects and not made.parameters.stored
+
+
+def test_application_installs_parameters_before_bindings(made):
+    """A binding without parameters would refuse everything until they are there."""
+    bindings: list[Key] = []
+    made.parameters.before_write = lambda _: bindings.extend(
+        key for key in made.cluster.objects if key[0].endswith("PolicyBinding") and "staging" in key[2]
+    )
+
+    changes = made.enforcement.apply()
+
+    assert bindings == [] and [each.environment for each, _ in made.parameters.stored.values()] == ["staging"]
+    assert len(changes) == len(made.enforcement.plan()) + len(made.cluster.objects)
+    assert made.enforcement.apply() == ()
+    assert made.enforcement.status().deviations == ()
+
+
+@pytest.mark.parametrize("key", [POLICY, BINDING])
+def test_installation_after_a_removal_has_new_parameters(made, key):
+    """An API server that lost its last policy goes on with the parameters that it last read."""
+    made.enforcement.apply()
+    (before,) = made.parameters.stored
+    assert made.enforcement.apply() == ()
+
+    del made.cluster.objects[key]
+    made.enforcement.apply()
+
+    names = {
+        each["spec"]["paramRef"]["name"] for each in made.cluster.objects.values() if "paramRef" in each.get("spec", {})
+    }
+    assert len(names) == 1 and names == {*made.parameters.stored} - {before}
+    assert made.enforcement.status().deviations == ()
+
+
+def test_verdict_before_the_installation_is_a_clear_error(made):
+    """The environment asks for enforcement, and nothing enforces it."""
+    with pytest.raises(SettingInvalid, match="cscm enforce apply staging"):
+        made.enforcement.follow(CURATED)
+
+    made.enforcement.apply()
+    made.enforcement.follow(CURATED)
+
+
+@pytest.mark.parametrize("text", ["a: [", "kind: Pod\nmetadata: {name: x}\n", "kind: Role\n", "- a\n", "---\n"])
+def test_role_documents_with_something_else_are_an_error(tmp_path, text):
+    """They are installed with an administrator's rights."""
+    (tmp_path / "a.yaml").write_text(text)
+
+    with pytest.raises(SettingInvalid):
+        read_objects(tmp_path)

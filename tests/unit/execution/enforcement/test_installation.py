@@ -1,0 +1,193 @@
+"""What `cscm enforce` installs in a cluster, and how it recognises that somebody changed it."""
+
+from copy import deepcopy
+
+import pytest
+
+from supply_chain.execution.enforcement.admitted import AdmittedImages
+from supply_chain.execution.enforcement.installation import find_unadmitted, install, read_status
+from supply_chain.execution.enforcement.policies import EnforcedNamespace, Mode, Policies, namespace_labels
+from tests.support.memory_admission import MemoryAdmissionCluster, key_of
+
+IMAGE = "registry.test/curated/hello@sha256:" + "a" * 64
+ADMITTED = AdmittedImages(
+    environment="staging", repositories="registry.test/curated/", images={"hello": {"sha256:" + "a" * 64: ""}}
+)
+BINDING = ("ValidatingAdmissionPolicyBinding", "", "cscm-admitted-images-staging")
+POLICY = ("ValidatingAdmissionPolicy", "", "cscm-admitted-images")
+
+
+def place(mode=Mode.DENY):
+    return EnforcedNamespace("staging", "apps", mode, parameters="admitted-apps-1")
+
+
+def generated(mode=Mode.DENY):
+    return (*Policies().of_cluster(), *Policies().of_namespace(place(mode)))
+
+
+@pytest.fixture
+def cluster():
+    """A cluster in which everything is installed."""
+    made = MemoryAdmissionCluster()
+    install(generated(), made)
+    return made
+
+
+def status(cluster, mode=Mode.DENY, found=ADMITTED):
+    return read_status(place(mode), generated(mode), ADMITTED, found, cluster)
+
+
+def codes(cluster, **more):
+    return [each.code for each in status(cluster, **more).deviations]
+
+
+def pod(name, *images, **more):
+    return {
+        "kind": "Pod",
+        "metadata": {"name": name, "namespace": "apps"},
+        "spec": {"containers": [{"name": "app", "image": image} for image in images]},
+        **more,
+    }
+
+
+def test_installation_is_complete_and_done_once(cluster):
+    """A second one changes nothing, and nothing differs."""
+    assert install(generated(), cluster) == ()
+    assert codes(cluster) == []
+
+
+def test_dry_run_says_what_would_be_made_and_makes_nothing():
+    """The plan has every object, in the order in which they are made."""
+    cluster = MemoryAdmissionCluster()
+    changes = install(generated(), cluster, dry_run=True)
+
+    assert str(changes[0]) == "create ValidatingAdmissionPolicy cscm-admitted-images"
+    assert len(changes) == len(generated()) and not cluster.objects
+
+
+def weaken(**fields):
+    return lambda document: document["spec"].update(fields)
+
+
+@pytest.mark.parametrize(
+    ("key", "change", "path"),
+    [
+        (POLICY, weaken(failurePolicy="Ignore"), "spec.failurePolicy"),
+        (POLICY, weaken(matchConditions=[{"name": "never", "expression": "false"}]), "spec.matchConditions"),
+        (POLICY, lambda it: it["spec"]["matchConstraints"].update(objectSelector={"matchLabels": {"a": "b"}}),
+         "spec.matchConstraints.objectSelector.matchLabels"),
+        (POLICY, lambda it: it["spec"]["matchConstraints"]["resourceRules"].pop(),
+         "spec.matchConstraints.resourceRules"),
+        (POLICY, lambda it: it["spec"]["validations"][0].update(expression="true"), "spec.validations[0].expression"),
+        (BINDING, weaken(validationActions=["Warn"]), "spec.validationActions"),
+        (BINDING, lambda it: it["spec"]["paramRef"].update(parameterNotFoundAction="Allow"),
+         "spec.paramRef.parameterNotFoundAction"),
+        (BINDING, lambda it: it["spec"]["matchResources"].update(namespaceSelector={"matchLabels": {"a": "b"}}),
+         "spec.matchResources.namespaceSelector.matchLabels"),
+        (BINDING, lambda it: it["spec"]["matchResources"].update(excludeResourceRules=[{"resources": ["pods"]}]),
+         "spec.matchResources.excludeResourceRules"),
+        (("Namespace", "", "apps"), lambda it: it["metadata"]["labels"].pop("pod-security.kubernetes.io/enforce"),
+         "metadata.labels.pod-security.kubernetes.io/enforce"),
+    ],
+)  # fmt: skip
+def test_weakened_enforcement_is_a_deviation_and_is_repaired(cluster, key, change, path):
+    """Also a field that somebody added, which server-side apply would leave there."""
+    change(cluster.objects[key])
+
+    found = status(cluster).deviations
+    assert [each.code for each in found] == ["enforcement.weakened"] and path in found[0].fact
+
+    changes = install(generated(), cluster)
+    assert [each.action for each in changes] == ["change"] and codes(cluster) == []
+
+
+@pytest.mark.parametrize("document", generated(), ids=lambda each: "/".join(key_of(each)))
+def test_removed_object_is_a_deviation_and_comes_back(cluster, document):
+    """Whichever it is."""
+    del cluster.objects[key_of(document)]
+
+    assert codes(cluster) == ["enforcement.removed"]
+    assert [each.action for each in install(generated(), cluster)] == ["create"]
+
+
+def test_labels_and_fields_of_others_stay(cluster):
+    """Only what was generated counts in the metadata."""
+    cluster.objects["Namespace", "", "apps"]["metadata"]["labels"]["team"] = "shop"
+    cluster.objects[POLICY]["metadata"]["annotations"] = {"note": "reviewed"}
+
+    assert codes(cluster) == []
+
+
+def test_parameters_that_verdicts_do_not_explain_are_a_deviation(cluster):
+    """Missing ones refuse everything; other ones may admit too much."""
+    forged = ADMITTED.model_copy(update={"images": {"hello": {"sha256:" + "f" * 64: ""}}})
+
+    assert codes(cluster, found=None) == ["enforcement.no-parameters"]
+    assert codes(cluster, found=forged) == ["enforcement.parameters"]
+
+
+def test_pod_with_an_image_that_is_not_admitted_bypassed_the_policy(cluster):
+    """It was started before, on its node, or while the policy was away; a pod that ended does not count."""
+    for each in (pod("good", IMAGE), pod("bad", IMAGE, "other:latest"), pod("over", "x", status={"phase": "Failed"})):
+        cluster.objects[key_of(each)] = each
+
+    found = status(cluster).deviations
+    assert [each.code for each in found] == ["enforcement.bypassed"] and "bad" in found[0].fact
+
+
+def test_gradual_modes_report_what_deny_would_refuse(cluster):
+    """Adopting begins with a report, which is no deviation."""
+    template = {"template": {"spec": {"initContainers": [{"image": "tool:1"}], "containers": [{"image": IMAGE}]}}}
+    for each in (
+        pod("old", "hello:latest"),
+        {"kind": "Deployment", "metadata": {"name": "web", "namespace": "apps"}, "spec": template},
+        {
+            "kind": "CronJob",
+            "metadata": {"name": "tidy", "namespace": "apps"},
+            "spec": {"jobTemplate": {"spec": template}},
+        },
+    ):
+        cluster.objects[key_of(each)] = each
+    install(generated(Mode.WARN), cluster)
+
+    found = status(cluster, mode=Mode.WARN)
+    assert found.deviations == ()
+    assert [str(each).split(": it")[0] for each in found.would_refuse] == [
+        "Pod old: hello:latest", "Deployment web: tool:1", "CronJob tidy: tool:1",
+    ]  # fmt: skip
+
+
+def test_every_place_of_an_image_in_a_pod_is_read():
+    """Volumes can be images too."""
+    spec = {
+        "containers": [{"image": "a"}],
+        "initContainers": [{"image": "b"}],
+        "ephemeralContainers": [{"image": "c"}],
+        "volumes": [{"name": "d", "image": {"reference": "d"}}, {"name": "e", "emptyDir": {}}],
+    }
+    kinds = [
+        {"kind": "Pod", "metadata": {"name": "p"}, "spec": spec},
+        {"kind": "PodTemplate", "metadata": {"name": "t"}, "template": {"spec": spec}},
+    ]
+
+    assert [each.image for each in find_unadmitted(kinds, ADMITTED)] == [*"abcd"] * 2
+
+
+def test_gradual_modes_change_and_refuse_nothing():
+    """An API server refuses without parameters whatever the actions are, so missing ones are allowed there."""
+    assert any("Mutating" in each["kind"] and "staging" in each["metadata"]["name"] for each in generated())
+    for mode, action in ((Mode.WARN, "Warn"), (Mode.AUDIT, "Audit")):
+        binding = next(each for each in generated(mode) if key_of(each) == BINDING)
+        assert binding["spec"]["validationActions"] == [action]
+        assert binding["spec"]["paramRef"]["parameterNotFoundAction"] == "Allow"
+        assert "pod-security.kubernetes.io/enforce" not in namespace_labels(mode)
+        assert not any("Mutating" in each["kind"] and "staging" in each["metadata"]["name"] for each in generated(mode))
+
+
+def test_another_prefix_makes_other_objects():
+    """Two supply chains can use one cluster; nothing else of the objects changes."""
+    first, second = Policies().of_cluster(), Policies("other").of_cluster()
+
+    names = [(a["metadata"]["name"], b["metadata"]["name"]) for a, b in zip(first, second, strict=True)]
+    assert all(a == b.replace("other-", "cscm-") for a, b in names)
+    assert deepcopy(first[0]["spec"]) == second[0]["spec"]

@@ -1,0 +1,258 @@
+"""A namespace as a target: the contract of targets, in a cluster in memory."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from itertools import count
+from types import SimpleNamespace
+
+import pytest
+
+from supply_chain.errors import ClusterRefused, ClusterUnavailable, DeploymentFailed, SettingInvalid
+from supply_chain.execution.environment import KubernetesEnvironment, KubernetesPlacement
+from supply_chain.execution.kubernetes.cluster import CONFIG_MAPS, DEPLOYMENTS, NETWORK_POLICIES, PODS, SERVICES
+from supply_chain.execution.kubernetes.target import KubernetesTarget
+from supply_chain.model.image import ImageRef
+from supply_chain.model.manifest import Classification
+from tests.contract.target import Harness, TargetContract
+from tests.support.memory_cluster import NOON, MemoryCluster
+
+BAD = "sha256:" + "b" * 64
+ENDED = {"state": {"waiting": {"reason": "CrashLoopBackOff"}},
+         "lastState": {"terminated": {"reason": "Error", "message": "configuration missing"}}}  # fmt: skip
+ENVIRONMENT = KubernetesEnvironment(
+    name="staging", target="kubernetes", cluster="c", namespace="shop",
+    applications={"hello": KubernetesPlacement(replicas=2, environment={"GREETING": "hi"})},
+)  # fmt: skip
+
+
+@pytest.fixture
+def cluster() -> MemoryCluster:
+    return MemoryCluster(broken={BAD: ENDED})
+
+
+@pytest.fixture
+def harness(cluster: MemoryCluster, make: SimpleNamespace) -> Harness:
+    numbers = count(1)
+
+    def running() -> set[str]:
+        return {pod["spec"]["containers"][0]["image"].rpartition("@")[2] for pod in cluster.list(PODS, "shop")}
+
+    def add_foreign(digest: str) -> str:
+        cluster.add_pod("foreign", "shop", f"registry/x@{digest}")
+        return "foreign"
+
+    def now() -> datetime:
+        return NOON
+
+    target = KubernetesTarget(ENVIRONMENT, lambda: cluster, "registry", now, lambda _: None)
+    return Harness(target, make.manifest(), lambda: f"sha256:{next(numbers):064x}", BAD, running, add_foreign)
+
+
+class TestKubernetesTarget(TargetContract):
+    """The contract."""
+
+
+def test_refused_trial_changes_nothing(harness, cluster):
+    """Policies, quotas and conflicts are met before anything is applied."""
+    cluster.failing["dry-run Deployment"] = ClusterRefused("no tags here\nno")
+
+    with pytest.raises(ClusterRefused, match="no tags here"):
+        harness.deploy(harness.good())
+
+    assert cluster.applied == [] and cluster.objects == {}
+
+
+def test_refused_object_restores_those_before_it(harness, cluster):
+    """A policy may change between the trial and the application."""
+    harness.deploy(harness.good())
+    before = {key: value.get("spec") for key, value in cluster.objects.items()}
+    cluster.failing["apply Deployment"] = ClusterRefused("refused now\nno")
+    harness.manifest = harness.manifest.model_copy(
+        update={"runtime": harness.manifest.runtime.model_copy(update={"ports": (9090,)})}
+    )
+
+    with pytest.raises(DeploymentFailed, match=r"(?s)refused now.*Deployment hello was not restored: refused now"):
+        harness.deploy(harness.good())
+
+    assert {key: value.get("spec") for key, value in cluster.objects.items()} == before
+
+
+def test_rollout_outlasts_api_server_that_does_not_answer(harness, cluster, monkeypatch):
+    """Pods go on without it."""
+    waited: list[float] = []
+    read = cluster.read
+
+    def flaky(kind, name, namespace=""):
+        if "Deployment hello" in cluster.applied and not waited:
+            raise ClusterUnavailable("it is down\nwait")
+        return read(kind, name, namespace)
+
+    monkeypatch.setattr(cluster, "read", flaky)
+    harness.target = KubernetesTarget(ENVIRONMENT, lambda: cluster, "registry", lambda: NOON, waited.append)
+
+    assert harness.deploy(harness.good()).changed and waited == [0.25]
+
+
+def test_confidential_image_is_refused_before_verdict_is_recorded(harness):
+    """A node would pull its plain layers without the grant."""
+    harness.manifest = harness.manifest.model_copy(update={"classification": Classification.CONFIDENTIAL})
+    asked: list[str] = []
+
+    with pytest.raises(SettingInvalid, match="confidential"):
+        harness.deploy(harness.good(), before_start=lambda: asked.append("verdict"))
+
+    assert asked == []
+
+
+def add_old_settings(cluster):
+    (current,) = cluster.list(CONFIG_MAPS)
+    cluster.objects["ConfigMap", "shop", "old"] = {**current, "metadata": {**current["metadata"], "name": "old"}}
+
+
+def test_settings_of_replaced_deployments_are_removed(harness, cluster):
+    """Those that a ReplicaSet refers to stay for a rollback."""
+    harness.deploy(harness.good())
+    add_old_settings(cluster)
+
+    harness.target.remove_unneeded(ImageRef(repository="curated/hello", digest=BAD))
+
+    assert cluster.deleted == ["ConfigMap old"] and len(cluster.list(CONFIG_MAPS)) == 1
+
+
+def test_settings_that_cannot_be_removed_do_not_fail_deployment(harness, cluster, caplog):
+    """It serves."""
+    harness.deploy(harness.good())
+    add_old_settings(cluster)
+    cluster.failing["delete ConfigMap"] = ClusterRefused("not allowed\nno")
+
+    harness.target.remove_unneeded(ImageRef(repository="curated/hello", digest=BAD))
+
+    assert "not allowed" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "change", "path"),
+    [
+        (DEPLOYMENTS, "hello", {"replicas": 1}, "spec.replicas"),
+        (SERVICES, "hello", {"selector": {"app": "mine"}}, "spec.selector.app"),
+        (NETWORK_POLICIES, "cscm-deny-all", {"egress": [{}]}, "spec.egress"),
+    ],
+    ids=str,
+)
+def test_changed_object_is_drift(harness, cluster, kind, name, change, path):
+    """An addition of somebody else is found too."""
+    deployment = harness.deploy(harness.good())
+    cluster.change(kind, name, "shop", **change)
+
+    (observation,) = harness.target.monitor([deployment.expected])
+
+    codes = [each.code for each in observation.deviations]
+    assert "drift.object" in codes
+    assert path in next(each.fact for each in observation.deviations if each.code == "drift.object")
+
+
+def test_deleted_object_is_missing(harness, cluster):
+    """A Service that is gone gets no requests to the pods."""
+    deployment = harness.deploy(harness.good())
+    cluster.delete(SERVICES, "hello", "shop")
+
+    assert harness.codes(deployment) == [("hello", ["drift.missing"])]
+
+
+def test_deleted_deployment_is_missing(harness, cluster):
+    """Nothing runs then."""
+    deployment = harness.deploy(harness.good())
+    cluster.delete(DEPLOYMENTS, "hello", "shop")
+
+    (observation,) = harness.target.monitor([deployment.expected])
+
+    assert (observation.status, observation.healthy, observation.running) == ("missing", False, "")
+    assert [each.code for each in observation.deviations] == ["drift.missing"]
+
+
+def test_object_that_cluster_would_refuse_is_not_compared(harness, cluster):
+    """Nobody knows then, which is no pass."""
+    deployment = harness.deploy(harness.good())
+    cluster.failing["dry-run Service"] = ClusterRefused("a webhook refused\nno")
+
+    (observation,) = harness.target.monitor([deployment.expected])
+
+    assert [each.code for each in observation.deviations] == ["drift.not-compared"]
+    assert "a webhook refused" in observation.deviations[0].fact
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "fact"),
+    [
+        ({"imageID": f"registry/x@{BAD}"}, "drift.digest", "runs bbbbbbbbbbbb"),
+        ({"restartCount": 3, "lastState": {"terminated": {"reason": "OOMKilled"}}}, "drift.restarts", "3 times"),
+        ({"restartCount": 1, "lastState": {"terminated": {"exitCode": 3}}}, "drift.restarts", "status 3"),
+    ],
+    ids=str,
+)
+def test_pod_that_differs_from_record_is_drift(harness, cluster, status, code, fact):
+    """The image that runs counts, not the one that its specification names."""
+    deployment = harness.deploy(harness.good())
+    pod = next(each for key, each in cluster.objects.items() if key[0] == "Pod")
+    pod["status"]["containerStatuses"][0] |= status
+
+    (observation,) = harness.target.monitor([deployment.expected])
+
+    assert [each.code for each in observation.deviations] == [code]
+    assert fact in observation.deviations[0].fact
+    assert observation.running == (BAD if code == "drift.digest" else deployment.digest)
+
+
+@pytest.mark.parametrize(
+    ("change", "code", "fact"),
+    [
+        ({"ephemeralContainers": [{"name": "debugger"}]}, "drift.ephemeral", "debugger"),
+        ({"hostNetwork": True}, "drift.pod", "hostNetwork"),
+        ({"initContainers": [{"name": "first", "image": "x"}]}, "drift.pod", "initContainers.first"),
+    ],
+    ids=str,
+)
+def test_pod_with_additions_is_drift(harness, cluster, change, code, fact):
+    """A pod can be made so, or changed so, without its Deployment."""
+    deployment = harness.deploy(harness.good())
+    pod = next(each for key, each in cluster.objects.items() if key[0] == "Pod")
+    pod["spec"] |= change
+
+    (observation,) = harness.target.monitor([deployment.expected])
+
+    assert [each.code for each in observation.deviations] == [code]
+    assert fact in observation.deviations[0].fact
+
+
+def test_evicted_pod_is_drift(harness, cluster):
+    """The cluster says why."""
+    deployment = harness.deploy(harness.good())
+    pod = next(each for key, each in cluster.objects.items() if key[0] == "Pod")
+    pod["status"] |= {"phase": "Failed", "reason": "Evicted", "message": "low on memory"}
+
+    (observation,) = harness.target.monitor([deployment.expected])
+
+    assert [each.fact for each in observation.deviations] == [
+        f"{pod['metadata']['name']} was ended by the cluster: Evicted low on memory"
+    ]
+
+
+def test_ending_pod_is_not_compared(harness, cluster):
+    """Pods of the replaced revision answer their last requests."""
+    deployment = harness.deploy(harness.good())
+    owner = next(each for key, each in cluster.objects.items() if key[0] == "ReplicaSet")["metadata"]["uid"]
+    cluster.add_pod("hello-old", "shop", f"registry/x@{BAD}", owner)["metadata"]["deletionTimestamp"] = "now"
+
+    assert harness.codes(deployment) == [("hello", [])]
+
+
+def test_monitor_of_one_application_reports_foreign_pods_with_its_label(harness, cluster):
+    """Others may be deployed at this moment."""
+    deployment = harness.deploy(harness.good())
+    cluster.add_pod("ours", "shop", f"registry/x@{BAD}", **{"cscm.application": "hello"})
+    cluster.add_pod("others", "shop", f"registry/x@{BAD}")
+
+    observed = harness.target.monitor([deployment.expected], "hello")
+
+    assert [each.name for each in observed] == ["hello", "ours"]
