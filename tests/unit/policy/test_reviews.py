@@ -206,3 +206,12 @@ def test_file_is_named_after_commit_and_person() -> None:
     for wrong in ("../ann", "Ann Lee", ""):
         with pytest.raises(DeclarationInvalid, match="no name of a person"):
             review_name(document, wrong)
+
+
+@pytest.mark.parametrize(("length", "valid"), [(0, False), (1, True), (1000, True), (1001, False)])
+def test_repository_of_review_has_1_to_1000_characters(office: Office, length: int, valid: bool) -> None:
+    """Otherwise it is the repository of no source."""
+    sign(office, repository="r" * length)
+
+    (report,) = read(office).reports
+    assert (report.why == "") is valid and (valid or "repository" in report.why)
