@@ -11,7 +11,21 @@ from typing import Any
 
 import click
 
-from cscm import check, events, fleet, hook, laptop, lifecycle, outside, people, policy, promotion, register, vex
+from cscm import (
+    check,
+    cluster,
+    events,
+    fleet,
+    hook,
+    laptop,
+    lifecycle,
+    outside,
+    people,
+    policy,
+    promotion,
+    register,
+    vex,
+)
 from cscm.options import Image, Words, as_json, environments, offered
 from cscm.running import run, verbose
 from cscm.signing import key_option, signer_option, use_key
@@ -69,6 +83,7 @@ def main() -> None:
 
 for command in (
     *laptop.COMMANDS,
+    *cluster.COMMANDS,
     *outside.COMMANDS,
     *fleet.COMMANDS,
     *promotion.COMMANDS,
