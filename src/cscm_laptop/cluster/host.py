@@ -189,11 +189,11 @@ def remove_results(network: str, results: Path = CNI_RESULTS) -> None:
 
 
 def _group_parents(root: Path = CGROUPS) -> Iterator[Path]:
-    """Yield the root of each hierarchy of cgroups: the only one of version 2, or those of version 1."""
+    """Yield the root of each hierarchy of cgroups: the only one of version 2, or all where version 1 is in use."""
     if (root / "cgroup.controllers").is_file():
         yield root
         return
-    yield from (path for path in root.iterdir() if (path / "cgroup.procs").exists() and path.name != "unified")
+    yield from (path for path in root.iterdir() if (path / "cgroup.procs").exists())
 
 
 def cgroups(name: str, root: Path = CGROUPS) -> list[Path]:

@@ -98,12 +98,12 @@ def fetch_release(release: KubernetesRelease, place: Path, http: httpx.Client, p
     continues an interrupted download.
     """
     parts = place.with_name(f".{place.name}.part")
-    parts.mkdir(parents=True, exist_ok=True)
     base = f"{release.releases}/v{release.version}/bin/linux/{machine()}"
     for name in SERVERS:
         if not (parts / name).exists():
             progress(f"kubernetes: downloading {base}/{name}")
             listed = _checksum(download.fetch_text(http, f"{base}/{name}.sha256"), f"{base}/{name}.sha256")
+            parts.mkdir(parents=True, exist_ok=True)
             download.fetch_file(http, f"{base}/{name}", parts / name, listed, progress)
     if not (parts / ETCD).exists():
         _fetch_etcd(release, parts, http, progress)

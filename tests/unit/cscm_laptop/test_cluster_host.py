@@ -108,17 +108,16 @@ def test_notes_of_other_networks_stay(tmp_path: Path) -> None:
 
 
 def test_processes_are_those_of_our_groups_in_every_hierarchy(tmp_path: Path) -> None:
-    for hierarchy in ("memory", "pids"):
+    for hierarchy in ("memory", "pids", "unified"):
         for group, pid in (("cscm-0a1b2c/kubepods/pod1", 12), ("cscm-0a1b2c", 13), ("docker", 14)):
             (tmp_path / hierarchy / group).mkdir(parents=True, exist_ok=True)
             (tmp_path / hierarchy / group / "cgroup.procs").write_text(f"{pid}\n")
         (tmp_path / hierarchy / "cgroup.procs").write_text("1\n")
-    (tmp_path / "unified").mkdir()
-    (tmp_path / "unified/cgroup.procs").write_text("1\n")
+    (tmp_path / "not-a-hierarchy").mkdir()
 
     groups = cgroups("cscm-0a1b2c", tmp_path)
 
-    assert len(groups) == 2 and list_processes(groups) == {12, 13}
+    assert len(groups) == 3 and list_processes(groups) == {12, 13}
 
 
 def test_process_that_ignores_sigterm_is_killed(tmp_path: Path) -> None:
