@@ -18,7 +18,12 @@ if TYPE_CHECKING:
 
 @click.group()
 def cluster() -> None:
-    """Start, inspect and stop a Kubernetes cluster of one node on this machine."""
+    """Start, inspect and stop a Kubernetes cluster of one node on this machine.
+
+    \b
+    Example:
+      cscm cluster up
+    """
 
 
 @cluster.command()

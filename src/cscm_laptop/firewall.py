@@ -33,18 +33,17 @@ LINK_LOCAL = "20"
 
 
 class FirewallRule(Model):
-    """A rule of iptables(8) for traffic that comes from a bridge or, with `-o` as direction, goes there."""
+    """A rule of iptables(8) for traffic that comes from a bridge."""
 
     table: str
     chain: str
     match: tuple[str, ...]
     why: str
-    direction: Literal["-i", "-o"] = "-i"
     target: Literal["DROP", "ACCEPT"] = "DROP"
 
     def words(self, bridge: str) -> list[str]:
         """Return the rule's arguments for iptables, to follow the action (such as `-I`)."""
-        return [self.chain, self.direction, bridge, *(bridge if each == "BRIDGE" else each for each in self.match)]
+        return [self.chain, "-i", bridge, *(bridge if each == "BRIDGE" else each for each in self.match)]
 
 
 RULES = (

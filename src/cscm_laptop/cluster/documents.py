@@ -16,6 +16,7 @@ from cscm_laptop.cluster.certificates import CLUSTER
 from cscm_laptop.cluster.place import NODE, Place
 from cscm_laptop.cluster.settings import ClusterSettings
 from cscm_laptop.ports import HOST
+from supply_chain.scratch import write_private
 
 PLUGINS = Path("/usr/lib/cni")
 """Where Debian's containernetworking-plugins are."""
@@ -190,7 +191,10 @@ def provider_program(sources: Path, state: Path) -> str:
 def write_documents(
     place: Place, settings: ClusterSettings, registry: str, pause: str, provider: str
 ) -> dict[str, str]:
-    """Write all configuration files and return their contents by path; `provider` is the credential provider."""
+    """Write the configuration files that changed; return the contents of all by path.
+
+    `provider` is the credential provider. kube-proxy ends when its file is written, even with the same content.
+    """
     documents = {
         "containerd.toml": containerd_config(place, pause),
         "cni/10-cscm.conflist": _json(cni_config(place, settings)),
@@ -202,8 +206,8 @@ def write_documents(
     }
     for name, content in documents.items():
         file = place.settings / name
-        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        file.write_text(content, encoding="utf-8")
+        if not file.exists() or file.read_text(encoding="utf-8") != content:
+            write_private(file, content)
     (place.settings / "providers" / PROVIDER).chmod(0o700)
     return documents
 

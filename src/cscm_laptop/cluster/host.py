@@ -1,6 +1,6 @@
 """What a cluster changes on its host outside of its directory: record it before, and restore it afterwards.
 
-Changed are: settings of the kernel (the kubelet), an interface and two firewall rules for pods, a table of nftables
+Changed are: settings of the kernel (the kubelet), an interface and a firewall rule for pods, a table of nftables
 (kube-proxy), a cgroup, and files at paths that the kubelet, containerd and CNI do not let anybody choose.
 """
 
@@ -40,26 +40,16 @@ SYSCTLS = (
 """Settings that the kubelet, CNI and kube-proxy change (kubelet: pkg/kubelet/cm, `setupKernelTunables`)."""
 OWN = (Path("/var/lib/kubelet"), Path("/var/log/containers"))
 """Directories that only a kubelet uses; one that did not exist is removed with its content."""
-SHARED = tuple(
-    map(Path, ("/var/lib/cni/results", "/var/lib/cni", "/run/containerd/s", "/run/containerd", "/run/netns"))
-)
+SHARED = tuple(map(Path, ("/var/lib/cni/results", "/var/lib/cni", "/run/containerd/s", "/run/containerd")))
 """Directories that others use too, the inner ones first; one that did not exist is removed if it is empty."""
 CNI_RESULTS = Path("/var/lib/cni/results")
 TABLES = ("ip", "ip6")
 """Families of nftables in which kube-proxy has a table."""
 KUBE_PROXY = "kube-proxy"
 FORWARDED = (
-    FirewallRule(table="filter", chain="FORWARD", match=(), why="what pods send", target="ACCEPT"),
-    FirewallRule(
-        table="filter",
-        chain="FORWARD",
-        match=("-m", "conntrack", "--ctstate", "RELATED,ESTABLISHED"),
-        why="answers to pods",
-        direction="-o",
-        target="ACCEPT",
-    ),
+    FirewallRule(table="filter", chain="FORWARD", match=("-o", "BRIDGE"), why="traffic between pods", target="ACCEPT"),
 )
-"""Rules that let through what pods send and what answers them; the engine's own policy drops everything else."""
+"""Rules that let through traffic between pods, where the engine's own policy drops everything else."""
 
 
 class HostRecord(Model):

@@ -18,6 +18,8 @@ import boto3
 import pytest
 
 from cscm_laptop.cluster.certificates import CONTEXT
+from cscm_laptop.cluster.host import cgroups, list_processes
+from cscm_laptop.cluster.place import Place
 from cscm_laptop.cluster.pods import TASKS
 from cscm_laptop.home import Home
 from supply_chain.adapters.aws.accounts import POLICIES as IAM
@@ -175,6 +177,21 @@ def test_pod_runs_curated_image_of_the_laptop_registry(cluster: Cluster) -> None
     cluster.wait_for("curated")
 
     assert cluster.status()["node"]["pods"] == 1
+
+
+def test_pod_reaches_the_api_server_by_its_service(cluster: Cluster) -> None:
+    """The address is kube-proxy's; without credentials, the answer is 401."""
+    (process, *_) = list_processes(cgroups(Place.of(cluster.home).name))
+    inside = ["nsenter", f"--net=/proc/{process}/ns/net"]
+
+    done = subprocess.run(
+        [*inside, "curl", "-sk", "-m", "5", "-w", "%{http_code}", "https://10.245.77.1/readyz"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert done.stdout.endswith("401")
 
 
 def test_kubelet_cannot_pull_what_execution_may_not(cluster: Cluster) -> None:

@@ -111,6 +111,18 @@ def test_all_configuration_files_are_written(tmp_path: Path) -> None:
     assert json.loads((place.settings / "cni/10-cscm.conflist").read_text())["name"] == "cscm-0a1b2c"
 
 
+def test_unchanged_configuration_file_is_not_written_again(tmp_path: Path) -> None:
+    """kube-proxy ends when its file is written."""
+    place, registry = Place(tmp_path, "0a1b2c"), "127.0.0.1:4566"
+    documents.write_documents(place, ClusterSettings(), registry, "localhost/cscm-pause:1.0.0", "#!/bin/sh\n")
+    before = {file: file.stat().st_ino for file in place.settings.rglob("*.yaml")}
+
+    documents.write_documents(place, ClusterSettings(), registry, "localhost/cscm-pause:1.0.1", "#!/bin/sh\n")
+
+    assert {file: file.stat().st_ino for file in place.settings.rglob("*.yaml")} == before
+    assert "1.0.1" in (place.settings / "containerd.toml").read_text()
+
+
 def test_provider_program_quotes_paths() -> None:
     script = documents.provider_program(Path("/a b/src"), Path("/a b/state.json"))
 

@@ -146,8 +146,8 @@ def test_shims_are_those_of_our_containerd(tmp_path: Path) -> None:
     assert find_shims(socket, tmp_path) == [11]
 
 
-def test_forwarding_rules_name_only_the_bridge_of_pods() -> None:
-    words = [rule.words("cscm-pods") for rule in FORWARDED]
-
-    assert [line[:3] for line in words] == [["FORWARD", "-i", "cscm-pods"], ["FORWARD", "-o", "cscm-pods"]]
-    assert "RELATED,ESTABLISHED" in words[1] and {rule.target for rule in FORWARDED} == {"ACCEPT"}
+def test_only_traffic_between_pods_is_forwarded() -> None:
+    """Pods do not get into the networks of the container engine."""
+    assert [(rule.words("cscm-pods"), rule.target) for rule in FORWARDED] == [
+        (["FORWARD", "-i", "cscm-pods", "-o", "cscm-pods"], "ACCEPT")
+    ]
