@@ -42,6 +42,7 @@ def up() -> None:
 
     home, say = Home.find(), progress_line()
     say(f"ready; KUBECONFIG={node.up(load_profile(home.project), home, say)}")
+    say("note: the next `cscm up` registers it as the cluster block `laptop`")
 
 
 @cluster.command()

@@ -88,6 +88,8 @@ class LaptopState(Model):
     lifecycle: str = "plan"
     people_owner: str
     policies_signed_since: datetime | None = None
+    kubeconfig: Path | None = None
+    """Of the administrator of the laptop's cluster; None if there is no cluster."""
 
 
 class Part(Model):
@@ -249,6 +251,7 @@ def _state(
         lifecycle=profile.lifecycle,
         people_owner=people_owner,
         policies_signed_since=profile.policies_signed_since,
+        kubeconfig=cluster.find_kubeconfig(home),
     )
 
 

@@ -14,9 +14,9 @@ from cscm_laptop.cluster import documents
 from cscm_laptop.cluster.api import ClusterApi, NodeState, require_ready
 from cscm_laptop.cluster.certificates import ensure_keys
 from cscm_laptop.cluster.components import Components
-from cscm_laptop.cluster.host import prepare_host, read_host, record_host, restore_host
+from cscm_laptop.cluster.host import note_boot, prepare_host, read_host, record_host, restore_host
 from cscm_laptop.cluster.image import make_image
-from cscm_laptop.cluster.place import NODE, Place
+from cscm_laptop.cluster.place import KUBECONFIG, NODE, Place
 from cscm_laptop.cluster.pods import end_pods, find_shims
 from cscm_laptop.cluster.programs import FILE, ClusterPins, ensure_programs
 from cscm_laptop.home import Home
@@ -68,8 +68,10 @@ def up(profile: Profile, home: Home, progress: Progress) -> Path:
     with home.locked():
         pins = read_document(home.project / FILE, ClusterPins)
         programs = ensure_programs(home, pins, progress)
-        _make_directories(place)
+        make_directories(place)
         record_host(place, profile.cluster)
+        if note_boot(place):
+            end_pods(place)  # a restart of the machine ended them, but left their files
         ensure_keys(place, profile.cluster, datetime.now(UTC))
         changes = _write_documents(profile, home, place, pins)
         prepare_host(place, profile.cluster)
@@ -85,13 +87,14 @@ def _require_root() -> None:
         )
 
 
-def _make_directories(place: Place) -> None:
-    for directory in (place.directory, place.keys, place.settings, place.state, place.run, place.log):
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+def make_directories(place: Place) -> None:
+    """Make the cluster's directories, for this user only; raise `SettingInvalid` if their path is too long."""
     if len(os.fsencode(f"{place.socket}.ttrpc")) > LONGEST:
         raise SettingInvalid(
             f"{place.directory} is too long for the path of a socket.\nSet CSCM_HOME to a shorter path."
         )
+    for directory in (place.directory, place.keys, place.settings, place.state, place.run, place.log):
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
 
 
 def _pause(pins: ClusterPins) -> str:
@@ -183,6 +186,12 @@ def remove(home: Home, progress: Progress) -> None:
     """Do what `down` does, and remove the cluster's state; the programs stay."""
     down(home, progress)
     shutil.rmtree(Place.of(home).directory, ignore_errors=True)
+
+
+def find_kubeconfig(home: Home) -> Path | None:
+    """Return the administrator's kubeconfig; None if no cluster was started in this home."""
+    file = home.cluster / KUBECONFIG
+    return file if file.exists() else None
 
 
 def _record(place: Place, name: str) -> Record | None:

@@ -20,6 +20,7 @@ from pydantic import ValidationError
 from cscm_laptop.cluster.place import Place
 from cscm_laptop.cluster.settings import ClusterSettings
 from cscm_laptop.firewall import BRIDGE, FirewallRule, remove_rules, run_iptables
+from cscm_laptop.services import boot_id
 from supply_chain.adapters.process.command import run
 from supply_chain.errors import PartFailed, ToolFailed
 from supply_chain.model.image import Model
@@ -58,6 +59,8 @@ class HostRecord(Model):
     sysctls: dict[str, str]
     absent: tuple[Path, ...]
     bridge: str
+    boot: str
+    """The boot (`services.boot_id`) in which the cluster last ran."""
 
 
 def record_host(place: Place, settings: ClusterSettings) -> None:
@@ -74,8 +77,20 @@ def record_host(place: Place, settings: ClusterSettings) -> None:
         )
     values = {name: (PROC_SYS / name).read_text().strip() for name in SYSCTLS if (PROC_SYS / name).exists()}
     absent = tuple(path for path in (*OWN, *SHARED) if not path.exists())
-    record = HostRecord(sysctls=values, absent=absent, bridge=settings.bridge)
+    record = HostRecord(sysctls=values, absent=absent, bridge=settings.bridge, boot=boot_id())
     write_private(place.host_record, record.model_dump_json(indent=2))
+
+
+def note_boot(place: Place) -> bool:
+    """Note in the record that the cluster runs in this boot; return whether it last ran in another one.
+
+    What was recorded stays true: a restart of the machine leaves files.
+    """
+    record = read_host(place)
+    if record is None or record.boot == boot_id():
+        return False
+    write_private(place.host_record, record.model_copy(update={"boot": boot_id()}).model_dump_json(indent=2))
+    return True
 
 
 def read_host(place: Place) -> HostRecord | None:

@@ -8,6 +8,8 @@ from pathlib import Path
 from cscm_laptop.home import Home
 
 NODE = "laptop"
+KUBECONFIG = "keys/admin.kubeconfig"
+"""Path of the administrator's kubeconfig in the cluster's directory."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ class Place:
     @property
     def kubeconfig(self) -> Path:
         """The administrator's kubeconfig."""
-        return self.keys / "admin.kubeconfig"
+        return self.directory / KUBECONFIG
 
     @property
     def settings(self) -> Path:

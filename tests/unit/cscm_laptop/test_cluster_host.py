@@ -15,6 +15,7 @@ from cscm_laptop.cluster.host import (
     cgroups,
     end_processes,
     list_processes,
+    note_boot,
     read_host,
     record_host,
     remove_results,
@@ -89,6 +90,17 @@ def test_other_cluster_on_the_host_is_refused(place: Place, sysctls: Path, monke
         record_host(place, ClusterSettings())
 
     assert not place.host_record.exists()
+
+
+def test_restart_of_the_machine_is_noticed_once(place: Place, sysctls: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The pods that run after it are not ended by the next `up`."""
+    record_host(place, ClusterSettings())
+    before = note_boot(place)
+    monkeypatch.setattr(host, "boot_id", lambda: "another")
+
+    assert (before, note_boot(place), note_boot(place)) == (False, True, False)
+    record = read_host(place)
+    assert record is not None and record.sysctls["kernel/panic"] == "1"
 
 
 def test_damaged_record_is_not_taken_for_none(place: Place) -> None:
