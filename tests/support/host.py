@@ -10,6 +10,8 @@ from cscm_laptop.cluster.host import CNI_RESULTS, OWN, PROC_SYS, SHARED, SYSCTLS
 
 ENGINE = re.compile(r"docker|br-[0-9a-f]{12}|veth", re.IGNORECASE)
 """What belongs to the container engine."""
+EMPTY = re.compile(r"#|\*filter|COMMIT|:[A-Z]+ ACCEPT$|table ip filter$")
+"""The table that the first call of iptables makes, its chains without rules, and comments."""
 
 COMMANDS = {
     "rules of iptables": ("iptables-save",),
@@ -37,9 +39,9 @@ def snapshot_host(cluster: Path) -> dict[str, list[str]]:
 
 
 def _stable(output: str) -> list[str]:
-    """Return the lines without comments, counters and what the container engine changes meanwhile."""
+    """Return the lines without comments, counters, empty tables and what the container engine changes meanwhile."""
     lines = (re.sub(r"\[\d+:\d+\]", "", line).strip() for line in output.splitlines())
-    return sorted(line for line in lines if line and not line.startswith("#") and not ENGINE.search(line))
+    return sorted(line for line in lines if line and not EMPTY.match(line) and not ENGINE.search(line))
 
 
 def _commands(directory: str) -> list[str]:

@@ -1,4 +1,7 @@
-"""The cluster of a laptop: a node that runs pods of the laptop's registry, and a host that is left as it was."""
+"""The cluster of a laptop: a node that runs pods of the laptop's registry, and a host that is left as it was.
+
+`scripts/test-real` runs these tests in a network namespace, because two kube-proxies cannot share one.
+"""
 
 from __future__ import annotations
 
@@ -25,9 +28,11 @@ from cscm_laptop.home import Home
 from supply_chain.adapters.aws.accounts import POLICIES as IAM
 from supply_chain.adapters.aws.accounts import Administrator, ensure_accounts
 from tests.support.command import ROOT
-from tests.support.emulator import REGION, Emulator, running
+from tests.support.emulator import REGION, Emulator, crane, python, running
 from tests.support.host import snapshot_host
 from tests.support.place import free_ports
+
+__all__ = ["crane", "python"]
 
 pytestmark = [pytest.mark.real, pytest.mark.skipif(os.geteuid() != 0, reason="only root starts a node")]
 
