@@ -54,11 +54,11 @@ FORWARDED = (
 
 
 class HostRecord(Model):
-    """The host as it was before the cluster changed it, and the names under which the cluster changed it."""
+    """The host as it was before the cluster changed it, and the settings with which the cluster changed it."""
 
     sysctls: dict[str, str]
     absent: tuple[Path, ...]
-    bridge: str
+    settings: ClusterSettings
     boot: str
     """The boot (`services.boot_id`) in which the cluster last ran."""
 
@@ -66,9 +66,13 @@ class HostRecord(Model):
 def record_host(place: Place, settings: ClusterSettings) -> None:
     """Record the host, unless a record exists whose changes were not restored yet.
 
-    Raises `PartFailed` if another cluster's network is on this host.
+    Raises `PartFailed` if another cluster's network is on this host, or if the cluster was started with other settings.
     """
-    if place.host_record.exists():
+    if earlier := read_host(place):
+        if earlier.settings != settings:
+            raise PartFailed(
+                "The cluster's settings changed since it was started.\nRun `cscm cluster down` and `cscm cluster up`."
+            )
         return
     if found := _find_foreign(settings.bridge):
         raise PartFailed(
@@ -77,7 +81,7 @@ def record_host(place: Place, settings: ClusterSettings) -> None:
         )
     values = {name: (PROC_SYS / name).read_text().strip() for name in SYSCTLS if (PROC_SYS / name).exists()}
     absent = tuple(path for path in (*OWN, *SHARED) if not path.exists())
-    record = HostRecord(sysctls=values, absent=absent, bridge=settings.bridge, boot=boot_id())
+    record = HostRecord(sysctls=values, absent=absent, settings=settings, boot=boot_id())
     write_private(place.host_record, record.model_dump_json(indent=2))
 
 
@@ -145,9 +149,9 @@ def _delegate(root: Path) -> None:
 
 def restore_host(place: Place, record: HostRecord) -> None:
     """Take away what the cluster made on the host and restore the recorded settings; nothing of it may run any more."""
-    remove_rules(place.owner, record.bridge, FORWARDED)
-    if _has_interface(record.bridge):
-        _run("ip", "link", "delete", record.bridge)
+    remove_rules(place.owner, record.settings.bridge, FORWARDED)
+    if _has_interface(record.settings.bridge):
+        _run("ip", "link", "delete", record.settings.bridge)
     for family in _listed_tables():
         _run("nft", "delete", "table", family, KUBE_PROXY)
     for group in cgroups(place.name):

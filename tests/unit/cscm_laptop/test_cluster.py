@@ -40,7 +40,7 @@ def test_only_root_stops_a_node(home: Home, monkeypatch: pytest.MonkeyPatch) -> 
     """Otherwise the host would stay changed, and nobody would know."""
     place = Place.of(home)
     place.directory.mkdir()
-    place.host_record.write_text('{"sysctls": {}, "absent": [], "bridge": "cscm-pods", "boot": "1"}')
+    place.host_record.write_text('{"sysctls": {}, "absent": [], "settings": {}, "boot": "1"}')
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
 
     with pytest.raises(SettingInvalid, match="Only root may stop"):

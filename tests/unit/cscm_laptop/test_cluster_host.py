@@ -92,6 +92,14 @@ def test_other_cluster_on_the_host_is_refused(place: Place, sysctls: Path, monke
     assert not place.host_record.exists()
 
 
+def test_changed_settings_need_a_stopped_cluster(place: Place, sysctls: Path) -> None:
+    """Otherwise the bridge with the earlier name would stay."""
+    record_host(place, ClusterSettings())
+
+    with pytest.raises(PartFailed, match="cscm cluster down"):
+        record_host(place, ClusterSettings(bridge="another"))
+
+
 def test_restart_of_the_machine_is_noticed_once(place: Place, sysctls: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The pods that run after it are not ended by the next `up`."""
     record_host(place, ClusterSettings())
