@@ -16,6 +16,7 @@ EMPTY = re.compile(r"#|\*filter|COMMIT|:[A-Z]+ ACCEPT$|table ip filter$")
 COMMANDS = {
     "rules of iptables": ("iptables-save",),
     "tables of nftables": ("nft", "list", "tables"),
+    "sets": ("ipset", "list", "-name"),
     "interfaces": ("ip", "-brief", "link"),
     "addresses": ("ip", "-brief", "-4", "address"),
     "routes": ("ip", "route"),

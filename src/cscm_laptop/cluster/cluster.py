@@ -28,8 +28,8 @@ from supply_chain.errors import SettingInvalid, ToolFailed
 from supply_chain.model.documents import read_document
 from supply_chain.model.image import Model
 
-NAMES = ("containerd", "etcd", "apiserver", "controllers", "scheduler", "kubelet", "proxy")
-STOP_ORDER = ("kubelet", "proxy", "containerd", "scheduler", "controllers", "apiserver", "etcd")
+NAMES = ("containerd", "etcd", "apiserver", "controllers", "scheduler", "kubelet", "proxy", "policies")
+STOP_ORDER = ("policies", "kubelet", "proxy", "containerd", "scheduler", "controllers", "apiserver", "etcd")
 READY = 60.0
 """Seconds that the node has to get ready once its components run."""
 PAUSE = "localhost/cscm-pause"
@@ -126,6 +126,7 @@ def _start(components: Components, pause: str, progress: Progress) -> None:
     while not ((node := api.node()).ready and api.has_default_account()) and time.monotonic() < end:
         time.sleep(0.1)
     require_ready(node)
+    _ensure(components.policies(), progress)
 
 
 def _start_containerd(components: Components, pause: str, progress: Progress) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from cscm_laptop.cluster.api import ClusterApi
 from cscm_laptop.cluster.certificates import CLUSTER, ETCD
+from cscm_laptop.cluster.host import enforces_policies
 from cscm_laptop.cluster.place import NODE, Place
 from cscm_laptop.cluster.settings import ClusterSettings
 from cscm_laptop.firewall import PLACES
@@ -52,6 +53,7 @@ class Programs:
     containerd: Path
     ctr: Path
     pause: Path
+    router: Path
 
 
 @dataclass(frozen=True)
@@ -171,10 +173,28 @@ class Components:
         options = {"config": self.place.settings / "proxy.yaml"}
         return self._kubernetes("proxy", "kube-proxy", options, port=port, ready=lambda: answers(port, "/healthz"))
 
+    def policies(self) -> Service:
+        """Return the part of kube-router that enforces NetworkPolicies; the node has to be registered."""
+        options = {
+            "run-firewall": "true",
+            "run-router": "false",
+            "run-service-proxy": "false",
+            "run-loadbalancer": "false",
+            "kubeconfig": self.place.kubeconfig,
+            "hostname-override": NODE,
+            "service-cluster-ip-range": self.settings.services,
+            "service-node-port-range": self.settings.node_ports,
+            "health-port": 0,
+            "metrics-port": 0,
+        }
+        argv = (str(self.programs.router), *_arguments(options))
+        environment = {**NO_PROXY, "PATH": search_path()}
+        return self._service("policies", argv, ready=enforces_policies, environment=environment)
+
     def all(self) -> tuple[Service, ...]:
         """Return all services, in the order in which they need each other."""
         control = (self.etcd(), self.apiserver(), self.controllers(), self.scheduler())
-        return (self.containerd(), *control, self.kubelet(), self.proxy())
+        return (self.containerd(), *control, self.kubelet(), self.proxy(), self.policies())
 
     def _control(self, client: str, port: int) -> dict[str, object]:
         return {
@@ -194,7 +214,7 @@ class Components:
         port: int | None = None,
         ready: Callable[[], bool],
     ) -> Service:
-        argv = (*self.programs.kubernetes[program], *(f"--{option}={value}" for option, value in options.items()))
+        argv = (*self.programs.kubernetes[program], *_arguments(options))
         return self._service(name, argv, ready=ready, port=port, environment={**NO_PROXY, "PATH": search_path()})
 
     def _service(
@@ -218,6 +238,10 @@ class Components:
             setting=SETTING,
             changes=self.changes.get(name, ""),
         )
+
+
+def _arguments(options: Mapping[str, object]) -> list[str]:
+    return [f"--{option}={value}" for option, value in options.items()]
 
 
 def search_path() -> str:

@@ -1,6 +1,6 @@
 """What a cluster changes on its host outside of its directory: record it before, and restore it afterwards.
 
-Changed are: settings of the kernel (the kubelet), an interface and a firewall rule for pods, a table of nftables
+Changed are: settings of the kernel (the kubelet), an interface and rules of iptables for pods, a table of nftables
 (kube-proxy), a cgroup, and files at paths that the kubelet, containerd and CNI do not let anybody choose.
 """
 
@@ -47,6 +47,11 @@ CNI_RESULTS = Path("/var/lib/cni/results")
 TABLES = ("ip", "ip6")
 """Families of nftables in which kube-proxy has a table."""
 KUBE_PROXY = "kube-proxy"
+ENFORCED = "KUBE-ROUTER-FORWARD"
+"""Chain of iptables with what kube-router makes of NetworkPolicies."""
+CHAINS = ("KUBE-ROUTER-", "KUBE-POD-FW-", "KUBE-NWPLCY-")
+SETS = ("KUBE-SRC-", "KUBE-DST-", "kube-router-", "inet6:")
+"""How the names of kube-router's chains and sets begin."""
 FORWARDED = (
     FirewallRule(table="filter", chain="FORWARD", match=("-o", "BRIDGE"), why="traffic between pods", target="ACCEPT"),
 )
@@ -117,6 +122,35 @@ def _find_foreign(bridge: str) -> str:
     return next((f"the nftables table {family} {KUBE_PROXY}" for family in TABLES if family in tables), "")
 
 
+def enforces_policies() -> bool:
+    """Return whether NetworkPolicies are enforced."""
+    return f":{ENFORCED} " in _run("iptables-save", "--table", "filter")
+
+
+def _remove_policies(place: Place) -> None:
+    """Remove the rules, chains and sets of kube-router, whose own way to do it fails without its service proxy."""
+    if script := plan_removal(_run("iptables-save", "--table", "filter")):
+        file = place.run / "removed.rules"
+        file.write_text(script)
+        _run("iptables-restore", "--noflush", "--wait", "10", str(file))
+    for name in _run("ipset", "list", "-name").split():
+        if name.startswith(SETS):
+            _run("ipset", "destroy", name)
+
+
+def plan_removal(saved: str) -> str:
+    """Return what iptables-restore(8) needs to remove kube-router's chains of a saved table; empty without any."""
+    lines = saved.splitlines()
+    names = [line.split()[0].removeprefix(":") for line in lines if line.startswith(":")]
+    chains = [name for name in names if name.startswith(CHAINS)]
+    if not chains:
+        return ""
+    rules = [line for line in lines if line.startswith("-A ") and line.split()[1] not in chains]
+    jumps = [line.replace("-A", "-D", 1) for line in rules if line.rpartition(" -j ")[2] in chains]
+    emptied = [f":{chain} - [0:0]" for chain in chains]
+    return "\n".join(["*filter", *emptied, *jumps, *(f"-X {chain}" for chain in chains), "COMMIT", ""])
+
+
 def _has_interface(name: str) -> bool:
     return name in {interface for _, interface in socket.if_nameindex()}
 
@@ -149,6 +183,7 @@ def _delegate(root: Path) -> None:
 
 def restore_host(place: Place, record: HostRecord) -> None:
     """Take away what the cluster made on the host and restore the recorded settings; nothing of it may run any more."""
+    _remove_policies(place)
     remove_rules(place.owner, record.settings.bridge, FORWARDED)
     if _has_interface(record.settings.bridge):
         _run("ip", "link", "delete", record.settings.bridge)

@@ -65,7 +65,9 @@ def ensure_programs(home: Home, pins: ClusterPins, progress: Progress) -> Progra
     others = {name: pin for name, pin in pins.tools.items() if name != BUILT}
     found = Installer(home.tools, pins.model_copy(update={"tools": others})).ensure(progress)
     kubernetes = find_kubernetes(home, pins, progress)
-    return Programs(kubernetes, found["containerd"].path, found["ctr"].path, found["pause"].path)
+    return Programs(
+        kubernetes, found["containerd"].path, found["ctr"].path, found["pause"].path, found["kube-router"].path
+    )
 
 
 def find_kubernetes(home: Home, pins: ClusterPins, progress: Progress) -> dict[str, tuple[str, ...]]:

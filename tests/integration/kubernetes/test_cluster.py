@@ -199,6 +199,27 @@ def test_pod_reaches_the_api_server_by_its_service(cluster: Cluster) -> None:
     assert done.stdout.endswith("401")
 
 
+def test_network_policy_is_enforced(cluster: Cluster) -> None:
+    """The pod reached the API server before."""
+    (process, *_) = list_processes(cgroups(Place.of(cluster.home).name))
+    policy = {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": {"name": "nothing"},
+        "spec": {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]},
+    }
+    call = ["nsenter", f"--net=/proc/{process}/ns/net", "curl", "-sk", "-m", "2", "https://10.245.77.1/readyz"]
+
+    cluster.kubectl("apply", "-f", "-", given=policy)
+
+    end = time.monotonic() + 30
+    while subprocess.run(call, check=False, capture_output=True).returncode == 0 and time.monotonic() < end:
+        time.sleep(0.2)
+    refused = subprocess.run(call, check=False, capture_output=True).returncode
+    cluster.kubectl("delete", "networkpolicy/nothing")
+    assert refused in (7, 28)  # curl: no connection, or no answer in time
+
+
 def test_kubelet_cannot_pull_what_execution_may_not(cluster: Cluster) -> None:
     cluster.run_pod("uncurated", cluster.push("dev/pause"))
 

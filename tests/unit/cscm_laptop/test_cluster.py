@@ -70,6 +70,6 @@ def test_stopped_cluster_is_not_ready(home: Home, monkeypatch: pytest.MonkeyPatc
 
     assert result.exit_code == 1
     lines = result.output.splitlines()
-    assert [line.split()[0] for line in lines[:7]] == list(cluster.NAMES)
-    assert all(line.split()[1:] == ["stopped"] for line in lines[:7])
-    assert lines[7].startswith("node         not ready: the cluster does not run; `cscm cluster up`")
+    assert [line.split()[0] for line in lines[:8]] == list(cluster.NAMES)
+    assert all(line.split()[1:] == ["stopped"] for line in lines[:8])
+    assert lines[8].startswith("node         not ready: the cluster does not run; `cscm cluster up`")

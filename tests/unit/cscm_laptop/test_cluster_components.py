@@ -21,7 +21,9 @@ SERVERS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler"
 
 def components(directory: Path, **settings: Any) -> Components:
     kubernetes = {name: ("/tools/kube", name) for name in SERVERS}
-    programs = Programs(kubernetes, Path("/usr/bin/containerd"), Path("/usr/bin/ctr"), Path("/tools/pause"))
+    programs = Programs(
+        kubernetes, Path("/usr/bin/containerd"), Path("/usr/bin/ctr"), Path("/tools/pause"), Path("/tools/router")
+    )
     return Components(
         Place(directory, "0a1b2c"), ClusterSettings.model_validate(settings), programs, {"kubelet": "its settings"}
     )
@@ -34,7 +36,7 @@ def options(service: Service) -> dict[str, str]:
 def test_components_start_in_order_of_their_needs(tmp_path: Path) -> None:
     names = [service.name for service in components(tmp_path).all()]
 
-    assert names == ["containerd", "etcd", "apiserver", "controllers", "scheduler", "kubelet", "proxy"]
+    assert names == ["containerd", "etcd", "apiserver", "controllers", "scheduler", "kubelet", "proxy", "policies"]
 
 
 def test_etcd_demands_certificates_of_its_own_authority(tmp_path: Path) -> None:
