@@ -51,6 +51,7 @@ test-sample: $(READY)
 test-real test-sessions: $(READY) # the second one with the sample of mutants besides
 	@scripts/test-programs
 	$(BIN)/cscm up
+	@[ "$$(id -u)" != 0 ] || $(BIN)/cscm cluster up # only root can start a node
 	@scripts/test-real $(BIN)/python $(if $(filter test-sessions,$@),-m tests.mutation --sample 120 --jobs 1)
 
 test-faults: $(READY)

@@ -23,6 +23,7 @@ import tasks
 from cscm.policy import PolicyCheck
 from cscm.running import EXIT
 from cscm.vex import CheckedStatement
+from cscm_laptop.cluster.cluster import ClusterStatus
 from cscm_laptop.doctor import Check as DoctorCheck
 from cscm_laptop.laptop import Part
 from cscm_laptop.profile import Profile
@@ -294,6 +295,7 @@ PRINTED: dict[str, list[type[BaseModel]]] = {
     "vex check": [CheckedStatement],
     "vex list": [VexReport],
     "status": [Part],
+    "cluster status": [ClusterStatus],
     "doctor": [DoctorCheck],
     "events dead": [DeadMessage],
     "events replay": [DeadMessage],

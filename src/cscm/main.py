@@ -13,6 +13,7 @@ import click
 
 from cscm import (
     check,
+    cluster,
     enforce,
     events,
     fleet,
@@ -83,6 +84,7 @@ def main() -> None:
 
 for command in (
     *laptop.COMMANDS,
+    *cluster.COMMANDS,
     *outside.COMMANDS,
     *enforce.COMMANDS,
     *fleet.COMMANDS,

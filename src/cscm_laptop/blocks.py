@@ -9,7 +9,7 @@ from prefect_aws.client_parameters import AwsClientParameters
 from prefect_docker.host import DockerHost
 from pydantic import SecretStr
 
-from blocks import Bridge, ContainerHost, Inventory, Tier, Workbench
+from blocks import Bridge, ContainerHost, Inventory, KubernetesCluster, Tier, Workbench
 from blocks.register import register_types
 from cscm_laptop.laptop import LaptopState
 from supply_chain.adapters.aws.accounts import Identity
@@ -83,5 +83,7 @@ def register_laptop(state: LaptopState) -> None:
     engine = DockerHost(base_url=state.engine.url)
     engine.save("laptop", overwrite=True)
     ContainerHost(docker=engine, owner=state.owner).save("laptop", overwrite=True)
+    if state.kubeconfig:
+        KubernetesCluster(kubeconfig=str(state.kubeconfig)).save("laptop", overwrite=True)
     workbench_of(state).save("workbench", overwrite=True)
     Inventory(address=SecretStr(state.inventory)).save("inventory", overwrite=True)

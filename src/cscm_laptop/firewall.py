@@ -10,7 +10,9 @@ import contextlib
 import os
 import shlex
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Literal
 
 from supply_chain.adapters.process.command import run
 from supply_chain.model.image import Model
@@ -31,12 +33,13 @@ LINK_LOCAL = "20"
 
 
 class FirewallRule(Model):
-    """A rule of iptables(8) for traffic that comes from the bridge of the build steps."""
+    """A rule of iptables(8) for traffic that comes from a bridge."""
 
     table: str
     chain: str
     match: tuple[str, ...]
     why: str
+    target: Literal["DROP", "ACCEPT"] = "DROP"
 
     def words(self, bridge: str) -> list[str]:
         """Return the rule's arguments for iptables, to follow the action (such as `-I`)."""
@@ -104,9 +107,9 @@ def _filter_bridged_traffic() -> None:
             BRIDGED_TRAFFIC.write_text("1\n")
 
 
-def remove_rules(owner: str, bridge: str = BRIDGE) -> None:
+def remove_rules(owner: str, bridge: str = BRIDGE, rules: Iterable[FirewallRule] = RULES) -> None:
     """Remove the owner's rules, however often each is set."""
-    for rule in RULES:
+    for rule in rules:
         while run_iptables("-D", rule, owner, bridge):
             pass
 
@@ -120,7 +123,7 @@ def commands(owner: str, bridge: str = BRIDGE) -> str:
 
 def _arguments(action: str, rule: FirewallRule, owner: str, bridge: str) -> list[str]:
     words = ["--wait", "10", "--table", rule.table, action, *rule.words(bridge), *COMMENT, f"cscm-{owner}"]
-    return [*words, "--jump", "DROP"]
+    return [*words, "--jump", rule.target]
 
 
 def run_iptables(action: str, rule: FirewallRule, owner: str, bridge: str = BRIDGE) -> bool:

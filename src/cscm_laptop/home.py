@@ -56,6 +56,16 @@ class Home:
         return self.directory / "database"
 
     @property
+    def laptop_state(self) -> Path:
+        """File with the state of the running laptop; it holds secrets."""
+        return self.state / "laptop.json"
+
+    @property
+    def cluster(self) -> Path:
+        """Directory of the Kubernetes cluster; `cscm cluster up` makes it."""
+        return self.directory / "cluster"
+
+    @property
     def log(self) -> Path:
         """Directory of log files, one per background process."""
         return self.directory / "log"
@@ -88,7 +98,7 @@ class Home:
             part.mkdir(mode=0o700, exist_ok=True)
 
     def _foreign(self) -> set[str]:
-        parts = (self.tools, self.emulator, self.state, self.database, self.log, self.run)
+        parts = (self.tools, self.emulator, self.state, self.database, self.cluster, self.log, self.run)
         return {entry.name for entry in self.directory.iterdir()} - {part.name for part in parts} - {VENV}
 
     def is_ours(self) -> bool:

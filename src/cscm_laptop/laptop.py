@@ -14,6 +14,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from cscm_laptop import emulator_service, firewall, namespaces, prefect_server
+from cscm_laptop.cluster import cluster
 from cscm_laptop.engine import Engine, clear, engine_answers, engine_service, engine_url, ensure_engine, wake
 from cscm_laptop.home import Home
 from cscm_laptop.ports import request
@@ -55,7 +56,6 @@ from supply_chain.scratch import sweep, write_private
 from supply_chain.text import first_line
 
 PINS = Path("deployments/tools.yaml")
-STATE = "laptop.json"
 DATABASE_CHECK = timedelta(hours=20)
 """How long an official database is used before the network is asked for a newer one."""
 
@@ -88,6 +88,8 @@ class LaptopState(Model):
     lifecycle: str = "plan"
     people_owner: str
     policies_signed_since: datetime | None = None
+    kubeconfig: Path | None = None
+    """Of the administrator of the laptop's cluster; None if there is no cluster."""
 
 
 class Part(Model):
@@ -121,7 +123,7 @@ def up(profile: Profile, home: Home, progress: Progress, *, register: Register) 
             lambda: _server(profile, home, progress),
         )
         state = _state(profile, home, accounts, engine, database, people_owner)
-        write_private(home.state / STATE, state.model_dump_json(indent=2))
+        write_private(home.laptop_state, state.model_dump_json(indent=2))
         register_changed(state, home, progress, register)
         _deployments(profile, home, progress)
         _automations(profile, home, progress)
@@ -249,6 +251,7 @@ def _state(
         lifecycle=profile.lifecycle,
         people_owner=people_owner,
         policies_signed_since=profile.policies_signed_since,
+        kubeconfig=cluster.find_kubeconfig(home),
     )
 
 
@@ -309,7 +312,7 @@ def _moment(stamp: Path) -> datetime:
 def load_state(home: Home) -> LaptopState:
     """Return the state that the last `up` wrote; raise `PartFailed` if it is missing or damaged."""
     try:
-        return LaptopState.model_validate_json((home.state / STATE).read_bytes())
+        return LaptopState.model_validate_json((home.laptop_state).read_bytes())
     except (FileNotFoundError, ValidationError) as error:
         raise PartFailed(f"No supply chain was brought up in {home.directory}.\nRun `cscm up`.") from error
 
@@ -335,7 +338,7 @@ def down(home: Home, progress: Progress, *, keep: frozenset[str] = frozenset()) 
 
 
 def reset(home: Home, progress: Progress) -> None:
-    """Stop everything, remove what this home's chains made in the engine, and remove the home.
+    """Stop everything, remove what this home's chains and cluster made in the engine and on the host, and the home.
 
     Raises `SettingInvalid` if `up` did not make the home. Raises `EngineUnavailable` if the engine may run something
     for this home but neither answers nor can be started; the home then stays, because it is needed to remove that.
@@ -347,6 +350,7 @@ def reset(home: Home, progress: Progress) -> None:
             f"{home.directory} was not made by `cscm up`, so it is not removed.\n"
             "Look at CSCM_HOME, or remove it yourself."
         )
+    cluster.remove(home, progress)
     down(home, progress, keep=frozenset({"engine"}))
     _clear(home, progress)
     down(home, progress)

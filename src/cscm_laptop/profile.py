@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import AwareDatetime, Field, StringConstraints, field_validator, model_validator
 
+from cscm_laptop.cluster.settings import ClusterSettings
 from cscm_laptop.ports import HOST
 from supply_chain.development.bases import REGISTRIES
 from supply_chain.errors import SettingInvalid
@@ -45,6 +46,7 @@ class Profile(Model):
     """Settings of the laptop; every one has a default."""
 
     ports: Ports = Ports()
+    cluster: ClusterSettings = ClusterSettings()
     region: Annotated[str, StringConstraints(pattern=r"^[a-z]{2}(?:-[a-z]+)+-\d$")] = Field(
         default="us-east-1", description="the AWS region of the emulator"
     )

@@ -171,7 +171,7 @@ class Service:
         what = f"did not answer within {self.deadline:.0f} s" if alive else "ended while it started"
         raise PartFailed(
             f"{self.name} {what}. The end of {self.log}:\n{tail(self.log)}\n"
-            "Correct what it complains about, then run `cscm up` again."
+            "Correct what it complains about, then run the command again."
         )
 
 

@@ -56,7 +56,7 @@ def go_build(pin: SourcePin, directory: Path, progress: Progress) -> Path:
     Raises `ToolMissing` if there is no suitable Go, and `ToolFailed` if the build fails.
     """
     go = _find_go(pin)
-    progress("building it from the project's sources; the first time this takes a minute")
+    progress("building it from the project's sources; the first time this takes minutes")
     for name, content in source_files(pin).items():
         (directory / name).write_bytes(content)
     done = run(

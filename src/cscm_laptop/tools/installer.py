@@ -165,5 +165,10 @@ def _take_out(fetched: Path, file: ReleaseFile, target: Path) -> None:
 
 
 def _platform() -> str:
-    machine = platform.machine().lower()
-    return f"{platform.system().lower()}/{MACHINES.get(machine, machine)}"
+    return f"{platform.system().lower()}/{machine()}"
+
+
+def machine() -> str:
+    """Return the architecture of this machine by the name that Go has for it."""
+    found = platform.machine().lower()
+    return MACHINES.get(found, found)

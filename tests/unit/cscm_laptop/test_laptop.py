@@ -17,7 +17,6 @@ from cscm_laptop.blocks import workbench_of
 from cscm_laptop.engine import Engine
 from cscm_laptop.home import Home
 from cscm_laptop.laptop import (
-    STATE,
     LaptopState,
     down,
     ensure_people_owner,
@@ -138,7 +137,7 @@ def test_state_is_read_back_as_written(home, state):
     with pytest.raises(PartFailed, match="cscm up"):
         load_state(home)
 
-    write_private(home.state / STATE, state.model_dump_json())
+    write_private(home.laptop_state, state.model_dump_json())
 
     assert load_state(home) == state
 
@@ -225,7 +224,7 @@ def test_reset_removes_unused_home_without_engine(home, monkeypatch):
 def test_reset_keeps_used_home_if_engine_is_unavailable(home, state, monkeypatch):
     """Containers may still run, and the home is needed to remove them."""
     monkeypatch.setenv("DOCKER_HOST", f"unix://{home.directory}/nothing.sock")
-    write_private(home.state / STATE, state.model_dump_json())
+    write_private(home.laptop_state, state.model_dump_json())
 
     with pytest.raises(EngineUnavailable, match=rf"nothing\.sock.*\.\nNothing was removed.*cscm.owner={home.owner}"):
         reset(home, print)
@@ -236,7 +235,7 @@ def test_reset_keeps_used_home_if_engine_is_unavailable(home, state, monkeypatch
 def test_reset_starts_engine_that_down_stopped(home, state, monkeypatch):
     """Deployments outlive the engine."""
     done, owner = [], home.owner
-    write_private(home.state / STATE, state.model_dump_json())
+    write_private(home.laptop_state, state.model_dump_json())
     monkeypatch.setattr(laptop, "wake", lambda *_: done.append("started"))
     monkeypatch.setattr(laptop, "clear", lambda label, images, _: done.append(f"{label} {images}"))
 

@@ -77,7 +77,7 @@ class GoPin(BuiltPin):
 
 
 class SourcePin(BuiltPin):
-    """A Go program of this project, built from its sources; `package` is their directory below the adapters."""
+    """A Go program of this project, built from its sources; `package` is their directory in a Python package."""
 
     kind: Literal["source"]
     package: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*(/[a-z][a-z0-9_]*)*$")]

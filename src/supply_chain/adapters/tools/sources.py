@@ -8,12 +8,13 @@ from pathlib import Path
 from supply_chain.adapters.tools.pins import SourcePin
 
 SOURCES = ("*.go", "go.mod", "go.sum")
-ADAPTERS = Path(__file__).parent.parent
+PACKAGES = Path(__file__).parents[3]
+"""Directory that contains the project's Python packages."""
 
 
 def source_files(pin: SourcePin) -> dict[str, bytes]:
     """Return the sources of a program of this project, by file name."""
-    directory = ADAPTERS / pin.package
+    directory = PACKAGES / pin.package
     files = sorted(file for pattern in SOURCES for file in directory.glob(pattern))
     return {file.name: file.read_bytes() for file in files if not file.name.endswith("_test.go")}
 
