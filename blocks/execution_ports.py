@@ -60,7 +60,7 @@ class ExecutionPorts(TierPorts):
     def evidence(self) -> EvidenceStore:
         """The evidence as the tier sees it. What the deploy gate publishes, clusters learn too."""
         store: EvidenceStore = super().evidence
-        if store.publisher is None or not self.clusters:
+        if not self.clusters or store.publisher is None:
             return store
         return replace(store, publisher=EnforcedPublisher(store.publisher, self.follow_verdict))
 

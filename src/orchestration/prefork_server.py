@@ -29,7 +29,7 @@ from supply_chain.policy.loading import read_project_policies
 
 FLOWS = (
     "chain", "build", "curate", "deploy", "monitor", "bases", "promote", "reconcile", "respond", "inventory",
-    "lifecycle", "daily_report", "rescan", "image_decisions", "sweep", "policy",
+    "lifecycle", "daily_report", "rescan", "image_decisions", "sweep", "policy", "verdicts",
 )  # fmt: skip
 IMPORTED = (
     "prefect.main", "prefect.engine", "prefect.flow_engine", "prefect.task_engine", "prefect.events.clients",

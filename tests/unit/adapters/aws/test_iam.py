@@ -52,7 +52,7 @@ REPOSITORIES: dict[str, dict[str, set[str]]] = {
     },
     "lifecycle": {
         "curated/*": READ | CLOSE | REPLACE,
-        "dev/*": {"ecr:BatchGetImage", "ecr:DescribeImages"} | CLOSE,
+        "dev/*": READ | CLOSE,
         "evidence/*": READ,
         "evidence/lifecycle/*": WRITE,
     },
