@@ -11,6 +11,7 @@ from pydantic import SecretStr
 
 from blocks import Bridge, ContainerHost, Inventory, KubernetesCluster, Tier, Workbench
 from blocks.register import register_types
+from cscm_laptop.cluster.namespaces import BLOCK
 from cscm_laptop.laptop import LaptopState
 from supply_chain.adapters.aws.accounts import Identity
 from supply_chain.model.tier import BASES, TierName
@@ -84,6 +85,6 @@ def register_laptop(state: LaptopState) -> None:
     engine.save("laptop", overwrite=True)
     ContainerHost(docker=engine, owner=state.owner).save("laptop", overwrite=True)
     if state.kubeconfig:
-        KubernetesCluster(kubeconfig=str(state.kubeconfig)).save("laptop", overwrite=True)
+        KubernetesCluster(kubeconfig=str(state.kubeconfig)).save(BLOCK, overwrite=True)
     workbench_of(state).save("workbench", overwrite=True)
     Inventory(address=SecretStr(state.inventory)).save("inventory", overwrite=True)

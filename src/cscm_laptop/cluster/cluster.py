@@ -16,6 +16,7 @@ from cscm_laptop.cluster.certificates import ensure_keys
 from cscm_laptop.cluster.components import Components
 from cscm_laptop.cluster.host import note_boot, prepare_host, read_host, record_host, restore_host
 from cscm_laptop.cluster.image import make_image
+from cscm_laptop.cluster.namespaces import ensure_namespaces, list_namespaces
 from cscm_laptop.cluster.place import KUBECONFIG, NODE, Place
 from cscm_laptop.cluster.pods import end_pods, find_shims
 from cscm_laptop.cluster.programs import FILE, ClusterPins, ensure_programs
@@ -23,10 +24,13 @@ from cscm_laptop.home import Home
 from cscm_laptop.profile import Profile
 from cscm_laptop.services import Progress, Record, Service, read_record, stop
 from cscm_laptop.tools.installer import machine
+from supply_chain.adapters.kubernetes.client import ClusterClient
 from supply_chain.adapters.process.command import run, run_concurrently
 from supply_chain.errors import SettingInvalid, ToolFailed
+from supply_chain.execution.environment import read_environments
 from supply_chain.model.documents import read_document
 from supply_chain.model.image import Model
+from supply_chain.policy.loading import ENVIRONMENTS
 
 NAMES = ("containerd", "etcd", "apiserver", "controllers", "scheduler", "kubelet", "proxy", "policies")
 STOP_ORDER = ("policies", "kubelet", "proxy", "containerd", "scheduler", "controllers", "apiserver", "etcd")
@@ -60,7 +64,8 @@ class ClusterStatus(Model):
 def up(profile: Profile, home: Home, progress: Progress) -> Path:
     """Start the components that do not run, wait until the node takes pods, and return the kubeconfig.
 
-    Raises `SettingInvalid` without root, and a `SupplyChainError` that names what failed otherwise.
+    The namespaces of the environments in this cluster exist then. Raises `SettingInvalid` without root, and a
+    `SupplyChainError` that names what failed otherwise.
     """
     _require_root()
     home.create()
@@ -76,6 +81,9 @@ def up(profile: Profile, home: Home, progress: Progress) -> Path:
         changes = _write_documents(profile, home, place, pins)
         prepare_host(place, profile.cluster)
         _start(Components(place, profile.cluster, programs, changes), _pause(pins), progress)
+    needed = list_namespaces(read_environments(home.project / ENVIRONMENTS))
+    for name in ensure_namespaces(ClusterClient.of_context(place.kubeconfig, None), needed):
+        progress(f"namespace {name}: made")
     return place.kubeconfig
 
 

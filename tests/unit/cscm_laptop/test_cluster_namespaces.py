@@ -1,0 +1,36 @@
+"""The namespaces of this machine's cluster: those of its environments, made once and then left alone."""
+
+from cscm_laptop.cluster.namespaces import LABELS, ensure_namespaces, list_namespaces
+from supply_chain.execution.environment import DockerEnvironment, KubernetesEnvironment
+from supply_chain.execution.kubernetes.cluster import NAMESPACES
+from tests.support.memory_cluster import MemoryCluster
+
+
+def environment(name: str, cluster: str) -> KubernetesEnvironment:
+    return KubernetesEnvironment(name=name, target="kubernetes", cluster=cluster, namespace=f"{name}-apps")
+
+
+def test_namespaces_are_those_of_environments_in_this_machines_cluster() -> None:
+    """Others run elsewhere."""
+    found = [environment("here", "laptop"), environment("there", "shop"), DockerEnvironment(name="docker")]
+
+    assert list_namespaces(found) == ("here-apps",)
+
+
+def test_missing_namespace_is_made_with_pod_security() -> None:
+    """Without it, a pod without the chain's profile could reach the node."""
+    cluster = MemoryCluster()
+
+    assert ensure_namespaces(cluster, ["apps"]) == ("apps",)
+    made = cluster.read(NAMESPACES, "apps")
+    assert made is not None and made["metadata"]["labels"] == LABELS
+
+
+def test_existing_namespace_is_left_as_it_is() -> None:
+    """Somebody may have chosen other labels."""
+    cluster = MemoryCluster()
+    cluster.apply(NAMESPACES, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "apps"}})
+    before = cluster.read(NAMESPACES, "apps")
+
+    assert ensure_namespaces(cluster, ["apps"]) == ()
+    assert cluster.read(NAMESPACES, "apps") == before
