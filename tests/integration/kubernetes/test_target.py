@@ -7,8 +7,9 @@ import subprocess
 import tarfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from uuid import uuid4
 
@@ -18,12 +19,16 @@ from lightkube.types import PatchType
 
 from supply_chain.adapters.kubernetes.client import ClusterClient
 from supply_chain.errors import ClusterConflict, ClusterRefused, DeploymentFailed
+from supply_chain.execution.enforcement.installation import KINDS, read_objects
 from supply_chain.execution.environment import KubernetesEnvironment, KubernetesPlacement, SecretKey
 from supply_chain.execution.kubernetes.cluster import (
     CONFIG_MAPS,
     DEPLOYMENTS,
+    FIELD_MANAGER,
     NAMESPACES,
     PODS,
+    SECRETS,
+    SERVICE_ACCOUNTS,
     SERVICES,
     Kind,
 )
@@ -32,11 +37,14 @@ from supply_chain.execution.kubernetes.target import KubernetesTarget
 from supply_chain.model.image import Digest, ImageRef
 from supply_chain.model.manifest import Probe, Service, Test
 from tests.contract.target import Harness, TargetContract
+from tests.support.command import ROOT
 from tests.support.layered import layered
 
 pytestmark = pytest.mark.real
 
 REGISTRY = "registry.test"
+ROLES = ROOT / "deployments/kubernetes/rbac"
+DEPLOYER = "cscm-deployer"
 CTR = ("ctr", "-n", "k8s.io", "images")
 QUOTAS = Kind("v1", "ResourceQuota", "resourcequotas")
 Import = Callable[..., Digest]
@@ -74,12 +82,28 @@ def cluster(kubeconfig: Path) -> ClusterClient:
 @pytest.fixture
 def namespace(cluster: ClusterClient) -> Iterator[str]:
     """A namespace of its own, in which Pod Security is `restricted`."""
-    name = f"k2-{uuid4().hex[:8]}"
+    name = f"target-{uuid4().hex[:8]}"
     labels = {"pod-security.kubernetes.io/enforce": "restricted"}
     document = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}
     cluster.apply(NAMESPACES, document)
+    _bind_deployer(cluster, name)
     yield name
     cluster.delete(NAMESPACES, name)
+
+
+def _bind_deployer(cluster: ClusterClient, namespace: str) -> None:
+    """Make a service account that has the documented role in a namespace, and nothing else."""
+    (role,) = (each for each in read_objects(ROLES) if each["metadata"]["name"] == DEPLOYER)
+    cluster.apply(KINDS["ClusterRole"], role)
+    metadata = {"name": DEPLOYER, "namespace": namespace}
+    cluster.apply(SERVICE_ACCOUNTS, {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata})
+    api = "rbac.authorization.k8s.io"
+    binding = {
+        "apiVersion": f"{api}/v1", "kind": "RoleBinding", "metadata": metadata,
+        "roleRef": {"apiGroup": api, "kind": "ClusterRole", "name": DEPLOYER},
+        "subjects": [{"kind": "ServiceAccount", **metadata}],
+    }  # fmt: skip
+    cluster.apply(KINDS["RoleBinding"], binding)
 
 
 MANIFEST = Service(
@@ -106,16 +130,19 @@ class Place(Harness):
             cluster.apply(PODS, foreign_pod(namespace, f"{REGISTRY}/curated/hello@{digest}"))
             return "foreign"
 
-        target = target_in(cluster, namespace)
-        return cls(target, MANIFEST, image, image("crash"), running, add_foreign, namespace=namespace)
+        return cls(
+            target_in(cluster, namespace), MANIFEST, image, image("crash"), running, add_foreign, namespace=namespace
+        )
 
 
 def target_in(cluster: ClusterClient, namespace: str, **placement: object) -> KubernetesTarget:
+    """Return an environment in a namespace, to which the documented role signs in."""
     environment = KubernetesEnvironment(
         name="staging", target="kubernetes", cluster="c", namespace=namespace,
         applications={"hello": KubernetesPlacement.model_validate({"replicas": 2, **placement})},
     )  # fmt: skip
-    return KubernetesTarget(environment, lambda: cluster, REGISTRY, lambda: datetime.now(UTC), time.sleep)
+    deployer = cache(lambda: cluster.for_service_account(namespace, DEPLOYER, FIELD_MANAGER, 3600))
+    return KubernetesTarget(environment, deployer, REGISTRY, lambda: datetime.now(UTC), time.sleep)
 
 
 def foreign_pod(namespace: str, image: str) -> dict[str, object]:
@@ -207,12 +234,24 @@ def test_change_of_another_manager_is_drift_and_conflict(
         harness.deploy(harness.good())
 
 
-def test_missing_namespace_is_refused_before_anything_is_applied(cluster: ClusterClient, image: Import) -> None:
+def test_missing_namespace_is_refused_before_anything_is_applied(harness: Place, cluster: ClusterClient) -> None:
     """The namespace belongs to whoever administers the cluster."""
-    absent = Place.of(cluster, "k2-absent", image)
+    target = target_in(cluster, "target-absent")
+    harness.target = replace(target, connect=lambda: cluster)
 
     with pytest.raises(ClusterRefused, match="not found"):
-        absent.deploy(absent.good())
+        harness.deploy(harness.good())
+
+
+def test_documented_role_reads_no_secret_and_nothing_of_other_namespaces(
+    cluster: ClusterClient, namespace: str
+) -> None:
+    """What the execution tier does not need, nobody gets with its identity."""
+    deployer = cluster.for_service_account(namespace, DEPLOYER, FIELD_MANAGER, 600)
+
+    for kind, where in ((SECRETS, namespace), (PODS, "kube-system"), (PODS, ""), (DEPLOYMENTS, "default")):
+        with pytest.raises(ClusterRefused, match="forbidden"):
+            deployer.list(kind, where)
 
 
 def test_deleted_service_is_drift(harness: Place, cluster: ClusterClient) -> None:

@@ -32,7 +32,8 @@ def read_cluster(session: AwsSession, name: str) -> EksCluster:
     Raises `AwsFailed` if there is none, and `AccessDenied` without the permission `eks:DescribeCluster`.
     """
     with translate_errors(f"read the EKS cluster {name}"):
-        found = session.client("eks").describe_cluster(name=name)["cluster"]
+        client = session.client("eks")
+        found = client.describe_cluster(name=name)["cluster"]
     return EksCluster(found["endpoint"], base64.b64decode(found["certificateAuthority"]["data"]).decode())
 
 

@@ -21,7 +21,7 @@ REGISTRY = {
 COSIGN = {"kms:DescribeKey", "kms:GetPublicKey", "kms:Sign"}
 ECR_ITSELF = {"kms:CreateGrant", "kms:Decrypt", "kms:DescribeKey", "kms:Encrypt", "kms:GenerateDataKey"}
 """Actions that ECR performs with the storage key for the creator of a repository (User Guide, "Encryption at rest")."""
-FILES = {"ecr": ("ecr.py", "ecr_images.py"), "kms": ("kms.py",), "sqs": ("sqs.py",)}
+FILES = {"ecr": ("ecr.py", "ecr_images.py"), "eks": ("eks.py",), "kms": ("kms.py",), "sqs": ("sqs.py",)}
 CALL = re.compile(r"client\.(?:get_paginator\(\"(\w+)\"|(?!get_paginator)(\w+)\()")
 READ = {"ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:DescribeImages", "ecr:GetDownloadUrlForLayer"}
 WRITE = {"ecr:CompleteLayerUpload", "ecr:CreateRepository", "ecr:InitiateLayerUpload", "ecr:PutImage",
