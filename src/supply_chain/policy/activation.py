@@ -15,6 +15,7 @@ from pathlib import Path
 from pydantic import Field
 
 from supply_chain.errors import PolicyInvalid, PolicyUnsigned
+from supply_chain.model.documents import LIMIT
 from supply_chain.model.image import Digest, Model, digest_of
 from supply_chain.policy.people import FILE as PEOPLE
 from supply_chain.policy.people import People, keys_of_owner
@@ -23,8 +24,6 @@ from supply_chain.policy.signed_documents import DocumentKind, Unsigned, read_bu
 
 LISTING = "signed.list"
 """Name of the list that is signed; it is next to the policies, and its bundle too."""
-LIMIT = 1024 * 1024
-"""Maximum size of the list in bytes."""
 POLICIES, NAMES, ENVIRONMENTS = "policies/", "names.yaml", "environments/"
 """The register of names, and what the names of policies and environments begin with in the list."""
 OWNER = f"the owner of {PEOPLE}"
@@ -85,15 +84,14 @@ class Activation:
     def _compare(self, documents: Mapping[str, bytes], belongs: Callable[[str], bool]) -> PolicyState:
         """Compare documents, as name in the list → content, with the part of each list that `belongs` selects."""
         found = {name: digest_of(content) for name, content in documents.items()}
-        parts = [{name: digest for name, digest in each.files.items() if belongs(name)} for each in self.trusted]
-        active = next((each for each, files in zip(self.trusted, parts, strict=True) if files == found), None)
-        if active is not None:
-            return PolicyState(active=True, why=active.why)
-        if not self.trusted:
-            return PolicyState(active=False, why=f"the list of files does not count: {self.uncounted}")
-        changes = f"{self.trusted[0].change}: {', '.join(_differences(parts[0], found))}"
-        rest = f"; the list of files does not count: {self.uncounted}" if self.uncounted else ""
-        return PolicyState(active=False, why=f"{changes}{rest}")
+        changes = list[str]()
+        for each in self.trusted:
+            files = {name: digest for name, digest in each.files.items() if belongs(name)}
+            if files == found:
+                return PolicyState(active=True, why=each.why)
+            changes.append(f"{each.change}: {', '.join(_differences(files, found))}")
+        uncounted = [f"the list of files does not count: {self.uncounted}"] if self.uncounted else []
+        return PolicyState(active=False, why="; ".join((*changes[:1], *uncounted)))
 
 
 def _differences(before: Mapping[str, Digest], now: Mapping[str, Digest]) -> Iterator[str]:

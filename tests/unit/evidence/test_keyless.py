@@ -236,6 +236,33 @@ def test_signer_is_found_by_identity():
     assert find_identity(broken, people) == "its certificate cannot be read"
 
 
+def test_reason_is_that_of_the_first_person_whom_the_certificate_names():
+    """Both are wrong; the order is that of the document."""
+    people = [("ann", identity(root="there is no root")), ("anna", identity(until=NOON))]
+
+    assert find_identity(signed(), people) == "there is no root"
+
+
+def test_reason_has_300_characters_of_a_name():
+    """A certificate may name somebody with a text of any length."""
+    long = f"{'a' * 400}@shop.example"
+
+    assert find_identity(signed(long), []) == (
+        f"its certificate names {'a' * 300}, which is no identity of anybody who may sign it"
+    )
+
+
+@pytest.mark.parametrize(("text", "reason"), [("x " * 400, ("x " * 150)), ("y" * 301, "y" * 300), ("", "ValueError")])
+def test_reason_has_300_characters_of_an_error(monkeypatch, text, reason):
+    """What a library says may be of any length, or nothing."""
+
+    def fail(_):
+        raise ValueError(text)
+
+    monkeypatch.setattr(keyless, "_load_root", fail)
+    assert explain_root(ROOT) == f"the trusted root cannot be used: {reason}"
+
+
 def test_key_proves_no_time():
     """A bundle with a certificate is no signature with a key, and the other way round."""
     ann = EcdsaSigner()

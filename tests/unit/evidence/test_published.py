@@ -142,6 +142,27 @@ def test_same_verdict_is_neither_signed_nor_pushed_again(world):
     assert world.registry.pushes == pushes and len(published(world)) == 1
 
 
+@pytest.mark.parametrize(
+    ("published_verdicts", "found"),
+    [
+        ((), None),
+        (((1, False),), 1),
+        (((1, True),), None),
+        (((-1, False),), None),
+        (((1, False), (2, True)), None),
+        (((1, True), (2, False)), 2),
+    ],
+    ids=["none", "newer refusal", "newer admission", "older refusal", "refusal before admission", "refusal last"],
+)
+def test_newer_opposite_is_that_of_the_current_verdict(world, published_verdicts, found):
+    """An interrupted run may have left an older verdict, which does not count."""
+    for at, yes in published_verdicts:
+        put(world, verdict(at, yes=yes))
+
+    at = publisher(world).find_newer_opposite(CURATED, verdict())
+    assert at == (None if found is None else NOON + timedelta(seconds=found))
+
+
 def test_verdict_of_other_image_or_environment_stays(world):
     """They have their own current verdicts."""
     staging, production = (
@@ -406,6 +427,14 @@ def test_verdict_about_a_removed_image_is_withdrawn(world, gate, environment, pl
         assert withdraw_removed(gate, world.ecr) == ()
         assert admits(world, ref=CURATED, gate=gate, environment=environment)
     assert withdraw_removed(Gate.RELEASE if gate is Gate.INTAKE else Gate.INTAKE, world.ecr) == ()
+
+
+def test_image_among_verdicts_is_not_withdrawn(world):
+    """It is no verdict: it says nothing about an image."""
+    world.registry.add(PLACE)
+
+    assert withdraw_removed(Gate.RELEASE, world.ecr) == ()
+    assert PLACE in published(world)
 
 
 def test_verdict_that_cannot_be_withdrawn_is_an_error(world):

@@ -155,6 +155,15 @@ def test_change_of_the_files_is_not_active(office, signed):
     assert state(office).active
 
 
+def test_changes_are_those_since_the_signature(office):
+    """The list that ships counts too, but the person who signed knows their own."""
+    change(office)
+    office.sign_policies(office.ann)
+    (office.project / DIRECTORY / "curated.yaml").unlink()
+
+    assert state(office).why == "not as signed by ann at 2026-11-24 12:00 UTC: policies/curated.yaml (removed)"
+
+
 @pytest.mark.parametrize("who", ["bob", "stranger"])
 def test_signature_of_who_may_not_change_policies_does_not_count(office, who):
     """Bob is a person with other roles."""

@@ -16,10 +16,10 @@ from supply_chain.policy.gate import evaluate
 from supply_chain.policy.outcome import Admitted, Refused, RuleOutcome, UsedWaiver
 from supply_chain.policy.reading import read_deploy_facts, read_release_facts
 from supply_chain.policy.rejudge import VerdictPorts, judge_published, renew_published
-from supply_chain.policy.verdict import record
+from supply_chain.policy.verdict import execution_place, record
 from tests.support.facts import CURATED, requirements
 from tests.support.pieces import Pieces
-from tests.support.policies import DEPLOY, RELEASE
+from tests.support.policies import DEPLOY, RELEASE, policy, rule
 
 
 @pytest.fixture
@@ -67,8 +67,13 @@ def gate(world, make):
 
         return judge_published(CURATED, "staging", read_first, ports)
 
+    def verdicts_of_gate():
+        return verdicts(evidence.verified(execution_place(CURATED), TierName.EXECUTION), Gate.DEPLOY, CURATED.digest)
+
     renew = partial(renew_published, CURATED, "staging", read, ports)
-    return SimpleNamespace(admit=admit, current=current, decide=decide, judge=judge, renew=renew)
+    return SimpleNamespace(
+        admit=admit, current=current, decide=decide, judge=judge, renew=renew, verdicts=verdicts_of_gate
+    )
 
 
 def test_block_after_deployment_becomes_the_current_verdict(gate):
@@ -81,6 +86,7 @@ def test_block_after_deployment_becomes_the_current_verdict(gate):
 
     assert isinstance(found, Refused) and not gate.current().admits
     assert [each["code"] for each in gate.current().verdict.cscm.reasons] == ["image.blocked"]
+    assert [each.value.passed for each in gate.verdicts()] == [True, False]
     assert gate.judge() is None, "nothing changed since"
 
 
@@ -199,8 +205,19 @@ def release(world, make):
     admitted = evaluate(facts, RELEASE, make.noon)
     assert isinstance(admitted, Admitted), admitted
     record(admitted, facts, evidence, make.noon)
-    judge = partial(judge_published, CURATED, "", read, ports)
+
+    def judge(policy=RELEASE):
+        return judge_published(CURATED, "", read, replace(ports, policy=policy))
+
     return SimpleNamespace(judge=judge, decide=decide, admits=admits, verdicts=verdicts_of_gate)
+
+
+def test_refusal_of_the_release_gate_without_a_block_is_signed(release):
+    """Only a block is evidence of its own."""
+    before = release.verdicts()
+
+    assert isinstance(release.judge(policy(Gate.RELEASE, rule("a.b"))), Refused) and not release.admits()
+    assert len(release.verdicts()) == len(before) + 1
 
 
 def test_block_reaches_the_published_release_and_leaves_no_signed_refusal(release):
