@@ -42,7 +42,7 @@ def test_chain_deploys_application_that_answers(chain: Chain, name: str) -> None
 
 
 def _url(deployment: dict[str, Any]) -> str:
-    return f"http://{deployment['address']}:{deployment['port']}{deployment['probe']['path']}"
+    return f"http://{deployment['place']['address']}:{deployment['place']['port']}{deployment['probe']['path']}"
 
 
 @pytest.mark.parametrize("name", ["hello", "clock"])
@@ -142,7 +142,7 @@ def test_container_runs_with_the_declared_profile(chain: Chain, engine: docker.D
 def test_configuration_comes_from_the_environment(chain: Chain) -> None:
     """The greeting is that of staging, not that of the image."""
     deployment = chain("hello").result
-    answer = httpx.get(f"http://{deployment['address']}:{deployment['port']}/", timeout=10).text
+    answer = httpx.get(f"http://{deployment['place']['address']}:{deployment['place']['port']}/", timeout=10).text
 
     assert "Hello from staging" in answer
 
