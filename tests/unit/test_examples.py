@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from supply_chain.adapters.git.snapshot import take_snapshot
+from supply_chain.execution.environment import ENVIRONMENT_DOCUMENT
+from supply_chain.model.documents import read_document
 from supply_chain.model.manifest import FILE, Base, Classification, Service, read_manifest
 from tests.support.dockerignore import ignored
 
@@ -111,12 +113,14 @@ def test_requirements_are_pinned_by_hash_without_index(path: Path):
 
 @pytest.mark.parametrize("application", ["hello", "clock"])
 def test_environment_has_placement_for_example(application: str):
-    """The chain deploys to the first environment and promotes to the others."""
+    """The chain deploys to the first environment and promotes to the others; `make run` adds that in a cluster."""
     manifest = read_manifest(ROOT / "examples" / application)
     assert isinstance(manifest, Service)
-    documents = {
-        environment: (ROOT / "deployments" / "environments" / f"{environment}.yaml").read_text()
-        for environment in manifest.environments
+    directory, added = ROOT / "deployments" / "environments", ROOT / "src/cscm_laptop/cluster/environment.yaml"
+    found = {
+        name: read_document(added if name == "cluster" else directory / f"{name}.yaml", ENVIRONMENT_DOCUMENT)
+        for name in manifest.environments
     }
 
-    assert documents and all(f"\n  {application}:\n" in text for text in documents.values())
+    assert all(each.name == name and application in each.applications for name, each in found.items())
+    assert list(found)[:2] == ["staging", "production"]
