@@ -28,7 +28,7 @@ from cscm_laptop.services import start_time
 from supply_chain.adapters.docker.engine import DockerEngine
 from supply_chain.model.container import MANAGED
 from supply_chain.model.tier import TierName
-from tests.support.command import ROOT
+from tests.support.command import ROOT, copy_deployments
 from tests.support.place import free_ports
 
 pytestmark = pytest.mark.real
@@ -48,7 +48,7 @@ class Laptop:
     def __init__(self, directory: Path) -> None:
         self.project, self.home = directory / "project", Home(directory / "project", directory / "home")
         self.emulator, self.prefect = free_ports(2)
-        shutil.copytree(ROOT / "deployments", self.project / "deployments")
+        copy_deployments(self.project)
         (self.project / "deployments/profiles/laptop.yaml").write_text(
             f"ports: {{emulator: {self.emulator}, prefect: {self.prefect}}}\ndatabase: starter\n"
         )

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import atexit
+import io
 import json
 import os
 import re
 import signal
 import subprocess
 import sys
+import tarfile
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -25,6 +27,14 @@ CSCM = Path(sys.executable).with_name("cscm")
 PATIENCE = 300.0
 """Seconds after which something will never come."""
 STEP = re.compile(r"^[a-z0-9-]+: (?P<step>.+?) \((?P<seconds>[0-9.]+) s\) ")
+
+
+def copy_deployments(project: Path) -> None:
+    """Copy `deployments/` of the last commit to a project: tests on the laptop change the working copy for a while."""
+    command = ["git", "archive", "HEAD", "deployments"]
+    archive = subprocess.run(command, cwd=ROOT, check=True, capture_output=True).stdout
+    with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
+        tar.extractall(project, filter="data")
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -27,7 +26,7 @@ from cscm_laptop.cluster.pods import TASKS
 from cscm_laptop.home import Home
 from supply_chain.adapters.aws.accounts import POLICIES as IAM
 from supply_chain.adapters.aws.accounts import Administrator, ensure_accounts
-from tests.support.command import ROOT
+from tests.support.command import ROOT, copy_deployments
 from tests.support.emulator import REGION, Emulator, crane, python, running
 from tests.support.host import snapshot_host
 from tests.support.place import free_ports
@@ -137,7 +136,7 @@ def before(directory: Path) -> dict[str, list[str]]:
 def cluster(home: Home, registry: Emulator, before: dict[str, list[str]], directory: Path) -> Iterator[Cluster]:
     """A cluster that was started once, in a home of its own with the tools of the real home."""
     project, own = directory / "project", Home(directory / "project", directory / "home")
-    shutil.copytree(ROOT / "deployments", project / "deployments")
+    copy_deployments(project)
     for name in ("src", "pyproject.toml", "prefect.yaml"):
         (project / name).symlink_to(ROOT / name)
     first, prefect = free_ports(2)
