@@ -185,7 +185,10 @@ def test_image_deployed_after_the_plan_is_kept(shop: Shop, tmp_path: Path) -> No
     deployment = Deployment.model_validate(
         {
             "environment": "staging", "application": "hello", "digest": old.digest, "container": "1", "name": "n",
-            "reverse_proxy": "2", "proxy": "sha256:" + "f" * 64, "address": "127.0.0.1", "port": 8080,
+            "place": {
+                "target": "docker", "reverse_proxy": "2", "proxy": "sha256:" + "f" * 64,
+                "address": "127.0.0.1", "port": 8080,
+            },
             "probe": {"port": 8080}, "settings": {}, "profile": profile(manifest().runtime),
             "configuration": "sha256:" + "e" * 64, "changed": True, "started_at": now,
         }
