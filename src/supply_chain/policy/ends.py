@@ -9,10 +9,12 @@ from typing import Any
 from supply_chain.policy.documents import Severity
 from supply_chain.policy.fact_types import VexFacts
 from supply_chain.policy.outcome import RuleOutcome, RuleResult, break_glass_of, waivers_of
-from supply_chain.policy.policies import GatePolicy
+from supply_chain.policy.policies import REVIEWERS, GatePolicy, Rule
 
 APPROVERS = {"image.approvers", "image.independent_approvers"}
 """The facts that people's signed approvals are read into."""
+REVIEWED = {f"image.build.{REVIEWERS}"}
+"""The fact that people's signed reviews are read into."""
 
 
 def find_end(
@@ -20,13 +22,13 @@ def find_end(
 ) -> datetime | None:
     """Return when the results of all rules end that read an image's facts; None if they rest on no person's decision.
 
-    Decisions are the waivers and the break-glass that were used, signed approvals that a rule counts, and what issuers
-    state about findings that do not count. None of them counts once people.yaml has expired.
+    Decisions are the waivers and the break-glass that were used, signed approvals and reviews that a rule counts, and
+    what issuers state about findings that do not count. None of them counts once people.yaml has expired.
     """
     waivers, break_glass, stated = waivers_of(results), break_glass_of(results), list(_accepted_statements(image))
     ends = [*(each.expires for each in waivers), *(each["until"] for each in stated if "until" in each)]
     ends += [break_glass.expires] if break_glass else []
-    if policy.people.expires and (ends or stated or _counts_approvals(image, results, policy, now)):
+    if policy.people.expires and (ends or stated or _counts_people(image, results, policy, now)):
         ends.append(policy.people.expires)
     return min(ends, default=None)
 
@@ -37,12 +39,19 @@ def _accepted_statements(image: Mapping[str, Any]) -> Iterator[VexFacts]:
     yield from (each["vex"] for each in findings if "vex" in each and each["vex"]["accepted"])
 
 
-def _counts_approvals(
+def _counts_people(
     image: Mapping[str, Any], results: Iterable[RuleResult], policy: GatePolicy[Any], now: datetime
 ) -> bool:
-    """Return whether a rule holds because people approved with keys of their own."""
-    passed = {each.rule for each in results if each.result is RuleOutcome.PASSED}
-    counting = (rule for rule in policy.rules if not APPROVERS.isdisjoint(rule.reads))
-    return bool(image.get("approvers")) and any(
-        rule.id in passed and rule.severity(now) is Severity.DENY for rule in counting
-    )
+    """Return whether a rule holds, or does not apply, because people approved or reviewed with keys of their own."""
+    approved = APPROVERS if image.get("approvers") else set()
+    signed = approved | (REVIEWED if image.get("build", {}).get(REVIEWERS) else set())
+    found = {each.rule: each.result for each in results}
+    denying = (rule for rule in policy.rules if rule.severity(now) is Severity.DENY)
+    return any(not signed.isdisjoint(_deciding(rule, found.get(rule.id))) for rule in denying)
+
+
+def _deciding(rule: Rule, result: RuleOutcome | None) -> Iterable[str]:
+    """Return the facts because of which a rule does not refuse; none if it refuses, or did not judge."""
+    if result is RuleOutcome.PASSED:
+        return rule.reads
+    return rule.when.reads if rule.when and result is RuleOutcome.NOT_APPLICABLE else ()

@@ -90,3 +90,22 @@ def test_counted_approvals_end_with_the_list_of_people() -> None:
     assert end_of(approved, counted(RuleOutcome.NOT_APPLICABLE)) is None
     assert end_of(approved, counted(), expression="image.signed") is None
     assert end_of(approved, counted(), severity="warn") is None
+
+
+def test_counted_reviews_end_with_the_list_of_people() -> None:
+    """people.yaml says whose reviews count, too."""
+    reviewed, counting = {"build": {"reviewers": ["ann"]}}, "size(image.build.reviewers) > 0"
+
+    assert end_of(reviewed, counted(), expression=counting) == PEOPLE_END
+    assert end_of(reviewed, counted(RuleOutcome.REFUSED), expression=counting) is None
+    assert end_of(reviewed, counted(), expression="image.signed") is None
+    assert end_of({"build": {"reviewers": []}}, counted(), expression=counting) is None
+
+
+def test_verdict_ends_with_approvals_that_exempt_from_a_rule() -> None:
+    """Without them, the rule applies, and may refuse the image."""
+    approved, exempting = {"approvers": ["ann"]}, {"when": "size(image.approvers) == 0", "expression": "image.signed"}
+
+    assert end_of(approved, counted(RuleOutcome.NOT_APPLICABLE), **exempting) == PEOPLE_END
+    assert end_of(approved, counted(RuleOutcome.NOT_APPLICABLE), **{**exempting, "when": "image.signed"}) is None
+    assert end_of({"approvers": []}, counted(RuleOutcome.NOT_APPLICABLE), **exempting) is None
