@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from supply_chain.policy.documents import Severity
-from supply_chain.policy.fact_types import VexFacts
+from supply_chain.policy.fact_types import VerdictFacts, VexFacts
 from supply_chain.policy.outcome import RuleOutcome, RuleResult, break_glass_of, waivers_of
 from supply_chain.policy.policies import REVIEWERS, GatePolicy, Rule
 
@@ -22,15 +22,24 @@ def find_end(
 ) -> datetime | None:
     """Return when the results of all rules end that read an image's facts; None if they rest on no person's decision.
 
-    Decisions are the waivers and the break-glass that were used, signed approvals and reviews that a rule counts, and
-    what issuers state about findings that do not count. None of them counts once people.yaml has expired.
+    Decisions are the waivers and the break-glass that were used, also waivers by earlier gates, signed approvals and
+    reviews that a rule counts, and what issuers state about findings that do not count. None of them counts once
+    people.yaml has expired.
     """
     waivers, break_glass, stated = waivers_of(results), break_glass_of(results), list(_accepted_statements(image))
     ends = [*(each.expires for each in waivers), *(each["until"] for each in stated if "until" in each)]
+    ends += _ends_of_earlier_waivers(image, policy)
     ends += [break_glass.expires] if break_glass else []
     if policy.people.expires and (ends or stated or _counts_people(image, results, policy, now)):
         ends.append(policy.people.expires)
     return min(ends, default=None)
+
+
+def _ends_of_earlier_waivers(image: Mapping[str, Any], policy: GatePolicy[Any]) -> Iterator[datetime]:
+    """Yield when the waivers end that verdicts of earlier gates rest on; they may have been prolonged since."""
+    verdicts: Mapping[str, VerdictFacts] = image.get("verdicts", {})
+    names = {name for verdict in verdicts.values() for name in verdict["waivers"]}
+    yield from (each.document.expires for each in policy.waivers if each.name in names)
 
 
 def _accepted_statements(image: Mapping[str, Any]) -> Iterator[VexFacts]:

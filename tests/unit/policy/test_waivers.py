@@ -622,6 +622,21 @@ def test_deploy_gate_refuses_a_verdict_whose_waiver_was_withdrawn(office, gate):
     assert f"verdict.{gate}.waived" in codes(judged(office, facts, Gate.DEPLOY, NOON + timedelta(days=30)))
 
 
+def test_deploy_verdict_ends_with_a_waiver_of_an_earlier_verdict(office):
+    """The release verdict names the end that the waiver had, and the waiver was changed and signed again since."""
+    last = summary(
+        CURATED, Gate.RELEASE, "sha256:" + "9" * 64, reasons=(), notes=(), inputs=(), now=NOON, waivers=["zlib"],
+        expires=NOON,
+    )  # fmt: skip
+    given = deploy_facts()
+    rests = deploy_facts(verdicts={**given.verdicts, Gate.RELEASE: last})
+    office.waive("other", applications=("other",), expires=NOON + timedelta(days=1))
+    office.waive("zlib", expires=NOON + timedelta(days=20))
+
+    assert judged(office, rests, Gate.DEPLOY).expires == NOON + timedelta(days=20)
+    assert judged(office, given, Gate.DEPLOY).expires is None
+
+
 def test_project_is_read_with_its_waivers(office):
     """The shipped rules say which of them can be waived."""
     policies = office.project / "deployments/policies"
