@@ -16,7 +16,7 @@ from supply_chain.model.tier import Gate
 from supply_chain.policy.gate import evaluate
 from supply_chain.policy.outcome import Admitted, Refused
 from supply_chain.policy.policies import F, GatePolicy
-from supply_chain.policy.verdict import publish_refusal, record, record_refusal
+from supply_chain.policy.verdict import find_signed_end, publish_refusal, record, record_refusal
 
 RENEWED = timedelta(days=1)
 """How long before its end a published admission is judged again."""
@@ -39,18 +39,22 @@ def judge_published(
     """Judge an image again if a verdict of a gate about it is published; record and publish a changed one.
 
     `environment` is empty except at the deploy gate. Return the new verdict; None if none is published, or if the
-    published one says the same. A refusal also replaces an admission that expired, for clients that do not know when it
-    ends. The release gate only publishes the refusal of a blocked image: the block is the evidence, and a signed
-    refusal would remain after it. Raises the errors of `read_current_verdict` and of reading facts, judging and
-    recording.
+    published one says the same and ends no later. A refusal also replaces an admission that expired, for clients that
+    do not know when it ends. The release gate only publishes the refusal of a blocked image: the block is the evidence,
+    and a signed refusal would remain after it. Raises the errors of `read_current_verdict` and of reading facts,
+    judging and recording.
     """
     current = _read_current(ref, environment, ports)
     if current is None:
         return None
-    answers = {current.admits, current.verdict.passed}
-    verdict = _judge_once(read_facts, ports, current, lambda admits: answers == {admits})
+    answers, published = {current.admits, current.verdict.passed}, current.verdict.cscm.expires
+
+    def is_published(admits: bool, end: datetime | None) -> bool:
+        return answers == {admits} and not (admits and end and (published is None or end < published))
+
+    verdict = _judge_once(read_facts, ports, current, is_published)
     if isinstance(verdict, Admitted):  # a refusal by others meanwhile was published before, and is not published again
-        return _judge_once(read_facts, ports, current, lambda admits: admits) or verdict
+        return _judge_once(read_facts, ports, current, lambda admits, _: admits) or verdict
     return verdict
 
 
@@ -65,7 +69,7 @@ def renew_published(
     current = _read_current(ref, environment, ports)
     if current is None or not current.verdict.has_expired(ports.now() + RENEWED):  # a refusal has no end
         return None
-    return _judge_once(read_facts, ports, current, lambda _: False)
+    return _judge_once(read_facts, ports, current, lambda *_: False)
 
 
 def _read_current(ref: ImageRef, environment: str, ports: VerdictPorts[F]) -> CurrentVerdict | None:
@@ -76,12 +80,18 @@ def _read_current(ref: ImageRef, environment: str, ports: VerdictPorts[F]) -> Cu
 
 
 def _judge_once(
-    read_facts: Callable[[], F], ports: VerdictPorts[F], current: CurrentVerdict, is_published: Callable[[bool], bool]
+    read_facts: Callable[[], F],
+    ports: VerdictPorts[F],
+    current: CurrentVerdict,
+    is_published: Callable[[bool, datetime | None], bool],
 ) -> Admitted[F] | Refused | None:
-    """Judge an image, and record and return the verdict; None if it is published already."""
-    facts = read_facts()
-    verdict = evaluate(facts, ports.policy, ports.now())
-    if is_published(isinstance(verdict, Admitted)):
+    """Judge an image, and record and return the verdict; None if it is published already.
+
+    `is_published` answers that from whether the image is admitted, and until when.
+    """
+    facts, now = read_facts(), ports.now()
+    verdict = evaluate(facts, ports.policy, now)
+    if is_published(isinstance(verdict, Admitted), find_signed_end(verdict, facts, now)):
         return None
     if isinstance(verdict, Admitted):  # a clock that was ahead may have given the published one a later time
         at = max(ports.now(), current.verdict.time_verified + INSTANT)

@@ -157,7 +157,6 @@ def _overtaken_error(facts: ImageFacts, gate: Gate, what_to_do: str) -> GateOver
 def _summarize(verdict: Admitted[F] | Refused, facts: F, judge: TierName, now: datetime, at: datetime) -> Summary:
     """Return a verdict of now as its tier signs it with the time `at`."""
     waivers, break_glass = waivers_of(verdict.results), break_glass_of(verdict.results)
-    ends = [*([verdict.expires] if verdict.expires else []), *_ends_before(facts, now)]
     return summary(
         facts.ref,
         verdict.gate,
@@ -172,8 +171,13 @@ def _summarize(verdict: Admitted[F] | Refused, facts: F, judge: TierName, now: d
         refused_rules=verdict.refused_rules if isinstance(verdict, Refused) else (),
         waivers=[each.name for each in waivers],
         break_glass=str(break_glass or ""),
-        expires=min(ends, default=None),
+        expires=find_signed_end(verdict, facts, now),
     )
+
+
+def find_signed_end(verdict: Admitted[F] | Refused, facts: ImageFacts, now: datetime) -> datetime | None:
+    """Return when a verdict of now ends, as it is signed: with the first of its own end and those of earlier gates."""
+    return min([*([verdict.expires] if verdict.expires else []), *_ends_before(facts, now)], default=None)
 
 
 def _ends_before(facts: ImageFacts, now: datetime) -> Iterator[datetime]:

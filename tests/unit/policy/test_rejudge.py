@@ -143,6 +143,21 @@ def test_unchanged_verdict_is_not_recorded_again(gate, world):
     assert world.registry.refs() == before
 
 
+def test_admission_that_ends_earlier_now_replaces_the_published_one(gate, world, make, monkeypatch):
+    """It rested on a break-glass that was ended since, and rests on another one now."""
+    until, world.now = [None], make.noon + timedelta(hours=2)
+    monkeypatch.setattr("supply_chain.policy.gate.find_end", lambda *_: until[0])
+    gate.admit()
+    for end in (make.noon + timedelta(hours=5), make.noon + timedelta(hours=3)):
+        until[0] = end
+        assert isinstance(gate.judge(), Admitted) and gate.current().verdict.cscm.expires == end
+    until[0] = make.noon + timedelta(hours=4)
+    before = world.registry.refs()
+
+    assert gate.judge() is None
+    assert world.registry.refs() == before
+
+
 def test_outage_is_an_error(gate, world, monkeypatch):
     """Not a verdict that is missing."""
 
