@@ -88,10 +88,11 @@ class ExecutionPorts(TierPorts):
     def _enforcement(self, environment: KubernetesEnvironment, roles: tuple[Document, ...]) -> Enforcement:
         settings = environment.enforcement
         assert settings  # only for such environments
+        lapsing = settings.lapsing if self.workbench.is_active(environment) else ()  # else unsigned
         connect = cache(partial(self.clusters[environment.cluster].client, self.tier.session))
         return Enforcement(
             place=EnforcedNamespace(
-                environment.name, environment.namespace, settings.mode, frozenset(settings.lapsing)
+                environment.name, environment.namespace, settings.mode, frozenset(lapsing)
             ),
             connect=connect,
             ports=AdmissionPorts(

@@ -36,7 +36,12 @@ from supply_chain.execution.environment import (
     read_environment,
     read_environments,
 )
-from supply_chain.execution.signed_project import ProjectState, read_project_state, require_active_environment
+from supply_chain.execution.signed_project import (
+    ProjectState,
+    find_environment_state,
+    read_project_state,
+    require_active_environment,
+)
 from supply_chain.fleet.preview import PolicyPreview, preview
 from supply_chain.lifecycle.rules import Rules, read_rules
 from supply_chain.policy.activation import Activation
@@ -222,6 +227,10 @@ class Workbench(Setting):
         activation = self._activation()
         active = require_active_environment(environment, activation)
         return active.requirements(lambda name: require_active_environment(self.environment(name), activation))
+
+    def is_active(self, environment: Environment) -> bool:
+        """Return whether what decides in an environment is active."""
+        return find_environment_state(environment, self._activation()).active
 
     def requirements(self, name: str) -> EnvironmentRequirements:
         """Return what an environment requires of an image; raise as `environment`, or if its soak is undefined."""

@@ -67,9 +67,13 @@ def read_project_state(project: Path, owner: str, since: datetime | None, now: d
     return ProjectState(active=policies.active, why=policies.why, inactive=inactive)
 
 
+def find_environment_state(environment: Environment, activation: Activation) -> PolicyState:
+    """Return whether what decides in an environment is active."""
+    return activation.find_state(f"{ENVIRONMENTS}{environment.name}", environment.decision)
+
+
 def require_active_environment(environment: Environment, activation: Activation) -> Environment:
     """Return the environment; raise `PolicyUnsigned` if what decides there is not active."""
-    state = activation.find_state(f"{ENVIRONMENTS}{environment.name}", environment.decision)
-    name = environment.name
+    state, name = find_environment_state(environment, activation), environment.name
     require_active(state, f"The environment {name} is not active, so the deploy gate does not decide for {name}")
     return environment

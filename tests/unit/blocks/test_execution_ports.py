@@ -37,8 +37,9 @@ def ports(world, tmp_path, monkeypatch):
     published = PublishedVerdicts(world.verdict_store(TierName.EXECUTION), world.ecr)
     monkeypatch.setattr(TierPorts, "evidence", property(lambda _: replace(store, publisher=published)))
     workbench = SimpleNamespace(
-        environment=PLACES.__getitem__, environments=lambda: tuple(PLACES.values()), project=tmp_path
-    )
+        environment=PLACES.__getitem__, environments=lambda: tuple(PLACES.values()), project=tmp_path,
+        is_active=lambda environment: environment is ENFORCED,
+    )  # fmt: skip
     tier = SimpleNamespace(session=None, registry="registry.test", verdict_key="", verdict_keys={}, tier="execution")
     monkeypatch.setattr(ExecutionPorts, "verdicts", world.verdict_store(TierName.EXECUTION))
     monkeypatch.setattr(ExecutionPorts, "repositories", world.ecr)
@@ -56,6 +57,13 @@ def test_enforcement_has_the_settings_of_its_environment(ports):
     for other in ("open", "staging"):
         with pytest.raises(SettingInvalid, match=f"{other}.yaml"):
             ports.enforcement(other)
+
+
+def test_nothing_lapses_in_an_environment_that_nobody_signed(ports):
+    """Whoever can change the file could otherwise let blocked images run on."""
+    ports.workbench.is_active = lambda environment: False
+
+    assert ports.enforcement("production").place.lapsing == frozenset()
 
 
 def test_published_verdict_is_followed_where_it_is_enforced(ports, monkeypatch):
