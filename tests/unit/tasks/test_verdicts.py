@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from supply_chain.errors import EvidenceInvalid
+from supply_chain.errors import EvidenceInvalid, GateOvertaken, SupplyChainError
 from supply_chain.execution.environment import DockerEnvironment, Environment
 from supply_chain.model.image import ImageRef
 from supply_chain.model.tier import Gate, TierName
@@ -50,10 +50,13 @@ async def test_release_is_judged_by_curation() -> None:
     assert await verdicts.judge_release_step.fn(CURATED, ports) is verdict
 
 
-async def test_deployments_are_renewed_although_one_cannot_be_judged(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("error", [EvidenceInvalid, GateOvertaken])
+async def test_deployments_are_renewed_although_one_cannot_be_judged(
+    error: type[SupplyChainError], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Each is judged for its own environment."""
     answers: dict[str, Any] = {
-        "broken": EvidenceInvalid("it is damaged\ngo on"), "same": None, "refused": REFUSED, "admitted": object(),
+        "broken": error("it is damaged\ngo on"), "same": None, "refused": REFUSED, "admitted": object(),
     }  # fmt: skip
 
     def renew(ref: ImageRef, environment: Environment) -> Any:
