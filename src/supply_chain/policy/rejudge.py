@@ -67,7 +67,7 @@ def renew_published(
     there is none, or if it does not end yet. Raises the errors of `judge_published`.
     """
     current = _read_current(ref, environment, ports)
-    if current is None or not current.verdict.has_expired(ports.now() + RENEWED):  # a refusal has no end
+    if current is None or not current.verdict.passed or not current.verdict.has_expired(ports.now() + RENEWED):
         return None
     return _judge_once(read_facts, ports, current, lambda *_: False)
 

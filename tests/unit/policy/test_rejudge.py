@@ -180,6 +180,16 @@ def test_admission_that_ends_within_a_day_is_renewed(gate, make, hours, judged):
     assert gate.renew() is None
 
 
+def test_refusal_that_rests_on_a_decision_is_not_renewed(gate, make, monkeypatch):
+    """It rests on a waiver of one rule, and another rule refuses the image: only admissions are renewed."""
+    gate.admit()
+    gate.decide(Act.BLOCK)
+    monkeypatch.setattr("supply_chain.policy.gate.find_end", lambda *_: make.noon + timedelta(hours=2))
+    assert isinstance(gate.judge(), Refused) and gate.current().verdict.cscm.expires
+
+    assert gate.renew() is None
+
+
 def test_admission_that_ended_does_not_stay(gate, make):
     """Who does not know when it ends would go on to admit the image."""
     assert gate.renew() is None, "nothing is published"
