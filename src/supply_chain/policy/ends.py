@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from supply_chain.evidence.image_status import LifecycleDecision
 from supply_chain.policy.documents import Severity
 from supply_chain.policy.fact_types import VerdictFacts, VexFacts
 from supply_chain.policy.outcome import RuleOutcome, RuleResult, break_glass_of, waivers_of
@@ -18,19 +19,24 @@ REVIEWED = {f"image.build.{REVIEWERS}"}
 
 
 def find_end(
-    image: Mapping[str, Any], results: Sequence[RuleResult], policy: GatePolicy[Any], now: datetime
+    image: Mapping[str, Any],
+    results: Sequence[RuleResult],
+    excuse: LifecycleDecision | None,
+    policy: GatePolicy[Any],
+    now: datetime,
 ) -> datetime | None:
     """Return when the results of all rules end that read an image's facts; None if they rest on no person's decision.
 
     Decisions are the waivers and the break-glass that were used, also waivers by earlier gates, signed approvals and
-    reviews that a rule counts, and what issuers state about findings that do not count. None of them counts once
-    people.yaml has expired.
+    reviews that a rule counts, what issuers state about findings that do not count, and `excuse`, which ended a block
+    of the image. None of them counts once people.yaml has expired, of `excuse` if only a signed one counts.
     """
     waivers, break_glass, stated = waivers_of(results), break_glass_of(results), list(_accepted_statements(image))
     ends = [*(each.expires for each in waivers), *(each["until"] for each in stated if "until" in each)]
     ends += _ends_of_earlier_waivers(image, policy)
     ends += [break_glass.expires] if break_glass else []
-    if policy.people.expires and (ends or stated or _counts_people(image, results, policy, now)):
+    lifted = excuse is not None and bool(excuse.signature)
+    if policy.people.expires and (ends or stated or lifted or _counts_people(image, results, policy, now)):
         ends.append(policy.people.expires)
     return min(ends, default=None)
 

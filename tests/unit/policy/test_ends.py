@@ -8,11 +8,14 @@ from typing import Any
 
 import pytest
 
+from supply_chain.evidence.image_status import Act, ImageStatus, LifecycleDecision
 from supply_chain.model.tier import Gate
 from supply_chain.policy.ends import find_end
+from supply_chain.policy.gate import evaluate
 from supply_chain.policy.outcome import RuleOutcome, RuleResult, UsedBreakGlass, UsedWaiver
 from supply_chain.policy.people import People
 from tests.support.builders import NOON
+from tests.support.facts import release_facts
 from tests.support.policies import policy, rule
 
 DAY = timedelta(days=1)
@@ -21,11 +24,15 @@ COUNTING = {"expression": "size(image.approvers) >= image.environment.signed_app
 
 
 def end_of(
-    image: dict[str, Any], *results: RuleResult, expires: datetime | None = PEOPLE_END, **counting: Any
+    image: dict[str, Any],
+    *results: RuleResult,
+    expires: datetime | None = PEOPLE_END,
+    excuse: LifecycleDecision | None = None,
+    **counting: Any,
 ) -> datetime | None:
     """Return the end of results at the deploy gate, where one rule counts approvals."""
     asked = replace(policy(Gate.DEPLOY, rule("a.counting", **{**COUNTING, **counting})), people=People(expires=expires))
-    return find_end(image, results, asked, NOON)
+    return find_end(image, results, excuse, asked, NOON)
 
 
 def waived(expires: datetime) -> RuleResult:
@@ -102,9 +109,22 @@ def test_counted_reviews_end_with_the_list_of_people() -> None:
     assert end_of({"build": {"reviewers": []}}, counted(), expression=counting) is None
 
 
+def test_unblocked_image_is_admitted_until_the_list_of_people_ends() -> None:
+    """With `lifting: signed`, nobody ended the block after that. A name as typed is in no list."""
+    typed = LifecycleDecision(act=Act.UNBLOCK, by="ann", reason="so", at=NOON)
+    signed = typed.model_copy(update={"signature": "{}"})
+
+    assert end_of({}, excuse=signed) == PEOPLE_END
+    assert end_of({}, excuse=typed) is None and end_of({}, excuse=signed, expires=None) is None
+    asked = replace(policy(Gate.RELEASE), people=People(expires=PEOPLE_END))
+    for excuse, end in ((signed, PEOPLE_END), (typed, None)):
+        assert evaluate(release_facts(status=ImageStatus(excuse=excuse)), asked, NOON).expires == end
+
+
 def test_verdict_ends_with_approvals_that_exempt_from_a_rule() -> None:
     """Without them, the rule applies, and may refuse the image."""
-    approved, exempting = {"approvers": ["ann"]}, {"when": "size(image.approvers) == 0", "expression": "image.signed"}
+    approved = {"approvers": ["ann"]}
+    exempting: dict[str, Any] = {"when": "size(image.approvers) == 0", "expression": "image.signed"}
 
     assert end_of(approved, counted(RuleOutcome.NOT_APPLICABLE), **exempting) == PEOPLE_END
     assert end_of(approved, counted(RuleOutcome.NOT_APPLICABLE), **{**exempting, "when": "image.signed"}) is None
