@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
 from functools import cache, partial
 
 from blocks.curation_ports import CurationPorts
@@ -13,9 +14,9 @@ from orchestration.events import emit, event_id, is_recorded
 from orchestration.soaks import read_soaking
 from orchestration.steps import in_thread, step
 from supply_chain.evidence.approval import Approval, last_denial, to_sign
-from supply_chain.evidence.break_glass import BreakGlass
+from supply_chain.evidence.break_glass import BreakGlass, break_glass_uses
 from supply_chain.evidence.clock import INSTANT
-from supply_chain.evidence.statement import APPROVAL, BREAK_GLASS, PROVENANCE
+from supply_chain.evidence.statement import APPROVAL, BREAK_GLASS, PROVENANCE, VerifiedStatement
 from supply_chain.execution.records import read_expected
 from supply_chain.model.image import ImageRef
 from supply_chain.model.tier import TierName, curated_repository
@@ -79,7 +80,8 @@ def sign_decision_step(
     where, evidence = execution_place(ref), ports.evidence
     number = event_id("image.decided", f"{ref} {decision.predicate()}")
     ports.repositories.ensure_repository(where.repository, immutable=True, key=None)
-    if unsigned := to_sign(decision, execution_statements(ref, evidence, APPROVAL), sent=sent):
+    before = execution_statements(ref, evidence, APPROVAL, BREAK_GLASS)
+    if unsigned := to_sign(_with_time(decision, before), before, sent=sent):
         decision = _sign_as_person(unsigned, ref, ports, key) if key else unsigned
         evidence.attach(where, APPROVAL, decision.predicate(), decision.decided)
     if is_recorded(number):  # a run signed and emitted it, but was killed before it removed the form's answer
@@ -95,6 +97,14 @@ def sign_decision_step(
         reason=decision.reason,
     )
     return decision
+
+
+def _with_time(decision: Approval, before: Sequence[VerifiedStatement]) -> Approval:
+    """Return a denial with a time at which it ends each break-glass before it, also if the clock is behind."""
+    if decision.approved:
+        return decision
+    used = (each.at for each in break_glass_uses(before, decision.environment, decision.digest))
+    return decision.model_copy(update={"decided": max([decision.decided, *used])})
 
 
 @step("sign the break-glass")

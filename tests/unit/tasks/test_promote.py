@@ -45,6 +45,29 @@ async def test_later_decision_has_later_time_despite_clock_skew(world, make, mon
     assert last.value.decision == "denied" and last.at > make.noon + timedelta(minutes=3)
 
 
+@pytest.mark.parametrize("decided", ["approved", "denied"])
+async def test_denial_ends_break_glass_despite_clock_skew(world, monkeypatch, decided):
+    """The clock of whoever broke the glass was ahead. An approval ends nothing, and keeps its time."""
+    monkeypatch.setattr(promote, "emit", lambda *_, **__: None)
+    monkeypatch.setattr(promote, "is_recorded", lambda number: False)
+    world.now, store = NOON + timedelta(minutes=1), world.store(TierName.EXECUTION)
+    ports: Any = SimpleNamespace(repositories=SimpleNamespace(ensure_repository=lambda *_, **__: None), evidence=store)
+    use = BreakGlass(
+        environment="production", digest=REF.digest, by="ann", reason="outage", at=NOON + timedelta(minutes=4),
+        expires=NOON + timedelta(hours=1),
+    )  # fmt: skip
+    store.attach(REF.moved_to("evidence/execution/hello"), BREAK_GLASS, use.predicate(), use.at)
+    decision = Approval(
+        environment="production", digest=REF.digest, decision=decided, by="bob", reason="so", decided=NOON
+    )
+
+    signed = await promote.sign_decision_step.fn(REF, decision, ports)
+
+    found = break_glass_uses(execution_statements(REF, store, APPROVAL, BREAK_GLASS), "production", REF.digest)
+    assert found == (() if decided == "denied" else (use,))
+    assert signed.decided == (use.at if decided == "denied" else NOON)
+
+
 @pytest.mark.parametrize("by", ["ann", "bob"])
 async def test_decision_is_signed_by_its_person_first(world, make, monkeypatch, tmp_path, by):
     """One that would not count is refused, and is not part of the evidence."""
