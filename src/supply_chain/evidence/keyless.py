@@ -41,6 +41,8 @@ ISSUER_EXTENSION = ObjectIdentifier("1.3.6.1.4.1.57264.1.1")
 """The extension with which Fulcio names the issuer in a certificate."""
 BRACKETS = 80
 """Maximum number of opening brackets in a bundle, above what a real one has."""
+OUTAGES = (DiskFull, OSError, MemoryError)
+"""Errors of this machine, which say nothing about a signature. They are no result, and so are not retained as one."""
 MOST_VERIFIED = 20_000
 """Number of results that a process retains."""
 
@@ -187,7 +189,7 @@ def _verify(content: bytes, root: bytes, issuer: str, subject: str) -> _Proven |
         _load_root(root).verify_dsse(bundle, Wanted(identity=subject, issuer=issuer))
         proven = json.loads(bundle.to_json())  # what was verified, however the content was written
         return _Proven(Envelope.model_validate(proven["dsseEnvelope"]), _proven_time(bundle, proven))
-    except DiskFull:
+    except OUTAGES:
         raise
     except Exception as error:  # noqa: BLE001 - whatever fails, nothing is proven; a bundle of anybody stops no gate
         return _first_words(error)
@@ -215,7 +217,7 @@ def explain_root(root: bytes) -> str:
     """Return why nothing can be verified with a trusted root; empty if something can."""
     try:
         _load_root(root)
-    except DiskFull:
+    except OUTAGES:
         raise
     except Exception as error:  # noqa: BLE001 - as in `_verify`
         return f"the trusted root cannot be used: {_first_words(error)}"

@@ -206,17 +206,18 @@ def test_unusable_root_verifies_nothing(root):
     assert explain_root(ROOT) == ""
 
 
-def test_full_disk_is_no_reason_against_a_signature(monkeypatch):
+@pytest.mark.parametrize("error", [DiskFull("full"), OSError(24, "Too many open files"), MemoryError()])
+def test_outage_is_no_reason_against_a_signature(monkeypatch, error):
     """Who signed is verified once there is space again."""
-    root, bundle = OTHER_SERVICE.trusted_root() + b" ", signed(service=OTHER_SERVICE)
+    root, bundle = OTHER_SERVICE.trusted_root() + b" " * (1 + len(str(error))), signed(service=OTHER_SERVICE)
 
-    def full(_):
-        raise DiskFull("full")
+    def fail(_):
+        raise error
 
     with monkeypatch.context() as patched:
-        patched.setattr(keyless, "scratch", full)
+        patched.setattr(keyless, "scratch", fail)
         for verify in (lambda: explain_root(root), lambda: verify_content(bundle, identity(root=root))):
-            with pytest.raises(DiskFull):
+            with pytest.raises(type(error)):
                 verify()
     assert explain_root(root) == "" and isinstance(verify_content(bundle, identity(root=root)), SignedContent)
 
