@@ -20,7 +20,9 @@ class KubernetesCluster(Setting):
 
     _block_type_name: ClassVar[str] = "Supply Chain Kubernetes Cluster"
     _block_type_slug: ClassVar[str] = "supply-chain-kubernetes-cluster"
-    _description: ClassVar[str] = "A cluster of environments."
+    _description: ClassVar[str] = (
+        "The Kubernetes cluster in which environments run, and how the execution tier signs in to it."
+    )
 
     kubeconfig: str = Field(
         default="",

@@ -29,7 +29,7 @@ from cscm_laptop.laptop import Part
 from cscm_laptop.profile import Profile
 from orchestration.registration.automations import Automation
 from orchestration.registration.views import Views
-from scripts.reference_models import flat_list, lines, written
+from scripts.reference_models import flat_lists, lines, written
 from scripts.reference_source import Source, documented
 from supply_chain import errors
 from supply_chain.curation.vex import VexAttachment
@@ -212,13 +212,14 @@ ENVIRONMENTS = "environments/NAME.yaml"
 
 def deployments_page() -> str:
     """Return docs/reference/deployments.md."""
+    forms = flat_lists({"On a container host": DockerEnvironment, "In a cluster": KubernetesEnvironment})
     return _page(
         "Operator's files",
         "These files are in `deployments/`, and are read as strictly as a declaration. For editors, "
         "[the JSON Schemas](../deployments.schema.json) describe every key of each: "
         f"{', '.join(f'`{file}`' for file in (ENVIRONMENTS, *FILES))}. `CSCM_PROFILE` names another profile.",
         "## An environment\n\nThe notation is [that of a declaration](declaration.md); a key after a dot belongs to "
-        f"the object, list or map before it.\n\n{flat_list(DockerEnvironment)}",
+        f"the object, list or map before it.\n\n{forms}",
     )
 
 
@@ -226,7 +227,7 @@ DOCUMENTS = {
     "Tier": "`development`, `curation`, `execution` and `lifecycle`",
     "Bridge": "`bridge`",
     "ContainerHost": "`laptop`, and each `host` of an environment",
-    "KubernetesCluster": "each `cluster`",
+    "KubernetesCluster": "`laptop`, and each `cluster` of an environment",
     "Workbench": "`workbench`",
     "Inventory": "`inventory`",
     "LogNotification": "`operators`",

@@ -33,10 +33,21 @@ def lines(schema: Mapping[str, Any], definitions: Definitions) -> list[str]:
     return [f"{', '.join(keys)}{text}" for text, keys in shared.items()]
 
 
-def flat_list(model: type[BaseModel]) -> str:
-    """Return a line for each key of a document that people write; keys of its parts follow a dot."""
-    (schema, definitions), *_ = written(model)
-    return "".join(f"- {line}\n" for line in _flat_lines(schema, definitions))
+def flat_lists(forms: Mapping[str, type[BaseModel]]) -> str:
+    """Return a line for each key of a document that people write: those that all of its forms have, and of each more.
+
+    Keys of its parts follow a dot. `forms` has the title of each.
+    """
+    keys: dict[str, list[str]] = {}
+    for title, model in forms.items():
+        (schema, definitions), *_ = written(model)
+        keys[title] = [f"- {line}\n" for line in _flat_lines(schema, definitions)]
+    first, *others = keys.values()
+    common = [line for line in first if all(line in other for other in others)]
+    own = (
+        f"\n{title}, also:\n\n" + "".join(line for line in found if line not in common) for title, found in keys.items()
+    )
+    return "".join([*common, *own])
 
 
 def _flat_lines(schema: Mapping[str, Any], definitions: Definitions, prefix: str = "") -> Iterator[str]:

@@ -26,7 +26,7 @@ from cscm_laptop.profile import Profile
 from scripts import diagrams, reference
 from supply_chain import errors
 from supply_chain.errors import SupplyChainError
-from supply_chain.execution.environment import ENVIRONMENT_DOCUMENT
+from supply_chain.execution.environment import ENVIRONMENT_DOCUMENT, DockerEnvironment, KubernetesEnvironment
 from supply_chain.model.documents import parse_document
 from supply_chain.model.manifest import MANIFEST
 from supply_chain.model.tier import Gate
@@ -122,6 +122,14 @@ def test_every_documented_key_has_meaning() -> None:
 
     assert len(keys) > 70
     assert [key for key in keys if not re.fullmatch(r"- .*?(?:: \w.*|\]\(#\w+\)\??(?: \(required\))?)", key)] == []
+
+
+def test_every_key_of_an_environment_is_documented() -> None:
+    """Of each target: an operator of a cluster reads the same page."""
+    page = text_of("deployments")
+    keys = {key for model in (DockerEnvironment, KubernetesEnvironment) for key in model.model_fields}
+
+    assert sorted(key for key in keys if f"- `{key}`" not in page) == []
 
 
 def text_of(page: str) -> str:
