@@ -3,6 +3,7 @@
 from types import SimpleNamespace
 
 import pytest
+import yaml
 
 from supply_chain.errors import SettingInvalid
 from supply_chain.execution.enforcement.admitted import AdmissionPorts
@@ -87,3 +88,14 @@ def test_role_documents_with_something_else_are_an_error(tmp_path, text):
 
     with pytest.raises(SettingInvalid):
         read_objects(tmp_path)
+
+
+def test_namespace_is_in_first_file_of_roles() -> None:
+    """`kubectl apply -f` applies files by their names, and refuses a Role whose namespace does not exist yet."""
+    kinds = [
+        document["kind"]
+        for file in sorted(ROLES.glob("*.yaml"))
+        for document in yaml.safe_load_all(file.read_text(encoding="utf-8"))
+    ]
+
+    assert kinds.index("Namespace") == 0 and kinds.count("Namespace") == 1
