@@ -206,14 +206,7 @@ def read_status(
 
     `admits` are the images that the verdicts admit, `found` the parameters that the cluster has.
     """
-    unadmitted = find_unadmitted(
-        (
-            each
-            for kind in WORKLOADS
-            for each in ({**one, "kind": kind.name} for one in cluster.list(kind, place.namespace))
-        ),
-        admits,
-    )
+    unadmitted = find_unadmitted(_list_workloads(place.namespace, cluster), admits)
     return EnforcementStatus(
         environment=place.environment,
         namespace=place.namespace,
