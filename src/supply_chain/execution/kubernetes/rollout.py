@@ -133,7 +133,7 @@ class Rollout:
             f"{self.workload.manifest.name} {self.workload.ref.short} was not deployed to "
             f"{self.workload.environment.name}: {plain_text(trouble)}.\n"
             + (f"Its last output and events:\n{last}\n" if last else "It wrote nothing.\n")
-            + "What ran before was restored; its pods served all the time. Correct the application and deploy again."
+            + "What ran before, if anything, served all the time. Correct the application, and deploy it."
         )
 
     def _last_words(self) -> str:

@@ -63,6 +63,12 @@ def test_refused_trial_changes_nothing(harness, cluster):
     assert cluster.applied == [] and cluster.objects == {}
 
 
+def test_failed_first_deployment_claims_no_earlier_one(harness):
+    """Nobody looks for pods that never ran."""
+    with pytest.raises(DeploymentFailed, match="What ran before, if anything"):
+        harness.deploy(BAD)
+
+
 def test_refused_object_restores_those_before_it(harness, cluster):
     """A policy may change between the trial and the application."""
     harness.deploy(harness.good())
