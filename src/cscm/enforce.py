@@ -63,7 +63,8 @@ def apply(environment: str, as_json: bool) -> None:
 def status(environment: str, as_json: bool) -> None:
     """Compare the policies in the cluster of ENVIRONMENT with what was installed, and report what `deny` would refuse.
 
-    Exits with 3 if something was removed, weakened or bypassed.
+    Exits with 3 if there are deviations: something was removed, weakened or bypassed, or the verdict of an admitted
+    image has lapsed.
 
     \b
     Example:

@@ -41,7 +41,7 @@ WORKLOADS = (
 """The kinds that the policy judges."""
 LAPSED = "enforcement.lapsed"
 """The deviation of an image that stays admitted although its verdict has lapsed."""
-ENFORCE = "Find out who changed it, then run `cscm enforce apply`."
+ENFORCE = "Find out who changed it, then run `cscm enforce apply ENVIRONMENT`."
 
 
 class AdmissionCluster(Protocol):
@@ -258,13 +258,14 @@ def _compare_parameters(
         yield Deviation(
             code="enforcement.no-parameters",
             fact=f"nothing can start in {place.namespace}: it has no admitted images",
-            remedy="Find out who removed it, then run `cscm enforce apply`.",
+            remedy=f"Find out who removed it, then run `cscm enforce apply {place.environment}`.",
         )
     elif differs := describe_difference(admits, found):
         yield Deviation(
             code="enforcement.parameters",
             fact=f"{place.namespace} admits other images than its verdicts: {differs}",
-            remedy="Find out who wrote it, or why it was not published; then run `cscm enforce apply`.",
+            remedy="Find out who wrote it, or why it was not published; then run "
+            f"`cscm enforce apply {place.environment}`.",
         )
     for image, why in admits.lapsed.items():
         yield Deviation(

@@ -106,7 +106,8 @@ def test_removed_object_is_a_deviation_and_comes_back(cluster, document):
     """Whichever it is."""
     del cluster.objects[key_of(document)]
 
-    assert codes(cluster) == ["enforcement.removed"]
+    (found,) = status(cluster).deviations
+    assert found.code == "enforcement.removed" and "`cscm enforce apply ENVIRONMENT`" in found.remedy
     assert [each.action for each in install(generated(), cluster)] == ["create"]
 
 
