@@ -329,6 +329,18 @@ def other_options(words: list[str]) -> set[str]:
     return {word for word in words if word.startswith("-")} - options
 
 
+@pytest.mark.parametrize("tier", ["curation", "execution"])
+def test_prefect_deployments_of_tier_are_in_table_of_machines(tier: str) -> None:
+    """One that no machine of the tier runs would run with another tier's credentials, or not at all."""
+    (row,) = re.findall(rf"^{tier} \| (.*)$", (DOCS / "how-to/aws.md").read_text(encoding="utf-8"), re.MULTILINE)
+    named = set(re.findall(r"`([^`]+)`", row))
+    declared = yaml.safe_load((ROOT / "prefect.yaml").read_text(encoding="utf-8"))["deployments"]
+    flows = [(each["entrypoint"].rpartition(":")[2].replace("_", "-"), each) for each in declared]
+    of_tier = {(flow, f"{flow}/{each['name']}") for flow, each in flows if tier in each["tags"]}
+
+    assert sorted(name for flow, name in of_tier if not named & {flow, name}) == []
+
+
 def test_hook_runs_a_command_that_exists() -> None:
     """Other repositories name the hook by its id; pre-commit itself does not check what it runs."""
     (hook,) = yaml.safe_load((ROOT / ".pre-commit-hooks.yaml").read_text())
