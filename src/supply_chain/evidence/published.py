@@ -122,7 +122,7 @@ def _remove_verdicts(repository: str, digests: Sequence[Digest], repositories: V
     left = [each for each in repositories.delete(repository, digests) if each.code not in (None, GONE)]
     if left:
         raise RegistryFailed(
-            f"{repository} keeps a superseded verdict: {left[0].name}: {left[0].reason}.\n"
+            f"{repository} keeps a verdict that should be gone: {left[0].name}: {left[0].reason}.\n"
             "Let the tier remove images there (deployments/iam), then run the step again."
         )
 

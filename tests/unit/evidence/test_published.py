@@ -259,7 +259,7 @@ def test_superseded_verdict_that_stays_is_an_error(world, code, fails):
     replacing = publisher(world, repositories=Ecr()).prepare(CURATED, verdict(1), world.now)
 
     if fails:
-        with pytest.raises(RegistryFailed, match=rf"verdicts/release/hello keeps .* verdict: {first}: no {first}\."):
+        with pytest.raises(RegistryFailed, match=rf"verdicts/release/hello keeps .* gone: {first}: no {first}\."):
             replacing()
     else:
         replacing()
@@ -451,5 +451,5 @@ def test_verdict_that_cannot_be_withdrawn_is_an_error(world):
 
     publish(world, verdict())
 
-    with pytest.raises(RegistryFailed, match="keeps a superseded verdict"):
+    with pytest.raises(RegistryFailed, match="keeps a verdict that should be gone"):
         withdraw_removed(Gate.RELEASE, Refusing())
