@@ -49,7 +49,6 @@ class Component(Model):
     pid: int | None = None
     since: datetime | None = None
     memory: int = 0
-    note: str = ""
 
 
 class ClusterStatus(Model):
