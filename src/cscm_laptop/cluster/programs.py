@@ -1,4 +1,4 @@
-"""Get the programs of the cluster: Kubernetes from its release or built from its modules, the rest from Debian."""
+"""Get the programs of the cluster: Kubernetes from its release or built from its modules, the rest as its pins say."""
 
 from __future__ import annotations
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
 import yaml
 from pydantic import Field
@@ -13,6 +13,7 @@ from supply_chain.errors import SettingInvalid
 from supply_chain.execution.enforcement.admitted import AdmittedImages, describe_difference
 from supply_chain.execution.enforcement.policies import ADMISSION, CONTAINERS, EnforcedNamespace, Mode
 from supply_chain.execution.kubernetes.cluster import NAMESPACES, PODS, SERVICE_ACCOUNTS, Document, Kind
+from supply_chain.execution.kubernetes.differences import find_differences
 from supply_chain.execution.observation import Deviation
 from supply_chain.model.image import Model
 
@@ -104,7 +105,7 @@ def install(wanted: Iterable[Document], cluster: AdmissionCluster, *, dry_run: b
         kind, live = KINDS[document["kind"]], _read(document, cluster)
         namespace = document["metadata"].get("namespace", "")
         name = "/".join(filter(None, (namespace, document["metadata"]["name"])))
-        fields = tuple(find_differences(document, live)) if live else ()
+        fields = tuple(compare_object(document, live)) if live else ()
         if live and not fields:
             continue
         changes.append(Change(action="change" if live else "create", kind=kind.name, name=name, fields=fields))
@@ -120,7 +121,7 @@ def install(wanted: Iterable[Document], cluster: AdmissionCluster, *, dry_run: b
     return tuple(changes)
 
 
-def find_differences(wanted: Document, live: Document) -> Iterator[str]:
+def compare_object(wanted: Document, live: Document) -> Iterator[str]:
     """Yield the paths at which an object is not as generated: a field too few, too many or with another value.
 
     Of the metadata, only the generated labels count.
@@ -132,18 +133,7 @@ def find_differences(wanted: Document, live: Document) -> Iterator[str]:
     )
     for name, value in wanted.items():
         if name not in ("apiVersion", "kind", "metadata"):
-            yield from _differ(value, live.get(name), name)
-
-
-def _differ(wanted: Any, found: Any, path: str) -> Iterator[str]:
-    if isinstance(wanted, Mapping) and isinstance(found, Mapping):
-        for key in sorted({*wanted, *found}):
-            yield from _differ(wanted.get(key), found.get(key), f"{path}.{key}")
-    elif isinstance(wanted, list) and isinstance(found, list) and len(wanted) == len(found):
-        for number, (generated, live) in enumerate(zip(wanted, found, strict=True)):
-            yield from _differ(generated, live, f"{path}[{number}]")
-    elif wanted != found:
-        yield path
+            yield from find_differences(value, live.get(name), name, absent_is_empty=False)
 
 
 def compare_installed(wanted: Iterable[Document], cluster: AdmissionCluster) -> Iterator[Deviation]:
@@ -153,7 +143,7 @@ def compare_installed(wanted: Iterable[Document], cluster: AdmissionCluster) -> 
         live = _read(document, cluster)
         if live is None:
             yield Deviation(code="enforcement.removed", fact=f"{name} is gone", remedy=ENFORCE)
-        elif fields := list(find_differences(document, live)):
+        elif fields := list(compare_object(document, live)):
             yield Deviation(
                 code="enforcement.weakened",
                 fact=f"{name} is not as it was generated: {', '.join(fields)}",

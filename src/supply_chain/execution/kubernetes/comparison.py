@@ -24,6 +24,7 @@ from supply_chain.execution.kubernetes.cluster import (
     Document,
     Kind,
 )
+from supply_chain.execution.kubernetes.differences import find_differences
 from supply_chain.execution.kubernetes.rollout import container_statuses, is_complete, is_ready, owner_of
 from supply_chain.execution.observation import Deviation
 from supply_chain.model.image import short
@@ -102,7 +103,8 @@ def _compare_object(cluster: Cluster, kind: Kind, document: Document, live: Docu
             fact=f"the cluster would refuse {kind.name} {name} now: {first_line(error)}",
             remedy="Correct what the message names, or deploy another image in its place.",
         )
-    if paths := [path for path in find_differences(_content(wanted), _content(live)) if not ALLOCATED.fullmatch(path)]:
+    differing = find_differences(_content(wanted), _content(live), absent_is_empty=True)
+    if paths := [path for path in differing if not ALLOCATED.fullmatch(path)]:
         return Deviation(
             code="drift.object",
             fact=f"{kind.name} {name} differs from what was applied: {', '.join(truncate_lines(MOST_LISTED, paths))}",
@@ -119,18 +121,6 @@ def _trial(document: Document) -> Document:
 
 def _content(document: Document) -> Mapping[str, Any]:
     return {key: value for key, value in document.items() if key not in ("metadata", "status", "apiVersion", "kind")}
-
-
-def find_differences(wanted: Any, found: Any, path: str = "") -> Iterator[str]:
-    """Yield the paths at which two values differ; never the values, because they may be secret."""
-    if isinstance(wanted, Mapping) and isinstance(found, Mapping):
-        for key in sorted(wanted.keys() | found.keys()):
-            yield from find_differences(wanted.get(key), found.get(key), f"{path}.{key}".lstrip("."))
-    elif isinstance(wanted, list) and isinstance(found, list) and len(wanted) == len(found):
-        for number, (one, other) in enumerate(zip(wanted, found, strict=True)):
-            yield from find_differences(one, other, f"{path}[{number}]")
-    elif wanted != found and (wanted or found):
-        yield path
 
 
 def compare_deployment(
@@ -162,7 +152,7 @@ def _compare_pod(pod: Document, template: Mapping[str, Any]) -> Iterator[Deviati
         }
         return {**{key: spec.get(key) for key in OF_PODS}, **containers}
 
-    if paths := list(find_differences(decisive(template), decisive(pod["spec"]))):
+    if paths := list(find_differences(decisive(template), decisive(pod["spec"]), absent_is_empty=True)):
         yield Deviation(
             code="drift.pod",
             fact=f"{pod['metadata']['name']} differs from its Deployment: "
