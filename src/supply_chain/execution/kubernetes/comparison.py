@@ -94,20 +94,22 @@ def find_object_changes(cluster: Cluster, expected: Expected, state: NamespaceSt
 
 
 def _compare_object(cluster: Cluster, kind: Kind, document: Document, live: Document) -> Deviation | None:
-    name = document["metadata"]["name"]
+    what = f"{document['kind']} {document['metadata']['name']}"
     try:
         wanted = cluster.apply(kind, _trial(document), dry_run=True)
     except ClusterRefused as error:
+        why = first_line(error)
         return Deviation(
             code="drift.not-compared",
-            fact=f"the cluster would refuse {kind.name} {name} now: {first_line(error)}",
+            fact=f"the cluster would refuse {what} now: {why}",
             remedy="Correct what the message names, or deploy another image in its place.",
         )
     differing = find_differences(_content(wanted), _content(live), absent_is_empty=True)
     if paths := [path for path in differing if not ALLOCATED.fullmatch(path)]:
+        fields = ", ".join(truncate_lines(MOST_LISTED, paths))
         return Deviation(
             code="drift.object",
-            fact=f"{kind.name} {name} differs from what was applied: {', '.join(truncate_lines(MOST_LISTED, paths))}",
+            fact=f"{what} differs from what was applied: {fields}",
             remedy=DEPLOY_AGAIN,
         )
     return None
@@ -153,10 +155,10 @@ def _compare_pod(pod: Document, template: Mapping[str, Any]) -> Iterator[Deviati
         return {**{key: spec.get(key) for key in OF_PODS}, **containers}
 
     if paths := list(find_differences(decisive(template), decisive(pod["spec"]), absent_is_empty=True)):
+        name, fields = pod["metadata"]["name"], ", ".join(truncate_lines(MOST_LISTED, paths))
         yield Deviation(
             code="drift.pod",
-            fact=f"{pod['metadata']['name']} differs from its Deployment: "
-            f"{', '.join(truncate_lines(MOST_LISTED, paths))}",
+            fact=f"{name} differs from its Deployment: {fields}",
             remedy=KEEP_COPY,
         )
 
