@@ -39,8 +39,10 @@ TRIAL = "cscm-trial-"
 """Begins the name under which an object is created as a trial, to learn what the cluster makes of it."""
 ALLOCATED = re.compile(r"spec\.(?:clusterIPs?|healthCheckNodePort|ports\[\d+\]\.nodePort)(?:\[\d+\])?")
 """Paths of values that the cluster allocates for each object."""
-OF_CONTAINERS = ("image", "command", "args", "env", "envFrom", "lifecycle", "ports", "securityContext", "volumeMounts")
-OF_PODS = ("hostNetwork", "hostPID", "hostIPC", "securityContext", "serviceAccountName", "volumes")
+OF_CONTAINERS = ("image", "command", "args", "env", "envFrom", "lifecycle", "livenessProbe", "ports", "readinessProbe",
+                 "securityContext", "startupProbe", "volumeMounts", "workingDir")  # fmt: skip
+OF_PODS = ("automountServiceAccountToken", "hostIPC", "hostNetwork", "hostPID", "hostUsers", "runtimeClassName",
+           "securityContext", "serviceAccountName", "shareProcessNamespace", "volumes")  # fmt: skip
 """The fields of a pod that are compared with its template; the cluster may add to others, such as tolerations."""
 MOST_LISTED = 10
 DEPLOY_AGAIN = "Find out who changed it, then deploy the application again with --force."

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+EMPTY = (None, "", [], {})
+
 
 def find_differences(wanted: Any, found: Any, path: str = "", *, absent_is_empty: bool) -> Iterator[str]:
     """Yield the paths at which two values differ; never the values, because they may be secret.
 
-    `absent_is_empty` says whether a missing value and an empty one, such as 0 or an empty list, are the same.
+    `absent_is_empty` says whether a missing value and an empty text, list or object are the same. A missing value never
+    is `false` or 0: without `automountServiceAccountToken: false` there is a token, and `runAsUser: 0` is root.
     """
     if isinstance(wanted, Mapping) and isinstance(found, Mapping):
         for key in sorted(wanted.keys() | found.keys()):
@@ -18,5 +21,5 @@ def find_differences(wanted: Any, found: Any, path: str = "", *, absent_is_empty
     elif isinstance(wanted, list) and isinstance(found, list) and len(wanted) == len(found):
         for number, (one, other) in enumerate(zip(wanted, found, strict=True)):
             yield from find_differences(one, other, f"{path}[{number}]", absent_is_empty=absent_is_empty)
-    elif wanted != found and (wanted or found or not absent_is_empty):
+    elif wanted != found and not (absent_is_empty and all(each in EMPTY for each in (wanted, found))):
         yield path

@@ -158,6 +158,31 @@ def test_changed_object_is_drift(harness, cluster, kind, name, change, path):
     assert path in next(each.fact for each in observation.deviations if each.code == "drift.object")
 
 
+@pytest.mark.parametrize(
+    ("change", "path"),
+    [
+        ({"runAsUser": 0}, "runAsUser"),
+        ({"runAsNonRoot": False}, "runAsNonRoot"),
+        ({"allowPrivilegeEscalation": None}, "allowPrivilegeEscalation"),
+    ],
+    ids=str,
+)
+def test_false_and_0_differ_from_missing_value(harness, cluster, change, path):
+    """0 is root, and without `allowPrivilegeEscalation: false` a program may become it."""
+    deployment = harness.deploy(harness.good())
+    template = cluster.objects["Deployment", "shop", "hello"]["spec"]["template"]
+    context = template["spec"]["containers"][0]["securityContext"]
+    context |= change
+    for key in [key for key, value in context.items() if value is None]:
+        del context[key]
+
+    (observation,) = harness.target.monitor([deployment.expected])
+
+    facts = {each.code: each.fact for each in observation.deviations}
+    assert facts["drift.object"].endswith(f"containers[0].securityContext.{path}")
+    assert facts["drift.pod"].endswith(f"containers.application.securityContext.{path}")
+
+
 def test_deleted_object_is_missing(harness, cluster):
     """A Service that is gone gets no requests to the pods."""
     deployment = harness.deploy(harness.good())
@@ -215,6 +240,7 @@ def test_pod_that_differs_from_record_is_drift(harness, cluster, status, code, f
     [
         ({"ephemeralContainers": [{"name": "debugger"}]}, "drift.ephemeral", "debugger"),
         ({"hostNetwork": True}, "drift.pod", "hostNetwork"),
+        ({"automountServiceAccountToken": True}, "drift.pod", "automountServiceAccountToken"),
         ({"initContainers": [{"name": "first", "image": "x"}]}, "drift.pod", "initContainers.first"),
     ],
     ids=str,
