@@ -17,12 +17,11 @@ from prefect.client.schemas.filters import (
 )
 from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.exceptions import ObjectNotFound
-from prefect.runtime import task_run
 from prefect.states import Cancelled, Cancelling
 
 from blocks.execution_ports import ExecutionPorts
 from orchestration.promotions import list_promotions
-from orchestration.steps import RETRIES, in_thread, step
+from orchestration.steps import in_thread, is_tried_again, step
 from supply_chain.errors import SupplyChainError
 from supply_chain.evidence.image_status import image_status, read_image_status
 from supply_chain.evidence.provenance import last_provenance
@@ -81,15 +80,20 @@ async def judge_again_step(ref: ImageRef, ports: ExecutionPorts) -> JudgedAgain:
     """Judge an image for each environment in which a verdict about it is published, and publish a changed verdict.
 
     So an enforcer learns of a block or of a new finding. What cannot be judged in one environment does not prevent the
-    others.
+    others, and does not delay them.
     """
-    found = JudgedAgain()
+    found, again = JudgedAgain(), list[SupplyChainError]()
     for environment in ports.workbench.environments():
-        with _going_on(f"whether the published verdict for {environment.name} is right", found.unread):
-            verdict = await in_thread(ports.judge_published, ref, environment)
-            if verdict is not None:
-                result = "FAILED" if isinstance(verdict, Refused) else "PASSED"
-                found.facts.append(f"the published verdict for {environment.name} is {result} now")
+        try:
+            with _going_on(f"whether the published verdict for {environment.name} is right", found.unread):
+                verdict = await in_thread(ports.judge_published, ref, environment)
+                if verdict is not None:
+                    result = "FAILED" if isinstance(verdict, Refused) else "PASSED"
+                    found.facts.append(f"the published verdict for {environment.name} is {result} now")
+        except SupplyChainError as error:
+            again.append(error)
+    if again:
+        raise again[0]
     return found
 
 
@@ -131,7 +135,7 @@ def _going_on(what: str, unread: list[str]) -> Iterator[None]:
     try:
         yield
     except SupplyChainError as error:
-        if error.retryable and task_run.run_count <= RETRIES:
+        if is_tried_again(error):
             raise
         unread.append(f"{what} is unknown: {join_lines(error)}")
 

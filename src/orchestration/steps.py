@@ -12,7 +12,7 @@ from typing import Any, ParamSpec, Protocol, TypeVar, overload
 
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
-from prefect.runtime import flow_run
+from prefect.runtime import flow_run, task_run
 from prefect.tasks import Task, exponential_backoff
 from prefect.utilities.annotations import quote
 
@@ -84,6 +84,11 @@ RETRYING: dict[str, Any] = {
     "retry_condition_fn": is_retryable,
 }
 """Options of every step that calls a registry, AWS or the engine."""
+
+
+def is_tried_again(error: SupplyChainError) -> bool:
+    """Return whether the step that runs now is tried again if it raises this error."""
+    return error.retryable and task_run.run_count <= RETRIES
 
 
 class Step(Task[P, Coroutine[Any, Any, R]]):

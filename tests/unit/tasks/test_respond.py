@@ -11,7 +11,14 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State, StateType
 from prefect.states import Cancelled, Pending, Running, Suspended
 
-from supply_chain.errors import EngineUnavailable, EvidenceInvalid, RegistryUnavailable, SettingInvalid
+from orchestration import steps
+from supply_chain.errors import (
+    ClusterUnavailable,
+    EngineUnavailable,
+    EvidenceInvalid,
+    RegistryUnavailable,
+    SettingInvalid,
+)
 from supply_chain.evidence.image_status import image_status_repository
 from supply_chain.evidence.statement import LIFECYCLE, PROVENANCE
 from supply_chain.execution.deployment import DockerPlace, Expected
@@ -144,7 +151,7 @@ async def test_unreadable_facts_do_not_prevent_cancelling_and_reporting(
         if broken == "host"
         else AsyncMock(return_value=target)
     )
-    monkeypatch.setattr(respond, "task_run", SimpleNamespace(run_count=4))
+    monkeypatch.setattr(steps, "task_run", SimpleNamespace(run_count=4))
     if broken == "record":
         monkeypatch.setattr(respond, "read_expected", failing(EvidenceInvalid("it is damaged\ngo on")))
     elif broken == "provenance":
@@ -272,7 +279,7 @@ async def test_judging_again_reports_changes_and_goes_on_after_an_error(monkeypa
             raise EvidenceInvalid("it is damaged\ngo on")
         return answers[environment.name]
 
-    monkeypatch.setattr(respond, "task_run", SimpleNamespace(run_count=4))
+    monkeypatch.setattr(steps, "task_run", SimpleNamespace(run_count=4))
     workbench = SimpleNamespace(environments=lambda: [DockerEnvironment(name=name, host="h") for name in names])
     ports: Any = SimpleNamespace(workbench=workbench, judge_published=judge)
 
@@ -284,3 +291,22 @@ async def test_judging_again_reports_changes_and_goes_on_after_an_error(monkeypa
     assert found.unread == [
         "whether the published verdict for broken is right is unknown: it is damaged — go on [evidence.invalid]"
     ]
+
+
+async def test_environment_that_is_tried_again_does_not_delay_others(monkeypatch):
+    """A cluster that does not answer must not keep an admission in another one meanwhile."""
+    judged = []
+
+    def judge(ref, environment):
+        judged.append(environment.name)
+        if environment.name == "broken":
+            raise ClusterUnavailable("it does not answer\ngo on")
+
+    monkeypatch.setattr(steps, "task_run", SimpleNamespace(run_count=1))
+    environments = [DockerEnvironment(name=name, host="h") for name in ("broken", "staging")]
+    ports: Any = SimpleNamespace(workbench=SimpleNamespace(environments=lambda: environments), judge_published=judge)
+
+    with pytest.raises(ClusterUnavailable):
+        await respond.judge_again_step.fn(REF, ports)
+
+    assert judged == ["broken", "staging"]
