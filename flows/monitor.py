@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from prefect import flow
 
 from blocks.execution_ports import ExecutionPorts
@@ -23,8 +25,14 @@ async def monitor(environment: str | None = None) -> tuple[Observation, ...]:
         environment: The name of one environment. If empty, all environments.
     """
     ports = await ExecutionPorts.aload()
-    observed = await monitor_step(environment, ports)
-    statuses = await enforcement_step(environment, ports)
+    looked, statuses = await asyncio.gather(  # each to its end, whatever the other one raises
+        monitor_step(environment, ports), enforcement_step(environment, ports), return_exceptions=True
+    )
+    if isinstance(looked, BaseException):
+        raise looked
+    if isinstance(statuses, BaseException):
+        raise statuses
+    observed: tuple[Observation, ...] = looked
     if weak := [each for each in statuses if each.is_weak]:
         return complete_as("Unprotected", "; ".join(map(str, weak)), observed)
     if codes := [*list_drifts(observed), *(LAPSED for each in statuses if each.deviations)]:

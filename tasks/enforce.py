@@ -5,19 +5,34 @@ from __future__ import annotations
 from prefect.artifacts import acreate_markdown_artifact
 
 from blocks.execution_ports import ExecutionPorts
-from orchestration.steps import in_thread, step
+from orchestration.steps import in_thread, is_tried_again, step
+from supply_chain.errors import SupplyChainError
 from supply_chain.execution.enforcement.installation import EnforcementStatus
-from supply_chain.text import plain_text_lines
+from supply_chain.text import first_line, plain_text_lines
 
 
 @step("enforcement")
 async def enforcement_step(environment: str | None, ports: ExecutionPorts) -> tuple[EnforcementStatus, ...]:
-    """Return how the admission to one environment or to all is enforced by their clusters, and what differs."""
-    found = [each for name, each in ports.enforcements.items() if environment in (None, name)]
-    statuses = tuple([await in_thread(each.status) for each in found])
-    if statuses:
-        text = plain_text_lines("\n\n".join(map(str, statuses)))
+    """Return how the admission to one environment or to all is enforced by their clusters, and what differs.
+
+    A cluster that cannot be read does not prevent reading others: the error is raised once these are reported.
+    """
+    statuses: list[EnforcementStatus] = []
+    failed: dict[str, SupplyChainError] = {}
+    for name, enforcement in ports.enforcements.items():
+        if environment in (None, name):
+            try:
+                statuses.append(await in_thread(enforcement.status))
+            except SupplyChainError as error:
+                if is_tried_again(error):
+                    raise
+                failed[name] = error
+    if statuses or failed:
+        unknown = [f"{name}: unknown: {first_line(error)}" for name, error in failed.items()]
+        text = plain_text_lines("\n\n".join([*map(str, statuses), *unknown]))
         await acreate_markdown_artifact(
             key="enforcement", markdown=f"```\n{text}\n```", description="What clusters enforce, and what differs"
         )
-    return statuses
+    if failed:
+        raise next(iter(failed.values()))
+    return tuple(statuses)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cache, partial
 
 from prefect.artifacts import acreate_table_artifact
@@ -16,7 +17,8 @@ from orchestration.events import emit
 from orchestration.locks import DEPLOY, parse_lock_name
 from orchestration.pagination import fetch_all
 from orchestration.soaks import read_soaking, store_soaking
-from orchestration.steps import in_thread, step
+from orchestration.steps import in_thread, is_tried_again, step
+from supply_chain.errors import SupplyChainError
 from supply_chain.evidence.soak import Soak
 from supply_chain.execution.break_glass import Judge, judge_again
 from supply_chain.execution.deployment import Expected
@@ -40,18 +42,25 @@ async def monitor_step(
 
     With `application`, check only that one; this is for the holder of its deploy lock. Otherwise, leave what is being
     deployed right now for later. If all environments are checked, check also what else runs on their hosts.
+
+    What cannot be looked at does not prevent looking at the rest: the error is raised once all else is reported.
     """
     places = (ports.workbench.environment(environment),) if environment else ports.workbench.environments()
     deploying = await _under_way()
     names = [place.name for place in places]
     expected = await in_thread(read_expected, names, ports.repositories, ports.registry, ports.evidence, application)
     observed: list[Observation] = []
+    failed: list[SupplyChainError] = []
     for place in places:
-        target = await ports.load_target(place)
-        wanted = [each for each in expected if each.environment == place.name]
-        found = await in_thread(target.monitor, wanted, application)
-        observed += add_entries(found, await in_thread(_judge_again, wanted, place, ports))
-    looked = await _hosts(expected, places) if environment is None and application is None else {}
+        with _going_on(failed):
+            target = await ports.load_target(place)
+            wanted = [each for each in expected if each.environment == place.name]
+            found = await in_thread(target.monitor, wanted, application)
+            observed += add_entries(found, await in_thread(_judge_again, wanted, place, ports))
+    looked: dict[str, HostObservation] = {}
+    if environment is None and application is None:
+        with _going_on(failed):
+            looked = await _hosts(expected, places)
     for host_observation in looked.values():
         observed = [*add_entries(observed, host_observation.entered), *host_observation.observations]
     deploying |= await _under_way()  # also deployments that began or ended meanwhile: the records were read before
@@ -64,7 +73,20 @@ async def monitor_step(
     key = artifact_key("running", application) if application else "running"
     await acreate_table_artifact(key=key, table=table, description="What runs, and what differs from its record")
     await _remember(looked, places, deploying)  # last, so that what a failed check has seen is seen again
+    if failed:
+        raise failed[0]
     return reported
+
+
+@contextmanager
+def _going_on(failed: list[SupplyChainError]) -> Iterator[None]:
+    """Add an error to `failed` and continue after the block; raise it while a retry may help."""
+    try:
+        yield
+    except SupplyChainError as error:
+        if is_tried_again(error):
+            raise
+        failed.append(error)
 
 
 def _judge_again(

@@ -1,15 +1,18 @@
 """monitor: its final state says whether a cluster may admit what it should refuse."""
 
 from types import SimpleNamespace
-from unittest.mock import AsyncMock
+from unittest.mock import AsyncMock, Mock
 
 import pytest
 
 from blocks.execution_ports import ExecutionPorts
 from flows import monitor as module
+from supply_chain.errors import ClusterRefused
 from supply_chain.execution.enforcement.installation import EnforcementStatus
 from supply_chain.execution.enforcement.policies import Mode
 from supply_chain.execution.observation import Deviation
+from tasks import enforce
+from tests.support.present import present
 
 
 @pytest.fixture
@@ -35,3 +38,32 @@ async def test_weak_enforcement_ends_the_run_as_unprotected(state):
     assert await state() == "Completed"
     assert await state("enforcement.lapsed") == "Drifted"
     assert await state("enforcement.lapsed", "enforcement.removed") == "Unprotected"
+
+
+async def test_cluster_that_cannot_be_read_does_not_hide_weak_one(machine, monkeypatch):
+    """The artifact has both, and the run fails."""
+    weak = EnforcementStatus(
+        environment="weak", namespace="apps", mode=Mode.DENY, admitted=0,
+        deviations=(Deviation(code="enforcement.removed", fact="a fact", remedy="Do."),), would_refuse=(),
+    )  # fmt: skip
+    unread = Mock(side_effect=ClusterRefused("it refused\ngo on"))
+    published = AsyncMock()
+    monkeypatch.setattr(enforce, "acreate_markdown_artifact", published)
+    enforced = {"down": SimpleNamespace(status=unread), "weak": SimpleNamespace(status=lambda: weak)}
+
+    with pytest.raises(ClusterRefused):
+        await enforce.enforcement_step.fn(None, SimpleNamespace(enforcements=enforced))  # type: ignore[arg-type]
+
+    text = present(published.await_args).kwargs["markdown"]
+    assert "enforcement.removed" in text and "down: unknown: it refused" in text
+
+
+async def test_enforcement_is_read_although_a_look_failed(machine, monkeypatch):
+    """What runs in a cluster that does not answer is unknown; the admission to another one is not."""
+    read = AsyncMock(return_value=())
+    monkeypatch.setattr(ExecutionPorts, "aload", AsyncMock())
+    monkeypatch.setattr(module, "monitor_step", AsyncMock(side_effect=ClusterRefused("it refused\ngo on")))
+    monkeypatch.setattr(module, "enforcement_step", read)
+
+    assert (await module.monitor(return_state=True)).name == "Failed"
+    assert read.await_count == 1

@@ -1,5 +1,6 @@
 """The monitor tasks: running deployments by their locks, and reports of entries into containers."""
 
+from contextlib import nullcontext
 from types import SimpleNamespace
 from typing import Any
 from uuid import uuid4
@@ -10,7 +11,9 @@ from prefect.variables import Variable
 
 from blocks import ContainerHost
 from orchestration import pagination as paging
+from orchestration import steps
 from orchestration.locks import DEPLOY, lock_name, run_lock
+from supply_chain.errors import ClusterUnavailable
 from supply_chain.execution.environment import DockerEnvironment
 from supply_chain.execution.host import HostObservation
 from supply_chain.execution.observation import Deviation, Observation
@@ -93,7 +96,7 @@ async def test_host_is_read_once_for_all_its_environments(environment, monkeypat
     assert list(observed) == ["other", host]
 
 
-async def looked_at(environment, monkeypatch, deploying):
+async def looked_at(environment, monkeypatch, deploying, unreachable=""):
     """Monitor a host after an entry into a container, and return the reports and the stored event number."""
     place = DockerEnvironment(name=environment, host=f"{environment}-host")
     entry = Deviation(code="drift.exec", fact="f", remedy="r")
@@ -109,6 +112,8 @@ async def looked_at(environment, monkeypatch, deploying):
         return next(answers)
 
     async def load_target(place):
+        if place.name == unreachable:
+            raise ClusterUnavailable("it does not answer\ngo on")
         return SimpleNamespace(monitor=lambda *_: (observed,))
 
     async def nothing(*_, **__):
@@ -120,12 +125,14 @@ async def looked_at(environment, monkeypatch, deploying):
     }.items():  # fmt: skip
         monkeypatch.setattr(monitor, name, stand_in)
     await Variable.aset(f"events_{environment}_host", "7", overwrite=True)
-    workbench = SimpleNamespace(environments=lambda: (place,))
+    places = [*([DockerEnvironment(name=unreachable)] if unreachable else []), place]
+    workbench = SimpleNamespace(environments=lambda: places)
     ports: Any = SimpleNamespace(
         evidence=None, repositories=None, registry=None, workbench=workbench, load_target=load_target
     )
 
-    await monitor.monitor_step.fn(None, ports)
+    with pytest.raises(ClusterUnavailable) if unreachable else nullcontext():
+        await monitor.monitor_step.fn(None, ports)
 
     return reported, await Variable.aget(f"events_{environment}_host")
 
@@ -137,6 +144,21 @@ async def test_entry_is_reported_and_next_look_begins_after_it(environment, monk
 
     assert [each.code for each in reported.deviations] == ["drift.exec"]
     assert remembered == "9"
+
+
+async def test_unreachable_cluster_does_not_hide_other_environments(environment, monkeypatch):
+    """They are reported and remembered, and the run still fails."""
+    monkeypatch.setattr(steps, "task_run", SimpleNamespace(run_count=4))
+    (reported,), remembered = await looked_at(environment, monkeypatch, [set(), set()], unreachable="cluster")
+
+    assert (reported.environment, remembered) == (environment, "9")
+
+
+async def test_unreachable_cluster_is_first_looked_at_again(environment, monkeypatch):
+    """It may answer a moment later; nothing is reported twice."""
+    monkeypatch.setattr(steps, "task_run", SimpleNamespace(run_count=1))
+
+    assert await looked_at(environment, monkeypatch, [set(), set()], unreachable="cluster") == ([], "7")
 
 
 async def test_deployment_by_break_glass_is_judged_again(environment, monkeypatch):
