@@ -44,7 +44,7 @@ from supply_chain.evidence.image_status import LifecycleDecision
 from supply_chain.evidence.published import CurrentVerdict
 from supply_chain.evidence.soak import Soak
 from supply_chain.evidence.summary import Summary
-from supply_chain.execution import break_glass, host, monitor
+from supply_chain.execution import break_glass, host, monitor, observation
 from supply_chain.execution.deployment import Deployment
 from supply_chain.execution.enforcement import installation
 from supply_chain.execution.enforcement.installation import Change, EnforcementStatus
@@ -152,7 +152,7 @@ def _in_words(text: str) -> str:
 
 def _deviations() -> Iterator[str]:
     written: set[str] = set()
-    for module in (monitor, host, break_glass, comparison, target, installation):
+    for module in (monitor, host, break_glass, observation, comparison, target, installation):
         found = [each for each in Source(module, "Deviation").all() if not written.issuperset(each.codes)]
         yield from (f"- {_codes(each.codes)}: {each.fact}" for each in found)
         written.update(code for each in found for code in each.codes)

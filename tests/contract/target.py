@@ -10,7 +10,7 @@ from uuid import uuid4
 import pytest
 
 from supply_chain.errors import AccessDenied, DeploymentFailed
-from supply_chain.execution.deployment import Deployment
+from supply_chain.execution.deployment import Deployment, DockerPlace, KubernetesPlace
 from supply_chain.execution.target import Request, Target
 from supply_chain.model.image import Digest, ImageRef
 from supply_chain.model.manifest import Service
@@ -136,6 +136,19 @@ class TargetContract:
             harness.deploy(harness.bad)
 
         assert harness.recorded == [] and harness.settles()
+
+    def test_target_reports_deployment_of_environment_that_moved(self, harness: Harness) -> None:
+        """The record stays true until the application is deployed again, and nobody looks where it runs."""
+        deployment = harness.deploy(harness.good()).expected
+        docker = DockerPlace(reverse_proxy="p", proxy=deployment.digest, address="127.0.0.1", port=8080)
+        cluster = KubernetesPlace(cluster="other", namespace="other", documents=())
+        place = cluster if isinstance(deployment.place, DockerPlace) else docker
+
+        for look in (harness.target.observe, harness.target.monitor):
+            observation, *_ = look([deployment.model_copy(update={"place": place})])
+
+            assert [each.code for each in observation.deviations] == ["drift.moved"]
+            assert not observation.healthy
 
     def test_target_starts_nothing_if_verdict_cannot_be_recorded(self, harness: Harness) -> None:
         """What runs without evidence would be foreign."""

@@ -28,6 +28,9 @@ class DockerPlace(Place):
     address: str
     port: int
 
+    def __str__(self) -> str:
+        return f"a container host, at {self.address}:{self.port}"
+
 
 class KubernetesPlace(Place):
     """A Deployment in a namespace of a cluster."""
@@ -36,6 +39,9 @@ class KubernetesPlace(Place):
     cluster: str = Field(description="the cluster block")
     namespace: str
     documents: tuple[dict[str, Any], ...] = Field(description="the objects that were applied")
+
+    def __str__(self) -> str:
+        return f"{self.cluster}/{self.namespace}"
 
 
 class Expected(Model):

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from supply_chain.errors import CheckNotMade, ContainerGone, ImageNotFound
-from supply_chain.execution.deployment import Expected, docker_place
+from supply_chain.execution.deployment import DockerPlace, Expected, docker_place
 from supply_chain.execution.environment import DockerEnvironment, network_of
 from supply_chain.execution.kubernetes.rendering import object_name
-from supply_chain.execution.observation import Deviation, Observation
+from supply_chain.execution.observation import Deviation, Observation, make_moved
 from supply_chain.execution.reverse_proxy import PORT, PROFILE
 from supply_chain.model.container import (
     APPLICATION,
@@ -69,7 +69,12 @@ def monitor(
     during a deployment to one of these environments: a container without a record counts as one that nobody deployed.
     Raises `EngineUnavailable`; then nothing is known, in particular not that all is well.
     """
-    observed = [_make_observation(each, read_state(engine, each), now()) for each in expected]
+    observed = [
+        _make_observation(each, read_state(engine, each), now())
+        if isinstance(each.place, DockerPlace)
+        else make_moved(each, now())
+        for each in expected
+    ]
     recorded = {each.container for each in expected} | {each.reverse_proxy for each in expected}
     for environment in environments:
         observed += [

@@ -6,6 +6,7 @@ from datetime import datetime
 
 from pydantic import Field
 
+from supply_chain.execution.deployment import Expected
 from supply_chain.model.image import Model
 
 
@@ -35,3 +36,24 @@ class Observation(Model):
     exit_code: int | None = Field(default=None, description="of an ended container")
     started_at: datetime | None = None
     deviations: tuple[Deviation, ...] = ()
+
+
+def make_moved(expected: Expected, at: datetime) -> Observation:
+    """Return the observation of a deployment to another place than its environment has now, where nobody looks."""
+    return Observation(
+        at=at,
+        environment=expected.environment,
+        application=expected.application,
+        name=expected.name,
+        container=expected.container,
+        address=expected.url,
+        wanted=expected.digest,
+        status="unknown",
+        deviations=(
+            Deviation(
+                code="drift.moved",
+                fact=f"{expected.name} was deployed to {expected.place}, and {expected.environment} is elsewhere now",
+                remedy="Deploy the application again, and remove it there: nobody watches it.",
+            ),
+        ),
+    )

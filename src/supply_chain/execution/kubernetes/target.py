@@ -29,7 +29,7 @@ from supply_chain.execution.kubernetes.rollout import (
     is_ending,
     is_ready,
 )
-from supply_chain.execution.observation import Deviation, Observation
+from supply_chain.execution.observation import Deviation, Observation, make_moved
 from supply_chain.execution.target import Request
 from supply_chain.model.container import APPLICATION, DIGEST, MANAGED, Wait
 from supply_chain.model.image import Digest, ImageRef, short
@@ -154,6 +154,9 @@ class KubernetesTarget:
         )
 
     def _observe(self, cluster: Cluster, expected: Expected, state: NamespaceState) -> Observation:
+        place, here = expected.place, (self.environment.cluster, self.environment.namespace)
+        if not isinstance(place, KubernetesPlace) or (place.cluster, place.namespace) != here:
+            return make_moved(expected, self.now())
         deployment = state.deployment(expected)
         pods = [pod for pod in state.pods_of(expected) if not is_ending(pod)]  # the earlier ones drain for a while
         changes = find_object_changes(cluster, expected, state)
