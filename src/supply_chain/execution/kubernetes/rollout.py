@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,19 +11,22 @@ from typing import Any
 
 from supply_chain.errors import ClusterUnavailable, DeploymentFailed, SupplyChainError
 from supply_chain.execution.kubernetes.cluster import DEPLOYMENTS, EVENTS, PODS, REPLICA_SETS, Cluster, Document, Kind
-from supply_chain.execution.kubernetes.rendering import CONTAINER, Workload
+from supply_chain.execution.kubernetes.rendering import CONTAINER, DENY_ALL, Workload
 from supply_chain.model.container import Wait
 from supply_chain.text import first_line, plain_text, plain_text_lines
+
+log = logging.getLogger("supply_chain.kubernetes")
 
 POLL = 0.25
 """Seconds between two looks at a rollout."""
 GRACE = 30.0
-"""Seconds beyond the progress deadline, for a cluster that reports it late or not at all."""
+"""Seconds beyond the progress deadline, for a cluster that reports it late or not at all, and for restoring."""
 STUCK = frozenset({
     "CrashLoopBackOff", "CreateContainerConfigError", "CreateContainerError", "ErrImageNeverPull", "ImagePullBackOff",
     "InvalidImageName", "RunContainerError",
 })  # fmt: skip
 """Reasons for which a container waits and that waiting longer seldom changes."""
+RESTORED = "What was there before, if anything, was restored."
 REVISION = "deployment.kubernetes.io/revision"
 LINES, MOST_EVENTS = 10, 5
 SERVER_SIDE = ("uid", "resourceVersion", "generation", "creationTimestamp", "managedFields", "ownerReferences",
@@ -66,26 +70,45 @@ class Rollout:
             return self._wait_until_complete()
         except BaseException as error:
             failed = self._restore(before)
-            if failed and isinstance(error, SupplyChainError):
-                raise DeploymentFailed(f"{error.message}\n{failed}") from error
+            if failed:
+                log.warning("%s in %s is half deployed: %s", self.workload.name, self.namespace, failed)
+            if isinstance(error, DeploymentFailed) or (failed and isinstance(error, SupplyChainError)):
+                raise DeploymentFailed(f"{error.message}\n{failed or RESTORED}") from error
             raise
 
     def _read(self, kind: Kind, document: Document) -> Document | None:
         return self.cluster.read(kind, document["metadata"]["name"], self.namespace)
 
     def _restore(self, before: Sequence[tuple[Kind, Document, Document | None]]) -> str:
-        """Apply what was there again and delete what was not, the Deployment first; return what failed, or nothing."""
-        failed = []
+        """Apply what was there again and delete what was not, the Deployment first; return what failed, or nothing.
+
+        What denies all traffic in the namespace stays: another application may rest on it since. A cluster that does
+        not answer is asked again for `GRACE` seconds, also if the run is cancelled.
+        """
+        failed, until = [], self.clock() + GRACE
         for kind, document, earlier in reversed(before):
             name = document["metadata"]["name"]
+            if earlier is None and name == DENY_ALL:
+                continue
+            try:
+                self._restore_object(kind, name, earlier, until)
+            except SupplyChainError as error:
+                failed.append(f"{kind.name} {name} was not restored: {first_line(error)}")
+        return "\n".join(failed)
+
+    def _restore_object(self, kind: Kind, name: str, earlier: Document | None, until: float) -> None:
+        while True:
             try:
                 if earlier is None:
                     self.cluster.delete(kind, name, self.namespace)
                 else:
                     self.cluster.apply(kind, applicable(kind, earlier))
-            except SupplyChainError as error:
-                failed.append(f"{kind.name} {name} was not restored: {first_line(error)}")
-        return "\n".join(failed)
+            except ClusterUnavailable:
+                if self.clock() > until:
+                    raise
+                time.sleep(POLL)
+            else:
+                return
 
     def _wait_until_complete(self) -> Document:
         until = self.clock() + self.workload.deadline + GRACE
@@ -133,7 +156,7 @@ class Rollout:
             f"{self.workload.manifest.name} {self.workload.ref.short} was not deployed to "
             f"{self.workload.environment.name}: {plain_text(trouble)}.\n"
             + (f"Its last output and events:\n{last}\n" if last else "It wrote nothing.\n")
-            + "What ran before, if anything, served all the time. Correct the application, and deploy it."
+            + "Correct the application and deploy again."
         )
 
     def _last_words(self) -> str:

@@ -84,6 +84,48 @@ def test_refused_object_restores_those_before_it(harness, cluster):
     assert {key: value.get("spec") for key, value in cluster.objects.items()} == before
 
 
+def test_failed_deployment_says_what_was_restored_and_what_was_not(harness, cluster):
+    """A restored object and one that is left half deployed have to be told apart."""
+    harness.deploy(harness.good())
+
+    with pytest.raises(DeploymentFailed, match="was restored"):
+        harness.deploy(BAD)
+
+    cluster.failing["apply Service"] = ClusterRefused("refused now\nno")
+    with pytest.raises(DeploymentFailed) as raised:
+        harness.deploy(BAD)
+
+    assert "Service hello was not restored: refused now" in str(raised.value)
+    assert "was restored" not in str(raised.value)
+
+
+def test_restoring_outlasts_api_server_that_does_not_answer(harness, cluster, monkeypatch):
+    """The new pods would replace the earlier ones otherwise, once it answers again."""
+    first, apply, paused = harness.deploy(harness.good()), cluster.apply, list[float]()
+
+    def flaky(kind, document, *, dry_run=False):
+        image = document["spec"]["template"]["spec"]["containers"][0]["image"] if kind is DEPLOYMENTS else ""
+        if image.endswith(first.digest) and not paused:
+            raise ClusterUnavailable("it is down\nwait")
+        return apply(kind, document, dry_run=dry_run)
+
+    monkeypatch.setattr(cluster, "apply", flaky)
+    monkeypatch.setattr("supply_chain.execution.kubernetes.rollout.time.sleep", paused.append)
+
+    with pytest.raises(DeploymentFailed, match="was restored"):
+        harness.deploy(BAD)
+
+    assert paused == [0.25] and harness.running() == {first.digest}
+
+
+def test_failed_first_deployment_leaves_the_namespace_closed(harness, cluster):
+    """Another application may have been deployed meanwhile, which found the policy there."""
+    with pytest.raises(DeploymentFailed):
+        harness.deploy(BAD)
+
+    assert [name for _, _, name in cluster.objects] == ["cscm-deny-all"]
+
+
 def test_rollout_outlasts_api_server_that_does_not_answer(harness, cluster, monkeypatch):
     """Pods go on without it."""
     waited: list[float] = []
