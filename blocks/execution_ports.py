@@ -130,7 +130,11 @@ class ExecutionPorts(TierPorts):
 
     def renew_published(self, ref: ImageRef, environment: Environment) -> Admitted[DeployFacts] | Refused | None:
         """Judge an image again if its published admission for an environment ends soon; return the verdict then."""
-        return renew_published(ref, environment.name, lambda: self.deploy_facts(ref, environment), self._verdict_ports)
+        read = partial(self.deploy_facts, ref, environment)
+        verdict = renew_published(ref, environment.name, read, self._verdict_ports)
+        if verdict is None:  # as in `judge_published`
+            self.follow_verdict(ref, environment.name)
+        return verdict
 
     @property
     def _verdict_ports(self) -> VerdictPorts[DeployFacts]:

@@ -8,7 +8,7 @@ from blocks.curation_ports import CurationPorts
 from blocks.execution_ports import ExecutionPorts
 from blocks.tier_ports import TierPorts
 from orchestration.steps import step
-from supply_chain.errors import GateOvertaken
+from supply_chain.errors import ClusterRefused, ClusterUnavailable, GateOvertaken
 from supply_chain.evidence.published import withdraw_removed
 from supply_chain.execution.break_glass import UNDECIDED
 from supply_chain.execution.records import read_expected
@@ -48,7 +48,7 @@ def renew_step(ports: ExecutionPorts) -> Renewals:
         ref = ImageRef(repository=curated_repository(each.application), digest=each.digest)
         try:
             verdict = ports.renew_published(ref, places[each.environment])
-        except (*UNDECIDED, GateOvertaken) as error:
+        except (*UNDECIDED, GateOvertaken, ClusterRefused, ClusterUnavailable) as error:
             unknown.append(f"{ref} in {each.environment}: {first_line(error)}")
             continue
         if verdict is not None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from blocks import execution_ports
 from blocks.execution_ports import ExecutionPorts
 from blocks.tier_ports import TierPorts
 from supply_chain.errors import SettingInvalid
@@ -79,4 +80,17 @@ def test_published_verdict_is_followed_where_it_is_enforced(ports, monkeypatch):
         ).predicate()  # fmt: skip
         ports.evidence.publisher.prepare(CURATED, predicate, NOON)()
 
+    assert followed == [("production", CURATED)]
+
+
+@pytest.mark.parametrize("name", ["judge_published", "renew_published"])
+def test_cluster_follows_verdict_that_did_not_change(ports, monkeypatch, name):
+    """An earlier run may have published it, and then not have reached the cluster."""
+    followed = []
+    production = ports.enforcement("production")
+    monkeypatch.setattr(type(production), "follow", lambda self, ref: followed.append((self.place.environment, ref)))
+    monkeypatch.setattr(execution_ports, name, lambda *_: None)
+    monkeypatch.setattr(type(ports), "_verdict_ports", None)
+
+    assert getattr(ports, name)(CURATED, ports.workbench.environment("production")) is None
     assert followed == [("production", CURATED)]

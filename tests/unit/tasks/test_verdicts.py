@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from supply_chain.errors import EvidenceInvalid, GateOvertaken, SupplyChainError
+from supply_chain.errors import ClusterUnavailable, EvidenceInvalid, GateOvertaken, SupplyChainError
 from supply_chain.execution.environment import DockerEnvironment, Environment
 from supply_chain.model.image import ImageRef
 from supply_chain.model.tier import Gate, TierName
@@ -50,7 +50,7 @@ async def test_release_is_judged_by_curation() -> None:
     assert await verdicts.judge_release_step.fn(CURATED, ports) is verdict
 
 
-@pytest.mark.parametrize("error", [EvidenceInvalid, GateOvertaken])
+@pytest.mark.parametrize("error", [EvidenceInvalid, GateOvertaken, ClusterUnavailable])
 async def test_deployments_are_renewed_although_one_cannot_be_judged(
     error: type[SupplyChainError], monkeypatch: pytest.MonkeyPatch
 ) -> None:
