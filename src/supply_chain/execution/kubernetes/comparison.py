@@ -200,7 +200,7 @@ def _compare_ends(pod: Document) -> Iterator[Deviation]:
             yield Deviation(
                 code="drift.restarts",
                 fact=f"{each['name']} of {name} ended and was restarted, {count} times so far: {why}",
-                remedy="Read its logs; OOMKilled: it needs more than its memory. A deployment resets the count.",
+                remedy="Read its logs; OOMKilled: it needs more than its memory. --force resets the count.",
             )
 
 

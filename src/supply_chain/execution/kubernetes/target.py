@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from supply_chain.errors import ClusterRefused, ClusterUnavailable
+from supply_chain.errors import SupplyChainError
 from supply_chain.execution.deployment import Deployment, Expected, KubernetesPlace
 from supply_chain.execution.environment import KubernetesEnvironment
 from supply_chain.execution.kubernetes.cluster import CONFIG_MAPS, REPLICA_SETS, Cluster, Document, Kind
@@ -115,7 +115,7 @@ class KubernetesTarget:
             for each in cluster.list(CONFIG_MAPS, namespace, labels):
                 if each["metadata"]["name"] not in used:
                     cluster.delete(CONFIG_MAPS, each["metadata"]["name"], namespace)
-        except (ClusterRefused, ClusterUnavailable) as error:
+        except SupplyChainError as error:
             log.warning("settings of earlier deployments of %s stay in %s: %s", name, namespace, error)
 
     def _find_changes(self, cluster: Cluster, expected: Expected) -> tuple[Deviation, ...]:

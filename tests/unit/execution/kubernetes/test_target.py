@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from supply_chain.errors import ClusterRefused, ClusterUnavailable, DeploymentFailed, SettingInvalid
+from supply_chain.errors import AwsFailed, ClusterRefused, ClusterUnavailable, DeploymentFailed, SettingInvalid
 from supply_chain.execution.environment import KubernetesEnvironment, KubernetesPlacement
 from supply_chain.execution.kubernetes.cluster import CONFIG_MAPS, DEPLOYMENTS, NETWORK_POLICIES, PODS, SERVICES
 from supply_chain.execution.kubernetes.target import KubernetesTarget
@@ -168,11 +168,12 @@ def test_settings_of_replaced_deployments_are_removed(harness, cluster):
     assert cluster.deleted == ["ConfigMap old"] and len(cluster.list(CONFIG_MAPS)) == 1
 
 
-def test_settings_that_cannot_be_removed_do_not_fail_deployment(harness, cluster, caplog):
-    """It serves."""
+@pytest.mark.parametrize("error", [ClusterRefused, AwsFailed])
+def test_settings_that_cannot_be_removed_do_not_fail_deployment(harness, cluster, caplog, error):
+    """It serves. A client of EKS renews its token meanwhile."""
     harness.deploy(harness.good())
     add_old_settings(cluster)
-    cluster.failing["delete ConfigMap"] = ClusterRefused("not allowed\nno")
+    cluster.failing["delete ConfigMap"] = error("not allowed\nno")
 
     harness.target.remove_unneeded(ImageRef(repository="curated/hello", digest=BAD))
 
