@@ -13,6 +13,7 @@ from blocks.host import ContainerHost
 from blocks.tier_ports import TierPorts
 from blocks.workbench import Workbench
 from orchestration.clock import now
+from supply_chain.adapters.kubernetes.client import ClusterClient
 from supply_chain.adapters.kubernetes.parameters import ClusterParameters
 from supply_chain.adapters.process.command import cancellation, defer_cancellation
 from supply_chain.errors import SettingInvalid
@@ -44,17 +45,28 @@ ROLES = Path("deployments/kubernetes/rbac")
 
 @dataclass(frozen=True, eq=False)
 class ExecutionPorts(TierPorts):
-    """The dependencies of the execution tier's steps. `clusters` are those that enforce the admission of images."""
+    """The dependencies of the execution tier's steps.
+
+    `clusters` are the blocks of those that enforce the admission of images, or why a block cannot be loaded.
+    """
 
     name = TierName.EXECUTION
-    clusters: Mapping[str, KubernetesCluster] = field(default_factory=dict)
+    clusters: Mapping[str, KubernetesCluster | SettingInvalid] = field(default_factory=dict)
 
     @classmethod
     async def aload(cls) -> Self:
-        """Load the blocks; raise `SettingInvalid` if one does not exist or is invalid."""
+        """Load the blocks; raise `SettingInvalid` if one does not exist or is invalid.
+
+        That of a cluster is raised only by what needs the cluster: other environments do not depend on it.
+        """
         tier, workbench = await cls._load()
-        names = {each.cluster for each in _enforced(workbench)}
-        return cls(tier, workbench, {name: await KubernetesCluster.aload(name) for name in sorted(names)})
+        clusters: dict[str, KubernetesCluster | SettingInvalid] = {}
+        for name in sorted({each.cluster for each in _enforced(workbench)}):
+            try:
+                clusters[name] = await KubernetesCluster.aload(name)
+            except SettingInvalid as error:
+                clusters[name] = error
+        return cls(tier, workbench, clusters)
 
     @cached_property
     def evidence(self) -> EvidenceStore:
@@ -89,7 +101,7 @@ class ExecutionPorts(TierPorts):
         settings = environment.enforcement
         assert settings  # only for such environments
         lapsing = settings.lapsing if self.workbench.is_active(environment) else ()  # else unsigned
-        connect = cache(partial(self.clusters[environment.cluster].client, self.tier.session))
+        connect = cache(partial(self._connect, environment.cluster))
         return Enforcement(
             place=EnforcedNamespace(
                 environment.name, environment.namespace, settings.mode, frozenset(lapsing)
@@ -100,6 +112,12 @@ class ExecutionPorts(TierPorts):
             ),
             roles=roles,
         )  # fmt: skip
+
+    def _connect(self, name: str) -> ClusterClient:
+        cluster = self.clusters[name]
+        if isinstance(cluster, SettingInvalid):
+            raise cluster
+        return cluster.client(self.tier.session)
 
     def _list_deployed(self, environment: str) -> frozenset[ImageRef]:
         """Return the images that should run in an environment."""

@@ -3,10 +3,12 @@
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import AsyncMock
 
 import pytest
 
 from blocks import execution_ports
+from blocks.cluster import KubernetesCluster
 from blocks.execution_ports import ExecutionPorts
 from blocks.tier_ports import TierPorts
 from supply_chain.errors import SettingInvalid
@@ -94,3 +96,15 @@ def test_cluster_follows_verdict_that_did_not_change(ports, monkeypatch, name):
 
     assert getattr(ports, name)(CURATED, ports.workbench.environment("production")) is None
     assert followed == [("production", CURATED)]
+
+
+async def test_missing_block_of_cluster_is_an_error_only_where_it_is_needed(ports, monkeypatch):
+    """Other environments are deployed to and watched, and no verdict counts as known to that cluster."""
+    monkeypatch.setattr(ExecutionPorts, "_load", AsyncMock(return_value=(ports.tier, ports.workbench)))
+    monkeypatch.setattr(KubernetesCluster, "aload", AsyncMock(side_effect=SettingInvalid("no block main\nMake it.")))
+
+    loaded = await ExecutionPorts.aload()
+
+    loaded.follow_verdict(CURATED, "staging")
+    with pytest.raises(SettingInvalid, match="no block main"):
+        loaded.follow_verdict(CURATED, "production")
