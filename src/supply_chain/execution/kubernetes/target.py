@@ -161,7 +161,7 @@ class KubernetesTarget:
         pods = [pod for pod in state.pods_of(expected) if not is_ending(pod)]  # the earlier ones drain for a while
         changes = find_object_changes(cluster, expected, state)
         ready = sum(map(is_ready, pods))
-        complete = deployment is not None and is_complete(deployment)
+        complete = deployment is not None and is_complete(deployment) and ready > 0  # one of no pods is complete too
         return Observation(
             at=self.now(),
             environment=expected.environment,

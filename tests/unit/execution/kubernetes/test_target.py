@@ -245,6 +245,22 @@ def test_deleted_deployment_is_missing(harness, cluster):
     assert [each.code for each in observation.deviations] == ["drift.missing"]
 
 
+def test_deployment_without_pods_is_not_healthy(harness, cluster):
+    """To its controller, a Deployment that somebody scaled to none is complete."""
+    deployment = harness.deploy(harness.good())
+    cluster.change(DEPLOYMENTS, "hello", "shop", replicas=0)
+    cluster.objects["Deployment", "shop", "hello"]["status"] |= {
+        "updatedReplicas": 0, "replicas": 0, "availableReplicas": 0,
+    }  # fmt: skip
+    for key in [key for key in cluster.objects if key[0] == "Pod"]:
+        del cluster.objects[key]
+
+    (observation,) = harness.target.monitor([deployment.expected])
+
+    assert (observation.status, observation.healthy, observation.running) == ("0 pods ready", False, "")
+    assert [each.code for each in observation.deviations] == ["drift.object"]
+
+
 def test_object_that_cluster_would_refuse_is_not_compared(harness, cluster):
     """Nobody knows then, which is no pass."""
     deployment = harness.deploy(harness.good())
