@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-EMPTY = (None, "", [], {})
+EMPTY: tuple[Any, ...] = (None, "", [], {})
 
 
 def find_differences(wanted: Any, found: Any, path: str = "", *, absent_is_empty: bool) -> Iterator[str]:
