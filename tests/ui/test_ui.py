@@ -148,7 +148,7 @@ def test_run_report_shows_decisions_steps_findings_and_deployment(ui: Ui, hello:
     ui.page.get_by_text("run-report-hello").click()
     page = ui.shows("Verdicts", "Steps", "Checks", "Findings", "Bases", "curated/base/python", "Rules")
 
-    assert f"Runs in staging at http://127.0.0.1:18080/healthz as container {container.name}" in page
+    assert f"Runs in staging at http://127.0.0.1:18080/healthz as {container.name}" in page
     head = ["git", "-C", str(ROOT), "rev-parse", "--short=7", "HEAD"]
     revision = subprocess.run(head, stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
     assert f"revision {revision}" in page and f"digest {digest}" in page and "owner greetings" in page

@@ -26,6 +26,8 @@ STUCK = frozenset({
     "InvalidImageName", "RunContainerError",
 })  # fmt: skip
 """Reasons for which a container waits and that waiting longer seldom changes."""
+UNSYNCED = "failed to sync "
+"""Begins the message of a kubelet that has not read a ConfigMap or Secret in time; it reads it again."""
 RESTORED = "What was there before, if anything, was restored."
 REVISION = "deployment.kubernetes.io/revision"
 LINES, MOST_EVENTS = 10, 5
@@ -252,5 +254,6 @@ def find_stuck(pod: Document) -> Iterator[str]:
     """Yield why containers of a pod do not start, each with the message of the cluster."""
     for status in container_statuses(pod):
         waiting = status.get("state", {}).get("waiting", {})
-        if waiting.get("reason") in STUCK:
-            yield f"{pod['metadata']['name']}: {waiting['reason']}: {waiting.get('message', '')}".rstrip(": ")
+        message = waiting.get("message", "")
+        if waiting.get("reason") in STUCK and not message.startswith(UNSYNCED):
+            yield f"{pod['metadata']['name']}: {waiting['reason']}: {message}".rstrip(": ")

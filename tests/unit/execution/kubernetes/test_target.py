@@ -11,6 +11,7 @@ import pytest
 from supply_chain.errors import AwsFailed, ClusterRefused, ClusterUnavailable, DeploymentFailed, SettingInvalid
 from supply_chain.execution.environment import KubernetesEnvironment, KubernetesPlacement
 from supply_chain.execution.kubernetes.cluster import CONFIG_MAPS, DEPLOYMENTS, NETWORK_POLICIES, PODS, SERVICES
+from supply_chain.execution.kubernetes.rollout import find_stuck
 from supply_chain.execution.kubernetes.target import KubernetesTarget
 from supply_chain.model.image import ImageRef
 from supply_chain.model.manifest import Classification
@@ -65,7 +66,7 @@ def test_refused_trial_changes_nothing(harness, cluster):
 
 def test_failed_first_deployment_claims_no_earlier_one(harness):
     """Nobody looks for pods that never ran."""
-    with pytest.raises(DeploymentFailed, match="What ran before, if anything"):
+    with pytest.raises(DeploymentFailed, match="What was there before, if anything, was restored"):
         harness.deploy(BAD)
 
 
@@ -347,3 +348,19 @@ def test_monitor_of_one_application_reports_foreign_pods_with_its_label(harness,
     observed = harness.target.monitor([deployment.expected], "hello")
 
     assert [each.name for each in observed] == ["hello", "ours"]
+
+
+@pytest.mark.parametrize(
+    ("message", "stuck"),
+    [
+        ("failed to sync configmap cache: timed out waiting for the condition", False),
+        ('configmap "hello" not found', True),
+        ("", True),
+    ],
+)
+def test_kubelet_that_reads_settings_late_is_waited_for(message, stuck):
+    """It reads them again; what does not exist will not come by itself."""
+    waiting = {"reason": "CreateContainerConfigError", "message": message}
+    pod = {"metadata": {"name": "p"}, "status": {"containerStatuses": [{"name": "c", "state": {"waiting": waiting}}]}}
+
+    assert bool([*find_stuck(pod)]) is stuck
