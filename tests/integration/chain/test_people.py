@@ -39,7 +39,7 @@ class People:
 def people(home: Home, toolbox: Toolbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[People]:
     """A people document that its owner signed, in which Ann may accept vulnerabilities, and an unsigned waiver."""
     monkeypatch.setenv("COSIGN_PASSWORD", "")
-    key, end, waiver = tmp_path / "ann", datetime.now(UTC) + timedelta(days=30), ROOT / DIRECTORY / "django.yaml"
+    key, end, waiver = tmp_path / "ann", datetime.now(UTC) + timedelta(days=30), ROOT / DIRECTORY / "old-django.yaml"
     ann = {
         "keys": [make_key(toolbox, key)], "approve": ["production"],
         "waive": {"vulnerabilities": "critical", "days": 31},
@@ -82,7 +82,7 @@ def test_gates_honour_what_people_sign_until_it_is_withdrawn(bases: None, applic
     released = str(admitted.result["ref"]["repository"]) + "@" + admitted.result["ref"]["digest"]
     for gate in ((), ("--environment", "staging")):
         explained = cscm("policy", "explain", released, *gate).stdout
-        assert "ok*   scan.critical" in explained and "waived by django, signed by ann" in explained
+        assert "ok*   scan.critical" in explained and "waived by old-django, signed by ann" in explained
     assert cscm("inventory").status == 0
     (active,) = cscm("waivers", "--json").result
     assert (active["waiver"]["state"], [each["repository"] for each in active["images"]]) == (
