@@ -129,3 +129,5 @@ def test_verdict_ends_with_approvals_that_exempt_from_a_rule() -> None:
     assert end_of(approved, counted(RuleOutcome.NOT_APPLICABLE), **exempting) == PEOPLE_END
     assert end_of(approved, counted(RuleOutcome.NOT_APPLICABLE), **{**exempting, "when": "image.signed"}) is None
     assert end_of({"approvers": []}, counted(RuleOutcome.NOT_APPLICABLE), **exempting) is None
+    refused = {**exempting, "when": "size(image.approvers) == 1"}
+    assert end_of(approved, counted(RuleOutcome.REFUSED), **refused) is None

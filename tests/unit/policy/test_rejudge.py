@@ -151,11 +151,16 @@ def test_admission_that_ends_earlier_now_replaces_the_published_one(gate, world,
     for end in (make.noon + timedelta(hours=5), make.noon + timedelta(hours=3)):
         until[0] = end
         assert isinstance(gate.judge(), Admitted) and gate.current().verdict.cscm.expires == end
-    until[0] = make.noon + timedelta(hours=4)
     before = world.registry.refs()
-
-    assert gate.judge() is None
+    for hours in (3, 4):
+        until[0] = make.noon + timedelta(hours=hours)
+        assert gate.judge() is None
     assert world.registry.refs() == before
+
+    gate.decide(Act.BLOCK)  # the admissions that it rests on end as before
+    monkeypatch.setattr("supply_chain.policy.rejudge.find_signed_end", lambda *_: make.noon + timedelta(hours=3))
+    assert isinstance(gate.judge(), Refused)
+    assert gate.judge() is None
 
 
 def test_outage_is_an_error(gate, world, monkeypatch):

@@ -14,7 +14,7 @@ from supply_chain.model.tier import Gate, TierName
 from supply_chain.policy.gate import evaluate
 from supply_chain.policy.outcome import Admitted, Reason, Refused
 from supply_chain.policy.people import FILE, read_people
-from supply_chain.policy.verdict import decide, publish_refusal, record, verdict_places
+from supply_chain.policy.verdict import decide, find_signed_end, publish_refusal, record, verdict_places
 from supply_chain.policy.waivers import DIRECTORY, read_waivers
 from tests.support.builders import NOON
 from tests.support.facts import (
@@ -94,6 +94,9 @@ def test_admission_at_the_deploy_gate_ends_with_those_of_earlier_gates(world, pa
 
     found = store.verified(CURATED.moved_to("evidence/execution/hello"), TierName.EXECUTION)
     assert present(last_verdict(found, Gate.DEPLOY, CURATED.digest)).value.cscm.expires == (end if ends else None)
+
+    own = replace(evaluate(facts, policy(Gate.DEPLOY), NOON), expires=NOON + timedelta(hours=1))
+    assert find_signed_end(own, facts, NOON) == NOON + timedelta(hours=1)
 
 
 @pytest.mark.parametrize(("gate", "admitted", "repositories"), [
