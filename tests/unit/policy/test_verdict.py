@@ -95,7 +95,9 @@ def test_admission_at_the_deploy_gate_ends_with_those_of_earlier_gates(world, pa
     found = store.verified(CURATED.moved_to("evidence/execution/hello"), TierName.EXECUTION)
     assert present(last_verdict(found, Gate.DEPLOY, CURATED.digest)).value.cscm.expires == (end if ends else None)
 
-    own = replace(evaluate(facts, policy(Gate.DEPLOY), NOON), expires=NOON + timedelta(hours=1))
+    own = evaluate(facts, policy(Gate.DEPLOY), NOON)
+    assert isinstance(own, Admitted)
+    own = replace(own, expires=NOON + timedelta(hours=1))
     assert find_signed_end(own, facts, NOON) == NOON + timedelta(hours=1)
 
 
