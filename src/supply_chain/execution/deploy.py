@@ -80,7 +80,7 @@ class Order:
     @property
     def settings(self) -> dict[str, str]:
         """The declared environment variables, with those of the environment on top."""
-        return {**self.manifest.runtime.environment, **self.place.environment}
+        return self.place.settings_of(self.manifest)
 
     @property
     def configuration(self) -> Digest:

@@ -14,7 +14,7 @@ from supply_chain.execution.enforcement.policies import Mode
 from supply_chain.model.container import ENVIRONMENT, MANAGED
 from supply_chain.model.documents import read_document
 from supply_chain.model.image import Digest, Model
-from supply_chain.model.manifest import Duration, Variable
+from supply_chain.model.manifest import Duration, Service, Variable
 from supply_chain.policy.facts import EnvironmentRequirements, RequiredSoak
 
 EnvironmentName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9]*(?:-[a-z0-9]+)*$", max_length=32)]
@@ -24,6 +24,10 @@ class Placement(Model):
     """The configuration of an application in an environment."""
 
     environment: dict[Variable, str] = Field(default_factory=dict, description="environment variables, never secrets")
+
+    def settings_of(self, manifest: Service) -> dict[str, str]:
+        """Return the environment variables that an application declares, with those of the environment on top."""
+        return {**manifest.runtime.environment, **self.environment}
 
 
 class DockerPlacement(Placement):

@@ -89,7 +89,7 @@ class Workload:
     @property
     def settings(self) -> dict[str, str]:
         """The declared environment variables, with those of the environment on top."""
-        return {**self.manifest.runtime.environment, **self.placement.environment}
+        return self.placement.settings_of(self.manifest)
 
     @property
     def configuration(self) -> Digest:
