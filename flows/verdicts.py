@@ -8,7 +8,7 @@ from prefect import flow
 
 from blocks.curation_ports import CurationPorts
 from blocks.execution_ports import ExecutionPorts
-from blocks.tier_ports import TierPorts
+from flows.reconcile import PORTS
 from orchestration.run_names import by_image
 from orchestration.run_states import complete_as, complete_refused
 from supply_chain.model.image import ImageRef
@@ -16,8 +16,6 @@ from supply_chain.model.tier import curated_repository
 from supply_chain.policy.facts import ReleaseFacts
 from supply_chain.policy.outcome import Admitted, Refused
 from tasks.verdicts import Renewals, judge_release_step, renew_step, withdraw_step
-
-PORTS: dict[str, type[TierPorts]] = {"curation": CurationPorts, "execution": ExecutionPorts}
 
 
 @flow(name="judge-release", flow_run_name=by_image)
