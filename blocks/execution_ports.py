@@ -19,6 +19,7 @@ from supply_chain.adapters.process.command import cancellation, defer_cancellati
 from supply_chain.errors import SettingInvalid
 from supply_chain.evidence.store import EvidenceStore
 from supply_chain.execution.break_glass import find_overridable
+from supply_chain.execution.deployment import deployed_image
 from supply_chain.execution.docker import DockerTarget
 from supply_chain.execution.enforcement.admitted import AdmissionPorts
 from supply_chain.execution.enforcement.enforcement import Enforcement
@@ -33,7 +34,7 @@ from supply_chain.execution.service import DeployPorts
 from supply_chain.execution.supply import DecryptingSupply, PullSupply
 from supply_chain.execution.target import Target
 from supply_chain.model.image import ImageRef
-from supply_chain.model.tier import TierName, curated_repository
+from supply_chain.model.tier import TierName
 from supply_chain.policy.facts import DeployFacts
 from supply_chain.policy.outcome import Admitted, Refused
 from supply_chain.policy.reading import read_deploy_facts
@@ -122,9 +123,7 @@ class ExecutionPorts(TierPorts):
     def _list_deployed(self, environment: str) -> frozenset[ImageRef]:
         """Return the images that should run in an environment."""
         expected = read_expected([environment], self.repositories, self.registry, self.evidence)
-        return frozenset(
-            ImageRef(repository=curated_repository(each.application), digest=each.digest) for each in expected
-        )
+        return frozenset(map(deployed_image, expected))
 
     def deploy_facts(self, ref: ImageRef, environment: Environment) -> DeployFacts:
         """Return the facts of the deploy gate about a curated image in an environment.

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from prefect.artifacts import acreate_markdown_artifact
 
 from blocks.execution_ports import ExecutionPorts
-from orchestration.steps import in_thread, is_tried_again, step
+from orchestration.steps import continue_after_error, in_thread, step
 from supply_chain.errors import SupplyChainError
 from supply_chain.execution.enforcement.installation import EnforcementStatus
 from supply_chain.text import first_line, plain_text_lines
@@ -21,12 +23,8 @@ async def enforcement_step(environment: str | None, ports: ExecutionPorts) -> tu
     failed: dict[str, SupplyChainError] = {}
     for name, enforcement in ports.enforcements.items():
         if environment in (None, name):
-            try:
+            with continue_after_error(partial(failed.__setitem__, name)):
                 statuses.append(await in_thread(enforcement.status))
-            except SupplyChainError as error:
-                if is_tried_again(error):
-                    raise
-                failed[name] = error
     if statuses or failed:
         unknown = [f"{name}: unknown: {first_line(error)}" for name, error in failed.items()]
         text = plain_text_lines("\n\n".join([*map(str, statuses), *unknown]))

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cache, partial
 
 from prefect.artifacts import acreate_table_artifact
@@ -17,7 +16,7 @@ from orchestration.events import emit
 from orchestration.locks import DEPLOY, parse_lock_name
 from orchestration.pagination import fetch_all
 from orchestration.soaks import read_soaking, store_soaking
-from orchestration.steps import in_thread, is_tried_again, step
+from orchestration.steps import continue_after_error, in_thread, step
 from supply_chain.errors import SupplyChainError
 from supply_chain.evidence.soak import Soak
 from supply_chain.execution.break_glass import Judge, judge_again
@@ -52,14 +51,14 @@ async def monitor_step(
     observed: list[Observation] = []
     failed: list[SupplyChainError] = []
     for place in places:
-        with _going_on(failed):
+        with continue_after_error(failed.append):
             target = await ports.load_target(place)
             wanted = [each for each in expected if each.environment == place.name]
             found = await in_thread(target.monitor, wanted, application)
             observed += add_entries(found, await in_thread(_judge_again, wanted, place, ports))
     looked: dict[str, HostObservation] = {}
     if environment is None and application is None:
-        with _going_on(failed):
+        with continue_after_error(failed.append):
             looked = await _hosts(expected, places)
     for host_observation in looked.values():
         observed = [*add_entries(observed, host_observation.entered), *host_observation.observations]
@@ -76,17 +75,6 @@ async def monitor_step(
     if failed:
         raise failed[0]
     return reported
-
-
-@contextmanager
-def _going_on(failed: list[SupplyChainError]) -> Iterator[None]:
-    """Add an error to `failed` and continue after the block; raise it while a retry may help."""
-    try:
-        yield
-    except SupplyChainError as error:
-        if is_tried_again(error):
-            raise
-        failed.append(error)
 
 
 def _judge_again(

@@ -17,9 +17,10 @@ from supply_chain.evidence.approval import Approval, last_denial, to_sign
 from supply_chain.evidence.break_glass import BreakGlass, break_glass_uses
 from supply_chain.evidence.clock import INSTANT
 from supply_chain.evidence.statement import APPROVAL, BREAK_GLASS, PROVENANCE, VerifiedStatement
+from supply_chain.execution.deployment import deployed_image
 from supply_chain.execution.records import read_expected
 from supply_chain.model.image import ImageRef
-from supply_chain.model.tier import TierName, curated_repository
+from supply_chain.model.tier import TierName
 from supply_chain.policy.people import sign_as_person
 from supply_chain.policy.reading import execution_statements
 from supply_chain.policy.verdict import execution_place
@@ -156,9 +157,7 @@ def _view(ports: TierPorts, only: str | None = None) -> View:
     def running() -> dict[tuple[str, str], ImageRef]:
         places = [each.name for each in ports.workbench.environments()]
         return {
-            (each.application, each.environment): ImageRef(
-                repository=curated_repository(each.application), digest=each.digest
-            )
+            (each.application, each.environment): deployed_image(each)
             for each in read_expected(places, ports.repositories, ports.registry, ports.evidence, only)
         }
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 
 from prefect.client.orchestration import get_client
@@ -21,18 +21,18 @@ from prefect.states import Cancelled, Cancelling
 
 from blocks.execution_ports import ExecutionPorts
 from orchestration.promotions import list_promotions
-from orchestration.steps import in_thread, is_tried_again, step
+from orchestration.steps import continue_after_error, in_thread, step
 from supply_chain.errors import SupplyChainError
 from supply_chain.evidence.image_status import image_status, read_image_status
 from supply_chain.evidence.provenance import last_provenance
 from supply_chain.evidence.statement import PROVENANCE
-from supply_chain.execution.deployment import Expected
+from supply_chain.execution.deployment import Expected, deployed_image
 from supply_chain.execution.observation import Observation
 from supply_chain.execution.records import read_expected
 from supply_chain.model.image import ImageRef
 from supply_chain.model.tier import TierName, is_base_repository
 from supply_chain.policy.outcome import Refused
-from supply_chain.promotion.response import CANCELS, Response, deployed_image, find_deployments, make_response
+from supply_chain.promotion.response import CANCELS, Response, find_deployments, make_response
 from supply_chain.text import join_lines
 
 ENDED, POLL = 90.0, 0.5
@@ -129,15 +129,9 @@ async def find_deployments_step(
     return make_response(happened, ref, owners, expected, observed, on_the_way=stopped.runs, facts=facts, unread=unread)
 
 
-@contextmanager
-def _going_on(what: str, unread: list[str]) -> Iterator[None]:
-    """Record an error in `unread` and continue after the block; raise it while a retry may help."""
-    try:
-        yield
-    except SupplyChainError as error:
-        if is_tried_again(error):
-            raise
-        unread.append(f"{what} is unknown: {join_lines(error)}")
+def _going_on(what: str, unread: list[str]) -> AbstractContextManager[None]:
+    """Record an error in `unread` and continue after the block, as `continue_after_error` does."""
+    return continue_after_error(lambda error: unread.append(f"{what} is unknown: {join_lines(error)}"))
 
 
 async def _cancel(runs: Sequence[FlowRun], why: str) -> list[str]:

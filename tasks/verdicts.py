@@ -11,9 +11,10 @@ from orchestration.steps import step
 from supply_chain.errors import ClusterRefused, ClusterUnavailable, GateOvertaken
 from supply_chain.evidence.published import withdraw_removed
 from supply_chain.execution.break_glass import UNDECIDED
+from supply_chain.execution.deployment import deployed_image
 from supply_chain.execution.records import read_expected
 from supply_chain.model.image import ImageRef, Model
-from supply_chain.model.tier import JUDGE, curated_repository
+from supply_chain.model.tier import JUDGE
 from supply_chain.policy.facts import ReleaseFacts
 from supply_chain.policy.outcome import Admitted, Refused
 from supply_chain.text import first_line
@@ -45,7 +46,7 @@ def renew_step(ports: ExecutionPorts) -> Renewals:
     places = {each.name: each for each in ports.workbench.environments()}
     judged, unknown = list[str](), list[str]()
     for each in read_expected(list(places), ports.repositories, ports.registry, ports.evidence):
-        ref = ImageRef(repository=curated_repository(each.application), digest=each.digest)
+        ref = deployed_image(each)
         try:
             verdict = ports.renew_published(ref, places[each.environment])
         except (*UNDECIDED, GateOvertaken, ClusterRefused, ClusterUnavailable) as error:

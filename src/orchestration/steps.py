@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from contextvars import copy_context
 from functools import partial, wraps
 from inspect import iscoroutinefunction
@@ -86,9 +86,15 @@ RETRYING: dict[str, Any] = {
 """Options of every step that calls a registry, AWS or the engine."""
 
 
-def is_tried_again(error: SupplyChainError) -> bool:
-    """Return whether the step that runs now is tried again if it raises this error."""
-    return error.retryable and task_run.run_count <= RETRIES
+@contextmanager
+def continue_after_error(record: Callable[[SupplyChainError], object]) -> Iterator[None]:
+    """Give an error to `record` and continue after the block; raise it while the step that runs is tried again."""
+    try:
+        yield
+    except SupplyChainError as error:
+        if error.retryable and task_run.run_count <= RETRIES:
+            raise
+        record(error)
 
 
 class Step(Task[P, Coroutine[Any, Any, R]]):

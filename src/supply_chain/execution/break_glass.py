@@ -16,10 +16,9 @@ from supply_chain.errors import (
     SettingInvalid,
 )
 from supply_chain.evidence.store import EvidenceStore
-from supply_chain.execution.deployment import Expected
+from supply_chain.execution.deployment import Expected, deployed_image
 from supply_chain.execution.observation import Deviation
 from supply_chain.model.image import ImageRef
-from supply_chain.model.tier import curated_repository
 from supply_chain.policy.facts import DeployFacts
 from supply_chain.policy.gate import evaluate
 from supply_chain.policy.outcome import Admitted, Refused, RuleOutcome
@@ -67,7 +66,7 @@ def judge_again(expected: Expected, judge: Judge) -> Deviation | None:
 
     An image that cannot be judged is reported too. Nothing is stopped. Raise the registry's errors.
     """
-    ref = ImageRef(repository=curated_repository(expected.application), digest=expected.digest)
+    ref = deployed_image(expected)
     how = f"{expected.name} was deployed by break-glass {expected.break_glass}"
     try:
         facts, now = judge.read(ref), judge.now()

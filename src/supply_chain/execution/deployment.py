@@ -8,8 +8,9 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field
 
 from supply_chain.model.container import Profile
-from supply_chain.model.image import Digest, Model, Provable
+from supply_chain.model.image import Digest, ImageRef, Model, Provable
 from supply_chain.model.manifest import Probe
+from supply_chain.model.tier import curated_repository
 from supply_chain.policy.outcome import UsedBreakGlass
 
 
@@ -79,6 +80,11 @@ class Expected(Model):
     def reverse_proxy(self) -> str:
         """The id of its reverse proxy's container; empty if it has none."""
         return self.place.reverse_proxy if isinstance(self.place, DockerPlace) else ""
+
+
+def deployed_image(expected: Expected) -> ImageRef:
+    """Return the image of a deployment."""
+    return ImageRef(repository=curated_repository(expected.application), digest=expected.digest)
 
 
 def docker_place(expected: Expected) -> DockerPlace:

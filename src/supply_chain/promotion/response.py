@@ -7,10 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from pydantic import Field
 
-from supply_chain.execution.deployment import Expected
+from supply_chain.execution.deployment import Expected, deployed_image
 from supply_chain.execution.observation import Observation
 from supply_chain.model.image import ImageRef, Model
-from supply_chain.model.tier import curated_repository
 
 STOPS = {
     "cscm.image.blocked": "It is not deployed again: every gate refuses a blocked image, and its promotions are "
@@ -81,11 +80,6 @@ def find_deployments(image: ImageRef, expected: Iterable[Expected]) -> tuple[Exp
         for each in expected
         if image.digest == each.proxy or (image.digest, image.application) == (each.digest, each.application)
     )
-
-
-def deployed_image(expected: Expected) -> ImageRef:
-    """Return the image of a deployment."""
-    return ImageRef(repository=curated_repository(expected.application), digest=expected.digest)
 
 
 def make_response(

@@ -4,11 +4,11 @@ import re
 
 import pytest
 
-from supply_chain.execution.deployment import DockerPlace, Expected
+from supply_chain.execution.deployment import DockerPlace, Expected, deployed_image
 from supply_chain.model.container import profile
 from supply_chain.model.image import ImageRef
 from supply_chain.model.manifest import Probe
-from supply_chain.promotion.response import deployed_image, find_deployments, make_response
+from supply_chain.promotion.response import find_deployments, make_response
 from supply_chain.reports import alert_page, response_page
 from tests.support.builders import DIGEST, OTHER
 from tests.support.observations import DRIFT, look
