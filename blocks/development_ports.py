@@ -90,7 +90,7 @@ class DevelopmentPorts(TierPorts):
             network=workbench.build_network,
             ca_bundle=self._ca_bundle,
             limits=host.build_limits,
-            storage=host.storage,
+            engine=host.local_engine,
             owner=host.owner,
         )
 

@@ -10,7 +10,9 @@ from prefect_docker.host import DockerHost
 from pydantic import Field
 
 from blocks.setting import Setting
+from supply_chain.adapters.docker.build_guard import LocalEngine
 from supply_chain.adapters.docker.engine import DockerEngine
+from supply_chain.adapters.docker.engine_memory import find_engine_process
 from supply_chain.development.separation import DISK, PROCESSES, RESERVE, BuildLimits
 from supply_chain.model.container import Machine
 
@@ -99,6 +101,12 @@ class ContainerHost(Setting):
         directory = Path(self.machine.storage)
         here = self.url.startswith("unix://") and directory.is_dir()
         return tuple(each for each in (directory, CONTAINERD) if each.is_dir()) if here else ()
+
+    @property
+    def local_engine(self) -> LocalEngine:
+        """What a build can measure of the engine."""
+        process = find_engine_process(self.url) if self.url.startswith("unix://") else None
+        return LocalEngine(self.storage, process)
 
     @property
     def url(self) -> str:

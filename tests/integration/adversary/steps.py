@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from supply_chain.adapters.docker.build_cgroup import remove_groups
+from supply_chain.adapters.docker.build_guard import REMOTE_ENGINE, LocalEngine
 from supply_chain.adapters.docker.buildx import Buildx, find_client
 from supply_chain.adapters.process.command import Tool
 from supply_chain.adapters.registry.client import Registry
@@ -60,7 +61,7 @@ class Steps:
             caches=caches or key, force=force, max_size=GIB,
         )  # fmt: skip
 
-    def builder(self, limits: BuildLimits | None = LIMITS, storage: tuple[Path, ...] = ()) -> Buildx:
+    def builder(self, limits: BuildLimits | None = LIMITS, engine: LocalEngine = REMOTE_ENGINE) -> Buildx:
         registry = Registry(RegistryHttp("registry.test", lambda: ("", ""), insecure=True))
         config = self.directory / "docker"
         config.mkdir(exist_ok=True)
@@ -71,7 +72,7 @@ class Steps:
             lambda: "",
             registry,
             limits=limits,
-            storage=storage,
+            engine=engine,
             owner=OWNER,
         )
 

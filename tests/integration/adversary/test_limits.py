@@ -18,6 +18,7 @@ import pytest
 import zstandard
 
 from supply_chain.adapters.docker.build_cgroup import BuildCgroup
+from supply_chain.adapters.docker.build_guard import LocalEngine
 from supply_chain.adapters.docker.engine import DockerEngine
 from supply_chain.adapters.files.free_space import free_bytes
 from supply_chain.adapters.tools import Toolbox
@@ -157,7 +158,7 @@ def test_build_that_uses_up_free_space_is_ended(steps: Steps, key: str, step: st
     before = free_bytes(storage)
 
     with pytest.raises(BuildLimitExceeded, match=r"fell by more than|have written more than"):
-        steps.builder(LIMITS, (storage,)).build(order)
+        steps.builder(LIMITS, LocalEngine((storage,))).build(order)
 
     assert before - free_bytes(storage) < 5 * GIB
     assert list(BuildCgroup(key, OWNER).processes()) == []
@@ -194,6 +195,6 @@ def test_build_ends_before_the_reserve_of_the_disk_is_used(steps: Steps, key: st
         (small / "filled").write_bytes(b"x" * 40 * MIB)
         scarce = LIMITS.model_copy(update={"reserve": 32 * MIB})
         with pytest.raises(BuildLimitExceeded, match="have to stay"):
-            steps.builder(scarce, (small,)).build(steps.order('RUN ["/step", "wait"]\n', key))
+            steps.builder(scarce, LocalEngine((small,))).build(steps.order('RUN ["/step", "wait"]\n', key))
     finally:
         subprocess.run(["umount", str(small)], check=True)

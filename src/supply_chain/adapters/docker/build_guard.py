@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from supply_chain.adapters.docker.build_cgroup import BuildCgroup, suppress_if_gone
+from supply_chain.adapters.docker.engine_memory import EngineMemory
 from supply_chain.adapters.docker.free_space import FreeSpace
 from supply_chain.adapters.files.selection import measure_bytes
 from supply_chain.adapters.process.command import REST, Cancellation, CommandResult, cancellation
@@ -30,6 +31,29 @@ log = logging.getLogger("supply_chain.build")
 OUT_OF_MEMORY = re.compile(r"exit code: 137|annot allocate memory|ut of memory|MemoryError|signal: killed")
 
 
+@dataclass(frozen=True)
+class LocalEngine:
+    """What can be measured of an engine on this machine; nothing of one on another machine."""
+
+    storage: tuple[Path, ...] = ()
+    """Where it stores its images."""
+    process: int | None = None
+    """Id of its process; None if it cannot be seen."""
+
+    def measures(self, limits: BuildLimits, builds: Callable[[], int], image: int) -> tuple[Callable[[], str], ...]:
+        """Return what tells, as `check_limits` of a guard does, whether builds use too much of what they share.
+
+        `builds` and `image` are as those of `FreeSpace`.
+        """
+        space = [FreeSpace(self.storage, limits, builds, image).check_limits] if self.storage else []
+        memory = [EngineMemory(self.process, limits, builds).check_limits] if self.process else []
+        return (*space, *memory)
+
+
+REMOTE_ENGINE = LocalEngine()
+"""An engine on another machine, of which nothing can be measured."""
+
+
 @dataclass
 class BuildGuard:
     """Watches the steps of one build.
@@ -39,8 +63,8 @@ class BuildGuard:
 
     group: BuildCgroup
     limits: BuildLimits
-    space: FreeSpace | None
-    """Free space of the engine's image store on this machine; None if the engine is on another machine."""
+    shared: tuple[Callable[[], str], ...] = ()
+    """The measures of what all builds on this machine share; see `LocalEngine.measures`."""
     broken: str = ""
     _over: threading.Event = field(default_factory=threading.Event)
 
@@ -52,10 +76,7 @@ class BuildGuard:
         `check_limits`.
         """
         with cancellation().nested() as scope:
-            if self.space:
-                self._ends_build(
-                    scope, self.space.check_limits
-                )  # the first call records the free space for later comparisons
+            self._ends_build(scope, self._check_shared)  # the first call records what later ones are compared with
             threads = [
                 threading.Thread(target=copy_context().run, args=(self._watch, scope, *each), daemon=True)
                 for each in ((self.check_limits, 0), (self.walk, REST))
@@ -95,7 +116,10 @@ class BuildGuard:
         """
         if self._reached() == "processes":
             return describe_process_limit(self.limits)
-        return self.space.check_limits() if self.space else ""
+        return self._check_shared()
+
+    def _check_shared(self) -> str:
+        return next(filter(None, (look() for look in self.shared)), "")
 
     def walk(self) -> str:
         """Return, as `check_limits` does, whether the running steps have written too much; walk through their files.
@@ -198,15 +222,12 @@ def run_guarded(
     order: BuildOrder,
     group: BuildCgroup,
     limits: BuildLimits,
-    storage: tuple[Path, ...],
+    engine: LocalEngine,
     build: Callable[[], CommandResult],
 ) -> CommandResult:
-    """Run a build under the limits of its group; raise `BuildLimitExceeded` if a limit ended it.
-
-    `storage` is where the engine stores its images on this machine; empty if the engine is on another machine.
-    """
-    space = FreeSpace(storage, limits, group.running, order.max_size) if storage else None
-    guard, outer = BuildGuard(group, limits, space), cancellation()
+    """Run a build under the limits of its group; raise `BuildLimitExceeded` if a limit ended it."""
+    shared = engine.measures(limits, group.running, order.max_size)
+    guard, outer = BuildGuard(group, limits, shared), cancellation()
     try:
         with guard.watching():
             done = build()

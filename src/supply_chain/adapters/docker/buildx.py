@@ -15,7 +15,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from supply_chain.adapters.docker.build_cgroup import BuildCgroup, separation_arguments
-from supply_chain.adapters.docker.build_guard import prepare_group, run_guarded
+from supply_chain.adapters.docker.build_guard import REMOTE_ENGINE, LocalEngine, prepare_group, run_guarded
 from supply_chain.adapters.docker.build_record import parse_record
 from supply_chain.adapters.docker.source_policy import source_policy
 from supply_chain.adapters.image.archives import check_archives
@@ -63,8 +63,7 @@ class Buildx:
     network: str = "default"
     ca_bundle: Path | None = None
     limits: BuildLimits | None = None
-    storage: tuple[Path, ...] = ()
-    """Where the engine stores its images on this machine."""
+    engine: LocalEngine = REMOTE_ENGINE
     owner: str = ""
     """The supply chain that builds, among those on this machine."""
 
@@ -107,7 +106,7 @@ class Buildx:
     def _run_guarded(
         self, order: BuildOrder, group: BuildCgroup | None, call: Callable[[], CommandResult]
     ) -> CommandResult:
-        return run_guarded(order, group, self.limits, self.storage, call) if group and self.limits else call()
+        return run_guarded(order, group, self.limits, self.engine, call) if group and self.limits else call()
 
     def _arguments(self, order: BuildOrder, dockerfile: Path, metadata: Path, archive: Path) -> list[str]:
         rewritten, here = f"type=oci,dest={archive},rewrite-timestamp=true", "type=image,unpack=true"

@@ -16,7 +16,7 @@ import pytest
 
 from supply_chain.adapters.docker import build_guard, free_space
 from supply_chain.adapters.docker.build_cgroup import BuildCgroup
-from supply_chain.adapters.docker.build_guard import BuildGuard, measure_written_bytes, prepare_group
+from supply_chain.adapters.docker.build_guard import BuildGuard, LocalEngine, measure_written_bytes, prepare_group
 from supply_chain.adapters.docker.free_space import MARGIN
 from supply_chain.adapters.process.command import Cancellation, CommandResult, current, run
 from supply_chain.development.build import BuildOrder
@@ -53,7 +53,7 @@ def never():
 
 def guarded(limits, storage, build):
     """Run a build as a builder does: set the limits once, then guard the build."""
-    return build_guard.run_guarded(ORDER, prepare_group(ORDER.key, "", limits), limits, storage, build)
+    return build_guard.run_guarded(ORDER, prepare_group(ORDER.key, "", limits), limits, LocalEngine(storage), build)
 
 
 def a_step(group, name):
@@ -154,7 +154,7 @@ def test_guard_ignores_counters_of_group_without_limits(group, monkeypatch):
     monkeypatch.setattr(build_guard, "_find_written_directories", refused)
     too_many(group)
     a_step(group, "a")
-    guard = BuildGuard(replace(group, limited=False), LIMITS, None)
+    guard = BuildGuard(replace(group, limited=False), LIMITS)
 
     assert (guard.check_limits(), guard.walk(), guard.explain("exit code: 137")) == ("", "", "")
 
@@ -165,7 +165,7 @@ def test_guard_ignores_memory_file_that_disappears(group):
     memory.mkdir(parents=True, exist_ok=True)
     (memory / "memory.max_usage_in_bytes").write_text("100")
 
-    assert BuildGuard(group, LIMITS, None).check_limits() == ""
+    assert BuildGuard(group, LIMITS).check_limits() == ""
 
 
 def test_guard_logs_limits_that_cannot_be_set(group, tmp_path, caplog):
@@ -264,7 +264,7 @@ def test_written_bytes_of_ended_process_is_zero(tmp_path):
 def test_guard_adds_written_bytes_of_all_steps(group, monkeypatch):
     """The limit applies to all running steps together."""
     monkeypatch.setattr(build_guard, "measure_written_bytes", lambda process, most, over: 40 * 2**20)
-    guard = BuildGuard(group, LIMITS, None)
+    guard = BuildGuard(group, LIMITS)
     a_step(group, "a")
     assert guard.walk() == ""
 
@@ -279,7 +279,7 @@ def test_guard_measures_excess_twice_before_it_ends_build(group, monkeypatch):
     monkeypatch.setattr(build_guard, "measure_written_bytes", lambda process, most, over: next(found))
     a_step(group, "a")
 
-    assert BuildGuard(group, LIMITS, None).walk() == ""
+    assert BuildGuard(group, LIMITS).walk() == ""
 
 
 def test_guard_ends_build_if_free_space_falls(group, disk):

@@ -19,6 +19,7 @@ import zstandard
 
 from supply_chain.adapters.docker import build_cgroup, build_guard, free_space
 from supply_chain.adapters.docker.build_cgroup import BuildCgroup
+from supply_chain.adapters.docker.build_guard import LocalEngine
 from supply_chain.adapters.docker.build_record import KEY
 from supply_chain.adapters.docker.buildx import Buildx, find_client
 from supply_chain.adapters.registry.client import Registry
@@ -261,7 +262,7 @@ def test_load_is_ended_if_it_takes_too_much_disk(docker, tmp_path, monkeypatch, 
     monkeypatch.setattr(build_guard, "BuildCgroup", lambda key, owner: BuildCgroup(key, owner, tmp_path / "groups"))
 
     with pytest.raises(BuildLimitExceeded, match=f"fell by more than {most} MiB"):
-        replace(builder, limits=LIMITS, storage=(Path("/engine"),)).build(order(max_size=size))
+        replace(builder, limits=LIMITS, engine=LocalEngine((Path("/engine"),))).build(order(max_size=size))
 
 
 def test_build_without_buildkit_record_is_refused(docker):
