@@ -20,6 +20,7 @@ import zstandard
 from supply_chain.adapters.docker.build_cgroup import BuildCgroup
 from supply_chain.adapters.docker.build_guard import LocalEngine
 from supply_chain.adapters.docker.engine import DockerEngine
+from supply_chain.adapters.docker.engine_memory import find_engine_process
 from supply_chain.adapters.files.free_space import free_bytes
 from supply_chain.adapters.tools import Toolbox
 from supply_chain.concurrency import run_both
@@ -162,6 +163,18 @@ def test_build_that_uses_up_free_space_is_ended(steps: Steps, key: str, step: st
 
     assert before - free_bytes(storage) < 5 * GIB
     assert list(BuildCgroup(key, OWNER).processes()) == []
+
+
+def test_copy_that_takes_too_much_of_the_engines_memory_is_ended(steps: Steps, key: str) -> None:
+    """COPY runs in the engine, where the control group of the steps does not count it."""
+    process = find_engine_process(os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock"))
+    few = LIMITS.model_copy(update={"memory": 64 * MIB})
+    order = steps.order('RUN ["/step", "paths", "/tree"]\nFROM scratch\nCOPY --from=0 /tree /tree\n', key)
+
+    with pytest.raises(BuildLimitExceeded, match="engine's own memory grew by more than 64 MiB"):
+        steps.builder(few, LocalEngine(process=process)).build(order)
+
+    assert order.name not in {name for names in connected().names("cscm.local/steps").values() for name in names}
 
 
 @pytest.mark.parametrize("name", ["data.tar.xz", "data.tar.zst"])

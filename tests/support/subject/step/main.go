@@ -87,6 +87,15 @@ func main() {
 				os.Exit(4)
 			}
 		}
+	case "paths": // paths DIRECTORY: 60,000 empty files with paths of more than 700 bytes
+		deep := rest[0] + strings.Repeat("/"+strings.Repeat("d", 230), 3)
+		for number := 0; number < 60000; number++ {
+			directory := fmt.Sprintf("%s/%d", deep, number/1000)
+			if number%1000 == 0 {
+				os.MkdirAll(directory, 0o755)
+			}
+			os.WriteFile(fmt.Sprintf("%s/%d", directory, number), nil, 0o644)
+		}
 	case "unlink": // unlink DIRECTORY: fill it with files that have no name any more
 		for number := 0; ; number++ {
 			file, err := os.Create(fmt.Sprintf("%s/%d", rest[0], number))
