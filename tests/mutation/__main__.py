@@ -2,8 +2,8 @@
 
     python -m tests.mutation [--jobs N] [--sample N [--seed S]] [--since REVISION] [FILE ...]
 
-A sample has mutants of every module, as many of each as are its share; its seed is printed, and repeats it. With
-`--since`, only lines are changed that differ from that revision of git.
+A sample has mutants of every module, as many of each as are its share. The same sources have the same sample, so that
+its result can be repeated; each change to them draws another one. With `--since`, only lines are changed that differ from that revision of git.
 
 Exits 1 when a mutant survives that `reviewed.yaml` does not list, or lists one that does not survive.
 """
@@ -20,7 +20,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from supply_chain.model.documents import read_document
-from tests.mutation.mutants import Mutant, Name, changed_lines, drawn, mutants_of
+from tests.mutation.mutants import Mutant, Name, changed_lines, drawn, mutants_of, seed_of
 from tests.mutation.review import Review, objections
 from tests.mutation.trial import Trial, executed, outcomes
 
@@ -56,9 +56,10 @@ def main() -> int:
     chosen = [file for file in options.files or files() if changed is None or file in changed]
     mutants = [mutant for file in chosen for mutant in mutants_of(ROOT, file)]
     tried = [each for each in mutants if changed is None or each.lines & changed[each.name.file]]
-    tried = drawn(tried, options.sample, options.seed) if options.sample else tried
     if options.sample:
-        print(f"{len(tried)} of {len(mutants)} mutants, CSCM_SEED={options.seed}", flush=True)
+        seed = options.seed or seed_of(mutants)
+        tried = drawn(tried, options.sample, seed)
+        print(f"{len(tried)} of {len(mutants)} mutants, CSCM_SEED={seed}", flush=True)
     with TemporaryDirectory() as work:
         records = _passing(chosen, options.jobs, Path(work))
         executing = {file: executed(records[tests_of(file)], ROOT / file) for file in chosen}
@@ -119,8 +120,8 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="tests.mutation", description=__doc__)
     parser.add_argument("files", nargs="*", metavar="FILE", help="modules; by default all that a gate rests on")
     parser.add_argument("--sample", type=int, metavar="N", help="try about so many, drawn from all modules")
-    seed = int(os.environ.get("CSCM_SEED") or time.time())
-    parser.add_argument("--seed", type=int, default=seed, metavar="S", help="of the sample; by default CSCM_SEED")
+    seed = int(os.environ.get("CSCM_SEED") or 0)
+    parser.add_argument("--seed", type=int, default=seed, metavar="S", help="of the sample; by default the sources'")
     parser.add_argument("--since", metavar="REVISION", help="change only lines that differ from this revision of git")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), metavar="N")
     return parser.parse_args()

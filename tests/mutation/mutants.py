@@ -6,6 +6,7 @@ import ast
 import difflib
 import random
 import re
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,6 +69,11 @@ def mutants_of(root: Path, file: str) -> Iterator[Mutant]:
         names.add(name := Name(file, function, line, becomes, nth))
         lines = min((each for each in statements if node.start_pos[0] in each), key=len, default=())
         yield Mutant(name, text, frozenset(lines))
+
+
+def seed_of(mutants: Sequence[Mutant]) -> int:
+    """Return the seed of a sample of these mutants: another one after any change to the modules."""
+    return zlib.crc32("\n".join(str(each.name) for each in mutants).encode())
 
 
 def drawn(mutants: Sequence[Mutant], number: int, seed: int) -> list[Mutant]:

@@ -6,7 +6,7 @@ import pytest
 from cosmic_ray.mutating import mutate_code
 from coverage import CoverageData
 
-from tests.mutation.mutants import Mutant, Name, changed_lines, drawn, mutants_of
+from tests.mutation.mutants import Mutant, Name, changed_lines, drawn, mutants_of, seed_of
 from tests.mutation.operators import operators
 from tests.mutation.review import Reviewed, objections
 from tests.mutation.trial import executed
@@ -157,6 +157,14 @@ def test_reviewed_mutant_outside_sample_is_accepted():
     """It stays in the list as long as the mutant exists."""
     assert objections(reviewed(FIRST), {FIRST, SECOND}, {SECOND}, set()) == []
     assert objections(reviewed(FIRST), {SECOND}, {SECOND}, set()) != []
+
+
+def test_same_sources_have_the_same_sample():
+    """So a survivor in a sample is found again, and each change to a module draws others."""
+    first, second = (Mutant(Name("a.py", "f", "if a:", becomes), "") for becomes in "12")
+
+    assert seed_of([first, second]) == seed_of([first, second])
+    assert len({seed_of([first]), seed_of([second]), seed_of([first, second])}) == 3
 
 
 def test_sample_covers_each_module_and_is_reproducible():
