@@ -3,7 +3,8 @@
     python -m tests.mutation [--jobs N] [--sample N [--seed S]] [--since REVISION] [FILE ...]
 
 A sample has mutants of every module, as many of each as are its share. The same sources have the same sample, so that
-its result can be repeated; each change to them draws another one. With `--since`, only lines are changed that differ from that revision of git.
+its result can be repeated; each change to them draws another one. With `--since`, only lines are changed that differ
+from that revision of git.
 
 Exits 1 when a mutant survives that `reviewed.yaml` does not list, or lists one that does not survive.
 """
