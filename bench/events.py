@@ -140,9 +140,9 @@ def section(warm: list[Round], cold: list[Round], load: float) -> str:
     """Return the benchmark's section of the page."""
     lines = [
         TITLE, "",
-        f"Written by `python -m bench.events` on {datetime.now(UTC):%Y-%m-%d}: {len(warm)} rounds with the prefork "
-        f"server and {len(cold)} without, interleaved; load before {load:.1f}. The benchmark puts a message of ECR "
-        "into the bridge's queue; `promote/on-push` finds the verdict, and ends.", "",
+        f"`python -m bench.events`, {datetime.now(UTC):%Y-%m-%d}: {len(warm)} rounds with the prefork server and "
+        f"{len(cold)} without, interleaved; load before {load:.1f}. The worker polls every 0.5 s "
+        "(`PREFECT_WORKER_QUERY_SECONDS`).", "",
         "from the message in the queue to … | median, s | p95, s | goal",
         "---|---|---|---",
     ]  # fmt: skip
@@ -156,10 +156,6 @@ def section(warm: list[Round], cold: list[Round], load: float) -> str:
         ("its first line, without", [r.first_line for r in cold], ""),
     ):
         lines.append(f"{name} | {statistics.median(values):.2f} | {p95(values):.2f} | {goal}".rstrip())
-    lines += [
-        "", "The worker polls every 0.5 s (`PREFECT_WORKER_QUERY_SECONDS`). "
-        f"Between two rounds are {SETTLE:.0f} s, in which Prefect records the previous one.",
-    ]  # fmt: skip
     return "\n".join(lines) + "\n"
 
 

@@ -297,7 +297,7 @@ def section(results: Sequence[Result]) -> str:
     """Return the benchmark's section of the page."""
     lines = [
         TITLE, "",
-        f"Written by `python -m bench.flood` on {datetime.now(UTC):%Y-%m-%d}; load before each arm "
+        f"`python -m bench.flood`, {datetime.now(UTC):%Y-%m-%d}; load before each arm "
         f"{', '.join(f'{each.load:.1f}' for each in results)}. All in seconds, median/p95. *Late*: from the scheduled "
         "time, or the signature of another application's push, to the start of the run.", "",
         "flood | others late | Prefect's API | honest pushes decided | done after",

@@ -22,7 +22,6 @@ from __future__ import annotations
 import argparse
 import gc
 import os
-import platform
 import shutil
 import statistics
 import subprocess
@@ -247,12 +246,9 @@ def section(count: int, arms: Measured, size: int) -> str:
         [
             "## The nightly rescan",
             "",
-            "Written by `python -m bench.rescan`. The registry is an emulator on the same machine.",
-            "",
-            f"- Machine: {os.cpu_count()} cores, {platform.system()} {platform.machine()}; date: "
-            f"{datetime.now(UTC):%Y-%m-%d}",
-            f"- {count} images, no two with the same SBOM, {size / 1024:.0f} KiB each; {len(arms.loop)} rounds, arms "
-            "interleaved, medians; starter database",
+            f"`python -m bench.rescan`, {datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} cores; the registry is an "
+            f"emulator on the same machine. {count} images, no two with the same SBOM, {size / 1024:.0f} KiB each; "
+            f"{len(arms.loop)} rounds, arms interleaved, medians; starter database.",
             "",
             "| | images/s | loop's time ÷ its own | goal",
             "|---|---|---|---",
@@ -274,8 +270,8 @@ def memory_section(arms: Measured, size: int) -> str:
         [
             "## The nightly rescan's memory",
             "",
-            "Written by `python -m bench.rescan`: the peak memory of the process, without grype, for images that were "
-            f"never scanned, each with an SBOM of its own of {size / 1024:.0f} KiB.",
+            "The peak of the process, without grype, for images that were never scanned, each with an SBOM of its own "
+            f"of {size / 1024:.0f} KiB.",
             "",
             "images | MiB",
             "---|---",

@@ -50,7 +50,7 @@ def section(rounds: list[list[tuple[float, float]]], names: list[str], load: flo
     lines = [
         TITLE,
         "",
-        f"Written by `python -m bench.revisions` on {datetime.now(UTC):%Y-%m-%d}: {names[0]} and {names[1]}, each with "
+        f"`python -m bench.revisions`, {datetime.now(UTC):%Y-%m-%d}: {names[0]} and {names[1]}, each with "
         f"a laptop of its own, {len(rounds)} rounds, arms interleaved, medians; load before {load:.1f}.",
         "",
         "chain | before, s | after, s | ratio, round by round | goal",

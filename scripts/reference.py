@@ -91,10 +91,9 @@ def errors_page() -> str:
             MADE,
             "A code never changes its meaning. Values are in *italics*. The message of each has the remedy.",
             "",
-            "- *Error*: there is no answer, and nothing was admitted. The run is Failed, the exit status of `cscm` 1.",
-            "- *Refusal*: the answer of a gate. The run is Refused, the exit status 3.",
-            "- *Deviation*: a difference between what runs and what should run. The run is Drifted or Unprotected, the "
-            "exit status 0, of `cscm enforce status` 3.",
+            "- *Error*: there is no answer, and nothing was admitted. The run is Failed.",
+            "- *Refusal*: the answer of a gate. The run is Refused.",
+            "- *Deviation*: a difference between what runs and what should run. The run is Drifted or Unprotected.",
             "",
             "## Errors",
             "",
@@ -391,9 +390,10 @@ These events are not about one step:
 
 def events_page() -> str:
     """Return docs/reference/events.md."""
-    found = [
-        f"- `{name}` (`{task}`): {', '.join(f'`{key}`' for key in keys)}" for name, task, keys in sorted(_events())
-    ]
+    alike: dict[tuple[str, tuple[str, ...]], list[str]] = {}
+    for name, task, payload in sorted(_events()):
+        alike.setdefault((task, tuple(payload)), []).append(name)
+    found = [f"- {_codes(names)} (`{task}`): {_codes(payload)}" for (task, payload), names in alike.items()]
     return _page(
         "Events",
         "For automations to act on. The resource is `cscm.image.<digest>`, with `cscm.repository`, `cscm.application` "
