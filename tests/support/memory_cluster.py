@@ -8,8 +8,16 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from supply_chain.errors import SupplyChainError
-from supply_chain.execution.kubernetes.cluster import DEPLOYMENTS, PODS, REPLICA_SETS, Document, Kind
+from supply_chain.errors import ClusterConflict, SupplyChainError
+from supply_chain.execution.kubernetes.autoscaling import CONTROLLERS
+from supply_chain.execution.kubernetes.cluster import (
+    DEPLOYMENTS,
+    FIELD_MANAGER,
+    PODS,
+    REPLICA_SETS,
+    Document,
+    Kind,
+)
 from supply_chain.execution.kubernetes.rollout import REVISION
 
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
@@ -29,6 +37,8 @@ class MemoryCluster:
     output: dict[str, str] = field(default_factory=dict)
     applied: list[str] = field(default_factory=list)
     deleted: list[str] = field(default_factory=list)
+    owners: dict[tuple[str, str], set[str]] = field(default_factory=dict)
+    """Namespace and name of a Deployment → the field managers that own its number of pods."""
     _uids: int = 0
 
     def apply(self, kind: Kind, document: Document, *, dry_run: bool = False) -> Document:
@@ -36,11 +46,11 @@ class MemoryCluster:
         if operation in self.failing:
             raise self.failing[operation]
         wanted = copy.deepcopy(dict(document))
-        if kind is DEPLOYMENTS:
-            wanted["spec"].setdefault("replicas", 1)
         metadata = wanted["metadata"]
         key = (kind.name, metadata.get("namespace", ""), metadata["name"])
         before = self.objects.get(key)
+        if kind is DEPLOYMENTS:
+            self._own_replicas(wanted["spec"], before, key[1:], dry_run=dry_run)
         if dry_run:
             return wanted
         self.applied.append(f"{kind.name} {metadata['name']}")
@@ -51,7 +61,57 @@ class MemoryCluster:
         self.objects[key] = {**({"status": before["status"]} if before and "status" in before else {}), **wanted}
         if kind is DEPLOYMENTS and changed:
             self._roll(self.objects[key])
+        self._note_owners(key)
         return copy.deepcopy(self.objects[key])
+
+    def take_over(self, kind: Kind, document: Document, manager: str) -> Document:
+        metadata, spec = document["metadata"], document["spec"]
+        key = (kind.name, metadata["namespace"], metadata["name"])
+        assert kind is DEPLOYMENTS and spec.keys() <= {"replicas"}
+        if spec:
+            self._set_replicas(key, spec["replicas"])
+            self.owners[key[1:]] = {manager}
+        else:
+            self.owners[key[1:]].discard(manager)
+        self._note_owners(key)
+        return copy.deepcopy(self.objects[key])
+
+    def scale(self, name: str, namespace: str, replicas: int) -> None:
+        """Change the number of pods, as an autoscaler would."""
+        key = (DEPLOYMENTS.name, namespace, name)
+        self._set_replicas(key, replicas)
+        self.own_replicas(name, namespace, CONTROLLERS)
+
+    def own_replicas(self, name: str, namespace: str, *managers: str) -> None:
+        """Make field managers the owners of the number of pods."""
+        self.owners[namespace, name] = set(managers)
+        self._note_owners((DEPLOYMENTS.name, namespace, name))
+
+    def _set_replicas(self, key: tuple[str, str, str], replicas: int) -> None:
+        deployment = self.objects[key]
+        if deployment["spec"]["replicas"] != replicas:
+            deployment["spec"]["replicas"] = replicas
+            deployment["metadata"]["generation"] += 1
+            self._roll(deployment)
+
+    def _own_replicas(
+        self, wanted: dict[str, Any], before: Document | None, key: tuple[str, str], *, dry_run: bool
+    ) -> None:
+        """Fill in the number of pods of an applied Deployment, and note its owners."""
+        others = self.owners.get(key, set()) - {FIELD_MANAGER}
+        live = before["spec"]["replicas"] if before else 1
+        if "replicas" in wanted and others and wanted["replicas"] != live:
+            raise ClusterConflict(f"conflict with {others}: .spec.replicas\nno")
+        owners = others | ({FIELD_MANAGER} if "replicas" in wanted else set())
+        wanted.setdefault("replicas", live if others else 1)
+        if not dry_run:
+            self.owners[key] = owners
+
+    def _note_owners(self, key: tuple[str, str, str]) -> None:
+        if key[0] == DEPLOYMENTS.name:
+            self.objects[key]["metadata"]["managedFields"] = [
+                {"manager": owner, "fieldsV1": {"f:spec": {"f:replicas": {}}}} for owner in sorted(self.owners[key[1:]])
+            ]
 
     def read(self, kind: Kind, name: str, namespace: str = "") -> Document | None:
         if f"read {kind.name}" in self.failing:
@@ -70,6 +130,8 @@ class MemoryCluster:
     def delete(self, kind: Kind, name: str, namespace: str = "") -> None:
         if f"delete {kind.name}" in self.failing:
             raise self.failing[f"delete {kind.name}"]
+        if kind is DEPLOYMENTS:
+            self.owners.pop((namespace, name), None)
         if found := self.objects.pop((kind.name, namespace, name), None):
             self.deleted.append(f"{kind.name} {name}")
             self._collect(found["metadata"].get("uid", ""))

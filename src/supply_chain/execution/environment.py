@@ -59,10 +59,29 @@ class SecretKey(Model):
     )
 
 
+class Autoscaling(Model):
+    """How a cluster changes the number of an application's pods by their load."""
+
+    minimum: int = Field(default=2, ge=1, le=1000, description="the least number of pods")
+    maximum: int = Field(ge=1, le=1000, description="the largest number of pods")
+    cpu_percent: int = Field(
+        default=70, ge=1, le=100, description="the load of its processors at which it gets more pods, in percent"
+    )
+
+    @model_validator(mode="after")
+    def _check_range(self) -> Self:
+        if self.maximum < self.minimum:
+            raise ValueError(f"the maximum, {self.maximum}, is less than the minimum, {self.minimum}")
+        return self
+
+
 class KubernetesPlacement(Placement):
     """How many pods of an application run in a namespace, and who reaches them."""
 
     replicas: int = Field(default=2, ge=1, le=1000, description="the number of pods")
+    autoscaling: Autoscaling | None = Field(
+        default=None, description="in place of `replicas`, from the metrics of the cluster; null: their number is fixed"
+    )
     secrets: dict[Variable, SecretKey] = Field(
         default_factory=dict, description="environment variable → its value in a Secret of the namespace"
     )
@@ -74,6 +93,12 @@ class KubernetesPlacement(Placement):
     def _check_variables(self) -> Self:
         if twice := sorted(set(self.environment) & set(self.secrets)):
             raise ValueError(f"{', '.join(twice)}: both a setting and a secret; write one of them")
+        return self
+
+    @model_validator(mode="after")
+    def _check_number(self) -> Self:
+        if self.autoscaling and "replicas" in self.model_fields_set:
+            raise ValueError("both `replicas` and `autoscaling`; write one of them")
         return self
 
 

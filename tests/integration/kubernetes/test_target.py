@@ -22,6 +22,7 @@ from supply_chain.errors import ClusterConflict, ClusterRefused, DeploymentFaile
 from supply_chain.execution.enforcement.installation import KINDS, read_objects
 from supply_chain.execution.environment import KubernetesEnvironment, KubernetesPlacement, SecretKey
 from supply_chain.execution.kubernetes.cluster import (
+    AUTOSCALERS,
     CONFIG_MAPS,
     DEPLOYMENTS,
     FIELD_MANAGER,
@@ -139,7 +140,7 @@ def target_in(cluster: ClusterClient, namespace: str, **placement: object) -> Ku
     """Return an environment in a namespace, to which the documented role signs in."""
     environment = KubernetesEnvironment(
         name="staging", target="kubernetes", cluster="c", namespace=namespace,
-        applications={"hello": KubernetesPlacement.model_validate({"replicas": 2, **placement})},
+        applications={"hello": KubernetesPlacement.model_validate(placement)},
     )  # fmt: skip
     deployer = cache(lambda: cluster.for_service_account(namespace, DEPLOYER, FIELD_MANAGER, 3600))
     return KubernetesTarget(environment, deployer, REGISTRY, lambda: datetime.now(UTC), time.sleep)
@@ -232,6 +233,28 @@ def test_change_of_another_manager_is_drift_and_conflict(
     assert "drift.object" in harness.codes(good)[0][1]
     with pytest.raises(ClusterConflict, match="somebody"):
         harness.deploy(harness.good())
+
+
+def test_number_of_pods_goes_to_autoscaler_and_back(harness: Place, cluster: ClusterClient) -> None:
+    """The autoscaler of the cluster adds a pod, without a deviation; the next deployments keep it, or take it back."""
+    namespace, digest = harness.namespace, harness.good()
+    harness.deploy(digest)
+
+    harness.target = target_in(cluster, namespace, autoscaling={"minimum": 3, "maximum": 4})
+    scaled = harness.deploy(digest)
+
+    def pods() -> int:
+        return int((cluster.read(DEPLOYMENTS, "hello", namespace) or {})["spec"]["replicas"])
+
+    assert harness.settles(scaled) and pods() == 3
+    again = harness.deploy(harness.good())
+    assert harness.settles(again) and pods() == 3
+
+    harness.target = target_in(cluster, namespace, replicas=1)
+    fixed = harness.deploy(again.digest)
+
+    assert fixed.changed and harness.settles(fixed) and pods() == 1
+    assert cluster.list(AUTOSCALERS, namespace) == ()
 
 
 def test_missing_namespace_is_refused_before_anything_is_applied(harness: Place, cluster: ClusterClient) -> None:

@@ -114,6 +114,15 @@ class ClusterClient:
             )
         return made
 
+    def take_over(self, kind: Kind, document: Document, manager: str) -> Document:
+        """Apply some fields as another field manager, as `Cluster` describes."""
+        name, namespace = _identity(document)
+        with self._translate(f"apply {kind.name} {name}"):
+            made: Generic = self.client.apply(
+                _resource(kind)(document), name, namespace=namespace or None, field_manager=manager, force=True
+            )
+        return made
+
     def create(self, kind: Kind, document: Document, *, dry_run: bool = False) -> Document:
         """Make an object and return it; raise `ClusterConflict` if there is one of this name."""
         name, namespace = _identity(document)

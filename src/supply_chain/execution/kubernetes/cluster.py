@@ -34,6 +34,7 @@ SERVICE_ACCOUNTS = Kind("v1", "ServiceAccount", "serviceaccounts")
 NAMESPACES = Kind("v1", "Namespace", "namespaces", namespaced=False)
 NETWORK_POLICIES = Kind("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies")
 DISRUPTION_BUDGETS = Kind("policy/v1", "PodDisruptionBudget", "poddisruptionbudgets")
+AUTOSCALERS = Kind("autoscaling/v2", "HorizontalPodAutoscaler", "horizontalpodautoscalers")
 
 
 class Cluster(Protocol):
@@ -49,6 +50,12 @@ class Cluster(Protocol):
 
         Raise `ClusterConflict` if another field manager owns a field and gave it another value. With `dry_run`, the
         cluster admits the object and fills in defaults, but stores nothing.
+        """
+
+    def take_over(self, kind: Kind, document: Document, manager: str) -> Document:
+        """Apply some fields of an object as another field manager, by force, and return the object.
+
+        They become fields of that manager alone. What it applied before and does not apply now is not its own any more.
         """
 
     def read(self, kind: Kind, name: str, namespace: str = "") -> Document | None:

@@ -11,7 +11,9 @@ from typing import Any
 from supply_chain.concurrency import map_concurrently
 from supply_chain.errors import ClusterRefused
 from supply_chain.execution.deployment import Expected, kubernetes_place
+from supply_chain.execution.kubernetes.autoscaling import find_undeclared, least_pods
 from supply_chain.execution.kubernetes.cluster import (
+    AUTOSCALERS,
     CONFIG_MAPS,
     DEPLOYMENTS,
     DISRUPTION_BUDGETS,
@@ -32,7 +34,15 @@ from supply_chain.text import first_line, plain_text, truncate_lines
 
 KINDS = {
     kind.name: kind
-    for kind in (SERVICE_ACCOUNTS, CONFIG_MAPS, NETWORK_POLICIES, SERVICES, DISRUPTION_BUDGETS, DEPLOYMENTS)
+    for kind in (
+        SERVICE_ACCOUNTS,
+        CONFIG_MAPS,
+        NETWORK_POLICIES,
+        SERVICES,
+        DISRUPTION_BUDGETS,
+        DEPLOYMENTS,
+        AUTOSCALERS,
+    )
 }
 """The kinds of objects that deployments apply."""
 TRIAL = "cscm-trial-"
@@ -92,7 +102,10 @@ def find_object_changes(cluster: Cluster, expected: Expected, state: NamespaceSt
             remedy="Deploy the application again, and find out who deleted it.",
         )
 
-    return tuple(each for each in map_concurrently(compare, kubernetes_place(expected).documents) if each)
+    documents = kubernetes_place(expected).documents
+    changed = tuple(each for each in map_concurrently(compare, documents) if each)
+    scalers = [each for (kind, _), each in state.objects.items() if kind == AUTOSCALERS.name]
+    return (*changed, *find_undeclared(expected.name, documents, scalers))
 
 
 def _compare_object(cluster: Cluster, kind: Kind, document: Document, live: Document) -> Deviation | None:
@@ -107,7 +120,7 @@ def _compare_object(cluster: Cluster, kind: Kind, document: Document, live: Docu
             remedy="Correct what the message names, or deploy another image in its place.",
         )
     differing = find_differences(_content(wanted), _content(live), absent_is_empty=True)
-    if paths := [path for path in differing if not ALLOCATED.fullmatch(path)]:
+    if paths := [path for path in differing if not ALLOCATED.fullmatch(path) and not _is_scaled(document, path)]:
         fields = ", ".join(truncate_lines(MOST_LISTED, paths))
         return Deviation(
             code="drift.object",
@@ -115,6 +128,11 @@ def _compare_object(cluster: Cluster, kind: Kind, document: Document, live: Docu
             remedy=DEPLOY_AGAIN,
         )
     return None
+
+
+def _is_scaled(document: Document, path: str) -> bool:
+    """Return whether a path is that of the number of pods, and it was left to the autoscaler."""
+    return path == "spec.replicas" and "replicas" not in document["spec"]
 
 
 def _trial(document: Document) -> Document:
@@ -136,7 +154,7 @@ def compare_deployment(
             yield from _compare_pod(pod, deployment["spec"]["template"]["spec"])
         yield from _compare_images(expected, pod)
         yield from _compare_ends(pod)
-    if deployment is not None and not is_complete(deployment):
+    if deployment is not None and not is_complete(deployment, least_pods(kubernetes_place(expected).documents)):
         ready, wanted = sum(map(is_ready, pods)), deployment["spec"].get("replicas", 1)
         yield Deviation(
             code="drift.unhealthy",

@@ -10,7 +10,9 @@ from typing import Any
 
 from supply_chain.errors import SettingInvalid
 from supply_chain.execution.environment import KubernetesEnvironment, KubernetesPlacement
+from supply_chain.execution.kubernetes.autoscaling import render_scaling
 from supply_chain.execution.kubernetes.cluster import (
+    AUTOSCALERS,
     CONFIG_MAPS,
     DEPLOYMENTS,
     DISRUPTION_BUDGETS,
@@ -97,6 +99,16 @@ class Workload:
         return configuration_digest(self.settings, self.profile)
 
     @property
+    def least_pods(self) -> int | None:
+        """The least number of its pods if an autoscaler changes it, otherwise None."""
+        return self.placement.autoscaling.minimum if self.placement.autoscaling else None
+
+    @property
+    def pods(self) -> int:
+        """The number of pods with which it begins."""
+        return self.least_pods or self.placement.replicas
+
+    @property
     def deadline(self) -> int:
         """Seconds within which each new pod has to become ready."""
         return self.manifest.probe.start_timeout + SCHEDULING
@@ -142,6 +154,7 @@ def render(workload: Workload) -> tuple[tuple[Kind, Document], ...]:
         (SERVICES, _service(workload)),
         (DISRUPTION_BUDGETS, _disruption_budget(workload)),
         (DEPLOYMENTS, _deployment(workload)),
+        *_autoscaler(workload),
     )
 
 
@@ -216,13 +229,21 @@ def _disruption_budget(workload: Workload) -> Document:
     return _object(DISRUPTION_BUDGETS, workload.name, workload, workload.selector, spec=spec)
 
 
+def _autoscaler(workload: Workload) -> list[tuple[Kind, Document]]:
+    if (wanted := workload.placement.autoscaling) is None:
+        return []
+    spec = render_scaling(wanted, workload.name, workload.profile.cpu)
+    return [(AUTOSCALERS, _object(AUTOSCALERS, workload.name, workload, workload.selector, spec=spec))]
+
+
 def _deployment(workload: Workload) -> Document:
+    """Return the Deployment; an autoscaler sets the number of its pods, if there is one."""
     annotations = {APPLICATION: workload.manifest.name, DIGEST: workload.ref.digest,
                    CONFIGURATION: workload.configuration}  # fmt: skip
     if workload.run_id:
         annotations[RUN] = workload.run_id
     spec = {
-        "replicas": workload.placement.replicas,
+        **({} if workload.placement.autoscaling else {"replicas": workload.placement.replicas}),
         "selector": {"matchLabels": workload.selector},
         "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": "25%"}},
         "minReadySeconds": 1,

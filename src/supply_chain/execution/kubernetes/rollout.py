@@ -10,7 +10,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from supply_chain.errors import ClusterUnavailable, DeploymentFailed, SupplyChainError
-from supply_chain.execution.kubernetes.cluster import DEPLOYMENTS, EVENTS, PODS, REPLICA_SETS, Cluster, Document, Kind
+from supply_chain.execution.kubernetes.autoscaling import apply_deployment, find_obsolete, is_scaled, without_replicas
+from supply_chain.execution.kubernetes.cluster import (
+    AUTOSCALERS,
+    DEPLOYMENTS,
+    EVENTS,
+    PODS,
+    REPLICA_SETS,
+    Cluster,
+    Document,
+    Kind,
+)
 from supply_chain.execution.kubernetes.rendering import CONTAINER, DENY_ALL, Workload
 from supply_chain.model.container import Wait
 from supply_chain.text import first_line, plain_text, plain_text_lines
@@ -62,13 +72,21 @@ class Rollout:
 
         Raises `DeploymentFailed` with the pods' last output if they do not become ready, and the cluster's errors.
         """
+        scaled = is_scaled(self.read_deployment())
         for kind, document in objects:
-            self.cluster.apply(kind, document, dry_run=True)
+            self.cluster.apply(
+                kind, without_replicas(document) if scaled and kind == DEPLOYMENTS else document, dry_run=True
+            )
         may_serve()
         before = [(kind, document, self._read(kind, document)) for kind, document in objects]
+        obsolete = find_obsolete(self.cluster, self.workload.name, self.namespace, [each for _, each in objects])
+        if obsolete:
+            before.append((AUTOSCALERS, obsolete, obsolete))
         try:
+            if obsolete:
+                self.cluster.delete(AUTOSCALERS, self.workload.name, self.namespace)
             for kind, document in objects:
-                self.cluster.apply(kind, document)
+                self._apply(kind, document)
             return self._wait_until_complete()
         except BaseException as error:
             failed = self._restore(before)
@@ -77,6 +95,12 @@ class Rollout:
             if isinstance(error, DeploymentFailed) or (failed and isinstance(error, SupplyChainError)):
                 raise DeploymentFailed(f"{error.message}\n{failed or RESTORED}") from error
             raise
+
+    def _apply(self, kind: Kind, document: Document) -> None:
+        if kind == DEPLOYMENTS:
+            apply_deployment(self.cluster, document, self.workload.pods)
+        else:
+            self.cluster.apply(kind, document)
 
     def _read(self, kind: Kind, document: Document) -> Document | None:
         return self.cluster.read(kind, document["metadata"]["name"], self.namespace)
@@ -104,7 +128,7 @@ class Rollout:
                 if earlier is None:
                     self.cluster.delete(kind, name, self.namespace)
                 else:
-                    self.cluster.apply(kind, applicable(kind, earlier))
+                    self._apply(kind, applicable(kind, earlier))
             except ClusterUnavailable:
                 if self.clock() > until:
                     raise
@@ -118,7 +142,7 @@ class Rollout:
             trouble = "the cluster did not answer"
             with contextlib.suppress(ClusterUnavailable):  # pods go on without the API server; ask again
                 deployment = self.read_deployment()
-                if deployment and is_complete(deployment):
+                if deployment and is_complete(deployment, self.workload.least_pods):
                     return deployment
                 trouble = self._find_failure(deployment)
                 if trouble:
@@ -185,7 +209,9 @@ class Rollout:
 
 
 def applicable(kind: Kind, live: Document) -> Document:
-    """Return a live object as it can be applied again: without what only the cluster writes."""
+    """Return a live object as it can be applied again: without what only the cluster or an autoscaler writes."""
+    if kind == DEPLOYMENTS and is_scaled(live):
+        live = without_replicas(live)
     metadata = {key: value for key, value in live["metadata"].items() if key not in SERVER_SIDE}
     if annotations := metadata.get("annotations"):
         metadata["annotations"] = {key: value for key, value in annotations.items() if key != REVISION}
@@ -199,11 +225,15 @@ def is_observed(deployment: Document) -> bool:
     return observed >= int(deployment["metadata"].get("generation", 0))
 
 
-def is_complete(deployment: Document) -> bool:
-    """Return whether only pods of the last change run, and all of them are available."""
+def is_complete(deployment: Document, least: int | None = None) -> bool:
+    """Return whether only pods of the last change run, and all of them are available.
+
+    `least` is the least number of pods where an autoscaler changes it: then so many have to be available.
+    """
     wanted, status = deployment["spec"].get("replicas", 1), deployment.get("status", {})
-    counts = [status.get(key, 0) for key in ("updatedReplicas", "replicas", "availableReplicas")]
-    return is_observed(deployment) and counts == [wanted] * 3
+    updated, existing, available = (status.get(key, 0) for key in ("updatedReplicas", "replicas", "availableReplicas"))
+    enough = available == existing == wanted if least is None else available >= least
+    return is_observed(deployment) and updated == existing and enough
 
 
 def describe_progress(deployment: Document | None) -> str:

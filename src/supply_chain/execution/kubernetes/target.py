@@ -11,6 +11,7 @@ from datetime import datetime
 from supply_chain.errors import SupplyChainError
 from supply_chain.execution.deployment import Deployment, Expected, KubernetesPlace
 from supply_chain.execution.environment import KubernetesEnvironment
+from supply_chain.execution.kubernetes.autoscaling import least_pods
 from supply_chain.execution.kubernetes.cluster import CONFIG_MAPS, REPLICA_SETS, Cluster, Document, Kind
 from supply_chain.execution.kubernetes.comparison import (
     NamespaceState,
@@ -67,7 +68,7 @@ class KubernetesTarget:
         before_start()
         rollout = Rollout(self.connect(), workload, self.wait)
         serving = rollout.read_deployment()
-        if serving and not request.force and is_complete(serving):
+        if serving and not request.force and is_complete(serving, workload.least_pods):
             unchanged = self._record(request, workload, objects, rollout.cluster, serving)
             if not self._find_changes(rollout.cluster, unchanged):
                 return recorded(unchanged)
@@ -161,7 +162,8 @@ class KubernetesTarget:
         pods = [pod for pod in state.pods_of(expected) if not is_ending(pod)]  # the earlier ones drain for a while
         changes = find_object_changes(cluster, expected, state)
         ready = sum(map(is_ready, pods))
-        complete = deployment is not None and is_complete(deployment) and ready > 0  # one of no pods is complete too
+        least = least_pods(place.documents)
+        complete = deployment is not None and is_complete(deployment, least) and ready > 0  # no pods are complete too
         return Observation(
             at=self.now(),
             environment=expected.environment,

@@ -44,6 +44,20 @@ def test_client_applies_with_own_field_manager_and_without_force():
     assert found["spec"] == {"unheard": 1}
 
 
+def test_client_takes_over_fields_as_named_manager():
+    """Only so does a field go from one manager to another."""
+    requests = []
+
+    def answer(request):
+        requests.append(request)
+        return httpx2.Response(200, json=DEPLOYMENT)
+
+    client(answer).take_over(DEPLOYMENTS, DEPLOYMENT, "other")
+
+    assert (requests[0].url.params["fieldManager"], requests[0].url.params["force"]) == ("other", "true")
+    assert requests[0].headers["Content-Type"] == "application/apply-patch+yaml"
+
+
 def test_client_reads_nothing_where_nothing_is():
     """A missing object is an answer."""
     absent = client(lambda _: status(404, 'pods "a" not found', reason="NotFound"))
