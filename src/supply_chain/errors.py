@@ -443,6 +443,15 @@ class ClusterConflict(ClusterRefused):
     code = "cluster.conflict"
 
 
+class NoSuitableNode(SupplyChainError):
+    """No node of the cluster qualifies for the application. Nothing was changed.
+
+    Label, untaint or uncordon a node, or correct `nodes` in the environment.
+    """
+
+    code = "cluster.no-node"
+
+
 class DeploymentFailed(SupplyChainError):
     """The new container did not become ready. The previous one still serves.
 

@@ -11,6 +11,7 @@ from pydantic import Discriminator, Field, StringConstraints, Tag, TypeAdapter, 
 
 from supply_chain.errors import SettingInvalid
 from supply_chain.execution.enforcement.policies import Mode
+from supply_chain.execution.nodes import ReservedNodes
 from supply_chain.model.container import ENVIRONMENT, MANAGED
 from supply_chain.model.documents import read_document
 from supply_chain.model.image import Digest, Model
@@ -278,6 +279,7 @@ class KubernetesEnvironment(Environment):
     enforcement: EnforcementSettings | None = Field(
         default=None, description="how the cluster itself refuses other images; null: it does not"
     )
+    nodes: ReservedNodes = ReservedNodes()
 
     @property
     def place(self) -> str:

@@ -6,7 +6,7 @@ import io
 import subprocess
 import tarfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cache
@@ -18,7 +18,7 @@ from lightkube.resources.apps_v1 import Deployment as Deployments
 from lightkube.types import PatchType
 
 from supply_chain.adapters.kubernetes.client import ClusterClient
-from supply_chain.errors import ClusterConflict, ClusterRefused, DeploymentFailed
+from supply_chain.errors import ClusterConflict, ClusterRefused, DeploymentFailed, NoSuitableNode
 from supply_chain.execution.enforcement.installation import KINDS, read_objects
 from supply_chain.execution.environment import KubernetesEnvironment, KubernetesPlacement, SecretKey
 from supply_chain.execution.kubernetes.cluster import (
@@ -27,6 +27,7 @@ from supply_chain.execution.kubernetes.cluster import (
     DEPLOYMENTS,
     FIELD_MANAGER,
     NAMESPACES,
+    NODES,
     PODS,
     SECRETS,
     SERVICE_ACCOUNTS,
@@ -35,8 +36,9 @@ from supply_chain.execution.kubernetes.cluster import (
 )
 from supply_chain.execution.kubernetes.rollout import is_ending
 from supply_chain.execution.kubernetes.target import KubernetesTarget
+from supply_chain.execution.nodes import NodeRequirement, ReservedNodes
 from supply_chain.model.image import Digest, ImageRef
-from supply_chain.model.manifest import Probe, Service, Test
+from supply_chain.model.manifest import Classification, Probe, Service, Test
 from tests.contract.target import Harness, TargetContract
 from tests.support.command import ROOT
 from tests.support.layered import layered
@@ -47,6 +49,9 @@ REGISTRY = "registry.test"
 ROLES = ROOT / "deployments/kubernetes/rbac"
 DEPLOYER = "cscm-deployer"
 CTR = ("ctr", "-n", "k8s.io", "images")
+CLUSTER_ROLE_BINDINGS = Kind(
+    "rbac.authorization.k8s.io/v1", "ClusterRoleBinding", "clusterrolebindings", namespaced=False
+)
 QUOTAS = Kind("v1", "ResourceQuota", "resourcequotas")
 Import = Callable[..., Digest]
 
@@ -87,24 +92,41 @@ def namespace(cluster: ClusterClient) -> Iterator[str]:
     labels = {"pod-security.kubernetes.io/enforce": "restricted"}
     document = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}
     cluster.apply(NAMESPACES, document)
-    _bind_deployer(cluster, name)
+    metadata = {"name": DEPLOYER, "namespace": name}
+    cluster.apply(SERVICE_ACCOUNTS, {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata})
+    _bind(cluster, DEPLOYER, KINDS["RoleBinding"], metadata, name)
     yield name
     cluster.delete(NAMESPACES, name)
 
 
-def _bind_deployer(cluster: ClusterClient, namespace: str) -> None:
-    """Make a service account that has the documented role in a namespace, and nothing else."""
-    (role,) = (each for each in read_objects(ROLES) if each["metadata"]["name"] == DEPLOYER)
-    cluster.apply(KINDS["ClusterRole"], role)
-    metadata = {"name": DEPLOYER, "namespace": namespace}
-    cluster.apply(SERVICE_ACCOUNTS, {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata})
-    api = "rbac.authorization.k8s.io"
+def _bind(cluster: ClusterClient, role: str, kind: Kind, metadata: Mapping[str, str], namespace: str) -> None:
+    """Give the service account of a namespace a documented role; it has nothing else."""
+    (document,) = (each for each in read_objects(ROLES) if each["metadata"]["name"] == role)
+    cluster.apply(KINDS["ClusterRole"], document)
     binding = {
-        "apiVersion": f"{api}/v1", "kind": "RoleBinding", "metadata": metadata,
-        "roleRef": {"apiGroup": api, "kind": "ClusterRole", "name": DEPLOYER},
-        "subjects": [{"kind": "ServiceAccount", **metadata}],
+        "apiVersion": kind.api_version, "kind": kind.name, "metadata": metadata,
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role},
+        "subjects": [{"kind": "ServiceAccount", "name": DEPLOYER, "namespace": namespace}],
     }  # fmt: skip
-    cluster.apply(KINDS["RoleBinding"], binding)
+    cluster.apply(kind, binding)
+
+
+@pytest.fixture
+def reserved(cluster: ClusterClient, namespace: str) -> Iterator[Callable[[str], None]]:
+    """A function that labels the node as reserved for a pool. The deployer may list nodes."""
+    binding = {"name": f"{namespace}-nodes"}
+    _bind(cluster, "cscm-deployer-nodes", CLUSTER_ROLE_BINDINGS, binding, namespace)
+    (node, *_) = cluster.list(NODES)
+    name = node["metadata"]["name"]
+
+    def label(pool: str) -> None:
+        labels = {f"{namespace}/pool": pool} if pool else {}
+        reserve = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name, "labels": labels}}
+        cluster.take_over(NODES, reserve, namespace)
+
+    yield label
+    label("")
+    cluster.delete(CLUSTER_ROLE_BINDINGS, binding["name"])
 
 
 MANIFEST = Service(
@@ -136,11 +158,13 @@ class Place(Harness):
         )
 
 
-def target_in(cluster: ClusterClient, namespace: str, **placement: object) -> KubernetesTarget:
+def target_in(
+    cluster: ClusterClient, namespace: str, nodes: ReservedNodes | None = None, **placement: object
+) -> KubernetesTarget:
     """Return an environment in a namespace, to which the documented role signs in."""
     environment = KubernetesEnvironment(
         name="staging", target="kubernetes", cluster="c", namespace=namespace,
-        applications={"hello": KubernetesPlacement.model_validate(placement)},
+        applications={"hello": KubernetesPlacement.model_validate(placement)}, nodes=nodes or ReservedNodes(),
     )  # fmt: skip
     deployer = cache(lambda: cluster.for_service_account(namespace, DEPLOYER, FIELD_MANAGER, 3600))
     return KubernetesTarget(environment, deployer, REGISTRY, lambda: datetime.now(UTC), time.sleep)
@@ -255,6 +279,32 @@ def test_number_of_pods_goes_to_autoscaler_and_back(harness: Place, cluster: Clu
 
     assert fixed.changed and harness.settles(fixed) and pods() == 1
     assert cluster.list(AUTOSCALERS, namespace) == ()
+
+
+def test_pods_run_on_nodes_of_their_classification_or_nowhere(
+    harness: Place, cluster: ClusterClient, reserved: Callable[[str], None]
+) -> None:
+    """A pod of another classification never shares a node with them."""
+    namespace = harness.namespace
+    internal = NodeRequirement(labels={f"{namespace}/pool": "internal"})
+    harness.target = target_in(cluster, namespace, ReservedNodes(classifications={Classification.INTERNAL: internal}))
+
+    reserved("public")
+    with pytest.raises(NoSuitableNode, match=f"none has {namespace}/pool=internal"):
+        harness.deploy(harness.good())
+
+    assert cluster.list(CONFIG_MAPS, namespace, {"cscm.managed": "true"}) == ()
+    reserved("internal")
+    assert harness.settles(harness.deploy(harness.good()))
+
+
+def test_nodes_are_not_listed_without_documented_role(harness: Place, cluster: ClusterClient) -> None:
+    """The permission is one in the whole cluster; who reserves no nodes does not give it."""
+    tenant = NodeRequirement(labels={"tenant": "tests"})
+    harness.target = target_in(cluster, harness.namespace, ReservedNodes(owners={"tests": tenant}))
+
+    with pytest.raises(ClusterRefused, match=r'list nodes.*cannot list resource "nodes"'):
+        harness.deploy(harness.good())
 
 
 def test_missing_namespace_is_refused_before_anything_is_applied(harness: Place, cluster: ClusterClient) -> None:

@@ -22,6 +22,8 @@ from supply_chain.execution.kubernetes.cluster import (
     Document,
     Kind,
 )
+from supply_chain.execution.kubernetes.placement import render_tolerations
+from supply_chain.execution.nodes import NodeRequirement
 from supply_chain.model.container import (
     APPLICATION,
     CONFIGURATION,
@@ -97,6 +99,17 @@ class Workload:
     def configuration(self) -> Digest:
         """The digest of settings and profile."""
         return configuration_digest(self.settings, self.profile)
+
+    @property
+    def nodes(self) -> NodeRequirement:
+        """What it requires of its nodes."""
+        return self.environment.nodes.required_by(self.manifest)
+
+    @property
+    def node_selector(self) -> dict[str, str]:
+        """The labels of nodes on which its pods run."""
+        system, _, architecture = self.manifest.build.platform.partition("/")
+        return {**self.nodes.labels, "kubernetes.io/os": system, "kubernetes.io/arch": architecture}
 
     @property
     def least_pods(self) -> int | None:
@@ -259,7 +272,6 @@ def _deployment(workload: Workload) -> Document:
 
 def _pod(workload: Workload) -> dict[str, Any]:
     """Return the pod, within Pod Security `restricted` unless the declaration adds capabilities that this forbids."""
-    system, _, architecture = workload.manifest.build.platform.partition("/")
     uid = workload.manifest.runtime.uid
     spread = [
         {
@@ -274,7 +286,8 @@ def _pod(workload: Workload) -> dict[str, Any]:
         "serviceAccountName": workload.name,
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
-        "nodeSelector": {"kubernetes.io/os": system, "kubernetes.io/arch": architecture},
+        "nodeSelector": workload.node_selector,
+        "tolerations": render_tolerations(workload.nodes),
         "topologySpreadConstraints": spread,
         "terminationGracePeriodSeconds": workload.manifest.probe.stop_timeout + DRAIN,
         "securityContext": {

@@ -21,6 +21,7 @@ from supply_chain.execution.kubernetes.cluster import (
     Document,
     Kind,
 )
+from supply_chain.execution.kubernetes.placement import check_nodes
 from supply_chain.execution.kubernetes.rendering import CONTAINER, DENY_ALL, Workload
 from supply_chain.model.container import Wait
 from supply_chain.text import first_line, plain_text, plain_text_lines
@@ -70,8 +71,10 @@ class Rollout:
         Everything is applied as a trial first, so that a refusal changes nothing. `may_serve` is called after that: a
         new pod gets requests as soon as it is ready. If anything raises from then on, what ran before is applied again.
 
-        Raises `DeploymentFailed` with the pods' last output if they do not become ready, and the cluster's errors.
+        Raises `DeploymentFailed` with the pods' last output if they do not become ready, `NoSuitableNode`, and the
+        cluster's errors.
         """
+        check_nodes(self.cluster, self.workload.manifest.name, self.workload.node_selector, self.workload.nodes)
         scaled = is_scaled(self.read_deployment())
         for kind, document in objects:
             self.cluster.apply(
