@@ -179,7 +179,7 @@ class ExecutionPorts(TierPorts):
             cluster: KubernetesCluster = await KubernetesCluster.aload(environment.cluster)
             return KubernetesTarget(
                 environment, cache(lambda: cluster.client(self.tier.session)), self.tier.registry, now,
-                cancellation().wait,
+                cancellation().wait, Path(self.workbench.project) / "deployments",
             )  # fmt: skip
         host: ContainerHost = await ContainerHost.aload(environment.host)
         return DockerTarget(

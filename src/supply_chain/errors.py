@@ -452,6 +452,15 @@ class NoSuitableNode(SupplyChainError):
     code = "cluster.no-node"
 
 
+class ManifestsRefused(SupplyChainError):
+    """Manifests of an application would let it do more than it declares, or run another image. Nothing was changed.
+
+    Correct what the message lists.
+    """
+
+    code = "manifests.refused"
+
+
 class DeploymentFailed(SupplyChainError):
     """The new container did not become ready. The previous one still serves.
 

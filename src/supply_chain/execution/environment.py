@@ -83,6 +83,13 @@ class KubernetesPlacement(Placement):
     autoscaling: Autoscaling | None = Field(
         default=None, description="in place of `replicas`, from the metrics of the cluster; null: their number is fixed"
     )
+    manifests: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][\w.-]*(?:/[A-Za-z0-9][\w.-]*)*$")] | None = (
+        Field(
+            default=None,
+            description="a directory of manifests (*.yaml) below deployments/, which replace or add to its objects; "
+            "their image is the application's name",
+        )
+    )
     secrets: dict[Variable, SecretKey] = Field(
         default_factory=dict, description="environment variable → its value in a Secret of the namespace"
     )

@@ -30,6 +30,8 @@ PREVIOUS = "cscm.previous"
 RUN = "cscm.run"
 ROLE = "cscm.role"
 OWNER = "cscm.owner"
+BROUGHT = "brought"
+"""The role of an object of a cluster that was brought along; those that the chain makes are of the application's."""
 
 Role = Literal["application", "reverse-proxy", "probe", "check", "tests"]
 Wait = Callable[[float], None]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeVar
@@ -123,6 +124,25 @@ def parse_document(text: str, model: type[M] | TypeAdapter[M], name: str) -> M:
         if len(found) > MOST_MISTAKES:
             lines.append(f"{name}: and {len(found) - MOST_MISTAKES} mistakes more")
         raise DeclarationInvalid("\n".join(lines) + "\nCorrect it and try again.") from None  # it contains the values
+
+
+def parse_stream(text: str, name: str) -> list[Any]:
+    """Parse `text` as YAML documents, without the empty ones, each of values that JSON has.
+
+    Raises `DeclarationInvalid`; its message calls the text `name`.
+    """
+    loader, found = _StrictLoader(text), list[Any]()
+    try:
+        while loader.check_data():  # type: ignore[no-untyped-call]
+            found.append(loader.get_data())  # type: ignore[no-untyped-call]
+        json.dumps(found, allow_nan=False)
+    except yaml.YAMLError as error:
+        raise DeclarationInvalid(f"{name}{_yaml_place(error)}\nCorrect it and try again.") from error
+    except RecursionError:
+        raise DeclarationInvalid(f"{name} is nested too deeply.\nWrite it flat.") from None
+    except (TypeError, ValueError) as error:
+        raise DeclarationInvalid(f"{name} has a value that JSON has not: {error}\nPut it in quotes.") from error
+    return [each for each in found if each is not None]
 
 
 def _mistake(error: ErrorDetails, adapter: TypeAdapter[Any]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import subprocess
 import tarfile
 import time
@@ -18,7 +19,7 @@ from lightkube.resources.apps_v1 import Deployment as Deployments
 from lightkube.types import PatchType
 
 from supply_chain.adapters.kubernetes.client import ClusterClient
-from supply_chain.errors import ClusterConflict, ClusterRefused, DeploymentFailed, NoSuitableNode
+from supply_chain.errors import ClusterConflict, ClusterRefused, DeploymentFailed, ManifestsRefused, NoSuitableNode
 from supply_chain.execution.enforcement.installation import KINDS, read_objects
 from supply_chain.execution.environment import KubernetesEnvironment, KubernetesPlacement, SecretKey
 from supply_chain.execution.kubernetes.cluster import (
@@ -305,6 +306,37 @@ def test_nodes_are_not_listed_without_documented_role(harness: Place, cluster: C
 
     with pytest.raises(ClusterRefused, match=r'list nodes.*cannot list resource "nodes"'):
         harness.deploy(harness.good())
+
+
+def test_manifests_that_are_brought_along_run_admitted_digest(
+    harness: Place, cluster: ClusterClient, tmp_path: Path
+) -> None:
+    """The cluster's defaults are no deviations; with a violation, nothing is applied."""
+    container = {
+        "name": "application", "image": "hello", "readinessProbe": {"httpGet": {"path": "/", "port": 8080}},
+        "resources": {"limits": {"cpu": "100m", "memory": "32Mi"}},
+        "securityContext": {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True,
+                            "capabilities": {"drop": ["ALL"]}},
+    }  # fmt: skip
+    security = {"runAsNonRoot": True, "runAsUser": 10001, "runAsGroup": 10001,
+                "seccompProfile": {"type": "RuntimeDefault"}}  # fmt: skip
+    template = {"spec": {"securityContext": security, "containers": [container]}}
+    document = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "hello"},
+                "spec": {"template": template}}  # fmt: skip
+    (tmp_path / "hello").mkdir()
+    path = tmp_path / "hello/deployment.yaml"
+    path.write_text(json.dumps(document))
+    target = target_in(cluster, harness.namespace, manifests="hello")
+    harness.target = replace(target, manifests=tmp_path)
+
+    deployment = harness.deploy(harness.good())
+
+    assert harness.settles(deployment)
+    container["image"] = "busybox"
+    path.write_text(json.dumps(document))
+    with pytest.raises(ManifestsRefused, match="no gate admitted busybox"):
+        harness.deploy(harness.good())
+    assert harness.settles(deployment)
 
 
 def test_missing_namespace_is_refused_before_anything_is_applied(harness: Place, cluster: ClusterClient) -> None:

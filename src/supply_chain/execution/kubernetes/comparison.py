@@ -12,6 +12,7 @@ from supply_chain.concurrency import map_concurrently
 from supply_chain.errors import ClusterRefused
 from supply_chain.execution.deployment import Expected, kubernetes_place
 from supply_chain.execution.kubernetes.autoscaling import find_undeclared, least_pods
+from supply_chain.execution.kubernetes.brought import find_left
 from supply_chain.execution.kubernetes.cluster import (
     AUTOSCALERS,
     CONFIG_MAPS,
@@ -105,7 +106,18 @@ def find_object_changes(cluster: Cluster, expected: Expected, state: NamespaceSt
     documents = kubernetes_place(expected).documents
     changed = tuple(each for each in map_concurrently(compare, documents) if each)
     scalers = [each for (kind, _), each in state.objects.items() if kind == AUTOSCALERS.name]
-    return (*changed, *find_undeclared(expected.name, documents, scalers))
+    return (*changed, *find_undeclared(expected.name, documents, scalers), *_find_left(expected, state))
+
+
+def _find_left(expected: Expected, state: NamespaceState) -> Iterator[Deviation]:
+    """Yield the objects that were brought along earlier and are not part of the deployment any more."""
+    documents = kubernetes_place(expected).documents
+    for kind, name in find_left(expected.name, documents, state.objects):
+        yield Deviation(
+            code="drift.left",
+            fact=f"{kind} {name} was brought along for an earlier deployment",
+            remedy="Deploy the application again, which removes it.",
+        )
 
 
 def _compare_object(cluster: Cluster, kind: Kind, document: Document, live: Document) -> Deviation | None:

@@ -7,11 +7,13 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 
 from supply_chain.errors import SupplyChainError
 from supply_chain.execution.deployment import Deployment, Expected, KubernetesPlace
 from supply_chain.execution.environment import KubernetesEnvironment
 from supply_chain.execution.kubernetes.autoscaling import least_pods
+from supply_chain.execution.kubernetes.brought import adopt, read_manifests, remove_left
 from supply_chain.execution.kubernetes.cluster import CONFIG_MAPS, REPLICA_SETS, Cluster, Document, Kind
 from supply_chain.execution.kubernetes.comparison import (
     NamespaceState,
@@ -32,7 +34,7 @@ from supply_chain.execution.kubernetes.rollout import (
 )
 from supply_chain.execution.observation import Deviation, Observation, make_moved
 from supply_chain.execution.target import Request
-from supply_chain.model.container import APPLICATION, DIGEST, MANAGED, Wait
+from supply_chain.model.container import APPLICATION, DIGEST, MANAGED, ROLE, Wait
 from supply_chain.model.image import Digest, ImageRef, short
 from supply_chain.policy.outcome import break_glass_of
 
@@ -50,6 +52,8 @@ class KubernetesTarget:
     """The registry's host, from which the nodes pull."""
     now: Callable[[], datetime]
     wait: Wait
+    manifests: Path = Path("deployments")
+    """The directory below which the environment's `manifests` are."""
 
     def deploy(
         self,
@@ -61,10 +65,12 @@ class KubernetesTarget:
     ) -> Deployment:
         """Run the admitted image, as `Target` describes.
 
-        Raises `SettingInvalid` for what a cluster cannot run, and the errors of `Rollout.run`.
+        Raises `SettingInvalid` for what a cluster cannot run, `ManifestsRefused`, and the errors of `Rollout.run`.
         """
         workload = Workload(request.manifest, request.ref, self.environment, self.registry)
-        objects = render(workload)
+        where = workload.placement.manifests
+        brought = read_manifests(self.manifests / where) if where else ()
+        objects = adopt(workload, render(workload), brought)
         before_start()
         rollout = Rollout(self.connect(), workload, self.wait)
         serving = rollout.read_deployment()
@@ -74,9 +80,11 @@ class KubernetesTarget:
                 return recorded(unchanged)
         if request.force:
             workload = Workload(request.manifest, request.ref, self.environment, self.registry, request.run_id)
-            objects, rollout = render(workload), Rollout(rollout.cluster, workload, self.wait)
+            objects = adopt(workload, render(workload), brought)
+            rollout = Rollout(rollout.cluster, workload, self.wait)
         started = time.monotonic()
         running = rollout.run(objects, may_serve)
+        self._remove_left(rollout.cluster, workload, objects)
         deployment = self._record(request, workload, objects, rollout.cluster, running)
         how = {
             "changed": True,
@@ -112,12 +120,21 @@ class KubernetesTarget:
         name, namespace = object_name(ref.application), self.environment.namespace
         try:
             cluster, labels = self.connect(), {MANAGED: "true", APPLICATION: name}
+            settings = cluster.list(CONFIG_MAPS, namespace, {**labels, ROLE: "application"})
             used = {used for each in cluster.list(REPLICA_SETS, namespace, labels) for used in _config_maps(each)}
-            for each in cluster.list(CONFIG_MAPS, namespace, labels):
+            for each in settings:
                 if each["metadata"]["name"] not in used:
                     cluster.delete(CONFIG_MAPS, each["metadata"]["name"], namespace)
         except SupplyChainError as error:
             log.warning("settings of earlier deployments of %s stay in %s: %s", name, namespace, error)
+
+    def _remove_left(self, cluster: Cluster, workload: Workload, objects: Sequence[tuple[Kind, Document]]) -> None:
+        """Remove what was brought along earlier; what stays is a deviation, and no reason to fail what serves."""
+        namespace = self.environment.namespace
+        try:
+            remove_left(cluster, workload.name, namespace, [document for _, document in objects])
+        except SupplyChainError as error:
+            log.warning("earlier objects of %s stay in %s: %s", workload.name, namespace, error)
 
     def _find_changes(self, cluster: Cluster, expected: Expected) -> tuple[Deviation, ...]:
         state = read_namespace(cluster, self.environment.namespace)

@@ -1,0 +1,247 @@
+"""Manifests that are brought along for an application: read, held against its profile, and pinned.
+
+They are read once: what is held against the profile is what is applied and recorded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from supply_chain.errors import DeclarationInvalid, ManifestsRefused
+from supply_chain.execution.kubernetes.cluster import (
+    AUTOSCALERS,
+    CONFIG_MAPS,
+    DEPLOYMENTS,
+    DISRUPTION_BUDGETS,
+    NETWORK_POLICIES,
+    SERVICE_ACCOUNTS,
+    SERVICES,
+    Cluster,
+    Document,
+    Kind,
+)
+from supply_chain.execution.kubernetes.hardening import find_violations
+from supply_chain.execution.kubernetes.rendering import CONTAINER, Workload
+from supply_chain.model.container import APPLICATION, BROUGHT, ENVIRONMENT, MANAGED, ROLE
+from supply_chain.model.documents import decode_document, parse_stream, read_content
+from supply_chain.text import truncate_lines
+
+KINDS = {kind.name: kind for kind in (CONFIG_MAPS, NETWORK_POLICIES, SERVICES, DISRUPTION_BUDGETS, DEPLOYMENTS)}
+"""The kinds that manifests may have, in the order in which they are applied."""
+REPLACED = (SERVICES, DISRUPTION_BUDGETS, DEPLOYMENTS)
+"""The kinds of objects of the chain that one of the same name replaces."""
+DEPLOYMENT_FIELDS = frozenset({
+    "minReadySeconds", "progressDeadlineSeconds", "replicas", "revisionHistoryLimit", "selector", "strategy",
+    "template",
+})  # fmt: skip
+SERVICE_FIELDS = frozenset({"clusterIP", "ports", "publishNotReadyAddresses", "selector", "sessionAffinity", "type"})
+CONTENT = {"apiVersion", "data", "kind", "metadata", "spec"}
+MOST_FILES, MOST_VIOLATIONS = 64, 100
+Objects = tuple[tuple[Kind, Document], ...]
+
+
+def read_manifests(directory: Path) -> tuple[Document, ...]:
+    """Return the objects of the YAML files of a directory, in the order of their names.
+
+    Raises `DeclarationInvalid` for what is not an object, and if there is none.
+    """
+    paths = sorted(directory.glob("*.yaml"))
+    if not paths or len(paths) > MOST_FILES or any(path.is_symlink() for path in paths):
+        raise DeclarationInvalid(
+            f"{directory} has {len(paths)} manifests (*.yaml), or links instead.\n"
+            f"Bring 1 to {MOST_FILES} files along, or remove `manifests` from the environment."
+        )
+    found: list[Document] = []
+    for path in paths:
+        for each in parse_stream(decode_document(read_content(path), str(path)), str(path)):
+            metadata = each.get("metadata") if isinstance(each, dict) else None
+            if not isinstance(metadata, dict) or not isinstance(metadata.get("name"), str):
+                raise DeclarationInvalid(f"{path} has something else than objects with a name.\nRemove it.")
+            found.append(each)
+    return tuple(found)
+
+
+def adopt(workload: Workload, rendered: Objects, brought: Sequence[Document]) -> Objects:
+    """Return the objects of an application with those that were brought along.
+
+    A Deployment, Service or disruption budget with the name of the application's replaces the chain's own. Images are
+    pinned to the admitted digest; namespace, labels, selectors, nodes and settings are the environment's. Raises
+    `ManifestsRefused` with everything that is not allowed.
+    """
+    if not brought:
+        return rendered
+    try:
+        violations = list(_find_all(workload, rendered, brought))
+    except (AttributeError, KeyError, TypeError) as error:
+        violations = [f"a value has not the form that Kubernetes' API describes: {error}"]
+    if violations:
+        raise ManifestsRefused(
+            f"The manifests of {workload.manifest.name} in {workload.environment.name} are refused:\n- "
+            + "\n- ".join(truncate_lines(MOST_VIOLATIONS, violations))
+            + "\nNothing was changed. Correct the manifests, or what supply-chain.yaml declares."
+        )
+    ours = {(kind.name, document["metadata"]["name"]): document for kind, document in rendered}
+    added = [(KINDS[each["kind"]], _adopt_object(workload, each, ours)) for each in brought]
+    names = {(kind.name, document["metadata"]["name"]) for kind, document in added}
+    kept = [(kind, each) for kind, each in rendered if (kind.name, each["metadata"]["name"]) not in names]
+    order = [SERVICE_ACCOUNTS, *KINDS.values(), AUTOSCALERS]
+    return tuple(sorted((*kept, *added), key=lambda pair: order.index(pair[0])))
+
+
+def find_left(
+    name: str, documents: Sequence[Document], live: Mapping[tuple[str, str], Document]
+) -> list[tuple[str, str]]:
+    """Return kind and name of the live objects that were brought along and are not among `documents`."""
+    applied = {(each["kind"], each["metadata"]["name"]) for each in documents}
+    labels = {MANAGED: "true", APPLICATION: name, ROLE: BROUGHT}
+    return [
+        key
+        for key, each in live.items()
+        if key not in applied and labels.items() <= (each["metadata"].get("labels") or {}).items()
+    ]
+
+
+def remove_left(cluster: Cluster, name: str, namespace: str, documents: Sequence[Document]) -> None:
+    """Remove the objects that were brought along for an earlier deployment and are not among `documents`."""
+    labels = {MANAGED: "true", APPLICATION: name, ROLE: BROUGHT}
+    live = {
+        (kind.name, each["metadata"]["name"]): each
+        for kind in KINDS.values()
+        for each in cluster.list(kind, namespace, labels)
+    }
+    for kind, left in find_left(name, documents, live):
+        cluster.delete(KINDS[kind], left, namespace)
+
+
+def _find_all(workload: Workload, rendered: Objects, brought: Sequence[Document]) -> Iterator[str]:
+    ours = {(kind.name, document["metadata"]["name"]): document for kind, document in rendered}
+    taken: set[tuple[Any, str]] = set()
+    for each in brought:
+        kind, name = each.get("kind"), each["metadata"]["name"]
+        found = [*_find_in_object(workload, each)]
+        if (kind, name) in taken or ((kind, name) in ours and KINDS.get(str(kind)) not in REPLACED):
+            found.append("there is another object of this name")
+        taken.add((kind, name))
+        yield from (f"{kind} {name}: {violation}" for violation in found)
+        if kind == DEPLOYMENTS.name and not found:
+            hardened = ours[kind, workload.name]["spec"]["template"]["spec"]
+            pod = each["spec"]["template"].get("spec") or {}
+            yield from (f"{kind} {name}: {line}" for line in _find_in_pod(workload, pod, hardened))
+    if [name for kind, name in taken if kind == DEPLOYMENTS.name] != [workload.name]:
+        yield f"there has to be one Deployment, {workload.name}"
+
+
+def _find_in_object(workload: Workload, document: Document) -> Iterator[str]:
+    kind = KINDS.get(str(document.get("kind")))
+    if kind is None or document.get("apiVersion") != kind.api_version:
+        kinds = ", ".join(f"{each.api_version} {each.name}" for each in KINDS.values())
+        yield f"{document.get('apiVersion')} is none of {kinds}"
+        return
+    yield from (f"{key} is not allowed" for key in sorted(document.keys() - CONTENT))
+    metadata = document["metadata"]
+    yield from (
+        f"metadata.{key} is not allowed" for key in sorted(metadata.keys() - {"labels", "name", "namespace"})
+    )  # fmt: skip
+    if metadata.get("namespace", workload.environment.namespace) != workload.environment.namespace:
+        yield f"its namespace has to be {workload.environment.namespace}"
+    if kind == CONFIG_MAPS:
+        return
+    spec = document.get("spec")
+    if not isinstance(spec, dict):
+        yield "it has no spec"
+    elif kind == SERVICES:
+        yield from _find_in_service(spec)
+    elif kind == DEPLOYMENTS:
+        yield from (f"spec.{key} is not allowed" for key in sorted(spec.keys() - DEPLOYMENT_FIELDS))
+        if not isinstance(spec.get("template"), dict):
+            yield "it has no template"
+
+
+def _find_in_service(spec: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what would make a Service reachable from outside of the cluster, or lead out of it."""
+    yield from (f"spec.{key} is not allowed" for key in sorted(spec.keys() - SERVICE_FIELDS))
+    if spec.get("type", "ClusterIP") != "ClusterIP" or spec.get("clusterIP") not in (None, "None"):
+        yield "its type has to be ClusterIP, without an address"
+    if any("nodePort" in each for each in spec.get("ports") or ()):
+        yield "spec.ports.nodePort is not allowed"
+
+
+def _find_in_pod(workload: Workload, pod: Mapping[str, Any], hardened: Mapping[str, Any]) -> Iterator[str]:
+    yield from find_violations(pod, hardened, workload.profile)
+    containers = pod.get("containers") or ()
+    for each in (*containers, *(pod.get("initContainers") or ())):
+        if (image := each.get("image")) not in _admitted(workload):
+            yield f"{each.get('name')}: no gate admitted {image}; the image has to be {workload.manifest.name}"
+    main = [each for each in containers if each.get("name") == CONTAINER]
+    if not any(each.get("readinessProbe") for each in main):
+        yield f"there has to be a container {CONTAINER} with a readinessProbe"
+
+
+def _admitted(workload: Workload) -> tuple[str, ...]:
+    """Return the names of the admitted image in manifests; a tag may mean another one at any time."""
+    address = f"{workload.registry}/{workload.ref.repository}"
+    return workload.manifest.name, address, f"{address}@{workload.ref.digest}"
+
+
+def _adopt_object(workload: Workload, document: Document, ours: Mapping[tuple[str, str], Document]) -> Document:
+    kind, metadata = document["kind"], document["metadata"]
+    labels = {MANAGED: "true", APPLICATION: workload.name, ENVIRONMENT: workload.environment.name, ROLE: BROUGHT}
+    made = {
+        **document,
+        "metadata": {
+            "name": metadata["name"],
+            "namespace": workload.environment.namespace,
+            "labels": {**(metadata.get("labels") or {}), **labels},
+        },
+    }
+    if kind == DEPLOYMENTS.name:
+        made["spec"] = _adopt_deployment(workload, document["spec"], ours[kind, workload.name]["spec"])
+    elif kind == SERVICES.name:
+        made["spec"] = {
+            **document["spec"],
+            "selector": {**(document["spec"].get("selector") or {}), **workload.selector},
+        }
+    elif kind in (DISRUPTION_BUDGETS.name, NETWORK_POLICIES.name):
+        key = "selector" if kind == DISRUPTION_BUDGETS.name else "podSelector"
+        made["spec"] = {**document["spec"], key: {"matchLabels": workload.selector}}
+    return made
+
+
+def _adopt_deployment(workload: Workload, spec: Mapping[str, Any], hardened: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the specification of a Deployment with what the environment decides."""
+    metadata, wanted = spec["template"].get("metadata") or {}, hardened["template"]["metadata"]
+    pod, own = spec["template"]["spec"], hardened["template"]["spec"]
+    decided = {
+        "serviceAccountName": own["serviceAccountName"],
+        "automountServiceAccountToken": False,
+        "nodeSelector": {**(pod.get("nodeSelector") or {}), **own["nodeSelector"]},
+        "tolerations": own["tolerations"],
+    }
+    containers = {
+        key: [_adopt_container(each, own["containers"][0]) for each in pod[key]]
+        for key in ("initContainers", "containers")
+        if pod.get(key)
+    }
+    return {
+        **{key: value for key, value in spec.items() if key != "replicas"},
+        **{key: hardened[key] for key in ("replicas", "selector", "progressDeadlineSeconds") if key in hardened},
+        "template": {
+            "metadata": {
+                "labels": {**(metadata.get("labels") or {}), **wanted["labels"]},
+                "annotations": {**(metadata.get("annotations") or {}), **wanted["annotations"]},
+            },
+            "spec": {**pod, **decided, **containers},
+        },
+    }
+
+
+def _adopt_container(container: Mapping[str, Any], own: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a container with the admitted image and the settings and secrets of the environment."""
+    return {
+        **container,
+        "image": own["image"],
+        "envFrom": [*(container.get("envFrom") or ()), *own["envFrom"]],
+        "env": [*(container.get("env") or ()), *own["env"]],
+    }

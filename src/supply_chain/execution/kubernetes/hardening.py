@@ -1,0 +1,111 @@
+"""How the pods of a manifest differ from the hardened profile of their application. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from decimal import Decimal
+from typing import Any
+
+from supply_chain.execution.kubernetes.differences import find_differences
+from supply_chain.model.container import Profile
+
+POD_FIELDS = frozenset({
+    "affinity", "automountServiceAccountToken", "containers", "enableServiceLinks", "initContainers", "nodeSelector",
+    "restartPolicy", "securityContext", "serviceAccountName", "terminationGracePeriodSeconds", "tolerations",
+    "topologySpreadConstraints", "volumes",
+})  # fmt: skip
+CONTAINER_FIELDS = frozenset({
+    "args", "command", "env", "envFrom", "image", "imagePullPolicy", "lifecycle", "livenessProbe", "name", "ports",
+    "readinessProbe", "resources", "securityContext", "startupProbe", "terminationMessagePolicy", "volumeMounts",
+    "workingDir",
+})  # fmt: skip
+VOLUMES = ("configMap", "emptyDir", "secret")
+"""The fields of pods and containers, and the kinds of volumes, that manifests may use."""
+QUANTITY = re.compile(r"(\d+(?:\.\d+)?)(m|k|Ki|M|Mi|G|Gi|)")
+UNITS = {
+    "m": Decimal("0.001"), "": Decimal(1), "k": Decimal(10**3), "M": Decimal(10**6), "G": Decimal(10**9),
+    "Ki": Decimal(2**10), "Mi": Decimal(2**20), "Gi": Decimal(2**30),
+}  # fmt: skip
+
+
+def find_violations(pod: Mapping[str, Any], hardened: Mapping[str, Any], profile: Profile) -> Iterator[str]:
+    """Yield how a pod may do more than its profile; `hardened` is the pod that the chain itself would make.
+
+    What is not known to be harmless is a violation.
+    """
+    yield from (f"{key} is not allowed" for key in sorted(pod.keys() - POD_FIELDS))
+    if pod.get("automountServiceAccountToken"):
+        yield "automountServiceAccountToken has to be false"
+    if pod.get("serviceAccountName", hardened["serviceAccountName"]) != hardened["serviceAccountName"]:
+        yield f"serviceAccountName has to be {hardened['serviceAccountName']}"
+    yield from _compare("securityContext", hardened["securityContext"], pod.get("securityContext"))
+    yield from _find_volumes(pod)
+    containers = list(pod.get("containers") or ())
+    (wanted,) = hardened["containers"]
+    for each in (*containers, *(pod.get("initContainers") or ())):
+        name = each.get("name", "a container without a name")
+        yield from (f"{name}: {violation}" for violation in _find_in_container(each, wanted, profile, pod))
+    yield from _find_excess(containers, pod.get("initContainers") or (), profile)
+
+
+def _find_volumes(pod: Mapping[str, Any]) -> Iterator[str]:
+    for each in pod.get("volumes") or ():
+        if kinds := sorted(each.keys() - {"name", *VOLUMES}):
+            yield f"volume {each.get('name')}: {', '.join(kinds)} is not allowed"
+
+
+def _find_in_container(
+    container: Mapping[str, Any], hardened: Mapping[str, Any], profile: Profile, pod: Mapping[str, Any]
+) -> Iterator[str]:
+    yield from (f"{key} is not allowed" for key in sorted(container.keys() - CONTAINER_FIELDS))
+    security = {"privileged": False, **(container.get("securityContext") or {})}
+    capabilities = dict(security.get("capabilities") or {})
+    if added := sorted(set(capabilities.pop("add", None) or ()) - set(profile.capabilities)):
+        yield f"the capabilities {', '.join(added)} are not declared"
+    wanted = {**hardened["securityContext"], "capabilities": {"drop": ["ALL"]}}
+    yield from _compare("securityContext", wanted, {**security, "capabilities": capabilities})
+    yield from (f"ports: {key} is not allowed" for key in ("hostIP", "hostPort") if _has(container.get("ports"), key))
+    yield from _find_hosts(container)
+    writable = {each["name"] for each in pod.get("volumes") or () if "emptyDir" in each}
+    for mount in container.get("volumeMounts") or ():
+        if mount.get("name") in writable and mount.get("mountPath") not in profile.writable:
+            yield f"{mount.get('mountPath')} is not declared as writable"
+
+
+def _find_hosts(container: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the probes that ask a host: the node would send requests there."""
+    hooks = container.get("lifecycle") or {}
+    probes = {key: container.get(key) or {} for key in ("livenessProbe", "readinessProbe", "startupProbe")}
+    for name, probe in (*probes.items(), *hooks.items()):
+        if any("host" in (probe.get(kind) or {}) for kind in ("httpGet", "tcpSocket")):
+            yield f"{name}: host is not allowed"
+
+
+def _find_excess(
+    containers: Sequence[Mapping[str, Any]], initial: Sequence[Mapping[str, Any]], profile: Profile
+) -> Iterator[str]:
+    """Yield the limits that are missing or that are together more than declared."""
+    for key, most in (("memory", Decimal(profile.memory)), ("cpu", Decimal(str(profile.cpu)))):
+        limits = {each.get("name"): _quantity(each, key) for each in (*containers, *initial)}
+        yield from (f"{name}: resources.limits.{key} is missing" for name, limit in limits.items() if limit is None)
+        together = sum((limits[each.get("name")] or Decimal(0) for each in containers), Decimal(0))
+        single = max((limits[each.get("name")] or Decimal(0) for each in initial), default=Decimal(0))
+        if (used := max(together, single)) > most:
+            yield f"resources.limits.{key} is {used:f}, and {most:f} is declared"
+
+
+def _quantity(container: Mapping[str, Any], key: str) -> Decimal | None:
+    """Return a limit of a container; None if it has none that is understood."""
+    text = str(((container.get("resources") or {}).get("limits") or {}).get(key, ""))
+    match = QUANTITY.fullmatch(text)
+    return Decimal(match[1]) * UNITS[match[2]] if match else None
+
+
+def _compare(path: str, wanted: Mapping[str, Any], found: Mapping[str, Any] | None) -> Iterator[str]:
+    for each in find_differences(wanted, found or {}, path, absent_is_empty=False):
+        yield f"{each} differs from the hardened profile"
+
+
+def _has(values: Sequence[Mapping[str, Any]] | None, key: str) -> bool:
+    return any(key in each for each in values or ())

@@ -1,0 +1,258 @@
+"""Manifests that are brought along: what is refused, and what is made of the rest."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from supply_chain.errors import DeclarationInvalid, ManifestsRefused
+from supply_chain.execution.environment import KubernetesEnvironment, KubernetesPlacement
+from supply_chain.execution.kubernetes.brought import adopt, read_manifests
+from supply_chain.execution.kubernetes.cluster import SERVICES
+from supply_chain.execution.kubernetes.rendering import Workload, render
+from supply_chain.execution.kubernetes.target import KubernetesTarget
+from supply_chain.model.image import ImageRef
+from tests.contract.target import Harness
+from tests.support.memory_cluster import NOON, MemoryCluster
+
+REF = ImageRef(repository="curated/hello", digest="sha256:" + "a" * 64)
+CONTAINER = {
+    "name": "application", "image": "hello", "args": ["--fast"], "env": [{"name": "MODE", "value": "fast"}],
+    "readinessProbe": {"httpGet": {"path": "/", "port": 8080}},
+    "resources": {"limits": {"cpu": "500m", "memory": "64Mi"}},
+    "securityContext": {
+        "allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]},
+    },
+    "volumeMounts": [{"name": "work", "mountPath": "/tmp"}, {"name": "pages", "mountPath": "/pages"}],
+}  # fmt: skip
+POD = {
+    "securityContext": {
+        "runAsNonRoot": True, "runAsUser": 10001, "runAsGroup": 10001, "seccompProfile": {"type": "RuntimeDefault"},
+    },
+    "containers": [CONTAINER],
+    "volumes": [{"name": "work", "emptyDir": {}}, {"name": "pages", "configMap": {"name": "pages"}}],
+}  # fmt: skip
+DEPLOYMENT = {
+    "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "hello", "labels": {"team": "a"}},
+    "spec": {
+        "replicas": 9, "selector": {"matchLabels": {"app": "hello"}},
+        "template": {"metadata": {"labels": {"app": "hello"}}, "spec": POD},
+    },
+}  # fmt: skip
+PAGES = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "pages"}, "data": {"index": "hi"}}
+ADMIN = {
+    "apiVersion": "v1", "kind": "Service", "metadata": {"name": "admin"},
+    "spec": {"selector": {"app": "hello"}, "ports": [{"port": 8080}]},
+}  # fmt: skip
+ALL = (DEPLOYMENT, PAGES, ADMIN)
+
+
+@pytest.fixture
+def workload(make) -> Workload:
+    environment = KubernetesEnvironment(
+        name="staging", target="kubernetes", cluster="c", namespace="shop",
+        applications={"hello": KubernetesPlacement(replicas=3, environment={"GREETING": "hi"})},
+    )  # fmt: skip
+    manifest = make.manifest(runtime={"writable": ("/tmp",), "memory": "64MiB", "cpu": 0.5})
+    return Workload(manifest, REF, environment, "registry.test")
+
+
+def changed(document: Any, path: str, value: object) -> Any:
+    """Return a document with another value at a path; it is removed if the value is None."""
+    made = copy.deepcopy(document)
+    place: Any = made
+    *parents, last = [int(each) if each.isdigit() else each for each in path.split("/")]
+    for each in parents:
+        place = place[each]
+    if value is None:
+        del place[last]
+    else:
+        place[last] = value
+    return made
+
+
+def test_manifests_are_pinned_and_get_what_the_environment_decides(workload):
+    """The admitted digest, its number of pods, its settings, and labels by which it is found."""
+    objects = {(kind.name, each["metadata"]["name"]): each for kind, each in adopt(workload, render(workload), ALL)}
+
+    deployment = objects["Deployment", "hello"]
+    pod = deployment["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    assert container["image"] == f"registry.test/{REF}" and container["args"] == ["--fast"]
+    assert container["envFrom"] == [{"configMapRef": {"name": workload.config_map}}]
+    assert deployment["metadata"]["namespace"] == "shop" and deployment["spec"]["replicas"] == 3
+    assert deployment["spec"]["selector"] == {"matchLabels": workload.selector}
+    assert workload.selector.items() <= deployment["spec"]["template"]["metadata"]["labels"].items()
+    assert deployment["spec"]["template"]["metadata"]["annotations"]["cscm.digest"] == REF.digest
+    assert pod["serviceAccountName"] == "hello" and pod["automountServiceAccountToken"] is False
+    assert objects["Service", "admin"]["spec"]["selector"] == {"app": "hello", **workload.selector}
+    assert objects["ConfigMap", "pages"]["data"] == {"index": "hi"}
+    assert ("NetworkPolicy", "cscm-deny-all") in objects and ("ServiceAccount", "hello") in objects
+    assert list(objects)[-1] == ("Deployment", "hello")
+
+
+CONTAINERS = "spec/template/spec/containers/0"
+CONTEXT = f"{CONTAINERS}/securityContext"
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "violation"),
+    [
+        ("spec/template/spec/hostNetwork", True, "hostNetwork is not allowed"),
+        ("spec/template/spec/hostUsers", False, "hostUsers is not allowed"),
+        ("spec/template/spec/runtimeClassName", "fast", "runtimeClassName is not allowed"),
+        ("spec/template/spec/serviceAccountName", "admin", "serviceAccountName has to be hello"),
+        ("spec/template/spec/automountServiceAccountToken", True, "automountServiceAccountToken has to be false"),
+        ("spec/template/spec/securityContext", None, "securityContext.runAsNonRoot differs"),
+        ("spec/template/spec/securityContext/runAsUser", 0, "securityContext.runAsUser differs"),
+        ("spec/template/spec/securityContext/sysctls", [{}], "securityContext.sysctls differs"),
+        ("spec/template/spec/volumes/0", {"name": "work", "hostPath": {"path": "/"}}, "volume work: hostPath"),
+        ("spec/template/spec/volumes/1", {"name": "pages", "emptyDir": {}}, "/pages is not declared as writable"),
+        ("spec/template/spec/initContainers", [{**CONTAINER, "name": "first", "image": "busybox"}],
+         "first: no gate admitted busybox"),
+        (f"{CONTEXT}", None, "securityContext.allowPrivilegeEscalation differs"),
+        (f"{CONTEXT}/privileged", True, "securityContext.privileged differs"),
+        (f"{CONTEXT}/readOnlyRootFilesystem", None, "securityContext.readOnlyRootFilesystem differs"),
+        (f"{CONTEXT}/runAsUser", 0, "securityContext.runAsUser differs"),
+        (f"{CONTEXT}/procMount", "Unmasked", "securityContext.procMount differs"),
+        (f"{CONTEXT}/capabilities/drop", ["NET_RAW"], "securityContext.capabilities.drop"),
+        (f"{CONTEXT}/capabilities/add", ["SYS_ADMIN"], "the capabilities SYS_ADMIN are not declared"),
+        (f"{CONTAINERS}/image", "hello:1.0", "no gate admitted hello:1.0; the image has to be hello"),
+        (f"{CONTAINERS}/image", f"registry.test/curated/hello@sha256:{'b' * 64}", "no gate admitted registry.test"),
+        (f"{CONTAINERS}/image", None, "no gate admitted None"),
+        (f"{CONTAINERS}/volumeDevices", [{}], "volumeDevices is not allowed"),
+        (f"{CONTAINERS}/ports", [{"containerPort": 80, "hostPort": 80}], "ports: hostPort is not allowed"),
+        (f"{CONTAINERS}/readinessProbe/httpGet/host", "10.0.0.1", "readinessProbe: host is not allowed"),
+        (f"{CONTAINERS}/lifecycle", {"preStop": {"tcpSocket": {"host": "x"}}}, "preStop: host is not allowed"),
+        (f"{CONTAINERS}/readinessProbe", None, "a container application with a readinessProbe"),
+        (f"{CONTAINERS}/name", "main", "a container application with a readinessProbe"),
+        (f"{CONTAINERS}/resources/limits/memory", None, "resources.limits.memory is missing"),
+        (f"{CONTAINERS}/resources/limits/memory", "65Mi", "resources.limits.memory is 68157440, and 67108864 is"),
+        (f"{CONTAINERS}/resources/limits/cpu", "0.6", "resources.limits.cpu is 0.6, and 0.5 is declared"),
+        (f"{CONTAINERS}/resources/limits/cpu", "many", "resources.limits.cpu is missing"),
+        ("spec/template/spec/containers", [CONTAINER, {**CONTAINER, "name": "second"}], "memory is 134217728"),
+        ("spec/template/spec/containers", "none", "not the form that Kubernetes' API describes"),
+        ("spec/paused", True, "spec.paused is not allowed"),
+        ("spec/template", None, "it has no template"),
+        ("spec", None, "it has no spec"),
+        ("status", {}, "status is not allowed"),
+        ("metadata/namespace", "other", "its namespace has to be shop"),
+        ("metadata/ownerReferences", [], "metadata.ownerReferences is not allowed"),
+        ("metadata/name", "other", "there has to be one Deployment, hello"),
+        ("apiVersion", "apps/v1beta1", "apps/v1beta1 is none of"),
+    ],
+)  # fmt: skip
+def test_manifest_that_allows_more_than_the_profile_is_refused(workload, path, value, violation):
+    """It would run with less protection than what was tested and admitted."""
+    with pytest.raises(ManifestsRefused) as raised:
+        adopt(workload, render(workload), (changed(DEPLOYMENT, path, value), PAGES, ADMIN))
+
+    assert violation in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("document", "violation"),
+    [
+        ({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s"}, "data": {}}, "Secret s: v1 is none of"),
+        ({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "n"}}, "Namespace n: v1 is none of"),
+        ({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "spec": POD}, "Pod p: v1 is none of"),
+        ({"apiVersion": "v1", "metadata": {"name": "p"}}, "None p: v1 is none of"),
+        (changed(ADMIN, "spec/type", "LoadBalancer"), "its type has to be ClusterIP"),
+        (changed(ADMIN, "spec/clusterIP", "10.0.0.9"), "its type has to be ClusterIP"),
+        (changed(ADMIN, "spec/externalIPs", ["192.0.2.1"]), "spec.externalIPs is not allowed"),
+        (changed(ADMIN, "spec/ports/0/nodePort", 30000), "spec.ports.nodePort is not allowed"),
+        (changed(ADMIN, "metadata/annotations", {"a": "b"}), "metadata.annotations is not allowed"),
+        (PAGES, "ConfigMap pages: there is another object of this name"),
+        ({"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": {"name": "cscm-deny-all"},
+          "spec": {"egress": [{}]}}, "there is another object of this name"),
+        ({**DEPLOYMENT, "metadata": {"name": "second"}}, "there has to be one Deployment, hello"),
+    ],
+)  # fmt: skip
+def test_object_that_reaches_further_than_the_application_is_refused(workload, document, violation):
+    """Other kinds, names of the chain's own objects, and Services with addresses outside of the cluster."""
+    with pytest.raises(ManifestsRefused) as raised:
+        adopt(workload, render(workload), (DEPLOYMENT, PAGES, document))
+
+    assert violation in str(raised.value)
+
+
+def test_refusal_lists_all_violations(workload):
+    """Who corrects them corrects them at once."""
+    bad = changed(changed(DEPLOYMENT, f"{CONTAINERS}/image", "busybox"), f"{CONTEXT}/privileged", True)
+
+    with pytest.raises(ManifestsRefused) as raised:
+        adopt(workload, render(workload), (bad, changed(ADMIN, "spec/type", "NodePort")))
+
+    assert str(raised.value).count("\n- ") == 3 and raised.value.code == "manifests.refused"
+
+
+def write(directory: Path, *documents: object) -> None:
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / "all.yaml").write_text("---\n".join(yaml.safe_dump(each) for each in documents))
+
+
+def test_directory_is_read_in_order_of_names(tmp_path):
+    """Documents of one file are separated; empty ones do not count."""
+    write(tmp_path, PAGES, None, ADMIN)
+    (tmp_path / "a.yaml").write_text(yaml.safe_dump(DEPLOYMENT))
+
+    assert read_manifests(tmp_path) == (DEPLOYMENT, PAGES, ADMIN)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (None, "has 0 manifests"),
+        ("- 1", "something else than objects"),
+        ("metadata: {name: 1}", "something else than objects"),
+        ("a: &a 1\nb: *a", "aliases are not allowed"),
+        ("a: 2026-01-01", "a value that JSON has not"),
+        ("a: .nan", "a value that JSON has not"),
+        ("{" * 2000, "nested too deeply|expected"),
+        ("a: 1\na: 2", "twice"),
+    ],
+)
+def test_unreadable_manifests_are_refused(tmp_path, text, message):
+    """The error names the file."""
+    if text is not None:
+        (tmp_path / "a.yaml").write_text(text)
+
+    with pytest.raises(DeclarationInvalid, match=message):
+        read_manifests(tmp_path)
+
+
+def test_link_among_manifests_is_refused(tmp_path):
+    """It may lead to a file of the host."""
+    write(tmp_path / "real", PAGES)
+    (tmp_path / "a.yaml").symlink_to(tmp_path / "real/all.yaml")
+
+    with pytest.raises(DeclarationInvalid, match="links"):
+        read_manifests(tmp_path)
+
+
+def test_target_deploys_manifests_and_removes_what_is_not_brought_any_more(workload, tmp_path):
+    """A Service of an earlier version would go on leading to the new one."""
+    cluster = MemoryCluster()
+    placement = KubernetesPlacement(replicas=3, manifests="hello")
+    environment = workload.environment.model_copy(update={"applications": {"hello": placement}})
+    target = KubernetesTarget(environment, lambda: cluster, "registry", lambda: NOON, lambda _: None, tmp_path)
+    harness = Harness(target, workload.manifest, str, "", set, str)
+    write(tmp_path / "hello", *ALL)
+    first = harness.deploy(REF.digest)
+    assert harness.codes(first) == [("hello", [])] and not harness.deploy(REF.digest).changed
+    write(tmp_path / "hello", DEPLOYMENT, PAGES)
+
+    second = harness.deploy(REF.digest)
+
+    assert harness.codes(first) == [("hello", ["drift.missing"])]
+    assert cluster.read(SERVICES, "admin", "shop") is None and cluster.deleted == ["Service admin"]
+    assert second.changed and harness.codes(second) == [("hello", [])]
+    target.remove_unneeded(REF)
+    assert harness.codes(second) == [("hello", [])]
+    write(tmp_path / "hello", changed(DEPLOYMENT, f"{CONTAINERS}/image", "busybox"))
+    with pytest.raises(ManifestsRefused):
+        harness.deploy(REF.digest)
