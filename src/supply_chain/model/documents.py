@@ -134,7 +134,7 @@ def parse_stream(text: str, name: str) -> list[Any]:
     loader, found = _StrictLoader(text), list[Any]()
     try:
         while loader.check_data():  # type: ignore[no-untyped-call]
-            found.append(loader.get_data())  # type: ignore[no-untyped-call]
+            found.append(loader.get_data())
         json.dumps(found, allow_nan=False)
     except yaml.YAMLError as error:
         raise DeclarationInvalid(f"{name}{_yaml_place(error)}\nCorrect it and try again.") from error

@@ -23,7 +23,7 @@ from supply_chain.execution.kubernetes.cluster import (
     Kind,
 )
 from supply_chain.execution.kubernetes.hardening import find_violations
-from supply_chain.execution.kubernetes.rendering import CONTAINER, Workload
+from supply_chain.execution.kubernetes.rendering import CONTAINER, Workload, object_name
 from supply_chain.model.container import APPLICATION, BROUGHT, ENVIRONMENT, MANAGED, ROLE
 from supply_chain.model.documents import decode_document, parse_stream, read_content
 from supply_chain.text import truncate_lines
@@ -90,6 +90,17 @@ def adopt(workload: Workload, rendered: Objects, brought: Sequence[Document]) ->
     return tuple(sorted((*kept, *added), key=lambda pair: order.index(pair[0])))
 
 
+def check_owners(name: str, live: Sequence[Document | None]) -> None:
+    """Raise `ManifestsRefused` if one of the objects that would be changed is part of another application."""
+    for each in live:
+        labels = (each["metadata"].get("labels") or {}) if each else {}
+        if labels.get(MANAGED) == "true" and labels.get(APPLICATION, name) != name and each:
+            raise ManifestsRefused(
+                f"{each.get('kind', 'an object')} {each['metadata']['name']} is part of {labels[APPLICATION]}, and "
+                f"{name} brings one of this name along.\nNothing was changed. Give it another name."
+            )
+
+
 def find_left(
     name: str, documents: Sequence[Document], live: Mapping[tuple[str, str], Document]
 ) -> list[tuple[str, str]]:
@@ -144,6 +155,8 @@ def _find_in_object(workload: Workload, document: Document) -> Iterator[str]:
     yield from (
         f"metadata.{key} is not allowed" for key in sorted(metadata.keys() - {"labels", "name", "namespace"})
     )  # fmt: skip
+    if metadata["name"] in {object_name(each) for each in workload.environment.applications} - {workload.name}:
+        yield "it has the name of another application"
     if metadata.get("namespace", workload.environment.namespace) != workload.environment.namespace:
         yield f"its namespace has to be {workload.environment.namespace}"
     if kind == CONFIG_MAPS:
@@ -232,9 +245,21 @@ def _adopt_deployment(workload: Workload, spec: Mapping[str, Any], hardened: Map
                 "labels": {**(metadata.get("labels") or {}), **wanted["labels"]},
                 "annotations": {**(metadata.get("annotations") or {}), **wanted["annotations"]},
             },
-            "spec": {**pod, **decided, **containers},
+            "spec": {
+                **pod,
+                **decided,
+                **containers,
+                "volumes": [_in_memory(each) for each in pod.get("volumes") or ()],
+            },
         },
     }
+
+
+def _in_memory(volume: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a volume that is kept in memory if the application writes to it, as the declaration promises."""
+    if "emptyDir" not in volume:
+        return volume
+    return {**volume, "emptyDir": {**(volume["emptyDir"] or {}), "medium": "Memory"}}
 
 
 def _adopt_container(container: Mapping[str, Any], own: Mapping[str, Any]) -> Mapping[str, Any]:

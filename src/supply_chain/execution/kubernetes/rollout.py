@@ -11,6 +11,7 @@ from typing import Any
 
 from supply_chain.errors import ClusterUnavailable, DeploymentFailed, SupplyChainError
 from supply_chain.execution.kubernetes.autoscaling import apply_deployment, find_obsolete, is_scaled, without_replicas
+from supply_chain.execution.kubernetes.brought import check_owners
 from supply_chain.execution.kubernetes.cluster import (
     AUTOSCALERS,
     DEPLOYMENTS,
@@ -71,8 +72,8 @@ class Rollout:
         Everything is applied as a trial first, so that a refusal changes nothing. `may_serve` is called after that: a
         new pod gets requests as soon as it is ready. If anything raises from then on, what ran before is applied again.
 
-        Raises `DeploymentFailed` with the pods' last output if they do not become ready, `NoSuitableNode`, and the
-        cluster's errors.
+        Raises `DeploymentFailed` with the pods' last output if they do not become ready, `NoSuitableNode`,
+        `ManifestsRefused` if an object is part of another application, and the cluster's errors.
         """
         check_nodes(self.cluster, self.workload.manifest.name, self.workload.node_selector, self.workload.nodes)
         scaled = is_scaled(self.read_deployment())
@@ -82,6 +83,7 @@ class Rollout:
             )
         may_serve()
         before = [(kind, document, self._read(kind, document)) for kind, document in objects]
+        check_owners(self.workload.name, [live for _, _, live in before])
         obsolete = find_obsolete(self.cluster, self.workload.name, self.namespace, [each for _, each in objects])
         if obsolete:
             before.append((AUTOSCALERS, obsolete, obsolete))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -34,14 +35,14 @@ def harness(cluster: MemoryCluster, make: SimpleNamespace) -> Harness:
     return Harness(target, make.manifest(), lambda: f"sha256:{next(numbers):064x}", BAD, set, str)
 
 
-def environment(placement: dict[str, object]) -> KubernetesEnvironment:
+def environment(placement: Mapping[str, object]) -> KubernetesEnvironment:
     return KubernetesEnvironment(
         name="staging", target="kubernetes", cluster="c", namespace="shop",
         applications={"hello": KubernetesPlacement.model_validate(placement)},
     )  # fmt: skip
 
 
-def place(harness: Harness, placement: dict[str, object]) -> None:
+def place(harness: Harness, placement: Mapping[str, object]) -> None:
     assert isinstance(harness.target, KubernetesTarget)
     harness.target = replace(harness.target, environment=environment(placement))
 

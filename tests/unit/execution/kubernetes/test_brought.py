@@ -88,6 +88,7 @@ def test_manifests_are_pinned_and_get_what_the_environment_decides(workload):
     assert deployment["spec"]["selector"] == {"matchLabels": workload.selector}
     assert workload.selector.items() <= deployment["spec"]["template"]["metadata"]["labels"].items()
     assert deployment["spec"]["template"]["metadata"]["annotations"]["cscm.digest"] == REF.digest
+    assert pod["volumes"][0] == {"name": "work", "emptyDir": {"medium": "Memory"}}
     assert pod["serviceAccountName"] == "hello" and pod["automountServiceAccountToken"] is False
     assert objects["Service", "admin"]["spec"]["selector"] == {"app": "hello", **workload.selector}
     assert objects["ConfigMap", "pages"]["data"] == {"index": "hi"}
@@ -232,6 +233,26 @@ def test_link_among_manifests_is_refused(tmp_path):
 
     with pytest.raises(DeclarationInvalid, match="links"):
         read_manifests(tmp_path)
+
+
+def test_object_of_another_application_is_refused(workload, tmp_path):
+    """Its requests would go to this application."""
+    cluster = MemoryCluster()
+    applications = {"hello": KubernetesPlacement(manifests="hello"), "shop": KubernetesPlacement()}
+    environment = workload.environment.model_copy(update={"applications": applications})
+    target = KubernetesTarget(environment, lambda: cluster, "registry", lambda: NOON, lambda _: None, tmp_path)
+    harness = Harness(target, workload.manifest, str, "", set, str)
+    write(tmp_path / "hello", *ALL, changed(ADMIN, "metadata/name", "shop"))
+    with pytest.raises(ManifestsRefused, match="Service shop: it has the name of another application"):
+        harness.deploy(REF.digest)
+    write(tmp_path / "hello", *ALL)
+    labels = {"cscm.managed": "true", "cscm.application": "shop"}
+    cluster.objects["Service", "shop", "admin"] = {"kind": "Service", "metadata": {"name": "admin", "labels": labels}}
+
+    with pytest.raises(ManifestsRefused, match="Service admin is part of shop"):
+        harness.deploy(REF.digest)
+
+    assert cluster.applied == []
 
 
 def test_target_deploys_manifests_and_removes_what_is_not_brought_any_more(workload, tmp_path):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pytest
 
 from supply_chain.errors import NoSuitableNode, SettingInvalid
@@ -21,7 +23,7 @@ PLATFORM = {"kubernetes.io/os": "linux", "kubernetes.io/arch": "amd64"}
 RESERVED = {"classifications": {"internal": {"labels": POOL, "tolerations": [TAINT]}}}
 
 
-def environment(nodes: dict[str, object]) -> KubernetesEnvironment:
+def environment(nodes: Mapping[str, object]) -> KubernetesEnvironment:
     return KubernetesEnvironment.model_validate({
         "name": "staging", "target": "kubernetes", "cluster": "c", "namespace": "shop", "nodes": nodes,
         "applications": {"hello": KubernetesPlacement()},
@@ -32,7 +34,7 @@ def node(name: str = "one", labels: dict[str, str] | None = None, **spec: object
     return {"metadata": {"name": name, "labels": labels or {}}, "spec": spec}
 
 
-def pod_of(make, nodes: dict[str, object]) -> dict[str, object]:
+def pod_of(make, nodes: Mapping[str, object]) -> dict[str, object]:
     ref = ImageRef(repository="curated/hello", digest="sha256:" + "a" * 64)
     objects = dict(render(Workload(make.manifest(), ref, environment(nodes), "registry")))
     pod: dict[str, object] = objects[DEPLOYMENTS]["spec"]["template"]["spec"]
