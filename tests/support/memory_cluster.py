@@ -119,6 +119,8 @@ class MemoryCluster:
         return copy.deepcopy(self.objects.get((kind.name, namespace, name)))
 
     def list(self, kind: Kind, namespace: str = "", labels: Mapping[str, str] | None = None) -> tuple[Document, ...]:
+        if f"list {kind.name}" in self.failing:
+            raise self.failing[f"list {kind.name}"]
         return tuple(
             copy.deepcopy(each)
             for (of, where, _), each in self.objects.items()

@@ -286,7 +286,9 @@ class KubernetesEnvironment(Environment):
     enforcement: EnforcementSettings | None = Field(
         default=None, description="how the cluster itself refuses other images; null: it does not"
     )
-    nodes: ReservedNodes = ReservedNodes()
+    nodes: tuple[ReservedNodes, ...] = Field(
+        default=(), description="nodes for some applications; where several concern one, all apply"
+    )
 
     @property
     def place(self) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable
 from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
@@ -36,39 +36,39 @@ class Toleration(Model):
 class NodeRequirement(Model):
     """The nodes on which pods run."""
 
-    labels: dict[LabelKey, LabelValue] = Field(default_factory=dict, description="labels that such a node has")
+    labels: dict[LabelKey, LabelValue] = Field(default_factory=dict, description="labels of such nodes")
     tolerations: tuple[Toleration, ...] = Field(default=(), description="taints of such nodes")
 
 
-class ReservedNodes(Model):
-    """On which nodes pods run. Of several requirements that concern an application, all apply."""
+class ReservedNodes(NodeRequirement):
+    """Nodes that are reserved for some applications; a key that is not given concerns all."""
 
-    classifications: dict[Classification, NodeRequirement] = Field(
-        default_factory=dict, description="classification → its nodes; others run on any node without a taint"
-    )
-    owners: dict[Word, NodeRequirement] = Field(default_factory=dict, description="owner of applications → its nodes")
-    applications: dict[Name, NodeRequirement] = Field(default_factory=dict, description="application → its nodes")
+    classifications: tuple[Classification, ...] | None = Field(default=None, description="for these; null: for all")
+    owners: tuple[Word, ...] | None = Field(default=None, description="for these; null: for all")
+    applications: tuple[Name, ...] | None = Field(default=None, description="for these; null: for all")
 
-    def required_by(self, manifest: Service) -> NodeRequirement:
-        """Return what an application requires of its nodes.
-
-        Raises `SettingInvalid` if two requirements give a label different values: no node could have both.
-        """
-        labels: dict[str, str] = {}
-        requirements = [*self._concerning(manifest)]
-        for key, value in (pair for each in requirements for pair in each.labels.items()):
-            if labels.setdefault(key, value) != value:
-                raise SettingInvalid(
-                    f"`nodes` requires both {key}={labels[key]} and {key}={value} for {manifest.name}.\n"
-                    "Use different labels for classifications, owners and applications."
-                )
-        tolerations = dict.fromkeys(each for requirement in requirements for each in requirement.tolerations)
-        return NodeRequirement(labels=labels, tolerations=tuple(tolerations))
-
-    def _concerning(self, manifest: Service) -> Iterator[NodeRequirement]:
-        found = (
-            self.classifications.get(manifest.classification),
-            self.owners.get(manifest.owner),
-            self.applications.get(manifest.name),
+    def concerns(self, manifest: Service) -> bool:
+        """Return whether the nodes are for an application."""
+        pairs = (
+            (manifest.classification, self.classifications),
+            (manifest.owner, self.owners),
+            (manifest.name, self.applications),
         )
-        yield from (each for each in found if each)
+        return all(wanted is None or value in wanted for value, wanted in pairs)
+
+
+def required_nodes(reserved: Iterable[ReservedNodes], manifest: Service) -> NodeRequirement:
+    """Return what an application requires of its nodes: everything of all entries that concern it.
+
+    Raises `SettingInvalid` if two of them give a label different values: no node could have both.
+    """
+    labels: dict[str, str] = {}
+    found = [each for each in reserved if each.concerns(manifest)]
+    for key, value in (pair for each in found for pair in each.labels.items()):
+        if labels.setdefault(key, value) != value:
+            raise SettingInvalid(
+                f"`nodes` requires both {key}={labels[key]} and {key}={value} for {manifest.name}.\n"
+                "Use different labels for classifications, owners and applications."
+            )
+    tolerations = dict.fromkeys(each for entry in found for each in entry.tolerations)
+    return NodeRequirement(labels=labels, tolerations=tuple(tolerations))

@@ -37,7 +37,7 @@ from supply_chain.execution.kubernetes.cluster import (
 )
 from supply_chain.execution.kubernetes.rollout import is_ending
 from supply_chain.execution.kubernetes.target import KubernetesTarget
-from supply_chain.execution.nodes import NodeRequirement, ReservedNodes
+from supply_chain.execution.nodes import ReservedNodes
 from supply_chain.model.image import Digest, ImageRef
 from supply_chain.model.manifest import Classification, Probe, Service, Test
 from tests.contract.target import Harness, TargetContract
@@ -165,7 +165,7 @@ def target_in(
     """Return an environment in a namespace, to which the documented role signs in."""
     environment = KubernetesEnvironment(
         name="staging", target="kubernetes", cluster="c", namespace=namespace,
-        applications={"hello": KubernetesPlacement.model_validate(placement)}, nodes=nodes or ReservedNodes(),
+        applications={"hello": KubernetesPlacement.model_validate(placement)}, nodes=(nodes,) if nodes else (),
     )  # fmt: skip
     deployer = cache(lambda: cluster.for_service_account(namespace, DEPLOYER, FIELD_MANAGER, 3600))
     return KubernetesTarget(environment, deployer, REGISTRY, lambda: datetime.now(UTC), time.sleep)
@@ -287,8 +287,9 @@ def test_pods_run_on_nodes_of_their_classification_or_nowhere(
 ) -> None:
     """A pod of another classification never shares a node with them."""
     namespace = harness.namespace
-    internal = NodeRequirement(labels={f"{namespace}/pool": "internal"})
-    harness.target = target_in(cluster, namespace, ReservedNodes(classifications={Classification.INTERNAL: internal}))
+    labels = {f"{namespace}/pool": "internal"}
+    internal = ReservedNodes(classifications=(Classification.INTERNAL,), labels=labels)
+    harness.target = target_in(cluster, namespace, internal)
 
     reserved("public")
     with pytest.raises(NoSuitableNode, match=f"none has {namespace}/pool=internal"):
@@ -301,8 +302,8 @@ def test_pods_run_on_nodes_of_their_classification_or_nowhere(
 
 def test_nodes_are_not_listed_without_documented_role(harness: Place, cluster: ClusterClient) -> None:
     """The permission is one in the whole cluster; who reserves no nodes does not give it."""
-    tenant = NodeRequirement(labels={"tenant": "tests"})
-    harness.target = target_in(cluster, harness.namespace, ReservedNodes(owners={"tests": tenant}))
+    tenant = ReservedNodes(owners=("tests",), labels={"tenant": "tests"})
+    harness.target = target_in(cluster, harness.namespace, tenant)
 
     with pytest.raises(ClusterRefused, match=r'list nodes.*cannot list resource "nodes"'):
         harness.deploy(harness.good())

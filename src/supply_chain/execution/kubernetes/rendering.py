@@ -23,7 +23,7 @@ from supply_chain.execution.kubernetes.cluster import (
     Kind,
 )
 from supply_chain.execution.kubernetes.placement import render_tolerations
-from supply_chain.execution.nodes import NodeRequirement
+from supply_chain.execution.nodes import NodeRequirement, required_nodes
 from supply_chain.model.container import (
     APPLICATION,
     CONFIGURATION,
@@ -103,7 +103,7 @@ class Workload:
     @property
     def nodes(self) -> NodeRequirement:
         """What it requires of its nodes."""
-        return self.environment.nodes.required_by(self.manifest)
+        return required_nodes(self.environment.nodes, self.manifest)
 
     @property
     def node_selector(self) -> dict[str, str]:

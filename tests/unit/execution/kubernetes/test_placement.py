@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import pytest
 
-from supply_chain.errors import NoSuitableNode, SettingInvalid
+from supply_chain.errors import ClusterRefused, NoSuitableNode, SettingInvalid
 from supply_chain.execution.environment import KubernetesEnvironment, KubernetesPlacement
 from supply_chain.execution.kubernetes.cluster import DEPLOYMENTS
 from supply_chain.execution.kubernetes.placement import find_reason
@@ -20,10 +21,10 @@ from tests.support.memory_cluster import NOON, MemoryCluster
 POOL = {"pool": "internal"}
 TAINT = {"key": "dedicated", "value": "internal", "effect": "NoSchedule"}
 PLATFORM = {"kubernetes.io/os": "linux", "kubernetes.io/arch": "amd64"}
-RESERVED = {"classifications": {"internal": {"labels": POOL, "tolerations": [TAINT]}}}
+RESERVED = {"classifications": ["internal"], "labels": POOL, "tolerations": [TAINT]}
 
 
-def environment(nodes: Mapping[str, object]) -> KubernetesEnvironment:
+def environment(*nodes: Mapping[str, object]) -> KubernetesEnvironment:
     return KubernetesEnvironment.model_validate({
         "name": "staging", "target": "kubernetes", "cluster": "c", "namespace": "shop", "nodes": nodes,
         "applications": {"hello": KubernetesPlacement()},
@@ -34,19 +35,21 @@ def node(name: str = "one", labels: dict[str, str] | None = None, **spec: object
     return {"metadata": {"name": name, "labels": labels or {}}, "spec": spec}
 
 
-def pod_of(make, nodes: Mapping[str, object]) -> dict[str, object]:
+def pod_of(make, *nodes: Mapping[str, object]) -> dict[str, object]:
     ref = ImageRef(repository="curated/hello", digest="sha256:" + "a" * 64)
-    objects = dict(render(Workload(make.manifest(), ref, environment(nodes), "registry")))
+    objects = dict(render(Workload(make.manifest(), ref, environment(*nodes), "registry")))
     pod: dict[str, object] = objects[DEPLOYMENTS]["spec"]["template"]["spec"]
     return pod
 
 
 def test_requirements_of_classification_owner_and_application_all_apply(make):
     """A tenant's internal application runs on the tenant's internal nodes."""
-    tenant = {"labels": {"tenant": "a"}, "tolerations": [TAINT, {"key": "tenant"}]}
-    own = {"labels": {"gpu": ""}, "tolerations": [{"key": "gpu", "effect": "NoExecute"}]}
+    owner = make.manifest().owner
+    tenant = {"owners": [owner], "labels": {"tenant": "a"}, "tolerations": [TAINT, {"key": "tenant"}]}
+    own = {"applications": ["hello"], "owners": [owner], "labels": {"gpu": ""},
+           "tolerations": [{"key": "gpu", "effect": "NoExecute"}]}  # fmt: skip
 
-    pod = pod_of(make, {**RESERVED, "owners": {make.manifest().owner: tenant}, "applications": {"hello": own}})
+    pod = pod_of(make, RESERVED, tenant, own)
 
     assert pod["nodeSelector"] == {**PLATFORM, **POOL, "tenant": "a", "gpu": ""}
     assert pod["tolerations"] == [
@@ -58,9 +61,10 @@ def test_requirements_of_classification_owner_and_application_all_apply(make):
 
 def test_requirement_of_others_does_not_apply(make):
     """Without one, pods run on any node that has no taint."""
-    others = {"classifications": {"public": {"labels": POOL}}, "owners": {"others": {"labels": {"tenant": "b"}}}}
+    public = {"classifications": ["public"], "labels": POOL}
+    others = {"classifications": ["internal"], "owners": ["others"], "labels": {"tenant": "b"}}
 
-    pod = pod_of(make, others)
+    pod = pod_of(make, public, others, {"applications": [], "labels": {"gpu": ""}})
 
     assert (pod["nodeSelector"], pod["tolerations"]) == (PLATFORM, [])
 
@@ -68,7 +72,7 @@ def test_requirement_of_others_does_not_apply(make):
 def test_contradictory_requirements_are_refused(make):
     """No node has two values of a label."""
     with pytest.raises(SettingInvalid, match="both pool=internal and pool=own for hello"):
-        pod_of(make, {**RESERVED, "applications": {"hello": {"labels": {"pool": "own"}}}})
+        pod_of(make, RESERVED, {"labels": {"pool": "own"}})
 
 
 @pytest.mark.parametrize(
@@ -124,8 +128,11 @@ def test_deployment_without_qualifying_node_is_refused_before_anything_is_applie
 
 def test_nodes_are_listed_only_where_environment_reserves_some(make):
     """Elsewhere no permission in the whole cluster is needed."""
-    assert not environment({}).nodes.required_by(make.manifest()).labels
-    cluster = MemoryCluster()
-    target = KubernetesTarget(environment({}), lambda: cluster, "registry", lambda: NOON, lambda _: None)
+    cluster = MemoryCluster(failing={"list Node": ClusterRefused("forbidden\nno")})
+    target = KubernetesTarget(environment(), lambda: cluster, "registry", lambda: NOON, lambda _: None)
 
     assert Harness(target, make.manifest(), str, "", set, str).deploy("sha256:" + "a" * 64).changed
+
+    reserved = replace(target, environment=environment(RESERVED))
+    with pytest.raises(ClusterRefused, match="forbidden"):
+        Harness(reserved, make.manifest(), str, "", set, str).deploy("sha256:" + "a" * 64)
