@@ -49,7 +49,7 @@ from supply_chain.execution.deployment import Deployment
 from supply_chain.execution.enforcement import installation
 from supply_chain.execution.enforcement.installation import Change, EnforcementStatus
 from supply_chain.execution.environment import DockerEnvironment, KubernetesEnvironment
-from supply_chain.execution.kubernetes import comparison, target
+from supply_chain.execution.kubernetes import autoscaling, comparison, target
 from supply_chain.execution.observation import Observation
 from supply_chain.execution.records import DeploymentRecord
 from supply_chain.fleet.explain import Explanation
@@ -151,7 +151,7 @@ def _in_words(text: str) -> str:
 
 def _deviations() -> Iterator[str]:
     written: set[str] = set()
-    for module in (monitor, host, break_glass, observation, comparison, target, installation):
+    for module in (monitor, host, break_glass, observation, autoscaling, comparison, target, installation):
         found = [each for each in Source(module, "Deviation").all() if not written.issuperset(each.codes)]
         yield from (f"- {_codes(each.codes)}: {each.fact}" for each in found)
         written.update(code for each in found for code in each.codes)

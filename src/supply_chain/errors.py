@@ -444,7 +444,7 @@ class ClusterConflict(ClusterRefused):
 
 
 class NoSuitableNode(SupplyChainError):
-    """No node of the cluster qualifies for the application. Nothing was changed.
+    """No node of the cluster qualifies for the application.
 
     Label, untaint or uncordon a node, or correct `nodes` in the environment.
     """
@@ -453,7 +453,7 @@ class NoSuitableNode(SupplyChainError):
 
 
 class ManifestsRefused(SupplyChainError):
-    """Manifests of an application would let it do more than it declares, or run another image. Nothing was changed.
+    """Manifests would let an application do more than it declares.
 
     Correct what the message lists.
     """

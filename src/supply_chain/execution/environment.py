@@ -63,11 +63,9 @@ class SecretKey(Model):
 class Autoscaling(Model):
     """How a cluster changes the number of an application's pods by their load."""
 
-    minimum: int = Field(default=2, ge=1, le=1000, description="the least number of pods")
-    maximum: int = Field(ge=1, le=1000, description="the largest number of pods")
-    cpu_percent: int = Field(
-        default=70, ge=1, le=100, description="the load of its processors at which it gets more pods, in percent"
-    )
+    minimum: int = Field(default=2, ge=1, le=1000, description="the fewest pods")
+    maximum: int = Field(ge=1, le=1000, description="the most pods")
+    cpu_percent: int = Field(default=70, ge=1, le=100, description="the load of its processors to keep")
 
     @model_validator(mode="after")
     def _check_range(self) -> Self:
@@ -80,14 +78,11 @@ class KubernetesPlacement(Placement):
     """How many pods of an application run in a namespace, and who reaches them."""
 
     replicas: int = Field(default=2, ge=1, le=1000, description="the number of pods")
-    autoscaling: Autoscaling | None = Field(
-        default=None, description="in place of `replicas`, from the metrics of the cluster; null: their number is fixed"
-    )
+    autoscaling: Autoscaling | None = Field(default=None, description="in place of `replicas`; null: none")
     manifests: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][\w.-]*(?:/[A-Za-z0-9][\w.-]*)*$")] | None = (
         Field(
             default=None,
-            description="a directory of manifests (*.yaml) below deployments/, which replace or add to its objects; "
-            "their image is the application's name",
+            description="a directory of manifests below deployments/, whose image is the application's name",
         )
     )
     secrets: dict[Variable, SecretKey] = Field(
@@ -287,7 +282,7 @@ class KubernetesEnvironment(Environment):
         default=None, description="how the cluster itself refuses other images; null: it does not"
     )
     nodes: tuple[ReservedNodes, ...] = Field(
-        default=(), description="nodes for some applications; where several concern one, all apply"
+        default=(), description="those for some applications; all that concern one apply"
     )
 
     @property

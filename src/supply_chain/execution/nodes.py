@@ -24,9 +24,9 @@ Effect = Literal["NoSchedule", "PreferNoSchedule", "NoExecute"]
 class Toleration(Model):
     """A taint of nodes that pods tolerate."""
 
-    key: LabelKey = Field(description="the taint's key")
-    value: LabelValue | None = Field(default=None, description="the taint's value; null: any")
-    effect: Effect | None = Field(default=None, description="the taint's effect; null: any")
+    key: LabelKey = Field(description="of the taint")
+    value: LabelValue | None = Field(default=None, description="null: any")
+    effect: Effect | None = Field(default=None, description="null: any")
 
     def tolerates(self, key: str, value: str, effect: str) -> bool:
         """Return whether pods tolerate this taint."""
@@ -36,16 +36,16 @@ class Toleration(Model):
 class NodeRequirement(Model):
     """The nodes on which pods run."""
 
-    labels: dict[LabelKey, LabelValue] = Field(default_factory=dict, description="labels of such nodes")
-    tolerations: tuple[Toleration, ...] = Field(default=(), description="taints of such nodes")
+    labels: dict[LabelKey, LabelValue] = Field(default_factory=dict, description="of the nodes")
+    tolerations: tuple[Toleration, ...] = Field(default=(), description="taints of the nodes")
 
 
 class ReservedNodes(NodeRequirement):
     """Nodes that are reserved for some applications; a key that is not given concerns all."""
 
-    classifications: tuple[Classification, ...] | None = Field(default=None, description="for these; null: for all")
-    owners: tuple[Word, ...] | None = Field(default=None, description="for these; null: for all")
-    applications: tuple[Name, ...] | None = Field(default=None, description="for these; null: for all")
+    classifications: tuple[Classification, ...] | None = Field(default=None, description="null: all")
+    owners: tuple[Word, ...] | None = Field(default=None, description="null: all")
+    applications: tuple[Name, ...] | None = Field(default=None, description="null: all")
 
     def concerns(self, manifest: Service) -> bool:
         """Return whether the nodes are for an application."""

@@ -90,7 +90,7 @@ def find_undeclared(deployment: str, documents: Sequence[Document], live: Sequen
         if (target.get("kind"), target.get("name")) == (DEPLOYMENTS.name, deployment) and name not in applied:
             yield Deviation(
                 code="drift.autoscaler",
-                fact=f"{AUTOSCALERS.name} {name} changes the number of pods of {deployment}, and was not deployed",
+                fact=f"{AUTOSCALERS.name} {name} was not deployed and scales {deployment}",
                 remedy="Deploy the application again, and delete it if it is still there.",
             )
 

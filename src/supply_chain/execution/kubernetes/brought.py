@@ -85,9 +85,9 @@ def adopt(workload: Workload, rendered: Objects, brought: Sequence[Document]) ->
     ours = {(kind.name, document["metadata"]["name"]): document for kind, document in rendered}
     added = [(KINDS[each["kind"]], _adopt_object(workload, each, ours)) for each in brought]
     names = {(kind.name, document["metadata"]["name"]) for kind, document in added}
-    kept = [(kind, each) for kind, each in rendered if (kind.name, each["metadata"]["name"]) not in names]
+    others = [(kind, each) for kind, each in rendered if (kind.name, each["metadata"]["name"]) not in names]
     order = [SERVICE_ACCOUNTS, *KINDS.values(), AUTOSCALERS]
-    return tuple(sorted((*kept, *added), key=lambda pair: order.index(pair[0])))
+    return tuple(sorted((*others, *added), key=lambda pair: order.index(pair[0])))
 
 
 def check_owners(name: str, live: Sequence[Document | None]) -> None:

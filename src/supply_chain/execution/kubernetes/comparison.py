@@ -115,7 +115,7 @@ def _find_left(expected: Expected, state: NamespaceState) -> Iterator[Deviation]
     for kind, name in find_left(expected.name, documents, state.objects):
         yield Deviation(
             code="drift.left",
-            fact=f"{kind} {name} was brought along for an earlier deployment",
+            fact=f"{kind} {name} is of an earlier deployment",
             remedy="Deploy the application again, which removes it.",
         )
 
