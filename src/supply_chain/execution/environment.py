@@ -89,7 +89,7 @@ class KubernetesPlacement(Placement):
         default_factory=dict, description="environment variable → its value in a Secret of the namespace"
     )
     reached_from: tuple[Label, ...] = Field(
-        default=(), description="further namespaces whose pods reach the port of its probe, such as that of an ingress"
+        default=(), description="further namespaces whose pods reach the port of its probe"
     )
 
     @model_validator(mode="after")
@@ -261,11 +261,10 @@ class DockerEnvironment(Environment):
 class EnforcementSettings(Model):
     """How the API server of the cluster enforces what the deploy gate admits."""
 
-    mode: Mode = Field(description="whether a pod with another image is refused, or only warned of, or audited")
+    mode: Mode = Field(description="what happens to a pod with another image")
     lapsing: tuple[str, ...] = Field(
         default=("scan.old",),
-        description="codes of refusals that come with time alone: despite them, what should run stays admitted, so "
-        "that its pods can move to another node",
+        description="codes of refusals that come with time alone: despite them, what should run stays admitted",
     )
 
 
@@ -281,9 +280,7 @@ class KubernetesEnvironment(Environment):
     enforcement: EnforcementSettings | None = Field(
         default=None, description="how the cluster itself refuses other images; null: it does not"
     )
-    nodes: tuple[ReservedNodes, ...] = Field(
-        default=(), description="those for some applications; all that concern one apply"
-    )
+    nodes: tuple[ReservedNodes, ...] = Field(default=(), description="all that concern an application apply")
 
     @property
     def place(self) -> str:
