@@ -33,7 +33,7 @@ from tasks.inventory import (
 async def inventory(
     application: str | None = None, image: str | None = None, rebuild: bool = False
 ) -> tuple[ReconcileResult, ...]:
-    """Reconcile the inventory with the registry and the container hosts.
+    """Reconcile the inventory with the registry, the container hosts and the clusters.
 
     The run ends as Unreadable if an image cannot be read.
 

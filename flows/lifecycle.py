@@ -94,7 +94,7 @@ async def _apply(found: Plan, ports: LifecyclePorts) -> Applied:
     done: dict[str, tuple[Entry, ...]] = {}
     journal = ports.journal(found)
     async with run_lock(lock_name("lifecycle")):
-        needed = await find_needed_step(found, ports)
+        in_use = await find_needed_step(found, ports)
         bases: frozenset[Digest] | None = None
         try:
             for repository in found.repositories:
@@ -102,7 +102,7 @@ async def _apply(found: Plan, ports: LifecyclePorts) -> Applied:
                     if is_base_repository(repository) and bases is None:  # bases come last
                         bases = await find_bases_step(found, ports)
                     async with _alone(repository, ports):
-                        done[repository] = await apply_step(found, repository, needed, bases or (), ports)
+                        done[repository] = await apply_step(found, repository, in_use, bases or (), ports)
                 except SupplyChainError as error:
                     done[repository] = await in_thread(unfinished_entries, found, repository, error, journal)
         finally:  # a cancelled run first finishes the step that it has begun

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from itertools import chain
 
 from prefect.artifacts import acreate_table_artifact
 
-from blocks import ContainerHost, Inventory
+from blocks import Inventory
+from blocks.hosts import load_hosts
 from blocks.lifecycle_ports import LifecyclePorts
 from orchestration.clock import now
 from orchestration.steps import in_thread, step
 from supply_chain.execution.environment import DockerEnvironment
 from supply_chain.fleet.explain import Explanation, explain
 from supply_chain.fleet.gate_facts import refresh_facts
-from supply_chain.fleet.reconcile import ReconcileResult, list_applications, observe_hosts, refresh
+from supply_chain.fleet.hosts import observe_hosts
+from supply_chain.fleet.reconcile import ReconcileResult, list_applications, refresh
 from supply_chain.fleet.where import Place, find_places, list_exclusions, parse_question
-from supply_chain.model.container import Engine
 from supply_chain.reports import freshness_line, image_rows, truncate_rows
 from supply_chain.text import pluralize
 
@@ -29,7 +29,8 @@ def refresh_step(
 
     Then the facts of the gates that are missing are read.
     """
-    hosts = {place.name: place.place for place in ports.workbench.environments()}
+    environments = ports.workbench.environments()
+    hosts = {each.name: each.host for each in environments if isinstance(each, DockerEnvironment)}
     facts, registry = inventory.open(), ports.repositories
     if rebuild:
         facts.mark_stale(application)
@@ -44,13 +45,9 @@ def refresh_step(
 
 @step("observe the hosts")
 async def observe_hosts_step(ports: LifecyclePorts, inventory: Inventory) -> int:
-    """Store in the inventory what runs on each environment's host; return the number of containers."""
-    engines: dict[str, Callable[[], Engine]] = {}
-    environments = [each for each in ports.workbench.environments() if isinstance(each, DockerEnvironment)]
-    for name in sorted({environment.host for environment in environments}):
-        host: ContainerHost = await ContainerHost.aload(name)
-        engines[name] = host.engine
-    return len(await in_thread(lambda: observe_hosts(engines, inventory.open(), now)))
+    """Store in the inventory what runs on each environment's host or cluster; return the number of containers."""
+    hosts = await load_hosts(ports.workbench.environments(), ports.tier.session)
+    return len(await in_thread(lambda: observe_hosts(hosts, inventory.open(), now)))
 
 
 @step("record the time")

@@ -11,6 +11,7 @@ from prefect.cache_policies import RUN_ID, TASK_SOURCE
 from prefect.runtime import task_run
 
 from blocks import Inventory
+from blocks.hosts import load_hosts
 from blocks.lifecycle_ports import LifecyclePorts
 from orchestration.clock import now
 from orchestration.events import emit
@@ -22,6 +23,7 @@ from supply_chain.lifecycle.decisions import UNCHANGED, DecisionResult, approve_
 from supply_chain.lifecycle.enforce import Enforced, enforce_blocks
 from supply_chain.lifecycle.plan import Plan
 from supply_chain.lifecycle.planning import plan_lifecycle
+from supply_chain.lifecycle.preconditions import InUse
 from supply_chain.model.image import Digest, ImageRef
 from supply_chain.policy.people import sign_as_person, uncounted
 from supply_chain.reports import plan_rows
@@ -44,9 +46,10 @@ async def _read_images() -> tuple[FleetImage, ...]:
 
 
 @step("find running images")
-def find_needed_step(plan: Plan, ports: LifecyclePorts) -> frozenset[Digest]:
-    """Return what should run or what a rollback may need, by what execution signed for all applications."""
-    return find_needed(plan, ports.reader)
+async def find_needed_step(plan: Plan, ports: LifecyclePorts) -> InUse:
+    """Return what runs on all hosts, and what should run or a rollback may need by what execution signed."""
+    hosts = await load_hosts(ports.workbench.environments(), ports.tier.session)
+    return await in_thread(find_needed, plan, ports.reader, hosts)
 
 
 @step("find used bases")
@@ -57,7 +60,7 @@ def find_bases_step(plan: Plan, ports: LifecyclePorts) -> frozenset[Digest]:
 
 @step("apply the plan", run_name="apply in {repository}")
 def apply_step(
-    plan: Plan, repository: str, needed: Collection[Digest], bases: Collection[Digest], ports: LifecyclePorts
+    plan: Plan, repository: str, in_use: InUse, bases: Collection[Digest], ports: LifecyclePorts
 ) -> tuple[Entry, ...]:
     """Apply the plan to one repository, as far as the preconditions of its steps still hold."""
 
@@ -75,7 +78,7 @@ def apply_step(
         )
 
     journal = ports.journal(plan)
-    return apply(plan, repository, needed, bases, ports.repositories, ports.reader, block, journal)
+    return apply(plan, repository, in_use, bases, ports.repositories, ports.reader, block, journal)
 
 
 @step("sign the decision")

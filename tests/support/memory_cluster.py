@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -128,6 +128,11 @@ class MemoryCluster:
             and namespace in ("", where)
             and (labels or {}).items() <= (each["metadata"].get("labels") or {}).items()
         )
+
+    def scan(self, kind: Kind, namespace: str = "") -> Iterator[Document]:
+        if f"list {kind.name}" in self.failing:
+            raise self.failing[f"list {kind.name}"]
+        yield from self.list(kind, namespace)
 
     def delete(self, kind: Kind, name: str, namespace: str = "") -> None:
         if f"delete {kind.name}" in self.failing:

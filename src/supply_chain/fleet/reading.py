@@ -31,7 +31,8 @@ from supply_chain.evidence.statement import (
 )
 from supply_chain.evidence.store import BEFORE_ALL, EvidenceStore
 from supply_chain.evidence.summary import verdicts
-from supply_chain.execution.deployment import Expected
+from supply_chain.execution.deployment import Expected, KubernetesPlace
+from supply_chain.execution.kubernetes.cluster import DEPLOYMENTS
 from supply_chain.execution.records import read_records
 from supply_chain.fleet.image import BuiltOn, FleetImage, Judgement, Note, Running, Scan
 from supply_chain.fleet.inventory import Entry
@@ -286,6 +287,7 @@ def _list_deployments(evidence: Iterable[VerifiedStatement], host_of: Callable[[
 
 def _parse_deployment(record: SignedValue[Expected], host_of: Callable[[str], str]) -> Running:
     expected = record.value
+    in_cluster = expected.place if isinstance(expected.place, KubernetesPlace) else None
     return Running(
         environment=expected.environment,
         application=expected.application,
@@ -293,7 +295,10 @@ def _parse_deployment(record: SignedValue[Expected], host_of: Callable[[str], st
         name=expected.name,
         reverse_proxy=expected.reverse_proxy,
         address=expected.url,
-        host=host_of(expected.environment),
+        host="" if in_cluster else host_of(expected.environment),
+        cluster=in_cluster.cluster if in_cluster else "",
+        namespace=in_cluster.namespace if in_cluster else "",
+        workload=f"{DEPLOYMENTS.name}/{expected.name}" if in_cluster else "",
         since=record.at,
         break_glass=expected.break_glass,
     )

@@ -1,23 +1,19 @@
-"""Reconciliation of the inventory with the registry and the hosts; an empty inventory is built from them."""
+"""Reconciliation of the inventory with the registry; an empty inventory is built from it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from datetime import datetime
-from urllib.parse import urlsplit
+from collections.abc import Callable, Iterator, Mapping
 
 from pydantic import Field
 
 from supply_chain.evidence.store import EvidenceStore
 from supply_chain.fleet.gate_facts import GateSubject
-from supply_chain.fleet.image import FleetImage, HostContainer, Running
+from supply_chain.fleet.image import FleetImage
 from supply_chain.fleet.inventory import Inventory
 from supply_chain.fleet.reading import Listing, Registry, is_image, read_entries, read_listing, read_offered
-from supply_chain.model.container import Container, Engine
 from supply_chain.model.image import ENCRYPTED, Digest, ImageRef, Model, StoredManifest, application_of
 from supply_chain.model.tier import CURATED, OFFERED
 from supply_chain.policy.names import Holder
-from supply_chain.readiness import trouble_at
 from supply_chain.text import pluralize
 
 
@@ -93,8 +89,7 @@ def refresh(
     count as the one that runs, and a copy as an image.
 
     `host_of` returns the container host of an environment, `registered` is the entry for the name in the register of
-    names. Raises the registry's errors; the inventory is unchanged
-    then.
+    names. Raises the registry's errors; the inventory is unchanged then.
     """
     now, before = read_listing(application, registry), inventory.read_marks(application)
     stored, went = ({_image_of(now, each.digest): each for each in of} for of in (now.images, now.gone.values()))
@@ -122,54 +117,3 @@ def _find_changed(
 
 def _image_of(listed: Listing, digest: str) -> ImageRef:
     return ImageRef(repository=listed.repository, digest=digest)
-
-
-def observe_host(engine: Engine, wanted: Iterable[Running]) -> tuple[HostContainer, ...]:
-    """Return every container of a host; for those with a record, also whether they answer at their address.
-
-    Raises `EngineUnavailable`; what was seen before stays recorded then.
-    """
-    addresses = {each.container: each.address for each in wanted}
-    return tuple(_observe(container, addresses) for container in engine.containers())
-
-
-def _observe(container: Container, addresses: Mapping[str, str]) -> HostContainer:
-    address = addresses.get(container.id)
-    return HostContainer(
-        container=container.id,
-        name=container.name,
-        digest=container.image,
-        running=container.running,
-        healthy=_is_well(container, address),
-    )
-
-
-def _is_well(container: Container, address: str | None) -> bool | None:
-    if not container.running:
-        return False
-    return None if address is None else _is_answering(address)
-
-
-def _is_answering(address: str) -> bool:
-    at = urlsplit(address)
-    return at.hostname is not None and at.port is not None and not trouble_at(at.hostname, at.port, at.path)
-
-
-def observe_hosts(
-    hosts: Mapping[str, Callable[[], Engine]], inventory: Inventory, now: Callable[[], datetime]
-) -> tuple[HostContainer, ...]:
-    """Look at every host, record what it shows, and delete the records of all other hosts.
-
-    `hosts` gives the engine of each host by name.
-    """
-    inventory.retain_hosts(hosts)
-    wanted: dict[str, list[Running]] = {name: [] for name in hosts}
-    for each in inventory.running():
-        if each.host in wanted:
-            wanted[each.host].append(each)
-    found: list[HostContainer] = []
-    for name, engine in hosts.items():
-        containers: Sequence[HostContainer] = observe_host(engine(), wanted[name])
-        inventory.record_host(name, containers, now())
-        found += containers
-    return tuple(found)

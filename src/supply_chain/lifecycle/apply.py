@@ -16,14 +16,15 @@ from typing import Protocol, Self
 from pydantic import Field
 
 from supply_chain.errors import UNREADABLE, PlanUnfinished, SupplyChainError
+from supply_chain.fleet.hosts import Host, list_observed
 from supply_chain.lifecycle.plan import Plan, Step
-from supply_chain.lifecycle.preconditions import Preconditions, Present
+from supply_chain.lifecycle.preconditions import InUse, Preconditions, Present
 from supply_chain.lifecycle.removal_order import AT_ONCE, batch_removals, removal_order
 from supply_chain.lifecycle.rules import STANDS, Action
 from supply_chain.lifecycle.snapshot import find_in_use
 from supply_chain.model.image import Digest, ImageRef, Model, Removal, StorageStatus
 from supply_chain.model.tier import is_base_repository
-from supply_chain.text import join_lines
+from supply_chain.text import first_line, join_lines
 
 GONE = "ImageNotFound"
 """ECR's code for an image that does not exist."""
@@ -97,13 +98,18 @@ Blocker = Callable[[ImageRef, str, str], object]
 """Signs a block of an image, with the rule and the reason. The plan archives the image."""
 
 
-def find_needed(plan: Plan, present: Present) -> frozenset[Digest]:
-    """Return the images of any application that should run now or that a rollback may need.
+def find_needed(plan: Plan, present: Present, hosts: Mapping[str, Host]) -> InUse:
+    """Return the images of any application that run, that should run now or that a rollback may need.
 
-    The images of reverse proxies are included, also those that the next deployment will use.
+    The images of reverse proxies are included, also those that the next deployment will use. The hosts are observed
+    now: since the inventory was made, a person may have started an earlier image again.
     """
     running, before = find_in_use(present.deployments(None), plan.rollback)
-    return frozenset({*running, *before, *present.proxies()})
+    observed, failed = list_observed(hosts)
+    return InUse(
+        digests=frozenset({*running, *before, *present.proxies(), *observed}),
+        unobserved=tuple(f"{name}: {first_line(error)}" for name, error in failed.items()),
+    )
 
 
 def find_bases_in_use(plan: Plan, present: Present) -> frozenset[Digest]:
@@ -146,7 +152,7 @@ def completed_entries(plan: Plan, repository: str, journal: PlanJournal) -> tupl
 def apply(
     plan: Plan,
     repository: str,
-    needed: Collection[Digest],
+    in_use: InUse,
     bases: Collection[Digest],
     registry: Registry,
     present: Present,
@@ -155,10 +161,10 @@ def apply(
 ) -> tuple[Entry, ...]:
     """Apply the steps of a plan in one repository and return an entry for each.
 
-    First, the repository and the evidence, status and deployments of each image are read again. `needed` are the images
-    that other applications need, `bases` the images that others are built on. The caller must make sure that nothing of
-    the application is admitted or deployed meanwhile. The image status is read once more just before an image is
-    archived or any part of it is removed.
+    First, the repository and the evidence, status and deployments of each image are read again. `in_use` are the images
+    that run or that other applications need, `bases` the images that others are built on. The caller must make sure
+    that nothing of the application is admitted or deployed meanwhile. The image status is read once more just before an
+    image is archived or any part of it is removed.
 
     Referrers are removed before their image, and an index before its children, so that no reader finds a signature
     without an image or an index without its children. If a manifest cannot be removed, those that come after it stay.
@@ -172,7 +178,7 @@ def apply(
     recorded = {each.ref: each for each in journal.entries() if each.outcome is not Outcome.FAILED}
     steps = plan.steps_in(repository)
     settled = {ref for ref, entry in recorded.items() if not _was_removed(entry)}
-    preconditions = Preconditions(repository, steps, plan, present, needed, bases, settled)
+    preconditions = Preconditions(repository, steps, plan, present, in_use, bases, settled)
     entries = {step.ref.digest: recorded[step.ref] for step in steps if step.ref in recorded}
     _Application(repository, steps, registry, preconditions, block, journal, entries).do()
     return tuple(sorted(entries.values(), key=lambda each: str(each.ref)))

@@ -108,7 +108,8 @@ class _PlanInputs:
                     else f", as the reverse proxy of {each.application}"
                 )
                 running[image.ref.digest].append(
-                    f"{each.environment}{reverse_proxy}" or f"{each.host}, without a record"
+                    f"{each.environment}{reverse_proxy}"
+                    or f"{each.workload or each.name} at {each.place}, without a record"
                 )
         return running, before
 

@@ -9,6 +9,8 @@ from functools import cache, cached_property
 from itertools import islice
 from typing import Protocol
 
+from pydantic import Field
+
 from supply_chain.errors import UNREADABLE
 from supply_chain.evidence.image_status import ImageStatus
 from supply_chain.execution.docker import PROXY
@@ -22,8 +24,15 @@ from supply_chain.lifecycle.snapshot import (
     map_belongings,
     map_owners,
 )
-from supply_chain.model.image import Digest, ImageRef, StorageStatus, StoredManifest, application_of
+from supply_chain.model.image import Digest, ImageRef, Model, StorageStatus, StoredManifest, application_of
 from supply_chain.model.tier import is_base_repository
+
+
+class InUse(Model):
+    """The images that run or may be needed, as read just before a plan is applied."""
+
+    digests: frozenset[Digest]
+    unobserved: tuple[str, ...] = Field(description="hosts and clusters of which it is unknown what runs there")
 
 
 class Present(Protocol):
@@ -56,7 +65,7 @@ class Preconditions:
     steps: Sequence[Step]
     plan: Plan
     present: Present
-    needed_before: Collection[Digest]
+    in_use: InUse
     bases: Collection[Digest]
     settled: Collection[ImageRef]
     """The manifests that an earlier run finished with and did not remove."""
@@ -78,10 +87,10 @@ class Preconditions:
 
     @cached_property
     def needed(self) -> set[Digest]:
-        """The images that should run or that a rollback may need, here or anywhere."""
+        """The images that run, should run or that a rollback may need, here or anywhere."""
         application = None if is_base_repository(self.repository) else application_of(self.repository)
         running, before = find_in_use(self.present.deployments(application), self.plan.rollback)
-        return {*self.needed_before, *running, *before, *self.present.proxies()}
+        return {*self.in_use.digests, *running, *before, *self.present.proxies()}
 
     def refresh(self) -> None:
         """Read again which reverse proxies are needed.
@@ -231,7 +240,9 @@ class Preconditions:
 
     def _check_use(self, step: Step) -> Iterator[str]:
         if step.ref.digest in self.needed:
-            yield "it should run, or a rollback may need it"
+            yield "it runs or should run, or a rollback may need it"
+        elif self.in_use.unobserved:
+            yield f"it is unknown whether it runs: {'; '.join(self.in_use.unobserved)}"
 
     def _check_owners(self, step: Step) -> Iterator[str]:
         """Yield why the remains of an image that is gone stay: if the image is pushed again, they vouch for it."""
@@ -240,7 +251,7 @@ class Preconditions:
             if gone in self.existing:
                 continue
             if gone in self.needed:
-                yield f"{gone}, which is gone, should run, or a rollback may need it"
+                yield f"{gone}, which is gone, runs or should run, or a rollback may need it"
             stands = self.present.status_of(step.ref.with_digest(gone))
             if stands.hold or stands.block:
                 yield f"{gone}, which is gone, is {'held' if stands.hold else 'blocked'} {stands.hold or stands.block}"

@@ -12,7 +12,7 @@ from supply_chain.fleet.where import Place
 from supply_chain.model.image import short
 from supply_chain.model.tier import Gate
 from supply_chain.reports.text import day, escape, megabytes, table
-from supply_chain.text import plain_text
+from supply_chain.text import plain_text, pluralize
 
 NEVER = "The inventory was never reconciled; `cscm inventory` does it."
 
@@ -63,7 +63,27 @@ def _format_stored(image: FleetImage) -> dict[str, str]:
 
 
 def _format_places(running: Sequence[Running]) -> str:
-    return plain_text(", ".join(sorted({each.environment or f"{each.name} (unrecorded)" for each in running}))) or "—"
+    names = {each.environment or f"{each.workload or each.name} (unrecorded)" for each in running}
+    return plain_text(", ".join(sorted(names))) or "—"
+
+
+def _format_workload(running: Running) -> str:
+    """Render what runs: a container, or a workload of a cluster with its place and its pods."""
+    if not running.cluster:
+        return running.name
+    pods = f" ({pluralize(len(running.pods), 'pod')}: {', '.join(running.pods)})" if running.pods else ""
+    return f"{running.place} {running.workload}{pods}"
+
+
+def _format_workloads(running: Sequence[Running]) -> str:
+    """Render where an image runs: environments, and in clusters the workloads with their pods."""
+    names = {
+        f"{each.environment or 'unrecorded'}: {_format_workload(each)}"
+        if each.cluster
+        else each.environment or f"{each.name} (unrecorded)"
+        for each in running
+    }
+    return plain_text("; ".join(sorted(names))) or "—"
 
 
 def _format_findings(image: FleetImage) -> str:
@@ -79,7 +99,7 @@ def place_row(place: Place) -> dict[str, str]:
         "application": plain_text(place.image.application),
         "digest": place.image.short,
         "owner": plain_text(place.owner) or "—",
-        "runs in": _format_places(place.running),
+        "runs in": _format_workloads(place.running),
         "match": plain_text(place.match),
         "tags": plain_text(", ".join(place.tags)) or "—",
     }
@@ -113,7 +133,7 @@ def _explanation_sections(found: Explanation) -> list[Section]:
     runs = [
         (
             each.environment or "unrecorded",
-            each.name,
+            _format_workload(each),
             each.address,
             _format_health(each),
             f"{each.since:%Y-%m-%d %H:%M} UTC",
@@ -129,7 +149,7 @@ def _explanation_sections(found: Explanation) -> list[Section]:
     above = [(ref.application, ref.digest) for ref in found.built_on_it]
     return [
         ("", ("", ""), facts, ""),
-        ("Runs", ("environment", "container", "address", "health", "since"), runs, "Nowhere."),
+        ("Runs", ("environment", "workload", "address", "health", "since"), runs, "Nowhere."),
         ("Refused", ("gate", "reason", "fact", "remedy"), reasons, "By no gate."),
         ("What happened (UTC)", ("when", "what", "signed by", "evidence"), events, ""),
         ("Built on", ("base", "digest", ""), below, "On no curated base."),

@@ -7,13 +7,10 @@ import pytest
 from supply_chain.adapters.database import open_inventory
 from supply_chain.errors import ImageNotFound, RegistryUnavailable
 from supply_chain.evidence.statement import BUNDLE, DEPLOYMENT, ENCRYPTION, SUMMARY, VULNERABILITIES
-from supply_chain.fleet.image import HostContainer
-from supply_chain.fleet.reconcile import list_all_images, list_applications, observe_host, observe_hosts, refresh
-from supply_chain.model.container import ContainerSpec, profile
+from supply_chain.fleet.reconcile import list_all_images, list_applications, refresh
 from supply_chain.model.image import ImageRef
 from supply_chain.model.tier import Gate, TierName
 from supply_chain.policy.verdict import verdict_places
-from tests.support.memory_engine import MemoryEngine
 from tests.support.pieces import CURATED
 
 OTHER = "sha256:" + "b" * 64
@@ -362,46 +359,3 @@ def test_lean_image_keeps_only_exploited_findings(fleet, make):
     (image,) = fleet.images
     assert len(image.scan.findings) == 2
     assert [each.id for each in image.lean().scan.findings] == ["CVE-2026-9"]
-
-
-def test_watch_forgets_containers_of_removed_environment(fleet, make):
-    """Nobody observes that host any more, so its containers would seem to run forever."""
-    ref = fleet.curated()
-    fleet.refresh()
-    fleet.inventory.record_host(
-        "old", [HostContainer(container="9" * 64, name="x", digest=ref.digest, running=True)], make.noon
-    )
-
-    observe_hosts({"new": MemoryEngine}, fleet.inventory, lambda: make.noon)
-
-    assert [image.running for image in fleet.images] == [()]
-
-
-def test_watch_records_running_containers_of_host(fleet):
-    """A recorded container is probed at its address; others are listed too."""
-    engine = MemoryEngine()
-    image, stranger = engine.add("curated/hello:v1"), engine.add("somebody:else")
-    assert observe_host(engine, ()) == ()
-    made = [
-        engine.create(
-            ContainerSpec(
-                name=name, image=digest, labels={}, environment={}, profile=profile(fleet.make.manifest().runtime)
-            )
-        )
-        for name, digest in (("recorded", image), ("stranger", stranger))
-    ]
-    fleet.curated(image)
-    fleet.deploy(ImageRef(repository="curated/hello", digest=image), container=made[0])
-    fleet.curated(stranger, "other")
-    fleet.refresh()
-    fleet.refresh("other")
-    at = fleet.make.noon + timedelta(days=2)
-
-    engine.start(made[1])
-
-    for _ in range(2):  # an observation is not a deployment record
-        observe_hosts({"laptop": lambda: engine}, fleet.inventory, lambda: at)
-
-    hello, other = fleet.images
-    assert [(r.name, r.healthy, r.seen) for r in hello.running] == [("staging-hello", False, at)]  # it is not running
-    assert [(r.environment, r.name, r.healthy) for r in other.running] == [("", "stranger", None)]

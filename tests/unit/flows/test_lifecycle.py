@@ -14,6 +14,7 @@ from supply_chain.evidence.image_status import Act
 from supply_chain.lifecycle.apply import Applied, Entry, Outcome
 from supply_chain.lifecycle.plan import Plan, write_plan
 from supply_chain.lifecycle.planning import plan_lifecycle as plan_of
+from supply_chain.lifecycle.preconditions import InUse
 from tests.support.snapshots import NOW, RULES, image, newest, ref, snapshot_of
 
 BASE = "curated/base/hello"
@@ -46,15 +47,15 @@ def run(monkeypatch, tmp_path):
         return done.plan
 
     async def needed(found, ports):
-        return frozenset({"needed"})
+        return InUse(digests=frozenset({"needed"}), unobserved=())
 
     async def built_on(found, ports):
         done.calls.append(("bases",))
         return frozenset({"base"})
 
-    async def apply(found, repository, needed, bases, ports):
+    async def apply(found, repository, in_use, bases, ports):
         assert bases == ({"base"} if repository == BASE else ())
-        assert needed == {"needed"}
+        assert in_use.digests == {"needed"}
         done.calls.append(("apply", found.digest, repository, tuple(done.held)))
         return ()
 
@@ -151,7 +152,7 @@ async def test_unavailable_repository_does_not_delay_others(run, monkeypatch):
     others = [image(n, signed=False, repository=r) for n, r in ((3, "curated/shop"), (4, "curated/zoo"))]
     run.plan = planned(100, image(2, signed=False), *others)
 
-    async def apply(found, repository, needed, bases, ports):
+    async def apply(found, repository, in_use, bases, ports):
         steps = found.steps_in(repository)
         if repository == "curated/hello":
             ports.journal(run.plan).add(entry(steps[0]))
@@ -192,7 +193,7 @@ async def test_finished_steps_are_published_despite_unexpected_error(run, monkey
     shop = (image(n, signed=False, repository="curated/shop") for n in (3, 4))
     run.plan = planned(100, *shop, image(5, signed=False, repository="curated/zoo"))
 
-    async def apply(found, repository, needed, bases, ports):
+    async def apply(found, repository, in_use, bases, ports):
         if repository == "curated/shop":
             ports.journal(run.plan).add(entry(run.plan.step(ref(3, "curated/shop"))))
             raise OSError("no space left on device")

@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from supply_chain.adapters.files.plan_journal import FileJournal
-from supply_chain.errors import AccessDenied, AwsFailed, AwsUnavailable, EvidenceInvalid
+from supply_chain.errors import AccessDenied, AwsFailed, AwsUnavailable, ClusterUnavailable, EvidenceInvalid
 from supply_chain.execution.docker import PROXY
+from supply_chain.fleet.hosts import ClusterHost, Host
 from supply_chain.lifecycle import removal_order as removing
 from supply_chain.lifecycle.apply import Applied, Entry, Outcome, apply, find_bases_in_use, find_needed
 from supply_chain.lifecycle.planning import plan_lifecycle
@@ -17,6 +18,7 @@ from supply_chain.lifecycle.snapshot import EvidenceSummary
 from supply_chain.model.image import ImageRef, StorageStatus
 from supply_chain.model.tier import is_base_repository
 from tests.support.examples import tries
+from tests.support.memory_cluster import MemoryCluster
 from tests.support.memory_journal import MemoryJournal
 from tests.support.present import present
 from tests.support.snapshots import (
@@ -37,14 +39,14 @@ from tests.support.snapshots import (
 )
 
 
-def carried_out(tonight, registry, present, block, journal):
+def carried_out(tonight, registry, present, block, journal, hosts):
     """Apply a complete plan, one repository after the other."""
-    needed, bases = find_needed(tonight, present), None
+    in_use, bases = find_needed(tonight, present, hosts), None
     done: list[Entry] = []
     for each in tonight.repositories:
         if is_base_repository(each) and bases is None:
             bases = find_bases_in_use(tonight, present)
-        done += apply(tonight, each, needed, bases or (), registry, present, block, journal)
+        done += apply(tonight, each, in_use, bases or (), registry, present, block, journal)
     return Applied(plan=tonight.digest, entries=tuple(sorted(done, key=lambda each: str(each.ref))))
 
 
@@ -53,9 +55,10 @@ class House:
 
     def __init__(self, snapshot):
         self.plan, self.shelf, self.journal = plan_lifecycle(snapshot, RULES, NOW), Shelf(snapshot), MemoryJournal()
+        self.hosts: dict[str, Host] = {}
 
     def apply(self):
-        return carried_out(self.plan, self.shelf, self.shelf, self.shelf.block, self.journal)
+        return carried_out(self.plan, self.shelf, self.shelf, self.shelf.block, self.journal, self.hosts)
 
     def outcomes(self):
         return {int(e.ref.digest[7:], 16): e.outcome.value for e in self.apply().entries}
@@ -480,8 +483,44 @@ def test_apply_keeps_proxy_named_by_environment_meanwhile():
     house = House(snapshot_of(image(1, **repo), *(image(n, 300 - n, **repo) for n in (10, 11))))
     house.shelf.named = {digest(1): ("staging",)}
 
-    assert find_needed(house.plan, house.shelf) == {digest(1)}
+    assert find_needed(house.plan, house.shelf, {}).digests == {digest(1)}
     assert house.outcomes() == {1: "skipped"}
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_apply_keeps_image_that_cluster_runs_without_record(house, number):
+    """Since the inventory was made, a person rolled back to it, or made a pod of it; its referrers stay too."""
+    cluster = MemoryCluster()
+    cluster.add_pod("by-hand", "team-a", f"registry.test/curated/hello@{digest(number)}")
+    house.hosts["kubernetes/shop"] = ClusterHost("shop", lambda: cluster)
+
+    entries = {int(e.ref.digest[7:], 16): e for e in house.apply().entries}
+
+    kept = {1, 11, 12} if number == 1 else {number}
+    assert {n for n, e in entries.items() if e.outcome is Outcome.SKIPPED} == kept
+    assert entries[number].said == "it runs or should run, or a rollback may need it"
+
+
+def test_apply_keeps_everything_while_cluster_cannot_be_observed(house):
+    """Whatever may run there is not known: nothing is archived, removed or newly blocked until it is."""
+    cluster = MemoryCluster(failing={"list Pod": ClusterUnavailable("it does not answer\nretried")})
+    house.hosts["kubernetes/shop"] = ClusterHost("shop", lambda: cluster)
+
+    entries = house.apply().entries
+
+    assert {e.outcome for e in entries} == {Outcome.SKIPPED} and house.shelf.calls == []
+    assert {e.said for e in entries if int(e.ref.digest[7:], 16) < 10} == {
+        "it is unknown whether it runs: kubernetes/shop: it does not answer"
+    }
+
+
+def test_apply_archives_blocked_image_again_while_cluster_cannot_be_observed():
+    """A person blocked it: it must not be pulled, wherever it runs."""
+    house = House(snapshot_of(*newest(), image(1), standings={ref(1): stands(block="bad")}))
+    cluster = MemoryCluster(failing={"list Pod": ClusterUnavailable("it does not answer")})
+    house.hosts["kubernetes/shop"] = ClusterHost("shop", lambda: cluster)
+
+    assert house.outcomes() == {1: "done"}
 
 
 def test_apply_keeps_image_with_new_referrer(house):

@@ -32,6 +32,7 @@ def shop(fleet, monkeypatch):
             evidence=fleet.store,
             workbench=SimpleNamespace(environments=lambda: places, registered=lambda _: None),
             facts_reader=lambda: fleet.reader,
+            tier=SimpleNamespace(session=None),
         ),
         "inventory": SimpleNamespace(open=lambda: fleet.inventory),
     }

@@ -21,6 +21,7 @@ from supply_chain.evidence.statement import LIFECYCLE
 from supply_chain.lifecycle.apply import Applied, Outcome
 from supply_chain.lifecycle.decisions import UNCHANGED, DecisionResult
 from supply_chain.lifecycle.planning import plan_lifecycle as plan_of
+from supply_chain.lifecycle.preconditions import InUse
 from supply_chain.model.image import ImageRef
 from supply_chain.model.tier import TierName
 from supply_chain.policy.people import FILE, read_people
@@ -91,7 +92,8 @@ def place(world, monkeypatch, tmp_path):
 
     place.ports = SimpleNamespace(
         repositories=place, evidence=store, reader=place,
-        workbench=SimpleNamespace(rules=lambda name: RULES, lifting="any"),
+        workbench=SimpleNamespace(rules=lambda name: RULES, lifting="any", environments=tuple),
+        tier=SimpleNamespace(session=None),
         decision_ports=SimpleNamespace(evidence=store, storage=place, around=place),
         journal=lambda plan: FileJournal(tmp_path / f"{plan.digest[7:]}.journal"),
     )  # fmt: skip
@@ -164,11 +166,11 @@ async def test_known_images_reads_all_images_of_inventory(monkeypatch):
 
 async def carried_out(place):
     """Carry out the plan, publish the result and return it."""
-    needed = await lifecycle.find_needed_step.fn(place.plan, place.ports)
+    in_use = await lifecycle.find_needed_step.fn(place.plan, place.ports)
     bases = await lifecycle.find_bases_step.fn(place.plan, place.ports)
-    assert (needed, bases) == (frozenset(), frozenset())
+    assert (in_use, bases) == (InUse(digests=frozenset(), unobserved=()), frozenset())
     (repository,) = place.plan.repositories
-    entries = await lifecycle.apply_step.fn(place.plan, repository, needed, bases, place.ports)
+    entries = await lifecycle.apply_step.fn(place.plan, repository, in_use, bases, place.ports)
     applied = Applied(plan=place.plan.digest, entries=entries)
     await flows._publish(applied, place.plan)
     return applied.finished()

@@ -105,7 +105,8 @@ Deployments = dict[int, list[dict[str, Any]]]
 
 def deployments(connection: Connection, of: ColumnElement[bool] | None = None) -> tuple[Deployments, Deployments]:
     """Return each application's last deployment in each environment, and all earlier ones; only of images like `of`."""
-    wanted = select(t.deployments, t.images.c.application).join(t.images, t.images.c.id == t.deployments.c.image)
+    named = (t.images.c.application, t.images.c.digest)
+    wanted = select(t.deployments, *named).join(t.images, t.images.c.id == t.deployments.c.image)
     rows = connection.execute(
         wanted.where(true() if of is None else of).order_by(t.deployments.c.since, t.deployments.c.id)
     ).all()
@@ -116,15 +117,19 @@ def deployments(connection: Connection, of: ColumnElement[bool] | None = None) -
     observations = _read_observations(connection, [documents[number]["container"] for number in last.values()])
     for row in rows:
         is_last = last[row.application, row.environment] == row.id
-        document = {**documents[row.id], **(observations.get(documents[row.id]["container"], {}) if is_last else {})}
+        seen = observations.get(documents[row.id]["container"], {}) if is_last else {}
+        document = {**documents[row.id], **seen.get(row.digest, next(iter(seen.values()), {}))}
         (running if is_last else replaced).setdefault(row.image, []).append(document)
     return running, replaced
 
 
-def _read_observations(connection: Connection, containers: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Return, for each container, when its host was inspected and whether the container was healthy."""
-    rows = connection.execute(select(t.seen).where(t.seen.c.container.in_(containers)))
-    return {row.container: {"seen": row.at, "healthy": row.healthy} for row in rows}
+def _read_observations(connection: Connection, containers: Sequence[str]) -> dict[str, dict[str, dict[str, Any]]]:
+    """Return, for each container and digest, when its host was inspected, whether it was healthy, and its pods."""
+    found: dict[str, dict[str, dict[str, Any]]] = {}
+    for row in connection.execute(select(t.seen).where(t.seen.c.container.in_(containers)).order_by(t.seen.c.digest)):
+        pods = {"workload": row.workload, "pods": json.loads(row.pods)} if row.cluster else {}
+        found.setdefault(row.container, {})[row.digest] = {"seen": row.at, "healthy": row.healthy, **pods}
+    return found
 
 
 def _read_other_containers(connection: Connection, digests: Iterable[str]) -> dict[str, list[dict[str, Any]]]:
@@ -149,8 +154,9 @@ def _read_other_containers(connection: Connection, digests: Iterable[str]) -> di
         found.setdefault(row.digest, []).append(
             {
                 "environment": "", "application": "", **of.get(row.container, {}), "container": row.container,
-                "name": row.name, "address": "", "host": row.host, "since": row.at, "seen": row.at,
-                "healthy": row.healthy,
+                "name": row.name, "address": "", "host": "" if row.cluster else row.host, "since": row.at,
+                "seen": row.at, "healthy": row.healthy, "cluster": row.cluster, "namespace": row.namespace,
+                "workload": row.workload, "pods": json.loads(row.pods),
             }
         )  # fmt: skip
     return found

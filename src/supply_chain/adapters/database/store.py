@@ -73,7 +73,8 @@ class SqlInventory:
         of = select(t.deployments).join(t.images, t.images.c.id == t.deployments.c.image)
         with self._write_transaction("store the environments") as connection:
             for row in connection.execute(of.where(t.images.c.application == application)).all():
-                before, host = json.loads(row.document), host_of(row.environment)
+                before = json.loads(row.document)
+                host = "" if before.get("cluster") else host_of(row.environment)
                 if host != before["host"]:
                     document = json.dumps({**before, "host": host})
                     changed = update(t.deployments).where(t.deployments.c.id == row.id)
@@ -93,7 +94,8 @@ class SqlInventory:
         """Store the containers that a host reported at a time, in place of those it reported before."""
         with self._write_transaction("store what a host runs") as connection:
             connection.execute(delete(t.seen).where(t.seen.c.host == host))
-            rows = [{"host": host, "at": format_time(at), **each.model_dump()} for each in containers]
+            own = {"host": host, "at": format_time(at)}
+            rows = [{**each.model_dump(), "pods": json.dumps(each.pods), **own} for each in containers]
             insert_all(connection, t.seen, rows)
 
     def mark_stale(self, application: str | None = None) -> None:

@@ -81,11 +81,16 @@ seen = Table(
     Column("host", String(256), primary_key=True),
     Column("container", String(64), primary_key=True),
     Column("name", String(256), nullable=False),
-    Column("digest", String(71), nullable=False, index=True),
+    Column("digest", String(71), primary_key=True, index=True),
     Column("running", Boolean, nullable=False),
     Column("healthy", Boolean),
     Column("at", String(32), nullable=False),
+    Column("cluster", String(256), nullable=False, server_default=""),
+    Column("namespace", String(256), nullable=False, server_default=""),
+    Column("workload", String(512), nullable=False, server_default=""),
+    Column("pods", Text, nullable=False, server_default="[]"),
 )
+"""A container of a host, or the pods of a workload that use an image; `pods` is a JSON list of their names."""
 gate_facts = Table(
     "gate_facts",
     metadata,

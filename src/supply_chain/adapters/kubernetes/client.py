@@ -32,8 +32,10 @@ from supply_chain.execution.kubernetes.cluster import FIELD_MANAGER, Document, K
 TIMEOUT = 10.0
 """Seconds for a connection, and for each part of an answer."""
 ALL_NAMESPACES = "*"
-BUSY = {408, 429, 500, 502, 503, 504}
-"""Statuses with which a cluster asks to try later."""
+BUSY = {408, 410, 429, 500, 502, 503, 504}
+"""Statuses with which a cluster asks to try later; 410: the rest of a long list expired meanwhile."""
+PAGE = 500
+"""Objects of a list that are read at once."""
 
 
 @dataclass(frozen=True)
@@ -155,8 +157,14 @@ class ClusterClient:
         where = (namespace or ALL_NAMESPACES) if kind.namespaced else None
         with self._translate(f"list {kind.plural}"):
             return tuple(
-                self.client.list(_resource(kind), namespace=where, labels=dict(labels or {}), chunk_size=500)
+                self.client.list(_resource(kind), namespace=where, labels=dict(labels or {}), chunk_size=PAGE)
             )  # fmt: skip
+
+    def scan(self, kind: Kind, namespace: str = "") -> Iterator[Document]:
+        """Yield all objects, as `Cluster` describes."""
+        where = (namespace or ALL_NAMESPACES) if kind.namespaced else None
+        with self._translate(f"list {kind.plural}"):
+            yield from self.client.list(_resource(kind), namespace=where, chunk_size=PAGE)
 
     def delete(self, kind: Kind, name: str, namespace: str = "") -> None:
         """Delete an object, as `Cluster` describes."""

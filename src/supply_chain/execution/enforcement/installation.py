@@ -11,9 +11,10 @@ from pydantic import Field
 
 from supply_chain.errors import SettingInvalid
 from supply_chain.execution.enforcement.admitted import AdmittedImages, describe_difference
-from supply_chain.execution.enforcement.policies import ADMISSION, CONTAINERS, EnforcedNamespace, Mode
+from supply_chain.execution.enforcement.policies import ADMISSION, EnforcedNamespace, Mode
 from supply_chain.execution.kubernetes.cluster import NAMESPACES, PODS, SERVICE_ACCOUNTS, Document, Kind
 from supply_chain.execution.kubernetes.differences import find_differences
+from supply_chain.execution.kubernetes.workloads import list_images
 from supply_chain.execution.observation import Deviation
 from supply_chain.model.image import Model
 
@@ -223,22 +224,9 @@ def find_unadmitted(workloads: Iterable[Document], admitted: AdmittedImages) -> 
         Unadmitted(kind=each["kind"], name=each["metadata"]["name"], image=image, why=why)
         for each in workloads
         if each.get("status", {}).get("phase") not in ("Succeeded", "Failed")
-        for image in dict.fromkeys(_images_of(each))
+        for image in dict.fromkeys(list_images(each["kind"], each))
         if (why := admitted.explain(image))
     )
-
-
-def _images_of(workload: Document) -> Iterator[str]:
-    """Yield the images of a pod, or of a template of pods, as the policy reads them."""
-    spec = workload.get("spec", {})
-    pod = {
-        "Pod": lambda: spec,
-        "PodTemplate": lambda: workload["template"]["spec"],
-        "CronJob": lambda: spec["jobTemplate"]["spec"]["template"]["spec"],
-    }.get(workload["kind"], lambda: spec["template"]["spec"])()
-    for kind in CONTAINERS:
-        yield from (each.get("image", "") for each in pod.get(kind, ()))
-    yield from (each["image"].get("reference", "") for each in pod.get("volumes", ()) if "image" in each)
 
 
 def _compare_parameters(

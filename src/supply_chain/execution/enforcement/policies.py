@@ -12,6 +12,8 @@ from enum import StrEnum
 from secrets import token_hex
 from typing import Any
 
+from supply_chain.execution.kubernetes.cluster import CONTAINERS
+
 SYSTEM, PUBLISHER = "cscm-system", "cscm-publisher"
 """The namespace of the parameters, and the service account there that alone may write them.
 
@@ -181,7 +183,6 @@ WORKLOADS = (
     _rule("batch", ("cronjobs", "jobs"), WRITES),
 )
 """Everything that runs a container or has the template of a pod, with the subresource that adds containers to a pod."""
-CONTAINERS = ("containers", "initContainers", "ephemeralContainers")
 
 
 def _pod_of(root: str) -> str:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 Document = Mapping[str, Any]
 """An object of Kubernetes' API as JSON, with `apiVersion`, `kind` and `metadata`."""
 
+CONTAINERS = ("containers", "initContainers", "ephemeralContainers")
+"""The kinds of containers of a pod."""
 FIELD_MANAGER = "cscm"
 """The owner of the fields that deployments apply."""
 
@@ -64,6 +66,9 @@ class Cluster(Protocol):
 
     def list(self, kind: Kind, namespace: str = "", labels: Mapping[str, str] | None = None) -> tuple[Document, ...]:
         """Return all objects with these labels."""
+
+    def scan(self, kind: Kind, namespace: str = "") -> Iterator[Document]:
+        """Yield all objects, which are read in parts to limit memory."""
 
     def delete(self, kind: Kind, name: str, namespace: str = "") -> None:
         """Delete an object, and what it owns in the background; do nothing if there is none."""

@@ -1,0 +1,19 @@
+"""Workloads of clusters. Deployments to clusters are read again, because their place is stored in other fields."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0008"
+down_revision = "0007"
+
+
+def upgrade() -> None:
+    with op.batch_alter_table("seen") as seen:
+        for name, length in (("cluster", 256), ("namespace", 256), ("workload", 512)):
+            seen.add_column(sa.Column(name, sa.String(length=length), nullable=False, server_default=""))
+        seen.add_column(sa.Column("pods", sa.Text(), nullable=False, server_default="[]"))
+        seen.drop_constraint("pk_seen", type_="primary")
+        seen.create_primary_key("pk_seen", ["host", "container", "digest"])
+    op.execute("UPDATE images SET mark = '' WHERE id IN (SELECT image FROM deployments WHERE document LIKE '%.svc:%')")
