@@ -165,6 +165,6 @@ def _emit(observation: Observation) -> None:
         "deployment.drifted",
         ImageRef(repository=repository, digest=observation.wanted),
         environment=observation.environment,
-        container=observation.name,
+        container=observation.what,
         deviations=[deviation.model_dump() for deviation in observation.deviations],
     )

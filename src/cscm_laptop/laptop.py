@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from cscm_laptop import emulator_service, firewall, namespaces, prefect_server
 from cscm_laptop.cluster import cluster
+from cscm_laptop.cluster.lost import remove_lost_cluster
 from cscm_laptop.engine import Engine, clear, engine_answers, engine_service, engine_url, ensure_engine, wake
 from cscm_laptop.home import Home
 from cscm_laptop.ports import request
@@ -360,9 +361,13 @@ def reset(home: Home, progress: Progress) -> None:
 
 
 def remove_left(owner: str, progress: Progress) -> None:
-    """Remove what a lost supply chain left in the engine and, as root, on its machine; raise `EngineUnavailable`."""
-    remove_from_engine(owner, progress)
+    """Remove what a lost supply chain left in the engine and, as root, on its machine with its cluster.
+
+    Raises `EngineUnavailable` if no engine answers; what was left on the machine is removed then.
+    """
+    remove_lost_cluster(owner, progress)
     _remove_from_host(owner)
+    remove_from_engine(owner, progress)
 
 
 def _remove_from_host(owner: str) -> None:

@@ -6,7 +6,7 @@ import re
 import subprocess
 from pathlib import Path
 
-from cscm_laptop.cluster.host import CNI_RESULTS, OWN, PROC_SYS, SHARED, SYSCTLS
+from cscm_laptop.cluster.host import CNI_RESULTS, OWN, PROC_SYS, RECORDS, SHARED, SYSCTLS
 
 ENGINE = re.compile(r"docker|br-[0-9a-f]{12}|veth", re.IGNORECASE)
 """What belongs to the container engine."""
@@ -30,7 +30,7 @@ def snapshot_host(cluster: Path) -> dict[str, list[str]]:
         for kind, command in COMMANDS.items()
     }
     found["settings"] = [f"{name}={(PROC_SYS / name).read_text().strip()}" for name in SYSCTLS]
-    files = [*OWN, *SHARED, *(path for top in (*OWN, CNI_RESULTS) for path in top.rglob("*"))]
+    files = [*OWN, *SHARED, RECORDS, *(path for top in (*OWN, CNI_RESULTS, RECORDS) for path in top.rglob("*"))]
     found["files"] = sorted({str(path) for path in files if path.exists()})
     found["cgroups"] = sorted(str(path) for path in Path("/sys/fs/cgroup").glob("*/cscm-*"))
     mounts = Path("/proc/self/mounts").read_text().splitlines()

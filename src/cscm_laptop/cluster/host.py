@@ -11,6 +11,7 @@ import os
 import shutil
 import signal
 import socket
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -44,6 +45,8 @@ OWN = (Path("/var/lib/kubelet"), Path("/var/log/containers"))
 SHARED = tuple(map(Path, ("/var/lib/cni/results", "/var/lib/cni", "/run/containerd/s", "/run/containerd")))
 """Directories that others use too, the inner ones first; one that did not exist is removed if it is empty."""
 CNI_RESULTS = Path("/var/lib/cni/results")
+RECORDS = Path("/var/lib/cscm")
+"""Directory with a copy of each cluster's record, for when its home is lost: `cluster-OWNER.json`."""
 TABLES = ("ip", "ip6")
 """Families of nftables in which kube-proxy has a table."""
 KUBE_PROXY = "kube-proxy"
@@ -68,6 +71,12 @@ class HostRecord(Model):
     """The boot (`services.boot_id`) in which the cluster last ran."""
 
 
+class CopiedRecord(HostRecord):
+    """A record outside of the home, with the cluster's directory in the home."""
+
+    directory: Path
+
+
 def record_host(place: Place, settings: ClusterSettings) -> None:
     """Record the host, unless a record exists whose changes were not restored yet.
 
@@ -86,8 +95,27 @@ def record_host(place: Place, settings: ClusterSettings) -> None:
         )
     values = {name: (PROC_SYS / name).read_text().strip() for name in SYSCTLS if (PROC_SYS / name).exists()}
     absent = tuple(path for path in (*OWN, *SHARED) if not path.exists())
-    record = HostRecord(sysctls=values, absent=absent, settings=settings, boot=boot_id())
+    _write(place, HostRecord(sysctls=values, absent=absent, settings=settings, boot=boot_id()))
+
+
+def _write(place: Place, record: HostRecord) -> None:
+    """Write a record, and its copy outside of the home first."""
+    copied = CopiedRecord(**record.model_dump(), directory=place.directory)
+    RECORDS.mkdir(mode=0o700, exist_ok=True)
+    write_private(_copy_of(place.owner), copied.model_dump_json(indent=2))
     write_private(place.host_record, record.model_dump_json(indent=2))
+
+
+def _copy_of(owner: str) -> Path:
+    return RECORDS / f"cluster-{owner}.json"
+
+
+def read_copy(owner: str) -> CopiedRecord | None:
+    """Return the copy of the record of an owner's cluster; None if nothing is to be restored, or if it is damaged."""
+    try:
+        return CopiedRecord.model_validate_json(_copy_of(owner).read_bytes())
+    except (OSError, ValidationError):
+        return None
 
 
 def note_boot(place: Place) -> bool:
@@ -98,7 +126,7 @@ def note_boot(place: Place) -> bool:
     record = read_host(place)
     if record is None or record.boot == boot_id():
         return False
-    write_private(place.host_record, record.model_copy(update={"boot": boot_id()}).model_dump_json(indent=2))
+    _write(place, record.model_copy(update={"boot": boot_id()}))
     return True
 
 
@@ -127,12 +155,13 @@ def enforces_policies() -> bool:
     return f":{ENFORCED} " in _run("iptables-save", "--table", "filter")
 
 
-def _remove_policies(place: Place) -> None:
+def _remove_policies() -> None:
     """Remove the rules, chains and sets of kube-router, whose own way to do it fails without its service proxy."""
     if script := plan_removal(_run("iptables-save", "--table", "filter")):
-        file = place.run / "removed.rules"
-        file.write_text(script)
-        _run("iptables-restore", "--noflush", "--wait", "10", str(file))
+        with tempfile.NamedTemporaryFile("w", suffix=".rules") as file:
+            file.write(script)
+            file.flush()
+            _run("iptables-restore", "--noflush", "--wait", "10", file.name)
     for name in _run("ipset", "list", "-name").split():
         if name.startswith(SETS):
             _run("ipset", "destroy", name)
@@ -183,7 +212,7 @@ def _delegate(root: Path) -> None:
 
 def restore_host(place: Place, record: HostRecord) -> None:
     """Take away what the cluster made on the host and restore the recorded settings; nothing of it may run any more."""
-    _remove_policies(place)
+    _remove_policies()
     remove_rules(place.owner, record.settings.bridge, FORWARDED)
     if _has_interface(record.settings.bridge):
         _run("ip", "link", "delete", record.settings.bridge)
@@ -202,7 +231,10 @@ def restore_host(place: Place, record: HostRecord) -> None:
             with contextlib.suppress(OSError):
                 path.rmdir()
     restore_settings(record)
-    place.host_record.unlink()
+    place.host_record.unlink(missing_ok=True)
+    _copy_of(place.owner).unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # of another cluster, or there is none
+        RECORDS.rmdir()
 
 
 def restore_settings(record: HostRecord) -> None:

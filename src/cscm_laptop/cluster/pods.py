@@ -40,15 +40,17 @@ def end_pods(place: Place, grace: float = GRACE) -> None:
 
 def find_shims(socket: Path, processes: Path = Path("/proc")) -> list[int]:
     """Return the ids of the shims that belong to the containerd with this socket."""
-    return [int(entry.name) for entry in processes.iterdir() if entry.name.isdigit() and _is_shim(entry, socket)]
+    return [
+        pid for pid, words in list_commands(processes) if Path(words[0]).name.startswith(SHIM) and str(socket) in words
+    ]
 
 
-def _is_shim(process: Path, socket: Path) -> bool:
-    try:
-        words = (process / "cmdline").read_bytes().decode("utf-8", "replace").split("\0")
-    except OSError:  # it ended meanwhile
-        return False
-    return Path(words[0]).name.startswith(SHIM) and str(socket) in words
+def list_commands(processes: Path = Path("/proc")) -> Iterator[tuple[int, list[str]]]:
+    """Yield the id and the command line of each process."""
+    for entry in processes.iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError):  # it ended meanwhile
+                yield int(entry.name), (entry / "cmdline").read_bytes().decode("utf-8", "replace").split("\0")
 
 
 def _sockets(tasks: Path) -> Iterator[Path]:

@@ -72,6 +72,11 @@ class Expected(Model):
         return f"http://{host}:{place.port}{self.probe.path}"
 
     @property
+    def workload(self) -> str:
+        """Its kind and name with cluster and namespace; empty on a container host."""
+        return f"Deployment/{self.name} in {self.place}" if isinstance(self.place, KubernetesPlace) else ""
+
+    @property
     def proxy(self) -> Digest | None:
         """The image of its reverse proxy; None if it has none."""
         return self.place.proxy if isinstance(self.place, DockerPlace) else None

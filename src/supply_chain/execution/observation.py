@@ -26,6 +26,7 @@ class Observation(Model):
     host: str = Field(default="", description="for a container of no environment")
     application: str = Field(description="empty: not deployed")
     name: str
+    workload: str = Field(default="", description="in a cluster, its kind and name with cluster and namespace")
     container: str = Field(description="its id")
     address: str = ""
     wanted: str = Field(default="", description="the digest that should run")
@@ -37,6 +38,11 @@ class Observation(Model):
     started_at: datetime | None = None
     deviations: tuple[Deviation, ...] = ()
 
+    @property
+    def what(self) -> str:
+        """What runs, for people: the name of a container, or the workload in a cluster."""
+        return self.workload or self.name
+
 
 def make_moved(expected: Expected, at: datetime) -> Observation:
     """Return the observation of a deployment to another place than its environment has now, where nobody looks."""
@@ -45,6 +51,7 @@ def make_moved(expected: Expected, at: datetime) -> Observation:
         environment=expected.environment,
         application=expected.application,
         name=expected.name,
+        workload=expected.workload,
         container=expected.container,
         address=expected.url,
         wanted=expected.digest,

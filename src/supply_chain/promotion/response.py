@@ -35,7 +35,7 @@ class Affected(Model):
     reverse_proxy: bool = Field(description="whether it is the application's reverse proxy, not the application")
     owner: str = Field(description="the application's")
     address: str
-    container: str = Field(description="the application's")
+    container: str = Field(description="the application's, or its workload in a cluster")
     seen: str = Field(description="as the flow `monitor` observed it")
 
     @property
@@ -106,7 +106,7 @@ def make_response(
             reverse_proxy=deployed_image(each) != image,
             owner=owners.get(deployed_image(each), UNKNOWN),
             address=each.url,
-            container=each.name,
+            container=each.workload or each.name,
             seen=_describe_observation(observations.get(each.container)),
         )
         for each in expected

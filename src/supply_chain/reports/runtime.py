@@ -21,7 +21,7 @@ def observation_rows(observation: Observation) -> list[dict[str, str]]:
         "address": plain_text(observation.address),
         "restarts": str(observation.restarts),
         "digest": short(observation.running or observation.wanted),
-        "container": plain_text(observation.name),
+        "workload": plain_text(observation.what),
     }
     if not observation.deviations:
         return [{**first, "deviation": "none", "what to do": "", **last}]
@@ -41,7 +41,7 @@ def observation_lines(observation: Observation) -> str:
     who = f"{place_name(observation)}/{observation.application or 'unknown'}"
     health = "healthy" if observation.healthy else observation.status
     lines = [
-        f"{who}: {observation.name} {health} {short(observation.running or observation.wanted)} {observation.address}"
+        f"{who}: {observation.what} {health} {short(observation.running or observation.wanted)} {observation.address}"
     ]
     lines += [f"  {d.code}: {d.fact}\n      → {d.remedy}" for d in observation.deviations]
     return "\n".join(lines)
@@ -51,7 +51,7 @@ def response_page(found: Response) -> str:
     """Render the notification to the owner of an image about an event."""
     rows = [(r.environment, r.what, r.owner, r.address, r.container, r.seen) for r in found.running]
     nothing = "Nothing is known to run from it." if found.unread else "Nothing runs from it."
-    running = table(("environment", "what", "owner", "address", "container", "seen"), rows) if rows else nothing
+    running = table(("environment", "what", "owner", "address", "workload", "seen"), rows) if rows else nothing
     parts = [
         f"# {escape(found.image.application)}: {escape(found.happened)}",
         f"`{found.image}` of **{escape(found.owner)}**",

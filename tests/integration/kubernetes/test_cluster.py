@@ -21,6 +21,7 @@ import pytest
 
 from cscm_laptop.cluster.certificates import CONTEXT
 from cscm_laptop.cluster.host import cgroups, list_processes
+from cscm_laptop.cluster.lost import remove_lost_cluster
 from cscm_laptop.cluster.place import Place
 from cscm_laptop.cluster.pods import TASKS
 from cscm_laptop.home import Home
@@ -303,3 +304,17 @@ def test_down_after_crash_leaves_the_host_as_it_was(
     cluster.cscm("down")
 
     assert snapshot_host(directory) == before
+
+
+def test_cluster_of_lost_home_is_removed(cluster: Cluster, before: dict[str, list[str]], directory: Path) -> None:
+    """Somebody removed the directory while everything ran; what was recorded is outside of it."""
+    cluster.cscm("up")
+    cluster.wait_for("curated")
+    owner = cluster.home.owner
+    remove_lost_cluster(owner, print)
+    assert cluster.status()["node"]["ready"], "a home that exists is not lost"
+    subprocess.run(["rm", "-rf", cluster.home.directory], check=False, capture_output=True)  # mounts stay
+
+    remove_lost_cluster(owner, print)
+
+    assert snapshot_host(directory) == before and not cluster.home.cluster.exists()

@@ -29,7 +29,8 @@ from supply_chain.errors import PartFailed
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Place:
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
+    monkeypatch.setattr(host, "RECORDS", tmp_path / "records")
     (tmp_path / "cluster").mkdir()
     return Place(tmp_path / "cluster", "0a1b2c")
 

@@ -244,14 +244,17 @@ def test_reset_starts_engine_that_down_stopped(home, state, monkeypatch):
     assert done == ["started", f"cscm.owner={owner} 127.0.0.1:4566/"] and not home.directory.exists()
 
 
-@pytest.mark.parametrize(("user", "removed"), [(0, ["cscm.owner=lost None", "rules of lost", "groups of lost"]),
-                                               (1000, ["cscm.owner=lost None"])])  # fmt: skip
+@pytest.mark.parametrize(("user", "removed"), [
+    (0, ["cluster of lost", "rules of lost", "groups of lost", "cscm.owner=lost None"]),
+    (1000, ["cluster of lost", "cscm.owner=lost None"]),
+])  # fmt: skip
 def test_reset_of_lost_home_removes_its_rules_and_groups_as_root(monkeypatch, user, removed):
     """Only root may remove rules and groups."""
     done = []
     monkeypatch.setattr(os, "geteuid", lambda: user)
     monkeypatch.setattr(laptop, "clear", lambda label, images, _: done.append(f"{label} {images}"))
     monkeypatch.setattr(firewall, "remove_rules", lambda owner: done.append(f"rules of {owner}"))
+    monkeypatch.setattr(laptop, "remove_lost_cluster", lambda owner, _: done.append(f"cluster of {owner}"))
     monkeypatch.setattr(laptop, "remove_groups", lambda owner: done.append(f"groups of {owner}"))
 
     result = CliRunner().invoke(main, ["reset", "--yes", "--left-by", "lost"])
