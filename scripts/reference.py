@@ -23,8 +23,8 @@ import tasks
 from cscm.policy import PolicyCheck
 from cscm.running import EXIT
 from cscm.vex import CheckedStatement
+from cscm_laptop.checks import Check as DoctorCheck
 from cscm_laptop.cluster.cluster import ClusterStatus
-from cscm_laptop.doctor import Check as DoctorCheck
 from cscm_laptop.laptop import Part
 from cscm_laptop.profile import Profile
 from orchestration.registration.automations import Automation

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from cscm_laptop import emulator_service, firewall, namespaces, prefect_server
+from cscm_laptop.checks import Check, check, message_of, note
+from cscm_laptop.cluster.doctor import examine_cluster
 from cscm_laptop.engine import STORE, WANTED, ask, engine_url, version_of
 from cscm_laptop.home import Home
 from cscm_laptop.laptop import PINS
@@ -29,33 +31,12 @@ from supply_chain.adapters.tools.toolbox import Toolbox
 from supply_chain.adapters.vulndb import read_database
 from supply_chain.errors import DatabaseUnusable, EngineUnavailable, EngineUnsuitable, SettingInvalid, SupplyChainError
 from supply_chain.execution.signed_project import read_project_state
-from supply_chain.model.image import Model
 
 UP = "run `cscm up`"
 ROOM = 5
 """Minimum free disk space in GiB, for images, their builds and the emulator's blobs."""
 OLD = 5
 """Age in days from which the official database is too old for verdicts; grype has the same limit."""
-
-
-class Check(Model):
-    """One line of `cscm doctor`; the remedy of a check that is ok is optional."""
-
-    name: str
-    found: str
-    wanted: str
-    ok: bool
-    remedy: str = ""
-
-
-def check(name: str, found: str, wanted: str, ok: bool, remedy: str) -> Check:
-    """Return a check that has its remedy only if it is not ok."""
-    return Check(name=name, found=found, wanted=wanted, ok=ok, remedy="" if ok else remedy)
-
-
-def note(name: str, found: str, wanted: str, remedy: str) -> Check:
-    """Return a note about what cannot be seen or set by this user or from this machine."""
-    return Check(name=name, found=found, wanted=wanted, ok=True, remedy=remedy)
 
 
 def examine(profile: Profile, home: Home) -> list[Check]:
@@ -74,6 +55,7 @@ def examine(profile: Profile, home: Home) -> list[Check]:
         _database(home),
         _policies(profile, home),
         _identities(home.project / POLICIES),
+        *examine_cluster(profile, home),
         *_ports(profile, home),
         *_room({"home": home.directory, "temporary files": Path("/tmp")}),  # noqa: S108 # nosec B108 - looked at, not used
     ]
@@ -89,7 +71,7 @@ def _engine() -> Iterable[Check]:
     try:
         found = ask(url)
     except EngineUnavailable as error:
-        yield check("docker engine", "does not answer", wanted, False, _message(error))
+        yield check("docker engine", "does not answer", wanted, False, message_of(error))
     else:
         upgrade = "upgrade Docker Engine: https://docs.docker.com/engine/install/"
         yield check("docker engine", found.version, wanted, version_of(found.version) >= WANTED, upgrade)
@@ -98,7 +80,7 @@ def _engine() -> Iterable[Check]:
     try:
         client = find_client(os.environ.get("PATH", os.defpath))
     except EngineUnsuitable as error:
-        yield check("docker client", "none", "any", False, _message(error))
+        yield check("docker client", "none", "any", False, message_of(error))
     else:
         yield check("docker client", str(client), "any", True, "")
 
@@ -208,7 +190,7 @@ def _database(home: Home) -> Check:
     try:
         database = read_database(home.database)
     except DatabaseUnusable as error:
-        return check("vulnerability database", "no usable database", "whole", False, f"{UP} ({_message(error)})")
+        return check("vulnerability database", "no usable database", "whole", False, f"{UP} ({message_of(error)})")
     age = (datetime.now(UTC) - database.built).days
     found = f"{database.kind}, facts of {database.built:%Y-%m-%d} ({age} days), {database.digest}"
     fresh = database.kind == "starter" or age < OLD
@@ -220,7 +202,7 @@ def _policies(profile: Profile, home: Home) -> Check:
     try:
         state = read_project_state(home.project, home.owner_key(), profile.policies_signed_since, datetime.now(UTC))
     except SupplyChainError as error:
-        return check(name, _message(error), wanted, False, "correct it, and run `cscm policy check`")
+        return check(name, message_of(error), wanted, False, "correct it, and run `cscm policy check`")
     problems = "; ".join(state.problems)
     found = problems or f"{wanted}: {state.why}"
     return check(name, found, wanted, not problems, "read them, and run `cscm policy sign --key REF`")
@@ -232,7 +214,7 @@ def _identities(directory: Path) -> Check:
     try:
         foreign = list_foreign_keys(directory)
     except SettingInvalid as error:
-        return check(name, _message(error), wanted, False, remedy)
+        return check(name, message_of(error), wanted, False, remedy)
     return check(name, "; ".join(foreign) or wanted, wanted, not foreign, remedy)
 
 
@@ -257,8 +239,3 @@ def _room(places: dict[str, Path]) -> Iterable[Check]:
         yield check(
             f"room for {name}", f"{free:.0f} GiB free", f"{ROOM} GiB", free >= ROOM, f"free space in {existing}"
         )
-
-
-def _message(error: SupplyChainError) -> str:
-    """Return an error's message in one line, without its code."""
-    return " ".join(str(error.args[0]).split())

@@ -63,7 +63,7 @@ def listening_sockets(pid: int, processes: Path = Path("/proc")) -> list[Path]:
         lines = (processes / str(pid) / "net/unix").read_text(encoding="utf-8").splitlines()[1:]
         for file in (processes / str(pid) / "fd").iterdir():
             with contextlib.suppress(OSError):  # it was closed meanwhile
-                own.add(os.readlink(file).removeprefix("socket:[").removesuffix("]"))
+                own.add(str(file.readlink()).removeprefix("socket:[").removesuffix("]"))
     found = [line.split(maxsplit=7) for line in lines]
     return [Path(each[7]) for each in found if len(each) == 8 and each[3] == LISTENS and each[6] in own]
 

@@ -18,6 +18,7 @@ from cscm_laptop.tools import download
 from cscm_laptop.tools.install import apt_install
 from cscm_laptop.tools.installer import Installer, machine
 from supply_chain.adapters.tools.pins import Pins, Version
+from supply_chain.adapters.tools.toolbox import Toolbox
 from supply_chain.errors import ToolMissing
 from supply_chain.model.image import Model
 
@@ -59,7 +60,7 @@ def ensure_programs(home: Home, pins: ClusterPins, progress: Progress) -> Progra
     Raises `ToolMissing` or `ToolFailed` if a program cannot be obtained, and `DownloadFailed` on a wrong checksum.
     """
     home.tools.mkdir(parents=True, exist_ok=True)
-    if missing := [name for name in NEEDED if not (PLUGINS / name).exists()]:
+    if missing := _missing_plugins():
         progress(f"CNI plugins that are missing: {', '.join(missing)}")
         apt_install([PACKAGE], progress)
     others = {name: pin for name, pin in pins.tools.items() if name != BUILT}
@@ -68,6 +69,18 @@ def ensure_programs(home: Home, pins: ClusterPins, progress: Progress) -> Progra
     return Programs(
         kubernetes, found["containerd"].path, found["ctr"].path, found["pause"].path, found["kube-router"].path
     )
+
+
+def _missing_plugins() -> list[str]:
+    return [name for name in NEEDED if not (PLUGINS / name).exists()]
+
+
+def find_missing(home: Home, pins: ClusterPins) -> tuple[str, ...]:
+    """Return the names of the programs and CNI plugins that are missing or of another version."""
+    wrong = {each.name for each in Toolbox(home.tools, pins).report() if not each.ok}
+    if (home.tools / pins.kubernetes.name).is_dir():  # the release, which takes the place of a build
+        wrong.discard(BUILT)
+    return (*sorted(wrong), *_missing_plugins())
 
 
 def find_kubernetes(home: Home, pins: ClusterPins, progress: Progress) -> dict[str, tuple[str, ...]]:
