@@ -243,6 +243,31 @@ class InventoryContract:
         one, two = inventory.images()
         assert [(r.healthy, r.seen) for r in one.running] == [(None, None)] and two.running == ()
 
+    def test_workload_of_cluster_is_one_entry_for_each_image(self, inventory: SqlInventory) -> None:
+        """Pods may run several images, and a workload without pods may make some."""
+        place: dict[str, Any] = {
+            "cluster": "shop",
+            "namespace": "apps",
+            "workload": "Deployment/hello",
+            "running": True,
+        }
+        recorded = deployment("staging").model_copy(
+            update={"host": "", "cluster": "shop", "namespace": "apps", "workload": "Deployment/hello"}
+        )
+        inventory.put([entry(1, deployed=(recorded,)), entry(2, "sidecar")])
+        inventory.update_hosts("hello", lambda _: "laptop")
+        found = [
+            HostContainer(container="c1", name="hello", digest=digest(number), pods=("hello-1",), healthy=True, **place)
+            for number in (1, 2)
+        ]
+        inventory.record_host("kubernetes/shop", found, LATER)
+
+        hello, sidecar = inventory.images()
+        (own,), (other,) = hello.running, sidecar.running
+        assert (own.environment, own.pods, own.healthy, own.seen) == ("staging", ("hello-1",), True, LATER)
+        assert (other.environment, other.pods, other.workload) == ("", ("hello-1",), "Deployment/hello")
+        assert {(each.host, each.place) for each in (own, other)} == {("", "shop/apps")}
+
     def test_reverse_proxy_is_shown_with_its_deployment(self, inventory: SqlInventory) -> None:
         """It belongs to the deployment although its image is another one."""
         inventory.put([entry(1, deployed=(deployment("staging", reverse_proxy="f1"),)), entry(2, "base/proxy")])

@@ -19,7 +19,7 @@ from supply_chain.adapters.database.schema import VERSION, configuration, write_
 from supply_chain.adapters.database.tables import metadata
 from supply_chain.errors import InventoryFailed, InventoryUnavailable, SettingInvalid
 from supply_chain.model.image import StorageStatus
-from tests.contract.inventory import NOON, InventoryContract, digest, entry, facts_of, scan, stored
+from tests.contract.inventory import NOON, InventoryContract, deployment, digest, entry, facts_of, scan, stored
 
 
 class TestSqlite(InventoryContract):
@@ -111,6 +111,34 @@ def test_migrated_inventory_rereads_gone_images_and_keeps_unreadable_mark(tmp_pa
 
     assert list(inventory.read_marks("hello").values()) == ["", "mark", "mark"]
     assert (inventory.count_unreadable(), inventory.count_without_sbom()) == (1, 1)
+
+
+def test_migrated_inventory_keeps_containers_and_rereads_deployments_to_clusters(tmp_path):
+    """What ran on a host before the update still counts as running after it."""
+    engine = create_engine(f"sqlite:///{tmp_path}/inventory.db")
+    with write_transaction(engine) as connection:
+        command.upgrade(configuration(connection), "0007")
+        for number, address in ((1, "http://127.0.0.1:8080/"), (2, "http://hello.apps.svc:8080/")):
+            ref = entry(number).image.ref
+            row = (ref.repository, ref.digest, "hello", "", "mark", entry(number).image.model_dump_json())
+            connection.exec_driver_sql(
+                "INSERT INTO images (repository, digest, application, pushed, mark, document)"
+                " VALUES (?, ?, ?, ?, ?, ?)", row,
+            )  # fmt: skip
+            document = deployment(f"place-{number}").model_copy(update={"address": address}).model_dump_json()
+            connection.exec_driver_sql(
+                "INSERT INTO deployments (image, environment, since, reverse_proxy, document) VALUES (?, ?, '', '', ?)",
+                (number, f"place-{number}", document),
+            )
+        connection.exec_driver_sql(
+            "INSERT INTO seen (host, container, name, digest, running, at) VALUES ('laptop', 'c7', 'by-hand', ?, 1, ?)",
+            (digest(1), format_time(NOON)),
+        )
+    inventory = open_inventory(f"sqlite:///{tmp_path}/inventory.db")
+
+    assert list(inventory.read_marks("hello").values()) == ["mark", ""]
+    (image,) = inventory.find_by_digest(digest(1))
+    assert [(each.name, each.host, each.pods) for each in image.running][-1] == ("by-hand", "laptop", ())
 
 
 def test_migrated_inventory_has_no_facts_of_gates(tmp_path):

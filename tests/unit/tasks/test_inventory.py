@@ -5,15 +5,16 @@ from types import SimpleNamespace
 import pytest
 from prefect.artifacts import Artifact
 
-from blocks import ContainerHost, Inventory
+from blocks import ContainerHost, Inventory, KubernetesCluster
 from blocks.lifecycle_ports import LifecyclePorts
 from flows import inventory as flows
 from supply_chain.errors import ImageNotFound
-from supply_chain.execution.environment import DockerEnvironment
+from supply_chain.execution.environment import DockerEnvironment, KubernetesEnvironment
 from supply_chain.model.container import ContainerSpec, profile
 from supply_chain.model.image import short
 from tasks import inventory as tasks
 from tests.support import fleet as fleets
+from tests.support.memory_cluster import MemoryCluster
 from tests.support.memory_engine import MemoryEngine
 from tests.support.present import present
 
@@ -36,7 +37,7 @@ def shop(fleet, monkeypatch):
         ),
         "inventory": SimpleNamespace(open=lambda: fleet.inventory),
     }
-    shop = SimpleNamespace(fleet=fleet, engine=engine, asked=[], blocks=blocks)
+    shop = SimpleNamespace(fleet=fleet, engine=engine, asked=[], blocks=blocks, places=places)
 
     async def load(name="ports"):
         return blocks[name]
@@ -102,6 +103,28 @@ async def test_look_queries_host_of_several_environments_once(shop):
 
     assert (number, shop.asked) == (1, ["laptop"])
     assert [each.name for each in shop.fleet.images[0].running] == ["stranger"]
+
+
+async def test_look_includes_clusters_of_environments(shop, monkeypatch):
+    """Each is asked once, whatever namespaces its environments have."""
+    ref, asked = shop.fleet.curated(), []
+    await read(shop)
+    cluster = MemoryCluster()
+    cluster.add_pod("by-hand", "elsewhere", f"registry.test/curated/hello@{ref.digest}")
+    shop.places += [
+        KubernetesEnvironment(name=name, target="kubernetes", cluster="laptop", namespace=name) for name in ("a", "b")
+    ]
+
+    async def load(name):
+        asked.append(name)
+        return SimpleNamespace(client=lambda session: cluster)
+
+    monkeypatch.setattr(KubernetesCluster, "aload", load)
+
+    number = await tasks.observe_hosts_step.fn(*shop.blocks.values())
+
+    assert (number, asked, shop.asked) == (1, ["laptop"], ["laptop"])
+    assert [each.place for each in shop.fleet.images[0].running] == ["laptop/elsewhere"]
 
 
 async def test_only_full_refresh_sets_reconciled_time(machine, shop):

@@ -78,6 +78,25 @@ def test_client_lists_all_pages():
     assert [pod["metadata"]["name"] for pod in client(answer).list(PODS, "staging", {"a": "b"})] == ["a", "b"]
 
 
+def test_client_reads_next_page_once_it_is_needed():
+    """The pods of a large cluster are never held at once; a list that expired meanwhile is read again later."""
+    requests = []
+
+    def answer(request):
+        requests.append(request)
+        if "continue" in request.url.params:
+            return status(410, "The provided continue parameter is too old", reason="Expired")
+        return httpx2.Response(200, json={"metadata": {"continue": "next"}, "items": [{"metadata": {"name": "a"}}]})
+
+    pods = client(answer).scan(PODS)
+
+    assert next(pods)["metadata"]["name"] == "a"
+    assert [request.url.path for request in requests] == ["/api/v1/pods"]
+    assert int(requests[0].url.params["limit"]) <= 500
+    with pytest.raises(ClusterUnavailable):
+        next(pods)
+
+
 def test_client_reads_kinds_without_namespace():
     """A namespace is in no namespace."""
     paths = []
