@@ -8,7 +8,7 @@ from supply_chain.errors import ClusterUnavailable, EngineUnavailable
 from supply_chain.execution.deployment import Deployment, KubernetesPlace
 from supply_chain.execution.kubernetes.cluster import PODS
 from supply_chain.execution.records import record
-from supply_chain.fleet.hosts import CLUSTER, ClusterHost, EngineHost, list_observed, observe_hosts
+from supply_chain.fleet.hosts import CLUSTER, ClusterHost, EngineHost, Host, list_observed, observe_hosts
 from supply_chain.fleet.image import HostContainer
 from supply_chain.model.container import ContainerSpec, profile
 from supply_chain.model.image import ImageRef
@@ -216,7 +216,10 @@ def test_host_that_cannot_be_observed_keeps_its_record_and_hides_no_other(fleet)
     fleet.refresh()
     cluster = MemoryCluster()
     cluster.add_pod("by-hand", "team-a", image(ref.digest))
-    hosts = {f"{CLUSTER}shop": ClusterHost("shop", lambda: cluster), "laptop": EngineHost(MemoryEngine)}
+    hosts: dict[str, Host] = {
+        f"{CLUSTER}shop": ClusterHost("shop", lambda: cluster),
+        "laptop": EngineHost(MemoryEngine),
+    }
     observe_hosts(hosts, fleet.inventory, lambda: fleet.make.noon)
     cluster.failing["list Pod"] = ClusterUnavailable("it does not answer")
     engine = MemoryEngine()

@@ -496,8 +496,8 @@ def test_apply_keeps_image_that_cluster_runs_without_record(house, number):
 
     entries = {int(e.ref.digest[7:], 16): e for e in house.apply().entries}
 
-    kept = {1, 11, 12} if number == 1 else {number}
-    assert {n for n, e in entries.items() if e.outcome is Outcome.SKIPPED} == kept
+    retained = {1, 11, 12} if number == 1 else {number}
+    assert {n for n, e in entries.items() if e.outcome is Outcome.SKIPPED} == retained
     assert entries[number].said == "it runs or should run, or a rollback may need it"
 
 

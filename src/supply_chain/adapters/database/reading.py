@@ -117,8 +117,8 @@ def deployments(connection: Connection, of: ColumnElement[bool] | None = None) -
     observations = _read_observations(connection, [documents[number]["container"] for number in last.values()])
     for row in rows:
         is_last = last[row.application, row.environment] == row.id
-        seen = observations.get(documents[row.id]["container"], {}) if is_last else {}
-        document = {**documents[row.id], **seen.get(row.digest, next(iter(seen.values()), {}))}
+        observed = observations.get(documents[row.id]["container"], {}) if is_last else {}
+        document = {**documents[row.id], **observed.get(row.digest, next(iter(observed.values()), {}))}
         (running if is_last else replaced).setdefault(row.image, []).append(document)
     return running, replaced
 
