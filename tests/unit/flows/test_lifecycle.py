@@ -18,6 +18,7 @@ from supply_chain.lifecycle.preconditions import InUse
 from tests.support.snapshots import NOW, RULES, image, newest, ref, snapshot_of
 
 BASE = "curated/base/hello"
+IN_USE = InUse(digests=frozenset({"sha256:" + "9" * 64}), unobserved=("a host",))
 
 
 def planned(count=100, *images):
@@ -47,7 +48,7 @@ def run(monkeypatch, tmp_path):
         return done.plan
 
     async def needed(found, ports):
-        return InUse(digests=frozenset({"needed"}), unobserved=())
+        return IN_USE
 
     async def built_on(found, ports):
         done.calls.append(("bases",))
@@ -55,7 +56,7 @@ def run(monkeypatch, tmp_path):
 
     async def apply(found, repository, in_use, bases, ports):
         assert bases == ({"base"} if repository == BASE else ())
-        assert in_use.digests == {"needed"}
+        assert in_use == IN_USE
         done.calls.append(("apply", found.digest, repository, tuple(done.held)))
         return ()
 

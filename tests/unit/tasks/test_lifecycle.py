@@ -288,7 +288,9 @@ async def test_block_event_distinguishes_unknown_from_no_deployments(place, unre
 async def test_block_by_plan_archives_image_if_deployments_are_unreadable(place, unreadable):
     """The statement is already signed and is reported."""
     (repository,) = place.plan.repositories
-    entries = await lifecycle.apply_step.fn(place.plan, repository, (), (), place.ports)
+    entries = await lifecycle.apply_step.fn(
+        place.plan, repository, InUse(digests=frozenset(), unobserved=()), (), place.ports
+    )
 
     assert {each.outcome for each in entries} == {Outcome.DONE}
     assert ("archive", ref(2)) in place.calls
