@@ -10,10 +10,10 @@ down_revision = "0007"
 
 
 def upgrade() -> None:
-    with op.batch_alter_table("seen") as seen:
+    with op.batch_alter_table("seen") as table:
         for name, length in (("cluster", 256), ("namespace", 256), ("workload", 512)):
-            seen.add_column(sa.Column(name, sa.String(length=length), nullable=False, server_default=""))
-        seen.add_column(sa.Column("pods", sa.Text(), nullable=False, server_default="[]"))
-        seen.drop_constraint("pk_seen", type_="primary")
-        seen.create_primary_key("pk_seen", ["host", "container", "digest"])
+            table.add_column(sa.Column(name, sa.String(length=length), nullable=False, server_default=""))
+        table.add_column(sa.Column("pods", sa.Text(), nullable=False, server_default="[]"))
+        table.drop_constraint("pk_seen", type_="primary")
+        table.create_primary_key("pk_seen", ["host", "container", "digest"])
     op.execute("UPDATE images SET mark = '' WHERE id IN (SELECT image FROM deployments WHERE document LIKE '%.svc:%')")
