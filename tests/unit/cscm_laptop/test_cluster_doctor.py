@@ -15,6 +15,7 @@ from cscm_laptop.cluster.cluster import ClusterStatus, Component
 from cscm_laptop.cluster.place import Place
 from cscm_laptop.home import Home
 from cscm_laptop.profile import Profile
+from supply_chain.adapters.kubernetes.client import ClusterClient
 from supply_chain.errors import ClusterUnavailable
 from supply_chain.execution.kubernetes.cluster import NAMESPACES
 from tests.support.command import copy_deployments
@@ -40,7 +41,7 @@ def node(home: Home, monkeypatch: pytest.MonkeyPatch) -> MemoryCluster:
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     monkeypatch.setattr(doctor, "find_missing", lambda *_: ())
     monkeypatch.setattr(doctor, "find_kubeconfig", lambda _: home.cluster / "admin.kubeconfig")
-    monkeypatch.setattr(doctor.ClusterClient, "of_context", lambda *_: found)
+    monkeypatch.setattr(ClusterClient, "of_context", lambda *_: found)
     monkeypatch.setattr(doctor, "status", lambda *_: status(home))
     return found
 

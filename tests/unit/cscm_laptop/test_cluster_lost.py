@@ -99,7 +99,7 @@ def test_components_are_found_by_program_and_directory(tmp_path: Path) -> None:
     (tmp_path / "containerd").symlink_to(sys.executable)
     directory = tmp_path / "home/cluster"
     waiting = "import sys; print(flush=True); sys.stdin.read()"
-    commands = [
+    commands: list[list[str | Path]] = [
         [tmp_path / "containerd", "-c", waiting, "--config", directory / "settings/containerd.toml"],
         [tmp_path / "containerd", "-c", waiting, "--config", tmp_path / "home/cluster-of-another/containerd.toml"],
         [sys.executable, "-c", waiting, directory / "settings/containerd.toml"],

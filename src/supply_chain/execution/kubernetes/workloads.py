@@ -23,15 +23,22 @@ TEMPLATE_HASH = "pod-template-hash"
 
 def list_images(kind: str, document: Document) -> Iterator[str]:
     """Yield the images of a pod, or of a template of pods, as they are written there."""
-    spec = document.get("spec") or {}
-    pod = {
-        "Pod": lambda: spec,
-        "PodTemplate": lambda: document["template"]["spec"],
-        "CronJob": lambda: spec["jobTemplate"]["spec"]["template"]["spec"],
-    }.get(kind, lambda: (spec.get("template") or {}).get("spec") or {})()
+    pod = _read_pod(kind, document)
     for each in CONTAINERS:
         yield from (container.get("image", "") for container in pod.get(each) or ())
     yield from (each["image"].get("reference", "") for each in pod.get("volumes") or () if "image" in each)
+
+
+def _read_pod(kind: str, document: Document) -> Mapping[str, Any]:
+    """Return the specification of a pod, or of the pods that are made by a template."""
+    found: Mapping[str, Any] = document.get("spec") or {}
+    if kind == "PodTemplate":
+        found = document["template"]["spec"]
+    elif kind == "CronJob":
+        found = found["jobTemplate"]["spec"]["template"]["spec"]
+    elif kind != "Pod":
+        found = (found.get("template") or {}).get("spec") or {}
+    return found
 
 
 def list_digests(kind: str, document: Document) -> tuple[Digest, ...]:
