@@ -461,6 +461,25 @@ class ManifestsRefused(SupplyChainError):
     code = "manifests.refused"
 
 
+class GitUnavailable(SupplyChainError):
+    """The git repository did not answer, or others kept changing it.
+
+    Check the address in the repository's block; the step is retried.
+    """
+
+    code = "git.unavailable"
+    retryable = True
+
+
+class GitRefused(SupplyChainError):
+    """The git repository refused to be read or changed.
+
+    Read in its answer whether the account, a protected branch or a hook did.
+    """
+
+    code = "git.refused"
+
+
 class DeploymentFailed(SupplyChainError):
     """The new container did not become ready. The previous one still serves.
 

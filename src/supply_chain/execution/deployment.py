@@ -33,13 +33,25 @@ class DockerPlace(Place):
         return f"a container host, at {self.address}:{self.port}"
 
 
+class GitRevision(Model):
+    """The commit that brought a digest into an environment's repository."""
+
+    model_config = ConfigDict(extra="ignore")  # as in `Place`
+
+    repository: str = Field(description="its address")
+    branch: str
+    path: str = Field(description="the file with the digest")
+    commit: str = Field(description="the commit's id; of the branch's head, if the digest was there already")
+
+
 class KubernetesPlace(Place):
     """A Deployment in a namespace of a cluster."""
 
     target: Literal["kubernetes"] = "kubernetes"
     cluster: str = Field(description="the cluster block")
     namespace: str
-    documents: tuple[dict[str, Any], ...] = Field(description="the objects that were applied")
+    documents: tuple[dict[str, Any], ...] = Field(description="the objects that the chain applied; none: git has them")
+    git: GitRevision | None = Field(default=None, description="what a controller applies; null: nothing")
 
     def __str__(self) -> str:
         return f"{self.cluster}/{self.namespace}"

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import Discriminator, Field, StringConstraints, Tag, TypeAdapter, model_validator
+from pydantic import AfterValidator, Discriminator, Field, StringConstraints, Tag, TypeAdapter, model_validator
 
 from supply_chain.errors import SettingInvalid
 from supply_chain.execution.enforcement.policies import Mode
@@ -268,6 +268,55 @@ class EnforcementSettings(Model):
     )
 
 
+FileKind = Literal["kustomize", "helm", "manifest"]
+"""How a file names an image and its digest."""
+APPLICATION_KEY = "{application}"
+"""Stands for an application's name in a path."""
+
+
+class FluxKustomization(Model):
+    """A Kustomization of Flux."""
+
+    namespace: Label = Field(description="its namespace")
+    name: ObjectName = Field(description="its name")
+
+
+def _check_path(value: str) -> str:
+    parts = value.replace(APPLICATION_KEY, "application").split("/")
+    if not value.isprintable() or any(part in ("", ".", "..", ".git") for part in parts):
+        raise ValueError(f"has to be the path of a file below the root, in which {APPLICATION_KEY} may stand")
+    return value
+
+
+class GitDelivery(Model):
+    """The file of a git repository in which a promotion commits the digest, for a controller that applies it."""
+
+    repository: str = Field(description="its block")
+    branch: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][\w./-]*$", max_length=200)] = Field(
+        default="main", description="its branch"
+    )
+    path: Annotated[str, AfterValidator(_check_path)] = Field(
+        description="the file with the digest; {application} becomes the application's name"
+    )
+    kind: FileKind = Field(
+        description="where the image's name is: `newName` in a kustomization, `repository` in values, or `image`"
+    )
+    timeout: Duration = Field(default=600, description="how long the controller may take")
+    flux: FluxKustomization | None = Field(
+        default=None, description="the Kustomization that applies it, for its errors"
+    )
+
+    def file_of(self, application: str) -> str:
+        """Return the path of the file for an application."""
+        return self.path.replace(APPLICATION_KEY, application)
+
+
+class Delivery(Model):
+    """How a digest gets into the namespace, if the chain does not apply objects itself."""
+
+    git: GitDelivery = Field(description="commits, which a controller applies")
+
+
 class KubernetesEnvironment(Environment):
     """An environment in a namespace of a cluster."""
 
@@ -277,10 +326,17 @@ class KubernetesEnvironment(Environment):
     applications: dict[str, KubernetesPlacement] = Field(
         default_factory=dict, description="application → its pods; no other application is deployed here"
     )
+    delivery: Delivery | None = Field(default=None, description="what delivers images; null: the chain itself")
     enforcement: EnforcementSettings | None = Field(
         default=None, description="how the cluster itself refuses other images; null: it does not"
     )
     nodes: tuple[ReservedNodes, ...] = Field(default=(), description="all that concern an application apply")
+
+    @model_validator(mode="after")
+    def _check_delivery(self) -> Self:
+        if self.delivery and (placed := sorted(name for name, at in self.applications.items() if at.model_fields_set)):
+            raise ValueError(f"with `delivery`, only the repository says how {', '.join(placed)} runs; write {{}}")
+        return self
 
     @property
     def place(self) -> str:
@@ -346,7 +402,7 @@ def read_environments(directory: Path) -> tuple[DockerEnvironment | KubernetesEn
     """Read all environments.
 
     Raises `SettingInvalid` if two applications have the same address on one host, if two environments have the same
-    namespace, or if no image could ever reach an environment.
+    namespace or the same file of a repository, or if no image could ever reach an environment.
     """
     found = tuple(read_environment(directory, path.stem) for path in sorted(directory.glob("*.yaml")))
     named = {environment.name: environment for environment in found}
@@ -360,7 +416,9 @@ def read_environments(directory: Path) -> tuple[DockerEnvironment | KubernetesEn
                 "Take `after` out of one of deployments/environments."
             )
     _check_addresses(each for each in found if isinstance(each, DockerEnvironment))
-    _check_namespaces(each for each in found if isinstance(each, KubernetesEnvironment))
+    in_clusters = [each for each in found if isinstance(each, KubernetesEnvironment)]
+    _check_namespaces(in_clusters)
+    _check_files(in_clusters)
     return found
 
 
@@ -386,3 +444,19 @@ def _check_namespaces(environments: Iterable[KubernetesEnvironment]) -> None:
             raise SettingInvalid(
                 f"{other} and {environment.name} are both in {environment.place}.\nGive each its own namespace."
             )
+
+
+def _check_files(environments: Iterable[KubernetesEnvironment]) -> None:
+    """Raise `SettingInvalid` if two environments have the digest of an application in the same file."""
+    taken: dict[tuple[str, str, str, str], str] = {}
+    for environment in environments:
+        git = environment.delivery.git if environment.delivery else None
+        for application in environment.applications if git else ():
+            assert git
+            file = git.file_of(application)
+            other = taken.setdefault((git.repository, git.branch, file, application), environment.name)
+            if other != environment.name:
+                raise SettingInvalid(
+                    f"{other} and {environment.name} both have the digest of {application} in {file} of "
+                    f"{git.repository}.\nGive each its own file."
+                )

@@ -230,3 +230,47 @@ def test_enforcement_belongs_to_a_namespace(tmp_path):
         write(tmp_path, "wrong", text)
         with pytest.raises(DeclarationInvalid):
             read_environment(tmp_path, "wrong")
+
+
+GIT = "delivery: {git: {repository: r, kind: helm, path: 'x/{application}.yaml'}}\n"
+
+
+def test_delivery_names_the_file_of_each_application(tmp_path):
+    """What people sign of the environment includes where its digests come from."""
+    write(tmp_path, "staging", f"{CLUSTER}applications: {{a: {{}}}}\n{GIT}")
+    write(tmp_path, "production", "target: kubernetes\ncluster: c\nnamespace: other\n")
+
+    production, staging = read_environments(tmp_path)
+
+    assert isinstance(staging, KubernetesEnvironment) and staging.delivery
+    assert staging.delivery.git.file_of("a") == "x/a.yaml" and staging.delivery.git.timeout == 600
+    assert b"x/{application}.yaml" in staging.decision and b"delivery" not in production.decision
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"{GIT}",
+        f"{CLUSTER}{GIT}applications: {{a: {{replicas: 2}}}}",
+        f"{CLUSTER}{GIT.replace('helm', 'jsonnet')}",
+        f"{CLUSTER}{GIT.replace('x/', '/x/')}",
+        f"{CLUSTER}{GIT.replace('x/', '../')}",
+        f"{CLUSTER}{GIT.replace('x/', '.git/')}",
+        f"{CLUSTER}{GIT.replace('kind: helm, ', '')}",
+        f"{CLUSTER}delivery: {{}}",
+        f"{CLUSTER}{GIT.replace('repository: r', 'repository: r, branch: -x')}",
+    ],
+)
+def test_delivery_without_effect_or_outside_of_repository_is_refused(tmp_path, text):
+    """Only the repository says how pods run; the chain writes one file in it."""
+    write(tmp_path, "staging", text)
+    with pytest.raises(DeclarationInvalid):
+        read_environment(tmp_path, "staging")
+
+
+def test_environments_cannot_share_file_of_repository(tmp_path):
+    """A promotion to one would change the other."""
+    for name in ("staging", "production"):
+        write(tmp_path, name, f"target: kubernetes\ncluster: c\nnamespace: {name}\napplications: {{a: {{}}}}\n{GIT}")
+    with pytest.raises(SettingInvalid, match=r"digest of a in x/a\.yaml of r"):
+        read_environments(tmp_path)

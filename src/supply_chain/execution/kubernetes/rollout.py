@@ -23,7 +23,7 @@ from supply_chain.execution.kubernetes.cluster import (
     Kind,
 )
 from supply_chain.execution.kubernetes.placement import check_nodes
-from supply_chain.execution.kubernetes.rendering import CONTAINER, DENY_ALL, Workload
+from supply_chain.execution.kubernetes.rendering import DENY_ALL, Workload
 from supply_chain.model.container import Wait
 from supply_chain.text import first_line, plain_text, plain_text_lines
 
@@ -92,7 +92,7 @@ class Rollout:
                 self.cluster.delete(AUTOSCALERS, self.workload.name, self.namespace)
             for kind, document in objects:
                 self._apply(kind, document)
-            return self._wait_until_complete()
+            return self.wait_until_complete()
         except BaseException as error:
             failed = self._restore(before)
             if failed:
@@ -141,7 +141,11 @@ class Rollout:
             else:
                 return
 
-    def _wait_until_complete(self) -> Document:
+    def wait_until_complete(self) -> Document:
+        """Return the Deployment as soon as only its new pods run and serve.
+
+        Raises `DeploymentFailed` with the pods' last output if they do not become ready.
+        """
         until = self.clock() + self.workload.deadline + GRACE
         while True:
             trouble = "the cluster did not answer"
@@ -176,7 +180,7 @@ class Rollout:
         current = find_replica_set(self.cluster, deployment)
         if current is None:
             return []
-        pods = self.cluster.list(PODS, self.namespace, self.workload.selector)
+        pods = self.cluster.list(PODS, self.namespace, deployment["spec"]["selector"]["matchLabels"])
         return [pod for pod in pods if owner_of(pod) == current["metadata"]["uid"]]
 
     def _deployment_error(self, trouble: str) -> DeploymentFailed:
@@ -209,7 +213,8 @@ class Rollout:
                 if message := state.get("terminated", {}).get("message"):
                     return str(message).splitlines()[-LINES:]
         with contextlib.suppress(SupplyChainError):
-            return self.cluster.logs(self.namespace, pod["metadata"]["name"], CONTAINER, LINES).splitlines()
+            container = pod["spec"]["containers"][0]["name"]
+            return self.cluster.logs(self.namespace, pod["metadata"]["name"], container, LINES).splitlines()
         return []
 
 

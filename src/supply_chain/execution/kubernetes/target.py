@@ -75,7 +75,7 @@ class KubernetesTarget:
         rollout = Rollout(self.connect(), workload, self.wait)
         serving = rollout.read_deployment()
         if serving and not request.force and is_complete(serving, workload.least_pods):
-            unchanged = self._record(request, workload, objects, rollout.cluster, serving)
+            unchanged = self.record(request, workload, objects, rollout.cluster, serving)
             if not self._find_changes(rollout.cluster, unchanged):
                 return recorded(unchanged)
         if request.force:
@@ -85,7 +85,7 @@ class KubernetesTarget:
         started = time.monotonic()
         running = rollout.run(objects, may_serve)
         self._remove_left(rollout.cluster, workload, objects)
-        deployment = self._record(request, workload, objects, rollout.cluster, running)
+        deployment = self.record(request, workload, objects, rollout.cluster, running)
         how = {
             "changed": True,
             "previous": workload.name if serving else None,
@@ -140,7 +140,7 @@ class KubernetesTarget:
         state = read_namespace(cluster, self.environment.namespace)
         return self._observe(cluster, expected, state).deviations
 
-    def _record(
+    def record(
         self,
         request: Request,
         workload: Workload,

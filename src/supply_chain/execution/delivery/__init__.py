@@ -1,0 +1,1 @@
+"""Delivery through a git repository, from which an organisation's own controller applies what a namespace runs."""

@@ -1,0 +1,81 @@
+"""Why Flux did not bring a commit into a namespace, by the conditions of its objects. It is only read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from supply_chain.execution.environment import FluxKustomization
+from supply_chain.execution.kubernetes.cluster import Cluster, Document, Kind
+from supply_chain.text import plain_text
+
+KUSTOMIZATIONS = Kind("kustomize.toolkit.fluxcd.io/v1", "Kustomization", "kustomizations")
+GIT_REPOSITORIES = Kind("source.toolkit.fluxcd.io/v1", "GitRepository", "gitrepositories")
+TRANSIENT = frozenset({"DependencyNotReady", "Progressing", "ProgressingWithRetry"})
+"""Reasons of a Kustomization that is not ready yet."""
+
+
+@dataclass(frozen=True)
+class FluxState:
+    """What Flux says. `failed` is true if it gave up on the commit that is waited for, until something changes."""
+
+    fact: str
+    failed: bool = False
+
+
+def read_flux(cluster: Cluster, kustomization: FluxKustomization, commit: str) -> FluxState:
+    """Return what Flux says about a commit; raise the cluster's errors."""
+    found = cluster.read(KUSTOMIZATIONS, kustomization.name, kustomization.namespace)
+    if found is None:
+        where = f"{kustomization.namespace}/{kustomization.name}"
+        return FluxState(f"the cluster has no Kustomization {where}, which `delivery.git.flux` names", failed=True)
+    source = found["spec"].get("sourceRef") or {}
+    repository = None
+    if source.get("kind") == GIT_REPOSITORIES.name:
+        namespace = source.get("namespace") or kustomization.namespace
+        repository = cluster.read(GIT_REPOSITORIES, source["name"], namespace)
+    return describe_flux(found, repository, commit)
+
+
+def describe_flux(kustomization: Document, repository: Document | None, commit: str) -> FluxState:
+    """Return what a Kustomization and its source say about a commit. Pure."""
+    name, status = kustomization["metadata"]["name"], kustomization.get("status") or {}
+    if kustomization["spec"].get("suspend"):
+        return FluxState(f"the Kustomization {name} is suspended", failed=True)
+    ready = _condition(status, "Ready")
+    if _commit_of(status.get("lastAppliedRevision")) == commit:
+        return FluxState(f"Flux applied the commit by the Kustomization {name}", failed=True)
+    if _commit_of(status.get("lastAttemptedRevision")) == commit and ready.get("status") == "False":
+        return FluxState(_describe(f"the Kustomization {name}", ready), ready.get("reason") not in TRANSIENT)
+    if repository is not None and (trouble := _source_trouble(repository)):
+        return trouble
+    if ready.get("status") == "False":
+        return FluxState(_describe(f"the Kustomization {name}", ready))
+    return FluxState(f"Flux has not applied it yet; the last was {status.get('lastAppliedRevision') or 'nothing'}")
+
+
+def _source_trouble(repository: Document) -> FluxState | None:
+    """Return why the source does not bring new commits; None if it does."""
+    what = f"the GitRepository {repository['metadata']['name']}"
+    status = repository.get("status") or {}
+    if repository["spec"].get("suspend"):
+        return FluxState(f"{what} is suspended", failed=True)
+    verified = _condition(status, "SourceVerified")
+    if verified.get("status") == "False":
+        return FluxState(_describe(what, verified), failed=True)
+    ready = _condition(status, "Ready")
+    return FluxState(_describe(what, ready)) if ready.get("status") == "False" else None
+
+
+def _condition(status: Mapping[str, Any], kind: str) -> Mapping[str, Any]:
+    return next((each for each in status.get("conditions") or () if each["type"] == kind), {})
+
+
+def _describe(what: str, condition: Mapping[str, Any]) -> str:
+    return plain_text(f"{what} says {condition.get('reason', 'nothing')}: {condition.get('message', '')}").rstrip(": ")
+
+
+def _commit_of(revision: str | None) -> str:
+    """Return the commit of a revision such as main@sha1:0123…; an empty text without one."""
+    return (revision or "").rpartition("sha1:")[2]

@@ -1,0 +1,91 @@
+"""Why Flux did not apply a commit."""
+
+from __future__ import annotations
+
+import pytest
+
+from supply_chain.execution.delivery.flux import FluxState, describe_flux, read_flux
+from supply_chain.execution.environment import FluxKustomization
+from tests.support.memory_cluster import MemoryCluster
+
+OURS, OTHER = "1" * 40, "2" * 40
+NAME = FluxKustomization(namespace="flux-system", name="shop")
+
+
+def condition(kind, status="False", reason="Bad", message="why"):
+    return {"type": kind, "status": status, "reason": reason, "message": message}
+
+
+def kustomization(*conditions, applied=OTHER, attempted=OTHER, **spec):
+    status = {"conditions": list(conditions), "lastAppliedRevision": f"main@sha1:{applied}",
+              "lastAttemptedRevision": f"main@sha1:{attempted}"}  # fmt: skip
+    source = {"kind": "GitRepository", "name": "environments"}
+    return {
+        "metadata": {"name": "shop", "namespace": "flux-system"},
+        "spec": {"sourceRef": source, **spec},
+        "status": status,
+    }
+
+
+def repository(*conditions, **spec):
+    return {
+        "metadata": {"name": "environments", "namespace": "flux-system"},
+        "spec": spec,
+        "status": {"conditions": list(conditions)},
+    }
+
+
+READY = condition("Ready", "True")
+
+
+@pytest.mark.parametrize(
+    ("found", "source", "fact", "failed"),
+    [
+        (kustomization(condition("Ready"), attempted=OURS), repository(), "the Kustomization shop says Bad: why", True),
+        (kustomization(condition("Ready", reason="DependencyNotReady"), attempted=OURS), repository(),
+         "DependencyNotReady: why", False),
+        (kustomization(READY, applied=OURS, attempted=OURS), repository(), "Flux applied the commit", True),
+        (kustomization(READY, suspend=True), repository(), "is suspended", True),
+        (kustomization(READY), repository(suspend=True), "GitRepository environments is suspended", True),
+        (kustomization(READY), repository(condition("SourceVerified"), condition("Ready")),
+         "the GitRepository environments says Bad: why", True),
+        (kustomization(READY), repository(condition("Ready", message="no route")), "Bad: no route", False),
+        (kustomization(condition("Ready")), repository(READY), "the Kustomization shop says Bad: why", False),
+        (kustomization(READY), repository(READY), f"the last was main@sha1:{OTHER}", False),
+        (kustomization(condition("Ready"), attempted=OURS), None, "Bad: why", True),
+        ({"metadata": {"name": "shop"}, "spec": {}}, None, "the last was nothing", False),
+    ],
+)  # fmt: skip
+def test_state_names_what_is_nearest_to_the_commit(found, source, fact, failed):
+    """A failure counts only if waiting does not help."""
+    state = describe_flux(found, source, OURS)
+
+    assert fact in state.fact and state.failed is failed
+
+
+def test_missing_kustomization_is_mistake_of_environment():
+    assert read_flux(MemoryCluster(), NAME, OURS) == FluxState(
+        "the cluster has no Kustomization flux-system/shop, which `delivery.git.flux` names", failed=True
+    )
+
+
+@pytest.mark.parametrize("namespace", [None, "sources"])
+def test_source_may_be_in_another_namespace(namespace):
+    cluster, found = MemoryCluster(), kustomization(READY)
+    if namespace:
+        found["spec"]["sourceRef"]["namespace"] = namespace
+    cluster.objects["Kustomization", "flux-system", "shop"] = found
+    cluster.objects["GitRepository", namespace or "flux-system", "environments"] = repository(
+        condition("SourceVerified")
+    )
+
+    assert read_flux(cluster, NAME, OURS) == FluxState("the GitRepository environments says Bad: why", failed=True)
+
+
+def test_source_of_another_kind_is_not_read():
+    """An OCIRepository or a Bucket."""
+    cluster, found = MemoryCluster(), kustomization(READY)
+    found["spec"]["sourceRef"]["kind"] = "Bucket"
+    cluster.objects["Kustomization", "flux-system", "shop"] = found
+
+    assert "the last was" in read_flux(cluster, NAME, OURS).fact
