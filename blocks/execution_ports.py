@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Self
 
 from blocks.cluster import KubernetesCluster
+from blocks.git import GitRepository
 from blocks.host import ContainerHost
 from blocks.tier_ports import TierPorts
 from blocks.workbench import Workbench
@@ -19,6 +20,7 @@ from supply_chain.adapters.process.command import cancellation, defer_cancellati
 from supply_chain.errors import SettingInvalid
 from supply_chain.evidence.store import EvidenceStore
 from supply_chain.execution.break_glass import find_overridable
+from supply_chain.execution.delivery.target import GitTarget
 from supply_chain.execution.deployment import deployed_image
 from supply_chain.execution.docker import DockerTarget
 from supply_chain.execution.enforcement.admitted import AdmissionPorts
@@ -176,11 +178,7 @@ class ExecutionPorts(TierPorts):
         The first call of the target connects to it.
         """
         if isinstance(environment, KubernetesEnvironment):
-            cluster: KubernetesCluster = await KubernetesCluster.aload(environment.cluster)
-            return KubernetesTarget(
-                environment, cache(lambda: cluster.client(self.tier.session)), self.tier.registry, now,
-                cancellation().wait, Path(self.workbench.project) / "deployments",
-            )  # fmt: skip
+            return await self._load_namespace(environment)
         host: ContainerHost = await ContainerHost.aload(environment.host)
         return DockerTarget(
             environment=environment,
@@ -192,6 +190,18 @@ class ExecutionPorts(TierPorts):
             now=now,
             wait=cancellation().wait,
         )
+
+    async def _load_namespace(self, environment: KubernetesEnvironment) -> Target:
+        cluster: KubernetesCluster = await KubernetesCluster.aload(environment.cluster)
+        wait = cancellation().wait
+        target = KubernetesTarget(
+            environment, cache(lambda: cluster.client(self.tier.session)), self.tier.registry, now, wait,
+            Path(self.workbench.project) / "deployments",
+        )  # fmt: skip
+        if environment.delivery is None:
+            return target
+        repository: GitRepository = await GitRepository.aload(environment.delivery.git.repository)
+        return GitTarget(target, repository.branch(environment.delivery.git.branch, wait))
 
 
 def _enforced(workbench: Workbench) -> tuple[KubernetesEnvironment, ...]:

@@ -45,6 +45,7 @@ from supply_chain.evidence.published import CurrentVerdict
 from supply_chain.evidence.soak import Soak
 from supply_chain.evidence.summary import Summary
 from supply_chain.execution import break_glass, host, monitor, observation
+from supply_chain.execution.delivery import comparison as git_comparison
 from supply_chain.execution.deployment import Deployment
 from supply_chain.execution.enforcement import installation
 from supply_chain.execution.enforcement.installation import Change, EnforcementStatus
@@ -151,7 +152,8 @@ def _in_words(text: str) -> str:
 
 def _deviations() -> Iterator[str]:
     written: set[str] = set()
-    for module in (monitor, host, break_glass, observation, autoscaling, comparison, target, installation):
+    modules = (monitor, host, break_glass, observation, autoscaling, comparison, target, git_comparison, installation)
+    for module in modules:
         found = [each for each in Source(module, "Deviation").all() if not written.issuperset(each.codes)]
         yield from (f"- {_codes(each.codes)}: {each.fact}" for each in found)
         written.update(code for each in found for code in each.codes)
@@ -227,6 +229,7 @@ DOCUMENTS = {
     "Bridge": "`bridge`",
     "ContainerHost": "`laptop`, and each `host` of an environment",
     "KubernetesCluster": "`laptop`, and each `cluster` of an environment",
+    "GitRepository": "each `delivery.git.repository` of an environment",
     "Workbench": "`workbench`",
     "Inventory": "`inventory`",
     "LogNotification": "`operators`",

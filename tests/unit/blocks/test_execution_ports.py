@@ -2,19 +2,31 @@
 
 from dataclasses import replace
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 from unittest.mock import AsyncMock
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from pydantic import SecretStr
 
 from blocks import execution_ports
 from blocks.cluster import KubernetesCluster
 from blocks.execution_ports import ExecutionPorts
+from blocks.git import GitRepository
 from blocks.tier_ports import TierPorts
 from supply_chain.errors import SettingInvalid
 from supply_chain.evidence.published import PublishedVerdicts
 from supply_chain.evidence.summary import summary
-from supply_chain.execution.environment import DockerEnvironment, EnforcementSettings, KubernetesEnvironment
+from supply_chain.execution.delivery.target import GitTarget
+from supply_chain.execution.environment import (
+    Delivery,
+    DockerEnvironment,
+    EnforcementSettings,
+    GitDelivery,
+    KubernetesEnvironment,
+)
+from supply_chain.execution.kubernetes.target import KubernetesTarget
 from supply_chain.model.tier import Gate, TierName
 from tests.support.builders import NOON
 from tests.support.facts import CURATED
@@ -108,3 +120,19 @@ async def test_missing_block_of_cluster_is_an_error_only_where_it_is_needed(port
     loaded.follow_verdict(CURATED, "staging")
     with pytest.raises(SettingInvalid, match="no block main"):
         loaded.follow_verdict(CURATED, "production")
+
+
+async def test_delivery_by_git_is_a_target_of_its_own(ports, monkeypatch):
+    """Each environment of a cluster is deployed to as its document says."""
+    key = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()).decode()
+    block = GitRepository(address="https://git.example.com/e.git", email="c@example.com", signing_key=SecretStr(key))
+    monkeypatch.setattr(KubernetesCluster, "aload", AsyncMock(return_value=KubernetesCluster(in_cluster=True)))
+    monkeypatch.setattr(GitRepository, "aload", AsyncMock(return_value=block))
+    git = GitDelivery(repository="e", branch="live", path="a", kind="helm")
+
+    direct = await ports.load_target(ENFORCED)
+    delivered = await ports.load_target(ENFORCED.model_copy(update={"delivery": Delivery(git=git)}))
+
+    assert isinstance(direct, KubernetesTarget) and isinstance(delivered, GitTarget)
+    assert (delivered.branch.address, delivered.branch.name) == (block.address, "live")
+    cast(AsyncMock, GitRepository.aload).assert_awaited_once_with("e")
