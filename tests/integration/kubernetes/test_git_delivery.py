@@ -28,7 +28,7 @@ from tests.support.command import ROOT
 
 pytestmark = pytest.mark.real
 
-ROLES, READER = ROOT / "deployments/kubernetes/rbac", "cscm-observer"
+ROLES, READER = ROOT / "deployments/kubernetes/rbac", "cscm-reader"
 
 
 @pytest.fixture
