@@ -1,1 +1,1 @@
-"""Adapters that read git repositories as data and take the snapshot of an application's source."""
+"""Adapters that read git repositories as data, take the snapshot of an application's source, and commit promotions."""
