@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -62,7 +63,8 @@ class Snapshot:
         """The tree of the root."""
         commit = self.store[self.head]
         assert isinstance(commit, Commit)
-        return commit.tree
+        tree: ObjectID = commit.tree
+        return tree
 
 
 @dataclass(frozen=True)
@@ -127,7 +129,7 @@ class RemoteBranch:
         found: list[ObjectID] = []
         size = 0
 
-        def choose(refs: dict[Ref, ObjectID], depth: int | None = None) -> list[ObjectID]:
+        def choose(refs: Mapping[Ref, ObjectID], depth: int | None = None) -> list[ObjectID]:
             if self._ref in refs:
                 found.append(refs[self._ref])
             return found
@@ -212,7 +214,13 @@ class RemoteBranch:
             moved = refs.get(self._ref) != expected
             return {} if moved else {self._ref: ObjectID(objects[0].id)}
 
-        def pack(*_: object, ofs_delta: bool = True, progress: object = None) -> tuple[int, Iterator[UnpackedObject]]:
+        def pack(
+            have: AbstractSet[ObjectID],
+            want: AbstractSet[ObjectID],
+            *,
+            ofs_delta: bool = True,
+            progress: Callable[[bytes], None] | None = None,
+        ) -> tuple[int, Iterator[UnpackedObject]]:
             return pack_objects_to_data(objects)
 
         result = self._client.send_pack(b"", update, pack)

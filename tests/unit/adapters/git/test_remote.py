@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -114,7 +115,7 @@ def test_lost_answer_of_push_is_found_by_next_look(server, branch, monkeypatch):
     """The commit is there, so no second one is made."""
     push = RemoteBranch._push
 
-    def lossy(*args: object) -> str:
+    def lossy(*args: Any) -> str:
         monkeypatch.undo()
         push(*args)
         return "stale"
