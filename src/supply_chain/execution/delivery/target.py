@@ -113,7 +113,8 @@ class GitTarget:
         before_start()
         rollout = Rollout(self.kubernetes.connect(), promotion.workload, self.kubernetes.wait)
         before, serving = self.branch.read(promotion.path), rollout.read_deployment()
-        if promotion.digests_in(before.content) == (promotion.digest,) and _runs(serving, promotion):
+        in_git = promotion.digests_in(before.content)
+        if serving and in_git == (promotion.digest,) and _runs(serving, promotion):
             unchanged = self._record(promotion, before, rollout.cluster, serving)
             if not any(each.deviations for each in self.observe([unchanged])):
                 return recorded(unchanged)
@@ -264,9 +265,9 @@ def _is_about(deployment: Document | None, promotion: Promotion) -> bool:
     return deployment is not None and deployed_digests(deployment, promotion.image) == (promotion.digest,)
 
 
-def _runs(deployment: Document | None, promotion: Promotion) -> bool:
+def _runs(deployment: Document, promotion: Promotion) -> bool:
     """Return whether all pods of a Deployment have the digest and are available."""
-    return _is_about(deployment, promotion) and deployment is not None and is_complete(deployment)
+    return _is_about(deployment, promotion) and is_complete(deployment)
 
 
 def _failure(promotion: Promotion, trouble: str) -> DeploymentFailed:

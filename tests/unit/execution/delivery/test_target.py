@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import count
@@ -53,7 +54,7 @@ class Controller:
     branch: MemoryBranch
     suspended: bool = False
     time: float = 0
-    on_wait: list = field(default_factory=list)
+    on_wait: list[Callable[[], object]] = field(default_factory=list)
 
     def apply(self) -> None:
         (digest,) = read_digests(self.branch.files[PATH], "kustomize", IMAGE, PATH)
@@ -146,7 +147,7 @@ def test_promotion_is_one_commit_that_says_what_and_why(harness, branch):
     assert branch.messages == [
         f"hello: deploy 000000000000 to staging\n\nImage: {IMAGE}@{first.digest}\nRun: {branch.messages[0][-33:]}"
     ]
-    assert isinstance(first.place, KubernetesPlace) and first.place.documents == ()
+    assert isinstance(first.place, KubernetesPlace) and first.place.documents == () and first.place.git
     assert first.place.git.model_dump() == {
         "repository": branch.address, "branch": "main", "path": PATH, "commit": branch.head
     }  # fmt: skip
