@@ -35,6 +35,7 @@ from typing import Any
 from bench.opa import Server, facts_as_json, install_opa, judge_in_process, list_codes, serve
 from bench.section import write_section
 from supply_chain.evidence.statement import VULNERABILITIES, VerifiedStatement, about
+from supply_chain.model.image import digest_of
 from supply_chain.model.tier import Gate, TierName
 from supply_chain.policy.expressions import Values, language
 from supply_chain.policy.fact_values import apply_waivers, values_of
@@ -109,7 +110,7 @@ def _waiver(vulnerability: str) -> Waiver:
         vulnerabilities=(vulnerability,), applications=("hello",), reason="r", ticket="t", requester="bob",
         expires=NOON + timedelta(days=30),
     )  # fmt: skip
-    return Waiver(vulnerability, document, "ann", Severity.CRITICAL)
+    return Waiver(vulnerability, digest_of(vulnerability.encode()), document, "ann", Severity.CRITICAL)
 
 
 def gate_arms(

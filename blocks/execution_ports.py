@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cache, cached_property, partial
 from pathlib import Path
@@ -17,7 +18,7 @@ from orchestration.clock import now
 from supply_chain.adapters.kubernetes.client import ClusterClient
 from supply_chain.adapters.kubernetes.parameters import ClusterParameters
 from supply_chain.adapters.process.command import cancellation, defer_cancellation
-from supply_chain.errors import SettingInvalid
+from supply_chain.errors import ClusterRefused, SettingInvalid
 from supply_chain.evidence.store import EvidenceStore
 from supply_chain.execution.break_glass import find_overridable
 from supply_chain.execution.delivery.target import GitTarget
@@ -26,16 +27,15 @@ from supply_chain.execution.docker import DockerTarget
 from supply_chain.execution.enforcement.admitted import AdmissionPorts
 from supply_chain.execution.enforcement.enforcement import Enforcement
 from supply_chain.execution.enforcement.installation import read_objects
-from supply_chain.execution.enforcement.policies import EnforcedNamespace
+from supply_chain.execution.enforcement.policies import EnforcedNamespace, Mode
 from supply_chain.execution.enforcement.publisher import EnforcedPublisher
 from supply_chain.execution.environment import DockerEnvironment, Environment, KubernetesEnvironment
-from supply_chain.execution.kubernetes.cluster import Document
 from supply_chain.execution.kubernetes.target import KubernetesTarget
 from supply_chain.execution.records import read_expected
 from supply_chain.execution.service import DeployPorts
 from supply_chain.execution.supply import DecryptingSupply, PullSupply
 from supply_chain.execution.target import Target
-from supply_chain.model.image import ImageRef
+from supply_chain.model.image import ImageRef, digest_of
 from supply_chain.model.tier import TierName
 from supply_chain.policy.facts import DeployFacts
 from supply_chain.policy.outcome import Admitted, Refused
@@ -50,7 +50,7 @@ ROLES = Path("deployments/kubernetes/rbac")
 class ExecutionPorts(TierPorts):
     """The dependencies of the execution tier's steps.
 
-    `clusters` are the blocks of those that enforce the admission of images, or why a block cannot be loaded.
+    `clusters` are the blocks of those of environments, or why a block cannot be loaded.
     """
 
     name = TierName.EXECUTION
@@ -64,7 +64,7 @@ class ExecutionPorts(TierPorts):
         """
         tier, workbench = await cls._load()
         clusters: dict[str, KubernetesCluster | SettingInvalid] = {}
-        for name in sorted({each.cluster for each in _enforced(workbench)}):
+        for name in sorted({each.cluster for each in _in_clusters(workbench)}):
             try:
                 clusters[name] = await KubernetesCluster.aload(name)
             except SettingInvalid as error:
@@ -82,8 +82,7 @@ class ExecutionPorts(TierPorts):
     @cached_property
     def enforcements(self) -> Mapping[str, Enforcement]:
         """What enforces the admission of images to each environment with `enforcement`, by its name."""
-        roles = read_objects(Path(self.workbench.project) / ROLES)
-        return {each.name: self._enforcement(each, roles) for each in _enforced(self.workbench)}
+        return {each.name: self._enforcement(each) for each in _in_clusters(self.workbench) if each.enforcement}
 
     def enforcement(self, environment: str) -> Enforcement:
         """Return what enforces the admission of images to an environment; raise `SettingInvalid` if nothing does."""
@@ -96,24 +95,32 @@ class ExecutionPorts(TierPorts):
         return self.enforcements[environment]
 
     def follow_verdict(self, ref: ImageRef, environment: str) -> None:
-        """Let the cluster of an environment admit an image or no longer, by its current verdict."""
+        """Let the cluster of an environment admit an image or no longer, by its current verdict.
+
+        Without `enforcement`, what was installed before follows: the cluster goes on to admit by it.
+        """
         if environment in self.enforcements:
             self.enforcements[environment].follow(ref)
+            return
+        for each in _in_clusters(self.workbench):
+            if each.name == environment:
+                with suppress(ClusterRefused):  # whoever may not read it has not installed anything
+                    self._enforcement(each).follow_installed(ref)
 
-    def _enforcement(self, environment: KubernetesEnvironment, roles: tuple[Document, ...]) -> Enforcement:
-        settings = environment.enforcement
-        assert settings  # only for such environments
-        lapsing = settings.lapsing if self.workbench.is_active(environment) else ()  # else unsigned
+    def _enforcement(self, environment: KubernetesEnvironment) -> Enforcement:
+        settings, state = environment.enforcement, self.workbench.environment_state(environment)
+        lapsing = settings.lapsing if settings and state.active else ()  # else unsigned
         connect = cache(partial(self._connect, environment.cluster))
         return Enforcement(
             place=EnforcedNamespace(
-                environment.name, environment.namespace, settings.mode, frozenset(lapsing)
+                environment.name, environment.namespace, settings.mode if settings else Mode.DENY, frozenset(lapsing)
             ),
             connect=connect,
             ports=AdmissionPorts(
                 self.tier.registry, self.verdicts, self.repositories, self._list_deployed, ClusterParameters(connect)
             ),
-            roles=roles,
+            roles=read_objects(Path(self.workbench.project) / ROLES),
+            state=state,
         )  # fmt: skip
 
     def _connect(self, name: str) -> ClusterClient:
@@ -154,6 +161,11 @@ class ExecutionPorts(TierPorts):
         if verdict is None:  # as in `judge_published`
             self.follow_verdict(ref, environment.name)
         return verdict
+
+    def decision_version(self) -> str:
+        """Return a text that differs if other policies, decisions of people or environments decide at the gate."""
+        environments = [each.decision for each in self.workbench.environments()]
+        return digest_of(b"\n".join([self.workbench.unsigned_policies().deploy.version.encode(), *environments]))
 
     @property
     def _verdict_ports(self) -> VerdictPorts[DeployFacts]:
@@ -204,8 +216,6 @@ class ExecutionPorts(TierPorts):
         return GitTarget(target, repository.branch(environment.delivery.git.branch, wait))
 
 
-def _enforced(workbench: Workbench) -> tuple[KubernetesEnvironment, ...]:
-    """Return the environments whose cluster enforces the admission of images."""
-    return tuple(
-        each for each in workbench.environments() if isinstance(each, KubernetesEnvironment) and each.enforcement
-    )
+def _in_clusters(workbench: Workbench) -> tuple[KubernetesEnvironment, ...]:
+    """Return the environments in clusters."""
+    return tuple(each for each in workbench.environments() if isinstance(each, KubernetesEnvironment))

@@ -44,7 +44,7 @@ from supply_chain.execution.signed_project import (
 )
 from supply_chain.fleet.preview import PolicyPreview, preview
 from supply_chain.lifecycle.rules import Rules, read_rules
-from supply_chain.policy.activation import Activation
+from supply_chain.policy.activation import Activation, PolicyState
 from supply_chain.policy.facts import EnvironmentRequirements
 from supply_chain.policy.loading import DIRECTORY as POLICIES
 from supply_chain.policy.loading import (
@@ -228,9 +228,9 @@ class Workbench(Setting):
         active = require_active_environment(environment, activation)
         return active.requirements(lambda name: require_active_environment(self.environment(name), activation))
 
-    def is_active(self, environment: Environment) -> bool:
+    def environment_state(self, environment: Environment) -> PolicyState:
         """Return whether what decides in an environment is active."""
-        return find_environment_state(environment, self._activation()).active
+        return find_environment_state(environment, self._activation())
 
     def requirements(self, name: str) -> EnvironmentRequirements:
         """Return what an environment requires of an image; raise as `environment`, or if its soak is undefined."""

@@ -32,7 +32,7 @@ async def judge_release(image: str) -> Admitted[ReleaseFacts] | Refused | None:
 
 @flow(name="renew", flow_run_name="renew")
 async def renew() -> Renewals:
-    """Judge deployments again whose published admission ends within a day.
+    """Judge deployments again whose published admission ends within a day, or all if something else decides now.
 
     If one cannot be judged, the run ends as Unreadable, after all others.
     """

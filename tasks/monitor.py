@@ -24,7 +24,7 @@ from supply_chain.execution.deployment import Expected
 from supply_chain.execution.environment import DockerEnvironment, Environment
 from supply_chain.execution.host import HostObservation, add_entries, read_host
 from supply_chain.execution.monitor import drop_deploying
-from supply_chain.execution.observation import Deviation, Observation
+from supply_chain.execution.observation import Deviation, Observation, make_unsigned
 from supply_chain.execution.records import read_expected
 from supply_chain.model.image import ImageRef
 from supply_chain.model.tier import TierName, curated_repository, evidence_repository
@@ -39,8 +39,9 @@ async def monitor_step(
 ) -> tuple[Observation, ...]:
     """Check one environment or all; each deviation becomes a row, and one of a deployment also an event.
 
-    With `application`, check only that one; this is for the holder of its deploy lock. Otherwise, leave what is being
-    deployed right now for later. If all environments are checked, check also what else runs on their hosts.
+    With `application`, check only that one; this is for the holder of its deploy lock. Otherwise, report also an
+    environment that is not active, and leave what is being deployed right now for later. If all environments are
+    checked, check also what else runs on their hosts.
 
     What cannot be looked at does not prevent looking at the rest: the error is raised once all else is reported.
     """
@@ -50,6 +51,9 @@ async def monitor_step(
     expected = await in_thread(read_expected, names, ports.repositories, ports.registry, ports.evidence, application)
     observed: list[Observation] = []
     failed: list[SupplyChainError] = []
+    for place in places if application is None else ():
+        with continue_after_error(failed.append):
+            observed += _find_unsigned(place, ports)
     for place in places:
         with continue_after_error(failed.append):
             target = await ports.load_target(place)
@@ -75,6 +79,11 @@ async def monitor_step(
     if failed:
         raise failed[0]
     return reported
+
+
+def _find_unsigned(place: Environment, ports: ExecutionPorts) -> tuple[Observation, ...]:
+    state = ports.workbench.environment_state(place)
+    return () if state.active else (make_unsigned(place.name, state.why, now()),)
 
 
 def _judge_again(

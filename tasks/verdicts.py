@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from prefect.variables import Variable
 from pydantic import Field
 
 from blocks.curation_ports import CurationPorts
 from blocks.execution_ports import ExecutionPorts
 from blocks.tier_ports import TierPorts
-from orchestration.steps import step
+from orchestration.steps import in_thread, step
 from supply_chain.errors import ClusterRefused, ClusterUnavailable, GateOvertaken
 from supply_chain.evidence.published import withdraw_removed
 from supply_chain.execution.break_glass import UNDECIDED
@@ -19,9 +20,12 @@ from supply_chain.policy.facts import ReleaseFacts
 from supply_chain.policy.outcome import Admitted, Refused
 from supply_chain.text import first_line
 
+JUDGED = "deployments_judged_by"
+"""The variable with the version of what decided when all deployments were judged again."""
+
 
 class Renewals(Model):
-    """Deployments whose published admission was about to end."""
+    """Deployments that were judged again, because their published admission was about to end or others decide now."""
 
     judged: tuple[str, ...] = Field(default=(), description="image, environment and result")
     unknown: tuple[str, ...] = Field(default=(), description="image, environment and why it could not be judged")
@@ -41,14 +45,27 @@ def withdraw_step(ports: TierPorts) -> tuple[ImageRef, ...]:
 
 
 @step("renew verdicts")
-def renew_step(ports: ExecutionPorts) -> Renewals:
-    """Judge again what should run and whose published admission ends soon. An error ends no other judgement."""
+async def renew_step(ports: ExecutionPorts) -> Renewals:
+    """Judge again what should run and whose published admission ends soon; everything if something else decides now.
+
+    So a changed policy, waiver, person or environment reaches what is published. An error ends no other judgement; what
+    could not be judged is judged again by the next run.
+    """
+    version = await in_thread(ports.decision_version)
+    found = await in_thread(_renew, ports, await Variable.aget(JUDGED, default="") != version)
+    if not found.unknown:
+        await Variable.aset(JUDGED, version, overwrite=True)
+    return found
+
+
+def _renew(ports: ExecutionPorts, has_changed: bool) -> Renewals:
     places = {each.name: each for each in ports.workbench.environments()}
     judged, unknown = list[str](), list[str]()
     for each in read_expected(list(places), ports.repositories, ports.registry, ports.evidence):
         ref = deployed_image(each)
         try:
-            verdict = ports.renew_published(ref, places[each.environment])
+            verdict = ports.judge_published(ref, places[each.environment]) if has_changed else None
+            verdict = verdict or ports.renew_published(ref, places[each.environment])
         except (*UNDECIDED, GateOvertaken, ClusterRefused, ClusterUnavailable) as error:
             unknown.append(f"{ref} in {each.environment}: {first_line(error)}")
             continue

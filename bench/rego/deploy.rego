@@ -180,6 +180,13 @@ deny contains result(sprintf("verdict.%s.waived", [gate]), message, "correct wha
 	message := sprintf("the verdict of the %s gate rests on %s", [gate, concat(", ", verdict.ended_waivers)])
 }
 
+deny contains result(sprintf("verdict.%s.ended", [gate]), message, "decide again") if {
+	some gate, verdict in image.verdicts
+	verdict.passed
+	time.parse_rfc3339_ns(verdict.expires) <= time.parse_rfc3339_ns(input.now)
+	message := sprintf("the admission by the %s gate ended at %s", [gate, verdict.expires])
+}
+
 # placement
 
 deny contains result("placement.not-a-service", message, "deploy services only") if {

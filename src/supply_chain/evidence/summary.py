@@ -54,7 +54,9 @@ class Grounds(Foreign):
     environment: str = Field(default="", description="for which it was asked; empty but at the deploy gate")
     policies: tuple[str, ...] = Field(default=(), description="the policies that judged it, each with its version")
     refused_rules: tuple[RefusedRule, ...] = Field(default=(), description="for each rule that refused")
-    waivers: tuple[str, ...] = Field(default=(), description="the waivers that it rests on")
+    waivers: tuple[str, ...] = Field(
+        default=(), description="the waivers that it rests on, each as name@digest of its document"
+    )
     break_glass: str = Field(
         default="", description="by whom, until when and why what refuses the image is overridden; empty: nothing is"
     )

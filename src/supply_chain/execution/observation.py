@@ -44,6 +44,25 @@ class Observation(Model):
         return self.workload or self.name
 
 
+def make_unsigned(environment: str, why: str, at: datetime) -> Observation:
+    """Return the observation of an environment that is not active: nobody signed its document as it is."""
+    return Observation(
+        at=at,
+        environment=environment,
+        application="",
+        name=f"deployments/environments/{environment}.yaml",
+        container="",
+        status="not active",
+        deviations=(
+            Deviation(
+                code="drift.unsigned",
+                fact=f"{environment} is not active: {why}",
+                remedy="Find out who changed it, and restore it or sign it: `cscm policy sign --key REF`.",
+            ),
+        ),
+    )
+
+
 def make_moved(expected: Expected, at: datetime) -> Observation:
     """Return the observation of a deployment to another place than its environment has now, where nobody looks."""
     return Observation(

@@ -35,7 +35,7 @@ class Judgement(Model):
     passed: bool
     at: AwareDatetime
     reasons: tuple[Reason, ...] = ()
-    waivers: tuple[str, ...] = Field(default=(), description="the waivers that it rests on")
+    waivers: tuple[str, ...] = Field(default=(), description="the waivers that it rests on, each as name@digest")
     expires: AwareDatetime | None = Field(default=None, description="when the first of them expires")
     policy: Digest
     evidence: Digest = Field(description="its referrer")

@@ -24,8 +24,8 @@ def find_uses(waivers: Sequence[WaiverReport], images: Iterable[FleetImage]) -> 
     used: dict[str, dict[ImageRef, str]] = {each.name: {} for each in waivers}
     for image in images:
         for verdict in image.last_judgements:
-            for name in verdict.waivers:
-                used.get(name, {})[image.ref] = image.owner
+            for waiver in verdict.waivers:
+                used.get(waiver.partition("@")[0], {})[image.ref] = image.owner
     return tuple(
         WaiverUse(waiver=each, images=tuple(used[each.name]), owners=tuple(sorted({*used[each.name].values()} - {""})))
         for each in waivers

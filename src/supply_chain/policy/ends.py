@@ -16,6 +16,8 @@ APPROVERS = {"image.approvers", "image.independent_approvers"}
 """The facts that people's signed approvals are read into."""
 REVIEWED = {f"image.build.{REVIEWERS}"}
 """The fact that people's signed reviews are read into."""
+ACCEPTED = (RuleOutcome.WAIVED, RuleOutcome.OVERRIDDEN)
+"""The results of a rule that would refuse the image without a person's decision, which ends itself."""
 
 
 def find_end(
@@ -27,25 +29,34 @@ def find_end(
 ) -> datetime | None:
     """Return when the results of all rules end that read an image's facts; None if they rest on no person's decision.
 
-    Decisions are the waivers and the break-glass that were used, also waivers by earlier gates, signed approvals and
-    reviews that a rule counts, what issuers state about findings that do not count, and `excuse`, which ended a block
-    of the image. None of them counts once people.yaml has expired, of `excuse` if only a signed one counts.
+    Decisions are the waivers and the break-glass that were used, signed approvals and reviews that a rule counts, what
+    issuers state about findings that do not count, and `excuse`, which ended a block of the image. None of them counts
+    once people.yaml has expired, of `excuse` if only a signed one counts. An admission by an earlier gate has its own
+    end.
     """
     waivers, break_glass, stated = waivers_of(results), break_glass_of(results), list(_accepted_statements(image))
     ends = [*(each.expires for each in waivers), *(each["until"] for each in stated if "until" in each)]
-    ends += _ends_of_earlier_waivers(image, policy)
     ends += [break_glass.expires] if break_glass else []
     lifted = excuse is not None and bool(excuse.signature)
     if policy.people.expires and (ends or stated or lifted or _counts_people(image, results, policy, now)):
         ends.append(policy.people.expires)
-    return min(ends, default=None)
+    return min([*ends, *_ends_of_earlier_admissions(image, results, policy, now)], default=None)
 
 
-def _ends_of_earlier_waivers(image: Mapping[str, Any], policy: GatePolicy[Any]) -> Iterator[datetime]:
-    """Yield when the waivers end that verdicts of earlier gates rest on; they may have been prolonged since."""
+def _ends_of_earlier_admissions(
+    image: Mapping[str, Any], results: Iterable[RuleResult], policy: GatePolicy[Any], now: datetime
+) -> Iterator[datetime]:
+    """Yield when admissions by earlier gates end, also in the past.
+
+    One that has ended is no basis if a rule refuses the image for that, or a waiver or break-glass accepts it.
+    """
+    breaking = {each.rule for each in results if each.result in (*ACCEPTED, RuleOutcome.REFUSED)}
+    reads = {path for rule in policy.rules if rule.id in breaking for path in rule.reads}
     verdicts: Mapping[str, VerdictFacts] = image.get("verdicts", {})
-    names = {name for verdict in verdicts.values() for name in verdict["waivers"]}
-    yield from (each.document.expires for each in policy.waivers if each.name in names)
+    for gate, verdict in verdicts.items():
+        end = verdict.get("expires")
+        if verdict["passed"] and end and (now < end or f"image.verdicts.{gate}.expires" not in reads):
+            yield end
 
 
 def _accepted_statements(image: Mapping[str, Any]) -> Iterator[VexFacts]:

@@ -123,6 +123,8 @@ class WaiverFacts(TypedDict):
     """A waiver that accepts a finding."""
 
     name: str
+    digest: str
+    """The digest of its document."""
     by: str
     """Who signed it."""
     reason: str
@@ -341,9 +343,11 @@ class VerdictFacts(TypedDict):
     passed: bool
     at: datetime
     waivers: list[str]
-    """The waivers that it rests on."""
+    """The waivers that it rests on, each as `name@digest` of its document."""
     ended_waivers: list[str]
     """Those of them that have no effect on the image any more."""
+    expires: NotRequired[datetime]
+    """When the first of the people's decisions ends that it rests on."""
 
 
 class VerdictsFacts(TypedDict):

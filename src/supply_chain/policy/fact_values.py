@@ -193,7 +193,7 @@ def join_decisions(values: EvidenceValues, policy: GatePolicy[Any], now: datetim
     if (findings := join_vex(image, values.packages, values.attached, policy.vex, now)) is not None:
         image["scan"] = _with_findings(image["scan"], findings)
     if "verdicts" in image:
-        effective = {each.name for each in policy.waivers if each.covers(image, now)}
+        effective = {each.reference for each in policy.waivers if each.covers(image, now)}
         image["verdicts"] = {gate: _with_ended(each, effective) for gate, each in image["verdicts"].items()}
     return image
 
@@ -482,7 +482,15 @@ def _unjudged_packages(report: Report, listed: frozenset[Package]) -> str | None
 
 def _verdict(last: Summary) -> types.VerdictFacts:
     waivers = list(last.cscm.waivers)
-    return {"passed": last.passed, "at": last.time_verified, "waivers": waivers, "ended_waivers": waivers}
+    values: types.VerdictFacts = {
+        "passed": last.passed,
+        "at": last.time_verified,
+        "waivers": waivers,
+        "ended_waivers": waivers,
+    }
+    if last.cscm.expires is not None:
+        values["expires"] = last.cscm.expires
+    return values
 
 
 def _environment(required_of: EnvironmentRequirements) -> types.EnvironmentFacts:

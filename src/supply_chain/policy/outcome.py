@@ -47,6 +47,7 @@ class UsedWaiver(Model):
     """A waiver that a verdict rests on."""
 
     name: str
+    digest: Digest = Field(description="of its document")
     by: str = Field(description="who signed it")
     reason: str
     expires: AwareDatetime
@@ -111,7 +112,8 @@ class Admitted(Generic[F]):
     results: tuple[RuleResult, ...] = ()
     """The result of every rule."""
     expires: datetime | None = None
-    """When the first of the people's decisions ends that it rests on; None if it rests on none."""
+    """When the first of the people's decisions ends that it rests on, also by earlier gates; None if it rests on none.
+    """
 
     @property
     def provenance(self) -> Provenance:

@@ -277,6 +277,14 @@ class GatePolicy(Generic[F]):
         return replace(self, digest=digest, people=people, waivers=waivers.valid, vex=vex, reviews=reviews)
 
     @property
+    def version(self) -> Digest:
+        """The digest of all that decides but evidence and time: the policies, and what people and issuers signed."""
+        waivers = [(each.reference, each.by, each.severity) for each in self.waivers]
+        reviews = [(each.document.model_dump_json(), each.by) for each in self.reviews.valid]
+        people = self.people.version, self.people.issuers_version, self.people.vex_terms.version
+        return digest_of(repr((self.digest, waivers, reviews, self.vex.version, people)).encode())
+
+    @property
     def is_settled(self) -> bool:
         """Whether only evidence and the policies decide: no waiver, review or statement of an issuer, and no time."""
         decided = self.waivers or self.vex.index is not None or REVIEWERS in self.names

@@ -13,6 +13,7 @@ from pydantic import TypeAdapter
 
 from supply_chain.errors import DeclarationInvalid
 from supply_chain.model.documents import parse_document
+from supply_chain.model.image import digest_of
 from supply_chain.policy.people import FILE, People
 from supply_chain.policy.vex import DIRECTORY as VEX
 from supply_chain.policy.vex import SignedDocuments, SignedVex, Vex, VexReport, join_documents, sign_vex
@@ -158,7 +159,8 @@ def _assume_waiver(
     file: str, text: str, people: People, waivable: Mapping[str, bool], now: datetime
 ) -> SignedWaiver | WaiverReport:
     """Return a waiver as if the person who may accept most of it had signed it."""
-    document, name = parse_waiver(text.encode(), file), PurePath(file).stem
+    content, name = text.encode(), PurePath(file).stem
+    digest, document = digest_of(content), parse_waiver(content, file)
     why = f"its name has other characters than {NAME.pattern}" if not NAME.fullmatch(name) else people.distrusted
     roles = {by: person.waive for by, person in people.people.items() if person.waive is not None}
     if why or not roles:
@@ -166,10 +168,10 @@ def _assume_waiver(
         return WaiverReport(name=name, state=WaiverState.INERT, why=why)
 
     def rank(by: str) -> tuple[int, int, str]:
-        obstacles = find_obstacles(SignedWaiver(name, document, by, now), roles[by], waivable)
+        obstacles = find_obstacles(SignedWaiver(name, digest, document, by, now), roles[by], waivable)
         return len(list(obstacles)), RANKS[roles[by].vulnerabilities or Severity.UNKNOWN], by
 
-    return SignedWaiver(name, document, min(roles, key=rank), now)
+    return SignedWaiver(name, digest, document, min(roles, key=rank), now)
 
 
 def _waiver_note(report: WaiverReport) -> str:

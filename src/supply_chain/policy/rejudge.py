@@ -16,7 +16,7 @@ from supply_chain.model.tier import Gate
 from supply_chain.policy.gate import evaluate
 from supply_chain.policy.outcome import Admitted, Refused
 from supply_chain.policy.policies import F, GatePolicy
-from supply_chain.policy.verdict import find_signed_end, publish_refusal, record, record_refusal
+from supply_chain.policy.verdict import publish_refusal, record, record_refusal
 
 RENEWED = timedelta(days=1)
 """How long before its end a published admission is judged again."""
@@ -89,9 +89,9 @@ def _judge_once(
 
     `is_published` answers that from whether the image is admitted, and until when.
     """
-    facts, now = read_facts(), ports.now()
-    verdict = evaluate(facts, ports.policy, now)
-    if is_published(isinstance(verdict, Admitted), find_signed_end(verdict, facts, now)):
+    facts = read_facts()
+    verdict = evaluate(facts, ports.policy, ports.now())
+    if is_published(isinstance(verdict, Admitted), verdict.expires):
         return None
     if isinstance(verdict, Admitted):  # a clock that was ahead may have given the published one a later time
         at = max(ports.now(), current.verdict.time_verified + INSTANT)

@@ -11,7 +11,7 @@ SHIPPED: Mapping[str, Digest] = {
     "environments/staging": "sha256:4d8549630f03ba3acdda940f2e0775a06535d886b76bf6faec49c2282ce49859",
     "names.yaml": "sha256:46ad1f0a5d10d0453e008e8257919b74d14c48a47288c830bf3b811c16a7a676",
     "policies/curated.yaml": "sha256:eb5e56c1ecad70837c323fa6fbbfeaefa90c7b8baea6c3f41513c0ab2964ba7a",
-    "policies/deploy.yaml": "sha256:0fc482f4040261f9c9b9a7fe24fa48ee881c7a92d783c4993439279a6aa2bd9a",
+    "policies/deploy.yaml": "sha256:44a47105d47a94146d8b3e43b567afb674caef713ab89b11761c5cf6daba76fc",
     "policies/image.yaml": "sha256:57eac7d9ef47923c0ee15f99c84e0b84e473dc3c8f0d0fe20b25d411e370164d",
     "policies/intake.yaml": "sha256:49f83ad54d0514615e6d7632789c2a2a657f799ffbe30d9fee0b9b3b6711b14e",
     "policies/release.yaml": "sha256:ece39f94d4c99607637a49151999fb97b3465dcbacaa3877a433c891969a2ce9",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from itertools import chain
 from typing import Any
@@ -21,6 +21,7 @@ from supply_chain.policy.facts import DeployFacts, ImageFacts, IntakeFacts
 from supply_chain.policy.gate import evaluate
 from supply_chain.policy.outcome import Admitted, Refused, break_glass_of, waivers_of
 from supply_chain.policy.policies import F, GatePolicy
+from supply_chain.policy.waivers import waiver_reference
 
 ATTACHING = timedelta(minutes=5)
 """For how long a published refusal may wait for its evidence: a gate publishes a refusal before it attaches it."""
@@ -169,21 +170,10 @@ def _summarize(verdict: Admitted[F] | Refused, facts: F, judge: TierName, now: d
         environment=facts.environment.name if isinstance(facts, DeployFacts) else "",
         policies=tuple(dict.fromkeys(each.policy for each in verdict.results)),
         refused_rules=verdict.refused_rules if isinstance(verdict, Refused) else (),
-        waivers=[each.name for each in waivers],
+        waivers=[waiver_reference(each.name, each.digest) for each in waivers],
         break_glass=str(break_glass or ""),
-        expires=find_signed_end(verdict, facts, now),
+        expires=verdict.expires,
     )
-
-
-def find_signed_end(verdict: Admitted[F] | Refused, facts: ImageFacts, now: datetime) -> datetime | None:
-    """Return when a verdict of now ends, as it is signed: with the first of its own end and those of earlier gates."""
-    return min([*([verdict.expires] if verdict.expires else []), *_ends_before(facts, now)], default=None)
-
-
-def _ends_before(facts: ImageFacts, now: datetime) -> Iterator[datetime]:
-    """Yield when the admissions by earlier gates end that the deploy gate relies on."""
-    earlier = facts.verdicts.values() if isinstance(facts, DeployFacts) else ()
-    yield from (each.cscm.expires for each in earlier if each.passed and each.cscm.expires and each.cscm.expires > now)
 
 
 def _publisher(store: EvidenceStore) -> Publisher:

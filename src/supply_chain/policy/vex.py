@@ -98,7 +98,7 @@ def join_documents(documents: SignedDocuments, people: People, now: datetime) ->
     )
     if not signed:
         return Vex(terms=people.vex_terms, reports=reports)
-    version = digest_of("\n".join([people.vex_terms.model_dump_json(), *(each.digest for each in signed)]).encode())
+    version = digest_of("\n".join([people.vex_terms.version, *(each.digest for each in signed)]).encode())
     statements = [statement for each in signed for statement in each.statements]
     return Vex(VexIndex.of(statements, now), people.vex_terms, version, reports)
 

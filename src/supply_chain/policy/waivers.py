@@ -17,7 +17,7 @@ from pydantic import AwareDatetime, Field, StringConstraints, model_validator
 from supply_chain.errors import DeclarationInvalid
 from supply_chain.evidence.examination import matches
 from supply_chain.model.documents import LIMIT, decode_document, parse_document
-from supply_chain.model.image import Digest, Model
+from supply_chain.model.image import Digest, Model, digest_of
 from supply_chain.policy.fact_types import FindingFacts, WaiverFacts
 from supply_chain.policy.people import People, PersonName, WaiverRole
 from supply_chain.policy.signed_documents import (
@@ -107,11 +107,18 @@ class Waiver:
     """A waiver that somebody signed who may, until it expires."""
 
     name: str
+    digest: Digest
+    """The digest of its document."""
     document: WaiverDocument
     by: str
     """Who signed it."""
     severity: Severity | None
     """The worst severity of a vulnerability that its signer may accept."""
+
+    @property
+    def reference(self) -> str:
+        """How a verdict names it."""
+        return waiver_reference(self.name, self.digest)
 
     def covers(self, image: Mapping[str, Any], now: datetime) -> bool:
         """Return whether it has an effect on an image, whose facts these are, at this time."""
@@ -163,6 +170,7 @@ class SignedWaiver:
     """A waiver that a person signed. Whether they may is not decided yet."""
 
     name: str
+    digest: Digest
     document: WaiverDocument
     by: str
     at: datetime
@@ -204,7 +212,7 @@ def _read(file: Path, people: People, now: datetime) -> SignedWaiver | WaiverRep
     if isinstance(signature, Unsigned):
         return WaiverReport(name=name, state=WaiverState.INERT, why=people.distrusted or signature.why)
     try:
-        return SignedWaiver(name, parse_waiver(content, file.name), signature.by, signature.at)
+        return SignedWaiver(name, digest_of(content), parse_waiver(content, file.name), signature.by, signature.at)
     except DeclarationInvalid as error:
         why = error.message.rpartition("\n")[0]
         return WaiverReport(name=name, state=WaiverState.INERT, why=why, by=signature.by)
@@ -212,7 +220,7 @@ def _read(file: Path, people: People, now: datetime) -> SignedWaiver | WaiverRep
 
 def _decide(signed: SignedWaiver, people: People, waivable: Mapping[str, bool], now: datetime) -> Waiver | WaiverReport:
     role = people.people[signed.by].waive
-    waiver = Waiver(signed.name, signed.document, signed.by, role.vulnerabilities if role else None)
+    waiver = Waiver(signed.name, signed.digest, signed.document, signed.by, role.vulnerabilities if role else None)
     if obstacles := list(find_obstacles(signed, role, waivable)):
         return _report(waiver, now).model_copy(update={"state": WaiverState.INERT, "why": "; ".join(obstacles)})
     return waiver
@@ -316,7 +324,18 @@ def _accept_by_package(
 
 def waiver_facts(waiver: Waiver) -> WaiverFacts:
     """Return the facts about a waiver that expressions read."""
-    return {"name": waiver.name, "by": waiver.by, "reason": waiver.document.reason, "expires": waiver.document.expires}
+    return {
+        "name": waiver.name,
+        "digest": waiver.digest,
+        "by": waiver.by,
+        "reason": waiver.document.reason,
+        "expires": waiver.document.expires,
+    }
+
+
+def waiver_reference(name: str, digest: Digest) -> str:
+    """Return how a verdict names a waiver: another document of this name is another waiver."""
+    return f"{name}@{digest}"
 
 
 def _end(waiver: Waiver) -> tuple[datetime, str]:

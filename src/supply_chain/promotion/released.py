@@ -36,11 +36,11 @@ from supply_chain.text import first_line, join_lines
 
 EXECUTION_STATEMENTS = (DEPLOYMENT, SUMMARY, SOAK, APPROVAL)
 PASSING = {
-    IMAGE_BLOCKED, BASE_BLOCKED, f"verdict.{Gate.RELEASE}.refused", f"verdict.{Gate.RELEASE}.waived",
-    f"verdict.{Gate.INTAKE}.waived", "scan.old",
+    IMAGE_BLOCKED, BASE_BLOCKED, f"verdict.{Gate.RELEASE}.refused", "scan.old",
+    *(f"verdict.{gate}.{end}" for gate in (Gate.INTAKE, Gate.RELEASE) for end in ("ended", "waived")),
 }  # fmt: skip
-"""Reasons of a refusal that end when curation admits the image again: a block, a waiver that ended, and what follows
-from them."""
+"""Reasons of a refusal that end when curation admits the image again: a block, an admission or a waiver that ended, and
+what follows from them."""
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """The ports of the execution tier: a verdict of the deploy gate reaches the cluster of its environment."""
 
+from contextlib import nullcontext
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, cast
@@ -15,10 +16,11 @@ from blocks.cluster import KubernetesCluster
 from blocks.execution_ports import ExecutionPorts
 from blocks.git import GitRepository
 from blocks.tier_ports import TierPorts
-from supply_chain.errors import SettingInvalid
+from supply_chain.errors import ClusterRefused, ClusterUnavailable, SettingInvalid
 from supply_chain.evidence.published import PublishedVerdicts
 from supply_chain.evidence.summary import summary
 from supply_chain.execution.delivery.target import GitTarget
+from supply_chain.execution.enforcement.enforcement import Enforcement
 from supply_chain.execution.environment import (
     Delivery,
     DockerEnvironment,
@@ -28,6 +30,7 @@ from supply_chain.execution.environment import (
 )
 from supply_chain.execution.kubernetes.target import KubernetesTarget
 from supply_chain.model.tier import Gate, TierName
+from supply_chain.policy.activation import PolicyState
 from tests.support.builders import NOON
 from tests.support.facts import CURATED
 
@@ -53,7 +56,7 @@ def ports(world, tmp_path, monkeypatch):
     monkeypatch.setattr(TierPorts, "evidence", property(lambda _: replace(store, publisher=published)))
     workbench = SimpleNamespace(
         environment=PLACES.__getitem__, environments=lambda: tuple(PLACES.values()), project=tmp_path,
-        is_active=lambda environment: environment is ENFORCED,
+        environment_state=lambda environment: PolicyState(active=environment is ENFORCED, why="changed"),
     )  # fmt: skip
     tier = SimpleNamespace(session=None, registry="registry.test", verdict_key="", verdict_keys={}, tier="execution")
     monkeypatch.setattr(ExecutionPorts, "verdicts", world.verdict_store(TierName.EXECUTION))
@@ -76,9 +79,10 @@ def test_enforcement_has_the_settings_of_its_environment(ports):
 
 def test_nothing_lapses_in_an_environment_that_nobody_signed(ports):
     """Whoever can change the file could otherwise let blocked images run on."""
-    ports.workbench.is_active = lambda environment: False
+    ports.workbench.environment_state = lambda environment: PolicyState(active=False, why="changed")
 
-    assert ports.enforcement("production").place.lapsing == frozenset()
+    enforcement = ports.enforcement("production")
+    assert enforcement.place.lapsing == frozenset() and not enforcement.state.active
 
 
 def test_published_verdict_is_followed_where_it_is_enforced(ports, monkeypatch):
@@ -97,6 +101,24 @@ def test_published_verdict_is_followed_where_it_is_enforced(ports, monkeypatch):
     assert followed == [("production", CURATED)]
 
 
+@pytest.mark.parametrize(("error", "raised"), [(None, None), (ClusterRefused, None), (ClusterUnavailable, True)])
+def test_verdict_reaches_what_removed_enforcement_left(ports, monkeypatch, error, raised):
+    """The cluster goes on to admit by it. Where nobody may read that, nothing was installed; an outage is an error."""
+    followed = []
+
+    def follow(self, ref):
+        followed.append((self.place.environment, self.place.namespace, self.place.lapsing, ref))
+        if error:
+            raise error("it is so\ngo on")
+
+    monkeypatch.setattr(Enforcement, "follow_installed", follow)
+    ports.follow_verdict(CURATED, "staging")
+    with pytest.raises(error) if raised else nullcontext():
+        ports.follow_verdict(CURATED, "open")
+
+    assert followed == [("open", "open", frozenset(), CURATED)]
+
+
 @pytest.mark.parametrize("name", ["judge_published", "renew_published"])
 def test_cluster_follows_verdict_that_did_not_change(ports, monkeypatch, name):
     """An earlier run may have published it, and then not have reached the cluster."""
@@ -108,6 +130,23 @@ def test_cluster_follows_verdict_that_did_not_change(ports, monkeypatch, name):
 
     assert getattr(ports, name)(CURATED, ports.workbench.environment("production")) is None
     assert followed == [("production", CURATED)]
+
+
+def test_version_differs_if_an_environment_decides_otherwise(ports):
+    """Its applications are placed without a signature, and no verdict depends on them."""
+    ports.workbench.unsigned_policies = lambda: SimpleNamespace(deploy=SimpleNamespace(version="1"))
+    before = ports.decision_version()
+    places = [*PLACES.values()]
+    ports.workbench.environments = lambda: tuple(places)
+    assert ports.decision_version() == before
+
+    places[0] = ENFORCED.model_copy(update={"description": "of the shop"})
+    assert ports.decision_version() == before
+    places[0] = ENFORCED.model_copy(update={"approval": "required"})
+    assert ports.decision_version() != before
+    places[0] = ENFORCED
+    ports.workbench.unsigned_policies = lambda: SimpleNamespace(deploy=SimpleNamespace(version="2"))
+    assert ports.decision_version() != before
 
 
 async def test_missing_block_of_cluster_is_an_error_only_where_it_is_needed(ports, monkeypatch):

@@ -56,7 +56,10 @@ def test_deploy_gate_requires_what_active_environments_say(tmp_path):
     copy_shipped(tmp_path)
     block, staging = workbench(tmp_path), tmp_path / "deployments/environments/staging.yaml"
     production = block.environment("production")
-    assert block.active_requirements(production) == block.requirements("production") and block.is_active(production)
+    assert (
+        block.active_requirements(production) == block.requirements("production")
+        and block.environment_state(production).active
+    )
 
     staging.write_text(staging.read_text().replace("soak: 1h", "soak: 1s"))
     with pytest.raises(PolicyUnsigned, match=r"environments/staging \(changed\)"):
@@ -64,7 +67,7 @@ def test_deploy_gate_requires_what_active_environments_say(tmp_path):
     assert block.requirements("production").soak.seconds == 1, "what decides nothing needs no signature"
     with pytest.raises(PolicyUnsigned):
         block.active_requirements(production.model_copy(update={"approval": "none"}))
-    assert not block.is_active(block.environment("staging"))
+    assert not block.environment_state(block.environment("staging")).active
 
 
 @pytest.mark.parametrize("remote", ["", "git@example.com:any/clone.git"])

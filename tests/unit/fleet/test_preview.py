@@ -19,7 +19,7 @@ from supply_chain.vulnerability.findings import Severity
 from supply_chain.vulnerability.vex.matching import VexIndex, VexTerms
 from supply_chain.vulnerability.vex.statement import Justification, Product, VexStatement, VexStatus, make_component
 from tests.contract.inventory import LATER, deployment, entry, refs
-from tests.support.builders import NOON, finding, manifest, report
+from tests.support.builders import DIGEST, NOON, finding, manifest, report
 from tests.support.facts import FACTS, deploy_facts, provenance_of, requirements, verdicts
 from tests.support.policies import POLICIES, policy, rule
 
@@ -256,7 +256,7 @@ def waiver(**changes):
     """Return a waiver that Ann signed."""
     given = {"vulnerabilities": ("CVE-2026-1",), "applications": ("*",), "reason": "r", "ticket": "t",
              "requester": "bob", "expires": LATER, **changes}  # fmt: skip
-    return Waiver("zlib", WaiverDocument.model_validate(given), "ann", Severity.CRITICAL)
+    return Waiver("zlib", DIGEST, WaiverDocument.model_validate(given), "ann", Severity.CRITICAL)
 
 
 def compare(shop, proposed, current=POLICIES, notes=("x",)):
@@ -284,7 +284,7 @@ def test_proposed_waiver_admits_what_was_refused(shop):
 def test_proposed_waiver_keeps_the_verdict_that_rests_on_it(shop):
     """A deployment is refused once the waiver of its release verdict is gone."""
     verdicts_of = verdicts(intake=True, release=True)
-    rests = verdicts_of[Gate.RELEASE].cscm.model_copy(update={"waivers": ("zlib",)})
+    rests = verdicts_of[Gate.RELEASE].cscm.model_copy(update={"waivers": (waiver().reference,)})
     verdicts_of[Gate.RELEASE] = verdicts_of[Gate.RELEASE].model_copy(update={"cscm": rests})
     shop.add(1, environment="staging")
     for state in shop.inventory.list_subjects("hello"):

@@ -14,7 +14,7 @@ from supply_chain.policy.ends import find_end
 from supply_chain.policy.gate import evaluate
 from supply_chain.policy.outcome import RuleOutcome, RuleResult, UsedBreakGlass, UsedWaiver
 from supply_chain.policy.people import People
-from tests.support.builders import NOON
+from tests.support.builders import DIGEST, NOON
 from tests.support.facts import release_facts
 from tests.support.policies import policy, rule
 
@@ -37,7 +37,7 @@ def end_of(
 
 def waived(expires: datetime) -> RuleResult:
     """Return the result of a rule with a waiver."""
-    used = UsedWaiver(name="zlib", by="ann", reason="not reachable", expires=expires)
+    used = UsedWaiver(name="zlib", digest=DIGEST, by="ann", reason="not reachable", expires=expires)
     return RuleResult(rule="a.b", policy="test 1", result=RuleOutcome.WAIVED, waivers=(used,))
 
 
@@ -107,6 +107,33 @@ def test_counted_reviews_end_with_the_list_of_people() -> None:
     assert end_of(reviewed, counted(RuleOutcome.REFUSED), expression=counting) is None
     assert end_of(reviewed, counted(), expression="image.signed") is None
     assert end_of({"build": {"reviewers": []}}, counted(), expression=counting) is None
+
+
+def admitted_before(end: datetime | None, *, passed: bool = True) -> dict[str, Any]:
+    """Return facts with a verdict of the release gate that has an end."""
+    verdict = {"passed": passed, "waivers": [], "ended_waivers": [], **({"expires": end} if end else {})}
+    return {"verdicts": {"intake": {"passed": True}, "release": verdict}}
+
+
+def test_verdict_ends_with_an_earlier_admission() -> None:
+    """Also if that has ended, and policies have no rule about it: then the verdict admits nothing."""
+    for end in (NOON + DAY, NOON, NOON - DAY):
+        assert end_of(admitted_before(end)) == end
+        assert end_of(admitted_before(end), waived(NOON + 2 * DAY)) == end
+    assert end_of(admitted_before(NOON + 2 * DAY), waived(NOON + DAY)) == NOON + DAY
+    assert end_of(admitted_before(None)) is None
+    assert end_of(admitted_before(NOON + DAY, passed=False)) is None
+
+
+@pytest.mark.parametrize("result", RuleOutcome)
+def test_verdict_does_not_end_with_what_a_rule_found_ended(result: RuleOutcome) -> None:
+    """A refusal does not rest on it, and what accepts it has an end of its own. An end in the future is none of it."""
+    reading = {"expression": "now < image.verdicts.release.expires"}
+    found, breaking = admitted_before(NOON), {RuleOutcome.REFUSED, RuleOutcome.WAIVED, RuleOutcome.OVERRIDDEN}
+
+    assert end_of(found, counted(result), **reading) == (None if result in breaking else NOON)
+    assert end_of(admitted_before(NOON + DAY), counted(result), **reading) == NOON + DAY
+    assert end_of(found, counted(result), expression="image.verdicts.release.passed") == NOON
 
 
 def test_unblocked_image_is_admitted_until_the_list_of_people_ends() -> None:

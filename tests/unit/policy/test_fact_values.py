@@ -109,10 +109,11 @@ def test_values_fit_their_types(gate: Any) -> None:
 def test_waivers_of_a_verdict_have_ended_unless_they_are_valid() -> None:
     """Whoever does not join them assumes the worst."""
     last = summary(
-        CURATED, Gate.RELEASE, "sha256:" + "9" * 64, reasons=(), notes=(), inputs=(), now=NOON, waivers=["zlib"]
-    )
+        CURATED, Gate.RELEASE, "sha256:" + "9" * 64, reasons=(), notes=(), inputs=(), now=NOON, waivers=["zlib"],
+        expires=NOON,
+    )  # fmt: skip
     facts = deploy_facts(verdicts={Gate.RELEASE: last})
-    wanted = {"passed": True, "at": NOON, "waivers": ["zlib"], "ended_waivers": ["zlib"]}
+    wanted = {"passed": True, "at": NOON, "waivers": ["zlib"], "ended_waivers": ["zlib"], "expires": NOON}
 
     plain: Any = values_of(facts, People())
     joined: Any = joined_values(facts, DEPLOY, NOON)

@@ -17,6 +17,7 @@ from supply_chain.policy.outcome import Admitted, Refused, RuleOutcome, UsedWaiv
 from supply_chain.policy.reading import read_deploy_facts, read_release_facts
 from supply_chain.policy.rejudge import VerdictPorts, judge_published, renew_published
 from supply_chain.policy.verdict import execution_place, record
+from tests.support.builders import DIGEST
 from tests.support.facts import CURATED, requirements
 from tests.support.pieces import Pieces
 from tests.support.policies import DEPLOY, RELEASE, policy, rule
@@ -102,7 +103,7 @@ def test_admission_after_unblock_becomes_the_current_verdict(gate):
 
 def test_refusal_replaces_an_admission_that_expired(gate, make):
     """A client that does not know when it ends would still let the image run."""
-    gate.admit(UsedWaiver(name="short", by="bob", reason="so", expires=make.noon + timedelta(minutes=1)))
+    gate.admit(UsedWaiver(name="short", digest=DIGEST, by="bob", reason="so", expires=make.noon + timedelta(minutes=1)))
     gate.decide(Act.BLOCK)
     assert gate.current().verdict.passed and not gate.current().admits
 
@@ -157,8 +158,8 @@ def test_admission_that_ends_earlier_now_replaces_the_published_one(gate, world,
         assert gate.judge() is None
     assert world.registry.refs() == before
 
-    gate.decide(Act.BLOCK)  # the admissions that it rests on end as before
-    monkeypatch.setattr("supply_chain.policy.rejudge.find_signed_end", lambda *_: make.noon + timedelta(hours=3))
+    gate.decide(Act.BLOCK)
+    until[0] = make.noon + timedelta(hours=3)
     assert isinstance(gate.judge(), Refused)
     assert gate.judge() is None
 
@@ -178,7 +179,7 @@ def test_outage_is_an_error(gate, world, monkeypatch):
 def test_admission_that_ends_within_a_day_is_renewed(gate, make, hours, judged):
     """The waiver was prolonged, or the image needs none any more. One hour has passed since."""
     end = make.noon + timedelta(hours=1 + hours)
-    gate.admit(UsedWaiver(name="short", by="bob", reason="so", expires=end))
+    gate.admit(UsedWaiver(name="short", digest=DIGEST, by="bob", reason="so", expires=end))
 
     assert isinstance(gate.renew(), Admitted) is judged
     assert gate.current().verdict.cscm.expires == (None if judged else end)
@@ -198,7 +199,7 @@ def test_refusal_that_rests_on_a_decision_is_not_renewed(gate, make, monkeypatch
 def test_admission_that_ended_does_not_stay(gate, make):
     """Who does not know when it ends would go on to admit the image."""
     assert gate.renew() is None, "nothing is published"
-    gate.admit(UsedWaiver(name="short", by="bob", reason="so", expires=make.noon + timedelta(minutes=1)))
+    gate.admit(UsedWaiver(name="short", digest=DIGEST, by="bob", reason="so", expires=make.noon + timedelta(minutes=1)))
     gate.decide(Act.BLOCK)
 
     assert isinstance(gate.renew(), Refused) and not gate.current().verdict.passed

@@ -9,6 +9,7 @@ import pytest
 
 from supply_chain.errors import PolicyInvalid
 from supply_chain.evidence.summary import summary
+from supply_chain.model.image import digest_of
 from supply_chain.model.tier import Gate
 from supply_chain.policy import fact_values, waivers
 from supply_chain.policy import gate as gate_module
@@ -18,6 +19,7 @@ from supply_chain.policy.gate import evaluate, judge_partly
 from supply_chain.policy.loading import read_project_waivers, read_unsigned_policies
 from supply_chain.policy.outcome import Admitted, Reason, Refused, RuleOutcome, RuleResult, waivers_of
 from supply_chain.policy.people import FILE, People, read_people
+from supply_chain.policy.reviews import Review, ReviewDocument, Reviews
 from supply_chain.policy.signed_documents import DocumentKind, Keyring, signature_file
 from supply_chain.policy.vex import Vex
 from supply_chain.policy.waivers import (
@@ -30,6 +32,8 @@ from supply_chain.policy.waivers import (
     waive_findings,
 )
 from supply_chain.vulnerability.findings import Severity
+from supply_chain.vulnerability.vex.matching import VexTerms
+from supply_chain.vulnerability.vex.statement import Justification
 from tests.support.builders import DIGEST, NOON, finding, manifest, report
 from tests.support.command import ROOT
 from tests.support.facts import CURATED, deploy_facts, intake_facts, release_facts
@@ -606,35 +610,62 @@ def test_waived_finding_does_not_change_to_what_a_rule_applies(office):
 def test_deploy_gate_refuses_a_verdict_whose_waiver_was_withdrawn(office, gate):
     """The intake gate judges no image twice, and the signature of the verdict remains."""
     file = office.waive("zlib")
-    last = summary(
-        CURATED, gate, "sha256:" + "9" * 64, reasons=(), notes=(), inputs=(), now=NOON, waivers=["zlib"],
-        expires=NOON + timedelta(days=30),
-    )  # fmt: skip
-    given = deploy_facts()
-    facts = deploy_facts(verdicts={**given.verdicts, gate: last})
+    facts = resting(gate, f"zlib@{digest_of(file.read_bytes())}")
 
     assert codes(judged(office, facts, Gate.DEPLOY)) == []
     signature_file(file).unlink()
     assert codes(judged(office, facts, Gate.DEPLOY)) == [f"verdict.{gate}.waived"]
-    office.waive("zlib", applications=("other",))
-    assert codes(judged(office, facts, Gate.DEPLOY)) == [f"verdict.{gate}.waived"]
     office.waive("zlib")
-    assert f"verdict.{gate}.waived" in codes(judged(office, facts, Gate.DEPLOY, NOON + timedelta(days=30)))
+    assert codes(judged(office, facts, Gate.DEPLOY)) == []
+    ended = {f"verdict.{gate}.waived", f"verdict.{gate}.ended"}
+    assert ended <= set(codes(judged(office, facts, Gate.DEPLOY, NOON + timedelta(days=30))))
 
 
-def test_deploy_verdict_ends_with_a_waiver_of_an_earlier_verdict(office):
-    """The release verdict names the end that the waiver had, and the waiver was changed and signed again since."""
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"applications": ("other",)}, {"vulnerabilities": ("CVE-2026-9",)}, {"expires": NOON + timedelta(days=31)},
+        {"reason": "it is another one"},
+    ],
+)  # fmt: skip
+def test_another_waiver_with_the_name_does_not_count_for_a_verdict(office, changes):
+    """Nobody knows what the gate would decide with it; also of two files, each counts by its own name."""
+    digest = digest_of(office.waive("zlib").read_bytes())
+    facts = resting(Gate.RELEASE, f"zlib@{digest}")
+    office.waive("copied")
+    assert codes(judged(office, facts, Gate.DEPLOY)) == []
+
+    office.waive("zlib", **changes)
+
+    assert codes(judged(office, facts, Gate.DEPLOY)) == ["verdict.release.waived"]
+    assert codes(judged(office, resting(Gate.RELEASE, f"copied@{digest}"), Gate.DEPLOY)) == []
+
+
+def test_verdict_that_names_no_document_rests_on_no_waiver(office):
+    """Earlier versions wrote names alone: the image is judged again."""
+    office.waive("zlib")
+
+    assert codes(judged(office, resting(Gate.RELEASE, "zlib"), Gate.DEPLOY)) == ["verdict.release.waived"]
+
+
+@pytest.mark.parametrize("gate", [Gate.INTAKE, Gate.RELEASE])
+@pytest.mark.parametrize(("hours", "wanted"), [(1, False), (0, True), (-1, True)])
+def test_deploy_gate_refuses_an_admission_that_has_ended(office, gate, hours, wanted):
+    """With people.yaml, which was prolonged since: nobody judged the image by the people who decide now."""
+    facts = resting(gate, expires=NOON + timedelta(hours=hours))
+    verdict = judged(office, facts, Gate.DEPLOY)
+
+    assert codes(verdict) == ([f"verdict.{gate}.ended"] if wanted else [])
+    assert verdict.expires == (None if wanted else NOON + timedelta(hours=hours))
+
+
+def resting(gate, *waivers, expires=NOON + timedelta(days=30)):
+    """Return the facts of the deploy gate about an image whose admission by an earlier gate has an end."""
     last = summary(
-        CURATED, Gate.RELEASE, "sha256:" + "9" * 64, reasons=(), notes=(), inputs=(), now=NOON, waivers=["zlib"],
-        expires=NOON,
+        CURATED, gate, "sha256:" + "9" * 64, reasons=(), notes=(), inputs=(), now=NOON, waivers=waivers,
+        expires=expires,
     )  # fmt: skip
-    given = deploy_facts()
-    rests = deploy_facts(verdicts={**given.verdicts, Gate.RELEASE: last})
-    office.waive("other", applications=("other",), expires=NOON + timedelta(days=1))
-    office.waive("zlib", expires=NOON + timedelta(days=20))
-
-    assert judged(office, rests, Gate.DEPLOY).expires == NOON + timedelta(days=20)
-    assert judged(office, given, Gate.DEPLOY).expires is None
+    return deploy_facts(verdicts={**deploy_facts().verdicts, gate: last})
 
 
 def test_project_is_read_with_its_waivers(office):
@@ -747,6 +778,35 @@ def test_verdict_is_settled_only_without_waivers_and_time(office):
 
     assert POLICIES.release.is_settled and not timed.is_settled
     assert not POLICIES.with_decisions(People(), waivers, Vex()).release.is_settled
+
+
+def test_version_differs_if_anything_else_decides(office):
+    """Then published verdicts are judged again; without a change, not in every process."""
+    people = read_people(office.project / FILE, office.owner.public, NOON)
+    terms = VexTerms(accepted_justifications=frozenset(Justification), investigation_days=1)
+    reviewed = ReviewDocument(repository="https://git.example/shop", revision="a" * 40, reason="so")
+    office.waive("zlib")
+    (given,) = read(office).valid
+    office.waive("zlib", reason="it is parsed once")
+    changes: list[dict[str, Any]] = [
+        {},
+        {"digest": DIGEST},
+        {"waivers": (given,)},
+        {"waivers": read(office).valid},
+        {"waivers": (replace(given, by="bob"),)},
+        {"waivers": (replace(given, severity=Severity.LOW),)},
+        {"people": people},
+        {"people": replace(people, issuers={"acme": ()})},
+        {"people": replace(people, vex_terms=terms)},
+        {"vex": Vex(version="1")},
+        *({"reviews": Reviews((Review(reviewed, by, people.people["ann"]),))} for by in ("ann", "bob")),
+    ]
+
+    versions = [replace(POLICIES.deploy, **each).version for each in changes]
+
+    assert len({*versions}) == len(changes)
+    assert terms.version == VexTerms.model_validate_json(terms.model_dump_json()).version
+    assert str(sorted(Justification)) in terms.version
 
 
 @pytest.mark.parametrize("waivable", [(True, True), (True, False), (False, True)], ids=str)

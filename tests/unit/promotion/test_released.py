@@ -177,6 +177,7 @@ def test_refusal_at_deploy_gate_is_final_for_events(chain):
     (("base.blocked",), True), (("image.blocked", "verdict.release.refused"), True),
     (("image.blocked", "approval.missing", "scan.old"), True), (("base.blocked", "scan.high"), False),
     (("verdict.release.waived", "verdict.intake.waived"), True),
+    (("verdict.release.ended", "verdict.intake.ended"), True),
 ])  # fmt: skip
 def test_refusal_for_what_ends_does_not_last(chain, codes, goes):
     """A later release verdict that admits the image shows that the block was lifted, or that a waiver is there."""

@@ -9,7 +9,7 @@ from supply_chain.reports import (
     policy_explanation_page,
     policy_page,
 )
-from tests.support.builders import NOON, finding, report
+from tests.support.builders import DIGEST, NOON, finding, report
 from tests.support.facts import CURATED, deploy_facts
 from tests.support.policies import DEPLOY, LIBRARY, POLICIES
 
@@ -74,7 +74,7 @@ def test_lines_name_result_reason_and_facts():
 def test_lines_and_page_name_waivers():
     """A rule that a waiver accepts is no plain pass."""
     result = explained().rules[0].result
-    waiver = UsedWaiver(name="zlib", by="ann", reason="not *reachable*", expires=NOON)
+    waiver = UsedWaiver(name="zlib", digest=DIGEST, by="ann", reason="not *reachable*", expires=NOON)
     waived = result.model_copy(update={"result": RuleOutcome.WAIVED, "waivers": (waiver,)})
     rules = (explained().rules[0].model_copy(update={"result": waived}),)
     given = explained().model_copy(update={"rules": rules})

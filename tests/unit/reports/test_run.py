@@ -192,7 +192,9 @@ def test_run_page_lists_rules_of_all_gates_the_refused_first(build_report):
 @pytest.mark.parametrize(("days", "soon"), [(7, True), (8, False)])
 def test_run_page_names_the_waivers_that_a_verdict_rests_on(build_report, days, soon):
     """Each once, with its end; one that expires within a week stands out."""
-    waiver = UsedWaiver(name="zlib", by="ann", reason="not reachable", expires=NOON + timedelta(days=days))
+    waiver = UsedWaiver(
+        name="zlib", digest=DIGEST, by="ann", reason="not reachable", expires=NOON + timedelta(days=days)
+    )
     result = RuleResult(rule="scan.high", policy="curated 1", result=RuleOutcome.WAIVED, waivers=(waiver,))
     admitted = Admitted(facts=intake_facts(), gate=Gate.INTAKE, policy=POLICY, notes=(), results=(result, result))
     page = unescaped(run_report_page(build_report(verdicts=(admitted,)), NOON))

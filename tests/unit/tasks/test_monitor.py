@@ -17,6 +17,7 @@ from supply_chain.errors import ClusterUnavailable
 from supply_chain.execution.environment import DockerEnvironment
 from supply_chain.execution.host import HostObservation
 from supply_chain.execution.observation import Deviation, Observation
+from supply_chain.policy.activation import PolicyState
 from tasks import monitor
 from tests.support.builders import DIGEST, NOON
 
@@ -96,7 +97,7 @@ async def test_host_is_read_once_for_all_its_environments(environment, monkeypat
     assert list(observed) == ["other", host]
 
 
-async def looked_at(environment, monkeypatch, deploying, unreachable=""):
+async def looked_at(environment, monkeypatch, deploying, unreachable="", *, active=True):
     """Monitor a host after an entry into a container, and return the reports and the stored event number."""
     place = DockerEnvironment(name=environment, host=f"{environment}-host")
     entry = Deviation(code="drift.exec", fact="f", remedy="r")
@@ -126,7 +127,8 @@ async def looked_at(environment, monkeypatch, deploying, unreachable=""):
         monkeypatch.setattr(monitor, name, stand_in)
     await Variable.aset(f"events_{environment}_host", "7", overwrite=True)
     places = [*([DockerEnvironment(name=unreachable)] if unreachable else []), place]
-    workbench = SimpleNamespace(environments=lambda: places)
+    state = PolicyState(active=active, why="not as signed by ann")
+    workbench = SimpleNamespace(environments=lambda: places, environment_state=lambda place: state)
     ports: Any = SimpleNamespace(
         evidence=None, repositories=None, registry=None, workbench=workbench, load_target=load_target
     )
@@ -182,6 +184,15 @@ async def test_deployment_by_break_glass_is_judged_again(environment, monkeypatc
     assert monitor._judge_again(expected, place, ports) == {"1": (refused,)}
     assert asked == [(each, ("ref", place), "the policy", "the evidence") for each in "12"]
     assert monitor._judge_again(expected[2:], place, None) == {}  # type: ignore[arg-type]
+
+
+async def test_environment_that_nobody_signed_is_reported(environment, monkeypatch):
+    """Its document may name another host, cluster or namespace than the one where it runs."""
+    (unsigned, reported), _ = await looked_at(environment, monkeypatch, [set(), set()], active=False)
+
+    assert [each.code for each in unsigned.deviations] == ["drift.unsigned"]
+    assert "not as signed by ann" in unsigned.deviations[0].fact and unsigned.environment == environment
+    assert [each.code for each in reported.deviations] == ["drift.exec"]
 
 
 async def test_refused_deployment_is_reported(environment, monkeypatch):

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from prefect.variables import Variable
 
 from supply_chain.errors import ClusterUnavailable, EvidenceInvalid, GateOvertaken, SupplyChainError
 from supply_chain.execution.environment import DockerEnvironment, Environment
@@ -51,7 +52,7 @@ async def test_release_is_judged_by_curation() -> None:
 
 
 @pytest.mark.parametrize("error", [EvidenceInvalid, GateOvertaken, ClusterUnavailable])
-async def test_deployments_are_renewed_although_one_cannot_be_judged(
+def test_deployments_are_renewed_although_one_cannot_be_judged(
     error: type[SupplyChainError], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each is judged for its own environment."""
@@ -73,7 +74,43 @@ async def test_deployments_are_renewed_although_one_cannot_be_judged(
         renew_published=renew,
     )  # fmt: skip
 
-    found = await verdicts.renew_step.fn(ports)
+    found = verdicts._renew(ports, False)
 
     assert found.judged == (f"{CURATED} in refused: FAILED", f"{CURATED} in admitted: PASSED")
     assert found.unknown == (f"{CURATED} in broken: it is damaged",)
+
+
+async def test_deployments_are_judged_once_after_something_else_decides(
+    machine: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Again if one of them could not be judged; one whose verdict is the same may end soon."""
+    version, judged, errors = ["1"], list[str](), [EvidenceInvalid("it is damaged\ngo on")]
+
+    def judge(ref: ImageRef, environment: Environment) -> Any:
+        judged.append("judged")
+        if version[0] == "2" and errors:
+            raise errors.pop()
+        return REFUSED if version[0] == "3" else None
+
+    def renew(ref: ImageRef, environment: Environment) -> None:
+        judged.append("renewed")
+
+    expected = [SimpleNamespace(environment="staging", application="hello", digest=CURATED.digest)]
+    monkeypatch.setattr(verdicts, "read_expected", lambda *_: expected)
+    await Variable.aset(verdicts.JUDGED, "0", overwrite=True)
+    place = DockerEnvironment(name="staging")
+    ports: Any = SimpleNamespace(
+        workbench=SimpleNamespace(environments=lambda: [place]), repositories=None, registry=None, evidence=None,
+        renew_published=renew, judge_published=judge, decision_version=lambda: version[0],
+    )  # fmt: skip
+
+    async def run(decides: str) -> list[str]:
+        version[0] = decides
+        judged.clear()
+        await verdicts.renew_step.fn(ports)
+        return judged
+
+    both = ["judged", "renewed"]
+    assert await run("1") == both and await run("1") == ["renewed"]
+    assert await run("2") == ["judged"] and await run("2") == both and await run("2") == ["renewed"]
+    assert await run("3") == ["judged"] and await run("3") == ["renewed"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 
 from supply_chain.errors import SettingInvalid
@@ -17,17 +17,26 @@ from supply_chain.execution.enforcement.installation import (
 )
 from supply_chain.execution.enforcement.policies import PARAMETERS, EnforcedNamespace, Policies, new_parameters_name
 from supply_chain.execution.kubernetes.cluster import Document
+from supply_chain.execution.observation import Deviation
 from supply_chain.model.image import ImageRef
+from supply_chain.policy.activation import PolicyState, require_active
+
+UNSIGNED = "enforcement.unsigned"
 
 
 @dataclass(frozen=True)
 class Enforcement:
-    """The enforcement of one environment. `roles` are RBAC documents, which a cluster needs once."""
+    """The enforcement of one environment.
+
+    `roles` are RBAC documents, which a cluster needs once. `state` says whether the environment is active: by another
+    document, its mode, cluster and namespace would be whose who changed the file.
+    """
 
     place: EnforcedNamespace
     connect: Callable[[], AdmissionCluster]
     ports: AdmissionPorts
     roles: tuple[Document, ...]
+    state: PolicyState
     policies: Policies = field(default_factory=Policies)
 
     def plan(self) -> tuple[Change, ...]:
@@ -38,8 +47,11 @@ class Enforcement:
     def apply(self) -> tuple[Change, ...]:
         """Install what is missing or differs, and return the changes.
 
-        The parameters come before the bindings, so that a first installation does not refuse what is admitted.
+        The parameters come before the bindings, so that a first installation does not refuse what is admitted. Raise
+        `PolicyUnsigned` if the environment is not active.
         """
+        name = self.place.environment
+        require_active(self.state, f"The environment {name} is not active, so nothing is installed in its cluster")
         cluster = self.connect()
         place = self._place(cluster)
         namespace, *bindings = self.policies.of_namespace(place)
@@ -48,22 +60,42 @@ class Enforcement:
         return (*changes, *install(bindings, cluster))
 
     def status(self) -> EnforcementStatus:
-        """Compare the cluster with what was generated, and its parameters with the verdicts."""
+        """Compare the cluster with what was generated, and its parameters with the verdicts.
+
+        In an environment that is not active, this may be another cluster or namespace than that of the installation.
+        """
         cluster = self.connect()
         place = replace(self.place, parameters=self._find_parameters(cluster))
         found = self.ports.parameters.read(place.parameters) if place.parameters else None
         admits = read_admitted(place, self.ports)
-        return read_status(place, self._objects(place), admits, found[0] if found else None, cluster)
+        status = read_status(place, self._objects(place), admits, found[0] if found else None, cluster)
+        return status.model_copy(update={"deviations": (*self._find_unsigned(), *status.deviations)})
 
     def follow(self, ref: ImageRef) -> None:
-        """Admit an image or no longer, by its current verdict; raise `SettingInvalid` if nothing is installed."""
-        name = self._find_parameters(self.connect())
-        if not name:
+        """Admit an image or no longer, by its current verdict, where it is installed.
+
+        Raise `SettingInvalid` if that is nowhere, or after that if it is for another namespace.
+        """
+        if not self.follow_installed(ref):
             raise SettingInvalid(
                 f"The admission to {self.place.environment} is not enforced by its cluster yet.\n"
                 f"Run `cscm enforce apply {self.place.environment}`, or remove `enforcement` from the environment."
             )
-        publish_image(ref, replace(self.place, parameters=name), self.ports)
+
+    def follow_installed(self, ref: ImageRef) -> bool:
+        """Do the same without an error, and return whether it is installed for the namespace of the environment."""
+        name = self._find_installed(self.connect())
+        if name:
+            publish_image(ref, replace(self.place, parameters=name), self.ports)
+        return self._is_own(name)
+
+    def _find_unsigned(self) -> Iterator[Deviation]:
+        if not self.state.active:
+            yield Deviation(
+                code=UNSIGNED,
+                fact=f"{self.place.environment} is not active: {self.state.why}",
+                remedy="Find out who changed it, and restore it or sign it: `cscm policy sign --key REF`.",
+            )
 
     def _objects(self, place: EnforcedNamespace) -> tuple[Document, ...]:
         """Return all generated objects, in the order in which they are made."""
@@ -76,8 +108,16 @@ class Enforcement:
         return replace(self.place, parameters=found if is_there else new_parameters_name(self.place.namespace))
 
     def _find_parameters(self, cluster: AdmissionCluster) -> str:
-        """Return the name of the parameters that the binding names; empty if there is none."""
+        """Return the name of the parameters that the binding names; empty if there are none for the namespace."""
+        name = self._find_installed(cluster)
+        return name if self._is_own(name) else ""
+
+    def _is_own(self, parameters: str) -> bool:
+        return parameters.startswith(f"{PARAMETERS}{self.place.namespace}-")
+
+    def _find_installed(self, cluster: AdmissionCluster) -> str:
+        """Return the name of the parameters that the binding names, of any namespace; empty if there are none."""
         name = self.policies.binding(self.place.environment)
         binding = cluster.read(KINDS["ValidatingAdmissionPolicyBinding"], name) or {}
         found = str(binding.get("spec", {}).get("paramRef", {}).get("name", ""))
-        return found if found.startswith(f"{PARAMETERS}{self.place.namespace}-") else ""
+        return found if found.startswith(PARAMETERS) else ""

@@ -1,21 +1,25 @@
 """The enforcement of one environment: planned, installed in an order that refuses nothing admitted, and observed."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 import yaml
 
-from supply_chain.errors import SettingInvalid
+from supply_chain.errors import PolicyUnsigned, SettingInvalid
+from supply_chain.execution.enforcement import enforcement as module
 from supply_chain.execution.enforcement.admitted import AdmissionPorts
-from supply_chain.execution.enforcement.enforcement import Enforcement
+from supply_chain.execution.enforcement.enforcement import UNSIGNED, Enforcement
 from supply_chain.execution.enforcement.installation import read_objects
 from supply_chain.execution.enforcement.policies import EnforcedNamespace, Mode
 from supply_chain.model.tier import TierName
+from supply_chain.policy.activation import PolicyState
 from tests.support.admission import ROLES
 from tests.support.facts import CURATED
 from tests.support.memory_admission import Key, MemoryAdmissionCluster, MemoryParameters
 
 POLICY = ("ValidatingAdmissionPolicy", "", "cscm-admitted-images")
+ACTIVE, CHANGED = PolicyState(active=True, why=""), PolicyState(active=False, why="not as signed by ann")
 BINDING = ("ValidatingAdmissionPolicyBinding", "", "cscm-admitted-images-staging")
 
 
@@ -28,7 +32,7 @@ def made(world):
     )
 
     place = EnforcedNamespace("staging", "apps", Mode.DENY)
-    enforcement = Enforcement(place, lambda: cluster, ports, read_objects(ROLES))
+    enforcement = Enforcement(place, lambda: cluster, ports, read_objects(ROLES), ACTIVE)
     return SimpleNamespace(enforcement=enforcement, cluster=cluster, parameters=parameters)
 
 
@@ -79,6 +83,58 @@ def test_verdict_before_the_installation_is_a_clear_error(made):
 
     made.enforcement.apply()
     made.enforcement.follow(CURATED)
+
+
+def test_environment_that_nobody_signed_is_not_installed(made):
+    """Whoever changes the file would otherwise choose the mode, the cluster and the namespace."""
+    changed = replace(made.enforcement, state=CHANGED)
+
+    with pytest.raises(PolicyUnsigned, match=r"staging is not active.*not as signed by ann"):
+        changed.apply()
+    assert not made.cluster.objects and not made.parameters.stored
+    assert changed.plan() == made.enforcement.plan()
+
+
+def test_status_reports_an_environment_that_nobody_signed(made):
+    """The cluster is as it was installed, and still the run of `monitor` is an alert."""
+    made.enforcement.apply()
+    status = replace(made.enforcement, state=CHANGED).status()
+
+    assert [each.code for each in status.deviations] == [UNSIGNED] and status.is_weak
+    assert "not as signed by ann" in status.deviations[0].fact
+
+
+@pytest.mark.parametrize("installed", [True, False])
+def test_verdict_reaches_what_is_installed_without_an_error(made, monkeypatch, installed):
+    """An environment had `enforcement`, or never had."""
+    followed = []
+    monkeypatch.setattr(module, "publish_image", lambda ref, place, _: followed.append((ref, place.parameters)))
+    if installed:
+        made.enforcement.apply()
+
+    assert made.enforcement.follow_installed(CURATED) is installed
+    assert followed == [(CURATED, name) for name in made.parameters.stored]
+
+
+def test_verdict_reaches_the_namespace_that_was_installed(made, monkeypatch):
+    """The environment has another one now: the verdict counts there too, and the error says what is missing."""
+    followed = []
+    monkeypatch.setattr(module, "publish_image", lambda ref, place, _: followed.append(place.parameters))
+    made.enforcement.apply()
+    moved = replace(made.enforcement, place=replace(made.enforcement.place, namespace="other"))
+
+    with pytest.raises(SettingInvalid, match="cscm enforce apply staging"):
+        moved.follow(CURATED)
+    assert followed == [*made.parameters.stored]
+
+
+def test_binding_to_parameters_of_others_is_not_followed(made):
+    """Nothing that the chain did not make is written."""
+    made.enforcement.apply()
+    made.cluster.objects[BINDING]["spec"]["paramRef"]["name"] = "theirs"
+
+    assert made.enforcement.follow_installed(CURATED) is False
+    assert "theirs" not in made.parameters.stored
 
 
 @pytest.mark.parametrize("text", ["a: [", "kind: Pod\nmetadata: {name: x}\n", "kind: Role\n", "- a\n", "---\n"])
