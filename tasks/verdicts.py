@@ -25,7 +25,7 @@ JUDGED = "deployments_judged_by"
 
 
 class Renewals(Model):
-    """Deployments that were judged again, because their published admission was about to end or others decide now."""
+    """Deployments that were judged again: their published admission was about to end, or something else decides now."""
 
     judged: tuple[str, ...] = Field(default=(), description="image, environment and result")
     unknown: tuple[str, ...] = Field(default=(), description="image, environment and why it could not be judged")

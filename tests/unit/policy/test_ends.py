@@ -109,10 +109,10 @@ def test_counted_reviews_end_with_the_list_of_people() -> None:
     assert end_of({"build": {"reviewers": []}}, counted(), expression=counting) is None
 
 
-def admitted_before(end: datetime | None, *, passed: bool = True) -> dict[str, Any]:
+def admitted_before(end: datetime | None, *waivers: str, passed: bool = True) -> dict[str, Any]:
     """Return facts with a verdict of the release gate that has an end."""
-    verdict = {"passed": passed, "waivers": [], "ended_waivers": [], **({"expires": end} if end else {})}
-    return {"verdicts": {"intake": {"passed": True}, "release": verdict}}
+    verdict = {"passed": passed, "waivers": waivers, **({"expires": end} if end else {})}
+    return {"verdicts": {"intake": {"passed": True, "waivers": ()}, "release": verdict}}
 
 
 def test_verdict_ends_with_an_earlier_admission() -> None:
@@ -123,6 +123,8 @@ def test_verdict_ends_with_an_earlier_admission() -> None:
     assert end_of(admitted_before(NOON + 2 * DAY), waived(NOON + DAY)) == NOON + DAY
     assert end_of(admitted_before(None)) is None
     assert end_of(admitted_before(NOON + DAY, passed=False)) is None
+    assert end_of(admitted_before(LATER)) == LATER, "it rests on no waiver"
+    assert end_of(admitted_before(LATER, "zlib")) == PEOPLE_END, "people.yaml was shortened"
 
 
 @pytest.mark.parametrize("result", RuleOutcome)
