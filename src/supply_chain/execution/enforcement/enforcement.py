@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from supply_chain.errors import SettingInvalid
@@ -12,16 +12,14 @@ from supply_chain.execution.enforcement.installation import (
     AdmissionCluster,
     Change,
     EnforcementStatus,
+    find_unsigned,
     install,
     read_status,
 )
 from supply_chain.execution.enforcement.policies import PARAMETERS, EnforcedNamespace, Policies, new_parameters_name
 from supply_chain.execution.kubernetes.cluster import Document
-from supply_chain.execution.observation import Deviation
 from supply_chain.model.image import ImageRef
 from supply_chain.policy.activation import PolicyState, require_active
-
-UNSIGNED = "enforcement.unsigned"
 
 
 @dataclass(frozen=True)
@@ -69,7 +67,7 @@ class Enforcement:
         found = self.ports.parameters.read(place.parameters) if place.parameters else None
         admits = read_admitted(place, self.ports)
         status = read_status(place, self._objects(place), admits, found[0] if found else None, cluster)
-        return status.model_copy(update={"deviations": (*self._find_unsigned(), *status.deviations)})
+        return status.model_copy(update={"deviations": (*find_unsigned(place, self.state), *status.deviations)})
 
     def follow(self, ref: ImageRef) -> None:
         """Admit an image or no longer, by its current verdict, where it is installed.
@@ -88,14 +86,6 @@ class Enforcement:
         if name:
             publish_image(ref, replace(self.place, parameters=name), self.ports)
         return self._is_own(name)
-
-    def _find_unsigned(self) -> Iterator[Deviation]:
-        if not self.state.active:
-            yield Deviation(
-                code=UNSIGNED,
-                fact=f"{self.place.environment} is not active: {self.state.why}",
-                remedy="Find out who changed it, and restore it or sign it: `cscm policy sign --key REF`.",
-            )
 
     def _objects(self, place: EnforcedNamespace) -> tuple[Document, ...]:
         """Return all generated objects, in the order in which they are made."""

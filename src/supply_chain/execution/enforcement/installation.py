@@ -17,6 +17,7 @@ from supply_chain.execution.kubernetes.differences import find_differences
 from supply_chain.execution.kubernetes.workloads import list_images
 from supply_chain.execution.observation import Deviation
 from supply_chain.model.image import Model
+from supply_chain.policy.activation import PolicyState
 
 KINDS = {
     kind.name: kind
@@ -150,6 +151,16 @@ def compare_installed(wanted: Iterable[Document], cluster: AdmissionCluster) -> 
                 fact=f"{name} is not as it was generated: {', '.join(fields)}",
                 remedy=ENFORCE,
             )
+
+
+def find_unsigned(place: EnforcedNamespace, state: PolicyState) -> Iterator[Deviation]:
+    """Yield a deviation if the environment is not active: nobody signed its mode, cluster and namespace."""
+    if not state.active:
+        yield Deviation(
+            code="enforcement.unsigned",
+            fact=f"{place.environment} is not active: {state.why}",
+            remedy="Find out who changed it, and restore it or sign it: `cscm policy sign --key REF`.",
+        )
 
 
 class Unadmitted(Model):

@@ -9,7 +9,7 @@ import yaml
 from supply_chain.errors import PolicyUnsigned, SettingInvalid
 from supply_chain.execution.enforcement import enforcement as module
 from supply_chain.execution.enforcement.admitted import AdmissionPorts
-from supply_chain.execution.enforcement.enforcement import UNSIGNED, Enforcement
+from supply_chain.execution.enforcement.enforcement import Enforcement
 from supply_chain.execution.enforcement.installation import read_objects
 from supply_chain.execution.enforcement.policies import EnforcedNamespace, Mode
 from supply_chain.model.tier import TierName
@@ -100,7 +100,7 @@ def test_status_reports_an_environment_that_nobody_signed(made):
     made.enforcement.apply()
     status = replace(made.enforcement, state=CHANGED).status()
 
-    assert [each.code for each in status.deviations] == [UNSIGNED] and status.is_weak
+    assert [each.code for each in status.deviations] == ["enforcement.unsigned"] and status.is_weak
     assert "not as signed by ann" in status.deviations[0].fact
 
 
