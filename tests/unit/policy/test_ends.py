@@ -130,11 +130,11 @@ def test_verdict_ends_with_an_earlier_admission() -> None:
 @pytest.mark.parametrize("result", RuleOutcome)
 def test_verdict_does_not_end_with_what_a_rule_found_ended(result: RuleOutcome) -> None:
     """A refusal does not rest on it, and what accepts it has an end of its own. An end in the future is none of it."""
-    reading = {"expression": "now < image.verdicts.release.expires"}
+    reading = "now < image.verdicts.release.expires"
     found, breaking = admitted_before(NOON), {RuleOutcome.REFUSED, RuleOutcome.WAIVED, RuleOutcome.OVERRIDDEN}
 
-    assert end_of(found, counted(result), **reading) == (None if result in breaking else NOON)
-    assert end_of(admitted_before(NOON + DAY), counted(result), **reading) == NOON + DAY
+    assert end_of(found, counted(result), expression=reading) == (None if result in breaking else NOON)
+    assert end_of(admitted_before(NOON + DAY), counted(result), expression=reading) == NOON + DAY
     assert end_of(found, counted(result), expression="image.verdicts.release.passed") == NOON
 
 

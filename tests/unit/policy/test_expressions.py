@@ -11,7 +11,7 @@ from supply_chain.errors import PolicyInvalid, RuleNotEvaluated
 from supply_chain.model.tier import Gate
 from supply_chain.policy import expressions
 from supply_chain.policy.expressions import LONGEST, Values, find_mistakes, language, to_value
-from supply_chain.policy.fact_types import FACTS, FindingFacts, ScanFacts
+from supply_chain.policy.fact_types import FACTS, FindingFacts, ScanFacts, WaiverFacts
 from supply_chain.policy.rule_tests import examples
 from tests.support.examples import tries
 
@@ -321,7 +321,8 @@ def test_expression_over_a_very_long_list_cannot_be_evaluated():
 
 def test_only_what_contains_times_is_copied_for_the_engine():
     """The engine does not know Python's times, and takes everything else as it is."""
-    waived: FindingFacts = {**FINDING, "waiver": {"name": "w", "by": "ann", "reason": "r", "expires": NOW}}
+    accepting: WaiverFacts = {"name": "w", "digest": "sha256:" + "a" * 64, "by": "ann", "reason": "r", "expires": NOW}
+    waived: FindingFacts = {**FINDING, "waiver": accepting}
     scan = {**SCAN, "findings": [FINDING, waived]}
     copied = to_value(scan, ScanFacts)
 
