@@ -15,6 +15,7 @@ from blocks.host import ContainerHost
 from blocks.tier_ports import TierPorts
 from blocks.workbench import Workbench
 from orchestration.clock import now
+from orchestration.steps import invocation
 from supply_chain.adapters.kubernetes.client import ClusterClient
 from supply_chain.adapters.kubernetes.parameters import ClusterParameters
 from supply_chain.adapters.process.command import cancellation, defer_cancellation
@@ -22,7 +23,7 @@ from supply_chain.errors import ClusterRefused, SettingInvalid
 from supply_chain.evidence.store import EvidenceStore
 from supply_chain.execution.break_glass import find_overridable
 from supply_chain.execution.delivery.target import GitTarget
-from supply_chain.execution.deployment import deployed_image
+from supply_chain.execution.deployment import Expected, deployed_image
 from supply_chain.execution.docker import DockerTarget
 from supply_chain.execution.enforcement.admitted import AdmissionPorts
 from supply_chain.execution.enforcement.enforcement import Enforcement
@@ -30,9 +31,11 @@ from supply_chain.execution.enforcement.installation import read_objects
 from supply_chain.execution.enforcement.policies import EnforcedNamespace, Mode
 from supply_chain.execution.enforcement.publisher import EnforcedPublisher
 from supply_chain.execution.environment import DockerEnvironment, Environment, KubernetesEnvironment
+from supply_chain.execution.isolation.sequence import IsolationPorts, list_deployed
+from supply_chain.execution.kubernetes.isolator import KubernetesIsolator
 from supply_chain.execution.kubernetes.target import KubernetesTarget
-from supply_chain.execution.records import read_expected
-from supply_chain.execution.service import DeployPorts
+from supply_chain.execution.records import read_expected, read_history
+from supply_chain.execution.service import DeployPorts, take_into_service
 from supply_chain.execution.supply import DecryptingSupply, PullSupply
 from supply_chain.execution.target import Target
 from supply_chain.model.image import ImageRef, digest_of
@@ -41,6 +44,7 @@ from supply_chain.policy.facts import DeployFacts
 from supply_chain.policy.outcome import Admitted, Refused
 from supply_chain.policy.reading import read_deploy_facts
 from supply_chain.policy.rejudge import VerdictPorts, judge_published, renew_published
+from supply_chain.policy.verdict import decide
 
 ROLES = Path("deployments/kubernetes/rbac")
 """The directory of the RBAC documents that enforcement needs in a cluster, in the project."""
@@ -183,6 +187,48 @@ class ExecutionPorts(TierPorts):
             now=now,
             to_its_end=defer_cancellation,
         )
+
+    async def load_isolation(self, name: str) -> tuple[KubernetesEnvironment, IsolationPorts]:
+        """Return an environment in a cluster, and what isolates its applications.
+
+        Raise `SettingInvalid` if the environment is on a container host, or if its block is missing or invalid.
+        """
+        environment = self.workbench.environment(name)
+        if not isinstance(environment, KubernetesEnvironment):
+            raise SettingInvalid(
+                f"{name} is on a container host, and only what runs in a cluster can be isolated.\n"
+                "Stop it there: `docker network disconnect` its containers, keep them for the investigation, and "
+                "deploy another image."
+            )
+        cluster: KubernetesCluster = await KubernetesCluster.aload(environment.cluster)
+        connect, target = cache(lambda: cluster.client(self.tier.session)), await self.load_target(environment)
+        return environment, IsolationPorts(
+            isolator=KubernetesIsolator(environment, connect, now, cancellation().wait),
+            evidence=self.evidence,
+            repositories=self.repositories,
+            keys=self.tier.kms,
+            key=lambda: self.tier.key("forensics_key"),
+            find_deployed=partial(self._find_deployed, name),
+            list_earlier=partial(self._list_earlier, name),
+            judge=partial(self._judge, environment=environment),
+            deploy=lambda admitted: take_into_service(admitted, self.deploy_ports(target), invocation()),
+            now=now,
+            run=invocation(),
+        )
+
+    def _find_deployed(self, environment: str, application: str) -> Expected | None:
+        where = (self.repositories, self.registry, self.evidence)
+        return next(iter(read_expected([environment], *where, application)), None)
+
+    def _list_earlier(self, environment: str, application: str) -> tuple[ImageRef, ...]:
+        history = read_history(self.repositories, self.registry, self.evidence, application)
+        return list_deployed([each.value for each in history], environment)
+
+    def _judge(self, ref: ImageRef, environment: Environment) -> Admitted[DeployFacts] | Refused:
+        """Decide the deploy gate; raise `ImageNotFound` for an image that is not there."""
+        self.repositories.status(ref)
+        facts, policy = self.deploy_facts(ref, environment), self.workbench.policies().deploy
+        return decide(facts, policy, self.repositories, self.evidence, now())
 
     async def load_target(self, environment: DockerEnvironment | KubernetesEnvironment) -> Target:
         """Return what an environment runs on; raise `SettingInvalid` if its block is missing or invalid.

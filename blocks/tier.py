@@ -74,6 +74,13 @@ class Tier(Setting):
         description="The KMS key that wraps keys of confidential images: curation encrypts, execution decrypts.",
     )
 
+    forensics_key: str | None = Field(
+        default=None,
+        title="Forensics key",
+        description="The KMS key that seals what is collected of an isolated application; execution, which may not "
+        "open it.",
+    )
+
     @cached_property
     def session(self) -> AwsSession:
         """AWS session of the tier's role."""
@@ -112,7 +119,7 @@ class Tier(Setting):
             )
         return self.verdict_keys[of]
 
-    def key(self, name: Literal["storage_key", "content_key"]) -> str:
+    def key(self, name: Literal["storage_key", "content_key", "forensics_key"]) -> str:
         """Return one of the tier's keys; raise `SettingInvalid` if the block does not name it."""
         value: str | None = getattr(self, name)
         if value is None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from prefect import flow
@@ -10,20 +12,26 @@ from prefect.artifacts import acreate_markdown_artifact
 
 from blocks import Workbench
 from blocks.execution_ports import ExecutionPorts
+from flows.isolate import isolate
+from orchestration.clock import now
 from orchestration.notifications import notify
 from orchestration.run_names import by_image
+from supply_chain.errors import SupplyChainError
 from supply_chain.model.image import ImageRef
 from supply_chain.model.tier import curated_repository
 from supply_chain.promotion.response import CANCELS, JUDGES, Response
 from supply_chain.reports import alert_page, response_page
 from supply_chain.reports.text import artifact_key
-from supply_chain.text import plain_text
+from supply_chain.text import join_lines, plain_text
+from tasks.isolate import find_isolating_step
 from tasks.respond import cancel_promotions_step, find_deployments_step, judge_again_step
 
 
 @flow(name="respond", flow_run_name=by_image)
-async def respond(image: str, happened: str, facts: list[Any] | None = None) -> Response:
+async def respond(image: str, happened: str, facts: list[Any] | None = None, since: datetime | None = None) -> Response:
     """Report what runs from an image that was blocked, judged again or drifted, and notify its owner.
+
+    What runs is isolated where the environment says so; an error of that is raised when all is reported.
 
     After a block or a changed verdict, the published verdicts of the deploy gate are corrected. Runs that promote a
     blocked image are cancelled; as they may publish a verdict until they end, it is corrected again after that.
@@ -32,20 +40,54 @@ async def respond(image: str, happened: str, facts: list[Any] | None = None) -> 
         image: The image that the event names, such as curated/hello@sha256:…
         happened: The event, such as cscm.image.blocked.
         facts: The event's deviations or reasons, each with its code and fact.
+        since: The time of the event. If empty, now.
     """
+    begun = now()
     ports = await ExecutionPorts.aload()
     ref = ImageRef.parse(image)
     ref = ref.moved_to(curated_repository(ref.application))
     judging = [judge_again_step(ref, ports)] if happened in JUDGES else []
-    stopped, *judged = await asyncio.gather(cancel_promotions_step(ref, happened, ports), *judging)
+    isolation, stopped, *judged = await asyncio.gather(
+        _isolate(ref, happened, since or begun, ports), cancel_promotions_step(ref, happened, ports), *judging
+    )
     if happened in CANCELS and stopped.runs:
         judged.append(await judge_again_step(ref, ports))
-    found = await find_deployments_step(ref, happened, [_fact(each) for each in facts or ()], stopped, judged, ports)
+    lines = [_fact(each) for each in facts or ()]
+    (stopped.facts if happened in CANCELS else lines).extend(isolation.lines)
+    found = await find_deployments_step(ref, happened, lines, stopped, judged, ports)
     page = response_page(found)
     subject = plain_text(f"{happened}: {ref.application} {ref.short}")
     key = artifact_key("response", ref.application)
     await acreate_markdown_artifact(key=key, markdown=page, description=f"{subject}; owner: {plain_text(found.owner)}")
     await notify(subject, page, ports.workbench.notify, once=found.fingerprint)
+    if isolation.error:
+        raise isolation.error
+    return found
+
+
+@dataclass
+class _Isolation:
+    """A line for each isolation, also of one that failed, and the first error."""
+
+    lines: list[str] = field(default_factory=list)
+    error: SupplyChainError | None = None
+
+
+async def _isolate(ref: ImageRef, happened: str, since: datetime, ports: ExecutionPorts) -> _Isolation:
+    """Isolate what runs from an image where its environment says so; an error prevents no other isolation."""
+    found = _Isolation()
+    try:
+        for each, reason in await find_isolating_step(ref, happened, ports):
+            what = f"{each.application} in {each.environment}"
+            try:
+                record = await isolate(each.environment, each.application, reason=reason, by=happened, since=since)
+                found.lines.append(f"{what} is isolated: {record.recovery}")
+            except SupplyChainError as error:
+                found.lines.append(f"the isolation of {what} is incomplete: {join_lines(error)}")
+                found.error = found.error or error
+    except SupplyChainError as error:
+        found.lines.append(f"whether something is to be isolated is unknown: {join_lines(error)}")
+        found.error = error
     return found
 
 

@@ -50,7 +50,8 @@ from supply_chain.execution.deployment import Deployment
 from supply_chain.execution.enforcement import installation
 from supply_chain.execution.enforcement.installation import Change, EnforcementStatus
 from supply_chain.execution.environment import DockerEnvironment, KubernetesEnvironment
-from supply_chain.execution.kubernetes import autoscaling, comparison, target
+from supply_chain.execution.isolation.record import IsolationRecord
+from supply_chain.execution.kubernetes import autoscaling, comparison, isolator, target
 from supply_chain.execution.observation import Observation
 from supply_chain.execution.records import DeploymentRecord
 from supply_chain.fleet.explain import Explanation
@@ -152,7 +153,9 @@ def _in_words(text: str) -> str:
 
 def _deviations() -> Iterator[str]:
     written: set[str] = set()
-    modules = (monitor, host, break_glass, observation, autoscaling, comparison, target, git_comparison, installation)
+    modules = (
+        monitor, host, break_glass, observation, autoscaling, comparison, target, isolator, git_comparison, installation
+    )  # fmt: skip
     for module in modules:
         found = [each for each in Source(module, "Deviation").all() if not written.issuperset(each.codes)]
         yield from (f"- {_codes(each.codes)}: {each.fact}" for each in found)
@@ -272,6 +275,7 @@ PRINTED: dict[str, list[type[BaseModel]]] = {
     "break-glass": [Deployment, Refused],
     "check": [Preflight],
     "approve": [Approval],
+    "isolate": [IsolationRecord],
     "monitor": [Observation],
     "enforce plan": [Change],
     "enforce apply": [Change],
@@ -350,6 +354,7 @@ PREDICATES: dict[str, type[BaseModel]] = {
     statement.SOAK: Soak,
     statement.APPROVAL: Approval,
     statement.BREAK_GLASS: BreakGlass,
+    statement.ISOLATION: IsolationRecord,
     statement.LIFECYCLE: LifecycleDecision,
     f"{statement.TEST_RESULT}#cscm": CheckResult,
     f"{statement.VULNERABILITIES}#cscm": Report,

@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from cscm import (
     register,
     vex,
 )
-from cscm.options import Image, Words, as_json, environments, offered
+from cscm.options import Image, Words, as_json, by, environments, offered
 from cscm.running import run, verbose
 from cscm.signing import key_option, signer_option, use_key
 from orchestration.project import find_project
@@ -212,6 +213,33 @@ def approve(
     use_key(key)
     given = {"image": image, "environment": environment, "by": by, "reason": reason, "key": key, "deny": deny}
     run("flows.promote:approve", as_json, verbose, **given)
+
+
+def _split_place(_context: click.Context, _parameter: click.Parameter, value: str) -> tuple[str, str]:
+    environment, _, application = value.partition("/")
+    if not environment or not application:
+        raise click.BadParameter(f"{value!r} is not ENVIRONMENT/APPLICATION, such as staging/hello")
+    return environment, application
+
+
+@main.command()
+@click.argument("place", metavar="ENVIRONMENT/APPLICATION", callback=_split_place)
+@click.option("--reason", type=Words(), required=True, help="The reason. It is signed.")
+@by
+@as_json
+@verbose
+def isolate(place: tuple[str, str], reason: str, by: str, as_json: bool, verbose: bool) -> None:
+    """Isolate an application in a cluster: deny all its traffic, seal what it left as evidence, and roll back.
+
+    What runs is kept in quarantine. After an interruption, repeat the command.
+
+    \b
+    Example:
+      cscm isolate production/hello --reason "It connects to an unknown host"
+    """
+    environment, application = place
+    given = {"environment": environment, "application": application, "reason": reason, "by": by}
+    run("flows.isolate:isolate", as_json, verbose, **given, since=datetime.now(UTC))
 
 
 @main.command()

@@ -36,6 +36,7 @@ def tier_of(state: LaptopState, name: TierName) -> Tier:
         },
         storage_key=state.storage_key if name is TierName.CURATION else None,
         content_key=state.content_key if name in (TierName.CURATION, TierName.EXECUTION) else None,
+        forensics_key=state.forensics_key if name is TierName.EXECUTION else None,
     )
 
 

@@ -72,6 +72,7 @@ class LaptopState(Model):
     bridge: BridgeIdentity
     storage_key: str
     content_key: str
+    forensics_key: str
     prefect_api_url: str
     project: Path
     tools: Path
@@ -235,6 +236,7 @@ def _state(
         bridge=accounts.bridge,
         storage_key=accounts.storage_key,
         content_key=accounts.content_key,
+        forensics_key=accounts.forensics_key,
         prefect_api_url=prefect_server.api_url(profile),
         project=home.project,
         tools=home.tools,

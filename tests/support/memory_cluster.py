@@ -41,7 +41,7 @@ class MemoryCluster:
     """Namespace and name of a Deployment → the field managers that own its number of pods."""
     _uids: int = 0
 
-    def apply(self, kind: Kind, document: Document, *, dry_run: bool = False) -> Document:
+    def apply(self, kind: Kind, document: Document, *, dry_run: bool = False, force: bool = False) -> Document:
         operation = f"{'dry-run' if dry_run else 'apply'} {kind.name}"
         if operation in self.failing:
             raise self.failing[operation]
@@ -113,6 +113,18 @@ class MemoryCluster:
                 {"manager": owner, "fieldsV1": {"f:spec": {"f:replicas": {}}}} for owner in sorted(self.owners[key[1:]])
             ]
 
+    def patch(self, kind: Kind, name: str, change: Mapping[str, Any], namespace: str = "") -> Document | None:
+        if f"patch {kind.name}" in self.failing:
+            raise self.failing[f"patch {kind.name}"]
+        found = self.objects.get((kind.name, namespace, name))
+        if found is None:
+            return None
+        self.applied.append(f"patch {kind.name} {name}")
+        _merge(found, change)
+        if kind is PODS:
+            self._release(found)
+        return copy.deepcopy(found)
+
     def read(self, kind: Kind, name: str, namespace: str = "") -> Document | None:
         if f"read {kind.name}" in self.failing:
             raise self.failing.pop(f"read {kind.name}")
@@ -123,7 +135,7 @@ class MemoryCluster:
             raise self.failing[f"list {kind.name}"]
         return tuple(
             copy.deepcopy(each)
-            for (of, where, _), each in self.objects.items()
+            for (of, where, _), each in list(self.objects.items())
             if of == kind.name
             and namespace in ("", where)
             and (labels or {}).items() <= (each["metadata"].get("labels") or {}).items()
@@ -156,6 +168,18 @@ class MemoryCluster:
         owners = [{"uid": owner, "controller": True}] if owner else []
         template = {"containers": [{"name": "application", "image": image}]}
         return self._pod(name, namespace, {"metadata": {"labels": labels}, "spec": template}, owners)
+
+    def _release(self, pod: dict[str, Any]) -> None:
+        """Let a ReplicaSet give up a pod that it no longer selects, and make another one in its place."""
+        metadata = pod["metadata"]
+        owners = [each["uid"] for each in metadata["ownerReferences"]]
+        for each in self.list(REPLICA_SETS, metadata["namespace"]):
+            template = each["spec"]["template"]
+            wanted = template["metadata"]["labels"].items()
+            if each["metadata"]["uid"] in owners and not wanted <= (metadata.get("labels") or {}).items():
+                owner = [{"uid": each["metadata"]["uid"], "controller": True}]
+                metadata["ownerReferences"] = []
+                self._pod(f"{metadata['name']}-next", metadata["namespace"], template, owner)
 
     def _uid(self) -> str:
         self._uids += 1
@@ -205,7 +229,7 @@ class MemoryCluster:
         pod = {
             "metadata": {
                 "name": name, "namespace": namespace, "uid": self._uid(), "ownerReferences": owners,
-                "labels": template["metadata"].get("labels", {}),
+                "labels": dict(template["metadata"].get("labels", {})),
             },
             "spec": spec,
             "status": {
@@ -227,3 +251,14 @@ class MemoryCluster:
         for key in owned:
             found = self.objects.pop(key, None)
             self._collect(found["metadata"]["uid"] if found else "")
+
+
+def _merge(target: dict[str, Any], change: Mapping[str, Any]) -> None:
+    """Change an object by a JSON merge patch (RFC 7396)."""
+    for key, value in change.items():
+        if value is None:
+            target.pop(key, None)
+        elif isinstance(value, Mapping):
+            _merge(target.setdefault(key, {}), value)
+        else:
+            target[key] = value

@@ -176,7 +176,7 @@ def started(event: dict[str, Any]) -> list[str]:
     found = [(d, t) for d in DEPLOYMENTS for t in d.triggers if matched(t, event)]
     for _, trigger in found:
         for template in trigger.templates:
-            assert re.fullmatch(r"\{\{ [^{}]*\bevent\.(?:payload\.\w+|event)\b[^{}]* \}\}", template), template
+            assert re.fullmatch(r"\{\{ [^{}]*\bevent\.(?:payload\.\w+|event|occurred)\b[^{}]* \}\}", template), template
             assert set(re.findall(r"event\.payload\.(\w+)", template)) <= event["payload"].keys(), template
     return [f"{d.entrypoint.partition(':')[2]}/{d.name}" for d, _ in found]
 

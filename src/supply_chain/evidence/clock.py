@@ -15,6 +15,7 @@ from supply_chain.evidence.statement import (
     BREAK_GLASS,
     DEPLOYMENT,
     ENCRYPTION,
+    ISOLATION,
     LIFECYCLE,
     PROVENANCE,
     SBOM,
@@ -41,6 +42,7 @@ WHERE: Mapping[str, tuple[str, ...]] = {
     SOAK: ("until",),
     APPROVAL: ("decided",),
     BREAK_GLASS: ("at",),
+    ISOLATION: ("at",),
     LIFECYCLE: ("at",),
 }
 """Predicate type → the keys in the predicate that lead to the time by which the newest statement is found."""

@@ -39,6 +39,8 @@ APPROVAL = "urn:cscm:approval:v1"
 """A person's approval or denial of an image in an environment. Signed by execution."""
 BREAK_GLASS = "urn:cscm:break-glass:v1"
 """That a person lets an image run in an environment although the deploy gate refuses it. Signed by execution."""
+ISOLATION = "urn:cscm:isolation:v1"
+"""An isolation: what was collected and sealed, and what runs since. Signed by execution."""
 LIFECYCLE = "urn:cscm:lifecycle:v1"
 """A lifecycle decision about an image or a plan: by whom, why and when.
 Signed by lifecycle."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
@@ -317,6 +318,23 @@ class Delivery(Model):
     git: GitDelivery = Field(description="commits, which a controller applies")
 
 
+class RecoveryMode(StrEnum):
+    """What happens to an application after its isolation."""
+
+    ROLL_BACK = "roll-back"
+    """The last earlier image that the deploy gate admits now is deployed; without one, none runs."""
+    SCALE_TO_ZERO = "scale-to-zero"
+
+
+class ResponseSettings(Model):
+    """When an application is isolated without a person, and what happens then."""
+
+    isolate: tuple[
+        Annotated[str, StringConstraints(pattern=r"^(?:image\.blocked|drift\.[a-z]+(?:-[a-z]+)*)$")], ...
+    ] = Field(default=(), description="after what: `image.blocked`, or deviations")
+    recovery: RecoveryMode = Field(default=RecoveryMode.ROLL_BACK, description="what runs after an isolation")
+
+
 class KubernetesEnvironment(Environment):
     """An environment in a namespace of a cluster."""
 
@@ -327,6 +345,7 @@ class KubernetesEnvironment(Environment):
         default_factory=dict, description="application → its pods; no other application is deployed here"
     )
     delivery: Delivery | None = Field(default=None, description="what delivers images; null: the chain itself")
+    response: ResponseSettings = Field(default=ResponseSettings(), description="how applications are isolated")
     enforcement: EnforcementSettings | None = Field(
         default=None, description="how the cluster itself refuses other images; null: it does not"
     )

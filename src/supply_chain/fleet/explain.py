@@ -12,6 +12,7 @@ from supply_chain.evidence.statement import (
     BREAK_GLASS,
     DEPLOYMENT,
     ENCRYPTION,
+    ISOLATION,
     LIFECYCLE,
     PROVENANCE,
     SBOM,
@@ -36,6 +37,7 @@ SAYS = {
     SOAK: "a soak",
     APPROVAL: "an approval",
     BREAK_GLASS: "a break-glass",
+    ISOLATION: "an isolation",
     LIFECYCLE: "a lifecycle decision",
 }
 """Predicate type → a short text for the timeline. A statement of another type is shown by its type."""

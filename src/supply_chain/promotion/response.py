@@ -7,9 +7,14 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from pydantic import Field
 
+from supply_chain.evidence.image_status import LifecycleDecision
+from supply_chain.evidence.personal_decision import MOST_WORDS
 from supply_chain.execution.deployment import Expected, deployed_image
+from supply_chain.execution.environment import ResponseSettings
 from supply_chain.execution.observation import Observation
 from supply_chain.model.image import ImageRef, Model
+from supply_chain.policy.outcome import IMAGE_BLOCKED
+from supply_chain.text import plain_text
 
 STOPS = {
     "cscm.image.blocked": "It is not deployed again: every gate refuses a blocked image, and its promotions are "
@@ -80,6 +85,24 @@ def find_deployments(image: ImageRef, expected: Iterable[Expected]) -> tuple[Exp
         for each in expected
         if image.digest == each.proxy or (image.digest, image.application) == (each.digest, each.application)
     )
+
+
+def find_isolating(
+    expected: Iterable[Expected],
+    settings: ResponseSettings,
+    observed: Sequence[Observation] = (),
+    block: LifecycleDecision | None = None,
+) -> tuple[tuple[Expected, str], ...]:
+    """Return the deployments that an environment isolates after a block or for observed deviations, with the reason."""
+    observations = {each.container: each for each in observed}
+    found: list[tuple[Expected, str]] = []
+    for each in expected:
+        reasons = [f"{IMAGE_BLOCKED}: {block}"] if block and IMAGE_BLOCKED in settings.isolate else []
+        if observation := observations.get(each.container):
+            reasons += [f"{d.code}: {d.fact}" for d in observation.deviations if d.code in settings.isolate]
+        if reasons:
+            found.append((each, plain_text(reasons[0])[:MOST_WORDS]))
+    return tuple(found)
 
 
 def make_response(

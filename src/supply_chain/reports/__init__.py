@@ -23,6 +23,7 @@ from supply_chain.reports.run import RunReport, Step, findings_summary, findings
 from supply_chain.reports.runtime import (
     alert_page,
     break_glass_page,
+    isolation_page,
     observation_lines,
     observation_rows,
     response_page,
@@ -46,6 +47,7 @@ __all__ = [
     "freshness_line",
     "image_row",
     "image_rows",
+    "isolation_page",
     "keep_together",
     "megabytes",
     "observation_lines",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from supply_chain.evidence.break_glass import BreakGlass
+from supply_chain.execution.isolation.record import IsolationRecord
 from supply_chain.execution.observation import Observation
 from supply_chain.model.image import ImageRef, short
 from supply_chain.promotion.response import Response
@@ -61,6 +62,25 @@ def response_page(found: Response) -> str:
         f"## What runs from it\n\n{running}",
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def isolation_page(record: IsolationRecord) -> str:
+    """Render the report of an isolation."""
+    named = {"case": record.id, "image": record.digest, "by": record.by, "reason": record.reason}
+    facts = "".join(f"- {name}: {escape(value)}\n" for name, value in named.items())
+    pods = [(each.name, each.node, each.uid) for each in record.pods]
+    items = [(each.name, str(each.size), each.digest, "its end" if each.truncated else "") for each in record.items]
+    custody = [(f"{each.at:%Y-%m-%d %H:%M:%S %Z}", each.by, each.act) for each in record.custody]
+    return "\n\n".join(
+        (
+            f"# {escape(record.application)} in {escape(record.environment)} is isolated",
+            facts + "".join(f"- {escape(line)}\n" for line in str(record).splitlines()[1:]),
+            f"## Time\n\n{record.seconds:.1f} s from the event to the isolation.",
+            f"## In quarantine\n\n{table(('pod', 'node', 'uid'), pods)}",
+            f"## Sealed\n\n{table(('file', 'bytes', 'digest', ''), items)}",
+            f"## Chain of custody\n\n{table(('when', 'who', 'what'), custody)}\n",
+        )
+    )
 
 
 def break_glass_page(use: BreakGlass, image: ImageRef) -> str:

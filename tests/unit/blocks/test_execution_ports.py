@@ -16,7 +16,7 @@ from blocks.cluster import KubernetesCluster
 from blocks.execution_ports import ExecutionPorts
 from blocks.git import GitRepository
 from blocks.tier_ports import TierPorts
-from supply_chain.errors import ClusterRefused, ClusterUnavailable, SettingInvalid
+from supply_chain.errors import ClusterRefused, ClusterUnavailable, ImageNotFound, SettingInvalid
 from supply_chain.evidence.published import PublishedVerdicts
 from supply_chain.evidence.summary import summary
 from supply_chain.execution.delivery.target import GitTarget
@@ -175,3 +175,24 @@ async def test_delivery_by_git_is_a_target_of_its_own(ports, monkeypatch):
     assert isinstance(direct, KubernetesTarget) and isinstance(delivered, GitTarget)
     assert (delivered.branch.address, delivered.branch.name) == (block.address, "live")
     cast(AsyncMock, GitRepository.aload).assert_awaited_once_with("e")
+
+
+async def test_isolation_on_container_host_is_refused_with_what_to_do(ports):
+    """Only what runs in a cluster can be isolated."""
+    with pytest.raises(SettingInvalid, match="docker network disconnect"):
+        await ports.load_isolation("staging")
+
+
+async def test_isolation_has_key_and_environment(ports, monkeypatch):
+    """Without a key, what is collected cannot be sealed."""
+    monkeypatch.setattr(KubernetesCluster, "aload", AsyncMock(return_value=ports.clusters["main"]))
+    object.__setattr__(
+        ports, "tier", SimpleNamespace(**vars(ports.tier), kms=None, http=None, key=lambda name: f"the {name}")
+    )
+
+    environment, isolation = await ports.load_isolation("production")
+
+    assert environment is ENFORCED and isolation.key() == "the forensics_key"
+    assert isolation.find_deployed("hello") is None and isolation.list_earlier("hello") == ()
+    with pytest.raises(ImageNotFound):
+        isolation.judge(CURATED)

@@ -64,7 +64,7 @@ def run(monkeypatch):
                 return result
 
             monkeypatch.setattr("cscm.running.use_prefect", lambda **_: None)
-            for name in ("chain", "build", "curate", "deploy", "monitor"):
+            for name in ("chain", "build", "curate", "deploy", "isolate", "monitor"):
                 monkeypatch.setattr(f"flows.{name}.{name}", flow)
             return CliRunner().invoke(main, args)
 
@@ -311,3 +311,16 @@ def test_command_sets_heartbeat_frequency_for_server(monkeypatch, tmp_path):
     use_prefect()
 
     assert os.environ["PREFECT_FLOWS_HEARTBEAT_FREQUENCY"] == "30"
+
+
+def test_isolate_takes_environment_and_application_and_its_own_time(run):
+    """The time to the isolation is measured from the command; a name of an application may have a slash."""
+    begun = datetime.now(UTC)
+
+    ended = run("isolate", "production/team/hello", "--reason", "odd", "--by", "ann", result="isolated")
+
+    assert ended.exit_code == 0, ended.output
+    given = run.parameters
+    assert (given["environment"], given["application"], given["by"]) == ("production", "team/hello", "ann")
+    assert begun <= given["since"] <= datetime.now(UTC)
+    assert run("isolate", "production", "--reason", "odd").exit_code == 2

@@ -67,6 +67,7 @@ def state(tmp_path):
         ),
         storage_key="arn:s",
         content_key="arn:c",
+        forensics_key="arn:f",
         prefect_api_url="http://127.0.0.1:4200/api",
         project=tmp_path,
         tools=tmp_path,

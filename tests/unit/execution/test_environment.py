@@ -274,3 +274,24 @@ def test_environments_cannot_share_file_of_repository(tmp_path):
         write(tmp_path, name, f"target: kubernetes\ncluster: c\nnamespace: {name}\napplications: {{a: {{}}}}\n{GIT}")
     with pytest.raises(SettingInvalid, match=r"digest of a in x/a\.yaml of r"):
         read_environments(tmp_path)
+
+
+def test_response_isolates_after_known_codes_only(tmp_path):
+    """A code that nothing reports would isolate nothing. A container host isolates nothing."""
+    kubernetes = "target: kubernetes\ncluster: main\nnamespace: apps\n"
+    write(tmp_path, "production", kubernetes + "response: {isolate: [image.blocked, drift.digest]}")
+    found = read_environment(tmp_path, "production")
+    assert isinstance(found, KubernetesEnvironment) and found.response.recovery == "roll-back"
+
+    for text in ("response: {}", kubernetes + "response: {isolate: [scan.old]}",
+                 kubernetes + "response: {recovery: none}"):  # fmt: skip
+        write(tmp_path, "wrong", text)
+        with pytest.raises(DeclarationInvalid):
+            read_environment(tmp_path, "wrong")
+
+
+def test_environment_without_response_needs_no_new_signature(tmp_path):
+    """What people signed before has the same content."""
+    write(tmp_path, "production", "target: kubernetes\ncluster: main\nnamespace: apps\n")
+
+    assert b"response" not in read_environment(tmp_path, "production").decision

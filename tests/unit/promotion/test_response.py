@@ -4,13 +4,15 @@ import re
 
 import pytest
 
+from supply_chain.evidence.image_status import Act, LifecycleDecision
 from supply_chain.execution.deployment import DockerPlace, Expected, deployed_image
+from supply_chain.execution.environment import ResponseSettings
 from supply_chain.model.container import profile
 from supply_chain.model.image import ImageRef
 from supply_chain.model.manifest import Probe
-from supply_chain.promotion.response import find_deployments, make_response
+from supply_chain.promotion.response import find_deployments, find_isolating, make_response
 from supply_chain.reports import alert_page, response_page
-from tests.support.builders import DIGEST, OTHER
+from tests.support.builders import DIGEST, NOON, OTHER
 from tests.support.observations import DRIFT, look
 
 IMAGE = ImageRef(repository="curated/hello", digest=DIGEST)
@@ -119,3 +121,26 @@ def test_response_fingerprint_changes_only_with_news(expected):
     worse = make_response("cscm.deployment.drifted", IMAGE, {}, [expected()], [look(10, deviations=(DRIFT,))])
 
     assert first.fingerprint == again.fingerprint != worse.fingerprint
+
+
+SETTINGS = ResponseSettings(isolate=("image.blocked", "drift.files"))
+
+
+@pytest.mark.parametrize(
+    ("settings", "deviations", "blocked", "reason"),
+    [
+        (SETTINGS, (), True, "image.blocked: by ann"),
+        (SETTINGS, (DRIFT,), False, "drift.files: f"),
+        (SETTINGS, (DRIFT.model_copy(update={"code": "drift.restarts"}),), False, None),
+        (ResponseSettings(isolate=("drift.files",)), (), True, None),
+        (ResponseSettings(), (DRIFT,), True, None),
+    ],
+    ids=str,
+)
+def test_environment_isolates_after_what_it_names(expected, settings, deviations, blocked, reason):
+    """Each other deviation is only reported."""
+    block = LifecycleDecision(act=Act.BLOCK, by="ann", reason="a key", at=NOON) if blocked else None
+
+    found = find_isolating([expected()], settings, [look(0, deviations=deviations)], block)
+
+    assert [each[1].startswith(reason or "") for each in found] == ([True] if reason else [])

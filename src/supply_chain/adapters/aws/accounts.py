@@ -34,6 +34,7 @@ from supply_chain.scratch import write_private
 POLICIES = Path("deployments/iam")
 STORAGE = "alias/cscm-storage"
 CONTENT = "alias/cscm-content"
+FORENSICS = "alias/cscm-forensics"
 POLICY_NAME = "cscm"
 READERS = (TierName.CURATION, TierName.LIFECYCLE)
 """Tiers that pull images only to judge them. Their pulls do not count as use, so they do not keep an image from ageing.
@@ -97,6 +98,7 @@ class Accounts(Model):
     identities: dict[TierName, TierIdentity]
     storage_key: str
     content_key: str
+    forensics_key: str
     bridge: BridgeIdentity
 
 
@@ -135,11 +137,20 @@ def ensure_accounts(admin: Administrator, policies: Path, keys_file: Path) -> Ac
         account = admin.sts.get_caller_identity()["Account"]
         storage = ensure_key(admin.kms, STORAGE, "Encrypts the curated repositories", account)
         content = ensure_key(admin.kms, CONTENT, "Wraps the keys of confidential images", account)
-        values = {"ACCOUNT": account, "REGION": admin.region, "STORAGE_KEY": storage, "CONTENT_KEY": content}
+        forensics = ensure_key(admin.kms, FORENSICS, "Seals what is collected of isolated applications", account)
+        values = {"ACCOUNT": account, "REGION": admin.region, "STORAGE_KEY": storage, "CONTENT_KEY": content,
+                  "FORENSICS_KEY": forensics}  # fmt: skip
         identities = {tier: ensure_tier(admin, tier, policies / f"{tier}.json", values, keys_file) for tier in TierName}
         ensure_unrecorded(admin.ecr, [identities[tier].role_arn for tier in READERS])
         bridge = ensure_bridge(admin, policies / f"{BRIDGE}.json", values, keys_file)
-    return Accounts(account=account, identities=identities, storage_key=storage, content_key=content, bridge=bridge)
+    return Accounts(
+        account=account,
+        identities=identities,
+        storage_key=storage,
+        content_key=content,
+        forensics_key=forensics,
+        bridge=bridge,
+    )
 
 
 def ensure_unrecorded(ecr: Client, roles: Sequence[str]) -> None:

@@ -25,6 +25,7 @@ from lightkube.generic_resource import Generic, create_api_info
 from lightkube.models.authentication_v1 import TokenRequestSpec
 from lightkube.models.meta_v1 import ObjectMeta
 from lightkube.resources.core_v1 import ServiceAccountToken
+from lightkube.types import PatchType
 
 from supply_chain.errors import ClusterConflict, ClusterRefused, ClusterUnavailable, SettingInvalid, SupplyChainError
 from supply_chain.execution.kubernetes.cluster import FIELD_MANAGER, Document, Kind
@@ -107,12 +108,12 @@ class ClusterClient:
         user = self.client.config._replace(user=User(token=made.status.token))
         return ClusterClient(_connect(user, manager), self.address)
 
-    def apply(self, kind: Kind, document: Document, *, dry_run: bool = False) -> Document:
+    def apply(self, kind: Kind, document: Document, *, dry_run: bool = False, force: bool = False) -> Document:
         """Apply an object, as `Cluster` describes."""
         name, namespace = _identity(document)
         with self._translate(f"apply {kind.name} {name}"):
             made: Generic = self.client.apply(
-                _resource(kind)(document), name, namespace=namespace or None, dry_run=dry_run
+                _resource(kind)(document), name, namespace=namespace or None, dry_run=dry_run, force=force
             )
         return made
 
@@ -123,6 +124,19 @@ class ClusterClient:
             made: Generic = self.client.apply(
                 _resource(kind)(document), name, namespace=namespace or None, field_manager=manager, force=True
             )
+        return made
+
+    def patch(self, kind: Kind, name: str, change: Mapping[str, Any], namespace: str = "") -> Document | None:
+        """Change an object, as `Cluster` describes."""
+        with self._translate(f"change {kind.name} {name}"):
+            try:
+                made: Generic = self.client.patch(
+                    _resource(kind), name, dict(change), namespace=namespace or None, patch_type=PatchType.MERGE
+                )
+            except ApiError as error:
+                if error.status.code != 404:
+                    raise
+                return None
         return made
 
     def create(self, kind: Kind, document: Document, *, dry_run: bool = False) -> Document:

@@ -48,11 +48,11 @@ class Cluster(Protocol):
     kinds without one.
     """
 
-    def apply(self, kind: Kind, document: Document, *, dry_run: bool = False) -> Document:
+    def apply(self, kind: Kind, document: Document, *, dry_run: bool = False, force: bool = False) -> Document:
         """Apply an object by server-side apply, and return it as the cluster has it then.
 
-        Raise `ClusterConflict` if another field manager owns a field and gave it another value. With `dry_run`, the
-        cluster admits the object and fills in defaults, but stores nothing.
+        Raise `ClusterConflict` if another field manager owns a field and gave it another value; with `force`, take such
+        fields. With `dry_run`, the cluster admits the object and fills in defaults, but stores nothing.
         """
 
     def take_over(self, kind: Kind, document: Document, manager: str) -> Document:
@@ -60,6 +60,9 @@ class Cluster(Protocol):
 
         They become fields of that manager alone. What it applied before and does not apply now is not its own any more.
         """
+
+    def patch(self, kind: Kind, name: str, change: Mapping[str, Any], namespace: str = "") -> Document | None:
+        """Change an object by a JSON merge patch (RFC 7396) and return it; None if there is none."""
 
     def read(self, kind: Kind, name: str, namespace: str = "") -> Document | None:
         """Return an object; None if there is none."""

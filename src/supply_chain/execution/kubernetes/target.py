@@ -23,6 +23,7 @@ from supply_chain.execution.kubernetes.comparison import (
     parse_time,
     read_namespace,
 )
+from supply_chain.execution.kubernetes.isolator import find_isolated, find_quarantine
 from supply_chain.execution.kubernetes.rendering import Workload, object_name, render
 from supply_chain.execution.kubernetes.rollout import (
     Rollout,
@@ -177,7 +178,8 @@ class KubernetesTarget:
             return make_moved(expected, self.now())
         deployment = state.deployment(expected)
         pods = [pod for pod in state.pods_of(expected) if not is_ending(pod)]  # the earlier ones drain for a while
-        changes = find_object_changes(cluster, expected, state)
+        isolated = find_isolated(expected.application, state.objects)
+        changes = (isolated,) if isolated else find_object_changes(cluster, expected, state)
         ready = sum(map(is_ready, pods))
         least = least_pods(place.documents)
         complete = deployment is not None and is_complete(deployment, least) and ready > 0  # no pods are complete too
@@ -195,7 +197,7 @@ class KubernetesTarget:
             healthy=complete,
             restarts=count_restarts(pods),
             started_at=_started_at(expected, state),
-            deviations=(*changes, *compare_deployment(expected, deployment, pods)),
+            deviations=changes if isolated else (*changes, *compare_deployment(expected, deployment, pods)),
         )
 
     def _observe_foreign(self, pod: Document) -> Observation:
@@ -212,7 +214,8 @@ class KubernetesTarget:
             running=digests[0] if len(digests) == 1 else "",
             status=phase.lower(),
             deviations=(
-                Deviation(
+                find_quarantine(pod)
+                or Deviation(
                     code="drift.foreign",
                     fact=f"nobody deployed {name} to {self.environment.name}; it is {phase}, from {images}",
                     remedy="Find out who created it, and delete it: only the chain deploys here.",

@@ -26,6 +26,7 @@ VALUES = {
     "VERDICT_KEY": "arn:aws:kms:eu-west-1:123456789012:key/verdicts",
     "STORAGE_KEY": "arn:aws:kms:eu-west-1:123456789012:key/storage",
     "CONTENT_KEY": "arn:aws:kms:eu-west-1:123456789012:key/content",
+    "FORENSICS_KEY": "arn:aws:kms:eu-west-1:123456789012:key/forensics",
 }
 REPOSITORY = "arn:aws:ecr:eu-west-1:123456789012:repository/"
 PUSH = "ecr:PutImage"
@@ -155,6 +156,14 @@ def test_content_key_encrypts_for_curation_and_decrypts_for_execution():
 
     assert [tier for tier in TierName if allows(tier, "kms:Encrypt", key)] == [TierName.CURATION]
     assert [tier for tier in TierName if allows(tier, "kms:Decrypt", key)] == [TierName.EXECUTION]
+
+
+def test_forensics_key_encrypts_for_execution_and_decrypts_for_no_tier():
+    """Who takes over the tier that seals evidence does not read what was sealed before."""
+    key = VALUES["FORENSICS_KEY"]
+
+    assert [tier for tier in TierName if allows(tier, "kms:Encrypt", key)] == [TierName.EXECUTION]
+    assert [tier for tier in TierName if allows(tier, "kms:Decrypt", key)] == []
 
 
 @pytest.mark.parametrize("text", ['{"Resource": "${UNKNOWN}"}', "{", "[]"])

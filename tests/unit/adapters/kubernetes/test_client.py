@@ -191,3 +191,24 @@ def test_client_uses_context_of_kubeconfig(tmp_path):
     )
 
     assert ClusterClient.of_context(config, "c").address == "https://a"
+
+
+def test_client_applies_with_force_and_changes_by_merge_patch():
+    """An isolation takes fields from whoever owns them; a missing object is an answer."""
+    requests = []
+
+    def answer(request):
+        requests.append(request)
+        return status(404, "not found") if request.url.path.endswith("gone") else httpx2.Response(200, json=DEPLOYMENT)
+
+    found = client(answer)
+    found.apply(DEPLOYMENTS, DEPLOYMENT, force=True)
+    change = {"metadata": {"labels": {"a": None}}}
+
+    assert found.patch(PODS, "a", change, "staging") == DEPLOYMENT
+    assert found.patch(PODS, "gone", change, "staging") is None
+    assert requests[0].url.params["force"] == "true"
+    assert requests[1].headers["Content-Type"] == "application/merge-patch+json"
+    assert json.loads(requests[1].content) == change
+    with pytest.raises(ClusterRefused):
+        client(lambda _: status(403, "forbidden", reason="Forbidden")).patch(PODS, "a", change, "staging")

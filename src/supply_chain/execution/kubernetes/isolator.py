@@ -1,0 +1,265 @@
+"""The isolation of an application in a namespace: quarantine of its pods, and what the API says about them.
+
+A NetworkPolicy only allows, so no policy denies what another one allows. Therefore pods lose the labels by which others
+select them; that also takes them out of the Service, and of the ReplicaSet, which would end them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from pydantic import ValidationError
+
+from supply_chain.concurrency import map_concurrently
+from supply_chain.errors import ClusterRefused, ClusterUnavailable
+from supply_chain.execution.environment import KubernetesEnvironment
+from supply_chain.execution.isolation.case import Case, Stage
+from supply_chain.execution.isolation.collection import (
+    CollectedItem,
+    Collection,
+    IsolatedPod,
+    Uncollected,
+    make_item,
+)
+from supply_chain.execution.kubernetes.cluster import (
+    DEPLOYMENTS,
+    EVENTS,
+    NETWORK_POLICIES,
+    PODS,
+    REPLICA_SETS,
+    Cluster,
+    Document,
+)
+from supply_chain.execution.kubernetes.rendering import object_name
+from supply_chain.execution.kubernetes.rollout import applicable, container_statuses, is_ending, owner_of
+from supply_chain.execution.kubernetes.selectors import selects
+from supply_chain.execution.observation import Deviation
+from supply_chain.model.container import APPLICATION, MANAGED, Wait
+from supply_chain.text import first_line
+
+QUARANTINE = "cscm.quarantine"
+"""The only label of a pod in quarantine; its value is the name of the application's objects."""
+CASE, LABELS = "cscm.isolation", "cscm.labels"
+"""Annotations: of a NetworkPolicy, the case as JSON, of a pod, its id; and the labels that the pod had."""
+POLICY = "cscm-quarantine-"
+POLL, RELEASE = 0.2, 30.0
+"""Seconds between two looks at pods, and for which their controllers may take to release them."""
+LINES = 10_000
+MOST = 14 * 1024 * 1024
+"""Maximum bytes of all files, so that the sealed bundle fits into one piece of evidence."""
+UNAVAILABLE = (
+    Uncollected(
+        what="processes",
+        why="the API lists none without running a program in the container, which execution's role may not",
+    ),
+    Uncollected(
+        what="changed files",
+        why="the API reads none without running a program in the container, which execution's role may not",
+    ),
+)
+"""What nobody gets through the API without a role that may run anything in every pod of the namespace."""
+Files = Iterator[tuple[CollectedItem, bytes] | Uncollected]
+
+
+@dataclass(frozen=True)
+class KubernetesIsolator:
+    """Isolates applications in the namespace of an environment.
+
+    Its methods raise the errors of `Cluster`; each can be repeated.
+    """
+
+    environment: KubernetesEnvironment
+    connect: Callable[[], Cluster]
+    now: Callable[[], datetime]
+    wait: Wait
+    clock: Callable[[], float] = time.monotonic
+
+    def find_case(self, application: str) -> Case | None:
+        """Return the last case of an application; None if there is none, or if somebody damaged it."""
+        found = self.connect().read(NETWORK_POLICIES, policy_name(application), self.environment.namespace)
+        return read_case(found) if found else None
+
+    def store(self, case: Case) -> Case:
+        """Store a case, and ensure the policy that denies all traffic of its pods; return the case."""
+        name = object_name(case.application)
+        document = self._policy(policy_name(case.application), {QUARANTINE: name}, {CASE: case.model_dump_json()})
+        self.connect().apply(NETWORK_POLICIES, document, force=True)
+        return case
+
+    def is_running(self, application: str) -> bool:
+        """Return whether pods of an application run that are not in quarantine."""
+        pods = self.connect().list(PODS, self.environment.namespace, {APPLICATION: object_name(application)})
+        return not all(map(is_ending, pods))
+
+    def quarantine(self, case: Case) -> Case:
+        """Deny all traffic of an application's pods and take them out of its Service; then let no others run.
+
+        Returns the case with the time of the isolation. The pods go on running; their controllers get time to release
+        them before the Deployment is scaled to zero, which would end them.
+        """
+        cluster, name, namespace = self.connect(), object_name(case.application), self.environment.namespace
+        self.store(case)
+        cluster.apply(NETWORK_POLICIES, self._policy(name, {APPLICATION: name}), force=True)  # also of pods to come
+        pods = cluster.list(PODS, namespace, {APPLICATION: name})
+        map_concurrently(lambda pod: self._move_to_quarantine(cluster, pod, name, case), pods)
+        case = self.store(case.model_copy(update={"isolated": case.isolated or self.now()}))
+        self._wait_until_released(cluster, name)
+        deployment = cluster.read(DEPLOYMENTS, name, namespace)
+        if deployment is not None:
+            wanted = applicable(DEPLOYMENTS, deployment)
+            cluster.apply(DEPLOYMENTS, {**wanted, "spec": {**wanted["spec"], "replicas": 0}}, force=True)
+        return self.store(case.model_copy(update={"stage": Stage.ISOLATED}))
+
+    def collect(self, case: Case) -> Collection:
+        """Return what the API says about the pods of a case, and what it does not."""
+        cluster, name, namespace = self.connect(), object_name(case.application), self.environment.namespace
+        quarantined = [pod for pod in cluster.list(PODS, namespace, {QUARANTINE: name}) if not is_ending(pod)]
+        pods = [each for each in quarantined if (each["metadata"].get("annotations") or {}).get(CASE) == case.id]
+        found = list(self._collect(cluster, name, pods))
+        restarted = [each["metadata"]["name"] for each in pods if any(map(_is_restarted, container_statuses(each)))]
+        previous = "only the log of the present container is read"
+        return Collection(
+            pods=tuple(map(_describe, pods)),
+            files=tuple(each for each in found if not isinstance(each, Uncollected)),
+            uncollected=(
+                *UNAVAILABLE,
+                *(Uncollected(what=f"earlier logs of {each}", why=previous) for each in restarted),
+                *(each for each in found if isinstance(each, Uncollected)),
+            ),
+            openings=tuple(find_openings(cluster.list(NETWORK_POLICIES, namespace), {QUARANTINE: name})),
+        )
+
+    def _policy(self, name: str, selector: Mapping[str, str], annotations: Mapping[str, str] | None = None) -> Document:
+        """Return a policy that allows nothing to the pods that it selects."""
+        metadata = {"name": name, "namespace": self.environment.namespace, "labels": {MANAGED: "true", **selector}}
+        if annotations:
+            metadata["annotations"] = dict(annotations)
+        return {
+            "apiVersion": NETWORK_POLICIES.api_version,
+            "kind": NETWORK_POLICIES.name,
+            "metadata": metadata,
+            "spec": {"podSelector": {"matchLabels": dict(selector)}, "policyTypes": ["Ingress", "Egress"]},
+        }
+
+    def _move_to_quarantine(self, cluster: Cluster, pod: Document, name: str, case: Case) -> None:
+        metadata = pod["metadata"]
+        labels: dict[str, Any] = dict.fromkeys(metadata["labels"])
+        annotations = {CASE: case.id, LABELS: json.dumps(metadata["labels"])}
+        change = {"metadata": {"labels": labels | {QUARANTINE: name}, "annotations": annotations}}
+        cluster.patch(PODS, metadata["name"], change, self.environment.namespace)
+
+    def _wait_until_released(self, cluster: Cluster, name: str) -> None:
+        """Wait until no controller owns the pods in quarantine; raise `ClusterUnavailable` after `RELEASE` seconds."""
+        until = self.clock() + RELEASE
+        while owned := [
+            pod["metadata"]["name"]
+            for pod in cluster.list(PODS, self.environment.namespace, {QUARANTINE: name})
+            if owner_of(pod) and not is_ending(pod)
+        ]:
+            if self.clock() > until:
+                raise ClusterUnavailable(
+                    f"No controller released {', '.join(owned)} in {RELEASE:.0f} s. They are isolated, and nothing was "
+                    "collected yet.\nCheck the cluster's controllers."
+                )
+            self.wait(POLL)
+
+    def _collect(self, cluster: Cluster, name: str, pods: Sequence[Document]) -> Files:
+        """Yield the files of a bundle: objects first, then logs, which share the room that is left."""
+        room = MOST
+        for path, document in self._read_objects(cluster, name, pods):
+            content = json.dumps(document, indent=1, sort_keys=True).encode()
+            if len(content) > room:
+                yield Uncollected(what=path, why=f"it has {len(content)} bytes, and {room} are left")
+                continue
+            room -= len(content)
+            yield make_item(path, content, self.now())
+        containers = [(pod, each["name"]) for pod in pods for each in container_statuses(pod)]
+        for pod, container in containers:
+            yield self._read_log(cluster, pod["metadata"]["name"], container, room // len(containers))
+
+    def _read_objects(self, cluster: Cluster, name: str, pods: Sequence[Document]) -> Iterator[tuple[str, object]]:
+        namespace = self.environment.namespace
+        deployment = cluster.read(DEPLOYMENTS, name, namespace)
+        sets = cluster.list(REPLICA_SETS, namespace, {APPLICATION: name})
+        about = {name, *(each["metadata"]["name"] for each in (*pods, *sets))}
+        yield from ((f"pods/{pod['metadata']['name']}/pod.json", pod) for pod in pods)
+        yield "deployment.json", deployment
+        yield "replica-sets.json", sets
+        yield "network-policies.json", cluster.list(NETWORK_POLICIES, namespace)
+        events = cluster.list(EVENTS, namespace)
+        yield "events.json", [each for each in events if each["involvedObject"].get("name") in about]
+
+    def _read_log(
+        self, cluster: Cluster, pod: str, container: str, most: int
+    ) -> tuple[CollectedItem, bytes] | Uncollected:
+        path = f"pods/{pod}/{container}.log"
+        try:
+            content = cluster.logs(self.environment.namespace, pod, container, LINES).encode()
+        except ClusterRefused as error:
+            return Uncollected(what=path, why=first_line(error))
+        truncated = len(content) > most or content.count(b"\n") >= LINES
+        return make_item(path, content[max(0, len(content) - most) :], self.now(), truncated=truncated)
+
+
+def policy_name(application: str) -> str:
+    """Return the name of the policy that denies all traffic of an application's pods in quarantine."""
+    return f"{POLICY}{object_name(application)}"
+
+
+def read_case(policy: Document) -> Case | None:
+    """Return the case that a NetworkPolicy is annotated with; None without one, or if somebody damaged it."""
+    with contextlib.suppress(ValidationError):
+        return Case.model_validate_json((policy["metadata"].get("annotations") or {}).get(CASE, ""))
+    return None
+
+
+def find_openings(policies: Sequence[Document], labels: Mapping[str, str]) -> Iterator[str]:
+    """Yield the network policies that let traffic through to pods with these labels, or from them. Pure."""
+    for policy in policies:
+        spec = policy["spec"]
+        if selects(spec.get("podSelector") or {}, labels) and (spec.get("ingress") or spec.get("egress")):
+            yield f"NetworkPolicy {policy['metadata']['name']}"
+
+
+def find_quarantine(pod: Document) -> Deviation | None:
+    """Return the deviation that a pod is in quarantine; None if it is not. Pure."""
+    if QUARANTINE not in (pod["metadata"].get("labels") or {}):
+        return None
+    return Deviation(
+        code="drift.quarantined",
+        fact=f"{pod['metadata']['name']} is in quarantine",
+        remedy="Delete it once the investigation is over.",
+    )
+
+
+def find_isolated(application: str, objects: Mapping[tuple[str, str], Document]) -> Deviation | None:
+    """Return the deviation that an application is isolated and scaled to zero; otherwise None. Pure.
+
+    `objects` are those of its namespace, by kind and name.
+    """
+    deployment = objects.get((DEPLOYMENTS.name, object_name(application)))
+    policy = objects.get((NETWORK_POLICIES.name, policy_name(application)))
+    case = read_case(policy) if policy else None
+    if case is None or (deployment and deployment["spec"].get("replicas", 1) > 0):
+        return None
+    return Deviation(
+        code="drift.isolated",
+        fact=f"{case.application} is isolated, by {case.by}: {case.reason}",
+        remedy="If `cscm isolate` was interrupted, repeat it. Otherwise deploy another image.",
+    )
+
+
+def _describe(pod: Document) -> IsolatedPod:
+    containers = {each["name"]: each.get("containerID", "") for each in container_statuses(pod)}
+    node = pod["spec"].get("nodeName", "")
+    return IsolatedPod(name=pod["metadata"]["name"], uid=pod["metadata"]["uid"], node=node, containers=containers)
+
+
+def _is_restarted(status: Mapping[str, Any]) -> bool:
+    return bool(status.get("restartCount"))

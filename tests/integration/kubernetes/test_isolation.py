@@ -1,0 +1,226 @@
+"""Isolation in a real cluster: traffic that is really tried, by the documented roles."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import tarfile
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from supply_chain.adapters.kubernetes.client import ClusterClient
+from supply_chain.errors import ClusterRefused
+from supply_chain.execution.enforcement.installation import KINDS, read_objects
+from supply_chain.execution.environment import KubernetesEnvironment, KubernetesPlacement
+from supply_chain.execution.kubernetes.cluster import (
+    FIELD_MANAGER,
+    NAMESPACES,
+    NETWORK_POLICIES,
+    PODS,
+    SECRETS,
+    SERVICE_ACCOUNTS,
+    Document,
+)
+from supply_chain.execution.kubernetes.isolator import QUARANTINE, KubernetesIsolator
+from supply_chain.execution.kubernetes.rollout import is_ending, is_ready
+from supply_chain.execution.kubernetes.target import KubernetesTarget
+from supply_chain.model.image import Digest
+from supply_chain.model.manifest import Probe, Service, Test
+from tests.contract.target import Harness
+from tests.support.command import ROOT
+from tests.support.isolation import Isolation
+from tests.support.layered import layered
+from tests.support.world import World
+
+pytestmark = pytest.mark.real
+
+REGISTRY = "registry.test"
+NAME = f"{REGISTRY}/curated/hello"
+CTR = ("ctr", "-n", "k8s.io", "images")
+DEPLOYER, ISOLATOR = "cscm-deployer", "cscm-isolator"
+RBAC = "rbac.authorization.k8s.io"
+MANIFEST = Service(
+    kind="service", name="hello", owner="tests", test=Test(command=("/subject", "status-0")),
+    probe=Probe(port=8080, start_timeout=20, stop_timeout=1),
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def image(program: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], Digest]]:
+    """A function that imports another good image into the node, and returns its digest."""
+    layer = io.BytesIO()
+    with tarfile.open(fileobj=layer, mode="w") as tar:
+        entry = tarfile.TarInfo("subject")
+        entry.mode, entry.size = 0o755, program.stat().st_size
+        tar.addfile(entry, io.BytesIO(program.read_bytes()))
+    made: list[str] = []
+
+    def make() -> Digest:
+        path = tmp_path_factory.mktemp("image") / "image.tar"
+        config: dict[str, object] = {"Entrypoint": ["/subject"], "Labels": {"test": uuid4().hex}}
+        digest = layered(path, [layer.getvalue()], config)
+        subprocess.run([*CTR, "import", "--base-name", NAME, "--digests", str(path)], check=True, timeout=60)
+        made.append(f"{NAME}@{digest}")
+        return digest
+
+    yield make
+    subprocess.run([*CTR, "rm", *made], check=True, timeout=60)
+
+
+@pytest.fixture(scope="module")
+def cluster(kubeconfig: Path) -> ClusterClient:
+    return ClusterClient.of_context(kubeconfig, None)
+
+
+@pytest.fixture(scope="module")
+def namespace(cluster: ClusterClient) -> Iterator[str]:
+    """A namespace in which a service account may deploy, and another one also isolate."""
+    name = f"isolate-{uuid4().hex[:8]}"
+    labels = {"pod-security.kubernetes.io/enforce": "restricted"}
+    cluster.apply(NAMESPACES, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}})
+    for role in read_objects(ROOT / "deployments/kubernetes/rbac"):
+        if role["metadata"]["name"] in (DEPLOYER, ISOLATOR):
+            cluster.apply(KINDS["ClusterRole"], role)
+    for account, roles in {DEPLOYER: (DEPLOYER,), ISOLATOR: (DEPLOYER, ISOLATOR)}.items():
+        metadata = {"name": account, "namespace": name}
+        cluster.apply(SERVICE_ACCOUNTS, {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata})
+        for bound in roles:
+            cluster.apply(KINDS["RoleBinding"], {
+                "apiVersion": f"{RBAC}/v1", "kind": "RoleBinding",
+                "metadata": {"name": f"{account}-{bound}", "namespace": name},
+                "roleRef": {"apiGroup": RBAC, "kind": "ClusterRole", "name": bound},
+                "subjects": [{"kind": "ServiceAccount", **metadata}],
+            })  # fmt: skip
+    yield name
+    cluster.delete(NAMESPACES, name)
+
+
+def isolation_in(cluster: ClusterClient, namespace: str, image: Callable[[], Digest], account: str) -> Isolation:
+    """Return an environment in a namespace, in which a service account deploys and isolates."""
+    environment = KubernetesEnvironment(
+        name="staging", target="kubernetes", cluster="c", namespace=namespace,
+        applications={"hello": KubernetesPlacement(replicas=2)},
+    )  # fmt: skip
+    connect = cache(lambda: cluster.for_service_account(namespace, account, FIELD_MANAGER, 3600))
+
+    def now() -> datetime:
+        return datetime.now(UTC)
+
+    def running() -> set[Digest]:
+        return {digest_of(pod) for pod in running_pods(cluster, namespace)}
+
+    target = KubernetesTarget(environment, connect, REGISTRY, now, time.sleep)
+    harness = Harness(target, MANIFEST, image, "", running, lambda digest: digest)
+    world = World(now=now() + timedelta(days=1))
+    return Isolation(harness, KubernetesIsolator(environment, connect, now, time.sleep), world, now)
+
+
+def digest_of(pod: Document) -> Digest:
+    image: str = pod["spec"]["containers"][0]["image"]
+    return image.rpartition("@")[2]
+
+
+def running_pods(cluster: ClusterClient, namespace: str) -> list[Document]:
+    return [pod for pod in cluster.list(PODS, namespace) if not is_ending(pod)]
+
+
+@cache
+def process_of(container: str) -> str:
+    """Return the process id of a container."""
+    tasks = subprocess.run(["ctr", "-n", "k8s.io", "tasks", "ls"], check=True, capture_output=True, text=True).stdout
+    return next(line.split()[1] for line in tasks.splitlines() if line.startswith(container))
+
+
+def reaches(client: Document, server: Document) -> bool:
+    """Return whether one pod reaches the other; it is tried in the network namespace of the first."""
+    process = process_of(client["status"]["containerStatuses"][0]["containerID"].removeprefix("containerd://"))
+    address = f"http://{server['status']['podIP']}:8080/"
+    inside = ["nsenter", f"--net=/proc/{process}/ns/net", "curl", "-s", "-m", "1", address]
+    return subprocess.run(inside, check=False, capture_output=True, timeout=30).returncode == 0
+
+
+def wait_until(true: Callable[[], bool]) -> None:
+    """Wait until a function returns true; the machine may be busy."""
+    until = time.monotonic() + 60
+    while not true():
+        assert time.monotonic() < until
+
+
+@pytest.fixture
+def peer(cluster: ClusterClient, namespace: str, image: Callable[[], Digest]) -> Document:
+    """A pod that may reach every pod of the namespace and answers all of them, as far as their own policies allow."""
+    metadata = {"name": "peer", "namespace": namespace, "labels": {"app": "peer"}}
+    selector = {"podSelector": {"matchLabels": {"app": "peer"}}, "policyTypes": ["Ingress", "Egress"]}
+    cluster.apply(
+        NETWORK_POLICIES,
+        {
+            "apiVersion": "networking.k8s.io/v1",
+            "kind": "NetworkPolicy",
+            "metadata": metadata,
+            "spec": {**selector, "ingress": [{}], "egress": [{}]},
+        },
+    )
+    security = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}, "runAsUser": 10001,
+                "runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}  # fmt: skip
+    container = {"name": "peer", "image": f"{NAME}@{image()}", "imagePullPolicy": "Never", "securityContext": security}
+    cluster.apply(PODS, {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": {"containers": [container]}})
+    wait_until(lambda: any(map(is_ready, cluster.list(PODS, namespace, {"app": "peer"}))))
+    return cluster.list(PODS, namespace, {"app": "peer"})[0]
+
+
+def test_isolated_pods_have_no_traffic_and_the_earlier_image_serves(
+    cluster: ClusterClient, namespace: str, image: Callable[[], Digest], peer: Document
+) -> None:
+    """They go on running; the record opens with the key, and has the time from the event to the isolation."""
+    isolation = isolation_in(cluster, namespace, image, ISOLATOR)
+    first = isolation.harness.deploy(image())
+    second = isolation.harness.deploy(image())
+    bad = [pod for pod in running_pods(cluster, namespace) if digest_of(pod) == second.digest]
+    pairs = [pair for pod in bad for pair in ((peer, pod), (pod, peer))]
+    wait_until(lambda: all(reaches(*pair) for pair in pairs))
+
+    case = isolation.case().model_copy(update={"since": isolation.now()})
+    case = isolation.isolator.quarantine(case)
+    assert case.isolated
+    wait_until(lambda: not any(reaches(*pair) for pair in pairs))
+    record = isolation.run(case=case)
+
+    assert 0 < record.seconds < 30
+    assert {each.uid for each in record.pods} == {pod["metadata"]["uid"] for pod in bad}
+    assert all(each.node and each.containers["application"] for each in record.pods)
+    quarantined = cluster.list(PODS, namespace, {QUARANTINE: "hello"})
+    assert [pod["status"]["phase"] for pod in quarantined] == ["Running"] * 2
+    assert not any(reaches(*pair) for pair in pairs) and record.openings == ()
+    assert record.recovery and record.recovery.digest == first.digest
+    with tarfile.open(fileobj=io.BytesIO(isolation.opened(record))) as archive:
+        names = set(archive.getnames())
+        log = archive.extractfile(f"pods/{bad[0]['metadata']['name']}/application.log")
+        assert log and b"listening" in log.read()
+    assert {"deployment.json", "events.json", "network-policies.json", "replica-sets.json"} <= names
+    good = [pod for pod in running_pods(cluster, namespace) if digest_of(pod) == first.digest]
+    assert len(good) == 2
+    wait_until(lambda: all(reaches(peer, pod) for pod in good))
+    codes = isolation.harness.codes(isolation.harness.recorded[-1])
+    assert sorted(code for _, found in codes for code in found) == ["drift.foreign", *["drift.quarantined"] * 2]
+
+
+def test_role_that_deploys_does_not_isolate(
+    cluster: ClusterClient, namespace: str, image: Callable[[], Digest]
+) -> None:
+    """Changing pods is a permission of its own, and the role with it reads no Secret and runs nothing in a pod."""
+    isolation = isolation_in(cluster, namespace, image, DEPLOYER)
+    isolation.harness.deploy(image())
+    isolator = cluster.for_service_account(namespace, ISOLATOR, FIELD_MANAGER, 600)
+
+    with pytest.raises(ClusterRefused, match="forbidden"):
+        isolation.run()
+    with pytest.raises(ClusterRefused, match="forbidden"):
+        isolator.list(SECRETS, namespace)
+    with pytest.raises(ClusterRefused, match="forbidden"):
+        isolator.delete(PODS, "peer", namespace)

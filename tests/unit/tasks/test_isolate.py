@@ -1,0 +1,88 @@
+"""find_isolating_step: an event isolates nothing that signed evidence or an observation does not confirm."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+from unittest.mock import AsyncMock
+
+import pytest
+
+from supply_chain.evidence.image_status import image_status_repository
+from supply_chain.evidence.statement import LIFECYCLE
+from supply_chain.execution.deployment import Expected, KubernetesPlace
+from supply_chain.execution.environment import DockerEnvironment, KubernetesEnvironment, ResponseSettings
+from supply_chain.model.container import profile
+from supply_chain.model.image import ImageRef
+from supply_chain.model.manifest import Probe, Runtime
+from supply_chain.model.tier import TierName
+from tasks import isolate
+from tests.support.builders import NOON, OTHER
+from tests.support.observations import DRIFT, look
+from tests.support.world import World
+
+REF = ImageRef(repository="curated/hello", digest="sha256:" + "a" * 64)
+EXPECTED = Expected(
+    environment="production", application="hello", digest=REF.digest, container="c1", name="hello",
+    place=KubernetesPlace(cluster="c", namespace="n", documents=()), probe=Probe(port=8080), settings={},
+    profile=profile(Runtime()), configuration=OTHER,
+)  # fmt: skip
+BLOCKED, DRIFTED = "cscm.image.blocked", "cscm.deployment.drifted"
+
+
+@pytest.fixture
+def ports(world: World, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Ports with one environment that isolates, in which the image runs as it should."""
+    settings = ResponseSettings(isolate=("image.blocked", "drift.files"))
+    place = KubernetesEnvironment(
+        name="production", target="kubernetes", cluster="c", namespace="n", response=settings
+    )  # fmt: skip
+    target = SimpleNamespace(observe=lambda expected: [look(0)])
+    monkeypatch.setattr(isolate, "read_expected", lambda *_: (EXPECTED,))
+    return SimpleNamespace(
+        workbench=SimpleNamespace(
+            environments=lambda: (DockerEnvironment(name="staging"), place), is_active=lambda environment: True
+        ),
+        repositories=None, registry=None, evidence=world.store(TierName.EXECUTION),
+        load_target=AsyncMock(return_value=target), target=target, place=place,
+    )  # fmt: skip
+
+
+async def find(ports: Any, happened: str) -> list[str]:
+    found = await isolate.find_isolating_step.fn(REF, happened, ports)
+    return [reason for _, reason in found]
+
+
+async def test_event_without_signed_block_isolates_nothing(ports: Any, world: World) -> None:
+    """Anybody who can emit events could claim one."""
+    assert await find(ports, BLOCKED) == []
+
+    predicate = {"act": "block", "by": "ann", "reason": "a key in it", "at": NOON.isoformat()}
+    world.store(TierName.LIFECYCLE).attach(image_status_repository(REF), LIFECYCLE, predicate, NOON)
+
+    assert [reason.partition(" on ")[0] for reason in await find(ports, BLOCKED)] == ["image.blocked: by ann"]
+
+
+async def test_event_of_drift_isolates_what_is_seen_to_differ(ports: Any) -> None:
+    """It may be over by now."""
+    assert await find(ports, DRIFTED) == []
+
+    ports.target.observe = lambda expected: [look(0, deviations=(DRIFT,))]
+
+    assert await find(ports, DRIFTED) == ["drift.files: f"]
+
+
+@pytest.mark.parametrize("lacking", ["settings", "signature"])
+async def test_environment_that_is_not_active_or_names_nothing_isolates_nothing(
+    ports: Any, monkeypatch: pytest.MonkeyPatch, lacking: str
+) -> None:
+    """Whoever can write the file could end a deployment; and no evidence is read for nothing."""
+    ports.target.observe = lambda expected: [look(0, deviations=(DRIFT,))]
+    monkeypatch.setattr(isolate, "read_expected", lambda *_: pytest.fail("nothing is isolated"))
+    if lacking == "signature":
+        ports.workbench.is_active = lambda environment: False
+    else:
+        other = ports.place.model_copy(update={"response": ResponseSettings()})
+        ports.workbench.environments = lambda: (other,)
+
+    assert await find(ports, DRIFTED) == []
