@@ -53,10 +53,11 @@ async def find_isolating_step(ref: ImageRef, happened: str, ports: ExecutionPort
     The event alone isolates nothing, because anybody who can emit events could claim one: a block has to be signed, and
     deviations have to be there.
     """
+    bench = ports.workbench
     places = [
         each
-        for each in ports.workbench.environments()
-        if isinstance(each, KubernetesEnvironment) and each.response.isolate and ports.workbench.is_active(each)
+        for each in bench.environments()
+        if isinstance(each, KubernetesEnvironment) and each.response.isolate and bench.environment_state(each).active
     ]
     if not places:
         return ()

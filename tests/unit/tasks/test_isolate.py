@@ -41,7 +41,8 @@ def ports(world: World, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr(isolate, "read_expected", lambda *_: (EXPECTED,))
     return SimpleNamespace(
         workbench=SimpleNamespace(
-            environments=lambda: (DockerEnvironment(name="staging"), place), is_active=lambda environment: True
+            environments=lambda: (DockerEnvironment(name="staging"), place),
+            environment_state=lambda _: SimpleNamespace(active=True),
         ),
         repositories=None, registry=None, evidence=world.store(TierName.EXECUTION),
         load_target=AsyncMock(return_value=target), target=target, place=place,
@@ -80,7 +81,7 @@ async def test_environment_that_is_not_active_or_names_nothing_isolates_nothing(
     ports.target.observe = lambda expected: [look(0, deviations=(DRIFT,))]
     monkeypatch.setattr(isolate, "read_expected", lambda *_: pytest.fail("nothing is isolated"))
     if lacking == "signature":
-        ports.workbench.is_active = lambda environment: False
+        ports.workbench.environment_state = lambda _: SimpleNamespace(active=False)
     else:
         other = ports.place.model_copy(update={"response": ResponseSettings()})
         ports.workbench.environments = lambda: (other,)
