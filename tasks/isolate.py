@@ -53,12 +53,8 @@ async def find_isolating_step(ref: ImageRef, happened: str, ports: ExecutionPort
     The event alone isolates nothing, because anybody who can emit events could claim one: a block has to be signed, and
     deviations have to be there.
     """
-    bench = ports.workbench
-    places = [
-        each
-        for each in bench.environments()
-        if isinstance(each, KubernetesEnvironment) and each.response.isolate and bench.environment_state(each).active
-    ]
+    found = [each for each in ports.workbench.environments() if isinstance(each, KubernetesEnvironment)]
+    places = [each for each in found if each.response.isolate and ports.workbench.environment_state(each).active]
     if not places:
         return ()
     names = [each.name for each in places]
@@ -69,12 +65,12 @@ async def find_isolating_step(ref: ImageRef, happened: str, ports: ExecutionPort
     block = None
     if happened in CANCELS and wanted:
         block = image_status((await in_thread(read_image_status, ref, ports.evidence)).evidence).block
-    found: list[tuple[Expected, str]] = []
+    isolating: list[tuple[Expected, str]] = []
     for place in places:
         here = [each for each in wanted if each.environment == place.name]
         if here and happened not in CANCELS:
             target = await ports.load_target(place)
-            found += find_isolating(here, place.response, await in_thread(target.observe, here))
+            isolating += find_isolating(here, place.response, await in_thread(target.observe, here))
         elif block:
-            found += find_isolating(here, place.response, block=block)
-    return tuple(found)
+            isolating += find_isolating(here, place.response, block=block)
+    return tuple(isolating)

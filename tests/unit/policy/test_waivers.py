@@ -135,10 +135,11 @@ def test_waived_finding_stays_with_its_waiver(office):
     """Rules see it, and by whom it is accepted."""
     office.waive("zlib")
     other = {**FOUND, "id": "CVE-2026-2"}
-    joined, used = waive_findings([FOUND, other], read(office).valid)  # type: ignore[list-item]
+    (valid,) = read(office).valid
+    joined, used = waive_findings([FOUND, other], [valid])  # type: ignore[list-item]
 
     end = NOON + timedelta(days=30)
-    waiver = {"name": "zlib", "by": "ann", "reason": "not reachable", "expires": end}
+    waiver = {"name": "zlib", "digest": valid.digest, "by": "ann", "reason": "not reachable", "expires": end}
     assert joined == [{**FOUND, "waiver": waiver}, other] and list(used) == ["zlib"]
 
 
