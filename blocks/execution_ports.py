@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Self
@@ -30,6 +31,7 @@ from supply_chain.execution.enforcement.enforcement import Enforcement
 from supply_chain.execution.enforcement.installation import read_objects
 from supply_chain.execution.enforcement.policies import EnforcedNamespace, Mode
 from supply_chain.execution.enforcement.publisher import EnforcedPublisher
+from supply_chain.execution.enforcement.verification import Verification, pem_of_each
 from supply_chain.execution.environment import DockerEnvironment, Environment, KubernetesEnvironment
 from supply_chain.execution.isolation.sequence import IsolationPorts, list_deployed
 from supply_chain.execution.kubernetes.isolator import KubernetesIsolator
@@ -117,7 +119,8 @@ class ExecutionPorts(TierPorts):
         connect = cache(partial(self._connect, environment.cluster))
         return Enforcement(
             place=EnforcedNamespace(
-                environment.name, environment.namespace, settings.mode if settings else Mode.DENY, frozenset(lapsing)
+                environment.name, environment.namespace, settings.mode if settings else Mode.DENY, frozenset(lapsing),
+                verification=self._verification(environment),
             ),
             connect=connect,
             ports=AdmissionPorts(
@@ -126,6 +129,20 @@ class ExecutionPorts(TierPorts):
             roles=read_objects(Path(self.workbench.project) / ROLES),
             state=state,
         )  # fmt: skip
+
+    def _verification(self, environment: KubernetesEnvironment) -> Verification | None:
+        """Return what Kyverno needs to verify the verdicts of an environment; None if it does not."""
+        settings = environment.enforcement.kyverno if environment.enforcement else None
+        if settings is None:
+            return None
+        return Verification(
+            registry=self.tier.registry,
+            keys=pem_of_each(self.tier.trusted_verdict_key(TierName.EXECUTION), TierName.EXECUTION),
+            applications=tuple(sorted(environment.applications)),
+            max_age=timedelta(days=settings.max_days),
+            secret=settings.secret or "",
+            insecure=self.tier.insecure_registry,
+        )
 
     def _connect(self, name: str) -> ClusterClient:
         cluster = self.clusters[name]
@@ -161,7 +178,7 @@ class ExecutionPorts(TierPorts):
     def renew_published(self, ref: ImageRef, environment: Environment) -> Admitted[DeployFacts] | Refused | None:
         """Judge an image again if its published admission for an environment ends soon; return the verdict then."""
         read = partial(self.deploy_facts, ref, environment)
-        verdict = renew_published(ref, environment.name, read, self._verdict_ports)
+        verdict = renew_published(ref, environment.name, read, self._verdict_ports, self._max_age(environment.name))
         if verdict is None:  # as in `judge_published`
             self.follow_verdict(ref, environment.name)
         return verdict
@@ -170,6 +187,12 @@ class ExecutionPorts(TierPorts):
         """Return a text that differs if other policies, decisions of people or environments decide at the gate."""
         environments = [each.decision for each in self.workbench.environments()]
         return digest_of(b"\n".join([self.workbench.unsigned_policies().deploy.version.encode(), *environments]))
+
+    def _max_age(self, environment: str) -> timedelta | None:
+        """Return the age from which a verdict does not count any more in an environment."""
+        enforced = self.enforcements.get(environment)
+        verification = enforced.place.verification if enforced else None
+        return verification.max_age if verification else None
 
     @property
     def _verdict_ports(self) -> VerdictPorts[DeployFacts]:
@@ -186,6 +209,7 @@ class ExecutionPorts(TierPorts):
             policy=self.workbench.policies().deploy,
             now=now,
             to_its_end=defer_cancellation,
+            max_age=self._max_age,
         )
 
     async def load_isolation(self, name: str) -> tuple[KubernetesEnvironment, IsolationPorts]:

@@ -259,13 +259,27 @@ class DockerEnvironment(Environment):
         return _placement(self.applications, application, self.name, "address", "a free port")
 
 
+class KyvernoSettings(Model):
+    """How Kyverno, which the cluster has, verifies the verdicts of the deploy gate."""
+
+    max_days: int = Field(default=30, ge=2, le=365, description="days after which a verdict does not count any more")
+    secret: Label | None = Field(
+        default=None,
+        description="the Secret in Kyverno's namespace with the registry's credentials; null: the AWS role of its pod",
+    )
+
+
 class EnforcementSettings(Model):
-    """How the API server of the cluster enforces what the deploy gate admits."""
+    """How the cluster enforces what the deploy gate admits."""
 
     mode: Mode = Field(description="what happens to a pod with another image")
     lapsing: tuple[str, ...] = Field(
         default=("scan.old",),
         description="codes of refusals that come with time alone: despite them, what should run stays admitted",
+    )
+    kyverno: KyvernoSettings | None = Field(
+        default=None,
+        description="how Kyverno also verifies the verdicts, of which none lapses then; null: it does not",
     )
 
 

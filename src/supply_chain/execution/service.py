@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from supply_chain.errors import DeploymentFailed
 from supply_chain.evidence.store import EvidenceStore, Repositories
@@ -19,6 +19,7 @@ from supply_chain.policy.gate import evaluate
 from supply_chain.policy.outcome import Admitted, Refused
 from supply_chain.policy.policies import GatePolicy
 from supply_chain.policy.reading import read_deploy_facts
+from supply_chain.policy.rejudge import too_old_within_a_day
 from supply_chain.policy.verdict import execution_place
 from supply_chain.policy.verdict import record as record_verdict
 
@@ -36,6 +37,8 @@ class DeployPorts:
     now: Callable[[], datetime]
     to_its_end: Callable[[], AbstractContextManager[object]]
     """Encloses work that is finished even if the run is cancelled."""
+    max_age: Callable[[str], timedelta | None]
+    """Returns the age from which a verdict does not count any more in an environment; None: it counts at any age."""
 
 
 def take_into_service(
@@ -51,13 +54,18 @@ def take_into_service(
     assert isinstance(manifest, Service)  # the deploy gate admits only services
     ports.repositories.ensure_repository(execution_place(ref).repository, immutable=True, key=None)
 
+    def record_admission() -> None:
+        now, environment = ports.now(), admitted.facts.environment.name
+        too_old = too_old_within_a_day(now, ports.max_age(environment))
+        record_verdict(admitted, admitted.facts, ports.evidence, now, too_old)
+
     def recorded(deployment: Deployment) -> Deployment:
         with ports.to_its_end():  # it serves: without a record, no block would find it
             return record(deployment, ref, ports.evidence, ports.now())
 
     return ports.target.deploy(
         Request(admitted, manifest, run, force),
-        before_start=lambda: record_verdict(admitted, admitted.facts, ports.evidence, ports.now()),
+        before_start=record_admission,
         may_serve=lambda: _judge_again(admitted.facts, ports),
         recorded=recorded,
     )

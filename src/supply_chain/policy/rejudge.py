@@ -59,17 +59,30 @@ def judge_published(
 
 
 def renew_published(
-    ref: ImageRef, environment: str, read_facts: Callable[[], F], ports: VerdictPorts[F]
+    ref: ImageRef,
+    environment: str,
+    read_facts: Callable[[], F],
+    ports: VerdictPorts[F],
+    max_age: timedelta | None = None,
 ) -> Admitted[F] | Refused | None:
     """Judge an image again if its published admission ends within a day; record and publish the verdict.
 
-    So an admission goes on after a waiver or people.yaml was prolonged, and does not stay after its end. Return None if
-    there is none, or if it does not end yet. Raises the errors of `judge_published`.
+    So an admission goes on after a waiver or people.yaml was prolonged, and does not stay after its end. It also ends
+    at an age of `max_age`, if the environment has one. Return None if there is none, or if it does not end yet. Raises
+    the errors of `judge_published`.
     """
     current = _read_current(ref, environment, ports)
-    if current is None or not current.verdict.passed or not current.verdict.has_expired(ports.now() + RENEWED):
+    if current is None or not current.verdict.passed:
         return None
-    return _judge_once(read_facts, ports, current, lambda *_: False)
+    soon, too_old = ports.now() + RENEWED, too_old_within_a_day(ports.now(), max_age)
+    if not current.verdict.has_expired(soon) and (too_old is None or current.verdict.time_verified > too_old):
+        return None
+    return _judge_once(read_facts, ports, current, lambda *_: False, too_old)
+
+
+def too_old_within_a_day(now: datetime, max_age: timedelta | None) -> datetime | None:
+    """Return the last time of verdicts that a day later do not count any more; None if they count at any age."""
+    return None if max_age is None else now + RENEWED - max_age
 
 
 def _read_current(ref: ImageRef, environment: str, ports: VerdictPorts[F]) -> CurrentVerdict | None:
@@ -84,10 +97,12 @@ def _judge_once(
     ports: VerdictPorts[F],
     current: CurrentVerdict,
     is_published: Callable[[bool, datetime | None], bool],
+    too_old: datetime | None = None,
 ) -> Admitted[F] | Refused | None:
     """Judge an image, and record and return the verdict; None if it is published already.
 
-    `is_published` answers that from whether the image is admitted, and until when.
+    `is_published` answers that from whether the image is admitted, and until when. A verdict that was given at
+    `too_old` or earlier is signed again, even if nothing changed.
     """
     facts = read_facts()
     verdict = evaluate(facts, ports.policy, ports.now())
@@ -95,7 +110,7 @@ def _judge_once(
         return None
     if isinstance(verdict, Admitted):  # a clock that was ahead may have given the published one a later time
         at = max(ports.now(), current.verdict.time_verified + INSTANT)
-        record(verdict, facts, ports.evidence, at)
+        record(verdict, facts, ports.evidence, at, too_old)
     elif ports.policy.gate is Gate.RELEASE and facts.status.block is not None:
         publish_refusal(verdict, facts, ports.evidence, ports.now(), current.verdict)
     else:

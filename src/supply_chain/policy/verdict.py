@@ -73,14 +73,17 @@ def record_refusal(
     return record(refusal, facts, store, now)
 
 
-def record(verdict: Admitted[F] | Refused, facts: F, store: EvidenceStore, now: datetime) -> Digest:
+def record(
+    verdict: Admitted[F] | Refused, facts: F, store: EvidenceStore, now: datetime, newer_than: datetime | None = None
+) -> Digest:
     """Attach the verdict about `facts.ref` in its places and return the digest of the statement in the first one.
 
     The repositories have to exist. The verdict is also published: a refusal before it is attached, so that an enforcer
     learns of it first; an admission after that, so that its evidence exists. A refusal is attached even if it cannot be
     published, and the error is raised. If the gate's last verdict, in any place, is the same and rests on the same
-    evidence, that one is used again. A new verdict gets a later time than the last one, even if the clock is behind,
-    because otherwise it would not count; so does one whose opposite is published, although its evidence is not there.
+    evidence, that one is used again if it is newer than `newer_than`. A new verdict gets a later time than the last
+    one, even if the clock is behind, because otherwise it would not count; so does one whose opposite is published,
+    although its evidence is not there.
     Raise `GateOvertaken` for an admission if the release gate, or the deploy gate for the same environment, refused the
     image after the facts were read, or published a refusal that it may still attach: the admission would outweigh it.
     """
@@ -92,7 +95,7 @@ def record(verdict: Admitted[F] | Refused, facts: F, store: EvidenceStore, now: 
         raise _overtaken_error(facts, verdict.gate, "Run the same command again")
     current = _summarize(verdict, facts, store.tier, now, max(now, last.at + INSTANT) if last else now)
     publisher = _publisher(store)
-    words = _find_predicate(current, last, verdict.gate, facts, publisher, now)
+    words = _find_predicate(current, last, verdict.gate, facts, publisher, now, newer_than)
 
     def ensure_attached(place: ImageRef) -> Digest:  # an interrupted run may have left places out
         attached = verdicts(before[place], verdict.gate, facts.ref.digest)
@@ -119,9 +122,9 @@ def record(verdict: Admitted[F] | Refused, facts: F, store: EvidenceStore, now: 
 
 def _find_predicate(
     current: Summary, last: SignedValue[Summary] | None, gate: Gate, facts: ImageFacts, publisher: Publisher,
-    now: datetime,
+    now: datetime, newer_than: datetime | None,
 ) -> dict[str, Any]:  # fmt: skip
-    """Return what is signed of a verdict: the last one if it is the same and counts, otherwise the current one.
+    """Return what is signed of a verdict: the last one if it is the same, counts and is newer, or else the current one.
 
     Raise `GateOvertaken` for an admission after a published refusal that its run may still attach.
     """
@@ -129,7 +132,8 @@ def _find_predicate(
         return current.predicate()
     opposite = publisher.find_newer_opposite(facts.ref, last.evidence.predicate)
     if opposite is None:
-        return last.evidence.predicate
+        is_old = newer_than is not None and last.value.time_verified <= newer_than
+        return current.predicate() if is_old else last.evidence.predicate
     if current.passed and now < opposite + ATTACHING:  # otherwise its evidence was removed, or never attached
         raise _overtaken_error(facts, gate, "Run the same command again in 5 minutes")
     return _later_than(opposite, current).predicate()

@@ -2,6 +2,7 @@
 
 from contextlib import nullcontext
 from dataclasses import replace
+from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any, cast
 from unittest.mock import AsyncMock
@@ -21,18 +22,21 @@ from supply_chain.evidence.published import PublishedVerdicts
 from supply_chain.evidence.summary import summary
 from supply_chain.execution.delivery.target import GitTarget
 from supply_chain.execution.enforcement.enforcement import Enforcement
+from supply_chain.execution.enforcement.verification import Verification
 from supply_chain.execution.environment import (
     Delivery,
     DockerEnvironment,
     EnforcementSettings,
     GitDelivery,
     KubernetesEnvironment,
+    KubernetesPlacement,
 )
 from supply_chain.execution.kubernetes.target import KubernetesTarget
 from supply_chain.model.tier import Gate, TierName
 from supply_chain.policy.activation import PolicyState
 from tests.support.builders import NOON
 from tests.support.facts import CURATED
+from tests.support.signer import EcdsaSigner
 
 ENFORCED = KubernetesEnvironment(
     name="production",
@@ -75,6 +79,26 @@ def test_enforcement_has_the_settings_of_its_environment(ports):
     for other in ("open", "staging"):
         with pytest.raises(SettingInvalid, match=f"{other}.yaml"):
             ports.enforcement(other)
+
+
+def test_kyverno_verifies_with_the_key_and_the_applications_of_the_environment(ports, monkeypatch, world):
+    """A verdict is renewed before it is too old for it."""
+    key, ages = EcdsaSigner().public, []
+    settings = EnforcementSettings.model_validate({"mode": "deny", "kyverno": {"max_days": 7, "secret": "ecr"}})
+    placements = {"shop": KubernetesPlacement.model_validate({"replicas": 2}), "hello": None}
+    made = ENFORCED.model_copy(update={"enforcement": settings, "applications": placements})
+    monkeypatch.setitem(PLACES, "production", made)
+    ports.tier.insecure_registry, ports.tier.trusted_verdict_key = True, lambda _: key
+    monkeypatch.setattr(execution_ports, "renew_published", lambda *given: ages.append(given[-1]))
+    monkeypatch.setattr(type(ports), "_verdict_ports", None)
+    monkeypatch.setattr(type(ports), "follow_verdict", lambda *_: None)
+
+    found = ports.enforcement("production").place.verification
+    for each in PLACES.values():
+        ports.renew_published(CURATED, each)
+
+    assert found == Verification("registry.test", (key,), ("hello", "shop"), timedelta(days=7), "ecr", insecure=True)
+    assert ages == [timedelta(days=7), None, None]
 
 
 def test_nothing_lapses_in_an_environment_that_nobody_signed(ports):

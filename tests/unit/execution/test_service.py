@@ -74,7 +74,7 @@ class Around:
             configuration="sha256:" + "e" * 64, changed=True, started_at=self.make.noon,
         ))  # fmt: skip
 
-    def taken(self, *, proxy=None, force=False, **declared):
+    def taken(self, *, proxy=None, force=False, max_age=None, **declared):
         manifest = self.make.manifest(**declared)
         verdict = admitted(deploy_facts(manifest, ref=REF), DEPLOY)
         environment = DockerEnvironment(name="staging", proxy=proxy, applications={"hello": DockerPlacement(port=8080)})
@@ -85,6 +85,7 @@ class Around:
         ports = DeployPorts(
             target=target, bases=lambda: (), repositories=self, evidence=self.world.store(TierName.EXECUTION),
             policy=DEPLOY, now=lambda: self.make.noon, to_its_end=defer_cancellation,
+            max_age={"staging": max_age}.get,
         )  # fmt: skip
         return take_into_service(verdict, ports, "run", force=force)
 
@@ -120,6 +121,16 @@ def test_verdict_is_signed_before_start_and_record_after(around, world):
     assert sorted(e.predicate_type for e in found) == sorted([SUMMARY, DEPLOYMENT])
     (record,) = [e for e in found if e.predicate_type == DEPLOYMENT]
     assert record.predicate["deployment"]["container"] == deployment.container
+
+
+@pytest.mark.parametrize(("seconds", "signed"), [(0, 2), (1, 1)])
+def test_verdict_that_gets_too_old_within_a_day_is_signed_anew(around, world, seconds, signed):
+    """A return to an old image would otherwise rest on its old verdict, which does not count any more."""
+    around.taken()
+    around.taken(max_age=timedelta(days=1, seconds=seconds))
+
+    found = world.store(TierName.CURATION).verified(WHERE, TierName.EXECUTION)
+    assert [each.predicate_type for each in found].count(SUMMARY) == signed
 
 
 def blocked(world, make):

@@ -186,6 +186,17 @@ def test_admission_that_ends_within_a_day_is_renewed(gate, make, hours, judged):
     assert gate.renew() is None
 
 
+@pytest.mark.parametrize(("hours", "judged"), [(24, True), (25, True), (26, False)])
+def test_admission_that_gets_too_old_within_a_day_is_renewed(gate, hours, judged):
+    """Where verdicts count for some time only, what runs would otherwise not start again. One hour has passed since."""
+    gate.admit()
+    before, max_age = gate.current(), timedelta(hours=hours)
+
+    assert isinstance(gate.renew(max_age=max_age), Admitted) is judged
+    assert (gate.current() != before) is judged
+    assert gate.renew() is None
+
+
 def test_refusal_that_rests_on_a_decision_is_not_renewed(gate, make, monkeypatch):
     """It rests on a waiver of one rule, and another rule refuses the image: only admissions are renewed."""
     gate.admit()

@@ -174,13 +174,14 @@ def test_verdict_lists_its_evidence_by_digest(world, make):
 def judge(world, make):
     """Return a function that judges and records a verdict; by default it is the same verdict every time."""
 
-    def run(reasons=(), evidence=(), at=0, more_rules=(), gate=Gate.RELEASE, reads_own=True, **changes):
+    def run(reasons=(), evidence=(), at=0, more_rules=(), gate=Gate.RELEASE, reads_own=True, newer=None, **changes):
         store = world.store(TierName.EXECUTION if gate is Gate.DEPLOY else TierName.CURATION)
         places = {CURATED: TierName.CURATION, ELSEWHERE: TierName.CURATION, DEPLOYED: TierName.EXECUTION}
         own = [e for place, tier in places.items() for e in store.verified(place, tier)] if reads_own else ()
         facts = FACTS[gate](**{"ref": CURATED, "evidence": (*evidence, *own), **changes})
         verdict = evaluate(facts, policy(gate, *more_rules, *map(refusing, reasons)), NOON)
-        return record(verdict, facts, store, make.noon + timedelta(seconds=at))
+        newer_than = None if newer is None else make.noon + timedelta(seconds=newer)
+        return record(verdict, facts, store, make.noon + timedelta(seconds=at), newer_than)
 
     return run
 
@@ -196,6 +197,13 @@ def test_same_verdict_on_same_evidence_is_recorded_once(world, make, judge):
     statements = evidence(world, make)
 
     assert judge(evidence=statements) == judge(evidence=statements, at=60)
+
+
+@pytest.mark.parametrize(("newer", "same"), [(-1, True), (0, False)])
+def test_same_verdict_is_recorded_again_if_it_is_too_old(judge, newer, same):
+    first = judge()
+
+    assert (judge(at=60, newer=newer) == first) is same
 
 
 @pytest.mark.parametrize(

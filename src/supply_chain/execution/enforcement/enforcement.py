@@ -15,6 +15,7 @@ from supply_chain.execution.enforcement.installation import (
     find_unsigned,
     install,
     read_status,
+    require_kyverno,
 )
 from supply_chain.execution.enforcement.policies import PARAMETERS, EnforcedNamespace, Policies, new_parameters_name
 from supply_chain.execution.kubernetes.cluster import Document
@@ -39,7 +40,7 @@ class Enforcement:
 
     def plan(self) -> tuple[Change, ...]:
         """Return what `apply` would change; the API server checks it and stores nothing."""
-        cluster = self.connect()
+        cluster = self._connect()
         return install(self._objects(self._place(cluster)), cluster, dry_run=True)
 
     def apply(self) -> tuple[Change, ...]:
@@ -50,7 +51,7 @@ class Enforcement:
         """
         name = self.place.environment
         require_active(self.state, f"The environment {name} is not active, so nothing is installed in its cluster")
-        cluster = self.connect()
+        cluster = self._connect()
         place = self._place(cluster)
         namespace, *bindings = self.policies.of_namespace(place)
         changes = install((*self.roles, *self.policies.of_cluster(), namespace), cluster)
@@ -66,7 +67,8 @@ class Enforcement:
         place = replace(self.place, parameters=self._find_parameters(cluster))
         found = self.ports.parameters.read(place.parameters) if place.parameters else None
         admits = read_admitted(place, self.ports)
-        status = read_status(place, self._objects(place), admits, found[0] if found else None, cluster)
+        verifying = self.policies.verifying(place.environment) if place.verification else ""
+        status = read_status(place, self._objects(place), admits, found[0] if found else None, cluster, verifying)
         return status.model_copy(update={"deviations": (*find_unsigned(place, self.state), *status.deviations)})
 
     def follow(self, ref: ImageRef) -> None:
@@ -86,6 +88,13 @@ class Enforcement:
         if name:
             publish_image(ref, replace(self.place, parameters=name), self.ports)
         return self._is_own(name)
+
+    def _connect(self) -> AdmissionCluster:
+        """Return the cluster; raise `SettingInvalid` if it lacks what the environment asks for."""
+        cluster = self.connect()
+        if self.place.verification:
+            require_kyverno(cluster)
+        return cluster
 
     def _objects(self, place: EnforcedNamespace) -> tuple[Document, ...]:
         """Return all generated objects, in the order in which they are made."""

@@ -12,6 +12,7 @@ from pydantic import Field
 from supply_chain.errors import SettingInvalid
 from supply_chain.execution.enforcement.admitted import AdmittedImages, describe_difference
 from supply_chain.execution.enforcement.policies import ADMISSION, EnforcedNamespace, Mode
+from supply_chain.execution.enforcement.verification import CRD, PATH, POLICY_KIND, POLICY_VERSION, WEBHOOKS
 from supply_chain.execution.kubernetes.cluster import NAMESPACES, PODS, SERVICE_ACCOUNTS, Document, Kind
 from supply_chain.execution.kubernetes.differences import find_differences
 from supply_chain.execution.kubernetes.workloads import list_images
@@ -31,6 +32,7 @@ KINDS = {
         Kind(ADMISSION, "ValidatingAdmissionPolicyBinding", "validatingadmissionpolicybindings", namespaced=False),
         Kind(ADMISSION, "MutatingAdmissionPolicy", "mutatingadmissionpolicies", namespaced=False),
         Kind(ADMISSION, "MutatingAdmissionPolicyBinding", "mutatingadmissionpolicybindings", namespaced=False),
+        Kind(POLICY_VERSION, POLICY_KIND, "imagevalidatingpolicies", namespaced=False),
     )
 }
 """The kinds of the generated objects."""
@@ -42,6 +44,8 @@ WORKLOADS = (
     *(Kind("batch/v1", name, f"{name.lower()}s") for name in ("CronJob", "Job")),
 )
 """The kinds that the policy judges."""
+DEFINITIONS = Kind("apiextensions.k8s.io/v1", "CustomResourceDefinition", "customresourcedefinitions", namespaced=False)
+CONFIGURATIONS = Kind(ADMISSION, "ValidatingWebhookConfiguration", "validatingwebhookconfigurations", namespaced=False)
 LAPSED = "enforcement.lapsed"
 """The deviation of an image that stays admitted although its verdict has lapsed."""
 ENFORCE = "Find out who changed it, then run `cscm enforce apply ENVIRONMENT`."
@@ -163,6 +167,41 @@ def find_unsigned(place: EnforcedNamespace, state: PolicyState) -> Iterator[Devi
         )
 
 
+def require_kyverno(cluster: AdmissionCluster) -> None:
+    """Raise `SettingInvalid` if a cluster does not know Kyverno's policies."""
+    if cluster.read(DEFINITIONS, CRD) is None:
+        raise SettingInvalid(
+            f"The cluster has no {CRD}: Kyverno is not installed there, or an earlier version than 1.17.\n"
+            "Install Kyverno, or remove `kyverno` from the environment's `enforcement`."
+        )
+
+
+def compare_webhook(name: str, mode: Mode, cluster: AdmissionCluster) -> Iterator[Deviation]:
+    """Yield a deviation if Kyverno does not judge pods by a policy, or if pods are admitted without it.
+
+    Whoever removes Kyverno, or stops it in the usual way, also removes its webhooks.
+    """
+    policy = cluster.read(KINDS[POLICY_KIND], name)
+    if policy is None:
+        return  # reported as removed
+    webhooks = (cluster.read(CONFIGURATIONS, WEBHOOKS) or {}).get("webhooks", [])
+    ours = [each for each in webhooks if _path_of(each).endswith(f"{PATH}{name}")]
+    ready = policy.get("status", {}).get("conditionStatus", {}).get("ready", False)
+    failing = "Fail" if mode is Mode.DENY else "Ignore"
+    if not ready or [each["failurePolicy"] for each in ours] != [failing]:
+        yield Deviation(
+            code="enforcement.unverified",
+            fact=f"Kyverno does not judge pods by {name}: it is not ready, or its webhook is not there",
+            remedy="Look at Kyverno's admission controller and its log.",
+        )
+
+
+def _path_of(webhook: Document) -> str:
+    """Return the path of a webhook, or its URL where Kyverno runs outside of the cluster."""
+    config = webhook["clientConfig"]
+    return str(config.get("url") or config.get("service", {}).get("path", ""))
+
+
 class Unadmitted(Model):
     """A pod, or a template of pods, with an image that is not admitted."""
 
@@ -203,10 +242,12 @@ def read_status(
     admits: AdmittedImages,
     found: AdmittedImages | None,
     cluster: AdmissionCluster,
+    verifying: str = "",
 ) -> EnforcementStatus:
     """Compare a cluster with what was generated for an environment.
 
-    `admits` are the images that the verdicts admit, `found` the parameters that the cluster has.
+    `admits` are the images that the verdicts admit, `found` the parameters that the cluster has, and `verifying` is the
+    name of the policy with which Kyverno verifies the verdicts; empty: it does not.
     """
     unadmitted = find_unadmitted(_list_workloads(place.namespace, cluster), admits)
     return EnforcementStatus(
@@ -216,6 +257,7 @@ def read_status(
         admitted=len(admits.all),
         deviations=(
             *compare_installed(wanted, cluster),
+            *(compare_webhook(verifying, place.mode, cluster) if verifying else ()),
             *_compare_parameters(place, admits, found),
             *(_find_bypassed(unadmitted) if place.mode is Mode.DENY else ()),
         ),

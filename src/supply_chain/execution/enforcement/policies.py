@@ -12,6 +12,12 @@ from enum import StrEnum
 from secrets import token_hex
 from typing import Any
 
+from supply_chain.execution.enforcement.verification import (
+    POLICY_KIND,
+    POLICY_VERSION,
+    Verification,
+    exceptions_refused,
+)
 from supply_chain.execution.kubernetes.cluster import CONTAINERS
 
 SYSTEM, PUBLISHER = "cscm-system", "cscm-publisher"
@@ -58,6 +64,8 @@ class EnforcedNamespace:
     """Reasons of a refusal that come with time alone; an image that should run stays admitted despite them."""
     parameters: str = ""
     """The name of the ConfigMap with its admitted images; empty: nothing is installed."""
+    verification: Verification | None = None
+    """How Kyverno verifies the verdicts as well; None: it does not."""
 
 
 @dataclass(frozen=True)
@@ -110,6 +118,20 @@ class Policies:
                 validationActions=["Warn", "Audit"],
             ),
             *([self._binding(f"hardened-{enforced.environment}", "hardened", selector, kind=HARDEN)] if deny else ()),
+            *(self._verifying(enforced.verification, enforced) if enforced.verification else ()),
+        )
+
+    def verifying(self, environment: str) -> str:
+        """Return the name of the policy with which Kyverno verifies the verdicts of an environment."""
+        return f"{self.prefix}-verdicts-{environment}"
+
+    def _verifying(self, verification: Verification, enforced: EnforcedNamespace) -> tuple[Object, ...]:
+        """Return the policy with which Kyverno verifies verdicts, after what refuses exceptions from it."""
+        spec = verification.policy(enforced.environment, dict(_only(enforced.namespace)), ACTIONS[enforced.mode])
+        return (
+            self._validating("exceptions", exceptions_refused(self.prefix)),
+            self._binding("exceptions", "exceptions", {}, validationActions=["Deny", "Audit"]),
+            _object(POLICY_VERSION, POLICY_KIND, self.verifying(enforced.environment), spec),
         )
 
     def _validating(self, name: str, spec: Object) -> Object:

@@ -1,0 +1,380 @@
+"""Kyverno admits a pod only with a verdict that it verified itself, whatever the other controls say.
+
+The matrix runs each attack against each control alone: the policies of the API server (1), Kyverno (2), and the
+registry, which does not hand out archived images (3).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from lightkube.core.exceptions import ApiError
+from lightkube.resources.core_v1 import Pod, PodEphemeralcontainers
+from lightkube.types import PatchType
+
+from cscm_laptop.home import Home
+from supply_chain.adapters.kubernetes.client import ClusterClient
+from supply_chain.adapters.kubernetes.parameters import ClusterParameters
+from supply_chain.errors import ClusterRefused, ClusterUnavailable
+from supply_chain.evidence.statement import SUMMARY, VULNERABILITIES
+from supply_chain.execution.enforcement.admitted import AdmissionPorts, publish_all
+from supply_chain.execution.enforcement.installation import (
+    KINDS,
+    compare_installed,
+    compare_webhook,
+    install,
+    read_objects,
+    require_kyverno,
+)
+from supply_chain.execution.enforcement.policies import EnforcedNamespace, Mode, Policies, new_parameters_name
+from supply_chain.execution.enforcement.verification import POLICY_KIND
+from supply_chain.execution.kubernetes.cluster import CONFIG_MAPS, SERVICE_ACCOUNTS, Kind
+from supply_chain.model.image import ImageRef
+from supply_chain.model.tier import Gate
+from tests.support.admission import ROLES, SOON, wait_until
+from tests.support.emulator import Emulator, crane, python, running
+from tests.support.kyverno import Kyverno, running_kyverno
+from tests.support.signer import EcdsaSigner
+from tests.support.verified import APPLICATIONS, MAX_AGE, Controlled, Verdicts, Verified, clock, verified
+
+__all__ = ["crane", "python"]
+
+pytestmark = pytest.mark.real
+
+EXCEPTIONS = Kind("policies.kyverno.io/v1", "PolicyException", "policyexceptions")
+
+
+@pytest.fixture(scope="module")
+def admin(kubeconfig: Path) -> ClusterClient:
+    return ClusterClient.of_context(kubeconfig, None)
+
+
+@pytest.fixture(scope="module")
+def registry(python: Path, crane: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
+    with running(python, crane, tmp_path_factory.mktemp("registry")) as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def kyverno(
+    home: Home, admin: ClusterClient, kubeconfig: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Kyverno]:
+    with running_kyverno(home, admin, kubeconfig, tmp_path_factory.mktemp("kyverno")) as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def verdicts(registry: Emulator) -> Verdicts:
+    return Verdicts(registry)
+
+
+@pytest.fixture(scope="module")
+def second(admin: ClusterClient, verdicts: Verdicts, kyverno: Kyverno) -> Iterator[Verified]:
+    """A namespace in which Kyverno alone decides."""
+    kyverno.add_login("registry", verdicts.registry.host, verdicts.registry.login())
+    with verified(admin, verdicts, kyverno) as made:
+        yield made
+
+
+class Followed(Controlled):
+    """A namespace of the same environment in which the policies of the API server alone decide."""
+
+    lag = SOON
+
+    @property
+    def refuser(self) -> str:
+        return f"ValidatingAdmissionPolicy '{self.policies.policy}'"
+
+    def follow(self) -> None:
+        parameters = ClusterParameters(lambda: self.admin)
+        store, ecr = self.verdicts.store(), self.verdicts.ecr
+        publish_all(self.place, AdmissionPorts(self.verdicts.registry.host, store, ecr, lambda _: (), parameters))
+
+
+@pytest.fixture(scope="module")
+def first(admin: ClusterClient, verdicts: Verdicts) -> Iterator[Followed]:
+    name = f"first-{uuid4().hex[:8]}"
+    place = EnforcedNamespace(verdicts.environment, name, Mode.DENY, parameters=new_parameters_name(name))
+    made = Followed(admin, place, Policies(f"test-{uuid4().hex[:8]}"), verdicts)
+    objects = (*made.policies.of_cluster(), *made.policies.of_namespace(place))
+    install((*read_objects(ROLES), *objects), admin)
+    try:
+        wait_until(lambda: admin.read(SERVICE_ACCOUNTS, "default", name))
+        made.follow()
+        wait_until(lambda: made.refuser in made.refusal("other:latest"))
+        yield made
+    finally:
+        for each in reversed(objects):
+            admin.delete(KINDS[each["kind"]], each["metadata"]["name"])
+        admin.delete(CONFIG_MAPS, place.parameters, "cscm-system")
+
+
+@pytest.fixture(params=["first", "second"])
+def control(request: pytest.FixtureRequest) -> Controlled:
+    """Each control alone: the policies of the API server (1), and Kyverno (2)."""
+    found: Controlled = request.getfixturevalue(request.param)
+    return found
+
+
+Prepare = Callable[[Verdicts], str]
+"""Prepares an attack, and returns the image that must not run."""
+
+
+def unsigned(made: Verdicts) -> str:
+    return made.image(made.push("hello"))
+
+
+def refused(made: Verdicts) -> str:
+    made.publish(ref := made.push("hello"), passed=False)
+    return made.image(ref)
+
+
+def superseded(made: Verdicts) -> str:
+    """The evidence of an earlier admission, which the tier's other key signed, stands where the verdict was."""
+    ref = made.push("hello")
+    made.publish(ref, at=clock() - timedelta(hours=1))
+    made.publish(ref, passed=False)
+    made.attach(made.place_of(ref), made.predicate(ref), signer=EcdsaSigner())
+    return made.image(ref)
+
+
+def wrong_digest(made: Verdicts) -> str:
+    made.publish(ref := made.push("hello"))
+    return made.image(ref.with_digest("sha256:" + "0" * 64))
+
+
+def of_another_digest(made: Verdicts) -> str:
+    """A verdict about another image is attached to this one."""
+    good, bad = made.push("hello"), made.push("hello")
+    made.attach_signed(made.place_of(bad), made.store().sign(good, SUMMARY, made.predicate(good)))
+    return made.image(bad)
+
+
+def by_tag(made: Verdicts) -> str:
+    made.publish(ref := made.push("hello"))
+    return made.image(ref).partition("@")[0] + ":latest"
+
+
+def by_tag_and_digest(made: Verdicts) -> str:
+    made.publish(ref := made.push("hello"))
+    repository, _, digest = made.image(ref).partition("@")
+    return f"{repository}:latest@{digest}"
+
+
+def foreign_registry(made: Verdicts) -> str:
+    made.publish(ref := made.push("hello"))
+    return f"docker.io/{ref}"
+
+
+def outside_of_curated(made: Verdicts) -> str:
+    made.publish(ref := made.push("hello"))
+    return made.image(ref.moved_to("dev/hello"))
+
+
+def other_application(made: Verdicts) -> str:
+    """The verdict about one application is attached to the same digest of another one."""
+    ref = made.push("hello")
+    made.publish(ref)
+    place = made.place_of(other := ref.moved_to("curated/shop"))
+    made.attach(place, made.predicate(ref))
+    copy_image(made, ref, other)
+    return made.image(other)
+
+
+def unknown_application(made: Verdicts) -> str:
+    ref = made.push("stranger")
+    return made.image(ref)
+
+
+def other_environment(made: Verdicts) -> str:
+    ref = made.push("hello")
+    made.publish(ref, environment="elsewhere")
+    made.attach(made.place_of(ref), made.predicate(ref, environment="elsewhere"))
+    return made.image(ref)
+
+
+def other_gate(made: Verdicts) -> str:
+    ref = made.push("hello")
+    made.attach(made.place_of(ref), made.predicate(ref, gate=Gate.RELEASE))
+    return made.image(ref)
+
+
+def other_statement(made: Verdicts) -> str:
+    ref = made.push("hello")
+    made.attach(made.place_of(ref), made.predicate(ref), kind=VULNERABILITIES)
+    return made.image(ref)
+
+
+def expired(made: Verdicts) -> str:
+    made.publish(ref := made.push("hello"), expires=clock() - timedelta(seconds=1))
+    return made.image(ref)
+
+
+FOREIGN, UNSIGNED, OTHER = "is not of an application", "has no signed verdict", "is not about its image"
+FAILED, LATE = "the deploy gate refuses", "too old or has expired"
+ATTACKS: dict[Prepare, str] = {
+    unsigned: UNSIGNED, refused: FAILED, superseded: FAILED, wrong_digest: "MANIFEST_UNKNOWN",
+    of_another_digest: UNSIGNED, by_tag: FOREIGN, by_tag_and_digest: FOREIGN, foreign_registry: FOREIGN,
+    outside_of_curated: FOREIGN, other_application: OTHER, unknown_application: FOREIGN, other_environment: OTHER,
+    other_gate: OTHER, other_statement: UNSIGNED, expired: LATE,
+}  # fmt: skip
+"""Each attack with why Kyverno refuses it."""
+
+
+def copy_image(made: Verdicts, source: ImageRef, target: ImageRef) -> None:
+    made.ecr.ensure_repository(target.repository, immutable=False, key=None)
+    done = made.registry.run_crane(
+        made.registry.login(), "copy", made.image(source), f"{made.registry.host}/{target.repository}:copy"
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("attack", ATTACKS, ids=lambda each: each.__name__)
+def test_each_control_alone_refuses_the_attack(control: Controlled, attack: Prepare, verdicts: Verdicts) -> None:
+    """So each may be off: the other one refuses. An admitted image shows that it is not refused for another reason."""
+    verdicts.publish(good := verdicts.push("hello"))
+    image, reason = attack(verdicts), ATTACKS[attack] if isinstance(control, Verified) else ""
+    control.wait_for(verdicts.image(good))
+
+    for first, spec in (
+        (image, {}),
+        (verdicts.image(good), {"initContainers": [{"name": "x", "image": image}]}),
+        (verdicts.image(good), {"volumes": [{"name": "x", "image": {"reference": image}}]}),
+    ):
+        refusal = control.refusal(first, **spec)
+        assert control.refuser in refusal and reason in refusal
+
+
+def test_block_counts_although_the_image_was_admitted_before(control: Controlled, verdicts: Verdicts) -> None:
+    """Kyverno keeps what it verified for an hour, which must not outlast a block."""
+    verdicts.publish(ref := verdicts.push("hello"))
+    control.wait_for(verdicts.image(ref))
+
+    verdicts.publish(ref, passed=False)
+    control.wait_for(verdicts.image(ref), refused=True)
+    verdicts.publish(ref)
+    control.wait_for(verdicts.image(ref))
+
+
+def test_container_that_is_added_or_changed_is_judged(control: Controlled, verdicts: Verdicts) -> None:
+    """`kubectl debug` adds a container to a running pod, `kubectl set image` changes one."""
+    for each in (good := verdicts.push("hello"), other := verdicts.push("shop")):
+        verdicts.publish(each)
+        control.wait_for(verdicts.image(each))
+    with control.waiting_pod(verdicts.image(good)) as name:
+        for resource, containers in ((PodEphemeralcontainers, "ephemeralContainers"), (Pod, "containers")):
+            change(control, resource, name, containers, verdicts.image(other))
+            with pytest.raises(ApiError, match=re.escape(control.refuser)):
+                change(control, resource, name, containers, unsigned(verdicts))
+
+
+def test_pod_of_a_blocked_image_can_be_changed(control: Controlled, verdicts: Verdicts) -> None:
+    """Otherwise its finalizers could not be removed."""
+    verdicts.publish(ref := verdicts.push("hello"))
+    control.wait_for(verdicts.image(ref))
+    with control.waiting_pod(verdicts.image(ref)) as name:
+        verdicts.publish(ref, passed=False)
+        control.wait_for(verdicts.image(ref), refused=True)
+        patch(control, Pod, name, {"metadata": {"labels": {"a": "b"}}})
+
+
+def change(control: Controlled, resource: Any, name: str, containers: str, image: str) -> None:
+    """Change the container `app` of a pod, or add an ephemeral one, in a dry run."""
+    security = {
+        "allowPrivilegeEscalation": False,
+        "runAsNonRoot": True,
+        "capabilities": {"drop": ["ALL"]},
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
+    container: dict[str, Any] = {"name": "app", "image": image}
+    if resource is PodEphemeralcontainers:
+        container |= {"name": "debug", "securityContext": security}
+    patch(control, resource, name, {"spec": {containers: [container]}})
+
+
+def patch(control: Controlled, resource: Any, name: str, body: Any) -> None:
+    control.admin.client.patch(
+        resource, name, body, namespace=control.place.namespace, patch_type=PatchType.STRATEGIC, dry_run=True
+    )
+
+
+def test_pod_with_many_images_is_judged_by_all(second: Verified, verdicts: Verdicts) -> None:
+    """Kyverno would wait for itself if it read the images in another order."""
+    for ref in (refs := [verdicts.push(name) for name in APPLICATIONS]):
+        verdicts.publish(ref)
+    images = [verdicts.image(ref) for ref in refs]
+
+    def named(*images: str) -> list[dict[str, str]]:
+        return [{"name": f"c-{uuid4().hex[:8]}", "image": image} for image in images]
+
+    assert second.refusal("", containers=named(*images, *images), initContainers=named(*reversed(images))) == ""
+    assert UNSIGNED in second.refusal(images[0], initContainers=named(*images, unsigned(verdicts)))
+
+
+def test_verdict_that_is_too_old_does_not_count(second: Verified, verdicts: Verdicts) -> None:
+    verdicts.publish(ref := verdicts.push("hello"), at=clock() - MAX_AGE - timedelta(minutes=1))
+    assert LATE in second.refusal(verdicts.image(ref))
+
+    verdicts.publish(ref, at=clock() - MAX_AGE + timedelta(minutes=1))
+    assert second.refusal(verdicts.image(ref)) == ""
+
+
+def test_mode_warn_refuses_nothing(admin: ClusterClient, verdicts: Verdicts, kyverno: Kyverno, second: object) -> None:
+    with verified(admin, verdicts, kyverno, Mode.WARN) as warned:
+        assert warned.refusal(unsigned(verdicts)) == warned.refusal("busybox:latest") == ""
+
+
+def test_exception_from_the_policy_is_refused(second: Verified) -> None:
+    """Kyverno itself would let each who may make one go round the policy."""
+    reference = {"name": second.policies.verifying(second.place.environment), "kind": POLICY_KIND}
+    document = {
+        "apiVersion": EXCEPTIONS.api_version,
+        "kind": EXCEPTIONS.name,
+        "metadata": {"name": "all", "namespace": second.place.namespace},
+        "spec": {"policyRefs": [reference]},
+    }
+    with pytest.raises(ClusterRefused, match="has no exception"):
+        second.admin.create(EXCEPTIONS, document)
+
+
+def test_change_of_the_policy_is_reported(second: Verified) -> None:
+    """Until `cscm enforce apply` made it again."""
+    require_kyverno(second.admin)
+    assert not deviations(second)
+    policy = second.objects[-1]
+
+    weak = {**policy, "spec": {**policy["spec"], "validationActions": ["Audit"]}}
+    install([weak], second.admin)
+    assert deviations(second)
+    install([policy], second.admin)
+    wait_until(lambda: not deviations(second))
+
+
+def deviations(made: Verified) -> list[str]:
+    name = made.policies.verifying(made.place.environment)
+    found = (*compare_installed(made.objects, made.admin), *compare_webhook(name, made.place.mode, made.admin))
+    return [each.code for each in found]
+
+
+def test_without_the_registry_or_kyverno_everything_is_refused(
+    second: Verified, verdicts: Verdicts, kyverno: Kyverno
+) -> None:
+    """What Kyverno cannot verify is not admitted, and neither is anything while it does not answer."""
+    verdicts.publish(ref := verdicts.push("hello"))
+    image = verdicts.image(ref)
+    verdicts.registry.end()
+    assert second.refuser in second.refusal(image)
+    verdicts.registry.start()
+    assert second.refusal(image) == ""
+
+    kyverno.end()
+    with pytest.raises(ClusterUnavailable, match=second.refuser):
+        second.refusal(image)
+    kyverno.start()
+    wait_until(lambda: second.refusal(image) == "")
