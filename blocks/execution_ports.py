@@ -124,7 +124,8 @@ class ExecutionPorts(TierPorts):
             ),
             connect=connect,
             ports=AdmissionPorts(
-                self.tier.registry, self.verdicts, self.repositories, self._list_deployed, ClusterParameters(connect)
+                self.tier.registry, self.cached_verdicts, self.repositories, self._list_deployed,
+                ClusterParameters(connect),
             ),
             roles=read_objects(Path(self.workbench.project) / ROLES),
             state=state,
@@ -143,6 +144,11 @@ class ExecutionPorts(TierPorts):
             secret=settings.secret or "",
             insecure=self.tier.insecure_registry,
         )
+
+    @cached_property
+    def cached_verdicts(self) -> EvidenceStore:
+        """The published verdicts: every look reads those of all images, and downloads each once."""
+        return replace(self.verdicts, referrers=replace(self.registry, memory=self.workbench.content_cache))
 
     def _connect(self, name: str) -> ClusterClient:
         cluster = self.clusters[name]
@@ -260,7 +266,7 @@ class ExecutionPorts(TierPorts):
         The first call of the target connects to it.
         """
         if isinstance(environment, KubernetesEnvironment):
-            return await self._load_namespace(environment)
+            return await self.load_namespace(environment)
         host: ContainerHost = await ContainerHost.aload(environment.host)
         return DockerTarget(
             environment=environment,
@@ -273,7 +279,8 @@ class ExecutionPorts(TierPorts):
             wait=cancellation().wait,
         )
 
-    async def _load_namespace(self, environment: KubernetesEnvironment) -> Target:
+    async def load_namespace(self, environment: KubernetesEnvironment) -> KubernetesTarget | GitTarget:
+        """Return the namespace of an environment, as `load_target`."""
         cluster: KubernetesCluster = await KubernetesCluster.aload(environment.cluster)
         wait = cancellation().wait
         target = KubernetesTarget(

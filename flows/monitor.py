@@ -13,16 +13,18 @@ from supply_chain.execution.host import list_drifts
 from supply_chain.execution.observation import Observation
 from tasks.enforce import enforcement_step
 from tasks.monitor import monitor_step
+from tasks.watch import watch_step
 
 
 @flow(name="monitor", flow_run_name="monitor")
-async def monitor(environment: str | None = None) -> tuple[Observation, ...]:
+async def monitor(environment: str | None = None, watch: int = 0) -> tuple[Observation, ...]:
     """Compare what runs with the signed deployment records, and what clusters enforce with what was installed.
 
     The run ends as Unprotected if a cluster may admit what it should refuse, as Drifted for other deviations.
 
     Args:
         environment: The name of one environment. If empty, all environments.
+        watch: For how many seconds changes in clusters are then reported at once.
     """
     ports = await ExecutionPorts.aload()
     looked, statuses = await asyncio.gather(  # each to its end, whatever the other one raises
@@ -34,7 +36,8 @@ async def monitor(environment: str | None = None) -> tuple[Observation, ...]:
         raise statuses
     observed: tuple[Observation, ...] = looked
     if weak := [each for each in statuses if each.is_weak]:
-        return complete_as("Unprotected", "; ".join(map(str, weak)), observed)
+        return complete_as("Unprotected", "; ".join(map(str, weak)), observed)  # at once: it is an alert
+    observed += await watch_step(environment, ports, observed, watch)
     if codes := [*list_drifts(observed), *(LAPSED for each in statuses if each.deviations)]:
         return complete_as("Drifted", ", ".join(codes), observed)
     return observed

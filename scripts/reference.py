@@ -27,6 +27,7 @@ from cscm_laptop.checks import Check as DoctorCheck
 from cscm_laptop.cluster.cluster import ClusterStatus
 from cscm_laptop.laptop import Part
 from cscm_laptop.profile import Profile
+from orchestration import observations
 from orchestration.registration.automations import Automation
 from orchestration.registration.views import Views
 from scripts.reference_models import flat_lists, lines, written
@@ -51,7 +52,7 @@ from supply_chain.execution.enforcement import installation
 from supply_chain.execution.enforcement.installation import Change, EnforcementStatus
 from supply_chain.execution.environment import DockerEnvironment, KubernetesEnvironment
 from supply_chain.execution.isolation.record import IsolationRecord
-from supply_chain.execution.kubernetes import autoscaling, comparison, isolator, target
+from supply_chain.execution.kubernetes import autoscaling, comparison, foreign, isolator, target, troubles
 from supply_chain.execution.observation import Observation
 from supply_chain.execution.records import DeploymentRecord
 from supply_chain.fleet.explain import Explanation
@@ -154,7 +155,8 @@ def _in_words(text: str) -> str:
 def _deviations() -> Iterator[str]:
     written: set[str] = set()
     modules = (
-        monitor, host, break_glass, observation, autoscaling, comparison, target, isolator, git_comparison, installation
+        monitor, host, break_glass, observation, autoscaling, comparison, troubles, foreign, target, isolator,
+        git_comparison, installation,
     )  # fmt: skip
     for module in modules:
         found = [each for each in Source(module, "Deviation").all() if not written.issuperset(each.codes)]
@@ -415,14 +417,16 @@ def events_page() -> str:
 
 
 def _events() -> Iterator[tuple[str, str, list[str]]]:
-    for file in sorted(Path(tasks.__path__[0]).glob("*.py")):
+    files = {file.stem: file for file in Path(tasks.__path__[0]).glob("*.py")}
+    files["monitor"] = Path(observations.__file__)  # what the task and its watch emit
+    for task, file in sorted(files.items()):
         tree = ast.parse(file.read_text(encoding="utf-8"))
         for call in (each for each in ast.walk(tree) if isinstance(each, ast.Call)):
             if not isinstance(call.func, ast.Name) or call.func.id != "emit":
                 continue
             payload = [name for word in call.keywords for name in _named(word)]
             for name in (each for each in ast.walk(call.args[0]) if isinstance(each, ast.Constant)):
-                yield f"cscm.{name.value!s}", file.stem, payload
+                yield f"cscm.{name.value!s}", task, payload
 
 
 def _named(word: ast.keyword) -> list[str]:

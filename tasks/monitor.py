@@ -5,20 +5,14 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cache, partial
 
-from prefect.artifacts import acreate_table_artifact
-from prefect.client.orchestration import get_client
 from prefect.variables import Variable
 
 from blocks import ContainerHost
 from blocks.execution_ports import ExecutionPorts
 from orchestration.clock import now
-from orchestration.events import emit
-from orchestration.locks import DEPLOY, parse_lock_name
-from orchestration.pagination import fetch_all
-from orchestration.soaks import read_soaking, store_soaking
+from orchestration.observations import continue_soaks, emit_drift, find_deploying, publish_running
 from orchestration.steps import continue_after_error, in_thread, step
 from supply_chain.errors import SupplyChainError
-from supply_chain.evidence.soak import Soak
 from supply_chain.execution.break_glass import Judge, judge_again
 from supply_chain.execution.deployment import Expected
 from supply_chain.execution.environment import DockerEnvironment, Environment
@@ -26,11 +20,6 @@ from supply_chain.execution.host import HostObservation, add_entries, read_host
 from supply_chain.execution.monitor import drop_deploying
 from supply_chain.execution.observation import Deviation, Observation, make_unsigned
 from supply_chain.execution.records import read_expected
-from supply_chain.model.image import ImageRef
-from supply_chain.model.tier import TierName, curated_repository, evidence_repository
-from supply_chain.promotion.soaking import continue_soak, find_complete_soak, sign_soak
-from supply_chain.reports import observation_rows
-from supply_chain.reports.text import artifact_key
 
 
 @step("monitor")
@@ -46,7 +35,7 @@ async def monitor_step(
     What cannot be looked at does not prevent looking at the rest: the error is raised once all else is reported.
     """
     places = (ports.workbench.environment(environment),) if environment else ports.workbench.environments()
-    deploying = await _under_way()
+    deploying = await find_deploying()
     names = [place.name for place in places]
     expected = await in_thread(read_expected, names, ports.repositories, ports.registry, ports.evidence, application)
     observed: list[Observation] = []
@@ -66,15 +55,13 @@ async def monitor_step(
             looked = await _hosts(expected, places)
     for host_observation in looked.values():
         observed = [*add_entries(observed, host_observation.entered), *host_observation.observations]
-    deploying |= await _under_way()  # also deployments that began or ended meanwhile: the records were read before
+    deploying |= await find_deploying()  # also deployments that began or ended meanwhile: the records were read before
     reported = tuple(observed) if application else drop_deploying(observed, deploying)
     for observation in reported:
-        _emit(observation)
+        emit_drift(observation)
     for place in places:
-        await _soak([each for each in reported if each.environment == place.name], place, ports)
-    table = [row for each in reported for row in observation_rows(each)]
-    key = artifact_key("running", application) if application else "running"
-    await acreate_table_artifact(key=key, table=table, description="What runs, and what differs from its record")
+        await continue_soaks([each for each in reported if each.environment == place.name], place, ports.evidence)
+    await publish_running(reported, application)
     await _remember(looked, places, deploying)  # last, so that what a failed check has seen is seen again
     if failed:
         raise failed[0]
@@ -97,28 +84,6 @@ def _judge_again(
     judge = Judge(read, cache(lambda: ports.workbench.policies().deploy), ports.evidence, now)
     judged = {each.container: judge_again(each, judge) for each in resting}
     return {container: (deviation,) for container, deviation in judged.items() if deviation}
-
-
-async def _soak(observations: Iterable[Observation], place: Environment, ports: ExecutionPorts) -> None:
-    """Store how long each deployment has been healthy; sign and emit a completed soak once for each container.
-
-    Two concurrent calls, or one that is interrupted, may emit it twice or leave it to the reconcile.
-    """
-    for observation in observations:
-        if not observation.application or not observation.wanted:
-            continue
-        soaking = continue_soak(await read_soaking(place.name, observation.application), observation)
-        complete = find_complete_soak(soaking, place.name, place.soak) if soaking else None
-        if complete and soaking:
-            await _sign_soak(observation.application, complete, ports)
-            soaking = soaking.model_copy(update={"reported": complete.asked})
-        await store_soaking(place.name, observation.application, soaking)
-
-
-async def _sign_soak(application: str, soak: Soak, ports: ExecutionPorts) -> None:
-    ref = ImageRef(repository=curated_repository(application), digest=soak.digest)
-    if await in_thread(sign_soak, soak, ref, ports.evidence):
-        emit("deployment.soaked", ref, environment=soak.environment, seconds=int(soak.seconds), looks=soak.looks)
 
 
 async def _hosts(expected: Sequence[Expected], places: Sequence[Environment]) -> dict[str, HostObservation]:
@@ -156,24 +121,3 @@ def _number(remembered: object) -> int:
     """Return the stored number of the engine's newest event; 0 if it is not a number, so that all events are read."""
     text = str(remembered)
     return int(text) if text.isdecimal() else 0
-
-
-async def _under_way() -> set[tuple[str, str]]:
-    """Return environment and application of the deployments in progress."""
-    async with get_client() as client:
-        limits = await fetch_all(client.read_global_concurrency_limits)
-    held = [parse_lock_name(limit.name) for limit in limits if limit.active_slots]
-    return {(about[1], about[2]) for about in held if len(about) == 3 and about[0] == DEPLOY}
-
-
-def _emit(observation: Observation) -> None:
-    if not observation.deviations or not observation.wanted:
-        return
-    repository = evidence_repository(TierName.EXECUTION, observation.application)
-    emit(
-        "deployment.drifted",
-        ImageRef(repository=repository, digest=observation.wanted),
-        environment=observation.environment,
-        container=observation.what,
-        deviations=[deviation.model_dump() for deviation in observation.deviations],
-    )

@@ -15,8 +15,11 @@ from supply_chain.execution.kubernetes.cluster import (
     FIELD_MANAGER,
     PODS,
     REPLICA_SETS,
+    SERVICES,
+    Change,
     Document,
     Kind,
+    Listing,
 )
 from supply_chain.execution.kubernetes.rollout import REVISION
 
@@ -39,6 +42,9 @@ class MemoryCluster:
     deleted: list[str] = field(default_factory=list)
     owners: dict[tuple[str, str], set[str]] = field(default_factory=dict)
     """Namespace and name of a Deployment → the field managers that own its number of pods."""
+    changes: dict[str, list[Change | Exception]] = field(default_factory=dict)
+    """Kind → what its next watch yields, or raises."""
+    watched: list[str] = field(default_factory=list)
     _uids: int = 0
 
     def apply(self, kind: Kind, document: Document, *, dry_run: bool = False, force: bool = False) -> Document:
@@ -46,6 +52,10 @@ class MemoryCluster:
         if operation in self.failing:
             raise self.failing[operation]
         wanted = copy.deepcopy(dict(document))
+        if kind is DEPLOYMENTS:
+            wanted["spec"] = {"paused": False, **wanted["spec"]}
+        if kind is SERVICES:
+            wanted["spec"] = {"sessionAffinity": "None", **wanted["spec"]}
         metadata = wanted["metadata"]
         key = (kind.name, metadata.get("namespace", ""), metadata["name"])
         before = self.objects.get(key)
@@ -146,6 +156,21 @@ class MemoryCluster:
             raise self.failing[f"list {kind.name}"]
         yield from self.list(kind, namespace)
 
+    def list_at(self, kind: Kind, namespace: str = "", *, metadata_only: bool = False) -> Listing:
+        if f"list {kind.name}" in self.failing:
+            raise self.failing[f"list {kind.name}"]
+        listed = self.list(kind, namespace)
+        return Listing(tuple({"metadata": each["metadata"]} for each in listed) if metadata_only else listed, "1")
+
+    def watch(
+        self, kind: Kind, namespace: str, version: str, seconds: int, *, metadata_only: bool = False
+    ) -> Iterator[Change]:
+        self.watched.append(f"{kind.name} from {version}")
+        for change in self.changes.pop(kind.name, ()):
+            if isinstance(change, Exception):
+                raise change
+            yield change
+
     def delete(self, kind: Kind, name: str, namespace: str = "") -> None:
         if f"delete {kind.name}" in self.failing:
             raise self.failing[f"delete {kind.name}"]
@@ -180,6 +205,15 @@ class MemoryCluster:
                 owner = [{"uid": each["metadata"]["uid"], "controller": True}]
                 metadata["ownerReferences"] = []
                 self._pod(f"{metadata['name']}-next", metadata["namespace"], template, owner)
+
+    def add_event(self, reason: str, kind: Kind, name: str, message: str) -> dict[str, Any]:
+        """Add an event of now about an object in the namespace `shop`."""
+        event: dict[str, Any] = {
+            "metadata": {"name": f"{name}.{self._uid()}", "namespace": "shop"}, "reason": reason, "message": message,
+            "involvedObject": {"kind": kind.name, "name": name}, "lastTimestamp": NOON.isoformat(),
+        }  # fmt: skip
+        self.objects["Event", "shop", event["metadata"]["name"]] = event
+        return event
 
     def _uid(self) -> str:
         self._uids += 1

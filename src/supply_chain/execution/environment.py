@@ -360,6 +360,10 @@ class KubernetesEnvironment(Environment):
     )
     delivery: Delivery | None = Field(default=None, description="what delivers images; null: the chain itself")
     response: ResponseSettings = Field(default=ResponseSettings(), description="how applications are isolated")
+    others: tuple[str, ...] = Field(
+        default=("RoleBinding/cscm-deployer", "RoleBinding/cscm-isolator"),
+        description="not reported, such as Ingress/shop",
+    )
     enforcement: EnforcementSettings | None = Field(
         default=None, description="how the cluster itself refuses other images; null: it does not"
     )

@@ -307,7 +307,7 @@ def drop_deploying(
 ) -> tuple[Observation, ...]:
     """Return the observations, without those of each (environment, application) that is being deployed now."""
     names = [
-        (environment, re.compile(f"{_container_names(environment, application)}|{_pod_names(application)}"))
+        (environment, re.compile(f"{_container_names(environment, application)}|{_object_names(application)}"))
         for environment, application in under_way
     ]
     return tuple(
@@ -322,5 +322,6 @@ def _container_names(environment: str, application: str) -> str:
     return rf"{re.escape(environment)}-{re.escape(slug(application))}-(?:[0-9a-f]{{12}}-\d+|proxy-\w+)"
 
 
-def _pod_names(application: str) -> str:
-    return rf"{re.escape(object_name(application))}-[0-9a-z]+-[0-9a-z]{{5}}"
+def _object_names(application: str) -> str:
+    name = re.escape(object_name(application))
+    return rf"{name}-[0-9a-z]+-[0-9a-z]{{5}}|[A-Z]\w+ {name}(?:-[0-9a-z]+)?"

@@ -44,6 +44,8 @@ REGISTRY = "registry.test"
 NAME = f"{REGISTRY}/curated/hello"
 CTR = ("ctr", "-n", "k8s.io", "images")
 DEPLOYER, ISOLATOR = "cscm-deployer", "cscm-isolator"
+ROLES = {DEPLOYER: (DEPLOYER,), ISOLATOR: (DEPLOYER, ISOLATOR)}
+"""Service account → the documented roles that it has."""
 RBAC = "rbac.authorization.k8s.io"
 MANIFEST = Service(
     kind="service", name="hello", owner="tests", test=Test(command=("/subject", "status-0")),
@@ -87,7 +89,7 @@ def namespace(cluster: ClusterClient) -> Iterator[str]:
     for role in read_objects(ROOT / "deployments/kubernetes/rbac"):
         if role["metadata"]["name"] in (DEPLOYER, ISOLATOR):
             cluster.apply(KINDS["ClusterRole"], role)
-    for account, roles in {DEPLOYER: (DEPLOYER,), ISOLATOR: (DEPLOYER, ISOLATOR)}.items():
+    for account, roles in ROLES.items():
         metadata = {"name": account, "namespace": name}
         cluster.apply(SERVICE_ACCOUNTS, {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata})
         for bound in roles:
@@ -106,6 +108,7 @@ def isolation_in(cluster: ClusterClient, namespace: str, image: Callable[[], Dig
     environment = KubernetesEnvironment(
         name="staging", target="kubernetes", cluster="c", namespace=namespace,
         applications={"hello": KubernetesPlacement(replicas=2)},
+        others=tuple(f"RoleBinding/{account}-{role}" for account in ROLES for role in ROLES[account]),
     )  # fmt: skip
     connect = cache(lambda: cluster.for_service_account(namespace, account, FIELD_MANAGER, 3600))
 

@@ -20,6 +20,7 @@ from lightkube.types import PatchType
 
 from supply_chain.adapters.kubernetes.client import ClusterClient
 from supply_chain.errors import ClusterConflict, ClusterRefused, DeploymentFailed, ManifestsRefused, NoSuitableNode
+from supply_chain.execution.deployment import Deployment
 from supply_chain.execution.enforcement.installation import KINDS, read_objects
 from supply_chain.execution.environment import KubernetesEnvironment, KubernetesPlacement, SecretKey
 from supply_chain.execution.kubernetes.cluster import (
@@ -30,13 +31,15 @@ from supply_chain.execution.kubernetes.cluster import (
     NAMESPACES,
     NODES,
     PODS,
+    REPLICA_SETS,
     SECRETS,
     SERVICE_ACCOUNTS,
     SERVICES,
     Kind,
 )
-from supply_chain.execution.kubernetes.rollout import is_ending
+from supply_chain.execution.kubernetes.rollout import is_ending, owner_of
 from supply_chain.execution.kubernetes.target import KubernetesTarget
+from supply_chain.execution.kubernetes.watching import KindWatch, NamespaceWatch
 from supply_chain.execution.nodes import ReservedNodes
 from supply_chain.model.image import Digest, ImageRef
 from supply_chain.model.manifest import Classification, Probe, Service, Test
@@ -101,12 +104,14 @@ def namespace(cluster: ClusterClient) -> Iterator[str]:
 
 
 def _bind(cluster: ClusterClient, role: str, kind: Kind, metadata: Mapping[str, str], namespace: str) -> None:
-    """Give the service account of a namespace a documented role; it has nothing else."""
+    """Give the service account of a namespace the rules of a documented role; it has nothing else."""
     (document,) = (each for each in read_objects(ROLES) if each["metadata"]["name"] == role)
-    cluster.apply(KINDS["ClusterRole"], document)
+    of = KINDS["Role" if kind.namespaced else "ClusterRole"]  # a Role disturbs no other test of this cluster
+    where = {"namespace": namespace} if kind.namespaced else {}
+    cluster.apply(of, {**document, "kind": of.name, "metadata": {"name": role, **where}})
     binding = {
         "apiVersion": kind.api_version, "kind": kind.name, "metadata": metadata,
-        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": of.name, "name": role},
         "subjects": [{"kind": "ServiceAccount", "name": DEPLOYER, "namespace": namespace}],
     }  # fmt: skip
     cluster.apply(kind, binding)
@@ -366,3 +371,66 @@ def test_deleted_service_is_drift(harness: Place, cluster: ClusterClient) -> Non
     cluster.delete(SERVICES, "hello", harness.namespace)
 
     assert harness.codes(good) == [("hello", ["drift.missing"])]
+
+
+def test_watch_reports_what_others_add_under_documented_role(harness: Place, cluster: ClusterClient) -> None:
+    """A Service, a pod, and a Deployment whose pods Pod Security refuses; and nothing once they are gone."""
+    good, target = harness.deploy(harness.good()), target_in(cluster, harness.namespace)
+    with target.watch() as watch:
+        assert ("Deployment", "hello") in watch.wait(60)
+        assert target.judge_changes([good.expected], {("Deployment", "hello")}, watch.state)[0].deviations == ()
+        cluster.apply(SERVICES, service_of_others(harness.namespace))
+        cluster.apply(DEPLOYMENTS, unconfined_deployment(harness.namespace))
+        harness.add_foreign(good.digest)
+
+        wanted = {("Service theirs", "drift.foreign-object"), ("foreign", "drift.foreign")}
+        found = wait_for(target, watch, good, lambda found: wanted <= found and "drift.denied" in dict(found).values())
+        assert {code for name, code in found if name.startswith("ReplicaSet theirs-")} == {"drift.denied"}
+
+        cluster.delete(PODS, "foreign", harness.namespace)
+        cluster.delete(SERVICES, "theirs", harness.namespace)
+        wait_for(target, watch, good, wanted.isdisjoint)
+
+
+def wait_for(
+    target: KubernetesTarget, watch: NamespaceWatch, good: Deployment, holds: Callable[[set[tuple[str, str]]], bool]
+) -> set[tuple[str, str]]:
+    """Judge changes until the names and codes of all deviations are as wanted, and return them."""
+    until = time.monotonic() + 120
+    while time.monotonic() < until:
+        changed = watch.wait(10)
+        observed = target.judge_changes([good.expected], changed, watch.state)
+        found = {(each.name, deviation.code) for each in observed for deviation in each.deviations}
+        if holds(found):
+            return found
+    raise AssertionError(found)
+
+
+def service_of_others(namespace: str) -> dict[str, object]:
+    metadata = {"name": "theirs", "namespace": namespace}
+    return {"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": {"ports": [{"port": 80}]}}
+
+
+def unconfined_deployment(namespace: str) -> dict[str, object]:
+    container = {"name": "theirs", "image": "theirs"}
+    template = {"metadata": {"labels": {"app": "theirs"}}, "spec": {"containers": [container]}}
+    return {
+        "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "theirs", "namespace": namespace},
+        "spec": {"selector": {"matchLabels": {"app": "theirs"}}, "template": template},
+    }  # fmt: skip
+
+
+def test_watch_lists_again_after_version_that_is_too_old(cluster: ClusterClient, namespace: str) -> None:
+    """The API server answers 410 Gone, and has what there is."""
+    watch = KindWatch(cluster, namespace, SERVICE_ACCOUNTS, version="1")
+
+    assert [*watch.follow(5)] == [] and watch.version == ""
+    assert DEPLOYER in next(iter(watch.follow(5))) and watch.version
+
+
+def test_list_of_metadata_has_owners_and_nothing_more(harness: Place, cluster: ClusterClient) -> None:
+    """That is enough to tell whose a pod is."""
+    harness.deploy(harness.good())
+
+    (listed,) = cluster.list_at(REPLICA_SETS, harness.namespace, metadata_only=True).objects
+    assert owner_of(listed) and not {"spec", "status"} & listed.keys()

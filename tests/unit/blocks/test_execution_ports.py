@@ -64,6 +64,7 @@ def ports(world, tmp_path, monkeypatch):
     )  # fmt: skip
     tier = SimpleNamespace(session=None, registry="registry.test", verdict_key="", verdict_keys={}, tier="execution")
     monkeypatch.setattr(ExecutionPorts, "verdicts", world.verdict_store(TierName.EXECUTION))
+    monkeypatch.setattr(ExecutionPorts, "cached_verdicts", world.verdict_store(TierName.EXECUTION))
     monkeypatch.setattr(ExecutionPorts, "repositories", world.ecr)
     cluster = SimpleNamespace(client=lambda session: pytest.fail("nothing needs the cluster"))
     blocks: Any = tier, workbench, {"main": cluster}

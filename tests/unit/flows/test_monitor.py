@@ -28,6 +28,7 @@ def state(machine, monkeypatch):
         ports = SimpleNamespace(enforcements=enforced)
         monkeypatch.setattr(ExecutionPorts, "aload", AsyncMock(return_value=ports))
         monkeypatch.setattr(module, "monitor_step", AsyncMock(return_value=()))
+        monkeypatch.setattr(module, "watch_step", AsyncMock(return_value=()))
         return (await module.monitor(return_state=True)).name
 
     return run

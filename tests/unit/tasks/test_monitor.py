@@ -10,8 +10,8 @@ from prefect.client.orchestration import get_client
 from prefect.variables import Variable
 
 from blocks import ContainerHost
+from orchestration import observations, steps
 from orchestration import pagination as paging
-from orchestration import steps
 from orchestration.locks import DEPLOY, lock_name, run_lock
 from supply_chain.errors import ClusterUnavailable
 from supply_chain.execution.environment import DockerEnvironment
@@ -29,10 +29,10 @@ def environment(machine):
 
 
 async def under_way(environment):
-    return {about for about in await monitor._under_way() if about[0].startswith(environment)}
+    return {about for about in await observations.find_deploying() if about[0].startswith(environment)}
 
 
-async def test_deployment_is_under_way_while_it_holds_its_lock(environment):
+async def test_deployment_isfind_deploying_while_it_holds_its_lock(environment):
     """The name of the application may contain a slash."""
     async with run_lock(lock_name(DEPLOY, environment, "team/hello")), run_lock(lock_name(DEPLOY, environment, "shop")):
         during = await under_way(environment)
@@ -122,7 +122,8 @@ async def looked_at(environment, monkeypatch, deploying, unreachable="", *, acti
 
     for name, stand_in in {
         "read_expected": lambda *_: (), "_hosts": hosts,
-        "_under_way": under_way, "_soak": nothing, "acreate_table_artifact": nothing, "_emit": reported.append,
+        "find_deploying": under_way, "continue_soaks": nothing, "publish_running": nothing,
+        "emit_drift": reported.append,
     }.items():  # fmt: skip
         monkeypatch.setattr(monitor, name, stand_in)
     await Variable.aset(f"events_{environment}_host", "7", overwrite=True)

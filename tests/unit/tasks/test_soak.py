@@ -1,20 +1,17 @@
 """soak: what is stored between observations, and what is signed and reported once."""
 
 from datetime import timedelta
-from types import SimpleNamespace
-from typing import Any
 from uuid import uuid4
 
 import pytest
 from prefect.variables import Variable
 
-from orchestration import soaks
+from orchestration import observations, soaks
 from supply_chain.evidence.soak import last_soak
 from supply_chain.evidence.statement import SOAK
 from supply_chain.execution.environment import DockerEnvironment
 from supply_chain.model.image import ImageRef
 from supply_chain.model.tier import TierName
-from tasks import monitor
 from tests.support.builders import DIGEST, NOON
 from tests.support.observations import look
 
@@ -25,13 +22,13 @@ WHERE = ImageRef(repository="evidence/execution/hello", digest=DIGEST)
 def observe(machine, world, monkeypatch):
     """Return a function that observes at given times, and returns the emitted events."""
     events = []
-    monkeypatch.setattr(monitor, "emit", lambda *args, **payload: events.append((*args, payload)))
-    ports: Any = SimpleNamespace(evidence=world.store(TierName.EXECUTION))
+    monkeypatch.setattr(observations, "emit", lambda *args, **payload: events.append((*args, payload)))
+    evidence = world.store(TierName.EXECUTION)
 
     async def run(*looks, asks=600):
         place = DockerEnvironment(name="staging", soak=asks)
         for each in looks:
-            await monitor._soak([each], place, ports)
+            await observations.continue_soaks([each], place, evidence)
         return events
 
     return run

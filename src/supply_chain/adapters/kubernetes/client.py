@@ -20,23 +20,44 @@ from lightkube.config.models import Cluster as Server
 from lightkube.config.models import User
 from lightkube.core.client import Client
 from lightkube.core.exceptions import ApiError, ConfigError
+from lightkube.core.generic_client import BasicRequest
 from lightkube.core.resource import GlobalResource, NamespacedResourceG
 from lightkube.generic_resource import Generic, create_api_info
 from lightkube.models.authentication_v1 import TokenRequestSpec
-from lightkube.models.meta_v1 import ObjectMeta
+from lightkube.models.meta_v1 import ObjectMeta, Status
 from lightkube.resources.core_v1 import ServiceAccountToken
 from lightkube.types import PatchType
 
-from supply_chain.errors import ClusterConflict, ClusterRefused, ClusterUnavailable, SettingInvalid, SupplyChainError
-from supply_chain.execution.kubernetes.cluster import FIELD_MANAGER, Document, Kind
+from supply_chain.errors import (
+    ClusterConflict,
+    ClusterRefused,
+    ClusterUnavailable,
+    SettingInvalid,
+    SupplyChainError,
+)
+from supply_chain.execution.kubernetes.cluster import (
+    FIELD_MANAGER,
+    Change,
+    Document,
+    Happened,
+    Kind,
+    Listing,
+    VersionGone,
+)
 
 TIMEOUT = 10.0
 """Seconds for a connection, and for each part of an answer."""
 ALL_NAMESPACES = "*"
 BUSY = {408, 410, 429, 500, 502, 503, 504}
 """Statuses with which a cluster asks to try later; 410: the rest of a long list expired meanwhile."""
-PAGE = 500
-"""Objects of a list that are read at once."""
+GONE = 410
+"""The status for a version whose changes, or whose further pages, the cluster no longer has."""
+PAGE = "500"
+"""Objects in a page of a list."""
+ATTEMPTS = 3
+METADATA = "application/json;as={};g=meta.k8s.io;v=v1"
+"""The media type of objects with nothing but metadata."""
+LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 
 
 @dataclass(frozen=True)
@@ -168,17 +189,91 @@ class ClusterClient:
 
     def list(self, kind: Kind, namespace: str = "", labels: Mapping[str, str] | None = None) -> tuple[Document, ...]:
         """Return all objects with these labels, as `Cluster` describes."""
-        where = (namespace or ALL_NAMESPACES) if kind.namespaced else None
+        return self._list(
+            kind, namespace, labelSelector=",".join(f"{k}={v}" for k, v in (labels or {}).items())
+        ).objects
+
+    def list_at(self, kind: Kind, namespace: str = "", *, metadata_only: bool = False) -> Listing:
+        """Return all objects and their version, as `Cluster` describes."""
+        return self._list(kind, namespace, metadata_only, bare=True)
+
+    def _list(
+        self, kind: Kind, namespace: str, metadata_only: bool = False, bare: bool = False, **params: str
+    ) -> Listing:
         with self._translate(f"list {kind.plural}"):
-            return tuple(
-                self.client.list(_resource(kind), namespace=where, labels=dict(labels or {}), chunk_size=PAGE)
-            )  # fmt: skip
+            for _ in range(ATTEMPTS - 1):
+                with contextlib.suppress(_PagesGone):
+                    return self._list_pages(self._request(kind, namespace, metadata_only, limit=PAGE, **params), bare)
+            return self._list_pages(self._request(kind, namespace, metadata_only, limit=PAGE, **params), bare)
+
+    def _list_pages(self, request: BasicRequest, bare: bool) -> Listing:
+        objects: list[Document] = []
+        version = ""
+        for page in self._pages(request):
+            items = page.items or ()
+            objects += map(_without_bookkeeping, items) if bare else items
+            version = page.metadata.resourceVersion
+        return Listing(tuple(objects), version)
+
+    def _pages(self, request: BasicRequest) -> Iterator[_Page]:
+        while True:
+            answer = self._http.send(self._build(request))
+            if answer.status_code == GONE and "continue" in request.params:
+                raise _PagesGone(answer.request, answer)
+            _raise_for_status(answer)
+            page = PAGES.decode(answer.content)
+            yield page
+            if not page.metadata.continue_:
+                return
+            request.params["continue"] = page.metadata.continue_
+
+    def watch(
+        self, kind: Kind, namespace: str, version: str, seconds: int, *, metadata_only: bool = False
+    ) -> Iterator[Change]:
+        """Yield the changes, as `Cluster` describes."""
+        request = self._request(
+            kind, namespace, metadata_only, watch="true", allowWatchBookmarks="true", resourceVersion=version,
+            timeoutSeconds=str(seconds),
+        )  # fmt: skip
+        request.timeout = httpx2.Timeout(TIMEOUT, read=seconds + TIMEOUT)
+        with self._translate(f"watch {kind.plural}"):
+            answer = self._http.send(self._build(request), stream=True)
+            try:
+                if answer.is_error:
+                    answer.read()
+                _raise_for_status(answer)
+                for line in answer.iter_lines():
+                    yield _read_change(line)
+            except ApiError as error:
+                if error.status.code != GONE:
+                    raise
+                raise VersionGone(error.status.message) from error
+            finally:
+                answer.close()
+
+    def _request(self, kind: Kind, namespace: str, metadata_only: bool, **params: str) -> BasicRequest:
+        where = (namespace or ALL_NAMESPACES) if kind.namespaced else None
+        watch = "watch" in params
+        form = "PartialObjectMetadata" if watch else "PartialObjectMetadataList"
+        accept = METADATA.format(form) if metadata_only else "application/json"
+        return self.client._client.prepare_request(
+            "list", _resource(kind), namespace=where, watch=watch, params=params, headers={"Accept": accept}
+        )
+
+    def _build(self, request: BasicRequest) -> httpx2.Request:
+        return self.client._client.build_adapter_request(request)
+
+    @property
+    def _http(self) -> httpx2.Client:
+        """The client's own connections: it has no bookmarks, no lists of metadata only and no timeout of a watch."""
+        connections: httpx2.Client = self.client._client._client
+        return connections
 
     def scan(self, kind: Kind, namespace: str = "") -> Iterator[Document]:
         """Yield all objects, as `Cluster` describes."""
-        where = (namespace or ALL_NAMESPACES) if kind.namespaced else None
         with self._translate(f"list {kind.plural}"):
-            yield from self.client.list(_resource(kind), namespace=where, chunk_size=PAGE)
+            for page in self._pages(self._request(kind, namespace, metadata_only=False, limit=PAGE)):
+                yield from page.items or ()
 
     def delete(self, kind: Kind, name: str, namespace: str = "") -> None:
         """Delete an object, as `Cluster` describes."""
@@ -234,6 +329,59 @@ class ClusterClient:
             f"The cluster at {self.address} refused to {doing} ({status}): {message}\n"
             "Read in its message which policy, permission, quota or webhook refused, and correct that."
         )
+
+
+class _PageMetadata(msgspec.Struct):
+    resourceVersion: str = ""  # noqa: N815 - the API's name
+    continue_: str = msgspec.field(name="continue", default="")
+
+
+class _Page(msgspec.Struct):
+    """A page of a list of objects."""
+
+    metadata: _PageMetadata
+    items: list[dict[str, Any]] | None = None
+    """Null for an empty list of metadata only."""
+
+
+class _Event(msgspec.Struct):
+    """A line of a watch."""
+
+    type: str
+    object: dict[str, Any]
+
+
+class _PagesGone(ApiError):
+    """The next page of a list was asked for too late."""
+
+
+def _raise_for_status(answer: httpx2.Response) -> None:
+    """Raise `ApiError`, with what the cluster says, or `HTTPStatusError` if the answer is an error."""
+    if answer.is_error and answer.headers.get("Content-Type") == "application/json":
+        raise ApiError(answer.request, answer)
+    answer.raise_for_status()
+
+
+PAGES, EVENTS = msgspec.json.Decoder(_Page), msgspec.json.Decoder(_Event)
+Status.from_dict({})
+"""Here, because msgspec 0.22 crashes if several threads decode a type for the first time."""
+
+
+def _read_change(line: str) -> Change:
+    """Return the change in a line of a watch; raise `ApiError` for an error of the cluster."""
+    event = EVENTS.decode(line)
+    if event.type == "ERROR":
+        raise ApiError(status=msgspec.convert(event.object, Status))
+    document = _without_bookkeeping(event.object)
+    return Change(Happened(event.type), document, document["metadata"]["resourceVersion"])
+
+
+def _without_bookkeeping(document: dict[str, Any]) -> Document:
+    """Return an object without what makes up half of it: who owns which field, and what was last applied."""
+    metadata = document["metadata"]
+    metadata.pop("managedFields", None)
+    metadata.get("annotations", {}).pop(LAST_APPLIED, None)
+    return document
 
 
 def _connect(config: SingleConfig, manager: str, transport: httpx2.BaseTransport | None = None) -> Client:

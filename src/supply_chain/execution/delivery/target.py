@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from supply_chain.errors import (
@@ -23,9 +23,11 @@ from supply_chain.execution.delivery.repository import Branch, Revision
 from supply_chain.execution.deployment import Deployment, Expected, GitRevision, KubernetesPlace, deployed_image
 from supply_chain.execution.environment import GitDelivery
 from supply_chain.execution.kubernetes.cluster import Cluster, Document
+from supply_chain.execution.kubernetes.namespace import NamespaceState, ObjectKey
 from supply_chain.execution.kubernetes.rendering import Workload, check_supported
 from supply_chain.execution.kubernetes.rollout import POLL, Rollout, is_complete
 from supply_chain.execution.kubernetes.target import KubernetesTarget
+from supply_chain.execution.kubernetes.watching import NamespaceWatch
 from supply_chain.execution.observation import Observation
 from supply_chain.execution.target import Request
 from supply_chain.model.image import Digest, ImageRef, short
@@ -140,6 +142,16 @@ class GitTarget:
     def observe(self, expected: Sequence[Expected]) -> tuple[Observation, ...]:
         """Return how these deployments are, as `Target` describes, and how the repository differs."""
         return self._compare(self.kubernetes.observe(expected), expected)
+
+    def watch(self) -> NamespaceWatch:
+        """Return the watch of the namespace, as a block."""
+        return self.kubernetes.watch()
+
+    def judge_changes(
+        self, expected: Sequence[Expected], changed: Collection[ObjectKey], state: NamespaceState
+    ) -> tuple[Observation, ...]:
+        """Return what changed, as `KubernetesTarget`, and how the repository differs."""
+        return self._compare(self.kubernetes.judge_changes(expected, changed, state), expected)
 
     def remove_unneeded(self, ref: ImageRef) -> None:
         """Do nothing: the controller removes what the repository has no longer."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any, Protocol
 
 Document = Mapping[str, Any]
@@ -36,8 +37,41 @@ SERVICE_ACCOUNTS = Kind("v1", "ServiceAccount", "serviceaccounts")
 NAMESPACES = Kind("v1", "Namespace", "namespaces", namespaced=False)
 NODES = Kind("v1", "Node", "nodes", namespaced=False)
 NETWORK_POLICIES = Kind("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies")
+INGRESSES = Kind("networking.k8s.io/v1", "Ingress", "ingresses")
 DISRUPTION_BUDGETS = Kind("policy/v1", "PodDisruptionBudget", "poddisruptionbudgets")
 AUTOSCALERS = Kind("autoscaling/v2", "HorizontalPodAutoscaler", "horizontalpodautoscalers")
+ROLE_BINDINGS = Kind("rbac.authorization.k8s.io/v1", "RoleBinding", "rolebindings")
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The objects of one kind at one version of the cluster's state, from which they can be watched."""
+
+    objects: tuple[Document, ...]
+    version: str
+
+
+class Happened(StrEnum):
+    """What happened to a watched object."""
+
+    ADDED = "ADDED"
+    MODIFIED = "MODIFIED"
+    DELETED = "DELETED"
+    BOOKMARK = "BOOKMARK"
+    """Nothing; the version up to which all changes were sent."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """One change of a watched object; `version` is the one from which the next change follows."""
+
+    happened: Happened
+    document: Document
+    version: str
+
+
+class VersionGone(Exception):
+    """The cluster no longer has the changes since a version; what there is has to be listed again."""
 
 
 class Cluster(Protocol):
@@ -72,6 +106,21 @@ class Cluster(Protocol):
 
     def scan(self, kind: Kind, namespace: str = "") -> Iterator[Document]:
         """Yield all objects, which are read in parts to limit memory."""
+
+    def list_at(self, kind: Kind, namespace: str = "", *, metadata_only: bool = False) -> Listing:
+        """Return all objects of a kind and their version, without what only servers and appliers read of the metadata.
+
+        With `metadata_only`, the objects have nothing but metadata.
+        """
+
+    def watch(
+        self, kind: Kind, namespace: str, version: str, seconds: int, *, metadata_only: bool = False
+    ) -> Iterator[Change]:
+        """Yield the changes of a kind after a version, as they happen, for at most so many seconds.
+
+        The end of the iteration says nothing: the server ends a watch when it likes. Raise `VersionGone` if the
+        cluster no longer has the changes since that version, and `ClusterUnavailable` if the connection is lost.
+        """
 
     def delete(self, kind: Kind, name: str, namespace: str = "") -> None:
         """Delete an object, and what it owns in the background; do nothing if there is none."""

@@ -4,47 +4,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
-from supply_chain.concurrency import map_concurrently
 from supply_chain.errors import ClusterRefused
 from supply_chain.execution.deployment import Expected, kubernetes_place
 from supply_chain.execution.kubernetes.autoscaling import find_undeclared, least_pods
 from supply_chain.execution.kubernetes.brought import find_left
-from supply_chain.execution.kubernetes.cluster import (
-    AUTOSCALERS,
-    CONFIG_MAPS,
-    DEPLOYMENTS,
-    DISRUPTION_BUDGETS,
-    NETWORK_POLICIES,
-    PODS,
-    REPLICA_SETS,
-    SERVICE_ACCOUNTS,
-    SERVICES,
-    Cluster,
-    Document,
-    Kind,
-)
+from supply_chain.execution.kubernetes.cluster import AUTOSCALERS, Cluster, Document, Kind
 from supply_chain.execution.kubernetes.differences import find_differences
-from supply_chain.execution.kubernetes.rollout import container_statuses, is_complete, is_ready, owner_of
+from supply_chain.execution.kubernetes.namespace import APPLIED, NamespaceState
+from supply_chain.execution.kubernetes.rollout import container_statuses, is_complete, is_ready
+from supply_chain.execution.kubernetes.troubles import find_creation_troubles, find_pod_troubles
 from supply_chain.execution.observation import Deviation
 from supply_chain.model.image import short
-from supply_chain.text import first_line, plain_text, truncate_lines
+from supply_chain.text import first_line, truncate_lines
 
-KINDS = {
-    kind.name: kind
-    for kind in (
-        SERVICE_ACCOUNTS,
-        CONFIG_MAPS,
-        NETWORK_POLICIES,
-        SERVICES,
-        DISRUPTION_BUDGETS,
-        DEPLOYMENTS,
-        AUTOSCALERS,
-    )
-}
+KINDS = {kind.name: kind for kind in APPLIED}
 """The kinds of objects that deployments apply."""
 TRIAL = "cscm-trial-"
 """Begins the name under which an object is created as a trial, to learn what the cluster makes of it."""
@@ -60,41 +35,12 @@ DEPLOY_AGAIN = "Find out who changed it, then deploy the application again with 
 KEEP_COPY = "Collect what the investigation needs from the pod, then deploy the application again with --force."
 
 
-@dataclass(frozen=True)
-class NamespaceState:
-    """What there is in a namespace."""
-
-    objects: Mapping[tuple[str, str], Document]
-    """Kind and name → the object, of the kinds that deployments apply."""
-    replica_sets: tuple[Document, ...]
-    pods: tuple[Document, ...]
-
-    def deployment(self, expected: Expected) -> Document | None:
-        """Return the Deployment of a deployment; None if there is none."""
-        return self.objects.get((DEPLOYMENTS.name, expected.name))
-
-    def pods_of(self, expected: Expected) -> tuple[Document, ...]:
-        """Return the pods that the Deployment owns, of its last change and of earlier ones."""
-        deployment = self.deployment(expected)
-        owner = deployment["metadata"]["uid"] if deployment else ""
-        sets = {each["metadata"]["uid"] for each in self.replica_sets if owner and owner_of(each) == owner}
-        return tuple(pod for pod in self.pods if owner_of(pod) in sets)
-
-
-def read_namespace(cluster: Cluster, namespace: str) -> NamespaceState:
-    """Read everything of a namespace that is compared."""
-    objects = {
-        (kind.name, each["metadata"]["name"]): each for kind in KINDS.values() for each in cluster.list(kind, namespace)
-    }
-    return NamespaceState(objects, cluster.list(REPLICA_SETS, namespace), cluster.list(PODS, namespace))
-
-
 def find_object_changes(cluster: Cluster, expected: Expected, state: NamespaceState) -> tuple[Deviation, ...]:
     """Return how the objects of a deployment differ from those that were applied."""
 
     def compare(document: Document) -> Deviation | None:
         kind, name = KINDS[document["kind"]], document["metadata"]["name"]
-        live = state.objects.get((kind.name, name))
+        live = state.find(kind.name, name)
         if live is not None:
             return _compare_object(cluster, kind, document, live)
         return Deviation(
@@ -104,15 +50,15 @@ def find_object_changes(cluster: Cluster, expected: Expected, state: NamespaceSt
         )
 
     documents = kubernetes_place(expected).documents
-    changed = tuple(each for each in map_concurrently(compare, documents) if each)
-    scalers = [each for (kind, _), each in state.objects.items() if kind == AUTOSCALERS.name]
+    changed = tuple(each for each in map(compare, documents) if each)
+    scalers = [*state.all(AUTOSCALERS)]
     return (*changed, *find_undeclared(expected.name, documents, scalers), *_find_left(expected, state))
 
 
 def _find_left(expected: Expected, state: NamespaceState) -> Iterator[Deviation]:
     """Yield the objects that were brought along earlier and are not part of the deployment any more."""
     documents = kubernetes_place(expected).documents
-    for kind, name in find_left(expected.name, documents, state.objects):
+    for kind, name in find_left(expected.name, documents, state.applied):
         yield Deviation(
             code="drift.left",
             fact=f"{kind} {name} is of an earlier deployment",
@@ -121,6 +67,12 @@ def _find_left(expected: Expected, state: NamespaceState) -> Iterator[Deviation]
 
 
 def _compare_object(cluster: Cluster, kind: Kind, document: Document, live: Document) -> Deviation | None:
+    """Return how an object differs from the one that was applied; None if it does not.
+
+    The cluster is asked what it adds to such an object only if there is more than what was applied.
+    """
+    if not [*find_differences(_content(document), _content(live), absent_is_empty=True)]:
+        return None
     what = f"{document['kind']} {document['metadata']['name']}"
     try:
         wanted = cluster.apply(kind, _trial(document), dry_run=True)
@@ -157,16 +109,22 @@ def _content(document: Document) -> Mapping[str, Any]:
     return {key: value for key, value in document.items() if key not in ("metadata", "status", "apiVersion", "kind")}
 
 
-def compare_deployment(
-    expected: Expected, deployment: Document | None, pods: Sequence[Document]
-) -> Iterator[Deviation]:
-    """Yield how a deployment's pods differ from its record. Pure."""
+def compare_pods(expected: Expected, deployment: Document | None, pods: Sequence[Document]) -> Iterator[Deviation]:
+    """Yield how pods differ from their record, and from the template of their Deployment. Pure."""
     for pod in pods:
         if deployment is not None:
             yield from _compare_pod(pod, deployment["spec"]["template"]["spec"])
         yield from _compare_images(expected, pod)
-        yield from _compare_ends(pod)
-    if deployment is not None and not is_complete(deployment, least_pods(kubernetes_place(expected).documents)):
+
+
+def find_troubles(expected: Expected, deployment: Document | None, pods: Sequence[Document]) -> Iterator[Deviation]:
+    """Yield what is wrong with a deployment although nobody changed it. Pure."""
+    for pod in pods:
+        yield from find_pod_troubles(pod)
+    if deployment is None:
+        return
+    yield from find_creation_troubles(deployment)
+    if not is_complete(deployment, least_pods(kubernetes_place(expected).documents)):
         ready, wanted = sum(map(is_ready, pods)), deployment["spec"].get("replicas", 1)
         yield Deviation(
             code="drift.unhealthy",
@@ -212,33 +170,3 @@ def _compare_images(expected: Expected, pod: Document) -> Iterator[Deviation]:
                 fact=f"{status['name']} of {name} runs {short(running)} instead of {short(expected.digest)}",
                 remedy=DEPLOY_AGAIN,
             )
-
-
-def _compare_ends(pod: Document) -> Iterator[Deviation]:
-    name, status = pod["metadata"]["name"], pod.get("status", {})
-    if status.get("phase") == "Failed":
-        reason = plain_text(f"{status.get('reason') or 'Failed'} {status.get('message', '')}").strip()
-        yield Deviation(
-            code="drift.evicted",
-            fact=f"{name} was ended by the cluster: {reason}",
-            remedy="Look at its node: memory, disk and taints.",
-        )
-    for each in container_statuses(pod):
-        if count := each.get("restartCount", 0):
-            last = each.get("lastState", {}).get("terminated", {})
-            why = last.get("reason") or f"status {last.get('exitCode', 'unknown')}"
-            yield Deviation(
-                code="drift.restarts",
-                fact=f"{each['name']} of {name} ended and was restarted, {count} times so far: {why}",
-                remedy="Read its logs; OOMKilled: it needs more than its memory. --force resets the count.",
-            )
-
-
-def count_restarts(pods: Sequence[Document]) -> int:
-    """Return how often containers of these pods were restarted."""
-    return sum(each.get("restartCount", 0) for pod in pods for each in container_statuses(pod))
-
-
-def parse_time(text: str | None) -> datetime | None:
-    """Return a time of Kubernetes' API (RFC 3339); None if there is none."""
-    return datetime.fromisoformat(text) if text else None

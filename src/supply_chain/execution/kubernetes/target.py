@@ -4,26 +4,22 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from supply_chain.errors import SupplyChainError
-from supply_chain.execution.deployment import Deployment, Expected, KubernetesPlace
+from supply_chain.concurrency import map_concurrently
+from supply_chain.errors import ClusterRefused, SupplyChainError
+from supply_chain.execution.deployment import Deployment, Expected, KubernetesPlace, kubernetes_place
 from supply_chain.execution.environment import KubernetesEnvironment
 from supply_chain.execution.kubernetes.autoscaling import least_pods
 from supply_chain.execution.kubernetes.brought import adopt, read_manifests, remove_left
-from supply_chain.execution.kubernetes.cluster import CONFIG_MAPS, REPLICA_SETS, Cluster, Document, Kind
-from supply_chain.execution.kubernetes.comparison import (
-    NamespaceState,
-    compare_deployment,
-    count_restarts,
-    find_object_changes,
-    parse_time,
-    read_namespace,
-)
-from supply_chain.execution.kubernetes.isolator import find_isolated, find_quarantine
+from supply_chain.execution.kubernetes.cluster import CONFIG_MAPS, NODES, PODS, REPLICA_SETS, Cluster, Document, Kind
+from supply_chain.execution.kubernetes.comparison import compare_pods, find_object_changes, find_troubles
+from supply_chain.execution.kubernetes.foreign import Foreign, digests
+from supply_chain.execution.kubernetes.isolator import find_isolated
+from supply_chain.execution.kubernetes.namespace import OBSERVED, NamespaceState, ObjectKey, read_namespace
 from supply_chain.execution.kubernetes.rendering import Workload, object_name, render
 from supply_chain.execution.kubernetes.rollout import (
     Rollout,
@@ -32,11 +28,14 @@ from supply_chain.execution.kubernetes.rollout import (
     is_complete,
     is_ending,
     is_ready,
+    owner_of,
 )
+from supply_chain.execution.kubernetes.troubles import find_evictions, find_node_troubles, parse_time
+from supply_chain.execution.kubernetes.watching import NamespaceWatch, find_affected
 from supply_chain.execution.observation import Deviation, Observation, make_moved
 from supply_chain.execution.target import Request
 from supply_chain.model.container import APPLICATION, DIGEST, MANAGED, ROLE, Wait
-from supply_chain.model.image import Digest, ImageRef, short
+from supply_chain.model.image import Digest, ImageRef
 from supply_chain.policy.outcome import break_glass_of
 
 log = logging.getLogger("supply_chain.kubernetes")
@@ -75,11 +74,14 @@ class KubernetesTarget:
         before_start()
         rollout = Rollout(self.connect(), workload, self.wait)
         serving = rollout.read_deployment()
-        if serving and not request.force and is_complete(serving, workload.least_pods):
+        force = request.force
+        if serving and not force and is_complete(serving, workload.least_pods):
             unchanged = self.record(request, workload, objects, rollout.cluster, serving)
-            if not self._find_changes(rollout.cluster, unchanged):
+            state = read_namespace(rollout.cluster, self.environment.namespace)
+            force = any(compare_pods(unchanged, serving, _current_pods(unchanged, state)))  # to apply replaces none
+            if not force and not find_object_changes(rollout.cluster, unchanged, state):
                 return recorded(unchanged)
-        if request.force:
+        if force:
             workload = Workload(request.manifest, request.ref, self.environment, self.registry, request.run_id)
             objects = adopt(workload, render(workload), brought)
             rollout = Rollout(rollout.cluster, workload, self.wait)
@@ -98,23 +100,26 @@ class KubernetesTarget:
     def monitor(self, expected: Sequence[Expected], application: str | None = None) -> tuple[Observation, ...]:
         """Return what runs, as `Target` describes."""
         cluster = self.connect()
-        state = read_namespace(cluster, self.environment.namespace)
-        observed = tuple(self._observe(cluster, each, state) for each in expected)
-        ours = {pod["metadata"]["uid"] for each in expected for pod in state.pods_of(each)}
-        label = object_name(application) if application else None
-        foreign = (
-            pod
-            for pod in state.pods
-            if pod["metadata"]["uid"] not in ours
-            and label in (None, (pod["metadata"].get("labels") or {}).get(APPLICATION))
-        )
-        return (*observed, *map(self._observe_foreign, foreign))
+        state = read_namespace(cluster, self.environment.namespace, OBSERVED)
+        foreign = Foreign(self.environment, expected, state, self.now(), application)
+        return (*self._observe_all(cluster, state, expected), *foreign.find())
 
     def observe(self, expected: Sequence[Expected]) -> tuple[Observation, ...]:
         """Return how these deployments are, as `Target` describes."""
         cluster = self.connect()
-        state = read_namespace(cluster, self.environment.namespace)
-        return tuple(self._observe(cluster, each, state) for each in expected)
+        return self._observe_all(cluster, read_namespace(cluster, self.environment.namespace), expected)
+
+    def watch(self) -> NamespaceWatch:
+        """Return the watch of the namespace, as a block."""
+        return NamespaceWatch(self.connect(), self.environment.namespace)
+
+    def judge_changes(
+        self, expected: Sequence[Expected], changed: Collection[ObjectKey], state: NamespaceState
+    ) -> tuple[Observation, ...]:
+        """Return an observation of each deployment to which something of `changed` belongs, and of what is foreign."""
+        affected = find_affected([each for each in expected if self._is_here(each)], changed, state)
+        foreign = Foreign(self.environment, expected, state, self.now()).find()
+        return (*self._observe_all(self.connect(), state, affected), *foreign)
 
     def remove_unneeded(self, ref: ImageRef) -> None:
         """Remove the settings of earlier revisions that no ReplicaSet refers to, as `Target` describes."""
@@ -136,10 +141,6 @@ class KubernetesTarget:
             remove_left(cluster, workload.name, namespace, [document for _, document in objects])
         except SupplyChainError as error:
             log.warning("earlier objects of %s stay in %s: %s", workload.name, namespace, error)
-
-    def _find_changes(self, cluster: Cluster, expected: Expected) -> tuple[Deviation, ...]:
-        state = read_namespace(cluster, self.environment.namespace)
-        return self._observe(cluster, expected, state).deviations
 
     def record(
         self,
@@ -172,16 +173,44 @@ class KubernetesTarget:
             started_at=parse_time(made.get("creationTimestamp")) or self.now(),
         )
 
-    def _observe(self, cluster: Cluster, expected: Expected, state: NamespaceState) -> Observation:
+    def _observe_all(
+        self, cluster: Cluster, state: NamespaceState, expected: Sequence[Expected]
+    ) -> tuple[Observation, ...]:
+        evictions = find_evictions(state, self.now())
+        nodes = _read_nodes(cluster, state)
+
+        def observe(each: Expected) -> Observation:
+            pods = _current_pods(each, state)
+            more = (*evictions.get(each.name, ()), *find_node_troubles(pods, nodes))
+            return self._observe(cluster, each, state, more)
+
+        return map_concurrently(observe, expected)
+
+    def _is_here(self, expected: Expected) -> bool:
+        """Return whether a deployment is where its environment is now."""
         place, here = expected.place, (self.environment.cluster, self.environment.namespace)
-        if not isinstance(place, KubernetesPlace) or (place.cluster, place.namespace) != here:
+        return isinstance(place, KubernetesPlace) and (place.cluster, place.namespace) == here
+
+    def _observe(
+        self, cluster: Cluster, expected: Expected, state: NamespaceState, more: Sequence[Deviation]
+    ) -> Observation:
+        if not self._is_here(expected):
             return make_moved(expected, self.now())
         deployment = state.deployment(expected)
-        pods = [pod for pod in state.pods_of(expected) if not is_ending(pod)]  # the earlier ones drain for a while
-        isolated = find_isolated(expected.application, state.objects)
-        changes = (isolated,) if isolated else find_object_changes(cluster, expected, state)
+        pods = _current_pods(expected, state)
+        isolated = find_isolated(expected.application, state.applied)
+        deviations = (
+            (isolated,)
+            if isolated
+            else (
+                *find_object_changes(cluster, expected, state),
+                *compare_pods(expected, deployment, pods),
+                *find_troubles(expected, deployment, pods),
+                *more,
+            )
+        )
         ready = sum(map(is_ready, pods))
-        least = least_pods(place.documents)
+        least = least_pods(kubernetes_place(expected).documents)
         complete = deployment is not None and is_complete(deployment, least) and ready > 0  # no pods are complete too
         return Observation(
             at=self.now(),
@@ -195,33 +224,30 @@ class KubernetesTarget:
             running=_running_digest(expected, pods),
             status="missing" if deployment is None else "running" if complete else f"{ready} pods ready",
             healthy=complete,
-            restarts=count_restarts(pods),
+            restarts=_count_restarts(pods),
             started_at=_started_at(expected, state),
-            deviations=changes if isolated else (*changes, *compare_deployment(expected, deployment, pods)),
+            deviations=tuple(dict.fromkeys(deviations)),
         )
 
-    def _observe_foreign(self, pod: Document) -> Observation:
-        name, phase = pod["metadata"]["name"], pod.get("status", {}).get("phase", "Unknown")
-        digests = _digests([pod])
-        images = ", ".join(sorted(map(short, digests))) or "no image yet"
-        return Observation(
-            at=self.now(),
-            environment=self.environment.name,
-            application="",
-            name=name,
-            workload=f"Pod/{name} in {self.environment.place}",
-            container=pod["metadata"]["uid"],
-            running=digests[0] if len(digests) == 1 else "",
-            status=phase.lower(),
-            deviations=(
-                find_quarantine(pod)
-                or Deviation(
-                    code="drift.foreign",
-                    fact=f"nobody deployed {name} to {self.environment.name}; it is {phase}, from {images}",
-                    remedy="Find out who created it, and delete it: only the chain deploys here.",
-                ),
-            ),
-        )
+
+def _current_pods(expected: Expected, state: NamespaceState) -> list[Document]:
+    """Return the pods that count: of earlier ReplicaSets, some drain for a while, and ended ones stay as objects."""
+
+    def is_current(pod: Document) -> bool:
+        ended = pod.get("status", {}).get("phase") in ("Failed", "Succeeded")
+        return not is_ending(pod) and not (ended and owner_of(pod) != expected.container)
+
+    return [pod for pod in state.pods_of(expected) if is_current(pod)]
+
+
+def _read_nodes(cluster: Cluster, state: NamespaceState) -> dict[str, Document]:
+    """Return the nodes of the pods that are not ready; none if the role may not read nodes."""
+    names = {pod["spec"].get("nodeName", "") for pod in state.all(PODS) if not is_ready(pod)} - {""}
+    try:
+        return {name: node for name in sorted(names) if (node := cluster.read(NODES, name))}
+    except ClusterRefused as error:
+        log.warning("whether nodes are the reason why pods are not ready is unknown: %s", error)
+        return {}
 
 
 def _digest_of(deployment: Document | None) -> Digest | None:
@@ -231,22 +257,20 @@ def _digest_of(deployment: Document | None) -> Digest | None:
     return digest
 
 
-def _digests(pods: Sequence[Document]) -> list[Digest]:
-    """Return the digests of the images that containers of these pods run, each once."""
-    found = (each.get("imageID", "").rpartition("@")[2] for pod in pods for each in container_statuses(pod))
-    return list(dict.fromkeys(filter(None, found)))
-
-
 def _running_digest(expected: Expected, pods: Sequence[Document]) -> str:
     """Return the digest that the pods run: the expected one only if no container runs another."""
-    others = [digest for digest in _digests(pods) if digest != expected.digest]
+    others = [digest for digest in digests(pods) if digest != expected.digest]
     return others[0] if others else expected.digest if any(map(is_ready, pods)) else ""
 
 
 def _started_at(expected: Expected, state: NamespaceState) -> datetime | None:
     """Return when the ReplicaSet of the deployment was made; None if it is gone."""
-    made = (each["metadata"] for each in state.replica_sets if each["metadata"]["uid"] == expected.container)
+    made = (each["metadata"] for each in state.all(REPLICA_SETS) if each["metadata"]["uid"] == expected.container)
     return next((parse_time(each.get("creationTimestamp")) for each in made), None)
+
+
+def _count_restarts(pods: Sequence[Document]) -> int:
+    return sum(each.get("restartCount", 0) for pod in pods for each in container_statuses(pod))
 
 
 def _config_maps(replica_set: Document) -> list[str]:

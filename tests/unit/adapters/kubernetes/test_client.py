@@ -9,7 +9,16 @@ from lightkube.config.models import Cluster, User
 
 from supply_chain.adapters.kubernetes.client import ClusterClient, TokenTransport, _connect
 from supply_chain.errors import ClusterConflict, ClusterRefused, ClusterUnavailable, SettingInvalid
-from supply_chain.execution.kubernetes.cluster import DEPLOYMENTS, FIELD_MANAGER, NAMESPACES, PODS
+from supply_chain.execution.kubernetes.cluster import (
+    DEPLOYMENTS,
+    FIELD_MANAGER,
+    NAMESPACES,
+    PODS,
+    REPLICA_SETS,
+    Change,
+    Happened,
+    VersionGone,
+)
 
 ADDRESS = "https://cluster.test"
 DEPLOYMENT = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "hello", "namespace": "staging"}}
@@ -212,3 +221,121 @@ def test_client_applies_with_force_and_changes_by_merge_patch():
     assert json.loads(requests[1].content) == change
     with pytest.raises(ClusterRefused):
         client(lambda _: status(403, "forbidden", reason="Forbidden")).patch(PODS, "a", change, "staging")
+
+
+def pod(name, version):
+    return {"metadata": {"name": name, "resourceVersion": version}}
+
+
+def lines(*events, lost=False):
+    """Return an answer that has these events of a watch, and then ends or loses its connection."""
+
+    def stream():
+        for kind, document in events:
+            yield json.dumps({"type": kind, "object": document}).encode() + b"\n"
+        if lost:
+            raise httpx2.RemoteProtocolError("peer closed connection")
+
+    return httpx2.Response(200, content=stream())
+
+
+def test_list_returns_version_and_leaves_bookkeeping_out():
+    """Who owns which field makes up half of an object."""
+    metadata = {
+        "name": "a",
+        "managedFields": [{}],
+        "annotations": {"kubectl.kubernetes.io/last-applied-configuration": ""},
+    }
+    items = [{"metadata": metadata}]
+    listed = client(
+        lambda _: httpx2.Response(200, json={"metadata": {"resourceVersion": "7"}, "items": items})
+    ).list_at(PODS)
+
+    assert (listed.version, listed.objects) == ("7", ({"metadata": {"name": "a", "annotations": {}}},))
+
+
+def test_list_of_metadata_asks_for_nothing_more():
+    """A ReplicaSet has a template as large as its Deployment's."""
+    asked = []
+
+    def answer(request):
+        asked.append(request.headers["Accept"])
+        return httpx2.Response(200, json={"metadata": {"resourceVersion": "7"}, "items": []})
+
+    client(answer).list_at(REPLICA_SETS, "staging", metadata_only=True)
+
+    assert asked == ["application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"]
+
+
+def test_list_begins_again_if_further_pages_are_gone():
+    """The cluster keeps them for some minutes."""
+    pages = []
+
+    def answer(request):
+        token = request.url.params.get("continue")
+        pages.append(token)
+        if token and len(pages) == 2:
+            return status(410, "the provided continue parameter is too old", reason="Expired")
+        following = {} if token else {"continue": "next"}
+        return httpx2.Response(200, json={"metadata": {"resourceVersion": "7", **following}, "items": [pod("a", "1")]})
+
+    assert len(client(answer).list_at(PODS, "staging").objects) == 2
+    assert pages == [None, "next", None, "next"]
+
+
+def test_watch_yields_changes_and_bookmarks_since_version():
+    """A bookmark has a version and nothing else."""
+    asked = []
+
+    def answer(request):
+        asked.append(request.url.params)
+        return lines(
+            ("ADDED", pod("a", "8")), ("DELETED", pod("a", "9")), ("BOOKMARK", {"metadata": {"resourceVersion": "12"}})
+        )
+
+    changes = [*client(answer).watch(PODS, "staging", "7", 30)]
+
+    assert changes == [
+        Change(Happened.ADDED, pod("a", "8"), "8"),
+        Change(Happened.DELETED, pod("a", "9"), "9"),
+        Change(Happened.BOOKMARK, {"metadata": {"resourceVersion": "12"}}, "12"),
+    ]
+    wanted = {"watch": "true", "allowWatchBookmarks": "true", "resourceVersion": "7", "timeoutSeconds": "30"}
+    assert wanted.items() <= dict(asked[0]).items()
+
+
+GONE = {"kind": "Status", "code": 410, "reason": "Expired", "message": "too old resource version: 7 (900)"}
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [
+        (lambda: lines(("ADDED", pod("a", "8")), ("ERROR", GONE)), VersionGone),
+        (lambda: status(410, "too old resource version"), VersionGone),
+        (lambda: lines(("ADDED", pod("a", "8")), lost=True), ClusterUnavailable),
+        (lambda: httpx2.Response(200, content=b'{"type": "ADDED", "obj'), ClusterUnavailable),
+        (lambda: status(403, "pods is forbidden"), ClusterRefused),
+    ],
+    ids=["gone in the stream", "gone", "lost", "cut", "refused"],
+)
+def test_watch_translates_its_end(answer, error):
+    """What the cluster still has is resumed, what it has no longer is listed again."""
+    with pytest.raises(error) as raised:
+        [*client(lambda _: answer()).watch(PODS, "staging", "7", 30)]
+
+    assert type(raised.value) is error
+
+
+def test_plain_list_and_scan_have_all_that_the_cluster_has():
+    """Who owns which field is evidence of an isolation."""
+    metadata = {"name": "a", "managedFields": [{"manager": "kubectl"}]}
+    found = client(lambda _: httpx2.Response(200, json={"metadata": {}, "items": [{"metadata": metadata}]}))
+
+    assert found.list(PODS, "staging") == tuple(found.scan(PODS)) == ({"metadata": metadata},)
+
+
+def test_empty_list_of_metadata_may_be_null():
+    """An API server answers so where no object of the kind is left."""
+    found = client(lambda _: httpx2.Response(200, json={"metadata": {"resourceVersion": "7"}, "items": None}))
+
+    assert found.list_at(REPLICA_SETS, metadata_only=True).objects == ()

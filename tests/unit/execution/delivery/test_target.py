@@ -378,3 +378,16 @@ def test_repository_that_does_not_answer_is_no_drift(harness, branch):
 
     with pytest.raises(GitUnavailable):
         harness.target.monitor([first.expected])
+
+
+def test_change_in_cluster_is_judged_with_git(harness, branch, controller):
+    """So that a page of what a watch saw has what the look before had."""
+    first = harness.deploy(harness.good())
+    controller.suspended = True
+    branch.commit(PATH, set_digest(branch.files[PATH], "kustomize", IMAGE, BAD, PATH))
+    with harness.target.watch() as watch:
+        changed = watch.wait(30)
+
+        (observation,) = harness.target.judge_changes([first.expected], changed, watch.state)
+
+    assert [each.code for each in observation.deviations] == ["drift.git"]

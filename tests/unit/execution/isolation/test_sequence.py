@@ -212,7 +212,8 @@ def test_recovery_rolls_back_to_last_admitted_image(isolation, cluster):
     assert (record.recovery.outcome, record.recovery.digest) == ("rolled-back", first.digest)
     assert isolation.harness.codes(isolation.harness.recorded[-1])[0] == ("hello", [])
     assert len(quarantined(cluster)) == 2
-    assert {code for _, codes in isolation.harness.codes() for code in codes} == {"drift.quarantined", "drift.foreign"}
+    codes = {code for _, found in isolation.harness.codes() for code in found}
+    assert codes == {"drift.quarantined", "drift.foreign", "drift.foreign-object"}
 
 
 @pytest.mark.parametrize("case", ["first", "refused", "broken"])

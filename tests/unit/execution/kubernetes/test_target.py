@@ -2,52 +2,18 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-from itertools import count
-from types import SimpleNamespace
+from dataclasses import replace
 
 import pytest
 
 from supply_chain.errors import AwsFailed, ClusterRefused, ClusterUnavailable, DeploymentFailed, SettingInvalid
-from supply_chain.execution.environment import KubernetesEnvironment, KubernetesPlacement
-from supply_chain.execution.kubernetes.cluster import CONFIG_MAPS, DEPLOYMENTS, NETWORK_POLICIES, PODS, SERVICES
+from supply_chain.execution.kubernetes.cluster import CONFIG_MAPS, DEPLOYMENTS, NETWORK_POLICIES, SERVICES
 from supply_chain.execution.kubernetes.rollout import find_stuck
-from supply_chain.execution.kubernetes.target import KubernetesTarget
 from supply_chain.model.image import ImageRef
 from supply_chain.model.manifest import Classification
-from tests.contract.target import Harness, TargetContract
-from tests.support.memory_cluster import NOON, MemoryCluster
+from tests.contract.target import TargetContract
 
 BAD = "sha256:" + "b" * 64
-ENDED = {"state": {"waiting": {"reason": "CrashLoopBackOff"}},
-         "lastState": {"terminated": {"reason": "Error", "message": "configuration missing"}}}  # fmt: skip
-ENVIRONMENT = KubernetesEnvironment(
-    name="staging", target="kubernetes", cluster="c", namespace="shop",
-    applications={"hello": KubernetesPlacement(replicas=2, environment={"GREETING": "hi"})},
-)  # fmt: skip
-
-
-@pytest.fixture
-def cluster() -> MemoryCluster:
-    return MemoryCluster(broken={BAD: ENDED})
-
-
-@pytest.fixture
-def harness(cluster: MemoryCluster, make: SimpleNamespace) -> Harness:
-    numbers = count(1)
-
-    def running() -> set[str]:
-        return {pod["spec"]["containers"][0]["image"].rpartition("@")[2] for pod in cluster.list(PODS, "shop")}
-
-    def add_foreign(digest: str) -> str:
-        cluster.add_pod("foreign", "shop", f"registry/x@{digest}")
-        return "foreign"
-
-    def now() -> datetime:
-        return NOON
-
-    target = KubernetesTarget(ENVIRONMENT, lambda: cluster, "registry", now, lambda _: None)
-    return Harness(target, make.manifest(), lambda: f"sha256:{next(numbers):064x}", BAD, running, add_foreign)
 
 
 class TestKubernetesTarget(TargetContract):
@@ -138,7 +104,7 @@ def test_rollout_outlasts_api_server_that_does_not_answer(harness, cluster, monk
         return read(kind, name, namespace)
 
     monkeypatch.setattr(cluster, "read", flaky)
-    harness.target = KubernetesTarget(ENVIRONMENT, lambda: cluster, "registry", lambda: NOON, waited.append)
+    harness.target = replace(harness.target, wait=waited.append)
 
     assert harness.deploy(harness.good()).changed and waited == [0.25]
 
@@ -262,6 +228,23 @@ def test_deployment_without_pods_is_not_healthy(harness, cluster):
     assert [each.code for each in observation.deviations] == ["drift.object"]
 
 
+@pytest.mark.parametrize(
+    ("change", "replaced"),
+    [({"ephemeralContainers": [{"name": "debugger"}]}, True), ({}, False)],
+    ids=["added", "none"],
+)
+def test_deployment_again_replaces_changed_pods(harness, cluster, change, replaced):
+    """To apply the same objects would leave the pods as they are."""
+    first = harness.deploy(harness.good())
+    pod = next(each for key, each in cluster.objects.items() if key[0] == "Pod")
+    pod["spec"] |= change
+
+    again = harness.deploy(first.digest)
+
+    assert (again.changed, again.container != first.container) == (replaced, replaced)
+    assert harness.codes(again) == [("hello", [])]
+
+
 def test_object_that_cluster_would_refuse_is_not_compared(harness, cluster):
     """Nobody knows then, which is no pass."""
     deployment = harness.deploy(harness.good())
@@ -277,7 +260,11 @@ def test_object_that_cluster_would_refuse_is_not_compared(harness, cluster):
     ("status", "code", "fact"),
     [
         ({"imageID": f"registry/x@{BAD}"}, "drift.digest", "runs bbbbbbbbbbbb"),
-        ({"restartCount": 3, "lastState": {"terminated": {"reason": "OOMKilled"}}}, "drift.restarts", "3 times"),
+        (
+            {"restartCount": 3, "lastState": {"terminated": {"reason": "OOMKilled"}}},
+            "drift.out-of-memory",
+            "memory (3)",
+        ),
         ({"restartCount": 1, "lastState": {"terminated": {"exitCode": 3}}}, "drift.restarts", "status 3"),
     ],
     ids=str,
