@@ -256,7 +256,7 @@ class MemoryCluster:
         return made
 
     def _pod(self, name: str, namespace: str, template: Mapping[str, Any], owners: Sequence[Any]) -> dict[str, Any]:
-        spec = copy.deepcopy(template["spec"])
+        spec = _with_service_account(template["spec"])
         image = spec["containers"][0]["image"]
         broken = self.broken.get(image.rpartition("@")[2])
         state = broken or {"state": {"running": {}}}
@@ -296,3 +296,15 @@ def _merge(target: dict[str, Any], change: Mapping[str, Any]) -> None:
             _merge(target.setdefault(key, {}), value)
         else:
             target[key] = value
+
+
+def _with_service_account(template: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a pod's spec with what the cluster adds where the template has nothing else."""
+    spec = {"serviceAccountName": "default", **copy.deepcopy(template)}
+    if spec.get("automountServiceAccountToken") is not False:
+        sources = [{"serviceAccountToken": {"path": "token"}}, {"configMap": {"name": "kube-root-ca.crt"}}]
+        volume, path = "kube-api-access-x7k2p", "/var/run/secrets/kubernetes.io/serviceaccount"
+        spec["volumes"] = [*spec.get("volumes", ()), {"name": volume, "projected": {"sources": sources}}]
+        for each in spec["containers"]:
+            each["volumeMounts"] = [*each.get("volumeMounts", ()), {"name": volume, "mountPath": path}]
+    return spec

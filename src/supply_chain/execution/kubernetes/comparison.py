@@ -30,6 +30,9 @@ OF_CONTAINERS = ("image", "command", "args", "env", "envFrom", "lifecycle", "liv
 OF_PODS = ("automountServiceAccountToken", "hostIPC", "hostNetwork", "hostPID", "hostUsers", "runtimeClassName",
            "securityContext", "serviceAccountName", "shareProcessNamespace", "volumes")  # fmt: skip
 """The fields of a pod that are compared with its template; the cluster may add to others, such as tolerations."""
+TOKEN = re.compile(r"kube-api-access-\w+")
+"""The name of the volume with the token of a pod's service account."""
+IN_TOKEN = {"serviceAccountToken", "configMap", "downwardAPI"}
 MOST_LISTED = 10
 DEPLOY_AGAIN = "Find out who changed it, then deploy the application again with --force."
 KEEP_COPY = "Collect what the investigation needs from the pod, then deploy the application again with --force."
@@ -135,22 +138,44 @@ def find_troubles(expected: Expected, deployment: Document | None, pods: Sequenc
 
 def _compare_pod(pod: Document, template: Mapping[str, Any]) -> Iterator[Deviation]:
     """Yield how a pod differs from the template of its Deployment in what decides what it runs and may do."""
-
-    def decisive(spec: Mapping[str, Any]) -> Mapping[str, Any]:
-        containers = {
-            f"{kind}.{each['name']}": {key: each.get(key) for key in OF_CONTAINERS}
-            for kind in ("initContainers", "containers")
-            for each in spec.get(kind) or ()
-        }
-        return {**{key: spec.get(key) for key in OF_PODS}, **containers}
-
-    if paths := list(find_differences(decisive(template), decisive(pod["spec"]), absent_is_empty=True)):
+    spec = pod["spec"] if template.get("automountServiceAccountToken") is False else _without_token(pod["spec"])
+    if paths := list(find_differences(_decisive(template), _decisive(spec), absent_is_empty=True)):
         name, fields = pod["metadata"]["name"], ", ".join(truncate_lines(MOST_LISTED, paths))
         yield Deviation(
             code="drift.pod",
             fact=f"{name} differs from its Deployment: {fields}",
             remedy=KEEP_COPY,
         )
+
+
+def _decisive(spec: Mapping[str, Any]) -> Mapping[str, Any]:
+    containers = {
+        f"{kind}.{each['name']}": {key: each.get(key) for key in OF_CONTAINERS}
+        for kind in ("initContainers", "containers")
+        for each in spec.get(kind) or ()
+    }
+    account = spec.get("serviceAccountName") or "default"  # the cluster names it in pods whose template does not
+    return {**{key: spec.get(key) for key in OF_PODS}, "serviceAccountName": account, **containers}
+
+
+def _without_token(spec: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a pod's spec without the token of its service account, which the cluster mounts by itself."""
+    tokens = {each["name"] for each in spec.get("volumes") or () if _is_token(each)}
+
+    def others(each: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+        return {**each, key: [entry for entry in each.get(key) or () if entry["name"] not in tokens]}
+
+    containers = {
+        kind: [others(each, "volumeMounts") for each in spec.get(kind) or ()]
+        for kind in ("initContainers", "containers")
+    }
+    return {**others(spec, "volumes"), **containers}
+
+
+def _is_token(volume: Mapping[str, Any]) -> bool:
+    sources = (volume.get("projected") or {}).get("sources") or ()
+    named = TOKEN.fullmatch(volume["name"]) is not None
+    return named and bool(sources) and all(each.keys() <= IN_TOKEN for each in sources)
 
 
 def _compare_images(expected: Expected, pod: Document) -> Iterator[Deviation]:

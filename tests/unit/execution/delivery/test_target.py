@@ -391,3 +391,24 @@ def test_change_in_cluster_is_judged_with_git(harness, branch, controller):
         (observation,) = harness.target.judge_changes([first.expected], changed, watch.state)
 
     assert [each.code for each in observation.deviations] == ["drift.git"]
+
+
+@pytest.mark.parametrize(
+    "volume",
+    [
+        {"name": "kube-api-access-x7k2p", "hostPath": {"path": "/"}},
+        {"name": "kube-api-access-x7k2p", "projected": {"sources": [{"secret": {"name": "key"}}]}},
+        {"name": "other", "projected": {"sources": [{"serviceAccountToken": {"path": "token"}}]}},
+    ],
+    ids=str,
+)
+def test_volume_other_than_token_of_cluster_is_drift(harness, cluster, volume):
+    """Its name alone, or its content alone, makes it none."""
+    deployment = harness.deploy(harness.good())
+    pod = next(each for key, each in cluster.objects.items() if key[0] == "Pod")
+    pod["spec"]["volumes"] = [volume]
+    pod["spec"]["containers"][0]["volumeMounts"] = [{"name": volume["name"], "mountPath": "/x"}]
+
+    ((_, codes),) = harness.codes(deployment)
+
+    assert codes == ["drift.pod"]

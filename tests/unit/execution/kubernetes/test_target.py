@@ -14,6 +14,7 @@ from supply_chain.model.manifest import Classification
 from tests.contract.target import TargetContract
 
 BAD = "sha256:" + "b" * 64
+TOKEN = {"sources": [{"serviceAccountToken": {"path": "token"}}]}
 
 
 class TestKubernetesTarget(TargetContract):
@@ -288,6 +289,8 @@ def test_pod_that_differs_from_record_is_drift(harness, cluster, status, code, f
         ({"ephemeralContainers": [{"name": "debugger"}]}, "drift.ephemeral", "debugger"),
         ({"hostNetwork": True}, "drift.pod", "hostNetwork"),
         ({"automountServiceAccountToken": True}, "drift.pod", "automountServiceAccountToken"),
+        ({"serviceAccountName": "default"}, "drift.pod", "serviceAccountName"),
+        ({"volumes": [{"name": "kube-api-access-x7k2p", "projected": TOKEN}]}, "drift.pod", "volumes"),
         ({"initContainers": [{"name": "first", "image": "x"}]}, "drift.pod", "initContainers.first"),
     ],
     ids=str,
