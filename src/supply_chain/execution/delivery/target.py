@@ -36,7 +36,7 @@ from supply_chain.text import first_line
 log = logging.getLogger("supply_chain.delivery")
 
 PATIENCE = 20.0
-"""Seconds for which a controller has to report one failure until it counts; some pass by themselves."""
+"""Seconds for which a controller has to report failures until they count; some pass by themselves."""
 
 
 @dataclass(frozen=True)
@@ -187,15 +187,15 @@ class GitTarget:
         return running
 
     def _wait_until_applied(self, promotion: Promotion, rollout: Rollout, commit: str) -> None:
-        until, failing_since, fact = self.clock() + promotion.settings.timeout, self.clock(), ""
+        until, failing_since = self.clock() + promotion.settings.timeout, self.clock()
         while True:
             state = FluxState("the cluster did not answer")
             with contextlib.suppress(ClusterUnavailable):  # the controller goes on; ask again
                 if _is_about(rollout.read_deployment(), promotion):
                     return
                 state = self._read_controller(rollout.cluster, commit)
-            if not state.failed or state.fact != fact:
-                failing_since, fact = self.clock(), state.fact
+            if not state.failed:
+                failing_since = self.clock()
             if self.clock() > until or (state.failed and self.clock() - failing_since > PATIENCE):
                 raise _failure(
                     promotion,

@@ -71,9 +71,9 @@ class Controller:
         document = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata, "spec": spec}
         self.cluster.apply(DEPLOYMENTS, document)
 
-    def report(self, reason: str, commit: str = "") -> None:
+    def report(self, reason: str, commit: str = "", message: str = "because") -> None:
         """Report a failure of the newest commit."""
-        ready = {"type": "Ready", "status": "False", "reason": reason, "message": "because"}
+        ready = {"type": "Ready", "status": "False", "reason": reason, "message": message}
         self.cluster.objects["Kustomization", "flux-system", "shop"] = {
             "metadata": {"name": "shop", "namespace": "flux-system"}, "spec": {},
             "status": {"conditions": [ready], "lastAttemptedRevision": f"main@sha1:{commit or self.branch.head}"},
@@ -219,6 +219,18 @@ def test_failure_of_controller_ends_deployment_before_timeout(harness, controlle
     controller.on_wait.append(lambda: controller.report("BuildFailed"))
 
     with pytest.raises(DeploymentFailed, match=r"hello in shop has not got it: .* says BuildFailed: because"):
+        harness.deploy(harness.good())
+
+    assert 20 <= controller.time < 22
+
+
+def test_failure_whose_message_changes_ends_deployment_before_timeout(harness, controller):
+    """Flux names the directory of each attempt."""
+    controller.suspended = True
+    numbers = count(1)
+    controller.on_wait += [lambda: controller.report("BuildFailed", message=f"/tmp/{next(numbers)}")] * 200
+
+    with pytest.raises(DeploymentFailed, match="says BuildFailed: /tmp/"):
         harness.deploy(harness.good())
 
     assert 20 <= controller.time < 22
