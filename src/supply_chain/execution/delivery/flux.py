@@ -14,6 +14,8 @@ KUSTOMIZATIONS = Kind("kustomize.toolkit.fluxcd.io/v1", "Kustomization", "kustom
 GIT_REPOSITORIES = Kind("source.toolkit.fluxcd.io/v1", "GitRepository", "gitrepositories")
 TRANSIENT = frozenset({"DependencyNotReady", "Progressing", "ProgressingWithRetry"})
 """Reasons of a Kustomization that is not ready yet."""
+UNSIGNED = "InvalidCommitSignature"
+"""The reason of a source whose newest commit has no trusted signature; the message has the commit."""
 
 
 @dataclass(frozen=True)
@@ -48,22 +50,23 @@ def describe_flux(kustomization: Document, repository: Document | None, commit: 
         return FluxState(f"Flux applied the commit by the Kustomization {name}", failed=True)
     if _commit_of(status.get("lastAttemptedRevision")) == commit and ready.get("status") == "False":
         return FluxState(_describe(f"the Kustomization {name}", ready), ready.get("reason") not in TRANSIENT)
-    if repository is not None and (trouble := _source_trouble(repository)):
+    if repository is not None and (trouble := _source_trouble(repository, commit)):
         return trouble
     if ready.get("status") == "False":
         return FluxState(_describe(f"the Kustomization {name}", ready))
     return FluxState(f"Flux has not applied it yet; the last was {status.get('lastAppliedRevision') or 'nothing'}")
 
 
-def _source_trouble(repository: Document) -> FluxState | None:
-    """Return why the source does not bring new commits; None if it does."""
+def _source_trouble(repository: Document, commit: str) -> FluxState | None:
+    """Return why the source does not bring a commit; None if it does. It may not have looked since an earlier one."""
     what = f"the GitRepository {repository['metadata']['name']}"
     status = repository.get("status") or {}
     if repository["spec"].get("suspend"):
         return FluxState(f"{what} is suspended", failed=True)
     verified = _condition(status, "SourceVerified")
     if verified.get("status") == "False":
-        return FluxState(_describe(what, verified), failed=True)
+        earlier = verified.get("reason") == UNSIGNED and commit not in verified.get("message", "")
+        return FluxState(_describe(what, verified), failed=not earlier)
     ready = _condition(status, "Ready")
     return FluxState(_describe(what, ready)) if ready.get("status") == "False" else None
 

@@ -35,6 +35,10 @@ def repository(*conditions, **spec):
     }
 
 
+def unsigned(commit):
+    return condition("SourceVerified", reason="InvalidCommitSignature", message=f"'{commit}'")
+
+
 READY = condition("Ready", "True")
 
 
@@ -49,6 +53,8 @@ READY = condition("Ready", "True")
         (kustomization(READY), repository(suspend=True), "GitRepository environments is suspended", True),
         (kustomization(READY), repository(condition("SourceVerified"), condition("Ready")),
          "the GitRepository environments says Bad: why", True),
+        (kustomization(READY), repository(unsigned(OURS)), f"says InvalidCommitSignature: '{OURS}'", True),
+        (kustomization(READY), repository(unsigned(OTHER)), f"says InvalidCommitSignature: '{OTHER}'", False),
         (kustomization(READY), repository(condition("Ready", message="no route")), "Bad: no route", False),
         (kustomization(condition("Ready")), repository(READY), "the Kustomization shop says Bad: why", False),
         (kustomization(READY), repository(READY), f"the last was main@sha1:{OTHER}", False),
