@@ -27,6 +27,7 @@ CALLS = {
     "deploy": f"{IMAGE} --environment staging --force",
     "approve": f"{IMAGE} --environment staging --by ann --reason x --deny",
     "break-glass": f"{IMAGE} --environment staging --by ann --reason x --expires 2026-12-01T12:00Z --key awskms:///k",
+    "isolate": "production/hello --reason x --by ann",
     "monitor": "--environment staging",
     "inventory": "hello --rebuild",
     "rescan": "openssl",
