@@ -20,6 +20,7 @@ import yaml
 from prefect import Flow, Task
 from prefect.client.schemas.schedules import CronSchedule
 from prefect.events.worker import EventsWorker
+from prefect.server.utilities.user_templates import render_user_template_sync
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from flows.respond import alert
@@ -172,12 +173,17 @@ def matched(trigger: Trigger, event: dict[str, Any]) -> bool:
 
 
 def started(event: dict[str, Any]) -> list[str]:
-    """Return the deployments that an event starts, after a check that it has their parameters."""
+    """Return the deployments that an event starts, after a check that Prefect can write their parameters.
+
+    Prefect writes each as JSON, and starts nothing where that fails: `event.occurred` alone is no JSON.
+    """
     found = [(d, t) for d in DEPLOYMENTS for t in d.triggers if matched(t, event)]
+    happened = SimpleNamespace(payload=event["payload"], event=event["event"], occurred=datetime.now(UTC))
     for _, trigger in found:
         for template in trigger.templates:
             assert re.fullmatch(r"\{\{ [^{}]*\bevent\.(?:payload\.\w+|event|occurred)\b[^{}]* \}\}", template), template
             assert set(re.findall(r"event\.payload\.(\w+)", template)) <= event["payload"].keys(), template
+            json.loads(render_user_template_sync(template.replace(" }}", " | tojson }}"), {"event": happened}))
     return [f"{d.entrypoint.partition(':')[2]}/{d.name}" for d, _ in found]
 
 
