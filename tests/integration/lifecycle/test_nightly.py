@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import AsyncMock
 
 import pytest
 
@@ -39,7 +40,7 @@ def night(
     inventory = open_inventory(f"sqlite:///{tmp_path / 'inventory.db'}")
     store = shop.store(TierName.LIFECYCLE)
     blocks = {
-        "lifecycle": SimpleNamespace(ecr=shop.ecr, http=shop.http),
+        "lifecycle": SimpleNamespace(ecr=shop.ecr, http=shop.http, session=None),
         "inventory": SimpleNamespace(open=lambda: inventory),
         "workbench": SimpleNamespace(
             lifecycle="apply", rules=lambda name: RULES, environments=lambda: [DockerEnvironment(name="staging")]
@@ -53,6 +54,7 @@ def night(
         monkeypatch.setattr(tier_ports, kind, SimpleNamespace(aload=load))
     monkeypatch.setattr(tier_ports.TierPorts, "evidence", store)
     monkeypatch.setattr(tasks.lifecycle, "Inventory", SimpleNamespace(aload=load))
+    monkeypatch.setattr(tasks.lifecycle, "load_hosts", AsyncMock(return_value={}))
     monkeypatch.setattr(tasks.lifecycle, "now", lambda: datetime.now(UTC) + LATER)
     look = lambda: refresh("hello", shop.ecr, store, inventory, lambda _: "", None)  # noqa: E731
     return SimpleNamespace(look=look, workbench=blocks["workbench"])
