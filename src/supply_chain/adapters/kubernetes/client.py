@@ -28,6 +28,7 @@ from lightkube.models.meta_v1 import ObjectMeta, Status
 from lightkube.resources.core_v1 import ServiceAccountToken
 from lightkube.types import PatchType
 
+from supply_chain.adapters.tls import share
 from supply_chain.errors import (
     ClusterConflict,
     ClusterRefused,
@@ -112,7 +113,8 @@ class ClusterClient:
     ) -> ClusterClient:
         """Return a client that presents `token()` with each request to a server of the authority (PEM)."""
         with _translate_configuration(f"the certificate authority of {address}"):
-            transport = TokenTransport(httpx2.HTTPTransport(verify=ssl.create_default_context(cadata=authority)), token)
+            authorities = share(ssl.create_default_context(cadata=authority))
+            transport = TokenTransport(httpx2.HTTPTransport(verify=authorities), token)
             server = Server(server=address, certificate_auth_data=b64encode(authority.encode()).decode())
             config = KubeConfig.from_one(cluster=server, user=User()).get()
             assert config
@@ -385,7 +387,12 @@ def _without_bookkeeping(document: dict[str, Any]) -> Document:
 
 
 def _connect(config: SingleConfig, manager: str, transport: httpx2.BaseTransport | None = None) -> Client:
-    return Client(config=config, timeout=httpx2.Timeout(TIMEOUT), field_manager=manager, transport=transport)
+    client = Client(config=config, timeout=httpx2.Timeout(TIMEOUT), field_manager=manager, transport=transport)
+    http: Any = client._client._client
+    for each in (http._transport, *http._mounts.values()):  # with and without a proxy
+        if isinstance(each, httpx2.HTTPTransport) and (context := each._pool._ssl_context):
+            share(context)
+    return client
 
 
 @contextlib.contextmanager

@@ -14,6 +14,7 @@ from functools import cache, cached_property
 import httpx
 
 from supply_chain.adapters.process.command import cancellation
+from supply_chain.adapters.tls import share
 from supply_chain.errors import AccessDenied, ImageNotFound, RegistryFailed, RegistryUnavailable
 from supply_chain.text import plain_text
 
@@ -37,7 +38,7 @@ log = logging.getLogger("supply_chain.registry")
 @cache
 def _authorities() -> ssl.SSLContext:
     """Return the trusted certificate authorities, read once: reading them takes longer than a request."""
-    return httpx.create_ssl_context()
+    return share(httpx.create_ssl_context())
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,14 @@
 """The client of a cluster's API: requests and error translation, with an HTTP transport in memory."""
 
 import json
+from typing import Any
 
 import httpx2
 import pytest
 from lightkube.config.kubeconfig import KubeConfig
 from lightkube.config.models import Cluster, User
 
+from supply_chain.adapters.kubernetes import client as adapter
 from supply_chain.adapters.kubernetes.client import ClusterClient, TokenTransport, _connect
 from supply_chain.errors import ClusterConflict, ClusterRefused, ClusterUnavailable, SettingInvalid
 from supply_chain.execution.kubernetes.cluster import (
@@ -200,6 +202,18 @@ def test_client_uses_context_of_kubeconfig(tmp_path):
     )
 
     assert ClusterClient.of_context(config, "c").address == "https://a"
+
+
+def test_threads_share_the_tls_of_a_client(monkeypatch):
+    """Several lists are read at once, each on a connection of its own."""
+    shared: list[object] = []
+    monkeypatch.setattr(adapter, "share", shared.append)
+    config = KubeConfig.from_one(cluster=Cluster(server=ADDRESS), user=User()).get()
+    assert config
+
+    http: Any = _connect(config, FIELD_MANAGER)._client._client
+
+    assert shared == [http._transport._pool._ssl_context]
 
 
 def test_client_applies_with_force_and_changes_by_merge_patch():
