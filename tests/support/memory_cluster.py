@@ -6,6 +6,7 @@ import copy
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import count
 from typing import Any
 
 from supply_chain.errors import ClusterConflict, SupplyChainError
@@ -22,6 +23,9 @@ from supply_chain.execution.kubernetes.cluster import (
     Listing,
 )
 from supply_chain.execution.kubernetes.rollout import REVISION
+from supply_chain.execution.target import Target
+from supply_chain.model.manifest import Service
+from tests.contract.target import Harness
 
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
 
@@ -308,3 +312,17 @@ def _with_service_account(template: Mapping[str, Any]) -> dict[str, Any]:
         for each in spec["containers"]:
             each["volumeMounts"] = [*each.get("volumeMounts", ()), {"name": volume, "mountPath": path}]
     return spec
+
+
+def make_harness(target: Target, cluster: MemoryCluster, manifest: Service, bad: str) -> Harness:
+    """Return what the contract of targets needs, for the namespace `shop` of a cluster; `bad` never gets ready."""
+    numbers = count(1)
+
+    def running() -> set[str]:
+        return {pod["spec"]["containers"][0]["image"].rpartition("@")[2] for pod in cluster.list(PODS, "shop")}
+
+    def add_foreign(digest: str) -> str:
+        cluster.add_pod("foreign", "shop", f"registry/x@{digest}")
+        return "foreign"
+
+    return Harness(target, manifest, lambda: f"sha256:{next(numbers):064x}", bad, running, add_foreign)

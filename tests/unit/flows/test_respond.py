@@ -19,6 +19,20 @@ async def nothing_to_isolate(ref, happened, ports):
     return ()
 
 
+def replace_steps(monkeypatch, **steps):
+    """Let the flow call these steps, and neither load blocks nor report anything."""
+
+    async def nothing(*_, **__):
+        return None
+
+    async def load():
+        return SimpleNamespace(workbench=SimpleNamespace(notify="x/y"))
+
+    monkeypatch.setattr(respond, "ExecutionPorts", SimpleNamespace(aload=load))
+    for name, fake in {"acreate_markdown_artifact": nothing, "notify": nothing, **steps}.items():
+        monkeypatch.setattr(respond, name, fake)
+
+
 @pytest.mark.parametrize(("happened", "runs", "judged"), [
     ("cscm.image.blocked", ["promote hello"], 2),
     ("cscm.image.blocked", [], 1),
@@ -43,18 +57,10 @@ async def test_published_verdicts_are_judged_again_after_a_block_and_a_changed_v
         assert stopped.runs == runs and facts == ["c: f"]
         return make_response(happened, ref, {}, (), ())
 
-    async def nothing(*_, **__):
-        return None
-
-    async def load():
-        return SimpleNamespace(workbench=SimpleNamespace(notify="x/y"))
-
-    monkeypatch.setattr(respond, "ExecutionPorts", SimpleNamespace(aload=load))
-    for name, fake in {
-        "judge_again_step": judge, "cancel_promotions_step": cancel, "find_deployments_step": find,
-        "acreate_markdown_artifact": nothing, "notify": nothing, "find_isolating_step": nothing_to_isolate,
-    }.items():  # fmt: skip
-        monkeypatch.setattr(respond, name, fake)
+    replace_steps(
+        monkeypatch, judge_again_step=judge, cancel_promotions_step=cancel, find_deployments_step=find,
+        find_isolating_step=nothing_to_isolate,
+    )  # fmt: skip
 
     await respond.respond.fn(str(IMAGE.moved_to("dev/hello")), happened, [{"code": "c", "fact": "f"}])
 
@@ -87,19 +93,10 @@ async def test_response_isolates_and_reports_each_isolation(monkeypatch, happene
         reported.extend([*facts, *stopped.facts])
         return make_response(happened, ref, {}, (), ())
 
-    async def nothing(*_, **__):
-        return None
-
-    async def load():
-        return SimpleNamespace(workbench=SimpleNamespace(notify="x/y"))
-
-    monkeypatch.setattr(respond, "ExecutionPorts", SimpleNamespace(aload=load))
-    for name, fake in {
-        "judge_again_step": judge, "cancel_promotions_step": cancel, "find_deployments_step": find,
-        "acreate_markdown_artifact": nothing, "notify": nothing, "find_isolating_step": find_isolating,
-        "isolate": isolate,
-    }.items():  # fmt: skip
-        monkeypatch.setattr(respond, name, fake)
+    replace_steps(
+        monkeypatch, judge_again_step=judge, cancel_promotions_step=cancel, find_deployments_step=find,
+        find_isolating_step=find_isolating, isolate=isolate,
+    )  # fmt: skip
 
     with pytest.raises(ClusterUnavailable):
         await respond.respond.fn(str(IMAGE), happened, [], since)

@@ -23,12 +23,12 @@ from supply_chain.execution.delivery.images import read_digests, set_digest
 from supply_chain.execution.delivery.target import GitTarget
 from supply_chain.execution.deployment import KubernetesPlace
 from supply_chain.execution.environment import Delivery, GitDelivery, KubernetesEnvironment
-from supply_chain.execution.kubernetes.cluster import DEPLOYMENTS, PODS
+from supply_chain.execution.kubernetes.cluster import DEPLOYMENTS
 from supply_chain.execution.kubernetes.target import KubernetesTarget
 from supply_chain.model.manifest import Classification
 from tests.contract.target import Harness, TargetContract
 from tests.support.memory_branch import MemoryBranch
-from tests.support.memory_cluster import NOON, MemoryCluster
+from tests.support.memory_cluster import NOON, MemoryCluster, make_harness
 
 BAD = "sha256:" + "b" * 64
 IMAGE = "registry/curated/hello"
@@ -105,21 +105,12 @@ def branch(controller: Controller) -> MemoryBranch:
 
 @pytest.fixture
 def harness(cluster: MemoryCluster, controller: Controller, make: SimpleNamespace) -> Harness:
-    numbers = count(1)
-
-    def running() -> set[str]:
-        return {pod["spec"]["containers"][0]["image"].rpartition("@")[2] for pod in cluster.list(PODS, "shop")}
-
-    def add_foreign(digest: str) -> str:
-        cluster.add_pod("foreign", "shop", f"registry/x@{digest}")
-        return "foreign"
-
     def now() -> datetime:
         return NOON
 
     kubernetes = KubernetesTarget(ENVIRONMENT, lambda: cluster, "registry", now, controller.wait)
     target = GitTarget(kubernetes, controller.branch, lambda: controller.time)
-    return Harness(target, make.manifest(), lambda: f"sha256:{next(numbers):064x}", BAD, running, add_foreign)
+    return make_harness(target, cluster, make.manifest(), BAD)
 
 
 def in_git(branch: MemoryBranch) -> str:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from datetime import datetime
-from itertools import count
 from types import SimpleNamespace
 
 import pytest
 
 from supply_chain.execution.environment import KubernetesEnvironment, KubernetesPlacement
-from supply_chain.execution.kubernetes.cluster import PODS
 from supply_chain.execution.kubernetes.target import KubernetesTarget
 from tests.contract.target import Harness
-from tests.support.memory_cluster import NOON, MemoryCluster
+from tests.support.memory_cluster import NOON, MemoryCluster, make_harness
 
 BAD = "sha256:" + "b" * 64
 ENDED = {"state": {"waiting": {"reason": "CrashLoopBackOff"}},
@@ -30,17 +28,8 @@ def cluster() -> MemoryCluster:
 
 @pytest.fixture
 def harness(cluster: MemoryCluster, make: SimpleNamespace) -> Harness:
-    numbers = count(1)
-
-    def running() -> set[str]:
-        return {pod["spec"]["containers"][0]["image"].rpartition("@")[2] for pod in cluster.list(PODS, "shop")}
-
-    def add_foreign(digest: str) -> str:
-        cluster.add_pod("foreign", "shop", f"registry/x@{digest}")
-        return "foreign"
-
     def now() -> datetime:
         return NOON
 
     target = KubernetesTarget(ENVIRONMENT, lambda: cluster, "registry", now, lambda _: None)
-    return Harness(target, make.manifest(), lambda: f"sha256:{next(numbers):064x}", BAD, running, add_foreign)
+    return make_harness(target, cluster, make.manifest(), BAD)
