@@ -45,6 +45,7 @@ def files(directory: Path) -> dict[str, str]:
         ("src\n!src/*/er\n", None),
         ("src/deep\n!src\n", None),
         ("!src/a.py\nsrc\n", None),
+        ("**\n!src/deep/er\n!./lib\nlib/node_modules\n!lib/node_modules/keep\n", None),
         ("**/node_modules\n!**/node_modules/keep\n", None),
         ("\ufeffsrc\n  # hash\n\\!bang\n! lib\n", None),
         ("SRC\n/lib/\n./a.py\nsrc/../x.pyc\n", None),

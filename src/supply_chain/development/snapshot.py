@@ -15,6 +15,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
+from supply_chain.development.ignore_file import can_reinclude
 from supply_chain.errors import DeclarationInvalid, SourceInvalid, SupplyChainError
 from supply_chain.model import documents
 from supply_chain.model.image import Digest, Source, digest_of
@@ -432,7 +433,8 @@ def _walk(tree: Tree, context: str, ignore: bytes, ignores: IgnoreMatcher, check
         level = [
             node.path
             for node in found
-            if node.kind is Kind.DIRECTORY and (b"!" in ignore or node.path[start:] not in out)
+            if node.kind is Kind.DIRECTORY
+            and (node.path[start:] not in out or can_reinclude(ignore, node.path[start:]))
         ]
         if not level:
             return

@@ -100,7 +100,16 @@ def test_selection_reads_only_files_that_define_the_build():
 
 @pytest.mark.parametrize(
     ("ignore", "listed"),
-    [("node_modules", {"", "src"}), ("node_modules\n!node_modules/keep", {"", "node_modules", "src"})],
+    [
+        ("node_modules", {"", "src"}),
+        ("node_modules\n!src\n!node_modules", {"", "src"}),
+        ("node_modules\n!node_modules.d/keep", {"", "src"}),
+        ("node_modules\n!node_modules/keep", {"", "node_modules", "src"}),
+        ("node_modules\n!/./src/..//node_modules/keep", {"", "node_modules", "src"}),
+        ("node_modules\n!*/keep", {"", "node_modules", "src"}),
+        ("node_modules\n!src\r\n! node_modules/keep", {"", "node_modules", "src"}),
+        ("node_modules\n!src\rnode_modules/keep", {"", "node_modules", "src"}),
+    ],
 )
 def test_ignored_directory_is_listed_only_if_pattern_reincludes_files(ignore, listed):
     """A large ignored directory costs no time."""
