@@ -26,6 +26,9 @@ from supply_chain.model.tier import TierName
 from tests.support.command import ROOT
 from tests.support.waiting import eventually
 
+OTHERS = 10
+"""Largest number of runs of ours that scheduled ones may cancel."""
+
 
 def toolbox_in(directory: Path) -> Toolbox:
     """The pinned tools that are there."""
@@ -100,6 +103,16 @@ class Prefect:
 
         found: dict[str, Any] = eventually(over, seconds, lambda: self.get(f"flow_runs/{run}")["state"])
         return found
+
+    def completed(self, deployment: str, **parameters: object) -> dict[str, Any]:
+        """Run a deployment that its schedule may run meanwhile, which cancels ours; the run that completed."""
+        for _ in range(OTHERS):
+            run = self.ended(self.start(deployment, **parameters))
+            if run["state_type"] != "CANCELLED":
+                break
+            time.sleep(5)
+        assert run["state_type"] == "COMPLETED", run["state"]
+        return run
 
     def send(self, request: Callable[[httpx.Client], httpx.Response]) -> httpx.Response:
         """Send a request, again while the server's database is locked, as Prefect's client does."""

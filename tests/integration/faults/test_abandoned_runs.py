@@ -24,7 +24,7 @@ def test_resources_of_killed_runs_are_released_without_another_run(
     names = [each.name for each in killed]
 
     eyes.nothing_runs_on()
-    assert prefect.ended(prefect.start(SWEEP))["state_type"] == "COMPLETED"
+    prefect.completed(SWEEP)
     for name in names:
         assert not eyes.left_in_the_engine(name)
         assert not [limit for limit in eyes.slots() if limit.endswith(f" {name}")]
