@@ -18,7 +18,7 @@ from supply_chain.adapters.docker.buildx import Buildx
 from supply_chain.adapters.docker.free_space import FreeSpace
 from supply_chain.adapters.docker.url_fetch import Fetcher
 from supply_chain.adapters.image.layers import read_contents
-from supply_chain.adapters.process.command import cancellation
+from supply_chain.adapters.process.cancellation import cancellation
 from supply_chain.adapters.tools.mmdebstrap import make_rootfs
 from supply_chain.adapters.tools.secrets import SearchedFiles, SecretSearch
 from supply_chain.adapters.tools.source_checks import plan_source_checks

@@ -19,7 +19,7 @@ from orchestration.clock import now
 from orchestration.steps import invocation
 from supply_chain.adapters.kubernetes.client import ClusterClient
 from supply_chain.adapters.kubernetes.parameters import ClusterParameters
-from supply_chain.adapters.process.command import cancellation, defer_cancellation
+from supply_chain.adapters.process.cancellation import cancellation, defer_cancellation
 from supply_chain.errors import ClusterRefused, SettingInvalid
 from supply_chain.evidence.store import EvidenceStore
 from supply_chain.execution.break_glass import find_overridable

@@ -43,7 +43,8 @@ from supply_chain.adapters.aws.accounts import (
     ensure_accounts,
 )
 from supply_chain.adapters.docker.build_cgroup import remove_groups
-from supply_chain.adapters.process.command import Tool, run_concurrently
+from supply_chain.adapters.process.cancellation import run_concurrently
+from supply_chain.adapters.process.command import Tool
 from supply_chain.adapters.tools.pins import Pins
 from supply_chain.adapters.tools.toolbox import Toolbox
 from supply_chain.adapters.vulndb import Database, read_database

@@ -16,7 +16,7 @@ from prefect.runtime import flow_run, task_run
 from prefect.tasks import Task, exponential_backoff
 from prefect.utilities.annotations import quote
 
-from supply_chain.adapters.process.command import Cancellation, current
+from supply_chain.adapters.process.cancellation import Cancellation, current
 from supply_chain.errors import SupplyChainError
 
 P = ParamSpec("P")

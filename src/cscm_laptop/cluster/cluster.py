@@ -25,7 +25,8 @@ from cscm_laptop.profile import Profile
 from cscm_laptop.services import Progress, Record, Service, read_record, stop
 from cscm_laptop.tools.installer import machine
 from supply_chain.adapters.kubernetes.client import ClusterClient
-from supply_chain.adapters.process.command import run, run_concurrently
+from supply_chain.adapters.process.cancellation import run_concurrently
+from supply_chain.adapters.process.command import run
 from supply_chain.errors import SettingInvalid, ToolFailed
 from supply_chain.execution.environment import read_environments
 from supply_chain.model.documents import read_document

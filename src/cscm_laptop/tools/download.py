@@ -11,7 +11,7 @@ from pathlib import Path
 
 import httpx
 
-from supply_chain.adapters.process.command import cancellation
+from supply_chain.adapters.process.cancellation import cancellation
 from supply_chain.errors import Cancelled, DownloadFailed
 
 Progress = Callable[[str], None]

@@ -16,7 +16,8 @@ import httpx
 
 from cscm_laptop.tools import download
 from cscm_laptop.tools.install import apt_install, go_build, go_install
-from supply_chain.adapters.process.command import Tool, run_concurrently
+from supply_chain.adapters.process.cancellation import run_concurrently
+from supply_chain.adapters.process.command import Tool
 from supply_chain.adapters.tools import Pins, Toolbox
 from supply_chain.adapters.tools.installed_version import read_version
 from supply_chain.adapters.tools.pins import DistributionPin, GoPin, ReleaseFile, SourcePin

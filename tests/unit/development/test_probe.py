@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from supply_chain.development import probe as probing
-from supply_chain.development.probe import SEARCHED, Findings, Run
+from supply_chain.development import probe_findings
+from supply_chain.development.probe_findings import SEARCHED, Findings, Run
 from supply_chain.development.separation import BuildLimits, Room
 from supply_chain.errors import CheckNotMade
 from supply_chain.evidence.checks import Outcome
@@ -73,7 +74,7 @@ def test_probe_fails_exit_code_other_than_0_or_143(code, failed):
     """Only 0 and 143 mean that the program ended on SIGTERM as intended."""
     found = Findings()
 
-    probing._judge_stop(found, run(exit_code=code), MANIFEST)
+    probe_findings._judge_stop(found, run(exit_code=code), MANIFEST)
 
     assert bool(found.failed) is failed
     assert found.details["exit_code"] == code
@@ -83,7 +84,7 @@ def test_probe_reports_no_exit_code_if_program_does_not_stop():
     """A program that is still running has no exit status."""
     found = Findings()
 
-    probing._judge_stop(found, run(status="running"), MANIFEST)
+    probe_findings._judge_stop(found, run(status="running"), MANIFEST)
 
     assert found.failed == ["It did not stop within 5 s of SIGTERM."]
     assert found.details["exit_code"] is None
@@ -94,7 +95,7 @@ def test_probe_ignores_undeclared_port_on_loopback():
     found = Findings()
     more = (*run().listeners, Listener(address="127.0.0.1", port=9999), Listener(address="::1", port=9998))
 
-    probing._judge_ports(found, run(listeners=more), MANIFEST)
+    probe_findings._judge_ports(found, run(listeners=more), MANIFEST)
 
     assert found.failed == []
 
@@ -104,7 +105,7 @@ def test_probe_fails_if_any_process_runs_as_other_user():
     found = Findings()
     more = (*run().processes, Process(pid=8, parent=7, uid=0, command="helper"))
 
-    probing._judge_processes(found, run(processes=more), MANIFEST)
+    probe_findings._judge_processes(found, run(processes=more), MANIFEST)
 
     assert found.failed == ["It runs as uid 0, not only as 10001."]
 
@@ -113,7 +114,7 @@ def test_probe_fails_if_no_process_was_seen():
     """Missing observations are not a pass."""
     found = Findings()
 
-    probing._judge_processes(found, run(processes=()), MANIFEST)
+    probe_findings._judge_processes(found, run(processes=()), MANIFEST)
 
     assert found.failed
 
@@ -129,7 +130,7 @@ def test_probe_ignores_files_that_the_engine_changes():
         Change(kind="added", path="/srv/log"),
     )
 
-    probing._judge_writes(found, run(changes=engines), run(changes=own), image, MANIFEST)
+    probe_findings._judge_writes(found, run(changes=engines), run(changes=own), image, MANIFEST)
 
     assert found.failed == ["It writes where nobody declared it to: /srv/log."]
     assert found.details["writes_outside"] == ["/srv", "/srv/log"]
@@ -140,7 +141,7 @@ def test_leaves_omit_directories_above_listed_paths(paths):
     """The order is kept, also if another name sorts between a directory and its files."""
     wanted = [path for path in paths if not any(other.startswith(path + "/") for other in paths)]
 
-    assert probing._drop_parents(paths) == wanted
+    assert probe_findings._drop_parents(paths) == wanted
 
 
 @pytest.mark.timeout(60)
@@ -148,7 +149,7 @@ def test_leaves_handle_many_paths_in_time():
     """Comparing all pairs of 100,000 paths would take an hour."""
     paths = [f"/data/{number:06}" for number in range(100_000)]
 
-    assert probing._drop_parents(["/data", *paths]) == paths
+    assert probe_findings._drop_parents(["/data", *paths]) == paths
 
 
 LIMITS = BuildLimits(memory=2**30, processes=100, cpus=1, disk=2**30, reserve=0)
@@ -180,10 +181,10 @@ def test_probe_fails_secret_in_output_without_repeating_it(strict, loose):
     """The evidence names only the kind of the secret."""
     found, first = Findings(), run(**strict)
     kinds = probing._find_secrets(Sees(), first, run(**loose))
-    probing._judge_start(found, first, run(**loose), MANIFEST, secret=bool(kinds))
-    probing._judge_processes(found, first, MANIFEST)
+    probe_findings._judge_start(found, first, run(**loose), MANIFEST, secret=bool(kinds))
+    probe_findings._judge_processes(found, first, MANIFEST)
 
-    probing._judge_secrets(found, kinds)
+    probe_findings._judge_secrets(found, kinds)
 
     assert found.failed == ["What it prints, or a command of it, looks like a secret: Secret Keyword."]
     assert "hunter2" not in repr(found)
@@ -192,9 +193,9 @@ def test_probe_fails_secret_in_output_without_repeating_it(strict, loose):
 def test_probe_shows_last_output_without_secrets():
     """The output helps to find the cause of a failure."""
     found = Findings()
-    probing._judge_start(found, run(), run(), MANIFEST, secret=False)
+    probe_findings._judge_start(found, run(), run(), MANIFEST, secret=False)
 
-    probing._judge_secrets(found, probing._find_secrets(Sees(), run(), run()))
+    probe_findings._judge_secrets(found, probing._find_secrets(Sees(), run(), run()))
 
     assert found.failed == [] and found.details["last_output"] == ["listening"]
 
@@ -234,7 +235,7 @@ def test_probe_explains_why_service_was_not_ready(changes, reason):
     for secret, expected in ((False, reason), (True, reason.replace(" It last said: listening", ""))):
         found = Findings()
 
-        probing._judge_start(found, run(**changes), run(), MANIFEST, secret=secret)
+        probe_findings._judge_start(found, run(**changes), run(), MANIFEST, secret=secret)
 
         assert found.failed[0] == expected
 
@@ -404,8 +405,8 @@ def test_probe_warns_differently_of_silence_and_standard_error():
     """The two warnings have different texts."""
     silent, wrong = Findings(), Findings()
 
-    probing._judge_logs(silent, run(logs=Logs("", "")))
-    probing._judge_logs(wrong, run(logs=Logs("", "x\n")))
+    probe_findings._judge_logs(silent, run(logs=Logs("", "")))
+    probe_findings._judge_logs(wrong, run(logs=Logs("", "x\n")))
 
     assert "nothing, neither" in silent.warned[0]
     assert "standard error only" in wrong.warned[0]

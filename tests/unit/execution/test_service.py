@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from supply_chain.adapters.process.command import Cancellation, cancellation, current, defer_cancellation
+from supply_chain.adapters.process.cancellation import Cancellation, cancellation, current, defer_cancellation
 from supply_chain.errors import AccessDenied, BaseMissing, DeploymentFailed
 from supply_chain.evidence.approval import Approval
 from supply_chain.evidence.image_status import Act, LifecycleDecision, image_status_repository

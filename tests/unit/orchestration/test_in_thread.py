@@ -6,7 +6,7 @@ import time
 import pytest
 
 from orchestration.steps import alongside, in_thread
-from supply_chain.adapters.process.command import cancellation
+from supply_chain.adapters.process.cancellation import cancellation
 from supply_chain.errors import Cancelled
 
 

@@ -14,7 +14,8 @@ from prefect.cache_policies import NO_CACHE, RUN_ID
 from prefect.runtime import task_run
 
 from orchestration.steps import in_thread, is_retryable, step
-from supply_chain.adapters.process.command import Tool, cancellation
+from supply_chain.adapters.process.cancellation import cancellation
+from supply_chain.adapters.process.command import Tool
 from supply_chain.errors import (
     AccessDenied,
     Cancelled,

@@ -17,7 +17,8 @@ from supply_chain.adapters.docker.build_cgroup import BuildCgroup, suppress_if_g
 from supply_chain.adapters.docker.engine_memory import EngineMemory
 from supply_chain.adapters.docker.free_space import FreeSpace
 from supply_chain.adapters.files.selection import measure_bytes
-from supply_chain.adapters.process.command import REST, Cancellation, CommandResult, cancellation
+from supply_chain.adapters.process.cancellation import Cancellation, cancellation
+from supply_chain.adapters.process.command import REST, CommandResult
 from supply_chain.development.build import BuildOrder
 from supply_chain.development.separation import BuildLimits
 from supply_chain.errors import BuildLimitExceeded, Cancelled, ToolTimedOut

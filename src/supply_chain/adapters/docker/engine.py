@@ -1,4 +1,4 @@
-"""Adapter for the Docker engine through its SDK; no other module uses the SDK's terms and errors."""
+"""Adapter for the Docker engine through its SDK, whose terms and errors stay in this package."""
 
 from __future__ import annotations
 
@@ -6,22 +6,21 @@ import contextlib
 import io
 import json
 import logging
-import re
 import tarfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import quote
 
 import docker
-from docker.errors import APIError, DockerException, NotFound, create_api_error_from_http_exception
+from docker.errors import APIError, NotFound, create_api_error_from_http_exception
 from docker.errors import ImageNotFound as NoSuchImage
-from docker.types import LogConfig, Mount, Ulimit
-from requests.exceptions import HTTPError, RequestException
+from requests.exceptions import HTTPError
 
+from supply_chain.adapters.docker.container_options import container_options, restart_policy
+from supply_chain.adapters.docker.engine_errors import translate_errors
 from supply_chain.adapters.docker.engine_reading import (
-    NANO,
     drop_init,
     last_lines,
     parse_access,
@@ -33,22 +32,7 @@ from supply_chain.adapters.docker.engine_reading import (
     parse_processes,
     read_listeners,
 )
-from supply_chain.adapters.process import tool_errors
-from supply_chain.errors import (
-    AccessDenied,
-    CheckNotMade,
-    ContainerGone,
-    DiskFull,
-    EngineFailed,
-    EngineUnavailable,
-    ImageGone,
-    ImageNotFound,
-    PortBusy,
-    ProgramNotStarted,
-    RegistryUnavailable,
-    SettingInvalid,
-    SupplyChainError,
-)
+from supply_chain.errors import CheckNotMade, ContainerGone, EngineFailed, ImageNotFound, SettingInvalid
 from supply_chain.model.container import (
     LINES,
     OWNER,
@@ -70,20 +54,6 @@ log = logging.getLogger("supply_chain.engine")
 
 TIMEOUT = 60
 """Seconds after which a call to the engine fails; a pull or a load may send nothing for that long."""
-
-LOGS = LogConfig(type=LogConfig.types.JSON, config={"max-size": "10m", "max-file": "3"})
-"""Log rotation, so that a container that writes without end does not fill its host's disk."""
-
-NO_HEALTH_CHECK = {"test": ["NONE"]}
-"""Disables the image's own health check.
-
-The engine keeps few events, and a frequent health check would push the important ones out. One that runs a shell would
-look like an intruder. Readiness is checked by requests instead.
-"""
-
-SHARES = 1024
-"""Processor weight of a container that may use one processor, where processors are short."""
-
 
 LARGEST_FILE = 16 * 1024 * 1024
 """Maximum bytes of a file that is read from a container."""
@@ -110,7 +80,7 @@ class DockerEngine:
     @classmethod
     def connect(cls, url: str = "unix:///var/run/docker.sock", timeout: int = TIMEOUT, owner: str = "") -> DockerEngine:
         """Return the engine at `url`; raise `EngineUnavailable` if nothing answers there."""
-        with _translate_errors(f"connect to {url}"):
+        with translate_errors(f"connect to {url}"):
             return cls(docker.DockerClient(base_url=url, timeout=timeout), owner)
 
     @property
@@ -120,7 +90,7 @@ class DockerEngine:
 
     def versions(self) -> Mapping[str, str]:
         """Return the versions by component, the engine's under `engine`."""
-        with _translate_errors("ask for its version"):
+        with translate_errors("ask for its version"):
             answer = self._client.version()
         parts = {part["Name"].lower(): part["Version"] for part in answer.get("Components", [])}
         parts.pop("engine", None)
@@ -128,25 +98,25 @@ class DockerEngine:
 
     def machine(self) -> Machine:
         """Return what the engine reports about its machine."""
-        with _translate_errors("ask for its machine"):
+        with translate_errors("ask for its machine"):
             answer = self._client.info()
         return Machine(cpus=answer["NCPU"], memory=answer["MemTotal"], storage=answer["DockerRootDir"])
 
     def image(self, reference: str) -> LocalImage:
         """Return an image of the engine's store; raise `ImageNotFound` if there is none."""
-        with _translate_errors(f"look for the image {reference}"):
+        with translate_errors(f"look for the image {reference}"):
             return parse_image(self._client.images.get(reference).attrs)
 
     def pull(self, repository: str, digest: str, login: Login | None = None) -> LocalImage:
         """Pull an image by digest from `repository`, which includes the registry's host."""
         auth = {"username": login.username, "password": login.password} if login else None
-        with _translate_errors(f"pull {repository}@{digest}"):
+        with translate_errors(f"pull {repository}@{digest}"):
             self._client.images.pull(repository, tag=digest, auth_config=auth)
         return self.image(f"{repository}@{digest}")
 
     def load(self, archive: Path) -> LocalImage:
         """Load the only image of an archive; raise `EngineFailed` if the archive holds more or none."""
-        with _translate_errors(f"load {archive.name}"), archive.open("rb") as stream:
+        with translate_errors(f"load {archive.name}"), archive.open("rb") as stream:
             images = self._client.images.load(stream)
         if len(images) != 1:
             raise EngineFailed(f"{archive.name} holds {len(images)} images.\nAn archive of one image is wanted.")
@@ -155,7 +125,7 @@ class DockerEngine:
     def save(self, image: str, target: Path, most: int) -> bool:
         """Write an image as an archive; return False if it has more than `most` bytes."""
         written = 0
-        with _translate_errors(f"save {image}"), target.open("wb") as file:
+        with translate_errors(f"save {image}"), target.open("wb") as file:
             for chunk in self._client.images.get(image).save():
                 written += file.write(chunk)
                 if written > most:
@@ -164,37 +134,37 @@ class DockerEngine:
 
     def names(self, repository: str) -> Mapping[Digest, tuple[str, ...]]:
         """Return the images that have a name in the repository, each with its names."""
-        with _translate_errors(f"list the images of {repository}"):
+        with translate_errors(f"list the images of {repository}"):
             ids = [entry["Id"] for entry in list_images(self._api, repository)]  # an entry lacks other names
         found = []
         for each in ids:
             with (
                 contextlib.suppress(ImageNotFound),
-                _translate_errors(f"look for the image {each}"),
+                translate_errors(f"look for the image {each}"),
             ):  # removed in between
                 found.append(parse_image_names(self._client.images.get(each).attrs))
         return dict(found)
 
     def forget(self, name: str) -> None:
         """Remove a name of an image, and the image if it has no other name; ignore a missing one."""
-        with _translate_errors(f"remove the image {name}"), contextlib.suppress(NoSuchImage):
+        with translate_errors(f"remove the image {name}"), contextlib.suppress(NoSuchImage):
             self._api.remove_image(name)
 
     def create(self, spec: ContainerSpec) -> str:
         """Create a container with the owner's label, without starting it, and return its id."""
-        with _translate_errors(f"create {spec.name}"):
+        with translate_errors(f"create {spec.name}"):
             labelled = spec.model_copy(update={"labels": self._with_owner(spec.labels)})
-            made = self._client.containers.create(spec.image, **_options(labelled))
+            made = self._client.containers.create(spec.image, **container_options(labelled))
         return str(made.id)
 
     def start(self, container: str) -> None:
         """Start a container."""
-        with _translate_errors(f"start {_shorten(container)}"):
+        with translate_errors(f"start {_shorten(container)}"):
             self._api.start(container)
 
     def inspect(self, container: str) -> Container:
         """Return a container by id or name."""
-        with _translate_errors(f"inspect {_shorten(container)}"):
+        with translate_errors(f"inspect {_shorten(container)}"):
             return parse_container(self._api.inspect_container(container))
 
     def find(self, labels: Mapping[str, str]) -> tuple[Container, ...]:
@@ -207,7 +177,7 @@ class DockerEngine:
 
     def host_accesses(self) -> tuple[HostAccess, ...]:
         """Return what each container, of any owner, can reach of the host and of other containers."""
-        with _translate_errors("list its containers"):
+        with translate_errors("list its containers"):
             private = str(self._api.info().get("CgroupVersion")) == "2"
             volumes = self._api.volumes()["Volumes"] or ()
             ids = [entry["Id"] for entry in self._api.containers(all=True)]
@@ -216,14 +186,14 @@ class DockerEngine:
         for each in ids:
             with (
                 contextlib.suppress(ContainerGone),
-                _translate_errors(f"inspect {_shorten(each)}"),
+                translate_errors(f"inspect {_shorten(each)}"),
             ):  # removed in between
                 found.append(parse_access(self._api.inspect_container(each), device_of, private_cgroups=private))
         return tuple(sorted(found, key=lambda access: access.name))
 
     def history(self, after: int) -> History:
         """Return the actions on containers after an event, identified by its time in nanoseconds."""
-        with _translate_errors("read its events"):  # `until` now: without it, the engine waits for more events
+        with translate_errors("read its events"):  # `until` now: without it, the engine waits for more events
             return parse_history(list(self._api.events(since=1, until=int(time.time()), decode=True)), after)
 
     def on_network(self, network: str) -> tuple[Container, ...]:
@@ -234,7 +204,7 @@ class DockerEngine:
 
     def signal(self, container: str, signal: str) -> None:
         """Send a signal to a container; ignore one that does not run."""
-        with _translate_errors(f"signal {_shorten(container)}"):
+        with translate_errors(f"signal {_shorten(container)}"):
             try:
                 self._api.kill(container, signal)
             except APIError as error:
@@ -243,22 +213,22 @@ class DockerEngine:
 
     def stop(self, container: str, timeout: int) -> None:
         """Stop a container, with `timeout` seconds between SIGTERM and SIGKILL."""
-        with _translate_errors(f"stop {_shorten(container)}"):
+        with translate_errors(f"stop {_shorten(container)}"):
             self._api.stop(container, timeout=timeout)
 
     def remove(self, container: str) -> None:
         """Stop and remove a container and its anonymous volumes; ignore a missing one."""
-        with _translate_errors(f"remove {_shorten(container)}"), contextlib.suppress(NotFound):
+        with translate_errors(f"remove {_shorten(container)}"), contextlib.suppress(NotFound):
             self._api.remove_container(container, v=True, force=True)
 
     def restart_always(self, container: str) -> None:
         """Let the engine restart the container whenever it ends, unless it was stopped."""
-        with _translate_errors(f"update {_shorten(container)}"):
-            self._api.update_container(container, restart_policy=_restart(True))
+        with translate_errors(f"update {_shorten(container)}"):
+            self._api.update_container(container, restart_policy=restart_policy(True))
 
     def logs(self, container: str) -> Logs:
         """Return the last `LINES` lines of each output stream, at most `LOG` bytes of each."""
-        with _translate_errors(f"read the logs of {_shorten(container)}"):
+        with translate_errors(f"read the logs of {_shorten(container)}"):
             out, err = (
                 last_lines(
                     self._api.logs(container, stdout=stdout, stderr=not stdout, tail=LINES, stream=True, follow=False)
@@ -269,7 +239,7 @@ class DockerEngine:
 
     def changes(self, container: str) -> tuple[Change, ...]:
         """Return the paths that differ from the image; raise `CheckNotMade` if there are too many."""
-        with _translate_errors(f"compare {_shorten(container)} with its image"):
+        with translate_errors(f"compare {_shorten(container)} with its image"):
             listed = self._answer(f"/containers/{quote(container)}/changes", MOST_CHANGES)
         if listed is None:
             raise CheckNotMade(
@@ -288,7 +258,7 @@ class DockerEngine:
     def processes(self, container: str) -> tuple[Process, ...]:
         """Return the running processes; raise `CheckNotMade` if the engine's host cannot list them."""
         try:
-            with _translate_errors(f"list the processes of {_shorten(container)}"):
+            with translate_errors(f"list the processes of {_shorten(container)}"):
                 return parse_processes(self._api.top(container, ps_args="-eo pid,ppid,uid,args"))
         except EngineFailed as error:
             raise CheckNotMade(
@@ -323,56 +293,56 @@ class DockerEngine:
             self.remove_network(name)  # it has no containers; its owner creates it again when needed
             found = {}
         if not found:
-            with _translate_errors(f"create the network {name}"):
+            with translate_errors(f"create the network {name}"):
                 self._api.create_network(name, driver="bridge", internal=internal, labels=self._with_owner(labels))
 
     def networks(self, labels: Mapping[str, str]) -> tuple[str, ...]:
         """Return the names of this owner's networks with the labels."""
-        with _translate_errors("list its networks"):
+        with translate_errors("list its networks"):
             found = self._api.networks(filters={"label": _pairs(labels)})
         return tuple(each["Name"] for each in found if not self._is_foreign(each.get("Labels")))
 
     def attach(self, network: str, container: str) -> None:
         """Connect a container to one more network."""
-        with _translate_errors(f"attach {_shorten(container)} to {network}"):
+        with translate_errors(f"attach {_shorten(container)} to {network}"):
             self._api.connect_container_to_network(container, network)
 
     def detach(self, network: str, container: str) -> None:
         """Disconnect a container from a network."""
-        with _translate_errors(f"detach {_shorten(container)} from {network}"):
+        with translate_errors(f"detach {_shorten(container)} from {network}"):
             self._api.disconnect_container_from_network(container, network)
 
     def remove_network(self, name: str) -> None:
         """Remove a network; ignore a missing one."""
-        with _translate_errors(f"remove the network {name}"), contextlib.suppress(NotFound):
+        with translate_errors(f"remove the network {name}"), contextlib.suppress(NotFound):
             self._api.remove_network(name)
 
     def create_volume(self, name: str, labels: Mapping[str, str]) -> None:
         """Create a named volume if it does not exist."""
-        with _translate_errors(f"create the volume {name}"):
+        with translate_errors(f"create the volume {name}"):
             self._api.create_volume(name, labels=self._with_owner(labels))
 
     def volumes(self, labels: Mapping[str, str]) -> tuple[str, ...]:
         """Return the names of this owner's volumes with the labels."""
-        with _translate_errors("list its volumes"):
+        with translate_errors("list its volumes"):
             found = self._api.volumes(filters={"label": _pairs(labels)})["Volumes"] or ()
         return tuple(each["Name"] for each in found if not self._is_foreign(each.get("Labels")))
 
     def remove_volume(self, name: str) -> None:
         """Remove a volume; ignore a missing one."""
-        with _translate_errors(f"remove the volume {name}"), contextlib.suppress(NotFound):
+        with translate_errors(f"remove the volume {name}"), contextlib.suppress(NotFound):
             self._api.remove_volume(name)
 
     def write(self, container: str, path: str, content: bytes) -> None:
         """Write a file into a container."""
         target = PurePosixPath(path)
-        with _translate_errors(f"write {path} in {_shorten(container)}"):
+        with translate_errors(f"write {path} in {_shorten(container)}"):
             self._api.put_archive(container, str(target.parent), _tar(target.name, content))
 
     def read(self, container: str, path: str, most: int = LARGEST_FILE) -> bytes:
         """Return a file of a container; raise `EngineFailed` if it is not a regular file of at most `most` bytes."""
         packed = bytearray()
-        with _translate_errors(f"read {path} in {_shorten(container)}"):
+        with translate_errors(f"read {path} in {_shorten(container)}"):
             stream, _ = self._api.get_archive(container, path)
             for chunk in stream:
                 packed += chunk
@@ -418,11 +388,11 @@ class DockerEngine:
 
     def _network(self, name: str) -> dict[str, Any]:
         """Return the network as the engine describes it; empty if there is none."""
-        with _translate_errors(f"look for the network {name}"):
+        with translate_errors(f"look for the network {name}"):
             return next((n for n in self._api.networks(names=[name]) if n["Name"] == name), {})
 
     def _list(self, filters: Mapping[str, Any]) -> tuple[Container, ...]:
-        with _translate_errors("list its containers"):
+        with translate_errors("list its containers"):
             ids = [entry["Id"] for entry in self._api.containers(all=True, filters=dict(filters))]
         found = []
         for each in ids:
@@ -431,50 +401,10 @@ class DockerEngine:
         return tuple(sorted(found, key=lambda c: c.created_at))
 
 
-def _options(spec: ContainerSpec) -> dict[str, Any]:
-    """Return the SDK's arguments for a container specification."""
-    profile = spec.profile
-    uid, _, gid = profile.user.partition(":")
-    memory_mount = f"rw,noexec,nosuid,nodev,size={profile.memory},mode=0700,uid={uid},gid={gid}"
-    options: dict[str, Any] = {
-        "name": spec.name,
-        "labels": spec.labels,
-        "user": profile.user,
-        "environment": spec.environment,
-        "read_only": profile.read_only,
-        "tmpfs": dict.fromkeys(profile.writable, memory_mount),
-        "cap_drop": list(profile.dropped),
-        "cap_add": list(profile.capabilities),
-        "security_opt": ["no-new-privileges:true"] if profile.no_new_privileges else [],
-        "mem_limit": profile.memory,
-        "memswap_limit": profile.memory,
-        "pids_limit": profile.pids,
-        "nano_cpus": round(profile.cpu * NANO) or None,
-        "cpu_shares": round(profile.cpu * SHARES) or None,
-        "init": profile.init,
-        "network": spec.network,
-        "ports": {f"{p.container_port}/tcp": (p.address, p.port) for p in spec.published},
-        "mounts": [Mount(target=v.path, source=v.name, type="volume") for v in spec.volumes],
-        "restart_policy": _restart(spec.restart),
-        "stop_signal": "SIGTERM",
-        "log_config": LOGS,
-        "healthcheck": NO_HEALTH_CHECK,
-    }
-    if spec.largest_file is not None:
-        options["ulimits"] = [Ulimit(name="fsize", soft=spec.largest_file, hard=spec.largest_file)]
-    if spec.command:
-        options |= {"entrypoint": list(spec.command), "command": []}
-    return options
-
-
 def _host_path(volume: Mapping[str, Any]) -> str:
     """Return the host path that a volume is bound to; empty if the volume is the engine's own."""
     device = str((volume.get("Options") or {}).get("device") or "")
     return device if device.startswith("/") else ""
-
-
-def _restart(always: bool) -> Any:
-    return {"Name": "unless-stopped" if always else "no"}
 
 
 def _shorten(container: str) -> str:
@@ -509,58 +439,3 @@ def list_images(api: docker.APIClient, repository: str | None = None) -> list[di
         with contextlib.suppress(NotFound):
             return list(api.images(name=repository))
     return list(api.images(name=repository))
-
-
-@contextlib.contextmanager
-def _translate_errors(doing: str) -> Iterator[None]:
-    """Translate the SDK's errors into errors of this project."""
-    try:
-        yield
-    except (DockerException, RequestException) as error:
-        raise translate_error(error, doing) from error
-
-
-BUSY = ("address already in use", "port is already allocated")
-
-
-def translate_error(error: Exception, doing: str) -> SupplyChainError:
-    """Return the error of this project for an error of the SDK."""
-    message = str(getattr(error, "explanation", None) or error)
-    what = f"The engine could not {doing}: {message}"
-    # the rest of the message comes from the image
-    if "unable to start container process" in message or "no command specified" in message.lower():
-        return ProgramNotStarted(f"{what}\nCorrect the image's entrypoint, or the command that was given.")
-    if tool_errors.is_disk_full(message):
-        return DiskFull(f"{what}\nMake room in the engine's directory (`docker system df`), and run the step again.")
-    if isinstance(error, APIError):
-        return _engine_error(error, message.lower(), what)
-    if isinstance(error, RequestException) or type(error) is DockerException:
-        return EngineUnavailable(f"{what}\nCheck that it runs (`cscm doctor`) and that this user may use its socket.")
-    return EngineFailed(f"{what}\nThe engine's own log says more.")
-
-
-LOST = re.compile(r"parent snapshot \S+ does not exist")
-"""Error about a layer that two images share: it was removed with one image while the other was loaded."""
-
-
-def _engine_error(error: APIError, low: str, what: str) -> SupplyChainError:
-    if isinstance(error, NoSuchImage) or "no such image" in low or LOST.search(low):
-        if what.startswith("The engine could not create"):
-            return ImageGone(f"{what}\nSomebody removed it meanwhile; start the step again.")
-        return ImageNotFound(f"{what}\nPull or build it first.")
-    if isinstance(error, NotFound) and "no such container" in low:
-        return ContainerGone(f"{what}\nSomebody removed it; start the step again.")
-    if any(word in low for word in BUSY):
-        return PortBusy(f"{what}\nEnd what listens there, or choose another port.")
-    pulling = what.startswith("The engine could not pull")
-    return (_registry_error(low, what) if pulling else None) or EngineFailed(f"{what}\nThe engine's own log says more.")
-
-
-def _registry_error(low: str, what: str) -> SupplyChainError | None:
-    if tool_errors.is_denied(low):
-        return AccessDenied(f"{what}\nThe role that is used may not read that repository.")
-    if tool_errors.is_not_found(low):
-        return ImageNotFound(f"{what}\nThe registry has no such image there.")
-    if tool_errors.is_transient(low):
-        return RegistryUnavailable(f"{what}\nCheck that the registry runs, then try again.")
-    return None

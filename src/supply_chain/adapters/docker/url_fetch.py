@@ -17,7 +17,7 @@ import httpcore
 
 from supply_chain.adapters.docker.public_hosts import Resolve, public_addresses, resolve
 from supply_chain.adapters.files.free_space import free_bytes
-from supply_chain.adapters.process.command import Cancellation, cancellation
+from supply_chain.adapters.process.cancellation import Cancellation, cancellation
 from supply_chain.development.build import BuildRules
 from supply_chain.errors import Cancelled, DiskFull, FetchFailed
 from supply_chain.model.image import Digest

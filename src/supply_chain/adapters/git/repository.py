@@ -27,7 +27,7 @@ from supply_chain.adapters.files.openat import (
 from supply_chain.adapters.git.commit import Commit, find_subtree, parse_commit
 from supply_chain.adapters.git.objects import Objects
 from supply_chain.adapters.git.snapshot_budget import Budget
-from supply_chain.development.snapshot import check_name, has_control
+from supply_chain.development.snapshot_paths import check_name, has_control
 from supply_chain.errors import SourceInvalid
 from supply_chain.model.image import Source
 

@@ -19,7 +19,6 @@ from supply_chain.adapters.git.snapshot_budget import Budget, Phase
 from supply_chain.adapters.git.working_copy import WorkingCopy
 from supply_chain.development.snapshot import (
     MAX_FILE,
-    MAX_PATH,
     MAX_SIZE,
     Entry,
     IgnoreMatcher,
@@ -31,12 +30,11 @@ from supply_chain.development.snapshot import (
     Tree,
     blob_id,
     check,
-    check_links,
-    check_name,
     content_digest,
     read_declaration,
     select,
 )
+from supply_chain.development.snapshot_paths import MAX_PATH, check_links, check_name
 from supply_chain.errors import DeclarationInvalid, DiskFull, SourceInvalid
 from supply_chain.model.image import Digest, Source, digest_of
 from supply_chain.model.manifest import FILE, Base, Service

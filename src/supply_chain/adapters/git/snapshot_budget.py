@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
 
-from supply_chain.adapters.process.command import Cancellation, cancellation
+from supply_chain.adapters.process.cancellation import Cancellation, cancellation
 from supply_chain.development.snapshot import MAX_SIZE
 from supply_chain.errors import SourceInvalid
 

@@ -16,7 +16,7 @@ import zstandard
 
 from supply_chain.adapters.files.selection import list_files
 from supply_chain.adapters.image.compression import detect_compression
-from supply_chain.adapters.process.command import cancellation
+from supply_chain.adapters.process.cancellation import cancellation
 from supply_chain.errors import BuildLimitExceeded
 from supply_chain.text import mebibytes, plain_text
 

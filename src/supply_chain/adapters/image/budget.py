@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from supply_chain.adapters.process.command import Cancellation, cancellation
+from supply_chain.adapters.process.cancellation import Cancellation, cancellation
 
 MAX_SECONDS = 900
 """Maximum seconds of processor time. 16 GiB of files, the largest image that is read, normally take two minutes."""

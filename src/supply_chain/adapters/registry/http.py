@@ -13,7 +13,7 @@ from functools import cache, cached_property
 
 import httpx
 
-from supply_chain.adapters.process.command import cancellation
+from supply_chain.adapters.process.cancellation import cancellation
 from supply_chain.adapters.tls import share
 from supply_chain.errors import AccessDenied, ImageNotFound, RegistryFailed, RegistryUnavailable
 from supply_chain.text import plain_text

@@ -18,7 +18,8 @@ from supply_chain.adapters.docker import build_guard, free_space
 from supply_chain.adapters.docker.build_cgroup import BuildCgroup
 from supply_chain.adapters.docker.build_guard import BuildGuard, LocalEngine, measure_written_bytes, prepare_group
 from supply_chain.adapters.docker.free_space import MARGIN
-from supply_chain.adapters.process.command import Cancellation, CommandResult, current, run
+from supply_chain.adapters.process.cancellation import Cancellation, current
+from supply_chain.adapters.process.command import CommandResult, run
 from supply_chain.development.build import BuildOrder
 from supply_chain.development.separation import BuildLimits
 from supply_chain.errors import BuildLimitExceeded, Cancelled, ToolTimedOut

@@ -15,7 +15,8 @@ import pytest
 import requests
 from docker.errors import APIError, DockerException
 
-from supply_chain.adapters.docker.engine import LISTINGS, DockerEngine, list_images, translate_error
+from supply_chain.adapters.docker.engine import LISTINGS, DockerEngine, list_images
+from supply_chain.adapters.docker.engine_errors import translate_error
 from supply_chain.adapters.docker.engine_reading import (
     drop_init,
     parse_container,

@@ -21,7 +21,7 @@ from supply_chain.adapters.docker import url_fetch as fetch
 from supply_chain.adapters.docker.public_hosts import is_public, public_addresses
 from supply_chain.adapters.docker.url_fetch import Fetcher
 from supply_chain.adapters.files.free_space import free_bytes
-from supply_chain.adapters.process.command import Cancellation, current
+from supply_chain.adapters.process.cancellation import Cancellation, current
 from supply_chain.development.build import BuildRules
 from supply_chain.errors import Cancelled, DiskFull, DockerfileRefused, FetchFailed
 

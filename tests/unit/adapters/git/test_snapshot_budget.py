@@ -14,7 +14,7 @@ from supply_chain.adapters.git.objects import Objects
 from supply_chain.adapters.git.repository import open_repository
 from supply_chain.adapters.git.snapshot import take_snapshot
 from supply_chain.adapters.git.snapshot_budget import MAX_READ, MAX_SECONDS, Budget, Phase
-from supply_chain.adapters.process.command import Cancellation
+from supply_chain.adapters.process.cancellation import Cancellation
 from supply_chain.development.snapshot import MAX_SIZE
 from supply_chain.errors import Cancelled, SourceInvalid
 from tests.support.dockerignore import ignored

@@ -8,7 +8,7 @@ import pytest
 import zstandard
 
 from supply_chain.adapters.image.archives import check_archives
-from supply_chain.adapters.process.command import Cancellation, current
+from supply_chain.adapters.process.cancellation import Cancellation, current
 from supply_chain.errors import BuildLimitExceeded, Cancelled
 
 MOST = 4 * 1024**2

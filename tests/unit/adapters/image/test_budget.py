@@ -3,7 +3,7 @@
 import pytest
 
 from supply_chain.adapters.image.budget import MAX_SECONDS, Budget, TooLong
-from supply_chain.adapters.process.command import Cancellation
+from supply_chain.adapters.process.cancellation import Cancellation
 from supply_chain.errors import Cancelled
 
 

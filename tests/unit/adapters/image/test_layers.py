@@ -22,7 +22,8 @@ from supply_chain.adapters.image.budget import TooLong
 from supply_chain.adapters.image.file_content import HEAD, ContentStore
 from supply_chain.adapters.image.layers import examine_image, is_larger, read_contents
 from supply_chain.adapters.image.secret_forms import MARKS
-from supply_chain.adapters.process.command import Cancellation, Tool
+from supply_chain.adapters.process.cancellation import Cancellation
+from supply_chain.adapters.process.command import Tool
 from supply_chain.adapters.tools import secrets
 from supply_chain.adapters.tools.secrets import LARGEST, SearchedFiles, SecretSearch, find_secrets
 from supply_chain.errors import Cancelled, CheckNotMade, ScannerFailed

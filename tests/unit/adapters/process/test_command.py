@@ -9,7 +9,6 @@ import subprocess
 import sys
 import threading
 import time
-from concurrent.futures import wait
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,17 +17,9 @@ from unittest import mock
 import pytest
 
 from supply_chain.adapters.process import command
-from supply_chain.adapters.process.command import (
-    LINES,
-    Cancellation,
-    Tool,
-    _BoundedBuffer,
-    cancellation,
-    current,
-    run,
-    run_concurrently,
-)
-from supply_chain.errors import Cancelled, DiskFull, EngineUnsuitable, ToolFailed, ToolMissing, ToolTimedOut
+from supply_chain.adapters.process.cancellation import GRACE, Cancellation, current
+from supply_chain.adapters.process.command import LINES, Tool, _BoundedBuffer, run
+from supply_chain.errors import Cancelled, DiskFull, ToolFailed, ToolMissing, ToolTimedOut
 from supply_chain.text import CONTROL
 
 SH = Tool("sh", Path("/bin/sh"), "1")
@@ -156,7 +147,7 @@ def test_timeout_kills_command_that_ignores_sigterm(tmp_path):
     with pytest.raises(ToolTimedOut):
         SH.run("-c", "trap '' TERM; while :; do sleep 0.1; done", timeout=0.3)
 
-    assert time.monotonic() - started < 0.3 + command.GRACE + 2
+    assert time.monotonic() - started < 0.3 + GRACE + 2
 
 
 def test_background_processes_end_with_their_command(tmp_path):
@@ -242,94 +233,6 @@ def test_cancelled_step_runs_no_further_command(tmp_path):
 
     assert time.monotonic() - started < 4
     assert not (tmp_path / "ran").exists()
-
-
-def test_wait_ends_with_the_cancellation():
-    """A polling loop must not outlive its run."""
-    scope = Cancellation()
-    scope.wait(0.01)
-    threading.Timer(0.1, scope.cancel).start()
-    started = time.monotonic()
-
-    with pytest.raises(Cancelled):
-        scope.wait(30)
-
-    assert time.monotonic() - started < 5
-
-
-def test_default_cancellation_is_never_cancelled():
-    """Code that waits needs no special case outside a run."""
-    assert not cancellation().cancelled
-    cancellation().wait(0)
-
-
-def test_all_at_once_runs_parts_in_parallel():
-    """Each part waits for the other, so a sequential execution would time out."""
-    barrier = threading.Barrier(2, timeout=10)
-
-    assert sorted(run_concurrently(barrier.wait, barrier.wait)) == [0, 1]
-
-
-def test_all_at_once_raises_after_all_parts_ended():
-    """The next `cscm up` then finds the results of the parts that succeeded."""
-    finished = threading.Event()
-
-    def fails():
-        raise EngineUnsuitable("too old\nupgrade it")
-
-    def succeeds():
-        finished.wait(0.2)
-        finished.set()
-
-    with pytest.raises(EngineUnsuitable):
-        run_concurrently(fails, succeeds)
-
-    assert finished.is_set()
-
-
-def test_interrupt_ends_the_commands_of_all_parts(monkeypatch):
-    """Ctrl-C must leave no download and no build behind."""
-    started, scopes = threading.Event(), []
-
-    def builds():
-        scopes.append(cancellation())
-        started.set()
-        run([sys.executable, "-c", "import time; time.sleep(60)"], name="build", timeout=60)
-
-    def interrupted(futures):
-        started.wait(10)
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("supply_chain.adapters.process.command.wait", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        run_concurrently(builds)
-
-    assert scopes[0].cancelled
-
-
-def test_interrupt_ends_the_parts_of_nested_parts(monkeypatch):
-    """The parallel downloads of tools are one part of the parallel work of `cscm up`."""
-    started, events = threading.Event(), []
-
-    def builds():
-        started.set()
-        try:
-            run([sys.executable, "-c", "import time; time.sleep(60)"], name="build", timeout=60)
-        except Cancelled:
-            events.append("ended")
-            raise
-
-    def waits(futures, *, real=wait):
-        if len(futures) == 2:
-            return real(futures)
-        started.wait(10)
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(command, "wait", waits)
-    with pytest.raises(KeyboardInterrupt):
-        run_concurrently(lambda: run_concurrently(builds, builds))
-
-    assert events == ["ended", "ended"]
 
 
 def test_exception_in_caller_leaves_no_process(tmp_path, monkeypatch):

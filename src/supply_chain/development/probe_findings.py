@@ -1,0 +1,232 @@
+"""Findings of checks that run a container, and the comparison of what a service showed with its declaration."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from itertools import pairwise
+from typing import Any
+
+from supply_chain.evidence.checks import Check, CheckResult
+from supply_chain.model.container import Change, Container, Listener, LocalImage, Logs, Process, find_outside
+from supply_chain.model.image import Interval
+from supply_chain.model.manifest import Probe, Service
+from supply_chain.readiness import Answer
+
+STOPPED_BY_SIGTERM = (0, 143)
+"""Statuses after SIGTERM: 0 of a program that handles the signal, 128 + 15 of one that does not."""
+LOG_LINES = 10
+SEARCHED = 64 * 1024
+"""Number of characters at the end of a stream that are searched for secrets."""
+LEFT_OUT = ["left out, as it seems to hold a secret"]
+"""Replaces output that seems to hold a secret, because many people read evidence and it is stored."""
+MOST_PATHS = 20
+
+
+@dataclass
+class Findings:
+    """Sentences for a check's result, collected during the check."""
+
+    passed: list[str] = field(default_factory=list)
+    warned: list[str] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
+    details: dict[str, Any] = field(default_factory=dict)
+
+    def expect(self, holds: bool, passed: str, failed: str) -> None:
+        """Add one expectation: the sentence `passed` if it holds, otherwise the sentence `failed`."""
+        (self.passed if holds else self.failed).append(passed if holds else failed)
+
+    def result(self, check: Check, tools: Mapping[str, str], started: datetime, finished: datetime) -> CheckResult:
+        """Return the check's result with all collected sentences."""
+        return CheckResult(
+            check=check,
+            passed=tuple(self.passed),
+            warned=tuple(self.warned),
+            failed=tuple(self.failed),
+            details=self.details,
+            tools=dict(tools),
+            interval=Interval(started=started, finished=finished),
+        )
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one start of a service showed. `answer` is about readiness, `again` about a second request."""
+
+    answer: Answer
+    again: str
+    listeners: tuple[Listener, ...]
+    processes: tuple[Process, ...]
+    stop_seconds: float
+    end: Container
+    logs: Logs
+    changes: tuple[Change, ...]
+
+
+def judge_service(strict: Run, loose: Run, local: LocalImage, manifest: Service, secrets: tuple[str, ...]) -> Findings:
+    """Compare two starts of a service, `strict` with a read-only root filesystem, with its declaration.
+
+    `secrets` are the kinds of secrets in the output of both.
+    """
+    findings = Findings()
+    _judge_start(findings, strict, loose, manifest, secret=bool(secrets))
+    if strict.answer.ready:
+        _judge_ports(findings, strict, manifest)
+        _judge_processes(findings, strict, manifest)
+        _judge_stop(findings, strict, manifest)
+    _judge_writes(findings, strict, loose, local, manifest)
+    _judge_logs(findings, strict)
+    _judge_secrets(findings, secrets)
+    return findings
+
+
+def _judge_start(findings: Findings, strict: Run, loose: Run, manifest: Service, *, secret: bool) -> None:
+    probe = manifest.probe
+    findings.details |= {
+        "start_seconds": round(strict.answer.seconds, 3) if strict.answer.ready else None,
+        "start_timeout_seconds": probe.start_timeout,
+    }
+    findings.expect(
+        strict.answer.ready,
+        f"ready on port {probe.port} after {strict.answer.seconds:.2f} s",
+        _not_ready(strict, probe) + ("" if secret else last_line(strict.logs)),
+    )
+    if not strict.answer.ready and loose.answer.ready:
+        findings.failed.append("It starts only when its root filesystem is writable.")
+    if strict.answer.ready:
+        findings.expect(
+            not strict.again,
+            "a second request is answered too",
+            f"The first request was answered, a second was not: {strict.again}.",
+        )
+    findings.details["last_output"] = strict.logs.tail(LOG_LINES)[-4000:].splitlines()
+
+
+def _not_ready(run: Run, probe: Probe) -> str:
+    """Return why it was not ready: it ended, it listens elsewhere, or it does not answer that it is healthy."""
+    if not run.processes:
+        return f"It was not ready before it was over: {run.answer.says}."
+    where = sorted(f"{each.address} {each.port}" for each in run.listeners)
+    heard = any(each.port == probe.port and not _loopback(each) for each in run.listeners)
+    listens = "" if heard else f" It listens on {', '.join(where) or 'no port'}."
+    return f"It was not ready within {probe.start_timeout} s: {run.answer.says}.{listens}"
+
+
+def _loopback(listener: Listener) -> bool:
+    return listener.address.startswith(("127.", "::1"))
+
+
+def _judge_ports(findings: Findings, run: Run, manifest: Service) -> None:
+    declared = (manifest.probe.port, *manifest.runtime.ports)
+    reachable = {each.port for each in run.listeners if not _loopback(each)}
+    findings.details |= {
+        "listening": [f"{each.address} {each.port}" for each in run.listeners],
+        "listening_read_from": "the kernel's socket table of the container's network namespace",
+    }
+    others, silent = sorted(reachable - set(declared)), sorted(set(declared) - reachable)
+    ports = ", ".join(map(str, declared))
+    findings.expect(
+        not others,
+        f"listens on port{'' if len(declared) == 1 else 's'} {ports} and no other",
+        f"It listens on ports nobody declared (runtime.ports): {', '.join(map(str, others))}.",
+    )
+    if silent:
+        findings.warned.append(f"It declares ports and does not listen there: {', '.join(map(str, silent))}.")
+
+
+def _judge_processes(findings: Findings, run: Run, manifest: Service) -> None:
+    uid = manifest.runtime.uid
+    findings.details |= {
+        "processes": [each.command[:200] for each in run.processes],
+        "uids": sorted({each.uid for each in run.processes}),
+    }
+    others = sorted({each.uid for each in run.processes} - {uid})
+    findings.expect(
+        bool(run.processes) and not others,
+        f"runs as uid {uid} ({len(run.processes)} process{'' if len(run.processes) == 1 else 'es'})",
+        f"It runs as uid {', '.join(map(str, others)) or 'unknown'}, not only as {uid}.",
+    )
+
+
+def _judge_stop(findings: Findings, run: Run, manifest: Service) -> None:
+    over = run.end.over
+    findings.details |= {
+        "stop_seconds": round(run.stop_seconds, 3) if over else None,
+        "stop_timeout_seconds": manifest.probe.stop_timeout,
+        "exit_code": run.end.exit_code if over else None,
+    }
+    findings.expect(
+        over,
+        f"stopped {run.stop_seconds:.2f} s after SIGTERM",
+        f"It did not stop within {manifest.probe.stop_timeout} s of SIGTERM.",
+    )
+    if over:
+        findings.expect(
+            run.end.exit_code in STOPPED_BY_SIGTERM,
+            f"ended with status {run.end.exit_code}",
+            f"After SIGTERM it ended with status {run.end.exit_code}; 0 or 143 says that it meant to.",
+        )
+
+
+def _judge_writes(findings: Findings, strict: Run, loose: Run, local: LocalImage, manifest: Service) -> None:
+    """Add findings about writes outside of the declared paths.
+
+    What the engine itself changes also appears with the read-only root, where the program cannot write; it does not
+    count.
+    """
+    writable = manifest.runtime.writable
+    engines = {(change.kind, change.path) for change in strict.changes}
+    own = [c for c in find_outside(loose.changes, writable) if (c.kind, c.path) not in engines]
+    paths = sorted({change.path for change in own})
+    findings.details["writes_outside"] = paths[:MOST_PATHS]
+    listed = ", ".join(_drop_parents(paths)[:MOST_PATHS])
+    findings.expect(
+        not paths,
+        "writes nowhere but where it is declared to",
+        f"It writes where nobody declared it to: {listed}.",
+    )
+    volumes = [path for path in local.volumes if path not in writable]
+    if volumes:
+        findings.failed.append(
+            f"The image declares volumes that the application does not declare as writable: {', '.join(volumes)}."
+        )
+
+
+def _drop_parents(paths: Sequence[str]) -> list[str]:
+    """Return the paths in their order, without the directories that contain others of them."""
+    by_part = sorted(paths, key=lambda path: path.replace("/", "\0"))  # a path is followed by the paths below it
+    above = {path for path, following in pairwise(by_part) if following.startswith(path + "/")}
+    return [path for path in paths if path not in above]
+
+
+def _judge_logs(findings: Findings, run: Run) -> None:
+    out, err = (len(text.splitlines()) for text in (run.logs.stdout, run.logs.stderr))
+    findings.details |= {"stdout_lines": out, "stderr_lines": err}
+    if out:
+        findings.passed.append("logs to standard output")
+    elif err:
+        findings.warned.append("It logs to standard error only; nothing comes on standard output.")
+    else:
+        findings.warned.append("It logs nothing, neither on standard output nor on standard error.")
+
+
+def _judge_secrets(findings: Findings, kinds: tuple[str, ...]) -> None:
+    findings.expect(
+        not kinds,
+        "prints nothing that looks like a secret",
+        f"What it prints, or a command of it, looks like a secret: {', '.join(kinds)}.",
+    )
+    if kinds:
+        findings.details |= {"last_output": LEFT_OUT, "processes": LEFT_OUT}
+
+
+def last_line(logs: Logs) -> str:
+    """Return the last lines that contain a letter, as one sentence; an empty string if there are none."""
+    lines = [" ".join(line.split()) for line in logs.tail().splitlines() if any(map(str.isalpha, line))]
+    return f" It last said: {' | '.join(lines[-3:])[-300:]}" if lines else ""
+
+
+def joined_output(logs: Logs) -> str:
+    """Return the end of both output streams, which is searched for secrets."""
+    return f"{logs.stdout[-SEARCHED:]}\n{logs.stderr[-SEARCHED:]}"
