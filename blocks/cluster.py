@@ -64,5 +64,5 @@ class KubernetesCluster(Setting):
         if self.in_cluster:
             return ClusterClient.in_cluster(manager)
         regional = replace(session, region=self.region or session.region)
-        found = read_cluster(regional, self.eks)
-        return ClusterClient.with_token(found.address, found.authority, EksTokens(regional, self.eks), manager)
+        cluster = read_cluster(regional, self.eks)
+        return ClusterClient.with_token(cluster.address, cluster.authority, EksTokens(regional, self.eks), manager)

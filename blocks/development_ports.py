@@ -54,9 +54,9 @@ class DevelopmentPorts(TierPorts):
         """Return the dependencies of a build; `origin` is the real path of the directory that is built."""
         workbench, host = self.workbench, self.host
 
-        def rootfs(wanted: Rootfs, target: Path, epoch: int, work: Path) -> object:
+        def rootfs(declaration: Rootfs, target: Path, epoch: int, work: Path) -> object:
             work.mkdir()
-            return make_rootfs(workbench.tool("mmdebstrap"), wanted, target, epoch, work)
+            return make_rootfs(workbench.tool("mmdebstrap"), declaration, target, epoch, work)
 
         def context(snapshot: Snapshot) -> AbstractContextManager[Path]:
             return build_context(snapshot, rootfs)

@@ -17,12 +17,12 @@ async def load_hosts(environments: Iterable[Environment], session: AwsSession) -
 
     `session` signs in to clusters. Raises `SettingInvalid` if a block is missing or invalid.
     """
-    found: dict[str, Host] = {}
+    hosts: dict[str, Host] = {}
     every = tuple(environments)
     for name in sorted({each.host for each in every if isinstance(each, DockerEnvironment)}):
         host: ContainerHost = await ContainerHost.aload(name)
-        found[name] = EngineHost(host.engine)
+        hosts[name] = EngineHost(host.engine)
     for name in sorted({each.cluster for each in every if isinstance(each, KubernetesEnvironment)}):
         cluster: KubernetesCluster = await KubernetesCluster.aload(name)
-        found[f"{CLUSTER}{name}"] = ClusterHost(name, partial(cluster.client, session))
-    return found
+        hosts[f"{CLUSTER}{name}"] = ClusterHost(name, partial(cluster.client, session))
+    return hosts

@@ -179,16 +179,16 @@ class Workbench(Setting):
     @contextmanager
     def pinned_scanner(self) -> Iterator[Scanner]:
         """Yield the scanner with the current database, which does not change until the block ends."""
-        with pin_database(self.tool("grype"), Path(self.database)) as held:
+        with pin_database(self.tool("grype"), Path(self.database)) as pinned:
             yield Grype(
                 tool=self.tool("grype"),
-                environment=held.environment,
-                database=held.database,
-                knows=held.knows,
+                environment=pinned.environment,
+                database=pinned.database,
+                knows=pinned.knows,
                 now=now,
                 cost=CHEAPER,
                 quiet=True,
-                publications=held.publications,
+                publications=pinned.publications,
             )
 
     @property
@@ -312,11 +312,11 @@ class Workbench(Setting):
         If `directory`, the real path of what is built, is outside of the checkout, `project` matches no source:
         whoever configures a clone chooses the remote that it names.
         """
-        held, project = self.names().of(name), Path(self.project).resolve()
-        if held is None or held.sources is None:
-            return held
+        holder, project = self.names().of(name), Path(self.project).resolve()
+        if holder is None or holder.sources is None:
+            return holder
         outside = directory is not None and not directory.is_relative_to(project)
-        return held.with_project(None if outside else read_remote(project))
+        return holder.with_project(None if outside else read_remote(project))
 
     @property
     def version(self) -> str:

@@ -27,7 +27,7 @@ async def bases(names: list[str], project: str, force: bool = False) -> list[Ima
         force: Build a base again even if a released image of it exists.
     """
     ports = await DevelopmentPorts.aload()
-    made: list[ImageRef] = []
+    images: list[ImageRef] = []
     for name in names:
         if f"{BASES}/{name}" in ports.workbench.bases:
             continue  # the profile names an image of a third party instead
@@ -38,8 +38,8 @@ async def bases(names: list[str], project: str, force: bool = False) -> list[Ima
                 return complete_refused(result)
             assert isinstance(result, CuratedImage)  # a base is not deployed
             ref = result.ref
-        made.append(ref)
-    return made
+        images.append(ref)
+    return images
 
 
 def _find_released(catalog: CuratedBases, name: str) -> ImageRef | None:

@@ -76,10 +76,10 @@ async def unhold(image: str, reason: Words, by: Words, key: str = "") -> Decisio
 @flow(name="enforce", flow_run_name="enforce blocks")
 async def enforce() -> Enforced:
     """Archive every blocked image that was pushed again, under any name."""
-    found = await enforce_step(await LifecyclePorts.aload())
-    if found.failed:
-        return complete_as("Unenforced", str(found), found)
-    return found
+    enforced = await enforce_step(await LifecyclePorts.aload())
+    if enforced.failed:
+        return complete_as("Unenforced", str(enforced), enforced)
+    return enforced
 
 
 async def _decide(image: str, act: Act, reason: Words, by: Words, key: str) -> DecisionResult:

@@ -66,11 +66,11 @@ async def where(question: str) -> tuple[Place, ...]:
         question: What to look for: CVE-2026-1234, zlib1g, zlib1g@1:1.2.13, a digest, or base/python.
     """
     facts = await Inventory.aload("inventory")
-    found, age = await find_images_step(question, facts), await read_time_step(question, facts)
-    rows = reports.truncate_rows([reports.place_row(each) for each in found])
-    about = reports.escape(f"{question}: {pluralize(len(found), 'curated image')}, {age}")
+    places, age = await find_images_step(question, facts), await read_time_step(question, facts)
+    rows = reports.truncate_rows([reports.place_row(each) for each in places])
+    about = reports.escape(f"{question}: {pluralize(len(places), 'curated image')}, {age}")
     await acreate_table_artifact(key="where", table=rows, description=about)
-    return found
+    return places
 
 
 @flow(name="explain", flow_run_name="explain {digest}")
@@ -80,8 +80,8 @@ async def explain(digest: str) -> tuple[Explanation, ...]:
     Args:
         digest: The image's digest, or at least its first 12 digits.
     """
-    found = await explain_step(digest, await Inventory.aload("inventory"))
-    for each in found:
+    explanations = await explain_step(digest, await Inventory.aload("inventory"))
+    for each in explanations:
         page = reports.explanation(each)
         await acreate_markdown_artifact(key=f"explain-{short(each.image.ref.digest)}", markdown=page)
-    return found
+    return explanations

@@ -43,10 +43,10 @@ async def isolate(
     ports = await ExecutionPorts.aload()
     place, isolation = await ports.load_isolation(environment)
     place.placement(application)  # raises for a name that nobody knows here
-    wanted = Case(
+    request = Case(
         id=uuid4().hex[:8], environment=place.name, application=application, by=by, reason=reason, since=since or begun
     )
-    case = await quarantine_step(wanted, isolation)  # a deployment that is under way may hold the lock for minutes
+    case = await quarantine_step(request, isolation)  # a deployment that is under way may hold the lock for minutes
     async with run_lock(lock_name(DEPLOY, place.name, application)):
         case = await quarantine_step(case, isolation)  # also what that deployment started meanwhile
         record = await preserve_step(case, isolation)

@@ -57,22 +57,22 @@ async def lifecycle(rules: str = "nightly", dry_run: bool | None = None) -> Appl
     if due := _missed():
         return complete_as("Unneeded", f"it was due on {due:%Y-%m-%d %H:%M}, and a later run makes a new plan", None)
     ports = await LifecyclePorts.aload()
-    found = await plan_step(rules, ports)
+    plan = await plan_step(rules, ports)
     only_plan = ports.workbench.lifecycle == "plan" if dry_run is None else dry_run
-    if only_plan or not found.changes:
-        return found
-    if found.over:
-        about = f"{found}. {'; '.join(found.over)}."
+    if only_plan or not plan.changes:
+        return plan
+    if plan.over:
+        about = f"{plan}. {'; '.join(plan.over)}."
         answer = await asuspend_flow_run(
             wait_for_input=Approval.with_initial_data(description=about),
             timeout=PATIENCE,
-            key=f"approval-{found.digest.removeprefix('sha256:')}",  # an answer about another plan must not count
+            key=f"approval-{plan.digest.removeprefix('sha256:')}",  # an answer about another plan must not count
         )
-        await sign_approval_step(found.digest, answer.approve, answer.by, answer.reason, ports)
+        await sign_approval_step(plan.digest, answer.approve, answer.by, answer.reason, ports)
         if not answer.approve:
-            return complete_as("Rejected", f"rejected by {answer.by}: {answer.reason}", found)
-    found.hold_to(ports.workbench.rules(rules))  # the rules may have changed while the run waited
-    return await _apply(found, ports)
+            return complete_as("Rejected", f"rejected by {answer.by}: {answer.reason}", plan)
+    plan.hold_to(ports.workbench.rules(rules))  # the rules may have changed while the run waited
+    return await _apply(plan, ports)
 
 
 def _missed() -> datetime | None:
@@ -85,32 +85,32 @@ def _missed() -> datetime | None:
     return run.expected_start_time if late > MISSED else None
 
 
-async def _apply(found: Plan, ports: LifecyclePorts) -> Applied:
+async def _apply(plan: Plan, ports: LifecyclePorts) -> Applied:
     """Apply the plan to one repository after the other, while none of its images is admitted or deployed.
 
     An error in one repository is reported with its steps and does not stop the others. What was done is published,
     however the run ends.
     """
     done: dict[str, tuple[Entry, ...]] = {}
-    journal = ports.journal(found)
+    journal = ports.journal(plan)
     async with run_lock(lock_name("lifecycle")):
-        in_use = await find_needed_step(found, ports)
+        in_use = await find_needed_step(plan, ports)
         bases: frozenset[Digest] | None = None
         try:
-            for repository in found.repositories:
+            for repository in plan.repositories:
                 try:
                     if is_base_repository(repository) and bases is None:  # bases come last
-                        bases = await find_bases_step(found, ports)
+                        bases = await find_bases_step(plan, ports)
                     async with _alone(repository, ports):
-                        done[repository] = await apply_step(found, repository, in_use, bases or (), ports)
+                        done[repository] = await apply_step(plan, repository, in_use, bases or (), ports)
                 except SupplyChainError as error:
-                    done[repository] = await in_thread(unfinished_entries, found, repository, error, journal)
+                    done[repository] = await in_thread(unfinished_entries, plan, repository, error, journal)
         finally:  # a cancelled run first finishes the step that it has begun
             entries = (
-                done[each] if each in done else completed_entries(found, each, journal) for each in found.repositories
+                done[each] if each in done else completed_entries(plan, each, journal) for each in plan.repositories
             )
-            applied = Applied(plan=found.digest, entries=tuple(chain.from_iterable(entries)))
-            await _publish(applied, found)
+            applied = Applied(plan=plan.digest, entries=tuple(chain.from_iterable(entries)))
+            await _publish(applied, plan)
         return applied.finished()
 
 
@@ -162,11 +162,11 @@ async def apply_only(path: str, by: str, reason: str, digest: str | None = None)
         reason: The reason.
         digest: The digest of the plan that was read. If the file holds another plan by now, nothing is applied.
     """
-    found = read_plan(Path(path))
-    if digest not in (None, found.digest):
+    plan = read_plan(Path(path))
+    if digest not in (None, plan.digest):
         raise DeclarationInvalid(f"{path} changed after it was shown.\nRead it, and apply it again.")
     ports = await LifecyclePorts.aload()
-    found.hold_to(ports.workbench.rules(found.rules))
-    if found.over:
-        await sign_approval_step(found.digest, True, by, reason, ports)
-    return await _apply(found, ports)
+    plan.hold_to(ports.workbench.rules(plan.rules))
+    if plan.over:
+        await sign_approval_step(plan.digest, True, by, reason, ports)
+    return await _apply(plan, ports)

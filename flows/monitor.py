@@ -27,14 +27,14 @@ async def monitor(environment: str | None = None, watch: int = 0) -> tuple[Obser
         watch: For how many seconds changes in clusters are then reported at once.
     """
     ports = await ExecutionPorts.aload()
-    looked, statuses = await asyncio.gather(  # each to its end, whatever the other one raises
+    observations, statuses = await asyncio.gather(  # each to its end, whatever the other one raises
         monitor_step(environment, ports), enforcement_step(environment, ports), return_exceptions=True
     )
-    if isinstance(looked, BaseException):
-        raise looked
+    if isinstance(observations, BaseException):
+        raise observations
     if isinstance(statuses, BaseException):
         raise statuses
-    observed: tuple[Observation, ...] = looked
+    observed: tuple[Observation, ...] = observations
     if weak := [each for each in statuses if each.is_weak]:
         return complete_as("Unprotected", "; ".join(map(str, weak)), observed)  # at once: it is an alert
     observed += await watch_step(environment, ports, observed, watch)

@@ -33,14 +33,14 @@ async def explain_policy(image: str, environment: str = "") -> GateExplanation:
         execution = await ExecutionPorts.aload()
         place = execution.workbench.environment(environment)
         ref = await in_thread(find, image, CURATED, execution.repositories)
-        found = await explain_deploy_step(ref, place, execution)
+        explanation = await explain_deploy_step(ref, place, execution)
     else:
         curation = await CurationPorts.aload()
         prefix = OFFERED if image.strip().startswith(OFFERED) else CURATED
         ref = await in_thread(find, image, prefix, curation.repositories)
-        found = await explain_curation_step(ref, curation)
-    await acreate_markdown_artifact(key=f"policy-{short(ref.digest)}", markdown=policy_explanation_page(found))
-    return found
+        explanation = await explain_curation_step(ref, curation)
+    await acreate_markdown_artifact(key=f"policy-{short(ref.digest)}", markdown=policy_explanation_page(explanation))
+    return explanation
 
 
 @flow(name="preview-policies", flow_run_name="preview-policies")
@@ -55,6 +55,6 @@ async def preview_policies(documents: dict[str, str]) -> PolicyPreview:
             document with its name, or is added.
     """
     workbench, inventory = await asyncio.gather(Workbench.aload("workbench"), Inventory.aload("inventory"))
-    found = await preview_policies_step(documents, workbench, inventory)
-    await acreate_markdown_artifact(key="policy-preview", markdown=policy_preview_page(found))
-    return found
+    preview = await preview_policies_step(documents, workbench, inventory)
+    await acreate_markdown_artifact(key="policy-preview", markdown=policy_preview_page(preview))
+    return preview

@@ -117,10 +117,10 @@ async def _to_environment(image: str, after: str | None) -> Deployment | Refused
         return await _deploy(ref, move, ports)
 
 
-async def _deploy(ref: ImageRef, wanted: Move, ports: ExecutionPorts) -> Deployment | Refused | Move | PromotionFreeze:
+async def _deploy(ref: ImageRef, request: Move, ports: ExecutionPorts) -> Deployment | Refused | Move | PromotionFreeze:
     """Make a move, unless somebody deployed or decided something else while it waited for its lock."""
-    async with run_lock(lock_name(DEPLOY, wanted.to, ref.application)):
-        move = await plan_deployment_step(ref, wanted.after, ports)
+    async with run_lock(lock_name(DEPLOY, request.to, ref.application)):
+        move = await plan_deployment_step(ref, request.after, ports)
         if not move.to:
             return _unneeded(move)
         if freeze := await active_freeze():

@@ -54,13 +54,13 @@ async def _reconcile(tier: str, *, shallow: bool) -> tuple[Move, ...] | Promotio
     if freeze := await active_freeze():
         return complete_frozen(freeze)
     ports = await PORTS[tier].aload()
-    rows, found, visited = [], [], set()
+    rows, moves, visited = [], [], set()
     for only_shallow in _passes(tier, shallow=shallow):  # start first what is found quickly
         for move in await find_missed_step(ports, shallow=only_shallow):
             if (key := (str(move.image), move.to, move.after)) in visited:
                 continue
             visited.add(key)
-            found.append(move)
+            moves.append(move)
             active = not move.unreadable and await is_active(move)
             run = move.reason if move.unreadable else "runs already" if active else await start_promotion(move)
             image = plain_text(f"{move.image.repository}@{move.image.short}")
@@ -73,6 +73,6 @@ async def _reconcile(tier: str, *, shallow: bool) -> tuple[Move, ...] | Promotio
                 }
             )
     await acreate_table_artifact(key=f"reconciled-{tier}", table=rows, description="Promotions that no event started")
-    if unreadable := [str(move.image) for move in found if move.unreadable]:
-        return complete_as("Unreadable", ", ".join(unreadable), tuple(found))
-    return tuple(found)
+    if unreadable := [str(move.image) for move in moves if move.unreadable]:
+        return complete_as("Unreadable", ", ".join(unreadable), tuple(moves))
+    return tuple(moves)

@@ -54,15 +54,17 @@ async def respond(image: str, happened: str, facts: list[Any] | None = None, sin
         judged.append(await judge_again_step(ref, ports))
     lines = [_fact(each) for each in facts or ()]
     (stopped.facts if happened in CANCELS else lines).extend(isolation.lines)
-    found = await find_deployments_step(ref, happened, lines, stopped, judged, ports)
-    page = response_page(found)
+    response = await find_deployments_step(ref, happened, lines, stopped, judged, ports)
+    page = response_page(response)
     subject = plain_text(f"{happened}: {ref.application} {ref.short}")
     key = artifact_key("response", ref.application)
-    await acreate_markdown_artifact(key=key, markdown=page, description=f"{subject}; owner: {plain_text(found.owner)}")
-    await notify(subject, page, ports.workbench.notify, once=found.fingerprint)
+    await acreate_markdown_artifact(
+        key=key, markdown=page, description=f"{subject}; owner: {plain_text(response.owner)}"
+    )
+    await notify(subject, page, ports.workbench.notify, once=response.fingerprint)
     if isolation.error:
         raise isolation.error
-    return found
+    return response
 
 
 @dataclass
@@ -75,20 +77,20 @@ class _Isolation:
 
 async def _isolate(ref: ImageRef, happened: str, since: datetime, ports: ExecutionPorts) -> _Isolation:
     """Isolate what runs from an image where its environment says so; an error prevents no other isolation."""
-    found = _Isolation()
+    isolation = _Isolation()
     try:
         for each, reason in await find_isolating_step(ref, happened, ports):
             what = f"{each.application} in {each.environment}"
             try:
                 record = await isolate(each.environment, each.application, reason=reason, by=happened, since=since)
-                found.lines.append(f"{what} is isolated: {record.recovery}")
+                isolation.lines.append(f"{what} is isolated: {record.recovery}")
             except SupplyChainError as error:
-                found.lines.append(f"the isolation of {what} is incomplete: {join_lines(error)}")
-                found.error = found.error or error
+                isolation.lines.append(f"the isolation of {what} is incomplete: {join_lines(error)}")
+                isolation.error = isolation.error or error
     except SupplyChainError as error:
-        found.lines.append(f"whether something is to be isolated is unknown: {join_lines(error)}")
-        found.error = error
-    return found
+        isolation.lines.append(f"whether something is to be isolated is unknown: {join_lines(error)}")
+        isolation.error = error
+    return isolation
 
 
 @flow(name="alert", flow_run_name="alert {about}")

@@ -36,8 +36,8 @@ async def renew() -> Renewals:
 
     If one cannot be judged, the run ends as Unreadable, after all others.
     """
-    found = await renew_step(await ExecutionPorts.aload())
-    return complete_as("Unreadable", "; ".join(found.unknown), found) if found.unknown else found
+    renewals = await renew_step(await ExecutionPorts.aload())
+    return complete_as("Unreadable", "; ".join(renewals.unknown), renewals) if renewals.unknown else renewals
 
 
 @flow(name="withdraw", flow_run_name="withdraw {tier}")

@@ -35,11 +35,11 @@ def main(reader: str, *directories: str) -> None:
     """Write the facts of all repositories."""
     tool = BuildKitReader(Tool("dockerfile-reader", Path(reader), "1.0.0"))
     recorded: set[str] = set()
-    found = []
+    records = []
     for directory in directories:
-        found += list(of_repository(Path(directory), tool, recorded))
-    TARGET.write_text(json.dumps(found, separators=(",", ":")).replace('},{"repo"', '},\n{"repo"') + "\n")
-    print(f"{len(found)} Dockerfiles of {len({each['repo'] for each in found})} repositories")
+        records += list(of_repository(Path(directory), tool, recorded))
+    TARGET.write_text(json.dumps(records, separators=(",", ":")).replace('},{"repo"', '},\n{"repo"') + "\n")
+    print(f"{len(records)} Dockerfiles of {len({each['repo'] for each in records})} repositories")
 
 
 def of_repository(directory: Path, reader: BuildKitReader, recorded: set[str]) -> Iterator[dict[str, Any]]:
@@ -49,17 +49,17 @@ def of_repository(directory: Path, reader: BuildKitReader, recorded: set[str]) -
     listed = git(directory, "ls-tree", "-r", "-z", "--name-only", "HEAD").decode("utf-8", "replace").split("\0")
     paths = [path for path in listed if NAME.search(path)]
     step = max(1, len(paths) // MOST)
-    taken = 0
+    number = 0
     for path in [*paths[::step], *paths]:
         content = git(directory, "show", f"HEAD:{path}")
         digest = hashlib.sha256(content).hexdigest()
-        if taken == MOST or digest in recorded or not content.strip() or len(content) > 256 * 1024:
+        if number == MOST or digest in recorded or not content.strip() or len(content) > 256 * 1024:
             continue
         reading = reader.read(content, (), "linux/amd64", {}, "facts", {})
         if reading.error or len(reading.instructions) > 150:
             continue
         recorded.add(digest)
-        taken += 1
+        number += 1
         yield {"repo": name, "path": path, "commit": commit, "sha256": digest, **facts(reading)}
 
 

@@ -64,7 +64,7 @@ def windows(ranges: list[dict[str, Any]]) -> tuple[Window, ...]:
     About twelve records repeat an event. They are read as grype's own builder reads them: of two starts, the later
     one counts; an end without a start ends a window that starts at the first version.
     """
-    found: list[Window] = []
+    result: list[Window] = []
     start: str | None = None
     for event in (event for one in ranges if one["type"] != "GIT" for event in one["events"]):
         ((kind, version),) = event.items()
@@ -72,20 +72,20 @@ def windows(ranges: list[dict[str, Any]]) -> tuple[Window, ...]:
             start = "" if version == "0" else version
         else:
             end = {"fixed": version} if kind == "fixed" else {"last": version}
-            found.append(Window(start or "", **end))
+            result.append(Window(start or "", **end))
             start = None
     if start is not None:
-        found.append(Window(start))
-    return tuple(found)
+        result.append(Window(start))
+    return tuple(result)
 
 
 def moment(value: str | datetime | None) -> datetime | None:
     """Return a date of an advisory in UTC; None if there is none or its year is 1."""
     if value is None:
         return None
-    found = value if isinstance(value, datetime) else datetime.fromisoformat(value)
-    found = (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC)
-    return found.replace(microsecond=0) if found.year > 1 else None
+    time = value if isinstance(value, datetime) else datetime.fromisoformat(value)
+    time = (time if time.tzinfo else time.replace(tzinfo=UTC)).astimezone(UTC)
+    return time.replace(microsecond=0) if time.year > 1 else None
 
 
 def vector(record: dict[str, Any], vectors: dict[str, tuple[float, str]]) -> str | None:
@@ -128,10 +128,10 @@ def go(directory: Path, vectors: dict[str, tuple[float, str]]) -> Iterator[GoRec
 
 def python_package(affected: dict[str, Any]) -> Package:
     """Return a Python package of an advisory."""
-    found = windows(affected.get("ranges", []))
-    if not found:  # the record lists only single versions
-        found = tuple(Window(version, last=version) for version in affected["versions"])
-    return Package(name=affected["package"]["name"], windows=found)
+    ranges = windows(affected.get("ranges", []))
+    if not ranges:  # the record lists only single versions
+        ranges = tuple(Window(version, last=version) for version in affected["versions"])
+    return Package(name=affected["package"]["name"], windows=ranges)
 
 
 def python(directory: Path, vectors: dict[str, tuple[float, str]]) -> Iterator[PythonRecord]:

@@ -71,10 +71,10 @@ def banned_in(path: Path, text: str, banned: Banned) -> Iterator[Definition]:
             yield Definition(f"{path}:{line}", name, better)
 
 
-def check(found: list[Definition], exceptions: Mapping[str, int]) -> list[str]:
+def check(definitions: list[Definition], exceptions: Mapping[str, int]) -> list[str]:
     """Return a message for each name that has more definitions than its exception allows, or fewer."""
-    numbers = Counter(each.name for each in found)
-    more = [each for each in found if numbers[each.name] > exceptions.get(each.name, 0)]
+    numbers = Counter(each.name for each in definitions)
+    more = [each for each in definitions if numbers[each.name] > exceptions.get(each.name, 0)]
     fewer = [name for name, number in exceptions.items() if numbers[name] < number]
     return [f"{each.place}: `{each.name}`: use {each.better}" for each in more] + [
         f"{EXCEPTIONS.name}: `{name}` has {numbers[name]} definitions: run `python -m scripts.names --lower`"
@@ -82,9 +82,9 @@ def check(found: list[Definition], exceptions: Mapping[str, int]) -> list[str]:
     ]
 
 
-def lowered(found: list[Definition], exceptions: Mapping[str, int]) -> dict[str, int]:
+def lowered(definitions: list[Definition], exceptions: Mapping[str, int]) -> dict[str, int]:
     """Return the exceptions with the present numbers, where these are lower."""
-    numbers = Counter(each.name for each in found)
+    numbers = Counter(each.name for each in definitions)
     return {name: min(number, numbers[name]) for name, number in exceptions.items() if numbers[name]}
 
 
@@ -93,12 +93,14 @@ def main() -> None:
     listed = subprocess.run(["git", "ls-files", "*.py"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     banned = Banned(**yaml.safe_load(WORDS.read_text(encoding="utf-8")))
     paths = [Path(name) for name in listed.split() if (ROOT / name).exists()]
-    found = [each for path in paths for each in banned_in(path, (ROOT / path).read_text(encoding="utf-8"), banned)]
+    definitions = [
+        each for path in paths for each in banned_in(path, (ROOT / path).read_text(encoding="utf-8"), banned)
+    ]
     exceptions = yaml.safe_load(EXCEPTIONS.read_text(encoding="utf-8")) or {}
     if "--lower" in sys.argv:
-        exceptions = lowered(found, exceptions)
+        exceptions = lowered(definitions, exceptions)
         EXCEPTIONS.write_text(yaml.safe_dump(exceptions), encoding="utf-8")
-    wrong = check(found, exceptions)
+    wrong = check(definitions, exceptions)
     sys.stdout.writelines(f"{line}\n" for line in wrong)
     sys.exit(bool(wrong))
 

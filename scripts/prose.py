@@ -81,8 +81,8 @@ def register() -> None:
 def wrong_in(name: str, text: str, checks: tuple[str, ...], line: int = 1) -> Iterator[str]:
     """Yield a message for each finding of the given checks in a text that begins in a line of a file."""
     config: Config = {"max_errors": 1000, "checks": dict.fromkeys(NOT, False) | dict.fromkeys(checks, True)}
-    for found in LintFile(name, text).lint(config):
-        yield f"{name}:{line + found.pos[0] - 1}: {found.check_result.message}"
+    for mistake in LintFile(name, text).lint(config):
+        yield f"{name}:{line + mistake.pos[0] - 1}: {mistake.check_result.message}"
 
 
 def main() -> None:

@@ -90,7 +90,7 @@ def declaration_page() -> str:
         ("Both kinds", "", [line for line in of_service if line in of_base]),
         ("Service", "", [line for line in of_service if line not in of_base]),
         ("Base", "", [line for line in of_base if line not in of_service]),
-        *((title, f"{schema['description']}\n\n", found) for title, (schema, found) in models.items()),
+        *((title, f"{schema['description']}\n\n", keys) for title, (schema, keys) in models.items()),
     ]
     return _page(
         FILE,
@@ -99,7 +99,7 @@ def declaration_page() -> str:
         "256 KiB are errors (`declaration.invalid`) with line and column. Editors complete the document from "
         f"[its JSON Schema](../supply-chain.schema.json), which `cscm schema` prints. {WRITTEN}",
         "\n".join(
-            f"## {title}\n\n{about}" + "".join(f"- {line}\n" for line in found) for title, about, found in sections
+            f"## {title}\n\n{about}" + "".join(f"- {line}\n" for line in keys) for title, about, keys in sections
         ),
     )
 
@@ -308,7 +308,7 @@ def events_page() -> str:
     alike: dict[tuple[str, tuple[str, ...]], list[str]] = {}
     for name, task, payload in sorted(_events()):
         alike.setdefault((task, tuple(payload)), []).append(name)
-    found = [f"- {list_codes(names)} (`{task}`): {list_codes(payload)}" for (task, payload), names in alike.items()]
+    entries = [f"- {list_codes(names)} (`{task}`): {list_codes(payload)}" for (task, payload), names in alike.items()]
     return _page(
         "Events",
         "For automations to act on. The resource is `cscm.image.<digest>`, with `cscm.repository`, `cscm.application` "
@@ -316,7 +316,7 @@ def events_page() -> str:
         "`image` and `origin`, which is `chain` in a chain and `tier` if a tier runs alone. A step that was "
         "[proven before](../explanation/proven-once.md) emits nothing, except `deploy`, which confirms the deployment.",
         "After each event is the task that emits it, and what else its payload has:\n\n"
-        + "".join(f"{line.removesuffix(': ')}\n" for line in found)
+        + "".join(f"{line.removesuffix(': ')}\n" for line in entries)
         + f"\n{OTHER_EVENTS}",
     )
 
@@ -348,10 +348,10 @@ def _page(title: str, about: str, body: str) -> str:
 def results_schema() -> dict[str, Any]:
     """Return the JSON Schema of what each command prints with --json."""
     kinds = {kind for each in PRINTED.values() for kind in each}
-    found, definitions = _schemas(kinds, "serialization", "The results of commands, by command")
+    schemas, definitions = _schemas(kinds, "serialization", "The results of commands, by command")
     commands = {}
     for name, printed in PRINTED.items():
-        many = [{"type": "array", "items": found[kind]} if name in LISTS and kind is not Refused else found[kind]
+        many = [{"type": "array", "items": schemas[kind]} if name in LISTS and kind is not Refused else schemas[kind]
                 for kind in printed]  # fmt: skip
         commands[name] = many[0] if len(many) == 1 else {"anyOf": many}
     return {**definitions, "properties": commands}
@@ -360,15 +360,15 @@ def results_schema() -> dict[str, Any]:
 def deployments_schema() -> dict[str, Any]:
     """Return the JSON Schema of each of the operator's files, by its path."""
     targets = (DockerEnvironment, KubernetesEnvironment)
-    found, definitions = _schemas((*FILES.values(), *targets), "validation", "The operator's files, by path")
-    files = {file: found[model] for file, model in FILES.items()}
-    return {**definitions, "properties": {ENVIRONMENTS: {"anyOf": [found[each] for each in targets]}, **files}}
+    schemas, definitions = _schemas((*FILES.values(), *targets), "validation", "The operator's files, by path")
+    files = {file: schemas[model] for file, model in FILES.items()}
+    return {**definitions, "properties": {ENVIRONMENTS: {"anyOf": [schemas[each] for each in targets]}, **files}}
 
 
 def evidence_schema() -> dict[str, Any]:
     """Return the JSON Schema of predicates, by type."""
-    found, definitions = _schemas(PREDICATES.values(), "serialization", "Predicates by type; #cscm: ours in it")
-    return {**definitions, "properties": {name: found[model] for name, model in PREDICATES.items()}}
+    schemas, definitions = _schemas(PREDICATES.values(), "serialization", "Predicates by type; #cscm: ours in it")
+    return {**definitions, "properties": {name: schemas[model] for name, model in PREDICATES.items()}}
 
 
 def _schemas(
@@ -377,13 +377,13 @@ def _schemas(
     """Return a reference to the schema of each model, and a schema with the definitions of all."""
     ordered = sorted(models, key=lambda each: each.__name__)
     references, definitions = models_json_schema([(each, mode) for each in ordered])
-    found = {each: dict(references[each, mode]) for each in ordered}
-    return found, {"$schema": GenerateJsonSchema.schema_dialect, "title": title, **definitions}
+    by_model = {each: dict(references[each, mode]) for each in ordered}
+    return by_model, {"$schema": GenerateJsonSchema.schema_dialect, "title": title, **definitions}
 
 
 def pages() -> dict[Path, str]:
     """Return every generated page and schema, by its path below docs/."""
-    made = {
+    texts = {
         "errors.md": errors_page(),
         "reference/declaration.md": declaration_page(),
         "reference/deployments.md": deployments_page(),
@@ -397,8 +397,8 @@ def pages() -> dict[Path, str]:
         "deployments.schema.json": deployments_schema(),
         "evidence.schema.json": evidence_schema(),
     }
-    made |= {name: json.dumps(schema, indent=1, ensure_ascii=False) for name, schema in schemas.items()}
-    return {Path(name): text.rstrip() + "\n" for name, text in made.items()}
+    texts |= {name: json.dumps(schema, indent=1, ensure_ascii=False) for name, schema in schemas.items()}
+    return {Path(name): text.rstrip() + "\n" for name, text in texts.items()}
 
 
 def write() -> None:

@@ -45,7 +45,8 @@ def flat_lists(forms: Mapping[str, type[BaseModel]]) -> str:
     first, *others = keys.values()
     common = [line for line in first if all(line in other for other in others)]
     own = (
-        f"\n{title}, also:\n\n" + "".join(line for line in found if line not in common) for title, found in keys.items()
+        f"\n{title}, also:\n\n" + "".join(line for line in entries if line not in common)
+        for title, entries in keys.items()
     )
     return "".join([*common, *own])
 
@@ -71,14 +72,14 @@ def _kind(schema: dict[str, Any], definitions: Definitions) -> str:
 def _reached(schema: dict[str, Any]) -> list[tuple[dict[str, Any], Definitions]]:
     """Return the models of a schema, itself first, in the order of their first use, each with all definitions."""
     definitions = schema.pop("$defs", {})
-    found: dict[str, dict[str, Any]] = {}
+    schemas: dict[str, dict[str, Any]] = {}
     ahead = [schema]
     while ahead:
         here = ahead.pop(0)
         if "properties" in here:
-            found.setdefault(here["title"], here)
-        ahead += [definitions[name] for name in _names({**here, "discriminator": None}) if name not in found]
-    return [(each, definitions) for each in found.values()]
+            schemas.setdefault(here["title"], here)
+        ahead += [definitions[name] for name in _names({**here, "discriminator": None}) if name not in schemas]
+    return [(each, definitions) for each in schemas.values()]
 
 
 def _names(schema: Any) -> list[str]:

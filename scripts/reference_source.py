@@ -133,19 +133,19 @@ class Words:
         name = _name(node)
         if name in self.bound:
             return self.bound[name]
-        if isinstance(node, ast.Name) and (made := self._made(name)) is not None:
-            return made
+        if isinstance(node, ast.Name) and (text := self._made(name)) is not None:
+            return text
         return f"*{name.replace('_', ' ')}*"
 
     def _made(self, name: str) -> str | None:
         """Return the text of a local variable, if it is a choice of words."""
-        made = [
+        values = [
             each.value
             for each in ast.walk(self.function)
             if isinstance(each, ast.Assign) and any(isinstance(t, ast.Name) and t.id == name for t in each.targets)
         ]
-        words = all(isinstance(each, ast.IfExp | ast.JoinedStr | ast.Constant) for each in made)
-        return " / ".join(map(self.text, made)) if made and words else None
+        words = all(isinstance(each, ast.IfExp | ast.JoinedStr | ast.Constant) for each in values)
+        return " / ".join(map(self.text, values)) if values and words else None
 
 
 def _name(node: ast.expr) -> str:  # noqa: PLR0911 - one return for each form
@@ -171,12 +171,12 @@ def documented(module: ModuleType, owner: str | None = None) -> list[tuple[str, 
     body: list[ast.stmt] = ast.parse(inspect.getsource(module)).body
     if owner:
         (body,) = [node.body for node in body if isinstance(node, ast.ClassDef) and node.name == owner]
-    found = []
+    values = []
     for constant, docstring in itertools.pairwise(body):
         match constant, docstring:
             case (
                 ast.Assign(value=ast.Constant(value=str(value))),
                 ast.Expr(value=ast.Constant(value=str(text))),
             ):
-                found.append((value, " ".join(text.split())))
-    return found
+                values.append((value, " ".join(text.split())))
+    return values

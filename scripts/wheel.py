@@ -22,20 +22,20 @@ def wheels_in(exported: Path, ref: ImageRef) -> dict[str, bytes]:
     Raises `EvidenceInvalid` unless there is exactly one of each of the `DISTRIBUTIONS`.
     """
     with tarfile.open(exported) as tar:
-        found = {
+        contents = {
             path.name: file.read()
             for member in tar
             if (path := PurePosixPath(member.name)).match(f"{WHEELS}/*.whl")
             and member.isreg()
             and (file := tar.extractfile(member))
         }
-    wheels = sorted(found, key=distribution_of)
+    wheels = sorted(contents, key=distribution_of)
     if tuple(map(distribution_of, wheels)) != DISTRIBUTIONS:
         raise EvidenceInvalid(
             f"{ref} has {', '.join(wheels) or 'no wheel'} in /{WHEELS}, and a release has one wheel of each of "
             f"{', '.join(DISTRIBUTIONS)}.\nCorrect examples/self/Dockerfile."
         )
-    return {name: found[name] for name in wheels}
+    return {name: contents[name] for name in wheels}
 
 
 def distribution_of(wheel: str) -> str:

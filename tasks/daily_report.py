@@ -96,8 +96,8 @@ async def _find_upcoming(policies: Policies, workbench: Workbench, at: datetime)
     if not rules:
         return ""
     inventory: Inventory = await Inventory.aload("inventory")
-    found = await in_thread(workbench.preview, enforce_upcoming(policies, at, until), inventory)
-    return upcoming_rules(rules, found)
+    preview = await in_thread(workbench.preview, enforce_upcoming(policies, at, until), inventory)
+    return upcoming_rules(rules, preview)
 
 
 async def _find_uses(policies: Policies) -> tuple[WaiverUse, ...]:
@@ -126,26 +126,28 @@ async def _dead_letters() -> int | None:
 
 async def _runs(client: PrefectClient, which: FlowRunFilter) -> list[FlowRun]:
     """Return all matching runs except subflow runs, latest first."""
-    found = await fetch_all(client.read_flow_runs, flow_run_filter=which, sort=FlowRunSort.EXPECTED_START_TIME_DESC)
-    return [run for run in found if run.parent_task_run_id is None and run.state is not None]
+    runs = await fetch_all(client.read_flow_runs, flow_run_filter=which, sort=FlowRunSort.EXPECTED_START_TIME_DESC)
+    return [run for run in runs if run.parent_task_run_id is None and run.state is not None]
 
 
 async def _deployments(client: PrefectClient, runs: Sequence[FlowRun]) -> dict[UUID, str]:
     """Return `flow/deployment` by id, for the runs' deployments that still exist."""
-    wanted = sorted({run.deployment_id for run in runs if run.deployment_id})
-    found = await client.read_deployments(deployment_filter=DeploymentFilter(id=DeploymentFilterId(any_=wanted)))
-    flows = await client.read_flows(flow_filter=FlowFilter(id=FlowFilterId(any_=[each.flow_id for each in found])))
+    ids = sorted({run.deployment_id for run in runs if run.deployment_id})
+    deployments = await client.read_deployments(deployment_filter=DeploymentFilter(id=DeploymentFilterId(any_=ids)))
+    flows = await client.read_flows(
+        flow_filter=FlowFilter(id=FlowFilterId(any_=[each.flow_id for each in deployments]))
+    )
     named = {each.id: each.name for each in flows}
-    return {each.id: f"{named[each.flow_id]}/{each.name}" for each in found}
+    return {each.id: f"{named[each.flow_id]}/{each.name}" for each in deployments}
 
 
 async def _events(client: PrefectClient, since: datetime, until: datetime) -> list[Change]:
     which = EventFilter(occurred=EventOccurredFilter(since=since, until=until), event=EventNameFilter(name=[*CHANGES]))
     page = await client.read_events(filter=which, limit=EVENTS)
-    found = list(page.events)
+    events = list(page.events)
     while page.next_page:
         page = await client.read_events_page(str(page.next_page))
-        found += page.events
+        events += page.events
     return [
         Change(
             event=each.event,
@@ -153,7 +155,7 @@ async def _events(client: PrefectClient, since: datetime, until: datetime) -> li
             at=each.occurred,
             detail=_detail(each.payload),
         )
-        for each in found
+        for each in events
     ]
 
 

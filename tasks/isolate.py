@@ -18,9 +18,9 @@ from supply_chain.promotion.response import CANCELS, find_deployments, find_isol
 
 
 @step("quarantine")
-def quarantine_step(wanted: Case, ports: IsolationPorts) -> Case:
+def quarantine_step(case: Case, ports: IsolationPorts) -> Case:
     """Deny all traffic of what runs, and let no more of it run."""
-    return quarantine(wanted, ports)
+    return quarantine(case, ports)
 
 
 @step("preserve")
@@ -53,21 +53,21 @@ async def find_isolating_step(ref: ImageRef, happened: str, ports: ExecutionPort
     The event alone isolates nothing, because anybody who can emit events could claim one: a block has to be signed, and
     deviations have to be there.
     """
-    found = [each for each in ports.workbench.environments() if isinstance(each, KubernetesEnvironment)]
-    places = [each for each in found if each.response.isolate and ports.workbench.environment_state(each).active]
+    clusters = [each for each in ports.workbench.environments() if isinstance(each, KubernetesEnvironment)]
+    places = [each for each in clusters if each.response.isolate and ports.workbench.environment_state(each).active]
     if not places:
         return ()
     names = [each.name for each in places]
     expected = await in_thread(
         read_expected, names, ports.repositories, ports.registry, ports.evidence, ref.application
     )
-    wanted = find_deployments(ref, expected)
+    deployments = find_deployments(ref, expected)
     block = None
-    if happened in CANCELS and wanted:
+    if happened in CANCELS and deployments:
         block = image_status((await in_thread(read_image_status, ref, ports.evidence)).evidence).block
     isolating: list[tuple[Expected, str]] = []
     for place in places:
-        here = [each for each in wanted if each.environment == place.name]
+        here = [each for each in deployments if each.environment == place.name]
         if here and happened not in CANCELS:
             target = await ports.load_target(place)
             isolating += find_isolating(here, place.response, await in_thread(target.observe, here))

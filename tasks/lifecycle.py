@@ -33,8 +33,8 @@ from supply_chain.reports import plan_rows
 @step("plan the lifecycle", run_name="plan by {rules}", cache_policy=RUN_ID + TASK_SOURCE, persist_result=True)
 async def plan_step(rules: str, ports: LifecyclePorts) -> Plan:
     """Plan by the rules, publish the plan as a table, and return it. Nothing is changed."""
-    wanted, images = ports.workbench.rules(rules), await _read_images()
-    plan = await in_thread(lambda: plan_lifecycle(ports.reader.read_snapshot(images, now()), wanted, now()))
+    rule_set, images = ports.workbench.rules(rules), await _read_images()
+    plan = await in_thread(lambda: plan_lifecycle(ports.reader.read_snapshot(images, now()), rule_set, now()))
     await acreate_table_artifact(key="lifecycle-plan", table=plan_rows(plan), description=f"By {rules}: {plan}")
     return plan
 

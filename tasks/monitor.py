@@ -46,14 +46,14 @@ async def monitor_step(
     for place in places:
         with continue_after_error(failed.append):
             target = await ports.load_target(place)
-            wanted = [each for each in expected if each.environment == place.name]
-            found = await in_thread(target.monitor, wanted, application)
-            observed += add_entries(found, await in_thread(_judge_again, wanted, place, ports))
-    looked: dict[str, HostObservation] = {}
+            local = [each for each in expected if each.environment == place.name]
+            observations = await in_thread(target.monitor, local, application)
+            observed += add_entries(observations, await in_thread(_judge_again, local, place, ports))
+    host_observations: dict[str, HostObservation] = {}
     if environment is None and application is None:
         with continue_after_error(failed.append):
-            looked = await _hosts(expected, places)
-    for host_observation in looked.values():
+            host_observations = await _hosts(expected, places)
+    for host_observation in host_observations.values():
         observed = [*add_entries(observed, host_observation.entered), *host_observation.observations]
     deploying |= await find_deploying()  # also deployments that began or ended meanwhile: the records were read before
     reported = tuple(observed) if application else drop_deploying(observed, deploying)
@@ -62,7 +62,7 @@ async def monitor_step(
     for place in places:
         await continue_soaks([each for each in reported if each.environment == place.name], place, ports.evidence)
     await publish_running(reported, application)
-    await _remember(looked, places, deploying)  # last, so that what a failed check has seen is seen again
+    await _remember(host_observations, places, deploying)  # last, so that what a failed check has seen is seen again
     if failed:
         raise failed[0]
     return reported
@@ -88,19 +88,21 @@ def _judge_again(
 
 async def _hosts(expected: Sequence[Expected], places: Sequence[Environment]) -> dict[str, HostObservation]:
     """Return what is seen of each host since the last check, by the host's name."""
-    found = {}
+    observations = {}
     on_hosts = [place for place in places if isinstance(place, DockerEnvironment)]
     for name in sorted({place.host for place in on_hosts}):
         here = [place for place in on_hosts if place.host == name]
-        wanted = [each for each in expected if each.environment in {place.name for place in here}]
+        on_host = [each for each in expected if each.environment in {place.name for place in here}]
         host: ContainerHost = await ContainerHost.aload(name)
         after = _number(await Variable.aget(_variable(name), default="0"))
-        found[name] = await in_thread(read_host, host.engine(), name, wanted, here, after, now)
-    return found
+        observations[name] = await in_thread(read_host, host.engine(), name, on_host, here, after, now)
+    return observations
 
 
 async def _remember(
-    looked: Mapping[str, HostObservation], places: Sequence[Environment], deploying: Collection[tuple[str, str]]
+    host_observations: Mapping[str, HostObservation],
+    places: Sequence[Environment],
+    deploying: Collection[tuple[str, str]],
 ) -> None:
     """Store the event from which the next check of each host begins.
 
@@ -108,7 +110,7 @@ async def _remember(
     deployment is recorded.
     """
     unsettled = {place.place for place in places if any(environment == place.name for environment, _ in deploying)}
-    for host, observation in looked.items():
+    for host, observation in host_observations.items():
         if host not in unsettled:
             await Variable.aset(_variable(host), str(observation.last), overwrite=True)
 

@@ -65,14 +65,14 @@ async def cancel_promotions_step(ref: ImageRef, happened: str, ports: ExecutionP
     events could claim one.
     """
     runs = await list_promotions(ref.digest)
-    found = Stopped(runs=[str(run.name) for run in runs])
+    stopped = Stopped(runs=[str(run.name) for run in runs])
     if happened in CANCELS:
-        with _going_on("whether it is blocked (nothing was cancelled)", found.unread):
+        with _going_on("whether it is blocked (nothing was cancelled)", stopped.unread):
             block = image_status((await in_thread(read_image_status, ref, ports.evidence)).evidence).block
-            found.facts.append(f"blocked {block}" if block else NOT_BLOCKED)
+            stopped.facts.append(f"blocked {block}" if block else NOT_BLOCKED)
             if block:
-                found.unread += await _cancel(runs, f"{happened}: {ref}")
-    return found
+                stopped.unread += await _cancel(runs, f"{happened}: {ref}")
+    return stopped
 
 
 @step("judge again")
@@ -82,19 +82,19 @@ async def judge_again_step(ref: ImageRef, ports: ExecutionPorts) -> JudgedAgain:
     So an enforcer learns of a block or of a new finding. What cannot be judged in one environment does not prevent the
     others, and does not delay them.
     """
-    found, again = JudgedAgain(), list[SupplyChainError]()
+    outcome, again = JudgedAgain(), list[SupplyChainError]()
     for environment in ports.workbench.environments():
         try:
-            with _going_on(f"whether the published verdict for {environment.name} is right", found.unread):
+            with _going_on(f"whether the published verdict for {environment.name} is right", outcome.unread):
                 verdict = await in_thread(ports.judge_published, ref, environment)
                 if verdict is not None:
                     result = "FAILED" if isinstance(verdict, Refused) else "PASSED"
-                    found.facts.append(f"the published verdict for {environment.name} is {result} now")
+                    outcome.facts.append(f"the published verdict for {environment.name} is {result} now")
         except SupplyChainError as error:
             again.append(error)
     if again:
         raise again[0]
-    return found
+    return outcome
 
 
 @step("find deployments")
@@ -117,10 +117,10 @@ async def find_deployments_step(
         names, registry = [each.name for each in places], (ports.repositories, ports.registry)
         expected = find_deployments(ref, await in_thread(read_expected, names, *registry, evidence, whose))
         for place in places:
-            if wanted := [each for each in expected if each.environment == place.name]:
+            if deployments := [each for each in expected if each.environment == place.name]:
                 with _going_on(f"the state in {place.name}", unread):
                     target = await ports.load_target(place)
-                    observed += await in_thread(target.observe, wanted)
+                    observed += await in_thread(target.observe, deployments)
     for each in dict.fromkeys((ref, *map(deployed_image, expected))):
         with _going_on(f"who owns {each.application}", unread):
             built = last_provenance(await in_thread(evidence.verified, each, TierName.DEVELOPMENT, PROVENANCE))
@@ -145,12 +145,12 @@ async def _cancel(runs: Sequence[FlowRun], why: str) -> list[str]:
             waits = run.state_type in (StateType.SCHEDULED, StateType.PAUSED)
             with suppress(ObjectNotFound):  # deleted meanwhile
                 await client.set_flow_run_state(run.id, (Cancelled if waits else Cancelling)(message=why))
-        wanted = FlowRunFilter(
+        matching = FlowRunFilter(
             id=FlowRunFilterId(any_=[run.id for run in runs]),
             state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.CANCELLING])),
         )
         until = time.monotonic() + ENDED
-        while going_on := await client.read_flow_runs(flow_run_filter=wanted) if runs else ():
+        while going_on := await client.read_flow_runs(flow_run_filter=matching) if runs else ():
             if time.monotonic() > until:
                 break
             await asyncio.sleep(POLL)

@@ -52,10 +52,10 @@ async def renew_step(ports: ExecutionPorts) -> Renewals:
     could not be judged is judged again by the next run.
     """
     version = await in_thread(ports.decision_version)
-    found = await in_thread(_renew, ports, await Variable.aget(JUDGED, default="") != version)
-    if not found.unknown:
+    renewals = await in_thread(_renew, ports, await Variable.aget(JUDGED, default="") != version)
+    if not renewals.unknown:
         await Variable.aset(JUDGED, version, overwrite=True)
-    return found
+    return renewals
 
 
 def _renew(ports: ExecutionPorts, has_changed: bool) -> Renewals:

@@ -31,16 +31,16 @@ TRANSIENT = frozenset({"drift.unhealthy"})
 
 @step("watch", retry=False)
 async def watch_step(
-    environment: str | None, ports: ExecutionPorts, looked: Sequence[Observation], seconds: float
+    environment: str | None, ports: ExecutionPorts, previous: Sequence[Observation], seconds: float
 ) -> tuple[Observation, ...]:
     """Watch the clusters of one environment or all for so many seconds, and report each new deviation at once.
 
-    `looked` is what the look before has reported. A cluster that cannot be watched does not end the watch of others:
-    the error is raised at the end.
+    `previous` are the observations that the check before has reported. A cluster that cannot be watched does not end
+    the watch of others: the error is raised at the end.
     """
     places = (ports.workbench.environment(environment),) if environment else ports.workbench.environments()
     watched = [place for place in places if isinstance(place, KubernetesEnvironment)] if seconds > 0 else []
-    report, until = Report(list(looked)), time.monotonic() + seconds
+    report, until = Report(list(previous)), time.monotonic() + seconds
     ended = await asyncio.gather(*(_watch(place, ports, report, until) for place in watched), return_exceptions=True)
     for error in ended:
         if isinstance(error, BaseException):
@@ -50,20 +50,20 @@ async def watch_step(
 
 @dataclass
 class Report:
-    """What was reported: by the look before, and since."""
+    """What was reported: by the check before, and since."""
 
-    looked: list[Observation]
+    previous: list[Observation]
     reported: list[Observation] = field(default_factory=list)
 
     def select_new(self, observations: Sequence[Observation]) -> list[Observation]:
         """Return the observations with a deviation that was not reported and will not pass by itself."""
-        reported = {key for each in (*self.looked, *self.reported) for key in _keys(each)}
+        reported = {key for each in (*self.previous, *self.reported) for key in _keys(each)}
         return [each for each in observations if not reported.issuperset(_keys(each))]
 
     @property
     def latest(self) -> list[Observation]:
         """The last observation of each deployment and of each foreign thing."""
-        return [*{(each.environment, each.name): each for each in (*self.looked, *self.reported)}.values()]
+        return [*{(each.environment, each.name): each for each in (*self.previous, *self.reported)}.values()]
 
 
 def _keys(observation: Observation) -> set[tuple[str, str, str, str]]:
@@ -85,14 +85,14 @@ async def _watch(place: KubernetesEnvironment, ports: ExecutionPorts, report: Re
             await asyncio.sleep(SETTLE)
             deploying = {each for each in await find_deploying() if each[0] == place.name}
             try:
-                found = await _judge(target, watch, expected, pending, deploying)
-                if report.select_new(found):  # perhaps something was deployed since the records were read
+                observations = await _judge(target, watch, expected, pending, deploying)
+                if report.select_new(observations):  # perhaps something was deployed since the records were read
                     expected = await _read(place, ports)
                     deploying |= {each for each in await find_deploying() if each[0] == place.name}
-                    found = await _judge(target, watch, expected, pending, deploying)
+                    observations = await _judge(target, watch, expected, pending, deploying)
             except (ClusterUnavailable, GitUnavailable):
                 continue  # what is pending is judged as soon as they answer
-            await _report(report, report.select_new(found), place, ports)
+            await _report(report, report.select_new(observations), place, ports)
             pending = pending if deploying else set()  # what was left out is judged after the deployment
 
 
@@ -107,8 +107,8 @@ async def _judge(
     changed: Collection[ObjectKey],
     deploying: Collection[tuple[str, str]],
 ) -> tuple[Observation, ...]:
-    found = await in_thread(target.judge_changes, expected, changed, watch.state)
-    return drop_deploying(found, deploying)
+    observations = await in_thread(target.judge_changes, expected, changed, watch.state)
+    return drop_deploying(observations, deploying)
 
 
 async def _report(

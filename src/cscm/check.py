@@ -53,20 +53,20 @@ def check(path: Path, form: str, output: Path | None, image: str | None, install
         from cscm_laptop.laptop import install  # noqa: PLC0415
 
         install(profile, home, TOOLS, progress_line(err=True))
-    found = preflight(path.resolve(), preflight_ports(home, profile, image))
+    result = preflight(path.resolve(), preflight_ports(home, profile, image))
     directory = _name_of(path.resolve())
-    report = found.model_dump_json(indent=2) if as_json else _render(found, form, directory)
+    report = result.model_dump_json(indent=2) if as_json else _render(result, form, directory)
     if output:
         write_private(output, f"{report}\n")
-    click.echo(preflight_lines(found, directory) if output else report)
-    if found.refused:
+    click.echo(preflight_lines(result, directory) if output else report)
+    if result.refused:
         sys.exit(REFUSED)
 
 
-def _render(found: Preflight, form: str, directory: str) -> str:
+def _render(result: Preflight, form: str, directory: str) -> str:
     if form == "sarif":
-        return preflight_sarif(found, directory, version("container-supply-chain"))
-    return preflight_junit(found, directory) if form == "junit" else preflight_lines(found, directory)
+        return preflight_sarif(result, directory, version("container-supply-chain"))
+    return preflight_junit(result, directory) if form == "junit" else preflight_lines(result, directory)
 
 
 def _name_of(directory: Path) -> str:

@@ -77,27 +77,27 @@ def status(as_json: bool) -> None:
     from cscm_laptop.profile import load_profile  # noqa: PLC0415
 
     home = Home.find()
-    found = node.status(load_profile(home.project), home)
+    state = node.status(load_profile(home.project), home)
     if as_json:
-        click.echo(found.model_dump_json(indent=2))
+        click.echo(state.model_dump_json(indent=2))
     else:
-        for line in _lines(found):
+        for line in _lines(state):
             click.echo(plain_text(line))
-    if not found.node.ready:
+    if not state.node.ready:
         raise SystemExit(1)
 
 
-def _lines(found: ClusterStatus) -> list[str]:
+def _lines(report: ClusterStatus) -> list[str]:
     lines = []
-    for each in found.components:
+    for each in report.components:
         pid = f"pid {each.pid}" if each.pid else ""
         since = f"since {each.since.astimezone():%Y-%m-%d %H:%M:%S}" if each.since else ""
         memory = f"{each.memory} MiB" if each.running else ""
         lines.append(f"{each.name:<12} {'running' if each.running else 'stopped':<8} {pid:<12} {memory:>8} {since}")
-    node = found.node
+    node = report.node
     state = f"ready, {node.version}, {node.pods} pods running" if node.ready else "not ready"
     lines.append(f"node         {state}{f': {node.why}' if node.why else ''}")
-    return [*(line.rstrip() for line in lines), f"memory       {found.memory} MiB", f"KUBECONFIG={found.kubeconfig}"]
+    return [*(line.rstrip() for line in lines), f"memory       {report.memory} MiB", f"KUBECONFIG={report.kubeconfig}"]
 
 
 COMMANDS = (cluster,)

@@ -70,9 +70,9 @@ def status(environment: str, as_json: bool) -> None:
     Example:
       cscm enforce status production
     """
-    found = _load(environment).status()
-    print_result(found, as_json)
-    if found.deviations:
+    enforcement = _load(environment).status()
+    print_result(enforcement, as_json)
+    if enforcement.deviations:
         sys.exit(REFUSED)
 
 

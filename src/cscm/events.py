@@ -96,12 +96,12 @@ def dead(as_json: bool) -> None:
     Example:
       cscm events dead
     """
-    found = _settings().dead_letters().all()
+    messages = _settings().dead_letters().all()
     if as_json:
-        click.echo(_json_of(found))
-    elif not found:
+        click.echo(_json_of(messages))
+    elif not messages:
         click.echo("nothing to report")
-    for each in () if as_json else found:
+    for each in () if as_json else messages:
         _print_message(each, each.body[:400])
 
 

@@ -42,15 +42,15 @@ def images(application: str | None, as_json: bool) -> None:
             f"The inventory has no image of an application {application!r}.\n"
             "`cscm images` lists all; `cscm inventory` reads the registry again."
         )
-    found = chain(inventory.list_removed(application), inventory.images(application))
+    fleet = chain(inventory.list_removed(application), inventory.images(application))
     if as_json:  # print one by one, because there may be many
         before = "["
-        for image in found:
+        for image in fleet:
             click.echo(before + json.dumps(image.model_dump(mode="json")))  # in ASCII: the names in it are untrusted
             before = ","
         click.echo("]" if before == "," else "[]")
         return
-    rows = [reports.image_row(image) for image in found]
+    rows = [reports.image_row(image) for image in fleet]
     _table(rows, ("application", "digest", "revision", "state", "runs in", "findings", "size", "pushed", "pulled"))
     click.echo(reports.freshness_line(inventory.last_reconciled()), err=True)
 
@@ -69,13 +69,13 @@ def where(question: str, as_json: bool) -> None:
       cscm where zlib1g@1:1.2.13
     """
     asked, inventory = parse_question(question), _inventory()
-    found = places_of(asked, inventory)
+    places = places_of(asked, inventory)
     if as_json:
-        click.echo(json_of(found))
+        click.echo(json_of(places))
     else:
-        _table([reports.place_row(each) for each in found], ("application", "digest", "owner", "runs in", "match"))
-    running = sum(1 for each in found if each.running)
-    click.echo(f"{asked}: in {pluralize(len(found), 'curated image')}, {running} of them running", err=True)
+        _table([reports.place_row(each) for each in places], ("application", "digest", "owner", "runs in", "match"))
+    running = sum(1 for each in places if each.running)
+    click.echo(f"{asked}: in {pluralize(len(places), 'curated image')}, {running} of them running", err=True)
     click.echo(reports.freshness_line(inventory.last_reconciled(), list_exclusions(inventory, asked)), err=True)
 
 
@@ -91,8 +91,8 @@ def explain(digest: str, as_json: bool) -> None:
     Example:
       cscm explain 3fb1a90c7d2e
     """
-    found = explained(digest, _inventory())
-    click.echo(json_of(found) if as_json else "\n".join(map(reports.explanation_lines, found)))
+    explanations = explained(digest, _inventory())
+    click.echo(json_of(explanations) if as_json else "\n".join(map(reports.explanation_lines, explanations)))
 
 
 def _inventory() -> SqlInventory:

@@ -61,10 +61,10 @@ def plan(output: Path | None, rules: str, as_json: bool, verbose: bool) -> None:
     Example:
       cscm lifecycle plan -o plan.json
     """
-    found: Plan = result_of("flows.lifecycle:plan_only", verbose, rules=rules)
+    result: Plan = result_of("flows.lifecycle:plan_only", verbose, rules=rules)
     if output:
-        write_plan(found, output)
-    print_result(found, as_json)
+        write_plan(result, output)
+    print_result(result, as_json)
 
 
 @lifecycle.command()
@@ -83,14 +83,14 @@ def apply(plan: Path, yes: bool, by: str, reason: str, as_json: bool, verbose: b
     Example:
       cscm lifecycle apply plan.json
     """
-    found = read_plan(plan)
-    if found.over and not reason:
-        raise click.BadOptionUsage("reason", f"{'; '.join(found.over)}: add --reason TEXT, which is signed")
+    reviewed = read_plan(plan)
+    if reviewed.over and not reason:
+        raise click.BadOptionUsage("reason", f"{'; '.join(reviewed.over)}: add --reason TEXT, which is signed")
     if not yes:
-        click.echo(plain_text_lines(plan_lines(found)), err=True)
+        click.echo(plain_text_lines(plan_lines(reviewed)), err=True)
         click.confirm("Apply the plan?", abort=True, err=True)
     path = str(plan.resolve())
-    run("flows.lifecycle:apply_only", as_json, verbose, path=path, by=by, reason=reason, digest=found.digest)
+    run("flows.lifecycle:apply_only", as_json, verbose, path=path, by=by, reason=reason, digest=reviewed.digest)
 
 
 def _make_command(name: str, about: str) -> click.Command:

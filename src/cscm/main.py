@@ -211,8 +211,8 @@ def approve(
       cscm approve 3fb1a90c7d2e --environment production --by "Ann Lee" --reason "Load test passed"
     """
     use_key(key)
-    given = {"image": image, "environment": environment, "by": by, "reason": reason, "key": key, "deny": deny}
-    run("flows.promote:approve", as_json, verbose, **given)
+    parameters = {"image": image, "environment": environment, "by": by, "reason": reason, "key": key, "deny": deny}
+    run("flows.promote:approve", as_json, verbose, **parameters)
 
 
 def _split_place(_context: click.Context, _parameter: click.Parameter, value: str) -> tuple[str, str]:
@@ -238,8 +238,8 @@ def isolate(place: tuple[str, str], reason: str, by: str, as_json: bool, verbose
       cscm isolate production/hello --reason "It connects to an unknown host"
     """
     environment, application = place
-    given = {"environment": environment, "application": application, "reason": reason, "by": by}
-    run("flows.isolate:isolate", as_json, verbose, **given, since=datetime.now(UTC))
+    parameters = {"environment": environment, "application": application, "reason": reason, "by": by}
+    run("flows.isolate:isolate", as_json, verbose, **parameters, since=datetime.now(UTC))
 
 
 @main.command()

@@ -60,9 +60,9 @@ def verdict(image: str, environment: str, gate: str, as_json: bool) -> None:
     """
     ports = _load_ports()
     ref = find(image, OFFERED if image.strip().startswith(OFFERED) else CURATED, ports.repositories)
-    found = read_current_verdict(ports.verdicts, ref, Gate.DEPLOY if environment else Gate(gate), environment)
-    print_result(found, as_json)
-    if not found.admits:
+    current = read_current_verdict(ports.verdicts, ref, Gate.DEPLOY if environment else Gate(gate), environment)
+    print_result(current, as_json)
+    if not current.admits:
         sys.exit(REFUSED)
 
 

@@ -89,8 +89,8 @@ def waivers(as_json: bool) -> None:
       cscm waivers
     """
     policies = load_block("Workbench", "workbench").unsigned_policies()
-    found = find_uses(policies.waivers.reports, load_block("Inventory", "inventory").open().images(None))
-    click.echo(json_of(found) if as_json else plain_text_lines(reports.waiver_lines(found)))
+    uses = find_uses(policies.waivers.reports, load_block("Inventory", "inventory").open().images(None))
+    click.echo(json_of(uses) if as_json else plain_text_lines(reports.waiver_lines(uses)))
 
 
 @click.command()
@@ -128,8 +128,8 @@ def reviews(as_json: bool) -> None:
     Example:
       cscm reviews
     """
-    found = load_block("Workbench", "workbench").unsigned_policies().reviews.reports
-    click.echo(json_of(found) if as_json else plain_text_lines(reports.review_lines(found)))
+    review_reports = load_block("Workbench", "workbench").unsigned_policies().reviews.reports
+    click.echo(json_of(review_reports) if as_json else plain_text_lines(reports.review_lines(review_reports)))
 
 
 COMMANDS = (people, waive, waivers, review, reviews)

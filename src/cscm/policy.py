@@ -105,8 +105,8 @@ def check(directory: Path | None, as_json: bool) -> None:
         for gate in Gate
         for each in policies.at(gate).policies
     )
-    found = PolicyCheck(policies=rows, active=None, why="") if directory else _check_state(rows, find_project())
-    click.echo(found.model_dump_json(indent=2) if as_json else plain_text_lines(str(found)))
+    result = PolicyCheck(policies=rows, active=None, why="") if directory else _check_state(rows, find_project())
+    click.echo(result.model_dump_json(indent=2) if as_json else plain_text_lines(str(result)))
 
 
 def _check_state(rows: tuple[CheckedPolicy, ...], project: Path) -> PolicyCheck:
@@ -218,24 +218,24 @@ def preview(new: tuple[Path, ...], form: str, as_json: bool, verbose: bool) -> N
       cscm policy preview ours.yaml waivers/django.yaml
       cscm policy preview ../proposal/deployments/policies --format markdown
     """
-    found = result_of("flows.policy:preview_policies", verbose, documents=_read_texts(new))
+    result = result_of("flows.policy:preview_policies", verbose, documents=_read_texts(new))
     if as_json or form == "text":
-        print_result(found, as_json)
+        print_result(result, as_json)
     else:
-        click.echo(plain_text_lines(policy_preview_page(found)))
+        click.echo(plain_text_lines(policy_preview_page(result)))
 
 
 def _read_texts(paths: Iterable[Path]) -> dict[str, str]:
     """Return file → its text, of these files and of the documents in these directories."""
     files = list[Path]()
     for path in paths:
-        found = [path]
+        documents = [path]
         if path.is_dir():
             named = (*path.glob("*.yaml"), *path.glob("*.json"))
-            found = sorted(each for each in named if not each.name.endswith(SUFFIX))
-        if not found:
+            documents = sorted(each for each in named if not each.name.endswith(SUFFIX))
+        if not documents:
             raise click.BadParameter(f"{path} has no document: no file *.yaml or *.json", param_hint="NEW")
-        files += found
+        files += documents
     return {str(file): decode_document(read_content(file), str(file)) for file in files}
 
 

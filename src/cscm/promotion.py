@@ -76,7 +76,7 @@ class Time(click.ParamType[datetime]):
 @key_option(required=True)
 @as_json
 @verbose
-def break_glass(**given: Any) -> None:
+def break_glass(**options: Any) -> None:
     """Deploy IMAGE although the deploy gate refuses it, for some hours.
 
     You sign it with your own key, for the reasons that refuse the image now, and the operators are notified. When it
@@ -88,8 +88,8 @@ def break_glass(**given: Any) -> None:
     Example:
       cscm break-glass 3fb1a90c7d2e --environment prod --by ann --key a.key --reason Outage --expires 2026-12-01T12:00Z
     """
-    use_key(given["key"])
-    run("flows.break_glass:break_glass", given.pop("as_json"), given.pop("verbose"), **given)
+    use_key(options["key"])
+    run("flows.break_glass:break_glass", options.pop("as_json"), options.pop("verbose"), **options)
 
 
 COMMANDS = (freeze, unfreeze, break_glass)

@@ -96,7 +96,9 @@ def find_cosign() -> Tool:
 
 def password_of(key: str) -> Mapping[str, str]:
     """Return the variables that cosign needs for a key; ask for the password of a file if it is not set."""
-    given = settings_of_person()
-    if VARIABLE not in given and key != KEYLESS and Path(key).is_file():
-        given[VARIABLE] = click.prompt(f"Password of {key}", hide_input=True, default="", show_default=False, err=True)
-    return given
+    settings = settings_of_person()
+    if VARIABLE not in settings and key != KEYLESS and Path(key).is_file():
+        settings[VARIABLE] = click.prompt(
+            f"Password of {key}", hide_input=True, default="", show_default=False, err=True
+        )
+    return settings

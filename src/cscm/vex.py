@@ -183,8 +183,8 @@ def list_documents(as_json: bool) -> None:
     Example:
       cscm vex list
     """
-    found = load_block("Workbench", "workbench").unsigned_policies().vex.reports
-    click.echo(json_of(found) if as_json else "\n".join(map(_line, found)) or "there are no VEX documents")
+    reports = load_block("Workbench", "workbench").unsigned_policies().vex.reports
+    click.echo(json_of(reports) if as_json else "\n".join(map(_line, reports)) or "there are no VEX documents")
 
 
 def _line(report: VexReport) -> str:

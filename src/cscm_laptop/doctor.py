@@ -67,16 +67,16 @@ def _python() -> Check:
 
 def _engine() -> Iterable[Check]:
     url = engine_url()
-    wanted = f"{WANTED[0]}.{WANTED[1]} or later"
+    requirement = f"{WANTED[0]}.{WANTED[1]} or later"
     try:
-        found = ask(url)
+        engine = ask(url)
     except EngineUnavailable as error:
-        yield check("docker engine", "does not answer", wanted, False, message_of(error))
+        yield check("docker engine", "does not answer", requirement, False, message_of(error))
     else:
         upgrade = "upgrade Docker Engine: https://docs.docker.com/engine/install/"
-        yield check("docker engine", found.version, wanted, version_of(found.version) >= WANTED, upgrade)
+        yield check("docker engine", engine.version, requirement, version_of(engine.version) >= WANTED, upgrade)
         turn_on = 'put {"features": {"containerd-snapshotter": true}} into /etc/docker/daemon.json and restart it'
-        yield check("image store", found.store or "classic", STORE, found.store == STORE, turn_on)
+        yield check("image store", engine.store or "classic", STORE, engine.store == STORE, turn_on)
     try:
         client = find_client(os.environ.get("PATH", os.defpath))
     except EngineUnsuitable as error:
@@ -97,29 +97,29 @@ def _builds(home: Home) -> Iterable[Check]:
         return
     yield _build_network(network, apart, home.owner)
     limited = is_cgroup_writable()
-    found = each if limited else "none, but for the size of a file: the control groups are read-only"
-    yield check(limits, found, each, limited, "run builds where /sys/fs/cgroup can be written")
+    state = each if limited else "none, but for the size of a file: the control groups are read-only"
+    yield check(limits, state, each, limited, "run builds where /sys/fs/cgroup can be written")
 
 
-def _build_network(name: str, wanted: str, owner: str) -> Check:
+def _build_network(name: str, requirement: str, owner: str) -> Check:
     if firewall.has_ipv6():
         remedy = "give the engine's default bridge no IPv6 addresses (`ipv6` in /etc/docker/daemon.json)"
-        return check(name, "open to: whatever has an IPv6 address", wanted, False, remedy)
+        return check(name, "open to: whatever has an IPv6 address", requirement, False, remedy)
     open_to = ", ".join(rule.why for rule in firewall.missing_rules(owner))
-    found = f"open to: {open_to}" if open_to else wanted
-    return check(name, found, wanted, not open_to, "run `cscm up`, again after each start of the machine")
+    state = f"open to: {open_to}" if open_to else requirement
+    return check(name, state, requirement, not open_to, "run `cscm up`, again after each start of the machine")
 
 
 def _namespaces() -> Iterable[Check]:
     if os.geteuid() != 0:
-        found, remedy = namespaces.lacking() or ("usable", "")
-        yield check("user namespaces", found, "usable", not remedy, remedy)
+        state, remedy = namespaces.lacking() or ("usable", "")
+        yield check("user namespaces", state, "usable", not remedy, remedy)
 
 
 def _tools(home: Home) -> Iterable[Check]:
     for tool in Toolbox(home.tools, Pins.load(home.project / PINS)).report():
         where = f" ({tool.path})" if tool.path else ""
-        yield check(tool.name, f"{tool.found or 'none'}{where}", tool.wanted, tool.ok, tool.remedy)
+        yield check(tool.name, f"{tool.version or 'none'}{where}", tool.accepted, tool.ok, tool.remedy)
 
 
 def _emulator(profile: Profile, home: Home) -> Iterable[Check]:
@@ -132,8 +132,8 @@ def _answering(name: str, service: Service) -> Check:
     if service.port_taken():
         return check(name, "not running; its port is taken", "answers", False, f"see port {service.port} below")
     answers = service.ready()
-    found = f"answers on {service.address}" if answers else f"does not answer on {service.address}"
-    return check(name, found, "answers", answers, f"{UP}; if it does, see {service.log}")
+    state = f"answers on {service.address}" if answers else f"does not answer on {service.address}"
+    return check(name, state, "answers", answers, f"{UP}; if it does, see {service.log}")
 
 
 def _prefect(profile: Profile, home: Home) -> Iterable[Check]:
@@ -153,8 +153,8 @@ def _prefect(profile: Profile, home: Home) -> Iterable[Check]:
     yield check("prefect batches", ", ".join(wrong) or "as measured", "as measured", not wrong, again)
     if accepted:
         lost = declared_deployments(home.project) - registered_deployments(prefect_server.prefect_api(home, profile))
-        found = f"missing: {', '.join(sorted(lost))}" if lost else "all registered"
-        yield check("deployments", found, "all registered", not lost, UP)
+        state = f"missing: {', '.join(sorted(lost))}" if lost else "all registered"
+        yield check("deployments", state, "all registered", not lost, UP)
 
 
 def _get(port: int, path: str, auth: str | None) -> tuple[int, Any]:
@@ -168,12 +168,12 @@ def wrong_batches(settings: dict[str, Any]) -> list[str]:
     """Return the batch settings of a running server that differ from those that the laptop wants."""
     services = settings.get("server", {}).get("services", {})
     wrong = []
-    for name, wanted in prefect_server.BATCHES.items():
+    for name, size in prefect_server.BATCHES.items():
         words = name.removeprefix("PREFECT_SERVER_SERVICES_").lower()
         part = next((part for part in services if words.startswith(f"{part}_")), "")
-        found = services.get(part, {}).get(words.removeprefix(f"{part}_"))
-        if found is None or float(found) != float(wanted):
-            wrong.append(f"{words}={found}")
+        value = services.get(part, {}).get(words.removeprefix(f"{part}_"))
+        if value is None or float(value) != float(size):
+            wrong.append(f"{words}={value}")
     return wrong
 
 
@@ -182,8 +182,8 @@ def _runner(service: Service) -> Check:
     if record is None:
         return check(service.name, "not running", "running", False, UP)
     heard = service.ready()
-    found = f"running (pid {record.pid})" if heard else f"silent (pid {record.pid})"
-    return check(service.name, found, "running", heard, f"see {service.log}; `cscm down` and `cscm up` start it again")
+    state = f"running (pid {record.pid})" if heard else f"silent (pid {record.pid})"
+    return check(service.name, state, "running", heard, f"see {service.log}; `cscm down` and `cscm up` start it again")
 
 
 def _database(home: Home) -> Check:
@@ -192,42 +192,42 @@ def _database(home: Home) -> Check:
     except DatabaseUnusable as error:
         return check("vulnerability database", "no usable database", "whole", False, f"{UP} ({message_of(error)})")
     age = (datetime.now(UTC) - database.built).days
-    found = f"{database.kind}, facts of {database.built:%Y-%m-%d} ({age} days), {database.digest}"
+    state = f"{database.kind}, facts of {database.built:%Y-%m-%d} ({age} days), {database.digest}"
     fresh = database.kind == "starter" or age < OLD
-    return check("vulnerability database", found, f"starter, or official under {OLD} days", fresh, UP)
+    return check("vulnerability database", state, f"starter, or official under {OLD} days", fresh, UP)
 
 
 def _policies(profile: Profile, home: Home) -> Check:
-    name, wanted = "policies", "active"
+    name, requirement = "policies", "active"
     try:
         state = read_project_state(home.project, home.owner_key(), profile.policies_signed_since, datetime.now(UTC))
     except SupplyChainError as error:
-        return check(name, message_of(error), wanted, False, "correct it, and run `cscm policy check`")
+        return check(name, message_of(error), requirement, False, "correct it, and run `cscm policy check`")
     problems = "; ".join(state.problems)
-    found = problems or f"{wanted}: {state.why}"
-    return check(name, found, wanted, not problems, "read them, and run `cscm policy sign --key REF`")
+    finding = problems or f"{requirement}: {state.why}"
+    return check(name, finding, requirement, not problems, "read them, and run `cscm policy sign --key REF`")
 
 
 def _identities(directory: Path) -> Check:
-    name, wanted = "signing keys", "one tier each"
+    name, requirement = "signing keys", "one tier each"
     remedy = f"give each role of {directory} the key of its own tier only"
     try:
         foreign = list_foreign_keys(directory)
     except SettingInvalid as error:
-        return check(name, message_of(error), wanted, False, remedy)
-    return check(name, "; ".join(foreign) or wanted, wanted, not foreign, remedy)
+        return check(name, message_of(error), requirement, False, remedy)
+    return check(name, "; ".join(foreign) or requirement, requirement, not foreign, remedy)
 
 
 def _ports(profile: Profile, home: Home) -> Iterable[Check]:
     for service in (emulator_service.emulator(home, profile), prefect_server.server(home, profile)):
-        port, taken = service.port or 0, service.port_taken()
+        port, in_use = service.port or 0, service.port_taken()
         ours = "ours" if service.record() else "free"
-        found = f"taken by {listener(port) or 'another program'}" if taken else ours
+        holder = f"taken by {listener(port) or 'another program'}" if in_use else ours
         yield check(
             f"port {port}",
-            found,
+            holder,
             "free or used by this supply chain",
-            not taken,
+            not in_use,
             f"stop that program or change {service.setting}",
         )
 

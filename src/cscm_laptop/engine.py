@@ -109,15 +109,15 @@ def _not_permitted(url: str) -> bool:
     return url.startswith("unix://") and socket.exists() and not os.access(socket, os.R_OK | os.W_OK)
 
 
-def judge(found: Facts, url: str) -> None:
+def judge(engine: Facts, url: str) -> None:
     """Raise `EngineUnsuitable`, with everything that the engine lacks and each remedy, if it lacks anything."""
     lacks = []
-    if version_of(found.version) < WANTED:
+    if version_of(engine.version) < WANTED:
         lacks.append(
-            f"it is version {found.version or 'unknown'}, and 26.1 or later is needed: upgrade Docker Engine "
+            f"it is version {engine.version or 'unknown'}, and 26.1 or later is needed: upgrade Docker Engine "
             "(https://docs.docker.com/engine/install/)"
         )
-    if found.store != STORE:
+    if engine.store != STORE:
         lacks.append(
             'its containerd image store is off: put {"features": {"containerd-snapshotter": true}} into '
             f"{DAEMON_JSON} and restart the engine (images of the old store are hidden, not lost)"
@@ -135,9 +135,9 @@ def version_of(text: str) -> tuple[int, int]:
 def check_engine(url: str | None = None) -> Engine:
     """Return the engine without changing anything; raise `EngineUnavailable` or `EngineUnsuitable`."""
     url = url or engine_url()
-    found = ask(url)
-    judge(found, url)
-    return Engine(url=url, version=found.version, client=find_client(os.environ.get("PATH", os.defpath)))
+    engine = ask(url)
+    judge(engine, url)
+    return Engine(url=url, version=engine.version, client=find_client(os.environ.get("PATH", os.defpath)))
 
 
 def ensure_engine(home: Home, progress: Progress) -> Engine:

@@ -60,8 +60,8 @@ RULES = (
 def has_ipv6(bridge: str = BRIDGE, addresses: Path = ADDRESSES) -> bool:
     """Return whether build steps have IPv6 addresses, for which there are no rules."""
     lines = addresses.read_text().split("\n") if addresses.exists() else []
-    found = (line.split() for line in lines if line)
-    return any(interface == bridge and scope != LINK_LOCAL for _, _, _, scope, _, interface in found)
+    entries = (line.split() for line in lines if line)
+    return any(interface == bridge and scope != LINK_LOCAL for _, _, _, scope, _, interface in entries)
 
 
 def find_iptables() -> str | None:

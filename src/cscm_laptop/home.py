@@ -131,8 +131,8 @@ class Home:
 def ensure_text(path: Path, make: Callable[[], str]) -> str:
     """Return the text in the file; if there is none, write what `make` returns, readable by this user alone."""
     with contextlib.suppress(FileNotFoundError):
-        if found := path.read_text(encoding="ascii").strip():
-            return found
-    made = make()
-    write_private(path, made + "\n")
-    return made
+        if existing := path.read_text(encoding="ascii").strip():
+            return existing
+    text = make()
+    write_private(path, text + "\n")
+    return text

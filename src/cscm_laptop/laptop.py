@@ -139,8 +139,8 @@ def up(profile: Profile, home: Home, progress: Progress, *, register: Register) 
 def _free_ports(profile: Profile, home: Home) -> None:
     """Raise `PortBusy` with every port that another program holds; called before anything is made."""
     services = (emulator_service.emulator(home, profile), prefect_server.server(home, profile))
-    if taken := [message for service in services if (message := service.port_taken())]:
-        raise PortBusy("\n".join(taken))
+    if messages := [message for service in services if (message := service.port_taken())]:
+        raise PortBusy("\n".join(messages))
 
 
 def _aws(profile: Profile, home: Home, progress: Progress) -> Accounts:
@@ -181,14 +181,14 @@ def _database(toolbox: Toolbox, profile: Profile, home: Home, progress: Progress
     """Return the vulnerability database; ask the network for a newer one only every `DATABASE_CHECK`."""
     grype = toolbox.find("grype")
     stamp = home.state / "database.json"
-    wanted = prefect_server.fingerprint([FEED], grype.version, profile.database)
-    if _read(stamp).get("made") == wanted and datetime.now(UTC) < _moment(stamp) + DATABASE_CHECK:
+    fingerprint = prefect_server.fingerprint([FEED], grype.version, profile.database)
+    if _read(stamp).get("made") == fingerprint and datetime.now(UTC) < _moment(stamp) + DATABASE_CHECK:
         try:
             return read_database(home.database)
         except DatabaseUnusable as error:
             progress(f"database: {error}")
     database = ensure_database(grype, home.database, FEED, progress, starter_only=profile.database == "starter")
-    write_private(stamp, json.dumps({"made": wanted, "at": datetime.now(UTC).isoformat()}))
+    write_private(stamp, json.dumps({"made": fingerprint, "at": datetime.now(UTC).isoformat()}))
     return database
 
 
@@ -216,12 +216,12 @@ def ensure_people_owner(cosign: Tool, home: Home) -> str:
     """
     public = home.people_owner
     if not public.exists():
-        made = home.state / "people.new"
-        shutil.rmtree(made, ignore_errors=True)
-        made.mkdir(mode=0o700)
+        directory = home.state / "people.new"
+        shutil.rmtree(directory, ignore_errors=True)
+        directory.mkdir(mode=0o700)
         tool = cosign.with_environment(COSIGN_PASSWORD="")
-        tool.run("generate-key-pair", "--output-key-prefix", made / "owner", timeout=60, quiet=True)
-        made.rename(public.parent)
+        tool.run("generate-key-pair", "--output-key-prefix", directory / "owner", timeout=60, quiet=True)
+        directory.rename(public.parent)
     return public.read_text(encoding="ascii")
 
 
@@ -262,27 +262,27 @@ def _state(
 def register_changed(state: LaptopState, home: Home, progress: Progress, register: Register) -> None:
     """Call `register`, unless exactly this state was registered before in this server's database."""
     stamp = home.state / "prefect" / "blocks.json"
-    wanted = prefect_server.fingerprint((home.project / "blocks").rglob("*.py"), state.model_dump_json())
-    if _read(stamp).get("made") == wanted:
+    fingerprint = prefect_server.fingerprint((home.project / "blocks").rglob("*.py"), state.model_dump_json())
+    if _read(stamp).get("made") == fingerprint:
         return
     progress("blocks: registering")
     register(state)
-    write_private(stamp, json.dumps({"made": wanted}))
+    write_private(stamp, json.dumps({"made": fingerprint}))
 
 
 def _deployments(profile: Profile, home: Home, progress: Progress) -> None:
     """Register the deployments if they changed or the server lacks one; correct the work queues in any case."""
     stamp = home.state / "prefect" / "deployments.json"
-    wanted = prefect_server.deployments_fingerprint(home.project)
+    fingerprint = prefect_server.deployments_fingerprint(home.project)
     ask = prefect_server.prefect_api(home, profile)
-    if _read(stamp).get("made") == wanted and declared_deployments(home.project) <= registered_deployments(ask):
+    if _read(stamp).get("made") == fingerprint and declared_deployments(home.project) <= registered_deployments(ask):
         if changed := ensure_queues(home.project, ask):
             progress(f"work queues: {', '.join(changed)}")
         return
     prefect_server.deploy(home, profile, ask, progress)
     if gone := forget_undeclared(home.project, ask, _is_of_our_flows):
         progress(f"deployments: no longer declared, removed: {', '.join(gone)}")
-    write_private(stamp, json.dumps({"made": wanted}))
+    write_private(stamp, json.dumps({"made": fingerprint}))
 
 
 def _is_of_our_flows(deployment: Mapping[str, Any]) -> bool:
@@ -302,10 +302,10 @@ def _automations(profile: Profile, home: Home, progress: Progress) -> None:
 def _read(stamp: Path) -> dict[str, Any]:
     """Read a stamp file; return an empty mapping if it is missing or damaged, so that the work is repeated."""
     try:
-        found = json.loads(stamp.read_text(encoding="utf-8"))
+        content = json.loads(stamp.read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return content if isinstance(content, dict) else {}
 
 
 def _moment(stamp: Path) -> datetime:
@@ -323,10 +323,10 @@ def load_state(home: Home) -> LaptopState:
 
 def records(home: Home) -> list[Record]:
     """Return the processes that we started and that still run, in the order in which to stop them."""
-    found = (
+    candidates = (
         read_record(home.run / f"{name}.json") for name in ("bridge", "worker", "warm", "prefect", "emulator", "engine")
     )
-    return [record for record in found if record and record.alive()]
+    return [record for record in candidates if record and record.alive()]
 
 
 def down(home: Home, progress: Progress, *, keep: frozenset[str] = frozenset()) -> None:
@@ -422,13 +422,13 @@ def frozen(profile: Profile, home: Home) -> str:
     """Return who froze promotions; empty if nobody did, or if the server does not answer."""
     auth = prefect_server.auth_string(home)
     try:
-        status, found = request("GET", profile.ports.prefect, f"/api/variables/name/{VARIABLE}", auth=auth)
+        status, variable = request("GET", profile.ports.prefect, f"/api/variables/name/{VARIABLE}", auth=auth)
     except (OSError, HTTPException):
         return ""
     if status != 200:
         return ""
     try:
-        return str(PromotionFreeze.model_validate(found["value"]))
+        return str(PromotionFreeze.model_validate(variable["value"]))
     except (KeyError, TypeError, ValidationError):
         return f"promotions are frozen: the variable {VARIABLE} does not say by whom; `cscm unfreeze` removes it"
 

@@ -39,8 +39,8 @@ def lacking() -> tuple[str, str] | None:
 
 def require() -> None:
     """Raise `ToolMissing` if no base can be made on this machine, before minutes are spent on other parts."""
-    if found := lacking():
-        lack, remedy = found
+    if reason := lacking():
+        lack, remedy = reason
         raise ToolMissing(
             "The base images are made with mmdebstrap, which without root needs user namespaces, and there is "
             f"{lack}.\nDo this {remedy}. Then run this again."

@@ -34,8 +34,8 @@ def application() -> Application:
     if not hasattr(inner, "add_middleware"):
         return patient(inner)
     inner.add_middleware(patient)
-    made: Application = inner
-    return made
+    server: Application = inner
+    return server
 
 
 def patient(inner: Application, delays: Sequence[float] = DELAYS) -> Application:

@@ -46,7 +46,7 @@ def listener(port: int) -> str | None:
 
 def _listening_inodes(port: int) -> set[str]:
     """Return the sockets in state LISTEN (0A) on the port; see proc(5), /proc/net/tcp."""
-    found = set()
+    inodes = set()
     for table in ("/proc/net/tcp", "/proc/net/tcp6"):
         try:
             lines = Path(table).read_text(encoding="ascii").splitlines()[1:]
@@ -54,8 +54,8 @@ def _listening_inodes(port: int) -> set[str]:
             continue
         for fields in map(str.split, lines):
             if fields[3] == "0A" and int(fields[1].rpartition(":")[2], 16) == port:
-                found.add(f"socket:[{fields[9]}]")
-    return found
+                inodes.add(f"socket:[{fields[9]}]")
+    return inodes
 
 
 def _holds(process: Path, inodes: set[str]) -> bool:

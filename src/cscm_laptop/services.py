@@ -103,8 +103,8 @@ class Service:
             progress(f"{self.name}: starting again, its settings changed or it does not answer")
             stop(running, self.grace)
         self.pid_file.unlink(missing_ok=True)
-        if taken := self.port_taken():
-            raise PortBusy(taken)
+        if message := self.port_taken():
+            raise PortBusy(message)
         record = self._start()
         if not self._until_ready(record):
             self._give_up(record)

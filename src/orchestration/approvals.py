@@ -62,7 +62,7 @@ async def read_answers() -> dict[str, Approval]:
 
     An answer that is not valid, such as one with a blank reason, is deleted, so that the form is shown again.
     """
-    found: dict[str, Approval] = {}
+    answers: dict[str, Approval] = {}
     async with get_client() as client:
         for each in await client.filter_flow_run_input(UUID(flow_run.id), "suspended-approval-", 200, set()):
             about = ANSWERED.fullmatch(each.key)
@@ -74,8 +74,8 @@ async def read_answers() -> dict[str, Approval]:
                 continue
             if about and decision:
                 sent = min(each.created or now(), now())  # the server's clock may be ahead: sign no future time
-                found[each.key] = _make_approval(decision, about[2], f"sha256:{about[1]}", sent)
-    return found
+                answers[each.key] = _make_approval(decision, about[2], f"sha256:{about[1]}", sent)
+    return answers
 
 
 async def forget_answer(answer: str) -> None:

@@ -54,14 +54,14 @@ async def load_declared_flow(flow_run: FlowRun, **_: object) -> Flow[..., Any]:
 
 def declared_entrypoint(name: str, deployment: DeploymentResponse, project: Path) -> str:
     """Return a deployment's entrypoint in the project's `prefect.yaml`; raise `ForeignRun` if the server's differs."""
-    wanted = entrypoints(project).get(name)
-    if wanted is None:
+    entrypoint = entrypoints(project).get(name)
+    if entrypoint is None:
         raise ForeignRun(f"prefect.yaml declares no deployment {name}")
-    if deployment.entrypoint != wanted:
-        raise ForeignRun(f"{name} names the code {deployment.entrypoint}, and prefect.yaml {wanted}")
+    if deployment.entrypoint != entrypoint:
+        raise ForeignRun(f"{name} names the code {deployment.entrypoint}, and prefect.yaml {entrypoint}")
     if deployment.storage_document_id or any(set(step) != {HARMLESS} for step in deployment.pull_steps or ()):
         raise ForeignRun(f"{name} fetches its code elsewhere, which prefect.yaml does not say")
-    return wanted
+    return entrypoint
 
 
 async def _load_or_end(flow_run: FlowRun, **_: object) -> Flow[..., Any]:

@@ -56,8 +56,8 @@ async def find_deploying() -> set[tuple[str, str]]:
     """Return environment and application of the deployments in progress."""
     async with get_client() as client:
         limits = await fetch_all(client.read_global_concurrency_limits)
-    held = [parse_lock_name(limit.name) for limit in limits if limit.active_slots]
-    return {(about[1], about[2]) for about in held if len(about) == 3 and about[0] == DEPLOY}
+    names = [parse_lock_name(limit.name) for limit in limits if limit.active_slots]
+    return {(about[1], about[2]) for about in names if len(about) == 3 and about[0] == DEPLOY}
 
 
 def emit_drift(observation: Observation) -> None:

@@ -11,9 +11,9 @@ PAGE = 200
 """Maximum number of objects that Prefect's API returns at once."""
 
 
-async def fetch_all(read: Callable[..., Awaitable[list[T]]], **wanted: Any) -> list[T]:
+async def fetch_all(read: Callable[..., Awaitable[list[T]]], **filters: Any) -> list[T]:
     """Return all results of `read`, a method of Prefect's client, for these arguments."""
-    found: list[T] = []
-    while page := await read(**wanted, limit=PAGE, offset=len(found)):
-        found += page
-    return found
+    items: list[T] = []
+    while page := await read(**filters, limit=PAGE, offset=len(items)):
+        items += page
+    return items

@@ -30,12 +30,12 @@ ACTIVE = (StateType.SCHEDULED, StateType.PENDING, StateType.RUNNING, StateType.P
 async def list_promotions(digest: Digest) -> list[FlowRun]:
     """Return the runs that promote a digest: those that wait, run, or ask a person."""
     async with get_client() as client:
-        found = await fetch_all(
+        runs = await fetch_all(
             client.read_flow_runs,
             flow_filter=FlowFilter(name=FlowFilterName(any_=[FLOW])),
             flow_run_filter=FlowRunFilter(state=FlowRunFilterState(type=StateTypes(any_=list(ACTIVE)))),
         )
-    return [run for run in found if str(run.parameters.get("image", "")).endswith(digest) and _is_alive(run)]
+    return [run for run in runs if str(run.parameters.get("image", "")).endswith(digest) and _is_alive(run)]
 
 
 def _is_alive(run: FlowRun) -> bool:
@@ -52,9 +52,9 @@ def _is_alive(run: FlowRun) -> bool:
 
 async def is_active(move: Move) -> bool:
     """Return whether another run makes the same move; one that asks a person counts only if this move asks too."""
-    wanted = _parameters(move).items()
+    parameters = _parameters(move).items()
     return any(
-        str(run.id) != flow_run.id and all(run.parameters.get(key) == value for key, value in wanted)
+        str(run.id) != flow_run.id and all(run.parameters.get(key) == value for key, value in parameters)
         for run in await list_promotions(move.image.digest)
         if move.asks or run.state_type is not StateType.PAUSED
     )

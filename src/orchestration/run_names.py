@@ -40,6 +40,6 @@ def by_image() -> str:
 
 def by_parameters() -> str:
     """Return `rescan openssl` or `inventory hello`: the flow, and its subject if that is not everything."""
-    given = [each for each in flow_run.parameters.values() if each and each is not True]
-    words = [word for each in given for word in (each if isinstance(each, list) else [each])]
+    values = [each for each in flow_run.parameters.values() if each and each is not True]
+    words = [word for each in values for word in (each if isinstance(each, list) else [each])]
     return plain_text(" ".join([flow_run.flow_name, *map(str, words)]))[:200]

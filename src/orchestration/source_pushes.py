@@ -36,7 +36,7 @@ async def find_later_push(path: str, ref: str, pushed: str) -> FlowRun | None:
         this = await client.read_flow_run(UUID(flow_run.id))
         if this.created is None:
             return None
-        found = await fetch_all(
+        runs = await fetch_all(
             client.read_flow_runs,
             flow_run_filter=FlowRunFilter(
                 deployment_id=FlowRunFilterDeploymentId(any_=[UUID(deployment.id)]),
@@ -44,15 +44,15 @@ async def find_later_push(path: str, ref: str, pushed: str) -> FlowRun | None:
                 expected_start_time=FlowRunFilterExpectedStartTime(after_=this.created - SKEW),
             ),
         )
-    return next((run for run in found if _is_later(run, this, path, ref, pushed)), None)
+    return next((run for run in runs if _is_later(run, this, path, ref, pushed)), None)
 
 
 def _is_later(run: FlowRun, this: FlowRun, path: str, ref: str, pushed: str) -> bool:
     if run.created is None or this.created is None or run.created <= this.created:
         return False
-    given = run.parameters
-    other, mine = _parse_time(given.get("pushed")), _parse_time(pushed)
-    return (given.get("path"), given.get("ref")) == (path, ref) and bool(other and mine and other > mine)
+    parameters = run.parameters
+    other, mine = _parse_time(parameters.get("pushed")), _parse_time(pushed)
+    return (parameters.get("path"), parameters.get("ref")) == (path, ref) and bool(other and mine and other > mine)
 
 
 def _parse_time(value: object) -> datetime | None:

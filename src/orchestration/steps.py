@@ -129,7 +129,7 @@ def step(name: str, *, run_name: str | None = None, retry: bool = True, **option
             return await in_thread(function, *args, **kwargs)
 
         body = function if iscoroutinefunction(function) else in_own_thread
-        given = {"cache_policy": NO_CACHE, **(RETRYING if retry else {}), **options}
-        return Step(body, name=name, task_run_name=run_name or name, **given)
+        settings = {"cache_policy": NO_CACHE, **(RETRYING if retry else {}), **options}
+        return Step(body, name=name, task_run_name=run_name or name, **settings)
 
     return declare

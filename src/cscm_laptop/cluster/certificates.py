@@ -118,9 +118,9 @@ def _data(file: Path) -> str:
 
 
 def _write(file: Path, content: str | bytes) -> None:
-    wanted = content.encode() if isinstance(content, str) else content
-    if not file.exists() or file.read_bytes() != wanted:
-        write_private(file, wanted)
+    data = content.encode() if isinstance(content, str) else content
+    if not file.exists() or file.read_bytes() != data:
+        write_private(file, data)
 
 
 def _ensure_authority(keys: Path, name: str, now: datetime) -> None:
@@ -146,14 +146,14 @@ def _fits(file: Path, leaf: Leaf, now: datetime) -> bool:
     """Return whether a certificate is there, lasts long enough and is for the leaf's subject and addresses."""
     if not file.exists():
         return False
-    found = x509.load_pem_x509_certificate(file.read_bytes())
-    if found.public_key() != _load_key(file.with_suffix(".key")).public_key():
+    certificate = x509.load_pem_x509_certificate(file.read_bytes())
+    if certificate.public_key() != _load_key(file.with_suffix(".key")).public_key():
         return False  # an earlier `up` was killed between the key and its certificate
-    if found.not_valid_after_utc < now + RENEWAL or found.subject != leaf.subject:
+    if certificate.not_valid_after_utc < now + RENEWAL or certificate.subject != leaf.subject:
         return False
     if not leaf.addresses:
         return True
-    names = found.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     return names == _alternative_names(leaf.addresses)
 
 

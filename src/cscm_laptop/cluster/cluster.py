@@ -211,12 +211,12 @@ def _record(place: Place, name: str) -> Record | None:
 def status(profile: Profile, home: Home) -> ClusterStatus:
     """Return the state of each component and of the node."""
     place = Place.of(home)
-    found = tuple(_component(place, name) for name in NAMES)
+    components = tuple(_component(place, name) for name in NAMES)
     api = ClusterApi(place.keys, profile.cluster.node_address, profile.cluster.port("api"))
     stopped = NodeState(name=NODE, ready=False, why="the cluster does not run; `cscm cluster up` starts it")
-    node = api.node() if any(each.running for each in found) else stopped
+    node = api.node() if any(each.running for each in components) else stopped
     return ClusterStatus(
-        components=found, node=node, memory=sum(each.memory for each in found), kubeconfig=place.kubeconfig
+        components=components, node=node, memory=sum(each.memory for each in components), kubeconfig=place.kubeconfig
     )
 
 

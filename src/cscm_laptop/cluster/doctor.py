@@ -24,13 +24,13 @@ UP = "run `cscm cluster up`"
 
 def examine_cluster(profile: Profile, home: Home) -> Iterator[Check]:
     """Check the cluster if an environment is in it, or if it was started and not stopped; yield nothing otherwise."""
-    name, wanted = "cluster", "documents that can be read"
+    name, requirement = "cluster", "documents that can be read"
     started = home.is_ours() and Place.of(home).host_record.exists()
     try:
         needed = list_namespaces(read_environments(home.project / ENVIRONMENTS))
         pins = read_document(home.project / FILE, ClusterPins)
     except SupplyChainError as error:
-        yield check(name, message_of(error), wanted, False, "correct the document")
+        yield check(name, message_of(error), requirement, False, "correct the document")
         return
     if not (needed or started):
         return
@@ -44,25 +44,25 @@ def examine_cluster(profile: Profile, home: Home) -> Iterator[Check]:
 
 
 def _running(profile: Profile, home: Home) -> Iterator[Check]:
-    found = status(profile, home)
-    stopped = ", ".join(each.name for each in found.components if not each.running)
+    report = status(profile, home)
+    stopped = ", ".join(each.name for each in report.components if not each.running)
     yield check("cluster components", f"stopped: {stopped}" if stopped else "running", "running", not stopped, UP)
-    node, log = found.node, Place.of(home).log
+    node, log = report.node, Place.of(home).log
     state = f"ready, {node.version}" if node.ready else f"not ready: {node.why}"
     yield check("cluster node", state, "ready", node.ready, f"{UP}; if it runs, see kubelet.log in {log}")
 
 
 def _kubeconfig(home: Home, needed: tuple[str, ...]) -> Iterator[Check]:
     """Check the file, and read the environments' namespaces with the credentials in it."""
-    name, wanted = "cluster kubeconfig", "accepted, with every environment's namespace"
+    name, requirement = "cluster kubeconfig", "accepted, with every environment's namespace"
     file = find_kubeconfig(home)
     if file is None:
-        yield check(name, "none", wanted, False, UP)
+        yield check(name, "none", requirement, False, UP)
         return
     try:
         client = ClusterClient.of_context(file, None)
         missing = [each for each in ("default", *needed) if client.read(NAMESPACES, each) is None]
     except SupplyChainError as error:
-        yield check(name, message_of(error), wanted, False, f"{UP}, which renews it")
+        yield check(name, message_of(error), requirement, False, f"{UP}, which renews it")
         return
-    yield check(name, f"no namespace {', '.join(missing)}" if missing else wanted, wanted, not missing, UP)
+    yield check(name, f"no namespace {', '.join(missing)}" if missing else requirement, requirement, not missing, UP)

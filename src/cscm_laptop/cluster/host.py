@@ -88,9 +88,9 @@ def record_host(place: Place, settings: ClusterSettings) -> None:
                 "The cluster's settings changed since it was started.\nRun `cscm cluster down` and `cscm cluster up`."
             )
         return
-    if found := _find_foreign(settings.bridge):
+    if foreign := _find_foreign(settings.bridge):
         raise PartFailed(
-            f"Another cluster or network is on this host: {found}.\n"
+            f"Another cluster or network is on this host: {foreign}.\n"
             "Stop it, or use its kubeconfig; or choose another cluster.bridge in the profile."
         )
     values = {name: (PROC_SYS / name).read_text().strip() for name in SYSCTLS if (PROC_SYS / name).exists()}
@@ -279,12 +279,12 @@ def cgroups(name: str, root: Path = CGROUPS) -> list[Path]:
 
 def list_processes(groups: list[Path]) -> set[int]:
     """Return the ids of the processes in these cgroups and in those below them."""
-    found: set[int] = set()
+    processes: set[int] = set()
     for group in groups:
         for file in group.rglob("cgroup.procs"):
             with contextlib.suppress(OSError):  # the group was removed meanwhile
-                found |= {int(line) for line in file.read_text().split()}
-    return found - {0}
+                processes |= {int(line) for line in file.read_text().split()}
+    return processes - {0}
 
 
 def end_processes(groups: list[Path], grace: float, patience: float = 10.0) -> None:

@@ -64,8 +64,8 @@ def listening_sockets(pid: int, processes: Path = Path("/proc")) -> list[Path]:
         for file in (processes / str(pid) / "fd").iterdir():
             with contextlib.suppress(OSError):  # it was closed meanwhile
                 own.add(str(file.readlink()).removeprefix("socket:[").removesuffix("]"))
-    found = [line.split(maxsplit=7) for line in lines]
-    return [Path(each[7]) for each in found if len(each) == 8 and each[3] == LISTENS and each[6] in own]
+    sockets = [line.split(maxsplit=7) for line in lines]
+    return [Path(each[7]) for each in sockets if len(each) == 8 and each[3] == LISTENS and each[6] in own]
 
 
 def _kill(pids: Sequence[int]) -> None:

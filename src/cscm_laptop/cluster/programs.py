@@ -64,10 +64,10 @@ def ensure_programs(home: Home, pins: ClusterPins, progress: Progress) -> Progra
         progress(f"CNI plugins that are missing: {', '.join(missing)}")
         apt_install([PACKAGE], progress)
     others = {name: pin for name, pin in pins.tools.items() if name != BUILT}
-    found = Installer(home.tools, pins.model_copy(update={"tools": others})).ensure(progress)
+    tools = Installer(home.tools, pins.model_copy(update={"tools": others})).ensure(progress)
     kubernetes = find_kubernetes(home, pins, progress)
     return Programs(
-        kubernetes, found["containerd"].path, found["ctr"].path, found["pause"].path, found["kube-router"].path
+        kubernetes, tools["containerd"].path, tools["ctr"].path, tools["pause"].path, tools["kube-router"].path
     )
 
 

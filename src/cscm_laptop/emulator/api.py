@@ -33,9 +33,9 @@ def page(
         raise ApiError(INVALID, f"Invalid parameter at 'maxResults' failed to satisfy constraint: 1 to {most}")
     last = _read(token) if token else ()
     rest = sorted((item for item in items if key(item) > last), key=key)
-    found = rest[:limit]
-    more = {"nextToken": _write(key(found[-1]))} if len(rest) > limit else {}
-    return found, more
+    entries = rest[:limit]
+    more = {"nextToken": _write(key(entries[-1]))} if len(rest) > limit else {}
+    return entries, more
 
 
 def one_by_one(data: Mapping[str, Any], ids: str) -> None:

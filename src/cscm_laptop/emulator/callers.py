@@ -28,8 +28,8 @@ def root_key(path: Path) -> tuple[str, str]:
     Raises `PartFailed` if the file is damaged.
     """
     if not path.exists():
-        made = "AKIA" + "".join(secrets.choice(BASE32) for _ in range(16))
-        key = {"access_key_id": made, "secret_access_key": secrets.token_urlsafe(30)}
+        key_id = "AKIA" + "".join(secrets.choice(BASE32) for _ in range(16))
+        key = {"access_key_id": key_id, "secret_access_key": secrets.token_urlsafe(30)}
         write_durably(path, json.dumps(key).encode())
     try:
         stored = json.loads(path.read_bytes())
@@ -60,13 +60,13 @@ def signer(scope: Scope, body: bytes) -> ResolvedCredential | AuthError:
 
     ministack checks no signature for the names that it treats as root; here such requests get the error.
     """
-    given = [value for name, value in scope["headers"] if name.lower() == b"authorization"]
-    if len(given) != 1 or not given[0].startswith(SIGV4):
+    headers = [value for name, value in scope["headers"] if name.lower() == b"authorization"]
+    if len(headers) != 1 or not headers[0].startswith(SIGV4):
         return AuthError("MissingAuthenticationToken", "Request is missing Authentication Token")
     raw_path = scope["raw_path"].decode("latin-1")
     upstream.pin_signed_request(scope["method"], raw_path, query_of(scope), scope["headers"])
     upstream.pin_signed_body(body)
     key = upstream.signing_key()
     upstream.set_request_account_id(key)
-    found: ResolvedCredential | AuthError | None = upstream.authenticate(key, upstream.get_account_id())
-    return found or AuthError("UnrecognizedClientException", "The security token included in the request is invalid.")
+    caller: ResolvedCredential | AuthError | None = upstream.authenticate(key, upstream.get_account_id())
+    return caller or AuthError("UnrecognizedClientException", "The security token included in the request is invalid.")

@@ -31,8 +31,8 @@ accurate to 24 hours.
 
 def records(name: str) -> list[Record]:
     """Return a repository's images, in the order in which they were pushed."""
-    found: list[Record] = upstream.images.get(name, [])
-    return found
+    images: list[Record] = upstream.images.get(name, [])
+    return images
 
 
 class Catalogue:
@@ -71,20 +71,20 @@ class Catalogue:
         storage_class.restore(record, self.moment())
         self._later(self._activate(record))
 
-    def delete(self, name: str, wanted: Sequence[Identity]) -> tuple[list[Identity], list[tuple[Identity, Unfound]]]:
+    def delete(self, name: str, ids: Sequence[Identity]) -> tuple[list[Identity], list[tuple[Identity, Unfound]]]:
         """Delete images and tags; return what was deleted, and what was not with the reason.
 
         Deleting its last tag deletes an image; deleting a digest deletes all its tags. Referrers stay.
         """
         done: list[Identity] = []
         failed: list[tuple[Identity, Unfound]] = []
-        found: list[tuple[Identity, Record]] = []
-        for identity in wanted:
+        matches: list[tuple[Identity, Record]] = []
+        for identity in ids:
             try:
-                found.append((identity, named(records(name), identity)))
+                matches.append((identity, named(records(name), identity)))
             except Unfound as unfound:
                 failed.append((identity, unfound))
-        for identity, record in found:
+        for identity, record in matches:
             if any(record is each for each in records(name)):
                 try:
                     done += self._delete(name, record, identity.get("imageTag"))
@@ -112,8 +112,8 @@ class Catalogue:
 
     def resume(self) -> None:
         """Continue the restores that an earlier process began."""
-        for (account, region, _), found in upstream.images.all_items():
-            for record in found:
+        for (account, region, _), images in upstream.images.all_items():
+            for record in images:
                 if status(record) == ACTIVATING:
                     context = contextvars.copy_context()
                     context.run(upstream.set_request_account_id, account)

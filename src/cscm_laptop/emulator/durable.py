@@ -67,14 +67,14 @@ class Part:
 
     async def settle(self) -> None:
         """Wait until every change so far is on disk; raise what the write raises."""
-        wanted = self._changes
-        if self._saved < wanted:
+        changes = self._changes
+        if self._saved < changes:
             # Shielded: a client that disconnects must not end a write that others wait for.
-            await asyncio.shield(asyncio.ensure_future(self._save(wanted)))
+            await asyncio.shield(asyncio.ensure_future(self._save(changes)))
 
-    async def _save(self, wanted: int) -> None:
+    async def _save(self, changes: int) -> None:
         async with self._lock:
-            if self._saved >= wanted:
+            if self._saved >= changes:
                 return
             covered, data = self._changes, self._snapshot()
             mark = hashlib.sha256(data).digest()
@@ -86,12 +86,12 @@ class Part:
 def holding(send: Send, settled: Callable[[], Awaitable[None]]) -> Send:
     """Return a `send` that begins an answer only after `settled` has returned."""
 
-    async def held(message: Message) -> None:
+    async def send_settled(message: Message) -> None:
         if message["type"] == "http.response.start":
             await settled()
         await send(message)
 
-    return held
+    return send_settled
 
 
 async def settle_all(parts: Iterable[Part], *, changed: bool) -> None:

@@ -59,8 +59,8 @@ def artifact_type(record: Record) -> str | None:
     """Return the artifact type, else the configuration's media type; None for an index without an artifact type."""
     manifest = manifest_of(record)
     config = manifest.get("config")
-    found = manifest.get("artifactType") or (config.get("mediaType") if isinstance(config, dict) else None)
-    return str(found) if found else None
+    media_type = manifest.get("artifactType") or (config.get("mediaType") if isinstance(config, dict) else None)
+    return str(media_type) if media_type else None
 
 
 def children(record: Record) -> frozenset[str]:
@@ -101,33 +101,33 @@ def named(records: Sequence[Record], identity: Identity) -> Record:
     if not digest and not tag:
         raise Unfound("MissingDigestAndTag", "Invalid request parameters: both tag and digest cannot be null")
     if digest and not DIGEST.fullmatch(digest):
-        wanted = "image digest should satisfy the regex '[a-zA-Z0-9-_+.]+:[a-fA-F0-9]+'"
-        raise Unfound("InvalidImageDigest", f"Invalid request parameters: {wanted}")
+        rule = "image digest should satisfy the regex '[a-zA-Z0-9-_+.]+:[a-fA-F0-9]+'"
+        raise Unfound("InvalidImageDigest", f"Invalid request parameters: {rule}")
     if not tag:
-        found = next((each for each in records if each["imageDigest"] == digest), None)
+        record = next((each for each in records if each["imageDigest"] == digest), None)
     else:
-        found = next((each for each in records if tag in each["imageTags"]), None)
-        if found and digest and found["imageDigest"] != digest:
+        record = next((each for each in records if tag in each["imageTags"]), None)
+        if record and digest and record["imageDigest"] != digest:
             raise Unfound(
                 "ImageTagDoesNotMatchDigest",
                 "Invalid request parameters: given tag does not map to the given digest",
             )
-    if found is None:
+    if record is None:
         raise Unfound("ImageNotFound", "Requested image not found")
-    return found
+    return record
 
 
 def available(records: Sequence[Record], identity: Identity) -> Record:
     """Return the image that can be pulled by this identity; raise `Unfound`, also if it is archived."""
-    found = named(records, identity)
-    if status(found) != ACTIVE:
+    record = named(records, identity)
+    if status(record) != ACTIVE:
         raise Unfound("ImageNotFound", "Requested image not found")
-    return found
+    return record
 
 
 def detail(record: Record, records: Sequence[Record]) -> dict[str, Any]:
     """Return the record as DescribeImages does (API reference, `ImageDetail`), without fields that have no value."""
-    found = {
+    fields = {
         "registryId": record["registryId"],
         "repositoryName": record["repositoryName"],
         "imageDigest": record["imageDigest"],
@@ -140,14 +140,14 @@ def detail(record: Record, records: Sequence[Record]) -> dict[str, Any]:
         "imageStatus": status(record),
         **{name: record.get(name) for name in TIMES},
     }
-    return {name: value for name, value in found.items() if value is not None}
+    return {name: value for name, value in fields.items() if value is not None}
 
 
 def chosen(record: Record, filters: Mapping[str, str], otherwise: str) -> bool:
     """Return whether the image passes the filters `tagStatus` and `imageStatus`; `otherwise` is the default status."""
-    tags, wanted = filters.get("tagStatus", ANY), filters.get("imageStatus", otherwise)
+    tags, image_status = filters.get("tagStatus", ANY), filters.get("imageStatus", otherwise)
     tagged = tags == ANY or (tags == "TAGGED") is bool(record["imageTags"])
-    return tagged and wanted in (ANY, status(record))
+    return tagged and image_status in (ANY, status(record))
 
 
 def _descriptors(manifest: Mapping[str, Any], key: str) -> list[dict[str, Any]]:

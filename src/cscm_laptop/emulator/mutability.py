@@ -22,10 +22,10 @@ def fixed(repository: Mapping[str, Any], tag: str) -> bool:
     return bool(setting.startswith("IMMUTABLE") is not excluded)
 
 
-def taken(repository: Mapping[str, Any], records: Sequence[Record], tag: str, digest: str) -> bool:
+def is_taken(repository: Mapping[str, Any], records: Sequence[Record], tag: str, digest: str) -> bool:
     """Return whether the tag is immutable and belongs to another image."""
-    held = any(tag in each["imageTags"] and each["imageDigest"] != digest for each in records)
-    return held and fixed(repository, tag)
+    is_used = any(tag in each["imageTags"] and each["imageDigest"] != digest for each in records)
+    return is_used and fixed(repository, tag)
 
 
 def setting(data: Mapping[str, Any]) -> dict[str, Any]:

@@ -29,7 +29,7 @@ from cscm_laptop.emulator.images import (
     status,
     subject,
 )
-from cscm_laptop.emulator.mutability import FILTERS, setting, taken
+from cscm_laptop.emulator.mutability import FILTERS, is_taken, setting
 from cscm_laptop.emulator.shapes import (
     STATUSES,
     Answer,
@@ -159,10 +159,10 @@ class Operations:
         """List the referrers of a digest; only active ones, unless the filter asks for others."""
         name, about = repository_of(data), data.get("subjectId", {}).get("imageDigest")
         filters = data.get("filter", {})
-        wanted = one_of(filters.get("artifactStatus", ACTIVE), "filter.artifactStatus", STATUSES)
+        artifact_status = one_of(filters.get("artifactStatus", ACTIVE), "filter.artifactStatus", STATUSES)
         types = within(filters["artifactTypes"], "filter.artifactTypes", 5) if filters.get("artifactTypes") else ()
-        found = [each for each in records(name) if subject(each) == about and wanted in (ANY, status(each))]
-        typed = [each for each in map(referrer, found) if not types or each.get("artifactType") in types]
+        matches = [each for each in records(name) if subject(each) == about and artifact_status in (ANY, status(each))]
+        typed = [each for each in map(referrer, matches) if not types or each.get("artifactType") in types]
         referrers, more = page(typed, lambda each: (each["digest"],), data, usual=20, most=50)
         return {"referrers": referrers, **more}
 
@@ -194,7 +194,7 @@ class Operations:
         everything = records(name)
         if data.get("imageIds"):
             ids = within(data["imageIds"], "imageIds", 100)
-            asked = {(found := image_of(name, each))["imageDigest"]: found for each in ids}
+            asked = {(record := image_of(name, each))["imageDigest"]: record for each in ids}
             more: dict[str, str] = {}
             images = [each for each in asked.values() if chosen(each, filters, otherwise=ANY)]
         else:
@@ -224,8 +224,8 @@ class Operations:
     def create_repository(self, data: Data) -> dict[str, Any]:
         """Create a repository."""
         tags = setting(data)
-        made = content_of(upstream.create_repository(data))
-        repository = upstream.repositories[made["repository"]["repositoryName"]]
+        answer = content_of(upstream.create_repository(data))
+        repository = upstream.repositories[answer["repository"]["repositoryName"]]
         repository.update(tags)
         return {"repository": shape(repository)}
 
@@ -247,7 +247,7 @@ class Operations:
             raise ApiError(
                 "ImageAlreadyExistsException", f"Image with digest '{digest}' and tag '{tag}' already exists"
             )
-        if tag and taken(upstream.repositories[name], records(name), tag, digest):
+        if tag and is_taken(upstream.repositories[name], records(name), tag, digest):
             raise ApiError("ImageTagAlreadyExistsException", f"The tag '{tag}' exists and cannot be overwritten")
         kind = parsed(text).get("mediaType")
         typed = {"imageManifestMediaType": kind, **data} if kind else dict(data)

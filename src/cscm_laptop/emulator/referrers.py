@@ -17,15 +17,15 @@ def referrers(
 
     `manifests` are tuples of digest, media type and text. `artifact_types` filters them, unless it is empty.
     """
-    found = []
+    descriptors = []
     for digest, media_type, text in manifests:
         about, descriptor = described(digest, media_type, text)
         if about == subject and (not artifact_types or descriptor.get("artifactType") in artifact_types):
-            found.append(descriptor)
+            descriptors.append(descriptor)
     headers = {"Content-Type": INDEX}
     if artifact_types:
         headers["OCI-Filters-Applied"] = "artifactType"
-    index = {"schemaVersion": 2, "mediaType": INDEX, "manifests": found}
+    index = {"schemaVersion": 2, "mediaType": INDEX, "manifests": descriptors}
     return json.dumps(index).encode(), headers
 
 

@@ -31,7 +31,7 @@ from cscm_laptop.emulator.catalogue import Catalogue, records
 from cscm_laptop.emulator.durable import Part, holding, settle_all
 from cscm_laptop.emulator.images import ACTIVE, Record, Unfound, available, status
 from cscm_laptop.emulator.manifests import LIMIT, ManifestRefused, checked
-from cscm_laptop.emulator.mutability import taken
+from cscm_laptop.emulator.mutability import is_taken
 from cscm_laptop.emulator.referrers import referrers, subject_of
 from cscm_laptop.emulator.routes import ACTIONS, ANY_REPOSITORY, IN_ONE_REQUEST, Route, parse
 from cscm_laptop.emulator.uploads import JSON, BlobEndpoints
@@ -96,7 +96,7 @@ class Registry:
                 case "manifest":
                     await self._pull(scope, caller, route, receive, send)
                 case _:
-                    await self._behind(scope, receive, self._held(send, changed=False))
+                    await self._behind(scope, receive, self._send_settled(send, changed=False))
         except Disconnected:
             return
 
@@ -160,7 +160,7 @@ class Registry:
             return
         if scope["method"] == "GET":
             self._catalogue.pulled(record, str(caller["Arn"]))
-        await self._behind(scope, receive, self._held(send, changed=False))
+        await self._behind(scope, receive, self._send_settled(send, changed=False))
 
     async def _delete_manifest(self, route: Route, send: Send) -> None:
         if not DIGEST.fullmatch(route.reference):
@@ -191,28 +191,28 @@ class Registry:
             return
         digest = await asyncio.to_thread(self._blobs.add, body)
         tag = None if DIGEST.fullmatch(route.reference) else route.reference
-        if tag and taken(upstream.repositories.get(route.name, {}), records(route.name), tag, digest):
+        if tag and is_taken(upstream.repositories.get(route.name, {}), records(route.name), tag, digest):
             message = f"The image tag '{tag}' already exists and cannot be overwritten because it is immutable."
             await answer(send, 400, JSON, oci_error("TAG_INVALID", message))
             return
         new = all(each["imageDigest"] != digest for each in records(route.name))
-        held = self._held(_naming_subject(send, subject_of(manifest)), changed=True)
+        sender = self._send_settled(_naming_subject(send, subject_of(manifest)), changed=True)
 
         async def telling(message: Message) -> None:
             if message["type"] == "http.response.start" and message["status"] == 201:
                 self._catalogue.pushed(route.name, digest, tag, new=new)
-            await held(message)
+            await sender(message)
 
         await self._behind(scope, replaying(body, receive), telling)
 
-    def _held(self, send: Send, *, changed: bool) -> Send:
+    def _send_settled(self, send: Send, *, changed: bool) -> Send:
         parts = self._catalogue.parts if changed else [self._part]
         return holding(send, lambda: settle_all(parts, changed=changed))
 
 
-def _manifests(found: Iterable[Record]) -> Iterator[tuple[str, str, str]]:
+def _manifests(images: Iterable[Record]) -> Iterator[tuple[str, str, str]]:
     """Yield digest, media type and text of each manifest."""
-    for record in found:
+    for record in images:
         yield record["imageDigest"], record["imageManifestMediaType"], record["imageManifest"]
 
 

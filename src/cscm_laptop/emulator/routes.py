@@ -65,14 +65,14 @@ def parse(path: str) -> Route | None:
 
 def _endpoint(keyword: str, rest: list[str]) -> tuple[str, str]:
     """Return the kind and the reference for a keyword and the rest of the path; empty if they are not valid."""
-    found = "", ""
+    endpoint = "", ""
     match keyword, rest:
         case "blobs", ["uploads"] | ["uploads", ""]:
-            found = "uploads", ""
+            endpoint = "uploads", ""
         case "blobs", ["uploads", identity]:
-            found = "upload", identity
+            endpoint = "upload", identity
         case (("blobs" | "manifests" | "referrers"), [reference]) if reference:
-            found = keyword.removesuffix("s") if keyword != "referrers" else keyword, reference
+            endpoint = keyword.removesuffix("s") if keyword != "referrers" else keyword, reference
         case "tags", ["list"]:
-            found = "tags", ""
-    return found
+            endpoint = "tags", ""
+    return endpoint

@@ -40,10 +40,10 @@ def image_of(name: str, identity: Identity) -> Record:
     except Unfound as unfound:
         if unfound.code != "ImageNotFound":
             raise ApiError(INVALID, str(unfound)) from unfound
-        wanted = f"imageDigest:'{identity.get('imageDigest')}', imageTag:'{identity.get('imageTag')}'"
+        identifier = f"imageDigest:'{identity.get('imageDigest')}', imageTag:'{identity.get('imageTag')}'"
         raise ApiError(
             "ImageNotFoundException",
-            f"The image with imageId {{{wanted}}} does not exist within the repository with name '{name}' "
+            f"The image with imageId {{{identifier}}} does not exist within the repository with name '{name}' "
             f"in the registry with id '{upstream.get_account_id()}'",
         ) from unfound
 
@@ -92,8 +92,8 @@ def content_of(answer: Answer) -> dict[str, Any]:
 
 def referrer(record: Record) -> dict[str, Any]:
     """Return a referrer (API reference, `ImageReferrer`)."""
-    found = described(record["imageDigest"], record["imageManifestMediaType"], record["imageManifest"])[1]
-    return {**found, "artifactStatus": status(record)}
+    descriptor = described(record["imageDigest"], record["imageManifestMediaType"], record["imageManifest"])[1]
+    return {**descriptor, "artifactStatus": status(record)}
 
 
 def _unknown(name: str) -> ApiError:

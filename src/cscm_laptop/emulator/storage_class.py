@@ -62,5 +62,5 @@ def _holders(record: Record, records: Sequence[Record]) -> list[str]:
     return holders(records, record["imageDigest"])
 
 
-def _unsupported(record: Record, wanted: str) -> ApiError:
-    return ApiError(UNSUPPORTED, f"An image with the status {status(record)} cannot be {wanted}.")
+def _unsupported(record: Record, action: str) -> ApiError:
+    return ApiError(UNSUPPORTED, f"An image with the status {status(record)} cannot be {action}.")

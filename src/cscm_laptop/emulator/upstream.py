@@ -18,11 +18,11 @@ VERSION = "1.5.33"
 """The version of ministack that this module was written for. `deployments/emulator.in` names it too."""
 
 
-def require_version(found: str) -> None:
+def require_version(actual: str) -> None:
     """Raise `PartFailed` unless this version of ministack is the one that this module was written for."""
-    if found != VERSION:
+    if actual != VERSION:
         raise PartFailed(
-            f"The emulator's environment has ministack {found}, but the emulator was written for {VERSION}.\n"
+            f"The emulator's environment has ministack {actual}, but the emulator was written for {VERSION}.\n"
             f"Install ministack {VERSION}: remove the directory `emulator` of the home, then run `cscm up`. To use "
             "another version, check each part of cscm_laptop/emulator/upstream.py against it, and change VERSION there."
         )

@@ -90,17 +90,17 @@ def fetch_file(http: httpx.Client, url: str, target: Path, sha256: str, progress
 def check(file: Path, sha256: str, origin: str) -> None:
     """Compare a file with its checksum; delete a file that differs and raise `DownloadFailed`."""
     with file.open("rb") as content:
-        found = hashlib.file_digest(content, "sha256").hexdigest()
-    if found != sha256:
+        actual = hashlib.file_digest(content, "sha256").hexdigest()
+    if actual != sha256:
         file.unlink()
         _validator_file(file).unlink(missing_ok=True)
-        raise checksum_error(origin, sha256, found)
+        raise checksum_error(origin, sha256, actual)
 
 
-def checksum_error(origin: str, expected: str, found: str) -> DownloadFailed:
+def checksum_error(origin: str, expected: str, actual: str) -> DownloadFailed:
     """Return the error for a file with a wrong checksum."""
     return DownloadFailed(
-        f"{origin} has the SHA-256 {found}, where {expected} was expected.\n"
+        f"{origin} has the SHA-256 {actual}, where {expected} was expected.\n"
         "It was damaged or tampered with. Run again; if it stays so, do not use it and tell its project."
     )
 

@@ -89,9 +89,9 @@ def _find_go(pin: GoPin | SourcePin) -> str:
     version = re.search(r"go(\d+)\.(\d+)", result.stdout) if result else None
     if go and version and (int(version[1]), int(version[2])) >= GO_MINIMUM:
         return go
-    found = f"{go} is {version[0] if version else 'of an unknown version'}" if go else "Go is not on PATH"
+    state = f"{go} is {version[0] if version else 'of an unknown version'}" if go else "Go is not on PATH"
     raise ToolMissing(
-        f"{found}, so {pin.package} cannot be built.\n"
+        f"{state}, so {pin.package} cannot be built.\n"
         "Install Go 1.21 or later, which fetches the toolchain it needs (https://go.dev/dl; Debian 12 has one in "
         "bookworm-backports), or let this machine reach the releases."
     )

@@ -122,10 +122,10 @@ class Installer(Toolbox):
         Raises `ToolFailed` if the version is not the pinned one.
         """
         program.chmod(0o755)
-        found = read_version(name, pin, program)
-        if found != pin.version:
+        version = read_version(name, pin, program)
+        if version != pin.version:
             raise ToolFailed(
-                f"{name} was to be {pin.version} but says it is {found or 'nothing that can be read'}.\n"
+                f"{name} was to be {pin.version} but says it is {version or 'nothing that can be read'}.\n"
                 "Correct its entry in the pin file, or report this to its project."
             )
         place = self._place(name, pin, origin)
@@ -171,5 +171,5 @@ def _platform() -> str:
 
 def machine() -> str:
     """Return the architecture of this machine by the name that Go has for it."""
-    found = platform.machine().lower()
-    return MACHINES.get(found, found)
+    architecture = platform.machine().lower()
+    return MACHINES.get(architecture, architecture)

@@ -183,9 +183,9 @@ def _remove_leftovers(directory: Path) -> None:
     """
     current = _current(directory)
     old = sorted(
-        (found for found in directory.glob("database-*") if found != current),
-        key=lambda found: found.stat().st_mtime,
+        (each for each in directory.glob("database-*") if each != current),
+        key=lambda each: each.stat().st_mtime,
     )
-    keep = [found for found in old if (found / MODEL / RECORD).exists()][-1:]
-    for left in [*(found for found in old if found not in keep), *directory.glob("tmp-v6-import*")]:
+    keep = [each for each in old if (each / MODEL / RECORD).exists()][-1:]
+    for left in [*(each for each in old if each not in keep), *directory.glob("tmp-v6-import*")]:
         shutil.rmtree(left)

@@ -60,11 +60,11 @@ def ensure_abandoned(ask: PrefectApi) -> tuple[str, ...]:
     existing = {each["name"]: each for each in fetch_all("automations", ask)}
     changed = []
     for body in abandoned_run_automations():
-        found = existing.get(body["name"])
-        if found is None:
+        automation = existing.get(body["name"])
+        if automation is None:
             ask("POST", "/automations/", body)
-        elif not is_up_to_date(found, body):
-            ask("PUT", f"/automations/{found['id']}", body)
+        elif not is_up_to_date(automation, body):
+            ask("PUT", f"/automations/{automation['id']}", body)
         else:
             continue
         changed.append(body["name"])

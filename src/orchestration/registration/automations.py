@@ -66,11 +66,11 @@ class Automation(Model):
 
 def read_automations(directory: Path) -> tuple[Automation, ...]:
     """Return all automations; raise `SettingInvalid` if two have the same name, because Prefect would keep both."""
-    found = tuple(read_document(path, Automation) for path in sorted(directory.glob("*.yaml")))
-    names = [each.name for each in found]
+    automations = tuple(read_document(path, Automation) for path in sorted(directory.glob("*.yaml")))
+    names = [each.name for each in automations]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise SettingInvalid(f"Two automations have the name {twice[0]!r}.\nGive each its own name in {DIRECTORY}.")
-    return found
+    return automations
 
 
 def ensure_automations(project: Path, notify: str, ask: PrefectApi) -> tuple[str, ...]:
@@ -78,12 +78,12 @@ def ensure_automations(project: Path, notify: str, ask: PrefectApi) -> tuple[str
 
     Raises `PartFailed` if Prefect does not accept one.
     """
-    wanted = read_automations(project / DIRECTORY)
-    found = fetch_all("automations", ask)
-    existing = {each["name"]: each for each in found}
+    automations = read_automations(project / DIRECTORY)
+    registered = fetch_all("automations", ask)
+    existing = {each["name"]: each for each in registered}
     action = _notify_action(notify, ask) if not notify.startswith(OURS) else _run_action(ask)
     changed = []
-    for each in wanted:
+    for each in automations:
         body = as_prefect(each, action)
         if each.name not in existing:
             ask("POST", "/automations/", body)
@@ -123,19 +123,19 @@ def as_prefect(automation: Automation, action: Mapping[str, Any]) -> dict[str, A
     }
 
 
-def is_up_to_date(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
+def is_up_to_date(automation: Mapping[str, Any], body: Mapping[str, Any]) -> bool:
     """Return whether Prefect's automation has the wanted content.
 
     Prefect adds fields of its own and does not keep the order of lists. An automation that an operator turned off
     counts too, so that it stays off.
     """
-    trigger, asked_for = found["trigger"], wanted["trigger"]
+    trigger, asked_for = automation["trigger"], body["trigger"]
     same = all(_normalize(trigger.get(key)) == _normalize(value) for key, value in asked_for.items() if key != "within")
-    (action,), (wanted_action,) = found["actions"] or [{}], wanted["actions"]
+    (action,), (wanted_action,) = automation["actions"] or [{}], body["actions"]
     return (
         same
         and float(trigger.get("within") or 0) == asked_for["within"]
-        and found["description"] == wanted["description"]
+        and automation["description"] == body["description"]
         and all(action.get(key) == value for key, value in wanted_action.items())
     )
 
@@ -147,11 +147,11 @@ def _normalize(value: Any) -> Any:
 
 
 def _run_action(ask: PrefectApi) -> dict[str, Any]:
-    found = ask("GET", f"/deployments/name/{ALERT}")
-    return {"type": "run-deployment", "source": "selected", "deployment_id": found["id"]}
+    deployment = ask("GET", f"/deployments/name/{ALERT}")
+    return {"type": "run-deployment", "source": "selected", "deployment_id": deployment["id"]}
 
 
 def _notify_action(notify: str, ask: PrefectApi) -> dict[str, Any]:
     kind, _, name = notify.partition("/")
-    found = ask("GET", f"/block_types/slug/{kind}/block_documents/name/{name}")
-    return {"type": "send-notification", "block_document_id": found["id"]}
+    block = ask("GET", f"/block_types/slug/{kind}/block_documents/name/{name}")
+    return {"type": "send-notification", "block_document_id": block["id"]}

@@ -16,11 +16,11 @@ def free_slots(leases: Path, ask: PrefectApi) -> None:
     `leases` is the directory of the server's leases. A server leaves such a slot if it is killed after it took the slot
     and before it wrote the lease.
     """
-    held = {
+    leased = {
         limit
         for lease in leases.glob("*-*.json")
         for limit in json.loads(lease.read_text(encoding="utf-8"))["resource_ids"]
     }
     for limit in fetch_all(LIMITS, ask):
-        if limit["active_slots"] and limit["id"] not in held:
+        if limit["active_slots"] and limit["id"] not in leased:
             ask("PATCH", f"/{LIMITS}/{limit['id']}", {"active_slots": 0})

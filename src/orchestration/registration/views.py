@@ -75,8 +75,8 @@ def read_views(project: Path) -> tuple[View, ...]:
 
 def ensure_views(project: Path, ask: PrefectApi) -> tuple[str, ...]:
     """Create or correct the server's views from the document; return the names of those created or changed."""
-    found = fetch_all("saved_searches", ask)
-    existing = {each["name"]: each["filters"] for each in found}
+    searches = fetch_all("saved_searches", ask)
+    existing = {each["name"]: each["filters"] for each in searches}
     changed = [view for view in read_views(project) if existing.get(view.name) != view.as_prefect()["filters"]]
     for view in changed:
         ask("PUT", "/saved_searches/", view.as_prefect())

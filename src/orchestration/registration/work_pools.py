@@ -24,11 +24,11 @@ def ensure_process_pool(name: str, command: str, project: Path, ask: PrefectApi)
     Whoever can log in can change the template; the worker therefore starts runs this way whatever the template says.
     """
     template = job_template(command, project)
-    found = next((pool for pool in fetch_all("work_pools", ask) if pool["name"] == name), None)
-    if found is None:
+    existing = next((pool for pool in fetch_all("work_pools", ask) if pool["name"] == name), None)
+    if existing is None:
         about = {"name": name, "type": "process", "description": "Processes on this machine"}
         ask("POST", "/work_pools/", {**about, "base_job_template": template})
-    elif found["base_job_template"] != template:
+    elif existing["base_job_template"] != template:
         ask("PATCH", f"/work_pools/{name}", {"base_job_template": template})
 
 

@@ -86,11 +86,11 @@ def _ensure(name: str, limit: int | None, pool: Pool, ask: PrefectApi) -> tuple[
         changed.append(name)
     existing = {each["name"]: each for each in ask("POST", f"{path}/queues/filter", {"limit": 200})}
     for queue in pool.queues:
-        found, wanted = existing.get(queue.name), queue.as_prefect()
-        if found is None:
-            ask("POST", f"{path}/queues", {"name": queue.name, **wanted})
-        elif any(found[key] != value for key, value in wanted.items()):
-            ask("PATCH", f"{path}/queues/{queue.name}", wanted)
+        current, body = existing.get(queue.name), queue.as_prefect()
+        if current is None:
+            ask("POST", f"{path}/queues", {"name": queue.name, **body})
+        elif any(current[key] != value for key, value in body.items()):
+            ask("PATCH", f"{path}/queues/{queue.name}", body)
         else:
             continue
         changed.append(queue.name)

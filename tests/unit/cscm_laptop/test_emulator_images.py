@@ -20,7 +20,7 @@ from cscm_laptop.emulator.images import (
     named,
     size,
 )
-from cscm_laptop.emulator.mutability import FILTERS, fixed, setting, taken
+from cscm_laptop.emulator.mutability import FILTERS, fixed, is_taken, setting
 from cscm_laptop.emulator.storage_class import ACTIVATION, activate, archive, pushed_again, restore
 
 A, B, C = ("sha256:" + letter * 64 for letter in "abc")
@@ -268,8 +268,8 @@ def test_tag_immutability_follows_setting_and_exclusions(chosen_setting: str, ta
     repository = {"imageTagMutability": chosen_setting, FILTERS: filters}
 
     assert fixed(repository, tag) is expected
-    assert taken(repository, [record(A, tag)], tag, B) is expected
-    assert not taken(repository, [record(A, tag)], tag, A)
+    assert is_taken(repository, [record(A, tag)], tag, B) is expected
+    assert not is_taken(repository, [record(A, tag)], tag, A)
 
 
 def test_exclusion_filters_require_matching_setting() -> None:

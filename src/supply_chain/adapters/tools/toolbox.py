@@ -22,11 +22,11 @@ Own = Literal["release", "go", "source"]
 
 @dataclass(frozen=True)
 class ToolReport:
-    """The state of one program for `cscm doctor`; `found` is None if no program reports its version."""
+    """The state of one program for `cscm doctor`; `version` is None if no program reports its version."""
 
     name: str
-    found: str | None
-    wanted: str
+    version: str | None
+    accepted: str
     ok: bool
     remedy: str
     path: Path | None
@@ -56,41 +56,41 @@ class Toolbox:
         pin = self._pins.tools.get(name)
         if pin is None:
             raise ToolMissing(f"{name} is not in the pin file.\nAdd it to deployments/tools.yaml.")
-        found = self._find_candidate(name, pin)
-        if found is None or found.version is None or not pin.fits(found.version):
-            raise ToolMissing(f"{_state(name, found)}; the chain needs {pin.accepted}.\n{_remedy(pin)}")
-        return Tool(name, found.path, found.version)
+        candidate = self._find_candidate(name, pin)
+        if candidate is None or candidate.version is None or not pin.fits(candidate.version):
+            raise ToolMissing(f"{_state(name, candidate)}; the chain needs {pin.accepted}.\n{_remedy(pin)}")
+        return Tool(name, candidate.path, candidate.version)
 
     def report(self) -> list[ToolReport]:
         """Return the state of each pinned program and what to do about it."""
         return [self._report(name, pin) for name, pin in self._pins.tools.items()]
 
     def _report(self, name: str, pin: Pin) -> ToolReport:
-        found = self._find_candidate(name, pin)
-        version = found.version if found else None
+        candidate = self._find_candidate(name, pin)
+        version = candidate.version if candidate else None
         ok = version is not None and pin.fits(version)
         return ToolReport(
             name=name,
-            found=version,
-            wanted=pin.accepted,
+            version=version,
+            accepted=pin.accepted,
             ok=ok,
             remedy="" if ok else _remedy(pin),
-            path=found.path if found else None,
-            origin=found.origin if found else None,
+            path=candidate.path if candidate else None,
+            origin=candidate.origin if candidate else None,
         )
 
     def _fits(self, name: str, pin: Pin) -> bool:
-        found = self._find_candidate(name, pin)
-        return found is not None and found.version is not None and pin.fits(found.version)
+        candidate = self._find_candidate(name, pin)
+        return candidate is not None and candidate.version is not None and pin.fits(candidate.version)
 
     def _find_candidate(self, name: str, pin: Pin) -> _Candidate | None:
         """Return the first candidate whose version fits, else the first candidate; None if there is none."""
         candidates = []
         for path, origin in self._candidates(name, pin):
-            found = _Candidate(path, self._versions.version_of(name, pin, path), origin)
-            if found.version is not None and pin.fits(found.version):
-                return found
-            candidates.append(found)
+            candidate = _Candidate(path, self._versions.version_of(name, pin, path), origin)
+            if candidate.version is not None and pin.fits(candidate.version):
+                return candidate
+            candidates.append(candidate)
         return candidates[0] if candidates else None
 
     def _candidates(self, name: str, pin: Pin) -> Iterator[tuple[Path, Origin]]:
@@ -118,10 +118,10 @@ class Toolbox:
         return self._directory / f"{name}-{pin.version}-{origin}"
 
 
-def _state(name: str, found: _Candidate | None) -> str:
-    if found is None:
+def _state(name: str, candidate: _Candidate | None) -> str:
+    if candidate is None:
         return f"{name} is not on this machine"
-    return f"{found.path} is {found.version or 'of an unknown version'}"
+    return f"{candidate.path} is {candidate.version or 'of an unknown version'}"
 
 
 def _remedy(pin: Pin) -> str:

@@ -36,7 +36,7 @@ def test_program_on_path_is_used_if_its_version_is_in_range(
 
     (report,) = box.report()
 
-    assert (report.ok, report.found, report.path, report.origin) == (fits, version, own, "path")
+    assert (report.ok, report.version, report.path, report.origin) == (fits, version, own, "path")
     if fits:
         assert box.find("alpha").path == own
     else:
