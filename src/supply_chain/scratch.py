@@ -32,9 +32,9 @@ def scratch(name: str, place: Path | None = None) -> Iterator[Path]:
     with translate_disk_full():
         where = place or Path(tempfile.gettempdir())
         _sweep_once(where)
-        made, lock = _create_locked(name, where)
+        directory, lock = _create_locked(name, where)
         try:
-            with made as path:
+            with directory as path:
                 yield Path(path)
         finally:
             os.close(lock)
@@ -80,17 +80,17 @@ def _sweep_once(place: Path) -> None:
 def _create_locked(name: str, place: Path) -> tuple[tempfile.TemporaryDirectory[str], int]:
     """Create a directory and lock it; repeat if another process removes it before it is locked."""
     while True:
-        made = tempfile.TemporaryDirectory(prefix=f"{PREFIX}{name}-", dir=place)
+        directory = tempfile.TemporaryDirectory(prefix=f"{PREFIX}{name}-", dir=place)
         with contextlib.suppress(FileNotFoundError):
-            lock = os.open(made.name, os.O_RDONLY | os.O_DIRECTORY)
+            lock = os.open(directory.name, os.O_RDONLY | os.O_DIRECTORY)
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                Path(made.name).stat()
+                Path(directory.name).stat()
             except (BlockingIOError, FileNotFoundError):
                 os.close(lock)
             else:
-                return made, lock
-        made.cleanup()
+                return directory, lock
+        directory.cleanup()
 
 
 def write_private(path: Path, content: str | bytes, *, lasting: bool = True) -> None:

@@ -121,26 +121,26 @@ def verify_at_rest(repository: str, keys: KeyStore, repositories: RepositoryEncr
 
     Raises `KeyUnusable` if it is not, or if the key is not customer-managed, not enabled or not rotated.
     """
-    kind, found = repositories.encryption(repository)
-    if kind != "KMS" or found is None:
+    kind, key = repositories.encryption(repository)
+    if kind != "KMS" or key is None:
         raise KeyUnusable(
             f"{repository} is encrypted with {kind}, not with the tier's KMS key {storage_key}.\n"
             "A repository's encryption cannot be changed: move its images, delete it, and run the step again."
         )
-    wanted = keys.state(storage_key)
-    if found != wanted.arn and (":key/" in found or keys.state(found, rotation=False).arn != wanted.arn):
+    storage = keys.state(storage_key)
+    if key != storage.arn and (":key/" in key or keys.state(key, rotation=False).arn != storage.arn):
         raise KeyUnusable(
-            f"{repository} is encrypted with another key ({found}) than the tier's ({wanted.arn}).\n"
+            f"{repository} is encrypted with another key ({key}) than the tier's ({storage.arn}).\n"
             "Name that key as the tier's storage key if it is the right one; "
             "otherwise delete the repository and run the step again."
         )
-    _check_key(wanted, "storage key")
-    if not wanted.rotates:
+    _check_key(storage, "storage key")
+    if not storage.rotates:
         raise KeyUnusable(
-            f"KMS does not rotate the storage key {wanted.arn}.\n"
-            f"Turn rotation on: aws kms enable-key-rotation --key-id {wanted.arn}"
+            f"KMS does not rotate the storage key {storage.arn}.\n"
+            f"Turn rotation on: aws kms enable-key-rotation --key-id {storage.arn}"
         )
-    return wanted.arn
+    return storage.arn
 
 
 def verify_content_key(keys: KeyStore, content_key: str | None) -> str:

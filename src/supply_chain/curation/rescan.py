@@ -140,16 +140,16 @@ def read_evidence(
     results; without it, everything that is signed counts as reported. Raises `EvidenceInvalid` if the new SBOM cannot
     be read back.
     """
-    found = _read_evidence(ref, evidence, reported)
-    if found is None or found.listed.examination is None:
+    image_evidence = _read_evidence(ref, evidence, reported)
+    if image_evidence is None or image_evidence.listed.examination is None:
         attach_sboms(*list_contents(ref, generator), ref, registry=registry, evidence=evidence, now=now)
-        found = _read_evidence(ref, evidence, reported)
-    if found is None:
+        image_evidence = _read_evidence(ref, evidence, reported)
+    if image_evidence is None:
         raise EvidenceInvalid(
             f"The SBOM of {ref} was signed and attached just now, and cannot be read back.\n"
             "Look at who else writes to the repository, and at the tier's trusted keys; then run the rescan again."
         )
-    return found
+    return image_evidence
 
 
 def _read_evidence(ref: ImageRef, evidence: EvidenceStore, reported: datetime | None) -> ImageEvidence | None:
@@ -219,8 +219,8 @@ def read_base_decisions(bases: Iterable[ImageRef], evidence: EvidenceStore) -> B
         except (EvidenceInvalid, ClockWrong):
             return None
 
-    found = zip(asked, map_concurrently(read_about, asked), strict=True)
-    return {base: decisions for base, decisions in found if decisions is None or decisions}
+    results = zip(asked, map_concurrently(read_about, asked), strict=True)
+    return {base: decisions for base, decisions in results if decisions is None or decisions}
 
 
 def conclude(
@@ -254,17 +254,19 @@ def conclude(
             image.last.verdict, image, policy, _find_base_decisions(image, base_decisions, layers, evidence)
         )
     ):
-        reasons, given = _reasons(image.last.verdict), image.last.verdict.evidence.digest
+        reasons, statement = _reasons(image.last.verdict), image.last.verdict.evidence.digest
     else:
         facts = read_release_facts(image.ref, evidence, layers, bases)
         verdict = evaluate(facts, policy, now())
         if isinstance(verdict, Refused):
-            reasons, given = verdict.reasons, record_refusal(verdict, facts, repositories, evidence, now())
+            reasons, statement = verdict.reasons, record_refusal(verdict, facts, repositories, evidence, now())
         else:
-            reasons, given = (), record(verdict, facts, evidence, now())
+            reasons, statement = (), record(verdict, facts, evidence, now())
     change = _compare_verdict(image.last_reported.verdict, reasons)
     differs = change or _find_reversal(image, reasons)
-    news = News(**differs.model_dump(), since=_find_first_verdict(image.judged, reasons, given)) if differs else None
+    news = (
+        News(**differs.model_dump(), since=_find_first_verdict(image.judged, reasons, statement)) if differs else None
+    )
     return Conclusion(signed, news=news, change=change, passes=not reasons)
 
 
@@ -336,16 +338,16 @@ def _find_reversal(image: ImageEvidence, reasons: tuple[Reason, ...]) -> Change 
     return next((change for each in after if (change := _compare_verdict(each, reasons))), None)
 
 
-def _find_first_verdict(judged: Sequence[SignedValue[Summary]], reasons: tuple[Reason, ...], given: Digest) -> Digest:
+def _find_first_verdict(judged: Sequence[SignedValue[Summary]], reasons: tuple[Reason, ...], latest: Digest) -> Digest:
     """Return the digest of the verdict since which the gate gives this answer.
 
-    That is the last verdict (`given`), or the first of the verdicts directly before it with the same answer.
+    That is the last verdict (`latest`), or the first of the verdicts directly before it with the same answer.
     """
     for each in reversed(judged):
         if _compare_verdict(each, reasons):
             break
-        given = each.evidence.digest
-    return given
+        latest = each.evidence.digest
+    return latest
 
 
 def _reasons(verdict: SignedValue[Summary]) -> tuple[Reason, ...]:

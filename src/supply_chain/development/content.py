@@ -138,13 +138,13 @@ def _warn_unjudged(examination: Examination, manifest: Service | Base) -> list[s
     too.
     """
     left = examination.unaccepted(manifest.limits.unjudged)
-    found = (
+    warnings = (
         *(f"{each.path}: {each.fact}, and os-release names {examination.distribution}" for each in left.contradictions),
         *(f"{each.path}: a second package database, {each.manager}'s" for each in left.databases),
         *(f"{each.path}: an archive ({each.format}), in which no scanner looks" for each in left.archives),
     )
-    more = len(found) - MOST_LISTED + examination.unlisted
-    return [*found[:MOST_LISTED], *([f"{more} more that no scanner judges"] if more > 0 else [])]
+    more = len(warnings) - MOST_LISTED + examination.unlisted
+    return [*warnings[:MOST_LISTED], *([f"{more} more that no scanner judges"] if more > 0 else [])]
 
 
 def _format_files(files: Mapping[str, str]) -> str:

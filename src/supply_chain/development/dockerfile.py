@@ -287,7 +287,7 @@ def check_urls(sources: Iterable[SourceOperation], declared: Mapping[str, Digest
     Raises `DockerfileRefused` for a URL that is not declared with this checksum, that names a user, or whose path does
     not end in a plain file name.
     """
-    found: dict[str, Digest] = {}
+    checksums: dict[str, Digest] = {}
     for source in sources:
         if not source.identifier.startswith("https://"):
             continue
@@ -303,8 +303,8 @@ def check_urls(sources: Iterable[SourceOperation], declared: Mapping[str, Digest
                 f"The Dockerfile adds {source.identifier[:300]}, which names a user or ends in no plain file name.\n"
                 "Use a URL whose path ends in a name of letters, digits and `._+~@=-`."
             )
-        found[source.identifier] = checksum
-    return found
+        checksums[source.identifier] = checksum
+    return checksums
 
 
 def file_name(source: SourceOperation) -> str:

@@ -42,8 +42,8 @@ NOWHERE = Location(None, None)
 
 def location_of_mistake(text: str, directory: Path, *, in_declaration: bool) -> Location:
     """Return the location of a mistake in the declaration or the source, which a text begins with."""
-    if found := AT_DECLARATION_LINE.match(text):
-        return Location(FILE, int(found[1]))
+    if match := AT_DECLARATION_LINE.match(text):
+        return Location(FILE, int(match[1]))
     if in_declaration:
         return Location(FILE, None)
     name = text.partition(" ")[0]
@@ -102,11 +102,11 @@ def find_locations(
 
 def _location_of(check: Check, sentence: str, snapshot: Snapshot) -> Location:
     if check is Check.DOCKERFILE:
-        found = AT_DOCKERFILE_LINE.match(sentence)
-        return Location(normalize(snapshot.manifest.build.dockerfile), int(found["line"]) if found else None)
-    if found := AT_LINE.match(sentence):
-        file = _file_in(snapshot, found["file"])
-        return Location(file, int(found["line"]) if file else None)
+        match = AT_DOCKERFILE_LINE.match(sentence)
+        return Location(normalize(snapshot.manifest.build.dockerfile), int(match["line"]) if match else None)
+    if match := AT_LINE.match(sentence):
+        file = _file_in(snapshot, match["file"])
+        return Location(file, int(match["line"]) if file else None)
     return Location(_file_in(snapshot, sentence.partition(": ")[0]), None)
 
 
@@ -135,7 +135,7 @@ def _find_package(name: str, version: str, file: str, snapshot: Snapshot) -> int
     versioned = re.compile(rf"(?<![\w.]){re.escape(version)}(?![\w.])")
     lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
     for number, (line, following) in enumerate(zip(lines, [*lines[1:], ""], strict=True), 1):
-        found = named.search(line)
-        if found and (versioned.search(line, found.end()) or versioned.search(following)):
+        match = named.search(line)
+        if match and (versioned.search(line, match.end()) or versioned.search(following)):
             return number
     return None

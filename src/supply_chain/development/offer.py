@@ -52,10 +52,10 @@ def offer(
 
 def _results(tested: TestedImage) -> list[tuple[str, Mapping[str, Any]]]:
     """Return the results that are not in the registry yet, as pairs of predicate type and predicate."""
-    made = [(TEST_RESULT, check.predicate()) for check in tested.checks if check.check not in tested.known]
+    results = [(TEST_RESULT, check.predicate()) for check in tested.checks if check.check not in tested.known]
     if Check.DEPENDENCIES in tested.known:
-        return made
-    return [*made, (VULNERABILITIES, tested.dependencies.predicate())]
+        return results
+    return [*results, (VULNERABILITIES, tested.dependencies.predicate())]
 
 
 def _push(tested: TestedImage, ref: ImageRef, pusher: Pusher, repositories: Repositories) -> None:

@@ -79,8 +79,8 @@ class Plan:
     @property
     def downloads(self) -> tuple[SourceOperation, ...]:
         """The URLs that the Dockerfile adds, each once."""
-        found = {each.identifier: each for target in self.reading.targets.values() for each in target.sources}
-        return tuple(each for name, each in sorted(found.items()) if name in self.urls)
+        sources = {each.identifier: each for target in self.reading.targets.values() for each in target.sources}
+        return tuple(each for name, each in sorted(sources.items()) if name in self.urls)
 
     def expected(self, target: str) -> Expected:
         """Return what BuildKit's record of one target must contain."""
@@ -108,7 +108,7 @@ def plan_build(
         namespace,
         reader,
         lambda name: bases.resolve(name, declared),
-        lambda found: bases.config(found[0], platform),
+        lambda base: bases.config(base[0], platform),
     )
     unpacks = any(each.name == "ADD" for each in inputs.reading.instructions) or any(
         b"onbuild" in config.lower() for config in inputs.configs.values()
@@ -153,9 +153,9 @@ def read_inputs(
         new = [name for name in image_references(reading.targets.values()) if name not in images]
         if not new:
             break
-        found = map_concurrently(resolve, new)
-        images.update(zip(new, found, strict=True))
-        configs.update(zip(new, map_concurrently(config, found), strict=True))
+        resolved = map_concurrently(resolve, new)
+        images.update(zip(new, resolved, strict=True))
+        configs.update(zip(new, map_concurrently(config, resolved), strict=True))
     else:
         raise DockerfileRefused(
             f"The images that the Dockerfile names have triggers that name more, {ROUNDS} times over.\n"

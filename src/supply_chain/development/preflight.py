@@ -188,11 +188,11 @@ def _judge_snapshot(snapshot: Snapshot, ports: PreflightPorts) -> Preflight:
     if ports.image is not None:
         results = _judge_image(values, results, snapshot, ports, ports.image)
     locations = dict(find_locations(checks, report, generator.sbom, snapshot))
-    found = [*problems, *_reasons(results, locations), *_notes(checks, locations)]
+    diagnostics = [*problems, *_reasons(results, locations), *_notes(checks, locations)]
     return Preflight(
         application=manifest.name,
         policy=ports.policy.digest,
-        diagnostics=tuple(sorted(found, key=lambda each: [*Level].index(each.level))),
+        diagnostics=tuple(sorted(diagnostics, key=lambda each: [*Level].index(each.level))),
         rules=_rules(results, ports.policy, *([ports.image.policy] if ports.image else [])),
         image=ports.image.name if ports.image else None,
         images=tuple(images or ()),

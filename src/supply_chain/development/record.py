@@ -82,21 +82,21 @@ def _commands(operations: Operations, expected: Expected) -> Iterator[str]:
         yield str(error).partition("\n")[0]
 
 
-def _compare(what: str, found: Iterable[str], wanted: Iterable[str]) -> Iterator[str]:
-    found, wanted = set(found), set(wanted)
-    for each in sorted(found - wanted):
+def _compare(what: str, actual: Iterable[str], expected: Iterable[str]) -> Iterator[str]:
+    actual, expected = set(actual), set(expected)
+    for each in sorted(actual - expected):
         yield f"{what} {each[:300]} was taken in, and is not in the reading"
-    for each in sorted(wanted - found):
+    for each in sorted(expected - actual):
         yield f"{what} {each[:300]} is in the reading, and was not taken in"
 
 
 def _sources(operations: Operations, images: Mapping[str, str]) -> set[str]:
     """Return the identifiers of all sources; an image is identified by the address that BuildKit was given for it."""
-    found = set()
+    sources = set()
     for source in operations.sources:
         name = source.identifier.removeprefix(IMAGE)
-        found.add(f"{IMAGE}{images.get(name, name)}" if source.identifier.startswith(IMAGE) else source.identifier)
-    return found
+        sources.add(f"{IMAGE}{images.get(name, name)}" if source.identifier.startswith(IMAGE) else source.identifier)
+    return sources
 
 
 def _images(materials: Iterable[RecordedMaterial]) -> set[str]:

@@ -57,9 +57,9 @@ def _sum(*patterns: str, skipped: str = "") -> Callable[[str], Counts | None]:
 
     def read(output: str) -> Counts | None:
         for pattern in compiled:
-            if found := pattern.findall(output):
+            if numbers := pattern.findall(output):
                 without = sum(map(_number, left_out.findall(output))) if left_out else 0
-                return Counts(max(0, sum(map(_number, found)) - without))
+                return Counts(max(0, sum(map(_number, numbers)) - without))
         return None
 
     return read
@@ -73,20 +73,20 @@ def _pytest(output: str) -> Counts | None:
     """Read the last line: `=== 3 passed, 1 skipped in 0.12s ===`, or the same without `=` under `-q`."""
     for line in reversed(output.splitlines()):
         if re.search(r"\b(?:no tests ran|\d+ [a-z]+(?:, \d+ [a-z]+)*) in \d+(?:\.\d+)?s\b", line):
-            found = re.findall(r"(\d+) (passed|failed|errors?|xfailed|xpassed)\b", line)
-            return Counts(sum(int(number) for number, what in found if what in ("passed", "xpassed", "xfailed")))
+            counts = re.findall(r"(\d+) (passed|failed|errors?|xfailed|xpassed)\b", line)
+            return Counts(sum(int(number) for number, what in counts if what in ("passed", "xpassed", "xfailed")))
     return None
 
 
 def _unittest(output: str) -> Counts | None:
     """Read `Ran 3 tests in 0.1s`, an optional empty line, and `OK (skipped=1)`."""
-    found = re.findall(
+    counts = re.findall(
         r"^Ran (\d+) tests? in \d+(?:\.\d+)?s[ \t\r]*\n(?:[ \t\r]*\n)?(OK\b.*|NO TESTS RAN.*)$", output, re.MULTILINE
     )
-    if not found:
+    if not counts:
         return None
     ran = 0
-    for number, how in found:
+    for number, how in counts:
         skipped = re.search(r"skipped=(\d+)", how)
         ran += max(0, int(number) - (int(skipped[1]) if skipped else 0))
     return Counts(ran)

@@ -239,10 +239,10 @@ def read_declaration(tree: Tree) -> Service | Base:
 
 
 def _declaration(tree: Tree) -> tuple[Node, bytes]:
-    found = _text(tree, FILE, MAX_DECLARATION)
-    if found is None:
+    declaration = _text(tree, FILE, MAX_DECLARATION)
+    if declaration is None:
         raise DeclarationInvalid(f"{tree.name}/{FILE} does not exist.\nCreate it, or name the right directory.")
-    return found
+    return declaration
 
 
 def normalize(declared: str) -> str:
@@ -284,7 +284,7 @@ def _walk(tree: Tree, context: str, ignore: bytes, ignores: IgnoreMatcher, check
     start = len(context) + 1 if context else 0
     level, listed, size = [context], 0, 0
     for _ in range(MAX_DEPTH):
-        found: list[Node] = []
+        nodes: list[Node] = []
         for directory in level:
             for node in tree.list(directory):
                 checkpoint()
@@ -299,12 +299,12 @@ def _walk(tree: Tree, context: str, ignore: bytes, ignores: IgnoreMatcher, check
                     )
                 if not _is_git(node.path):
                     check_name(node.path)
-                    found.append(node)
-        out = ignores(ignore, [node.path[start:] for node in found]) if ignore and found else ()
-        yield from (node for node in found if node.kind is not Kind.DIRECTORY and node.path[start:] not in out)
+                    nodes.append(node)
+        out = ignores(ignore, [node.path[start:] for node in nodes]) if ignore and nodes else ()
+        yield from (node for node in nodes if node.kind is not Kind.DIRECTORY and node.path[start:] not in out)
         level = [
             node.path
-            for node in found
+            for node in nodes
             if node.kind is Kind.DIRECTORY
             and (node.path[start:] not in out or can_reinclude(ignore, node.path[start:]))
         ]
@@ -326,7 +326,7 @@ def _is_git(path: str) -> bool:
 def _ignore_file(tree: Tree, context: str, dockerfile: str) -> tuple[Node, bytes] | None:
     """Return the Dockerfile's own ignore file, or else the context's, in the order of BuildKit."""
     paths = (f"{dockerfile}{IGNORE}", f"{context}/{IGNORE}" if context else IGNORE)
-    return next((found for path in paths if (found := _text(tree, path, MAX_IGNORE, SourceInvalid))), None)
+    return next((file for path in paths if (file := _text(tree, path, MAX_IGNORE, SourceInvalid))), None)
 
 
 def _text(

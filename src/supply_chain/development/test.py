@@ -66,20 +66,20 @@ def test(
     A failed check is evidence; a check that could not be made raises its error. `evidence` is what development signed
     about this image before: a check that passed with the same tools is not made again.
     """
-    passed = {p.check: found for p in planned if (found := passed_before(p.check, evidence, p.tools))}
+    passed = {p.check: statement for p in planned if (statement := passed_before(p.check, evidence, p.tools))}
     before = _find_current_report(dependencies, evidence, now())
     if before:
         passed[Check.DEPENDENCIES] = before[1]
-    made, reports = make_checks(
+    results, reports = make_checks(
         [plan for plan in planned if plan.check not in passed], None if before else dependencies, now
     )
     (report,) = [before[0]] if before else reports
     return TestedImage(
         built=built,
-        checks=tuple(sorted([*made, *(each.value for each in passed.values())], key=lambda c: c.check)),
+        checks=tuple(sorted([*results, *(each.value for each in passed.values())], key=lambda c: c.check)),
         dependencies=report,
         known=tuple(passed),
-        proven=None if made else proof(sorted((each.evidence for each in passed.values()), key=lambda e: e.digest)),
+        proven=None if results else proof(sorted((each.evidence for each in passed.values()), key=lambda e: e.digest)),
     )
 
 
@@ -91,8 +91,8 @@ def make_checks(
     if dependencies is not None:
         makers.append(lambda: scan_dependencies(dependencies, now))
     makers += [plan.make for plan in planned]
-    made, reports = _split_reports(map_concurrently(lambda make: make(), makers))
-    return list(map(_bounded, made)), reports
+    results, reports = _split_reports(map_concurrently(lambda make: make(), makers))
+    return list(map(_bounded, results)), reports
 
 
 def _split_reports(

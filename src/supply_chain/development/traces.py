@@ -18,11 +18,11 @@ def clear(engine: Engine, application: str, run: str, pushed_to: str) -> None:
     `pushed_to` is development's repository for the application, with the registry's host: an image has a name there
     while it is pushed. The layers and the build cache stay. Raises the engine's errors.
     """
-    made = {APPLICATION: application, RUN: run}
-    for container in engine.find(made):
+    own_labels = {APPLICATION: application, RUN: run}
+    for container in engine.find(own_labels):
         if container.labels.get(ROLE) in CHECKS:
             engine.remove(container.id)
-    for network in engine.networks(made):
+    for network in engine.networks(own_labels):
         engine.remove_network(network)
     local = local_name(application, run)
     for name in (local, test_name(local), *_names(engine, pushed_to)):

@@ -54,11 +54,14 @@ def vex_statement(envelope: Envelope) -> Statement | None:
     if envelope.payload_type != PAYLOAD or len(envelope.payload) > MOST_PAYLOAD:
         return None
     try:
-        found = _AnyStatement.model_validate_json(envelope.payload)
+        statement = _AnyStatement.model_validate_json(envelope.payload)
     except ValidationError:
         return None
-    if found.predicate_type not in TYPES:
+    if statement.predicate_type not in TYPES:
         return None
     return Statement(
-        type=STATEMENT, subject=found.subject, predicate_type=found.predicate_type, predicate=found.predicate
+        type=STATEMENT,
+        subject=statement.subject,
+        predicate_type=statement.predicate_type,
+        predicate=statement.predicate,
     )

@@ -148,8 +148,8 @@ def newest_results(evidence: Iterable[VerifiedStatement]) -> dict[Check, SignedV
 
     Of two results with the same time, the failed one counts.
     """
-    made = read_statements(evidence, TEST_RESULT, lambda predicate: CheckResult.model_validate(predicate["cscm"]))
-    in_order = sorted(made, key=lambda each: (each.at, each.value.outcome is Outcome.FAILED))
+    results = read_statements(evidence, TEST_RESULT, lambda predicate: CheckResult.model_validate(predicate["cscm"]))
+    in_order = sorted(results, key=lambda each: (each.at, each.value.outcome is Outcome.FAILED))
     return {each.value.check: each for each in in_order}
 
 
@@ -161,7 +161,7 @@ def passed_before(
     It can if these tools made it, it looked at something and did not fail. A failed or empty check is run again each
     time.
     """
-    found = newest_results(evidence).get(check)
-    if found is None or found.value.outcome is Outcome.FAILED or found.value.empty:
+    newest = newest_results(evidence).get(check)
+    if newest is None or newest.value.outcome is Outcome.FAILED or newest.value.empty:
         return None
-    return found if found.value.tools == dict(tools) else None
+    return newest if newest.value.tools == dict(tools) else None

@@ -151,10 +151,10 @@ def image_status(evidence: Iterable[VerifiedStatement]) -> ImageStatus:
     the hold counts. If both a rule and a person blocked the image, the person's block counts.
     """
     decisions = read_decisions(evidence)
-    last, held = _last(decisions, Act.BLOCK), _last(decisions, Act.HOLD)
+    last, hold = _last(decisions, Act.BLOCK), _last(decisions, Act.HOLD)
     return ImageStatus(
         block=_block(decisions) if last and last.act is Act.BLOCK else None,
-        hold=held if held and held.act is Act.HOLD else None,
+        hold=hold if hold and hold.act is Act.HOLD else None,
         excuse=last if last and last.act is Act.UNBLOCK else None,
     )
 

@@ -159,14 +159,14 @@ def _verify_identity(content: bytes, identity: Identity) -> SignedContent | str:
         return "it is not signed keyless"
     if isinstance(identity.root, str):
         return identity.root
-    found = _verify(content, identity.root, identity.issuer, identity.subject)
-    if isinstance(found, str):
-        return found
-    if identity.since is not None and found.at < identity.since:
-        return f"it was signed at {_time(found.at)}, and {identity} counts since {_time(identity.since)}"
-    if identity.until is not None and found.at >= identity.until:
-        return f"it was signed at {_time(found.at)}, and {identity} counted until {_time(identity.until)}"
-    return SignedContent(found.envelope, found.at)
+    signature = _verify(content, identity.root, identity.issuer, identity.subject)
+    if isinstance(signature, str):
+        return signature
+    if identity.since is not None and signature.at < identity.since:
+        return f"it was signed at {_time(signature.at)}, and {identity} counts since {_time(identity.since)}"
+    if identity.until is not None and signature.at >= identity.until:
+        return f"it was signed at {_time(signature.at)}, and {identity} counted until {_time(identity.until)}"
+    return SignedContent(signature.envelope, signature.at)
 
 
 def _time(at: datetime) -> str:

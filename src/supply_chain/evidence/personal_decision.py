@@ -25,7 +25,7 @@ PersonalSignature = Annotated[str, StringConstraints(max_length=MOST_SIGNATURE)]
 """A sigstore bundle of a decision by the person's own key or identity; empty: nobody signed it."""
 
 
-def has_signed(credential: Credential, signature: str, wanted: Statement, image: ImageRef, at: datetime) -> bool:
+def has_signed(credential: Credential, signature: str, decision: Statement, image: ImageRef, at: datetime) -> bool:
     """Return whether the holder of a credential signed exactly this statement about an image.
 
     `signature` is the bundle, and `at` the time of the decision in the statement. If the time of the signature is
@@ -39,7 +39,7 @@ def has_signed(credential: Credential, signature: str, wanted: Statement, image:
     except EvidenceInvalid:
         return False
     return is_about(statement, image) and (statement.predicate_type, statement.predicate) == (
-        wanted.predicate_type, wanted.predicate,
+        decision.predicate_type, decision.predicate,
     )  # fmt: skip
 
 
@@ -48,5 +48,5 @@ def explain_keyless(signature: str, credentials: Iterable[Credential]) -> str:
     content = signature.encode()
     if not is_keyless(content):
         return ""
-    found = find_identity(content, [("", each) for each in credentials if isinstance(each, Identity)])
-    return found if isinstance(found, str) else "it is of another decision, or of another time than this one"
+    identity = find_identity(content, [("", each) for each in credentials if isinstance(each, Identity)])
+    return identity if isinstance(identity, str) else "it is of another decision, or of another time than this one"

@@ -130,8 +130,10 @@ class Provenance(Predicate):
 
         The name proves nothing about the content.
         """
-        found = (d for d in self.build_definition.resolved_dependencies if d.name not in TEXTS and "sha256" in d.digest)
-        return tuple((each.content, each.name) for each in found if not is_url(each.name))
+        dependencies = (
+            d for d in self.build_definition.resolved_dependencies if d.name not in TEXTS and "sha256" in d.digest
+        )
+        return tuple((each.content, each.name) for each in dependencies if not is_url(each.name))
 
 
 def provenance(built: BuiltImage, manifest: Service | Base) -> Provenance:
@@ -187,11 +189,11 @@ def is_of(evidence: VerifiedStatement, inputs: BuildInputs, manifest: Service | 
         return False
     details = evidence.predicate.get("runDetails")
     stated = evidence.predicate.get("buildDefinition"), details.get("builder") if isinstance(details, dict) else None
-    wanted = definition(inputs, manifest), _builder(inputs)
-    return stated == tuple(each.model_dump(mode="json", by_alias=True) for each in wanted)
+    expected = definition(inputs, manifest), _builder(inputs)
+    return stated == tuple(each.model_dump(mode="json", by_alias=True) for each in expected)
 
 
 def last_provenance(evidence: Iterable[VerifiedStatement]) -> Provenance | None:
     """Return the provenance of the build that finished last, or None; raise `EvidenceInvalid` if it is unreadable."""
-    found = read_newest_statement(evidence, PROVENANCE, Provenance.model_validate)
-    return found.value if found else None
+    newest = read_newest_statement(evidence, PROVENANCE, Provenance.model_validate)
+    return newest.value if newest else None

@@ -44,14 +44,14 @@ def read_newest_statement(
 
     Raise `EvidenceInvalid` if the newest cannot be read, or if any has no time.
     """
-    found = _dated(evidence, predicate_type)
-    return SignedValue(_read(found[-1][1], read), *found[-1]) if found else None
+    statements = _dated(evidence, predicate_type)
+    return SignedValue(_read(statements[-1][1], read), *statements[-1]) if statements else None
 
 
 def _dated(evidence: Iterable[VerifiedStatement], predicate_type: str) -> list[tuple[datetime, VerifiedStatement]]:
     """Return the evidence of a type with its times, oldest first."""
-    found = ((_at(each), each) for each in evidence if each.predicate_type == predicate_type)
-    return sorted(found, key=lambda pair: pair[0])
+    statements = ((_at(each), each) for each in evidence if each.predicate_type == predicate_type)
+    return sorted(statements, key=lambda pair: pair[0])
 
 
 def _at(evidence: VerifiedStatement) -> datetime:

@@ -106,10 +106,10 @@ def _listing(sbom: Mapping[str, Any]) -> Listing:
     licenses, unlicensed = dict[str, set[str]](), set[str]()
     for artifact in sbom["artifacts"]:
         name = f"{artifact['type']}/{artifact['name']}"
-        found = [str(each.get("spdxExpression") or each["value"]) for each in artifact.get("licenses") or ()]
-        for each in found:
+        expressions = [str(each.get("spdxExpression") or each["value"]) for each in artifact.get("licenses") or ()]
+        for each in expressions:
             licenses.setdefault(each, set()).add(name)
-        if not found:
+        if not expressions:
             unlicensed.add(name)
     return Listing(
         _packages(sbom),
@@ -126,11 +126,11 @@ def _configuration(metadata: Mapping[str, Any]) -> Configuration | None:
     """
     if not metadata.get("config"):
         return None
-    found = json.loads(base64.b64decode(metadata["config"])).get("config") or {}
+    config = json.loads(base64.b64decode(metadata["config"])).get("config") or {}
     return Configuration(
-        user=_text(found.get("User") or ""),
-        ports=tuple(sorted(map(_text, found.get("ExposedPorts") or ()))),
-        labels={_text(name): _text(value) for name, value in sorted((found.get("Labels") or {}).items())},
+        user=_text(config.get("User") or ""),
+        ports=tuple(sorted(map(_text, config.get("ExposedPorts") or ()))),
+        labels={_text(name): _text(value) for name, value in sorted((config.get("Labels") or {}).items())},
         size=int(metadata["imageSize"]),
     )
 
@@ -210,8 +210,8 @@ def last_listed(evidence: Iterable[VerifiedStatement]) -> Listed | None:
         content, about = f"sha256:{syft.digest['sha256']}", syft.annotations
     except (KeyError, ValueError) as error:
         raise _unreadable(last.evidence, error) from error
-    looked = last.value.examination
-    current = looked if looked and looked.version == EXAMINATION_VERSION else None
+    examination = last.value.examination
+    current = examination if examination and examination.version == EXAMINATION_VERSION else None
     return Listed(content, about.referrer, about.generator, about.packages, last.evidence, current)
 
 
@@ -225,14 +225,14 @@ def packages_in(
     evidence: Iterable[VerifiedStatement], content: Callable[[ImageRef], bytes]
 ) -> frozenset[Package] | None:
     """Return all packages in the last signed SBOM; None if there is none. Raise the same errors as `sbom_in`."""
-    found = sbom_in(evidence, content)
-    return None if found is None else found.packages
+    sbom = sbom_in(evidence, content)
+    return None if sbom is None else sbom.packages
 
 
 def listing_in(evidence: Iterable[VerifiedStatement], content: Callable[[ImageRef], bytes]) -> Listing | None:
     """Return what the last signed SBOM lists; None if there is none. Raise the same errors as `sbom_in`."""
-    found = sbom_in(evidence, content)
-    return None if found is None else found.listing
+    sbom = sbom_in(evidence, content)
+    return None if sbom is None else sbom.listing
 
 
 def _unreadable(evidence: VerifiedStatement, error: Exception) -> EvidenceInvalid:

@@ -223,11 +223,11 @@ class EvidenceStore:
             layers = map_concurrently(lambda r: self.referrers.layer(subject.with_digest(r.digest)), part, self.wide)
             digests = sorted({layer.digest for layer in layers if isinstance(layer, Descriptor)} - opened.keys())
             contents = map_concurrently(lambda d: self._opened(subject.repository, d), digests, self.wide)
-            opened |= {digest: found for digest, (found, _) in zip(digests, contents, strict=True)}
-            read += sum(size for found, size in contents if isinstance(found, NotEvidence | _Vex))
+            opened |= {digest: content for digest, (content, _) in zip(digests, contents, strict=True)}
+            read += sum(size for content, size in contents if isinstance(content, NotEvidence | _Vex))
             weighed += [(r, _weighed(subject, r, layer, opened)) for r, layer in zip(part, layers, strict=True)]
             counted |= {(s.signers, s.statement.bytes()) for _, s in weighed[-len(part) :] if isinstance(s, _Signed)}
-            vex = sum(isinstance(found, _Vex) for _, found in weighed)
+            vex = sum(isinstance(content, _Vex) for _, content in weighed)
             if len(weighed) - len(counted) > self.most or read > MOST_BYTES or vex > MOST_VEX:
                 raise _flooded(subject, len(weighed) - len(counted), read)
         return tuple(weighed)

@@ -41,13 +41,13 @@ class OpenBreakGlass(Model):
 def find_open(inventory: Images) -> tuple[OpenBreakGlass, ...]:
     """Return the deployments that rest on a break-glass, those that end first at the beginning."""
     applications = {each.application for each in inventory.running() if each.break_glass}
-    found = [
+    uses = [
         each
         for application in applications
         for image in (*inventory.images(application), *inventory.list_removed(application))
         for each in _open(image)
     ]
-    return tuple(sorted(found, key=lambda each: (each.use.expires, str(each.image), each.environment)))
+    return tuple(sorted(uses, key=lambda each: (each.use.expires, str(each.image), each.environment)))
 
 
 def _open(image: FleetImage) -> Iterator[OpenBreakGlass]:

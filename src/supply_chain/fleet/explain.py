@@ -79,14 +79,14 @@ def explain(digest: str, inventory: Inventory) -> tuple[Explanation, ...]:
     repository, _, begins = digest.strip().rpartition("@")
     if not HEXADECIMAL.fullmatch(begins):
         raise DeclarationInvalid(f"{digest!r} is not a digest.\nName the image by its digest, by 12 digits or more.")
-    found = inventory.find_by_digest(begins)
-    having = {image.ref.repository for image in found}
+    images = inventory.find_by_digest(begins)
+    having = {image.ref.repository for image in images}
     if repository and having and curated_repository(application_of(repository)) not in having:
         raise ImageNotFound(
             f"The inventory has no {repository}@{begins}. {', '.join(sorted(having))} has it.\n"
             "Name that image, or only the digest."
         )
-    if not found:
+    if not images:
         raise ImageNotFound(
             f"The inventory has no curated image {digest}.\n"
             "Look for it with `cscm images`; `cscm inventory` reads the registry again. What the intake gate refused "
@@ -99,7 +99,7 @@ def explain(digest: str, inventory: Inventory) -> tuple[Explanation, ...]:
             built_from=tuple(_read_base(each.name, each.digest, inventory) for each in image.bases),
             built_on_it=tuple(each.ref for each in inventory.find_built_on([image.ref.digest])),
         )
-        for image in found
+        for image in images
     )
 
 
@@ -141,7 +141,10 @@ def _describe_verdict(judgement: Judgement) -> str:
 
 
 def _read_base(name: str, digest: Digest, inventory: Inventory) -> Base:
-    found = [each for each in inventory.find_by_digest(digest) if not each.gone]
+    images = [each for each in inventory.find_by_digest(digest) if not each.gone]
     return Base(
-        name=name, digest=digest, known=bool(found), released=any(each.released and not each.blocked for each in found)
+        name=name,
+        digest=digest,
+        known=bool(images),
+        released=any(each.released and not each.blocked for each in images),
     )

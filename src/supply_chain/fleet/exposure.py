@@ -137,9 +137,11 @@ def compare_reports(before: Report | None, after: Report) -> tuple[tuple[Finding
 
 def exceeded(report: Report, limits: Limits) -> frozenset[Severity]:
     """Return the severities with more findings than the owner accepts."""
-    found = Counter(finding.severity for finding in report.findings)
-    accepted = {severity: getattr(limits, severity.value) for severity in found}
-    return frozenset(severity for severity, limit in accepted.items() if limit is not None and found[severity] > limit)
+    numbers = Counter(finding.severity for finding in report.findings)
+    accepted = {severity: getattr(limits, severity.value) for severity in numbers}
+    return frozenset(
+        severity for severity, limit in accepted.items() if limit is not None and numbers[severity] > limit
+    )
 
 
 def find_due(report: Report, limits: Limits) -> tuple[Finding, ...]:
@@ -171,10 +173,10 @@ def _exposure(result: RescanResult) -> tuple[bool, bool, bool, bool, bool, int, 
 
 def group_by_application(results: Iterable[RescanResult]) -> tuple[AffectedApplication, ...]:
     """Return the applications of these images, in the order in which their first images appear."""
-    found: dict[tuple[str, str], list[RescanResult]] = {}
+    by_application: dict[tuple[str, str], list[RescanResult]] = {}
     for each in results:
-        found.setdefault((each.owner, each.ref.application), []).append(each)
-    return tuple(_summarise(owner, application, images) for (owner, application), images in found.items())
+        by_application.setdefault((each.owner, each.ref.application), []).append(each)
+    return tuple(_summarise(owner, application, images) for (owner, application), images in by_application.items())
 
 
 def _summarise(owner: str, application: str, images: Sequence[RescanResult]) -> AffectedApplication:
@@ -192,13 +194,13 @@ def _summarise(owner: str, application: str, images: Sequence[RescanResult]) -> 
     )
 
 
-def contains_package(packages: Iterable[Package], wanted: Collection[str]) -> bool:
+def contains_package(packages: Iterable[Package], names: Collection[str]) -> bool:
     """Return whether one of the packages, or the source package that it was built from, has one of the wanted names.
 
     A wanted name is a name, `name@version`, or a package URL with or without a version; see `fleet.packages`.
     """
     asked = [
-        (kind, normalize_name(name), normalize_version(version)) for kind, name, version in map(parse_package, wanted)
+        (kind, normalize_name(name), normalize_version(version)) for kind, name, version in map(parse_package, names)
     ]
     return any(_matches_package(package, asked) for package in packages)
 
@@ -226,14 +228,14 @@ def find_fixes(bases: Sequence[RescanResult]) -> Fixes:
     for each in bases:
         if each.passes:
             newest.setdefault(each.ref.repository, each)
-    found = {}
+    fixes = {}
     for each in bases:
         new = newest.get(each.ref.repository)
         if new is not None and new.ref != each.ref:
             still = {finding_key(finding)[:3] for finding in new.findings}  # in any version
             rid = frozenset(key for finding in each.findings if (key := finding_key(finding))[:3] not in still)
-            found[each.ref.digest] = new.ref, rid
-    return found
+            fixes[each.ref.digest] = new.ref, rid
+    return fixes
 
 
 def propose_rebuilds(findings: Iterable[Finding], bases: Iterable[Digest], fixed: Fixes) -> tuple[Rebuild, ...]:

@@ -65,18 +65,18 @@ def _check(ref: ImageRef, digests: Digests) -> None:
 
 
 def _the_one(begins: str, prefix: str, repository: str, digests: Digests) -> ImageRef:
-    found = [
+    images = [
         each for each in digests.find_by_digest(begins, repository or prefix) if repository in ("", each.repository)
     ]
-    if not found:
+    if not images:
         nobody = f"{repository} does not have" if repository else f"No repository {prefix}… has"
         raise ImageNotFound(
             f"{nobody} {begins}.\nName the image as the run that made it printed it, or as `cscm images` does."
         )
-    if len(found) > 1:
-        several = len({each.digest for each in found}) > 1
-        named = ", ".join(str(each) if several else each.repository for each in found)
+    if len(images) > 1:
+        several = len({each.digest for each in images}) > 1
+        named = ", ".join(str(each) if several else each.repository for each in images)
         raise DeclarationInvalid(
             f"{begins} is in several repositories: {named}.\nName the one you mean: repository@digest."
         )
-    return found[0]
+    return images[0]

@@ -139,7 +139,7 @@ def refresh_facts(application: str | None, inventory: FactsStore, reader: FactsR
     An image whose entry has to be read again is left out. Raises the registry's errors.
     """
     requirements = cache(reader.requirements)
-    wanted, failed = list[tuple[SubjectState, str]](), dict[GateSubject, str]()
+    outdated, failed = list[tuple[SubjectState, str]](), dict[GateSubject, str]()
     for state in inventory.list_subjects(application):
         try:
             version = facts_version(state.subject.environment, requirements, reader.people)
@@ -147,7 +147,7 @@ def refresh_facts(application: str | None, inventory: FactsStore, reader: FactsR
             failed[state.subject] = str(error)
         else:
             if state.mark and state.version != version:
-                wanted.append((state, version))
+                outdated.append((state, version))
 
     def read(each: tuple[SubjectState, str]) -> StoredFacts | str:
         state, version = each
@@ -156,8 +156,8 @@ def refresh_facts(application: str | None, inventory: FactsStore, reader: FactsR
         except (ImageNotFound, *UNREADABLE) as error:
             return str(error)
 
-    found = zip(wanted, iterate_concurrently(read, wanted), strict=True)
-    while part := list(islice(found, PART)):
+    results = zip(outdated, iterate_concurrently(read, outdated), strict=True)
+    while part := list(islice(results, PART)):
         inventory.put_facts(facts for _, facts in part if isinstance(facts, StoredFacts))
         failed |= {state.subject: why for (state, _), why in part if isinstance(why, str)}
     return failed

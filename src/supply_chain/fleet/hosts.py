@@ -32,8 +32,8 @@ CLUSTER = "kubernetes/"
 class Host(Protocol):
     """A container host or a cluster."""
 
-    def observe(self, wanted: Sequence[Running]) -> tuple[HostContainer, ...]:
-        """Return everything that runs there or may start by itself; `wanted` is what should run there by records.
+    def observe(self, running: Sequence[Running]) -> tuple[HostContainer, ...]:
+        """Return everything that runs there or may start by itself; `running` is what should run there by records.
 
         Raises the host's errors: what is returned is complete.
         """
@@ -45,9 +45,9 @@ class EngineHost:
 
     connect: Callable[[], Engine]
 
-    def observe(self, wanted: Sequence[Running]) -> tuple[HostContainer, ...]:
+    def observe(self, running: Sequence[Running]) -> tuple[HostContainer, ...]:
         """Return every container; for those with a record, also whether they answer at their address."""
-        addresses = {each.container: each.address for each in wanted}
+        addresses = {each.container: each.address for each in running}
         return tuple(_observe(container, addresses) for container in self.connect().containers())
 
 
@@ -90,48 +90,48 @@ class ClusterHost:
     name: str
     connect: Callable[[], Cluster]
 
-    def observe(self, wanted: Sequence[Running]) -> tuple[HostContainer, ...]:
+    def observe(self, running: Sequence[Running]) -> tuple[HostContainer, ...]:
         """Return each workload of each namespace with each image of its pods, and those that make pods later.
 
         Earlier revisions of a Deployment are left out: only a person starts them again.
         """
         cluster = self.connect()
-        found: dict[tuple[str, Digest], _Workload] = {}
+        workloads: dict[tuple[str, Digest], _Workload] = {}
         for kind in CONTROLLERS:
-            made = cluster.scan(kind)
-            for each in select_current(made) if kind is REPLICA_SETS else made:
+            documents = cluster.scan(kind)
+            for each in select_current(documents) if kind is REPLICA_SETS else documents:
                 if not has_ended(each):
-                    _add(found, kind.name, each)
+                    _add(workloads, kind.name, each)
         for pod in cluster.scan(PODS):  # after what makes them: no image is in neither list during a rollout
             if not has_ended(pod):
-                _add_pod(found, pod)
-        return tuple(self._report(uid, digest, each) for (uid, digest), each in found.items())
+                _add_pod(workloads, pod)
+        return tuple(self._report(uid, digest, each) for (uid, digest), each in workloads.items())
 
-    def _report(self, uid: str, digest: Digest, found: _Workload) -> HostContainer:
+    def _report(self, uid: str, digest: Digest, workload: _Workload) -> HostContainer:
         return HostContainer(
             container=uid,
-            name=found.name.partition("/")[2],
+            name=workload.name.partition("/")[2],
             digest=digest,
-            running=bool(found.pods),
-            healthy=found.ready if found.pods else None,
+            running=bool(workload.pods),
+            healthy=workload.ready if workload.pods else None,
             cluster=self.name,
-            namespace=found.namespace,
-            workload=found.name,
-            pods=tuple(sorted(found.pods)),
+            namespace=workload.namespace,
+            workload=workload.name,
+            pods=tuple(sorted(workload.pods)),
         )
 
 
-def _add(found: dict[tuple[str, Digest], _Workload], kind: str, document: Document) -> None:
+def _add(workloads: dict[tuple[str, Digest], _Workload], kind: str, document: Document) -> None:
     metadata = document["metadata"]
     for digest in list_digests(kind, document):
-        found[metadata["uid"], digest] = _Workload(metadata["namespace"], name_workload(kind, document))
+        workloads[metadata["uid"], digest] = _Workload(metadata["namespace"], name_workload(kind, document))
 
 
-def _add_pod(found: dict[tuple[str, Digest], _Workload], pod: Document) -> None:
+def _add_pod(workloads: dict[tuple[str, Digest], _Workload], pod: Document) -> None:
     metadata = pod["metadata"]
     uid = controller_of(pod).get("uid", metadata["uid"])
     for digest in list_digests(PODS.name, pod):
-        own = found.setdefault((uid, digest), _Workload(metadata["namespace"], name_workload(PODS.name, pod)))
+        own = workloads.setdefault((uid, digest), _Workload(metadata["namespace"], name_workload(PODS.name, pod)))
         own.pods.append(metadata["name"])
         own.ready = own.ready and (is_ready(pod) or is_ending(pod))
 
@@ -145,27 +145,27 @@ def observe_hosts(
     then.
     """
     inventory.retain_hosts(hosts)
-    wanted = _group_by_host(inventory.running())
-    found: list[HostContainer] = []
+    by_host = _group_by_host(inventory.running())
+    observed: list[HostContainer] = []
     failed: list[SupplyChainError] = []
     for name, host in hosts.items():
         try:
-            containers = host.observe(wanted.get(name, ()))
+            containers = host.observe(by_host.get(name, ()))
         except SupplyChainError as error:
             failed.append(error)
             continue
         inventory.record_host(name, containers, now())
-        found += containers
+        observed += containers
     if failed:
         raise failed[0]
-    return tuple(found)
+    return tuple(observed)
 
 
 def _group_by_host(running: Iterable[Running]) -> Mapping[str, Sequence[Running]]:
-    found: dict[str, list[Running]] = {}
+    by_host: dict[str, list[Running]] = {}
     for each in running:
-        found.setdefault(f"{CLUSTER}{each.cluster}" if each.cluster else each.host, []).append(each)
-    return found
+        by_host.setdefault(f"{CLUSTER}{each.cluster}" if each.cluster else each.host, []).append(each)
+    return by_host
 
 
 def list_observed(hosts: Mapping[str, Host]) -> tuple[frozenset[Digest], dict[str, SupplyChainError]]:

@@ -108,17 +108,17 @@ class Comparison:
 
     def judge(self, facts: StoredFacts) -> Result:
         """Return what the proposed policies change for a subject; where it runs is not stated."""
-        gate, found = facts.subject.gate, list[Results]()
+        gate, outcomes = facts.subject.gate, list[Results]()
         before = join_decisions(facts.values, self.current.at(gate), self.now)
         after = before if gate in self._alike else join_decisions(facts.values, self.proposed.at(gate), self.now)
         shared = SharedResults(Values.of(gate, before, self.now))
         other = shared if after == before else SharedResults(Values.of(gate, after, self.now))
         for name, policies, results in (("current", self.current, shared), ("proposed", self.proposed, other)):
             try:
-                found.append(judge(results.values.image, policies.at(gate), self.now, results))
+                outcomes.append(judge(results.values.image, policies.at(gate), self.now, results))
             except (PolicyInvalid, RuleNotEvaluated) as error:
                 return NotJudged(subject=facts.subject, why=f"The {name} policies cannot judge it: {error.message}")
-        return _compare(facts.subject, *found)
+        return _compare(facts.subject, *outcomes)
 
 
 def _digests(policies: Policies, gate: Gate) -> set[str]:
@@ -169,14 +169,14 @@ def _reasons(results: Iterable[RuleResult], *outcomes: RuleOutcome) -> dict[Reas
     return dict.fromkeys(reason for each in results if each.result in outcomes for reason in each.reasons)
 
 
-Wanted = Mapping[GateSubject, str]
+FactVersions = Mapping[GateSubject, str]
 """Subject → the version of its facts."""
 
 
-def judge_stored(inventory: FactsStore, wanted: Wanted, comparison: Comparison) -> dict[GateSubject, Result]:
+def judge_stored(inventory: FactsStore, versions: FactVersions, comparison: Comparison) -> dict[GateSubject, Result]:
     """Return the results of these subjects, but for those whose facts have another version by now."""
-    found = inventory.read_facts(wanted)
-    return {each.subject: comparison.judge(each) for each in found if each.version == wanted[each.subject]}
+    stored = inventory.read_facts(versions)
+    return {each.subject: comparison.judge(each) for each in stored if each.version == versions[each.subject]}
 
 
 def preview(
@@ -184,7 +184,7 @@ def preview(
     comparison: Comparison,
     requirements: Requirements,
     people: People,
-    judge_all: Callable[[Wanted], Mapping[GateSubject, Result]] | None = None,
+    judge_all: Callable[[FactVersions], Mapping[GateSubject, Result]] | None = None,
 ) -> PolicyPreview:
     """Judge every image and every deployment by current and proposed policies, and return what differs.
 
@@ -200,17 +200,17 @@ def preview(
             running[_identify(state.subject)].append(state.subject.environment)
     asked = {state.subject: state.version for state in states if state.subject.gate in gates}
     not_judged = {each.subject: each for each in _find_outdated(asked, requirements, people)}
-    wanted = {subject: version for subject, version in asked.items() if subject not in not_judged}
-    results = judge_all(wanted) if judge_all else judge_stored(inventory, wanted, comparison)
-    found = [results.get(each, NotJudged(subject=each, why=OUTDATED)) for each in wanted]
-    failed = [each for each in found if isinstance(each, NotJudged)]
-    changes = (each for each in found if isinstance(each, PolicyChange))
+    versions = {subject: version for subject, version in asked.items() if subject not in not_judged}
+    results = judge_all(versions) if judge_all else judge_stored(inventory, versions, comparison)
+    answers = [results.get(each, NotJudged(subject=each, why=OUTDATED)) for each in versions]
+    failed = [each for each in answers if isinstance(each, NotJudged)]
+    changes = (each for each in answers if isinstance(each, PolicyChange))
     return PolicyPreview(
         at=comparison.now,
         policies=comparison.policies,
         decisions=comparison.decisions,
         gates=gates,
-        judged=len(found) - len(failed),
+        judged=len(answers) - len(failed),
         changes=tuple(each.model_copy(update={"running": tuple(running[_identify(each.subject)])}) for each in changes),
         not_judged=(*not_judged.values(), *failed),
     )

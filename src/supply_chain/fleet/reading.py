@@ -100,14 +100,14 @@ def is_image(stored: StoredManifest) -> bool:
 def read_listing(application: str, registry: Registry) -> Listing:
     """Read what the registry lists for an application."""
     places = evidence_repositories(application)
-    held = {place: registry.images(place) for place in places}
+    stored = {place: registry.images(place) for place in places}
     referrers: dict[Digest, list[str]] = {}
-    for place, manifests in held.items():
+    for place, manifests in stored.items():
         for each in manifests:
             if each.subject:
                 referrers.setdefault(each.subject, []).append(f"{place}@{each.digest}")
-    own = held[curated_repository(application)]
-    related = (*own, *held[evidence_repository(TierName.EXECUTION, application)])
+    own = stored[curated_repository(application)]
+    related = (*own, *stored[evidence_repository(TierName.EXECUTION, application)])
     gone = {each.subject for each in related if each.subject} - {each.digest for each in own}
     return Listing(
         application,
@@ -145,14 +145,14 @@ def read_offered(listed: Listing, registry: Registry, registered: Holder | None)
 
 
 def read_entries(
-    listed: Listing, wanted: Sequence[StoredManifest], store: EvidenceStore, host_of: Callable[[str], str]
+    listed: Listing, manifests: Sequence[StoredManifest], store: EvidenceStore, host_of: Callable[[str], str]
 ) -> tuple[Entry, ...]:
     """Read the entries of these images of a listing, also of images that are gone.
 
     If the evidence of an image cannot be read, its entry says so (`unreadable`). `host_of` returns the container host
     of an environment. Raises the registry's errors; no entry is returned then.
     """
-    return tuple(_entry(listed, stored, store, host_of) for stored in wanted)
+    return tuple(_entry(listed, stored, store, host_of) for stored in manifests)
 
 
 def _entry(listed: Listing, stored: StoredManifest, store: EvidenceStore, host_of: Callable[[str], str]) -> Entry:

@@ -34,8 +34,8 @@ class ReconcileResult(Model):
         gone = f"; gone: {', '.join(map(str, self.gone))}" if self.gone else ""
         unread = [
             f"  {what}: {each}: {' — '.join(why.splitlines())}"
-            for what, found in (("cannot be read", self.unreadable), ("facts cannot be read", self.without_facts))
-            for each, why in found.items()
+            for what, images in (("cannot be read", self.unreadable), ("facts cannot be read", self.without_facts))
+            for each, why in images.items()
         ]
         return "\n".join(
             [f"{self.application}: {pluralize(self.images, 'image')}, {self.read} read again{gone}", *unread]

@@ -95,9 +95,9 @@ def _newest_first(images: Iterable[FleetImage]) -> list[FleetImage]:
 
 def find_fixed(images: Iterable[FleetImage], judged: Iterable[RescanResult], ports: RescanPorts) -> Fixes:
     """Return what newer bases fix. A shelved base is included, as images may still be built on it."""
-    found = {each.ref: each for each in judged}
+    by_image = {each.ref: each for each in judged}
     bases = filter(is_base, _newest_first(images))
-    results = (read_signed_result(each, ports) if each.shelved else found.get(each.ref) for each in bases)
+    results = (read_signed_result(each, ports) if each.shelved else by_image.get(each.ref) for each in bases)
     return find_fixes([each for each in results if each])
 
 
@@ -133,20 +133,20 @@ def rescan(
     in memory at a time. Nothing is done before the first result is requested.
     """
     lock = threading.Lock()
-    found = iterate_concurrently(lambda part: _rescan_part(part, ports, only, fixed or {}, lock), _split(images), 2)
-    return chain.from_iterable(found)
+    parts = iterate_concurrently(lambda part: _rescan_part(part, ports, only, fixed or {}, lock), _split(images), 2)
+    return chain.from_iterable(parts)
 
 
 def _rescan_part(
     images: Sequence[FleetImage], ports: RescanPorts, only: Collection[str], fixed: Fixes, lock: threading.Lock
 ) -> tuple[RescanResult | Unjudged, ...]:
     """Rescan one part; a lock lets one part match at a time, as matching uses every processor."""
-    looked = map_concurrently(lambda image: _read_evidence(image, ports, only), images)
-    pairs = [(image, each) for image, each in zip(images, looked, strict=True) if isinstance(each, ImageEvidence)]
+    evidence = map_concurrently(lambda image: _read_evidence(image, ports, only), images)
+    pairs = [(image, each) for image, each in zip(images, evidence, strict=True) if isinstance(each, ImageEvidence)]
     with lock:
         matched = ports.matching(list(_find_wanted([each for _, each in pairs], ports)), ports.scanner, ports.results)
     concluded = map_concurrently(lambda pair: _conclude_image(*pair, matched, ports, fixed), pairs)
-    failed = [each for each in looked if isinstance(each, Unjudged)]
+    failed = [each for each in evidence if isinstance(each, Unjudged)]
     for each in failed:
         ports.on_result(each.ref, each)
     return (*failed, *concluded)
@@ -155,18 +155,18 @@ def _rescan_part(
 def _read_evidence(image: FleetImage, ports: RescanPorts, only: Collection[str]) -> ImageEvidence | Unjudged | None:
     """Return the evidence of an image; None if it carries none of the wanted packages."""
     try:
-        found = read_evidence(
+        evidence = read_evidence(
             image.ref, ports.generator, ports.registry, ports.evidence, ports.now, ports.last_full_report_time
         )
-        if only and not contains_package(found.listed.read(ports.registry.content).packages, only):
+        if only and not contains_package(evidence.listed.read(ports.registry.content).packages, only):
             ports.on_result(image.ref, None)
             return None
-        report = found.last.report.value if found.last.report else None
-        if report and _is_better(report, ports.scanner) and not _is_signed(found, ports.scanner, ports.now()):
+        report = evidence.last.report.value if evidence.last.report else None
+        if report and _is_better(report, ports.scanner) and not _is_signed(evidence, ports.scanner, ports.now()):
             raise outdated_error(report.database, ports.scanner)
     except SupplyChainError as error:
         return _unjudged(image.ref, error)
-    return found
+    return evidence
 
 
 def _unjudged(ref: ImageRef, error: SupplyChainError) -> Unjudged:
@@ -214,16 +214,16 @@ def _is_better(report: Report, scanner: Scanner) -> bool:
 
 def _read_sbom(image: ImageEvidence, registry: Registry) -> Sbom:
     """Return the SBOM of record, as it was signed."""
-    found = image.listed.read(registry.content)
-    return Sbom(found.content, image.listed.packages, found.generator)
+    sbom = image.listed.read(registry.content)
+    return Sbom(sbom.content, image.listed.packages, sbom.generator)
 
 
 def _conclude_image(
     image: FleetImage, evidence: ImageEvidence, matched: Matched, ports: RescanPorts, fixed: Fixes
 ) -> RescanResult | Unjudged:
-    found = matched.get(evidence.listed.content)
+    new_report = matched.get(evidence.listed.content)
     before = evidence.last.report.value if evidence.last.report else None
-    report = before if found is None else found
+    report = before if new_report is None else new_report
     try:
         if isinstance(report, SupplyChainError):
             raise report

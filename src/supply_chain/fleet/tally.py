@@ -43,7 +43,7 @@ class Tally:
     archived: int = 0
     started: float = field(default_factory=time.monotonic)
     without: int = 0
-    found: dict[ImageRef, RescanResult | Unjudged] = field(default_factory=dict)
+    outcomes: dict[ImageRef, RescanResult | Unjudged] = field(default_factory=dict)
     _findings: dict[Finding, Finding] = field(default_factory=dict)
     _done: set[ImageRef] = field(default_factory=set)
     _signed: set[ImageRef] = field(default_factory=set)
@@ -61,11 +61,11 @@ class Tally:
         with self._lock:
             self.without += result is None and ref not in self._done
             self._done.add(ref)
-            self.found.pop(ref, None)
+            self.outcomes.pop(ref, None)
             if isinstance(result, Unjudged):
-                self.found[ref] = result
+                self.outcomes[ref] = result
             elif result is not None and (result.is_reportable or is_base_repository(ref.repository)):
-                self.found[ref] = self._share_findings(result)
+                self.outcomes[ref] = self._share_findings(result)
             if isinstance(result, RescanResult) and result.signed:
                 self._signed.add(ref)
 
@@ -78,8 +78,8 @@ class Tally:
 
     def list_retryable(self, images: Iterable[FleetImage]) -> list[FleetImage]:
         """Return the images that could not be judged and may be judged later."""
-        found = self.found
-        return [i for i in images if isinstance(result := found.get(i.ref), Unjudged) and result.retryable]
+        outcomes = self.outcomes
+        return [i for i in images if isinstance(result := outcomes.get(i.ref), Unjudged) and result.retryable]
 
     @property
     def done(self) -> int:
@@ -90,12 +90,12 @@ class Tally:
     def unjudged(self) -> int:
         """The number of images that could not be judged so far."""
         with self._lock:
-            return sum(isinstance(each, Unjudged) for each in self.found.values())
+            return sum(isinstance(each, Unjudged) for each in self.outcomes.values())
 
     @property
     def results(self) -> tuple[RescanResult, ...]:
         """The images with something to report, and the bases, which the results of other images refer to."""
-        return tuple(each for each in self.found.values() if isinstance(each, RescanResult))
+        return tuple(each for each in self.outcomes.values() if isinstance(each, RescanResult))
 
     @property
     def seconds(self) -> float:
@@ -126,5 +126,5 @@ class Tally:
             reported=tuple(each.model_copy(update={"findings": ()}) for each in telling[:MOST_REPORTED]),
             more=len(telling[MOST_REPORTED:]),
             concerned=group_by_application(telling),
-            unjudged=tuple(each for each in self.found.values() if isinstance(each, Unjudged)),
+            unjudged=tuple(each for each in self.outcomes.values() if isinstance(each, Unjudged)),
         )

@@ -146,8 +146,8 @@ def require_package_names(names: Collection[str]) -> None:
 
 def find_places(question: Question, inventory: Inventory) -> tuple[Place, ...]:
     """Return every curated image that matches the question; images that run come first."""
-    found = {str(image.ref): _place(image, why) for image, why in _find_images(question, inventory)}
-    return tuple(sorted(found.values(), key=lambda place: (not place.running, str(place.image))))
+    places = {str(image.ref): _place(image, why) for image, why in _find_images(question, inventory)}
+    return tuple(sorted(places.values(), key=lambda place: (not place.running, str(place.image))))
 
 
 def _find_images(question: Question, inventory: Inventory) -> list[tuple[FleetImage, str]]:
@@ -181,10 +181,10 @@ def _describe_match(image: FleetImage, begins: str) -> str:
 
 
 def _findings(image: FleetImage, name: str) -> str:
-    wanted = name.upper()
-    found = image.scan.findings if image.scan else ()
+    vulnerability = name.upper()
+    findings = image.scan.findings if image.scan else ()
     return "; ".join(
-        str(each) for each in found if wanted in (each.id.upper(), *(alias.upper() for alias in each.aliases))
+        str(each) for each in findings if vulnerability in (each.id.upper(), *(alias.upper() for alias in each.aliases))
     )
 
 

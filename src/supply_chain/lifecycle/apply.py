@@ -119,15 +119,15 @@ def find_bases_in_use(plan: Plan, present: Present) -> frozenset[Digest]:
     may turn out to stay. If the bases of an image cannot be read, every base that the plan removes or archives is
     returned. If the plan changes no base, nothing is read.
     """
-    taken = {
+    touched = {
         step.ref.digest
         for step in plan.steps
         if step.action in (Action.AGE_OUT, Action.ARCHIVE) and is_base_repository(step.ref.repository)
     }
     try:
-        return present.bases() if taken else frozenset()
+        return present.bases() if touched else frozenset()
     except UNREADABLE:
-        return frozenset(taken)
+        return frozenset(touched)
 
 
 def unfinished_entries(plan: Plan, repository: str, error: SupplyChainError, journal: PlanJournal) -> tuple[Entry, ...]:
@@ -200,12 +200,12 @@ class _Application:
     @cached_property
     def parts(self) -> dict[Digest, list[Step]]:
         """The steps that archive the parts of each manifest."""
-        found: dict[Digest, list[Step]] = defaultdict(list)
+        parts: dict[Digest, list[Step]] = defaultdict(list)
         for step in self.steps:
             if step.action is not Action.AGE_OUT:
                 for owner in step.belongs_to:
-                    found[owner].append(step)
-        return found
+                    parts[owner].append(step)
+        return parts
 
     def do(self) -> None:
         """Do the remaining steps; afterwards each step has an entry."""
@@ -256,14 +256,14 @@ class _Application:
 
     def _hold_back(self, steps: Sequence[Step]) -> None:
         """Record steps whose manifest must stay because another one stays; repeat until nothing changes."""
-        held = True
-        while held:
-            held = False
+        changed = True
+        while changed:
+            changed = False
             for step in steps:
-                if step.ref.digest not in self.entries and (found := next(self._find_blockers(step), None)):
-                    why, others = found
+                if step.ref.digest not in self.entries and (blocker := next(self._find_blockers(step), None)):
+                    why, others = blocker
                     self._record_dependent(step, [self.entries[each] for each in others if each in self.entries], why)
-                    held = True
+                    changed = True
 
     def _find_blockers(self, step: Step) -> Iterator[tuple[str, Collection[Digest]]]:
         """Yield why a manifest must stay, and which manifests cause it: owners, or manifests that belong only to it."""

@@ -75,12 +75,12 @@ def enforce_blocks(registry: Registry, evidence: EvidenceStore, around: Surround
     decided = _list_decided_digests(registry)
     names = [name for prefix in (OFFERED, CURATED) for name in registry.repositories(prefix)]
     listed = dict(zip(names, map_concurrently(registry.images, names), strict=True))
-    held = _Contents({name: {each.digest: each.status for each in found} for name, found in listed.items()})
+    contents = _Contents({name: {each.digest: each.status for each in manifests} for name, manifests in listed.items()})
     archived: list[ImageRef] = []
     failed: dict[str, str] = {}
-    for ref in _find_named(decided, held):
+    for ref in _find_named(decided, contents):
         try:
-            for each in _find_pullable_parts(ref, held, evidence, around):
+            for each in _find_pullable_parts(ref, contents, evidence, around):
                 archived += archive_image(each, registry, around)
         except SupplyChainError as error:
             failed[str(ref)] = str(error)
@@ -89,18 +89,18 @@ def enforce_blocks(registry: Registry, evidence: EvidenceStore, around: Surround
 
 def _list_decided_digests(registry: Registry) -> dict[Digest, set[str]]:
     """Return the digests with lifecycle decisions, and the repositories that hold these decisions."""
-    found: dict[Digest, set[str]] = defaultdict(set)
+    digests: dict[Digest, set[str]] = defaultdict(set)
     for repository in registry.repositories(DECISIONS):
         if repository != PLANS:
             for each in registry.images(repository):
                 for subject in each.subjects:
-                    found[subject].add(repository)
-    return found
+                    digests[subject].add(repository)
+    return digests
 
 
-def _find_named(decided: dict[Digest, set[str]], held: _Contents) -> Iterator[ImageRef]:
+def _find_named(decided: dict[Digest, set[str]], contents: _Contents) -> Iterator[ImageRef]:
     """Yield the images with such a digest under each name, if the decision is about that name or about all names."""
-    for repository, statuses in held.statuses.items():
+    for repository, statuses in contents.statuses.items():
         for digest in statuses.keys() & decided.keys():
             ref = ImageRef(repository=repository, digest=digest)
             if decided[digest] & {DIGESTS, f"{DECISIONS}{ref.application}"}:
@@ -108,12 +108,12 @@ def _find_named(decided: dict[Digest, set[str]], held: _Contents) -> Iterator[Im
 
 
 def _find_pullable_parts(
-    ref: ImageRef, held: _Contents, evidence: EvidenceStore, around: Surroundings
+    ref: ImageRef, contents: _Contents, evidence: EvidenceStore, around: Surroundings
 ) -> Iterator[ImageRef]:
     """Yield a blocked image and its encrypted copies, as far as they can be pulled."""
     if not image_status(read_image_status(ref, evidence).evidence).block:
         return
-    if held.can_be_pulled(ref):
+    if contents.can_be_pulled(ref):
         yield ref
     if ref.repository.startswith(CURATED):
-        yield from filter(held.can_be_pulled, around.copies(ref))
+        yield from filter(contents.can_be_pulled, around.copies(ref))

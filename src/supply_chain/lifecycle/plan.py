@@ -98,9 +98,12 @@ class Plan(Model):
     @property
     def repositories(self) -> tuple[str, ...]:
         """The repositories with changes, bases after the images built on them; evidence repositories are left out."""
-        found = {step.ref.repository for step in self.steps if step.touches}
+        repositories = {step.ref.repository for step in self.steps if step.touches}
         return tuple(
-            sorted((each for each in found if not each.startswith(EVIDENCE)), key=lambda r: (is_base_repository(r), r))
+            sorted(
+                (each for each in repositories if not each.startswith(EVIDENCE)),
+                key=lambda r: (is_base_repository(r), r),
+            )
         )
 
     def hold_to(self, rules: Rules) -> None:

@@ -139,16 +139,16 @@ class _PlanInputs:
     @cached_property
     def copies(self) -> defaultdict[ImageRef, list[ImageRef]]:
         """The encrypted copies of each image, also of images that are gone."""
-        found: defaultdict[ImageRef, list[ImageRef]] = defaultdict(list)
+        copies: defaultdict[ImageRef, list[ImageRef]] = defaultdict(list)
         for ref in sorted(self.members, key=str):
             if of := self.members[ref].copy_of:
-                found[ref.with_digest(of)].append(ref)
-        return found
+                copies[ref.with_digest(of)].append(ref)
+        return copies
 
     @cached_property
     def released(self) -> dict[tuple[str, str], list[FleetImage]]:
         """Repository and environment → the images that can be used there, newest first."""
-        found: dict[tuple[str, str], list[FleetImage]] = defaultdict(list)
+        released: dict[tuple[str, str], list[FleetImage]] = defaultdict(list)
         newest_first = sorted(self.snapshot.images, key=lambda i: (i.stored.pushed_at, str(i.ref)), reverse=True)
         for image in newest_first:
             stands = self.snapshot.status_of(image.ref)
@@ -156,8 +156,8 @@ class _PlanInputs:
             closes = self.rules.block.exploited and EvidenceSummary.of(image).exploited and not stands.excuse
             if image.released and not image.unreadable and pulled and not stands.block and not closes:
                 for environment in image.environments or ("",):
-                    found[image.ref.repository, environment].append(image)
-        return found
+                    released[image.ref.repository, environment].append(image)
+        return released
 
     @cached_property
     def counted(self) -> frozenset[ImageRef]:
@@ -187,9 +187,9 @@ class _PlanInputs:
         newer = [
             next_after for place in places if (next_after := _first_after(self.times.get(place, []), stored.pushed_at))
         ]
-        digest, held = image.ref.digest, (stored, *(self._stored(copy) for copy in self.copies[image.ref]))
-        came = max([stored.came_at, *(each.restored_at for each in held if each.restored_at)])
-        pulled = max((each.pulled_at for each in held if each.pulled_at), default=None)
+        digest, members = image.ref.digest, (stored, *(self._stored(copy) for copy in self.copies[image.ref]))
+        came = max([stored.came_at, *(each.restored_at for each in members if each.restored_at)])
+        pulled = max((each.pulled_at for each in members if each.pulled_at), default=None)
         return Facts(
             age_days=self._days(came),
             pulled_days=None if pulled is None else self._days(pulled),
@@ -239,15 +239,15 @@ class _PlanInputs:
     @cached_property
     def decided(self) -> dict[ImageRef, Decision]:
         """The decision about each manifest. What must stay also protects what it needs, until nothing changes."""
-        found = {ref: self.own.get(ref) or self._decide_unlisted(ref) for ref in sorted(self.all, key=str)}
+        decisions = {ref: self.own.get(ref) or self._decide_unlisted(ref) for ref in sorted(self.all, key=str)}
         followers = self._list_followers()
         for ref in followers:
-            found[ref] = self._decide_removal(ref, found)
-        while needed := self._find_needed(found):
-            found |= needed
+            decisions[ref] = self._decide_removal(ref, decisions)
+        while needed := self._find_needed(decisions):
+            decisions |= needed
         for ref in followers:
-            found[ref] = self._decide_archive(ref, found)
-        return found
+            decisions[ref] = self._decide_archive(ref, decisions)
+        return decisions
 
     def _decide_unlisted(self, ref: ImageRef) -> Decision:
         """Decide about a manifest that the inventory does not know: it follows its present or past owner, or stays."""
@@ -279,35 +279,37 @@ class _PlanInputs:
         if why := self.snapshot.untold.get(str(gone)):
             yield f"{subject} cannot be read: {why}"
 
-    def _find_needed(self, found: Mapping[ImageRef, Decision]) -> dict[ImageRef, Decision]:
+    def _find_needed(self, decisions: Mapping[ImageRef, Decision]) -> dict[ImageRef, Decision]:
         """Return the decisions to keep manifests that would be removed or archived but must stay."""
-        gone = {ref for ref, each in found.items() if each.action is Action.AGE_OUT}
+        gone = {ref for ref, each in decisions.items() if each.action is Action.AGE_OUT}
         needed: dict[ImageRef, Decision] = {}
         for ref in gone:
             staying = [o for o in self.owners.get(ref, ()) if o not in gone]
-            held = [m for m in self.belongings.get(ref, ()) if m not in gone and self._would_be_orphaned(m, ref, gone)]
+            children = [
+                m for m in self.belongings.get(ref, ()) if m not in gone and self._would_be_orphaned(m, ref, gone)
+            ]
             if staying:
                 rule = "belongs" if self._find_followed(ref) else "needed"
                 needed[ref] = _keep(rule, f"it belongs to {_format_ref(staying[0])}, which stays")
-            elif held:
-                needed[ref] = _keep("needed", f"{_format_ref(held[0])} belongs to it and stays")
+            elif children:
+                needed[ref] = _keep("needed", f"{_format_ref(children[0])} belongs to it and stays")
             elif copies := [copy for copy in self._find_identified_copies(ref) if copy not in gone]:
                 needed[ref] = _keep("needed", f"it links {_format_ref(copies[0])}, which stays, to its image")
         bases = {
             base.digest: ref
             for ref in sorted(self.own, key=str)
-            if found[ref].action is not Action.AGE_OUT
+            if decisions[ref].action is not Action.AGE_OUT
             for base in self.images[ref].bases
         }
         dark = next(
             (
                 ref
-                for ref in sorted(found, key=str)
-                if found[ref].action is Action.KEEP and self._has_unknown_bases(ref)
+                for ref in sorted(decisions, key=str)
+                if decisions[ref].action is Action.KEEP and self._has_unknown_bases(ref)
             ),
             None,
         )
-        for ref, each in found.items():
+        for ref, each in decisions.items():
             if each.action not in (Action.AGE_OUT, Action.ARCHIVE) or ref in needed:
                 continue
             if ref.digest in bases:
@@ -355,22 +357,22 @@ class _PlanInputs:
             waiting.difference_update(ready)
         return order  # manifests in a cycle follow nothing that could be removed
 
-    def _decide_removal(self, ref: ImageRef, found: Mapping[ImageRef, Decision]) -> Decision:
+    def _decide_removal(self, ref: ImageRef, decisions: Mapping[ImageRef, Decision]) -> Decision:
         """Decide to remove a manifest if all of its owners are removed."""
-        if any(found[owner].action is not Action.AGE_OUT for owner in self.owners[ref]):
-            return found[ref]
+        if any(decisions[owner].action is not Action.AGE_OUT for owner in self.owners[ref]):
+            return decisions[ref]
         owner = self._find_followed(ref)[0]
         reason = f"it belongs to {_format_ref(owner)}, which goes"
-        return Decision(action=Action.AGE_OUT, rule=found[owner].rule, reason=reason)
+        return Decision(action=Action.AGE_OUT, rule=decisions[owner].rule, reason=reason)
 
-    def _decide_archive(self, ref: ImageRef, found: Mapping[ImageRef, Decision]) -> Decision:
+    def _decide_archive(self, ref: ImageRef, decisions: Mapping[ImageRef, Decision]) -> Decision:
         """Decide to archive a part of an image if the image is or was archived."""
-        closed = all(found[o].action is not Action.KEEP or found[o].rule in CLOSED for o in self.owners[ref])
-        of = next((o for o in self._find_followed(ref) if found[o].action is not Action.AGE_OUT), None)
+        closed = all(decisions[o].action is not Action.KEEP or decisions[o].rule in CLOSED for o in self.owners[ref])
+        of = next((o for o in self._find_followed(ref) if decisions[o].action is not Action.AGE_OUT), None)
         member = self.members[ref]
         if not closed or of is None or member.stored.status is not StorageStatus.ACTIVE or member.subjects:
-            return found[ref]
-        by = found[of].rule
+            return decisions[ref]
+        by = decisions[of].rule
         return Decision(action=Action.ARCHIVE, rule=CLOSED.get(by, by), reason=f"it is a part of {_format_ref(of)}")
 
     def step(self, ref: ImageRef) -> Step:

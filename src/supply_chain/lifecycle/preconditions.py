@@ -136,11 +136,11 @@ class Preconditions:
     @cached_property
     def copies(self) -> defaultdict[Digest, set[Digest]]:
         """The existing encrypted copies of each image, also of images that are gone."""
-        found: defaultdict[Digest, set[Digest]] = defaultdict(set)
+        copies: defaultdict[Digest, set[Digest]] = defaultdict(set)
         for digest, member in self.existing.items():
             if member.copy_of:
-                found[member.copy_of].add(digest)
-        return found
+                copies[member.copy_of].add(digest)
+        return copies
 
     def changes(self, step: Step) -> Iterator[str]:
         """Yield what changed since the plan was made and prevents a step, in sentences."""
@@ -269,9 +269,9 @@ class Preconditions:
         return digest in self.existing and not self.existing[digest].stored.tags and not stays
 
 
-def _by_digest(found: Mapping[ImageRef, Iterable[ImageRef]]) -> dict[Digest, set[Digest]]:
+def _by_digest(relations: Mapping[ImageRef, Iterable[ImageRef]]) -> dict[Digest, set[Digest]]:
     """Return the same mapping for one repository, by digest."""
-    return {ref.digest: {other.digest for other in others} for ref, others in found.items()}
+    return {ref.digest: {other.digest for other in others} for ref, others in relations.items()}
 
 
 def archives_again(step: Step) -> bool:

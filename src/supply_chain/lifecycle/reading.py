@@ -57,8 +57,8 @@ class RegistryReader:
     def _members(self, repository: str) -> tuple[tuple[Member, ...], dict[ImageRef, str]]:
         """Return the members, and the reason for each image whose encrypted copies or children cannot be read."""
         stored = self.images.images(repository)
-        found = map_concurrently(lambda each: self._member(repository, each), stored)
-        read = [member for member, _ in found]
+        results = map_concurrently(lambda each: self._member(repository, each), stored)
+        read = [member for member, _ in results]
         images = [member.ref for member in read if not member.subjects]
         gone = _missing_subjects(read)
         asked = (*images, *gone)
@@ -69,7 +69,7 @@ class RegistryReader:
         dark = {
             ref: each.unreadable for ref, each in encryption.items() if each.unreadable and ref.digest not in copies
         }
-        dark |= {member.ref: why for member, why in found if why}
+        dark |= {member.ref: why for member, why in results if why}
         # curation signs a record for every image and for no copy
         perhaps = tuple(ref.digest for ref in images if encryption[ref] == _Encryption() and ref.digest not in copies)
         members = [member.model_copy(update={"copy_of": copies.get(member.ref.digest)}) for member in read]
@@ -126,7 +126,7 @@ class RegistryReader:
 
     def deployments(self, application: str | None) -> tuple[PastDeployment, ...]:
         """Return all deployments by the records that execution signed."""
-        found = read_history(self.images, self.manifests, self.evidence, application)
+        history = read_history(self.images, self.manifests, self.evidence, application)
         return tuple(
             PastDeployment(
                 environment=each.value.environment,
@@ -136,7 +136,7 @@ class RegistryReader:
                 at=each.at,
                 address=each.value.url,
             )
-            for each in found
+            for each in history
         )
 
     def proxies(self) -> dict[Digest, tuple[str, ...]]:
@@ -173,9 +173,9 @@ class RegistryReader:
         unknown, even if the inventory does not know it.
         """
         repositories = sorted({i.ref.repository for i in images if not i.ref.repository.startswith(EVIDENCE)})
-        found = [self._members(repository) for repository in repositories]
-        members = tuple(member for own, _ in found for member in own)
-        dark = {ref: why for _, untold in found for ref, why in untold.items()}
+        contents = [self._members(repository) for repository in repositories]
+        members = tuple(member for own, _ in contents for member in own)
+        dark = {ref: why for _, untold in contents for ref, why in untold.items()}
         listed = dict.fromkeys(image.ref for image in images)
         unknown = [m for m in members if m.ref in dark and m.ref not in listed]
         gone = _missing_subjects(members)

@@ -18,7 +18,7 @@ def removal_order(going: Collection[Digest], existing: Mapping[Digest, Member]) 
 
     An encrypted copy is also removed before the referrers of its image, because only they say what it is a copy of.
     """
-    found: dict[Digest, set[Digest]] = {digest: set() for digest in going}
+    dependents: dict[Digest, set[Digest]] = {digest: set() for digest in going}
     copies: dict[Digest, set[Digest]] = defaultdict(set)
     for digest, member in existing.items():
         if member.copy_of:
@@ -26,15 +26,15 @@ def removal_order(going: Collection[Digest], existing: Mapping[Digest, Member]) 
     for digest in going:
         if digest in existing:
             for subject in existing[digest].subjects:
-                found[digest] |= copies[subject] - {digest}
+                dependents[digest] |= copies[subject] - {digest}
     for digest, member in existing.items():
         for owner in member.of:
-            if owner in found:
-                found[owner].add(digest)
+            if owner in dependents:
+                dependents[owner].add(digest)
         for child in member.children:
-            if child in found:
-                found[child].add(digest)
-    return found
+            if child in dependents:
+                dependents[child].add(digest)
+    return dependents
 
 
 def batch_removals(going: Mapping[Digest, Step], first: Mapping[Digest, set[Digest]]) -> Iterator[list[Step]]:
@@ -47,12 +47,12 @@ def batch_removals(going: Mapping[Digest, Step], first: Mapping[Digest, set[Dige
     left = dict(going)
     batch: list[Step] = []
     while left:
-        found = [next(iter(left))]
-        while found:
-            digest = found.pop()
+        queue = [next(iter(left))]
+        while queue:
+            digest = queue.pop()
             if digest in left:
                 batch.append(left.pop(digest))
-                found += near[digest]
+                queue += near[digest]
         if len(batch) >= AT_ONCE or not left:
             yield sorted(batch, key=lambda each: each.ref.digest)
             batch = []

@@ -314,9 +314,9 @@ def read_rules(directory: Path, name: str) -> Rules:
 def failing_examples(rules: Rules, examples: Examples) -> Iterator[str]:
     """Yield the tests whose expectation the rules do not meet, and the rules without a test, in sentences."""
     for each in examples.tests:
-        found = decide(each.image, rules)
-        if (found.action, found.rule) != (each.action, each.rule):
-            yield f"{each.name}: expected {each.action} by {each.rule}, found {found.action} by {found.rule}"
+        decision = decide(each.image, rules)
+        if (decision.action, decision.rule) != (each.action, each.rule):
+            yield f"{each.name}: expected {each.action} by {each.rule}, found {decision.action} by {decision.rule}"
     tested = {each.rule for each in examples.tests}
     yield from (f"{rule}: there is no test for it" for rule in active_rules(rules) if rule not in tested)
 
@@ -324,7 +324,7 @@ def failing_examples(rules: Rules, examples: Examples) -> Iterator[str]:
 def active_rules(rules: Rules) -> tuple[str, ...]:
     """Return the names of the rules that a document enables, and of those that always apply."""
     age_out = [name for name, days in rules.age_out if days is not None]
-    block = [name for name, wanted in rules.block if wanted]
+    block = [name for name, active in rules.block if active]
     return (
         *(f"keep.{name}" for name in ("floor", "in-use", "rollback", "hold", "newest", "pushed", "pulled")),
         *(f"age-out.{name.removesuffix('_days').replace('_', '-')}" for name in age_out),

@@ -50,22 +50,22 @@ class Member(Model):
 def map_owners(members: Collection[Member]) -> dict[ImageRef, tuple[ImageRef, ...]]:
     """Return what each manifest belongs to, among the existing ones: subjects, indexes, and the original of a copy."""
     existing = {member.ref for member in members}
-    found: dict[ImageRef, set[ImageRef]] = defaultdict(set)
+    owners: dict[ImageRef, set[ImageRef]] = defaultdict(set)
     for member in members:
         for digest, owner in member.belonging:
             if digest != owner and member.ref.with_digest(owner) in existing:
-                found[member.ref.with_digest(digest)].add(member.ref.with_digest(owner))
-    return {ref: tuple(sorted(found[ref], key=str)) for ref in sorted(found, key=str)}
+                owners[member.ref.with_digest(digest)].add(member.ref.with_digest(owner))
+    return {ref: tuple(sorted(owners[ref], key=str)) for ref in sorted(owners, key=str)}
 
 
 def map_belongings(members: Collection[Member]) -> dict[ImageRef, tuple[ImageRef, ...]]:
     """Return what belongs to each manifest, among the existing ones."""
     existing = {member.ref for member in members}
-    found: dict[ImageRef, list[ImageRef]] = defaultdict(list)
+    belongings: dict[ImageRef, list[ImageRef]] = defaultdict(list)
     for ref, of in map_owners(members).items():
         for owner in of if ref in existing else ():
-            found[owner].append(ref)
-    return {ref: tuple(refs) for ref, refs in found.items()}
+            belongings[owner].append(ref)
+    return {ref: tuple(refs) for ref, refs in belongings.items()}
 
 
 Verdict = Literal["passed", "failed", "blocked", "none"]
@@ -190,16 +190,16 @@ def find_in_use(
         for each in history:
             last.setdefault(each.digest, each)
         now, *earlier = last.values()
-        for found, each in [(running, now), *((before, each) for each in earlier[:rollback])]:
-            found[each.digest].append(environment)
+        for uses, each in [(running, now), *((before, each) for each in earlier[:rollback])]:
+            uses[each.digest].append(environment)
             if each.proxy:
-                found[each.proxy].append(f"{environment}, as the reverse proxy of {each.application}")
+                uses[each.proxy].append(f"{environment}, as the reverse proxy of {each.application}")
     return dict(running), dict(before)
 
 
 def group_deployments(deployments: Iterable[PastDeployment]) -> dict[tuple[str, str], list[PastDeployment]]:
     """Return the deployments of each application in each environment, last one first."""
-    found: dict[tuple[str, str], list[PastDeployment]] = defaultdict(list)
+    groups: dict[tuple[str, str], list[PastDeployment]] = defaultdict(list)
     for each in sorted(deployments, key=lambda d: (d.at, d.digest), reverse=True):
-        found[each.environment, each.application].append(each)
-    return {place: found[place] for place in sorted(found)}
+        groups[each.environment, each.application].append(each)
+    return {place: groups[place] for place in sorted(groups)}

@@ -392,9 +392,9 @@ def profile(runtime: Runtime) -> Profile:
     )
 
 
-def configuration_digest(environment: Mapping[str, str], wanted: Profile) -> Digest:
+def configuration_digest(environment: Mapping[str, str], container_profile: Profile) -> Digest:
     """Return one digest of an application's environment variables and profile, independent of their order."""
-    value = {"environment": dict(environment), "profile": wanted.model_dump(mode="json")}
+    value = {"environment": dict(environment), "profile": container_profile.model_dump(mode="json")}
     text = json.dumps(value, sort_keys=True, separators=(",", ":"))
     return digest_of(text.encode())
 

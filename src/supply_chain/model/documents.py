@@ -117,12 +117,14 @@ def parse_document(text: str, model: type[M] | TypeAdapter[M], name: str) -> M:
     try:
         return adapter.validate_python(value)
     except ValidationError as error:
-        found = error.errors(include_url=False, include_input=False)
-        placed = [(_place(node, e["loc"]), f": {_path(e['loc'])}{_mistake(e, adapter)}") for e in found[:MOST_MISTAKES]]
+        mistakes = error.errors(include_url=False, include_input=False)
+        placed = [
+            (_place(node, e["loc"]), f": {_path(e['loc'])}{_mistake(e, adapter)}") for e in mistakes[:MOST_MISTAKES]
+        ]
         placed.sort(key=lambda each: [int(number) for number in each[0].split(":")[1:]])
         lines = [f"{name}{place}{mistake}" for place, mistake in placed]
-        if len(found) > MOST_MISTAKES:
-            lines.append(f"{name}: and {len(found) - MOST_MISTAKES} mistakes more")
+        if len(mistakes) > MOST_MISTAKES:
+            lines.append(f"{name}: and {len(mistakes) - MOST_MISTAKES} mistakes more")
         raise DeclarationInvalid("\n".join(lines) + "\nCorrect it and try again.") from None  # it contains the values
 
 
@@ -131,18 +133,18 @@ def parse_stream(text: str, name: str) -> list[Any]:
 
     Raises `DeclarationInvalid`; its message calls the text `name`.
     """
-    loader, found = _StrictLoader(text), list[Any]()
+    loader, documents = _StrictLoader(text), list[Any]()
     try:
         while loader.check_data():  # type: ignore[no-untyped-call]
-            found.append(loader.get_data())
-        json.dumps(found, allow_nan=False)
+            documents.append(loader.get_data())
+        json.dumps(documents, allow_nan=False)
     except yaml.YAMLError as error:
         raise DeclarationInvalid(f"{name}{_yaml_place(error)}\nCorrect it and try again.") from error
     except RecursionError:
         raise DeclarationInvalid(f"{name} is nested too deeply.\nWrite it flat.") from None
     except (TypeError, ValueError) as error:
         raise DeclarationInvalid(f"{name} has a value that JSON has not: {error}\nPut it in quotes.") from error
-    return [each for each in found if each is not None]
+    return [each for each in documents if each is not None]
 
 
 def _mistake(error: ErrorDetails, adapter: TypeAdapter[Any]) -> str:
@@ -176,10 +178,10 @@ def _place(node: Any, loc: tuple[int | str, ...]) -> str:
     mark = node.start_mark
     for part in loc:
         if isinstance(node, yaml.MappingNode):
-            found = [(key, value) for key, value in node.value if key.value == part]
-            if not found:
+            entries = [(key, value) for key, value in node.value if key.value == part]
+            if not entries:
                 continue  # the tag of a union, or a missing key
-            mark, node = found[0][0].start_mark, found[0][1]
+            mark, node = entries[0][0].start_mark, entries[0][1]
         elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
             node = node.value[part]
             mark = node.start_mark

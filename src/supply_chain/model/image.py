@@ -182,7 +182,7 @@ class StoredManifest(Model):
         """
         if self.subject:
             return (self.subject,)
-        named = {found and f"sha256:{found['digest']}" for found in map(ATTACHED_TO.fullmatch, self.tags)}
+        named = {match and f"sha256:{match['digest']}" for match in map(ATTACHED_TO.fullmatch, self.tags)}
         digests = sorted(each for each in named if each)
         return tuple(digests) if len(digests) == len(named) and self.digest not in named else ()
 

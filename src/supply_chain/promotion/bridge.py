@@ -258,11 +258,15 @@ def find_dead_message(dead: DeadLetters, begins: str) -> Message:
         raise DeclarationInvalid(
             f"{begins!r} names no message.\nGive {NAMED} characters of its ID or more; `cscm events dead` lists them."
         )
-    found = [each for each in dead.all() if each.id.startswith(begins)]
-    if len(found) != 1:
-        which = f"The IDs of {pluralize(len(found), 'dead message')} begin" if found else "No dead message's ID begins"
+    messages = [each for each in dead.all() if each.id.startswith(begins)]
+    if len(messages) != 1:
+        which = (
+            f"The IDs of {pluralize(len(messages), 'dead message')} begin"
+            if messages
+            else "No dead message's ID begins"
+        )
         raise DeclarationInvalid(f"{which} with {begins!r}.\n`cscm events dead` lists them.")
-    return found[0]
+    return messages[0]
 
 
 def replay(dead: DeadLetters, queue: Queue, messages: Iterable[Message]) -> None:

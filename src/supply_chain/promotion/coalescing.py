@@ -55,7 +55,7 @@ class Coalescer:
 
     waiting: dict[str, Group] = field(default_factory=dict)
     announced: dict[str, float] = field(default_factory=dict)
-    looked: float = float("-inf")
+    last_catch_up: float = float("-inf")
     follow_until: float = float("-inf")
 
     def add(self, message: str, pushed: Pushed) -> None:
@@ -82,7 +82,7 @@ class Coalescer:
         due = [group for name, group in self.waiting.items() if name not in self.announced]
         due.sort(key=lambda group: len(group.pushes))
         rest = due[room:]
-        catch_up = now - self.looked >= LOOK and (bool(rest) or now < self.follow_until)
+        catch_up = now - self.last_catch_up >= LOOK and (bool(rest) or now < self.follow_until)
         return Step(due[:room], rest if catch_up else (), catch_up)
 
     def announced_single(self, group: Group, now: float) -> None:
@@ -91,6 +91,6 @@ class Coalescer:
 
     def announced_catch_up(self, step: Step, now: float) -> None:
         """Record that a catch-up run was announced; more runs follow one that covers pushes."""
-        self.looked = now
+        self.last_catch_up = now
         if step.covered:
             self.follow_until = now + FOLLOW

@@ -56,9 +56,9 @@ def unreadable_move(ref: ImageRef, reason: str) -> Move:
     return Move(image=ref, reason=reason, unreadable=True)
 
 
-def reportable_moves(found: Iterable[Move]) -> tuple[Move, ...]:
+def reportable_moves(moves: Iterable[Move]) -> tuple[Move, ...]:
     """Return the moves with a destination, and those that are unreadable."""
-    return tuple(move for move in found if move.to or move.unreadable)
+    return tuple(move for move in moves if move.to or move.unreadable)
 
 
 def codes_of(verdict: Summary) -> set[str]:

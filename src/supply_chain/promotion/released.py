@@ -95,14 +95,14 @@ def missed_deployments(view: View) -> tuple[Move, ...]:
     An image that cannot be judged by its signed statements is returned as `unreadable`; other applications are not
     affected.
     """
-    found: list[Move] = []
+    moves: list[Move] = []
     for repository in view.images.repositories(CURATED):
         for newest in view.images.newest_first(repository)[:1]:
             try:
-                found += [plan_deployment(ref, after, view) for ref, after in _candidates(repository, view)]
+                moves += [plan_deployment(ref, after, view) for ref, after in _candidates(repository, view)]
             except UNREADABLE as error:
-                found.append(unreadable_move(newest, join_lines(error)))
-    return reportable_moves(found)
+                moves.append(unreadable_move(newest, join_lines(error)))
+    return reportable_moves(moves)
 
 
 def require_healthy(move: Move, deployed: ImageRef | None, soaking: Soaking | None) -> Move:

@@ -95,14 +95,14 @@ def find_isolating(
 ) -> tuple[tuple[Expected, str], ...]:
     """Return the deployments that an environment isolates after a block or for observed deviations, with the reason."""
     observations = {each.container: each for each in observed}
-    found: list[tuple[Expected, str]] = []
+    deployments: list[tuple[Expected, str]] = []
     for each in expected:
         reasons = [f"{IMAGE_BLOCKED}: {block}"] if block and IMAGE_BLOCKED in settings.isolate else []
         if observation := observations.get(each.container):
             reasons += [f"{d.code}: {d.fact}" for d in observation.deviations if d.code in settings.isolate]
         if reasons:
-            found.append((each, plain_text(reasons[0])[:MOST_WORDS]))
-    return tuple(found)
+            deployments.append((each, plain_text(reasons[0])[:MOST_WORDS]))
+    return tuple(deployments)
 
 
 def make_response(

@@ -127,8 +127,8 @@ class DailyReport(Model):
             (len(self.late), "did not start"),
             (self.dead_letters or 0, "could not be read"),
         ]
-        found = [f"{number} {what}" for number, what in parts if number]
-        text = ", ".join([*(["gates do not decide"] if self.policies else []), *found])
+        counts = [f"{number} {what}" for number, what in parts if number]
+        text = ", ".join([*(["gates do not decide"] if self.policies else []), *counts])
         return text[:1].upper() + text[1:] if text else "Nothing waits for you, and nothing failed"
 
 
@@ -264,13 +264,13 @@ def _runs_table(report: DailyReport) -> str:
 
 def _more_links(report: DailyReport) -> str:
     ui = report.ui.rstrip("/")
-    held = [
+    links = [
         f"- [{what}]({ui}/artifacts/artifact/{report.artifacts[key]})"
         for key, what in HELD.items()
         if key in report.artifacts
     ]
     runs = ", ".join(f"[{escape(name)}]({ui}/runs?{query})" for name, query in report.views.items())
-    return "\n".join([*held, *([f"- runs: {runs}"] if runs else []), f"- [events of the chain]({ui}/events)"])
+    return "\n".join([*links, *([f"- runs: {runs}"] if runs else []), f"- [events of the chain]({ui}/events)"])
 
 
 def _render_table(head: Sequence[str], rows: Sequence[Sequence[str]], none: str) -> str:

@@ -51,8 +51,8 @@ def _format_state(image: FleetImage) -> str:
     refused = [each for gate in gates if (each := image.last(gate)) and not each.passed]
     state = "refused" if refused else "released" if image.released else "not admitted yet"
     codes = sorted({reason.code for each in refused for reason in each.reasons})
-    held = ", held" if image.held else ""
-    return plain_text(state + (f" ({', '.join(codes)})" if codes else "") + held + storage)
+    hold = ", held" if image.held else ""
+    return plain_text(state + (f" ({', '.join(codes)})" if codes else "") + hold + storage)
 
 
 def _format_stored(image: FleetImage) -> dict[str, str]:
@@ -115,9 +115,9 @@ Section = tuple[str, Sequence[str], Sequence[Sequence[str]], str]
 """A title, the column heads, the rows, and the text if there are no rows."""
 
 
-def _explanation_sections(found: Explanation) -> list[Section]:
+def _explanation_sections(details: Explanation) -> list[Section]:
     """Return the sections of the page about an image."""
-    image = found.image
+    image = details.image
     facts = [
         ("digest", image.ref.digest),
         ("owner", image.owner or "—"),
@@ -141,12 +141,12 @@ def _explanation_sections(found: Explanation) -> list[Section]:
         for each in image.running
     ]
     reasons = [(each.gate_name, r.code, r.fact, r.remedy) for each in image.refusals for r in each.reasons]
-    events = [(f"{m.at:%Y-%m-%d %H:%M:%S}" if m.at else "?", m.what, m.by or "—", m.evidence) for m in found.timeline]
+    events = [(f"{m.at:%Y-%m-%d %H:%M:%S}" if m.at else "?", m.what, m.by or "—", m.evidence) for m in details.timeline]
     below = [
         (base.name, base.digest, "released" if base.released else "not released" if base.known else "no longer there")
-        for base in found.built_from
+        for base in details.built_from
     ]
-    above = [(ref.application, ref.digest) for ref in found.built_on_it]
+    above = [(ref.application, ref.digest) for ref in details.built_on_it]
     return [
         ("", ("", ""), facts, ""),
         ("Runs", ("environment", "workload", "address", "health", "since"), runs, "Nowhere."),
@@ -157,18 +157,18 @@ def _explanation_sections(found: Explanation) -> list[Section]:
     ]
 
 
-def explanation(found: Explanation) -> str:
+def explanation(details: Explanation) -> str:
     """Render the page about an image: what it is, where it runs, its history, and what is built on it."""
-    parts = [f"# {escape(found.image.ref.repository)}@{found.image.ref.short}"]
-    for title, head, rows, none in _explanation_sections(found):
+    parts = [f"# {escape(details.image.ref.repository)}@{details.image.ref.short}"]
+    for title, head, rows, none in _explanation_sections(details):
         parts += [*([f"## {title}"] if title else []), table(head, rows) if rows else none]
     return "\n\n".join(parts) + "\n"
 
 
-def explanation_lines(found: Explanation) -> str:
+def explanation_lines(details: Explanation) -> str:
     """Render the same for a terminal."""
-    lines = [f"{found.image.ref.repository}@{found.image.ref.short}"]
-    for title, _, rows, none in _explanation_sections(found):
+    lines = [f"{details.image.ref.repository}@{details.image.ref.short}"]
+    for title, _, rows, none in _explanation_sections(details):
         lines += ["", title] if title else []
         cells = [[plain_text(cell) for cell in row] for row in rows]
         widths = [max(map(len, column)) for column in zip(*cells, strict=True)]

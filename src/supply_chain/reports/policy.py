@@ -97,24 +97,24 @@ def _fields(facts: type, path: str) -> Iterator[str]:
 @cache
 def _meanings() -> Mapping[tuple[str, str], str]:
     """Return class and field → what it means; a class itself has no field. Fields are also those of its bases."""
-    found: dict[tuple[str, str], str] = {}
+    meanings: dict[tuple[str, str], str] = {}
     for node in ast.parse(inspect.getsource(fact_types)).body:
         if not isinstance(node, ast.ClassDef):
             continue
         bases = {ast.unparse(each) for each in node.bases}
-        found |= {(node.name, field): text for (of, field), text in found.items() if of in bases}
-        found[node.name, ""] = ast.get_docstring(node) or ""
+        meanings |= {(node.name, field): text for (of, field), text in meanings.items() if of in bases}
+        meanings[node.name, ""] = ast.get_docstring(node) or ""
         for field, text in pairwise(node.body):
             if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr):
-                found[node.name, ast.unparse(field.target)] = str(ast.literal_eval(text.value))
-    return found
+                meanings[node.name, ast.unparse(field.target)] = str(ast.literal_eval(text.value))
+    return meanings
 
 
-def policy_explanation_lines(found: GateExplanation) -> str:
+def policy_explanation_lines(explanation: GateExplanation) -> str:
     """Return each rule with its result, what it says, and the facts that it read."""
-    where = f" for {found.environment}" if found.environment else ""
-    lines = [f"{found.image} at the {found.gate} gate{where}:"]
-    for each in found.rules:
+    where = f" for {explanation.environment}" if explanation.environment else ""
+    lines = [f"{explanation.image} at the {explanation.gate} gate{where}:"]
+    for each in explanation.rules:
         facts = ", ".join(f"{path} = {value}" for path, value in each.facts.items())
         lines.append(f"{MARKS[each.result.result]:<4}  {each.result.rule}  ({each.result.policy})")
         lines += [f"        {reason.fact}" for reason in each.result.reasons]
@@ -130,9 +130,9 @@ def _accepted(result: RuleResult) -> Iterator[str]:
         yield f"overridden by break-glass {result.break_glass}"
 
 
-def policy_explanation_page(found: GateExplanation) -> str:
+def policy_explanation_page(explanation: GateExplanation) -> str:
     """Return the same as a Markdown page with a table."""
-    where = f" for {found.environment}" if found.environment else ""
+    where = f" for {explanation.environment}" if explanation.environment else ""
     rows = [
         (
             each.result.result.value,
@@ -140,7 +140,7 @@ def policy_explanation_page(found: GateExplanation) -> str:
             "; ".join([*(reason.fact for reason in each.result.reasons), *_accepted(each.result)]) or each.title,
             ", ".join(f"{path} = {value}" for path, value in each.facts.items()),
         )
-        for each in found.rules
+        for each in explanation.rules
     ]
-    heading = f"# {found.gate} gate{where}\n\n`{found.image}`\n\n"
+    heading = f"# {explanation.gate} gate{where}\n\n`{explanation.image}`\n\n"
     return heading + table(("result", "rule", "details", "facts"), rows)

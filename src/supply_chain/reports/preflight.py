@@ -18,40 +18,40 @@ NONCHARACTERS = {0xFFFE: "·", 0xFFFF: "·"}
 """Characters that XML does not allow, besides those that `plain_text` replaces."""
 
 
-def preflight_lines(found: Preflight, directory: str) -> str:
+def preflight_lines(result: Preflight, directory: str) -> str:
     """Return each diagnostic with location and remedy, and what was not judged; paths begin with `directory`."""
-    return "\n".join(map(plain_text, _lines(found, directory)))
+    return "\n".join(map(plain_text, _lines(result, directory)))
 
 
-def _lines(found: Preflight, directory: str) -> Iterator[str]:
-    for each in found.diagnostics:
+def _lines(result: Preflight, directory: str) -> Iterator[str]:
+    for each in result.diagnostics:
         yield f"{_location(each, directory)}: {each.level}: {_fact(each)} [{each.code}]"
         if each.level is Level.ERROR:
             yield f"    → {each.remedy}"
-    if found.images:
-        yield f"not read: {', '.join(found.images)} (a build refuses blocked or missing bases, and runs their ONBUILD)"
-    yield from _unjudged(found)
-    yield _summary(found)
+    if result.images:
+        yield f"not read: {', '.join(result.images)} (a build refuses blocked or missing bases, and runs their ONBUILD)"
+    yield from _unjudged(result)
+    yield _summary(result)
 
 
-def _unjudged(found: Preflight) -> Iterator[str]:
+def _unjudged(result: Preflight) -> Iterator[str]:
     """Yield each missing fact with the rules that need it."""
     rules: dict[tuple[str, ...], list[str]] = {}
-    for each in found.rules:
+    for each in result.rules:
         if each.result is None:
             rules.setdefault(each.needs, []).append(each.id)
-    if found.application is not None and rules:
-        have = "a working copy and its image do" if found.image else "a working copy does"
+    if result.application is not None and rules:
+        have = "a working copy and its image do" if result.image else "a working copy does"
         yield f"not judged, because {have} not have these facts:"
         yield from (f"    {', '.join(needs)}: {', '.join(ids)}" for needs, ids in rules.items())
 
 
-def _summary(found: Preflight) -> str:
-    judged = sum(each.result is not None for each in found.rules)
-    rules = f"{judged} of {pluralize(len(found.rules), 'rule')} judged"
-    errors = sum(each.level is Level.ERROR for each in found.diagnostics)
+def _summary(result: Preflight) -> str:
+    judged = sum(each.result is not None for each in result.rules)
+    rules = f"{judged} of {pluralize(len(result.rules), 'rule')} judged"
+    errors = sum(each.level is Level.ERROR for each in result.diagnostics)
     answer = f"refused, {pluralize(errors, 'error')}" if errors else "nothing to refuse"
-    return f"{found.application or FILE}: {answer} ({rules})"
+    return f"{result.application or FILE}: {answer} ({rules})"
 
 
 def _location(diagnostic: Diagnostic, directory: str) -> str:
@@ -68,14 +68,14 @@ def _fact(diagnostic: Diagnostic) -> str:
     return diagnostic.fact.removeprefix(f"{diagnostic.file}:{diagnostic.line}: ")
 
 
-def preflight_sarif(found: Preflight, directory: str, version: str) -> str:
+def preflight_sarif(result: Preflight, directory: str, version: str) -> str:
     """Return a SARIF log; its URIs begin with `directory`, and a finding without a file is at the declaration."""
     rules = [
         {"id": each.id, "shortDescription": {"text": plain_text(each.title)}, "properties": {"policy": each.policy}}
-        for each in found.rules
+        for each in result.rules
     ]
-    ids = [each.id for each in found.rules]
-    for code in dict.fromkeys(each.code for each in found.diagnostics if each.code not in ids):
+    ids = [each.id for each in result.rules]
+    for code in dict.fromkeys(each.code for each in result.diagnostics if each.code not in ids):
         rules.append({"id": code, "shortDescription": {"text": code}})
         ids.append(code)
     run: dict[str, Any] = {
@@ -89,12 +89,12 @@ def preflight_sarif(found: Preflight, directory: str, version: str) -> str:
                         "message": {"text": f"{each.id} was not judged: it needs {', '.join(each.needs)}"},
                         "associatedRule": {"id": each.id, "index": ids.index(each.id)},
                     }
-                    for each in found.rules
+                    for each in result.rules
                     if each.result is None
                 ],
             }
         ],
-        "results": [_result(each, ids, directory) for each in found.diagnostics],
+        "results": [_result(each, ids, directory) for each in result.diagnostics],
     }
     return json.dumps({"$schema": SCHEMA, "version": "2.1.0", "runs": [run]}, indent=2)
 
@@ -112,12 +112,12 @@ def _result(diagnostic: Diagnostic, ids: list[str], directory: str) -> dict[str,
     }
 
 
-def preflight_junit(found: Preflight, directory: str) -> str:
+def preflight_junit(result: Preflight, directory: str) -> str:
     """Return JUnit's XML: a test case for each rule and for each error; one that is not judged is skipped."""
-    cases = list(_cases(found, directory))
+    cases = list(_cases(result, directory))
     failures, skipped = (sum(f"<{word}" in case for case in cases) for word in ("failure", "skipped"))
-    notes = "\n".join(_note(each, directory) for each in found.diagnostics if each.level is not Level.ERROR)
-    name = _xml(f"{TOOL} {found.application or FILE}")
+    notes = "\n".join(_note(each, directory) for each in result.diagnostics if each.level is not Level.ERROR)
+    name = _xml(f"{TOOL} {result.application or FILE}")
     counts = f'tests="{len(cases)}" failures="{failures}" errors="0" skipped="{skipped}"'
     lines = [
         '<?xml version="1.0" encoding="UTF-8"?>',
@@ -131,12 +131,12 @@ def preflight_junit(found: Preflight, directory: str) -> str:
     return "\n".join(lines)
 
 
-def _cases(found: Preflight, directory: str) -> Iterator[str]:
+def _cases(result: Preflight, directory: str) -> Iterator[str]:
     errors: dict[str, list[Diagnostic]] = {}
-    for each in found.diagnostics:
+    for each in result.diagnostics:
         if each.level is Level.ERROR:
             errors.setdefault(each.code, []).append(each)
-    for rule in found.rules:
+    for rule in result.rules:
         skipped = f'<skipped message="{_xml("needs " + ", ".join(rule.needs))}"/>' if rule.result is None else ""
         yield _case(rule.policy, rule.id, skipped or _failure(errors.pop(rule.id, []), directory))
     for code, of_code in errors.items():

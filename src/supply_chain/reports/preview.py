@@ -66,36 +66,36 @@ def _place(subject: GateSubject) -> str:
     return f"{subject.gate} gate for {subject.environment}" if subject.environment else f"{subject.gate} gate"
 
 
-def _rows(found: PolicyPreview) -> list[Row]:
+def _rows(preview: PolicyPreview) -> list[Row]:
     """Return the changes in groups: refusals first, then by application and gate."""
     effects = list(Effect)
     groups: dict[tuple[int, str, str, tuple[str, ...]], list[PolicyChange]] = {}
-    for each in found.changes:
+    for each in preview.changes:
         codes = tuple(sorted({f"{sign}{reason.code}" for sign, reason in _signed(each)}))
         key = effects.index(each.effect), each.subject.image.application, _place(each.subject), codes
         groups.setdefault(key, []).append(each)
     return [Row(tuple(groups[key])) for key in sorted(groups)]
 
 
-def _summary(found: PolicyPreview) -> Iterator[str]:
+def _summary(preview: PolicyPreview) -> Iterator[str]:
     """Yield sentences with the policies and the numbers."""
-    yield from (f"Proposed: {each}." for each in found.decisions)
-    if not found.gates:
+    yield from (f"Proposed: {each}." for each in preview.decisions)
+    if not preview.gates:
         yield "The proposed documents have the same effect as the current ones: nothing changes."
         return
-    gates = " and ".join(f"the {gate} gate" for gate in found.gates)
-    yield f"Proposed: {', '.join(found.policies)}, at {gates}." if found.policies else f"It is judged at {gates}."
-    counts = Counter(each.effect for each in found.changes)
+    gates = " and ".join(f"the {gate} gate" for gate in preview.gates)
+    yield f"Proposed: {', '.join(preview.policies)}, at {gates}." if preview.policies else f"It is judged at {gates}."
+    counts = Counter(each.effect for each in preview.changes)
     effects = [f"{counts[effect]} {effect}" for effect in Effect if counts[effect]]
-    yield f"{found.judged} judged: {', '.join(effects) or 'nothing changes'}."
-    if found.not_judged:
-        yield f"{len(found.not_judged)} NOT judged, and neither changed nor unchanged: see the end."
+    yield f"{preview.judged} judged: {', '.join(effects) or 'nothing changes'}."
+    if preview.not_judged:
+        yield f"{len(preview.not_judged)} NOT judged, and neither changed nor unchanged: see the end."
 
 
-def _unjudged(found: Sequence[NotJudged]) -> list[tuple[str, str, str]]:
+def _unjudged(subjects: Sequence[NotJudged]) -> list[tuple[str, str, str]]:
     """Return place, images and reason of what was not judged."""
     groups: dict[tuple[str, str], list[str]] = {}
-    for each in found:
+    for each in subjects:
         image = each.subject.image
         groups.setdefault((_place(each.subject), each.why), []).append(f"{image.application}@{image.short}")
     return [
@@ -104,38 +104,38 @@ def _unjudged(found: Sequence[NotJudged]) -> list[tuple[str, str, str]]:
     ]
 
 
-def policy_preview_lines(found: PolicyPreview) -> str:
+def policy_preview_lines(preview: PolicyPreview) -> str:
     """Return what changes, by application and gate, with the reasons, and what was not judged."""
-    lines = list(_summary(found))
-    for row in _rows(found):
+    lines = list(_summary(preview))
+    for row in _rows(preview):
         lines.append(f"{row.effect}: {row.application}, {row.place}: {row.images}")
         lines += [f"    {each}" for each in row.reasons]
-    lines += [f"not judged: {place}: {images}\n    {why}" for place, images, why in _unjudged(found.not_judged)]
+    lines += [f"not judged: {place}: {images}\n    {why}" for place, images, why in _unjudged(preview.not_judged)]
     return "\n".join(lines)
 
 
-def policy_preview_page(found: PolicyPreview) -> str:
+def policy_preview_page(preview: PolicyPreview) -> str:
     """Return the same as a Markdown page with tables."""
-    rows = _rows(found)
+    rows = _rows(preview)
     cells = [(row.effect.value, row.application, row.place, row.images, "; ".join(row.reasons)) for row in rows]
-    parts = ["# Preview of policies", *map(escape, _summary(found))]
+    parts = ["# Preview of policies", *map(escape, _summary(preview))]
     if cells:
         parts.append(table(("change", "application", "gate", "images", "reasons"), cells[:ROWS]))
     if more := cells[ROWS:]:
         parts.append(f"{len(more)} more rows: `cscm policy preview` prints all.")
-    if found.not_judged:
-        parts += ["## Not judged", table(("gate", "images", "why"), _unjudged(found.not_judged)[:ROWS])]
+    if preview.not_judged:
+        parts += ["## Not judged", table(("gate", "images", "why"), _unjudged(preview.not_judged)[:ROWS])]
     return "\n\n".join(parts)
 
 
-def upcoming_rules(rules: Sequence[UpcomingRule], found: PolicyPreview) -> str:
-    """Return Markdown with the rules that begin to refuse, and what `found`, a preview with them, refuses more."""
+def upcoming_rules(rules: Sequence[UpcomingRule], preview: PolicyPreview) -> str:
+    """Return Markdown with the rules that begin to refuse, and what `preview`, a preview with them, refuses more."""
     rows = [
         (each.rule, each.policy, ", ".join(each.gates), f"{each.effective_on:%Y-%m-%d %H:%M} UTC") for each in rules
     ]
-    refused = [each.subject for each in found.changes if each.effect is Effect.REFUSED]
+    refused = [each.subject for each in preview.changes if each.effect is Effect.REFUSED]
     applications = sorted({each.image.application for each in refused})
     named = f" ({', '.join(map(escape, truncate_lines(NAMED, applications)))})" if refused else ""
-    total = f"Of {found.judged} stored images and deployments, they would refuse {len(refused)} more today{named}."
-    others = f" {len(found.not_judged)} were not judged: run `cscm inventory`." if found.not_judged else ""
+    total = f"Of {preview.judged} stored images and deployments, they would refuse {len(refused)} more today{named}."
+    others = f" {len(preview.not_judged)} were not judged: run `cscm inventory`." if preview.not_judged else ""
     return f"{table(('rule', 'policy', 'gates', 'refuses from'), rows)}\n\n{total}{others}"

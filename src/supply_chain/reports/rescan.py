@@ -29,9 +29,9 @@ def rescan_rows(rescanned: RescanReport) -> list[dict[str, str]]:
         }
         for each in rescanned.unjudged
     ]
-    found = [*broke_off, *truncate_rows(unjudged), *map(_result_row, rescanned.reported)]
+    entries = [*broke_off, *truncate_rows(unjudged), *map(_result_row, rescanned.reported)]
     # Prefect takes columns from the first row
-    rows = [{title: row.get(title, "") for title in TITLES} for row in found]
+    rows = [{title: row.get(title, "") for title in TITLES} for row in entries]
     return [*rows, *overflow_row(rows, rescanned.more)] or [
         {
             "image": "nothing to report",

@@ -48,17 +48,17 @@ def observation_lines(observation: Observation) -> str:
     return "\n".join(lines)
 
 
-def response_page(found: Response) -> str:
+def response_page(response: Response) -> str:
     """Render the notification to the owner of an image about an event."""
-    rows = [(r.environment, r.what, r.owner, r.address, r.container, r.seen) for r in found.running]
-    nothing = "Nothing is known to run from it." if found.unread else "Nothing runs from it."
+    rows = [(r.environment, r.what, r.owner, r.address, r.container, r.seen) for r in response.running]
+    nothing = "Nothing is known to run from it." if response.unread else "Nothing runs from it."
     running = table(("environment", "what", "owner", "address", "workload", "seen"), rows) if rows else nothing
     parts = [
-        f"# {escape(found.image.application)}: {escape(found.happened)}",
-        f"`{found.image}` of **{escape(found.owner)}**",
-        "\n".join(f"- {escape(fact)}" for fact in (*found.facts, *found.unread)),
-        f"## What it stops\n\n{escape(found.stops)}",
-        "\n".join(f"- in promotion: {escape(run)}" for run in found.on_the_way),
+        f"# {escape(response.image.application)}: {escape(response.happened)}",
+        f"`{response.image}` of **{escape(response.owner)}**",
+        "\n".join(f"- {escape(fact)}" for fact in (*response.facts, *response.unread)),
+        f"## What it stops\n\n{escape(response.stops)}",
+        "\n".join(f"- in promotion: {escape(run)}" for run in response.on_the_way),
         f"## What runs from it\n\n{running}",
     ]
     return "\n\n".join(part for part in parts if part) + "\n"

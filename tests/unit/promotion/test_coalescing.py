@@ -200,7 +200,7 @@ def test_application_with_fewest_pushes_is_announced_first():
     """A flood of many applications takes every slot as soon as it is free, and a single push comes before it."""
     simulation = Simulation(lasts=4)
     bridge = bridge_of(simulation)
-    bridge.waiting.looked = simulation.now  # no catch-up run covers the rest
+    bridge.waiting.last_catch_up = simulation.now  # no catch-up run covers the rest
     for number in range(100):
         simulation.push(f"flood-{number % 20}", 1)
     simulation.push("honest", 1)

@@ -123,8 +123,8 @@ class Administrator:
         retries: Any = {"mode": "standard", "total_max_attempts": 5}
         config = Config(retries=retries, proxies={}) if endpoint_url else Config(retries=retries)
         names = ("iam", "kms", "sts", "sqs", "events", "ecr")
-        made = {name: session.client(name, endpoint_url=endpoint_url, config=config) for name in names}
-        return cls(**made, region=session.region_name)
+        clients = {name: session.client(name, endpoint_url=endpoint_url, config=config) for name in names}
+        return cls(**clients, region=session.region_name)
 
 
 def ensure_accounts(admin: Administrator, policies: Path, keys_file: Path) -> Accounts:
@@ -207,24 +207,24 @@ def ensure_bridge(admin: Administrator, policy: Path, values: dict[str, str], ke
 
 def ensure_queue(sqs: Client, name: str, attributes: dict[str, str]) -> tuple[str, str]:
     """Ensure an encrypted queue with these attributes and the longest retention; return its URL and ARN."""
-    wanted = {"MessageRetentionPeriod": RETENTION, "SqsManagedSseEnabled": "true", **attributes}
+    settings = {"MessageRetentionPeriod": RETENTION, "SqsManagedSseEnabled": "true", **attributes}
     try:
         url = sqs.get_queue_url(QueueName=name)["QueueUrl"]
     except sqs.exceptions.QueueDoesNotExist:
-        url = sqs.create_queue(QueueName=name, Attributes=wanted)["QueueUrl"]
-    found = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]
-    if any(not is_same_attribute(found.get(key), value) for key, value in wanted.items()):
-        sqs.set_queue_attributes(QueueUrl=url, Attributes=wanted)
-    return str(url), str(found["QueueArn"])
+        url = sqs.create_queue(QueueName=name, Attributes=settings)["QueueUrl"]
+    current = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]
+    if any(not is_same_attribute(current.get(key), value) for key, value in settings.items()):
+        sqs.set_queue_attributes(QueueUrl=url, Attributes=settings)
+    return str(url), str(current["QueueArn"])
 
 
 def ensure_rule(events: Client, name: str, pattern: dict[str, Any], queue: str) -> None:
     """Ensure a rule on the default event bus that sends matching events to the queue."""
     try:
-        found = events.describe_rule(Name=name)
+        rule = events.describe_rule(Name=name)
     except events.exceptions.ResourceNotFoundException:
-        found = {}
-    if not is_same_document(found.get("EventPattern", "null"), pattern) or found.get("State") != "ENABLED":
+        rule = {}
+    if not is_same_document(rule.get("EventPattern", "null"), pattern) or rule.get("State") != "ENABLED":
         events.put_rule(Name=name, EventPattern=json.dumps(pattern), State="ENABLED", Description="Pushes to dev/*")
     targets = [each["Arn"] for each in events.list_targets_by_rule(Rule=name)["Targets"]]
     if targets != [queue]:
@@ -246,12 +246,12 @@ def queue_policy(queue: str, rule: str) -> dict[str, Any]:
     return policy_document(sent)
 
 
-def is_same_attribute(found: str | None, wanted: str) -> bool:
+def is_same_attribute(current: str | None, value: str) -> bool:
     """Return whether a queue's attribute has this value; JSON documents are compared by their content."""
     try:
-        return bool(json.loads(found or "null") == json.loads(wanted))
+        return bool(json.loads(current or "null") == json.loads(value))
     except ValueError:
-        return found == wanted
+        return current == value
 
 
 def fill_template(template: Path, values: dict[str, str]) -> dict[str, Any]:
@@ -277,13 +277,13 @@ def ensure_user(iam: Client, name: str, role_arn: str) -> str:
         arn = iam.get_user(UserName=name)["User"]["Arn"]
     except iam.exceptions.NoSuchEntityException:
         arn = iam.create_user(UserName=name)["User"]["Arn"]
-    wanted = policy_document({"Effect": "Allow", "Action": "sts:AssumeRole", "Resource": role_arn})
+    document = policy_document({"Effect": "Allow", "Action": "sts:AssumeRole", "Resource": role_arn})
     try:
-        found = iam.get_user_policy(UserName=name, PolicyName=POLICY_NAME)["PolicyDocument"]
+        current = iam.get_user_policy(UserName=name, PolicyName=POLICY_NAME)["PolicyDocument"]
     except iam.exceptions.NoSuchEntityException:
-        found = None
-    if not is_same_document(found, wanted):
-        iam.put_user_policy(UserName=name, PolicyName=POLICY_NAME, PolicyDocument=json.dumps(wanted))
+        current = None
+    if not is_same_document(current, document):
+        iam.put_user_policy(UserName=name, PolicyName=POLICY_NAME, PolicyDocument=json.dumps(document))
     return str(arn)
 
 
@@ -291,17 +291,17 @@ def ensure_role(iam: Client, name: str, user_arn: str, policy: dict[str, Any]) -
     """Ensure a role that only this user may assume, and that has this policy."""
     trust = policy_document({"Effect": "Allow", "Principal": {"AWS": user_arn}, "Action": "sts:AssumeRole"})
     try:
-        found: Any = iam.get_role(RoleName=name)["Role"]["AssumeRolePolicyDocument"]
+        current: Any = iam.get_role(RoleName=name)["Role"]["AssumeRolePolicyDocument"]
     except iam.exceptions.NoSuchEntityException:
-        found = None
+        current = None
         retry_until_user_exists(lambda: iam.create_role(RoleName=name, AssumeRolePolicyDocument=json.dumps(trust)))
-    if found is not None and not is_same_document(found, trust):
+    if current is not None and not is_same_document(current, trust):
         retry_until_user_exists(lambda: iam.update_assume_role_policy(RoleName=name, PolicyDocument=json.dumps(trust)))
     try:
-        found = iam.get_role_policy(RoleName=name, PolicyName=POLICY_NAME)["PolicyDocument"]
+        current = iam.get_role_policy(RoleName=name, PolicyName=POLICY_NAME)["PolicyDocument"]
     except iam.exceptions.NoSuchEntityException:
-        found = None
-    if not is_same_document(found, policy):
+        current = None
+    if not is_same_document(current, policy):
         iam.put_role_policy(RoleName=name, PolicyName=POLICY_NAME, PolicyDocument=json.dumps(policy))
 
 
@@ -313,8 +313,8 @@ def ensure_access_key(iam: Client, user: str, who: str, keys_file: Path) -> Acce
         return stored[who]
     for lost in existing:
         iam.delete_access_key(UserName=user, AccessKeyId=lost)
-    made = iam.create_access_key(UserName=user)["AccessKey"]
-    key = AccessKey(access_key_id=made["AccessKeyId"], secret_access_key=made["SecretAccessKey"])
+    answer = iam.create_access_key(UserName=user)["AccessKey"]
+    key = AccessKey(access_key_id=answer["AccessKeyId"], secret_access_key=answer["SecretAccessKey"])
     write_private(keys_file, Keys.dump_json({**stored, who: key}, indent=2).decode())
     return key
 
@@ -388,9 +388,9 @@ def policy_document(*statements: dict[str, Any]) -> dict[str, Any]:
     return {"Version": "2012-10-17", "Statement": list(statements)}
 
 
-def is_same_document(found: Any, wanted: dict[str, Any]) -> bool:
+def is_same_document(current: Any, document: dict[str, Any]) -> bool:
     """Return whether AWS holds this document; AWS returns some documents as text and some decoded."""
-    return bool((json.loads(found) if isinstance(found, str) else found) == wanted)
+    return bool((json.loads(current) if isinstance(current, str) else current) == document)
 
 
 def retry_until_user_exists(call: Callable[[], T]) -> T:

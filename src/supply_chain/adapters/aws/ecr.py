@@ -100,8 +100,8 @@ class Ecr(EcrImages):
 
     def _repository(self, repository: str) -> dict[str, Any]:
         with translate_errors(f"look at the repository {repository}"), translate_missing(repository):
-            (found,) = self.client.describe_repositories(repositoryNames=[repository])["repositories"]
-        description: dict[str, Any] = found
+            (entry,) = self.client.describe_repositories(repositoryNames=[repository])["repositories"]
+        description: dict[str, Any] = entry
         return description
 
     def find_by_digest(self, begins: str, prefix: str) -> tuple[ImageRef, ...]:

@@ -33,8 +33,8 @@ def read_cluster(session: AwsSession, name: str) -> EksCluster:
     """
     with translate_errors(f"read the EKS cluster {name}"):
         client = session.client("eks")
-        found = client.describe_cluster(name=name)["cluster"]
-    return EksCluster(found["endpoint"], base64.b64decode(found["certificateAuthority"]["data"]).decode())
+        cluster = client.describe_cluster(name=name)["cluster"]
+    return EksCluster(cluster["endpoint"], base64.b64decode(cluster["certificateAuthority"]["data"]).decode())
 
 
 @dataclass
@@ -45,12 +45,12 @@ class EksTokens:
     cluster: str
     clock: Callable[[], float] = time.monotonic
     _token: str = field(default="", repr=False)
-    _made: float = 0.0
+    _issued_at: float = 0.0
 
     def __call__(self) -> str:
         """Return a token that is valid for at least five minutes."""
-        if not self._token or self.clock() - self._made > RENEW:
-            self._token, self._made = self._make(), self.clock()
+        if not self._token or self.clock() - self._issued_at > RENEW:
+            self._token, self._issued_at = self._make(), self.clock()
         return self._token
 
     def _make(self) -> str:

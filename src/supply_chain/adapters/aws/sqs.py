@@ -43,23 +43,23 @@ class SqsQueue:
         SQS may return few or no messages although there are more. Reading therefore ends after two answers in a row
         with nothing new.
         """
-        found: dict[str, Message] = {}
+        messages: dict[str, Message] = {}
         nothing = 0
         try:
             while nothing < 2:
                 batch = self._receive(WaitTimeSeconds=LOOKED_FOR, VisibilityTimeout=HIDDEN)
-                nothing = nothing + 1 if all(each.id in found for each in batch) else 0
-                found |= {each.id: each for each in batch}  # only the last receipt is valid
+                nothing = nothing + 1 if all(each.id in messages for each in batch) else 0
+                messages |= {each.id: each for each in batch}  # only the last receipt is valid
         finally:
-            self._make_visible([each.receipt for each in found.values()])
-        return tuple(sorted(found.values(), key=lambda each: (each.sent or BEFORE_ALL, each.id)))
+            self._make_visible([each.receipt for each in messages.values()])
+        return tuple(sorted(messages.values(), key=lambda each: (each.sent or BEFORE_ALL, each.id)))
 
     def count(self) -> int:
         """Return the approximate number of messages, including those that are invisible now."""
         names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
         with translate_errors("count messages"):
-            found = self.client.get_queue_attributes(QueueUrl=self.url, AttributeNames=names)["Attributes"]
-        return sum(int(found[name]) for name in names)
+            numbers = self.client.get_queue_attributes(QueueUrl=self.url, AttributeNames=names)["Attributes"]
+        return sum(int(numbers[name]) for name in names)
 
     def delete(self, message: Message) -> None:
         """Delete a message; do nothing if somebody else received it since."""
@@ -98,12 +98,12 @@ class SqsQueue:
         return tuple(_parse_message(each) for each in answer.get("Messages", ()))
 
 
-def _parse_message(found: dict[str, Any]) -> Message:
-    sent = found.get("Attributes", {}).get("SentTimestamp")
+def _parse_message(message: dict[str, Any]) -> Message:
+    sent = message.get("Attributes", {}).get("SentTimestamp")
     return Message(
-        id=found["MessageId"],
-        receipt=found["ReceiptHandle"],
-        body=found["Body"],
+        id=message["MessageId"],
+        receipt=message["ReceiptHandle"],
+        body=message["Body"],
         sent=datetime.fromtimestamp(int(sent) / 1000, UTC) if sent else None,
-        reason=found.get("MessageAttributes", {}).get(REASON, {}).get("StringValue") or UNTOLD,
+        reason=message.get("MessageAttributes", {}).get(REASON, {}).get("StringValue") or UNTOLD,
     )

@@ -71,10 +71,10 @@ def put_offered(connection: Connection, application: str, marks: Mapping[ImageRe
     offered = t.offered.c
     of = select(offered.id, offered.repository, offered.digest, offered.mark).where(offered.application == application)
     stored = {(row.repository, row.digest, row.mark): row.id for row in connection.execute(of)}
-    wanted = {(*_name(ref), mark) for ref, mark in marks.items()}
-    for key in stored.keys() - wanted:
+    entries = {(*_name(ref), mark) for ref, mark in marks.items()}
+    for key in stored.keys() - entries:
         connection.execute(delete(t.offered).where(offered.id == stored[key]))
-    for repository, digest, mark in sorted(wanted - stored.keys()):
+    for repository, digest, mark in sorted(entries - stored.keys()):
         new = insert(t.offered).values(repository=repository, digest=digest, application=application, mark=mark)
         connection.execute(new)
 
@@ -105,13 +105,13 @@ def read_facts(connection: Connection, subjects: Sequence[GateSubject]) -> Itera
     columns = t.images.c.repository, t.images.c.digest, t.images.c.mark, t.gate_facts
     of = select(*columns).join(t.gate_facts, t.gate_facts.c.image == t.images.c.id)
     curated = connection.execute(of.where(t.images.c.digest.in_(_digests(subjects, judged_by_intake=False))))
-    found = {(row.repository, row.digest, row.gate, row.environment): row for row in curated}
+    rows = {(row.repository, row.digest, row.gate, row.environment): row for row in curated}
     asked = t.offered.c.digest.in_(_digests(subjects, judged_by_intake=True)) & t.offered.c.content.is_not(None)
     offered = connection.execute(select(t.offered).where(asked))
-    found |= {(row.repository, row.digest, Gate.INTAKE.value, ""): row for row in offered}
-    wanted = ((each, found.get((*_name(each.image), each.gate.value, each.environment))) for each in subjects)
+    rows |= {(row.repository, row.digest, Gate.INTAKE.value, ""): row for row in offered}
+    pairs = ((each, rows.get((*_name(each.image), each.gate.value, each.environment))) for each in subjects)
     return (
-        StoredFacts(each, row.mark, row.version, decode_facts(row.content, each.gate)) for each, row in wanted if row
+        StoredFacts(each, row.mark, row.version, decode_facts(row.content, each.gate)) for each, row in pairs if row
     )
 
 

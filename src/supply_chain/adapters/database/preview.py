@@ -13,7 +13,7 @@ from supply_chain.adapters.database.connection import split_batches
 from supply_chain.adapters.database.store import SqlInventory, open_inventory
 from supply_chain.concurrency import iterate_in_processes
 from supply_chain.fleet.gate_facts import GateSubject
-from supply_chain.fleet.preview import Comparison, Result, Wanted, judge_stored
+from supply_chain.fleet.preview import Comparison, FactVersions, Result, judge_stored
 from supply_chain.policy.loading import compile_policies, replace_policies
 from supply_chain.policy.people import People
 from supply_chain.policy.proposals import ProposedDecisions
@@ -64,21 +64,21 @@ class StoredJudge:
             self.decisions.notes,
         )
 
-    def judge_part(self, wanted: Wanted) -> dict[GateSubject, Result]:
+    def judge_part(self, versions: FactVersions) -> dict[GateSubject, Result]:
         """Return the results of these subjects, judged in this process."""
-        return judge_stored(self.inventory, wanted, self.compare())
+        return judge_stored(self.inventory, versions, self.compare())
 
-    def judge_apart(self, wanted: Wanted) -> dict[GateSubject, Result]:
+    def judge_apart(self, versions: FactVersions) -> dict[GateSubject, Result]:
         """Return the results of these subjects, judged in a process that does nothing else."""
         gc.freeze()  # what is loaded stays; looking through it again and again would take a tenth of the time
-        return self.judge_part(wanted)
+        return self.judge_part(versions)
 
-    def judge(self, wanted: Wanted) -> dict[GateSubject, Result]:
+    def judge(self, versions: FactVersions) -> dict[GateSubject, Result]:
         """Return the results of these subjects; many are judged by all processors."""
-        if len(wanted) < FEW:
-            return self.judge_part(wanted)
-        parts = [dict(part) for part in split_batches(tuple(wanted.items()), PART)]
-        found: dict[GateSubject, Result] = {}
+        if len(versions) < FEW:
+            return self.judge_part(versions)
+        parts = [dict(part) for part in split_batches(tuple(versions.items()), PART)]
+        results: dict[GateSubject, Result] = {}
         for each in iterate_in_processes(self.judge_apart, parts, processors()):
-            found |= each
-        return found
+            results |= each
+        return results

@@ -60,11 +60,11 @@ def list_refs(connection: Connection, which: ColumnElement[bool]) -> list[Name]:
     return [(row.repository, row.digest) for row in connection.execute(in_order)]
 
 
-def read(connection: Connection, wanted: Sequence[Name]) -> Iterator[FleetImage]:
+def read(connection: Connection, names: Sequence[Name]) -> Iterator[FleetImage]:
     """Yield these images in this order; skip those that are not in the tables any more."""
-    of_these = select(t.images).where(t.images.c.digest.in_({digest for _, digest in wanted}), is_image())
-    found = {(row.repository, row.digest): row for row in connection.execute(of_these)}
-    rows = [found[name] for name in wanted if name in found]
+    of_these = select(t.images).where(t.images.c.digest.in_({digest for _, digest in names}), is_image())
+    by_name = {(row.repository, row.digest): row for row in connection.execute(of_these)}
+    rows = [by_name[name] for name in names if name in by_name]
     findings = _findings(connection, [row.id for row in rows])
     running, replaced = deployments(connection, t.images.c.application.in_({row.application for row in rows}))
     others = _read_other_containers(connection, {row.digest for row in rows})
@@ -89,14 +89,14 @@ def read_all(connection: Connection, which: ColumnElement[bool]) -> tuple[FleetI
 
 def _findings(connection: Connection, ids: Sequence[int]) -> dict[int, list[Any]]:
     """Return the findings of each image as documents, in the scan's order."""
-    wanted = select(t.found_in.c.image, t.findings.c.document).join(t.findings, t.findings.c.id == t.found_in.c.finding)
+    query = select(t.found_in.c.image, t.findings.c.document).join(t.findings, t.findings.c.id == t.found_in.c.finding)
     rows = connection.execute(
-        wanted.where(t.found_in.c.image.in_(ids)).order_by(t.found_in.c.image, t.found_in.c.position)
+        query.where(t.found_in.c.image.in_(ids)).order_by(t.found_in.c.image, t.found_in.c.position)
     )
-    found: dict[int, list[Any]] = {}
+    findings: dict[int, list[Any]] = {}
     for row in rows:
-        found.setdefault(row.image, []).append(json.loads(row.document))
-    return found
+        findings.setdefault(row.image, []).append(json.loads(row.document))
+    return findings
 
 
 Deployments = dict[int, list[dict[str, Any]]]
@@ -106,9 +106,9 @@ Deployments = dict[int, list[dict[str, Any]]]
 def deployments(connection: Connection, of: ColumnElement[bool] | None = None) -> tuple[Deployments, Deployments]:
     """Return each application's last deployment in each environment, and all earlier ones; only of images like `of`."""
     named = (t.images.c.application, t.images.c.digest)
-    wanted = select(t.deployments, *named).join(t.images, t.images.c.id == t.deployments.c.image)
+    query = select(t.deployments, *named).join(t.images, t.images.c.id == t.deployments.c.image)
     rows = connection.execute(
-        wanted.where(true() if of is None else of).order_by(t.deployments.c.since, t.deployments.c.id)
+        query.where(true() if of is None else of).order_by(t.deployments.c.since, t.deployments.c.id)
     ).all()
     last = {(row.application, row.environment): row.id for row in rows}
     running: Deployments = {}
@@ -125,11 +125,11 @@ def deployments(connection: Connection, of: ColumnElement[bool] | None = None) -
 
 def _read_observations(connection: Connection, containers: Sequence[str]) -> dict[str, dict[str, dict[str, Any]]]:
     """Return, for each container and digest, when its host was inspected, whether it was healthy, and its pods."""
-    found: dict[str, dict[str, dict[str, Any]]] = {}
+    observations: dict[str, dict[str, dict[str, Any]]] = {}
     for row in connection.execute(select(t.seen).where(t.seen.c.container.in_(containers)).order_by(t.seen.c.digest)):
         pods = {"workload": row.workload, "pods": json.loads(row.pods)} if row.cluster else {}
-        found.setdefault(row.container, {})[row.digest] = {"seen": row.at, "healthy": row.healthy, **pods}
-    return found
+        observations.setdefault(row.container, {})[row.digest] = {"seen": row.at, "healthy": row.healthy, **pods}
+    return observations
 
 
 def _read_other_containers(connection: Connection, digests: Iterable[str]) -> dict[str, list[dict[str, Any]]]:
@@ -149,9 +149,9 @@ def _read_other_containers(connection: Connection, digests: Iterable[str]) -> di
     of = {
         row.reverse_proxy: {"environment": row.environment, "application": row.application} for row in reverse_proxies
     }
-    found: dict[str, list[dict[str, Any]]] = {}
+    others: dict[str, list[dict[str, Any]]] = {}
     for row in containers:
-        found.setdefault(row.digest, []).append(
+        others.setdefault(row.digest, []).append(
             {
                 "environment": "", "application": "", **of.get(row.container, {}), "container": row.container,
                 "name": row.name, "address": "", "host": "" if row.cluster else row.host, "since": row.at,
@@ -159,4 +159,4 @@ def _read_other_containers(connection: Connection, digests: Iterable[str]) -> di
                 "workload": row.workload, "pods": json.loads(row.pods),
             }
         )  # fmt: skip
-    return found
+    return others

@@ -127,17 +127,17 @@ class SqlInventory:
 
     def read_marks(self, application: str) -> dict[ImageRef, str]:
         """Return the mark of each of an application's images, including those that are gone."""
-        wanted = select(t.images.c.repository, t.images.c.digest, t.images.c.mark)
+        query = select(t.images.c.repository, t.images.c.digest, t.images.c.mark)
         with self._read_transaction("read the marks of images") as connection:
-            rows = connection.execute(wanted.where(t.images.c.application == application)).all()
+            rows = connection.execute(query.where(t.images.c.application == application)).all()
         return {ImageRef(repository=row.repository, digest=row.digest): row.mark for row in rows}
 
     def applications(self) -> tuple[str, ...]:
         """Return the applications that have images, sorted."""
         curated = select(t.images.c.application).where(is_image())
         with self._read_transaction("list applications") as connection:
-            found = connection.execute(curated.union(select(t.offered.c.application))).scalars()
-            return tuple(sorted(found))
+            names = connection.execute(curated.union(select(t.offered.c.application))).scalars()
+            return tuple(sorted(names))
 
     def images(self, application: str | None = None) -> Iterator[FleetImage]:
         """Yield the images in the registry, by application, newest push first; read in parts to limit memory."""
@@ -156,7 +156,7 @@ class SqlInventory:
         """Return the last deployment of each application in each environment."""
         with self._read_transaction("list what should run") as connection:
             running, _ = deployments(connection)
-        return tuple(Running.model_validate(each) for found in running.values() for each in found)
+        return tuple(Running.model_validate(each) for group in running.values() for each in group)
 
     def find_by_digest(self, digest: str) -> tuple[FleetImage, ...]:
         """Return the images whose digest, or the digest of an encrypted copy, starts with `digest`."""
@@ -172,13 +172,13 @@ class SqlInventory:
     def find_carrying(self, package: str, version: str | None = None) -> tuple[tuple[FleetImage, tuple[str, ...]], ...]:
         """Return the images whose SBOM lists the package, or one built from it, with the names in the SBOM."""
         name, called = clean_name(normalize_name(package)), _select_packages(package, version)
-        found: dict[str | None, set[str]] = {}
+        packages: dict[str | None, set[str]] = {}
         with self._read_transaction("find packages") as connection:
             images = read_all(connection, _has_package(called))
             of_sbom = select(t.listed_in.c.sbom, t.packages).join(t.packages, t.packages.c.id == t.listed_in.c.package)
             for row in connection.execute(of_sbom.where(t.packages.c.id.in_(called))):
-                found.setdefault(row.sbom, set()).add(_format_package(row, name))
-        return tuple((image, tuple(sorted(found.get(image.sbom_content, ())))) for image in images)
+                packages.setdefault(row.sbom, set()).add(_format_package(row, name))
+        return tuple((image, tuple(sorted(packages.get(image.sbom_content, ())))) for image in images)
 
     def count_other_versions(self, package: str, version: str) -> int:
         """Return the number of images that have the package, but not in this version or an unknown one."""
@@ -205,8 +205,8 @@ class SqlInventory:
         """Yield the facts of these subjects that are stored; read in parts to limit memory."""
         for part in split_batches(tuple(subjects), AT_ONCE):
             with self._read_transaction("read the facts of gates") as connection:
-                found = read_facts(connection, part)
-            yield from found
+                facts = read_facts(connection, part)
+            yield from facts
 
     def last_reconciled(self) -> datetime | None:
         """Return the time of the last reconciliation with registry and hosts; None if there was none."""

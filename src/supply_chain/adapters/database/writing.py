@@ -25,7 +25,7 @@ def put(connection: Connection, entry: Entry) -> None:
     """Insert an image with its bases, copies, deployments, findings and packages."""
     image = entry.image
     document = image.model_dump_json(exclude={"running": True, "deployed": True, "scan": {"findings"}})
-    made = connection.execute(
+    result = connection.execute(
         insert(t.images)
         .values(
             repository=image.ref.repository,
@@ -43,7 +43,7 @@ def put(connection: Connection, entry: Entry) -> None:
         )
         .returning(t.images.c.id)
     )
-    number: int = made.one().id
+    number: int = result.one().id
     insert_all(connection, t.bases, [{"image": number, "digest": base.digest} for base in image.bases])
     insert_all(connection, t.copies, [{"image": number, "digest": copy} for copy in image.copies])
     insert_all(
@@ -130,11 +130,11 @@ def forget(connection: Connection, refs: Sequence[ImageRef]) -> None:
 
 
 def _ids(connection: Connection, table: Table, keys: Sequence[str]) -> dict[str, int]:
-    found: dict[str, int] = {}
+    ids: dict[str, int] = {}
     for part in split_batches(keys, AT_ONCE):
         rows = connection.execute(select(table.c.key, table.c.id).where(table.c.key.in_(part)))
-        found |= {row.key: row.id for row in rows}
-    return found
+        ids |= {row.key: row.id for row in rows}
+    return ids
 
 
 def insert_all(connection: Connection, table: Table, rows: list[dict[str, Any]]) -> None:

@@ -102,13 +102,13 @@ class BuildGuard:
     def _ends_build(self, scope: Cancellation, look: Callable[[], str]) -> bool:
         """Return whether the build was ended because of what `look` found."""
         try:
-            found = look()
+            reason = look()
         except Exception as error:  # noqa: BLE001  after any error, the steps' usage is unknown
-            found = f"its guard could not look at what its steps use: {type(error).__name__}: {error}"
-        if found:
-            self.broken = self.broken or found
+            reason = f"its guard could not look at what its steps use: {type(error).__name__}: {error}"
+        if reason:
+            self.broken = self.broken or reason
             scope.cancel()
-        return bool(found)
+        return bool(reason)
 
     def check_limits(self) -> str:
         """Return the limit that is exceeded now, as a clause of a sentence; empty if none. Does not block.
@@ -181,13 +181,13 @@ def _find_written_directories(process: int, proc: Path) -> list[Path]:
     Return none for a process that has ended. A step's first process has the host's root and all mounts of the host
     until it changes to the step's root.
     """
-    found = ""
+    mounts = ""
     with suppress_if_gone(errno.EINVAL):  # EINVAL: ended, but not yet waited for
         if (proc / str(process) / "root").samefile(proc / "self/root"):
             return []
-        found = (proc / str(process) / "mountinfo").read_text(encoding="utf-8", errors="surrogateescape")
+        mounts = (proc / str(process) / "mountinfo").read_text(encoding="utf-8", errors="surrogateescape")
     places = []
-    for line in found.splitlines():
+    for line in mounts.splitlines():
         before, _, after = line.partition(" - ")
         _, _, _, _, where, options, *_ = before.split()
         kind, _, settings = after.split(" ", 2)

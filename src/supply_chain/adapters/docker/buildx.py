@@ -175,10 +175,10 @@ def _write_policy(order: BuildOrder, work: Path) -> Path:
 
 def _read_metadata(metadata: Path) -> Mapping[str, Any]:
     try:
-        found = json.loads(metadata.read_text(encoding="utf-8"))
+        content = json.loads(metadata.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise _unknown_image(error) from error
-    return found if isinstance(found, dict) else {}
+    return content if isinstance(content, dict) else {}
 
 
 def _digest(metadata: Mapping[str, Any]) -> Digest:
@@ -263,10 +263,10 @@ def _last_error(stderr: str) -> str:
 
 def find_client(path: str) -> Path:
     """Return the first `docker` on `path`, which loads and pushes images; raise `EngineUnsuitable` if there is none."""
-    found = shutil.which("docker", path=path or os.defpath)
-    if found is None:
+    program = shutil.which("docker", path=path or os.defpath)
+    if program is None:
         raise EngineUnsuitable(
             "No `docker` on PATH, which loads and pushes images.\n"
             "Install it: the package docker-cli on Debian, docker-ce-cli from Docker's own repository."
         )
-    return Path(found)
+    return Path(program)

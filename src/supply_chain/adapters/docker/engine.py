@@ -136,14 +136,14 @@ class DockerEngine:
         """Return the images that have a name in the repository, each with its names."""
         with translate_errors(f"list the images of {repository}"):
             ids = [entry["Id"] for entry in list_images(self._api, repository)]  # an entry lacks other names
-        found = []
+        names = []
         for each in ids:
             with (
                 contextlib.suppress(ImageNotFound),
                 translate_errors(f"look for the image {each}"),
             ):  # removed in between
-                found.append(parse_image_names(self._client.images.get(each).attrs))
-        return dict(found)
+                names.append(parse_image_names(self._client.images.get(each).attrs))
+        return dict(names)
 
     def forget(self, name: str) -> None:
         """Remove a name of an image, and the image if it has no other name; ignore a missing one."""
@@ -154,8 +154,8 @@ class DockerEngine:
         """Create a container with the owner's label, without starting it, and return its id."""
         with translate_errors(f"create {spec.name}"):
             labelled = spec.model_copy(update={"labels": self._with_owner(spec.labels)})
-            made = self._client.containers.create(spec.image, **container_options(labelled))
-        return str(made.id)
+            result = self._client.containers.create(spec.image, **container_options(labelled))
+        return str(result.id)
 
     def start(self, container: str) -> None:
         """Start a container."""
@@ -182,14 +182,14 @@ class DockerEngine:
             volumes = self._api.volumes()["Volumes"] or ()
             ids = [entry["Id"] for entry in self._api.containers(all=True)]
         device_of = {each["Name"]: path for each in volumes if (path := _host_path(each))}
-        found = []
+        accesses = []
         for each in ids:
             with (
                 contextlib.suppress(ContainerGone),
                 translate_errors(f"inspect {_shorten(each)}"),
             ):  # removed in between
-                found.append(parse_access(self._api.inspect_container(each), device_of, private_cgroups=private))
-        return tuple(sorted(found, key=lambda access: access.name))
+                accesses.append(parse_access(self._api.inspect_container(each), device_of, private_cgroups=private))
+        return tuple(sorted(accesses, key=lambda access: access.name))
 
     def history(self, after: int) -> History:
         """Return the actions on containers after an event, identified by its time in nanoseconds."""
@@ -247,13 +247,13 @@ class DockerEngine:
                 "below the paths that its declaration makes writable."
             )
         try:
-            found = tuple(map(parse_change, json.loads(listed) or ()))
+            changes = tuple(map(parse_change, json.loads(listed) or ()))
         except ValueError as error:
             raise EngineFailed(
                 f"The engine's list of what {_shorten(container)} changed cannot be read: {error}\n"
                 "The engine's own log says more."
             ) from error
-        return drop_init(found) if found and self.inspect(container).profile.init else found
+        return drop_init(changes) if changes and self.inspect(container).profile.init else changes
 
     def processes(self, container: str) -> tuple[Process, ...]:
         """Return the running processes; raise `CheckNotMade` if the engine's host cannot list them."""
@@ -281,26 +281,26 @@ class DockerEngine:
 
         Raises `SettingInvalid` if another owner's network of this name has containers.
         """
-        found = self._network(name)
-        if self._is_foreign(found.get("Labels")):
+        existing = self._network(name)
+        if self._is_foreign(existing.get("Labels")):
             if self._find_attached(name):
-                other = found["Labels"][OWNER]
+                other = existing["Labels"][OWNER]
                 raise SettingInvalid(
                     f"{name} belongs to another supply chain on this engine ({other}).\n"
                     "Deploy to an environment of another name, or to another engine (deployments/environments/); where "
                     f"that supply chain is gone, `cscm reset --left-by {other}` removes what it left."
                 )
             self.remove_network(name)  # it has no containers; its owner creates it again when needed
-            found = {}
-        if not found:
+            existing = {}
+        if not existing:
             with translate_errors(f"create the network {name}"):
                 self._api.create_network(name, driver="bridge", internal=internal, labels=self._with_owner(labels))
 
     def networks(self, labels: Mapping[str, str]) -> tuple[str, ...]:
         """Return the names of this owner's networks with the labels."""
         with translate_errors("list its networks"):
-            found = self._api.networks(filters={"label": _pairs(labels)})
-        return tuple(each["Name"] for each in found if not self._is_foreign(each.get("Labels")))
+            networks = self._api.networks(filters={"label": _pairs(labels)})
+        return tuple(each["Name"] for each in networks if not self._is_foreign(each.get("Labels")))
 
     def attach(self, network: str, container: str) -> None:
         """Connect a container to one more network."""
@@ -325,8 +325,8 @@ class DockerEngine:
     def volumes(self, labels: Mapping[str, str]) -> tuple[str, ...]:
         """Return the names of this owner's volumes with the labels."""
         with translate_errors("list its volumes"):
-            found = self._api.volumes(filters={"label": _pairs(labels)})["Volumes"] or ()
-        return tuple(each["Name"] for each in found if not self._is_foreign(each.get("Labels")))
+            volumes = self._api.volumes(filters={"label": _pairs(labels)})["Volumes"] or ()
+        return tuple(each["Name"] for each in volumes if not self._is_foreign(each.get("Labels")))
 
     def remove_volume(self, name: str) -> None:
         """Remove a volume; ignore a missing one."""
@@ -363,17 +363,17 @@ class DockerEngine:
 
     def _answer(self, path: str, most: int) -> bytes | None:
         """Return the engine's answer; None if it has more than `most` bytes, all of which the SDK would read."""
-        address, found = f"{self._api.base_url}/v{self._api.api_version}{path}", bytearray()
+        address, content = f"{self._api.base_url}/v{self._api.api_version}{path}", bytearray()
         with self._api.get(address, stream=True, timeout=self._api.timeout) as answer:
             try:
                 answer.raise_for_status()
             except HTTPError as error:
                 raise create_api_error_from_http_exception(error) from error
             for chunk in answer.iter_content(CHUNK):
-                found += chunk
-                if len(found) > most:
+                content += chunk
+                if len(content) > most:
                     return None
-        return bytes(found)
+        return bytes(content)
 
     def _with_owner(self, labels: Mapping[str, str]) -> dict[str, str]:
         return {**labels, OWNER: self._owner} if self._owner else dict(labels)
@@ -394,11 +394,11 @@ class DockerEngine:
     def _list(self, filters: Mapping[str, Any]) -> tuple[Container, ...]:
         with translate_errors("list its containers"):
             ids = [entry["Id"] for entry in self._api.containers(all=True, filters=dict(filters))]
-        found = []
+        containers = []
         for each in ids:
             with contextlib.suppress(ContainerGone):  # removed in between
-                found.append(self.inspect(each))
-        return tuple(sorted(found, key=lambda c: c.created_at))
+                containers.append(self.inspect(each))
+        return tuple(sorted(containers, key=lambda c: c.created_at))
 
 
 def _host_path(volume: Mapping[str, Any]) -> str:

@@ -63,10 +63,10 @@ class EngineMemory:
 
 def _read_bytes(file: Path, name: str) -> int:
     """Return a number of kibibytes in a file of `/proc`, in bytes."""
-    found = re.search(rf"^{name}:\s+(\d+) kB$", file.read_text(encoding="ascii", errors="replace"), re.MULTILINE)
-    if not found:
+    match = re.search(rf"^{name}:\s+(\d+) kB$", file.read_text(encoding="ascii", errors="replace"), re.MULTILINE)
+    if not match:
         raise ValueError(f"{file} has no {name}")
-    return int(found[1]) * 1024
+    return int(match[1]) * 1024
 
 
 def find_engine_process(address: str, proc: Path = PROC) -> int | None:
@@ -85,8 +85,8 @@ def _read_listener(path: str) -> int:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
         client.settimeout(5)
         client.connect(path)
-        found = client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, CREDENTIALS.size)
-    return int(CREDENTIALS.unpack(found)[0])  # 0 if the process is in another namespace
+        credentials = client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, CREDENTIALS.size)
+    return int(CREDENTIALS.unpack(credentials)[0])  # 0 if the process is in another namespace
 
 
 def _read_name(file: Path) -> str:

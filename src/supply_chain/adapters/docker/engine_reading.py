@@ -142,11 +142,11 @@ def _unconfined(host: Mapping[str, Any], modes: Mapping[str, str]) -> tuple[str,
     options = {str(option).replace(":", "=", 1) for option in host.get("SecurityOpt") or ()}
     if host.get("Privileged") or "host" in (modes["pid"], modes["ipc"]):
         options.discard("label=disable")
-    found = {each for each in options if each.partition("=")[2] in ("unconfined", "disable")}
+    gaps = {each for each in options if each.partition("=")[2] in ("unconfined", "disable")}
     for key, path in (("MaskedPaths", "/proc/kcore"), ("ReadonlyPaths", "/proc/sys")):
         if host.get(key) is not None and path not in host[key] and not host.get("Privileged"):
-            found.add(f"{path} is open")
-    return tuple(sorted(found))
+            gaps.add(f"{path} is open")
+    return tuple(sorted(gaps))
 
 
 def parse_history(events: Sequence[Mapping[str, Any]], after: int) -> History:
@@ -197,10 +197,10 @@ def parse_change(entry: Mapping[str, Any]) -> Change:
 def drop_init(changes: Sequence[Change]) -> tuple[Change, ...]:
     """Return the changes without the mount point of the engine's init and the directories created only for it."""
     others = [each for each in changes if each.path not in INIT]
-    made = {str(above) for each in changes if each.path in INIT for above in PurePosixPath(each.path).parents}
-    more = [each.path for each in others if each.path not in made]
-    needed = {above for above in made if any(path.startswith(f"{above.rstrip('/')}/") for path in more)}
-    return tuple(each for each in others if each.kind == "deleted" or each.path not in made - needed)
+    parents = {str(above) for each in changes if each.path in INIT for above in PurePosixPath(each.path).parents}
+    more = [each.path for each in others if each.path not in parents]
+    needed = {above for above in parents if any(path.startswith(f"{above.rstrip('/')}/") for path in more)}
+    return tuple(each for each in others if each.kind == "deleted" or each.path not in parents - needed)
 
 
 def parse_processes(answer: Mapping[str, Any]) -> tuple[Process, ...]:
@@ -237,13 +237,13 @@ def read_listeners(container: Container, proc: Path = PROC) -> tuple[Listener, .
 
 def parse_listeners(lines: Iterable[str]) -> tuple[Listener, ...]:
     """Return the listening sockets in rows of /proc/net/tcp and tcp6, without the engine's name server."""
-    found = set()
+    pairs = set()
     for line in lines:
         _, local, _, state, *_ = line.split()
         if state == LISTEN:
             address, _, port = local.partition(":")
-            found.add((_address(address), int(port, 16)))
-    return tuple(Listener(address=a, port=p) for a, p in sorted(found, key=lambda x: (x[1], x[0])) if a != NAME_SERVER)
+            pairs.add((_address(address), int(port, 16)))
+    return tuple(Listener(address=a, port=p) for a, p in sorted(pairs, key=lambda x: (x[1], x[0])) if a != NAME_SERVER)
 
 
 def _address(text: str) -> str:

@@ -44,13 +44,13 @@ class FreeSpace:
         return next(filter(None, [self._check(each) for each in self.directories]), "")
 
     def _check(self, directory: Path) -> str:
-        found, where = statvfs(directory), f"where the engine keeps its images ({directory})"
-        free = found.f_bavail * found.f_frsize
+        status, where = statvfs(directory), f"where the engine keeps its images ({directory})"
+        free = status.f_bavail * status.f_frsize
         lost = self._first.setdefault(directory, free) - free
         if free < self.limits.reserve:
             return f"only {mebibytes(free)} are free {where}, and {mebibytes(self.limits.reserve)} have to stay"
-        if found.f_favail < FREE_INODES * found.f_files:
-            return f"only {found.f_favail} inodes are free {where}, and {FREE_INODES:.0%} have to stay"
+        if status.f_favail < FREE_INODES * status.f_files:
+            return f"only {status.f_favail} inodes are free {where}, and {FREE_INODES:.0%} have to stay"
         most = max(self.limits.disk, COPIES * self.image) + MARGIN
         if lost <= most:
             return ""

@@ -47,10 +47,10 @@ def public_addresses(host: str, port: int, resolve: Resolve = resolve) -> tuple[
 def is_public(address: str) -> bool:
     """Return whether an address, and any IPv4 address embedded in an IPv6 address, is public."""
     try:
-        found = ip_address(address.partition("%")[0])
+        parsed = ip_address(address.partition("%")[0])
     except ValueError:
         return False
-    return all(each.is_global and not each.is_multicast for each in _carried(found))
+    return all(each.is_global and not each.is_multicast for each in _carried(parsed))
 
 
 def _carried(address: IPv4Address | IPv6Address) -> Sequence[IPv4Address | IPv6Address]:

@@ -148,27 +148,27 @@ class Fetcher:
         context = ssl.create_default_context(cafile=self.ca_bundle)
         deadline = _Deadline(url, time.monotonic() + timeout, cancellation())
         backend = _PublicBackend(self.resolve, deadline)
-        wanted = _Download(url, checksum, target, deadline, allowance)
+        download = _Download(url, checksum, target, deadline, allowance)
         with closing(httpcore.ConnectionPool(ssl_context=context, network_backend=backend)) as pool:
             at = url
             for _ in range(REDIRECTS + 1):
-                location = self._request(pool, _checked_url(url, at), wanted)
+                location = self._request(pool, _checked_url(url, at), download)
                 if location is None:
                     return
                 at = _join_url(url, at, location)
         raise FetchFailed(f"{url} leads on more than {REDIRECTS} times.\nDeclare the URL that it leads to.")
 
-    def _request(self, pool: httpcore.ConnectionPool, at: str, wanted: _Download) -> str | None:
+    def _request(self, pool: httpcore.ConnectionPool, at: str, download: _Download) -> str | None:
         """Download the file, or return the location that the server redirects to."""
         headers = [("Host", urlsplit(at).netloc), ("User-Agent", "cscm"), ("Accept-Encoding", "identity")]
         try:
             with pool.stream("GET", at, headers=headers) as answer:
                 if answer.status in REDIRECTED:
-                    found = {key.lower(): value for key, value in answer.headers}
-                    return found.get(b"location", b"").decode("latin-1")
+                    answer_headers = {key.lower(): value for key, value in answer.headers}
+                    return answer_headers.get(b"location", b"").decode("latin-1")
                 if answer.status != 200:
                     raise FetchFailed(f"{at} was answered with {answer.status}.\nCheck the URL in build.fetch.urls.")
-                self._write(answer, wanted)
+                self._write(answer, download)
         except (httpcore.NetworkError, httpcore.ProtocolError, httpcore.TimeoutException, ssl.SSLError) as error:
             raise FetchFailed(
                 f"{at} cannot be fetched: {error or type(error).__name__}\n"
@@ -176,38 +176,38 @@ class Fetcher:
             ) from error
         return None
 
-    def _write(self, answer: httpcore.Response, wanted: _Download) -> None:
+    def _write(self, answer: httpcore.Response, download: _Download) -> None:
         digest, size = hashlib.sha256(), 0
-        with wanted.target.open("xb") as file:
+        with download.target.open("xb") as file:
             for chunk in answer.iter_stream():
                 size += len(chunk)
-                wanted.deadline.check()
-                self._check_size(size, len(chunk), wanted)
+                download.deadline.check()
+                self._check_size(size, len(chunk), download)
                 digest.update(chunk)
                 file.write(chunk)
-        os.chmod(wanted.target, 0o600)  # noqa: PTH101 - the mode that BuildKit sets on fetched files
-        if f"sha256:{digest.hexdigest()}" != wanted.checksum:
+        os.chmod(download.target, 0o600)  # noqa: PTH101 - the mode that BuildKit sets on fetched files
+        if f"sha256:{digest.hexdigest()}" != download.checksum:
             # Do not report the actual checksum: it would reveal what hosts answer to this machine.
             raise FetchFailed(
-                f"{wanted.url} does not have the checksum {wanted.checksum}, which is declared.\n"
+                f"{download.url} does not have the checksum {download.checksum}, which is declared.\n"
                 "Find out what changed there before you declare another."
             )
 
-    def _check_size(self, size: int, more: int, wanted: _Download) -> None:
+    def _check_size(self, size: int, more: int, download: _Download) -> None:
         """Raise an error if the file, all files of the build together, or the file system exceeds its limit."""
         if size > self.most:
             raise FetchFailed(
-                f"{wanted.url} is more than {self.most} bytes, the limit of one file.\nFetch something smaller."
+                f"{download.url} is more than {self.most} bytes, the limit of one file.\nFetch something smaller."
             )
-        if not wanted.allowance.take(more):
+        if not download.allowance.take(more):
             raise FetchFailed(
-                f"{wanted.url} is not fetched to its end: the files that one build adds by URL may have "
-                f"{mebibytes(wanted.allowance.most)} together.\nFetch fewer or smaller files."
+                f"{download.url} is not fetched to its end: the files that one build adds by URL may have "
+                f"{mebibytes(download.allowance.most)} together.\nFetch fewer or smaller files."
             )
-        place = wanted.target.parent
+        place = download.target.parent
         if self.reserve and (free := free_bytes(place)) - more < self.reserve:
             raise DiskFull(
-                f"{wanted.url} is not fetched to its end: {mebibytes(free)} are free at {place}, and "
+                f"{download.url} is not fetched to its end: {mebibytes(free)} are free at {place}, and "
                 f"{mebibytes(self.reserve)} have to stay.\n"
                 "Make room there, set TMPDIR to a larger file system, or lower `build_reserve` in the block of the "
                 "container host."

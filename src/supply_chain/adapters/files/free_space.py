@@ -13,8 +13,8 @@ RESERVE = 2 * 1024**3
 
 def free_bytes(directory: Path) -> int:
     """Return the bytes that are free for unprivileged users on a directory's file system."""
-    found = statvfs(directory)
-    return found.f_bavail * found.f_frsize
+    status = statvfs(directory)
+    return status.f_bavail * status.f_frsize
 
 
 def find_shortage(directory: Path) -> str:

@@ -72,8 +72,8 @@ def read_path(directory: int) -> Path:
     """
     status, place = os.fstat(directory), Path(os.readlink(f"/proc/self/fd/{directory}"))  # noqa: PTH115 - not normalized
     with contextlib.suppress(OSError):
-        found = place.lstat()
-        if (found.st_dev, found.st_ino) == (status.st_dev, status.st_ino):
+        current = place.lstat()
+        if (current.st_dev, current.st_ino) == (status.st_dev, status.st_ino):
             return place
     raise SourceInvalid(f"{place} was moved or removed while it was read.\nRun it again when nothing changes it.")
 

@@ -18,7 +18,7 @@ def list_files(directory: Path) -> tuple[str, ...]:
 
     Links are left out: a link's target in this directory is listed itself.
     """
-    found: list[str] = []
+    files: list[str] = []
     directories = [""]
     while directories:
         above = directories.pop()
@@ -28,8 +28,8 @@ def list_files(directory: Path) -> tuple[str, ...]:
                 if entry.is_dir(follow_symlinks=False):
                     directories.append(f"{path}/")
                 elif entry.is_file(follow_symlinks=False):
-                    found.append(path)
-    return tuple(sorted(found))
+                    files.append(path)
+    return tuple(sorted(files))
 
 
 def list_links(directory: Path) -> dict[str, str]:

@@ -117,10 +117,10 @@ def parse_tree(oid: str, objects: Objects) -> dict[str, TreeEntry]:
         (name.decode("utf-8", "surrogateescape"), TreeEntry(mode, bytes(raw).decode()))
         for name, mode, raw in _entries(oid, objects)
     ]
-    found = dict(entries)
-    if len(found) < len(entries) or any(name in ("", ".", "..") or "/" in name for name in found):
+    by_name = dict(entries)
+    if len(by_name) < len(entries) or any(name in ("", ".", "..") or "/" in name for name in by_name):
         raise _tree_error(oid)
-    return found
+    return by_name
 
 
 def find_subtree(oid: str, name: str, objects: Objects) -> str | None:
@@ -128,9 +128,9 @@ def find_subtree(oid: str, name: str, objects: Objects) -> str | None:
 
     In a long history, this is much faster than `parse_tree`.
     """
-    wanted = name.encode("utf-8", "surrogateescape")
+    encoded = name.encode("utf-8", "surrogateescape")
     return next(
-        (bytes(raw).decode() for each, mode, raw in _entries(oid, objects) if each == wanted and mode == TREE), None
+        (bytes(raw).decode() for each, mode, raw in _entries(oid, objects) if each == encoded and mode == TREE), None
     )
 
 
@@ -165,9 +165,9 @@ def parse_commit(oid: str, content: bytes) -> Commit:
 
 
 def _read_committers(headers: bytes) -> tuple[str, ...]:
-    found = [each.decode("utf-8", "replace").strip().casefold() for each in EMAIL.findall(headers)]
-    valid = len(found) == 2 and all(each.isprintable() and 0 < len(each) <= MAX_EMAIL for each in found)
-    return tuple(sorted(set(found))) if valid else ()
+    addresses = [each.decode("utf-8", "replace").strip().casefold() for each in EMAIL.findall(headers)]
+    valid = len(addresses) == 2 and all(each.isprintable() and 0 < len(each) <= MAX_EMAIL for each in addresses)
+    return tuple(sorted(set(addresses))) if valid else ()
 
 
 def _node(path: str, entry: TreeEntry) -> Node:

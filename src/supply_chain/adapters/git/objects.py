@@ -70,13 +70,13 @@ class Objects:
         Raises `SourceInvalid` if the object is missing, too large, or does not match its id. Raises the errors of
         `Budget.checkpoint`.
         """
-        found = self._read_packed(oid) or self._read_loose(oid)
-        if found is None:
+        git_object = self._read_packed(oid) or self._read_loose(oid)
+        if git_object is None:
             raise SourceInvalid(
                 f"The git repository has no object {oid}.\nFetch it (`git fsck` tells what is missing; a partial clone "
                 "is completed by `git fetch --refetch --no-filter`)."
             )
-        kind, content = found
+        kind, content = git_object
         actual = hashlib.sha1(b"%s %d\0" % (kind.encode(), len(content)), usedforsecurity=False)
         actual.update(content)
         if actual.hexdigest() != oid:
@@ -86,12 +86,12 @@ class Objects:
 
     def matching(self, prefix: str) -> frozenset[str]:
         """Return the ids that begin with `prefix`, at least four hexadecimal digits."""
-        found = set()
+        oids = set()
         with suppress(FileNotFoundError):
-            found |= {prefix[:2] + name for name in list_names(self.root, prefix[:2]) if LOOSE.fullmatch(name)}
+            oids |= {prefix[:2] + name for name in list_names(self.root, prefix[:2]) if LOOSE.fullmatch(name)}
         for pack in self._packs:
-            found |= set(pack.matching(prefix))
-        return frozenset(oid for oid in found if oid.startswith(prefix))
+            oids |= set(pack.matching(prefix))
+        return frozenset(oid for oid in oids if oid.startswith(prefix))
 
     def _read_loose(self, oid: str) -> tuple[str, bytes] | None:
         packed = read_file(self.root, f"{oid[:2]}/{oid[2:]}", MAX_OBJECT)
@@ -174,21 +174,21 @@ class _Pack:
     def read(self, offset: int, oid: str) -> tuple[str, bytes]:
         """Return the type and content of the object at an offset, with all deltas applied."""
         deltas: list[tuple[int, list[bytes]]] = []
-        held = 0
-        while (found := self.recent.get(offset)) is None:
+        memory = 0
+        while (base := self.recent.get(offset)) is None:
             self.budget.checkpoint()
-            if self._size(offset) > MAX_OBJECT or held > MAX_OBJECT or len(deltas) > MAX_CHAIN:
+            if self._size(offset) > MAX_OBJECT or memory > MAX_OBJECT or len(deltas) > MAX_CHAIN:
                 raise _size_error(oid)
             unpacked = self.data.get_unpacked_object_at(offset)
             if unpacked.pack_type_num not in DELTA_TYPES:
-                found = KINDS[unpacked.pack_type_num], b"".join(unpacked.decomp_chunks)
+                base = KINDS[unpacked.pack_type_num], b"".join(unpacked.decomp_chunks)
                 break
             deltas.append((offset, unpacked.decomp_chunks))
-            held += sum(map(len, unpacked.decomp_chunks))
+            memory += sum(map(len, unpacked.decomp_chunks))
             offset = self._base(offset, unpacked.pack_type_num, unpacked.delta_base)
         else:
             self.recent.move_to_end(offset)
-        kind, content = found
+        kind, content = base
         self._remember(offset, kind, content)
         for place, delta in reversed(deltas):
             self.budget.checkpoint()

@@ -83,14 +83,14 @@ class Repository:
         if revision is None:
             return self._resolve_reference("HEAD")
         match = REVISION.fullmatch(revision)
-        found = self._resolve_name(match["name"]) if match else None
+        oid = self._resolve_name(match["name"]) if match else None
         steps = STEP.findall(match["suffix"].replace("^{commit}", "")) if match else []
         for kind, number in steps:
             count = int((number or "1")[:6])
-            if found is None or count > MAX_STEPS:
+            if oid is None or count > MAX_STEPS:
                 return None
-            found = self._parent(found, count) if kind == "^" else self._ancestor(found, count)
-        return found
+            oid = self._parent(oid, count) if kind == "^" else self._ancestor(oid, count)
+        return oid
 
     def source(self, commit: str, *, dirty: bool) -> Source:
         """Return the description of where a commit's code comes from."""
@@ -187,11 +187,11 @@ class Repository:
         name = "HEAD" if name == "@" else name
         places = ("refs/{}", "refs/tags/{}", "refs/heads/{}", "refs/remotes/{}", "refs/remotes/{}/HEAD")
         tried = [name, *(place.format(name) for place in places)]
-        found = next(filter(None, map(self._resolve_reference, filter(_is_reference, tried))), None)
-        if found is None and ABBREVIATED.fullmatch(name):
+        commit_id = next(filter(None, map(self._resolve_reference, filter(_is_reference, tried))), None)
+        if commit_id is None and ABBREVIATED.fullmatch(name):
             commits = {self._peel(oid) for oid in self.objects.matching(name)} - {None}
-            found = commits.pop() if len(commits) == 1 else None
-        return found
+            commit_id = commits.pop() if len(commits) == 1 else None
+        return commit_id
 
     def _resolve_reference(self, name: str, depth: int = 5) -> str | None:
         """Return the commit that a reference leads to."""
@@ -231,8 +231,8 @@ class Repository:
         name = content.removeprefix("ref:").strip()
         if content == name or not _is_reference(name):
             return content
-        found = read_file(self._reference_directory(name), name, 4096)
-        return found.decode("ascii", "replace").strip() if found is not None else self._packed_references.get(name)
+        loose = read_file(self._reference_directory(name), name, 4096)
+        return loose.decode("ascii", "replace").strip() if loose is not None else self._packed_references.get(name)
 
     @cached_property
     def _packed_references(self) -> dict[str, str]:
@@ -389,10 +389,10 @@ def _looks_like_repository(directory: int) -> bool:
 
 def _check_format(common: int, name: str) -> None:
     config = _configuration(common)
-    for key, wanted in FORMATS.items():
+    for key, expected in FORMATS.items():
         with contextlib.suppress(KeyError):
             value = config.get((b"extensions",), key)
-            if value.lower() != wanted:
+            if value.lower() != expected:
                 text = value.decode("utf-8", "replace")
                 raise SourceInvalid(
                     f"The git repository {name} is kept in a form that is not read (extensions.{key.decode()} {text})."

@@ -71,8 +71,8 @@ def read_manifest_at(directory: Path, revision: str | None, budget: Budget | Non
 def verify_snapshot(snapshot: Snapshot) -> None:
     """Raise `SourceInvalid` if a snapshot is no longer what was copied; its digests are signed after this check."""
     written = {path: (entry.mode, entry.digest) for path, entry in snapshot.written.items()}
-    found = {path: _state(path) for path in snapshot.directory.rglob("*") if path.is_symlink() or not path.is_dir()}
-    changed = sorted(path for path in written.keys() | found.keys() if written.get(path) != found.get(path))
+    current = {path: _state(path) for path in snapshot.directory.rglob("*") if path.is_symlink() or not path.is_dir()}
+    changed = sorted(path for path in written.keys() | current.keys() if written.get(path) != current.get(path))
     if changed:
         raise SourceInvalid(
             f"{changed[0]} changed in the run's own copy, so that what was checked is not known.\n"
@@ -217,14 +217,14 @@ class _Writer:
     time: int
     budget: Budget
     size: int = 0
-    made: dict[Path, None] = field(default_factory=dict)
+    directories: dict[Path, None] = field(default_factory=dict)
     written: dict[Path, Entry] = field(default_factory=dict)
 
     def write_texts(self, selection: Selection) -> dict[str, Entry]:
         """Write the declaration, the Dockerfile and the ignore file."""
         dockerfile = f"dockerfile/{Path(selection.dockerfile).name}"
         (self.place / "context").mkdir()
-        self.made[self.place / "context"] = None
+        self.directories[self.place / "context"] = None
         entries = {}
         for path, (node, content) in selection.texts.items():
             name = {FILE: FILE, selection.dockerfile: dockerfile}.get(path, f"ignore/{Path(path).name}")
@@ -270,7 +270,7 @@ class _Writer:
 
     def finish(self) -> None:
         """Set the mode and time of the directories, after the last file is written."""
-        for path in self.made:
+        for path in self.directories:
             path.chmod(0o755)
             os.utime(path, (self.time, self.time))
 
@@ -278,9 +278,9 @@ class _Writer:
         path = self.place / name
         for above in reversed(path.relative_to(self.place).parents[:-1]):
             directory = self.place / above
-            if directory not in self.made:
+            if directory not in self.directories:
                 directory.mkdir(exist_ok=True)
-                self.made[directory] = None
+                self.directories[directory] = None
         return path
 
 

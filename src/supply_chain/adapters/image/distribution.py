@@ -54,10 +54,10 @@ def examine(files: Files, keeper: ContentStore) -> Examination:
 
 def _text(files: Files, keeper: ContentStore, path: str) -> str | None:
     """Return a small text by its path, with links followed; None if there is none."""
-    found = files.resolve(path)
-    if found is None or found[1].content is None:
+    file = files.resolve(path)
+    if file is None or file[1].content is None:
         return None
-    content = keeper.read(found[1].content)
+    content = keeper.read(file[1].content)
     return None if content is None else content.decode("utf-8", "replace")
 
 
@@ -71,14 +71,14 @@ def _os_release(files: Files, keeper: ContentStore) -> dict[str, str]:
 
 def parse_assignments(text: str) -> dict[str, str]:
     """Return the variables that a shell-like text assigns (os-release(5)); the last assignment of a name counts."""
-    found = {}
+    values = {}
     for line in text.splitlines():
         name, equals, value = line.strip().partition("=")
         if equals and re.fullmatch(r"[A-Z0-9_]+", name):
             value = value.strip()
             quoted = len(value) > 1 and value[0] == value[-1] and value[0] in "\"'"
-            found[name] = re.sub(r"\\(.)", r"\1", value[1:-1]) if quoted else value
-    return found
+            values[name] = re.sub(r"\\(.)", r"\1", value[1:-1]) if quoted else value
+    return values
 
 
 def _find_contradictions(
@@ -90,9 +90,9 @@ def _find_contradictions(
     for path in OS_RELEASE:
         if files.resolve(path) is None and files.resolve(path, follow=False) is not None:
             yield Contradiction(path=path, fact="it is a link that leads nowhere")
-        found = files.resolve(path)
-        if found is not None and found[1].size > HEAD:
-            yield Contradiction(path=path, fact=f"it has {found[1].size} bytes, and is not read")
+        file = files.resolve(path)
+        if file is not None and file[1].size > HEAD:
+            yield Contradiction(path=path, fact=f"it has {file[1].size} bytes, and is not read")
         other = _text(files, keeper, path)
         if other is not None and _name_and_version(parse_assignments(other)) != (name, version):
             yield Contradiction(
@@ -136,9 +136,9 @@ def _release_files(files: Files, keeper: ContentStore) -> Iterator[tuple[str, tu
             yield "/etc/lsb-release", (name,), fields.get("DISTRIB_RELEASE", "")
 
 
-def _same_version(found: str, version: str) -> bool:
+def _same_version(installed: str, version: str) -> bool:
     """Return whether one version is a prefix of the other, such as 12 and 12.5."""
-    one, other = found.split("."), version.split(".")
+    one, other = installed.split("."), version.split(".")
     shorter = min(len(one), len(other))
     return one[:shorter] == other[:shorter]
 

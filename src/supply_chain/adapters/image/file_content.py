@@ -96,7 +96,7 @@ def read_file(stream: IO[bytes] | None, size: int, keeper: ContentStore, *, secr
     """Read a file once, from beginning to end, and return the facts about it; with `secrets`, search it for secrets."""
     digest, start, tail, left, line = hashlib.sha256(), b"", b"", b"", 1
     most = size_read = 0
-    found, packed = _Places(), _Places()
+    places, packed = _Places(), _Places()
     single, entries, deflated, inside = False, ZipEntries(), DeflateScanner(), list[bytes]()
     while stream is not None and (chunk := stream.read(CHUNK)):
         digest.update(chunk)
@@ -110,7 +110,7 @@ def read_file(stream: IO[bytes] | None, size: int, keeper: ContentStore, *, secr
         size_read += len(chunk)
         left = piece[-LONGEST_FORM:]
         if secrets:
-            found.add(find_secret_patterns(piece, line))
+            places.add(find_secret_patterns(piece, line))
             for content in deflated.read(piece, place):
                 packed.add(each for each in find_secret_patterns(content) if not (deflated.compiled and each[1] == PEM))
             line += piece.count(b"\n") - left.count(b"\n")
@@ -125,7 +125,7 @@ def read_file(stream: IO[bytes] | None, size: int, keeper: ContentStore, *, secr
         place=keeper.store(head) if size <= HEAD else -1,
         size=len(head),
         text=b"\0" not in head or head.startswith(_MARKS) or is_wide(head) or _is_utf8(head, cut=size > HEAD),
-        secrets=found.sorted(),
+        secrets=places.sorted(),
         packed=packed.sorted(),
     )
 

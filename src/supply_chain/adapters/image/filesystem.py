@@ -129,10 +129,10 @@ class Filesystem(Generic[T]):
         containerd does so for a directory that a layer does not list.
         """
         for layer in reversed(self._unpacked):
-            found = resolve_engine_path(layer, "/".join(way))
-            if found is None:
+            target = resolve_engine_path(layer, "/".join(way))
+            if target is None:
                 return False
-            if find_node(layer, found) is not None:
+            if find_node(layer, target) is not None:
                 return True
         return True
 
@@ -324,8 +324,8 @@ class _Layer(Generic[T]):
         return None if node is None or node.hides else node
 
     def _below_target(self, path: str) -> Node[T] | None:
-        found = self._below.resolve(posixpath.normpath(f"/{path}"), follow=False)
-        return found[1] if found else None
+        target = self._below.resolve(posixpath.normpath(f"/{path}"), follow=False)
+        return target[1] if target else None
 
 
 def find_node(root: Node[T], way: list[str]) -> Node[T] | None:
@@ -350,16 +350,16 @@ def resolve_engine_path(root: Node[T], path: str) -> list[str] | None:
         for name in split_path(posixpath.normpath(f"/{path}")):
             if node is not None and node.kind is not Kind.DIRECTORY:
                 return None
-            found = node.children.get(name) if node else None
-            if found is not None and found.kind is Kind.LINK:
+            child = node.children.get(name) if node else None
+            if child is not None and child.kind is Kind.LINK:
                 links += 1
                 if links > MOST_ENGINE_LINKS:
                     return None
-                way = split_path(posixpath.normpath(posixpath.join("/", *way, found.target)))
+                way = split_path(posixpath.normpath(posixpath.join("/", *way, child.target)))
                 node = find_node(root, way)
             else:
                 way.append(name)
-                node = found
+                node = child
         if links == before:
             return way
         path = "/".join(way)

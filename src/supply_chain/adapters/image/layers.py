@@ -216,7 +216,7 @@ class _Image:
     programs: int = 0
     """Number of programs in all layers."""
     files: Filesystem[FileContent] = field(default_factory=Filesystem)
-    found: set[tuple[str, int, str, str]] = field(default_factory=set)
+    findings: set[tuple[str, int, str, str]] = field(default_factory=set)
     """Path, line and kind of each secret in any layer, and the file's SHA-256, empty for compressed content and for
     names."""
     layers: int = 0
@@ -243,8 +243,8 @@ class _Image:
             self._find(f"names in layer {self.layers}", entry, kind, "")
 
     def _find(self, path: str, line: int, kind: str, digest: str) -> None:
-        self.found.add((path, line, kind, digest))
-        if len(self.found) > MANY:
+        self.findings.add((path, line, kind, digest))
+        if len(self.findings) > MANY:
             raise ValueError(f"it holds more than {MANY} secrets")
 
     def _read(self, layer: tarfile.TarFile, member: tarfile.TarInfo) -> FileContent:
@@ -258,9 +258,9 @@ class _Image:
         return content
 
 
-def _collect(found: Iterable[tuple[str, str]]) -> dict[str, str]:
+def _collect(entries: Iterable[tuple[str, str]]) -> dict[str, str]:
     listed: dict[str, str] = {}
-    for path, why in found:
+    for path, why in entries:
         listed[escape_path(path)] = why
         if len(listed) > MANY:
             raise ValueError(f"it holds more than {MANY} files that should not be in it")
@@ -305,7 +305,7 @@ def _find_secrets(image: _Image, config: bytes, is_searched: IsSearched) -> tupl
     }
     places |= {
         (path, line, kind)
-        for path, line, kind, digest in image.found
+        for path, line, kind, digest in image.findings
         if not is_searched(digest, None) and not (kind == PEM and _is_example(path))
     }
     return tuple(f"{path}:{line}: {kind}" for path, line, kind in sorted(places))

@@ -126,68 +126,68 @@ class ClusterClient:
             metadata=ObjectMeta(), spec=TokenRequestSpec(audiences=[], expirationSeconds=seconds)
         )
         with self._translate(f"get a token of the service account {namespace}/{name}"):
-            made = self.client.create(request, name, namespace=namespace)
-        assert made.status
-        user = self.client.config._replace(user=User(token=made.status.token))
+            reply = self.client.create(request, name, namespace=namespace)
+        assert reply.status
+        user = self.client.config._replace(user=User(token=reply.status.token))
         return ClusterClient(_connect(user, manager), self.address)
 
     def apply(self, kind: Kind, document: Document, *, dry_run: bool = False, force: bool = False) -> Document:
         """Apply an object, as `Cluster` describes."""
         name, namespace = _identity(document)
         with self._translate(f"apply {kind.name} {name}"):
-            made: Generic = self.client.apply(
+            reply: Generic = self.client.apply(
                 _resource(kind)(document), name, namespace=namespace or None, dry_run=dry_run, force=force
             )
-        return made
+        return reply
 
     def take_over(self, kind: Kind, document: Document, manager: str) -> Document:
         """Apply some fields as another field manager, as `Cluster` describes."""
         name, namespace = _identity(document)
         with self._translate(f"apply {kind.name} {name}"):
-            made: Generic = self.client.apply(
+            reply: Generic = self.client.apply(
                 _resource(kind)(document), name, namespace=namespace or None, field_manager=manager, force=True
             )
-        return made
+        return reply
 
     def patch(self, kind: Kind, name: str, change: Mapping[str, Any], namespace: str = "") -> Document | None:
         """Change an object, as `Cluster` describes."""
         with self._translate(f"change {kind.name} {name}"):
             try:
-                made: Generic = self.client.patch(
+                reply: Generic = self.client.patch(
                     _resource(kind), name, dict(change), namespace=namespace or None, patch_type=PatchType.MERGE
                 )
             except ApiError as error:
                 if error.status.code != 404:
                     raise
                 return None
-        return made
+        return reply
 
     def create(self, kind: Kind, document: Document, *, dry_run: bool = False) -> Document:
         """Make an object and return it; raise `ClusterConflict` if there is one of this name."""
         name, namespace = _identity(document)
         with self._translate(f"make {kind.name} {name}"):
-            made: Generic = self.client.create(_resource(kind)(document), namespace=namespace or None, dry_run=dry_run)
-        return made
+            reply: Generic = self.client.create(_resource(kind)(document), namespace=namespace or None, dry_run=dry_run)
+        return reply
 
     def replace(self, kind: Kind, document: Document, *, dry_run: bool = False) -> Document:
         """Replace an object and return it; raise `ClusterConflict` if it has another `resourceVersion` than given."""
         name, namespace = _identity(document)
         with self._translate(f"replace {kind.name} {name}"):
-            made: Generic = self.client.replace(
+            reply: Generic = self.client.replace(
                 _resource(kind)(document), name, namespace=namespace or None, dry_run=dry_run
             )
-        return made
+        return reply
 
     def read(self, kind: Kind, name: str, namespace: str = "") -> Document | None:
         """Return an object, as `Cluster` describes."""
         with self._translate(f"read {kind.name} {name}"):
             try:
-                found: Generic = self.client.get(_resource(kind), name, namespace=namespace or None)
+                reply: Generic = self.client.get(_resource(kind), name, namespace=namespace or None)
             except ApiError as error:
                 if error.status.code != 404:
                     raise
                 return None
-        return found
+        return reply
 
     def list(self, kind: Kind, namespace: str = "", labels: Mapping[str, str] | None = None) -> tuple[Document, ...]:
         """Return all objects with these labels, as `Cluster` describes."""

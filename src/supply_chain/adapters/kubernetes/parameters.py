@@ -26,14 +26,14 @@ class ClusterParameters:
 
     def read(self, name: str) -> tuple[AdmittedImages, str] | None:
         """Return the parameters with a name and their version; None if there are none."""
-        found = self.connect().read(CONFIG_MAPS, name, SYSTEM)
-        if found is None:
+        config_map = self.connect().read(CONFIG_MAPS, name, SYSTEM)
+        if config_map is None:
             return None
         try:
-            admitted = AdmittedImages.of_data(found.get("data", {}))
+            admitted = AdmittedImages.of_data(config_map.get("data", {}))
         except ValueError:  # somebody else wrote them: they admit nothing that counts, and are replaced
             admitted = AdmittedImages(environment="", repositories="", images={})
-        return admitted, found["metadata"]["resourceVersion"]
+        return admitted, config_map["metadata"]["resourceVersion"]
 
     def write(self, name: str, admitted: AdmittedImages, version: str) -> bool:
         """Write the parameters with a name as the publisher; return False if they have another version."""

@@ -226,14 +226,14 @@ def _start(
     `files` are standard input (None: empty) and standard output (None: a pipe).
     """
     stdin_from, stdout_to = files
-    given: IO[bytes] | int = stdin_from.open("rb") if stdin_from else subprocess.DEVNULL
+    stdin: IO[bytes] | int = stdin_from.open("rb") if stdin_from else subprocess.DEVNULL
     out: IO[bytes] | int = stdout_to.open("wb") if stdout_to else subprocess.PIPE
     try:
         process = local[argv[0]].popen(
             args=list(argv[1:]),
             cwd=str(cwd) if cwd else None,
             env=dict(environment or {}),
-            stdin=given,
+            stdin=stdin,
             stdout=out,
             stderr=subprocess.PIPE,
             start_new_session=True,
@@ -243,7 +243,7 @@ def _start(
             f"{name} cannot be started: {error}\nRun `cscm doctor`; it says what is missing and how to get it."
         ) from error
     finally:
-        for file in (given, out):
+        for file in (stdin, out):
             if not isinstance(file, int):
                 file.close()
     return cast("subprocess.Popen[bytes]", process)

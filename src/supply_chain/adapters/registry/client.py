@@ -154,17 +154,17 @@ class Registry:
 
         A repository that does not exist has none. A registry without this endpoint raises an error.
         """
-        found: list[Referrer] = []
+        referrers: list[Referrer] = []
         visited: set[str] = set()
         path: str | None = f"{subject.repository}/referrers/{subject.digest}"
         while path:
             answer = self.http.call("GET", path, accept=INDEX, missing="NAME_UNKNOWN", most=LARGEST_PAGE)
             if answer.status == 404:
                 return ()
-            found += parse_referrers(answer.content, subject)
+            referrers += parse_referrers(answer.content, subject)
             visited.add(str(answer.response.url))
             path = self.http.next_page(answer, visited)
-        return tuple(found)
+        return tuple(referrers)
 
     def layer(self, referrer: ImageRef) -> Descriptor | NotEvidence:
         """Return the only layer of a referrer of unknown origin, if its layout is that of cosign's evidence."""

@@ -103,10 +103,10 @@ class Grype:
         before, digest = self.database(), sbom.digest
         document = _read(sbom)
         report = self._match(sbom, digest, before)
-        for wanted in _split_by_type(document):
-            report = merge_reports(report, self._match(_select_packages(sbom, wanted), digest, before))
-        found = (report.distribution or Distribution(name="")).model_copy(update={"codename": _codename(document)})
-        distribution = found.model_copy(update={"known": bool(found.name) and self.knows(found)})
+        for is_of_part in _split_by_type(document):
+            report = merge_reports(report, self._match(_select_packages(sbom, is_of_part), digest, before))
+        identified = (report.distribution or Distribution(name="")).model_copy(update={"codename": _codename(document)})
+        distribution = identified.model_copy(update={"known": bool(identified.name) and self.knows(identified)})
         findings = self._with_publications(report.findings)
         if self.database() != before:
             raise DatabaseUnusable(
@@ -185,10 +185,10 @@ def _split_by_type(document: _Document) -> Iterator[Callable[[str], bool]]:
         yield lambda kind: kind == BINARY
 
 
-def _select_packages(sbom: Sbom, wanted: Callable[[str], bool]) -> Sbom:
+def _select_packages(sbom: Sbom, predicate: Callable[[str], bool]) -> Sbom:
     """Return the SBOM with only the packages of the wanted types; the SBOM was parsed successfully before."""
     data = json.loads(sbom.content)
-    data["artifacts"] = [each for each in data.get("artifacts", ()) if wanted(each["type"])]
+    data["artifacts"] = [each for each in data.get("artifacts", ()) if predicate(each["type"])]
     return Sbom(json.dumps(data).encode(), sbom.packages, sbom.tool)
 
 

@@ -94,5 +94,5 @@ def parse_report(report: str, dockerfile: str) -> tuple[tuple[str, ...], tuple[s
 
 def _find_ignored(lines: list[str]) -> list[str]:
     """Return a sentence for each comment in the Dockerfile that silences a rule of hadolint."""
-    found = ((number, PRAGMA.match(line)) for number, line in enumerate(lines, 1))
-    return [f"line {number}: a comment silences {match['codes'].strip()}" for number, match in found if match]
+    matches = ((number, PRAGMA.match(line)) for number, line in enumerate(lines, 1))
+    return [f"line {number}: a comment silences {match['codes'].strip()}" for number, match in matches if match]

@@ -37,10 +37,10 @@ class Versions:
     def _read(self) -> dict[str, str | None]:
         """Return what is stored; treat a file that cannot be read as empty, because it can be created again."""
         try:
-            found = json.loads(self._file.read_bytes())
+            content = json.loads(self._file.read_bytes())
         except (OSError, ValueError):
             return {}
-        return found if isinstance(found, dict) else {}
+        return content if isinstance(content, dict) else {}
 
     def _store(self, key: str, version: str | None) -> None:
         """Add a version to the file; if it cannot be written (a read-only home), the program is asked again later."""
@@ -58,5 +58,5 @@ def read_version(name: str, pin: Pin, program: Path) -> str | None:
         done = run([str(program), *pin.version_args], name=name, timeout=VERSION_TIMEOUT, quiet=True)
     except (ToolMissing, ToolTimedOut):  # the file exists, but this machine cannot run it
         return None
-    found = re.search(pin.version_pattern, done.stdout + done.stderr, re.MULTILINE)
-    return found.group(1) if found and done.status == 0 else None
+    match = re.search(pin.version_pattern, done.stdout + done.stderr, re.MULTILINE)
+    return match.group(1) if match and done.status == 0 else None

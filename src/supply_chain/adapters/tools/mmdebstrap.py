@@ -30,17 +30,17 @@ def make_rootfs(tool: Tool, rootfs: Rootfs, target: Path, source_date_epoch: int
     work.mkdir(parents=True, exist_ok=True)
     dpkg = replace(tool, name="dpkg-deb", path=Path("dpkg-deb"))
     fetched = {archive: _control(dpkg, archive) for archive in _fetch(tool, rootfs, work)}
-    wanted = merging.resolve_dependencies(rootfs.packages, fetched.values())
-    made = merging.Rootfs(source_date_epoch)
+    needed = merging.resolve_dependencies(rootfs.packages, fetched.values())
+    filesystem = merging.Rootfs(source_date_epoch)
     with ExitStack() as stack:
         for archive, package in fetched.items():
-            if package.name in wanted:
+            if package.name in needed:
                 data = archive.with_suffix(".tar")
                 dpkg.run("--fsys-tarfile", archive, timeout=60, stdout_to=data)
-                made.add_package(package, stack.enter_context(tarfile.open(data)))
-        made.complete()
-        made.write(target)
-    return dict(sorted(made.packages.items()))
+                filesystem.add_package(package, stack.enter_context(tarfile.open(data)))
+        filesystem.complete()
+        filesystem.write(target)
+    return dict(sorted(filesystem.packages.items()))
 
 
 def _fetch(tool: Tool, rootfs: Rootfs, work: Path) -> list[Path]:

@@ -117,24 +117,24 @@ def _names(relations: str) -> list[str]:
     return [re.split(r"[\s:(]", part, maxsplit=1)[0] for part in parts if part]
 
 
-def resolve_dependencies(wanted: Iterable[str], fetched: Iterable[Package]) -> set[str]:
-    """Return the names of `wanted` and everything that they need, except `LEFT_OUT` and what only those need.
+def resolve_dependencies(roots: Iterable[str], fetched: Iterable[Package]) -> set[str]:
+    """Return the names of `roots` and everything that they need, except `LEFT_OUT` and what only those need.
 
-    A package that is in `wanted` itself is never left out.
+    A package that is in `roots` itself is never left out.
     """
     offers: dict[str, list[Package]] = {}
     for package in fetched:
         for name in package.provides:
             offers.setdefault(name, []).append(package)
-    found: set[str] = set()
-    ahead = list(wanted)
+    resolved: set[str] = set()
+    ahead = list(roots)
     left_out = LEFT_OUT - set(ahead)
     while ahead:
         for package in offers.get(ahead.pop(), []):
-            if package.name not in found and package.name not in left_out:
-                found.add(package.name)
+            if package.name not in resolved and package.name not in left_out:
+                resolved.add(package.name)
                 ahead.extend(package.needs)
-    return found
+    return resolved
 
 
 @dataclass

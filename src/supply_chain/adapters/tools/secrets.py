@@ -108,17 +108,17 @@ def find_secrets(
                 if content is not None:
                     yield file, content
 
-        found, declared = Places(), Places()
+        places, declared = Places(), Places()
         for copies in _write_batches(work, read_files()):
-            _merge_places(found, _search_copies(tool, work, copies))
+            _merge_places(places, _search_copies(tool, work, copies))
             excused = dict[str, str]()
             for copy, file in copies.items():
                 text = (work / copy).read_text(encoding="utf-8")
                 if PRAGMA.search(text):
                     excused[copy] = file
-                _add_known_forms(file, text, found, declared)
+                _add_known_forms(file, text, places, declared)
             _merge_places(declared, _search_copies(tool, work, excused, NO_COMMENTS))
-        declared = {place: kinds for place, kinds in declared.items() if place not in found}
+        declared = {place: kinds for place, kinds in declared.items() if place not in places}
     locks = [file for file in texts if DIGESTS.search(file)]
     passed = (f"detect-secrets read {pluralize(len(texts), 'file')}",) if texts else ()
     return CheckResult(
@@ -130,19 +130,19 @@ def find_secrets(
             *describe_files("file", f"larger than {LARGEST // 1024 // 1024} MiB not read", large),
             *(() if texts else ("The build context holds no text.",)),
         ),
-        failed=_sentences(found),
+        failed=_sentences(places),
         details={"files": len(files), "binary": binary[:100], "large": large[:100]},
         tools=list_secret_tools(tool),
         interval=Interval(started=started, finished=now()),
     )
 
 
-def _add_known_forms(file: str, text: str, found: Places, declared: Places) -> None:
+def _add_known_forms(file: str, text: str, places: Places, declared: Places) -> None:
     """Add every known form of a secret; detect-secrets misses some by how a line is written, or has no rule for it."""
     lines = ["", *text.replace("\0", "").split("\n")]
     for line, kind in find_secret_patterns(text.encode(), most=None):
         excused = DECLARED.search(lines[line]) or DECLARED_NEXT.search(lines[line - 1])
-        (declared if excused else found).setdefault((file, line), set()).add(kind)
+        (declared if excused else places).setdefault((file, line), set()).add(kind)
 
 
 def _sentences(places: Places) -> tuple[str, ...]:
@@ -285,8 +285,8 @@ class SecretSearch:
         with scratch("secrets") as work:
             (work / f"output{PRINTED}").write_text(text, encoding="utf-8", errors="replace")
             report = _scan(self.tool, work, [f"./output{PRINTED}"], NO_COMMENTS, *NO_GUESSES)
-        found = {kind for place_kinds in parse_places(report).values() for kind in place_kinds}
-        return _distinct(found | {kind for _, kind in find_secret_patterns(text.encode(errors="replace"))})
+        reported = {kind for place_kinds in parse_places(report).values() for kind in place_kinds}
+        return _distinct(reported | {kind for _, kind in find_secret_patterns(text.encode(errors="replace"))})
 
     def in_files(self, files: Mapping[str, bytes]) -> tuple[str, ...]:
         """Return `path:line: kinds` for everything in these files that looks like a secret, by form or by its name.

@@ -184,13 +184,13 @@ def require_same_content(image: ImageRef, signed: dict[str, Any], layout: Path) 
     The layout's own manifest must name the same blobs in the same order, none of them encrypted.
     """
     decrypted = json.loads(_blob(layout, _read_only_digest(layout)).read_bytes())
-    wanted, found = _blobs(signed), _blobs(decrypted)
+    expected, actual = _blobs(signed), _blobs(decrypted)
     still = [x["digest"] for x in decrypted["layers"] if x["mediaType"].endswith(ENCRYPTED)]
-    damaged = [digest for digest in wanted if _digest_of(_blob(layout, digest)) != digest]
-    if still or damaged or found != wanted:
+    damaged = [digest for digest in expected if _digest_of(_blob(layout, digest)) != digest]
+    if still or damaged or actual != expected:
         raise ImageDamaged(
             f"The encrypted copy of {image} does not hold what is signed: "
-            f"{', '.join(still or damaged or sorted(set(found) ^ set(wanted))) or 'layers in another order'}.\n"
+            f"{', '.join(still or damaged or sorted(set(actual) ^ set(expected))) or 'layers in another order'}.\n"
             "Nothing is started from it. Find out who wrote the copy, then run `cscm curate` again."
         )
 
@@ -207,8 +207,8 @@ def pack(image: ImageRef, manifest: Path, layout: Path, archive: Path) -> None:
     }
     (layout / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": [descriptor]}))
     _blob(layout, image.digest).write_bytes(content)
-    wanted = [image.digest, *_blobs(json.loads(content))]
-    names = ["oci-layout", "index.json", *dict.fromkeys(f"blobs/sha256/{d.partition(':')[2]}" for d in wanted)]
+    digests = [image.digest, *_blobs(json.loads(content))]
+    names = ["oci-layout", "index.json", *dict.fromkeys(f"blobs/sha256/{d.partition(':')[2]}" for d in digests)]
     with tarfile.open(archive, "w") as tar:
         for each in names:
             tar.add(layout / each, arcname=each)

@@ -21,7 +21,7 @@ def source_files(pin: SourcePin) -> dict[str, bytes]:
 
 def source_digest(pin: SourcePin) -> str:
     """Return 64 hexadecimal digits that identify everything a build of the program depends on."""
-    found = hashlib.sha256(f"{pin.toolchain}\0{pin.filled(pin.stamp)}\0".encode())
+    hasher = hashlib.sha256(f"{pin.toolchain}\0{pin.filled(pin.stamp)}\0".encode())
     for name, content in source_files(pin).items():
-        found.update(f"{name}\0{len(content)}\0".encode() + content)
-    return found.hexdigest()
+        hasher.update(f"{name}\0{len(content)}\0".encode() + content)
+    return hasher.hexdigest()

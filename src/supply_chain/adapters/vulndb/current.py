@@ -110,7 +110,7 @@ def has_distribution(directory: Path, distribution: Distribution) -> bool:
             rows = [db.execute(_HELD, {**asked, "channel": each}).fetchall() for each in distribution.channels or ("",)]
     except sqlite3.Error as error:
         raise unusable_error(directory, str(error)) from error
-    return all(_has_rows(found, minor) for found in rows)
+    return all(_has_rows(matches, minor) for matches in rows)
 
 
 def read_publications(directory: Path, names: Iterable[str]) -> dict[str, datetime]:
@@ -159,8 +159,8 @@ def _has_rows(rows: Sequence[tuple[str, bool]], minor: str) -> bool:
 
     Grype selects the rows of this minor version; if there are none, those without a minor version; else all rows.
     """
-    for fitting in ([minor], [""], {found for found, _ in rows}):
-        if chosen := [has_data for found, has_data in rows if found in fitting]:
+    for fitting in ([minor], [""], {release for release, _ in rows}):
+        if chosen := [has_data for release, has_data in rows if release in fitting]:
             return any(chosen)
     return False
 
@@ -187,15 +187,15 @@ def _read_import(directory: Path) -> dict[str, str]:
     """Return grype's own record of the imported database; raise `DatabaseUnusable` if it cannot be read."""
     file = directory / MODEL / "import.json"
     try:
-        found: dict[str, str] = json.loads(file.read_bytes())
-        valid = found["digest"].startswith("xxh64:")
+        record: dict[str, str] = json.loads(file.read_bytes())
+        valid = record["digest"].startswith("xxh64:")
     except FileNotFoundError as error:
         raise unusable_error(directory, "there is none") from error
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise unusable_error(directory, f"{file.name}: {error}") from error
     if not valid:
         raise unusable_error(directory, "its digest is not one of grype's")
-    return found
+    return record
 
 
 def read_digest(directory: Path) -> str:

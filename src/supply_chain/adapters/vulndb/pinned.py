@@ -36,7 +36,7 @@ class PinnedDatabase:
     """
 
     directory: Path
-    found: Database
+    facts: Database
     stat: tuple[int, ...]
     _has_data: dict[Distribution, bool] = field(default_factory=dict)
 
@@ -49,7 +49,7 @@ class PinnedDatabase:
         """Return the database; raise `DatabaseUnusable` if its file changed since it was pinned."""
         if _stat(self.directory) != self.stat:
             raise unusable_error(self.directory, "its file was changed while scans used it")
-        return self.found
+        return self.facts
 
     def knows(self, distribution: Distribution) -> bool:
         """Return whether the database has data about a distribution; each distribution is looked up once."""
