@@ -5,7 +5,7 @@ HOME_DIR := $(if $(CSCM_HOME),$(CSCM_HOME),$(CURDIR)/.cscm)
 BIN := $(HOME_DIR)/venv/bin
 READY := $(HOME_DIR)/venv/.ready
 
-.PHONY: run test check lint test-unit test-others test-quick test-fuzz test-coverage test-mutation test-sample test-real test-sessions test-faults test-aws release docs format lock
+.PHONY: run test check lint lint-types lint-imports lint-words lint-style test-unit test-others test-quick test-chain test-fuzz test-coverage test-mutation test-sample test-real test-sessions test-faults test-aws release docs format lock
 
 run:
 	@scripts/run $(BIN) $(READY)
@@ -15,13 +15,27 @@ test: lint test-coverage test-others test-sessions
 check: lint
 	$(BIN)/python -m pytest -q tests/unit/test_project.py
 
-lint: $(READY)
-	$(BIN)/ruff format --check .
-	$(BIN)/ruff check .
+SIDE_BY_SIDE := $(MAKE) --no-print-directory --output-sync=target --jobs
+LINT := $(addprefix lint-,types imports words style)
+
+lint: $(READY) # mypy takes most of the time, and one core
+	@$(SIDE_BY_SIDE) 2 $(LINT)
+
+$(LINT): $(READY)
+
+lint-types:
 	$(BIN)/mypy
+
+lint-imports:
 	$(BIN)/lint-imports
+
+lint-words:
 	$(BIN)/python -m scripts.names
 	$(BIN)/python -m scripts.prose
+
+lint-style:
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
 
 PYTEST := $(BIN)/python -m pytest -q -n auto --dist worksteal
 GATES := policy evidence
@@ -32,7 +46,10 @@ test-unit: $(READY)
 test-others: $(READY) # than those that `test-coverage` runs
 	$(PYTEST) tests/unit tests/contract $(GATES:%=--ignore=tests/unit/%)
 
-test-quick: lint test-unit # before each commit, where `make run` has run
+test-quick: $(READY) # before each commit, where `make run` has run
+	@$(SIDE_BY_SIDE) 3 test-unit test-chain $(LINT)
+
+test-chain: $(READY)
 	$(BIN)/cscm chain examples/hello --force
 
 test-fuzz: $(READY)
