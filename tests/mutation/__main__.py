@@ -94,7 +94,7 @@ def _passing(chosen: Sequence[str], jobs: int, work: Path) -> dict[tuple[str, ..
 def _survivors(mutants: Sequence[Mutant], executing: Executing, jobs: int) -> set[Name]:
     """A mutant survives if all tests pass; those that execute its line come first, for they notice most."""
     survived = set()
-    trials = [Trial(mutant, tests_of(mutant.name.file), _noticing(mutant, executing)) for mutant in mutants]
+    trials = [Trial(mutant, tests_of(mutant.name.file), first_tests(mutant, executing)) for mutant in mutants]
     for number, (trial, passed) in enumerate(outcomes(ROOT, trials, jobs), start=1):
         if passed and trial.mutant:
             survived.add(trial.mutant.name)
@@ -103,12 +103,15 @@ def _survivors(mutants: Sequence[Mutant], executing: Executing, jobs: int) -> se
     return survived
 
 
-def _noticing(mutant: Mutant, executing: Executing) -> tuple[str, ...]:
-    """Return the tests that execute the mutant's lines; if an import does, all tests of the module itself."""
+def first_tests(mutant: Mutant, executing: Executing) -> tuple[str, ...]:
+    """Return the tests that execute the mutant's lines, those of the module itself first.
+
+    If an import executes them, return all tests of the module itself.
+    """
     lines, path = executing[mutant.name.file], Path(mutant.name.file)
     own = f"tests/unit/{path.parent.name}/test_{path.stem}.py"
-    found = tuple(dict.fromkeys(test for line in sorted(mutant.lines) for test in lines.get(line, ())))
-    return found or ((own,) if (ROOT / own).exists() else ())
+    found = dict.fromkeys(test for line in sorted(mutant.lines) for test in lines.get(line, ()))
+    return tuple(sorted(found, key=lambda test: not test.startswith(own))) or ((own,) if (ROOT / own).exists() else ())
 
 
 def _diff(revision: str) -> str:

@@ -6,6 +6,7 @@ import pytest
 from cosmic_ray.mutating import mutate_code
 from coverage import CoverageData
 
+from tests.mutation.__main__ import first_tests
 from tests.mutation.mutants import Mutant, Name, changed_lines, drawn, mutants_of, seed_of
 from tests.mutation.operators import operators
 from tests.mutation.review import Reviewed, objections
@@ -103,6 +104,17 @@ def test_executed_lines_have_their_tests(tmp_path):
     data.write()
 
     assert executed(tmp_path / "record", tmp_path / "gate.py") == {1: [], 2: [], 3: ["test_a.py::a", "test_a.py::b"]}
+
+
+def test_own_tests_of_a_module_run_first():
+    """They notice most, and the trial ends with the first test that fails."""
+    file = "src/supply_chain/policy/gate.py"
+    mutant = Mutant(Name(file, "f", "if a:", "if not (a):"), "", lines=frozenset({7, 8}))
+    own, others = "tests/unit/policy/test_gate.py", "tests/unit/policy/test_blocked.py"
+    executing = {file: {1: [], 7: [f"{others}::a", f"{own}::b"], 8: [f"{own}::a", f"{others}::b"]}}
+
+    assert first_tests(mutant, executing) == (f"{own}::b", f"{own}::a", f"{others}::a", f"{others}::b")
+    assert first_tests(mutant, {file: {1: []}}) == (own,)
 
 
 def test_mutant_name_is_independent_of_other_lines(tmp_path):
