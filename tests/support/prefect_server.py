@@ -41,7 +41,7 @@ def prefect_server(shared: Path, at_work: IO[str]) -> Iterator[str]:
         address = file.read()
         if not address:
             started.enter_context(temporary_settings(quiet(shared / "prefect-server")))
-            started.enter_context(prefect_test_harness(server_startup_timeout=120))
+            started.enter_context(prefect_test_harness(server_startup_timeout=600))
             started.callback(fcntl.flock, at_work, fcntl.LOCK_EX)
             address = str(get_current_settings().api.url)
             print(address, end="", file=file, flush=True)

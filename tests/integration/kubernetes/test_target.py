@@ -23,6 +23,7 @@ from supply_chain.errors import ClusterConflict, ClusterRefused, DeploymentFaile
 from supply_chain.execution.deployment import Deployment
 from supply_chain.execution.enforcement.installation import KINDS, read_objects
 from supply_chain.execution.environment import KubernetesEnvironment, KubernetesPlacement, SecretKey
+from supply_chain.execution.kubernetes import rendering
 from supply_chain.execution.kubernetes.cluster import (
     AUTOSCALERS,
     CONFIG_MAPS,
@@ -207,9 +208,12 @@ def test_update_replaces_settings(harness: Place, cluster: ClusterClient) -> Non
     assert harness.codes(second) == [("hello", [])]
 
 
-def test_update_that_does_not_listen_restores_what_ran_and_says_why(harness: Place, image: Import) -> None:
+def test_update_that_does_not_listen_restores_what_ran_and_says_why(
+    harness: Place, image: Import, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The pods of the earlier deployment serve all the time."""
     good = harness.deploy(harness.good())
+    monkeypatch.setattr(rendering, "SCHEDULING", 10)  # the test waits out all of it
 
     with pytest.raises(DeploymentFailed, match="connection refused"):
         harness.deploy(image("wrong-port"))

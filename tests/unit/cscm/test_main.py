@@ -272,24 +272,32 @@ def test_command_with_result_has_json_option(name):
 )
 def test_shell_completion_offers_matching_words(typed, offered):
     """The test asks in the way bash does; the documentation says how to enable it."""
-    words = {"COMP_WORDS": typed, "COMP_CWORD": str(typed.count(" "))}
-    done = subprocess.run(
-        [Path(sys.executable).with_name("cscm")], env={**os.environ, **words, "_CSCM_COMPLETE": "bash_complete"},
-        capture_output=True, text=True, timeout=60, check=False,
-    )  # fmt: skip
+    done = CliRunner().invoke(main, prog_name="cscm", env=completion_of(typed))
 
     assert done.stdout.split() == [f"plain,{offered}"]
+
+
+def completion_of(typed):
+    """Return the variables with which bash asks for the words that may follow."""
+    return {"COMP_WORDS": typed, "COMP_CWORD": str(typed.count(" ")), "_CSCM_COMPLETE": "bash_complete"}
+
+
+def test_installed_command_completes_words():
+    """The variable has the name of the installed program."""
+    done = subprocess.run(
+        [Path(sys.executable).with_name("cscm")], env={**os.environ, **completion_of("cscm cu")},
+        capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+
+    assert done.stdout.split() == ["plain,curate"]
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_each_shell_gets_completion_script(shell):
     """A script can be used with `eval` or a file."""
-    done = subprocess.run(
-        [Path(sys.executable).with_name("cscm")], env={**os.environ, "_CSCM_COMPLETE": f"{shell}_source"},
-        capture_output=True, text=True, timeout=60, check=False,
-    )  # fmt: skip
+    done = CliRunner().invoke(main, prog_name="cscm", env={"_CSCM_COMPLETE": f"{shell}_source"})
 
-    assert done.returncode == 0 and f"_CSCM_COMPLETE={shell}_complete" in done.stdout
+    assert done.exit_code == 0 and f"_CSCM_COMPLETE={shell}_complete" in done.stdout
 
 
 def test_full_disk_gives_message_without_stack_trace(run, application):

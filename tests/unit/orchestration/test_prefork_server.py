@@ -16,6 +16,8 @@ from orchestration import prefork_client as warmly
 from orchestration import prefork_server as warm
 
 ROOT = Path(__file__).parents[3]
+PATIENCE = 300
+"""Seconds in which a run that imports everything by itself has ended, however busy the machine is."""
 SERVER = """
 import os, signal, sys, time
 from pathlib import Path
@@ -45,17 +47,17 @@ def environment(place, **changes):
     return {**variables, "SAID": "hello", "DOES": "0", "PREFECT__FLOW_RUN_ID": "the-run", **changes}
 
 
-@pytest.fixture
-def place(tmp_path):
-    """A directory in which the path of the socket exceeds the length limit of sockets."""
-    deep = tmp_path / ("x" * 100)
+def directory_in(parent):
+    """Return a directory in which the path of the socket exceeds the length limit of sockets."""
+    deep = parent / ("x" * 100)
     deep.mkdir()
     (deep / "code").write_text("1")
     return deep
 
 
-@pytest.fixture
-def served(place):
+@contextlib.contextmanager
+def serving(place):
+    """Run the server in a directory."""
     process = subprocess.Popen(
         [sys.executable, "-c", SERVER, place / "warm.sock", place / "code"],
         env=environment(place),
@@ -66,6 +68,27 @@ def served(place):
     process.kill()
     process.wait()
     process.stderr.close()
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    """The directory of a server for all tests that leave it as it is; its start takes a second."""
+    with serving(directory_in(tmp_path_factory.mktemp("server"))) as place:
+        yield place
+
+
+@pytest.fixture
+def served(server):
+    """The directory of the server, without the file that an earlier run left."""
+    (server / "pid").unlink(missing_ok=True)
+    return server
+
+
+@pytest.fixture
+def own_server(tmp_path):
+    """The directory of a server that the test may change."""
+    with serving(directory_in(tmp_path)) as place:
+        yield place
 
 
 def asking(place, **changes):
@@ -138,31 +161,34 @@ def test_forked_run_ends_if_its_client_is_killed(served):
     assert not lives(run)
 
 
-@pytest.mark.parametrize("why", ["nobody there", "other settings", "other code"])
-def test_run_starts_alone_if_no_server_fits(served, place, why):
-    """The real engine runs here and does not know the run ID."""
-    if why == "nobody there":
-        (place / "warm.sock").unlink()
-    if why == "other code":
-        (place / "code").write_text("2")
-    changes = {"PREFECT_HOME": str(place / "other")} if why == "other settings" else {}
-
+def assert_starts_alone(place, **changes):
+    """Start a run; the real engine runs it, and does not know the run ID."""
     process = asking(place, **changes)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=PATIENCE)
 
     assert "hello" not in out
     assert process.returncode == 1 and "Invalid flow run id" in err + out
 
 
-def test_server_restarts_after_code_change(served):
-    """The first run after the change starts alone; later runs are forks of the new code."""
-    (served / "code").write_text("2")
-    asking(served).communicate(timeout=60)
+def test_run_without_server_starts_alone(tmp_path):
+    """It takes longer, and is otherwise the same."""
+    assert_starts_alone(directory_in(tmp_path))
 
-    end = time.monotonic() + 30
-    while "hello" not in (output := asking(served).communicate(timeout=60)[0]) and time.monotonic() < end:
+
+def test_run_with_settings_unlike_those_of_server_starts_alone(served):
+    """A fork has the settings of the server."""
+    assert_starts_alone(served, PREFECT_HOME=str(served / "other"))
+
+
+def test_server_restarts_after_code_change(own_server):
+    """The first run after the change starts alone; later runs are forks of the new code."""
+    (own_server / "code").write_text("2")
+    assert_starts_alone(own_server)
+
+    end = time.monotonic() + PATIENCE
+    while "hello" not in (output := asking(own_server).communicate(timeout=PATIENCE)[0]) and time.monotonic() < end:
         time.sleep(0.2)
-    assert output == f"hello {served.name} the-run\n"
+    assert output == f"hello {own_server.name} the-run\n"
 
 
 def test_only_settings_are_compared_with_server():

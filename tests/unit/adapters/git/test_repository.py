@@ -270,7 +270,7 @@ def test_packed_and_loose_repositories_are_read_alike(repository, packed):
     """This includes deltas and packed references."""
     for n in range(60):
         write(repository / "hello", {"file": "line\n" * 500 + str(n)})
-        commit(repository, str(n))
+        git(repository, "commit", "-q", "-a", "-m", str(n))
     git(repository, "tag", "-m", "x", "annotated", "HEAD~30")
     if packed:
         git(repository, "gc", "-q", "--aggressive", "--prune=now")
