@@ -16,7 +16,7 @@ from supply_chain.evidence.statement import SBOM
 from supply_chain.evidence.store import EvidenceStore
 from supply_chain.fleet.rescan import RescanPorts
 from supply_chain.model.image import Digest, ImageRef, blobs_of
-from supply_chain.model.tier import TierName
+from supply_chain.model.tier import Gate, TierName
 from supply_chain.policy.facts import IntakeFacts, ReleaseFacts
 from supply_chain.policy.outcome import Admitted, Refused
 from supply_chain.policy.reading import Layers, read_intake_facts, read_release_facts
@@ -47,7 +47,10 @@ class CurationPorts(TierPorts):
 
     def judge_published(self, ref: ImageRef) -> Admitted[ReleaseFacts] | Refused | None:
         """Judge an image again if a verdict of the release gate about it is published; return a changed verdict."""
-        ports = VerdictPorts(self.evidence, self.verdicts, self.repositories, self.workbench.policies().release, now)
+        ports = VerdictPorts(
+            Gate.RELEASE, self.evidence, self.verdicts, self.repositories, lambda: self.workbench.policies().release,
+            self.list_base_images, now,
+        )  # fmt: skip
         return judge_published(ref, "", lambda: self.release_facts(ref), ports)
 
     def rescan_ports(self, scanner: Scanner) -> RescanPorts:

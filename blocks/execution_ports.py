@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -21,6 +21,7 @@ from supply_chain.adapters.kubernetes.client import ClusterClient
 from supply_chain.adapters.kubernetes.parameters import ClusterParameters
 from supply_chain.adapters.process.cancellation import cancellation, defer_cancellation
 from supply_chain.errors import ClusterRefused, SettingInvalid
+from supply_chain.evidence.published import list_published_environments
 from supply_chain.evidence.store import EvidenceStore
 from supply_chain.execution.break_glass import find_overridable
 from supply_chain.execution.delivery.target import GitTarget
@@ -41,11 +42,11 @@ from supply_chain.execution.service import DeployPorts, take_into_service
 from supply_chain.execution.supply import DecryptingSupply, PullSupply
 from supply_chain.execution.target import Target
 from supply_chain.model.image import ImageRef, digest_of
-from supply_chain.model.tier import TierName
+from supply_chain.model.tier import Gate, TierName
 from supply_chain.policy.facts import DeployFacts
 from supply_chain.policy.outcome import Admitted, Refused
 from supply_chain.policy.reading import read_deploy_facts
-from supply_chain.policy.rejudge import VerdictPorts, judge_published, renew_published
+from supply_chain.policy.rejudge import UNDECIDED, VerdictPorts, judge_published, refuse_blocked, renew_published
 from supply_chain.policy.verdict import decide
 
 ROLES = Path("deployments/kubernetes/rbac")
@@ -176,18 +177,41 @@ class ExecutionPorts(TierPorts):
     def judge_published(self, ref: ImageRef, environment: Environment) -> Admitted[DeployFacts] | Refused | None:
         """Judge an image again if a verdict about it is published for an environment; return a changed verdict."""
         read = partial(self.deploy_facts, ref, environment)
-        verdict = judge_published(ref, environment.name, read, self._verdict_ports)
-        if verdict is None:  # an earlier run may have published the verdict without reaching the cluster
-            self.follow_verdict(ref, environment.name)
-        return verdict
+        judge = partial(judge_published, ref, environment.name, read, self._verdict_ports)
+        return self._judge_and_follow(ref, environment.name, judge)
 
     def renew_published(self, ref: ImageRef, environment: Environment) -> Admitted[DeployFacts] | Refused | None:
         """Judge an image again if its published admission for an environment ends soon; return the verdict then."""
         read = partial(self.deploy_facts, ref, environment)
-        verdict = renew_published(ref, environment.name, read, self._verdict_ports, self._max_age(environment.name))
-        if verdict is None:  # as in `judge_published`
-            self.follow_verdict(ref, environment.name)
+        max_age = self._max_age(environment.name)
+        judge = partial(renew_published, ref, environment.name, read, self._verdict_ports, max_age)
+        return self._judge_and_follow(ref, environment.name, judge)
+
+    def _judge_and_follow(
+        self, ref: ImageRef, environment: str, judge: Callable[[], Admitted[DeployFacts] | Refused | None]
+    ) -> Admitted[DeployFacts] | Refused | None:
+        """Return the verdict by `judge`; if it publishes none, let the cluster follow what is published.
+
+        An earlier run may have published that without reaching the cluster, also a refusal that needs no decision.
+        """
+        try:
+            verdict = judge()
+        except UNDECIDED:
+            self.follow_verdict(ref, environment)
+            raise
+        if verdict is None:
+            self.follow_verdict(ref, environment)
         return verdict
+
+    def refuse_removed(self, ref: ImageRef) -> tuple[str, ...]:
+        """Publish the refusal of a blocked image for environments that no document names any more; return these.
+
+        Nobody can deploy there, and what was published would go on to admit the image.
+        """
+        present = {each.name for each in self.workbench.environments()}
+        removed = set(list_published_environments(ref.application, self.repositories)) - present
+        why, ports = "the environment was removed", self._verdict_ports
+        return tuple(name for name in sorted(removed) if refuse_blocked(ref, name, ports, why))
 
     def decision_version(self) -> str:
         """Return a text that differs if other policies, decisions of people or environments decide at the gate."""
@@ -202,8 +226,10 @@ class ExecutionPorts(TierPorts):
 
     @property
     def _verdict_ports(self) -> VerdictPorts[DeployFacts]:
-        policy = self.workbench.policies().deploy
-        return VerdictPorts(self.evidence, self.verdicts, self.repositories, policy, now)
+        return VerdictPorts(
+            Gate.DEPLOY, self.evidence, self.verdicts, self.repositories, lambda: self.workbench.policies().deploy,
+            self.list_base_images, now,
+        )  # fmt: skip
 
     def deploy_ports(self, target: Target) -> DeployPorts:
         """Return the dependencies of a deployment to a target."""

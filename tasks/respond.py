@@ -80,7 +80,7 @@ async def judge_again_step(ref: ImageRef, ports: ExecutionPorts) -> JudgedAgain:
     """Judge an image for each environment in which a verdict about it is published, and publish a changed verdict.
 
     So an enforcer learns of a block or of a new finding. What cannot be judged in one environment does not prevent the
-    others, and does not delay them.
+    others, and does not delay them. A block also takes effect in environments that are not active or were removed.
     """
     outcome, again = JudgedAgain(), list[SupplyChainError]()
     for environment in ports.workbench.environments():
@@ -92,6 +92,12 @@ async def judge_again_step(ref: ImageRef, ports: ExecutionPorts) -> JudgedAgain:
                     outcome.facts.append(f"the published verdict for {environment.name} is {result} now")
         except SupplyChainError as error:
             again.append(error)
+    try:
+        with _going_on("whether verdicts for removed environments are right", found.unread):
+            removed = await in_thread(ports.refuse_removed, ref)
+            found.facts += (f"the published verdict for {name}, which was removed, is FAILED now" for name in removed)
+    except SupplyChainError as error:
+        again.append(error)
     if again:
         raise again[0]
     return outcome

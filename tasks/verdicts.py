@@ -11,13 +11,13 @@ from blocks.tier_ports import TierPorts
 from orchestration.steps import in_thread, step
 from supply_chain.errors import ClusterRefused, ClusterUnavailable, GateOvertaken
 from supply_chain.evidence.published import withdraw_removed
-from supply_chain.execution.break_glass import UNDECIDED
 from supply_chain.execution.deployment import deployed_image
 from supply_chain.execution.records import read_expected
 from supply_chain.model.image import ImageRef, Model
 from supply_chain.model.tier import JUDGE
 from supply_chain.policy.facts import ReleaseFacts
 from supply_chain.policy.outcome import Admitted, Refused
+from supply_chain.policy.rejudge import UNDECIDED
 from supply_chain.text import first_line
 
 JUDGED = "deployments_judged_by"

@@ -96,6 +96,13 @@ class ListedRepositories(VerdictRepositories, Protocol):
         """Return every manifest of a repository; none if it does not exist."""
 
 
+def list_published_environments(application: str, repositories: ListedRepositories) -> tuple[str, ...]:
+    """Return the environments for which verdicts about an application are or were published, sorted."""
+    prefix = verdict_repository(Gate.DEPLOY, "")
+    named = (each.removeprefix(prefix).partition("/") for each in repositories.repositories(prefix))
+    return tuple(sorted(environment for environment, _, name in named if name == application))
+
+
 def withdraw_removed(gate: Gate, repositories: ListedRepositories) -> tuple[ImageRef, ...]:
     """Remove the published verdicts of a gate about images that the registry no longer has; return these images.
 

@@ -6,15 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from supply_chain.errors import (
-    UNREADABLE,
-    DeclarationInvalid,
-    ImageNotFound,
-    PolicyInvalid,
-    PolicyUnsigned,
-    RuleNotEvaluated,
-    SettingInvalid,
-)
+from supply_chain.errors import DeclarationInvalid
 from supply_chain.evidence.store import EvidenceStore
 from supply_chain.execution.deployment import Expected, deployed_image
 from supply_chain.execution.observation import Deviation
@@ -23,13 +15,9 @@ from supply_chain.policy.facts import DeployFacts
 from supply_chain.policy.gate import evaluate
 from supply_chain.policy.outcome import Admitted, Refused, RuleOutcome
 from supply_chain.policy.policies import GatePolicy
+from supply_chain.policy.rejudge import UNDECIDED
 from supply_chain.policy.verdict import record
 from supply_chain.text import first_line
-
-UNDECIDED = (
-    DeclarationInvalid, ImageNotFound, PolicyInvalid, PolicyUnsigned, RuleNotEvaluated, SettingInvalid, *UNREADABLE,
-)  # fmt: skip
-"""Errors with which nobody knows whether an image may run. They end no check of what runs."""
 
 
 @dataclass(frozen=True)

@@ -150,6 +150,17 @@ def _blocked_bases(statements: Mapping[str, tuple[VerifiedStatement, ...]]) -> d
     return {base: block for base, evidence in statements.items() if (block := image_status(evidence).block)}
 
 
+def read_blocked_bases(
+    ref: ImageRef, bases: Sequence[ImageRef], store: EvidenceStore
+) -> Mapping[str, LifecycleDecision]:
+    """Return the images that the newest build of an image used and that are blocked, each with its block.
+
+    `bases` are the same as for the gates.
+    """
+    built = last_provenance(store.verified(ref, TierName.DEVELOPMENT, PROVENANCE))
+    return _blocked_bases(_base_statements(read_base_builds(_named_bases(built, bases), bases, store), built, store))
+
+
 def find_all_bases(first: Iterable[ImageRef], bases: Sequence[ImageRef], store: EvidenceStore) -> tuple[ImageRef, ...]:
     """Return these bases, the curated bases that they are built on, and so on; sorted."""
     return tuple(read_base_builds(first, bases, store))

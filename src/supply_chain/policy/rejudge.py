@@ -1,35 +1,59 @@
-"""Keep published verdicts true: judge an image again after something was signed about it."""
+"""Keep published verdicts true: judge an image again after something was signed about it.
+
+A block takes effect although the gate cannot decide, for example because its policies are not active.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Generic
 
-from supply_chain.errors import VerdictMissing
+from supply_chain.errors import (
+    UNREADABLE,
+    DeclarationInvalid,
+    ImageNotFound,
+    PolicyInvalid,
+    PolicyUnsigned,
+    RuleNotEvaluated,
+    SettingInvalid,
+    VerdictMissing,
+)
 from supply_chain.evidence.clock import INSTANT
+from supply_chain.evidence.image_status import LifecycleDecision, image_status, read_image_status
 from supply_chain.evidence.published import CurrentVerdict, read_current_verdict
 from supply_chain.evidence.store import EvidenceStore, Repositories
 from supply_chain.model.image import ImageRef
-from supply_chain.model.tier import Gate
+from supply_chain.model.tier import Gate, TierName
 from supply_chain.policy.gate import evaluate
-from supply_chain.policy.outcome import Admitted, Refused
+from supply_chain.policy.outcome import BASE_BLOCKED, IMAGE_BLOCKED, Admitted, Reason, Refused
 from supply_chain.policy.policies import F, GatePolicy
-from supply_chain.policy.verdict import publish_refusal, record, record_refusal
+from supply_chain.policy.reading import read_blocked_bases
+from supply_chain.policy.verdict import publish_block, publish_refusal, record, record_refusal
+from supply_chain.text import first_line
 
 RENEWED = timedelta(days=1)
 """How long before its end a published admission is judged again."""
+UNDECIDED = (
+    DeclarationInvalid, ImageNotFound, PolicyInvalid, PolicyUnsigned, RuleNotEvaluated, SettingInvalid, *UNREADABLE,
+)  # fmt: skip
+"""Errors with which a gate does not decide, so that nobody knows whether an image may run."""
 
 
 @dataclass(frozen=True)
 class VerdictPorts(Generic[F]):
     """What judging again uses; `verdicts` are the published ones."""
 
+    gate: Gate
     evidence: EvidenceStore
     verdicts: EvidenceStore
     repositories: Repositories
-    policy: GatePolicy[F]
+    policy: Callable[[], GatePolicy[F]]
+    """Returns the active policies of the gate; raises an error of `UNDECIDED` if there are none."""
+    bases: Callable[[], Sequence[ImageRef]]
+    """Returns the curated bases, also archived ones."""
     now: Callable[[], datetime]
 
 
@@ -41,8 +65,8 @@ def judge_published(
     `environment` is empty except at the deploy gate. Return the new verdict; None if none is published, or if the
     published one says the same and ends no later. A refusal also replaces an admission that expired, for clients that
     do not know when it ends. The release gate only publishes the refusal of a blocked image: the block is the evidence,
-    and a signed refusal would remain after it. Raises the errors of `read_current_verdict` and of reading facts,
-    judging and recording.
+    and a signed refusal would remain after it. If the gate does not decide, only a block counts (`refuse_blocked`).
+    Raises the errors of `read_current_verdict` and of reading facts, judging and recording.
     """
     current = _read_current(ref, environment, ports)
     if current is None:
@@ -52,10 +76,13 @@ def judge_published(
     def is_published(admits: bool, end: datetime | None) -> bool:
         return answers == {admits} and not (admits and end and (published is None or end < published))
 
-    verdict = _judge_once(read_facts, ports, current, is_published)
-    if isinstance(verdict, Admitted):  # a refusal by others meanwhile was published before, and is not published again
-        return _judge_once(read_facts, ports, current, lambda admits, _: admits) or verdict
-    return verdict
+    def judge() -> Admitted[F] | Refused | None:
+        verdict = _judge_once(read_facts, ports, current, is_published)
+        if isinstance(verdict, Admitted):  # others' refusal meanwhile was published before, and is not published again
+            return _judge_once(read_facts, ports, current, lambda admits, _: admits) or verdict
+        return verdict
+
+    return _decide(judge, ref, environment, ports)
 
 
 def renew_published(
@@ -77,7 +104,53 @@ def renew_published(
     soon, too_old = ports.now() + RENEWED, too_old_within_a_day(ports.now(), max_age)
     if not current.verdict.has_expired(soon) and (too_old is None or current.verdict.time_verified > too_old):
         return None
-    return _judge_once(read_facts, ports, current, lambda *_: False, too_old)
+    judge = partial(_judge_once, read_facts, ports, current, lambda *_: False, too_old)
+    return _decide(judge, ref, environment, ports)
+
+
+def refuse_blocked(ref: ImageRef, environment: str, ports: VerdictPorts[F], why: str) -> Refused | None:
+    """Publish a refusal in place of a published admission if the image, or a base of it, is blocked; return it.
+
+    No policy is read: `why` says the reason. The refusal is recorded nowhere else, because the block is the evidence.
+    If other evidence cannot be read, the image's own block takes effect all the same. Raises the errors of
+    `read_current_verdict`, and of reading and publishing.
+    """
+    current = _read_current(ref, environment, ports)
+    if current is None or not current.verdict.passed:
+        return None
+    status = read_image_status(ref, ports.evidence).by(TierName.LIFECYCLE)
+    block = image_status(status).block
+    bases = {} if block else read_blocked_bases(ref, ports.bases(), ports.evidence)
+    reasons = tuple(_block_reasons(block, bases))
+    if not reasons:
+        return None
+    refusal = Refused(
+        image=ref, gate=ports.gate, policy=f"sha256:{current.verdict.policy.digest['sha256']}", reasons=reasons,
+        notes=(f"only the block counts, because the gate does not decide: {why}",),
+    )  # fmt: skip
+    publish_block(refusal, ref, status, ports.evidence, ports.now(), current.verdict)
+    return refusal
+
+
+def _block_reasons(block: LifecycleDecision | None, bases: Mapping[str, LifecycleDecision]) -> Iterator[Reason]:
+    if block is not None:
+        remedy = "build a new image without the reason of the block, or lift the block with `cscm unblock`"
+        yield Reason(code=IMAGE_BLOCKED, fact=f"it was blocked {block}", remedy=remedy)
+    for base, each in bases.items():
+        remedy = "build it again on a base that is not blocked, or lift the block with `cscm unblock`"
+        yield Reason(code=BASE_BLOCKED, fact=f"{base}, which it is built on or with, was blocked {each}", remedy=remedy)
+
+
+def _decide(
+    judge: Callable[[], Admitted[F] | Refused | None], ref: ImageRef, environment: str, ports: VerdictPorts[F]
+) -> Admitted[F] | Refused | None:
+    """Return the result of `judge`, or the refusal of a blocked image if the gate does not decide; raise otherwise."""
+    try:
+        return judge()
+    except UNDECIDED as error:
+        if (refusal := refuse_blocked(ref, environment, ports, first_line(error))) is None:
+            raise
+        return refusal
 
 
 def too_old_within_a_day(now: datetime, max_age: timedelta | None) -> datetime | None:
@@ -87,7 +160,7 @@ def too_old_within_a_day(now: datetime, max_age: timedelta | None) -> datetime |
 
 def _read_current(ref: ImageRef, environment: str, ports: VerdictPorts[F]) -> CurrentVerdict | None:
     try:
-        return read_current_verdict(ports.verdicts, ref, ports.policy.gate, environment)
+        return read_current_verdict(ports.verdicts, ref, ports.gate, environment)
     except VerdictMissing:
         return None
 
@@ -105,13 +178,13 @@ def _judge_once(
     `too_old` or earlier is signed again, even if nothing changed.
     """
     facts = read_facts()
-    verdict = evaluate(facts, ports.policy, ports.now())
+    verdict = evaluate(facts, ports.policy(), ports.now())
     if is_published(isinstance(verdict, Admitted), verdict.expires):
         return None
     if isinstance(verdict, Admitted):  # a clock that was ahead may have given the published one a later time
         at = max(ports.now(), current.verdict.time_verified + INSTANT)
         record(verdict, facts, ports.evidence, at, too_old)
-    elif ports.policy.gate is Gate.RELEASE and facts.status.block is not None:
+    elif ports.gate is Gate.RELEASE and facts.status.block is not None:
         publish_refusal(verdict, facts, ports.evidence, ports.now(), current.verdict)
     else:
         record_refusal(verdict, facts, ports.repositories, ports.evidence, ports.now())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
 from itertools import chain
 from typing import Any
@@ -145,6 +145,28 @@ def publish_refusal(
     """Make a refusal the current verdict for enforcers in place of the published one, and record it nowhere else."""
     verdict = _later_than(published.time_verified, _summarize(refusal, facts, store.tier, now, now))
     _publisher(store).prepare(facts.ref, verdict.predicate(), now)()
+
+
+def publish_block(
+    refusal: Refused, ref: ImageRef, decisions: Sequence[VerifiedStatement], store: EvidenceStore, now: datetime,
+    published: Summary,
+) -> None:  # fmt: skip
+    """Publish a refusal as `publish_refusal`, for a gate that does not decide; `decisions` are the lifecycle's.
+
+    It names the policies of the published verdict.
+    """
+    verdict = summary(
+        ref,
+        refusal.gate,
+        refusal.policy,
+        reasons=[each.model_dump() for each in refusal.reasons],
+        notes=refusal.notes,
+        inputs=decisions,
+        now=now,
+        environment=published.cscm.environment,
+        policies=published.cscm.policies,
+    )
+    _publisher(store).prepare(ref, _later_than(published.time_verified, verdict).predicate(), now)()
 
 
 def _later_than(at: datetime, verdict: Summary) -> Summary:

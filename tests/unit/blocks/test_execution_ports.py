@@ -17,8 +17,16 @@ from blocks.cluster import KubernetesCluster
 from blocks.execution_ports import ExecutionPorts
 from blocks.git import GitRepository
 from blocks.tier_ports import TierPorts
-from supply_chain.errors import ClusterRefused, ClusterUnavailable, ImageNotFound, SettingInvalid
-from supply_chain.evidence.published import PublishedVerdicts
+from supply_chain.errors import (
+    ClusterRefused,
+    ClusterUnavailable,
+    ImageNotFound,
+    PolicyUnsigned,
+    RegistryUnavailable,
+    SettingInvalid,
+)
+from supply_chain.evidence.image_status import Act, sign_decision
+from supply_chain.evidence.published import PublishedVerdicts, read_current_verdict
 from supply_chain.evidence.summary import summary
 from supply_chain.execution.delivery.target import GitTarget
 from supply_chain.execution.enforcement.enforcement import Enforcement
@@ -34,6 +42,7 @@ from supply_chain.execution.environment import (
 from supply_chain.execution.kubernetes.target import KubernetesTarget
 from supply_chain.model.tier import Gate, TierName
 from supply_chain.policy.activation import PolicyState
+from supply_chain.policy.outcome import Refused
 from tests.support.builders import NOON
 from tests.support.facts import CURATED
 from tests.support.signer import EcdsaSigner
@@ -155,6 +164,74 @@ def test_cluster_follows_verdict_that_did_not_change(ports, monkeypatch, name):
 
     assert getattr(ports, name)(CURATED, ports.workbench.environment("production")) is None
     assert followed == [("production", CURATED)]
+
+
+@pytest.mark.parametrize("name", ["judge_published", "renew_published"])
+def test_cluster_follows_published_verdict_if_gate_does_not_decide(ports, monkeypatch, name):
+    """An earlier run may have published the refusal of a blocked image. An outage is raised at once."""
+    followed, errors = [], [PolicyUnsigned("it is not active\nSign it."), RegistryUnavailable("it is away\nWait.")]
+    production = ports.enforcement("production")
+    monkeypatch.setattr(type(production), "follow", lambda self, ref: followed.append((self.place.environment, ref)))
+
+    def judge(*_):
+        raise errors[0]
+
+    monkeypatch.setattr(execution_ports, name, judge)
+    while errors:
+        with pytest.raises(type(errors[0])):
+            getattr(ports, name)(CURATED, ports.workbench.environment("production"))
+        del errors[0]
+
+    assert followed == [("production", CURATED)]
+
+
+def test_inactive_environment_learns_of_block(ports, world, monkeypatch):
+    """Both of the policies that are not active and of the document: the block is published, and the cluster follows."""
+    followed = []
+    production = ports.enforcement("production")
+    monkeypatch.setattr(type(production), "follow", lambda self, ref: followed.append((self.place.environment, ref)))
+    ports.workbench.active_requirements = ports.workbench.policies = raise_unsigned
+    publish(ports, "production")
+    block(world)
+
+    assert isinstance(ports.judge_published(CURATED, ENFORCED), Refused)
+
+    assert not read_current_verdict(ports.verdicts, CURATED, Gate.DEPLOY, "production").admits
+    assert followed == [("production", CURATED)] * 2
+
+
+def test_removed_environment_learns_of_block(ports, world):
+    """Nobody deploys there any more, and clients of the verdict would go on to admit the image."""
+    ports.workbench.policies = raise_unsigned
+    for environment in ("old", "older", "staging"):
+        publish(ports, environment)
+    assert ports.refuse_removed(CURATED) == ()
+    block(world)
+
+    assert ports.refuse_removed(CURATED) == ("old", "older")
+
+    for environment, admits in (("old", False), ("older", False), ("staging", True)):
+        current = read_current_verdict(ports.verdicts, CURATED, Gate.DEPLOY, environment)
+        assert current.admits is admits
+        assert admits or "the environment was removed" in current.verdict.cscm.notes[0]
+    assert ports.refuse_removed(CURATED) == ()
+
+
+def raise_unsigned(*_):
+    raise PolicyUnsigned("It is not active.\nSign it.")
+
+
+def publish(ports, environment):
+    """Publish an admission to an environment."""
+    predicate = summary(
+        CURATED, Gate.DEPLOY, "sha256:" + "9" * 64, reasons=[], notes=(), inputs=(), now=NOON, environment=environment
+    ).predicate()
+    ports.evidence.publisher.prepare(CURATED, predicate, NOON)()
+
+
+def block(world):
+    world.now = NOON + timedelta(days=3650)
+    sign_decision(CURATED, Act.BLOCK, world.store(TierName.LIFECYCLE), world.ecr, by="ann", reason="bad", now=NOON)
 
 
 def test_version_differs_if_an_environment_decides_otherwise(ports):

@@ -17,7 +17,13 @@ from supply_chain.errors import (
     SupplyChainError,
     VerdictMissing,
 )
-from supply_chain.evidence.published import PublishedVerdicts, read_current_verdict, verdict_place, withdraw_removed
+from supply_chain.evidence.published import (
+    PublishedVerdicts,
+    list_published_environments,
+    read_current_verdict,
+    verdict_place,
+    withdraw_removed,
+)
 from supply_chain.evidence.statement import BUNDLE, SUMMARY
 from supply_chain.evidence.summary import Summary, summary
 from supply_chain.model.image import ImageRef, Removal
@@ -427,6 +433,18 @@ def test_verdict_about_a_removed_image_is_withdrawn(world, gate, environment, pl
         assert withdraw_removed(gate, world.ecr) == ()
         assert admits(world, ref=CURATED, gate=gate, environment=environment)
     assert withdraw_removed(Gate.RELEASE if gate is Gate.INTAKE else Gate.INTAKE, world.ecr) == ()
+
+
+def test_environments_are_those_with_verdicts_about_the_application(world):
+    """The name of a base has two parts; the release gate has no environments."""
+    for application in ("hello", "base/hello"):
+        ref = CURATED.moved_to(f"curated/{application}")
+        publish(world, verdict(ref=ref), ref)
+        for environment in ("staging", application.replace("/", "-")):
+            publish(world, verdict(ref=ref, gate=Gate.DEPLOY, environment=environment), ref)
+
+    assert list_published_environments("hello", world.ecr) == ("hello", "staging")
+    assert list_published_environments("base/hello", world.ecr) == ("base-hello", "staging")
 
 
 def test_image_among_verdicts_is_not_withdrawn(world):

@@ -7,32 +7,43 @@ from types import SimpleNamespace
 
 import pytest
 
-from supply_chain.errors import RegistryUnavailable, VerdictMissing
+from supply_chain.errors import EvidenceInvalid, PolicyUnsigned, RegistryUnavailable, VerdictMissing
 from supply_chain.evidence.image_status import Act, sign_decision
 from supply_chain.evidence.published import read_current_verdict, verdict_place
+from supply_chain.evidence.statement import PROVENANCE
 from supply_chain.evidence.summary import verdicts
+from supply_chain.model.image import Material
 from supply_chain.model.tier import Gate, TierName
 from supply_chain.policy.gate import evaluate
 from supply_chain.policy.outcome import Admitted, Refused, RuleOutcome, UsedWaiver
 from supply_chain.policy.reading import read_deploy_facts, read_release_facts
-from supply_chain.policy.rejudge import VerdictPorts, judge_published, renew_published
+from supply_chain.policy.rejudge import VerdictPorts, judge_published, refuse_blocked, renew_published
 from supply_chain.policy.verdict import execution_place, record
 from tests.support.builders import DIGEST
 from tests.support.facts import CURATED, requirements
-from tests.support.pieces import Pieces
+from tests.support.pieces import BASE, DEV, Pieces
 from tests.support.policies import DEPLOY, RELEASE, policy, rule
+
+UNSIGNED = PolicyUnsigned("The environment staging is not active: it changed.\nSign it.")
+
+
+def raise_unsigned():
+    raise UNSIGNED
 
 
 @pytest.fixture
 def gate(world, make):
     """The deploy gate with an image that it admits to `staging`."""
     pieces = Pieces(world, make)
-    for piece in (*pieces.development.values(), *pieces.curated.values()):
+    materials = (Material(name=BASE.repository, digest=BASE.digest, curated=True),)
+    built = {"provenance": (DEV, PROVENANCE, make.provenance(built={"materials": materials}))}
+    for piece in ({**pieces.development, **pieces.curated} | built).values():
         pieces.attach(CURATED, *piece)
     evidence = world.store(TierName.EXECUTION)
     ports = VerdictPorts(
-        evidence, world.verdict_store(TierName.EXECUTION), world.ecr, DEPLOY, lambda: make.noon + timedelta(hours=1)
-    )
+        Gate.DEPLOY, evidence, world.verdict_store(TierName.EXECUTION), world.ecr, lambda: DEPLOY, lambda: (),
+        lambda: make.noon + timedelta(hours=1),
+    )  # fmt: skip
     where = requirements("staging")
 
     def read():
@@ -41,10 +52,10 @@ def gate(world, make):
     def current():
         return read_current_verdict(ports.verdicts, CURATED, Gate.DEPLOY, "staging")
 
-    def decide(act):
+    def decide(act, ref=CURATED):
         world.now = make.noon + timedelta(hours=2)
         sign_decision(
-            CURATED, act, world.store(TierName.LIFECYCLE), world.ecr, by="ann", reason="bad", now=make.noon
+            ref, act, world.store(TierName.LIFECYCLE), world.ecr, by="ann", reason="bad", now=make.noon
             + timedelta(minutes=len(world.registry.refs())),
         )  # fmt: skip
 
@@ -73,8 +84,9 @@ def gate(world, make):
 
     renew = partial(renew_published, CURATED, "staging", read, ports)
     return SimpleNamespace(
-        admit=admit, current=current, decide=decide, judge=judge, renew=renew, verdicts=verdicts_of_gate
-    )
+        admit=admit, current=current, decide=decide, judge=judge, renew=renew, verdicts=verdicts_of_gate,
+        attach=partial(pieces.attach, CURATED), ports=ports, read=read,
+    )  # fmt: skip
 
 
 def test_block_after_deployment_becomes_the_current_verdict(gate):
@@ -225,8 +237,9 @@ def release(world, make):
         pieces.attach(CURATED, *piece)
     evidence = world.store(TierName.CURATION)
     ports = VerdictPorts(
-        evidence, world.verdict_store(TierName.CURATION), world.ecr, RELEASE, lambda: make.noon + timedelta(hours=1)
-    )
+        Gate.RELEASE, evidence, world.verdict_store(TierName.CURATION), world.ecr, lambda: RELEASE, lambda: (),
+        lambda: make.noon + timedelta(hours=1),
+    )  # fmt: skip
     world.registry.add(CURATED)
 
     def read():
@@ -249,9 +262,14 @@ def release(world, make):
     record(admitted, facts, evidence, make.noon)
 
     def judge(policy=RELEASE):
-        return judge_published(CURATED, "", read, replace(ports, policy=policy))
+        return judge_published(CURATED, "", read, replace(ports, policy=lambda: policy))
 
-    return SimpleNamespace(judge=judge, decide=decide, admits=admits, verdicts=verdicts_of_gate)
+    def judge_undecided():
+        return judge_published(CURATED, "", read, replace(ports, policy=raise_unsigned))
+
+    return SimpleNamespace(
+        judge=judge, judge_undecided=judge_undecided, decide=decide, admits=admits, verdicts=verdicts_of_gate
+    )
 
 
 def test_refusal_of_the_release_gate_without_a_block_is_signed(release):
@@ -282,3 +300,110 @@ def test_unblocked_image_is_published_as_released_again(release):
 
     assert isinstance(release.judge(), Admitted) and release.admits()
     assert len(release.verdicts()) == len(before) + 1 and release.judge() is None
+
+
+@pytest.fixture(params=["policies", "environment", "renewal"])
+def judge_undecided(request, gate, make):
+    """Return a function that judges again where the gate does not decide."""
+
+    def judge():
+        if request.param == "policies":
+            return judge_published(CURATED, "staging", gate.read, replace(gate.ports, policy=raise_unsigned))
+        if request.param == "environment":
+            return judge_published(CURATED, "staging", raise_unsigned, gate.ports)
+        return renew_published(CURATED, "staging", raise_unsigned, gate.ports, timedelta(hours=1))
+
+    return judge
+
+
+def test_block_reaches_published_verdict_though_gate_does_not_decide(gate, judge_undecided):
+    """Whoever changes the file of an environment must not keep an admission. The block is its own evidence."""
+    gate.admit()
+    before, admitted = gate.verdicts(), gate.current().verdict
+    gate.decide(Act.BLOCK)
+
+    found = judge_undecided()
+
+    current, note = gate.current().verdict, "only the block counts, because the gate does not decide: "
+    assert isinstance(found, Refused) and not gate.current().admits
+    (reason,) = current.cscm.reasons
+    assert reason["code"] == "image.blocked" and reason == found.reasons[0].model_dump()
+    assert reason["fact"].startswith("it was blocked by ann on 2026-11-24 ") and "`cscm unblock`" in reason["remedy"]
+    assert current.cscm.notes == found.notes == (f"{note}The environment staging is not active: it changed",)
+    assert (current.policy, current.cscm.policies) == (admitted.policy, admitted.cscm.policies)
+    assert current.policy.digest == {"sha256": found.policy.removeprefix("sha256:")}
+    assert {each.uri.partition("@")[0] for each in current.input_attestations} == {"evidence/lifecycle/hello"}
+    assert gate.verdicts() == before
+    assert refuse_blocked(CURATED, "staging", gate.ports, "so") is None and gate.current().verdict == current
+
+
+def test_admission_stays_if_gate_does_not_decide_and_nothing_is_blocked(gate, judge_undecided):
+    """The error says why nobody judged the image; a block that was lifted counts no more."""
+    gate.admit()
+    gate.decide(Act.BLOCK)
+    gate.decide(Act.UNBLOCK)
+
+    with pytest.raises(PolicyUnsigned):
+        judge_undecided()
+    assert gate.current().admits
+
+
+def test_nothing_is_published_without_a_verdict_if_gate_does_not_decide(gate, world):
+    """The image was never admitted there."""
+    gate.decide(Act.BLOCK)
+
+    assert refuse_blocked(CURATED, "staging", gate.ports, "so") is None
+    assert world.registry.refs(verdict_place(CURATED, Gate.DEPLOY, "staging").repository) == ()
+
+
+def test_block_of_base_reaches_published_verdict_though_gate_does_not_decide(gate, judge_undecided):
+    """As the gate says of an active environment, before any rescan."""
+    gate.admit()
+    gate.decide(Act.BLOCK, BASE)
+
+    assert isinstance(judge_undecided(), Refused) and not gate.current().admits
+    (reason,) = gate.current().verdict.cscm.reasons
+    assert reason["code"] == "base.blocked"
+    assert reason["fact"].startswith(f"{BASE}, which it is built on or with, was blocked by ann on 2026-11-24 ")
+    assert reason["remedy"].startswith("build it again on a base") and "`cscm unblock`" in reason["remedy"]
+
+
+def test_unreadable_evidence_does_not_keep_block_from_published_verdict(gate, make):
+    """Whoever signs something unreadable about the image would otherwise keep the admission."""
+    gate.admit()
+    gate.attach(DEV, PROVENANCE, {"buildDefinition": 7})
+    with pytest.raises(EvidenceInvalid):
+        gate.judge()
+    gate.decide(Act.BLOCK)
+
+    assert isinstance(gate.judge(), Refused) and not gate.current().admits
+
+
+def test_block_without_decision_replaces_verdict_of_a_clock_that_was_ahead(gate, make):
+    """The refusal gets a later time; a verdict that is older than the published one would not count."""
+    gate.admit()
+    gate.decide(Act.BLOCK)
+
+    refuse_blocked(CURATED, "staging", replace(gate.ports, now=lambda: make.noon - timedelta(hours=1)), "so")
+
+    assert not gate.current().admits and gate.current().verdict.time_verified > make.noon
+
+
+def test_unblocked_image_is_admitted_once_gate_decides_again(gate, judge_undecided):
+    """The refusal that no gate decided leaves nothing behind."""
+    gate.admit()
+    gate.decide(Act.BLOCK)
+    judge_undecided()
+    assert gate.judge() is None
+    gate.decide(Act.UNBLOCK)
+
+    assert isinstance(gate.judge(), Admitted) and gate.current().admits
+
+
+def test_block_reaches_published_release_though_policies_are_not_active(release):
+    """Who reads only the release gate's verdict would otherwise go on to admit the image."""
+    before = release.verdicts()
+    release.decide(Act.BLOCK)
+
+    assert isinstance(release.judge_undecided(), Refused) and not release.admits()
+    assert release.verdicts() == before and release.judge() is None

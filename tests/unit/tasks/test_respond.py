@@ -281,12 +281,13 @@ async def test_judging_again_reports_changes_and_goes_on_after_an_error(monkeypa
 
     monkeypatch.setattr(steps, "task_run", SimpleNamespace(run_count=4))
     workbench = SimpleNamespace(environments=lambda: [DockerEnvironment(name=name, host="h") for name in names])
-    ports: Any = SimpleNamespace(workbench=workbench, judge_published=judge)
+    ports: Any = SimpleNamespace(workbench=workbench, judge_published=judge, refuse_removed=lambda ref: ("old",))
 
     found = await respond.judge_again_step.fn(REF, ports)
 
     assert found.facts == [
         "the published verdict for staging is FAILED now", "the published verdict for unsettled is PASSED now",
+        "the published verdict for old, which was removed, is FAILED now",
     ]  # fmt: skip
     assert found.unread == [
         "whether the published verdict for broken is right is unknown: it is damaged — go on [evidence.invalid]"
@@ -302,11 +303,40 @@ async def test_environment_that_is_tried_again_does_not_delay_others(monkeypatch
         if environment.name == "broken":
             raise ClusterUnavailable("it does not answer\ngo on")
 
+    def refuse_removed(ref):
+        judged.append("removed")
+        return ()
+
     monkeypatch.setattr(steps, "task_run", SimpleNamespace(run_count=1))
     environments = [DockerEnvironment(name=name, host="h") for name in ("broken", "staging")]
-    ports: Any = SimpleNamespace(workbench=SimpleNamespace(environments=lambda: environments), judge_published=judge)
+    ports: Any = SimpleNamespace(
+        workbench=SimpleNamespace(environments=lambda: environments), judge_published=judge,
+        refuse_removed=refuse_removed,
+    )  # fmt: skip
 
     with pytest.raises(ClusterUnavailable):
         await respond.judge_again_step.fn(REF, ports)
 
-    assert judged == ["broken", "staging"]
+    assert judged == ["broken", "staging", "removed"]
+
+
+@pytest.mark.parametrize(("run", "raised"), [(1, True), (4, False)])
+async def test_unknown_removed_environments_are_tried_again_and_then_reported(monkeypatch, run, raised):
+    """The registry may not list its repositories for a moment."""
+
+    def fail(ref):
+        assert ref == REF
+        raise RegistryUnavailable("it does not answer\ngo on")
+
+    monkeypatch.setattr(steps, "task_run", SimpleNamespace(run_count=run))
+    ports: Any = SimpleNamespace(workbench=SimpleNamespace(environments=tuple), refuse_removed=fail)
+
+    if raised:
+        with pytest.raises(RegistryUnavailable):
+            await respond.judge_again_step.fn(REF, ports)
+        return
+    found = await respond.judge_again_step.fn(REF, ports)
+    assert found.unread == [
+        "whether verdicts for removed environments are right is unknown: it does not answer — go on "
+        f"[{RegistryUnavailable.code}]"
+    ]
