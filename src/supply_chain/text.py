@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+T = TypeVar("T")
 
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ud800-\udfff\ufeff]")
 
@@ -33,9 +36,9 @@ def pluralize(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
-def truncate_lines(most: int, lines: Sequence[object]) -> list[str]:
+def truncate_lines(most: int, lines: Sequence[T], text: Callable[[T], str] = str) -> list[str]:
     """Return the first `most` lines as text, and a line such as `and 3 more` if there are more."""
-    return [*map(str, lines[:most]), *([f"and {len(lines) - most} more"] if len(lines) > most else [])]
+    return [*map(text, lines[:most]), *([f"and {len(lines) - most} more"] if len(lines) > most else [])]
 
 
 def mebibytes(number: int) -> str:
