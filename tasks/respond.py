@@ -22,11 +22,11 @@ from prefect.states import Cancelled, Cancelling
 from blocks.execution_ports import ExecutionPorts
 from orchestration.promotions import list_promotions
 from orchestration.steps import continue_after_error, in_thread, step
-from supply_chain.errors import SupplyChainError
 from supply_chain.evidence.image_status import image_status, read_image_status
 from supply_chain.evidence.provenance import last_provenance
 from supply_chain.evidence.statement import PROVENANCE
 from supply_chain.execution.deployment import Expected, deployed_image
+from supply_chain.execution.environment import Environment
 from supply_chain.execution.observation import Observation
 from supply_chain.execution.records import read_expected
 from supply_chain.model.image import ImageRef
@@ -79,27 +79,38 @@ async def cancel_promotions_step(ref: ImageRef, happened: str, ports: ExecutionP
 async def judge_again_step(ref: ImageRef, ports: ExecutionPorts) -> JudgedAgain:
     """Judge an image for each environment in which a verdict about it is published, and publish a changed verdict.
 
-    So an enforcer learns of a block or of a new finding. What cannot be judged in one environment does not prevent the
-    others, and does not delay them. A block also takes effect in environments that are not active or were removed.
+    So an enforcer learns of a block or of a new finding. All environments are judged at once: what cannot be judged in
+    one, or takes long, does not prevent or delay the others. A block also takes effect in environments that are not
+    active or were removed.
     """
-    outcome, again = JudgedAgain(), list[SupplyChainError]()
-    for environment in ports.workbench.environments():
-        try:
-            with _going_on(f"whether the published verdict for {environment.name} is right", outcome.unread):
-                verdict = await in_thread(ports.judge_published, ref, environment)
-                if verdict is not None:
-                    result = "FAILED" if isinstance(verdict, Refused) else "PASSED"
-                    outcome.facts.append(f"the published verdict for {environment.name} is {result} now")
-        except SupplyChainError as error:
-            again.append(error)
-    try:
-        with _going_on("whether verdicts for removed environments are right", found.unread):
-            removed = await in_thread(ports.refuse_removed, ref)
-            found.facts += (f"the published verdict for {name}, which was removed, is FAILED now" for name in removed)
-    except SupplyChainError as error:
-        again.append(error)
+    judging = (_judge_again(ref, environment, ports) for environment in ports.workbench.environments())
+    outcome, again = JudgedAgain(), list[BaseException]()
+    for each in await asyncio.gather(*judging, _refuse_removed(ref, ports), return_exceptions=True):
+        if isinstance(each, BaseException):
+            again.append(each)
+        else:
+            outcome.facts += each.facts
+            outcome.unread += each.unread
     if again:
         raise again[0]
+    return outcome
+
+
+async def _judge_again(ref: ImageRef, environment: Environment, ports: ExecutionPorts) -> JudgedAgain:
+    outcome = JudgedAgain()
+    with _going_on(f"whether the published verdict for {environment.name} is right", outcome.unread):
+        verdict = await in_thread(ports.judge_published, ref, environment)
+        if verdict is not None:
+            result = "FAILED" if isinstance(verdict, Refused) else "PASSED"
+            outcome.facts.append(f"the published verdict for {environment.name} is {result} now")
+    return outcome
+
+
+async def _refuse_removed(ref: ImageRef, ports: ExecutionPorts) -> JudgedAgain:
+    outcome = JudgedAgain()
+    with _going_on("whether verdicts for removed environments are right", outcome.unread):
+        removed = await in_thread(ports.refuse_removed, ref)
+        outcome.facts += (f"the published verdict for {name}, which was removed, is FAILED now" for name in removed)
     return outcome
 
 

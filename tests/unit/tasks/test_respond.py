@@ -1,6 +1,7 @@
 """respond: an event says that something happened, and only signed evidence proves it."""
 
 import asyncio
+import threading
 from types import SimpleNamespace
 from typing import Any
 from unittest.mock import AsyncMock
@@ -317,7 +318,7 @@ async def test_environment_that_is_tried_again_does_not_delay_others(monkeypatch
     with pytest.raises(ClusterUnavailable):
         await respond.judge_again_step.fn(REF, ports)
 
-    assert judged == ["broken", "staging", "removed"]
+    assert sorted(judged) == ["broken", "removed", "staging"]
 
 
 @pytest.mark.parametrize(("run", "raised"), [(1, True), (4, False)])
@@ -340,3 +341,27 @@ async def test_unknown_removed_environments_are_tried_again_and_then_reported(mo
         "whether verdicts for removed environments are right is unknown: it does not answer — go on "
         f"[{RegistryUnavailable.code}]"
     ]
+
+
+async def test_slow_environment_does_not_delay_others(monkeypatch):
+    """A cluster answers after its timeout only; a block reaches the others before."""
+    others = threading.Event()
+
+    def judge(ref, environment):
+        if environment.name != "slow":
+            others.set()
+            return None
+        assert others.wait(20), "the other environment is judged meanwhile"
+        return object()
+
+    monkeypatch.setattr(steps, "task_run", SimpleNamespace(run_count=1))
+    environments = [DockerEnvironment(name=name, host="h") for name in ("slow", "staging")]
+    ports: Any = SimpleNamespace(
+        workbench=SimpleNamespace(environments=lambda: environments),
+        judge_published=judge,
+        refuse_removed=lambda ref: (),
+    )
+
+    found = await respond.judge_again_step.fn(REF, ports)
+
+    assert found.facts == ["the published verdict for slow is PASSED now"] and found.unread == []
