@@ -33,7 +33,7 @@ def enforce() -> None:
 @ENVIRONMENT
 @as_json
 def plan(environment: str, as_json: bool) -> None:
-    """Print what `apply` would create or change in the cluster of ENVIRONMENT; change nothing.
+    """Print what `apply` would create, change or remove in the cluster of ENVIRONMENT; change nothing.
 
     \b
     Example:
@@ -48,7 +48,7 @@ def plan(environment: str, as_json: bool) -> None:
 def apply(environment: str, as_json: bool) -> None:
     """Install the policies in the cluster of ENVIRONMENT, and the images that its verdicts admit.
 
-    What somebody changed in them is restored.
+    What somebody changed in them is restored, and what earlier settings installed is removed.
 
     \b
     Example:
@@ -63,8 +63,8 @@ def apply(environment: str, as_json: bool) -> None:
 def status(environment: str, as_json: bool) -> None:
     """Compare the policies in the cluster of ENVIRONMENT with what was installed, and report what `deny` would refuse.
 
-    Exits with 3 if there are deviations: something was removed, weakened or bypassed, or the verdict of an admitted
-    image has lapsed.
+    Exits with 3 if there are deviations: something was removed, weakened, bypassed or left, the API server does not
+    refuse by what is installed, or the verdict of an admitted image has lapsed.
 
     \b
     Example:

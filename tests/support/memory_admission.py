@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping
 from copy import deepcopy
 from typing import Any
 
+from supply_chain.errors import ClusterRefused
 from supply_chain.execution.enforcement.admitted import AdmittedImages
-from supply_chain.execution.kubernetes.cluster import Document, Kind
+from supply_chain.execution.kubernetes.cluster import FIELD_MANAGER, Document, Kind
 
 Key = tuple[str, str, str]
 """Kind, namespace and name of an object."""
@@ -19,10 +20,15 @@ def key_of(document: Mapping[str, Any]) -> Key:
 
 
 class MemoryAdmissionCluster:
-    """Implements `AdmissionCluster`. `objects` can be read and changed as anybody with the permission can."""
+    """Implements `AdmissionCluster`. `objects` can be read and changed as anybody with the permission can.
 
-    def __init__(self) -> None:
+    It refuses templates of pods by its bindings to `parameters`, and knows these in other versions if `versions` says.
+    """
+
+    def __init__(self, parameters: MemoryParameters | None = None) -> None:
         self.objects: dict[Key, dict[str, Any]] = {}
+        self.parameters = parameters
+        self.versions: dict[str, str] = {}
 
     def read(self, kind: Kind, name: str, namespace: str = "") -> Document | None:
         return self.objects.get((kind.name, namespace, name))
@@ -31,16 +37,41 @@ class MemoryAdmissionCluster:
         return tuple(each for key, each in self.objects.items() if key[:2] == (kind.name, namespace))
 
     def apply(self, kind: Kind, document: Document, *, dry_run: bool = False) -> Document:
-        return self._store(document, dry_run)
+        """Only of a namespace: labels that it applied before and does not apply now are removed."""
+        wanted = document["metadata"].get("labels", {})
+        live = self.objects.get(key_of(document), {"metadata": {}})["metadata"]
+        before = {key for entry in live.get("managedFields", ()) for key in entry["fieldsV1"]["f:metadata"]["f:labels"]}
+        others = {key: value for key, value in live.get("labels", {}).items() if f"f:{key}" not in before}
+        fields: dict[str, Any] = {"f:metadata": {"f:labels": {".": {}, **{f"f:{key}": {} for key in wanted}}}}
+        entry = {"manager": FIELD_MANAGER, "operation": "Apply", "fieldsV1": fields}
+        metadata = {**document["metadata"], "labels": {**others, **wanted}, "managedFields": [entry]}
+        return self._store({**document, "metadata": metadata}, dry_run)
 
     def create(self, kind: Kind, document: Document, *, dry_run: bool = False) -> Document:
         assert key_of(document) not in self.objects
+        if kind.name == "PodTemplate":
+            self._judge(document["metadata"]["namespace"])
         return self._store(document, dry_run)
+
+    def _judge(self, namespace: str) -> None:
+        """Refuse a template if a policy is bound to its namespace with the action `Deny`."""
+        for (kind, _, name), each in self.objects.items():
+            spec = each.get("spec", {})
+            where = spec.get("matchResources", {}).get("namespaceSelector", {}).get("matchLabels", {})
+            if "paramRef" in spec and "Deny" in spec["validationActions"] and namespace in where.values():
+                assert self.parameters and kind == "ValidatingAdmissionPolicyBinding"
+                found = spec["paramRef"]["name"]
+                version = self.versions.get(found, self.parameters.stored[found][1])
+                if version:
+                    raise ClusterRefused(f"{name} denied it (version {version}): ask why")
 
     def replace(self, kind: Kind, document: Document, *, dry_run: bool = False) -> Document:
         live = self.objects[key_of(document)]
         assert document["metadata"]["resourceVersion"] == live["metadata"]["resourceVersion"]
         return self._store(document, dry_run)
+
+    def delete(self, kind: Kind, name: str, namespace: str = "") -> None:
+        self.objects.pop((kind.name, namespace, name), None)
 
     def _store(self, document: Document, dry_run: bool) -> Document:
         stored = deepcopy(dict(document))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,15 +20,19 @@ from lightkube.types import PatchType
 from supply_chain.adapters.kubernetes.client import ClusterClient
 from supply_chain.adapters.kubernetes.parameters import ClusterParameters
 from supply_chain.errors import ClusterRefused
+from supply_chain.execution.enforcement.admitted import AdmittedImages, Parameters
 from supply_chain.execution.enforcement.installation import (
     KINDS,
+    POD_TEMPLATES,
     WORKLOADS,
     find_unadmitted,
     install,
     read_objects,
     read_status,
+    remove,
 )
 from supply_chain.execution.enforcement.policies import HARDENED, PUBLISHER, SYSTEM, Mode, Policies, new_parameters_name
+from supply_chain.execution.enforcement.trial import find_ineffective
 from supply_chain.execution.kubernetes.cluster import CONFIG_MAPS, NAMESPACES, PODS, SERVICE_ACCOUNTS, Kind
 from tests.support.admission import (
     REPOSITORIES,
@@ -350,6 +356,7 @@ def test_documented_role_publishes_and_watches_and_does_no_more(
     wanted = (*read_objects(ROLES), *enforced.policies.of_cluster(), *enforced.objects)
 
     assert read_status(enforced.place, wanted, found[0], found[0], execution).deviations == ()
+    assert not [*find_ineffective(enforced.place, parameters, REPOSITORIES, execution, time.sleep)]
     assert parameters.write(name, found[0], found[1])
     assert all(refusals_of_writes(enforced, execution)), "it writes as the publisher only"
     kind = KINDS["ValidatingAdmissionPolicy"]
@@ -385,6 +392,70 @@ def test_status_reports_what_an_administrator_weakened(admin: ClusterClient, enf
     assert [each.action for each in install(wanted, admin)] == ["create"]
     assert codes() == []
     wait_until(lambda: enforced.refusal_of(REFUSED["tag"]))
+
+
+class Later:
+    """Implements `Parameters`: those of a cluster, in a version that its API server does not have yet."""
+
+    def __init__(self, parameters: ClusterParameters) -> None:
+        self.read_now, self.write = parameters.read, parameters.write
+
+    def read(self, name: str) -> tuple[AdmittedImages, str] | None:
+        found = self.read_now(name)
+        return found and (found[0], f"{found[1]}0")
+
+
+def test_api_server_with_earlier_parameters_is_reported(enforced: Enforced) -> None:
+    """It refuses the image, and names the version of the parameters by which it does."""
+    place, admin = enforced.place, enforced.admin
+
+    def facts(parameters: Parameters) -> list[str]:
+        return [each.fact for each in find_ineffective(place, parameters, REPOSITORIES, admin, lambda _: None)]
+
+    found = enforced.parameters.read(place.parameters)
+    assert found and facts(enforced.parameters) == []
+    assert [f"(version {found[1]})" in each for each in facts(Later(enforced.parameters))] == [True]
+    enforced.admit(ADMITTED, OTHER_NAMESPACES)
+    wait_until(lambda: facts(enforced.parameters) == [])
+    enforced.admit(ADMITTED)
+
+
+def test_api_server_that_admits_the_trial_is_reported(admin: ClusterClient, policies: Policies) -> None:
+    with enforce(admin, policies, Mode.WARN) as made:
+        made.admit(ADMITTED)
+
+        (found,) = find_ineffective(made.place, made.parameters, REPOSITORIES, admin, lambda _: None)
+
+        assert "admits a trial" in found.fact and not admin.list(POD_TEMPLATES, made.place.namespace)
+
+
+def test_other_mode_removes_what_deny_installed(admin: ClusterClient, policies: Policies) -> None:
+    """The hardening and the label of Pod Security; the label of another one stays."""
+    with enforce(admin, policies) as made:
+        made.admit(ADMITTED)
+        wait_until(partial(is_enforced, made, ADMITTED))
+        name, gradual = made.place.namespace, replace(made.place, mode=Mode.WARN)
+        admin.patch(NAMESPACES, name, {"metadata": {"labels": {"team": "shop"}}})
+        assert made.refusal(PODS, pod(ADMITTED, hostPID=True))
+
+        install(policies.of_namespace(gradual), admin)
+        removed = remove(policies.of_other_settings(gradual), admin)
+
+        assert [each.kind for each in removed] == ["MutatingAdmissionPolicyBinding"]
+        namespace = admin.read(NAMESPACES, name)
+        assert namespace and namespace["metadata"]["labels"]["team"] == "shop"
+        assert "pod-security.kubernetes.io/enforce" not in namespace["metadata"]["labels"]
+        wait_until(lambda: not made.refusal(PODS, pod(ADMITTED, hostPID=True)))
+        wait_until(lambda: HARDENED not in started(made).get("annotations", {}))
+        assert install(policies.of_namespace(gradual), admin) == ()
+
+
+def started(made: Enforced) -> dict[str, Any]:
+    """Return the metadata of a pod as the API server would make it."""
+    document = pod(ADMITTED)
+    metadata = {**document["metadata"], "namespace": made.place.namespace}
+    found: dict[str, Any] = made.admin.create(PODS, {**document, "metadata": metadata}, dry_run=True)["metadata"]
+    return found
 
 
 def test_block_is_followed_after_all_policies_were_removed(admin: ClusterClient) -> None:

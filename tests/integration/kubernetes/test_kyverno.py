@@ -1,13 +1,14 @@
 """Kyverno admits a pod only with a verdict that it verified itself, whatever the other controls say.
 
-The matrix runs each attack against each control alone: the policies of the API server (1), Kyverno (2), and the
-registry, which does not hand out archived images (3).
+The matrix runs each attack against each control alone: the policies of the API server (1), and Kyverno (2). What the
+registry alone (3) withholds from a node is in `tests/integration/emulator/test_pulls.py`.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,6 @@ from cscm_laptop.home import Home
 from supply_chain.adapters.kubernetes.client import ClusterClient
 from supply_chain.adapters.kubernetes.parameters import ClusterParameters
 from supply_chain.errors import ClusterRefused, ClusterUnavailable
-from supply_chain.evidence.statement import SUMMARY, VULNERABILITIES
 from supply_chain.execution.enforcement.admitted import AdmissionPorts, publish_all
 from supply_chain.execution.enforcement.installation import (
     KINDS,
@@ -30,17 +30,33 @@ from supply_chain.execution.enforcement.installation import (
     compare_webhook,
     install,
     read_objects,
+    remove,
     require_kyverno,
 )
 from supply_chain.execution.enforcement.policies import EnforcedNamespace, Mode, Policies, new_parameters_name
 from supply_chain.execution.enforcement.verification import POLICY_KIND
 from supply_chain.execution.kubernetes.cluster import CONFIG_MAPS, SERVICE_ACCOUNTS, Kind
-from supply_chain.model.image import ImageRef
-from supply_chain.model.tier import Gate
 from tests.support.admission import ROLES, SOON, wait_until
+from tests.support.attacks import (
+    Prepare,
+    by_tag,
+    by_tag_and_digest,
+    expired,
+    foreign_registry,
+    of_another_digest,
+    other_application,
+    other_environment,
+    other_gate,
+    other_statement,
+    outside_of_curated,
+    refused,
+    superseded,
+    unknown_application,
+    unsigned,
+    wrong_digest,
+)
 from tests.support.emulator import Emulator, crane, python, running
 from tests.support.kyverno import Kyverno, running_kyverno
-from tests.support.signer import EcdsaSigner
 from tests.support.verified import APPLICATIONS, MAX_AGE, Controlled, Verdicts, Verified, clock, verified
 
 __all__ = ["crane", "python"]
@@ -122,100 +138,6 @@ def control(request: pytest.FixtureRequest) -> Controlled:
     return found
 
 
-Prepare = Callable[[Verdicts], str]
-"""Prepares an attack, and returns the image that must not run."""
-
-
-def unsigned(made: Verdicts) -> str:
-    return made.image(made.push("hello"))
-
-
-def refused(made: Verdicts) -> str:
-    made.publish(ref := made.push("hello"), passed=False)
-    return made.image(ref)
-
-
-def superseded(made: Verdicts) -> str:
-    """The evidence of an earlier admission, which the tier's other key signed, stands where the verdict was."""
-    ref = made.push("hello")
-    made.publish(ref, at=clock() - timedelta(hours=1))
-    made.publish(ref, passed=False)
-    made.attach(made.place_of(ref), made.predicate(ref), signer=EcdsaSigner())
-    return made.image(ref)
-
-
-def wrong_digest(made: Verdicts) -> str:
-    made.publish(ref := made.push("hello"))
-    return made.image(ref.with_digest("sha256:" + "0" * 64))
-
-
-def of_another_digest(made: Verdicts) -> str:
-    """A verdict about another image is attached to this one."""
-    good, bad = made.push("hello"), made.push("hello")
-    made.attach_signed(made.place_of(bad), made.store().sign(good, SUMMARY, made.predicate(good)))
-    return made.image(bad)
-
-
-def by_tag(made: Verdicts) -> str:
-    made.publish(ref := made.push("hello"))
-    return made.image(ref).partition("@")[0] + ":latest"
-
-
-def by_tag_and_digest(made: Verdicts) -> str:
-    made.publish(ref := made.push("hello"))
-    repository, _, digest = made.image(ref).partition("@")
-    return f"{repository}:latest@{digest}"
-
-
-def foreign_registry(made: Verdicts) -> str:
-    made.publish(ref := made.push("hello"))
-    return f"docker.io/{ref}"
-
-
-def outside_of_curated(made: Verdicts) -> str:
-    made.publish(ref := made.push("hello"))
-    return made.image(ref.moved_to("dev/hello"))
-
-
-def other_application(made: Verdicts) -> str:
-    """The verdict about one application is attached to the same digest of another one."""
-    ref = made.push("hello")
-    made.publish(ref)
-    place = made.place_of(other := ref.moved_to("curated/shop"))
-    made.attach(place, made.predicate(ref))
-    copy_image(made, ref, other)
-    return made.image(other)
-
-
-def unknown_application(made: Verdicts) -> str:
-    ref = made.push("stranger")
-    return made.image(ref)
-
-
-def other_environment(made: Verdicts) -> str:
-    ref = made.push("hello")
-    made.publish(ref, environment="elsewhere")
-    made.attach(made.place_of(ref), made.predicate(ref, environment="elsewhere"))
-    return made.image(ref)
-
-
-def other_gate(made: Verdicts) -> str:
-    ref = made.push("hello")
-    made.attach(made.place_of(ref), made.predicate(ref, gate=Gate.RELEASE))
-    return made.image(ref)
-
-
-def other_statement(made: Verdicts) -> str:
-    ref = made.push("hello")
-    made.attach(made.place_of(ref), made.predicate(ref), kind=VULNERABILITIES)
-    return made.image(ref)
-
-
-def expired(made: Verdicts) -> str:
-    made.publish(ref := made.push("hello"), expires=clock() - timedelta(seconds=1))
-    return made.image(ref)
-
-
 FOREIGN, UNSIGNED, OTHER = "is not of an application", "has no signed verdict", "is not about its image"
 FAILED, LATE = "the deploy gate refuses", "too old or has expired"
 ATTACKS: dict[Prepare, str] = {
@@ -225,14 +147,6 @@ ATTACKS: dict[Prepare, str] = {
     other_gate: OTHER, other_statement: UNSIGNED, expired: LATE,
 }  # fmt: skip
 """Each attack with why Kyverno refuses it."""
-
-
-def copy_image(made: Verdicts, source: ImageRef, target: ImageRef) -> None:
-    made.ecr.ensure_repository(target.repository, immutable=False, key=None)
-    done = made.registry.run_crane(
-        made.registry.login(), "copy", made.image(source), f"{made.registry.host}/{target.repository}:copy"
-    )
-    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("attack", ATTACKS, ids=lambda each: each.__name__)
@@ -328,6 +242,21 @@ def test_verdict_that_is_too_old_does_not_count(second: Verified, verdicts: Verd
 def test_mode_warn_refuses_nothing(admin: ClusterClient, verdicts: Verdicts, kyverno: Kyverno, second: object) -> None:
     with verified(admin, verdicts, kyverno, Mode.WARN) as warned:
         assert warned.refusal(unsigned(verdicts)) == warned.refusal("busybox:latest") == ""
+
+
+def test_removed_setting_removes_the_policy(
+    admin: ClusterClient, verdicts: Verdicts, kyverno: Kyverno, second: object
+) -> None:
+    """Kyverno then refuses nothing in the namespace."""
+    with verified(admin, verdicts, kyverno) as made:
+        image = unsigned(verdicts)
+        assert UNSIGNED in made.refusal(image)
+        without = replace(made.place, verification=None)
+
+        (change,) = remove(made.policies.of_other_settings(without), admin)
+
+        assert change.name == made.policies.verifying(made.place.environment)
+        wait_until(lambda: made.refusal(image) == "")
 
 
 def test_exception_from_the_policy_is_refused(second: Verified) -> None:

@@ -56,6 +56,8 @@ GONE = 410
 PAGE = "500"
 """Objects in a page of a list."""
 ATTEMPTS = 3
+UNKNOWN_KIND = (404, "404 page not found")
+"""The answer about a kind that a cluster does not have; that about a missing object is JSON."""
 METADATA = "application/json;as={};g=meta.k8s.io;v=v1"
 """The media type of objects with nothing but metadata."""
 LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
@@ -185,6 +187,10 @@ class ClusterClient:
                 reply: Generic = self.client.get(_resource(kind), name, namespace=namespace or None)
             except ApiError as error:
                 if error.status.code != 404:
+                    raise
+                return None
+            except httpx2.HTTPStatusError as error:
+                if (error.response.status_code, error.response.text.strip()) != UNKNOWN_KIND:
                     raise
                 return None
         return reply

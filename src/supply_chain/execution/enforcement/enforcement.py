@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from time import sleep
 
 from supply_chain.errors import SettingInvalid
 from supply_chain.execution.enforcement.admitted import AdmissionPorts, publish_all, publish_image, read_admitted
@@ -12,13 +13,25 @@ from supply_chain.execution.enforcement.installation import (
     AdmissionCluster,
     Change,
     EnforcementStatus,
+    compare_installed,
+    compare_left,
     find_unsigned,
     install,
     read_status,
+    remove,
     require_kyverno,
 )
-from supply_chain.execution.enforcement.policies import PARAMETERS, EnforcedNamespace, Policies, new_parameters_name
+from supply_chain.execution.enforcement.policies import (
+    PARAMETERS,
+    EnforcedNamespace,
+    Mode,
+    Policies,
+    new_parameters_name,
+)
+from supply_chain.execution.enforcement.trial import find_ineffective
 from supply_chain.execution.kubernetes.cluster import Document
+from supply_chain.execution.observation import Deviation
+from supply_chain.model.container import Wait
 from supply_chain.model.image import ImageRef
 from supply_chain.policy.activation import PolicyState, require_active
 
@@ -37,14 +50,17 @@ class Enforcement:
     roles: tuple[Document, ...]
     state: PolicyState
     policies: Policies = field(default_factory=Policies)
+    wait: Wait = sleep
 
     def plan(self) -> tuple[Change, ...]:
         """Return what `apply` would change; the API server checks it and stores nothing."""
         cluster = self._connect()
-        return install(self._objects(self._place(cluster)), cluster, dry_run=True)
+        place = self._place(cluster)
+        changes = install(self._objects(place), cluster, dry_run=True)
+        return (*changes, *remove(self.policies.of_other_settings(place), cluster, dry_run=True))
 
     def apply(self) -> tuple[Change, ...]:
-        """Install what is missing or differs, and return the changes.
+        """Install what is missing or differs, remove what is of other settings, and return the changes.
 
         The parameters come before the bindings, so that a first installation does not refuse what is admitted. Raise
         `PolicyUnsigned` if the environment is not active.
@@ -56,7 +72,8 @@ class Enforcement:
         namespace, *bindings = self.policies.of_namespace(place)
         changes = install((*self.roles, *self.policies.of_cluster(), namespace), cluster)
         publish_all(place, self.ports)
-        return (*changes, *install(bindings, cluster))
+        changes += install(bindings, cluster)
+        return changes + remove(self.policies.of_other_settings(place), cluster)
 
     def status(self) -> EnforcementStatus:
         """Compare the cluster with what was generated, and its parameters with the verdicts.
@@ -69,7 +86,13 @@ class Enforcement:
         admits = read_admitted(place, self.ports)
         verifying = self.policies.verifying(place.environment) if place.verification else ""
         status = read_status(place, self._objects(place), admits, found[0] if found else None, cluster, verifying)
-        return status.model_copy(update={"deviations": (*find_unsigned(place, self.state), *status.deviations)})
+        deviations = (
+            *find_unsigned(place, self.state),
+            *status.deviations,
+            *compare_left(self.policies.of_other_settings(place), cluster),
+            *self._find_ineffective(place, cluster),
+        )
+        return status.model_copy(update={"deviations": deviations})
 
     def follow(self, ref: ImageRef) -> None:
         """Admit an image or no longer, by its current verdict, where it is installed.
@@ -101,10 +124,23 @@ class Enforcement:
         return (*self.roles, *self.policies.of_cluster(), *self.policies.of_namespace(place))
 
     def _place(self, cluster: AdmissionCluster) -> EnforcedNamespace:
-        """Return the namespace with the name of its parameters, a new one if the policy or its binding is missing."""
-        found = self._find_parameters(cluster)
-        is_there = found and cluster.read(KINDS["ValidatingAdmissionPolicy"], self.policies.policy)
-        return replace(self.place, parameters=found if is_there else new_parameters_name(self.place.namespace))
+        """Return the namespace with the name of its parameters.
+
+        It is a new one if the policy or its binding is missing, or if the API server does not follow the parameters.
+        """
+        place = replace(self.place, parameters=self._find_parameters(cluster))
+        is_there = place.parameters and cluster.read(KINDS["ValidatingAdmissionPolicy"], self.policies.policy)
+        if is_there and not self._find_ineffective(place, cluster):
+            return place
+        return replace(place, parameters=new_parameters_name(place.namespace))
+
+    def _find_ineffective(self, place: EnforcedNamespace, cluster: AdmissionCluster) -> tuple[Deviation, ...]:
+        """Return a deviation if policy and binding are as generated, and the API server does not refuse by them."""
+        names = (self.policies.policy, self.policies.binding(place.environment))
+        judging = [each for each in self._objects(place) if each["metadata"]["name"] in names]
+        if place.mode is not Mode.DENY or any(compare_installed(judging, cluster)):
+            return ()
+        return tuple(find_ineffective(place, self.ports.parameters, self.ports.begin, cluster, self.wait))
 
     def _find_parameters(self, cluster: AdmissionCluster) -> str:
         """Return the name of the parameters that the binding names; empty if there are none for the namespace."""

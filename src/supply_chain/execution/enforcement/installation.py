@@ -13,7 +13,14 @@ from supply_chain.errors import SettingInvalid
 from supply_chain.execution.enforcement.admitted import AdmittedImages, describe_difference
 from supply_chain.execution.enforcement.policies import ADMISSION, EnforcedNamespace, Mode
 from supply_chain.execution.enforcement.verification import CRD, PATH, POLICY_KIND, POLICY_VERSION, WEBHOOKS
-from supply_chain.execution.kubernetes.cluster import NAMESPACES, PODS, SERVICE_ACCOUNTS, Document, Kind
+from supply_chain.execution.kubernetes.cluster import (
+    FIELD_MANAGER,
+    NAMESPACES,
+    PODS,
+    SERVICE_ACCOUNTS,
+    Document,
+    Kind,
+)
 from supply_chain.execution.kubernetes.differences import find_differences
 from supply_chain.execution.kubernetes.workloads import list_images
 from supply_chain.execution.observation import Deviation
@@ -36,9 +43,10 @@ KINDS = {
     )
 }
 """The kinds of the generated objects."""
+POD_TEMPLATES = Kind("v1", "PodTemplate", "podtemplates")
 WORKLOADS = (
     PODS,
-    Kind("v1", "PodTemplate", "podtemplates"),
+    POD_TEMPLATES,
     Kind("v1", "ReplicationController", "replicationcontrollers"),
     *(Kind("apps/v1", name, f"{name.lower()}s") for name in ("DaemonSet", "Deployment", "ReplicaSet", "StatefulSet")),
     *(Kind("batch/v1", name, f"{name.lower()}s") for name in ("CronJob", "Job")),
@@ -69,6 +77,9 @@ class AdmissionCluster(Protocol):
     def replace(self, kind: Kind, document: Document, *, dry_run: bool = False) -> object:
         """Replace an object of the same version, also the fields that others added to it."""
 
+    def delete(self, kind: Kind, name: str, namespace: str = "") -> object:
+        """Delete an object, if it is there."""
+
 
 def read_objects(directory: Path) -> tuple[Document, ...]:
     """Return the objects of all YAML files of a directory, namespaces first.
@@ -91,7 +102,7 @@ def read_objects(directory: Path) -> tuple[Document, ...]:
 class Change(Model):
     """What an installation does to one object."""
 
-    action: Literal["create", "change"]
+    action: Literal["create", "change", "remove"]
     kind: str
     name: str
     fields: tuple[str, ...] = Field(default=(), description="those that differ")
@@ -127,11 +138,28 @@ def install(wanted: Iterable[Document], cluster: AdmissionCluster, *, dry_run: b
     return tuple(changes)
 
 
+def remove(
+    objects: Iterable[tuple[str, str]], cluster: AdmissionCluster, *, dry_run: bool = False
+) -> tuple[Change, ...]:
+    """Remove objects of a cluster, each with its kind and name, if they are there; return the changes."""
+    changes = tuple(Change(action="remove", kind=kind, name=name) for kind, name in find_left(objects, cluster))
+    for each in () if dry_run else changes:
+        cluster.delete(KINDS[each.kind], each.name)
+    return changes
+
+
+def find_left(objects: Iterable[tuple[str, str]], cluster: AdmissionCluster) -> Iterator[tuple[str, str]]:
+    """Yield those of the objects, each with its kind and name, that a cluster has."""
+    yield from ((kind, name) for kind, name in objects if cluster.read(KINDS[kind], name) is not None)
+
+
 def compare_object(wanted: Document, live: Document) -> Iterator[str]:
     """Yield the paths at which an object is not as generated: a field too few, too many or with another value.
 
-    Of the metadata, only the generated labels count.
+    Of the metadata, only the generated labels count, and those of a namespace that were generated for other settings.
     """
+    if wanted["kind"] == "Namespace":
+        yield from (f"metadata.labels.{key}" for key in _labels_left(wanted, live))
     yield from (
         f"metadata.labels.{key}"
         for key, value in wanted["metadata"].get("labels", {}).items()
@@ -140,6 +168,15 @@ def compare_object(wanted: Document, live: Document) -> Iterator[str]:
     for name, value in wanted.items():
         if name not in ("apiVersion", "kind", "metadata"):
             yield from find_differences(value, live.get(name), name, absent_is_empty=False)
+
+
+def _labels_left(wanted: Document, live: Document) -> Iterator[str]:
+    """Yield the labels that were applied earlier and are not generated any more; those of others stay."""
+    for entry in live["metadata"].get("managedFields", ()):
+        if (entry["manager"], entry["operation"]) == (FIELD_MANAGER, "Apply"):
+            labels = entry.get("fieldsV1", {}).get("f:metadata", {}).get("f:labels", {})
+            applied = {key.removeprefix("f:") for key in labels if key.startswith("f:")}
+            yield from sorted(applied - {*wanted["metadata"].get("labels", {})})
 
 
 def compare_installed(wanted: Iterable[Document], cluster: AdmissionCluster) -> Iterator[Deviation]:
@@ -155,6 +192,16 @@ def compare_installed(wanted: Iterable[Document], cluster: AdmissionCluster) -> 
                 fact=f"{name} is not as it was generated: {', '.join(fields)}",
                 remedy=ENFORCE,
             )
+
+
+def compare_left(objects: Iterable[tuple[str, str]], cluster: AdmissionCluster) -> Iterator[Deviation]:
+    """Yield a deviation for each object, with its kind and name, that a cluster still has from other settings."""
+    for kind, name in find_left(objects, cluster):
+        yield Deviation(
+            code="enforcement.left",
+            fact=f"{kind} {name} is of earlier settings of the environment",
+            remedy="Run `cscm enforce apply ENVIRONMENT`, which removes it.",
+        )
 
 
 def find_unsigned(place: EnforcedNamespace, state: PolicyState) -> Iterator[Deviation]:

@@ -121,6 +121,18 @@ class Policies:
             *(self._verifying(enforced.verification, enforced) if enforced.verification else ()),
         )
 
+    def of_other_settings(self, enforced: EnforcedNamespace) -> tuple[tuple[str, str], ...]:
+        """Return kind and name of the objects that `of_namespace` returns only for other settings of the environment.
+
+        What refuses exceptions from Kyverno's policies stays: other environments of the cluster may need it.
+        """
+        hardened = (HARDEN, f"{self.prefix}-hardened-{enforced.environment}")
+        verifying = (POLICY_KIND, self.verifying(enforced.environment))
+        return (
+            *(() if enforced.mode is Mode.DENY else (hardened,)),
+            *(() if enforced.verification else (verifying,)),
+        )
+
     def verifying(self, environment: str) -> str:
         """Return the name of the policy with which Kyverno verifies the verdicts of an environment."""
         return f"{self.prefix}-verdicts-{environment}"
@@ -236,9 +248,11 @@ ADMITS = (
 WHY = (
     f"!{BY_DIGEST} ? i + ' is not named by its digest: write REPOSITORY@sha256:DIGEST'"
     f" : !{OURS} ? i + ' is not curated: only images below ' + params.data['{REPOSITORIES}'] + ' are admitted'"
-    " : i + ' is not admitted to ' + params.data['environment'] + ': ask why with cscm verdict '"
+    " : i + ' is not admitted to ' + params.data['environment'] + ' (version ' + params.metadata.resourceVersion"
+    " + '): ask why with cscm verdict '"
     " + i.substring(i.size() - 64) + ' --environment ' + params.data['environment']"
 )
+"""Why the image `i` is refused; the version is that of the parameters by which the API server judges."""
 PARAMETER_KIND = {"apiVersion": "v1", "kind": "ConfigMap"}
 ADMITTED_IMAGES: Object = {
     "failurePolicy": "Fail",

@@ -77,6 +77,15 @@ def test_client_reads_nothing_where_nothing_is():
     absent.delete(PODS, "a", "staging")
 
 
+def test_client_reads_nothing_of_an_unknown_kind():
+    """A cluster without Kyverno does not know its policies; another text is not from a cluster."""
+    assert client(lambda _: httpx2.Response(404, text="404 page not found\n")).read(PODS, "a") is None
+
+    for answer in (httpx2.Response(404, text="<html>"), httpx2.Response(403, text="404 page not found\n")):
+        with pytest.raises(ClusterRefused):
+            client(lambda _, answer=answer: answer).read(PODS, "a")
+
+
 def test_client_lists_all_pages():
     """A long list comes in parts."""
 

@@ -1,7 +1,9 @@
 """The enforcement of one environment: planned, installed in an order that refuses nothing admitted, and observed."""
 
 from dataclasses import replace
+from datetime import timedelta
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import yaml
@@ -12,28 +14,44 @@ from supply_chain.execution.enforcement.admitted import AdmissionPorts
 from supply_chain.execution.enforcement.enforcement import Enforcement
 from supply_chain.execution.enforcement.installation import read_objects
 from supply_chain.execution.enforcement.policies import EnforcedNamespace, Mode
+from supply_chain.execution.enforcement.verification import CRD, POLICY_KIND, Verification
 from supply_chain.model.tier import TierName
 from supply_chain.policy.activation import PolicyState
 from tests.support.admission import ROLES
 from tests.support.facts import CURATED
 from tests.support.memory_admission import Key, MemoryAdmissionCluster, MemoryParameters
+from tests.support.signer import EcdsaSigner
 
 POLICY = ("ValidatingAdmissionPolicy", "", "cscm-admitted-images")
 ACTIVE, CHANGED = PolicyState(active=True, why=""), PolicyState(active=False, why="not as signed by ann")
+HARDENED = ("MutatingAdmissionPolicyBinding", "", "cscm-hardened-staging")
+VERDICTS = (POLICY_KIND, "", "cscm-verdicts-staging")
+ENFORCE_LABEL = "pod-security.kubernetes.io/enforce"
 BINDING = ("ValidatingAdmissionPolicyBinding", "", "cscm-admitted-images-staging")
 
 
 @pytest.fixture
 def made(world):
     """An enforcement in a new cluster."""
-    cluster, parameters = MemoryAdmissionCluster(), MemoryParameters()
+    parameters, waited = MemoryParameters(), list[float]()
+    cluster = MemoryAdmissionCluster(parameters)
     ports = AdmissionPorts(
         "registry.test", world.verdict_store(TierName.EXECUTION), world.ecr, lambda _: (), parameters
     )
 
     place = EnforcedNamespace("staging", "apps", Mode.DENY)
-    enforcement = Enforcement(place, lambda: cluster, ports, read_objects(ROLES), ACTIVE)
-    return SimpleNamespace(enforcement=enforcement, cluster=cluster, parameters=parameters)
+    enforcement = Enforcement(place, lambda: cluster, ports, read_objects(ROLES), ACTIVE, wait=waited.append)
+    return SimpleNamespace(enforcement=enforcement, cluster=cluster, parameters=parameters, waited=waited)
+
+
+def in_mode(made, mode, verification=None):
+    """Return the enforcement with other settings."""
+    place = replace(made.enforcement.place, mode=mode, verification=verification)
+    return replace(made.enforcement, place=place)
+
+
+def codes(enforcement):
+    return [each.code for each in enforcement.status().deviations]
 
 
 def test_plan_changes_nothing(made):
@@ -74,6 +92,131 @@ def test_installation_after_a_removal_has_new_parameters(made, key):
     }
     assert len(names) == 1 and names == {*made.parameters.stored} - {before}
     assert made.enforcement.status().deviations == ()
+
+
+@pytest.mark.parametrize(("version", "answer"), [("0", "denied it (version 0)"), ("", "it admits a trial")])
+def test_api_server_that_does_not_follow_is_reported(made, version, answer):
+    """Everything is installed as generated, and later blocks would not be followed."""
+    made.enforcement.apply()
+    (name,) = made.parameters.stored
+    assert codes(made.enforcement) == [] and made.waited == []
+
+    made.cluster.versions[name] = version
+    status = made.enforcement.status()
+
+    assert [each.code for each in status.deviations] == ["enforcement.ineffective"] and status.is_weak
+    assert answer in status.deviations[0].fact and "apps" in status.deviations[0].fact
+    assert made.waited == [0.5] * 10
+
+
+def test_api_server_that_follows_later_is_not_reported(made):
+    """It learns of a change with a delay."""
+    made.enforcement.apply()
+    (name,) = made.parameters.stored
+    made.cluster.versions[name] = "0"
+
+    assert codes(replace(made.enforcement, wait=lambda _: made.cluster.versions.clear())) == []
+
+
+def test_installation_for_an_api_server_that_does_not_follow_has_new_parameters(made):
+    """It reads a ConfigMap of a new name."""
+    made.enforcement.apply()
+    (before,) = made.parameters.stored
+    made.cluster.versions[before] = "0"
+
+    changes = made.enforcement.apply()
+
+    (after,) = {*made.parameters.stored} - {before}
+    assert made.cluster.objects[BINDING]["spec"]["paramRef"]["name"] == after
+    assert [(each.action, each.kind) for each in changes if each.name == BINDING[2]] == [("change", BINDING[0])]
+    assert codes(made.enforcement) == []
+
+
+def test_image_is_not_tried_where_nothing_is_refused(made):
+    """In the gradual modes, while the binding is weakened, and without parameters: that is reported already."""
+    gradual = in_mode(made, Mode.WARN)
+    gradual.apply()
+    assert codes(gradual) == []
+    made.enforcement.apply()
+    assert len(made.parameters.stored) == 1
+
+    made.cluster.objects[BINDING]["spec"]["validationActions"] = ["Warn"]
+    assert codes(made.enforcement) == ["enforcement.weakened"]
+    made.enforcement.apply()
+    made.parameters.stored.clear()
+    assert codes(made.enforcement) == ["enforcement.no-parameters"] and made.waited == []
+
+
+def test_trial_is_a_template_with_an_image_that_nothing_admits(made):
+    """It starts nothing, is stored nowhere, and would be admitted if its digest were."""
+    made.enforcement.apply()
+    before, tried = {*made.cluster.objects}, []
+    create = made.cluster.create
+
+    def record(kind, document, **more):
+        tried.append(document)
+        return create(kind, document, **more)
+
+    made.cluster.create = record
+    made.enforcement.status()
+    made.enforcement.status()
+
+    first, second = tried
+    assert first["metadata"]["name"] != second["metadata"]["name"] and first["kind"] == "PodTemplate"
+    image = first["template"]["spec"]["containers"][0]["image"]
+    assert image == "registry.test/curated/cscm-trial@sha256:" + "0" * 64
+    assert {*made.cluster.objects} == before
+
+
+def test_other_mode_removes_what_deny_installed(made):
+    """The hardening, and the label of Pod Security; labels of others stay."""
+    made.enforcement.apply()
+    labels = made.cluster.objects["Namespace", "", "apps"]["metadata"]["labels"]
+    labels["team"] = "shop"
+    gradual = in_mode(made, Mode.AUDIT)
+    found = {each.code: each.fact for each in gradual.status().deviations}
+    assert HARDENED[2] in found["enforcement.left"] and ENFORCE_LABEL in str(gradual.plan())
+    assert f"remove {HARDENED[0]} {HARDENED[2]}" in {str(each) for each in gradual.plan()}
+    assert HARDENED in made.cluster.objects and ENFORCE_LABEL in labels
+
+    gradual.apply()
+
+    labels = made.cluster.objects["Namespace", "", "apps"]["metadata"]["labels"]
+    assert HARDENED not in made.cluster.objects and ENFORCE_LABEL not in labels and labels["team"] == "shop"
+    assert gradual.apply() == () and codes(gradual) == []
+    made.enforcement.apply()
+    assert codes(made.enforcement) == [] and HARDENED in made.cluster.objects
+
+
+def test_label_that_another_one_set_stays(made):
+    """An administrator enforces Pod Security without the chain."""
+    gradual = in_mode(made, Mode.WARN)
+    gradual.apply()
+    metadata = made.cluster.objects["Namespace", "", "apps"]["metadata"]
+    metadata["labels"][ENFORCE_LABEL] = "restricted"
+    fields: dict[str, Any] = {"f:metadata": {"f:labels": {".": {}, f"f:{ENFORCE_LABEL}": {}}}}
+    metadata["managedFields"] += [
+        {"manager": "kubectl-label", "operation": "Update", "fieldsV1": fields},
+        {"manager": "cscm", "operation": "Update", "fieldsV1": fields},
+        {"manager": "cscm", "operation": "Apply", "fieldsV1": {"f:spec": {}}},
+    ]
+
+    assert gradual.plan() == () and codes(gradual) == []
+
+
+def test_removed_setting_removes_the_policy_of_kyverno(made):
+    """Otherwise Kyverno went on to refuse. What refuses exceptions stays: others may need it."""
+    key = EcdsaSigner().public
+    with_kyverno = in_mode(made, Mode.DENY, Verification("registry.test", (key,), ("hello",), timedelta(days=30)))
+    made.cluster.objects["CustomResourceDefinition", "", CRD] = {}
+    with_kyverno.apply()
+    assert VERDICTS in made.cluster.objects and "enforcement.left" not in codes(with_kyverno)
+    assert codes(made.enforcement) == ["enforcement.left"]
+
+    assert [str(each) for each in made.enforcement.apply()] == [f"remove {VERDICTS[0]} {VERDICTS[2]}"]
+
+    assert VERDICTS not in made.cluster.objects and codes(made.enforcement) == []
+    assert ("ValidatingAdmissionPolicy", "", "cscm-exceptions") in made.cluster.objects
 
 
 def test_verdict_before_the_installation_is_a_clear_error(made):

@@ -165,8 +165,9 @@ def test_changed_policy_is_reported(cluster):
 
 def test_cluster_without_kyverno_is_a_clear_error(world, cluster):
     """Before anything is installed; and `status` still reports."""
+    parameters = cluster.parameters = MemoryParameters()
     ports = AdmissionPorts(
-        "registry.test:5000", world.verdict_store(TierName.EXECUTION), world.ecr, lambda _: (), MemoryParameters()
+        "registry.test:5000", world.verdict_store(TierName.EXECUTION), world.ecr, lambda _: (), parameters
     )
     enforcement = Enforcement(place(), lambda: cluster, ports, (), PolicyState(active=True, why=""))
     assert enforcement.plan()
