@@ -20,10 +20,14 @@ UNSIGNED = "InvalidCommitSignature"
 
 @dataclass(frozen=True)
 class FluxState:
-    """What Flux says. `failed` is true if it gave up on the commit that is waited for, until something changes."""
+    """What Flux says about a commit that is waited for.
+
+    `failed` is true if it gave up until something changes, and `applying` while it tries, for the first time or again.
+    """
 
     fact: str
     failed: bool = False
+    applying: bool = False
 
 
 def read_flux(cluster: Cluster, kustomization: FluxKustomization, commit: str) -> FluxState:
@@ -48,13 +52,19 @@ def describe_flux(kustomization: Document, repository: Document | None, commit: 
     ready = _condition(status, "Ready")
     if _commit_of(status.get("lastAppliedRevision")) == commit:
         return FluxState(f"Flux applied the commit by the Kustomization {name}", failed=True)
-    if _commit_of(status.get("lastAttemptedRevision")) == commit and ready.get("status") == "False":
-        return FluxState(_describe(f"the Kustomization {name}", ready), ready.get("reason") not in TRANSIENT)
+    if _commit_of(status.get("lastAttemptedRevision")) == commit:
+        return _describe_attempt(f"the Kustomization {name}", ready)
     if repository is not None and (trouble := _source_trouble(repository, commit)):
         return trouble
     if ready.get("status") == "False":
         return FluxState(_describe(f"the Kustomization {name}", ready))
     return FluxState(f"Flux has not applied it yet; the last was {status.get('lastAppliedRevision') or 'nothing'}")
+
+
+def _describe_attempt(what: str, ready: Mapping[str, Any]) -> FluxState:
+    if ready.get("status") == "False":
+        return FluxState(_describe(what, ready), ready.get("reason") not in TRANSIENT)
+    return FluxState(f"{what} is applying it", applying=True)
 
 
 def _source_trouble(repository: Document, commit: str) -> FluxState | None:

@@ -187,20 +187,20 @@ class GitTarget:
         return running
 
     def _wait_until_applied(self, promotion: Promotion, rollout: Rollout, commit: str) -> None:
-        until, failing_since = self.clock() + promotion.settings.timeout, self.clock()
+        until, failing_since, failure = self.clock() + promotion.settings.timeout, self.clock(), ""
         while True:
             state = FluxState("the cluster did not answer")
             with contextlib.suppress(ClusterUnavailable):  # the controller goes on; ask again
                 if _is_about(rollout.read_deployment(), promotion):
                     return
                 state = self._read_controller(rollout.cluster, commit)
-            if not state.failed:
+            if not state.applying:  # it tries again what failed
+                failure = state.fact if state.failed else ""
+            if not failure:
                 failing_since = self.clock()
             if self.clock() > until or (state.failed and self.clock() - failing_since > PATIENCE):
-                raise _failure(
-                    promotion,
-                    f"the Deployment {promotion.workload.name} in {rollout.namespace} has not got it: {state.fact}",
-                )
+                where = f"the Deployment {promotion.workload.name} in {rollout.namespace}"
+                raise _failure(promotion, f"{where} has not got it: {failure or state.fact}")
             self.kubernetes.wait(POLL)
 
     def _read_controller(self, cluster: Cluster, commit: str) -> FluxState:

@@ -75,6 +75,15 @@ def test_missing_kustomization_is_mistake_of_environment():
     )
 
 
+@pytest.mark.parametrize(("attempted", "applying"), [(OURS, True), (OTHER, False)])
+def test_kustomization_is_applying_only_the_commit_that_it_attempts(attempted, applying):
+    """It is neither ready nor failed meanwhile."""
+    state = describe_flux(kustomization(condition("Ready", "Unknown"), attempted=attempted), None, OURS)
+
+    assert state.applying is applying and not state.failed
+    assert state.fact.startswith("the Kustomization shop is applying it") is applying
+
+
 @pytest.mark.parametrize("namespace", [None, "sources"])
 def test_source_may_be_in_another_namespace(namespace):
     cluster, found = MemoryCluster(), kustomization(READY)

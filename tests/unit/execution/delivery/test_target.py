@@ -71,13 +71,17 @@ class Controller:
         document = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata, "spec": spec}
         self.cluster.apply(DEPLOYMENTS, document)
 
-    def report(self, reason: str, commit: str = "", message: str = "because") -> None:
-        """Report a failure of the newest commit."""
-        ready = {"type": "Ready", "status": "False", "reason": reason, "message": message}
+    def report(self, reason: str, commit: str = "", message: str = "because", status: str = "False") -> None:
+        """Report a failure of the newest commit, or another status."""
+        ready = {"type": "Ready", "status": status, "reason": reason, "message": message}
         self.cluster.objects["Kustomization", "flux-system", "shop"] = {
             "metadata": {"name": "shop", "namespace": "flux-system"}, "spec": {},
             "status": {"conditions": [ready], "lastAttemptedRevision": f"main@sha1:{commit or self.branch.head}"},
         }  # fmt: skip
+
+    def retry(self) -> None:
+        """Report that the newest commit is applied, for the first time or again."""
+        self.report("Progressing", status="Unknown")
 
     def wait(self, seconds: float) -> None:
         self.time += seconds
@@ -225,6 +229,43 @@ def test_failure_whose_message_changes_ends_deployment_before_timeout(harness, c
         harness.deploy(harness.good())
 
     assert 20 <= controller.time < 22
+
+
+def test_failure_that_is_retried_ends_deployment_before_timeout(harness, controller):
+    """Flux fails again each time."""
+    controller.suspended = True
+    controller.on_wait += [lambda: controller.report("BuildFailed"), controller.retry] * 100
+
+    with pytest.raises(DeploymentFailed, match="has not got it: the Kustomization shop says BuildFailed: because"):
+        harness.deploy(harness.good())
+
+    assert 20 <= controller.time < 22
+
+
+def test_failure_that_is_retried_at_timeout_is_named(harness, controller):
+    """The last attempt takes long."""
+    controller.suspended = True
+    controller.on_wait += [lambda: controller.report("BuildFailed"), controller.retry]
+
+    with pytest.raises(DeploymentFailed, match="says BuildFailed: because"):
+        harness.deploy(harness.good())
+
+    assert controller.time >= 30
+
+
+def test_first_attempt_that_takes_long_is_no_failure(harness, controller):
+    """A failure after it counts from then on."""
+    controller.suspended = True
+    controller.report("Fetching", commit="0" * 40)
+
+    def recover() -> None:
+        controller.suspended = False
+        controller.apply()
+
+    failed = [lambda: controller.report("ReconciliationFailed"), *[lambda: None] * 16]
+    controller.on_wait += [controller.retry, *[lambda: None] * 90, *failed, recover]
+
+    assert harness.deploy(harness.good()).changed
 
 
 def test_failure_that_passes_does_not_end_deployment(harness, controller):
