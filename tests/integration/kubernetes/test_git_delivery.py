@@ -11,24 +11,13 @@ import pytest
 from supply_chain.adapters.kubernetes.client import ClusterClient
 from supply_chain.errors import ClusterRefused
 from supply_chain.execution.delivery.flux import GIT_REPOSITORIES, KUSTOMIZATIONS
-from supply_chain.execution.enforcement.installation import KINDS, read_objects
 from supply_chain.execution.environment import Delivery, GitDelivery, KubernetesEnvironment
-from supply_chain.execution.kubernetes.cluster import (
-    CONFIG_MAPS,
-    DEPLOYMENTS,
-    EVENTS,
-    FIELD_MANAGER,
-    NAMESPACES,
-    SECRETS,
-    SERVICE_ACCOUNTS,
-)
+from supply_chain.execution.kubernetes.cluster import CONFIG_MAPS, DEPLOYMENTS, EVENTS, NAMESPACES, SECRETS
 from supply_chain.execution.kubernetes.target import KubernetesTarget
 from tests.support.builders import NOON
-from tests.support.command import ROOT
+from tests.support.reader import bind_reader, sign_in_reader
 
 pytestmark = pytest.mark.real
-
-ROLES, READER = ROOT / "deployments/kubernetes/rbac", "cscm-reader"
 
 
 @pytest.fixture
@@ -41,23 +30,14 @@ def namespace(cluster: ClusterClient) -> Iterator[str]:
     """A namespace in which a service account has the documented role, and nothing else."""
     name = f"gitops-{uuid4().hex[:8]}"
     cluster.apply(NAMESPACES, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
-    (role,) = (each for each in read_objects(ROLES) if each["metadata"]["name"] == READER)
-    metadata, api = {"name": READER, "namespace": name}, "rbac.authorization.k8s.io"
-    cluster.apply(KINDS["Role"], {**role, "kind": "Role", "metadata": metadata})
-    cluster.apply(SERVICE_ACCOUNTS, {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata})
-    binding = {
-        "apiVersion": f"{api}/v1", "kind": "RoleBinding", "metadata": metadata,
-        "roleRef": {"apiGroup": api, "kind": "Role", "name": READER},
-        "subjects": [{"kind": "ServiceAccount", **metadata}],
-    }  # fmt: skip
-    cluster.apply(KINDS["RoleBinding"], binding)
+    bind_reader(cluster, name)
     yield name
     cluster.delete(NAMESPACES, name)
 
 
 def test_observer_reads_what_monitor_needs_and_changes_nothing(cluster: ClusterClient, namespace: str) -> None:
     """The chain needs no permission to change a namespace that git delivers to."""
-    observer = cluster.for_service_account(namespace, READER, FIELD_MANAGER, 600)
+    observer = sign_in_reader(cluster, namespace)
     delivery = Delivery(git=GitDelivery(repository="environments", path="{application}.yaml", kind="manifest"))
     environment = KubernetesEnvironment(
         name="staging", target="kubernetes", cluster="c", namespace=namespace, delivery=delivery

@@ -33,16 +33,13 @@ from supply_chain.execution.kubernetes.target import KubernetesTarget
 from supply_chain.model.image import Digest
 from supply_chain.model.manifest import Probe, Service, Test
 from tests.contract.target import Harness
+from tests.support.cluster_images import NAME, REGISTRY, Import, imported_images
 from tests.support.command import ROOT
 from tests.support.isolation import Isolation
-from tests.support.layered import layered
 from tests.support.world import World
 
 pytestmark = pytest.mark.real
 
-REGISTRY = "registry.test"
-NAME = f"{REGISTRY}/curated/hello"
-CTR = ("ctr", "-n", "k8s.io", "images")
 DEPLOYER, ISOLATOR = "cscm-deployer", "cscm-isolator"
 ROLES = {DEPLOYER: (DEPLOYER,), ISOLATOR: (DEPLOYER, ISOLATOR)}
 """Service account → the documented roles that it has."""
@@ -54,25 +51,9 @@ MANIFEST = Service(
 
 
 @pytest.fixture(scope="module")
-def image(program: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], Digest]]:
-    """A function that imports another good image into the node, and returns its digest."""
-    layer = io.BytesIO()
-    with tarfile.open(fileobj=layer, mode="w") as tar:
-        entry = tarfile.TarInfo("subject")
-        entry.mode, entry.size = 0o755, program.stat().st_size
-        tar.addfile(entry, io.BytesIO(program.read_bytes()))
-    made: list[str] = []
-
-    def make() -> Digest:
-        path = tmp_path_factory.mktemp("image") / "image.tar"
-        config: dict[str, object] = {"Entrypoint": ["/subject"], "Labels": {"test": uuid4().hex}}
-        digest = layered(path, [layer.getvalue()], config)
-        subprocess.run([*CTR, "import", "--base-name", NAME, "--digests", str(path)], check=True, timeout=60)
-        made.append(f"{NAME}@{digest}")
-        return digest
-
-    yield make
-    subprocess.run([*CTR, "rm", *made], check=True, timeout=60)
+def image(program: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Import]:
+    with imported_images(program, tmp_path_factory.mktemp("images")) as make:
+        yield make
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +84,7 @@ def namespace(cluster: ClusterClient) -> Iterator[str]:
     cluster.delete(NAMESPACES, name)
 
 
-def isolation_in(cluster: ClusterClient, namespace: str, image: Callable[[], Digest], account: str) -> Isolation:
+def isolation_in(cluster: ClusterClient, namespace: str, image: Import, account: str) -> Isolation:
     """Return an environment in a namespace, in which a service account deploys and isolates."""
     environment = KubernetesEnvironment(
         name="staging", target="kubernetes", cluster="c", namespace=namespace,
@@ -156,7 +137,7 @@ def wait_until(true: Callable[[], bool]) -> None:
 
 
 @pytest.fixture
-def peer(cluster: ClusterClient, namespace: str, image: Callable[[], Digest]) -> Document:
+def peer(cluster: ClusterClient, namespace: str, image: Import) -> Document:
     """A pod that may reach every pod of the namespace and answers all of them, as far as their own policies allow."""
     metadata = {"name": "peer", "namespace": namespace, "labels": {"app": "peer"}}
     selector = {"podSelector": {"matchLabels": {"app": "peer"}}, "policyTypes": ["Ingress", "Egress"]}
@@ -178,7 +159,7 @@ def peer(cluster: ClusterClient, namespace: str, image: Callable[[], Digest]) ->
 
 
 def test_isolated_pods_have_no_traffic_and_the_earlier_image_serves(
-    cluster: ClusterClient, namespace: str, image: Callable[[], Digest], peer: Document
+    cluster: ClusterClient, namespace: str, image: Import, peer: Document
 ) -> None:
     """They go on running; the record opens with the key, and has the time from the event to the isolation."""
     isolation = isolation_in(cluster, namespace, image, ISOLATOR)
@@ -215,9 +196,7 @@ def test_isolated_pods_have_no_traffic_and_the_earlier_image_serves(
     assert sorted(code for _, found in codes for code in found) == ["drift.foreign", *["drift.quarantined"] * 2]
 
 
-def test_role_that_deploys_does_not_isolate(
-    cluster: ClusterClient, namespace: str, image: Callable[[], Digest]
-) -> None:
+def test_role_that_deploys_does_not_isolate(cluster: ClusterClient, namespace: str, image: Import) -> None:
     """Changing pods is a permission of its own, and the role with it reads no Secret and runs nothing in a pod."""
     isolation = isolation_in(cluster, namespace, image, DEPLOYER)
     isolation.harness.deploy(image())

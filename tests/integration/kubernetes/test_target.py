@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import io
 import json
-import subprocess
-import tarfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -45,44 +42,23 @@ from supply_chain.execution.nodes import ReservedNodes
 from supply_chain.model.image import Digest, ImageRef
 from supply_chain.model.manifest import Classification, Probe, Service, Test
 from tests.contract.target import Harness, TargetContract
+from tests.support.cluster_images import REGISTRY, Import, imported_images
 from tests.support.command import ROOT
-from tests.support.layered import layered
 
 pytestmark = pytest.mark.real
 
-REGISTRY = "registry.test"
 ROLES = ROOT / "deployments/kubernetes/rbac"
 DEPLOYER = "cscm-deployer"
-CTR = ("ctr", "-n", "k8s.io", "images")
 CLUSTER_ROLE_BINDINGS = Kind(
     "rbac.authorization.k8s.io/v1", "ClusterRoleBinding", "clusterrolebindings", namespaced=False
 )
 QUOTAS = Kind("v1", "ResourceQuota", "resourcequotas")
-Import = Callable[..., Digest]
 
 
 @pytest.fixture(scope="module")
 def image(program: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Import]:
-    """A function that imports an image with the given faults into the node, and returns its digest."""
-    layer = io.BytesIO()
-    with tarfile.open(fileobj=layer, mode="w") as tar:
-        entry = tarfile.TarInfo("subject")
-        entry.mode, entry.size = 0o755, program.stat().st_size
-        tar.addfile(entry, io.BytesIO(program.read_bytes()))
-
-    made: list[str] = []
-
-    def make(*faults: str) -> Digest:
-        path = tmp_path_factory.mktemp("image") / "image.tar"
-        config: dict[str, object] = {"Entrypoint": ["/subject"], "Cmd": list(faults), "Labels": {"test": uuid4().hex}}
-        digest = layered(path, [layer.getvalue()], config)
-        name = f"{REGISTRY}/curated/hello"
-        subprocess.run([*CTR, "import", "--base-name", name, "--digests", str(path)], check=True, timeout=60)
-        made.append(f"{name}@{digest}")
-        return digest
-
-    yield make
-    subprocess.run([*CTR, "rm", *made], check=True, timeout=60)
+    with imported_images(program, tmp_path_factory.mktemp("images")) as make:
+        yield make
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,43 @@
+"""The documented role for environments that git delivers to, in a namespace of a real cluster."""
+
+from __future__ import annotations
+
+from supply_chain.adapters.kubernetes.client import ClusterClient
+from supply_chain.errors import ClusterRefused
+from supply_chain.execution.enforcement.installation import KINDS, read_objects
+from supply_chain.execution.kubernetes.cluster import DEPLOYMENTS, FIELD_MANAGER, SERVICE_ACCOUNTS
+from tests.support.command import ROOT
+from tests.support.waiting import eventually
+
+READER = "cscm-reader"
+
+
+def bind_reader(admin: ClusterClient, namespace: str) -> None:
+    """Make a service account that has the role in a namespace and nothing else, and wait until it may read there."""
+    (role,) = (
+        each for each in read_objects(ROOT / "deployments/kubernetes/rbac") if each["metadata"]["name"] == READER
+    )
+    metadata, api = {"name": READER, "namespace": namespace}, "rbac.authorization.k8s.io"
+    admin.apply(KINDS["Role"], {**role, "kind": "Role", "metadata": metadata})
+    admin.apply(SERVICE_ACCOUNTS, {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata})
+    binding = {
+        "apiVersion": f"{api}/v1", "kind": "RoleBinding", "metadata": metadata,
+        "roleRef": {"apiGroup": api, "kind": "Role", "name": READER},
+        "subjects": [{"kind": "ServiceAccount", **metadata}],
+    }  # fmt: skip
+    admin.apply(KINDS["RoleBinding"], binding)
+    eventually(lambda: _may_read(admin, namespace), 30)
+
+
+def sign_in_reader(admin: ClusterClient, namespace: str) -> ClusterClient:
+    """Return a client with the permissions of the role, for an hour."""
+    return admin.for_service_account(namespace, READER, FIELD_MANAGER, 3600)
+
+
+def _may_read(admin: ClusterClient, namespace: str) -> bool:
+    """Return whether the cluster's authorization has seen the binding."""
+    try:
+        sign_in_reader(admin, namespace).list(DEPLOYMENTS, namespace)
+    except ClusterRefused:
+        return False
+    return True
