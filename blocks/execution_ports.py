@@ -20,6 +20,7 @@ from orchestration.steps import invocation
 from supply_chain.adapters.kubernetes.client import ClusterClient
 from supply_chain.adapters.kubernetes.parameters import ClusterParameters
 from supply_chain.adapters.process.cancellation import cancellation, defer_cancellation
+from supply_chain.adapters.tools.manifest_renderer import ManifestRenderer
 from supply_chain.errors import ClusterRefused, SettingInvalid
 from supply_chain.evidence.published import list_published_environments
 from supply_chain.evidence.store import EvidenceStore
@@ -311,7 +312,7 @@ class ExecutionPorts(TierPorts):
         wait = cancellation().wait
         target = KubernetesTarget(
             environment, cache(lambda: cluster.client(self.tier.session)), self.tier.registry, now, wait,
-            Path(self.workbench.project) / "deployments",
+            Path(self.workbench.project) / "deployments", ManifestRenderer(self.workbench.tool),
         )  # fmt: skip
         if environment.delivery is None:
             return target

@@ -17,7 +17,7 @@ from cscm_laptop.checks import Check, check, message_of, note
 from cscm_laptop.cluster.doctor import examine_cluster
 from cscm_laptop.engine import STORE, WANTED, ask, engine_url, version_of
 from cscm_laptop.home import Home
-from cscm_laptop.laptop import PINS
+from cscm_laptop.laptop import needed_pins
 from cscm_laptop.ports import listener, request
 from cscm_laptop.profile import Profile
 from cscm_laptop.services import Service
@@ -26,7 +26,6 @@ from supply_chain.adapters.aws.accounts import POLICIES
 from supply_chain.adapters.aws.signers import list_foreign_keys
 from supply_chain.adapters.docker.build_cgroup import is_cgroup_writable
 from supply_chain.adapters.docker.buildx import find_client
-from supply_chain.adapters.tools.pins import Pins
 from supply_chain.adapters.tools.toolbox import Toolbox
 from supply_chain.adapters.vulndb import read_database
 from supply_chain.errors import DatabaseUnusable, EngineUnavailable, EngineUnsuitable, SettingInvalid, SupplyChainError
@@ -117,7 +116,7 @@ def _namespaces() -> Iterable[Check]:
 
 
 def _tools(home: Home) -> Iterable[Check]:
-    for tool in Toolbox(home.tools, Pins.load(home.project / PINS)).report():
+    for tool in Toolbox(home.tools, needed_pins(home.project)).report():
         where = f" ({tool.path})" if tool.path else ""
         yield check(tool.name, f"{tool.version or 'none'}{where}", tool.accepted, tool.ok, tool.remedy)
 

@@ -45,6 +45,7 @@ from supply_chain.adapters.aws.accounts import (
 from supply_chain.adapters.docker.build_cgroup import remove_groups
 from supply_chain.adapters.process.cancellation import run_concurrently
 from supply_chain.adapters.process.command import Tool
+from supply_chain.adapters.tools.manifest_renderer import find_needed
 from supply_chain.adapters.tools.pins import Pins
 from supply_chain.adapters.tools.toolbox import Toolbox
 from supply_chain.adapters.vulndb import Database, read_database
@@ -155,9 +156,14 @@ def _machine(profile: Profile, home: Home, progress: Progress) -> tuple[Engine, 
     engine = ensure_engine(home, progress)  # before the tools, because both may run apt
     _separate_builds(home, engine, progress)
     namespaces.require()
-    toolbox = Installer(home.tools, Pins.load(home.project / PINS))
+    toolbox = Installer(home.tools, needed_pins(home.project))
     toolbox.ensure(progress)
     return engine, _database(toolbox, profile, home, progress), ensure_people_owner(toolbox.find("cosign"), home)
+
+
+def needed_pins(project: Path) -> Pins:
+    """Return the pins of the tools that a project uses: those that render manifests only if it has some to render."""
+    return Pins.load(project / PINS).needed(find_needed(project / "deployments"))
 
 
 def install(profile: Profile, home: Home, tools: Sequence[str], progress: Progress) -> None:

@@ -19,8 +19,8 @@ class Releases:
     cuts: list[int] = field(default_factory=list)
     asked: list[tuple[str, str | None]] = field(default_factory=list)
 
-    def publish(self, name: str, asset: str, content: bytes, listed: str | None = None) -> None:
-        base = f"/project/{name}/releases/download/v1.2.0"
+    def publish(self, name: str, asset: str, content: bytes, listed: str | None = None, tag: str = "v1.2.0") -> None:
+        base = f"/project/{name}/releases/download/{tag}"
         self.files[f"{base}/{asset}"] = content
         digest = listed or hashlib.sha256(content).hexdigest()
         self.files[f"{base}/checksums.txt"] = f"{'0' * 64}  other\n{digest}  {asset}\n".encode()

@@ -47,7 +47,7 @@ def go_install(pin: GoPin, directory: Path, progress: Progress) -> Path:
             f"go install {pin.package}@v{pin.version} ended with status {done.status}: {done.stderr[-2000:].strip()}\n"
             "Check that Go's module proxy can be reached, then run again; it continues with what is already there."
         )
-    return directory / pin.package.rsplit("/", 1)[-1]
+    return directory / pin.program
 
 
 def go_build(pin: SourcePin, directory: Path, progress: Progress) -> Path:

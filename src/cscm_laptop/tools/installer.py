@@ -94,7 +94,7 @@ class Installer(Toolbox):
         file = pin.files.get(_platform())
         if file is None:
             raise download.Unavailable(f"there is none for {_platform()}")
-        base = f"{self._pins.releases}/{pin.repository}/releases/download/v{pin.version}"
+        base = f"{self._pins.releases}/{pin.repository}/releases/download/{pin.filled(pin.tag)}"
         asset = pin.filled(file.name)
         progress(f"downloading {base}/{asset}")
         listed = download.find_checksum(asset, download.fetch_text(http, f"{base}/{pin.filled(pin.checksums)}"))

@@ -51,6 +51,9 @@ ObjectName = Annotated[
 Label = Annotated[str, StringConstraints(pattern=r"^[a-z0-9](?:[a-z0-9-]*[a-z0-9])?$", max_length=63)]
 """A name of a namespace: a DNS label (RFC 1123)."""
 
+PathBelow = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][\w.-]*(?:/[A-Za-z0-9][\w.-]*)*$")]
+"""A path below a directory."""
+
 
 class SecretKey(Model):
     """A value in a Secret of the namespace, which somebody else makes there."""
@@ -80,12 +83,12 @@ class KubernetesPlacement(Placement):
 
     replicas: int = Field(default=2, ge=1, le=1000, description="the number of pods")
     autoscaling: Autoscaling | None = Field(default=None, description="in place of `replicas`; null: none")
-    manifests: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][\w.-]*(?:/[A-Za-z0-9][\w.-]*)*$")] | None = (
-        Field(
-            default=None,
-            description="a directory of manifests below deployments/, whose image is the application's name",
-        )
+    manifests: PathBelow | None = Field(
+        default=None,
+        description="a directory of manifests, a kustomization or a Helm chart below deployments/, whose image is the "
+        "application's name",
     )
+    values: PathBelow | None = Field(default=None, description="a file of values for the chart, below deployments/")
     secrets: dict[Variable, SecretKey] = Field(
         default_factory=dict, description="environment variable → its value in a Secret of the namespace"
     )
@@ -103,6 +106,12 @@ class KubernetesPlacement(Placement):
     def _check_number(self) -> Self:
         if self.autoscaling and "replicas" in self.model_fields_set:
             raise ValueError("both `replicas` and `autoscaling`; write one of them")
+        return self
+
+    @model_validator(mode="after")
+    def _check_values(self) -> Self:
+        if self.values and not self.manifests:
+            raise ValueError("`values` without `manifests`; name the directory of the chart there")
         return self
 
 

@@ -26,6 +26,7 @@ from supply_chain.execution.kubernetes.cluster import (
     CONFIG_MAPS,
     DEPLOYMENTS,
     FIELD_MANAGER,
+    INGRESSES,
     NAMESPACES,
     NODES,
     PODS,
@@ -312,7 +313,18 @@ def test_manifests_that_are_brought_along_run_admitted_digest(
     (tmp_path / "hello").mkdir()
     path = tmp_path / "hello/deployment.yaml"
     path.write_text(json.dumps(document))
-    target = target_in(cluster, harness.namespace, manifests="hello")
+    account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "hello", "labels": {"team": "a"}}}
+    scaler = {"apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler", "metadata": {"name": "hello"},
+              "spec": {"behavior": {"scaleDown": {"stabilizationWindowSeconds": 60}}}}  # fmt: skip
+    backend = {"service": {"name": "hello", "port": {"number": 8080}}}
+    rule = {"host": "hello.example", "http": {"paths": [{"path": "/", "pathType": "Prefix", "backend": backend}]}}
+    ingress = {"apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "metadata": {"name": "hello"},
+               "spec": {"rules": [rule]}}  # fmt: skip
+    (tmp_path / "hello/others.yaml").write_text("\n---\n".join(map(json.dumps, (account, scaler, ingress))))
+    scaling = {"minimum": 1, "maximum": 2}
+    target = target_in(
+        cluster, harness.namespace, manifests="hello", autoscaling=scaling, reached_from=("kube-system",)
+    )
     harness.target = replace(target, manifests=tmp_path)
 
     deployment = harness.deploy(harness.good())
@@ -323,6 +335,12 @@ def test_manifests_that_are_brought_along_run_admitted_digest(
     with pytest.raises(ManifestsRefused, match="no gate admitted busybox"):
         harness.deploy(harness.good())
     assert harness.settles(deployment)
+    container["image"] = "hello"
+    path.write_text(json.dumps(document))
+    (tmp_path / "hello/others.yaml").unlink()
+
+    assert harness.settles(harness.deploy(harness.good()))
+    assert cluster.list(INGRESSES, harness.namespace) == ()
 
 
 def test_missing_namespace_is_refused_before_anything_is_applied(harness: Place, cluster: ClusterClient) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -22,6 +23,7 @@ from cscm_laptop.laptop import (
     ensure_people_owner,
     frozen,
     load_state,
+    needed_pins,
     register_changed,
     reset,
 )
@@ -32,6 +34,7 @@ from supply_chain.adapters.vulndb import Database
 from supply_chain.errors import EngineUnavailable, PartFailed, SettingInvalid
 from supply_chain.model.tier import TierName
 from supply_chain.scratch import write_private
+from tests.support.command import ROOT
 
 
 @pytest.fixture
@@ -298,3 +301,14 @@ def test_status_reports_promotion_freeze(home, monkeypatch, value, expected):
 
     assert text.startswith(expected) and bool(text) is bool(expected)
     assert frozen(Profile(ports=Ports(prefect=server.server_address[1])), home) == "", "nor is a server that is gone"
+
+
+def test_tools_that_render_manifests_are_needed_where_there_are_some(tmp_path):
+    """A laptop without a chart builds no helm; `cscm up` and `cscm doctor` look at the same tools."""
+    (tmp_path / "deployments/hello").mkdir(parents=True)
+    shutil.copy(ROOT / "deployments/tools.yaml", tmp_path / "deployments/tools.yaml")
+    before = set(needed_pins(tmp_path).tools)
+
+    (tmp_path / "deployments/hello/Chart.yaml").touch()
+
+    assert set(needed_pins(tmp_path).tools) - before == {"helm"} and "syft" in before

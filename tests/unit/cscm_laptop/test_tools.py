@@ -76,6 +76,13 @@ def test_release_that_is_a_bare_program_is_downloaded(boxed: Callable[..., Insta
     assert tool.run("version", timeout=5).status == 0
 
 
+def test_release_with_a_tag_of_its_own_is_downloaded(boxed: Callable[..., Installer], releases: Releases) -> None:
+    """A repository with several programs has their names in its tags."""
+    releases.publish("alpha", "alpha.tar.gz", archive("alpha", program("1.2.0")), tag="alpha/v1.2.0")
+
+    assert boxed({"alpha": pin("alpha", tag="alpha/v{version}")}).ensure()["alpha"].version == "1.2.0"
+
+
 def test_second_run_makes_no_request(boxed: Callable[..., Installer], releases: Releases) -> None:
     """An installed tool is not downloaded again."""
     releases.publish("alpha", "alpha.tar.gz", archive("alpha", program("1.2.0")))
@@ -193,6 +200,17 @@ def test_go_install_names_required_go_version(
 
     with pytest.raises(ToolMissing, match=rf"{message}(.|\n)*Go 1\.21 or later"):
         install.go_install(GoPin.model_validate(pin("alpha")), tmp_path, print)
+
+
+def test_go_install_finds_program_of_major_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Go names a program after the last part of its package that is no version."""
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    (tmp_path / "go").write_text("#!/bin/sh\necho go version go1.27.3 linux/amd64\n")
+    (tmp_path / "go").chmod(0o755)
+
+    for package, name in (("x.io/a/tool/v5", "tool"), ("x.io/a/v5/cmd/tool", "tool"), ("x.io/a/v5x", "v5x")):
+        pinned = GoPin.model_validate(pin("tool", package=package))
+        assert install.go_install(pinned, tmp_path / "bin", print) == tmp_path / "bin" / name
 
 
 def test_program_of_another_version_is_not_installed(

@@ -295,3 +295,12 @@ def test_environment_without_response_needs_no_new_signature(tmp_path):
     write(tmp_path, "production", "target: kubernetes\ncluster: main\nnamespace: apps\n")
 
     assert b"response" not in read_environment(tmp_path, "production").decision
+
+
+def test_values_belong_to_a_chart() -> None:
+    """Without `manifests`, they would be read by nothing."""
+    assert KubernetesPlacement(manifests="charts/hello", values="values/test.yaml").values == "values/test.yaml"
+    with pytest.raises(ValueError, match="`values` without `manifests`"):
+        KubernetesPlacement(values="test.yaml")
+    with pytest.raises(ValueError, match="values"):
+        KubernetesPlacement(manifests="hello", values="../test.yaml")

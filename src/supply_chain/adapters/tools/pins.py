@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -32,6 +33,7 @@ class Pin(Model):
     version_args: tuple[str, ...]
     version_pattern: str = Field(description="finds the version, its first group, in what version_args print")
     package: str
+    optional: bool = Field(default=False, description="true: needed only where something uses it")
 
     @field_validator("version_pattern")
     @classmethod
@@ -72,8 +74,17 @@ class GoPin(BuiltPin):
 
     kind: Literal["go"]
     repository: Annotated[str, StringConstraints(pattern=r"^[\w.-]+/[\w.-]+$")]
-    checksums: FileName
-    files: dict[Annotated[str, StringConstraints(pattern=r"^[a-z]+/[a-z0-9]+$")], ReleaseFile]
+    tag: Annotated[str, StringConstraints(pattern=r"^[\w{}./-]+$")] = "v{version}"
+    checksums: FileName = "checksums.txt"
+    files: dict[Annotated[str, StringConstraints(pattern=r"^[a-z]+/[a-z0-9]+$")], ReleaseFile] = Field(
+        default_factory=dict
+    )
+    """The release; empty if it has none with a file of checksums."""
+
+    @property
+    def program(self) -> str:
+        """The name that `go install` gives the program: of its package without the module's major version."""
+        return re.sub(r"/v\d+$", "", self.package).rpartition("/")[2]
 
 
 class SourcePin(BuiltPin):
@@ -105,6 +116,11 @@ class Pins(Model):
     def load(cls, path: Path) -> Pins:
         """Read the pin file; raise `DeclarationInvalid` with file, line and column of an error."""
         return read_document(path, cls)
+
+    def needed(self, used: Collection[str]) -> Pins:
+        """Return the pins without the optional tools that are not in `used`."""
+        tools = {name: pin for name, pin in self.tools.items() if not pin.optional or name in used}
+        return self.model_copy(update={"tools": tools})
 
 
 def _number(version: str) -> tuple[int, ...]:

@@ -5,7 +5,7 @@ They are read once: what is held against the profile is what is applied and reco
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from supply_chain.execution.kubernetes.cluster import (
     CONFIG_MAPS,
     DEPLOYMENTS,
     DISRUPTION_BUDGETS,
+    INGRESSES,
     NETWORK_POLICIES,
     SERVICE_ACCOUNTS,
     SERVICES,
@@ -23,23 +24,69 @@ from supply_chain.execution.kubernetes.cluster import (
     Kind,
 )
 from supply_chain.execution.kubernetes.hardening import find_violations
+from supply_chain.execution.kubernetes.manifest_files import (
+    CHART,
+    KUSTOMIZATION,
+    Release,
+    Renderer,
+    read_chart,
+    read_kustomization,
+)
 from supply_chain.execution.kubernetes.rendering import CONTAINER, Workload, object_name
 from supply_chain.model.container import APPLICATION, BROUGHT, ENVIRONMENT, MANAGED, ROLE
 from supply_chain.model.documents import decode_document, parse_stream, read_content
 from supply_chain.text import truncate_lines
 
-KINDS = {kind.name: kind for kind in (CONFIG_MAPS, NETWORK_POLICIES, SERVICES, DISRUPTION_BUDGETS, DEPLOYMENTS)}
+KINDS = {
+    kind.name: kind
+    for kind in (
+        SERVICE_ACCOUNTS, CONFIG_MAPS, NETWORK_POLICIES, SERVICES, DISRUPTION_BUDGETS, DEPLOYMENTS, AUTOSCALERS,
+        INGRESSES,
+    )
+}  # fmt: skip
 """The kinds that manifests may have, in the order in which they are applied."""
-REPLACED = (SERVICES, DISRUPTION_BUDGETS, DEPLOYMENTS)
+REPLACED = (SERVICE_ACCOUNTS, SERVICES, DISRUPTION_BUDGETS, DEPLOYMENTS, AUTOSCALERS)
 """The kinds of objects of the chain that one of the same name replaces."""
 DEPLOYMENT_FIELDS = frozenset({
     "minReadySeconds", "progressDeadlineSeconds", "replicas", "revisionHistoryLimit", "selector", "strategy",
     "template",
 })  # fmt: skip
 SERVICE_FIELDS = frozenset({"clusterIP", "ports", "publishNotReadyAddresses", "selector", "sessionAffinity", "type"})
-CONTENT = {"apiVersion", "data", "kind", "metadata", "spec"}
+AUTOSCALER_FIELDS = frozenset({"behavior", "maxReplicas", "metrics", "minReplicas", "scaleTargetRef"})
+OF_AUTOSCALERS = ("behavior", "metrics")
+"""The fields of an autoscaler that are its own; the environment decides the others."""
+SPEC_FIELDS = {
+    AUTOSCALERS: AUTOSCALER_FIELDS, DEPLOYMENTS: DEPLOYMENT_FIELDS, SERVICES: SERVICE_FIELDS,
+    INGRESSES: frozenset({"ingressClassName", "rules", "tls"}),
+}  # fmt: skip
+CONTENT = {"apiVersion", "automountServiceAccountToken", "data", "kind", "metadata", "spec"}
+HOOK = "helm.sh/hook"
 MOST_FILES, MOST_VIOLATIONS = 64, 100
 Objects = tuple[tuple[Kind, Document], ...]
+
+
+def read_brought(root: Path, workload: Workload, renderer: Renderer) -> tuple[Document, ...]:
+    """Return the objects that an application brings along, of manifests, a kustomization or a chart below `root`.
+
+    Raises `DeclarationInvalid` for files that cannot be read or rendered as they are declared, and `ManifestsRefused`
+    if the renderer does not render them.
+    """
+    where, values = workload.placement.manifests, workload.placement.values
+    if where is None:
+        return ()
+    is_chart = (root / where / CHART).exists()
+    if values and not is_chart:
+        raise DeclarationInvalid(
+            f"{root / where} has no {CHART}, and only a chart has `values`.\nRemove them from the environment."
+        )
+    if is_chart:
+        files = read_chart(root, where, values)
+        release = Release(workload.name, workload.environment.namespace, values or "")
+        return _parse_objects(renderer.template_chart(files, where, release), f"{root / where}, as rendered,")
+    if (root / where / KUSTOMIZATION).exists():
+        files = read_kustomization(root, where)
+        return _parse_objects(renderer.build_kustomization(files, where), f"{root / where}, as rendered,")
+    return read_manifests(root / where)
 
 
 def read_manifests(directory: Path) -> tuple[Document, ...]:
@@ -53,13 +100,18 @@ def read_manifests(directory: Path) -> tuple[Document, ...]:
             f"{directory} has {len(paths)} manifests (*.yaml), or links instead.\n"
             f"Bring 1 to {MOST_FILES} files along, or remove `manifests` from the environment."
         )
-    found: list[Document] = []
-    for path in paths:
-        for each in parse_stream(decode_document(read_content(path), str(path)), str(path)):
-            metadata = each.get("metadata") if isinstance(each, dict) else None
-            if not isinstance(metadata, dict) or not isinstance(metadata.get("name"), str):
-                raise DeclarationInvalid(f"{path} has something else than objects with a name.\nRemove it.")
-            found.append(each)
+    return tuple(each for path in paths for each in _parse_objects(read_content(path), str(path)))
+
+
+def _parse_objects(content: bytes, name: str) -> tuple[Document, ...]:
+    """Return the objects of a stream of YAML documents; raise `DeclarationInvalid`, which calls it `name`."""
+    found = parse_stream(decode_document(content, name), name)
+    for each in found:
+        metadata = each.get("metadata") if isinstance(each, dict) else None
+        if not isinstance(metadata, dict) or not isinstance(metadata.get("name"), str):
+            raise DeclarationInvalid(f"{name} has something else than objects with a name.\nRemove it.")
+    if not found:
+        raise DeclarationInvalid(f"{name} has no objects.\nWrite a Deployment, or remove it.")
     return tuple(found)
 
 
@@ -86,7 +138,7 @@ def adopt(workload: Workload, rendered: Objects, brought: Sequence[Document]) ->
     added = [(KINDS[each["kind"]], _adopt_object(workload, each, ours)) for each in brought]
     names = {(kind.name, document["metadata"]["name"]) for kind, document in added}
     others = [(kind, each) for kind, each in rendered if (kind.name, each["metadata"]["name"]) not in names]
-    order = [SERVICE_ACCOUNTS, *KINDS.values(), AUTOSCALERS]
+    order = list(KINDS.values())
     return tuple(sorted((*others, *added), key=lambda pair: order.index(pair[0])))
 
 
@@ -129,9 +181,14 @@ def remove_left(cluster: Cluster, name: str, namespace: str, documents: Sequence
 def _find_all(workload: Workload, rendered: Objects, brought: Sequence[Document]) -> Iterator[str]:
     ours = {(kind.name, document["metadata"]["name"]): document for kind, document in rendered}
     taken: set[tuple[Any, str]] = set()
+    services = {each["metadata"]["name"] for each in (*ours.values(), *brought) if each.get("kind") == SERVICES.name}
     for each in brought:
         kind, name = each.get("kind"), each["metadata"]["name"]
         found = [*_find_in_object(workload, each)]
+        if kind == INGRESSES.name and not found:
+            found += _find_in_ingress(workload, each["spec"], services)
+        if kind in (SERVICE_ACCOUNTS.name, AUTOSCALERS.name) and (kind, name) not in ours:
+            found.append(f"there may be one, {workload.name}, and an autoscaler only with `autoscaling`")
         if (kind, name) in taken or ((kind, name) in ours and KINDS.get(str(kind)) not in REPLACED):
             found.append("there is another object of this name")
         taken.add((kind, name))
@@ -152,6 +209,8 @@ def _find_in_object(workload: Workload, document: Document) -> Iterator[str]:
         return
     yield from (f"{key} is not allowed" for key in sorted(document.keys() - CONTENT))
     metadata = document["metadata"]
+    if hook := (metadata.get("annotations") or {}).get(HOOK):
+        yield f"it is a hook ({hook}), and nothing runs hooks"
     yield from (
         f"metadata.{key} is not allowed" for key in sorted(metadata.keys() - {"labels", "name", "namespace"})
     )  # fmt: skip
@@ -159,26 +218,40 @@ def _find_in_object(workload: Workload, document: Document) -> Iterator[str]:
         yield "it has the name of another application"
     if metadata.get("namespace", workload.environment.namespace) != workload.environment.namespace:
         yield f"its namespace has to be {workload.environment.namespace}"
-    if kind == CONFIG_MAPS:
+    if document.get("automountServiceAccountToken"):
+        yield "automountServiceAccountToken has to be false"
+    if kind in (CONFIG_MAPS, SERVICE_ACCOUNTS):
         return
     spec = document.get("spec")
     if not isinstance(spec, dict):
         yield "it has no spec"
-    elif kind == SERVICES:
+        return
+    yield from (f"spec.{key} is not allowed" for key in sorted(spec.keys() - SPEC_FIELDS.get(kind, spec.keys())))
+    if kind == SERVICES:
         yield from _find_in_service(spec)
-    elif kind == DEPLOYMENTS:
-        yield from (f"spec.{key} is not allowed" for key in sorted(spec.keys() - DEPLOYMENT_FIELDS))
-        if not isinstance(spec.get("template"), dict):
-            yield "it has no template"
+    if kind == DEPLOYMENTS and not isinstance(spec.get("template"), dict):
+        yield "it has no template"
 
 
 def _find_in_service(spec: Mapping[str, Any]) -> Iterator[str]:
     """Yield what would make a Service reachable from outside of the cluster, or lead out of it."""
-    yield from (f"spec.{key} is not allowed" for key in sorted(spec.keys() - SERVICE_FIELDS))
     if spec.get("type", "ClusterIP") != "ClusterIP" or spec.get("clusterIP") not in (None, "None"):
         yield "its type has to be ClusterIP, without an address"
     if any("nodePort" in each for each in spec.get("ports") or ()):
         yield "spec.ports.nodePort is not allowed"
+
+
+def _find_in_ingress(workload: Workload, spec: Mapping[str, Any], services: Collection[str]) -> Iterator[str]:
+    """Yield what would lead elsewhere than to the application's Services, or to them for any host."""
+    if not workload.placement.reached_from:
+        yield "the environment has no `reached_from`, which names the namespace of who sends the requests"
+    for rule in spec.get("rules") or ():
+        if not rule.get("host"):
+            yield "spec.rules.host is missing"
+        for path in (rule.get("http") or {}).get("paths") or ():
+            backend = path["backend"]
+            if backend.keys() != {"service"} or backend["service"]["name"] not in services:
+                yield "spec.rules.http.paths.backend has to be one of its Services"
 
 
 def _find_in_pod(workload: Workload, pod: Mapping[str, Any], hardened: Mapping[str, Any]) -> Iterator[str]:
@@ -216,6 +289,11 @@ def _adopt_object(workload: Workload, document: Document, ours: Mapping[tuple[st
             **document["spec"],
             "selector": {**(document["spec"].get("selector") or {}), **workload.selector},
         }
+    elif kind == SERVICE_ACCOUNTS.name:
+        made["automountServiceAccountToken"] = False
+    elif kind == AUTOSCALERS.name:
+        own = {key: document["spec"][key] for key in OF_AUTOSCALERS if key in document["spec"]}
+        made["spec"] = {**ours[kind, workload.name]["spec"], **own}
     elif kind in (DISRUPTION_BUDGETS.name, NETWORK_POLICIES.name):
         key = "selector" if kind == DISRUPTION_BUDGETS.name else "podSelector"
         made["spec"] = {**document["spec"], key: {"matchLabels": workload.selector}}

@@ -29,12 +29,12 @@ from supply_chain.execution.kubernetes.cluster import (
 from supply_chain.execution.kubernetes.rollout import owner_of
 
 APPLIED = (
-    SERVICE_ACCOUNTS, CONFIG_MAPS, NETWORK_POLICIES, SERVICES, DISRUPTION_BUDGETS, DEPLOYMENTS, AUTOSCALERS,
+    SERVICE_ACCOUNTS, CONFIG_MAPS, NETWORK_POLICIES, SERVICES, DISRUPTION_BUDGETS, DEPLOYMENTS, AUTOSCALERS, INGRESSES,
 )  # fmt: skip
 """The kinds of objects that deployments apply."""
 COMPARED = (*APPLIED, REPLICA_SETS, PODS)
 """The kinds with which a deployment is compared."""
-OBSERVED = (*COMPARED, INGRESSES, ROLE_BINDINGS, EVENTS)
+OBSERVED = (*COMPARED, ROLE_BINDINGS, EVENTS)
 """The kinds that are read of a namespace in which nobody else may add anything."""
 ObjectKey = tuple[str, str]
 """Kind and name of an object in a namespace."""

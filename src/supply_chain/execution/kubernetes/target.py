@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
@@ -14,11 +14,12 @@ from supply_chain.errors import ClusterRefused, SupplyChainError
 from supply_chain.execution.deployment import Deployment, Expected, KubernetesPlace, kubernetes_place
 from supply_chain.execution.environment import KubernetesEnvironment
 from supply_chain.execution.kubernetes.autoscaling import least_pods
-from supply_chain.execution.kubernetes.brought import adopt, read_manifests, remove_left
+from supply_chain.execution.kubernetes.brought import adopt, read_brought, remove_left
 from supply_chain.execution.kubernetes.cluster import CONFIG_MAPS, NODES, PODS, REPLICA_SETS, Cluster, Document, Kind
 from supply_chain.execution.kubernetes.comparison import compare_pods, find_object_changes, find_troubles
 from supply_chain.execution.kubernetes.foreign import Foreign, digests
 from supply_chain.execution.kubernetes.isolator import find_isolated
+from supply_chain.execution.kubernetes.manifest_files import PlainOnly, Renderer
 from supply_chain.execution.kubernetes.namespace import OBSERVED, NamespaceState, ObjectKey, read_namespace
 from supply_chain.execution.kubernetes.rendering import Workload, object_name, render
 from supply_chain.execution.kubernetes.rollout import (
@@ -54,6 +55,8 @@ class KubernetesTarget:
     wait: Wait
     manifests: Path = Path("deployments")
     """The directory below which the environment's `manifests` are."""
+    renderer: Renderer = field(default_factory=PlainOnly)
+    """Renders those that are a kustomization or a chart."""
 
     def deploy(
         self,
@@ -68,8 +71,7 @@ class KubernetesTarget:
         Raises `SettingInvalid` for what a cluster cannot run, `ManifestsRefused`, and the errors of `Rollout.run`.
         """
         workload = Workload(request.manifest, request.ref, self.environment, self.registry)
-        where = workload.placement.manifests
-        brought = read_manifests(self.manifests / where) if where else ()
+        brought = read_brought(self.manifests, workload, self.renderer)
         objects = adopt(workload, render(workload), brought)
         before_start()
         rollout = Rollout(self.connect(), workload, self.wait)

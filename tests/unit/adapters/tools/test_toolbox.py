@@ -66,11 +66,12 @@ def test_shipped_pins_are_complete() -> None:
     pins = Pins.load(PINS)
 
     assert set(pins.tools) == {*VERSION_OUTPUT, "ps"}
-    for one in pins.tools.values():
+    assert {name for name, one in pins.tools.items() if one.optional} == {"kustomize", "helm"}
+    for name, one in pins.tools.items():
         if isinstance(one, GoPin):
             assert one.fits(one.version)
-            assert set(one.files) == {"linux/amd64", "linux/arm64"}
-            assert one.package.startswith(f"github.com/{one.repository}/")
+            assert set(one.files) == ({"linux/amd64", "linux/arm64"} if name != "helm" else set())
+            assert one.package.startswith((f"github.com/{one.repository}/", "sigs.k8s.io/kustomize/", "helm.sh/helm/"))
             assert "{version}" in one.stamp
 
 
@@ -81,6 +82,8 @@ VERSION_OUTPUT = {
     "crane": ("v0.22.1\n", "0.22.1"),
     "buildx": ("github.com/docker/buildx v0.38.2 \n", "0.38.2"),
     "dockerfile-reader": ("1.0.0\n", "1.0.0"),
+    "kustomize": ("v5.8.2\n", "5.8.2"),
+    "helm": ("v4.3.2", "4.3.2"),
     "skopeo": ("skopeo version 1.9.3\n", "1.9.3"),
     "mmdebstrap": ("mmdebstrap 1.3.5\n", "1.3.5"),
     "bandit": ("bandit 1.9.4\n  python version = 3.11.7 (main)\n", "1.9.4"),
@@ -98,6 +101,18 @@ def test_version_patterns_match_recorded_output_of_tools(name: str) -> None:
 
     assert found is not None
     assert found.group(1) == version
+
+
+def test_optional_tools_are_needed_where_something_uses_them() -> None:
+    """Everything else is needed everywhere."""
+    pins = Pins.model_validate({
+        "releases": "http://127.0.0.1:9",
+        "tools": {"alpha": pin("alpha"), "beta": pin("beta", optional=True), "gamma": pin("gamma", optional=True)},
+    })  # fmt: skip
+
+    assert list(pins.needed(()).tools) == ["alpha"]
+    assert list(pins.needed(["gamma", "alpha"]).tools) == ["alpha", "gamma"]
+    assert pins.needed(()).releases == "http://127.0.0.1:9"
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +13,15 @@ import yaml
 
 from supply_chain.errors import DeclarationInvalid, ManifestsRefused
 from supply_chain.execution.environment import KubernetesEnvironment, KubernetesPlacement
-from supply_chain.execution.kubernetes.brought import adopt, read_manifests
-from supply_chain.execution.kubernetes.cluster import SERVICES
+from supply_chain.execution.kubernetes.brought import adopt, read_brought, read_manifests
+from supply_chain.execution.kubernetes.cluster import (
+    AUTOSCALERS,
+    DEPLOYMENTS,
+    INGRESSES,
+    SERVICE_ACCOUNTS,
+    SERVICES,
+)
+from supply_chain.execution.kubernetes.manifest_files import PlainOnly, Release
 from supply_chain.execution.kubernetes.rendering import Workload, render
 from supply_chain.execution.kubernetes.target import KubernetesTarget
 from supply_chain.model.image import ImageRef
@@ -49,6 +58,23 @@ ADMIN = {
     "spec": {"selector": {"app": "hello"}, "ports": [{"port": 8080}]},
 }  # fmt: skip
 ALL = (DEPLOYMENT, PAGES, ADMIN)
+ACCOUNT = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "hello", "labels": {"team": "a"}}}
+SCALER: dict[str, Any] = {
+    "apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler", "metadata": {"name": "hello"},
+    "spec": {
+        "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "shop"},
+        "minReplicas": 1, "maxReplicas": 90, "behavior": {"scaleDown": {"stabilizationWindowSeconds": 60}},
+    },
+}  # fmt: skip
+BACKEND = {"service": {"name": "admin", "port": {"number": 8080}}}
+INGRESS: dict[str, Any] = {
+    "apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "metadata": {"name": "hello"},
+    "spec": {
+        "ingressClassName": "public", "tls": [{"hosts": ["hello.example"], "secretName": "hello"}],
+        "rules": [{"host": "hello.example",
+                   "http": {"paths": [{"path": "/", "pathType": "Prefix", "backend": BACKEND}]}}],
+    },
+}  # fmt: skip
 
 
 @pytest.fixture
@@ -167,6 +193,16 @@ def test_manifest_that_allows_more_than_the_profile_is_refused(workload, path, v
         (changed(ADMIN, "spec/externalIPs", ["192.0.2.1"]), "spec.externalIPs is not allowed"),
         (changed(ADMIN, "spec/ports/0/nodePort", 30000), "spec.ports.nodePort is not allowed"),
         (changed(ADMIN, "metadata/annotations", {"a": "b"}), "metadata.annotations is not allowed"),
+        (changed(ADMIN, "metadata/annotations", {"helm.sh/hook": "pre-install"}),
+         "Service admin: it is a hook (pre-install), and nothing runs hooks"),
+        (changed(ACCOUNT, "automountServiceAccountToken", True), "automountServiceAccountToken has to be false"),
+        (changed(ACCOUNT, "secrets", [{"name": "token"}]), "secrets is not allowed"),
+        (changed(ACCOUNT, "metadata/name", "admin"), "ServiceAccount admin: there may be one, hello"),
+        (changed(ACCOUNT, "apiVersion", "v2"), "v2 is none of v1 ServiceAccount"),
+        (SCALER, "there may be one, hello, and an autoscaler only with `autoscaling`"),
+        (changed(SCALER, "spec/paused", True), "spec.paused is not allowed"),
+        (changed(SCALER, "spec", None), "HorizontalPodAutoscaler hello: it has no spec"),
+        (INGRESS, "Ingress hello: the environment has no `reached_from`"),
         (PAGES, "ConfigMap pages: there is another object of this name"),
         ({"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": {"name": "cscm-deny-all"},
           "spec": {"egress": [{}]}}, "there is another object of this name"),
@@ -179,6 +215,86 @@ def test_object_that_reaches_further_than_the_application_is_refused(workload, d
         adopt(workload, render(workload), (DEPLOYMENT, PAGES, document))
 
     assert violation in str(raised.value)
+
+
+def placed(workload: Workload, **placement: Any) -> Workload:
+    """Return a workload with another placement."""
+    environment = workload.environment.model_copy(
+        update={"applications": {"hello": KubernetesPlacement(**placement), "shop": KubernetesPlacement()}}
+    )
+    return replace(workload, environment=environment)
+
+
+def test_service_account_has_no_token(workload):
+    """It replaces the one that the chain makes, for the pods' sake."""
+    objects = adopt(workload, render(workload), (*ALL, ACCOUNT))
+
+    (account,) = [each for kind, each in objects if kind == SERVICE_ACCOUNTS]
+    assert objects[0] == (SERVICE_ACCOUNTS, account) and account["automountServiceAccountToken"] is False
+    assert account["metadata"]["labels"] == {
+        "team": "a", "cscm.managed": "true", "cscm.application": "hello", "cscm.environment": "staging",
+        "cscm.role": "brought",
+    }  # fmt: skip
+
+
+def test_autoscaler_keeps_limits_of_environment(workload):
+    """What it measures is its own; whom it scales and how far, the environment decides."""
+    scaled = placed(workload, autoscaling={"minimum": 2, "maximum": 5})
+
+    objects = adopt(scaled, render(scaled), (*ALL, SCALER))
+
+    (own,) = [each for kind, each in render(scaled) if kind == AUTOSCALERS]
+    (scaler,) = [each for kind, each in objects if kind == AUTOSCALERS]
+    assert scaler["spec"] == {**own["spec"], "behavior": SCALER["spec"]["behavior"]}
+    assert scaler["spec"]["maxReplicas"] == 5 and scaler["spec"]["scaleTargetRef"]["name"] == "hello"
+    assert [kind for kind, _ in objects][-2:] == [DEPLOYMENTS, AUTOSCALERS]
+
+
+def test_ingress_leads_to_services_of_application(workload):
+    """Where the environment names who sends the requests; it is applied when everything else is there."""
+    reached = placed(workload, reached_from=("ingress",))
+
+    objects = adopt(reached, render(reached), (*ALL, INGRESS))
+
+    assert objects[-1][0] == INGRESSES and objects[-1][1]["spec"] == INGRESS["spec"]
+    assert objects[-1][1]["metadata"]["labels"]["cscm.application"] == "hello"
+    to_own = changed(INGRESS, f"{PATHS}/0/backend/service/name", "hello")
+    assert adopt(reached, render(reached), (*ALL, to_own))[-1][1]["spec"] == to_own["spec"]
+
+
+PATHS = "spec/rules/0/http/paths"
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "violation"),
+    [
+        ("spec/rules/0/host", None, "spec.rules.host is missing"),
+        ("spec/rules/0/host", "", "spec.rules.host is missing"),
+        (f"{PATHS}/0/backend/service/name", "shop", "backend has to be one of its Services"),
+        (f"{PATHS}/0/backend", {"resource": {"kind": "Bucket", "name": "b"}}, "backend has to be one of its Services"),
+        (f"{PATHS}/0/backend", {**BACKEND, "resource": {}}, "backend has to be one of its Services"),
+        (f"{PATHS}/0/backend", None, "not the form that Kubernetes' API describes"),
+        ("spec/defaultBackend", BACKEND, "spec.defaultBackend is not allowed"),
+        ("metadata/annotations", {"a": "b"}, "metadata.annotations is not allowed"),
+    ],
+)
+def test_ingress_that_leads_elsewhere_is_refused(workload, path, value, violation):
+    """It would send requests of others to what is not the application's, or take those of every host."""
+    reached = placed(workload, reached_from=("ingress",))
+
+    with pytest.raises(ManifestsRefused) as raised:
+        adopt(reached, render(reached), (*ALL, changed(INGRESS, path, value)))
+
+    assert violation in str(raised.value)
+
+
+def test_ingress_without_paths_is_left_to_cluster(workload):
+    """The API server says what is missing."""
+    reached = placed(workload, reached_from=("ingress",))
+
+    for path in ("spec/rules", "spec/rules/0/http", PATHS):
+        without = changed(INGRESS, path, None)
+        assert adopt(reached, render(reached), (*ALL, without))[-1][1]["spec"] == without["spec"]
 
 
 def test_refusal_lists_all_violations(workload):
@@ -208,6 +324,7 @@ def test_directory_is_read_in_order_of_names(tmp_path):
     ("text", "message"),
     [
         (None, "has 0 manifests"),
+        ("---\n---\n", "has no objects"),
         ("- 1", "something else than objects"),
         ("metadata: {name: 1}", "something else than objects"),
         ("a: &a 1\nb: *a", "aliases are not allowed"),
@@ -233,6 +350,97 @@ def test_link_among_manifests_is_refused(tmp_path):
 
     with pytest.raises(DeclarationInvalid, match="links"):
         read_manifests(tmp_path)
+
+
+class StandIn:
+    """A renderer that returns what it is given, and keeps what it got."""
+
+    def __init__(self, *documents: object) -> None:
+        self.content = "---\n".join(yaml.safe_dump(each) for each in documents).encode()
+        self.got: list[tuple[Any, ...]] = []
+
+    def build_kustomization(self, files: Mapping[str, bytes], place: str) -> bytes:
+        self.got.append((sorted(files), place))
+        return self.content
+
+    def template_chart(self, files: Mapping[str, bytes], place: str, release: Release) -> bytes:
+        self.got.append((sorted(files), place, release))
+        return self.content
+
+
+def test_kustomization_is_built_of_its_files(workload, tmp_path):
+    """What it renders is read as manifests are."""
+    write(tmp_path / "apps/hello", *ALL)
+    (tmp_path / "apps/hello/kustomization.yaml").write_text("resources: [all.yaml]")
+    standing, renderer = placed(workload, manifests="apps/hello"), StandIn(*ALL)
+
+    assert read_brought(tmp_path, standing, renderer) == ALL
+    assert renderer.got == [(["apps/hello/all.yaml", "apps/hello/kustomization.yaml"], "apps/hello")]
+
+
+@pytest.mark.parametrize("values", [None, "hello.yaml"])
+def test_chart_is_rendered_for_its_environment(workload, tmp_path, values):
+    """As a release with the name of the application's objects, in its namespace, with the values of its environment."""
+    write(tmp_path / "hello", *ALL)
+    (tmp_path / "hello/Chart.yaml").write_text("name: hello")
+    (tmp_path / "hello/kustomization.yaml").write_text("a chart may have one for others")
+    (tmp_path / "hello.yaml").write_text("replicas: 3")
+    standing, renderer = placed(workload, manifests="hello", values=values), StandIn(*ALL)
+
+    assert read_brought(tmp_path, standing, renderer) == ALL
+    files = ["hello/Chart.yaml", "hello/all.yaml", "hello/kustomization.yaml"]
+    assert renderer.got == [
+        (sorted([*files, *([values] if values else [])]), "hello", Release("hello", "shop", values or ""))
+    ]
+
+
+@pytest.mark.parametrize("kind", ["Chart.yaml", "kustomization.yaml"])
+def test_rendered_stream_is_read_as_strictly_as_manifests(workload, tmp_path, kind):
+    """Without objects the chain would deploy its own; a long stream is not read to its end."""
+    write(tmp_path / "hello", *ALL)
+    (tmp_path / "hello" / kind).write_text("resources: [all.yaml]")
+    standing, renderer = placed(workload, manifests="hello"), StandIn()
+
+    for content, message in ((b"---\n", "no objects"), (b"- 1", "something else"), (b"#" * 262145, "than 256 KiB")):
+        renderer.content = content
+        with pytest.raises(DeclarationInvalid, match=f"hello, as rendered, has .*{message}"):
+            read_brought(tmp_path, standing, renderer)
+
+
+def test_values_without_chart_are_refused(workload, tmp_path):
+    """They would change nothing, and nobody would notice."""
+    write(tmp_path / "hello", *ALL)
+    standing = placed(workload, manifests="hello", values="hello.yaml")
+
+    with pytest.raises(DeclarationInvalid, match=r"hello has no Chart\.yaml, and only a chart has `values`"):
+        read_brought(tmp_path, standing, StandIn())
+
+
+def test_plain_manifests_need_no_renderer(workload, tmp_path):
+    """Nor does an application that brings nothing along."""
+    write(tmp_path / "hello", *ALL)
+
+    assert read_brought(tmp_path, placed(workload, manifests="hello"), PlainOnly()) == ALL
+    assert read_brought(tmp_path, placed(workload), PlainOnly()) == ()
+
+
+def test_target_renders_what_is_brought_along(workload, tmp_path):
+    """A chart that is refused is not applied, like manifests that are."""
+    cluster, renderer = MemoryCluster(), StandIn(*ALL)
+    environment = placed(workload, manifests="hello").environment
+    target = KubernetesTarget(
+        environment, lambda: cluster, "registry", lambda: NOON, lambda _: None, tmp_path, renderer
+    )
+    harness = Harness(target, workload.manifest, str, "", set, str)
+    write(tmp_path / "hello", *ALL)
+    (tmp_path / "hello/Chart.yaml").write_text("name: hello")
+
+    assert harness.codes(harness.deploy(REF.digest)) == [("hello", [])]
+    renderer.content = yaml.safe_dump(changed(DEPLOYMENT, f"{CONTAINERS}/image", "busybox")).encode()
+    applied = list(cluster.applied)
+    with pytest.raises(ManifestsRefused, match="no gate admitted busybox"):
+        harness.deploy(REF.digest)
+    assert cluster.applied == applied
 
 
 def test_object_of_another_application_is_refused(workload, tmp_path):
