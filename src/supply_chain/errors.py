@@ -435,9 +435,9 @@ class ClusterRefused(SupplyChainError):
 
 
 class ClusterConflict(ClusterRefused):
-    """Another field manager owns a field.
+    """Another field manager owns a field, or somebody else deployed the application meanwhile.
 
-    Find out who set it, and remove it.
+    Find out who did, and let one place deploy it.
     """
 
     code = "cluster.conflict"

@@ -15,10 +15,10 @@ HERE = Path(__file__).parent
 IDENTITY = ("-c", "user.name=test", "-c", "user.email=test@localhost")
 
 
-def compiled(path: Path, architecture: str) -> None:
-    """Build the program for an architecture by Go's name, into `path`."""
+def compiled(path: Path, architecture: str, name: str = "program") -> None:
+    """Build a program of `subject` for an architecture by Go's name, into `path`."""
     subprocess.run(
-        ["go", "build", "-trimpath", "-ldflags", "-s -w", "-o", str(path), "."], cwd=HERE / "subject/program",
+        ["go", "build", "-trimpath", "-ldflags", "-s -w", "-o", str(path), "."], cwd=HERE / "subject" / name,
         env={**os.environ, "CGO_ENABLED": "0", "GOFLAGS": "-mod=mod", "GOARCH": architecture},
         check=True, timeout=300,
     )  # fmt: skip

@@ -22,7 +22,7 @@ from supply_chain.execution.kubernetes.cluster import (
     Kind,
     Listing,
 )
-from supply_chain.execution.kubernetes.rollout import REVISION
+from supply_chain.execution.kubernetes.rollout import REVISION, TEMPLATE_HASH
 from supply_chain.execution.target import Target
 from supply_chain.model.manifest import Service
 from tests.contract.target import Harness
@@ -72,6 +72,9 @@ class MemoryCluster:
         earlier: dict[str, Any] = before["metadata"] if before else {"uid": self._uid(), "generation": 0}
         metadata |= {"uid": earlier["uid"], "generation": earlier["generation"] + changed,
                      "creationTimestamp": NOON.isoformat()}  # fmt: skip
+        if REVISION in (earlier.get("annotations") or {}):
+            revision = {REVISION: earlier["annotations"][REVISION]}
+            metadata["annotations"] = {**(metadata.get("annotations") or {}), **revision}
         self.objects[key] = {**({"status": before["status"]} if before and "status" in before else {}), **wanted}
         if kind is DEPLOYMENTS and changed:
             self._roll(self.objects[key])
@@ -247,14 +250,15 @@ class MemoryCluster:
 
     def _replica_set(self, deployment: dict[str, Any], revision: str) -> dict[str, Any]:
         metadata = deployment["metadata"]
-        name = f"{metadata['name']}-{revision}abc"
+        name, template = f"{metadata['name']}-{revision}abc", copy.deepcopy(deployment["spec"]["template"])
+        template["metadata"]["labels"] = {**template["metadata"].get("labels", {}), TEMPLATE_HASH: f"{revision}abc"}
         made = {
             "metadata": {
                 "name": name, "namespace": metadata["namespace"], "uid": self._uid(), "labels": metadata["labels"],
                 "annotations": {REVISION: revision}, "creationTimestamp": NOON.isoformat(),
                 "ownerReferences": [{"uid": metadata["uid"], "controller": True}],
             },
-            "spec": {"template": deployment["spec"]["template"]},
+            "spec": {"template": template},
         }  # fmt: skip
         self.objects[REPLICA_SETS.name, metadata["namespace"], name] = made
         return made

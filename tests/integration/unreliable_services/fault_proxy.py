@@ -7,6 +7,7 @@ import http.client
 import io
 import re
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -36,6 +37,8 @@ class Fault:
     times: int = 1_000_000
     agent: str = ""
     """Only clients whose User-Agent has this word."""
+    delay: float = 0.0
+    """Seconds before anything else happens; the service's response is sent then if nothing else is declared."""
     hits: list[float] = field(default_factory=list)
 
     def takes(self, request: str, agent: str) -> bool:
@@ -46,10 +49,13 @@ class Fault:
 
 
 class FaultProxy:
-    """A proxy in front of another address. Clients sign for its address, and requests are forwarded unchanged."""
+    """A proxy in front of another address. Clients sign for its address, and requests are forwarded unchanged.
 
-    def __init__(self, target: str) -> None:
-        self.target, self.faults, self.requests = target, [], []
+    With `tls`, the service is reached by TLS, and the proxy without it.
+    """
+
+    def __init__(self, target: str, tls: ssl.SSLContext | None = None) -> None:
+        self.target, self.tls, self.faults, self.requests = target, tls, [], []
         self._lock = threading.Lock()
         self._port = 0
         self.start()
@@ -60,6 +66,12 @@ class FaultProxy:
     @property
     def host(self) -> str:
         return f"127.0.0.1:{self._port}"
+
+    def connect(self) -> http.client.HTTPConnection:
+        """Return a connection to the service."""
+        if self.tls:
+            return http.client.HTTPSConnection(self.target, timeout=60, context=self.tls)
+        return http.client.HTTPConnection(self.target, timeout=60)
 
     def start(self) -> None:
         self._server = ThreadingHTTPServer(("127.0.0.1", self._port), _handler(self))
@@ -124,9 +136,11 @@ def _handler(proxy: FaultProxy) -> type[BaseHTTPRequestHandler]:
             body = self._body()
             what = self.headers.get("X-Amz-Target", "").rpartition(".")[2] or _action(body) or self.path
             fault = proxy.fault(f"{self.command} {what}", self.headers.get("User-Agent", ""))
+            if fault:
+                time.sleep(fault.delay)
             if fault and fault.status is not None:
                 self._answer(fault.status, dict(fault.headers), fault.body)
-            elif fault and fault.keep is None:
+            elif fault and fault.keep is None and not fault.delay:
                 self.close_connection = True
             else:
                 self._forward(body, fault)
@@ -142,7 +156,7 @@ def _handler(proxy: FaultProxy) -> type[BaseHTTPRequestHandler]:
             return b"".join(parts)
 
         def _forward(self, body: bytes, fault: Fault | None) -> None:
-            upstream = http.client.HTTPConnection(proxy.target, timeout=60)
+            upstream = proxy.connect()
             headers = {k: v for k, v in self.headers.items() if k.lower() not in HOP}
             if body or self.command in ("POST", "PUT", "PATCH"):
                 headers["Content-Length"] = str(len(body))

@@ -51,6 +51,7 @@ TIMEOUT = 10.0
 ALL_NAMESPACES = "*"
 BUSY = {408, 410, 429, 500, 502, 503, 504}
 """Statuses with which a cluster asks to try later; 410: the rest of a long list expired meanwhile."""
+UNAUTHENTICATED = 401
 GONE = 410
 """The status for a version whose changes, or whose further pages, the cluster no longer has."""
 PAGE = "500"
@@ -327,6 +328,11 @@ class ClusterClient:
         if status in BUSY:
             return ClusterUnavailable(
                 f"The cluster at {self.address} could not {doing} now ({status}): {message}\nThe step is retried."
+            )
+        if status == UNAUTHENTICATED:
+            return ClusterRefused(
+                f"The cluster at {self.address} does not accept the credentials (401), so it could not {doing}: "
+                f"{message}\nRenew them in the kubeconfig or the cluster's block; they ended or were revoked."
             )
         if "FieldManagerConflict" in causes or status == 409:
             return ClusterConflict(

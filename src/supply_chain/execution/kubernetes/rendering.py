@@ -42,7 +42,7 @@ from supply_chain.model.manifest import Classification, Service
 
 CONTAINER = "application"
 """The name of the container in a pod."""
-DRAIN = 2
+DRAIN = 5
 """Seconds for which a pod that ends still answers, so that every node has learned to send it nothing more."""
 SCHEDULING = 60
 """Seconds for placing a pod and pulling its image, beyond the probe's start timeout."""

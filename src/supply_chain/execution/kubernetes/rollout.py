@@ -7,9 +7,10 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
-from supply_chain.errors import ClusterUnavailable, DeploymentFailed, SupplyChainError
+from supply_chain.errors import ClusterConflict, ClusterUnavailable, DeploymentFailed, SupplyChainError
 from supply_chain.execution.kubernetes.autoscaling import apply_deployment, find_obsolete, is_scaled, without_replicas
 from supply_chain.execution.kubernetes.brought import check_owners
 from supply_chain.execution.kubernetes.cluster import (
@@ -24,9 +25,11 @@ from supply_chain.execution.kubernetes.cluster import (
 )
 from supply_chain.execution.kubernetes.placement import check_nodes
 from supply_chain.execution.kubernetes.rendering import DENY_ALL, Workload
-from supply_chain.model.container import Wait
+from supply_chain.model.container import CONFIGURATION, DIGEST, RUN, Wait
+from supply_chain.model.image import short
 from supply_chain.text import first_line, plain_text, plain_text_lines
 
+Result = TypeVar("Result")
 log = logging.getLogger("supply_chain.kubernetes")
 
 POLL = 0.25
@@ -41,7 +44,12 @@ STUCK = frozenset({
 UNSYNCED = "failed to sync "
 """Begins the message of a kubelet that has not read a ConfigMap or Secret in time; it reads it again."""
 RESTORED = "What was there before, if anything, was restored."
+OVERTAKEN = "Nothing was restored, because somebody else deployed it meanwhile."
 REVISION = "deployment.kubernetes.io/revision"
+TEMPLATE_HASH = "pod-template-hash"
+"""The label with the last part of the name of a ReplicaSet that a Deployment made."""
+MARKS = (DIGEST, CONFIGURATION, RUN)
+"""The annotations of pods that tell one rollout from another."""
 LINES, MOST_EVENTS = 10, 5
 SERVER_SIDE = ("uid", "resourceVersion", "generation", "creationTimestamp", "managedFields", "ownerReferences",
                "selfLink", "deletionTimestamp", "deletionGracePeriodSeconds")  # fmt: skip
@@ -70,10 +78,12 @@ class Rollout:
         """Apply the objects and return the Deployment as soon as only its new pods run and serve.
 
         Everything is applied as a trial first, so that a refusal changes nothing. `may_serve` is called after that: a
-        new pod gets requests as soon as it is ready. If anything raises from then on, what ran before is applied again.
+        new pod gets requests as soon as it is ready. If anything raises from then on, what served before is applied
+        again, unless somebody else has deployed the application meanwhile. The error says if that failed.
 
         Raises `DeploymentFailed` with the pods' last output if they do not become ready, `NoSuitableNode`,
-        `ManifestsRefused` if an object is part of another application, and the cluster's errors.
+        `ManifestsRefused` if an object is part of another application, `ClusterConflict` if somebody else deploys the
+        application, and the cluster's errors.
         """
         check_nodes(self.cluster, self.workload.manifest.name, self.workload.node_selector, self.workload.nodes)
         scaled = is_scaled(self.read_deployment())
@@ -83,6 +93,7 @@ class Rollout:
             )
         may_serve()
         before = [(kind, document, self._read(kind, document)) for kind, document in objects]
+        serving = next((self._find_serving(live) for kind, _, live in before if live and kind == DEPLOYMENTS), None)
         check_owners(self.workload.name, [live for _, _, live in before])
         obsolete = find_obsolete(self.cluster, self.workload.name, self.namespace, [each for _, each in objects])
         if obsolete:
@@ -92,13 +103,13 @@ class Rollout:
                 self.cluster.delete(AUTOSCALERS, self.workload.name, self.namespace)
             for kind, document in objects:
                 self._apply(kind, document)
-            return self.wait_until_complete()
+            return self.wait_until_complete(next(document for kind, document in objects if kind == DEPLOYMENTS))
         except BaseException as error:
-            failed = self._restore(before)
+            failed = self._restore(before, serving)
             if failed:
                 log.warning("%s in %s is half deployed: %s", self.workload.name, self.namespace, failed)
             if isinstance(error, DeploymentFailed) or (failed and isinstance(error, SupplyChainError)):
-                raise DeploymentFailed(f"{error.message}\n{failed or RESTORED}") from error
+                raise type(error)(f"{error.message}\n{failed or RESTORED}") from error
             raise
 
     def _apply(self, kind: Kind, document: Document) -> None:
@@ -110,11 +121,31 @@ class Rollout:
     def _read(self, kind: Kind, document: Document) -> Document | None:
         return self.cluster.read(kind, document["metadata"]["name"], self.namespace)
 
-    def _restore(self, before: Sequence[tuple[Kind, Document, Document | None]]) -> str:
+    def _find_serving(self, deployment: Document) -> Document:
+        """Return a Deployment with the template of the pods that serve.
+
+        This is its own, unless its rollout is not complete, because somebody killed a deployment: then it is that of
+        the last revision before, if pods of it are ready.
+        """
+        if is_complete(deployment, self.workload.least_pods):
+            return deployment
+        pods = self.cluster.list(PODS, self.namespace, deployment["spec"]["selector"]["matchLabels"])
+        serving = {owner_of(pod) for pod in pods if is_ready(pod) and not is_ending(pod)}
+        owned = sorted(list_replica_sets(self.cluster, deployment), key=revision_of)
+        earlier = [each for each in owned[:-1] if each["metadata"]["uid"] in serving]
+        if not earlier:
+            return deployment
+        template = earlier[-1]["spec"]["template"]
+        labels = {key: value for key, value in template["metadata"]["labels"].items() if key != TEMPLATE_HASH}
+        template = {**template, "metadata": {**template["metadata"], "labels": labels}}
+        return {**deployment, "spec": {**deployment["spec"], "template": template}}
+
+    def _restore(self, before: Sequence[tuple[Kind, Document, Document | None]], serving: Document | None) -> str:
         """Apply what was there again and delete what was not, the Deployment first; return what failed, or nothing.
 
-        What denies all traffic in the namespace stays: another application may rest on it since. A cluster that does
-        not answer is asked again for `GRACE` seconds, also if the run is cancelled.
+        `serving` is the Deployment as its pods served. What denies all traffic in the namespace stays: another
+        application may rest on it since. A cluster that does not answer is asked again for `GRACE` seconds, also if the
+        run is cancelled.
         """
         failed, until = [], self.clock() + GRACE
         for kind, document, earlier in reversed(before):
@@ -122,44 +153,69 @@ class Rollout:
             if earlier is None and name == DENY_ALL:
                 continue
             try:
-                self._restore_object(kind, name, earlier, until)
+                if kind == DEPLOYMENTS and self._outlast(until, partial(self._is_overtaken, document, earlier)):
+                    return OVERTAKEN
+                wanted = serving if kind == DEPLOYMENTS else earlier
+                self._outlast(until, partial(self._restore_object, kind, name, wanted))
             except SupplyChainError as error:
                 failed.append(f"{kind.name} {name} was not restored: {first_line(error)}")
         return "\n".join(failed)
 
-    def _restore_object(self, kind: Kind, name: str, earlier: Document | None, until: float) -> None:
+    def _is_overtaken(self, document: Document, earlier: Document | None) -> bool:
+        """Return whether the Deployment is neither the one that was applied nor the one before."""
+        live = self.read_deployment()
+        return live is not None and not any(each and is_same_rollout(live, each) for each in (document, earlier))
+
+    def _restore_object(self, kind: Kind, name: str, earlier: Document | None) -> None:
+        if earlier is None:
+            self.cluster.delete(kind, name, self.namespace)
+        else:
+            self._apply(kind, applicable(kind, earlier))
+
+    def _outlast(self, until: float, act: Callable[[], Result]) -> Result:
+        """Return what `act` returns; while the cluster does not answer, call it again until that time."""
         while True:
             try:
-                if earlier is None:
-                    self.cluster.delete(kind, name, self.namespace)
-                else:
-                    self._apply(kind, applicable(kind, earlier))
+                return act()
             except ClusterUnavailable:
                 if self.clock() > until:
                     raise
                 time.sleep(POLL)
-            else:
-                return
 
-    def wait_until_complete(self) -> Document:
+    def wait_until_complete(self, applied: Document | None = None) -> Document:
         """Return the Deployment as soon as only its new pods run and serve.
 
-        Raises `DeploymentFailed` with the pods' last output if they do not become ready.
+        Raises `DeploymentFailed` with the pods' last output if they do not become ready, `ClusterUnavailable` if the
+        cluster does not answer any more, and `ClusterConflict` if the Deployment is not the one that was `applied`.
         """
         until = self.clock() + self.workload.deadline + GRACE
         while True:
-            trouble = "the cluster did not answer"
-            with contextlib.suppress(ClusterUnavailable):  # pods go on without the API server; ask again
+            outage: ClusterUnavailable | None = None
+            try:
                 deployment = self.read_deployment()
+                if deployment and applied and not is_same_rollout(deployment, applied):
+                    raise self._conflict(deployment)
                 if deployment and is_complete(deployment, self.workload.least_pods):
                     return deployment
                 trouble = self._find_failure(deployment)
                 if trouble:
                     raise self._deployment_error(trouble)
                 trouble = describe_progress(deployment)
+            except ClusterUnavailable as error:  # pods go on without the API server; ask again
+                outage = error
             if self.clock() > until:
-                raise self._deployment_error(f"not complete after {self.workload.deadline + GRACE:.0f} s: {trouble}")
+                raise outage or self._deployment_error(
+                    f"not complete after {self.workload.deadline + GRACE:.0f} s: {trouble}"
+                )
             self.wait(POLL)
+
+    def _conflict(self, deployment: Document) -> ClusterConflict:
+        digest = annotations_of(deployment).get(DIGEST, "")
+        return ClusterConflict(
+            f"{self.workload.manifest.name} {self.workload.ref.short} was not deployed to "
+            f"{self.workload.environment.name}: somebody else deployed {short(digest) or 'another image'} meanwhile.\n"
+            "Let one place deploy to an environment, and deploy again what has to run."
+        )
 
     def _find_failure(self, deployment: Document | None) -> str:
         """Return why the rollout cannot succeed; an empty text as long as it may."""
@@ -257,13 +313,33 @@ def describe_progress(deployment: Document | None) -> str:
 
 def find_replica_set(cluster: Cluster, deployment: Document) -> Document | None:
     """Return the ReplicaSet of a Deployment's last change; None if its controller has not made it yet."""
-    metadata = deployment["metadata"]
-    revision = (metadata.get("annotations") or {}).get(REVISION)
-    labels = deployment["spec"]["selector"]["matchLabels"]
-    owned = [
-        each for each in cluster.list(REPLICA_SETS, metadata["namespace"], labels) if owner_of(each) == metadata["uid"]
-    ]
-    return next((each for each in owned if (each["metadata"].get("annotations") or {}).get(REVISION) == revision), None)
+    revision = revision_of(deployment)
+    return next((each for each in list_replica_sets(cluster, deployment) if revision_of(each) == revision), None)
+
+
+def list_replica_sets(cluster: Cluster, deployment: Document) -> list[Document]:
+    """Return the ReplicaSets that a Deployment owns."""
+    metadata, labels = deployment["metadata"], deployment["spec"]["selector"]["matchLabels"]
+    listed = cluster.list(REPLICA_SETS, metadata["namespace"], labels)
+    return [each for each in listed if owner_of(each) == metadata["uid"]]
+
+
+def revision_of(document: Document) -> int:
+    """Return the revision of a Deployment or a ReplicaSet, which its controller counts; 0 without one."""
+    found = (document["metadata"].get("annotations") or {}).get(REVISION, "")
+    return int(found) if found.isdecimal() else 0
+
+
+def annotations_of(deployment: Document | None) -> Mapping[str, str]:
+    """Return the annotations of a Deployment's pods; none without a Deployment."""
+    template = (deployment or {}).get("spec", {}).get("template", {})
+    found: Mapping[str, str] = (template.get("metadata") or {}).get("annotations") or {}
+    return found
+
+
+def is_same_rollout(one: Document, other: Document) -> bool:
+    """Return whether two Deployments have pods of the same digest, configuration and run."""
+    return all(annotations_of(one).get(key) == annotations_of(other).get(key) for key in MARKS)
 
 
 def owner_of(document: Document) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -14,8 +14,8 @@ from supply_chain.errors import ClusterRefused, SupplyChainError
 from supply_chain.execution.deployment import Deployment, Expected, KubernetesPlace, kubernetes_place
 from supply_chain.execution.environment import KubernetesEnvironment
 from supply_chain.execution.kubernetes.autoscaling import least_pods
-from supply_chain.execution.kubernetes.brought import adopt, read_brought, remove_left
-from supply_chain.execution.kubernetes.cluster import CONFIG_MAPS, NODES, PODS, REPLICA_SETS, Cluster, Document, Kind
+from supply_chain.execution.kubernetes.brought import Objects, adopt, read_brought, remove_left
+from supply_chain.execution.kubernetes.cluster import CONFIG_MAPS, NODES, PODS, REPLICA_SETS, Cluster, Document
 from supply_chain.execution.kubernetes.comparison import compare_pods, find_object_changes, find_troubles
 from supply_chain.execution.kubernetes.foreign import Foreign, digests
 from supply_chain.execution.kubernetes.isolator import find_isolated
@@ -24,6 +24,7 @@ from supply_chain.execution.kubernetes.namespace import OBSERVED, NamespaceState
 from supply_chain.execution.kubernetes.rendering import Workload, object_name, render
 from supply_chain.execution.kubernetes.rollout import (
     Rollout,
+    annotations_of,
     container_statuses,
     find_replica_set,
     is_complete,
@@ -35,8 +36,8 @@ from supply_chain.execution.kubernetes.troubles import find_evictions, find_node
 from supply_chain.execution.kubernetes.watching import NamespaceWatch, find_affected
 from supply_chain.execution.observation import Deviation, Observation, make_moved
 from supply_chain.execution.target import Request
-from supply_chain.model.container import APPLICATION, DIGEST, MANAGED, ROLE, Wait
-from supply_chain.model.image import Digest, ImageRef
+from supply_chain.model.container import APPLICATION, DIGEST, MANAGED, ROLE, RUN, Wait
+from supply_chain.model.image import ImageRef
 from supply_chain.policy.outcome import break_glass_of
 
 log = logging.getLogger("supply_chain.kubernetes")
@@ -72,29 +73,33 @@ class KubernetesTarget:
         """
         workload = Workload(request.manifest, request.ref, self.environment, self.registry)
         brought = read_brought(self.manifests, workload, self.renderer)
-        objects = adopt(workload, render(workload), brought)
+
+        def plan(run_id: str) -> tuple[Workload, Objects]:
+            planned = replace(workload, run_id=run_id)
+            return planned, adopt(planned, render(planned), brought)
+
+        plan("")
         before_start()
-        rollout = Rollout(self.connect(), workload, self.wait)
-        serving = rollout.read_deployment()
-        force = request.force
-        if serving and not force and is_complete(serving, workload.least_pods):
-            unchanged = self.record(request, workload, objects, rollout.cluster, serving)
-            state = read_namespace(rollout.cluster, self.environment.namespace)
-            force = any(compare_pods(unchanged, serving, _current_pods(unchanged, state)))  # to apply replaces none
-            if not force and not find_object_changes(rollout.cluster, unchanged, state):
+        cluster = self.connect()
+        serving = Rollout(cluster, workload, self.wait).read_deployment()
+        marks = annotations_of(serving)
+        replaces = serving is not None and marks.get(DIGEST) != request.ref.digest
+        workload, objects = plan(request.run_id if replaces or request.force else marks.get(RUN, ""))
+        if serving and not replaces and not request.force and is_complete(serving, workload.least_pods):
+            unchanged = self.record(request, workload, objects, cluster, serving)
+            state = read_namespace(cluster, self.environment.namespace)
+            if any(compare_pods(unchanged, serving, _current_pods(unchanged, state))):  # to apply replaces none
+                workload, objects = plan(request.run_id)
+            elif not find_object_changes(cluster, unchanged, state):
                 return recorded(unchanged)
-        if force:
-            workload = Workload(request.manifest, request.ref, self.environment, self.registry, request.run_id)
-            objects = adopt(workload, render(workload), brought)
-            rollout = Rollout(rollout.cluster, workload, self.wait)
         started = time.monotonic()
-        running = rollout.run(objects, may_serve)
-        self._remove_left(rollout.cluster, workload, objects)
-        deployment = self.record(request, workload, objects, rollout.cluster, running)
+        running = Rollout(cluster, workload, self.wait).run(objects, may_serve)
+        self._remove_left(cluster, workload, objects)
+        deployment = self.record(request, workload, objects, cluster, running)
         how = {
             "changed": True,
             "previous": workload.name if serving else None,
-            "previous_digest": _digest_of(serving),
+            "previous_digest": marks.get(DIGEST),
             "ready_seconds": round(time.monotonic() - started, 3),
         }
         return recorded(deployment.model_copy(update=how))
@@ -136,7 +141,7 @@ class KubernetesTarget:
         except SupplyChainError as error:
             log.warning("settings of earlier deployments of %s stay in %s: %s", name, namespace, error)
 
-    def _remove_left(self, cluster: Cluster, workload: Workload, objects: Sequence[tuple[Kind, Document]]) -> None:
+    def _remove_left(self, cluster: Cluster, workload: Workload, objects: Objects) -> None:
         """Remove what was brought along earlier; what stays is a deviation, and no reason to fail what serves."""
         namespace = self.environment.namespace
         try:
@@ -148,7 +153,7 @@ class KubernetesTarget:
         self,
         request: Request,
         workload: Workload,
-        objects: Sequence[tuple[Kind, Document]],
+        objects: Objects,
         cluster: Cluster,
         running: Document,
     ) -> Deployment:
@@ -250,13 +255,6 @@ def _read_nodes(cluster: Cluster, state: NamespaceState) -> dict[str, Document]:
     except ClusterRefused as error:
         log.warning("whether nodes are the reason why pods are not ready is unknown: %s", error)
         return {}
-
-
-def _digest_of(deployment: Document | None) -> Digest | None:
-    """Return the digest that a Deployment's pods are annotated with; None without one."""
-    template = ((deployment or {}).get("spec", {}).get("template", {}).get("metadata") or {}).get("annotations") or {}
-    digest: Digest | None = template.get(DIGEST)
-    return digest
 
 
 def _running_digest(expected: Expected, pods: Sequence[Document]) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from supply_chain.execution.kubernetes.cluster import CONTAINERS, REPLICA_SETS, Document, Kind
-from supply_chain.execution.kubernetes.rollout import REVISION, container_statuses
+from supply_chain.execution.kubernetes.rollout import TEMPLATE_HASH, container_statuses, revision_of
 from supply_chain.model.image import DIGEST, Digest
 
 CONTROLLERS = (
@@ -17,8 +17,6 @@ CONTROLLERS = (
     *(Kind("batch/v1", name, f"{name.lower()}s") for name in ("CronJob", "Job")),
 )
 """The kinds of objects that make pods by themselves."""
-TEMPLATE_HASH = "pod-template-hash"
-"""The label with the last part of the name of a ReplicaSet that a Deployment made."""
 
 
 def list_images(kind: str, document: Document) -> Iterator[str]:
@@ -63,14 +61,9 @@ def select_current(replica_sets: Iterable[Document]) -> Iterator[Document]:
         makes_pods = (each.get("spec") or {}).get("replicas") != 0
         if makes_pods:
             yield each
-        if owner not in last or _revision(each) > last[owner][0]:
-            last[owner] = _revision(each), None if makes_pods else each
+        if owner not in last or revision_of(each) > last[owner][0]:
+            last[owner] = revision_of(each), None if makes_pods else each
     yield from (each for _, each in last.values() if each)
-
-
-def _revision(document: Document) -> int:
-    found = (document["metadata"].get("annotations") or {}).get(REVISION, "")
-    return int(found) if found.isdecimal() else 0
 
 
 def controller_of(document: Document) -> Mapping[str, Any]:

@@ -135,7 +135,7 @@ def test_client_reads_kinds_without_namespace():
     [
         (status(403, "violates PodSecurity", reason="Forbidden"), ClusterRefused, "violates PodSecurity"),
         (status(422, "spec: Required", reason="Invalid"), ClusterRefused, "spec: Required"),
-        (status(401, "Unauthorized"), ClusterRefused, "Unauthorized"),
+        (status(401, "Unauthorized"), ClusterRefused, "does not accept the credentials .*: Unauthorized\nRenew them"),
         (status(404, 'namespaces "a" not found'), ClusterRefused, "not found"),
         (
             status(409, "conflict with manager", details={"causes": [{"reason": "FieldManagerConflict"}]}),

@@ -55,8 +55,8 @@ def test_pod_answers_while_nodes_learn_that_it_ends(rendered):
 
     pod = pod_of(objects)
     (container,) = pod["containers"]
-    assert container["lifecycle"] == {"preStop": {"sleep": {"seconds": 2}}}
-    assert pod["terminationGracePeriodSeconds"] == 5
+    assert container["lifecycle"] == {"preStop": {"sleep": {"seconds": 5}}}
+    assert pod["terminationGracePeriodSeconds"] == 8
     assert container["startupProbe"]["failureThreshold"] * container["startupProbe"]["periodSeconds"] == 7
     assert container["readinessProbe"]["httpGet"] == {"path": "/ready", "port": 8080, "scheme": "HTTP"}
     assert objects["Deployment"]["spec"]["strategy"]["rollingUpdate"]["maxUnavailable"] == 0

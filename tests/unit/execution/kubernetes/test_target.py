@@ -46,7 +46,7 @@ def test_refused_object_restores_those_before_it(harness, cluster):
         update={"runtime": harness.manifest.runtime.model_copy(update={"ports": (9090,)})}
     )
 
-    with pytest.raises(DeploymentFailed, match=r"(?s)refused now.*Deployment hello was not restored: refused now"):
+    with pytest.raises(ClusterRefused, match=r"(?s)refused now.*Deployment hello was not restored: refused now"):
         harness.deploy(harness.good())
 
     assert {key: value.get("spec") for key, value in cluster.objects.items()} == before
@@ -60,7 +60,7 @@ def test_failed_deployment_says_what_was_restored_and_what_was_not(harness, clus
         harness.deploy(BAD)
 
     cluster.failing["apply Service"] = ClusterRefused("refused now\nno")
-    with pytest.raises(DeploymentFailed) as raised:
+    with pytest.raises(ClusterRefused) as raised:
         harness.deploy(BAD)
 
     assert "Service hello was not restored: refused now" in str(raised.value)
