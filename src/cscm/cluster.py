@@ -1,4 +1,4 @@
-"""Commands `cscm cluster up`, `down` and `status`: a real Kubernetes cluster on this machine.
+"""Commands `cscm cluster up`, `down`, `kubectl` and `status`: a real Kubernetes cluster on this machine.
 
 Each imports the laptop when it runs, because the laptop is a package that the extra `laptop` installs.
 """
@@ -59,6 +59,21 @@ def down() -> None:
     from cscm_laptop.home import Home  # noqa: PLC0415
 
     node.down(Home.find(), progress_line())
+
+
+@cluster.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def kubectl(arguments: tuple[str, ...]) -> None:
+    """Run kubectl in the cluster, as its administrator.
+
+    \b
+    Example:
+      cscm cluster kubectl get pods --all-namespaces
+    """
+    from cscm_laptop.cluster import cluster as node  # noqa: PLC0415
+    from cscm_laptop.home import Home  # noqa: PLC0415
+
+    node.run_kubectl(Home.find(), arguments)
 
 
 @cluster.command()

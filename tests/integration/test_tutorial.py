@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -10,31 +11,36 @@ from pathlib import Path
 import pytest
 
 from cscm_laptop.home import Home
-from supply_chain.policy.loading import DIRECTORY
+from supply_chain.policy.loading import DIRECTORY, ENVIRONMENTS
 from tests.support.command import ROOT
 from tests.support.pages import find_mistakes, read_steps, run_steps
 from tests.support.signed_project import sign_project, withdraw_signature
 
 pytestmark = pytest.mark.real
 
-PAGES = [(ROOT / "docs/tutorial.md", "## Write an application"), (ROOT / "docs/tutorial-rule.md", "## Write the rule")]
-"""Each tutorial, with the heading where its commands begin; the second one continues the first."""
+PAGES = [
+    (ROOT / "docs/tutorial.md", "## Write an application"),
+    (ROOT / "docs/tutorial-rule.md", "## Write the rule"),
+    *([(ROOT / "docs/tutorial-kubernetes.md", "## Add an environment")] if os.geteuid() == 0 else []),
+]
+"""Each tutorial, with the heading where its commands begin; they continue the first. Only root starts a cluster."""
 CLONE = "PROJECT=../container-supply-chain"
 
 
 @pytest.fixture
 def shipped_policies(home: Home) -> Iterator[None]:
-    """The project's policies are as they ship, also after a failure, and nobody signed anything."""
+    """Policies and environments are as they ship, also after a failure, and nobody signed anything."""
     withdraw_signature()
     yield
     (ROOT / DIRECTORY / "scans.yaml").unlink(missing_ok=True)
+    (ROOT / ENVIRONMENTS / "training.yaml").unlink(missing_ok=True)
     sign_project(home)
 
 
 def test_tutorial_commands_print_what_the_tutorials_show(
     frozen_again: None, shipped_policies: None, tmp_path: Path
 ) -> None:
-    """They lead from a file to a signed image, and from a rule to its refusal, and lift the freeze at their ends."""
+    """They lead from a file to a signed image, a refusal by a new rule and one by a cluster, and end each freeze."""
     steps = [step for page, begin in PAGES for step in read_steps(page, begin)]
     clone = tmp_path / "container-supply-chain"
     clone.mkdir()

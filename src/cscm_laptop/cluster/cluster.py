@@ -6,9 +6,11 @@ import os
 import shutil
 import tempfile
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from typing import NoReturn
 
 from cscm_laptop.cluster import documents
 from cscm_laptop.cluster.api import ClusterApi, NodeState, require_ready
@@ -19,7 +21,7 @@ from cscm_laptop.cluster.image import make_image
 from cscm_laptop.cluster.namespaces import ensure_namespaces, list_namespaces
 from cscm_laptop.cluster.place import KUBECONFIG, NODE, Place
 from cscm_laptop.cluster.pods import end_pods, find_shims
-from cscm_laptop.cluster.programs import FILE, ClusterPins, ensure_programs
+from cscm_laptop.cluster.programs import FILE, ClusterPins, ensure_programs, find_kubectl
 from cscm_laptop.home import Home
 from cscm_laptop.profile import Profile
 from cscm_laptop.services import Progress, Record, Service, read_record, stop
@@ -206,6 +208,12 @@ def find_kubeconfig(home: Home) -> Path | None:
 def _record(place: Place, name: str) -> Record | None:
     record = read_record(place.run / f"{name}.json")
     return record if record and record.alive() else None
+
+
+def run_kubectl(home: Home, arguments: Sequence[str]) -> NoReturn:
+    """Become kubectl as the cluster's administrator; raise `ToolMissing` if the cluster was never started."""
+    command = [*find_kubectl(home, read_document(home.project / FILE, ClusterPins)), *arguments]
+    os.execve(command[0], command, {**os.environ, "KUBECONFIG": str(Place.of(home).kubeconfig)})  # noqa: S606 - the user's words
 
 
 def status(profile: Profile, home: Home) -> ClusterStatus:

@@ -23,7 +23,8 @@ from supply_chain.errors import ToolMissing
 from supply_chain.model.image import Model
 
 FILE = Path("deployments/cluster.yaml")
-SERVERS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy", "kubectl")
+KUBECTL = "kubectl"
+SERVERS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy", KUBECTL)
 """The programs of a release of Kubernetes that the cluster needs, and kubectl for its user."""
 ETCD = "etcd"
 NEEDED = ("bridge", "host-local", "loopback")
@@ -100,6 +101,17 @@ def find_kubernetes(home: Home, pins: ClusterPins, progress: Progress) -> dict[s
             progress("kubernetes: building it takes about 8 minutes on two cores, once for each version")
             return _built(str(builder.ensure(progress)[BUILT].path))
     return {name: (str(place / name),) for name in (*SERVERS, ETCD)}
+
+
+def find_kubectl(home: Home, pins: ClusterPins) -> tuple[str, ...]:
+    """Return the beginning of kubectl's command line; raise `ToolMissing` if the cluster was never started."""
+    release = home.tools / pins.kubernetes.name / KUBECTL
+    if release.exists():
+        return (str(release),)
+    try:
+        return (str(Toolbox(home.tools, pins).find(BUILT).path), KUBECTL)
+    except ToolMissing as error:
+        raise ToolMissing("kubectl is not on this machine yet.\nRun `cscm cluster up`, which gets it.") from error
 
 
 def _built(program: str) -> dict[str, tuple[str, ...]]:

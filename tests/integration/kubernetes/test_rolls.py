@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from uuid import uuid4
 
 import pytest
@@ -32,13 +32,14 @@ from supply_chain.execution.kubernetes.cluster import (
     NAMESPACES,
     PODS,
     SERVICES,
+    Cluster,
     Kind,
 )
 from supply_chain.execution.kubernetes.rendering import DRAIN
 from supply_chain.execution.kubernetes.rollout import is_ready
 from supply_chain.model.image import Digest
-from tests.integration.unreliable_services.fault_proxy import Fault, FaultProxy
 from tests.support.application import compiled
+from tests.support.fault_proxy import Fault, FaultProxy
 from tests.support.load import RATE, Load, send_requests
 from tests.support.node import (
     DEPLOYER,
@@ -127,11 +128,11 @@ Send = Callable[[], contextlib.AbstractContextManager[Load]]
 
 def test_rolls_at_200_requests_per_second_lose_none(served: Place, load: Send, image: Import) -> None:
     """Two pods are replaced, one after the other."""
-    with load() as seen:
+    with load() as requests:
         last = served.deploy(image())
         time.sleep(DRAIN + 1)  # the last pod that was replaced ends
 
-    assert served.settles(last) and seen.failed == []
+    assert served.settles(last) and requests.failed == []
 
 
 @pytest.mark.parametrize(
@@ -149,7 +150,7 @@ def test_failed_roll_loses_no_request_and_says_why(
     """What ran goes on as it was deployed. The quota and the webhook of others are about pods, which come last."""
     before, digest = served.recorded[-1], image("crash") if fault == "crash" else ABSENT
     with contextlib.ExitStack() as stack:
-        seen = stack.enter_context(load())
+        requests = stack.enter_context(load())
         if fault == "quota":
             stack.enter_context(limited(served))
         if fault == "webhook":
@@ -158,7 +159,7 @@ def test_failed_roll_loses_no_request_and_says_why(
             served.deploy(digest)
         assert served.settles(before)
 
-    assert seen.failed == []
+    assert requests.failed == []
 
 
 def pod(namespace: str, image: str = NAME) -> dict[str, object]:
@@ -185,7 +186,7 @@ def empty(cluster: ClusterClient, image: Import) -> Iterator[Place]:
     """An environment in a namespace without workloads, in which an administrator deploys."""
     with deployable_namespace(cluster, "empty") as namespace:
         place = Place.of(cluster, namespace, image)
-        place.target = replace(place.target, connect=lambda: cluster)
+        place.target = target_in(namespace, lambda: cluster)
         yield place
 
 
@@ -259,7 +260,9 @@ def api(place: Place, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]
     directory = tmp_path_factory.mktemp("api")
     token = directory / "token"
     deployer = place.cluster.for_service_account(place.namespace, DEPLOYER, FIELD_MANAGER, 3600)
-    token.write_text(deployer.client.config.user.token)
+    user = deployer.client.config.user
+    assert user and isinstance(user.token, str)
+    token.write_text(user.token)
     kubeconfig = directory / "kubeconfig"
     direct = {"server": place.cluster.address, "insecure-skip-tls-verify": True}
     contexts = {"proxy": {"server": f"http://{proxy.host}"}, "direct": direct}
@@ -351,8 +354,8 @@ def test_deployer_that_is_overtaken_fails_and_the_other_one_decides(
 ) -> None:
     """Two pipelines deploy one application; the second one's image serves, or what ran before."""
     before, slow, second = place.recorded[-1], image("slow"), image(*["crash"] * fails)
-    theirs = target_in(place.namespace, api.connect_directly)
-    other = replace(place, target=theirs, recorded=[])
+    others_target = target_in(place.namespace, api.connect_directly)
+    other = replace(place, target=others_target, recorded=[])
     ended: list[Deployment | DeploymentFailed] = []
 
     def wait(seconds: float) -> None:
@@ -363,7 +366,7 @@ def test_deployer_that_is_overtaken_fails_and_the_other_one_decides(
                 ended.append(error)
         time.sleep(seconds)
 
-    place.target = replace(theirs, wait=wait)
+    place.target = replace(others_target, wait=wait)
     with pytest.raises(ClusterConflict, match="somebody else deployed"):
         place.deploy(slow)
 
@@ -394,7 +397,9 @@ def kill(place: Place, api: Api, writes: int, digest: Digest, **placement: objec
     child = os.fork()
     if child == 0:
         try:
-            place.target = target_in(place.namespace, lambda: Dying(api.connect_directly(), writes), **placement)
+            place.target = target_in(
+                place.namespace, lambda: cast(Cluster, Dying(api.connect_directly(), writes)), **placement
+            )
             place.deploy(digest)
             os.kill(os.getpid(), signal.SIGKILL)
         finally:

@@ -26,13 +26,11 @@ from supply_chain.adapters.aws.session import AwsSession
 from supply_chain.adapters.registry.client import MANIFEST, Registry
 from supply_chain.model.image import ImageRef
 from supply_chain.model.tier import TierName
-from tests.integration.unreliable_services.fault_proxy import Fault
 from tests.support.access import Prefect, session_of
 from tests.support.command import ROOT, Ran, cscm
+from tests.support.fault_proxy import Fault, FaultProxy, Relay
 from tests.support.place import free_ports
 from tests.support.waiting import until_ready
-
-from .fault_proxy import FaultProxy, Relay
 
 PLACE = "sandbox"
 OWNER = "tests-of-the-sandbox"

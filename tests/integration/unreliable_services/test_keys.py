@@ -15,8 +15,8 @@ from supply_chain.errors import AccessDenied, AwsUnavailable, KeyUnusable, Suppl
 from supply_chain.evidence.statement import TEST_RESULT, about
 from supply_chain.model.image import ImageRef
 from supply_chain.model.tier import TierName
+from tests.support.fault_proxy import Fault
 
-from .fault_proxy import Fault
 from .sandbox import Sandbox
 
 pytestmark = [pytest.mark.real, pytest.mark.usefixtures("serving")]

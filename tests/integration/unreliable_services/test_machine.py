@@ -16,8 +16,8 @@ from supply_chain.model.image import ImageRef
 from supply_chain.model.tier import TierName
 from tests.integration.unreliable_services.sandbox import NAME, place, subject_of
 from tests.support.application import Application
+from tests.support.fault_proxy import Fault
 
-from .fault_proxy import Fault
 from .sandbox import GONE, Sandbox
 
 pytestmark = [pytest.mark.real, pytest.mark.usefixtures("serving")]

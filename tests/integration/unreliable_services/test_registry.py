@@ -21,8 +21,8 @@ from supply_chain.model.image import ImageRef, blobs_of
 from supply_chain.model.tier import TierName
 from tests.integration.unreliable_services.sandbox import subject_of
 from tests.support.application import Application
+from tests.support.fault_proxy import Fault
 
-from .fault_proxy import Fault
 from .sandbox import Sandbox
 
 pytestmark = [pytest.mark.real, pytest.mark.usefixtures("serving")]

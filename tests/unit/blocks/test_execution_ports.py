@@ -68,7 +68,7 @@ def ports(world, tmp_path, monkeypatch):
     published = PublishedVerdicts(world.verdict_store(TierName.EXECUTION), world.ecr)
     monkeypatch.setattr(TierPorts, "evidence", property(lambda _: replace(store, publisher=published)))
     workbench = SimpleNamespace(
-        environment=PLACES.__getitem__, environments=lambda: tuple(PLACES.values()), project=tmp_path,
+        environment=PLACES.__getitem__, environments=lambda: tuple(PLACES.values()), project=tmp_path, tool=None,
         environment_state=lambda environment: PolicyState(active=environment is ENFORCED, why="changed"),
     )  # fmt: skip
     tier = SimpleNamespace(session=None, registry="registry.test", verdict_key="", verdict_keys={}, tier="execution")

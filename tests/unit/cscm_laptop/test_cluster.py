@@ -11,9 +11,12 @@ from click.testing import CliRunner
 from cscm.main import main
 from cscm_laptop.cluster import cluster
 from cscm_laptop.cluster.place import Place
+from cscm_laptop.cluster.programs import FILE, ClusterPins
 from cscm_laptop.home import Home
 from cscm_laptop.profile import Profile
 from supply_chain.errors import SettingInvalid
+from supply_chain.model.documents import read_document
+from tests.support.command import ROOT
 
 
 @pytest.fixture
@@ -73,3 +76,21 @@ def test_stopped_cluster_is_not_ready(home: Home, monkeypatch: pytest.MonkeyPatc
     assert [line.split()[0] for line in lines[:8]] == list(cluster.NAMES)
     assert all(line.split()[1:] == ["stopped"] for line in lines[:8])
     assert lines[8].startswith("node         not ready: the cluster does not run; `cscm cluster up`")
+
+
+def test_kubectl_gets_all_arguments_and_the_clusters_kubeconfig(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    def become(program: str, words: list[str], environment: dict[str, str]) -> None:
+        ran.append((program, words, environment["KUBECONFIG"], environment["PATH"]))
+
+    ran: list[tuple[str, list[str], str, str]] = []
+    release = home.tools / read_document(ROOT / FILE, ClusterPins).kubernetes.name
+    release.mkdir(parents=True)
+    (release / "kubectl").touch()
+    monkeypatch.setattr(Home, "find", lambda: Home(ROOT, home.directory))
+    monkeypatch.setattr(os, "execve", become)
+
+    CliRunner().invoke(main, ["cluster", "kubectl", "-n", "apps", "get", "pods", "--help"], catch_exceptions=False)
+
+    program = str(release / "kubectl")
+    words = [program, "-n", "apps", "get", "pods", "--help"]
+    assert ran == [(program, words, str(Place.of(home).kubeconfig), os.environ["PATH"])]

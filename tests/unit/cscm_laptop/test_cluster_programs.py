@@ -17,7 +17,7 @@ from cscm_laptop.tools import download
 from cscm_laptop.tools.installer import machine
 from supply_chain.adapters.tools.pins import SourcePin
 from supply_chain.adapters.tools.sources import source_digest, source_files
-from supply_chain.errors import DownloadFailed
+from supply_chain.errors import DownloadFailed, ToolMissing
 from supply_chain.model.documents import read_document
 from tests.support.command import ROOT
 from tests.support.release_server import Releases
@@ -123,6 +123,8 @@ def test_release_in_place_is_used_without_network(tmp_path: Path, pins: ClusterP
     found = programs.find_kubernetes(home, pins, fail)
 
     assert found["kubelet"] == (str(place / "kubelet"),)
+    (place / "kubectl").touch()
+    assert programs.find_kubectl(home, pins) == (str(place / "kubectl"),)
 
 
 def test_build_in_place_is_used_without_network(
@@ -139,6 +141,12 @@ def test_build_in_place_is_used_without_network(
     found = programs.find_kubernetes(home, pins, fail)
 
     assert found["etcd"] == (str(place / "kube"), "etcd")
+    assert programs.find_kubectl(home, pins) == (str(place / "kube"), "kubectl")
+
+
+def test_kubectl_comes_with_the_cluster(tmp_path: Path, pins: ClusterPins) -> None:
+    with pytest.raises(ToolMissing, match="cscm cluster up"):
+        programs.find_kubectl(Home(tmp_path, tmp_path), pins)
 
 
 def test_pinned_version_is_that_of_the_sources(pins: ClusterPins) -> None:

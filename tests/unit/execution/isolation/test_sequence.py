@@ -171,7 +171,9 @@ def test_bundle_that_was_changed_is_not_opened(isolation, two, monkeypatch):
     """Nor with another key or for another isolation."""
     record = isolation.run()
     content = isolation.world.registry.content
-    monkeypatch.setattr(isolation.world.registry, "content", lambda ref: content(ref)[:-1] + b"x")
+    monkeypatch.setattr(
+        isolation.world.registry, "content", lambda ref: content(ref)[:-1] + bytes([content(ref)[-1] ^ 1])
+    )
     with pytest.raises(ImageDamaged):
         isolation.opened(record)
     monkeypatch.undo()

@@ -372,9 +372,9 @@ def test_kustomization_is_built_of_its_files(workload, tmp_path):
     """What it renders is read as manifests are."""
     write(tmp_path / "apps/hello", *ALL)
     (tmp_path / "apps/hello/kustomization.yaml").write_text("resources: [all.yaml]")
-    standing, renderer = placed(workload, manifests="apps/hello"), StandIn(*ALL)
+    placed_workload, renderer = placed(workload, manifests="apps/hello"), StandIn(*ALL)
 
-    assert read_brought(tmp_path, standing, renderer) == ALL
+    assert read_brought(tmp_path, placed_workload, renderer) == ALL
     assert renderer.got == [(["apps/hello/all.yaml", "apps/hello/kustomization.yaml"], "apps/hello")]
 
 
@@ -385,9 +385,9 @@ def test_chart_is_rendered_for_its_environment(workload, tmp_path, values):
     (tmp_path / "hello/Chart.yaml").write_text("name: hello")
     (tmp_path / "hello/kustomization.yaml").write_text("a chart may have one for others")
     (tmp_path / "hello.yaml").write_text("replicas: 3")
-    standing, renderer = placed(workload, manifests="hello", values=values), StandIn(*ALL)
+    placed_workload, renderer = placed(workload, manifests="hello", values=values), StandIn(*ALL)
 
-    assert read_brought(tmp_path, standing, renderer) == ALL
+    assert read_brought(tmp_path, placed_workload, renderer) == ALL
     files = ["hello/Chart.yaml", "hello/all.yaml", "hello/kustomization.yaml"]
     assert renderer.got == [
         (sorted([*files, *([values] if values else [])]), "hello", Release("hello", "shop", values or ""))
@@ -399,21 +399,21 @@ def test_rendered_stream_is_read_as_strictly_as_manifests(workload, tmp_path, ki
     """Without objects the chain would deploy its own; a long stream is not read to its end."""
     write(tmp_path / "hello", *ALL)
     (tmp_path / "hello" / kind).write_text("resources: [all.yaml]")
-    standing, renderer = placed(workload, manifests="hello"), StandIn()
+    placed_workload, renderer = placed(workload, manifests="hello"), StandIn()
 
     for content, message in ((b"---\n", "no objects"), (b"- 1", "something else"), (b"#" * 262145, "than 256 KiB")):
         renderer.content = content
         with pytest.raises(DeclarationInvalid, match=f"hello, as rendered, has .*{message}"):
-            read_brought(tmp_path, standing, renderer)
+            read_brought(tmp_path, placed_workload, renderer)
 
 
 def test_values_without_chart_are_refused(workload, tmp_path):
     """They would change nothing, and nobody would notice."""
     write(tmp_path / "hello", *ALL)
-    standing = placed(workload, manifests="hello", values="hello.yaml")
+    placed_workload = placed(workload, manifests="hello", values="hello.yaml")
 
     with pytest.raises(DeclarationInvalid, match=r"hello has no Chart\.yaml, and only a chart has `values`"):
-        read_brought(tmp_path, standing, StandIn())
+        read_brought(tmp_path, placed_workload, StandIn())
 
 
 def test_plain_manifests_need_no_renderer(workload, tmp_path):

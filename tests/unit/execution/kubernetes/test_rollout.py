@@ -138,7 +138,7 @@ def test_killed_first_deployment_stays_as_it_is(harness, cluster):
     assert cluster.read(DEPLOYMENTS, "hello", "shop")
 
 
-class Unrecorded(list):
+class Unrecorded(list[object]):
     """Where nothing is recorded, because the process is killed."""
 
     def append(self, _):
@@ -170,15 +170,15 @@ def test_deployer_that_is_overtaken_fails_and_restores_nothing(harness, cluster,
     """The other one's image serves, and is recorded by it."""
     cluster.broken[SLOW] = STARTING
     harness.deploy(harness.good())
-    theirs = []
-    harness.target = replace(harness.target, wait=lambda _: theirs.append(other.deploy(OTHER)))
+    others = []
+    harness.target = replace(harness.target, wait=lambda _: others.append(other.deploy(OTHER)))
 
     with pytest.raises(ClusterConflict) as raised:
         harness.deploy(SLOW)
 
     assert "somebody else deployed eeeeeeeeeeee meanwhile" in str(raised.value)
     assert "Nothing was restored" in str(raised.value)
-    assert other.running() == {OTHER} and other.codes(*theirs) == [("hello", [])]
+    assert other.running() == {OTHER} and other.codes(*others) == [("hello", [])]
 
 
 def test_failed_deployer_restores_nothing_over_another_one(harness, cluster, other):
