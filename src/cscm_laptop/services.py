@@ -82,8 +82,12 @@ class Service:
 
     @property
     def fingerprint(self) -> str:
-        """Hash that changes if the process would be started differently."""
-        parts = [self.argv, sorted(self.environment.items()), str(self.cwd), self.changes]
+        """Hash that changes if the process would be started differently.
+
+        The PATH does not count: it is that of the caller's shell, and a user changes it for other reasons.
+        """
+        environment = sorted((name, value) for name, value in self.environment.items() if name != "PATH")
+        parts = [self.argv, environment, str(self.cwd), self.changes]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
     def record(self) -> Record | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -71,6 +72,16 @@ def test_component_restarts_if_its_settings_change(tmp_path: Path) -> None:
 
     assert one.kubelet().fingerprint != other.kubelet().fingerprint
     assert one.scheduler().fingerprint == other.scheduler().fingerprint
+
+
+def test_component_does_not_restart_for_another_shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A user adds the project's commands to the PATH, and starts the cluster again."""
+    one = components(tmp_path)
+    before = [one.containerd().fingerprint, one.proxy().fingerprint, one.policies().fingerprint]
+
+    monkeypatch.setenv("PATH", f"/elsewhere:{os.environ['PATH']}")
+
+    assert before == [one.containerd().fingerprint, one.proxy().fingerprint, one.policies().fingerprint]
 
 
 @pytest.mark.parametrize(
