@@ -15,7 +15,7 @@ from tests.support.layered import layered
 
 REGISTRY = "registry.test"
 NAME = f"{REGISTRY}/curated/hello"
-CTR = ("ctr", "-n", "k8s.io", "images")
+CTR = ("ctr", "-n", "k8s.io")
 Import = Callable[..., Digest]
 """Imports an image whose program has the given faults, and returns its digest."""
 
@@ -34,7 +34,8 @@ def imported_images(program: Path, directory: Path) -> Iterator[Import]:
         path = directory / f"{uuid4().hex}.tar"
         config: dict[str, object] = {"Entrypoint": ["/subject"], "Cmd": list(faults), "Labels": {"test": uuid4().hex}}
         digest = layered(path, [layer.getvalue()], config)
-        subprocess.run([*CTR, "import", "--base-name", NAME, "--digests", str(path)], check=True, timeout=60)
+        run_ctr("images", "import", "--base-name", NAME, "--digests", str(path))
+        path.unlink()
         made.append(f"{NAME}@{digest}")
         return digest
 
@@ -42,4 +43,9 @@ def imported_images(program: Path, directory: Path) -> Iterator[Import]:
         yield make
     finally:
         if made:
-            subprocess.run([*CTR, "rm", *made], check=True, timeout=60)
+            run_ctr("images", "rm", *made)
+
+
+def run_ctr(*arguments: str) -> str:
+    """Run a command of the node's containerd, and return its output."""
+    return subprocess.run([*CTR, *arguments], check=True, timeout=60, capture_output=True, text=True).stdout

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from supply_chain.adapters.kubernetes.client import ClusterClient
 from supply_chain.errors import ClusterRefused
-from supply_chain.execution.enforcement.installation import KINDS, read_objects
-from supply_chain.execution.kubernetes.cluster import DEPLOYMENTS, FIELD_MANAGER, SERVICE_ACCOUNTS
-from tests.support.command import ROOT
+from supply_chain.execution.kubernetes.cluster import DEPLOYMENTS, FIELD_MANAGER
+from tests.support.cluster_roles import bind_role, make_account
 from tests.support.waiting import eventually
 
 READER = "cscm-reader"
@@ -14,18 +13,8 @@ READER = "cscm-reader"
 
 def bind_reader(admin: ClusterClient, namespace: str) -> None:
     """Make a service account that has the role in a namespace and nothing else, and wait until it may read there."""
-    (role,) = (
-        each for each in read_objects(ROOT / "deployments/kubernetes/rbac") if each["metadata"]["name"] == READER
-    )
-    metadata, api = {"name": READER, "namespace": namespace}, "rbac.authorization.k8s.io"
-    admin.apply(KINDS["Role"], {**role, "kind": "Role", "metadata": metadata})
-    admin.apply(SERVICE_ACCOUNTS, {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata})
-    binding = {
-        "apiVersion": f"{api}/v1", "kind": "RoleBinding", "metadata": metadata,
-        "roleRef": {"apiGroup": api, "kind": "Role", "name": READER},
-        "subjects": [{"kind": "ServiceAccount", **metadata}],
-    }  # fmt: skip
-    admin.apply(KINDS["RoleBinding"], binding)
+    make_account(admin, READER, namespace)
+    bind_role(admin, READER, READER, namespace)
     eventually(lambda: _may_read(admin, namespace), 30)
 
 

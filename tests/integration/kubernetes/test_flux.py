@@ -6,9 +6,8 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
-from uuid import uuid4
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -23,15 +22,15 @@ from supply_chain.execution.delivery.images import set_digest
 from supply_chain.execution.delivery.target import GitTarget
 from supply_chain.execution.environment import Delivery, FluxKustomization, GitDelivery, KubernetesEnvironment
 from supply_chain.execution.environment import KubernetesPlacement as Placement
-from supply_chain.execution.kubernetes.cluster import DEPLOYMENTS, NAMESPACES, PODS, SECRETS, Document
-from supply_chain.execution.kubernetes.rollout import is_ending
+from supply_chain.execution.kubernetes.cluster import DEPLOYMENTS, PODS, SECRETS, Document
 from supply_chain.execution.kubernetes.target import KubernetesTarget
 from supply_chain.model.image import Digest
-from supply_chain.model.manifest import Probe, Service, Test
 from tests.contract.target import Harness, TargetContract
-from tests.support.cluster_images import NAME, REGISTRY, Import, imported_images
+from tests.support.cluster_images import NAME, REGISTRY, Import
+from tests.support.cluster_roles import restricted_namespace
 from tests.support.flux_controllers import flux_controllers
 from tests.support.git_server import GitServer, git_server
+from tests.support.node import MANIFEST, find_running
 from tests.support.reader import bind_reader, sign_in_reader
 from tests.support.waiting import eventually
 
@@ -65,23 +64,8 @@ spec:
         securityContext: {allowPrivilegeEscalation: false, capabilities: {drop: [ALL]}}
         terminationMessagePolicy: FallbackToLogsOnError
 """
-MANIFEST = Service(
-    kind="service", name="hello", owner="tests", test=Test(command=("/subject", "status-0")),
-    probe=Probe(port=8080, start_timeout=20, stop_timeout=1),
-)  # fmt: skip
 KEY, OTHER = Ed25519PrivateKey.generate(), Ed25519PrivateKey.generate()
 TRUSTED = KEY.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()
-
-
-@pytest.fixture(scope="module")
-def cluster(kubeconfig: Path) -> ClusterClient:
-    return ClusterClient.of_context(kubeconfig, None)
-
-
-@pytest.fixture(scope="module")
-def image(program: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Import]:
-    with imported_images(program, tmp_path_factory.mktemp("images")) as make:
-        yield make
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -102,16 +86,10 @@ def server(tmp_path: Path) -> Iterator[GitServer]:
 @pytest.fixture
 def namespace(cluster: ClusterClient, server: GitServer) -> Iterator[str]:
     """A namespace that Flux brings up to what the repository has, if the chain signed it."""
-    name = f"gitops-{uuid4().hex[:8]}"
-    labels = {"pod-security.kubernetes.io/enforce": "restricted"}
-    metadata = {"name": name, "labels": labels}
-    cluster.apply(NAMESPACES, {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
-    try:
+    with restricted_namespace(cluster, "gitops") as name:  # removed with what Flux follows, which Flux lets go of
         bind_reader(cluster, name)
         _follow(cluster, name, server.address)
         yield name
-    finally:
-        cluster.delete(NAMESPACES, name)  # with what Flux follows, which Flux lets go of
 
 
 def _follow(cluster: ClusterClient, namespace: str, address: str) -> None:
@@ -181,9 +159,7 @@ def image_of(place: Place) -> str:
 
 @pytest.fixture
 def harness(cluster: ClusterClient, namespace: str, server: GitServer, image: Import) -> Place:
-    def running() -> set[Digest]:
-        alive = [pod for pod in cluster.list(PODS, namespace) if not is_ending(pod)]
-        return {pod["spec"]["containers"][0]["image"].rpartition("@")[2] for pod in alive}
+    running = partial(find_running, cluster, namespace)
 
     def add_foreign(digest: Digest) -> str:
         template = cluster.list(PODS, namespace)[0]["spec"]

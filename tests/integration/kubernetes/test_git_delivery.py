@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from uuid import uuid4
 
 import pytest
@@ -18,11 +17,6 @@ from tests.support.builders import NOON
 from tests.support.reader import bind_reader, sign_in_reader
 
 pytestmark = pytest.mark.real
-
-
-@pytest.fixture
-def cluster(kubeconfig: Path) -> ClusterClient:
-    return ClusterClient.of_context(kubeconfig, None)
 
 
 @pytest.fixture

@@ -9,79 +9,46 @@ import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from functools import cache
-from pathlib import Path
-from uuid import uuid4
 
 import pytest
 
 from supply_chain.adapters.kubernetes.client import ClusterClient
 from supply_chain.errors import ClusterRefused
-from supply_chain.execution.enforcement.installation import KINDS, read_objects
 from supply_chain.execution.environment import KubernetesEnvironment, KubernetesPlacement
 from supply_chain.execution.kubernetes.cluster import (
     FIELD_MANAGER,
-    NAMESPACES,
     NETWORK_POLICIES,
     PODS,
     SECRETS,
-    SERVICE_ACCOUNTS,
     Document,
 )
 from supply_chain.execution.kubernetes.isolator import QUARANTINE, KubernetesIsolator
 from supply_chain.execution.kubernetes.rollout import is_ending, is_ready
 from supply_chain.execution.kubernetes.target import KubernetesTarget
 from supply_chain.model.image import Digest
-from supply_chain.model.manifest import Probe, Service, Test
 from tests.contract.target import Harness
-from tests.support.cluster_images import NAME, REGISTRY, Import, imported_images
-from tests.support.command import ROOT
+from tests.support.cluster_images import NAME, REGISTRY, Import
+from tests.support.cluster_roles import DEPLOYER, bind_role, make_account, restricted_namespace
 from tests.support.isolation import Isolation
+from tests.support.node import MANIFEST, SECURE, find_digest
 from tests.support.world import World
 
 pytestmark = pytest.mark.real
 
-DEPLOYER, ISOLATOR = "cscm-deployer", "cscm-isolator"
+ISOLATOR = "cscm-isolator"
 ROLES = {DEPLOYER: (DEPLOYER,), ISOLATOR: (DEPLOYER, ISOLATOR)}
 """Service account → the documented roles that it has."""
-RBAC = "rbac.authorization.k8s.io"
-MANIFEST = Service(
-    kind="service", name="hello", owner="tests", test=Test(command=("/subject", "status-0")),
-    probe=Probe(port=8080, start_timeout=20, stop_timeout=1),
-)  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def image(program: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Import]:
-    with imported_images(program, tmp_path_factory.mktemp("images")) as make:
-        yield make
-
-
-@pytest.fixture(scope="module")
-def cluster(kubeconfig: Path) -> ClusterClient:
-    return ClusterClient.of_context(kubeconfig, None)
 
 
 @pytest.fixture(scope="module")
 def namespace(cluster: ClusterClient) -> Iterator[str]:
     """A namespace in which a service account may deploy, and another one also isolate."""
-    name = f"isolate-{uuid4().hex[:8]}"
-    labels = {"pod-security.kubernetes.io/enforce": "restricted"}
-    cluster.apply(NAMESPACES, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}})
-    for role in read_objects(ROOT / "deployments/kubernetes/rbac"):
-        if role["metadata"]["name"] in (DEPLOYER, ISOLATOR):
-            cluster.apply(KINDS["ClusterRole"], role)
-    for account, roles in ROLES.items():
-        metadata = {"name": account, "namespace": name}
-        cluster.apply(SERVICE_ACCOUNTS, {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata})
-        for bound in roles:
-            cluster.apply(KINDS["RoleBinding"], {
-                "apiVersion": f"{RBAC}/v1", "kind": "RoleBinding",
-                "metadata": {"name": f"{account}-{bound}", "namespace": name},
-                "roleRef": {"apiGroup": RBAC, "kind": "ClusterRole", "name": bound},
-                "subjects": [{"kind": "ServiceAccount", **metadata}],
-            })  # fmt: skip
-    yield name
-    cluster.delete(NAMESPACES, name)
+    with restricted_namespace(cluster, "isolate") as name:
+        for account, roles in ROLES.items():
+            make_account(cluster, account, name)
+            for role in roles:
+                bind_role(cluster, role, account, name, name=f"{account}-{role}")
+        yield name
 
 
 def isolation_in(cluster: ClusterClient, namespace: str, image: Import, account: str) -> Isolation:
@@ -97,17 +64,12 @@ def isolation_in(cluster: ClusterClient, namespace: str, image: Import, account:
         return datetime.now(UTC)
 
     def running() -> set[Digest]:
-        return {digest_of(pod) for pod in running_pods(cluster, namespace)}
+        return {find_digest(pod) for pod in running_pods(cluster, namespace)}
 
     target = KubernetesTarget(environment, connect, REGISTRY, now, time.sleep)
     harness = Harness(target, MANIFEST, image, "", running, lambda digest: digest)
     world = World(now=now() + timedelta(days=1))
     return Isolation(harness, KubernetesIsolator(environment, connect, now, time.sleep), world, now)
-
-
-def digest_of(pod: Document) -> Digest:
-    image: str = pod["spec"]["containers"][0]["image"]
-    return image.rpartition("@")[2]
 
 
 def running_pods(cluster: ClusterClient, namespace: str) -> list[Document]:
@@ -150,9 +112,7 @@ def peer(cluster: ClusterClient, namespace: str, image: Import) -> Document:
             "spec": {**selector, "ingress": [{}], "egress": [{}]},
         },
     )
-    security = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}, "runAsUser": 10001,
-                "runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}  # fmt: skip
-    container = {"name": "peer", "image": f"{NAME}@{image()}", "imagePullPolicy": "Never", "securityContext": security}
+    container = {"name": "peer", "image": f"{NAME}@{image()}", "imagePullPolicy": "Never", "securityContext": SECURE}
     cluster.apply(PODS, {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": {"containers": [container]}})
     wait_until(lambda: any(map(is_ready, cluster.list(PODS, namespace, {"app": "peer"}))))
     return cluster.list(PODS, namespace, {"app": "peer"})[0]
@@ -165,7 +125,7 @@ def test_isolated_pods_have_no_traffic_and_the_earlier_image_serves(
     isolation = isolation_in(cluster, namespace, image, ISOLATOR)
     first = isolation.harness.deploy(image())
     second = isolation.harness.deploy(image())
-    bad = [pod for pod in running_pods(cluster, namespace) if digest_of(pod) == second.digest]
+    bad = [pod for pod in running_pods(cluster, namespace) if find_digest(pod) == second.digest]
     pairs = [pair for pod in bad for pair in ((peer, pod), (pod, peer))]
     wait_until(lambda: all(reaches(*pair) for pair in pairs))
 
@@ -189,7 +149,7 @@ def test_isolated_pods_have_no_traffic_and_the_earlier_image_serves(
         log = archive.extractfile(f"pods/{bad[0]['metadata']['name']}/application.log")
         assert log and b"listening" in log.read()
     assert {"deployment.json", "events.json", "network-policies.json", "replica-sets.json"} <= names
-    good = [pod for pod in running_pods(cluster, namespace) if digest_of(pod) == first.digest]
+    good = [pod for pod in running_pods(cluster, namespace) if find_digest(pod) == first.digest]
     assert len(good) == 2
     wait_until(lambda: all(reaches(peer, pod) for pod in good))
     codes = isolation.harness.codes(isolation.harness.recorded[-1])

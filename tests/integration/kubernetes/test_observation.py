@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -24,11 +23,6 @@ pytestmark = pytest.mark.real
 OBSERVER = "cscm-observer"
 API = "rbac.authorization.k8s.io"
 CRON_JOBS = Kind("batch/v1", "CronJob", "cronjobs")
-
-
-@pytest.fixture(scope="module")
-def cluster(kubeconfig: Path) -> ClusterClient:
-    return ClusterClient.of_context(kubeconfig, None)
 
 
 @pytest.fixture(scope="module")

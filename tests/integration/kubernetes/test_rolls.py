@@ -39,18 +39,11 @@ from supply_chain.execution.kubernetes.rendering import DRAIN
 from supply_chain.execution.kubernetes.rollout import is_ready
 from supply_chain.model.image import Digest
 from tests.support.application import compiled
+from tests.support.cluster_images import NAME, Import, run_ctr
+from tests.support.cluster_roles import DEPLOYER, deployable_namespace
 from tests.support.fault_proxy import Fault, FaultProxy
 from tests.support.load import RATE, Load, send_requests
-from tests.support.node import (
-    DEPLOYER,
-    NAME,
-    Import,
-    Place,
-    deployable_namespace,
-    import_images,
-    run_ctr,
-    target_in,
-)
+from tests.support.node import Place, secure_pod, target_in
 from tests.support.waiting import eventually
 from tests.support.webhook import MESSAGE, refused
 
@@ -59,20 +52,6 @@ pytestmark = pytest.mark.real
 ABSENT = "sha256:" + "0" * 64
 """An image that is on no node and in no registry."""
 QUOTAS = Kind("v1", "ResourceQuota", "resourcequotas")
-SECURE = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}, "runAsUser": 10001,
-          "runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def image(program: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Import]:
-    """A function that imports an image with the given faults into the node, and returns its digest."""
-    with import_images(program, tmp_path_factory.mktemp("images")) as make:
-        yield make
-
-
-@pytest.fixture(scope="module")
-def cluster(kubeconfig: Path) -> ClusterClient:
-    return ClusterClient.of_context(kubeconfig, None)
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +59,7 @@ def client(cluster: ClusterClient, image: Import) -> Iterator[tuple[str, int]]:
     """A namespace, and the process of a pod in it that may send requests."""
     name = f"client-{uuid4().hex[:8]}"
     cluster.apply(NAMESPACES, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
-    cluster.apply(PODS, pod(name, f"{NAME}@{image()}"))
+    cluster.apply(PODS, secure_pod(name, "client", f"{NAME}@{image()}"))
     eventually(lambda: is_ready(cluster.read(PODS, "client", name) or {}), 60)
     running = cluster.read(PODS, "client", name)
     assert running
@@ -154,20 +133,14 @@ def test_failed_roll_loses_no_request_and_says_why(
         if fault == "quota":
             stack.enter_context(limited(served))
         if fault == "webhook":
-            stack.enter_context(refused(served.cluster, served.namespace, PODS, pod(served.namespace), tmp_path))
+            stack.enter_context(
+                refused(served.cluster, served.namespace, PODS, secure_pod(served.namespace, "client", NAME), tmp_path)
+            )
         with pytest.raises(DeploymentFailed, match=message):
             served.deploy(digest)
         assert served.settles(before)
 
     assert requests.failed == []
-
-
-def pod(namespace: str, image: str = NAME) -> dict[str, object]:
-    """Return a pod that Pod Security admits."""
-    container = {"name": "client", "image": image, "imagePullPolicy": "Never", "securityContext": SECURE}
-    spec = {"containers": [container], "automountServiceAccountToken": False}
-    metadata = {"name": "client", "namespace": namespace}
-    return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
 
 
 @contextlib.contextmanager

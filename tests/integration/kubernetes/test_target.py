@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
-from functools import cache
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
-from uuid import uuid4
 
 import pytest
 from lightkube.resources.apps_v1 import Deployment as Deployments
@@ -18,8 +15,7 @@ from lightkube.types import PatchType
 from supply_chain.adapters.kubernetes.client import ClusterClient
 from supply_chain.errors import ClusterConflict, ClusterRefused, DeploymentFailed, ManifestsRefused, NoSuitableNode
 from supply_chain.execution.deployment import Deployment
-from supply_chain.execution.enforcement.installation import KINDS, read_objects
-from supply_chain.execution.environment import KubernetesEnvironment, KubernetesPlacement, SecretKey
+from supply_chain.execution.environment import SecretKey
 from supply_chain.execution.kubernetes import rendering
 from supply_chain.execution.kubernetes.cluster import (
     AUTOSCALERS,
@@ -27,7 +23,6 @@ from supply_chain.execution.kubernetes.cluster import (
     DEPLOYMENTS,
     FIELD_MANAGER,
     INGRESSES,
-    NAMESPACES,
     NODES,
     PODS,
     REPLICA_SETS,
@@ -36,70 +31,37 @@ from supply_chain.execution.kubernetes.cluster import (
     SERVICES,
     Kind,
 )
-from supply_chain.execution.kubernetes.rollout import is_ending, owner_of
+from supply_chain.execution.kubernetes.rollout import owner_of
 from supply_chain.execution.kubernetes.target import KubernetesTarget
 from supply_chain.execution.kubernetes.watching import KindWatch, NamespaceWatch
 from supply_chain.execution.nodes import ReservedNodes
 from supply_chain.model.image import Digest, ImageRef
-from supply_chain.model.manifest import Classification, Probe, Service, Test
-from tests.contract.target import Harness, TargetContract
-from tests.support.cluster_images import REGISTRY, Import, imported_images
-from tests.support.command import ROOT
+from supply_chain.model.manifest import Classification
+from tests.contract.target import TargetContract
+from tests.support.cluster_images import NAME, Import
+from tests.support.cluster_roles import DEPLOYER, bind_role, deployable_namespace
+from tests.support.node import Place, deployers_target, secure_pod
 
 pytestmark = pytest.mark.real
 
-ROLES = ROOT / "deployments/kubernetes/rbac"
-DEPLOYER = "cscm-deployer"
 CLUSTER_ROLE_BINDINGS = Kind(
     "rbac.authorization.k8s.io/v1", "ClusterRoleBinding", "clusterrolebindings", namespaced=False
 )
 QUOTAS = Kind("v1", "ResourceQuota", "resourcequotas")
 
 
-@pytest.fixture(scope="module")
-def image(program: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Import]:
-    with imported_images(program, tmp_path_factory.mktemp("images")) as make:
-        yield make
-
-
-@pytest.fixture(scope="module")
-def cluster(kubeconfig: Path) -> ClusterClient:
-    return ClusterClient.of_context(kubeconfig, None)
-
-
 @pytest.fixture
 def namespace(cluster: ClusterClient) -> Iterator[str]:
     """A namespace of its own, in which Pod Security is `restricted`."""
-    name = f"target-{uuid4().hex[:8]}"
-    labels = {"pod-security.kubernetes.io/enforce": "restricted"}
-    document = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}
-    cluster.apply(NAMESPACES, document)
-    metadata = {"name": DEPLOYER, "namespace": name}
-    cluster.apply(SERVICE_ACCOUNTS, {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata})
-    _bind(cluster, DEPLOYER, KINDS["RoleBinding"], metadata, name)
-    yield name
-    cluster.delete(NAMESPACES, name)
-
-
-def _bind(cluster: ClusterClient, role: str, kind: Kind, metadata: Mapping[str, str], namespace: str) -> None:
-    """Give the service account of a namespace the rules of a documented role; it has nothing else."""
-    (document,) = (each for each in read_objects(ROLES) if each["metadata"]["name"] == role)
-    of = KINDS["Role" if kind.namespaced else "ClusterRole"]  # a Role disturbs no other test of this cluster
-    where = {"namespace": namespace} if kind.namespaced else {}
-    cluster.apply(of, {**document, "kind": of.name, "metadata": {"name": role, **where}})
-    binding = {
-        "apiVersion": kind.api_version, "kind": kind.name, "metadata": metadata,
-        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": of.name, "name": role},
-        "subjects": [{"kind": "ServiceAccount", "name": DEPLOYER, "namespace": namespace}],
-    }  # fmt: skip
-    cluster.apply(kind, binding)
+    with deployable_namespace(cluster, "target") as name:
+        yield name
 
 
 @pytest.fixture
 def reserved(cluster: ClusterClient, namespace: str) -> Iterator[Callable[[str], None]]:
     """A function that labels the node as reserved for a pool. The deployer may list nodes."""
-    binding = {"name": f"{namespace}-nodes"}
-    _bind(cluster, "cscm-deployer-nodes", CLUSTER_ROLE_BINDINGS, binding, namespace)
+    binding = f"{namespace}-nodes"
+    bind_role(cluster, "cscm-deployer-nodes", DEPLOYER, namespace, CLUSTER_ROLE_BINDINGS, binding)
     (node, *_) = cluster.list(NODES)
     name = node["metadata"]["name"]
 
@@ -110,63 +72,18 @@ def reserved(cluster: ClusterClient, namespace: str) -> Iterator[Callable[[str],
 
     yield label
     label("")
-    cluster.delete(CLUSTER_ROLE_BINDINGS, binding["name"])
-
-
-MANIFEST = Service(
-    kind="service", name="hello", owner="tests", test=Test(command=("/subject", "status-0")),
-    probe=Probe(port=8080, start_timeout=20, stop_timeout=1),
-)  # fmt: skip
-
-
-@dataclass
-class Place(Harness):
-    """An environment in a namespace."""
-
-    namespace: str = field(kw_only=True)
-
-    @classmethod
-    def of(cls, cluster: ClusterClient, namespace: str, image: Import) -> Place:
-        """Return the environment of a namespace."""
-
-        def running() -> set[Digest]:
-            alive = [pod for pod in cluster.list(PODS, namespace) if not is_ending(pod)]
-            return {pod["spec"]["containers"][0]["image"].rpartition("@")[2] for pod in alive}
-
-        def add_foreign(digest: Digest) -> str:
-            cluster.apply(PODS, foreign_pod(namespace, f"{REGISTRY}/curated/hello@{digest}"))
-            return "foreign"
-
-        return cls(
-            target_in(cluster, namespace), MANIFEST, image, image("crash"), running, add_foreign, namespace=namespace
-        )
-
-
-def target_in(
-    cluster: ClusterClient, namespace: str, nodes: ReservedNodes | None = None, **placement: object
-) -> KubernetesTarget:
-    """Return an environment in a namespace, to which the documented role signs in."""
-    environment = KubernetesEnvironment(
-        name="staging", target="kubernetes", cluster="c", namespace=namespace,
-        applications={"hello": KubernetesPlacement.model_validate(placement)}, nodes=(nodes,) if nodes else (),
-    )  # fmt: skip
-    deployer = cache(lambda: cluster.for_service_account(namespace, DEPLOYER, FIELD_MANAGER, 3600))
-    return KubernetesTarget(environment, deployer, REGISTRY, lambda: datetime.now(UTC), time.sleep)
-
-
-def foreign_pod(namespace: str, image: str) -> dict[str, object]:
-    security = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}, "runAsUser": 10001,
-                "runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}  # fmt: skip
-    container = {"name": "foreign", "image": image, "imagePullPolicy": "Never", "securityContext": security}
-    return {
-        "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "foreign", "namespace": namespace},
-        "spec": {"containers": [container], "automountServiceAccountToken": False},
-    }  # fmt: skip
+    cluster.delete(CLUSTER_ROLE_BINDINGS, binding)
 
 
 @pytest.fixture
 def harness(cluster: ClusterClient, namespace: str, image: Import) -> Place:
-    return Place.of(cluster, namespace, image)
+    def add_foreign(digest: Digest) -> str:
+        cluster.apply(PODS, secure_pod(namespace, "foreign", f"{NAME}@{digest}"))
+        return "foreign"
+
+    place = Place.of(cluster, namespace, image)
+    place.bad, place.add_foreign = image("crash"), add_foreign
+    return place
 
 
 class TestKubernetesTarget(TargetContract):
@@ -176,7 +93,7 @@ class TestKubernetesTarget(TargetContract):
 def test_update_replaces_settings(harness: Place, cluster: ClusterClient) -> None:
     """The settings of the earlier deployment stay as long as a rollback would need them."""
     harness.deploy(harness.good())
-    harness.target = target_in(cluster, harness.namespace, environment={"GREETING": "other"})
+    harness.target = deployers_target(cluster, harness.namespace, environment={"GREETING": "other"})
 
     second = harness.deploy(harness.good())
     harness.target.remove_unneeded(ImageRef(repository="curated/hello", digest=second.digest))
@@ -210,7 +127,7 @@ def test_missing_image_fails_deployment_and_leaves_nothing(harness: Place, clust
 def test_missing_secret_fails_deployment_with_its_name(harness: Place, cluster: ClusterClient) -> None:
     """The chain references Secrets and never reads them."""
     secret = SecretKey(secret="absent", key="token")
-    harness.target = target_in(cluster, harness.namespace, secrets={"TOKEN": secret})
+    harness.target = deployers_target(cluster, harness.namespace, secrets={"TOKEN": secret})
 
     with pytest.raises(DeploymentFailed, match='secret "absent" not found'):
         harness.deploy(harness.good())
@@ -251,7 +168,7 @@ def test_number_of_pods_goes_to_autoscaler_and_back(harness: Place, cluster: Clu
     namespace, digest = harness.namespace, harness.good()
     harness.deploy(digest)
 
-    harness.target = target_in(cluster, namespace, autoscaling={"minimum": 3, "maximum": 4})
+    harness.target = deployers_target(cluster, namespace, autoscaling={"minimum": 3, "maximum": 4})
     scaled = harness.deploy(digest)
 
     def pods() -> int:
@@ -261,7 +178,7 @@ def test_number_of_pods_goes_to_autoscaler_and_back(harness: Place, cluster: Clu
     again = harness.deploy(harness.good())
     assert harness.settles(again) and pods() == 3
 
-    harness.target = target_in(cluster, namespace, replicas=1)
+    harness.target = deployers_target(cluster, namespace, replicas=1)
     fixed = harness.deploy(again.digest)
 
     assert fixed.changed and harness.settles(fixed) and pods() == 1
@@ -275,7 +192,7 @@ def test_pods_run_on_nodes_of_their_classification_or_nowhere(
     namespace = harness.namespace
     labels = {f"{namespace}/pool": "internal"}
     internal = ReservedNodes(classifications=(Classification.INTERNAL,), labels=labels)
-    harness.target = target_in(cluster, namespace, internal)
+    harness.target = deployers_target(cluster, namespace, internal)
 
     reserved("public")
     with pytest.raises(NoSuitableNode, match=f"none has {namespace}/pool=internal"):
@@ -289,7 +206,7 @@ def test_pods_run_on_nodes_of_their_classification_or_nowhere(
 def test_nodes_are_not_listed_without_documented_role(harness: Place, cluster: ClusterClient) -> None:
     """The permission is one in the whole cluster; who reserves no nodes does not give it."""
     tenant = ReservedNodes(owners=("tests",), labels={"tenant": "tests"})
-    harness.target = target_in(cluster, harness.namespace, tenant)
+    harness.target = deployers_target(cluster, harness.namespace, tenant)
 
     with pytest.raises(ClusterRefused, match=r'list nodes.*cannot list resource "nodes"'):
         harness.deploy(harness.good())
@@ -322,7 +239,7 @@ def test_manifests_that_are_brought_along_run_admitted_digest(
                "spec": {"rules": [rule]}}  # fmt: skip
     (tmp_path / "hello/others.yaml").write_text("\n---\n".join(map(json.dumps, (account, scaler, ingress))))
     scaling = {"minimum": 1, "maximum": 2}
-    target = target_in(
+    target = deployers_target(
         cluster, harness.namespace, manifests="hello", autoscaling=scaling, reached_from=("kube-system",)
     )
     harness.target = replace(target, manifests=tmp_path)
@@ -345,7 +262,7 @@ def test_manifests_that_are_brought_along_run_admitted_digest(
 
 def test_missing_namespace_is_refused_before_anything_is_applied(harness: Place, cluster: ClusterClient) -> None:
     """The namespace belongs to whoever administers the cluster."""
-    target = target_in(cluster, "target-absent")
+    target = deployers_target(cluster, "target-absent")
     harness.target = replace(target, connect=lambda: cluster)
 
     with pytest.raises(ClusterRefused, match="not found"):
@@ -373,7 +290,10 @@ def test_deleted_service_is_drift(harness: Place, cluster: ClusterClient) -> Non
 
 def test_watch_reports_what_others_add_under_documented_role(harness: Place, cluster: ClusterClient) -> None:
     """A Service, a pod, and a Deployment whose pods Pod Security refuses; and nothing once they are gone."""
-    good, target = harness.deploy(harness.good()), target_in(cluster, harness.namespace)
+    good, target = (
+        harness.deploy(harness.good()),
+        deployers_target(cluster, harness.namespace),
+    )
     with target.watch() as watch:
         assert ("Deployment", "hello") in watch.wait(60)
         assert target.judge_changes([good.expected], {("Deployment", "hello")}, watch.state)[0].deviations == ()
