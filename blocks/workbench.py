@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from importlib.metadata import version as installed_version
 from pathlib import Path
@@ -28,6 +28,7 @@ from supply_chain.adapters.vulndb import pin_database
 from supply_chain.adapters.vulndb.report_cache import ReportCache
 from supply_chain.adapters.vulndb.scanner import current_scanner
 from supply_chain.development.bases import REGISTRIES
+from supply_chain.errors import SupplyChainError
 from supply_chain.evidence.statement import Statement
 from supply_chain.execution.environment import (
     DockerEnvironment,
@@ -250,6 +251,11 @@ class Workbench(Setting):
         Raises `PolicyUnsigned` if they are not active.
         """
         return read_active_policies(Path(self.project), self.people_owner, self.policies_signed_since, now())
+
+    def check_policies(self) -> None:
+        """Check the policies before a gate needs them; it says what is wrong with them."""
+        with suppress(SupplyChainError):
+            self.policies()
 
     def unsigned_policies(self) -> Policies:
         """Return the same policies, signed or not, for what decides nothing."""

@@ -25,6 +25,7 @@ from orchestration.run_report import report_run
 from orchestration.run_states import complete_as, complete_frozen, complete_refused
 from orchestration.source import snapshot_of, source_in
 from orchestration.source_pushes import find_later_push
+from orchestration.steps import alongside
 from orchestration.waiting_runs import SOON, can_wait, release_slot
 from supply_chain.execution.deployment import Deployment
 from supply_chain.model.image import CuratedImage
@@ -66,7 +67,11 @@ async def chain(
             if by_event and can_wait():
                 await _take_place_or_leave(stack, *await source_in(Path(path), revision))
             workbench: Workbench = await Workbench.aload("workbench")
-            async with report_run(path), snapshot_of(Path(path), revision, workbench.find_excluded) as snapshot:
+            async with (
+                alongside(workbench.check_policies),  # takes as long as the snapshot and the check of the name
+                report_run(path),
+                snapshot_of(Path(path), revision, workbench.find_excluded) as snapshot,
+            ):
                 _check_environment(snapshot.manifest, environment, workbench)
                 # Promotions of the application wait for this lock, because this chain itself promotes what it pushes.
                 async with run_lock(lock_name("promote", snapshot.manifest.name)):

@@ -6,6 +6,7 @@ import importlib
 import inspect
 import json
 import re
+import threading
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import cache
@@ -37,6 +38,8 @@ DIRECTORY, ENVIRONMENTS = Path("deployments/policies"), Path("deployments/enviro
 REGISTER = Path("deployments/names.yaml")
 IMPORT = re.compile(r"^from (supply_chain\.[\w.]+) import ", re.MULTILINE)
 PARAMETER = re.compile(r"\bparameters\.(\w+)")
+_one_thread = threading.Lock()
+"""Held while a document is checked, so that another thread uses the result and does not check it too."""
 
 
 @cache
@@ -154,7 +157,8 @@ def compile_policies(documents: Mapping[str, bytes], environments: Sequence[str]
     found: dict[Gate, list[Policy]] = {gate: [] for gate in Gate}
     for name, content in documents.items():
         try:
-            checked = _check_content(content, name, tuple(environments))
+            with _one_thread:
+                checked = _check_content(content, name, tuple(environments))
         except (DeclarationInvalid, PolicyInvalid) as error:
             raise type(error)(f"{directory}/{error.message}") from error
         for gate, policy in checked.items():

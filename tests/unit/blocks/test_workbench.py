@@ -2,13 +2,16 @@
 
 import shutil
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from blocks import Workbench
 from orchestration.clock import now
 from supply_chain.errors import PolicyUnsigned
+from supply_chain.policy import loading
 from supply_chain.policy.fact_values import name_conflict
+from supply_chain.policy.loading import check_policy
 from supply_chain.policy.names import Holder
 from tests.support.people import Office, copy_shipped
 from tests.support.policies import RELEASE
@@ -49,6 +52,21 @@ def test_gates_decide_by_active_policies_alone(tmp_path):
     owned = workbench(tmp_path, people_owner=office.owner.public)
     assert owned.policies().release.digest == owned.unsigned_policies().release.digest
     assert owned.project_state(tmp_path).active and not workbench(tmp_path).project_state(tmp_path).active
+
+
+def test_policies_that_were_checked_are_not_checked_again(tmp_path, monkeypatch):
+    """Not by another thread either, which waits. What is wrong is said by the gate that needs them."""
+    copy_shipped(tmp_path)
+    calls = []
+    monkeypatch.setattr(loading, "check_policy", lambda *words: calls.append(words) or check_policy(*words))
+    loading._check_content.cache_clear()
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda _: workbench(tmp_path).check_policies(), range(2)))
+    workbench(tmp_path).policies()
+
+    assert len(calls) == len(list((tmp_path / "deployments/policies").glob("*.yaml")))
+    (tmp_path / "deployments/policies/release.yaml").unlink()
+    workbench(tmp_path).check_policies()
 
 
 def test_deploy_gate_requires_what_active_environments_say(tmp_path):

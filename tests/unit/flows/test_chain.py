@@ -1,9 +1,11 @@
 """chain: runs the tiers one after another, as far as promotion freezes allow."""
 
+import asyncio
 from contextlib import asynccontextmanager, nullcontext, suppress
 from datetime import UTC, datetime, timedelta
+from threading import Event
 from types import SimpleNamespace
-from unittest.mock import AsyncMock
+from unittest.mock import AsyncMock, Mock
 from uuid import uuid4
 
 import pytest
@@ -44,7 +46,7 @@ async def test_freeze_stops_chain_of_push_but_not_of_person(
     monkeypatch.setattr(flows, "_check_environment", lambda *_: None)
     monkeypatch.setattr(flows, "snapshot_of", lambda *_: nullcontext(SimpleNamespace(manifest=make.manifest())))
     monkeypatch.setattr(flows, "report_run", lambda *_: nullcontext())
-    monkeypatch.setattr(Workbench, "aload", AsyncMock())
+    monkeypatch.setattr(Workbench, "aload", AsyncMock(return_value=Mock()))
     called: list[str] = []
     waited: list[str] = []
 
@@ -103,12 +105,29 @@ async def test_refused_name_ends_chain_as_refused(machine, make, monkeypatch):
     snapshot = SimpleNamespace(manifest=make.manifest())
     monkeypatch.setattr(flows, "snapshot_of", lambda *_: nullcontext(snapshot))
     monkeypatch.setattr(flows, "report_run", lambda *_: nullcontext())
-    monkeypatch.setattr(Workbench, "aload", AsyncMock())
+    monkeypatch.setattr(Workbench, "aload", AsyncMock(return_value=Mock()))
     monkeypatch.setattr(flows, "build", AsyncMock(return_value=refusal))
 
     state = await chain("/srv/hello", return_state=True)
 
     assert (state.name, await state.aresult()) == ("Refused", refusal)
+
+
+async def test_policies_are_checked_while_the_image_is_built(machine, make, monkeypatch):
+    """The gates then find them checked."""
+    checked = Event()
+
+    async def build(*_):
+        return await asyncio.to_thread(checked.wait, 60)
+
+    monkeypatch.setattr(flows, "_check_environment", lambda *_: None)
+    monkeypatch.setattr(flows, "snapshot_of", lambda *_: nullcontext(SimpleNamespace(manifest=make.manifest())))
+    monkeypatch.setattr(flows, "report_run", lambda *_: nullcontext())
+    monkeypatch.setattr(flows, "_chain", build)
+    workbench = SimpleNamespace(check_policies=checked.set, find_excluded=None)
+    monkeypatch.setattr(Workbench, "aload", AsyncMock(return_value=workbench))
+
+    assert await chain("/srv/hello") is True
 
 
 @pytest.fixture
@@ -123,7 +142,7 @@ async def by_push(machine, make, monkeypatch, tmp_path):
         ("source_in", AsyncMock(return_value=("https://git.example/team/code", name))),
     ):  # fmt: skip
         monkeypatch.setattr(flows, part, stand_in)
-    monkeypatch.setattr(Workbench, "aload", AsyncMock())
+    monkeypatch.setattr(Workbench, "aload", AsyncMock(return_value=Mock()))
     with temporary_settings({PREFECT_LOCAL_STORAGE_PATH: tmp_path}):
         async with get_client() as client:
             made = await client.create_deployment(await client.create_flow(chain), name, parameter_openapi_schema={})
