@@ -127,11 +127,11 @@ class ReleaseFacts(CuratedFacts):
     """The facts of the release gate, and of the rescan that repeats its decision."""
 
     base_packages: Mapping[str, frozenset[Package]]
-    """Curated base that the image begins with → the packages in its SBOM."""
+    """Curated base that the image begins with, or has a changed copy of → the packages in its SBOM."""
     base_distributions: Mapping[str, Identity | None]
-    """Curated base that the image begins with → the distribution of that base."""
+    """Curated base that the image begins with, or has a changed copy of → the distribution of that base."""
     copied_bases: tuple[str, ...]
-    """Curated bases that the build used without starting from them, and whose packages are not all in the SBOM."""
+    """Names of the other curated bases that the build used, whose packages are not all in the SBOM."""
 
 
 @dataclass(frozen=True, kw_only=True)

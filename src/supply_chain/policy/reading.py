@@ -93,7 +93,9 @@ def read_release_facts(ref: ImageRef, store: EvidenceStore, layers: Layers, base
     below, unsigned = find_bases_in_layers(ref, bases, layers, store)
     used = {*below, *_named_bases(built, bases)}
     examined = _examinations(used & {*below, *bases}, store)
-    below_packages = {str(base): _packages(base, store) for base in below}
+    copies, copied_from = _copied_bases(built, below, bases, listing.packages if listing else frozenset(), store)
+    contained = [*below, *copies]
+    base_packages = {str(base): _packages(base, store) for base in contained}
     builds = read_base_builds(used, bases, store)
     base_statements = _base_statements(builds, built, store)
     return ReleaseFacts(
@@ -117,9 +119,9 @@ def read_release_facts(ref: ImageRef, store: EvidenceStore, layers: Layers, base
         examined_bases=tuple(examined.values()),
         report=_value(last_report(own)),
         encryption=_encryption(own),
-        base_packages=below_packages,
-        base_distributions={str(base): examined[base].distribution for base in below if base in examined},
-        copied_bases=_copied_bases(built, below, bases, listing.packages if listing else frozenset(), store),
+        base_packages=base_packages,
+        base_distributions={str(base): examined[base].distribution for base in contained if base in examined},
+        copied_bases=copied_from,
     )
 
 
@@ -232,16 +234,25 @@ def _copied_bases(
     bases: Sequence[ImageRef],
     packages: frozenset[Package],
     store: EvidenceStore,
-) -> tuple[str, ...]:
-    """Return the names of the curated bases that the build used without starting from them.
+) -> tuple[list[ImageRef], tuple[str, ...]]:
+    """Return the curated bases that an image has a changed copy of, and the names of those that it copied from.
 
-    Bases whose packages are all in the image's SBOM are left out.
+    The build started from none of them. Bases whose packages are all in the image's SBOM are left out. Of the others,
+    an image that begins with no base has a changed copy of those that have packages with the same names.
     """
     names = dict(built.materials) if built else {}
     by_digest, below_digests = {base.digest: base for base in bases}, {base.digest for base in below}
     used = {base.digest for base in _named_bases(built, bases)} - below_digests
-    listed = {digest for digest in used & by_digest.keys() if _system_packages(by_digest[digest], store) <= packages}
-    return tuple(sorted(names[digest] for digest in used - listed))
+    theirs = {digest: _system_packages(by_digest[digest], store) for digest in used & by_digest.keys()}
+    listed = {digest for digest, each in theirs.items() if each <= packages}
+    own = _package_names(packages).difference(*(_package_names(theirs[digest]) for digest in listed))
+    changed = {digest for digest in theirs.keys() - listed if not below and own & _package_names(theirs[digest])}
+    copied_from = tuple(sorted(names[digest] for digest in used - listed - changed))
+    return sorted((by_digest[digest] for digest in changed), key=str), copied_from
+
+
+def _package_names(packages: Iterable[Package]) -> set[tuple[str, str]]:
+    return {package[:2] for package in packages}
 
 
 def _examination(evidence: Iterable[VerifiedStatement]) -> Examination | None:

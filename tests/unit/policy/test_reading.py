@@ -526,10 +526,10 @@ def _built_with(pieces, *materials):
 @pytest.mark.parametrize(
     ("material", "layers", "listed", "noted"),
     [
-        ({}, "5", ("openssl", "gcc"), True),
+        ({}, "5", ("gcc", "make"), True),
         ({}, "5", ("openssl", "zlib1g"), False),
         ({}, "1", ("openssl", "zlib1g"), False),
-        ({"curated": False}, "5", ("openssl", "gcc"), True),
+        ({"curated": False}, "5", ("gcc", "make"), True),
         ({"digest": "sha256:" + "6" * 64}, "5", ("openssl", "zlib1g"), True),
     ],
     ids=str,
@@ -544,6 +544,46 @@ def test_release_gate_notes_base_that_was_only_copied_from(pieces, monkeypatch, 
     notes = pieces.judged(Gate.RELEASE).notes
 
     assert [note.startswith("built with curated/base/python but not on it") for note in notes] == [True] * noted
+
+
+@pytest.mark.parametrize(
+    ("copied", "beside", "code"),
+    [
+        (("openssl", "gcc"), None, "sbom.incomplete"),
+        (("openssl@2",), None, "sbom.altered"),
+        (("openssl", "gcc"), ("openssl",), None),
+        (("openssl", "gcc"), ("zlib1g",), "sbom.incomplete"),
+    ],
+)
+def test_release_gate_judges_a_changed_copy_like_the_base_itself(pieces, monkeypatch, copied, beside, code):
+    """An image from scratch with packages of a base has its file system; a base beside it may explain them."""
+    other = ImageRef(repository="curated/base/other", digest="sha256:" + "8" * 64)
+    used = {BASE: copied, **({other: beside} if beside else {})}
+    _built_with(pieces, *(Material(name=each.repository, digest=each.digest, curated=True) for each in used))
+    pieces.bases = tuple(used)
+    for base, packages in used.items():
+        pieces.release(base, *packages)
+        monkeypatch.setitem(LAYERS, base, ("sha256:" + "5" * 64,))
+
+    judged = pieces.judged(Gate.RELEASE)
+
+    assert [reason.code for reason in getattr(judged, "reasons", ())] == [code] * bool(code)
+    assert any(note.startswith("built with curated/base/python but not on it") for note in judged.notes) == (not code)
+
+
+def test_single_packages_of_another_base_are_no_copy_of_it(pieces, monkeypatch):
+    """The image begins with a base whose packages it has, and has one of another base too."""
+    other = ImageRef(repository="curated/base/other", digest="sha256:" + "8" * 64)
+    _built_with(pieces, Material(name=other.repository, digest=other.digest, curated=True))
+    pieces.bases = (BASE, other)
+    pieces.release(BASE, "openssl")
+    pieces.release(other, "zlib1g", "gcc")
+    monkeypatch.setitem(LAYERS, other, ("sha256:" + "6" * 64,))
+
+    judged = pieces.judged(Gate.RELEASE)
+
+    assert isinstance(judged, Admitted)
+    assert any(note.startswith("built with curated/base/other but not on it") for note in judged.notes)
 
 
 def test_base_in_the_layers_does_not_count_as_copied_from(pieces):
