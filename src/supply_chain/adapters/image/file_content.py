@@ -182,8 +182,17 @@ HEADS = (
     (b"QFI\xfb", "disk image"),
     (b"KDMV", "disk image"),
     (b"ADBd", "apk"),
+    (b"xar!", "xar"),
+    (b"MSWIM\0\0\0", "wim"),
+    (b"XFSB", "xfs"),
+    (b"\x45\x3d\xcd\x28", "cramfs"),
+    (b"-rom1fs-", "romfs"),
+    (b"LZIP\x01", "lzip"),
+    (b"\x89LZO\0\r\n\x1a\n", "lzop"),
+    (b"\x04\x22\x4d\x18", "lz4"),
+    (b"\x02\x21\x4c\x18", "lz4"),
 )
-"""Beginning of an archive → format."""
+"""Beginning of an archive, or of a compressed file that is not unpacked → format."""
 _STARTS = tuple(start for start, _ in HEADS)
 MANIFEST = b"META-INF/MANIFEST.MF"
 """Name of the first entry in a Java archive (JAR File Specification)."""
@@ -209,6 +218,8 @@ def _format_by_start(head: bytes) -> str:
         (head.startswith(_STARTS), next((name for start, name in HEADS if head.startswith(start)), "")),
         (head[1080:1082] == b"\x53\xef" and int.from_bytes(head[1048:1052], "little") < 7, "ext file system"),
         (head[32769:32774] == b"CD001", "iso9660"),
+        (head[1024:1028] == b"\xe2\xe1\xf5\xe0", "erofs"),
+        (head[:4] == b"\4\0\0\0" and head[16:].startswith(b'{"files":'), "asar"),
         (is_tar(head), "tar"),
     )
     return next((name for holds, name in forms if holds), "")
