@@ -101,6 +101,27 @@ def test_scan_source_finds_dangerous_call(tmp_path: Path):
     assert [line.split(": ")[:2] for line in result.failed] == [["app/main.py:2", "high"]]
 
 
+PASSWORDS = """
+password = "hunter2-assigned"
+login(password="hunter2-passed")
+def login(password="hunter2-default"):
+    return password == "hunter2-compared"
+"""
+
+
+def test_scan_source_repeats_no_password(tmp_path: Path):
+    """Many people read a result, and it becomes evidence; bandit's own text quotes the password."""
+    (tmp_path / "app.py").write_text(PASSWORDS)
+
+    result = scan_source(BANDIT, tmp_path, now)
+
+    assert result.warned == tuple(
+        f"app.py:{line}: low: Possible hardcoded password ({code})"
+        for line, code in ((2, "B105"), (3, "B106"), (4, "B107"), (5, "B105"))
+    )
+    assert "hunter2" not in result.model_dump_json()
+
+
 def test_scan_source_fails_for_syntax_error(tmp_path: Path):
     """bandit skips such a file and says so only in its report."""
     (tmp_path / "broken.py").write_text("def broken(:\n")
