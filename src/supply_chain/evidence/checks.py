@@ -22,8 +22,8 @@ class Check(StrEnum):
     DOCKERFILE = "dockerfile"
     """hadolint on the Dockerfile: errors and warnings are failures, other findings are warnings."""
     SOURCE = "source"
-    """bandit on the Python files: medium and high findings are failures, low ones are warnings. Files over 2 MiB are
-    not read and are failures."""
+    """bandit on the Python files: medium and high findings are failures, low ones are warnings. Files over 2 MiB,
+    or not read within 10 minutes, are failures."""
     SECRETS = "secrets"  # pragma: allowlist secret
     """detect-secrets on every file of the build context: everything that looks like a secret is a failure."""
     DEPENDENCIES = "dependencies"

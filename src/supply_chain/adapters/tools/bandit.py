@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import datetime
 from functools import partial
@@ -13,12 +14,13 @@ from pydantic import BaseModel, ValidationError
 
 from supply_chain.adapters.files.selection import describe_files, list_files, list_links, split_arguments
 from supply_chain.adapters.process.command import Tool
-from supply_chain.errors import CheckNotMade
+from supply_chain.errors import CheckNotMade, ToolTimedOut
 from supply_chain.evidence.checks import Check, CheckResult
 from supply_chain.model.image import Interval
 from supply_chain.scratch import scratch
 
-TIMEOUT = 300.0
+LONGEST = 600.0
+"""Seconds after which bandit is ended, and no further file is read."""
 MEMORY = 2 * 1024**3
 """Maximum bytes of memory that bandit may use."""
 LARGEST = 2 * 1024**2
@@ -77,10 +79,11 @@ def scan_source(tool: Tool, context: Path, now: Callable[[], datetime]) -> Check
     """Scan the Python files of a build context: medium and high findings fail, low ones warn.
 
     A link gives a file its name too: `helper.py` may lead to a text that Python then imports.
-    Files that bandit did not read fail, because nothing is known about them; so do sources that are too large. Compiled
-    and packed Python files warn. Raises `CheckNotMade` if bandit gives no answer.
+    Files that bandit did not read fail, because nothing is known about them; so do sources that are too large, and
+    those that were not read within `LONGEST`. Compiled and packed Python files warn. Raises `CheckNotMade` if bandit
+    gives no answer.
     """
-    started = now()
+    started, end = now(), time.monotonic() + LONGEST
     present = list_files(context)
     names = {name: {name} for name in present}
     for link, name in list_links(context).items():
@@ -90,15 +93,16 @@ def scan_source(tool: Tool, context: Path, now: Callable[[], datetime]) -> Check
     large = sorted(set(sources) - set(files))
     startup = [name for name in files if _is_startup(names[name])]
     modules = [name for name in files if name not in startup]
-    reports = [_report(tool, context, portion) for portion in split_arguments(modules)]
+    reports, late = _read_until(end, tool, context, modules)
     with scratch("source") as work:
         for name in startup:
             _copy_startup(context / name, work / name)
-        reports += [_report(tool, work, portion) for portion in split_arguments(startup)]
+        more, later = _read_until(end, tool, work, startup)
+    reports, late = [*reports, *more], [*late, *later]
     passed, warned, failed = judge_reports(reports)
     return CheckResult(
         check=Check.SOURCE,
-        passed=passed if files or not large else (),
+        passed=passed if reports or not sources else (),
         warned=(
             *warned,
             *describe_files(
@@ -107,10 +111,11 @@ def scan_source(tool: Tool, context: Path, now: Callable[[], datetime]) -> Check
         ),
         failed=(
             *failed,
-            *_find_unmentioned(files, reports),
+            *_find_unmentioned(sorted({*files} - {*late}), reports),
             *(f"{name}:1: larger than {LARGEST // 1024**2} MiB, not read" for name in large),
+            *describe_files("file", f"not read within {LONGEST / 60:.0f} min", late),
         ),
-        details={"files": len(files)},
+        details={"files": len(files) - len(late)},
         tools=list_source_tools(tool),
         interval=Interval(started=started, finished=now()),
     )
@@ -156,9 +161,26 @@ def _find_unmentioned(files: Sequence[str], reports: Sequence[Report]) -> tuple[
     return tuple(f"{name}: not scanned: it is not in bandit's report" for name in files if name not in mentioned)
 
 
-def _report(tool: Tool, directory: Path, files: list[str]) -> Report:
+def _read_until(end: float, tool: Tool, directory: Path, files: Sequence[str]) -> tuple[list[Report], list[str]]:
+    """Return bandit's reports about the files, and the files that it did not read before `end` (monotonic)."""
+    reports, late = list[Report](), list[str]()
+    for portion in split_arguments(files):
+        left = end - time.monotonic()
+        report = _report(tool, directory, portion, left) if left > 0 else None
+        if report is None:
+            late += map(_relative, portion)
+        else:
+            reports.append(report)
+    return reports, late
+
+
+def _report(tool: Tool, directory: Path, files: list[str], timeout: float) -> Report | None:
+    """Return bandit's report about the files; None if it took longer than `timeout` seconds."""
     arguments = ("--quiet", "--format", "json", "--exclude", "", *files)
-    done = tool.run(*arguments, cwd=directory, timeout=TIMEOUT, check=False, memory=MEMORY)
+    try:
+        done = tool.run(*arguments, cwd=directory, timeout=timeout, check=False, memory=MEMORY)
+    except ToolTimedOut:
+        return None
     if done.status not in (0, 1):  # 1: there are findings
         raise CheckNotMade(
             f"bandit ended with status {done.status}: {done.stderr[-1000:].strip()}\n"

@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 
+from supply_chain.adapters.files import selection
 from supply_chain.adapters.process.command import Tool
+from supply_chain.adapters.tools import bandit
 from supply_chain.adapters.tools.bandit import LARGEST, SOURCE_VERSION, judge_reports, parse_report, scan_source
 from supply_chain.development.review import apply_reviews
 from supply_chain.errors import CheckNotMade
@@ -295,3 +297,40 @@ def test_scan_source_fails_for_too_large_file_unless_reviewed(tmp_path: Path):
     assert apply_reviews(result, [review]).warned == (f"{result.failed[0]}, which was reviewed: a table of names",)
     (tmp_path / "large.py").write_text("#" * LARGEST)
     assert scan_source(BANDIT, tmp_path, now).passed == ("bandit read 0 lines in 1 files",)
+
+
+SLOW = """for file; do
+    case $file in
+    ./slow*) sleep 60 ;;
+    ./*) echo "$file" >> read; metrics="$metrics, \\"$file\\": {\\"loc\\": 1}" ;;
+    esac
+done
+echo "{\\"errors\\": [], \\"metrics\\": {\\"_totals\\": {}$metrics}, \\"results\\": []}"
+"""
+
+
+def test_scan_source_fails_for_files_not_read_in_time(program, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    """A file that bandit takes too long to read must not pass, and no other is read after the limit."""
+    monkeypatch.setattr(bandit, "LONGEST", 2.0)
+    monkeypatch.setattr(selection, "PORTION", 1)
+    for name in ("a.py", "slow.py", "z.py", "z.pth"):
+        (tmp_path / name).write_text("import os\n")
+
+    result = scan_source(program("bandit").does(SLOW), tmp_path, now)
+
+    assert result.failed == ("3 files not read within 0 min: slow.py, z.py, z.pth",)
+    assert (result.passed, result.details) == (("bandit read 1 lines in 1 files",), {"files": 1})
+    assert (tmp_path / "read").read_text() == "./a.py\n"
+
+
+def test_scan_source_passes_nothing_if_no_file_was_read_in_time(
+    program, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    """ "no Python sources" would be wrong."""
+    monkeypatch.setattr(bandit, "LONGEST", 0.0)
+    (tmp_path / "app.py").write_text("")
+
+    result = scan_source(program("bandit").does(SLOW), tmp_path, now)
+
+    assert (result.passed, result.failed) == ((), ("1 file not read within 0 min: app.py",))
+    assert not (tmp_path / "read").exists()
