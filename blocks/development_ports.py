@@ -25,7 +25,14 @@ from supply_chain.adapters.tools.source_checks import plan_source_checks
 from supply_chain.concurrency import run_both
 from supply_chain.development.build import BuildPorts, local_name, test_name
 from supply_chain.development.content import CONTENT_VERSION, check_content
-from supply_chain.development.probe import TESTS_VERSION, check_command, list_probe_tools, probe, run_tests
+from supply_chain.development.probe import (
+    TESTS_VERSION,
+    check_command,
+    list_probe_tools,
+    list_service_tools,
+    probe,
+    run_tests,
+)
 from supply_chain.development.review import apply_reviews
 from supply_chain.development.separation import Room, cache_key
 from supply_chain.development.snapshot import Snapshot
@@ -160,4 +167,5 @@ def in_engine_tools(host: ContainerHost, search: SecretSearch) -> dict[Check, Ma
     engine = host.engine()
     both, content = list_probe_tools(engine, search), {**engine.versions(), **search.tools, "content": CONTENT_VERSION}
     tests = {**both, "tests": TESTS_VERSION}
-    return {Check.TESTS: tests, Check.PROBE: both, Check.COMMAND: both, Check.CONTENT: content}
+    service = list_service_tools(engine, search)
+    return {Check.TESTS: tests, Check.PROBE: service, Check.COMMAND: both, Check.CONTENT: content}

@@ -55,6 +55,12 @@ class Search(Protocol):
 
 TESTS_VERSION = "3"
 """Version of the judgement of test runs. Raise it when more is required, so that the tests run again."""
+PROBE_VERSION = "2"
+"""Version of the probe of a service. Raise it when more is observed, so that images are probed again."""
+OBSERVED = 3.0
+"""Seconds after its start before which a service that is ready is not stopped: it may open ports after it is ready."""
+LOOK = 0.2
+"""Seconds between two looks at a service that is observed."""
 AT_ONCE = 3
 """Number of containers that run at the same time: two of the probe, and the tests."""
 COMMAND_TIMEOUT = 60
@@ -87,7 +93,12 @@ def probe(
         specs = [_spec(image, local, manifest, network, run_id, room, writable=each) for each in (False, True)]
         strict, loose = map_concurrently(lambda spec: _run(engine, spec, manifest, watched), specs)
     findings = judge_service(strict, loose, local, manifest, _find_secrets(search, strict, loose))
-    return findings.result(Check.PROBE, list_probe_tools(engine, search), started, now())
+    return findings.result(Check.PROBE, list_service_tools(engine, search), started, now())
+
+
+def list_service_tools(engine: Engine, search: Search) -> dict[str, str]:
+    """Return everything that the probe of a service depends on, with its version."""
+    return {**list_probe_tools(engine, search), "probe": PROBE_VERSION}
 
 
 def list_probe_tools(engine: Engine, search: Search) -> dict[str, str]:
@@ -322,6 +333,7 @@ def _run(engine: Engine, spec: ContainerSpec, manifest: Service, wait: Wait) -> 
     """Start a service, wait until it is ready, observe it, ask it to stop, and observe it again."""
     settings = manifest.probe
     with _container(engine, spec) as name:
+        began = time.monotonic()
         _start(engine, name)
         answer = wait_until_ready(engine, name, spec.network, settings, wait)
         again = ""
@@ -331,6 +343,8 @@ def _run(engine: Engine, spec: ContainerSpec, manifest: Service, wait: Wait) -> 
         if state.running:
             listeners, processes = engine.listeners(name), engine.processes(name)
             again = trouble_at(state.networks[spec.network], settings.port, settings.path) if answer.ready else ""
+        if answer.ready:
+            listeners = _look_again(engine, name, listeners, began + OBSERVED, wait)
         clock = time.monotonic()
         engine.signal(name, "SIGTERM")
         end = wait_until_ended(engine, name, settings.stop_timeout, wait)
@@ -338,7 +352,16 @@ def _run(engine: Engine, spec: ContainerSpec, manifest: Service, wait: Wait) -> 
         engine.signal(name, "SIGKILL")  # from here on, no process can write unobserved
         changes, logs = engine.changes(name), engine.logs(name)
         wait(0)
-    return Run(answer, again, listeners, processes, stop_seconds, end, logs, changes)
+    return Run(answer, again, listeners, clock - began, processes, stop_seconds, end, logs, changes)
+
+
+def _look_again(
+    engine: Engine, container: str, listeners: tuple[Listener, ...], until: float, wait: Wait
+) -> tuple[Listener, ...]:
+    """Wait until a time (monotonic) or the container's end; return the listeners with those that are there then."""
+    while (state := engine.inspect(container)).running and time.monotonic() < until:
+        wait(LOOK)
+    return tuple(dict.fromkeys((*listeners, *(engine.listeners(container) if state.running else ()))))
 
 
 def _find_secrets(search: Search, *runs: Run) -> tuple[str, ...]:

@@ -22,6 +22,10 @@ SEARCHED = 64 * 1024
 LEFT_OUT = ["left out, as it seems to hold a secret"]
 """Replaces output that seems to hold a secret, because many people read evidence and it is stored."""
 MOST_PATHS = 20
+CLIENT_PORTS = range(32768, 61000)
+"""Ports that the kernel gives to sockets of clients (ip(7), `ip_local_port_range`). A UDP socket that sends has one,
+and cannot be told from one that only receives.
+"""
 
 
 @dataclass
@@ -52,11 +56,15 @@ class Findings:
 
 @dataclass(frozen=True)
 class Run:
-    """What one start of a service showed. `answer` is about readiness, `again` about a second request."""
+    """What one start of a service showed. `answer` is about readiness, `again` about a second request.
+
+    `listeners` are those of all looks in its first `observed` seconds.
+    """
 
     answer: Answer
     again: str
     listeners: tuple[Listener, ...]
+    observed: float
     processes: tuple[Process, ...]
     stop_seconds: float
     end: Container
@@ -107,10 +115,14 @@ def _not_ready(run: Run, probe: Probe) -> str:
     """Return why it was not ready: it ended, it listens elsewhere, or it does not answer that it is healthy."""
     if not run.processes:
         return f"It was not ready before it was over: {run.answer.says}."
-    where = sorted(f"{each.address} {each.port}" for each in run.listeners)
-    heard = any(each.port == probe.port and not _loopback(each) for each in run.listeners)
+    where = sorted(map(_place, run.listeners))
+    heard = any(each.port == probe.port and each.protocol == "tcp" and not _loopback(each) for each in run.listeners)
     listens = "" if heard else f" It listens on {', '.join(where) or 'no port'}."
     return f"It was not ready within {probe.start_timeout} s: {run.answer.says}.{listens}"
+
+
+def _place(listener: Listener) -> str:
+    return f"{listener.address} {listener.port}{'/udp' * (listener.protocol == 'udp')}"
 
 
 def _loopback(listener: Listener) -> bool:
@@ -119,20 +131,34 @@ def _loopback(listener: Listener) -> bool:
 
 def _judge_ports(findings: Findings, run: Run, manifest: Service) -> None:
     declared = (manifest.probe.port, *manifest.runtime.ports)
-    reachable = {each.port for each in run.listeners if not _loopback(each)}
+    reachable = [each for each in run.listeners if not _loopback(each)]
     findings.details |= {
-        "listening": [f"{each.address} {each.port}" for each in run.listeners],
-        "listening_read_from": "the kernel's socket table of the container's network namespace",
+        "listening": [_place(each) for each in run.listeners],
+        "listening_read_from": "the kernel's socket tables of the container's network namespace",
+        "listening_observed_seconds": round(run.observed, 3),
     }
-    others, silent = sorted(reachable - set(declared)), sorted(set(declared) - reachable)
+    undeclared = [each for each in reachable if each.port not in declared]
+    perhaps = [each for each in undeclared if each.protocol == "udp" and each.port in CLIENT_PORTS]
+    others = [each for each in undeclared if each not in perhaps]
+    silent = sorted(set(declared) - {each.port for each in reachable})
     ports = ", ".join(map(str, declared))
     findings.expect(
         not others,
-        f"listens on port{'' if len(declared) == 1 else 's'} {ports} and no other",
-        f"It listens on ports nobody declared (runtime.ports): {', '.join(map(str, others))}.",
+        f"listens on port{'' if len(declared) == 1 else 's'} {ports}"
+        + (f" and no other in its first {run.observed:.1f} s" if not perhaps else ""),
+        f"It listens on ports nobody declared (runtime.ports): {_format_ports(others)}.",
     )
+    if perhaps:
+        findings.warned.append(
+            f"It has UDP sockets that everybody can send to, of a client or a server: {_format_ports(perhaps)}."
+        )
     if silent:
         findings.warned.append(f"It declares ports and does not listen there: {', '.join(map(str, silent))}.")
+
+
+def _format_ports(listeners: Sequence[Listener]) -> str:
+    ports = sorted({(each.port, each.protocol) for each in listeners})
+    return ", ".join(f"{port}{'/udp' * (protocol == 'udp')}" for port, protocol in ports)
 
 
 def _judge_processes(findings: Findings, run: Run, manifest: Service) -> None:

@@ -179,10 +179,11 @@ class LocalImage(Model):
 
 
 class Listener(Model):
-    """A TCP socket that listens for connections."""
+    """A TCP socket that listens for connections, or a UDP socket that receives from everybody."""
 
     address: str
     port: int
+    protocol: Literal["tcp", "udp"] = "tcp"
 
 
 class Process(Model):
@@ -312,7 +313,10 @@ class Engine(Protocol):
         """Return the processes of the container; raise `CheckNotMade` if the host cannot list them."""
 
     def listeners(self, container: str) -> tuple[Listener, ...]:
-        """Return the listening TCP sockets, without the engine's DNS server; raise `CheckNotMade` if unreadable."""
+        """Return the listening TCP sockets and the UDP sockets that receive from everybody.
+
+        The engine's DNS server is left out. Raise `CheckNotMade` if they cannot be read.
+        """
 
     def create_network(self, name: str, labels: Mapping[str, str], *, internal: bool) -> None:
         """Create a bridge network; do nothing if this supply chain has it already.

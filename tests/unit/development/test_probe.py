@@ -60,6 +60,7 @@ def run(**changes) -> Run:
         "answer": Answer(True, 0.2),
         "again": "",
         "listeners": (Listener(address="0.0.0.0", port=8080),),
+        "observed": 3.0,
         "processes": (Process(pid=7, parent=1, uid=10001, command="/app"),),
         "stop_seconds": 0.1,
         "end": end,
@@ -98,6 +99,61 @@ def test_probe_ignores_undeclared_port_on_loopback():
     probe_findings._judge_ports(found, run(listeners=more), MANIFEST)
 
     assert found.failed == []
+
+
+def test_probe_says_how_long_it_saw_no_other_port():
+    """Nobody knows what a service opens later."""
+    found = Findings()
+
+    probe_findings._judge_ports(found, run(observed=3.04), MANIFEST)
+
+    assert found.passed == ["listens on port 8080 and no other in its first 3.0 s"]
+    assert found.details["listening_observed_seconds"] == 3.04
+
+
+def udp(port: int, address: str = "0.0.0.0") -> Listener:
+    return Listener(address=address, port=port, protocol="udp")
+
+
+@pytest.mark.parametrize("port", [53, 9999, 32767, 61000])
+def test_probe_fails_if_undeclared_udp_port_is_open(port):
+    """Everybody who reaches the container can send to it."""
+    found = Findings()
+
+    probe_findings._judge_ports(found, run(listeners=(*run().listeners, udp(port))), MANIFEST)
+
+    assert found.failed == [f"It listens on ports nobody declared (runtime.ports): {port}/udp."]
+    assert found.details["listening"] == ["0.0.0.0 8080", f"0.0.0.0 {port}/udp"]
+
+
+@pytest.mark.parametrize("port", [32768, 60999])
+def test_probe_warns_of_udp_socket_with_port_of_client(port):
+    """A client that sends has such a socket; the check does not say that no other port is open."""
+    found = Findings()
+
+    probe_findings._judge_ports(found, run(listeners=(*run().listeners, udp(port), udp(port, "::"))), MANIFEST)
+
+    assert (found.passed, found.failed) == (["listens on port 8080"], [])
+    assert found.warned == [f"It has UDP sockets that everybody can send to, of a client or a server: {port}/udp."]
+
+
+def test_probe_fails_for_tcp_listener_with_port_of_client():
+    """A client's TCP socket does not listen."""
+    found = Findings()
+
+    probe_findings._judge_ports(found, run(listeners=(*run().listeners, Listener(address="::", port=40000))), MANIFEST)
+
+    assert found.failed == ["It listens on ports nobody declared (runtime.ports): 40000."]
+
+
+@pytest.mark.parametrize("listener", [udp(8080), udp(9999, "127.0.0.1"), udp(9999, "::1")])
+def test_probe_accepts_udp_on_declared_port_and_loopback(listener):
+    """A port is declared for both protocols."""
+    found = Findings()
+
+    probe_findings._judge_ports(found, run(listeners=(*run().listeners, listener)), MANIFEST)
+
+    assert (found.failed, found.warned) == ([], [])
 
 
 def test_probe_fails_if_any_process_runs_as_other_user():
@@ -220,6 +276,10 @@ SILENT = Answer(False, 2.0, "no answer from port 8080: refused")
             f"{LATE}{SILENT.says}. It listens on 127.0.0.1 8080. It last said: listening",
         ),
         (
+            {"answer": SILENT, "listeners": (udp(8080),)},
+            f"{LATE}{SILENT.says}. It listens on 0.0.0.0 8080/udp. It last said: listening",
+        ),
+        (
             {"answer": SILENT, "listeners": ()},
             f"{LATE}{SILENT.says}. It listens on no port. It last said: listening",
         ),
@@ -228,7 +288,7 @@ SILENT = Answer(False, 2.0, "no answer from port 8080: refused")
             f"{LATE}/ is answered with 500. It last said: listening",
         ),
     ],
-    ids=["it ended", "another port", "loopback", "nowhere", "not well"],
+    ids=["it ended", "another port", "loopback", "udp", "nowhere", "not well"],
 )
 def test_probe_explains_why_service_was_not_ready(changes, reason):
     """The reason lists the ports and the last output, but no output that may hold a secret."""
@@ -399,6 +459,43 @@ def test_probe_kills_unstoppable_service_before_measuring_disk(monkeypatch):
 
     with pytest.raises(CheckNotMade, match="the free space fell"):
         probing.probe(engine, "image", GREEDY, lambda: NOON, "run", Sees(), Room(LIMITS, look))
+
+
+@dataclass
+class Opening(MemoryEngine):
+    """An engine whose service opens another port after a number of waits, or has ended by then."""
+
+    waited: int = 0
+    ends: bool = False
+
+    def wait(self, seconds):
+        self.waited += seconds > 0
+        if self.ends and self.waited:
+            for each in self.held.values():
+                self.signal(each.id, "SIGKILL")
+
+    def listeners(self, container):
+        late = (udp(9999), Listener(address="0.0.0.0", port=7777)) if self.waited else ()
+        return (*super().listeners(container), *late)
+
+
+@pytest.mark.parametrize(
+    ("ends", "others"), [(False, ["0.0.0.0 9999/udp", "0.0.0.0 7777"]), (True, [])], ids=["runs", "ends"]
+)
+def test_probe_looks_again_before_it_stops_the_service(ends, others, monkeypatch):
+    """A service may open a port after it is ready."""
+    monkeypatch.setattr(probing, "wait_until_ready", lambda *_: Answer(True, 0.1))
+    monkeypatch.setattr(probing, "trouble_at", lambda *_: "")
+    monkeypatch.setattr(probing, "OBSERVED", 0.05)
+    engine = Opening(ends=ends)
+    engine.add("image", program=Program(listeners=run().listeners, processes=run().processes))
+
+    result = probing.probe(engine, "image", MANIFEST, lambda: NOON, "run", Sees(), ROOM, wait=engine.wait)
+
+    assert result.details["listening"] == ["0.0.0.0 8080", *others]
+    undeclared = "It listens on ports nobody declared (runtime.ports): 7777, 9999/udp."
+    assert (undeclared in result.failed) == bool(others)
+    assert result.tools["probe"] == probing.PROBE_VERSION
 
 
 def test_probe_warns_differently_of_silence_and_standard_error():

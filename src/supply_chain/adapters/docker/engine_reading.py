@@ -30,7 +30,8 @@ from supply_chain.model.image import Digest
 PROC = Path("/proc")
 NANO = 1_000_000_000
 """Units in which the engine counts one processor."""
-LISTEN = "0A"
+OPEN: Mapping[Literal["tcp", "udp"], str] = {"tcp": "0A", "udp": "07"}
+"""State of a socket without a peer (the kernel's `tcp_states.h`): TCP_LISTEN; a UDP socket has TCP_CLOSE."""
 NAME_SERVER = "127.0.0.11"
 INIT = ("/sbin/docker-init", "/usr/sbin/docker-init")
 """Paths at which a container sees the engine's init: where the image's /sbin is a directory, and where it is a link."""
@@ -211,17 +212,16 @@ def parse_processes(answer: Mapping[str, Any]) -> tuple[Process, ...]:
 
 
 def read_listeners(container: Container, proc: Path = PROC) -> tuple[Listener, ...]:
-    """Return the TCP sockets that listen in the container's network namespace.
+    """Return the TCP sockets that listen in the container's network namespace, and the UDP sockets without a peer.
 
-    They are read through the container's process on this machine, in /proc/PID/net/tcp and tcp6 (proc(5)). To prove
-    that the process belongs to the container, the container's address has to be in that namespace. Raises
-    `CheckNotMade`.
+    They are read through the container's process on this machine, in tcp, tcp6, udp and udp6 of /proc/PID/net
+    (proc(5)). To prove that the process belongs to the container, the container's address has to be in that namespace.
+    Raises `CheckNotMade`.
     """
     net = proc / str(container.pid) / "net"
     try:
         addresses = (net / "fib_trie").read_text()
-        lines = (net / "tcp").read_text().splitlines()[1:]
-        lines += (net / "tcp6").read_text().splitlines()[1:] if (net / "tcp6").exists() else []
+        found = [each for protocol in OPEN for each in parse_listeners(_read_sockets(net, protocol), protocol)]
     except OSError as error:
         raise CheckNotMade(
             f"The listening ports of {container.name} cannot be read: {error}\n"
@@ -232,18 +232,25 @@ def read_listeners(container: Container, proc: Path = PROC) -> tuple[Listener, .
             f"Process {container.pid} is not {container.name} on this machine.\n"
             "Run development where its engine runs, not in another machine or namespace."
         )
-    return parse_listeners(lines)
+    return tuple(found)
 
 
-def parse_listeners(lines: Iterable[str]) -> tuple[Listener, ...]:
-    """Return the listening sockets in rows of /proc/net/tcp and tcp6, without the engine's name server."""
+def _read_sockets(net: Path, protocol: Literal["tcp", "udp"]) -> list[str]:
+    """Return the rows of a protocol's sockets, of IPv4 and, if the kernel has it, of IPv6."""
+    files = (net / protocol, net / f"{protocol}6")
+    return [line for file in files if file == files[0] or file.exists() for line in file.read_text().splitlines()[1:]]
+
+
+def parse_listeners(lines: Iterable[str], protocol: Literal["tcp", "udp"] = "tcp") -> tuple[Listener, ...]:
+    """Return the open sockets in rows of /proc/net/tcp and tcp6, or udp and udp6, without the engine's name server."""
     pairs = set()
     for line in lines:
         _, local, _, state, *_ = line.split()
-        if state == LISTEN:
+        if state == OPEN[protocol]:
             address, _, port = local.partition(":")
             pairs.add((_address(address), int(port, 16)))
-    return tuple(Listener(address=a, port=p) for a, p in sorted(pairs, key=lambda x: (x[1], x[0])) if a != NAME_SERVER)
+    in_order = sorted(pairs, key=lambda x: (x[1], x[0]))
+    return tuple(Listener(address=a, port=p, protocol=protocol) for a, p in in_order if a != NAME_SERVER)
 
 
 def _address(text: str) -> str:

@@ -233,11 +233,42 @@ def test_listening_returns_listening_sockets_of_both_families():
     )
 
 
+UDP = [
+    "  12: 00000000:14E9 00000000:0000 07 00000000:00000000 00:00000000 00000000 10001 0 6 2 0 0",
+    "  13: 0B00007F:A3F1 00000000:0000 07 00000000:00000000 00:00000000 00000000     0 0 7 2 0 0",
+    "  14: 020012AC:8001 010012AC:0035 01 00000000:00000000 00:00000000 00000000 10001 0 8 2 0 0",
+]
+UDP6 = "  15: 00000000000000000000000000000000:14EA 00000000000000000000000000000000:0000 07 0:0 0:0 0 10001 0 9 2 0 0"
+
+
+def test_listeners_include_udp_sockets_without_peer(tmp_path):
+    """A connected UDP socket receives from its peer only; the name server of the engine does not count."""
+    net = tmp_path / "4" / "net"
+    net.mkdir(parents=True)
+    files = {"tcp": TCP[:3], "tcp6": TCP[3:], "udp": UDP, "udp6": [UDP6]}
+    for name, rows in files.items():
+        (net / name).write_text("\n".join(["header", *rows]))
+    (net / "fib_trie").write_text("  |-- 172.18.0.2\n")
+    container = parse_container({**INSPECTED, "State": {**INSPECTED["State"], "Pid": 4, "Status": "running"}})
+    own = (Listener(address="0.0.0.0", port=5353, protocol="udp"),)
+
+    found = read_listeners(container, tmp_path)
+    for name in ("tcp6", "udp6"):
+        (net / name).unlink()
+
+    assert found == (*parse_listeners(TCP), *own, Listener(address="::", port=5354, protocol="udp"))
+    assert read_listeners(container, tmp_path) == (*parse_listeners(TCP[:3]), *own)
+    (net / "udp").unlink()
+    with pytest.raises(CheckNotMade, match="udp"):
+        read_listeners(container, tmp_path)
+
+
 def test_listeners_of_refuses_process_of_another_host(tmp_path):
     """If the engine runs on another machine, the same number is another process here."""
     net = tmp_path / "4" / "net"
     net.mkdir(parents=True)
     (net / "tcp").write_text("header\n" + TCP[0])
+    (net / "udp").write_text("header\n")
     (net / "fib_trie").write_text("  |-- 172.18.0.22\n")
     container = parse_container({**INSPECTED, "State": {**INSPECTED["State"], "Pid": 4, "Status": "running"}})
 
