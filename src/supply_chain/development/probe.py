@@ -57,10 +57,8 @@ TESTS_VERSION = "3"
 """Version of the judgement of test runs. Raise it when more is required, so that the tests run again."""
 PROBE_VERSION = "2"
 """Version of the probe of a service. Raise it when more is observed, so that images are probed again."""
-OBSERVED = 3.0
+OBSERVED = 1.0
 """Seconds after its start before which a service that is ready is not stopped: it may open ports after it is ready."""
-LOOK = 0.2
-"""Seconds between two looks at a service that is observed."""
 AT_ONCE = 3
 """Number of containers that run at the same time: two of the probe, and the tests."""
 COMMAND_TIMEOUT = 60
@@ -358,9 +356,9 @@ def _run(engine: Engine, spec: ContainerSpec, manifest: Service, wait: Wait) -> 
 def _look_again(
     engine: Engine, container: str, listeners: tuple[Listener, ...], until: float, wait: Wait
 ) -> tuple[Listener, ...]:
-    """Wait until a time (monotonic) or the container's end; return the listeners with those that are there then."""
-    while (state := engine.inspect(container)).running and time.monotonic() < until:
-        wait(LOOK)
+    """Wait until a time (monotonic), and return the listeners with those that are there then."""
+    wait(max(0.0, until - time.monotonic()))
+    state = engine.inspect(container)
     return tuple(dict.fromkeys((*listeners, *(engine.listeners(container) if state.running else ()))))
 
 

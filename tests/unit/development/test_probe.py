@@ -486,7 +486,7 @@ def test_probe_looks_again_before_it_stops_the_service(ends, others, monkeypatch
     """A service may open a port after it is ready."""
     monkeypatch.setattr(probing, "wait_until_ready", lambda *_: Answer(True, 0.1))
     monkeypatch.setattr(probing, "trouble_at", lambda *_: "")
-    monkeypatch.setattr(probing, "OBSERVED", 0.05)
+    monkeypatch.setattr(probing, "OBSERVED", 60)
     engine = Opening(ends=ends)
     engine.add("image", program=Program(listeners=run().listeners, processes=run().processes))
 

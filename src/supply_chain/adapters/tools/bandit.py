@@ -35,7 +35,10 @@ SOURCE_VERSION = "3"
 """Version of this check. Raise it when more is read, so that files that were checked before are checked again."""
 STARTUP = re.compile(rb"(\xef\xbb\xbf)?import[ \t]")
 """Beginning of a line of a `.pth` file that Python runs at each start ("site"); the other lines are paths."""
-SHEBANG = re.compile(rb"#!.*\bpython")
+SHEBANG = re.compile(rb"#!.*(python|pypy|env\b.*\$)")
+"""First line of a program that Python runs, or `env` runs what a variable names."""
+QUOTING = re.compile(rb"[\"'\\]")
+"""What `env -S` removes from the words that it splits."""
 PACKED = re.compile(r"\.(pyc|pyo|pyz|whl|egg)$", re.IGNORECASE)
 
 
@@ -152,7 +155,7 @@ def _is_source(path: Path, names: Collection[str]) -> bool:
         if _is_startup(names):
             pieces = iter(partial(file.readline, LARGEST), b"")
             return any(STARTUP.match(line) for piece in pieces for line in piece.splitlines())
-        return bool(SHEBANG.match(file.readline(1000)))
+        return bool(SHEBANG.match(QUOTING.sub(b"", file.readline(1000))))
 
 
 def _find_unmentioned(files: Sequence[str], reports: Sequence[Report]) -> tuple[str, ...]:

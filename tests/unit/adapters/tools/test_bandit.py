@@ -149,7 +149,18 @@ def test_scan_source_reads_python_in_every_directory(tmp_path: Path):
     assert sorted(each.partition(": medium")[0] for each in result.failed) == sorted(f"{n}:1" for n in ANYWHERE)
 
 
-@pytest.mark.parametrize("first", ["#!/usr/bin/env python3", "#!/usr/bin/python3.11 -I", "#!/opt/venv/bin/python"])
+@pytest.mark.parametrize(
+    "first",
+    [
+        "#!/usr/bin/env python3",
+        "#!/usr/bin/python3.11 -I",
+        "#!/opt/venv/bin/python",
+        "#!/usr/bin/pypy3",
+        "#!/usr/bin/env -S 'pyt''hon3'",
+        "#!/usr/bin/env -S -i\\_python3",
+        "#!/usr/bin/env -S ${INTERPRETER}",
+    ],
+)
 def test_scan_source_reads_scripts_with_python_shebang(tmp_path: Path, first: str):
     """Python needs no suffix to run a file."""
     (tmp_path / "entrypoint").write_text(f"{first}\neval(input())\n")
