@@ -68,7 +68,7 @@ def one_round(image: str, environment: str, refused: Callable[[], bool]) -> tupl
             raise subprocess.CalledProcessError(block.returncode, block.args)
         ended = time.monotonic()
     cscm("unblock", image, *WORDS)
-    deploy = [CSCM, "deploy", image, "--environment", environment]
+    deploy: list[str | Path] = [CSCM, "deploy", image, "--environment", environment]
     wait_until(lambda: subprocess.run(deploy, check=False).returncode == 0, PATIENCE)
     wait_until(lambda: not refused(), PATIENCE)
     return until - begun, until - ended

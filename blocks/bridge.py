@@ -12,6 +12,7 @@ from blocks.credentials import session
 from blocks.setting import Setting
 from supply_chain.adapters.aws.session import AwsSession
 from supply_chain.adapters.aws.sqs import SqsQueue
+from supply_chain.promotion.bridge import DeadLetters, Queue
 
 
 class Bridge(Setting):
@@ -37,10 +38,10 @@ class Bridge(Setting):
         """AWS session of the bridge's role."""
         return session(self.aws, self.role_arn, "the bridge", "bridge")
 
-    def queue(self) -> SqsQueue:
+    def queue(self) -> Queue:
         """Return the queue that the EventBridge rule fills."""
         return SqsQueue(self.session.client("sqs"), self.pushed)
 
-    def dead_letters(self) -> SqsQueue:
+    def dead_letters(self) -> DeadLetters:
         """Return the queue of messages that could not be read."""
         return SqsQueue(self.session.client("sqs"), self.dead)

@@ -103,6 +103,15 @@ class QueueContract:
         harness.queue.delete(found[0])
         assert harness.bodies() == sorted(bodies(found[1:]))
 
+    def test_count_includes_messages_that_are_invisible(self, harness: Harness) -> None:
+        """The daily report says how many messages could not be read."""
+        assert harness.queue.count() == 0
+        harness.queue.send("one")
+        harness.queue.send("two")
+        harness.receive(1)
+
+        assert harness.queue.count() == 2
+
     @pytest.mark.parametrize("body", ["not json", "é €", "x" * 200_000], ids=["text", "unicode", "large"])
     def test_body_is_any_text(self, harness: Harness, body: str) -> None:
         """A message that nobody can read has to reach the dead-letter queue unchanged."""

@@ -70,7 +70,7 @@ def intake_facts(manifest: Service | Base | None = None, **changes: Any) -> Inta
 
 
 def listing(packages: frozenset[Package] = PACKAGES, **changes: Any) -> Listing:
-    """Return what an SBOM with these packages lists."""
+    """Return what an SBOM with these packages lists; it has no `configuration`, so no rule reads `image.container`."""
     return Listing(packages, {}, frozenset(), None)._replace(**changes)
 
 

@@ -32,6 +32,9 @@ class MemoryQueue:
         self.invisible |= {each.id: now + self.hidden for each in due}
         return tuple(map(self._deliver, due))
 
+    def count(self) -> int:
+        return len(self.held)
+
     def all(self) -> tuple[Message, ...]:
         now = self.clock()
         return tuple(self._deliver(each) for each in self.messages if self.invisible.get(each.id, now) <= now)

@@ -74,6 +74,9 @@ class DeadLetters(Protocol):
     def all(self) -> tuple[Message, ...]:
         """Return all messages."""
 
+    def count(self) -> int:
+        """Return the approximate number of messages, including those that are invisible now."""
+
     def delete(self, message: Message) -> None:
         """Delete a message."""
 

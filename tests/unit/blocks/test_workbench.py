@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
+from unittest.mock import Mock
 
 import pytest
 
@@ -57,14 +58,14 @@ def test_gates_decide_by_active_policies_alone(tmp_path):
 def test_policies_that_were_checked_are_not_checked_again(tmp_path, monkeypatch):
     """Not by another thread either, which waits. What is wrong is said by the gate that needs them."""
     copy_shipped(tmp_path)
-    calls = []
-    monkeypatch.setattr(loading, "check_policy", lambda *words: calls.append(words) or check_policy(*words))
+    check = Mock(side_effect=check_policy)
+    monkeypatch.setattr(loading, "check_policy", check)
     loading._check_content.cache_clear()
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(lambda _: workbench(tmp_path).check_policies(), range(2)))
     workbench(tmp_path).policies()
 
-    assert len(calls) == len(list((tmp_path / "deployments/policies").glob("*.yaml")))
+    assert check.call_count == len(list((tmp_path / "deployments/policies").glob("*.yaml")))
     (tmp_path / "deployments/policies/release.yaml").unlink()
     workbench(tmp_path).check_policies()
 
