@@ -49,6 +49,7 @@ from supply_chain.policy.outcome import Admitted, Refused
 from supply_chain.policy.reading import read_deploy_facts
 from supply_chain.policy.rejudge import UNDECIDED, VerdictPorts, judge_published, refuse_blocked, renew_published
 from supply_chain.policy.verdict import decide
+from supply_chain.text import first_line
 
 ROLES = Path("deployments/kubernetes/rbac")
 """The directory of the RBAC documents that enforcement needs in a cluster, in the project."""
@@ -93,8 +94,12 @@ class ExecutionPorts(TierPorts):
         return {each.name: self._enforcement(each) for each in _in_clusters(self.workbench) if each.enforcement}
 
     def enforcement(self, environment: str) -> Enforcement:
-        """Return what enforces the admission of images to an environment; raise `SettingInvalid` if nothing does."""
+        """Return what enforces the admission of images to an environment.
+
+        Raise `SettingInvalid` if nothing does, or if environments contradict each other.
+        """
         self.workbench.environment(environment)
+        self.workbench.environments()
         if environment not in self.enforcements:
             raise SettingInvalid(
                 f"{environment} has no `enforcement`.\n"
@@ -172,7 +177,7 @@ class ExecutionPorts(TierPorts):
         return read_deploy_facts(ref, requirements, self.evidence, bases=self.list_base_images())
 
     def find_overridable(self, ref: ImageRef, environment: Environment) -> tuple[str, ...] | Refused:
-        """Return the codes that a new break-glass has to override; raise as the function."""
+        """Return what a new break-glass has to override; raise as the function."""
         return find_overridable(self.deploy_facts(ref, environment), self.workbench.policies().deploy, now())
 
     def judge_published(self, ref: ImageRef, environment: Environment) -> Admitted[DeployFacts] | Refused | None:
@@ -204,19 +209,26 @@ class ExecutionPorts(TierPorts):
             self.follow_verdict(ref, environment)
         return verdict
 
-    def refuse_removed(self, ref: ImageRef) -> tuple[str, ...]:
-        """Publish the refusal of a blocked image for environments that no document names any more; return these.
+    def list_undescribed(self, ref: ImageRef) -> Mapping[str, str]:
+        """Return the environments with published verdicts about an application that no document describes now, and why.
 
         Nobody can deploy there, and what was published would go on to admit the image.
         """
-        present = {each.name for each in self.workbench.environments()}
-        removed = set(list_published_environments(ref.application, self.repositories)) - present
-        why, ports = "the environment was removed", self._verdict_ports
-        return tuple(name for name in sorted(removed) if refuse_blocked(ref, name, ports, why))
+        documents = self.workbench.environment_documents()
+        described = {each.name for each in documents.readable}
+        published = list_published_environments(ref.application, self.repositories)
+        unreadable = {name: first_line(error) for name, error in documents.unreadable.items()}
+        return {
+            name: unreadable.get(name, "the environment was removed") for name in published if name not in described
+        }
+
+    def refuse_blocked(self, ref: ImageRef, environment: str, why: str) -> Refused | None:
+        """Publish the refusal of a blocked image for an environment in which the gate does not decide; return it."""
+        return refuse_blocked(ref, environment, self._verdict_ports, why)
 
     def decision_version(self) -> str:
         """Return a text that differs if other policies, decisions of people or environments decide at the gate."""
-        environments = [each.decision for each in self.workbench.environments()]
+        environments = [each.decision for each in self.workbench.environment_documents().readable]
         return digest_of(b"\n".join([self.workbench.unsigned_policies().deploy.version.encode(), *environments]))
 
     def _max_age(self, environment: str) -> timedelta | None:
@@ -321,5 +333,6 @@ class ExecutionPorts(TierPorts):
 
 
 def _in_clusters(workbench: Workbench) -> tuple[KubernetesEnvironment, ...]:
-    """Return the environments in clusters."""
-    return tuple(each for each in workbench.environments() if isinstance(each, KubernetesEnvironment))
+    """Return the environments in clusters, as far as their documents can be read."""
+    readable = workbench.environment_documents().readable
+    return tuple(each for each in readable if isinstance(each, KubernetesEnvironment))

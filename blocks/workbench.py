@@ -33,8 +33,10 @@ from supply_chain.evidence.statement import Statement
 from supply_chain.execution.environment import (
     DockerEnvironment,
     Environment,
+    EnvironmentDocuments,
     KubernetesEnvironment,
     read_environment,
+    read_environment_documents,
     read_environments,
 )
 from supply_chain.execution.signed_project import (
@@ -240,6 +242,10 @@ class Workbench(Setting):
     def environments(self) -> tuple[DockerEnvironment | KubernetesEnvironment, ...]:
         """Return all environments, in the order of their names."""
         return read_environments(self.environments_directory)
+
+    def environment_documents(self) -> EnvironmentDocuments:
+        """Return the environments that can be read, and why others cannot; nothing else is checked."""
+        return read_environment_documents(self.environments_directory)
 
     def rules(self, name: str) -> Rules:
         """Return the lifecycle's rules with this name, after checking that they do what their tests expect."""

@@ -31,8 +31,8 @@ async def break_glass(
 ) -> Deployment | Refused:
     """Sign that an image may run in an environment although the deploy gate refuses it, and deploy it.
 
-    What is signed names the reasons of the refusal: what refuses the image later is not overridden. The operators are
-    notified before it is deployed. If a reason cannot be overridden, nothing is signed.
+    What is signed names the rules that refuse the image, and the findings: what refuses it later is not overridden. The
+    operators are notified before it is deployed. If a reason cannot be overridden, nothing is signed.
 
     Args:
         image: The image in curated/: curated/hello@sha256:… or only its digest.
@@ -49,6 +49,7 @@ async def break_glass(
             f"The break-glass would end at {expires:%Y-%m-%d %H:%M %Z}, which is past.\nGive a later time."
         )
     place = ports.workbench.environment(environment)
+    ports.workbench.environments()  # raises before anything is signed, as the deployment would
     ref = await in_thread(find_stored, image, ports.repositories)
     place.placement(ref.application)  # raises before anything is signed
     codes = await in_thread(ports.find_overridable, ref, place)

@@ -35,6 +35,7 @@ async def deploy(image: str, environment: str = "staging", force: bool = False) 
     """
     ports = await ExecutionPorts.aload()
     place = ports.workbench.environment(environment)
+    ports.workbench.environments()  # raises if another one has its address, namespace or file
     target = await ports.load_target(place)
     ref = await in_thread(find, image, CURATED, ports.repositories)
     async with report_run(ref.application) as reporter, run_lock(lock_name(DEPLOY, place.name, ref.application)):

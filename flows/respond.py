@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -16,7 +15,8 @@ from flows.isolate import isolate
 from orchestration.clock import now
 from orchestration.notifications import notify
 from orchestration.run_names import by_image
-from supply_chain.errors import SupplyChainError
+from orchestration.steps import wait_for_all
+from supply_chain.errors import ResponseIncomplete, SupplyChainError
 from supply_chain.model.image import ImageRef
 from supply_chain.model.tier import curated_repository
 from supply_chain.promotion.response import CANCELS, JUDGES, Response
@@ -24,17 +24,26 @@ from supply_chain.reports import alert_page, response_page
 from supply_chain.reports.text import artifact_key
 from supply_chain.text import join_lines, plain_text
 from tasks.isolate import find_isolating_step
-from tasks.respond import cancel_promotions_step, find_deployments_step, judge_again_step
+from tasks.respond import (
+    JudgedAgain,
+    cancel_promotions_step,
+    find_deployments_step,
+    judge_again_step,
+    list_undescribed_step,
+    refuse_blocked_step,
+)
 
 
 @flow(name="respond", flow_run_name=by_image)
 async def respond(image: str, happened: str, facts: list[Any] | None = None, since: datetime | None = None) -> Response:
     """Report what runs from an image that was blocked, judged again or drifted, and notify its owner.
 
-    What runs is isolated where the environment says so; an error of that is raised when all is reported.
+    What runs is isolated where the environment says so. After a block or a changed verdict, the published verdicts of
+    the deploy gate are corrected. Runs that promote a blocked image are cancelled; as they may publish a verdict until
+    they end, it is corrected again after that.
 
-    After a block or a changed verdict, the published verdicts of the deploy gate are corrected. Runs that promote a
-    blocked image are cancelled; as they may publish a verdict until they end, it is corrected again after that.
+    An environment that cannot be read, judged or isolated prevents nothing in others. Once all is reported, the run
+    fails with `ResponseIncomplete`. A retry does what is left.
 
     Args:
         image: The image that the event names, such as curated/hello@sha256:…
@@ -46,14 +55,16 @@ async def respond(image: str, happened: str, facts: list[Any] | None = None, sin
     ports = await ExecutionPorts.aload()
     ref = ImageRef.parse(image)
     ref = ref.moved_to(curated_repository(ref.application))
-    judging = [judge_again_step(ref, ports)] if happened in JUDGES else []
-    isolation, stopped, *judged = await asyncio.gather(
-        _isolate(ref, happened, since or begun, ports), cancel_promotions_step(ref, happened, ports), *judging
+    isolation, stopped, judged = await wait_for_all(
+        _isolate(ref, happened, since or begun, ports),
+        cancel_promotions_step(ref, happened, ports),
+        _judge_again(ref, happened in JUDGES, ports),
     )
     if happened in CANCELS and stopped.runs:
-        judged.append(await judge_again_step(ref, ports))
+        judged = JudgedAgain(facts=judged.facts)  # what was unknown then is tried again
+        judged.add(await _judge_again(ref, True, ports))
     lines = [_fact(each) for each in facts or ()]
-    (stopped.facts if happened in CANCELS else lines).extend(isolation.lines)
+    (stopped.facts if happened in CANCELS else lines).extend([*isolation.left, *isolation.lines])
     response = await find_deployments_step(ref, happened, lines, stopped, judged, ports)
     page = response_page(response)
     subject = plain_text(f"{happened}: {ref.application} {ref.short}")
@@ -62,34 +73,63 @@ async def respond(image: str, happened: str, facts: list[Any] | None = None, sin
         key=key, markdown=page, description=f"{subject}; owner: {plain_text(response.owner)}"
     )
     await notify(subject, page, ports.workbench.notify, once=response.fingerprint)
-    if isolation.error:
-        raise isolation.error
+    if left := [*isolation.left, *judged.unread]:
+        raise ResponseIncomplete(
+            f"The response to {happened} about {ref} is incomplete, and all else of it is done:\n"
+            + "".join(f"  {each}\n" for each in left)
+            + "Correct what these lines name, then retry the run: it does what is left."
+        )
     return response
+
+
+async def _judge_again(ref: ImageRef, is_needed: bool, ports: ExecutionPorts) -> JudgedAgain:
+    """Judge an image for all environments at once: one that takes long, or fails, neither delays nor prevents others.
+
+    A block also takes effect in environments that were removed, or whose document cannot be read.
+    """
+    judged = JudgedAgain()
+    if is_needed:
+        documents = ports.workbench.environment_documents()
+        judging = (judge_again_step(ref, each, ports) for each in documents.readable)
+        for each in await wait_for_all(*judging, _refuse_undescribed(ref, ports)):
+            judged.add(each)
+        for name, error in documents.unreadable.items():
+            what = f"whether the published verdict for {name} is right, but for a block, is unknown"
+            judged.unread.append(f"{what}: {join_lines(error)}")
+    return judged
+
+
+async def _refuse_undescribed(ref: ImageRef, ports: ExecutionPorts) -> JudgedAgain:
+    environments, judged = await list_undescribed_step(ref, ports)
+    refusing = (refuse_blocked_step(ref, environment, why, ports) for environment, why in environments.items())
+    for each in await wait_for_all(*refusing):
+        judged.add(each)
+    return judged
 
 
 @dataclass
 class _Isolation:
-    """A line for each isolation, also of one that failed, and the first error."""
+    """A line for each isolation, and for each that is incomplete or of which nobody knows whether it is needed."""
 
     lines: list[str] = field(default_factory=list)
-    error: SupplyChainError | None = None
+    left: list[str] = field(default_factory=list)
 
 
 async def _isolate(ref: ImageRef, happened: str, since: datetime, ports: ExecutionPorts) -> _Isolation:
     """Isolate what runs from an image where its environment says so; an error prevents no other isolation."""
     isolation = _Isolation()
     try:
-        for each, reason in await find_isolating_step(ref, happened, ports):
+        isolating = await find_isolating_step(ref, happened, ports)
+        isolation.left.extend(isolating.unread)
+        for each, reason in isolating.deployments:
             what = f"{each.application} in {each.environment}"
             try:
                 record = await isolate(each.environment, each.application, reason=reason, by=happened, since=since)
                 isolation.lines.append(f"{what} is isolated: {record.recovery}")
             except SupplyChainError as error:
-                isolation.lines.append(f"the isolation of {what} is incomplete: {join_lines(error)}")
-                isolation.error = isolation.error or error
+                isolation.left.append(f"the isolation of {what} is incomplete: {join_lines(error)}")
     except SupplyChainError as error:
-        isolation.lines.append(f"whether something is to be isolated is unknown: {join_lines(error)}")
-        isolation.error = error
+        isolation.left.append(f"whether something is to be isolated is unknown: {join_lines(error)}")
     return isolation
 
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+from functools import partial
+
 from blocks.execution_ports import ExecutionPorts
 from orchestration.events import emit
-from orchestration.steps import in_thread, step
+from orchestration.steps import continue_after_error, in_thread, step
+from supply_chain.errors import SupplyChainError
 from supply_chain.evidence.image_status import image_status, read_image_status
 from supply_chain.execution.deployment import Expected
 from supply_chain.execution.environment import KubernetesEnvironment
@@ -15,6 +19,7 @@ from supply_chain.execution.records import read_expected
 from supply_chain.model.image import ImageRef
 from supply_chain.model.tier import curated_repository
 from supply_chain.promotion.response import CANCELS, find_deployments, find_isolating
+from supply_chain.text import join_lines
 
 
 @step("quarantine")
@@ -46,17 +51,32 @@ def recover_step(
     return recovered
 
 
+@dataclass
+class Isolating:
+    """Deployments that their environments isolate, each with the reason; what is unknown."""
+
+    deployments: list[tuple[Expected, str]] = field(default_factory=list)
+    unread: list[str] = field(default_factory=list)
+
+    def add_unknown(self, environment: str, error: SupplyChainError) -> None:
+        """Add that an error prevents knowing what an environment isolates."""
+        self.unread.append(f"whether something is to be isolated in {environment} is unknown: {join_lines(error)}")
+
+
 @step("find what to isolate")
-async def find_isolating_step(ref: ImageRef, happened: str, ports: ExecutionPorts) -> tuple[tuple[Expected, str], ...]:
-    """Return the deployments of an image that their environments isolate now, each with the reason.
+async def find_isolating_step(ref: ImageRef, happened: str, ports: ExecutionPorts) -> Isolating:
+    """Return the deployments of an image that their environments isolate now.
 
     The event alone isolates nothing, because anybody who can emit events could claim one: a block has to be signed, and
-    deviations have to be there.
+    deviations have to be there. An environment that cannot be read prevents no isolation in others.
     """
-    clusters = [each for each in ports.workbench.environments() if isinstance(each, KubernetesEnvironment)]
+    isolating, documents = Isolating(), ports.workbench.environment_documents()
+    for name, error in documents.unreadable.items():
+        isolating.add_unknown(name, error)
+    clusters = [each for each in documents.readable if isinstance(each, KubernetesEnvironment)]
     places = [each for each in clusters if each.response.isolate and ports.workbench.environment_state(each).active]
     if not places:
-        return ()
+        return isolating
     names = [each.name for each in places]
     expected = await in_thread(
         read_expected, names, ports.repositories, ports.registry, ports.evidence, ref.application
@@ -65,12 +85,13 @@ async def find_isolating_step(ref: ImageRef, happened: str, ports: ExecutionPort
     block = None
     if happened in CANCELS and deployments:
         block = image_status((await in_thread(read_image_status, ref, ports.evidence)).evidence).block
-    isolating: list[tuple[Expected, str]] = []
     for place in places:
         here = [each for each in deployments if each.environment == place.name]
-        if here and happened not in CANCELS:
-            target = await ports.load_target(place)
-            isolating += find_isolating(here, place.response, await in_thread(target.observe, here))
-        elif block:
-            isolating += find_isolating(here, place.response, block=block)
-    return tuple(isolating)
+        if block:
+            isolating.deployments += find_isolating(here, place.response, block=block)
+        elif here and happened not in CANCELS:
+            with continue_after_error(partial(isolating.add_unknown, place.name)):
+                target = await ports.load_target(place)
+                observed = await in_thread(target.observe, here)
+                isolating.deployments += find_isolating(here, place.response, observed)
+    return isolating

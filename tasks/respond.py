@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 
@@ -56,6 +56,11 @@ class JudgedAgain:
     facts: list[str] = field(default_factory=list)
     unread: list[str] = field(default_factory=list)
 
+    def add(self, other: JudgedAgain) -> None:
+        """Add what another judgement found."""
+        self.facts += other.facts
+        self.unread += other.unread
+
 
 @step("cancel promotions")
 async def cancel_promotions_step(ref: ImageRef, happened: str, ports: ExecutionPorts) -> Stopped:
@@ -75,28 +80,12 @@ async def cancel_promotions_step(ref: ImageRef, happened: str, ports: ExecutionP
     return stopped
 
 
-@step("judge again")
-async def judge_again_step(ref: ImageRef, ports: ExecutionPorts) -> JudgedAgain:
-    """Judge an image for each environment in which a verdict about it is published, and publish a changed verdict.
+@step("judge again", run_name="judge again for {environment.name}")
+async def judge_again_step(ref: ImageRef, environment: Environment, ports: ExecutionPorts) -> JudgedAgain:
+    """Judge an image again if a verdict about it is published for an environment, and publish a changed verdict.
 
-    So an enforcer learns of a block or of a new finding. All environments are judged at once: what cannot be judged in
-    one, or takes long, does not prevent or delay the others. A block also takes effect in environments that are not
-    active or were removed.
+    So an enforcer learns of a block or of a new finding, also where the environment is not active.
     """
-    judging = (_judge_again(ref, environment, ports) for environment in ports.workbench.environments())
-    outcome, again = JudgedAgain(), list[BaseException]()
-    for each in await asyncio.gather(*judging, _refuse_removed(ref, ports), return_exceptions=True):
-        if isinstance(each, BaseException):
-            again.append(each)
-        else:
-            outcome.facts += each.facts
-            outcome.unread += each.unread
-    if again:
-        raise again[0]
-    return outcome
-
-
-async def _judge_again(ref: ImageRef, environment: Environment, ports: ExecutionPorts) -> JudgedAgain:
     outcome = JudgedAgain()
     with _going_on(f"whether the published verdict for {environment.name} is right", outcome.unread):
         verdict = await in_thread(ports.judge_published, ref, environment)
@@ -106,11 +95,22 @@ async def _judge_again(ref: ImageRef, environment: Environment, ports: Execution
     return outcome
 
 
-async def _refuse_removed(ref: ImageRef, ports: ExecutionPorts) -> JudgedAgain:
+@step("list undescribed environments")
+async def list_undescribed_step(ref: ImageRef, ports: ExecutionPorts) -> tuple[Mapping[str, str], JudgedAgain]:
+    """Return the environments with published verdicts that no document describes now, and why; and what is unknown."""
     outcome = JudgedAgain()
     with _going_on("whether verdicts for removed environments are right", outcome.unread):
-        removed = await in_thread(ports.refuse_removed, ref)
-        outcome.facts += (f"the published verdict for {name}, which was removed, is FAILED now" for name in removed)
+        return await in_thread(ports.list_undescribed, ref), outcome
+    return {}, outcome
+
+
+@step("refuse a blocked image", run_name="refuse a blocked image for {environment}")
+async def refuse_blocked_step(ref: ImageRef, environment: str, why: str, ports: ExecutionPorts) -> JudgedAgain:
+    """Publish the refusal of a blocked image for an environment that no document describes, for the reason `why`."""
+    outcome = JudgedAgain()
+    with _going_on(f"whether the published verdict for {environment} is right", outcome.unread):
+        if await in_thread(ports.refuse_blocked, ref, environment, why) is not None:
+            outcome.facts.append(f"the published verdict for {environment} is FAILED now ({why})")
     return outcome
 
 
@@ -120,20 +120,19 @@ async def find_deployments_step(
     happened: str,
     facts: Sequence[str],
     stopped: Stopped,
-    judged: Sequence[JudgedAgain],
+    judged: JudgedAgain,
     ports: ExecutionPorts,
 ) -> Response:
     """Return what runs from the image by the signed records, and how it is now; name what could not be read."""
-    unread, evidence = [*stopped.unread, *(text for each in judged for text in each.unread)], ports.evidence
+    unread, evidence = [*stopped.unread, *judged.unread], ports.evidence
     expected: Sequence[Expected] = ()
     observed: list[Observation] = []
     owners: dict[ImageRef, str] = {}
     whose = None if is_base_repository(ref.repository) else ref.application  # any application's proxy can run from it
     with _going_on("what runs", unread):
-        places = ports.workbench.environments()
-        names, registry = [each.name for each in places], (ports.repositories, ports.registry)
-        expected = find_deployments(ref, await in_thread(read_expected, names, *registry, evidence, whose))
-        for place in places:
+        places, registry = ports.workbench.environment_documents(), (ports.repositories, ports.registry)
+        expected = find_deployments(ref, await in_thread(read_expected, places.names, *registry, evidence, whose))
+        for place in places.readable:
             if deployments := [each for each in expected if each.environment == place.name]:
                 with _going_on(f"the state in {place.name}", unread):
                     target = await ports.load_target(place)
@@ -142,7 +141,7 @@ async def find_deployments_step(
         with _going_on(f"who owns {each.application}", unread):
             built = last_provenance(await in_thread(evidence.verified, each, TierName.DEVELOPMENT, PROVENANCE))
             owners |= {each: built.manifest.owner} if built else {}
-    facts = [*(stopped.facts if happened in CANCELS else facts), *(text for each in judged for text in each.facts)]
+    facts = [*(stopped.facts if happened in CANCELS else facts), *judged.facts]
     return make_response(happened, ref, owners, expected, observed, on_the_way=stopped.runs, facts=facts, unread=unread)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from contextvars import copy_context
 from functools import partial, wraps
@@ -21,6 +21,9 @@ from supply_chain.errors import SupplyChainError
 
 P = ParamSpec("P")
 R = TypeVar("R")
+A = TypeVar("A")
+B = TypeVar("B")
+C = TypeVar("C")
 
 
 def invocation() -> str:
@@ -74,6 +77,21 @@ async def is_retryable(task: Task[..., Any], run: TaskRun, state: State[Any]) ->
     """Return whether the step may succeed next time, as the error itself says."""
     error = await state.aresult(raise_on_failure=False)
     return isinstance(error, SupplyChainError) and error.retryable
+
+
+@overload
+async def wait_for_all(first: Awaitable[A], second: Awaitable[B], /) -> tuple[A, B]: ...
+@overload
+async def wait_for_all(first: Awaitable[A], second: Awaitable[B], third: Awaitable[C], /) -> tuple[A, B, C]: ...
+@overload
+async def wait_for_all(*awaitables: Awaitable[A]) -> tuple[A, ...]: ...
+async def wait_for_all(*awaitables: Awaitable[Any]) -> tuple[Any, ...]:
+    """Return the results once all have ended; then raise the first error, if any: none ends the others."""
+    results = await asyncio.gather(*awaitables, return_exceptions=True)
+    for each in results:
+        if isinstance(each, BaseException):
+            raise each
+    return tuple(results)
 
 
 RETRIES = 3

@@ -543,6 +543,15 @@ class ApplicationBusy(SupplyChainError):
     code = "lifecycle.busy"
 
 
+class ResponseIncomplete(SupplyChainError):
+    """A part of the response to an event failed. The rest is done.
+
+    Correct what the lines of the message name, and retry the run; it does what is left.
+    """
+
+    code = "response.incomplete"
+
+
 class ContainerGone(EngineFailed):
     """The engine has no such container.
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import AfterValidator, Discriminator, Field, StringConstraints, Tag, TypeAdapter, model_validator
 
-from supply_chain.errors import SettingInvalid
+from supply_chain.errors import DeclarationInvalid, SettingInvalid
 from supply_chain.execution.enforcement.policies import Mode
 from supply_chain.execution.nodes import ReservedNodes
 from supply_chain.model.container import ENVIRONMENT, MANAGED
@@ -442,6 +443,37 @@ def _earlier_environments(environment: Environment, named: Mapping[str, Environm
         visited.add(after)
         environment = named[after]
         yield environment
+
+
+@dataclass(frozen=True)
+class EnvironmentDocuments:
+    """The environments of a project, each read on its own."""
+
+    readable: tuple[DockerEnvironment | KubernetesEnvironment, ...]
+    unreadable: Mapping[str, DeclarationInvalid | SettingInvalid]
+    """Name of a document → why it cannot be read."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of all, sorted."""
+        return tuple(sorted([*(each.name for each in self.readable), *self.unreadable]))
+
+
+def read_environment_documents(directory: Path) -> EnvironmentDocuments:
+    """Read each environment for what may not depend on the others; whether they contradict each other is not checked.
+
+    So a block reaches every environment that can be read.
+    """
+    readable, unreadable = (
+        list[DockerEnvironment | KubernetesEnvironment](),
+        dict[str, DeclarationInvalid | SettingInvalid](),
+    )
+    for path in sorted(directory.glob("*.yaml")):
+        try:
+            readable.append(read_environment(directory, path.stem))
+        except (DeclarationInvalid, SettingInvalid) as error:
+            unreadable[path.stem] = error
+    return EnvironmentDocuments(tuple(readable), unreadable)
 
 
 def read_environments(directory: Path) -> tuple[DockerEnvironment | KubernetesEnvironment, ...]:

@@ -35,6 +35,7 @@ from supply_chain.execution.environment import (
     Delivery,
     DockerEnvironment,
     EnforcementSettings,
+    EnvironmentDocuments,
     GitDelivery,
     KubernetesEnvironment,
     KubernetesPlacement,
@@ -54,7 +55,7 @@ ENFORCED = KubernetesEnvironment(
     namespace="apps",
     enforcement=EnforcementSettings.model_validate({"mode": "deny", "lapsing": ["scan.old", "checks.old"]}),
 )
-PLACES = {
+PLACES: dict[str, DockerEnvironment | KubernetesEnvironment] = {
     "production": ENFORCED,
     "open": ENFORCED.model_copy(update={"name": "open", "namespace": "open", "enforcement": None}),
     "staging": DockerEnvironment(name="staging"),
@@ -69,6 +70,7 @@ def ports(world, tmp_path, monkeypatch):
     monkeypatch.setattr(TierPorts, "evidence", property(lambda _: replace(store, publisher=published)))
     workbench = SimpleNamespace(
         environment=PLACES.__getitem__, environments=lambda: tuple(PLACES.values()), project=tmp_path, tool=None,
+        environment_documents=lambda: EnvironmentDocuments(tuple(PLACES.values()), {}),
         environment_state=lambda environment: PolicyState(active=environment is ENFORCED, why="changed"),
     )  # fmt: skip
     tier = SimpleNamespace(session=None, registry="registry.test", verdict_key="", verdict_keys={}, tier="execution")
@@ -200,21 +202,39 @@ def test_inactive_environment_learns_of_block(ports, world, monkeypatch):
     assert followed == [("production", CURATED)] * 2
 
 
-def test_removed_environment_learns_of_block(ports, world):
-    """Nobody deploys there any more, and clients of the verdict would go on to admit the image."""
+def test_environment_without_a_valid_document_learns_of_block(ports, world):
+    """Nobody deploys there, and clients of the verdict would go on to admit the image."""
+    unreadable = {name: SettingInvalid("Its soak is wrong.\nCorrect it.") for name in ("bad", "unpublished")}
+    ports.workbench.environment_documents = lambda: EnvironmentDocuments(tuple(PLACES.values()), unreadable)
     ports.workbench.policies = raise_unsigned
-    for environment in ("old", "older", "staging"):
+    why = {"bad": "Its soak is wrong", "old": "the environment was removed"}
+    for environment in (*why, "staging"):
         publish(ports, environment)
-    assert ports.refuse_removed(CURATED) == ()
+    assert ports.list_undescribed(CURATED) == why
+    assert ports.refuse_blocked(CURATED, "old", why["old"]) is None
     block(world)
 
-    assert ports.refuse_removed(CURATED) == ("old", "older")
+    for environment, reason in why.items():
+        assert isinstance(ports.refuse_blocked(CURATED, environment, reason), Refused)
 
-    for environment, admits in (("old", False), ("older", False), ("staging", True)):
+    for environment, admits in (("bad", False), ("old", False), ("staging", True)):
         current = read_current_verdict(ports.verdicts, CURATED, Gate.DEPLOY, environment)
         assert current.admits is admits
-        assert admits or "the environment was removed" in current.verdict.cscm.notes[0]
-    assert ports.refuse_removed(CURATED) == ()
+        assert admits or why[environment] in current.verdict.cscm.notes[0]
+    assert ports.refuse_blocked(CURATED, "old", why["old"]) is None
+
+
+def test_enforcement_is_not_installed_where_environments_contradict_each_other(ports):
+    """Two in one namespace would replace each other's; each can be read."""
+
+    def refuse():
+        raise SettingInvalid("two are in one namespace\nchange one")
+
+    ports.workbench.environments = refuse
+
+    with pytest.raises(SettingInvalid, match="one namespace"):
+        ports.enforcement("production")
+    assert list(ports.enforcements) == ["production"]
 
 
 def raise_unsigned(*_):
@@ -239,7 +259,7 @@ def test_version_differs_if_an_environment_decides_otherwise(ports):
     ports.workbench.unsigned_policies = lambda: SimpleNamespace(deploy=SimpleNamespace(version="1"))
     before = ports.decision_version()
     places = [*PLACES.values()]
-    ports.workbench.environments = lambda: tuple(places)
+    ports.workbench.environment_documents = lambda: EnvironmentDocuments(tuple(places), {})
     assert ports.decision_version() == before
 
     places[0] = ENFORCED.model_copy(update={"description": "of the shop"})

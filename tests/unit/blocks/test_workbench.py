@@ -114,3 +114,13 @@ def test_repository_with_same_remote_is_not_the_project(checkout, tmp_path):
 def test_unregistered_name_has_no_holder(checkout):
     """Nothing is read from the checkout."""
     assert workbench(checkout).registered("hello", checkout) is None
+
+
+def test_environment_documents_are_those_of_the_project(tmp_path):
+    """One that is invalid is named, and the others are there."""
+    copy_shipped(tmp_path)
+    (tmp_path / "deployments/environments/broken.yaml").write_text("soak: soon")
+
+    found = workbench(tmp_path).environment_documents()
+
+    assert {"staging", "production"} <= {each.name for each in found.readable} and [*found.unreadable] == ["broken"]

@@ -9,6 +9,7 @@ from supply_chain.execution.environment import (
     KubernetesEnvironment,
     KubernetesPlacement,
     read_environment,
+    read_environment_documents,
     read_environments,
 )
 from supply_chain.policy.facts import RequiredSoak
@@ -304,3 +305,20 @@ def test_values_belong_to_a_chart() -> None:
         KubernetesPlacement(values="test.yaml")
     with pytest.raises(ValueError, match="values"):
         KubernetesPlacement(manifests="hello", values="../test.yaml")
+
+
+def test_invalid_environment_does_not_hide_others(tmp_path):
+    """A block has to reach them. Those that contradict each other are read, too."""
+    write(tmp_path, "staging", "applications: {a: {port: 8080}}")
+    write(tmp_path, "production", "applications: {a: {port: 8080}}")
+    write(tmp_path, "broken", "soak: soon")
+    (tmp_path / "other.yaml").write_text("name: another")
+
+    found = read_environment_documents(tmp_path)
+
+    assert [each.name for each in found.readable] == ["production", "staging"]
+    assert {name: type(error) for name, error in found.unreadable.items()} == {
+        "broken": DeclarationInvalid, "other": SettingInvalid,
+    }  # fmt: skip
+    assert "soak" in str(found.unreadable["broken"])
+    assert found.names == ("broken", "other", "production", "staging")

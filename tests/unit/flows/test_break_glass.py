@@ -105,6 +105,20 @@ async def test_break_glass_of_an_application_without_an_address_is_not_signed(
     assert done == []
 
 
+async def test_break_glass_is_not_signed_where_environments_contradict_each_other(
+    done: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The deployment would fail after it."""
+    ports: Any = await ExecutionPorts.aload()
+    monkeypatch.setattr(
+        ports.workbench, "environments", Mock(side_effect=SettingInvalid("two share a port\nchange one"))
+    )
+
+    with pytest.raises(SettingInvalid, match="two share a port"):
+        await break_glass(**GIVEN)
+    assert done == []
+
+
 async def test_run_of_a_deployment_breaks_no_glass(done: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """Its machine is not that person's."""
     monkeypatch.setattr(personal_keys, "deployment", SimpleNamespace(id="1"))

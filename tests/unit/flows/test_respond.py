@@ -1,5 +1,6 @@
 """The flow `respond`: published verdicts are corrected at once, and again after promotions were cancelled."""
 
+import asyncio
 from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
@@ -7,29 +8,38 @@ from typing import Any
 import pytest
 
 from flows import respond
-from supply_chain.errors import ClusterUnavailable
+from supply_chain.errors import ClusterUnavailable, ResponseIncomplete, SettingInvalid
+from supply_chain.execution.environment import DockerEnvironment, EnvironmentDocuments
 from supply_chain.model.image import ImageRef
 from supply_chain.promotion.response import make_response
+from tasks.isolate import Isolating
 from tasks.respond import JudgedAgain, Stopped
 
 IMAGE = ImageRef(repository="curated/hello", digest="sha256:" + "a" * 64)
+PLACE = DockerEnvironment(name="staging")
 
 
 async def nothing_to_isolate(ref, happened, ports):
-    return ()
+    return Isolating()
 
 
-def replace_steps(monkeypatch, **steps):
+def replace_steps(monkeypatch, *, unreadable=None, undescribed=None, **steps):
     """Let the flow call these steps, and neither load blocks nor report anything."""
 
     async def nothing(*_, **__):
         return None
 
     async def load():
-        return SimpleNamespace(workbench=SimpleNamespace(notify="x/y"))
+        documents = EnvironmentDocuments((PLACE,), unreadable or {})
+        workbench = SimpleNamespace(notify="x/y", environment_documents=lambda: documents)
+        return SimpleNamespace(workbench=workbench)
+
+    async def list_undescribed(ref, ports):
+        return undescribed or {}, JudgedAgain()
 
     monkeypatch.setattr(respond, "ExecutionPorts", SimpleNamespace(aload=load))
-    for name, fake in {"acreate_markdown_artifact": nothing, "notify": nothing, **steps}.items():
+    fakes = {"acreate_markdown_artifact": nothing, "notify": nothing, "list_undescribed_step": list_undescribed}
+    for name, fake in {**fakes, **steps}.items():
         monkeypatch.setattr(respond, name, fake)
 
 
@@ -42,18 +52,22 @@ def replace_steps(monkeypatch, **steps):
 async def test_published_verdicts_are_judged_again_after_a_block_and_a_changed_verdict(
     monkeypatch, happened, runs, judged
 ):
-    """A promotion that is cancelled may publish an admission until it has ended."""
+    """A promotion that is cancelled may publish an admission until it has ended.
+
+    What was unknown before that and is known then is not reported.
+    """
     calls = []
 
-    async def judge(ref, ports):
+    async def judge(ref, environment, ports):
+        assert environment is PLACE
         calls.append("judge")
-        return JudgedAgain(facts=[f"corrected {len(calls)}"])
+        return JudgedAgain(facts=[f"corrected {len(calls)}"], unread=[] if len(calls) == judged else ["unknown"])
 
     async def cancel(ref, happened, ports):
         return Stopped(runs=runs)
 
     async def find(ref, happened, facts, stopped, again, ports):
-        assert [each.facts for each in again] == [[f"corrected {number + 1}"] for number in range(judged)]
+        assert again == JudgedAgain(facts=[f"corrected {number + 1}" for number in range(judged)])
         assert stopped.runs == runs and facts == ["c: f"]
         return make_response(happened, ref, {}, (), ())
 
@@ -74,8 +88,10 @@ async def test_response_isolates_and_reports_each_isolation(monkeypatch, happene
     since = datetime(2026, 11, 24, 12, tzinfo=UTC)
 
     async def find_isolating(ref, happened, ports):
-        places = [SimpleNamespace(environment=name, application="hello") for name in ("broken", "production")]
-        return tuple((place, "drift.digest: another") for place in places)
+        places: list[Any] = [
+            SimpleNamespace(environment=name, application="hello") for name in ("broken", "production")
+        ]
+        return Isolating([(place, "drift.digest: another") for place in places])
 
     async def isolate(environment, application, *, reason, by, since):
         isolated.append((environment, application, reason, by, since))
@@ -86,7 +102,7 @@ async def test_response_isolates_and_reports_each_isolation(monkeypatch, happene
     async def cancel(ref, happened, ports):
         return Stopped(runs=[], facts=[])
 
-    async def judge(ref, ports):
+    async def judge(ref, environment, ports):
         return JudgedAgain()
 
     async def find(ref, happened, facts, stopped, judged, ports):
@@ -98,7 +114,7 @@ async def test_response_isolates_and_reports_each_isolation(monkeypatch, happene
         find_isolating_step=find_isolating, isolate=isolate,
     )  # fmt: skip
 
-    with pytest.raises(ClusterUnavailable):
+    with pytest.raises(ResponseIncomplete, match="the isolation of hello in broken is incomplete: it is down"):
         await respond.respond.fn(str(IMAGE), happened, [], since)
 
     assert isolated[1] == ("production", "hello", "drift.digest: another", happened, since)
@@ -118,4 +134,88 @@ async def test_response_that_cannot_find_what_to_isolate_reports_and_fails(monke
 
     found = await respond._isolate(IMAGE, "cscm.deployment.drifted", datetime.now(UTC), ports)
 
-    assert isinstance(found.error, ClusterUnavailable) and "it is down" in found.lines[0]
+    assert found.lines == [] and found.left == [
+        f"whether something is to be isolated is unknown: it is down — wait [{ClusterUnavailable.code}]"
+    ]
+
+
+async def test_block_reaches_all_that_can_be_judged_before_the_response_fails(monkeypatch):
+    """The document of one environment is invalid, the cluster of another one does not answer, and one was removed.
+
+    The run fails once all is reported, and names each. Nobody would hear of what is left otherwise.
+    """
+    judged, reported, notified = [], [], []
+
+    async def judge(ref, environment, ports):
+        judged.append(environment.name)
+        return JudgedAgain(unread=["staging is unknown: it is down"])
+
+    async def refuse(ref, environment, why, ports):
+        judged.append((environment, why))
+        return JudgedAgain(facts=[f"refused for {environment}"])
+
+    async def cancel(ref, happened, ports):
+        return Stopped(runs=[])
+
+    async def find(ref, happened, facts, stopped, again, ports):
+        reported.append(again)
+        return make_response(happened, ref, {}, (), ())
+
+    async def notify(*_, **__):
+        notified.append("page")
+
+    async def find_isolating(ref, happened, ports):
+        return Isolating(unread=["isolation in broken is unknown"])
+
+    undescribed = {"broken": "it is bad", "old": "it was removed"}
+    replace_steps(
+        monkeypatch, judge_again_step=judge, cancel_promotions_step=cancel, find_deployments_step=find,
+        find_isolating_step=find_isolating, refuse_blocked_step=refuse, notify=notify, undescribed=undescribed,
+        unreadable={"broken": SettingInvalid("it is bad\ncorrect it")},
+    )  # fmt: skip
+
+    with pytest.raises(ResponseIncomplete) as caught:
+        await respond.respond.fn(str(IMAGE), "cscm.image.blocked")
+
+    assert judged == ["staging", *undescribed.items()] and notified == ["page"]
+    unread = [
+        "staging is unknown: it is down",
+        "whether the published verdict for broken is right, but for a block, is unknown: it is bad — correct it "
+        f"[{SettingInvalid.code}]",
+    ]
+    assert reported == [JudgedAgain(["refused for broken", "refused for old"], unread)]
+    assert str(caught.value) == (
+        f"The response to cscm.image.blocked about {IMAGE} is incomplete, and all else of it is done:\n"
+        "  isolation in broken is unknown\n"
+        f"  {unread[0]}\n  {unread[1]}\n"
+        "Correct what these lines name, then retry the run: it does what is left. [response.incomplete]"
+    )
+
+
+@pytest.mark.parametrize("failing", ["judge", "cancel"])
+async def test_unexpected_error_ends_no_other_part_of_the_response(monkeypatch, failing):
+    """A part that is cancelled with the run would leave an admission in another environment."""
+    ended = []
+
+    async def end_later(*_):
+        await asyncio.sleep(0.05)
+        ended.append("other")
+        return JudgedAgain()
+
+    async def fail(*_):
+        raise RuntimeError("a mistake in the code")
+
+    async def cancel(*_):
+        return Stopped(runs=[])
+
+    undescribed = {"old": "it was removed"}
+    replace_steps(
+        monkeypatch, judge_again_step=fail if failing == "judge" else end_later, refuse_blocked_step=end_later,
+        cancel_promotions_step=fail if failing == "cancel" else cancel, find_isolating_step=nothing_to_isolate,
+        undescribed=undescribed,
+    )  # fmt: skip
+
+    with pytest.raises(RuntimeError, match="a mistake"):
+        await respond.respond.fn(str(IMAGE), "cscm.image.blocked")
+
+    assert ended == ["other"] * (1 if failing == "judge" else 2)

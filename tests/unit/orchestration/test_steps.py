@@ -13,7 +13,7 @@ from prefect import flow
 from prefect.cache_policies import NO_CACHE, RUN_ID
 from prefect.runtime import task_run
 
-from orchestration.steps import in_thread, is_retryable, step
+from orchestration.steps import in_thread, is_retryable, step, wait_for_all
 from supply_chain.adapters.process.cancellation import cancellation
 from supply_chain.adapters.process.command import Tool
 from supply_chain.errors import (
@@ -188,3 +188,24 @@ def test_step_is_task_with_retries_and_without_cache():
     assert add_step.retry_condition_fn is is_retryable
     cached: Any = step("keep", cache_policy=RUN_ID, persist_result=True)(add_step.fn)
     assert cached.cache_policy == RUN_ID
+
+
+async def test_waiting_for_all_returns_results_in_order_or_raises_the_first_error():
+    """What fails does not end the rest."""
+    ended = []
+
+    async def end(name, seconds, error=None):
+        await asyncio.sleep(seconds)
+        ended.append(name)
+        if error:
+            raise error
+        return name
+
+    assert await wait_for_all(end("slow", 0.02), end("fast", 0)) == ("slow", "fast")
+    assert await wait_for_all() == ()
+    ended.clear()
+    with pytest.raises(AccessDenied):
+        await wait_for_all(
+            end("slow", 0.04), end("first", 0.02, AccessDenied("a\nb")), end("second", 0, CheckNotMade("c\nd"))
+        )
+    assert ended == ["second", "first", "slow"]

@@ -8,10 +8,17 @@ from unittest.mock import AsyncMock
 
 import pytest
 
+from orchestration import steps
+from supply_chain.errors import ClusterUnavailable, SettingInvalid
 from supply_chain.evidence.image_status import image_status_repository
 from supply_chain.evidence.statement import LIFECYCLE
 from supply_chain.execution.deployment import Expected, KubernetesPlace
-from supply_chain.execution.environment import DockerEnvironment, KubernetesEnvironment, ResponseSettings
+from supply_chain.execution.environment import (
+    DockerEnvironment,
+    EnvironmentDocuments,
+    KubernetesEnvironment,
+    ResponseSettings,
+)
 from supply_chain.model.container import profile
 from supply_chain.model.image import ImageRef
 from supply_chain.model.manifest import Probe, Runtime
@@ -41,7 +48,7 @@ def ports(world: World, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr(isolate, "read_expected", lambda *_: (EXPECTED,))
     return SimpleNamespace(
         workbench=SimpleNamespace(
-            environments=lambda: (DockerEnvironment(name="staging"), place),
+            environment_documents=lambda: EnvironmentDocuments((DockerEnvironment(name="staging"), place), {}),
             environment_state=lambda _: SimpleNamespace(active=True),
         ),
         repositories=None, registry=None, evidence=world.store(TierName.EXECUTION),
@@ -51,7 +58,8 @@ def ports(world: World, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 async def find(ports: Any, happened: str) -> list[str]:
     found = await isolate.find_isolating_step.fn(REF, happened, ports)
-    return [reason for _, reason in found]
+    assert found.unread == []
+    return [reason for _, reason in found.deployments]
 
 
 async def test_event_without_signed_block_isolates_nothing(ports: Any, world: World) -> None:
@@ -84,6 +92,42 @@ async def test_environment_that_is_not_active_or_names_nothing_isolates_nothing(
         ports.workbench.environment_state = lambda _: SimpleNamespace(active=False)
     else:
         other = ports.place.model_copy(update={"response": ResponseSettings()})
-        ports.workbench.environments = lambda: (other,)
+        ports.workbench.environment_documents = lambda: EnvironmentDocuments((other,), {})
 
     assert await find(ports, DRIFTED) == []
+
+
+@pytest.mark.parametrize("run", [1, 4])
+async def test_environment_that_cannot_be_read_prevents_no_isolation(
+    ports: Any, monkeypatch: pytest.MonkeyPatch, run: int
+) -> None:
+    """A cluster that does not answer is tried again; one whose document is invalid has to be corrected."""
+    ports.target.observe = lambda expected: [look(0, deviations=(DRIFT,))]
+    other = ports.place.model_copy(update={"name": "other"})
+    bad = {"bad": SettingInvalid("its soak is wrong\ncorrect it")}
+    ports.workbench.environment_documents = lambda: EnvironmentDocuments((other, ports.place), bad)
+    expected = (EXPECTED.model_copy(update={"environment": "other"}), EXPECTED)
+    monkeypatch.setattr(isolate, "read_expected", lambda *_: expected)
+    monkeypatch.setattr(steps, "task_run", SimpleNamespace(run_count=run))
+
+    async def load(place: KubernetesEnvironment) -> Any:
+        if place is other:
+            raise ClusterUnavailable("it does not answer\nwait")
+        return ports.target
+
+    ports.load_target = load
+    if run == 1:
+        with pytest.raises(ClusterUnavailable):
+            await isolate.find_isolating_step.fn(REF, DRIFTED, ports)
+        return
+
+    found = await isolate.find_isolating_step.fn(REF, DRIFTED, ports)
+
+    assert [each.environment for each, _ in found.deployments] == ["production"]
+    assert found.unread == [
+        f"whether something is to be isolated in {name} is unknown: {why}"
+        for name, why in (
+            ("bad", f"its soak is wrong — correct it [{SettingInvalid.code}]"),
+            ("other", f"it does not answer — wait [{ClusterUnavailable.code}]"),
+        )
+    ]

@@ -1,7 +1,6 @@
 """respond: an event says that something happened, and only signed evidence proves it."""
 
 import asyncio
-import threading
 from types import SimpleNamespace
 from typing import Any
 from unittest.mock import AsyncMock
@@ -14,7 +13,6 @@ from prefect.states import Cancelled, Pending, Running, Suspended
 
 from orchestration import steps
 from supply_chain.errors import (
-    ClusterUnavailable,
     EngineUnavailable,
     EvidenceInvalid,
     RegistryUnavailable,
@@ -23,7 +21,7 @@ from supply_chain.errors import (
 from supply_chain.evidence.image_status import image_status_repository
 from supply_chain.evidence.statement import LIFECYCLE, PROVENANCE
 from supply_chain.execution.deployment import DockerPlace, Expected
-from supply_chain.execution.environment import DockerEnvironment
+from supply_chain.execution.environment import DockerEnvironment, EnvironmentDocuments
 from supply_chain.execution.monitor import monitor
 from supply_chain.model.container import profile
 from supply_chain.model.image import ImageRef
@@ -45,6 +43,7 @@ EXPECTED = Expected(
     configuration=OTHER,
 )  # fmt: skip
 BLOCKED = "cscm.image.blocked"
+STAGING = DockerEnvironment(name="staging", host="h")
 
 
 @pytest.fixture
@@ -71,13 +70,14 @@ def respond_to(world, monkeypatch):
         evidence=world.store(TierName.EXECUTION),
         repositories=SimpleNamespace(repositories=lambda prefix: (WHERE.repository,)),
         registry=None,
-        workbench=SimpleNamespace(environments=lambda: (DockerEnvironment(name="staging", host="h"),)),
+        workbench=SimpleNamespace(environment_documents=lambda: EnvironmentDocuments((STAGING,), {})),
     )
     monkeypatch.setattr(respond, "read_expected", lambda *_: ())
 
-    async def handle(happened, facts=("by mallory: for fun",), *, ref=REF, judged=(), as_task=False):
+    async def handle(happened, facts=("by mallory: for fun",), *, ref=REF, judged=None, as_task=False):
         find_deployments = respond.find_deployments_step if as_task else respond.find_deployments_step.fn
         stopped = await respond.cancel_promotions_step.fn(ref, happened, ports)
+        judged = judged or respond.JudgedAgain()
         return await find_deployments(ref, happened, facts, stopped, judged, ports), bool(cancelled)
 
     handle.ports = ports  # type: ignore[attr-defined]
@@ -118,7 +118,8 @@ async def test_event_without_block_is_reported_and_cancels_nothing(respond_to):
 ])  # fmt: skip
 async def test_response_names_changed_published_verdicts_after_the_facts(respond_to, happened, first):
     """It also names what could not be judged again."""
-    judged = [respond.JudgedAgain(facts=["one changed"]), respond.JudgedAgain(facts=["two"], unread=["unknown"])]
+    judged = respond.JudgedAgain(facts=["one changed"])
+    judged.add(respond.JudgedAgain(facts=["two"], unread=["unknown"]))
 
     found, _ = await respond_to(happened, ("scan.critical: one",), judged=judged)
 
@@ -268,100 +269,85 @@ async def test_cancel_waits_for_end_of_running_promotion(machine, monkeypatch):
     assert not done and await waiting == []
 
 
-async def test_judging_again_reports_changes_and_goes_on_after_an_error(monkeypatch):
-    """One environment that cannot be judged must not keep an admission in another one."""
-    names = ("broken", "same", "staging", "unsettled")
-    reason = Reason(code="image.blocked", fact="f", remedy="r")
-    refused = Refused(image=REF, gate=Gate.DEPLOY, policy=REF.digest, reasons=(reason,))
-    answers = {"same": None, "staging": refused, "unsettled": object()}
+async def test_response_lists_what_runs_where_the_document_cannot_be_read(respond_to, monkeypatch):
+    """Its host is unknown, and the signed record says that the image runs there."""
+    asked = []
 
-    def judge(ref, environment):
-        if environment.name == "broken":
-            raise EvidenceInvalid("it is damaged\ngo on")
-        return answers[environment.name]
+    def read(names, *_):
+        asked.append(names)
+        return (EXPECTED.model_copy(update={"environment": "broken"}),)
 
-    monkeypatch.setattr(steps, "task_run", SimpleNamespace(run_count=4))
-    workbench = SimpleNamespace(environments=lambda: [DockerEnvironment(name=name, host="h") for name in names])
-    ports: Any = SimpleNamespace(workbench=workbench, judge_published=judge, refuse_removed=lambda ref: ("old",))
+    monkeypatch.setattr(respond, "read_expected", read)
+    broken = {"broken": SettingInvalid("it is bad\ngo on")}
+    respond_to.ports.workbench.environment_documents = lambda: EnvironmentDocuments((STAGING,), broken)
 
-    found = await respond.judge_again_step.fn(REF, ports)
+    found, _ = await respond_to("cscm.image.verdict-changed")
 
-    assert found.facts == [
-        "the published verdict for staging is FAILED now", "the published verdict for unsettled is PASSED now",
-        "the published verdict for old, which was removed, is FAILED now",
-    ]  # fmt: skip
-    assert found.unread == [
-        "whether the published verdict for broken is right is unknown: it is damaged — go on [evidence.invalid]"
-    ]
+    assert [(each.environment, each.seen) for each in found.running] == [("broken", "not observed")]
+    assert asked == [("broken", "staging")]
 
 
-async def test_environment_that_is_tried_again_does_not_delay_others(monkeypatch):
-    """A cluster that does not answer must not keep an admission in another one meanwhile."""
-    judged = []
+REFUSED = Refused(
+    image=REF, gate=Gate.DEPLOY, policy=REF.digest, reasons=(Reason(code="image.blocked", fact="f", remedy="r"),)
+)
 
-    def judge(ref, environment):
-        judged.append(environment.name)
-        if environment.name == "broken":
-            raise ClusterUnavailable("it does not answer\ngo on")
 
-    def refuse_removed(ref):
-        judged.append("removed")
-        return ()
-
-    monkeypatch.setattr(steps, "task_run", SimpleNamespace(run_count=1))
-    environments = [DockerEnvironment(name=name, host="h") for name in ("broken", "staging")]
+@pytest.mark.parametrize(("verdict", "facts"), [
+    (None, []),
+    (REFUSED, ["the published verdict for staging is FAILED now"]),
+    (object(), ["the published verdict for staging is PASSED now"]),
+])  # fmt: skip
+async def test_judging_again_reports_a_changed_verdict(verdict, facts):
+    """Somebody has to know that the image may run again, or no longer."""
     ports: Any = SimpleNamespace(
-        workbench=SimpleNamespace(environments=lambda: environments), judge_published=judge,
-        refuse_removed=refuse_removed,
-    )  # fmt: skip
+        judge_published=lambda ref, environment: {(REF, STAGING.name): verdict}[ref, environment.name]
+    )
 
-    with pytest.raises(ClusterUnavailable):
-        await respond.judge_again_step.fn(REF, ports)
+    found = await respond.judge_again_step.fn(REF, STAGING, ports)
 
-    assert sorted(judged) == ["broken", "removed", "staging"]
+    assert (found.facts, found.unread) == (facts, [])
 
 
+async def test_refusal_where_no_document_describes_the_environment_is_reported_with_its_reason():
+    """An image that is not blocked is refused nowhere."""
+    answers = {("old", "it was removed"): REFUSED, ("older", "it was removed"): None}
+    ports: Any = SimpleNamespace(refuse_blocked=lambda ref, *where: {REF: answers}[ref][where])
+
+    found = [await respond.refuse_blocked_step.fn(REF, *where, ports) for where in answers]
+
+    assert [each.facts for each in found] == [["the published verdict for old is FAILED now (it was removed)"], []]
+
+
+async def test_environments_without_documents_are_listed():
+    """Nothing is unknown then."""
+    ports: Any = SimpleNamespace(list_undescribed={REF: {"old": "it was removed"}}.__getitem__)
+
+    assert await respond.list_undescribed_step.fn(REF, ports) == ({"old": "it was removed"}, respond.JudgedAgain())
+
+
+@pytest.mark.parametrize(("step", "given", "what"), [
+    ("judge_again_step", (STAGING,), "whether the published verdict for staging is right"),
+    ("refuse_blocked_step", ("old", "it was removed"), "whether the published verdict for old is right"),
+    ("list_undescribed_step", (), "whether verdicts for removed environments are right"),
+])  # fmt: skip
 @pytest.mark.parametrize(("run", "raised"), [(1, True), (4, False)])
-async def test_unknown_removed_environments_are_tried_again_and_then_reported(monkeypatch, run, raised):
-    """The registry may not list its repositories for a moment."""
+async def test_judgement_is_tried_again_and_then_reported(monkeypatch, step, given, what, run, raised):
+    """A registry or a cluster may not answer for a moment. Each is a step of its own, so that only it is repeated."""
 
-    def fail(ref):
+    def fail(ref, *_):
         assert ref == REF
         raise RegistryUnavailable("it does not answer\ngo on")
 
     monkeypatch.setattr(steps, "task_run", SimpleNamespace(run_count=run))
-    ports: Any = SimpleNamespace(workbench=SimpleNamespace(environments=tuple), refuse_removed=fail)
+    ports: Any = SimpleNamespace(judge_published=fail, refuse_blocked=fail, list_undescribed=fail)
+    judge = getattr(respond, step).fn
 
     if raised:
         with pytest.raises(RegistryUnavailable):
-            await respond.judge_again_step.fn(REF, ports)
+            await judge(REF, *given, ports)
         return
-    found = await respond.judge_again_step.fn(REF, ports)
-    assert found.unread == [
-        "whether verdicts for removed environments are right is unknown: it does not answer — go on "
-        f"[{RegistryUnavailable.code}]"
-    ]
-
-
-async def test_slow_environment_does_not_delay_others(monkeypatch):
-    """A cluster answers after its timeout only; a block reaches the others before."""
-    others = threading.Event()
-
-    def judge(ref, environment):
-        if environment.name != "slow":
-            others.set()
-            return None
-        assert others.wait(20), "the other environment is judged meanwhile"
-        return object()
-
-    monkeypatch.setattr(steps, "task_run", SimpleNamespace(run_count=1))
-    environments = [DockerEnvironment(name=name, host="h") for name in ("slow", "staging")]
-    ports: Any = SimpleNamespace(
-        workbench=SimpleNamespace(environments=lambda: environments),
-        judge_published=judge,
-        refuse_removed=lambda ref: (),
-    )
-
-    found = await respond.judge_again_step.fn(REF, ports)
-
-    assert found.facts == ["the published verdict for slow is PASSED now"] and found.unread == []
+    found = await judge(REF, *given, ports)
+    found = found[1] if step == "list_undescribed_step" else found
+    assert (found.facts, found.unread) == (
+        [], [f"{what} is unknown: it does not answer — go on [{RegistryUnavailable.code}]"],
+    )  # fmt: skip
