@@ -16,7 +16,7 @@ from supply_chain.evidence.statement import SBOM
 from supply_chain.evidence.store import EvidenceStore
 from supply_chain.fleet.rescan import RescanPorts
 from supply_chain.model.image import Digest, ImageRef, blobs_of
-from supply_chain.model.tier import Gate, TierName
+from supply_chain.model.tier import Gate, TierName, curated_repository, development_repository
 from supply_chain.policy.facts import IntakeFacts, ReleaseFacts
 from supply_chain.policy.outcome import Admitted, Refused
 from supply_chain.policy.reading import Layers, read_intake_facts, read_release_facts
@@ -52,6 +52,25 @@ class CurationPorts(TierPorts):
             self.list_base_images, now,
         )  # fmt: skip
         return judge_published(ref, "", lambda: self.release_facts(ref), ports)
+
+    def judge_published_intake(self, ref: ImageRef) -> Admitted[IntakeFacts] | Refused | None:
+        """Judge an image again if a verdict of the intake gate about it is published; return a changed verdict."""
+        ports = VerdictPorts(
+            Gate.INTAKE, self.evidence, self.verdicts, self.repositories, lambda: self.workbench.policies().intake,
+            self.list_base_images, now,
+        )  # fmt: skip
+        offered = ref.moved_to(development_repository(ref.application))
+        return judge_published(offered, "", lambda: self._read_offered_facts(offered), ports)
+
+    def _read_offered_facts(self, offered: ImageRef) -> IntakeFacts:
+        """Return the facts of the intake gate, from curation's copy of the evidence if development's image is gone."""
+        try:
+            self.repositories.status(offered)
+        except ImageNotFound:
+            copied = offered.moved_to(curated_repository(offered.application))
+            self.repositories.status(copied)  # raises if nothing is left
+            return replace(self.intake_facts(copied), ref=offered)
+        return self.intake_facts(offered)
 
     def rescan_ports(self, scanner: Scanner) -> RescanPorts:
         """Return the dependencies of a rescan; content that is read by digest is cached for the next one."""

@@ -11,22 +11,26 @@ from blocks.execution_ports import ExecutionPorts
 from flows.reconcile import PORTS
 from orchestration.run_names import by_image
 from orchestration.run_states import complete_as, complete_refused
+from orchestration.steps import wait_for_all
 from supply_chain.model.image import ImageRef
 from supply_chain.model.tier import curated_repository
 from supply_chain.policy.facts import ReleaseFacts
 from supply_chain.policy.outcome import Admitted, Refused
-from tasks.verdicts import Renewals, judge_release_step, renew_step, withdraw_step
+from tasks.verdicts import Renewals, judge_intake_step, judge_release_step, renew_step, withdraw_step
 
 
 @flow(name="judge-release", flow_run_name=by_image)
 async def judge_release(image: str) -> Admitted[ReleaseFacts] | Refused | None:
     """Judge a released image again after it was blocked or unblocked, and publish a changed verdict.
 
+    So is its admission by the intake gate. The result is that of the release gate.
+
     Args:
         image: The image that the event names, such as curated/hello@sha256:…
     """
-    ref = ImageRef.parse(image)
-    verdict = await judge_release_step(ref.moved_to(curated_repository(ref.application)), await CurationPorts.aload())
+    ref, ports = ImageRef.parse(image), await CurationPorts.aload()
+    curated = ref.moved_to(curated_repository(ref.application))
+    verdict, _ = await wait_for_all(judge_release_step(curated, ports), judge_intake_step(curated, ports))
     return complete_refused(verdict) if isinstance(verdict, Refused) else verdict
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from prefect.variables import Variable
 from pydantic import Field
 
@@ -12,10 +14,11 @@ from orchestration.steps import in_thread, step
 from supply_chain.errors import ClusterRefused, ClusterUnavailable, GateOvertaken
 from supply_chain.evidence.published import withdraw_removed
 from supply_chain.execution.deployment import deployed_image
+from supply_chain.execution.environment import Environment
 from supply_chain.execution.records import read_expected
 from supply_chain.model.image import ImageRef, Model
 from supply_chain.model.tier import JUDGE
-from supply_chain.policy.facts import ReleaseFacts
+from supply_chain.policy.facts import IntakeFacts, ReleaseFacts
 from supply_chain.policy.outcome import Admitted, Refused
 from supply_chain.policy.rejudge import UNDECIDED
 from supply_chain.text import first_line
@@ -37,6 +40,12 @@ def judge_release_step(ref: ImageRef, ports: CurationPorts) -> Admitted[ReleaseF
     return ports.judge_published(ref)
 
 
+@step("judge the intake again")
+def judge_intake_step(ref: ImageRef, ports: CurationPorts) -> Admitted[IntakeFacts] | Refused | None:
+    """Judge an image again at the intake gate, if its verdict is published; return a changed verdict."""
+    return ports.judge_published_intake(ref)
+
+
 @step("withdraw verdicts")
 def withdraw_step(ports: TierPorts) -> tuple[ImageRef, ...]:
     """Withdraw what a tier published about images that the registry no longer has, and return these images."""
@@ -49,17 +58,20 @@ async def renew_step(ports: ExecutionPorts) -> Renewals:
     """Judge again what should run and whose published admission ends soon; everything if something else decides now.
 
     So a changed policy, waiver, person or environment reaches what is published. An error ends no other judgement; what
-    could not be judged is judged again by the next run.
+    could not be judged is judged again by the next run, and that of an environment whose document cannot be read once
+    the document is corrected.
     """
     version = await in_thread(ports.decision_version)
-    renewals = await in_thread(_renew, ports, await Variable.aget(JUDGED, default="") != version)
+    documents = ports.workbench.environment_documents()
+    renewals = await in_thread(_renew, documents.readable, ports, await Variable.aget(JUDGED, default="") != version)
     if not renewals.unknown:
         await Variable.aset(JUDGED, version, overwrite=True)
-    return renewals
+    unreadable = (f"the environment {name}: {first_line(error)}" for name, error in documents.unreadable.items())
+    return renewals.model_copy(update={"unknown": (*renewals.unknown, *unreadable)})
 
 
-def _renew(ports: ExecutionPorts, has_changed: bool) -> Renewals:
-    places = {each.name: each for each in ports.workbench.environments()}
+def _renew(environments: Iterable[Environment], ports: ExecutionPorts, has_changed: bool) -> Renewals:
+    places = {each.name: each for each in environments}
     judged, unknown = list[str](), list[str]()
     for each in read_expected(list(places), ports.repositories, ports.registry, ports.evidence):
         ref = deployed_image(each)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
-from functools import partial
 from itertools import chain, compress
 from typing import TypeVar
 
@@ -15,7 +14,7 @@ from supply_chain.evidence.break_glass import break_glass_uses
 from supply_chain.evidence.checks import CheckResult, newest_results
 from supply_chain.evidence.encryption import EncryptionRecord, encryption_records
 from supply_chain.evidence.examination import Examination
-from supply_chain.evidence.image_status import LifecycleDecision, image_status, read_blocks, read_image_status
+from supply_chain.evidence.image_status import LifecycleDecision, image_status, read_image_status
 from supply_chain.evidence.provenance import Provenance, last_provenance
 from supply_chain.evidence.reading import SignedValue, is_signed
 from supply_chain.evidence.sbom import Package, last_listed, listing_in, packages_in, system_packages
@@ -34,6 +33,7 @@ from supply_chain.evidence.store import EvidenceStore, Reading
 from supply_chain.evidence.summary import Summary, last_verdict
 from supply_chain.model.image import Digest, ImageRef
 from supply_chain.model.tier import Gate, TierName, is_base_repository
+from supply_chain.policy.blocks import find_blocked_bases, read_base_statements
 from supply_chain.policy.facts import DeployFacts, EnvironmentRequirements, IntakeFacts, ReleaseFacts
 from supply_chain.policy.names import Holder, settled_holder
 from supply_chain.policy.verdict import execution_place, refusals_place
@@ -97,7 +97,7 @@ def read_release_facts(ref: ImageRef, store: EvidenceStore, layers: Layers, base
     contained = [*below, *copies]
     base_packages = {str(base): _packages(base, store) for base in contained}
     builds = read_base_builds(used, bases, store)
-    base_statements = _base_statements(builds, built, store)
+    base_statements = read_base_statements(builds, built, store)
     return ReleaseFacts(
         ref=ref,
         provenance=built,
@@ -112,7 +112,7 @@ def read_release_facts(ref: ImageRef, store: EvidenceStore, layers: Layers, base
         ),
         ignored_referrers=(*reading.notes(), *status.notes(), *unsigned),
         attached_vex=reading.vex,
-        blocked_bases=_blocked_bases(base_statements),
+        blocked_bases=find_blocked_bases(base_statements),
         bases=_build_times(builds),
         sbom=listing,
         examination=_examination(own),
@@ -130,28 +130,6 @@ def _with_status(ref: ImageRef, store: EvidenceStore) -> tuple[Reading, Reading]
     return run_both(lambda: store.read(ref), lambda: read_image_status(ref, store))
 
 
-def _base_statements(
-    all_bases: Iterable[ImageRef], built: Provenance | None, store: EvidenceStore
-) -> Mapping[str, tuple[VerifiedStatement, ...]]:
-    """Return the lifecycle's statements about every image that a build used, by repository and digest.
-
-    That is these bases, and every other material, by its digest under any name.
-    """
-    all_bases = tuple(all_bases)
-    digests = {base.digest for base in all_bases}
-    others = [(digest, name) for digest, name in (built.materials if built else ()) if digest not in digests]
-    reads: list[tuple[str, Callable[[], Reading]]] = [
-        *((str(base), partial(read_image_status, base, store)) for base in all_bases),
-        *((f"{name.partition('@')[0]}@{digest}", partial(read_blocks, digest, store)) for digest, name in others),
-    ]
-    return dict(map_concurrently(lambda each: (each[0], each[1]().by(TierName.LIFECYCLE)), reads))
-
-
-def _blocked_bases(statements: Mapping[str, tuple[VerifiedStatement, ...]]) -> dict[str, LifecycleDecision]:
-    """Return those that are blocked, each with its block."""
-    return {base: block for base, evidence in statements.items() if (block := image_status(evidence).block)}
-
-
 def read_blocked_bases(
     ref: ImageRef, bases: Sequence[ImageRef], store: EvidenceStore
 ) -> Mapping[str, LifecycleDecision]:
@@ -160,7 +138,8 @@ def read_blocked_bases(
     `bases` are the same as for the gates.
     """
     built = last_provenance(store.verified(ref, TierName.DEVELOPMENT, PROVENANCE))
-    return _blocked_bases(_base_statements(read_base_builds(_named_bases(built, bases), bases, store), built, store))
+    builds = read_base_builds(_named_bases(built, bases), bases, store)
+    return find_blocked_bases(read_base_statements(builds, built, store))
 
 
 def find_all_bases(first: Iterable[ImageRef], bases: Sequence[ImageRef], store: EvidenceStore) -> tuple[ImageRef, ...]:
@@ -309,7 +288,7 @@ def read_deploy_facts(
     development, curation = reading.by(TierName.DEVELOPMENT), reading.by(TierName.CURATION)
     elsewhere, built = refusals.by(TierName.CURATION), last_provenance(development)
     builds, soak = read_base_builds(_named_bases(built, bases), bases, store), environment.soak
-    base_statements = _base_statements(builds, built, store)
+    base_statements = read_base_statements(builds, built, store)
     return DeployFacts(
         ref=ref,
         provenance=built,
@@ -325,7 +304,7 @@ def read_deploy_facts(
         ),
         ignored_referrers=(*reading.notes(), *refusals.notes(), *status.notes()),
         attached_vex=reading.vex,
-        blocked_bases=_blocked_bases(base_statements),
+        blocked_bases=find_blocked_bases(base_statements),
         bases=_build_times(builds),
         sbom=listing_in(curation, store.referrers.content),
         examination=_examination(curation),

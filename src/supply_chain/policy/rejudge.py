@@ -5,7 +5,7 @@ A block takes effect although the gate cannot decide, for example because its po
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
@@ -22,13 +22,14 @@ from supply_chain.errors import (
     VerdictMissing,
 )
 from supply_chain.evidence.clock import INSTANT
-from supply_chain.evidence.image_status import LifecycleDecision, image_status, read_image_status
+from supply_chain.evidence.image_status import image_status, read_image_status
 from supply_chain.evidence.published import CurrentVerdict, read_current_verdict
 from supply_chain.evidence.store import EvidenceStore, Repositories
 from supply_chain.model.image import ImageRef
 from supply_chain.model.tier import Gate, TierName
+from supply_chain.policy.blocks import block_reasons
 from supply_chain.policy.gate import evaluate
-from supply_chain.policy.outcome import BASE_BLOCKED, IMAGE_BLOCKED, Admitted, Reason, Refused
+from supply_chain.policy.outcome import Admitted, Refused
 from supply_chain.policy.policies import F, GatePolicy
 from supply_chain.policy.reading import read_blocked_bases
 from supply_chain.policy.verdict import publish_block, publish_refusal, record, record_refusal
@@ -65,8 +66,9 @@ def judge_published(
     `environment` is empty except at the deploy gate. Return the new verdict; None if none is published, or if the
     published one says the same and ends no later. A refusal also replaces an admission that expired, for clients that
     do not know when it ends. The release gate only publishes the refusal of a blocked image: the block is the evidence,
-    and a signed refusal would remain after it. If the gate does not decide, only a block counts (`refuse_blocked`).
-    Raises the errors of `read_current_verdict` and of reading facts, judging and recording.
+    and a signed refusal would remain after it. The intake gate only publishes any refusal: its evidence is of the time
+    when curation took the image. If the gate does not decide, only a block counts (`refuse_blocked`). Raises the errors
+    of `read_current_verdict` and of reading facts, judging and recording.
     """
     current = _read_current(ref, environment, ports)
     if current is None:
@@ -120,8 +122,9 @@ def refuse_blocked(ref: ImageRef, environment: str, ports: VerdictPorts[F], why:
         return None
     status = read_image_status(ref, ports.evidence).by(TierName.LIFECYCLE)
     block = image_status(status).block
-    bases = {} if block else read_blocked_bases(ref, ports.bases(), ports.evidence)
-    reasons = tuple(_block_reasons(block, bases))
+    asks_for_bases = block is None and ports.gate is not Gate.INTAKE
+    bases = read_blocked_bases(ref, ports.bases(), ports.evidence) if asks_for_bases else {}
+    reasons = tuple(block_reasons(block, bases))
     if not reasons:
         return None
     refusal = Refused(
@@ -130,15 +133,6 @@ def refuse_blocked(ref: ImageRef, environment: str, ports: VerdictPorts[F], why:
     )  # fmt: skip
     publish_block(refusal, ref, status, ports.evidence, ports.now(), current.verdict)
     return refusal
-
-
-def _block_reasons(block: LifecycleDecision | None, bases: Mapping[str, LifecycleDecision]) -> Iterator[Reason]:
-    if block is not None:
-        remedy = "build a new image without the reason of the block, or lift the block with `cscm unblock`"
-        yield Reason(code=IMAGE_BLOCKED, fact=f"it was blocked {block}", remedy=remedy)
-    for base, each in bases.items():
-        remedy = "build it again on a base that is not blocked, or lift the block with `cscm unblock`"
-        yield Reason(code=BASE_BLOCKED, fact=f"{base}, which it is built on or with, was blocked {each}", remedy=remedy)
 
 
 def _decide(
@@ -184,7 +178,7 @@ def _judge_once(
     if isinstance(verdict, Admitted):  # a clock that was ahead may have given the published one a later time
         at = max(ports.now(), current.verdict.time_verified + INSTANT)
         record(verdict, facts, ports.evidence, at, too_old)
-    elif ports.gate is Gate.RELEASE and facts.status.block is not None:
+    elif ports.gate is Gate.INTAKE or (ports.gate is Gate.RELEASE and facts.status.block is not None):
         publish_refusal(verdict, facts, ports.evidence, ports.now(), current.verdict)
     else:
         record_refusal(verdict, facts, ports.repositories, ports.evidence, ports.now())

@@ -10,6 +10,7 @@ from typing import Any
 from supply_chain.concurrency import run_both
 from supply_chain.errors import GateOvertaken, SettingInvalid
 from supply_chain.evidence.clock import INSTANT
+from supply_chain.evidence.image_status import LifecycleDecision, image_status, read_image_status
 from supply_chain.evidence.levels import build_level
 from supply_chain.evidence.reading import SignedValue
 from supply_chain.evidence.statement import SIGNATURE, SUMMARY, VerifiedStatement
@@ -17,7 +18,8 @@ from supply_chain.evidence.store import EvidenceStore, Publisher, Repositories
 from supply_chain.evidence.summary import Summary, summary, verdicts
 from supply_chain.model.image import Digest, ImageRef
 from supply_chain.model.tier import Gate, TierName, curated_repository, evidence_repository
-from supply_chain.policy.facts import DeployFacts, ImageFacts, IntakeFacts
+from supply_chain.policy.blocks import block_reasons, find_blocked_bases, read_base_statements
+from supply_chain.policy.facts import CuratedFacts, DeployFacts, ImageFacts, IntakeFacts
 from supply_chain.policy.gate import evaluate
 from supply_chain.policy.outcome import Admitted, Refused, break_glass_of, waivers_of
 from supply_chain.policy.policies import F, GatePolicy
@@ -86,6 +88,7 @@ def record(
     although its evidence is not there.
     Raise `GateOvertaken` for an admission if the release gate, or the deploy gate for the same environment, refused the
     image after the facts were read, or published a refusal that it may still attach: the admission would outweigh it.
+    Raise it also, after a refusal was published, if the image or a base of it was blocked after the facts were read.
     """
     places = {place for yes in (True, False) for place in verdict_places(facts.ref, verdict.gate, admitted=yes)}
     before = {place: store.verified(place, store.tier) for place in sorted(places, key=str)}
@@ -112,12 +115,38 @@ def record(
     if isinstance(verdict, Admitted):
         digest, publish = run_both(attach_all, prepare)
         publish()
+        _refuse_blocked_since(verdict, Summary.model_validate(words), store, now)
         return digest
     try:
         prepare()()
     finally:
         digest = attach_all()
     return digest
+
+
+def _refuse_blocked_since(admitted: Admitted[F], published: Summary, store: EvidenceStore, now: datetime) -> None:
+    """Publish a refusal and raise `GateOvertaken` if there is a block that the facts of an admission do not know.
+
+    Whoever signed the block before the admission was published has found nothing to correct. Whoever signs one later
+    finds the admission.
+    """
+    facts = admitted.facts
+    status = read_image_status(facts.ref, store).by(TierName.LIFECYCLE)
+    statements, judged = dict[str, tuple[VerifiedStatement, ...]](), dict[str, LifecycleDecision]()
+    if isinstance(facts, CuratedFacts):
+        statements |= read_base_statements(map(ImageRef.parse, facts.bases), facts.provenance, store)
+        judged |= facts.blocked_bases
+    block = image_status(status).block
+    bases = {base: each for base, each in find_blocked_bases(statements).items() if each != judged.get(base)}
+    reasons = tuple(block_reasons(block if block != facts.status.block else None, bases))
+    if reasons:
+        refusal = Refused(
+            image=facts.ref, gate=admitted.gate, policy=admitted.policy, reasons=reasons,
+            notes=("only the block counts: it was signed while the gate admitted the image",),
+        )  # fmt: skip
+        decisions = (*status, *chain.from_iterable(statements.values()))
+        publish_block(refusal, facts.ref, decisions, store, now, published)
+        raise _overtaken_error(facts, admitted.gate, "Run the same command again")
 
 
 def _find_predicate(
@@ -151,7 +180,7 @@ def publish_block(
     refusal: Refused, ref: ImageRef, decisions: Sequence[VerifiedStatement], store: EvidenceStore, now: datetime,
     published: Summary,
 ) -> None:  # fmt: skip
-    """Publish a refusal as `publish_refusal`, for a gate that does not decide; `decisions` are the lifecycle's.
+    """Publish a refusal as `publish_refusal`, without a decision of the gate; `decisions` are the lifecycle's.
 
     It names the policies of the published verdict.
     """

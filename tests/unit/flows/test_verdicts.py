@@ -26,18 +26,23 @@ REFUSED = Refused(
 async def test_blocked_image_is_judged_where_it_is_curated(
     machine: object, monkeypatch: pytest.MonkeyPatch, verdict: Refused | None
 ) -> None:
-    """A digest may be blocked under its name in `dev/`."""
+    """A digest may be blocked under its name in `dev/`. The intake gate says no more than the release gate."""
     asked: list[ImageRef] = []
 
     async def judge(ref: ImageRef, ports: Any) -> Refused | None:
         asked.append(ref)
         return verdict
 
+    async def judge_intake(ref: ImageRef, ports: Any) -> str:
+        asked.append(ref)
+        return "the intake gate's"
+
     monkeypatch.setattr(CurationPorts, "aload", AsyncMock())
     monkeypatch.setattr(flows, "judge_release_step", judge)
+    monkeypatch.setattr(flows, "judge_intake_step", judge_intake)
 
     assert await flows.judge_release(image=str(CURATED.moved_to("dev/hello"))) == verdict
-    assert asked == [CURATED]
+    assert asked == [CURATED, CURATED]
 
 
 @pytest.mark.parametrize(("tier", "ports"), [("curation", CurationPorts), ("execution", ExecutionPorts)])

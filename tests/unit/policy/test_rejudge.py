@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from supply_chain.errors import EvidenceInvalid, PolicyUnsigned, RegistryUnavailable, VerdictMissing
+from supply_chain.errors import EvidenceInvalid, GateOvertaken, PolicyUnsigned, RegistryUnavailable, VerdictMissing
 from supply_chain.evidence.image_status import Act, sign_decision
 from supply_chain.evidence.published import read_current_verdict, verdict_place
 from supply_chain.evidence.statement import PROVENANCE
@@ -16,13 +16,13 @@ from supply_chain.model.image import Material
 from supply_chain.model.tier import Gate, TierName
 from supply_chain.policy.gate import evaluate
 from supply_chain.policy.outcome import Admitted, Refused, RuleOutcome, UsedWaiver
-from supply_chain.policy.reading import read_deploy_facts, read_release_facts
+from supply_chain.policy.reading import read_deploy_facts, read_intake_facts, read_release_facts
 from supply_chain.policy.rejudge import VerdictPorts, judge_published, refuse_blocked, renew_published
-from supply_chain.policy.verdict import execution_place, record
+from supply_chain.policy.verdict import execution_place, record, refusals_place
 from tests.support.builders import DIGEST
-from tests.support.facts import CURATED, requirements
+from tests.support.facts import CURATED, OFFERED, requirements
 from tests.support.pieces import BASE, DEV, Pieces
-from tests.support.policies import DEPLOY, RELEASE, policy, rule
+from tests.support.policies import DEPLOY, INTAKE, RELEASE, policy, rule
 
 UNSIGNED = PolicyUnsigned("The environment staging is not active: it changed.\nSign it.")
 
@@ -124,16 +124,17 @@ def test_refusal_replaces_an_admission_that_expired(gate, make):
 
 
 def test_admission_that_a_block_overtakes_does_not_stay(gate):
-    """Two events within seconds: who judges after the block finds the refusal published, and has nothing to correct."""
+    """Two events within seconds: who judges after the block may find the refusal published, and nothing to correct."""
     gate.admit()
     gate.decide(Act.BLOCK)
     gate.judge()
     gate.decide(Act.UNBLOCK)
     meanwhile = [lambda: gate.decide(Act.BLOCK)]
 
-    found = gate.judge(lambda: meanwhile.pop()() if meanwhile else None)
+    with pytest.raises(GateOvertaken):
+        gate.judge(lambda: meanwhile.pop()() if meanwhile else None)
 
-    assert isinstance(found, Refused) and not gate.current().admits
+    assert not gate.current().admits
     assert gate.judge() is None
 
 
@@ -407,3 +408,76 @@ def test_block_reaches_published_release_though_policies_are_not_active(release)
 
     assert isinstance(release.judge_undecided(), Refused) and not release.admits()
     assert release.verdicts() == before and release.judge() is None
+
+
+@pytest.fixture
+def intake(world, make):
+    """The intake gate with an image that it admits."""
+    pieces = Pieces(world, make)
+    materials = (Material(name=BASE.repository, digest=BASE.digest, curated=True),)
+    built = {"provenance": (DEV, PROVENANCE, make.provenance(built={"materials": materials}))}
+    for piece in (pieces.development | built).values():
+        pieces.attach(OFFERED, *piece)
+    evidence = world.store(TierName.CURATION)
+    ports = VerdictPorts(
+        Gate.INTAKE, evidence, world.verdict_store(TierName.CURATION), world.ecr, lambda: INTAKE, lambda: (),
+        lambda: make.noon + timedelta(hours=1),
+    )  # fmt: skip
+
+    def read():
+        return read_intake_facts(OFFERED, evidence, (), None)
+
+    def decide(act, ref=OFFERED):
+        world.now = make.noon + timedelta(hours=2)
+        at = make.noon + timedelta(minutes=len(world.registry.refs()))
+        sign_decision(ref, act, world.store(TierName.LIFECYCLE), world.ecr, by="ann", reason="bad", now=at)
+
+    def current():
+        return read_current_verdict(ports.verdicts, OFFERED, Gate.INTAKE)
+
+    def verdicts_of_gate():
+        places = (CURATED, refusals_place(OFFERED))
+        found = (each for place in places for each in evidence.verified(place, TierName.CURATION))
+        return verdicts(found, Gate.INTAKE, OFFERED.digest)
+
+    def judge(policy=lambda: INTAKE):
+        return judge_published(OFFERED, "", read, replace(ports, policy=policy))
+
+    facts = read()
+    record(evaluate(facts, INTAKE, make.noon), facts, evidence, make.noon)
+    return SimpleNamespace(judge=judge, decide=decide, current=current, verdicts=verdicts_of_gate)
+
+
+def test_block_reaches_the_published_intake_verdict_until_it_is_lifted(intake):
+    """It leaves no signed refusal; the new admission rests on the block and its end."""
+    before = intake.verdicts()
+    intake.decide(Act.BLOCK)
+    assert intake.current().admits
+
+    assert isinstance(intake.judge(), Refused) and not intake.current().admits
+    assert [each["code"] for each in intake.current().verdict.cscm.reasons] == ["image.blocked"]
+    assert intake.judge() is None and intake.verdicts() == before
+
+    intake.decide(Act.UNBLOCK)
+    assert isinstance(intake.judge(), Admitted) and intake.current().admits
+    assert len(intake.verdicts()) == len(before) + 1 and intake.judge() is None
+
+
+def test_intake_gate_signs_no_refusal_about_an_image_that_was_curated(intake):
+    """The deploy gate would refuse what runs, because of evidence that was good enough when curation took it."""
+    before = intake.verdicts()
+
+    assert isinstance(intake.judge(lambda: policy(Gate.INTAKE, rule("a.b"))), Refused)
+
+    assert not intake.current().admits and intake.verdicts() == before
+
+
+def test_only_its_own_block_refuses_an_image_at_an_intake_gate_that_does_not_decide(intake):
+    """The gate never asks for bases, so neither does what stands in for it."""
+    intake.decide(Act.BLOCK, BASE)
+    with pytest.raises(PolicyUnsigned):
+        intake.judge(raise_unsigned)
+    assert intake.current().admits
+
+    intake.decide(Act.BLOCK)
+    assert isinstance(intake.judge(raise_unsigned), Refused) and not intake.current().admits

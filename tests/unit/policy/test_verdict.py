@@ -3,21 +3,24 @@
 from contextlib import nullcontext
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
 from supply_chain.errors import ClockWrong, GateOvertaken, RegistryUnavailable, SettingInvalid, VerdictMissing
+from supply_chain.evidence.clock import INSTANT
+from supply_chain.evidence.image_status import Act, image_status, read_image_status, sign_decision
 from supply_chain.evidence.published import read_current_verdict
 from supply_chain.evidence.statement import DEPLOYMENT, SIGNATURE, SUMMARY
 from supply_chain.evidence.summary import last_verdict, summary
-from supply_chain.model.image import digest_of
-from supply_chain.model.tier import Gate, TierName
+from supply_chain.model.image import ImageRef, Material, digest_of
+from supply_chain.model.tier import JUDGE, Gate, TierName
 from supply_chain.policy.gate import evaluate
 from supply_chain.policy.outcome import Admitted, Reason, Refused
 from supply_chain.policy.people import FILE, read_people
 from supply_chain.policy.verdict import decide, publish_refusal, record, verdict_places
 from supply_chain.policy.waivers import DIRECTORY, read_waivers
-from tests.support.builders import NOON
+from tests.support.builders import NOON, OTHER
 from tests.support.facts import (
     CURATED,
     FACTS,
@@ -465,3 +468,87 @@ def test_refusal_is_published_after_a_verdict_of_a_clock_ahead(world, make):
     found = read_current_verdict(world.verdict_store(TierName.CURATION), CURATED, Gate.RELEASE)
     assert not found.admits and found.verdict.time_verified == ahead + timedelta(microseconds=1)
     assert world.store(TierName.CURATION).verified(ELSEWHERE, TierName.CURATION) == before, "it is no evidence"
+
+
+def sign_block(world, ref=CURATED):
+    return sign_decision(ref, Act.BLOCK, world.store(TierName.LIFECYCLE), world.ecr, by="ann", reason="bad", now=NOON)
+
+
+def read_published(world, gate):
+    """Return the current verdict of a gate about the image."""
+    store, environment = world.verdict_store(JUDGE[gate]), "staging" if gate is Gate.DEPLOY else ""
+    return read_current_verdict(store, FACTS[gate]().ref, gate, environment)
+
+
+@pytest.mark.parametrize("gate", Gate)
+def test_block_while_an_image_is_admitted_wins(world, gate):
+    """Whoever signed it found no admission to correct. So did nobody who runs the same again within minutes."""
+    facts, asked, store = FACTS[gate](), policy(gate), world.store(JUDGE[gate])
+    verdict = evaluate(facts, asked, NOON)
+    block = sign_block(world)
+
+    for seconds in (0, 60):
+        with pytest.raises(GateOvertaken, match=f"refused at the {gate} gate .*\\nRun the same command again"):
+            record(verdict, facts, store, NOON + timedelta(seconds=seconds))
+
+        current = read_published(world, gate)
+        assert not current.verdict.passed and current.verdict.time_verified == NOON + INSTANT
+        (reason,) = current.verdict.cscm.reasons
+        assert reason["code"] == "image.blocked" and reason["fact"].startswith("it was blocked by ann on 2026-11-24 ")
+        assert current.verdict.cscm.notes == ("only the block counts: it was signed while the gate admitted the image",)
+        assert current.verdict.cscm.policies == ("test 1",)
+        assert f"sha256:{current.verdict.policy.digest['sha256']}" == asked.digest
+        assert f"evidence/lifecycle/hello@{block}" in {each.uri for each in current.verdict.input_attestations}
+
+
+@pytest.mark.parametrize(("gate", "wins"), [(Gate.INTAKE, False), (Gate.RELEASE, True), (Gate.DEPLOY, True)])
+@pytest.mark.parametrize("use", ["base", "material"])
+def test_block_of_a_base_while_an_image_is_admitted_wins(world, make, gate, wins, use):
+    """The gates that ask for bases also count what a build used under another name. The intake gate asks for none."""
+    base = ImageRef(repository="curated/base/python", digest=OTHER)
+    changes: dict[str, Any] = {}
+    if use == "material":
+        material = Material(name=base.repository, digest=base.digest, curated=True)
+        changes = {"provenance": provenance_of(materials=(material,))}
+    elif gate is not Gate.INTAKE:
+        changes = {"bases": {str(base): None}}
+    facts = FACTS[gate](**changes)
+    verdict = evaluate(facts, policy(gate), NOON)
+    sign_block(world, base)
+
+    with pytest.raises(GateOvertaken) if wins else nullcontext():
+        record(verdict, facts, world.store(JUDGE[gate]), NOON)
+
+    current = read_published(world, gate).verdict
+    assert current.passed is not wins
+    assert [each["code"] for each in current.cscm.reasons] == (["base.blocked"] if wins else [])
+    assert any(each.uri.startswith("evidence/lifecycle/") for each in current.input_attestations) is wins
+
+
+@pytest.mark.parametrize("base", [False, True])
+def test_block_that_the_gate_knew_does_not_overtake_it(world, base):
+    """A policy may let people override it. Another block of it does."""
+    place = ImageRef(repository="curated/base/python", digest=OTHER) if base else CURATED
+    sign_block(world, place)
+    status = image_status(read_image_status(place, world.store(TierName.CURATION)).evidence)
+    blocked = {"bases": {str(place): None}, "blocked_bases": {str(place): status.block}} if base else {"status": status}
+    facts, store = release_facts(**blocked), world.store(TierName.CURATION)
+    verdict = evaluate(facts, policy(Gate.RELEASE), NOON)
+
+    record(verdict, facts, store, NOON)
+    assert read_published(world, Gate.RELEASE).admits
+
+    for act in (Act.UNBLOCK, Act.BLOCK):
+        later = NOON + timedelta(minutes=1)
+        sign_decision(place, act, world.store(TierName.LIFECYCLE), world.ecr, by="bob", reason="worse", now=later)
+    with pytest.raises(GateOvertaken):
+        record(verdict, facts, store, NOON + timedelta(minutes=2), NOON + timedelta(minutes=1))
+    assert not read_published(world, Gate.RELEASE).admits
+
+
+def test_refusal_is_recorded_although_the_image_is_blocked(world, judge):
+    """It is published already; only an admission has to look again."""
+    sign_block(world)
+    judge((REASON,))
+
+    assert [each["code"] for each in read_published(world, Gate.RELEASE).verdict.cscm.reasons] == ["a.b"]

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from prefect.variables import Variable
 
-from supply_chain.errors import ClusterUnavailable, EvidenceInvalid, GateOvertaken, SupplyChainError
-from supply_chain.execution.environment import DockerEnvironment, Environment
+from supply_chain.errors import ClusterUnavailable, EvidenceInvalid, GateOvertaken, SettingInvalid, SupplyChainError
+from supply_chain.execution.environment import DockerEnvironment, Environment, EnvironmentDocuments
 from supply_chain.model.image import ImageRef
 from supply_chain.model.tier import Gate, TierName
 from supply_chain.policy.outcome import Reason, Refused
@@ -44,11 +44,14 @@ async def test_tier_withdraws_what_its_own_gates_published(
 
 
 async def test_release_is_judged_by_curation() -> None:
-    """No other tier may sign that verdict."""
-    verdict = object()
-    ports: Any = SimpleNamespace(judge_published={CURATED: verdict}.__getitem__)
+    """No other tier may sign that verdict, nor that of the intake gate."""
+    verdict, intake = object(), object()
+    ports: Any = SimpleNamespace(
+        judge_published={CURATED: verdict}.__getitem__, judge_published_intake={CURATED: intake}.__getitem__
+    )
 
     assert await verdicts.judge_release_step.fn(CURATED, ports) is verdict
+    assert await verdicts.judge_intake_step.fn(CURATED, ports) is intake
 
 
 @pytest.mark.parametrize("error", [EvidenceInvalid, GateOvertaken, ClusterUnavailable])
@@ -70,11 +73,10 @@ def test_deployments_are_renewed_although_one_cannot_be_judged(
     expected = [SimpleNamespace(environment=name, application="hello", digest=CURATED.digest) for name in answers]
     monkeypatch.setattr(verdicts, "read_expected", lambda names, *_: expected if names == list(answers) else [])
     ports: Any = SimpleNamespace(
-        workbench=SimpleNamespace(environments=lambda: places), repositories=None, registry=None, evidence=None,
-        renew_published=renew,
+        repositories=None, registry=None, evidence=None, renew_published=renew,
     )  # fmt: skip
 
-    found = verdicts._renew(ports, False)
+    found = verdicts._renew(places, ports, False)
 
     assert found.judged == (f"{CURATED} in refused: FAILED", f"{CURATED} in admitted: PASSED")
     assert found.unknown == (f"{CURATED} in broken: it is damaged",)
@@ -83,7 +85,10 @@ def test_deployments_are_renewed_although_one_cannot_be_judged(
 async def test_deployments_are_judged_once_after_something_else_decides(
     machine: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Again if one of them could not be judged; one whose verdict is the same may end soon."""
+    """Again if one of them could not be judged; one whose verdict is the same may end soon.
+
+    The document that cannot be read is named each time. Once it is corrected, something else decides.
+    """
     version, judged, errors = ["1"], list[str](), [EvidenceInvalid("it is damaged\ngo on")]
 
     def judge(ref: ImageRef, environment: Environment) -> Any:
@@ -98,16 +103,19 @@ async def test_deployments_are_judged_once_after_something_else_decides(
     expected = [SimpleNamespace(environment="staging", application="hello", digest=CURATED.digest)]
     monkeypatch.setattr(verdicts, "read_expected", lambda *_: expected)
     await Variable.aset(verdicts.JUDGED, "0", overwrite=True)
-    place = DockerEnvironment(name="staging")
+    documents = EnvironmentDocuments(
+        (DockerEnvironment(name="staging"),), {"broken": SettingInvalid("it is bad\ngo on")}
+    )
     ports: Any = SimpleNamespace(
-        workbench=SimpleNamespace(environments=lambda: [place]), repositories=None, registry=None, evidence=None,
-        renew_published=renew, judge_published=judge, decision_version=lambda: version[0],
+        workbench=SimpleNamespace(environment_documents=lambda: documents), repositories=None, registry=None,
+        evidence=None, renew_published=renew, judge_published=judge, decision_version=lambda: version[0],
     )  # fmt: skip
 
     async def run(decides: str) -> list[str]:
         version[0] = decides
         judged.clear()
-        await verdicts.renew_step.fn(ports)
+        found = await verdicts.renew_step.fn(ports)
+        assert found.unknown[-1:] == ("the environment broken: it is bad",)
         return judged
 
     both = ["judged", "renewed"]
