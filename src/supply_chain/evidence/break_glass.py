@@ -1,21 +1,27 @@
 """Break-glass: a person lets a refused image run in an environment for some hours, signed with their own key.
 
-It overrides the rules that refused the image when it was signed, and none that refuses it later.
+It overrides the rules that refused the image when it was signed, for the findings and the reasons of earlier gates that
+they refused it for: none that comes up later.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import AwareDatetime, Field
+from pydantic import AwareDatetime, Field, StringConstraints
 
 from supply_chain.evidence.approval import last_denial
 from supply_chain.evidence.keyless import Credential
-from supply_chain.evidence.personal_decision import PERSONAL_DECISION, PersonalSignature, Words, has_signed
+from supply_chain.evidence.personal_decision import PERSONAL_DECISION, Words, has_signed
 from supply_chain.evidence.reading import read_statements
 from supply_chain.evidence.statement import BREAK_GLASS, Statement, VerifiedStatement, about
 from supply_chain.model.image import Digest, ImageRef, Model
+
+MOST_OVERRIDES = 5000
+"""The most that a break-glass may name."""
+MOST_SIGNATURE = 2 * 1024 * 1024
+"""Maximum number of characters of a signature, which contains all that it names."""
 
 
 class BreakGlass(Model):
@@ -27,8 +33,12 @@ class BreakGlass(Model):
     reason: Words
     at: AwareDatetime = Field(description="when the person signed it")
     expires: AwareDatetime = Field(description="from then on it has no effect")
-    overrides: tuple[str, ...] = Field(default=(), description="the codes of the reasons that it overrides")
-    signature: PersonalSignature = Field(
+    overrides: tuple[str, ...] = Field(
+        default=(),
+        description="codes of rules, and with the code each finding (`CODE: ID in PACKAGE VERSION`) or reason of an "
+        "earlier gate (`CODE: REASON`)",
+    )
+    signature: Annotated[str, StringConstraints(max_length=MOST_SIGNATURE)] = Field(
         default="",
         description="a sigstore bundle by the person's own key; without it, it has no effect",
     )

@@ -113,6 +113,7 @@ def summary(
     notes: Sequence[str],
     levels: Sequence[str] = (),
     inputs: Sequence[VerifiedStatement | AttachedVex],
+    documents: Sequence[Named] = (),
     now: datetime,
     environment: str = "",
     policies: Sequence[str] = (),
@@ -123,15 +124,18 @@ def summary(
 ) -> Summary:
     """Return a verdict: FAILED if there are reasons, otherwise PASSED.
 
-    `inputs` are the evidence that the verdict rests on. `levels` are the levels that the build earned, one per SLSA
-    track.
+    `inputs` are the evidence that the verdict rests on, and `documents` what it rests on of the project. `levels` are
+    the levels that the build earned, one per SLSA track.
     """
     return Summary(
         verifier=Verifier(id=verifier(gate)),
         time_verified=now,
         resource_uri=str(ref),
         policy=Named(uri=policy_uri(gate, policies), digest=digest_set(policy)),
-        input_attestations=tuple(Named(uri=f"{e.repository}@{e.digest}", digest=digest_set(e.digest)) for e in inputs),
+        input_attestations=(
+            *(Named(uri=f"{e.repository}@{e.digest}", digest=digest_set(e.digest)) for e in inputs),
+            *documents,
+        ),
         verification_result="FAILED" if reasons else "PASSED",
         verified_levels=(FAILED,) if reasons else tuple(levels),
         slsa_version=SLSA_VERSION,

@@ -7,12 +7,13 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from supply_chain.errors import DeclarationInvalid
+from supply_chain.evidence.break_glass import MOST_OVERRIDES
 from supply_chain.evidence.store import EvidenceStore
 from supply_chain.execution.deployment import Expected, deployed_image
 from supply_chain.execution.observation import Deviation
 from supply_chain.model.image import ImageRef
 from supply_chain.policy.facts import DeployFacts
-from supply_chain.policy.gate import evaluate
+from supply_chain.policy.gate import evaluate, list_overrides
 from supply_chain.policy.outcome import Admitted, Refused, RuleOutcome
 from supply_chain.policy.policies import GatePolicy
 from supply_chain.policy.rejudge import UNDECIDED
@@ -33,12 +34,13 @@ class Judge:
 
 
 def find_overridable(facts: DeployFacts, policy: GatePolicy[DeployFacts], now: datetime) -> tuple[str, ...] | Refused:
-    """Return the codes of the reasons that a new break-glass has to override.
+    """Return what a new break-glass has to override, as `list_overrides`.
 
-    Return the refusal if it cannot override all of them. Raise `DeclarationInvalid` if there is nothing to override.
-    Earlier uses of break-glass do not count, so that one can be followed by another.
+    Return the refusal if it cannot override all of it. Raise `DeclarationInvalid` if there is nothing to override, or
+    too much. Earlier uses of break-glass do not count, so that one can be followed by another.
     """
-    verdict = evaluate(replace(facts, break_glass=()), policy, now)
+    facts = replace(facts, break_glass=())
+    verdict = evaluate(facts, policy, now)
     if isinstance(verdict, Admitted):
         where = f"{facts.ref} --environment {facts.environment.name}"
         raise DeclarationInvalid(
@@ -46,7 +48,15 @@ def find_overridable(facts: DeployFacts, policy: GatePolicy[DeployFacts], now: d
         )
     refusing = {each.rule for each in verdict.results if each.result is RuleOutcome.REFUSED}
     fixed = {rule.id for rule in policy.rules if not rule.document.break_glass}
-    return verdict if refusing & fixed else tuple(sorted(refusing))
+    if refusing & fixed:
+        return verdict
+    if len(overrides := list_overrides(facts, policy, now)) > MOST_OVERRIDES:
+        raise DeclarationInvalid(
+            f"{facts.ref} is refused for {len(overrides)} reasons and findings, and a break-glass overrides at most "
+            f"{MOST_OVERRIDES}.\n"
+            "Waive what you accept (docs/how-to/waivers.md), or deploy another image."
+        )
+    return overrides
 
 
 def judge_again(expected: Expected, judge: Judge) -> Deviation | None:

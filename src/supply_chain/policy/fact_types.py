@@ -342,6 +342,8 @@ class VerdictFacts(TypedDict):
 
     passed: bool
     at: datetime
+    refused: list[str]
+    """The codes of its reasons, if it refuses the image."""
     waivers: list[str]
     """The waivers that it rests on, each as `name@digest` of its document."""
     ended_waivers: list[str]
@@ -375,7 +377,7 @@ class BreakGlassFacts(TypedDict):
     """When the person signed it."""
     expires: datetime
     overrides: list[str]
-    """The codes of the reasons that it overrides."""
+    """What it overrides: codes of rules, and with the code each finding, or reason of an earlier gate."""
 
 
 class SoakFacts(TypedDict):

@@ -485,6 +485,7 @@ def _verdict(last: Summary) -> types.VerdictFacts:
     values: types.VerdictFacts = {
         "passed": last.passed,
         "at": last.time_verified,
+        "refused": sorted({each["code"] for each in last.cscm.reasons}),
         "waivers": waivers,
         "ended_waivers": waivers,
     }

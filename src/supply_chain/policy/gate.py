@@ -9,9 +9,10 @@ from typing import Any, NamedTuple
 
 from supply_chain.errors import PolicyInvalid
 from supply_chain.evidence.clock import SKEW
+from supply_chain.evidence.summary import Named
 from supply_chain.model.image import Digest
 from supply_chain.policy.documents import Severity
-from supply_chain.policy.ends import find_end
+from supply_chain.policy.ends import REVIEWED, find_end
 from supply_chain.policy.expressions import Values
 from supply_chain.policy.fact_types import BreakGlassFacts, NameFacts
 from supply_chain.policy.fact_values import apply_waivers, joined_values
@@ -25,6 +26,7 @@ from supply_chain.policy.outcome import (
     UsedBreakGlass,
     UsedWaiver,
 )
+from supply_chain.policy.overrides import name_overrides
 from supply_chain.policy.policies import F, GatePolicy, Policy, Rule
 from supply_chain.policy.refused_rules import find_refused_rules
 from supply_chain.policy.waivers import Waiver, waive_rule, waiver_facts
@@ -43,12 +45,27 @@ def evaluate(facts: F, policy: GatePolicy[F], now: datetime) -> Admitted[F] | Re
     expires = find_end(image, results, facts.status.excuse, policy, now)
     reasons = tuple(reason for each in results if each.result is RuleOutcome.REFUSED for reason in each.reasons)
     notes = tuple(note for each in results for note in _notes(each))
+    reviews = _find_reviews(image, results, policy)
     if reasons:
         return Refused(
             image=facts.ref, gate=policy.gate, policy=policy.digest, reasons=reasons, notes=notes, results=results,
-            refused_rules=find_refused_rules(results, policy, facts), expires=expires,
+            refused_rules=find_refused_rules(results, policy, facts), expires=expires, reviews=reviews,
         )  # fmt: skip
-    return Admitted(facts=facts, gate=policy.gate, policy=policy.digest, notes=notes, results=results, expires=expires)
+    return Admitted(
+        facts=facts, gate=policy.gate, policy=policy.digest, notes=notes, results=results, expires=expires,
+        reviews=reviews,
+    )  # fmt: skip
+
+
+def _find_reviews(
+    image: Mapping[str, Any], results: Iterable[RuleResult], policy: GatePolicy[Any]
+) -> tuple[Named, ...]:
+    """Return the reviews that count for a build; none if no rule that judged the image reads them."""
+    judged = {each.rule for each in results}
+    reading = (rule for rule in policy.rules if rule.id in judged and not REVIEWED.isdisjoint(rule.reads))
+    if "build" not in image or next(reading, None) is None:
+        return ()
+    return tuple(each.named for each in policy.reviews.find_counted(image["build"]))
 
 
 @dataclass(frozen=True)
@@ -122,13 +139,22 @@ def _apply_decisions(
     results: Iterable[tuple[Rule, RuleResult]], values: Values, policy: GatePolicy[Any]
 ) -> tuple[RuleResult, ...]:
     """Return the results of rules, with the waivers and the break-glass where one refuses the image."""
+    uses = _list_break_glass(values)
+    return tuple(_override(*each, uses) for each in _apply_waivers(results, values, policy))
+
+
+def _apply_waivers(
+    results: Iterable[tuple[Rule, RuleResult]], values: Values, policy: GatePolicy[Any]
+) -> Iterator[tuple[Rule, RuleResult, Values]]:
+    """Yield each rule with its result and what it was judged by, with the waivers where it refuses the image."""
     judged = tuple(results)
     refusing = {rule.id: rule for rule, each in judged if each.result is RuleOutcome.REFUSED and rule.document.waivable}
-    if policy.waivers and refusing:
-        waived = _find_waivers(values, policy, refusing.values())
-        judged = tuple((rule, _waive(rule, each, waived) if rule.id in refusing else each) for rule, each in judged)
-    uses = _list_break_glass(values)
-    return tuple(_override(rule, each, uses) for rule, each in judged)
+    waived = _find_waivers(values, policy, refusing.values()) if policy.waivers and refusing else None
+    for rule, each in judged:
+        if waived and rule.id in refusing:
+            yield rule, _waive(rule, each, waived), waived.values
+        else:
+            yield rule, each, values
 
 
 def _find_waivers(values: Values, policy: GatePolicy[Any], refusing: Iterable[Rule]) -> _Waived:
@@ -163,15 +189,29 @@ def _list_break_glass(values: Values) -> Sequence[BreakGlassFacts]:
     return sorted(now, key=lambda each: (each["expires"], each["at"], each["by"]), reverse=True)
 
 
-def _override(rule: Rule, result: RuleResult, uses: Iterable[BreakGlassFacts]) -> RuleResult:
-    """Return the result of a rule, with the first break-glass that was signed for a refusal by it."""
-    if result.result is not RuleOutcome.REFUSED or not rule.document.break_glass:
+def _override(rule: Rule, result: RuleResult, values: Values, uses: Sequence[BreakGlassFacts]) -> RuleResult:
+    """Return the result of a rule, with the first break-glass that was signed for all that it refuses."""
+    if result.result is not RuleOutcome.REFUSED or not rule.document.break_glass or not uses:
         return result
-    use = next((each for each in uses if rule.id in each["overrides"]), None)
+    refused = name_overrides(rule, values)
+    use = next((each for each in uses if refused.issubset(each["overrides"])), None)
     if use is None:
         return result
     break_glass = UsedBreakGlass(by=use["by"], reason=use["reason"], expires=use["expires"])
     return result.model_copy(update={"result": RuleOutcome.OVERRIDDEN, "break_glass": break_glass})
+
+
+def list_overrides(facts: F, policy: GatePolicy[F], now: datetime) -> tuple[str, ...]:
+    """Return all that refuses an image, sorted, as a break-glass has to name it (`name_overrides`).
+
+    Waivers count. Raise as `evaluate`.
+    """
+    image = joined_values(facts, policy, now)
+    shared = SharedResults(Values.of(policy.gate, image, now, policy.names))
+    results = (judged for each in _selected(image, policy) for judged in shared.judge(each))
+    judged = _apply_waivers(results, shared.values, policy)
+    refusing = ((rule, values) for rule, each, values in judged if each.result is RuleOutcome.REFUSED)
+    return tuple(sorted({name for rule, values in refusing for name in name_overrides(rule, values)}))
 
 
 def refuse_name(conflict: NameFacts, policy: GatePolicy[IntakeFacts], now: datetime) -> Refused | None:

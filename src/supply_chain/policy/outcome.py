@@ -11,7 +11,7 @@ from typing import Generic, TypeVar
 from pydantic import AwareDatetime, Field
 
 from supply_chain.evidence.provenance import Provenance
-from supply_chain.evidence.summary import RefusedRule
+from supply_chain.evidence.summary import Named, RefusedRule
 from supply_chain.model.image import Digest, ImageRef, Model
 from supply_chain.model.tier import Gate
 from supply_chain.policy.facts import ImageFacts
@@ -114,6 +114,8 @@ class Admitted(Generic[F]):
     expires: datetime | None = None
     """When the first of the people's decisions ends that it rests on, also by earlier gates; None if it rests on none.
     """
+    reviews: tuple[Named, ...] = ()
+    """The documents with the reviews that it rests on."""
 
     @property
     def provenance(self) -> Provenance:
@@ -138,6 +140,7 @@ class Refused(Model):
     expires: AwareDatetime | None = Field(
         default=None, description="when the first of the people's decisions ends that it rests on"
     )
+    reviews: tuple[Named, ...] = Field(default=(), description="the documents with the reviews that it rests on")
 
     def __str__(self) -> str:
         subject = self.image or f"{self.application}, before it is built,"

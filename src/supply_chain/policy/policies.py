@@ -188,6 +188,17 @@ class Rule:
             if self.expression is None or self.expression.evaluate(one) is not True:
                 yield self._reason(one)
 
+    def find_refused(self, values: Values) -> tuple[int, ...]:
+        """Return the positions of the elements of its list for which the rule does not hold; raise `RuleNotEvaluated`.
+
+        Only a rule with `for_each` has them.
+        """
+        assert self.loop is not None
+        elements = enumerate(find(values.plain, self.loop.path))
+        read = [path for each in self._of_element() for path in each.reads]
+        ones = ((at, values.with_element(self.loop.name, one, read)) for at, one in elements if not self._accepts(one))
+        return tuple(at for at, one in ones if self.expression is None or self.expression.evaluate(one) is not True)
+
     def _of_element(self) -> Sequence[Expression]:
         own = (self.expression,) if self.expression else ()
         return (*own, *self.message.expressions, *self.remedy.expressions)

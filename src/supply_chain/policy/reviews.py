@@ -7,7 +7,7 @@ an image, but a document like a waiver, which every gate and the rescan apply.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -18,8 +18,9 @@ from pydantic import Field, StringConstraints
 
 from supply_chain.errors import DeclarationInvalid
 from supply_chain.evidence.personal_decision import Words
+from supply_chain.evidence.summary import Named
 from supply_chain.model.documents import LIMIT, decode_document, parse_document
-from supply_chain.model.image import Model
+from supply_chain.model.image import Digest, Model, digest_of, digest_set
 from supply_chain.policy.people import FILE, People, Person
 from supply_chain.policy.signed_documents import DocumentKind, Unsigned, read_bundle, read_file, verify_document
 from supply_chain.text import plain_text
@@ -58,6 +59,15 @@ class Review:
     document: ReviewDocument
     by: str
     person: Person
+    file: str
+    """The name of the document's file."""
+    digest: Digest
+    """The digest of the document."""
+
+    @property
+    def named(self) -> Named:
+        """The document as a verdict names it that rests on it."""
+        return Named(uri=f"{DIRECTORY}/{self.file}", digest=digest_set(self.digest))
 
 
 @dataclass(frozen=True)
@@ -80,10 +90,14 @@ class Reviews:
 
         That is nobody if the source differed from its commit, or if the committers are unknown.
         """
+        return sorted({each.by for each in self.find_counted(build)})
+
+    def find_counted(self, build: Mapping[str, Any]) -> Sequence[Review]:
+        """Return the reviews of `find_reviewers`."""
         if build["uncommitted"]:
-            return []
+            return ()
         reviews = self._of_source.get((build["repository"], build["revision"]), ())
-        return sorted({each.by for each in reviews if each.person.is_independent(build["committers"])})
+        return [each for each in reviews if each.person.is_independent(build["committers"])]
 
 
 def read_reviews(directory: Path, people: People, now: datetime) -> Reviews:
@@ -116,7 +130,7 @@ def _read(file: Path, people: People, now: datetime) -> Review | ReviewReport:
     if not person.review:
         why = f"{signature.by} may not review, by {FILE}"
         return ReviewReport(name=name, by=signature.by, why=why, **document.model_dump())
-    return Review(document, signature.by, person)
+    return Review(document, signature.by, person, file.name, digest_of(content))
 
 
 def review_name(document: ReviewDocument, by: str) -> str:

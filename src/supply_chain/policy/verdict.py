@@ -221,6 +221,7 @@ def _summarize(verdict: Admitted[F] | Refused, facts: F, judge: TierName, now: d
         notes=verdict.notes,
         levels=build_level(facts.provenance),
         inputs=[*(e for e in facts.evidence if not is_conclusion(e, judge)), *facts.attached_vex],
+        documents=verdict.reviews,
         now=at,
         environment=facts.environment.name if isinstance(facts, DeployFacts) else "",
         policies=tuple(dict.fromkeys(each.policy for each in verdict.results)),

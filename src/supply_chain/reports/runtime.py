@@ -8,7 +8,10 @@ from supply_chain.execution.observation import Observation
 from supply_chain.model.image import ImageRef, short
 from supply_chain.promotion.response import Response
 from supply_chain.reports.text import escape, table
-from supply_chain.text import plain_text
+from supply_chain.text import plain_text, truncate_lines
+
+LISTED = 10
+"""Number of rules and findings that a notification of a break-glass names."""
 
 
 def observation_rows(observation: Observation) -> list[dict[str, str]]:
@@ -87,7 +90,7 @@ def break_glass_page(use: BreakGlass, image: ImageRef) -> str:
     """Render the notification that a person deploys an image although the deploy gate refuses it."""
     facts = (
         f"by {use.by}: {use.reason}",
-        f"overrides {', '.join(use.overrides)}, and no other reason",
+        f"overrides {'; '.join(truncate_lines(LISTED, use.overrides))}, and no other reason",
         f"until {use.expires:%Y-%m-%d %H:%M %Z}; then the deployment is judged again",
         f"to end it now: cscm approve {image.short} --environment {use.environment} --deny",
     )

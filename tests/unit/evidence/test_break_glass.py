@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -10,7 +11,7 @@ from pydantic import ValidationError
 
 from supply_chain.errors import EvidenceInvalid
 from supply_chain.evidence.approval import Approval, last_denial
-from supply_chain.evidence.break_glass import BreakGlass, break_glass_uses
+from supply_chain.evidence.break_glass import MOST_OVERRIDES, BreakGlass, break_glass_uses
 from supply_chain.evidence.clock import signed_time
 from supply_chain.evidence.envelope import keys_of
 from supply_chain.evidence.statement import APPROVAL, BREAK_GLASS, VerifiedStatement, about
@@ -124,8 +125,18 @@ def test_break_glass_is_short_text_with_its_end() -> None:
     assert signed_time(evidence(use(1))[0].statement) == NOON + timedelta(hours=1)
 
 
-def test_signature_of_a_break_glass_is_not_longer_than_64_kib() -> None:
-    """A longer one is none that cosign makes."""
-    assert use(signature="x" * 65536)
-    with pytest.raises(ValidationError):
-        use(signature="x" * 65537)
+@pytest.mark.parametrize(("length", "valid"), [(2 * 1024 * 1024, True), (2 * 1024 * 1024 + 1, False)])
+def test_signature_of_break_glass_has_room_for_all_that_it_names(length: int, valid: bool) -> None:
+    """It contains each finding, but nobody fills the memory with it."""
+    with nullcontext() if valid else pytest.raises(ValidationError, match="signature"):
+        use(signature="x" * length)
+
+
+def test_most_that_a_break_glass_names_can_be_read_back() -> None:
+    """Otherwise no gate could decide about the image any more."""
+    named = tuple(
+        f"scan.critical: GHSA-aaaa-bbbb-{number:04} in {'x' * 100} 1.2.3-4" for number in range(MOST_OVERRIDES)
+    )
+
+    assert BreakGlass.model_validate(signed(use(overrides=named)).predicate()).overrides == named
+    assert len(named) == 5000

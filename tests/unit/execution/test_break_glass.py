@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -40,7 +41,10 @@ from tests.support.present import present
 from tests.support.world import World
 
 END = NOON + timedelta(hours=8)
-CODES = ("scan.critical", "signature.missing", "verdict.release.refused")
+CODES = (
+    "scan.critical", "scan.critical: CVE-2026-0001 in openssl 3.0.1", "signature.missing", "verdict.release.refused",
+    "verdict.release.refused: x",
+)  # fmt: skip
 USE = UsedBreakGlass(by="ann", reason="outage", expires=END)
 
 
@@ -98,6 +102,31 @@ def test_reason_that_nobody_may_override_leaves_nothing_to_sign(judge: Callable[
     refused = find_overridable(exploited, judge(NOON).policy(), NOON)
 
     assert isinstance(refused, Refused) and "scan.known-exploited" in {each.code for each in refused.reasons}
+
+
+@pytest.mark.parametrize(("more", "fits"), [(0, True), (1, False)])
+def test_break_glass_for_too_many_findings_is_not_signed(
+    judge: Callable[..., Judge], monkeypatch: pytest.MonkeyPatch, more: int, fits: bool
+) -> None:
+    """What cannot be read back later would stop every decision about the image."""
+    facts, policy = judge(NOON).read(CURATED), judge(NOON).policy()
+    monkeypatch.setattr("supply_chain.execution.break_glass.MOST_OVERRIDES", len(CODES) - more)
+
+    with (
+        nullcontext()
+        if fits
+        else pytest.raises(DeclarationInvalid, match=r"for 5 reasons and findings, .* overrides at most 4\.\nWaive")
+    ):
+        assert find_overridable(facts, policy, NOON) == CODES
+
+
+def test_finding_that_comes_up_later_refuses_the_deployment(expected: Expected, judge: Callable[..., Judge]) -> None:
+    """Also with a code that is overridden for another one."""
+    facts = replace(judge(NOON).read(CURATED), report=report(finding("critical"), finding("critical", package="zlib")))
+
+    found = judge_again(expected, judge(NOON, facts))
+
+    assert isinstance(found, Deviation) and found.code == "drift.refused" and "(scan.critical)" in found.fact
 
 
 def test_reason_that_comes_up_later_refuses_the_deployment(expected: Expected, judge: Callable[..., Judge]) -> None:

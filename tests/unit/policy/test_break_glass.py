@@ -12,7 +12,7 @@ import pytest
 from supply_chain.evidence.break_glass import BreakGlass
 from supply_chain.evidence.clock import SKEW
 from supply_chain.evidence.image_status import Act, ImageStatus, LifecycleDecision
-from supply_chain.evidence.summary import last_verdict
+from supply_chain.evidence.summary import last_verdict, summary
 from supply_chain.model.tier import Gate, TierName
 from supply_chain.policy.facts import DeployFacts
 from supply_chain.policy.gate import evaluate
@@ -33,8 +33,14 @@ from tests.support.world import World
 END = NOON + timedelta(hours=8)
 INSTANT = timedelta(microseconds=1)
 NO_WAIVERS = Waivers()
-OVERRIDDEN = ("signature.missing", "verdict.release.refused", "scan.critical", "image.blocked", "a.b")
-"""Codes for which a break-glass is signed."""
+FOUND = "CVE-2026-0001 in openssl 3.0.1"
+"""The finding of `builders.finding`."""
+OVERRIDDEN = (
+    "signature.missing", "verdict.release.refused", "verdict.release.refused: x", "scan.critical",
+    f"scan.critical: {FOUND}", "image.blocked", "a.b",
+)  # fmt: skip
+"""What a break-glass is signed for."""
+FIRST = OVERRIDDEN[:3]
 DECLARED = manifest(environments=["staging", "production"])
 
 
@@ -100,7 +106,7 @@ def test_break_glass_admits_a_refused_image_until_it_expires(office: Office) -> 
 
 def test_break_glass_overrides_no_reason_that_comes_up_later(office: Office) -> None:
     """Its person never saw that. The reasons for which it was signed stay overridden."""
-    use = opened(office, overrides=("signature.missing", "verdict.release.refused"))
+    use = opened(office, overrides=FIRST)
 
     verdict = judged(office, refused_facts(use))
 
@@ -113,8 +119,9 @@ def test_break_glass_overrides_no_reason_that_comes_up_later(office: Office) -> 
 
 def test_each_reason_is_overridden_by_the_use_that_names_it(office: Office) -> None:
     """The verdict ends with the first of them."""
-    first = opened(office, overrides=("signature.missing", "verdict.release.refused"), reason="first")
-    second = opened(office, overrides=("scan.critical",), expires=END - timedelta(hours=1), reason="second")
+    first = opened(office, overrides=FIRST, reason="first")
+    codes = ("scan.critical", f"scan.critical: {FOUND}")
+    second = opened(office, overrides=codes, expires=END - timedelta(hours=1), reason="second")
 
     verdict = judged(office, refused_facts(first, second))
 
@@ -298,3 +305,62 @@ def test_break_glass_without_effect_says_why(office: Office) -> None:
         "it lasts until 2026-11-24 20:01, and ann may break the glass for 8 hours"
     )
     assert People(distrusted="no").explain_ineffective(opened(office), CURATED) == "no"
+
+
+CRITICAL = finding("critical")
+
+
+@pytest.mark.parametrize(
+    ("now", "overridden"),
+    [
+        ((CRITICAL,), True),
+        ((CRITICAL, finding("critical")), True),
+        ((CRITICAL, finding("critical", id="CVE-2026-0002")), False),
+        ((finding("critical", id="CVE-2026-0002"),), False),
+        ((CRITICAL, finding("critical", package="zlib")), False),
+        ((CRITICAL, finding("critical", version="3.0.2")), False),
+    ],
+    ids=["the same", "twice", "one more", "another", "another package", "another version"],
+)
+def test_break_glass_overrides_no_finding_that_comes_up_later(
+    office: Office, now: tuple[Any, ...], overridden: bool
+) -> None:
+    """Its person never saw that one. With the same code, everything would run until the end."""
+    verdict = judged(office, refused_facts(opened(office), report=report(*now)))
+
+    assert isinstance(verdict, Admitted) is overridden
+    assert overridden or [each.code for each in getattr(verdict, "reasons", ())] == ["scan.critical"]
+
+
+def test_break_glass_without_findings_overrides_no_rule_about_findings(office: Office) -> None:
+    """Those of earlier versions name only the code."""
+    use = opened(office, overrides=(*FIRST, "scan.critical"))
+
+    verdict = judged(office, refused_facts(use))
+
+    assert isinstance(verdict, Refused) and [each.code for each in verdict.reasons] == ["scan.critical"]
+
+
+def test_waived_finding_needs_no_break_glass(office: Office) -> None:
+    """The one that is left does."""
+    office.waive("one", vulnerabilities=("CVE-2026-0002",))
+    waivers = read_waivers(office.project / DIRECTORY, people(office), {"scan.critical": True}, NOON)
+    both = report(CRITICAL, finding("critical", id="CVE-2026-0002"))
+
+    assert isinstance(judged(office, refused_facts(opened(office), report=both), waivers=waivers), Admitted)
+    assert isinstance(judged(office, refused_facts(opened(office), report=both)), Refused)
+
+
+def test_break_glass_overrides_no_refusal_of_an_earlier_gate_for_another_reason(office: Office) -> None:
+    """The code is the same, and what the release gate found since may be anything."""
+    reasons = [{"code": code, "fact": "f", "remedy": "r"} for code in ("x", "y")]
+    for count in (1, 2):
+        release = summary(
+            CURATED, Gate.RELEASE, "sha256:" + "9" * 64, reasons=reasons[:count], notes=(), inputs=(), now=NOON
+        )
+        given = {**verdicts(intake=True), Gate.RELEASE: release}
+
+        verdict = judged(office, refused_facts(opened(office), verdicts=given))
+
+        codes = [each.code for each in getattr(verdict, "reasons", ())]
+        assert codes == ([] if count == 1 else ["verdict.release.refused"])

@@ -106,6 +106,16 @@ def test_values_fit_their_types(gate: Any) -> None:
         assert ("build" in values) is (not changes)
 
 
+def test_refusal_of_an_earlier_gate_has_each_code_once() -> None:
+    """A rule with a reason for each finding has many of one code."""
+    reasons = [{"code": code, "fact": fact, "remedy": "r"} for code, fact in (("b.b", "1"), ("a.a", "2"), ("b.b", "3"))]
+    last = summary(CURATED, Gate.RELEASE, "sha256:" + "9" * 64, reasons=reasons, notes=(), inputs=(), now=NOON)
+
+    plain: Any = values_of(deploy_facts(verdicts={Gate.RELEASE: last}), People())
+
+    assert plain["verdicts"]["release"]["refused"] == ["a.a", "b.b"]
+
+
 def test_waivers_of_a_verdict_have_ended_unless_they_are_valid() -> None:
     """Whoever does not join them assumes the worst."""
     last = summary(
@@ -113,7 +123,9 @@ def test_waivers_of_a_verdict_have_ended_unless_they_are_valid() -> None:
         expires=NOON,
     )  # fmt: skip
     facts = deploy_facts(verdicts={Gate.RELEASE: last})
-    wanted = {"passed": True, "at": NOON, "waivers": ["zlib"], "ended_waivers": ["zlib"], "expires": NOON}
+    wanted = {
+        "passed": True, "at": NOON, "refused": [], "waivers": ["zlib"], "ended_waivers": ["zlib"], "expires": NOON,
+    }  # fmt: skip
 
     plain: Any = values_of(facts, People())
     joined: Any = joined_values(facts, DEPLOY, NOON)

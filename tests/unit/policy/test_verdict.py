@@ -18,8 +18,12 @@ from supply_chain.model.tier import JUDGE, Gate, TierName
 from supply_chain.policy.gate import evaluate
 from supply_chain.policy.outcome import Admitted, Reason, Refused
 from supply_chain.policy.people import FILE, read_people
+from supply_chain.policy.reviews import DIRECTORY as REVIEWS
+from supply_chain.policy.reviews import read_reviews
+from supply_chain.policy.signed_documents import DocumentKind
 from supply_chain.policy.verdict import decide, publish_refusal, record, verdict_places
-from supply_chain.policy.waivers import DIRECTORY, read_waivers
+from supply_chain.policy.vex import Vex
+from supply_chain.policy.waivers import DIRECTORY, Waivers, read_waivers
 from tests.support.builders import NOON, OTHER
 from tests.support.facts import (
     CURATED,
@@ -552,3 +556,66 @@ def test_refusal_is_recorded_although_the_image_is_blocked(world, judge):
     judge((REASON,))
 
     assert [each["code"] for each in read_published(world, Gate.RELEASE).verdict.cscm.reasons] == ["a.b"]
+
+
+@pytest.mark.parametrize("code", ["a.b", "always.held"])
+def test_verdict_names_the_reviews_that_it_rests_on(world, make, tmp_path, code):
+    """Each with the digest of its document: a changed one is another. An admission and a refusal alike.
+
+    Reviews of other sources, and those that no rule reads, are not named.
+    """
+    office = Office(tmp_path)
+    office.may, office.bob_may = {"emails": ["ann@shop.example"], "review": True}, {"review": True}
+    office.write_people()
+    source = make.source(committers=("bob@shop.example",))
+    given = {"repository": source.repository, "revision": source.revision, "reason": "pull request 17"}
+    for name, signer, changes in (
+        ("own", office.ann, {}), ("no-address", office.bob, {}), ("other", office.ann, {"revision": "4" * 40}),
+    ):  # fmt: skip
+        office.write(tmp_path / REVIEWS / f"{name}.yaml", given | changes, DocumentKind.REVIEW, signer, NOON)
+    people = read_people(tmp_path / FILE, office.owner.public, NOON)
+    reviews = read_reviews(tmp_path / REVIEWS, people, NOON)
+    reviewed = rule("a.reviewed", expression="size(image.build.reviewers) > 0")
+    facts, store = intake_facts(provenance=provenance_of(source=source)), world.store(TierName.CURATION)
+    others = {"a.b": (rule("a.b"),), "always.held": ()}[code]
+
+    for rules, names in ((others, []), ((reviewed, *others), ["own"])):
+        asked = policy(Gate.INTAKE, *rules).with_decisions(people, Waivers(), Vex(), reviews)
+        record(evaluate(facts, asked, NOON), facts, store, NOON)
+
+        verdict = read_published(world, Gate.INTAKE).verdict
+        assert verdict.passed is (code == "always.held")
+        files = [tmp_path / REVIEWS / f"{name}.yaml" for name in names]
+        assert {each.uri: f"sha256:{each.digest['sha256']}" for each in verdict.input_attestations} == {
+            f"deployments/reviews/{file.name}": digest_of(file.read_bytes()) for file in files
+        }
+
+
+def test_review_is_named_only_if_a_policy_that_judges_the_image_reads_it(world, make, tmp_path):
+    """Another policy that asks for reviews may be for other applications; without a build there is no source."""
+    office = Office(tmp_path)
+    office.may = {"emails": ["ann@shop.example"], "review": True}
+    office.write_people()
+    source = make.source(committers=("bob@shop.example",))
+    given = {"repository": source.repository, "revision": source.revision, "reason": "pull request 17"}
+    office.write(tmp_path / REVIEWS / "one.yaml", given, DocumentKind.REVIEW, office.ann, NOON)
+    people = read_people(tmp_path / FILE, office.owner.public, NOON)
+    reviews = read_reviews(tmp_path / REVIEWS, people, NOON)
+    reading = policy(
+        Gate.INTAKE, rule("a.reviewed", when="has(image.build)", expression="size(image.build.reviewers) > 0")
+    )
+    held = policy(Gate.INTAKE)
+    (of_others,) = reading.policies
+    select = of_others.document.select.model_copy(update={"applications": ("other",)})
+    of_others = replace(of_others, document=of_others.document.model_copy(update={"select": select}))
+    facts = intake_facts(provenance=provenance_of(source=source))
+
+    found = [
+        evaluate(facts, asked.with_decisions(people, Waivers(), Vex(), reviews), NOON).reviews
+        for facts, asked in (
+            (facts, reading), (facts, replace(held, policies=(*held.policies, of_others))),
+            (replace(facts, provenance=None), reading),
+        )
+    ]  # fmt: skip
+
+    assert [len(each) for each in found] == [1, 0, 0]

@@ -800,7 +800,10 @@ def test_version_differs_if_anything_else_decides(office):
         {"people": replace(people, issuers={"acme": ()})},
         {"people": replace(people, vex_terms=terms)},
         {"vex": Vex(version="1")},
-        *({"reviews": Reviews((Review(reviewed, by, people.people["ann"]),))} for by in ("ann", "bob")),
+        *(
+            {"reviews": Reviews((Review(reviewed, by, people.people["ann"], "one.yaml", DIGEST),))}
+            for by in ("ann", "bob")
+        ),
     ]
 
     versions = [replace(POLICIES.deploy, **each).version for each in changes]

@@ -1,0 +1,123 @@
+"""What a break-glass has to name: the rules that refuse an image, and the findings that they refuse it for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from supply_chain.evidence.image_status import Act, ImageStatus, LifecycleDecision
+from supply_chain.evidence.summary import Summary, summary
+from supply_chain.model.tier import Gate
+from supply_chain.policy.documents import RuleDocument
+from supply_chain.policy.gate import list_overrides
+from supply_chain.vulnerability.findings import Finding
+from tests.support.builders import NOON, finding, manifest, report
+from tests.support.facts import CURATED, deploy_facts, provenance_of
+from tests.support.policies import DEPLOY, policy, rule
+
+HIGH, LOW = finding("high"), finding("low", id="CVE-2026-0002", package="zlib", version="1.2")
+NAMED = {HIGH: "CVE-2026-0001 in openssl 3.0.1", LOW: "CVE-2026-0002 in zlib 1.2"}
+
+
+def named(*rules: RuleDocument, findings: tuple[Finding, ...] = (HIGH, LOW), **changes: Any) -> tuple[str, ...]:
+    facts = deploy_facts(**{"report": report(*findings), **changes})
+    return list_overrides(facts, policy(Gate.DEPLOY, *rules) if rules else DEPLOY, NOON)
+
+
+def test_rule_without_findings_is_named_by_its_code() -> None:
+    """What it refuses is this very image, whose digest the break-glass names."""
+    assert named(rule("a.b"), rule("a.a")) == ("a.a", "a.b")
+    assert named(rule("a.b", expression="image.digest != ''")) == ()
+
+
+def test_rule_that_only_warns_is_not_named() -> None:
+    """It refuses nothing, so there is nothing to override."""
+    assert named(rule("a.b", severity="warn")) == ()
+
+
+@pytest.mark.parametrize(
+    ("changes", "refused"),
+    [
+        ({"for_each": "one in image.scan.findings", "expression": "one.severity != 'high'"}, [HIGH]),
+        ({"for_each": "one in image.scan.findings", "expression": None}, [HIGH, LOW]),
+        ({"for_each": "one in image.scan.severities", "expression": "one.severity != 'low' || one.found == 0"}, [LOW]),
+        ({"expression": "size(image.scan.findings) == 0"}, [HIGH, LOW]),
+        ({"expression": "size(image.scan.severities) == 0"}, [HIGH, LOW]),
+        ({"expression": "image.digest == ''", "when": "size(image.scan.findings) > 0"}, [HIGH, LOW]),
+        (
+            {"for_each": "one in image.sbom.names", "expression": "one == ''", "when": "size(image.scan.findings) > 0"},
+            [HIGH, LOW],
+        ),
+        ({"expression": "image.scan.scanner == ''"}, []),
+    ],
+    ids=[
+        "one by one",
+        "each",
+        "by severity",
+        "all at once",
+        "all severities",
+        "condition",
+        "another list",
+        "no finding",
+    ],
+)
+def test_rule_about_findings_is_named_with_those_that_it_refuses(
+    changes: dict[str, Any], refused: list[Finding]
+) -> None:
+    """If it does not ask about one after the other, nobody knows which it refuses, and another one is new to it."""
+    assert named(rule("a.b", **changes)) == ("a.b", *(f"a.b: {NAMED[each]}" for each in refused))
+
+
+def test_finding_in_several_places_is_named_once() -> None:
+    """A person reads what they sign."""
+    twice = (HIGH, finding("high", layer="sha256:" + "1" * 64))
+    assert named(findings=twice) == ("scan.high", f"scan.high: {NAMED[HIGH]}")
+
+
+def test_findings_of_shipped_rules_are_named_by_severity() -> None:
+    """The owner accepts any number of the severity that is not named."""
+    assert named(findings=(HIGH, LOW)) == ("scan.high", f"scan.high: {NAMED[HIGH]}")
+    declared = provenance_of(manifest(limits={"low": 0}))
+    assert named(findings=(LOW,), provenance=declared) == ("scan.low", f"scan.low: {NAMED[LOW]}")
+
+
+def test_missing_scan_has_no_findings() -> None:
+    """A rule that asks for findings and refuses an image without a scan names its code only."""
+    asks = rule("a.b", expression="has(image.scan) && size(image.scan.findings) == 0")
+    assert named(asks, report=None) == ("a.b",)
+
+
+def test_rule_that_a_break_glass_cannot_override_is_named_all_the_same() -> None:
+    """Whoever asks decides whether anything may be signed."""
+    block = LifecycleDecision(act=Act.BLOCK, by="ann", reason="x", at=NOON)
+    assert named(findings=(), status=ImageStatus(block=block)) == ("image.blocked",)
+
+
+@pytest.mark.parametrize(
+    ("expression", "codes"),
+    [
+        ("image.verdicts.release.passed", ["x", "y"]),
+        ("image.verdicts.intake.passed && image.verdicts.release.passed", ["x", "y", "z"]),
+        ("size(image.verdicts.intake.refused) == 0", ["z"]),
+        ("image.signed", []),
+        ("has(image.verdicts.release) && image.signed", ["x", "y"]),
+    ],
+)
+def test_rule_about_earlier_gates_is_named_with_their_reasons(expression: str, codes: list[str]) -> None:
+    """The gate may refuse the image for something else later."""
+    given = {gate: refusal(gate, *of) for gate, of in ((Gate.RELEASE, ("y", "x", "x")), (Gate.INTAKE, ("z",)))}
+
+    found = named(rule("a.b", expression=expression), signed=False, verdicts=given)
+
+    assert found == ("a.b", *(f"a.b: {code}" for code in codes))
+
+
+def test_missing_verdict_of_an_earlier_gate_has_no_reasons() -> None:
+    """A rule that asks for it names its code only."""
+    assert named(rule("a.b", expression="has(image.verdicts.release)"), verdicts={}) == ("a.b",)
+
+
+def refusal(gate: Gate, *codes: str) -> Summary:
+    reasons = [{"code": code, "fact": "f", "remedy": "r"} for code in codes]
+    return summary(CURATED, gate, "sha256:" + "9" * 64, reasons=reasons, notes=(), inputs=(), now=NOON)
