@@ -17,7 +17,7 @@ from supply_chain.adapters.aws.ecr import Ecr
 from supply_chain.adapters.image.layers import examine_image
 from supply_chain.adapters.registry.client import Registry
 from supply_chain.adapters.tools.cosign import Cosign
-from supply_chain.adapters.tools.crane import Crane, read_upstream_config
+from supply_chain.adapters.tools.crane import Crane, check_upstream, read_upstream_config
 from supply_chain.adapters.tools.skopeo import Skopeo
 from supply_chain.adapters.tools.syft import Syft
 from supply_chain.development.bases import CuratedBases
@@ -110,7 +110,7 @@ class TierPorts:
         workbench = self.workbench
         return CuratedBases(
             self.repositories, self.evidence, self.tier.registry, workbench.bases, self._read_config,
-            workbench.registries,
+            self._check_image, workbench.registries,
         )  # fmt: skip
 
     def _read_config(self, address: str, platform: str) -> bytes:
@@ -120,6 +120,11 @@ class TierPorts:
             return read_upstream_config(self.workbench.tool("crane"), address, platform)
         ref = ImageRef.parse(rest)
         return self.registry.blob(ref.repository, blobs_of(self.registry.manifest(ref), ref)[0].digest)
+
+    def _check_image(self, address: str, platform: str | None) -> None:
+        """Check the manifests of an image from another registry; those of this chain were made by its builds."""
+        if address.partition("/")[0] != self.tier.registry:
+            check_upstream(self.workbench.tool("crane"), address, platform)
 
     def list_base_images(self) -> list[ImageRef]:
         """Return every image of an internal base, also archived ones; the newest image of each base comes first."""

@@ -74,9 +74,9 @@ class CuratedBases:
     """Resolves the images that a Dockerfile names.
 
     `instead` maps the name of a curated base to an upstream image by digest, as a profile may configure. `read_config`
-    reads the configuration of an image, given by its address, for a platform. Declared images are requested only from
-    `registries`: the engine follows any redirect of a registry, so a developer's own registry could send it into any
-    network.
+    reads the configuration of an image, given by its address, for a platform. `check_image` raises `DockerfileRefused`
+    for an image that a build may not take in. Declared images are requested only from `registries`: the engine follows
+    any redirect of a registry, so a developer's own registry could send it into any network.
     """
 
     catalogue: Catalogue
@@ -84,6 +84,7 @@ class CuratedBases:
     host: str
     instead: Mapping[str, str]
     read_config: Callable[[str, str], bytes]
+    check_image: Callable[[str, str | None], None]
     registries: Collection[str]
 
     def resolve(self, reference: str, declared: Collection[str] = ()) -> tuple[str, Material]:
@@ -94,6 +95,10 @@ class CuratedBases:
     def config(self, address: str, platform: str) -> bytes:
         """See `development.plan.Bases`."""
         return self.read_config(address, platform)
+
+    def check(self, address: str, platform: str | None) -> None:
+        """See `development.plan.Bases`."""
+        self.check_image(address, platform)
 
     def curated(self, name: str) -> tuple[str, Material]:
         """Return the newest base of this name that is released and not blocked, or the one with the digest in `name`.

@@ -40,6 +40,12 @@ class Bases(Protocol):
     def config(self, address: str, platform: str) -> bytes:
         """Return the configuration of the image at an address (OCI image 1.1, "Image Configuration")."""
 
+    def check(self, address: str, platform: str | None) -> None:
+        """Raise `DockerfileRefused` if an engine would request parts of the image elsewhere than at its registry.
+
+        Only the image for the platform counts; without a platform, those for all.
+        """
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -110,6 +116,9 @@ def plan_build(
         lambda name: bases.resolve(name, declared),
         lambda base: bases.config(base[0], platform),
     )
+    chosen = any(stage.platform for stage in inputs.reading.stages)  # FROM --platform takes an image for another one
+    addresses = sorted({address for address, _ in inputs.images.values()})
+    map_concurrently(lambda address: bases.check(address, None if chosen else platform), addresses)
     unpacks = any(each.name == "ADD" for each in inputs.reading.instructions) or any(
         b"onbuild" in config.lower() for config in inputs.configs.values()
     )

@@ -72,6 +72,7 @@ def plan(buildkit: BuildKit, text: str, config: bytes = b"{}", **fetch: Any) -> 
         host="registry.of.the.chain",
         instead={},
         read_config=lambda address, platform: config,
+        check_image=lambda address, platform: None,
         registries=REGISTRIES,
         image=buildkit.image,
     )

@@ -59,6 +59,9 @@ class Bases:
     def config(self, address: str, platform: str) -> bytes:
         return b"{}"
 
+    def check(self, address: str, platform: str | None) -> None:
+        pass
+
 
 @dataclass(frozen=True)
 class Swapped:

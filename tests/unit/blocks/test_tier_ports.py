@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from prefect_aws import AwsCredentials
 
-from blocks import Tier, Workbench
+from blocks import Tier, Workbench, tier_ports
 from blocks.curation_ports import CurationPorts
 from blocks.lifecycle_ports import LifecyclePorts
 from supply_chain.adapters.process.command import Tool
@@ -131,3 +131,15 @@ async def test_ports_load_only_the_block_of_their_tier(monkeypatch):
     await CurationPorts.aload()
 
     assert loaded == ["curation", "workbench"]
+
+
+def test_bases_check_manifests_of_other_registries_only(ports, monkeypatch):
+    """This chain's own images were made by its builds, which take in nothing from other addresses."""
+    checked = []
+    monkeypatch.setattr(Tier, "verdict_key", None, raising=False)
+    monkeypatch.setattr(tier_ports, "check_upstream", lambda tool, *about: checked.append((tool.name, *about)))
+
+    ports.bases.check(f"{REGISTRY}/curated/base/python@{DIGEST}", "linux/amd64")
+    ports.bases.check(f"docker.io/library/python@{DIGEST}", "linux/amd64")
+
+    assert checked == [("crane", f"docker.io/library/python@{DIGEST}", "linux/amd64")]

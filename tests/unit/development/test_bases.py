@@ -22,7 +22,7 @@ BASE = "curated/base/python"
 class Bases:
     def __init__(self, world, make):
         self.world, self.make = world, make
-        self.instead = {}
+        self.instead, self.checked = {}, []
         for ref in (OLD, NEW):
             world.registry.add(ref, tags=("v",))
 
@@ -36,16 +36,20 @@ class Bases:
         self.world.store(signer).attach(ref, SUMMARY, statement.predicate(), now)
 
     def resolve(self, name, declared=()):
+        return self.bases.resolve(normalize_reference(name), declared)
+
+    @property
+    def bases(self):
         store = self.world.store(TierName.DEVELOPMENT)
-        bases = CuratedBases(
+        return CuratedBases(
             self.world.ecr,
             store,
             "registry.test",
             self.instead,
             lambda at, platform: f"{at} {platform}".encode(),
+            lambda at, platform: self.checked.append((at, platform)),
             REGISTRIES,
         )
-        return bases.resolve(normalize_reference(name), declared)
 
 
 @pytest.fixture
@@ -251,3 +255,12 @@ def test_blocked_digest_is_refused_under_any_name(bases, world, make, name):
 
     sign_decision(blocked, Act.UNBLOCK, lifecycle, bases.world.ecr, by="ann", reason="none", now=make.noon)
     assert bases.resolve(name, (PYTHON,))
+
+
+def test_bases_read_and_check_an_image_by_its_address(bases):
+    """The address has the digest, so that what is read is what the build takes in."""
+    address = f"docker.io/library/python@{UPSTREAM}"
+
+    assert bases.bases.config(address, "linux/arm64") == f"{address} linux/arm64".encode()
+    bases.bases.check(address, None)
+    assert bases.checked == [(address, None)]

@@ -96,6 +96,9 @@ class World:
     def config(self, address, platform):
         return b"{}"
 
+    def check(self, address, platform):
+        pass
+
     def versions(self):
         return self.tool_versions
 

@@ -18,7 +18,7 @@ class World:
     version = "1.0.0"
 
     def __init__(self, triggers):
-        self.triggers, self.reads, self.asked = triggers, [], []
+        self.triggers, self.reads, self.asked, self.checked, self.stages = triggers, [], [], [], []
 
     def read(self, content, targets, platform, arguments, namespace, configs):
         self.reads.append((content, tuple(targets), platform, arguments, namespace, dict(configs)))
@@ -27,7 +27,7 @@ class World:
             if name in configs:
                 images += self.triggers.get(name, [])
         target = {"sources": [{"identifier": f"{IMAGE}{n}"} for n in images], "images": images, "base": images[0]}
-        return Reading.model_validate({"targets": dict.fromkeys(targets, target)})
+        return Reading.model_validate({"targets": dict.fromkeys(targets, target), "stages": self.stages})
 
     def resolve(self, reference, declared):
         self.asked.append((reference, tuple(declared)))
@@ -35,6 +35,9 @@ class World:
 
     def config(self, address, platform):
         return f"{address} {platform}".encode()
+
+    def check(self, address, platform):
+        self.checked.append((address, platform))
 
 
 class Added(World):
@@ -99,3 +102,25 @@ def test_plan_reads_with_inputs_of_the_build():
     assert namespace == "ns"
     assert arguments == {"SOURCE_DATE_EPOCH": "77", "BUILDKIT_CACHE_MOUNT_NS": "ns"}
     assert world.asked == [("docker.io/a:1", (f"a:1@{SUM}",))]
+
+
+@pytest.mark.parametrize(("stages", "platform"), [(["", ""], "linux/arm64"), (["", "$BUILDPLATFORM"], None)])
+def test_plan_checks_every_image_for_the_platforms_that_the_build_may_take(stages, platform):
+    """Also those that only a trigger names; a stage may choose a platform of its own."""
+    world = World({"docker.io/a:1": ["docker.io/b:1"]})
+    world.stages = [{"name": "", "base": "a:1", "platform": each, "line": 1, "commands": {}} for each in stages]
+
+    plan(world, platform="linux/arm64")
+
+    assert sorted(world.checked) == [(f"docker.io/{name}:1@{SUM}", platform) for name in "ab"]
+
+
+def test_plan_raises_for_an_image_that_may_not_be_taken_in():
+    """It ends before anything is built."""
+
+    class Refusing(World):
+        def check(self, address, platform):
+            raise DockerfileRefused("no\nUse another.")
+
+    with pytest.raises(DockerfileRefused, match="no"):
+        plan(Refusing({}))

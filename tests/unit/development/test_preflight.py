@@ -369,6 +369,9 @@ class Registry:
     def config(self, address, platform):
         return b"{}"
 
+    def check(self, address, platform):
+        pass
+
 
 @pytest.mark.parametrize("declared", [(f"python:3@{SUM}",), ()])
 def test_preflight_and_plan_agree_about_images(run, make, declared):

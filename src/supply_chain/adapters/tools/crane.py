@@ -10,10 +10,13 @@ from pathlib import Path
 
 from supply_chain.adapters.process import tool_errors
 from supply_chain.adapters.process.command import Tool
-from supply_chain.errors import AccessDenied, BaseMissing, RegistryFailed, RegistryUnavailable
+from supply_chain.adapters.registry.descriptors import list_manifests
+from supply_chain.errors import AccessDenied, BaseMissing, DockerfileRefused, RegistryFailed, RegistryUnavailable
 from supply_chain.model.image import ImageRef
 
 TIMEOUT = 900.0
+MOST_MANIFESTS = 64
+"""Maximum manifests of an image from another registry; an index for all platforms has 20."""
 
 
 @dataclass(frozen=True)
@@ -57,10 +60,41 @@ def read_upstream_config(crane: Tool, address: str, platform: str) -> bytes:
 
     Raises `BaseMissing`, or `RegistryUnavailable` if that registry does not answer.
     """
-    done = crane.run("config", "--platform", platform, address, timeout=60, check=False, quiet=True)
+    return _read_upstream(crane, address, "config", "--platform", platform, address).encode()
+
+
+def check_upstream(crane: Tool, address: str, platform: str | None) -> None:
+    """Raise `DockerfileRefused` if an engine would request a part of the image at other addresses than its registry's.
+
+    The engine does so in the host's network. Reads the manifests for a platform, or without one for all; raises as
+    `read_upstream_config`.
+    """
+    name, _, digest = address.partition("@")
+    waiting, digests = [digest], {digest}
+    while waiting:
+        text = _read_upstream(crane, address, "manifest", f"{name}@{waiting.pop()}")
+        try:
+            new = set(list_manifests(text, platform)) - digests
+        except ValueError as error:
+            raise _refuse(address, str(error)) from error
+        digests |= new
+        waiting += new
+        if len(digests) > MOST_MANIFESTS:
+            raise _refuse(address, f"it has more than {MOST_MANIFESTS} manifests")
+
+
+def _refuse(address: str, why: str) -> DockerfileRefused:
+    return DockerfileRefused(
+        f"The image {address} may not be taken in: {why}.\nUse a curated base, or declare another image."
+    )
+
+
+def _read_upstream(crane: Tool, address: str, *arguments: str) -> str:
+    """Return the JSON object about the image that crane prints."""
+    done = crane.run(*arguments, timeout=60, check=False, quiet=True)
     message = done.stderr[-1000:].strip()
     if done.status == 0 and is_document(done.stdout):
-        return done.stdout.encode()
+        return done.stdout
     remedy = "Use a curated base, or declare an image by digest that this machine can reach."
     if done.status != 0 and tool_errors.is_transient(message) and not tool_errors.is_not_found(message):
         raise RegistryUnavailable(
@@ -73,5 +107,5 @@ def is_document(text: str) -> bool:
     """Return whether the text is a JSON object."""
     try:
         return isinstance(json.loads(text), dict)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False

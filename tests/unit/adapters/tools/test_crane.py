@@ -1,9 +1,13 @@
 """Tests of the calls of crane and of how its answers are interpreted."""
 
+import itertools
+import json
+
 import pytest
 
-from supply_chain.adapters.tools.crane import Crane, read_upstream_config
-from supply_chain.errors import AccessDenied, BaseMissing, RegistryFailed, RegistryUnavailable
+from supply_chain.adapters.tools import crane
+from supply_chain.adapters.tools.crane import Crane, check_upstream, read_upstream_config
+from supply_chain.errors import AccessDenied, BaseMissing, DockerfileRefused, RegistryFailed, RegistryUnavailable
 from supply_chain.model.image import ImageRef
 
 REF = ImageRef(repository="dev/hello", digest="sha256:" + "a" * 64)
@@ -87,3 +91,80 @@ def test_read_upstream_config_distinguishes_outage_from_missing_base(program, st
         read_upstream_config(
             program("crane").does(stdout=stdout, stderr=stderr, status=status), "docker.io/python", "linux/amd64"
         )
+
+
+INDEX, IMAGE, OTHER = (f"sha256:{letter * 64}" for letter in "123")
+UPSTREAM = f"docker.io/evil/image@{INDEX}"
+LINUX, WINDOWS = ({"os": each, "architecture": "amd64"} for each in ("linux", "windows"))
+
+
+@pytest.fixture
+def upstream(program):
+    """Return a function that checks an image of these manifests (digest → document), and the calls of crane."""
+    recorded = program("crane")
+
+    def check(manifests, platform="linux/amd64", address=UPSTREAM):
+        for digest, document in manifests.items():
+            (recorded.directory / digest).write_text(json.dumps(document))
+        check_upstream(recorded.does('cat "$here/${2#*@}" || exit 1'), address, platform)
+        assert all(call[0] == "manifest" and call[1].startswith("docker.io/evil/image@") for call in recorded.calls)
+        return [call[-1].partition("@")[2] for call in recorded.calls]
+
+    return check
+
+
+def listed(**digests):
+    return {"manifests": [{"digest": at, "platform": platform} for at, platform in digests.values()]}
+
+
+@pytest.mark.parametrize("platform", ["linux/amd64", None])
+def test_check_upstream_reads_every_manifest_that_an_engine_may_read(upstream, platform):
+    """Without a platform, the Dockerfile may choose any."""
+    manifests = {INDEX: listed(a=(IMAGE, LINUX), b=(OTHER, WINDOWS)), IMAGE: {"layers": []}, OTHER: {"layers": []}}
+
+    assert sorted(upstream(manifests, platform)) == sorted([INDEX, IMAGE, *([] if platform else [OTHER])])
+
+
+def test_check_upstream_reads_each_manifest_once(upstream):
+    """Indexes may name each other's manifests."""
+    manifests = {
+        INDEX: listed(a=(OTHER, None), b=(IMAGE, None)), OTHER: listed(a=(IMAGE, None)), IMAGE: {"layers": []},
+    }  # fmt: skip
+
+    assert sorted(upstream(manifests)) == [INDEX, IMAGE, OTHER]
+
+
+@pytest.mark.parametrize("below", [0, 1, 2])
+def test_check_upstream_refuses_external_layer_at_any_depth(upstream, below):
+    """Containerd requests these addresses from the host's network before it asks the registry."""
+    chain = [INDEX, OTHER, IMAGE][2 - below :]
+    layer = {"digest": "sha256:" + "a" * 64, "urls": ["http://127.0.0.1:1/admin/delete?everything=yes"]}
+    manifests = {each: listed(a=(after, LINUX)) for each, after in itertools.pairwise(chain)}
+    manifests[chain[-1]] = {"config": {}, "layers": [layer]}
+
+    with pytest.raises(DockerfileRefused, match=r"(?s)docker\.io/evil/image.*another address.*curated base"):
+        upstream(manifests, address=f"docker.io/evil/image@{chain[0]}")
+
+
+@pytest.mark.parametrize(("most", "refused"), [(3, False), (2, True)])
+def test_check_upstream_reads_a_bounded_number_of_manifests(upstream, monkeypatch, most, refused):
+    """Each takes a request, and somebody else wrote the list."""
+    monkeypatch.setattr(crane, "MOST_MANIFESTS", most)
+    manifests = {INDEX: listed(a=(IMAGE, None), b=(OTHER, None)), IMAGE: {"layers": []}, OTHER: {"layers": []}}
+
+    if refused:
+        with pytest.raises(DockerfileRefused, match="more than 2 manifests"):
+            upstream(manifests)
+    else:
+        assert len(upstream(manifests)) == 3
+
+
+def test_check_upstream_distinguishes_outage_from_missing_base(upstream, program):
+    """A manifest that cannot be read has not been checked."""
+    with pytest.raises(BaseMissing, match="cannot be read"):
+        upstream({INDEX: listed(a=(IMAGE, LINUX))})
+    other = program("other")
+    with pytest.raises(BaseMissing, match="cannot be read"):
+        check_upstream(other.does(stdout="[" * 10**5), UPSTREAM, None)
+    with pytest.raises(RegistryUnavailable):
+        check_upstream(other.does(stderr="unexpected status code 503 Busy", status=1), UPSTREAM, None)

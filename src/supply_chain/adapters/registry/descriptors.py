@@ -1,0 +1,70 @@
+"""Manifests of images from elsewhere: what an engine that pulls an image reads, and what it must not request.
+
+Engines read JSON as Go does: names in any case, of equal ones the last.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from supply_chain.adapters.registry.client import ACCEPT
+from supply_chain.model.image import DIGEST, Digest
+
+MANIFESTS = frozenset(ACCEPT.split(", "))
+COMPATIBLE = {"amd64": ("amd64", "x86", "386", "i386"), "arm64": ("arm", "aarch64")}
+"""How names of architectures begin whose programs run on another one; an engine takes those images, too."""
+
+
+def list_manifests(text: str, platform: str | None) -> tuple[Digest, ...]:
+    """Return the manifests that an engine may read after this one for a platform; without one, for any platform.
+
+    Raises `ValueError` if a descriptor has `urls`, which an engine requests before the registry (OCI image 1.1,
+    "Content Descriptors"), or if it is not certain what an engine reads.
+    """
+    try:
+        document = json.loads(text, object_pairs_hook=_fold)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+    if not isinstance(document, dict):
+        raise ValueError("it is no JSON object")  # noqa: TRY004
+    for part in (document.get("config"), *_list(document, "layers")):
+        if isinstance(part, dict) and part.get("mediatype") in MANIFESTS:
+            raise ValueError("it has a manifest as a layer or as its configuration")
+    return tuple(_find_digests(_list(document, "manifests"), platform))
+
+
+def _fold(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    folded = {name.casefold(): value for name, value in pairs}
+    if len(folded) != len(pairs):
+        raise ValueError("an object has a name twice")
+    if folded.get("urls"):
+        raise ValueError("a part of it is to be fetched from another address (`urls`)")
+    return folded
+
+
+def _list(document: dict[str, Any], name: str) -> list[Any]:
+    found = document.get(name) or []
+    if not isinstance(found, list):
+        raise ValueError(f"its {name} are no list")  # noqa: TRY004
+    return found
+
+
+def _find_digests(manifests: list[Any], platform: str | None) -> Iterator[Digest]:
+    for each in manifests:
+        digest = each.get("digest") if isinstance(each, dict) else None
+        if not isinstance(digest, str) or not re.fullmatch(DIGEST, digest):
+            raise ValueError("a manifest in it has no SHA-256 digest")
+        if platform is None or _may_match(each.get("platform"), platform):
+            yield digest
+
+
+def _may_match(described: Any, platform: str) -> bool:
+    """Return whether an engine may take a manifest that is described so; without a description it looks into it."""
+    if not isinstance(described, dict):
+        return True
+    system, architecture = platform.split("/")[:2]
+    named_system, named = (str(described.get(key) or "").lower() for key in ("os", "architecture"))
+    return named_system in ("", system) and (not named or named.startswith(COMPATIBLE[architecture]))
