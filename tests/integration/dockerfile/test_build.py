@@ -145,6 +145,24 @@ def test_build_is_reproducible_and_records_its_materials(buildkit: BuildKit, bui
     assert listed.stdout.split() == [built.digest]
 
 
+def test_build_runs_no_git(buildkit: BuildKit, builder: Buildx, tmp_path: Path) -> None:
+    """Git would use the configuration of a repository above the directory for temporary files, which others may own."""
+    git, ran = tmp_path / "bin/git", tmp_path / "ran"
+    git.parent.mkdir()
+    git.write_text(f'#!/bin/sh\necho "$@" >> {ran}\nexit 1\n')
+    git.chmod(0o755)
+    path = f"{git.parent}:{os.environ['PATH']}"
+    order = BuildOrder(
+        context=buildkit.context, dockerfile=b"FROM scratch\nCOPY file /\n", platform="linux/amd64", target=None,
+        name=local_name(NAME, RUN), images={}, fetched={}, annotations={}, epoch=1000, timeout=300, reproducible=True,
+        key=NAME, caches=NAME, max_size=2**20,
+    )  # fmt: skip
+
+    replace(builder, buildx=buildkit.buildx.with_environment(PATH=path)).build(order)
+
+    assert not ran.exists()
+
+
 @pytest.mark.parametrize(
     ("before", "after"),
     [

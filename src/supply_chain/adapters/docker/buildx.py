@@ -86,6 +86,7 @@ class Buildx:
                 DOCKER_CONFIG=str(config),
                 SOURCE_DATE_EPOCH=str(order.epoch),
                 BUILDX_CONFIG=f"{work}/buildx",
+                BUILDX_GIT_INFO="false",  # or it runs git, with the configuration of any repository above the context
                 BUILDX_METADATA_PROVENANCE="max",
                 EXPERIMENTAL_BUILDKIT_SOURCE_POLICY=str(policy),
             )

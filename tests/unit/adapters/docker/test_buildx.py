@@ -141,6 +141,7 @@ def test_build_passes_order_to_buildx_and_loads_result(docker):
     assert recorded.environments[0]["SOURCE_DATE_EPOCH"] == "1000"
     assert recorded.environments[0]["DOCKER_CONFIG"].endswith("docker-config")
     assert recorded.environments[0]["BUILDX_METADATA_PROVENANCE"] == "max"
+    assert recorded.environments[0]["BUILDX_GIT_INFO"] == "false"
 
 
 @pytest.mark.parametrize("where", ["context", "fetched"])
