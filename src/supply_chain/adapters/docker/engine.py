@@ -32,6 +32,7 @@ from supply_chain.adapters.docker.engine_reading import (
     parse_processes,
     read_listeners,
 )
+from supply_chain.adapters.files.free_space import require_space
 from supply_chain.errors import CheckNotMade, ContainerGone, EngineFailed, ImageNotFound, SettingInvalid
 from supply_chain.model.container import (
     LINES,
@@ -123,10 +124,14 @@ class DockerEngine:
         return self.image(str(images[0].id))
 
     def save(self, image: str, target: Path, most: int) -> bool:
-        """Write an image as an archive; return False if it has more than `most` bytes."""
+        """Write an image as an archive; return False if it has more than `most` bytes.
+
+        Raises `DiskFull` if the archive would use the reserve of free space.
+        """
         written = 0
         with translate_errors(f"save {image}"), target.open("wb") as file:
             for chunk in self._client.images.get(image).save():
+                require_space(target.parent, f"The image {image} is not saved")
                 written += file.write(chunk)
                 if written > most:
                     return False

@@ -5,6 +5,7 @@ from __future__ import annotations
 from os import statvfs
 from pathlib import Path
 
+from supply_chain.errors import DiskFull
 from supply_chain.text import mebibytes
 
 RESERVE = 2 * 1024**3
@@ -26,3 +27,9 @@ def find_shortage(directory: Path) -> str:
         f"Only {mebibytes(free)} are free in {directory}, and {mebibytes(RESERVE)} have to stay.\n"
         "Make room there, or set TMPDIR to a larger file system."
     )
+
+
+def require_space(directory: Path, what: str) -> None:
+    """Raise `DiskFull` if less than `RESERVE` is free on a directory's file system; `what` says what is not done."""
+    if shortage := find_shortage(directory):
+        raise DiskFull(f"{what}: {shortage}")

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 
-from supply_chain.adapters.files.free_space import find_shortage
+from supply_chain.adapters.files.free_space import require_space
 from supply_chain.adapters.files.openat import open_directory_by_path, read_path
 from supply_chain.adapters.git.commit import CommittedTree
 from supply_chain.adapters.git.repository import Repository, open_repository
@@ -35,7 +35,7 @@ from supply_chain.development.snapshot import (
     select,
 )
 from supply_chain.development.snapshot_paths import MAX_PATH, check_links, check_name
-from supply_chain.errors import DeclarationInvalid, DiskFull, SourceInvalid
+from supply_chain.errors import DeclarationInvalid, SourceInvalid
 from supply_chain.model.image import Digest, Source, digest_of
 from supply_chain.model.manifest import FILE, Base, Service
 from supply_chain.scratch import scratch
@@ -246,8 +246,7 @@ class _Writer:
                         f"all of them {MAX_SIZE // 1024**3} GiB.\nRemove what is not built, or name it in the ignore "
                         "file."
                     )
-                if shortage := find_shortage(self.place):
-                    raise DiskFull(f"The build context is not copied: {shortage}")
+                require_space(self.place, "The build context is not copied")
                 file.write(piece)
                 digest.update(piece)
                 blob.update(piece)

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
+from supply_chain.adapters.files.free_space import require_space
 from supply_chain.adapters.registry.http import Answer, BodyTooLarge, RegistryHttp
 from supply_chain.adapters.registry.referrer_lists import parse_referrers
 from supply_chain.errors import ImageDamaged, RegistryFailed
@@ -128,9 +129,17 @@ class Registry:
         self._read_blob(repository, digest, size, len)
 
     def download(self, repository: str, digest: Digest, target: Path, size: int) -> None:
-        """Write a blob of `size` bytes to a file; raise `ImageDamaged` if its size or digest differs."""
+        """Write a blob of `size` bytes to a file; raise `ImageDamaged` if its size or digest differs.
+
+        Raises `DiskFull` if it would use the reserve of free space.
+        """
         with target.open("wb") as file:
-            self._read_blob(repository, digest, size, file.write)
+
+            def write(chunk: bytes) -> int:
+                require_space(target.parent, f"A blob of {repository} is not downloaded")
+                return file.write(chunk)
+
+            self._read_blob(repository, digest, size, write)
 
     def _read_blob(self, repository: str, digest: Digest, size: int, take: Callable[[bytes], int]) -> None:
         """Pass a blob in pieces to `take`, which returns the bytes that it took, and compare size and digest.

@@ -26,6 +26,7 @@ from supply_chain.adapters.docker.engine_reading import (
     parse_processes,
     read_listeners,
 )
+from supply_chain.adapters.files import free_space
 from supply_chain.errors import (
     AccessDenied,
     CheckNotMade,
@@ -386,3 +387,17 @@ def test_changes_raises_if_engine_does_not_list_them(answering, status, answer, 
     """The engine may fail, or somebody may have removed the container."""
     with pytest.raises(error):
         answering([answer], status)[0].changes("c")
+
+
+def test_save_leaves_the_reserve_of_free_space(tmp_path, monkeypatch):
+    """It ends at once, and not when the disk is full for everybody."""
+    chunks = iter([b"a" * 1000] * 3)
+    found = SimpleNamespace(save=lambda: chunks)
+    client = SimpleNamespace(api=SimpleNamespace(timeout=1), images=SimpleNamespace(get=lambda _: found))
+    assert not engine_of(client).save("image", tmp_path / "image.tar", 999)
+    monkeypatch.setattr(free_space, "RESERVE", 2**62)
+
+    with pytest.raises(DiskFull, match=rf"The image image is not saved: Only \d+ MiB are free in {tmp_path}"):
+        engine_of(client).save("image", tmp_path / "image.tar", 10**6)
+
+    assert (tmp_path / "image.tar").stat().st_size == 0 and len(list(chunks)) == 1

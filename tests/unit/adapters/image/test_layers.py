@@ -16,6 +16,7 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
+from supply_chain.adapters.files import free_space
 from supply_chain.adapters.image import budget as image_budget
 from supply_chain.adapters.image import layers
 from supply_chain.adapters.image.budget import TooLong
@@ -26,7 +27,7 @@ from supply_chain.adapters.process.cancellation import Cancellation
 from supply_chain.adapters.process.command import Tool
 from supply_chain.adapters.tools import secrets
 from supply_chain.adapters.tools.secrets import LARGEST, SearchedFiles, SecretSearch, find_secrets
-from supply_chain.errors import Cancelled, CheckNotMade, ScannerFailed
+from supply_chain.errors import Cancelled, CheckNotMade, DiskFull, ScannerFailed
 from tests.support.content import Content
 from tests.support.memory_engine import MemoryEngine
 from tests.support.memory_registry import MemoryRegistry
@@ -873,3 +874,14 @@ def test_layer_that_engines_read_differently_is_refused(unpacked):
 def test_layer_in_posix_or_gnu_format_is_read(unpacked):
     """All variants that POSIX and GNU describe are supported."""
     assert list(rights(header("usr/", tarfile.DIRTYPE) + unpacked + bytes(1024))) == ["/usr/bin/su"]
+
+
+def test_files_that_would_use_the_reserve_are_not_stored(monkeypatch):
+    """A layer unpacks to more than its archive; the disk is one that everything else needs, too."""
+    image = layer(text("a", b"a"))
+    assert read_contents(engine(image), "image", MIB)
+    monkeypatch.setattr(free_space, "RESERVE", 2**62)
+
+    for read in (lambda: read_contents(engine(image), "image", MIB), lambda: examine_image(*shelf(image))):
+        with pytest.raises(DiskFull, match=r"files of an image are not read: Only \d+ MiB are free in .*cscm-scratch"):
+            read()

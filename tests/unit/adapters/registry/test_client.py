@@ -12,10 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from supply_chain.adapters.files import free_space
 from supply_chain.adapters.registry.client import LARGEST_MANIFEST, MANIFEST, SMALL, MemoryCache, Registry
 from supply_chain.adapters.registry.http import RegistryHttp
 from supply_chain.errors import (
     AccessDenied,
+    DiskFull,
     ImageDamaged,
     ImageNotFound,
     RegistryFailed,
@@ -205,6 +207,16 @@ def test_download_checks_digest_and_size(tmp_path, content, size, is_intact):
     else:
         with pytest.raises(ImageDamaged):
             registry.download("dev/hello", digest_of(b"c"), target, size)
+
+
+def test_download_leaves_the_reserve_of_free_space(tmp_path, monkeypatch):
+    """Nothing is written once the reserve would be used."""
+    monkeypatch.setattr(free_space, "RESERVE", 2**62)
+
+    with pytest.raises(DiskFull, match=rf"A blob of dev/hello is not downloaded: Only \d+ MiB are free in {tmp_path}"):
+        always(200, content=b"c").download("dev/hello", digest_of(b"c"), tmp_path / "blob", 1)
+
+    assert (tmp_path / "blob").read_bytes() == b""
 
 
 CALLS = {
