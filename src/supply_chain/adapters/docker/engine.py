@@ -8,9 +8,9 @@ import json
 import logging
 import tarfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 import docker
@@ -21,10 +21,11 @@ from requests.exceptions import HTTPError
 from supply_chain.adapters.docker.container_options import container_options, restart_policy
 from supply_chain.adapters.docker.engine_errors import translate_errors
 from supply_chain.adapters.docker.engine_reading import (
+    PS,
     drop_init,
     last_lines,
     parse_access,
-    parse_change,
+    parse_changes,
     parse_container,
     parse_history,
     parse_image,
@@ -52,6 +53,7 @@ from supply_chain.model.container import (
 from supply_chain.model.image import Digest
 
 log = logging.getLogger("supply_chain.engine")
+T = TypeVar("T")
 
 TIMEOUT = 60
 """Seconds after which a call to the engine fails; a pull or a load may send nothing for that long."""
@@ -60,6 +62,8 @@ LARGEST_FILE = 16 * 1024 * 1024
 """Maximum bytes of a file that is read from a container."""
 MOST_CHANGES = 16 * 1024 * 1024
 """Maximum bytes of the engine's list of changed paths; a container may write files as fast as it can."""
+MOST_PROCESSES = 16 * 1024 * 1024
+"""Maximum bytes of the engine's list of processes, each with a line of `LONGEST_COMMAND`."""
 CHUNK = 64 * 1024
 SLACK = 64 * 1024
 """Bytes that the archive of a file may have in addition to the file."""
@@ -251,25 +255,25 @@ class DockerEngine:
                 f"{_shorten(container)} has changed more paths than can be looked at.\nLet it write less, and that "
                 "below the paths that its declaration makes writable."
             )
-        try:
-            changes = tuple(map(parse_change, json.loads(listed) or ()))
-        except ValueError as error:
-            raise EngineFailed(
-                f"The engine's list of what {_shorten(container)} changed cannot be read: {error}\n"
-                "The engine's own log says more."
-            ) from error
+        changes = _parse(listed, parse_changes, f"list of what {_shorten(container)} changed")
         return drop_init(changes) if changes and self.inspect(container).profile.init else changes
 
     def processes(self, container: str) -> tuple[Process, ...]:
         """Return the running processes; raise `CheckNotMade` if the engine's host cannot list them."""
         try:
             with translate_errors(f"list the processes of {_shorten(container)}"):
-                return parse_processes(self._api.top(container, ps_args="-eo pid,ppid,uid,args"))
+                listed = self._answer(f"/containers/{quote(container)}/top?ps_args={quote(PS)}", MOST_PROCESSES)
         except EngineFailed as error:
             raise CheckNotMade(
                 f"The processes of {_shorten(container)} cannot be listed: {error}\n"
                 "The engine's host needs the program ps (Debian's package procps)."
             ) from error
+        if listed is None:
+            raise CheckNotMade(
+                f"{_shorten(container)} has more processes than can be looked at.\nLet it start fewer, with shorter "
+                "commands."
+            )
+        return _parse(listed, parse_processes, f"list of the processes of {_shorten(container)}")
 
     def listeners(self, container: str) -> tuple[Listener, ...]:
         """Return the listening TCP sockets; raise `CheckNotMade` if they cannot be read on this machine."""
@@ -404,6 +408,13 @@ class DockerEngine:
             with contextlib.suppress(ContainerGone):  # removed in between
                 containers.append(self.inspect(each))
         return tuple(sorted(containers, key=lambda c: c.created_at))
+
+
+def _parse(answer: bytes, parse: Callable[[Any], T], what: str) -> T:
+    try:
+        return parse(json.loads(answer))
+    except ValueError as error:
+        raise EngineFailed(f"The engine's {what} cannot be read: {error}\nThe engine's own log says more.") from error
 
 
 def _host_path(volume: Mapping[str, Any]) -> str:

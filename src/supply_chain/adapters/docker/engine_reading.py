@@ -28,6 +28,10 @@ from supply_chain.model.container import (
 from supply_chain.model.image import Digest
 
 PROC = Path("/proc")
+LONGEST_COMMAND = 8192
+"""Maximum characters of a process's command that are read; it may have two MiB (execve(2))."""
+PS = f"-eo pid,ppid,uid,args --cols {LONGEST_COMMAND}"
+"""Arguments of `ps` on the engine's host."""
 NANO = 1_000_000_000
 """Units in which the engine counts one processor."""
 OPEN: Mapping[Literal["tcp", "udp"], str] = {"tcp": "0A", "udp": "07"}
@@ -195,6 +199,11 @@ def parse_change(entry: Mapping[str, Any]) -> Change:
     return Change(kind=KINDS[entry["Kind"]], path=entry["Path"])
 
 
+def parse_changes(entries: Iterable[Mapping[str, Any]] | None) -> tuple[Change, ...]:
+    """Return the changes in the engine's list, which is null if there are none."""
+    return tuple(map(parse_change, entries or ()))
+
+
 def drop_init(changes: Sequence[Change]) -> tuple[Change, ...]:
     """Return the changes without the mount point of the engine's init and the directories created only for it."""
     others = [each for each in changes if each.path not in INIT]
@@ -205,9 +214,10 @@ def drop_init(changes: Sequence[Change]) -> tuple[Change, ...]:
 
 
 def parse_processes(answer: Mapping[str, Any]) -> tuple[Process, ...]:
-    """Return the processes from `ps -eo pid,ppid,uid,args`, as the engine passes it on."""
+    """Return the processes from `ps` with the arguments `PS`, as the engine passes them on."""
     return tuple(
-        Process(pid=int(row[0]), parent=int(row[1]), uid=int(row[2]), command=row[3]) for row in answer["Processes"]
+        Process(pid=int(row[0]), parent=int(row[1]), uid=int(row[2]), command=row[3][:LONGEST_COMMAND])
+        for row in answer["Processes"]
     )
 
 

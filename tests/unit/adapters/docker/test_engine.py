@@ -8,6 +8,7 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import docker
 import docker.errors
@@ -15,9 +16,10 @@ import pytest
 import requests
 from docker.errors import APIError, DockerException
 
-from supply_chain.adapters.docker.engine import LISTINGS, DockerEngine, list_images
+from supply_chain.adapters.docker.engine import LISTINGS, MOST_PROCESSES, DockerEngine, list_images
 from supply_chain.adapters.docker.engine_errors import translate_error
 from supply_chain.adapters.docker.engine_reading import (
+    LONGEST_COMMAND,
     drop_init,
     parse_container,
     parse_image,
@@ -216,6 +218,13 @@ def test_processes_from_reads_rows_of_ps():
     assert (process.pid, process.uid, process.command) == (7, 10001, "/app serve --port 8080")
 
 
+def test_commands_of_processes_are_cut():
+    """A program may have megabytes of arguments, which would be searched for secrets."""
+    rows = [["7", "1", "0", "x" * length] for length in (LONGEST_COMMAND, LONGEST_COMMAND + 1)]
+
+    assert [len(each.command) for each in parse_processes({"Processes": rows})] == [LONGEST_COMMAND] * 2
+
+
 TCP = [
     "   0: 0100007F:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000 10001 0 1 1 0 100 0 0 10 0",
     "   1: 0B00007F:A3F1 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0 0 2 1 0 100 0 0 10 0",
@@ -318,17 +327,21 @@ CHANGE = b'{"Path": "/data/a", "Kind": 1}'
 
 @pytest.fixture
 def answering():
-    """Return a factory of engines that list the given changes, and of the parts of the list that were sent."""
+    """Return a factory of engines that answer with the given list, and of the parts of it that were sent.
+
+    `asked` receives the paths of the requests.
+    """
     servers = []
 
-    def make(parts, status=200):
-        sent = []
+    def make(parts, status=200, asked=None):
+        sent, asked = [], [] if asked is None else asked
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self):
                 if self.path.endswith("/json"):
                     return self.answer(200, [json.dumps(INSPECTED).encode()])
-                return self.answer(status, map(counted, parts)) if self.path.endswith("/changes") else None
+                asked.append(self.path)
+                return self.answer(status, map(counted, parts))
 
             def answer(self, status, parts):
                 self.send_response(status)
@@ -387,6 +400,49 @@ def test_changes_raises_if_engine_does_not_list_them(answering, status, answer, 
     """The engine may fail, or somebody may have removed the container."""
     with pytest.raises(error):
         answering([answer], status)[0].changes("c")
+
+
+PROCESS = b'["7", "1", "10001", "/app"]'
+
+
+def test_processes_are_requested_with_commands_of_limited_length(answering):
+    """The engine keeps the whole output of ps in its memory."""
+    asked = []
+    engine, _ = answering([b'{"Titles": [], "Processes": [%s,%s]}' % (PROCESS, PROCESS)], asked=asked)
+
+    assert [(each.pid, each.parent, each.uid, each.command) for each in engine.processes("c")] == [
+        (7, 1, 10001, "/app")
+    ] * 2
+    (path,) = asked
+    address = urlsplit(path)
+    assert address.path.endswith("/containers/c/top")
+    assert parse_qs(address.query) == {"ps_args": [f"-eo pid,ppid,uid,args --cols {LONGEST_COMMAND}"]}
+
+
+def test_processes_stops_reading_at_its_bound(answering):
+    """A list without its end would hide processes."""
+    row = b'["7", "1", "0", "%s"],' % (b"x" * 8000)
+    parts = [b'{"Processes": [', *itertools.repeat(row, 2 * MOST_PROCESSES // len(row)), PROCESS, b"]}"]
+    engine, sent = answering(parts)
+
+    with pytest.raises(CheckNotMade, match="more processes than can be looked at"):
+        engine.processes("c")
+    assert len(sent) < len(parts)
+
+
+@pytest.mark.parametrize(
+    ("status", "answer", "error"),
+    [
+        (404, b'{"message": "No such container: c"}', CheckNotMade),
+        (500, b'{"message": "ps: not found"}', CheckNotMade),
+        (200, b"[", EngineFailed),
+    ],
+    ids=["gone", "without ps", "cut off"],
+)
+def test_processes_raises_if_engine_does_not_list_them(answering, status, answer, error):
+    """The engine's host may lack ps, or the list may be incomplete."""
+    with pytest.raises(error):
+        answering([answer], status)[0].processes("c")
 
 
 def test_save_leaves_the_reserve_of_free_space(tmp_path, monkeypatch):
