@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.server
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from supply_chain.errors import DeclarationInvalid, ManifestsRefused
 from supply_chain.execution.environment import KubernetesEnvironment, KubernetesPlacement
 from supply_chain.execution.kubernetes.brought import adopt, read_brought
 from supply_chain.execution.kubernetes.cluster import Document
+from supply_chain.execution.kubernetes.manifest_files import Release, read_chart
 from supply_chain.execution.kubernetes.rendering import Workload, render
 from supply_chain.model.image import ImageRef
 from supply_chain.model.manifest import Probe, Service, Test
@@ -194,13 +196,43 @@ def test_chart_finds_nothing_in_clusters(
     assert listener.requests == []
 
 
-@pytest.mark.parametrize("reference", ["URL/schema", "file:///etc/passwd"])
-def test_schema_of_values_is_not_followed(read: Read, listener: Listener, reference: str) -> None:
-    """It may refer to what is elsewhere."""
-    schema = f'{{"$ref": "{reference.replace("URL", listener.url)}"}}'
+SCHEMA = """{"$schema": "https://json-schema.org/draft/2020-12/schema", "type": "object",
+"properties": {"image": {"$ref": "#/$defs/name"}}, "additionalProperties": false, "$defs": {"name": {"type": "string"}}}
+"""
 
-    assert len(read({**chart(), "hello/values.schema.json": schema})) == 1
+
+def test_schema_of_values_is_applied(read: Read) -> None:
+    """Of the chart and of charts in it, to the values of the environment too; the error says where they differ."""
+    files = {**chart(), "hello/values.schema.json": SCHEMA}
+    assert len(read(files)) == 1
+
+    for values, message in (("image: 5", "at '/image': got number, want string"), ("imgae: x", "'imgae' not allowed")):
+        with pytest.raises(ManifestsRefused, match=rf"(?s)helm template .*hello:\n- .*{message}") as raised:
+            read({**files, "values.yaml": values}, values="values.yaml")
+        assert raised.value.code == "manifests.refused"
+    part = {"hello/charts/pages/Chart.yaml": "apiVersion: v2\nname: pages\nversion: 1.0.0\n",
+            "hello/charts/pages/values.schema.json": SCHEMA}  # fmt: skip
+    with pytest.raises(ManifestsRefused, match=r"(?s)pages:.*at '/image'"):
+        read({**chart(), **part, "values.yaml": "pages: {image: 5}"}, values="values.yaml")
+
+
+@pytest.mark.parametrize("reference", ["URL/schema", "file:///etc/hostname", "urn:any"])
+def test_helm_itself_reads_no_schema_over_network(
+    toolbox: Toolbox, listener: Listener, reference: str, tmp_path: Path
+) -> None:
+    """A file of the host it reads, and takes any name for anything: so such a schema is refused when it is read."""
+    schema = f'{{"$ref": "{reference.replace("URL", listener.url)}"}}'
+    files = {**chart(), "hello/values.schema.json": schema}
+    renderer, release = ManifestRenderer(toolbox.find), Release("hello", "shop", "")
+
+    with pytest.raises(ManifestsRefused) if reference != "urn:any" else nullcontext():
+        renderer.template_chart({name: text.encode() for name, text in files.items()}, "hello", release)
+
     assert listener.requests == []
+    (tmp_path / "hello").mkdir()
+    (tmp_path / "hello/values.schema.json").write_text(schema)
+    with pytest.raises(DeclarationInvalid, match="which is elsewhere"):
+        read_chart(tmp_path, "hello", None)
 
 
 def test_chart_reads_no_files_but_its_own(read: Read) -> None:

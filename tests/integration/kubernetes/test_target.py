@@ -13,6 +13,8 @@ from lightkube.resources.apps_v1 import Deployment as Deployments
 from lightkube.types import PatchType
 
 from supply_chain.adapters.kubernetes.client import ClusterClient
+from supply_chain.adapters.tools import Toolbox
+from supply_chain.adapters.tools.manifest_renderer import ManifestRenderer
 from supply_chain.errors import ClusterConflict, ClusterRefused, DeploymentFailed, ManifestsRefused, NoSuitableNode
 from supply_chain.execution.deployment import Deployment
 from supply_chain.execution.environment import SecretKey
@@ -39,7 +41,7 @@ from supply_chain.model.image import Digest, ImageRef
 from supply_chain.model.manifest import Classification
 from tests.contract.target import TargetContract
 from tests.support.cluster_images import NAME, Import
-from tests.support.cluster_roles import DEPLOYER, bind_role, deployable_namespace
+from tests.support.cluster_roles import DEPLOYER, bind_role, deployable_namespace, restricted_namespace
 from tests.support.node import Place, deployers_target, secure_pod
 
 pytestmark = pytest.mark.real
@@ -72,6 +74,14 @@ def reserved(cluster: ClusterClient, namespace: str) -> Iterator[Callable[[str],
 
     yield label
     label("")
+    cluster.delete(CLUSTER_ROLE_BINDINGS, binding)
+
+
+@pytest.fixture
+def hosts(cluster: ClusterClient, namespace: str) -> Iterator[Callable[[], None]]:
+    """A function that lets the deployer read the hosts of all Ingresses."""
+    binding = f"{namespace}-hosts"
+    yield lambda: bind_role(cluster, "cscm-deployer-hosts", DEPLOYER, namespace, CLUSTER_ROLE_BINDINGS, binding)
     cluster.delete(CLUSTER_ROLE_BINDINGS, binding)
 
 
@@ -212,32 +222,46 @@ def test_nodes_are_not_listed_without_documented_role(harness: Place, cluster: C
         harness.deploy(harness.good())
 
 
+CONTAINER = {
+    "name": "application", "image": "hello", "readinessProbe": {"httpGet": {"path": "/", "port": 8080}},
+    "resources": {"limits": {"cpu": "100m", "memory": "32Mi"}},
+    "securityContext": {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True,
+                        "capabilities": {"drop": ["ALL"]}},
+}  # fmt: skip
+SECURITY = {"runAsNonRoot": True, "runAsUser": 10001, "runAsGroup": 10001, "seccompProfile": {"type": "RuntimeDefault"}}
+
+
+def deployment_of(**container: object) -> dict[str, object]:
+    """Return a Deployment to bring along, of a container with other values."""
+    template = {"spec": {"securityContext": SECURITY, "containers": [CONTAINER | container]}}
+    return {
+        "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "hello"}, "spec": {"template": template}
+    }  # fmt: skip
+
+
+def ingress_to(host: str, **metadata: object) -> dict[str, object]:
+    """Return an Ingress to the application for a host."""
+    backend = {"service": {"name": "hello", "port": {"number": 8080}}}
+    rule = {"host": host, "http": {"paths": [{"path": "/", "pathType": "Prefix", "backend": backend}]}}
+    return {
+        "apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "metadata": {"name": "hello", **metadata},
+        "spec": {"rules": [rule]},
+    }  # fmt: skip
+
+
 def test_manifests_that_are_brought_along_run_admitted_digest(
-    harness: Place, cluster: ClusterClient, tmp_path: Path
+    harness: Place, cluster: ClusterClient, hosts: Callable[[], None], tmp_path: Path
 ) -> None:
     """The cluster's defaults are no deviations; with a violation, nothing is applied."""
-    container = {
-        "name": "application", "image": "hello", "readinessProbe": {"httpGet": {"path": "/", "port": 8080}},
-        "resources": {"limits": {"cpu": "100m", "memory": "32Mi"}},
-        "securityContext": {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True,
-                            "capabilities": {"drop": ["ALL"]}},
-    }  # fmt: skip
-    security = {"runAsNonRoot": True, "runAsUser": 10001, "runAsGroup": 10001,
-                "seccompProfile": {"type": "RuntimeDefault"}}  # fmt: skip
-    template = {"spec": {"securityContext": security, "containers": [container]}}
-    document = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "hello"},
-                "spec": {"template": template}}  # fmt: skip
+    hosts()
     (tmp_path / "hello").mkdir()
     path = tmp_path / "hello/deployment.yaml"
-    path.write_text(json.dumps(document))
+    path.write_text(json.dumps(deployment_of()))
     account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "hello", "labels": {"team": "a"}}}
     scaler = {"apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler", "metadata": {"name": "hello"},
               "spec": {"behavior": {"scaleDown": {"stabilizationWindowSeconds": 60}}}}  # fmt: skip
-    backend = {"service": {"name": "hello", "port": {"number": 8080}}}
-    rule = {"host": "hello.example", "http": {"paths": [{"path": "/", "pathType": "Prefix", "backend": backend}]}}
-    ingress = {"apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "metadata": {"name": "hello"},
-               "spec": {"rules": [rule]}}  # fmt: skip
-    (tmp_path / "hello/others.yaml").write_text("\n---\n".join(map(json.dumps, (account, scaler, ingress))))
+    others = account, scaler, ingress_to(f"{harness.namespace}.example")
+    (tmp_path / "hello/others.yaml").write_text("\n---\n".join(map(json.dumps, others)))
     scaling = {"minimum": 1, "maximum": 2}
     target = deployers_target(
         cluster, harness.namespace, manifests="hello", autoscaling=scaling, reached_from=("kube-system",)
@@ -247,17 +271,86 @@ def test_manifests_that_are_brought_along_run_admitted_digest(
     deployment = harness.deploy(harness.good())
 
     assert harness.settles(deployment)
-    container["image"] = "busybox"
-    path.write_text(json.dumps(document))
+    path.write_text(json.dumps(deployment_of(image="busybox")))
     with pytest.raises(ManifestsRefused, match="no gate admitted busybox"):
         harness.deploy(harness.good())
     assert harness.settles(deployment)
-    container["image"] = "hello"
-    path.write_text(json.dumps(document))
+    path.write_text(json.dumps(deployment_of()))
     (tmp_path / "hello/others.yaml").unlink()
 
     assert harness.settles(harness.deploy(harness.good()))
     assert cluster.list(INGRESSES, harness.namespace) == ()
+
+
+def test_host_of_another_application_in_cluster_is_refused(
+    harness: Place, cluster: ClusterClient, hosts: Callable[[], None], tmp_path: Path
+) -> None:
+    """Without the documented role, nobody knows whose a host is. The other one is in another namespace."""
+    domain = f"{harness.namespace}.example"
+    (tmp_path / "hello").mkdir()
+    documents = deployment_of(), ingress_to(f"shop.{domain}")
+    (tmp_path / "hello/all.yaml").write_text("\n---\n".join(map(json.dumps, documents)))
+    target = deployers_target(cluster, harness.namespace, manifests="hello", reached_from=("kube-system",))
+    harness.target = replace(target, manifests=tmp_path)
+    with pytest.raises(ClusterRefused, match=r"(?s)cannot list resource.*Bind cscm-deployer-hosts"):
+        harness.deploy(harness.good())
+    hosts()
+    with restricted_namespace(cluster, "shop") as other:
+        labels = {"cscm.managed": "true", "cscm.application": "shop", "cscm.environment": "production"}
+        cluster.apply(INGRESSES, ingress_to(f"*.{domain}", namespace=other, labels=labels))
+
+        with pytest.raises(ManifestsRefused, match=f"overlaps with .* of shop in production .*{other}/hello"):
+            harness.deploy(harness.good())
+
+        assert harness.running() == set() and cluster.list(INGRESSES, harness.namespace) == ()
+        cluster.delete(INGRESSES, "hello", other)
+        assert harness.settles(harness.deploy(harness.good()))
+
+
+def test_chart_is_deployed_with_values_of_its_environment(
+    harness: Place, cluster: ClusterClient, toolbox: Toolbox, tmp_path: Path
+) -> None:
+    """By helm itself. Other values change what runs; values that its schema does not allow change nothing."""
+    variable = {"name": "GREETING", "value": "{{ .Values.greeting }}"}
+    pages = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "{{ .Release.Name }}-pages"},
+             "data": {"greeting": "{{ .Values.greeting }} from {{ .Release.Namespace }}"}}  # fmt: skip
+    schema = {"type": "object", "properties": {"greeting": {"type": "string"}}, "additionalProperties": False}
+    files = {
+        "hello/Chart.yaml": {"apiVersion": "v2", "name": "hello", "version": "1.0.0"},
+        "hello/values.yaml": {"greeting": "hello"},
+        "hello/values.schema.json": schema,
+        "hello/templates/deployment.yaml": deployment_of(env=[variable]),
+        "hello/templates/pages.yaml": pages,
+        "staging.yaml": {"greeting": "hi"},
+    }
+    for name, content in files.items():
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(content))
+    target = deployers_target(cluster, harness.namespace, manifests="hello", values="staging.yaml")
+    harness.target = replace(target, manifests=tmp_path, renderer=ManifestRenderer(toolbox.find))
+
+    def read_greeting() -> str:
+        found = cluster.read(CONFIG_MAPS, "hello-pages", harness.namespace)
+        assert found
+        return str(found["data"]["greeting"])
+
+    first = harness.deploy(harness.good())
+    assert harness.settles(first) and read_greeting() == f"hi from {harness.namespace}"
+    assert not harness.deploy(first.digest).changed
+    (tmp_path / "staging.yaml").write_text('{"greeting": "welcome"}')
+    second = harness.deploy(first.digest)
+    assert second.changed and second.container != first.container and harness.settles(second)
+    (tmp_path / "staging.yaml").write_text('{"greeting": 5}')
+    with pytest.raises(ManifestsRefused, match=r"helm template does not render(.|\n)*at '/greeting'"):
+        harness.deploy(harness.good())
+    assert harness.settles(second) and read_greeting() == f"welcome from {harness.namespace}"
+    (tmp_path / "staging.yaml").write_text("{}")
+    (tmp_path / "hello/templates/pages.yaml").unlink()
+
+    last = harness.deploy(harness.good())
+
+    assert harness.settles(last) and cluster.read(CONFIG_MAPS, "hello-pages", harness.namespace) is None
 
 
 def test_missing_namespace_is_refused_before_anything_is_applied(harness: Place, cluster: ClusterClient) -> None:

@@ -39,12 +39,12 @@ class ManifestRenderer:
     def template_chart(self, files: Mapping[str, bytes], place: str, release: Release) -> bytes:
         """Render a chart, as `Renderer` describes: `lookup` finds nothing, and tests are left out.
 
-        The schema of its values is not applied, because it may refer to others elsewhere.
+        Values that do not fit the chart's schema are refused.
         """
         values = (f"--values={release.values}",) if release.values else ()
         return self._run(
             files, "helm", "template", release.name, f"./{place}", f"--namespace={release.namespace}", *values,
-            "--include-crds", "--skip-tests", "--skip-schema-validation",
+            "--include-crds", "--skip-tests",
         )  # fmt: skip
 
     def _run(self, files: Mapping[str, bytes], name: str, *words: str) -> bytes:

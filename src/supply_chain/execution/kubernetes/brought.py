@@ -252,6 +252,8 @@ def _find_in_ingress(workload: Workload, spec: Mapping[str, Any], services: Coll
             backend = path["backend"]
             if backend.keys() != {"service"} or backend["service"]["name"] not in services:
                 yield "spec.rules.http.paths.backend has to be one of its Services"
+    if not all(each.get("hosts") for each in spec.get("tls") or ()):
+        yield "spec.tls.hosts is missing"
 
 
 def _find_in_pod(workload: Workload, pod: Mapping[str, Any], hardened: Mapping[str, Any]) -> Iterator[str]:

@@ -15,6 +15,7 @@ from pydantic import AfterValidator, ConfigDict
 from pydantic.alias_generators import to_camel
 
 from supply_chain.errors import DeclarationInvalid, ToolMissing
+from supply_chain.execution.kubernetes.chart_schemas import check_schemas
 from supply_chain.model.documents import LIMIT, decode_document, parse_document, read_content
 from supply_chain.model.image import Model
 
@@ -44,7 +45,10 @@ class Renderer(Protocol):
         """Return the manifests of a kustomization as a stream of YAML documents; the end of a long one is left out."""
 
     def template_chart(self, files: Mapping[str, bytes], place: str, release: Release) -> bytes:
-        """Return the manifests of a chart, also its hooks, as a stream of YAML documents; as `build_kustomization`."""
+        """Return the manifests of a chart, also its hooks, as a stream of YAML documents; as `build_kustomization`.
+
+        Values that do not fit its schema are an error, with the place in the values.
+        """
 
 
 class PlainOnly:
@@ -149,10 +153,12 @@ def read_kustomization(root: Path, place: str) -> Mapping[str, bytes]:
 def read_chart(root: Path, place: str, values: str | None) -> Mapping[str, bytes]:
     """Return the files of a chart and its file of values, by their paths below `root`.
 
-    Raises `DeclarationInvalid` for links and for too many or too large files.
+    Raises `DeclarationInvalid` for links, for too many or too large files, and for a schema of values that refers to
+    what is elsewhere.
     """
     found = _Files(root)
     found.add_directory(place)
+    check_schemas(found.contents)
     if values:
         found.add_file(values)
     return found.contents

@@ -23,6 +23,7 @@ from supply_chain.execution.kubernetes.cluster import (
     Document,
     Kind,
 )
+from supply_chain.execution.kubernetes.hosts import check_hosts
 from supply_chain.execution.kubernetes.placement import check_nodes
 from supply_chain.execution.kubernetes.rendering import DENY_ALL, Workload
 from supply_chain.model.container import CONFIGURATION, DIGEST, RUN, Wait
@@ -82,8 +83,8 @@ class Rollout:
         again, unless somebody else has deployed the application meanwhile. The error says if that failed.
 
         Raises `DeploymentFailed` with the pods' last output if they do not become ready, `NoSuitableNode`,
-        `ManifestsRefused` if an object is part of another application, `ClusterConflict` if somebody else deploys the
-        application, and the cluster's errors.
+        `ManifestsRefused` if an object is part of another application or claims a host of it, `ClusterConflict` if
+        somebody else deploys the application, and the cluster's errors.
         """
         check_nodes(self.cluster, self.workload.manifest.name, self.workload.node_selector, self.workload.nodes)
         scaled = is_scaled(self.read_deployment())
@@ -91,6 +92,7 @@ class Rollout:
             self.cluster.apply(
                 kind, without_replicas(document) if scaled and kind == DEPLOYMENTS else document, dry_run=True
             )
+        self._check_hosts(objects)
         may_serve()
         before = [(kind, document, self._read(kind, document)) for kind, document in objects]
         serving = next((self._find_serving(live) for kind, _, live in before if live and kind == DEPLOYMENTS), None)
@@ -103,6 +105,7 @@ class Rollout:
                 self.cluster.delete(AUTOSCALERS, self.workload.name, self.namespace)
             for kind, document in objects:
                 self._apply(kind, document)
+            self._check_hosts(objects)  # again: another application may have been deployed at the same time
             return self.wait_until_complete(next(document for kind, document in objects if kind == DEPLOYMENTS))
         except BaseException as error:
             failed = self._restore(before, serving)
@@ -111,6 +114,9 @@ class Rollout:
             if isinstance(error, DeploymentFailed) or (failed and isinstance(error, SupplyChainError)):
                 raise type(error)(f"{error.message}\n{failed or RESTORED}") from error
             raise
+
+    def _check_hosts(self, objects: Sequence[tuple[Kind, Document]]) -> None:
+        check_hosts(self.cluster, self.workload.name, self.namespace, [document for _, document in objects])
 
     def _apply(self, kind: Kind, document: Document) -> None:
         if kind == DEPLOYMENTS:

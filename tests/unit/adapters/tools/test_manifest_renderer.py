@@ -49,15 +49,13 @@ def test_kustomization_is_built_of_given_files_alone(renderer, tmp_path, monkeyp
 
 
 @pytest.mark.parametrize(("values", "words"), [("", ""), ("shop/values.yaml", " --values=shop/values.yaml")])
-def test_chart_is_rendered_without_tests_and_schema(renderer, tmp_path, values, words):
+def test_chart_is_rendered_without_tests(renderer, tmp_path, values, words):
     """Everything else that it has is in the stream, to be refused there."""
     script(tmp_path, "helm", 'echo "$@"')
 
     content = renderer.template_chart(FILES, "shop", Release("hello", "staging", values))
 
-    assert content.decode() == (
-        f"template hello ./shop --namespace=staging{words} --include-crds --skip-tests --skip-schema-validation\n"
-    )
+    assert content.decode() == (f"template hello ./shop --namespace=staging{words} --include-crds --skip-tests\n")
 
 
 def test_failure_is_refused_with_what_the_tool_says(renderer, tmp_path):

@@ -274,6 +274,10 @@ PATHS = "spec/rules/0/http/paths"
         (f"{PATHS}/0/backend", {"resource": {"kind": "Bucket", "name": "b"}}, "backend has to be one of its Services"),
         (f"{PATHS}/0/backend", {**BACKEND, "resource": {}}, "backend has to be one of its Services"),
         (f"{PATHS}/0/backend", None, "not the form that Kubernetes' API describes"),
+        ("spec/tls/0/hosts", None, "spec.tls.hosts is missing"),
+        ("spec/tls/0/hosts", [], "spec.tls.hosts is missing"),
+        ("spec/tls", [{"hosts": ["hello.example"]}, {"secretName": "other"}], "spec.tls.hosts is missing"),
+        ("spec/tls", "hello.example", "not the form that Kubernetes' API describes"),
         ("spec/defaultBackend", BACKEND, "spec.defaultBackend is not allowed"),
         ("metadata/annotations", {"a": "b"}, "metadata.annotations is not allowed"),
     ],
@@ -461,6 +465,30 @@ def test_object_of_another_application_is_refused(workload, tmp_path):
         harness.deploy(REF.digest)
 
     assert cluster.applied == []
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["before", "at the same time"])
+def test_host_of_another_application_is_refused(workload, tmp_path, late):
+    """At the same time, both deployments see both Ingresses once they are applied; then nothing of this one stays."""
+    cluster = MemoryCluster()
+    placement = KubernetesPlacement(manifests="hello", reached_from=("ingress",))
+    environment = workload.environment.model_copy(update={"applications": {"hello": placement}})
+    target = KubernetesTarget(environment, lambda: cluster, "registry", lambda: NOON, lambda _: None, tmp_path)
+    harness = Harness(target, workload.manifest, str, "", set, str)
+    write(tmp_path / "hello", *ALL, INGRESS)
+    labels = {"cscm.managed": "true", "cscm.application": "shop", "cscm.environment": "other"}
+    other = {**INGRESS, "metadata": {"name": "shop", "namespace": "other", "labels": labels}}
+
+    def deploy_other() -> None:
+        cluster.objects["Ingress", "other", "shop"] = other
+
+    if not late:
+        deploy_other()
+    with pytest.raises(ManifestsRefused, match=r"hello.example overlaps with hello.example of shop in other"):
+        harness.deploy(REF.digest, may_serve=deploy_other)
+
+    assert bool(cluster.applied) is late and cluster.read(INGRESSES, "hello", "shop") is None
+    assert cluster.read(DEPLOYMENTS, "hello", "shop") is None and harness.recorded == []
 
 
 def test_target_deploys_manifests_and_removes_what_is_not_brought_any_more(workload, tmp_path):

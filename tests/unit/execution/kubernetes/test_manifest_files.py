@@ -170,3 +170,12 @@ def test_plain_target_renders_nothing():
         PlainOnly().build_kustomization({}, "hello")
     with pytest.raises(ToolMissing, match="Nothing here renders hello"):
         PlainOnly().template_chart({}, "hello", Release("hello", "shop", ""))
+
+
+def test_chart_whose_schema_is_elsewhere_is_refused(tmp_path):
+    """helm would read it."""
+    (tmp_path / "hello").mkdir()
+    (tmp_path / "hello/values.schema.json").write_text('{"$ref": "https://example.com/schema"}')
+
+    with pytest.raises(DeclarationInvalid, match="which is elsewhere"):
+        read_chart(tmp_path, "hello", None)
