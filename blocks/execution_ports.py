@@ -25,6 +25,7 @@ from supply_chain.errors import ClusterRefused, SettingInvalid
 from supply_chain.evidence.published import list_published_environments
 from supply_chain.evidence.store import EvidenceStore
 from supply_chain.execution.break_glass import find_overridable
+from supply_chain.execution.delivery.repository import FetchedBranches
 from supply_chain.execution.delivery.target import GitTarget
 from supply_chain.execution.deployment import Expected, deployed_image
 from supply_chain.execution.docker import DockerTarget
@@ -299,13 +300,16 @@ class ExecutionPorts(TierPorts):
         facts, policy = self.deploy_facts(ref, environment), self.workbench.policies().deploy
         return decide(facts, policy, self.repositories, self.evidence, now())
 
-    async def load_target(self, environment: DockerEnvironment | KubernetesEnvironment) -> Target:
+    async def load_target(
+        self, environment: DockerEnvironment | KubernetesEnvironment, fetched: FetchedBranches | None = None
+    ) -> Target:
         """Return what an environment runs on; raise `SettingInvalid` if its block is missing or invalid.
 
-        The first call of the target connects to it.
+        The first call of the target connects to it. With `fetched`, what is observed is compared with the branches
+        there; targets that observe at the same time share it.
         """
         if isinstance(environment, KubernetesEnvironment):
-            return await self.load_namespace(environment)
+            return await self.load_namespace(environment, fetched)
         host: ContainerHost = await ContainerHost.aload(environment.host)
         return DockerTarget(
             environment=environment,
@@ -318,7 +322,9 @@ class ExecutionPorts(TierPorts):
             wait=cancellation().wait,
         )
 
-    async def load_namespace(self, environment: KubernetesEnvironment) -> KubernetesTarget | GitTarget:
+    async def load_namespace(
+        self, environment: KubernetesEnvironment, fetched: FetchedBranches | None = None
+    ) -> KubernetesTarget | GitTarget:
         """Return the namespace of an environment, as `load_target`."""
         cluster: KubernetesCluster = await KubernetesCluster.aload(environment.cluster)
         wait = cancellation().wait
@@ -329,7 +335,8 @@ class ExecutionPorts(TierPorts):
         if environment.delivery is None:
             return target
         repository: GitRepository = await GitRepository.aload(environment.delivery.git.repository)
-        return GitTarget(target, repository.branch(environment.delivery.git.branch, wait))
+        branch = repository.branch(environment.delivery.git.branch, wait)
+        return GitTarget(target, branch, partial(self._find_deployed, environment.name), fetched=fetched)
 
 
 def _in_clusters(workbench: Workbench) -> tuple[KubernetesEnvironment, ...]:

@@ -48,6 +48,7 @@ async def _deploy(
     reporter.add(digest=ref.digest, repository=ref.repository)
     verdict, facts = await reporter.gate("deploy gate", deploy_gate_step(ref, place, ports))
     if isinstance(verdict, Refused):
+        await in_thread(target.undo_unrecorded, ref)
         return complete_refused(verdict)
     reporter.add(source=facts.source, report=facts.report, checks=facts.checks)
     deployment = await reporter.step("deploy", deploy_step(verdict, place, target, ports, force), _how)

@@ -14,6 +14,7 @@ from orchestration.observations import continue_soaks, emit_drift, find_deployin
 from orchestration.steps import continue_after_error, in_thread, step
 from supply_chain.errors import SupplyChainError
 from supply_chain.execution.break_glass import Judge, judge_again
+from supply_chain.execution.delivery.repository import FetchedBranches
 from supply_chain.execution.deployment import Expected
 from supply_chain.execution.environment import DockerEnvironment, Environment
 from supply_chain.execution.host import HostObservation, add_entries, read_host
@@ -43,9 +44,10 @@ async def monitor_step(
     for place in places if application is None else ():
         with continue_after_error(failed.append):
             observed += _find_unsigned(place, ports)
+    fetched = FetchedBranches()
     for place in places:
         with continue_after_error(failed.append):
-            target = await ports.load_target(place)
+            target = await ports.load_target(place, fetched)
             local = [each for each in expected if each.environment == place.name]
             observations = await in_thread(target.monitor, local, application)
             observed += add_entries(observations, await in_thread(_judge_again, local, place, ports))

@@ -30,6 +30,26 @@ class BranchContract:
 
         assert branch.change(PATH, lambda content: content, "deploy") == before == branch.read(PATH)
 
+    def test_changes_of_file_are_newest_first_and_say_who_signed(self, branch: Branch) -> None:
+        """A person made the file, and the chain changed it since; each change is a file as the branch had it."""
+        second = branch.change(PATH, lambda content: content + b"b: 2\n", "one\n\nwhy\n")
+        third = branch.change(PATH, lambda content: CONTENT, "two")
+
+        newest, earlier, oldest = branch.list_changes(PATH)
+
+        assert (newest.revision, newest.signed) == (third, True) and newest.message == "two"
+        assert (earlier.revision, earlier.signed) == (second, True) and earlier.message == "one\n\nwhy\n"
+        assert oldest.revision.content == CONTENT and not oldest.signed
+
+    def test_fetched_files_stay_as_they_were(self, branch: Branch) -> None:
+        """What is compared with them is compared with one commit."""
+        files, before = branch.fetch(), branch.read(PATH)
+        branch.change(PATH, lambda content: content + b"b: 2\n", "one")
+
+        assert files.read(PATH) == before
+        with pytest.raises(DeclarationInvalid, match="absent"):
+            files.read("absent")
+
     def test_error_of_edit_ends_change(self, branch: Branch) -> None:
         """A file that cannot be changed stays as it is."""
 
@@ -47,3 +67,5 @@ class BranchContract:
             branch.read("absent")
         with pytest.raises(DeclarationInvalid, match="absent"):
             branch.change("absent", lambda content: content, "deploy")
+        with pytest.raises(DeclarationInvalid, match="absent"):
+            branch.list_changes("absent")

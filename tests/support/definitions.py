@@ -45,5 +45,5 @@ def wait_until_removed(admin: ClusterClient, definitions: Sequence[Document]) ->
 
 def _is_established(admin: ClusterClient, name: str) -> bool:
     found = admin.read(DEFINITIONS, name) or {}
-    conditions = found.get("status", {}).get("conditions", ())
+    conditions = found.get("status", {}).get("conditions") or ()
     return any(each["type"] == "Established" and each["status"] == "True" for each in conditions)

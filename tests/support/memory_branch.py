@@ -7,12 +7,15 @@ from dataclasses import dataclass, field
 from hashlib import sha1
 
 from supply_chain.errors import DeclarationInvalid, SupplyChainError
-from supply_chain.execution.delivery.repository import Revision
+from supply_chain.execution.delivery.repository import FileChange, Revision
 
 
 @dataclass
 class MemoryBranch:
-    """One branch with files. `applied` is called after each commit; `failing` raises at `read` or `change`."""
+    """One branch with files. `applied` is called after each commit; `failing` raises at `read` or `change`.
+
+    `fetches` counts how often the files were fetched.
+    """
 
     files: dict[str, bytes] = field(default_factory=dict)
     address: str = "https://git.example.com/environments.git"
@@ -20,6 +23,24 @@ class MemoryBranch:
     messages: list[str] = field(default_factory=list)
     failing: dict[str, SupplyChainError] = field(default_factory=dict)
     applied: Callable[[], object] = lambda: None
+    changes: list[tuple[str, FileChange]] = field(default_factory=list)
+    fetches: int = 0
+
+    def __post_init__(self) -> None:
+        self.changes += [
+            (path, FileChange(Revision(self.head, content), "by hand", signed=False))
+            for path, content in self.files.items()
+        ]
+
+    def fetch(self) -> MemoryBranch:
+        if "read" in self.failing:
+            raise self.failing["read"]
+        self.fetches += 1
+        return MemoryBranch(dict(self.files), messages=list(self.messages))
+
+    def list_changes(self, path: str) -> tuple[FileChange, ...]:
+        self.read(path)
+        return tuple(change for where, change in reversed(self.changes) if where == path)
 
     def read(self, path: str) -> Revision:
         if "read" in self.failing:
@@ -34,13 +55,14 @@ class MemoryBranch:
         before = self.read(path).content
         content = edit(before)
         if content != before:
-            self.commit(path, content, message)
+            self.commit(path, content, message, signed=True)
         return self.read(path)
 
-    def commit(self, path: str, content: bytes, message: str = "by hand") -> None:
+    def commit(self, path: str, content: bytes, message: str = "by hand", *, signed: bool = False) -> None:
         """Commit a file, whoever does it."""
         self.files[path] = content
         self.messages.append(message)
+        self.changes.append((path, FileChange(Revision(self.head, content), message, signed)))
         self.applied()
 
     @property

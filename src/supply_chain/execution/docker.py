@@ -83,6 +83,9 @@ class DockerTarget:
         """Remove images from the engine, as `Target` describes."""
         remove_unneeded(self.connect, self.registry, (ref.repository, PROXY))
 
+    def undo_unrecorded(self, ref: ImageRef) -> None:
+        """Do nothing, as `Target` describes."""
+
     def _supply_proxy(self, engine: Engine) -> Digest:
         """Bring the environment's reverse proxy into the engine, and return its digest."""
         name = f"{PROXY}@{self.environment.proxy}" if self.environment.proxy else PROXY

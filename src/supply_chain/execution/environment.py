@@ -306,6 +306,13 @@ class FluxKustomization(Model):
     name: ObjectName = Field(description="its name")
 
 
+class ArgoApplication(Model):
+    """An Application of Argo CD."""
+
+    namespace: Label = Field(description="its namespace")
+    name: ObjectName = Field(description="its name")
+
+
 def _check_path(value: str) -> str:
     parts = value.replace(APPLICATION_KEY, "application").split("/")
     if not value.isprintable() or any(part in ("", ".", "..", ".git") for part in parts):
@@ -330,6 +337,13 @@ class GitDelivery(Model):
     flux: FluxKustomization | None = Field(
         default=None, description="the Kustomization that applies it, for its errors"
     )
+    argo: ArgoApplication | None = Field(default=None, description="the Application that applies it, for its errors")
+
+    @model_validator(mode="after")
+    def _check_controller(self) -> Self:
+        if self.flux and self.argo:
+            raise ValueError("either Flux or Argo CD applies it: write `flux` or `argo`")
+        return self
 
     def file_of(self, application: str) -> str:
         """Return the path of the file for an application."""

@@ -64,3 +64,10 @@ class Target(Protocol):
 
     def remove_unneeded(self, ref: ImageRef) -> None:
         """Remove what earlier deployments of an application brought and nothing needs any more; log what stays."""
+
+    def undo_unrecorded(self, ref: ImageRef) -> None:
+        """Undo what a killed deployment of an image left, if the gate refuses it now and no record names it.
+
+        Whoever applies it later would deploy it otherwise. What stays is logged. A target to which nothing but the
+        chain brings images does nothing: its next deployment replaces what was left.
+        """

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cache, partial
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -19,12 +22,14 @@ from supply_chain.adapters.kubernetes.client import ClusterClient
 from supply_chain.errors import DeploymentFailed, SettingInvalid
 from supply_chain.execution.delivery.flux import GIT_REPOSITORIES, KUSTOMIZATIONS
 from supply_chain.execution.delivery.images import set_digest
+from supply_chain.execution.delivery.repository import Branch, Revision
 from supply_chain.execution.delivery.target import GitTarget
+from supply_chain.execution.deployment import Deployment
 from supply_chain.execution.environment import Delivery, FluxKustomization, GitDelivery, KubernetesEnvironment
 from supply_chain.execution.environment import KubernetesPlacement as Placement
 from supply_chain.execution.kubernetes.cluster import DEPLOYMENTS, PODS, SECRETS, Document
 from supply_chain.execution.kubernetes.target import KubernetesTarget
-from supply_chain.model.image import Digest
+from supply_chain.model.image import Digest, ImageRef
 from tests.contract.target import Harness, TargetContract
 from tests.support.cluster_images import NAME, REGISTRY, Import
 from tests.support.cluster_roles import restricted_namespace
@@ -128,7 +133,13 @@ class Place(Harness):
         return self.server.show(PATH)
 
 
-def make_target(cluster: ClusterClient, namespace: str, server: GitServer, key: Ed25519PrivateKey = KEY) -> GitTarget:
+def make_target(
+    cluster: ClusterClient,
+    namespace: str,
+    server: GitServer,
+    recorded: Sequence[Deployment],
+    key: Ed25519PrivateKey = KEY,
+) -> GitTarget:
     """Return the target of an environment that git delivers to, whose commits a key signs.
 
     The documented role signs in to the cluster.
@@ -147,7 +158,8 @@ def make_target(cluster: ClusterClient, namespace: str, server: GitServer, key: 
         return datetime.now(UTC)
 
     branch = RemoteBranch(server.address, "main", Author("Chain", "chain@example.com", key), now, time.sleep)
-    return GitTarget(KubernetesTarget(environment, reader, REGISTRY, now, time.sleep), branch)
+    kubernetes = KubernetesTarget(environment, reader, REGISTRY, now, time.sleep)
+    return GitTarget(kubernetes, branch, lambda _: recorded[-1].expected if recorded else None)
 
 
 def image_of(place: Place) -> str:
@@ -172,10 +184,58 @@ def harness(cluster: ClusterClient, namespace: str, server: GitServer, image: Im
         cluster.apply(PODS, {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec})
         return "foreign"
 
+    recorded: list[Deployment] = []
     return Place(
-        make_target(cluster, namespace, server), MANIFEST, image, image("crash"), running, add_foreign,
-        cluster=cluster, namespace=namespace, server=server,
+        make_target(cluster, namespace, server, recorded), MANIFEST, image, image("crash"), running, add_foreign,
+        recorded, cluster=cluster, namespace=namespace, server=server,
     )  # fmt: skip
+
+
+@dataclass
+class Dying:
+    """A branch whose process is killed after so many commits, or before the next one if it is n + ½."""
+
+    branch: RemoteBranch
+    commits: float
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.branch, name)
+
+    def change(self, *words: Any) -> Revision:
+        """Change a file, and perhaps end."""
+        self._die(0.5)
+        made = self.branch.change(*words)
+        self.commits -= 1
+        self._die(0)
+        return made
+
+    def _die(self, at: float) -> None:
+        if self.commits == at:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+Kill = Callable[[Digest, float], None]
+
+
+@pytest.fixture
+def kill(harness: Place, kubeconfig: Path) -> Kill:
+    """A function that deploys a digest in a process that is killed: as `Dying`, or once the image serves."""
+
+    def deploy_and_die(digest: Digest, commits: float) -> None:
+        child = os.fork()
+        if child == 0:
+            try:
+                cluster = ClusterClient.of_context(kubeconfig, None)  # with connections of its own
+                target = make_target(cluster, harness.namespace, harness.server, harness.recorded)
+                assert isinstance(target.branch, RemoteBranch)
+                harness.target = replace(target, branch=cast(Branch, Dying(target.branch, commits)))
+                harness.deploy(digest)
+                os.kill(os.getpid(), signal.SIGKILL)
+            finally:
+                os._exit(1)
+        assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
+
+    return deploy_and_die
 
 
 class TestGitTarget(TargetContract):
@@ -221,6 +281,43 @@ def test_failure_is_reverted_by_commit_that_flux_applies(harness: Place) -> None
     assert harness.settles(first)
 
 
+@pytest.mark.parametrize("commits", [1, 9], ids=["after its commit", "before its record"])
+def test_killed_promotion_is_completed_by_next_run(harness: Place, kill: Kill, commits: float) -> None:
+    """It makes no second commit."""
+    first, digest = harness.deploy(harness.good()), harness.good()
+    kill(digest, commits)
+    assert digest in harness.in_git and harness.recorded == [first]
+
+    second = harness.deploy(digest)
+
+    assert harness.settles(second) and len(harness.server.subjects()) == 3
+
+
+@pytest.mark.parametrize("commits", [1, 1.5], ids=["after its commit", "before its revert"])
+def test_killed_promotion_of_bad_image_is_reverted_by_next_run(harness: Place, kill: Kill, commits: float) -> None:
+    """What is recorded is in git again, and runs."""
+    first = harness.deploy(harness.good())
+    kill(harness.bad, commits)
+    assert harness.bad in harness.in_git
+
+    with pytest.raises(DeploymentFailed, match=r"(?s)configuration missing.*Its commit was reverted by"):
+        harness.deploy(harness.bad)
+
+    assert first.digest in harness.in_git and harness.settles(first)
+
+
+def test_killed_promotion_that_gate_refuses_since_is_reverted(harness: Place, kill: Kill) -> None:
+    """Flux had brought it already, or was about to."""
+    first, digest = harness.deploy(harness.good()), harness.good()
+    kill(digest, 1)
+
+    harness.target.undo_unrecorded(ImageRef(repository="curated/hello", digest=digest))
+
+    revert, promotion, *_ = harness.server.subjects()
+    assert revert == f'Revert "{promotion}"' and first.digest in harness.in_git
+    assert harness.settles(first)
+
+
 def test_kustomization_that_does_not_build_fails_deployment_with_reason_of_flux(harness: Place) -> None:
     """The digest is there, and what else was committed breaks it."""
     first = harness.deploy(harness.good())
@@ -235,7 +332,7 @@ def test_kustomization_that_does_not_build_fails_deployment_with_reason_of_flux(
 def test_commit_with_another_key_is_not_applied(harness: Place, cluster: ClusterClient) -> None:
     """Flux itself verifies who signed what it applies."""
     first = harness.deploy(harness.good())
-    harness.target = make_target(cluster, harness.namespace, harness.server, OTHER)
+    harness.target = make_target(cluster, harness.namespace, harness.server, harness.recorded, OTHER)
 
     with pytest.raises(DeploymentFailed, match="GitRepository shop says InvalidCommitSignature"):
         harness.deploy(harness.good())

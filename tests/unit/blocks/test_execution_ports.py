@@ -28,6 +28,7 @@ from supply_chain.errors import (
 from supply_chain.evidence.image_status import Act, sign_decision
 from supply_chain.evidence.published import PublishedVerdicts, read_current_verdict
 from supply_chain.evidence.summary import summary
+from supply_chain.execution.delivery.repository import FetchedBranches
 from supply_chain.execution.delivery.target import GitTarget
 from supply_chain.execution.enforcement.enforcement import Enforcement
 from supply_chain.execution.enforcement.verification import Verification
@@ -292,9 +293,12 @@ async def test_delivery_by_git_is_a_target_of_its_own(ports, monkeypatch):
     git = GitDelivery(repository="e", branch="live", path="a", kind="helm")
 
     direct = await ports.load_target(ENFORCED)
-    delivered = await ports.load_target(ENFORCED.model_copy(update={"delivery": Delivery(git=git)}))
+    fetched = FetchedBranches()
+    object.__setattr__(ports, "tier", SimpleNamespace(**vars(ports.tier), http=None))
+    delivered = await ports.load_target(ENFORCED.model_copy(update={"delivery": Delivery(git=git)}), fetched)
 
     assert isinstance(direct, KubernetesTarget) and isinstance(delivered, GitTarget)
+    assert delivered.fetched is fetched and delivered.find_recorded("hello") is None
     assert (delivered.branch.address, delivered.branch.name) == (block.address, "live")
     cast(AsyncMock, GitRepository.aload).assert_awaited_once_with("e")
 

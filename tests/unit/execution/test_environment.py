@@ -1,11 +1,14 @@
 """Environments: their declarations and the addresses of their applications."""
 
 import pytest
+from pydantic import ValidationError
 
 from supply_chain.errors import DeclarationInvalid, SettingInvalid
 from supply_chain.execution.environment import (
+    ArgoApplication,
     DockerEnvironment,
     DockerPlacement,
+    GitDelivery,
     KubernetesEnvironment,
     KubernetesPlacement,
     read_environment,
@@ -48,6 +51,16 @@ def test_environment_refuses_invalid_placement(tmp_path, applications):
     write(tmp_path, "staging", f"applications: {applications}")
     with pytest.raises(DeclarationInvalid):
         read_environment(tmp_path, "staging")
+
+
+def test_environment_names_one_controller_of_its_repository():
+    """Two would undo what the other does."""
+    flux, argo = {"namespace": "flux-system", "name": "shop"}, {"namespace": "argocd", "name": "shop"}
+    git = {"repository": "e", "path": "a", "kind": "helm"}
+
+    assert GitDelivery.model_validate({**git, "argo": argo}).argo == ArgoApplication(namespace="argocd", name="shop")
+    with pytest.raises(ValidationError, match="write `flux` or `argo`"):
+        GitDelivery.model_validate({**git, "flux": flux, "argo": argo})
 
 
 def test_environment_accepts_same_port_at_two_addresses(tmp_path):

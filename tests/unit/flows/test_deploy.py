@@ -1,15 +1,44 @@
-"""The flow `deploy`: nothing is deployed to an environment that contradicts another one."""
+"""The flow `deploy`: what contradicts another environment gets nothing, and what follows a refusal of the gate."""
 
 from __future__ import annotations
 
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 from unittest.mock import AsyncMock, Mock
 
 import pytest
+from prefect.client.schemas.objects import State
 
 from blocks.execution_ports import ExecutionPorts
+from flows import deploy as flows
 from flows.deploy import deploy
 from supply_chain.errors import SettingInvalid
+from supply_chain.model.image import ImageRef
+from supply_chain.model.tier import Gate
+from supply_chain.policy.outcome import Reason, Refused
+
+REF = ImageRef(repository="curated/hello", digest="sha256:" + "a" * 64)
+REFUSED = Refused(
+    image=REF, gate=Gate.DEPLOY, policy="sha256:" + "b" * 64,
+    reasons=(Reason(code="image.blocked", fact="it is blocked", remedy="Wait."),),
+)  # fmt: skip
+
+
+async def test_refusal_undoes_what_a_killed_deployment_of_the_image_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever applies a repository would deploy it otherwise; nothing of the image is deployed."""
+    done: list[object] = []
+
+    async def gate(name: str, work: object) -> tuple[Refused, None]:
+        return REFUSED, None
+
+    place: Any = SimpleNamespace(name="staging")
+    target: Any = SimpleNamespace(undo_unrecorded=done.append)
+    reporter: Any = SimpleNamespace(add=lambda **_: None, gate=gate)
+    monkeypatch.setattr(flows, "deploy_gate_step", lambda *_: None)
+
+    result = await flows._deploy(REF, place, target, cast(Any, None), reporter, False)
+
+    assert cast(State, result).name == "Refused" and done == [REF]
 
 
 async def test_environment_that_contradicts_another_one_gets_no_deployment(

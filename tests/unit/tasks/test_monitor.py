@@ -112,7 +112,7 @@ async def looked_at(environment, monkeypatch, deploying, unreachable="", *, acti
     async def under_way():
         return next(answers)
 
-    async def load_target(place):
+    async def load_target(place, fetched):
         if place.name == unreachable:
             raise ClusterUnavailable("it does not answer\ngo on")
         return SimpleNamespace(monitor=lambda *_: (observed,))

@@ -1,6 +1,6 @@
 """A branch of a git repository over HTTPS, as `execution.delivery.repository.Branch` describes it.
 
-There is no clone: the newest commit is fetched into memory, and the new objects are pushed. No program is run, and no
+There is no clone: the newest commits are fetched into memory, and the new objects are pushed. No program is run, and no
 configuration is read.
 """
 
@@ -25,14 +25,16 @@ from dulwich.refs import Ref
 
 from supply_chain.adapters.git.ssh_signature import sign
 from supply_chain.errors import DeclarationInvalid, GitRefused, GitUnavailable
-from supply_chain.execution.delivery.repository import Revision
+from supply_chain.execution.delivery.repository import FileChange, Revision
 from supply_chain.model.container import Wait
 from supply_chain.text import plain_text
 
 TIMEOUT = 30.0
 """Seconds for a connection, and for each part of an answer."""
 MOST_BYTES = 512 * 1024**2
-"""Maximum size of the newest commit with all its files, compressed; it is held in memory."""
+"""Maximum size of what is fetched, compressed; it is held in memory."""
+DEPTH = 100
+"""How many of the newest commits are fetched to see what changed a file."""
 TRIES = 5
 """How often a change is made again because somebody else changed the branch meanwhile."""
 PAUSE = 0.5
@@ -53,18 +55,47 @@ class Author:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The newest commit of a branch, with its files."""
+    """The newest commits of a branch, with their files; `place` is the branch, for errors."""
 
     head: ObjectID
     store: MemoryObjectStore
+    place: str
 
     @property
     def root(self) -> ObjectID:
-        """The tree of the root."""
-        commit = self.store[self.head]
-        assert isinstance(commit, Commit)
-        tree: ObjectID = commit.tree
+        """The tree of the root of the newest commit."""
+        tree: ObjectID = next(self.list_commits()).tree
         return tree
+
+    def list_commits(self) -> Iterator[Commit]:
+        """Yield the commits, the newest first, along the first parents."""
+        oids = [self.head]
+        while oids and oids[0] in self.store:
+            commit = self.store[oids[0]]
+            assert isinstance(commit, Commit)
+            yield commit
+            oids = commit.parents
+
+    def read(self, path: str) -> Revision:
+        """Return a file, as `Files` describes."""
+        blob = self.find(self.root, path)
+        if blob is None:
+            raise DeclarationInvalid(
+                f"{path} is no file on {self.place}.\n"
+                "Commit it there, with the image, or correct `delivery.git.path` of the environment."
+            )
+        return Revision(self.head.decode(), blob.data)
+
+    def find(self, root: ObjectID, path: str) -> Blob | None:
+        """Return the content of a file below a tree; None if there is none."""
+        at, mode = root, stat.S_IFDIR
+        for part in path.encode().split(b"/"):
+            tree = self.store[at] if stat.S_ISDIR(mode) else None
+            if not isinstance(tree, Tree) or part not in tree:
+                return None
+            mode, at = tree[part]
+        blob = self.store[at] if stat.S_ISREG(mode) else None
+        return blob if isinstance(blob, Blob) else None
 
 
 @dataclass(frozen=True)
@@ -79,11 +110,38 @@ class RemoteBranch:
     username: str = ""
     password: str = ""
 
+    def fetch(self) -> Snapshot:
+        """Return the files of the newest commit, as `Branch` describes."""
+        with self._translate():
+            return self._fetch()
+
     def read(self, path: str) -> Revision:
         """Return a file, as `Branch` describes."""
+        return self.fetch().read(path)
+
+    def list_changes(self, path: str) -> tuple[FileChange, ...]:
+        """Return the last changes of a file among the newest `DEPTH` commits, as `Branch` describes."""
         with self._translate():
-            snapshot = self._fetch()
-        return Revision(snapshot.head.decode(), self._read(snapshot, path))
+            snapshot = self._fetch(DEPTH)
+        snapshot.read(path)
+        found: list[tuple[Commit, Blob]] = []
+        for commit in snapshot.list_commits():
+            blob = snapshot.find(commit.tree, path)
+            if blob is None:
+                break
+            if found and found[-1][1].id == blob.id:
+                found.pop()  # the file is older than that commit
+            found.append((commit, blob))
+        return tuple(
+            FileChange(
+                Revision(commit.id.decode(), blob.data), commit.message.decode(errors="replace"), self._signed(commit)
+            )
+            for commit, blob in found
+        )
+
+    def _signed(self, commit: Commit) -> bool:
+        """Return whether the author's key signed a commit; with Ed25519, the same content has the same signature."""
+        return bool(commit.gpgsig == sign(self.author.key, commit.raw_without_sig()))
 
     def change(self, path: str, edit: Callable[[bytes], bytes], message: str) -> Revision:
         """Change a file by one commit, as `Branch` describes.
@@ -95,9 +153,8 @@ class RemoteBranch:
         for number in range(TRIES):
             if number:
                 self.wait(PAUSE * number)
-            with self._translate():
-                snapshot = self._fetch()
-            before = self._read(snapshot, path)
+            snapshot = self.fetch()
+            before = snapshot.read(path).content
             content = edit(before)
             if content == before:
                 return Revision(snapshot.head.decode(), before)
@@ -122,8 +179,8 @@ class RemoteBranch:
     def _ref(self) -> Ref:
         return Ref(f"refs/heads/{self.name}".encode())
 
-    def _fetch(self) -> Snapshot:
-        """Return the newest commit; raise `GitRefused` if there is no such branch."""
+    def _fetch(self, depth: int = 1) -> Snapshot:
+        """Return so many of the newest commits; raise `GitRefused` if there is no such branch."""
         store = MemoryObjectStore()
         file, complete, abandon = store.add_pack()
         found: list[ObjectID] = []
@@ -139,14 +196,14 @@ class RemoteBranch:
             size += len(data)
             if size > MOST_BYTES:
                 raise GitRefused(
-                    f"The newest commit of {self.address} has more than {MOST_BYTES} bytes.\n"
+                    f"The newest commits of {self.address} have more than {MOST_BYTES} bytes.\n"
                     "Use a repository for what environments run alone."
                 )
             return file.write(data)
 
         try:
             walker = ObjectStoreGraphWalker([], lambda _: [])
-            self._client.fetch_pack(b"", choose, walker, write, depth=1, ref_prefix=[self._ref])
+            self._client.fetch_pack(b"", choose, walker, write, depth=depth, ref_prefix=[self._ref])
         except BaseException:
             abandon()
             raise
@@ -154,24 +211,7 @@ class RemoteBranch:
             abandon()
             raise GitRefused(f"{self.address} has no branch {self.name}.\nMake it, or correct the environment.")
         complete()
-        return Snapshot(found[0], store)
-
-    def _read(self, snapshot: Snapshot, path: str) -> bytes:
-        """Return the content of a file; raise `DeclarationInvalid` if there is none."""
-        at, mode = snapshot.root, stat.S_IFDIR
-        for part in path.encode().split(b"/"):
-            tree = snapshot.store[at] if stat.S_ISDIR(mode) else None
-            if not isinstance(tree, Tree) or part not in tree:
-                mode = 0
-                break
-            mode, at = tree[part]
-        blob = snapshot.store[at] if stat.S_ISREG(mode) else None
-        if not isinstance(blob, Blob):
-            raise DeclarationInvalid(
-                f"{path} is no file on the branch {self.name} of {self.address}.\n"
-                "Commit it there, with the image, or correct `delivery.git.path` of the environment."
-            )
-        return blob.data
+        return Snapshot(found[0], store, f"the branch {self.name} of {self.address}")
 
     def _make(self, snapshot: Snapshot, path: str, content: bytes, message: str) -> list[ShaFile]:
         """Return the objects of a commit that changes a file, the commit first."""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
+from supply_chain.execution.delivery.controller import ControllerState
 from supply_chain.execution.environment import FluxKustomization
 from supply_chain.execution.kubernetes.cluster import Cluster, Document, Kind
 from supply_chain.text import plain_text
@@ -18,24 +18,14 @@ UNSIGNED = "InvalidCommitSignature"
 """The reason of a source whose newest commit has no trusted signature; the message has the commit."""
 
 
-@dataclass(frozen=True)
-class FluxState:
-    """What Flux says about a commit that is waited for.
-
-    `failed` is true if it gave up until something changes, and `applying` while it tries, for the first time or again.
-    """
-
-    fact: str
-    failed: bool = False
-    applying: bool = False
-
-
-def read_flux(cluster: Cluster, kustomization: FluxKustomization, commit: str) -> FluxState:
+def read_flux(cluster: Cluster, kustomization: FluxKustomization, commit: str) -> ControllerState:
     """Return what Flux says about a commit; raise the cluster's errors."""
     found = cluster.read(KUSTOMIZATIONS, kustomization.name, kustomization.namespace)
     if found is None:
         where = f"{kustomization.namespace}/{kustomization.name}"
-        return FluxState(f"the cluster has no Kustomization {where}, which `delivery.git.flux` names", failed=True)
+        return ControllerState(
+            f"the cluster has no Kustomization {where}, which `delivery.git.flux` names", failed=True
+        )
     source = found["spec"].get("sourceRef") or {}
     repository = None
     if source.get("kind") == GIT_REPOSITORIES.name:
@@ -44,41 +34,43 @@ def read_flux(cluster: Cluster, kustomization: FluxKustomization, commit: str) -
     return describe_flux(found, repository, commit)
 
 
-def describe_flux(kustomization: Document, repository: Document | None, commit: str) -> FluxState:
+def describe_flux(kustomization: Document, repository: Document | None, commit: str) -> ControllerState:
     """Return what a Kustomization and its source say about a commit. Pure."""
     name, status = kustomization["metadata"]["name"], kustomization.get("status") or {}
     if kustomization["spec"].get("suspend"):
-        return FluxState(f"the Kustomization {name} is suspended", failed=True)
+        return ControllerState(f"the Kustomization {name} is suspended", failed=True)
     ready = _condition(status, "Ready")
     if _commit_of(status.get("lastAppliedRevision")) == commit:
-        return FluxState(f"Flux applied the commit by the Kustomization {name}", failed=True)
+        return ControllerState(f"Flux applied the commit by the Kustomization {name}", failed=True)
     if _commit_of(status.get("lastAttemptedRevision")) == commit:
         return _describe_attempt(f"the Kustomization {name}", ready)
     if repository is not None and (trouble := _source_trouble(repository, commit)):
         return trouble
     if ready.get("status") == "False":
-        return FluxState(_describe(f"the Kustomization {name}", ready))
-    return FluxState(f"Flux has not applied it yet; the last was {status.get('lastAppliedRevision') or 'nothing'}")
+        return ControllerState(_describe(f"the Kustomization {name}", ready))
+    return ControllerState(
+        f"Flux has not applied it yet; the last was {status.get('lastAppliedRevision') or 'nothing'}"
+    )
 
 
-def _describe_attempt(what: str, ready: Mapping[str, Any]) -> FluxState:
+def _describe_attempt(what: str, ready: Mapping[str, Any]) -> ControllerState:
     if ready.get("status") == "False":
-        return FluxState(_describe(what, ready), ready.get("reason") not in TRANSIENT)
-    return FluxState(f"{what} is applying it", applying=True)
+        return ControllerState(_describe(what, ready), ready.get("reason") not in TRANSIENT)
+    return ControllerState(f"{what} is applying it", applying=True)
 
 
-def _source_trouble(repository: Document, commit: str) -> FluxState | None:
+def _source_trouble(repository: Document, commit: str) -> ControllerState | None:
     """Return why the source does not bring a commit; None if it does. It may not have looked since an earlier one."""
     what = f"the GitRepository {repository['metadata']['name']}"
     status = repository.get("status") or {}
     if repository["spec"].get("suspend"):
-        return FluxState(f"{what} is suspended", failed=True)
+        return ControllerState(f"{what} is suspended", failed=True)
     verified = _condition(status, "SourceVerified")
     if verified.get("status") == "False":
         earlier = verified.get("reason") == UNSIGNED and commit not in verified.get("message", "")
-        return FluxState(_describe(what, verified), failed=not earlier)
+        return ControllerState(_describe(what, verified), failed=not earlier)
     ready = _condition(status, "Ready")
-    return FluxState(_describe(what, ready)) if ready.get("status") == "False" else None
+    return ControllerState(_describe(what, ready)) if ready.get("status") == "False" else None
 
 
 def _condition(status: Mapping[str, Any], kind: str) -> Mapping[str, Any]:

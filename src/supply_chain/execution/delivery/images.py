@@ -6,6 +6,7 @@ Only the text of the digest is replaced, so that comments and layout stay as peo
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import yaml
@@ -38,6 +39,27 @@ class _Loader(yaml.SafeLoader):
         if self.nodes > MOST_NODES:
             raise yaml.YAMLError(f"it has more than {MOST_NODES} values")
         return super().compose_node(parent, index)
+
+
+@dataclass(frozen=True)
+class ImageFile:
+    """A file of the repository that names an image. `image` is its name with the registry."""
+
+    path: str
+    kind: FileKind
+    image: str
+
+    def read_digests(self, content: bytes) -> tuple[Digest, ...]:
+        """Return the digests in the file, as `read_digests`."""
+        return read_digests(content, self.kind, self.image, self.path)
+
+    def set_digest(self, content: bytes, digest: Digest) -> bytes:
+        """Return the file with another digest, as `set_digest`."""
+        return set_digest(content, self.kind, self.image, digest, self.path)
+
+    def describe(self, digest: Digest) -> str:
+        """Return the line of a promotion's message that says what it deploys."""
+        return f"Image: {self.image}@{digest}"
 
 
 def read_digests(content: bytes, kind: FileKind, image: str, path: str) -> tuple[Digest, ...]:

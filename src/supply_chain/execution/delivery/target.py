@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeGuard
 
 from supply_chain.errors import (
     ClusterRefused,
@@ -16,10 +17,13 @@ from supply_chain.errors import (
     SettingInvalid,
     SupplyChainError,
 )
+from supply_chain.execution.delivery.argo import read_argo
 from supply_chain.execution.delivery.comparison import compare_git
-from supply_chain.execution.delivery.flux import FluxState, read_flux
-from supply_chain.execution.delivery.images import deployed_digests, read_digests, set_digest
-from supply_chain.execution.delivery.repository import Branch, Revision
+from supply_chain.execution.delivery.controller import ControllerState
+from supply_chain.execution.delivery.flux import read_flux
+from supply_chain.execution.delivery.images import ImageFile, deployed_digests
+from supply_chain.execution.delivery.repository import Branch, FetchedBranches, Revision
+from supply_chain.execution.delivery.unrecorded import Unrecorded, find_unrecorded
 from supply_chain.execution.deployment import Deployment, Expected, GitRevision, KubernetesPlace, deployed_image
 from supply_chain.execution.environment import GitDelivery
 from supply_chain.execution.kubernetes.cluster import Cluster, Document
@@ -41,54 +45,42 @@ PATIENCE = 20.0
 
 @dataclass(frozen=True)
 class Promotion:
-    """A request, and where the repository has its digest."""
+    """A request, and the file of the repository that has its digest."""
 
     request: Request
     workload: Workload
     settings: GitDelivery
-    branch: Branch
+    file: ImageFile
 
     @property
     def digest(self) -> Digest:
         """The digest that has to run."""
         return self.request.ref.digest
 
-    @property
-    def image(self) -> str:
-        """The name of the image with its registry."""
-        return f"{self.workload.registry}/{self.request.ref.repository}"
-
-    @property
-    def path(self) -> str:
-        """The file with the digest."""
-        return self.settings.file_of(self.request.manifest.name)
-
-    def edit(self, digest: Digest) -> Callable[[bytes], bytes]:
-        """Return what changes the digest in the file."""
-        return lambda content: set_digest(content, self.settings.kind, self.image, digest, self.path)
-
-    def digests_in(self, content: bytes) -> tuple[Digest, ...]:
-        """Return the digests in the file."""
-        return read_digests(content, self.settings.kind, self.image, self.path)
-
-    @property
-    def subject(self) -> str:
-        """The first line of the commit's message."""
-        return f"{self.request.manifest.name}: deploy {short(self.digest)} to {self.workload.environment.name}"
+    def edit(self, content: bytes) -> bytes:
+        """Return the file with the digest."""
+        return self.file.set_digest(content, self.digest)
 
     @property
     def message(self) -> str:
         """The commit's message."""
-        return f"{self.subject}\n\nImage: {self.image}@{self.digest}\nRun: {self.request.run_id}\n"
+        subject = _describe(self.request.ref.application, self.digest, self.workload.environment.name)
+        return f"{subject}\n\n{self.file.describe(self.digest)}\nRun: {self.request.run_id}\n"
 
 
 @dataclass(frozen=True)
 class GitTarget:
-    """An environment to which git delivers, as `Target` describes; `kubernetes` observes its namespace."""
+    """An environment to which git delivers, as `Target` describes; `kubernetes` observes its namespace.
+
+    `find_recorded` returns the last recorded deployment of an application to the environment. What several targets
+    compare with the repository is read from `fetched`, if it is given; otherwise, each comparison fetches the branch.
+    """
 
     kubernetes: KubernetesTarget
     branch: Branch
+    find_recorded: Callable[[str], Expected | None]
     clock: Callable[[], float] = time.monotonic
+    fetched: FetchedBranches | None = None
 
     @property
     def settings(self) -> GitDelivery:
@@ -107,26 +99,28 @@ class GitTarget:
     ) -> Deployment:
         """Commit the digest and wait until the cluster runs it, as `Target` describes.
 
-        If the cluster does not come to run it, a second commit reverts the first. Raises `SettingInvalid` for what a
-        cluster cannot run and if it is forced, `DeclarationInvalid` if the repository does not name the image, and the
-        errors of the branch.
+        If the cluster does not come to run it, another commit reverts it, together with earlier promotions that no
+        record names: their runs were killed. An earlier one of the same image is completed. Raises `SettingInvalid` for
+        what a cluster cannot run and if it is forced, `DeclarationInvalid` if the repository does not name the image,
+        and the errors of the branch.
         """
         promotion = self._promotion(request)
         before_start()
         rollout = Rollout(self.kubernetes.connect(), promotion.workload, self.kubernetes.wait)
-        before, serving = self.branch.read(promotion.path), rollout.read_deployment()
-        in_git = promotion.digests_in(before.content)
-        if serving and in_git == (promotion.digest,) and _runs(serving, promotion):
-            unchanged = self._record(promotion, before, rollout.cluster, serving)
-            if not any(each.deviations for each in self.observe([unchanged])):
-                return recorded(unchanged)
-        may_serve()
+        before, serving = self.branch.read(promotion.file.path), rollout.read_deployment()
+        if unchanged := self._find_unchanged(promotion, before, rollout.cluster, serving):
+            return recorded(unchanged)
+        unrecorded = self._find_earlier(promotion, before, serving)
         started = time.monotonic()
-        made = self.branch.change(promotion.path, promotion.edit(promotion.digest), promotion.message)
-        with self._reverted_on_error(promotion, before, made):
+        with self._reverted_on_error(promotion, unrecorded):
+            may_serve()
+            made = self.branch.change(promotion.file.path, promotion.edit, promotion.message)
+        if made.content != before.content:
+            unrecorded = unrecorded.add(made.commit, promotion.digest)
+        with self._reverted_on_error(promotion, unrecorded):
             running = self._wait_until_running(promotion, rollout, made.commit)
         deployment = self._record(promotion, made, rollout.cluster, running)
-        earlier = deployed_digests(serving, promotion.image) if serving else ()
+        earlier = deployed_digests(serving, promotion.file.image) if serving else ()
         how = {
             "changed": True,
             "previous": promotion.workload.name if serving else None,
@@ -134,6 +128,20 @@ class GitTarget:
             "ready_seconds": round(time.monotonic() - started, 3),
         }
         return recorded(deployment.model_copy(update=how))
+
+    def undo_unrecorded(self, ref: ImageRef) -> None:
+        """Revert the promotion of a refused image that no record names, as `Target` describes."""
+        file, name = self._file(ref), self.kubernetes.environment.name
+        try:
+            now = self.branch.read(file.path)
+            if file.read_digests(now.content) != (ref.digest,):
+                return
+            unrecorded = self._find_unrecorded(file, ref.application, now)
+            if unrecorded.promotions:
+                done = self._revert(file, ref.application, unrecorded, "The deploy gate refuses the image now.")
+                log.warning("%s is not recorded in %s, and refused now: %s", ref, name, done)
+        except SupplyChainError as error:
+            log.warning("what an earlier run committed of %s to %s stays: %s", ref, name, error)
 
     def monitor(self, expected: Sequence[Expected], application: str | None = None) -> tuple[Observation, ...]:
         """Return what runs, as `Target` describes, and how the repository differs."""
@@ -166,7 +174,43 @@ class GitTarget:
         workload = Workload(request.manifest, request.ref, environment, self.kubernetes.registry)
         environment.placement(request.manifest.name)
         check_supported(workload)
-        return Promotion(request, workload, self.settings, self.branch)
+        return Promotion(request, workload, self.settings, self._file(request.ref))
+
+    def _file(self, ref: ImageRef) -> ImageFile:
+        """Return the file that has the digest of an image."""
+        image = f"{self.kubernetes.registry}/{ref.repository}"
+        return ImageFile(self.settings.file_of(ref.application), self.settings.kind, image)
+
+    def _find_unchanged(
+        self, promotion: Promotion, before: Revision, cluster: Cluster, serving: Document | None
+    ) -> Deployment | None:
+        """Return what runs if it is the image, also of a run that did not record it; otherwise None."""
+        file, digest = promotion.file, promotion.digest
+        if file.read_digests(before.content) != (digest,) or not _runs(serving, file, digest):
+            return None
+        unchanged = self._record(promotion, before, cluster, serving)
+        return None if any(each.deviations for each in self.observe([unchanged])) else unchanged
+
+    def _find_earlier(self, promotion: Promotion, before: Revision, serving: Document | None) -> Unrecorded:
+        """Return the promotions that a failure reverts too: not those of another image that serves."""
+        file = promotion.file
+        in_git = file.read_digests(before.content)
+        if in_git != (promotion.digest,) and _runs(serving, file, *in_git):
+            return Unrecorded(before.content)
+        return self._find_unrecorded(file, promotion.request.ref.application, before)
+
+    def _find_unrecorded(self, file: ImageFile, application: str, now: Revision) -> Unrecorded:
+        """Return the promotions since the last recorded one; raise the errors of the branch.
+
+        If that is of another place, which of those in this file were recorded is unknown, and none is returned.
+        """
+        recorded = self.find_recorded(application)
+        if recorded is None:
+            return find_unrecorded(file, self.branch.list_changes(file.path), "")
+        git = recorded.place.git if isinstance(recorded.place, KubernetesPlace) else None
+        if git is None or (git.repository, git.branch, git.path) != (self.branch.address, self.branch.name, file.path):
+            return Unrecorded(now.content)
+        return find_unrecorded(file, self.branch.list_changes(file.path), recorded.digest)
 
     def _record(self, promotion: Promotion, revision: Revision, cluster: Cluster, running: Document) -> Deployment:
         """Return the deployment that runs, as one that changed nothing."""
@@ -174,7 +218,7 @@ class GitTarget:
         place = deployment.place
         assert isinstance(place, KubernetesPlace)
         git = GitRevision(
-            repository=self.branch.address, branch=self.branch.name, path=promotion.path, commit=revision.commit
+            repository=self.branch.address, branch=self.branch.name, path=promotion.file.path, commit=revision.commit
         )
         return deployment.model_copy(update={"place": place.model_copy(update={"git": git})})
 
@@ -182,16 +226,16 @@ class GitTarget:
         """Return the Deployment once it runs the digest; raise `DeploymentFailed` if it does not come to."""
         self._wait_until_applied(promotion, rollout, commit)
         running = rollout.wait_until_complete()
-        if not _runs(running, promotion):
+        if not _runs(running, promotion.file, promotion.digest):
             raise _failure(promotion, "somebody changed the digest while it was rolled out")
         return running
 
     def _wait_until_applied(self, promotion: Promotion, rollout: Rollout, commit: str) -> None:
         until, failing_since, failure = self.clock() + promotion.settings.timeout, self.clock(), ""
         while True:
-            state = FluxState("the cluster did not answer")
+            state = ControllerState("the cluster did not answer")
             with contextlib.suppress(ClusterUnavailable):  # the controller goes on; ask again
-                if _is_about(rollout.read_deployment(), promotion):
+                if _names(rollout.read_deployment(), promotion.file, promotion.digest):
                     return
                 state = self._read_controller(rollout.cluster, commit)
             if not state.applying:  # it tries again what failed
@@ -203,83 +247,85 @@ class GitTarget:
                 raise _failure(promotion, f"{where} has not got it: {failure or state.fact}")
             self.kubernetes.wait(POLL)
 
-    def _read_controller(self, cluster: Cluster, commit: str) -> FluxState:
+    def _read_controller(self, cluster: Cluster, commit: str) -> ControllerState:
         """Return why the commit is not applied yet, as far as the controller's objects say it."""
-        if self.settings.flux is None:
-            return FluxState("look at the controller that applies the repository")
         try:
-            return read_flux(cluster, self.settings.flux, commit)
+            if self.settings.flux:
+                return read_flux(cluster, self.settings.flux, commit)
+            if self.settings.argo:
+                return read_argo(cluster, self.settings.argo, commit)
+            return ControllerState("look at the controller that applies the repository")
         except ClusterRefused as error:
-            return FluxState(f"its reason cannot be read: {first_line(error)}")
+            return ControllerState(f"its reason cannot be read: {first_line(error)}")
 
     @contextlib.contextmanager
-    def _reverted_on_error(self, promotion: Promotion, before: Revision, made: Revision) -> Iterator[None]:
-        """Revert the commit if the block raises, unless the file has got another digest since."""
+    def _reverted_on_error(self, promotion: Promotion, unrecorded: Unrecorded) -> Iterator[None]:
+        """Revert promotions that no record names if the block raises, unless the file has got another digest since."""
         try:
             yield
         except BaseException as error:
-            done = self._revert(promotion, before, made, error)
+            if not unrecorded.promotions:
+                raise
+            why = first_line(error) if isinstance(error, SupplyChainError) else ""
+            done = self._revert(promotion.file, promotion.request.ref.application, unrecorded, why)
             if isinstance(error, DeploymentFailed):
                 raise DeploymentFailed(f"{error.message}\n{done}") from error
             log.warning("%s to %s: %s", promotion.workload.name, promotion.workload.environment.name, done)
             raise
 
-    def _revert(self, promotion: Promotion, before: Revision, made: Revision, error: BaseException) -> str:
-        """Return what became of the commit."""
-        if made.commit == before.commit:
-            return "The repository had the digest already, and keeps it."
-
-        def undo(content: bytes) -> bytes:
-            if content == made.content:
-                return before.content
-            earlier = promotion.digests_in(before.content)
-            ours = promotion.digests_in(content) == (promotion.digest,)
-            return promotion.edit(earlier[0])(content) if ours and len(earlier) == 1 and earlier[0] else content
-
-        message = f'Revert "{promotion.subject}"\n\nThis reverts commit {made.commit}.\n'
-        if isinstance(error, SupplyChainError):
-            message += f"\n{first_line(error)}\n"
+    def _revert(self, file: ImageFile, application: str, unrecorded: Unrecorded, why: str) -> str:
+        """Return what became of the commits; `why` is the last line of the revert's message."""
+        commits, (newest, *_) = list(unrecorded.promotions), unrecorded.promotions.values()
+        subject = _describe(application, newest, self.kubernetes.environment.name)
+        reverts = "".join(f"This reverts commit {each}.\n" for each in commits)
+        message = f'Revert "{subject}"\n\n{reverts}' + (f"\n{why}\n" if why else "")
         try:
-            reverted = self.branch.change(promotion.path, undo, message)
+            reverted = self.branch.change(file.path, lambda content: unrecorded.revert(file, content), message)
+            undone = file.read_digests(reverted.content) == file.read_digests(unrecorded.before)
         except SupplyChainError as failed:
-            return f"Its commit {short(made.commit)} was not reverted: {first_line(failed)}"
-        if promotion.digest in promotion.digests_in(reverted.content):
-            return f"Its commit {short(made.commit)} was not reverted: the file was changed since. Revert it by hand."
+            return f"Its commit {short(commits[0])} was not reverted: {first_line(failed)}"
+        if not undone:
+            return f"Its commit {short(commits[0])} was not reverted: the file was changed since. Revert it by hand."
         return f"Its commit was reverted by {short(reverted.commit)}."
 
     def _compare(self, observed: Sequence[Observation], expected: Sequence[Expected]) -> tuple[Observation, ...]:
         """Return the observations of what was recorded, and of the rest, with how git differs from both."""
-        recorded = {each.application: each for each in expected}
+        recorded, fetched = {each.application: each for each in expected}, self.fetched or FetchedBranches()
         return tuple(
-            self._compare_one(each, recorded[each.application]) if each.application in recorded else each
+            self._compare_one(each, recorded[each.application], fetched) if each.application in recorded else each
             for each in observed
         )
 
-    def _compare_one(self, observation: Observation, expected: Expected) -> Observation:
+    def _compare_one(self, observation: Observation, expected: Expected, fetched: FetchedBranches) -> Observation:
         if observation.status == "unknown":  # it was deployed elsewhere
             return observation
-        path = self.settings.file_of(expected.application)
-        image = f"{self.kubernetes.registry}/{deployed_image(expected).repository}"
-        where = f"{path} on {self.branch.name} of {self.branch.address}"
+        file = self._file(deployed_image(expected))
+        where = f"{file.path} on {self.branch.name} of {self.branch.address}"
+        commit, files = "", fetched.fetch(self.branch)
         try:
-            found = self.branch.read(path)
-            digests, trouble = read_digests(found.content, self.settings.kind, image, path), ""
+            found = files.read(file.path)
+            commit, digests, trouble = found.commit, file.read_digests(found.content), ""
         except DeclarationInvalid as error:
             digests, trouble = (), first_line(error)
         if trouble == "" and digests == (expected.digest,) and observation.running != expected.digest:
-            trouble = self._read_controller(self.kubernetes.connect(), found.commit).fact
+            trouble = self._read_controller(self.kubernetes.connect(), commit).fact
         added = compare_git(expected, digests, observation.running, where, trouble)
         return observation.model_copy(update={"deviations": (*observation.deviations, *added)})
 
 
-def _is_about(deployment: Document | None, promotion: Promotion) -> bool:
-    """Return whether a Deployment has the digest, whether its pods run or not."""
-    return deployment is not None and deployed_digests(deployment, promotion.image) == (promotion.digest,)
+def _describe(application: str, digest: Digest, environment: str) -> str:
+    """Return the first line of a promotion's message."""
+    return f"{application}: deploy {short(digest)} to {environment}"
 
 
-def _runs(deployment: Document, promotion: Promotion) -> bool:
-    """Return whether all pods of a Deployment have the digest and are available."""
-    return _is_about(deployment, promotion) and is_complete(deployment)
+def _names(deployment: Document | None, file: ImageFile, *digests: Digest) -> bool:
+    """Return whether a Deployment has these digests, whether its pods run or not."""
+    return deployment is not None and deployed_digests(deployment, file.image) == digests
+
+
+def _runs(deployment: Document | None, file: ImageFile, *digests: Digest) -> TypeGuard[Document]:
+    """Return whether all pods of a Deployment have these digests and are available."""
+    return deployment is not None and _names(deployment, file, *digests) and is_complete(deployment)
 
 
 def _failure(promotion: Promotion, trouble: str) -> DeploymentFailed:

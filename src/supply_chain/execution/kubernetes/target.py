@@ -141,6 +141,9 @@ class KubernetesTarget:
         except SupplyChainError as error:
             log.warning("settings of earlier deployments of %s stay in %s: %s", name, namespace, error)
 
+    def undo_unrecorded(self, ref: ImageRef) -> None:
+        """Do nothing, as `Target` describes."""
+
     def _remove_left(self, cluster: Cluster, workload: Workload, objects: Objects) -> None:
         """Remove what was brought along earlier; what stays is a deviation, and no reason to fail what serves."""
         namespace = self.environment.namespace

@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
+from supply_chain.adapters.git import remote
 from supply_chain.adapters.git.remote import TRIES, Author, RemoteBranch
 from supply_chain.adapters.git.ssh_signature import load_key
 from supply_chain.errors import DeclarationInvalid, GitRefused, GitUnavailable, SettingInvalid
@@ -70,6 +71,40 @@ def test_commit_is_signed_as_git_verifies(server, branch, tmp_path):
 
     with pytest.raises(subprocess.CalledProcessError):
         server.git(*options, "verify-commit", "main~1")
+
+
+def test_changes_are_those_of_file_with_who_signed(server, branch):
+    """Commits of other files and merges that bring nothing to it are left out; another key is somebody else."""
+    made = branch.change(PATH, append("b: 2"), "deploy")
+    other = server.commit({PATH: "c: 3\n"}, "theirs")
+    server.commit({"README": "other"})
+    foreign = replace(branch, author=replace(branch.author, key=Ed25519PrivateKey.generate()))
+    last = foreign.change(PATH, append("d: 4"), "foreign")
+    merge = server.git(
+        "commit-tree", f"{last.commit}^{{tree}}", "-p", last.commit, "-p", made.commit, "-m", "m"
+    ).strip()
+    server.git("update-ref", "refs/heads/main", merge)
+
+    changes = branch.list_changes(PATH)
+
+    assert [(each.revision.commit, each.signed) for each in changes[:3]] == [
+        (last.commit, False), (other, False), (made.commit, True)
+    ]  # fmt: skip
+    assert [each.revision.content for each in changes[2:]] == [b"a: 1\nb: 2\n", b"a: 1\n"]
+
+
+def test_changes_end_where_file_began_or_history_is_deep(server, branch, monkeypatch):
+    """The oldest one that was fetched may not have changed the file."""
+    began = server.commit({"new": "1"})
+    for number in range(3):
+        server.commit({"README": f"{number}"})
+    newest = server.commit({"new": "2"})
+
+    assert [each.revision.commit for each in branch.list_changes("new")] == [newest, began]
+    monkeypatch.setattr(remote, "DEPTH", 3)
+    assert [each.revision.commit for each in branch.list_changes("new")] == [
+        newest, server.git("rev-parse", "main~2").strip()
+    ]  # fmt: skip
 
 
 def test_change_is_made_again_on_top_of_concurrent_commit(server, branch):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from supply_chain.execution.delivery.flux import FluxState, describe_flux, read_flux
+from supply_chain.execution.delivery.controller import ControllerState
+from supply_chain.execution.delivery.flux import describe_flux, read_flux
 from supply_chain.execution.environment import FluxKustomization
 from tests.support.memory_cluster import MemoryCluster
 
@@ -70,7 +71,7 @@ def test_state_names_what_is_nearest_to_the_commit(found, source, fact, failed):
 
 
 def test_missing_kustomization_is_mistake_of_environment():
-    assert read_flux(MemoryCluster(), NAME, OURS) == FluxState(
+    assert read_flux(MemoryCluster(), NAME, OURS) == ControllerState(
         "the cluster has no Kustomization flux-system/shop, which `delivery.git.flux` names", failed=True
     )
 
@@ -94,7 +95,9 @@ def test_source_may_be_in_another_namespace(namespace):
         condition("SourceVerified")
     )
 
-    assert read_flux(cluster, NAME, OURS) == FluxState("the GitRepository environments says Bad: why", failed=True)
+    assert read_flux(cluster, NAME, OURS) == ControllerState(
+        "the GitRepository environments says Bad: why", failed=True
+    )
 
 
 def test_source_of_another_kind_is_not_read():

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import count
 from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
@@ -20,13 +21,15 @@ from supply_chain.errors import (
     SettingInvalid,
 )
 from supply_chain.execution.delivery.images import read_digests, set_digest
+from supply_chain.execution.delivery.repository import Branch, FetchedBranches
 from supply_chain.execution.delivery.target import GitTarget
-from supply_chain.execution.deployment import KubernetesPlace
+from supply_chain.execution.deployment import DockerPlace, Expected, KubernetesPlace
 from supply_chain.execution.environment import Delivery, GitDelivery, KubernetesEnvironment
 from supply_chain.execution.kubernetes.cluster import DEPLOYMENTS
 from supply_chain.execution.kubernetes.target import KubernetesTarget
+from supply_chain.model.image import ImageRef
 from supply_chain.model.manifest import Classification
-from tests.contract.target import Harness, TargetContract
+from tests.contract.target import Harness, TargetContract, raising
 from tests.support.memory_branch import MemoryBranch
 from tests.support.memory_cluster import NOON, MemoryCluster, make_harness
 
@@ -113,8 +116,14 @@ def harness(cluster: MemoryCluster, controller: Controller, make: SimpleNamespac
         return NOON
 
     kubernetes = KubernetesTarget(ENVIRONMENT, lambda: cluster, "registry", now, controller.wait)
-    target = GitTarget(kubernetes, controller.branch, lambda: controller.time)
-    return make_harness(target, cluster, make.manifest(), BAD)
+
+    def find_recorded(application: str) -> Expected | None:
+        assert application == "hello"
+        return made.recorded[-1].expected if made.recorded else None
+
+    target = GitTarget(kubernetes, controller.branch, find_recorded, lambda: controller.time)
+    made = make_harness(target, cluster, make.manifest(), BAD)
+    return made
 
 
 def in_git(branch: MemoryBranch) -> str:
@@ -206,6 +215,22 @@ def test_controller_that_does_nothing_fails_after_timeout(harness, branch, contr
         harness.deploy(harness.good())
 
     assert 30 <= controller.time < 31 and branch.files[PATH] == START
+
+
+def test_reason_is_of_argo_cd_if_the_environment_names_it(harness, controller, cluster):
+    """Or of neither, if it names none."""
+    controller.suspended = True
+    condition = {"type": "InvalidSpecError", "message": "not permitted in project"}
+    cluster.objects["Application", "argocd", "shop"] = {
+        "metadata": {"name": "shop"}, "spec": {}, "status": {"conditions": [condition]}
+    }  # fmt: skip
+    for named, reason in (({"argo": {"namespace": "argocd", "name": "shop"}}, "says InvalidSpecError: not permitted"),
+                          ({}, "look at the controller that applies the repository")):  # fmt: skip
+        git = GitDelivery(**{**GIT.model_dump(), "flux": None, **named})
+        environment = ENVIRONMENT.model_copy(update={"delivery": Delivery(git=git)})
+        target = replace(harness.target, kubernetes=replace(harness.target.kubernetes, environment=environment))
+        with pytest.raises(DeploymentFailed, match=f"has not got it: .*{reason}"):
+            replace(harness, target=target).deploy(harness.good())
 
 
 def test_failure_of_controller_ends_deployment_before_timeout(harness, controller):
@@ -357,6 +382,252 @@ def test_confidential_image_is_refused(harness, branch):
         harness.deploy(harness.good())
 
     assert branch.messages == []
+
+
+class Killed(BaseException):
+    """The end of a process."""
+
+
+@dataclass
+class Dying:
+    """A branch as a process sees it that is killed after so many commits, or before the next one if it is n + ½.
+
+    Nothing that it calls then happens.
+    """
+
+    branch: MemoryBranch
+    commits: float
+
+    def __getattr__(self, name: str) -> object:
+        value = getattr(self.branch, name)
+        return (lambda *words: self._call(value, name, words)) if callable(value) else value
+
+    def _call(self, function: Callable[..., object], name: str, words: tuple[object, ...]) -> object:
+        if self.commits <= 0 or (name == "change" and self.commits < 1):
+            self.commits = 0
+            raise Killed
+        result = function(*words)
+        self.commits -= name == "change"
+        if self.commits == 0:
+            raise Killed
+        return result
+
+
+def kill(harness: Harness, digest: str, commits: float = 1) -> None:
+    """Deploy an image in a process that is killed after so many commits."""
+    target = harness.target
+    assert isinstance(target, GitTarget) and isinstance(target.branch, MemoryBranch)
+    harness.target = replace(target, branch=cast(Branch, Dying(target.branch, commits)))
+    with pytest.raises(Killed):
+        harness.deploy(digest)
+    harness.target = target
+
+
+def undo(harness: Harness, digest: str) -> None:
+    """Run what follows a refusal of the gate."""
+    harness.target.undo_unrecorded(ImageRef(repository="curated/hello", digest=digest))
+
+
+@pytest.mark.parametrize("applied", [True, False])
+def test_killed_promotion_is_completed_by_next_run(harness, branch, controller, applied):
+    """It makes no second commit, whether the cluster runs the image already or not, and records it."""
+    first, digest = harness.deploy(harness.good()), harness.good()
+    controller.suspended = not applied
+    kill(harness, digest)
+    controller.suspended = False
+    controller.on_wait.append(controller.apply)
+
+    second = harness.deploy(digest)
+
+    assert harness.recorded == [first, second] and second.digest == digest and second.changed is not applied
+    assert len(branch.messages) == 2 and harness.settles(second)
+
+
+def test_promotion_that_serves_without_record_is_recorded_by_next_run(harness, branch):
+    """Its run was killed when everything else was done."""
+    digest = harness.deploy(harness.good()).digest
+    harness.recorded.clear()
+
+    again = harness.deploy(digest)
+
+    assert harness.recorded == [again] and not again.changed and len(branch.messages) == 1
+
+
+def test_killed_promotion_of_bad_image_is_reverted_by_next_run(harness, branch):
+    """As if it had not been killed: what is recorded is in git again."""
+    first = harness.deploy(harness.good())
+    content = branch.files[PATH]
+    kill(harness, BAD)
+    killed = branch.head
+
+    with pytest.raises(DeploymentFailed, match=r"(?s)configuration missing.*Its commit was reverted by"):
+        harness.deploy(BAD)
+
+    assert branch.files[PATH] == content and harness.settles(first) and len(branch.messages) == 3
+    assert branch.messages[-1].startswith('Revert "hello: deploy bbbbbbbbbbbb to staging"')
+    assert f"\nThis reverts commit {killed}.\n" in branch.messages[-1]
+
+
+def test_first_promotion_that_was_killed_is_reverted_to_no_digest(harness, branch):
+    """Nothing is recorded, and nothing was there before."""
+    kill(harness, BAD)
+
+    with pytest.raises(DeploymentFailed):
+        harness.deploy(BAD)
+
+    assert branch.files[PATH] == START
+
+
+@pytest.mark.parametrize(("commits", "left"), [(0, False), (1, True), (1.5, True), (2, False)])
+def test_run_that_is_killed_at_a_commit_leaves_what_next_one_reverts(harness, branch, commits, left):
+    """Before the commit, after it, before its revert, and after that."""
+    first = harness.deploy(harness.good())
+    content = branch.files[PATH]
+    kill(harness, BAD, commits)
+    assert in_git(branch) == (BAD if left else first.digest)
+
+    with pytest.raises(DeploymentFailed, match="reverted by"):
+        harness.deploy(BAD)
+
+    assert branch.files[PATH] == content and harness.settles(first)
+
+
+def test_gate_that_refuses_killed_promotion_before_it_serves_reverts_it(harness, branch, controller):
+    """It was admitted when it was committed."""
+    first, digest = harness.deploy(harness.good()), harness.good()
+    controller.suspended = True
+    kill(harness, digest)
+
+    with pytest.raises(DeploymentFailed, match=r"(?s)blocked.*Its commit was reverted by"):
+        harness.deploy(digest, may_serve=raising(DeploymentFailed("it is blocked\nno")))
+
+    assert in_git(branch) == first.digest
+
+
+def test_killed_promotion_that_serves_and_was_changed_is_reverted_if_gate_refuses_it(harness, branch, cluster):
+    """That it serves makes it no deployment."""
+    first, digest = harness.deploy(harness.good()), harness.good()
+    kill(harness, digest)
+    pod = next(each for key, each in cluster.objects.items() if key[0] == "Pod")
+    pod["spec"]["volumes"] = [{"name": "other", "hostPath": {"path": "/"}}]
+
+    with pytest.raises(DeploymentFailed, match=r"(?s)blocked.*Its commit was reverted by"):
+        harness.deploy(digest, may_serve=raising(DeploymentFailed("it is blocked\nno")))
+
+    assert in_git(branch) == first.digest
+
+
+def test_refused_image_is_taken_out_of_git_unless_it_is_recorded(harness, branch):
+    """The gate refuses it before the next run deploys; what is recorded is not the business of that run."""
+    first, digest = harness.deploy(harness.good()), harness.good()
+    kill(harness, digest)
+
+    undo(harness, first.digest)
+    assert in_git(branch) == digest
+    undo(harness, digest)
+
+    assert in_git(branch) == first.digest and harness.settles(first)
+    assert branch.messages[-1].endswith("\nThe deploy gate refuses the image now.\n")
+    undo(harness, first.digest)
+    assert in_git(branch) == first.digest and len(branch.messages) == 3
+
+
+def test_digest_that_somebody_committed_is_never_reverted(harness, branch, controller):
+    """Neither if the gate refuses it, nor if it does not come to run: a person wanted it."""
+    first, digest = harness.deploy(harness.good()), harness.good()
+    controller.suspended = True
+    branch.commit(PATH, set_digest(branch.files[PATH], "kustomize", IMAGE, digest, PATH))
+
+    undo(harness, digest)
+    with pytest.raises(DeploymentFailed) as raised:  # somebody commits another file meanwhile
+        harness.deploy(digest, may_serve=lambda: branch.commit("README", b"x"))
+
+    assert in_git(branch) == digest and len(branch.messages) == 3 and "reverted" not in str(raised.value)
+    assert harness.running() == {first.digest}
+
+
+@pytest.mark.parametrize("serves", [True, False])
+def test_failure_after_killed_promotion_of_another_image_restores_what_served(harness, branch, controller, serves):
+    """That is the other image if the cluster runs it, and what is recorded otherwise."""
+    first, other, last = harness.deploy(harness.good()), harness.good(), harness.good()
+    controller.suspended = not serves
+    kill(harness, other)
+    controller.suspended = True
+
+    with pytest.raises(DeploymentFailed, match="reverted by"):
+        harness.deploy(last)
+
+    assert in_git(branch) == (other if serves else first.digest)
+    assert branch.messages[-1].count("This reverts commit ") == (1 if serves else 2)
+
+
+def test_gate_that_refuses_another_image_reverts_killed_promotion(harness, branch, controller):
+    """The subject names what is taken out, which is not what was asked for."""
+    first, other = harness.deploy(harness.good()), harness.good()
+    controller.suspended = True
+    kill(harness, other)
+
+    with pytest.raises(DeploymentFailed, match="blocked"):
+        harness.deploy(BAD, may_serve=raising(DeploymentFailed("it is blocked\nno")))
+
+    assert in_git(branch) == first.digest
+    assert branch.messages[-1].startswith(f'Revert "hello: deploy {other[7:19]} to staging"')
+
+
+def test_record_of_another_place_leaves_what_git_has(harness, branch):
+    """The environment was elsewhere since the promotions in this file, of which any may have been recorded."""
+    first = harness.deploy(harness.good())
+    assert isinstance(first.place, KubernetesPlace) and first.place.git
+    docker = DockerPlace(reverse_proxy="p", proxy=first.digest, address="127.0.0.1", port=8080)
+    git = first.place.git
+    others = [git.model_copy(update={key: "other"}) for key in ("repository", "branch", "path")]
+    places = [docker, *(first.place.model_copy(update={"git": each}) for each in (None, *others))]
+    for place in places:
+        harness.recorded[:] = [first.model_copy(update={"place": place})]
+        kill(harness, BAD)
+
+        with pytest.raises(DeploymentFailed) as raised:
+            harness.deploy(BAD)
+
+        assert in_git(branch) == BAD and "reverted" not in str(raised.value)
+        branch.commit(PATH, START)
+    harness.recorded[:] = [first]
+    kill(harness, BAD)
+    with pytest.raises(DeploymentFailed, match="reverted by"):
+        harness.deploy(BAD)
+
+
+def test_repository_that_does_not_answer_leaves_refused_promotion(harness, branch, caplog):
+    """The refusal counts; what stays is in the log, and drift."""
+    kill(harness, BAD)
+    branch.failing["read"] = GitUnavailable("down\nno")
+
+    undo(harness, BAD)
+
+    assert "stays: down" in caplog.text
+    del branch.failing["read"]
+    branch.failing["change"] = GitRefused("protected\nno")
+    undo(harness, BAD)
+    assert "was not reverted: protected" in caplog.text and in_git(branch) == BAD
+
+
+def test_look_fetches_branch_once(harness, branch):
+    """However many applications are compared with it; the next look fetches it again."""
+    first = harness.deploy(harness.good())
+    target, before = harness.target, branch.fetches
+    expected = [first.expected, first.expected.model_copy(update={"application": "shop"})]
+
+    target.observe(expected)
+    assert branch.fetches == before + 1
+    target.observe(expected)
+    assert branch.fetches == before + 2
+    fetched = FetchedBranches()
+    replace(target, fetched=fetched).observe(expected)
+    replace(target, fetched=fetched).monitor(expected)
+    assert branch.fetches == before + 3
+    FetchedBranches().fetch(branch)
+    fetched.fetch(MemoryBranch(name="other"))
+    assert len(fetched.files) == 2
 
 
 def test_commit_of_somebody_is_drift_of_git(harness, branch, controller):
