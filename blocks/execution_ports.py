@@ -17,11 +17,13 @@ from blocks.tier_ports import TierPorts
 from blocks.workbench import Workbench
 from orchestration.clock import now
 from orchestration.steps import invocation
+from supply_chain.adapters.aws.kms import Kms
+from supply_chain.adapters.aws.session import client_of_user
 from supply_chain.adapters.kubernetes.client import ClusterClient
 from supply_chain.adapters.kubernetes.parameters import ClusterParameters
 from supply_chain.adapters.process.cancellation import cancellation, defer_cancellation
 from supply_chain.adapters.tools.manifest_renderer import ManifestRenderer
-from supply_chain.errors import ClusterRefused, SettingInvalid
+from supply_chain.errors import UNREADABLE, BaseMissing, ClusterRefused, SettingInvalid
 from supply_chain.evidence.published import list_published_environments
 from supply_chain.evidence.store import EvidenceStore
 from supply_chain.execution.break_glass import find_overridable
@@ -124,20 +126,33 @@ class ExecutionPorts(TierPorts):
     def _enforcement(self, environment: KubernetesEnvironment) -> Enforcement:
         settings, state = environment.enforcement, self.workbench.environment_state(environment)
         lapsing = settings.lapsing if settings and state.active else ()  # else unsigned
+        collector = environment.response.collector
         connect = cache(partial(self._connect, environment.cluster))
         return Enforcement(
             place=EnforcedNamespace(
                 environment.name, environment.namespace, settings.mode if settings else Mode.DENY, frozenset(lapsing),
                 verification=self._verification(environment),
+                collector=collector.image if collector and state.active else "",
             ),
             connect=connect,
             ports=AdmissionPorts(
                 self.tier.registry, self.cached_verdicts, self.repositories, self._list_deployed,
-                ClusterParameters(connect),
+                ClusterParameters(connect), self._find_admitted_collector,
             ),
             roles=read_objects(Path(self.workbench.project) / ROLES),
             state=state,
         )  # fmt: skip
+
+    def _find_collector(self, image: str) -> str:
+        """Return a collector as pods name it; raise `BaseMissing` if it is not released, or blocked."""
+        return self.bases.curated(image)[0]
+
+    def _find_admitted_collector(self, image: str) -> str:
+        """Return a collector as pods name it; empty if it may not be used, or if nobody can know that."""
+        try:
+            return self._find_collector(image)
+        except (*UNREADABLE, BaseMissing):
+            return ""
 
     def _verification(self, environment: KubernetesEnvironment) -> Verification | None:
         """Return what Kyverno needs to verify the verdicts of an environment; None if it does not."""
@@ -273,7 +288,7 @@ class ExecutionPorts(TierPorts):
         cluster: KubernetesCluster = await KubernetesCluster.aload(environment.cluster)
         connect, target = cache(lambda: cluster.client(self.tier.session)), await self.load_target(environment)
         return environment, IsolationPorts(
-            isolator=KubernetesIsolator(environment, connect, now, cancellation().wait),
+            isolator=KubernetesIsolator(environment, connect, now, cancellation().wait, self._find_collector),
             evidence=self.evidence,
             repositories=self.repositories,
             keys=self.tier.kms,
@@ -285,6 +300,11 @@ class ExecutionPorts(TierPorts):
             now=now,
             run=invocation(),
         )
+
+    def load_own_kms(self) -> Kms:
+        """Return KMS with the AWS credentials of whoever runs this, where the tier's keys are."""
+        session = self.tier.session
+        return Kms(client_of_user("kms", session.region, session.endpoint_url))
 
     def _find_deployed(self, environment: str, application: str) -> Expected | None:
         where = (self.repositories, self.registry, self.evidence)

@@ -183,6 +183,7 @@ PRINTED: dict[str, list[type[BaseModel]]] = {
     "check": [Preflight],
     "approve": [Approval],
     "isolate": [IsolationRecord],
+    "unseal": [IsolationRecord],
     "monitor": [Observation],
     "enforce plan": [Change],
     "enforce apply": [Change],

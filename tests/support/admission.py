@@ -35,10 +35,10 @@ class Enforced:
     def objects(self) -> tuple[Document, ...]:
         return self.policies.of_namespace(self.place)
 
-    def admit(self, *images: str) -> None:
-        """Admit exactly these images."""
+    def admit(self, *images: str, collector: str = "") -> None:
+        """Admit exactly these images, and a collector."""
         admitted = AdmittedImages(environment=self.place.environment, repositories=REPOSITORIES, images={})
-        wanted = admitted.model_copy(update={"images": _by_application(images)})
+        wanted = admitted.model_copy(update={"images": _by_application(images)}).with_collector(collector)
         found = self.parameters.read(self.place.parameters)
         assert self.parameters.write(self.place.parameters, wanted, found[1] if found else "")
 

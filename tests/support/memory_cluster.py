@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from itertools import count
 from typing import Any
 
-from supply_chain.errors import ClusterConflict, SupplyChainError
+from supply_chain.errors import ClusterConflict, ClusterRefused, SupplyChainError
 from supply_chain.execution.kubernetes.autoscaling import CONTROLLERS
 from supply_chain.execution.kubernetes.cluster import (
     DEPLOYMENTS,
@@ -49,6 +49,10 @@ class MemoryCluster:
     changes: dict[str, list[Change | Exception]] = field(default_factory=dict)
     """Kind → what its next watch yields, or raises."""
     watched: list[str] = field(default_factory=list)
+    collected: str = ""
+    """What an ephemeral container prints."""
+    ephemeral_state: dict[str, Any] = field(default_factory=lambda: {"terminated": {"reason": "Error", "exitCode": 1}})
+    """The state of an ephemeral container, as soon as it is added."""
     _uids: int = 0
 
     def apply(self, kind: Kind, document: Document, *, dry_run: bool = False, force: bool = False) -> Document:
@@ -187,9 +191,26 @@ class MemoryCluster:
             self.deleted.append(f"{kind.name} {name}")
             self._collect(found["metadata"].get("uid", ""))
 
-    def logs(self, namespace: str, pod: str, container: str, lines: int) -> str:
-        image = self.objects[PODS.name, namespace, pod]["spec"]["containers"][0]["image"]
-        return self.output.get(image.rpartition("@")[2], "")
+    def logs(self, namespace: str, pod: str, container: str, lines: int, *, previous: bool = False) -> str:
+        spec = self.objects[PODS.name, namespace, pod]["spec"]
+        if container in [each["name"] for each in spec.get("ephemeralContainers") or ()]:
+            return self.collected
+        digest = spec["containers"][0]["image"].rpartition("@")[2]
+        return self.output.get(f"previous {digest}" if previous else digest, "")
+
+    def add_ephemeral_container(self, namespace: str, pod: str, container: Mapping[str, Any]) -> None:
+        if "add Container" in self.failing:
+            raise self.failing["add Container"]
+        found = self.objects[PODS.name, namespace, pod]
+        existing = found["spec"].setdefault("ephemeralContainers", [])
+        if container in existing:
+            return
+        if container["name"] in [each["name"] for each in existing]:
+            raise ClusterRefused("existing ephemeral containers may not be changed\nno")
+        self.applied.append(f"add {container['name']} to {pod}")
+        existing.append(copy.deepcopy(dict(container)))
+        status = {"name": container["name"], "state": self.ephemeral_state}
+        found["status"].setdefault("ephemeralContainerStatuses", []).append(status)
 
     def change(self, kind: Kind, name: str, namespace: str, **spec: Any) -> None:
         """Change the specification of an object, as somebody else would."""
@@ -267,7 +288,7 @@ class MemoryCluster:
         spec = _with_service_account(template["spec"])
         image = spec["containers"][0]["image"]
         broken = self.broken.get(image.rpartition("@")[2])
-        state = broken or {"state": {"running": {}}}
+        state = broken or {"state": {"running": {"startedAt": f"{NOON:%FT%TZ}"}}}
         pod = {
             "metadata": {
                 "name": name, "namespace": namespace, "uid": self._uid(), "ownerReferences": owners,

@@ -16,8 +16,9 @@ from supply_chain.execution.enforcement.policies import Mode
 from supply_chain.execution.nodes import ReservedNodes
 from supply_chain.model.container import ENVIRONMENT, MANAGED
 from supply_chain.model.documents import read_document
-from supply_chain.model.image import Digest, Model
+from supply_chain.model.image import DIGEST, PATH, Digest, Model
 from supply_chain.model.manifest import Duration, Service, Variable
+from supply_chain.model.tier import CURATED
 from supply_chain.policy.facts import EnvironmentRequirements, RequiredSoak
 
 EnvironmentName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9]*(?:-[a-z0-9]+)*$", max_length=32)]
@@ -364,6 +365,21 @@ class RecoveryMode(StrEnum):
     SCALE_TO_ZERO = "scale-to-zero"
 
 
+class CollectorSettings(Model):
+    """What reads the processes and the changed files of an isolated application, from a container of its own."""
+
+    image: Annotated[str, StringConstraints(pattern=rf"^{CURATED}{PATH}@{DIGEST}$")] = Field(
+        description="curated/base/python@sha256:…, or another with Python"
+    )
+    contents: int = Field(
+        default=1024 * 1024,
+        ge=0,
+        le=4 * 1024 * 1024,
+        description="bytes of changed files, for each container",
+    )
+    timeout: Duration = Field(default=60, description="seconds to search")
+
+
 class ResponseSettings(Model):
     """When an application is isolated without a person, and what happens then."""
 
@@ -371,6 +387,9 @@ class ResponseSettings(Model):
         Annotated[str, StringConstraints(pattern=r"^(?:image\.blocked|drift\.[a-z]+(?:-[a-z]+)*)$")], ...
     ] = Field(default=(), description="after what: `image.blocked`, or deviations")
     recovery: RecoveryMode = Field(default=RecoveryMode.ROLL_BACK, description="what runs after an isolation")
+    collector: CollectorSettings | None = Field(
+        default=None, description="what reads processes and changed files; null: nothing"
+    )
 
 
 class KubernetesEnvironment(Environment):
@@ -397,6 +416,12 @@ class KubernetesEnvironment(Environment):
     def _check_delivery(self) -> Self:
         if self.delivery and (placed := sorted(name for name, at in self.applications.items() if at.model_fields_set)):
             raise ValueError(f"with `delivery`, only the repository says how {', '.join(placed)} runs; write {{}}")
+        return self
+
+    @model_validator(mode="after")
+    def _check_collector(self) -> Self:
+        if self.response.collector and self.enforcement and self.enforcement.kyverno:
+            raise ValueError("Kyverno admits no collector, because no verdict is about it; write one of them")
         return self
 
     @property

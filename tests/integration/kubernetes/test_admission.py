@@ -33,7 +33,9 @@ from supply_chain.execution.enforcement.installation import (
 )
 from supply_chain.execution.enforcement.policies import HARDENED, PUBLISHER, SYSTEM, Mode, Policies, new_parameters_name
 from supply_chain.execution.enforcement.trial import find_ineffective
+from supply_chain.execution.isolation.collector import COMMAND
 from supply_chain.execution.kubernetes.cluster import CONFIG_MAPS, NAMESPACES, PODS, SERVICE_ACCOUNTS, Kind
+from supply_chain.model.container import QUARANTINE
 from tests.support.admission import (
     REPOSITORIES,
     ROLES,
@@ -113,8 +115,8 @@ def elsewhere(admin: ClusterClient, policies: Policies) -> Iterator[Enforced]:
 
 @pytest.fixture
 def running(enforced: Enforced) -> Iterator[str]:
-    """The name of a pod with the admitted image, which no node starts."""
-    document = pod(ADMITTED)
+    """The name of a pod with the admitted image, which no node starts, and a volume."""
+    document = pod(ADMITTED, volumes=[{"name": "a", "emptyDir": {}}])
     namespace = enforced.place.namespace
     enforced.admin.create(PODS, {**document, "metadata": {**document["metadata"], "namespace": namespace}})
     yield document["metadata"]["name"]
@@ -199,6 +201,63 @@ def test_ephemeral_container_with_another_image_is_refused(enforced: Enforced, r
     debug(ADMITTED)
     with pytest.raises(ApiError, match="not named by its digest"):
         debug("busybox:latest")
+
+
+COLLECTOR = f"{REPOSITORIES}base/python@sha256:{'d' * 64}"
+COLLECTING: dict[str, Any] = {
+    "name": "cscm-collector-0", "image": COLLECTOR, "command": [*COMMAND], "args": ["0", "1", "2"],
+    "securityContext": {
+        "allowPrivilegeEscalation": False, "runAsNonRoot": True, "capabilities": {"drop": ["ALL"]},
+        "seccompProfile": {"type": "RuntimeDefault"},
+    },
+}  # fmt: skip
+
+
+def test_collector_runs_as_itself_in_quarantine_only(enforced: Enforced, running: str) -> None:
+    """Its image is admitted for nothing else: no other command, container or pod, also not once it is in a pod."""
+    namespace, client = enforced.place.namespace, enforced.admin.client
+
+    def add(dry_run: bool = True, **changes: Any) -> str:
+        """Return why a pod gets no such ephemeral container; empty if it does."""
+        body: Any = {"spec": {"ephemeralContainers": [{**COLLECTING, **changes}]}}
+        try:
+            client.patch(
+                PodEphemeralcontainers, running, body, namespace=namespace, patch_type=PatchType.STRATEGIC,
+                dry_run=dry_run,
+            )  # fmt: skip
+        except ApiError as error:
+            return str(error)
+        return ""
+
+    def label(value: str | None) -> None:
+        body: Any = {"metadata": {"labels": {QUARANTINE: value}}}
+        client.patch(Pod, running, body, namespace=namespace, patch_type=PatchType.STRATEGIC)
+
+    enforced.admit(ADMITTED, collector=COLLECTOR)
+    try:
+        label("hello")
+        wait_until(lambda: not add())
+        assert "not admitted" in enforced.refusal_of(COLLECTOR), "it is no application"
+        others: dict[str, Any] = {
+            "command": ["/usr/bin/python3", "-c", "print()"], "image": f"{REPOSITORIES}base/python@sha256:{'e' * 64}",
+            "env": [{"name": "A", "value": "b"}], "volumeMounts": [{"name": "a", "mountPath": "/a"}],
+            "envFrom": [{"configMapRef": {"name": "a"}}],
+        }  # fmt: skip
+        assert [key for key, value in others.items() if "not admitted" not in add(**{key: value})] == []
+        label(None)
+        assert "not admitted" in add()
+        label("hello")
+        assert not add(dry_run=False)
+        assert "not admitted" in add(name="second", command=["/usr/bin/python3"])
+        body: Any = {"spec": {"containers": [{"name": "app", "image": COLLECTOR}]}}
+        with pytest.raises(ApiError, match="not admitted"):
+            client.patch(Pod, running, body, namespace=namespace, patch_type=PatchType.STRATEGIC, dry_run=True)
+        label("other")
+        enforced.admit(ADMITTED)
+        wait_until(lambda: "not admitted" in add(name="third"))
+        label("hello")
+    finally:
+        enforced.admit(ADMITTED)
 
 
 def test_blocked_image_of_a_pod_does_not_keep_the_pod(enforced: Enforced, running: str) -> None:

@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import io
+import json
 import subprocess
 import tarfile
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from functools import cache
+from pathlib import Path
 
 import pytest
 
 from supply_chain.adapters.kubernetes.client import ClusterClient
 from supply_chain.errors import ClusterRefused
-from supply_chain.execution.environment import KubernetesEnvironment, KubernetesPlacement
+from supply_chain.execution.enforcement.admitted import AdmittedImages
+from supply_chain.execution.environment import (
+    CollectorSettings,
+    KubernetesEnvironment,
+    KubernetesPlacement,
+    RecoveryMode,
+    ResponseSettings,
+)
 from supply_chain.execution.kubernetes.cluster import (
     FIELD_MANAGER,
     NETWORK_POLICIES,
@@ -22,15 +31,20 @@ from supply_chain.execution.kubernetes.cluster import (
     SECRETS,
     Document,
 )
-from supply_chain.execution.kubernetes.isolator import QUARANTINE, KubernetesIsolator
+from supply_chain.execution.kubernetes.isolator import KubernetesIsolator
 from supply_chain.execution.kubernetes.rollout import is_ending, is_ready
 from supply_chain.execution.kubernetes.target import KubernetesTarget
-from supply_chain.model.image import Digest
+from supply_chain.model.container import QUARANTINE
+from supply_chain.model.image import Digest, digest_of
+from supply_chain.model.manifest import Runtime, Service
 from tests.contract.target import Harness
-from tests.support.cluster_images import NAME, REGISTRY, Import
+from tests.support.admission import enforce, install_policies
+from tests.support.admission import wait_until as wait_for
+from tests.support.cluster_images import NAME, REGISTRY, Import, imported_python
 from tests.support.cluster_roles import DEPLOYER, bind_role, make_account, restricted_namespace
 from tests.support.isolation import Isolation
-from tests.support.node import MANIFEST, SECURE, find_digest
+from tests.support.node import MANIFEST, SECURE, find_digest, secure_pod
+from tests.support.present import present
 from tests.support.world import World
 
 pytestmark = pytest.mark.real
@@ -51,11 +65,19 @@ def namespace(cluster: ClusterClient) -> Iterator[str]:
         yield name
 
 
-def isolation_in(cluster: ClusterClient, namespace: str, image: Import, account: str) -> Isolation:
+def isolation_in(
+    cluster: ClusterClient,
+    namespace: str,
+    image: Import,
+    account: str,
+    collector: str = "",
+    manifest: Service = MANIFEST,
+) -> Isolation:
     """Return an environment in a namespace, in which a service account deploys and isolates."""
+    settings = CollectorSettings(image=collector.removeprefix(f"{REGISTRY}/")) if collector else None
     environment = KubernetesEnvironment(
         name="staging", target="kubernetes", cluster="c", namespace=namespace,
-        applications={"hello": KubernetesPlacement(replicas=2)},
+        applications={"hello": KubernetesPlacement(replicas=2)}, response=ResponseSettings(collector=settings),
         others=("NetworkPolicy/peer", *(f"RoleBinding/{name}-{role}" for name in ROLES for role in ROLES[name])),
     )  # fmt: skip
     connect = cache(lambda: cluster.for_service_account(namespace, account, FIELD_MANAGER, 3600))
@@ -67,9 +89,10 @@ def isolation_in(cluster: ClusterClient, namespace: str, image: Import, account:
         return {find_digest(pod) for pod in running_pods(cluster, namespace)}
 
     target = KubernetesTarget(environment, connect, REGISTRY, now, time.sleep)
-    harness = Harness(target, MANIFEST, image, "", running, lambda digest: digest)
+    harness = Harness(target, manifest, image, "", running, lambda digest: digest)
     world = World(now=now() + timedelta(days=1))
-    return Isolation(harness, KubernetesIsolator(environment, connect, now, time.sleep), world, now)
+    isolator = KubernetesIsolator(environment, connect, now, time.sleep, f"{REGISTRY}/{{}}".format)
+    return Isolation(harness, isolator, world, now)
 
 
 def running_pods(cluster: ClusterClient, namespace: str) -> list[Document]:
@@ -168,3 +191,50 @@ def test_role_that_deploys_does_not_isolate(cluster: ClusterClient, namespace: s
         isolator.list(SECRETS, namespace)
     with pytest.raises(ClusterRefused, match="forbidden"):
         isolator.delete(PODS, "peer", namespace)
+    with pytest.raises(ClusterRefused, match="forbidden"):
+        isolator.create(PODS, secure_pod(namespace, "new", f"{NAME}@{image()}"))
+    deployer = cluster.for_service_account(namespace, DEPLOYER, FIELD_MANAGER, 600)
+    with pytest.raises(ClusterRefused, match="forbidden"):
+        deployer.add_ephemeral_container(namespace, "any", {"name": "c", "image": f"{NAME}@{image()}"})
+
+
+@pytest.fixture
+def python(tmp_path: Path) -> Iterator[str]:
+    """The reference of an image with Python."""
+    with imported_python(tmp_path) as made:
+        yield made
+
+
+def test_processes_and_changed_files_are_collected_under_enforcement(
+    cluster: ClusterClient, image: Import, python: str
+) -> None:
+    """By the documented role, in a namespace that admits the application's image and the collector, and no other."""
+    digest = image("writes")
+    manifest = MANIFEST.model_copy(update={"runtime": Runtime(writable=("/data",))})
+    with install_policies(cluster) as policies, enforce(cluster, policies) as enforced:
+        namespace = enforced.place.namespace
+        make_account(cluster, ISOLATOR, namespace)
+        for role in ROLES[ISOLATOR]:
+            bind_role(cluster, role, ISOLATOR, namespace, name=f"{ISOLATOR}-{role}")
+        admitted = AdmittedImages(
+            environment="staging", repositories=f"{REGISTRY}/curated/", images={"hello": {digest: ""}}
+        )
+        enforced.parameters.write(enforced.place.parameters, admitted.with_collector(python), "")
+        wait_for(lambda: not enforced.refusal_of(f"{NAME}@{digest}") and enforced.refusal_of(python))
+        isolation = isolation_in(cluster, namespace, image, ISOLATOR, python, manifest)
+        isolation.harness.deploy(digest)
+        pods = [pod["metadata"]["name"] for pod in running_pods(cluster, namespace)]
+
+        record = isolation.run(RecoveryMode.SCALE_TO_ZERO)
+
+        assert record.uncollected == () and len(pods) == 2
+        with tarfile.open(fileobj=io.BytesIO(isolation.opened(record))) as archive:
+            found = {each.name: present(archive.extractfile(each)).read() for each in archive}
+    for pod in pods:
+        path = f"pods/{pod}/application"
+        processes = {each["pid"]: each for each in json.loads(found[f"{path}/processes.json"])}
+        assert processes[1]["command"] == ["/subject", "writes"] and processes[1]["program"] == "/subject"
+        changed = {each["path"]: each for each in json.loads(found[f"{path}/changed-files.json"])["files"]}
+        assert (changed["/data/state"]["digest"], changed["/data/state"]["mode"]) == (digest_of(b"x"), "-rw-------")
+        assert found[f"{path}/files/{digest_of(b'x').removeprefix('sha256:')}"] == b"x"
+        assert "/subject" not in changed

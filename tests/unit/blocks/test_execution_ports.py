@@ -17,9 +17,13 @@ from blocks.cluster import KubernetesCluster
 from blocks.execution_ports import ExecutionPorts
 from blocks.git import GitRepository
 from blocks.tier_ports import TierPorts
+from supply_chain.development.bases import CuratedBases
 from supply_chain.errors import (
+    AwsFailed,
+    BaseMissing,
     ClusterRefused,
     ClusterUnavailable,
+    EvidenceInvalid,
     ImageNotFound,
     PolicyUnsigned,
     RegistryUnavailable,
@@ -33,6 +37,7 @@ from supply_chain.execution.delivery.target import GitTarget
 from supply_chain.execution.enforcement.enforcement import Enforcement
 from supply_chain.execution.enforcement.verification import Verification
 from supply_chain.execution.environment import (
+    CollectorSettings,
     Delivery,
     DockerEnvironment,
     EnforcementSettings,
@@ -40,6 +45,7 @@ from supply_chain.execution.environment import (
     GitDelivery,
     KubernetesEnvironment,
     KubernetesPlacement,
+    ResponseSettings,
 )
 from supply_chain.execution.kubernetes.target import KubernetesTarget
 from supply_chain.model.tier import Gate, TierName
@@ -322,3 +328,64 @@ async def test_isolation_has_key_and_environment(ports, monkeypatch):
     assert isolation.find_deployed("hello") is None and isolation.list_earlier("hello") == ()
     with pytest.raises(ImageNotFound):
         isolation.judge(CURATED)
+
+
+COLLECTOR = CURATED.moved_to("curated/base/python")
+
+
+@pytest.mark.parametrize("active", [True, False])
+def test_collector_is_published_where_the_environment_is_signed(ports, monkeypatch, active):
+    """Whoever can write the file could name any curated image."""
+    response = ResponseSettings(collector=CollectorSettings(image=str(COLLECTOR)))
+    made = ENFORCED.model_copy(update={"response": response})
+    monkeypatch.setitem(PLACES, "production", made)
+    ports.workbench.environment_state = lambda _: PolicyState(active=active, why="changed")
+
+    assert ports.enforcement("production").place.collector == (str(COLLECTOR) if active else "")
+    assert ports.enforcement("production").ports.collector == ports._find_admitted_collector
+
+
+async def test_collector_has_to_be_released_and_not_blocked(ports, monkeypatch):
+    """Where the cluster enforces nothing, the isolation itself asks."""
+    monkeypatch.setattr(KubernetesCluster, "aload", AsyncMock(return_value=ports.clusters["main"]))
+    given = {**vars(ports.tier), "kms": None, "http": None, "key": str}
+    object.__setattr__(ports, "tier", SimpleNamespace(**given))
+    ports.workbench.bases, ports.workbench.registries = {}, ()
+
+    _, isolation = await ports.load_isolation("production")
+
+    with pytest.raises(BaseMissing, match="no curated image curated/base/python@"):
+        isolation.isolator.find_collector(str(COLLECTOR))
+    assert ports._find_admitted_collector(str(COLLECTOR)) == ""
+    monkeypatch.setattr(CuratedBases, "curated", lambda _, name: (f"registry.test/{name}", None))
+    assert isolation.isolator.find_collector(str(COLLECTOR)) == f"registry.test/{COLLECTOR}"
+    assert ports._find_admitted_collector(str(COLLECTOR)) == f"registry.test/{COLLECTOR}"
+
+
+def test_bundles_open_with_the_credentials_of_the_user(ports, monkeypatch):
+    """Where the tier's keys are, but not in its role."""
+    for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "mine")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    ports.tier.session = SimpleNamespace(region="eu-west-1", endpoint_url="http://127.0.0.1:4566")
+
+    client = ports.load_own_kms().client
+
+    assert (client.meta.endpoint_url, client.meta.region_name) == ("http://127.0.0.1:4566", "eu-west-1")
+    assert client._request_signer._credentials.access_key == "mine"
+    monkeypatch.setenv("AWS_PROFILE", "absent")
+    with pytest.raises(AwsFailed, match="your own AWS credentials"):
+        ports.load_own_kms()
+
+
+@pytest.mark.parametrize("error", [EvidenceInvalid, BaseMissing])
+def test_collector_of_which_nobody_knows_is_not_admitted(ports, monkeypatch, error):
+    """The rest of the admitted images is published nevertheless."""
+
+    def fail(*_):
+        raise error("no\nno")
+
+    monkeypatch.setattr(type(ports), "_find_collector", fail)
+
+    assert ports._find_admitted_collector(str(COLLECTOR)) == ""

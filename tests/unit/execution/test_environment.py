@@ -335,3 +335,32 @@ def test_invalid_environment_does_not_hide_others(tmp_path):
     }  # fmt: skip
     assert "soak" in str(found.unreadable["broken"])
     assert found.names == ("broken", "other", "production", "staging")
+
+
+COLLECTOR = f"{{image: 'curated/base/python@sha256:{'a' * 64}'}}"
+
+
+@pytest.mark.parametrize(
+    "response",
+    [
+        "{collector: {image: 'curated/base/python:latest'}}",
+        f"{{collector: {{image: 'base/python@sha256:{'a' * 64}'}}}}",
+        f"{{collector: {{image: 'curated/a@sha256:{'a' * 64}', contents: -1}}}}",
+        f"{{collector: {{image: 'curated/a@sha256:{'a' * 64}', contents: 4194305}}}}",
+        "{collector: {}}",
+        f"{{collector: {COLLECTOR}}}\nenforcement: {{mode: deny, kyverno: {{}}}}",
+    ],
+    ids=["tag", "not curated", "negative", "too much", "no image", "kyverno"],
+)
+def test_collector_is_a_curated_image_by_digest(tmp_path, response):
+    """Kyverno would refuse it, because no verdict is about it."""
+    kubernetes = "target: kubernetes\ncluster: main\nnamespace: apps\n"
+    write(tmp_path, "wrong", f"{kubernetes}response: {response}")
+    with pytest.raises(DeclarationInvalid):
+        read_environment(tmp_path, "wrong")
+
+    write(tmp_path, "right", f"{kubernetes}response: {{collector: {COLLECTOR}}}\nenforcement: {{mode: deny}}")
+    right = read_environment(tmp_path, "right")
+    assert isinstance(right, KubernetesEnvironment) and right.response.collector
+    assert (right.response.collector.contents, right.response.collector.timeout) == (1048576, 60)
+    assert b"curated/base/python" in right.decision

@@ -124,6 +124,15 @@ class AwsSession:
         return values
 
 
+def client_of_user(service: str, region: str, endpoint_url: str | None) -> Any:
+    """Return a boto3 client with the credentials of whoever runs this, from the environment, a profile or the machine.
+
+    Raises `AwsFailed` if the environment names a profile that does not exist.
+    """
+    with translate_errors("use your own AWS credentials"):
+        return boto3.Session(region_name=region).client(service, endpoint_url=endpoint_url, config=CONFIG)
+
+
 def _core() -> botocore.session.Session:
     session = botocore.session.Session()
     session.register_component("data_loader", _models())

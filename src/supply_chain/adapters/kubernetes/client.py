@@ -25,7 +25,7 @@ from lightkube.core.resource import GlobalResource, NamespacedResourceG
 from lightkube.generic_resource import Generic, create_api_info
 from lightkube.models.authentication_v1 import TokenRequestSpec
 from lightkube.models.meta_v1 import ObjectMeta, Status
-from lightkube.resources.core_v1 import ServiceAccountToken
+from lightkube.resources.core_v1 import PodEphemeralcontainers, PodLog, ServiceAccountToken
 from lightkube.types import PatchType
 
 from supply_chain.adapters.tls import share
@@ -293,10 +293,23 @@ class ClusterClient:
                 if error.status.code != 404:
                     raise
 
-    def logs(self, namespace: str, pod: str, container: str, lines: int) -> str:
-        """Return the last lines of a container, as `Cluster` describes."""
+    def logs(self, namespace: str, pod: str, container: str, lines: int, *, previous: bool = False) -> str:
+        """Return the last lines of a container, as `Cluster` describes; the client itself has no `previous`."""
+        wanted = {"container": container, "tailLines": lines, "previous": previous}
         with self._translate(f"read the log of {pod}"):
-            return "".join(self.client.log(pod, namespace=namespace, container=container, tail_lines=lines))
+            answer = self._http.send(
+                self._build(
+                    self.client._client.prepare_request("get", PodLog, name=pod, namespace=namespace, params=wanted)
+                )
+            )
+            _raise_for_status(answer)
+            return answer.content.decode(errors="replace")
+
+    def add_ephemeral_container(self, namespace: str, pod: str, container: Mapping[str, Any]) -> None:
+        """Add an ephemeral container, as `Cluster` describes."""
+        change = {"spec": {"ephemeralContainers": [dict(container)]}}
+        with self._translate(f"add {container['name']} to {pod}"):
+            self.client.patch(PodEphemeralcontainers, pod, change, namespace=namespace, patch_type=PatchType.STRATEGIC)
 
     @contextlib.contextmanager
     def _translate(self, doing: str) -> Iterator[None]:

@@ -18,10 +18,20 @@ from supply_chain.concurrency import map_concurrently
 from supply_chain.errors import ClusterUnavailable, VerdictMissing
 from supply_chain.evidence.published import CurrentVerdict, read_current_verdict
 from supply_chain.evidence.store import EvidenceStore
-from supply_chain.execution.enforcement.policies import LAPSED_IMAGES, REPOSITORIES, SHARD, EnforcedNamespace
+from supply_chain.execution.enforcement.policies import (
+    COLLECTOR,
+    LAPSED_IMAGES,
+    PROGRAM,
+    REPOSITORIES,
+    SHARD,
+    EnforcedNamespace,
+)
+from supply_chain.execution.isolation import collector
 from supply_chain.model.image import Digest, ImageRef, Model, StoredManifest
 from supply_chain.model.tier import CURATED, Gate, curated_repository, verdict_repository
 
+OTHER_KEYS = ("environment", REPOSITORIES, LAPSED_IMAGES, COLLECTOR, PROGRAM)
+"""Keys of the ConfigMap whose values are not lists of admitted images."""
 ATTEMPTS = 10
 """How often a write is tried while others write."""
 LONGEST = 200
@@ -36,6 +46,8 @@ class AdmittedImages(Model):
     images: dict[str, dict[Digest, str]] = Field(
         description="application → admitted digest → empty, or why its verdict has lapsed"
     )
+    collector: str = Field(default="", description="the image that may read isolated applications; empty: none")
+    program: str = Field(default="", description="the command with which it may")
 
     def explain(self, image: str) -> str:
         """Return why an image, as a pod names it, is not admitted; empty if it is."""
@@ -54,6 +66,10 @@ class AdmittedImages(Model):
         images = {key: each for key, each in self.images.items() if key != ref.application}
         return self.model_copy(update={"images": {**images, **({ref.application: ours} if ours else {})}})
 
+    def with_collector(self, image: str) -> AdmittedImages:
+        """Return the parameters with the image of the collector, or with none if it is empty."""
+        return self.model_copy(update={"collector": image, "program": "\n".join(collector.COMMAND) if image else ""})
+
     @property
     def lapsed(self) -> dict[str, str]:
         """The images whose verdict has lapsed, and why."""
@@ -68,6 +84,8 @@ class AdmittedImages(Model):
     def data(self) -> dict[str, str]:
         """The content of the ConfigMap that the policies read."""
         found = {"environment": self.environment, REPOSITORIES: self.repositories}
+        if self.collector:
+            found |= {COLLECTOR: self.collector, PROGRAM: self.program}
         lines: dict[str, list[str]] = {}
         for application, digest, note in sorted(self._each()):
             line = f"{digest.removeprefix('sha256:')} {application}"
@@ -82,12 +100,12 @@ class AdmittedImages(Model):
         notes = dict(_split(line) for line in data.get(LAPSED_IMAGES, "").split("\n") if line)
         images: dict[str, dict[Digest, str]] = {}
         for key, text in data.items():
-            for line in text.split("\n") if key not in ("environment", REPOSITORIES, LAPSED_IMAGES) else ():
+            for line in text.split("\n") if key not in OTHER_KEYS else ():
                 if line:
                     digest, _, application = line.partition(" ")
                     images.setdefault(application, {})[f"sha256:{digest}"] = notes.get(line, "")
         found = {"environment": data.get("environment"), "repositories": data.get(REPOSITORIES), "images": images}
-        return cls.model_validate(found)
+        return cls.model_validate({**found, **{key: data[key] for key in (COLLECTOR, PROGRAM) if key in data}})
 
     def _each(self) -> Iterator[tuple[str, Digest, str]]:
         """Yield application, digest and note of each image."""
@@ -139,6 +157,8 @@ class AdmissionPorts:
     deployed: Callable[[str], Collection[ImageRef]]
     """Returns the images that should run in an environment by the signed deployment records."""
     parameters: Parameters
+    collector: Callable[[str], str] = lambda _: ""
+    """Returns the collector, given as a curated image, as pods name it; empty if it may not be used."""
 
     @property
     def begin(self) -> str:
@@ -153,7 +173,8 @@ def publish_image(ref: ImageRef, place: EnforcedNamespace, ports: AdmissionPorts
     """
 
     def change(before: AdmittedImages) -> AdmittedImages:
-        return before.with_image(ref, _note(ref, place, ports, ports.deployed))
+        after = before.with_image(ref, _note(ref, place, ports, ports.deployed))
+        return after.with_collector(ports.collector(place.collector)) if place.collector.endswith(ref.digest) else after
 
     return _write(place, ports, change)
 
@@ -178,7 +199,8 @@ def read_admitted(place: EnforcedNamespace, ports: AdmissionPorts) -> AdmittedIm
     for ref, note in zip(ordered, notes, strict=True):
         if note is not None:
             images.setdefault(ref.application, {})[ref.digest] = note
-    return AdmittedImages(environment=place.environment, repositories=ports.begin, images=images)
+    admitted = AdmittedImages(environment=place.environment, repositories=ports.begin, images=images)
+    return admitted.with_collector(ports.collector(place.collector)) if place.collector else admitted
 
 
 def admission_note(current: CurrentVerdict, lapsing: Collection[str], is_deployed: Callable[[], bool]) -> str | None:
@@ -230,4 +252,6 @@ def describe_difference(wanted: AdmittedImages, found: AdmittedImages) -> str:
     more, less = len(found.all - wanted.all), len(wanted.all - found.all)
     parts = [f"{more} without an admission, such as {min(found.all - wanted.all)}"] if more else []
     parts += [f"not {less} that are admitted, such as {min(wanted.all - found.all)}"] if less else []
+    if (wanted.collector, wanted.program) != (found.collector, found.program):
+        parts.append(f"{found.collector or 'none'} as the collector instead of {wanted.collector or 'none'}")
     return " and ".join(parts)

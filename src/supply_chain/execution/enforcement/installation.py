@@ -24,6 +24,7 @@ from supply_chain.execution.kubernetes.cluster import (
 from supply_chain.execution.kubernetes.differences import find_differences
 from supply_chain.execution.kubernetes.workloads import list_images
 from supply_chain.execution.observation import Deviation
+from supply_chain.model.container import QUARANTINE
 from supply_chain.model.image import Model
 from supply_chain.policy.activation import PolicyState
 
@@ -325,8 +326,12 @@ def find_unadmitted(workloads: Iterable[Document], admitted: AdmittedImages) -> 
         for each in workloads
         if each.get("status", {}).get("phase") not in ("Succeeded", "Failed")
         for image in dict.fromkeys(list_images(each["kind"], each))
-        if (why := admitted.explain(image))
+        if not _is_collector(image, each, admitted) and (why := admitted.explain(image))
     )
+
+
+def _is_collector(image: str, workload: Document, admitted: AdmittedImages) -> bool:
+    return image == admitted.collector and QUARANTINE in (workload["metadata"].get("labels") or {})
 
 
 def _compare_parameters(

@@ -19,6 +19,7 @@ from supply_chain.execution.enforcement.verification import (
     exceptions_refused,
 )
 from supply_chain.execution.kubernetes.cluster import CONTAINERS
+from supply_chain.model.container import QUARANTINE
 
 SYSTEM, PUBLISHER = "cscm-system", "cscm-publisher"
 """The namespace of the parameters, and the service account there that alone may write them.
@@ -30,6 +31,8 @@ PARAMETERS = "admitted-"
 """How the names of all parameters begin."""
 REPOSITORIES, LAPSED_IMAGES = "repositories", "lapsed"
 """Keys of the parameters: the begin of all repositories, and the images whose verdict has lapsed."""
+COLLECTOR, PROGRAM = "collector", "program"
+"""Keys of the parameters: the image that reads isolated applications, and the command with which it may."""
 SHARD = 2
 """Each other key is the first digits of digests, and its value the images with these; a long text would be searched for
 each image."""
@@ -66,6 +69,8 @@ class EnforcedNamespace:
     """The name of the ConfigMap with its admitted images; empty: nothing is installed."""
     verification: Verification | None = None
     """How Kyverno verifies the verdicts as well; None: it does not."""
+    collector: str = ""
+    """The curated image that may read isolated applications; empty: none."""
 
 
 @dataclass(frozen=True)
@@ -227,9 +232,13 @@ def _pod_of(root: str) -> str:
     )
 
 
-def _images_of(pod: str) -> str:
-    """Return the CEL expression of all images of a pod: of its containers, and those that are mounted as volumes."""
-    lists = [f"{pod}.?{kind}.orValue([]).map(c, c.?image.orValue(''))" for kind in CONTAINERS]
+def _images_of(pod: str, judged: str = "true") -> str:
+    """Return the CEL expression of all images of a pod: of its containers, and those that are mounted as volumes.
+
+    `judged` says of an ephemeral container `c` whether its image counts.
+    """
+    lists = [f"{pod}.?{kind}.orValue([]).map(c, c.?image.orValue(''))" for kind in CONTAINERS[:2]]
+    lists.append(f"{pod}.?{CONTAINERS[2]}.orValue([]).filter(c, {judged}).map(c, c.?image.orValue(''))")
     volumes = f"{pod}.?volumes.orValue([]).filter(v, has(v.image)).map(v, v.image.?reference.orValue(''))"
     return " + ".join([*lists, volumes])
 
@@ -245,6 +254,13 @@ ADMITS = (
     f" && params.data[?i.substring(i.size() - 64, i.size() - {64 - SHARD})].orValue('').contains({LINE} + '\\n')"
 )
 """Whether the parameters have the image `i`: a tag, another registry and another name differ."""
+COLLECTS = (
+    f"params.data[?'{COLLECTOR}'].hasValue() && c.?image.orValue('') == params.data['{COLLECTOR}']"
+    f" && object.metadata.?labels[?'{QUARANTINE}'].hasValue()"
+    f" && c.?command.orValue([]).join('\\n') == params.data[?'{PROGRAM}'].orValue('')"
+    " && !has(c.env) && !has(c.envFrom) && !has(c.volumeMounts) && !has(c.volumeDevices)"
+)
+"""Whether the ephemeral container `c` is the collector and nothing else, in a pod in quarantine."""
 WHY = (
     f"!{BY_DIGEST} ? i + ' is not named by its digest: write REPOSITORY@sha256:DIGEST'"
     f" : !{OURS} ? i + ' is not curated: only images below ' + params.data['{REPOSITORIES}'] + ' are admitted'"
@@ -260,9 +276,16 @@ ADMITTED_IMAGES: Object = {
     "matchConstraints": _constraints(WORKLOADS),
     "variables": [
         {"name": "pod", "expression": _pod_of("object")},
-        {"name": "images", "expression": _images_of("variables.pod")},
         {"name": "oldPod", "expression": f"oldObject == null ? {{}} : dyn({_pod_of('oldObject')})"},
-        {"name": "oldImages", "expression": _images_of("variables.oldPod")},
+        {
+            "name": "oldNames",
+            "expression": f"variables.oldPod.?{CONTAINERS[2]}.orValue([]).map(c, c.name)",
+        },
+        {
+            "name": "images",
+            "expression": _images_of("variables.pod", f"!(c.name in variables.oldNames) && !({COLLECTS})"),
+        },
+        {"name": "oldImages", "expression": _images_of("variables.oldPod", "false")},
         {
             "name": "refused",
             "expression": f"variables.images.filter(i, !(i in variables.oldImages) && !({ADMITS}))",
@@ -279,7 +302,7 @@ ADMITTED_IMAGES: Object = {
 """Refuse what has an image that is not admitted.
 
 An update is judged by the images that it adds: otherwise nobody could remove the finalizers of a pod whose image was
-blocked.
+blocked. An ephemeral container cannot be changed once it is there, and its image admits no other one.
 """
 
 LAPSED: Object = {

@@ -8,7 +8,7 @@ import io
 import json
 import secrets
 import tarfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, Protocol
@@ -87,6 +87,22 @@ def make_item(name: str, content: bytes, at: datetime, *, truncated: bool = Fals
         name=name, digest=digest_of(content), size=len(content), collected=at, truncated=truncated
     )  # fmt: skip
     return item, content
+
+
+@dataclass
+class Room:
+    """The bytes that are left in a bundle."""
+
+    left: int
+    now: Callable[[], datetime]
+
+    def add(self, name: str, content: bytes, *, reserved: int = 0) -> tuple[CollectedItem, bytes] | Uncollected:
+        """Return a file of the bundle; why not, if it would leave less than `reserved` bytes for others."""
+        left = max(0, self.left - reserved)
+        if len(content) > left:
+            return Uncollected(what=name, why=f"it has {len(content)} bytes, and {left} are left")
+        self.left -= len(content)
+        return make_item(name, content, self.now())
 
 
 def pack(files: Iterable[tuple[CollectedItem, bytes]]) -> bytes:

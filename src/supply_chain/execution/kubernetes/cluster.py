@@ -125,5 +125,14 @@ class Cluster(Protocol):
     def delete(self, kind: Kind, name: str, namespace: str = "") -> None:
         """Delete an object, and what it owns in the background; do nothing if there is none."""
 
-    def logs(self, namespace: str, pod: str, container: str, lines: int) -> str:
-        """Return the last lines that a container wrote, at most `lines`."""
+    def logs(self, namespace: str, pod: str, container: str, lines: int, *, previous: bool = False) -> str:
+        """Return the last lines that a container wrote, at most `lines`.
+
+        With `previous`, those of the container that ended before the present one; raise `ClusterRefused` without one.
+        """
+
+    def add_ephemeral_container(self, namespace: str, pod: str, container: Mapping[str, Any]) -> None:
+        """Add an ephemeral container to a pod; do nothing if it has exactly this one.
+
+        Raise `ClusterRefused` if there is no such pod, or if it has another container of this name.
+        """

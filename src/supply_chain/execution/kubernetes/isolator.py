@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -17,16 +17,18 @@ from typing import Any
 from pydantic import ValidationError
 
 from supply_chain.concurrency import map_concurrently
-from supply_chain.errors import ClusterRefused, ClusterUnavailable
+from supply_chain.errors import UNREADABLE, BaseMissing, ClusterRefused, ClusterUnavailable
 from supply_chain.execution.environment import KubernetesEnvironment
 from supply_chain.execution.isolation.case import Case, Stage
 from supply_chain.execution.isolation.collection import (
     CollectedItem,
     Collection,
     IsolatedPod,
+    Room,
     Uncollected,
     make_item,
 )
+from supply_chain.execution.isolation.collector import Collected
 from supply_chain.execution.kubernetes.cluster import (
     DEPLOYMENTS,
     EVENTS,
@@ -36,15 +38,14 @@ from supply_chain.execution.kubernetes.cluster import (
     Cluster,
     Document,
 )
+from supply_chain.execution.kubernetes.collector import Collector, describe_gaps, to_json
 from supply_chain.execution.kubernetes.rendering import object_name
 from supply_chain.execution.kubernetes.rollout import applicable, container_statuses, is_ending, owner_of
 from supply_chain.execution.kubernetes.selectors import selects
 from supply_chain.execution.observation import Deviation
-from supply_chain.model.container import APPLICATION, MANAGED, Wait
+from supply_chain.model.container import APPLICATION, MANAGED, QUARANTINE, Wait
 from supply_chain.text import first_line
 
-QUARANTINE = "cscm.quarantine"
-"""The only label of a pod in quarantine; its value is the name of the application's objects."""
 CASE, LABELS = "cscm.isolation", "cscm.labels"
 """Annotations: of a NetworkPolicy, the case as JSON, of a pod, its id; and the labels that the pod had."""
 POLICY = "cscm-quarantine-"
@@ -53,17 +54,6 @@ POLL, RELEASE = 0.2, 30.0
 LINES = 10_000
 MOST = 14 * 1024 * 1024
 """Maximum bytes of all files, so that the sealed bundle fits into one piece of evidence."""
-UNAVAILABLE = (
-    Uncollected(
-        what="processes",
-        why="the API lists none without running a program in the container, which execution's role may not",
-    ),
-    Uncollected(
-        what="changed files",
-        why="the API reads none without running a program in the container, which execution's role may not",
-    ),
-)
-"""What nobody gets through the API without a role that may run anything in every pod of the namespace."""
 Files = Iterator[tuple[CollectedItem, bytes] | Uncollected]
 
 
@@ -78,6 +68,8 @@ class KubernetesIsolator:
     connect: Callable[[], Cluster]
     now: Callable[[], datetime]
     wait: Wait
+    find_collector: Callable[[str], str]
+    """Returns a curated image as pods name it; raises `BaseMissing` if it is not released, or blocked."""
     clock: Callable[[], float] = time.monotonic
 
     def find_case(self, application: str) -> Case | None:
@@ -117,21 +109,15 @@ class KubernetesIsolator:
         return self.store(case.model_copy(update={"stage": Stage.ISOLATED}))
 
     def collect(self, case: Case) -> Collection:
-        """Return what the API says about the pods of a case, and what it does not."""
+        """Return what the API says about the pods of a case, what the collector reads in them, and what is missing."""
         cluster, name, namespace = self.connect(), object_name(case.application), self.environment.namespace
         quarantined = [pod for pod in cluster.list(PODS, namespace, {QUARANTINE: name}) if not is_ending(pod)]
         pods = [each for each in quarantined if (each["metadata"].get("annotations") or {}).get(CASE) == case.id]
         found = list(self._collect(cluster, name, pods))
-        restarted = [each["metadata"]["name"] for each in pods if any(map(_is_restarted, container_statuses(each)))]
-        previous = "only the log of the present container is read"
         return Collection(
             pods=tuple(map(_describe, pods)),
             files=tuple(each for each in found if not isinstance(each, Uncollected)),
-            uncollected=(
-                *UNAVAILABLE,
-                *(Uncollected(what=f"earlier logs of {each}", why=previous) for each in restarted),
-                *(each for each in found if isinstance(each, Uncollected)),
-            ),
+            uncollected=tuple(each for each in found if isinstance(each, Uncollected)),
             openings=tuple(find_openings(cluster.list(NETWORK_POLICIES, namespace), {QUARANTINE: name})),
         )
 
@@ -170,18 +156,47 @@ class KubernetesIsolator:
             self.wait(POLL)
 
     def _collect(self, cluster: Cluster, name: str, pods: Sequence[Document]) -> Files:
-        """Yield the files of a bundle: objects first, then logs, which share the room that is left."""
-        room = MOST
+        """Yield the files of a bundle: objects, what the collector reads, and logs, which share the room that is left.
+
+        What the collector read leaves a quarter of the room to logs, and contents of files leave half to all others.
+        """
+        room = Room(MOST, self.now)
         for path, document in self._read_objects(cluster, name, pods):
-            content = json.dumps(document, indent=1, sort_keys=True).encode()
-            if len(content) > room:
-                yield Uncollected(what=path, why=f"it has {len(content)} bytes, and {room} are left")
+            yield room.add(path, to_json(document))
+        for path, found in self._read_inside(cluster, name, pods):
+            if isinstance(found, Uncollected):
+                yield found
                 continue
-            room -= len(content)
-            yield make_item(path, content, self.now())
-        containers = [(pod, each["name"]) for pod in pods for each in container_statuses(pod)]
-        for pod, container in containers:
-            yield self._read_log(cluster, pod["metadata"]["name"], container, room // len(containers))
+            changed = {"files": [each.model_dump(mode="json") for each in found.files], "unread": found.unread}
+            yield room.add(f"{path}/processes.json", to_json(found.processes), reserved=MOST // 4)
+            yield room.add(f"{path}/changed-files.json", to_json(changed), reserved=MOST // 4)
+            for digest, content in found.contents.items():
+                yield room.add(f"{path}/files/{digest.removeprefix('sha256:')}", content, reserved=MOST // 2)
+            yield from describe_gaps(path, found)
+        logs = [
+            (pod, each, previous) for pod in pods for each in container_statuses(pod) for previous in _logs_of(each)
+        ]
+        for pod, status, previous in logs:
+            where = pod["metadata"]["name"], status["name"]
+            yield self._read_log(cluster, *where, room.left // len(logs), previous=previous)
+            if previous and status.get("restartCount", 0) > 1:
+                yield Uncollected(what=f"earlier logs of pods/{'/'.join(where)}", why="a node keeps only the last one")
+
+    def _read_inside(
+        self, cluster: Cluster, name: str, pods: Sequence[Document]
+    ) -> Iterable[tuple[str, Collected | Uncollected]]:
+        """Yield the path of each container, and what the collector read in it, or why it did not."""
+        settings, what = self.environment.response.collector, "processes and changed files"
+        if settings is None:
+            return [("", Uncollected(what=what, why="the environment names no collector (`response.collector`)"))]
+        try:
+            image = self.find_collector(settings.image)
+        except (*UNREADABLE, BaseMissing) as error:
+            return [("", Uncollected(what=what, why=first_line(error)))]
+        collector = Collector(
+            cluster, self.environment.namespace, {QUARANTINE: name}, image, settings, self.wait, self.clock
+        )  # fmt: skip
+        return collector.collect(pods)
 
     def _read_objects(self, cluster: Cluster, name: str, pods: Sequence[Document]) -> Iterator[tuple[str, object]]:
         namespace = self.environment.namespace
@@ -196,11 +211,11 @@ class KubernetesIsolator:
         yield "events.json", [each for each in events if each["involvedObject"].get("name") in about]
 
     def _read_log(
-        self, cluster: Cluster, pod: str, container: str, most: int
+        self, cluster: Cluster, pod: str, container: str, most: int, *, previous: bool
     ) -> tuple[CollectedItem, bytes] | Uncollected:
-        path = f"pods/{pod}/{container}.log"
+        path = f"pods/{pod}/{container}{'.previous' if previous else ''}.log"
         try:
-            content = cluster.logs(self.environment.namespace, pod, container, LINES).encode()
+            content = cluster.logs(self.environment.namespace, pod, container, LINES, previous=previous).encode()
         except ClusterRefused as error:
             return Uncollected(what=path, why=first_line(error))
         truncated = len(content) > most or content.count(b"\n") >= LINES
@@ -261,5 +276,6 @@ def _describe(pod: Document) -> IsolatedPod:
     return IsolatedPod(name=pod["metadata"]["name"], uid=pod["metadata"]["uid"], node=node, containers=containers)
 
 
-def _is_restarted(status: Mapping[str, Any]) -> bool:
-    return bool(status.get("restartCount"))
+def _logs_of(status: Mapping[str, Any]) -> tuple[bool, ...]:
+    """Return which logs a container has: its own, and that of the container before it."""
+    return (False, True) if status.get("restartCount") else (False,)

@@ -362,3 +362,39 @@ def test_empty_list_of_metadata_may_be_null():
     found = client(lambda _: httpx2.Response(200, json={"metadata": {"resourceVersion": "7"}, "items": None}))
 
     assert found.list_at(REPLICA_SETS, metadata_only=True).objects == ()
+
+
+@pytest.mark.parametrize("previous", [True, False])
+def test_log_is_read_as_it_was_written(previous):
+    """Bytes that are no text do not end it; a container that never ended has no previous log."""
+    requests = []
+
+    def answer(request):
+        requests.append(request)
+        return httpx2.Response(200, content=b"a\x85b\r\n\xff\n", headers={"Content-Type": "text/plain"})
+
+    assert client(answer).logs("staging", "p", "app", 7, previous=previous) == "a\ufffdb\r\n\ufffd\n"
+    (request,) = requests
+    assert request.url.path == "/api/v1/namespaces/staging/pods/p/log"
+    params = request.url.params
+    assert (params["container"], params["tailLines"], params["previous"]) == ("app", "7", str(previous).lower())
+    with pytest.raises(ClusterRefused, match="previous terminated container"):
+        client(lambda _: status(400, "previous terminated container not found")).logs("staging", "p", "app", 7)
+
+
+def test_ephemeral_container_is_added_beside_others():
+    """A strategic merge patch keeps those that are there."""
+    requests = []
+
+    def answer(request):
+        requests.append(request)
+        return httpx2.Response(200, json={"metadata": {"name": "p"}})
+
+    client(answer).add_ephemeral_container("staging", "p", {"name": "c", "image": "i"})
+
+    (request,) = requests
+    assert (request.method, request.url.path) == ("PATCH", "/api/v1/namespaces/staging/pods/p/ephemeralcontainers")
+    assert request.headers["Content-Type"] == "application/strategic-merge-patch+json"
+    assert json.loads(request.content) == {"spec": {"ephemeralContainers": [{"name": "c", "image": "i"}]}}
+    with pytest.raises(ClusterRefused, match="add c to p"):
+        client(lambda _: status(404, "not found")).add_ephemeral_container("staging", "p", {"name": "c"})

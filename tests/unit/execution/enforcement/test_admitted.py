@@ -1,5 +1,6 @@
 """The images that a namespace admits follow the published verdicts of its environment, and no other."""
 
+from dataclasses import replace
 from datetime import timedelta
 from types import SimpleNamespace
 
@@ -229,3 +230,47 @@ def test_content_that_nobody_writes_is_an_error(data):
     """It is not taken for an empty list."""
     with pytest.raises(ValidationError):
         AdmittedImages.of_data(data)
+
+
+COLLECTOR = ImageRef(repository="curated/base/python", digest="sha256:" + "c" * 64)
+COLLECTING = replace(STAGING, collector=str(COLLECTOR))
+
+
+def test_collector_is_published_and_withdrawn_with_its_own_state(cluster):
+    """A block of it starts `respond`, which lets every environment follow; other images say nothing about it."""
+    usable = {str(COLLECTOR): f"{REGISTRY}/{COLLECTOR}"}
+    ports = replace(cluster.ports, collector=lambda image: usable.get(image, ""))
+    cluster.judge(CURATED)
+
+    assert publish_all(COLLECTING, ports).collector == f"{REGISTRY}/{COLLECTOR}"
+    usable.clear()
+    assert publish_image(CURATED, COLLECTING, ports).collector == f"{REGISTRY}/{COLLECTOR}"
+    withdrawn = publish_image(COLLECTOR, COLLECTING, ports)
+    assert (withdrawn.collector, withdrawn.program) == ("", "")
+    assert cluster.admitted() == {f"{REGISTRY}/{CURATED}"}
+
+
+def test_environment_without_collector_asks_for_none(cluster):
+    """Nobody reads evidence for nothing."""
+
+    def fail(image):
+        pytest.fail(f"nobody asked for {image}")
+
+    ports = replace(cluster.ports, collector=fail)
+
+    assert publish_all(STAGING, ports).collector == ""
+    assert publish_image(CURATED, STAGING, ports).collector == ""
+
+
+def test_collector_is_no_admitted_image_and_differs_by_image_and_program():
+    """Only as itself may it run. Another version of it is another program."""
+    without = images(CURATED)
+    made = without.with_collector(f"{REGISTRY}/{COLLECTOR}")
+    older = made.model_copy(update={"program": "other"})
+
+    assert AdmittedImages.of_data(made.data) == made and AdmittedImages.of_data(without.data) == without
+    assert made.data["program"].startswith("/usr/bin/python3\n-I\n-S\n-c\n") and "program" not in without.data
+    assert made.all == without.all and "does not admit" in made.explain(f"{REGISTRY}/{COLLECTOR}")
+    assert f"none as the collector instead of {REGISTRY}/{COLLECTOR}" in describe_difference(made, without)
+    assert f"{REGISTRY}/{COLLECTOR} as the collector instead of none" in describe_difference(without, made)
+    assert "as the collector" in describe_difference(made, older) and describe_difference(made, made) == ""

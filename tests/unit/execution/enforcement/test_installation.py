@@ -192,3 +192,14 @@ def test_another_prefix_makes_other_objects():
     names = [(a["metadata"]["name"], b["metadata"]["name"]) for a, b in zip(first, second, strict=True)]
     assert all(a == b.replace("other-", "cscm-") for a, b in names)
     assert deepcopy(first[0]["spec"]) == second[0]["spec"]
+
+
+@pytest.mark.parametrize(("labels", "refused"), [({"cscm.quarantine": "hello"}, 0), ({}, 1), (None, 1)])
+def test_collector_counts_as_admitted_in_quarantine_only(labels, refused):
+    """Elsewhere, nobody may run its image."""
+    admitted = ADMITTED.with_collector("registry.test/curated/base/python@sha256:" + "c" * 64)
+    document = pod("p", IMAGE, admitted.collector)
+    document["metadata"]["labels"] = labels
+
+    assert len(find_unadmitted([document], admitted)) == refused
+    assert len(find_unadmitted([document], ADMITTED)) == 1

@@ -27,8 +27,9 @@ from supply_chain.execution.isolation.case import Stage
 from supply_chain.execution.isolation.collection import unseal
 from supply_chain.execution.isolation.sequence import list_deployed
 from supply_chain.execution.kubernetes.cluster import DEPLOYMENTS, EVENTS, NETWORK_POLICIES, PODS
-from supply_chain.execution.kubernetes.isolator import CASE, LABELS, MOST, QUARANTINE, KubernetesIsolator, find_openings
+from supply_chain.execution.kubernetes.isolator import CASE, LABELS, MOST, KubernetesIsolator, find_openings
 from supply_chain.execution.kubernetes.target import KubernetesTarget
+from supply_chain.model.container import QUARANTINE
 from supply_chain.model.image import ImageRef, digest_of
 from supply_chain.model.tier import Gate
 from supply_chain.policy.outcome import Reason, Refused
@@ -90,7 +91,7 @@ def isolation(cluster, make, world) -> Isolation:
     harness = Harness(
         target, make.manifest(), lambda: f"sha256:{next(numbers):064x}", "sha256:" + "b" * 64, running, lambda d: d
     )
-    isolator = KubernetesIsolator(ENVIRONMENT, lambda: cluster, now, lambda _: None)
+    isolator = KubernetesIsolator(ENVIRONMENT, lambda: cluster, now, lambda _: None, "registry/{}".format)
     return Isolation(harness, isolator, world, now)
 
 
@@ -135,7 +136,7 @@ def test_deployment_is_not_scaled_before_pods_are_released(isolation, cluster, t
     """The ReplicaSet would end what the investigation needs."""
     monkeypatch.setattr(cluster, "_release", lambda pod: None)
     isolation.isolator = KubernetesIsolator(
-        ENVIRONMENT, lambda: cluster, isolation.now, lambda _: None, count(0, 20).__next__
+        ENVIRONMENT, lambda: cluster, isolation.now, lambda _: None, str, count(0, 20).__next__
     )
 
     with pytest.raises(ClusterUnavailable, match="They are isolated"):
@@ -156,7 +157,9 @@ def test_record_names_time_pods_items_and_custody(isolation, cluster, two):
     assert record.digest == two[1].digest and record.since == NOON < record.isolated
     assert record.seconds == (record.isolated - NOON).total_seconds() > 0
     assert len(record.pods) == 2 and record.openings == ()
-    assert {each.what for each in record.uncollected} == {"processes", "changed files"}
+    assert [str(each.why) for each in record.uncollected] == [
+        "the environment names no collector (`response.collector`)"
+    ]
     assert [each.act.partition(" ")[0] for each in record.custody] == ["quarantined", "began", "collected", "sealed"]
     assert [each.at for each in record.custody] == sorted(each.at for each in record.custody)
     with tarfile.open(fileobj=io.BytesIO(isolation.opened(record))) as archive:
@@ -312,7 +315,7 @@ def test_nothing_recovers_before_evidence_is_sealed(isolation, cluster, two, lac
 def test_log_that_cannot_be_read_is_named(isolation, cluster, two, monkeypatch):
     """A container that never started has none."""
 
-    def refuse(*_):
+    def refuse(*_, **__):
         raise ClusterRefused("container is waiting to start\nno")
 
     monkeypatch.setattr(cluster, "logs", refuse)
@@ -324,21 +327,37 @@ def test_log_that_cannot_be_read_is_named(isolation, cluster, two, monkeypatch):
 
 def test_what_is_too_large_is_truncated_or_left_out_and_named(isolation, cluster, two, monkeypatch):
     """All of it has to fit into one piece of evidence."""
-    monkeypatch.setattr(cluster, "logs", lambda *_: "x" * MOST + "end")
+    monkeypatch.setattr(cluster, "logs", lambda *_, **__: "x" * MOST + "end")
     cluster.objects[EVENTS.name, "shop", "e"] = {
         "metadata": {"name": "e", "namespace": "shop"}, "involvedObject": {"name": "hello"}, "message": "x" * MOST,
     }  # fmt: skip
-    first = cluster.list(PODS, "shop")[0]["metadata"]["name"]
-    cluster.objects["Pod", "shop", first]["status"]["containerStatuses"][0]["restartCount"] = 3
 
     record = isolation.run()
 
     logs = [each for each in record.items if each.name.endswith(".log")]
     assert [each.truncated for each in logs] == [True, True] and sum(each.size for each in record.items) <= MOST
     assert isolation.opened(record)
-    assert {"events.json", f"earlier logs of {first}"} <= {each.what for each in record.uncollected}
+    assert "events.json" in {each.what for each in record.uncollected}
     with tarfile.open(fileobj=io.BytesIO(isolation.opened(record))) as archive:
         assert present(archive.extractfile(logs[0].name)).read().endswith(b"end")
+
+
+@pytest.mark.parametrize("restarts", [0, 1, 2])
+def test_log_of_ended_container_is_collected(isolation, cluster, two, restarts):
+    """A node keeps that of the last one only, which the record says if there were more."""
+    cluster.output |= {two[1].digest: "now\n", f"previous {two[1].digest}": "before\n"}
+    first = cluster.list(PODS, "shop")[0]["metadata"]["name"]
+    cluster.objects["Pod", "shop", first]["status"]["containerStatuses"][0]["restartCount"] = restarts
+
+    record = isolation.run()
+
+    with tarfile.open(fileobj=io.BytesIO(isolation.opened(record))) as archive:
+        logs = {each.name: present(archive.extractfile(each)).read() for each in archive if each.name.endswith(".log")}
+    assert [each for name, each in logs.items() if "previous" not in name] == [b"now\n"] * 2
+    previous = {f"pods/{first}/application.previous.log": b"before\n"}
+    assert {name: each for name, each in logs.items() if "previous" in name} == (previous if restarts else {})
+    lost = f"earlier logs of pods/{first}/application"
+    assert (lost in {each.what for each in record.uncollected}) is (restarts == 2)
 
 
 def test_policy_of_others_that_lets_traffic_through_is_named(isolation, cluster, two):
