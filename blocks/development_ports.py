@@ -19,6 +19,8 @@ from supply_chain.adapters.docker.free_space import FreeSpace
 from supply_chain.adapters.docker.url_fetch import Fetcher
 from supply_chain.adapters.image.layers import read_contents
 from supply_chain.adapters.process.cancellation import cancellation
+from supply_chain.adapters.process.command import Tool
+from supply_chain.adapters.tools.bandit import ReadSources, SourceScan, list_source_tools
 from supply_chain.adapters.tools.mmdebstrap import make_rootfs
 from supply_chain.adapters.tools.secrets import SearchedFiles, SecretSearch
 from supply_chain.adapters.tools.source_checks import plan_source_checks
@@ -76,7 +78,7 @@ class DevelopmentPorts(TierPorts):
             fetch=Fetcher(self._ca_bundle, reserve=host.build_limits.reserve).fetch,
             offered=self.repositories,
             evidence=self.evidence,
-            in_engine=in_engine_tools(host, SecretSearch(workbench.tool("detect-secrets"))),
+            in_engine=in_engine_tools(host, SecretSearch(workbench.tool("detect-secrets")), workbench.tool("bandit")),
             context=context,
             cache_key=partial(cache_key, host.owner, origin),
             now=now,
@@ -122,11 +124,17 @@ class DevelopmentPorts(TierPorts):
         else:
             base = manifest
             in_engine = [(Check.COMMAND, lambda: check_command(engine, image, base, now, run, search, room, wait=wait))]
-        tools = in_engine_tools(host, search)
-        layers = partial(read_contents, engine, image, manifest.build.max_size, SearchedFiles(context))
+        bandit = workbench.tool("bandit")
+        tools = in_engine_tools(host, search, bandit)
+        layers = partial(
+            read_contents, engine, image, manifest.build.max_size, SearchedFiles(context), ReadSources(context)
+        )
+        scan = SourceScan(bandit)
         in_engine.append(
             (Check.CONTENT, lambda: apply_reviews(
-                check_content(layers, built.digest, manifest, tools[Check.CONTENT], now, search.in_files),
+                check_content(
+                    layers, built.digest, manifest, tools[Check.CONTENT], now, search.in_files, scan.in_files
+                ),
                 manifest.reviewed,
             )),
         )  # fmt: skip
@@ -162,10 +170,11 @@ def probe_limits(host: ContainerHost) -> Room:
     return Room(limits, FreeSpace(storage, limits, lambda: 1 + running_builds(host.owner)).check_limits)
 
 
-def in_engine_tools(host: ContainerHost, search: SecretSearch) -> dict[Check, Mapping[str, str]]:
+def in_engine_tools(host: ContainerHost, search: SecretSearch, bandit: Tool) -> dict[Check, Mapping[str, str]]:
     """Return, for each check that needs the image in the engine, everything it depends on, with versions."""
     engine = host.engine()
-    both, content = list_probe_tools(engine, search), {**engine.versions(), **search.tools, "content": CONTENT_VERSION}
+    both = list_probe_tools(engine, search)
+    content = {**engine.versions(), **search.tools, **list_source_tools(bandit), "content": CONTENT_VERSION}
     tests = {**both, "tests": TESTS_VERSION}
     service = list_service_tools(engine, search)
     return {Check.TESTS: tests, Check.PROBE: service, Check.COMMAND: both, Check.CONTENT: content}

@@ -15,7 +15,7 @@ from supply_chain.model.manifest import Base, Service
 from supply_chain.text import pluralize, truncate_lines
 
 MOST_LISTED = 20
-CONTENT_VERSION = "7"
+CONTENT_VERSION = "8"
 """Version of this check. Raise it when the check examines more, so that images that passed before are checked again."""
 
 
@@ -44,6 +44,10 @@ class Contents:
     """
     unsearched: tuple[str, ...] = ()
     """Paths of such texts that are too large, each or together, to be searched for values named like a secret."""
+    sources: Mapping[str, bytes] = field(default_factory=dict)
+    """Path → content of small Python files that no package installed and that the check `source` does not read."""
+    unread: tuple[str, ...] = ()
+    """Paths of such Python files that are too large or too many."""
     examination: Examination = field(default_factory=Examination)
     """Content that no scanner judges, and paths where engines would unpack different files."""
 
@@ -55,12 +59,13 @@ def check_content(
     tools: Mapping[str, str],
     now: Callable[[], datetime],
     search: Callable[[Mapping[str, bytes]], tuple[str, ...]] = lambda _: (),
+    scan: Callable[[Mapping[str, bytes]], tuple[str, ...]] = lambda _: (),
 ) -> CheckResult:
     """Compare the content that `read` returns with the declaration.
 
     `read` returns None for an image that has more bytes than it may have; such an image is not read further. `search`
-    searches texts for secrets and returns `path:line: kind` of each. Raises `CheckNotMade` if the content is not of
-    `digest`.
+    searches texts for secrets and returns `path:line: kind` of each. `scan` searches Python files for dangerous code
+    and returns a sentence for each finding. Raises `CheckNotMade` if the content is not of `digest`.
     """
     started, contents = now(), read()
     if contents and contents.digest != digest:
@@ -75,6 +80,10 @@ def check_content(
     if contents:
         secrets = sorted({*contents.secrets, *search(contents.texts)})
         failed += [f"{each}, in the image and in no file that the check secrets read" for each in secrets]
+        failed += [f"{each}, in no file that the check source reads" for each in scan(contents.sources)]
+        failed += [
+            f"{path}:1: Python code that is not read, as it is too large or too much" for path in contents.unread
+        ]
         warned += _warn_unsearched(contents.unsearched)
         warned += _warn_unjudged(contents.examination, manifest)
         details = {"platform": contents.platform, "bytes": contents.size, "programs": contents.programs}

@@ -24,7 +24,7 @@ LEFT_OUT = ["left out, as it seems to hold a secret"]
 MOST_PATHS = 20
 CLIENT_PORTS = range(32768, 61000)
 """Ports that the kernel gives to sockets of clients (ip(7), `ip_local_port_range`). A UDP socket that sends has one,
-and cannot be told from one that only receives.
+and looks like one that only receives.
 """
 
 

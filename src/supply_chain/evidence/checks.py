@@ -33,7 +33,7 @@ class Check(StrEnum):
     its user, writes only where it may, shows no secrets and ends on SIGTERM."""
     CONTENT = "content"
     """The image's layers, without running it: its platform and size are as declared, no file gives more rights, there
-    are no secrets, and engines agree on its files."""
+    are no secrets, and engines agree on its files. bandit reads Python code that was not in the context."""
     COMMAND = "command"
     """A base's check command, run in its image under its runtime profile: it ends with status 0."""
 

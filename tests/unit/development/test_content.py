@@ -3,9 +3,11 @@
 import pytest
 
 from supply_chain.development.content import Contents, check_content
+from supply_chain.development.review import apply_reviews
 from supply_chain.errors import CheckNotMade
 from supply_chain.evidence.checks import Check, Outcome
 from supply_chain.evidence.examination import Archive, Contradiction, Database, Examination
+from supply_chain.model.manifest import Review
 
 MIB = 1024**2
 WHERE = "in the image and in no file that the check secrets read"
@@ -13,6 +15,10 @@ WHERE = "in the image and in no file that the check secrets read"
 
 def search(texts):
     return tuple(f"{path}:3: Secret Keyword" for path, content in texts.items() if content == b"word")
+
+
+def scan(sources):
+    return tuple(f"{path}:2: high: shell (B602)" for path, content in sources.items() if content == b"shell")
 
 
 @pytest.fixture
@@ -23,7 +29,7 @@ def checked(make):
         good = {"digest": make.digest, "platform": "linux/amd64", "size": 10 * MIB, "programs": 2}
         found = Contents(**{**good, "more_rights": {}, "foreign": {}, **changes}) if contents is ... else contents
         manifest = make.manifest(build={"max_size": 10 * MIB, **(declared or {})})
-        return check_content(lambda: found, make.digest, manifest, {"engine": "1"}, lambda: make.noon, search)
+        return check_content(lambda: found, make.digest, manifest, {"engine": "1"}, lambda: make.noon, search, scan)
 
     return run
 
@@ -118,6 +124,22 @@ def test_content_check_warns_of_unjudged_files_unless_accepted(checked, make):
     manifest = make.manifest(limits={"unjudged": accepted})
     contents = Contents(make.digest, "linux/amd64", 1, {}, 1, {}, examination=FOUND)
     assert check_content(lambda: contents, make.digest, manifest, {}, lambda: make.noon).warned == ()
+
+
+def test_content_check_fails_for_dangerous_code_that_the_source_check_did_not_read(checked):
+    """Such code may be a text in the context, in the Dockerfile, or made by a step of the build."""
+    result = checked(sources={"/app/a.py": b"shell", "/app/b.py": b"fine"})
+
+    assert result.failed == ("/app/a.py:2: high: shell (B602), in no file that the check source reads",)
+
+
+def test_content_check_fails_for_unread_code_unless_reviewed(checked):
+    """Nothing is known about it; the owner may review the file instead."""
+    result = checked(unread=("/app/large.py",))
+
+    assert result.failed == ("/app/large.py:1: Python code that is not read, as it is too large or too much",)
+    review = Review(check="content", at=("/app/large.py:1",), reason="a table")
+    assert apply_reviews(result, [review]).failed == ()
 
 
 def test_content_check_warns_of_unsearched_text(checked):

@@ -22,6 +22,7 @@ from supply_chain.adapters.image.budget import Budget
 from supply_chain.adapters.image.distribution import examine
 from supply_chain.adapters.image.file_content import MACHINES, ContentStore, FileContent, read_file
 from supply_chain.adapters.image.filesystem import Filesystem, Kind, Node, escape_path
+from supply_chain.adapters.image.python_sources import IsRead, find_python_sources
 from supply_chain.adapters.image.secret_forms import PEM, decode_texts, find_secret_patterns
 from supply_chain.adapters.image.tar_entry import Entry
 from supply_chain.development.content import Contents
@@ -59,12 +60,16 @@ IsSearched = Callable[[str, str | None], bool]
 
 
 def read_contents(
-    engine: Engine, image: str, most: int, is_searched: IsSearched = lambda _sha256, _path: False
+    engine: Engine,
+    image: str,
+    most: int,
+    is_searched: IsSearched = lambda _sha256, _path: False,
+    is_read: IsRead = lambda _sha256: False,
 ) -> Contents | None:
     """Return the contents of an image; None if it has more than `most` bytes.
 
     Raises `CheckNotMade` if the image cannot be read. Secrets in files for which `is_searched` returns true are left
-    out; it is called only for files with a possible secret.
+    out; it is called only for files with a possible secret. So are Python files for which `is_read` returns true.
     """
     with scratch("content") as work:
         path = work / "image.tar"
@@ -72,7 +77,7 @@ def read_contents(
             return None
         try:
             with tarfile.open(path, "r:") as archive, (work / "files").open("w+b") as file:
-                return _contents(archive, most, _ReservingStore(file, work), is_searched)
+                return _contents(archive, most, _ReservingStore(file, work), is_searched, is_read)
         except _TooLarge:
             return None
         except UNREADABLE as error:
@@ -86,7 +91,9 @@ class _TooLarge(Exception):
     """The image has more bytes than allowed."""
 
 
-def _contents(archive: tarfile.TarFile, most: int, keeper: ContentStore, is_searched: IsSearched) -> Contents:
+def _contents(
+    archive: tarfile.TarFile, most: int, keeper: ContentStore, is_searched: IsSearched, is_read: IsRead
+) -> Contents:
     digest, manifest = _manifest(archive)
     described = _blob(archive, manifest["config"]["digest"])
     config = json.loads(described)
@@ -95,6 +102,7 @@ def _contents(archive: tarfile.TarFile, most: int, keeper: ContentStore, is_sear
         image.add(_open_packed(archive, layer), str(layer["mediaType"]))
     machine = MACHINES.get(config.get("architecture"), "")
     texts, unsearched = _collect_texts(image, is_searched)
+    sources = find_python_sources(image.files, keeper, is_read, image.budget.checkpoint)
     return Contents(
         digest=digest,
         platform="/".join(str(config[part]) for part in ("os", "architecture", "variant") if config.get(part)),
@@ -106,6 +114,8 @@ def _contents(archive: tarfile.TarFile, most: int, keeper: ContentStore, is_sear
         examination=examine(image.files, keeper),
         texts=_list_settings(config) | texts,
         unsearched=unsearched,
+        sources=sources.files,
+        unread=sources.left,
     )
 
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ValidationError
 
 from supply_chain.adapters.files.selection import describe_files, list_files, list_links, split_arguments
+from supply_chain.adapters.image.python_sources import is_python_program
 from supply_chain.adapters.process.command import Tool
 from supply_chain.errors import CheckNotMade, ToolTimedOut
 from supply_chain.evidence.checks import Check, CheckResult
@@ -30,15 +33,11 @@ TESTS = re.compile(r"(^|/)(tests?/|test_[^/]*\.py$|[^/]*_test\.py$|conftest\.py$
 ASSERT = "B101"
 """Code of bandit's finding about `assert`, which is normal in tests."""
 PASSWORDS, PASSWORD = ("B105", "B106", "B107"), "Possible hardcoded password"
-"""Codes of bandit's findings that quote a password, and the text that replaces theirs: many people read a result."""
+"""Codes of bandit's findings that quote a password, and the text without it: many people read a result."""
 SOURCE_VERSION = "3"
 """Version of this check. Raise it when more is read, so that files that were checked before are checked again."""
 STARTUP = re.compile(rb"(\xef\xbb\xbf)?import[ \t]")
 """Beginning of a line of a `.pth` file that Python runs at each start ("site"); the other lines are paths."""
-SHEBANG = re.compile(rb"#!.*(python|pypy|env\b.*\$)")
-"""First line of a program that Python runs, or `env` runs what a variable names."""
-QUOTING = re.compile(rb"[\"'\\]")
-"""What `env -S` removes from the words that it splits."""
 PACKED = re.compile(r"\.(pyc|pyo|pyz|whl|egg)$", re.IGNORECASE)
 
 
@@ -87,15 +86,9 @@ def scan_source(tool: Tool, context: Path, now: Callable[[], datetime]) -> Check
     gives no answer.
     """
     started, end = now(), time.monotonic() + LONGEST
-    present = list_files(context)
-    names = {name: {name} for name in present}
-    for link, name in list_links(context).items():
-        names.get(name, set()).add(link)
-    sources = [name for name in present if _is_source(context / name, names[name])]
-    files = [name for name in sources if (context / name).stat().st_size <= LARGEST]
-    large = sorted(set(sources) - set(files))
-    startup = [name for name in files if _is_startup(names[name])]
-    modules = [name for name in files if name not in startup]
+    names = _list_names(context)
+    modules, startup, large = _list_sources(context)
+    files, sources = sorted((*modules, *startup)), (*modules, *startup, *large)
     reports, late = _read_until(end, tool, context, modules)
     with scratch("source") as work:
         for name in startup:
@@ -109,7 +102,7 @@ def scan_source(tool: Tool, context: Path, now: Callable[[], datetime]) -> Check
         warned=(
             *warned,
             *describe_files(
-                "compiled or packed file", "not read", [n for n in present if any(map(PACKED.search, names[n]))]
+                "compiled or packed file", "not read", [n for n in names if any(map(PACKED.search, names[n]))]
             ),
         ),
         failed=(
@@ -124,9 +117,62 @@ def scan_source(tool: Tool, context: Path, now: Callable[[], datetime]) -> Check
     )
 
 
+@dataclass(frozen=True)
+class ReadSources:
+    """The files of a build context that `scan_source` reads whole, by their content. Read at the first call."""
+
+    context: Path
+
+    @cached_property
+    def _digests(self) -> frozenset[str]:
+        modules, _, _ = _list_sources(self.context)
+        return frozenset(hashlib.sha256((self.context / name).read_bytes()).hexdigest() for name in modules)
+
+    def __call__(self, sha256: str) -> bool:
+        """Return whether a file with this checksum is read."""
+        return sha256 in self._digests
+
+
+@dataclass(frozen=True)
+class SourceScan:
+    """Finds dangerous code in Python files outside of a build context."""
+
+    tool: Tool
+
+    def in_files(self, files: Mapping[str, bytes]) -> tuple[str, ...]:
+        """Return a sentence for each medium and high finding, and for each file that bandit did not read."""
+        end = time.monotonic() + LONGEST
+        with scratch("source") as work:
+            names = {str(number): path for number, path in enumerate(files)}
+            for name, path in names.items():
+                (work / name).write_bytes(files[path])
+            reports, late = _read_until(end, self.tool, work, list(names))
+        failed = (*judge_reports(reports)[2], *_find_unmentioned([n for n in names if n not in late], reports))
+        named = ((names[name], rest) for name, _, rest in (sentence.partition(":") for sentence in failed))
+        return (*(f"{path}:{rest}" for path, rest in named), *(f"{names[n]}:1: not read in time" for n in late))
+
+
 def list_source_tools(tool: Tool) -> dict[str, str]:
     """Return the tools that the check depends on, with their versions."""
     return {tool.name: tool.version, "source": SOURCE_VERSION}
+
+
+def _list_names(context: Path) -> dict[str, set[str]]:
+    """Return the files of a build context with all their names: their own, and those of links to them."""
+    names = {name: {name} for name in list_files(context)}
+    for link, name in list_links(context).items():
+        names.get(name, set()).add(link)
+    return names
+
+
+def _list_sources(context: Path) -> tuple[list[str], list[str], list[str]]:
+    """Return the Python files of a build context: modules and scripts, startup files, and those that are too large."""
+    names = _list_names(context)
+    sources = [name for name in names if _is_source(context / name, names[name])]
+    files = [name for name in sources if (context / name).stat().st_size <= LARGEST]
+    startup = [name for name in files if _is_startup(names[name])]
+    modules = [name for name in files if name not in startup]
+    return modules, startup, sorted(set(sources) - set(files))
 
 
 def _is_module(names: Collection[str]) -> bool:
@@ -155,7 +201,7 @@ def _is_source(path: Path, names: Collection[str]) -> bool:
         if _is_startup(names):
             pieces = iter(partial(file.readline, LARGEST), b"")
             return any(STARTUP.match(line) for piece in pieces for line in piece.splitlines())
-        return bool(SHEBANG.match(QUOTING.sub(b"", file.readline(1000))))
+        return is_python_program(file.readline(1000))
 
 
 def _find_unmentioned(files: Sequence[str], reports: Sequence[Report]) -> tuple[str, ...]:

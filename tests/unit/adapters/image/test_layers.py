@@ -26,6 +26,7 @@ from supply_chain.adapters.image.secret_forms import MARKS
 from supply_chain.adapters.process.cancellation import Cancellation
 from supply_chain.adapters.process.command import Tool
 from supply_chain.adapters.tools import secrets
+from supply_chain.adapters.tools.bandit import ReadSources, SourceScan
 from supply_chain.adapters.tools.secrets import LARGEST, SearchedFiles, SecretSearch, find_secrets
 from supply_chain.errors import Cancelled, CheckNotMade, DiskFull, ScannerFailed
 from tests.support.content import Content
@@ -885,3 +886,25 @@ def test_files_that_would_use_the_reserve_are_not_stored(monkeypatch):
     for read in (lambda: read_contents(engine(image), "image", MIB), lambda: examine_image(*shelf(image))):
         with pytest.raises(DiskFull, match=r"files of an image are not read: Only \d+ MiB are free in .*cscm-scratch"):
             read()
+
+
+COPIED = """import subprocess
+
+
+def run(words):
+    return subprocess.call(words, shell=True)
+"""
+
+
+def test_code_that_becomes_python_in_the_image_is_found(tmp_path):
+    """`COPY helper.txt helper.py`: the check `source` reads no text, and Python imports the copy."""
+    (tmp_path / "helper.txt").write_text(COPIED)
+    (tmp_path / "app.py").write_text("import helper\n")
+    image = engine(layer(text("app/app.py", b"import helper\n"), text("app/helper.py", COPIED.encode())))
+    bandit = Tool("bandit", Path(sys.executable).parent / "bandit", "1")
+
+    found = present(read_contents(image, "image", MIB, is_read=ReadSources(tmp_path)))
+
+    assert (dict(found.sources), found.unread) == ({"/app/helper.py": COPIED.encode()}, ())
+    (finding,) = SourceScan(bandit).in_files(found.sources)
+    assert finding.startswith("/app/helper.py:5: high: ")

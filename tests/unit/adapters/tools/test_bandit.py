@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sys
 from datetime import UTC, datetime
@@ -13,7 +14,15 @@ import pytest
 from supply_chain.adapters.files import selection
 from supply_chain.adapters.process.command import Tool
 from supply_chain.adapters.tools import bandit
-from supply_chain.adapters.tools.bandit import LARGEST, SOURCE_VERSION, judge_reports, parse_report, scan_source
+from supply_chain.adapters.tools.bandit import (
+    LARGEST,
+    SOURCE_VERSION,
+    ReadSources,
+    SourceScan,
+    judge_reports,
+    parse_report,
+    scan_source,
+)
 from supply_chain.development.review import apply_reviews
 from supply_chain.errors import CheckNotMade
 from supply_chain.evidence.checks import Check, Outcome
@@ -345,3 +354,50 @@ def test_scan_source_passes_nothing_if_no_file_was_read_in_time(
 
     assert (result.passed, result.failed) == ((), ("1 file not read within 0 min: app.py",))
     assert not (tmp_path / "read").exists()
+
+
+def test_scan_of_other_files_fails_for_medium_and_high_findings():
+    """Each is named by its path in the image, which may be the path of no file here."""
+    code = b"import subprocess\nsubprocess.call(input(), shell=True)\n"
+    files = {"/app/a.py": code, "/app/b\\xff": b"print()\n", "/c.py": b"def broken(:\n", "/d": b"eval(input())\n"}
+
+    found = SourceScan(BANDIT).in_files(files)
+
+    assert [" ".join(each.split()[:2]) for each in sorted(found)] == [
+        "/app/a.py:2: high:", "/c.py: not", "/d:1: medium:"
+    ]  # fmt: skip
+
+
+def test_scan_of_no_other_files_runs_nothing(program):
+    """Most images have none."""
+    assert SourceScan(program("bandit").does("exit 9")).in_files({}) == ()
+
+
+def test_scan_of_other_files_names_those_that_bandit_leaves_out(program):
+    """A file without a report has not passed."""
+    silent = program("bandit").does(stdout=json.dumps({"errors": [], "metrics": {"./0": {}}, "results": []}))
+
+    found = SourceScan(silent).in_files({"/a.py": b"", "/b.py": b""})
+
+    assert found == ("/b.py: not scanned: it is not in bandit's report",)
+
+
+def test_scan_of_other_files_names_those_not_read_in_time(program, monkeypatch: pytest.MonkeyPatch):
+    """They have not passed."""
+    monkeypatch.setattr(bandit, "LONGEST", 0.5)
+
+    assert SourceScan(program("bandit").does("sleep 60")).in_files({"/a.py": b""}) == ("/a.py:1: not read in time",)
+
+
+def test_read_sources_are_the_modules_of_the_context(tmp_path: Path):
+    """Of a startup file only some lines are read, of a text and of a large file none; a link makes a text a module."""
+    contents = {"a.py": b"1", "run": b"#!/usr/bin/python3\n", "a.txt": b"2", "b.txt": b"3", "a.pth": b"import os\n4",
+                "large.py": b"#" * (LARGEST + 1)}  # fmt: skip
+    for name, content in contents.items():
+        (tmp_path / name).write_bytes(content)
+    (tmp_path / "b.py").symlink_to("b.txt")
+    is_read = ReadSources(tmp_path)
+
+    assert [n for n, content in contents.items() if is_read(hashlib.sha256(content).hexdigest())] == [
+        "a.py", "run", "b.txt"
+    ]  # fmt: skip

@@ -1,0 +1,118 @@
+"""The selection of an image's Python files that nothing else reads."""
+
+import hashlib
+import io
+import tarfile
+
+import pytest
+
+from supply_chain.adapters.image import python_sources
+from supply_chain.adapters.image.file_content import HEAD, ContentStore, FileContent, read_file
+from supply_chain.adapters.image.filesystem import Filesystem
+from supply_chain.adapters.image.python_sources import PythonSources, find_python_sources
+
+CODE = b"eval(input())\n"
+
+
+def find(contents, links=None, known=(), checkpoint=lambda: None):
+    """Return the sources of an image of these files and links; the check `source` reads the contents `known`."""
+    keeper, files = ContentStore(io.BytesIO()), Filesystem[FileContent]()
+    members = []
+    for name, content in contents.items():
+        members.append(tarfile.TarInfo(name))
+        members[-1].size = len(content)
+    for name, target in (links or {}).items():
+        members.append(tarfile.TarInfo(name))
+        members[-1].type, members[-1].linkname = tarfile.SYMTYPE, target
+    digests = {hashlib.sha256(each).hexdigest() for each in known}
+
+    def read(member):
+        return read_file(io.BytesIO(contents[member.name]), member.size, keeper, secrets=False)
+
+    files.lay(iter(members), read)
+    return find_python_sources(files, keeper, digests.__contains__, checkpoint)
+
+
+@pytest.mark.parametrize(
+    "path", ["app/helper.py", "app/HELPER.PY", "app/helper.pyw", "usr/src/app/a.py", "etc/python3/a.py", "library/a.py"]
+)
+def test_python_file_that_was_not_read_is_found(path):
+    """It may come from a text, from a heredoc or from a step of the build."""
+    assert find({path: CODE}) == PythonSources({f"/{path}": CODE})
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "usr/lib/python3/a.py", "usr/local/lib/python3.12/a.py", "lib64/a.py", "usr/libexec/a.py", "usr/share/a.py",
+        "usr/bin/a.py", "sbin/a.py", "usr/local/bin/a.py", "var/lib/a.py", "var/cache/a.py", "proc/a.py", "sys/a.py",
+        "opt/venv/lib/python3.12/site-packages/a.py", "app/node_modules/a.py", "opt/dist-packages/a.py",
+    ],
+)  # fmt: skip
+def test_python_file_where_packages_are_installed_is_left_out(path):
+    """The scanner judges packages."""
+    assert find({path: CODE}) == PythonSources()
+
+
+def test_python_file_that_was_read_is_left_out_by_its_content():
+    """Where it is copied to does not matter, and a changed file was not read."""
+    assert find({"app/a.py": CODE, "app/b.py": CODE + b"\n"}, known=[CODE]) == PythonSources(
+        {"/app/b.py": CODE + b"\n"}
+    )
+
+
+def test_script_is_found_by_its_first_line():
+    """Python needs no suffix to run a file."""
+    script = b"#!/usr/bin/env python3\n" + CODE
+
+    assert find({"entrypoint": script, "run": b"#!/bin/sh\n", "note": CODE}) == PythonSources({"/entrypoint": script})
+
+
+def test_link_with_a_name_of_python_makes_its_target_python():
+    """Python imports what the link leads to, wherever that is; a link that leads nowhere is none."""
+    texts = {"app/helper.txt": CODE, "usr/share/other.txt": CODE + b"\n", "app/note.txt": CODE + b"\n\n"}
+    links = {"app/a.py": "helper.txt", "app/b.py": "/usr/share/other.txt", "app/c.py": "gone", "app/d.py": "/app"}
+
+    found = find(texts, {**links, "app/e": "note.txt"})
+
+    assert found == PythonSources({"/app/a.py": CODE, "/app/b.py": CODE + b"\n"})
+
+
+def test_equal_files_are_read_once():
+    """Each would have the same findings."""
+    assert find({"app/a.py": CODE, "app/b.py": CODE}) == PythonSources({"/app/a.py": CODE})
+
+
+def test_large_python_file_is_named_unless_it_was_read():
+    """Its content is not stored."""
+    large, known = CODE + b"#" * HEAD, b"#" * (HEAD + 1)
+    contents = {"b.py": large, "c.py": known, "a.py": large + b"#", "text": large + b"##", "most.py": b"#" * HEAD}
+
+    assert find(contents, known=[known]) == PythonSources({"/most.py": b"#" * HEAD}, ("/a.py", "/b.py"))
+
+
+@pytest.mark.parametrize(("limit", "most"), [("MOST_SOURCES", 2), ("MOST_BYTES", 3)])
+def test_sources_over_a_limit_are_named(limit, most, monkeypatch):
+    """Number and bytes are limited."""
+    monkeypatch.setattr(python_sources, limit, most)
+
+    assert find({"a.py": b"1", "b.py": b"22", "c.py": b"3"}) == PythonSources(
+        {"/a.py": b"1", "/b.py": b"22"}, ("/c.py",)
+    )
+
+
+def test_files_with_equal_printable_names_hide_no_source():
+    """A byte that is not UTF-8 is printed as an escape and may look like another name."""
+    found = find({"a\udcff.py": b"1", "a\\xff.py": b"2"})
+
+    assert (len(found.files), found.left) == (1, ("/a\\xff.py",))
+
+
+def test_search_ends_when_its_budget_is_used():
+    """An image may have millions of files."""
+
+    def checkpoint():
+        raise TimeoutError
+
+    with pytest.raises(TimeoutError):
+        find({"a.txt": b""}, checkpoint=checkpoint)
