@@ -21,7 +21,7 @@ from lightkube.config.models import User
 from lightkube.core.client import Client
 from lightkube.core.exceptions import ApiError, ConfigError
 from lightkube.core.generic_client import BasicRequest
-from lightkube.core.resource import GlobalResource, NamespacedResourceG
+from lightkube.core.resource import GlobalResource, NamespacedResourceG, NamespacedSubResource
 from lightkube.generic_resource import Generic, create_api_info
 from lightkube.models.authentication_v1 import TokenRequestSpec
 from lightkube.models.meta_v1 import ObjectMeta, Status
@@ -309,7 +309,7 @@ class ClusterClient:
         """Add an ephemeral container, as `Cluster` describes."""
         change = {"spec": {"ephemeralContainers": [dict(container)]}}
         with self._translate(f"add {container['name']} to {pod}"):
-            self.client.patch(PodEphemeralcontainers, pod, change, namespace=namespace, patch_type=PatchType.STRATEGIC)
+            self.client.patch(EPHEMERAL_CONTAINERS, pod, change, namespace=namespace, patch_type=PatchType.STRATEGIC)
 
     @contextlib.contextmanager
     def _translate(self, doing: str) -> Iterator[None]:
@@ -418,6 +418,12 @@ def _connect(config: SingleConfig, manager: str, transport: httpx2.BaseTransport
         if isinstance(each, httpx2.HTTPTransport) and (context := each._pool._ssl_context):
             share(context)
     return client
+
+
+EPHEMERAL_CONTAINERS: Any = type(
+    "PodEphemeralcontainers", (NamespacedSubResource, Generic), {"_api_info": PodEphemeralcontainers._api_info}
+)
+"""The subresource of a pod, with its answer as JSON: several threads decode it."""
 
 
 @contextlib.contextmanager

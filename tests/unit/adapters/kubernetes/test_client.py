@@ -382,13 +382,13 @@ def test_log_is_read_as_it_was_written(previous):
         client(lambda _: status(400, "previous terminated container not found")).logs("staging", "p", "app", 7)
 
 
-def test_ephemeral_container_is_added_beside_others():
-    """A strategic merge patch keeps those that are there."""
+def test_ephemeral_container_is_added_to_the_others():
+    """A strategic merge patch keeps them. Threads that decode a typed answer for the first time would crash."""
     requests = []
 
     def answer(request):
         requests.append(request)
-        return httpx2.Response(200, json={"metadata": {"name": "p"}})
+        return httpx2.Response(200, json={"spec": {"containers": 7}})
 
     client(answer).add_ephemeral_container("staging", "p", {"name": "c", "image": "i"})
 
