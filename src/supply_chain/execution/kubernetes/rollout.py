@@ -233,9 +233,10 @@ class Rollout:
             return ""
         if failure.get("status") == "True":
             return f"no pod can be created: {failure.get('message', '')}"
+        pods = self._new_pods(deployment)
         if progressing.get("reason") == "ProgressDeadlineExceeded":
-            return str(progressing.get("message", "it made no progress"))
-        return next((reason for pod in self._new_pods(deployment) for reason in find_stuck(pod)), "")
+            return next(filter(None, map(find_unstarted, pods)), str(progressing.get("message")))
+        return next((reason for pod in pods for reason in find_stuck(pod)), "")
 
     def _new_pods(self, deployment: Document) -> list[Document]:
         """Return the pods of the Deployment's current revision."""
@@ -253,7 +254,7 @@ class Rollout:
             f"{self.workload.manifest.name} {self.workload.ref.short} was not deployed to "
             f"{self.workload.environment.name}: {plain_text(trouble)}.\n"
             + (f"Its last output and events:\n{last}\n" if last else "It wrote nothing.\n")
-            + "Correct the application and deploy again."
+            + "Correct the application, or what the message names, and deploy again."
         )
 
     def _last_words(self) -> str:
@@ -379,3 +380,14 @@ def find_stuck(pod: Document) -> Iterator[str]:
         message = waiting.get("message", "")
         if waiting.get("reason") in STUCK and not message.startswith(UNSYNCED):
             yield f"{pod['metadata']['name']}: {waiting['reason']}: {message}".rstrip(": ")
+
+
+def find_unstarted(pod: Document) -> str:
+    """Return that the node of a pod has started nothing of it; empty if it has, if the pod ends or has no node.
+
+    A kubelet reports all containers of a pod as soon as it knows the pod. So this one is gone, cut off or overloaded.
+    """
+    node = pod["spec"].get("nodeName")
+    if not node or is_ending(pod) or container_statuses(pod):
+        return ""
+    return f"{pod['metadata']['name']} was placed on the node {node}, which does not start it"

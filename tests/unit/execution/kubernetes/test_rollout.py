@@ -250,6 +250,33 @@ def test_rollout_that_makes_no_progress_ends_with_its_state(rollout):
     assert rollout.workload.deadline + 30 < rollout.clock() < rollout.workload.deadline + 31
 
 
+@pytest.mark.parametrize(
+    ("node", "reported", "metadata", "why"),
+    [
+        ("n1", False, {}, r"hello-\w+-00000 was placed on the node n1, which does not start it\."),
+        ("n1", True, {}, "it has timed out progressing"),
+        ("n1", False, {"deletionTimestamp": "now"}, "it has timed out progressing"),
+        ("", False, {}, "it has timed out progressing"),
+    ],
+    ids=["silent node", "starting", "evicted", "no node"],
+)
+def test_rollout_past_its_deadline_names_node_that_starts_nothing(rollout, cluster, node, reported, metadata, why):
+    """The application is not the reason. A kubelet that knows a pod reports its containers."""
+    (pod,) = (each for key, each in cluster.objects.items() if key[0] == "Pod")
+    pod["spec"]["nodeName"] = node
+    pod["metadata"] |= metadata
+    if not reported:
+        del pod["status"]["containerStatuses"]
+    condition = {"type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded",
+                 "message": "it has timed out progressing"}  # fmt: skip
+    cluster.objects["Deployment", "shop", "hello"]["status"]["conditions"] = [condition]
+
+    with pytest.raises(DeploymentFailed, match=why) as raised:
+        rollout.wait_until_complete()
+
+    assert "Correct the application, or what the message names" in str(raised.value)
+
+
 def test_forced_or_updated_deployment_is_not_rolled_again(harness, cluster):
     """What marks a run on its pods is not a change."""
     first = harness.deploy(harness.good())
