@@ -56,6 +56,7 @@ class FaultProxy:
 
     def __init__(self, target: str, tls: ssl.SSLContext | None = None) -> None:
         self.target, self.tls, self.faults, self.requests = target, tls, [], []
+        self._streams: set[socket.socket] = set()
         self._lock = threading.Lock()
         self._port = 0
         self.start()
@@ -83,6 +84,23 @@ class FaultProxy:
         """Refuse connections from now on."""
         self._server.shutdown()
         self._server.server_close()
+
+    @contextlib.contextmanager
+    def streaming(self, *ends: socket.socket) -> Iterator[None]:
+        """Let `drop_streams` close the connections at both ends of a stream during the block."""
+        self._streams.update(ends)
+        try:
+            yield
+        finally:
+            self._streams.difference_update(ends)
+
+    def drop_streams(self) -> int:
+        """Close the connections through which clients watch, and return how many there were."""
+        ends = list(self._streams)
+        for each in ends:
+            with contextlib.suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+        return len(ends) // 2
 
     @contextlib.contextmanager
     def broken(self, *faults: Fault) -> Iterator[list[str]]:
@@ -163,9 +181,12 @@ def _handler(proxy: FaultProxy) -> type[BaseHTTPRequestHandler]:
             try:
                 upstream.request(self.command, self.path, body or None, headers)
                 answer = upstream.getresponse()
+                if "watch=true" in self.path and answer.chunked:
+                    self._stream(answer, upstream.sock)
+                    return
                 content = answer.read()
                 length = answer.headers.get("Content-Length")
-            except OSError:
+            except (OSError, http.client.HTTPException):
                 self.close_connection = True
                 return
             finally:
@@ -178,6 +199,17 @@ def _handler(proxy: FaultProxy) -> type[BaseHTTPRequestHandler]:
                 self._answer(answer.status, forwarded, content[: fault.keep])
             else:
                 self._answer(answer.status, forwarded, content, length)
+
+        def _stream(self, answer: http.client.HTTPResponse, upstream: socket.socket) -> None:
+            """Pass on each part of a response as it comes."""
+            self.send_response_only(answer.status)
+            self.send_header("Content-Type", answer.headers.get("Content-Type", ""))
+            self.send_header("Transfer-Encoding", "chunked")
+            self.end_headers()
+            with proxy.streaming(self.connection, upstream):
+                while part := answer.read1():
+                    self.wfile.write(b"%x\r\n%s\r\n" % (len(part), part))
+            self.wfile.write(b"0\r\n\r\n")
 
         def _answer(self, status: int, headers: dict[str, str], content: bytes, length: str | None = None) -> None:
             self.send_response_only(status)

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from itertools import count
 from typing import Any
 
-from supply_chain.errors import ClusterConflict, ClusterRefused, SupplyChainError
+from supply_chain.errors import ClusterConflict, ClusterRefused
 from supply_chain.execution.kubernetes.autoscaling import CONTROLLERS
 from supply_chain.execution.kubernetes.cluster import (
     DEPLOYMENTS,
@@ -40,7 +40,7 @@ class MemoryCluster:
     objects: dict[tuple[str, str, str], dict[str, Any]] = field(default_factory=dict)
     broken: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Digest → the state of a container of it that does not start."""
-    failing: dict[str, SupplyChainError] = field(default_factory=dict)
+    failing: dict[str, Exception] = field(default_factory=dict)
     output: dict[str, str] = field(default_factory=dict)
     applied: list[str] = field(default_factory=list)
     deleted: list[str] = field(default_factory=list)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
 
-from supply_chain.errors import ClusterUnavailable, SupplyChainError
+from supply_chain.errors import ClusterUnavailable
 from supply_chain.execution.deployment import Expected, kubernetes_place
 from supply_chain.execution.kubernetes.cluster import (
     AUTOSCALERS,
@@ -79,7 +79,7 @@ class NamespaceWatch:
     def __init__(self, cluster: Cluster, namespace: str, kinds: Iterable[Kind] = OBSERVED) -> None:
         self._kinds = [KindWatch(cluster, namespace, kind) for kind in kinds]
         self._changed: set[ObjectKey] = set()
-        self._failed: SupplyChainError | None = None
+        self._failed: Exception | None = None
         self._news = threading.Condition()
         self._ended = threading.Event()
 
@@ -97,7 +97,7 @@ class NamespaceWatch:
     def wait(self, seconds: float) -> frozenset[ObjectKey]:
         """Wait for changes since the last call, at most so many seconds; return what changed.
 
-        Nothing is returned before every kind was listed. Raises `ClusterRefused` if the cluster refuses a watch.
+        Nothing is returned before every kind was listed. Raises what ended a watch, as `ClusterRefused`.
         """
         with self._news:
             self._news.wait_for(lambda: self._failed or (self._changed and self._is_complete()), seconds)
@@ -122,7 +122,7 @@ class NamespaceWatch:
                 self._follow_once(watch)
             except ClusterUnavailable:
                 self._ended.wait(PAUSE)
-            except SupplyChainError as error:
+            except Exception as error:  # noqa: BLE001 - `wait` raises it; otherwise nobody would learn that it ended
                 with self._news:
                     self._failed = error
                     self._news.notify_all()

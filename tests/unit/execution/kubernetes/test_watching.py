@@ -83,11 +83,12 @@ def test_namespace_watch_tells_changes_once_all_kinds_are_listed(cluster):
         assert watch.wait(0.2) == frozenset()
 
 
-def test_refused_watch_is_raised(cluster):
-    """A role without the permission watches nothing."""
-    cluster.failing["list Pod"] = ClusterRefused("pods is forbidden\nno")
+@pytest.mark.parametrize("error", [ClusterRefused("pods is forbidden\nno"), ValueError("forbidden")], ids=type)
+def test_error_that_ends_a_watch_is_raised(cluster, error):
+    """A role without the permission watches nothing, nor does a thread that a defect ended."""
+    cluster.failing["list Pod"] = error
 
-    with NamespaceWatch(cluster, "shop", [PODS]) as watch, pytest.raises(ClusterRefused, match="forbidden"):
+    with NamespaceWatch(cluster, "shop", [PODS]) as watch, pytest.raises(type(error), match="forbidden"):
         watch.wait(30)
 
 
