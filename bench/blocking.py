@@ -91,16 +91,16 @@ def main() -> None:
         return is_refused(client, namespace, named)
 
     rounds = [one_round(options.image, options.environment, refused) for _ in range(options.rounds)]
-    whole, after = ([each[index] for each in rounds] for index in (0, 1))
-    p95 = statistics.quantiles(whole, n=20, method="inclusive")[-1]
+    from_start, from_end = ([each[index] for each in rounds] for index in (0, 1))
+    p95 = statistics.quantiles(from_start, n=20, method="inclusive")[-1]
     lines = [
         "## From a block to the first refused pod",
         "",
         f"`python -m bench.blocking`, {options.rounds} rounds; {os.cpu_count()} processors, load before {load:.1f}.",
         "",
-        f"From the start of `cscm block`: median {statistics.median(whole):.1f} s, p95 {p95:.1f} s "
+        f"From the start of `cscm block`: median {statistics.median(from_start):.1f} s, p95 {p95:.1f} s "
         f"(goal: {GOAL:.0f} s, {'met' if p95 <= GOAL else 'missed'}). "
-        f"From its end: median {statistics.median(after):.1f} s.",
+        f"From its end: median {statistics.median(from_end):.1f} s.",
     ]
     print("\n".join(lines))
     if not options.dry:

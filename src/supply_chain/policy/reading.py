@@ -222,10 +222,12 @@ def _copied_bases(
     names = dict(built.materials) if built else {}
     by_digest, below_digests = {base.digest: base for base in bases}, {base.digest for base in below}
     used = {base.digest for base in _named_bases(built, bases)} - below_digests
-    theirs = {digest: _system_packages(by_digest[digest], store) for digest in used & by_digest.keys()}
-    listed = {digest for digest, each in theirs.items() if each <= packages}
-    own = _package_names(packages).difference(*(_package_names(theirs[digest]) for digest in listed))
-    changed = {digest for digest in theirs.keys() - listed if not below and own & _package_names(theirs[digest])}
+    packages_of = {digest: _system_packages(by_digest[digest], store) for digest in used & by_digest.keys()}
+    listed = {digest for digest, each in packages_of.items() if each <= packages}
+    own = _package_names(packages).difference(*(_package_names(packages_of[digest]) for digest in listed))
+    changed = {
+        digest for digest in packages_of.keys() - listed if not below and own & _package_names(packages_of[digest])
+    }
     copied_from = tuple(sorted(names[digest] for digest in used - listed - changed))
     return sorted((by_digest[digest] for digest in changed), key=str), copied_from
 

@@ -547,7 +547,7 @@ def test_release_gate_notes_base_that_was_only_copied_from(pieces, monkeypatch, 
 
 
 @pytest.mark.parametrize(
-    ("copied", "beside", "code"),
+    ("copied", "others", "code"),
     [
         (("openssl", "gcc"), None, "sbom.incomplete"),
         (("openssl@2",), None, "sbom.altered"),
@@ -555,10 +555,10 @@ def test_release_gate_notes_base_that_was_only_copied_from(pieces, monkeypatch, 
         (("openssl", "gcc"), ("zlib1g",), "sbom.incomplete"),
     ],
 )
-def test_release_gate_judges_a_changed_copy_like_the_base_itself(pieces, monkeypatch, copied, beside, code):
-    """An image from scratch with packages of a base has its file system; a base beside it may explain them."""
+def test_release_gate_judges_a_changed_copy_like_the_base_itself(pieces, monkeypatch, copied, others, code):
+    """An image from scratch with packages of a base has its file system; another base may explain them."""
     other = ImageRef(repository="curated/base/other", digest="sha256:" + "8" * 64)
-    used = {BASE: copied, **({other: beside} if beside else {})}
+    used = {BASE: copied, **({other: others} if others else {})}
     _built_with(pieces, *(Material(name=each.repository, digest=each.digest, curated=True) for each in used))
     pieces.bases = tuple(used)
     for base, packages in used.items():

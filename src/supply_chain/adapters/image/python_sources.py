@@ -44,22 +44,22 @@ def is_python_program(start: bytes) -> bool:
 def find_python_sources(
     files: Files, keeper: ContentStore, is_read: IsRead, checkpoint: Callable[[], object]
 ) -> PythonSources:
-    """Return the image's Python files that `is_read` does not know and that are not where packages install theirs.
+    """Return the image's Python files that `is_read` does not know and that are not where packages install their files.
 
     A link gives a file its name too. A script without the name of one is found if its content is stored. `checkpoint`
     is called for each file, and may raise.
     """
-    found, left, room, seen = dict[str, bytes](), list[str](), MOST_BYTES, set[bytes]()
+    found, left, room, digests = dict[str, bytes](), list[str](), MOST_BYTES, set[bytes]()
     for path, content in _named_files(files):
         checkpoint()
-        if INSTALLED.match(path) or content.sha256 in seen:
+        if INSTALLED.match(path) or content.sha256 in digests:
             continue
         stored = keeper.read(content)
         if not (MODULE.search(path) or (stored is not None and is_python_program(stored))) or is_read(
             content.sha256.hex()
         ):
             continue
-        seen.add(content.sha256)
+        digests.add(content.sha256)
         name = escape_path(path)
         if stored is None or name in found or len(found) == MOST_SOURCES or len(stored) > room:
             left.append(name)

@@ -407,7 +407,7 @@ PROCESS = b'["7", "1", "10001", "/app"]'
 
 def test_processes_are_requested_with_commands_of_limited_length(answering):
     """The engine keeps the whole output of ps in its memory."""
-    asked = []
+    asked: list[Any] = []
     engine, _ = answering([b'{"Titles": [], "Processes": [%s,%s]}' % (PROCESS, PROCESS)], asked=asked)
 
     assert [(each.pid, each.parent, each.uid, each.command) for each in engine.processes("c")] == [

@@ -14,8 +14,8 @@ from supply_chain.adapters.image.python_sources import PythonSources, find_pytho
 CODE = b"eval(input())\n"
 
 
-def find(contents, links=None, known=(), checkpoint=lambda: None):
-    """Return the sources of an image of these files and links; the check `source` reads the contents `known`."""
+def find(contents, links=None, checked=(), checkpoint=lambda: None):
+    """Return the sources of an image of these files and links; the check `source` reads the contents `checked`."""
     keeper, files = ContentStore(io.BytesIO()), Filesystem[FileContent]()
     members = []
     for name, content in contents.items():
@@ -24,7 +24,7 @@ def find(contents, links=None, known=(), checkpoint=lambda: None):
     for name, target in (links or {}).items():
         members.append(tarfile.TarInfo(name))
         members[-1].type, members[-1].linkname = tarfile.SYMTYPE, target
-    digests = {hashlib.sha256(each).hexdigest() for each in known}
+    digests = {hashlib.sha256(each).hexdigest() for each in checked}
 
     def read(member):
         return read_file(io.BytesIO(contents[member.name]), member.size, keeper, secrets=False)
@@ -56,7 +56,7 @@ def test_python_file_where_packages_are_installed_is_left_out(path):
 
 def test_python_file_that_was_read_is_left_out_by_its_content():
     """Where it is copied to does not matter, and a changed file was not read."""
-    assert find({"app/a.py": CODE, "app/b.py": CODE + b"\n"}, known=[CODE]) == PythonSources(
+    assert find({"app/a.py": CODE, "app/b.py": CODE + b"\n"}, checked=[CODE]) == PythonSources(
         {"/app/b.py": CODE + b"\n"}
     )
 
@@ -85,10 +85,10 @@ def test_equal_files_are_read_once():
 
 def test_large_python_file_is_named_unless_it_was_read():
     """Its content is not stored."""
-    large, known = CODE + b"#" * HEAD, b"#" * (HEAD + 1)
-    contents = {"b.py": large, "c.py": known, "a.py": large + b"#", "text": large + b"##", "most.py": b"#" * HEAD}
+    large, checked = CODE + b"#" * HEAD, b"#" * (HEAD + 1)
+    contents = {"b.py": large, "c.py": checked, "a.py": large + b"#", "text": large + b"##", "most.py": b"#" * HEAD}
 
-    assert find(contents, known=[known]) == PythonSources({"/most.py": b"#" * HEAD}, ("/a.py", "/b.py"))
+    assert find(contents, checked=[checked]) == PythonSources({"/most.py": b"#" * HEAD}, ("/a.py", "/b.py"))
 
 
 @pytest.mark.parametrize(("limit", "most"), [("MOST_SOURCES", 2), ("MOST_BYTES", 3)])
