@@ -20,20 +20,20 @@ class Check(StrEnum):
     TESTS = "tests"
     """The application's own tests, run in the image of its test stage without a network; a run of no tests is empty."""
     DOCKERFILE = "dockerfile"
-    """hadolint on the Dockerfile: errors and warnings are failures, other findings are warnings."""
+    """hadolint on the Dockerfile: errors and warnings fail, other findings warn."""
     SOURCE = "source"
-    """bandit on the Python files: medium and high findings are failures, low ones are warnings. Files over 2 MiB,
-    or not read within 10 minutes, are failures."""
+    """bandit on the Python files: medium and high findings fail, low ones warn. Files over 2 MiB, or unread after
+    10 minutes, fail."""
     SECRETS = "secrets"  # pragma: allowlist secret
-    """detect-secrets on every file of the build context: everything that looks like a secret is a failure."""
+    """detect-secrets on every file of the build context: what looks like a secret fails."""
     DEPENDENCIES = "dependencies"
-    """Known vulnerabilities of the dependencies that the source declares; the declaration limits their number."""
+    """Known vulnerabilities of the source's declared dependencies; the declaration limits their number."""
     PROBE = "probe"
     """A start under the declared profile: the application becomes ready, listens on its declared ports only, runs as
     its user, writes only where it may, shows no secrets and ends on SIGTERM."""
     CONTENT = "content"
-    """The image's layers, without running it: its platform and size are as declared, no file gives more rights, there
-    are no secrets, and engines agree on its files. bandit reads Python code that was not in the context."""
+    """The image's layers, without running it: platform and size are as declared, no file gives more rights, there
+    are no secrets, and engines agree on its files. bandit reads code from outside the context."""
     COMMAND = "command"
     """A base's check command, run in its image under its runtime profile: it ends with status 0."""
 

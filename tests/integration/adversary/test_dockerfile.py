@@ -2,28 +2,35 @@
 
 from __future__ import annotations
 
+import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from secrets import token_hex
 from typing import Any, ClassVar
 
+import httpx
 import pytest
 from pydantic import ValidationError
 
+from supply_chain.adapters.docker.source_policy import source_policy
+from supply_chain.adapters.tools import Toolbox
+from supply_chain.adapters.tools.crane import check_upstream
 from supply_chain.development.bases import REGISTRIES, CuratedBases
 from supply_chain.development.plan import Plan, plan_build
 from supply_chain.development.record import check_record
 from supply_chain.errors import BuildFailed, BuildMaterialsDiffer, DockerfileRefused
-from supply_chain.model.image import Material, Source
+from supply_chain.model.image import Material, Source, digest_of
 from supply_chain.model.manifest import MANIFEST, Base
 from tests.support.buildkit import NAMESPACE, BuildKit
 
 pytestmark = pytest.mark.real
 
 SHA = "sha256:" + "a" * 64
+OCI = "application/vnd.oci.image"
 SOURCE = Source(path=".", repository="r", revision="0" * 40, dirty=False, committed=1000)
 
 
@@ -61,8 +68,15 @@ class Curated(CuratedBases):
         return self.image, Material(name=name, digest=self.image.partition("@")[2], curated=True)
 
 
-def plan(buildkit: BuildKit, text: str, config: bytes = b"{}", **fetch: Any) -> Plan:
-    """Read a Dockerfile and plan its build as the chain does."""
+def plan(
+    buildkit: BuildKit,
+    text: str,
+    config: bytes = b"{}",
+    base: str = "",
+    check_image: Callable[[str, str | None], None] = lambda _address, _platform: None,
+    **fetch: Any,
+) -> Plan:
+    """Read a Dockerfile and plan its build as the chain does; `base` is the address of its base."""
     document = {"kind": "base", "name": "hello", "owner": "us", "check": ["/x"], "build": {"fetch": fetch}}
     manifest = MANIFEST.validate_python(document)
     assert isinstance(manifest, Base)
@@ -72,9 +86,9 @@ def plan(buildkit: BuildKit, text: str, config: bytes = b"{}", **fetch: Any) -> 
         host="registry.of.the.chain",
         instead={},
         read_config=lambda address, platform: config,
-        check_image=lambda address, platform: None,
+        check_image=check_image,
         registries=REGISTRIES,
-        image=buildkit.image,
+        image=base or buildkit.image,
     )
     return plan_build(text.encode(), manifest, SOURCE, NAMESPACE, buildkit.reader, bases)
 
@@ -140,6 +154,37 @@ def test_reader_refuses_undeclared_sources(buildkit: BuildKit, loopback: str, te
     with pytest.raises((DockerfileRefused, BuildFailed)) as caught:
         plan(buildkit, text.replace("LOOPBACK", loopback))
     assert isinstance(caught.value, DockerfileRefused) or "git ref" in str(caught.value)
+
+
+def push_external(host: str, loopback: str) -> str:
+    """Push an image whose layer is said to be at another address; return the image's address."""
+    new = f"sha256:{token_hex(32)}"  # the engine does not request again what it has
+    layer = {"mediaType": f"{OCI}.layer.v1.tar+gzip", "digest": new, "size": 8, "urls": [f"http://{loopback}/admin"]}
+    config = json.dumps({"os": "linux", "architecture": "amd64", "rootfs": {"type": "layers", "diff_ids": [SHA]}})
+    described = {"mediaType": f"{OCI}.config.v1+json", "digest": digest_of(config.encode()), "size": len(config)}
+    manifest = {"schemaVersion": 2, "mediaType": f"{OCI}.manifest.v1+json", "config": described, "layers": [layer]}
+    content = json.dumps(manifest).encode()
+    with httpx.Client(base_url=f"http://{host}/v2/evil/image/") as client:
+        client.post("blobs/uploads/", params={"digest": str(described["digest"])}, content=config).raise_for_status()
+        kind = {"Content-Type": f"{OCI}.manifest.v1+json"}
+        client.put("manifests/1", content=content, headers=kind).raise_for_status()
+    return f"{host}/evil/image@{digest_of(content)}"
+
+
+def test_upstream_image_with_layers_at_other_addresses_is_refused(
+    buildkit: BuildKit, toolbox: Toolbox, loopback: str
+) -> None:
+    """The policy allows the image by digest, and the engine requests its layers wherever the manifest says."""
+    image = push_external(buildkit.host, loopback)
+    Asked.paths.clear()
+
+    with pytest.raises(DockerfileRefused, match="from another address"):
+        plan(buildkit, "FROM curated/base/a\n", base=image, check_image=partial(check_upstream, toolbox.find("crane")))
+
+    assert Asked.paths == []
+    text = b"FROM curated/base/a AS evil\nFROM scratch\nCOPY --from=evil / /\n"
+    buildkit.run(text, source_policy({"docker.io/curated/base/a:latest": image}, {}))
+    assert "/admin" in Asked.paths
 
 
 @pytest.mark.parametrize("kind", ["docker-image://HOST/a:1", "DIRECTORY"])

@@ -1,5 +1,6 @@
 """The Docker engine beyond the contract of the port: profiles, pulls and errors."""
 
+import contextlib
 import hashlib
 import http.server
 import socket
@@ -11,9 +12,11 @@ from pathlib import Path
 from typing import Any, ClassVar
 from uuid import uuid4
 
+import docker
 import pytest
 
 from supply_chain.adapters.docker.engine import DockerEngine
+from supply_chain.adapters.docker.engine_reading import LONGEST_COMMAND, PS
 from supply_chain.errors import (
     AccessDenied,
     EngineUnavailable,
@@ -68,6 +71,19 @@ def test_kernel_enforces_the_profile_of_a_container(engine: DockerEngine, create
     assert status["NoNewPrivs"] == "1"
     assert status["Seccomp"] == "2"
     assert set(status["Uid"].split()) == {"10001"}
+
+
+def test_engine_cuts_commands_of_processes(engine: DockerEngine, created: Created) -> None:
+    """It keeps the output of ps in its memory, and a program may have megabytes of arguments."""
+    container = created("hang", command=("/subject", "hang", *["x" * 100_000] * 5))
+    engine.start(container)
+
+    with contextlib.closing(docker.from_env()) as client:
+        ((*_, listed),) = client.api.top(container, ps_args=PS)["Processes"]
+
+    (process,) = engine.processes(container)
+    assert listed == process.command and process.command.startswith("/subject hang xxx")
+    assert LONGEST_COMMAND - 100 < len(listed) <= LONGEST_COMMAND
 
 
 def test_engine_reports_sockets_processes_and_logs(engine: DockerEngine, created: Created) -> None:

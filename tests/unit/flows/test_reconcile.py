@@ -15,6 +15,7 @@ import tasks.promote
 from blocks import Tier, Workbench, tier_ports
 from flows import reconcile as flows
 from orchestration import promotion_freeze, promotions
+from supply_chain.execution.environment import EnvironmentDocuments
 from supply_chain.model.image import ImageRef
 from supply_chain.promotion.moves import Move
 from tests.support.policies import POLICIES
@@ -41,7 +42,14 @@ def shop(machine, monkeypatch):
 
     async def load(name):
         shop.loaded.append(name)
-        return SimpleNamespace(ecr=None, http=None, environment=None, environments=list, policies=lambda: POLICIES)
+        return SimpleNamespace(
+            ecr=None,
+            http=None,
+            environment=None,
+            environments=list,
+            environment_documents=lambda: EnvironmentDocuments((), {}),
+            policies=lambda: POLICIES,
+        )
 
     async def run(deployment, parameters, **_):
         shop.started.append((deployment, parameters))
