@@ -29,6 +29,7 @@ from tests.support.admission import pod, wait_until
 CSCM = Path(sys.executable).with_name("cscm")
 GOAL = 5.0
 PATIENCE = 120.0
+PAUSE = 0.1
 WORDS = ("--by", "bench", "--reason", "measurement")
 
 
@@ -46,7 +47,11 @@ def find_place(image: str, environment: str) -> tuple[str, str]:
 
 
 def is_refused(client: ClusterClient, namespace: str, image: str) -> bool:
-    """Return whether the API server refuses a pod with the image because of its verdict."""
+    """Return whether the API server refuses a pod with the image because of its verdict.
+
+    Wait a moment first: questions without a pause would take a processor from what is measured.
+    """
+    time.sleep(PAUSE)
     document = pod(image)
     document["metadata"]["namespace"] = namespace
     try:

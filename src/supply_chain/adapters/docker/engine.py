@@ -276,7 +276,7 @@ class DockerEngine:
         return _parse(listed, parse_processes, f"list of the processes of {_shorten(container)}")
 
     def listeners(self, container: str) -> tuple[Listener, ...]:
-        """Return the listening TCP sockets; raise `CheckNotMade` if they cannot be read on this machine."""
+        """Return the open sockets, as the port says; raise `CheckNotMade` if they cannot be read on this machine."""
         now = self.inspect(container)
         if not self.local:
             raise CheckNotMade(
