@@ -64,7 +64,7 @@ AT_ONCE = 3
 COMMAND_TIMEOUT = 60
 """Seconds that a base's check command may take."""
 
-LATE_OUTPUT = 10
+LATE_OUTPUT = 50
 """Number of times, 0.2 s apart, that the output of tests that succeeded is read again while it is empty. A busy engine
 reports the end of a container before it has the output.
 """
