@@ -24,7 +24,7 @@ from bench.section import write_section
 from supply_chain.adapters.kubernetes.client import ClusterClient
 from supply_chain.errors import ClusterRefused
 from supply_chain.execution.kubernetes.cluster import PODS
-from tests.support.admission import pod, wait_until
+from tests.support.admission import pod, refusal, wait_until
 
 CSCM = Path(sys.executable).with_name("cscm")
 GOAL = 5.0
@@ -52,15 +52,10 @@ def is_refused(client: ClusterClient, namespace: str, image: str) -> bool:
     Wait a moment first: questions without a pause would take a processor from what is measured.
     """
     time.sleep(PAUSE)
-    document = pod(image)
-    document["metadata"]["namespace"] = namespace
-    try:
-        client.create(PODS, document, dry_run=True)
-    except ClusterRefused as error:
-        if "not admitted" not in str(error):
-            raise
-        return True
-    return False
+    why = refusal(client, namespace, PODS, pod(image))
+    if why and "not admitted" not in why:
+        raise ClusterRefused(why)
+    return bool(why)
 
 
 def one_round(image: str, environment: str, refused: Callable[[], bool]) -> tuple[float, float]:

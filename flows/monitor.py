@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from prefect import flow
 
 from blocks.execution_ports import ExecutionPorts
 from orchestration.run_states import complete_as
+from orchestration.steps import wait_for_all
 from supply_chain.execution.enforcement.installation import LAPSED
 from supply_chain.execution.host import list_drifts
 from supply_chain.execution.observation import Observation
@@ -27,14 +26,8 @@ async def monitor(environment: str | None = None, watch: int = 0) -> tuple[Obser
         watch: For how many seconds changes in clusters are then reported at once.
     """
     ports = await ExecutionPorts.aload()
-    observations, statuses = await asyncio.gather(  # each to its end, whatever the other one raises
-        monitor_step(environment, ports), enforcement_step(environment, ports), return_exceptions=True
-    )
-    if isinstance(observations, BaseException):
-        raise observations
-    if isinstance(statuses, BaseException):
-        raise statuses
-    observed: tuple[Observation, ...] = observations
+    observed: tuple[Observation, ...]
+    observed, statuses = await wait_for_all(monitor_step(environment, ports), enforcement_step(environment, ports))
     if weak := [each for each in statuses if each.is_weak]:
         return complete_as("Unprotected", "; ".join(map(str, weak)), observed)  # at once: it is an alert
     observed += await watch_step(environment, ports, observed, watch)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from blocks.execution_ports import ExecutionPorts
 from orchestration.observations import continue_soaks, emit_drift, find_deploying, publish_running
-from orchestration.steps import in_thread, step
+from orchestration.steps import in_thread, step, wait_for_all
 from supply_chain.errors import ClusterUnavailable, GitUnavailable
 from supply_chain.execution.delivery.target import GitTarget
 from supply_chain.execution.deployment import Expected
@@ -41,10 +41,7 @@ async def watch_step(
     places = (ports.workbench.environment(environment),) if environment else ports.workbench.environments()
     watched = [place for place in places if isinstance(place, KubernetesEnvironment)] if seconds > 0 else []
     report, until = Report(list(previous)), time.monotonic() + seconds
-    ended = await asyncio.gather(*(_watch(place, ports, report, until) for place in watched), return_exceptions=True)
-    for error in ended:
-        if isinstance(error, BaseException):
-            raise error
+    await wait_for_all(*(_watch(place, ports, report, until) for place in watched))
     return tuple(report.reported)
 
 

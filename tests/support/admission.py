@@ -44,16 +44,21 @@ class Enforced:
 
     def refusal(self, kind: Kind, document: Document, client: ClusterClient | None = None) -> str:
         """Return why the API server refuses an object; empty if it admits it."""
-        metadata = {**document["metadata"], "namespace": self.place.namespace}
-        try:
-            (client or self.admin).create(kind, {**document, "metadata": metadata}, dry_run=True)
-        except ClusterRefused as error:
-            return str(error)
-        return ""
+        return refusal(client or self.admin, self.place.namespace, kind, document)
 
     def refusal_of(self, image: str) -> str:
         """Return why the API server refuses a pod with an image; empty if it admits it."""
         return self.refusal(PODS, pod(image))
+
+
+def refusal(client: ClusterClient, namespace: str, kind: Kind, document: Document) -> str:
+    """Return why the API server refuses an object in a namespace; empty if it admits it."""
+    metadata = {**document["metadata"], "namespace": namespace}
+    try:
+        client.create(kind, {**document, "metadata": metadata}, dry_run=True)
+    except ClusterRefused as error:
+        return str(error)
+    return ""
 
 
 def _by_application(images: Iterable[str]) -> dict[str, dict[str, str]]:

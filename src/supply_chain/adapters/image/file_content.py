@@ -7,8 +7,10 @@ import hashlib
 import io
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import IO, Literal
 
+from supply_chain.adapters.files.free_space import require_space
 from supply_chain.adapters.image.compression import BLOCK, UNPACKED, DeflateScanner, detect_compression, unpack_start
 from supply_chain.adapters.image.patterns import any_of, linear_pattern
 from supply_chain.adapters.image.secret_forms import (
@@ -73,13 +75,18 @@ class FileContent:
 
 
 class ContentStore:
-    """Stores the content of small files in a temporary file, so that memory does not grow with them."""
+    """Stores the content of small files in a temporary file, so that memory does not grow with them.
 
-    def __init__(self, file: IO[bytes]) -> None:
-        self._file = file
+    `directory` is where the file is, and keeps its reserve of free space; None: the file is in memory.
+    """
+
+    def __init__(self, file: IO[bytes], directory: Path | None = None) -> None:
+        self._file, self._directory = file, directory
 
     def store(self, content: bytes) -> int:
-        """Store a content and return the position to read it from."""
+        """Store a content and return the position to read it from; raise `DiskFull` if it would use the reserve."""
+        if self._directory is not None:
+            require_space(self._directory, "The files of an image are not read")
         place = self._file.seek(0, io.SEEK_END)
         self._file.write(content)
         return place

@@ -17,7 +17,6 @@ from typing import IO, Any, Protocol, cast
 
 import zstandard
 
-from supply_chain.adapters.files.free_space import require_space
 from supply_chain.adapters.image.budget import Budget
 from supply_chain.adapters.image.distribution import examine
 from supply_chain.adapters.image.file_content import MACHINES, ContentStore, FileContent, read_file
@@ -77,7 +76,7 @@ def read_contents(
             return None
         try:
             with tarfile.open(path, "r:") as archive, (work / "files").open("w+b") as file:
-                return _contents(archive, most, _ReservingStore(file, work), is_searched, is_read)
+                return _contents(archive, most, ContentStore(file, work), is_searched, is_read)
         except _TooLarge:
             return None
         except UNREADABLE as error:
@@ -393,19 +392,6 @@ def _mentions_secret(content: bytes) -> bool:
     return any(SPEAKS.search(text) for text in decode_texts(content))
 
 
-class _ReservingStore(ContentStore):
-    """Store that leaves the reserve of free space to others; `place` is the directory of the file."""
-
-    def __init__(self, file: IO[bytes], place: Path) -> None:
-        super().__init__(file)
-        self._place = place
-
-    def store(self, content: bytes) -> int:
-        """See `ContentStore`; raise `DiskFull` if the reserve would be used."""
-        require_space(self._place, "The files of an image are not read")
-        return super().store(content)
-
-
 class _BudgetedStream:
     """Stream that checks the budget before every read."""
 
@@ -498,7 +484,7 @@ def examine_image(registry: Registry, ref: ImageRef) -> Examination:
     with scratch("examine") as work:
         try:
             with (work / "files").open("w+b") as file:
-                keeper = _ReservingStore(file, work)
+                keeper = ContentStore(file, work)
                 image = _Image(LARGEST_IMAGE, keeper, secrets=False)
                 for blob, layer in zip(blobs_of(manifest, ref)[1:], manifest["layers"], strict=True):
                     path = work / "layer"

@@ -19,6 +19,7 @@ INSTALLED = re.compile(
 )
 """Where packages install Python files."""
 MODULE = re.compile(r"\.pyw?$", re.IGNORECASE)
+"""End of the name of a file that Python imports or runs."""
 SHEBANG = re.compile(rb"#!.*(python|pypy|env\b.*\$)")
 """First line of a program that Python runs, or `env` runs what a variable names."""
 QUOTING = re.compile(rb"[\"'\\]")
@@ -49,24 +50,23 @@ def find_python_sources(
     A link gives a file its name too. A script without the name of one is found if its content is stored. `checkpoint`
     is called for each file, and may raise.
     """
-    found, left, room, digests = dict[str, bytes](), list[str](), MOST_BYTES, set[bytes]()
+    sources, left, room, digests = dict[str, bytes](), list[str](), MOST_BYTES, set[bytes]()
     for path, content in _named_files(files):
         checkpoint()
         if INSTALLED.match(path) or content.sha256 in digests:
             continue
         stored = keeper.read(content)
-        if not (MODULE.search(path) or (stored is not None and is_python_program(stored))) or is_read(
-            content.sha256.hex()
-        ):
+        is_python = MODULE.search(path) or (stored is not None and is_python_program(stored))
+        if not is_python or is_read(content.sha256.hex()):
             continue
         digests.add(content.sha256)
         name = escape_path(path)
-        if stored is None or name in found or len(found) == MOST_SOURCES or len(stored) > room:
+        if stored is None or name in sources or len(sources) == MOST_SOURCES or len(stored) > room:
             left.append(name)
         else:
-            found[name] = stored
+            sources[name] = stored
             room -= len(stored)
-    return PythonSources(found, tuple(sorted(left)))
+    return PythonSources(sources, tuple(sorted(left)))
 
 
 def _named_files(files: Files) -> Iterator[tuple[str, FileContent]]:

@@ -15,7 +15,7 @@ from typing import Literal
 from pydantic import BaseModel, ValidationError
 
 from supply_chain.adapters.files.selection import describe_files, list_files, list_links, split_arguments
-from supply_chain.adapters.image.python_sources import is_python_program
+from supply_chain.adapters.image.python_sources import MODULE, is_python_program
 from supply_chain.adapters.process.command import Tool
 from supply_chain.errors import CheckNotMade, ToolTimedOut
 from supply_chain.evidence.checks import Check, CheckResult
@@ -176,7 +176,7 @@ def _list_sources(context: Path) -> tuple[list[str], list[str], list[str]]:
 
 
 def _is_module(names: Collection[str]) -> bool:
-    return any(name.lower().endswith((".py", ".pyw")) for name in names)
+    return any(map(MODULE.search, names))
 
 
 def _is_startup(names: Collection[str]) -> bool:
