@@ -13,6 +13,7 @@ import json
 import os
 import statistics
 import subprocess
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -26,17 +27,26 @@ import json
 from bench.chain import EXAMPLE, HEAD, chain, commit, copied
 with copied() as copy:
     commit(copy)
-    print(json.dumps([chain(copy / EXAMPLE, *HEAD).flow, chain(copy / EXAMPLE, *HEAD).flow]))
+    cold, unchanged = (chain(copy / EXAMPLE, *HEAD) for _ in range(2))
+    print(json.dumps({"cold": cold.flow, "unchanged": unchanged.flow, "steps": cold.steps}))
 """
 
 
-def one_round(tree: Path) -> tuple[float, float]:
-    """Return the seconds of a cold and an unchanged chain of a tree."""
+@dataclass(frozen=True)
+class Round:
+    """Seconds of a cold and an unchanged chain, and of each step of the cold one."""
+
+    cold: float
+    unchanged: float
+    steps: dict[str, float]
+
+
+def one_round(tree: Path) -> Round:
+    """Run a cold and an unchanged chain of a tree."""
     done = subprocess.run(
         [tree / ".cscm/venv/bin/python", "-c", ONE_ROUND], cwd=tree, stdout=subprocess.PIPE, text=True, check=True
     )
-    cold, unchanged = json.loads(done.stdout.splitlines()[-1])
-    return cold, unchanged
+    return Round(**json.loads(done.stdout.splitlines()[-1]))
 
 
 def revision(tree: Path) -> str:
@@ -45,8 +55,8 @@ def revision(tree: Path) -> str:
     return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
 
 
-def section(rounds: list[list[tuple[float, float]]], names: list[str], load: float) -> list[str]:
-    """Return the section's lines; `rounds` contain (before, after), each (cold, unchanged) in seconds."""
+def section(rounds: list[list[Round]], names: list[str], load: float) -> list[str]:
+    """Return the section's lines; each of `rounds` contains that of the earlier revision and of this one."""
     lines = [
         TITLE,
         "",
@@ -56,12 +66,19 @@ def section(rounds: list[list[tuple[float, float]]], names: list[str], load: flo
         "chain | before, s | after, s | ratio, round by round | goal",
         "---|---|---|---|---",
     ]
-    for index, name in enumerate(("cold", "unchanged")):
-        before, after = (statistics.median(each[arm][index] for each in rounds) for arm in (0, 1))
-        ratio = statistics.median(new[index] / old[index] for old, new in rounds)
+    for name in ("cold", "unchanged"):
+        seconds = [[float(getattr(each, name)) for each in both] for both in rounds]
+        ratio = statistics.median(after / before for before, after in seconds)
         goal = f"≤ {GOAL}: {'met' if ratio <= GOAL else 'missed'}" if name == "cold" else ""
-        lines.append(f"{name} | {before:.2f} | {after:.2f} | {ratio:.2f} | {goal}".rstrip())
+        lines.append(" | ".join([name, *_medians(seconds), f"{ratio:.2f}", goal]).rstrip())
+    lines += ["", "step of the cold chain | before, s | after, s", "---|---|---"]
+    for name in rounds[0][-1].steps:
+        lines.append(" | ".join([name, *_medians([[each.steps.get(name, 0.0) for each in both] for both in rounds])]))
     return lines
+
+
+def _medians(seconds: list[list[float]]) -> list[str]:
+    return [f"{statistics.median(arm):.2f}" for arm in zip(*seconds, strict=True)]
 
 
 def main() -> None:
@@ -74,7 +91,7 @@ def main() -> None:
     rounds = []
     for number in range(asked.rounds + 1):  # the first round is a warm-up
         seconds = {tree: one_round(tree) for tree in (trees if number % 2 else reversed(trees))}
-        print(f"round {number}: before and after, cold and unchanged: {[seconds[tree] for tree in trees]}", flush=True)
+        print(f"round {number}: before and after: {[seconds[tree] for tree in trees]}", flush=True)
         rounds.append([seconds[tree] for tree in trees])
     text = "\n".join(section(rounds[1:], [revision(tree) for tree in trees], load))
     write_section("revisions", text)

@@ -72,7 +72,7 @@ def read_intake_facts(
 def find_holder(curated_before: Sequence[ImageRef], store: EvidenceStore) -> Holder | None:
     """Return who holds a name: the source of the last image that curation signed under it."""
     for ref in curated_before:
-        reading = store.read(ref)
+        reading = store.read(ref, SIGNATURE, PROVENANCE)
         if is_signed(reading.evidence) and (built := last_provenance(reading.by(TierName.DEVELOPMENT))):
             return Holder.of(built.manifest, built.source)
     return None
