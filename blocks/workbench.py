@@ -30,11 +30,9 @@ from supply_chain.adapters.vulndb.scanner import current_scanner
 from supply_chain.development.bases import REGISTRIES
 from supply_chain.errors import SupplyChainError
 from supply_chain.evidence.statement import Statement
-from supply_chain.execution.environment import (
-    DockerEnvironment,
-    Environment,
+from supply_chain.execution.environment import DockerEnvironment, Environment, KubernetesEnvironment
+from supply_chain.execution.environment_documents import (
     EnvironmentDocuments,
-    KubernetesEnvironment,
     read_environment,
     read_environment_documents,
     read_environments,

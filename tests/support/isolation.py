@@ -10,11 +10,11 @@ from uuid import uuid4
 
 from supply_chain.evidence.statement import ISOLATION
 from supply_chain.execution.deployment import Deployment, Expected, deployed_image
-from supply_chain.execution.environment import RecoveryMode
 from supply_chain.execution.isolation.case import Case
 from supply_chain.execution.isolation.collection import unseal
 from supply_chain.execution.isolation.record import IsolationRecord
 from supply_chain.execution.isolation.sequence import IsolationPorts, Isolator, preserve, quarantine, recover
+from supply_chain.execution.isolation.settings import RecoveryMode
 from supply_chain.model.image import ImageRef
 from supply_chain.model.tier import TierName
 from supply_chain.policy.facts import DeployFacts

@@ -32,7 +32,7 @@ from orchestration.registration.automations import ALERT, as_prefect, read_autom
 from orchestration.registration.deployments import TAG
 from orchestration.registration.work_queues import declared_pool
 from orchestration.rescan_report import RESCAN, SIGNED
-from supply_chain.execution.environment import read_environments
+from supply_chain.execution.environment_documents import read_environments
 from supply_chain.model.image import ImageRef
 from supply_chain.model.manifest import json_schema, read_manifest
 from supply_chain.promotion.coalescing import AT_ONCE

@@ -30,7 +30,7 @@ from supply_chain.adapters.kubernetes.client import ClusterClient
 from supply_chain.adapters.process.cancellation import run_concurrently
 from supply_chain.adapters.process.command import run
 from supply_chain.errors import SettingInvalid, ToolFailed
-from supply_chain.execution.environment import read_environments
+from supply_chain.execution.environment_documents import read_environments
 from supply_chain.model.documents import read_document
 from supply_chain.model.image import Model
 from supply_chain.policy.loading import ENVIRONMENTS

@@ -14,7 +14,7 @@ from cscm_laptop.home import Home
 from cscm_laptop.profile import Profile
 from supply_chain.adapters.kubernetes.client import ClusterClient
 from supply_chain.errors import SupplyChainError
-from supply_chain.execution.environment import read_environments
+from supply_chain.execution.environment_documents import read_environments
 from supply_chain.execution.kubernetes.cluster import NAMESPACES
 from supply_chain.model.documents import read_document
 from supply_chain.policy.loading import ENVIRONMENTS

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from enum import StrEnum
-from pathlib import Path
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import AfterValidator, Discriminator, Field, StringConstraints, Tag, TypeAdapter, model_validator
+from pydantic import Discriminator, Field, StringConstraints, Tag, TypeAdapter, model_validator
 
-from supply_chain.errors import DeclarationInvalid, SettingInvalid
-from supply_chain.execution.enforcement.policies import Mode
+from supply_chain.errors import SettingInvalid
+from supply_chain.execution.delivery.settings import Delivery
+from supply_chain.execution.enforcement.settings import EnforcementSettings
+from supply_chain.execution.isolation.settings import ResponseSettings
+from supply_chain.execution.kubernetes.names import Label, ObjectName
 from supply_chain.execution.nodes import ReservedNodes
 from supply_chain.model.container import ENVIRONMENT, MANAGED
-from supply_chain.model.documents import read_document
-from supply_chain.model.image import DIGEST, PATH, Digest, Model
+from supply_chain.model.image import Digest, Model
 from supply_chain.model.manifest import Duration, Service, Variable
-from supply_chain.model.tier import CURATED
 from supply_chain.policy.facts import EnvironmentRequirements, RequiredSoak
 
 EnvironmentName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9]*(?:-[a-z0-9]+)*$", max_length=32)]
@@ -42,16 +40,6 @@ class DockerPlacement(Placement):
     )
     port: int = Field(ge=1024, le=65535, description="the application's stable port")
 
-
-ObjectName = Annotated[
-    str,
-    StringConstraints(
-        pattern=r"^[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)*$", max_length=253
-    ),
-]
-"""A name of an object in Kubernetes: a DNS subdomain (RFC 1123)."""
-Label = Annotated[str, StringConstraints(pattern=r"^[a-z0-9](?:[a-z0-9-]*[a-z0-9])?$", max_length=63)]
-"""A name of a namespace: a DNS label (RFC 1123)."""
 
 PathBelow = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][\w.-]*(?:/[A-Za-z0-9][\w.-]*)*$")]
 """A path below a directory."""
@@ -270,128 +258,6 @@ class DockerEnvironment(Environment):
         return _placement(self.applications, application, self.name, "address", "a free port")
 
 
-class KyvernoSettings(Model):
-    """How Kyverno, which the cluster has, verifies the verdicts of the deploy gate."""
-
-    max_days: int = Field(default=30, ge=2, le=365, description="days after which a verdict does not count any more")
-    secret: Label | None = Field(
-        default=None,
-        description="the Secret in Kyverno's namespace with the registry's credentials; null: the AWS role of its pod",
-    )
-
-
-class EnforcementSettings(Model):
-    """How the cluster enforces what the deploy gate admits."""
-
-    mode: Mode = Field(description="what happens to a pod with another image")
-    lapsing: tuple[str, ...] = Field(
-        default=("scan.old",),
-        description="codes of refusals that come with time alone: despite them, what should run stays admitted",
-    )
-    kyverno: KyvernoSettings | None = Field(
-        default=None,
-        description="how Kyverno also verifies the verdicts, of which none lapses then; null: it does not",
-    )
-
-
-FileKind = Literal["kustomize", "helm", "manifest"]
-"""How a file names an image and its digest."""
-APPLICATION_KEY = "{application}"
-"""Stands for an application's name in a path."""
-
-
-class FluxKustomization(Model):
-    """A Kustomization of Flux."""
-
-    namespace: Label = Field(description="its namespace")
-    name: ObjectName = Field(description="its name")
-
-
-class ArgoApplication(Model):
-    """An Application of Argo CD."""
-
-    namespace: Label = Field(description="its namespace")
-    name: ObjectName = Field(description="its name")
-
-
-def _check_path(value: str) -> str:
-    parts = value.replace(APPLICATION_KEY, "application").split("/")
-    if not value.isprintable() or any(part in ("", ".", "..", ".git") for part in parts):
-        raise ValueError(f"has to be the path of a file below the root, in which {APPLICATION_KEY} may stand")
-    return value
-
-
-class GitDelivery(Model):
-    """The file of a git repository in which a promotion commits the digest, for a controller that applies it."""
-
-    repository: str = Field(description="its block")
-    branch: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][\w./-]*$", max_length=200)] = Field(
-        default="main", description="its branch"
-    )
-    path: Annotated[str, AfterValidator(_check_path)] = Field(
-        description="the file with the digest; {application} becomes the application's name"
-    )
-    kind: FileKind = Field(
-        description="where the image's name is: `newName` in a kustomization, `repository` in values, or `image`"
-    )
-    timeout: Duration = Field(default=600, description="how long the controller may take")
-    flux: FluxKustomization | None = Field(
-        default=None, description="the Kustomization that applies it, for its errors"
-    )
-    argo: ArgoApplication | None = Field(default=None, description="the Application that applies it, for its errors")
-
-    @model_validator(mode="after")
-    def _check_controller(self) -> Self:
-        if self.flux and self.argo:
-            raise ValueError("either Flux or Argo CD applies it: write `flux` or `argo`")
-        return self
-
-    def file_of(self, application: str) -> str:
-        """Return the path of the file for an application."""
-        return self.path.replace(APPLICATION_KEY, application)
-
-
-class Delivery(Model):
-    """How a digest gets into the namespace, if the chain does not apply objects itself."""
-
-    git: GitDelivery = Field(description="commits, which a controller applies")
-
-
-class RecoveryMode(StrEnum):
-    """What happens to an application after its isolation."""
-
-    ROLL_BACK = "roll-back"
-    """The last earlier image that the deploy gate admits now is deployed; without one, none runs."""
-    SCALE_TO_ZERO = "scale-to-zero"
-
-
-class CollectorSettings(Model):
-    """What reads the processes and the changed files of an isolated application, from a container of its own."""
-
-    image: Annotated[str, StringConstraints(pattern=rf"^{CURATED}{PATH}@{DIGEST}$")] = Field(
-        description="curated/base/python@sha256:…, or another with Python"
-    )
-    contents: int = Field(
-        default=1024 * 1024,
-        ge=0,
-        le=4 * 1024 * 1024,
-        description="bytes of changed files, for each container",
-    )
-    timeout: Duration = Field(default=60, description="seconds to search")
-
-
-class ResponseSettings(Model):
-    """When an application is isolated without a person, and what happens then."""
-
-    isolate: tuple[
-        Annotated[str, StringConstraints(pattern=r"^(?:image\.blocked|drift\.[a-z]+(?:-[a-z]+)*)$")], ...
-    ] = Field(default=(), description="after what: `image.blocked`, or deviations")
-    recovery: RecoveryMode = Field(default=RecoveryMode.ROLL_BACK, description="what runs after an isolation")
-    collector: CollectorSettings | None = Field(
-        default=None, description="what reads processes and changed files; null: nothing"
-    )
-
-
 class KubernetesEnvironment(Environment):
     """An environment in a namespace of a cluster."""
 
@@ -459,121 +325,3 @@ AnyEnvironment = Annotated[
     Discriminator(_target_of),
 ]
 ENVIRONMENT_DOCUMENT: TypeAdapter[DockerEnvironment | KubernetesEnvironment] = TypeAdapter(AnyEnvironment)
-
-
-def read_environment(directory: Path, name: str) -> DockerEnvironment | KubernetesEnvironment:
-    """Read the environment called `name`.
-
-    Raises `SettingInvalid`, with the names that exist, if there is no such document, or if it contains another name.
-    """
-    names = sorted(path.stem for path in directory.glob("*.yaml"))
-    if name not in names:
-        raise SettingInvalid(f"There is no environment {name!r}.\nThere are: {', '.join(names) or 'none'}.")
-    environment = read_document(directory / f"{name}.yaml", ENVIRONMENT_DOCUMENT)
-    if environment.name != name:
-        raise SettingInvalid(f"deployments/environments/{name}.yaml has the name {environment.name!r}.\nUse one name.")
-    return environment
-
-
-def _earlier_environments(environment: Environment, named: Mapping[str, Environment]) -> Iterator[Environment]:
-    """Yield the environments that come before an environment, the nearest first; each once if they form a cycle."""
-    visited: set[str] = set()
-    while (after := environment.after) and after not in visited:
-        visited.add(after)
-        environment = named[after]
-        yield environment
-
-
-@dataclass(frozen=True)
-class EnvironmentDocuments:
-    """The environments of a project, each read on its own."""
-
-    readable: tuple[DockerEnvironment | KubernetesEnvironment, ...]
-    unreadable: Mapping[str, DeclarationInvalid | SettingInvalid]
-    """Name of a document → why it cannot be read."""
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The names of all, sorted."""
-        return tuple(sorted([*(each.name for each in self.readable), *self.unreadable]))
-
-
-def read_environment_documents(directory: Path) -> EnvironmentDocuments:
-    """Read each environment for what may not depend on the others; whether they contradict each other is not checked.
-
-    So a block reaches every environment that can be read.
-    """
-    readable, unreadable = (
-        list[DockerEnvironment | KubernetesEnvironment](),
-        dict[str, DeclarationInvalid | SettingInvalid](),
-    )
-    for path in sorted(directory.glob("*.yaml")):
-        try:
-            readable.append(read_environment(directory, path.stem))
-        except (DeclarationInvalid, SettingInvalid) as error:
-            unreadable[path.stem] = error
-    return EnvironmentDocuments(tuple(readable), unreadable)
-
-
-def read_environments(directory: Path) -> tuple[DockerEnvironment | KubernetesEnvironment, ...]:
-    """Read all environments.
-
-    Raises `SettingInvalid` if two applications have the same address on one host, if two environments have the same
-    namespace or the same file of a repository, or if no image could ever reach an environment.
-    """
-    found = tuple(read_environment(directory, path.stem) for path in sorted(directory.glob("*.yaml")))
-    named = {environment.name: environment for environment in found}
-    for environment in found:
-        environment.requirements(lambda name: named.get(name) or read_environment(directory, name))
-    for environment in found:
-        before = list(_earlier_environments(environment, named))
-        if environment in before:
-            raise SettingInvalid(
-                f"{environment.name} requires a soak in itself: {', '.join(each.name for each in before)}.\n"
-                "Take `after` out of one of deployments/environments."
-            )
-    _check_addresses(each for each in found if isinstance(each, DockerEnvironment))
-    in_clusters = [each for each in found if isinstance(each, KubernetesEnvironment)]
-    _check_namespaces(in_clusters)
-    _check_files(in_clusters)
-    return found
-
-
-def _check_addresses(environments: Iterable[DockerEnvironment]) -> None:
-    """Raise `SettingInvalid` if two applications have the same address on one host."""
-    taken: dict[tuple[str, str, int], str] = {}
-    for environment in environments:
-        for application, place in environment.applications.items():
-            where = f"{application} in {environment.name}"
-            other = taken.setdefault((environment.host, place.address, place.port), where)
-            if other != where:
-                raise SettingInvalid(
-                    f"{other} and {where} are both at {place.address}:{place.port}.\nGive each its own port."
-                )
-
-
-def _check_namespaces(environments: Iterable[KubernetesEnvironment]) -> None:
-    """Raise `SettingInvalid` if two environments have the same namespace: each would report the other's pods."""
-    taken: dict[str, str] = {}
-    for environment in environments:
-        other = taken.setdefault(environment.place, environment.name)
-        if other != environment.name:
-            raise SettingInvalid(
-                f"{other} and {environment.name} are both in {environment.place}.\nGive each its own namespace."
-            )
-
-
-def _check_files(environments: Iterable[KubernetesEnvironment]) -> None:
-    """Raise `SettingInvalid` if two environments have the digest of an application in the same file."""
-    taken: dict[tuple[str, str, str, str], str] = {}
-    for environment in environments:
-        git = environment.delivery.git if environment.delivery else None
-        for application in environment.applications if git else ():
-            assert git
-            file = git.file_of(application)
-            other = taken.setdefault((git.repository, git.branch, file, application), environment.name)
-            if other != environment.name:
-                raise SettingInvalid(
-                    f"{other} and {environment.name} both have the digest of {application} in {file} of "
-                    f"{git.repository}.\nGive each its own file."
-                )

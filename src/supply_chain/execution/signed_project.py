@@ -8,7 +8,8 @@ from pathlib import Path
 
 from pydantic import Field
 
-from supply_chain.execution.environment import Environment, read_environments
+from supply_chain.execution.environment import Environment
+from supply_chain.execution.environment_documents import read_environments
 from supply_chain.policy.activation import ENVIRONMENTS, NAMES, Activation, PolicyState, name_policies, require_active
 from supply_chain.policy.loading import DIRECTORY, REGISTER, compile_project, read_documents, read_project_activation
 from supply_chain.policy.loading import ENVIRONMENTS as ENVIRONMENT_DOCUMENTS

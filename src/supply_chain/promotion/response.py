@@ -10,7 +10,7 @@ from pydantic import Field
 from supply_chain.evidence.image_status import LifecycleDecision
 from supply_chain.evidence.personal_decision import MOST_WORDS
 from supply_chain.execution.deployment import Expected, deployed_image
-from supply_chain.execution.environment import ResponseSettings
+from supply_chain.execution.isolation.settings import ResponseSettings
 from supply_chain.execution.observation import Observation
 from supply_chain.model.image import ImageRef, Model
 from supply_chain.policy.outcome import IMAGE_BLOCKED

@@ -23,9 +23,10 @@ from supply_chain.errors import DeploymentFailed, SettingInvalid
 from supply_chain.execution.delivery.flux import GIT_REPOSITORIES, KUSTOMIZATIONS
 from supply_chain.execution.delivery.images import set_digest
 from supply_chain.execution.delivery.repository import Branch, Revision
+from supply_chain.execution.delivery.settings import Delivery, FluxKustomization, GitDelivery
 from supply_chain.execution.delivery.target import GitTarget
 from supply_chain.execution.deployment import Deployment
-from supply_chain.execution.environment import Delivery, FluxKustomization, GitDelivery, KubernetesEnvironment
+from supply_chain.execution.environment import KubernetesEnvironment
 from supply_chain.execution.environment import KubernetesPlacement as Placement
 from supply_chain.execution.kubernetes.cluster import DEPLOYMENTS, PODS, SECRETS, Document
 from supply_chain.execution.kubernetes.target import KubernetesTarget

@@ -14,7 +14,8 @@ from supply_chain.errors import ClusterRefused
 from supply_chain.execution.delivery.argo import APPLICATIONS, read_argo
 from supply_chain.execution.delivery.controller import ControllerState
 from supply_chain.execution.delivery.flux import GIT_REPOSITORIES, KUSTOMIZATIONS
-from supply_chain.execution.environment import ArgoApplication, Delivery, GitDelivery, KubernetesEnvironment
+from supply_chain.execution.delivery.settings import ArgoApplication, Delivery, GitDelivery
+from supply_chain.execution.environment import KubernetesEnvironment
 from supply_chain.execution.kubernetes.cluster import CONFIG_MAPS, DEPLOYMENTS, EVENTS, NAMESPACES, SECRETS
 from supply_chain.execution.kubernetes.target import KubernetesTarget
 from tests.support.builders import NOON

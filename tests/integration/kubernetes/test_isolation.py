@@ -17,13 +17,8 @@ import pytest
 from supply_chain.adapters.kubernetes.client import ClusterClient
 from supply_chain.errors import ClusterRefused
 from supply_chain.execution.enforcement.admitted import AdmittedImages
-from supply_chain.execution.environment import (
-    CollectorSettings,
-    KubernetesEnvironment,
-    KubernetesPlacement,
-    RecoveryMode,
-    ResponseSettings,
-)
+from supply_chain.execution.environment import KubernetesEnvironment, KubernetesPlacement
+from supply_chain.execution.isolation.settings import CollectorSettings, RecoveryMode, ResponseSettings
 from supply_chain.execution.kubernetes.cluster import (
     FIELD_MANAGER,
     NETWORK_POLICIES,

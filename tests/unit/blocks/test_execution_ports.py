@@ -33,20 +33,14 @@ from supply_chain.evidence.image_status import Act, sign_decision
 from supply_chain.evidence.published import PublishedVerdicts, read_current_verdict
 from supply_chain.evidence.summary import summary
 from supply_chain.execution.delivery.repository import FetchedBranches
+from supply_chain.execution.delivery.settings import Delivery, GitDelivery
 from supply_chain.execution.delivery.target import GitTarget
 from supply_chain.execution.enforcement.enforcement import Enforcement
+from supply_chain.execution.enforcement.settings import EnforcementSettings
 from supply_chain.execution.enforcement.verification import Verification
-from supply_chain.execution.environment import (
-    CollectorSettings,
-    Delivery,
-    DockerEnvironment,
-    EnforcementSettings,
-    EnvironmentDocuments,
-    GitDelivery,
-    KubernetesEnvironment,
-    KubernetesPlacement,
-    ResponseSettings,
-)
+from supply_chain.execution.environment import DockerEnvironment, KubernetesEnvironment, KubernetesPlacement
+from supply_chain.execution.environment_documents import EnvironmentDocuments
+from supply_chain.execution.isolation.settings import CollectorSettings, ResponseSettings
 from supply_chain.execution.kubernetes.target import KubernetesTarget
 from supply_chain.model.tier import Gate, TierName
 from supply_chain.policy.activation import PolicyState

@@ -1,22 +1,15 @@
 """Environments: their declarations and the addresses of their applications."""
 
 import pytest
-from pydantic import ValidationError
 
 from supply_chain.errors import DeclarationInvalid, SettingInvalid
 from supply_chain.execution.environment import (
-    ArgoApplication,
     DockerEnvironment,
     DockerPlacement,
-    GitDelivery,
     KubernetesEnvironment,
     KubernetesPlacement,
-    read_environment,
-    read_environment_documents,
-    read_environments,
 )
-from supply_chain.policy.facts import RequiredSoak
-from tests.support.facts import requirements
+from supply_chain.execution.environment_documents import read_environment, read_environments
 
 
 def write(directory, name, text):
@@ -27,13 +20,6 @@ def test_missing_placement_error_names_document_to_edit():
     """The error names the path of the environment's document."""
     with pytest.raises(SettingInvalid, match=r"deployments/environments/staging\.yaml"):
         DockerEnvironment(name="staging").placement("hello")
-
-
-def test_unknown_environment_error_lists_known_environments(tmp_path):
-    """The list helps after a misspelled name."""
-    write(tmp_path, "staging", "")
-    with pytest.raises(SettingInvalid, match="There are: staging"):
-        read_environment(tmp_path, "stagign")
 
 
 @pytest.mark.parametrize(
@@ -53,32 +39,11 @@ def test_environment_refuses_invalid_placement(tmp_path, applications):
         read_environment(tmp_path, "staging")
 
 
-def test_environment_names_one_controller_of_its_repository():
-    """Two would undo what the other does."""
-    flux, argo = {"namespace": "flux-system", "name": "shop"}, {"namespace": "argocd", "name": "shop"}
-    git = {"repository": "e", "path": "a", "kind": "helm"}
-
-    assert GitDelivery.model_validate({**git, "argo": argo}).argo == ArgoApplication(namespace="argocd", name="shop")
-    with pytest.raises(ValidationError, match="write `flux` or `argo`"):
-        GitDelivery.model_validate({**git, "flux": flux, "argo": argo})
-
-
 def test_environment_accepts_same_port_at_two_addresses(tmp_path):
     """An address is the pair of IP address and port."""
     write(tmp_path, "staging", "applications: {a: {port: 8080}, b: {port: 8080, address: 127.0.0.2}}")
     placement = read_environment(tmp_path, "staging").placement("b")
     assert isinstance(placement, DockerPlacement) and placement.port == 8080
-
-
-def test_environments_of_one_host_cannot_share_address(tmp_path):
-    """The conflict is found when the documents are read, not at the second deployment."""
-    write(tmp_path, "staging", "applications: {a: {port: 8080}}")
-    write(tmp_path, "production", "applications: {a: {port: 8080}}")
-    with pytest.raises(SettingInvalid, match="a in production and a in staging"):
-        read_environments(tmp_path)
-
-    write(tmp_path, "production", "host: elsewhere\napplications: {a: {port: 8080}}")
-    assert [each.name for each in read_environments(tmp_path)] == ["production", "staging"]
 
 
 @pytest.mark.parametrize(
@@ -114,20 +79,6 @@ def test_environment_refuses_invalid_soak_approval_or_tests(tmp_path, text):
         read_environment(tmp_path, "staging")
 
 
-def test_environment_after_another_asks_for_its_soak(tmp_path):
-    """The gate gets the required environment and its current soak time."""
-    write(tmp_path, "staging", "soak: 2h")
-    write(tmp_path, "production", "after: staging\napproval: required")
-
-    production, staging = read_environments(tmp_path)
-    asked = [each.requirements(lambda name: read_environment(tmp_path, name)) for each in (production, staging)]
-
-    assert asked == [
-        requirements("production", approval=True, soak=RequiredSoak("staging", 7200)),
-        requirements("staging"),
-    ]
-
-
 @pytest.mark.parametrize(
     ("text", "approval", "number"),
     [("", False, 0), ("approval: required", True, 0), ("approval: signed", True, 1),
@@ -154,33 +105,6 @@ def test_environment_can_require_shown_tests(tmp_path):
     assert {name: each.test_report for name, each in required.items()} == {
         "staging": True, "production": True, "lab": False,
     }  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    ("text", "error", "message"),
-    [
-        ("after: staging", SettingInvalid, "production requires a soak in staging, which has no `soak`"),
-        ("after: stagign", SettingInvalid, "There is no environment 'stagign'"),
-        ("after: production\nsoak: 1h", DeclarationInvalid, "cannot require a soak in itself"),
-        ("after: acceptance\nsoak: 1h", SettingInvalid, "requires a soak in itself: "),
-    ],
-)
-def test_unreachable_environment_is_refused(tmp_path, text, error, message):
-    """An environment whose `after` cannot be fulfilled would never get an image."""
-    write(tmp_path, "acceptance", "after: production\nsoak: 1h" if "acceptance" in text else "")
-    write(tmp_path, "staging", "")
-    write(tmp_path, "production", text)
-
-    with pytest.raises(error, match=message):
-        read_environments(tmp_path)
-
-
-def test_environments_can_form_a_chain(tmp_path):
-    """Several environments may come after the same one, too."""
-    for name, text in {"a": "soak: 1h", "b": "after: a\nsoak: 1h", "c": "after: b", "d": "after: a"}.items():
-        write(tmp_path, name, text)
-
-    assert [each.after for each in read_environments(tmp_path)] == [None, "a", "b", "a"]
 
 
 def test_environment_has_no_approval_and_no_soak_by_default(tmp_path):
@@ -223,14 +147,6 @@ def test_environment_refuses_keys_of_other_target(tmp_path, text):
     write(tmp_path, "staging", text)
     with pytest.raises(DeclarationInvalid):
         read_environment(tmp_path, "staging")
-
-
-def test_environments_cannot_share_namespace(tmp_path):
-    """Each would report the pods of the other one as foreign."""
-    write(tmp_path, "staging", CLUSTER)
-    write(tmp_path, "production", CLUSTER)
-    with pytest.raises(SettingInvalid, match="production and staging are both in c/shop"):
-        read_environments(tmp_path)
 
 
 def test_enforcement_belongs_to_a_namespace(tmp_path):
@@ -282,14 +198,6 @@ def test_delivery_without_effect_or_outside_of_repository_is_refused(tmp_path, t
         read_environment(tmp_path, "staging")
 
 
-def test_environments_cannot_share_file_of_repository(tmp_path):
-    """A promotion to one would change the other."""
-    for name in ("staging", "production"):
-        write(tmp_path, name, f"target: kubernetes\ncluster: c\nnamespace: {name}\napplications: {{a: {{}}}}\n{GIT}")
-    with pytest.raises(SettingInvalid, match=r"digest of a in x/a\.yaml of r"):
-        read_environments(tmp_path)
-
-
 def test_response_isolates_after_known_codes_only(tmp_path):
     """A code that nothing reports would isolate nothing. A container host isolates nothing."""
     kubernetes = "target: kubernetes\ncluster: main\nnamespace: apps\n"
@@ -318,23 +226,6 @@ def test_values_belong_to_a_chart() -> None:
         KubernetesPlacement(values="test.yaml")
     with pytest.raises(ValueError, match="values"):
         KubernetesPlacement(manifests="hello", values="../test.yaml")
-
-
-def test_invalid_environment_does_not_hide_others(tmp_path):
-    """A block has to reach them. Those that contradict each other are read, too."""
-    write(tmp_path, "staging", "applications: {a: {port: 8080}}")
-    write(tmp_path, "production", "applications: {a: {port: 8080}}")
-    write(tmp_path, "broken", "soak: soon")
-    (tmp_path / "other.yaml").write_text("name: another")
-
-    found = read_environment_documents(tmp_path)
-
-    assert [each.name for each in found.readable] == ["production", "staging"]
-    assert {name: type(error) for name, error in found.unreadable.items()} == {
-        "broken": DeclarationInvalid, "other": SettingInvalid,
-    }  # fmt: skip
-    assert "soak" in str(found.unreadable["broken"])
-    assert found.names == ("broken", "other", "production", "staging")
 
 
 COLLECTOR = f"{{image: 'curated/base/python@sha256:{'a' * 64}'}}"

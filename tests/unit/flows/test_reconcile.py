@@ -15,7 +15,7 @@ import tasks.promote
 from blocks import Tier, Workbench, tier_ports
 from flows import reconcile as flows
 from orchestration import promotion_freeze, promotions
-from supply_chain.execution.environment import EnvironmentDocuments
+from supply_chain.execution.environment_documents import EnvironmentDocuments
 from supply_chain.model.image import ImageRef
 from supply_chain.promotion.moves import Move
 from tests.support.policies import POLICIES

@@ -9,7 +9,8 @@ import pytest
 
 from flows import respond
 from supply_chain.errors import ClusterUnavailable, ResponseIncomplete, SettingInvalid
-from supply_chain.execution.environment import DockerEnvironment, EnvironmentDocuments
+from supply_chain.execution.environment import DockerEnvironment
+from supply_chain.execution.environment_documents import EnvironmentDocuments
 from supply_chain.model.image import ImageRef
 from supply_chain.promotion.response import make_response
 from tasks.isolate import Isolating

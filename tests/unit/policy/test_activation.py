@@ -7,7 +7,7 @@ import pytest
 
 from scripts.shipped_policies import module_text
 from supply_chain.errors import PolicyInvalid, PolicyUnsigned, SettingInvalid
-from supply_chain.execution.environment import read_environment
+from supply_chain.execution.environment_documents import read_environment
 from supply_chain.execution.signed_project import read_project_state, require_active_environment
 from supply_chain.model.image import digest_of
 from supply_chain.policy import loading, shipped

@@ -6,7 +6,7 @@ import pytest
 
 from supply_chain.evidence.image_status import Act, LifecycleDecision
 from supply_chain.execution.deployment import DockerPlace, Expected, deployed_image
-from supply_chain.execution.environment import ResponseSettings
+from supply_chain.execution.isolation.settings import ResponseSettings
 from supply_chain.model.container import profile
 from supply_chain.model.image import ImageRef
 from supply_chain.model.manifest import Probe

@@ -13,12 +13,9 @@ from supply_chain.errors import ClusterUnavailable, SettingInvalid
 from supply_chain.evidence.image_status import image_status_repository
 from supply_chain.evidence.statement import LIFECYCLE
 from supply_chain.execution.deployment import Expected, KubernetesPlace
-from supply_chain.execution.environment import (
-    DockerEnvironment,
-    EnvironmentDocuments,
-    KubernetesEnvironment,
-    ResponseSettings,
-)
+from supply_chain.execution.environment import DockerEnvironment, KubernetesEnvironment
+from supply_chain.execution.environment_documents import EnvironmentDocuments
+from supply_chain.execution.isolation.settings import ResponseSettings
 from supply_chain.model.container import profile
 from supply_chain.model.image import ImageRef
 from supply_chain.model.manifest import Probe, Runtime

@@ -21,7 +21,8 @@ from supply_chain.errors import (
 from supply_chain.evidence.image_status import image_status_repository
 from supply_chain.evidence.statement import LIFECYCLE, PROVENANCE
 from supply_chain.execution.deployment import DockerPlace, Expected
-from supply_chain.execution.environment import DockerEnvironment, EnvironmentDocuments
+from supply_chain.execution.environment import DockerEnvironment
+from supply_chain.execution.environment_documents import EnvironmentDocuments
 from supply_chain.execution.monitor import monitor
 from supply_chain.model.container import profile
 from supply_chain.model.image import ImageRef

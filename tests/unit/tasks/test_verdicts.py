@@ -9,7 +9,8 @@ import pytest
 from prefect.variables import Variable
 
 from supply_chain.errors import ClusterUnavailable, EvidenceInvalid, GateOvertaken, SettingInvalid, SupplyChainError
-from supply_chain.execution.environment import DockerEnvironment, Environment, EnvironmentDocuments
+from supply_chain.execution.environment import DockerEnvironment, Environment
+from supply_chain.execution.environment_documents import EnvironmentDocuments
 from supply_chain.model.image import ImageRef
 from supply_chain.model.tier import Gate, TierName
 from supply_chain.policy.outcome import Reason, Refused

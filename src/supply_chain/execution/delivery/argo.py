@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from supply_chain.execution.delivery.controller import ControllerState
-from supply_chain.execution.environment import ArgoApplication
+from supply_chain.execution.delivery.settings import ArgoApplication
 from supply_chain.execution.kubernetes.cluster import Cluster, Document, Kind
 from supply_chain.text import plain_text, truncate_lines
 

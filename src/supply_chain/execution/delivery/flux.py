@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from supply_chain.execution.delivery.controller import ControllerState
-from supply_chain.execution.environment import FluxKustomization
+from supply_chain.execution.delivery.settings import FluxKustomization
 from supply_chain.execution.kubernetes.cluster import Cluster, Document, Kind
 from supply_chain.text import plain_text
 

@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from supply_chain.errors import DeclarationInvalid
-from supply_chain.execution.environment import FileKind
+from supply_chain.execution.delivery.settings import FileKind
 from supply_chain.execution.kubernetes.cluster import Document
 from supply_chain.model.image import Digest
 from supply_chain.text import plain_text

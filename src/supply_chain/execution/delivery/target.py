@@ -23,9 +23,9 @@ from supply_chain.execution.delivery.controller import ControllerState
 from supply_chain.execution.delivery.flux import read_flux
 from supply_chain.execution.delivery.images import ImageFile, deployed_digests
 from supply_chain.execution.delivery.repository import Branch, FetchedBranches, Revision
+from supply_chain.execution.delivery.settings import GitDelivery
 from supply_chain.execution.delivery.unrecorded import Unrecorded, find_unrecorded
 from supply_chain.execution.deployment import Deployment, Expected, GitRevision, KubernetesPlace, deployed_image
-from supply_chain.execution.environment import GitDelivery
 from supply_chain.execution.kubernetes.cluster import Cluster, Document
 from supply_chain.execution.kubernetes.namespace import NamespaceState, ObjectKey
 from supply_chain.execution.kubernetes.rendering import Workload, check_supported

@@ -11,7 +11,6 @@ from supply_chain.errors import UNREADABLE, DeploymentFailed, ImageNotFound
 from supply_chain.evidence.statement import ISOLATION
 from supply_chain.evidence.store import CREATED, EvidenceStore, Repositories
 from supply_chain.execution.deployment import Deployment, Expected, deployed_image
-from supply_chain.execution.environment import RecoveryMode
 from supply_chain.execution.isolation.case import Case, Stage
 from supply_chain.execution.isolation.collection import (
     Collection,
@@ -22,6 +21,7 @@ from supply_chain.execution.isolation.collection import (
     wrap_key,
 )
 from supply_chain.execution.isolation.record import Custody, IsolationRecord, Recovery, find_isolation
+from supply_chain.execution.isolation.settings import RecoveryMode
 from supply_chain.model.image import ImageRef, digest_of
 from supply_chain.model.tier import TierName, curated_repository
 from supply_chain.policy.facts import DeployFacts

@@ -14,9 +14,9 @@ from typing import Any
 
 from supply_chain.concurrency import map_concurrently
 from supply_chain.errors import ClusterRefused
-from supply_chain.execution.environment import CollectorSettings
 from supply_chain.execution.isolation.collection import Uncollected
 from supply_chain.execution.isolation.collector import COMMAND, Collected, read_output
+from supply_chain.execution.isolation.settings import CollectorSettings
 from supply_chain.execution.kubernetes.cluster import PODS, Cluster, Document
 from supply_chain.execution.kubernetes.rollout import STUCK
 from supply_chain.model.container import Wait

@@ -8,7 +8,7 @@ import pytest
 
 from supply_chain.execution.delivery.argo import describe_argo, read_argo
 from supply_chain.execution.delivery.controller import ControllerState
-from supply_chain.execution.environment import ArgoApplication
+from supply_chain.execution.delivery.settings import ArgoApplication
 from tests.support.memory_cluster import MemoryCluster
 
 OURS, OTHER = "1" * 40, "2" * 40

@@ -6,7 +6,7 @@ import pytest
 
 from supply_chain.execution.delivery.controller import ControllerState
 from supply_chain.execution.delivery.flux import describe_flux, read_flux
-from supply_chain.execution.environment import FluxKustomization
+from supply_chain.execution.delivery.settings import FluxKustomization
 from tests.support.memory_cluster import MemoryCluster
 
 OURS, OTHER = "1" * 40, "2" * 40

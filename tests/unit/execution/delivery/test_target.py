@@ -22,9 +22,10 @@ from supply_chain.errors import (
 )
 from supply_chain.execution.delivery.images import read_digests, set_digest
 from supply_chain.execution.delivery.repository import Branch, FetchedBranches
+from supply_chain.execution.delivery.settings import Delivery, GitDelivery
 from supply_chain.execution.delivery.target import GitTarget
 from supply_chain.execution.deployment import DockerPlace, Expected, KubernetesPlace
-from supply_chain.execution.environment import Delivery, GitDelivery, KubernetesEnvironment
+from supply_chain.execution.environment import KubernetesEnvironment
 from supply_chain.execution.kubernetes.cluster import DEPLOYMENTS
 from supply_chain.execution.kubernetes.target import KubernetesTarget
 from supply_chain.model.image import ImageRef

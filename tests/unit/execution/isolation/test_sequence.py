@@ -22,10 +22,11 @@ from supply_chain.errors import (
     ImageNotFound,
     KeyUnusable,
 )
-from supply_chain.execution.environment import KubernetesEnvironment, KubernetesPlacement, RecoveryMode
+from supply_chain.execution.environment import KubernetesEnvironment, KubernetesPlacement
 from supply_chain.execution.isolation.case import Stage
 from supply_chain.execution.isolation.collection import unseal
 from supply_chain.execution.isolation.sequence import list_deployed
+from supply_chain.execution.isolation.settings import RecoveryMode
 from supply_chain.execution.kubernetes.cluster import DEPLOYMENTS, EVENTS, NETWORK_POLICIES, PODS
 from supply_chain.execution.kubernetes.isolator import CASE, LABELS, MOST, KubernetesIsolator, find_openings
 from supply_chain.execution.kubernetes.target import KubernetesTarget

@@ -13,16 +13,12 @@ from typing import Any
 import pytest
 
 from supply_chain.errors import BaseMissing, ClusterRefused, ClusterUnavailable, EvidenceInvalid
-from supply_chain.execution.environment import (
-    CollectorSettings,
-    KubernetesEnvironment,
-    KubernetesPlacement,
-    ResponseSettings,
-)
+from supply_chain.execution.environment import KubernetesEnvironment, KubernetesPlacement
 from supply_chain.execution.isolation.collection import Room, Uncollected
 from supply_chain.execution.isolation.collector import COMMAND, Collected
 from supply_chain.execution.isolation.collector_program import lines_of
 from supply_chain.execution.isolation.record import IsolationRecord
+from supply_chain.execution.isolation.settings import CollectorSettings, ResponseSettings
 from supply_chain.execution.kubernetes import isolator
 from supply_chain.execution.kubernetes.cluster import PODS
 from supply_chain.execution.kubernetes.collector import Collector, Subject, list_subjects

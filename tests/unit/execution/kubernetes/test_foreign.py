@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from supply_chain.execution.environment import Delivery, GitDelivery
+from supply_chain.execution.delivery.settings import Delivery, GitDelivery
 from supply_chain.execution.kubernetes.cluster import INGRESSES, NETWORK_POLICIES, ROLE_BINDINGS, SERVICES
 from supply_chain.execution.monitor import drop_deploying
 from supply_chain.model.container import APPLICATION, BROUGHT, MANAGED, ROLE

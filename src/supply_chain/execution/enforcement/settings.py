@@ -1,0 +1,33 @@
+"""How an environment sets the enforcement by its cluster."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from supply_chain.execution.enforcement.policies import Mode
+from supply_chain.execution.kubernetes.names import Label
+from supply_chain.model.image import Model
+
+
+class KyvernoSettings(Model):
+    """How Kyverno, which the cluster has, verifies the verdicts of the deploy gate."""
+
+    max_days: int = Field(default=30, ge=2, le=365, description="days after which a verdict does not count any more")
+    secret: Label | None = Field(
+        default=None,
+        description="the Secret in Kyverno's namespace with the registry's credentials; null: the AWS role of its pod",
+    )
+
+
+class EnforcementSettings(Model):
+    """How the cluster enforces what the deploy gate admits."""
+
+    mode: Mode = Field(description="what happens to a pod with another image")
+    lapsing: tuple[str, ...] = Field(
+        default=("scan.old",),
+        description="codes of refusals that come with time alone: despite them, what should run stays admitted",
+    )
+    kyverno: KyvernoSettings | None = Field(
+        default=None,
+        description="how Kyverno also verifies the verdicts, of which none lapses then; null: it does not",
+    )
