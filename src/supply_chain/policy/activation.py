@@ -83,13 +83,13 @@ class Activation:
 
     def _compare(self, documents: Mapping[str, bytes], belongs: Callable[[str], bool]) -> PolicyState:
         """Compare documents, as name in the list → content, with the part of each list that `belongs` selects."""
-        found = {name: digest_of(content) for name, content in documents.items()}
+        digests = {name: digest_of(content) for name, content in documents.items()}
         changes = list[str]()
         for each in self.trusted:
             files = {name: digest for name, digest in each.files.items() if belongs(name)}
-            if files == found:
+            if files == digests:
                 return PolicyState(active=True, why=each.why)
-            changes.append(f"{each.change}: {', '.join(_differences(files, found))}")
+            changes.append(f"{each.change}: {', '.join(_differences(files, digests))}")
         uncounted = [f"the list of files does not count: {self.uncounted}"] if self.uncounted else []
         return PolicyState(active=False, why="; ".join((*changes[:1], *uncounted)))
 

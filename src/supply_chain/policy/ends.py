@@ -72,9 +72,9 @@ def _counts_people(
     """Return whether a rule holds, or does not apply, because people approved or reviewed with keys of their own."""
     approved = APPROVERS if image.get("approvers") else set()
     signed = approved | (REVIEWED if image.get("build", {}).get(REVIEWERS) else set())
-    found = {each.rule: each.result for each in results}
+    outcomes = {each.rule: each.result for each in results}
     denying = (rule for rule in policy.rules if rule.severity(now) is Severity.DENY)
-    return any(not signed.isdisjoint(_deciding(rule, found.get(rule.id))) for rule in denying)
+    return any(not signed.isdisjoint(_deciding(rule, outcomes.get(rule.id))) for rule in denying)
 
 
 def _deciding(rule: Rule, result: RuleOutcome | None) -> Iterable[str]:

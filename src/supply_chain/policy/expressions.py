@@ -66,10 +66,10 @@ class Expression:
             result = self.program.eval(values.activation)
         except RuntimeError as error:  # it would loop over more than 10,000 elements
             raise self._not_evaluated(str(error)) from error
-        found = result.type().name()
-        if found != self.type and found.partition("<")[0] != self.type.partition("<")[0]:
-            other = f"the result is a {found} and not a {self.type}"
-            raise self._not_evaluated(result.plain_value() if found == "ERROR" else other)
+        kind = result.type().name()
+        if kind != self.type and kind.partition("<")[0] != self.type.partition("<")[0]:
+            other = f"the result is a {kind} and not a {self.type}"
+            raise self._not_evaluated(result.plain_value() if kind == "ERROR" else other)
         return result.plain_value()
 
     def _not_evaluated(self, why: str) -> RuleNotEvaluated:
@@ -151,12 +151,12 @@ def _copy(source: Mapping[str, Any], target: dict[str, Any], names: Sequence[str
 
 def find(image: Mapping[str, Any], path: str) -> Any:
     """Return the fact at a path; raise `RuleNotEvaluated` if there is none."""
-    found: Any = image
+    value: Any = image
     for name in path.split("."):
-        if name not in found:
+        if name not in value:
             raise RuleNotEvaluated(f"There is no image.{path}.\nTest with `has(…)` in `when` whether it is there.")
-        found = found[name]
-    return found
+        value = value[name]
+    return value
 
 
 @dataclass(frozen=True)
@@ -224,11 +224,11 @@ def to_value(value: Any, kind: Any, names: Set[str] | None = None) -> Any:
         return value
     if (element := element_of(kind)) is not kind:
         return [to_value(each, element, names) for each in value]
-    taken = {name: each for name, each in value.items() if names is None or name in names}
+    group = {name: each for name, each in value.items() if names is None or name in names}
     for name, field in fields_with_times(kind):
-        if name in taken:
-            taken[name] = to_value(taken[name], field, names)
-    return taken
+        if name in group:
+            group[name] = to_value(group[name], field, names)
+    return group
 
 
 @lru_cache(maxsize=10_000)
@@ -360,14 +360,14 @@ def element_of(kind: Any) -> Any:
 def mutate(text: str) -> Iterator[str]:
     """Yield the expressions that differ from this one in one operator, number or text."""
     for token in TOKEN.finditer(text):
-        found = token.group()
+        original = token.group()
         match token.lastgroup:
             case "operator":
-                changed = OPPOSITES[found]
-            case "number" if found.isdigit():
-                changed = str(int(found) + 1)
+                changed = OPPOSITES[original]
+            case "number" if original.isdigit():
+                changed = str(int(original) + 1)
             case "text":
-                changed = re.sub(r"(?=['\"]$)", "x", found)
+                changed = re.sub(r"(?=['\"]$)", "x", original)
             case _:
                 continue
         yield f"{text[: token.start()]}{changed}{text[token.end() :]}"
@@ -430,16 +430,16 @@ def _is_single(language: Language, path: Sequence[str]) -> bool:
     variable, *names = path
     if variable != IMAGE:
         return True
-    found = type_at(language.facts, names)
-    return not is_typeddict(found) and get_origin(found) is not list
+    kind = type_at(language.facts, names)
+    return not is_typeddict(kind) and get_origin(kind) is not list
 
 
 def type_at(facts: type, names: Iterable[str]) -> Any:
     """Return the type of the fact at a path from the image; None if there is no such fact."""
-    found: Any = facts
+    kind: Any = facts
     for name in names:
-        found = fields_of(found).get(name) if is_typeddict(found) else None
-    return found
+        kind = fields_of(kind).get(name) if is_typeddict(kind) else None
+    return kind
 
 
 def _reason(error: RuntimeError) -> str:

@@ -94,13 +94,13 @@ def _(facts: ReleaseFacts, people: People) -> types.ReleaseValues:
         others = {base: identity for base, identity in facts.base_distributions.items() if identity != own}
         limits = facts.manifest.limits.unjudged if facts.manifest else ()
         accepted = any(each.what == "distribution" and matches(OS_RELEASE, each.at) for each in limits)
-        found = _examination(facts.examination, facts)
+        examination = _examination(facts.examination, facts)
         if not accepted:
-            found["differences"].extend(f"{OS_RELEASE}: {base} names {each}" for base, each in others.items())
+            examination["differences"].extend(f"{OS_RELEASE}: {base} names {each}" for base, each in others.items())
         differing = [
             f"it is of {own or 'no distribution'}, and {base} of {each or 'none'}" for base, each in others.items()
         ]
-        values["examination"] = {**found, "base_distributions": differing}
+        values["examination"] = {**examination, "base_distributions": differing}
     return values
 
 
@@ -308,9 +308,14 @@ def _license(name: str, packages: Set[str]) -> types.LicenseFacts:
     return {"license": name, "packages": len(packages), "examples": examples}
 
 
-def _container(found: Configuration) -> types.ContainerFacts:
-    labels: list[types.LabelFacts] = [{"name": name, "value": value} for name, value in found.labels.items()]
-    return {"user": found.user, "ports": list(found.ports), "labels": labels, "size": found.size}
+def _container(configuration: Configuration) -> types.ContainerFacts:
+    labels: list[types.LabelFacts] = [{"name": name, "value": value} for name, value in configuration.labels.items()]
+    return {
+        "user": configuration.user,
+        "ports": list(configuration.ports),
+        "labels": labels,
+        "size": configuration.size,
+    }
 
 
 def _base(image: str, built: datetime | None) -> types.BaseFacts:
@@ -440,8 +445,8 @@ def _severity(severity: str, findings: Sequence[types.FindingFacts], accepted: i
     return values
 
 
-def _examination(found: Examination, facts: CuratedFacts) -> types.ExaminationFacts:
-    own = found.without(facts.examined_bases)
+def _examination(examination: Examination, facts: CuratedFacts) -> types.ExaminationFacts:
+    own = examination.without(facts.examined_bases)
     left = own.unaccepted(facts.manifest.limits.unjudged) if facts.manifest else own
     accepted = [
         *(f"the archive {each.path} ({each.format})" for each in own.archives if each not in left.archives),
@@ -449,7 +454,7 @@ def _examination(found: Examination, facts: CuratedFacts) -> types.ExaminationFa
         *(f"{each.path}: {each.fact}" for each in own.contradictions if each not in left.contradictions),
     ]
     values: types.ExaminationFacts = {
-        "conflicts": list(found.conflicts),
+        "conflicts": list(examination.conflicts),
         "differences": [f"{each.path}: {each.fact}" for each in left.contradictions],
         "databases": [f"{each.path} ({each.manager})" for each in left.databases],
         "archives": [f"{each.path} ({each.format})" for each in left.archives],
@@ -457,8 +462,8 @@ def _examination(found: Examination, facts: CuratedFacts) -> types.ExaminationFa
         "accepted": accepted[:NOTED],
         "accepted_more": len(accepted[NOTED:]),
     }
-    if found.distribution is not None:
-        values["distribution"] = str(found.distribution)
+    if examination.distribution is not None:
+        values["distribution"] = str(examination.distribution)
     return values
 
 

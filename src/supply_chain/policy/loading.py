@@ -154,7 +154,7 @@ def read_documents(directory: Path) -> dict[str, bytes]:
 
 def compile_policies(documents: Mapping[str, bytes], environments: Sequence[str], directory: Path) -> Policies:
     """Return the policies of a directory from the content of its files; raise as `read_policies`."""
-    found: dict[Gate, list[Policy]] = {gate: [] for gate in Gate}
+    by_gate: dict[Gate, list[Policy]] = {gate: [] for gate in Gate}
     for name, content in documents.items():
         try:
             with _one_thread:
@@ -162,8 +162,8 @@ def compile_policies(documents: Mapping[str, bytes], environments: Sequence[str]
         except (DeclarationInvalid, PolicyInvalid) as error:
             raise type(error)(f"{directory}/{error.message}") from error
         for gate, policy in checked.items():
-            found[gate].append(policy)
-    intake, release, deploy = (_of_gate(gate, found[gate], directory) for gate in Gate)
+            by_gate[gate].append(policy)
+    intake, release, deploy = (_of_gate(gate, by_gate[gate], directory) for gate in Gate)
     return Policies(intake, release, deploy)
 
 
@@ -173,12 +173,12 @@ def replace_policies(current: Policies, proposed: Mapping[str, str], environment
     `proposed` is file name → text. `environments` are the names of the project's environments.
     """
     checked = [_check_content(text.encode(), name, tuple(environments)) for name, text in sorted(proposed.items())]
-    names = {policy.document.name for found in checked for policy in found.values()}
+    names = {policy.document.name for by_gate in checked for policy in by_gate.values()}
 
     def of_gate(gate: Gate) -> GatePolicy[Any]:
         others = [each for each in current.at(gate).policies if each.document.name not in names]
         return _of_gate(
-            gate, [*others, *(found[gate] for found in checked if gate in found)], "With these, the project"
+            gate, [*others, *(by_gate[gate] for by_gate in checked if gate in by_gate)], "With these, the project"
         )
 
     intake, release, deploy = map(of_gate, Gate)
@@ -195,19 +195,19 @@ def _check_content(content: bytes, name: str, environments: tuple[str, ...]) -> 
         raise PolicyInvalid(f"{name}: {error.message}") from error
 
 
-def _of_gate(gate: Gate, found: Sequence[Policy], directory: Path | str) -> GatePolicy[Any]:
-    if not found:
+def _of_gate(gate: Gate, policies: Sequence[Policy], directory: Path | str) -> GatePolicy[Any]:
+    if not policies:
         raise PolicyInvalid(f"{directory} has no policy for the {gate} gate, which would admit everything.")
-    _require_unique([each.document.name for each in found], f"{directory}: policies of the {gate} gate named")
-    ids = [rule.id for each in found for rule in each.rules]
+    _require_unique([each.document.name for each in policies], f"{directory}: policies of the {gate} gate named")
+    ids = [rule.id for each in policies for rule in each.rules]
     _require_unique(ids, f"{directory}: rules of the {gate} gate with the id")
-    return gate_policy(gate, found)
+    return gate_policy(gate, policies)
 
 
-def gate_policy(gate: Gate, found: Sequence[Policy]) -> GatePolicy[Any]:
+def gate_policy(gate: Gate, policies: Sequence[Policy]) -> GatePolicy[Any]:
     """Return all policies of a gate with their digest."""
-    content = "\n".join([gate.value, code_digest(), *(each.digest for each in found)])
-    return GatePolicy(gate, tuple(found), digest_of(content.encode()))
+    content = "\n".join([gate.value, code_digest(), *(each.digest for each in policies)])
+    return GatePolicy(gate, tuple(policies), digest_of(content.encode()))
 
 
 def _require_unique(names: Sequence[str], what: str) -> None:

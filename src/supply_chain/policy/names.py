@@ -108,8 +108,8 @@ class NameRegister(Model):
 
         A reserved name without an entry is held by no source.
         """
-        found = next((self.names[each] for each in (name, *_patterns(name)) if each in self.names), None)
-        return Holder(sources=()) if found is None and name.startswith(RESERVED) else found
+        holder = next((self.names[each] for each in (name, *_patterns(name)) if each in self.names), None)
+        return Holder(sources=()) if holder is None and name.startswith(RESERVED) else holder
 
     def _is_reserved(self, name: str) -> bool:
         return name.startswith(RESERVED) or any(each in self.names for each in _patterns(name))

@@ -52,8 +52,8 @@ class Template:
     @classmethod
     def compile(cls, text: str, language: Language) -> Template:
         """Check the expressions of a text; raise `PolicyInvalid`."""
-        found = PLACEHOLDER.split(text)  # every second part is an expression
-        return cls(tuple(language.compile(each, *TEXTS) if at % 2 else each for at, each in enumerate(found)))
+        parts = PLACEHOLDER.split(text)  # every second part is an expression
+        return cls(tuple(language.compile(each, *TEXTS) if at % 2 else each for at, each in enumerate(parts)))
 
     @property
     def expressions(self) -> tuple[Expression, ...]:
@@ -357,10 +357,10 @@ class Policies:
     @property
     def waivable(self) -> dict[str, bool]:
         """The id of each rule, and whether it may be waived at every gate that has it."""
-        found: dict[str, bool] = {}
+        waivable: dict[str, bool] = {}
         for rule in (rule for gate in self.gates for rule in gate.rules):
-            found[rule.id] = found.get(rule.id, True) and rule.document.waivable
-        return found
+            waivable[rule.id] = waivable.get(rule.id, True) and rule.document.waivable
+        return waivable
 
     @property
     def gates(self) -> tuple[GatePolicy[Any], ...]:

@@ -62,16 +62,16 @@ def sort_proposals(texts: Mapping[str, str]) -> Proposal:
     Raise `DeclarationInvalid` for a file that is no policy, waiver or VEX document, whose name the gates would not
     read, or whose name another file of the same kind has.
     """
-    found: dict[ProposalKind, dict[str, str]] = {kind: {} for kind in ProposalKind}
+    by_kind: dict[ProposalKind, dict[str, str]] = {kind: {} for kind in ProposalKind}
     for path, text in sorted(texts.items()):
         kind, name = _kind_of(text, path), PurePath(path).name
         if PurePath(path).suffix != SUFFIXES[kind]:
             raise DeclarationInvalid(f"{path} is a {kind}, which no gate reads.\nCall it NAME{SUFFIXES[kind]}.")
         key = path if kind is ProposalKind.POLICY else name
-        if key in found[kind]:
+        if key in by_kind[kind]:
             raise DeclarationInvalid(f"{path} has the name of another proposed {kind}.\nGive it another one.")
-        found[kind][key] = text
-    return Proposal(found[ProposalKind.POLICY], found[ProposalKind.WAIVER], found[ProposalKind.VEX])
+        by_kind[kind][key] = text
+    return Proposal(by_kind[ProposalKind.POLICY], by_kind[ProposalKind.WAIVER], by_kind[ProposalKind.VEX])
 
 
 def _kind_of(text: str, path: str) -> ProposalKind:

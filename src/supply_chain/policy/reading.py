@@ -151,16 +151,16 @@ def read_base_builds(
     first: Iterable[ImageRef], bases: Sequence[ImageRef], store: EvidenceStore
 ) -> dict[ImageRef, Provenance | None]:
     """Return these bases, the curated bases that they are built on, and so on, each with its build; sorted."""
-    found: dict[ImageRef, Provenance | None] = {}
+    builds: dict[ImageRef, Provenance | None] = {}
     new = set(first)
     while new:
         read = map_concurrently(
             lambda base: (base, last_provenance(store.verified(base, TierName.DEVELOPMENT, PROVENANCE))),
             sorted(new, key=str),
         )
-        found |= dict(read)
-        new = {each for _, built in read for each in _named_bases(built, bases)} - found.keys()
-    return dict(sorted(found.items(), key=lambda each: str(each[0])))
+        builds |= dict(read)
+        new = {each for _, built in read for each in _named_bases(built, bases)} - builds.keys()
+    return dict(sorted(builds.items(), key=lambda each: str(each[0])))
 
 
 def _build_times(builds: Mapping[ImageRef, Provenance | None]) -> dict[str, datetime | None]:
@@ -244,10 +244,10 @@ def _examination(evidence: Iterable[VerifiedStatement]) -> Examination | None:
 
 def _examinations(bases: Iterable[ImageRef], store: EvidenceStore) -> dict[ImageRef, Examination]:
     """Return the examinations of these bases, as far as curation examined them."""
-    found = map_concurrently(
+    examinations = map_concurrently(
         lambda base: (base, _examination(store.verified(base, TierName.CURATION, SBOM))), sorted(bases, key=str)
     )
-    return {base: each for base, each in found if each is not None}
+    return {base: each for base, each in examinations if each is not None}
 
 
 def _begins(layers: tuple[Digest, ...], below: tuple[Digest, ...]) -> bool:

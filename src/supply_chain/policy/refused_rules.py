@@ -48,7 +48,7 @@ def find_refused_rules(
     """
     rules = {(str(each), rule.id): rule for each in policy.policies for rule in each.rules}
     refusing = (each for each in results if each.result is RuleOutcome.REFUSED)
-    found = ((each, rules[each.policy, each.rule]) for each in refusing)
+    refused = ((each, rules[each.policy, each.rule]) for each in refusing)
     return tuple(
         RefusedRule(
             rule=result.rule,
@@ -56,7 +56,7 @@ def find_refused_rules(
             evidence=tuple(dict.fromkeys(_find_evidence(rule.reads, facts))),
             waiver=WAIVABLE if rule.document.waivable else NOT_WAIVABLE,
         )
-        for result, rule in found
+        for result, rule in refused
     )
 
 

@@ -80,10 +80,10 @@ class Reviews:
 
     @cached_property
     def _of_source(self) -> Mapping[tuple[str, str], list[Review]]:
-        found: dict[tuple[str, str], list[Review]] = {}
+        by_commit: dict[tuple[str, str], list[Review]] = {}
         for each in self.valid:
-            found.setdefault((each.document.repository, each.document.revision), []).append(each)
-        return found
+            by_commit.setdefault((each.document.repository, each.document.revision), []).append(each)
+        return by_commit
 
     def find_reviewers(self, build: Mapping[str, Any]) -> list[str]:
         """Return who reviewed the source of a build, whose facts these are, and did not make its last commit.
@@ -107,11 +107,11 @@ def read_reviews(directory: Path, people: People, now: datetime) -> Reviews:
     """
     valid, reports = list[Review](), list[ReviewReport]()
     for file in sorted(directory.glob("*.yaml")):
-        found = _read(file, people, now)
-        if isinstance(found, Review):
-            valid.append(found)
-            found = ReviewReport(name=file.stem, by=found.by, **found.document.model_dump())
-        reports.append(found)
+        review = _read(file, people, now)
+        if isinstance(review, Review):
+            valid.append(review)
+            review = ReviewReport(name=file.stem, by=review.by, **review.document.model_dump())
+        reports.append(review)
     return Reviews(tuple(valid), tuple(reports))
 
 

@@ -88,19 +88,19 @@ def run_tests(rule: Rule, gate: Gate) -> None:
     """Run the tests of a rule; raise `PolicyInvalid` for one with another result."""
     for test, passes in check_results(rule, gate):
         if passes is not test.passes:
-            found, wanted = ("passes" if each else "fails" for each in (passes, test.passes))
-            raise PolicyInvalid(f"rule {rule.id}: its test {test.name!r} {found}, and has to be one that {wanted}.")
+            result, expected = ("passes" if each else "fails" for each in (passes, test.passes))
+            raise PolicyInvalid(f"rule {rule.id}: its test {test.name!r} {result}, and has to be one that {expected}.")
 
 
 def check_results(rule: Rule, gate: Gate) -> list[tuple[RuleTest, bool]]:
     """Return each test with whether the rule holds for its facts; raise `PolicyInvalid` if that cannot be evaluated."""
-    found: list[tuple[RuleTest, bool]] = []
+    results: list[tuple[RuleTest, bool]] = []
     for test in rule.document.tests:
         try:
-            found.append((test, _passes(rule, test, gate)))
+            results.append((test, _passes(rule, test, gate)))
         except (PolicyInvalid, RuleNotEvaluated) as error:
             raise PolicyInvalid(f"rule {rule.id}, test {test.name!r}: {error.message}") from error
-    return found
+    return results
 
 
 def _passes(rule: Rule, test: RuleTest, gate: Gate) -> bool:

@@ -154,10 +154,10 @@ def verify_document(
     if len(bundle) > LIMIT:
         return Unsigned(why=NO_BUNDLE)
     keyring = keys if isinstance(keys, Keyring) else Keyring(keys)
-    found = _verify(kind, name, digest_of(content), bundle, keyring)
-    if isinstance(found, Signature) and found.at > now + SKEW:
-        return Unsigned(why=f"{found.by} signed it at {found.at:%Y-%m-%d %H:%M} UTC, which is in the future")
-    return found
+    signature = _verify(kind, name, digest_of(content), bundle, keyring)
+    if isinstance(signature, Signature) and signature.at > now + SKEW:
+        return Unsigned(why=f"{signature.by} signed it at {signature.at:%Y-%m-%d %H:%M} UTC, which is in the future")
+    return signature
 
 
 @lru_cache(maxsize=MOST_VERIFIED)
@@ -165,10 +165,10 @@ def _verify(
     kind: DocumentKind, name: str, digest: Digest, bundle: bytes, keys: Keyring[Credential]
 ) -> Signature | Unsigned:
     """Return who signed the document, whenever that was."""
-    found = keys.find_signer(bundle)
-    if isinstance(found, str):
-        return Unsigned(why=found)
-    by, content = found
+    signer = keys.find_signer(bundle)
+    if isinstance(signer, str):
+        return Unsigned(why=signer)
+    by, content = signer
     try:
         statement = read_statement(content.envelope, "the signature file")
         signed = _Predicate.model_validate(statement.predicate)

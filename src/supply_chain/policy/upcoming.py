@@ -23,14 +23,14 @@ class UpcomingRule(Model):
 
 def find_upcoming(policies: Policies, now: datetime, until: datetime) -> tuple[UpcomingRule, ...]:
     """Return the rules that begin to refuse after `now` and not after `until`, the first to do so first."""
-    found = [
+    upcoming = [
         UpcomingRule(rule=rule.id, policy=document.name, gates=document.gates, effective_on=start)
         for document in policies.documents
         for each in document.rules
         if (start := _find_start(each, now, until))
         for rule in each.expand()
     ]
-    return tuple(sorted(found, key=lambda each: each.effective_on))
+    return tuple(sorted(upcoming, key=lambda each: each.effective_on))
 
 
 def enforce_upcoming(policies: Policies, now: datetime, until: datetime) -> dict[str, str]:

@@ -92,9 +92,9 @@ def record(
     """
     places = {place for yes in (True, False) for place in verdict_places(facts.ref, verdict.gate, admitted=yes)}
     before = {place: store.verified(place, store.tier) for place in sorted(places, key=str)}
-    given = verdicts(chain.from_iterable(before.values()), verdict.gate, facts.ref.digest)
-    last = next(reversed(given), None)
-    if isinstance(verdict, Admitted) and _overtaken(facts, given):
+    earlier = verdicts(chain.from_iterable(before.values()), verdict.gate, facts.ref.digest)
+    last = next(reversed(earlier), None)
+    if isinstance(verdict, Admitted) and _overtaken(facts, earlier):
         raise _overtaken_error(facts, verdict.gate, "Run the same command again")
     current = _summarize(verdict, facts, store.tier, now, max(now, last.at + INSTANT) if last else now)
     publisher = _publisher(store)
@@ -241,7 +241,7 @@ def _publisher(store: EvidenceStore) -> Publisher:
     return store.publisher
 
 
-def _overtaken(facts: ImageFacts, given: Iterable[SignedValue[Summary]]) -> bool:
+def _overtaken(facts: ImageFacts, earlier: Iterable[SignedValue[Summary]]) -> bool:
     """Return whether the last of a gate's verdicts, of one environment if it has any, is a refusal that the facts lack.
 
     Only the facts of the release gate and of the deploy gate contain that gate's own verdicts.
@@ -249,7 +249,7 @@ def _overtaken(facts: ImageFacts, given: Iterable[SignedValue[Summary]]) -> bool
     if isinstance(facts, IntakeFacts):
         return False
     environment = facts.environment.name if isinstance(facts, DeployFacts) else ""
-    last = next((each for each in reversed([*given]) if each.value.cscm.environment == environment), None)
+    last = next((each for each in reversed([*earlier]) if each.value.cscm.environment == environment), None)
     return last is not None and not last.value.passed and last.evidence.digest not in {e.digest for e in facts.evidence}
 
 

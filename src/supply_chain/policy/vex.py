@@ -26,8 +26,7 @@ from supply_chain.policy.signed_documents import (
     verify_document,
 )
 from supply_chain.vulnerability.vex.json_document import LIMIT
-from supply_chain.vulnerability.vex.matching import Image, VexConclusion, VexIndex, VexTerms, vex_of
-from supply_chain.vulnerability.vex.matching import Vex as Found
+from supply_chain.vulnerability.vex.matching import Image, VexAnswer, VexConclusion, VexIndex, VexTerms, vex_of
 from supply_chain.vulnerability.vex.openvex import read_openvex
 from supply_chain.vulnerability.vex.reading import read_vex
 from supply_chain.vulnerability.vex.statement import VexStatement
@@ -132,11 +131,11 @@ def read_attached_vex(
     """Return the statements of attached documents that an issuer signed, and a sentence about each other document."""
     statements, notes = list[VexStatement](), list[str]()
     for each in attached:
-        found = read_attached(each, people, now)
-        if isinstance(found, str):
-            notes.append(f"the VEX document {each} does not count: {found}")
+        result = read_attached(each, people, now)
+        if isinstance(result, str):
+            notes.append(f"the VEX document {each} does not count: {result}")
         else:
-            statements += found
+            statements += result
     return tuple(statements), tuple(notes)
 
 
@@ -184,23 +183,24 @@ def join_vex(
     if index is None or "scan" not in image:
         return None
     target, listed = Image(image["digest"], packages), image["scan"]["findings"]
-    found = vex_of(list(map(_Finding.of, listed)), target, index, vex.terms, now)
-    return list(map(_join, listed, found)) if any(found) else None
+    answers = vex_of(list(map(_Finding.of, listed)), target, index, vex.terms, now)
+    return list(map(_join, listed, answers)) if any(answers) else None
 
 
-def _join(finding: FindingFacts, found: Found | None) -> FindingFacts:
-    if found is None:
+def _join(finding: FindingFacts, answer: VexAnswer | None) -> FindingFacts:
+    if answer is None:
         return finding
-    if not isinstance(found, VexConclusion):
-        return {**finding, "vex_contradiction": found.sentence}
-    stated: VexFacts = {
-        "status": found.status.value, "text": found.text, "by": found.by, "at": found.at, "accepted": found.accepted,
+    if not isinstance(answer, VexConclusion):
+        return {**finding, "vex_contradiction": answer.sentence}
+    vex: VexFacts = {
+        "status": answer.status.value, "text": answer.text, "by": answer.by, "at": answer.at,
+        "accepted": answer.accepted,
     }  # fmt: skip
-    if found.justification is not None:
-        stated["justification"] = found.justification.value
-    if found.until is not None:
-        stated["until"] = found.until
-    return {**finding, "vex": stated}
+    if answer.justification is not None:
+        vex["justification"] = answer.justification.value
+    if answer.until is not None:
+        vex["until"] = answer.until
+    return {**finding, "vex": vex}
 
 
 ACCEPTING = frozenset({"waiver", "vex", "accepted"})
