@@ -220,7 +220,7 @@ def _create(
     name = container_name(order.environment.name, order.manifest.name, order.digest, max(numbers, default=0) + 1)
     engine.create_network(network, order.environment.labels, internal=True)
     undo.callback(engine.remove, name)
-    made = engine.create(
+    identifier = engine.create(
         ContainerSpec(
             image=reference,
             name=name,
@@ -230,14 +230,14 @@ def _create(
             network=network,
         )
     )
-    new = engine.inspect(made)
+    new = engine.inspect(identifier)
     if new.image != container_labels[DIGEST]:
         raise ImageDamaged(
             f"The engine made {name} from {new.image}, and {order.admitted.facts.ref} was admitted.\n"
             "It is not started. An engine with the containerd image store is needed (`cscm doctor`)."
         )
     with contextlib.suppress(ProgramNotStarted):  # the container's error shows it, and is reported later
-        engine.start(made)
+        engine.start(identifier)
     return new
 
 

@@ -59,8 +59,8 @@ def read_host(
         each.reverse_proxy: _proxy_name(each) for each in expected
     }
     agents = {agent.image for environment in environments for agent in environment.agents}
-    found = judge_accesses(accesses, ours, agents)
-    observations = [_observation(name, access, deviations, now()) for access, deviations in found]
+    suspects = judge_accesses(accesses, ours, agents)
+    observations = [_observation(name, access, deviations, now()) for access, deviations in suspects]
     if not history.complete:
         observations.append(_unwatched_observation(name, now()))
     reverse_proxies = {each.reverse_proxy for each in expected}
@@ -81,7 +81,7 @@ def judge_accesses(
     chain.
     """
     volumes = {volume for each in accesses if each.container in ours for volume in each.volumes}
-    found = []
+    suspects = []
     for access in accesses:
         if access.container in ours:
             continue
@@ -89,8 +89,8 @@ def judge_accesses(
         if access.image not in agents:
             deviations += _reaches_host(access)
         if deviations:
-            found.append((access, tuple(deviations)))
-    return tuple(found)
+            suspects.append((access, tuple(deviations)))
+    return tuple(suspects)
 
 
 def _reaches_host(access: HostAccess) -> Iterator[Deviation]:
@@ -167,20 +167,20 @@ def find_entries(
         own = each.container in reverse_proxies and each.kind in ("archive-path", "extract-to-dir")
         if each.container in ours and not own:
             grouped[each.container, each.kind, each.command].append(each)
-    found: dict[str, list[Deviation]] = defaultdict(list)
+    entries: dict[str, list[Deviation]] = defaultdict(list)
     for (container, kind, command), actions in grouped.items():
-        found[container].append(_entry(ours[container], kind, command, actions))
-    return {container: tuple(deviations) for container, deviations in found.items()}
+        entries[container].append(_entry(ours[container], kind, command, actions))
+    return {container: tuple(deviations) for container, deviations in entries.items()}
 
 
 def select_deployment_entries(
     expected: Iterable[Expected], entries: Mapping[str, tuple[Deviation, ...]]
 ) -> dict[str, tuple[Deviation, ...]]:
     """Return the accesses by the application's container, including those to its reverse proxy."""
-    found = {
+    selected = {
         each.container: (*entries.get(each.container, ()), *entries.get(each.reverse_proxy, ())) for each in expected
     }
-    return {container: deviations for container, deviations in found.items() if deviations}
+    return {container: deviations for container, deviations in selected.items() if deviations}
 
 
 def _entry(name: str, kind: str, command: str, actions: Sequence[Action]) -> Deviation:

@@ -111,7 +111,7 @@ def read_state(engine: Engine, expected: Expected) -> DeploymentState:
 
 def find_containers(engine: Engine, environment: DockerEnvironment) -> tuple[Container, ...]:
     """Every container on the environment's networks or with its label, whoever started it."""
-    found = {
+    containers = {
         container.id: container
         for group in (
             engine.find({ENVIRONMENT: environment.name}),
@@ -120,7 +120,7 @@ def find_containers(engine: Engine, environment: DockerEnvironment) -> tuple[Con
         )
         for container in group
     }
-    return tuple(found.values())
+    return tuple(containers.values())
 
 
 def compare(expected: Expected, state: DeploymentState) -> tuple[Deviation, ...]:
@@ -188,16 +188,16 @@ def _compare_identity(expected: Expected, container: Container, image: LocalImag
 
 def _compare_settings(expected: Expected, container: Container, image: LocalImage) -> str:
     """Return the names, never the values, of the variables that are not as they should be."""
-    wanted = {**image.environment, **expected.settings}
-    names = set(wanted) | set(container.environment)
-    return ", ".join(sorted(n for n in names if wanted.get(n) != container.environment.get(n)))
+    settings = {**image.environment, **expected.settings}
+    names = set(settings) | set(container.environment)
+    return ", ".join(sorted(n for n in names if settings.get(n) != container.environment.get(n)))
 
 
-def _compare_profile(wanted: Profile, found: Profile) -> Iterable[Deviation]:
-    differing = [name for name in Profile.model_fields if getattr(wanted, name) != getattr(found, name)]
+def _compare_profile(declared: Profile, actual: Profile) -> Iterable[Deviation]:
+    differing = [name for name in Profile.model_fields if getattr(declared, name) != getattr(actual, name)]
     if differing:
         differences = ", ".join(
-            f"{name} is {_format_value(getattr(found, name))}, not {_format_value(getattr(wanted, name))}"
+            f"{name} is {_format_value(getattr(actual, name))}, not {_format_value(getattr(declared, name))}"
             for name in differing
         )
         yield Deviation(

@@ -54,7 +54,7 @@ class ReservedNodes(NodeRequirement):
             (manifest.owner, self.owners),
             (manifest.name, self.applications),
         )
-        return all(wanted is None or value in wanted for value, wanted in pairs)
+        return all(listed is None or value in listed for value, listed in pairs)
 
 
 def required_nodes(reserved: Iterable[ReservedNodes], manifest: Service) -> NodeRequirement:
@@ -63,12 +63,12 @@ def required_nodes(reserved: Iterable[ReservedNodes], manifest: Service) -> Node
     Raises `SettingInvalid` if two of them give a label different values: no node could have both.
     """
     labels: dict[str, str] = {}
-    found = [each for each in reserved if each.concerns(manifest)]
-    for key, value in (pair for each in found for pair in each.labels.items()):
+    entries = [each for each in reserved if each.concerns(manifest)]
+    for key, value in (pair for each in entries for pair in each.labels.items()):
         if labels.setdefault(key, value) != value:
             raise SettingInvalid(
                 f"`nodes` requires both {key}={labels[key]} and {key}={value} for {manifest.name}.\n"
                 "Use different labels for classifications, owners and applications."
             )
-    tolerations = dict.fromkeys(each for entry in found for each in entry.tolerations)
+    tolerations = dict.fromkeys(each for entry in entries for each in entry.tolerations)
     return NodeRequirement(labels=labels, tolerations=tuple(tolerations))

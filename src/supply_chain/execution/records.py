@@ -90,11 +90,11 @@ def read_expected(
     application: str | None = None,
 ) -> tuple[Expected, ...]:
     """Return the last signed deployment to each environment, of one application or of all."""
-    found = map_concurrently(
+    deployments = map_concurrently(
         lambda repository: _read_last(repository, environments, repositories, manifests, evidence),
         _record_repositories(repositories, application),
     )
-    return tuple(sorted((e for each in found for e in each), key=lambda e: (e.environment, e.application)))
+    return tuple(sorted((e for each in deployments for e in each), key=lambda e: (e.environment, e.application)))
 
 
 def read_history(
@@ -108,8 +108,8 @@ def read_history(
     )
     own = [
         each
-        for subject, found in zip(subjects, read, strict=True)
-        for each in found
+        for subject, records in zip(subjects, read, strict=True)
+        for each in records
         if evidence_repository(TierName.EXECUTION, each.value.application) == subject.repository
     ]
     return tuple(sorted(own, key=lambda each: each.at))
@@ -153,12 +153,12 @@ def _read_subjects(
     repository: str, repositories: Repositories, manifests: Manifests
 ) -> Iterator[tuple[ImageRef, datetime]]:
     """Yield the digests that deployment records in a repository are about, with their last push, the last first."""
-    found: set[Digest] = set()
+    listed: set[Digest] = set()
     for digest, pushed in repositories.pushed(repository):
         manifest = manifests.manifest(ImageRef(repository=repository, digest=digest))
         about = (manifest.get("subject") or {}).get("digest")
-        if about and about not in found and (manifest.get("annotations") or {}).get(PREDICATE) == DEPLOYMENT:
-            found.add(about)
+        if about and about not in listed and (manifest.get("annotations") or {}).get(PREDICATE) == DEPLOYMENT:
+            listed.add(about)
             yield ImageRef(repository=repository, digest=about), pushed
 
 

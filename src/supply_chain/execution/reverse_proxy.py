@@ -178,8 +178,10 @@ class ReverseProxy:
     def fits(self) -> Container | None:
         """Return the running proxy if its image, address and profile are right, otherwise None."""
         for reverse_proxy in self.list_all():
-            wanted = reverse_proxy.labels.get(CONFIGURATION) == self.configuration and reverse_proxy.image == self.image
-            if wanted and self._at_address(reverse_proxy) and reverse_proxy.profile == PROFILE:
+            current = (
+                reverse_proxy.labels.get(CONFIGURATION) == self.configuration and reverse_proxy.image == self.image
+            )
+            if current and self._at_address(reverse_proxy) and reverse_proxy.profile == PROFILE:
                 return reverse_proxy
         return None
 
@@ -275,7 +277,7 @@ class ReverseProxy:
         self.engine.create_volume(name, proxy_labels)
         undo.callback(self.engine.remove, name)
         self.engine.create_network(self.environment.edge, self.environment.labels, internal=False)
-        made = self.engine.create(
+        identifier = self.engine.create(
             ContainerSpec(
                 image=self.image,
                 name=name,
@@ -288,7 +290,7 @@ class ReverseProxy:
                 restart=True,
             )
         )
-        return self.engine.inspect(made)
+        return self.engine.inspect(identifier)
 
     def _configure(self, reverse_proxy: Container, server: str, port: int) -> _Revision:
         revision = uuid4().hex[:12]
@@ -322,17 +324,17 @@ class ReverseProxy:
         finally:
             connection.close()
 
-    def _explain_not_switched(self, reverse_proxy: Container, wanted: _Revision) -> str:
+    def _explain_not_switched(self, reverse_proxy: Container, expected: _Revision) -> str:
         """Return why the proxy does not serve its new configuration yet; an empty string if it does.
 
         Sends the reload signal again every `NUDGE` seconds.
         """
         identity = self._read_identity(reverse_proxy)
-        if identity.endswith(f" {wanted.revision}"):
+        if identity.endswith(f" {expected.revision}"):
             return ""
-        if time.monotonic() - wanted.at > NUDGE:
+        if time.monotonic() - expected.at > NUDGE:
             self.engine.signal(reverse_proxy.id, "SIGUSR2")
-            wanted.at = time.monotonic()
+            expected.at = time.monotonic()
         return f"it serves {identity or 'nothing'}"
 
     def _wait_until(self, reverse_proxy: Container, trouble: Callable[[], str], wait: Wait) -> None:

@@ -124,19 +124,19 @@ class RemoteBranch:
         with self._translate():
             snapshot = self._fetch(DEPTH)
         snapshot.read(path)
-        found: list[tuple[Commit, Blob]] = []
+        changes: list[tuple[Commit, Blob]] = []
         for commit in snapshot.list_commits():
             blob = snapshot.find(commit.tree, path)
             if blob is None:
                 break
-            if found and found[-1][1].id == blob.id:
-                found.pop()  # the file is older than that commit
-            found.append((commit, blob))
+            if changes and changes[-1][1].id == blob.id:
+                changes.pop()  # the file is older than that commit
+            changes.append((commit, blob))
         return tuple(
             FileChange(
                 Revision(commit.id.decode(), blob.data), commit.message.decode(errors="replace"), self._signed(commit)
             )
-            for commit, blob in found
+            for commit, blob in changes
         )
 
     def _signed(self, commit: Commit) -> bool:
@@ -183,13 +183,13 @@ class RemoteBranch:
         """Return so many of the newest commits; raise `GitRefused` if there is no such branch."""
         store = MemoryObjectStore()
         file, complete, abandon = store.add_pack()
-        found: list[ObjectID] = []
+        heads: list[ObjectID] = []
         size = 0
 
         def choose(refs: Mapping[Ref, ObjectID], depth: int | None = None) -> list[ObjectID]:
             if self._ref in refs:
-                found.append(refs[self._ref])
-            return found
+                heads.append(refs[self._ref])
+            return heads
 
         def write(data: bytes) -> int:
             nonlocal size
@@ -207,16 +207,16 @@ class RemoteBranch:
         except BaseException:
             abandon()
             raise
-        if not found:
+        if not heads:
             abandon()
             raise GitRefused(f"{self.address} has no branch {self.name}.\nMake it, or correct the environment.")
         complete()
-        return Snapshot(found[0], store, f"the branch {self.name} of {self.address}")
+        return Snapshot(heads[0], store, f"the branch {self.name} of {self.address}")
 
     def _make(self, snapshot: Snapshot, path: str, content: bytes, message: str) -> list[ShaFile]:
         """Return the objects of a commit that changes a file, the commit first."""
         blob = Blob.from_string(content)
-        made: list[ShaFile] = [blob]
+        objects: list[ShaFile] = [blob]
         names = path.encode().split(b"/")
         trees = [snapshot.root]
         for name in names[:-1]:
@@ -228,9 +228,9 @@ class RemoteBranch:
             tree = snapshot.store[oid].copy()
             assert isinstance(tree, Tree)
             tree[name] = (tree[name][0], below)
-            made.insert(0, tree)
+            objects.insert(0, tree)
             below = tree.id
-        return [self._commit(below, snapshot.head, message), *made]
+        return [self._commit(below, snapshot.head, message), *objects]
 
     def _commit(self, tree: ObjectID, parent: ObjectID, message: str) -> Commit:
         commit = Commit()

@@ -46,10 +46,10 @@ def _fold(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _list(document: dict[str, Any], name: str) -> list[Any]:
-    found = document.get(name) or []
-    if not isinstance(found, list):
+    values = document.get(name) or []
+    if not isinstance(values, list):
         raise ValueError(f"its {name} are no list")  # noqa: TRY004
-    return found
+    return values
 
 
 def _find_digests(manifests: list[Any], platform: str | None) -> Iterator[Digest]:

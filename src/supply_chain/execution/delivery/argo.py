@@ -21,11 +21,11 @@ MOST_RESOURCES = 5
 
 def read_argo(cluster: Cluster, application: ArgoApplication, commit: str) -> ControllerState:
     """Return what Argo CD says about a commit; raise the cluster's errors."""
-    found = cluster.read(APPLICATIONS, application.name, application.namespace)
-    if found is None:
+    document = cluster.read(APPLICATIONS, application.name, application.namespace)
+    if document is None:
         where = f"{application.namespace}/{application.name}"
         return ControllerState(f"the cluster has no Application {where}, which `delivery.git.argo` names", failed=True)
-    return describe_argo(found, commit)
+    return describe_argo(document, commit)
 
 
 def describe_argo(application: Document, commit: str) -> ControllerState:
@@ -86,8 +86,8 @@ def _is_manual(application: Document) -> bool:
 
 
 def _requested(operation: Mapping[str, Any]) -> Mapping[str, Any]:
-    found: Mapping[str, Any] = (operation.get("operation") or {}).get("sync") or {}
-    return found
+    sync: Mapping[str, Any] = (operation.get("operation") or {}).get("sync") or {}
+    return sync
 
 
 def _is_about(holder: Mapping[str, Any] | None, commit: str) -> bool:

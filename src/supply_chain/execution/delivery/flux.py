@@ -20,18 +20,18 @@ UNSIGNED = "InvalidCommitSignature"
 
 def read_flux(cluster: Cluster, kustomization: FluxKustomization, commit: str) -> ControllerState:
     """Return what Flux says about a commit; raise the cluster's errors."""
-    found = cluster.read(KUSTOMIZATIONS, kustomization.name, kustomization.namespace)
-    if found is None:
+    document = cluster.read(KUSTOMIZATIONS, kustomization.name, kustomization.namespace)
+    if document is None:
         where = f"{kustomization.namespace}/{kustomization.name}"
         return ControllerState(
             f"the cluster has no Kustomization {where}, which `delivery.git.flux` names", failed=True
         )
-    source = found["spec"].get("sourceRef") or {}
+    source = document["spec"].get("sourceRef") or {}
     repository = None
     if source.get("kind") == GIT_REPOSITORIES.name:
         namespace = source.get("namespace") or kustomization.namespace
         repository = cluster.read(GIT_REPOSITORIES, source["name"], namespace)
-    return describe_flux(found, repository, commit)
+    return describe_flux(document, repository, commit)
 
 
 def describe_flux(kustomization: Document, repository: Document | None, commit: str) -> ControllerState:

@@ -24,7 +24,7 @@ CONTAINERS = ("containers", "initContainers", "ephemeralContainers")
 
 Change = tuple[int, int, str]
 """The beginning and end of a part of the text, and what replaces it."""
-Found = tuple[Digest, Change]
+DigestPlace = tuple[Digest, Change]
 """The digest that a file names for an image, empty if it names none, and the change that replaces it."""
 
 
@@ -97,19 +97,19 @@ def _decode(content: bytes, path: str) -> str:
         raise DeclarationInvalid(f"{path} is not UTF-8: {error}\nCorrect it.") from error
 
 
-def _find(text: str, kind: FileKind, image: str, path: str) -> list[Found]:
+def _find(text: str, kind: FileKind, image: str, path: str) -> list[DigestPlace]:
     try:
         roots = [root for root in yaml.compose_all(text, Loader=_Loader) if root is not None]
     except (yaml.YAMLError, RecursionError) as error:
         raise DeclarationInvalid(f"{path} is not valid YAML: {plain_text(error)}\nCorrect it.") from error
     find, hint = FINDERS[kind]
-    found = list(dict.fromkeys(each for root in roots for each in find(root, image, text)))
-    if not found:
+    places = list(dict.fromkeys(each for root in roots for each in find(root, image, text)))
+    if not places:
         raise DeclarationInvalid(f"{path} does not name the image {image}.\n{hint.format(image=image)}")
-    return found
+    return places
 
 
-def _in_kustomization(root: yaml.Node, image: str, text: str) -> Iterator[Found]:
+def _in_kustomization(root: yaml.Node, image: str, text: str) -> Iterator[DigestPlace]:
     """Yield the entries of `images` that give the image its name, or are about it and give it no other."""
     entries = _mapping(root).get("images")
     for entry in entries.value if isinstance(entries, yaml.SequenceNode) else ():
@@ -120,7 +120,7 @@ def _in_kustomization(root: yaml.Node, image: str, text: str) -> Iterator[Found]
             yield _next_to(entry, name, text)
 
 
-def _in_values(root: yaml.Node, image: str, text: str) -> Iterator[Found]:
+def _in_values(root: yaml.Node, image: str, text: str) -> Iterator[DigestPlace]:
     """Yield the objects with `repository`, and perhaps `registry` before it, that name the image."""
     for node in _walk(root):
         keys = _mapping(node)
@@ -129,7 +129,7 @@ def _in_values(root: yaml.Node, image: str, text: str) -> Iterator[Found]:
             yield _next_to(node, repository, text)
 
 
-def _in_manifest(root: yaml.Node, image: str, text: str) -> Iterator[Found]:
+def _in_manifest(root: yaml.Node, image: str, text: str) -> Iterator[DigestPlace]:
     """Yield the containers that run the image."""
     for node in _walk(root):
         keys = _mapping(node)
@@ -155,7 +155,7 @@ def image_name(reference: str) -> str:
     return f"{head}{slash}{last.partition(':')[0]}"
 
 
-def _next_to(node: yaml.Node, name: yaml.Node, text: str) -> Found:
+def _next_to(node: yaml.Node, name: yaml.Node, text: str) -> DigestPlace:
     """Return the digest in an object, or a new line for it after that of the image's name."""
     digest = _mapping(node).get("digest")
     if digest is not None:
@@ -199,7 +199,7 @@ def _walk(node: yaml.Node) -> Iterator[yaml.Node]:
             waiting += at.value
 
 
-FINDERS: dict[FileKind, tuple[Callable[[yaml.Node, str, str], Iterator[Found]], str]] = {
+FINDERS: dict[FileKind, tuple[Callable[[yaml.Node, str, str], Iterator[DigestPlace]], str]] = {
     "kustomize": (_in_kustomization, "Add an entry with `newName: {image}` under `images`."),
     "helm": (_in_values, "Add `repository: {image}` to the image's values, from which the chart reads `digest` too."),
     "manifest": (_in_manifest, "Write `image: {image}` in a container."),

@@ -114,12 +114,12 @@ class GitTarget:
         started = time.monotonic()
         with self._reverted_on_error(promotion, unrecorded):
             may_serve()
-            made = self.branch.change(promotion.file.path, promotion.edit, promotion.message)
-        if made.content != before.content:
-            unrecorded = unrecorded.add(made.commit, promotion.digest)
+            revision = self.branch.change(promotion.file.path, promotion.edit, promotion.message)
+        if revision.content != before.content:
+            unrecorded = unrecorded.add(revision.commit, promotion.digest)
         with self._reverted_on_error(promotion, unrecorded):
-            running = self._wait_until_running(promotion, rollout, made.commit)
-        deployment = self._record(promotion, made, rollout.cluster, running)
+            running = self._wait_until_running(promotion, rollout, revision.commit)
+        deployment = self._record(promotion, revision, rollout.cluster, running)
         earlier = deployed_digests(serving, promotion.file.image) if serving else ()
         how = {
             "changed": True,
@@ -303,8 +303,8 @@ class GitTarget:
         where = f"{file.path} on {self.branch.name} of {self.branch.address}"
         commit, files = "", fetched.fetch(self.branch)
         try:
-            found = files.read(file.path)
-            commit, digests, trouble = found.commit, file.read_digests(found.content), ""
+            revision = files.read(file.path)
+            commit, digests, trouble = revision.commit, file.read_digests(revision.content), ""
         except DeclarationInvalid as error:
             digests, trouble = (), first_line(error)
         if trouble == "" and digests == (expected.digest,) and observation.running != expected.digest:

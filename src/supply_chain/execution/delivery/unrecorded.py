@@ -45,7 +45,7 @@ def find_unrecorded(file: ImageFile, changes: Sequence[FileChange], recorded: Di
     A promotion is a commit that the chain signed, whose message names the digest that the file has since then. The last
     `recorded` digest, empty if none is, ends them, as does a digest that somebody else committed.
     """
-    found = Unrecorded(changes[0].revision.content)
+    unrecorded = Unrecorded(changes[0].revision.content)
     for change, earlier in pairwise(changes):
         digests = _read_digests(file, change)
         if digests == (recorded,):
@@ -54,9 +54,9 @@ def find_unrecorded(file: ImageFile, changes: Sequence[FileChange], recorded: Di
             continue
         if not _is_promotion(file, change, digests):
             break
-        promotions = {**found.promotions, change.revision.commit: digests[0]}
-        found = Unrecorded(earlier.revision.content, promotions)
-    return found
+        promotions = {**unrecorded.promotions, change.revision.commit: digests[0]}
+        unrecorded = Unrecorded(earlier.revision.content, promotions)
+    return unrecorded
 
 
 def _read_digests(file: ImageFile, change: FileChange) -> tuple[Digest, ...]:

@@ -83,16 +83,16 @@ class AdmittedImages(Model):
     @property
     def data(self) -> dict[str, str]:
         """The content of the ConfigMap that the policies read."""
-        found = {"environment": self.environment, REPOSITORIES: self.repositories}
+        content = {"environment": self.environment, REPOSITORIES: self.repositories}
         if self.collector:
-            found |= {COLLECTOR: self.collector, PROGRAM: self.program}
+            content |= {COLLECTOR: self.collector, PROGRAM: self.program}
         lines: dict[str, list[str]] = {}
         for application, digest, note in sorted(self._each()):
             line = f"{digest.removeprefix('sha256:')} {application}"
             lines.setdefault(line[:SHARD], []).append(line)
             if note:
                 lines.setdefault(LAPSED_IMAGES, []).append(f"{line} {note}")
-        return found | {key: "\n".join(["", *each, ""]) for key, each in lines.items()}
+        return content | {key: "\n".join(["", *each, ""]) for key, each in lines.items()}
 
     @classmethod
     def of_data(cls, data: Mapping[str, str]) -> Self:
@@ -104,8 +104,8 @@ class AdmittedImages(Model):
                 if line:
                     digest, _, application = line.partition(" ")
                     images.setdefault(application, {})[f"sha256:{digest}"] = notes.get(line, "")
-        found = {"environment": data.get("environment"), "repositories": data.get(REPOSITORIES), "images": images}
-        return cls.model_validate({**found, **{key: data[key] for key in (COLLECTOR, PROGRAM) if key in data}})
+        content = {"environment": data.get("environment"), "repositories": data.get(REPOSITORIES), "images": images}
+        return cls.model_validate({**content, **{key: data[key] for key in (COLLECTOR, PROGRAM) if key in data}})
 
     def _each(self) -> Iterator[tuple[str, Digest, str]]:
         """Yield application, digest and note of each image."""
@@ -236,8 +236,8 @@ def _write(
 ) -> AdmittedImages:
     """Change the parameters; missing ones, and those of others, are made with all that verdicts admit."""
     for _ in range(ATTEMPTS):
-        found = ports.parameters.read(place.parameters)
-        before, version = found or (None, "")
+        stored = ports.parameters.read(place.parameters)
+        before, version = stored or (None, "")
         ours = before and (before.environment, before.repositories) == (place.environment, ports.begin)
         after = change(before) if before and ours else read_admitted(place, ports)
         if after == before or ports.parameters.write(place.parameters, after, version):
@@ -247,11 +247,11 @@ def _write(
     )
 
 
-def describe_difference(wanted: AdmittedImages, found: AdmittedImages) -> str:
+def describe_difference(expected: AdmittedImages, stored: AdmittedImages) -> str:
     """Return what parameters admit too much and too little; empty if nothing."""
-    more, less = len(found.all - wanted.all), len(wanted.all - found.all)
-    parts = [f"{more} without an admission, such as {min(found.all - wanted.all)}"] if more else []
-    parts += [f"not {less} that are admitted, such as {min(wanted.all - found.all)}"] if less else []
-    if (wanted.collector, wanted.program) != (found.collector, found.program):
-        parts.append(f"{found.collector or 'none'} as the collector instead of {wanted.collector or 'none'}")
+    more, less = len(stored.all - expected.all), len(expected.all - stored.all)
+    parts = [f"{more} without an admission, such as {min(stored.all - expected.all)}"] if more else []
+    parts += [f"not {less} that are admitted, such as {min(expected.all - stored.all)}"] if less else []
+    if (expected.collector, expected.program) != (stored.collector, stored.program):
+        parts.append(f"{stored.collector or 'none'} as the collector instead of {expected.collector or 'none'}")
     return " and ".join(parts)

@@ -82,10 +82,10 @@ class Enforcement:
         """
         cluster = self.connect()
         place = replace(self.place, parameters=self._find_parameters(cluster))
-        found = self.ports.parameters.read(place.parameters) if place.parameters else None
+        stored = self.ports.parameters.read(place.parameters) if place.parameters else None
         admits = read_admitted(place, self.ports)
         verifying = self.policies.verifying(place.environment) if place.verification else ""
-        status = read_status(place, self._objects(place), admits, found[0] if found else None, cluster, verifying)
+        status = read_status(place, self._objects(place), admits, stored[0] if stored else None, cluster, verifying)
         deviations = (
             *find_unsigned(place, self.state),
             *status.deviations,
@@ -154,5 +154,5 @@ class Enforcement:
         """Return the name of the parameters that the binding names, of any namespace; empty if there are none."""
         name = self.policies.binding(self.place.environment)
         binding = cluster.read(KINDS["ValidatingAdmissionPolicyBinding"], name) or {}
-        found = str(binding.get("spec", {}).get("paramRef", {}).get("name", ""))
-        return found if found.startswith(PARAMETERS) else ""
+        parameters = str(binding.get("spec", {}).get("paramRef", {}).get("name", ""))
+        return parameters if parameters.startswith(PARAMETERS) else ""

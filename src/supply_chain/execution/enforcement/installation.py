@@ -87,17 +87,17 @@ def read_objects(directory: Path) -> tuple[Document, ...]:
 
     Raises `SettingInvalid` for what is not an object of a kind that is installed here.
     """
-    found: list[Document] = []
+    objects: list[Document] = []
     for path in sorted(directory.glob("*.yaml")):
         try:
             documents = [*yaml.safe_load_all(path.read_bytes())]
-            found += [each for each in documents if each["metadata"]["name"] and KINDS[each["kind"]]]
+            objects += [each for each in documents if each["metadata"]["name"] and KINDS[each["kind"]]]
         except (yaml.YAMLError, KeyError, TypeError) as error:
             raise SettingInvalid(
                 f"{path} has something else than objects that are installed in a cluster: {error}\n"
                 f"Write only {', '.join(KINDS)}, each with a name."
             ) from error
-    return tuple(sorted(found, key=lambda each: each["kind"] != "Namespace"))
+    return tuple(sorted(objects, key=lambda each: each["kind"] != "Namespace"))
 
 
 class Change(Model):
@@ -112,14 +112,14 @@ class Change(Model):
         return f"{self.action} {self.kind} {self.name}" + (f": {', '.join(self.fields)}" if self.fields else "")
 
 
-def install(wanted: Iterable[Document], cluster: AdmissionCluster, *, dry_run: bool = False) -> tuple[Change, ...]:
+def install(documents: Iterable[Document], cluster: AdmissionCluster, *, dry_run: bool = False) -> tuple[Change, ...]:
     """Make or replace what a cluster lacks or has otherwise, in this order; return the changes.
 
     With `dry_run`, the API server checks each change and stores none. It cannot check an object in a namespace that
     does not exist yet.
     """
     changes: list[Change] = []
-    for document in wanted:
+    for document in documents:
         kind, live = KINDS[document["kind"]], _read(document, cluster)
         namespace = document["metadata"].get("namespace", "")
         name = "/".join(filter(None, (namespace, document["metadata"]["name"])))
@@ -154,35 +154,35 @@ def find_left(objects: Iterable[tuple[str, str]], cluster: AdmissionCluster) -> 
     yield from ((kind, name) for kind, name in objects if cluster.read(KINDS[kind], name) is not None)
 
 
-def compare_object(wanted: Document, live: Document) -> Iterator[str]:
+def compare_object(generated: Document, live: Document) -> Iterator[str]:
     """Yield the paths at which an object is not as generated: a field too few, too many or with another value.
 
     Of the metadata, only the generated labels count, and those of a namespace that were generated for other settings.
     """
-    if wanted["kind"] == "Namespace":
-        yield from (f"metadata.labels.{key}" for key in _labels_left(wanted, live))
+    if generated["kind"] == "Namespace":
+        yield from (f"metadata.labels.{key}" for key in _labels_left(generated, live))
     yield from (
         f"metadata.labels.{key}"
-        for key, value in wanted["metadata"].get("labels", {}).items()
+        for key, value in generated["metadata"].get("labels", {}).items()
         if live["metadata"].get("labels", {}).get(key) != value
     )
-    for name, value in wanted.items():
+    for name, value in generated.items():
         if name not in ("apiVersion", "kind", "metadata"):
             yield from find_differences(value, live.get(name), name, absent_is_empty=False)
 
 
-def _labels_left(wanted: Document, live: Document) -> Iterator[str]:
+def _labels_left(generated: Document, live: Document) -> Iterator[str]:
     """Yield the labels that were applied earlier and are not generated any more; those of others stay."""
     for entry in live["metadata"].get("managedFields", ()):
         if (entry["manager"], entry["operation"]) == (FIELD_MANAGER, "Apply"):
             labels = entry.get("fieldsV1", {}).get("f:metadata", {}).get("f:labels", {})
             applied = {key.removeprefix("f:") for key in labels if key.startswith("f:")}
-            yield from sorted(applied - {*wanted["metadata"].get("labels", {})})
+            yield from sorted(applied - {*generated["metadata"].get("labels", {})})
 
 
-def compare_installed(wanted: Iterable[Document], cluster: AdmissionCluster) -> Iterator[Deviation]:
+def compare_installed(generated: Iterable[Document], cluster: AdmissionCluster) -> Iterator[Deviation]:
     """Yield a deviation for each object that was removed or changed."""
-    for document in wanted:
+    for document in generated:
         name = f"{document['kind']} {document['metadata']['name']}"
         live = _read(document, cluster)
         if live is None:
@@ -286,16 +286,16 @@ class EnforcementStatus(Model):
 
 def read_status(
     place: EnforcedNamespace,
-    wanted: Iterable[Document],
+    generated: Iterable[Document],
     admits: AdmittedImages,
-    found: AdmittedImages | None,
+    stored: AdmittedImages | None,
     cluster: AdmissionCluster,
     verifying: str = "",
 ) -> EnforcementStatus:
     """Compare a cluster with what was generated for an environment.
 
-    `admits` are the images that the verdicts admit, `found` the parameters that the cluster has, and `verifying` is the
-    name of the policy with which Kyverno verifies the verdicts; empty: it does not.
+    `admits` are the images that the verdicts admit, `stored` the parameters that the cluster has, and `verifying` is
+    the name of the policy with which Kyverno verifies the verdicts; empty: it does not.
     """
     unadmitted = find_unadmitted(_list_workloads(place.namespace, cluster), admits)
     return EnforcementStatus(
@@ -304,9 +304,9 @@ def read_status(
         mode=place.mode,
         admitted=len(admits.all),
         deviations=(
-            *compare_installed(wanted, cluster),
+            *compare_installed(generated, cluster),
             *(compare_webhook(verifying, place.mode, cluster) if verifying else ()),
-            *_compare_parameters(place, admits, found),
+            *_compare_parameters(place, admits, stored),
             *(_find_bypassed(unadmitted) if place.mode is Mode.DENY else ()),
         ),
         would_refuse=unadmitted,
@@ -335,15 +335,15 @@ def _is_collector(image: str, workload: Document, admitted: AdmittedImages) -> b
 
 
 def _compare_parameters(
-    place: EnforcedNamespace, admits: AdmittedImages, found: AdmittedImages | None
+    place: EnforcedNamespace, admits: AdmittedImages, stored: AdmittedImages | None
 ) -> Iterator[Deviation]:
-    if found is None:
+    if stored is None:
         yield Deviation(
             code="enforcement.no-parameters",
             fact=f"nothing can start in {place.namespace}: it has no admitted images",
             remedy=f"Find out who removed it, then run `cscm enforce apply {place.environment}`.",
         )
-    elif differs := describe_difference(admits, found):
+    elif differs := describe_difference(admits, stored):
         yield Deviation(
             code="enforcement.parameters",
             fact=f"{place.namespace} admits other images than its verdicts: {differs}",

@@ -30,11 +30,11 @@ def find_ineffective(
     """
     answer = ""
     for _ in range(ATTEMPTS):
-        found = parameters.read(place.parameters)
-        if found is None:
+        stored = parameters.read(place.parameters)
+        if stored is None:
             return
         answer = _try_image(f"{begin}{NAME}@{NOTHING}", place.namespace, cluster)
-        if f"(version {found[1]})" in answer:
+        if f"(version {stored[1]})" in answer:
             return
         wait(PAUSE)
     why = answer or "it admits a trial"

@@ -115,8 +115,8 @@ class Verification:
         ]
 
     def _credentials(self) -> dict[str, Any]:
-        found: dict[str, Any] = {"allowInsecureRegistry": self.insecure}
-        return found | ({"secrets": [self.secret]} if self.secret else {"providers": ["amazon"]})
+        credentials: dict[str, Any] = {"allowInsecureRegistry": self.insecure}
+        return credentials | ({"secrets": [self.secret]} if self.secret else {"providers": ["amazon"]})
 
     def _variables(self) -> list[dict[str, str]]:
         """Return the variables: what the images of the request are called, and the verdicts about them.

@@ -78,12 +78,12 @@ def read_output(output: str) -> Collected:
     if not last.startswith(f"{END} "):
         raise ValueError(f"what it printed does not end as it should, but with {last[-200:]!r}")
     try:
-        found = _read_document("".join(lines), last.removeprefix(f"{END} "))
-        contents = [base64.b64decode(each, validate=True) for each in found.contents]
+        document = _read_document("".join(lines), last.removeprefix(f"{END} "))
+        contents = [base64.b64decode(each, validate=True) for each in document.contents]
     except (ValueError, zlib.error) as error:
         why, *_ = str(error).split("\n")
         raise ValueError(f"what it printed cannot be read: {why}") from error
-    return Collected(found.processes, found.files, found.unread, {digest_of(each): each for each in contents})
+    return Collected(document.processes, document.files, document.unread, {digest_of(each): each for each in contents})
 
 
 def _read_document(text: str, digest: str) -> _Document:

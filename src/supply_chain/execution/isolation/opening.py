@@ -108,16 +108,16 @@ def check_custody(records: Sequence[IsolationRecord], ref: ImageRef) -> None:
         > 1,
         "it names files outside of the bundle": not _are_safe([each.name for each in record.items]),
     }
-    if found := [fault for fault, is_there in faults.items() if is_there]:
+    if present := [fault for fault, is_there in faults.items() if is_there]:
         raise EvidenceInvalid(
-            f"The record of the isolation {record.id} of {ref} does not hold: {'; '.join(found)}.\n"
+            f"The record of the isolation {record.id} of {ref} does not hold: {'; '.join(present)}.\n"
             "Nothing was opened. Find out who signed it with execution's key."
         )
 
 
 def unpack(archive: bytes, items: Sequence[CollectedItem]) -> tuple[tuple[CollectedItem, bytes], ...]:
     """Return the files in a decrypted bundle; raise `ImageDamaged` unless they are exactly these."""
-    found = []
+    files = []
     try:
         with tarfile.open(fileobj=io.BytesIO(archive), mode="r|gz") as tar:
             for item, entry in zip_longest(items, tar):
@@ -127,10 +127,10 @@ def unpack(archive: bytes, items: Sequence[CollectedItem]) -> tuple[tuple[Collec
                 content = file.read() if file else b""
                 if digest_of(content) != item.digest:
                     raise _damaged(f"{item.name} has another digest")
-                found.append((item, content))
+                files.append((item, content))
     except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
         raise _damaged(f"it is no archive: {error}") from error
-    return tuple(found)
+    return tuple(files)
 
 
 def write_bundle(opened: OpenedBundle, directory: Path) -> None:
@@ -162,13 +162,13 @@ def _select(records: Sequence[IsolationRecord], case: str | None, ref: ImageRef)
     listed = ", ".join(cases) or "none"
     if case is None and len(cases) > 1:
         raise DeclarationInvalid(f"{ref} was isolated several times: {listed}.\nName one of them with --case.")
-    found = [each for each in records if case in (None, each.id)]
-    if not found:
+    selected = [each for each in records if case in (None, each.id)]
+    if not selected:
         raise ImageNotFound(
             f"No isolation{f' {case}' if case else ''} of {ref} is recorded; there are: {listed}.\n"
             "Name the image that was deployed when it was isolated, as the report of `cscm isolate` does."
         )
-    return found
+    return selected
 
 
 def _are_safe(names: Sequence[str]) -> bool:

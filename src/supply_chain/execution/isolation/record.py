@@ -81,5 +81,5 @@ def find_isolation(evidence: Iterable[VerifiedStatement], case: str) -> Isolatio
 
     Raises `EvidenceInvalid` for a record that cannot be read.
     """
-    found = [each.value for each in read_statements(evidence, ISOLATION, IsolationRecord.model_validate)]
-    return next((each for each in reversed(found) if each.id == case), None)
+    records = [each.value for each in read_statements(evidence, ISOLATION, IsolationRecord.model_validate)]
+    return next((each for each in reversed(records) if each.id == case), None)

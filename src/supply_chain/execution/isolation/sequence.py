@@ -78,17 +78,15 @@ class IsolationPorts:
     """Identifies the run in the chain of custody."""
 
 
-def quarantine(wanted: Case, ports: IsolationPorts) -> Case:
+def quarantine(new: Case, ports: IsolationPorts) -> Case:
     """Isolate an application; return the case, which is an earlier one if that was interrupted.
 
     If an earlier one ended and nothing runs since, that one is returned. A case that ended is never opened again: what
     runs since may be what it was rolled back to.
     """
-    case = ports.isolator.find_case(wanted.application)
-    if case is None or (
-        case.id != wanted.id and case.stage is Stage.ENDED and ports.isolator.is_running(wanted.application)
-    ):
-        case = wanted
+    case = ports.isolator.find_case(new.application)
+    if case is None or (case.id != new.id and case.stage is Stage.ENDED and ports.isolator.is_running(new.application)):
+        case = new
     if case.stage in (Stage.RECOVERING, Stage.ENDED):
         return case
     return ports.isolator.quarantine(case)

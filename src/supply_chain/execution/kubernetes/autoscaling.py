@@ -21,17 +21,17 @@ CONTROLLERS = "kube-controller-manager"
 """The field manager of the autoscaler."""
 
 
-def render_scaling(wanted: Autoscaling, deployment: str, cpu: float) -> Mapping[str, Any]:
+def render_scaling(autoscaling: Autoscaling, deployment: str, cpu: float) -> Mapping[str, Any]:
     """Return the specification of the autoscaler of a Deployment, whose pods have `cpu` processors each.
 
     Its target is a part of these processors. A percentage would be one of the requests, which are smaller.
     """
-    millis = max(1, round(cpu * 10 * wanted.cpu_percent))
+    millis = max(1, round(cpu * 10 * autoscaling.cpu_percent))
     target = {"type": "AverageValue", "averageValue": f"{millis}m"}
     return {
         "scaleTargetRef": {"apiVersion": DEPLOYMENTS.api_version, "kind": DEPLOYMENTS.name, "name": deployment},
-        "minReplicas": wanted.minimum,
-        "maxReplicas": wanted.maximum,
+        "minReplicas": autoscaling.minimum,
+        "maxReplicas": autoscaling.maximum,
         "metrics": [{"type": "Resource", "resource": {"name": "cpu", "target": target}}],
     }
 
@@ -54,11 +54,11 @@ def apply_deployment(cluster: Cluster, document: Document, initial: int) -> None
     """
     live = cluster.read(DEPLOYMENTS, document["metadata"]["name"], document["metadata"].get("namespace", ""))
     if "replicas" in document["spec"]:
-        taken = is_scaled(live)
-        if taken:
+        scaled = is_scaled(live)
+        if scaled:
             cluster.take_over(DEPLOYMENTS, _only(document, {"replicas": document["spec"]["replicas"]}), SCALER)
         cluster.apply(DEPLOYMENTS, document)
-        if taken:
+        if scaled:
             cluster.take_over(DEPLOYMENTS, _only(document, {}), SCALER)
         return
     if live is None:
@@ -78,8 +78,8 @@ def find_obsolete(cluster: Cluster, name: str, namespace: str, documents: Sequen
     """Return the autoscaler that an earlier deployment made and that is not among these objects; None without one."""
     if least_pods(documents) is not None:
         return None
-    found = cluster.read(AUTOSCALERS, name, namespace)
-    return found if found and (found["metadata"].get("labels") or {}).get(MANAGED) == "true" else None
+    autoscaler = cluster.read(AUTOSCALERS, name, namespace)
+    return autoscaler if autoscaler and (autoscaler["metadata"].get("labels") or {}).get(MANAGED) == "true" else None
 
 
 def find_undeclared(deployment: str, documents: Sequence[Document], live: Sequence[Document]) -> Iterator[Deviation]:

@@ -105,14 +105,14 @@ def read_manifests(directory: Path) -> tuple[Document, ...]:
 
 def _parse_objects(content: bytes, name: str) -> tuple[Document, ...]:
     """Return the objects of a stream of YAML documents; raise `DeclarationInvalid`, which calls it `name`."""
-    found = parse_stream(decode_document(content, name), name)
-    for each in found:
+    objects = parse_stream(decode_document(content, name), name)
+    for each in objects:
         metadata = each.get("metadata") if isinstance(each, dict) else None
         if not isinstance(metadata, dict) or not isinstance(metadata.get("name"), str):
             raise DeclarationInvalid(f"{name} has something else than objects with a name.\nRemove it.")
-    if not found:
+    if not objects:
         raise DeclarationInvalid(f"{name} has no objects.\nWrite a Deployment, or remove it.")
-    return tuple(found)
+    return tuple(objects)
 
 
 def adopt(workload: Workload, rendered: Objects, brought: Sequence[Document]) -> Objects:
@@ -180,24 +180,24 @@ def remove_left(cluster: Cluster, name: str, namespace: str, documents: Sequence
 
 def _find_all(workload: Workload, rendered: Objects, brought: Sequence[Document]) -> Iterator[str]:
     ours = {(kind.name, document["metadata"]["name"]): document for kind, document in rendered}
-    taken: set[tuple[Any, str]] = set()
+    names: set[tuple[Any, str]] = set()
     services = {each["metadata"]["name"] for each in (*ours.values(), *brought) if each.get("kind") == SERVICES.name}
     for each in brought:
         kind, name = each.get("kind"), each["metadata"]["name"]
-        found = [*_find_in_object(workload, each)]
-        if kind == INGRESSES.name and not found:
-            found += _find_in_ingress(workload, each["spec"], services)
+        violations = [*_find_in_object(workload, each)]
+        if kind == INGRESSES.name and not violations:
+            violations += _find_in_ingress(workload, each["spec"], services)
         if kind in (SERVICE_ACCOUNTS.name, AUTOSCALERS.name) and (kind, name) not in ours:
-            found.append(f"there may be one, {workload.name}, and an autoscaler only with `autoscaling`")
-        if (kind, name) in taken or ((kind, name) in ours and KINDS.get(str(kind)) not in REPLACED):
-            found.append("there is another object of this name")
-        taken.add((kind, name))
-        yield from (f"{kind} {name}: {violation}" for violation in found)
-        if kind == DEPLOYMENTS.name and not found:
+            violations.append(f"there may be one, {workload.name}, and an autoscaler only with `autoscaling`")
+        if (kind, name) in names or ((kind, name) in ours and KINDS.get(str(kind)) not in REPLACED):
+            violations.append("there is another object of this name")
+        names.add((kind, name))
+        yield from (f"{kind} {name}: {violation}" for violation in violations)
+        if kind == DEPLOYMENTS.name and not violations:
             hardened = ours[kind, workload.name]["spec"]["template"]["spec"]
             pod = each["spec"]["template"].get("spec") or {}
             yield from (f"{kind} {name}: {line}" for line in _find_in_pod(workload, pod, hardened))
-    if [name for kind, name in taken if kind == DEPLOYMENTS.name] != [workload.name]:
+    if [name for kind, name in names if kind == DEPLOYMENTS.name] != [workload.name]:
         yield f"there has to be one Deployment, {workload.name}"
 
 
@@ -276,7 +276,7 @@ def _admitted(workload: Workload) -> tuple[str, ...]:
 def _adopt_object(workload: Workload, document: Document, ours: Mapping[tuple[str, str], Document]) -> Document:
     kind, metadata = document["kind"], document["metadata"]
     labels = {MANAGED: "true", APPLICATION: workload.name, ENVIRONMENT: workload.environment.name, ROLE: BROUGHT}
-    made = {
+    adopted = {
         **document,
         "metadata": {
             "name": metadata["name"],
@@ -285,26 +285,26 @@ def _adopt_object(workload: Workload, document: Document, ours: Mapping[tuple[st
         },
     }
     if kind == DEPLOYMENTS.name:
-        made["spec"] = _adopt_deployment(workload, document["spec"], ours[kind, workload.name]["spec"])
+        adopted["spec"] = _adopt_deployment(workload, document["spec"], ours[kind, workload.name]["spec"])
     elif kind == SERVICES.name:
-        made["spec"] = {
+        adopted["spec"] = {
             **document["spec"],
             "selector": {**(document["spec"].get("selector") or {}), **workload.selector},
         }
     elif kind == SERVICE_ACCOUNTS.name:
-        made["automountServiceAccountToken"] = False
+        adopted["automountServiceAccountToken"] = False
     elif kind == AUTOSCALERS.name:
         own = {key: document["spec"][key] for key in OF_AUTOSCALERS if key in document["spec"]}
-        made["spec"] = {**ours[kind, workload.name]["spec"], **own}
+        adopted["spec"] = {**ours[kind, workload.name]["spec"], **own}
     elif kind in (DISRUPTION_BUDGETS.name, NETWORK_POLICIES.name):
         key = "selector" if kind == DISRUPTION_BUDGETS.name else "podSelector"
-        made["spec"] = {**document["spec"], key: {"matchLabels": workload.selector}}
-    return made
+        adopted["spec"] = {**document["spec"], key: {"matchLabels": workload.selector}}
+    return adopted
 
 
 def _adopt_deployment(workload: Workload, spec: Mapping[str, Any], hardened: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return the specification of a Deployment with what the environment decides."""
-    metadata, wanted = spec["template"].get("metadata") or {}, hardened["template"]["metadata"]
+    metadata, own_metadata = spec["template"].get("metadata") or {}, hardened["template"]["metadata"]
     pod, own = spec["template"]["spec"], hardened["template"]["spec"]
     decided = {
         "serviceAccountName": own["serviceAccountName"],
@@ -322,8 +322,8 @@ def _adopt_deployment(workload: Workload, spec: Mapping[str, Any], hardened: Map
         **{key: hardened[key] for key in ("replicas", "selector", "progressDeadlineSeconds") if key in hardened},
         "template": {
             "metadata": {
-                "labels": {**(metadata.get("labels") or {}), **wanted["labels"]},
-                "annotations": {**(metadata.get("annotations") or {}), **wanted["annotations"]},
+                "labels": {**(metadata.get("labels") or {}), **own_metadata["labels"]},
+                "annotations": {**(metadata.get("annotations") or {}), **own_metadata["annotations"]},
             },
             "spec": {
                 **pod,

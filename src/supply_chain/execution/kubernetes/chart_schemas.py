@@ -36,20 +36,20 @@ def check_schemas(files: Mapping[str, bytes]) -> None:
     while waiting:
         name, content = waiting.pop()
         if name.endswith(PACKED):
-            found, left = _unpack(name, content, left)
-            waiting += found
+            packed, left = _unpack(name, content, left)
+            waiting += packed
         elif name.endswith(f"/{SCHEMA}"):
             _check_schema(name, content)
 
 
 def _check_schema(name: str, content: bytes) -> None:
     try:
-        found = sorted(set(_find_elsewhere(json.loads(content))))
+        references = sorted(set(_find_elsewhere(json.loads(content))))
     except (ValueError, RecursionError) as error:
         raise DeclarationInvalid(f"{name} is not valid JSON: {plain_text(error)}\nCorrect it.") from error
-    if found:
+    if references:
         raise DeclarationInvalid(
-            f"{name} refers to {plain_text(', '.join(found))}, which is elsewhere.\n"
+            f"{name} refers to {plain_text(', '.join(references))}, which is elsewhere.\n"
             "Copy what it needs into its own definitions, to which `#/…` refers; nothing else is read."
         )
 
@@ -73,7 +73,7 @@ def _unpack(name: str, content: bytes, left: int) -> tuple[list[tuple[str, bytes
 
     Raises `DeclarationInvalid` if it is no packed chart, or has more.
     """
-    found: list[tuple[str, bytes]] = []
+    files: list[tuple[str, bytes]] = []
     try:
         with tarfile.open(fileobj=io.BytesIO(content), mode="r:gz") as archive:
             for member in archive:
@@ -84,7 +84,7 @@ def _unpack(name: str, content: bytes, left: int) -> tuple[list[tuple[str, bytes
                     )
                 file = archive.extractfile(member) if member.isfile() else None
                 if file and member.name.endswith((PACKED, f"/{SCHEMA}")):
-                    found.append((f"{name}/{member.name}", file.read()))
+                    files.append((f"{name}/{member.name}", file.read()))
     except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
         raise DeclarationInvalid(f"{name} is no packed chart: {plain_text(error)}\nUnpack it there.") from error
-    return found, left
+    return files, left

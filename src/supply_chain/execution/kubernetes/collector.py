@@ -167,17 +167,17 @@ def list_subjects(pod: Document) -> Iterator[Subject]:
     }
     initial = pod["spec"].get("initContainers") or []
     for number, container in enumerate([*pod["spec"]["containers"], *initial]):
-        found = Subject(pod, number, container, statuses.get(container["name"], {}))
-        if container not in initial or not found.obstacle:
-            yield found
+        subject = Subject(pod, number, container, statuses.get(container["name"], {}))
+        if container not in initial or not subject.obstacle:
+            yield subject
 
 
-def describe_gaps(path: str, found: Collected) -> Iterator[Uncollected]:
+def describe_gaps(path: str, collected: Collected) -> Iterator[Uncollected]:
     """Yield what the collector named and did not read, each kind with its number and the first one. Pure."""
-    if found.unread:
-        first, why = next(iter(found.unread.items()))
-        yield Uncollected(what=f"{len(found.unread)} paths of {path}, such as {first[:LONGEST]}", why=why)
-    if missing := found.missing:
+    if collected.unread:
+        first, why = next(iter(collected.unread.items()))
+        yield Uncollected(what=f"{len(collected.unread)} paths of {path}, such as {first[:LONGEST]}", why=why)
+    if missing := collected.missing:
         what = f"contents of {len(missing)} changed files of {path}, such as {missing[0][:LONGEST]}"
         yield Uncollected(what=what, why="they are above the limit `contents`; the list has their digests")
 

@@ -78,7 +78,7 @@ def _compare_object(cluster: Cluster, kind: Kind, document: Document, live: Docu
         return None
     what = f"{document['kind']} {document['metadata']['name']}"
     try:
-        wanted = cluster.apply(kind, _trial(document), dry_run=True)
+        applied = cluster.apply(kind, _trial(document), dry_run=True)
     except ClusterRefused as error:
         why = first_line(error)
         return Deviation(
@@ -86,7 +86,7 @@ def _compare_object(cluster: Cluster, kind: Kind, document: Document, live: Docu
             fact=f"the cluster would refuse {what} now: {why}",
             remedy="Correct what the message names, or deploy another image in its place.",
         )
-    differing = find_differences(_content(wanted), _content(live), absent_is_empty=True)
+    differing = find_differences(_content(applied), _content(live), absent_is_empty=True)
     if paths := [path for path in differing if not ALLOCATED.fullmatch(path) and not _is_scaled(document, path)]:
         fields = ", ".join(truncate_lines(MOST_LISTED, paths))
         return Deviation(
@@ -128,10 +128,10 @@ def find_troubles(expected: Expected, deployment: Document | None, pods: Sequenc
         return
     yield from find_creation_troubles(deployment)
     if not is_complete(deployment, least_pods(kubernetes_place(expected).documents)):
-        ready, wanted = sum(map(is_ready, pods)), deployment["spec"].get("replicas", 1)
+        ready, replicas = sum(map(is_ready, pods)), deployment["spec"].get("replicas", 1)
         yield Deviation(
             code="drift.unhealthy",
-            fact=f"{ready} of {wanted} pods of {expected.name} are ready",
+            fact=f"{ready} of {replicas} pods of {expected.name} are ready",
             remedy="Read the events of the Deployment and the logs of its pods.",
         )
 

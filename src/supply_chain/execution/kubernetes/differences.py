@@ -8,18 +8,18 @@ from typing import Any
 EMPTY: tuple[Any, ...] = (None, "", [], {})
 
 
-def find_differences(wanted: Any, found: Any, path: str = "", *, absent_is_empty: bool) -> Iterator[str]:
+def find_differences(expected: Any, actual: Any, path: str = "", *, absent_is_empty: bool) -> Iterator[str]:
     """Yield the paths at which two values differ; never the values, because they may be secret.
 
     `absent_is_empty` says whether a missing value and an empty text, list or object are the same. A missing value never
     is `false` or 0: without `automountServiceAccountToken: false` there is a token, and `runAsUser: 0` is root.
     """
-    if isinstance(wanted, Mapping) and isinstance(found, Mapping):
-        for key in sorted(wanted.keys() | found.keys()):
+    if isinstance(expected, Mapping) and isinstance(actual, Mapping):
+        for key in sorted(expected.keys() | actual.keys()):
             below = f"{path}.{key}".lstrip(".")
-            yield from find_differences(wanted.get(key), found.get(key), below, absent_is_empty=absent_is_empty)
-    elif isinstance(wanted, list) and isinstance(found, list) and len(wanted) == len(found):
-        for number, (one, other) in enumerate(zip(wanted, found, strict=True)):
+            yield from find_differences(expected.get(key), actual.get(key), below, absent_is_empty=absent_is_empty)
+    elif isinstance(expected, list) and isinstance(actual, list) and len(expected) == len(actual):
+        for number, (one, other) in enumerate(zip(expected, actual, strict=True)):
             yield from find_differences(one, other, f"{path}[{number}]", absent_is_empty=absent_is_empty)
-    elif wanted != found and not (absent_is_empty and all(each in EMPTY for each in (wanted, found))):
+    elif expected != actual and not (absent_is_empty and all(each in EMPTY for each in (expected, actual))):
         yield path

@@ -88,14 +88,14 @@ class Foreign:
                 yield self._observe(kind, event["involvedObject"], denial)
 
     def _observe_pod(self, pod: Document) -> Observation:
-        phase, found = pod.get("status", {}).get("phase", "Unknown"), digests([pod])
+        phase, running = pod.get("status", {}).get("phase", "Unknown"), digests([pod])
         observation = self._observe(
             PODS.name, pod["metadata"], find_quarantine(pod) or describe_pod(pod, phase, self.environment.name)
         )
         return observation.model_copy(
             update={
                 "name": pod["metadata"]["name"],
-                "running": found[0] if len(found) == 1 else "",
+                "running": running[0] if len(running) == 1 else "",
                 "status": phase.lower(),
             },
         )
@@ -157,5 +157,5 @@ def describe_denial(what: str, event: Document) -> Deviation:
 
 def digests(pods: Sequence[Document]) -> list[Digest]:
     """Return the digests of the images that containers of these pods run, each once."""
-    found = (each.get("imageID", "").rpartition("@")[2] for pod in pods for each in container_statuses(pod))
-    return list(dict.fromkeys(filter(None, found)))
+    running = (each.get("imageID", "").rpartition("@")[2] for pod in pods for each in container_statuses(pod))
+    return list(dict.fromkeys(filter(None, running)))

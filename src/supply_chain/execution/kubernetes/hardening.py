@@ -42,10 +42,10 @@ def find_violations(pod: Mapping[str, Any], hardened: Mapping[str, Any], profile
     yield from _compare("securityContext", hardened["securityContext"], pod.get("securityContext"))
     yield from _find_volumes(pod)
     containers = list(pod.get("containers") or ())
-    (wanted,) = hardened["containers"]
+    (hardened_container,) = hardened["containers"]
     for each in (*containers, *(pod.get("initContainers") or ())):
         name = each.get("name", "a container without a name")
-        yield from (f"{name}: {violation}" for violation in _find_in_container(each, wanted, profile, pod))
+        yield from (f"{name}: {violation}" for violation in _find_in_container(each, hardened_container, profile, pod))
     yield from _find_excess(containers, pod.get("initContainers") or (), profile)
 
 
@@ -63,8 +63,8 @@ def _find_in_container(
     capabilities = dict(security.get("capabilities") or {})
     if added := sorted(set(capabilities.pop("add", None) or ()) - set(profile.capabilities)):
         yield f"the capabilities {', '.join(added)} are not declared"
-    wanted = {**hardened["securityContext"], "capabilities": {"drop": ["ALL"]}}
-    yield from _compare("securityContext", wanted, {**security, "capabilities": capabilities})
+    expected = {**hardened["securityContext"], "capabilities": {"drop": ["ALL"]}}
+    yield from _compare("securityContext", expected, {**security, "capabilities": capabilities})
     yield from (f"ports: {key} is not allowed" for key in ("hostIP", "hostPort") if _has(container.get("ports"), key))
     yield from _find_hosts(container)
     writable = {each["name"] for each in pod.get("volumes") or () if "emptyDir" in each}
@@ -102,8 +102,8 @@ def _quantity(container: Mapping[str, Any], key: str) -> Decimal | None:
     return Decimal(match[1]) * UNITS[match[2]] if match else None
 
 
-def _compare(path: str, wanted: Mapping[str, Any], found: Mapping[str, Any] | None) -> Iterator[str]:
-    for each in find_differences(wanted, found or {}, path, absent_is_empty=False):
+def _compare(path: str, hardened: Mapping[str, Any], actual: Mapping[str, Any] | None) -> Iterator[str]:
+    for each in find_differences(hardened, actual or {}, path, absent_is_empty=False):
         yield f"{each} differs from the hardened profile"
 
 

@@ -74,8 +74,8 @@ class KubernetesIsolator:
 
     def find_case(self, application: str) -> Case | None:
         """Return the last case of an application; None if there is none, or if somebody damaged it."""
-        found = self.connect().read(NETWORK_POLICIES, policy_name(application), self.environment.namespace)
-        return read_case(found) if found else None
+        policy = self.connect().read(NETWORK_POLICIES, policy_name(application), self.environment.namespace)
+        return read_case(policy) if policy else None
 
     def store(self, case: Case) -> Case:
         """Store a case, and ensure the policy that denies all traffic of its pods; return the case."""
@@ -104,8 +104,8 @@ class KubernetesIsolator:
         self._wait_until_released(cluster, name)
         deployment = cluster.read(DEPLOYMENTS, name, namespace)
         if deployment is not None:
-            wanted = applicable(DEPLOYMENTS, deployment)
-            cluster.apply(DEPLOYMENTS, {**wanted, "spec": {**wanted["spec"], "replicas": 0}}, force=True)
+            document = applicable(DEPLOYMENTS, deployment)
+            cluster.apply(DEPLOYMENTS, {**document, "spec": {**document["spec"], "replicas": 0}}, force=True)
         return self.store(case.model_copy(update={"stage": Stage.ISOLATED}))
 
     def collect(self, case: Case) -> Collection:
@@ -113,11 +113,11 @@ class KubernetesIsolator:
         cluster, name, namespace = self.connect(), object_name(case.application), self.environment.namespace
         quarantined = [pod for pod in cluster.list(PODS, namespace, {QUARANTINE: name}) if not is_ending(pod)]
         pods = [each for each in quarantined if (each["metadata"].get("annotations") or {}).get(CASE) == case.id]
-        found = list(self._collect(cluster, name, pods))
+        items = list(self._collect(cluster, name, pods))
         return Collection(
             pods=tuple(map(_describe, pods)),
-            files=tuple(each for each in found if not isinstance(each, Uncollected)),
-            uncollected=tuple(each for each in found if isinstance(each, Uncollected)),
+            files=tuple(each for each in items if not isinstance(each, Uncollected)),
+            uncollected=tuple(each for each in items if isinstance(each, Uncollected)),
             openings=tuple(find_openings(cluster.list(NETWORK_POLICIES, namespace), {QUARANTINE: name})),
         )
 
@@ -163,16 +163,16 @@ class KubernetesIsolator:
         room = Room(MOST, self.now)
         for path, document in self._read_objects(cluster, name, pods):
             yield room.add(path, to_json(document))
-        for path, found in self._read_inside(cluster, name, pods):
-            if isinstance(found, Uncollected):
-                yield found
+        for path, collected in self._read_inside(cluster, name, pods):
+            if isinstance(collected, Uncollected):
+                yield collected
                 continue
-            changed = {"files": [each.model_dump(mode="json") for each in found.files], "unread": found.unread}
-            yield room.add(f"{path}/processes.json", to_json(found.processes), reserved=MOST // 4)
+            changed = {"files": [each.model_dump(mode="json") for each in collected.files], "unread": collected.unread}
+            yield room.add(f"{path}/processes.json", to_json(collected.processes), reserved=MOST // 4)
             yield room.add(f"{path}/changed-files.json", to_json(changed), reserved=MOST // 4)
-            for digest, content in found.contents.items():
+            for digest, content in collected.contents.items():
                 yield room.add(f"{path}/files/{digest.removeprefix('sha256:')}", content, reserved=MOST // 2)
-            yield from describe_gaps(path, found)
+            yield from describe_gaps(path, collected)
         logs = [
             (pod, each, previous) for pod in pods for each in container_statuses(pod) for previous in _logs_of(each)
         ]

@@ -139,15 +139,15 @@ def read_kustomization(root: Path, place: str) -> Mapping[str, bytes]:
     Raises `DeclarationInvalid` for links, for too many or too large files, for what a kustomization here may not
     declare, and if it is built on what is not below `root`.
     """
-    found = _Files(root)
+    files = _Files(root)
     waiting, visited = [place], set[str]()
     while waiting:
         current = waiting.pop()
         if current not in visited:
             visited.add(current)
-            found.add_directory(current)
-            waiting += _find_bases(root, current, found.contents)
-    return found.contents
+            files.add_directory(current)
+            waiting += _find_bases(root, current, files.contents)
+    return files.contents
 
 
 def read_chart(root: Path, place: str, values: str | None) -> Mapping[str, bytes]:
@@ -156,12 +156,12 @@ def read_chart(root: Path, place: str, values: str | None) -> Mapping[str, bytes
     Raises `DeclarationInvalid` for links, for too many or too large files, and for a schema of values that refers to
     what is elsewhere.
     """
-    found = _Files(root)
-    found.add_directory(place)
-    check_schemas(found.contents)
+    files = _Files(root)
+    files.add_directory(place)
+    check_schemas(files.contents)
     if values:
-        found.add_file(values)
-    return found.contents
+        files.add_file(values)
+    return files.contents
 
 
 def _find_bases(root: Path, place: str, files: Mapping[str, bytes]) -> list[str]:

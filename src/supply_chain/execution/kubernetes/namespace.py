@@ -68,8 +68,8 @@ class NamespaceState:
 
     def deployment_of(self, replica_set: str) -> str:
         """Return the name of the Deployment that owns a ReplicaSet, given by its name; empty if none does."""
-        found = self.find(REPLICA_SETS.name, replica_set)
-        return self._deployments.get(owner_of(found), "") if found else ""
+        document = self.find(REPLICA_SETS.name, replica_set)
+        return self._deployments.get(owner_of(document), "") if document else ""
 
     def pods_of(self, expected: Expected) -> tuple[Document, ...]:
         """Return the pods that the Deployment owns, of its last change and of earlier ones."""
@@ -85,11 +85,11 @@ class NamespaceState:
     def _pods(self) -> Mapping[str, list[Document]]:
         """The uid of a Deployment → its pods."""
         owners = {each["metadata"]["uid"]: owner_of(each) for each in self.all(REPLICA_SETS)}
-        found: dict[str, list[Document]] = defaultdict(list)
+        by_deployment: dict[str, list[Document]] = defaultdict(list)
         for pod in self.all(PODS):
             if owner := owners.get(owner_of(pod)):
-                found[owner].append(pod)
-        return found
+                by_deployment[owner].append(pod)
+        return by_deployment
 
 
 def read_namespace(cluster: Cluster, namespace: str, kinds: Iterable[Kind] = COMPARED) -> NamespaceState:

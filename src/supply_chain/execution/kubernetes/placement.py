@@ -53,7 +53,7 @@ def find_reason(nodes: Sequence[Document], labels: Mapping[str, str], toleration
     obstacles = {node["metadata"]["name"]: [*_obstacles(node, tolerations)] for node in labelled}
     if not all(obstacles.values()):
         return ""
-    lines = [f"{name} {' and '.join(found)}" for name, found in sorted(obstacles.items())]
+    lines = [f"{name} {' and '.join(of_node)}" for name, of_node in sorted(obstacles.items())]
     return f"of those with {_text(labels)}, {'; '.join(truncate_lines(MOST_NODES, lines))}"
 
 

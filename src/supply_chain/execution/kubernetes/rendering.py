@@ -243,9 +243,9 @@ def _disruption_budget(workload: Workload) -> Document:
 
 
 def _autoscaler(workload: Workload) -> list[tuple[Kind, Document]]:
-    if (wanted := workload.placement.autoscaling) is None:
+    if (autoscaling := workload.placement.autoscaling) is None:
         return []
-    spec = render_scaling(wanted, workload.name, workload.profile.cpu)
+    spec = render_scaling(autoscaling, workload.name, workload.profile.cpu)
     return [(AUTOSCALERS, _object(AUTOSCALERS, workload.name, workload, workload.selector, spec=spec))]
 
 
@@ -333,12 +333,12 @@ def _container(workload: Workload) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _resources(wanted: Profile) -> dict[str, Any]:
+def _resources(profile: Profile) -> dict[str, Any]:
     """Return limits and requests; the number of processes is a setting of the node, not of a pod."""
-    millis = round(wanted.cpu * 1000)
+    millis = round(profile.cpu * 1000)
     return {
-        "limits": {"cpu": f"{millis}m", "memory": str(wanted.memory)},
-        "requests": {"cpu": f"{max(1, millis // CPU_REQUEST)}m", "memory": str(wanted.memory)},
+        "limits": {"cpu": f"{millis}m", "memory": str(profile.memory)},
+        "requests": {"cpu": f"{max(1, millis // CPU_REQUEST)}m", "memory": str(profile.memory)},
     }
 
 

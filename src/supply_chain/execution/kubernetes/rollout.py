@@ -161,8 +161,8 @@ class Rollout:
             try:
                 if kind == DEPLOYMENTS and self._outlast(until, partial(self._is_overtaken, document, earlier)):
                     return OVERTAKEN
-                wanted = serving if kind == DEPLOYMENTS else earlier
-                self._outlast(until, partial(self._restore_object, kind, name, wanted))
+                original = serving if kind == DEPLOYMENTS else earlier
+                self._outlast(until, partial(self._restore_object, kind, name, original))
             except SupplyChainError as error:
                 failed.append(f"{kind.name} {name} was not restored: {first_line(error)}")
         return "\n".join(failed)
@@ -303,18 +303,18 @@ def is_complete(deployment: Document, least: int | None = None) -> bool:
 
     `least` is the least number of pods where an autoscaler changes it: then so many have to be available.
     """
-    wanted, status = deployment["spec"].get("replicas", 1), deployment.get("status", {})
+    replicas, status = deployment["spec"].get("replicas", 1), deployment.get("status", {})
     updated, existing, available = (status.get(key, 0) for key in ("updatedReplicas", "replicas", "availableReplicas"))
-    enough = available == existing == wanted if least is None else available >= least
+    enough = available == existing == replicas if least is None else available >= least
     return is_observed(deployment) and updated == existing and enough
 
 
 def describe_progress(deployment: Document | None) -> str:
     """Return how many pods of a Deployment are new, and how many are available."""
     status: Mapping[str, Any] = (deployment or {}).get("status", {})
-    wanted = (deployment or {}).get("spec", {}).get("replicas", 1)
+    replicas = (deployment or {}).get("spec", {}).get("replicas", 1)
     return (
-        f"{status.get('updatedReplicas', 0)} of {wanted} pods are new, {status.get('availableReplicas', 0)} available"
+        f"{status.get('updatedReplicas', 0)} of {replicas} pods are new, {status.get('availableReplicas', 0)} available"
     )
 
 
@@ -333,15 +333,15 @@ def list_replica_sets(cluster: Cluster, deployment: Document) -> list[Document]:
 
 def revision_of(document: Document) -> int:
     """Return the revision of a Deployment or a ReplicaSet, which its controller counts; 0 without one."""
-    found = (document["metadata"].get("annotations") or {}).get(REVISION, "")
-    return int(found) if found.isdecimal() else 0
+    revision = (document["metadata"].get("annotations") or {}).get(REVISION, "")
+    return int(revision) if revision.isdecimal() else 0
 
 
 def annotations_of(deployment: Document | None) -> Mapping[str, str]:
     """Return the annotations of a Deployment's pods; none without a Deployment."""
     template = (deployment or {}).get("spec", {}).get("template", {})
-    found: Mapping[str, str] = (template.get("metadata") or {}).get("annotations") or {}
-    return found
+    annotations: Mapping[str, str] = (template.get("metadata") or {}).get("annotations") or {}
+    return annotations
 
 
 def is_same_rollout(one: Document, other: Document) -> bool:

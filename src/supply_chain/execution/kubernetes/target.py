@@ -162,12 +162,12 @@ class KubernetesTarget:
     ) -> Deployment:
         """Return the deployment that runs, as one that changed nothing."""
         replica_set = find_replica_set(cluster, running)
-        made = replica_set["metadata"] if replica_set else running["metadata"]
+        owner = replica_set["metadata"] if replica_set else running["metadata"]
         return Deployment(
             environment=self.environment.name,
             application=request.manifest.name,
             digest=request.ref.digest,
-            container=made["uid"],
+            container=owner["uid"],
             name=workload.name,
             place=KubernetesPlace(
                 cluster=self.environment.cluster,
@@ -180,7 +180,7 @@ class KubernetesTarget:
             configuration=workload.configuration,
             break_glass=break_glass_of(request.admitted.results),
             changed=False,
-            started_at=parse_time(made.get("creationTimestamp")) or self.now(),
+            started_at=parse_time(owner.get("creationTimestamp")) or self.now(),
         )
 
     def _observe_all(
@@ -268,8 +268,8 @@ def _running_digest(expected: Expected, pods: Sequence[Document]) -> str:
 
 def _started_at(expected: Expected, state: NamespaceState) -> datetime | None:
     """Return when the ReplicaSet of the deployment was made; None if it is gone."""
-    made = (each["metadata"] for each in state.all(REPLICA_SETS) if each["metadata"]["uid"] == expected.container)
-    return next((parse_time(each.get("creationTimestamp")) for each in made), None)
+    owners = (each["metadata"] for each in state.all(REPLICA_SETS) if each["metadata"]["uid"] == expected.container)
+    return next((parse_time(each.get("creationTimestamp")) for each in owners), None)
 
 
 def _count_restarts(pods: Sequence[Document]) -> int:

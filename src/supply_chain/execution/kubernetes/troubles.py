@@ -89,7 +89,7 @@ def find_creation_troubles(deployment: Document) -> Iterator[Deviation]:
 
 def find_evictions(state: NamespaceState, now: datetime) -> dict[str, list[Deviation]]:
     """Return the recent evictions by the name of the pod's Deployment, also of pods that are gone."""
-    found: dict[str, list[Deviation]] = defaultdict(list)
+    evictions: dict[str, list[Deviation]] = defaultdict(list)
     for event in recent_events(state, now):
         about = event["involvedObject"]
         name = about.get("name", "")
@@ -100,8 +100,8 @@ def find_evictions(state: NamespaceState, now: datetime) -> dict[str, list[Devia
                 fact=f"{name} was ended by the cluster: {reason}",
                 remedy=LOOK_AT_NODE,
             )
-            found[state.deployment_of(name.rpartition("-")[0])].append(deviation)
-    return found
+            evictions[state.deployment_of(name.rpartition("-")[0])].append(deviation)
+    return evictions
 
 
 def recent_events(state: NamespaceState, now: datetime) -> list[Document]:

@@ -164,7 +164,7 @@ def _deployment_of(kind: str, name: str, state: NamespaceState) -> str:
         return state.deployment_of(name) or name.rpartition("-")[0]
     if kind == DEPLOYMENTS.name:
         return name
-    found = state.find(kind, name) or {}
-    if kind == AUTOSCALERS.name and found:
-        return str(found["spec"].get("scaleTargetRef", {}).get("name", ""))
-    return str((found.get("metadata", {}).get("labels") or {}).get(APPLICATION, ""))
+    document = state.find(kind, name) or {}
+    if kind == AUTOSCALERS.name and document:
+        return str(document["spec"].get("scaleTargetRef", {}).get("name", ""))
+    return str((document.get("metadata", {}).get("labels") or {}).get(APPLICATION, ""))

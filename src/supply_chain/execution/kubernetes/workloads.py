@@ -29,14 +29,14 @@ def list_images(kind: str, document: Document) -> Iterator[str]:
 
 def _read_pod(kind: str, document: Document) -> Mapping[str, Any]:
     """Return the specification of a pod, or of the pods that are made by a template."""
-    found: Mapping[str, Any] = document.get("spec") or {}
+    spec: Mapping[str, Any] = document.get("spec") or {}
     if kind == "PodTemplate":
-        found = document["template"]["spec"]
+        spec = document["template"]["spec"]
     elif kind == "CronJob":
-        found = found["jobTemplate"]["spec"]["template"]["spec"]
+        spec = spec["jobTemplate"]["spec"]["template"]["spec"]
     elif kind != "Pod":
-        found = (found.get("template") or {}).get("spec") or {}
-    return found
+        spec = (spec.get("template") or {}).get("spec") or {}
+    return spec
 
 
 def list_digests(kind: str, document: Document) -> tuple[Digest, ...]:
