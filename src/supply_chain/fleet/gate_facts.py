@@ -22,7 +22,7 @@ from supply_chain.errors import UNREADABLE, ImageNotFound, SettingInvalid
 from supply_chain.evidence.store import EvidenceStore
 from supply_chain.model.image import Digest, ImageRef, Model, digest_of
 from supply_chain.model.tier import Gate
-from supply_chain.policy.expressions import element_of, fields_with_times
+from supply_chain.policy.fact_schema import element_of, fields_with_times
 from supply_chain.policy.fact_types import FACTS
 from supply_chain.policy.fact_values import EvidenceValues, evidence_values
 from supply_chain.policy.facts import EnvironmentRequirements, ImageFacts

@@ -12,13 +12,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache, cached_property, lru_cache
-from typing import Any, NotRequired, Self, get_args, get_origin, get_type_hints, is_typeddict
+from typing import Any, Self, get_origin, is_typeddict
 
 from cel_expr_python import cel
 from google.protobuf import descriptor_pb2, descriptor_pool, timestamp_pb2
 
 from supply_chain.errors import PolicyInvalid, RuleNotEvaluated
 from supply_chain.model.tier import Gate
+from supply_chain.policy.fact_schema import element_of, fields_of, fields_with_times, has_times, type_at
 from supply_chain.policy.fact_types import FACTS
 from supply_chain.text import pluralize
 
@@ -240,21 +241,6 @@ def _to_timestamp(value: datetime) -> Any:
 
 
 @cache
-def fields_with_times(kind: Any) -> tuple[tuple[str, Any], ...]:
-    """Return the fields of a group of facts that are or contain a time, with their types."""
-    return tuple((name, field) for name, field in fields_of(kind).items() if has_times(field))
-
-
-@cache
-def has_times(kind: Any) -> bool:
-    """Return whether a value of a type of facts is or contains a time."""
-    if is_typeddict(kind):
-        return any(map(has_times, fields_of(kind).values()))
-    element = element_of(kind)
-    return kind is datetime if element is kind else has_times(element)
-
-
-@cache
 def _environments(language: Language) -> tuple[Any, Any]:
     """Return the environments that check types and that evaluate."""
     count = cel.Overload("count_int_string", cel.Type.STRING, [cel.Type.INT, cel.Type.STRING], False, pluralize)
@@ -298,63 +284,6 @@ def _pool(facts: type) -> descriptor_pool.DescriptorPool:
     pool.Add(well_known)
     pool.Add(file)
     return pool
-
-
-@cache
-def fields_of(facts: type) -> Mapping[str, Any]:
-    """Return the fields of a TypedDict with their types, without `NotRequired`."""
-    return {name: _required(kind) for name, kind in _hints(facts).items()}
-
-
-def _required(kind: Any) -> Any:
-    if not _is_optional(kind):
-        return kind
-    (required,) = get_args(kind)
-    return required
-
-
-@cache
-def _hints(facts: type) -> dict[str, Any]:
-    return get_type_hints(facts, include_extras=True)
-
-
-def is_optional(facts: type, name: str) -> bool:
-    """Return whether a field of a TypedDict may be absent."""
-    return _is_optional(_hints(facts)[name])
-
-
-def _is_optional(kind: Any) -> bool:
-    return get_origin(kind) is NotRequired
-
-
-def find_mistakes(kind: Any, value: Any, path: str) -> Iterator[str]:
-    """Yield where a value is not of a type of facts: an unknown or missing fact, or one of another type."""
-    if is_typeddict(kind):
-        if not isinstance(value, dict):
-            yield f"{path} is no group of facts"
-            return
-        fields = fields_of(kind)
-        yield from (f"there is no fact {path}.{name}" for name in value if name not in fields)
-        missing = (name for name, hint in _hints(kind).items() if not _is_optional(hint) and name not in value)
-        yield from (f"{path}.{name} is missing" for name in missing)
-        for name in fields.keys() & value.keys():
-            yield from find_mistakes(fields[name], value[name], f"{path}.{name}")
-    elif (element := element_of(kind)) is not kind:
-        if isinstance(value, list):
-            yield from (each for at, one in enumerate(value) for each in find_mistakes(element, one, f"{path}[{at}]"))
-        else:
-            yield f"{path} is no list"
-    elif type(value) is not kind and not (kind is float and type(value) is int):
-        yield f"{path} is no {kind.__name__}"
-
-
-@cache
-def element_of(kind: Any) -> Any:
-    """Return the type of the elements of a list, or the type itself."""
-    if get_origin(kind) is not list:
-        return kind
-    (element,) = get_args(kind)
-    return element
 
 
 def mutate(text: str) -> Iterator[str]:
@@ -432,14 +361,6 @@ def _is_single(language: Language, path: Sequence[str]) -> bool:
         return True
     kind = type_at(language.facts, names)
     return not is_typeddict(kind) and get_origin(kind) is not list
-
-
-def type_at(facts: type, names: Iterable[str]) -> Any:
-    """Return the type of the fact at a path from the image; None if there is no such fact."""
-    kind: Any = facts
-    for name in names:
-        kind = fields_of(kind).get(name) if is_typeddict(kind) else None
-    return kind
 
 
 def _reason(error: RuntimeError) -> str:

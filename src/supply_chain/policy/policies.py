@@ -14,7 +14,8 @@ from supply_chain.evidence.examination import matches
 from supply_chain.model.image import Digest, digest_of
 from supply_chain.model.tier import Gate
 from supply_chain.policy.documents import PolicyDocument, RuleDocument, Severity
-from supply_chain.policy.expressions import IMAGE, NOW, Expression, Language, Values, find, type_at
+from supply_chain.policy.expressions import IMAGE, NOW, Expression, Language, Values, find
+from supply_chain.policy.fact_schema import type_at
 from supply_chain.policy.facts import DeployFacts, ImageFacts, IntakeFacts, ReleaseFacts
 from supply_chain.policy.outcome import Reason
 from supply_chain.policy.people import People

@@ -15,7 +15,8 @@ from supply_chain.model.documents import read_document
 from supply_chain.model.image import Model
 from supply_chain.model.tier import Gate
 from supply_chain.policy.documents import RuleTest
-from supply_chain.policy.expressions import Values, element_of, fields_of, find_mistakes, language, mutate
+from supply_chain.policy.expressions import Values, language, mutate
+from supply_chain.policy.fact_schema import element_of, fields_of, find_mistakes
 from supply_chain.policy.fact_types import FACTS
 from supply_chain.policy.policies import Rule, compile_rule
 from supply_chain.policy.vex import ACCEPTING

@@ -14,7 +14,8 @@ from supply_chain.model.tier import Gate
 from supply_chain.policy import fact_types
 from supply_chain.policy.documents import PolicyDocument, RuleDocument
 from supply_chain.policy.explanation import GateExplanation
-from supply_chain.policy.expressions import IMAGE, NOW, element_of, fields_of, is_optional
+from supply_chain.policy.expressions import IMAGE, NOW
+from supply_chain.policy.fact_schema import element_of, fields_of, is_optional
 from supply_chain.policy.fact_types import FACTS
 from supply_chain.policy.outcome import RuleOutcome, RuleResult
 from supply_chain.reports.text import table

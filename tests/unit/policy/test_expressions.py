@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from supply_chain.errors import PolicyInvalid, RuleNotEvaluated
 from supply_chain.model.tier import Gate
-from supply_chain.policy import expressions
-from supply_chain.policy.expressions import LONGEST, Values, find_mistakes, language, to_value
-from supply_chain.policy.fact_types import FACTS, FindingFacts, ScanFacts, WaiverFacts
+from supply_chain.policy import expressions, fact_schema
+from supply_chain.policy.expressions import LONGEST, Values, language, to_value
+from supply_chain.policy.fact_types import FindingFacts, ScanFacts, WaiverFacts
 from supply_chain.policy.rule_tests import examples
 from tests.support.examples import tries
 
@@ -211,38 +211,6 @@ def test_element_is_read_beside_the_image():
     assert inner.compile("finding.id + image.build.name").evaluate(one) == "CVE-2026-1shop"
 
 
-def test_facts_of_all_gates_fit_their_types():
-    """The examples are what the tests of rules begin with."""
-    assert {gate: list(find_mistakes(FACTS[gate], examples(gate), "image")) for gate in Gate} == {g: [] for g in Gate}
-
-
-@pytest.mark.parametrize(
-    ("changes", "mistake"),
-    [
-        ({"nothing": 1}, "there is no fact image.nothing"),
-        ({"build": {}}, "image.build.name is missing"),
-        ({"build": 1}, "image.build is no group of facts"),
-        ({"ignored": "all"}, "image.ignored is no list"),
-        ({"ignored": [1]}, "image.ignored[0] is no str"),
-        ({"signed": 1}, "image.signed is no bool"),
-        ({"soak": {"seconds": True, "text": ""}}, "image.soak.seconds is no int"),
-    ],
-)
-def test_facts_of_another_type_are_found(changes, mistake):
-    """A test of a rule with facts that cannot be would prove nothing."""
-    first, *_ = find_mistakes(FACTS[Gate.DEPLOY], {**examples(Gate.DEPLOY), **changes}, "image")
-
-    assert first == mistake
-
-
-@pytest.mark.parametrize(("value", "fits"), [(0.5, True), (1, True), ("1", False), (True, False)])
-def test_whole_number_is_a_number(value, fits):
-    """YAML has no point in a probability of 1."""
-    facts = {**examples(Gate.DEPLOY), "scan": {**SCAN, "findings": [{**FINDING, "epss": value}]}}
-
-    assert (list(find_mistakes(FACTS[Gate.DEPLOY], facts, "image")) == []) is fits
-
-
 SCALARS = st.sampled_from(["image.a", "image.b", "image.c.d", "1", "2", "-3"])
 COMPARED = st.builds("({} {} {})".format, SCALARS, st.sampled_from(["==", "!=", "<", "<=", ">", ">="]), SCALARS)
 LISTED = st.builds(
@@ -297,17 +265,10 @@ def test_engine_takes_over_only_the_facts_that_are_named():
     assert Values.of(Gate.DEPLOY, image, NOW).plain.keys() == image.keys()
 
 
-def test_optional_facts_are_told_from_required_ones():
-    """The page of facts shows which may be absent."""
-    facts = FACTS[Gate.DEPLOY]
-
-    assert expressions.is_optional(facts, "soak") and not expressions.is_optional(facts, "signed")
-
-
-@pytest.mark.parametrize("function", ["_environments", "_hints", "has_times"])
+@pytest.mark.parametrize("function", [expressions._environments, fact_schema._hints, fact_schema.has_times])
 def test_types_are_read_once(function):
     """A gate takes milliseconds; an environment of the engine takes as long to make."""
-    assert hasattr(getattr(expressions, function), "cache_info")
+    assert hasattr(function, "cache_info")
 
 
 def test_expression_over_a_very_long_list_cannot_be_evaluated():

@@ -11,7 +11,7 @@ from supply_chain.evidence.checks import Check
 from supply_chain.evidence.sbom import Configuration
 from supply_chain.evidence.summary import summary
 from supply_chain.model.tier import Gate
-from supply_chain.policy.expressions import fields_of, find_mistakes
+from supply_chain.policy.fact_schema import fields_of, find_mistakes
 from supply_chain.policy.fact_types import FACTS, DeclaredValues, ImageScannedValues, PlannedValues
 from supply_chain.policy.fact_values import joined_values, local_image_values, values_of, working_copy_values
 from supply_chain.policy.facts import ImageFacts
