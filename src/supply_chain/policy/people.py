@@ -214,7 +214,7 @@ class People:
         """Return the issuer of VEX documents with one of whose keys something is signed; None if nobody signed it."""
         return next((name for name, keys in self.issuers.items() if any(map(signed, keys))), None)
 
-    def explain_uncounted(self, decision: Approval, image: ImageRef) -> str:
+    def explain_uncounted_approval(self, decision: Approval, image: ImageRef) -> str:
         """Return why a person's signed approval of an image does not count; empty if it does."""
         if self.distrusted:
             return self.distrusted
@@ -224,8 +224,8 @@ class People:
             return f"{decision.by} may not approve for {decision.environment}"
         return ""
 
-    def explain_unverified(self, decision: LifecycleDecision, digest: Digest) -> str:
-        """Return why nobody knows that a person who may took a lifecycle decision about a digest; empty if they did."""
+    def explain_uncounted_decision(self, decision: LifecycleDecision, digest: Digest) -> str:
+        """Return why a signed lifecycle decision about a digest does not count as a person's; empty if it does."""
         if self.distrusted:
             return self.distrusted
         if why := self._explain_unsigned(decision, lambda credential: decision.is_signed_by(credential, digest)):
@@ -246,13 +246,13 @@ class People:
             decision = LifecycleDecision.model_validate(statement.predicate)
         except ValidationError:
             return ""
-        why = self.explain_unverified(decision, subject.digest)
+        why = self.explain_uncounted_decision(decision, subject.digest)
         if decision.act is Act.UNHOLD and not why and ImageRef.parse(decision.image).application != subject.application:
             why = "it is about another application"
         return f"{decision.act} without effect: {why}" if why else ""
 
-    def explain_ineffective(self, use: BreakGlass, image: ImageRef) -> str:
-        """Return why a person's break-glass of an image has no effect at any time; empty if it has until it expires."""
+    def explain_uncounted_break_glass(self, use: BreakGlass, image: ImageRef) -> str:
+        """Return why a person's break-glass of an image does not count; empty if it does until it expires."""
         if self.distrusted:
             return self.distrusted
         if why := self._explain_unsigned(use, lambda credential: use.is_signed_by(credential, image)):
@@ -267,8 +267,8 @@ class People:
         return ""
 
     def find_break_glass(self, uses: Iterable[BreakGlass], image: ImageRef) -> tuple[BreakGlass, ...]:
-        """Return the uses of break-glass that have an effect on an image until they expire."""
-        return tuple(each for each in uses if not self.explain_ineffective(each, image))
+        """Return the uses of break-glass of an image that count until they expire."""
+        return tuple(each for each in uses if not self.explain_uncounted_break_glass(each, image))
 
     def _explain_unsigned(
         self, decision: Approval | BreakGlass | LifecycleDecision, is_signed_by: Callable[[Credential], bool]
@@ -283,7 +283,7 @@ class People:
 
     def find_approvers(self, decisions: Iterable[Approval], image: ImageRef) -> tuple[str, ...]:
         """Return the people whose signed approvals of an image count, each once."""
-        counted = (each.by for each in decisions if not self.explain_uncounted(each, image))
+        counted = (each.by for each in decisions if not self.explain_uncounted_approval(each, image))
         return tuple(dict.fromkeys(counted))
 
     def find_independent(self, approvers: Iterable[str], committers: Collection[str]) -> tuple[str, ...]:

@@ -292,19 +292,19 @@ def test_break_glass_without_effect_says_why(office: Office) -> None:
     """The person is told before it is part of the evidence."""
     found = people(office)
 
-    assert found.explain_ineffective(opened(office), CURATED) == ""
-    assert found.explain_ineffective(opened(office, office.bob), CURATED) == (
+    assert found.explain_uncounted_break_glass(opened(office), CURATED) == ""
+    assert found.explain_uncounted_break_glass(opened(office, office.bob), CURATED) == (
         "it is not signed with a key of ann in deployments/people.yaml"
     )
     bob = opened(office, office.bob, by="bob")
-    assert found.explain_ineffective(bob, CURATED) == "bob may not break the glass for production"
+    assert found.explain_uncounted_break_glass(bob, CURATED) == "bob may not break the glass for production"
     elsewhere = opened(office, environment="staging")
-    assert found.explain_ineffective(elsewhere, CURATED) == "ann may not break the glass for staging"
+    assert found.explain_uncounted_break_glass(elsewhere, CURATED) == "ann may not break the glass for staging"
     long = opened(office, expires=END + timedelta(minutes=1))
-    assert found.explain_ineffective(long, CURATED) == (
+    assert found.explain_uncounted_break_glass(long, CURATED) == (
         "it lasts until 2026-11-24 20:01, and ann may break the glass for 8 hours"
     )
-    assert People(distrusted="no").explain_ineffective(opened(office), CURATED) == "no"
+    assert People(distrusted="no").explain_uncounted_break_glass(opened(office), CURATED) == "no"
 
 
 CRITICAL = finding("critical")

@@ -167,8 +167,8 @@ def explained(office, signer, by="ann"):
     approval, use, block = decisions(signer, by)
     found = people(office)
     return [
-        found.explain_uncounted(approval, CURATED), found.explain_ineffective(use, CURATED),
-        found.explain_unverified(block, DIGEST),
+        found.explain_uncounted_approval(approval, CURATED), found.explain_uncounted_break_glass(use, CURATED),
+        found.explain_uncounted_decision(block, DIGEST),
     ]  # fmt: skip
 
 

@@ -163,17 +163,17 @@ def test_approval_that_does_not_count_says_why(office):
     office.write_people()
     found = people(office)
 
-    assert found.explain_uncounted(approved(office), CURATED) == ""
+    assert found.explain_uncounted_approval(approved(office), CURATED) == ""
     assert (
-        found.explain_uncounted(approved(office, environment="staging"), CURATED) == "ann may not approve for staging"
+        found.explain_uncounted_approval(approved(office, environment="staging"), CURATED) == "ann may not approve for staging"
     )
     stranger = approved(office, "carl", office.bob)
     assert (
-        found.explain_uncounted(stranger, CURATED) == "it is not signed with a key of carl in deployments/people.yaml"
+        found.explain_uncounted_approval(stranger, CURATED) == "it is not signed with a key of carl in deployments/people.yaml"
     )
     office.write_people(signer=office.bob)
-    assert "does not count" in people(office).explain_uncounted(approved(office), CURATED)
-    assert People().explain_uncounted(approved(office), CURATED).startswith("it is not signed")
+    assert "does not count" in people(office).explain_uncounted_approval(approved(office), CURATED)
+    assert People().explain_uncounted_approval(approved(office), CURATED).startswith("it is not signed")
 
 
 @pytest.mark.parametrize(("days", "valid"), [(-1, False), (0, True), (366, True), (367, False)])

@@ -96,15 +96,15 @@ def test_signed_decision_lifts_block_and_hold(world: World, office: Office) -> N
 @pytest.mark.parametrize("act", LIFTS)
 def test_signature_without_the_role_lifts_nothing(world: World, office: Office, act: Act) -> None:
     """Bob may approve, but neither block nor hold; and Ann's role ends with today's document."""
-    assert "bob may not" in people(office).explain_unverified(signed(decision(act, by="bob"), office.bob), DIGEST)
+    assert "bob may not" in people(office).explain_uncounted_decision(signed(decision(act, by="bob"), office.bob), DIGEST)
     good = signed(decision(act), office.ann)
-    assert people(office).explain_unverified(good, DIGEST) == ""
+    assert people(office).explain_uncounted_decision(good, DIGEST) == ""
 
     office.may = {"block": act is Act.UNHOLD, "hold": act is Act.UNBLOCK}
     office.write_people()
-    assert people(office).explain_unverified(good, DIGEST) == f"ann may not {act}"
+    assert people(office).explain_uncounted_decision(good, DIGEST) == f"ann may not {act}"
     office.write_people(signer=office.bob)
-    assert "does not count" in people(office).explain_unverified(good, DIGEST)
+    assert "does not count" in people(office).explain_uncounted_decision(good, DIGEST)
 
 
 @pytest.mark.parametrize(

@@ -244,7 +244,7 @@ async def test_decision_with_a_key_is_signed_by_its_person_first(place, tmp_path
     if (by, act) == ("ann", Act.BLOCK):
         assert (await decided).changed
         (found,) = read_decisions(read_image_status(ref(1), world.store(TierName.LIFECYCLE)).evidence)
-        assert place.ports.workbench.people().explain_unverified(found.value, ref(1).digest) == ""
+        assert place.ports.workbench.people().explain_uncounted_decision(found.value, ref(1).digest) == ""
         return
     with pytest.raises(DeclarationInvalid, match="ann may not hold" if by == "ann" else "not signed with a key of bob"):
         await decided
