@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -34,6 +35,11 @@ def join_lines(error: Exception) -> str:
 def pluralize(number: int, noun: str) -> str:
     """Return a number with its noun: `1 finding`, `2 findings`."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def render_time(at: datetime) -> str:
+    """Return a time, which is in UTC, to the minute: `2026-01-01 12:00 UTC`."""
+    return f"{at:%Y-%m-%d %H:%M} UTC"
 
 
 def truncate_lines(most: int, lines: Sequence[T], text: Callable[[T], str] = str) -> list[str]:

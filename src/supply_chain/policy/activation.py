@@ -21,6 +21,7 @@ from supply_chain.policy.people import FILE as PEOPLE
 from supply_chain.policy.people import People, keys_of_owner
 from supply_chain.policy.shipped import SHIPPED
 from supply_chain.policy.signed_documents import DocumentKind, Unsigned, read_bundle, read_file, verify_document
+from supply_chain.text import render_time
 
 LISTING = "signed.list"
 """Name of the list that is signed; it is next to the policies, and its bundle too."""
@@ -125,9 +126,9 @@ def _read_signed(
     if isinstance(signature, Unsigned):
         distrusted = f" ({people.distrusted})" if bundle is not None and people.distrusted else ""
         return Unsigned(why=f"{signature.why}{distrusted}")
-    signed = f"signed by {signature.by} at {signature.at:%Y-%m-%d %H:%M} UTC"
+    signed = f"signed by {signature.by} at {render_time(signature.at)}"
     if since is not None and signature.at < since:
-        why = f"{signed}, and signatures before {since:%Y-%m-%d %H:%M} UTC do not count (`policies_signed_since`)"
+        why = f"{signed}, and signatures before {render_time(since)} do not count (`policies_signed_since`)"
         return Unsigned(why=why)
     lines = LINE.findall(content.decode("ascii", "replace"))
     if content != "".join(f"{digest}  {name}\n" for digest, name in lines).encode():

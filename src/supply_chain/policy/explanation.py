@@ -16,7 +16,7 @@ from supply_chain.policy.fact_values import joined_values
 from supply_chain.policy.gate import judge
 from supply_chain.policy.outcome import RuleResult
 from supply_chain.policy.policies import F, GatePolicy
-from supply_chain.text import pluralize
+from supply_chain.text import pluralize, render_time
 
 ABSENT = "absent"
 
@@ -54,7 +54,7 @@ def explain(facts: F, policy: GatePolicy[F], now: datetime) -> tuple[RuleExplana
 
 def _text_of(path: str, image: Mapping[str, Any], now: datetime) -> str:
     if path == NOW:
-        return f"{now:%Y-%m-%d %H:%M} UTC"
+        return render_time(now)
     try:
         value = find(image, path.removeprefix(f"{IMAGE}."))
     except RuleNotEvaluated:
@@ -63,4 +63,4 @@ def _text_of(path: str, image: Mapping[str, Any], now: datetime) -> str:
         return pluralize(len(value), "element")
     if isinstance(value, dict):
         return "present"
-    return f"{value:%Y-%m-%d %H:%M} UTC" if isinstance(value, datetime) else str(value)
+    return render_time(value) if isinstance(value, datetime) else str(value)

@@ -15,6 +15,7 @@ from supply_chain.evidence.summary import Named, RefusedRule
 from supply_chain.model.image import Digest, ImageRef, Model
 from supply_chain.model.tier import Gate
 from supply_chain.policy.facts import ImageFacts
+from supply_chain.text import render_time
 
 F = TypeVar("F", bound=ImageFacts)
 
@@ -64,7 +65,7 @@ class UsedBreakGlass(Model):
     expires: AwareDatetime
 
     def __str__(self) -> str:
-        return f"by {self.by} until {self.expires:%Y-%m-%d %H:%M} UTC: {self.reason}"
+        return f"by {self.by} until {render_time(self.expires)}: {self.reason}"
 
 
 class RuleResult(Model):

@@ -22,7 +22,7 @@ from supply_chain.policy.people import People
 from supply_chain.policy.reviews import Reviews
 from supply_chain.policy.vex import ACCEPTING, Vex, is_accepted
 from supply_chain.policy.waivers import Waiver, Waivers
-from supply_chain.text import truncate_lines
+from supply_chain.text import render_time, truncate_lines
 
 F = TypeVar("F", bound=ImageFacts)
 
@@ -68,7 +68,7 @@ class Template:
 
 def _text_of(value: Any) -> str:
     if isinstance(value, datetime):
-        return f"{value:%Y-%m-%d %H:%M} UTC"
+        return render_time(value)
     if isinstance(value, list):
         return ", ".join(truncate_lines(LISTED, [_text_of(each) for each in value]))
     return str(value).lower() if isinstance(value, bool) else str(value)

@@ -17,6 +17,7 @@ from supply_chain.evidence.envelope import Bundle, bundle_in, hint_of
 from supply_chain.evidence.keyless import Credential, Identity, SignedContent, find_identity, is_keyless
 from supply_chain.evidence.statement import Statement, Subject, read_statement
 from supply_chain.model.image import Digest, Model, digest_of, digest_set
+from supply_chain.text import render_time
 
 SIGNED_DOCUMENT = "urn:cscm:signed-document:v1"
 """Predicate type: a person vouches for a document. The subject is the file's digest."""
@@ -156,7 +157,7 @@ def verify_document(
     keyring = keys if isinstance(keys, Keyring) else Keyring(keys)
     signature = _verify(kind, name, digest_of(content), bundle, keyring)
     if isinstance(signature, Signature) and signature.at > now + SKEW:
-        return Unsigned(why=f"{signature.by} signed it at {signature.at:%Y-%m-%d %H:%M} UTC, which is in the future")
+        return Unsigned(why=f"{signature.by} signed it at {render_time(signature.at)}, which is in the future")
     return signature
 
 

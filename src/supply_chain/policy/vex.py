@@ -25,6 +25,7 @@ from supply_chain.policy.signed_documents import (
     read_file,
     verify_document,
 )
+from supply_chain.text import render_time
 from supply_chain.vulnerability.vex.json_document import LIMIT
 from supply_chain.vulnerability.vex.matching import Image, VexAnswer, VexConclusion, VexIndex, VexTerms, vex_of
 from supply_chain.vulnerability.vex.openvex import read_openvex
@@ -154,7 +155,7 @@ def read_attached(attached: AttachedVex, people: People, now: datetime) -> tuple
 def find_future(statements: Iterable[VexStatement], now: datetime) -> str:
     """Return that a statement is of the future; empty if none is."""
     late = next((each for each in statements if each.at > now + SKEW), None)
-    return f"it states something at {late.at:%Y-%m-%d %H:%M} UTC, which is in the future" if late else ""
+    return f"it states something at {render_time(late.at)}, which is in the future" if late else ""
 
 
 class _Finding(NamedTuple):

@@ -14,7 +14,7 @@ from supply_chain.errors import SupplyChainError
 from supply_chain.fleet.break_glass import OpenBreakGlass
 from supply_chain.model.image import Model, short
 from supply_chain.reports.text import escape, grid, keep_together, table
-from supply_chain.text import plain_text, pluralize
+from supply_chain.text import plain_text, pluralize, render_time
 
 CODE = re.compile(r"\[([a-z]+(?:[.-][a-z]+)+)\]\s*$")
 """The code at the end of an error's message."""
@@ -156,7 +156,7 @@ def daily_report_page(report: DailyReport) -> str:
     """Render the report, in the order in which a reader acts on it."""
     parts = [
         f"# {escape(report.headline)}",
-        f"{report.since:%Y-%m-%d %H:%M} to {report.until:%Y-%m-%d %H:%M} UTC",
+        f"{report.since:%Y-%m-%d %H:%M} to {render_time(report.until)}",
         *_inactive_policies(report.policies),
         *_break_glass(report),
         "## Waits for you",
@@ -225,7 +225,7 @@ def _break_glass(report: DailyReport) -> list[str]:
             _format_image(str(each.image)),
             escape(each.environment),
             escape(each.owner),
-            f"{each.use.expires:%Y-%m-%d %H:%M} UTC",
+            render_time(each.use.expires),
             escape(each.use.by),
             escape(each.use.reason),
             escape(_state(each, report.until)),

@@ -12,7 +12,7 @@ from supply_chain.fleet.where import Place
 from supply_chain.model.image import short
 from supply_chain.model.tier import Gate
 from supply_chain.reports.text import day, escape, megabytes, table
-from supply_chain.text import plain_text, pluralize
+from supply_chain.text import plain_text, pluralize, render_time
 
 NEVER = "The inventory was never reconciled; `cscm inventory` does it."
 
@@ -107,7 +107,7 @@ def place_row(place: Place) -> dict[str, str]:
 
 def freshness_line(reconciled: datetime | None, not_counted: str = "") -> str:
     """Render how far an answer of the inventory can be trusted: its age, and the images that it does not cover."""
-    when = f"as of {reconciled:%Y-%m-%d %H:%M} UTC and the events since" if reconciled else NEVER
+    when = f"as of {render_time(reconciled)} and the events since" if reconciled else NEVER
     return f"{when}\nnot counted: {not_counted}" if not_counted else when
 
 
@@ -136,7 +136,7 @@ def _explanation_sections(details: Explanation) -> list[Section]:
             _format_workload(each),
             each.address,
             _format_health(each),
-            f"{each.since:%Y-%m-%d %H:%M} UTC",
+            render_time(each.since),
         )
         for each in image.running
     ]

@@ -11,7 +11,7 @@ from supply_chain.fleet.preview import Effect, NotJudged, PolicyChange, PolicyPr
 from supply_chain.policy.outcome import Reason
 from supply_chain.policy.upcoming import UpcomingRule
 from supply_chain.reports.text import ROWS, escape, table
-from supply_chain.text import pluralize, truncate_lines
+from supply_chain.text import pluralize, render_time, truncate_lines
 
 NAMED = 5
 """Number of images and of reasons of a row that are named one by one."""
@@ -130,9 +130,7 @@ def policy_preview_page(preview: PolicyPreview) -> str:
 
 def upcoming_rules(rules: Sequence[UpcomingRule], preview: PolicyPreview) -> str:
     """Return Markdown with the rules that begin to refuse, and what `preview`, a preview with them, refuses more."""
-    rows = [
-        (each.rule, each.policy, ", ".join(each.gates), f"{each.effective_on:%Y-%m-%d %H:%M} UTC") for each in rules
-    ]
+    rows = [(each.rule, each.policy, ", ".join(each.gates), render_time(each.effective_on)) for each in rules]
     refused = [each.subject for each in preview.changes if each.effect is Effect.REFUSED]
     applications = sorted({each.image.application for each in refused})
     named = f" ({', '.join(map(escape, truncate_lines(NAMED, applications)))})" if refused else ""

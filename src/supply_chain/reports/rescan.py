@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from supply_chain.fleet.exposure import MOST_REPORTED, RescanReport, RescanResult
 from supply_chain.model.image import short
 from supply_chain.reports.text import escape, overflow_row, table, truncate_rows
-from supply_chain.text import plain_text, pluralize, truncate_lines
+from supply_chain.text import plain_text, pluralize, render_time, truncate_lines
 from supply_chain.vulnerability.findings import Finding
 
 TITLES = (
@@ -160,7 +160,7 @@ def rescan_progress(done: int, total: int, seconds: float, unjudged: int) -> str
 def rescan_page(rescanned: RescanReport) -> str:
     """Render a rescan in markdown: its inputs, its results, and the images that need attention."""
     about = [
-        ("database", f"{rescanned.database.kind}, built {rescanned.database.built:%Y-%m-%d %H:%M} UTC"),
+        ("database", f"{rescanned.database.kind}, built {render_time(rescanned.database.built)}"),
         ("its digest", rescanned.database.digest),
         ("scanner", rescanned.scanner),
         ("started", f"{rescanned.started:%Y-%m-%d %H:%M:%S} UTC"),

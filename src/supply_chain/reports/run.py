@@ -12,7 +12,7 @@ from supply_chain.model.image import Material, Model, Source, short
 from supply_chain.policy.outcome import Admitted, Refused, RuleOutcome, UsedWaiver, break_glass_of, waivers_of
 from supply_chain.policy.waivers import SOON
 from supply_chain.reports.text import ROWS, escape, keep_together, table, truncate_rows
-from supply_chain.text import plain_text, pluralize, truncate_lines
+from supply_chain.text import plain_text, pluralize, render_time, truncate_lines
 from supply_chain.vulnerability.findings import Report
 
 MOST_REASONS = 20
@@ -96,7 +96,7 @@ def _facts(run: RunReport) -> str:
     note = " — the **starter database**, which covers few packages" if database.kind == "starter" else ""
     rows.append(("scanner", f"{report.scanner} {report.scanner_version}"))
     return table(("", ""), rows) + (
-        f"\n| vulnerability database | {escape(database.kind)}, built {database.built:%Y-%m-%d %H:%M} UTC, "
+        f"\n| vulnerability database | {escape(database.kind)}, built {render_time(database.built)}, "
         f"`{escape(database.digest)}`{note} |"
     )
 
