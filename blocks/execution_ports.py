@@ -99,10 +99,9 @@ class ExecutionPorts(TierPorts):
     def enforcement(self, environment: str) -> Enforcement:
         """Return what enforces the admission of images to an environment.
 
-        Raise `SettingInvalid` if nothing does, or if environments contradict each other.
+        Raise `SettingInvalid` if nothing does, or as `Workbench.valid_environment`.
         """
-        self.workbench.environment(environment)
-        self.workbench.environments()
+        self.workbench.valid_environment(environment)
         if environment not in self.enforcements:
             raise SettingInvalid(
                 f"{environment} has no `enforcement`.\n"

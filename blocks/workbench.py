@@ -237,13 +237,17 @@ class Workbench(Setting):
         """Return what an environment requires of an image; raise as `environment`, or if its soak is undefined."""
         return self.environment(name).requirements(self.environment)
 
+    def valid_environment(self, name: str) -> DockerEnvironment | KubernetesEnvironment:
+        """Return an environment to which may be deployed; raise as `EnvironmentDocuments.find_valid`."""
+        return self.environment_documents().find_valid(name)
+
+    def environment_documents(self) -> EnvironmentDocuments:
+        """Return the environments that can be read, in the order of their names, and why others cannot."""
+        return read_environment_documents(self.environments_directory)
+
     def environments(self) -> tuple[DockerEnvironment | KubernetesEnvironment, ...]:
         """Return all environments, in the order of their names."""
         return read_environments(self.environments_directory)
-
-    def environment_documents(self) -> EnvironmentDocuments:
-        """Return the environments that can be read, and why others cannot; nothing else is checked."""
-        return read_environment_documents(self.environments_directory)
 
     def rules(self, name: str) -> Rules:
         """Return the lifecycle's rules with this name, after checking that they do what their tests expect."""

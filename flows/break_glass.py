@@ -48,8 +48,7 @@ async def break_glass(
         raise DeclarationInvalid(
             f"The break-glass would end at {expires:%Y-%m-%d %H:%M %Z}, which is past.\nGive a later time."
         )
-    place = ports.workbench.environment(environment)
-    ports.workbench.environments()  # raises before anything is signed, as the deployment would
+    place = ports.workbench.valid_environment(environment)  # raises before anything is signed, as the deployment would
     ref = await in_thread(find_stored, image, ports.repositories)
     place.placement(ref.application)  # raises before anything is signed
     codes = await in_thread(ports.find_overridable, ref, place)

@@ -34,8 +34,7 @@ async def deploy(image: str, environment: str = "staging", force: bool = False) 
         force: Replace the container even if the same image already runs.
     """
     ports = await ExecutionPorts.aload()
-    place = ports.workbench.environment(environment)
-    ports.workbench.environments()  # raises if another one has its address, namespace or file
+    place = ports.workbench.valid_environment(environment)
     target = await ports.load_target(place)
     ref = await in_thread(find, image, CURATED, ports.repositories)
     async with report_run(ref.application) as reporter, run_lock(lock_name(DEPLOY, place.name, ref.application)):

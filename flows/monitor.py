@@ -8,6 +8,7 @@ from blocks.execution_ports import ExecutionPorts
 from orchestration.run_states import complete_as
 from orchestration.steps import wait_for_all
 from supply_chain.execution.enforcement.installation import LAPSED
+from supply_chain.execution.environment_documents import invalid_error
 from supply_chain.execution.host import list_drifts
 from supply_chain.execution.observation import Observation
 from tasks.enforce import enforcement_step
@@ -19,7 +20,8 @@ from tasks.watch import watch_step
 async def monitor(environment: str | None = None, watch: int = 0) -> tuple[Observation, ...]:
     """Compare what runs with the signed deployment records, and what clusters enforce with what was installed.
 
-    The run ends as Unprotected if a cluster may admit what it should refuse, as Drifted for other deviations.
+    The run ends as Unprotected if a cluster may admit what it should refuse, as Drifted for other deviations. If all
+    environments are compared and some are invalid, it fails with `SettingInvalid` once all else is done.
 
     Args:
         environment: The name of one environment. If empty, all environments.
@@ -31,6 +33,8 @@ async def monitor(environment: str | None = None, watch: int = 0) -> tuple[Obser
     if weak := [each for each in statuses if each.is_weak]:
         return complete_as("Unprotected", "; ".join(map(str, weak)), observed)  # at once: it is an alert
     observed += await watch_step(environment, ports, observed, watch)
+    if environment is None and (invalid := ports.workbench.environment_documents().invalid):
+        raise invalid_error(invalid, "All else is compared, but nothing is deployed to these environments")
     if codes := [*list_drifts(observed), *(LAPSED for each in statuses if each.deviations)]:
         return complete_as("Drifted", ", ".join(codes), observed)
     return observed

@@ -15,12 +15,19 @@ from orchestration.steps import continue_after_error, in_thread, step
 from supply_chain.errors import SupplyChainError
 from supply_chain.execution.break_glass import Judge, judge_again
 from supply_chain.execution.delivery.repository import FetchedBranches
-from supply_chain.execution.deployment import Expected
-from supply_chain.execution.environment import DockerEnvironment, Environment
+from supply_chain.execution.deployment import DockerPlace, Expected
+from supply_chain.execution.environment import DockerEnvironment, Environment, EnvironmentDocuments
 from supply_chain.execution.host import HostObservation, add_entries, read_host
 from supply_chain.execution.monitor import drop_deploying
-from supply_chain.execution.observation import Deviation, Observation, make_unsigned
+from supply_chain.execution.observation import (
+    Deviation,
+    Observation,
+    make_invalid,
+    make_unobserved,
+    make_unsigned,
+)
 from supply_chain.execution.records import read_expected
+from supply_chain.text import join_lines
 
 
 @step("monitor")
@@ -31,15 +38,17 @@ async def monitor_step(
 
     With `application`, check only that one; this is for the holder of its deploy lock. Otherwise, report also an
     environment that is not active, and leave what is being deployed right now for later. If all environments are
-    checked, check also what else runs on their hosts.
+    checked, report also the invalid ones, of which those that can be read are checked too, and check what else runs on
+    their hosts.
 
     What cannot be looked at does not prevent looking at the rest: the error is raised once all else is reported.
     """
-    places = (ports.workbench.environment(environment),) if environment else ports.workbench.environments()
+    documents = ports.workbench.environment_documents() if environment is None else EnvironmentDocuments((), {})
+    places = (ports.workbench.environment(environment),) if environment else documents.readable
     deploying = await find_deploying()
-    names = [place.name for place in places]
+    names = [environment] if environment else documents.names
     expected = await in_thread(read_expected, names, ports.repositories, ports.registry, ports.evidence, application)
-    observed: list[Observation] = []
+    observed = [make_invalid(name, join_lines(error), now()) for name, error in documents.invalid.items()]
     failed: list[SupplyChainError] = []
     for place in places if application is None else ():
         with continue_after_error(failed.append):
@@ -54,8 +63,10 @@ async def monitor_step(
     host_observations: dict[str, HostObservation] = {}
     if environment is None and application is None:
         with continue_after_error(failed.append):
-            host_observations = await _hosts(expected, places)
+            host_observations = await _hosts(expected, places, documents.unreadable)
+    unobserved = [each for each in expected if each.environment in documents.unreadable]
     for host_observation in host_observations.values():
+        observed += [make_unobserved(each, now()) for each in unobserved if each.container in host_observation.entered]
         observed = [*add_entries(observed, host_observation.entered), *host_observation.observations]
     deploying |= await find_deploying()  # also deployments that began or ended meanwhile: the records were read before
     reported = tuple(observed) if application else drop_deploying(observed, deploying)
@@ -88,13 +99,19 @@ def _judge_again(
     return {container: (deviation,) for container, deviation in judged.items() if deviation}
 
 
-async def _hosts(expected: Sequence[Expected], places: Sequence[Environment]) -> dict[str, HostObservation]:
-    """Return what is seen of each host since the last check, by the host's name."""
+async def _hosts(
+    expected: Sequence[Expected], places: Sequence[Environment], unreadable: Collection[str] = ()
+) -> dict[str, HostObservation]:
+    """Return what is seen of each host since the last check, by the host's name.
+
+    Deployments to environments that are unreadable may be on each: they are no strangers, and accesses to them count.
+    """
     observations = {}
+    anywhere = [each for each in expected if each.environment in unreadable and isinstance(each.place, DockerPlace)]
     on_hosts = [place for place in places if isinstance(place, DockerEnvironment)]
     for name in sorted({place.host for place in on_hosts}):
         here = [place for place in on_hosts if place.host == name]
-        on_host = [each for each in expected if each.environment in {place.name for place in here}]
+        on_host = [*anywhere, *(each for each in expected if each.environment in {place.name for place in here})]
         host: ContainerHost = await ContainerHost.aload(name)
         after = _number(await Variable.aget(_variable(name), default="0"))
         observations[name] = await in_thread(read_host, host.engine(), name, on_host, here, after, now)

@@ -38,7 +38,8 @@ async def watch_step(
     `previous` are the observations that the check before has reported. A cluster that cannot be watched does not end
     the watch of others: the error is raised at the end.
     """
-    places = (ports.workbench.environment(environment),) if environment else ports.workbench.environments()
+    workbench = ports.workbench
+    places = (workbench.environment(environment),) if environment else workbench.environment_documents().readable
     watched = [place for place in places if isinstance(place, KubernetesEnvironment)] if seconds > 0 else []
     report, until = Report(list(previous)), time.monotonic() + seconds
     await wait_for_all(*(_watch(place, ports, report, until) for place in watched))

@@ -1,12 +1,13 @@
-"""Reads `deployments/environments/`, and checks that the environments do not contradict each other."""
+"""Reads `deployments/environments/`, and finds the environments that contradict each other or themselves."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
-from supply_chain.errors import DeclarationInvalid, SettingInvalid
+from supply_chain.errors import DeclarationInvalid, SettingInvalid, SupplyChainError
 from supply_chain.execution.environment import (
     ENVIRONMENT_DOCUMENT,
     DockerEnvironment,
@@ -14,6 +15,10 @@ from supply_chain.execution.environment import (
     KubernetesEnvironment,
 )
 from supply_chain.model.documents import read_document
+from supply_chain.text import first_line, join_lines
+
+INVALID = (DeclarationInvalid, SettingInvalid)
+"""Errors of an environment's document: it does not exist, cannot be read, or contradicts another one."""
 
 
 def read_environment(directory: Path, name: str) -> DockerEnvironment | KubernetesEnvironment:
@@ -23,20 +28,19 @@ def read_environment(directory: Path, name: str) -> DockerEnvironment | Kubernet
     """
     names = sorted(path.stem for path in directory.glob("*.yaml"))
     if name not in names:
-        raise SettingInvalid(f"There is no environment {name!r}.\nThere are: {', '.join(names) or 'none'}.")
+        raise _missing_error(name, names)
     environment = read_document(directory / f"{name}.yaml", ENVIRONMENT_DOCUMENT)
     if environment.name != name:
         raise SettingInvalid(f"deployments/environments/{name}.yaml has the name {environment.name!r}.\nUse one name.")
     return environment
 
 
-def _earlier_environments(environment: Environment, named: Mapping[str, Environment]) -> Iterator[Environment]:
-    """Yield the environments that come before an environment, the nearest first; each once if they form a cycle."""
-    visited: set[str] = set()
-    while (after := environment.after) and after not in visited:
-        visited.add(after)
-        environment = named[after]
-        yield environment
+def _missing_error(name: str, names: Iterable[str]) -> SettingInvalid:
+    return SettingInvalid(f"There is no environment {name!r}.\nThere are: {', '.join(names) or 'none'}.")
+
+
+Contradiction = tuple[SettingInvalid, tuple[str, ...]]
+"""An error, and the names of the environments that it is about."""
 
 
 @dataclass(frozen=True)
@@ -52,74 +56,100 @@ class EnvironmentDocuments:
         """The names of all, sorted."""
         return tuple(sorted([*(each.name for each in self.readable), *self.unreadable]))
 
+    @cached_property
+    def invalid(self) -> Mapping[str, DeclarationInvalid | SettingInvalid]:
+        """Name of an environment → why nothing is deployed there.
 
-def read_environment_documents(directory: Path) -> EnvironmentDocuments:
-    """Read each environment for what may not depend on the others; whether they contradict each other is not checked.
+        It cannot be read, no image could ever reach it, or it has an address, a namespace or a file of another one.
+        """
+        invalid = dict(self.unreadable)
+        for error, names in self._find_contradictions():
+            for name in names:
+                invalid.setdefault(name, error)
+        return invalid
 
-    So a block reaches every environment that can be read.
-    """
-    readable, unreadable = (
-        list[DockerEnvironment | KubernetesEnvironment](),
-        dict[str, DeclarationInvalid | SettingInvalid](),
-    )
-    for path in sorted(directory.glob("*.yaml")):
-        try:
-            readable.append(read_environment(directory, path.stem))
-        except (DeclarationInvalid, SettingInvalid) as error:
-            unreadable[path.stem] = error
-    return EnvironmentDocuments(tuple(readable), unreadable)
+    def find_valid(self, name: str) -> DockerEnvironment | KubernetesEnvironment:
+        """Return an environment; raise why it is invalid, or `SettingInvalid` if it does not exist."""
+        if name in self.invalid:
+            raise self.invalid[name]
+        return self._find(name)
+
+    def _find(self, name: str) -> DockerEnvironment | KubernetesEnvironment:
+        for each in self.readable:
+            if each.name == name:
+                return each
+        if name in self.unreadable:
+            raise SettingInvalid(
+                f"The document of {name} cannot be read: {first_line(self.unreadable[name])}.\n"
+                f"Correct deployments/environments/{name}.yaml."
+            )
+        raise _missing_error(name, self.names)
+
+    def _find_contradictions(self) -> Iterator[Contradiction]:
+        """Yield how the environments that can be read contradict each other or themselves."""
+        for environment in self.readable:
+            try:
+                environment.requirements(self._find)
+            except SettingInvalid as error:
+                yield error, (environment.name,)
+        yield from _find_cycles(self.readable)
+        yield from _find_shared_addresses(each for each in self.readable if isinstance(each, DockerEnvironment))
+        in_clusters = [each for each in self.readable if isinstance(each, KubernetesEnvironment)]
+        yield from _find_shared_namespaces(in_clusters)
+        yield from _find_shared_files(in_clusters)
 
 
-def read_environments(directory: Path) -> tuple[DockerEnvironment | KubernetesEnvironment, ...]:
-    """Read all environments.
-
-    Raises `SettingInvalid` if two applications have the same address on one host, if two environments have the same
-    namespace or the same file of a repository, or if no image could ever reach an environment.
-    """
-    environments = tuple(read_environment(directory, path.stem) for path in sorted(directory.glob("*.yaml")))
-    named = {environment.name: environment for environment in environments}
-    for environment in environments:
-        environment.requirements(lambda name: named.get(name) or read_environment(directory, name))
+def _find_cycles(environments: Sequence[Environment]) -> Iterator[Contradiction]:
+    """Yield the environments that require a soak in themselves, through others."""
+    named = {each.name: each for each in environments}
     for environment in environments:
         before = list(_earlier_environments(environment, named))
         if environment in before:
-            raise SettingInvalid(
+            error = SettingInvalid(
                 f"{environment.name} requires a soak in itself: {', '.join(each.name for each in before)}.\n"
                 "Take `after` out of one of deployments/environments."
             )
-    _check_addresses(each for each in environments if isinstance(each, DockerEnvironment))
-    in_clusters = [each for each in environments if isinstance(each, KubernetesEnvironment)]
-    _check_namespaces(in_clusters)
-    _check_files(in_clusters)
-    return environments
+            yield error, (environment.name,)
 
 
-def _check_addresses(environments: Iterable[DockerEnvironment]) -> None:
-    """Raise `SettingInvalid` if two applications have the same address on one host."""
-    taken: dict[tuple[str, str, int], str] = {}
+def _earlier_environments(environment: Environment, named: Mapping[str, Environment]) -> Iterator[Environment]:
+    """Yield the environments that come before an environment, the nearest first; each once if they form a cycle."""
+    visited: set[str] = set()
+    while (after := environment.after) in named and after not in visited:
+        assert after
+        visited.add(after)
+        environment = named[after]
+        yield environment
+
+
+def _find_shared_addresses(environments: Iterable[DockerEnvironment]) -> Iterator[Contradiction]:
+    """Yield the addresses on one host that two applications have."""
+    taken: dict[tuple[str, str, int], tuple[str, str]] = {}
     for environment in environments:
         for application, place in environment.applications.items():
-            where = f"{application} in {environment.name}"
-            other = taken.setdefault((environment.host, place.address, place.port), where)
-            if other != where:
-                raise SettingInvalid(
-                    f"{other} and {where} are both at {place.address}:{place.port}.\nGive each its own port."
+            own = environment.name, f"{application} in {environment.name}"
+            other = taken.setdefault((environment.host, place.address, place.port), own)
+            if other != own:
+                error = SettingInvalid(
+                    f"{other[1]} and {own[1]} are both at {place.address}:{place.port}.\nGive each its own port."
                 )
+                yield error, (other[0], own[0])
 
 
-def _check_namespaces(environments: Iterable[KubernetesEnvironment]) -> None:
-    """Raise `SettingInvalid` if two environments have the same namespace: each would report the other's pods."""
+def _find_shared_namespaces(environments: Iterable[KubernetesEnvironment]) -> Iterator[Contradiction]:
+    """Yield the namespaces that two environments have: each would report the other's pods."""
     taken: dict[str, str] = {}
     for environment in environments:
         other = taken.setdefault(environment.place, environment.name)
         if other != environment.name:
-            raise SettingInvalid(
+            error = SettingInvalid(
                 f"{other} and {environment.name} are both in {environment.place}.\nGive each its own namespace."
             )
+            yield error, (other, environment.name)
 
 
-def _check_files(environments: Iterable[KubernetesEnvironment]) -> None:
-    """Raise `SettingInvalid` if two environments have the digest of an application in the same file."""
+def _find_shared_files(environments: Iterable[KubernetesEnvironment]) -> Iterator[Contradiction]:
+    """Yield the files in which two environments have the digest of an application."""
     taken: dict[tuple[str, str, str, str], str] = {}
     for environment in environments:
         git = environment.delivery.git if environment.delivery else None
@@ -128,7 +158,36 @@ def _check_files(environments: Iterable[KubernetesEnvironment]) -> None:
             file = git.file_of(application)
             other = taken.setdefault((git.repository, git.branch, file, application), environment.name)
             if other != environment.name:
-                raise SettingInvalid(
+                error = SettingInvalid(
                     f"{other} and {environment.name} both have the digest of {application} in {file} of "
                     f"{git.repository}.\nGive each its own file."
                 )
+                yield error, (other, environment.name)
+
+
+def read_environment_documents(directory: Path) -> EnvironmentDocuments:
+    """Read each environment on its own, so that an invalid one hides no other."""
+    readable, unreadable = (
+        list[DockerEnvironment | KubernetesEnvironment](),
+        dict[str, DeclarationInvalid | SettingInvalid](),
+    )
+    for path in sorted(directory.glob("*.yaml")):
+        try:
+            readable.append(read_environment(directory, path.stem))
+        except INVALID as error:
+            unreadable[path.stem] = error
+    return EnvironmentDocuments(tuple(readable), unreadable)
+
+
+def read_environments(directory: Path) -> tuple[DockerEnvironment | KubernetesEnvironment, ...]:
+    """Read all environments; raise the error of the first that is invalid (`EnvironmentDocuments.invalid`)."""
+    documents = read_environment_documents(directory)
+    for error in documents.invalid.values():
+        raise error
+    return documents.readable
+
+
+def invalid_error(invalid: Mapping[str, SupplyChainError], consequence: str) -> SettingInvalid:
+    """Return one error for the errors of environments, by name; `consequence` is a sentence without its full stop."""
+    lines = "".join(f"  {name}: {join_lines(error)}\n" for name, error in invalid.items())
+    return SettingInvalid(f"{consequence}:\n{lines}Correct these documents in deployments/environments.")

@@ -46,25 +46,38 @@ class Observation(Model):
 
 def make_unsigned(environment: str, why: str, at: datetime) -> Observation:
     """Return the observation of an environment that is not active: nobody signed its document as it is."""
+    unsigned = Deviation(
+        code="drift.unsigned",
+        fact=f"{environment} is not active: {why}",
+        remedy="Find out who changed it, and restore it or sign it: `cscm policy sign --key REF`.",
+    )
+    return _make_document_observation(environment, "not active", unsigned, at)
+
+
+def make_invalid(environment: str, why: str, at: datetime) -> Observation:
+    """Return the observation of an environment whose document is invalid."""
+    invalid = Deviation(
+        code="drift.invalid",
+        fact=f"{environment} is invalid: {why}",
+        remedy="Correct it. Until then, nothing is deployed there, and what cannot be read is not observed.",
+    )
+    return _make_document_observation(environment, "invalid", invalid, at)
+
+
+def _make_document_observation(environment: str, status: str, deviation: Deviation, at: datetime) -> Observation:
     return Observation(
         at=at,
         environment=environment,
         application="",
         name=f"deployments/environments/{environment}.yaml",
         container="",
-        status="not active",
-        deviations=(
-            Deviation(
-                code="drift.unsigned",
-                fact=f"{environment} is not active: {why}",
-                remedy="Find out who changed it, and restore it or sign it: `cscm policy sign --key REF`.",
-            ),
-        ),
+        status=status,
+        deviations=(deviation,),
     )
 
 
-def make_moved(expected: Expected, at: datetime) -> Observation:
-    """Return the observation of a deployment to another place than its environment has now, where nobody looks."""
+def make_unobserved(expected: Expected, at: datetime) -> Observation:
+    """Return the observation of a deployment that nobody looked at."""
     return Observation(
         at=at,
         environment=expected.environment,
@@ -75,11 +88,14 @@ def make_moved(expected: Expected, at: datetime) -> Observation:
         address=expected.url,
         wanted=expected.digest,
         status="unknown",
-        deviations=(
-            Deviation(
-                code="drift.moved",
-                fact=f"{expected.name} was deployed to {expected.place}, and {expected.environment} is elsewhere now",
-                remedy="Deploy the application again, and remove it there: nobody watches it.",
-            ),
-        ),
     )
+
+
+def make_moved(expected: Expected, at: datetime) -> Observation:
+    """Return the observation of a deployment to another place than its environment has now, where nobody looks."""
+    moved = Deviation(
+        code="drift.moved",
+        fact=f"{expected.name} was deployed to {expected.place}, and {expected.environment} is elsewhere now",
+        remedy="Deploy the application again, and remove it there: nobody watches it.",
+    )
+    return make_unobserved(expected, at).model_copy(update={"deviations": (moved,)})

@@ -70,7 +70,7 @@ def ports(world, tmp_path, monkeypatch):
     published = PublishedVerdicts(world.verdict_store(TierName.EXECUTION), world.ecr)
     monkeypatch.setattr(TierPorts, "evidence", property(lambda _: replace(store, publisher=published)))
     workbench = SimpleNamespace(
-        environment=PLACES.__getitem__, environments=lambda: tuple(PLACES.values()), project=tmp_path, tool=None,
+        environment=PLACES.__getitem__, valid_environment=PLACES.__getitem__, project=tmp_path, tool=None,
         environment_documents=lambda: EnvironmentDocuments(tuple(PLACES.values()), {}),
         environment_state=lambda environment: PolicyState(active=environment is ENFORCED, why="changed"),
     )  # fmt: skip
@@ -228,10 +228,10 @@ def test_environment_without_a_valid_document_learns_of_block(ports, world):
 def test_enforcement_is_not_installed_where_environments_contradict_each_other(ports):
     """Two in one namespace would replace each other's; each can be read."""
 
-    def refuse():
+    def refuse(name):
         raise SettingInvalid("two are in one namespace\nchange one")
 
-    ports.workbench.environments = refuse
+    ports.workbench.valid_environment = refuse
 
     with pytest.raises(SettingInvalid, match="one namespace"):
         ports.enforcement("production")

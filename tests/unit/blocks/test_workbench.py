@@ -9,7 +9,7 @@ import pytest
 
 from blocks import Workbench
 from orchestration.clock import now
-from supply_chain.errors import PolicyUnsigned
+from supply_chain.errors import DeclarationInvalid, PolicyUnsigned
 from supply_chain.policy import loading
 from supply_chain.policy.fact_values import name_conflict
 from supply_chain.policy.loading import check_policy
@@ -124,3 +124,13 @@ def test_environment_documents_are_those_of_the_project(tmp_path):
     found = workbench(tmp_path).environment_documents()
 
     assert {"staging", "production"} <= {each.name for each in found.readable} and [*found.unreadable] == ["broken"]
+
+
+def test_environment_to_deploy_to_is_valid(tmp_path):
+    """Another one that is invalid does not matter."""
+    copy_shipped(tmp_path)
+    (tmp_path / "deployments/environments/broken.yaml").write_text("soak: soon")
+
+    assert workbench(tmp_path).valid_environment("staging").name == "staging"
+    with pytest.raises(DeclarationInvalid, match="soak"):
+        workbench(tmp_path).valid_environment("broken")

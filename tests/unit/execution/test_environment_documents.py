@@ -3,7 +3,12 @@
 import pytest
 
 from supply_chain.errors import DeclarationInvalid, SettingInvalid
-from supply_chain.execution.environment_documents import read_environment, read_environment_documents, read_environments
+from supply_chain.execution.environment_documents import (
+    invalid_error,
+    read_environment,
+    read_environment_documents,
+    read_environments,
+)
 from supply_chain.policy.facts import RequiredSoak
 from tests.support.facts import requirements
 
@@ -88,6 +93,45 @@ def test_environments_cannot_share_file_of_repository(tmp_path):
         write(tmp_path, name, f"target: kubernetes\ncluster: c\nnamespace: {name}\napplications: {{a: {{}}}}\n{GIT}")
     with pytest.raises(SettingInvalid, match=r"digest of a in x/a\.yaml of r"):
         read_environments(tmp_path)
+
+
+def test_environments_that_contradict_each_other_are_invalid_and_others_valid(tmp_path):
+    """Nothing is deployed to those, and each can still be observed."""
+    write(tmp_path, "one", "applications: {a: {port: 8080}}")
+    write(tmp_path, "two", "applications: {b: {port: 8080}}")
+    write(tmp_path, "a", f"{CLUSTER}")
+    write(tmp_path, "b", f"{CLUSTER}")
+    for name in ("f", "g"):
+        write(tmp_path, name, f"target: kubernetes\ncluster: c\nnamespace: {name}\napplications: {{a: {{}}}}\n{GIT}")
+    write(tmp_path, "ring", "after: round\nsoak: 1h")
+    write(tmp_path, "round", "after: ring\nsoak: 1h")
+    write(tmp_path, "late", "after: nowhere")
+    write(tmp_path, "broken", "soak: soon")
+    write(tmp_path, "after-broken", "after: broken")
+    write(tmp_path, "good", "applications: {a: {port: 8081}}\nsoak: 1h")
+    write(tmp_path, "after-good", "after: good")
+
+    found = read_environment_documents(tmp_path)
+
+    assert {*found.names} - {*found.invalid} == {"good", "after-good"}
+    assert {name for name, error in found.invalid.items() if "a in one and b in two" in str(error)} == {"one", "two"}
+    assert {name for name, error in found.invalid.items() if "a and b are both in c/shop" in str(error)} == {"a", "b"}
+    assert {name for name, error in found.invalid.items() if "digest of a in x/a.yaml" in str(error)} == {"f", "g"}
+    assert "The document of broken cannot be read: " in str(found.invalid["after-broken"])
+    assert found.find_valid("good").name == "good"
+    for name, why in {"one": "both at", "broken": "soak", "ring": "soak in itself", "absent": "There is no"}.items():
+        with pytest.raises((SettingInvalid, DeclarationInvalid), match=why):
+            found.find_valid(name)
+
+
+def test_error_of_invalid_environments_names_each():
+    """One run fails for all of them."""
+    error = invalid_error({"b": DeclarationInvalid("it is bad\ncorrect it"), "c": SettingInvalid("so is it")}, "So")
+
+    assert str(error) == (
+        "So:\n  b: it is bad — correct it [declaration.invalid]\n  c: so is it [setting.invalid]\n"
+        "Correct these documents in deployments/environments. [setting.invalid]"
+    )
 
 
 def test_invalid_environment_does_not_hide_others(tmp_path):

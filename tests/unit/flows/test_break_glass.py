@@ -48,7 +48,7 @@ def done(machine: object, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     ports = Mock()
     ports.workbench.notify = "log/operators"
     ports.find_overridable = lambda ref, place: ("approval.missing",)
-    ports.workbench.environment = lambda name: DockerEnvironment(
+    ports.workbench.valid_environment = lambda name: DockerEnvironment(
         name=name, applications={"hello": DockerPlacement(port=8080)}
     )
     monkeypatch.setattr(ExecutionPorts, "aload", AsyncMock(return_value=ports))
@@ -111,7 +111,7 @@ async def test_break_glass_is_not_signed_where_environments_contradict_each_othe
     """The deployment would fail after it."""
     ports: Any = await ExecutionPorts.aload()
     monkeypatch.setattr(
-        ports.workbench, "environments", Mock(side_effect=SettingInvalid("two share a port\nchange one"))
+        ports.workbench, "valid_environment", Mock(side_effect=SettingInvalid("two share a port\nchange one"))
     )
 
     with pytest.raises(SettingInvalid, match="two share a port"):

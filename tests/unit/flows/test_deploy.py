@@ -46,7 +46,7 @@ async def test_environment_that_contradicts_another_one_gets_no_deployment(
 ) -> None:
     """Both can be read, and each would stop what the other one serves at their common address."""
     ports: Any = Mock()
-    ports.workbench.environments = Mock(side_effect=SettingInvalid("two share a port\nchange one"))
+    ports.workbench.valid_environment = Mock(side_effect=SettingInvalid("two share a port\nchange one"))
     monkeypatch.setattr(ExecutionPorts, "aload", AsyncMock(return_value=ports))
 
     with pytest.raises(SettingInvalid, match="two share a port"):

@@ -7,9 +7,10 @@ import pytest
 
 from blocks.execution_ports import ExecutionPorts
 from flows import monitor as module
-from supply_chain.errors import ClusterRefused
+from supply_chain.errors import ClusterRefused, DeclarationInvalid
 from supply_chain.execution.enforcement.installation import EnforcementStatus
 from supply_chain.execution.enforcement.policies import Mode
+from supply_chain.execution.environment import EnvironmentDocuments
 from supply_chain.execution.observation import Deviation
 from tasks import enforce
 from tests.support.present import present
@@ -19,26 +20,40 @@ from tests.support.present import present
 def state(machine, monkeypatch):
     """Return a function that runs the flow with these deviations of a cluster, and returns its final state."""
 
-    async def run(*codes):
+    async def run(*codes, environment=None, unreadable=None):
+        documents = EnvironmentDocuments((), unreadable or {})
+        workbench = SimpleNamespace(environment_documents=lambda: documents)
         deviations = tuple(Deviation(code=code, fact="a fact", remedy="Do.") for code in codes)
         status = EnforcementStatus(
             environment="staging", namespace="apps", mode=Mode.DENY, admitted=0, deviations=deviations, would_refuse=()
         )
         enforced = {"staging": SimpleNamespace(status=lambda: status)}
-        ports = SimpleNamespace(enforcements=enforced)
+        ports = SimpleNamespace(enforcements=enforced, workbench=workbench)
         monkeypatch.setattr(ExecutionPorts, "aload", AsyncMock(return_value=ports))
         monkeypatch.setattr(module, "monitor_step", AsyncMock(return_value=()))
         monkeypatch.setattr(module, "watch_step", AsyncMock(return_value=()))
-        return (await module.monitor(return_state=True)).name
+        return await module.monitor(environment, return_state=True)
 
     return run
 
 
 async def test_weak_enforcement_ends_the_run_as_unprotected(state):
     """That is an alert; a verdict that lapsed is a deviation like others."""
-    assert await state() == "Completed"
-    assert await state("enforcement.lapsed") == "Drifted"
-    assert await state("enforcement.lapsed", "enforcement.removed") == "Unprotected"
+    assert (await state()).name == "Completed"
+    assert (await state("enforcement.lapsed")).name == "Drifted"
+    assert (await state("enforcement.lapsed", "enforcement.removed")).name == "Unprotected"
+
+
+async def test_invalid_environment_fails_the_run_after_all_else(state):
+    """It is named; a look at another environment does not depend on it, and an alert comes first."""
+    unreadable = {"broken": DeclarationInvalid("its soak is wrong\ncorrect it")}
+
+    ended = await state(unreadable=unreadable)
+    assert ended.name == "Failed" and "broken: its soak is wrong — correct it [declaration.invalid]" in ended.message
+    assert "[setting.invalid]" in ended.message
+    assert module.watch_step.await_count == 1  # type: ignore[attr-defined]
+    assert (await state(environment="staging", unreadable=unreadable)).name == "Completed"
+    assert (await state("enforcement.removed", unreadable=unreadable)).name == "Unprotected"
 
 
 async def test_cluster_that_cannot_be_read_does_not_hide_weak_one(machine, monkeypatch):

@@ -165,11 +165,13 @@ def test_approval_that_does_not_count_says_why(office):
 
     assert found.explain_uncounted_approval(approved(office), CURATED) == ""
     assert (
-        found.explain_uncounted_approval(approved(office, environment="staging"), CURATED) == "ann may not approve for staging"
+        found.explain_uncounted_approval(approved(office, environment="staging"), CURATED)
+        == "ann may not approve for staging"
     )
     stranger = approved(office, "carl", office.bob)
     assert (
-        found.explain_uncounted_approval(stranger, CURATED) == "it is not signed with a key of carl in deployments/people.yaml"
+        found.explain_uncounted_approval(stranger, CURATED)
+        == "it is not signed with a key of carl in deployments/people.yaml"
     )
     office.write_people(signer=office.bob)
     assert "does not count" in people(office).explain_uncounted_approval(approved(office), CURATED)

@@ -96,7 +96,9 @@ def test_signed_decision_lifts_block_and_hold(world: World, office: Office) -> N
 @pytest.mark.parametrize("act", LIFTS)
 def test_signature_without_the_role_lifts_nothing(world: World, office: Office, act: Act) -> None:
     """Bob may approve, but neither block nor hold; and Ann's role ends with today's document."""
-    assert "bob may not" in people(office).explain_uncounted_decision(signed(decision(act, by="bob"), office.bob), DIGEST)
+    assert "bob may not" in people(office).explain_uncounted_decision(
+        signed(decision(act, by="bob"), office.bob), DIGEST
+    )
     good = signed(decision(act), office.ann)
     assert people(office).explain_uncounted_decision(good, DIGEST) == ""
 

@@ -3,6 +3,7 @@
 from contextlib import nullcontext
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import AsyncMock
 from uuid import uuid4
 
 import pytest
@@ -13,8 +14,9 @@ from blocks import ContainerHost
 from orchestration import observations, steps
 from orchestration import pagination as paging
 from orchestration.locks import DEPLOY, lock_name, run_lock
-from supply_chain.errors import ClusterUnavailable
-from supply_chain.execution.environment import DockerEnvironment
+from supply_chain.errors import ClusterUnavailable, DeclarationInvalid, SettingInvalid
+from supply_chain.execution.deployment import DockerPlace
+from supply_chain.execution.environment import DockerEnvironment, EnvironmentDocuments
 from supply_chain.execution.host import HostObservation
 from supply_chain.execution.observation import Deviation, Observation
 from supply_chain.policy.activation import PolicyState
@@ -97,7 +99,30 @@ async def test_host_is_read_once_for_all_its_environments(environment, monkeypat
     assert list(observed) == ["other", host]
 
 
-async def looked_at(environment, monkeypatch, deploying, unreachable="", *, active=True):
+async def test_deployments_to_unreadable_environments_may_be_on_each_host(environment, monkeypatch):
+    """Their containers are no strangers, and accesses to them are found; those in clusters are on no host."""
+    asked = []
+
+    def looked(engine, name, expected, places, after, now):
+        asked.append([(each.environment, each.container) for each in expected])
+        return HostObservation(observations=(), entered={}, last=9)
+
+    monkeypatch.setattr(monitor, "read_host", looked)
+    monkeypatch.setattr(ContainerHost, "aload", AsyncMock())
+    at = DockerPlace(reverse_proxy="2", proxy=DIGEST, address="127.0.0.1", port=8080)
+    expected: list[Any] = [
+        SimpleNamespace(environment=name, container=container, place=place)
+        for name, container, place in (("a", "1", at), ("broken", "2", at), ("broken", "3", None), ("other", "4", at))
+    ]
+
+    await monitor._hosts(expected, [DockerEnvironment(name="a", host=f"{environment}-host")], {"broken"})
+
+    assert asked == [[("broken", "2"), ("a", "1")]]
+
+
+async def looked_at(
+    environment, monkeypatch, deploying, unreachable="", *, active=True, unreadable=None, expected=(), entered=("1",)
+):
     """Monitor a host after an entry into a container, and return the reports and the stored event number."""
     place = DockerEnvironment(name=environment, host=f"{environment}-host")
     entry = Deviation(code="drift.exec", fact="f", remedy="r")
@@ -106,8 +131,9 @@ async def looked_at(environment, monkeypatch, deploying, unreachable="", *, acti
     )
     answers, reported = iter(deploying), list[Any]()
 
-    async def hosts(expected, places):
-        return {place.host: HostObservation(observations=(), entered={"1": (entry,)}, last=9)}
+    async def hosts(expected, places, unreadable):
+        assert unreadable == documents.unreadable
+        return {place.host: HostObservation(observations=(), entered=dict.fromkeys(entered, (entry,)), last=9)}
 
     async def under_way():
         return next(answers)
@@ -121,7 +147,7 @@ async def looked_at(environment, monkeypatch, deploying, unreachable="", *, acti
         return None
 
     for name, stand_in in {
-        "read_expected": lambda *_: (), "_hosts": hosts,
+        "read_expected": lambda names, *_: [each for each in expected if each.environment in names], "_hosts": hosts,
         "find_deploying": under_way, "continue_soaks": nothing, "publish_running": nothing,
         "emit_drift": reported.append,
     }.items():  # fmt: skip
@@ -129,7 +155,8 @@ async def looked_at(environment, monkeypatch, deploying, unreachable="", *, acti
     await Variable.aset(f"events_{environment}_host", "7", overwrite=True)
     places = [*([DockerEnvironment(name=unreachable)] if unreachable else []), place]
     state = PolicyState(active=active, why="not as signed by ann")
-    workbench = SimpleNamespace(environments=lambda: places, environment_state=lambda place: state)
+    documents = EnvironmentDocuments(tuple(places), unreadable or {})
+    workbench = SimpleNamespace(environment_documents=lambda: documents, environment_state=lambda place: state)
     ports: Any = SimpleNamespace(
         evidence=None, repositories=None, registry=None, workbench=workbench, load_target=load_target
     )
@@ -194,6 +221,35 @@ async def test_environment_that_nobody_signed_is_reported(environment, monkeypat
     assert [each.code for each in unsigned.deviations] == ["drift.unsigned"]
     assert "not as signed by ann" in unsigned.deviations[0].fact and unsigned.environment == environment
     assert [each.code for each in reported.deviations] == ["drift.exec"]
+
+
+async def test_invalid_environment_is_reported_and_others_are_looked_at(environment, monkeypatch):
+    """The step ends without an error, so that the watch goes on; the flow fails at its end."""
+    unreadable = {"broken": DeclarationInvalid("its soak is wrong\ncorrect it")}
+    (invalid, reported), remembered = await looked_at(environment, monkeypatch, [set(), set()], unreadable=unreadable)
+
+    assert [each.code for each in invalid.deviations] == ["drift.invalid"] and invalid.environment == "broken"
+    assert "its soak is wrong" in invalid.deviations[0].fact and invalid.wanted == ""
+    assert [each.code for each in reported.deviations] == ["drift.exec"] and remembered == "9"
+
+
+async def test_entry_into_deployment_of_unreadable_environment_is_reported(environment, monkeypatch):
+    """Nobody looks at that deployment, and the next look begins after the entry."""
+    lost: list[Any] = [
+        SimpleNamespace(
+            environment="broken", application="shop", name=f"shop-{number}", workload="", container=number,
+            url="http://127.0.0.1:8080/", digest=DIGEST,
+        )
+        for number in ("8", "9")
+    ]  # fmt: skip
+    unreadable = {"broken": SettingInvalid("it has another name\ncorrect it")}
+    reported, _ = await looked_at(
+        environment, monkeypatch, [set(), set()], unreadable=unreadable, expected=lost, entered=("9",)
+    )
+
+    _, _, entered = reported
+    assert (entered.environment, entered.name, entered.status) == ("broken", "shop-9", "unknown")
+    assert [each.code for each in entered.deviations] == ["drift.exec"]
 
 
 async def test_refused_deployment_is_reported(environment, monkeypatch):

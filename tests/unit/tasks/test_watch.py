@@ -8,14 +8,20 @@ from unittest.mock import AsyncMock
 
 import pytest
 
-from supply_chain.errors import ClusterRefused, ClusterUnavailable, GitUnavailable, SupplyChainError
-from supply_chain.execution.environment import DockerEnvironment, KubernetesEnvironment
+from supply_chain.errors import ClusterRefused, ClusterUnavailable, GitUnavailable, SettingInvalid, SupplyChainError
+from supply_chain.execution.environment import DockerEnvironment, EnvironmentDocuments, KubernetesEnvironment
 from supply_chain.execution.observation import Deviation, Observation
 from tasks import watch as module
 from tests.support.builders import DIGEST, NOON
 
 PLACE = KubernetesEnvironment(name="staging", target="kubernetes", cluster="c", namespace="shop")
 BATCH = frozenset({("Pod", "hello-1abc-00000")})
+
+
+def workbench_of(*places: DockerEnvironment | KubernetesEnvironment) -> SimpleNamespace:
+    """Return a workbench with these environments, and one whose document cannot be read."""
+    documents = EnvironmentDocuments(places, {"broken": SettingInvalid("it is bad\ncorrect it")})
+    return SimpleNamespace(environment_documents=lambda: documents, environment=lambda _: places[0])
 
 
 def observation(*codes: str, name: str = "hello", application: str = "hello") -> Observation:
@@ -82,9 +88,9 @@ def watched(monkeypatch):
             "time": SimpleNamespace(monotonic=clock.monotonic), "SETTLE": 0,
         }.items():  # fmt: skip
             monkeypatch.setattr(module, name, stand_in)
-        places = [DockerEnvironment(name="host"), PLACE]
+        places = (DockerEnvironment(name="host"), PLACE)
         ports: Any = SimpleNamespace(
-            workbench=SimpleNamespace(environments=lambda: places), load_namespace=AsyncMock(return_value=target),
+            workbench=workbench_of(*places), load_namespace=AsyncMock(return_value=target),
             repositories=None, registry=None, evidence=None,
         )  # fmt: skip
         done.reported = await module.watch_step.fn(None, ports, looked, 50.0)
@@ -152,8 +158,8 @@ async def test_refused_watch_fails_the_step(watched):
 
 async def test_nothing_is_watched_without_time_or_clusters():
     """A person who looks does not want to wait."""
-    ports: Any = SimpleNamespace(workbench=SimpleNamespace(environments=lambda: [PLACE], environment=lambda _: PLACE))
-    docker: Any = SimpleNamespace(workbench=SimpleNamespace(environments=lambda: [DockerEnvironment(name="host")]))
+    ports: Any = SimpleNamespace(workbench=workbench_of(PLACE))
+    docker: Any = SimpleNamespace(workbench=workbench_of(DockerEnvironment(name="host")))
 
     assert await module.watch_step.fn(None, ports, (), 0) == ()
     assert await module.watch_step.fn("staging", ports, (), 0) == ()
