@@ -38,8 +38,8 @@ async def reconcile(
 
     For curation, these are images in dev/* that were offered and not judged. For execution, these are curated images
     that are deployed nowhere, and soaked images that did not go to their next environment. An image that a gate or a
-    person refused is not promoted. If a signed statement of an application cannot be read, the run ends as
-    Unreadable, after it has handled all others.
+    person refused is not promoted. If a signed statement of an application cannot be read, or the environment of a
+    move is invalid, the run ends as Unreadable, after it has handled all others.
 
     Args:
         tier: The tier that the images are promoted to. The run uses only its identity.

@@ -156,19 +156,20 @@ async def find_missed_step(ports: TierPorts, *, shallow: bool = False) -> tuple[
 
 def _view(ports: TierPorts, only: str | None = None) -> View:
     """Return execution's view; what should run, of one application or of all, is read only once."""
+    documents = ports.workbench.environment_documents()
 
     @cache
     def running() -> dict[tuple[str, str], ImageRef]:
-        places = [each.name for each in ports.workbench.environments()]
         return {
             (each.application, each.environment): deployed_image(each)
-            for each in read_expected(places, ports.repositories, ports.registry, ports.evidence, only)
+            for each in read_expected(documents.names, ports.repositories, ports.registry, ports.evidence, only)
         }
 
     return View(
         ports.repositories,
         ports.evidence,
         ports.workbench.environment,
+        documents.invalid,
         lambda application, environment: running().get((application, environment)),
         ports.workbench.policies().deploy.environment_rules,
     )

@@ -43,7 +43,7 @@ class Move(Model):
     signers: int = 0
     """How many people have to approve with keys of their own, which a form does not replace."""
     unreadable: bool = False
-    """Whether the image stays because the signed statements about the application's images cannot be read or found."""
+    """Whether the image stays because signed statements or an environment's document cannot be read, or are missing."""
 
 
 def no_move(ref: ImageRef, reason: str) -> Move:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-from supply_chain.errors import UNREADABLE, SettingInvalid
+from supply_chain.errors import UNREADABLE, DeclarationInvalid, SettingInvalid
 from supply_chain.evidence.approval import last_approval, signed_approvals
 from supply_chain.evidence.clock import SKEW
 from supply_chain.evidence.provenance import last_provenance
@@ -50,7 +50,9 @@ class View:
     images: Images
     store: EvidenceStore
     read: Callable[[str], Environment]
-    """Returns an environment by its name; raises `SettingInvalid`."""
+    """Returns an environment by its name; raises `SettingInvalid` if there is none."""
+    invalid: Mapping[str, DeclarationInvalid | SettingInvalid]
+    """Name of an environment → why nothing may be deployed there."""
     current: Callable[[str, str], ImageRef | None]
     """Application and environment → the image that should run there."""
     environment_rules: frozenset[str]
@@ -65,7 +67,8 @@ class View:
 def plan_deployment(ref: ImageRef, after: str | None, view: View) -> Move:
     """Return the move of an image in `curated/*` to the first environment that it declares, or to that after `after`.
 
-    The image must have soaked in `after`. It never replaces an image that was curated after it.
+    The image must have soaked in `after`. It never replaces an image that was curated after it. Raise
+    `DeclarationInvalid` or `SettingInvalid` if the next environment is invalid, or `after` cannot be read.
     """
     built = last_provenance(view.store.verified(ref, TierName.DEVELOPMENT, PROVENANCE))
     manifest = built.manifest if built else None
@@ -92,17 +95,24 @@ def _asks(environment: Environment, ref: ImageRef, own: Sequence[VerifiedStateme
 def missed_deployments(view: View) -> tuple[Move, ...]:
     """Return moves of each application's newest released image that runs nowhere, and of images that have soaked.
 
-    An image that cannot be judged by its signed statements is returned as `unreadable`; other applications are not
-    affected.
+    An image that cannot be judged, by its signed statements or for an invalid environment, is returned as `unreadable`;
+    other applications and environments are not affected.
     """
     moves: list[Move] = []
     for repository in view.images.repositories(CURATED):
         for newest in view.images.newest_first(repository)[:1]:
             try:
-                moves += [plan_deployment(ref, after, view) for ref, after in _candidates(repository, view)]
+                moves += [_plan_candidate(ref, after, view) for ref, after in _candidates(repository, view)]
             except UNREADABLE as error:
                 moves.append(unreadable_move(newest, join_lines(error)))
     return reportable_moves(moves)
+
+
+def _plan_candidate(ref: ImageRef, after: str | None, view: View) -> Move:
+    try:
+        return plan_deployment(ref, after, view)
+    except (DeclarationInvalid, SettingInvalid) as error:
+        return unreadable_move(ref, join_lines(error))
 
 
 def require_healthy(move: Move, deployed: ImageRef | None, soaking: Soaking | None) -> Move:
@@ -140,6 +150,10 @@ def _list_objections(
     """Yield the reasons against a move to `to`. `own` are the statements that execution signed."""
     if not view.releases(ref):
         yield "curation did not release it"
+    if any(each.value.environment == to for each in read_records(own)):
+        yield f"it was deployed to {to}"
+    if to in view.invalid:
+        raise view.invalid[to]
     try:
         environment = view.read(to)
         environment.placement(ref.application)
@@ -147,9 +161,7 @@ def _list_objections(
     except SettingInvalid as error:
         yield first_line(error)
         return
-    if any(each.value.environment == to for each in read_records(own)):
-        yield f"it was deployed to {to}"
-    if after is not None and (why := _explain_soak(ref, after, own, view.read)):
+    if after is not None and (why := _explain_soak(ref, after, own, view)):
         yield why
     longest = longest_soak(own, asked.environment, ref.digest) if asked else None
     if asked and not asked.met_by(longest.value if longest else None):
@@ -164,16 +176,16 @@ def _list_objections(
         yield f"{decision.value.by} denied it for {to}: {decision.value.reason}"
 
 
-def _explain_soak(
-    ref: ImageRef, after: str, own: Sequence[VerifiedStatement], read: Callable[[str], Environment]
-) -> str:
+def _explain_soak(ref: ImageRef, after: str, own: Sequence[VerifiedStatement], view: View) -> str:
     """Return why an image was not healthy for as long as `after` requires today; empty if it was.
 
     An image that was deployed there again after its soak, perhaps with other settings, has to soak again.
     """
     try:
-        asked = read(after).soak
+        asked = view.read(after).soak
     except SettingInvalid:
+        if after in view.invalid:
+            raise
         return f"it has not soaked in {after}, which is not an environment here"
     if asked is None:
         return f"{after} has no `soak`, so images are not promoted from there"

@@ -46,7 +46,6 @@ def shop(machine, monkeypatch):
             ecr=None,
             http=None,
             environment=None,
-            environments=list,
             environment_documents=lambda: EnvironmentDocuments((), {}),
             policies=lambda: POLICIES,
         )

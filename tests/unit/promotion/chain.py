@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from types import SimpleNamespace
 
-from supply_chain.errors import SettingInvalid
+from supply_chain.errors import DeclarationInvalid, SettingInvalid
 from supply_chain.evidence.approval import Approval
 from supply_chain.evidence.soak import Soak
 from supply_chain.evidence.statement import APPROVAL, PROVENANCE, SIGNATURE, SOAK, SUMMARY
@@ -45,6 +45,7 @@ class Chain:
     asked: int | None = 60
     placed: tuple[str, ...] = PLACES
     after: str | None = None
+    invalid: dict[str, DeclarationInvalid | SettingInvalid] = field(default_factory=dict)
 
     def __post_init__(self):
         self.ecr = self.pieces.world.ecr
@@ -117,6 +118,8 @@ class Chain:
     def read(self, name):
         if name not in PLACES:
             raise SettingInvalid(f"There is no environment {name!r}.\nThere are others.")
+        if name in self.invalid:
+            raise self.invalid[name]
         places = {"hello": {"port": 8080}} if name in self.placed else {}
         approval = self.approval if name == "production" else "none"
         after = self.after if name == "production" else None
@@ -147,4 +150,5 @@ class Chain:
 
     @property
     def _view(self):
-        return View(self.ecr, self.pieces.world.store(EXECUTION), self.read, self.current, DEPLOY.environment_rules)
+        rules = DEPLOY.environment_rules
+        return View(self.ecr, self.pieces.world.store(EXECUTION), self.read, self.invalid, self.current, rules)

@@ -2,6 +2,7 @@
 
 import pytest
 
+from supply_chain.errors import DeclarationInvalid, SettingInvalid
 from supply_chain.model.tier import Gate
 from supply_chain.promotion.released import next_environment
 from tests.support.policies import DEPLOY
@@ -23,6 +24,35 @@ def test_released_image_moves_through_declared_environments(chain):
     chain.soak(1)
     move = chain.onward(1, after="staging")
     assert (move.to, move.after, move.asks) == ("production", "staging", False)
+
+
+def test_invalid_environment_refuses_its_promotions_only(chain):
+    """The newest image goes on to a valid environment, although the one before it cannot leave that."""
+    chain.release(1)
+    chain.deploy(1)
+    chain.soak(1)
+    chain.release(2)
+    chain.invalid = {"production": DeclarationInvalid("its approval is wrong\ncorrect it")}
+
+    with pytest.raises(DeclarationInvalid):
+        chain.onward(1, after="staging")
+    newest, stays = chain.missed()
+    assert (newest.image, newest.to) == (chain.curated(2), "staging")
+    assert (stays.image, stays.to, stays.unreadable) == (chain.curated(1), "", True)
+    assert stays.reason == "its approval is wrong — correct it [declaration.invalid]"
+
+
+@pytest.mark.parametrize("error", [DeclarationInvalid, SettingInvalid])
+def test_image_does_not_leave_environment_that_cannot_be_read(chain, error):
+    """How long it had to soak there is unknown. It was deployed there already, which needs no document."""
+    chain.release(1)
+    chain.deploy(1)
+    chain.soak(1)
+    chain.invalid = {"staging": error("it is bad\ncorrect it")}
+
+    with pytest.raises(error):
+        chain.onward(1, after="staging")
+    assert chain.onward(1).reason == "it was deployed to staging"
 
 
 @pytest.mark.parametrize(

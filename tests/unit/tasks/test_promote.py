@@ -8,10 +8,11 @@ from unittest.mock import AsyncMock
 
 import pytest
 
-from supply_chain.errors import DeclarationInvalid
+from supply_chain.errors import DeclarationInvalid, SettingInvalid
 from supply_chain.evidence.approval import Approval, last_approval, signed_approvals
 from supply_chain.evidence.break_glass import BreakGlass, break_glass_uses
 from supply_chain.evidence.statement import APPROVAL, BREAK_GLASS, PROVENANCE, Statement
+from supply_chain.execution.environment import DockerEnvironment, EnvironmentDocuments
 from supply_chain.model.image import ImageRef
 from supply_chain.model.tier import TierName
 from supply_chain.policy.people import FILE, read_people
@@ -153,7 +154,10 @@ async def test_unhealthy_soaked_image_does_not_move(machine, monkeypatch, change
     runs = SimpleNamespace(environment="staging", application="hello", digest=deployed)
     monkeypatch.setattr(promote, "read_expected", lambda *_: (runs,))
     monkeypatch.setattr(promote, "read_soaking", AsyncMock(return_value=soaking and soaking.model_copy(update=changes)))
-    workbench = SimpleNamespace(environment=None, environments=list, policies=lambda: POLICIES)
+    documents = EnvironmentDocuments((), {})
+    workbench = SimpleNamespace(
+        environment=None, environment_documents=lambda: documents, policies=lambda: POLICIES
+    )  # fmt: skip
     ports: Any = SimpleNamespace(
         name=TierName.EXECUTION, repositories=None, registry=None, evidence=None, workbench=workbench
     )
@@ -162,6 +166,27 @@ async def test_unhealthy_soaked_image_does_not_move(machine, monkeypatch, change
 
     assert bool(due.to) is goes and await promote.find_missed_step.fn(ports) == ((move,) if goes else ())
     assert goes or due.reason == "it was not healthy in staging at the last observation"
+
+
+async def test_invalid_environment_does_not_hide_what_runs_elsewhere(monkeypatch):
+    """Records are read without documents; to the invalid one nothing is promoted."""
+    asked: list[Any] = []
+    error = SettingInvalid("it is bad\ncorrect it")
+    documents = EnvironmentDocuments((DockerEnvironment(name="staging"),), {"broken": error})
+    runs = SimpleNamespace(environment="broken", application="hello", digest=OTHER)
+
+    def read(names, *_):
+        asked.append(names)
+        return (runs,)
+
+    monkeypatch.setattr(promote, "read_expected", read)
+    workbench = SimpleNamespace(environment=None, environment_documents=lambda: documents, policies=lambda: POLICIES)
+    ports: Any = SimpleNamespace(repositories=None, registry=None, evidence=None, workbench=workbench)
+
+    view = promote._view(ports)
+
+    assert view.current("hello", "broken") == REF.with_digest(OTHER) and asked == [("broken", "staging")]
+    assert view.invalid == {"broken": error}
 
 
 async def test_signed_decision_without_event_emits_it_once(world, make, monkeypatch):
