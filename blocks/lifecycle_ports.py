@@ -26,7 +26,12 @@ class LifecyclePorts(TierPorts):
     @property
     def reader(self) -> RegistryReader:
         """The current state, as the lifecycle sees it."""
-        return RegistryReader(self.repositories, self.registry, self.evidence, self.workbench.environments)
+        return RegistryReader(
+            self.repositories,
+            self.registry,
+            self.evidence,
+            lambda: self.workbench.environment_documents().readable,
+        )
 
     @property
     def decision_ports(self) -> DecisionPorts:

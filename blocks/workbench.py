@@ -28,7 +28,7 @@ from supply_chain.adapters.vulndb import pin_database
 from supply_chain.adapters.vulndb.report_cache import ReportCache
 from supply_chain.adapters.vulndb.scanner import current_scanner
 from supply_chain.development.bases import REGISTRIES
-from supply_chain.errors import SupplyChainError
+from supply_chain.errors import PolicyUnsigned, SupplyChainError
 from supply_chain.evidence.statement import Statement
 from supply_chain.execution.environment import DockerEnvironment, Environment, KubernetesEnvironment
 from supply_chain.execution.environment_documents import (
@@ -248,6 +248,19 @@ class Workbench(Setting):
     def environments(self) -> tuple[DockerEnvironment | KubernetesEnvironment, ...]:
         """Return all environments, in the order of their names."""
         return read_environments(self.environments_directory)
+
+    def unknown_environments(self, documents: EnvironmentDocuments) -> Mapping[str, SupplyChainError]:
+        """Return name of an environment → why nobody knows where it is: its document cannot be read, or is not active.
+
+        Whoever changed it without a signature may have named another host.
+        """
+        unknown, activation = dict[str, SupplyChainError](documents.unreadable), self._activation()
+        for each in documents.readable:
+            try:
+                require_active_environment(each, activation)
+            except PolicyUnsigned as error:
+                unknown[each.name] = error
+        return unknown
 
     def rules(self, name: str) -> Rules:
         """Return the lifecycle's rules with this name, after checking that they do what their tests expect."""

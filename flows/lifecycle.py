@@ -22,6 +22,7 @@ from orchestration.run_states import complete_as
 from orchestration.steps import in_thread
 from supply_chain.errors import ApplicationBusy, DeclarationInvalid, SupplyChainError
 from supply_chain.evidence.personal_decision import Words
+from supply_chain.execution.environment import invalid_error
 from supply_chain.lifecycle.apply import Applied, Entry, completed_entries, unfinished_entries
 from supply_chain.lifecycle.plan import Plan, read_plan
 from supply_chain.model.image import Digest, application_of
@@ -89,12 +90,13 @@ async def _apply(plan: Plan, ports: LifecyclePorts) -> Applied:
     """Apply the plan to one repository after the other, while none of its images is admitted or deployed.
 
     An error in one repository is reported with its steps and does not stop the others. What was done is published,
-    however the run ends.
+    however the run ends. While the document of an environment cannot be read or is not active, only what is blocked
+    already is archived again: every other step is skipped, and `SettingInvalid` is raised at the end.
     """
     done: dict[str, tuple[Entry, ...]] = {}
     journal = ports.journal(plan)
     async with run_lock(lock_name("lifecycle")):
-        in_use = await find_needed_step(plan, ports)
+        in_use, unknown = await find_needed_step(plan, ports)
         bases: frozenset[Digest] | None = None
         try:
             for repository in plan.repositories:
@@ -111,7 +113,10 @@ async def _apply(plan: Plan, ports: LifecyclePorts) -> Applied:
             )
             applied = Applied(plan=plan.digest, entries=tuple(chain.from_iterable(entries)))
             await _publish(applied, plan)
-        return applied.finished()
+    applied.finished()
+    if unknown:
+        raise invalid_error(unknown, "It is unknown what is in use, so nothing was removed, archived or newly blocked")
+    return applied
 
 
 async def _publish(applied: Applied, plan: Plan) -> None:
@@ -129,7 +134,8 @@ async def _alone(repository: str, ports: LifecyclePorts) -> AsyncIterator[None]:
     application = application_of(repository)
     names = [lock_name("curate", application)]
     if not is_base_repository(repository):
-        names += [lock_name(DEPLOY, place.name, application) for place in ports.workbench.environments()]
+        places = ports.workbench.environment_documents().names
+        names += [lock_name(DEPLOY, place, application) for place in places]
     async with AsyncExitStack() as locks:
         try:
             for name in names:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from functools import partial
 from uuid import UUID, uuid5
 
@@ -16,6 +16,7 @@ from blocks.lifecycle_ports import LifecyclePorts
 from orchestration.clock import now
 from orchestration.events import emit
 from orchestration.steps import in_thread, step
+from supply_chain.errors import SupplyChainError
 from supply_chain.evidence.image_status import LIFTS, Act, LifecycleDecision
 from supply_chain.fleet.image import FleetImage
 from supply_chain.lifecycle.apply import Entry, apply, find_bases_in_use, find_needed
@@ -46,10 +47,15 @@ async def _read_images() -> tuple[FleetImage, ...]:
 
 
 @step("find running images")
-async def find_needed_step(plan: Plan, ports: LifecyclePorts) -> InUse:
-    """Return what runs on all hosts, and what should run or a rollback may need by what execution signed."""
-    hosts = await load_hosts(ports.workbench.environments(), ports.tier.session)
-    return await in_thread(find_needed, plan, ports.reader, hosts)
+async def find_needed_step(plan: Plan, ports: LifecyclePorts) -> tuple[InUse, Mapping[str, SupplyChainError]]:
+    """Return what runs on all hosts, and what should run or a rollback may need by what execution signed.
+
+    The second value is of environments of which nobody knows where they are: name → why. Nothing may be removed then.
+    """
+    documents = ports.workbench.environment_documents()
+    unknown = await in_thread(ports.workbench.unknown_environments, documents)
+    hosts = await load_hosts(documents.readable, ports.tier.session)
+    return await in_thread(find_needed, plan, ports.reader, hosts, unknown), unknown
 
 
 @step("find used bases")

@@ -98,8 +98,12 @@ Blocker = Callable[[ImageRef, str, str], object]
 """Signs a block of an image, with the rule and the reason. The plan archives the image."""
 
 
-def find_needed(plan: Plan, present: Present, hosts: Mapping[str, Host]) -> InUse:
+def find_needed(
+    plan: Plan, present: Present, hosts: Mapping[str, Host], unknown: Mapping[str, SupplyChainError]
+) -> InUse:
     """Return the images of any application that run, that should run now or that a rollback may need.
+
+    `hosts` are those of all environments but the `unknown` ones, with the reason by name.
 
     The images of reverse proxies are included, also those that the next deployment will use. The hosts are observed
     now: since the inventory was made, a person may have started an earlier image again.
@@ -108,7 +112,7 @@ def find_needed(plan: Plan, present: Present, hosts: Mapping[str, Host]) -> InUs
     observed, failed = list_observed(hosts)
     return InUse(
         digests=frozenset({*running, *before, *present.proxies(), *observed}),
-        unobserved=tuple(f"{name}: {first_line(error)}" for name, error in failed.items()),
+        unobserved=tuple(f"{name}: {first_line(error)}" for name, error in {**failed, **unknown}.items()),
     )
 
 

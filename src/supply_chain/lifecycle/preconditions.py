@@ -32,7 +32,9 @@ class InUse(Model):
     """The images that run or may be needed, as read just before a plan is applied."""
 
     digests: frozenset[Digest]
-    unobserved: tuple[str, ...] = Field(description="hosts and clusters of which it is unknown what runs there")
+    unobserved: tuple[str, ...] = Field(
+        description="hosts, clusters and environments of which it is unknown what runs there, each with the reason"
+    )
 
 
 class Present(Protocol):

@@ -44,7 +44,7 @@ class RegistryReader:
     manifests: Manifests
     evidence: EvidenceStore
     environments: Callable[[], Sequence[Environment]] = tuple
-    """Returns the environments as they are declared now."""
+    """Returns the environments whose documents can be read, as they are declared now."""
 
     def members(self, repository: str) -> tuple[Member, ...]:
         """Return every manifest of a repository with what it belongs to; for archived ones, as far as evidence shows.

@@ -109,7 +109,7 @@ def planned(shop: Shop, repository: Repository, *images: Content) -> Plan:
 
 def carried_out(tonight: Plan, registry: Registry, shop: Shop, journal: FileJournal) -> list[Entry]:
     """Apply the plan to each repository and return the journal's entries."""
-    needed, bases = find_needed(tonight, shop.read, {}), find_bases_in_use(tonight, shop.read)
+    needed, bases = find_needed(tonight, shop.read, {}, {}), find_bases_in_use(tonight, shop.read)
     done = [
         apply(tonight, repository, needed, bases, registry, shop.read, lambda *_: None, journal)
         for repository in tonight.repositories

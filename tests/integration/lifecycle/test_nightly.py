@@ -18,7 +18,7 @@ from flows import lifecycle
 from supply_chain.adapters.database.store import open_inventory
 from supply_chain.evidence.provenance import provenance
 from supply_chain.evidence.statement import PROVENANCE
-from supply_chain.execution.environment import DockerEnvironment
+from supply_chain.execution.environment import DockerEnvironment, EnvironmentDocuments
 from supply_chain.fleet.reconcile import refresh
 from supply_chain.lifecycle.apply import Applied, Outcome
 from supply_chain.lifecycle.plan import Plan
@@ -43,7 +43,10 @@ def night(
         "lifecycle": SimpleNamespace(ecr=shop.ecr, http=shop.http, session=None),
         "inventory": SimpleNamespace(open=lambda: inventory),
         "workbench": SimpleNamespace(
-            lifecycle="apply", rules=lambda name: RULES, environments=lambda: [DockerEnvironment(name="staging")]
+            lifecycle="apply",
+            rules=lambda name: RULES,
+            unknown_environments=lambda documents: {},
+            environment_documents=lambda: EnvironmentDocuments((DockerEnvironment(name="staging"),), {}),
         ),
     }
 

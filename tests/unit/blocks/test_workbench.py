@@ -126,6 +126,21 @@ def test_environment_documents_are_those_of_the_project(tmp_path):
     assert {"staging", "production"} <= {each.name for each in found.readable} and [*found.unreadable] == ["broken"]
 
 
+def test_environment_that_is_unreadable_or_not_active_may_be_anywhere(tmp_path):
+    """Whoever changed it may have hidden the host on which its images run."""
+    copy_shipped(tmp_path)
+    directory, block = tmp_path / "deployments/environments", workbench(tmp_path)
+    assert block.unknown_environments(block.environment_documents()) == {}
+    (directory / "broken.yaml").write_text("soak: soon")
+    (directory / "staging.yaml").write_text("name: staging\nhost: elsewhere\nsoak: 1h\n")
+
+    unknown = block.unknown_environments(block.environment_documents())
+
+    assert {name: type(error) for name, error in unknown.items()} == {
+        "broken": DeclarationInvalid, "staging": PolicyUnsigned,
+    }  # fmt: skip
+
+
 def test_environment_to_deploy_to_is_valid(tmp_path):
     """Another one that is invalid does not matter."""
     copy_shipped(tmp_path)

@@ -9,8 +9,9 @@ from prefect.client.schemas.objects import State
 from blocks.lifecycle_ports import LifecyclePorts
 from flows import image_decisions, lifecycle
 from supply_chain.adapters.files.plan_journal import FileJournal
-from supply_chain.errors import AwsUnavailable, DeclarationInvalid, PlanUnfinished
+from supply_chain.errors import AwsUnavailable, DeclarationInvalid, PlanUnfinished, SettingInvalid
 from supply_chain.evidence.image_status import Act
+from supply_chain.execution.environment import DockerEnvironment, EnvironmentDocuments
 from supply_chain.lifecycle.apply import Applied, Entry, Outcome
 from supply_chain.lifecycle.plan import Plan, write_plan
 from supply_chain.lifecycle.planning import plan_lifecycle as plan_of
@@ -29,7 +30,8 @@ def planned(count=100, *images):
 @pytest.fixture
 def run(monkeypatch, tmp_path):
     """Record what the flows do, and set the answer of a person."""
-    done = SimpleNamespace(calls=[], held=[], published=[], plan=planned(), dry=False, says=None, rules=RULES)
+    done = SimpleNamespace(calls=[], held=[], published=[], plan=planned(), dry=False, says=None, rules=RULES,
+                           unreadable={})  # fmt: skip
 
     async def load():
         return SimpleNamespace(
@@ -39,7 +41,9 @@ def run(monkeypatch, tmp_path):
             workbench=SimpleNamespace(
                 lifecycle="plan" if done.dry else "apply",
                 rules=lambda rules: done.rules,
-                environments=lambda: [SimpleNamespace(name="production"), SimpleNamespace(name="staging")],
+                environment_documents=lambda: EnvironmentDocuments(
+                    (DockerEnvironment(name="production"), DockerEnvironment(name="staging")), done.unreadable
+                ),
             ),
         )
 
@@ -48,7 +52,7 @@ def run(monkeypatch, tmp_path):
         return done.plan
 
     async def needed(found, ports):
-        return IN_USE
+        return IN_USE, done.unreadable
 
     async def built_on(found, ports):
         done.calls.append(("bases",))
@@ -120,6 +124,32 @@ async def test_lifecycle_locks_curation_and_deployment_of_application(run):
         (BASE, ("lifecycle", "curate base:hello")),
     ]  # bases come after the images that are built on them
     assert run.held == []
+
+
+@pytest.mark.parametrize("by_hand", [False, True])
+async def test_unreadable_environment_fails_the_run_after_all_that_may_be_done(run, tmp_path, by_hand):
+    """Each step was looked at, and the result is published. A deployment there may have begun before."""
+    run.unreadable = {"broken": DeclarationInvalid("its host is wrong\ncorrect it")}
+    write_plan(run.plan, tmp_path / "plan.json")
+
+    with pytest.raises(
+        SettingInvalid, match="nothing was removed, archived or newly blocked:\n  broken: its host is wrong"
+    ):
+        if by_hand:
+            await lifecycle.apply_only.fn(str(tmp_path / "plan.json"), "ann", "looked at it")
+        else:
+            await lifecycle.lifecycle.fn("nightly")
+
+    ((_, _, repository, locks),) = [call for call in run.calls if call[0] == "apply"]
+    assert repository == "curated/hello" and "deploy broken hello" in locks
+    assert len(run.published) == 1 and run.held == []
+
+
+async def test_unreadable_environment_does_not_prevent_a_plan(run):
+    """It changes nothing."""
+    run.unreadable = {"broken": DeclarationInvalid("its host is wrong\ncorrect it")}
+
+    assert await lifecycle.lifecycle.fn("nightly", True) is run.plan
 
 
 async def test_locked_application_does_not_delay_others(run, monkeypatch):

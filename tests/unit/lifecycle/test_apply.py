@@ -7,7 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from supply_chain.adapters.files.plan_journal import FileJournal
-from supply_chain.errors import AccessDenied, AwsFailed, AwsUnavailable, ClusterUnavailable, EvidenceInvalid
+from supply_chain.errors import (
+    AccessDenied,
+    AwsFailed,
+    AwsUnavailable,
+    ClusterUnavailable,
+    DeclarationInvalid,
+    EvidenceInvalid,
+    SupplyChainError,
+)
 from supply_chain.execution.docker import PROXY
 from supply_chain.fleet.hosts import ClusterHost, Host
 from supply_chain.lifecycle import removal_order as removing
@@ -39,9 +47,9 @@ from tests.support.snapshots import (
 )
 
 
-def carried_out(tonight, registry, present, block, journal, hosts):
+def carried_out(tonight, registry, present, block, journal, hosts, unknown):
     """Apply a complete plan, one repository after the other."""
-    in_use, bases = find_needed(tonight, present, hosts), None
+    in_use, bases = find_needed(tonight, present, hosts, unknown), None
     done: list[Entry] = []
     for each in tonight.repositories:
         if is_base_repository(each) and bases is None:
@@ -56,9 +64,10 @@ class House:
     def __init__(self, snapshot):
         self.plan, self.shelf, self.journal = plan_lifecycle(snapshot, RULES, NOW), Shelf(snapshot), MemoryJournal()
         self.hosts: dict[str, Host] = {}
+        self.unknown: dict[str, SupplyChainError] = {}
 
     def apply(self):
-        return carried_out(self.plan, self.shelf, self.shelf, self.shelf.block, self.journal, self.hosts)
+        return carried_out(self.plan, self.shelf, self.shelf, self.shelf.block, self.journal, self.hosts, self.unknown)
 
     def outcomes(self):
         return {int(e.ref.digest[7:], 16): e.outcome.value for e in self.apply().entries}
@@ -483,7 +492,7 @@ def test_apply_keeps_proxy_named_by_environment_meanwhile():
     house = House(snapshot_of(image(1, **repo), *(image(n, 300 - n, **repo) for n in (10, 11))))
     house.shelf.named = {digest(1): ("staging",)}
 
-    assert find_needed(house.plan, house.shelf, {}).digests == {digest(1)}
+    assert find_needed(house.plan, house.shelf, {}, {}).digests == {digest(1)}
     assert house.outcomes() == {1: "skipped"}
 
 
@@ -519,6 +528,26 @@ def test_apply_archives_blocked_image_again_while_cluster_cannot_be_observed():
     house = House(snapshot_of(*newest(), image(1), standings={ref(1): stands(block="bad")}))
     cluster = MemoryCluster(failing={"list Pod": ClusterUnavailable("it does not answer")})
     house.hosts["kubernetes/shop"] = ClusterHost("shop", lambda: cluster)
+
+    assert house.outcomes() == {1: "done"}
+
+
+def test_apply_keeps_everything_while_environment_cannot_be_read(house):
+    """Where it is, and so what runs there, is not known."""
+    house.unknown = {"broken": DeclarationInvalid("its host is wrong\ncorrect it")}
+
+    entries = house.apply().entries
+
+    assert {e.outcome for e in entries} == {Outcome.SKIPPED} and house.shelf.calls == []
+    assert {e.said for e in entries if int(e.ref.digest[7:], 16) < 10} == {
+        "it is unknown whether it runs: broken: its host is wrong"
+    }
+
+
+def test_apply_archives_blocked_image_again_while_environment_cannot_be_read():
+    """That only protects."""
+    house = House(snapshot_of(*newest(), image(1), standings={ref(1): stands(block="bad")}))
+    house.unknown = {"broken": DeclarationInvalid("its host is wrong\ncorrect it")}
 
     assert house.outcomes() == {1: "done"}
 

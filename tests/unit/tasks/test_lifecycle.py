@@ -18,6 +18,7 @@ from supply_chain.errors import (
 )
 from supply_chain.evidence.image_status import Act, PlanAct, read_decisions, read_image_status
 from supply_chain.evidence.statement import LIFECYCLE
+from supply_chain.execution.environment import DockerEnvironment, EnvironmentDocuments
 from supply_chain.lifecycle.apply import Applied, Outcome
 from supply_chain.lifecycle.decisions import UNCHANGED, DecisionResult
 from supply_chain.lifecycle.planning import plan_lifecycle as plan_of
@@ -92,7 +93,8 @@ def place(world, monkeypatch, tmp_path):
 
     place.ports = SimpleNamespace(
         repositories=place, evidence=store, reader=place,
-        workbench=SimpleNamespace(rules=lambda name: RULES, lifting="any", environments=tuple),
+        workbench=SimpleNamespace(rules=lambda name: RULES, lifting="any", unknown_environments=lambda documents: {},
+                                  environment_documents=lambda: EnvironmentDocuments((), {})),
         tier=SimpleNamespace(session=None),
         decision_ports=SimpleNamespace(evidence=store, storage=place, around=place),
         journal=lambda plan: FileJournal(tmp_path / f"{plan.digest[7:]}.journal"),
@@ -166,7 +168,8 @@ async def test_known_images_reads_all_images_of_inventory(monkeypatch):
 
 async def carried_out(place):
     """Carry out the plan, publish the result and return it."""
-    in_use = await lifecycle.find_needed_step.fn(place.plan, place.ports)
+    in_use, unknown = await lifecycle.find_needed_step.fn(place.plan, place.ports)
+    assert unknown == {}
     bases = await lifecycle.find_bases_step.fn(place.plan, place.ports)
     assert (in_use, bases) == (InUse(digests=frozenset(), unobserved=()), frozenset())
     (repository,) = place.plan.repositories
@@ -188,6 +191,26 @@ async def test_plan_is_applied_and_reported(place):
     ((event, where, payload),) = place.events
     assert (event, where, payload["by"]) == ("image.blocked", ref(2), "the rules nightly")
     assert [path.name for path in place.journals.iterdir()] == [f"{place.plan.digest[7:]}.journal"]
+
+
+async def test_environments_whose_place_is_unknown_are_no_hosts(place, monkeypatch):
+    """Both are read from the same documents; the hosts of the others are observed."""
+    error = DeclarationInvalid("its host is wrong\ncorrect it")
+    documents = EnvironmentDocuments((DockerEnvironment(name="staging"),), {"broken": error})
+    loaded: list[str] = []
+
+    async def load_hosts(environments, session):
+        loaded.extend(each.name for each in environments)
+        return {}
+
+    monkeypatch.setattr(lifecycle, "load_hosts", load_hosts)
+    place.ports.workbench.environment_documents = lambda: documents
+    place.ports.workbench.unknown_environments = lambda found: {**found.unreadable}
+
+    in_use, unknown = await lifecycle.find_needed_step.fn(place.plan, place.ports)
+
+    assert (loaded, unknown) == (["staging"], {"broken": error})
+    assert in_use.unobserved == ("broken: its host is wrong",)
 
 
 async def test_failed_step_fails_run_with_each_code(place):
