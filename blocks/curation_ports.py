@@ -89,7 +89,7 @@ class CurationPorts(TierPorts):
             bases=bases,
             base_decisions=read_base_decisions(bases, evidence),
             policy=workbench.policies().release,
-            production=frozenset(place.name for place in workbench.environments() if place.production),
+            production=workbench.production_environments(),
             now=now,
         )
 

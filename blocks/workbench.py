@@ -35,7 +35,6 @@ from supply_chain.execution.environment_documents import (
     EnvironmentDocuments,
     read_environment,
     read_environment_documents,
-    read_environments,
 )
 from supply_chain.execution.signed_project import (
     ProjectState,
@@ -245,9 +244,10 @@ class Workbench(Setting):
         """Return the environments that can be read, in the order of their names, and why others cannot."""
         return read_environment_documents(self.environments_directory)
 
-    def environments(self) -> tuple[DockerEnvironment | KubernetesEnvironment, ...]:
-        """Return all environments, in the order of their names."""
-        return read_environments(self.environments_directory)
+    def production_environments(self) -> frozenset[str]:
+        """Return the environments that users reach, or may reach, because their documents cannot be read."""
+        documents = self.environment_documents()
+        return frozenset([*documents.unreadable, *(each.name for each in documents.readable if each.production)])
 
     def unknown_environments(self, documents: EnvironmentDocuments) -> Mapping[str, SupplyChainError]:
         """Return name of an environment → why nobody knows where it is: its document cannot be read, or is not active.

@@ -83,10 +83,13 @@ def _read_policies(workbench: Workbench) -> tuple[str, Policies | None]:
     policies, problems = None, list[str]()
     try:
         problems += workbench.project_state(Path(workbench.project)).problems
+    except (DeclarationInvalid, SettingInvalid) as error:  # also of one environment: policies are read all the same
+        problems.append(first_line(error))
+    try:
         policies = workbench.unsigned_policies()
     except (DeclarationInvalid, PolicyInvalid, SettingInvalid) as error:
         problems.append(first_line(error))
-    return "; ".join(problems), policies
+    return "; ".join(dict.fromkeys(problems)), policies
 
 
 async def _find_upcoming(policies: Policies, workbench: Workbench, at: datetime) -> str:

@@ -11,7 +11,7 @@ from blocks.hosts import load_hosts
 from blocks.lifecycle_ports import LifecyclePorts
 from orchestration.clock import now
 from orchestration.steps import in_thread, step
-from supply_chain.execution.environment import DockerEnvironment
+from supply_chain.execution.environment import DockerEnvironment, invalid_error
 from supply_chain.fleet.explain import Explanation, explain
 from supply_chain.fleet.gate_facts import refresh_facts
 from supply_chain.fleet.hosts import observe_hosts
@@ -29,7 +29,7 @@ def refresh_step(
 
     Then the facts of the gates that are missing are read.
     """
-    environments = ports.workbench.environments()
+    environments = ports.workbench.environment_documents().readable
     hosts = {each.name: each.host for each in environments if isinstance(each, DockerEnvironment)}
     facts, registry = inventory.open(), ports.repositories
     if rebuild:
@@ -45,9 +45,18 @@ def refresh_step(
 
 @step("observe the hosts")
 async def observe_hosts_step(ports: LifecyclePorts, inventory: Inventory) -> int:
-    """Store in the inventory what runs on each environment's host or cluster; return the number of containers."""
-    hosts = await load_hosts(ports.workbench.environments(), ports.tier.session)
-    return len(await in_thread(lambda: observe_hosts(hosts, inventory.open(), now)))
+    """Store in the inventory what runs on each environment's host or cluster; return the number of containers.
+
+    Raise `SettingInvalid` once that is done if a document cannot be read. Its host is unknown, so what was stored of
+    others stays.
+    """
+    documents = ports.workbench.environment_documents()
+    hosts = await load_hosts(documents.readable, ports.tier.session)
+    unknown = bool(documents.unreadable)
+    containers = await in_thread(lambda: observe_hosts(hosts, inventory.open(), now, are_all=not unknown))
+    if unknown:
+        raise invalid_error(documents.unreadable, "It is unknown what runs in environments whose documents are invalid")
+    return len(containers)
 
 
 @step("record the time")

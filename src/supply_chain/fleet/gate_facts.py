@@ -18,7 +18,7 @@ from pydantic import Field
 from pydantic_core import from_json, to_json
 
 from supply_chain.concurrency import iterate_concurrently
-from supply_chain.errors import UNREADABLE, ImageNotFound, SettingInvalid
+from supply_chain.errors import UNREADABLE, DeclarationInvalid, ImageNotFound, SettingInvalid
 from supply_chain.evidence.store import EvidenceStore
 from supply_chain.model.image import Digest, ImageRef, Model, digest_of
 from supply_chain.model.tier import Gate
@@ -33,7 +33,7 @@ from supply_chain.policy.reading import Layers, read_deploy_facts, read_intake_f
 from supply_chain.vulnerability.vex.statement import VexStatement
 
 Requirements = Callable[[str], EnvironmentRequirements]
-"""Function that returns what an environment requires; raises `SettingInvalid` if there is no valid document of it."""
+"""Function that returns what an environment requires; raises an error of `environment.INVALID` without a document."""
 
 PART = 50
 """Number of subjects whose facts are stored at once."""
@@ -95,7 +95,7 @@ def facts_version(environment: str, requirements: Requirements, people: People) 
     """Return a digest of what the facts of a subject in an environment, if any, depend on besides evidence.
 
     That is the code that joins them, the issuers of attached VEX documents, what the environment requires, and the
-    people who may approve. Raise `SettingInvalid` without a valid document of the environment.
+    people who may approve. Raise `DeclarationInvalid` or `SettingInvalid` without a valid document of the environment.
     """
     required = f"{requirements(environment)!r}\n{people.version}" if environment else ""
     return digest_of(f"{code_digest()}\n{people.issuers_version}\n{required}".encode())
@@ -143,7 +143,7 @@ def refresh_facts(application: str | None, inventory: FactsStore, reader: FactsR
     for state in inventory.list_subjects(application):
         try:
             version = facts_version(state.subject.environment, requirements, reader.people)
-        except SettingInvalid as error:
+        except (DeclarationInvalid, SettingInvalid) as error:
             failed[state.subject] = str(error)
         else:
             if state.mark and state.version != version:

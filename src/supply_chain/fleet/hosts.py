@@ -137,14 +137,15 @@ def _add_pod(workloads: dict[tuple[str, Digest], _Workload], pod: Document) -> N
 
 
 def observe_hosts(
-    hosts: Mapping[str, Host], inventory: Inventory, now: Callable[[], datetime]
+    hosts: Mapping[str, Host], inventory: Inventory, now: Callable[[], datetime], *, are_all: bool
 ) -> tuple[HostContainer, ...]:
-    """Look at every host, record what it shows, and delete the records of all other hosts.
+    """Look at every host, record what it shows, and, if these are all hosts, delete the records of others.
 
     If one cannot be observed, what it showed last stays recorded, the others are observed, and its error is raised
     then.
     """
-    inventory.retain_hosts(hosts)
+    if are_all:
+        inventory.retain_hosts(hosts)
     by_host = _group_by_host(inventory.running())
     observed: list[HostContainer] = []
     failed: list[SupplyChainError] = []

@@ -14,7 +14,7 @@ from functools import cache, cached_property
 
 from pydantic import AwareDatetime, Field
 
-from supply_chain.errors import PolicyInvalid, RuleNotEvaluated, SettingInvalid
+from supply_chain.errors import DeclarationInvalid, PolicyInvalid, RuleNotEvaluated, SettingInvalid
 from supply_chain.fleet.gate_facts import FactsStore, GateSubject, Requirements, StoredFacts, facts_version
 from supply_chain.model.image import Digest, Model
 from supply_chain.model.tier import Gate
@@ -227,15 +227,15 @@ def _find_outdated(
     """Yield the subjects whose facts are missing or of another version than this process would read."""
 
     @cache
-    def version_in(environment: str) -> str | SettingInvalid:
+    def version_in(environment: str) -> str | DeclarationInvalid | SettingInvalid:
         try:
             return facts_version(environment, requirements, people)
-        except SettingInvalid as error:
+        except (DeclarationInvalid, SettingInvalid) as error:
             return error
 
     for subject, version in stored.items():
         expected = version_in(subject.environment)
-        if isinstance(expected, SettingInvalid):
+        if not isinstance(expected, str):
             yield NotJudged(subject=subject, why=expected.message)
         elif version != expected:
             yield NotJudged(subject=subject, why=OUTDATED)

@@ -60,7 +60,7 @@ class RescanPorts:
     """The statements that blocked or unblocked a base."""
     policy: GatePolicy[ReleaseFacts]
     production: frozenset[str]
-    """The environments that users reach."""
+    """The environments that users reach, or may reach, because their documents cannot be read."""
     now: Callable[[], datetime]
     last_full_report_time: datetime | None = None
     """Time of the last rescan that reported on all images; this rescan reports changes since then."""

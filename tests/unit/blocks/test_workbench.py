@@ -126,6 +126,19 @@ def test_environment_documents_are_those_of_the_project(tmp_path):
     assert {"staging", "production"} <= {each.name for each in found.readable} and [*found.unreadable] == ["broken"]
 
 
+def test_unreadable_environment_may_be_production(tmp_path):
+    """Its findings are reported with those of production, and no rescan ends for it."""
+    copy_shipped(tmp_path)
+    directory = tmp_path / "deployments/environments"
+    (directory / "live.yaml").write_text("name: live\nproduction: true\n")
+    (directory / "lab.yaml").write_text("name: lab\n")
+    before = workbench(tmp_path).production_environments()
+    (directory / "broken.yaml").write_text("soak: soon")
+
+    assert workbench(tmp_path).production_environments() == {*before, "broken"}
+    assert "live" in before and "lab" not in before
+
+
 def test_environment_that_is_unreadable_or_not_active_may_be_anywhere(tmp_path):
     """Whoever changed it may have hidden the host on which its images run."""
     copy_shipped(tmp_path)

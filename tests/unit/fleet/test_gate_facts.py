@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from supply_chain.errors import RegistryUnavailable, SettingInvalid
+from supply_chain.errors import DeclarationInvalid, RegistryUnavailable, SettingInvalid
 from supply_chain.evidence.attached_vex import OPENVEX
 from supply_chain.evidence.image_status import Act, LifecycleDecision
 from supply_chain.evidence.statement import BUNDLE, LIFECYCLE, SIGNATURE, SUMMARY, VULNERABILITIES, about
@@ -190,11 +190,12 @@ def test_other_people_make_facts_of_deployments_outdated(fleet, read, tmp_path):
     assert facts_version("staging", requirements, people) == facts_version("staging", requirements, people)
 
 
-def test_facts_of_an_unknown_environment_are_named(fleet, read):
+@pytest.mark.parametrize("error", [DeclarationInvalid, SettingInvalid])
+def test_facts_of_an_unknown_environment_are_named(fleet, read, error):
     """The others are stored."""
 
     def missing(name):
-        raise SettingInvalid(f"{name} does not exist.")
+        raise error(f"{name} does not exist.")
 
     fleet.deploy(fleet.curated(), "gone")
 
@@ -202,7 +203,7 @@ def test_facts_of_an_unknown_environment_are_named(fleet, read):
 
     assert list(found) == [(Gate.RELEASE, "")]
     assert [(each.environment, why) for each, why in failed.items()] == [
-        ("gone", "gone does not exist. [setting.invalid]")
+        ("gone", f"gone does not exist. [{error.code}]")
     ]
 
 

@@ -48,7 +48,7 @@ def test_watch_forgets_containers_of_removed_environment(fleet, make):
         "old", [HostContainer(container="9" * 64, name="x", digest=ref.digest, running=True)], make.noon
     )
 
-    observe_hosts({"new": EngineHost(MemoryEngine)}, fleet.inventory, lambda: make.noon)
+    observe_hosts({"new": EngineHost(MemoryEngine)}, fleet.inventory, lambda: make.noon, are_all=True)
 
     assert [image.running for image in fleet.images] == [()]
 
@@ -76,7 +76,7 @@ def test_watch_records_running_containers_of_host(fleet):
     engine.start(made[1])
 
     for _ in range(2):  # an observation is not a deployment record
-        observe_hosts({"laptop": EngineHost(lambda: engine)}, fleet.inventory, lambda: at)
+        observe_hosts({"laptop": EngineHost(lambda: engine)}, fleet.inventory, lambda: at, are_all=True)
 
     hello, other = fleet.images
     assert [(r.name, r.healthy, r.seen) for r in hello.running] == [("staging-hello", False, at)]  # it is not running
@@ -180,7 +180,9 @@ def test_inventory_tells_recorded_workload_from_others(fleet):
             {"kind": "ReplicaSet", "name": f"hello-{number}", "uid": f"uid of hello-{number}", "controller": True}
         ]
 
-    observe_hosts({f"{CLUSTER}shop": ClusterHost("shop", lambda: cluster)}, fleet.inventory, lambda: fleet.make.noon)
+    observe_hosts(
+        {f"{CLUSTER}shop": ClusterHost("shop", lambda: cluster)}, fleet.inventory, lambda: fleet.make.noon, are_all=True
+    )
 
     running = {each.ref: each.running for each in fleet.images}
     (recorded,), (unrecorded,) = running[now], running[before]
@@ -220,7 +222,7 @@ def test_host_that_cannot_be_observed_keeps_its_record_and_hides_no_other(fleet)
         f"{CLUSTER}shop": ClusterHost("shop", lambda: cluster),
         "laptop": EngineHost(MemoryEngine),
     }
-    observe_hosts(hosts, fleet.inventory, lambda: fleet.make.noon)
+    observe_hosts(hosts, fleet.inventory, lambda: fleet.make.noon, are_all=True)
     cluster.failing["list Pod"] = ClusterUnavailable("it does not answer")
     engine = MemoryEngine()
     made = engine.create(
@@ -232,7 +234,7 @@ def test_host_that_cannot_be_observed_keeps_its_record_and_hides_no_other(fleet)
     hosts["laptop"] = EngineHost(lambda: engine)
 
     with pytest.raises(ClusterUnavailable):
-        observe_hosts(hosts, fleet.inventory, lambda: fleet.make.noon + timedelta(hours=1))
+        observe_hosts(hosts, fleet.inventory, lambda: fleet.make.noon + timedelta(hours=1), are_all=True)
 
     assert [each.name for each in fleet.images[0].running] == ["by-hand"]
     assert engine.containers()[0].id == made

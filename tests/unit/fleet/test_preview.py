@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from supply_chain.adapters.database import open_inventory
-from supply_chain.errors import SettingInvalid
+from supply_chain.errors import DeclarationInvalid, SettingInvalid
 from supply_chain.fleet.gate_facts import GateSubject, StoredFacts, facts_version
 from supply_chain.fleet.preview import LISTED, OUTDATED, Comparison, Effect, preview
 from supply_chain.model.image import ImageRef
@@ -181,12 +181,13 @@ def test_facts_that_are_missing_or_outdated_are_not_judged(shop):
     assert {each.why for each in found.not_judged} == {"Its facts are missing or outdated: run `cscm inventory`."}
 
 
-def test_deployment_without_environment_document_is_not_judged(shop):
+@pytest.mark.parametrize("error", [DeclarationInvalid, SettingInvalid])
+def test_deployment_without_environment_document_is_not_judged(shop, error):
     """Nobody knows what that environment requires."""
     shop.add(1, environment="staging")
 
     def missing(name):
-        raise SettingInvalid(f"{name} does not exist.\nWrite it.")
+        raise error(f"{name} does not exist.\nWrite it.")
 
     shop.requirements = missing
     found = shop.preview(release=policy(Gate.RELEASE), deploy=policy(Gate.DEPLOY))

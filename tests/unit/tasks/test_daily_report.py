@@ -156,7 +156,17 @@ def test_report_says_why_the_policies_are_not_active(tmp_path):
     assert why.startswith("no gate decides: ") and why.endswith("nobody signed it") and policies is not None
     (tmp_path / "deployments/names.yaml").unlink()
     why, policies = daily_report._read_policies(workbench(tmp_path))
-    assert "names.yaml does not exist" in why and policies is None
+    assert "names.yaml does not exist" in why and policies is not None
+
+
+def test_report_reads_policies_although_an_environment_is_invalid(tmp_path):
+    """The rules that begin soon and the waivers are reported all the same."""
+    copy_shipped(tmp_path)
+    (tmp_path / "deployments/environments/broken.yaml").write_text("soak: soon")
+
+    why, policies = daily_report._read_policies(workbench(tmp_path))
+
+    assert "broken.yaml" in why and policies is not None
 
 
 def test_invalid_policies_do_not_end_the_report(tmp_path):

@@ -8,8 +8,9 @@ from prefect.artifacts import Artifact
 from blocks import ContainerHost, Inventory, KubernetesCluster
 from blocks.lifecycle_ports import LifecyclePorts
 from flows import inventory as flows
-from supply_chain.errors import ImageNotFound
-from supply_chain.execution.environment import DockerEnvironment, KubernetesEnvironment
+from supply_chain.errors import DeclarationInvalid, ImageNotFound, SettingInvalid
+from supply_chain.execution.environment import DockerEnvironment, EnvironmentDocuments, KubernetesEnvironment
+from supply_chain.fleet.image import HostContainer
 from supply_chain.model.container import ContainerSpec, profile
 from supply_chain.model.image import short
 from tasks import inventory as tasks
@@ -27,17 +28,21 @@ def shop(fleet, monkeypatch):
     """Set up the blocks over a registry and an inventory of the test's own, and record the queried hosts."""
     engine = MemoryEngine()
     places = [DockerEnvironment(name=name, host="laptop") for name in ("staging", "production")]
+    unreadable: dict[str, DeclarationInvalid | SettingInvalid] = {}
     blocks = {
         "ports": SimpleNamespace(
             repositories=fleet.registry,
             evidence=fleet.store,
-            workbench=SimpleNamespace(environments=lambda: places, registered=lambda _: None),
+            workbench=SimpleNamespace(
+                environment_documents=lambda: EnvironmentDocuments(tuple(places), unreadable),
+                registered=lambda _: None,
+            ),
             facts_reader=lambda: fleet.reader,
             tier=SimpleNamespace(session=None),
         ),
         "inventory": SimpleNamespace(open=lambda: fleet.inventory),
     }
-    shop = SimpleNamespace(fleet=fleet, engine=engine, asked=[], blocks=blocks, places=places)
+    shop = SimpleNamespace(fleet=fleet, engine=engine, asked=[], blocks=blocks, places=places, unreadable=unreadable)
 
     async def load(name="ports"):
         return blocks[name]
@@ -125,6 +130,27 @@ async def test_look_includes_clusters_of_environments(shop, monkeypatch):
 
     assert (number, asked, shop.asked) == (1, ["laptop"], ["laptop"])
     assert [each.place for each in shop.fleet.images[0].running] == ["laptop/elsewhere"]
+
+
+async def test_unreadable_environment_hides_no_other_and_loses_nothing(machine, shop):
+    """Its host is unknown: what was stored of a host that no other environment names stays."""
+    image = shop.engine.add("curated/hello:v1")
+    ref = shop.fleet.curated(image)
+    shop.fleet.deploy(ref, "staging")
+    await read(shop)
+    elsewhere = HostContainer(container="9", name="far", digest=image, running=True)
+    shop.fleet.inventory.record_host("elsewhere", [elsewhere], shop.fleet.make.noon)
+    shop.unreadable["broken"] = DeclarationInvalid("its host is wrong\ncorrect it")
+
+    with pytest.raises(SettingInvalid, match="broken: its host is wrong"):
+        await flows.inventory()
+
+    assert shop.asked == ["laptop"] and "far" in [each.name for each in shop.fleet.images[0].running]
+    assert "laptop" in [each.host for each in shop.fleet.images[0].running]
+    assert shop.fleet.inventory.last_reconciled() is None
+    shop.unreadable.clear()
+    await flows.inventory()
+    assert "far" not in [each.name for each in shop.fleet.images[0].running]
 
 
 async def test_only_full_refresh_sets_reconciled_time(machine, shop):
