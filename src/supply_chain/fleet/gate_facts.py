@@ -172,17 +172,20 @@ def decode_facts(content: bytes, gate: Gate) -> EvidenceValues:
     """Return the facts that were encoded."""
     stored = from_json(zlib.decompress(content), cache_strings="keys")
     return EvidenceValues(
-        image=_with_times(stored["image"], FACTS[gate]),
+        image=_restore_times(stored["image"], FACTS[gate]),
         packages=tuple((kind, name, purl) for kind, name, purl in stored["packages"]),
         attached=tuple(map(VexStatement.model_validate, stored["attached"])),
     )
 
 
-def _with_times(value: Any, kind: Any) -> Any:
-    """Return a value of a type of facts with times in place of their texts."""
+def _restore_times(value: Any, kind: Any) -> Any:
+    """Put times in place of their texts in a value of a type of facts, and return it."""
     if kind is datetime:
         return datetime.fromisoformat(value)
     if (element := element_of(kind)) is not kind:
-        return [_with_times(each, element) for each in value]
-    changed = {name: _with_times(value[name], field) for name, field in fields_with_times(kind) if name in value}
-    return {**value, **changed}
+        value[:] = [_restore_times(each, element) for each in value]
+        return value
+    for name, field in fields_with_times(kind):
+        if name in value:
+            value[name] = _restore_times(value[name], field)
+    return value
