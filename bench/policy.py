@@ -119,9 +119,9 @@ def gate_arms(
     """Return the arms that judge the images; the first three in the order of `Images.joined`."""
     joined = values_of(images.admitted, People())
 
-    def engine() -> None:
-        values = Values.of(Gate.DEPLOY, joined, NOON, bare.names)
-        for rule in bare.rules:
+    def engine(policy: GatePolicy[DeployFacts]) -> None:
+        values = Values.of(Gate.DEPLOY, joined, NOON, policy.readers)
+        for rule in policy.rules:
             rule.reasons(values)
 
     return {
@@ -131,7 +131,8 @@ def gate_arms(
         f"gate with the rule library, {len(everything.rules)} rules": lambda: evaluate(
             images.admitted, everything, NOON
         ),
-        "engine, admitted": engine,
+        "engine, admitted": partial(engine, bare),
+        f"engine with the rule library, {len(everything.rules)} rules": partial(engine, everything),
         "reading the policies again, unchanged": lambda: read_policies(PROJECT / DIRECTORY, ENVIRONMENTS),
     }
 
@@ -146,13 +147,13 @@ def part_arms(images: Images, bare: GatePolicy[DeployFacts]) -> Arms:
         statement=about(CURATED, VULNERABILITIES, images.waivable.report.predicate()),
         signer=TierName.CURATION,
     )
-    taken = Values.of(Gate.DEPLOY, joined, NOON, bare.names)
+    taken = Values.of(Gate.DEPLOY, joined, NOON, bare.readers)
     first.evaluate(taken)
     return {
         "the report is read from its verified statement (not in the gate's time)": lambda: last_report([statement]),
         "facts are joined": lambda: values_of(images.waivable, People()),
         "times are converted, and the engine takes the facts over": lambda: first.evaluate(
-            Values.of(Gate.DEPLOY, joined, NOON, bare.names)
+            Values.of(Gate.DEPLOY, joined, NOON, bare.readers)
         ),
         "rules are evaluated": lambda: [rule.reasons(taken) for rule in bare.rules],
         "waivers are matched, severities counted again": lambda: apply_waivers(joined, images.waivers),

@@ -111,8 +111,9 @@ class Comparison:
         gate, outcomes = facts.subject.gate, list[Results]()
         before = join_decisions(facts.values, self.current.at(gate), self.now)
         after = before if gate in self._alike else join_decisions(facts.values, self.proposed.at(gate), self.now)
-        shared = SharedResults(Values.of(gate, before, self.now))
-        other = shared if after == before else SharedResults(Values.of(gate, after, self.now))
+        readers = self.current.at(gate).readers | self.proposed.at(gate).readers
+        shared = SharedResults(Values.of(gate, before, self.now, readers))
+        other = shared if after == before else SharedResults(Values.of(gate, after, self.now, readers))
         for name, policies, results in (("current", self.current, shared), ("proposed", self.proposed, other)):
             try:
                 outcomes.append(judge(results.values.image, policies.at(gate), self.now, results))

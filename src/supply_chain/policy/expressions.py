@@ -8,7 +8,7 @@ evaluation, and not an empty value as in a message of the declared type.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache, cached_property, lru_cache
@@ -19,7 +19,15 @@ from google.protobuf import descriptor_pb2, descriptor_pool, timestamp_pb2
 
 from supply_chain.errors import PolicyInvalid, RuleNotEvaluated
 from supply_chain.model.tier import Gate
-from supply_chain.policy.fact_schema import element_of, fields_of, fields_with_times, has_times, type_at
+from supply_chain.policy.fact_schema import (
+    element_of,
+    fields_of,
+    fields_with_times,
+    group_names_of,
+    has_times,
+    names_of,
+    type_at,
+)
 from supply_chain.policy.fact_types import FACTS
 from supply_chain.text import pluralize
 
@@ -43,6 +51,10 @@ NESTED = 2
 OPENING, CLOSING = ("(", "[", "{"), (")", "]", "}")
 GROWING = ("map", "filter")
 """Macros that make a list. The time that the engine needs for them grows with the square of the list."""
+CONSTANTS = ("true", "false", "null", "in")
+NAME = re.compile(r"\w+")
+Readers = frozenset[frozenset[str]]
+"""The names of the facts that each rule can read, and other words."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +67,8 @@ class Expression:
     program: Any
     reads: tuple[str, ...]
     """The facts that it reads, as paths from a variable."""
+    names: frozenset[str]
+    """The names of all facts that it can read, and other words. CEL reads a fact only by its name."""
 
     @property
     def element(self) -> str | None:
@@ -67,11 +81,13 @@ class Expression:
             result = self.program.eval(values.activation)
         except RuntimeError as error:  # it would loop over more than 10,000 elements
             raise self._not_evaluated(str(error)) from error
+        value = result.plain_value()
+        if isinstance(value, bool) and self.type == "BOOL":  # of nearly all, and the type is no other then
+            return value
         kind = result.type().name()
         if kind != self.type and kind.partition("<")[0] != self.type.partition("<")[0]:
-            other = f"the result is a {kind} and not a {self.type}"
-            raise self._not_evaluated(result.plain_value() if kind == "ERROR" else other)
-        return result.plain_value()
+            raise self._not_evaluated(value if kind == "ERROR" else f"the result is a {kind} and not a {self.type}")
+        return value
 
     def _not_evaluated(self, why: str) -> RuleNotEvaluated:
         return RuleNotEvaluated(
@@ -89,17 +105,17 @@ class Values:
     image: Mapping[str, Any]
     """The variable `image`."""
     plain: Mapping[str, Any]
-    """The same with values that the engine knows."""
+    """What the engine takes over of it, with values that the engine knows."""
     now: datetime
     element: tuple[str, Any] | None = None
 
     @classmethod
-    def of(cls, gate: Gate, image: Mapping[str, Any], now: datetime, names: Set[str] | None = None) -> Self:
+    def of(cls, gate: Gate, image: Mapping[str, Any], now: datetime, readers: Readers | None = None) -> Self:
         """Return the values for the facts of a gate.
 
-        `names` are those of the facts that the expressions can read; None: all. The engine takes over no others.
+        `readers` have the names that each rule can read of the image; None: all. The engine takes over no others.
         """
-        return cls(language(gate), image, to_value(image, FACTS[gate], names), now)
+        return cls(language(gate), image, to_value(image, FACTS[gate], readers), now)
 
     @cached_property
     def activation(self) -> Any:
@@ -110,20 +126,25 @@ class Values:
             language, data = language.with_element(name, DYNAMIC), {**data, name: value}
         return _environments(language)[1].Activation(data)
 
-    def with_image(self, image: Mapping[str, Any], reads: Iterable[str], names: Set[str]) -> Values:
-        """Return the values for other facts of the image; the engine gets those at these paths and of these names."""
-        return Values(self.language, image, to_value(_pruned(image, reads), self.language.facts, names), self.now)
+    def with_image(self, image: Mapping[str, Any], reads: Iterable[str], readers: Readers) -> Values:
+        """Return the values for other facts of the image; the engine gets those at these paths and of these readers."""
+        return Values(self.language, image, to_value(_pruned(image, reads), self.language.facts, readers), self.now)
 
-    def with_element(self, name: str, element: Any, reads: Iterable[str]) -> Values:
-        """Return the values for one element of a list, with those facts of the image that are read besides."""
-        return Values(self.language, self.image, _pruned(self.plain, reads), self.now, (name, element))
+    def take(self, path: str, part: Sequence[Any], readers: Readers) -> Sequence[Any]:
+        """Return a part of the list at a path with values that the engine knows."""
+        taken: Sequence[Any] = to_value(part, type_at(self.language.facts, path.split(".")), readers)
+        return taken
 
-    def with_list(self, path: str, part: Sequence[Any], reads: Iterable[str]) -> Values:
-        """Return the values for a part of the list at a path, with those facts of the image that are read besides."""
-        image = dict(_pruned(self.plain, reads))
+    def with_element(self, name: str, element: Any) -> Values:
+        """Return the values with one element of a list, which has values that the engine knows."""
+        return Values(self.language, self.image, self.plain, self.now, (name, element))
+
+    def with_list(self, path: str, part: Sequence[Any]) -> Values:
+        """Return the values with a part of the list at a path, whose elements have values that the engine knows."""
+        image = dict(self.plain)
         group, (*groups, name) = image, path.split(".")
         for each in groups:
-            group[each] = dict(group[each])
+            group[each] = dict(group.get(each, {}))
             group = group[each]
         group[name] = part
         return Values(self.language, self.image, image, self.now)
@@ -195,7 +216,10 @@ class Language:
         if kinds and kind.partition("<")[0] not in kinds:
             raise PolicyInvalid(f"`{text}` is a {kind}, and has to be a {' or '.join(kinds)}.")
         self._require_known(text, reads)
-        return Expression(text, kind, program, reads)
+        names = frozenset(NAME.findall(text))
+        return Expression(
+            text, kind, program, reads, names | names_of(self.facts) if _reads_group(text, self) else names
+        )
 
     def _require_known(self, text: str, reads: Iterable[str]) -> None:
         """Raise `PolicyInvalid` if a fact is named so that only the engine understands it, as in image.`digest`.
@@ -213,22 +237,43 @@ def language(gate: Gate) -> Language:
     return Language(facts, ((IMAGE, f"{PACKAGE}.{facts.__name__}"), (NOW, "TIMESTAMP")))
 
 
-def to_value(value: Any, kind: Any, names: Set[str] | None = None) -> Any:
+def to_value(value: Any, kind: Any, readers: Readers | None = None) -> Any:
     """Return a value of a type of facts as the engine takes it: only times change, for it does not know Python's.
 
-    What contains no time is not copied. Groups of facts that have times lose the facts that are not in `names`; None:
-    none is lost.
+    What contains no time is not copied. Groups of facts that have times lose the facts that no reader names of those
+    that name the group too; None: none is lost.
     """
+    return _converter(kind, readers)(value)
+
+
+@cache
+def _converter(kind: Any, readers: Readers | None) -> Callable[[Any], Any]:
+    """Return the function that converts values of a type of facts."""
     if kind is datetime:
-        return _to_timestamp(value)
+        return _to_timestamp
     if not has_times(kind):
-        return value
+        return lambda value: value
     if (element := element_of(kind)) is not kind:
-        return [to_value(each, element, names) for each in value]
-    group = {name: each for name, each in value.items() if names is None or name in names}
-    for name, field in fields_with_times(kind):
+        convert = _converter(element, readers)
+        return lambda value: [convert(each) for each in value]
+    times = tuple((name, _converter(field, _narrow(readers, name))) for name, field in fields_with_times(kind))
+    if readers is None:
+        return lambda value: _convert_fields(dict(value), times)
+    names = tuple(name for name in fields_of(kind) if any(name in each for each in readers))
+    taken = tuple((name, convert) for name, convert in times if name in names)
+    return lambda value: _convert_fields({name: value[name] for name in names if name in value}, taken)
+
+
+def _narrow(readers: Readers | None, name: str) -> Readers | None:
+    """Return the readers that name a group of facts: no other can read what is in it."""
+    return None if readers is None else frozenset(each for each in readers if name in each)
+
+
+def _convert_fields(group: dict[str, Any], times: Iterable[tuple[str, Callable[[Any], Any]]]) -> dict[str, Any]:
+    """Convert those facts of a group in place that are or contain a time, and return the group."""
+    for name, convert in times:
         if name in group:
-            group[name] = to_value(group[name], field, names)
+            group[name] = convert(group[name])
     return group
 
 
@@ -361,6 +406,53 @@ def _is_single(language: Language, path: Sequence[str]) -> bool:
         return True
     kind = type_at(language.facts, names)
     return not is_typeddict(kind) and get_origin(kind) is not list
+
+
+def _reads_group(text: str, language: Language) -> bool:
+    """Return whether an expression may read facts of a group without their names, as if it compares two groups."""
+    tokens = _tokens(text)
+    groups = {name: kind == DYNAMIC or PACKAGE in kind for name, kind in language.variables}
+    for at, token in enumerate(tokens):
+        if token in LOOPS and tokens[at + 3 : at + 4] == [","]:
+            variable = tokens[at + 2]
+            groups[variable] = groups.get(variable, False) or _has_groups(tokens[: at - 1], groups, language)
+    for at, token in enumerate(tokens):
+        if not token.isidentifier() or token in CONSTANTS or _is_member(tokens, at):
+            continue
+        path = _path(tokens[at:])
+        before, after = tokens[max(0, at - 2) : at], tokens[at + 2 * len(path) - 1 : at + 2 * len(path)]
+        is_asked = before in (["has", "("], ["size", "("])
+        is_variable_of_loop = after == [","] and before[-1:] == ["("] and before[0] in LOOPS
+        if (
+            not is_asked
+            and not is_variable_of_loop
+            and after not in (["."], ["("])
+            and _is_group(path, groups, language)
+        ):
+            return True
+    return "dyn" in tokens
+
+
+def _has_groups(tokens: Sequence[str], groups: Mapping[str, bool], language: Language) -> bool:
+    """Return whether the list at the end of these tokens may have groups of facts as its elements."""
+    if tokens[-1] == "]":
+        start = len(tokens) - 1 - list(reversed(tokens)).index("[")
+        return any(each.isidentifier() for each in tokens[start:])
+    start = len(tokens) - 1
+    while start >= len("x.") and tokens[start - 1] == "." and tokens[start - 2].isidentifier():
+        start -= len("x.")
+    return not tokens[start].isidentifier() or _is_group(tokens[start::2], groups, language)
+
+
+def _is_group(path: Sequence[str], groups: Mapping[str, bool], language: Language) -> bool:
+    """Return whether a path may lead to a group of facts, or to a list of groups.
+
+    `groups` tells of the variables whether they are groups.
+    """
+    variable, *names = path
+    if variable == IMAGE:
+        return is_typeddict(element_of(type_at(language.facts, names)))
+    return names[-1] in group_names_of(language.facts) if names else groups.get(variable, True)
 
 
 def _reason(error: RuntimeError) -> str:

@@ -44,6 +44,24 @@ def element_of(kind: Any) -> Any:
     return element
 
 
+@cache
+def names_of(facts: type) -> frozenset[str]:
+    """Return the names of all facts in a group of facts."""
+    return frozenset(fields_of(facts)).union(*map(names_of, _groups_of(facts).values()))
+
+
+@cache
+def group_names_of(facts: type) -> frozenset[str]:
+    """Return the names of those facts in a group of facts that are groups or lists of groups themselves."""
+    groups = _groups_of(facts)
+    return frozenset(groups).union(*map(group_names_of, groups.values()))
+
+
+def _groups_of(facts: type) -> dict[str, Any]:
+    elements = {name: element_of(kind) for name, kind in fields_of(facts).items()}
+    return {name: kind for name, kind in elements.items() if is_typeddict(kind)}
+
+
 def type_at(facts: type, names: Iterable[str]) -> Any:
     """Return the type of the fact at a path from the image; None if there is no such fact."""
     kind: Any = facts

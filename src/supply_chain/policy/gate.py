@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cache
 from typing import Any, NamedTuple
 
 from supply_chain.errors import PolicyInvalid
 from supply_chain.evidence.clock import SKEW
 from supply_chain.evidence.summary import Named
-from supply_chain.model.image import Digest
 from supply_chain.policy.documents import Severity
 from supply_chain.policy.ends import REVIEWED, find_end
 from supply_chain.policy.expressions import Values
@@ -27,7 +27,7 @@ from supply_chain.policy.outcome import (
     UsedWaiver,
 )
 from supply_chain.policy.overrides import name_overrides
-from supply_chain.policy.policies import F, GatePolicy, Policy, Rule
+from supply_chain.policy.policies import Deciding, F, GatePolicy, Policy, Reasons, Rule
 from supply_chain.policy.refused_rules import find_refused_rules
 from supply_chain.policy.waivers import Waiver, waive_rule, waiver_facts
 
@@ -73,15 +73,16 @@ class SharedResults:
     """What several policies share that judge the same image at the same time."""
 
     values: Values
-    results: dict[Digest, tuple[tuple[Rule, RuleResult], ...]] = field(default_factory=dict)
-    """Digest of a policy → its rules with their results, without waivers."""
+    reasons: dict[Deciding, Reasons] = field(default_factory=dict)
+    """What decides of a rule → its reasons, without waivers."""
 
-    def judge(self, policy: Policy) -> tuple[tuple[Rule, RuleResult], ...]:
-        """Return the rules of a policy with their results; an equal policy is not evaluated again."""
-        if policy.digest not in self.results:
-            name = str(policy)
-            self.results[policy.digest] = tuple((rule, _result(rule, name, self.values)) for rule in policy.rules)
-        return self.results[policy.digest]
+    def judge(self, policy: Policy) -> Iterator[tuple[Rule, RuleResult]]:
+        """Yield the rules of a policy with their results; a rule that decides alike is not evaluated again."""
+        name = str(policy)
+        for rule in policy.rules:
+            if rule.deciding not in self.reasons:
+                self.reasons[rule.deciding] = rule.reasons(self.values)
+            yield rule, _result(rule, name, self.reasons[rule.deciding], self.values.now)
 
 
 def judge(
@@ -93,7 +94,7 @@ def judge(
     the image. A rule that nobody may waive sees none. A break-glass overrides what refuses the image after that.
     `shared` are the values of this image at this time, and what others have judged of it.
     """
-    shared = shared or SharedResults(Values.of(policy.gate, image, now, policy.names))
+    shared = shared or SharedResults(Values.of(policy.gate, image, now, policy.readers))
     results = (judged for each in _selected(image, policy) for judged in shared.judge(each))
     return _apply_decisions(results, shared.values, policy)
 
@@ -105,9 +106,9 @@ def judge_partly(
 
     `image` has all facts of the type `facts`. Raise as `judge`.
     """
-    values = Values.of(policy.gate, image, now, policy.names)
+    values = Values.of(policy.gate, image, now, policy.readers)
     rules = [(rule, str(each), rule.missing(facts)) for each in _selected(image, policy) for rule in each.rules]
-    judged = ((rule, _result(rule, name, values)) for rule, name, needs in rules if not needs)
+    judged = ((rule, _result(rule, name, rule.reasons(values), now)) for rule, name, needs in rules if not needs)
     results = iter(_apply_decisions(judged, values, policy))
     return tuple(
         Unjudged(rule=rule.id, policy=name, needs=needs) if needs else next(results) for rule, name, needs in rules
@@ -161,7 +162,7 @@ def _find_waivers(values: Values, policy: GatePolicy[Any], refusing: Iterable[Ru
     waivers = [each for each in policy.waivers if each.covers(values.image, values.now)]
     image, accepting = apply_waivers(values.image, waivers)
     reads = [path for rule in refusing for path in rule.facts_where_it_applies]
-    return _Waived(values.with_image(image, reads, policy.names), accepting, waivers)
+    return _Waived(values.with_image(image, reads, policy.readers), accepting, waivers)
 
 
 def _waive(rule: Rule, result: RuleResult, waived: _Waived) -> RuleResult:
@@ -207,7 +208,7 @@ def list_overrides(facts: F, policy: GatePolicy[F], now: datetime) -> tuple[str,
     Waivers count. Raise as `evaluate`.
     """
     image = joined_values(facts, policy, now)
-    shared = SharedResults(Values.of(policy.gate, image, now, policy.names))
+    shared = SharedResults(Values.of(policy.gate, image, now, policy.readers))
     results = (judged for each in _selected(image, policy) for judged in shared.judge(each))
     judged = _apply_waivers(results, shared.values, policy)
     refusing = ((rule, values) for rule, each, values in judged if each.result is RuleOutcome.REFUSED)
@@ -238,10 +239,16 @@ def _notes(result: RuleResult) -> Iterator[str]:
         yield from (f"{reason.code} is overridden: {reason.fact} ({end})" for reason in result.reasons)
 
 
-def _result(rule: Rule, policy: str, values: Values) -> RuleResult:
-    reasons = rule.reasons(values)
-    if reasons is None:
-        return RuleResult(rule=rule.id, policy=policy, result=RuleOutcome.NOT_APPLICABLE)
-    refuses = rule.severity(values.now) is Severity.DENY
-    result = (RuleOutcome.REFUSED if refuses else RuleOutcome.WARNED) if reasons else RuleOutcome.PASSED
+def _result(rule: Rule, policy: str, reasons: Reasons, now: datetime) -> RuleResult:
+    if not reasons:
+        return _result_without_reasons(
+            rule.id, policy, RuleOutcome.NOT_APPLICABLE if reasons is None else RuleOutcome.PASSED
+        )
+    result = RuleOutcome.REFUSED if rule.severity(now) is Severity.DENY else RuleOutcome.WARNED
     return RuleResult(rule=rule.id, policy=policy, result=result, reasons=reasons)
+
+
+@cache
+def _result_without_reasons(rule: str, policy: str, result: RuleOutcome) -> RuleResult:
+    """Return the result of a rule that holds or does not apply: nearly all are, and equal for every image."""
+    return RuleResult(rule=rule, policy=policy, result=result)

@@ -14,19 +14,18 @@ from supply_chain.evidence.examination import matches
 from supply_chain.model.image import Digest, digest_of
 from supply_chain.model.tier import Gate
 from supply_chain.policy.documents import PolicyDocument, RuleDocument, Severity
-from supply_chain.policy.expressions import IMAGE, NOW, Expression, Language, Values, find
+from supply_chain.policy.expressions import IMAGE, NOW, Expression, Language, Readers, Values, find
 from supply_chain.policy.fact_schema import type_at
 from supply_chain.policy.facts import DeployFacts, ImageFacts, IntakeFacts, ReleaseFacts
 from supply_chain.policy.outcome import Reason
 from supply_chain.policy.people import People
 from supply_chain.policy.reviews import Reviews
-from supply_chain.policy.vex import ACCEPTING, Vex, is_accepted
+from supply_chain.policy.vex import Vex, is_accepted
 from supply_chain.policy.waivers import Waiver, Waivers
 from supply_chain.text import render_time, truncate_lines
 
 F = TypeVar("F", bound=ImageFacts)
 
-NAME = re.compile(r"\w+")
 PLACEHOLDER = re.compile(r"\{([^{}]+)\}")
 OF_AN_ENVIRONMENT = tuple(
     f"{IMAGE}.{fact}"
@@ -42,6 +41,10 @@ PART = 16
 """Number of elements that are asked about at once: most of a long list hold."""
 TEXTS = ("STRING", "INT", "DOUBLE", "BOOL", "TIMESTAMP", "LIST")
 """Types that a message can contain."""
+Deciding = tuple[str | bool | None, ...]
+"""What the reasons of a rule depend on besides the facts."""
+Reasons = tuple[Reason, ...] | None
+"""Why a rule does not hold: empty if it holds, None if it does not apply."""
 
 
 @dataclass(frozen=True)
@@ -103,12 +106,24 @@ class Rule:
         return self.document.id
 
     @cached_property
-    def names(self) -> frozenset[str]:
-        """The names of all facts that the rule can read, and other words.
+    def deciding(self) -> Deciding:
+        """What its reasons depend on besides the facts: rules with equal ones have the same reasons."""
+        document = self.document
+        return (
+            document.id, document.when, document.for_each, document.expression, document.message, document.remedy,
+            document.waivable,
+        )  # fmt: skip
 
-        CEL reads a fact only by its name, so that what no text of the rule contains is not read.
-        """
-        return frozenset(name for text in self.document.texts for name in NAME.findall(text))
+    @cached_property
+    def names(self) -> frozenset[str]:
+        """The names of all facts that the rule can read, and other words."""
+        return self.names_of_image.union(*(each.names for each in self._of_element))
+
+    @cached_property
+    def names_of_image(self) -> frozenset[str]:
+        """The same, without what is read only about single elements of its list."""
+        holds = [self.loop.holds] if self.loop else self._of_element
+        return frozenset[str]().union(*(each.names for each in (*holds, self.when) if each))
 
     @property
     def reads(self) -> tuple[str, ...]:
@@ -125,7 +140,7 @@ class Rule:
     def facts_where_it_applies(self) -> tuple[str, ...]:
         """The facts of the image that it reads without `when`."""
         deciding = self.loop.holds if self.loop else self.expression
-        texts = (path for each in self._of_element() for path in each.reads)
+        texts = (path for each in self._of_element for path in each.reads)
         return _facts_of_image((deciding.reads if deciding else ()), texts)
 
     def missing(self, facts: type) -> tuple[str, ...]:
@@ -149,7 +164,7 @@ class Rule:
         """Return whether the rule leaves out an element of its list, because it is an accepted finding."""
         return self.document.waivable and isinstance(element, Mapping) and is_accepted(element)
 
-    def reasons(self, values: Values) -> tuple[Reason, ...] | None:
+    def reasons(self, values: Values) -> Reasons:
         """Return why the rule does not hold, empty if it holds, None if it does not apply; raise `RuleNotEvaluated`."""
         try:
             if self.when is not None and self.when.evaluate(values) is not True:
@@ -174,20 +189,35 @@ class Rule:
         holds = _holds_for_all(self.loop.holds, values)
         if holds:
             return
-        elements = find(values.plain, self.loop.path)
+        elements = find(values.image, self.loop.path)
         reasons = list(self._reasons_of_elements(self.loop, values))
         if holds is False and not reasons and not any(map(self._accepts, elements)):
             raise RuleNotEvaluated(f"`{self.loop.holds.text}` and its single elements have different results.")
         yield from reasons
 
     def _reasons_of_elements(self, loop: Loop, values: Values) -> Iterator[Reason]:
-        read = [path for each in self._of_element() for path in each.reads]
-        for element in _find_suspects(loop, values):
-            if self._accepts(element):
-                continue
-            one = values.with_element(loop.name, element, read)
-            if self.expression is None or self.expression.evaluate(one) is not True:
-                yield self._reason(one)
+        for part in self._find_suspects(loop, values):
+            yield from (self._reason(one) for _, one in self._find_refused(loop, part, values))
+
+    def _find_suspects(self, loop: Loop, values: Values) -> Iterator[Sequence[Any]]:
+        """Yield the parts of a list for which the rule does not hold, in order."""
+        elements, path = find(values.image, loop.path), f"{IMAGE}.{loop.path}"
+        beside = values.with_image(values.image, (each for each in loop.holds.reads if each != path), self._readers)
+        for start in range(0, len(elements), PART):
+            part = elements[start : start + PART]
+            taken = values.take(loop.path, part, self._readers)
+            if not _holds_for_all(loop.holds, beside.with_list(loop.path, taken)):
+                yield part
+
+    def _find_refused(self, loop: Loop, elements: Sequence[Any], values: Values) -> Iterator[tuple[int, Values]]:
+        """Yield the positions of the elements for which the rule does not hold, with the values for them."""
+        reads = (path for each in self._of_element for path in each.reads)
+        beside = values.with_image(values.image, reads, self._readers)
+        for at, taken in enumerate(values.take(loop.path, elements, self._readers)):
+            if not self._accepts(elements[at]):
+                one = beside.with_element(loop.name, taken)
+                if self.expression is None or self.expression.evaluate(one) is not True:
+                    yield at, one
 
     def find_refused(self, values: Values) -> tuple[int, ...]:
         """Return the positions of the elements of its list for which the rule does not hold; raise `RuleNotEvaluated`.
@@ -195,12 +225,16 @@ class Rule:
         Only a rule with `for_each` has them.
         """
         assert self.loop is not None
-        elements = enumerate(find(values.plain, self.loop.path))
-        read = [path for each in self._of_element() for path in each.reads]
-        ones = ((at, values.with_element(self.loop.name, one, read)) for at, one in elements if not self._accepts(one))
-        return tuple(at for at, one in ones if self.expression is None or self.expression.evaluate(one) is not True)
+        elements = find(values.image, self.loop.path)
+        return tuple(at for at, _ in self._find_refused(self.loop, elements, values))
 
+    @property
+    def _readers(self) -> Readers:
+        return frozenset((self.names,))
+
+    @property
     def _of_element(self) -> Sequence[Expression]:
+        """The expressions about one element of its list; without a list, those about the image but `when`."""
         own = (self.expression,) if self.expression else ()
         return (*own, *self.message.expressions, *self.remedy.expressions)
 
@@ -211,15 +245,6 @@ class Rule:
 def _facts_of_image(*paths: Iterable[str]) -> tuple[str, ...]:
     """Return the paths that begin with the image, each once."""
     return tuple(dict.fromkeys(path for each in paths for path in each if path.startswith(f"{IMAGE}.")))
-
-
-def _find_suspects(loop: Loop, values: Values) -> Iterator[Any]:
-    """Yield the elements of the parts of a list for which the rule does not hold, in order."""
-    elements = find(values.plain, loop.path)
-    for start in range(0, len(elements), PART):
-        part = elements[start : start + PART]
-        if not _holds_for_all(loop.holds, values.with_list(loop.path, part, loop.holds.reads)):
-            yield from part
 
 
 def _holds_for_all(holds: Expression, values: Values) -> bool | None:
@@ -299,7 +324,8 @@ class GatePolicy(Generic[F]):
     @property
     def is_settled(self) -> bool:
         """Whether only evidence and the policies decide: no waiver, review or statement of an issuer, and no time."""
-        decided = self.waivers or self.vex.index is not None or REVIEWERS in self.names
+        reviewed = any(REVIEWERS in each.names for each in self.rules)
+        decided = self.waivers or self.vex.index is not None or reviewed
         return not decided and not self.depends_on_time
 
     @property
@@ -308,9 +334,9 @@ class GatePolicy(Generic[F]):
         return tuple(rule for policy in self.policies for rule in policy.rules)
 
     @cached_property
-    def names(self) -> frozenset[str]:
-        """The names of all facts that a rule can read, or that say whether a finding is accepted."""
-        return ACCEPTING.union(*(rule.names for rule in self.rules))
+    def readers(self) -> Readers:
+        """The names of the facts that each rule can read of an image."""
+        return frozenset(rule.names_of_image for rule in self.rules)
 
     @property
     def environment_rules(self) -> frozenset[str]:

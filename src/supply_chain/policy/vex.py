@@ -183,9 +183,16 @@ def join_vex(
     index = vex.index_with(attached, now)
     if index is None or "scan" not in image:
         return None
-    target, listed = Image(image["digest"], packages), image["scan"]["findings"]
-    answers = vex_of(list(map(_Finding.of, listed)), target, index, vex.terms, now)
-    return list(map(_join, listed, answers)) if any(answers) else None
+    listed: list[FindingFacts] = image["scan"]["findings"]
+    named = [at for at, each in enumerate(listed) if index.mentions(each["id"], each["aliases"])]
+    if not named:
+        return None
+    findings, target = [_Finding.of(listed[at]) for at in named], Image(image["digest"], packages)
+    answers = vex_of(findings, target, index, vex.terms, now)
+    if not any(answers):
+        return None
+    joined = dict(enumerate(listed)) | {at: _join(listed[at], each) for at, each in zip(named, answers, strict=True)}
+    return list(joined.values())
 
 
 def _join(finding: FindingFacts, answer: VexAnswer | None) -> FindingFacts:
@@ -202,10 +209,6 @@ def _join(finding: FindingFacts, answer: VexAnswer | None) -> FindingFacts:
     if answer.until is not None:
         vex["until"] = answer.until
     return {**finding, "vex": vex}
-
-
-ACCEPTING = frozenset({"waiver", "vex", "accepted"})
-"""The facts of a finding that `is_accepted` reads."""
 
 
 def is_accepted(finding: Mapping[str, Any]) -> bool:

@@ -79,6 +79,19 @@ def test_stricter_policy_refuses_what_was_admitted(shop):
     assert found.policies == ("test 1 (changed)",)
 
 
+def test_proposed_rule_reads_facts_that_no_current_rule_reads(shop):
+    """The engine gets what rules of either side can read."""
+    shop.add(1, report=report(finding("low", aliases=("GHSA-1",))))
+    aliases = rule("own.rule", expression="image.scan.findings.all(each, size(each.aliases) == 0)")
+    current, proposed = policy(Gate.RELEASE), policy(Gate.RELEASE, aliases)
+
+    (change,) = shop.preview(replace(POLICIES, release=current), release=proposed).changes
+    (back,) = shop.preview(replace(POLICIES, release=proposed), release=current).changes
+
+    assert (change.effect, codes(change.gained)) == (Effect.REFUSED, ["own.rule"])
+    assert (back.effect, codes(back.lost)) == (Effect.ADMITTED, ["own.rule"])
+
+
 def test_stricter_policy_of_the_intake_gate_refuses_offered_images(shop):
     """It names where the image runs, which has the same digest in another repository."""
     shop.add(1, environment="staging")

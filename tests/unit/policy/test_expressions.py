@@ -11,7 +11,7 @@ from supply_chain.errors import PolicyInvalid, RuleNotEvaluated
 from supply_chain.model.tier import Gate
 from supply_chain.policy import expressions, fact_schema
 from supply_chain.policy.expressions import LONGEST, Values, language, to_value
-from supply_chain.policy.fact_types import FindingFacts, ScanFacts, WaiverFacts
+from supply_chain.policy.fact_types import FACTS, FindingFacts, ScanFacts, WaiverFacts
 from supply_chain.policy.rule_tests import examples
 from tests.support.examples import tries
 
@@ -197,15 +197,15 @@ def test_expression_knows_what_it_reads():
 )
 def test_values_for_an_element_have_only_what_is_read(reads, retained):
     """The whole image would be converted for each finding."""
-    before = values()
+    before, everything = values(), frozenset([fact_schema.names_of(FACTS[Gate.DEPLOY])])
 
-    assert before.with_element("finding", dict(FINDING), reads).plain == retained
+    assert before.with_image(before.image, reads, everything).with_element("finding", dict(FINDING)).plain == retained
     assert before.plain == values().plain
 
 
 def test_element_is_read_beside_the_image():
     """Both are in one expression."""
-    one = values().with_element("finding", dict(FINDING), ["image.build.name", "finding.id"])
+    one = values().with_element("finding", dict(FINDING))
     inner = DEPLOY.with_element("finding", "facts.FindingFacts")
 
     assert inner.compile("finding.id + image.build.name").evaluate(one) == "CVE-2026-1shop"
@@ -257,15 +257,45 @@ def test_second_engine_agrees_about_times(seconds, limit):
 def test_engine_takes_over_only_the_facts_that_are_named():
     """A report has many facts about each finding, and most rules read few of them."""
     image = {**examples(Gate.DEPLOY), "scan": {**SCAN, "findings": [FINDING]}}
+    readers = map(frozenset, (["scan", "findings", "exploited"], ["bases", "image", "severity"]))
 
-    found = Values.of(Gate.DEPLOY, image, NOW, {"scan", "findings", "exploited", "bases", "image"}).plain
+    found = Values.of(Gate.DEPLOY, image, NOW, frozenset(readers)).plain
 
     assert found == {"scan": {"findings": [{"exploited": False}]}, "bases": [{"image": image["bases"][0]["image"]}]}
     assert Values.of(Gate.DEPLOY, image, NOW, frozenset()).plain == {}
     assert Values.of(Gate.DEPLOY, image, NOW).plain.keys() == image.keys()
 
 
-@pytest.mark.parametrize("function", [expressions._environments, fact_schema._hints, fact_schema.has_times])
+@pytest.mark.parametrize(
+    ("text", "reads_all"),
+    [
+        ("image.block in image.blocked_bases", True),
+        ("image.blocked_bases[0] == image.blocked_bases[1]", True),
+        ("[image.block].all(each, each.by == '')", True),
+        ("dyn(image.block)['b' + 'y'] == ''", True),
+        ("image.blocked_bases.all(each, [image.digest].all(other, each == each))", True),
+        ("image.scan.findings.all(each, each.waiver == each.waiver)", True),
+        ("image.blocked_bases.all(each, ['a', 'b'].exists(by, by == each.by))", False),
+        ("image.container.ports.all(port, port == '')", False),
+        ("image.blocked_bases.all(each, each.by != '')", False),
+        ("has(image.block) && size(image.blocked_bases) == 0", False),
+        ("size(image.ignored + [image.build.name]) == 0", False),
+    ],
+)
+def test_expression_about_a_whole_group_gets_all_its_facts(text, reads_all):
+    """Two blocks that differ in a fact without a name in the expression are not equal."""
+    expression = DEPLOY.compile(text, "BOOL")
+    blocks = [{"image": "i", "by": by, "reason": "r", "at": NOW, "text": "t"} for by in ("ann", "bob")]
+    image = {**examples(Gate.DEPLOY), "block": blocks[0], "blocked_bases": [blocks[1], blocks[0]]}
+    pruned = Values.of(Gate.DEPLOY, image, NOW, frozenset([expression.names]))
+
+    assert ("reason" in expression.names) is reads_all
+    assert expression.evaluate(pruned) == expression.evaluate(Values.of(Gate.DEPLOY, image, NOW))
+
+
+@pytest.mark.parametrize(
+    "function", [expressions._environments, expressions._converter, fact_schema._hints, fact_schema.has_times]
+)
 def test_types_are_read_once(function):
     """A gate takes milliseconds; an environment of the engine takes as long to make."""
     assert hasattr(function, "cache_info")
@@ -296,7 +326,7 @@ def test_only_what_contains_times_is_copied_for_the_engine():
 def test_time_of_the_decision_is_known_to_rules_about_each_element():
     """Days of leeway are counted from it, for each finding."""
     inner = DEPLOY.with_element("each", "STRING")
-    one = values(Gate.DEPLOY).with_element("each", "x", ["image.scan.scanned"])
+    one = values(Gate.DEPLOY).with_element("each", "x")
 
     assert inner.compile("now").evaluate(one) == NOW
     assert inner.compile("now - image.scan.scanned == duration('12h') && each == 'x'").evaluate(one) is True

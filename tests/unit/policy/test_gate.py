@@ -290,19 +290,35 @@ def test_every_fact_is_read(gate):
     assert {field.name for field in dataclasses.fields(FACTS[gate]())} <= read
 
 
-def test_policies_share_the_results_of_equal_ones():
+def test_policies_share_the_results_of_equal_rules():
     """A preview judges every image twice, by policies that are nearly the same."""
-    first, image = policy(Gate.RELEASE, *always("a.a")), values_of(release_facts(), People())
+    first, image = policy(Gate.RELEASE, rule("a.a")), values_of(release_facts(), People())
+    second = policy(Gate.RELEASE, rule("a.a", severity="warn"), version=2)
     shared = SharedResults(Values.of(Gate.RELEASE, image, NOON))
 
-    before = judge(image, first, NOON, shared)
-    (digest,) = shared.results
-    ((one, result),) = shared.results[digest]
-    shared.results[digest] = ((one, result.model_copy(update={"result": RuleOutcome.PASSED})),)
+    (before,) = judge(image, first, NOON, shared)
+    (after,) = judge(image, second, NOON, shared)
+    assert (before.result, after.result) == (RuleOutcome.REFUSED, RuleOutcome.WARNED)
+    assert (before.policy, after.policy) == ("test 1", "test 2") and before.reasons == after.reasons
 
-    assert digest == first.policies[0].digest and before[0].result is RuleOutcome.REFUSED
-    assert judge(image, first, NOON, shared)[0].result is RuleOutcome.PASSED
-    assert judge(image, first, NOON) == before
+    shared.reasons[first.rules[0].deciding] = ()
+    assert judge(image, second, NOON, shared)[0].result is RuleOutcome.PASSED
+    assert judge(image, first, NOON) == (before,)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"id": "b.b"}, {"when": "image.digest != 'x'"}, {"expression": "image.digest == 'x'"}, {"message": "other"},
+        {"remedy": "other"}, {"waivable": False}, {"for_each": "each in image.ignored", "expression": "each == ''"},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_rule_that_decides_otherwise_shares_no_result(changes):
+    """What its reasons say, or whether it has some, may differ."""
+    first, second = policy(Gate.RELEASE, rule("a.a")), policy(Gate.RELEASE, rule(**{"id": "a.a", **changes}))
+
+    assert first.rules[0].deciding != second.rules[0].deciding
 
 
 def test_one_element_of_a_long_list_is_the_only_reason():

@@ -96,16 +96,18 @@ def test_second_engine_agrees_about_the_library(gate):
 
 @pytest.mark.parametrize("gate", Gate)
 def test_rules_name_every_fact_that_they_read(gate):
-    """A fact that no rule names is not given to the engine; the results are the same with all facts."""
+    """A fact that no rule names with its group is not given to the engine; the results are the same with all facts."""
     bad = report(finding("critical"), finding("low", id="CVE-2026-2", known_exploited=True, epss=0.9))
     changes: dict[str, Any] = {"source_report" if gate is Gate.INTAKE else "report": bad}
     image = values_of(FACTS[gate](**changes), People())
     policy, everything = ALL.at(gate), SharedResults(Values.of(gate, image, NOON))
 
     assert judge(image, policy, NOON) == judge(image, policy, NOON, everything)
-    assert {"exploited", "waiver", "vex", "accepted"} <= policy.names and "aliases" not in policy.names
     (blocked,) = [rule for rule in policy.rules if rule.id == "image.blocked"]
-    assert blocked.names >= {"image", "block", "has"} and "waiver" not in blocked.names
+    (exploited,) = [rule for rule in policy.rules if rule.id.endswith("known-exploited")]
+    assert {blocked.names_of_image, exploited.names_of_image} <= policy.readers
+    assert blocked.names >= {"image", "block", "text"} and "findings" not in blocked.names
+    assert "text" in exploited.names and {"findings", "text"} & exploited.names_of_image == {"findings"}
 
 
 def test_library_admits_the_examples_at_the_earlier_gates():

@@ -212,6 +212,19 @@ def test_finding_of_which_nobody_states_anything_stays(vex):
     assert left["id"] == "CVE-2026-2" and "vex" not in left
 
 
+@pytest.mark.parametrize(
+    ("vulnerability", "aliases"),
+    [("cve-2026-1", ()), ("GHSA-1", ("CVE-2026-1",)), ("GHSA-1", ("GHSA-2", "cve-2026-1"))],
+)
+def test_finding_is_named_by_any_of_its_names(vex, vulnerability, aliases):
+    """Scanners and issuers call a vulnerability differently."""
+    vex.state()
+    other = finding(id=vulnerability, aliases=aliases, severity=Severity.HIGH)
+    last: Any = joined_values(facts(report=report(FOUND, other)), vex.policies().release, NOON)
+
+    assert [each["vex"]["accepted"] for each in last["scan"]["findings"]] == [True, True]
+
+
 def test_clock_of_an_issuer_may_be_ahead_by_minutes(vex):
     """As for every other statement."""
     vex.state(at=NOON + timedelta(minutes=5))
