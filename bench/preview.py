@@ -7,7 +7,7 @@ and one runs in two environments. One image in ten is refused now, and one in fi
 refuses. These proposals are judged:
 
 - *one new rule*, about each finding, at both gates;
-- *all policies*, each with a new version, so that every rule is judged twice.
+- *all policies*, each rule of which has another condition, so that every rule is judged twice.
 - *one waiver* and *a VEX document*: the policies stay, and judge other facts.
 
 The time is that of the step of the flow: it reads the policies and starts a process for each processor, which read and
@@ -28,6 +28,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 from bench.section import write_section
 from supply_chain.adapters.database import SqlInventory, open_inventory
@@ -162,6 +164,14 @@ def _vex(published: Sequence[Finding]) -> str:
     )  # fmt: skip
 
 
+def _change_rules(text: str) -> str:
+    """Return a policy whose rules decide alike, but are not the same."""
+    document = yaml.safe_load(text)
+    for rule in document["rules"]:
+        rule["when"] = f"({rule.get('when', 'true')}) && true"
+    return yaml.safe_dump({**document, "version": document["version"] + 1})
+
+
 def _finding(number: int, chance: random.Random) -> Finding:
     return finding(
         chance.choice(list(Severity)),
@@ -206,10 +216,7 @@ def main() -> None:
     parser.add_argument("--findings", type=int, default=300)
     parser.add_argument("--dry", action="store_true", help="write nothing")
     options = parser.parse_args()
-    shipped = {
-        each.name: each.read_text().replace("\nversion: 1\n", "\nversion: 2\n")
-        for each in sorted((PROJECT / DIRECTORY).glob("*.yaml"))
-    }
+    shipped = {each.name: _change_rules(each.read_text()) for each in sorted((PROJECT / DIRECTORY).glob("*.yaml"))}
     with tempfile.TemporaryDirectory() as directory:
         file = Path(directory) / "inventory.db"
         address = f"sqlite:///{file}"
