@@ -83,9 +83,10 @@ def policy() -> None:
 def check(directory: Path | None, as_json: bool) -> None:
     """Check the policies in DIRECTORY (deployments/policies): types, cost, selectors and the tests of all rules.
 
-    It names what the tests of a rule leave open: a change of its expression that none of them notices. Without
-    DIRECTORY, it also says whether the project's policies, environments and names are active, and who signed them. The
-    policies in DIRECTORY are checked together with the project's: each replaces the one of its name, or is added.
+    It names what the tests of a rule leave open, a change of its expression that none of them notices, and then exits
+    with 1. Without DIRECTORY, it also says whether the project's policies, environments and names are active, and who
+    signed them. The policies in DIRECTORY are checked together with the project's: each replaces the one of its name,
+    or is added.
 
     \b
     Example:
@@ -107,6 +108,8 @@ def check(directory: Path | None, as_json: bool) -> None:
     )
     result = PolicyCheck(policies=rows, active=None, why="") if directory else _check_state(rows, find_project())
     click.echo(result.model_dump_json(indent=2) if as_json else plain_text_lines(str(result)))
+    if any(each.untested for each in rows):
+        raise SystemExit(1)
 
 
 def _check_state(rows: tuple[CheckedPolicy, ...], project: Path) -> PolicyCheck:

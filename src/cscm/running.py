@@ -19,7 +19,8 @@ from supply_chain.text import plain_text, plain_text_lines
 REFUSED = 3
 EXIT = {
     0: "Success, also of `monitor` if it finds deviations.",
-    1: "An error, printed with its code; an interruption; a part that `doctor` finds not ok; a no to a prompt.",
+    1: "An error, printed with its code; an interruption; what `doctor` finds not ok or `policy check` untested; "
+    "a no to a prompt.",
     2: "A wrong call; the message says how to call the command.",
     REFUSED: "A gate refused the image, or would refuse what `check` found; `enforce status` found deviations. Every "
     "reason is printed.",
