@@ -202,20 +202,20 @@ class Rule:
     def _find_suspects(self, loop: Loop, values: Values) -> Iterator[Sequence[Any]]:
         """Yield the parts of a list for which the rule does not hold, in order."""
         elements, path = find(values.image, loop.path), f"{IMAGE}.{loop.path}"
-        beside = values.with_image(values.image, (each for each in loop.holds.reads if each != path), self._readers)
+        context = values.with_image(values.image, (each for each in loop.holds.reads if each != path), self._readers)
         for start in range(0, len(elements), PART):
             part = elements[start : start + PART]
             taken = values.take(loop.path, part, self._readers)
-            if not _holds_for_all(loop.holds, beside.with_list(loop.path, taken)):
+            if not _holds_for_all(loop.holds, context.with_list(loop.path, taken)):
                 yield part
 
     def _find_refused(self, loop: Loop, elements: Sequence[Any], values: Values) -> Iterator[tuple[int, Values]]:
         """Yield the positions of the elements for which the rule does not hold, with the values for them."""
         reads = (path for each in self._of_element for path in each.reads)
-        beside = values.with_image(values.image, reads, self._readers)
+        context = values.with_image(values.image, reads, self._readers)
         for at, taken in enumerate(values.take(loop.path, elements, self._readers)):
             if not self._accepts(elements[at]):
-                one = beside.with_element(loop.name, taken)
+                one = context.with_element(loop.name, taken)
                 if self.expression is None or self.expression.evaluate(one) is not True:
                     yield at, one
 
