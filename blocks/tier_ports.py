@@ -16,6 +16,7 @@ from orchestration.clock import now
 from supply_chain.adapters.aws.ecr import Ecr
 from supply_chain.adapters.image.layers import examine_image
 from supply_chain.adapters.registry.client import Registry
+from supply_chain.adapters.registry.descriptors import check_manifests
 from supply_chain.adapters.tools.cosign import Cosign
 from supply_chain.adapters.tools.crane import Crane, check_upstream, read_upstream_config
 from supply_chain.adapters.tools.skopeo import Skopeo
@@ -122,9 +123,15 @@ class TierPorts:
         return self.registry.blob(ref.repository, blobs_of(self.registry.manifest(ref), ref)[0].digest)
 
     def _check_image(self, address: str, platform: str | None) -> None:
-        """Check the manifests of an image from another registry; those of this chain were made by its builds."""
-        if address.partition("/")[0] != self.tier.registry:
+        """Check the manifests of an image, from this chain's registry or another one."""
+        host, _, rest = address.partition("/")
+        if host != self.tier.registry:
             check_upstream(self.workbench.tool("crane"), address, platform)
+            return
+        image = ImageRef.parse(rest)
+        check_manifests(
+            lambda digest: self.registry.manifest_text(image.model_copy(update={"digest": digest})), address, platform
+        )
 
     def list_base_images(self) -> list[ImageRef]:
         """Return every image of an internal base, also archived ones; the newest image of each base comes first."""

@@ -1,6 +1,8 @@
 """The ports of a tier: each tool gets the tier's own registry, credentials and key."""
 
+import json
 import shutil
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ from blocks.lifecycle_ports import LifecyclePorts
 from supply_chain.adapters.process.command import Tool
 from supply_chain.adapters.registry.client import Registry
 from supply_chain.adapters.registry.http import RegistryHttp
-from supply_chain.errors import SettingInvalid
+from supply_chain.errors import DockerfileRefused, SettingInvalid
 from supply_chain.evidence.statement import LIFECYCLE, VerifiedStatement
 from supply_chain.evidence.statement import about as statement_about
 from supply_chain.model.image import ImageRef
@@ -133,13 +135,16 @@ async def test_ports_load_only_the_block_of_their_tier(monkeypatch):
     assert loaded == ["curation", "workbench"]
 
 
-def test_bases_check_manifests_of_other_registries_only(ports, monkeypatch):
-    """This chain's own images were made by its builds, which take in nothing from other addresses."""
-    checked = []
+@pytest.mark.parametrize("urls", [[], ["http://127.0.0.1/admin"]], ids=["registry", "elsewhere"])
+def test_bases_check_manifests_of_every_registry(ports, monkeypatch, urls):
+    """Whoever can push to this chain's registry must not send the engine to other addresses either."""
+    checked, manifest = [], json.dumps({"config": {}, "layers": [{"digest": DIGEST, "urls": urls}]})
     monkeypatch.setattr(Tier, "verdict_key", None, raising=False)
     monkeypatch.setattr(tier_ports, "check_upstream", lambda tool, *about: checked.append((tool.name, *about)))
+    monkeypatch.setattr(Tier, "http", type("Own", (), {"manifest_text": lambda _, ref: manifest})())
 
-    ports.bases.check(f"{REGISTRY}/curated/base/python@{DIGEST}", "linux/amd64")
     ports.bases.check(f"docker.io/library/python@{DIGEST}", "linux/amd64")
+    with pytest.raises(DockerfileRefused, match="from another address") if urls else nullcontext():
+        ports.bases.check(f"{REGISTRY}/curated/base/python@{DIGEST}", "linux/amd64")
 
     assert checked == [("crane", f"docker.io/library/python@{DIGEST}", "linux/amd64")]

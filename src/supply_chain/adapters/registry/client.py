@@ -96,6 +96,10 @@ class Registry:
         """Return a manifest, after its content was compared with its digest."""
         return _object(*self._manifest_bytes(ref), ref)
 
+    def manifest_text(self, ref: ImageRef) -> str:
+        """Return a manifest as an engine reads it, after its content was compared with its digest."""
+        return self._manifest_bytes(ref)[0].decode("utf-8", "replace")
+
     def _manifest_bytes(self, ref: ImageRef) -> tuple[bytes, str]:
         path = f"{ref.repository}/manifests/{ref.digest}"
         return self._read_verified(path, ref.digest, f"the manifest of {ref}", self._read_cached_manifest)

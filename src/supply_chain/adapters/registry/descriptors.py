@@ -1,4 +1,4 @@
-"""Manifests of images from elsewhere: what an engine that pulls an image reads, and what it must not request.
+"""Manifests of images that a build takes in: what an engine that pulls an image reads, and what it must not request.
 
 Engines read JSON as Go does: names in any case, of equal ones the last.
 """
@@ -7,15 +7,45 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from supply_chain.adapters.registry.client import ACCEPT
+from supply_chain.errors import DockerfileRefused
 from supply_chain.model.image import DIGEST, Digest
 
 MANIFESTS = frozenset(ACCEPT.split(", "))
 COMPATIBLE = {"amd64": ("amd64", "x86", "386", "i386"), "arm64": ("arm", "aarch64")}
 """How names of architectures begin whose programs run on another one; an engine takes those images, too."""
+
+MOST_MANIFESTS = 64
+"""Maximum manifests of an image; an index for all platforms has 20."""
+
+
+def check_manifests(read: Callable[[Digest], str], address: str, platform: str | None) -> None:
+    """Raise `DockerfileRefused` if an engine would request a part of the image at other addresses than its registry's.
+
+    The engine does so in the host's network. `read` returns a manifest of the image at `address`, which has a digest.
+    Reads the manifests for a platform, or without one for all.
+    """
+    digest = address.rpartition("@")[2]
+    waiting, digests = [digest], {digest}
+    while waiting:
+        text = read(waiting.pop())
+        try:
+            new = set(list_manifests(text, platform)) - digests
+        except ValueError as error:
+            raise _refuse(address, str(error)) from error
+        digests |= new
+        waiting += new
+        if len(digests) > MOST_MANIFESTS:
+            raise _refuse(address, f"it has more than {MOST_MANIFESTS} manifests")
+
+
+def _refuse(address: str, why: str) -> DockerfileRefused:
+    return DockerfileRefused(
+        f"The image {address} may not be taken in: {why}.\nUse a curated base, or declare another image."
+    )
 
 
 def list_manifests(text: str, platform: str | None) -> tuple[Digest, ...]:

@@ -10,13 +10,11 @@ from pathlib import Path
 
 from supply_chain.adapters.process import tool_errors
 from supply_chain.adapters.process.command import Tool
-from supply_chain.adapters.registry.descriptors import list_manifests
-from supply_chain.errors import AccessDenied, BaseMissing, DockerfileRefused, RegistryFailed, RegistryUnavailable
+from supply_chain.adapters.registry.descriptors import check_manifests
+from supply_chain.errors import AccessDenied, BaseMissing, RegistryFailed, RegistryUnavailable
 from supply_chain.model.image import ImageRef
 
 TIMEOUT = 900.0
-MOST_MANIFESTS = 64
-"""Maximum manifests of an image from another registry; an index for all platforms has 20."""
 
 
 @dataclass(frozen=True)
@@ -64,29 +62,9 @@ def read_upstream_config(crane: Tool, address: str, platform: str) -> bytes:
 
 
 def check_upstream(crane: Tool, address: str, platform: str | None) -> None:
-    """Raise `DockerfileRefused` if an engine would request a part of the image at other addresses than its registry's.
-
-    The engine does so in the host's network. Reads the manifests for a platform, or without one for all; raises as
-    `read_upstream_config`.
-    """
-    name, _, digest = address.partition("@")
-    waiting, digests = [digest], {digest}
-    while waiting:
-        text = _read_upstream(crane, address, "manifest", f"{name}@{waiting.pop()}")
-        try:
-            new = set(list_manifests(text, platform)) - digests
-        except ValueError as error:
-            raise _refuse(address, str(error)) from error
-        digests |= new
-        waiting += new
-        if len(digests) > MOST_MANIFESTS:
-            raise _refuse(address, f"it has more than {MOST_MANIFESTS} manifests")
-
-
-def _refuse(address: str, why: str) -> DockerfileRefused:
-    return DockerfileRefused(
-        f"The image {address} may not be taken in: {why}.\nUse a curated base, or declare another image."
-    )
+    """Check the manifests of an image in another registry with `check_manifests`; raise as `read_upstream_config`."""
+    name = address.partition("@")[0]
+    check_manifests(lambda digest: _read_upstream(crane, address, "manifest", f"{name}@{digest}"), address, platform)
 
 
 def _read_upstream(crane: Tool, address: str, *arguments: str) -> str:
