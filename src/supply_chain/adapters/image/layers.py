@@ -351,7 +351,10 @@ STANDARD = (
     "/etc/services", "/etc/protocols", "/etc/security/", "/etc/default/", "/etc/init.d/", "/etc/mime.types",
 )  # fmt: skip
 """A distribution's own settings, which mention passwords but contain none."""
-SPEAKS = re.compile(r"pass|pwd|secret|token|api_?key|private_?key|credential|://[^/\s:@]+:[^/\s@]+@", re.IGNORECASE)
+SPEAKS = re.compile(
+    r"pass|pwd|secret|token|api_?key|private_?key|credential|_?auths?[\"']?\s*[:=]|://[^/\s:@]*:[^/\s@]+@",
+    re.IGNORECASE,
+)
 """Words in a text that may name a secret."""
 MOST_TEXTS = 8 * 1024 * 1024
 """Maximum bytes of texts that are searched for passwords; the paths of the others are reported."""

@@ -13,6 +13,8 @@ from supply_chain.adapters.image.patterns import any_of, linear_pattern
 
 PEM = "private key"
 _PEM_ANCHOR, _SIGNATURE_ANCHOR = b"PRIVATE KEY", b"sig="
+_KEY_BAG, _JAVA_KEY = b"\x2a\x86\x48\x86\xf7\x0d\x01\x0c\x0a\x01\x02", b"\x2b\x06\x01\x04\x01\x2a\x02\x11\x01\x01"
+"""Object identifiers of an encrypted private key in a PKCS #12 file (RFC 7292, 4.2.2) and in a Java key store."""
 _BREAK = rb"[ \t]*(?:[\r\n]|\\[nr])[ \t]*"
 _HEADER = rb"[A-Za-z][A-Za-z-]*: (?:[^\r\n\\]|\\[^nr])*(?:%b)+" % _BREAK
 _KEY = linear_pattern(
@@ -48,6 +50,8 @@ FORMS = (
     (PEM, _PEM_ANCHOR,
      rb"-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----|---- BEGIN SSH2 ENCRYPTED[ ]PRIVATE KEY ----"),
     (PEM, b"PuTTY-User-Key-File-", rb"PuTTY-User-Key-File-\d+: [A-Za-z0-9@.-]+(?:%b)+Encryption:" % _BREAK),
+    (PEM, _KEY_BAG, rb"\x06\x0b%b\xa0" % re.escape(_KEY_BAG)),
+    (PEM, _JAVA_KEY, rb"\x06\x0a%b\x05\x00" % re.escape(_JAVA_KEY)),
     *(("AWS access key", kind,
        rb"%b(?![A-Z0-9]{9}EXAMPLE)(?:(?<![A-Z0-9+/]%b)|(?=[A-Z2-7]{16}(?![A-Za-z0-9+/])))[A-Z2-7]{16}" % (kind, kind))
       for kind in _AWS_KINDS),
@@ -72,7 +76,7 @@ FORMS = (
     ("Google client secret", b"GOCSPX-", rb"GOCSPX-[A-Za-z0-9_-]{28}"),
     ("Google access token", b"ya29.", rb"ya29\.[A-Za-z0-9_-]{40,}"),
     ("npm token", b"npm_", rb"npm_[A-Za-z0-9]{36}"),
-    ("npm token", b"_authToken=", rb"_authToken=[A-Za-z0-9_-]{20,}"),
+    ("npm token", b"_authToken", rb"_authToken[ \t]*=[ \t]*\"?[A-Za-z0-9_-]{20,}"),
     ("PyPI token", b"pypi-AgE", rb"pypi-AgE[A-Za-z0-9_-]{50,}"),
     ("Azure storage key", b"AccountKey=", rb"AccountKey=[A-Za-z0-9+/]{86}=="),
     ("Azure access key", b"SharedAccessKey=", rb"SharedAccessKey=[A-Za-z0-9+/]{43}="),

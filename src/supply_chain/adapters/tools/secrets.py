@@ -17,6 +17,7 @@ from supply_chain.adapters.files.free_space import find_shortage
 from supply_chain.adapters.files.selection import PORTION, describe_files, list_files, split_arguments
 from supply_chain.adapters.image.secret_forms import decode_texts, find_secret_patterns
 from supply_chain.adapters.process.command import Tool
+from supply_chain.adapters.tools.secret_readings import read_otherwise
 from supply_chain.errors import CheckNotMade
 from supply_chain.evidence.checks import Check, CheckResult
 from supply_chain.model.image import Interval
@@ -36,7 +37,7 @@ LARGEST = 5 * 1024 * 1024
 BATCH = 32 * 1024 * 1024
 """Bytes of copies after which they are scanned and removed. The last copy may exceed it."""
 
-SECRETS_VERSION = "6"
+SECRETS_VERSION = "7"
 """Version of this search. Raise it when more is searched, so that files that were checked before are checked again."""
 
 EVERY_FILE = [
@@ -208,6 +209,12 @@ def _content(file: Path) -> bytes | None:
     return content if len(content) <= LARGEST else None
 
 
+def _list_readings(content: bytes) -> Iterator[str]:
+    """Yield every text that a file can be decoded to, and its other reading; equal ones once."""
+    texts = decode_texts(content)
+    yield from dict.fromkeys((*texts, *filter(None, map(read_otherwise, texts))))
+
+
 def _write_batches(work: Path, files: Iterable[tuple[str, bytes]]) -> Iterator[dict[str, str]]:
     """Write every text reading of the files in UTF-8, which detect-secrets reads, and yield copy → file in batches.
 
@@ -216,7 +223,7 @@ def _write_batches(work: Path, files: Iterable[tuple[str, bytes]]) -> Iterator[d
     """
     copies, size, end = dict[str, str](), 0, time.monotonic() + LONGEST
     for number, (file, content) in enumerate(files):
-        for reading, text in enumerate(decode_texts(content)):
+        for reading, text in enumerate(_list_readings(content)):
             for ending in _choose_suffixes(file, script=_is_script(content)):
                 if size >= BATCH or len(copies) == PORTION:
                     yield copies

@@ -227,3 +227,21 @@ def test_many_first_lines_are_searched_in_linear_time():
     content = (BEGIN.encode() + b"\nA: ") * 10_000
 
     assert kinds(content + b"\n" + "\n".join([BEGIN, *LINES]).encode()) == {PEM}
+
+
+KEY_BAG = b"\x06\x0b\x2a\x86\x48\x86\xf7\x0d\x01\x0c\x0a\x01\x02\xa0\x82\x04\xff"
+JAVA_KEY = b"\x30\x0e\x06\x0a\x2b\x06\x01\x04\x01\x2a\x02\x11\x01\x01\x05\x00\x04\x82"
+
+
+@pytest.mark.parametrize("content", [b"\x30\x82\x0a\x01" + KEY_BAG, b"\xfe\xed\xfe\xed" + JAVA_KEY])
+def test_key_store_with_private_key_is_found(content):
+    """A library contains the object identifiers alone, and a store of certificates neither."""
+    assert kinds(content + bytes(100)) == {PEM}
+    assert kinds(b"\0" + KEY_BAG[2:13] + b"\0" + JAVA_KEY[4:14] + b"\0") == set()
+
+
+@pytest.mark.parametrize("text", ["{}_authToken={}", "{}_authToken = {}", '{}_authToken="{}"'])
+def test_npm_token_is_found_however_it_is_assigned(text):
+    """A variable is no token."""
+    assert kinds(text.format("//a.example/:", "aB3x" * 6).encode()) == {"npm token"}
+    assert kinds(text.format("//a.example/:", "${NPM_TOKEN}").encode()) == set()

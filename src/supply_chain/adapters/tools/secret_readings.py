@@ -1,0 +1,98 @@
+"""Another reading of a text, in which detect-secrets recognises passwords that it misses as they are written.
+
+The reading has as many lines as the text, so that findings keep their places.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Iterator
+
+_QUOTE = r"[\"']?"
+PAIR = re.compile(
+    rf"(?<![\w.-])(?:name|key){_QUOTE}\s*[:=]\s*{_QUOTE}(?P<name>[\w.-]{{1,80}}){_QUOTE}[\s,]+"
+    rf"{_QUOTE}value{_QUOTE}\s*[:=][ \t]*(?P<value>\S{{0,80}})",
+    re.IGNORECASE,
+)
+"""A name and its value as separate fields, in YAML, JSON or XML."""
+ADDRESS = re.compile(r"://[^\s:/@\"'<>]{0,200}:([^\s/@\"']{1,200})@")
+"""An address with a password, also without a user or with characters that should be escaped."""
+MACHINE = re.compile(r"(\b(?:machine\s+\S+|default)\s+(?:(?:login|account)\s+\S+\s+)+password)(\s+)(?=(\S{1,80}))")
+"""What is before a password in `.netrc`."""
+BASIC = re.compile(rf"(\b_?auth)({_QUOTE}\s*[:=]\s*{_QUOTE})([A-Za-z0-9+/]{{8,}}={{0,2}})(?![A-Za-z0-9+/=])")
+"""User and password in base64, in the settings of Docker and npm."""
+OBJECT = re.compile(r"(?m)^(?=---)")
+SECRET = re.compile(r"(?m)^[ \t]*(?:- )?[\"']?kind[\"']?:[ \t]*[\"']?Secret[\"']?,?[ \t\r]*$")
+"""Kind of a Kubernetes object whose values are all secret."""
+DATA = re.compile(r"[\"']?(data|stringData)[\"']?:\s*\{?\s*")
+PLACEHOLDER = re.compile(
+    r"[\"']?(?:[$<{\[*]|#\{|%(?:[svqd]\b|[({]|\w+%)|change[-_ ]?me|replace|example|your|todo|dummy|placeholder|redacted"
+    r"|none\b|null\b|x{3}|\.{3}|(?:my[-_]?|the[-_]?)?(?:password|passwd|passw?|pw|pwd|secret|token)\b)",
+    re.IGNORECASE,
+)
+"""Beginning of a value in place of a secret."""
+
+
+def read_otherwise(text: str) -> str:
+    """Return the text with secrets in these forms as detect-secrets expects them; empty if there are none.
+
+    Placeholders stay as they are.
+    """
+    changed = ADDRESS.sub(_add_user, text)
+    changed = PAIR.sub(_join_pair, changed)
+    changed = MACHINE.sub(lambda match: match[0] if _is_placeholder(match[3]) else f"{match[1]}:{match[2]}", changed)
+    changed = BASIC.sub(_decode_basic, changed)
+    changed = "".join(_name_values(part) if SECRET.search(part) else part for part in OBJECT.split(changed))
+    return changed if changed != text else ""
+
+
+def _is_placeholder(value: str) -> bool:
+    return bool(PLACEHOLDER.match(value))
+
+
+def _add_user(match: re.Match[str]) -> str:
+    return match[0] if _is_placeholder(match[1]) else f"://user:{re.sub(r'[^A-Za-z0-9_.~%-]', '-', match[1])}@"
+
+
+def _join_pair(match: re.Match[str]) -> str:
+    if _is_placeholder(match["value"]):
+        return match[0]
+    return "\n" * match[0].count("\n") + f"{match['name']}: {match['value']}"
+
+
+def _decode_basic(match: re.Match[str]) -> str:
+    user, _, password = _decode(match[3]).partition(":")
+    return (
+        f"{match[1]}_password{match[2]}{password}" if user and password and not _is_placeholder(password) else match[0]
+    )
+
+
+def _decode(value: str) -> str:
+    """Return the text that a value is in base64, in one line; empty if it is none."""
+    try:
+        text = base64.b64decode(value, validate=True).decode()
+    except (binascii.Error, UnicodeDecodeError, ValueError):
+        return ""
+    return re.sub(r"[\"'\s]+", " ", text.strip()) if text.strip().isprintable() or "\n" in text else ""
+
+
+def _name_values(text: str) -> str:
+    """Return a Kubernetes object with every value of its `data`, decoded, and `stringData` as a password."""
+    return "".join(_list_values(text.splitlines(keepends=True)))
+
+
+def _list_values(lines: list[str]) -> Iterator[str]:
+    block, indent = "", 0
+    for line in lines:
+        content = line.strip()
+        depth = len(line) - len(line.lstrip())
+        if block and content and depth <= indent:
+            block = ""
+        if match := DATA.fullmatch(content.removeprefix("- ")):
+            block, indent = match[1], depth
+        value = content.partition(":")[2].strip(" \t,\"'").replace('"', " ") if block else ""
+        value = _decode(value) if block == "data" else value
+        secret = value and value[0] not in "|>&*!" and not _is_placeholder(value)
+        yield f'password: "{value}"{line[len(line.rstrip()) :]}' if secret else line

@@ -1,0 +1,88 @@
+"""Tests of passwords that detect-secrets misses as they are written, with detect-secrets itself."""
+
+import base64
+import sys
+from pathlib import Path
+
+import pytest
+
+from supply_chain.adapters.process.command import Tool
+from supply_chain.adapters.tools.secret_readings import read_otherwise
+from supply_chain.adapters.tools.secrets import SecretSearch
+
+DETECT = Tool("detect-secrets", Path(sys.executable).parent / "detect-secrets", "1")
+FAKE = "made-up-" + "f4k3-0123"
+"""Invalid password, assembled here so that this file itself contains no match."""
+
+
+def encoded(text):
+    return base64.b64encode(text.encode()).decode()
+
+
+BASIC, WORD = "Basic Auth Credentials", "Secret Keyword"
+FORMS = {
+    ".env": ("A=1\nURL=redis://:{}@cache:6379/0\n", 2, BASIC),
+    "a.conf": ("url = postgres://admin:{}$,!@db/x\n", 1, BASIC),
+    "b.yaml": ("env:\n  - name: DB_PASSWORD\n    value: {}\n", 3, WORD),
+    "c.json": ('[\n{{"name": "DB_PASSWORD",\n "value": "{}"}}]\n', 3, WORD),
+    "d.xml": ('<a>\n<add key="DbPassword" value="{}"/>\n</a>\n', 2, WORD),
+    ".netrc": ("machine a.example\n  login bob\n  password {}\n", 3, WORD),
+    ".pypirc": ("[pypi]\nusername = bob\npassword = {}\n", 3, WORD),
+    "config.json": ('{{"auths": {{"a.example": {{\n"auth": "{user}"}}}}}}\n', 2, WORD),
+    ".npmrc": ("a=b\n_auth={user}\n", 2, WORD),
+    "data.yaml": ("kind: ConfigMap\n---\napiVersion: v1\nkind: Secret\ndata:\n  dsn: {data}\n", 6, WORD),
+    "string.yaml": ("stringData:\n  dsn: {}\nkind: Secret\n", 2, WORD),
+    "secret.json": ('{{\n"kind": "Secret",\n"data": {{\n  "dsn": "{data}"\n}}\n}}\n', 4, WORD),
+}
+"""File → text, the line of its secret, and the kind."""
+
+
+def written(text, value):
+    return text.format(value, user=encoded(f"bob:{value}"), data=encoded(value))
+
+
+def test_password_is_found_on_its_line():
+    """All files are searched at once."""
+    files = {name: written(text, FAKE).encode() for name, (text, _, _) in FORMS.items()}
+
+    assert SecretSearch(DETECT).in_files(files) == tuple(
+        sorted(f"{name}:{line}: {kind}" for name, (_, line, kind) in FORMS.items())
+    )
+
+
+@pytest.mark.parametrize(
+    "value", ["${PASSWORD}", "changeme", "<password>", "{{ .Values.password }}", "password", "xxxx"]
+)
+@pytest.mark.parametrize("text", [each for each, _, _ in FORMS.values()], ids=FORMS)
+def test_placeholder_is_left_as_it_is(text, value):
+    """Examples and templates contain no secret."""
+    assert read_otherwise(written(text, value)) == ""
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "", "name: a\nvalues: b\n", "- name: DB_PASSWORD\n  valueFrom:\n    x: y\n", "the default password is long\n",
+        "machine for login and password\n", 'author = "MIIEMIIE"\n', '"auth": "basic"\n', f"_auth={encoded('one')}\n",
+        "kind: SealedSecret\ndata:\n  a: QUJDRA==\n", "kind: Secret\nmetadata:\n  name: a\n",
+        "kind: Secret\ndata:\n  a: |\n  b: /w==\n", "kind: Secret\ndata:\nmetadata:\n  a: QUJDRA==\n", "http://a:80/@b\n",
+    ],
+)  # fmt: skip
+def test_text_without_such_a_secret_has_no_other_reading(text):
+    """Prose, references and settings with similar words stay as they are."""
+    assert read_otherwise(text) == ""
+
+
+def test_other_reading_has_as_many_lines():
+    """A finding would otherwise have another place."""
+    for text, _, _ in FORMS.values():
+        before = written(text, FAKE + "\n" if "{data}" in text else FAKE)
+        assert read_otherwise(before).count("\n") in (before.count("\n"), 0)
+
+
+@pytest.mark.parametrize(
+    "part", ["name: a" + " " * 100, "machine ", "://:", "kind: Secret\ndata:\n a: " + " " * 100, "auth=A"]
+)
+def test_other_reading_takes_linear_time(part):
+    """Anybody may write a file of 5 MiB."""
+    read_otherwise(part * (1_000_000 // len(part)))
