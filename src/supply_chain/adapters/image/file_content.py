@@ -12,6 +12,7 @@ from typing import IO, Literal
 
 from supply_chain.adapters.files.free_space import require_space
 from supply_chain.adapters.image.compression import BLOCK, UNPACKED, DeflateScanner, detect_compression, unpack_start
+from supply_chain.adapters.image.embedded import START, EmbeddedContent, has_tar_checksum
 from supply_chain.adapters.image.patterns import any_of, linear_pattern
 from supply_chain.adapters.image.secret_forms import (
     LONGEST_FORM,
@@ -29,9 +30,6 @@ TAIL = 66 * 1024
 """Bytes at a file's end that are examined: a zip archive's directory ends with a comment of at most 64 KiB."""
 INSIDE = 64 * 1024
 """Bytes of unpacked content that suffice to identify it."""
-START = 2 * 1024 * 1024
-"""Bytes at a compressed file's beginning that are unpacked: bzip2 gives no output before the end of a block of 900 kB.
-"""
 DEEPEST = 3
 """Maximum depth of nested compressed files that are unpacked."""
 MOST_ZIP_ENTRIES = 1_000_000
@@ -105,6 +103,7 @@ def read_file(stream: IO[bytes] | None, size: int, keeper: ContentStore, *, secr
     most = size_read = 0
     places, packed = _Places(), _Places()
     single, entries, deflated, inside = False, ZipEntries(), DeflateScanner(), list[bytes]()
+    embedded = EmbeddedContent(_identify)
     while stream is not None and (chunk := stream.read(CHUNK)):
         digest.update(chunk)
         most = most or (START if detect_compression(chunk) else HEAD)
@@ -116,18 +115,21 @@ def read_file(stream: IO[bytes] | None, size: int, keeper: ContentStore, *, secr
         entries.search(piece, place)
         size_read += len(chunk)
         left = piece[-LONGEST_FORM:]
+        for content in embedded.read(chunk, end=size_read >= size):
+            packed.add(find_secret_patterns(content) if secrets else ())
         if secrets:
             places.add(find_secret_patterns(piece, line))
             for content in deflated.read(piece, place):
                 packed.add(each for each in find_secret_patterns(content) if not (deflated.compiled and each[1] == PEM))
             line += piece.count(b"\n") - left.count(b"\n")
     head, form = start[:HEAD], _compressed_format(start, inside, cut=len(start) < size)
+    other = embedded.form or ("zip" if entries.complete else "")
     for content in inside if secrets else ():
         packed.add(find_secret_patterns(content))
     return FileContent(
         sha256=digest.digest(),
         machine=detect_machine(head),
-        archive="Node.js application" if single else detect_archive(head, tail, size, entries) or form,
+        archive="Node.js application" if single else _choose(detect_archive(head, tail, size, entries), form, other),
         database=detect_database(head),
         place=keeper.store(head) if size <= HEAD else -1,
         size=len(head),
@@ -135,6 +137,13 @@ def read_file(stream: IO[bytes] | None, size: int, keeper: ContentStore, *, secr
         secrets=places.sorted(),
         packed=packed.sorted(),
     )
+
+
+def _choose(form: str, compressed: str, embedded: str) -> str:
+    """Return the format to report; a Java archive is judged, unless it contains another one that is not compressed."""
+    if form == "jar" and embedded in ("", "zip"):
+        return form
+    return (form if form != "jar" else "") or compressed or embedded
 
 
 class _Places:
@@ -239,15 +248,14 @@ def is_tar(head: bytes) -> bool:
     block = head[:BLOCK]
     if block[257:262] == b"ustar":
         return True
-    field = block[148:156].strip(b" \0")
-    if not field or not block[0] or any(digit not in b"01234567" for digit in field):
-        return False
-    return int(field, 8) == sum(block[:148]) + 8 * 32 + sum(block[156:])
+    return has_tar_checksum(block)
 
 
-ZIP_ENTRY = b"PK\x01\x02"
-"""Signature of an entry in a zip archive's central directory."""
-_ZIP_ENTRY = any_of(ZIP_ENTRY)
+ZIP_ENTRY, ZIP_ENDS = b"PK\x01\x02", (b"PK\x05\x06", b"PK\x06\x06")
+"""Signatures of an entry in a zip archive's central directory, and of the records that may follow the last one."""
+JAVA_METHODS = (b"\0\0", b"\x08\0")
+"""Methods of compression that syft unpacks: none and deflate."""
+_ZIP_RECORD = any_of(ZIP_ENTRY, *ZIP_ENDS)
 
 
 class ZipEntries:
@@ -261,6 +269,8 @@ class ZipEntries:
         self._places: set[int] = set()
         self._ends: set[int] = set()
         self._others = self._many = False
+        self.complete = False
+        """Whether the file has a directory with an end record, anywhere."""
 
     @property
     def java(self) -> bool:
@@ -269,15 +279,21 @@ class ZipEntries:
 
     def search(self, piece: bytes, place: int) -> None:
         """Find the entries in a piece of the file that begins at `place`; the next piece overlaps this one."""
-        at = piece.find(ZIP_ENTRY) if _ZIP_ENTRY.search(piece) else -1
-        while at >= 0 and len(self._places) < MOST_ZIP_ENTRIES:
+        for match in _ZIP_RECORD.finditer(piece):
+            at = match.start()
+            if match.group() in ZIP_ENDS:
+                self.complete = self.complete or place + at in self._ends
+                continue
+            if len(self._places) == MOST_ZIP_ENTRIES:
+                self._many = True
+                return
             self._places.add(place + at)
             name, extra, comment = (int.from_bytes(piece[at + n : at + n + 2], "little") for n in (28, 30, 32))
             if at + 46 + min(name, LONGEST_ZIP_NAME) <= len(piece):
                 self._ends.add(place + at + 46 + name + extra + comment)
+                encrypted, method = piece[at + 8] & 1, piece[at + 10 : at + 12]
+                self._others = self._others or bool(encrypted) or method not in JAVA_METHODS
                 self._others = self._others or name > LONGEST_ZIP_NAME or _is_foreign(piece[at + 46 : at + 46 + name])
-            at = piece.find(ZIP_ENTRY, at + 4)
-        self._many = self._many or at >= 0
 
     def end_in(self, tail: bytes, size: int) -> bool:
         """Return whether a file ends with a zip archive's end record and has the directory that belongs to it.
@@ -306,6 +322,10 @@ _FOREIGN = linear_pattern(
 
 def _is_foreign(name: bytes) -> bool:
     return bool(_FOREIGN.search(name))
+
+
+def _identify(start: bytes, unpacked: list[bytes]) -> str:
+    return _compressed_format(start, unpacked, cut=len(start) == START)
 
 
 def _compressed_format(start: bytes, unpacked: list[bytes], *, cut: bool, depth: int = DEEPEST) -> str:

@@ -41,7 +41,7 @@ def test_all_streams_are_unpacked(pack, first, streams):
     packed = pack(first) * streams + pack(KEY)
 
     assert unpack_start(packed, detect_compression(packed), UNPACKED, cut=False) == (first * streams + KEY, False)
-    assert [kind for _, kind in secrets(packed)] == ["AWS access key"]
+    assert {kind for _, kind in secrets(packed)} == {"AWS access key"}
 
 
 def other(packed, at, size=4):
