@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 from supply_chain.adapters.image.file_content import HEAD, ContentStore, FileContent
 from supply_chain.adapters.image.filesystem import Filesystem, Kind, Node, escape_path
+from supply_chain.adapters.image.python_sources import find_lone_bytecode
 from supply_chain.evidence.examination import Archive, Contradiction, Database, Examination, Identity
 
 Files = Filesystem[FileContent]
@@ -41,7 +42,7 @@ def examine(files: Files, keeper: ContentStore) -> Examination:
     """Return the facts about these files that an SBOM does not contain."""
     release = _os_release(files, keeper)
     own, databases = _find_databases(files)
-    archives = list(_find_archives(files))
+    archives = [*_find_archives(files), *_find_bytecode(files, keeper)]
     return Examination(
         distribution=Identity(id=release["ID"], version=release.get("VERSION_ID", "")) if release.get("ID") else None,
         contradictions=tuple(_find_contradictions(files, keeper, release, own)),
@@ -189,3 +190,9 @@ def _find_archives(files: Files) -> Iterator[Archive]:
         if content.archive == "jar" and path.endswith(JAVA):
             continue
         yield Archive(path=escape_path(path), format=content.archive, sha256=content.sha256.hex())
+
+
+def _find_bytecode(files: Files, keeper: ContentStore) -> Iterator[Archive]:
+    """Yield the compiled Python files without source: no scanner reads code in them."""
+    for path, content in find_lone_bytecode(files, keeper):
+        yield Archive(path=escape_path(path), format="compiled Python", sha256=content.sha256.hex())

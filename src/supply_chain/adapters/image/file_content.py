@@ -97,8 +97,13 @@ class ContentStore:
         return self._file.read(content.size)
 
 
-def read_file(stream: IO[bytes] | None, size: int, keeper: ContentStore, *, secrets: bool) -> FileContent:
-    """Read a file once, from beginning to end, and return the facts about it; with `secrets`, search it for secrets."""
+def read_file(
+    stream: IO[bytes] | None, size: int, keeper: ContentStore, *, secrets: bool, keep: int = HEAD
+) -> FileContent:
+    """Read a file once, from beginning to end, and return the facts about it; with `secrets`, search it for secrets.
+
+    The content is stored if it has at most `keep` bytes.
+    """
     digest, start, tail, left, line = hashlib.sha256(), b"", b"", b"", 1
     most = size_read = 0
     places, packed = _Places(), _Places()
@@ -106,7 +111,7 @@ def read_file(stream: IO[bytes] | None, size: int, keeper: ContentStore, *, secr
     embedded = EmbeddedContent(_identify)
     while stream is not None and (chunk := stream.read(CHUNK)):
         digest.update(chunk)
-        most = most or (START if detect_compression(chunk) else HEAD)
+        most = most or max(keep, START if detect_compression(chunk) else HEAD)
         if len(start) < most:
             start += chunk[: most - len(start)]
         tail = (tail + chunk)[-TAIL:]
@@ -131,8 +136,8 @@ def read_file(stream: IO[bytes] | None, size: int, keeper: ContentStore, *, secr
         machine=detect_machine(head),
         archive="Node.js application" if single else _choose(detect_archive(head, tail, size, entries), form, other),
         database=detect_database(head),
-        place=keeper.store(head) if size <= HEAD else -1,
-        size=len(head),
+        place=keeper.store(start) if size <= keep else -1,
+        size=min(len(start), keep),
         text=b"\0" not in head or head.startswith(_MARKS) or is_wide(head) or _is_utf8(head, cut=size > HEAD),
         secrets=places.sorted(),
         packed=packed.sorted(),

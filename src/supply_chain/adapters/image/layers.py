@@ -19,9 +19,9 @@ import zstandard
 
 from supply_chain.adapters.image.budget import Budget
 from supply_chain.adapters.image.distribution import examine
-from supply_chain.adapters.image.file_content import MACHINES, ContentStore, FileContent, read_file
+from supply_chain.adapters.image.file_content import HEAD, MACHINES, ContentStore, FileContent, read_file
 from supply_chain.adapters.image.filesystem import Filesystem, Kind, Node, escape_path
-from supply_chain.adapters.image.python_sources import IsRead, find_python_sources
+from supply_chain.adapters.image.python_sources import LARGEST_RECORD, RECORD, IsRead, find_python_sources
 from supply_chain.adapters.image.secret_forms import PEM, decode_texts, find_secret_patterns
 from supply_chain.adapters.image.tar_entry import Entry
 from supply_chain.development.content import Contents
@@ -258,7 +258,8 @@ class _Image:
             raise ValueError(f"it holds more than {MANY} secrets")
 
     def _read(self, layer: tarfile.TarFile, member: tarfile.TarInfo) -> FileContent:
-        content = read_file(layer.extractfile(member), member.size, self.keeper, secrets=self.secrets)
+        keep = LARGEST_RECORD if member.name.endswith(RECORD) else HEAD
+        content = read_file(layer.extractfile(member), member.size, self.keeper, secrets=self.secrets, keep=keep)
         self.programs += bool(content.machine and member.mode & 0o111)
         path = escape_path(posixpath.normpath(f"/{member.name.lstrip('/')}"))
         for line, kind in content.secrets:

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
+import csv
+import io
+import posixpath
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from supply_chain.adapters.image.file_content import ContentStore, FileContent
@@ -18,6 +23,14 @@ INSTALLED = re.compile(
     r"|.*/(site-packages|dist-packages|node_modules)/"
 )
 """Where packages install Python files."""
+PACKAGES = re.compile(r"(?!/(usr/)?(lib(32|64|x32)?|share)/).*/(site|dist)-packages/")
+"""Where pip and similar tools install packages, but no distribution does: a package's record lists the files."""
+RECORD = ".dist-info/RECORD"
+"""End of the path of a package's record ("Recording installed projects")."""
+LARGEST_RECORD, MOST_RECORDS = 4 * 1024 * 1024, 64 * 1024 * 1024
+"""Maximum bytes of a record, and of all records, that are read."""
+BYTECODE = re.compile(r"(.*?/)(?:__pycache__/)?([^/]+?)(?:\.(?:cpython|pypy)[\w-]*)?(?:\.opt-\w+)?\.py[co]")
+"""Path of compiled Python: its source's directory and name (PEP 3147)."""
 MODULE = re.compile(r"\.pyw?$", re.IGNORECASE)
 """End of the name of a file that Python imports or runs."""
 SHEBANG = re.compile(rb"#!.*(python|pypy|env\b.*\$)")
@@ -47,13 +60,15 @@ def find_python_sources(
 ) -> PythonSources:
     """Return the image's Python files that `is_read` does not know and that are not where packages install their files.
 
-    A link gives a file its name too. A script without the name of one is found if its content is stored. `checkpoint`
+    Also the files in a directory of packages that no package's record lists with this content. A link gives a file its
+    name too. A script without the name of one is found if its content is stored. `checkpoint`
     is called for each file, and may raise.
     """
     sources, left, room, digests = dict[str, bytes](), list[str](), MOST_BYTES, set[bytes]()
+    records = read_records(files, keeper)
     for path, content in _named_files(files):
         checkpoint()
-        if INSTALLED.match(path) or content.sha256 in digests:
+        if _is_installed(path, content, records) or content.sha256 in digests:
             continue
         stored = keeper.read(content)
         is_python = MODULE.search(path) or (stored is not None and is_python_program(stored))
@@ -78,3 +93,48 @@ def _named_files(files: Files) -> Iterator[tuple[str, FileContent]]:
                 yield path, target[1].content
         elif node.content is not None:
             yield path, node.content
+
+
+def _is_installed(path: str, content: FileContent, records: Mapping[str, bytes]) -> bool:
+    """Return whether a package installed a file, by its record if it is where packages have records."""
+    return records.get(path) == content.sha256 if PACKAGES.match(path) else bool(INSTALLED.match(path))
+
+
+def read_records(files: Files, keeper: ContentStore) -> dict[str, bytes]:
+    """Return path → SHA-256 of the files that packages installed beside their records.
+
+    A record that is too large, or beyond `MOST_RECORDS`, lists nothing.
+    """
+    records, room = dict[str, bytes](), MOST_RECORDS
+    for path, node in files.walk():
+        if path.endswith(RECORD) and PACKAGES.match(path) and node.content is not None:
+            content = keeper.read(node.content)
+            if content is not None and len(content) <= room:
+                room -= len(content)
+                records.update(parse_record(content, posixpath.dirname(posixpath.dirname(path))))
+    return records
+
+
+def parse_record(content: bytes, directory: str) -> dict[str, bytes]:
+    """Return path → SHA-256 of the files below a directory of packages that a record in it lists."""
+    listed = dict[str, bytes]()
+    try:
+        for row in csv.reader(io.StringIO(content.decode("utf-8", "surrogateescape"), newline="")):
+            path = posixpath.normpath(posixpath.join(directory, row[0])) if len(row) == 3 else ""
+            name, _, value = row[1].partition("=") if path else ("", "", "")
+            if path.startswith(f"{directory}/") and name == "sha256":
+                listed[path] = base64.urlsafe_b64decode(value + "=" * (-len(value) % 4))
+    except (csv.Error, binascii.Error, ValueError):
+        return {}
+    return listed
+
+
+def find_lone_bytecode(files: Files, keeper: ContentStore) -> Iterator[tuple[str, FileContent]]:
+    """Yield the compiled Python files that have no source beside them and that no package installed."""
+    lone = [
+        (path, node.content)
+        for path, node in files.walk()
+        if node.content and (found := BYTECODE.fullmatch(path)) and files.resolve(f"{found[1]}{found[2]}.py") is None
+    ]
+    records = read_records(files, keeper) if lone else {}
+    yield from ((path, content) for path, content in lone if records.get(path) != content.sha256)

@@ -1,5 +1,7 @@
 """Tests of how the distribution of an image and its package databases are found."""
 
+import base64
+import hashlib
 import io
 import tarfile
 import zipfile
@@ -162,3 +164,30 @@ def test_assignments_accepts_any_text(text):
 
     assert all(name == name.upper() for name in found)
     assert parse_assignments(text + '\nID=one\nID="t\\"wo"\n')["ID"] == 't"wo'
+
+
+@pytest.mark.parametrize(
+    ("path", "source"),
+    [
+        ("/app/a.pyc", "/app/a.py"),
+        ("/app/__pycache__/a.cpython-312.pyc", "/app/a.py"),
+        ("/app/__pycache__/a.b.cpython-312.opt-2.pyc", "/app/a.b.py"),
+        ("/usr/lib/python3.12/__pycache__/a.pypy310.pyc", "/usr/lib/python3.12/a.py"),
+        ("/opt/site-packages/a.pyo", "/opt/site-packages/a.py"),
+    ],
+)
+def test_compiled_python_without_its_source_is_not_judged(path, source):
+    """Python runs it, and no scanner reads it."""
+    (archive,) = examined({path: b"code", "/app/other.py": ""}).archives
+
+    assert (archive.path, archive.format) == (path, "compiled Python")
+    assert examined({path: b"code", source: ""}).archives == ()
+
+
+def test_compiled_python_that_a_package_installed_is_not_named():
+    """Some packages are published without source."""
+    files = {"/opt/site-packages/a.pyc": b"code"}
+    for content, named in ((b"other", 1), (b"code", 0)):
+        digest = base64.urlsafe_b64encode(hashlib.sha256(content).digest()).decode().rstrip("=")
+        record = {"/opt/site-packages/a.dist-info/RECORD": f"a.pyc,sha256={digest},4\n"}
+        assert len(examined(files | record).archives) == named

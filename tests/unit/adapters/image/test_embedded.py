@@ -65,7 +65,7 @@ ARCHIVES = {
     "7z": b"7z\xbc\xaf\x27\x1c\0\x04" + zlib.crc32(SEVEN).to_bytes(4, "little") + SEVEN,
     "rar": b"Rar!\x1a\x07\x01\0" + b"abcd\x0a\x01",
     "cabinet": b"MSCF" + at(32, a20=b"\x03\x01"),
-    "ext file system": at(2048, a1048=b"\x02", a1080=b"\x53\xef\x01\0\x01"),
+    "ext file system": at(2048, a1048=b"\x02", a1080=b"\x53\xef\x01\0\x01", a1100=b"\x01", a1108=b"\x0b\0\0\0\0\x01"),
     "xfs": b"XFSB\0\0\x10\0",
     "btrfs": at(200, a48=b"\0\0\x01", a64=b"_BHRfS_M"),
     "iso9660": b"\x01CD001\x01\0" + b" " * 64 + bytes(8),

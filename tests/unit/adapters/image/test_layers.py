@@ -1,5 +1,6 @@
 """Tests that layers are combined as a container sees them, and that reading them is bounded."""
 
+import base64
 import gzip
 import hashlib
 import io
@@ -908,3 +909,24 @@ def test_code_that_becomes_python_in_the_image_is_found(tmp_path):
     assert (dict(found.sources), found.unread) == ({"/app/helper.py": COPIED.encode()}, ())
     (finding,) = SourceScan(bandit).in_files(found.sources)
     assert finding.startswith("/app/helper.py:5: high: ")
+
+
+def test_long_record_of_a_package_counts():
+    """Large packages list thousands of files."""
+    packages, code = "opt/venv/lib/python3.12/site-packages", b"eval(input())\n"
+    digest = base64.urlsafe_b64encode(hashlib.sha256(code).digest()).decode().rstrip("=")
+    record = "".join(f"a/{number}.py,,\n" for number in range(10_000)) + f"a.py,sha256={digest},14\n"
+    files = {f"{packages}/a.py": code, f"{packages}/b.py": code + b"\n"}
+
+    found = read_contents(
+        engine(
+            layer(
+                text(f"{packages}/a.dist-info/RECORD", record.encode()),
+                *(text(name, content) for name, content in files.items()),
+            )
+        ),
+        "image",
+        MIB,
+    )
+
+    assert dict(present(found).sources) == {f"/{packages}/b.py": code + b"\n"}

@@ -1,5 +1,6 @@
 """The selection of an image's Python files that nothing else reads."""
 
+import base64
 import hashlib
 import io
 import tarfile
@@ -9,7 +10,7 @@ import pytest
 from supply_chain.adapters.image import python_sources
 from supply_chain.adapters.image.file_content import HEAD, ContentStore, FileContent, read_file
 from supply_chain.adapters.image.filesystem import Filesystem
-from supply_chain.adapters.image.python_sources import PythonSources, find_python_sources
+from supply_chain.adapters.image.python_sources import PythonSources, find_python_sources, parse_record
 
 CODE = b"eval(input())\n"
 
@@ -46,7 +47,7 @@ def test_python_file_that_was_not_read_is_found(path):
     [
         "usr/lib/python3/a.py", "usr/local/lib/python3.12/a.py", "lib64/a.py", "usr/libexec/a.py", "usr/share/a.py",
         "usr/bin/a.py", "sbin/a.py", "usr/local/bin/a.py", "var/lib/a.py", "var/cache/a.py", "proc/a.py", "sys/a.py",
-        "opt/venv/lib/python3.12/site-packages/a.py", "app/node_modules/a.py", "opt/dist-packages/a.py",
+        "usr/lib/python3/dist-packages/a.py", "lib/python3/site-packages/a.py", "app/node_modules/a.py",
     ],
 )  # fmt: skip
 def test_python_file_where_packages_are_installed_is_left_out(path):
@@ -116,3 +117,65 @@ def test_search_ends_when_its_budget_is_used():
 
     with pytest.raises(TimeoutError):
         find({"a.txt": b""}, checkpoint=checkpoint)
+
+
+PACKAGES = "opt/venv/lib/python3.12/site-packages"
+
+
+def listed(name, content):
+    """Return a line of a package's record."""
+    digest = base64.urlsafe_b64encode(hashlib.sha256(content).digest()).decode().rstrip("=")
+    return f"{name},sha256={digest},{len(content)}\n".encode()
+
+
+@pytest.mark.parametrize("directory", ["site-packages", "dist-packages"])
+@pytest.mark.parametrize("before", ["usr/local/lib/python3.12", "opt/venv/lib/python3.12", "app"])
+def test_python_file_of_a_package_is_what_its_record_lists(directory, before):
+    """What somebody put beside the packages, or changed in one, is read."""
+    place = f"{before}/{directory}"
+    record = {f"{place}/a-1.dist-info/RECORD": listed("a/x.py", CODE) + listed("a/y.py", CODE) + b"a/z.py,,\n"}
+    files = {f"{place}/a/x.py": CODE, f"{place}/a/y.py": b"1\n", f"{place}/a/z.py": b"2\n", f"{place}/b.py": b"3\n"}
+
+    assert find(files | record) == PythonSources(
+        {f"/{place}/a/y.py": b"1\n", f"/{place}/a/z.py": b"2\n", f"/{place}/b.py": b"3\n"}
+    )
+
+
+RECORDS = {
+    "itself": (listed("../site-packages/a.py", CODE), f"{PACKAGES}/a.dist-info/RECORD"),
+    "elsewhere": (listed("site-packages/a.py", CODE), "opt/venv/lib/python3.12/a.dist-info/RECORD"),
+    "other packages": (
+        listed("../site-packages/a.py", CODE),
+        "opt/venv/lib/python3.12/dist-packages/a.dist-info/RECORD",
+    ),
+    "other digest": (listed("a.py", CODE).replace(b"sha256", b"sha1"), f"{PACKAGES}/a.dist-info/RECORD"),
+    "other name": (listed("a.py", CODE), f"{PACKAGES}/a.dist-info/RECORD.txt"),
+    "damaged": (listed("a.py", CODE) + b"b,sha256=A,\n", f"{PACKAGES}/a.dist-info/RECORD"),
+}
+
+
+@pytest.mark.parametrize("record", RECORDS)
+def test_record_counts_only_for_the_packages_around_it(record):
+    """Only the first is a record of this file."""
+    line, place = RECORDS[record]
+    found = find({f"{PACKAGES}/a.py": CODE, place: line})
+
+    assert found.files == ({} if record == "itself" else {f"/{PACKAGES}/a.py": CODE})
+
+
+def test_records_over_their_limit_list_nothing(monkeypatch):
+    """Memory stays bounded."""
+    monkeypatch.setattr(python_sources, "MOST_RECORDS", 10)
+    record = {f"{PACKAGES}/a-1.dist-info/RECORD": listed("a.py", CODE)}
+
+    assert find({f"{PACKAGES}/a.py": CODE} | record).files == {f"/{PACKAGES}/a.py": CODE}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"\xff\0,,\n", b"a\n", b'"' + b"x" * 200_000 + b'",sha256=,\n', b"a,sha256=\xc3\xa9,\n", b"a,sha256=A,\n"],
+    ids=range(6),
+)
+def test_any_record_is_read(content):
+    """A damaged record lists nothing."""
+    assert not parse_record(content, "/a").get("/a/a")
