@@ -101,7 +101,7 @@ def _is_installed(path: str, content: FileContent, records: Mapping[str, bytes])
 
 
 def read_records(files: Files, keeper: ContentStore) -> dict[str, bytes]:
-    """Return path → SHA-256 of the files that packages installed beside their records.
+    """Return path → SHA-256 of the files that packages installed next to their records.
 
     A record that is too large, or beyond `MOST_RECORDS`, lists nothing.
     """
@@ -130,7 +130,7 @@ def parse_record(content: bytes, directory: str) -> dict[str, bytes]:
 
 
 def find_lone_bytecode(files: Files, keeper: ContentStore) -> Iterator[tuple[str, FileContent]]:
-    """Yield the compiled Python files that have no source beside them and that no package installed."""
+    """Yield the compiled Python files that have no source next to them and that no package installed."""
     lone = [
         (path, node.content)
         for path, node in files.walk()
