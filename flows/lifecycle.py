@@ -22,7 +22,7 @@ from orchestration.run_states import complete_as
 from orchestration.steps import in_thread
 from supply_chain.errors import ApplicationBusy, DeclarationInvalid, SupplyChainError
 from supply_chain.evidence.personal_decision import Words
-from supply_chain.execution.environment import invalid_error
+from supply_chain.execution.environment_documents import invalid_error
 from supply_chain.lifecycle.apply import Applied, Entry, completed_entries, unfinished_entries
 from supply_chain.lifecycle.plan import Plan, read_plan
 from supply_chain.model.image import Digest, application_of

@@ -11,7 +11,8 @@ from blocks.hosts import load_hosts
 from blocks.lifecycle_ports import LifecyclePorts
 from orchestration.clock import now
 from orchestration.steps import in_thread, step
-from supply_chain.execution.environment import DockerEnvironment, invalid_error
+from supply_chain.execution.environment import DockerEnvironment
+from supply_chain.execution.environment_documents import invalid_error
 from supply_chain.fleet.explain import Explanation, explain
 from supply_chain.fleet.gate_facts import refresh_facts
 from supply_chain.fleet.hosts import observe_hosts

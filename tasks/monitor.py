@@ -16,7 +16,8 @@ from supply_chain.errors import SupplyChainError
 from supply_chain.execution.break_glass import Judge, judge_again
 from supply_chain.execution.delivery.repository import FetchedBranches
 from supply_chain.execution.deployment import DockerPlace, Expected
-from supply_chain.execution.environment import DockerEnvironment, Environment, EnvironmentDocuments
+from supply_chain.execution.environment import DockerEnvironment, Environment
+from supply_chain.execution.environment_documents import EnvironmentDocuments
 from supply_chain.execution.host import HostObservation, add_entries, read_host
 from supply_chain.execution.monitor import drop_deploying
 from supply_chain.execution.observation import (

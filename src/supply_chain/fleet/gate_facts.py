@@ -33,7 +33,7 @@ from supply_chain.policy.reading import Layers, read_deploy_facts, read_intake_f
 from supply_chain.vulnerability.vex.statement import VexStatement
 
 Requirements = Callable[[str], EnvironmentRequirements]
-"""Function that returns what an environment requires; raises an error of `environment.INVALID` without a document."""
+"""Function that returns what an environment requires; without a valid document, raises an error of `INVALID`."""
 
 PART = 50
 """Number of subjects whose facts are stored at once."""

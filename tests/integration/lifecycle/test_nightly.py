@@ -18,7 +18,8 @@ from flows import lifecycle
 from supply_chain.adapters.database.store import open_inventory
 from supply_chain.evidence.provenance import provenance
 from supply_chain.evidence.statement import PROVENANCE
-from supply_chain.execution.environment import DockerEnvironment, EnvironmentDocuments
+from supply_chain.execution.environment import DockerEnvironment
+from supply_chain.execution.environment_documents import EnvironmentDocuments
 from supply_chain.fleet.reconcile import refresh
 from supply_chain.lifecycle.apply import Applied, Outcome
 from supply_chain.lifecycle.plan import Plan

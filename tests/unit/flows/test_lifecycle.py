@@ -11,7 +11,8 @@ from flows import image_decisions, lifecycle
 from supply_chain.adapters.files.plan_journal import FileJournal
 from supply_chain.errors import AwsUnavailable, DeclarationInvalid, PlanUnfinished, SettingInvalid
 from supply_chain.evidence.image_status import Act
-from supply_chain.execution.environment import DockerEnvironment, EnvironmentDocuments
+from supply_chain.execution.environment import DockerEnvironment
+from supply_chain.execution.environment_documents import EnvironmentDocuments
 from supply_chain.lifecycle.apply import Applied, Entry, Outcome
 from supply_chain.lifecycle.plan import Plan, write_plan
 from supply_chain.lifecycle.planning import plan_lifecycle as plan_of

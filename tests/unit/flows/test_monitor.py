@@ -10,7 +10,7 @@ from flows import monitor as module
 from supply_chain.errors import ClusterRefused, DeclarationInvalid
 from supply_chain.execution.enforcement.installation import EnforcementStatus
 from supply_chain.execution.enforcement.policies import Mode
-from supply_chain.execution.environment import EnvironmentDocuments
+from supply_chain.execution.environment_documents import EnvironmentDocuments
 from supply_chain.execution.observation import Deviation
 from tasks import enforce
 from tests.support.present import present

@@ -9,7 +9,8 @@ from blocks import ContainerHost, Inventory, KubernetesCluster
 from blocks.lifecycle_ports import LifecyclePorts
 from flows import inventory as flows
 from supply_chain.errors import DeclarationInvalid, ImageNotFound, SettingInvalid
-from supply_chain.execution.environment import DockerEnvironment, EnvironmentDocuments, KubernetesEnvironment
+from supply_chain.execution.environment import DockerEnvironment, KubernetesEnvironment
+from supply_chain.execution.environment_documents import EnvironmentDocuments
 from supply_chain.fleet.image import HostContainer
 from supply_chain.model.container import ContainerSpec, profile
 from supply_chain.model.image import short

@@ -18,7 +18,8 @@ from supply_chain.errors import (
 )
 from supply_chain.evidence.image_status import Act, PlanAct, read_decisions, read_image_status
 from supply_chain.evidence.statement import LIFECYCLE
-from supply_chain.execution.environment import DockerEnvironment, EnvironmentDocuments
+from supply_chain.execution.environment import DockerEnvironment
+from supply_chain.execution.environment_documents import EnvironmentDocuments
 from supply_chain.lifecycle.apply import Applied, Outcome
 from supply_chain.lifecycle.decisions import UNCHANGED, DecisionResult
 from supply_chain.lifecycle.planning import plan_lifecycle as plan_of

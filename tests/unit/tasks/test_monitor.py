@@ -16,7 +16,8 @@ from orchestration import pagination as paging
 from orchestration.locks import DEPLOY, lock_name, run_lock
 from supply_chain.errors import ClusterUnavailable, DeclarationInvalid, SettingInvalid
 from supply_chain.execution.deployment import DockerPlace
-from supply_chain.execution.environment import DockerEnvironment, EnvironmentDocuments
+from supply_chain.execution.environment import DockerEnvironment
+from supply_chain.execution.environment_documents import EnvironmentDocuments
 from supply_chain.execution.host import HostObservation
 from supply_chain.execution.observation import Deviation, Observation
 from supply_chain.policy.activation import PolicyState

@@ -12,7 +12,8 @@ from supply_chain.errors import DeclarationInvalid, SettingInvalid
 from supply_chain.evidence.approval import Approval, last_approval, signed_approvals
 from supply_chain.evidence.break_glass import BreakGlass, break_glass_uses
 from supply_chain.evidence.statement import APPROVAL, BREAK_GLASS, PROVENANCE, Statement
-from supply_chain.execution.environment import DockerEnvironment, EnvironmentDocuments
+from supply_chain.execution.environment import DockerEnvironment
+from supply_chain.execution.environment_documents import EnvironmentDocuments
 from supply_chain.model.image import ImageRef
 from supply_chain.model.tier import TierName
 from supply_chain.policy.people import FILE, read_people

@@ -9,7 +9,8 @@ from unittest.mock import AsyncMock
 import pytest
 
 from supply_chain.errors import ClusterRefused, ClusterUnavailable, GitUnavailable, SettingInvalid, SupplyChainError
-from supply_chain.execution.environment import DockerEnvironment, EnvironmentDocuments, KubernetesEnvironment
+from supply_chain.execution.environment import DockerEnvironment, KubernetesEnvironment
+from supply_chain.execution.environment_documents import EnvironmentDocuments
 from supply_chain.execution.observation import Deviation, Observation
 from tasks import watch as module
 from tests.support.builders import DIGEST, NOON

@@ -21,7 +21,8 @@ from hypothesis import strategies as st
 
 from supply_chain.adapters.image import file_content
 from supply_chain.adapters.image.compression import MOST_STREAMS, UNPACKED
-from supply_chain.adapters.image.file_content import HEAD, START, ContentStore, detect_database, read_file
+from supply_chain.adapters.image.embedded import START
+from supply_chain.adapters.image.file_content import HEAD, ContentStore, detect_database, read_file
 from supply_chain.adapters.image.secret_forms import MOST_SECRETS, decode_texts
 
 
