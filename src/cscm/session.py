@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,10 @@ STEPS = "supply_chain.steps"
 
 
 def use_prefect(*, verbose: bool = False) -> Path:
-    """Set Prefect's environment before it is imported, and return the project's root.
+    """Set Prefect's environment, import Prefect, and return the project's root.
 
-    If PREFECT_API_URL names a server, that server is used as it is. Otherwise raises `PartFailed` unless this
+    Prefect reads settings from files of the project and not of the working directory: a source could name programs in
+    them. If PREFECT_API_URL names a server, that server is used as it is. Otherwise raises `PartFailed` unless this
     laptop's server answers.
     """
     project = find_project()
@@ -29,6 +31,8 @@ def use_prefect(*, verbose: bool = False) -> Path:
         from cscm_laptop.prefect_server import require_server  # noqa: PLC0415 - only if the laptop is used
 
         os.environ.update(require_server())
+    with contextlib.chdir(project):
+        import prefect.main  # noqa: F401, PLC0415 - reads the settings
     return project
 
 

@@ -82,7 +82,7 @@ class Home:
         The directory is `.cscm` in the project, unless CSCM_HOME names another. Raises `SettingInvalid` if there is
         no project.
         """
-        project = find_project(start)
+        project = find_project(start, environ)
         return cls(project, find_home(project, environ))
 
     def create(self) -> None:

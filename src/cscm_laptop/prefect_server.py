@@ -23,6 +23,7 @@ from cscm_laptop.ports import HOST, answers, asked, is_served
 from cscm_laptop.profile import Profile, load_profile
 from cscm_laptop.services import OURS_ALONE, Progress, Service, read_record
 from orchestration import registration
+from orchestration.project import HOME, PROJECT
 from orchestration.registration import PrefectApi
 from orchestration.registration.abandoned_runs import FREQUENCY
 from orchestration.registration.work_pools import heartbeats
@@ -132,7 +133,8 @@ def run_environment(home: Home, profile: Profile) -> dict[str, str]:
         **prefect_environment(home, profile),
         "PYTHONPATH": os.pathsep.join([str(home.project / "src"), str(home.project)]),
         "PYTHONUNBUFFERED": "1",
-        "CSCM_HOME": str(home.directory),
+        HOME: str(home.directory),
+        PROJECT: str(home.project),
         "PREFECT_CLI_PROMPT": "false",
         "PREFECT_CLI_COLORS": "false",
     }

@@ -75,6 +75,7 @@ class Laptop:
             env={
                 **os.environ,
                 "CSCM_HOME": str(self.home.directory),
+                "CSCM_PROJECT": str(self.project),
                 "PYTHONPATH": f"{ROOT}/src:{ROOT}",
                 **environment,
             },

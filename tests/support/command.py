@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestration.prefork_server import select_settings
+from orchestration.project import MARKER, PROJECT
 from tests.support.prefork import Prefork
 
 ROOT = Path(__file__).parents[2]
@@ -80,7 +81,8 @@ def cscm(
 
     In each environment, the first command is a process of its own; later ones are forks of a process with its imports.
     """
-    everything = {**os.environ, **(environment or {})}
+    here = {PROJECT: str(cwd)} if (cwd / MARKER).is_file() else {}
+    everything = {**os.environ, **here, **(environment or {})}
     by_fork = not under and args[0] in WITH_PREFECT and "--verbose" not in args
     if by_fork and (prefork := _prefork(everything, environment or {})):
         return Ran(*prefork.run(args, everything, cwd, timeout))

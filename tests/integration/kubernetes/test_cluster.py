@@ -61,7 +61,12 @@ class Cluster:
         done = subprocess.run(
             [sys.executable, "-c", "from cscm.main import main; main()", "cluster", *arguments],
             cwd=self.project,
-            env={**os.environ, "CSCM_HOME": str(self.home.directory), "PYTHONPATH": f"{ROOT}/src:{ROOT}"},
+            env={
+                **os.environ,
+                "CSCM_HOME": str(self.home.directory),
+                "CSCM_PROJECT": str(self.project),
+                "PYTHONPATH": f"{ROOT}/src:{ROOT}",
+            },
             capture_output=True,
             text=True,
             timeout=900,

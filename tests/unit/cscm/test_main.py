@@ -321,6 +321,22 @@ def test_command_sets_heartbeat_frequency_for_server(monkeypatch, tmp_path):
     assert os.environ["PREFECT_FLOWS_HEARTBEAT_FREQUENCY"] == "30"
 
 
+@pytest.mark.parametrize(("call", "executed"), [("use_prefect()", False), ("import prefect.main", True)])
+def test_prefect_reads_no_settings_of_the_source(tmp_path, call, executed):
+    """A command is called in a source's directory. Prefect alone would run what its files name."""
+    (tmp_path / "pyproject.toml").write_text('[tool.prefect.logging]\nconfig_path = "log.yml"\n')
+    (tmp_path / "log.yml").write_text(
+        'version: 1\nfilters: {x: {"()": subprocess.check_call, args: [touch, executed]}}\n'
+    )
+    code = f"from cscm.session import use_prefect; {call}"
+    variables = {"PREFECT_API_URL": "http://127.0.0.1:9/api", "PREFECT_HOME": str(tmp_path / "home")}
+    here = {key: value for key, value in os.environ.items() if not key.startswith("PREFECT_LOGGING")}
+
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=here | variables, check=True, timeout=120)
+
+    assert (tmp_path / "executed").exists() is executed
+
+
 def test_isolate_takes_environment_and_application_and_its_own_time(run):
     """The time to the isolation is measured from the command; a name of an application may have a slash."""
     begun = datetime.now(UTC)

@@ -36,7 +36,7 @@ def run(tmp_path, monkeypatch):
         "    version_args: [--version]\n"
         "    version_pattern: '(\\d+(?:\\.\\d+)+)'\n"
     )
-    monkeypatch.chdir(project)
+    monkeypatch.setenv("CSCM_PROJECT", str(project))
     monkeypatch.setenv("CSCM_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/nothing.sock")
     return lambda *args: CliRunner().invoke(main, args)

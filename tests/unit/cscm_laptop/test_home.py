@@ -10,6 +10,7 @@ from orchestration import project as module
 from orchestration.project import MARKER
 from supply_chain.errors import PartFailed, SettingInvalid
 from supply_chain.scratch import write_private
+from tests.support.command import ROOT
 
 
 @pytest.fixture
@@ -25,6 +26,24 @@ def test_project_is_found_from_directory_inside_it(project):
     inside.mkdir(parents=True)
 
     assert Home.find({}, inside) == Home(project, project / ".cscm")
+
+
+def test_source_that_looks_like_a_project_is_none(project, monkeypatch):
+    """Its files would decide which programs a command runs that somebody calls in it."""
+    monkeypatch.chdir(project)
+
+    assert Home.find({}).project == ROOT
+    assert Home.find({"CSCM_PROJECT": str(project)}).project == project
+    with pytest.raises(SettingInvalid, match=r"CSCM_PROJECT names .*, which has no deployments"):
+        Home.find({"CSCM_PROJECT": str(project.parent)})
+
+
+def test_wheel_uses_project_of_working_directory(project, monkeypatch, tmp_path):
+    """A worker runs there."""
+    monkeypatch.setattr(module, "__file__", str(tmp_path / "site-packages/orchestration/project.py"))
+    monkeypatch.chdir(project)
+
+    assert Home.find({}).project == project
 
 
 def test_cscm_home_moves_home_directory(project, tmp_path):
