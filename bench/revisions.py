@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import statistics
 import subprocess
@@ -73,7 +74,8 @@ def section(rounds: list[list[Round]], names: list[str], load: float) -> list[st
         lines.append(" | ".join([name, *_medians(seconds), f"{ratio:.2f}", goal]).rstrip())
     lines += ["", "step of the cold chain | before, s | after, s", "---|---|---"]
     for name in rounds[0][-1].steps:
-        lines.append(" | ".join([name, *_medians([[each.steps.get(name, 0.0) for each in both] for both in rounds])]))
+        seconds = [[each.steps.get(name, math.nan) for each in both] for both in rounds]
+        lines.append(" | ".join([name, *_medians(seconds)]).replace("nan", "–"))
     return lines
 
 
