@@ -224,6 +224,8 @@ class _Layer(Generic[T]):
         if way is None:
             self._below.conflict(f"{escape_path(member.name)} lies below a link that leads nowhere")
             return
+        if any(each.startswith(WHITEOUT) for each in split_path(directory)):
+            self._below.conflict(f"{escape_path(member.name)} lies below a whiteout, where scanners do not look")
         self._check_below(directory, member)
         parent = self._directory(way)
         if parent is None:
@@ -246,6 +248,8 @@ class _Layer(Generic[T]):
 
     def _put(self, parent: Node[T], name: str, member: tarfile.TarInfo, content: T | None) -> None:
         existing = parent.children.get(name)
+        if existing is not None and existing.hides:
+            self._below.conflict(f"{escape_path(member.name)} has a whiteout in its own layer")
         if member.islnk():
             target = self._link_target(member.linkname)
             if target is None:
@@ -274,6 +278,7 @@ class _Layer(Generic[T]):
         node.capabilities = CAPABILITY in member.pax_headers or (member.islnk() and node.capabilities)
 
     def _opaque(self, parent: Node[T], way: list[str], member: tarfile.TarInfo) -> None:
+        self._check_whiteout(member)
         parent.opaque = True
         if not way and not self._first:
             self._below.conflict(f"{escape_path(member.name)} hides everything below, which overlayfs does not do")
@@ -282,10 +287,18 @@ class _Layer(Generic[T]):
         existing = parent.children.get(name)
         if name in ("", ".", ".."):
             raise LayerInvalid(f"it has a whiteout of {name!r}")
+        self._check_whiteout(member)
+        if name.startswith(WHITEOUT):
+            self._below.conflict(f"{escape_path(member.name)} hides what has the name of a whiteout")
         if existing is not None and not existing.hides:
             self._below.conflict(f"{escape_path(member.name)} hides what its own layer holds")
         elif not self._first:
             parent.children[name] = Node(Kind.DEVICE, hides=True)
+
+    def _check_whiteout(self, member: tarfile.TarInfo) -> None:
+        """Record a conflict if a whiteout is not an empty file, as the specification requires."""
+        if KINDS.get(member.type) is not Kind.FILE or member.size:
+            self._below.conflict(f"{escape_path(member.name)} has the name of a whiteout and is not an empty file")
 
     def _check_below(self, directory: str, member: tarfile.TarInfo) -> None:
         """Record a conflict if the path leads through a link.
