@@ -71,15 +71,18 @@ def intake_facts(manifest: Service | Base | None = None, **changes: Any) -> Inta
 
 def listing(packages: frozenset[Package] = PACKAGES, **changes: Any) -> Listing:
     """Return what an SBOM with these packages lists; it has no `configuration`, so no rule reads `image.container`."""
-    return Listing(packages, {}, frozenset(), None)._replace(**changes)
+    return Listing(packages, {}, frozenset(), None, None)._replace(**changes)
 
 
 def _with_listing(changes: dict[str, Any]) -> dict[str, Any]:
-    """Return the changes with an SBOM of `packages`, and without one if there are none."""
-    if "packages" not in changes:
-        return changes
-    packages, others = changes["packages"], {name: each for name, each in changes.items() if name != "packages"}
-    return {**others, "sbom": None if packages is None else listing(packages)}
+    """Return the changes with an SBOM of `packages` and of the examined distribution, unless an SBOM is given.
+
+    There is no SBOM if `packages` is None.
+    """
+    others = {name: each for name, each in changes.items() if name != "packages"}
+    packages, examination = changes.get("packages", PACKAGES), changes.get("examination") or Examination()
+    made = None if packages is None else listing(packages, distribution=examination.distribution)
+    return {"sbom": made, **others}
 
 
 def release_facts(manifest: Service | Base | None = None, **changes: Any) -> ReleaseFacts:

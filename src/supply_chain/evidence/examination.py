@@ -20,6 +20,7 @@ class Identity(Model):
 
     id: str
     version: str = ""
+    codename: str = ""
 
     def __str__(self) -> str:
         return f"{self.id} {self.version}".strip()

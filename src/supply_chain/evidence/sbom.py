@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, TypeVar
 from pydantic import AwareDatetime, Field
 
 from supply_chain.errors import EvidenceInvalid
-from supply_chain.evidence.examination import EXAMINATION_VERSION, Examination
+from supply_chain.evidence.examination import EXAMINATION_VERSION, Examination, Identity
 from supply_chain.evidence.reading import read_newest_statement
 from supply_chain.evidence.statement import SBOM, Foreign, Predicate, VerifiedStatement
 from supply_chain.model.image import Digest, ImageRef, digest_of
@@ -51,6 +51,8 @@ class Listing(NamedTuple):
     """Packages without a licence, as `type/name`."""
     configuration: Configuration | None
     """None if the SBOM does not have it."""
+    distribution: Identity | None
+    """The distribution whose vulnerabilities a scanner looks for; None if the SBOM names none."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +118,15 @@ def _listing(sbom: Mapping[str, Any]) -> Listing:
         {name: frozenset(licenses[name]) for name in sorted(licenses)},
         frozenset(unlicensed),
         _configuration(sbom.get("source", {}).get("metadata", {})),
+        _distribution(sbom.get("distro") or {}),
     )
+
+
+def _distribution(distro: Mapping[str, Any]) -> Identity | None:
+    if not distro.get("id"):
+        return None
+    version, codename = distro.get("versionID") or "", distro.get("versionCodename") or ""
+    return Identity(id=_text(distro["id"]), version=_text(version), codename=_text(codename))
 
 
 def _configuration(metadata: Mapping[str, Any]) -> Configuration | None:

@@ -309,7 +309,7 @@ class ExaminationFacts(TypedDict):
     conflicts: list[str]
     """Where container engines would unpack other files."""
     differences: list[str]
-    """Files, and at the release gate bases, that name another distribution."""
+    """Files, the SBOM, and at the release gate bases, that name another distribution."""
     databases: list[str]
     """Package databases besides the distribution's own."""
     archives: list[str]

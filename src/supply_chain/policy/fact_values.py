@@ -10,7 +10,7 @@ from operator import itemgetter
 from typing import Any, Literal, cast
 
 from supply_chain.evidence.checks import CheckResult, required
-from supply_chain.evidence.examination import OS_RELEASE, Examination, matches
+from supply_chain.evidence.examination import OS_RELEASE, Examination, Identity, matches
 from supply_chain.evidence.image_status import LifecycleDecision
 from supply_chain.evidence.levels import build_level
 from supply_chain.evidence.provenance import Provenance
@@ -464,7 +464,16 @@ def _examination(examination: Examination, facts: CuratedFacts) -> types.Examina
     }
     if examination.distribution is not None:
         values["distribution"] = str(examination.distribution)
+    if facts.sbom is not None and not _is_same_distribution(facts.sbom.distribution, examination.distribution):
+        listed = f"{facts.sbom.distribution or 'no distribution'}"
+        codename = facts.sbom.distribution.codename if facts.sbom.distribution else ""
+        values["differences"].append(f"{OS_RELEASE}: syft reads {listed}{codename and f' ({codename})'} in it")
     return values
+
+
+def _is_same_distribution(listed: Identity | None, own: Identity | None) -> bool:
+    """Return whether the SBOM names the image's distribution; syft names busybox in an image that has no os-release."""
+    return listed == own or (own is None and listed is not None and listed.id == "busybox")
 
 
 def _unjudged_packages(report: Report, listed: frozenset[Package]) -> str | None:

@@ -69,6 +69,31 @@ def sbom_of(configuration):
     return {"source": {"type": "image", "metadata": {"imageSize": 4096, "config": encoded(configuration)}}}
 
 
+@pytest.mark.parametrize(
+    ("distro", "found"),
+    [
+        ({"id": "debian", "versionID": "12", "versionCodename": "bookworm"}, ("debian", "12", "bookworm")),
+        ({"id": "debian", "versionCodename": "sid"}, ("debian", "", "sid")),
+        ({"prettyName": "Something"}, None),
+        ({}, None),
+        (None, None),
+    ],
+)
+def test_listing_has_the_distribution_that_syft_read(world, make, signed, distro, found):
+    """Syft writes an empty object for an image without one."""
+    listed = listing_in(signed(make.sbom(world.registry, REF, "openssl", distro=distro)), world.registry.content)
+
+    assert listed is not None
+    assert (listed.distribution and tuple(listed.distribution.model_dump().values())) == found
+
+
+@pytest.mark.parametrize("distro", [{"id": 1}, {"id": "debian", "versionID": 12}, [1], {"id": "\ud800"}])
+def test_listing_of_sbom_with_malformed_distribution_is_refused(world, make, signed, distro):
+    """Only syft writes one, and it writes texts."""
+    with pytest.raises(EvidenceInvalid):
+        listing_in(signed(make.sbom(world.registry, REF, "openssl", distro=distro)), world.registry.content)
+
+
 def test_listing_has_the_configuration_of_the_image(world, make, signed):
     """Syft reads it from the image's configuration, by digest."""
     evidence = signed(make.sbom(world.registry, REF, "openssl", **sbom_of(ABOUT)))

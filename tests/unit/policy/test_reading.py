@@ -705,9 +705,10 @@ DEBIAN = Identity(id="debian", version="12")
 
 def _examined(pieces, ref, **found):
     """Return curation's SBOM statement of an image, with this examination of content that no scanner judges."""
-    reference = pieces.make.sbom(pieces.world.registry, ref, "openssl", "zlib1g")
-    examination = Examination(**{"distribution": DEBIAN, **found}).model_dump(mode="json")
-    return CURATION, SBOM, {**reference, "examination": examination}
+    examination = Examination(**{"distribution": DEBIAN, **found})
+    distro = {"id": DEBIAN.id, "versionID": DEBIAN.version}
+    reference = pieces.make.sbom(pieces.world.registry, ref, "openssl", "zlib1g", distro=distro)
+    return CURATION, SBOM, {**reference, "examination": examination.model_dump(mode="json")}
 
 
 @pytest.mark.parametrize("gate", [Gate.RELEASE, Gate.DEPLOY])
@@ -717,6 +718,16 @@ def test_gates_refuse_image_with_archive_that_scanner_cannot_read(pieces, gate):
         pieces.attach(where(gate), *(_examined(pieces, CURATED, archives=(ZIP,)) if name == "inventory" else piece))
 
     assert never_admitted(pieces, gate) == ["sbom.archives"]
+
+
+@pytest.mark.parametrize("gate", [Gate.RELEASE, Gate.DEPLOY])
+def test_gates_refuse_image_whose_sbom_names_another_distribution(pieces, gate):
+    """The report of the scan is about the distribution that the signed SBOM names."""
+    other = DEBIAN.model_copy(update={"version": "11"})
+    for name, piece in pieces.at(gate).items():
+        pieces.attach(where(gate), *(_examined(pieces, CURATED, distribution=other) if name == "inventory" else piece))
+
+    assert never_admitted(pieces, gate) == ["sbom.distribution-differs"]
 
 
 @pytest.mark.parametrize("gate", [Gate.RELEASE, Gate.DEPLOY])

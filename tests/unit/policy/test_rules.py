@@ -25,7 +25,16 @@ from supply_chain.policy.people import People
 from supply_chain.vulnerability.findings import Distribution, Report, Severity
 from tests.support import builders
 from tests.support.builders import DIGEST, NOON
-from tests.support.facts import FACTS, deploy_facts, encryption, intake_facts, release_facts, requirements, verdicts
+from tests.support.facts import (
+    FACTS,
+    deploy_facts,
+    encryption,
+    intake_facts,
+    listing,
+    release_facts,
+    requirements,
+    verdicts,
+)
 from tests.support.policies import DEPLOY, INTAKE, POLICIES, RELEASE
 
 SEVERITIES = ("known-exploited", *(each.value for each in Severity))
@@ -557,6 +566,32 @@ def test_distribution_rules_refuse_contradiction_and_other_distribution(make, ow
 
     found = codes(rules.distribution_consistent, judged)
     assert found == (["sbom.distribution-differs"] if refused else [])
+
+
+@pytest.mark.parametrize(
+    ("own", "listed", "refused"),
+    [
+        (DEBIAN, DEBIAN, False),
+        (None, None, False),
+        (None, Identity(id="busybox", version="1.36.1"), False),
+        (DEBIAN, BUSTER, True),
+        (DEBIAN, DEBIAN.model_copy(update={"id": "ubuntu"}), True),
+        (DEBIAN, DEBIAN.model_copy(update={"codename": "bullseye"}), True),
+        (DEBIAN, Identity(id="busybox"), True),
+        (DEBIAN, None, True),
+        (None, DEBIAN, True),
+    ],
+)
+@pytest.mark.parametrize("facts", [release_facts, deploy_facts])
+def test_distribution_rule_refuses_sbom_of_another_distribution(make, facts, own, listed, refused):
+    """The scanner looks for the vulnerabilities of the distribution that the SBOM names, so no owner accepts that."""
+    judged = facts(
+        examination=Examination(distribution=own),
+        sbom=listing(distribution=listed),
+        manifest=accepting(make, "distribution", "/etc/os-release"),
+    )
+
+    assert codes(rules.distribution_consistent, judged) == (["sbom.distribution-differs"] if refused else [])
 
 
 def test_distribution_matches_base_ignores_acceptance_of_archive(make):

@@ -44,13 +44,20 @@ def examine(files: Files, keeper: ContentStore) -> Examination:
     own, databases = _find_databases(files)
     archives = [*_find_archives(files), *_find_bytecode(files, keeper)]
     return Examination(
-        distribution=Identity(id=release["ID"], version=release.get("VERSION_ID", "")) if release.get("ID") else None,
+        distribution=_identify(release),
         contradictions=tuple(_find_contradictions(files, keeper, release, own)),
         databases=tuple(databases[:MOST_LISTED]),
         archives=tuple(archives[:MOST_LISTED]),
         unlisted=max(0, len(databases) - MOST_LISTED) + max(0, len(archives) - MOST_LISTED),
         conflicts=tuple(files.conflicts),
     )
+
+
+def _identify(release: dict[str, str]) -> Identity | None:
+    if not release.get("ID"):
+        return None
+    version, codename = release.get("VERSION_ID", ""), release.get("VERSION_CODENAME", "")
+    return Identity(id=release["ID"], version=version, codename=codename)
 
 
 def _text(files: Files, keeper: ContentStore, path: str) -> str | None:
@@ -71,12 +78,16 @@ def _os_release(files: Files, keeper: ContentStore) -> dict[str, str]:
 
 
 def parse_assignments(text: str) -> dict[str, str]:
-    """Return the variables that a shell-like text assigns (os-release(5)); the last assignment of a name counts."""
+    """Return the variables that a shell-like text assigns (os-release(5)); the last assignment of a name counts.
+
+    Lines, names and values are separated as syft does: only a newline ends a line, and spaces may surround a name.
+    """
     values = {}
-    for line in text.splitlines():
-        name, equals, value = line.strip().partition("=")
+    for line in text.split("\n"):
+        name, equals, value = line.partition("=")
+        name = name.strip(" ")
         if equals and re.fullmatch(r"[A-Z0-9_]+", name):
-            value = value.strip()
+            value = value.strip(" ")
             quoted = len(value) > 1 and value[0] == value[-1] and value[0] in "\"'"
             values[name] = re.sub(r"\\(.)", r"\1", value[1:-1]) if quoted else value
     return values

@@ -89,6 +89,29 @@ def test_contradiction_is_a_file_that_names_another_distribution(files, where):
     assert [each.path for each in examined(files).contradictions] == where
 
 
+@pytest.mark.parametrize(
+    ("line", "version"),
+    [
+        ("VERSION_ID =11", "11"),
+        ("  VERSION_ID = 11 ", "11"),
+        ("VERSION_CODENAME=x\fVERSION_ID=11", "12"),
+        ("VERSION_CODENAME=x\x85VERSION_ID=11", "12"),
+        ("VERSION_CODENAME=x\u2028VERSION_ID=11", "12"),
+        ("VERSION_CODENAME=x\rVERSION_ID=11", "12"),
+        ("\tVERSION_ID=11", "12"),
+        ("#VERSION_ID=11", "12"),
+    ],
+)
+def test_os_release_is_separated_as_the_scanner_does(line, version):
+    """Otherwise the scanner would look for the vulnerabilities of another version than the one that is judged."""
+    assert parse_assignments(f"{DEBIAN}{line}\n")["VERSION_ID"] == version
+
+
+def test_distribution_has_codename():
+    """A scanner finds the version of an unreleased distribution by it."""
+    assert examined({"/etc/os-release": "ID=debian\nVERSION_CODENAME=sid\n"}).distribution.codename == "sid"
+
+
 def test_dangling_os_release_link_is_a_contradiction():
     """Somebody could create the target later."""
     assert [each.path for each in examined({}, {"/etc/os-release": "gone"}).contradictions] == ["/etc/os-release"]
