@@ -8,7 +8,7 @@ import io
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Literal
+from typing import IO, Literal, NamedTuple
 
 from supply_chain.adapters.files.free_space import require_space
 from supply_chain.adapters.image.compression import BLOCK, UNPACKED, DeflateScanner, detect_compression, unpack_start
@@ -228,7 +228,7 @@ def detect_archive(head: bytes, tail: bytes, size: int, entries: ZipEntries) -> 
     if form := _format_by_start(head):
         return form
     if entries.end_in(tail, size):
-        return "jar" if MANIFEST in head and entries.java else "zip"
+        return "jar" if MANIFEST in head and entries.java and entries.are_counted(tail, size) else "zip"
     return ""
 
 
@@ -261,18 +261,23 @@ ZIP_ENTRY, ZIP_ENDS = b"PK\x01\x02", (b"PK\x05\x06", b"PK\x06\x06")
 JAVA_METHODS = (b"\0\0", b"\x08\0")
 """Methods of compression that syft unpacks: none and deflate."""
 _ZIP_RECORD = any_of(ZIP_ENTRY, *ZIP_ENDS)
+ZIP64_ENDS, END = 56 + 20, 22
+"""Bytes of the zip64 end record with its locator, and of the end record without its comment (4.3.14 to 4.3.16)."""
 
 
 class ZipEntries:
     """Entries of the central directories of zip archives (APPNOTE.TXT, 4.3.12), collected while a file is read.
 
-    The counts and comments in a directory's end record are ignored, because readers accept an archive whatever they
-    are.
+    Whether a file is an archive does not depend on the counts and comments in an end record, because some readers
+    accept an archive whatever they are. Others do not open one whose counts are wrong.
     """
 
     def __init__(self) -> None:
-        self._places: set[int] = set()
+        self._places: dict[int, int] = {}
+        """Where an entry begins → where it ends; 0 if that is not read yet."""
         self._ends: set[int] = set()
+        self._records: dict[int, bytes] = {}
+        """Where an end record begins → the record, with the `ZIP64_ENDS` bytes before it."""
         self._others = self._many = False
         self.complete = False
         """Whether the file has a directory with an end record, anywhere."""
@@ -288,14 +293,17 @@ class ZipEntries:
             at = match.start()
             if match.group() in ZIP_ENDS:
                 self.complete = self.complete or place + at in self._ends
+                if match.group() == ZIP_ENDS[0] and at + END <= len(piece):
+                    self._records.setdefault(place + at, piece[max(0, at - ZIP64_ENDS) : at + END])
                 continue
-            if len(self._places) == MOST_ZIP_ENTRIES:
+            if max(len(self._places), len(self._records)) >= MOST_ZIP_ENTRIES:
                 self._many = True
                 return
-            self._places.add(place + at)
+            self._places.setdefault(place + at, 0)
             name, extra, comment = (int.from_bytes(piece[at + n : at + n + 2], "little") for n in (28, 30, 32))
             if at + 46 + min(name, LONGEST_ZIP_NAME) <= len(piece):
-                self._ends.add(place + at + 46 + name + extra + comment)
+                self._places[place + at] = place + at + 46 + name + extra + comment
+                self._ends.add(self._places[place + at])
                 encrypted, method = piece[at + 8] & 1, piece[at + 10 : at + 12]
                 self._others = self._others or bool(encrypted) or method not in JAVA_METHODS
                 self._others = self._others or name > LONGEST_ZIP_NAME or _is_foreign(piece[at + 46 : at + 46 + name])
@@ -312,10 +320,72 @@ class ZipEntries:
             offset = int.from_bytes(tail[at + 16 : at + 20], "little")
             if tail[max(0, at - 20) : at].startswith(b"PK\x06\x07") or place in self._ends:
                 return True
-            if self._many or {place - length, offset} & self._places:
+            if self._many or {place - length, offset} & self._places.keys():
                 return True
             at = tail.rfind(b"PK\x05\x06", 0, at)
         return False
+
+    def are_counted(self, tail: bytes, size: int) -> bool:
+        """Return whether all readers find the same directory: the counts and sizes in each end record are right.
+
+        Archives that are stored in this one count too. `tail` is the end of the file, `size` its size.
+        """
+        at = tail.rfind(ZIP_ENDS[0])
+        record, place = tail[at : at + END], size - len(tail) + at
+        if at < 0 or len(record) < END or at + END + int.from_bytes(record[20:22], "little") != len(tail):
+            return False
+        end = read_zip_end(self._records.get(place, b""))
+        begin = place - end.before - end.length if end else -1
+        if end is None or begin not in self._places or (begin != end.offset and end.offset in self._places):
+            return False
+        return all(self._is_counted(each, record) for each, record in self._records.items())
+
+    def _is_counted(self, place: int, record: bytes) -> bool:
+        """Return whether an end record has the counts and the size of the directory before it, if there is one."""
+        end = read_zip_end(record)
+        if end is None:
+            return not self._ends & {place, place - ZIP64_ENDS}
+        after, many = place - end.before, 0
+        at = after - end.length
+        if at not in self._places and after not in self._ends:
+            return True
+        while (next_at := self._places.get(at, 0)) > at:
+            at, many = next_at, many + 1
+        return at == after and many == end.entries > 0
+
+
+class ZipEnd(NamedTuple):
+    """What the end record of a zip archive says about the directory."""
+
+    before: int
+    """Bytes between the directory and the end record."""
+    entries: int
+    length: int
+    offset: int
+
+
+def read_zip_end(record: bytes) -> ZipEnd | None:
+    """Return what an end record says; None if its fields contradict each other.
+
+    `record` is the end record and the `ZIP64_ENDS` bytes before it.
+    """
+    more, record = record[:-END], record[-END:]
+    here, entries = (int.from_bytes(record[at : at + 2], "little") for at in (8, 10))
+    length, offset = (int.from_bytes(record[at : at + 4], "little") for at in (12, 16))
+    if here != entries or any(record[4:8]):
+        return None
+    if more[-20:-16] != b"PK":
+        return ZipEnd(0, entries, length, offset)
+    wide_here, *wide = (int.from_bytes(more[at : at + 8], "little") for at in (24, 32, 40, 48))
+    end, located = ZipEnd(ZIP64_ENDS, *wide), int.from_bytes(more[-12:-4], "little")
+    same = (
+        entries in (end.entries, 2**16 - 1)
+        and length in (end.length, 2**32 - 1)
+        and offset in (end.offset, 2**32 - 1)
+        and wide_here == end.entries
+    )
+    whole = more[:12] == ZIP_ENDS[1] + (ZIP64_ENDS - 32).to_bytes(8, "little")
+    return end if same and whole and located == end.offset + end.length else None
 
 
 _FOREIGN = linear_pattern(

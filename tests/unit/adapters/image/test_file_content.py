@@ -353,6 +353,64 @@ def png(chunk, content):
     )
 
 
+JAR = zipped("META-INF/MANIFEST.MF", more=["A.class", "B.class"])
+AT, LENGTH = JAR.index(b"PK\x01\x02"), JAR.rindex(b"PK\x05\x06") - JAR.index(b"PK\x01\x02")
+DECOY = JAR[:AT] + JAR[AT:][:LENGTH].replace(b"B.class", b"C.class") + JAR[AT:]
+
+
+def wide(jar, **changes):
+    """Return a zip archive with a zip64 end record and its locator (APPNOTE.TXT, 4.3.14 and 4.3.15)."""
+    end = jar.rindex(b"PK\x05\x06")
+    said = {"here": 3, "entries": 3, "length": LENGTH, "offset": AT, "located": end, **changes}
+    counts = b"".join(said[each].to_bytes(8, "little") for each in ("here", "entries", "length", "offset"))
+    record = b"PK\x06\x06" + (44).to_bytes(8, "little") + bytes(12) + counts
+    locator = b"PK\x06\x07" + bytes(4) + said["located"].to_bytes(8, "little") + (1).to_bytes(4, "little")
+    return ended(jar[:end] + record + locator + jar[end:], 8, b"\xff" * 12)
+
+
+@pytest.mark.parametrize(
+    ("content", "form"),
+    [
+        (JAR, "jar"),
+        (ELF + JAR, "jar"),
+        (ended(JAR, 20, b"\1\0") + b"c", "jar"),
+        (wide(JAR), "jar"),
+        (zipped("META-INF/MANIFEST.MF", more=[f"{n}.class" for n in range(70_000)]), "jar"),
+        (ended(JAR, 8, bytes(4)), "zip"),
+        (ended(JAR, 8, b"\2\0\2\0"), "zip"),
+        (ended(JAR, 8, b"\3\0\2\0"), "zip"),
+        (ended(JAR, 4, b"\1\0"), "zip"),
+        (ended(JAR, 6, b"\1\0"), "zip"),
+        (ended(JAR, 12, bytes(4)), "zip"),
+        (ended(JAR, 12, (LENGTH + 1).to_bytes(4, "little")), "zip"),
+        (JAR + b"c", "zip"),
+        (ended(JAR, 20, b"\2\0") + b"c", "zip"),
+        (ended(ELF + DECOY, 16, (len(ELF) + AT).to_bytes(4, "little")), "zip"),
+        (wide(JAR, entries=0), "zip"),
+        (wide(JAR, here=0), "zip"),
+        (wide(JAR, length=LENGTH - 1), "zip"),
+        (wide(JAR, located=5), "zip"),
+        (ended(wide(JAR), 8, b"\2\0\2\0"), "zip"),
+    ],
+)
+def test_java_archive_is_one_that_all_readers_read_alike(content, form):
+    """Java runs some archives whose end record has wrong counts, and syft does not open them."""
+    assert kind(content) == form
+
+
+@pytest.mark.parametrize(
+    ("inner", "form"), [(JAR, "jar"), (ended(JAR, 8, bytes(4)), "zip"), (b"PK\x05\x06" * 9, "jar")]
+)
+def test_archive_that_is_stored_in_a_java_archive_is_counted_too(inner, form):
+    """Frameworks run Java archives that are stored in others."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("META-INF/MANIFEST.MF", b"")
+        archive.writestr("BOOT-INF/lib/a.jar", inner)
+
+    assert kind(buffer.getvalue()) == form
+
+
 def deflated(*texts, method=zipfile.ZIP_DEFLATED, name="META-INF/MANIFEST.MF", descriptor=False):
     buffer = io.BytesIO()
     with zipfile.ZipFile(Unseekable(buffer) if descriptor else buffer, "w", method) as archive:
