@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from supply_chain.development.reports import Counts, read_tap
+from supply_chain.development.reports import Counts, read_go, read_tap
 
 JUDGED = 512 * 1024
 """Characters at the end of an output that are judged. An output is both streams, as far as the engine returns them."""
@@ -30,6 +30,8 @@ class Runner:
     """Returns how many tests ran, from the end of the output; None if the output has no report."""
     line: int | None = LONGEST_LINE
     """Largest number of characters in a line of the report; None if the parser accepts lines of any length."""
+    advice: str = "let it print its summary"
+    """How to make it report."""
 
     def read(self, output: str) -> Counts | None:
         """Count the tests that ran; return None if the output has no report."""
@@ -47,22 +49,31 @@ def _last_part(output: str, line: int | None = LONGEST_LINE) -> str:
     return "\n".join(OMITTED if line is not None and len(each) > line else each for each in lines)
 
 
-def _sum(*patterns: str, skipped: str = "") -> Callable[[str], Counts | None]:
+def _sum(
+    *patterns: str, failed: Sequence[str] = (), skipped: str = "", total: bool = False
+) -> Callable[[str], Counts | None]:
     """Return a function that adds up the numbers that the first matching pattern finds.
 
-    Each pattern has one group, the number. What `skipped` finds is subtracted.
+    Each group is a number. `patterns` find the tests that passed; with `total`, all tests, and `skipped` finds those of
+    them that did not run. Of `failed`, the pattern with the largest sum counts.
     """
-    compiled = [re.compile(pattern, re.MULTILINE) for pattern in patterns]
+    passes, failures = ([re.compile(each, re.MULTILINE) for each in some] for some in (patterns, failed))
     left_out = re.compile(skipped, re.MULTILINE) if skipped else None
 
     def read(output: str) -> Counts | None:
-        for pattern in compiled:
-            if numbers := pattern.findall(output):
-                without = sum(map(_number, left_out.findall(output))) if left_out else 0
-                return Counts(max(0, sum(map(_number, numbers)) - without))
-        return None
+        bad = [sum(numbers) for pattern in failures if (numbers := _find_numbers(pattern, output))]
+        good = next((sum(numbers) for pattern in passes if (numbers := _find_numbers(pattern, output))), None)
+        if good is None and not bad:
+            return None
+        most = max(bad, default=0)
+        without = sum(_find_numbers(left_out, output)) if left_out else 0
+        return Counts(max(most, (good or 0) - without) if total else (good or 0) + most, most)
 
     return read
+
+
+def _find_numbers(pattern: re.Pattern[str], output: str) -> list[int]:
+    return [_number(group) for match in pattern.finditer(output) for group in match.groups(default="")]
 
 
 def _number(text: str) -> int:
@@ -73,56 +84,111 @@ def _pytest(output: str) -> Counts | None:
     """Read the last line: `=== 3 passed, 1 skipped in 0.12s ===`, or the same without `=` under `-q`."""
     for line in reversed(output.splitlines()):
         if re.search(r"\b(?:no tests ran|\d+ [a-z]+(?:, \d+ [a-z]+)*) in \d+(?:\.\d+)?s\b", line):
-            counts = re.findall(r"(\d+) (passed|failed|errors?|xfailed|xpassed)\b", line)
-            return Counts(sum(int(number) for number, what in counts if what in ("passed", "xpassed", "xfailed")))
+            counts = [
+                (int(number), what) for number, what in re.findall(r"(\d+) (passed|failed|errors?|xpassed)\b", line)
+            ]
+            failed = sum(number for number, what in counts if what not in ("passed", "xpassed"))
+            return Counts(sum(number for number, _ in counts), failed)
     return None
 
 
 def _unittest(output: str) -> Counts | None:
     """Read `Ran 3 tests in 0.1s`, an optional empty line, and `OK (skipped=1)`."""
     counts = re.findall(
-        r"^Ran (\d+) tests? in \d+(?:\.\d+)?s[ \t\r]*\n(?:[ \t\r]*\n)?(OK\b.*|NO TESTS RAN.*)$", output, re.MULTILINE
+        r"^Ran (\d+) tests? in \d+(?:\.\d+)?s[ \t\r]*\n(?:[ \t\r]*\n)?(OK\b.*|NO TESTS RAN.*|FAILED\b.*)$",
+        output,
+        re.MULTILINE,
     )
     if not counts:
         return None
-    ran = 0
+    ran = failed = 0
     for number, how in counts:
-        skipped = re.search(r"skipped=(\d+)", how)
-        ran += max(0, int(number) - (int(skipped[1]) if skipped else 0))
-    return Counts(ran)
+        left_out = sum(map(_number, re.findall(r"\b(?:skipped|expected failures)=(\d+)", how)))
+        bad = sum(
+            map(_number, re.findall(r"\b(?:failures|errors|unexpected successes)=(\d+)", how.replace(EXPECTED, "")))
+        )
+        bad = max(bad, int(how.startswith("FAILED")))
+        failed += bad
+        ran += max(bad, int(number) - left_out)
+    return Counts(ran, failed)
 
 
 def _go(output: str) -> Counts | None:
-    """Count the tests under `-v`, and otherwise the tested packages, such as `ok path 0.1s`."""
-    verbose = re.findall(r"^[ \t]*--- PASS: \S+ \(\d", output, re.MULTILINE)
-    packages = re.findall(r"^ok[ \t]+\S+[ \t]+(?:\d|\(cached\))(?!.*\[no tests)", output, re.MULTILINE)
-    nothing = re.search(r"no tests to run|\[no test files\]", output)
-    ended = re.search(r"^PASS$", output, re.MULTILINE)
-    if verbose or packages:
-        return Counts(max(len(verbose), len(packages)))
-    return Counts(0) if nothing else Counts(1) if ended else None
+    """Count the tests under `-v` or `-json`. A line such as `ok path 0.1s` does not say that a test ran."""
+    passed, failed, skipped = (
+        len(re.findall(rf"^[ \t]*--- {what}: \S+ \(\d", output, re.MULTILINE)) for what in ("PASS", "FAIL", "SKIP")
+    )
+    failed = failed or len(re.findall(r"^FAIL(?:$|\t)", output, re.MULTILINE))
+    if passed or failed or skipped:
+        return Counts(passed + failed, failed)
+    events = [line for line in output.splitlines() if line.startswith("{") and '"Action":' in line]
+    if events:
+        return read_go("\n".join(events))
+    if re.search(r"^ok[ \t]+\S+[ \t]+(?:\d|\(cached\))(?!.*\[no tests)", output, re.MULTILINE):
+        return None
+    return Counts(0) if re.search(r"no tests to run|\[no test files\]", output) else None
 
 
-MAVEN, REST = r"(?:\[\w+\] +)?", r", Failures: \d+, Errors: \d+, Skipped: "
+_count_node = _sum(r"^(?:#|ℹ) pass (\d+)$", failed=[r"^(?:#|ℹ) fail (\d+)$", r"^(?:#|ℹ) cancelled (\d+)$"])
+
+
+def _node(output: str) -> Counts | None:
+    """Read the summary, without the files that node lists as tests because they have none."""
+    counts = _count_node(output)
+    if counts is None:
+        return None
+    before, files = "", 0
+    for line in output.splitlines():
+        files += bool(FILE_ENTRY.match(line)) and not NODE_PLAN.match(before)
+        before = line
+    return Counts(max(counts.failed, counts.ran - files), counts.failed)
+
+
+EXPECTED = "expected failures="
+FILE_ENTRY = re.compile(r"(?:ok \d+ - .*\.[cm]?[jt]s|✔ .*\.[cm]?[jt]s \([\d.]+ms\))$")
+"""Line of `node --test` about a file that passed."""
+NODE_PLAN = re.compile(r"[ ]+1\.\.\d")
+"""Line before that of a file that has tests, which is not counted."""
+MAVEN, SKIPS = r"^(?:\[\w+\] +)?Tests run: ", r", Skipped: "
+PHPUNIT = r"^Tests: \d+, Assertions: \d+"
+DOTNET = r"^\w+![ \t]+-[ \t]+Failed:[ \t]+"
 RUNNERS = {
     "pytest": Runner("pytest", _pytest),
     "unittest": Runner("unittest", _unittest),
-    "go": Runner("go test", _go),
-    "cargo": Runner("cargo test", _sum(r"^test result: ok\. (\d+) passed; ")),
-    "jest": Runner("jest", _sum(r"^Tests:.*?\b(\d+) passed\b", r"^Tests:.*?\b(0) total\b")),
-    "vitest": Runner("vitest", _sum(r"^[ \t]*Tests[ \t].*?\b(\d+) passed\b")),
-    "mocha": Runner("mocha", _sum(r"^[ \t]*(\d+) passing \(")),
-    "node": Runner("node --test", _sum(r"^(?:#|ℹ) pass (\d+)$")),
-    "maven": Runner("maven", _sum(rf"^{MAVEN}Tests run: (\d+){REST}\d+[ \t\r]*$",
-                                  skipped=rf"^{MAVEN}Tests run: \d+{REST}(\d+)[ \t\r]*$")),
-    "gradle": Runner("gradle", _sum(r"^(\d+) tests completed\b")),
-    "junit": Runner("junit", _sum(r"^\[[ \t]*(\d+) tests successful[ \t]*\]$", r"^OK \((\d+) tests?\)$")),
-    "rspec": Runner("rspec", _sum(r"^(\d+) examples?, 0 failures\b",
-                                  skipped=r"^\d+ examples?, 0 failures, (\d+) pending")),
-    "dotnet": Runner("dotnet test", _sum(r"^Passed![ \t]+-[ \t]+Failed:[ \t]+0, Passed:[ \t]+(\d+),",
-                                         r"^[ \t]+Passed: (\d+)$")),
-    "phpunit": Runner("phpunit", _sum(r"^OK \((\d+) tests?, \d+ assertions?\)$", r"^Tests: (\d+), Assertions: [1-9]\d*",
-                                      r"^No tests executed(!)$")),
+    "go": Runner("go test", _go, advice="let it name each test (`-v` or `-json`)"),
+    "cargo": Runner("cargo test", _sum(r"^test result: \w+\. (\d+) passed; ",
+                                       failed=[r"^test result: \w+\. \d+ passed; (\d+) failed"])),
+    "jest": Runner("jest", _sum(r"^Tests:.*?\b(\d+) passed\b", r"^Tests:.*?\b(0) total\b",
+                                failed=[r"^Tests:.*?\b(\d+) failed\b", r"^Test Suites:.*?\b(\d+) failed\b"])),
+    "vitest": Runner("vitest", _sum(r"^[ \t]*Tests[ \t].*?\b(\d+) passed\b",
+                                    failed=[r"^[ \t]*Tests[ \t]+(\d+) failed\b",
+                                            r"^[ \t]*Test Files[ \t]+(\d+) failed\b",
+                                            r"^[ \t]*Errors[ \t]+(\d+) errors?\b"])),
+    "mocha": Runner("mocha", _sum(r"^[ \t]*(\d+) passing \(", failed=[r"^[ \t]*(\d+) failing\b"])),
+    "node": Runner("node --test", _node),
+    "maven": Runner("maven", _sum(rf"{MAVEN}(\d+), Failures: \d+, Errors: \d+{SKIPS}\d+[ \t\r]*$",
+                                  failed=[rf"{MAVEN}\d+, Failures: (\d+), Errors: (\d+){SKIPS}\d+[ \t\r]*$"],
+                                  skipped=rf"{MAVEN}\d+, Failures: \d+, Errors: \d+{SKIPS}(\d+)[ \t\r]*$", total=True)),
+    "gradle": Runner("gradle", _sum(r"^(\d+) tests? completed\b", failed=[r"^\d+ tests? completed, (\d+) failed\b"],
+                                    skipped=r"^\d+ tests? completed(?:, \d+ failed)?, (\d+) skipped\b", total=True)),
+    "junit": Runner("junit", _sum(r"^\[[ \t]*(\d+) tests successful[ \t]*\]$", r"^OK \((\d+) tests?\)$",
+                                  failed=[r"^\[[ \t]*(\d+) tests failed[ \t]*\]$",
+                                          r"^\[[ \t]*(\d+) containers failed[ \t]*\]$",
+                                          r"^Tests run: \d+,[ \t]+Failures: (\d+)"])),
+    "rspec": Runner("rspec", _sum(r"^(\d+) examples?, \d+ failures?\b",
+                                  failed=[r"^\d+ examples?, (\d+) failures?\b",
+                                          r"^\d+ examples?, .*?\b(\d+) errors? occurred outside\b"],
+                                  skipped=r"^\d+ examples?, \d+ failures?, (\d+) pending", total=True)),
+    "dotnet": Runner("dotnet test", _sum(rf"{DOTNET}\d+, Passed:[ \t]+(\d+),", r"^[ \t]+Passed: (\d+)$",
+                                         failed=[rf"{DOTNET}(\d+),", r"^[ \t]+Failed: (\d+)$"])),
+    "phpunit": Runner("phpunit", _sum(r"^OK \((\d+) tests?, [1-9]\d* assertions?\)$",
+                                      r"^OK \(\d+ tests?, (0) assertions\)$",
+                                      r"^Tests: (\d+), Assertions: [1-9]\d*", r"^Tests: \d+, Assertions: (0)\b",
+                                      r"^No tests executed(!)$",
+                                      failed=[rf"{PHPUNIT}(?:, Errors: (\d+))?(?:, Failures: (\d+))?"],
+                                      skipped=r"^Tests: (?:.*?, Skipped: (\d+))?(?:.*?, Incomplete: (\d+))?"
+                                              r"(?:.*?, Risky: (\d+))?",
+                                      total=True)),
     "tap": Runner("TAP", read_tap, line=None),
 }  # fmt: skip
 """Runner → its report format. Other output of a runner is not read."""
@@ -181,7 +247,7 @@ def _of_interpreter(program: str, arguments: Sequence[str]) -> str | None:
     """Return the name of the runner that an interpreter is asked to run; None if it is not known."""
     if re.fullmatch(r"(python|pypy)(\d(\.\d+)?)?", program):
         return _of_python(arguments)
-    if program in ("node", "nodejs") and "--test" in arguments:
+    if program in ("node", "nodejs") and _starts_tests(arguments):
         return "node"
     if program in ("node", "nodejs", "php"):
         first = next(iter(arguments), "-")
@@ -191,18 +257,35 @@ def _of_interpreter(program: str, arguments: Sequence[str]) -> str | None:
     return None
 
 
+def _starts_tests(arguments: Sequence[str]) -> bool:
+    """Return whether node's options have `--test`, and no code to run in place of tests."""
+    options = arguments[: arguments.index("--test")] if "--test" in arguments else ()
+    pairs = zip(("", *options), options, strict=False)
+    return "--test" in arguments and all(
+        before.startswith("-") if not word.startswith("-") else not re.match(r"-\w*[ep]|--(eval|print)\b", word)
+        for before, word in pairs
+    )
+
+
 def _of_python(arguments: Sequence[str]) -> str | None:
-    """Return the runner that `-m` or a script's path names; None for `-c`, which can run anything."""
+    """Return the runner that `-m` or a script's path names; None for `-c`, which can run anything.
+
+    Options without values may be joined with the next one, as in `-Bm`.
+    """
     words = list(arguments)
     while words:
         word = words.pop(0)
-        if word == "-m":
-            module = words[0] if words else ""
-            return {"pytest": "pytest", "unittest": "unittest", "xmlrunner": "unittest"}.get(module)
-        if word in ("-W", "-X"):
-            words = words[1:]
-        elif not word.startswith("-") or word == "-c":
+        if not word.startswith("-"):
             return "pytest" if _script(word) in ("pytest", "py.test") else None
+        if word == "-" or (word.startswith("--") and word != "--check-hash-based-pycs"):
+            return None
+        option = re.search(r"[cmWX]", word) if not word.startswith("--") else None
+        value = word[option.end() :] if option else ""
+        if not value and (option or word.startswith("--")):
+            value = words.pop(0) if words else ""
+        if option and option[0] in "cm":
+            modules = {"pytest": "pytest", "unittest": "unittest", "xmlrunner": "unittest"}
+            return modules.get(value) if option[0] == "m" else None
     return None
 
 

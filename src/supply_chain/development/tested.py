@@ -49,9 +49,7 @@ def judge_tests(
     except ReportInvalid as error:
         return Tested(False, by=runner.name, why=f"{runner.name}'s output contradicts itself or is cut: {error}")
     if counts is None:
-        why = (
-            f"{runner.name} did not report in its own format; let it print its summary, or write a report (test.report)"
-        )
+        why = f"{runner.name} did not report in its own format; {runner.advice}, or write a report (test.report)"
         return Tested(False, by=runner.name, nothing=has_no_tests(output), why=why)
     return _judge_counts(runner.name, counts)
 

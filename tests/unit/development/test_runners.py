@@ -84,6 +84,16 @@ def test_nothing_tested_accepts_output_of_real_or_unknown_runs(output):
         (["echo", "3 passed"], None),
         (["sh", "-c", "pytest"], None),
         (["python3", "-c", "print('3 passed in 0.1s')"], None),
+        (["python3", "-Bc", "print('3 passed in 0.12s') # /pytest"], None),
+        (["python3", "-", "pytest"], None),
+        (["python3", "--version", "pytest"], None),
+        (["python3", "-Bm", "pytest"], "pytest"),
+        (["python3", "-mpytest"], "pytest"),
+        (["python3", "-Walways::ResourceWarning", "--check-hash-based-pycs", "never", "-m", "unittest"], "unittest"),
+        (["node", "--import", "tsx", "--test"], "node --test"),
+        (["node", "-e", "console.log('# pass 3')", "--test"], None),
+        (["node", "--eval=1", "--test"], None),
+        (["node", "prints.js", "--test"], None),
         (["python3", "-m", "http.server", "pytest"], None),
         (["node", "-e", "pytest"], None),
         (["/clock.test"], None),
@@ -112,10 +122,12 @@ def test_runner_is_recognized_by_its_command(command, runner):
         ("unittest", "Ran 0 tests in 0.000s\n\nNO TESTS RAN\n", 0),
         ("unittest", "Ran 3 tests\n", None),
         ("go", "=== RUN   TestA\n--- PASS: TestA (0.00s)\n    --- PASS: TestA/b (0.00s)\nPASS\n", 2),
-        ("go", "ok  \ta/b\t0.002s\n?   \ta/c\t[no test files]\nok  \ta/d\t(cached)\n", 2),
+        ("go", "ok  \ta/b\t0.002s\n?   \ta/c\t[no test files]\nok  \ta/d\t(cached)\n", None),
+        ("go", "=== RUN   TestA\n--- SKIP: TestA (0.00s)\nPASS\nok  \ta/b\t0.002s\n", 0),
+        ("go", 'go: downloading x v1\n{"Action":"pass","Test":"A"}\n{"Action":"skip","Test":"B"}\n', 1),
         ("go", "ok  \ta/b\t0.002s [no tests to run]\n", 0),
         ("go", "testing: warning: no tests to run\nPASS\n", 0),
-        ("go", "PASS\n", 1),
+        ("go", "PASS\n", None),
         ("cargo", "test result: ok. 0 passed; 0 failed\n\ntest result: ok. 2 passed; 0 failed\n", 2),
         ("jest", "Test Suites: 1 passed, 1 total\nTests:       1 skipped, 2 passed, 3 total\n", 2),
         ("vitest", " Test Files  1 passed (1)\n      Tests  2 passed | 1 skipped (3)\n", 2),
@@ -147,6 +159,57 @@ def test_runner_counts_tests_from_its_summary(name, output, ran):
     assert (counts.ran if counts else None) == ran
 
 
+NODE = "# Subtest: /tests/a.test.js\n{}ok 1 - /tests/a.test.js\n  ---\n  ...\n# tests 1\n# pass {}\n# fail 0\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "output", "counts"),
+    [
+        ("pytest", "=== 3 failed, 1 passed, 1 error in 0.12s ===\n", (5, 4)),
+        ("pytest", "=== 3 xfailed in 0.12s ===\n", (0, 0)),
+        ("pytest", "=== 1 passed, 2 xfailed, 1 xpassed in 0.12s ===\n", (2, 0)),
+        ("unittest", "Ran 2 tests in 0.001s\n\nOK (expected failures=2)\n", (0, 0)),
+        ("unittest", "Ran 4 tests in 0.001s\n\nOK (skipped=1, expected failures=2)\n", (1, 0)),
+        ("unittest", "Ran 3 tests in 0.001s\n\nFAILED (failures=1, errors=1, expected failures=1)\n", (2, 2)),
+        ("unittest", "Ran 1 test in 0.001s\n\nFAILED (unexpected successes=1)\n", (1, 1)),
+        ("go", "--- FAIL: TestA (0.00s)\n--- PASS: TestB (0.00s)\nFAIL\n", (2, 1)),
+        ("go", "FAIL\ta/b [build failed]\nok  \ta/c\t0.1s\n", (1, 1)),
+        ("go", '{"Action":"fail","Package":"a"}\n', (1, 1)),
+        ("cargo", "test result: ok. 2 passed; 0 failed\ntest result: FAILED. 1 passed; 1 failed; 0 ignored\n", (4, 1)),
+        ("jest", "Test Suites: 1 failed, 1 total\nTests:       1 failed, 1 skipped, 2 passed, 4 total\n", (3, 1)),
+        ("jest", "Test Suites: 1 failed, 1 passed, 2 total\nTests:       2 passed, 2 total\n", (3, 1)),
+        ("vitest", " Test Files  1 failed (1)\n      Tests  1 failed | 2 passed (3)\n", (3, 1)),
+        ("vitest", " Test Files  1 passed (1)\n      Tests  2 passed (2)\n     Errors  1 error\n", (3, 1)),
+        ("mocha", "  2 passing (4ms)\n  1 failing\n", (3, 1)),
+        ("node", "ℹ pass 2\nℹ fail 1\nℹ cancelled 0\n", (3, 1)),
+        ("node", "# pass 2\n# fail 0\n# cancelled 1\n", (3, 1)),
+        ("node", NODE.format("", 1), (0, 0)),
+        ("node", NODE.format("    ok 1 - adds\n    1..1\n", 1), (1, 0)),
+        ("node", "✔ a.test.mjs (30.1ms)\n✔ reads a.js well (1ms)\nℹ pass 2\nℹ fail 0\n", (1, 0)),
+        ("maven", "[WARNING] Tests run: 4, Failures: 1, Errors: 1, Skipped: 1\n", (3, 2)),
+        ("gradle", "3 tests completed, 3 failed\n", (3, 3)),
+        ("gradle", "4 tests completed, 1 failed, 2 skipped\n", (2, 1)),
+        ("junit", "[         3 tests successful      ]\n[         1 tests failed          ]\n", (4, 1)),
+        ("junit", "Tests run: 3,  Failures: 1\n", (1, 1)),
+        ("rspec", "4 examples, 1 failure, 1 pending\n", (3, 1)),
+        ("rspec", "1 example, 0 failures, 1 error occurred outside of examples\n", (1, 1)),
+        ("dotnet", "Failed!  - Failed:     1, Passed:     3, Skipped:     0, Total:     4\n", (4, 1)),
+        ("dotnet", "Total tests: 4\n     Passed: 3\n     Failed: 1\n", (4, 1)),
+        ("phpunit", "OK (3 tests, 0 assertions)\n", (0, 0)),
+        ("phpunit", "Tests: 3, Assertions: 0, Skipped: 3.\n", (0, 0)),
+        ("phpunit", "Tests: 5, Assertions: 2, Skipped: 1, Incomplete: 1, Risky: 1.\n", (2, 0)),
+        ("phpunit", "Tests: 4, Assertions: 3, Errors: 1, Failures: 1, Skipped: 1.\n", (3, 2)),
+        ("tap", "1..2\nok 1 a\nBail out!\n", (2, 1)),
+    ],
+)
+def test_runner_counts_failures_and_leaves_out_what_did_not_run(name, output, counts):
+    """Options let each of these runs end with status 0."""
+    found = RUNNERS[name].read(output)
+
+    assert found is not None
+    assert (found.ran, found.failed) == counts
+
+
 JUNIT = (
     b'<testsuites><testsuite><testcase name="a"/><testcase name="b"><skipped/></testcase>%s</testsuite></testsuites>'
 )
@@ -159,12 +222,22 @@ JUNIT = (
         (JUNIT % b'<testcase><failure message="no"/></testcase>', (2, 1)),
         (JUNIT % b"<testcase><system-out>failure</system-out></testcase>", (2, 0)),
         (b"<testsuite/>", (0, 0)),
-        (b"TAP version 14\n1..3\nok 1\nnot ok 2 # TODO later\nok 3 # skip\n", (2, 0)),
+        (b"TAP version 14\n1..3\nok 1\nnot ok 2 # TODO later\nok 3 # skip\n", (1, 0)),
+        (b"1..3\nok 1\nBail out! no database\n", (2, 1)),
+        (b"Bail out!\n", (1, 1)),
         (b"1..1\nnot ok 1\n", (1, 1)),
         (b"1..0\n", (0, 0)),
         (b'{"Action":"run","Test":"A"}\n{"Action":"pass","Test":"A"}\n{"Action":"pass"}\n', (1, 0)),
         (b'{"Action":"fail","Test":"A"}\n', (1, 1)),
         (b'{"Action":"skip","Test":"A"}\n', (0, 0)),
+        (b'{"Action":"pass","Test":"A"}\n{"Action":"fail","Package":"b"}\n', (2, 1)),
+        (b'{"Action":"build-fail","ImportPath":"b"}\n', (1, 1)),
+        (JUNIT % b'<testcase status="notrun"/><testcase result="suppressed"/><testcase status="disabled"/>', (1, 0)),
+        (JUNIT % b'<testcase status="run" result="completed"/><testcase status="failed"/>', (3, 1)),
+        (JUNIT % b'<testcase xmlns:x="x"><x:skipped/></testcase><error message="no set-up"/>', (2, 1)),
+        (JUNIT % b"<testcase><skipped/><failure/></testcase>", (2, 1)),
+        (b'<testsuite errors="1"><testcase/></testsuite>', (2, 1)),
+        (b'<testsuite errors="0" failures="1"><testcase><failure/></testcase></testsuite>', (1, 1)),
     ],
 )
 def test_read_report_counts_tests_in_each_format(content, counts):
@@ -209,6 +282,8 @@ PYTEST, PRINTS = ["python", "-m", "pytest"], ["echo", "12 passed in 0.1s"]
         (PRINTS, "no tests found", None, None, False, True, False),
         (PRINTS, "", None, None, False, True, False),
         (["bats"], "1..2\nok 1\n", None, None, False, False, False),
+        (PYTEST, "3 failed, 1 passed in 0.1s", None, None, False, False, True),
+        (["go", "test", "./..."], "ok  \ta/b\t0.002s\n", None, None, False, False, False),
         (PRINTS, "", "/r.xml", JUNIT % b"", True, False, False),
         (PRINTS, "12 passed", "/r.xml", b"<testsuites/>", False, True, False),
         (PYTEST, "12 passed in 0.1s", "/r.xml", None, False, False, True),
