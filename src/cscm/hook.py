@@ -15,8 +15,12 @@ from supply_chain.errors import DeclarationInvalid
 
 HOOK = """#!/bin/sh
 # Written by `cscm hook install`: posts cscm.source.pushed for what is pushed. It never stops a push.
-{settings}{python} -m cscm.hook {path} "$@" || echo "supply chain: could not report this push" >&2
+{settings}{call} || echo "supply chain: could not report this push" >&2
 exit 0
+"""
+CALL = "cd {project} && {python} -P -m cscm.hook {path}"
+"""Shell command that reports a push. git runs a hook in the working copy (githooks(5)): without another directory, and
+without -P, Python and Prefect read modules and settings of whoever wrote the source.
 """
 
 
@@ -41,17 +45,17 @@ def install(path: Path) -> None:
     Example:
       cscm hook install .
     """
-    use_prefect()
+    project = use_prefect()
     where, name = find_hooks(path.resolve())
     target = where / name
+    names = {"project": project, "python": sys.executable, "path": path.resolve()}
+    call = CALL.format_map({name: shlex.quote(str(each)) for name, each in names.items()})
     if target.exists() and "cscm hook install" not in target.read_text(errors="replace"):
         raise DeclarationInvalid(
-            f"{target} exists already and was not written by `cscm hook install`.\n"
-            f"Call `{sys.executable} -m cscm.hook {path.resolve()}` in it."
+            f"{target} exists already and was not written by `cscm hook install`.\nCall `({call})` in it."
         )
     where.mkdir(exist_ok=True)
-    python, application = shlex.quote(sys.executable), shlex.quote(str(path.resolve()))
-    target.write_text(HOOK.format(settings=_laptop_settings(), python=python, path=application))
+    target.write_text(HOOK.format(settings=_laptop_settings(), call=call))
     target.chmod(0o755)
     click.echo(f"wrote {target}")
 

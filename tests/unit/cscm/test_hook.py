@@ -12,6 +12,7 @@ from click.testing import CliRunner
 from cscm import hook as hooks
 from cscm.hook import install
 from cscm.main import main
+from orchestration.project import find_project
 from supply_chain.adapters.git.hooks import parse_pushes
 
 OLD, NEW, ZERO = "a" * 40, "b" * 40, "0" * 40
@@ -108,7 +109,7 @@ def test_hook_install_keeps_foreign_hook(project, content):
     done = CliRunner().invoke(main, ["hook", "install", str(project / "shop")])
 
     assert done.exit_code == 1
-    assert "was not written by" in done.output and "-m cscm.hook" in done.output
+    assert "was not written by" in done.output and "-P -m cscm.hook" in done.output
     assert foreign_hook.read_bytes() == content
 
 
@@ -136,6 +137,39 @@ def test_push_succeeds_if_hook_fails(project):
 
     assert git("-C", server, "rev-parse", "main").stdout == git("-C", work, "rev-parse", "HEAD").stdout
     assert "could not report" in done.stderr
+
+
+def test_hook_imports_nothing_from_working_copy(project):
+    """git runs a hook in the working copy, whose files whoever wrote the source controls."""
+    git("init", "-q", project / "shop")
+    (project / "shop/click.py").write_text("print('imported', flush=True)\n")
+    assert CliRunner().invoke(install, [str(project / "shop")]).exit_code == 0
+
+    done = subprocess.run(
+        [project / "shop/.git/hooks/pre-push", "origin", "../server"],
+        cwd=project / "shop",
+        input=f"(delete) {ZERO} refs/heads/old {OLD}\n",
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert (done.stdout, done.stderr) == ("", "")
+
+
+def test_hook_runs_in_project(project, monkeypatch):
+    """Prefect reads its settings from files of the working directory."""
+    python = project / "py thon"
+    python.write_text('#!/bin/sh\npwd\necho "$@"\n')
+    python.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(python))
+    git("init", "-q", project / "shop")
+    assert CliRunner().invoke(install, [str(project / "shop")]).exit_code == 0
+
+    hook = [project / "shop/.git/hooks/pre-push", "origin", "../server"]
+    done = subprocess.run(hook, cwd=project / "shop", capture_output=True, text=True, check=True)
+
+    assert done.stdout.splitlines() == [str(find_project()), f"-P -m cscm.hook {project}/shop"]
 
 
 def test_hook_posts_each_revision_with_path_of_application(project, monkeypatch):
