@@ -49,7 +49,8 @@ def _wanted(home: Home) -> str:
 def ensure_environment(home: Home, progress: Progress) -> None:
     """Make the emulator's Python environment, unless it is up to date.
 
-    Every package must have the hash that the lock file lists. Raises `PartFailed` if a command fails.
+    Every package must have the hash that the lock file lists. With -P, Python imports nothing from the caller's
+    directory. Raises `PartFailed` if a command fails.
     """
     if environment_fits(home):
         return
@@ -58,10 +59,10 @@ def ensure_environment(home: Home, progress: Progress) -> None:
     base = getattr(sys, "_base_executable", sys.executable)
     install = ("install", "--quiet", "--require-hashes", "--no-deps", "--only-binary", ":all:", "--requirement")
     for argv, limit in (
-        ([base, "-m", "venv", "--clear", str(home.emulator)], 120),
-        ([str(python), "-m", "pip", *install, str(home.project / LOCK)], 600),
+        ([base, "-P", "-m", "venv", "--clear", str(home.emulator)], 120),
+        ([str(python), "-P", "-m", "pip", *install, str(home.project / LOCK)], 600),
     ):
-        done = run(argv, name=" ".join(["python", *argv[1:3]]), timeout=limit, environment=settings)
+        done = run(argv, name=" ".join(["python", *argv[2:4]]), timeout=limit, environment=settings)
         if done.status != 0:
             raise PartFailed(
                 f"The emulator's environment could not be made: {(done.stderr or done.stdout)[-1500:].strip()}\n"
