@@ -25,7 +25,16 @@ PINNED_BY_THE_CHAIN = "DL3006"
 """Code for a base without a tag. The build resolves a curated base to its digest, so that it needs no tag."""
 
 CURATED = re.compile(rf"^\s*FROM\s+(--\S+\s+)*{BASES}/", re.IGNORECASE)
-PRAGMA = re.compile(r"^\s*#\s*hadolint\s+(?:global\s+)?ignore\s*=\s*(?P<codes>\S.*)$", re.IGNORECASE)
+IGNORE = re.compile(r"^\s*#\s*hadolint\s+(?:global\s+)?ignore\s*=\s*(?P<codes>\S.*)$", re.IGNORECASE)
+PRAGMA = re.compile(r"#\s*(?P<text>(?:hadolint|shellcheck)\s[^=]*=.*)$", re.IGNORECASE)
+"""A comment that hadolint or its ShellCheck obeys, such as `# hadolint shell=pwsh` and, also in a heredoc or at the end
+of a line, `# shellcheck disable=all`.
+"""
+_KNOWN = r"(?:ba|da|k|a)?sh"
+SHELL = re.compile(
+    rf'^\s*(?P<text>SHELL\s(?!\s*\[\s*"(?:/usr)?(?:/bin/)?{_KNOWN}").*|#!(?!\s*\S*/{_KNOWN}(?:\s|$)).*)$', re.IGNORECASE
+)
+"""An instruction or a heredoc's first line that names a shell whose commands ShellCheck may not know."""
 
 
 class _Finding(BaseModel):
@@ -93,6 +102,17 @@ def parse_report(report: str, dockerfile: str) -> tuple[tuple[str, ...], tuple[s
 
 
 def _find_ignored(lines: list[str]) -> list[str]:
-    """Return a sentence for each comment in the Dockerfile that silences a rule of hadolint."""
-    matches = ((number, PRAGMA.match(line)) for number, line in enumerate(lines, 1))
-    return [f"line {number}: a comment silences {match['codes'].strip()}" for number, match in matches if match]
+    """Return a sentence for each line of the Dockerfile that silences a rule of hadolint or of ShellCheck."""
+    sentences = ((number, _describe_silence(line)) for number, line in enumerate(lines, 1))
+    return [f"line {number}: {sentence}" for number, sentence in sentences if sentence]
+
+
+def _describe_silence(line: str) -> str:
+    """Return how a line changes what is checked; an empty string if it does not."""
+    if match := IGNORE.match(line):
+        return f"a comment silences {match['codes'].strip()}"
+    if match := PRAGMA.search(line):
+        return f"a comment changes what is checked: {match['text'].strip()}"
+    if match := SHELL.match(line):
+        return f"ShellCheck may not read commands of this shell: {match['text'].strip()}"
+    return ""

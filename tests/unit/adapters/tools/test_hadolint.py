@@ -65,6 +65,46 @@ def test_findings_silenced_by_comments_are_reported():
     assert warned == ("line 2: a comment silences DL3002,DL3006",)
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "# hadolint shell=powershell",
+        "  #hadolint  shell = pwsh",
+        "# hadolint global shell=cmd",
+        "# shellcheck disable=all",
+        "\t#shellcheck disable=SC2086",
+        'cd "$directory"; # shellcheck disable=all',
+    ],
+)
+def test_comment_that_changes_what_is_checked_is_reported(line: str):
+    """ShellCheck obeys comments in a heredoc, and hadolint does not use it for a shell that it does not know."""
+    _, warned, _ = parse_report("[]", f"FROM scratch\nRUN <<END\n{line}\nrm $all\nEND\n")
+
+    said = line[line.index("#") + 1 :].strip()
+    assert warned == (f"line 3: a comment changes what is checked: {said}",)
+
+
+@pytest.mark.parametrize(
+    "line", ['SHELL ["pwsh", "-c"]', 'shell ["/opt/cmd"]', "SHELL \\", "#!/bin/zsh", "#!/x/python3 -I"]
+)
+def test_shell_that_shellcheck_does_not_know_is_reported(line: str):
+    """hadolint says nothing about its commands."""
+    _, warned, _ = parse_report("[]", f"FROM scratch\n{line}\n")
+
+    assert warned == (f"line 2: ShellCheck may not read commands of this shell: {line}",)
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["# hadolint is used", "# install shellcheck", 'SHELL ["/bin/bash", "-c"]', 'SHELL [ "sh" ]', "#!/bin/sh -eu"],
+)
+def test_other_comment_and_known_shell_are_not_reported(line: str):
+    """Only what changes the check is worth a sentence."""
+    _, warned, _ = parse_report("[]", f"FROM scratch\n{line}\n")
+
+    assert warned == ()
+
+
 @pytest.mark.parametrize("report", ["", "{}", "[{}]", '[{"code": "DL1"}]', "hadolint: cannot"])
 def test_unreadable_report_raises_check_not_made(report: str):
     """Such a report is neither a pass nor a failure."""
