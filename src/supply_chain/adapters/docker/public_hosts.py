@@ -4,12 +4,23 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Sequence
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
 from supply_chain.errors import DockerfileRefused, FetchFailed
 
 Resolve = Callable[[str, int], Sequence[str]]
 """`(host, port)` → its addresses as text; raises `OSError` if there are none."""
+
+SPECIAL = (
+    IPv4Network("192.0.0.0/24"),  # protocol assignments, with the address of the network's own port mapper
+    IPv4Network("192.88.99.0/24"),  # relays of 6to4 (RFC 7526)
+    IPv6Network("3fff::/20"),  # documentation (RFC 9637)
+)
+"""Networks of IANA's special-purpose registries that the standard library of Python 3.11 takes for global."""
+UNICAST = IPv6Network("2000::/3")
+"""All addresses of IPv6 that IANA gives to networks; outside are site-local, local-use NAT64 and SRv6, for example."""
+NAT64 = IPv6Network("64:ff9b::/96")
+"""The well-known prefix (RFC 6052): the address of an IPv4 host in a network that has only IPv6."""
 
 
 def resolve(host: str, port: int) -> Sequence[str]:
@@ -50,7 +61,14 @@ def is_public(address: str) -> bool:
         parsed = ip_address(address.partition("%")[0])
     except ValueError:
         return False
-    return all(each.is_global and not each.is_multicast for each in _carried(parsed))
+    return all(map(_is_global, _carried(parsed)))
+
+
+def _is_global(address: IPv4Address | IPv6Address) -> bool:
+    """Return whether IANA's registries list an address as one of the public Internet."""
+    if isinstance(address, IPv6Address) and not (address in UNICAST or address in NAT64):
+        return False
+    return address.is_global and not address.is_multicast and not any(address in network for network in SPECIAL)
 
 
 def _carried(address: IPv4Address | IPv6Address) -> Sequence[IPv4Address | IPv6Address]:
@@ -60,6 +78,6 @@ def _carried(address: IPv4Address | IPv6Address) -> Sequence[IPv4Address | IPv6A
     if address.ipv4_mapped:
         return [address.ipv4_mapped]
     inside = [address.sixtofour, *(address.teredo or ())]
-    if address.packed[:12] in (bytes.fromhex("0064ff9b") + bytes(8), bytes(12)):
+    if address in NAT64:
         inside.append(IPv4Address(address.packed[12:]))
     return [address, *(each for each in inside if each)]
