@@ -21,6 +21,9 @@ TIMEOUT = 60.0
 MEMORY = 1024**3
 """Maximum bytes of memory that hadolint may use."""
 
+LINT_VERSION = "2"
+"""Version of this check. Raise it when more is reported, so that files that were checked before are checked again."""
+
 PINNED_BY_THE_CHAIN = "DL3006"
 """Code for a base without a tag. The build resolves a curated base to its digest, so that it needs no tag."""
 
@@ -73,9 +76,14 @@ def lint_dockerfile(tool: Tool, dockerfile: Path, now: Callable[[], datetime]) -
         passed=passed,
         warned=warned,
         failed=failed,
-        tools={tool.name: tool.version},
+        tools=list_lint_tools(tool),
         interval=Interval(started=started, finished=now()),
     )
+
+
+def list_lint_tools(tool: Tool) -> dict[str, str]:
+    """Return the tools that the check depends on, with their versions."""
+    return {tool.name: tool.version, "lint": LINT_VERSION}
 
 
 def parse_report(report: str, dockerfile: str) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:

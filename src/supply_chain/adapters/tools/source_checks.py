@@ -7,7 +7,7 @@ from datetime import datetime
 
 from supply_chain.adapters.process.command import Tool
 from supply_chain.adapters.tools.bandit import list_source_tools, scan_source
-from supply_chain.adapters.tools.hadolint import lint_dockerfile
+from supply_chain.adapters.tools.hadolint import lint_dockerfile, list_lint_tools
 from supply_chain.adapters.tools.secrets import find_secrets, list_secret_tools
 from supply_chain.development.review import apply_reviews
 from supply_chain.development.snapshot import Snapshot
@@ -32,7 +32,7 @@ def plan_source_checks(find: Callable[[str], Tool], snapshot: Snapshot, now: Cal
         ),
         Planned(
             Check.DOCKERFILE,
-            {hadolint.name: hadolint.version},
+            list_lint_tools(hadolint),
             lambda: lint_dockerfile(hadolint, snapshot.dockerfile, now),
         ),
     ]

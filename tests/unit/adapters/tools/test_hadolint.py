@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from supply_chain.adapters.process.command import Tool
-from supply_chain.adapters.tools.hadolint import lint_dockerfile, parse_report
+from supply_chain.adapters.tools.hadolint import LINT_VERSION, lint_dockerfile, parse_report
 from supply_chain.errors import CheckNotMade
 from supply_chain.evidence.checks import Check, Outcome
 
@@ -119,7 +119,7 @@ def test_clean_dockerfile_passes(tmp_path: Path):
     result = lint_dockerfile(HADOLINT, tmp_path / "Dockerfile", now)
 
     assert (result.check, result.outcome) == (Check.DOCKERFILE, Outcome.PASSED)
-    assert result.tools == {"hadolint": "2"}
+    assert result.tools == {"hadolint": "2", "lint": LINT_VERSION}
 
 
 def test_unparsable_dockerfile_fails(tmp_path: Path):
