@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -44,6 +45,8 @@ LINES = 200
 """Number of lines that are read from the end of each of a container's streams."""
 LOG = 256 * 1024
 """Bytes that are read from each of a container's streams, however long its lines are."""
+_HASHED = re.compile(r".*-[0-9a-f]{6}", re.DOTALL)
+"""Form of a name that ends with the beginning of a hash."""
 
 
 class Profile(Model):
@@ -405,8 +408,11 @@ def configuration_digest(environment: Mapping[str, str], container_profile: Prof
 
 
 def slug(application: str) -> str:
-    """Return the application's name in a form that a container name can have and that is unique per application."""
-    if "/" not in application and len(application) <= 60:
+    """Return the application's name in a form that a container name can have and that is unique per application.
+
+    A name that already looks like such a form gets a hash too: it may be that of another application.
+    """
+    if "/" not in application and len(application) <= 60 and not _HASHED.fullmatch(application):
         return application
     return f"{application.replace('/', '-')[:50]}-{hashlib.sha256(application.encode()).hexdigest()[:6]}"
 

@@ -73,6 +73,12 @@ def test_slugs_of_two_applications_differ():
     assert slug("a" * 61) != slug("a" * 62) and slug("hello_world.x") == "hello_world.x"
 
 
+@pytest.mark.parametrize("application", ["shop/api", "a" * 61])
+def test_slug_of_one_application_cannot_be_name_of_another(application):
+    """Whoever takes such a name would remove the other application's containers."""
+    assert slug(slug(application)) != slug(application)
+
+
 PATHS = st.lists(st.sampled_from(["a", "b", "ab"]), min_size=1, max_size=4).map(lambda parts: "/" + "/".join(parts))
 
 

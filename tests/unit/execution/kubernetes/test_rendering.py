@@ -129,3 +129,9 @@ def test_object_name_is_valid_and_unique(application):
 
     assert LABEL.fullmatch(name) and len(name) <= 50
     assert object_name(f"{application}x") != name
+
+
+@pytest.mark.parametrize("application", ["team/hello", "2048", "a.b"])
+def test_object_name_cannot_be_name_of_another_application(application):
+    """Whoever takes such a name would replace the other application's objects."""
+    assert object_name(object_name(application)) != object_name(application)
