@@ -55,7 +55,7 @@ class Search(Protocol):
 
 TESTS_VERSION = "4"
 """Version of the judgement of test runs. Raise it when more is required, so that the tests run again."""
-PROBE_VERSION = "2"
+PROBE_VERSION = "3"
 """Version of the probe of a service. Raise it when more is observed, so that images are probed again."""
 OBSERVED = 1.0
 """Seconds after its start before which a service that is ready is not stopped: it may open ports after it is ready."""

@@ -9,7 +9,7 @@ from itertools import pairwise
 from typing import Any
 
 from supply_chain.evidence.checks import Check, CheckResult
-from supply_chain.model.container import Change, Container, Listener, LocalImage, Logs, Process, find_outside
+from supply_chain.model.container import Change, Container, Listener, LocalImage, Logs, Process, Transport, find_outside
 from supply_chain.model.image import Interval
 from supply_chain.model.manifest import Probe, Service
 from supply_chain.readiness import Answer
@@ -122,7 +122,11 @@ def _not_ready(run: Run, probe: Probe) -> str:
 
 
 def _place(listener: Listener) -> str:
-    return f"{listener.address} {listener.port}{'/udp' * (listener.protocol == 'udp')}"
+    return f"{listener.address} {_port(listener.port, listener.protocol)}"
+
+
+def _port(port: int, protocol: Transport) -> str:
+    return str(port) if protocol == "tcp" else f"{port}/{protocol}"
 
 
 def _loopback(listener: Listener) -> bool:
@@ -138,7 +142,7 @@ def _judge_ports(findings: Findings, run: Run, manifest: Service) -> None:
         "listening_observed_seconds": round(run.observed, 3),
     }
     undeclared = [each for each in reachable if each.port not in declared]
-    perhaps = [each for each in undeclared if each.protocol == "udp" and each.port in CLIENT_PORTS]
+    perhaps = [each for each in undeclared if each.protocol in ("udp", "udplite") and each.port in CLIENT_PORTS]
     others = [each for each in undeclared if each not in perhaps]
     silent = sorted(set(declared) - {each.port for each in reachable})
     ports = ", ".join(map(str, declared))
@@ -158,7 +162,7 @@ def _judge_ports(findings: Findings, run: Run, manifest: Service) -> None:
 
 def _format_ports(listeners: Sequence[Listener]) -> str:
     ports = sorted({(each.port, each.protocol) for each in listeners})
-    return ", ".join(f"{port}{'/udp' * (protocol == 'udp')}" for port, protocol in ports)
+    return ", ".join(_port(port, protocol) for port, protocol in ports)
 
 
 def _judge_processes(findings: Findings, run: Run, manifest: Service) -> None:

@@ -36,6 +36,7 @@ BROUGHT = "brought"
 """The role of an object of a cluster that was brought along; those that the chain makes are of the application's."""
 
 Role = Literal["application", "reverse-proxy", "probe", "check", "tests"]
+Transport = Literal["tcp", "udp", "udplite", "sctp"]
 Wait = Callable[[float], None]
 """Function that sleeps the given number of seconds, or raises `Cancelled` as soon as the run is cancelled."""
 
@@ -183,11 +184,11 @@ class LocalImage(Model):
 
 
 class Listener(Model):
-    """A TCP socket that listens for connections, or a UDP socket that receives from everybody."""
+    """A TCP or SCTP socket that listens for connections, or a UDP or UDP-Lite socket that receives from everybody."""
 
     address: str
     port: int
-    protocol: Literal["tcp", "udp"] = "tcp"
+    protocol: Transport = "tcp"
 
 
 class Process(Model):

@@ -146,6 +146,18 @@ def test_probe_fails_for_tcp_listener_with_port_of_client():
     assert found.failed == ["It listens on ports nobody declared (runtime.ports): 40000."]
 
 
+@pytest.mark.parametrize("protocol", ["udplite", "sctp"])
+def test_probe_names_protocol_of_undeclared_port(protocol):
+    """Port 9998 of TCP may be declared, or closed."""
+    found = Findings()
+
+    listener = Listener(address="0.0.0.0", port=9998, protocol=protocol)
+    probe_findings._judge_ports(found, run(listeners=(*run().listeners, listener)), MANIFEST)
+
+    assert found.failed == [f"It listens on ports nobody declared (runtime.ports): 9998/{protocol}."]
+    assert found.details["listening"] == ["0.0.0.0 8080", f"0.0.0.0 9998/{protocol}"]
+
+
 @pytest.mark.parametrize("listener", [udp(8080), udp(9999, "127.0.0.1"), udp(9999, "::1")])
 def test_probe_accepts_udp_on_declared_port_and_loopback(listener):
     """A port is declared for both protocols."""

@@ -24,6 +24,7 @@ from supply_chain.model.container import (
     Process,
     Profile,
     Published,
+    Transport,
 )
 from supply_chain.model.image import Digest
 
@@ -34,8 +35,13 @@ PS = f"-eo pid,ppid,uid,args --cols {LONGEST_COMMAND}"
 """Arguments of `ps` on the engine's host."""
 NANO = 1_000_000_000
 """Units in which the engine counts one processor."""
-OPEN: Mapping[Literal["tcp", "udp"], str] = {"tcp": "0A", "udp": "07"}
+OPEN: Mapping[Transport, str] = {"tcp": "0A", "udp": "07", "udplite": "07"}
 """State of a socket without a peer (the kernel's `tcp_states.h`): TCP_LISTEN; a UDP socket has TCP_CLOSE."""
+REQUIRED = ("tcp", "udp")
+"""Tables that every kernel has; of UDP-Lite, SCTP and IPv6 there is none if the kernel does not have the protocol."""
+SCTP = Path("sctp/eps")
+"""Table of SCTP's endpoints, of both families, in decimal numbers: the state is TCP_LISTEN too."""
+SCTP_LISTEN = "10"
 NAME_SERVER = "127.0.0.11"
 INIT = ("/sbin/docker-init", "/usr/sbin/docker-init")
 """Paths at which a container sees the engine's init: where the image's /sbin is a directory, and where it is a link."""
@@ -222,16 +228,17 @@ def parse_processes(answer: Mapping[str, Any]) -> tuple[Process, ...]:
 
 
 def read_listeners(container: Container, proc: Path = PROC) -> tuple[Listener, ...]:
-    """Return the TCP sockets that listen in the container's network namespace, and the UDP sockets without a peer.
+    """Return the TCP and SCTP sockets that listen in the container's network namespace, and UDP sockets without a peer.
 
-    They are read through the container's process on this machine, in tcp, tcp6, udp and udp6 of /proc/PID/net
-    (proc(5)). To prove that the process belongs to the container, the container's address has to be in that namespace.
-    Raises `CheckNotMade`.
+    They are read through the container's process on this machine, in tcp, udp, udplite, the same with 6, and sctp/eps
+    of /proc/PID/net (proc(5)). To prove that the process belongs to the container, the container's address has to be
+    in that namespace. Raises `CheckNotMade`.
     """
     net = proc / str(container.pid) / "net"
     try:
         addresses = (net / "fib_trie").read_text()
         found = [each for protocol in OPEN for each in parse_listeners(_read_sockets(net, protocol), protocol)]
+        found += parse_endpoints(_read_rows(net / SCTP)) if (net / SCTP).exists() else ()
     except OSError as error:
         raise CheckNotMade(
             f"The listening ports of {container.name} cannot be read: {error}\n"
@@ -245,14 +252,29 @@ def read_listeners(container: Container, proc: Path = PROC) -> tuple[Listener, .
     return tuple(found)
 
 
-def _read_sockets(net: Path, protocol: Literal["tcp", "udp"]) -> list[str]:
-    """Return the rows of a protocol's sockets, of IPv4 and, if the kernel has it, of IPv6."""
+def _read_sockets(net: Path, protocol: Transport) -> list[str]:
+    """Return the rows of a protocol's sockets, of IPv4 and of IPv6, as far as the kernel has them."""
     files = (net / protocol, net / f"{protocol}6")
-    return [line for file in files if file == files[0] or file.exists() for line in file.read_text().splitlines()[1:]]
+    return [line for file in files if file.name in REQUIRED or file.exists() for line in _read_rows(file)]
 
 
-def parse_listeners(lines: Iterable[str], protocol: Literal["tcp", "udp"] = "tcp") -> tuple[Listener, ...]:
-    """Return the open sockets in rows of /proc/net/tcp and tcp6, or udp and udp6, without the engine's name server."""
+def _read_rows(file: Path) -> list[str]:
+    """Return the lines of a table without its header."""
+    return file.read_text().splitlines()[1:]
+
+
+def parse_endpoints(lines: Iterable[str]) -> tuple[Listener, ...]:
+    """Return the listening endpoints in rows of /proc/net/sctp/eps, one for each of their addresses."""
+    pairs: set[tuple[int, str]] = set()
+    for line in lines:
+        _, _, _, state, _, port, _, _, *addresses = line.split()
+        if state == SCTP_LISTEN:
+            pairs.update((int(port), str(ipaddress.ip_address(each.strip("*")))) for each in addresses)
+    return tuple(Listener(address=address, port=port, protocol="sctp") for port, address in sorted(pairs))
+
+
+def parse_listeners(lines: Iterable[str], protocol: Transport = "tcp") -> tuple[Listener, ...]:
+    """Return the open sockets in rows of /proc/net/tcp, tcp6, udp and so on, without the engine's name server."""
     pairs = set()
     for line in lines:
         _, local, _, state, *_ = line.split()

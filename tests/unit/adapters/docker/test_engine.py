@@ -273,6 +273,35 @@ def test_listeners_include_udp_sockets_without_peer(tmp_path):
         read_listeners(container, tmp_path)
 
 
+EPS = [
+    "00000000b1fb5bb2 00000000a3dbbe19 2   10  29   9997  10001 12345 0.0.0.0 ",
+    "00000000b1fb5bb3 00000000a3dbbe1a 0   10  30   9996  10001 12346 127.0.0.1 172.18.0.2 ",
+    "00000000b1fb5bb4 00000000a3dbbe1b 0   10  31   9995  10001 12347 0000:0000:0000:0000:0000:0000:0000:0000 ",
+    "00000000b1fb5bb5 00000000a3dbbe1c 2   7   32   9994  10001 12348 0.0.0.0 ",
+]
+
+
+def test_listeners_include_udplite_and_sctp(tmp_path):
+    """Everybody can send to such a socket too; a kernel without the protocol has no table of it."""
+    net = tmp_path / "4" / "net"
+    (net / "sctp").mkdir(parents=True)
+    files = {"tcp": [], "udp": [], "udplite": UDP, "udplite6": [UDP6], "sctp/eps": EPS}
+    for name, rows in files.items():
+        (net / name).write_text("\n".join(["header", *rows]))
+    (net / "fib_trie").write_text("  |-- 172.18.0.2\n")
+    container = parse_container({**INSPECTED, "State": {**INSPECTED["State"], "Pid": 4, "Status": "running"}})
+
+    found = read_listeners(container, tmp_path)
+    for name in ("udplite", "udplite6", "sctp/eps"):
+        (net / name).unlink()
+
+    assert [(each.protocol, each.address, each.port) for each in found] == [
+        ("udplite", "0.0.0.0", 5353), ("udplite", "::", 5354), ("sctp", "::", 9995), ("sctp", "127.0.0.1", 9996),
+        ("sctp", "172.18.0.2", 9996), ("sctp", "0.0.0.0", 9997),
+    ]  # fmt: skip
+    assert read_listeners(container, tmp_path) == ()
+
+
 def test_listeners_of_refuses_process_of_another_host(tmp_path):
     """If the engine runs on another machine, the same number is another process here."""
     net = tmp_path / "4" / "net"
