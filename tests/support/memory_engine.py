@@ -253,7 +253,7 @@ class MemoryEngine:
         now = self.inspect(container)
         logs = self._program(now).logs if now.started_at else Logs("", "")
         out, err = (("".join(text.splitlines(keepends=True)[-LINES:])) for text in (logs.stdout, logs.stderr))
-        return Logs(out, err)
+        return Logs(out, err, cut=max(out.count("\n"), err.count("\n")) >= LINES)
 
     def changes(self, container: str) -> tuple[Change, ...]:
         now = self.inspect(container)

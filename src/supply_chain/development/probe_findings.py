@@ -9,7 +9,17 @@ from itertools import pairwise
 from typing import Any
 
 from supply_chain.evidence.checks import Check, CheckResult
-from supply_chain.model.container import Change, Container, Listener, LocalImage, Logs, Process, Transport, find_outside
+from supply_chain.model.container import (
+    LINES,
+    Change,
+    Container,
+    Listener,
+    LocalImage,
+    Logs,
+    Process,
+    Transport,
+    find_outside,
+)
 from supply_chain.model.image import Interval
 from supply_chain.model.manifest import Probe, Service
 from supply_chain.readiness import Answer
@@ -85,7 +95,7 @@ def judge_service(strict: Run, loose: Run, local: LocalImage, manifest: Service,
         _judge_stop(findings, strict, manifest)
     _judge_writes(findings, strict, loose, local, manifest)
     _judge_logs(findings, strict)
-    _judge_secrets(findings, secrets)
+    _judge_secrets(findings, secrets, whole=all(was_searched_whole(each.logs) for each in (strict, loose)))
     return findings
 
 
@@ -241,10 +251,12 @@ def _judge_logs(findings: Findings, run: Run) -> None:
         findings.warned.append("It logs nothing, neither on standard output nor on standard error.")
 
 
-def _judge_secrets(findings: Findings, kinds: tuple[str, ...]) -> None:
+def _judge_secrets(findings: Findings, kinds: tuple[str, ...], *, whole: bool) -> None:
+    """Add a finding about the kinds of secrets in the output. `whole` is whether all of it was searched."""
+    where = "" if whole else f" in its last {LINES} lines, of at most {SEARCHED // 1024} KiB"
     findings.expect(
         not kinds,
-        "prints nothing that looks like a secret",
+        f"prints nothing that looks like a secret{where}",
         f"What it prints, or a command of it, looks like a secret: {', '.join(kinds)}.",
     )
     if kinds:
@@ -260,3 +272,8 @@ def last_line(logs: Logs) -> str:
 def joined_output(logs: Logs) -> str:
     """Return the end of both output streams, which is searched for secrets."""
     return f"{logs.stdout[-SEARCHED:]}\n{logs.stderr[-SEARCHED:]}"
+
+
+def was_searched_whole(logs: Logs) -> bool:
+    """Return whether `joined_output` has everything that the streams had."""
+    return not logs.cut and max(len(logs.stdout), len(logs.stderr)) <= SEARCHED

@@ -225,10 +225,11 @@ class Login:
 
 @dataclass(frozen=True)
 class Logs:
-    """The last part of each stream that a container wrote."""
+    """The last part of each stream that a container wrote. `cut` is whether there may be an earlier part."""
 
     stdout: str
     stderr: str
+    cut: bool = False
 
     def tail(self, lines: int = 10) -> str:
         """Return the last `lines` lines of each stream for an error message, standard error last."""

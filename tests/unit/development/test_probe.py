@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from supply_chain.development import probe as probing
 from supply_chain.development import probe_findings
-from supply_chain.development.probe_findings import SEARCHED, Findings, Run
+from supply_chain.development.probe_findings import SEARCHED, Findings, Run, judge_service
 from supply_chain.development.separation import BuildLimits, Room
 from supply_chain.errors import CheckNotMade
 from supply_chain.evidence.checks import Outcome
@@ -252,10 +252,31 @@ def test_probe_fails_secret_in_output_without_repeating_it(strict, loose):
     probe_findings._judge_start(found, first, run(**loose), MANIFEST, secret=bool(kinds))
     probe_findings._judge_processes(found, first, MANIFEST)
 
-    probe_findings._judge_secrets(found, kinds)
+    probe_findings._judge_secrets(found, kinds, whole=True)
 
     assert found.failed == ["What it prints, or a command of it, looks like a secret: Secret Keyword."]
     assert "hunter2" not in repr(found)
+
+
+@pytest.mark.parametrize(
+    ("logs", "where"),
+    [
+        (Logs("a\n", ""), ""),
+        (Logs("." * SEARCHED, ""), ""),
+        (Logs("a\n", "", cut=True), " in its last 200 lines, of at most 64 KiB"),
+        (Logs("", "." * (SEARCHED + 1)), " in its last 200 lines, of at most 64 KiB"),
+    ],
+    ids=["short", "just all", "cut", "long"],
+)
+@pytest.mark.parametrize("start", ["strict", "loose"])
+def test_probe_says_which_part_of_output_was_searched(logs, where, start):
+    """What came before may hold a secret."""
+    starts = {"strict": run(), "loose": run()} | {start: run(logs=logs)}
+
+    local = LocalImage(digest=DIGEST, environment={}, command=(), volumes=(), labels={})
+    found = judge_service(**starts, local=local, manifest=MANIFEST, secrets=())
+
+    assert f"prints nothing that looks like a secret{where}" in found.passed
 
 
 def test_probe_shows_last_output_without_secrets():
@@ -263,7 +284,7 @@ def test_probe_shows_last_output_without_secrets():
     found = Findings()
     probe_findings._judge_start(found, run(), run(), MANIFEST, secret=False)
 
-    probe_findings._judge_secrets(found, probing._find_secrets(Sees(), run(), run()))
+    probe_findings._judge_secrets(found, probing._find_secrets(Sees(), run(), run()), whole=True)
 
     assert found.failed == [] and found.details["last_output"] == ["listening"]
 

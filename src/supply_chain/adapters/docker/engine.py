@@ -238,13 +238,13 @@ class DockerEngine:
     def logs(self, container: str) -> Logs:
         """Return the last `LINES` lines of each output stream, at most `LOG` bytes of each."""
         with translate_errors(f"read the logs of {_shorten(container)}"):
-            out, err = (
+            (out, out_cut), (err, err_cut) = (
                 last_lines(
                     self._api.logs(container, stdout=stdout, stderr=not stdout, tail=LINES, stream=True, follow=False)
                 )
                 for stdout in (True, False)
             )
-        return Logs(out, err)
+        return Logs(out, err, cut=out_cut or err_cut)
 
     def changes(self, container: str) -> tuple[Change, ...]:
         """Return the paths that differ from the image; raise `CheckNotMade` if there are too many."""

@@ -12,6 +12,7 @@ from typing import Any, Literal, get_args
 
 from supply_chain.errors import CheckNotMade
 from supply_chain.model.container import (
+    LINES,
     LOG,
     Action,
     ActionKind,
@@ -316,10 +317,10 @@ def _time(text: str | None) -> datetime | None:
     return None if not text or text.startswith("0001-") else datetime.fromisoformat(text)
 
 
-def last_lines(stream: Iterable[bytes]) -> str:
-    """Return the last `LOG` bytes of a stream, starting at the beginning of a line.
+def last_lines(stream: Iterable[bytes]) -> tuple[str, bool]:
+    """Return the last `LOG` bytes of the last `LINES` lines, and whether there may be more before them.
 
-    If a single line is longer, return the end of the line.
+    They start at the beginning of a line. If a single line is longer, return the end of the line.
     """
     end, cut = bytearray(), False
     for chunk in stream:
@@ -329,4 +330,4 @@ def last_lines(stream: Iterable[bytes]) -> str:
             cut = True
     if cut:
         end = end.partition(b"\n")[2] or end
-    return end.decode("utf-8", "replace")
+    return end.decode("utf-8", "replace"), cut or len(end.splitlines()) >= LINES

@@ -21,6 +21,7 @@ from supply_chain.adapters.docker.engine_errors import translate_error
 from supply_chain.adapters.docker.engine_reading import (
     LONGEST_COMMAND,
     drop_init,
+    last_lines,
     parse_container,
     parse_image,
     parse_image_names,
@@ -43,7 +44,7 @@ from supply_chain.errors import (
     RegistryUnavailable,
     SupplyChainError,
 )
-from supply_chain.model.container import Change, ContainerSpec, Listener, Profile, profile
+from supply_chain.model.container import LINES, LOG, Change, ContainerSpec, Listener, Profile, profile
 from supply_chain.model.manifest import Runtime
 from tests.support.present import present
 from tests.unit.adapters.docker.inspected import DIGEST, INSPECTED
@@ -322,6 +323,23 @@ def test_listeners_of_refuses_container_without_process(tmp_path):
     """A container without a local process has not been checked, so the check must not pass."""
     with pytest.raises(CheckNotMade):
         read_listeners(parse_container(INSPECTED), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("chunks", "text", "cut"),
+    [
+        ([], "", False),
+        ([b"a\nb", b"c\n"], "a\nbc\n", False),
+        ([b"a\n" * (LINES - 1)], "a\n" * (LINES - 1), False),
+        ([b"a\n" * (LINES - 1), b"b"], "a\n" * (LINES - 1) + "b", True),
+        ([b"." * LOG, b"\nb\n"], "b\n", True),
+        ([b"." * (LOG + 1)], "." * LOG, True),
+    ],
+    ids=["nothing", "two lines", "fewer lines", "as many lines as are read", "long line before", "long line"],
+)
+def test_last_lines_says_whether_earlier_ones_are_missing(chunks, text, cut):
+    """Nothing is known about output that was not read."""
+    assert last_lines(chunks) == (text, cut)
 
 
 @pytest.mark.parametrize("gone", [0, 1, LISTINGS - 1])
