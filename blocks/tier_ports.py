@@ -25,6 +25,7 @@ from supply_chain.development.bases import CuratedBases
 from supply_chain.evidence.published import PublishedVerdicts
 from supply_chain.evidence.store import EvidenceStore
 from supply_chain.model.image import ImageRef, blobs_of
+from supply_chain.model.manifest import list_bases
 from supply_chain.model.tier import BASES, TierName, curated_repository
 from supply_chain.vulnerability.scanner import SbomGenerator
 
@@ -111,7 +112,7 @@ class TierPorts:
         workbench = self.workbench
         return CuratedBases(
             self.repositories, self.evidence, self.tier.registry, workbench.bases, self._read_config,
-            self._check_image, workbench.registries,
+            self._check_image, workbench.registries, list_bases(Path(workbench.project)),
         )  # fmt: skip
 
     def _read_config(self, address: str, platform: str) -> bytes:

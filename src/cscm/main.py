@@ -34,7 +34,7 @@ from cscm.running import run, verbose
 from cscm.signing import key_option, signer_option, use_key
 from orchestration.project import find_project
 from supply_chain.errors import LaptopMissing, SupplyChainError
-from supply_chain.model.manifest import FILE, json_schema, read_manifest
+from supply_chain.model.manifest import json_schema, list_bases, read_manifest
 from supply_chain.scratch import translate_disk_full
 from supply_chain.text import plain_text_lines
 
@@ -102,10 +102,6 @@ for command in (
 ):
     main.add_command(command)
 main.add_command(hook.hook)
-
-
-def _list_bases(project: Path) -> list[str]:
-    return sorted(path.parent.name for path in project.glob(f"bases/*/{FILE}"))
 
 
 force = click.option("--force", is_flag=True, help="Repeat every step, also those that are proven.")
@@ -296,7 +292,7 @@ def rescan(packages: tuple[str, ...], as_json: bool, verbose: bool) -> None:
 
 @main.command()
 @click.option("--force", is_flag=True, help="Build a base again even if it is released.")
-@click.argument("names", nargs=-1, shell_complete=offered(lambda: _list_bases(find_project())))
+@click.argument("names", nargs=-1, shell_complete=offered(lambda: list_bases(find_project())))
 @as_json
 @verbose
 def bases(names: tuple[str, ...], force: bool, as_json: bool, verbose: bool) -> None:
@@ -309,7 +305,7 @@ def bases(names: tuple[str, ...], force: bool, as_json: bool, verbose: bool) -> 
       cscm bases python python-build
     """
     project = find_project()
-    existing = _list_bases(project)
+    existing = list_bases(project)
     if unknown := [name for name in names if name not in existing]:
         raise click.BadArgumentUsage(f"there is no base {', '.join(unknown)}; the bases are {', '.join(existing)}")
     run("flows.bases:bases", as_json, verbose, names=list(names or BASES), project=str(project), force=force)

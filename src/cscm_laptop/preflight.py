@@ -30,7 +30,7 @@ from supply_chain.development.probe import check_command, probe
 from supply_chain.development.separation import DISK, PROCESSES, RESERVE, BuildLimits, Room
 from supply_chain.errors import CheckNotMade, DatabaseUnusable, EngineUnavailable, ToolMissing
 from supply_chain.evidence.checks import CheckResult
-from supply_chain.model.manifest import Base, Service
+from supply_chain.model.manifest import Base, Service, list_bases
 from supply_chain.model.tier import BASES
 from supply_chain.policy.facts import ReleaseFacts
 from supply_chain.policy.loading import read_unsigned_policies
@@ -63,6 +63,7 @@ def preflight_ports(home: Home, profile: Profile, image: str | None = None) -> P
         take=partial(take_snapshot, revision=None, ignores=reader.find_excluded),
         reader=reader,
         names=ImageNames(profile.registry, instead, profile.registries),
+        bases=list_bases(home.project),
         plan=lambda snapshot: plan_source_checks(tools.__getitem__, snapshot, now),
         generator=SourceSyft(tools["syft"]),
         scanner=scanner,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Protocol
 
 from supply_chain.development.dockerfile import HUB, declared_image
@@ -32,6 +33,12 @@ class Catalogue(Protocol):
 
     def newest_first(self, repository: str) -> tuple[ImageRef, ...]:
         """Return the images in a repository, the newest first."""
+
+
+def suggest_base(name: str, bases: Collection[str]) -> str:
+    """Return a question that names the base most similar to a repository; empty if none is similar."""
+    like = get_close_matches(name.removeprefix(f"{BASES}/"), bases, 1)
+    return f"; did you mean {BASES}/{like[0]}?" if like else ""
 
 
 @dataclass(frozen=True)
@@ -86,6 +93,8 @@ class CuratedBases:
     read_config: Callable[[str, str], bytes]
     check_image: Callable[[str, str | None], None]
     registries: Collection[str]
+    bases: Collection[str] = ()
+    """The names of the project's bases, for messages; empty: not known."""
 
     def resolve(self, reference: str, declared: Collection[str] = ()) -> tuple[str, Material]:
         """See `development.plan.Bases`."""
@@ -122,6 +131,12 @@ class CuratedBases:
                 "Use a newer base, or ask for `cscm unblock`."
             )
         called = repository.removeprefix(f"{BASES}/")
+        if self.bases and called not in self.bases:
+            return (
+                f"There is no curated image {name}{suggest_base(repository, self.bases) or '.'}\n"
+                f"Use a base of this project ({', '.join(self.bases)}), or name an upstream image by digest for it in "
+                "the profile."
+            )
         return (
             f"There is no curated image {name}.\n"
             f"Build it with `cscm bases {called}`, or name an upstream image by digest for it in the profile."

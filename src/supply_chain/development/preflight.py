@@ -9,7 +9,7 @@ it.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -20,7 +20,7 @@ from typing import Any
 
 from pydantic import Field
 
-from supply_chain.development.bases import ImageNames
+from supply_chain.development.bases import ImageNames, suggest_base
 from supply_chain.development.build import read_dockerfile
 from supply_chain.development.dockerfile import DockerfileReader, Reading
 from supply_chain.development.locations import (
@@ -34,11 +34,19 @@ from supply_chain.development.locations import (
 from supply_chain.development.plan import read_inputs
 from supply_chain.development.snapshot import Snapshot
 from supply_chain.development.test import Dependencies, Planned, make_checks
-from supply_chain.errors import BuildFailed, DeclarationInvalid, DockerfileRefused, SourceInvalid, SupplyChainError
+from supply_chain.errors import (
+    BaseMissing,
+    BuildFailed,
+    DeclarationInvalid,
+    DockerfileRefused,
+    SourceInvalid,
+    SupplyChainError,
+)
 from supply_chain.evidence.checks import CHECKS, Check, CheckResult
 from supply_chain.evidence.sbom import list_packages
 from supply_chain.model.image import Digest, Model
 from supply_chain.model.manifest import FILE, Base, Service
+from supply_chain.model.tier import BASES
 from supply_chain.policy.fact_types import DeclaredValues, ImageCheckedValues, ImageScannedValues, PlannedValues
 from supply_chain.policy.fact_values import local_image_values, working_copy_values
 from supply_chain.policy.facts import IntakeFacts, ReleaseFacts
@@ -127,6 +135,8 @@ class PreflightPorts:
     """Takes the snapshot of a directory."""
     reader: DockerfileReader
     names: ImageNames
+    bases: Collection[str]
+    """The names of the bases that the project declares."""
     plan: Callable[[Snapshot], Sequence[Planned]]
     """Returns the checks of a snapshot that need no image, without that of the dependencies."""
     generator: SourceSbomGenerator
@@ -178,6 +188,7 @@ def _judge_snapshot(snapshot: Snapshot, ports: PreflightPorts) -> Preflight:
         images = _read_images(snapshot, reader, ports.names)
     except (BuildFailed, DeclarationInvalid, DockerfileRefused) as error:
         problems.append(_dockerfile_problem(error, snapshot, reader.last))
+    problems.extend(_unknown_bases(images or {}, ports.bases, snapshot, reader.last))
     dependencies = Dependencies(snapshot.context, generator, ports.scanner, manifest.limits.scan_days)
     planned = [*ports.plan(snapshot), *_plan_image_check(manifest, ports.image)]
     checks, (report,) = make_checks(planned, dependencies, ports.now)
@@ -195,7 +206,7 @@ def _judge_snapshot(snapshot: Snapshot, ports: PreflightPorts) -> Preflight:
         diagnostics=tuple(sorted(diagnostics, key=lambda each: [*Level].index(each.level))),
         rules=_rules(results, ports.policy, *([ports.image.policy] if ports.image else [])),
         image=ports.image.name if ports.image else None,
-        images=tuple(images or ()),
+        images=tuple(dict.fromkeys(name for name, _ in (images or {}).values())),
         tools={name: version for each in checks for name, version in each.tools.items()},
         database=report.database,
     )
@@ -240,6 +251,19 @@ def _read_images(snapshot: Snapshot, reader: DockerfileReader, names: ImageNames
         lambda _: NO_CONFIGURATION,
     )
     return dict(inputs.images)
+
+
+def _unknown_bases(
+    images: Mapping[str, tuple[str, str | None]], bases: Collection[str], snapshot: Snapshot, reading: Reading | None
+) -> Iterator[Diagnostic]:
+    """Yield a warning for each curated base that the project does not declare; another project may build it."""
+    for reference, (name, address) in images.items():
+        repository = name.partition("@")[0]
+        if address is None and repository not in {f"{BASES}/{base}" for base in bases}:
+            fact = f"{name} is not among the bases of this project: {', '.join(bases)}{suggest_base(repository, bases)}"
+            at = location_in_dockerfile(reference, snapshot, reading)
+            remedy = "Correct the name; only a build finds the bases of other projects."
+            yield _diagnostic(Level.WARNING, BaseMissing.code, fact, remedy, at)
 
 
 def _rules(results: Sequence[RuleResult | Unjudged], *policies: GatePolicy[Any]) -> tuple[PreflightRule, ...]:

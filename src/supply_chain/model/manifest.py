@@ -17,6 +17,11 @@ from supply_chain.model.tier import BY_DIGEST, OF_PLANS
 FILE = "supply-chain.yaml"
 
 
+def list_bases(project: Path) -> list[str]:
+    """Return the names of the bases that a project declares, such as `python` for `curated/base/python`."""
+    return sorted(path.parent.name for path in project.glob(f"bases/*/{FILE}"))
+
+
 def _check_name(name: str) -> str:
     if name in (BY_DIGEST, OF_PLANS):
         raise ValueError(f"{name!r} is no name of an application: what the lifecycle signs lies under it; take another")

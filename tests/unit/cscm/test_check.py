@@ -54,6 +54,7 @@ def application(make, tmp_path, monkeypatch):
         take=take,
         reader=Reader(),
         names=ImageNames("registry.test", {}, REGISTRIES),
+        bases=("node", "python"),
         plan=plan,
         generator=MemoryGenerator(),
         scanner=MemoryScanner(report()),

@@ -22,7 +22,7 @@ BASE = "curated/base/python"
 class Bases:
     def __init__(self, world, make):
         self.world, self.make = world, make
-        self.instead, self.checked = {}, []
+        self.instead, self.checked, self.known = {}, [], ()
         for ref in (OLD, NEW):
             world.registry.add(ref, tags=("v",))
 
@@ -49,6 +49,7 @@ class Bases:
             lambda at, platform: f"{at} {platform}".encode(),
             lambda at, platform: self.checked.append((at, platform)),
             REGISTRIES,
+            self.known,
         )
 
 
@@ -91,6 +92,25 @@ def test_curated_base_fails_without_any_image(bases):
     """A curated name is never looked up in another registry."""
     with pytest.raises(BaseMissing, match="no curated image"):
         bases.resolve("curated/base/python")
+
+
+@pytest.mark.parametrize(
+    ("name", "first", "then"),
+    [
+        ("curated/base/rubby", "There is no curated image curated/base/rubby.", "this project (node, python), or"),
+        ("curated/base/pyton", "curated/base/pyton; did you mean curated/base/python?", "this project (node, python)"),
+        ("curated/base/node", "There is no curated image curated/base/node.", "Build it with `cscm bases node`"),
+    ],
+)
+def test_missing_base_is_explained_by_the_bases_of_the_project(bases, name, first, then):
+    """`cscm bases NAME` is no help for a name that the project does not have."""
+    bases.known = ("node", "python")
+
+    with pytest.raises(BaseMissing) as caught:
+        bases.resolve(name)
+
+    fact, remedy = caught.value.message.split("\n")
+    assert fact.endswith(first) and then in remedy
 
 
 def test_base_skips_image_built_on_blocked_image(bases, world, make):

@@ -80,6 +80,7 @@ def run(make, tmp_path, directory):
             take=lambda _: contextlib.nullcontext(snapshot),
             reader=Reader(BASE),
             names=ImageNames("registry.test", {}, REGISTRIES),
+            bases=("node", "python"),
             plan=lambda _: [Planned(name, {}, partial(results.__getitem__, name)) for name in results],
             generator=MemoryGenerator(sboms),
             scanner=MemoryScanner(report(*findings)),
@@ -113,7 +114,7 @@ def test_application_without_findings_is_not_refused(run):
     judged = {each.id: each.result for each in found.rules if each.result is not None}
     assert judged["secrets.failed"] is RuleOutcome.PASSED and len(judged) == 23
     assert all(bool(each.needs) is (each.result is None) and each.title for each in found.rules)
-    assert found.policy == INTAKE.digest and found.images == (BASE,)
+    assert found.policy == INTAKE.digest and found.images == ("curated/base/python",)
     assert found.tools == {"grype": "0.115.0", "syft": "1.2.3"} and found.database == report().database
 
 
@@ -297,6 +298,29 @@ def test_more_findings_than_a_check_lists_are_counted(run):
 
     notes = [each.fact for each in found.diagnostics]
     assert len(notes) == MOST_SENTENCES + 1 and notes[-1] == "and 5 more"
+
+
+def test_base_that_the_project_does_not_declare_is_a_warning(run):
+    """A build by another project's bases may find it, so it refuses nothing."""
+    instruction = {"name": "FROM", "line": 3, "lines": 1, "words": ["curated/base/pyton"]}
+    reader = Reader(BASE, "docker.io/curated/base/pyton:latest", instructions=[instruction])
+
+    found = run(reader=reader)
+
+    (warning,) = found.diagnostics
+    assert (warning.level, warning.code, warning.line) == (Level.WARNING, "base.missing", 3)
+    assert warning.fact == (
+        "curated/base/pyton is not among the bases of this project: node, python; did you mean curated/base/python?"
+    )
+    assert found.images == ("curated/base/python", "curated/base/pyton")
+
+
+def test_base_that_the_profile_replaces_or_that_has_a_digest_is_known(run):
+    """Its name is one of the project, or the profile has an image for it."""
+    names = ImageNames("registry.test", {"curated/base/ruby": f"docker.io/library/ruby@{SUM}"}, REGISTRIES)
+    reader = Reader(f"docker.io/curated/base/python@{SUM}", "docker.io/curated/base/ruby:latest")
+
+    assert "base.missing" not in [each.code for each in run(reader=reader, names=names).diagnostics]
 
 
 @pytest.mark.parametrize(
