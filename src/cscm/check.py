@@ -44,16 +44,17 @@ def check(path: Path, form: str, output: Path | None, image: str | None, install
     if as_json and form != "text":
         raise click.UsageError("--json and --format exclude each other.")
     from cscm_laptop.home import Home  # noqa: PLC0415 - the extra `laptop` installs it
-    from cscm_laptop.preflight import TOOLS, preflight_ports  # noqa: PLC0415
+    from cscm_laptop.preflight import TOOLS, preflight_ports, read_first  # noqa: PLC0415
     from cscm_laptop.profile import load_profile  # noqa: PLC0415
 
     home = Home.find()
     profile = load_profile(home.project)
-    if install_tools:
+    result = read_first(home, path.resolve())
+    if install_tools and result is None:
         from cscm_laptop.laptop import install  # noqa: PLC0415
 
         install(profile, home, TOOLS, progress_line(err=True))
-    result = preflight(path.resolve(), preflight_ports(home, profile, image))
+    result = result or preflight(path.resolve(), preflight_ports(home, profile, image))
     directory = _name_of(path.resolve())
     report = result.model_dump_json(indent=2) if as_json else _render(result, form, directory)
     if output:

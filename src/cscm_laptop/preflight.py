@@ -16,7 +16,7 @@ from cscm_laptop.profile import Profile
 from orchestration.clock import now
 from supply_chain.adapters.docker.dockerfile import BuildKitReader
 from supply_chain.adapters.docker.engine import DockerEngine
-from supply_chain.adapters.git.snapshot import take_snapshot
+from supply_chain.adapters.git.snapshot import require_texts, take_snapshot
 from supply_chain.adapters.image.layers import SLACK
 from supply_chain.adapters.process.command import Tool
 from supply_chain.adapters.tools import Pins, Toolbox
@@ -25,7 +25,7 @@ from supply_chain.adapters.tools.source_checks import plan_source_checks
 from supply_chain.adapters.tools.syft import SourceSyft
 from supply_chain.adapters.vulndb.scanner import current_scanner
 from supply_chain.development.bases import ImageNames
-from supply_chain.development.preflight import LocalImagePorts, PreflightPorts
+from supply_chain.development.preflight import LocalImagePorts, Preflight, PreflightPorts, find_mistakes
 from supply_chain.development.probe import check_command, probe
 from supply_chain.development.separation import DISK, PROCESSES, RESERVE, BuildLimits, Room
 from supply_chain.errors import CheckNotMade, DatabaseUnusable, EngineUnavailable, ToolMissing
@@ -34,7 +34,7 @@ from supply_chain.model.manifest import Base, Service, list_bases
 from supply_chain.model.tier import BASES
 from supply_chain.policy.facts import ReleaseFacts
 from supply_chain.policy.loading import read_unsigned_policies
-from supply_chain.policy.policies import GatePolicy
+from supply_chain.policy.policies import GatePolicy, Policies
 from supply_chain.scratch import scratch
 from supply_chain.text import mebibytes
 from supply_chain.vulnerability.scanner import Sbom
@@ -42,6 +42,14 @@ from supply_chain.vulnerability.scanner import Sbom
 PINS = Path("deployments/tools.yaml")
 TOOLS = ("dockerfile-reader", "detect-secrets", "bandit", "hadolint", "syft", "grype")
 INSTALL = "Without a supply chain on this machine: `cscm check PATH --install`."
+
+
+def read_first(home: Home, directory: Path) -> Preflight | None:
+    """Return what is wrong with the declaration or the Dockerfile of a working copy, before any tool is needed.
+
+    None if both can be read. Raises `DeclarationInvalid` if there is no declaration.
+    """
+    return find_mistakes(directory, require_texts, lambda: _policies(home).intake)
 
 
 def preflight_ports(home: Home, profile: Profile, image: str | None = None) -> PreflightPorts:
@@ -57,7 +65,7 @@ def preflight_ports(home: Home, profile: Profile, image: str | None = None) -> P
     except (DatabaseUnusable, ToolMissing) as error:
         raise type(error)(f"{error.message}\n{INSTALL}") from error
     reader = BuildKitReader(tools["dockerfile-reader"])
-    policies = read_unsigned_policies(home.project, home.owner_key(), now())
+    policies = _policies(home)
     instead = {f"{BASES}/{name}": image for name, image in profile.bases.items() if image}
     return PreflightPorts(
         take=partial(take_snapshot, revision=None, ignores=reader.find_excluded),
@@ -71,6 +79,10 @@ def preflight_ports(home: Home, profile: Profile, image: str | None = None) -> P
         now=now,
         image=local_image_ports(image, tools, policies.release) if image else None,
     )
+
+
+def _policies(home: Home) -> Policies:
+    return read_unsigned_policies(home.project, home.owner_key(), now())
 
 
 def local_image_ports(name: str, tools: Mapping[str, Tool], policy: GatePolicy[ReleaseFacts]) -> LocalImagePorts:

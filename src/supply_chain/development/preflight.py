@@ -153,26 +153,43 @@ def preflight(directory: Path, ports: PreflightPorts) -> Preflight:
     What is wrong in the application's own files is a finding. Raises the error of a check that could not be made, and
     `DeclarationInvalid` if there is no declaration.
     """
-    if not os.path.lexists(directory / FILE):
-        raise DeclarationInvalid(f"{directory}/{FILE} does not exist.\nCreate it, or name the right directory.")
+    _require_declaration(directory)
     ports.scanner.current()
     with ExitStack() as stack:
         try:
             snapshot = stack.enter_context(ports.take(directory))
         except (DeclarationInvalid, SourceInvalid) as error:
-            return _without_snapshot(directory, error, ports)
+            return _without_snapshot(directory, error, ports.policy)
         return _judge_snapshot(snapshot, ports)
 
 
-def _without_snapshot(directory: Path, error: SupplyChainError, ports: PreflightPorts) -> Preflight:
-    every = (
-        Unjudged(rule=rule.id, policy=str(of), needs=rule.facts) for of in ports.policy.policies for rule in of.rules
-    )
+def find_mistakes(
+    directory: Path, require: Callable[[Path], None], policy: Callable[[], GatePolicy[IntakeFacts]]
+) -> Preflight | None:
+    """Return what is wrong with the declaration, or that there is no Dockerfile; None if both can be read.
+
+    `require` raises the error. Raises `DeclarationInvalid` if there is no declaration.
+    """
+    _require_declaration(directory)
+    try:
+        require(directory)
+    except (DeclarationInvalid, SourceInvalid) as error:
+        return _without_snapshot(directory, error, policy())
+    return None
+
+
+def _require_declaration(directory: Path) -> None:
+    if not os.path.lexists(directory / FILE):
+        raise DeclarationInvalid(f"{directory}/{FILE} does not exist.\nCreate it, or name the right directory.")
+
+
+def _without_snapshot(directory: Path, error: SupplyChainError, policy: GatePolicy[IntakeFacts]) -> Preflight:
+    every = (Unjudged(rule=rule.id, policy=str(of), needs=rule.facts) for of in policy.policies for rule in of.rules)
     return Preflight(
         application=None,
-        policy=ports.policy.digest,
+        policy=policy.digest,
         diagnostics=tuple(_mistakes(directory, error)),
-        rules=_rules(tuple(every), ports.policy),
+        rules=_rules(tuple(every), policy),
         image=None,
         images=(),
         tools={},

@@ -212,9 +212,24 @@ def select(tree: Tree, ignores: IgnoreMatcher, checkpoint: Checkpoint = no_limit
     printed, and for a link in the path of the context, the declaration, the Dockerfile or the ignore file. `check` and
     `check_links` judge the rest.
     """
+    manifest, path, texts = read_texts(tree)
+    context = normalize(manifest.build.context)
+    ignore = _ignore_file(tree, context, path)
+    if ignore:
+        texts[ignore[0].path] = ignore
+    _require_directory(tree, context)
+    nodes = tuple(_walk(tree, context, ignore[1] if ignore else b"", ignores, checkpoint))
+    return Selection(manifest, context, texts, path, nodes)
+
+
+def read_texts(tree: Tree) -> tuple[Service | Base, str, dict[str, tuple[Node, bytes]]]:
+    """Return the declaration, the Dockerfile's path, and the text of both by path; raise the same errors as `select`.
+
+    It needs no tool.
+    """
     declaration = _declaration(tree)
     manifest = parse_manifest(declaration[1], f"{tree.name}/{FILE}")
-    context, path = normalize(manifest.build.context), normalize(manifest.build.dockerfile)
+    path = normalize(manifest.build.dockerfile)
     if path == FILE:
         raise DeclarationInvalid(
             f"{tree.name}/{FILE} names itself as the Dockerfile.\nName another (build.dockerfile)."
@@ -222,15 +237,9 @@ def select(tree: Tree, ignores: IgnoreMatcher, checkpoint: Checkpoint = no_limit
     dockerfile = _text(tree, path, MAX_DOCKERFILE)
     if dockerfile is None:
         raise DeclarationInvalid(
-            f"{tree.name}/{path} does not exist.\nName the right Dockerfile in {FILE} (build.dockerfile)."
+            f"{tree.name}/{path} does not exist.\nWrite one, or name the right Dockerfile in {FILE} (build.dockerfile)."
         )
-    texts = {FILE: declaration, path: dockerfile}
-    ignore = _ignore_file(tree, context, path)
-    if ignore:
-        texts[ignore[0].path] = ignore
-    _require_directory(tree, context)
-    nodes = tuple(_walk(tree, context, ignore[1] if ignore else b"", ignores, checkpoint))
-    return Selection(manifest, context, texts, path, nodes)
+    return manifest, path, {FILE: declaration, path: dockerfile}
 
 
 def read_declaration(tree: Tree) -> Service | Base:

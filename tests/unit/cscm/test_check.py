@@ -3,7 +3,9 @@
 import contextlib
 import json
 import os
+import shutil
 from functools import partial
+from unittest.mock import Mock
 from xml.etree import ElementTree
 
 import pytest
@@ -20,6 +22,7 @@ from supply_chain.development.test import Planned
 from supply_chain.errors import ToolMissing
 from supply_chain.evidence.checks import Check, CheckResult
 from tests.support.builders import NOON, check, report
+from tests.support.command import ROOT
 from tests.support.memory_generator import MemoryGenerator
 from tests.support.memory_scanner import MemoryScanner
 from tests.support.policies import INTAKE
@@ -38,7 +41,8 @@ def application(make, tmp_path, monkeypatch):
     failed: list[str] = []
     directory = tmp_path / "apps/shop"
     snapshot = make.snapshot(directory, files={"a.py": ""})
-    (directory / "supply-chain.yaml").touch()
+    for name in ("supply-chain.yaml", "Dockerfile"):
+        shutil.copyfile(ROOT / "examples/hello" / name, directory / name)
 
     def plan(_):
         results = [check(Check.SOURCE), check(Check.DOCKERFILE), check(Check.SECRETS, failed=tuple(failed))]
@@ -156,6 +160,27 @@ def test_check_that_cannot_be_made_ends_with_1_and_writes_nothing(application, t
     assert done.exit_code == 1 and done.stdout == ""
     assert "syft is not on this machine" in done.stderr and "[tool.missing]" in done.stderr
     assert not (tmp_path / "report.txt").exists()
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "status", "found"),
+    [
+        ("supply-chain.yaml", None, 1, "supply-chain.yaml does not exist"),
+        ("supply-chain.yaml", "", REFUSED, "supply-chain.yaml is empty"),
+        ("supply-chain.yaml", "kind: service\nnaem: hello\n", REFUSED, "did you mean name?"),
+        ("Dockerfile", None, REFUSED, "Dockerfile does not exist. [declaration.invalid]\n    → Write one, or name"),
+    ],
+)
+def test_mistake_is_found_before_a_tool_is_needed(application, tmp_path, monkeypatch, file, text, status, found):
+    """Nobody waits minutes for tools to read that a file is missing; nothing is installed for it."""
+    path = tmp_path / "apps/shop" / file
+    path.unlink() if text is None else path.write_text(text)
+    for module, name in ((preflight, "preflight_ports"), (laptop, "install")):
+        monkeypatch.setattr(module, name, Mock(side_effect=ToolMissing("syft is not on this machine\nRun `cscm up`.")))
+
+    done = cscm("apps/shop", "--install")
+
+    assert done.exit_code == status and found in done.output, done.output
 
 
 def test_install_comes_first_and_prints_to_standard_error(application, monkeypatch):

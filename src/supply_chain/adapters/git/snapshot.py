@@ -32,6 +32,7 @@ from supply_chain.development.snapshot import (
     check,
     content_digest,
     read_declaration,
+    read_texts,
     select,
 )
 from supply_chain.development.snapshot_paths import MAX_PATH, check_links, check_name
@@ -66,6 +67,12 @@ def read_manifest_at(directory: Path, revision: str | None, budget: Budget | Non
         if revision is not None and repository and commit:
             return read_declaration(_commit_tree(repository, commit))
         return read_declaration(WorkingCopy(str(directory), root))
+
+
+def require_texts(directory: Path) -> None:
+    """Raise the error of `take_snapshot` if the declaration or the Dockerfile cannot be read; it needs no tool."""
+    with contextlib.ExitStack() as stack:
+        read_texts(WorkingCopy(str(directory), _open(directory, stack)))
 
 
 def verify_snapshot(snapshot: Snapshot) -> None:
