@@ -24,6 +24,8 @@ MOST_MISTAKES = 20
 """Maximum number of mistakes that are reported for one document."""
 LONGEST_KEY = 80
 """Maximum length in characters of a key in a message."""
+GUIDE = "its page in docs/index.md"
+"""What shows how to write a document, for which nothing else is named."""
 WORD = "tag:yaml.org,2002:str"
 
 M = TypeVar("M", bound=BaseModel)
@@ -71,9 +73,12 @@ def _no_value(node: Any) -> yaml.MarkedYAMLError:
     return yaml.MarkedYAMLError(problem="no such value; put words in quotes", problem_mark=node.start_mark)
 
 
-def read_document(path: Path, model: type[M] | TypeAdapter[M]) -> M:
-    """Read `path` as `model`; raise `DeclarationInvalid` with the file, line and column of each mistake."""
-    return parse_document(decode_document(read_content(path), str(path)), model, str(path))
+def read_document(path: Path, model: type[M] | TypeAdapter[M], guide: str = GUIDE) -> M:
+    """Read `path` as `model`; raise `DeclarationInvalid` with the file, line and column of each mistake.
+
+    `guide` is the page that shows how to write such a document.
+    """
+    return parse_document(decode_document(read_content(path), str(path)), model, str(path), guide)
 
 
 def read_content(path: Path) -> bytes:
@@ -101,8 +106,8 @@ def decode_document(content: bytes, name: str) -> str:
         raise DeclarationInvalid(f"{name} cannot be read: {error}\nIt has to be a text file in UTF-8.") from error
 
 
-def parse_document(text: str, model: type[M] | TypeAdapter[M], name: str) -> M:
-    """Parse `text` as `model`; errors call the document `name`. Raise `DeclarationInvalid`."""
+def parse_document(text: str, model: type[M] | TypeAdapter[M], name: str, guide: str = GUIDE) -> M:
+    """Parse `text` as `model`; errors call the document `name`. Raise as `read_document`."""
     adapter = model if isinstance(model, TypeAdapter) else TypeAdapter(model)
     try:
         loader = _StrictLoader(text)
@@ -113,16 +118,17 @@ def parse_document(text: str, model: type[M] | TypeAdapter[M], name: str) -> M:
     except RecursionError:
         raise DeclarationInvalid(f"{name} is nested too deeply.\nWrite it flat.") from None
     if value is None:
-        raise DeclarationInvalid(f"{name} is empty.\nWrite what its schema asks for; the README has an example.")
+        raise DeclarationInvalid(f"{name} is empty.\nWrite it as {guide} shows.")
     try:
         return adapter.validate_python(value)
     except ValidationError as error:
-        mistakes = error.errors(include_url=False, include_input=False)
+        mistakes = _without_echoes(error.errors(include_url=False, include_input=False), adapter)
         placed = [
-            (_place(node, e["loc"]), f": {_path(e['loc'])}{_mistake(e, adapter)}") for e in mistakes[:MOST_MISTAKES]
+            (e["type"] == "missing", _place(node, e["loc"]), f": {_path(e['loc'])}{_mistake(e, adapter)}")
+            for e in mistakes[:MOST_MISTAKES]
         ]
-        placed.sort(key=lambda each: [int(number) for number in each[0].split(":")[1:]])
-        lines = [f"{name}{place}{mistake}" for place, mistake in placed]
+        placed.sort(key=lambda each: (each[0], [int(number) for number in each[1].split(":")[1:]]))
+        lines = [f"{name}{place}{mistake}" for _, place, mistake in placed]
         if len(mistakes) > MOST_MISTAKES:
             lines.append(f"{name}: and {len(mistakes) - MOST_MISTAKES} mistakes more")
         raise DeclarationInvalid("\n".join(lines) + "\nCorrect it and try again.") from None  # it contains the values
@@ -151,10 +157,22 @@ def _mistake(error: ErrorDetails, adapter: TypeAdapter[Any]) -> str:
     """Return what is wrong; for an unknown key, also suggest the known key that is most similar."""
     if error["type"] != "extra_forbidden":
         return error["msg"]
+    like = _similar_key(error, adapter)
+    return f"unknown key{f'; did you mean {like}?' if like else ''}"
+
+
+def _similar_key(error: ErrorDetails, adapter: TypeAdapter[Any]) -> str | None:
+    """Return the known key that is most similar to the unknown key of an error; None if none is similar."""
     schema = adapter.json_schema()
     keys = {key for part in (schema, *schema.get("$defs", {}).values()) for key in part.get("properties", {})}
-    like = get_close_matches(str(error["loc"][-1]), sorted(keys), 1)
-    return f"unknown key{f'; did you mean {like[0]}?' if like else ''}"
+    return next(iter(get_close_matches(str(error["loc"][-1]), sorted(keys), 1)), None)
+
+
+def _without_echoes(mistakes: list[ErrorDetails], adapter: TypeAdapter[Any]) -> list[ErrorDetails]:
+    """Return the mistakes without the missing keys that are suggested for an unknown key in the same place."""
+    unknown = [each for each in mistakes if each["type"] == "extra_forbidden"][:MOST_MISTAKES]
+    suggested = {(*each["loc"][:-1], _similar_key(each, adapter)) for each in unknown}
+    return [each for each in mistakes if each["type"] != "missing" or each["loc"] not in suggested]
 
 
 def _yaml_place(error: yaml.YAMLError) -> str:

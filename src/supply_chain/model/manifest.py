@@ -15,6 +15,8 @@ from supply_chain.model.image import DIGEST, PATH, Digest, Model
 from supply_chain.model.tier import BY_DIGEST, OF_PLANS
 
 FILE = "supply-chain.yaml"
+GUIDE = "docs/how-to/application.md"
+"""The page that shows how to write it."""
 
 
 def list_bases(project: Path) -> list[str]:
@@ -350,7 +352,7 @@ def read_manifest(directory: Path) -> Service | Base:
     if not _is_directory(directory):
         raise DeclarationInvalid(f"{directory} is not a directory.\nName the directory that holds {FILE}.")
     _check_inside(directory, FILE)
-    manifest = read_document(directory / FILE, MANIFEST)
+    manifest = read_document(directory / FILE, MANIFEST, GUIDE)
     _check_inside(directory, manifest.build.context)
     _check_inside(directory, manifest.build.dockerfile)
     return manifest
@@ -358,7 +360,7 @@ def read_manifest(directory: Path) -> Service | Base:
 
 def parse_manifest(content: bytes, name: str) -> Service | Base:
     """Parse `content` as a declaration; errors call it `name`. Raise `DeclarationInvalid`."""
-    return parse_document(decode_document(content, name), MANIFEST, name)
+    return parse_document(decode_document(content, name), MANIFEST, name, GUIDE)
 
 
 def _check_inside(directory: Path, declared: str) -> None:

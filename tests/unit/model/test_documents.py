@@ -98,6 +98,20 @@ def test_document_mistakes_are_sorted_by_line():
     assert [line.split(":")[1] for line in message.splitlines()[:-1]] == ["2", "4", "5", "12"]
 
 
+def test_key_that_is_suggested_is_not_reported_as_missing():
+    """One misspelt key is one mistake."""
+    assert complaint("nmae: x\n").splitlines()[0] == "file.yaml:1:1: nmae: unknown key; did you mean name?"
+    assert "Field required" not in complaint("nmae: x\n")
+    assert "name: Field required" in complaint("inner: {nmae: 1}\n"), "it is suggested in another place"
+
+
+def test_missing_key_is_reported_after_unknown_keys():
+    """What is written explains what is missing."""
+    message = complaint("inner:\n  prot: 1\nxyzzy: 1\n")
+
+    assert [line.split(": ")[1] for line in message.splitlines()[:-1]] == ["inner.prot", "xyzzy", "name"]
+
+
 def test_document_error_does_not_repeat_values():
     """A secret in the wrong place must not reach the logs."""
     with pytest.raises(DeclarationInvalid) as caught:
@@ -108,7 +122,7 @@ def test_document_error_does_not_repeat_values():
 @pytest.mark.parametrize("text", ["", "\n", "# nothing\n", "~\n", "---\n", "null"])
 def test_empty_document_is_reported_as_empty(text):
     """The error is not a list of all missing keys."""
-    assert "is empty" in complaint(text)
+    assert "file.yaml is empty.\n" in complaint(text) and "as its page in docs/index.md shows" in complaint(text)
 
 
 @pytest.mark.parametrize("text", ["[" * 50_000, "{a: " * 20_000, "- " * 50_000, "a:\n" + "? " * 20_000])

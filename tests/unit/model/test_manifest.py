@@ -11,8 +11,9 @@ from pydantic import ValidationError
 from supply_chain.errors import DeclarationInvalid
 from supply_chain.evidence.image_status import DIGESTS
 from supply_chain.lifecycle.decisions import PLANS
-from supply_chain.model.manifest import FILE, MANIFEST, Base, Classification, Service, json_schema, read_manifest
+from supply_chain.model.manifest import FILE, GUIDE, MANIFEST, Base, Classification, Service, json_schema, read_manifest
 from supply_chain.model.tier import TierName, evidence_repository
+from tests.support.command import ROOT
 
 SERVICE = {
     "kind": "service",
@@ -356,3 +357,12 @@ def test_fetch_refuses_unpinned_images_and_urls(fetch):
 
 
 FETCHING = {"kind": "base", "name": "base/x", "owner": "us", "check": ["/x"]}
+
+
+def test_empty_declaration_names_the_page_that_shows_one(tmp_path):
+    """The page exists."""
+    (tmp_path / FILE).touch()
+
+    with pytest.raises(DeclarationInvalid, match=rf"is empty\.\nWrite it as {GUIDE} shows"):
+        read_manifest(tmp_path)
+    assert (ROOT / GUIDE).is_file()
