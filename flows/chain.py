@@ -142,6 +142,10 @@ async def _step_lock(name: str, by_event: bool) -> AsyncIterator[PromotionFreeze
 
 
 def _check_environment(manifest: Service | Base, environment: str | None, workbench: Workbench) -> None:
-    """Raise `SettingInvalid` if the environment does not exist, before anything is built, checked and signed for it."""
+    """Raise `SettingInvalid`, before anything is built and signed, if the application cannot be deployed there.
+
+    That is so if the environment does not exist, or has no place for the application. Curation needs neither: `build`
+    and `curate` work without.
+    """
     if isinstance(manifest, Service) and (place := environment or next(iter(manifest.environments), None)):
-        workbench.environment(place)
+        workbench.environment(place).placement(manifest.name)
