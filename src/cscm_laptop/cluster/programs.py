@@ -97,7 +97,7 @@ def find_kubernetes(home: Home, pins: ClusterPins, progress: Progress) -> dict[s
             with download.client() as http:
                 fetch_release(pins.kubernetes, place, http, progress)
         except download.Unavailable as error:
-            progress(f"kubernetes: no release available ({error})")
+            progress(f"kubernetes: no release available ({error}); building it from source instead")
             progress("kubernetes: building it takes about 8 minutes on two cores, once for each version")
             return _built(str(builder.ensure(progress)[BUILT].path))
     return {name: (str(place / name),) for name in (*SERVERS, ETCD)}

@@ -70,25 +70,28 @@ class Installer(Toolbox):
                 self._install_packages(packages, say)
         if programs := {name: pin for name, pin in missing.items() if isinstance(pin, (GoPin, SourcePin))}:
             with download.client() as http:
+                say.total = len(programs)
                 run_concurrently(*(partial(self._obtain, name, pin, http, say) for name, pin in programs.items()))
         return {name: self.find(name) for name in self._pins.tools}
 
-    def _obtain(self, name: str, pin: GoPin | SourcePin, http: httpx.Client, say: Progress) -> None:
+    def _obtain(self, name: str, pin: GoPin | SourcePin, http: httpx.Client, say: _Say) -> None:
         def progress(line: str) -> None:
             say(f"{name}: {line}")
 
         with self._locked(name):
-            if self._fits(name, pin):  # another run got it while this one waited
-                return
-            try:
-                if isinstance(pin, GoPin):
-                    self._download(name, pin, http, progress)
-            except download.Unavailable as error:
-                progress(f"no release available ({error})")
-            if not self._fits(name, pin):
-                with self._building:  # one at a time: each build uses all cores and much memory
-                    self._build_here(name, pin, progress)
-            progress("ready")
+            if not self._fits(name, pin):  # another run may have got it while this one waited
+                self._get(name, pin, http, progress)
+            say.ready(name)
+
+    def _get(self, name: str, pin: GoPin | SourcePin, http: httpx.Client, progress: Progress) -> None:
+        try:
+            if isinstance(pin, GoPin):
+                self._download(name, pin, http, progress)
+        except download.Unavailable as error:
+            progress(f"no release available ({error}); building it from source instead")
+        if not self._fits(name, pin):
+            with self._building:  # one at a time: each build uses all cores and much memory
+                self._build_here(name, pin, progress)
 
     def _download(self, name: str, pin: GoPin, http: httpx.Client, progress: Progress) -> None:
         file = pin.files.get(_platform())
@@ -147,11 +150,19 @@ class Installer(Toolbox):
 
 
 class _Say:
-    """Passes on one line at a time, whichever thread it comes from."""
+    """Passes on one line at a time, whichever thread it comes from, and counts the programs that are ready."""
+
+    total = 0
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
         self._lock = threading.Lock()
+        self._ready = 0
+
+    def ready(self, name: str) -> None:
+        with self._lock:
+            self._ready += 1
+            self._progress(f"{name}: ready ({self._ready} of {self.total})")
 
     def __call__(self, line: str) -> None:
         with self._lock:

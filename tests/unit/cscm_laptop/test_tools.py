@@ -64,7 +64,7 @@ def test_release_archive_is_downloaded_verified_and_run(boxed: Callable[..., Ins
 
     assert tool.version == "1.2.0"
     assert tool.run("version", timeout=5).stdout == "tool version 1.2.0\n"
-    assert messages[-1] == "alpha: ready"
+    assert messages[-1] == "alpha: ready (1 of 1)"
 
 
 def test_release_that_is_a_bare_program_is_downloaded(boxed: Callable[..., Installer], releases: Releases) -> None:
@@ -177,7 +177,9 @@ def test_tool_is_built_if_no_release_is_available(
 
     assert tool.version == "1.2.0"
     assert box.report()[0].origin == "go"
-    assert any("no release available" in line for line in messages)
+    (missing,) = [line for line in messages if "no release available" in line]
+    assert missing.endswith("; building it from source instead"), "it is no failure"
+    assert messages[-1] == "alpha: ready (1 of 1)"
 
 
 @pytest.mark.parametrize(
