@@ -33,7 +33,7 @@ from cscm.options import Image, Words, as_json, by, environments, offered
 from cscm.running import run, verbose
 from cscm.signing import key_option, signer_option, use_key
 from orchestration.project import find_project
-from supply_chain.errors import LaptopMissing, SupplyChainError
+from supply_chain.errors import Cancelled, LaptopMissing, SupplyChainError
 from supply_chain.model.manifest import json_schema, list_bases, read_manifest
 from supply_chain.scratch import translate_disk_full
 from supply_chain.text import plain_text_lines
@@ -57,13 +57,24 @@ def report_missing_laptop() -> Iterator[None]:
         ) from error
 
 
+@contextmanager
+def report_interrupt() -> Iterator[None]:
+    """Raise `Cancelled` if the command is interrupted."""
+    try:
+        yield
+    except KeyboardInterrupt as interrupt:
+        raise Cancelled(
+            "Ctrl-C ended the command.\nRun the same command again; steps that are proven by evidence are not repeated."
+        ) from interrupt
+
+
 class Cli(click.Group):
     """Command group that prints our errors as messages without a stack trace."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; print a `SupplyChainError` and exit with status 1."""
+        """Run the command; print a `SupplyChainError`, or that Ctrl-C ended it, and exit with status 1."""
         try:
-            with translate_disk_full(), report_missing_laptop():
+            with translate_disk_full(), report_missing_laptop(), report_interrupt():
                 return super().invoke(ctx)
         except SupplyChainError as error:
             click.secho(plain_text_lines(f"error: {error}"), fg="red", err=True)

@@ -198,6 +198,16 @@ def test_terminated_run_gives_message(run):
     assert "Traceback" not in done.output
 
 
+def test_interrupted_command_may_be_run_again(run):
+    """`Aborted!` alone does not say whether something is lost."""
+    done = run("monitor", result=KeyboardInterrupt())
+
+    assert done.exit_code == 1
+    assert "Ctrl-C ended the command" in done.output and "[run.cancelled]" in done.output
+    assert "Run the same command again; steps that are proven by evidence are not repeated" in done.output
+    assert "Aborted" not in done.output and "Traceback" not in done.output
+
+
 def test_unexpected_error_is_not_hidden(run):
     """A bug report needs the stack trace."""
     done = run("monitor", result=ZeroDivisionError())
