@@ -56,7 +56,7 @@ TESTS_UNPROVEN = "tests.not-shown"
 EVERY: tuple[Literal["service", "base"], ...] = ("service", "base")
 CHECKS: Mapping[Check, About] = {
     Check.TESTS: About(("service",), "make the application's tests pass", in_engine=True),
-    Check.DOCKERFILE: About(EVERY, "change the Dockerfile as the linter asks"),
+    Check.DOCKERFILE: About(EVERY, "correct these lines; https://github.com/hadolint/hadolint/wiki explains each rule"),
     Check.SOURCE: About(EVERY, "change the code, or end the line with `# nosec` and the reason"),
     Check.SECRETS: About(
         EVERY,

@@ -27,6 +27,9 @@ LINT_VERSION = "2"
 PINNED_BY_THE_CHAIN = "DL3006"
 """Code for a base without a tag. The build resolves a curated base to its digest, so that it needs no tag."""
 
+ADVICE = {"DL3002": "end with USER and a number other than 0"}
+"""What to do about findings whose messages do not say it."""
+
 CURATED = re.compile(rf"^\s*FROM\s+(--\S+\s+)*{BASES}/", re.IGNORECASE)
 IGNORE = re.compile(r"^\s*#\s*hadolint\s+(?:global\s+)?ignore\s*=\s*(?P<codes>\S.*)$", re.IGNORECASE)
 PRAGMA = re.compile(r"#\s*(?P<text>(?:hadolint|shellcheck)\s[^=]*=.*)$", re.IGNORECASE)
@@ -47,7 +50,8 @@ class _Finding(BaseModel):
     message: str
 
     def __str__(self) -> str:
-        return f"line {self.line}: {' '.join(self.message.split())} ({self.code})"
+        advice = f": {ADVICE[self.code]}" if self.code in ADVICE else ""
+        return f"line {self.line}: {' '.join(self.message.split())}{advice} ({self.code})"
 
 
 _FINDINGS = TypeAdapter(list[_Finding])

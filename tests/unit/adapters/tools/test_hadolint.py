@@ -41,6 +41,13 @@ def test_info_and_style_findings_warn(level: str):
     assert (warned, failed) == (("line 1: It is wrong (DL4000)",), ())
 
 
+def test_root_user_is_reported_with_what_to_write():
+    """hadolint's message does not say it."""
+    _, _, failed = parse_report(json.dumps([finding("warning", code="DL3002")]), "FROM scratch\n")
+
+    assert failed == ("line 1: It is wrong: end with USER and a number other than 0 (DL3002)",)
+
+
 @pytest.mark.parametrize("line", ["FROM curated/base/python AS build", "from --platform=linux/amd64 curated/base/x"])
 def test_curated_base_needs_no_tag(line: str):
     """The build pins the base by digest, which is more precise than a tag."""
