@@ -12,7 +12,7 @@ SHIPPED: Mapping[str, Digest] = {
     "names.yaml": "sha256:46ad1f0a5d10d0453e008e8257919b74d14c48a47288c830bf3b811c16a7a676",
     "policies/curated.yaml": "sha256:eb5e56c1ecad70837c323fa6fbbfeaefa90c7b8baea6c3f41513c0ab2964ba7a",
     "policies/deploy.yaml": "sha256:44a47105d47a94146d8b3e43b567afb674caef713ab89b11761c5cf6daba76fc",
-    "policies/image.yaml": "sha256:57eac7d9ef47923c0ee15f99c84e0b84e473dc3c8f0d0fe20b25d411e370164d",
+    "policies/image.yaml": "sha256:7d14e627ac19ce61f962ea078ee5134e97e50b73aeb4aea30c32abb3c2991ee5",
     "policies/intake.yaml": "sha256:49f83ad54d0514615e6d7632789c2a2a657f799ffbe30d9fee0b9b3b6711b14e",
     "policies/release.yaml": "sha256:ece39f94d4c99607637a49151999fb97b3465dcbacaa3877a433c891969a2ce9",
 }

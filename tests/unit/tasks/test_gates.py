@@ -188,7 +188,7 @@ async def test_admission_event_has_notes(subject, make):
 
     ((name, _, source, payload),) = subject.events
     assert (name, source.dirty) == ("image.admitted", True)
-    assert payload["notes"] == ["built from a working copy with uncommitted changes"]
+    assert payload["notes"] == ["its source has uncommitted changes"]
 
 
 @pytest.mark.parametrize(
