@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import hashlib
 import io
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -212,9 +213,29 @@ HEADS = (
     (b"\x89LZO\0\r\n\x1a\n", "lzop"),
     (b"\x04\x22\x4d\x18", "lz4"),
     (b"\x02\x21\x4c\x18", "lz4"),
+    (b"LRZI\0", "lrzip"),
+    (b"\xff\x06\0\0sNaPpY", "snappy"),
+    (b"zPQ\x01", "zpaq"),
+    (b"zPQ\x02", "zpaq"),
+    (b"7kSt\xa0\x31\x83\xd3\x8c\xb2\x28\xb0\xd3", "zpaq"),
+    (b"vhdxfile", "disk image"),
+    (b"!<thin>\n", "ar"),
 )
 """Beginning of an archive, or of a compressed file that is not unpacked → format."""
 _STARTS = tuple(start for start, _ in HEADS)
+_SHORT_STARTS = (
+    (re.compile(rb"\x1f\x9d[\x09-\x10\x89-\x90]"), "compress"),
+    (re.compile(rb"(?s)..-(lh[0-9dx]|lz[0-9s]|pm[0-2])-"), "lha"),
+    (re.compile(rb"(?s)\x60\xea.[\0-\x0a][\x1e-\x2e]"), "arj"),
+)
+"""Pattern of an archive's beginning, whose identifier alone is too short → format."""
+AR, AR_HEADER = b"!<arch>\n", 60
+"""Beginning of an `ar` archive, and the bytes of a member's header."""
+AR_TABLES = (b"/", b"//", b"/SYM64/", b"__.SYMDEF", b"__.SYMDEF SORTED", b"__.PKGDEF", b"debian-binary")
+"""Members of a static library that are not objects, and the first of a Debian package, which has its own format."""
+OBJECTS = (b"\x7fELF", b"BC\xc0\xde", b"\xde\xc0\x17\x0b", b"\0asm", b"go object ", b"\0\0\xff\xff", b"\x64\x86",
+           b"\x4c\x01", b"\x64\xaa", b"\xcf\xfa\xed\xfe", b"\xce\xfa\xed\xfe", b"rust")  # fmt: skip
+"""Beginning of an object in a static library: ELF, LLVM, WebAssembly, Go, COFF, Mach-O, and Rust's metadata."""
 MANIFEST = b"META-INF/MANIFEST.MF"
 """Name of the first entry in a Java archive (JAR File Specification)."""
 EMBEDDED = b"MEI\014\013\012\013\016"
@@ -229,7 +250,7 @@ def detect_archive(head: bytes, tail: bytes, size: int, entries: ZipEntries) -> 
         return form
     if entries.end_in(tail, size):
         return "jar" if MANIFEST in head and entries.java and entries.are_counted(tail, size) else "zip"
-    return ""
+    return "zip" if head.startswith(ZIP_STARTS) else ""
 
 
 def _format_by_start(head: bytes) -> str:
@@ -242,8 +263,30 @@ def _format_by_start(head: bytes) -> str:
         (head[1024:1028] == b"\xe2\xe1\xf5\xe0", "erofs"),
         (head[:4] == b"\4\0\0\0" and head[16:].startswith(b'{"files":'), "asar"),
         (is_tar(head), "tar"),
+        (_is_ar(head), "ar"),
+        *((bool(pattern.match(head)), name) for pattern, name in _SHORT_STARTS),
     )
     return next((name for holds, name in forms if holds), "")
+
+
+def _is_ar(head: bytes) -> bool:
+    """Return whether a file is an `ar` archive of other files than a static library has, as far as `head` shows.
+
+    The members of a library are objects, and tables that a linker reads.
+    """
+    at = len(AR)
+    while head.startswith(AR) and at + AR_HEADER < len(head):
+        name, length = head[at : at + 16].rstrip(b" "), head[at + 48 : at + 58].rstrip(b" ")
+        extended = int(name[3:]) if re.fullmatch(rb"#1/\d+", name) else 0
+        at += AR_HEADER
+        if not length.isdigit():
+            return True
+        name = head[at : at + extended].rstrip(b"\0") if extended else name
+        content = head[at + extended : at + min(int(length), extended + 64)]
+        if name not in AR_TABLES and content and not content.startswith(OBJECTS):
+            return True
+        at += int(length) + int(length) % 2
+    return False
 
 
 def is_tar(head: bytes) -> bool:
@@ -256,6 +299,8 @@ def is_tar(head: bytes) -> bool:
     return has_tar_checksum(block)
 
 
+ZIP_STARTS = (b"PK\x03\x04", b"PK00PK\x03\x04", b"PK\x07\x08PK\x03\x04")
+"""Beginning of a zip archive; some readers open one without a directory (APPNOTE.TXT, 4.3.7 and 8.5.4)."""
 ZIP_ENTRY, ZIP_ENDS = b"PK\x01\x02", (b"PK\x05\x06", b"PK\x06\x06")
 """Signatures of an entry in a zip archive's central directory, and of the records that may follow the last one."""
 JAVA_METHODS = (b"\0\0", b"\x08\0")

@@ -353,6 +353,64 @@ def png(chunk, content):
     )
 
 
+def ar(*members):
+    """Return an `ar` archive of members with these names and contents."""
+    return b"!<arch>\n" + b"".join(
+        name.ljust(16).encode()
+        + b"0           0     0     644     "
+        + f"{len(content):<10}`\n".encode()
+        + content
+        + b"\n" * (len(content) % 2)
+        for name, content in members
+    )
+
+
+@pytest.mark.parametrize(
+    ("content", "form"),
+    [
+        (zipped()[: zipped().index(b"PK\x01\x02")], "zip"),
+        (b"PK00" + zipped()[:80], "zip"),
+        (zipped() + bytes(file_content.TAIL), "zip"),
+        (b"\x1f\x9d\x90" + noise(80), "compress"),
+        (b"LRZI\0\x06" + noise(80), "lrzip"),
+        (b"\xff\x06\0\0sNaPpY" + noise(80), "snappy"),
+        (b"\x23\x51-lh5-" + noise(80), "lha"),
+        (b"\x60\xea\x2a\0\x1e\x0b" + noise(80), "arj"),
+        (b"zPQ\x02\x01" + noise(80), "zpaq"),
+        (b"7kSt\xa0\x31\x83\xd3\x8c\xb2\x28\xb0\xd3zPQ" + noise(80), "zpaq"),
+        (b"vhdxfile" + noise(80), "disk image"),
+        (ar(("evil.py/", b"print(1)")), "ar"),
+        (ar(("/", bytes(4)), ("a.o/", ELF), ("evil.py/", b"print(1)")), "ar"),
+        (ar(("#1/8", b"evil.py\0print(1)")), "ar"),
+        (ar(("/", bytes(4)))[:-6] + b"x" * 90, "ar"),
+        (gzip.compress(ar(("evil.py/", b"print(1)"))), "ar, gzip"),
+        (ar(("debian-binary", b"2.0\n")), "deb"),
+    ],
+)
+def test_archive_is_found_by_its_beginning(content, form):
+    """Programs unpack such a file, and syft does not."""
+    assert kind(content) == form
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        ar(),
+        ar(("/", bytes(4)), ("//", b"a_long_name.o/\n"), ("/0", ELF), ("b.o/", b"BC\xc0\xde")),
+        ar(("__.SYMDEF", bytes(4)), ("a.o", b"\xcf\xfa\xed\xfe")),
+        ar(("#1/20", b"__.SYMDEF SORTED".ljust(20, b"\0") + bytes(4)), ("#1/12", b"a.o".ljust(12, b"\0") + ELF)),
+        ar(("__.PKGDEF", b"go object linux amd64"), ("_go_.o", b"go object linux amd64")),
+        ar(("/", bytes(HEAD)), ("a.o/", ELF)),
+        b"\x1f\x9dtext",
+        b"a -lh- in a text",
+        b"`\xea" + noise(80),
+    ],
+)
+def test_static_library_and_other_file_is_no_archive(content):
+    """Development packages have many static libraries."""
+    assert kind(content) == ""
+
+
 JAR = zipped("META-INF/MANIFEST.MF", more=["A.class", "B.class"])
 AT, LENGTH = JAR.index(b"PK\x01\x02"), JAR.rindex(b"PK\x05\x06") - JAR.index(b"PK\x01\x02")
 DECOY = JAR[:AT] + JAR[AT:][:LENGTH].replace(b"B.class", b"C.class") + JAR[AT:]
