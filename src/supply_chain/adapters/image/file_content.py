@@ -71,6 +71,8 @@ class FileContent:
     """Line and kind of each likely secret."""
     packed: tuple[tuple[int, str], ...] = ()
     """Line and kind of each likely secret in compressed content; the line counts in the unpacked content."""
+    unsearched: bool = False
+    """Whether the file is a compressed text of which only the first `UNPACKED` bytes are searched for secrets."""
 
 
 class ContentStore:
@@ -142,6 +144,7 @@ def read_file(
         text=b"\0" not in head or head.startswith(_MARKS) or is_wide(head) or _is_utf8(head, cut=size > HEAD),
         secrets=places.sorted(),
         packed=packed.sorted(),
+        unsearched=any(len(each) >= UNPACKED and b"\0" not in each for each in inside),
     )
 
 

@@ -373,12 +373,17 @@ def _collect_texts(image: _Image, is_searched: IsSearched) -> tuple[dict[str, by
     """Return path → content of the texts to search for secrets, and the paths of the texts that are not searched.
 
     Texts that a package installed, and those that another check searches, are in neither. Not searched are texts that
-    are too large to be stored or that exceed `MOST_TEXTS` together.
+    are too large to be stored or that exceed `MOST_TEXTS` together, and compressed texts that are too large to unpack.
     """
     texts, rest, left = dict[str, bytes](), list[str](), MOST_TEXTS
     for path, node in image.files.walk():
         image.budget.checkpoint()
-        if node.content is None or not node.content.text or _is_packaged(path, PACKAGES + STANDARD):
+        if node.content is None:
+            continue
+        if node.content.unsearched and not _is_packaged(path, (*EXAMPLES, "/var/lib/", "/var/cache/")):
+            rest.append(escape_path(path))
+            continue
+        if not node.content.text or _is_packaged(path, PACKAGES + STANDARD):
             continue
         content = image.keeper.read(node.content)
         if (content is not None and not _mentions_secret(content)) or is_searched(node.content.sha256.hex(), path):

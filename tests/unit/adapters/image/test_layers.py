@@ -1,10 +1,12 @@
 """Tests that layers are combined as a container sees them, and that reading them is bounded."""
 
 import base64
+import bz2
 import gzip
 import hashlib
 import io
 import json
+import lzma
 import sys
 import tarfile
 import zlib
@@ -635,6 +637,22 @@ def test_unsearched_texts_are_reported(monkeypatch):
 
     assert sorted(found.texts) == ["/a/one", "/a/three"]
     assert found.unsearched == ("/a/two", "/b/large")
+
+
+@pytest.mark.parametrize(
+    "pack", [gzip.compress, bz2.compress, lzma.compress, lambda text: gzip.compress(bz2.compress(text))]
+)
+def test_compressed_text_that_is_searched_in_part_is_reported(pack):
+    """A secret behind the searched beginning would not be found; packages install large texts of their own."""
+    large, small, zeros = (pack(content) for content in (b"a line\n" * (MIB // 4), b"a line\n" * 1000, bytes(2 * MIB)))
+    made = engine(
+        layer(
+            text("a/large", large), text("usr/local/large", large), text("a/small", small), text("a/zeros", zeros),
+            text("usr/share/doc/large", large), text("usr/lib/large", large), text("var/lib/large", large),
+        )
+    )  # fmt: skip
+
+    assert present(read_contents(made, "image", MIB)).unsearched == ("/a/large", "/usr/local/large")
 
 
 def test_files_with_equal_printable_names_hide_no_text():
