@@ -95,7 +95,7 @@ def judge_service(strict: Run, loose: Run, local: LocalImage, manifest: Service,
         _judge_stop(findings, strict, manifest)
     _judge_writes(findings, strict, loose, local, manifest)
     _judge_logs(findings, strict)
-    _judge_secrets(findings, secrets, whole=all(was_searched_whole(each.logs) for each in (strict, loose)))
+    _judge_secrets(findings, secrets, complete=all(was_searched_completely(each.logs) for each in (strict, loose)))
     return findings
 
 
@@ -251,9 +251,9 @@ def _judge_logs(findings: Findings, run: Run) -> None:
         findings.warned.append("It logs nothing, neither on standard output nor on standard error.")
 
 
-def _judge_secrets(findings: Findings, kinds: tuple[str, ...], *, whole: bool) -> None:
-    """Add a finding about the kinds of secrets in the output. `whole` is whether all of it was searched."""
-    where = "" if whole else f" in its last {LINES} lines, of at most {SEARCHED // 1024} KiB"
+def _judge_secrets(findings: Findings, kinds: tuple[str, ...], *, complete: bool) -> None:
+    """Add a finding about the kinds of secrets in the output. `complete` is whether all of it was searched."""
+    where = "" if complete else f" in its last {LINES} lines, of at most {SEARCHED // 1024} KiB"
     findings.expect(
         not kinds,
         f"prints nothing that looks like a secret{where}",
@@ -274,6 +274,6 @@ def joined_output(logs: Logs) -> str:
     return f"{logs.stdout[-SEARCHED:]}\n{logs.stderr[-SEARCHED:]}"
 
 
-def was_searched_whole(logs: Logs) -> bool:
+def was_searched_completely(logs: Logs) -> bool:
     """Return whether `joined_output` has everything that the streams had."""
     return not logs.cut and max(len(logs.stdout), len(logs.stderr)) <= SEARCHED

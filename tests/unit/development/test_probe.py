@@ -252,7 +252,7 @@ def test_probe_fails_secret_in_output_without_repeating_it(strict, loose):
     probe_findings._judge_start(found, first, run(**loose), MANIFEST, secret=bool(kinds))
     probe_findings._judge_processes(found, first, MANIFEST)
 
-    probe_findings._judge_secrets(found, kinds, whole=True)
+    probe_findings._judge_secrets(found, kinds, complete=True)
 
     assert found.failed == ["What it prints, or a command of it, looks like a secret: Secret Keyword."]
     assert "hunter2" not in repr(found)
@@ -284,7 +284,7 @@ def test_probe_shows_last_output_without_secrets():
     found = Findings()
     probe_findings._judge_start(found, run(), run(), MANIFEST, secret=False)
 
-    probe_findings._judge_secrets(found, probing._find_secrets(Sees(), run(), run()), whole=True)
+    probe_findings._judge_secrets(found, probing._find_secrets(Sees(), run(), run()), complete=True)
 
     assert found.failed == [] and found.details["last_output"] == ["listening"]
 

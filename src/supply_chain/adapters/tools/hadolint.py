@@ -36,9 +36,10 @@ PRAGMA = re.compile(r"#\s*(?P<text>(?:hadolint|shellcheck)\s[^=]*=.*)$", re.IGNO
 """A comment that hadolint or its ShellCheck obeys, such as `# hadolint shell=pwsh` and, also in a heredoc or at the end
 of a line, `# shellcheck disable=all`.
 """
-_KNOWN = r"(?:ba|da|k|a)?sh"
+_POSIX_SHELL = r"(?:ba|da|k|a)?sh"
 SHELL = re.compile(
-    rf'^\s*(?P<text>SHELL\s(?!\s*\[\s*"(?:/usr)?(?:/bin/)?{_KNOWN}").*|#!(?!\s*\S*/{_KNOWN}(?:\s|$)).*)$', re.IGNORECASE
+    rf'^\s*(?P<text>SHELL\s(?!\s*\[\s*"(?:/usr)?(?:/bin/)?{_POSIX_SHELL}").*|#!(?!\s*\S*/{_POSIX_SHELL}(?:\s|$)).*)$',
+    re.IGNORECASE,
 )
 """An instruction or a heredoc's first line that names a shell whose commands ShellCheck may not know."""
 

@@ -87,8 +87,8 @@ def test_comment_that_changes_what_is_checked_is_reported(line: str):
     """ShellCheck obeys comments in a heredoc, and hadolint does not use it for a shell that it does not know."""
     _, warned, _ = parse_report("[]", f"FROM scratch\nRUN <<END\n{line}\nrm $all\nEND\n")
 
-    said = line[line.index("#") + 1 :].strip()
-    assert warned == (f"line 3: a comment changes what is checked: {said}",)
+    text = line[line.index("#") + 1 :].strip()
+    assert warned == (f"line 3: a comment changes what is checked: {text}",)
 
 
 @pytest.mark.parametrize(
