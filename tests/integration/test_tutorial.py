@@ -24,7 +24,7 @@ PAGES = [
     *([(ROOT / "docs/tutorial-kubernetes.md", "## Add an environment")] if os.geteuid() == 0 else []),
 ]
 """Each tutorial, with the heading where its commands begin; they continue the first. Only root starts a cluster."""
-CLONE = "PROJECT=../container-supply-chain"
+CLONE = "PROJECT=$(dirname $(which cscm))/../../.."
 
 
 @pytest.fixture
