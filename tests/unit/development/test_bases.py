@@ -22,7 +22,7 @@ BASE = "curated/base/python"
 class Bases:
     def __init__(self, world, make):
         self.world, self.make = world, make
-        self.instead, self.checked, self.known = {}, [], ()
+        self.instead, self.checked, self.declared = {}, [], ()
         for ref in (OLD, NEW):
             world.registry.add(ref, tags=("v",))
 
@@ -49,7 +49,7 @@ class Bases:
             lambda at, platform: f"{at} {platform}".encode(),
             lambda at, platform: self.checked.append((at, platform)),
             REGISTRIES,
-            self.known,
+            self.declared,
         )
 
 
@@ -104,7 +104,7 @@ def test_curated_base_fails_without_any_image(bases):
 )
 def test_missing_base_is_explained_by_the_bases_of_the_project(bases, name, first, then):
     """`cscm bases NAME` is no help for a name that the project does not have."""
-    bases.known = ("node", "python")
+    bases.declared = ("node", "python")
 
     with pytest.raises(BaseMissing) as caught:
         bases.resolve(name)
