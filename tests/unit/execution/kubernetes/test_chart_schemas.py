@@ -101,7 +101,11 @@ def test_schema_in_packed_chart_is_read(depth):
             check_schemas(files)
 
 
-@pytest.mark.parametrize("content", [b"", b"nonsense", pack({"a": b"b" * 20_000})[:100], gzip.compress(b"x" * 2000)])
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"nonsense", pack({"a": b"b" * 20_000})[:100], gzip.compress(b"x" * 2000)],
+    ids=["empty", "text", "cut", "no-archive"],
+)
 def test_packed_chart_that_cannot_be_read_is_refused(content):
     """Nobody knows what is in it."""
     with pytest.raises(DeclarationInvalid, match=r"^hello/charts/a.tgz is no packed chart"):
