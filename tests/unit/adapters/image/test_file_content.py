@@ -386,6 +386,7 @@ def ar(*members):
         (gzip.compress(ar(("evil.py/", b"print(1)"))), "ar, gzip"),
         (ar(("debian-binary", b"2.0\n")), "deb"),
     ],
+    ids=lambda each: each if isinstance(each, str) else "file",  # compressed content has the time
 )
 def test_archive_is_found_by_its_beginning(content, form):
     """Programs unpack such a file, and syft does not."""
