@@ -432,8 +432,8 @@ def read_zip_end(record: bytes) -> ZipEnd | None:
         and offset in (end.offset, 2**32 - 1)
         and wide_here == end.entries
     )
-    whole = more[:12] == ZIP_ENDS[1] + (ZIP64_ENDS - 32).to_bytes(8, "little")
-    return end if same and whole and located == end.offset + end.length else None
+    intact = more[:12] == ZIP_ENDS[1] + (ZIP64_ENDS - 32).to_bytes(8, "little")
+    return end if same and intact and located == end.offset + end.length else None
 
 
 _FOREIGN = linear_pattern(

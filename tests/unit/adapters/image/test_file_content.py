@@ -420,10 +420,10 @@ DECOY = JAR[:AT] + JAR[AT:][:LENGTH].replace(b"B.class", b"C.class") + JAR[AT:]
 def wide(jar, **changes):
     """Return a zip archive with a zip64 end record and its locator (APPNOTE.TXT, 4.3.14 and 4.3.15)."""
     end = jar.rindex(b"PK\x05\x06")
-    said = {"here": 3, "entries": 3, "length": LENGTH, "offset": AT, "located": end, **changes}
-    counts = b"".join(said[each].to_bytes(8, "little") for each in ("here", "entries", "length", "offset"))
+    fields = {"here": 3, "entries": 3, "length": LENGTH, "offset": AT, "located": end, **changes}
+    counts = b"".join(fields[each].to_bytes(8, "little") for each in ("here", "entries", "length", "offset"))
     record = b"PK\x06\x06" + (44).to_bytes(8, "little") + bytes(12) + counts
-    locator = b"PK\x06\x07" + bytes(4) + said["located"].to_bytes(8, "little") + (1).to_bytes(4, "little")
+    locator = b"PK\x06\x07" + bytes(4) + fields["located"].to_bytes(8, "little") + (1).to_bytes(4, "little")
     return ended(jar[:end] + record + locator + jar[end:], 8, b"\xff" * 12)
 
 
