@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from supply_chain.development.python_command import is_interpreter, parse_arguments
 from supply_chain.development.reports import Counts, read_go, read_tap
 
 JUDGED = 512 * 1024
@@ -245,7 +246,7 @@ def detect_runner(command: Sequence[str]) -> Runner | None:
 
 def _of_interpreter(program: str, arguments: Sequence[str]) -> str | None:
     """Return the name of the runner that an interpreter is asked to run; None if it is not known."""
-    if re.fullmatch(r"(python|pypy)(\d(\.\d+)?)?", program):
+    if is_interpreter(program):
         return _of_python(arguments)
     if program in ("node", "nodejs") and _starts_tests(arguments):
         return "node"
@@ -268,25 +269,11 @@ def _starts_tests(arguments: Sequence[str]) -> bool:
 
 
 def _of_python(arguments: Sequence[str]) -> str | None:
-    """Return the runner that `-m` or a script's path names; None for `-c`, which can run anything.
-
-    Options without values may be joined with the next one, as in `-Bm`.
-    """
-    words = list(arguments)
-    while words:
-        word = words.pop(0)
-        if not word.startswith("-"):
-            return "pytest" if _script(word) in ("pytest", "py.test") else None
-        if word == "-" or (word.startswith("--") and word != "--check-hash-based-pycs"):
-            return None
-        option = re.search(r"[cmWX]", word) if not word.startswith("--") else None
-        value = word[option.end() :] if option else ""
-        if not value and (option or word.startswith("--")):
-            value = words.pop(0) if words else ""
-        if option and option[0] in "cm":
-            modules = {"pytest": "pytest", "unittest": "unittest", "xmlrunner": "unittest"}
-            return modules.get(value) if option[0] == "m" else None
-    return None
+    """Return the runner that `-m` or a script's path names; None for `-c`, which can run anything."""
+    module, script = parse_arguments(arguments)
+    if _script(script) in ("pytest", "py.test"):
+        return "pytest"
+    return {"pytest": "pytest", "unittest": "unittest", "xmlrunner": "unittest"}.get(module)
 
 
 def _script(path: str) -> str:

@@ -21,7 +21,7 @@ from supply_chain.adapters.image.budget import Budget
 from supply_chain.adapters.image.distribution import examine
 from supply_chain.adapters.image.file_content import HEAD, MACHINES, ContentStore, FileContent, read_file
 from supply_chain.adapters.image.filesystem import Filesystem, Kind, Node, escape_path
-from supply_chain.adapters.image.python_sources import LARGEST_RECORD, RECORD, IsRead, find_python_sources
+from supply_chain.adapters.image.python_sources import LARGEST_RECORD, RECORD, IsRead, find_python_sources, find_scripts
 from supply_chain.adapters.image.secret_forms import PEM, decode_texts, find_secret_patterns
 from supply_chain.adapters.image.tar_entry import Entry
 from supply_chain.development.content import Contents
@@ -101,7 +101,8 @@ def _contents(
         image.add(_open_packed(archive, layer), str(layer["mediaType"]))
     machine = MACHINES.get(config.get("architecture"), "")
     texts, unsearched = _collect_texts(image, is_searched)
-    sources = find_python_sources(image.files, keeper, is_read, image.budget.checkpoint)
+    scripts = find_scripts(image.files, config)
+    sources = find_python_sources(image.files, keeper, is_read, image.budget.checkpoint, scripts)
     return Contents(
         digest=digest,
         platform="/".join(str(config[part]) for part in ("os", "architecture", "variant") if config.get(part)),

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import ast
 import base64
 import binascii
 import csv
 import io
 import posixpath
 import re
-from collections.abc import Callable, Iterator, Mapping
+import shlex
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from supply_chain.adapters.image.file_content import ContentStore, FileContent
 from supply_chain.adapters.image.filesystem import Filesystem, Kind, escape_path
+from supply_chain.development.python_command import is_interpreter, parse_arguments
 
 Files = Filesystem[FileContent]
 IsRead = Callable[[str], bool]
@@ -25,6 +29,8 @@ INSTALLED = re.compile(
 """Where packages install Python files."""
 PACKAGES = re.compile(r"(?!/(usr/)?(lib(32|64|x32)?|share)/).*/(site|dist)-packages/")
 """Where pip and similar tools install packages, but no distribution does: a package's record lists the files."""
+JUDGED_ELSEWHERE = re.compile(r"/(site-packages|dist-packages|node_modules)/|\.py[co]$")
+"""Paths of scripts that are judged as packages or as compiled Python."""
 RECORD = ".dist-info/RECORD"
 """End of the path of a package's record ("Recording installed projects")."""
 LARGEST_RECORD, MOST_RECORDS = 4 * 1024 * 1024, 64 * 1024 * 1024
@@ -37,6 +43,13 @@ SHEBANG = re.compile(rb"#!.*(python|pypy|env\b.*\$)")
 """First line of a program that Python runs, or `env` runs what a variable names."""
 QUOTING = re.compile(rb"[\"'\\]")
 """What `env -S` removes from the words that it splits."""
+IMPORT = re.compile(rb"\bimport\b")
+MOST_ARGUMENTS = 100
+"""Maximum words after a Python interpreter among which its script is looked for."""
+LARGEST_TEXT = 256 * 1024
+"""Maximum bytes of a text that is parsed to find out whether it is Python."""
+INVALID_ESCAPE = re.compile(r"\\([^\n\r'\"\\])|\\[\s\S]")
+"""A backslash, and what follows it; the group is a character that a string can have alone."""
 MOST_SOURCES, MOST_BYTES = 2000, 8 * 1024 * 1024
 """Maximum files that are read, and their maximum bytes."""
 
@@ -55,23 +68,82 @@ def is_python_program(start: bytes) -> bool:
     return bool(SHEBANG.match(QUOTING.sub(b"", start[:1000])))
 
 
+def may_be_python_text(name: str) -> bool:
+    """Return whether a file's name, without an ending, says nothing about its content."""
+    return not posixpath.splitext(posixpath.basename(name))[1]
+
+
+def is_python_text(content: bytes) -> bool:
+    """Return whether a text of at most `LARGEST_TEXT` bytes is Python that imports something."""
+    if len(content) > LARGEST_TEXT or not IMPORT.search(content):
+        return False
+    try:
+        text = INVALID_ESCAPE.sub(lambda found: found[1] or found[0], content.decode("utf-8-sig"))
+        tree = ast.parse(text)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return False
+    return any(isinstance(node, ast.Import | ast.ImportFrom) for node in ast.walk(tree))
+
+
+def find_scripts(files: Files, config: Mapping[str, Any]) -> frozenset[str]:
+    """Return the paths of the files that an image's configuration starts with a Python interpreter.
+
+    Reads entry point, command and health check (OCI image 1.1, "Image Configuration"; Docker), also as text for a
+    shell.
+    """
+    own = config.get("config") or {}
+    health = (own.get("Healthcheck") or {}).get("Test") or ()
+    directory, scripts = own.get("WorkingDir") or "/", set[str]()
+    for command in ((*(own.get("Entrypoint") or ()), *(own.get("Cmd") or ())), health):
+        words = [part for word in command for part in _split_shell(word)]
+        for at, word in enumerate(words):
+            script = parse_arguments(words[at + 1 : at + MOST_ARGUMENTS])[1] if _is_interpreter(files, word) else ""
+            found = files.resolve(posixpath.join("/", directory, script)) if script else None
+            if found is not None and found[1].content is not None:
+                scripts.add(found[0])
+    return frozenset(scripts)
+
+
+def _split_shell(word: str) -> list[str]:
+    """Return the words of a text for a shell; any other word alone."""
+    if not re.search(r"\s", word):
+        return [word]
+    try:
+        lexer = shlex.shlex(word, posix=True, punctuation_chars=True)
+        lexer.whitespace_split = True
+        return list(lexer)
+    except ValueError:
+        return word.split()
+
+
+def _is_interpreter(files: Files, word: str) -> bool:
+    found = files.resolve(word) if word.startswith("/") else None
+    return is_interpreter(word) or (found is not None and is_interpreter(found[0]))
+
+
 def find_python_sources(
-    files: Files, keeper: ContentStore, is_read: IsRead, checkpoint: Callable[[], object]
+    files: Files,
+    keeper: ContentStore,
+    is_read: IsRead,
+    checkpoint: Callable[[], object],
+    scripts: Collection[str] = (),
 ) -> PythonSources:
     """Return the image's Python files that `is_read` does not know and that are not where packages install their files.
 
     Also the files in a directory of packages that no package's record lists with this content. A link gives a file its
-    name too. A script without the name of one is found if its content is stored. `checkpoint`
-    is called for each file, and may raise.
+    name too. A file without the name of one is found if its content is stored, and is a script or a text that
+    `is_python_text` accepts. `scripts` are paths of files that Python runs, whatever they look like, except in a
+    directory of packages. `checkpoint` is called for each file, and may raise.
     """
     sources, left, room, digests = dict[str, bytes](), list[str](), MOST_BYTES, set[bytes]()
     records = read_records(files, keeper)
     for path, content in _named_files(files):
         checkpoint()
-        if _is_installed(path, content, records) or content.sha256 in digests:
+        runs = path in scripts and not (content.archive or JUDGED_ELSEWHERE.search(path))
+        if (_is_installed(path, content, records) and not runs) or content.sha256 in digests:
             continue
         stored = keeper.read(content)
-        is_python = MODULE.search(path) or (stored is not None and is_python_program(stored))
+        is_python = runs or MODULE.search(path) or (stored is not None and _looks_like_python(path, stored))
         if not is_python or is_read(content.sha256.hex()):
             continue
         digests.add(content.sha256)
@@ -82,6 +154,10 @@ def find_python_sources(
             sources[name] = stored
             room -= len(stored)
     return PythonSources(sources, tuple(sorted(left)))
+
+
+def _looks_like_python(path: str, content: bytes) -> bool:
+    return is_python_program(content) or (may_be_python_text(path) and is_python_text(content))
 
 
 def _named_files(files: Files) -> Iterator[tuple[str, FileContent]]:

@@ -15,7 +15,13 @@ from typing import Literal
 from pydantic import BaseModel, ValidationError
 
 from supply_chain.adapters.files.selection import describe_files, list_files, list_links, split_arguments
-from supply_chain.adapters.image.python_sources import MODULE, is_python_program
+from supply_chain.adapters.image.python_sources import (
+    LARGEST_TEXT,
+    MODULE,
+    is_python_program,
+    is_python_text,
+    may_be_python_text,
+)
 from supply_chain.adapters.process.command import Tool
 from supply_chain.errors import CheckNotMade, ToolTimedOut
 from supply_chain.evidence.checks import Check, CheckResult
@@ -34,7 +40,7 @@ ASSERT = "B101"
 """Code of bandit's finding about `assert`, which is normal in tests."""
 PASSWORDS, PASSWORD = ("B105", "B106", "B107"), "Possible hardcoded password"
 """Codes of bandit's findings that quote a password, and the text without it: many people read a result."""
-SOURCE_VERSION = "3"
+SOURCE_VERSION = "4"
 """Version of this check. Raise it when more is read, so that files that were checked before are checked again."""
 STARTUP = re.compile(rb"(\xef\xbb\xbf)?import[ \t]")
 """Beginning of a line of a `.pth` file that Python runs at each start ("site"); the other lines are paths."""
@@ -191,7 +197,7 @@ def _copy_startup(file: Path, copy: Path) -> None:
 
 
 def _is_source(path: Path, names: Collection[str]) -> bool:
-    """Return whether a file is Python, by one of its names or by the interpreter in its first line.
+    """Return whether a file is Python, by one of its names, by the interpreter in its first line, or by its content.
 
     A `.pth` file counts if Python runs a line of it. Models of PyTorch have such names too.
     """
@@ -201,7 +207,10 @@ def _is_source(path: Path, names: Collection[str]) -> bool:
         if _is_startup(names):
             pieces = iter(partial(file.readline, LARGEST), b"")
             return any(STARTUP.match(line) for piece in pieces for line in piece.splitlines())
-        return is_python_program(file.readline(1000))
+        start = file.readline(1000)
+        if is_python_program(start) or not any(map(may_be_python_text, names)):
+            return is_python_program(start)
+        return is_python_text(start + file.read(LARGEST_TEXT))
 
 
 def _find_unmentioned(files: Sequence[str], reports: Sequence[Report]) -> tuple[str, ...]:

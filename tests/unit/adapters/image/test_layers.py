@@ -915,6 +915,15 @@ def run(words):
 """
 
 
+def test_script_of_the_entry_point_is_found():
+    """`ENTRYPOINT ["/usr/bin/python3", "/app/server.txt"]`."""
+    config = {"os": "linux", "architecture": "amd64"}
+    config["config"] = {"Entrypoint": ["/usr/bin/python3", "server.txt"], "WorkingDir": "/app"}
+    image = engine(layer(text("app/server.txt", COPIED.encode()), text("app/other.txt", b"1\n")), config=config)
+
+    assert dict(present(read_contents(image, "image", MIB)).sources) == {"/app/server.txt": COPIED.encode()}
+
+
 def test_code_that_becomes_python_in_the_image_is_found(tmp_path):
     """`COPY helper.txt helper.py`: the check `source` reads no text, and Python imports the copy."""
     (tmp_path / "helper.txt").write_text(COPIED)

@@ -10,13 +10,28 @@ import pytest
 from supply_chain.adapters.image import python_sources
 from supply_chain.adapters.image.file_content import HEAD, ContentStore, FileContent, read_file
 from supply_chain.adapters.image.filesystem import Filesystem
-from supply_chain.adapters.image.python_sources import PythonSources, find_python_sources, parse_record
+from supply_chain.adapters.image.python_sources import (
+    LARGEST_TEXT,
+    PythonSources,
+    find_python_sources,
+    find_scripts,
+    is_python_text,
+    parse_record,
+)
 
 CODE = b"eval(input())\n"
 
 
-def find(contents, links=None, checked=(), checkpoint=lambda: None):
+def find(contents, links=None, checked=(), checkpoint=lambda: None, config=None):
     """Return the sources of an image of these files and links; the check `source` reads the contents `checked`."""
+    keeper, files = lay(contents, links)
+    digests = {hashlib.sha256(each).hexdigest() for each in checked}
+    scripts = find_scripts(files, {"config": config})
+    return find_python_sources(files, keeper, digests.__contains__, checkpoint, scripts)
+
+
+def lay(contents, links=None):
+    """Return an image of these files and links."""
     keeper, files = ContentStore(io.BytesIO()), Filesystem[FileContent]()
     members = []
     for name, content in contents.items():
@@ -25,13 +40,100 @@ def find(contents, links=None, checked=(), checkpoint=lambda: None):
     for name, target in (links or {}).items():
         members.append(tarfile.TarInfo(name))
         members[-1].type, members[-1].linkname = tarfile.SYMTYPE, target
-    digests = {hashlib.sha256(each).hexdigest() for each in checked}
 
     def read(member):
         return read_file(io.BytesIO(contents[member.name]), member.size, keeper, secrets=False)
 
     files.lay(iter(members), read)
-    return find_python_sources(files, keeper, digests.__contains__, checkpoint)
+    return keeper, files
+
+
+TEXT = b"import os\nos.system(input())\n"
+
+
+@pytest.mark.parametrize("path", ["app/server", "app/v1.2/server", "app/.start", "etc/cron.d/job"])
+def test_text_without_ending_is_found_if_it_is_python(path):
+    """Python runs any file: `python3 /app/server`."""
+    assert find({path: TEXT, "app/README.md": TEXT, "usr/bin/tool": TEXT + b"\n"}) == PythonSources({f"/{path}": TEXT})
+
+
+TEXTS = {
+    "import": (TEXT, True),
+    "import in a function": (b"def run():\n    from subprocess import call\n    call('\\d \\'')\n", True),
+    "byte order mark": (b"\xef\xbb\xbfimport os\n", True),
+    "largest": (b"import os\n".ljust(LARGEST_TEXT, b"#"), True),
+    "invalid escape": (b"import re\nre.match('\\d+ \\\\', x)\n", True),
+    "larger": (b"import os\n".ljust(LARGEST_TEXT + 1, b"#"), False),
+    "assignments": (b"import_path = 1\nNAME='x'\n", False),
+    "import in a comment": (b"# import os\nNAME='x'\n", False),
+    "prose": (b"Please import the key first.\n", False),
+    "shell": (b'import() { echo "$1"; }\nimport x\n', False),
+    "JavaScript": (b'import fs from "fs"\n', False),
+    "Go": (b'package main\n\nimport "fmt"\n', False),
+    "other encoding": (b"import os # \xe9\n", False),
+    "zero byte": (b"import os\n\0", False),
+    "nested": (b"import os\n" + b"(" * 100_000, False),
+    "operators": (b"import os\n" + b"-" * 100_000 + b"1", False),
+}
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_text_is_python_if_it_parses_and_imports(name):
+    """Few other texts do both."""
+    content, expected = TEXTS[name]
+
+    assert is_python_text(content) is expected
+
+
+CONFIGS = {
+    "entry point": {"Entrypoint": ["/usr/bin/python3", "/app/server.txt"]},
+    "command": {"Entrypoint": ["tini", "--", "python3.12", "-u"], "Cmd": ["-X", "dev", "/app/server.txt", "/app/data"]},
+    "working directory": {"Entrypoint": ["python"], "Cmd": ["server.txt"], "WorkingDir": "/app"},
+    "shell": {"Cmd": ["/bin/sh", "-c", "cd / && exec python3 -Bu '/app/server.txt' --port=1; true"]},
+    "open quote": {"Cmd": ["/bin/sh", "-c", "python3 /app/server.txt '"]},
+    "health check": {"Healthcheck": {"Test": ["CMD", "python3", "/app/server.txt"]}},
+    "link to the script": {"Cmd": ["python3", "/start"]},
+    "link to the interpreter": {"Cmd": ["/app/run", "/app/server.txt"]},
+}
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_script_that_the_configuration_starts_is_found(name):
+    """Its name and content do not matter; other arguments are data."""
+    files = {"app/server.txt": CODE, "app/data": CODE + b"\n", "usr/bin/python3.12": b"\x7fELF"}
+
+    found = find(files, {"app/run": "/usr/bin/python3.12", "start": "app/server.txt"}, config=CONFIGS[name])
+
+    assert found == PythonSources({"/app/server.txt": CODE})
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        None,
+        {"Entrypoint": None, "Cmd": None, "Healthcheck": None},
+        {"Cmd": ["node", "/app/server.txt"]},
+        {"Cmd": ["python3", "-c", "1", "/app/server.txt"]},
+        {"Cmd": ["python3", "-m", "server", "/app/server.txt"]},
+        {"Cmd": ["python3", "/app"]},
+        {"Cmd": ["python3", "/gone"]},
+        {"Cmd": ["python3", "/opt/site-packages/run.txt"]},
+        {"Cmd": ["python3", "/app/server.pyc"]},
+    ],
+)
+def test_other_commands_start_no_script(config):
+    """Packages and compiled Python are judged elsewhere."""
+    files = {"app/server.txt": CODE, "opt/site-packages/run.txt": CODE + b"\n", "app/server.pyc": b"\x6f\r\r\n"}
+
+    assert find(files, config=config) == PythonSources()
+
+
+def test_installed_or_large_script_that_the_configuration_starts_is_judged():
+    """Somebody may have put it where programs are installed."""
+    files = {"usr/bin/server": CODE, "app/server": b"#" * (HEAD + 1)}
+    config = {"Cmd": ["sh", "-c", "python3 /usr/bin/server & python3 /app/server"]}
+
+    assert find(files, config=config) == PythonSources({"/usr/bin/server": CODE}, ("/app/server",))
 
 
 @pytest.mark.parametrize(

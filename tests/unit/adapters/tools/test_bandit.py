@@ -234,6 +234,18 @@ def test_scan_source_counts_only_files_that_were_read(tmp_path: Path):
     assert scan_source(BANDIT, tmp_path, now).passed == ("bandit read 1 lines in 1 files",)
 
 
+@pytest.mark.parametrize(("name", "read"), [("server", True), ("bin/run", True), ("notes.txt", False)])
+def test_scan_source_reads_python_without_ending(tmp_path: Path, name: str, read: bool):
+    """`python3 server` runs it."""
+    (tmp_path / "bin").mkdir()
+    (tmp_path / name).write_text("# " + "x" * 2000 + "\nimport subprocess\nsubprocess.call(input(), shell=True)\n")
+    (tmp_path / "Makefile").write_text("import:\n\ttrue\n")
+
+    result = scan_source(BANDIT, tmp_path, now)
+
+    assert [each.partition(":")[0] for each in result.failed] == [name] * read
+
+
 def test_scan_source_passes_without_python_files(tmp_path: Path):
     """An example is a Go service."""
     (tmp_path / "main.go").write_text("package main\n")
