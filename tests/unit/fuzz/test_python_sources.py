@@ -1,0 +1,59 @@
+"""Arbitrary texts and commands are Python, or are not; no error is raised."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from supply_chain.adapters.image.file_content import FileContent
+from supply_chain.adapters.image.filesystem import Filesystem
+from supply_chain.adapters.image.python_sources import LARGEST_TEXT, find_scripts, is_python_text
+
+pieces = st.sampled_from(
+    [
+        "import os",
+        "from a import b",
+        "\n",
+        " ",
+        "\t",
+        "\\",
+        "'",
+        '"""',
+        "f'{",
+        "}",
+        "(",
+        "lambda:",
+        "1if",
+        "\0",
+        "é",
+        "\r",
+    ]
+)
+words = st.sampled_from(
+    ["python3", "/usr/bin/python", "sh", "-c", "-m", "-X", "--", "-", "'", "a b", "", "/app/x", "\n"]
+)
+
+
+@given(st.one_of(st.binary(max_size=200), st.lists(pieces, max_size=20).map(lambda each: "".join(each).encode())))
+def test_any_text_is_python_or_not(content: bytes) -> None:
+    """What is Python imports something."""
+    assert not is_python_text(content) or b"import" in content
+
+
+@given(st.lists(words, max_size=12), st.text(max_size=20))
+def test_any_configuration_is_read(command: list[str], text: str) -> None:
+    """An image without files starts none."""
+    config = {"config": {"Entrypoint": command, "Cmd": [text, " ".join(command)], "WorkingDir": text}}
+
+    assert find_scripts(Filesystem[FileContent](), config) == frozenset()
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("piece", ["(", "-", "if 1:\n ", "a=", "'", "f'{", "\\", "not ", "[0]*", "import a;", "\n"])
+def test_hostile_text_is_parsed_in_time(piece: str) -> None:
+    """The parser's stack and time are limited."""
+    text = f"import os\n{piece * LARGEST_TEXT}".encode()
+    most = len(piece) * ((LARGEST_TEXT - 10) // len(piece)) + 10
+
+    assert is_python_text(text[:most]) == (piece in ("'", "import a;", "\n"))
