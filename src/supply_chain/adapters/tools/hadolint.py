@@ -36,12 +36,11 @@ PRAGMA = re.compile(r"#\s*(?P<text>(?:hadolint|shellcheck)\s[^=]*=.*)$", re.IGNO
 """A comment that hadolint or its ShellCheck obeys, such as `# hadolint shell=pwsh` and, also in a heredoc or at the end
 of a line, `# shellcheck disable=all`.
 """
-_POSIX_SHELL = r"(?:ba|da|k|a)?sh"
 SHELL = re.compile(
-    rf'^\s*(?P<text>SHELL\s(?!\s*\[\s*"(?:/usr)?(?:/bin/)?{_POSIX_SHELL}").*|#!(?!\s*\S*/{_POSIX_SHELL}(?:\s|$)).*)$',
-    re.IGNORECASE,
+    r"^\s*(?P<text>(?i:SHELL)\s(?!\s*\[\s*\"(?:/usr)?(?:/bin/)?(?:ba|da|k|a)?sh\").*"
+    r"|#!(?!(?:/bin/|/usr/bin/env )(?:ba|k)?sh(?:\s|$)).*)$"
 )
-"""An instruction or a heredoc's first line that names a shell whose commands ShellCheck may not know."""
+"""An instruction or a heredoc's first line that names a shell whose commands hadolint may not give to ShellCheck."""
 
 
 class _Finding(BaseModel):

@@ -92,7 +92,16 @@ def test_comment_that_changes_what_is_checked_is_reported(line: str):
 
 
 @pytest.mark.parametrize(
-    "line", ['SHELL ["pwsh", "-c"]', 'shell ["/opt/cmd"]', "SHELL \\", "#!/bin/zsh", "#!/x/python3 -I"]
+    "line",
+    [
+        'SHELL ["pwsh", "-c"]',
+        'shell ["/opt/cmd"]',
+        "SHELL \\",
+        "#!/bin/zsh",
+        "#!/x/python3 -I",
+        "#! /bin/sh",
+        "#!/BIN/SH",
+    ],
 )
 def test_shell_that_shellcheck_does_not_know_is_reported(line: str):
     """hadolint says nothing about its commands."""
@@ -103,7 +112,14 @@ def test_shell_that_shellcheck_does_not_know_is_reported(line: str):
 
 @pytest.mark.parametrize(
     "line",
-    ["# hadolint is used", "# install shellcheck", 'SHELL ["/bin/bash", "-c"]', 'SHELL [ "sh" ]', "#!/bin/sh -eu"],
+    [
+        "# hadolint is used",
+        "# install shellcheck",
+        'SHELL ["/bin/bash", "-c"]',
+        'SHELL [ "sh" ]',
+        "#!/bin/sh -eu",
+        "#!/usr/bin/env bash",
+    ],
 )
 def test_other_comment_and_known_shell_are_not_reported(line: str):
     """Only what changes the check is worth a sentence."""
