@@ -472,8 +472,14 @@ def _examination(examination: Examination, facts: CuratedFacts) -> types.Examina
 
 
 def _is_same_distribution(listed: Identity | None, own: Identity | None) -> bool:
-    """Return whether the SBOM names the image's distribution; syft names busybox in an image that has no os-release."""
-    return listed == own or (own is None and listed is not None and listed.id == "busybox")
+    """Return whether the SBOM names the image's distribution.
+
+    syft adds the point release to the version (debian 12.15), and names busybox in an image that has no os-release.
+    """
+    if listed is None or own is None:
+        return listed == own or (listed is not None and listed.id == "busybox")
+    same_version = listed.version == own.version or (own.version and listed.version.startswith(f"{own.version}."))
+    return bool(same_version) and (listed.id, listed.codename) == (own.id, own.codename)
 
 
 def _unjudged_packages(report: Report, listed: frozenset[Package]) -> str | None:
