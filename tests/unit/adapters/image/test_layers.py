@@ -917,8 +917,8 @@ def run(words):
 
 def test_script_of_the_entry_point_is_found():
     """`ENTRYPOINT ["/usr/bin/python3", "/app/server.txt"]`."""
-    config = {"os": "linux", "architecture": "amd64"}
-    config["config"] = {"Entrypoint": ["/usr/bin/python3", "server.txt"], "WorkingDir": "/app"}
+    started = {"Entrypoint": ["/usr/bin/python3", "server.txt"], "WorkingDir": "/app"}
+    config = {"os": "linux", "architecture": "amd64", "config": started}
     image = engine(layer(text("app/server.txt", COPIED.encode()), text("app/other.txt", b"1\n")), config=config)
 
     assert dict(present(read_contents(image, "image", MIB)).sources) == {"/app/server.txt": COPIED.encode()}
