@@ -86,12 +86,6 @@ class RuleDocument(Model):
             raise ValueError("a rule has at least one test that passes and one that fails")
         return self
 
-    @property
-    def texts(self) -> tuple[str, ...]:
-        """The expressions of the rule, and the texts that contain some."""
-        parts = (self.when, self.for_each, self.expression, self.message, self.remedy)
-        return tuple(each for each in parts if each)
-
     def expand(self) -> tuple[RuleDocument, ...]:
         """Return the rules for which this one stands: itself, or one for each row of its matrix."""
         content = self.model_dump(exclude={"matrix"})

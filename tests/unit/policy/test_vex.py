@@ -225,6 +225,15 @@ def test_finding_is_named_by_any_of_its_names(vex, vulnerability, aliases):
     assert [each["vex"]["accepted"] for each in last["scan"]["findings"]] == [True, True]
 
 
+def test_statement_about_another_package_leaves_the_finding(vex):
+    """It names the vulnerability, and a package that the image does not have."""
+    vex.state(products=[{"@id": "pkg:deb/debian/zlib1g@1"}])
+    plain = joined_values(facts(), POLICIES.release, NOON)
+
+    assert joined_values(facts(), vex.policies().release, NOON)["scan"] == plain["scan"]
+    assert codes(vex.judge(facts())) == ["scan.high"]
+
+
 def test_clock_of_an_issuer_may_be_ahead_by_minutes(vex):
     """As for every other statement."""
     vex.state(at=NOON + timedelta(minutes=5))
