@@ -234,6 +234,15 @@ def test_statement_about_another_package_leaves_the_finding(vex):
     assert codes(vex.judge(facts())) == ["scan.high"]
 
 
+def test_statement_about_one_package_leaves_the_finding_in_another(vex):
+    """Both packages have the vulnerability."""
+    vex.state()
+    other = finding(id="CVE-2026-1", package="zlib1g", severity=Severity.HIGH)
+    last: Any = joined_values(facts(report=report(FOUND, other)), vex.policies().release, NOON)
+
+    assert ["vex" in each for each in last["scan"]["findings"]] == [True, False]
+
+
 def test_clock_of_an_issuer_may_be_ahead_by_minutes(vex):
     """As for every other statement."""
     vex.state(at=NOON + timedelta(minutes=5))
