@@ -33,6 +33,7 @@ REF = ImageRef(repository="curated/hello", digest="sha256:" + "a" * 64)
 async def test_later_decision_has_later_time_despite_clock_skew(world, make, monkeypatch):
     """With two differing clocks, a denial could otherwise seem older than the approval."""
     monkeypatch.setattr(promote, "emit", lambda *_, **__: None)
+    monkeypatch.setattr(promote, "is_recorded", lambda number: False)
     world.now = make.noon + timedelta(minutes=4)
     store = world.store(TierName.EXECUTION)
     ports: Any = SimpleNamespace(repositories=SimpleNamespace(ensure_repository=lambda *_, **__: None), evidence=store)
