@@ -142,10 +142,6 @@ async def _step_lock(name: str, by_event: bool) -> AsyncIterator[PromotionFreeze
 
 
 def _check_environment(manifest: Service | Base, environment: str | None, workbench: Workbench) -> None:
-    """Raise `SettingInvalid`, before anything is built and signed, if the application cannot be deployed there.
-
-    That is so if the environment does not exist, or has no place for the application. Curation needs neither: `build`
-    and `curate` work without.
-    """
+    """Raise `SettingInvalid` if the environment does not exist, before anything is built, checked and signed for it."""
     if isinstance(manifest, Service) and (place := environment or next(iter(manifest.environments), None)):
-        workbench.environment(place).placement(manifest.name)
+        workbench.environment(place)

@@ -16,7 +16,7 @@ from supply_chain.policy.vex import DIRECTORY as VEX
 from supply_chain.policy.waivers import DIRECTORY as WAIVERS
 from tests.support.command import ROOT, cscm
 from tests.support.pages import find_mistakes, move_dates, read_files, read_steps, run_steps, use_keys
-from tests.support.signed_people import build_and_curate, make_key, owner_key, write_old_django
+from tests.support.signed_people import make_key, owner_key, write_old_django
 from tests.support.signed_project import sign_project, withdraw_signature
 
 pytestmark = pytest.mark.real
@@ -37,7 +37,7 @@ SIGNERS = ("ann", "ben", "psirt")
 def digest(bases: None, tmp_path_factory: pytest.TempPathFactory) -> str:
     """The digest of the image of all pages, which curation refused for a critical finding."""
     path = write_old_django(tmp_path_factory.mktemp("how-to") / "shop")
-    refused = build_and_curate(path)
+    refused = cscm("chain", str(path), "--environment", "staging", "--json")
     assert refused.reasons() == {"scan.critical"}, refused.stderr
     assert cscm("inventory", "shop").status == 0
     return str(refused.result["image"]["digest"])

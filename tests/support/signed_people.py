@@ -15,7 +15,7 @@ from cscm_laptop.home import Home
 from supply_chain.adapters.tools import Toolbox
 from supply_chain.policy.people import FILE
 from supply_chain.policy.signed_documents import signature_file
-from tests.support.command import ROOT, Ran, cscm
+from tests.support.command import ROOT, cscm
 
 CVE = "CVE-2024-42005"
 """Critical, in Django 4.2.0, and not known to be exploited."""
@@ -66,10 +66,3 @@ def write_old_django(path: Path) -> Path:
     (made / "supply-chain.yaml").write_text(DECLARATION.format(name=path.name))
     (made / "revision").write_text(os.urandom(8).hex())
     return made
-
-
-def build_and_curate(path: Path) -> Ran:
-    """Return the result of `cscm curate` for the image of an application, which no environment has a place for."""
-    built = cscm("build", str(path), "--json")
-    assert built.status == 0, built.stderr
-    return cscm("curate", "{repository}@{digest}".format(**built.result["ref"]), "--json")

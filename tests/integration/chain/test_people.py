@@ -19,7 +19,7 @@ from supply_chain.policy.waivers import DIRECTORY
 from tests.support.application import Application
 from tests.support.command import ROOT, cscm
 from tests.support.place import placed
-from tests.support.signed_people import CVE, build_and_curate, make_key, signed_people, write_old_django
+from tests.support.signed_people import CVE, make_key, signed_people, write_old_django
 
 pytestmark = pytest.mark.real
 
@@ -68,7 +68,7 @@ def application(tmp_path: Path) -> Path:
 
 def test_gates_honour_what_people_sign_until_it_is_withdrawn(bases: None, application: Path, people: People) -> None:
     """Its file alone has no effect; its verdict names it and ends with it."""
-    refused = build_and_curate(application)
+    refused = cscm("chain", str(application), "--environment", "staging", "--json")
     assert refused.reasons() == {"scan.critical"}, refused.stderr
     image = f"dev/waived@{refused.result['image']['digest']}"
 

@@ -24,7 +24,7 @@ from supply_chain.model.image import ImageRef
 from supply_chain.model.tier import TierName
 from tests.support.access import Outsider, ecr_of
 from tests.support.command import cscm
-from tests.support.signed_people import CVE, build_and_curate, make_key, signed_people, write_old_django
+from tests.support.signed_people import CVE, make_key, signed_people, write_old_django
 
 pytestmark = pytest.mark.real
 
@@ -66,7 +66,7 @@ def test_attached_document_of_an_issuer_clears_a_finding(
     tmp_path: Path,
 ) -> None:
     """Customers verify it with the issuer's key alone; one that nobody trusts is named and changes nothing."""
-    refused = build_and_curate(application)
+    refused = cscm("chain", str(application), "--environment", "staging", "--json")
     assert refused.reasons() == {"scan.critical"}, refused.stderr
     offered = ImageRef.parse(f"dev/stated@{refused.result['image']['digest']}")
     curated = offered.moved_to("curated/stated")

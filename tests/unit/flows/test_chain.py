@@ -20,13 +20,10 @@ from flows import chain as flows
 from flows.chain import chain
 from orchestration import locks, promotion_freeze
 from orchestration.waiting_runs import RETRY_AFTER
-from supply_chain.errors import SettingInvalid
 from supply_chain.model.image import ImageRef
 from supply_chain.model.tier import Gate
 from supply_chain.policy.outcome import Reason, Refused
 from supply_chain.promotion.freeze import PromotionFreeze
-from tests.support.builders import base
-from tests.support.command import ROOT
 from tests.support.present import present
 
 STEPS = ("build", "curate", "deploy")
@@ -93,36 +90,6 @@ async def test_freeze_during_wait_for_lock_stops_chain_of_push(machine, make, mo
         assert present(freeze).by == "ann"
     async with flows._step_lock("deploy staging hello", False) as freeze:
         assert freeze is None
-
-
-@pytest.mark.parametrize(
-    ("name", "environment", "why"),
-    [("shop", None, "shop has no address in staging"), ("hello", "nowhere", "nowhere"), ("shop", "production", "shop")],
-)
-async def test_chain_ends_before_the_build_without_a_place_to_deploy_to(
-    machine, make, monkeypatch, name, environment, why
-):
-    """Nobody waits for a build, its checks and a scan to learn that a line is missing."""
-    monkeypatch.setattr(
-        flows, "snapshot_of", lambda *_: nullcontext(SimpleNamespace(manifest=make.manifest(name=name)))
-    )
-    monkeypatch.setattr(flows, "report_run", lambda *_: nullcontext())
-    built = AsyncMock()
-    monkeypatch.setattr(flows, "build", built)
-    monkeypatch.setattr(Workbench, "aload", AsyncMock(return_value=Workbench(project=str(ROOT), tools="", database="")))
-
-    with pytest.raises(SettingInvalid, match=why):
-        await chain("/srv/shop", environment=environment)
-    assert not built.called
-
-
-@pytest.mark.parametrize("declared", [{"environments": ()}, {"name": "hello"}])
-def test_place_is_only_needed_in_a_declared_environment(make, declared):
-    """An application without environments ends with curation; `hello` has a place in the project's staging."""
-    workbench = Workbench(project=str(ROOT), tools="", database="")
-
-    flows._check_environment(make.manifest(**declared), None, workbench)
-    flows._check_environment(base(), "nowhere", workbench)
 
 
 async def test_refused_name_ends_chain_as_refused(machine, make, monkeypatch):
