@@ -131,7 +131,7 @@ def read_file(
                 packed.add(each for each in find_secret_patterns(content) if not (deflated.compiled and each[1] == PEM))
             line += piece.count(b"\n") - left.count(b"\n")
     head, form = start[:HEAD], _compressed_format(start, inside, cut=len(start) < size)
-    other = embedded.form or ("zip" if entries.complete else "")
+    other = embedded.form or ("zip" if entries.complete and entries.packed else "")
     for content in inside if secrets else ():
         packed.add(find_secret_patterns(content))
     return FileContent(
@@ -306,7 +306,9 @@ ZIP_STARTS = (b"PK\x03\x04", b"PK00PK\x03\x04", b"PK\x07\x08PK\x03\x04")
 """Beginning of a zip archive; some readers open one without a directory (APPNOTE.TXT, 4.3.7 and 8.5.4)."""
 ZIP_ENTRY, ZIP_ENDS = b"PK\x01\x02", (b"PK\x05\x06", b"PK\x06\x06")
 """Signatures of an entry in a zip archive's central directory, and of the records that may follow the last one."""
-JAVA_METHODS = (b"\0\0", b"\x08\0")
+STORED = b"\0\0"
+"""Method of an entry that is not compressed."""
+JAVA_METHODS = (STORED, b"\x08\0")
 """Methods of compression that syft unpacks: none and deflate."""
 _ZIP_RECORD = any_of(ZIP_ENTRY, *ZIP_ENDS)
 ZIP64_ENDS, END = 56 + 20, 22
@@ -327,6 +329,10 @@ class ZipEntries:
         self._records: dict[int, bytes] = {}
         """Where an end record begins → the record, with the `ZIP64_ENDS` bytes before it."""
         self._others = self._many = False
+        self.packed = False
+        """Whether an entry is compressed or encrypted, or named like code or a package: other entries, such as the time
+        zones in a Go program, are searched where they are.
+        """
         self.complete = False
         """Whether the file has a directory with an end record, anywhere."""
 
@@ -353,8 +359,10 @@ class ZipEntries:
                 self._places[place + at] = place + at + 46 + name + extra + comment
                 self._ends.add(self._places[place + at])
                 encrypted, method = piece[at + 8] & 1, piece[at + 10 : at + 12]
+                label = piece[at + 46 : at + 46 + name]
                 self._others = self._others or bool(encrypted) or method not in JAVA_METHODS
-                self._others = self._others or name > LONGEST_ZIP_NAME or _is_foreign(piece[at + 46 : at + 46 + name])
+                self._others = self._others or name > LONGEST_ZIP_NAME or _is_foreign(label)
+                self.packed = self.packed or self._others or method != STORED or bool(_CODE.search(label))
 
     def end_in(self, tail: bytes, size: int) -> bool:
         """Return whether a file ends with a zip archive's end record and has the directory that belongs to it.
@@ -441,6 +449,8 @@ _FOREIGN = linear_pattern(
     rb"|\.tar(\.(bz2|gz|lzma|xz|zst))?|(^|/)package\.json)$|\.(dist|egg)-info/|(^|/)node_modules/"
 )
 """Names of Python's and npm's packages, and of archives that are not Java's."""
+_CODE = linear_pattern(rb"(?i)\.(class|dll|exe|jar|js|php|pl|rb|sh|so|war)$|^META-INF/")
+"""Other names of code."""
 
 
 def _is_foreign(name: bytes) -> bool:

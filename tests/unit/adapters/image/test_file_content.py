@@ -345,6 +345,25 @@ def test_zero_byte_does_not_make_utf8_binary():
         assert not read_file(io.BytesIO(content), len(content), ContentStore(io.BytesIO()), secrets=True).text
 
 
+@pytest.mark.parametrize(
+    ("name", "method", "form"),
+    [
+        ("Europe/Berlin", zipfile.ZIP_STORED, ""),
+        ("Europe/Berlin", zipfile.ZIP_DEFLATED, "zip"),
+        ("flask-0.1.dist-info/METADATA", zipfile.ZIP_STORED, "zip"),
+        ("app/Main.class", zipfile.ZIP_STORED, "zip"),
+    ],
+)
+def test_zip_archive_in_a_program_counts_if_it_hides_something(name, method, form):
+    """A Go program may have the time zones in an archive that is not compressed, and is searched as it is."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", method) as archive:
+        archive.writestr(name, b"x" * 100)
+    content = ELF + bytes(2000) + buffer.getvalue() + bytes(file_content.TAIL)
+
+    assert read_file(io.BytesIO(content), len(content), ContentStore(io.BytesIO()), secrets=False).archive == form
+
+
 def png(chunk, content):
     """Return an empty PNG image with one extra chunk."""
     parts = [(chunk, content), (b"IEND", b"")]
