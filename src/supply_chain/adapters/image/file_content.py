@@ -131,7 +131,7 @@ def read_file(
                 packed.add(each for each in find_secret_patterns(content) if not (deflated.compiled and each[1] == PEM))
             line += piece.count(b"\n") - left.count(b"\n")
     head, form = start[:HEAD], _compressed_format(start, inside, cut=len(start) < size)
-    other = embedded.form or ("zip" if entries.complete and entries.packed else "")
+    other = embedded.form or ("zip" if entries.hidden else "")
     for content in inside if secrets else ():
         packed.add(find_secret_patterns(content))
     return FileContent(
@@ -325,16 +325,17 @@ class ZipEntries:
     def __init__(self) -> None:
         self._places: dict[int, int] = {}
         """Where an entry begins → where it ends; 0 if that is not read yet."""
-        self._ends: set[int] = set()
         self._records: dict[int, bytes] = {}
         """Where an end record begins → the record, with the `ZIP64_ENDS` bytes before it."""
         self._others = self._many = False
-        self.packed = False
-        """Whether an entry is compressed or encrypted, or named like code or a package: other entries, such as the time
-        zones in a Go program, are searched where they are.
+        self._hiding: set[int] = set()
+        """Where an entry begins that is compressed or encrypted, or named like code or a package. Others, such as the
+        time zones in a Go program, are searched where they are.
         """
-        self.complete = False
-        """Whether the file has a directory with an end record, anywhere."""
+        self._begins: dict[int, int] = {}
+        """Where an entry ends → where it begins."""
+        self.hidden = False
+        """Whether such an entry is in a directory with an end record, anywhere in the file."""
 
     @property
     def java(self) -> bool:
@@ -346,7 +347,7 @@ class ZipEntries:
         for match in _ZIP_RECORD.finditer(piece):
             at = match.start()
             if match.group() in ZIP_ENDS:
-                self.complete = self.complete or place + at in self._ends
+                self.hidden = self.hidden or self._hides(place + at)
                 if match.group() == ZIP_ENDS[0] and at + END <= len(piece):
                     self._records.setdefault(place + at, piece[max(0, at - ZIP64_ENDS) : at + END])
                 continue
@@ -357,12 +358,21 @@ class ZipEntries:
             name, extra, comment = (int.from_bytes(piece[at + n : at + n + 2], "little") for n in (28, 30, 32))
             if at + 46 + min(name, LONGEST_ZIP_NAME) <= len(piece):
                 self._places[place + at] = place + at + 46 + name + extra + comment
-                self._ends.add(self._places[place + at])
+                self._begins[self._places[place + at]] = place + at
                 encrypted, method = piece[at + 8] & 1, piece[at + 10 : at + 12]
                 label = piece[at + 46 : at + 46 + name]
                 self._others = self._others or bool(encrypted) or method not in JAVA_METHODS
                 self._others = self._others or name > LONGEST_ZIP_NAME or _is_foreign(label)
-                self.packed = self.packed or self._others or method != STORED or bool(_CODE.search(label))
+                if encrypted or method != STORED or _is_foreign(label) or _CODE.search(label):
+                    self._hiding.add(place + at)
+
+    def _hides(self, place: int) -> bool:
+        """Return whether an entry of the directory that ends at a place hides something."""
+        while (begin := self._begins.get(place)) is not None:
+            if begin in self._hiding:
+                return True
+            place = begin
+        return False
 
     def end_in(self, tail: bytes, size: int) -> bool:
         """Return whether a file ends with a zip archive's end record and has the directory that belongs to it.
@@ -374,7 +384,7 @@ class ZipEntries:
         while at >= 0:
             place, length = size - len(tail) + at, int.from_bytes(tail[at + 12 : at + 16], "little")
             offset = int.from_bytes(tail[at + 16 : at + 20], "little")
-            if tail[max(0, at - 20) : at].startswith(b"PK\x06\x07") or place in self._ends:
+            if tail[max(0, at - 20) : at].startswith(b"PK\x06\x07") or place in self._begins:
                 return True
             if self._many or {place - length, offset} & self._places.keys():
                 return True
@@ -400,10 +410,10 @@ class ZipEntries:
         """Return whether an end record has the counts and the size of the directory before it, if there is one."""
         end = read_zip_end(record)
         if end is None:
-            return not self._ends & {place, place - ZIP64_ENDS}
+            return not self._begins.keys() & {place, place - ZIP64_ENDS}
         after, many = place - end.before, 0
         at = after - end.length
-        if at not in self._places and after not in self._ends:
+        if at not in self._places and after not in self._begins:
             return True
         while (next_at := self._places.get(at, 0)) > at:
             at, many = next_at, many + 1
