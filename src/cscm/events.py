@@ -77,8 +77,6 @@ def advisory(name: str, packages: tuple[str, ...]) -> None:
     require_advisory(name, packages)
     require_package_names(find_invalid_names(packages))
     use_prefect()
-    import prefect.main  # noqa: F401, PLC0415 - sets up logging: Prefect's own messages do not go to the terminal
-
     from orchestration.database_events import post_advisory  # noqa: PLC0415
 
     post_advisory(name, packages)

@@ -50,9 +50,7 @@ def result_of(flow: str, verbose: bool, /, **parameters: Any) -> Any:
     `PartFailed` if Prefect's server stops answering.
     """
     use_prefect(verbose=verbose)
-    import prefect.main  # noqa: F401, PLC0415 - sets up logging, to which a handler is added below
-
-    if not verbose:
+    if not verbose:  # Prefect has set up logging
         steps = logging.getLogger(STEPS)
         steps.addHandler(_Terminal())
         steps.setLevel(logging.INFO)

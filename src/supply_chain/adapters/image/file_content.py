@@ -380,7 +380,7 @@ class ZipEntries:
         The directory is where the record says, or directly before the record. `tail` is the end of the file, `size` its
         size. A zip64 archive has another record directly before the end record (4.3.15).
         """
-        at = tail.rfind(b"PK\x05\x06")
+        at = tail.rfind(ZIP_ENDS[0])
         while at >= 0:
             place, length = size - len(tail) + at, int.from_bytes(tail[at + 12 : at + 16], "little")
             offset = int.from_bytes(tail[at + 16 : at + 20], "little")
@@ -388,7 +388,7 @@ class ZipEntries:
                 return True
             if self._many or {place - length, offset} & self._places.keys():
                 return True
-            at = tail.rfind(b"PK\x05\x06", 0, at)
+            at = tail.rfind(ZIP_ENDS[0], 0, at)
         return False
 
     def are_counted(self, tail: bytes, size: int) -> bool:
