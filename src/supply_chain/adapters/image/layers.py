@@ -23,6 +23,7 @@ from supply_chain.adapters.image.file_content import HEAD, MACHINES, ContentStor
 from supply_chain.adapters.image.filesystem import Filesystem, Kind, Node, escape_path
 from supply_chain.adapters.image.python_sources import LARGEST_RECORD, RECORD, IsRead, find_python_sources, find_scripts
 from supply_chain.adapters.image.secret_forms import PEM, decode_texts, find_secret_patterns
+from supply_chain.adapters.image.streams import DOCUMENT, BoundedStream, BudgetedStream, ForwardStream
 from supply_chain.adapters.image.tar_entry import Entry
 from supply_chain.development.content import Contents
 from supply_chain.errors import CheckNotMade, ScannerFailed
@@ -30,8 +31,6 @@ from supply_chain.evidence.examination import Examination
 from supply_chain.model.image import Digest, ImageRef, blobs_of, digest_of
 from supply_chain.scratch import scratch
 
-DOCUMENT = 4 * 1024 * 1024
-"""Maximum bytes of a manifest, a configuration, or a header of a file in a layer."""
 MANY = 10_000
 """Maximum files with extra rights, for another machine, or with a secret that are recorded; more raise an error."""
 SLACK = 16 * 1024 * 1024
@@ -181,7 +180,7 @@ def _unpack(packed: IO[bytes], kind: str) -> Iterator[IO[bytes]]:
     elif kind.endswith(("+zstd", ".zstd")):
         unpacker = zstandard.ZstdDecompressor(max_window_size=LARGEST_WINDOW)
         with unpacker.stream_reader(packed, read_across_frames=True, closefd=False) as stream:
-            yield _ForwardStream(stream)  # type: ignore[misc]
+            yield ForwardStream(stream)  # type: ignore[misc]
     elif kind.endswith(".tar"):
         yield packed
     else:
@@ -190,8 +189,8 @@ def _unpack(packed: IO[bytes], kind: str) -> Iterator[IO[bytes]]:
 
 @contextmanager
 def _open_layer(packed: IO[bytes], kind: str, budget: Budget) -> Iterator[tarfile.TarFile]:
-    with _unpack(cast("IO[bytes]", _BudgetedStream(packed, budget)), kind) as stream:
-        yield tarfile.open(fileobj=_BoundedStream(_BudgetedStream(stream, budget)), mode="r:", tarinfo=Entry)  # type: ignore[call-overload] # noqa: SIM115
+    with _unpack(cast("IO[bytes]", BudgetedStream(packed, budget)), kind) as stream:
+        yield tarfile.open(fileobj=BoundedStream(BudgetedStream(stream, budget)), mode="r:", tarinfo=Entry)  # type: ignore[call-overload] # noqa: SIM115
 
 
 def _members(layer: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
@@ -400,79 +399,6 @@ def _collect_texts(image: _Image, is_searched: IsSearched) -> tuple[dict[str, by
 
 def _mentions_secret(content: bytes) -> bool:
     return any(SPEAKS.search(text) for text in decode_texts(content))
-
-
-class _BudgetedStream:
-    """Stream that checks the budget before every read."""
-
-    def __init__(self, stream: IO[bytes], budget: Budget) -> None:
-        self._stream, self._budget = stream, budget
-        self.seek: Callable[[int], int] = stream.seek
-        self.tell: Callable[[], int] = stream.tell
-
-    def read(self, size: int = -1) -> bytes:
-        """Read after a check of the budget."""
-        self._budget.checkpoint()
-        return self._stream.read(size)
-
-
-class _BoundedStream:
-    """Unpacked layer that refuses to read a header that would fill the memory."""
-
-    def __init__(self, stream: _BudgetedStream) -> None:
-        self._stream = stream
-        self._again = b""
-        self.seek: Callable[[int], int] = stream.seek
-        self.tell: Callable[[], int] = stream.tell
-
-    def read(self, size: int = -1) -> bytes:
-        """Read at most `DOCUMENT` bytes; raise `ValueError` if more are requested."""
-        if not 0 <= size <= DOCUMENT:
-            raise ValueError(f"a header of {size} bytes")
-        if self._again:
-            content, self._again = self._again, b""
-            return content
-        return self._stream.read(size)
-
-    def unread(self, content: bytes) -> None:
-        """Return `content` again at the next read, which has to request as many bytes."""
-        self._again = content
-
-
-class _ForwardStream:
-    """Stream that seeks forward by reading, and backward by at most two tar blocks."""
-
-    def __init__(self, stream: Any) -> None:
-        self._stream = stream
-        self._at = self._end = 0
-        self._last = b""
-
-    def tell(self) -> int:
-        """Return the position."""
-        return self._at
-
-    def read(self, size: int = -1) -> bytes:
-        """Read `size` bytes, the remembered ones first."""
-        back = self._end - self._at
-        content = self._last[len(self._last) - back :][:size] if back else b""
-        parts, size = [content], size - len(content)
-        while size > 0 and (part := self._stream.read(size)):
-            parts.append(part)
-            size -= len(part)
-            self._end += len(part)
-            self._last = (self._last + part)[-2 * tarfile.BLOCKSIZE :]
-        content = b"".join(parts)
-        self._at += len(content)
-        return content
-
-    def seek(self, to: int) -> int:
-        """Move to a position and return it; raise `ValueError` if it is too far back."""
-        if to < self._end - len(self._last):
-            raise ValueError("a layer is read once")
-        self._at = min(to, self._end)
-        while self._at < to and self.read(min(to - self._at, 1024 * 1024)):
-            pass
-        return self._at
 
 
 class Registry(Protocol):
