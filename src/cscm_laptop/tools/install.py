@@ -33,12 +33,11 @@ def go_install(pin: GoPin, directory: Path, progress: Progress) -> Path:
     """
     go = _find_go(pin)
     progress(f"building {pin.version} with go install; the first time this takes minutes")
-    flags = f"-s -w -X {pin.filled(pin.stamp)}"
     done = run(
-        [go, "install", "-v", "-ldflags", flags, f"{pin.package}@v{pin.version}"],
+        [go, "install", *_flags(pin), f"{pin.package}@v{pin.version}"],
         name="go",
         timeout=BUILD_TIMEOUT,
-        environment={"GOBIN": str(directory), "GOTOOLCHAIN": pin.toolchain},
+        environment=_environment(pin) | {"GOBIN": str(directory)},
         quiet=True,
         on_line=_Counter(progress),
     )
@@ -60,21 +59,33 @@ def go_build(pin: SourcePin, directory: Path, progress: Progress) -> Path:
     for name, content in source_files(pin).items():
         (directory / name).write_bytes(content)
     done = run(
-        [go, "build", "-v", "-trimpath", "-buildvcs=false", "-mod=readonly", "-o", "program",
-         "-ldflags", f"-s -w -X {pin.filled(pin.stamp)}", "."],
+        [go, "build", *_flags(pin), "-buildvcs=false", "-mod=readonly", "-o", "program", "."],
         name="go",
         timeout=BUILD_TIMEOUT,
-        environment={"GOTOOLCHAIN": pin.toolchain, "CGO_ENABLED": "0", "GOFLAGS": "", "GOWORK": "off"},
+        environment=_environment(pin),
         cwd=directory,
         quiet=True,
         on_line=_Counter(progress),
-    )  # fmt: skip
+    )
     if done.status != 0:
         raise ToolFailed(
             f"go build of {pin.package} ended with status {done.status}: {done.stderr[-2000:].strip()}\n"
             "Check that Go's module proxy can be reached, then run again; it continues with what is already there."
         )
     return directory / "program"
+
+
+def _flags(pin: GoPin | SourcePin) -> list[str]:
+    """Return the flags of a build without debugging information, which takes a sixth of the time.
+
+    They are the same for all programs: what Go compiles with others is compiled again.
+    """
+    return ["-v", "-trimpath", "-gcflags", "all=-dwarf=false", "-ldflags", f"-s -w -X {pin.filled(pin.stamp)}"]
+
+
+def _environment(pin: GoPin | SourcePin) -> dict[str, str]:
+    """Return the variables of a build, the same for all programs of a toolchain."""
+    return {"GOTOOLCHAIN": pin.toolchain, "CGO_ENABLED": "0", "GOFLAGS": "", "GOWORK": "off"}
 
 
 def _find_go(pin: GoPin | SourcePin) -> str:
