@@ -50,7 +50,7 @@ def pool(prefect: Prefect, home: Home) -> Iterator[str]:
         stderr=subprocess.DEVNULL,
     )
     try:
-        eventually(lambda: prefect.get(f"work_pools/{name}")["status"] == "READY", 60)
+        eventually(lambda: prefect.get(f"work_pools/{name}")["status"] == "READY")
     finally:
         worker.kill()
         worker.wait()
@@ -68,7 +68,7 @@ def test_late_run_and_lost_worker_raise_alerts(prefect: Prefect, pool: str) -> N
         f"deployments/{deployment['id']}/create_flow_run", {"name": f"late {pool}", "state": {"type": "SCHEDULED"}}
     )
 
-    eventually(lambda: completed_alerts(prefect, "a run did not start", run["name"]), 90)
+    eventually(lambda: completed_alerts(prefect, "a run did not start", run["name"]))
     eventually(lambda: completed_alerts(prefect, "a work pool has no worker", pool), LOST)
     prefect.delete(f"deployments/{deployment['id']}")
 
@@ -85,7 +85,7 @@ def test_advisory_starts_a_rescan_of_images_with_its_packages(prefect: Prefect, 
         )
         return [run for run in found if run["parameters"].get("packages") == [package] and run["end_time"]]
 
-    (run,) = eventually(rescans, 240)
+    (run,) = eventually(rescans)
     found = prefect.ask(
         "artifacts/filter",
         {"artifacts": {"flow_run_id": {"any_": [run["id"]]}, "key": {"any_": ["rescan-packages-summary"]}}},

@@ -100,7 +100,7 @@ def nothing_left(engine: docker.DockerClient, run: str, name: str) -> None:
     assert not containers(engine, **{MANAGED: "true", APPLICATION: name})
     assert not engine.networks.list(filters={"label": f"{APPLICATION}={name}"})
     assert not engine.images.list(filters={"reference": f"cscm.local/{name}*"})
-    eventually(lambda: not carrying(run, name), 5, lambda: carrying(run, name))
+    eventually(lambda: not carrying(run, name), SOON, lambda: carrying(run, name))
 
 
 def test_cancelled_build_ends_with_its_processes(
@@ -111,11 +111,11 @@ def test_cancelled_build_ends_with_its_processes(
     forever = f"RUN echo {name} && exec sleep 4321"
     path = application(name, {"Dockerfile": ("COPY hello hello", forever)})
     run = operator.start(path)
-    eventually(lambda: carrying("sleep\x004321"), 60, lambda: operator.state(run))
+    eventually(lambda: carrying("sleep\x004321"), describe=lambda: operator.state(run))
 
     assert operator.cancel(run) < SOON
     nothing_left(engine, run, name)
-    eventually(lambda: not carrying("sleep\x004321"), 5, lambda: carrying("sleep\x004321"))
+    eventually(lambda: not carrying("sleep\x004321"), SOON, lambda: carrying("sleep\x004321"))
 
 
 def test_long_builds_of_one_repository_leave_a_slot_to_others(
@@ -131,7 +131,7 @@ def test_long_builds_of_one_repository_leave_a_slot_to_others(
     paths = [application(name, forever) for name in ("slow-build", "another-slow-build")]
     slow = [prefect.start("chain/on-push", path=str(path), by_event=True) for path in paths]
     try:
-        eventually(lambda: _states(operator, slow) == ["Running", "Waiting"], 60, lambda: _states(operator, slow))
+        eventually(lambda: _states(operator, slow) == ["Running", "Waiting"], describe=lambda: _states(operator, slow))
 
         other = prefect.start("chain/on-push", path=str(small("quick-build")), by_event=True)
 
@@ -171,7 +171,7 @@ def test_cancelled_probe_leaves_no_container_or_network(
     text = (path / "supply-chain.yaml").read_text()
     (path / "supply-chain.yaml").write_text(text.replace("port: 8080", "port: 8099"))
     run = operator.start(path)
-    eventually(lambda: containers(engine, **{ROLE: "probe", APPLICATION: name}), 60, lambda: operator.state(run))
+    eventually(lambda: containers(engine, **{ROLE: "probe", APPLICATION: name}), describe=lambda: operator.state(run))
 
     assert operator.cancel(run) < SOON
     nothing_left(engine, run, name)
@@ -188,19 +188,19 @@ def test_cancelled_deployment_frees_its_slot_and_keeps_the_old_one(
     def new() -> Container | None:
         return next((each for each in containers(engine, **here) if each.id not in before), None)
 
-    started: Container = eventually(new, 60, lambda: operator.state(run))
+    started: Container = eventually(new, describe=lambda: operator.state(run))
 
     def running() -> bool:
         started.reload()
         return bool(started.status == "running")
 
-    eventually(running, 5)
+    eventually(running)
     started.pause()
     taken = operator.slots("deploy staging hello")
 
     assert operator.cancel(run) < SOON
     assert taken == 1 and operator.slots("deploy staging hello") == 0
     assert {each.id for each in containers(engine, **here)} == before
-    eventually(lambda: not carrying(run), 5, lambda: carrying(run))
+    eventually(lambda: not carrying(run), SOON, lambda: carrying(run))
     if before:
         assert httpx.get("http://127.0.0.1:18080/healthz", timeout=5).status_code == 200

@@ -489,4 +489,4 @@ def test_encryption_leaves_no_private_key_and_no_plain_content(
     chain.execution.supply().supply(image.ref)
 
     assert list(work.iterdir()) == []
-    eventually(lambda: set(memory.glob("cscm-scratch-key-*")) <= before, 10)  # those of other sessions end, too
+    eventually(lambda: set(memory.glob("cscm-scratch-key-*")) <= before)  # those of other sessions end, too

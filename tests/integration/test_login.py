@@ -56,7 +56,7 @@ def prefect(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     with (project / "log").open("wb") as log:
         processes = [subprocess.Popen(server.command, env=environment, stdout=log, stderr=log)]
         try:
-            eventually(server.healthy, 300, lambda: (project / "log").read_text()[-2000:])
+            eventually(server.healthy, describe=lambda: (project / "log").read_text()[-2000:])
             user, _, password = LOGIN.partition(":")
             login = Prefect(server.url, (user, password))
             body = {"type": "process", "base_job_template": job_template(COMMAND, project)}

@@ -30,7 +30,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         it.command, env={**os.environ, **it.environment}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     try:
-        eventually(it.healthy, 90)
+        eventually(it.healthy)
         yield it
     finally:
         process.terminate()

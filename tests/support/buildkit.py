@@ -101,7 +101,7 @@ def buildkit_in(work: Path, toolbox: Toolbox) -> Iterator[BuildKit]:
         [crane.path, "registry", "serve", "--address", host], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     try:
-        eventually(lambda: _answers(host), 30)
+        eventually(lambda: _answers(host))
         context, fetched = work / "context", work / "fetched-of-the-tests"
         context.mkdir()
         fetched.mkdir()

@@ -21,12 +21,11 @@ from typing import Any
 from orchestration.prefork_server import select_settings
 from orchestration.project import MARKER, PROJECT
 from tests.support.prefork import Prefork
+from tests.support.waiting import PATIENCE
 
 ROOT = Path(__file__).parents[2]
 """The project's."""
 CSCM = Path(sys.executable).with_name("cscm")
-PATIENCE = 300.0
-"""Seconds after which something will never come."""
 STEP = re.compile(r"^[a-z0-9-]+: (?P<step>.+?) \((?P<seconds>[0-9.]+) s\) ")
 
 

@@ -15,7 +15,7 @@ def bind_reader(admin: ClusterClient, namespace: str) -> None:
     """Make a service account that has the role in a namespace and nothing else, and wait until it may read there."""
     make_account(admin, READER, namespace)
     bind_role(admin, READER, READER, namespace)
-    eventually(lambda: _may_read(admin, namespace), 30)
+    eventually(lambda: _may_read(admin, namespace))
 
 
 def sign_in_reader(admin: ClusterClient, namespace: str) -> ClusterClient:

@@ -120,7 +120,7 @@ def silent_node(cluster: ClusterClient, namespace: str) -> Iterator[SilentNode]:
     cluster.create(NODES, {"apiVersion": "v1", "kind": "Node", "metadata": metadata, "spec": {"taints": [node.taint]}})
     try:
         node.report("True")
-        eventually(lambda: not node.has_obstacle, 20)
+        eventually(lambda: not node.has_obstacle)
         yield node
     finally:
         node.remove()

@@ -11,8 +11,11 @@ from typing import Any
 
 import httpx
 
+PATIENCE = 300.0
+"""Seconds after which something will never come, on the busiest machine."""
 
-def eventually(holds: Callable[[], Any], seconds: float, describe: Callable[[], object] = lambda: "") -> Any:
+
+def eventually(holds: Callable[[], Any], seconds: float = PATIENCE, describe: Callable[[], object] = lambda: "") -> Any:
     """What `holds` gives once it gives something."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
@@ -31,4 +34,4 @@ def until_ready(emulator: subprocess.Popen[bytes], host: str, log: Path) -> None
             return httpx.get(f"http://{host}/_cscm/health", trust_env=False).status_code == 200
         return False
 
-    eventually(ready, 60, log.read_text)
+    eventually(ready, describe=log.read_text)

@@ -82,7 +82,7 @@ def refused(
         if not answers:
             server.shutdown()
             server.server_close()
-        eventually(is_followed, 30)
+        eventually(is_followed)
         yield
     finally:
         cluster.delete(WEBHOOKS, name)

@@ -124,5 +124,5 @@ def test_unblocked_base_is_restored_by_every_name_and_admitted(blocked: Blocked,
     """It comes last, because the tests above need the block."""
     assert cscm("unblock", str(blocked.base), "--by", "ann", "--reason", "it was none").status == 0
 
-    eventually(lambda: all(map(adversary.registry.has, blocked.names)), 30)
+    eventually(lambda: all(map(adversary.registry.has, blocked.names)))
     assert cscm("curate", str(blocked.offered), "--json").status == 0

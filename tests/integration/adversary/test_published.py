@@ -10,7 +10,7 @@ from supply_chain.model.image import ImageRef
 from supply_chain.model.tier import Gate, TierName
 from tests.integration.adversary.attacked import PLACE, Adversary, Make
 from tests.support.access import Outsider
-from tests.support.command import PATIENCE, Ran, cscm
+from tests.support.command import Ran, cscm
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.real
@@ -48,7 +48,7 @@ def test_published_verdict_follows_deployment_and_block_and_resists_a_replay(
     assert outsider.verify("verify-attestation", "--type", SUMMARY, key=own, image=str(where)).returncode != 0
 
     assert cscm("block", str(image), "--by", "ann", "--reason", "a key in it").status == 0
-    refused = eventually(lambda: (r := read(image, "--environment", PLACE)).status == 3 and r, PATIENCE)
+    refused = eventually(lambda: (r := read(image, "--environment", PLACE)).status == 3 and r)
 
     assert "image.blocked" in {each["code"] for each in refused.result["verdict"]["cscm"]["reasons"]}
     assert [each["rule"] for each in refused.result["verdict"]["cscm"]["refusedRules"] if each["evidence"]]

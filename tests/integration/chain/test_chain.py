@@ -209,7 +209,7 @@ def test_every_step_emits_an_event_about_the_digest(chain: Chain, prefect: Prefe
     def emitted() -> set[str]:
         return {event["event"] for event in prefect.ask("events/filter", body)["events"]}
 
-    eventually(lambda: wanted <= emitted(), 30, emitted)
+    eventually(lambda: wanted <= emitted(), describe=emitted)
     assert emitted() & {"cscm.deployment.started", "cscm.deployment.confirmed"}
 
 

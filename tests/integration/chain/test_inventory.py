@@ -26,14 +26,14 @@ def read_entry(chain: Chain) -> Callable[[], dict[str, Any]]:
 
 def test_chain_run_updates_the_inventory_by_events(read_entry: Callable[[], dict[str, Any]]) -> None:
     """No command has to refresh the inventory."""
-    eventually(lambda: [r["environment"] for r in read_entry().get("running", ())] == ["staging"], 120, read_entry)
+    eventually(lambda: [r["environment"] for r in read_entry().get("running", ())] == ["staging"], describe=read_entry)
     image = read_entry()
 
     assert image["owner"] == "greetings" and image["signed"] and image["stored"]["size"] > 1_000_000
     assert {j["gate"]: j["passed"] for j in image["judgements"]} == {
         "intake": True, "release": True, "deploy": True,
     }  # fmt: skip
-    eventually(lambda: read_entry()["running"][0]["healthy"] is True, 120, read_entry)
+    eventually(lambda: read_entry()["running"][0]["healthy"] is True, describe=read_entry)
 
 
 def test_where_finds_image_by_package_base_and_digest(chain: Chain, read_entry: Callable[[], dict[str, Any]]) -> None:

@@ -50,5 +50,5 @@ def _finished(prefect: Prefect, revision: str) -> dict[str, Any]:
             if run["state_type"] in ("COMPLETED", "FAILED", "CRASHED")
         ]
 
-    found = eventually(ended, 180, lambda: f"no chain of {revision} ended")
+    found = eventually(ended, describe=lambda: f"no chain of {revision} ended")
     return dict(found[0])

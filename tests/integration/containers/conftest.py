@@ -1,16 +1,18 @@
 """Images that tests make without a registry, and an engine that is restored afterwards."""
 
+import contextlib
 import io
 import subprocess
 import tarfile
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from docker.errors import ImageNotFound
 
 from supply_chain.adapters.docker.engine import DockerEngine
-from supply_chain.concurrency import map_concurrently
 from supply_chain.execution.environment import DockerEnvironment, DockerPlacement
 from supply_chain.model.container import ENVIRONMENT
 from supply_chain.model.manifest import Probe, Runtime, Service, Test
@@ -41,29 +43,47 @@ def rootfs(program: Path) -> bytes:
 
 
 @pytest.fixture(scope="session")
-def image(engine: DockerEngine, rootfs: bytes, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Image]:
-    """A function that loads an image with the given faults and returns its digest."""
-    made: set[str] = set()
+def loaded(engine: DockerEngine) -> Iterator[set[str]]:
+    """Digests of the images that tests have loaded, which are removed at the end."""
+    digests: set[str] = set()
+    yield digests
+    for digest in digests:
+        with contextlib.suppress(ImageNotFound):
+            engine._client.images.remove(digest, force=True)
 
-    def make(
-        *faults: str, volumes: tuple[str, ...] = (), revision: str = "", health: dict[str, object] | None = None
-    ) -> str:
-        path = tmp_path_factory.mktemp("image") / "image.tar"
+
+@pytest.fixture(scope="session")
+def session_id() -> str:
+    return uuid4().hex
+
+
+@pytest.fixture
+def image(engine: DockerEngine, rootfs: bytes, loaded: set[str], session_id: str, tmp_path: Path) -> Image:
+    """A function that loads an image with the given faults and returns its digest.
+
+    Images that a test asks for differ. Other tests get the same ones: each removal of an image takes the engine longer
+    the more images it has.
+    """
+    numbers: Counter[tuple[object, ...]] = Counter()
+
+    def make(*faults: str, volumes: tuple[str, ...] = (), health: dict[str, object] | None = None) -> str:
+        asked = (faults, volumes, str(health))
+        numbers[asked] += 1
+        path = tmp_path / "image.tar"
         config: dict[str, object] = {
             "Entrypoint": ["/subject"],
             "Cmd": list(faults),
             "Env": ["GREETING=hello"],
             "Volumes": {volume: {} for volume in volumes},
             "Healthcheck": health,
-            "Labels": {"revision": revision, "test": uuid4().hex},
+            "Labels": {"test": session_id, "number": str(numbers[asked])},
         }
         digest = layered(path, [rootfs], config)
         assert engine.load(path).digest == digest
-        made.add(digest)
+        loaded.add(digest)
         return digest
 
-    yield make
-    map_concurrently(lambda digest: engine._client.images.remove(digest, force=True), list(made))
+    return make
 
 
 @pytest.fixture(scope="session")

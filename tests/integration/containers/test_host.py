@@ -189,5 +189,5 @@ def eventually_known(look: Look, container: str, number: int) -> HostObservation
         found.append(look())
         return found[-1] if len(found[-1].entered.get(container, ())) >= number else None
 
-    observed: HostObservation = eventually(all_of_them, 10, lambda: found[-1].entered)
+    observed: HostObservation = eventually(all_of_them, describe=lambda: found[-1].entered)
     return observed

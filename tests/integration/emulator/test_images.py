@@ -87,14 +87,14 @@ def test_restore_continues_after_kill_9(emulator: Emulator, digest: str) -> None
 
     emulator.kill_and_restart()
 
-    eventually(lambda: described(emulator, digest)["imageStatus"] == "ACTIVE", 20)
+    eventually(lambda: described(emulator, digest)["imageStatus"] == "ACTIVE")
     targets: list[str] = []
 
     def both() -> bool:
         targets.extend(each["target-storage-class"] for each in receive_events(emulator, url))
         return len(targets) == 2
 
-    eventually(both, 20, lambda: targets)
+    eventually(both, describe=lambda: targets)
     assert targets == ["ARCHIVE", "STANDARD"]
 
 

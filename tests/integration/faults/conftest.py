@@ -10,7 +10,6 @@ import pytest
 
 from cscm_laptop.home import Home
 from tests.support.application import Application
-from tests.support.command import PATIENCE
 from tests.support.eyes import Eyes
 from tests.support.place import placed
 from tests.support.waiting import eventually
@@ -65,7 +64,7 @@ def _kill(app: Application, eyes: Eyes, step: str) -> KilledRun:
     def under_way() -> bool:
         return any(" build " in each for each in eyes.processes()) if step == "build" else "build" in run.steps
 
-    eventually(lambda: run.over or under_way(), PATIENCE, run.last_lines)
+    eventually(lambda: run.over or under_way(), describe=run.last_lines)
     assert not run.over, run.last_lines()
     assert step not in run.steps, run.last_lines()
     run.kill()

@@ -12,8 +12,8 @@ from enum import StrEnum
 
 from cscm_laptop.home import Home
 from cscm_laptop.services import read_record
-from tests.support.command import PATIENCE, Run, cscm
-from tests.support.waiting import eventually
+from tests.support.command import Run, cscm
+from tests.support.waiting import PATIENCE, eventually
 
 STEPS = (
     "build",
@@ -72,7 +72,7 @@ def reach(run: Run, kill: Kill, begun: Callable[[], bool], usual: Mapping[str, f
     """Wait for the kill's moment in its step; `begun` tells whether the first step has begun."""
     number = STEPS.index(kill.step)
     under_way = begun if number == 0 else (lambda: STEPS[number - 1] in run.steps)
-    eventually(lambda: run.over or under_way(), PATIENCE, run.last_lines)
+    eventually(lambda: run.over or under_way(), describe=run.last_lines)
     assert not run.over, run.last_lines()
     until = time.monotonic() + kill.moment * usual[kill.step]
     while time.monotonic() < until and kill.step not in run.steps:

@@ -86,14 +86,14 @@ def test_lock_has_one_holder_and_names_killed_ones_to_the_next_runs(
     Two runs wait for a holder: one that is killed, and one that succeeds.
     """
     killed, first = take()
-    eventually(first.exists, 60)
+    eventually(first.exists)
     failing, second = take()
     time.sleep(8)
     assert not second.exists()
     killed.kill()
     killed.wait()
     began = time.monotonic()
-    eventually(second.exists, 60)
+    eventually(second.exists)
     took = time.monotonic() - began
     Path(f"{stay}.fails").touch()
     stay.unlink()
@@ -102,7 +102,7 @@ def test_lock_has_one_holder_and_names_killed_ones_to_the_next_runs(
     stay.touch()
     well, third = take()
     after, fourth = take()
-    eventually(lambda: third.exists() or fourth.exists(), 60)
+    eventually(lambda: third.exists() or fourth.exists())
     stay.unlink()
     assert (well.wait(60), after.wait(60)) == (0, 0)
 

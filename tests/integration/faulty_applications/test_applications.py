@@ -38,7 +38,7 @@ def test_processes_of_a_timed_out_build_end(case: Case, runs: dict[str, Future[E
     """The process in the builder ends too, not only the client."""
     runs[case.name].result()
 
-    eventually(lambda: not running("hang", case.name), 10, lambda: running("hang", case.name))
+    eventually(lambda: not running("hang", case.name), describe=lambda: running("hang", case.name))
 
 
 def running(*words: str) -> list[Path]:

@@ -255,7 +255,7 @@ class TestGitTarget(TargetContract):
             harness.deploy(harness.bad)
 
         assert harness.in_git == KUSTOMIZATION and harness.recorded == []
-        eventually(lambda: image_of(harness) == NAME, 30)
+        eventually(lambda: image_of(harness) == NAME)
 
 
 def test_promotion_and_rollback_are_commits(harness: Place) -> None:
@@ -368,7 +368,7 @@ def test_change_of_cluster_past_git_is_undelivered_until_flux_corrects_it(
             cluster.patch(DEPLOYMENTS, "hello", {"spec": {"template": {"spec": pod}}}, harness.namespace)
         return harness.running() == {other}
 
-    eventually(runs_other, 120)
+    eventually(runs_other)
 
     observation = harness.target.monitor([first.expected])[0]
     assert observation.deviations[-1].code == "drift.undelivered"

@@ -84,7 +84,7 @@ def wait_for_pods(observer: ClusterHost, namespace: str, number: int) -> None:
         found = observe(observer, namespace).get(digest(number))
         return found is not None and bool(found.pods)
 
-    eventually(has_pods, 60)
+    eventually(has_pods)
 
 
 def test_workloads_are_found_by_digest(cluster: ClusterClient, observer: ClusterHost, namespace: str) -> None:
@@ -98,7 +98,7 @@ def test_workloads_are_found_by_digest(cluster: ClusterClient, observer: Cluster
     for number in (3, 4):
         cluster.apply(DEPLOYMENTS, deployment(namespace, number))
         wait_for_pods(observer, namespace, number)
-    eventually(lambda: digest(3) not in observe(observer, namespace), 60)
+    eventually(lambda: digest(3) not in observe(observer, namespace))
 
     found = observe(observer, namespace)
 

@@ -58,7 +58,7 @@ def client(cluster: ClusterClient, image: Import) -> Iterator[tuple[str, int]]:
     name = f"client-{uuid4().hex[:8]}"
     cluster.apply(NAMESPACES, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
     cluster.apply(PODS, secure_pod(name, "client", f"{NAME}@{image()}"))
-    eventually(lambda: is_ready(cluster.read(PODS, "client", name) or {}), 60)
+    eventually(lambda: is_ready(cluster.read(PODS, "client", name) or {}))
     running = cluster.read(PODS, "client", name)
     assert running
     container_id = running["status"]["containerStatuses"][0]["containerID"].removeprefix("containerd://")
@@ -147,7 +147,7 @@ def limited(place: Place) -> Iterator[None]:
     metadata = {"name": "few", "namespace": place.namespace}
     quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": metadata, "spec": {"hard": {"pods": "2"}}}
     place.cluster.apply(QUOTAS, quota)
-    eventually(lambda: (place.cluster.read(QUOTAS, "few", place.namespace) or {}).get("status"), 60)
+    eventually(lambda: (place.cluster.read(QUOTAS, "few", place.namespace) or {}).get("status"))
     yield
     place.cluster.delete(QUOTAS, "few", place.namespace)
 
@@ -190,7 +190,7 @@ def test_namespace_that_is_terminating_is_named(empty: Place, late: bool) -> Non
 
     def terminate() -> None:
         cluster.delete(NAMESPACES, namespace)
-        eventually(lambda: "deletionTimestamp" in (cluster.read(CONFIG_MAPS, "held", namespace) or {})["metadata"], 60)
+        eventually(lambda: "deletionTimestamp" in (cluster.read(CONFIG_MAPS, "held", namespace) or {})["metadata"])
 
     if not late:
         terminate()

@@ -76,7 +76,7 @@ def test_blocked_image_cannot_be_pulled_and_stays_refused_after_push(shop: Shop)
     assert repository.pull(image.digest).status_code == 404
 
     assert decide_on(shop, ref, Act.UNBLOCK) == (image.digest,)
-    eventually(lambda: shop.ecr.status(ref) is StorageStatus.ACTIVE, 30)
+    eventually(lambda: shop.ecr.status(ref) is StorageStatus.ACTIVE)
     assert repository.pull(image.digest).status_code == 200
     assert "image.blocked" not in refusal(shop, ref)
 

@@ -21,7 +21,6 @@ from tests.support.ui import Ui
 from tests.support.waiting import eventually
 
 FIRST, SECOND, NAME = "promoted-first", "promoted-second", "promoted"
-PATIENCE = 120.0
 
 pytestmark = pytest.mark.real
 
@@ -78,13 +77,13 @@ def offered(way: Way) -> str:
 
 def test_push_is_curated_and_deployed_to_the_first_environment(way: Way, offered: str) -> None:
     """Events of ECR and of curation start every run."""
-    eventually(lambda: way.answers(FIRST), PATIENCE, lambda: way.promotions(offered))
+    eventually(lambda: way.answers(FIRST), describe=lambda: way.promotions(offered))
     assert not way.answers(SECOND)
 
 
 def test_repeated_event_starts_no_second_promotion(way: Way, laptop: LaptopState, offered: str) -> None:
     """The run ends in the state Unneeded."""
-    eventually(lambda: way.answers(FIRST), PATIENCE)
+    eventually(lambda: way.answers(FIRST))
     before = len(way.ended(offered, "Unneeded"))
     for kind, repository, labels in (
         ("pushed", f"dev/{NAME}", {}),
@@ -99,12 +98,12 @@ def test_repeated_event_starts_no_second_promotion(way: Way, laptop: LaptopState
         }
         answer = httpx.post(f"{laptop.prefect_api_url}/events", json=[event], auth=way.prefect.auth, timeout=30)
         assert answer.status_code < 300, answer.text
-    eventually(lambda: len(way.ended(offered, "Unneeded")) >= before + 2, PATIENCE, lambda: way.promotions(offered))
+    eventually(lambda: len(way.ended(offered, "Unneeded")) >= before + 2, describe=lambda: way.promotions(offered))
 
 
 def test_soaked_image_waits_for_approval_and_is_then_deployed(way: Way, offered: str, ui: Ui) -> None:
     """A person decides in Prefect's form, and the decision is signed before the deployment."""
-    eventually(lambda: way.answers(FIRST), PATIENCE)
+    eventually(lambda: way.answers(FIRST))
     for _ in range(2):
         assert cscm("monitor", "--environment", FIRST).status == 0
         time.sleep(1.5)
@@ -112,15 +111,15 @@ def test_soaked_image_waits_for_approval_and_is_then_deployed(way: Way, offered:
     def waiting() -> list[dict[str, Any]]:
         return way.ended(offered, "Suspended")
 
-    (run, *_) = eventually(waiting, PATIENCE, lambda: way.promotions(offered))
+    (run, *_) = eventually(waiting, describe=lambda: way.promotions(offered))
     assert not way.answers(SECOND)
     refused = cscm("deploy", f"curated/{NAME}@{offered}", "--environment", SECOND, "--json")
     assert refused.status == 3 and "approval.missing" in refused.stdout
     answer(ui, run["id"], "it soaked")
 
-    eventually(lambda: way.answers(SECOND), PATIENCE, lambda: way.promotions(offered))
+    eventually(lambda: way.answers(SECOND), describe=lambda: way.promotions(offered))
     line = f"approved for {SECOND} by ann: it soaked"
-    eventually(lambda: line in cscm("explain", offered).stdout, PATIENCE)
+    eventually(lambda: line in cscm("explain", offered).stdout)
 
 
 def answer(ui: Ui, run: str, why: str) -> None:
@@ -142,7 +141,7 @@ def test_promotion_freeze_holds_image_until_the_next_reconciliation(way: Way, of
     assert cscm("freeze", "--reason", "holidays", "--by", "ann").status == 0
     assert "promotions are frozen by ann since" in cscm("status").stdout
     digest = way.build()
-    (run, *_) = eventually(lambda: way.ended(digest, "Frozen"), PATIENCE, lambda: way.promotions(digest))
+    (run, *_) = eventually(lambda: way.ended(digest, "Frozen"), describe=lambda: way.promotions(digest))
     assert "by ann" in run["state"]["message"]
     assert cscm("unfreeze").status == 0
     for tier in ("curation", "execution"):
@@ -152,4 +151,4 @@ def test_promotion_freeze_holds_image_until_the_next_reconciliation(way: Way, of
         found = cscm("where", digest, "--json").result
         return any(place["running"] for place in found)
 
-    eventually(deployed, PATIENCE, lambda: way.promotions(digest))
+    eventually(deployed, describe=lambda: way.promotions(digest))

@@ -89,6 +89,6 @@ class Rescans:
         """Start a rescan and kill it after a number of completed scans."""
         process = self._start(images, self.counted.limited(after))
         results = self.work / "results"
-        eventually(lambda: len(list(results.glob("*/*.json"))) >= after, 120)
+        eventually(lambda: len(list(results.glob("*/*.json"))) >= after)
         os.kill(process.pid, signal.SIGKILL)
         process.communicate()
