@@ -69,7 +69,7 @@ test-real test-sessions: $(READY) # the second one with the sample of mutants be
 	@scripts/test-programs
 	$(BIN)/cscm up
 	@[ "$$(id -u)" != 0 ] || $(BIN)/cscm cluster up # only root can start a node
-	@scripts/test-real $(BIN)/python $(if $(filter test-sessions,$@),-m tests.mutation --sample 60 --jobs 1)
+	@scripts/test-real $(BIN)/python $(if $(filter test-sessions,$@),-m tests.mutation --sample 40 --jobs 1)
 
 test-faults: $(READY)
 	$(BIN)/cscm up

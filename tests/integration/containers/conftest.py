@@ -76,7 +76,7 @@ def image(engine: DockerEngine, rootfs: bytes, loaded: set[str], session_id: str
             "Env": ["GREETING=hello"],
             "Volumes": {volume: {} for volume in volumes},
             "Healthcheck": health,
-            "Labels": {"test": session_id, "number": str(numbers[asked])},
+            "Labels": {"cscm.test": session_id, "number": str(numbers[asked])},
         }
         digest = layered(path, [rootfs], config)
         assert engine.load(path).digest == digest
@@ -104,7 +104,7 @@ def proxy(engine: DockerEngine, tmp_path_factory: pytest.TempPathFactory) -> str
 def other_proxy(engine: DockerEngine, proxy: str) -> Iterator[str]:
     """The same proxy in another image, as after an update of its base."""
     container = engine._client.containers.create(proxy, command="none")
-    other = container.commit(repository="cscm-test/proxy", tag="other", changes=f"LABEL test={uuid4().hex}")
+    other = container.commit(repository="cscm-test/proxy", tag="other", changes=f"LABEL cscm.test={uuid4().hex}")
     container.remove()
     yield engine.image(str(other.id)).digest
     engine._client.images.remove(str(other.id), force=True)

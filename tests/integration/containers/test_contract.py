@@ -25,7 +25,7 @@ class TestDockerEngine(EngineContract):
 
         def image(*names: str) -> Digest:
             config = {"Entrypoint": ["/subject"], "Cmd": ["hang"], "Env": ["GREETING=hello"]}
-            digest = layered(tmp_path / "load.tar", [rootfs], {**config, "Labels": {"test": uuid4().hex}})
+            digest = layered(tmp_path / "load.tar", [rootfs], {**config, "Labels": {MARK: uuid4().hex}})
             engine.load(tmp_path / "load.tar")
             made.append(digest)
             for name in names:

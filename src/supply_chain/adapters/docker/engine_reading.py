@@ -238,8 +238,8 @@ def read_listeners(container: Container, proc: Path = PROC) -> tuple[Listener, .
     net = proc / str(container.pid) / "net"
     try:
         addresses = (net / "fib_trie").read_text()
-        found = [each for protocol in OPEN for each in parse_listeners(_read_sockets(net, protocol), protocol)]
-        found += parse_endpoints(_read_rows(net / SCTP)) if (net / SCTP).exists() else ()
+        sockets = [each for protocol in OPEN for each in parse_listeners(_read_sockets(net, protocol), protocol)]
+        sockets += parse_endpoints(_read_rows(net / SCTP)) if (net / SCTP).exists() else ()
     except OSError as error:
         raise CheckNotMade(
             f"The listening ports of {container.name} cannot be read: {error}\n"
@@ -250,7 +250,7 @@ def read_listeners(container: Container, proc: Path = PROC) -> tuple[Listener, .
             f"Process {container.pid} is not {container.name} on this machine.\n"
             "Run development where its engine runs, not in another machine or namespace."
         )
-    return tuple(found)
+    return tuple(sockets)
 
 
 def _read_sockets(net: Path, protocol: Transport) -> list[str]:

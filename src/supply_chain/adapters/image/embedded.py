@@ -119,11 +119,11 @@ class EmbeddedContent:
         drop = max(0, most - BEFORE)
         self._window, self._place, self._at = self._window[drop:], self._place + drop, most - drop
 
-    def _header(self, at: int, found: bytes) -> str:
+    def _header(self, at: int, identifier: bytes) -> str:
         """Return the format of the archive whose anchor is at a place in the window; empty if none."""
         for name, before, anchor, pattern in _HEADERS:
             begin = at - before
-            if found == anchor and begin >= 0 and pattern.match(self._window, begin):
+            if identifier == anchor and begin >= 0 and pattern.match(self._window, begin):
                 confirm = _CONFIRM.get(name)
                 if not confirm or confirm(self._window[begin : begin + BLOCK]):
                     return name

@@ -78,7 +78,7 @@ def is_python_text(content: bytes) -> bool:
     if len(content) > LARGEST_TEXT or not IMPORT.search(content):
         return False
     try:
-        text = INVALID_ESCAPE.sub(lambda found: found[1] or found[0], content.decode("utf-8-sig"))
+        text = INVALID_ESCAPE.sub(lambda escape: escape[1] or escape[0], content.decode("utf-8-sig"))
         tree = ast.parse(text)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return False
@@ -98,9 +98,9 @@ def find_scripts(files: Files, config: Mapping[str, Any]) -> frozenset[str]:
         words = [part for word in command for part in _split_shell(word)]
         for at, word in enumerate(words):
             script = parse_arguments(words[at + 1 : at + MOST_ARGUMENTS])[1] if _is_interpreter(files, word) else ""
-            found = files.resolve(posixpath.join("/", directory, script)) if script else None
-            if found is not None and found[1].content is not None:
-                scripts.add(found[0])
+            resolved = files.resolve(posixpath.join("/", directory, script)) if script else None
+            if resolved is not None and resolved[1].content is not None:
+                scripts.add(resolved[0])
     return frozenset(scripts)
 
 
@@ -117,8 +117,8 @@ def _split_shell(word: str) -> list[str]:
 
 
 def _is_interpreter(files: Files, word: str) -> bool:
-    found = files.resolve(word) if word.startswith("/") else None
-    return is_interpreter(word) or (found is not None and is_interpreter(found[0]))
+    resolved = files.resolve(word) if word.startswith("/") else None
+    return is_interpreter(word) or (resolved is not None and is_interpreter(resolved[0]))
 
 
 def find_python_sources(
@@ -210,7 +210,7 @@ def find_lone_bytecode(files: Files, keeper: ContentStore) -> Iterator[tuple[str
     lone = [
         (path, node.content)
         for path, node in files.walk()
-        if node.content and (found := BYTECODE.fullmatch(path)) and files.resolve(f"{found[1]}{found[2]}.py") is None
+        if node.content and (match := BYTECODE.fullmatch(path)) and files.resolve(f"{match[1]}{match[2]}.py") is None
     ]
     records = read_records(files, keeper) if lone else {}
     yield from ((path, content) for path, content in lone if records.get(path) != content.sha256)

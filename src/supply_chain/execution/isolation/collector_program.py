@@ -91,19 +91,19 @@ class Search:
         return stat.S_ISDIR(status.st_mode)
 
     def _describe(self, path: str, status: os.stat_result) -> dict[str, Any]:
-        found = {
+        described = {
             "path": printable(path), "mode": stat.filemode(status.st_mode), "size": status.st_size,
             "user": status.st_uid, "group": status.st_gid,
             "changed": instant(status.st_ctime), "modified": instant(status.st_mtime),
         }  # fmt: skip
         try:
             if stat.S_ISREG(status.st_mode):
-                found["digest"] = self._digest(path)
+                described["digest"] = self._digest(path)
             elif stat.S_ISLNK(status.st_mode):
-                found["target"] = read_link(self.root + path)
+                described["target"] = read_link(self.root + path)
         except OSError as error:
             self._note(path, error)
-        return found
+        return described
 
     def _digest(self, path: str) -> str:
         digest, size = hashlib.sha256(), 0
@@ -210,9 +210,9 @@ def collect(proc: str, since: float, contents: int, seconds: float) -> dict[str,
     }
 
 
-def lines_of(found: object) -> Iterator[str]:
+def lines_of(collected: object) -> Iterator[str]:
     """Yield the lines that the collector prints."""
-    packed = zlib.compress(json.dumps(found).encode())
+    packed = zlib.compress(json.dumps(collected).encode())
     text = base64.b64encode(packed).decode()
     yield from (text[start : start + LINE] for start in range(0, len(text), LINE))
     yield f"{END} {hashlib.sha256(packed).hexdigest()}"
