@@ -57,7 +57,10 @@ class Plan:
     urls: Mapping[str, Digest]
     namespace: str
     unpacks: bool
-    """Whether the build may unpack archives: the Dockerfile has an ADD, or an image may have a trigger with one."""
+    """Whether the build may unpack archives: it has an ADD, or may have a trigger with one.
+
+    True if a stage takes an uncurated image for another platform, because the triggers of that one are not read.
+    """
 
     @property
     def addresses(self) -> dict[str, str]:
@@ -119,10 +122,15 @@ def plan_build(
     chosen = any(stage.platform for stage in inputs.reading.stages)  # FROM --platform takes an image for another one
     addresses = sorted({address for address, _ in inputs.images.values()})
     map_concurrently(lambda address: bases.check(address, None if chosen else platform), addresses)
-    unpacks = any(each.name == "ADD" for each in inputs.reading.instructions) or any(
+    unread = chosen and not all(material.curated for _, material in inputs.images.values())
+    return Plan(inputs.reading, inputs.images, inputs.urls, namespace, unread or _may_unpack(inputs))
+
+
+def _may_unpack(inputs: Inputs[T]) -> bool:
+    """Return whether an instruction may unpack archives: an ADD, or the trigger (ONBUILD) of a stage or an image."""
+    return any(each.name in ("ADD", "ONBUILD") for each in inputs.reading.instructions) or any(
         b"onbuild" in config.lower() for config in inputs.configs.values()
     )
-    return Plan(inputs.reading, inputs.images, inputs.urls, namespace, unpacks)
 
 
 @dataclass(frozen=True)

@@ -76,11 +76,25 @@ def test_plan_reads_until_triggers_name_no_further_image():
 
 @pytest.mark.parametrize(
     ("instruction", "config", "unpacks"),
-    [("ADD", b"{}", True), ("COPY", b"{}", False), ("COPY", b'{"config": {"OnBuild": ["ADD a /"]}}', True)],
+    [
+        ("ADD", b"{}", True),
+        ("COPY", b"{}", False),
+        ("ONBUILD", b"{}", True),
+        ("COPY", b'{"config": {"OnBuild": ["ADD a /"]}}', True),
+    ],
 )
 def test_plan_detects_unpacking_of_archives(instruction, config, unpacks):
-    """The Dockerfile or a trigger of an image can unpack archives."""
+    """The Dockerfile, or a trigger of an image or of one of its own stages, can unpack archives."""
     assert plan(Added(instruction, config)).unpacks is unpacks
+
+
+@pytest.mark.parametrize(("images", "unpacks"), [({}, False), ({"docker.io/a:1": ["docker.io/b:1"]}, True)])
+def test_plan_expects_triggers_of_uncurated_image_for_other_platform(images, unpacks):
+    """The configuration that was read is of the image for the build's platform."""
+    world = World(images)
+    world.stages = [{"name": "", "base": "b:1", "platform": "linux/arm64", "line": 1, "commands": {}}]
+
+    assert plan(world).unpacks is unpacks
 
 
 def test_plan_refuses_endless_triggers():
