@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import posixpath
 import re
+from bisect import bisect_left
+from functools import lru_cache
 
 PLAIN = re.compile(rb"[\w./-]+", re.ASCII)
 """Patterns in which every character stands for itself."""
@@ -15,9 +17,24 @@ def can_reinclude(ignore: bytes, directory: str) -> bool:
     A pattern without special characters includes only its own path and what is below that. If it included `directory`
     or a directory above, the ignore file would not have ignored `directory`. True for every other pattern.
     """
+    included = _included_paths(ignore)
+    if included is None:
+        return True
     below = f"{directory}/".encode("utf-8", "surrogateescape")
+    first = bisect_left(included, below)
+    return first < len(included) and included[first].startswith(below)
+
+
+@lru_cache(maxsize=4)
+def _included_paths(ignore: bytes) -> tuple[bytes, ...] | None:
+    """Return the paths that plain patterns include again, sorted; None if another pattern includes something.
+
+    The result is cached: this is asked about each ignored directory.
+    """
     patterns = [line.strip()[1:] for line in ignore.split(b"\n") if b"!" in line]
-    return any(not PLAIN.fullmatch(each) or _normalized(each).startswith(below) for each in patterns)
+    if not all(PLAIN.fullmatch(each) for each in patterns):
+        return None
+    return tuple(sorted(map(_normalized, patterns)))
 
 
 def _normalized(pattern: bytes) -> bytes:

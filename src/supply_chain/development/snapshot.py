@@ -295,6 +295,7 @@ def _walk(tree: Tree, context: str, ignore: bytes, ignores: IgnoreMatcher, check
     for _ in range(MAX_DEPTH):
         nodes: list[Node] = []
         for directory in level:
+            checkpoint()
             for node in tree.list(directory):
                 checkpoint()
                 listed += 1
