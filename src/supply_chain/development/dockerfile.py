@@ -22,6 +22,12 @@ SECRETS = frozenset({"ca"})
 """The secrets that a build receives."""
 INSTRUCTIONS = 2000
 """Largest number of instructions in a Dockerfile; people write fewer. The reader counts them before it converts."""
+DIRECTIVE = re.compile(r"(?:#|//)\s*(?P<name>[A-Za-z][A-Za-z0-9]*)\s*=(?P<value>.*)")
+"""A parser directive. In newer versions of BuildKit than the reader's, any white space may follow the comment sign, not
+only ASCII's.
+"""
+DIRECTIVES = frozenset({"check", "escape", "syntax"})
+"""The parser directives. A line that is none ends them."""
 
 
 class ReaderModel(BaseModel):
@@ -153,6 +159,19 @@ class DockerfileReader(Protocol):
         """
 
 
+def check_directives(content: bytes) -> None:
+    """Refuse a Dockerfile that selects another frontend in a form that only other versions of BuildKit read.
+
+    The engine has a BuildKit of its own, which may be newer than the reader's. Raises `DockerfileRefused`.
+    """
+    for number, line in enumerate(content.decode("utf-8", "replace").removeprefix("\ufeff").split("\n"), 1):
+        match = DIRECTIVE.match(line)
+        if match is None or match["name"].lower() not in DIRECTIVES:
+            return
+        if match["name"].lower() == "syntax":
+            raise _other_frontend(number, match["value"].strip())
+
+
 def check_frontend(reading: Reading) -> None:
     """Refuse a Dockerfile that cannot be read, or that selects another frontend or sets an option of the builder.
 
@@ -160,10 +179,7 @@ def check_frontend(reading: Reading) -> None:
     """
     for each in reading.directives:
         if each.name == "syntax":
-            raise DockerfileRefused(
-                f"The Dockerfile asks for another frontend in line {max(each.line, 1)}: syntax={each.value}\n"
-                "It would run before the build, unrecorded. Remove the line; BuildKit's own frontend is used."
-            )
+            raise _other_frontend(max(each.line, 1), each.value)
     if reading.json_document or reading.shebang:
         what = "is a JSON document" if reading.json_document else "begins with #!, as a script does"
         raise DockerfileRefused(
@@ -177,6 +193,13 @@ def check_frontend(reading: Reading) -> None:
                 f"The Dockerfile declares {each.name} in line {each.line}, which is a setting of the builder.\n"
                 "Remove the line; the chain decides how BuildKit works."
             )
+
+
+def _other_frontend(line: int, value: str) -> DockerfileRefused:
+    return DockerfileRefused(
+        f"The Dockerfile asks for another frontend in line {line}: syntax={value}\n"
+        "It would run before the build, unrecorded. Remove the line; BuildKit's own frontend is used."
+    )
 
 
 NETWORKS = frozenset({"unset", "none"})

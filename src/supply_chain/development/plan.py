@@ -11,6 +11,7 @@ from supply_chain.development.dockerfile import (
     DockerfileReader,
     Reading,
     SourceOperation,
+    check_directives,
     check_frontend,
     check_target,
     check_urls,
@@ -162,6 +163,7 @@ def read_inputs(
     arguments = {"SOURCE_DATE_EPOCH": str(source.committed), "BUILDKIT_CACHE_MOUNT_NS": namespace}
     images: dict[str, T] = {}
     configs: dict[str, bytes] = {}
+    check_directives(content)
     for _ in range(ROUNDS):
         reading = reader.read(content, targets, manifest.build.platform, arguments, namespace, configs)
         check_frontend(reading)

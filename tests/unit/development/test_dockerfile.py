@@ -7,6 +7,7 @@ from supply_chain.development.dockerfile import (
     Reading,
     SourceOperation,
     Target,
+    check_directives,
     check_frontend,
     check_target,
     check_urls,
@@ -56,6 +57,32 @@ def test_check_frontend_refuses_other_frontend_or_builder_setting(content, why):
     """The error names the line."""
     with pytest.raises(DockerfileRefused, match=why):
         check_frontend(reading(**content))
+
+
+@pytest.mark.parametrize("space", ["", " ", "\t", "\v", "\u0085", "\u00a0", "\u2003", "\u3000 ", "\r"])
+@pytest.mark.parametrize("before", ["", "\ufeff", "# check=skip=all\r\n#\u00a0Escape=`\n"])
+@pytest.mark.parametrize("sign", ["#", "//"])
+def test_check_directives_refuses_syntax_after_any_white_space(before, sign, space):
+    """BuildKit 0.34 skips Unicode's white space after the comment sign; the reader's version only ASCII's."""
+    with pytest.raises(DockerfileRefused, match=r"another frontend in line [13]: syntax=evil/frontend"):
+        check_directives(f"{before}{sign}{space}Syntax\t= evil/frontend \r\nFROM a\n".encode())
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "FROM a\n# syntax=x\n",
+        "\n# syntax=x\n",
+        "# a comment\n# syntax=x\n",
+        "# a=b\n# syntax=x\n",
+        "# syntax\n",
+        "",
+        "\xff",
+    ],
+)
+def test_check_directives_accepts_comments_that_are_no_directives(content):
+    """The first line that is no directive ends them."""
+    check_directives(content.encode("latin-1"))
 
 
 def test_check_frontend_reports_parse_error_with_line():

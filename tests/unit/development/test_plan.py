@@ -56,10 +56,10 @@ class Added(World):
         return self.configured
 
 
-def plan(world, kind="base", **build):
+def plan(world, kind="base", content=b"FROM a:1\n", **build):
     own = {"check": ["x"]} if kind == "base" else {"test": {"command": ["x"]}, "probe": {"port": 8080}}
     manifest = MANIFEST.validate_python({"kind": kind, "name": "hello", "owner": "us", "build": build, **own})
-    return plan_build(b"FROM a:1\n", manifest, SOURCE, "ns", world, world)
+    return plan_build(content, manifest, SOURCE, "ns", world, world)
 
 
 def test_plan_reads_until_triggers_name_no_further_image():
@@ -95,6 +95,16 @@ def test_plan_expects_triggers_of_uncurated_image_for_other_platform(images, unp
     world.stages = [{"name": "", "base": "b:1", "platform": "linux/arm64", "line": 1, "commands": {}}]
 
     assert plan(world).unpacks is unpacks
+
+
+def test_plan_refuses_directive_that_reader_does_not_find():
+    """The Dockerfile is refused before it is read."""
+    world = World({})
+
+    with pytest.raises(DockerfileRefused, match="another frontend"):
+        plan(world, content="#\u00a0syntax=a:1\nFROM a:1\n".encode())
+
+    assert not world.reads
 
 
 def test_plan_refuses_endless_triggers():
