@@ -346,7 +346,7 @@ def _linked_git_directory(at: int, place: Path, stack: ExitStack) -> int:
     text = (read_file(at, ".git", 8192) or b"").decode("utf-8", "surrogateescape")
     target = place / text.removeprefix("gitdir:").strip()
     if text.startswith("gitdir:") and "\0" not in text:
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, ValueError):  # the latter for a NUL in `back`
             git = stack.enter_context(open_directory_by_path(Path(os.path.realpath(target))))
             back = (read_file(git, "gitdir", 8192) or b"").decode("utf-8", "surrogateescape").strip()
             if back and Path(os.path.realpath(target / back)) == place / ".git":

@@ -342,6 +342,12 @@ def common_directory(attacker, victim):
     (attacker / ".git").write_text(f"gitdir: {fake}\n")
 
 
+def work_tree_named_with_nul(attacker, victim):
+    """Imitate a linked work tree that the repository names by a path that no file can have."""
+    write(victim / ".git/worktrees/x", {"commondir": "../..", "gitdir": "a\0b", "HEAD": "ref: refs/heads/main\n"})
+    (attacker / ".git").write_text(f"gitdir: {victim}/.git/worktrees/x\n")
+
+
 def linked_packs(attacker, victim):
     git(victim, "gc", "-q")
     git(attacker, "init", "-q")
@@ -358,7 +364,7 @@ def linked_references(attacker, victim):
 @pytest.mark.parametrize(
     "steal",
     [link, file, own_directory_of_others_objects, alternates, linked_objects, linked_packs, linked_references,
-     common_directory],
+     common_directory, work_tree_named_with_nul],
 )  # fmt: skip
 def test_commit_of_another_repository_is_not_read(tmp_path, victim, steal):
     """The id is known, and each parameter is another way to reach the objects."""
