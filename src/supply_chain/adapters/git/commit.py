@@ -20,6 +20,8 @@ MAX_EMAIL = 320
 """Maximum characters of an e-mail address (RFC 3696)."""
 MAX_TREE = 16 * 1024**2
 """Maximum bytes of a tree object: some 300,000 names in one directory. In memory they take up to 20 times as many."""
+MAX_COMMIT = 16 * 1024**2
+"""Maximum bytes of a commit object. In memory its parents take up to five times as many."""
 LATEST = 2**33
 """Latest commit time, in Unix seconds; a later one is replaced by it."""
 TREE = 0o40000
@@ -154,7 +156,15 @@ def _tree_error(oid: str) -> SourceInvalid:
 
 
 def parse_commit(oid: str, content: bytes) -> Commit:
-    """Return the commit that a commit object's content describes; raise `SourceInvalid` if it is not one."""
+    """Return the commit that a commit object's content describes.
+
+    Raises `SourceInvalid` if it is not one, or has more than `MAX_COMMIT` bytes.
+    """
+    if len(content) > MAX_COMMIT:
+        raise SourceInvalid(
+            f"The git object {oid} is a commit of more than {MAX_COMMIT // 1024**2} MiB.\n"
+            "Write a shorter message, with fewer parents, or build another commit."
+        )
     headers = content.partition(b"\n\n")[0]
     header, committer = HEADER.match(content), COMMITTER.search(headers)
     if not header or not committer:

@@ -526,6 +526,18 @@ def test_directory_with_too_many_names_is_refused(repository, monkeypatch):
         source(repository, made)
 
 
+def test_commit_with_too_many_parents_is_refused(repository, head, monkeypatch):
+    """250 MiB of parents are stored in 1 MiB, and take more than a gigabyte of memory."""
+    monkeypatch.setattr(git_commit, "MAX_COMMIT", 2000)
+    assert source(repository / "hello", head)
+    content = git(repository, "cat-file", "commit", head).replace("\nauthor", f"\nparent {head}" * 50 + "\nauthor", 1)
+    (repository / "commit").write_text(f"{content}\n")
+    made = git(repository, "hash-object", "-t", "commit", "-w", "commit")
+
+    with pytest.raises(SourceInvalid, match="is a commit of more than"):
+        source(repository / "hello", made)
+
+
 def test_trees_on_path_to_dockerfile_count_towards_limit(repository, monkeypatch):
     """All trees that are read stay in memory, also those outside the context."""
     build = "build: {dockerfile: a/b/Dockerfile, context: c}\n"
