@@ -36,6 +36,8 @@ MAX_HISTORY = 250_000
 MAX_CONFIG = 1024**2
 MAX_REFS = 64 * 1024**2
 """Maximum bytes of packed-refs and of the file `shallow`."""
+MAX_REMOTE = 2048
+"""Maximum characters of a remote's address. It becomes an argument of commands, which may have 128 KiB (execve(2))."""
 MAX_STEPS = 1000
 """Maximum number in a revision's suffix, such as 3 in HEAD~3."""
 MAX_TAGS = 10
@@ -424,8 +426,13 @@ def _without_credentials(remote: str) -> str:
     The user's name stays in `user@host:path`. In an http or https address, the query and the fragment are removed too,
     because they may contain a token. The address is parsed as git parses it (RFC 3986; git-clone(1), "GIT URLS"),
     except for a password that contains an unescaped `/` or `@`. Raises `SourceInvalid` if more than one `@` could be
-    the end of the password, and for control characters.
+    the end of the password, for control characters, and for more than `MAX_REMOTE` characters.
     """
+    if len(remote) > MAX_REMOTE:
+        raise SourceInvalid(
+            f"The address of the git remote origin has more than {MAX_REMOTE} characters.\n"
+            "Set the address of the repository (`git remote set-url origin ADDRESS`)."
+        )
     if has_control(remote):
         raise SourceInvalid(
             "The address of the git remote origin holds control characters.\n"

@@ -197,6 +197,17 @@ def test_remote_with_control_characters_is_refused(repository, bad):
         source(repository / "hello")
 
 
+def test_remote_that_no_command_could_take_is_refused(repository):
+    """Linux limits each argument of a command to 128 KiB."""
+    address = "https://example.org/"
+    git(repository, "remote", "add", "origin", address.ljust(2048, "a"))
+    assert len(source(repository / "hello").repository) == 2048
+
+    git(repository, "remote", "set-url", "origin", address.ljust(2049, "a"))
+    with pytest.raises(SourceInvalid, match="more than 2048 characters"):
+        source(repository / "hello")
+
+
 def test_included_configuration_files_are_not_read(repository, tmp_path):
     """An included file belongs to the machine."""
     write(tmp_path, {"included": '[remote "origin"]\n\turl = https://example.org/evil.git\n'})
