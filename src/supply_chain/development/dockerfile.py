@@ -155,7 +155,7 @@ class DockerfileReader(Protocol):
         `arguments` are the build arguments. `namespace` is the prefix of the identifiers of cache mounts. `configs`
         maps the names that BuildKit gives to images to their configurations; the configuration of any other image
         counts as empty. An error in the Dockerfile is part of the reading; so is an excess of `INSTRUCTIONS`. Raises
-        `DockerfileRefused` if the reading needs too much memory, and `ToolFailed` for any other failure.
+        `DockerfileRefused` if the reading needs too much memory or time, and `ToolFailed` for any other failure.
         """
 
 

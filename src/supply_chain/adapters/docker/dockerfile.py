@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from supply_chain.adapters.process.command import CommandResult, Tool
 from supply_chain.development.dockerfile import INSTRUCTIONS, Reading
-from supply_chain.errors import DockerfileRefused, SourceInvalid, ToolFailed
+from supply_chain.errors import DockerfileRefused, SourceInvalid, ToolFailed, ToolTimedOut
 from supply_chain.scratch import scratch
 
 TIMEOUT = 30.0
@@ -55,7 +55,14 @@ class BuildKitReader:
         }
         with scratch("reader") as work:
             (work / "input").write_text(json.dumps(request), encoding="utf-8")
-            done = self.tool.run("read", timeout=TIMEOUT, stdin_from=work / "input", check=False, quiet=True)
+            try:
+                done = self.tool.run("read", timeout=TIMEOUT, stdin_from=work / "input", check=False, quiet=True)
+            except ToolTimedOut as error:
+                raise DockerfileRefused(
+                    f"Reading the Dockerfile takes more than {TIMEOUT:g} seconds, and was ended.\n"
+                    "Look for thousands of lines in a heredoc, and of variables or ports; put them into files of the "
+                    "context."
+                ) from error
         self._check_end(done)
         try:
             return Reading.model_validate_json(done.stdout)
@@ -89,9 +96,16 @@ class BuildKitReader:
         listed = "\0".join(paths).encode("utf-8", "surrogateescape")
         with scratch("ignore") as work:
             (work / "input").write_bytes(b"%d\n%s%s" % (len(ignore), ignore, listed))
-            done = self.tool.run(
-                "ignore", timeout=TIMEOUT, stdin_from=work / "input", stdout_to=work / "output", check=False, quiet=True
-            )
+            try:
+                done = self.tool.run(
+                    "ignore", timeout=TIMEOUT, stdin_from=work / "input", stdout_to=work / "output", check=False,
+                    quiet=True,
+                )  # fmt: skip
+            except ToolTimedOut as error:
+                raise SourceInvalid(
+                    f"Applying the ignore file to {len(paths)} paths takes more than {TIMEOUT:g} seconds, and was "
+                    "ended.\nWrite fewer and simpler patterns, or build from a smaller context."
+                ) from error
             names = (work / "output").read_bytes().split(b"\0")
         if done.status != 0:
             raise SourceInvalid(

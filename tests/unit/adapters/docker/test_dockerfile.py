@@ -8,6 +8,7 @@ import json
 
 import pytest
 
+from supply_chain.adapters.docker import dockerfile
 from supply_chain.adapters.docker.dockerfile import BuildKitReader
 from supply_chain.development.dockerfile import INSTRUCTIONS
 from supply_chain.errors import DockerfileRefused, SourceInvalid, ToolFailed
@@ -67,6 +68,17 @@ def test_read_refuses_dockerfile_that_exhausts_memory(reader, script, stderr):
     """Either the Go runtime or the kernel ends the reader."""
     with pytest.raises(DockerfileRefused, match="more memory"):
         reader(script, stderr=stderr, status=2)[0].read(b"FROM a", ("",), "linux/amd64", {}, "ns", {})
+
+
+def test_reader_that_takes_too_long_blames_what_it_reads(reader, monkeypatch):
+    """Another time limit would not help: the engine's BuildKit takes as long."""
+    monkeypatch.setattr(dockerfile, "TIMEOUT", 0.2)
+    made, _ = reader("sleep 60")
+
+    with pytest.raises(DockerfileRefused, match=r"takes more than 0\.2 seconds"):
+        made.read(b"FROM a", ("",), "linux/amd64", {}, "ns", {})
+    with pytest.raises(SourceInvalid, match=r"ignore file to 2 paths takes more than 0\.2 seconds"):
+        made.find_excluded(b"x", ["a", "b"])
 
 
 @pytest.mark.parametrize("name", ["ABRT", "SEGV", "TERM"])
