@@ -1,4 +1,4 @@
-"""Manifests of images that a build takes in: what an engine that pulls an image reads, and what it must not request.
+"""Manifests and configurations of images that a build takes in: what an engine reads, and what it must not request.
 
 Engines read JSON as Go does: names in any case, of equal ones the last.
 """
@@ -73,6 +73,32 @@ def _fold(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if folded.get("urls"):
         raise ValueError("a part of it is to be fetched from another address (`urls`)")
     return folded
+
+
+def check_config(text: str, address: str) -> None:
+    """Raise `DockerfileRefused` if programs may read an image's configuration differently.
+
+    Of equal names Go uses all values, one after the other, and another program the last one. It ignores the case of the
+    names that BuildKit reads. Those of labels are compared as they are.
+    """
+    try:
+        document = json.loads(text, object_pairs_hook=_read_unique, parse_constant=_refuse_constant)
+        for each in (document, *(value for name, value in document.items() if name.casefold() == "config")):
+            if isinstance(each, dict):
+                _read_unique([(name.casefold(), value) for name, value in each.items()])
+    except (ValueError, RecursionError) as error:
+        raise _refuse(address, f"its configuration cannot be read: {error}") from error
+
+
+def _read_unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    unique = dict(pairs)
+    if len(unique) != len(pairs):
+        raise ValueError("an object has a name twice")
+    return unique
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"it has the value {name}")
 
 
 def _list(document: dict[str, Any], name: str) -> list[Any]:

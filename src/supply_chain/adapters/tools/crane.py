@@ -10,7 +10,7 @@ from pathlib import Path
 
 from supply_chain.adapters.process import tool_errors
 from supply_chain.adapters.process.command import Tool
-from supply_chain.adapters.registry.descriptors import check_manifests
+from supply_chain.adapters.registry.descriptors import check_config, check_manifests
 from supply_chain.errors import AccessDenied, BaseMissing, RegistryFailed, RegistryUnavailable
 from supply_chain.model.image import ImageRef
 
@@ -56,9 +56,12 @@ class Crane:
 def read_upstream_config(crane: Tool, address: str, platform: str) -> bytes:
     """Return the configuration of an image in another registry, given by digest, requested without credentials.
 
-    Raises `BaseMissing`, or `RegistryUnavailable` if that registry does not answer.
+    Raises `BaseMissing`, `DockerfileRefused` if BuildKit may read it differently, or `RegistryUnavailable` if that
+    registry does not answer.
     """
-    return _read_upstream(crane, address, "config", "--platform", platform, address).encode()
+    config = _read_upstream(crane, address, "config", "--platform", platform, address)
+    check_config(config, address)
+    return config.encode()
 
 
 def check_upstream(crane: Tool, address: str, platform: str | None) -> None:

@@ -93,6 +93,31 @@ def test_read_upstream_config_distinguishes_outage_from_missing_base(program, st
         )
 
 
+@pytest.mark.parametrize(
+    "config",
+    [
+        '{"config": {"OnBuild": ["ADD a /"]}, "config": {}}',
+        '{"config": {"OnBuild": ["ADD a /"]}, "Config": {}}',
+        '{"config": {"OnBuild": ["ADD a /"], "onbu\\u0069ld": []}}',
+        '{"Config": {"Env": ["A=1"], "Env": []}}',
+        '{"config": {"Labels": {"a": "1", "a": "2"}}}',
+        '{"config": {}, "os": NaN}',
+    ],
+)
+def test_read_upstream_config_refuses_what_programs_read_differently(program, config):
+    """BuildKit would run triggers that the reading of the Dockerfile does not have."""
+    with pytest.raises(DockerfileRefused, match=r"docker\.io/evil.*its configuration cannot be read"):
+        read_upstream_config(program("crane").does(stdout=config), "docker.io/evil", "linux/amd64")
+
+
+@pytest.mark.parametrize(
+    "config", ['{"config": {"Labels": {"a": "1", "A": "2"}}}', '{"Config": []}', '{"config": null}']
+)
+def test_read_upstream_config_accepts_labels_that_differ_by_case(program, config):
+    """Nothing reads labels as if they were one; other values are BuildKit's to refuse."""
+    assert read_upstream_config(program("crane").does(stdout=config), "docker.io/a", "linux/amd64") == config.encode()
+
+
 INDEX, IMAGE, OTHER = (f"sha256:{letter * 64}" for letter in "123")
 UPSTREAM = f"docker.io/evil/image@{INDEX}"
 LINUX, WINDOWS = ({"os": each, "architecture": "amd64"} for each in ("linux", "windows"))
