@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
@@ -24,6 +25,7 @@ from supply_chain.model.manifest import Base, Service
 
 T = TypeVar("T")
 
+ESCAPE = re.compile(rb"\\u00([0-7][0-9a-fA-F])")
 ROUNDS = 4
 """How often the Dockerfile is read at most: resolved images can have triggers (ONBUILD) that name more images."""
 
@@ -130,8 +132,13 @@ def plan_build(
 def _may_unpack(inputs: Inputs[T]) -> bool:
     """Return whether an instruction may unpack archives: an ADD, or the trigger (ONBUILD) of a stage or an image."""
     return any(each.name in ("ADD", "ONBUILD") for each in inputs.reading.instructions) or any(
-        b"onbuild" in config.lower() for config in inputs.configs.values()
+        b"onbuild" in _without_escapes(config).lower() for config in inputs.configs.values()
     )
+
+
+def _without_escapes(content: bytes) -> bytes:
+    """Return a JSON document with the characters of ASCII that it escapes, such as u as `\\u0075`, as themselves."""
+    return ESCAPE.sub(lambda match: bytes([int(match[1], 16)]), content)
 
 
 @dataclass(frozen=True)

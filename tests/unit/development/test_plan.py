@@ -81,6 +81,7 @@ def test_plan_reads_until_triggers_name_no_further_image():
         ("COPY", b"{}", False),
         ("ONBUILD", b"{}", True),
         ("COPY", b'{"config": {"OnBuild": ["ADD a /"]}}', True),
+        ("COPY", rb'{"config": {"\u004fnB\u0075i\u006Cd": ["ADD a /"]}}', True),
     ],
 )
 def test_plan_detects_unpacking_of_archives(instruction, config, unpacks):
