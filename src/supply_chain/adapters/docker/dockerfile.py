@@ -8,6 +8,7 @@ import re
 import signal
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -51,10 +52,9 @@ class BuildKitReader:
             "build_args": dict(arguments),
             "namespace": namespace,
             "instructions": INSTRUCTIONS,
-            "configs": {name: json.loads(config) for name, config in configs.items()},
         }
         with scratch("reader") as work:
-            (work / "input").write_text(json.dumps(request), encoding="utf-8")
+            (work / "input").write_text(_to_json(request, configs), encoding="utf-8")
             try:
                 done = self.tool.run("read", timeout=TIMEOUT, stdin_from=work / "input", check=False, quiet=True)
             except ToolTimedOut as error:
@@ -112,3 +112,14 @@ class BuildKitReader:
                 f"The ignore file cannot be read: {done.stderr[-500:].strip()}\nCorrect its patterns, and try again."
             )
         return frozenset(name.decode("utf-8", "surrogateescape") for name in names if name)
+
+
+def _to_json(request: Mapping[str, Any], configs: Mapping[str, bytes]) -> str:
+    """Return the request to the reader, with the configurations of images; raise `DockerfileRefused` if one is none."""
+    try:
+        decoded = {name: json.loads(config) for name, config in configs.items()}
+        return json.dumps({**request, "configs": decoded}, allow_nan=False)
+    except (ValueError, RecursionError) as error:
+        raise DockerfileRefused(
+            f"The configuration of an image that the Dockerfile names cannot be read: {error}\nUse another image."
+        ) from error

@@ -81,6 +81,16 @@ def test_reader_that_takes_too_long_blames_what_it_reads(reader, monkeypatch):
         made.find_excluded(b"x", ["a", "b"])
 
 
+@pytest.mark.parametrize("config", [b"{", b'{"x": 1e99999}', b'{"x": NaN}', b'{"x": %s}' % (b"[" * 5000 + b"]" * 5000)])
+def test_read_refuses_image_whose_configuration_is_no_json(reader, config):
+    """Its registry may answer with anything; the reader would fail, and its owner look for the fault in the reader."""
+    made, recorded = reader()
+
+    with pytest.raises(DockerfileRefused, match="configuration of an image"):
+        made.read(b"FROM a", ("",), "linux/amd64", {}, "ns", {"a": config})
+    assert not recorded.calls
+
+
 @pytest.mark.parametrize("name", ["ABRT", "SEGV", "TERM"])
 def test_read_raises_tool_failed_if_reader_ends_by_other_signal(reader, name):
     """Such a signal is a fault of the reader, so the message must not blame the Dockerfile."""
