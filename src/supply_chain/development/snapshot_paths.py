@@ -11,7 +11,11 @@ from supply_chain.errors import SourceInvalid
 MAX_NAME = 255
 """Largest length of a name in a directory in bytes (NAME_MAX of Linux). Git has no such limit."""
 MAX_PATH = 4095
-"""Largest length of a path, and of a link's target, in bytes (PATH_MAX of Linux)."""
+"""Largest length of a link's target in bytes (PATH_MAX of Linux)."""
+MAX_RELATIVE = 3072
+"""Largest length of a path below the application's directory in bytes. The rest of PATH_MAX is for the directories that
+copies lie in.
+"""
 MAX_LINKS = 40
 """Largest number of links that are followed one after the other (the limit of Linux)."""
 
@@ -44,12 +48,13 @@ def has_control(text: str) -> bool:
 def path_size(path: str) -> int:
     """Return the length of a path in bytes.
 
-    Raises `SourceInvalid` if the path, or the name at its end, is longer than any file system allows.
+    Raises `SourceInvalid` if the path is longer than the path of a copy could be, or the name at its end is longer than
+    any file system allows.
     """
     content = path.encode("utf-8", "surrogateescape")
-    if len(content) > MAX_PATH or len(content) - content.rfind(b"/") - 1 > MAX_NAME:
+    if len(content) > MAX_RELATIVE or len(content) - content.rfind(b"/") - 1 > MAX_NAME:
         raise SourceInvalid(
-            f"{ascii(path[:200])[1:-1]}… is too long: a name may have {MAX_NAME} bytes, a path {MAX_PATH}.\n"
+            f"{ascii(path[:200])[1:-1]}… is too long: a name may have {MAX_NAME} bytes, a path {MAX_RELATIVE}.\n"
             "Rename it, or move it up."
         )
     return len(content)

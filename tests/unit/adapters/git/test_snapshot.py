@@ -709,6 +709,22 @@ def test_verify_snapshot_refuses_modified_snapshot(hello, context, act):
             verify_snapshot(snapshot)
 
 
+def test_longest_path_is_copied_and_read_again(hello):
+    """A path of the copy has more bytes than that of the original, and Linux limits both alike."""
+    directory = os.open(hello, os.O_DIRECTORY)
+    for _ in range(11):
+        os.mkdir("z" * 255, dir_fd=directory)
+        below = os.open("z" * 255, os.O_DIRECTORY, dir_fd=directory)
+        os.close(directory)
+        directory = below
+    os.close(os.open("z" * 255, os.O_CREAT, dir_fd=directory))
+    os.close(directory)
+
+    with taken(hello) as snapshot:
+        verify_snapshot(snapshot)
+        assert "/".join(["z" * 255] * 12) in snapshot.entries
+
+
 # Declarations.
 
 
