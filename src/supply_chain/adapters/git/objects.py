@@ -44,8 +44,10 @@ MAX_CHAIN = 5000
 """Maximum length of a chain of deltas; git creates 50 by default, and at most 4095."""
 REMEMBERED = 256 * 1024
 """Maximum bytes of an object that is cached as the base of deltas."""
-REMEMBERED_OBJECTS = 500
-"""Maximum cached objects of a pack."""
+REMEMBERED_SIZE = 128 * 1024**2
+"""Maximum bytes of all cached objects of a repository, with `OVERHEAD` for each."""
+OVERHEAD = 512
+"""Bytes that a cached object takes in addition to its content."""
 LOOSE, INDEX = re.compile("[0-9a-f]{38}"), re.compile(r"pack-\S+\.idx")
 KINDS = {1: "commit", 2: "tree", 3: "blob", 4: "tag"}
 BROKEN: Final = (
@@ -53,6 +55,31 @@ BROKEN: Final = (
     zlib.error,
 )  # fmt: skip
 """Errors that dulwich raises about an invalid pack."""
+
+
+@dataclass
+class _RecentObjects:
+    """The objects of all packs that were read last, by the name of their pack and their offset in it."""
+
+    objects: OrderedDict[tuple[str, int], tuple[str, bytes]] = field(default_factory=OrderedDict)
+    size: int = 0
+
+    def find(self, key: tuple[str, int]) -> tuple[str, bytes] | None:
+        """Return the type and content of an object; None if it is not cached."""
+        found = self.objects.get(key)
+        if found is not None:
+            self.objects.move_to_end(key)
+        return found
+
+    def add(self, key: tuple[str, int], kind: str, content: bytes) -> None:
+        """Cache an object that is small enough, and drop those that were not read for longest."""
+        if len(content) > REMEMBERED or key in self.objects:
+            return
+        self.objects[key] = kind, content
+        self.size += len(content) + OVERHEAD
+        while self.size > REMEMBERED_SIZE:
+            _, (_, dropped) = self.objects.popitem(last=False)
+            self.size -= len(dropped) + OVERHEAD
 
 
 @dataclass(frozen=True)
@@ -63,6 +90,7 @@ class Objects:
     stack: ExitStack
     """Closes the packs."""
     budget: Budget = field(default_factory=Budget)
+    _recent: _RecentObjects = field(default_factory=_RecentObjects, init=False)
 
     def read(self, oid: str) -> tuple[str, bytes]:
         """Return an object's type and content.
@@ -146,18 +174,19 @@ class Objects:
                 raw = self.stack.enter_context(mmap(data, 0, access=ACCESS_READ))
             except BROKEN as error:
                 raise _damage_error(name, str(error) or "its pack or index is none of git's") from error
-        return _Pack(unpacker, loaded, raw, self.budget)
+        return _Pack(name, unpacker, loaded, raw, self.budget, self._recent)
 
 
 @dataclass(frozen=True)
 class _Pack:
     """One pack with its index. Sizes are checked before anything is decompressed."""
 
+    name: str
     data: PackData
     index: PackIndex
     raw: mmap
     budget: Budget
-    recent: OrderedDict[int, tuple[str, bytes]] = field(default_factory=OrderedDict)
+    recent: _RecentObjects
 
     def offset(self, oid: str) -> int | None:
         """Return an object's offset in the pack; None if it is not in the pack."""
@@ -175,7 +204,7 @@ class _Pack:
         """Return the type and content of the object at an offset, with all deltas applied."""
         deltas: list[tuple[int, list[bytes]]] = []
         memory = 0
-        while (base := self.recent.get(offset)) is None:
+        while (base := self.recent.find((self.name, offset))) is None:
             self.budget.checkpoint()
             if self._size(offset) > MAX_OBJECT or memory > MAX_OBJECT or len(deltas) > MAX_CHAIN:
                 raise _size_error(oid)
@@ -186,16 +215,14 @@ class _Pack:
             deltas.append((offset, unpacked.decomp_chunks))
             memory += sum(map(len, unpacked.decomp_chunks))
             offset = self._base(offset, unpacked.pack_type_num, unpacked.delta_base)
-        else:
-            self.recent.move_to_end(offset)
         kind, content = base
-        self._remember(offset, kind, content)
+        self.recent.add((self.name, offset), kind, content)
         for place, delta in reversed(deltas):
             self.budget.checkpoint()
             if _result_size(b"".join(delta)) > MAX_OBJECT:
                 raise _size_error(oid)
             content = b"".join(apply_delta(content, delta))
-            self._remember(place, kind, content)
+            self.recent.add((self.name, place), kind, content)
         return kind, content
 
     def _base(self, offset: int, kind: int, base: int | bytes | None) -> int:
@@ -215,12 +242,6 @@ class _Pack:
             size |= (byte & 127) << shift
             shift += 7
         return size
-
-    def _remember(self, offset: int, kind: str, content: bytes) -> None:
-        if len(content) <= REMEMBERED:
-            self.recent[offset] = kind, content
-        if len(self.recent) > REMEMBERED_OBJECTS:
-            self.recent.popitem(last=False)
 
 
 def _close(mapped: PackData | PackIndex) -> None:

@@ -662,6 +662,34 @@ class Damaged:
         self.path.write_bytes(content)
 
 
+def test_objects_of_all_packs_share_one_cache(repository, monkeypatch):
+    """A repository may have hundreds of packs; a cache for each could take gigabytes."""
+    heads = []
+    for number in range(5):
+        write(repository / "hello", {"file": f"{number}" * 2000})
+        heads.append(commit(repository))
+        git(repository, "repack", "-q", "-d")
+    caches = {}
+    add = git_objects._RecentObjects.add
+
+    def recorded(cache, *arguments):
+        caches[id(cache)] = cache
+        add(cache, *arguments)
+
+    monkeypatch.setattr(git_objects, "REMEMBERED_SIZE", 6000)
+    monkeypatch.setattr(git_objects._RecentObjects, "add", recorded)
+    assert len(list((repository / ".git/objects/pack").glob("*.pack"))) > 4
+
+    for number, head in enumerate(heads):
+        with take_snapshot(repository / "hello", head, ignored) as snapshot:
+            assert (snapshot.context / "file").read_text() == f"{number}" * 2000
+
+    assert len(caches) == len(heads)
+    for each in caches.values():
+        sizes = [len(content) + git_objects.OVERHEAD for _, content in each.objects.values()]
+        assert 0 < each.size == sum(sizes) <= 6000
+
+
 def test_delta_based_on_itself_is_refused(repository):
     """A circular chain of deltas must not loop for ever."""
     git(repository, "gc", "-q", "--prune=now")
