@@ -22,7 +22,7 @@ SECRETS = frozenset({"ca"})
 """The secrets that a build receives."""
 INSTRUCTIONS = 2000
 """Largest number of instructions in a Dockerfile; people write fewer. The reader counts them before it converts."""
-DIRECTIVE = re.compile(r"(?:#|//)\s*(?P<name>[A-Za-z][A-Za-z0-9]*)\s*=(?P<value>.*)")
+DIRECTIVE = re.compile(r"(?:#|//)(?P<space>\s*)(?P<name>[A-Za-z][A-Za-z0-9]*)\s*=(?P<value>.*)")
 """A parser directive. In newer versions of BuildKit than the reader's, any white space may follow the comment sign, not
 only ASCII's.
 """
@@ -160,9 +160,10 @@ class DockerfileReader(Protocol):
 
 
 def check_directives(content: bytes) -> None:
-    """Refuse a Dockerfile that selects another frontend in a form that only other versions of BuildKit read.
+    """Refuse a Dockerfile with a directive in a form that only other versions of BuildKit read.
 
-    The engine has a BuildKit of its own, which may be newer than the reader's. Raises `DockerfileRefused`.
+    It could select another frontend, or the character that continues lines. The engine has a BuildKit of its own, which
+    may be newer than the reader's. Raises `DockerfileRefused`.
     """
     for number, line in enumerate(content.decode("utf-8", "replace").removeprefix("\ufeff").split("\n"), 1):
         match = DIRECTIVE.match(line)
@@ -170,6 +171,11 @@ def check_directives(content: bytes) -> None:
             return
         if match["name"].lower() == "syntax":
             raise _other_frontend(number, match["value"].strip())
+        if match["space"].strip(" \t\f\r"):
+            raise DockerfileRefused(
+                f"The Dockerfile has a directive in line {number} that not every version of BuildKit reads: the "
+                "comment sign is followed by unusual white space.\nWrite a plain space there."
+            )
 
 
 def check_frontend(reading: Reading) -> None:

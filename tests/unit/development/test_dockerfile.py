@@ -60,12 +60,19 @@ def test_check_frontend_refuses_other_frontend_or_builder_setting(content, why):
 
 
 @pytest.mark.parametrize("space", ["", " ", "\t", "\v", "\u0085", "\u00a0", "\u2003", "\u3000 ", "\r"])
-@pytest.mark.parametrize("before", ["", "\ufeff", "# check=skip=all\r\n#\u00a0Escape=`\n"])
+@pytest.mark.parametrize("before", ["", "\ufeff", "# check=skip=all\r\n#\tEscape=`\n"])
 @pytest.mark.parametrize("sign", ["#", "//"])
 def test_check_directives_refuses_syntax_after_any_white_space(before, sign, space):
     """BuildKit 0.34 skips Unicode's white space after the comment sign; the reader's version only ASCII's."""
     with pytest.raises(DockerfileRefused, match=r"another frontend in line [13]: syntax=evil/frontend"):
         check_directives(f"{before}{sign}{space}Syntax\t= evil/frontend \r\nFROM a\n".encode())
+
+
+@pytest.mark.parametrize("space", ["\v", "\u0085", "\u00a0", " \u2003"])
+def test_check_directives_refuses_other_directives_after_unusual_white_space(space):
+    """Where another character continues lines, other lines are instructions."""
+    with pytest.raises(DockerfileRefused, match="directive in line 2 that not every version of BuildKit reads"):
+        check_directives(f"# check=skip=all\n#{space}escape=`\nFROM a\nRUN b \\\nADD c /\n".encode())
 
 
 @pytest.mark.parametrize(
@@ -75,6 +82,7 @@ def test_check_directives_refuses_syntax_after_any_white_space(before, sign, spa
         "\n# syntax=x\n",
         "# a comment\n# syntax=x\n",
         "# a=b\n# syntax=x\n",
+        "#\t escape=`\r\n",
         "# syntax\n",
         "",
         "\xff",
