@@ -50,9 +50,9 @@ async def _cleared(name: str) -> bool:
             before = await stack.enter_async_context(run_lock(name, SHORTLY))
         except TimeoutError:
             return False
-        kind, about = parse_lock_name(name)[:2]
+        kind, *about = parse_lock_name(name)  # the lock of a nightly run has no subject
         if kind == BUILD:
             ports = await DevelopmentPorts.aload()
-            await in_thread(ports.remove_traces, about, before)
+            await in_thread(ports.remove_traces, about[0], before)
     log.info("%s", plain_text(f"{name}: removed what {', '.join(before)} left"))
     return True
