@@ -37,6 +37,9 @@ Word = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._@-]*$
 Argument = Annotated[str, StringConstraints(pattern=r"^[^\x00]+$", max_length=4096)]
 Command = Annotated[tuple[Argument, ...], Field(min_length=1, max_length=64)]
 
+LARGEST_INTEGER = 2**53 - 1
+"""Largest integer that every reader of JSON takes exactly (RFC 8259, section 6)."""
+
 UNITS = {"": 1, "kib": 1024, "mib": 1024**2, "gib": 1024**3}
 
 
@@ -50,7 +53,11 @@ def _bytes(value: Any) -> Any:
     return int(match[1]) * UNITS[match[2].lower()]
 
 
-Size = Annotated[int, BeforeValidator(_bytes), Field(ge=1024**2, json_schema_extra={"type": ["integer", "string"]})]
+Size = Annotated[
+    int,
+    BeforeValidator(_bytes),
+    Field(ge=1024**2, le=LARGEST_INTEGER, json_schema_extra={"type": ["integer", "string"]}),
+]
 """Size in bytes; written as a number or as `128MiB`."""
 
 
@@ -231,7 +238,12 @@ class Runtime(Model):
         return tuple(_check_absolute(path) for path in value)
 
 
-Limit = Annotated[Annotated[int, Field(ge=0)] | None, Field(description="the most accepted findings; null: any number")]
+MOST_FINDINGS = 1_000_000
+"""Largest limit of findings that is a number."""
+Limit = Annotated[
+    Annotated[int, Field(ge=0, le=MOST_FINDINGS)] | None,
+    Field(description="the most accepted findings; null: any number"),
+]
 
 
 UnjudgedKind = Literal["archive", "database", "distribution"]

@@ -227,6 +227,21 @@ def test_size_is_bytes_or_number_with_unit(read, text, size):
     assert read(changed(SERVICE, "runtime.memory", text)).runtime.memory == size
 
 
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("runtime.memory", f"{'1' * 4299}GiB"),  # more digits than Python writes
+        ("test.memory", 2**53),
+        ("limits.critical", 2**64),  # no integer of CEL
+        ("limits.unknown", 1_000_001),
+    ],
+)
+def test_manifest_refuses_integer_that_no_later_step_takes(read, path, value):
+    """What reads the declaration later would end without saying what is wrong with it."""
+    with pytest.raises(DeclarationInvalid, match=f"{path.partition('.')[2]}: Input should be less than or equal to"):
+        read(changed(SERVICE, path, value))
+
+
 def test_manifest_error_has_line_and_column(read):
     """An editor can jump there."""
     text = yaml.safe_dump(SERVICE, sort_keys=False).replace("port: 8080", "port: 80")
