@@ -12,6 +12,7 @@ import contextlib
 import errno
 import os
 import re
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,10 @@ PERIOD = 100_000
 """Scheduling period of the processor quota, in microseconds."""
 SHARES, WEIGHT = 256, 25
 """Processor weight of a build (cgroup v1 and v2): a quarter of the default, where processors are short."""
+KEY = re.compile("[0-9a-f]{32}")
+"""A cache key, as the name of a group."""
+UNUSED = 6 * 3600.0
+"""Seconds after which the build that made a group has ended: more than the longest time of a build."""
 GONE = (errno.ENOENT, errno.ENODEV, errno.ESRCH)
 """Error numbers by which the kernel reports that a group or a process no longer exists."""
 
@@ -166,6 +171,20 @@ def remove_groups(owner: str, root: Path = ROOT) -> None:
         _remove(parent / _path("", owner).name)
         with contextlib.suppress(OSError):
             parent.rmdir()
+
+
+def remove_unused_groups(owner: str, root: Path = ROOT) -> None:
+    """Remove the groups of this owner's builds that ended long ago; a group with a process stays.
+
+    A kernel has room for some ten thousand groups, and each directory and name of an application is another key.
+    Without room for its group, a build would run without limits.
+    """
+    of_owner, before = BuildCgroup("", owner, root), time.time() - UNUSED
+    for above in {of_owner.directory(controller) for controller in ("memory", "pids", "cpu")}:
+        with contextlib.suppress(OSError):  # another build may remove a group meanwhile
+            for group in above.glob("*"):
+                if KEY.fullmatch(group.name) and group.stat().st_mtime < before:
+                    _remove(group)
 
 
 def _remove(directory: Path) -> None:

@@ -13,7 +13,7 @@ from contextvars import copy_context
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from supply_chain.adapters.docker.build_cgroup import BuildCgroup, suppress_if_gone
+from supply_chain.adapters.docker.build_cgroup import BuildCgroup, remove_unused_groups, suppress_if_gone
 from supply_chain.adapters.docker.engine_memory import EngineMemory
 from supply_chain.adapters.docker.free_space import FreeSpace
 from supply_chain.adapters.files.selection import measure_bytes
@@ -207,9 +207,10 @@ def prepare_group(key: str, owner: str, limits: BuildLimits) -> BuildCgroup:
     """Return the control group of a key with its limits set and its counters reset.
 
     Call it once for all orders that share the key. If this user cannot set the limits, log a warning; the guard then
-    checks only the disk.
+    checks only the disk. Groups of builds that ended long ago are removed before.
     """
     group = BuildCgroup(key, owner)
+    remove_unused_groups(owner, group.root)
     if group.limit(limits):
         return group
     log.warning(

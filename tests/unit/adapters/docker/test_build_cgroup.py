@@ -3,11 +3,19 @@
 import errno
 import os
 import shutil
+import time
 from pathlib import Path
 
 import pytest
 
-from supply_chain.adapters.docker.build_cgroup import BuildCgroup, group_name, remove_groups, running_builds
+from supply_chain.adapters.docker.build_cgroup import (
+    UNUSED,
+    BuildCgroup,
+    group_name,
+    remove_groups,
+    remove_unused_groups,
+    running_builds,
+)
 from supply_chain.development.separation import BuildLimits
 
 LIMITS = BuildLimits(memory=2**30, processes=100, cpus=1.5, disk=2**30, reserve=0)
@@ -137,6 +145,23 @@ def test_remove_groups_removes_only_empty_groups_of_the_owner(group):
 
     assert not group.directory("pids").exists() and not group.directory("memory").exists()
     assert running.exists() and others.exists()
+
+
+@pytest.mark.parametrize("owner", [OWNER, ""])
+def test_remove_unused_groups_removes_only_old_groups_without_process(group, owner):
+    """A build that is about to start has just made its group; the directory of another owner is no group."""
+    old, running, new = (letter * 32 for letter in "abc")
+    places = [BuildCgroup(key, owner, group.root).directory("pids") for key in (old, running, new)]
+    places.append(BuildCgroup(old, "other", group.root).directory("pids"))
+    for each in places:
+        (each / "buildkit" / "x").mkdir(parents=True)
+        (each / "buildkit" / "x" / "cgroup.procs").write_text("12\n" if each.name == running else "")
+    for each in (*places[:2], places[3], places[3].parent):
+        os.utime(each, (0, time.time() - UNUSED - 1))
+
+    remove_unused_groups(owner, group.root)
+
+    assert [each.exists() for each in places] == [False, True, True, True]
 
 
 def test_remove_groups_removes_parent_directory_of_last_group(group):

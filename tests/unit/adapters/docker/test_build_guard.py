@@ -183,6 +183,17 @@ def test_guard_logs_limits_that_cannot_be_set(group, tmp_path, caplog):
     assert "could not be set" in caplog.text
 
 
+def test_prepare_group_removes_groups_that_nobody_uses(group):
+    """Each new name of an application makes a group, and nobody else removes it."""
+    left = group.directory("pids").with_name("a" * 32)
+    left.mkdir(parents=True)
+    os.utime(left, (0, 0))
+
+    prepare_group("0123", "", LIMITS)
+
+    assert not left.exists()
+
+
 @pytest.mark.parametrize(("words", "limited"), [("exit code: 137", True), ("exit code: 1", False)])
 def test_guard_names_memory_only_if_a_step_was_killed(group, words, limited):
     """A compiler that fails near its memory limit failed for another reason."""
