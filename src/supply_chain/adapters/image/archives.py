@@ -72,16 +72,25 @@ def _check(name: str, pieces: Iterator[int], most: int, deadline: float) -> int:
 
 
 def _unxz(packed: IO[bytes]) -> Iterator[int]:
-    unpacker = lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=LARGEST_WINDOW + OVERHEAD)
-    rest = b""
+    """Yield the sizes of the unpacked pieces of all streams, with any number of zeros between two (`xz` skips them)."""
+    unpacker = _new_unxz()
+    between, rest = False, b""
     while piece := rest or packed.read(PIECE):
+        rest = b""
+        if between and not (piece := piece.lstrip(b"\0")):
+            yield 0
+            continue
+        between = False
         yield len(unpacker.decompress(piece, PIECE))
         while not unpacker.eof and not unpacker.needs_input:
             yield len(unpacker.decompress(b"", PIECE))
-        rest = b""
         if unpacker.eof:
-            rest = unpacker.unused_data.lstrip(b"\0")
-            unpacker = lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=LARGEST_WINDOW + OVERHEAD)
+            between, rest = True, unpacker.unused_data
+            unpacker = _new_unxz()
+
+
+def _new_unxz() -> lzma.LZMADecompressor:
+    return lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=LARGEST_WINDOW + OVERHEAD)
 
 
 def _unzstd(packed: IO[bytes]) -> Iterator[int]:

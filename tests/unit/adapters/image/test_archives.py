@@ -34,6 +34,7 @@ GOOD = {
     "xz -9": xz(64),
     "zstd -19": zstd(23),
     "two streams": xz(8) + bytes(8) + xz(8),
+    "zeros to the end": xz(8) + bytes(2**18),
     "a skippable frame": SKIPPED + zstd(20),
     "gzip": gzip.compress(TEXT),
     "cut off": xz(8)[:40],
@@ -46,10 +47,15 @@ BAD = {
     "xz": xz(128),
     "zstd": zstd(27),
     "a second xz stream": xz(8) + bytes(4) + xz(128),
+    "an xz stream behind many zeros": xz(8) + bytes(2**18) + xz(128),
     "a second zstd frame": zstd(20) + zstd(27),
     "behind a skippable frame": SKIPPED + zstd(27),
 }
-BOMBS = {"xz": lzma.compress(bytes(MOST + 1)), "zstd": zstd(20, bytes(MOST + 1))}
+BOMBS = {
+    "xz": lzma.compress(bytes(MOST + 1)),
+    "xz behind many zeros": xz(8) + bytes(2**18) + lzma.compress(bytes(MOST + 1)),
+    "zstd": zstd(20, bytes(MOST + 1)),
+}
 
 
 @pytest.mark.parametrize("content", GOOD.values(), ids=GOOD)
