@@ -17,7 +17,8 @@ CONTEXT = "local://context"
 """How BuildKit identifies sources: the prefix of an image, and the build context."""
 HUB = "docker.io/"
 CACHE_ID = re.compile(r"[A-Za-z0-9._/-]+")
-FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+~@=-]*")
+FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+~@=-]{0,254}")
+"""Plain name of a file, of at most 255 bytes (NAME_MAX of Linux)."""
 SECRETS = frozenset({"ca"})
 """The secrets that a build receives."""
 INSTRUCTIONS = 2000
@@ -330,7 +331,7 @@ def check_urls(sources: Iterable[SourceOperation], declared: Mapping[str, Digest
         if not FILE_NAME.fullmatch(name) or urlsplit(source.identifier).username is not None:
             raise DockerfileRefused(
                 f"The Dockerfile adds {source.identifier[:300]}, which names a user or ends in no plain file name.\n"
-                "Use a URL whose path ends in a name of letters, digits and `._+~@=-`."
+                "Use a URL whose path ends in a name of at most 255 letters, digits and `._+~@=-`."
             )
         checksums[source.identifier] = checksum
     return checksums

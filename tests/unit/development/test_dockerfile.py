@@ -202,6 +202,7 @@ def test_check_urls_returns_declared_urls_with_checksums():
         (url(name=".."), {URL: SUM}, "no plain file name"),
         (url(name="a/b"), {URL: SUM}, "no plain file name"),
         (url(name=""), {URL: SUM}, "no plain file name"),
+        (url(name="a" * 256), {URL: SUM}, "no plain file name"),
         (url(at="https://me@files.test/a"), {"https://me@files.test/a": SUM}, "names a user"),
     ],
 )
