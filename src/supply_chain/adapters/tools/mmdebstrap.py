@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from pathlib import Path, PurePosixPath
 
+from supply_chain.adapters.files.free_space import require_space
 from supply_chain.adapters.process.command import Tool
 from supply_chain.adapters.tools import rootfs as merging
 from supply_chain.errors import BuildFailed, ToolFailed
@@ -25,25 +27,28 @@ def make_rootfs(tool: Tool, rootfs: Rootfs, target: Path, source_date_epoch: int
 
     The packages are the suite's newest, including security updates, from mmdebstrap's default mirrors. The same
     packages and epoch (Unix seconds) give the same bytes. `work` is an empty directory for temporary files. Raises
-    `ToolFailed` if the packages cannot be fetched.
+    `ToolFailed` if the packages cannot be fetched, and `DiskFull` if they would use the reserve of free space: a
+    declaration may name any number of packages.
     """
     work.mkdir(parents=True, exist_ok=True)
+    watch = partial(require_space, work, "The root filesystem is not made")
     dpkg = replace(tool, name="dpkg-deb", path=Path("dpkg-deb"))
-    fetched = {archive: _control(dpkg, archive) for archive in _fetch(tool, rootfs, work)}
+    fetched = {archive: _control(dpkg, archive) for archive in _fetch(tool, rootfs, work, watch)}
     needed = merging.resolve_dependencies(rootfs.packages, fetched.values())
     filesystem = merging.Rootfs(source_date_epoch)
     with ExitStack() as stack:
         for archive, package in fetched.items():
             if package.name in needed:
                 data = archive.with_suffix(".tar")
-                dpkg.run("--fsys-tarfile", archive, timeout=60, stdout_to=data)
+                watch()
+                dpkg.run("--fsys-tarfile", archive, timeout=60, stdout_to=data, watch=watch)
                 filesystem.add_package(package, stack.enter_context(tarfile.open(data)))
         filesystem.complete()
         filesystem.write(target)
     return dict(sorted(filesystem.packages.items()))
 
 
-def _fetch(tool: Tool, rootfs: Rootfs, work: Path) -> list[Path]:
+def _fetch(tool: Tool, rootfs: Rootfs, work: Path, watch: Callable[[], object]) -> list[Path]:
     """Return the packages and everything that they depend on, as .deb files sorted by name."""
     fetched = work / "fetched.tar"
     try:
@@ -55,6 +60,7 @@ def _fetch(tool: Tool, rootfs: Rootfs, work: Path) -> list[Path]:
             rootfs.suite,
             fetched,
             timeout=TIMEOUT,
+            watch=watch,
         )
     except ToolFailed as failure:
         if os.geteuid() == 0:

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from supply_chain.adapters.files import free_space
 from supply_chain.adapters.process.command import Tool
 from supply_chain.adapters.tools.mmdebstrap import make_rootfs
-from supply_chain.errors import BuildFailed, ToolFailed
+from supply_chain.errors import BuildFailed, DiskFull, ToolFailed
 from supply_chain.model.manifest import Rootfs
 
 WANTED = Rootfs(suite="trixie", packages=("python3",))
@@ -47,6 +48,15 @@ def test_make_rootfs_fails_if_no_packages_were_fetched(tmp_path: Path):
     tool = played(tmp_path, 'for last; do :; done; cd / && tar cf "$last" --files-from /dev/null')
 
     with pytest.raises(BuildFailed, match="fetched no packages"):
+        make_rootfs(tool, WANTED, tmp_path / "rootfs.tar", 0, tmp_path / "work")
+
+
+def test_make_rootfs_ends_before_disk_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A declaration may name all packages of the distribution, and the disk is one that everything else needs, too."""
+    monkeypatch.setattr(free_space, "free_bytes", lambda _: free_space.RESERVE - 1)
+    tool = played(tmp_path, "exec sleep 30")
+
+    with pytest.raises(DiskFull, match="The root filesystem is not made: Only 2047 MiB are free"):
         make_rootfs(tool, WANTED, tmp_path / "rootfs.tar", 0, tmp_path / "work")
 
 
