@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from supply_chain.adapters.files.free_space import require_space
 from supply_chain.development.snapshot import Snapshot
 from supply_chain.model.manifest import Base, Rootfs
 from supply_chain.scratch import scratch
@@ -17,15 +18,23 @@ MakeRootfs = Callable[[Rootfs, Path, int, Path], object]
 
 @contextlib.contextmanager
 def build_context(snapshot: Snapshot, make_rootfs: MakeRootfs) -> Iterator[Path]:
-    """Yield the directory to build in; remove a copy afterwards."""
+    """Yield the directory to build in; remove a copy afterwards.
+
+    Raises `DiskFull` if the copy would use the reserve of free space.
+    """
     manifest = snapshot.manifest
     if not isinstance(manifest, Base) or manifest.rootfs is None:
         yield snapshot.context
         return
     with scratch("rootfs") as work:
         copy = work / work.name  # a unique name: see `Snapshot.context`
-        shutil.copytree(snapshot.context, copy, symlinks=True)
+        shutil.copytree(snapshot.context, copy, symlinks=True, copy_function=_copy_file)
         target = copy / "rootfs.tar"
         target.unlink(missing_ok=True)  # it may be a link to another place
         make_rootfs(manifest.rootfs, target, snapshot.source.committed, work / "work")
         yield copy
+
+
+def _copy_file(source: str, target: str) -> str:
+    require_space(Path(target).parent, "The build context is not copied")
+    return shutil.copy2(source, target, follow_symlinks=False)

@@ -3,6 +3,8 @@
 import pytest
 
 from supply_chain.adapters.docker.build_context import build_context
+from supply_chain.adapters.files import free_space
+from supply_chain.errors import DiskFull
 
 
 @pytest.fixture
@@ -55,6 +57,17 @@ def test_build_context_copy_is_removed_if_rootfs_fails(make, snapshot, tmp_path,
     ):
         pass
     assert list(temporary.iterdir()) == []
+
+
+def test_build_context_copy_ends_before_disk_is_full(make, snapshot, monkeypatch):
+    """A context may have gigabytes, and the disk is one that everything else needs, too."""
+    monkeypatch.setattr(free_space, "free_bytes", lambda _: free_space.RESERVE - 1)
+
+    with (
+        pytest.raises(DiskFull, match="The build context is not copied"),
+        build_context(snapshot(make.base(rootfs={"packages": ["python3"]})), never),
+    ):
+        pass
 
 
 def test_build_context_rootfs_replaces_symlink_of_same_name(make, snapshot, tmp_path):
