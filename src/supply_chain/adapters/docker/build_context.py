@@ -9,6 +9,7 @@ from pathlib import Path
 
 from supply_chain.adapters.files.free_space import require_space
 from supply_chain.development.snapshot import Snapshot
+from supply_chain.errors import SourceInvalid
 from supply_chain.model.manifest import Base, Rootfs
 from supply_chain.scratch import scratch
 
@@ -20,7 +21,8 @@ MakeRootfs = Callable[[Rootfs, Path, int, Path], object]
 def build_context(snapshot: Snapshot, make_rootfs: MakeRootfs) -> Iterator[Path]:
     """Yield the directory to build in; remove a copy afterwards.
 
-    Raises `DiskFull` if the copy would use the reserve of free space.
+    Raises `DiskFull` if the copy would use the reserve of free space, and `SourceInvalid` if the context has a
+    directory in place of the root filesystem.
     """
     manifest = snapshot.manifest
     if not isinstance(manifest, Base) or manifest.rootfs is None:
@@ -30,6 +32,11 @@ def build_context(snapshot: Snapshot, make_rootfs: MakeRootfs) -> Iterator[Path]
         copy = work / work.name  # a unique name: see `Snapshot.context`
         shutil.copytree(snapshot.context, copy, symlinks=True, copy_function=_copy_file)
         target = copy / "rootfs.tar"
+        if target.is_dir() and not target.is_symlink():
+            raise SourceInvalid(
+                "rootfs.tar is a directory of the build context, and the declared root filesystem needs that name.\n"
+                "Rename it, or name it in the ignore file."
+            )
         target.unlink(missing_ok=True)  # it may be a link to another place
         make_rootfs(manifest.rootfs, target, snapshot.source.committed, work / "work")
         yield copy

@@ -4,7 +4,7 @@ import pytest
 
 from supply_chain.adapters.docker.build_context import build_context
 from supply_chain.adapters.files import free_space
-from supply_chain.errors import DiskFull
+from supply_chain.errors import DiskFull, SourceInvalid
 
 
 @pytest.fixture
@@ -79,3 +79,12 @@ def test_build_context_rootfs_replaces_symlink_of_same_name(make, snapshot, tmp_
     with build_context(taken, lambda wanted, target, *_: target.write_text("new")) as place:
         assert not (place / "rootfs.tar").is_symlink()
     assert (tmp_path / "outside").read_text() == "of the machine"
+
+
+def test_build_context_with_directory_of_the_rootfs_name_is_refused(make, snapshot):
+    """It can be neither replaced nor overwritten."""
+    taken = snapshot(make.base(rootfs={"packages": ["python3"]}))
+    (taken.context / "rootfs.tar").mkdir()
+
+    with pytest.raises(SourceInvalid, match="needs that name"), build_context(taken, never):
+        pass
