@@ -13,7 +13,7 @@ from blocks.setting import Setting
 from supply_chain.adapters.docker.build_guard import LocalEngine
 from supply_chain.adapters.docker.engine import DockerEngine
 from supply_chain.adapters.docker.engine_memory import find_engine_process
-from supply_chain.development.separation import DISK, PROCESSES, RESERVE, BuildLimits
+from supply_chain.development.separation import DISK, LEAST_CPUS, PROCESSES, RESERVE, BuildLimits
 from supply_chain.model.container import Machine
 
 MEBIBYTE = 1024**2
@@ -46,7 +46,7 @@ class ContainerHost(Setting):
 
     build_cpus: float | None = Field(
         default=None,
-        gt=0,
+        ge=LEAST_CPUS,
         title="Build processors",
         description="The most processors of a build, such as 1.5; empty: all. Busy processors give builds a quarter "
         "of what others get.",

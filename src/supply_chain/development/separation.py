@@ -14,6 +14,8 @@ from supply_chain.model.image import Model, Source
 
 PROCESSES, DISK, RESERVE = 2048, 10 * 1024**3, 2 * 1024**3
 """Limits of builds on a host without settings of its own; disk and reserve in bytes."""
+LEAST_CPUS = 0.01
+"""Smallest part of a processor that the kernel takes as a limit: it would set none of the limits for a smaller one."""
 
 
 class BuildLimits(Model):
@@ -21,7 +23,7 @@ class BuildLimits(Model):
 
     memory: int = Field(ge=64 * 1024**2, description="bytes, swap included")
     processes: int = Field(ge=16, description="processes and threads")
-    cpus: float = Field(gt=0, description="processors")
+    cpus: float = Field(ge=LEAST_CPUS, allow_inf_nan=False, description="processors")
     disk: int = Field(
         ge=64 * 1024**2, description="bytes that running steps may have written, and by which free space may fall"
     )
