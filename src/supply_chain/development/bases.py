@@ -58,6 +58,11 @@ class ImageNames:
         if name in self.instead:
             return name, self.instead[name]
         if is_base_repository(name):
+            if ":" in name.partition("@")[0]:
+                raise DockerfileRefused(
+                    f"The Dockerfile takes in {reference}: a base of this chain is named by no tag.\n"
+                    "Name it without a tag, for the newest, or by its digest alone."
+                )
             return name, None
         if reference.startswith(f"{self.host}/") or name.startswith(OWN):
             raise DockerfileRefused(

@@ -236,6 +236,16 @@ def test_image_of_this_chain_that_is_no_base_is_refused(bases, name):
         bases.resolve(name, (name,))
 
 
+@pytest.mark.parametrize("name", [f"{BASE}:3.13", f"registry.test/{BASE}:3.13", f"{BASE}:latest@{NEW.digest}"])
+def test_curated_base_with_tag_is_refused(bases, name):
+    """A registry refuses to look into a repository of that name, which reads as if the registry had failed."""
+    bases.sign(NEW)
+    bases.verdict(NEW)
+
+    with pytest.raises(DockerfileRefused, match="is named by no tag"):
+        bases.resolve(name)
+
+
 def test_curated_base_by_digest_resolves_in_own_registry(bases):
     """The public registry is not used, and curation must have admitted the digest."""
     bases.sign(OLD)
