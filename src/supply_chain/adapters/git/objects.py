@@ -66,10 +66,10 @@ class _RecentObjects:
 
     def find(self, key: tuple[str, int]) -> tuple[str, bytes] | None:
         """Return the type and content of an object; None if it is not cached."""
-        found = self.objects.get(key)
-        if found is not None:
+        cached = self.objects.get(key)
+        if cached is not None:
             self.objects.move_to_end(key)
-        return found
+        return cached
 
     def add(self, key: tuple[str, int], kind: str, content: bytes) -> None:
         """Cache an object that is small enough, and drop those that were not read for longest."""
