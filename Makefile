@@ -5,7 +5,7 @@ HOME_DIR := $(if $(CSCM_HOME),$(CSCM_HOME),$(CURDIR)/.cscm)
 BIN := $(HOME_DIR)/venv/bin
 READY := $(HOME_DIR)/venv/.ready
 
-.PHONY: run test check lint lint-types lint-imports lint-words lint-style test-unit test-others test-quick test-chain test-fuzz test-coverage test-mutation test-sample test-real test-sessions test-slow test-aws release docs format lock
+.PHONY: run test check lint lint-types lint-imports lint-words lint-style test-unit test-others test-quick test-chain test-fuzz test-coverage test-mutation test-sample test-real test-sessions test-faults test-aws release docs format lock
 
 run:
 	@scripts/run $(BIN) $(READY)
@@ -65,17 +65,15 @@ test-mutation: $(READY)
 test-sample: $(READY)
 	$(BIN)/python -m tests.mutation --sample 120
 
-test-real test-sessions: $(READY) # the second one with the sample of mutants besides
+test-real test-sessions: $(READY) # the second one without the slowest tests, and with a sample of mutants
 	@scripts/test-programs
 	$(BIN)/cscm up
 	@[ "$$(id -u)" != 0 ] || $(BIN)/cscm cluster up # only root can start a node
 	@scripts/test-real $(BIN)/python $(if $(filter test-sessions,$@),-m tests.mutation --sample 40 --jobs 1)
 
-test-slow: $(READY) # what `make test` leaves out, as it repeats whole chains; each night, and before a release
-	@scripts/test-programs
+test-faults: $(READY)
 	$(BIN)/cscm up
-	@[ "$$(id -u)" != 0 ] || $(BIN)/cscm cluster up
-	CSCM_FAULTS=all $(BIN)/python -m pytest -q tests/integration/test_tutorial.py tests/integration/faults
+	CSCM_FAULTS=all $(BIN)/python -m pytest -q tests/integration/faults
 
 test-aws: $(READY)
 	CSCM_AWS_TEST=1 $(BIN)/python -m pytest tests/aws
