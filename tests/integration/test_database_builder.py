@@ -26,6 +26,7 @@ from supply_chain.adapters.process.command import run
 from supply_chain.adapters.tools import Pins
 from supply_chain.adapters.tools.pins import GoPin
 from tests.support.command import ROOT
+from tests.support.go import ENVIRONMENT as GO
 
 pytestmark = pytest.mark.real
 
@@ -88,7 +89,7 @@ def build_builder(directory: Path) -> Path:
         ["get", f"github.com/{pin.repository}@v{pin.version}"],
         ["build", "-o", "builder", "."],
     ):
-        environment = {"GOTOOLCHAIN": pin.toolchain, "GOFLAGS": "-mod=mod"}
+        environment = {**GO, "GOTOOLCHAIN": pin.toolchain}
         done = run(["go", *arguments], name="go", timeout=1800, cwd=directory, environment=environment)
         assert done.status == 0, done.stderr
     return directory / "builder"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 from collections.abc import Mapping
@@ -10,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.support.command import Run
+from tests.support.go import go_build
 
 HERE = Path(__file__).parent
 IDENTITY = ("-c", "user.name=test", "-c", "user.email=test@localhost")
@@ -17,11 +17,7 @@ IDENTITY = ("-c", "user.name=test", "-c", "user.email=test@localhost")
 
 def compiled(path: Path, architecture: str, name: str = "program") -> None:
     """Build a program of `subject` for an architecture by Go's name, into `path`."""
-    subprocess.run(
-        ["go", "build", "-trimpath", "-ldflags", "-s -w", "-o", str(path), "."], cwd=HERE / "subject" / name,
-        env={**os.environ, "CGO_ENABLED": "0", "GOFLAGS": "-mod=mod", "GOARCH": architecture},
-        check=True, timeout=300,
-    )  # fmt: skip
+    go_build(HERE / "subject" / name, path, GOARCH=architecture)
 
 
 def git(directory: Path, *args: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import tarfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,6 +21,7 @@ from supply_chain.adapters.tools import Toolbox
 from supply_chain.development.dockerfile import Reading
 from supply_chain.development.record import BuildRecord
 from supply_chain.scratch import scratch
+from tests.support.go import go_build
 from tests.support.place import free_port
 from tests.support.waiting import eventually
 
@@ -125,10 +125,7 @@ def _answers(host: str) -> bool:
 
 def _push(crane: Tool, host: str, work: Path) -> str:
     """An image whose shell succeeds whatever it is asked."""
-    subprocess.run(
-        ["go", "build", "-trimpath", "-ldflags", "-s -w", "-o", work / "sh", "."], cwd=HERE / "subject/shell",
-        env={**os.environ, "CGO_ENABLED": "0", "GOFLAGS": "-mod=mod"}, check=True, timeout=300,
-    )  # fmt: skip
+    go_build(HERE / "subject/shell", work / "sh")
     with tarfile.open(work / "layer.tar", "w") as tar:
         tar.add(work / "sh", "bin/sh")
         for name, line in (("passwd", "root:x:0:0::/:/bin/sh"), ("group", "root:x:0:")):

@@ -21,8 +21,8 @@ from supply_chain.adapters.tools import Toolbox
 from supply_chain.concurrency import map_concurrently
 from supply_chain.development.build import BuildOrder
 from supply_chain.development.separation import BuildLimits
+from tests.support.go import go_build
 
-GO = {"CGO_ENABLED": "0", "GOFLAGS": "-mod=mod"}
 BEGIN = "FROM scratch\nCOPY step /\n"
 OWNER = f"cscm-test-steps-{os.getpid()}"
 GIB, MIB = 1024**3, 1024**2
@@ -31,9 +31,7 @@ LIMITS = BuildLimits(memory=512 * MIB, processes=64, cpus=0.5, disk=256 * MIB, r
 
 def compiled_step(target: Path) -> Path:
     """Compile the program that the build steps run."""
-    source = Path(__file__).parents[2] / "support/subject/step"
-    words = ["go", "build", "-trimpath", "-ldflags", "-s -w", "-o", str(target), "."]
-    subprocess.run(words, cwd=source, env={**os.environ, **GO}, check=True, timeout=300)
+    go_build(Path(__file__).parents[2] / "support/subject/step", target)
     return target
 
 
