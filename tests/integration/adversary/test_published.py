@@ -33,9 +33,9 @@ def test_published_verdict_follows_deployment_and_block_and_resists_a_replay(
     image = ImageRef(repository="curated/judged", digest=ran.result["digest"])
     where = verdict_place(image, Gate.DEPLOY, PLACE)
     for options in (("--gate", "intake"), (), ("--environment", PLACE)):
-        found = read(image, *options)
-        assert found.status == 0, (options, found.stderr)
-        assert found.result["admits"] is True and found.result["verdict"]["verificationResult"] == "PASSED"
+        answer = read(image, *options)
+        assert answer.status == 0, (options, answer.stderr)
+        assert answer.result["admits"] is True and answer.result["verdict"]["verificationResult"] == "PASSED"
     assert read(image, "--environment", "staging").code() == "verdict.missing"
     ((kind, admission),) = adversary.bundles(where)
     assert kind == SUMMARY

@@ -54,8 +54,8 @@ def test_chain_keeps_one_digest_from_build_to_deployment(
     digest = deployment["digest"]
 
     for repository in (f"dev/{name}", f"curated/{name}"):
-        found = ecr.describe_images(repositoryName=repository, imageIds=[{"imageDigest": digest}])
-        assert found["imageDetails"][0]["imageDigest"] == digest
+        described = ecr.describe_images(repositoryName=repository, imageIds=[{"imageDigest": digest}])
+        assert described["imageDetails"][0]["imageDigest"] == digest
     container = engine.containers.get(deployment["container"])
     assert container.attrs["Image"] == digest
     assert container.status == "running"
@@ -246,11 +246,11 @@ def test_check_of_working_copy_names_the_reasons_of_the_intake_gate(chain: Chain
     """Both read the same facts; only the reasons that need a built image come later."""
     refused = chain("careless").result["reasons"]
 
-    found = cscm("check", "examples/careless", "--json")
+    checked = cscm("check", "examples/careless", "--json")
 
-    assert found.status == 3, found.stderr
-    judged = {rule["id"] for rule in found.result["rules"] if rule["result"]}
-    before = [(each["code"], each["fact"]) for each in found.result["diagnostics"] if each["level"] == "error"]
+    assert checked.status == 3, checked.stderr
+    judged = {rule["id"] for rule in checked.result["rules"] if rule["result"]}
+    before = [(each["code"], each["fact"]) for each in checked.result["diagnostics"] if each["level"] == "error"]
     assert sorted(before) == sorted((each["code"], each["fact"]) for each in refused if each["code"] in judged)
     assert len(before) > 10
 
@@ -272,8 +272,8 @@ def _referrers(outsider: Outsider, repository: str, digest: str, artifact_type: 
     """Return the contents of an image's referrers of one type, as any reader gets them."""
     with outsider.registry(repository) as client:
         index = client.get(f"referrers/{digest}").json()["manifests"]
-        found = [each["digest"] for each in index if each.get("artifactType") == artifact_type]
-        layers = [outsider.manifest(f"{repository}@{each}")["layers"][0]["digest"] for each in found]
+        digests = [each["digest"] for each in index if each.get("artifactType") == artifact_type]
+        layers = [outsider.manifest(f"{repository}@{each}")["layers"][0]["digest"] for each in digests]
         return [client.get(f"blobs/{layer}").content for layer in layers]
 
 

@@ -13,6 +13,7 @@ from typing import Any
 from supply_chain.adapters.registry.client import ACCEPT
 from supply_chain.errors import DockerfileRefused
 from supply_chain.model.image import DIGEST, Digest
+from supply_chain.strict_json import read_strict_json, unique_names
 
 MANIFESTS = frozenset(ACCEPT.split(", "))
 COMPATIBLE = {"amd64": ("amd64", "x86", "386", "i386"), "arm64": ("arm", "aarch64")}
@@ -76,29 +77,21 @@ def _fold(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def check_config(text: str, address: str) -> None:
-    """Raise `DockerfileRefused` if programs may read an image's configuration differently.
+    """Raise `DockerfileRefused` if programs may read an image's configuration, a JSON object, differently.
 
     Of equal names Go uses all values, one after the other, and another program the last one. It ignores the case of the
     names that BuildKit reads. Those of labels are compared as they are.
     """
     try:
-        document = json.loads(text, object_pairs_hook=_read_unique, parse_constant=_refuse_constant)
-        for each in (document, *(value for name, value in document.items() if name.casefold() == "config")):
-            if isinstance(each, dict):
-                _read_unique([(name.casefold(), value) for name, value in each.items()])
-    except (ValueError, RecursionError) as error:
+        config = _fold_names(read_strict_json(text)).get("config")
+        if isinstance(config, dict):
+            _fold_names(config)
+    except ValueError as error:
         raise _refuse(address, f"its configuration cannot be read: {error}") from error
 
 
-def _read_unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    unique = dict(pairs)
-    if len(unique) != len(pairs):
-        raise ValueError("an object has a name twice")
-    return unique
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"it has the value {name}")
+def _fold_names(document: dict[str, Any]) -> dict[str, Any]:
+    return unique_names([(name.casefold(), value) for name, value in document.items()])
 
 
 def _list(document: dict[str, Any], name: str) -> list[Any]:
