@@ -14,6 +14,7 @@ import os
 import re
 import resource
 import select
+import shutil
 import subprocess
 import threading
 import time
@@ -41,6 +42,8 @@ WATCH = 1.0
 REST = 10
 """The pause before the next call of `watch` is at least this many times as long as the last call took."""
 CHUNK = 64 * 1024
+LIMITED = 'ulimit -d "$1" && shift && exec "$@"'
+"""Script that limits the memory of a command, in KiB, and becomes it."""
 LINES = 5000
 """Maximum lines of a command's output in the log."""
 PIPE = 1024 * 1024
@@ -177,7 +180,7 @@ def run(
     log.log(logging.DEBUG if quiet else logging.INFO, "$ %s", plain_text(" ".join([name, *argv[1:]])[:2000]))
     scope = cancellation()
     started = time.monotonic()
-    process = _start(argv, name, environment, cwd, (stdin_from, stdout_to))
+    process = _start(argv, name, environment, cwd, (stdin_from, stdout_to), memory)
     buffers, over = (_BoundedBuffer(keep // 2), _BoundedBuffer(keep // 2)), threading.Event()
     talks = [
         threading.Thread(target=copy_context().run, args=talk, daemon=True)
@@ -186,8 +189,6 @@ def run(
         )
     ]
     with _watch_end(process) as end, guardian.guarding(process.pid), scope.watching(process):
-        if memory is not None:
-            _limit_memory(process.pid, memory)
         status = _wait_for_end(process, partial(_wait_for, end, name, timeout, watch), talks, over)
     if scope.cancelled:
         raise Cancelled(f"{name} was ended because the run was cancelled.")
@@ -220,17 +221,19 @@ def _start(
     environment: Mapping[str, str] | None,
     cwd: Path | None,
     files: tuple[Path | None, Path | None],
+    memory: int | None,
 ) -> subprocess.Popen[bytes]:
     """Start the process as leader of its own group; raise `ToolMissing` if it cannot be started.
 
-    `files` are standard input (None: empty) and standard output (None: a pipe).
+    `files` are standard input (None: empty) and standard output (None: a pipe). `memory` is in bytes.
     """
     stdin_from, stdout_to = files
     stdin: IO[bytes] | int = stdin_from.open("rb") if stdin_from else subprocess.DEVNULL
     out: IO[bytes] | int = stdout_to.open("wb") if stdout_to else subprocess.PIPE
     try:
-        process = local[argv[0]].popen(
-            args=list(argv[1:]),
+        first, *others = argv if memory is None else _limited(argv, memory)
+        process = local[first].popen(
+            args=others,
             cwd=str(cwd) if cwd else None,
             env=dict(environment or {}),
             stdin=stdin,
@@ -269,12 +272,18 @@ def _watch_end(process: subprocess.Popen[bytes]) -> Iterator[int]:
         raise
 
 
-def _limit_memory(pid: int, most: int) -> None:
-    """Limit what a process and its later children can each allocate (setrlimit(2), RLIMIT_DATA); `most` is in bytes."""
-    with contextlib.suppress(ProcessLookupError):  # it has ended
-        _, hard = resource.prlimit(pid, resource.RLIMIT_DATA)
-        soft = most if hard == resource.RLIM_INFINITY else min(most, hard)
-        resource.prlimit(pid, resource.RLIMIT_DATA, (soft, hard))
+def _limited(argv: Sequence[str], memory: int) -> list[str]:
+    """Return a command whose processes can each allocate this many bytes (setrlimit(2), RLIMIT_DATA) from their start.
+
+    A limit that is set after the start comes too late for a program that is quick, or on a busy machine. Raises
+    `FileNotFoundError` if there is no such program.
+    """
+    program = shutil.which(argv[0])
+    if program is None:
+        raise FileNotFoundError(f"there is no program {argv[0]}")
+    own = resource.getrlimit(resource.RLIMIT_DATA)[1]
+    most = memory if own == resource.RLIM_INFINITY else min(memory, own)
+    return ["/bin/sh", "-c", LIMITED, "sh", str(most // 1024), program, *argv[1:]]
 
 
 def _wait_for(end: int, name: str, timeout: float, watch: Callable[[], object] | None) -> None:

@@ -388,17 +388,22 @@ def test_run_accepts_output_that_is_not_utf8():
 def test_memory_limit_applies_to_command_and_its_children():
     """Untrusted input may make a tool use all memory."""
     takes = "x = bytearray(2**30); print('taken')"
-    waits = (
-        "import resource, subprocess, sys, time\n"
-        "for _ in range(100):\n"
-        "    if resource.getrlimit(resource.RLIMIT_DATA)[0] != resource.RLIM_INFINITY: break\n"
-        "    time.sleep(0.02)\n"
-        f"subprocess.run([sys.executable, '-c', {takes!r}])\n{takes}\n"
-    )
+    both = f"import subprocess, sys\nsubprocess.run([sys.executable, '-c', {takes!r}])\n{takes}\n"
 
-    done = PYTHON.run("-c", waits, timeout=60, check=False, memory=2**29)
+    done = PYTHON.run("-c", both, timeout=60, check=False, memory=2**29)
 
     assert done.stdout == "" and done.stderr.count("MemoryError") == 2
+
+
+def test_memory_is_limited_before_the_command_starts():
+    """A quick program allocates everything that it needs in its first milliseconds."""
+    assert SH.run("-c", "ulimit -S -d; ulimit -H -d", timeout=60, memory=2**29).stdout == "524288\n524288\n"
+
+
+def test_limited_program_that_is_missing_cannot_be_started(tmp_path):
+    """The shell that limits the memory is there, so that the program is looked for before it starts."""
+    with pytest.raises(ToolMissing, match="cannot be started"):
+        Tool("missing", tmp_path / "missing", "1").run(timeout=60, memory=2**29)
 
 
 def test_memory_limit_is_capped_by_the_callers_own_limit():
@@ -410,9 +415,9 @@ def test_memory_limit_is_capped_by_the_callers_own_limit():
     assert PYTHON.run("-c", script, timeout=60).stdout == "0\n"
 
 
-@pytest.mark.parametrize("part", ["resource.prlimit", "os.pidfd_open", "guardian.guarding"])
+@pytest.mark.parametrize("part", ["os.pidfd_open", "guardian.guarding"])
 def test_command_that_cannot_be_guarded_is_ended(tmp_path, monkeypatch, part):
-    """The system may refuse the memory limit, the process descriptor or the registration with the guardian."""
+    """The system may refuse the process descriptor or the registration with the guardian."""
     note = tmp_path / "pid"
 
     def refused(*_):
