@@ -73,7 +73,7 @@ def test_project_passes_its_own_static_checks(toolbox: Toolbox, check: str) -> N
 def test_hadolint_is_ended_at_its_memory_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The check is not made, and the gate has no result to accept."""
     dockerfile = tmp_path / "Dockerfile"
-    dockerfile.write_text("FROM scratch\n" + "ENV A=1\n" * 20_000)
+    dockerfile.write_text("FROM scratch\n" + "ENV A=1\n" * 80_000)
     monkeypatch.setattr(hadolint, "MEMORY", 64 * MIB)
 
     with pytest.raises(CheckNotMade, match="hadolint ended with status"):
