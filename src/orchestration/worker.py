@@ -13,9 +13,21 @@ import asyncio
 import os
 import shlex
 import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from time import monotonic
 from typing import Any, ClassVar, Self
 
+from prefect.client.schemas.filters import (
+    FlowRunFilter,
+    FlowRunFilterNextScheduledStartTime,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+    WorkPoolFilter,
+    WorkPoolFilterName,
+)
+from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.settings import get_current_settings
 from prefect.utilities.processutils import setup_signal_handlers_worker
 from prefect.workers import process
 
@@ -23,6 +35,10 @@ from orchestration.flow_run import load_declared_flow
 from orchestration.registration.abandoned_runs import FREQUENCY
 
 OWN = shlex.join([sys.executable, "-m", "orchestration.flow_run"])
+RECORDED_EVERY = 15.0
+"""Seconds after which the worker asks for runs even if none is due. The server takes queues and deployments about which
+nobody asked for a minute for ones without a worker.
+"""
 
 
 class ProjectJob(process.ProcessJobConfiguration):
@@ -43,9 +59,32 @@ class ProjectJob(process.ProcessJobConfiguration):
 
 
 class ProjectWorker(process.ProcessWorker):
-    """Starts processes as `ProjectJob` says."""
+    """Starts processes as `ProjectJob` says.
+
+    It first asks the server how many runs are due, which is one query. Asking for the runs themselves costs the server
+    some twenty times as much, because it also notes at every queue and deployment that somebody asked.
+    """
 
     job_configuration = ProjectJob
+    _asked: float | None = None
+
+    async def get_and_submit_flow_runs(self) -> list[FlowRun]:
+        """Start the runs that are due; also look for them without counting, once in `RECORDED_EVERY`."""
+        now = monotonic()
+        if self._asked is not None and now - self._asked < RECORDED_EVERY and not await self._count_due():
+            return []
+        self._asked = now
+        return await super().get_and_submit_flow_runs()
+
+    async def _count_due(self) -> int:
+        """Return how many runs of the work pool start before the end of the time for which runs are fetched ahead."""
+        ahead = timedelta(seconds=get_current_settings().worker.prefetch_seconds)
+        due = FlowRunFilter(
+            state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.SCHEDULED])),
+            next_scheduled_start_time=FlowRunFilterNextScheduledStartTime(before_=datetime.now(UTC) + ahead),
+        )
+        pool = WorkPoolFilter(name=WorkPoolFilterName(any_=[self._work_pool_name]))
+        return await self.client.count_flow_runs(flow_run_filter=due, work_pool_filter=pool)
 
 
 def worker_class(command: str, project: Path) -> type[ProjectWorker]:

@@ -1,0 +1,78 @@
+"""The worker asks for runs when some are due, and from time to time."""
+
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+
+import pytest
+from prefect.client.schemas.objects import StateType
+from prefect.workers.process import ProcessWorker
+
+from orchestration import worker
+from orchestration.worker import RECORDED_EVERY, ProjectWorker
+
+
+class Server:
+    """Counts the runs that are due, and notes how often a worker asked for the runs themselves."""
+
+    def __init__(self, due=0):
+        self.due, self.asked, self.filters = due, 0, []
+
+    async def count_flow_runs(self, **filters):
+        self.filters.append(filters)
+        return self.due
+
+    async def submit(self):
+        self.asked += 1
+        return ["a run"] * self.due
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    clock = SimpleNamespace(now=1000.0)
+    monkeypatch.setattr(worker, "monotonic", lambda: clock.now)
+    return clock
+
+
+@pytest.fixture
+def server(monkeypatch):
+    server = Server()
+    monkeypatch.setattr(ProcessWorker, "get_and_submit_flow_runs", lambda _: server.submit())
+    monkeypatch.setattr(ProjectWorker, "client", server)
+    return server
+
+
+async def test_worker_asks_for_no_runs_while_none_is_due(server, clock):
+    """The first time, it asks without counting, so that the server knows of the worker at once."""
+    polling = ProjectWorker(work_pool_name="laptop")
+
+    for _ in range(5):
+        assert await polling.get_and_submit_flow_runs() == []
+
+    assert server.asked == 1 and len(server.filters) == 4
+
+
+async def test_worker_starts_runs_that_are_due(server, clock):
+    """Only scheduled runs of its own pool count, including those that start soon."""
+    polling = ProjectWorker(work_pool_name="laptop")
+    await polling.get_and_submit_flow_runs()
+    server.due = 1
+
+    assert await polling.get_and_submit_flow_runs() == ["a run"]
+
+    (filters,) = server.filters
+    due, pool = filters["flow_run_filter"], filters["work_pool_filter"]
+    assert due.state.type.any_ == [StateType.SCHEDULED] and pool.name.any_ == ["laptop"]
+    ahead = due.next_scheduled_start_time.before_ - datetime.now(UTC)
+    assert timedelta(seconds=5) < ahead <= timedelta(seconds=10)
+
+
+async def test_worker_asks_from_time_to_time_although_no_run_is_due(server, clock):
+    """The server would otherwise take its queues for queues without a worker."""
+    polling = ProjectWorker(work_pool_name="laptop")
+    await polling.get_and_submit_flow_runs()
+
+    for seconds in (1, RECORDED_EVERY - 1, RECORDED_EVERY, RECORDED_EVERY + 1):
+        clock.now = 1000.0 + seconds
+        await polling.get_and_submit_flow_runs()
+
+    assert server.asked == 2 and len(server.filters) == 3
