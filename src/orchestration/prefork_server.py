@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import gc
 import importlib
 import json
 import os
@@ -19,10 +20,13 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from pydantic import BaseModel
+
 from orchestration.project import find_project
+from supply_chain.adapters.aws.session import read_descriptions
 from supply_chain.adapters.process.command import inherit_environment
 from supply_chain.errors import SupplyChainError
 from supply_chain.policy.loading import read_project_policies
@@ -34,10 +38,14 @@ FLOWS = (
 IMPORTED = (
     "prefect.main", "prefect.engine", "prefect.flow_engine", "prefect.task_engine", "prefect.events.clients",
     "prefect.concurrency.asyncio", "prefect._internal.metrics", "prefect.logging.handlers", "prefect.deployments.steps",
-    "prefect.results", "prefect.client.orchestration", "fastapi.encoders", "orchestration.registration",
+    "prefect.results", "prefect.client.orchestration", "prefect.artifacts", "prefect.utilities.visualization",
+    "fastapi.encoders", "anyio._backends._asyncio", "rich._emoji_codes", "orchestration.registration",
+    "cryptography.hazmat.backends.openssl",
     *(f"flows.{name}" for name in FLOWS),
 )  # fmt: skip
 """The modules that a run would import."""
+SERVICES = ("ecr", "kms", "sqs", "sts")
+"""The services of AWS that runs call."""
 CODE = ("supply_chain", "orchestration", "cscm", "flows", "tasks", "blocks")
 """Packages of the project: a run that was forked before one of them changed would be one of the old code."""
 GRACE = 30.0
@@ -51,9 +59,9 @@ def main(path: Path) -> int:
 
     Returns 1 at once if the imports started threads, because then it cannot fork safely.
     """
-    for name in IMPORTED:
-        importlib.import_module(name)
+    preload(IMPORTED)
     _read_policies()
+    gc.freeze()  # a fork neither copies nor collects what was imported
     code, settings = fingerprint(), select_settings(worker_environment(os.environ))
     if threading.active_count() > 1:
         names = ", ".join(thread.name for thread in threading.enumerate())
@@ -78,6 +86,22 @@ def main(path: Path) -> int:
             connection.close()
             if changed:
                 os.execv(sys.executable, sys.orig_argv)  # noqa: S606 - this very program
+
+
+def preload(modules: Iterable[str]) -> None:
+    """Import modules, and do what each of their users would do first: build data models, read AWS's descriptions."""
+    for name in modules:
+        importlib.import_module(name)
+    for model in _subclasses(BaseModel):
+        if not model.__pydantic_complete__:  # Prefect builds each of its models when it is first used
+            model.model_rebuild(raise_errors=False)
+    read_descriptions(SERVICES)
+
+
+def _subclasses(model: type[BaseModel]) -> Iterator[type[BaseModel]]:
+    for each in model.__subclasses__():
+        yield each
+        yield from _subclasses(each)
 
 
 def _read_policies() -> None:

@@ -19,7 +19,6 @@ import sys
 import tempfile
 import threading
 from collections.abc import Mapping, Sequence
-from importlib import import_module
 from pathlib import Path
 from typing import IO
 
@@ -89,11 +88,10 @@ def _content(file: IO[bytes]) -> str:
 def serve(control: socket.socket) -> int:
     """Fork for each request until the other end is closed; in a fork, return the status of its command."""
     from cscm.session import use_prefect  # noqa: PLC0415 - as the command, before Prefect is imported
-    from orchestration.prefork_server import IMPORTED  # noqa: PLC0415
+    from orchestration.prefork_server import IMPORTED, preload  # noqa: PLC0415
 
     use_prefect()
-    for name in (*IMPORTED, "cscm.main", "cscm.rendering", "orchestration.run_tags"):
-        import_module(name)
+    preload((*IMPORTED, "cscm.main", "cscm.rendering", "orchestration.run_tags"))
     names = [thread.name for thread in threading.enumerate()]
     assert len(names) == 1, f"a process with threads cannot be forked: {names}"
     gc.collect()

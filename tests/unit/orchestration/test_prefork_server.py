@@ -217,3 +217,24 @@ def test_server_imports_flow_of_every_deployment():
     started = {each["entrypoint"].partition(":")[0] for each in deployments}
 
     assert started <= set(warm.IMPORTED)
+
+
+def test_preloading_builds_models_and_reads_descriptions():
+    """Each fork would do both again. A process of its own, because models stay built."""
+    script = (
+        "import botocore.loaders\n"
+        "from prefect.client.schemas.objects import FlowRun\n"
+        "from orchestration.prefork_server import preload\n"
+        "before = FlowRun.__pydantic_complete__\n"
+        "preload(())\n"
+        "from supply_chain.adapters.aws.session import AwsSession\n"
+        "botocore.loaders.JSONFileLoader.load_file = None\n"
+        "AwsSession('key', 'secret', 'arn:aws:iam::1:role/x', 'us-east-1').client('ecr')\n"
+        "print(before, FlowRun.__pydantic_complete__)\n"
+    )
+
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=environment(Path.cwd()), capture_output=True, text=True, check=False
+    )
+
+    assert (done.stdout, done.returncode) == ("False True\n", 0), done.stderr

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from typing import Any
@@ -143,6 +143,13 @@ def _core() -> botocore.session.Session:
 def _models() -> Loader:
     """Return the loader of AWS's service descriptions, shared so that sessions do not each read them again."""
     return create_loader()
+
+
+def read_descriptions(services: Iterable[str]) -> None:
+    """Read AWS's descriptions of services, so that the clients of this process and of its forks need not."""
+    keys = dict.fromkeys(("aws_access_key_id", "aws_secret_access_key"), "unused")  # so that none are looked for
+    for service in services:
+        _core().create_client(service, region_name="us-east-1", **keys)
 
 
 @contextlib.contextmanager
