@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import logging
 import re
 import threading
@@ -13,9 +12,10 @@ from contextvars import copy_context
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from supply_chain.adapters.docker.build_cgroup import BuildCgroup, remove_unused_groups, suppress_if_gone
+from supply_chain.adapters.docker.build_cgroup import BuildCgroup, remove_unused_groups
 from supply_chain.adapters.docker.engine_memory import EngineMemory
 from supply_chain.adapters.docker.free_space import FreeSpace
+from supply_chain.adapters.docker.step_mounts import find_written_directories
 from supply_chain.adapters.files.selection import measure_bytes
 from supply_chain.adapters.process.cancellation import Cancellation, cancellation
 from supply_chain.adapters.process.command import REST, CommandResult
@@ -26,8 +26,6 @@ from supply_chain.text import mebibytes
 
 INTERVAL = 0.5
 """Seconds between two measurements."""
-NOT_ON_DISK = {"proc", "sysfs", "tmpfs", "cgroup", "cgroup2", "mqueue", "devpts", "devtmpfs"}
-PROC = Path("/proc")
 log = logging.getLogger("supply_chain.build")
 OUT_OF_MEMORY = re.compile(r"exit code: 137|annot allocate memory|ut of memory|MemoryError|signal: killed")
 
@@ -161,46 +159,18 @@ def describe_process_limit(limits: BuildLimits) -> str:
     return f"its steps wanted more than {limits.processes} processes"
 
 
-def measure_written_bytes(process: int, most: int, over: Callable[[], bool], proc: Path = PROC) -> int:
+def measure_written_bytes(process: int, most: int, over: Callable[[], bool]) -> int:
     """Return the bytes that a step has written, found by one of its processes.
 
-    Counts the upper directory of the step's root (the layer that it creates) and every mount on a disk (caches).
     Counting stops above `most` bytes, or when `over` returns True.
     """
     total = 0
-    for place in _find_written_directories(process, proc):
-        total += measure_bytes(place, most - total, over)
-        if total > most:
-            break
+    with find_written_directories(process) as places:
+        for place in places:
+            total += measure_bytes(place, most - total, over)
+            if total > most:
+                break
     return total
-
-
-def _find_written_directories(process: int, proc: Path) -> list[Path]:
-    """Return the directories that a step writes to, from /proc/PID/mountinfo (proc_pid_mountinfo(5)).
-
-    Return none for a process that has ended. A step's first process has the host's root and all mounts of the host
-    until it changes to the step's root.
-    """
-    mounts = ""
-    with suppress_if_gone(errno.EINVAL):  # EINVAL: ended, but not yet waited for
-        if (proc / str(process) / "root").samefile(proc / "self/root"):
-            return []
-        mounts = (proc / str(process) / "mountinfo").read_text(encoding="utf-8", errors="surrogateescape")
-    places = []
-    for line in mounts.splitlines():
-        before, _, after = line.partition(" - ")
-        _, _, _, _, where, options, *_ = before.split()
-        kind, _, settings = after.split(" ", 2)
-        upper = dict(each.partition("=")[::2] for each in settings.split(",")).get("upperdir")
-        if kind == "overlay" and where == "/" and upper:
-            places.append(Path(_unescape(upper)))
-        elif kind not in NOT_ON_DISK and where != "/" and "rw" in options.split(","):
-            places.append(proc / str(process) / "root" / _unescape(where).lstrip("/"))
-    return places
-
-
-def _unescape(path: str) -> str:
-    return path.replace(r"\040", " ").replace(r"\011", "\t").replace(r"\012", "\n").replace(r"\134", "\\")
 
 
 def prepare_group(key: str, owner: str, limits: BuildLimits) -> BuildCgroup:
