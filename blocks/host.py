@@ -111,7 +111,8 @@ class ContainerHost(Setting):
     @property
     def url(self) -> str:
         """Address of the engine."""
-        return self.docker.base_url or "unix:///var/run/docker.sock"
+        address = self.docker.base_url or "unix:///var/run/docker.sock"
+        return address.removeprefix("http+") if address.startswith("http+unix://") else address  # two names of one
 
     def engine(self) -> DockerEngine:
         """Return the engine, after checking that it answers."""

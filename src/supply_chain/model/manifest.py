@@ -163,7 +163,7 @@ class Test(Model):
 
     __test__ = False
 
-    stage: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9._-]*$")] = Field(
+    stage: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9._-]*$", max_length=128)] = Field(
         default="test", description="the stage of the Dockerfile that contains the tests"
     )
     command: Command = Field(description="the program that runs the tests, and its arguments, without a shell")
@@ -336,8 +336,8 @@ class Rootfs(Model):
     suite: Annotated[str, StringConstraints(pattern=r"^[a-z]+$")] = Field(
         default="bookworm", description="the code name of the Debian release"
     )
-    packages: tuple[Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9+.-]+$")], ...] = Field(
-        description="the packages in it; their dependencies are added"
+    packages: tuple[Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9+.-]+$", max_length=128)], ...] = Field(
+        max_length=512, description="the packages in it; their dependencies are added"
     )
 
 

@@ -78,10 +78,14 @@ def test_tier_refuses_unknown_tier():
 
 @pytest.mark.parametrize(
     ("address", "url"),
-    [(None, "unix:///var/run/docker.sock"), ("tcp://10.0.0.1:2376", "tcp://10.0.0.1:2376")],
+    [
+        (None, "unix:///var/run/docker.sock"),
+        ("http+unix:///run/d.sock", "unix:///run/d.sock"),
+        ("tcp://10.0.0.1:2376", "tcp://10.0.0.1:2376"),
+    ],
 )
 def test_container_host_uses_url_of_block_or_default_socket(address, url):
-    """Without an address, it is the local engine."""
+    """Without an address, it is the local engine; a socket has one name, because an engine there is measured."""
     assert ContainerHost(docker=DockerHost(base_url=address)).url == url
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from docker.errors import APIError, DockerException, NotFound
 from docker.errors import ImageNotFound as NoSuchImage
 from requests.exceptions import RequestException
+from urllib3.exceptions import HTTPError
 
 from supply_chain.adapters.process import tool_errors
 from supply_chain.errors import (
@@ -32,10 +33,10 @@ LOST = re.compile(r"parent snapshot \S+ does not exist")
 
 @contextlib.contextmanager
 def translate_errors(doing: str) -> Iterator[None]:
-    """Translate the SDK's errors into errors of this project."""
+    """Translate errors of the SDK, and of the library with which it reads streams, into errors of this project."""
     try:
         yield
-    except (DockerException, RequestException) as error:
+    except (DockerException, RequestException, HTTPError) as error:
         raise translate_error(error, doing) from error
 
 
@@ -50,7 +51,7 @@ def translate_error(error: Exception, doing: str) -> SupplyChainError:
         return DiskFull(f"{what}\nMake room in the engine's directory (`docker system df`), and run the step again.")
     if isinstance(error, APIError):
         return _engine_error(error, message.lower(), what)
-    if isinstance(error, RequestException) or type(error) is DockerException:
+    if isinstance(error, RequestException | HTTPError) or type(error) is DockerException:
         return EngineUnavailable(f"{what}\nCheck that it runs (`cscm doctor`) and that this user may use its socket.")
     return EngineFailed(f"{what}\nThe engine's own log says more.")
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from supply_chain.development.separation import BuildLimits
+from supply_chain.errors import EngineUnavailable
 from supply_chain.text import mebibytes
 
 PROC = Path("/proc")
@@ -72,9 +73,16 @@ def _read_bytes(file: Path, name: str) -> int:
 def find_engine_process(address: str, proc: Path = PROC) -> int | None:
     """Return the process that listens on a Unix socket (`unix://…`); None if it cannot be seen from here.
 
-    A socket that systemd opened belongs to systemd (process 1). The engine is then found by its name.
+    A socket that systemd opened belongs to systemd (process 1). The engine is then found by its name. Raises
+    `EngineUnavailable` if nothing answers there.
     """
-    listener = _read_listener(address.removeprefix("unix://"))
+    try:
+        listener = _read_listener(address.removeprefix("unix://"))
+    except OSError as error:
+        raise EngineUnavailable(
+            f"The engine at {address} does not answer: {error}\n"
+            "Check that it runs (`cscm doctor`) and that this user may use its socket."
+        ) from error
     if listener > 1:
         return listener
     engines = [each for each in proc.glob("[0-9]*/comm") if _read_name(each) == "dockerd"]

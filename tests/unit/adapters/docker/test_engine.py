@@ -15,9 +15,10 @@ import docker.errors
 import pytest
 import requests
 from docker.errors import APIError, DockerException
+from urllib3.exceptions import ProtocolError
 
 from supply_chain.adapters.docker.engine import LISTINGS, MOST_PROCESSES, DockerEngine, list_images
-from supply_chain.adapters.docker.engine_errors import translate_error
+from supply_chain.adapters.docker.engine_errors import translate_error, translate_errors
 from supply_chain.adapters.docker.engine_reading import (
     LONGEST_COMMAND,
     drop_init,
@@ -127,6 +128,13 @@ def test_create_limits_file_size_if_requested(largest, ulimits):
     )
 
     assert [(u.name, u.soft, u.hard) for u in client.asked.get("ulimits", [])] == ulimits
+
+
+def test_stream_that_breaks_off_is_an_unavailable_engine():
+    """Logs and images are read as streams, by a library with errors of its own."""
+    broken = pytest.raises(EngineUnavailable, match="could not read the logs of x: Connection broken")
+    with broken, translate_errors("read the logs of x"):
+        raise ProtocolError("Connection broken")
 
 
 def test_translated_handles_every_error_class_of_the_sdk():

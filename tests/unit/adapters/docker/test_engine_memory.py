@@ -13,6 +13,7 @@ from supply_chain.adapters.docker import engine_memory
 from supply_chain.adapters.docker.build_guard import LocalEngine
 from supply_chain.adapters.docker.engine_memory import EngineMemory, find_engine_process
 from supply_chain.development.separation import BuildLimits
+from supply_chain.errors import EngineUnavailable
 
 MIB = 1024**2
 LIMITS = BuildLimits(memory=512 * MIB, processes=16, cpus=1, disk=64 * MIB, reserve=0)
@@ -100,6 +101,12 @@ def address(tmp_path: Path) -> Iterator[str]:
 
 def test_engine_is_the_process_that_listens(address: str, tmp_path: Path) -> None:
     assert find_engine_process(address, tmp_path) == os.getpid()
+
+
+def test_engine_that_does_not_answer_is_unavailable(tmp_path):
+    """A build whose engine is not measured could take all memory."""
+    with pytest.raises(EngineUnavailable, match=r"The engine at unix:///.* does not answer"):
+        find_engine_process(f"unix://{tmp_path}/engine.sock", tmp_path)
 
 
 @pytest.mark.parametrize(
