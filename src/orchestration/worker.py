@@ -62,7 +62,7 @@ class ProjectWorker(process.ProcessWorker):
     """Starts processes as `ProjectJob` says.
 
     It first asks the server how many runs are due, which is one query. Asking for the runs themselves costs the server
-    some twenty times as much, because it also notes at every queue and deployment that somebody asked.
+    many times as much, because it also notes at every queue and deployment that somebody asked.
     """
 
     job_configuration = ProjectJob
