@@ -61,7 +61,8 @@ def main(path: Path) -> int:
     """
     preload(IMPORTED)
     _read_policies()
-    gc.freeze()  # a fork neither copies nor collects what was imported
+    gc.collect()
+    gc.freeze()  # forks do not look for garbage in what was imported, and so copy less of it
     code, settings = fingerprint(), select_settings(worker_environment(os.environ))
     if threading.active_count() > 1:
         names = ", ".join(thread.name for thread in threading.enumerate())
@@ -89,11 +90,11 @@ def main(path: Path) -> int:
 
 
 def preload(modules: Iterable[str]) -> None:
-    """Import modules, and do what each of their users would do first: build data models, read AWS's descriptions."""
+    """Import modules, and do what each run would do first: build Prefect's data models, read AWS's descriptions."""
     for name in modules:
         importlib.import_module(name)
     for model in _subclasses(BaseModel):
-        if not model.__pydantic_complete__:  # Prefect builds each of its models when it is first used
+        if not model.__pydantic_complete__:  # Prefect leaves that to the first use of each
             model.model_rebuild(raise_errors=False)
     read_descriptions(SERVICES)
 

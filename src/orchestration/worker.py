@@ -35,9 +35,9 @@ from orchestration.flow_run import load_declared_flow
 from orchestration.registration.abandoned_runs import FREQUENCY
 
 OWN = shlex.join([sys.executable, "-m", "orchestration.flow_run"])
-RECORDED_EVERY = 15.0
-"""Seconds after which the worker asks for runs even if none is due. The server takes queues and deployments about which
-nobody asked for a minute for ones without a worker.
+LONGEST_PAUSE = 15.0
+"""Maximum seconds between two polls for runs. The server marks a queue or deployment as not ready if no worker has
+polled it for a minute.
 """
 
 
@@ -61,19 +61,19 @@ class ProjectJob(process.ProcessJobConfiguration):
 class ProjectWorker(process.ProcessWorker):
     """Starts processes as `ProjectJob` says.
 
-    It first asks the server how many runs are due, which is one query. Asking for the runs themselves costs the server
-    many times as much, because it also notes at every queue and deployment that somebody asked.
+    While no run is due, it only asks the server how many are, which is one query. A poll for runs costs the server much
+    more, because it also records its time at every queue and deployment.
     """
 
     job_configuration = ProjectJob
-    _asked: float | None = None
+    _last_poll: float | None = None
 
     async def get_and_submit_flow_runs(self) -> list[FlowRun]:
-        """Start the runs that are due; also look for them without counting, once in `RECORDED_EVERY`."""
+        """Start the runs that are due; poll without counting at least once in `LONGEST_PAUSE` seconds."""
         now = monotonic()
-        if self._asked is not None and now - self._asked < RECORDED_EVERY and not await self._count_due():
+        if self._last_poll is not None and now - self._last_poll < LONGEST_PAUSE and not await self._count_due():
             return []
-        self._asked = now
+        self._last_poll = now
         return await super().get_and_submit_flow_runs()
 
     async def _count_due(self) -> int:

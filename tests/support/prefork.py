@@ -95,7 +95,7 @@ def serve(control: socket.socket) -> int:
     names = [thread.name for thread in threading.enumerate()]
     assert len(names) == 1, f"a process with threads cannot be forked: {names}"
     gc.collect()
-    gc.freeze()  # a fork neither copies nor collects what was imported
+    gc.freeze()  # forks do not look for garbage in what was imported, and so copy less of it
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nothing waits here for the sessions
     control.send(READY)
     while True:

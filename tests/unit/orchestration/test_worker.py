@@ -8,7 +8,7 @@ from prefect.client.schemas.objects import StateType
 from prefect.workers.process import ProcessWorker
 
 from orchestration import worker
-from orchestration.worker import RECORDED_EVERY, ProjectWorker
+from orchestration.worker import LONGEST_PAUSE, ProjectWorker
 
 
 class Server:
@@ -71,7 +71,7 @@ async def test_worker_asks_from_time_to_time_although_no_run_is_due(server, cloc
     polling = ProjectWorker(work_pool_name="laptop")
     await polling.get_and_submit_flow_runs()
 
-    for seconds in (1, RECORDED_EVERY - 1, RECORDED_EVERY, RECORDED_EVERY + 1):
+    for seconds in (1, LONGEST_PAUSE - 1, LONGEST_PAUSE, LONGEST_PAUSE + 1):
         clock.now = 1000.0 + seconds
         await polling.get_and_submit_flow_runs()
 

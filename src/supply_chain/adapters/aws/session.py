@@ -146,10 +146,11 @@ def _models() -> Loader:
 
 
 def read_descriptions(services: Iterable[str]) -> None:
-    """Read AWS's descriptions of services, so that the clients of this process and of its forks need not."""
-    keys = dict.fromkeys(("aws_access_key_id", "aws_secret_access_key"), "unused")  # so that none are looked for
+    """Make a client of each service, so that this process and its forks have read AWS's descriptions of them."""
+    keys = dict.fromkeys(("aws_access_key_id", "aws_secret_access_key"), "unused")  # botocore looks for no others
     for service in services:
-        _core().create_client(service, region_name="us-east-1", **keys)
+        with contextlib.suppress(BotoCoreError):  # the user's settings are invalid: whoever calls AWS says so
+            _core().create_client(service, region_name="us-east-1", **keys)
 
 
 @contextlib.contextmanager

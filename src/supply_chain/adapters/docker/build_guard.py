@@ -64,6 +64,8 @@ class BuildGuard:
     limits: BuildLimits
     shared: tuple[Callable[[], str], ...] = ()
     """The measures of what all builds on this machine share; see `LocalEngine.measures`."""
+    storage: tuple[Path, ...] = ()
+    """Where the engine stores its images; see `LocalEngine.storage`."""
     broken: str = ""
     _over: threading.Event = field(default_factory=threading.Event)
 
@@ -134,8 +136,8 @@ class BuildGuard:
         return f"its running steps have written more than {mebibytes(self.limits.disk)}" if too_much else ""
 
     def _is_too_much_written(self) -> bool:
-        over, most = self._over.is_set, self.limits.disk
-        return sum(measure_written_bytes(process, most, over) for process in self.group.processes()) > most
+        over, most, storage = self._over.is_set, self.limits.disk, self.storage
+        return sum(measure_written_bytes(each, most, over, storage) for each in self.group.processes()) > most
 
     def explain(self, last_words: str) -> str:
         """Return the limit that ended a failed build, as a clause of a sentence; empty if none did.
@@ -159,13 +161,13 @@ def describe_process_limit(limits: BuildLimits) -> str:
     return f"its steps wanted more than {limits.processes} processes"
 
 
-def measure_written_bytes(process: int, most: int, over: Callable[[], bool]) -> int:
-    """Return the bytes that a step has written, found by one of its processes.
+def measure_written_bytes(process: int, most: int, over: Callable[[], bool], storage: tuple[Path, ...] = ()) -> int:
+    """Return the bytes that a step has written, found by one of its processes; see `find_written_directories`.
 
     Counting stops above `most` bytes, or when `over` returns True.
     """
     total = 0
-    with find_written_directories(process) as places:
+    with find_written_directories(process, storage) as places:
         for place in places:
             total += measure_bytes(place, most - total, over)
             if total > most:
@@ -199,7 +201,7 @@ def run_guarded(
 ) -> CommandResult:
     """Run a build under the limits of its group; raise `BuildLimitExceeded` if a limit ended it."""
     shared = engine.measures(limits, group.running, order.max_size)
-    guard, outer = BuildGuard(group, limits, shared), cancellation()
+    guard, outer = BuildGuard(group, limits, shared, engine.storage), cancellation()
     try:
         with guard.watching():
             done = build()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import struct
 from collections.abc import Iterator
 
 from docker.errors import APIError, DockerException, NotFound
@@ -36,7 +37,7 @@ def translate_errors(doing: str) -> Iterator[None]:
     """Translate errors of the SDK, and of the library with which it reads streams, into errors of this project."""
     try:
         yield
-    except (DockerException, RequestException, HTTPError) as error:
+    except (DockerException, RequestException, HTTPError, struct.error) as error:
         raise translate_error(error, doing) from error
 
 
@@ -51,7 +52,7 @@ def translate_error(error: Exception, doing: str) -> SupplyChainError:
         return DiskFull(f"{what}\nMake room in the engine's directory (`docker system df`), and run the step again.")
     if isinstance(error, APIError):
         return _engine_error(error, message.lower(), what)
-    if isinstance(error, RequestException | HTTPError) or type(error) is DockerException:
+    if isinstance(error, RequestException | HTTPError | struct.error) or type(error) is DockerException:
         return EngineUnavailable(f"{what}\nCheck that it runs (`cscm doctor`) and that this user may use its socket.")
     return EngineFailed(f"{what}\nThe engine's own log says more.")
 

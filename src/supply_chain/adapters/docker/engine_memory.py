@@ -74,13 +74,13 @@ def find_engine_process(address: str, proc: Path = PROC) -> int | None:
     """Return the process that listens on a Unix socket (`unix://…`); None if it cannot be seen from here.
 
     A socket that systemd opened belongs to systemd (process 1). The engine is then found by its name. Raises
-    `EngineUnavailable` if nothing answers there.
+    `EngineUnavailable` if it cannot be reached.
     """
     try:
-        listener = _read_listener(address.removeprefix("unix://"))
+        listener = _read_listener(f"/{address.removeprefix('unix://').lstrip('/')}")
     except OSError as error:
         raise EngineUnavailable(
-            f"The engine at {address} does not answer: {error}\n"
+            f"The engine at {address} could not be reached: {error}\n"
             "Check that it runs (`cscm doctor`) and that this user may use its socket."
         ) from error
     if listener > 1:

@@ -1,8 +1,9 @@
 """Runs external commands; nothing else in the project starts them.
 
-Commands are argument lists, never shell strings. Output goes to the log while it arrives, up to a limit, and is stored
-in bounded memory. A command that takes too long, or whose run is cancelled, is ended together with everything that it
-started. Secrets are never passed as arguments: they are passed in files or in the environment.
+Commands are argument lists, never shell strings; a fixed script only limits memory. Output goes to the log while it
+arrives, up to a limit, and is stored in bounded memory. A command that takes too long, or whose run is cancelled, is
+ended together with everything that it started. Secrets are never passed as arguments: they are passed in files or in
+the environment.
 """
 
 from __future__ import annotations
@@ -42,8 +43,10 @@ WATCH = 1.0
 REST = 10
 """The pause before the next call of `watch` is at least this many times as long as the last call took."""
 CHUNK = 64 * 1024
-LIMITED = 'ulimit -d "$1" && shift && exec "$@"'
-"""Script that limits the memory of a command, in KiB, and becomes it."""
+LIMIT_SCRIPT = 'ulimit -d "$1" && shift && exec "$@"'
+"""Shell script that limits memory, in KiB, and then replaces itself with the command."""
+NOT_EXECUTED = (126, 127)
+"""Statuses of a shell that could not execute a program."""
 LINES = 5000
 """Maximum lines of a command's output in the log."""
 PIPE = 1024 * 1024
@@ -193,6 +196,8 @@ def run(
     if scope.cancelled:
         raise Cancelled(f"{name} was ended because the run was cancelled.")
     done = CommandResult(status, buffers[0].text(), buffers[1].text(), time.monotonic() - started)
+    if memory is not None and status in NOT_EXECUTED:
+        raise _missing(name, done.stderr.strip())
     if full := status and next((line for line in _output_lines(done) if tool_errors.is_disk_full(line)), ""):
         raise DiskFull(
             f"{name} found no space left: {full[-1000:].strip()}\n"
@@ -231,7 +236,7 @@ def _start(
     stdin: IO[bytes] | int = stdin_from.open("rb") if stdin_from else subprocess.DEVNULL
     out: IO[bytes] | int = stdout_to.open("wb") if stdout_to else subprocess.PIPE
     try:
-        first, *others = argv if memory is None else _limited(argv, memory)
+        first, *others = argv if memory is None else _limit_memory(argv, memory)
         process = local[first].popen(
             args=others,
             cwd=str(cwd) if cwd else None,
@@ -242,14 +247,18 @@ def _start(
             start_new_session=True,
         )
     except (OSError, CommandNotFound) as error:
-        raise ToolMissing(
-            f"{name} cannot be started: {error}\nRun `cscm doctor`; it says what is missing and how to get it."
-        ) from error
+        raise _missing(name, str(error)) from error
     finally:
         for file in (stdin, out):
             if not isinstance(file, int):
                 file.close()
     return cast("subprocess.Popen[bytes]", process)
+
+
+def _missing(name: str, why: str) -> ToolMissing:
+    return ToolMissing(
+        f"{name} cannot be started: {why}\nRun `cscm doctor`; it says what is missing and how to get it."
+    )
 
 
 @contextlib.contextmanager
@@ -272,7 +281,7 @@ def _watch_end(process: subprocess.Popen[bytes]) -> Iterator[int]:
         raise
 
 
-def _limited(argv: Sequence[str], memory: int) -> list[str]:
+def _limit_memory(argv: Sequence[str], memory: int) -> list[str]:
     """Return a command whose processes can each allocate this many bytes (setrlimit(2), RLIMIT_DATA) from their start.
 
     A limit that is set after the start comes too late for a program that is quick, or on a busy machine. Raises
@@ -283,7 +292,7 @@ def _limited(argv: Sequence[str], memory: int) -> list[str]:
         raise FileNotFoundError(f"there is no program {argv[0]}")
     own = resource.getrlimit(resource.RLIMIT_DATA)[1]
     most = memory if own == resource.RLIM_INFINITY else min(memory, own)
-    return ["/bin/sh", "-c", LIMITED, "sh", str(most // 1024), program, *argv[1:]]
+    return ["/bin/sh", "-c", LIMIT_SCRIPT, "sh", str(most // 1024), str(Path(program).absolute()), *argv[1:]]
 
 
 def _wait_for(end: int, name: str, timeout: float, watch: Callable[[], object] | None) -> None:

@@ -147,7 +147,7 @@ def test_guard_ends_build_whose_steps_are_unreadable(group, monkeypatch, unreada
 def test_guard_ignores_counters_of_group_without_limits(group, monkeypatch):
     """A user other than root may not read the steps, and the group may have counted for other builds."""
 
-    def refused(process):
+    def refused(process, storage):
         raise PermissionError(errno.EACCES, "Permission denied")
 
     monkeypatch.setattr(build_guard, "find_written_directories", refused)
@@ -239,7 +239,7 @@ def test_written_bytes_counts_every_written_directory(tmp_path, monkeypatch):
         (place / "file").write_bytes(b"x" * 8192)
     (tmp_path / "upper/link").symlink_to("/")
     written = [tmp_path / "upper", tmp_path / "cache"]
-    monkeypatch.setattr(build_guard, "find_written_directories", lambda process: contextlib.nullcontext(written))
+    monkeypatch.setattr(build_guard, "find_written_directories", lambda *_: contextlib.nullcontext(written))
 
     assert 16384 <= measure_written_bytes(7, 2**30, never) < 24576
     assert 4096 < measure_written_bytes(7, 4096, never) <= 8192
@@ -247,7 +247,7 @@ def test_written_bytes_counts_every_written_directory(tmp_path, monkeypatch):
 
 def test_guard_adds_written_bytes_of_all_steps(group, monkeypatch):
     """The limit applies to all running steps together."""
-    monkeypatch.setattr(build_guard, "measure_written_bytes", lambda process, most, over: 40 * 2**20)
+    monkeypatch.setattr(build_guard, "measure_written_bytes", lambda *_: 40 * 2**20)
     guard = BuildGuard(group, LIMITS)
     a_step(group, "a")
     assert guard.walk() == ""
@@ -260,7 +260,7 @@ def test_guard_measures_excess_twice_before_it_ends_build(group, monkeypatch):
     """A step that changes its root shows the mounts of the host for a moment."""
     monkeypatch.setattr(build_guard, "INTERVAL", 0)
     found = iter([2**40, 0])
-    monkeypatch.setattr(build_guard, "measure_written_bytes", lambda process, most, over: next(found))
+    monkeypatch.setattr(build_guard, "measure_written_bytes", lambda *_: next(found))
     a_step(group, "a")
 
     assert BuildGuard(group, LIMITS).walk() == ""
@@ -311,7 +311,7 @@ def endless(request, monkeypatch):
     files, listed = Endless(request.param), os.scandir
     monkeypatch.setattr(os, "scandir", lambda path: (files.scandir if str(path) == files.path else listed)(path))
     written = contextlib.nullcontext([Path(files.path)])
-    monkeypatch.setattr(build_guard, "find_written_directories", lambda process: written)
+    monkeypatch.setattr(build_guard, "find_written_directories", lambda *_: written)
     return files
 
 

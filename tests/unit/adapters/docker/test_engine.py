@@ -4,6 +4,7 @@ import contextlib
 import inspect
 import itertools
 import json
+import struct
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
@@ -130,11 +131,12 @@ def test_create_limits_file_size_if_requested(largest, ulimits):
     assert [(u.name, u.soft, u.hard) for u in client.asked.get("ulimits", [])] == ulimits
 
 
-def test_stream_that_breaks_off_is_an_unavailable_engine():
-    """Logs and images are read as streams, by a library with errors of its own."""
+@pytest.mark.parametrize("error", [ProtocolError("Connection broken"), struct.error("Connection broken")], ids=repr)
+def test_stream_that_breaks_off_is_an_unavailable_engine(error):
+    """Logs are parts of a stream, whose headers the SDK unpacks."""
     broken = pytest.raises(EngineUnavailable, match="could not read the logs of x: Connection broken")
     with broken, translate_errors("read the logs of x"):
-        raise ProtocolError("Connection broken")
+        raise error
 
 
 def test_translated_handles_every_error_class_of_the_sdk():

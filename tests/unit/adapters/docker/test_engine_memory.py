@@ -103,9 +103,9 @@ def test_engine_is_the_process_that_listens(address: str, tmp_path: Path) -> Non
     assert find_engine_process(address, tmp_path) == os.getpid()
 
 
-def test_engine_that_does_not_answer_is_unavailable(tmp_path):
+def test_engine_that_cannot_be_reached_is_unavailable(tmp_path):
     """A build whose engine is not measured could take all memory."""
-    with pytest.raises(EngineUnavailable, match=r"The engine at unix:///.* does not answer"):
+    with pytest.raises(EngineUnavailable, match=r"The engine at unix:///.* could not be reached"):
         find_engine_process(f"unix://{tmp_path}/engine.sock", tmp_path)
 
 

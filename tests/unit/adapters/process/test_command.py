@@ -400,10 +400,16 @@ def test_memory_is_limited_before_the_command_starts():
     assert SH.run("-c", "ulimit -S -d; ulimit -H -d", timeout=60, memory=2**29).stdout == "524288\n524288\n"
 
 
-def test_limited_program_that_is_missing_cannot_be_started(tmp_path):
-    """The shell that limits the memory is there, so that the program is looked for before it starts."""
-    with pytest.raises(ToolMissing, match="cannot be started"):
-        Tool("missing", tmp_path / "missing", "1").run(timeout=60, memory=2**29)
+@pytest.mark.parametrize("content", [None, "#!/no/interpreter\n"], ids=["missing", "without its interpreter"])
+def test_limited_program_that_cannot_be_executed_is_missing(tmp_path, content):
+    """The shell that limits the memory starts in any case."""
+    program = tmp_path / "program"
+    if content is not None:
+        program.write_text(content)
+        program.chmod(0o755)
+
+    with pytest.raises(ToolMissing, match="program cannot be started"):
+        Tool("program", program, "1").run(timeout=60, memory=2**29)
 
 
 def test_memory_limit_is_capped_by_the_callers_own_limit():
