@@ -53,6 +53,11 @@ def cosign_of(laptop: LaptopState, tier: TierName) -> Cosign:
     return Cosign(toolbox_in(laptop.tools).find("cosign"), key, laptop.registry, config, True, environment)
 
 
+def application_url(deployment: dict[str, Any]) -> str:
+    """The address at which a deployment, as `cscm chain --json` prints it, answers its probe."""
+    return f"http://{deployment['place']['address']}:{deployment['place']['port']}{deployment['probe']['path']}"
+
+
 def nowhere() -> AbstractContextManager[Path]:
     """For a tool that asks no registry: a Docker configuration that is not there."""
     return nullcontext(Path("/nonexistent"))
