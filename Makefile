@@ -66,7 +66,7 @@ test-sample: $(READY)
 	$(BIN)/python -m tests.mutation --sample 120
 
 test-real test-sessions: $(READY) # the second one without the slowest tests, and with a sample of mutants
-	@scripts/test-programs
+	@scripts/test-programs $(if $(filter test-real,$@),all)
 	$(BIN)/cscm up
 	@[ "$$(id -u)" != 0 ] || $(BIN)/cscm cluster up # only root can start a node
 	@scripts/test-real $(BIN)/python $(if $(filter test-sessions,$@),-m tests.mutation --sample 20 --jobs 1)
