@@ -44,11 +44,11 @@ def find_written_directories(process: int, storage: Sequence[Path] = ()) -> Iter
             yield []
             return
         with ThreadPoolExecutor(1) as thread:  # a new one, because it no longer shares its root directory
-            seen = thread.submit(_look_into, namespace, opened).result()
-        if seen is None:
+            inside = thread.submit(_look_into, namespace, opened).result()
+        if inside is None:
             yield []
             return
-        mounts, root = seen
+        mounts, root = inside
         uppers, others = list_written_directories(mounts)
         places = [each for upper in uppers for each in _find_upper(upper, storage, process)]
         places += [Path(f"/proc/self/fd/{each}") for each in _open_directories(root, others, opened)]
