@@ -69,7 +69,7 @@ test-real test-sessions: $(READY) # the second one without the slowest tests, an
 	@scripts/test-programs $(if $(filter test-real,$@),all)
 	$(BIN)/cscm up
 	@[ "$$(id -u)" != 0 ] || $(BIN)/cscm cluster up # only root can start a node
-	@scripts/test-real $(BIN)/python $(if $(filter test-sessions,$@),-m tests.mutation --sample 20 --jobs 1)
+	@scripts/test-real $(BIN)/python $(if $(filter test-sessions,$@),-m tests.mutation --sample 10 --jobs 1)
 
 test-faults: $(READY)
 	$(BIN)/cscm up
