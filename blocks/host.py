@@ -112,7 +112,7 @@ class ContainerHost(Setting):
     def url(self) -> str:
         """Address of the engine."""
         address = self.docker.base_url or "unix:///var/run/docker.sock"
-        return address.removeprefix("http+") if address.startswith("http+unix://") else address  # the SDK accepts both
+        return address.replace("http+unix://", "unix://", 1)  # the SDK accepts both
 
     def engine(self) -> DockerEngine:
         """Return the engine, after checking that it answers."""

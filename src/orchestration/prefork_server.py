@@ -59,10 +59,8 @@ def main(path: Path) -> int:
 
     Returns 1 at once if the imports started threads, because then it cannot fork safely.
     """
-    preload(IMPORTED)
     _read_policies()
-    gc.collect()
-    gc.freeze()  # forks do not look for garbage in what was imported, and so copy less of it
+    preload(IMPORTED)
     code, settings = fingerprint(), select_settings(worker_environment(os.environ))
     if threading.active_count() > 1:
         names = ", ".join(thread.name for thread in threading.enumerate())
@@ -90,13 +88,18 @@ def main(path: Path) -> int:
 
 
 def preload(modules: Iterable[str]) -> None:
-    """Import modules, and do what each run would do first: build Prefect's data models, read AWS's descriptions."""
+    """Import modules, and do what each run would do first: build Prefect's data models, read AWS's descriptions.
+
+    Forks then do not look for garbage in what this process has, and so copy less of it.
+    """
     for name in modules:
         importlib.import_module(name)
     for model in _subclasses(BaseModel):
         if not model.__pydantic_complete__:  # Prefect leaves that to the first use of each
             model.model_rebuild(raise_errors=False)
     read_descriptions(SERVICES)
+    gc.collect()
+    gc.freeze()
 
 
 def _subclasses(model: type[BaseModel]) -> Iterator[type[BaseModel]]:

@@ -54,8 +54,8 @@ def cosign_of(laptop: LaptopState, tier: TierName) -> Cosign:
 
 
 def application_url(deployment: dict[str, Any]) -> str:
-    """The address at which a deployment, as `cscm chain --json` prints it, answers its probe."""
-    return f"http://{deployment['place']['address']}:{deployment['place']['port']}{deployment['probe']['path']}"
+    """The address of a deployment as `cscm chain --json` prints it, without a path."""
+    return f"http://{deployment['place']['address']}:{deployment['place']['port']}"
 
 
 def nowhere() -> AbstractContextManager[Path]:

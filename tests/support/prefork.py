@@ -8,7 +8,6 @@ directory, output and status.
 from __future__ import annotations
 
 import contextlib
-import gc
 import json
 import os
 import select
@@ -94,8 +93,6 @@ def serve(control: socket.socket) -> int:
     preload((*IMPORTED, "cscm.main", "cscm.rendering", "orchestration.run_tags"))
     names = [thread.name for thread in threading.enumerate()]
     assert len(names) == 1, f"a process with threads cannot be forked: {names}"
-    gc.collect()
-    gc.freeze()  # forks do not look for garbage in what was imported, and so copy less of it
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nothing waits here for the sessions
     control.send(READY)
     while True:

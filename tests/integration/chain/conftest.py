@@ -18,19 +18,18 @@ from supply_chain.model.tier import TierName
 from tests.support.access import Outsider
 from tests.support.command import Chain, Ran, cscm
 
-EXAMPLES = ("clock", "hello", "outdated", "careless")
-"""The longest chain comes first; only the tests of an application in Go need it."""
+EXAMPLES = ("hello", "outdated", "careless")
+"""What most tests need; the longest chain comes first."""
 
 
 @pytest.fixture(scope="session")
 def chain(bases: None, request: pytest.FixtureRequest) -> Iterator[Chain]:
     """A function that returns the result of an example's chain; each runs once in a session, two at a time."""
     here = [item for item in request.session.items if item.path.parent == Path(__file__).parent]
-    several = EXAMPLES if any(item.path.stem == "test_go_application" for item in here) else EXAMPLES[1:]
     runs: dict[str, Future[Ran]] = {}
 
     def run(name: str) -> Ran:
-        for each in several if len(here) > 1 else (name,):
+        for each in (name, *EXAMPLES) if len(here) > 1 else (name,):
             if each not in runs:
                 runs[each] = pool.submit(_run, each)
         return runs[name].result()

@@ -37,7 +37,7 @@ def test_chain_deploys_application_that_answers(chain: Chain) -> None:
     ran = chain("hello")
 
     assert ran.status == 0, ran.stderr
-    assert httpx.get(application_url(ran.result), timeout=10).status_code == 200
+    assert httpx.get(application_url(ran.result) + ran.result["probe"]["path"], timeout=10).status_code == 200
 
 
 def test_chain_keeps_one_digest_from_build_to_deployment(chain: Chain, ecr: Any, engine: docker.DockerClient) -> None:
@@ -134,7 +134,7 @@ def test_container_runs_with_the_declared_profile(chain: Chain, engine: docker.D
 def test_configuration_comes_from_the_environment(chain: Chain) -> None:
     """The greeting is that of staging, not that of the image."""
     deployment = chain("hello").result
-    answer = httpx.get(f"http://{deployment['place']['address']}:{deployment['place']['port']}/", timeout=10).text
+    answer = httpx.get(f"{application_url(deployment)}/", timeout=10).text
 
     assert "Hello from staging" in answer
 

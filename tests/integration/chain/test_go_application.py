@@ -19,7 +19,7 @@ def test_chain_deploys_go_application_that_answers(chain: Chain, engine: docker.
     ran = chain("clock")
 
     assert ran.status == 0, ran.stderr
-    assert httpx.get(application_url(ran.result), timeout=10).status_code == 200
+    assert httpx.get(application_url(ran.result) + ran.result["probe"]["path"], timeout=10).status_code == 200
     assert engine.containers.get(ran.result["container"]).attrs["Image"] == ran.result["digest"]
 
 

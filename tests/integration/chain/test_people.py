@@ -16,6 +16,7 @@ from cscm_laptop.home import Home
 from supply_chain.adapters.tools import Toolbox
 from supply_chain.policy.signed_documents import signature_file
 from supply_chain.policy.waivers import DIRECTORY
+from tests.support.access import application_url
 from tests.support.application import Application
 from tests.support.command import ROOT, cscm
 from tests.support.place import placed
@@ -134,9 +135,7 @@ def test_break_glass_deploys_what_the_gate_refuses_until_it_is_ended(urgent: str
 
     opened = cscm(*words, *until, "--by", "ann", "--json")
     assert opened.status == 0, opened.stderr
-    assert httpx.get(
-        f"http://{opened.result['place']['address']}:{opened.result['place']['port']}/healthz", timeout=10
-    ).is_success
+    assert httpx.get(f"{application_url(opened.result)}/healthz", timeout=10).is_success
     assert opened.result["break_glass"]["by"] == "ann"
     explained = cscm("policy", "explain", urgent, "--environment", URGENT).stdout
     assert "ok!   approval.missing" in explained and "overridden by break-glass by ann until" in explained

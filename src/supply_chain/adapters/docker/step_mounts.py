@@ -39,20 +39,21 @@ def find_written_directories(process: int, storage: Sequence[Path] = ()) -> Iter
     they cannot be found.
     """
     with ExitStack() as opened:
-        namespace = _open_namespace(process, opened)
-        if namespace is None or os.path.sameopenfile(namespace, _keep(opened, os.open(OWN, os.O_RDONLY))):
-            yield []
-            return
-        with ThreadPoolExecutor(1) as thread:  # a new one, because it no longer shares its root directory
-            inside = thread.submit(_look_into, namespace, opened).result()
-        if inside is None:
-            yield []
-            return
-        mounts, root = inside
-        uppers, others = list_written_directories(mounts)
-        places = [each for upper in uppers for each in _find_upper(upper, storage, process)]
-        places += [Path(f"/proc/self/fd/{each}") for each in _open_directories(root, others, opened)]
-        yield places
+        yield _find_directories(process, storage, opened)
+
+
+def _find_directories(process: int, storage: Sequence[Path], opened: ExitStack) -> list[Path]:
+    namespace = _open_namespace(process, opened)
+    if namespace is None or os.path.sameopenfile(namespace, _keep(opened, os.open(OWN, os.O_RDONLY))):
+        return []
+    with ThreadPoolExecutor(1) as thread:  # a new one, because it no longer shares its root directory
+        inside = thread.submit(_look_into, namespace, opened).result()
+    if inside is None:
+        return []
+    mounts, root = inside
+    uppers, others = list_written_directories(mounts)
+    places = [each for upper in uppers for each in _find_upper(upper, storage, process)]
+    return [*places, *(Path(f"/proc/self/fd/{each}") for each in _open_directories(root, others, opened))]
 
 
 def _keep(opened: ExitStack, descriptor: int) -> int:

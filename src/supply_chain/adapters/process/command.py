@@ -15,7 +15,6 @@ import os
 import re
 import resource
 import select
-import shutil
 import subprocess
 import threading
 import time
@@ -284,15 +283,12 @@ def _watch_end(process: subprocess.Popen[bytes]) -> Iterator[int]:
 def _limit_memory(argv: Sequence[str], memory: int) -> list[str]:
     """Return a command whose processes can each allocate this many bytes (setrlimit(2), RLIMIT_DATA) from their start.
 
-    A limit that is set after the start comes too late for a program that is quick, or on a busy machine. Raises
-    `FileNotFoundError` if there is no such program.
+    A limit that is set after the start comes too late for a program that is quick, or on a busy machine. The command
+    ends with one of `NOT_EXECUTED` if there is no such program.
     """
-    program = shutil.which(argv[0])
-    if program is None:
-        raise FileNotFoundError(f"there is no program {argv[0]}")
     own = resource.getrlimit(resource.RLIMIT_DATA)[1]
     most = memory if own == resource.RLIM_INFINITY else min(memory, own)
-    return ["/bin/sh", "-c", LIMIT_SCRIPT, "sh", str(most // 1024), str(Path(program).absolute()), *argv[1:]]
+    return ["/bin/sh", "-c", LIMIT_SCRIPT, "sh", str(most // 1024), *argv]
 
 
 def _wait_for(end: int, name: str, timeout: float, watch: Callable[[], object] | None) -> None:

@@ -103,6 +103,16 @@ def test_namespace_that_cannot_be_entered_is_an_error(another_namespace, call):
 
 
 @pytest.mark.usefixtures("another_namespace")
+def test_step_that_has_the_root_of_the_host_has_written_nothing(monkeypatch):
+    """Its namespace is its own before it changes to its own root, and has the mounts of the host until then."""
+    same = iter([False, True])  # the namespaces, and then their roots
+    monkeypatch.setattr(os.path, "sameopenfile", lambda first, second: next(same))
+
+    with find_written_directories(os.getpid()) as places:
+        assert places == []
+
+
+@pytest.mark.usefixtures("another_namespace")
 def test_directories_are_those_of_the_engine_and_below_the_root_of_the_step(tmp_path, monkeypatch):
     """The descriptors are closed afterwards. A link leads nowhere, and a file holds nothing of the step."""
     for name in ("engine/overlay2/id/diff", "cache"):
