@@ -3,38 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import lru_cache
 
+from blocks.layers import layers_of
 from blocks.tier_ports import TierPorts
 from orchestration.clock import now
-from supply_chain.adapters.registry.client import Registry, parse_manifest
-from supply_chain.adapters.registry.content_cache import ContentCache
 from supply_chain.curation.rescan import read_base_decisions
 from supply_chain.errors import ImageNotFound
-from supply_chain.evidence.sbom import sbom_in
-from supply_chain.evidence.statement import SBOM
-from supply_chain.evidence.store import EvidenceStore
 from supply_chain.fleet.rescan import RescanPorts
-from supply_chain.model.image import Digest, ImageRef, blobs_of
+from supply_chain.model.image import ImageRef
 from supply_chain.model.tier import Gate, TierName, curated_repository, development_repository
 from supply_chain.policy.facts import IntakeFacts, ReleaseFacts
 from supply_chain.policy.outcome import Admitted, Refused
-from supply_chain.policy.reading import Layers, read_intake_facts, read_release_facts
+from supply_chain.policy.reading import read_intake_facts, read_release_facts
 from supply_chain.policy.rejudge import VerdictPorts, judge_published
 from supply_chain.vulnerability.scanner import Scanner
-
-MANY = 4096
-"""Number of images whose layers are remembered while several things are decided one after the other."""
 
 
 class CurationPorts(TierPorts):
     """The dependencies of curation's steps."""
 
     name = TierName.CURATION
-
-    def layers(self) -> Layers:
-        """Return a function that returns an image's layers."""
-        return layers_of(self.registry, self.evidence, self.workbench.content_cache)
 
     def intake_facts(self, ref: ImageRef) -> IntakeFacts:
         """Return the facts of the intake gate about an offered image."""
@@ -92,37 +80,3 @@ class CurationPorts(TierPorts):
             production=workbench.production_environments(),
             now=now,
         )
-
-
-def layers_of(registry: Registry, evidence: EvidenceStore, cache: ContentCache) -> Layers:
-    """Return a function that returns an image's layers: all blobs of its manifest except the configuration.
-
-    The registry does not return the manifest of an archived image. It is then taken from the image's signed SBOM, and
-    verified by its digest.
-    """
-
-    @lru_cache(MANY)
-    def layers(ref: ImageRef) -> tuple[Digest, ...]:
-        try:
-            manifest = registry.manifest(ref)
-        except ImageNotFound:
-            content = _manifest_in_sbom(ref, evidence, cache)
-            if content is None:
-                raise
-            manifest = parse_manifest(content, ref)
-        return tuple(blob.digest for blob in blobs_of(manifest, ref)[1:])
-
-    return layers
-
-
-def _manifest_in_sbom(ref: ImageRef, evidence: EvidenceStore, cache: ContentCache) -> bytes | None:
-    """Return the manifest in the signed SBOM, cached because an SBOM is large; None if curation signed no SBOM."""
-    where = f"manifest in the SBOM of {ref}"
-    if cached := cache.get(where):
-        return cached[0]
-    sbom = sbom_in(evidence.verified(ref, TierName.CURATION, SBOM), evidence.referrers.content)
-    if sbom is None:
-        return None
-    content = sbom.manifest
-    cache.put(where, content, "")
-    return content

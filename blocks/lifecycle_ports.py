@@ -7,7 +7,7 @@ from functools import cache
 
 from prefect.settings import get_current_settings
 
-from blocks.curation_ports import layers_of
+from blocks.layers import layers_of
 from blocks.tier_ports import TierPorts
 from orchestration.clock import now
 from supply_chain.adapters.files.plan_journal import FileJournal

@@ -10,23 +10,26 @@ from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import ClassVar, Self
 
+from blocks.layers import layers_of
 from blocks.tier import Tier
 from blocks.workbench import Workbench
 from orchestration.clock import now
 from supply_chain.adapters.aws.ecr import Ecr
 from supply_chain.adapters.image.layers import examine_image
 from supply_chain.adapters.registry.client import Registry
-from supply_chain.adapters.registry.descriptors import check_manifests
+from supply_chain.adapters.registry.descriptors import read_manifests
 from supply_chain.adapters.tools.cosign import Cosign
-from supply_chain.adapters.tools.crane import Crane, check_upstream, read_upstream_config
+from supply_chain.adapters.tools.crane import Crane, read_upstream_config, read_upstream_manifests
 from supply_chain.adapters.tools.skopeo import Skopeo
 from supply_chain.adapters.tools.syft import Syft
 from supply_chain.development.bases import CuratedBases
+from supply_chain.evidence.image_status import DIGESTS
 from supply_chain.evidence.published import PublishedVerdicts
 from supply_chain.evidence.store import EvidenceStore
-from supply_chain.model.image import ImageRef, blobs_of
+from supply_chain.model.image import Digest, ImageRef, blobs_of
 from supply_chain.model.manifest import list_bases
 from supply_chain.model.tier import BASES, TierName, curated_repository
+from supply_chain.policy.reading import Layers
 from supply_chain.vulnerability.scanner import SbomGenerator
 
 
@@ -112,7 +115,8 @@ class TierPorts:
         workbench = self.workbench
         return CuratedBases(
             self.repositories, self.evidence, self.tier.registry, workbench.bases, self._read_config,
-            self._check_image, workbench.registries, list_bases(Path(workbench.project)),
+            self._read_manifests, self.layers, self.list_decided_bases, workbench.registries,
+            list_bases(Path(workbench.project)),
         )  # fmt: skip
 
     def _read_config(self, address: str, platform: str) -> bytes:
@@ -123,16 +127,24 @@ class TierPorts:
         ref = ImageRef.parse(rest)
         return self.registry.blob(ref.repository, blobs_of(self.registry.manifest(ref), ref)[0].digest)
 
-    def _check_image(self, address: str, platform: str | None) -> None:
-        """Check the manifests of an image, from this chain's registry or another one."""
+    def _read_manifests(self, address: str, platform: str | None) -> dict[Digest, tuple[Digest, ...]]:
+        """Return the layers of each manifest of an image, from this chain's registry or another one."""
         host, _, rest = address.partition("/")
         if host != self.tier.registry:
-            check_upstream(self.workbench.tool("crane"), address, platform)
-            return
+            return read_upstream_manifests(self.workbench.tool("crane"), address, platform)
         image = ImageRef.parse(rest)
-        check_manifests(
+        return read_manifests(
             lambda digest: self.registry.manifest_text(image.model_copy(update={"digest": digest})), address, platform
         )
+
+    def list_decided_bases(self) -> list[ImageRef]:
+        """Return the images of internal bases that were ever blocked, archived ones too."""
+        decided = {subject for each in self.repositories.images(DIGESTS) for subject in each.subjects}
+        return [base for base in self.list_base_images() if base.digest in decided] if decided else []
+
+    def layers(self) -> Layers:
+        """Return a function that returns an image's layers."""
+        return layers_of(self.registry, self.evidence, self.workbench.content_cache)
 
     def list_base_images(self) -> list[ImageRef]:
         """Return every image of an internal base, also archived ones; the newest image of each base comes first."""

@@ -26,6 +26,7 @@ from supply_chain.adapters.aws.accounts import POLICIES
 from supply_chain.adapters.aws.signers import list_foreign_keys
 from supply_chain.adapters.docker.build_cgroup import is_cgroup_writable
 from supply_chain.adapters.docker.buildx import find_client
+from supply_chain.adapters.docker.step_mounts import find_missing_capabilities
 from supply_chain.adapters.tools.toolbox import Toolbox
 from supply_chain.adapters.vulndb import read_database
 from supply_chain.errors import DatabaseUnusable, EngineUnavailable, EngineUnsuitable, SettingInvalid, SupplyChainError
@@ -98,6 +99,9 @@ def _builds(home: Home) -> Iterable[Check]:
     limited = is_cgroup_writable()
     state = each if limited else "none, but for the size of a file: the control groups are read-only"
     yield check(limits, state, each, limited, "run builds where /sys/fs/cgroup can be written")
+    missing = ", ".join(find_missing_capabilities())
+    state = f"cannot be measured, which ends each build: this process lacks {missing}" if missing else each
+    yield check("build disk", state, each, not missing, f"run builds with {missing}")
 
 
 def _build_network(name: str, requirement: str, owner: str) -> Check:

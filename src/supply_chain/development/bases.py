@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Protocol
 
+from supply_chain.concurrency import map_concurrently
 from supply_chain.development.dockerfile import HUB, declared_image
 from supply_chain.errors import BaseMissing, DockerfileRefused
 from supply_chain.evidence.image_status import LifecycleDecision, image_status, read_blocks, read_image_status
@@ -16,7 +17,7 @@ from supply_chain.evidence.store import EvidenceStore
 from supply_chain.evidence.summary import is_released
 from supply_chain.model.image import DIGEST, Digest, ImageRef, Material
 from supply_chain.model.tier import BASES, CURATED, EVIDENCE, OFFERED, VERDICTS, TierName, is_base_repository
-from supply_chain.policy.reading import find_all_bases
+from supply_chain.policy.reading import Layers, begins_with, find_all_bases, is_vouched_for
 
 REGISTRIES = (
     "docker.io", "gcr.io", "ghcr.io", "mcr.microsoft.com", "public.ecr.aws", "quay.io", "registry.access.redhat.com",
@@ -86,9 +87,11 @@ class CuratedBases:
     """Resolves the images that a Dockerfile names.
 
     `instead` maps the name of a curated base to an upstream image by digest, as a profile may configure. `read_config`
-    reads the configuration of an image, given by its address, for a platform. `check_image` raises `DockerfileRefused`
-    for an image that a build may not take in. Declared images are requested only from `registries`: the engine follows
-    any redirect of a registry, so a developer's own registry could send it into any network.
+    reads the configuration of an image, given by its address, for a platform. `read_manifests` returns the layers of
+    each of its manifests, and raises `DockerfileRefused` for an image that a build may not take in. `layers` returns a
+    function for those of a base, and `list_decided` the bases that were ever blocked. Declared images are requested
+    only from `registries`: the engine follows any redirect of a registry, so a developer's own registry could send it
+    into any network.
     """
 
     catalogue: Catalogue
@@ -96,7 +99,9 @@ class CuratedBases:
     host: str
     instead: Mapping[str, str]
     read_config: Callable[[str, str], bytes]
-    check_image: Callable[[str, str | None], None]
+    read_manifests: Callable[[str, str | None], Mapping[Digest, tuple[Digest, ...]]]
+    layers: Callable[[], Layers]
+    list_decided: Callable[[], Iterable[ImageRef]]
     registries: Collection[str]
     bases: Collection[str] = ()
     """The names of the project's bases, for messages; empty: not known."""
@@ -112,7 +117,10 @@ class CuratedBases:
 
     def check(self, address: str, platform: str | None) -> None:
         """See `development.plan.Bases`."""
-        self.check_image(address, platform)
+        manifests = self.read_manifests(address, platform)
+        if not address.startswith(f"{self.host}/"):
+            map_concurrently(lambda digest: self._refuse_blocked(address, digest), tuple(manifests))
+            self._refuse_layers(address, manifests.values())
 
     def curated(self, name: str) -> tuple[str, Material]:
         """Return the newest base of this name that is released and not blocked, or the one with the digest in `name`.
@@ -155,11 +163,19 @@ class CuratedBases:
         return address, Material(name=name, digest=match["digest"], curated=False)
 
     def _refuse_blocked(self, name: str, digest: Digest) -> None:
-        """Raise `BaseMissing` if the digest is blocked, under whatever name."""
+        """Raise `BaseMissing` if the digest is blocked, whatever its name is."""
         if block := image_status(read_blocks(digest, self.evidence).evidence).block:
             raise BaseMissing(
                 f"{name} may not be used: {digest} is blocked {block}\nUse another base, or ask for `cscm unblock`."
             )
+
+    def _refuse_layers(self, address: str, manifests: Iterable[tuple[Digest, ...]]) -> None:
+        """Raise `BaseMissing` if an image from another registry begins with the layers of a blocked base."""
+        read = self.layers()
+        for base in self.list_decided():
+            below = read(base) if is_vouched_for(base, self.evidence) else ()
+            if any(begins_with(layers, below) for layers in manifests):
+                self._refuse_blocked(f"{address}, which has the layers of {base},", base.digest)
 
     def _is_usable(self, ref: ImageRef) -> bool:
         own = self.evidence.verified(ref, TierName.CURATION, SUMMARY, SIGNATURE)

@@ -20,8 +20,8 @@ MAX_LINKS = 40
 """Largest number of links that are followed one after the other (the limit of Linux)."""
 
 CONTROL = frozenset(("Cc", "Cs", "Zl", "Zp"))
-DIRECTION = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
-"""Characters that make a name appear in another order than it is written."""
+UNSEEN = frozenset("\u061c\u200b\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2060\u2066\u2067\u2068\u2069\ufeff")
+"""Characters that take no space, or make a name appear in another order than it is written."""
 
 Checkpoint = Callable[[], object]
 """Called at each step of an operation that takes long. It raises if the snapshot has to end."""
@@ -41,7 +41,7 @@ def check_name(name: str) -> None:
 def has_control(text: str) -> bool:
     """Return whether a text has characters that are not printed as they are, or is not UTF-8 (surrogates)."""
     return not text.isprintable() and any(
-        unicodedata.category(character) in CONTROL or character in DIRECTION for character in text
+        unicodedata.category(character) in CONTROL or character in UNSEEN for character in text
     )
 
 

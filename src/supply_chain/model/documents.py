@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
+from yaml.composer import Composer
 
 from supply_chain.errors import DeclarationInvalid
 
@@ -31,16 +32,24 @@ WORD = "tag:yaml.org,2002:str"
 M = TypeVar("M", bound=BaseModel)
 
 
-class _StrictLoader(yaml.SafeLoader):
+class _StrictLoader(Composer, yaml.CSafeLoader):
     """A YAML loader that limits the number of values and refuses aliases, tags and duplicate keys.
 
-    Aliases are refused because they can expand without limit.
+    Aliases are refused because they can expand without limit. libyaml reads the text, and Python composes the values: a
+    text that is nested too deeply ends with an exception.
     """
 
     nodes = 0
 
+    def __init__(self, text: str) -> None:
+        try:
+            yaml.CSafeLoader.__init__(self, text)
+        except UnicodeEncodeError as error:
+            raise yaml.YAMLError("half of a surrogate pair is not allowed here") from error
+        Composer.__init__(self)
+
     def compose_node(self, parent: Any, index: Any) -> Any:
-        event: Any = self.peek_event()  # type: ignore[no-untyped-call]
+        event: Any = self.peek_event()
         alias = isinstance(event, yaml.events.AliasEvent)
         if alias or getattr(event, "tag", None) is not None:
             what = "aliases" if alias else "tags"
@@ -139,8 +148,9 @@ def parse_stream(text: str, name: str) -> list[Any]:
 
     Raises `DeclarationInvalid`; its message calls the text `name`.
     """
-    loader, documents = _StrictLoader(text), list[Any]()
+    documents = list[Any]()
     try:
+        loader = _StrictLoader(text)
         while loader.check_data():  # type: ignore[no-untyped-call]
             documents.append(loader.get_data())
         json.dumps(documents, allow_nan=False)

@@ -85,8 +85,13 @@ def has_times(kind: Any) -> bool:
     return kind is datetime if element is kind else has_times(element)
 
 
-def find_mistakes(kind: Any, value: Any, path: str) -> Iterator[str]:
-    """Yield where a value is not of a type of facts: an unknown or missing fact, or one of another type."""
+def find_mistakes(kind: Any, value: Any, path: str, checked: Any = None) -> Iterator[str]:
+    """Yield where a value is not of a type of facts: an unknown or missing fact, or one of another type.
+
+    `checked` is a value of that type without mistakes; what is the same object in both is not looked at again.
+    """
+    if value is checked and checked is not None:
+        return
     if is_typeddict(kind):
         if not isinstance(value, dict):
             yield f"{path} is no group of facts"
@@ -95,8 +100,9 @@ def find_mistakes(kind: Any, value: Any, path: str) -> Iterator[str]:
         yield from (f"there is no fact {path}.{name}" for name in value if name not in fields)
         missing = (name for name, hint in _hints(kind).items() if not _is_optional(hint) and name not in value)
         yield from (f"{path}.{name} is missing" for name in missing)
+        before = checked if isinstance(checked, dict) else {}
         for name in fields.keys() & value.keys():
-            yield from find_mistakes(fields[name], value[name], f"{path}.{name}")
+            yield from find_mistakes(fields[name], value[name], f"{path}.{name}", before.get(name))
     elif (element := element_of(kind)) is not kind:
         if isinstance(value, list):
             yield from (each for at, one in enumerate(value) for each in find_mistakes(element, one, f"{path}[{at}]"))

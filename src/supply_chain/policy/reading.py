@@ -189,21 +189,22 @@ def find_bases_in_layers(
 
     def compared(base: ImageRef) -> bool:
         try:
-            return base.digest != ref.digest and _begins(own, layers(base))
+            return base.digest != ref.digest and begins_with(own, layers(base))
         except (ImageNotFound, *UNREADABLE):
-            if _is_vouched_for(base, store):
+            if is_vouched_for(base, store):
                 raise
             return False
 
     for base in compress(bases, map_concurrently(compared, bases)):
-        if _is_vouched_for(base, store):
+        if is_vouched_for(base, store):
             below.append(base)
         else:
             notes.append(f"it begins like {base.repository}@{base.short}, which counts as no base: nobody signed it")
     return below, tuple(notes)
 
 
-def _is_vouched_for(base: ImageRef, store: EvidenceStore) -> bool:
+def is_vouched_for(base: ImageRef, store: EvidenceStore) -> bool:
+    """Return whether curation signed a base."""
     return is_signed(store.verified(base, TierName.CURATION, SIGNATURE))
 
 
@@ -250,7 +251,8 @@ def _examinations(bases: Iterable[ImageRef], store: EvidenceStore) -> dict[Image
     return {base: each for base, each in examinations if each is not None}
 
 
-def _begins(layers: tuple[Digest, ...], below: tuple[Digest, ...]) -> bool:
+def begins_with(layers: tuple[Digest, ...], below: tuple[Digest, ...]) -> bool:
+    """Return whether an image with these layers is built on one with the layers `below`, or is that one."""
     return bool(below) and layers[: len(below)] == below
 
 

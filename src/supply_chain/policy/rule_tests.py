@@ -37,19 +37,24 @@ class Examples(Model):
 
 @cache
 def examples(gate: Gate) -> Mapping[str, Any]:
-    """Return the facts of an image that every shipped rule of the gate admits."""
+    """Return the facts of an image that every shipped rule of the gate admits; raise `PolicyInvalid` for a mistake."""
     parts = read_document(FILE, Examples)
     curated = {} if gate is Gate.INTAKE else parts.curated
     merged: Mapping[str, Any] = _merged(_merged(parts.every_gate, curated), getattr(parts, gate.value))
+    _check(gate, merged)
     return merged
 
 
 def example_facts(gate: Gate, changes: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return the example facts of a gate with changes (a JSON Merge Patch); raise `PolicyInvalid` if none fit."""
     facts: Mapping[str, Any] = _merged(examples(gate), _with_times(changes, FACTS[gate]))
-    if mistakes := list(find_mistakes(FACTS[gate], facts, "image")):
-        raise PolicyInvalid(f"its facts do not fit the {gate} gate: {'; '.join(mistakes)}")
+    _check(gate, facts, examples(gate))
     return facts
+
+
+def _check(gate: Gate, facts: Mapping[str, Any], checked: Mapping[str, Any] | None = None) -> None:
+    if mistakes := list(find_mistakes(FACTS[gate], facts, "image", checked)):
+        raise PolicyInvalid(f"its facts do not fit the {gate} gate: {'; '.join(mistakes)}")
 
 
 def _with_times(value: Any, kind: Any) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -18,7 +18,7 @@ from pydantic import ValidationError
 
 from supply_chain.adapters.docker.source_policy import source_policy
 from supply_chain.adapters.tools import Toolbox
-from supply_chain.adapters.tools.crane import check_upstream
+from supply_chain.adapters.tools.crane import read_upstream_manifests
 from supply_chain.development.bases import REGISTRIES, CuratedBases
 from supply_chain.development.plan import Plan, plan_build
 from supply_chain.development.record import check_record
@@ -73,7 +73,7 @@ def plan(
     text: str,
     config: bytes = b"{}",
     base: str = "",
-    check_image: Callable[[str, str | None], None] = lambda _address, _platform: None,
+    read: Callable[[str, str | None], Mapping[str, tuple[str, ...]]] = lambda _address, _platform: {},
     **fetch: Any,
 ) -> Plan:
     """Read a Dockerfile and plan its build as the chain does; `base` is the address of its base."""
@@ -86,7 +86,9 @@ def plan(
         host="registry.of.the.chain",
         instead={},
         read_config=lambda address, platform: config,
-        check_image=check_image,
+        read_manifests=read,
+        layers=lambda: lambda ref: (),
+        list_decided=lambda: [],
         registries=REGISTRIES,
         image=base or buildkit.image,
     )
@@ -179,7 +181,9 @@ def test_upstream_image_with_layers_at_other_addresses_is_refused(
     Asked.paths.clear()
 
     with pytest.raises(DockerfileRefused, match="from another address"):
-        plan(buildkit, "FROM curated/base/a\n", base=image, check_image=partial(check_upstream, toolbox.find("crane")))
+        plan(
+            buildkit, "FROM curated/base/a\n", base=image, read=partial(read_upstream_manifests, toolbox.find("crane"))
+        )
 
     assert Asked.paths == []
     text = b"FROM curated/base/a AS evil\nFROM scratch\nCOPY --from=evil / /\n"
@@ -323,3 +327,15 @@ def test_reader_accepts_the_longest_allowed_dockerfile(buildkit: BuildKit) -> No
 
     for text in (f"FROM curated/base/a\n{commands}", f"FROM curated/base/a\nRUN <<EOF\n{lines}EOF\n"):
         assert plan(buildkit, text).reading.error is None
+
+
+@pytest.mark.parametrize("key", ["Labels", "labels", "LABELS"])
+def test_label_of_an_image_does_not_say_what_a_build_is_based_on(buildkit: BuildKit, key: str) -> None:
+    """Whoever publishes an image writes its configuration, and Go reads names in any case."""
+    config = json.dumps({"config": {key: {"cscm.reader.base": "docker.io/curated/base/a:latest"}}})
+    text = "FROM curated/base/b\nCOPY --from=curated/base/a /a /a\n"
+
+    planned = plan(buildkit, text, config=config.encode())
+
+    assert planned.base is not None
+    assert planned.base.name == "curated/base/b"

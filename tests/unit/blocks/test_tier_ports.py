@@ -139,8 +139,14 @@ async def test_ports_load_only_the_block_of_their_tier(monkeypatch):
 def test_bases_check_manifests_of_every_registry(ports, monkeypatch, urls):
     """Whoever can push to this chain's registry must not send the engine to other addresses either."""
     checked, manifest = [], json.dumps({"config": {}, "layers": [{"digest": DIGEST, "urls": urls}]})
+
+    def read(tool, *about):
+        checked.append((tool.name, *about))
+        return {}
+
     monkeypatch.setattr(Tier, "verdict_key", None, raising=False)
-    monkeypatch.setattr(tier_ports, "check_upstream", lambda tool, *about: checked.append((tool.name, *about)))
+    monkeypatch.setattr(tier_ports, "read_upstream_manifests", read)
+    monkeypatch.setattr(CurationPorts, "list_decided_bases", lambda _: [])
     monkeypatch.setattr(Tier, "http", type("Own", (), {"manifest_text": lambda _, ref: manifest})())
 
     ports.bases.check(f"docker.io/library/python@{DIGEST}", "linux/amd64")

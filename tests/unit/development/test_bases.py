@@ -1,5 +1,6 @@
 """Base image resolution: a name becomes the digest that curation admits, or one that a profile or declaration pins."""
 
+from contextlib import nullcontext
 from datetime import timedelta
 
 import pytest
@@ -22,7 +23,8 @@ BASE = "curated/base/python"
 class Bases:
     def __init__(self, world, make):
         self.world, self.make = world, make
-        self.instead, self.checked, self.declared = {}, [], ()
+        self.instead, self.read, self.declared = {}, [], ()
+        self.manifests, self.layers = {}, {}
         for ref in (OLD, NEW):
             world.registry.add(ref, tags=("v",))
 
@@ -34,6 +36,10 @@ class Bases:
         now = self.make.noon + timedelta(seconds=after)
         statement = summary(ref, gate, UPSTREAM, reasons=reasons, notes=(), inputs=(), now=now, expires=expires)
         self.world.store(signer).attach(ref, SUMMARY, statement.predicate(), now)
+
+    def read_manifests(self, at, platform):
+        self.read.append((at, platform))
+        return self.manifests
 
     def resolve(self, name, declared=()):
         return self.bases.resolve(normalize_reference(name), declared)
@@ -47,7 +53,9 @@ class Bases:
             "registry.test",
             self.instead,
             lambda at, platform: f"{at} {platform}".encode(),
-            lambda at, platform: self.checked.append((at, platform)),
+            self.read_manifests,
+            lambda: self.layers.__getitem__,
+            lambda: self.layers,
             REGISTRIES,
             self.declared,
         )
@@ -293,4 +301,41 @@ def test_bases_read_and_check_an_image_by_its_address(bases):
 
     assert bases.bases.config(address, "linux/arm64") == f"{address} linux/arm64".encode()
     bases.bases.check(address, None)
-    assert bases.checked == [(address, None)]
+    assert bases.read == [(address, None)]
+
+
+LAYERS = ("sha256:" + "1" * 64, "sha256:" + "2" * 64)
+
+
+@pytest.mark.parametrize(
+    ("manifests", "refused"),
+    [
+        ({UPSTREAM: (), NEW.digest: LAYERS}, f"@{UPSTREAM} may not be used: {NEW.digest} is blocked by ann"),
+        ({UPSTREAM: LAYERS}, f"which has the layers of {NEW}, may not be used: .* is blocked by ann"),
+        ({UPSTREAM: (*LAYERS, "sha256:" + "3" * 64)}, f"which has the layers of {NEW}, may not"),
+        ({UPSTREAM: (), OLD.digest: LAYERS[1:]}, ""),
+    ],
+    ids=["in an index", "another manifest", "built on it", "others"],
+)
+def test_blocked_base_is_refused_inside_of_another_image(bases, world, make, manifests, refused):
+    """Another registry has a copy, under an index or a manifest with a digest of its own; `COPY --from` takes it."""
+    address = f"docker.io/someone/python@{UPSTREAM}"
+    bases.manifests, bases.layers[NEW], bases.layers[OLD] = manifests, LAYERS, LAYERS[:0]
+    bases.sign(NEW)
+    bases.bases.check(address, None)
+    lifecycle = world.store(TierName.LIFECYCLE)
+    sign_decision(NEW, Act.BLOCK, lifecycle, bases.world.ecr, by="ann", reason="a key in it", now=make.noon)
+
+    with pytest.raises(BaseMissing, match=refused) if refused else nullcontext():
+        bases.bases.check(address, None)
+
+    bases.bases.check(f"registry.test/{OLD}", None)
+
+
+def test_unsigned_manifest_among_the_bases_refuses_no_image(bases, world, make):
+    """Somebody who can push there must not decide what others may declare."""
+    bases.manifests, bases.layers[NEW] = {UPSTREAM: LAYERS}, LAYERS
+    lifecycle = world.store(TierName.LIFECYCLE)
+    sign_decision(NEW, Act.BLOCK, lifecycle, bases.world.ecr, by="ann", reason="a key in it", now=make.noon)
+
+    bases.bases.check(f"docker.io/someone/python@{UPSTREAM}", None)

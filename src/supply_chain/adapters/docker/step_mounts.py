@@ -26,7 +26,17 @@ OWN = "/proc/thread-self/ns/mnt"
 CLONE_FS = 0x200
 CLONE_NEWNS = 0x20000
 DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW
+CAPABILITIES = {"CAP_SYS_CHROOT": 18, "CAP_SYS_PTRACE": 19, "CAP_SYS_ADMIN": 21}
+"""What entering a namespace of another process needs (setns(2)), with the numbers of linux/capability.h."""
+STATUS = Path("/proc/self/status")
 HIDDEN = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
+
+
+def find_missing_capabilities(status: Path = STATUS) -> list[str]:
+    """Return which capabilities this process lacks to find what a step writes; `status` as in proc_pid_status(5)."""
+    text = status.read_text(encoding="ascii", errors="replace")
+    effective = next(int(line.split()[1], 16) for line in text.splitlines() if line.startswith("CapEff:"))
+    return [name for name, number in CAPABILITIES.items() if not effective >> number & 1]
 
 
 @contextlib.contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -48,20 +49,29 @@ def measure_bytes(place: Path, most: int, over: Callable[[], bool] = lambda: Fal
     """Return the bytes that files below a directory occupy.
 
     Counting stops above `most` bytes, or when `over` returns True. Files that disappear meanwhile or cannot be read do
-    not count.
+    not count. Raises `OSError` for a directory whose path is too long to be opened: what is in it would not count.
     """
     total, places = 0, [place]
     while places:
-        with contextlib.suppress(OSError), os.scandir(places.pop()) as entries:
+        with _suppress_unread(), os.scandir(places.pop()) as entries:
             for entry in entries:
                 if total > most or over():
                     return total
-                with contextlib.suppress(OSError):
+                with _suppress_unread():
                     if entry.is_dir(follow_symlinks=False):
                         places.append(Path(entry.path))
                     else:
                         total += entry.stat(follow_symlinks=False).st_blocks * 512
     return total
+
+
+@contextlib.contextmanager
+def _suppress_unread() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise
 
 
 def split_arguments(files: Sequence[str]) -> Iterator[list[str]]:

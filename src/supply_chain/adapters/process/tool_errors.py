@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import re
 
-_NAMES = re.compile(r"\S*/\S*")
-"""References, addresses and paths. They are removed first, because their words were chosen by whoever named them."""
+_NAMES = re.compile(r"(?<!\S)[^\s/]*+/\S*")
+"""References, addresses and paths. They are removed first, because their words were chosen by whoever named them.
+
+Each word is read once: a tool may quote a line of a megabyte.
+"""
 _PASSING = re.compile(
     r"connection refused|connection reset|no such host|timeout|deadline exceeded|\bEOF\b|server error"
     r"|too ?many ?requests|throttling|(?:status|code)\W{0,3}(?:429|5\d\d)\b|\b(?:429|5\d\d) [A-Z]",
@@ -51,7 +54,7 @@ def is_clock_skew(output: str) -> bool:
 
 def is_disk_full(output: str) -> bool:
     """Return whether a disk is full."""
-    return bool(_FULL.search(_NAMES.sub(" ", output)))
+    return bool(_FULL.search(output) and _FULL.search(_NAMES.sub(" ", output)))
 
 
 def is_engine_lost(output: str) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from supply_chain.adapters.registry.client import ACCEPT
@@ -19,28 +20,46 @@ MANIFESTS = frozenset(ACCEPT.split(", "))
 COMPATIBLE = {"amd64": ("amd64", "x86", "386", "i386"), "arm64": ("arm", "aarch64")}
 """How names of architectures begin whose programs run on another one; an engine takes those images, too."""
 
+LayersByManifest = dict[Digest, tuple[Digest, ...]]
+"""Manifests of an image, each with its layers as it lists them."""
+
 MOST_MANIFESTS = 64
 """Maximum manifests of an image; an index for all platforms has 20."""
 
 
-def check_manifests(read: Callable[[Digest], str], address: str, platform: str | None) -> None:
-    """Raise `DockerfileRefused` if an engine would request a part of the image at other addresses than its registry's.
+@dataclass(frozen=True)
+class Manifest:
+    """What an engine reads after a manifest."""
 
-    The engine does so in the host's network. `read` returns a manifest of the image at `address`, which has a digest.
-    Reads the manifests for a platform, or without one for all.
+    manifests: tuple[Digest, ...]
+    """Those that it may read next."""
+    layers: tuple[Digest, ...]
+    """Its layers, as it lists them."""
+
+
+def read_manifests(read: Callable[[Digest], str], address: str, platform: str | None) -> LayersByManifest:
+    """Return the layers of each manifest of an image for a platform, or without one for all.
+
+    `read` returns a manifest of the image at `address`, which has a digest. Raises `DockerfileRefused` if an engine
+    would request a part of the image at other addresses than its registry's: it does so in the host's network.
     """
     digest = address.rpartition("@")[2]
     waiting, digests = [digest], {digest}
+    layers: dict[Digest, tuple[Digest, ...]] = {}
     while waiting:
-        text = read(waiting.pop())
+        digest = waiting.pop()
+        text = read(digest)
         try:
-            new = set(list_manifests(text, platform)) - digests
+            manifest = read_manifest(text, platform)
         except ValueError as error:
             raise _refuse(address, str(error)) from error
+        layers[digest] = manifest.layers
+        new = set(manifest.manifests) - digests
         digests |= new
         waiting += new
         if len(digests) > MOST_MANIFESTS:
             raise _refuse(address, f"it has more than {MOST_MANIFESTS} manifests")
+    return layers
 
 
 def _refuse(address: str, why: str) -> DockerfileRefused:
@@ -49,8 +68,8 @@ def _refuse(address: str, why: str) -> DockerfileRefused:
     )
 
 
-def list_manifests(text: str, platform: str | None) -> tuple[Digest, ...]:
-    """Return the manifests that an engine may read after this one for a platform; without one, for any platform.
+def read_manifest(text: str, platform: str | None) -> Manifest:
+    """Read a manifest for a platform; without one, for any platform.
 
     Raises `ValueError` if a descriptor has `urls`, which an engine requests before the registry (OCI image 1.1,
     "Content Descriptors"), or if it is not certain what an engine reads.
@@ -64,7 +83,8 @@ def list_manifests(text: str, platform: str | None) -> tuple[Digest, ...]:
     for part in (document.get("config"), *_list(document, "layers")):
         if isinstance(part, dict) and part.get("mediatype") in MANIFESTS:
             raise ValueError("it has a manifest as a layer or as its configuration")
-    return tuple(_find_digests(_list(document, "manifests"), platform))
+    layers = [each.get("digest") for each in _list(document, "layers") if isinstance(each, dict)]
+    return Manifest(tuple(_find_digests(_list(document, "manifests"), platform)), tuple(map(str, layers)))
 
 
 def _fold(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from supply_chain.adapters.process import tool_errors
 from supply_chain.adapters.process.command import Tool
-from supply_chain.adapters.registry.descriptors import check_config, check_manifests
+from supply_chain.adapters.registry.descriptors import LayersByManifest, check_config, read_manifests
 from supply_chain.errors import AccessDenied, BaseMissing, RegistryFailed, RegistryUnavailable
 from supply_chain.model.image import ImageRef
 
@@ -64,10 +64,12 @@ def read_upstream_config(crane: Tool, address: str, platform: str) -> bytes:
     return config.encode()
 
 
-def check_upstream(crane: Tool, address: str, platform: str | None) -> None:
-    """Check the manifests of an image in another registry with `check_manifests`; raise as `read_upstream_config`."""
+def read_upstream_manifests(crane: Tool, address: str, platform: str | None) -> LayersByManifest:
+    """Read the manifests of an image in another registry with `read_manifests`; raise as `read_upstream_config`."""
     name = address.partition("@")[0]
-    check_manifests(lambda digest: _read_upstream(crane, address, "manifest", f"{name}@{digest}"), address, platform)
+    return read_manifests(
+        lambda digest: _read_upstream(crane, address, "manifest", f"{name}@{digest}"), address, platform
+    )
 
 
 def _read_upstream(crane: Tool, address: str, *arguments: str) -> str:

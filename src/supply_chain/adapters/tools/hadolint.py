@@ -32,7 +32,7 @@ ADVICE = {"DL3002": "end with USER and a number other than 0"}
 
 CURATED = re.compile(rf"^\s*FROM\s+(--\S+\s+)*{BASES}/", re.IGNORECASE)
 IGNORE = re.compile(r"^\s*#\s*hadolint\s+(?:global\s+)?ignore\s*=\s*(?P<codes>\S.*)$", re.IGNORECASE)
-PRAGMA = re.compile(r"#\s*(?P<text>(?:hadolint|shellcheck)\s[^=]*=.*)$", re.IGNORECASE)
+PRAGMA = re.compile(r"#\s*(?P<text>(?:hadolint|shellcheck)\s[^=]{0,200}=.*)$", re.IGNORECASE)
 """A comment that hadolint or its ShellCheck obeys, such as `# hadolint shell=pwsh` and, also in a heredoc or at the end
 of a line, `# shellcheck disable=all`.
 """

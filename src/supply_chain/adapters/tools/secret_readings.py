@@ -19,7 +19,7 @@ PAIR = re.compile(
 """A name and its value as separate fields, in YAML, JSON or XML."""
 ADDRESS = re.compile(r"://[^\s:/@\"'<>]{0,200}:([^\s/@\"']{1,200})@")
 """An address with a password, also without a user or with characters that should be escaped."""
-MACHINE = re.compile(r"(\b(?:machine\s+\S+|default)\s+(?:(?:login|account)\s+\S+\s+)+password)(\s+)(?=(\S{1,80}))")
+MACHINE = re.compile(r"(\b(?:machine\s+\S+|default)\s+(?:(?:login|account)\s+\S+\s+){1,3}password)(\s+)(?=(\S{1,80}))")
 """What is before a password in `.netrc`."""
 BASIC = re.compile(rf"(\b_?auth)({_QUOTE}\s*[:=]\s*{_QUOTE})([A-Za-z0-9+/]{{8,}}={{0,2}})(?![A-Za-z0-9+/=])")
 """User and password in base64, in the settings of Docker and npm."""

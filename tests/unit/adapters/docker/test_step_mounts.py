@@ -10,7 +10,11 @@ from types import SimpleNamespace
 import pytest
 
 from supply_chain.adapters.docker import step_mounts
-from supply_chain.adapters.docker.step_mounts import find_written_directories, list_written_directories
+from supply_chain.adapters.docker.step_mounts import (
+    find_missing_capabilities,
+    find_written_directories,
+    list_written_directories,
+)
 
 OVERLAY = r"1 0 0:1 / / rw - overlay overlay rw,lowerdir=/l,upperdir=/upper\040layer,workdir=/w"
 
@@ -142,3 +146,15 @@ def test_layer_that_is_not_found_is_an_error_for_an_engine_on_this_machine(tmp_p
 
     with find_written_directories(os.getpid()) as places:
         assert places == []
+
+
+@pytest.mark.parametrize(
+    ("effective", "missing"),
+    [("000001ffffffffff", []), ("00000000a80425fb", ["CAP_SYS_PTRACE", "CAP_SYS_ADMIN"])],
+    ids=["root", "root in a container"],
+)
+def test_missing_capabilities_are_named(tmp_path, effective, missing):
+    """Without them, the guard of a build ends it."""
+    (tmp_path / "status").write_text(f"Name:\tx\nCapPrm:\t000001ffffffffff\nCapEff:\t{effective}\n")
+
+    assert find_missing_capabilities(tmp_path / "status") == missing

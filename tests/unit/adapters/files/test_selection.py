@@ -43,6 +43,22 @@ def test_bytes_below_skips_unreadable_directories(
     assert 4096 < measure_bytes(tmp_path, 4096) < 16384
 
 
+def test_directory_with_too_long_a_path_is_no_empty_one(tmp_path: Path):
+    """A build step can make one with relative paths, and fill the disk in it."""
+    before = os.open(".", os.O_RDONLY)
+    try:
+        os.chdir(tmp_path)
+        for _ in range(17):
+            Path("d" * 250).mkdir()
+            os.chdir("d" * 250)
+    finally:
+        os.chdir(before)
+        os.close(before)
+
+    with pytest.raises(OSError, match="File name too long"):
+        measure_bytes(tmp_path, 2**30)
+
+
 def test_portions_splits_file_names_and_protects_leading_dashes():
     """A command line has a maximum length, and a name must not be read as an option."""
     assert [len(part) for part in split_arguments([str(n) for n in range(2500)])] == [1000, 1000, 500]

@@ -483,7 +483,9 @@ def test_colliding_names_are_refused(repository, hello, one, other, committed):
         source(hello, revision)
 
 
-@pytest.mark.parametrize("name", ["caf\udce9", "a\nb", "a\x1b[2Jb", "a\x7f", "a\u2028b", "a\u202eb", "a\x85b"])
+@pytest.mark.parametrize(
+    "name", ["caf\udce9", "a\nb", "a\x1b[2Jb", "a\x7f", "a\u2028b", "a\u202eb", "a\u200eb", "a\u200bb", "a\x85b"]
+)
 @pytest.mark.parametrize("committed", [False, True])
 def test_name_that_cannot_be_printed_is_refused(repository, hello, name, committed):
     """A name that is not UTF-8 or has control characters would look different in a report."""

@@ -104,3 +104,10 @@ def test_other_output_matches_no_tool_error(output):
         tool_errors.is_disk_full,
     )
     assert not any(reason(output) for reason in reasons)
+
+
+@pytest.mark.parametrize("line", ["a" * 10**6, "a" * 10**6 + " no space left on device"])
+def test_long_line_is_read_once(line):
+    """Read again from each character, a line of a megabyte would take hours, in which nothing can end the run."""
+    assert tool_errors.is_disk_full(line) is line.endswith("device")
+    assert not tool_errors.is_transient(line)

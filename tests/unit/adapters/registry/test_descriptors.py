@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from supply_chain.adapters.registry.descriptors import MANIFESTS, list_manifests
+from supply_chain.adapters.registry.descriptors import MANIFESTS, Manifest, read_manifest
 
 A, B, C = (f"sha256:{letter * 64}" for letter in "abc")
 ELSEWHERE = ["http://127.0.0.1:8080/admin"]
@@ -45,12 +45,12 @@ def runs(system, architecture, **more):
 )
 def test_manifest_is_read_if_an_engine_may_take_it_for_the_platform(described, platform, read):
     """Engines also take images for compatible architectures, and look into those without a description."""
-    assert list_manifests(index(described), platform) == ((A,) if read else ())
+    assert read_manifest(index(described), platform).manifests == ((A,) if read else ())
 
 
 def test_all_manifests_of_an_index_are_read():
     """The index of an image for one platform may have several that match."""
-    assert list_manifests(index(runs("linux", "amd64"), runs("linux", "s390x"), {}), "linux/amd64") == (A, C)
+    assert read_manifest(index(runs("linux", "amd64"), runs("linux", "s390x"), {}), "linux/amd64").manifests == (A, C)
 
 
 @pytest.mark.parametrize("platform", ["linux/amd64", None])
@@ -58,7 +58,9 @@ def test_manifest_of_an_image_has_no_further_manifests(platform):
     """Its layers are at the registry; an empty list of addresses names none."""
     layer = {"mediaType": "application/vnd.oci.image.layer.v1.tar+gzip", "digest": A, "urls": []}
 
-    assert list_manifests(json.dumps({"config": {"digest": B}, "layers": [layer], "manifests": None}), platform) == ()
+    text = json.dumps({"config": {"digest": B}, "layers": [layer, {"digest": C}], "manifests": None})
+
+    assert read_manifest(text, platform) == Manifest(manifests=(), layers=(A, C))
 
 
 @pytest.mark.parametrize(
@@ -77,7 +79,7 @@ def test_manifest_of_an_image_has_no_further_manifests(platform):
 def test_descriptor_with_addresses_is_refused(document):
     """An engine would request them from the host's network, before the registry."""
     with pytest.raises(ValueError, match="from another address"):
-        list_manifests(json.dumps(document), "linux/amd64")
+        read_manifest(json.dumps(document), "linux/amd64")
 
 
 @pytest.mark.parametrize(
@@ -99,7 +101,7 @@ def test_descriptor_with_addresses_is_refused(document):
 def test_document_that_engines_may_read_differently_is_refused(text, message):
     """Otherwise another part of it than the one that is read here could name an address."""
     with pytest.raises(ValueError, match=message):
-        list_manifests(text, "linux/amd64")
+        read_manifest(text, "linux/amd64")
 
 
 @pytest.mark.parametrize("part", [{"config": {}}, {"layers": [{}]}])
@@ -110,4 +112,4 @@ def test_manifest_in_place_of_a_layer_is_refused(part, media):
     described = {"mediaType": media, "digest": A}
 
     with pytest.raises(ValueError, match="a manifest as a layer"):
-        list_manifests(json.dumps({name: described if value == {} else [described]}), "linux/amd64")
+        read_manifest(json.dumps({name: described if value == {} else [described]}), "linux/amd64")

@@ -6,7 +6,7 @@ import json
 import pytest
 
 from supply_chain.adapters.registry import descriptors
-from supply_chain.adapters.tools.crane import Crane, check_upstream, read_upstream_config
+from supply_chain.adapters.tools.crane import Crane, read_upstream_config, read_upstream_manifests
 from supply_chain.errors import AccessDenied, BaseMissing, DockerfileRefused, RegistryFailed, RegistryUnavailable
 from supply_chain.model.image import ImageRef
 
@@ -131,7 +131,7 @@ def upstream(program):
     def check(manifests, platform="linux/amd64", address=UPSTREAM):
         for digest, document in manifests.items():
             (recorded.directory / digest).write_text(json.dumps(document))
-        check_upstream(recorded.does('cat "$here/${2#*@}" || exit 1'), address, platform)
+        read_upstream_manifests(recorded.does('cat "$here/${2#*@}" || exit 1'), address, platform)
         assert all(call[0] == "manifest" and call[1].startswith("docker.io/evil/image@") for call in recorded.calls)
         return [call[-1].partition("@")[2] for call in recorded.calls]
 
@@ -143,14 +143,14 @@ def listed(**digests):
 
 
 @pytest.mark.parametrize("platform", ["linux/amd64", None])
-def test_check_upstream_reads_every_manifest_that_an_engine_may_read(upstream, platform):
+def test_read_upstream_manifests_reads_every_manifest_that_an_engine_may_read(upstream, platform):
     """Without a platform, the Dockerfile may choose any."""
     manifests = {INDEX: listed(a=(IMAGE, LINUX), b=(OTHER, WINDOWS)), IMAGE: {"layers": []}, OTHER: {"layers": []}}
 
     assert sorted(upstream(manifests, platform)) == sorted([INDEX, IMAGE, *([] if platform else [OTHER])])
 
 
-def test_check_upstream_reads_each_manifest_once(upstream):
+def test_read_upstream_manifests_reads_each_manifest_once(upstream):
     """Indexes may name each other's manifests."""
     manifests = {
         INDEX: listed(a=(OTHER, None), b=(IMAGE, None)), OTHER: listed(a=(IMAGE, None)), IMAGE: {"layers": []},
@@ -160,7 +160,7 @@ def test_check_upstream_reads_each_manifest_once(upstream):
 
 
 @pytest.mark.parametrize("below", [0, 1, 2])
-def test_check_upstream_refuses_external_layer_at_any_depth(upstream, below):
+def test_read_upstream_manifests_refuses_external_layer_at_any_depth(upstream, below):
     """Containerd requests these addresses from the host's network before it asks the registry."""
     chain = [INDEX, OTHER, IMAGE][2 - below :]
     layer = {"digest": "sha256:" + "a" * 64, "urls": ["http://127.0.0.1:1/admin/delete?everything=yes"]}
@@ -172,7 +172,7 @@ def test_check_upstream_refuses_external_layer_at_any_depth(upstream, below):
 
 
 @pytest.mark.parametrize(("most", "refused"), [(3, False), (2, True)])
-def test_check_upstream_reads_a_bounded_number_of_manifests(upstream, monkeypatch, most, refused):
+def test_read_upstream_manifests_reads_a_bounded_number_of_manifests(upstream, monkeypatch, most, refused):
     """Each takes a request, and somebody else wrote the list."""
     monkeypatch.setattr(descriptors, "MOST_MANIFESTS", most)
     manifests = {INDEX: listed(a=(IMAGE, None), b=(OTHER, None)), IMAGE: {"layers": []}, OTHER: {"layers": []}}
@@ -184,12 +184,12 @@ def test_check_upstream_reads_a_bounded_number_of_manifests(upstream, monkeypatc
         assert len(upstream(manifests)) == 3
 
 
-def test_check_upstream_distinguishes_outage_from_missing_base(upstream, program):
+def test_read_upstream_manifests_distinguishes_outage_from_missing_base(upstream, program):
     """A manifest that cannot be read has not been checked."""
     with pytest.raises(BaseMissing, match="cannot be read"):
         upstream({INDEX: listed(a=(IMAGE, LINUX))})
     other = program("other")
     with pytest.raises(BaseMissing, match="cannot be read"):
-        check_upstream(other.does(stdout="[" * 10**5), UPSTREAM, None)
+        read_upstream_manifests(other.does(stdout="[" * 10**5), UPSTREAM, None)
     with pytest.raises(RegistryUnavailable):
-        check_upstream(other.does(stderr="unexpected status code 503 Busy", status=1), UPSTREAM, None)
+        read_upstream_manifests(other.does(stderr="unexpected status code 503 Busy", status=1), UPSTREAM, None)

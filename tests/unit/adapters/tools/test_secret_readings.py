@@ -81,7 +81,8 @@ def test_other_reading_has_as_many_lines():
 
 
 @pytest.mark.parametrize(
-    "part", ["name: a" + " " * 100, "machine ", "://:", "kind: Secret\ndata:\n a: " + " " * 100, "auth=A"]
+    "part",
+    ["name: a" + " " * 100, "machine ", "default login ", "://:", "kind: Secret\ndata:\n a: " + " " * 100, "auth=A"],
 )
 def test_other_reading_takes_linear_time(part):
     """Anybody may write a file of 5 MiB."""

@@ -200,12 +200,17 @@ func (r *images) ResolveImageConfig(_ context.Context, ref string, opt sourceres
 		inner = map[string]any{}
 		config["config"] = inner
 	}
-	labels, ok := inner["Labels"].(map[string]any)
-	if !ok {
-		labels = map[string]any{}
-		inner["Labels"] = labels
+	labels := map[string]any{}
+	for key, value := range inner {
+		if strings.EqualFold(key, "Labels") { // Go reads a name in any case, and merges the values of several
+			if own, ok := value.(map[string]any); ok {
+				labels = own
+			}
+			delete(inner, key)
+		}
 	}
 	labels[baseLabel] = ref
+	inner["Labels"] = labels
 	content, err := json.Marshal(config)
 	return ref, "", content, err
 }
