@@ -186,7 +186,7 @@ class EngineContract:
         assert not harness.engine.history(1).complete
 
     def test_owner_cannot_find_or_take_resources_of_another_owner(self, harness: Harness) -> None:
-        """Two supply chains share one engine; resources without an owner belong to all.
+        """Two supply chains share one engine; resources without an owner, or with an empty one, belong to all.
 
         An empty network of another owner can be taken over.
         """
@@ -194,7 +194,8 @@ class EngineContract:
         labels, network = harness.labels, harness.mark
         mine.create_network(network, labels, internal=True)
         mine.create_volume(network, labels)
-        own, nobodys = harness.create("own", mine, network=network), harness.create("nobodys", network=network)
+        own = harness.create("own", mine, network=network)
+        nobodys = harness.create("nobodys", network=network, labels={**labels, OWNER: ""})
 
         assert mine.inspect(own).labels[OWNER] == f"{harness.mark}-a"
         assert [{c.id for c in each.find(labels)} for each in (everybody, mine, other)] == [

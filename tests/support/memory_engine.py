@@ -339,7 +339,7 @@ class MemoryEngine:
         return {**labels, OWNER: self.owner} if self.owner else dict(labels)
 
     def _foreign(self, has: Mapping[str, str]) -> bool:
-        return bool(self.owner) and has.get(OWNER, self.owner) != self.owner
+        return bool(self.owner) and (has.get(OWNER) or self.owner) != self.owner
 
     def _carries(self, has: Mapping[str, str], wanted: Mapping[str, str]) -> bool:
         return wanted.items() <= has.items() and not self._foreign(has)

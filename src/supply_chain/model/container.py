@@ -374,10 +374,11 @@ def labels(
 ) -> dict[str, str]:
     """Return the labels by which the supply chain recognizes its containers.
 
-    Every label is set, so that a label of the image never takes effect.
+    Every label is set, so that a label of the image never takes effect. The engine sets its owner, if it has one.
     """
     return {
         MANAGED: "true",
+        OWNER: "",
         ROLE: role,
         APPLICATION: application,
         ENVIRONMENT: environment,

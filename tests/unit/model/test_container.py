@@ -58,6 +58,7 @@ def test_configuration_digest_changes_with_each_setting(settings, runtime):
 def test_labels_always_set_environment():
     """An empty label overrides a label of the image."""
     assert labels("probe", "hello", DIGEST, "run")["cscm.environment"] == ""
+    assert labels("probe", "hello", DIGEST, "run")["cscm.owner"] == ""
     assert labels("reverse-proxy", "hello", DIGEST, "run", environment="staging")["cscm.environment"] == "staging"
 
 

@@ -385,12 +385,11 @@ class DockerEngine:
         return bytes(content)
 
     def _with_owner(self, labels: Mapping[str, str]) -> dict[str, str]:
-        """Return the labels with the owner's, also without an owner: an image's own label must not name one."""
-        return {**labels, OWNER: self._owner}
+        return {**labels, OWNER: self._owner} if self._owner else dict(labels)
 
     def _is_foreign(self, labels: Mapping[str, str] | None) -> bool:
-        """Return whether the labels name another owner; without an owner's label, or an empty one, they do not."""
-        return (labels or {}).get(OWNER) not in (None, "", self._owner) and bool(self._owner)
+        """Return whether the labels name another owner; without an owner's label, or with an empty one, they do not."""
+        return bool(self._owner) and ((labels or {}).get(OWNER) or self._owner) != self._owner
 
     def _find_attached(self, network: str) -> tuple[Container, ...]:
         """Return the containers of all owners on a network, running or not."""

@@ -51,6 +51,9 @@ def make_rootfs(tool: Tool, rootfs: Rootfs, target: Path, source_date_epoch: int
 def _fetch(tool: Tool, rootfs: Rootfs, work: Path, watch: Callable[[], object]) -> list[Path]:
     """Return the packages and everything that they depend on, as .deb files sorted by name."""
     fetched = work / "fetched.tar"
+    as_root = os.geteuid() == 0
+    if as_root:  # what a killed mmdebstrap leaves is removed with this directory
+        tool = tool.with_environment(TMPDIR=str(work))
     try:
         tool.run(
             "--variant=extract",
@@ -63,7 +66,7 @@ def _fetch(tool: Tool, rootfs: Rootfs, work: Path, watch: Callable[[], object]) 
             watch=watch,
         )
     except ToolFailed as failure:
-        if os.geteuid() == 0:
+        if as_root:
             raise
         raise ToolFailed(
             f"{failure.args[0]}\nWithout root, mmdebstrap needs user namespaces: install uidmap, give the user "

@@ -69,3 +69,16 @@ def test_make_rootfs_requests_declared_suite_and_packages(tmp_path: Path):
     asked = (tmp_path / "asked").read_text().split()
     assert "--include=python3" in asked
     assert asked[-2:] == ["trixie", str(tmp_path / "work" / "fetched.tar")]
+
+
+@pytest.mark.parametrize(("user", "inside"), [(0, True), (1000, False)])
+def test_temporary_files_of_a_killed_mmdebstrap_are_in_the_work_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, user: int, inside: bool
+):
+    """Without root they belong to users of a namespace, and this user could not remove them."""
+    monkeypatch.setattr(os, "geteuid", lambda: user)
+    tool = played(tmp_path, f'echo "$TMPDIR" > {tmp_path}/place; exit 1')
+    with pytest.raises(ToolFailed):
+        make_rootfs(tool, WANTED, tmp_path / "rootfs.tar", 0, tmp_path / "work")
+
+    assert (tmp_path / "place").read_text().startswith(str(tmp_path / "work")) is inside
