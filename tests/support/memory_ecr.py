@@ -19,6 +19,7 @@ class MemoryEcr:
     """ECR on a registry in memory. `finish_restores` ends what `restore` begins."""
 
     registry: MemoryRegistry = field(default_factory=MemoryRegistry)
+    host: str = "registry.test"
 
     # repositories
 

@@ -15,7 +15,7 @@ from supply_chain.adapters.kubernetes.client import ClusterClient
 from supply_chain.adapters.registry.client import Registry
 from supply_chain.adapters.registry.http import RegistryHttp
 from supply_chain.errors import ClusterRefused
-from supply_chain.evidence.published import PublishedVerdicts, verdict_place
+from supply_chain.evidence.published import PublishedVerdicts, name_in_registry, verdict_place
 from supply_chain.evidence.statement import SUMMARY
 from supply_chain.evidence.store import EvidenceStore
 from supply_chain.evidence.summary import summary
@@ -69,7 +69,11 @@ class Verdicts:
         """Return how a pod names an image."""
         return f"{self.registry.host}/{ref}"
 
-    def predicate(
+    def predicate(self, ref: ImageRef, **about: Any) -> dict[str, Any]:
+        """Return a verdict about an image as it is published."""
+        return name_in_registry(self._judge(ref, **about), self.registry.host)
+
+    def _judge(
         self,
         ref: ImageRef,
         *,
@@ -79,7 +83,6 @@ class Verdicts:
         environment: str = "",
         expires: datetime | None = None,
     ) -> dict[str, Any]:
-        """Return a verdict about an image."""
         return summary(
             ref, gate, "sha256:" + "9" * 64, reasons=[] if passed else [REASON], notes=(), inputs=(),
             now=at or clock(), environment=environment or self.environment, expires=expires,
@@ -87,7 +90,7 @@ class Verdicts:
 
     def publish(self, ref: ImageRef, **about: Any) -> None:
         """Publish a verdict as the execution tier does."""
-        PublishedVerdicts(self.store(), self.ecr).prepare(ref, self.predicate(ref, **about), clock())()
+        PublishedVerdicts(self.store(), self.ecr).prepare(ref, self._judge(ref, **about), clock())()
 
     def attach(
         self, place: ImageRef, predicate: dict[str, Any], *, signer: EcdsaSigner | None = None, kind: str = SUMMARY

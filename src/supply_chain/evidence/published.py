@@ -35,6 +35,10 @@ GONE = "ImageNotFound"
 class VerdictRepositories(Repositories, Protocol):
     """A registry in which repositories can be created and manifests removed."""
 
+    @property
+    def host(self) -> str:
+        """Its name, with which the references of its images begin."""
+
     def delete(self, repository: str, digests: Sequence[Digest]) -> Sequence[Removal]:
         """Remove manifests and return the outcome of each."""
 
@@ -49,6 +53,8 @@ class PublishedVerdicts:
     def prepare(self, ref: ImageRef, predicate: Mapping[str, Any], now: datetime) -> Callable[[], None]:
         """Sign a verdict about an image, and return the function that makes it the current one.
 
+        `resourceUri` gets the name of the registry: enforcers compare it with the reference of the image that runs.
+
         Nothing is signed if the current verdict is newer, or the same. Of two with the same time, the refusal counts.
         Concurrent writers need no lock: each removes all verdicts except the newest after it has added its own. A
         refusal replaces an admission by removing that first, so that an interrupted run leaves no verdict instead of
@@ -59,7 +65,7 @@ class PublishedVerdicts:
         before = self._read(place)
         if before and _rank(before[-1].value) >= _rank(verdict):
             return lambda: self._remove(place, before[:-1])
-        bundle = self.store.sign(place, SUMMARY, predicate)
+        bundle = self.store.sign(place, SUMMARY, name_in_registry(predicate, self.repositories.host))
 
         def publish() -> None:
             self.repositories.ensure_repository(place.repository, immutable=True, key=None)
@@ -84,6 +90,11 @@ class PublishedVerdicts:
 
     def _remove(self, place: ImageRef, superseded: Sequence[SignedValue[Summary]]) -> None:
         _remove_verdicts(place.repository, [each.evidence.digest for each in superseded], self.repositories)
+
+
+def name_in_registry(predicate: Mapping[str, Any], host: str) -> dict[str, Any]:
+    """Return the verdict with the image's reference in a registry."""
+    return {**predicate, "resourceUri": f"{host}/{predicate['resourceUri']}"}
 
 
 class ListedRepositories(VerdictRepositories, Protocol):
@@ -190,7 +201,7 @@ def _is_about(verdict: Summary, ref: ImageRef, gate: Gate, environment: str) -> 
     repository = (development_repository if gate is Gate.INTAKE else curated_repository)(ref.application)
     return (
         verdict.verifier.id == verifier(gate)
-        and verdict.resource_uri == str(ref.moved_to(repository))
+        and verdict.resource_uri.endswith(f"/{ref.moved_to(repository)}")
         and verdict.cscm.environment == environment
     )
 

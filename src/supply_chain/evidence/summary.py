@@ -72,7 +72,7 @@ class Summary(Predicate):
 
     verifier: Verifier
     time_verified: AwareDatetime
-    resource_uri: str = Field(description="the image, by repository and digest")
+    resource_uri: str = Field(description="the image, by digest; a published verdict also names the registry")
     policy: Named
     input_attestations: tuple[Named, ...] = Field(description="what the verdict rests on")
     verification_result: Literal["PASSED", "FAILED"]

@@ -54,7 +54,7 @@ def test_intake_verdict_follows_a_block_although_development_removed_the_image(p
         sign_decision(place, act, store, world.ecr, by="ann", reason="bad", now=at)
         assert isinstance(ports.judge_published_intake(place), verdict)
         current = read_current_verdict(ports.verdicts, OFFERED, Gate.INTAKE)
-        assert current.admits is (verdict is Admitted) and current.verdict.resource_uri == str(OFFERED)
+        assert current.admits is (verdict is Admitted) and current.verdict.resource_uri == f"registry.test/{OFFERED}"
         assert ports.judge_published_intake(place) is None
 
     world.registry.remove(CURATED)

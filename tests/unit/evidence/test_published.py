@@ -20,6 +20,7 @@ from supply_chain.errors import (
 from supply_chain.evidence.published import (
     PublishedVerdicts,
     list_published_environments,
+    name_in_registry,
     read_current_verdict,
     verdict_place,
     withdraw_removed,
@@ -30,6 +31,8 @@ from supply_chain.model.image import ImageRef, Removal
 from supply_chain.model.tier import JUDGE, Gate, TierName
 from tests.support.builders import NOON
 from tests.support.facts import CURATED, OFFERED
+
+HOST = "registry.test"
 
 REASON = {"code": "scan.high", "fact": "CVE-1", "remedy": "rebuild"}
 OTHER = CURATED.with_digest("sha256:" + "b" * 64)
@@ -58,7 +61,8 @@ def put(world, predicate, *, place=PLACE, ref=CURATED, signer=None, kind=SUMMARY
     """Attach a verdict in a place without any rule of publishing, as whoever may push there can."""
     signed_by = signer or world.verdict_signers[TierName.CURATION]
     store = replace(world.verdict_store(TierName.CURATION), signer=signed_by)
-    return store.attach_signed(place, kind, store.sign(ref.moved_to(place.repository), kind, predicate), world.now)
+    signed = store.sign(ref.moved_to(place.repository), kind, name_in_registry(predicate, HOST))
+    return store.attach_signed(place, kind, signed, world.now)
 
 
 def read(world, ref=CURATED, gate=Gate.RELEASE, environment="", reader=TierName.EXECUTION):
@@ -84,9 +88,9 @@ def test_published_verdict_is_read_by_others(world, gate, environment, ref, repo
 
     found = read(world, gate=gate, environment=environment)
 
-    assert found.admits and found.verdict == Summary.model_validate(
-        verdict(gate=gate, ref=ref, environment=environment)
-    )
+    predicate = verdict(gate=gate, ref=ref, environment=environment)
+    assert found.admits and found.verdict == Summary.model_validate(name_in_registry(predicate, HOST))
+    assert found.verdict.resource_uri == f"{HOST}/{ref}"
     assert found.verdict.verifier.id == f"urn:cscm:gate:{JUDGE[gate]}/{gate}"
     assert published(world, repository) == (found.statement,)
     assert found.statement.application == "hello"
@@ -99,7 +103,7 @@ def test_published_verdict_is_signed_with_verdict_key_only(world):
 
     assert world.store(TierName.EXECUTION).verified(PLACE, TierName.CURATION) == ()
     (found,) = world.verdict_store(TierName.EXECUTION).verified(PLACE, TierName.CURATION)
-    assert found.predicate == verdict() and found.signer is TierName.CURATION
+    assert found.predicate == name_in_registry(verdict(), HOST) and found.signer is TierName.CURATION
     (listed,) = world.registry.referrers(PLACE)
     assert listed.artifact_type == BUNDLE
 
@@ -256,6 +260,8 @@ def test_superseded_verdict_that_stays_is_an_error(world, code, fails):
     """Another writer may have removed it; but if it stays, some clients would take it."""
 
     class Ecr:
+        host = HOST
+
         ensure_repository = world.ecr.ensure_repository
 
         def delete(self, repository, digests):
@@ -398,7 +404,7 @@ def test_text_of_verdict_names_reasons_and_statement(world):
     found = read(world, gate=Gate.DEPLOY, environment="production")
 
     assert str(found).splitlines() == [
-        f"{CURATED}: FAILED",
+        f"{HOST}/{CURATED}: FAILED",
         "  by urn:cscm:gate:execution/deploy, 2026-11-24 12:00:00 UTC",
         "  for production",
         "  scan.high: CVE-1",
@@ -407,7 +413,7 @@ def test_text_of_verdict_names_reasons_and_statement(world):
     ]
     publish(world, verdict())
     assert str(read(world)).splitlines() == [
-        f"{CURATED}: PASSED",
+        f"{HOST}/{CURATED}: PASSED",
         "  by urn:cscm:gate:curation/release, 2026-11-24 12:00:00 UTC",
         f"  {read(world).statement}",
     ]

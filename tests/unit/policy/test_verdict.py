@@ -10,7 +10,7 @@ import pytest
 from supply_chain.errors import ClockWrong, GateOvertaken, RegistryUnavailable, SettingInvalid, VerdictMissing
 from supply_chain.evidence.clock import INSTANT
 from supply_chain.evidence.image_status import Act, image_status, read_image_status, sign_decision
-from supply_chain.evidence.published import read_current_verdict
+from supply_chain.evidence.published import name_in_registry, read_current_verdict
 from supply_chain.evidence.statement import DEPLOYMENT, SIGNATURE, SUMMARY
 from supply_chain.evidence.summary import last_verdict, summary
 from supply_chain.model.image import ImageRef, Material, digest_of
@@ -387,7 +387,7 @@ def test_recorded_verdict_is_published_with_the_same_predicate(world, judge, gat
             for each in world.store(TierName.EXECUTION).verified(CURATED.moved_to(repository), tier)
             if each.digest == digest
         ]
-        assert recorded.predicate == found.verdict.predicate()
+        assert name_in_registry(recorded.predicate, "registry.test") == found.verdict.predicate()
 
 
 def failing(*_):

@@ -152,7 +152,7 @@ class Verification:
             (
                 "s.statement.subject.exists(o, o.?digest.?sha256.orValue('') == s.of.digest)",
                 f"{predicate}.verifier.id == '{verifier(Gate.DEPLOY)}'",
-                f"{predicate}.resourceUri == '{CURATED}' + s.of.application + '@sha256:' + s.of.digest",
+                f"{predicate}.resourceUri == '{self.registry}/{CURATED}' + s.of.application + '@sha256:' + s.of.digest",
                 f"{own}.environment == '{environment}'",
             )
         )
