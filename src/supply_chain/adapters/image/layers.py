@@ -21,7 +21,15 @@ from supply_chain.adapters.image.budget import Budget
 from supply_chain.adapters.image.distribution import examine
 from supply_chain.adapters.image.file_content import HEAD, MACHINES, ContentStore, FileContent, read_file
 from supply_chain.adapters.image.filesystem import Filesystem, Kind, Node, escape_path
-from supply_chain.adapters.image.python_sources import LARGEST_RECORD, RECORD, IsRead, find_python_sources, find_scripts
+from supply_chain.adapters.image.package_records import LARGEST_RECORD, is_record
+from supply_chain.adapters.image.python_sources import (
+    LARGEST_MODULE,
+    MODULE,
+    STARTUP_FILE,
+    IsRead,
+    find_python_sources,
+    find_scripts,
+)
 from supply_chain.adapters.image.secret_forms import PEM, decode_texts, find_secret_patterns
 from supply_chain.adapters.image.streams import DOCUMENT, BoundedStream, BudgetedStream, ForwardStream
 from supply_chain.adapters.image.tar_entry import Entry
@@ -258,15 +266,24 @@ class _Image:
             raise ValueError(f"it holds more than {MANY} secrets")
 
     def _read(self, layer: tarfile.TarFile, member: tarfile.TarInfo) -> FileContent:
-        keep = LARGEST_RECORD if member.name.endswith(RECORD) else HEAD
-        content = read_file(layer.extractfile(member), member.size, self.keeper, secrets=self.secrets, keep=keep)
+        name = posixpath.normpath(f"/{member.name.lstrip('/')}")
+        content = read_file(
+            layer.extractfile(member), member.size, self.keeper, secrets=self.secrets, keep=_most_stored(name)
+        )
         self.programs += bool(content.machine and member.mode & 0o111)
-        path = escape_path(posixpath.normpath(f"/{member.name.lstrip('/')}"))
+        path = escape_path(name)
         for line, kind in content.secrets:
             self._find(path, line, kind, content.sha256.hex())
         for line, kind in content.packed:
             self._find(path, line, kind, "")
         return content
+
+
+def _most_stored(path: str) -> int:
+    """Return the maximum bytes of a file with which its content is stored."""
+    if is_record(path):
+        return LARGEST_RECORD
+    return LARGEST_MODULE if MODULE.search(path) or STARTUP_FILE.search(path) else HEAD
 
 
 def _collect(entries: Iterable[tuple[str, str]]) -> dict[str, str]:

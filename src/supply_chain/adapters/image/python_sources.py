@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import ast
-import base64
-import binascii
-import csv
-import io
 import posixpath
 import re
 import shlex
@@ -16,29 +12,33 @@ from typing import Any
 
 from supply_chain.adapters.image.file_content import ContentStore, FileContent
 from supply_chain.adapters.image.filesystem import Filesystem, Kind, escape_path
+from supply_chain.adapters.image.package_records import PACKAGES, read_installed_files
 from supply_chain.development.python_command import is_interpreter, parse_arguments
 
 Files = Filesystem[FileContent]
 IsRead = Callable[[str], bool]
 """Returns whether the check `source` reads a file of this SHA-256."""
 
-INSTALLED = re.compile(
-    r"/(usr/)?s?bin/|/usr/local/s?bin/|/(usr/|usr/local/)?(lib(32|64|x32)?|libexec|share)/|/var/(lib|cache)/|/proc/|/sys/"
-    r"|.*/(site-packages|dist-packages|node_modules)/"
+SYSTEM = re.compile(r"/(usr/)?(s?bin|lib(32|64|x32)?|libexec|share|games)/|/var/lib/")
+"""Where a distribution's packages install Python files."""
+STANDARD_LIBRARY = re.compile(
+    r"/usr/local/lib(?:32|64)?/((?:python|pypy)\d+(?:\.\d+)*t?)/(?!.*(?:site|dist)-packages/)"
 )
-"""Where packages install Python files."""
-PACKAGES = re.compile(r"(?!/(usr/)?(lib(32|64|x32)?|share)/).*/(site|dist)-packages/")
-"""Where pip and similar tools install packages, but no distribution does: a package's record lists the files."""
-JUDGED_ELSEWHERE = re.compile(r"/(site-packages|dist-packages|node_modules)/|\.py[co]$")
-"""Paths of scripts that are judged as packages or as compiled Python."""
-RECORD = ".dist-info/RECORD"
-"""End of the path of a package's record ("Recording installed projects")."""
-LARGEST_RECORD, MOST_RECORDS = 4 * 1024 * 1024, 64 * 1024 * 1024
-"""Maximum bytes of a record, and of all records, that are read."""
+"""Where an interpreter that no package installed has its library; the group is its name in /usr/local/bin."""
+MOUNTED = re.compile(r"/(proc|sys)/")
+"""Where a container has other files than its image."""
 BYTECODE = re.compile(r"(.*?/)(?:__pycache__/)?([^/]+?)(?:\.(?:cpython|pypy)[\w-]*)?(?:\.opt-\w+)?\.py[co]")
 """Path of compiled Python: its source's directory and name (PEP 3147)."""
 MODULE = re.compile(r"\.pyw?$", re.IGNORECASE)
 """End of the name of a file that Python imports or runs."""
+LARGEST_MODULE = 2 * 1024 * 1024
+"""Maximum bytes of a file with the name of one that Python reads, to store its content."""
+STARTUP_FILE = re.compile(r"\.pth$", re.IGNORECASE)
+STARTUP = re.compile(rb"(?:^|[\x0b\x0c\x1c-\x1e]|\xc2\x85|\xe2\x80[\xa8\xa9])(?:\xef\xbb\xbf)?(import[ \t])")
+"""Beginning of a line of a `.pth` file that Python runs at each start ("site"); the other lines are paths. Python 3.13
+ends a line also at these separators."""
+COMPILED = re.compile(r"\.py[co]$")
+"""End of the path of a script that is judged as compiled Python."""
 SHEBANG = re.compile(rb"#!.*(python|pypy|env\b.*\$)")
 """First line of a program that Python runs, or `env` runs what a variable names."""
 QUOTING = re.compile(rb"[\"'\\]")
@@ -60,7 +60,7 @@ class PythonSources:
 
     files: dict[str, bytes] = field(default_factory=dict)
     left: tuple[str, ...] = ()
-    """Larger than `file_content.HEAD`, or more than `MOST_SOURCES` or `MOST_BYTES` together."""
+    """Not stored because of their size, or more than `MOST_SOURCES` or `MOST_BYTES` together."""
 
 
 def is_python_program(start: bytes) -> bool:
@@ -71,6 +71,12 @@ def is_python_program(start: bytes) -> bool:
 def may_be_python_text(name: str) -> bool:
     """Return whether a file's name, without an ending, says nothing about its content."""
     return not posixpath.splitext(posixpath.basename(name))[1]
+
+
+def select_startup_lines(content: bytes) -> bytes:
+    """Return the lines of a `.pth` file that Python runs, with an empty line in place of each other."""
+    lines = ((STARTUP.search(line), line) for line in content.splitlines(keepends=True))
+    return b"".join(line[match.start(1) :] if match else b"\n" for match, line in lines)
 
 
 def is_python_text(content: bytes) -> bool:
@@ -128,25 +134,31 @@ def find_python_sources(
     checkpoint: Callable[[], object],
     scripts: Collection[str] = (),
 ) -> PythonSources:
-    """Return the image's Python files that `is_read` does not know and that are not where packages install their files.
+    """Return the image's Python files that `is_read` does not know and that no package installed.
 
-    Also the files in a directory of packages that no package's record lists with this content. A link gives a file its
-    name too. A file without the name of one is found if its content is stored, and is a script or a text that
-    `is_python_text` accepts. `scripts` are paths of files that Python runs, whatever they look like, except in a
-    directory of packages. `checkpoint` is called for each file, and may raise.
+    A package's record lists the files that it installed. Where it cannot be read, a distribution's directories count as
+    installed. A link gives a file its name too. A file without the name of one is found if its content is stored, and
+    is a script or a text that `is_python_text` accepts. `scripts` are paths of files that Python runs, whatever they
+    look like, unless they are compiled. Of a `.pth` file only the lines that Python runs count. `checkpoint` is called
+    for each file, and may raise.
     """
-    sources, left, room, digests = dict[str, bytes](), list[str](), MOST_BYTES, set[bytes]()
-    records = read_records(files, keeper)
-    for path, content in _named_files(files):
+    sources, left, room, judged = dict[str, bytes](), list[str](), MOST_BYTES, set[tuple[bytes, bool]]()
+    installed = read_installed_files(files, keeper)
+    for path, real, content in _named_files(files):
         checkpoint()
-        runs = path in scripts and not (content.archive or JUDGED_ELSEWHERE.search(path))
-        if (_is_installed(path, content, records) and not runs) or content.sha256 in digests:
+        runs = path in scripts and not (content.archive or COMPILED.search(path))
+        startup = bool(STARTUP_FILE.search(path)) and not runs
+        stored = None if (content.sha256, startup) in judged else keeper.read(content)
+        if (content.sha256, startup) in judged or installed.lists(real, content, stored):
             continue
-        stored = keeper.read(content)
-        is_python = runs or MODULE.search(path) or (stored is not None and _looks_like_python(path, stored))
+        if not runs and _is_in_place(real, files, is_complete=installed.is_complete):
+            continue
+        if startup and stored is not None:
+            stored = select_startup_lines(stored)
+        is_python = runs or MODULE.search(path) or _looks_like_python(path, stored, startup=startup)
         if not is_python or is_read(content.sha256.hex()):
             continue
-        digests.add(content.sha256)
+        judged.add((content.sha256, startup))
         name = escape_path(path)
         if stored is None or name in sources or len(sources) == MOST_SOURCES or len(stored) > room:
             left.append(name)
@@ -156,53 +168,34 @@ def find_python_sources(
     return PythonSources(sources, tuple(sorted(left)))
 
 
-def _looks_like_python(path: str, content: bytes) -> bool:
-    return is_python_program(content) or (may_be_python_text(path) and is_python_text(content))
+def _looks_like_python(path: str, content: bytes | None, *, startup: bool) -> bool:
+    if startup:
+        return bool(content.strip()) if content is not None else bool(PACKAGES.match(path))
+    return content is not None and (
+        is_python_program(content) or (may_be_python_text(path) and is_python_text(content))
+    )
 
 
-def _named_files(files: Files) -> Iterator[tuple[str, FileContent]]:
-    """Yield every regular file with its path and with each link that leads to it."""
+def _named_files(files: Files) -> Iterator[tuple[str, str, FileContent]]:
+    """Yield every regular file with its path and with each link that leads to it; and its path without links."""
     for path, node in files.walk():
-        if node.kind is Kind.LINK and MODULE.search(path):
+        if node.kind is Kind.LINK and (MODULE.search(path) or STARTUP_FILE.search(path)):
             target = files.resolve(path)
             if target is not None and target[1].content is not None:
-                yield path, target[1].content
+                yield path, target[0], target[1].content
         elif node.content is not None:
-            yield path, node.content
+            yield path, path, node.content
 
 
-def _is_installed(path: str, content: FileContent, records: Mapping[str, bytes]) -> bool:
-    """Return whether a package installed a file, by its record if it is where packages have records."""
-    return records.get(path) == content.sha256 if PACKAGES.match(path) else bool(INSTALLED.match(path))
+def _is_in_place(path: str, files: Files, *, is_complete: bool) -> bool:
+    """Return whether a file is where only packages or interpreters have Python, as far as their records say.
 
-
-def read_records(files: Files, keeper: ContentStore) -> dict[str, bytes]:
-    """Return path → SHA-256 of the files that packages installed next to their records.
-
-    A record that is too large, or beyond `MOST_RECORDS`, lists nothing.
+    `is_complete` is whether the distribution's packages have records that are read.
     """
-    records, room = dict[str, bytes](), MOST_RECORDS
-    for path, node in files.walk():
-        if path.endswith(RECORD) and PACKAGES.match(path) and node.content is not None:
-            content = keeper.read(node.content)
-            if content is not None and len(content) <= room:
-                room -= len(content)
-                records.update(parse_record(content, posixpath.dirname(posixpath.dirname(path))))
-    return records
-
-
-def parse_record(content: bytes, directory: str) -> dict[str, bytes]:
-    """Return path → SHA-256 of the files below a directory of packages that a record in it lists."""
-    listed = dict[str, bytes]()
-    try:
-        for row in csv.reader(io.StringIO(content.decode("utf-8", "surrogateescape"), newline="")):
-            path = posixpath.normpath(posixpath.join(directory, row[0])) if len(row) == 3 else ""
-            name, _, value = row[1].partition("=") if path else ("", "", "")
-            if path.startswith(f"{directory}/") and name == "sha256":
-                listed[path] = base64.urlsafe_b64decode(value + "=" * (-len(value) % 4))
-    except (csv.Error, binascii.Error, ValueError):
-        return {}
-    return listed
+    if match := STANDARD_LIBRARY.match(path):
+        interpreter = files.resolve(f"/usr/local/bin/{match[1]}")
+        return interpreter is not None and interpreter[1].content is not None and bool(interpreter[1].content.machine)
+    return bool(MOUNTED.match(path) or (SYSTEM.match(path) and not is_complete))
 
 
 def find_lone_bytecode(files: Files, keeper: ContentStore) -> Iterator[tuple[str, FileContent]]:
@@ -212,5 +205,7 @@ def find_lone_bytecode(files: Files, keeper: ContentStore) -> Iterator[tuple[str
         for path, node in files.walk()
         if node.content and (match := BYTECODE.fullmatch(path)) and files.resolve(f"{match[1]}{match[2]}.py") is None
     ]
-    records = read_records(files, keeper) if lone else {}
-    yield from ((path, content) for path, content in lone if records.get(path) != content.sha256)
+    installed = read_installed_files(files, keeper) if lone else None
+    for path, content in lone:
+        if installed is None or not installed.lists(path, content, keeper.read(content)):
+            yield path, content

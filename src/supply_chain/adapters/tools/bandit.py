@@ -18,9 +18,12 @@ from supply_chain.adapters.files.selection import describe_files, list_files, li
 from supply_chain.adapters.image.python_sources import (
     LARGEST_TEXT,
     MODULE,
+    STARTUP,
+    STARTUP_FILE,
     is_python_program,
     is_python_text,
     may_be_python_text,
+    select_startup_lines,
 )
 from supply_chain.adapters.process.command import Tool
 from supply_chain.errors import CheckNotMade, ToolTimedOut
@@ -40,10 +43,8 @@ ASSERT = "B101"
 """Code of bandit's finding about `assert`, which is normal in tests."""
 PASSWORDS, PASSWORD = ("B105", "B106", "B107"), "Possible hardcoded password"
 """Codes of bandit's findings that quote a password, and the text without it: many people read a result."""
-SOURCE_VERSION = "4"
+SOURCE_VERSION = "5"
 """Version of this check. Raise it when more is read, so that files that were checked before are checked again."""
-STARTUP = re.compile(rb"(\xef\xbb\xbf)?import[ \t]")
-"""Beginning of a line of a `.pth` file that Python runs at each start ("site"); the other lines are paths."""
 PACKED = re.compile(r"\.(pyc|pyo|pyz|whl|egg)$", re.IGNORECASE)
 
 
@@ -186,14 +187,13 @@ def _is_module(names: Collection[str]) -> bool:
 
 
 def _is_startup(names: Collection[str]) -> bool:
-    return any(name.lower().endswith(".pth") for name in names) and not _is_module(names)
+    return any(map(STARTUP_FILE.search, names)) and not _is_module(names)
 
 
 def _copy_startup(file: Path, copy: Path) -> None:
     """Copy the lines that Python runs of a `.pth` file, with an empty line in place of each other."""
     copy.parent.mkdir(parents=True, exist_ok=True)
-    lines = file.read_bytes().splitlines(keepends=True)
-    copy.write_bytes(b"".join(line if STARTUP.match(line) else b"\n" for line in lines))
+    copy.write_bytes(select_startup_lines(file.read_bytes()))
 
 
 def _is_source(path: Path, names: Collection[str]) -> bool:
@@ -206,7 +206,7 @@ def _is_source(path: Path, names: Collection[str]) -> bool:
     with path.open("rb") as file:
         if _is_startup(names):
             pieces = iter(partial(file.readline, LARGEST), b"")
-            return any(STARTUP.match(line) for piece in pieces for line in piece.splitlines())
+            return any(STARTUP.search(line) for piece in pieces for line in piece.splitlines())
         start = file.readline(1000)
         if is_python_program(start) or not any(map(may_be_python_text, names)):
             return is_python_program(start)

@@ -7,16 +7,17 @@ import tarfile
 
 import pytest
 
-from supply_chain.adapters.image import python_sources
+from supply_chain.adapters.image import package_records, python_sources
 from supply_chain.adapters.image.file_content import HEAD, ContentStore, FileContent, read_file
 from supply_chain.adapters.image.filesystem import Filesystem
+from supply_chain.adapters.image.package_records import parse_record
 from supply_chain.adapters.image.python_sources import (
     LARGEST_TEXT,
     PythonSources,
     find_python_sources,
     find_scripts,
     is_python_text,
-    parse_record,
+    select_startup_lines,
 )
 
 CODE = b"eval(input())\n"
@@ -54,7 +55,7 @@ TEXT = b"import os\nos.system(input())\n"
 @pytest.mark.parametrize("path", ["app/server", "app/v1.2/server", "app/.start", "etc/cron.d/job"])
 def test_text_without_ending_is_found_if_it_is_python(path):
     """Python runs any file: `python3 /app/server`."""
-    assert find({path: TEXT, "app/README.md": TEXT, "usr/bin/tool": TEXT + b"\n"}) == PythonSources({f"/{path}": TEXT})
+    assert find({path: TEXT, "app/README.md": TEXT}) == PythonSources({f"/{path}": TEXT})
 
 
 TEXTS = {
@@ -117,15 +118,26 @@ def test_script_that_the_configuration_starts_is_found(name):
         {"Cmd": ["python3", "-m", "server", "/app/server.txt"]},
         {"Cmd": ["python3", "/app"]},
         {"Cmd": ["python3", "/gone"]},
-        {"Cmd": ["python3", "/opt/site-packages/run.txt"]},
+        {"Cmd": ["python3", "/opt/site-packages/listed.txt"]},
         {"Cmd": ["python3", "/app/server.pyc"]},
     ],
 )
 def test_other_commands_start_no_script(config):
     """Packages and compiled Python are judged elsewhere."""
-    files = {"app/server.txt": CODE, "opt/site-packages/run.txt": CODE + b"\n", "app/server.pyc": b"\x6f\r\r\n"}
+    files = {
+        "app/server.txt": CODE,
+        "app/server.pyc": b"\x6f\r\r\n",
+        "opt/site-packages/listed.txt": CODE + b"\n",
+        "opt/site-packages/a.dist-info/RECORD": listed("listed.txt", CODE + b"\n"),
+    }
 
     assert find(files, config=config) == PythonSources()
+
+
+@pytest.mark.parametrize("path", ["app/node_modules/main", "opt/site-packages/run.txt", "usr/share/app/main"])
+def test_script_among_packages_that_no_record_lists_is_found(path):
+    """Nothing else judges it."""
+    assert find({path: CODE}, config={"Cmd": ["python", f"/{path}"]}) == PythonSources({f"/{path}": CODE})
 
 
 def test_installed_or_large_script_that_the_configuration_starts_is_judged():
@@ -144,17 +156,122 @@ def test_python_file_that_was_not_read_is_found(path):
     assert find({path: CODE}) == PythonSources({f"/{path}": CODE})
 
 
+SYSTEM = [
+    "usr/lib/python3/a.py", "lib64/a.py", "usr/libexec/a.py", "usr/share/app/a.py", "usr/bin/a.py", "sbin/a.py",
+    "var/lib/app/a.py", "usr/lib/python3/dist-packages/a.py", "lib/python3/site-packages/a.py",
+]  # fmt: skip
+
+
 @pytest.mark.parametrize(
     "path",
-    [
-        "usr/lib/python3/a.py", "usr/local/lib/python3.12/a.py", "lib64/a.py", "usr/libexec/a.py", "usr/share/a.py",
-        "usr/bin/a.py", "sbin/a.py", "usr/local/bin/a.py", "var/lib/a.py", "var/cache/a.py", "proc/a.py", "sys/a.py",
-        "usr/lib/python3/dist-packages/a.py", "lib/python3/site-packages/a.py", "app/node_modules/a.py",
-    ],
+    [*SYSTEM, "usr/local/bin/a.py", "usr/local/lib/python3.12/a.py", "usr/local/share/a.py", "var/cache/a.py",
+     "app/node_modules/a.py"],
 )  # fmt: skip
-def test_python_file_where_packages_are_installed_is_left_out(path):
-    """The scanner judges packages."""
+def test_python_file_that_no_package_lists_is_found_everywhere(path):
+    """Somebody put it where packages have theirs."""
+    assert find({path: CODE}) == PythonSources({f"/{path}": CODE})
+
+
+@pytest.mark.parametrize("path", ["proc/a.py", "sys/a.py"])
+def test_python_file_below_a_mount_is_left_out(path):
+    """A container does not have it."""
     assert find({path: CODE}) == PythonSources()
+
+
+def sums(path, content):
+    """Return a line of a Debian package's checksums."""
+    return f"{hashlib.md5(content, usedforsecurity=False).hexdigest()}  {path}\n".encode()
+
+
+def apk(path, content):
+    """Return a package with one file in apk's database."""
+    directory, _, name = path.rpartition("/")
+    digest = base64.b64encode(hashlib.sha1(content, usedforsecurity=False).digest()).decode()
+    return f"C:Q1x=\nP:a\nV:1\n\nF:{directory}\nM:0:0:755\nR:{name}\na:0:0:755\nZ:Q1{digest}\n".encode()
+
+
+SYSTEM_RECORDS = {
+    "var/lib/dpkg/info/a.md5sums": sums,
+    "var/lib/dpkg/status.d/a.md5sums": sums,
+    "lib/apk/db/installed": apk,
+    "usr/lib/apk/db/installed": apk,
+}
+
+
+@pytest.mark.parametrize("record", SYSTEM_RECORDS)
+@pytest.mark.parametrize("path", SYSTEM)
+def test_python_file_of_a_system_package_is_what_its_record_lists(path, record):
+    """The scanner judges packages, but not what somebody changed in one."""
+    line = SYSTEM_RECORDS[record](path, CODE)
+
+    assert find({path: CODE, record: line}) == PythonSources()
+    assert find({path: CODE + b"\n", record: line}) == PythonSources({f"/{path}": CODE + b"\n"})
+
+
+def test_record_of_a_system_package_may_name_a_file_through_a_link():
+    """Debian's packages and its images disagree about /lib."""
+    files = {"usr/lib/a.py": CODE, "var/lib/dpkg/info/a.md5sums": sums("lib/a.py", CODE)}
+
+    assert find(files, {"lib": "usr/lib", "usr/share/b.py": "/lib/a.py"}) == PythonSources()
+
+
+@pytest.mark.parametrize("line", [b"", b"\xff", b"Z:Q1=\n", b"R:a\nZ:Q1x\n", b"F:\nZ:Q9AAAA\n", b"00  usr/bin/a.py\n"])
+@pytest.mark.parametrize("record", SYSTEM_RECORDS)
+def test_damaged_record_of_a_system_package_lists_nothing(line, record):
+    """Whoever builds the image writes it."""
+    assert find({"usr/bin/a.py": CODE, record: line}) == PythonSources({"/usr/bin/a.py": CODE})
+
+
+@pytest.mark.parametrize(
+    "database", ["var/lib/rpm/Packages", "var/lib/pacman/local/a-1/desc", "var/db/pkg/x/a/CONTENTS"]
+)
+def test_python_file_in_a_system_directory_is_left_out_without_readable_records(database):
+    """The lists of these package managers are not read."""
+    content = {"desc": b"%NAME%\na\n%VERSION%\n1\n", "Packages": b"RpmP"}.get(database.rpartition("/")[2], b"")
+
+    found = find({"usr/lib/a.py": CODE, "usr/local/bin/a.py": CODE + b"\n", database: content})
+
+    assert found == PythonSources({"/usr/local/bin/a.py": CODE + b"\n"})
+
+
+def test_library_of_an_interpreter_that_no_package_installed_is_left_out():
+    """Python's own image has 1,700 such files; without the program there is no library."""
+    library = {"usr/local/lib/python3.12/os.py": CODE}
+    program = b"\x7fELF\x02\x01\x01" + bytes(9) + b"\x02\0\x3e\0"
+
+    assert find(library | {"usr/local/bin/python3.12": program}) == PythonSources()
+    for other in ("usr/local/bin/python3.11", "usr/local/lib/python3.12/site-packages/a.py"):
+        found = find(library | {other: program} if "bin" in other else {other: CODE})
+        assert len(found.files) == 1
+
+
+STARTUP = b"# comment\n/opt/lib\nimport os; os.system('id')\n"
+
+
+def test_startup_file_that_no_record_lists_is_found_by_the_lines_that_python_runs():
+    """Python runs them at each start."""
+    place = "opt/venv/lib/python3.12/site-packages"
+    record = {f"{place}/a.dist-info/RECORD": listed("listed.pth", STARTUP)}
+    files = {f"{place}/listed.pth": STARTUP, f"{place}/a.pth": STARTUP + b"\n", f"{place}/paths.pth": b"/opt/lib\n"}
+
+    found = find(files | record | {"app/b.py": STARTUP + b"\n"})
+
+    assert found == PythonSources({
+        f"/{place}/a.pth": b"\n\nimport os; os.system('id')\n\n", "/app/b.py": STARTUP + b"\n",
+    })  # fmt: skip
+
+
+def test_large_startup_file_is_named_only_among_packages():
+    """A model of PyTorch has such a name too."""
+    files = {"app/model.pth": b"#" * (HEAD + 1), f"{PACKAGES}/a.pth": b"#" * (HEAD + 2)}
+
+    assert find(files) == PythonSources({}, (f"/{PACKAGES}/a.pth",))
+
+
+@pytest.mark.parametrize("separator", [b"\n", b"\r", b"\x0c", b"\x1e", b"\xc2\x85", b"\xe2\x80\xa8"])
+def test_startup_line_begins_after_every_separator(separator):
+    """Python 3.13 splits the lines of a `.pth` file at more than line feeds."""
+    assert select_startup_lines(b"# x" + separator + b"import os\n").strip() == b"import os"
 
 
 def test_python_file_that_was_read_is_left_out_by_its_content():
@@ -173,8 +290,8 @@ def test_script_is_found_by_its_first_line():
 
 def test_link_with_a_name_of_python_makes_its_target_python():
     """Python imports what the link leads to, wherever that is; a link that leads nowhere is none."""
-    texts = {"app/helper.txt": CODE, "usr/share/other.txt": CODE + b"\n", "app/note.txt": CODE + b"\n\n"}
-    links = {"app/a.py": "helper.txt", "app/b.py": "/usr/share/other.txt", "app/c.py": "gone", "app/d.py": "/app"}
+    texts = {"app/helper.txt": CODE, "opt/share/other.txt": CODE + b"\n", "app/note.txt": CODE + b"\n\n"}
+    links = {"app/a.py": "helper.txt", "app/b.py": "/opt/share/other.txt", "app/c.py": "gone", "app/d.py": "/app"}
 
     found = find(texts, {**links, "app/e": "note.txt"})
 
@@ -267,7 +384,7 @@ def test_record_counts_only_for_the_packages_around_it(record):
 
 def test_records_over_their_limit_list_nothing(monkeypatch):
     """Memory stays bounded."""
-    monkeypatch.setattr(python_sources, "MOST_RECORDS", 10)
+    monkeypatch.setattr(package_records, "MOST_RECORDS", 10)
     record = {f"{PACKAGES}/a-1.dist-info/RECORD": listed("a.py", CODE)}
 
     assert find({f"{PACKAGES}/a.py": CODE} | record).files == {f"/{PACKAGES}/a.py": CODE}

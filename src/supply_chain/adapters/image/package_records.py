@@ -1,0 +1,131 @@
+"""Files that packages installed, by the records of pip and of the image's distribution."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import csv
+import hashlib
+import io
+import posixpath
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from supply_chain.adapters.image.file_content import ContentStore, FileContent
+from supply_chain.adapters.image.filesystem import Filesystem, Node
+
+Files = Filesystem[FileContent]
+Digest = tuple[str, bytes]
+"""Algorithm (hashlib's name) and digest of a file's content."""
+
+RECORD = ".dist-info/RECORD"
+"""End of the path of a package's record ("Recording installed projects")."""
+PACKAGES = re.compile(r".*/(site|dist)-packages/")
+"""Where pip and similar tools install packages with their records."""
+CHECKSUMS = re.compile(r"/var/lib/dpkg/(info|status\.d)/[^/]+\.md5sums")
+APK = re.compile(r"(/usr)?/lib/apk/db/installed")
+UNREAD = re.compile(r"/(var/lib|usr/lib/sysimage|usr/share)/rpm/|/var/lib/pacman/|/var/db/pkg/.*/CONTENTS")
+"""Records of the package managers whose lists of files are not read."""
+LARGEST_RECORD, MOST_RECORDS = 4 * 1024 * 1024, 64 * 1024 * 1024
+"""Maximum bytes of a record, and of all records, that are read."""
+
+
+def is_record(path: str) -> bool:
+    """Return whether a file with this path may be a record that lists the files of packages."""
+    return bool(path.endswith(RECORD) or CHECKSUMS.fullmatch(path) or APK.fullmatch(path))
+
+
+@dataclass(frozen=True)
+class InstalledFiles:
+    """What the records in an image list."""
+
+    digests: Mapping[str, Digest]
+    """Path without links → digest of what a package installed there."""
+    is_complete: bool
+    """Whether the records of the distribution's packages were read; false for rpm, pacman and portage."""
+
+    def lists(self, path: str, content: FileContent, stored: bytes | None) -> bool:
+        """Return whether a package installed this file; `stored` is its content, None if it is not stored."""
+        algorithm, digest = self.digests.get(path, ("", b""))
+        if not algorithm or algorithm == "sha256":
+            return bool(algorithm) and content.sha256 == digest
+        return stored is not None and hashlib.new(algorithm, stored, usedforsecurity=False).digest() == digest
+
+
+def read_installed_files(files: Files, keeper: ContentStore) -> InstalledFiles:
+    """Return the files that pip, dpkg or apk recorded in an image.
+
+    A record that is too large, or beyond `MOST_RECORDS`, lists nothing.
+    """
+    digests, room, is_complete = dict[str, Digest](), MOST_RECORDS, True
+    directories = dict[str, str]()
+    for path, node in files.walk():
+        is_complete = is_complete and not _is_unread(path, node)
+        if node.content is None or not is_record(path):
+            continue
+        content = keeper.read(node.content)
+        if content is not None and len(content) <= room:
+            room -= len(content)
+            digests.update(
+                (_resolve_directory(files, name, directories), digest) for name, digest in _parse(path, content)
+            )
+    return InstalledFiles(digests, is_complete)
+
+
+def _is_unread(path: str, node: Node[FileContent]) -> bool:
+    manager = node.content.database if node.content else ""
+    return bool(UNREAD.match(path)) and (manager in ("rpm", "pacman") or path.endswith("/CONTENTS"))
+
+
+def _resolve_directory(files: Files, path: str, resolved: dict[str, str]) -> str:
+    """Return a path without links in its directory, such as `/usr/lib/x` for `/lib/x`; `resolved` is a cache."""
+    directory, name = posixpath.split(path)
+    if directory not in resolved:
+        found = files.resolve(directory)
+        resolved[directory] = found[0] if found else directory
+    return posixpath.join(resolved[directory], name)
+
+
+def _parse(path: str, content: bytes) -> Iterator[tuple[str, Digest]]:
+    if path.endswith(RECORD):
+        directory = posixpath.dirname(posixpath.dirname(path))
+        listed = parse_record(content, directory) if PACKAGES.match(path) else {}
+        return ((name, ("sha256", digest)) for name, digest in listed.items())
+    return parse_apk(content) if APK.fullmatch(path) else parse_checksums(content)
+
+
+def parse_record(content: bytes, directory: str) -> dict[str, bytes]:
+    """Return path → SHA-256 of the files below a directory of packages that a record in it lists."""
+    listed = dict[str, bytes]()
+    try:
+        for row in csv.reader(io.StringIO(content.decode("utf-8", "surrogateescape"), newline="")):
+            path = posixpath.normpath(posixpath.join(directory, row[0])) if len(row) == 3 else ""
+            name, _, value = row[1].partition("=") if path else ("", "", "")
+            if path.startswith(f"{directory}/") and name == "sha256":
+                listed[path] = base64.urlsafe_b64decode(value + "=" * (-len(value) % 4))
+    except (csv.Error, binascii.Error, ValueError):
+        return {}
+    return listed
+
+
+def parse_checksums(content: bytes) -> Iterator[tuple[str, Digest]]:
+    """Yield path and MD5 of the files that a Debian package's `md5sums` lists (deb-md5sums(5))."""
+    for line in content.decode("utf-8", "surrogateescape").split("\n"):
+        if match := re.fullmatch(r"([0-9a-f]{32}) [ *](.+)", line):
+            yield posixpath.normpath(f"/{match[2]}"), ("md5", bytes.fromhex(match[1]))
+
+
+def parse_apk(content: bytes) -> Iterator[tuple[str, Digest]]:
+    """Yield path and digest of the files that apk installed, from its database (apk-installed(5))."""
+    directory = name = ""
+    for line in content.decode("utf-8", "surrogateescape").split("\n"):
+        kind, value = line[:2], line[2:]
+        directory = value if kind == "F:" else directory
+        name = value if kind == "R:" else name
+        algorithm = {"Q1": "sha1", "Q2": "sha256"}.get(value[:2]) if kind == "Z:" else None
+        if algorithm:
+            try:
+                yield posixpath.normpath(f"/{directory}/{name}"), (algorithm, base64.b64decode(value[2:]))
+            except binascii.Error:
+                continue
