@@ -21,7 +21,12 @@ from supply_chain.adapters.image.budget import Budget
 from supply_chain.adapters.image.distribution import examine
 from supply_chain.adapters.image.file_content import HEAD, MACHINES, ContentStore, FileContent, read_file
 from supply_chain.adapters.image.filesystem import Filesystem, Kind, Node, escape_path
-from supply_chain.adapters.image.package_records import LARGEST_RECORD, is_record
+from supply_chain.adapters.image.package_records import (
+    LARGEST_RECORD,
+    InstalledFiles,
+    is_record,
+    read_installed_files,
+)
 from supply_chain.adapters.image.python_sources import (
     LARGEST_MODULE,
     MODULE,
@@ -109,7 +114,8 @@ def _contents(
     machine = MACHINES.get(config.get("architecture"), "")
     texts, unsearched = _collect_texts(image, is_searched)
     scripts = find_scripts(image.files, config)
-    sources = find_python_sources(image.files, keeper, is_read, image.budget.checkpoint, scripts)
+    installed = read_installed_files(image.files, keeper)
+    sources = find_python_sources(image.files, keeper, installed, is_read, image.budget.checkpoint, scripts)
     return Contents(
         digest=digest,
         platform="/".join(str(config[part]) for part in ("os", "architecture", "variant") if config.get(part)),
@@ -117,7 +123,7 @@ def _contents(
         more_rights=_find_more_rights(image.files),
         programs=image.programs,
         foreign=_find_foreign(image.files, machine),
-        secrets=_find_secrets(image, described, is_searched),
+        secrets=_find_secrets(image, described, is_searched, installed),
         examination=examine(image.files, keeper),
         texts=_list_settings(config) | texts,
         unsearched=unsearched,
@@ -324,7 +330,7 @@ def _find_foreign(files: Filesystem[FileContent], machine: str) -> dict[str, str
     )
 
 
-def _find_secrets(image: _Image, config: bytes, is_searched: IsSearched) -> tuple[str, ...]:
+def _find_secrets(image: _Image, config: bytes, is_searched: IsSearched, installed: InstalledFiles) -> tuple[str, ...]:
     """Return the places of likely secrets: in the configuration, and in all layers, hidden or not."""
     places = {
         ("configuration", line, kind)
@@ -334,7 +340,7 @@ def _find_secrets(image: _Image, config: bytes, is_searched: IsSearched) -> tupl
     places |= {
         (path, line, kind)
         for path, line, kind, digest in image.findings
-        if not is_searched(digest, None) and not (kind == PEM and _is_example(path))
+        if not is_searched(digest, None) and not (kind == PEM and _is_example(path, image, installed))
     }
     return tuple(f"{path}:{line}: {kind}" for path, line, kind in sorted(places))
 
@@ -360,17 +366,20 @@ def _strings(document: Any) -> Iterator[bytes]:
 
 
 PACKAGES = ("/usr/", "/lib/", "/var/lib/", "/var/cache/", "/etc/ssl/", "/etc/ca-certificates", "/proc/", "/sys/")
+OWN = ("/usr/src/", "/usr/local/etc/")
+"""Where applications have their files, below `PACKAGES`."""
 PACKAGED = ("/site-packages/", "/dist-packages/", "/node_modules/", "/vendor/", "/.m2/", "/go/pkg/")
 """Where packages are installed: what looks like a password there is in a program's code or examples."""
 EXAMPLES, EXAMPLES_WITHIN = ("/usr/share/", "/usr/lib/"), ("/site-packages/", "/dist-packages/")
-"""Where packages install published private keys as examples or test data: below these, or in directories so named."""
+"""Where packages install published private keys as examples or test data: below these, or in directories so named. Only
+what their records list is exempt."""
 STANDARD = (
     "/etc/nsswitch.conf", "/etc/passwd", "/etc/group", "/etc/pam.d/", "/etc/login.defs", "/etc/debconf.conf",
     "/etc/services", "/etc/protocols", "/etc/security/", "/etc/default/", "/etc/init.d/", "/etc/mime.types",
 )  # fmt: skip
 """A distribution's own settings, which mention passwords but contain none."""
 SPEAKS = re.compile(
-    r"pass|pwd|secret|token|api_?key|private_?key|credential|_?auths?[\"']?\s*[:=]|://[^/\s:@]*:[^/\s@]+@",
+    r"pass|pwd|secret|token|api_?key|private_?key|credential|bearer\s|\bcurl\b|\blogin\b|_?auths?[\"']?\s*[:=]|://[^/\s:@]*:[^/\s@]+@",
     re.IGNORECASE,
 )
 """Words in a text that may name a secret."""
@@ -379,11 +388,19 @@ MOST_TEXTS = 8 * 1024 * 1024
 
 
 def _is_packaged(path: str, places: tuple[str, ...]) -> bool:
-    return path.startswith(places) or any(each in path for each in PACKAGED)
+    return (path.startswith(places) and not path.startswith(OWN)) or any(each in path for each in PACKAGED)
 
 
-def _is_example(path: str) -> bool:
-    return path.startswith(EXAMPLES) or any(each in path for each in EXAMPLES_WITHIN)
+def _is_example(path: str, image: _Image, installed: InstalledFiles) -> bool:
+    """Return whether a file is where packages install examples, and a package installed it, as far as records say."""
+    system = path.startswith(EXAMPLES)
+    if not (system or any(each in path for each in EXAMPLES_WITHIN)):
+        return False
+    file = image.files.resolve(path)
+    if file is None or file[1].content is None:
+        return False
+    real, content = file[0], file[1].content
+    return (system and not installed.is_complete) or installed.lists(real, content, image.keeper.read(content))
 
 
 def _collect_texts(image: _Image, is_searched: IsSearched) -> tuple[dict[str, bytes], tuple[str, ...]]:

@@ -46,11 +46,14 @@ class InstalledFiles:
     """Whether the records of the distribution's packages were read; false for rpm, pacman and portage."""
 
     def lists(self, path: str, content: FileContent, stored: bytes | None) -> bool:
-        """Return whether a package installed this file; `stored` is its content, None if it is not stored."""
+        """Return whether a package installed this file.
+
+        `stored` is its content. If it is None, because it is not stored, only the path shows that dpkg or apk did.
+        """
         algorithm, digest = self.digests.get(path, ("", b""))
         if not algorithm or algorithm == "sha256":
             return bool(algorithm) and content.sha256 == digest
-        return stored is not None and hashlib.new(algorithm, stored, usedforsecurity=False).digest() == digest
+        return stored is None or hashlib.new(algorithm, stored, usedforsecurity=False).digest() == digest
 
 
 def read_installed_files(files: Files, keeper: ContentStore) -> InstalledFiles:

@@ -12,7 +12,7 @@ from typing import Any
 
 from supply_chain.adapters.image.file_content import ContentStore, FileContent
 from supply_chain.adapters.image.filesystem import Filesystem, Kind, escape_path
-from supply_chain.adapters.image.package_records import PACKAGES, read_installed_files
+from supply_chain.adapters.image.package_records import PACKAGES, InstalledFiles, read_installed_files
 from supply_chain.development.python_command import is_interpreter, parse_arguments
 
 Files = Filesystem[FileContent]
@@ -130,6 +130,7 @@ def _is_interpreter(files: Files, word: str) -> bool:
 def find_python_sources(
     files: Files,
     keeper: ContentStore,
+    installed: InstalledFiles,
     is_read: IsRead,
     checkpoint: Callable[[], object],
     scripts: Collection[str] = (),
@@ -143,7 +144,6 @@ def find_python_sources(
     for each file, and may raise.
     """
     sources, left, room, judged = dict[str, bytes](), list[str](), MOST_BYTES, set[tuple[bytes, bool]]()
-    installed = read_installed_files(files, keeper)
     for path, real, content in _named_files(files):
         checkpoint()
         runs = path in scripts and not (content.archive or COMPILED.search(path))

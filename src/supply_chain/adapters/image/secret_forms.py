@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import codecs
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -12,7 +13,16 @@ import re2
 from supply_chain.adapters.image.patterns import any_of, linear_pattern
 
 PEM = "private key"
-_PEM_ANCHOR, _SIGNATURE_ANCHOR = b"PRIVATE KEY", b"sig="
+_PEM_ANCHOR, _SIGNATURE_ANCHOR, _VAULT_ANCHOR = b"PRIVATE KEY", b"sig=", b"hvs."
+
+
+def _encode_unaligned(text: bytes) -> tuple[bytes, ...]:
+    """Return the characters that a text has in base64, at each of the three places where it can begin."""
+    encoded = (base64.b64encode(bytes(offset) + text + b"\0\0") for offset in range(3))
+    return tuple(each[-(-8 * offset // 6) : 8 * (offset + len(text)) // 6] for offset, each in enumerate(encoded))
+
+
+_ENCODED_ANCHORS, _ENCODED_BEGINS = (_encode_unaligned(each) for each in (b"PRIVATE KEY", b"-----BEGIN "))
 _KEY_BAG, _JAVA_KEY = b"\x2a\x86\x48\x86\xf7\x0d\x01\x0c\x0a\x01\x02", b"\x2b\x06\x01\x04\x01\x2a\x02\x11\x01\x01"
 """Object identifiers of an encrypted private key in a PKCS #12 file (RFC 7292, 4.2.2) and in a Java key store."""
 _BREAK = rb"[ \t]*(?:[\r\n]|\\[nr])[ \t]*"
@@ -33,6 +43,8 @@ HEADERS_SIZE, DECORATION_SIZE = 240, 64
 quotes, comments or concatenates the lines."""
 KEY_WINDOW = 2048
 """Bytes after a private key's first line that are examined."""
+ENCODED_WINDOW = 1024
+"""Bytes of base64 after the beginning of a private key's first line that are decoded."""
 SIGNATURE_WINDOW = 400
 """Bytes before and after an Azure signature in which another field of the signed address has to be."""
 _SIGNED = linear_pattern(rb"\bs[ev]=")
@@ -46,10 +58,12 @@ _SESSION_NAMES = (b"ession_token", b"ESSION_TOKEN", b"essionToken")
 _BETWEEN = rb"\W{1,40}(?:(?:key|name|value|str|[Ss]tring)\W{1,40}){0,2}"
 """What may be between a name and its value: a separator and quotes, elements and attributes of XML, a type."""
 _VALUE = rb"(?!\S{30}EXAMPLEKEY)(?=[a-z0-9/+]{0,39}[A-Z])(?=[A-Z0-9/+]{0,39}[a-z])(?=[A-Za-z]{0,39}[0-9/+])"
+_PEM_FORM = rb"-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----|---- BEGIN SSH2 ENCRYPTED[ ]PRIVATE KEY ----"
 FORMS = (
-    (PEM, _PEM_ANCHOR,
-     rb"-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----|---- BEGIN SSH2 ENCRYPTED[ ]PRIVATE KEY ----"),
+    (PEM, _PEM_ANCHOR, _PEM_FORM),
     (PEM, b"PuTTY-User-Key-File-", rb"PuTTY-User-Key-File-\d+: [A-Za-z0-9@.-]+(?:%b)+Encryption:" % _BREAK),
+    *((PEM, anchor, rb"(?:%b)[A-Za-z0-9+/\s\\]{0,80}%b" % (b"|".join(_ENCODED_BEGINS), anchor))
+      for anchor in _ENCODED_ANCHORS),
     (PEM, _KEY_BAG, rb"\x06\x0b%b\xa0" % re.escape(_KEY_BAG)),
     (PEM, _JAVA_KEY, rb"\x06\x0a%b\x05\x00" % re.escape(_JAVA_KEY)),
     *(("AWS access key", kind,
@@ -78,6 +92,10 @@ FORMS = (
     ("npm token", b"npm_", rb"npm_[A-Za-z0-9]{36}"),
     ("npm token", b"_authToken", rb"_authToken[ \t]*=[ \t]*\"?[A-Za-z0-9_-]{20,}"),
     ("PyPI token", b"pypi-AgE", rb"pypi-AgE[A-Za-z0-9_-]{50,}"),
+    ("Docker token", b"dckr_pat_", rb"dckr_pat_[A-Za-z0-9_-]{20,}"),
+    ("Vault token", _VAULT_ANCHOR, rb"\bhvs\.[A-Za-z0-9_-]{24,}"),
+    *(("DigitalOcean token", b"do%c_v1_" % kind, rb"do%c_v1_[a-f0-9]{64}" % kind) for kind in b"opr"),
+    ("age key", b"AGE-SECRET-KEY-1", rb"AGE-SECRET-KEY-1[02-9AC-HJ-NP-Z]{58}"),
     ("Azure storage key", b"AccountKey=", rb"AccountKey=[A-Za-z0-9+/]{86}=="),
     ("Azure access key", b"SharedAccessKey=", rb"SharedAccessKey=[A-Za-z0-9+/]{43}="),
     *(("Azure client secret", mark, rb"[A-Za-z0-9_~.-]{3}%b[A-Za-z0-9_~.-]{34}" % mark) for mark in (b"7Q~", b"8Q~")),
@@ -185,7 +203,30 @@ def _is_signature(content: bytes, start: int, end: int) -> bool:
     return bool(_SIGNED.search(content[max(0, start - SIGNATURE_WINDOW) : end + SIGNATURE_WINDOW]))
 
 
-_CONFIRM: Mapping[bytes, Callable[[bytes, int, int], bool]] = {_PEM_ANCHOR: _is_key, _SIGNATURE_ANCHOR: _is_signature}
+def _is_encoded_key(content: bytes, start: int, _end: int) -> bool:
+    """Return whether base64, in which the first line of a private key begins at `start`, is of a private key."""
+    text = _BREAKS.sub(b"", content[max(0, start - 3) : start + ENCODED_WINDOW])
+    runs = (each for each in _RUN.finditer(text))
+    run = next((each.group() for each in runs if any(begin in each.group() for begin in _ENCODED_BEGINS)), b"")
+    for skipped in range(4):
+        decoded = base64.b64decode(run[skipped : len(run) - (len(run) - skipped) % 4])
+        if any(_is_key(decoded, each.start(), each.end()) for each in islice(_FIRST_LINE.finditer(decoded), 1)):
+            return True
+    return False
+
+
+def _is_vault_token(content: bytes, start: int, end: int) -> bool:
+    return all(kind.search(content[start + len(_VAULT_ANCHOR) : end]) for kind in _KEY_CHARACTERS)
+
+
+_BREAKS = linear_pattern(rb"(?:\s|\\[nr])+")
+_FIRST_LINE = linear_pattern(_PEM_FORM)
+_CONFIRM: Mapping[bytes, Callable[[bytes, int, int], bool]] = {
+    _PEM_ANCHOR: _is_key,
+    _SIGNATURE_ANCHOR: _is_signature,
+    _VAULT_ANCHOR: _is_vault_token,
+    **dict.fromkeys(_ENCODED_ANCHORS, _is_encoded_key),
+}
 """Bytes that each secret of a form contains → whether a match, from start to end in a content, is a secret."""
 
 

@@ -23,6 +23,25 @@ MACHINE = re.compile(r"(\b(?:machine\s+\S+|default)\s+(?:(?:login|account)\s+\S+
 """What is before a password in `.netrc`."""
 BASIC = re.compile(rf"(\b_?auth)({_QUOTE}\s*[:=]\s*{_QUOTE})([A-Za-z0-9+/]{{8,}}={{0,2}})(?![A-Za-z0-9+/=])")
 """User and password in base64, in the settings of Docker and npm."""
+BEARER = re.compile(
+    rf"\bAuthorization{_QUOTE}\s{{0,9}}[:=,]\s{{0,9}}{_QUOTE}Bearer[ \t]{{1,9}}(?P<value>[\w.~+/-]{{20,2000}}={{0,2}})",
+    re.IGNORECASE,
+)
+"""A token in the header of a request (RFC 6750, 2.1)."""
+OPTION = re.compile(
+    r"(?<=[\s\"',])(?P<name>-[uUp]|--(?:(?:proxy-)?user|password)(?=[\s=\"',]))[ \t=\"',]{0,8}"
+    r"(?P<value>[^\s\"'`;|&,=-][^\s\"'`;|&<>,]{0,199})"
+)
+"""An option of a command, which may be followed by a password."""
+COMMAND_WINDOW = 400
+"""Characters before an option in which its command has to be."""
+BOUNDARY = re.compile(r"[\n;|&]")
+CONTINUED = re.compile(r"\\\r?\n")
+COMMANDS = ("curl", "login", "sshpass")
+CURL = re.compile(r"\bcurl\b")
+LOGIN = re.compile(r"\b(?:docker|podman|buildah|nerdctl|skopeo|crane|oras|helm)\b.{0,200}\blogin\b")
+SSHPASS = re.compile(r"\bsshpass[\s\"',]+(?:-[vhP][\s\"',]+)?$")
+"""Commands, in a text before an option, to which the option gives a password."""
 OBJECT = re.compile(r"(?m)^(?=---)")
 SECRET = re.compile(r"(?m)^[ \t]*(?:- )?[\"']?kind[\"']?:[ \t]*[\"']?Secret[\"']?,?[ \t\r]*$")
 """Kind of a Kubernetes object whose values are all secret."""
@@ -44,6 +63,8 @@ def read_otherwise(text: str) -> str:
     changed = PAIR.sub(_join_pair, changed)
     changed = MACHINE.sub(lambda match: match[0] if _is_placeholder(match[3]) else f"{match[1]}:{match[2]}", changed)
     changed = BASIC.sub(_decode_basic, changed)
+    changed = BEARER.sub(_name_token, changed)
+    changed = OPTION.sub(_name_argument, changed)
     changed = "".join(_name_values(part) if SECRET.search(part) else part for part in OBJECT.split(changed))
     return changed if changed != text else ""
 
@@ -67,6 +88,26 @@ def _decode_basic(match: re.Match[str]) -> str:
     return (
         f"{match[1]}_password{match[2]}{password}" if user and password and not _is_placeholder(password) else match[0]
     )
+
+
+def _name_token(match: re.Match[str]) -> str:
+    value = match["value"]
+    random = re.search(r"\d", value) and re.search(r"[A-Za-z]", value) and not _is_placeholder(value)
+    return "\n" * match[0].count("\n") + f'token_password: "{value}"' if random else match[0]
+
+
+def _name_argument(match: re.Match[str]) -> str:
+    """Return an option of curl, a login or sshpass with its password named so; any other as it is."""
+    name, value = match["name"], match["value"]
+    text = match.string[max(0, match.start() - COMMAND_WINDOW) : match.start()]
+    if not any(word in text for word in COMMANDS):
+        return match[0]
+    before = BOUNDARY.split(CONTINUED.sub(" ", text))[-1]
+    if name in ("-p", "--password"):
+        password = value if LOGIN.search(before) or (name == "-p" and SSHPASS.search(before)) else ""
+    else:
+        password = value.partition(":")[2] if CURL.search(before) else ""
+    return f'{name} password: "{password}"' if password and not _is_placeholder(password) else match[0]
 
 
 def _decode(value: str) -> str:

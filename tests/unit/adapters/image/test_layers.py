@@ -571,6 +571,10 @@ def test_small_texts_of_the_application_are_kept_for_password_search():
         layer(
             text("opt/app.conf", word),
             text("srv/known.conf", word + b"\n"),
+            text("usr/src/app/.env", word + b"1"),
+            text("usr/local/etc/app.conf", word + b"2"),
+            text("usr/src/app/node_modules/a.js", word),
+            text("opt/fetch", b"curl -u bob:" + b"hunter2 https://a.example"),
             text("usr/lib/python3/x.py", word),
             text("opt/venv/lib/site-packages/x.py", word),
             text("etc/nsswitch.conf", b"passwd: files"),
@@ -585,7 +589,12 @@ def test_small_texts_of_the_application_are_kept_for_password_search():
     found = read_contents(made, "image", MIB, lambda sha256, _: sha256 == reported)
     assert found is not None
 
-    assert dict(found.texts) == {"/opt/app.conf": word}
+    assert dict(found.texts) == {
+        "/opt/app.conf": word,
+        "/opt/fetch": b"curl -u bob:" + b"hunter2 https://a.example",
+        "/usr/local/etc/app.conf": word + b"2",
+        "/usr/src/app/.env": word + b"1",
+    }
 
 
 @pytest.mark.parametrize(("path", "searched"), [("opt/run.sh", False), ("opt/run.ts", False), ("opt/run", True)])
@@ -787,24 +796,47 @@ def test_examine_image_fails_for_too_large_image(monkeypatch):
 
 
 def test_private_key_in_package_directory_is_ignored():
-    """Packages ship published example keys; a token is always reported."""
+    """Packages ship published example keys; a token is always reported, and a key that no record lists."""
     key = b"-----BEGIN " + b"PRIVATE KEY-----\n" + b"MIIE" * 16 + b"\n"
     places = (
         "usr/share/go/tls.pem", "opt/venv/lib/site-packages/x.pem", "opt/key.pem", "etc/ssl/own.pem",
         "app/vendor/key.pem", "app/node_modules/key.pem", "root/.m2/key.pem", "root/go/pkg/key.pem",
+        "usr/share/app/own.pem", "usr/lib/own.pem", "opt/venv/lib/site-packages/own.pem",
     )  # fmt: skip
+    digest = base64.urlsafe_b64encode(hashlib.sha256(key + TOKEN).digest()).decode().rstrip("=")
+    md5 = hashlib.md5(key + TOKEN, usedforsecurity=False).hexdigest()
+    records = (
+        text("opt/venv/lib/site-packages/x.dist-info/RECORD", f"x.pem,sha256={digest},9\n".encode()),
+        text("var/lib/dpkg/info/go.md5sums", f"{md5}  usr/share/go/tls.pem\n".encode()),
+    )
 
-    found = present(read_contents(engine(layer(*(text(place, key + TOKEN) for place in places))), "image", MIB)).secrets
+    image = engine(layer(*(text(place, key + TOKEN) for place in places), *records))
+    found = present(read_contents(image, "image", MIB)).secrets
 
     assert [each for each in found if "private key" in each] == [
         "/app/node_modules/key.pem:1: private key",
         "/app/vendor/key.pem:1: private key",
         "/etc/ssl/own.pem:1: private key",
         "/opt/key.pem:1: private key",
+        "/opt/venv/lib/site-packages/own.pem:1: private key",
         "/root/.m2/key.pem:1: private key",
         "/root/go/pkg/key.pem:1: private key",
+        "/usr/lib/own.pem:1: private key",
+        "/usr/share/app/own.pem:1: private key",
     ]
-    assert sum("GitHub token" in each for each in found) == 8
+    assert sum("GitHub token" in each for each in found) == 11
+
+
+def test_private_key_in_system_directory_is_ignored_without_readable_records():
+    """The lists of rpm are not read; those of pip are."""
+    key = b"-----BEGIN " + b"PRIVATE KEY-----\n" + b"MIIE" * 16 + b"\n"
+    places = "usr/share/go/tls.pem", "opt/venv/lib/site-packages/own.pem"
+
+    image = engine(layer(*(text(place, key) for place in places), text("var/lib/rpm/Packages.db", b"RpmP")))
+
+    assert present(read_contents(image, "image", MIB)).secrets == (
+        "/opt/venv/lib/site-packages/own.pem:1: private key",
+    )
 
 
 def header(name, kind=tarfile.REGTYPE, size=0, mode=0o4755, fields=(), magic=b"ustar\x0000"):

@@ -10,7 +10,7 @@ import pytest
 from supply_chain.adapters.image import package_records, python_sources
 from supply_chain.adapters.image.file_content import HEAD, ContentStore, FileContent, read_file
 from supply_chain.adapters.image.filesystem import Filesystem
-from supply_chain.adapters.image.package_records import parse_record
+from supply_chain.adapters.image.package_records import parse_record, read_installed_files
 from supply_chain.adapters.image.python_sources import (
     LARGEST_TEXT,
     PythonSources,
@@ -28,7 +28,8 @@ def find(contents, links=None, checked=(), checkpoint=lambda: None, config=None)
     keeper, files = lay(contents, links)
     digests = {hashlib.sha256(each).hexdigest() for each in checked}
     scripts = find_scripts(files, {"config": config})
-    return find_python_sources(files, keeper, digests.__contains__, checkpoint, scripts)
+    installed = read_installed_files(files, keeper)
+    return find_python_sources(files, keeper, installed, digests.__contains__, checkpoint, scripts)
 
 
 def lay(contents, links=None):

@@ -1,7 +1,10 @@
 """Tests of the known forms of secrets. None of the values here is a real one."""
 
+import base64
+
 import pytest
 
+from supply_chain.adapters.image import secret_forms
 from supply_chain.adapters.image.secret_forms import find_secret_patterns
 
 TOKEN = b"ghp_" + b"aB3" * 12
@@ -205,6 +208,10 @@ TOKENS = {
     "https://x.blob.net/a?" + SIGNED + "&amp;se=2030-01-01": "Azure signature",
     "https://x.blob.net/a?sv=2022-11-02\\u0026" + SIGNED: "Azure signature",
     "whsec" + "_" + "aB3x" * 8: "Stripe webhook secret",
+    "dckr" + "_pat_" + "aB3-x" * 5: "Docker token",
+    "hvs" + "." + "aB3x" * 6: "Vault token",
+    **{f"do{kind}" + "_v1_" + "0f3a" * 16: "DigitalOcean token" for kind in "opr"},
+    "AGE-SECRET-" + "KEY-1" + "QPZRY9X8GF" * 5 + "2TVDW0S3": "age key",
 }
 
 
@@ -216,10 +223,43 @@ def test_token_of_vendor_is_found(token, kind):
     assert kinds(f"'{token[:24]}'".encode()) == set()
 
 
-@pytest.mark.parametrize("text", ["sk_test_" + "aB3" * 8, "sig=" + "aB3x" * 20, f"f({SIGNED})"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "sk_test_" + "aB3" * 8,
+        "sig=" + "aB3x" * 20,
+        f"f({SIGNED})",
+        "hvs.shouldInterceptRequestBody",
+        "hvs." + "a1_b" * 9,
+    ],
+)
 def test_form_with_false_positives_is_ignored(text):
     """Documentation publishes keys for tests, and `sig` is a common name."""
     assert kinds(text.encode()) == set()
+
+
+@pytest.mark.parametrize("before", ["", "a", "ab", "abc"])
+@pytest.mark.parametrize("width", [64, 76, 10_000])
+def test_private_key_in_base64_is_found_at_each_alignment(before, width):
+    """Secrets of Kubernetes, and variables of CI, have keys so."""
+    encoded = base64.b64encode(before.encode() + "\n".join([BEGIN, *LINES]).encode()).decode()
+    text = "\n".join(encoded[at : at + width] for at in range(0, len(encoded), width))
+
+    assert kinds(f"key: '{text}'".encode()) == {PEM}
+
+
+@pytest.mark.parametrize("text", NO_KEYS.values(), ids=NO_KEYS)
+def test_first_line_of_private_key_alone_in_base64_is_ignored(text):
+    """It is decoded, and judged as any other text."""
+    assert kinds(base64.b64encode(text.encode())) == set()
+
+
+@pytest.mark.parametrize("anchor", secret_forms._ENCODED_ANCHORS)
+def test_many_first_lines_in_base64_are_searched_in_linear_time(anchor):
+    """A megabyte takes some seconds."""
+    content = (b"LS0tLS1CRUdJTi" + anchor) * 36_000
+
+    assert kinds(content) == set()
 
 
 def test_many_first_lines_are_searched_in_linear_time():

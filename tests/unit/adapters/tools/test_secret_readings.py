@@ -32,13 +32,25 @@ FORMS = {
     ".npmrc": ("a=b\n_auth={user}\n", 2, WORD),
     "data.yaml": ("kind: ConfigMap\n---\napiVersion: v1\nkind: Secret\ndata:\n  dsn: {data}\n", 6, WORD),
     "string.yaml": ("stringData:\n  dsn: {}\nkind: Secret\n", 2, WORD),
+    "fetch.sh": ("set -e\ncurl -s \\\n  -u bob:{} https://a.example\n", 3, WORD),
+    "fetch.py": ('run(["curl", "--user", "bob:{}", url])\n', 1, WORD),
+    "login.sh": ("docker login -u bob -p {} a.example\n", 1, WORD),
+    "start": ("#!/bin/sh\nhelm registry login a.example --password={}\n", 2, WORD),
+    "remote.sh": ("sshpass -p '{}' ssh -p 2222 a.example\n", 1, WORD),
+    "header.sh": ("\ncurl -H 'Authorization: Bearer {token}' a.example\n", 2, WORD),
+    "header.json": ('{{\n"Authorization": "Bearer {token}"}}\n', 2, WORD),
     "secret.json": ('{{\n"kind": "Secret",\n"data": {{\n  "dsn": "{data}"\n}}\n}}\n', 4, WORD),
 }
 """File → text, the line of its secret, and the kind."""
 
 
 def written(text, value):
-    return text.format(value, user=encoded(f"bob:{value}"), data=encoded(value))
+    return text.format(
+        value,
+        user=encoded(f"bob:{value}"),
+        data=encoded(value),
+        token=value if value[0] in "$<{" else f"{value}-{value}",
+    )
 
 
 def test_password_is_found_on_its_line():
@@ -66,6 +78,9 @@ def test_placeholder_is_left_as_it_is(text, value):
         "machine for login and password\n", 'author = "MIIEMIIE"\n', '"auth": "basic"\n', f"_auth={encoded('one')}\n",
         "kind: SealedSecret\ndata:\n  a: QUJDRA==\n", "kind: Secret\nmetadata:\n  name: a\n",
         "kind: Secret\ndata:\n  a: |\n  b: /w==\n", "kind: Secret\ndata:\nmetadata:\n  a: QUJDRA==\n", "http://a:80/@b\n",
+        "curl -u bob https://a:b\n", "curl a; tool -u bob:secret1\n", "mkdir -p a/b\n", "docker run -p 80:80 a\n",
+        "sshpass -e ssh -p 2222 a\n", "docker login -u bob --password-stdin\n", "login -p page\n",
+        "Authorization: Bearer mF_9.B5f\n", "Authorization: Bearer the_token_of_the_request\n",
     ],
 )  # fmt: skip
 def test_text_without_such_a_secret_has_no_other_reading(text):
@@ -87,3 +102,11 @@ def test_other_reading_has_as_many_lines():
 def test_other_reading_takes_linear_time(part):
     """Anybody may write a file of 5 MiB."""
     read_otherwise(part * (1_000_000 // len(part)))
+
+
+@pytest.mark.parametrize(
+    "unit", ["curl -u ", "docker login -p $a ", "sshpass -p $a ", "Authorization: ", " -u", "docker "]
+)
+def test_megabyte_of_commands_is_read_in_linear_time(unit):
+    """It takes some seconds."""
+    assert read_otherwise(unit * (1024**2 // len(unit))) == ""
