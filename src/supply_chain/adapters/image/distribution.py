@@ -25,6 +25,12 @@ OWN = {
     "portage": ("/var/db/pkg",),
 }
 """Package manager → directories where a distribution stores its records and scanners look for them."""
+PLACES = {
+    "/var/db/pkg/": (re.compile(r"(?:[^/]+/)*(?:PF|CONTENTS)"), "portage"),
+    "/conda-meta/": (re.compile(r"[^/]+\.json"), "conda"),
+    "/Cellar/": (re.compile(r"[^/]+/[^/]+/INSTALL_RECEIPT\.json"), "Homebrew"),
+}
+"""Directory of records that their content does not show → pattern of their paths in it, and the package manager."""
 FAMILIES = {
     "dpkg": ("debian", "ubuntu"),
     "rpm": ("rhel", "fedora", "centos", "suse", "opensuse", "amzn", "ol", "rocky", "almalinux", "azurelinux", "mariner",
@@ -177,13 +183,15 @@ def _find_databases(files: Files) -> tuple[tuple[str, ...], list[Database]]:
 
 def _find_records(path: str, node: Node[FileContent]) -> tuple[str, str]:
     """Return the package manager whose records a file holds, and their directory; empty if none."""
-    directory, name = posixpath.split(path)
+    directory = posixpath.dirname(path)
     if node.kind is Kind.DIRECTORY:
         if path in ("/nix/store", "/gnu/store") and node.children:
             return ("nix" if path == "/nix/store" else "guix"), path
         return "", ""
-    if name in ("PF", "CONTENTS") and "/var/db/pkg/" in path:
-        return "portage", f"{path.partition('/var/db/pkg/')[0]}/var/db/pkg"
+    for place, (pattern, manager) in PLACES.items():
+        above, found, record = path.rpartition(place)
+        if found and pattern.fullmatch(record):
+            return manager, f"{above}{place}".rstrip("/")
     manager = node.content.database if node.content else ""
     if manager == "dpkg" and posixpath.basename(directory) == "status.d":
         directory = posixpath.dirname(directory)

@@ -134,6 +134,17 @@ def test_dangling_os_release_link_is_a_contradiction():
         ({OWN: RECORD, "/nix/store/abc/x": "x"}, ["/nix/store"]),
         ({OWN: RECORD, "/mnt/var/db/pkg/app/x-1/PF": "x-1"}, ["/mnt/var/db/pkg"]),
         ({"/var/db/pkg/app/x-1/PF": "x-1"}, []),
+        ({OWN: RECORD, "/opt/conda/conda-meta/zlib-1.3-0.json": "{}"}, ["/opt/conda/conda-meta"]),
+        (
+            {"/opt/conda/conda-meta/a-1-0.json": "{}", "/opt/conda/envs/b/conda-meta/a-1-0.json": "{}"},
+            ["/opt/conda/conda-meta", "/opt/conda/envs/b/conda-meta"],
+        ),
+        ({"/app/conda-meta/history": "", "/app/conda-meta/x/a.json": "{}"}, []),
+        (
+            {OWN: RECORD, "/home/linuxbrew/.linuxbrew/Cellar/jq/1.7/INSTALL_RECEIPT.json": "{}"},
+            ["/home/linuxbrew/.linuxbrew/Cellar"],
+        ),
+        ({"/app/Cellar/INSTALL_RECEIPT.json": "{}"}, []),
         ({"/var/lib/pacman/local/x-1/desc": "%NAME%\nx\n\n%VERSION%\n1\n"}, []),
         ({}, []),
     ],
