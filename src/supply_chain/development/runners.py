@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice, takewhile
 
 from supply_chain.development.python_command import is_interpreter, parse_arguments
 from supply_chain.development.reports import Counts, read_go, read_tap
@@ -203,6 +204,40 @@ SUBCOMMANDS = {
     ("dotnet", "test"): "dotnet",
 }
 """Program and first argument → their runner."""
+REPLACED = re.compile(r"--?(?:tool)?exec(?:=.*)?|--(?:req\w*|import|(?:experimental-)?loader)(?:=.*)?", re.DOTALL)
+"""Option that names a program to run in place of the tests, or a module to load before them."""
+LOADS = {
+    "mocha": re.compile(r"-[A-Za-z]*r"),
+    "node": re.compile(r"-r"),
+    "rspec": re.compile(r"-r"),
+    "tap": re.compile(r"-e"),
+}
+"""Runner → short form of such an option; for TAP, `-e` of prove."""
+REPORTER = re.compile(r"--(?:test-|report-)?(?:reporters?|formatter)(?:=(?P<value>.*))?", re.DOTALL)
+SHORT_REPORTER = {
+    "mocha": re.compile(r"-[A-Za-z]*R=?(?P<value>.*)", re.DOTALL),
+    "tap": re.compile(r"-[RF]=?(?P<value>.*)", re.DOTALL),
+}
+"""Option that chooses a reporter; runner → its short form."""
+MOCHA_REPORTERS = ("spec", "dot", "nyan", "tap", "landing", "list", "progress", "min", "doc")
+"""Reporters of mocha itself for a terminal; it looks for another name also among the files."""
+GOALS = {
+    "maven": re.compile(r"(?:surefire:|failsafe:)?(?:test|verify|integration-test|install|package)"),
+    "gradle": re.compile(r"(?:.*:)?(?:test|check|build|integrationTest|integration-test)"),
+}
+"""Runner → its goals or tasks that run tests."""
+VALUED = {
+    "maven": {"-f", "--file", "-pl", "--projects", "-P", "--activate-profiles", "-s", "--settings", "-gs",
+              "--global-settings", "-t", "--toolchains", "-l", "--log-file", "-T", "--threads", "-rf", "--resume-from",
+              "-D", "--define", "-b", "--builder"},
+    "gradle": {"-p", "--project-dir", "-b", "--build-file", "-c", "--settings-file", "-I", "--init-script", "-g",
+               "--gradle-user-home", "-x", "--exclude-task", "-P", "--project-prop", "-D", "--system-prop",
+               "--include-build", "--tests"},
+    "java": {"-cp", "-classpath", "--class-path", "-p", "--module-path", "--add-modules",},
+}  # fmt: skip
+"""Program → its options whose value is the next argument."""
+JUNIT = re.compile(r"org\.junit\..*|(?:.*/)?junit-platform-console[^/]*\.jar")
+"""JUnit's main classes, and the file with its console."""
 LAUNCHERS = (
     "npx",
     "bunx",
@@ -238,7 +273,38 @@ def detect_runner(command: Sequence[str]) -> Runner | None:
         or SUBCOMMANDS.get((program, arguments[0] if arguments else ""))
         or ("go" if program.endswith(".test") and any(a.startswith("-test.") for a in arguments) else None)
     )
-    return RUNNERS[name] if name else None
+    return RUNNERS[name] if name and _runs_tests(name, arguments) else None
+
+
+def _runs_tests(name: str, arguments: Sequence[str]) -> bool:
+    """Return whether a runner with these arguments runs tests, and no program or module that prints in their place."""
+    if any(REPLACED.fullmatch(word) or (name in LOADS and LOADS[name].match(word)) for word in arguments):
+        return False
+    if name in GOALS:
+        return any(GOALS[name].fullmatch(word) for word in _positional(arguments, VALUED[name]))
+    return all(
+        value in MOCHA_REPORTERS if name == "mocha" else re.fullmatch(r"[\w-]+", value)
+        for value in _reporters(name, arguments)
+    )
+
+
+def _positional(arguments: Sequence[str], valued: Collection[str]) -> Iterator[str]:
+    """Yield the arguments that are neither an option nor the value of one of the options `valued`."""
+    for before, word in zip(("", *arguments), arguments, strict=False):
+        if not word.startswith("-") and before not in valued:
+            yield word
+
+
+def _reporters(name: str, arguments: Sequence[str]) -> Iterator[str]:
+    """Yield the values of the options that choose a reporter; jest's option has all arguments up to the next one."""
+    short = SHORT_REPORTER.get(name)
+    for at, word in enumerate(arguments, start=1):
+        match = REPORTER.fullmatch(word) or (short and short.fullmatch(word))
+        if not match:
+            continue
+        after = takewhile(lambda each: not each.startswith("-"), arguments[at:])
+        most = None if name == "jest" else int(not match["value"])
+        yield from (*([match["value"]] if match["value"] else []), *islice(after, most))
 
 
 def _of_interpreter(program: str, arguments: Sequence[str]) -> str | None:
@@ -251,7 +317,8 @@ def _of_interpreter(program: str, arguments: Sequence[str]) -> str | None:
         first = next(iter(arguments), "-")
         return None if first.startswith("-") else PROGRAMS.get(_script(first))
     if program == "java":
-        return "junit" if any("junit" in each.lower() for each in arguments) else None
+        main = next(_positional(arguments, VALUED["java"]), "")
+        return "junit" if JUNIT.fullmatch(main) else None
     return None
 
 

@@ -1,5 +1,7 @@
 """Output of test runners that ran no tests or some tests, recorded from real runs except for numbers and names."""
 
+import shlex
+
 import pytest
 
 from supply_chain.development.reports import ReportInvalid, read_report
@@ -90,7 +92,17 @@ def test_nothing_tested_accepts_output_of_real_or_unknown_runs(output):
         (["python3", "-Bm", "pytest"], "pytest"),
         (["python3", "-mpytest"], "pytest"),
         (["python3", "-Walways::ResourceWarning", "--check-hash-based-pycs", "never", "-m", "unittest"], "unittest"),
-        (["node", "--import", "tsx", "--test"], "node --test"),
+        (["node", "--enable-source-maps", "--test"], "node --test"),
+        (["java", "-cp", "/app/*", "org.junit.runner.JUnitCore", "AllTests"], "junit"),
+        (["java", "-Xmx64m", "-cp", "/a", "org.junit.platform.console.ConsoleLauncher", "execute"], "junit"),
+        (["mvn", "-B", "-pl", "core", "verify"], "maven"),
+        (["mvn", "surefire:test"], "maven"),
+        (["./gradlew", "--no-daemon", ":app:check"], "gradle"),
+        (["npx", "mocha", "-bR", "dot", "test/"], "mocha"),
+        (["npx", "jest", "--reporters=default", "--reporters", "jest-junit", "--ci"], "jest"),
+        (["pytest", "--import-mode=importlib", "-rA"], "pytest"),
+        (["cargo", "test", "-r"], "cargo test"),
+        (["prove", "-r", "t"], "TAP"),
         (["node", "-e", "console.log('# pass 3')", "--test"], None),
         (["node", "--eval=1", "--test"], None),
         (["node", "prints.js", "--test"], None),
@@ -107,6 +119,27 @@ def test_runner_is_recognized_by_its_command(command, runner):
     found = detect_runner(command)
 
     assert (found.name if found else None) == runner
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        'go test -exec "echo" ./...', "go test --exec=/app/print ./...", "go test -toolexec=/app/print ./...",
+        "mvn exec:exec", "mvn", "mvn -f test", "mvn -Dtest=A validate", "gradle -q say", "./gradlew -x test", "gradle",
+        "java -cp /app Main junit", "java -jar /app/junit.jar", "java -cp /org.junit.x Main", "java @org.junit.x Main",
+        "mocha -R /app/fake.js", "mocha -R./fake", "mocha -R fake", "mocha --reporter=./fake.js", "mocha -bR fake.js",
+        "mocha -r ./fake.js", "mocha -br ./fake.js", "mocha --require=./fake.js", "node mocha.js --import ./fake.js",
+        "jest --reporters=./fake.js", "jest --reporters default ./fake.js", "vitest --reporter ./fake.ts",
+        "node --import ./a.mjs --test", "node --import=data:text/javascript,1 --test", "node -r ./a.js --test",
+        "node --require ./a.js --test", "node --loader ./a.mjs --test", "node --experimental-loader=./a.mjs --test",
+        "node --test-reporter=./a.mjs --test", "node --test --test-reporter data:text/javascript,1",
+        "rspec --require ./fake", "rspec -r./fake", "rspec --req ./fake", "prove --exec echo", "prove -e echo",
+        "bats --formatter /app/fake", "bats -F /app/fake t",
+    ],
+)  # fmt: skip
+def test_command_that_replaces_the_tests_is_no_runner(command):
+    """A program or module of the application prints in their place."""
+    assert detect_runner(shlex.split(command)) is None
 
 
 @pytest.mark.parametrize(
