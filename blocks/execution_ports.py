@@ -38,10 +38,11 @@ from supply_chain.execution.enforcement.policies import EnforcedNamespace, Mode
 from supply_chain.execution.enforcement.publisher import EnforcedPublisher
 from supply_chain.execution.enforcement.verification import Verification, pem_of_each
 from supply_chain.execution.environment import DockerEnvironment, Environment, KubernetesEnvironment
+from supply_chain.execution.isolation.record import IsolationRecord
 from supply_chain.execution.isolation.sequence import IsolationPorts, list_deployed
 from supply_chain.execution.kubernetes.isolator import KubernetesIsolator
 from supply_chain.execution.kubernetes.target import KubernetesTarget
-from supply_chain.execution.records import read_expected, read_history
+from supply_chain.execution.records import read_expected, read_history, read_isolations
 from supply_chain.execution.service import DeployPorts, take_into_service
 from supply_chain.execution.supply import DecryptingSupply, PullSupply
 from supply_chain.execution.target import Target
@@ -292,6 +293,7 @@ class ExecutionPorts(TierPorts):
             repositories=self.repositories,
             keys=self.tier.kms,
             key=lambda: self.tier.key("forensics_key"),
+            list_isolations=partial(self._list_isolations, name),
             find_deployed=partial(self._find_deployed, name),
             list_earlier=partial(self._list_earlier, name),
             judge=partial(self._judge, environment=environment),
@@ -304,6 +306,9 @@ class ExecutionPorts(TierPorts):
         """Return KMS with the AWS credentials of whoever runs this, where the tier's keys are."""
         session = self.tier.session
         return Kms(client_of_user("kms", session.region, session.endpoint_url))
+
+    def _list_isolations(self, environment: str, application: str) -> tuple[IsolationRecord, ...]:
+        return read_isolations(environment, self.repositories, self.registry, self.evidence, application)
 
     def _find_deployed(self, environment: str, application: str) -> Expected | None:
         where = (self.repositories, self.registry, self.evidence)
@@ -350,6 +355,7 @@ class ExecutionPorts(TierPorts):
         target = KubernetesTarget(
             environment, cache(lambda: cluster.client(self.tier.session)), self.tier.registry, now, wait,
             Path(self.workbench.project) / "deployments", ManifestRenderer(self.workbench.tool),
+            partial(self._list_isolations, environment.name),
         )  # fmt: skip
         if environment.delivery is None:
             return target

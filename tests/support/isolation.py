@@ -15,6 +15,7 @@ from supply_chain.execution.isolation.collection import unseal
 from supply_chain.execution.isolation.record import IsolationRecord
 from supply_chain.execution.isolation.sequence import IsolationPorts, Isolator, preserve, quarantine, recover
 from supply_chain.execution.isolation.settings import RecoveryMode
+from supply_chain.execution.records import read_isolations
 from supply_chain.model.image import ImageRef
 from supply_chain.model.tier import TierName
 from supply_chain.policy.facts import DeployFacts
@@ -51,6 +52,7 @@ class Isolation:
             repositories=self.world.ecr,
             keys=self.kms,
             key=lambda: self.key,
+            list_isolations=self.list_isolations,
             find_deployed=lambda _: self._recorded[-1] if self._recorded else None,
             list_earlier=lambda _: [deployed_image(each) for each in reversed(self._recorded)],
             judge=self._judge,
@@ -87,6 +89,11 @@ class Isolation:
         place = ImageRef(repository="evidence/execution/hello", digest=digest)
         statements = self.world.store(TierName.EXECUTION).verified(place, TierName.EXECUTION, ISOLATION)
         return [IsolationRecord.model_validate(each.predicate) for each in statements]
+
+    def list_isolations(self, application: str) -> tuple[IsolationRecord, ...]:
+        """Return the last signed record of each isolation of an application."""
+        evidence = self.world.store(TierName.EXECUTION)
+        return read_isolations("staging", self.world.ecr, self.world.registry, evidence, application)
 
     def opened(self, record: IsolationRecord) -> bytes:
         """Return the bundle of a record, opened as an investigator does."""

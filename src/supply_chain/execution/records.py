@@ -11,9 +11,10 @@ from pydantic import AwareDatetime, ConfigDict, Field, field_validator
 from supply_chain.concurrency import map_concurrently
 from supply_chain.evidence.clock import SKEW
 from supply_chain.evidence.reading import SignedValue, proof, read_statements
-from supply_chain.evidence.statement import DEPLOYMENT, VerifiedStatement
+from supply_chain.evidence.statement import DEPLOYMENT, ISOLATION, VerifiedStatement
 from supply_chain.evidence.store import PREDICATE, EvidenceStore
 from supply_chain.execution.deployment import Deployed, Deployment, DockerPlace, Expected
+from supply_chain.execution.isolation.record import IsolationRecord, last_records
 from supply_chain.model.image import Digest, ImageRef, Model
 from supply_chain.model.tier import TierName, evidence_repository
 from supply_chain.policy.verdict import execution_place
@@ -102,7 +103,7 @@ def read_history(
 ) -> tuple[SignedValue[Expected], ...]:
     """Return every signed deployment, the oldest first, of one application or of all."""
     names = _record_repositories(repositories, application)
-    subjects = [subject for name in names for subject, _ in _read_subjects(name, repositories, manifests)]
+    subjects = [subject for name in names for subject, _ in _read_subjects(name, DEPLOYMENT, repositories, manifests)]
     read = map_concurrently(
         lambda subject: read_records(evidence.verified(subject, TierName.EXECUTION, DEPLOYMENT)), subjects
     )
@@ -137,7 +138,7 @@ def _read_last(
     than those, also if a clock is wrong by `SKEW`, and is not read.
     """
     last: dict[str, SignedValue[Expected]] = {}
-    for subject, pushed in _read_subjects(repository, repositories, manifests):
+    for subject, pushed in _read_subjects(repository, DEPLOYMENT, repositories, manifests):
         if last and last.keys() >= set(environments) and pushed + SKEW < min(each.at for each in last.values()):
             break
         for each in read_records(evidence.verified(subject, TierName.EXECUTION, DEPLOYMENT)):
@@ -149,15 +150,26 @@ def _read_last(
     return [each.value for each in last.values()]
 
 
+def read_isolations(
+    environment: str, repositories: Repositories, manifests: Manifests, evidence: EvidenceStore, application: str
+) -> tuple[IsolationRecord, ...]:
+    """Return the last signed record of each isolation of an application in an environment."""
+    repository = evidence_repository(TierName.EXECUTION, application)
+    subjects = [subject for subject, _ in _read_subjects(repository, ISOLATION, repositories, manifests)]
+    read = map_concurrently(lambda each: last_records(evidence.verified(each, TierName.EXECUTION, ISOLATION)), subjects)
+    found = [record for records in read for record in records]
+    return tuple(each for each in found if (each.environment, each.application) == (environment, application))
+
+
 def _read_subjects(
-    repository: str, repositories: Repositories, manifests: Manifests
+    repository: str, predicate: str, repositories: Repositories, manifests: Manifests
 ) -> Iterator[tuple[ImageRef, datetime]]:
-    """Yield the digests that deployment records in a repository are about, with their last push, the last first."""
+    """Yield the digests that statements in a repository are about, with their last push, the last first."""
     listed: set[Digest] = set()
     for digest, pushed in repositories.pushed(repository):
         manifest = manifests.manifest(ImageRef(repository=repository, digest=digest))
         about = (manifest.get("subject") or {}).get("digest")
-        if about and about not in listed and (manifest.get("annotations") or {}).get(PREDICATE) == DEPLOYMENT:
+        if about and about not in listed and (manifest.get("annotations") or {}).get(PREDICATE) == predicate:
             listed.add(about)
             yield ImageRef(repository=repository, digest=about), pushed
 

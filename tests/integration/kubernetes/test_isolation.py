@@ -8,6 +8,7 @@ import subprocess
 import tarfile
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
@@ -87,7 +88,9 @@ def isolation_in(
     harness = Harness(target, manifest, image, "", running, lambda digest: digest)
     world = World(now=now() + timedelta(days=1))
     isolator = KubernetesIsolator(environment, connect, now, time.sleep, f"{REGISTRY}/{{}}".format)
-    return Isolation(harness, isolator, world, now)
+    made = Isolation(harness, isolator, world, now)
+    harness.target = replace(target, list_isolations=made.list_isolations)
+    return made
 
 
 def running_pods(cluster: ClusterClient, namespace: str) -> list[Document]:

@@ -81,5 +81,15 @@ def find_isolation(evidence: Iterable[VerifiedStatement], case: str) -> Isolatio
 
     Raises `EvidenceInvalid` for a record that cannot be read.
     """
+    return find_record(last_records(evidence), case)
+
+
+def last_records(evidence: Iterable[VerifiedStatement]) -> tuple[IsolationRecord, ...]:
+    """Return the last record of each isolation; raise as `find_isolation`."""
     records = [each.value for each in read_statements(evidence, ISOLATION, IsolationRecord.model_validate)]
-    return next((each for each in reversed(records) if each.id == case), None)
+    return tuple({each.id: each for each in records}.values())
+
+
+def find_record(records: Iterable[IsolationRecord], case: str) -> IsolationRecord | None:
+    """Return the record of a case; None if there is none."""
+    return next((each for each in records if each.id == case), None)

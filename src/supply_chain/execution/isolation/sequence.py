@@ -20,7 +20,7 @@ from supply_chain.execution.isolation.collection import (
     pack,
     wrap_key,
 )
-from supply_chain.execution.isolation.record import Custody, IsolationRecord, Recovery, find_isolation
+from supply_chain.execution.isolation.record import Custody, IsolationRecord, Recovery, find_isolation, find_record
 from supply_chain.execution.isolation.settings import RecoveryMode
 from supply_chain.model.image import ImageRef, digest_of
 from supply_chain.model.tier import TierName, curated_repository
@@ -67,6 +67,8 @@ class IsolationPorts:
     keys: Wrapper
     key: Callable[[], str]
     """Returns the KMS key that seals bundles; raises `SettingInvalid` without one."""
+    list_isolations: Callable[[str], Sequence[IsolationRecord]]
+    """Application → the last signed record of each of its isolations in the environment."""
     find_deployed: Callable[[str], Expected | None]
     """Application → its last recorded deployment to the environment."""
     list_earlier: Callable[[str], Sequence[ImageRef]]
@@ -84,12 +86,27 @@ def quarantine(new: Case, ports: IsolationPorts) -> Case:
     If an earlier one ended and nothing runs since, that one is returned. A case that ended is never opened again: what
     runs since may be what it was rolled back to.
     """
-    case = ports.isolator.find_case(new.application)
-    if case is None or (case.id != new.id and case.stage is Stage.ENDED and ports.isolator.is_running(new.application)):
+    stored = ports.isolator.find_case(new.application)
+    case = _find_continued(stored, new, ports) if stored else new
+    if case.id != new.id and case.stage is Stage.ENDED and ports.isolator.is_running(new.application):
         case = new
     if case.stage in (Stage.RECOVERING, Stage.ENDED):
         return case
     return ports.isolator.quarantine(case)
+
+
+def _find_continued(stored: Case, new: Case, ports: IsolationPorts) -> Case:
+    """Return the case that a stored one says is not over; otherwise the new one.
+
+    Whoever may write policies in the namespace may write a stored case. So only its signed record counts. Without one,
+    it may be of a run that was killed: its id alone is taken over, by which its pods are found, and all is done again.
+    """
+    record = find_record(ports.list_isolations(new.application), stored.id)
+    if record is None:
+        return new if stored.stage in (Stage.RECOVERING, Stage.ENDED) else new.model_copy(update={"id": stored.id})
+    is_over = record.recovery is not None and new.since > record.at
+    content = record.model_dump(include=Case.model_fields.keys() - {"stage"})
+    return Case.model_validate({**content, "stage": Stage.ENDED if is_over else stored.stage})
 
 
 def preserve(case: Case, ports: IsolationPorts) -> IsolationRecord:

@@ -18,6 +18,7 @@ from pydantic import ValidationError
 
 from supply_chain.concurrency import map_concurrently
 from supply_chain.errors import UNREADABLE, BaseMissing, ClusterRefused, ClusterUnavailable
+from supply_chain.execution.deployment import Expected
 from supply_chain.execution.environment import KubernetesEnvironment
 from supply_chain.execution.isolation.case import Case, Stage
 from supply_chain.execution.isolation.collection import (
@@ -29,6 +30,7 @@ from supply_chain.execution.isolation.collection import (
     make_item,
 )
 from supply_chain.execution.isolation.collector import Collected
+from supply_chain.execution.isolation.record import IsolationRecord, find_record
 from supply_chain.execution.kubernetes.cluster import (
     DEPLOYMENTS,
     EVENTS,
@@ -253,19 +255,26 @@ def find_quarantine(pod: Document) -> Deviation | None:
     )
 
 
-def find_isolated(application: str, objects: Mapping[tuple[str, str], Document]) -> Deviation | None:
-    """Return the deviation that an application is isolated and scaled to zero; otherwise None. Pure.
+def find_isolated(
+    expected: Expected,
+    objects: Mapping[tuple[str, str], Document],
+    list_isolations: Callable[[str], Sequence[IsolationRecord]],
+) -> Deviation | None:
+    """Return the deviation that a deployment is isolated and scaled to zero, by a signed record; otherwise None.
 
-    `objects` are those of its namespace, by kind and name.
+    `objects` are those of its namespace, by kind and name. What somebody wrote there proves no isolation.
     """
-    deployment = objects.get((DEPLOYMENTS.name, object_name(application)))
-    policy = objects.get((NETWORK_POLICIES.name, policy_name(application)))
+    deployment = objects.get((DEPLOYMENTS.name, expected.name))
+    policy = objects.get((NETWORK_POLICIES.name, policy_name(expected.application)))
     case = read_case(policy) if policy else None
     if case is None or (deployment and deployment["spec"].get("replicas", 1) > 0):
         return None
+    record = find_record(list_isolations(expected.application), case.id)
+    if record is None or record.digest != expected.digest:
+        return None
     return Deviation(
         code="drift.isolated",
-        fact=f"{case.application} is isolated, by {case.by}: {case.reason}",
+        fact=f"{record.application} is isolated, by {record.by}: {record.reason}",
         remedy="If `cscm isolate` was interrupted, repeat it. Otherwise deploy another image.",
     )
 

@@ -13,6 +13,7 @@ from supply_chain.concurrency import map_concurrently
 from supply_chain.errors import ClusterRefused, SupplyChainError
 from supply_chain.execution.deployment import Deployment, Expected, KubernetesPlace, kubernetes_place
 from supply_chain.execution.environment import KubernetesEnvironment
+from supply_chain.execution.isolation.record import IsolationRecord
 from supply_chain.execution.kubernetes.autoscaling import least_pods
 from supply_chain.execution.kubernetes.brought import Objects, adopt, read_brought, remove_left
 from supply_chain.execution.kubernetes.cluster import CONFIG_MAPS, NODES, PODS, REPLICA_SETS, Cluster, Document
@@ -58,6 +59,8 @@ class KubernetesTarget:
     """The directory below which the environment's `manifests` are."""
     renderer: Renderer = field(default_factory=PlainOnly)
     """Renders those that are a kustomization or a chart."""
+    list_isolations: Callable[[str], Sequence[IsolationRecord]] = lambda _: ()
+    """Application → the last signed record of each of its isolations here."""
 
     def deploy(
         self,
@@ -208,7 +211,7 @@ class KubernetesTarget:
             return make_moved(expected, self.now())
         deployment = state.deployment(expected)
         pods = _current_pods(expected, state)
-        isolated = find_isolated(expected.application, state.applied)
+        isolated = find_isolated(expected, state.applied, self.list_isolations)
         deviations = (
             (isolated,)
             if isolated

@@ -6,6 +6,7 @@ import base64
 import io
 import json
 import tarfile
+from dataclasses import replace
 from datetime import timedelta
 from itertools import count
 from typing import Any
@@ -30,6 +31,7 @@ from supply_chain.execution.isolation.settings import RecoveryMode
 from supply_chain.execution.kubernetes.cluster import DEPLOYMENTS, EVENTS, NETWORK_POLICIES, PODS
 from supply_chain.execution.kubernetes.isolator import CASE, LABELS, MOST, KubernetesIsolator, find_openings
 from supply_chain.execution.kubernetes.target import KubernetesTarget
+from supply_chain.execution.records import read_isolations
 from supply_chain.model.container import QUARANTINE
 from supply_chain.model.image import ImageRef, digest_of
 from supply_chain.model.tier import Gate
@@ -93,7 +95,9 @@ def isolation(cluster, make, world) -> Isolation:
         target, make.manifest(), lambda: f"sha256:{next(numbers):064x}", "sha256:" + "b" * 64, running, lambda d: d
     )
     isolator = KubernetesIsolator(ENVIRONMENT, lambda: cluster, now, lambda _: None, "registry/{}".format)
-    return Isolation(harness, isolator, world, now)
+    made = Isolation(harness, isolator, world, now)
+    harness.target = replace(target, list_isolations=made.list_isolations)
+    return made
 
 
 @pytest.fixture
@@ -435,6 +439,52 @@ def test_damaged_case_in_cluster_is_no_case(isolation, cluster, two):
 
     assert isolation.isolator.find_case("hello") is None
     assert isolation.run().recovery.outcome == "rolled-back"
+
+
+@pytest.mark.parametrize("stage", Stage)
+def test_case_without_signed_record_does_not_count(isolation, cluster, two, stage):
+    """Whoever may write policies in the namespace may write one: neither its stage, digest nor author is believed."""
+    planted = isolation.case().model_copy(update={"stage": stage, "digest": two[0].digest, "by": "mallory"})
+    isolation.isolator.store(planted)
+
+    record = isolation.run()
+
+    assert len(quarantined(cluster)) == 2 and len(record.pods) == 2
+    assert (record.digest, record.by, record.recovery.digest) == (two[1].digest, "ann", two[0].digest)
+    assert (record.id == planted.id) is (stage in (Stage.OPEN, Stage.ISOLATED))
+
+
+@pytest.mark.parametrize("stage", Stage)
+def test_case_that_is_over_is_not_taken_up_again_for_later_event(isolation, cluster, two, stage):
+    """Its signed record says that it is over, whatever stage somebody writes."""
+    first = isolation.run()
+    case = isolation.isolator.find_case("hello")
+    isolation.isolator.store(case.model_copy(update={"stage": stage, "digest": None}))
+
+    second = isolation.run(case=isolation.case().model_copy(update={"since": isolation.now()}))
+
+    assert second.id != first.id and len(quarantined(cluster)) == 4
+
+
+def test_application_is_not_isolated_by_what_somebody_wrote(isolation, cluster, two):
+    """A case and no pods: only a signed record of the image that should run makes this an isolation."""
+    case = isolation.case().model_copy(update={"stage": Stage.RECOVERING})
+    isolation.isolator.store(case)
+    cluster.change(DEPLOYMENTS, "hello", "shop", replicas=0)
+
+    codes = dict(isolation.harness.codes(two[1]))["hello"]
+
+    assert "drift.isolated" not in codes and "drift.object" in codes
+
+
+def test_isolations_are_listed_with_their_last_record_for_one_environment(isolation, two):
+    """A record of another environment, or of another application, is no isolation here."""
+    first, second = isolation.run(), isolation.run()
+
+    assert isolation.list_isolations("hello") == (second, first)
+    assert isolation.list_isolations("other") == ()
+    ecr, registry = isolation.world.ecr, isolation.world.registry
+    assert read_isolations("other", ecr, registry, isolation.ports.evidence, "hello") == ()
 
 
 def test_failed_deployment_of_rollback_is_not_tried_with_older_images(isolation, monkeypatch):
