@@ -9,6 +9,7 @@ from typing import Any
 
 from supply_chain.execution.deployment import Expected, KubernetesPlace
 from supply_chain.execution.environment import KubernetesEnvironment
+from supply_chain.execution.isolation.record import IsolationRecord
 from supply_chain.execution.kubernetes.brought import find_left
 from supply_chain.execution.kubernetes.cluster import (
     INGRESSES,
@@ -43,6 +44,8 @@ class Foreign:
     state: NamespaceState
     at: datetime
     application: str | None = None
+    isolations: Sequence[IsolationRecord] = ()
+    """The signed records of isolations in the namespace."""
 
     def find(self) -> Iterator[Observation]:
         """Yield an observation of each pod and object, and of each controller whose pods the cluster refuses."""
@@ -89,8 +92,9 @@ class Foreign:
 
     def _observe_pod(self, pod: Document) -> Observation:
         phase, running = pod.get("status", {}).get("phase", "Unknown"), digests([pod])
+        quarantine = find_quarantine(pod, self.state.all(NETWORK_POLICIES), self.isolations)
         observation = self._observe(
-            PODS.name, pod["metadata"], find_quarantine(pod) or describe_pod(pod, phase, self.environment.name)
+            PODS.name, pod["metadata"], quarantine or describe_pod(pod, phase, self.environment.name)
         )
         return observation.model_copy(
             update={

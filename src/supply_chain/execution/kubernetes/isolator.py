@@ -103,9 +103,9 @@ class KubernetesIsolator:
         pods = cluster.list(PODS, namespace, {APPLICATION: name})
         map_concurrently(lambda pod: self._move_to_quarantine(cluster, pod, name, case), pods)
         case = self.store(case.model_copy(update={"isolated": case.isolated or self.now()}))
-        self._wait_until_released(cluster, name)
         deployment = cluster.read(DEPLOYMENTS, name, namespace)
         if deployment is not None:
+            self._wait_until_released(cluster, name, deployment["metadata"]["uid"])
             document = applicable(DEPLOYMENTS, deployment)
             cluster.apply(DEPLOYMENTS, {**document, "spec": {**document["spec"], "replicas": 0}}, force=True)
         return self.store(case.model_copy(update={"stage": Stage.ISOLATED}))
@@ -142,13 +142,18 @@ class KubernetesIsolator:
         change = {"metadata": {"labels": labels | {QUARANTINE: name}, "annotations": annotations}}
         cluster.patch(PODS, metadata["name"], change, self.environment.namespace)
 
-    def _wait_until_released(self, cluster: Cluster, name: str) -> None:
-        """Wait until no controller owns the pods in quarantine; raise `ClusterUnavailable` after `RELEASE` seconds."""
+    def _wait_until_released(self, cluster: Cluster, name: str, deployment: str) -> None:
+        """Wait until no ReplicaSet of a Deployment, given by its uid, owns pods in quarantine, which it would end.
+
+        Raise `ClusterUnavailable` after `RELEASE` seconds. Pods of others, who may keep them, are not waited for.
+        """
+        sets = cluster.list(REPLICA_SETS, self.environment.namespace)
+        owners = {each["metadata"]["uid"] for each in sets if owner_of(each) == deployment}
         until = self.clock() + RELEASE
         while owned := [
             pod["metadata"]["name"]
             for pod in cluster.list(PODS, self.environment.namespace, {QUARANTINE: name})
-            if owner_of(pod) and not is_ending(pod)
+            if owner_of(pod) in owners and not is_ending(pod)
         ]:
             if self.clock() > until:
                 raise ClusterUnavailable(
@@ -244,9 +249,21 @@ def find_openings(policies: Sequence[Document], labels: Mapping[str, str]) -> It
             yield f"NetworkPolicy {policy['metadata']['name']}"
 
 
-def find_quarantine(pod: Document) -> Deviation | None:
-    """Return the deviation that a pod is in quarantine; None if it is not. Pure."""
-    if QUARANTINE not in (pod["metadata"].get("labels") or {}):
+def find_quarantine(
+    pod: Document, policies: Iterable[Document], records: Sequence[IsolationRecord]
+) -> Deviation | None:
+    """Return the deviation that a pod is in quarantine; None if no isolation put it there. Pure.
+
+    It is a pod of a signed record, or of the case of its application that is open and has no record yet.
+    """
+    metadata = pod["metadata"]
+    if (name := (metadata.get("labels") or {}).get(QUARANTINE)) is None:
+        return None
+    stored = (read_case(each) for each in policies if each["metadata"]["name"] == f"{POLICY}{name}")
+    opened = {each.id for each in stored if each and each.stage in (Stage.OPEN, Stage.ISOLATED)}
+    recorded = {each.uid for record in records for each in record.pods}
+    is_of_open = (metadata.get("annotations") or {}).get(CASE) in opened - {each.id for each in records}
+    if metadata["uid"] not in recorded and not is_of_open:
         return None
     return Deviation(
         code="drift.quarantined",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -37,7 +37,7 @@ from supply_chain.execution.kubernetes.troubles import find_evictions, find_node
 from supply_chain.execution.kubernetes.watching import NamespaceWatch, find_affected
 from supply_chain.execution.observation import Deviation, Observation, make_moved
 from supply_chain.execution.target import Request
-from supply_chain.model.container import APPLICATION, DIGEST, MANAGED, ROLE, RUN, Wait
+from supply_chain.model.container import APPLICATION, DIGEST, MANAGED, QUARANTINE, ROLE, RUN, Wait
 from supply_chain.model.image import ImageRef
 from supply_chain.policy.outcome import break_glass_of
 
@@ -111,8 +111,7 @@ class KubernetesTarget:
         """Return what runs, as `Target` describes."""
         cluster = self.connect()
         state = read_namespace(cluster, self.environment.namespace, OBSERVED)
-        foreign = Foreign(self.environment, expected, state, self.now(), application)
-        return (*self._observe_all(cluster, state, expected), *foreign.find())
+        return (*self._observe_all(cluster, state, expected), *self._find_foreign(expected, state, application))
 
     def observe(self, expected: Sequence[Expected]) -> tuple[Observation, ...]:
         """Return how these deployments are, as `Target` describes."""
@@ -128,8 +127,7 @@ class KubernetesTarget:
     ) -> tuple[Observation, ...]:
         """Return an observation of each deployment to which something of `changed` belongs, and of what is foreign."""
         affected = find_affected([each for each in expected if self._is_here(each)], changed, state)
-        foreign = Foreign(self.environment, expected, state, self.now()).find()
-        return (*self._observe_all(self.connect(), state, affected), *foreign)
+        return (*self._observe_all(self.connect(), state, affected), *self._find_foreign(expected, state))
 
     def remove_unneeded(self, ref: ImageRef) -> None:
         """Remove the settings of earlier revisions that no ReplicaSet refers to, as `Target` describes."""
@@ -198,6 +196,14 @@ class KubernetesTarget:
             return self._observe(cluster, each, state, more)
 
         return map_concurrently(observe, expected)
+
+    def _find_foreign(
+        self, expected: Sequence[Expected], state: NamespaceState, application: str | None = None
+    ) -> Iterator[Observation]:
+        names = {(pod["metadata"].get("labels") or {}).get(QUARANTINE) for pod in state.all(PODS)}
+        isolated = [each for each in self.environment.applications if object_name(each) in names]
+        records = [record for each in isolated for record in self.list_isolations(each)]
+        return Foreign(self.environment, expected, state, self.now(), application, records).find()
 
     def _is_here(self, expected: Expected) -> bool:
         """Return whether a deployment is where its environment is now."""

@@ -487,6 +487,29 @@ def test_isolations_are_listed_with_their_last_record_for_one_environment(isolat
     assert read_isolations("other", ecr, registry, isolation.ports.evidence, "hello") == ()
 
 
+def test_foreign_pod_that_looks_isolated_stays_foreign(isolation, cluster, two):
+    """Only pods of a signed record, or of the open case, are evidence."""
+    pod = cluster.add_pod("foreign", "shop", "registry/x@y", **{QUARANTINE: "hello"})
+    case = isolation.isolator.quarantine(isolation.case())
+    opened = [codes for name, codes in isolation.harness.codes(two[1]) if name != "hello"]
+    pod["metadata"]["annotations"] = {CASE: isolation.run(RecoveryMode.SCALE_TO_ZERO).id}
+
+    found = dict(isolation.harness.codes(two[1]))
+
+    assert sorted(opened) == [["drift.foreign"], ["drift.quarantined"], ["drift.quarantined"]]
+    assert found.pop("foreign") == ["drift.foreign"]
+    assert found.pop("hello") == ["drift.isolated"] and list(found.values()) == [["drift.quarantined"]] * 2
+    assert isolation.isolator.find_case("hello").id == case.id
+
+
+def test_isolation_does_not_wait_for_pods_of_other_controllers(isolation, cluster, two):
+    """Whoever may label a pod could hold it up otherwise."""
+    cluster.add_pod("kept", "shop", "registry/x@y", owner="theirs", **{QUARANTINE: "hello"})
+
+    assert isolation.run(RecoveryMode.SCALE_TO_ZERO).recovery.outcome == "scaled-to-zero"
+    assert cluster.read(DEPLOYMENTS, "hello", "shop")["spec"]["replicas"] == 0
+
+
 def test_failed_deployment_of_rollback_is_not_tried_with_older_images(isolation, monkeypatch):
     """Each may take minutes; the application is at zero already."""
     for _ in range(3):
