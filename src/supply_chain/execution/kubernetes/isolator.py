@@ -113,9 +113,12 @@ class KubernetesIsolator:
     def collect(self, case: Case) -> Collection:
         """Return what the API says about the pods of a case, what the collector reads in them, and what is missing."""
         cluster, name, namespace = self.connect(), object_name(case.application), self.environment.namespace
-        quarantined = [pod for pod in cluster.list(PODS, namespace, {QUARANTINE: name}) if not is_ending(pod)]
-        pods = [each for each in quarantined if (each["metadata"].get("annotations") or {}).get(CASE) == case.id]
-        items = list(self._collect(cluster, name, pods))
+        quarantined = cluster.list(PODS, namespace, {QUARANTINE: name})
+        own = [each for each in quarantined if (each["metadata"].get("annotations") or {}).get(CASE) == case.id]
+        pods = [pod for pod in own if not is_ending(pod)]
+        ending = [pod["metadata"]["name"] for pod in own if is_ending(pod)]
+        items = [*self._collect(cluster, name, pods)]
+        items += [Uncollected(what=f"pods/{each}", why="it is ending") for each in ending]
         return Collection(
             pods=tuple(map(_describe, pods)),
             files=tuple(each for each in items if not isinstance(each, Uncollected)),

@@ -510,6 +510,17 @@ def test_isolation_does_not_wait_for_pods_of_other_controllers(isolation, cluste
     assert cluster.read(DEPLOYMENTS, "hello", "shop")["spec"]["replicas"] == 0
 
 
+def test_pod_that_is_ending_is_named_as_uncollected(isolation, cluster, two):
+    """Otherwise nobody learns that somebody deleted it in time."""
+    name = cluster.list(PODS, "shop")[0]["metadata"]["name"]
+    cluster.objects[PODS.name, "shop", name]["metadata"]["deletionTimestamp"] = NOON.isoformat()
+
+    record = isolation.run()
+
+    assert name not in {each.name for each in record.pods} and len(record.pods) == 1
+    assert ("it is ending", f"pods/{name}") in {(each.why, each.what) for each in record.uncollected}
+
+
 def test_failed_deployment_of_rollback_is_not_tried_with_older_images(isolation, monkeypatch):
     """Each may take minutes; the application is at zero already."""
     for _ in range(3):
