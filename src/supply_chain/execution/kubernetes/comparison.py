@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import Any
 
 from supply_chain.errors import ClusterRefused
 from supply_chain.execution.deployment import Expected, kubernetes_place
 from supply_chain.execution.kubernetes.autoscaling import find_undeclared, least_pods
 from supply_chain.execution.kubernetes.brought import find_left
-from supply_chain.execution.kubernetes.cluster import AUTOSCALERS, Cluster, Document, Kind
+from supply_chain.execution.kubernetes.cluster import AUTOSCALERS, DEPLOYMENTS, Cluster, Document, Kind
 from supply_chain.execution.kubernetes.differences import find_differences
 from supply_chain.execution.kubernetes.namespace import APPLIED, NamespaceState
-from supply_chain.execution.kubernetes.rollout import container_statuses, is_complete, is_ready
-from supply_chain.execution.kubernetes.troubles import find_creation_troubles, find_pod_troubles
+from supply_chain.execution.kubernetes.rendering import DRAIN
+from supply_chain.execution.kubernetes.rollout import container_statuses, is_complete, is_ready, owner_of
+from supply_chain.execution.kubernetes.troubles import find_creation_troubles, find_pod_troubles, parse_time
 from supply_chain.execution.observation import Deviation
 from supply_chain.model.image import short
 from supply_chain.text import first_line, truncate_lines
@@ -33,6 +35,10 @@ OF_PODS = ("automountServiceAccountToken", "hostIPC", "hostNetwork", "hostPID", 
 TOKEN = re.compile(r"kube-api-access-\w+")
 """The name of the volume with the token of a pod's service account."""
 IN_TOKEN = {"serviceAccountToken", "configMap", "downwardAPI"}
+MARGIN = timedelta(seconds=60)
+"""The time in which a node ends a pod and says so, after its grace period."""
+DEFAULT_GRACE, LONGEST_GRACE = 30, 60 + DRAIN
+"""Seconds in which a pod has to end if nothing else is rendered, and the most that are rendered."""
 MOST_LISTED = 10
 DEPLOY_AGAIN = "Find out who changed it, then deploy the application again with --force."
 KEEP_COPY = "Collect what the investigation needs from the pod, then deploy the application again with --force."
@@ -118,6 +124,34 @@ def compare_pods(expected: Expected, deployment: Document | None, pods: Sequence
         if deployment is not None:
             yield from _compare_pod(pod, deployment["spec"]["template"]["spec"])
         yield from _compare_images(expected, pod)
+
+
+def find_overdue(pods: Iterable[Document], at: datetime) -> Iterator[Document]:
+    """Yield the pods that should have ended: their containers may still run. Pure."""
+    for pod in pods:
+        ends = parse_time(pod["metadata"].get("deletionTimestamp"))
+        if ends and ends + MARGIN < at:
+            yield pod
+
+
+def find_late_ends(expected: Expected, deployment: Document | None, pods: Iterable[Document]) -> Iterator[Deviation]:
+    """Yield the pods that got more time to end than was rendered for them; whoever deletes a pod may give any. Pure.
+
+    For those of an earlier ReplicaSet, this is at least the longest time that an application may declare. What git
+    delivers is not rendered here, so that the Deployment itself counts.
+    """
+    recorded = [each for each in kubernetes_place(expected).documents if each["kind"] == DEPLOYMENTS.name]
+    rendered = DEFAULT_GRACE
+    for document in (*recorded, *([deployment] if deployment else ()))[:1]:
+        rendered = document["spec"]["template"]["spec"].get("terminationGracePeriodSeconds", DEFAULT_GRACE)
+    for pod in pods:
+        most = rendered if owner_of(pod) == expected.container else max(rendered, LONGEST_GRACE)
+        if (grace := pod["metadata"].get("deletionGracePeriodSeconds", 0)) > most:
+            yield Deviation(
+                code="drift.pod",
+                fact=f"{pod['metadata']['name']} was deleted and may run for {grace} s more, instead of {most} s",
+                remedy="Find out who deleted it so, and collect what the investigation needs. Then delete it again.",
+            )
 
 
 def find_troubles(expected: Expected, deployment: Document | None, pods: Sequence[Document]) -> Iterator[Deviation]:

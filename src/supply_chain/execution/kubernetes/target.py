@@ -17,7 +17,13 @@ from supply_chain.execution.isolation.record import IsolationRecord
 from supply_chain.execution.kubernetes.autoscaling import least_pods
 from supply_chain.execution.kubernetes.brought import Objects, adopt, read_brought, remove_left
 from supply_chain.execution.kubernetes.cluster import CONFIG_MAPS, NODES, PODS, REPLICA_SETS, Cluster, Document
-from supply_chain.execution.kubernetes.comparison import compare_pods, find_object_changes, find_troubles
+from supply_chain.execution.kubernetes.comparison import (
+    compare_pods,
+    find_late_ends,
+    find_object_changes,
+    find_overdue,
+    find_troubles,
+)
 from supply_chain.execution.kubernetes.foreign import Foreign, digests
 from supply_chain.execution.kubernetes.isolator import find_isolated
 from supply_chain.execution.kubernetes.manifest_files import PlainOnly, Renderer
@@ -216,14 +222,15 @@ class KubernetesTarget:
         if not self._is_here(expected):
             return make_moved(expected, self.now())
         deployment = state.deployment(expected)
-        pods = _current_pods(expected, state)
+        pods, ending = _current_pods(expected, state), list(filter(is_ending, state.pods_of(expected)))
         isolated = find_isolated(expected, state.applied, self.list_isolations)
         deviations = (
             (isolated,)
             if isolated
             else (
                 *find_object_changes(cluster, expected, state),
-                *compare_pods(expected, deployment, pods),
+                *compare_pods(expected, deployment, [*pods, *find_overdue(ending, self.now())]),
+                *find_late_ends(expected, deployment, ending),
                 *find_troubles(expected, deployment, pods),
                 *more,
             )

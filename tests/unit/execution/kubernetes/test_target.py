@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
@@ -12,6 +13,7 @@ from supply_chain.execution.kubernetes.rollout import find_stuck
 from supply_chain.model.image import ImageRef
 from supply_chain.model.manifest import Classification
 from tests.contract.target import TargetContract
+from tests.support.memory_cluster import NOON
 
 BAD = "sha256:" + "b" * 64
 TOKEN = {"sources": [{"serviceAccountToken": {"path": "token"}}]}
@@ -320,13 +322,46 @@ def test_evicted_pod_is_drift(harness, cluster):
     ]
 
 
-def test_ending_pod_is_not_compared(harness, cluster):
-    """Pods of the replaced revision answer their last requests."""
+def end_pod(cluster, deployment, grace, ends, current=False):
+    """Add an ending pod of an earlier ReplicaSet, or of the current one; it ends seconds after now."""
+    sets = [each["metadata"] for key, each in cluster.objects.items() if key[0] == "ReplicaSet"]
+    owner = next(each["uid"] for each in sets if (each["uid"] == deployment.container) is current)
+    metadata = cluster.add_pod("hello-old", "shop", f"registry/x@{BAD}", owner)["metadata"]
+    metadata["deletionTimestamp"] = (NOON + timedelta(seconds=ends)).isoformat()
+    metadata["deletionGracePeriodSeconds"] = grace
+
+
+@pytest.mark.parametrize(("grace", "ends"), [(10, 10), (10, -30), (65, 60)], ids=str)
+def test_pod_that_ends_in_time_is_not_compared(harness, cluster, grace, ends):
+    """Pods of the replaced revision answer their last requests; the earlier image may have declared more time."""
+    harness.deploy(harness.good())
     deployment = harness.deploy(harness.good())
-    owner = next(each for key, each in cluster.objects.items() if key[0] == "ReplicaSet")["metadata"]["uid"]
-    cluster.add_pod("hello-old", "shop", f"registry/x@{BAD}", owner)["metadata"]["deletionTimestamp"] = "now"
+    end_pod(cluster, deployment, grace, ends)
 
     assert harness.codes(deployment) == [("hello", [])]
+
+
+def test_pod_that_should_have_ended_is_compared(harness, cluster):
+    """A finalizer, or a node that does not end it, would hide what it runs."""
+    harness.deploy(harness.good())
+    deployment = harness.deploy(harness.good())
+    end_pod(cluster, deployment, 10, -61)
+
+    assert {"drift.pod", "drift.digest"} == set(dict(harness.codes(deployment))["hello"])
+
+
+@pytest.mark.parametrize(("current", "grace"), [(True, 11), (False, 66)], ids=str)
+def test_pod_that_got_more_time_to_end_is_reported_at_once(harness, cluster, current, grace):
+    """Whoever may delete pods could let one run for years, and nothing would compare it."""
+    harness.deploy(harness.good())
+    deployment = harness.deploy(harness.good())
+    end_pod(cluster, deployment, grace, 3600, current)
+
+    observation, *_ = harness.target.monitor([deployment.expected])
+
+    assert [(each.code, each.fact) for each in observation.deviations] == [
+        ("drift.pod", f"hello-old was deleted and may run for {grace} s more, instead of {grace - 1} s")
+    ]
 
 
 def test_monitor_of_one_application_reports_foreign_pods_with_its_label(harness, cluster):
