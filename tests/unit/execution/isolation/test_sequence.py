@@ -59,11 +59,11 @@ class Mortal(MemoryCluster):
     before = True
 
     def _write(self, act: Any) -> Any:
-        self.writes += 1
-        if self.writes == self.at and self.before:
+        number = self.writes = self.writes + 1  # pods are changed at the same time
+        if number == self.at and self.before:
             raise KilledError
         result = act()
-        if self.writes == self.at:
+        if number == self.at:
             raise KilledError
         return result
 
