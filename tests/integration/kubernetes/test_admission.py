@@ -44,8 +44,10 @@ from tests.support.admission import (
     install_policies,
     is_enforced,
     pod,
+    refusal,
     wait_until,
 )
+from tests.support.node import secure_pod
 
 HELLO = f"{REPOSITORIES}hello"
 ADMITTED = f"{HELLO}@sha256:{'a' * 64}"
@@ -400,9 +402,31 @@ def test_no_other_service_account_writes_the_parameters(
 def test_administrator_of_the_cluster_writes_no_parameters(
     admin: ClusterClient, administrator: ClusterClient, enforced: Enforced
 ) -> None:
-    """A role allows it, and a policy refuses it: only removing the policy would help, which is a deviation."""
+    """Not as themselves: they need a token of the publisher, which their role gives, or to change the policy."""
     for client in (admin, administrator):
         assert all("only the service account" in each for each in refusals_of_writes(enforced, client))
+
+
+def test_who_impersonates_the_publisher_writes_no_parameters(admin: ClusterClient, enforced: Enforced) -> None:
+    """The role `edit` allows that in the namespace; only a token has an id, which is not impersonated by itself."""
+    where = f"{admin.address}/api/v1/namespaces/{SYSTEM}/configmaps?dryRun=All"
+    metadata = {"name": new_parameters_name("other"), "namespace": SYSTEM}
+    headers = {"Impersonate-User": f"system:serviceaccount:{SYSTEM}:{PUBLISHER}"}
+    document = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {}}
+
+    answer = admin._http.post(where, json=document, headers=headers)
+
+    assert answer.status_code == 403 and "only the service account" in answer.text
+    assert admin._http.post(where, json={**document, "metadata": {**metadata, "name": "x"}}, headers=headers).is_success
+
+
+def test_no_pod_runs_as_the_publisher(admin: ClusterClient, enforced: Enforced) -> None:
+    """It could read the token that it asks for."""
+    document: dict[str, Any] = secure_pod(SYSTEM, "publisher", ADMITTED)
+    mine = {**document, "spec": {**document["spec"], "serviceAccountName": PUBLISHER}}
+
+    assert "no pod runs as" in refusal(admin, SYSTEM, PODS, mine)
+    assert not refusal(admin, SYSTEM, PODS, document)
 
 
 def test_documented_role_publishes_and_watches_and_does_no_more(

@@ -22,7 +22,7 @@ from supply_chain.execution.kubernetes.cluster import CONTAINERS
 from supply_chain.model.container import QUARANTINE
 
 SYSTEM, PUBLISHER = "cscm-system", "cscm-publisher"
-"""The namespace of the parameters, and the service account there that alone may write them.
+"""The namespace of the parameters, and the service account there that alone may write them, with a token of its own.
 
 They are ConfigMaps, of which an API server reads the values that an expression names; a custom resource it would encode
 and decode for each pod. In the namespace that they are about, everyone with the role `edit` could write them.
@@ -36,6 +36,9 @@ COLLECTOR, PROGRAM = "collector", "program"
 SHARD = 2
 """Each other key is the first digits of digests, and its value the images with these; a long text would be searched for
 each image."""
+CREDENTIAL = "authentication.kubernetes.io/credential-id"
+"""What an API server (1.37) sets of a request with a token: `JTI=` and its id. Who impersonates sets it only with a
+permission for just that (`userextras`), and tokens in Secrets have no id."""
 HARDENED = "cscm.hardened"
 """The annotation that names the settings that a pod came in without."""
 HARDEN = "MutatingAdmissionPolicyBinding"
@@ -86,6 +89,8 @@ class Policies:
             self._validating("lapsed", LAPSED),
             self._validating("writer", WRITER),
             self._binding("writer", "writer", _only(SYSTEM), validationActions=["Deny", "Audit"]),
+            self._validating("publisher", NO_PUBLISHING_PODS),
+            self._binding("publisher", "publisher", _only(SYSTEM), validationActions=["Deny", "Audit"]),
             _object(ADMISSION, "MutatingAdmissionPolicy", f"{self.prefix}-hardened", HARDENING),
         )
 
@@ -335,13 +340,28 @@ WRITER: Object = {
     ],
     "validations": [
         {
-            "expression": f"request.userInfo.username == 'system:serviceaccount:{SYSTEM}:{PUBLISHER}'",
-            "message": f"only the service account {SYSTEM}/{PUBLISHER} writes the images that are admitted",
+            "expression": f"request.userInfo.username == 'system:serviceaccount:{SYSTEM}:{PUBLISHER}'"
+            f" && request.userInfo.?extra[?'{CREDENTIAL}'].orValue([]).exists(i, i.startsWith('JTI='))",
+            "message": f"only the service account {SYSTEM}/{PUBLISHER} writes the images that are admitted,"
+            " with a token of its own",
             "reason": "Forbidden",
         }
     ],
 }
-"""Refuse parameters by anybody else, also where a role allows it."""
+"""Refuse parameters by anybody else, also where a role allows it, and by who impersonates the service account."""
+
+NO_PUBLISHING_PODS: Object = {
+    "failurePolicy": "Fail",
+    "matchConstraints": _constraints([_rule("", ("pods",), ("CREATE",))]),
+    "validations": [
+        {
+            "expression": f"object.spec.?serviceAccountName.orValue('') != '{PUBLISHER}'",
+            "message": f"no pod runs as {SYSTEM}/{PUBLISHER}: it would get a token of it",
+            "reason": "Forbidden",
+        }
+    ],
+}
+"""Refuse pods of the publisher's service account."""
 
 POD_DEFAULTS = {"runAsNonRoot": "true", "seccompProfile": "{'type': 'RuntimeDefault'}"}
 CONTAINER_DEFAULTS = {

@@ -65,6 +65,33 @@ def test_dry_run_says_what_would_be_made_and_makes_nothing():
     assert len(changes) == len(generated()) and not cluster.objects
 
 
+def test_only_a_token_of_the_publisher_writes_parameters():
+    """A name alone can be impersonated, and a pod of the service account would get a token."""
+    kind = "ValidatingAdmissionPolicy"
+    found = {each["metadata"]["name"]: each["spec"] for each in Policies().of_cluster() if each["kind"] == kind}
+
+    (writes,) = found["cscm-writer"]["validations"]
+    assert "== 'system:serviceaccount:cscm-system:cscm-publisher' && " in writes["expression"]
+    identified = "?'authentication.kubernetes.io/credential-id'].orValue([]).exists(i, i.startsWith('JTI='))"
+    assert writes["expression"].endswith(identified)
+    where = {"matchLabels": {"kubernetes.io/metadata.name": "cscm-system"}}
+    for name in ("cscm-writer", "cscm-publisher"):
+        assert found[name]["failurePolicy"] == "Fail" and "Deny" in _binding_of(name)["validationActions"]
+        assert _binding_of(name)["matchResources"]["namespaceSelector"] == where
+    (rule,) = found["cscm-publisher"]["matchConstraints"]["resourceRules"]
+    assert (rule["resources"], rule["operations"]) == (["pods"], ["CREATE"])
+    assert found["cscm-publisher"]["validations"][0]["expression"].endswith("!= 'cscm-publisher'")
+
+
+def _binding_of(policy):
+    (binding,) = (
+        each["spec"]
+        for each in Policies().of_cluster()
+        if each["kind"] == "ValidatingAdmissionPolicyBinding" and each["spec"]["policyName"] == policy
+    )
+    return binding
+
+
 def weaken(**fields):
     return lambda document: document["spec"].update(fields)
 
