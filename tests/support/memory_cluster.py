@@ -85,6 +85,9 @@ class MemoryCluster:
         self._note_owners(key)
         return copy.deepcopy(self.objects[key])
 
+    def read_identity(self) -> str:
+        return "cscm-execution"
+
     def take_over(self, kind: Kind, document: Document, manager: str) -> Document:
         metadata, spec = document["metadata"], document["spec"]
         key = (kind.name, metadata["namespace"], metadata["name"])

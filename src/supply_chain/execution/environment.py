@@ -258,6 +258,10 @@ class DockerEnvironment(Environment):
         return _placement(self.applications, application, self.name, "address", "a free port")
 
 
+OWN_BINDINGS = ("RoleBinding/cscm-deployer", "RoleBinding/cscm-isolator")
+"""The bindings of deployments/kubernetes/rbac in a namespace: each gives the role of its name to who deploys there."""
+
+
 class KubernetesEnvironment(Environment):
     """An environment in a namespace of a cluster."""
 
@@ -269,10 +273,7 @@ class KubernetesEnvironment(Environment):
     )
     delivery: Delivery | None = Field(default=None, description="what delivers images; null: the chain itself")
     response: ResponseSettings = Field(default=ResponseSettings(), description="how applications are isolated")
-    others: tuple[str, ...] = Field(
-        default=("RoleBinding/cscm-deployer", "RoleBinding/cscm-isolator"),
-        description="not reported, such as Ingress/shop",
-    )
+    others: tuple[str, ...] = Field(default=OWN_BINDINGS, description="not reported, such as Ingress/shop")
     enforcement: EnforcementSettings | None = Field(
         default=None, description="how the cluster itself refuses other images; null: it does not"
     )

@@ -25,6 +25,7 @@ from lightkube.core.resource import GlobalResource, NamespacedResourceG, Namespa
 from lightkube.generic_resource import Generic, create_api_info
 from lightkube.models.authentication_v1 import TokenRequestSpec
 from lightkube.models.meta_v1 import ObjectMeta, Status
+from lightkube.resources.authentication_v1 import SelfSubjectReview
 from lightkube.resources.core_v1 import PodEphemeralcontainers, PodLog, ServiceAccountToken
 from lightkube.types import PatchType
 
@@ -133,6 +134,13 @@ class ClusterClient:
         assert reply.status
         user = self.client.config._replace(user=User(token=reply.status.token))
         return ClusterClient(_connect(user, manager), self.address)
+
+    def read_identity(self) -> str:
+        """Return the user name of this client, as `Cluster` describes."""
+        with self._translate("learn by which name it is known"):
+            review = self.client.create(SelfSubjectReview(metadata=ObjectMeta()))
+        assert review.status and review.status.userInfo
+        return review.status.userInfo.username or ""
 
     def apply(self, kind: Kind, document: Document, *, dry_run: bool = False, force: bool = False) -> Document:
         """Apply an object, as `Cluster` describes."""

@@ -89,6 +89,9 @@ class Cluster(Protocol):
         fields. With `dry_run`, the cluster admits the object and fills in defaults, but stores nothing.
         """
 
+    def read_identity(self) -> str:
+        """Return the user name by which the cluster knows this client."""
+
     def take_over(self, kind: Kind, document: Document, manager: str) -> Document:
         """Apply some fields of an object as another field manager, by force, and return the object.
 

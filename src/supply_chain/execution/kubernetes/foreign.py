@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from supply_chain.execution.deployment import Expected, KubernetesPlace
-from supply_chain.execution.environment import KubernetesEnvironment
+from supply_chain.execution.environment import OWN_BINDINGS, KubernetesEnvironment
 from supply_chain.execution.isolation.record import IsolationRecord
 from supply_chain.execution.kubernetes.brought import find_left
 from supply_chain.execution.kubernetes.cluster import (
@@ -46,6 +46,8 @@ class Foreign:
     application: str | None = None
     isolations: Sequence[IsolationRecord] = ()
     """The signed records of isolations in the namespace."""
+    identity: str = ""
+    """The user name of whoever deploys there."""
 
     def find(self) -> Iterator[Observation]:
         """Yield an observation of each pod and object, and of each controller whose pods the cluster refuses."""
@@ -73,8 +75,10 @@ class Foreign:
 
     def _is_foreign(self, kind: Kind, document: Document, applied: Collection[tuple[str, str]]) -> bool:
         name = document["metadata"]["name"]
-        if (kind.name, name) in applied or f"{kind.name}/{name}" in self.environment.others:
+        if (kind.name, name) in applied:
             return False
+        if f"{kind.name}/{name}" in self.environment.others:
+            return f"{kind.name}/{name}" in OWN_BINDINGS and not gives_own_role(document, self.identity)
         return kind is not NETWORK_POLICIES or allows_traffic(document["spec"])
 
     def _find_denied(self) -> Iterator[Observation]:
@@ -119,6 +123,19 @@ class Foreign:
 
 def _documents(expected: Expected) -> tuple[Document, ...]:
     return expected.place.documents if isinstance(expected.place, KubernetesPlace) else ()
+
+
+def gives_own_role(binding: Document, identity: str) -> bool:
+    """Return whether a RoleBinding gives the role of its name to a user or service account, and to nobody else."""
+    named = binding.get("roleRef", {}).get("name") == binding["metadata"]["name"]
+    return named and [*map(_user_name, binding.get("subjects") or ())] == [identity]
+
+
+def _user_name(subject: Mapping[str, Any]) -> str:
+    """Return the user name of a subject; empty for a group."""
+    if subject["kind"] == "ServiceAccount":
+        return f"system:serviceaccount:{subject.get('namespace')}:{subject['name']}"
+    return str(subject["name"]) if subject["kind"] == "User" else ""
 
 
 def allows_traffic(policy: Mapping[str, Any]) -> bool:

@@ -16,7 +16,15 @@ from supply_chain.execution.environment import KubernetesEnvironment
 from supply_chain.execution.isolation.record import IsolationRecord
 from supply_chain.execution.kubernetes.autoscaling import least_pods
 from supply_chain.execution.kubernetes.brought import Objects, adopt, read_brought, remove_left
-from supply_chain.execution.kubernetes.cluster import CONFIG_MAPS, NODES, PODS, REPLICA_SETS, Cluster, Document
+from supply_chain.execution.kubernetes.cluster import (
+    CONFIG_MAPS,
+    NODES,
+    PODS,
+    REPLICA_SETS,
+    ROLE_BINDINGS,
+    Cluster,
+    Document,
+)
 from supply_chain.execution.kubernetes.comparison import (
     compare_pods,
     find_late_ends,
@@ -117,7 +125,10 @@ class KubernetesTarget:
         """Return what runs, as `Target` describes."""
         cluster = self.connect()
         state = read_namespace(cluster, self.environment.namespace, OBSERVED)
-        return (*self._observe_all(cluster, state, expected), *self._find_foreign(expected, state, application))
+        return (
+            *self._observe_all(cluster, state, expected),
+            *self._find_foreign(cluster, expected, state, application),
+        )
 
     def observe(self, expected: Sequence[Expected]) -> tuple[Observation, ...]:
         """Return how these deployments are, as `Target` describes."""
@@ -133,7 +144,8 @@ class KubernetesTarget:
     ) -> tuple[Observation, ...]:
         """Return an observation of each deployment to which something of `changed` belongs, and of what is foreign."""
         affected = find_affected([each for each in expected if self._is_here(each)], changed, state)
-        return (*self._observe_all(self.connect(), state, affected), *self._find_foreign(expected, state))
+        cluster = self.connect()
+        return (*self._observe_all(cluster, state, affected), *self._find_foreign(cluster, expected, state))
 
     def remove_unneeded(self, ref: ImageRef) -> None:
         """Remove the settings of earlier revisions that no ReplicaSet refers to, as `Target` describes."""
@@ -204,12 +216,13 @@ class KubernetesTarget:
         return map_concurrently(observe, expected)
 
     def _find_foreign(
-        self, expected: Sequence[Expected], state: NamespaceState, application: str | None = None
+        self, cluster: Cluster, expected: Sequence[Expected], state: NamespaceState, application: str | None = None
     ) -> Iterator[Observation]:
         names = {(pod["metadata"].get("labels") or {}).get(QUARANTINE) for pod in state.all(PODS)}
         isolated = [each for each in self.environment.applications if object_name(each) in names]
         records = [record for each in isolated for record in self.list_isolations(each)]
-        return Foreign(self.environment, expected, state, self.now(), application, records).find()
+        identity = cluster.read_identity() if [*state.all(ROLE_BINDINGS)] else ""
+        return Foreign(self.environment, expected, state, self.now(), application, records, identity).find()
 
     def _is_here(self, expected: Expected) -> bool:
         """Return whether a deployment is where its environment is now."""

@@ -55,6 +55,18 @@ def test_client_applies_with_own_field_manager_and_without_force():
     assert found["spec"] == {"unheard": 1}
 
 
+def test_client_learns_by_which_name_it_is_known():
+    """The cluster knows it, whatever signed in."""
+    requests = []
+
+    def answer(request):
+        requests.append(request)
+        return httpx2.Response(201, json={"metadata": {}, "status": {"userInfo": {"username": "cscm-execution"}}})
+
+    assert client(answer).read_identity() == "cscm-execution"
+    assert (requests[0].method, requests[0].url.path) == ("POST", "/apis/authentication.k8s.io/v1/selfsubjectreviews")
+
+
 def test_client_takes_over_fields_as_named_manager():
     """Only so does a field go from one manager to another."""
     requests = []

@@ -55,15 +55,47 @@ def test_policy_that_only_denies_is_not_reported(harness, cluster, deployed):
 
 
 def test_objects_that_environment_names_are_not_reported(harness, cluster, deployed):
-    """The binding of the documented role is there in any case."""
-    add(cluster, ROLE_BINDINGS, "cscm-deployer", **ADMIN)
-    assert len(harness.target.monitor([deployed])) == 1
+    """Whatever they are."""
     add(cluster, INGRESSES, "shop", spec={})
     others = (*harness.target.environment.others, "Ingress/shop")
     environment = harness.target.environment.model_copy(update={"others": others})
 
     assert len(harness.target.monitor([deployed])) == 2
     assert len(replace(harness.target, environment=environment).monitor([deployed])) == 1
+
+
+OURS = {"kind": "User", "name": "cscm-execution"}
+
+
+@pytest.mark.parametrize("name", ["cscm-deployer", "cscm-isolator"])
+@pytest.mark.parametrize(
+    ("role", "subjects", "foreign"),
+    [
+        ("", [OURS], False),
+        ("admin", [OURS], True),
+        ("", [OURS, {"kind": "User", "name": "mallory"}], True),
+        ("", [{"kind": "User", "name": "mallory"}], True),
+        ("", [{"kind": "Group", "name": "cscm-execution"}], True),
+        ("", [{"kind": "ServiceAccount", "namespace": "shop", "name": "cscm-execution"}], True),
+        ("", [], True),
+    ],
+)
+def test_binding_of_documented_role_is_reported_if_it_gives_more(
+    harness, cluster, deployed, name, role, subjects, foreign
+):
+    """Its name alone would hide another grant."""
+    add(cluster, ROLE_BINDINGS, name, roleRef={"name": role or name}, subjects=subjects)
+
+    assert len(harness.target.monitor([deployed])) == 1 + foreign
+
+
+def test_binding_of_service_account_that_deploys_is_not_reported(harness, cluster, deployed, monkeypatch):
+    """A worker in the cluster has one."""
+    monkeypatch.setattr(cluster, "read_identity", lambda: "system:serviceaccount:ci:worker", raising=False)
+    subject = {"kind": "ServiceAccount", "namespace": "ci", "name": "worker"}
+    add(cluster, ROLE_BINDINGS, "cscm-deployer", roleRef={"name": "cscm-deployer"}, subjects=[subject])
+
+    assert len(harness.target.monitor([deployed])) == 1
 
 
 def test_monitor_of_one_application_reports_objects_with_its_label(harness, cluster, deployed):
