@@ -180,29 +180,30 @@ def test_update_to_another_image_is_refused(enforced: Enforced, running: str) ->
         patch(change)
 
 
+def debug(enforced: Enforced, running: str, image: str) -> None:
+    """Add an ephemeral container to a pod, in a dry run, as `kubectl debug` does."""
+    container = {
+        "name": "debug",
+        "image": image,
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "runAsNonRoot": True,
+            "capabilities": {"drop": ["ALL"]},
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+    }
+    body: Any = {"spec": {"ephemeralContainers": [container]}}
+    enforced.admin.client.patch(
+        PodEphemeralcontainers, running, body, namespace=enforced.place.namespace, patch_type=PatchType.STRATEGIC,
+        dry_run=True,
+    )  # fmt: skip
+
+
 def test_ephemeral_container_with_another_image_is_refused(enforced: Enforced, running: str) -> None:
     """`kubectl debug` adds a container to a running pod."""
-
-    def debug(image: str) -> None:
-        container = {
-            "name": "debug",
-            "image": image,
-            "securityContext": {
-                "allowPrivilegeEscalation": False,
-                "runAsNonRoot": True,
-                "capabilities": {"drop": ["ALL"]},
-                "seccompProfile": {"type": "RuntimeDefault"},
-            },
-        }
-        body: Any = {"spec": {"ephemeralContainers": [container]}}
-        enforced.admin.client.patch(
-            PodEphemeralcontainers, running, body, namespace=enforced.place.namespace, patch_type=PatchType.STRATEGIC,
-            dry_run=True,
-        )  # fmt: skip
-
-    debug(ADMITTED)
+    debug(enforced, running, ADMITTED)
     with pytest.raises(ApiError, match="not named by its digest"):
-        debug("busybox:latest")
+        debug(enforced, running, "busybox:latest")
 
 
 COLLECTOR = f"{REPOSITORIES}base/python@sha256:{'d' * 64}"
@@ -271,6 +272,8 @@ def test_blocked_image_of_a_pod_does_not_keep_the_pod(enforced: Enforced, runnin
             Pod, running, {"metadata": {"labels": {"a": "b"}}}, namespace=enforced.place.namespace,
             patch_type=PatchType.STRATEGIC, dry_run=True,
         )  # fmt: skip
+        with pytest.raises(ApiError, match="not admitted"):  # it has a command of its own
+            debug(enforced, running, ADMITTED)
     finally:
         enforced.admit(ADMITTED)
         wait_until(lambda: not enforced.refusal_of(ADMITTED))

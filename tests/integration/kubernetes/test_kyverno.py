@@ -196,6 +196,8 @@ def test_pod_of_a_blocked_image_can_be_changed(control: Controlled, verdicts: Ve
         verdicts.publish(ref, passed=False)
         control.wait_for(verdicts.image(ref), refused=True)
         patch(control, Pod, name, {"metadata": {"labels": {"a": "b"}}})
+        with pytest.raises(ApiError, match=re.escape(control.refuser)):  # with a command of its own
+            change(control, PodEphemeralcontainers, name, "ephemeralContainers", verdicts.image(ref))
 
 
 def change(control: Controlled, resource: Any, name: str, containers: str, image: str) -> None:

@@ -237,15 +237,19 @@ def _pod_of(root: str) -> str:
     )
 
 
-def _images_of(pod: str, judged: str = "true") -> str:
-    """Return the CEL expression of all images of a pod: of its containers, and those that are mounted as volumes.
+def _images_of(pod: str) -> str:
+    """Return the CEL expression of the images of a pod: of its containers, and those that are mounted as volumes.
 
-    `judged` says of an ephemeral container `c` whether its image counts.
+    Those of ephemeral containers are not among them.
     """
     lists = [f"{pod}.?{kind}.orValue([]).map(c, c.?image.orValue(''))" for kind in CONTAINERS[:2]]
-    lists.append(f"{pod}.?{CONTAINERS[2]}.orValue([]).filter(c, {judged}).map(c, c.?image.orValue(''))")
     volumes = f"{pod}.?volumes.orValue([]).filter(v, has(v.image)).map(v, v.image.?reference.orValue(''))"
     return " + ".join([*lists, volumes])
+
+
+def _ephemeral_images_of(pod: str, judged: str = "true") -> str:
+    """Return the CEL expression of the images of ephemeral containers; `judged` says of one, `c`, whether it counts."""
+    return f"{pod}.?{CONTAINERS[2]}.orValue([]).filter(c, {judged}).map(c, c.?image.orValue(''))"
 
 
 BY_DIGEST = "i.matches('^[^@[:space:]]+@sha256:[0-9a-f]{64}$')"
@@ -286,15 +290,13 @@ ADMITTED_IMAGES: Object = {
             "name": "oldNames",
             "expression": f"variables.oldPod.?{CONTAINERS[2]}.orValue([]).map(c, c.name)",
         },
+        {"name": "oldImages", "expression": _images_of("variables.oldPod")},
         {
             "name": "images",
-            "expression": _images_of("variables.pod", f"!(c.name in variables.oldNames) && !({COLLECTS})"),
+            "expression": f"({_images_of('variables.pod')}).filter(i, !(i in variables.oldImages)) + "
+            + _ephemeral_images_of("variables.pod", f"!(c.name in variables.oldNames) && !({COLLECTS})"),
         },
-        {"name": "oldImages", "expression": _images_of("variables.oldPod", "false")},
-        {
-            "name": "refused",
-            "expression": f"variables.images.filter(i, !(i in variables.oldImages) && !({ADMITS}))",
-        },
+        {"name": "refused", "expression": f"variables.images.filter(i, !({ADMITS}))"},
     ],
     "validations": [
         {
@@ -307,7 +309,8 @@ ADMITTED_IMAGES: Object = {
 """Refuse what has an image that is not admitted.
 
 An update is judged by the images that it adds: otherwise nobody could remove the finalizers of a pod whose image was
-blocked. An ephemeral container cannot be changed once it is there, and its image admits no other one.
+blocked. An ephemeral container cannot be changed once it is there. A new one is judged in any case, because it has a
+command of its own: neither its image in the pod nor that of another one admits it.
 """
 
 LAPSED: Object = {
@@ -315,7 +318,7 @@ LAPSED: Object = {
     "paramKind": PARAMETER_KIND,
     "matchConstraints": _constraints([_rule("", ("pods",), ("CREATE",))]),
     "variables": [
-        {"name": "images", "expression": _images_of("object.spec")},
+        {"name": "images", "expression": f"{_images_of('object.spec')} + {_ephemeral_images_of('object.spec')}"},
         {
             "name": "lapsed",
             "expression": f"variables.images.filter(i, {ADMITS}"

@@ -38,7 +38,8 @@ SECONDS = 15
 """After which a pod is refused without an answer."""
 DIGEST = 72
 """Characters of `@sha256:` and a digest."""
-CONTAINERS = ("containers", "initContainers", "ephemeralContainers")
+CONTAINERS, EPHEMERAL = ("containers", "initContainers"), "ephemeralContainers"
+"""The kinds of containers of a pod."""
 
 
 @dataclass(frozen=True)
@@ -225,7 +226,7 @@ def exceptions_refused(prefix: str) -> dict[str, Any]:
 
 
 def _images_of(pod: str) -> str:
-    """Return the CEL expression of all images of a pod: of its containers, and those that are mounted as volumes."""
+    """Return the CEL expression of the images of a pod, but for those of ephemeral containers: also of volumes."""
     lists = [f"{pod}.?{kind}.orValue([]).map(c, string(c.?image.orValue('')))" for kind in CONTAINERS]
     volumes = f"{pod}.?volumes.orValue([]).filter(v, has(v.image)).map(v, string(v.image.?reference.orValue('')))"
     return " + ".join([*lists, volumes])
@@ -234,10 +235,13 @@ def _images_of(pod: str) -> str:
 def _new_images() -> str:
     """Return the CEL expression of the images that a request adds; all those of a new pod.
 
-    Before a new pod there is nothing: null for the API server, and a map without keys for Kyverno.
+    Before a new pod there is nothing: null for the API server, and a map without keys for Kyverno. A new ephemeral
+    container counts whatever its image is, because it has a command of its own.
     """
     old = f"(oldObject == null ? [] : {_images_of('oldObject.?spec')})"
-    return f"({_images_of('object.spec')}).filter(i, !(i in {old}))"
+    names = f"(oldObject == null ? [] : oldObject.?spec.?{EPHEMERAL}.orValue([]).map(c, string(c.name)))"
+    added = f"object.spec.?{EPHEMERAL}.orValue([]).filter(c, !(string(c.name) in {names}))"
+    return f"({_images_of('object.spec')}).filter(i, !(i in {old})) + {added}.map(c, string(c.?image.orValue('')))"
 
 
 def _escape(text: str) -> str:
