@@ -174,9 +174,16 @@ class Policies:
 
 
 def namespace_labels(mode: Mode) -> dict[str, str]:
-    """Return the labels of a namespace for Pod Security: `restricted` warns and audits, and with `deny` is enforced."""
-    levels = ("audit", "warn") if mode is not Mode.DENY else ("audit", "enforce", "warn")
-    return {f"pod-security.kubernetes.io/{level}": "restricted" for level in levels}
+    """Return the labels of a namespace for Pod Security: `restricted` warns and audits, and with `deny` is enforced.
+
+    The version is that of the cluster: by an earlier one, what was found since would be admitted.
+    """
+    levels = [f"pod-security.kubernetes.io/{each}" for each in ("audit", "enforce", "warn") if _uses(each, mode)]
+    return dict.fromkeys(levels, "restricted") | {f"{each}-version": "latest" for each in levels}
+
+
+def _uses(level: str, mode: Mode) -> bool:
+    return level != "enforce" or mode is Mode.DENY
 
 
 def _object(version: str, kind: str, name: str, spec: Object) -> Object:

@@ -15,6 +15,7 @@ ADMITTED = AdmittedImages(
 )
 BINDING = ("ValidatingAdmissionPolicyBinding", "", "cscm-admitted-images-staging")
 POLICY = ("ValidatingAdmissionPolicy", "", "cscm-admitted-images")
+VERSIONS = [f"pod-security.kubernetes.io/{level}-version" for level in ("enforce", "warn", "audit")]
 
 
 def place(mode=Mode.DENY):
@@ -115,6 +116,8 @@ def weaken(**fields):
          "spec.matchResources.excludeResourceRules"),
         (("Namespace", "", "apps"), lambda it: it["metadata"]["labels"].pop("pod-security.kubernetes.io/enforce"),
          "metadata.labels.pod-security.kubernetes.io/enforce"),
+        *((("Namespace", "", "apps"), lambda it, key=key: it["metadata"]["labels"].update({key: "v1.0"}),
+           f"metadata.labels.{key}") for key in VERSIONS),
     ],
 )  # fmt: skip
 def test_weakened_enforcement_is_a_deviation_and_is_repaired(cluster, key, change, path):
