@@ -34,7 +34,9 @@ class MemoryAdmissionCluster:
         return self.objects.get((kind.name, namespace, name))
 
     def list(self, kind: Kind, namespace: str = "") -> tuple[Document, ...]:
-        return tuple(each for key, each in self.objects.items() if key[:2] == (kind.name, namespace))
+        return tuple(
+            each for key, each in self.objects.items() if key[0] == kind.name and namespace in ("", key[1])
+        )  # fmt: skip
 
     def apply(self, kind: Kind, document: Document, *, dry_run: bool = False) -> Document:
         """Only of a namespace: labels that it applied before and does not apply now are removed."""

@@ -289,7 +289,7 @@ def test_change_of_the_policy_is_reported(second: Verified) -> None:
 
 def deviations(made: Verified) -> list[str]:
     name = made.policies.verifying(made.place.environment)
-    found = (*compare_installed(made.objects, made.admin), *compare_webhook(name, made.place.mode, made.admin))
+    found = (*compare_installed(made.objects, made.admin), *compare_webhook(name, made.place, made.admin))
     return [each.code for each in found]
 
 

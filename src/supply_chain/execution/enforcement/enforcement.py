@@ -13,6 +13,7 @@ from supply_chain.execution.enforcement.installation import (
     AdmissionCluster,
     Change,
     EnforcementStatus,
+    compare_exceptions,
     compare_installed,
     compare_left,
     find_unsigned,
@@ -20,6 +21,7 @@ from supply_chain.execution.enforcement.installation import (
     read_status,
     remove,
     require_kyverno,
+    require_no_exceptions,
 )
 from supply_chain.execution.enforcement.policies import (
     PARAMETERS,
@@ -68,6 +70,8 @@ class Enforcement:
         name = self.place.environment
         require_active(self.state, f"The environment {name} is not active, so nothing is installed in its cluster")
         cluster = self._connect()
+        if self.place.verification:
+            require_no_exceptions(self.policies.prefix, cluster)
         place = self._place(cluster)
         namespace, *bindings = self.policies.of_namespace(place)
         changes = install((*self.roles, *self.policies.of_cluster(), namespace), cluster)
@@ -89,6 +93,7 @@ class Enforcement:
         deviations = (
             *find_unsigned(place, self.state),
             *status.deviations,
+            *(compare_exceptions(self.policies.prefix, verifying, cluster) if verifying else ()),
             *compare_left(self.policies.of_other_settings(place), cluster),
             *self._find_ineffective(place, cluster),
         )

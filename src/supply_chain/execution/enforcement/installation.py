@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -22,6 +22,7 @@ from supply_chain.execution.kubernetes.cluster import (
     Kind,
 )
 from supply_chain.execution.kubernetes.differences import find_differences
+from supply_chain.execution.kubernetes.selectors import selects
 from supply_chain.execution.kubernetes.workloads import list_images
 from supply_chain.execution.observation import Deviation
 from supply_chain.model.container import QUARANTINE
@@ -55,6 +56,13 @@ WORKLOADS = (
 """The kinds that the policy judges."""
 DEFINITIONS = Kind("apiextensions.k8s.io/v1", "CustomResourceDefinition", "customresourcedefinitions", namespaced=False)
 CONFIGURATIONS = Kind(ADMISSION, "ValidatingWebhookConfiguration", "validatingwebhookconfigurations", namespaced=False)
+EXCEPTIONS = Kind("policies.kyverno.io/v1", "PolicyException", "policyexceptions")
+BOOTSTRAP = (
+    '!(request.resource.group == "" && request.resource.resource == "nodes")'
+    ' && !(request.resource.group == "certificates.k8s.io"'
+    ' && request.resource.resource == "certificatesigningrequests")'
+)
+"""The condition that Kyverno (1.19) adds to webhooks that fail, so that nodes can register."""
 LAPSED = "enforcement.lapsed"
 """The deviation of an image that stays admitted although its verdict has lapsed."""
 ENFORCE = "Find out who changed it, then run `cscm enforce apply ENVIRONMENT`."
@@ -224,10 +232,39 @@ def require_kyverno(cluster: AdmissionCluster) -> None:
         )
 
 
-def compare_webhook(name: str, mode: Mode, cluster: AdmissionCluster) -> Iterator[Deviation]:
+def require_no_exceptions(prefix: str, cluster: AdmissionCluster) -> None:
+    """Raise `SettingInvalid` if Kyverno's exceptions name policies with a prefix; a policy refuses later ones only."""
+    if names := list(_list_exceptions(prefix, cluster)):
+        raise SettingInvalid(
+            f"Exceptions from the policies of the chain are in the cluster: {', '.join(names)}\n"
+            "Find out who made them and why, and delete each: kubectl delete policyexception NAME -n NAMESPACE"
+        )
+
+
+def compare_exceptions(prefix: str, verifying: str, cluster: AdmissionCluster) -> Iterator[Deviation]:
+    """Yield a deviation for each exception from policies with a prefix, if the policy `verifying` is there."""
+    if cluster.read(KINDS[POLICY_KIND], verifying) is None:
+        return  # reported as removed; without Kyverno, the cluster has no exceptions
+    for name in _list_exceptions(prefix, cluster):
+        yield Deviation(
+            code="enforcement.excepted",
+            fact=f"Kyverno makes an exception from policies of the chain: {name}",
+            remedy="Find out who made it and when, and delete it: kubectl delete policyexception NAME -n NAMESPACE",
+        )
+
+
+def _list_exceptions(prefix: str, cluster: AdmissionCluster) -> Iterator[str]:
+    """Yield namespace and name of the exceptions from policies with a prefix, of any namespace."""
+    for each in cluster.list(EXCEPTIONS, ""):
+        if any(ref["name"].startswith(f"{prefix}-") for ref in each["spec"].get("policyRefs") or ()):
+            yield f"{each['metadata']['namespace']}/{each['metadata']['name']}"
+
+
+def compare_webhook(name: str, place: EnforcedNamespace, cluster: AdmissionCluster) -> Iterator[Deviation]:
     """Yield a deviation if Kyverno does not judge pods by a policy, or if pods are admitted without it.
 
-    Whoever removes Kyverno, or stops it in the usual way, also removes its webhooks.
+    Whoever removes Kyverno, or stops it in the usual way, also removes its webhooks. Kyverno's own configuration can
+    leave out namespaces, objects and requests that the policy selects.
     """
     policy = cluster.read(KINDS[POLICY_KIND], name)
     if policy is None:
@@ -235,13 +272,53 @@ def compare_webhook(name: str, mode: Mode, cluster: AdmissionCluster) -> Iterato
     webhooks = (cluster.read(CONFIGURATIONS, WEBHOOKS) or {}).get("webhooks", [])
     ours = [each for each in webhooks if _path_of(each).endswith(f"{PATH}{name}")]
     ready = policy.get("status", {}).get("conditionStatus", {}).get("ready", False)
-    failing = "Fail" if mode is Mode.DENY else "Ignore"
+    failing = "Fail" if place.mode is Mode.DENY else "Ignore"
     if not ready or [each["failurePolicy"] for each in ours] != [failing]:
         yield Deviation(
             code="enforcement.unverified",
             fact=f"Kyverno does not judge pods by {name}: it is not ready, or its webhook is not there",
             remedy="Look at Kyverno's admission controller and its log.",
         )
+        return
+    labels = (cluster.read(NAMESPACES, place.namespace) or {"metadata": {}})["metadata"].get("labels") or {}
+    if left_out := [*_find_left_out(ours[0], policy["spec"], labels)]:
+        yield Deviation(
+            code="enforcement.unverified",
+            fact=f"Kyverno does not judge all pods by {name}: its webhook leaves some out by {', '.join(left_out)}",
+            remedy="Look at Kyverno's ConfigMap (`webhooks`, `matchConditions`) and who changed it.",
+        )
+
+
+def _find_left_out(webhook: Document, spec: Document, labels: Mapping[str, str]) -> Iterator[str]:
+    """Yield the fields of a webhook by which it leaves out what a policy selects in a namespace with these labels."""
+    if not selects(webhook.get("namespaceSelector") or {}, labels):
+        yield "namespaceSelector"
+    if any((webhook.get("objectSelector") or {}).values()):
+        yield "objectSelector"
+    wanted = [
+        (operation, resource)
+        for rule in spec["matchConstraints"]["resourceRules"]
+        for operation in rule["operations"]
+        for resource in rule["resources"]
+    ]
+    if not all(any(_covers(rule, *each) for rule in webhook.get("rules") or ()) for each in wanted):
+        yield "rules"
+    conditions = {each["expression"] for each in webhook.get("matchConditions") or ()}
+    if conditions - {BOOTSTRAP, *(each["expression"] for each in spec.get("matchConditions") or ())}:
+        yield "matchConditions"
+
+
+def _covers(rule: Document, operation: str, resource: str) -> bool:
+    """Return whether a rule of a webhook has an operation on a resource of core/v1, such as `pods`, of a namespace."""
+    name, _, below = resource.partition("/")
+    alike = {resource, "*/*", f"{name}/*"} | ({f"*/{below}"} if below else {"*"})
+    return bool(
+        {operation, "*"} & {*rule["operations"]}
+        and {"", "*"} & {*rule["apiGroups"]}
+        and {"v1", "*"} & {*rule["apiVersions"]}
+        and alike & {*rule["resources"]}
+        and rule.get("scope", "*") in ("*", "Namespaced")
+    )
 
 
 def _path_of(webhook: Document) -> str:
@@ -305,7 +382,7 @@ def read_status(
         admitted=len(admits.all),
         deviations=(
             *compare_installed(generated, cluster),
-            *(compare_webhook(verifying, place.mode, cluster) if verifying else ()),
+            *(compare_webhook(verifying, place, cluster) if verifying else ()),
             *_compare_parameters(place, admits, stored),
             *(_find_bypassed(unadmitted) if place.mode is Mode.DENY else ()),
         ),

@@ -4,6 +4,7 @@ What it admits and refuses is tested with Kyverno itself (`tests/integration/kub
 """
 
 import re
+from copy import deepcopy
 from dataclasses import replace
 from datetime import timedelta
 
@@ -12,7 +13,7 @@ import pytest
 from supply_chain.errors import SettingInvalid
 from supply_chain.execution.enforcement.admitted import AdmissionPorts, AdmittedImages
 from supply_chain.execution.enforcement.enforcement import Enforcement
-from supply_chain.execution.enforcement.installation import install, read_status
+from supply_chain.execution.enforcement.installation import BOOTSTRAP, install, read_status
 from supply_chain.execution.enforcement.policies import EnforcedNamespace, Mode, Policies
 from supply_chain.execution.enforcement.verification import CRD, POLICY_KIND, WEBHOOKS, Verification, pem_of_each
 from supply_chain.model.tier import TierName
@@ -26,6 +27,7 @@ NOBODY = AdmittedImages(environment="staging", repositories="registry.test:5000/
 DEFINITION = ("CustomResourceDefinition", "", CRD)
 WEBHOOK = ("ValidatingWebhookConfiguration", "", WEBHOOKS)
 POLICY = (POLICY_KIND, "", "cscm-verdicts-staging")
+NAME = "kubernetes.io/metadata.name"
 
 
 def place(mode=Mode.DENY, verification=MADE):
@@ -111,8 +113,19 @@ def cluster():
     made = MemoryAdmissionCluster()
     install(Policies().of_namespace(place()), made)
     made.objects[POLICY]["status"] = {"conditionStatus": {"ready": True}}
-    webhook = {"clientConfig": {"service": {"path": "/ivpol/validate/cscm-verdicts-staging"}}, "failurePolicy": "Fail"}
+    webhook = {
+        "clientConfig": {"service": {"path": "/ivpol/validate/cscm-verdicts-staging"}},
+        "failurePolicy": "Fail",
+        "namespaceSelector": {
+            "matchLabels": {NAME: "apps"},
+            "matchExpressions": [{"key": NAME, "operator": "NotIn", "values": ["kube-system"]}],
+        },
+        "objectSelector": {},
+        "rules": deepcopy(spec()["matchConstraints"]["resourceRules"]),
+        "matchConditions": [*spec()["matchConditions"], {"name": "kyverno-exclude", "expression": BOOTSTRAP}],
+    }
     made.objects[WEBHOOK] = {"webhooks": [webhook]}
+    made.objects["Namespace", "", "apps"]["metadata"]["labels"][NAME] = "apps"
     made.objects[DEFINITION] = {}
     return made
 
@@ -147,6 +160,73 @@ def test_kyverno_that_does_not_apply_the_policy_is_reported(cluster, change):
     change(cluster.objects)
 
     assert codes(cluster) == ["enforcement.unverified"]
+
+
+def leave_out(**fields):
+    return lambda webhook: webhook.update(fields)
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        (leave_out(namespaceSelector={"matchExpressions": [{"key": NAME, "operator": "NotIn", "values": ["apps"]}]}),
+         "namespaceSelector"),
+        (leave_out(namespaceSelector={"matchExpressions": [{"key": "team", "operator": "Exists"}]}),
+         "namespaceSelector"),
+        (leave_out(objectSelector={"matchExpressions": [{"key": "skip", "operator": "DoesNotExist"}]}),
+         "objectSelector"),
+        (leave_out(rules=[]), "rules"),
+        (lambda it: it["rules"][0].update(resources=["pods"]), "rules"),
+        (lambda it: it["rules"][0].update(operations=["CREATE"]), "rules"),
+        (lambda it: it["rules"][0].update(apiGroups=["apps"]), "rules"),
+        (lambda it: it["rules"][0].update(apiVersions=["v2"]), "rules"),
+        (lambda it: it["rules"][0].update(scope="Cluster"), "rules"),
+        (lambda it: it["matchConditions"].append({"name": "a", "expression": "request.userInfo.username != 'mallory'"}),
+         "matchConditions"),
+    ],
+)  # fmt: skip
+def test_webhook_that_leaves_out_what_the_policy_selects_is_reported(cluster, change, field):
+    """Kyverno's configuration changes it, and the policy stays as it was generated."""
+    change(cluster.objects[WEBHOOK]["webhooks"][0])
+
+    (found,) = read_status(place(), Policies().of_namespace(place()), NOBODY, NOBODY, cluster, POLICY[2]).deviations
+    assert found.code == "enforcement.unverified" and found.fact.endswith(f"by {field}")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        leave_out(matchConditions=[], namespaceSelector={}),
+        leave_out(rules=[{"apiGroups": ["*"], "apiVersions": ["*"], "operations": ["*"], "resources": ["*/*"]}]),
+        lambda it: it["rules"][0].update(resources=["*", "pods/*"]),
+    ],
+)
+def test_webhook_that_judges_more_is_no_deviation(cluster, change):
+    change(cluster.objects[WEBHOOK]["webhooks"][0])
+
+    assert codes(cluster) == []
+
+
+def test_exception_that_was_made_before_is_refused_and_reported(world, cluster):
+    """The policy against exceptions judges later ones only; one from other policies is not the chain's."""
+    parameters = cluster.parameters = MemoryParameters()
+    ports = AdmissionPorts(
+        "registry.test:5000", world.verdict_store(TierName.EXECUTION), world.ecr, lambda _: (), parameters
+    )
+    enforcement = Enforcement(place(), lambda: cluster, ports, (), PolicyState(active=True, why=""))
+    for name, policy in (("other", "theirs"), ("ours", "cscm-verdicts-staging")):
+        assert enforcement.apply() is not None and enforcement.status().deviations == ()
+        metadata = {"name": name, "namespace": "tools"}
+        cluster.objects["PolicyException", "tools", name] = {
+            "metadata": metadata, "spec": {"policyRefs": [{"name": policy, "kind": POLICY_KIND}]},
+        }  # fmt: skip
+
+    with pytest.raises(SettingInvalid, match="tools/ours\n"):
+        enforcement.apply()
+    (found,) = enforcement.status().deviations
+    assert found.code == "enforcement.excepted" and found.fact.endswith(": tools/ours")
+    del cluster.objects[POLICY]
+    assert "enforcement.excepted" not in {each.code for each in enforcement.status().deviations}
 
 
 def test_removed_policy_is_reported_once(cluster):
