@@ -58,6 +58,7 @@ OF_AUTOSCALERS = ("behavior", "metrics")
 SPEC_FIELDS = {
     AUTOSCALERS: AUTOSCALER_FIELDS, DEPLOYMENTS: DEPLOYMENT_FIELDS, SERVICES: SERVICE_FIELDS,
     INGRESSES: frozenset({"ingressClassName", "rules", "tls"}),
+    NETWORK_POLICIES: frozenset({"egress", "ingress", "podSelector", "policyTypes"}),
 }  # fmt: skip
 CONTENT = {"apiVersion", "automountServiceAccountToken", "data", "kind", "metadata", "spec"}
 HOOK = "helm.sh/hook"
@@ -187,6 +188,8 @@ def _find_all(workload: Workload, rendered: Objects, brought: Sequence[Document]
         violations = [*_find_in_object(workload, each)]
         if kind == INGRESSES.name and not violations:
             violations += _find_in_ingress(workload, each["spec"], services)
+        if kind == NETWORK_POLICIES.name and not violations:
+            violations += _find_in_policy(each["spec"], ours[kind, workload.name]["spec"])
         if kind in (SERVICE_ACCOUNTS.name, AUTOSCALERS.name) and (kind, name) not in ours:
             violations.append(f"there may be one, {workload.name}, and an autoscaler only with `autoscaling`")
         if (kind, name) in names or ((kind, name) in ours and KINDS.get(str(kind)) not in REPLACED):
@@ -256,8 +259,50 @@ def _find_in_ingress(workload: Workload, spec: Mapping[str, Any], services: Coll
         yield "spec.tls.hosts is missing"
 
 
+def _find_in_policy(spec: Mapping[str, Any], rendered: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the rules of a NetworkPolicy that allow more than the chain's own: `rendered`, for the same pods."""
+    for way, key in (("ingress", "from"), ("egress", "to")):
+        allowed = [(peer, rule.get("ports")) for rule in rendered[way] for peer in rule[key]]
+        for rule in spec.get(way) or ():
+            peers = rule.get(key)
+            if not peers or not all(
+                any(_is_within(peer, own) and _has_ports(rule, ports) for own, ports in allowed) for peer in peers
+            ):
+                yield f"spec.{way} allows more than the application has: its namespace, `reached_from` and DNS"
+
+
+def _is_within(peer: Mapping[str, Any], allowed: Mapping[str, Any]) -> bool:
+    """Return whether a peer of a NetworkPolicy selects no pods beyond those of an allowed one."""
+    if not peer.keys() <= {"podSelector", "namespaceSelector"}:
+        return False
+    if peer.get("namespaceSelector") != allowed.get("namespaceSelector"):
+        return False
+    wanted = (allowed.get("podSelector") or {}).get("matchLabels") or {}
+    return wanted.items() <= ((peer.get("podSelector") or {}).get("matchLabels") or {}).items()
+
+
+def _has_ports(rule: Mapping[str, Any], allowed: Sequence[Mapping[str, Any]] | None) -> bool:
+    """Return whether a rule of a NetworkPolicy has only allowed ports; None allows all."""
+    ports = [{"protocol": "TCP", **each} for each in rule.get("ports") or ()]
+    return allowed is None or (bool(ports) and all(each in allowed for each in ports))
+
+
+def _list_secrets(pod: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the names of the Secrets that a pod mounts or that its containers refer to."""
+    yield from (str(each["secret"].get("secretName")) for each in pod.get("volumes") or () if "secret" in each)
+    for each in (*(pod.get("containers") or ()), *(pod.get("initContainers") or ())):
+        sources = [variable.get("valueFrom") or {} for variable in each.get("env") or ()]
+        yield from (str(source["secretKeyRef"].get("name")) for source in sources if "secretKeyRef" in source)
+        yield from (
+            str(source["secretRef"].get("name")) for source in each.get("envFrom") or () if "secretRef" in source
+        )
+
+
 def _find_in_pod(workload: Workload, pod: Mapping[str, Any], hardened: Mapping[str, Any]) -> Iterator[str]:
     yield from find_violations(pod, hardened, workload.profile)
+    named = {each.secret for each in workload.placement.secrets.values()}
+    if others := sorted({*_list_secrets(pod)} - named):
+        yield f"`secrets` of the environment do not have the Secret {', '.join(others)}"
     containers = pod.get("containers") or ()
     for each in (*containers, *(pod.get("initContainers") or ())):
         if (image := each.get("image")) not in _admitted(workload):

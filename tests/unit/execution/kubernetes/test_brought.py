@@ -301,6 +301,99 @@ def test_ingress_without_paths_is_left_to_cluster(workload):
         assert adopt(reached, render(reached), (*ALL, without))[-1][1]["spec"] == without["spec"]
 
 
+POLICY: dict[str, Any] = {
+    "apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": {"name": "admin"},
+    "spec": {
+        "podSelector": {}, "policyTypes": ["Ingress", "Egress"],
+        "ingress": [{"from": [{"podSelector": {"matchLabels": {"app": "peer"}}}], "ports": [{"port": 8080}]}],
+        "egress": [{"to": [{"podSelector": {}}]}],
+    },
+}  # fmt: skip
+INTERNET = {"ipBlock": {"cidr": "0.0.0.0/0"}}
+
+
+def of_namespace(name: str, **pods: str) -> dict[str, Any]:
+    selector = {"podSelector": {"matchLabels": pods}} if pods else {}
+    return {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": name}}, **selector}
+
+
+@pytest.mark.parametrize(
+    ("way", "rule"),
+    [
+        ("ingress", {"from": [of_namespace("ingress")], "ports": [{"port": 8080, "protocol": "TCP"}]}),
+        ("ingress", {"from": [of_namespace("ingress", app="proxy")], "ports": [{"port": 8080}]}),
+        ("egress", {"to": [of_namespace("kube-system", **{"k8s-app": "kube-dns"})],
+                    "ports": [{"port": 53, "protocol": "UDP"}]}),
+        ("egress", {"to": [{"podSelector": {"matchLabels": {"app": "shop"}}}], "ports": [{"port": 5432}]}),
+    ],
+)  # fmt: skip
+def test_network_policy_that_allows_no_more_is_applied(workload, way, rule):
+    """It may be narrower than the chain's own; its pods are the application's."""
+    reached = placed(workload, reached_from=("ingress",))
+
+    objects = adopt(reached, render(reached), (*ALL, changed(POLICY, f"spec/{way}", [rule])))
+
+    (policy,) = [each for _, each in objects if (each["kind"], each["metadata"]["name"]) == ("NetworkPolicy", "admin")]
+    assert policy["spec"][way] == [rule] and policy["spec"]["podSelector"] == {"matchLabels": reached.selector}
+
+
+@pytest.mark.parametrize(
+    ("way", "rule"),
+    [
+        ("ingress", {}),
+        ("ingress", {"from": []}),
+        ("ingress", {"from": [{"podSelector": {}}]}),
+        ("ingress", {"from": [{"podSelector": {}}], "ports": [{"port": 9090}]}),
+        ("ingress", {"from": [{"podSelector": {}}], "ports": [{"port": 8080, "endPort": 9090}]}),
+        ("ingress", {"from": [{"podSelector": {}}], "ports": [{"port": 8080, "protocol": "UDP"}]}),
+        ("ingress", {"from": [{"podSelector": {}}, INTERNET], "ports": [{"port": 8080}]}),
+        ("ingress", {"from": [{"namespaceSelector": {}}], "ports": [{"port": 8080}]}),
+        ("ingress", {"from": [of_namespace("other")], "ports": [{"port": 8080}]}),
+        ("egress", {}),
+        ("egress", {"to": [INTERNET]}),
+        ("egress", {"to": [INTERNET], "ports": [{"port": 443}]}),
+        ("egress", {"to": [{"namespaceSelector": {}}]}),
+        ("egress", {"to": [of_namespace("kube-system")], "ports": [{"port": 53, "protocol": "UDP"}]}),
+        ("egress", {"to": [of_namespace("kube-system", **{"k8s-app": "kube-dns"})]}),
+    ],
+)
+def test_network_policy_that_allows_more_is_refused(workload, way, rule):
+    """Policies only allow, so that one rule would open what the chain's own closes."""
+    reached = placed(workload, reached_from=("ingress",))
+
+    with pytest.raises(ManifestsRefused, match=f"NetworkPolicy admin: spec.{way} allows more"):
+        adopt(reached, render(reached), (*ALL, changed(POLICY, f"spec/{way}", [rule])))
+
+
+VOLUMES = "spec/template/spec/volumes"
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (f"{VOLUMES}/1", {"name": "pages", "secret": {"secretName": "NAME"}}),
+        (f"{CONTAINERS}/env", [{"name": "A", "valueFrom": {"secretKeyRef": {"name": "NAME", "key": "k"}}}]),
+        (f"{CONTAINERS}/envFrom", [{"secretRef": {"name": "NAME"}}]),
+    ],
+    ids=["mounted", "variable", "variables"],
+)
+@pytest.mark.parametrize("init", [False, True])
+def test_only_secrets_of_the_environment_are_referred_to(workload, path, value, init):
+    """Others in the namespace are of other applications, or tokens of service accounts."""
+    own = placed(workload, secrets={"TOKEN": {"secret": "hello", "key": "token"}})
+
+    def made(name: str) -> Any:
+        with_secret = changed(DEPLOYMENT, path, yaml.safe_load(yaml.safe_dump(value).replace("NAME", name)))
+        pod = with_secret["spec"]["template"]["spec"]
+        if init and CONTAINERS in path:
+            pod["initContainers"], pod["containers"] = [{**pod["containers"][0], "name": "first"}], [CONTAINER]
+        return with_secret
+
+    assert adopt(own, render(own), (made("hello"), PAGES, ADMIN))
+    with pytest.raises(ManifestsRefused, match="`secrets` of the environment do not have the Secret theirs"):
+        adopt(own, render(own), (made("theirs"), PAGES, ADMIN))
+
+
 def test_refusal_lists_all_violations(workload):
     """Who corrects them corrects them at once."""
     bad = changed(changed(DEPLOYMENT, f"{CONTAINERS}/image", "busybox"), f"{CONTEXT}/privileged", True)
