@@ -93,6 +93,30 @@ def test_network_policy_admits_environment_and_declared_namespaces(rendered):
     assert ingress["from"] == [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "ingress"}}}]
 
 
+SELECTED = {"cscm.application": "hello", "cscm.environment": "staging", "cscm.role": "application"}
+
+
+def test_disruptions_end_one_pod_of_the_application_at_a_time(rendered):
+    """A wrong selector protects nothing, or all pods of the namespace together. Pods that fail are always evicted."""
+    objects = rendered()
+
+    assert objects["PodDisruptionBudget"]["spec"] == {
+        "maxUnavailable": 1, "selector": {"matchLabels": SELECTED}, "unhealthyPodEvictionPolicy": "AlwaysAllow",
+    }  # fmt: skip
+    assert SELECTED.items() <= objects["Deployment"]["spec"]["template"]["metadata"]["labels"].items()
+
+
+def test_pods_are_spread_over_nodes_and_zones(rendered):
+    """By the pods of the application alone; one node that is left takes them all."""
+    spread = pod_of(rendered())["topologySpreadConstraints"]
+
+    assert spread == [
+        {"maxSkew": 1, "topologyKey": key, "whenUnsatisfiable": "ScheduleAnyway",
+         "labelSelector": {"matchLabels": SELECTED}}
+        for key in ("kubernetes.io/hostname", "topology.kubernetes.io/zone")
+    ]  # fmt: skip
+
+
 def test_labels_are_those_of_containers(rendered):
     """Values that no label can have are annotations."""
     template = rendered()["Deployment"]["spec"]["template"]["metadata"]
