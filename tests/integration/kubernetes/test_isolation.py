@@ -24,7 +24,6 @@ from supply_chain.execution.kubernetes.cluster import (
     FIELD_MANAGER,
     NETWORK_POLICIES,
     PODS,
-    SECRETS,
     Document,
 )
 from supply_chain.execution.kubernetes.isolator import KubernetesIsolator
@@ -39,7 +38,7 @@ from tests.support.admission import wait_until as wait_for
 from tests.support.cluster_images import NAME, REGISTRY, Import, imported_python
 from tests.support.cluster_roles import DEPLOYER, bind_role, make_account, restricted_namespace
 from tests.support.isolation import Isolation
-from tests.support.node import MANIFEST, SECURE, find_digest, secure_pod
+from tests.support.node import MANIFEST, SECURE, find_digest
 from tests.support.present import present
 from tests.support.world import World
 
@@ -178,22 +177,12 @@ def test_isolated_pods_have_no_traffic_and_the_earlier_image_serves(
 
 
 def test_role_that_deploys_does_not_isolate(cluster: ClusterClient, namespace: str, image: Import) -> None:
-    """Changing pods is a permission of its own, and the role with it reads no Secret and runs nothing in a pod."""
+    """Changing pods is a permission of its own."""
     isolation = isolation_in(cluster, namespace, image, DEPLOYER)
     isolation.harness.deploy(image())
-    isolator = cluster.for_service_account(namespace, ISOLATOR, FIELD_MANAGER, 600)
 
     with pytest.raises(ClusterRefused, match="forbidden"):
         isolation.run()
-    with pytest.raises(ClusterRefused, match="forbidden"):
-        isolator.list(SECRETS, namespace)
-    with pytest.raises(ClusterRefused, match="forbidden"):
-        isolator.delete(PODS, "peer", namespace)
-    with pytest.raises(ClusterRefused, match="forbidden"):
-        isolator.create(PODS, secure_pod(namespace, "new", f"{NAME}@{image()}"))
-    deployer = cluster.for_service_account(namespace, DEPLOYER, FIELD_MANAGER, 600)
-    with pytest.raises(ClusterRefused, match="forbidden"):
-        deployer.add_ephemeral_container(namespace, "any", {"name": "c", "image": f"{NAME}@{image()}"})
 
 
 @pytest.fixture

@@ -9,9 +9,8 @@ from uuid import uuid4
 import pytest
 
 from supply_chain.adapters.kubernetes.client import ClusterClient
-from supply_chain.errors import ClusterRefused
 from supply_chain.execution.enforcement.installation import KINDS, read_objects
-from supply_chain.execution.kubernetes.cluster import DEPLOYMENTS, NAMESPACES, PODS, SECRETS, SERVICE_ACCOUNTS, Kind
+from supply_chain.execution.kubernetes.cluster import DEPLOYMENTS, NAMESPACES, PODS, SERVICE_ACCOUNTS, Kind
 from supply_chain.fleet.hosts import ClusterHost
 from supply_chain.fleet.image import HostContainer
 from supply_chain.model.image import Digest
@@ -108,9 +107,3 @@ def test_workloads_are_found_by_digest(cluster: ClusterClient, observer: Cluster
     assert found[digest(1)].pods == ("by-hand",) and not found[digest(1)].healthy
     cluster.apply(DEPLOYMENTS, deployment(namespace, 3))
     wait_for_pods(observer, namespace, 3)
-
-
-def test_role_of_observer_reads_no_secret(observer: ClusterHost) -> None:
-    """It sees what runs, and nothing else."""
-    with pytest.raises(ClusterRefused):
-        observer.connect().list(SECRETS)
