@@ -248,7 +248,7 @@ def compare_exceptions(prefix: str, verifying: str, cluster: AdmissionCluster) -
     for name in _list_exceptions(prefix, cluster):
         yield Deviation(
             code="enforcement.excepted",
-            fact=f"Kyverno makes an exception from policies of the chain: {name}",
+            fact=f"Kyverno excepts from policies of the chain: {name}",
             remedy="Find out who made it and when, and delete it: kubectl delete policyexception NAME -n NAMESPACE",
         )
 
@@ -284,7 +284,7 @@ def compare_webhook(name: str, place: EnforcedNamespace, cluster: AdmissionClust
     if left_out := [*_find_left_out(ours[0], policy["spec"], labels)]:
         yield Deviation(
             code="enforcement.unverified",
-            fact=f"Kyverno does not judge all pods by {name}: its webhook leaves some out by {', '.join(left_out)}",
+            fact=f"Kyverno's webhook of {name} leaves pods out by {', '.join(left_out)}",
             remedy="Look at Kyverno's ConfigMap (`webhooks`, `matchConditions`) and who changed it.",
         )
 

@@ -149,7 +149,7 @@ def find_late_ends(expected: Expected, deployment: Document | None, pods: Iterab
         if (grace := pod["metadata"].get("deletionGracePeriodSeconds", 0)) > most:
             yield Deviation(
                 code="drift.pod",
-                fact=f"{pod['metadata']['name']} was deleted and may run for {grace} s more, instead of {most} s",
+                fact=f"{pod['metadata']['name']} has {grace} s to end, instead of {most} s",
                 remedy="Find out who deleted it so, and collect what the investigation needs. Then delete it again.",
             )
 

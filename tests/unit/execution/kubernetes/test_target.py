@@ -360,7 +360,7 @@ def test_pod_that_got_more_time_to_end_is_reported_at_once(harness, cluster, cur
     observation, *_ = harness.target.monitor([deployment.expected])
 
     assert [(each.code, each.fact) for each in observation.deviations] == [
-        ("drift.pod", f"hello-old was deleted and may run for {grace} s more, instead of {grace - 1} s")
+        ("drift.pod", f"hello-old has {grace} s to end, instead of {grace - 1} s")
     ]
 
 
