@@ -6,6 +6,7 @@ They are read once: what is held against the profile is what is applied and reco
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,8 @@ SPEC_FIELDS = {
 }  # fmt: skip
 CONTENT = {"apiVersion", "automountServiceAccountToken", "data", "kind", "metadata", "spec"}
 HOOK = "helm.sh/hook"
+OF_NODES = tuple(map(ip_network, ("127.0.0.0/8", "169.254.0.0/16", "::1/128", "fe80::/10", "fd00:ec2::/32")))
+"""Addresses of a node itself and of the metadata service of its cloud."""
 MOST_FILES, MOST_VIOLATIONS = 64, 100
 Objects = tuple[tuple[Kind, Document], ...]
 
@@ -266,9 +269,25 @@ def _find_in_policy(spec: Mapping[str, Any], rendered: Mapping[str, Any]) -> Ite
         for rule in spec.get(way) or ():
             peers = rule.get(key)
             if not peers or not all(
-                any(_is_within(peer, own) and _has_ports(rule, ports) for own, ports in allowed) for peer in peers
+                any(_is_within(peer, own) and _has_ports(rule, ports) for own, ports in allowed)
+                or (way == "egress" and _is_network(peer))
+                for peer in peers
             ):
-                yield f"spec.{way} allows more than the application has: its namespace, `reached_from` and DNS"
+                yield (
+                    f"spec.{way} allows more than the application has: its namespace, `reached_from`, DNS and, for "
+                    "egress, networks (`ipBlock`) without link-local and loopback addresses"
+                )
+
+
+def _is_network(peer: Mapping[str, Any]) -> bool:
+    """Return whether a peer is a network in which no address is the node's own or a metadata service's."""
+    try:
+        network = ip_network(peer["ipBlock"]["cidr"])
+    except (KeyError, TypeError, ValueError):
+        return False
+    return peer.keys() == {"ipBlock"} and not any(
+        network.version == each.version and network.overlaps(each) for each in OF_NODES
+    )
 
 
 def _is_within(peer: Mapping[str, Any], allowed: Mapping[str, Any]) -> bool:

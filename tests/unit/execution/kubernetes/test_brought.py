@@ -325,6 +325,8 @@ def of_namespace(name: str, **pods: str) -> dict[str, Any]:
         ("egress", {"to": [of_namespace("kube-system", **{"k8s-app": "kube-dns"})],
                     "ports": [{"port": 53, "protocol": "UDP"}]}),
         ("egress", {"to": [{"podSelector": {"matchLabels": {"app": "shop"}}}], "ports": [{"port": 5432}]}),
+        ("egress", {"to": [{"ipBlock": {"cidr": "10.20.0.0/16"}}], "ports": [{"port": 5432}]}),
+        ("egress", {"to": [{"ipBlock": {"cidr": "2001:db8::/32"}}]}),
     ],
 )  # fmt: skip
 def test_network_policy_that_allows_no_more_is_applied(workload, way, rule):
@@ -352,6 +354,11 @@ def test_network_policy_that_allows_no_more_is_applied(workload, way, rule):
         ("egress", {}),
         ("egress", {"to": [INTERNET]}),
         ("egress", {"to": [INTERNET], "ports": [{"port": 443}]}),
+        ("egress", {"to": [{"ipBlock": {"cidr": "169.254.169.254/32"}}]}),
+        ("egress", {"to": [{"ipBlock": {"cidr": "fd00:ec2::254/128"}}]}),
+        ("egress", {"to": [{"ipBlock": {"cidr": "::/0"}}]}),
+        ("egress", {"to": [{"ipBlock": {"cidr": "x"}}]}),
+        ("ingress", {"from": [{"ipBlock": {"cidr": "10.20.0.0/16"}}], "ports": [{"port": 8080}]}),
         ("egress", {"to": [{"namespaceSelector": {}}]}),
         ("egress", {"to": [of_namespace("kube-system")], "ports": [{"port": 53, "protocol": "UDP"}]}),
         ("egress", {"to": [of_namespace("kube-system", **{"k8s-app": "kube-dns"})]}),
