@@ -63,7 +63,8 @@ class Grounds(Foreign):
     expires: AwareDatetime | None = Field(
         default=None,
         description="when the first of these waivers, the break-glass, an accepted investigation (VEX) or the list of "
-        "people ends whose decisions it rests on; at the deploy gate also those of earlier gates",
+        "people ends whose decisions it rests on, also those of earlier gates; or when a rule first refuses the image "
+        "that only warns before (effective_on)",
     )
 
 

@@ -39,7 +39,9 @@ def find_end(
     ends += [break_glass.expires] if break_glass else []
     lifted = excuse is not None and bool(excuse.signature)
     earlier = any(each["waivers"] for each in image.get("verdicts", {}).values())
-    if policy.people.expires and (ends or stated or lifted or earlier or _counts_people(image, results, policy, now)):
+    if policy.people.expires and (
+        ends or stated or lifted or earlier or _counts_people(image, results, policy, policy.people.expires)
+    ):
         ends.append(policy.people.expires)
     return min([*ends, *_ends_of_earlier_admissions(image, results, policy, now)], default=None)
 
@@ -67,13 +69,13 @@ def _accepted_statements(image: Mapping[str, Any]) -> Iterator[VexFacts]:
 
 
 def _counts_people(
-    image: Mapping[str, Any], results: Iterable[RuleResult], policy: GatePolicy[Any], now: datetime
+    image: Mapping[str, Any], results: Iterable[RuleResult], policy: GatePolicy[Any], at: datetime
 ) -> bool:
-    """Return whether a rule holds, or does not apply, because people approved or reviewed with keys of their own."""
+    """Return whether a rule that refuses by then holds, or does not apply, because of people's approvals or reviews."""
     approved = APPROVERS if image.get("approvers") else set()
     signed = approved | (REVIEWED if image.get("build", {}).get(REVIEWERS) else set())
     outcomes = {each.rule: each.result for each in results}
-    denying = (rule for rule in policy.rules if rule.severity(now) is Severity.DENY)
+    denying = (rule for rule in policy.rules if rule.severity(at) is Severity.DENY)
     return any(not signed.isdisjoint(_deciding(rule, outcomes.get(rule.id))) for rule in denying)
 
 

@@ -51,10 +51,25 @@ def evaluate(facts: F, policy: GatePolicy[F], now: datetime) -> Admitted[F] | Re
             image=facts.ref, gate=policy.gate, policy=policy.digest, reasons=reasons, notes=notes, results=results,
             refused_rules=find_refused_rules(results, policy, facts), expires=expires, reviews=reviews,
         )  # fmt: skip
+    ends = filter(None, (expires, _find_later_end(facts, results, policy)))
     return Admitted(
-        facts=facts, gate=policy.gate, policy=policy.digest, notes=notes, results=results, expires=expires,
-        reviews=reviews,
+        facts=facts, gate=policy.gate, policy=policy.digest, notes=notes, results=results,
+        expires=min(ends, default=None), reviews=reviews,
     )  # fmt: skip
+
+
+def _find_later_end(facts: F, results: Iterable[RuleResult], policy: GatePolicy[F]) -> datetime | None:
+    """Return when an admission ends because a rule that only warned refuses the image; None if it does not.
+
+    If a waiver accepts by then what the rule warns about, the admission ends with the waiver.
+    """
+    warning = {each.rule for each in results if each.result is RuleOutcome.WARNED}
+    rules = (rule.document for rule in policy.rules if rule.id in warning)
+    starts = [each.effective_on for each in rules if each.effective_on and each.severity is Severity.DENY]
+    if not starts:
+        return None
+    later = evaluate(facts, policy, min(starts))
+    return min(starts) if isinstance(later, Refused) else later.expires
 
 
 def _find_reviews(

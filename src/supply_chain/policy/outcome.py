@@ -113,7 +113,8 @@ class Admitted(Generic[F]):
     results: tuple[RuleResult, ...] = ()
     """The result of every rule."""
     expires: datetime | None = None
-    """When the first of the people's decisions ends that it rests on, also by earlier gates; None if it rests on none.
+    """When the first of the people's decisions ends that it rests on, also by earlier gates; or when a rule that only
+    warned refuses the image. None if neither happens.
     """
     reviews: tuple[Named, ...] = ()
     """The documents with the reviews that it rests on."""

@@ -97,6 +97,8 @@ def test_counted_approvals_end_with_the_list_of_people() -> None:
     assert end_of(approved, counted(RuleOutcome.NOT_APPLICABLE)) is None
     assert end_of(approved, counted(), expression="image.signed") is None
     assert end_of(approved, counted(), severity="warn") is None
+    assert end_of(approved, counted(), effective_on=PEOPLE_END) == PEOPLE_END, "it refuses by then"
+    assert end_of(approved, counted(), effective_on=LATER) is None
 
 
 def test_counted_reviews_end_with_the_list_of_people() -> None:

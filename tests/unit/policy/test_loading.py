@@ -402,7 +402,21 @@ def test_rule_only_warns_until_it_is_effective():
     after = evaluate(deploy_facts(), later, NOON + timedelta(days=1))
 
     assert isinstance(before, Admitted) and before.notes == ("wrong",)
-    assert isinstance(after, Refused) and later.depends_on_time
+    assert before.expires == NOON + timedelta(days=1)
+    assert isinstance(after, Refused) and after.expires is None and later.depends_on_time
+
+
+def test_admission_ends_with_the_first_rule_that_refuses_the_image_then():
+    """A rule that the image keeps, or that never refuses, ends nothing; nor does one that does not apply by then."""
+    days = [NOON + each * timedelta(days=1) for each in range(5)]
+    until = f"now < timestamp('{days[2]:%Y-%m-%dT%H:%M:%SZ}')"
+    upcoming = policy(
+        Gate.DEPLOY, rule("a.noted", severity="warn", effective_on=days[1]), rule("a.last", effective_on=days[4]),
+        rule("a.kept", expression="image.signed", effective_on=days[1]), rule("a.first", effective_on=days[3]),
+        rule("a.over", when=until, effective_on=days[2]),
+    )  # fmt: skip
+
+    assert evaluate(deploy_facts(), upcoming, NOON).expires == days[3]
 
 
 @pytest.mark.parametrize(

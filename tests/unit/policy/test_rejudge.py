@@ -230,6 +230,23 @@ def test_admission_that_ended_does_not_stay(gate, make):
     assert gate.renew() is None
 
 
+def test_image_is_refused_once_a_rule_that_warned_is_effective(gate, world, make):
+    """Nothing else changes: the admission ends with the date, and the next run after it publishes a refusal."""
+    start, world.now = make.noon + timedelta(days=3), make.noon
+    strict = policy(Gate.DEPLOY, rule("a.b", effective_on=start))
+    ports = replace(gate.ports, policy=lambda: strict, now=lambda: world.now)
+    record(evaluate(gate.read(), strict, make.noon), gate.read(), ports.evidence, make.noon)
+    assert gate.current().admits and gate.current().verdict.cscm.expires == start
+
+    def renew():
+        return renew_published(CURATED, "staging", gate.read, ports)
+
+    assert renew() is None
+    world.now = start + timedelta(minutes=30)
+    assert isinstance(renew(), Refused) and not gate.current().verdict.passed
+    assert renew() is None
+
+
 @pytest.fixture
 def release(world, make):
     """The release gate with an image that it admits."""

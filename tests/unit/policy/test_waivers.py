@@ -771,6 +771,19 @@ def test_findings_are_joined_with_waivers_once(office, monkeypatch):
     assert codes(evaluate(facts, policies, NOON)) == ["a.b", "b.c"] and len(joined) == 1
 
 
+def test_waived_rule_does_not_end_an_admission_when_it_becomes_effective(office):
+    """The admission ends with the waiver; or when the rule refuses, if the waiver ends before."""
+    upcoming = policy(Gate.RELEASE, rule("a.b", effective_on=NOON + timedelta(days=2)))
+    office.waive("short", rules=("a.b",), expires=NOON + timedelta(days=1))
+    short = with_waivers(upcoming, read(office).valid)
+    office.waive("long", rules=("a.b",))
+    long = with_waivers(upcoming, read(office).valid)
+
+    assert [evaluate(release_facts(), each, NOON).expires for each in (short, long)] == [
+        NOON + timedelta(days=2), NOON + timedelta(days=30),
+    ]  # fmt: skip
+
+
 def test_verdict_is_settled_only_without_waivers_and_time(office):
     """Otherwise a rescan judges the image again."""
     office.waive("zlib")
