@@ -8,15 +8,19 @@ from typing import Any
 import pytest
 
 from supply_chain.evidence.approval import Approval
+from supply_chain.policy.facts import DeployFacts
 from supply_chain.policy.gate import evaluate
+from supply_chain.policy.loading import DIRECTORY, replace_policies
 from supply_chain.policy.outcome import Admitted, Refused
 from supply_chain.policy.people import FILE, PeopleDocument, read_people
+from supply_chain.policy.policies import GatePolicy
 from supply_chain.policy.vex import Vex
 from supply_chain.policy.waivers import Waivers
 from tests.support.builders import DIGEST, NOON, manifest, source
+from tests.support.command import ROOT
 from tests.support.facts import CURATED, deploy_facts, provenance_of, requirements
 from tests.support.people import Office
-from tests.support.policies import DEPLOY
+from tests.support.policies import DEPLOY, ENVIRONMENTS, POLICIES
 from tests.support.signer import EcdsaSigner
 
 DECLARED = manifest(environments=["staging", "production"])
@@ -30,7 +34,9 @@ def office(tmp_path: Path) -> Office:
     return office
 
 
-def codes(office: Office, *approvers: str, required: int = 1, **changes: Any) -> set[str]:
+def codes(
+    office: Office, *approvers: str, required: int = 1, deploy: GatePolicy[DeployFacts] = DEPLOY, **changes: Any
+) -> set[str]:
     """Return why the deploy gate refuses an image that these people approved with their own keys."""
     office.write_people()
     people = read_people(office.project / FILE, office.owner.public, NOON)
@@ -48,7 +54,7 @@ def codes(office: Office, *approvers: str, required: int = 1, **changes: Any) ->
         approval=approvals[-1] if approvals else None,
         signed_approvals=tuple(approvals),
     )
-    verdict = evaluate(facts, DEPLOY.with_decisions(people, Waivers(), Vex()), NOON)
+    verdict = evaluate(facts, deploy.with_decisions(people, Waivers(), Vex()), NOON)
     assert isinstance(verdict, Refused | Admitted)
     return {each.code for each in verdict.reasons} if isinstance(verdict, Refused) else set()
 
@@ -74,6 +80,20 @@ def test_committer_may_deploy_where_no_signature_is_required(office: Office) -> 
     """One person with a laptop is enough there; and too few approvals are one reason, not two."""
     assert codes(office, required=0) == codes(office, "ann", required=0) == set()
     assert codes(office, "bob", required=2) == {"approval.too-few"}
+
+
+def test_library_does_not_count_the_last_committer(office: Office) -> None:
+    """Two people approved, and one of them approved the own work; a waiver cannot accept that."""
+    text = (ROOT / DIRECTORY / "library" / "duties.yaml").read_text(encoding="utf-8")
+    policies = replace_policies(POLICIES, {"duties.yaml": text}, ENVIRONMENTS)
+
+    assert codes(office, "ann", "bob", deploy=policies.deploy) == {"duties.too-few"}
+    assert codes(office, "ann", "bob", deploy=policies.deploy, committers=("carl@shop.example",)) == set()
+    office.may, office.bob_may = office.bob_may, {"emails": [ANN]}
+    text = text.replace("people: 2", "people: 0", 1).replace("team: [ann, bob]", "team: [bob]", 1)
+    team = replace_policies(POLICIES, {"duties.yaml": text}, ENVIRONMENTS)
+    assert codes(office, "ann", "bob", deploy=team.deploy) == {"duties.team"}
+    assert not any(policies.waivable[each] for each in ("duties.too-few", "duties.team"))
 
 
 @pytest.mark.parametrize(

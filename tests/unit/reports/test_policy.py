@@ -41,10 +41,10 @@ def test_page_has_parameters_and_selector_of_a_policy():
     (document,) = [each for each in LIBRARY if each.name == "duties"]
     lines = policy_page([document], 3).splitlines()
 
-    assert lines[0] == "### Policy duties, version 1" and "#### duties.team" in lines
+    assert lines[0] == "### Policy duties, version 2" and "#### duties.team" in lines
     assert "It selects environments: production." in lines
     assert "| team | ann, bob |" in lines and "| people | 2 |" in lines
-    assert "- passes: one of the team; another one" in lines and "- fails: somebody else" in lines
+    assert "- passes: one of the team; another one" in lines and "- fails: somebody else; the team's committer" in lines
     assert "It selects" not in policy_page(POLICIES.documents)
 
 
