@@ -1,6 +1,6 @@
 """The library of rules: each policy is valid by itself, tested completely, and means the same to another engine."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -16,7 +16,7 @@ from supply_chain.policy.outcome import Refused, RuleOutcome
 from supply_chain.policy.people import People
 from supply_chain.policy.policies import Policies
 from supply_chain.policy.rule_tests import TESTED, example_facts, find_unnoticed
-from tests.support.builders import NOON, finding, report
+from tests.support.builders import NOON, finding, manifest, report
 from tests.support.command import ROOT
 from tests.support.facts import FACTS, deploy_facts, release_facts, requirements
 from tests.support.policies import ENVIRONMENTS, LIBRARY, POLICIES
@@ -124,6 +124,28 @@ def test_leeway_ends_days_after_the_fix():
 
     assert refusals(facts, with_policy("vulnerabilities").deploy) == []
     assert refusals(facts, with_policy("vulnerabilities", medium="168h").deploy) == ["vulnerabilities.medium"]
+
+
+@pytest.mark.parametrize(("severity", "counts_as"), [("unknown", "critical"), ("negligible", "low")])
+@pytest.mark.parametrize("hours", [-1, 1])
+def test_every_severity_has_a_leeway(severity, counts_as, hours):
+    """What nobody rated may be the worst."""
+    leeway = {"critical": timedelta(hours=48), "low": timedelta(days=90)}[counts_as]
+    facts = deploy_facts(
+        manifest(limits=dict.fromkeys(("critical", "high", "medium", "low"), None)),
+        report=report(finding(severity, fixed_since=NOON - leeway - timedelta(hours=hours))),
+    )
+
+    expected = [f"vulnerabilities.{counts_as}"] if hours > 0 else []
+    assert refusals(facts, with_policy("vulnerabilities").deploy) == expected
+
+
+def test_unrated_finding_counts_as_a_critical_one():
+    """Without a fix it has a leeway, and an application does not add it."""
+    old = report(finding("unknown", fixed_in=(), published=NOON - timedelta(days=31)))
+    assert "vulnerabilities.unfixed" in refusals(deploy_facts(report=old), with_policy("vulnerabilities").deploy)
+    added = release_facts(report=report(finding("unknown")))
+    assert "own-packages.fixable" in refusals(added, with_policy("own-packages").release)
 
 
 def test_release_gate_refuses_what_the_application_adds():
