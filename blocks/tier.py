@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
 from prefect_aws import AwsCredentials
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from blocks.credentials import session
 from blocks.setting import Setting
@@ -16,6 +16,7 @@ from supply_chain.adapters.aws.session import AwsSession
 from supply_chain.adapters.registry.client import Registry
 from supply_chain.adapters.registry.http import RegistryHttp
 from supply_chain.errors import SettingInvalid
+from supply_chain.evidence.envelope import find_shared_keys, keys_of
 
 
 class Tier(Setting):
@@ -80,6 +81,23 @@ class Tier(Setting):
         description="The KMS key that seals what is collected of an isolated application; execution, which may not "
         "open it.",
     )
+
+    @model_validator(mode="after")
+    def _has_separate_keys(self) -> Self:
+        """Raise `SettingInvalid` if a key has two uses: then nobody knows which tier signed something, or for what."""
+        uses = {"signing": self.trusted_keys, "verdict": self.verdict_keys}
+        keys = (
+            (f"the {use} key of {tier}", key)
+            for use, pems in uses.items()
+            for tier, pem in pems.items()
+            for key in keys_of(pem, tier)
+        )
+        if shared := find_shared_keys(keys):
+            raise SettingInvalid(
+                f"In the block of the {self.tier} tier, {'; '.join(shared)} are the same key.\n"
+                "Make a key for each tier and use, and write its public half into the blocks (docs/how-to/aws.md)."
+            )
+        return self
 
     @cached_property
     def session(self) -> AwsSession:

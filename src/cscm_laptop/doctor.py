@@ -17,7 +17,7 @@ from cscm_laptop.checks import Check, check, message_of, note
 from cscm_laptop.cluster.doctor import examine_cluster
 from cscm_laptop.engine import STORE, WANTED, ask, engine_url, version_of
 from cscm_laptop.home import Home
-from cscm_laptop.laptop import needed_pins
+from cscm_laptop.laptop import load_state, needed_pins
 from cscm_laptop.ports import listener, request
 from cscm_laptop.profile import Profile
 from cscm_laptop.services import Service
@@ -30,7 +30,11 @@ from supply_chain.adapters.docker.step_mounts import find_missing_capabilities
 from supply_chain.adapters.tools.toolbox import Toolbox
 from supply_chain.adapters.vulndb import read_database
 from supply_chain.errors import DatabaseUnusable, EngineUnavailable, EngineUnsuitable, SettingInvalid, SupplyChainError
+from supply_chain.evidence.envelope import Key, find_shared_keys, keys_of
 from supply_chain.execution.signed_project import read_project_state
+from supply_chain.model.documents import read_document
+from supply_chain.policy.people import FILE as PEOPLE
+from supply_chain.policy.people import PeopleDocument, keys_of_owner
 
 UP = "run `cscm up`"
 ROOM = 5
@@ -55,6 +59,7 @@ def examine(profile: Profile, home: Home) -> list[Check]:
         _database(home),
         _policies(profile, home),
         _identities(home.project / POLICIES),
+        _public_keys(home),
         *examine_cluster(profile, home),
         *_ports(profile, home),
         *_room({"home": home.directory, "temporary files": Path("/tmp")}),  # noqa: S108 # nosec B108 - looked at, not used
@@ -219,6 +224,33 @@ def _identities(directory: Path) -> Check:
     except SettingInvalid as error:
         return check(name, message_of(error), requirement, False, remedy)
     return check(name, "; ".join(foreign) or requirement, requirement, not foreign, remedy)
+
+
+def _public_keys(home: Home) -> Check:
+    """Check that no key of a tier is also another tier's, the owner's or a person's."""
+    name, requirement = "public keys", "one tier and use each"
+    remedy = f"give each tier, the owner of {PEOPLE} and each person a key of their own"
+    try:
+        shared = find_shared_keys(_keys_of_tiers(home), _keys_of_people(home))
+    except SupplyChainError as error:
+        return check(name, message_of(error), requirement, False, remedy)
+    found = "; ".join(f"{each} have the same key" for each in shared)
+    return check(name, found or requirement, requirement, not shared, remedy)
+
+
+def _keys_of_tiers(home: Home) -> Iterable[tuple[str, Key]]:
+    for tier, identity in load_state(home).identities.items():
+        yield from ((f"the signing key of {tier}", key) for key in keys_of(identity.public_key, tier))
+        if pem := identity.verdict_public_key:
+            yield from ((f"the verdict key of {tier}", key) for key in keys_of(pem, tier))
+
+
+def _keys_of_people(home: Home) -> Iterable[tuple[str, Key]]:
+    yield from ((f"the owner of {PEOPLE}", key) for key in keys_of_owner(home.owner_key()))
+    file = home.project / PEOPLE
+    people = read_document(file, PeopleDocument).people if file.exists() else {}
+    for name, person in people.items():
+        yield from ((name, key) for pem in person.keys for key in keys_of(pem, name))
 
 
 def _ports(profile: Profile, home: Home) -> Iterable[Check]:

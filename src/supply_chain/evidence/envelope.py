@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections.abc import Iterable
 from typing import Annotated, Literal
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicNumbers
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
 from pydantic import AfterValidator, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
@@ -107,6 +109,20 @@ def keys_of(pem: str, name: str) -> tuple[Key, ...]:
     """
     blocks = [each + END for each in pem.split(END) if each.strip()] or [pem]
     return tuple(_key_of(each, name) for each in blocks)
+
+
+def find_shared_keys(tiers: Iterable[tuple[str, Key]], others: Iterable[tuple[str, Key]] = ()) -> tuple[str, ...]:
+    """Return who has the same key, `a and b` for each key of a tier that is not its alone, in the order given.
+
+    Both are names with a key each. The keys are compared, not their PEM. `others` may have the same keys.
+    """
+    holders: dict[EllipticCurvePublicNumbers, dict[str, None]] = {}
+    for name, key in tiers:
+        holders.setdefault(key.public_numbers(), {})[name] = None
+    for name, key in others:
+        if (of_tier := holders.get(key.public_numbers())) is not None:
+            of_tier[name] = None
+    return tuple(" and ".join(names) for names in holders.values() if len(names) > 1)
 
 
 def _key_of(pem: str, name: str) -> Key:

@@ -1,5 +1,7 @@
 """The blocks of tiers and container hosts: required fields and error messages."""
 
+from uuid import uuid4
+
 import pytest
 from prefect_aws import AwsCredentials
 from prefect_docker.host import DockerHost
@@ -8,7 +10,9 @@ from pydantic import SecretStr, ValidationError
 from blocks import ContainerHost, Tier
 from supply_chain.errors import SettingInvalid
 from supply_chain.model.container import Machine
+from tests.support.signer import EcdsaSigner
 
+DEVELOPMENT, OTHER = EcdsaSigner().public, EcdsaSigner().public
 FILLED = {"aws_access_key_id": "AKIA", "aws_secret_access_key": SecretStr("secret"), "region_name": "eu-west-1"}
 
 
@@ -19,7 +23,7 @@ def tier(aws=None, **changes):
         "role_arn": "arn:aws:iam::1:role/cscm-curation",
         "registry": "1.dkr.ecr.eu-west-1.amazonaws.com",
         "signing_key": "alias/cscm-curation",
-        "trusted_keys": {"development": "PEM"},
+        "trusted_keys": {"development": DEVELOPMENT},
         "storage_key": "alias/cscm-storage",
     }
     return Tier(**{**values, **changes})
@@ -51,16 +55,56 @@ def test_tier_reports_missing_credentials_before_calling_aws(aws, message):
 
 def test_tier_trusts_only_configured_keys():
     """Other signers are unknown."""
-    assert tier().trusted_key("development") == "PEM"
+    assert tier().trusted_key("development") == DEVELOPMENT
     with pytest.raises(SettingInvalid, match="trusts no key of execution"):
         tier().trusted_key("execution")
 
 
 def test_tier_knows_only_configured_verdict_keys():
     """A key for evidence is none for published verdicts."""
-    assert tier(verdict_keys={"execution": "PEM"}).trusted_verdict_key("execution") == "PEM"
+    assert tier(verdict_keys={"execution": OTHER}).trusted_verdict_key("execution") == OTHER
     with pytest.raises(SettingInvalid, match="has no verdict key of development"):
         tier().trusted_verdict_key("development")
+
+
+@pytest.mark.parametrize(
+    ("changes", "holders"),
+    [
+        (
+            {"trusted_keys": {"development": OTHER, "curation": OTHER.replace("\n", "\n\n", 1) + DEVELOPMENT}},
+            "the signing key of development and the signing key of curation",
+        ),
+        (
+            {"verdict_keys": {"curation": OTHER, "execution": DEVELOPMENT}},
+            "the signing key of development and the verdict key of execution",
+        ),
+        (
+            {"verdict_keys": {"curation": OTHER, "execution": OTHER}},
+            "the verdict key of curation and the verdict key of execution",
+        ),
+    ],
+)
+def test_tier_refuses_one_key_with_two_uses(changes, holders):
+    """Whoever has it could sign what two tiers say. The keys are compared, not how they are written."""
+    with pytest.raises(SettingInvalid, match=f"curation tier, {holders} are the same key"):
+        tier(**changes)
+
+
+def test_tier_accepts_earlier_keys_of_its_own():
+    """A key that was changed stays the tier's, also if it is there twice."""
+    keys = {"development": DEVELOPMENT, "curation": OTHER + EcdsaSigner().public + OTHER}
+    assert tier(trusted_keys=keys).trusted_keys == keys
+
+
+async def test_block_with_one_key_of_two_tiers_does_not_load(machine):
+    """It may have been saved in the UI, which does not compare keys."""
+    keys = {"development": OTHER, "execution": OTHER}
+    saved = tier().model_copy(update={"trusted_keys": keys})
+    name = f"shared-{uuid4().hex[:8]}"
+    await saved.save(name)
+
+    with pytest.raises(SettingInvalid, match="are the same key"):
+        await Tier.aload(name)
 
 
 def test_missing_key_setting_is_reported_by_field():

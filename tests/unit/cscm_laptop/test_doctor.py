@@ -1,10 +1,14 @@
 """What `cscm doctor` says about the policies of the project."""
 
+from types import SimpleNamespace
+
 from cscm_laptop import doctor
 from cscm_laptop.home import Home
 from cscm_laptop.profile import Profile
 from orchestration.clock import now
+from supply_chain.model.tier import TierName
 from tests.support.people import Office, copy_shipped
+from tests.support.signer import EcdsaSigner
 
 
 def test_policies_are_checked_with_the_owner_and_the_time_of_the_laptop(tmp_path):
@@ -25,3 +29,36 @@ def test_policies_are_checked_with_the_owner_and_the_time_of_the_laptop(tmp_path
     assert "do not count" in doctor._policies(since, home).found
     home.people_owner.write_text("no key")
     assert not (failed := doctor._policies(profile, home)).ok and "people_owner" in failed.found
+
+
+def test_keys_of_tiers_are_compared_with_each_other_and_with_those_of_people(tmp_path, monkeypatch):
+    """Whoever has two of them says what two parties have to agree on. An owner may be a person of the document too."""
+    home, office, other = Home(tmp_path / "project", tmp_path / "home"), Office(tmp_path / "project"), EcdsaSigner()
+    identities = {tier: SimpleNamespace(public_key=EcdsaSigner().public, verdict_public_key=None) for tier in TierName}
+    monkeypatch.setattr(doctor, "load_state", lambda _: SimpleNamespace(identities=identities))
+    assert doctor._public_keys(home).ok, "there are no people yet"
+    office.ann = office.owner
+    office.write_people()
+    home.people_owner.parent.mkdir(parents=True)
+    home.people_owner.write_text(office.owner.public)
+    assert doctor._public_keys(home).found == "one tier and use each"
+
+    curation, execution = identities[TierName.CURATION], identities[TierName.EXECUTION]
+    for key, changed in ((office.bob, execution), (office.owner, curation)):
+        changed.public_key = key.public
+    execution.verdict_public_key = other.public
+    curation.verdict_public_key = other.public + office.bob.public
+    found = doctor._public_keys(home)
+    assert not found.ok and found.found.split("; ") == [
+        "the signing key of curation and the owner of deployments/people.yaml and ann have the same key",
+        "the verdict key of curation and the verdict key of execution have the same key",
+        "the verdict key of curation and the signing key of execution and bob have the same key",
+    ]
+    (home.project / "deployments/people.yaml").write_text("people: 7")
+    assert not (failed := doctor._public_keys(home)).ok and "people.yaml" in failed.found
+
+
+def test_keys_of_a_laptop_that_was_never_up_are_missing(tmp_path):
+    """There is nothing to compare, and the check says what to do."""
+    found = doctor._public_keys(Home(tmp_path / "project", tmp_path / "home"))
+    assert not found.ok and "cscm up" in found.found

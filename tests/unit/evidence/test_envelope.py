@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from supply_chain.errors import SettingInvalid
-from supply_chain.evidence.envelope import END, Bundle, bundle_in, envelope_in, hint_of, keys_of
+from supply_chain.evidence.envelope import END, Bundle, bundle_in, envelope_in, find_shared_keys, hint_of, keys_of
 from supply_chain.evidence.statement import PAYLOAD, TEST_RESULT, about
 from supply_chain.model.image import ImageRef
 from tests.support.present import present
@@ -169,6 +169,14 @@ def test_unusable_public_key_is_invalid_setting(pem):
     """Otherwise everything that the tier signed would be left out as unsigned."""
     with pytest.raises(SettingInvalid, match="curation"):
         keys_of(pem, "curation")
+
+
+def test_shared_keys_are_those_of_a_tier_with_another_holder():
+    """Others may share keys with each other; a holder with an earlier key has two."""
+    one, two, three = (keys_of(EcdsaSigner().public, "a")[0] for _ in range(3))
+
+    assert find_shared_keys([("a", one), ("a", one), ("b", two)], [("c", three), ("d", three)]) == ()
+    assert find_shared_keys([("a", one), ("b", two), ("b", one)], [("c", two)]) == ("a and b", "b and c")
 
 
 def test_hint_of_a_key_is_that_of_cosign():
