@@ -37,7 +37,7 @@ class RefusedRule(Foreign):
     """What the refusal by one rule rests on, and how to ask for an exception."""
 
     rule: str
-    policy: str = Field(description="its policy, with the version")
+    policy: str = Field(description="its policy, with the version; empty if a block needed none")
     evidence: tuple[str, ...] = Field(description="digests of the statements that it rests on")
     waiver: str = Field(description="whether a waiver can accept it, and how to ask for one")
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from supply_chain.errors import PolicyInvalid
 from supply_chain.evidence.clock import SKEW
-from supply_chain.evidence.summary import Named
+from supply_chain.evidence.summary import Named, RefusedRule
 from supply_chain.policy.documents import Severity
 from supply_chain.policy.ends import REVIEWED, find_end
 from supply_chain.policy.expressions import Values
@@ -28,7 +28,7 @@ from supply_chain.policy.outcome import (
 )
 from supply_chain.policy.overrides import name_overrides
 from supply_chain.policy.policies import Deciding, F, GatePolicy, Policy, Reasons, Rule
-from supply_chain.policy.refused_rules import find_refused_rules
+from supply_chain.policy.refused_rules import describe_waiver, find_refused_rules
 from supply_chain.policy.waivers import Waiver, waive_rule, waiver_facts
 
 NAME_TAKEN = "name.taken"
@@ -236,11 +236,18 @@ def refuse_name(conflict: NameFacts, policy: GatePolicy[IntakeFacts], now: datet
     Return None if no rule of the gate refuses it.
     """
     values = Values.of(policy.gate, {"name_conflict": conflict}, now)
-    rules = (rule for rule in policy.rules if rule.id == NAME_TAKEN and rule.severity(now) is Severity.DENY)
-    reasons = tuple(reason for rule in rules for reason in rule.reasons(values) or ())
-    if not reasons:
+    rules = ((str(each), rule) for each in policy.policies for rule in each.rules if rule.id == NAME_TAKEN)
+    refused = [(name, rule) for name, rule in rules if rule.severity(now) is Severity.DENY and rule.reasons(values)]
+    if not refused:
         return None
-    return Refused(image=None, application=conflict["name"], gate=policy.gate, policy=policy.digest, reasons=reasons)
+    return Refused(
+        image=None, application=conflict["name"], gate=policy.gate, policy=policy.digest,
+        reasons=tuple(reason for _, rule in refused for reason in rule.reasons(values) or ()),
+        refused_rules=tuple(
+            RefusedRule(rule=rule.id, policy=name, evidence=(), waiver=describe_waiver(rule.document))
+            for name, rule in refused
+        ),
+    )  # fmt: skip
 
 
 def _notes(result: RuleResult) -> Iterator[str]:

@@ -14,7 +14,7 @@ from supply_chain.evidence.break_glass import break_glass_uses
 from supply_chain.evidence.checks import CheckResult, newest_results
 from supply_chain.evidence.encryption import EncryptionRecord, encryption_records
 from supply_chain.evidence.examination import Examination
-from supply_chain.evidence.image_status import LifecycleDecision, image_status, read_image_status
+from supply_chain.evidence.image_status import image_status, read_image_status
 from supply_chain.evidence.provenance import Provenance, last_provenance
 from supply_chain.evidence.reading import SignedValue, is_signed
 from supply_chain.evidence.sbom import Package, last_listed, listing_in, packages_in, system_packages
@@ -33,7 +33,7 @@ from supply_chain.evidence.store import EvidenceStore, Reading
 from supply_chain.evidence.summary import Summary, last_verdict
 from supply_chain.model.image import Digest, ImageRef
 from supply_chain.model.tier import Gate, TierName, is_base_repository
-from supply_chain.policy.blocks import find_blocked_bases, read_base_statements
+from supply_chain.policy.blocks import Statements, find_blocked_bases, read_base_statements
 from supply_chain.policy.facts import DeployFacts, EnvironmentRequirements, IntakeFacts, ReleaseFacts
 from supply_chain.policy.names import Holder, settled_holder
 from supply_chain.policy.verdict import execution_place, refusals_place
@@ -130,16 +130,15 @@ def _with_status(ref: ImageRef, store: EvidenceStore) -> tuple[Reading, Reading]
     return run_both(lambda: store.read(ref), lambda: read_image_status(ref, store))
 
 
-def read_blocked_bases(
-    ref: ImageRef, bases: Sequence[ImageRef], store: EvidenceStore
-) -> Mapping[str, LifecycleDecision]:
-    """Return the images that the newest build of an image used and that are blocked, each with its block.
+def read_blocked_bases(ref: ImageRef, bases: Sequence[ImageRef], store: EvidenceStore) -> Statements:
+    """Return the lifecycle's statements about each image that the newest build of an image used and that is blocked.
 
     `bases` are the same as for the gates.
     """
     built = last_provenance(store.verified(ref, TierName.DEVELOPMENT, PROVENANCE))
     builds = read_base_builds(_named_bases(built, bases), bases, store)
-    return find_blocked_bases(read_base_statements(builds, built, store))
+    statements = read_base_statements(builds, built, store)
+    return {base: statements[base] for base in find_blocked_bases(statements)}
 
 
 def find_all_bases(first: Iterable[ImageRef], bases: Sequence[ImageRef], store: EvidenceStore) -> tuple[ImageRef, ...]:

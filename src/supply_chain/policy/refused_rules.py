@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from supply_chain.evidence.clock import signed_time
+from supply_chain.evidence.image_status import Act
 from supply_chain.evidence.statement import (
     APPROVAL,
     ENCRYPTION,
@@ -24,8 +25,9 @@ from supply_chain.evidence.statement import (
 from supply_chain.evidence.store import BEFORE_ALL
 from supply_chain.evidence.summary import RefusedRule, verifier
 from supply_chain.model.tier import Gate, TierName
+from supply_chain.policy.documents import RuleDocument
 from supply_chain.policy.facts import DeployFacts, ImageFacts
-from supply_chain.policy.outcome import RuleOutcome, RuleResult
+from supply_chain.policy.outcome import BASE_BLOCKED, IMAGE_BLOCKED, Reason, RuleOutcome, RuleResult
 from supply_chain.policy.policies import GatePolicy
 
 KINDS: Mapping[str, str] = {
@@ -54,10 +56,40 @@ def find_refused_rules(
             rule=result.rule,
             policy=result.policy,
             evidence=tuple(dict.fromkeys(_find_evidence(rule.reads, facts))),
-            waiver=WAIVABLE if rule.document.waivable else NOT_WAIVABLE,
+            waiver=describe_waiver(rule.document),
         )
         for result, rule in refused
     )
+
+
+def find_block_rules(
+    reasons: Iterable[Reason], image: Sequence[VerifiedStatement], bases: Iterable[Sequence[VerifiedStatement]],
+    policies: Mapping[str, str],
+) -> tuple[RefusedRule, ...]:  # fmt: skip
+    """Return for each rule of `block_reasons` the blocks that it rests on.
+
+    `image` and `bases` are the lifecycle's statements about the image and about each blocked base. `policies` has the
+    policy of a rule if a gate applied it.
+    """
+    blocked = {IMAGE_BLOCKED: (image,), BASE_BLOCKED: tuple(bases)}
+    return tuple(
+        RefusedRule(
+            rule=rule,
+            policy=policies.get(rule, ""),
+            evidence=tuple(dict.fromkeys(map(_find_block, blocked[rule]))),
+            waiver=NOT_WAIVABLE,
+        )
+        for rule in dict.fromkeys(each.code for each in reasons)
+    )
+
+
+def _find_block(statements: Iterable[VerifiedStatement]) -> str:
+    return max((each for each in statements if each.predicate["act"] == Act.BLOCK), key=_time_of).digest
+
+
+def describe_waiver(rule: RuleDocument) -> str:
+    """Return whether a waiver can accept what breaks a rule, and how to ask for one."""
+    return WAIVABLE if rule.waivable else NOT_WAIVABLE
 
 
 def _find_evidence(reads: Iterable[str], facts: ImageFacts) -> Iterator[str]:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
+from itertools import chain
 from typing import Generic
 
 from supply_chain.errors import (
@@ -27,11 +28,12 @@ from supply_chain.evidence.published import CurrentVerdict, read_current_verdict
 from supply_chain.evidence.store import EvidenceStore, Repositories
 from supply_chain.model.image import ImageRef
 from supply_chain.model.tier import Gate, TierName
-from supply_chain.policy.blocks import block_reasons
+from supply_chain.policy.blocks import block_reasons, find_blocked_bases
 from supply_chain.policy.gate import evaluate
 from supply_chain.policy.outcome import Admitted, Refused
 from supply_chain.policy.policies import F, GatePolicy
 from supply_chain.policy.reading import read_blocked_bases
+from supply_chain.policy.refused_rules import find_block_rules
 from supply_chain.policy.verdict import publish_block, publish_refusal, record, record_refusal
 from supply_chain.text import first_line
 
@@ -124,14 +126,16 @@ def refuse_blocked(ref: ImageRef, environment: str, ports: VerdictPorts[F], why:
     block = image_status(status).block
     asks_for_bases = block is None and ports.gate is not Gate.INTAKE
     bases = read_blocked_bases(ref, ports.bases(), ports.evidence) if asks_for_bases else {}
-    reasons = tuple(block_reasons(block, bases))
+    reasons = tuple(block_reasons(block, find_blocked_bases(bases)))
     if not reasons:
         return None
     refusal = Refused(
         image=ref, gate=ports.gate, policy=f"sha256:{current.verdict.policy.digest['sha256']}", reasons=reasons,
         notes=(f"only the block counts, because the gate does not decide: {why}",),
+        refused_rules=find_block_rules(reasons, status, bases.values(), {}),
     )  # fmt: skip
-    publish_block(refusal, ref, status, ports.evidence, ports.now(), current.verdict)
+    decisions = (*status, *chain.from_iterable(bases.values()))
+    publish_block(refusal, ref, decisions, ports.evidence, ports.now(), current.verdict)
     return refusal
 
 

@@ -23,6 +23,7 @@ from supply_chain.policy.facts import CuratedFacts, DeployFacts, ImageFacts, Int
 from supply_chain.policy.gate import evaluate
 from supply_chain.policy.outcome import Admitted, Refused, break_glass_of, waivers_of
 from supply_chain.policy.policies import F, GatePolicy
+from supply_chain.policy.refused_rules import find_block_rules
 from supply_chain.policy.waivers import waiver_reference
 
 ATTACHING = timedelta(minutes=5)
@@ -140,8 +141,10 @@ def _refuse_blocked_since(admitted: Admitted[F], published: Summary, store: Evid
     bases = {base: each for base, each in find_blocked_bases(statements).items() if each != judged.get(base)}
     reasons = tuple(block_reasons(block if block != facts.status.block else None, bases))
     if reasons:
+        policies = {each.rule: each.policy for each in admitted.results}
         refusal = Refused(
             image=facts.ref, gate=admitted.gate, policy=admitted.policy, reasons=reasons,
+            refused_rules=find_block_rules(reasons, status, [statements[base] for base in bases], policies),
             notes=("only the block counts: it was signed while the gate admitted the image",),
         )  # fmt: skip
         decisions = (*status, *chain.from_iterable(statements.values()))
@@ -194,6 +197,7 @@ def publish_block(
         now=now,
         environment=published.cscm.environment,
         policies=published.cscm.policies,
+        refused_rules=refusal.refused_rules,
     )
     _publisher(store).prepare(ref, _later_than(published.time_verified, verdict).predicate(), now)()
 

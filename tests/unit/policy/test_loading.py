@@ -8,6 +8,7 @@ from datetime import timedelta
 import pytest
 
 from supply_chain.errors import DeclarationInvalid, PolicyInvalid, RuleNotEvaluated
+from supply_chain.evidence.summary import RefusedRule
 from supply_chain.model.tier import Gate
 from supply_chain.policy import loading
 from supply_chain.policy.expressions import Values, language
@@ -23,6 +24,7 @@ from supply_chain.policy.loading import (
     replace_policies,
 )
 from supply_chain.policy.outcome import Admitted, Refused, RuleOutcome
+from supply_chain.policy.refused_rules import NOT_WAIVABLE
 from supply_chain.policy.rule_tests import TESTED, example_facts
 from tests.support.builders import NOON, finding, report
 from tests.support.command import ROOT
@@ -459,6 +461,9 @@ def test_name_is_refused_before_the_build_only_by_the_rule():
 
     assert refused is not None and refused.image is None and refused.application == "hello"
     assert [(each.code, each.fact) for each in refused.reasons] == [("name.taken", "hello is them; this is us")]
+    assert refused.refused_rules == (
+        RefusedRule(rule="name.taken", policy="intake 1", evidence=(), waiver=NOT_WAIVABLE),
+    )
     assert refuse_name(conflict, policy(Gate.INTAKE), NOON) is None
     warning = policy(Gate.INTAKE, rule("name.taken", severity="warn", expression="!has(image.name_conflict)"))
     assert refuse_name(conflict, warning, NOON) is None

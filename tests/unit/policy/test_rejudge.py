@@ -17,6 +17,7 @@ from supply_chain.model.tier import Gate, TierName
 from supply_chain.policy.gate import evaluate
 from supply_chain.policy.outcome import Admitted, Refused, RuleOutcome, UsedWaiver
 from supply_chain.policy.reading import read_deploy_facts, read_intake_facts, read_release_facts
+from supply_chain.policy.refused_rules import NOT_WAIVABLE
 from supply_chain.policy.rejudge import VerdictPorts, judge_published, refuse_blocked, renew_published
 from supply_chain.policy.verdict import execution_place, record, refusals_place
 from tests.support.builders import DIGEST
@@ -351,6 +352,9 @@ def test_block_reaches_published_verdict_though_gate_does_not_decide(gate, judge
     assert (current.policy, current.cscm.policies) == (admitted.policy, admitted.cscm.policies)
     assert current.policy.digest == {"sha256": found.policy.removeprefix("sha256:")}
     assert {each.uri.partition("@")[0] for each in current.input_attestations} == {"evidence/lifecycle/hello"}
+    (refused,) = current.cscm.refused_rules
+    assert (refused.rule, refused.policy, refused.waiver) == ("image.blocked", "", NOT_WAIVABLE)
+    assert set(refused.evidence) <= {f"sha256:{each.digest['sha256']}" for each in current.input_attestations}
     assert gate.verdicts() == before
     assert refuse_blocked(CURATED, "staging", gate.ports, "so") is None and gate.current().verdict == current
 
@@ -384,6 +388,10 @@ def test_block_of_base_reaches_published_verdict_though_gate_does_not_decide(gat
     assert reason["code"] == "base.blocked"
     assert reason["fact"].startswith(f"{BASE}, which it is built on or with, was blocked by ann on 2026-11-24 ")
     assert reason["remedy"].startswith("build it again on a base") and "`cscm unblock`" in reason["remedy"]
+    (refused,) = gate.current().verdict.cscm.refused_rules
+    assert (refused.rule, len(refused.evidence), refused.waiver) == ("base.blocked", 1, NOT_WAIVABLE)
+    inputs = {each.digest["sha256"]: each.uri for each in gate.current().verdict.input_attestations}
+    assert inputs[refused.evidence[0].removeprefix("sha256:")].startswith("evidence/lifecycle/")
 
 
 def test_unreadable_evidence_does_not_keep_block_from_published_verdict(gate, make):

@@ -12,12 +12,13 @@ from supply_chain.evidence.clock import INSTANT
 from supply_chain.evidence.image_status import Act, image_status, read_image_status, sign_decision
 from supply_chain.evidence.published import name_in_registry, read_current_verdict
 from supply_chain.evidence.statement import DEPLOYMENT, SIGNATURE, SUMMARY
-from supply_chain.evidence.summary import last_verdict, summary
+from supply_chain.evidence.summary import RefusedRule, last_verdict, summary
 from supply_chain.model.image import ImageRef, Material, digest_of
 from supply_chain.model.tier import JUDGE, Gate, TierName
 from supply_chain.policy.gate import evaluate
-from supply_chain.policy.outcome import Admitted, Reason, Refused
+from supply_chain.policy.outcome import IMAGE_BLOCKED, Admitted, Reason, Refused
 from supply_chain.policy.people import FILE, read_people
+from supply_chain.policy.refused_rules import NOT_WAIVABLE
 from supply_chain.policy.reviews import DIRECTORY as REVIEWS
 from supply_chain.policy.reviews import read_reviews
 from supply_chain.policy.signed_documents import DocumentKind
@@ -487,9 +488,12 @@ def read_published(world, gate):
 @pytest.mark.parametrize("gate", Gate)
 def test_block_while_an_image_is_admitted_wins(world, gate):
     """Whoever signed it found no admission to correct. So did nobody who runs the same again within minutes."""
-    facts, asked, store = FACTS[gate](), policy(gate), world.store(JUDGE[gate])
+    asked = policy(gate, rule(IMAGE_BLOCKED, expression="!has(image.block)"))
+    facts, store = FACTS[gate](), world.store(JUDGE[gate])
     verdict = evaluate(facts, asked, NOON)
     block = sign_block(world)
+    later = NOON + timedelta(seconds=1)
+    sign_decision(CURATED, Act.HOLD, world.store(TierName.LIFECYCLE), world.ecr, by="ann", reason="court", now=later)
 
     for seconds in (0, 60):
         with pytest.raises(GateOvertaken, match=f"refused at the {gate} gate .*\\nRun the same command again"):
@@ -501,6 +505,8 @@ def test_block_while_an_image_is_admitted_wins(world, gate):
         assert reason["code"] == "image.blocked" and reason["fact"].startswith("it was blocked by ann on 2026-11-24 ")
         assert current.verdict.cscm.notes == ("only the block counts: it was signed while the gate admitted the image",)
         assert current.verdict.cscm.policies == ("test 1",)
+        refused = RefusedRule(rule=IMAGE_BLOCKED, policy="test 1", evidence=(block,), waiver=NOT_WAIVABLE)
+        assert current.verdict.cscm.refused_rules == (refused,)
         assert f"sha256:{current.verdict.policy.digest['sha256']}" == asked.digest
         assert f"evidence/lifecycle/hello@{block}" in {each.uri for each in current.verdict.input_attestations}
 
@@ -518,7 +524,7 @@ def test_block_of_a_base_while_an_image_is_admitted_wins(world, make, gate, wins
         changes = {"bases": {str(base): None}}
     facts = FACTS[gate](**changes)
     verdict = evaluate(facts, policy(gate), NOON)
-    sign_block(world, base)
+    block = sign_block(world, base)
 
     with pytest.raises(GateOvertaken) if wins else nullcontext():
         record(verdict, facts, world.store(JUDGE[gate]), NOON)
@@ -527,6 +533,12 @@ def test_block_of_a_base_while_an_image_is_admitted_wins(world, make, gate, wins
     assert current.passed is not wins
     assert [each["code"] for each in current.cscm.reasons] == (["base.blocked"] if wins else [])
     assert any(each.uri.startswith("evidence/lifecycle/") for each in current.input_attestations) is wins
+    rests_on = [each for refused in current.cscm.refused_rules for each in refused.evidence]
+    assert (rests_on == [block]) is (wins and use == "base") and len(rests_on) == wins
+    assert {each.removeprefix("sha256:") for each in rests_on} <= {
+        each.digest["sha256"] for each in current.input_attestations
+    }
+    assert {(each.rule, each.waiver) for each in current.cscm.refused_rules} <= {("base.blocked", NOT_WAIVABLE)}
 
 
 @pytest.mark.parametrize("base", [False, True])
