@@ -30,11 +30,12 @@ from supply_chain.model.image import ImageRef
 from supply_chain.model.tier import Gate, TierName
 from supply_chain.policy.blocks import block_reasons, find_blocked_bases
 from supply_chain.policy.gate import evaluate
-from supply_chain.policy.outcome import Admitted, Refused
+from supply_chain.policy.outcome import Admitted, Refused, waivers_of
 from supply_chain.policy.policies import F, GatePolicy
 from supply_chain.policy.reading import read_blocked_bases
 from supply_chain.policy.refused_rules import find_block_rules
 from supply_chain.policy.verdict import publish_block, publish_refusal, record, record_refusal
+from supply_chain.policy.waivers import waiver_reference
 from supply_chain.text import first_line
 
 RENEWED = timedelta(days=1)
@@ -66,24 +67,27 @@ def judge_published(
     """Judge an image again if a verdict of a gate about it is published; record and publish a changed one.
 
     `environment` is empty except at the deploy gate. Return the new verdict; None if none is published, or if the
-    published one says the same and ends no later. A refusal also replaces an admission that expired, for clients that
-    do not know when it ends. The release gate only publishes the refusal of a blocked image: the block is the evidence,
-    and a signed refusal would remain after it. The intake gate only publishes any refusal: its evidence is of the time
-    when curation took the image. If the gate does not decide, only a block counts (`refuse_blocked`). Raises the errors
-    of `read_current_verdict` and of reading facts, judging and recording.
+    published one says the same, rests on the same waivers and ends no later. A refusal also replaces an admission that
+    expired, for clients that do not know when it ends. The release gate only publishes the refusal of a blocked image:
+    the block is the evidence, and a signed refusal would remain after it. The intake gate only publishes any refusal:
+    its evidence is of the time when curation took the image. If the gate does not decide, only a block counts
+    (`refuse_blocked`). Raises the errors of `read_current_verdict` and of reading facts, judging and recording.
     """
     current = _read_current(ref, environment, ports)
     if current is None:
         return None
-    answers, published = {current.admits, current.verdict.passed}, current.verdict.cscm.expires
+    answers, published = {current.admits, current.verdict.passed}, current.verdict.cscm
 
-    def is_published(admits: bool, end: datetime | None) -> bool:
-        return answers == {admits} and not (admits and end and (published is None or end < published))
+    def is_published(verdict: Admitted[F] | Refused) -> bool:
+        admits, end = isinstance(verdict, Admitted), verdict.expires
+        ends_earlier = admits and end and (published.expires is None or end < published.expires)
+        rests_on = [waiver_reference(each.name, each.digest) for each in waivers_of(verdict.results)]
+        return answers == {admits} and not ends_earlier and rests_on == [*published.waivers]
 
     def judge() -> Admitted[F] | Refused | None:
         verdict = _judge_once(read_facts, ports, current, is_published)
         if isinstance(verdict, Admitted):  # others' refusal meanwhile was published before, and is not published again
-            return _judge_once(read_facts, ports, current, lambda admits, _: admits) or verdict
+            return _judge_once(read_facts, ports, current, lambda again: isinstance(again, Admitted)) or verdict
         return verdict
 
     return _decide(judge, ref, environment, ports)
@@ -108,7 +112,7 @@ def renew_published(
     soon, too_old = ports.now() + RENEWED, too_old_within_a_day(ports.now(), max_age)
     if not current.verdict.has_expired(soon) and (too_old is None or current.verdict.time_verified > too_old):
         return None
-    judge = partial(_judge_once, read_facts, ports, current, lambda *_: False, too_old)
+    judge = partial(_judge_once, read_facts, ports, current, lambda _: False, too_old)
     return _decide(judge, ref, environment, ports)
 
 
@@ -167,17 +171,17 @@ def _judge_once(
     read_facts: Callable[[], F],
     ports: VerdictPorts[F],
     current: CurrentVerdict,
-    is_published: Callable[[bool, datetime | None], bool],
+    is_published: Callable[[Admitted[F] | Refused], bool],
     too_old: datetime | None = None,
 ) -> Admitted[F] | Refused | None:
     """Judge an image, and record and return the verdict; None if it is published already.
 
-    `is_published` answers that from whether the image is admitted, and until when. A verdict that was given at
-    `too_old` or earlier is signed again, even if nothing changed.
+    `is_published` answers that. A verdict that was given at `too_old` or earlier is signed again, even if nothing
+    changed.
     """
     facts = read_facts()
     verdict = evaluate(facts, ports.policy(), ports.now())
-    if is_published(isinstance(verdict, Admitted), verdict.expires):
+    if is_published(verdict):
         return None
     if isinstance(verdict, Admitted):  # a clock that was ahead may have given the published one a later time
         at = max(ports.now(), current.verdict.time_verified + INSTANT)

@@ -4,6 +4,7 @@ from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -176,6 +177,29 @@ def test_admission_that_ends_earlier_now_replaces_the_published_one(gate, world,
     until[0] = make.noon + timedelta(hours=3)
     assert isinstance(gate.judge(), Refused)
     assert gate.judge() is None
+
+
+def test_admission_does_not_name_a_waiver_that_was_withdrawn(gate, world, make, monkeypatch):
+    """Another one of the same end accepts the same; whoever reads the verdict would look for the first."""
+    world.now = make.noon + timedelta(hours=2)
+    end, used = make.noon + timedelta(days=30), {"by": "bob", "reason": "so"}
+    first, second = (UsedWaiver(name=name, digest=DIGEST, expires=end, **used) for name in ("first", "second"))
+    gate.admit(first)
+
+    def judge_with(*waivers):
+        def judge(*given):
+            verdict: Any = evaluate(*given)
+            waived = {"result": RuleOutcome.WAIVED, "waivers": waivers}
+            results = tuple(each.model_copy(update=waived) for each in verdict.results)
+            return replace(verdict, results=results, expires=end)
+
+        monkeypatch.setattr("supply_chain.policy.rejudge.evaluate", judge)
+        return gate.judge()
+
+    assert judge_with(first) is None
+    assert isinstance(judge_with(second), Admitted)
+    assert gate.current().verdict.cscm.waivers == (f"second@{DIGEST}",)
+    assert judge_with(second) is None
 
 
 def test_outage_is_an_error(gate, world, monkeypatch):
