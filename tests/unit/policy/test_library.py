@@ -1,5 +1,6 @@
 """The library of rules: each policy is valid by itself, tested completely, and means the same to another engine."""
 
+import re
 from datetime import datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -70,6 +71,14 @@ def test_no_change_of_a_rule_of_the_library_passes_its_tests(gate):
     rules = [rule for policy in ALL.at(gate).policies if policy.document.name in NAMES for rule in policy.tested]
 
     assert rules and [(each.id, changed) for each in rules for changed in find_unnoticed(each, gate)] == []
+
+
+def test_pages_named_in_policies_exist():
+    """Whoever is refused reads them."""
+    texts = [file.read_text(encoding="utf-8") for file in sorted((ROOT / DIRECTORY).rglob("*.yaml"))]
+    named = {each for text in texts for each in re.findall(r"docs/[\w/.-]+\w", text)}
+
+    assert named and [each for each in sorted(named) if not (ROOT / each).is_file()] == []
 
 
 def test_rules_of_the_library_name_their_references():
