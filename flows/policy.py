@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from prefect import flow
-from prefect.artifacts import acreate_markdown_artifact
+from prefect.artifacts import acreate_markdown_artifact, acreate_table_artifact
 
 from blocks import Inventory, Workbench
 from blocks.curation_ports import CurationPorts
@@ -17,7 +17,7 @@ from supply_chain.fleet.preview import PolicyPreview
 from supply_chain.model.image import short
 from supply_chain.model.tier import CURATED, OFFERED
 from supply_chain.policy.explanation import GateExplanation
-from supply_chain.reports import policy_explanation_page, policy_preview_page
+from supply_chain.reports import policy_explanation_page, policy_preview_page, policy_preview_rows, truncate_rows
 from tasks.policy import explain_curation_step, explain_deploy_step, preview_policies_step
 
 
@@ -57,4 +57,9 @@ async def preview_policies(documents: dict[str, str]) -> PolicyPreview:
     workbench, inventory = await asyncio.gather(Workbench.aload("workbench"), Inventory.aload("inventory"))
     preview = await preview_policies_step(documents, workbench, inventory)
     await acreate_markdown_artifact(key="policy-preview", markdown=policy_preview_page(preview))
+    rows, about = (
+        policy_preview_rows(preview),
+        "What the proposed documents would change; `policy-preview` is for review",
+    )
+    await acreate_table_artifact(key="policy-preview-changes", table=truncate_rows(rows), description=about)
     return preview

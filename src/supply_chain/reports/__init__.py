@@ -10,7 +10,7 @@ from supply_chain.reports.policy import (
     policy_page,
 )
 from supply_chain.reports.preflight import preflight_junit, preflight_lines, preflight_sarif
-from supply_chain.reports.preview import policy_preview_lines, policy_preview_page, upcoming_rules
+from supply_chain.reports.preview import policy_preview_lines, policy_preview_page, policy_preview_rows, upcoming_rules
 from supply_chain.reports.rescan import (
     owner_rows,
     rescan_message,
@@ -62,6 +62,7 @@ __all__ = [
     "policy_page",
     "policy_preview_lines",
     "policy_preview_page",
+    "policy_preview_rows",
     "preflight_junit",
     "preflight_lines",
     "preflight_sarif",

@@ -13,6 +13,7 @@ from supply_chain.policy.upcoming import UpcomingRule
 from supply_chain.reports.text import ROWS, escape, table
 from supply_chain.text import pluralize, render_time, truncate_lines
 
+COLUMNS = ("change", "application", "gate", "images", "reasons")
 NAMED = 5
 """Number of images and of reasons of a row that are named one by one."""
 
@@ -116,16 +117,27 @@ def policy_preview_lines(preview: PolicyPreview) -> str:
 
 def policy_preview_page(preview: PolicyPreview) -> str:
     """Return the same as a Markdown page with tables."""
-    rows = _rows(preview)
-    cells = [(row.effect.value, row.application, row.place, row.images, "; ".join(row.reasons)) for row in rows]
+    cells = _cells(preview)
     parts = ["# Preview of policies", *map(escape, _summary(preview))]
     if cells:
-        parts.append(table(("change", "application", "gate", "images", "reasons"), cells[:ROWS]))
+        parts.append(table(COLUMNS, cells[:ROWS]))
     if more := cells[ROWS:]:
         parts.append(f"{len(more)} more rows: `cscm policy preview` prints all.")
     if preview.not_judged:
         parts += ["## Not judged", table(("gate", "images", "why"), _unjudged(preview.not_judged)[:ROWS])]
     return "\n\n".join(parts)
+
+
+def policy_preview_rows(preview: PolicyPreview) -> list[dict[str, str]]:
+    """Return the changes as rows of a table, and after them what was not judged."""
+    unjudged = [("not judged", "", place, images, why) for place, images, why in _unjudged(preview.not_judged)]
+    return [dict(zip(COLUMNS, each, strict=True)) for each in (*_cells(preview), *unjudged)]
+
+
+def _cells(preview: PolicyPreview) -> list[tuple[str, ...]]:
+    return [
+        (row.effect.value, row.application, row.place, row.images, "; ".join(row.reasons)) for row in _rows(preview)
+    ]
 
 
 def upcoming_rules(rules: Sequence[UpcomingRule], preview: PolicyPreview) -> str:

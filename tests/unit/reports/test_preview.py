@@ -6,7 +6,7 @@ from supply_chain.model.image import ImageRef
 from supply_chain.model.tier import Gate
 from supply_chain.policy.outcome import Reason
 from supply_chain.policy.upcoming import UpcomingRule
-from supply_chain.reports import policy_preview_lines, policy_preview_page, upcoming_rules
+from supply_chain.reports import policy_preview_lines, policy_preview_page, policy_preview_rows, upcoming_rules
 from tests.support.builders import NOON
 
 
@@ -96,6 +96,18 @@ def test_page_has_the_same_rows_as_a_table_and_escapes_them():
     row = page.splitlines()[-1]
     assert row.startswith("| admitted → refused | hello | release gate | 1 image: 111111111111 |")
     assert "\\*\\*x" in row and "<b>" not in page
+
+
+def test_rows_name_changes_first_and_then_what_is_not_judged():
+    """The table in Prefect's UI; an image that is in no row does not change."""
+    unjudged = NotJudged(subject=subject(8, "staging"), why="a\nb")
+    rows = policy_preview_rows(preview(change(1, gained=("own.rule: x",)), not_judged=(unjudged,)))
+
+    assert [list(each.values()) for each in rows] == [
+        ["admitted → refused", "hello", "release gate", "1 image: 111111111111", "+ own.rule: x"],
+        ["not judged", "", "deploy gate for staging", "1: hello@888888888888", "a b"],
+    ]
+    assert policy_preview_rows(preview(policies=(), gates=())) == []
 
 
 def test_page_counts_rows_beyond_what_a_page_can_draw():

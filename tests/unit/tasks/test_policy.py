@@ -64,6 +64,9 @@ async def test_preview_publishes_what_would_change(machine, stored):
     ]
     page = str(present(await Artifact.aget("policy-preview")).data)
     assert "| admitted → refused | hello | deploy gate for staging |" in page and "ours.rule: it is ours" in page
+    (row,) = json.loads(str(present(await Artifact.aget("policy-preview-changes")).data))
+    assert (row["change"], row["application"]) == ("admitted → refused", "hello")
+    assert "ours.rule: it is ours" in row["reasons"]
     assert stored.world.registry.repositories["curated/hello"].manifests == before
 
 
