@@ -123,11 +123,17 @@ def _verdict(verdict: Admitted[Any] | Refused, now: datetime) -> list[str]:
             *(f"    - {escape(each)}" for each in truncate_lines(MOST_REASONS, list(map(str, verdict.refused_rules)))),
             *notes,
         ]
-    return [f"- **Admitted** {where}", *notes]
+    end = verdict.expires
+    ends = [f"    - it ends on {render_time(end)}{_mark_soon(end, now, 'it ends')}"] if end else []
+    return [f"- **Admitted** {where}", *ends, *notes]
 
 
 def _waiver(waiver: UsedWaiver, now: datetime) -> str:
-    return escape(waiver) + (" — **it expires within a week**" if waiver.expires <= now + SOON else "")
+    return escape(waiver) + _mark_soon(waiver.expires, now, "it expires")
+
+
+def _mark_soon(end: datetime, now: datetime, what: str) -> str:
+    return f" — **{what} within a week**" if end <= now + SOON else ""
 
 
 def _rules(run: RunReport) -> str:

@@ -1,6 +1,7 @@
 """Run report pages: they have the facts that an operator needs, and external text cannot format them."""
 
 import re
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -201,6 +202,20 @@ def test_run_page_names_the_waivers_that_a_verdict_rests_on(build_report, days, 
 
     assert page.count(f"rests on the waiver zlib, signed by ann, until {waiver.expires:%Y-%m-%d}: not reachable") == 1
     assert ("**it expires within a week**" in page) == soon
+
+
+@pytest.mark.parametrize(("days", "soon"), [(7, True), (8, False)])
+def test_run_page_names_the_end_of_an_admission(build_report, days, soon):
+    """It may end although it rests on no waiver: with people.yaml, or when a rule begins to refuse."""
+    admitted = Admitted(
+        facts=intake_facts(), gate=Gate.INTAKE, policy=POLICY, notes=(), expires=NOON + timedelta(days=days)
+    )
+    page = unescaped(run_report_page(build_report(verdicts=(admitted,)), NOON))
+
+    mark = " — **it ends within a week**" if soon else ""
+    assert f"    - it ends on {NOON + timedelta(days=days):%Y-%m-%d} 12:00 UTC{mark}" in page.splitlines()
+    endless = unescaped(run_report_page(build_report(verdicts=(replace(admitted, expires=None),)), NOON))
+    assert "it ends" not in endless
 
 
 def test_run_page_names_the_break_glass_that_a_verdict_rests_on(build_report):
