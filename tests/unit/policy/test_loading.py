@@ -396,6 +396,22 @@ def test_parameter_is_used_as_its_value(value, expression, admitted):
     assert isinstance(evaluate(deploy_facts(), compiled, NOON), Admitted) is admitted
 
 
+@pytest.mark.parametrize(("signed", "broken"), [(True, "never.signed"), (False, "always.signed")])
+def test_every_image_is_refused_by_one_of_two_policies_that_contradict(signed, broken):
+    """All have to pass, so no order decides. The reason says which one the image breaks."""
+    first = policy(Gate.DEPLOY, rule("always.signed", expression="image.signed"), name="first")
+    second = policy(Gate.DEPLOY, rule("never.signed", expression="!image.signed"), name="second")
+    for order in ((first, second), (second, first)):
+        both = gate_policy(Gate.DEPLOY, [each.policies[0] for each in order])
+        verdict = evaluate(deploy_facts(signed=signed), both, NOON)
+
+        assert isinstance(verdict, Refused) and [each.code for each in verdict.reasons] == [broken]
+        assert {each.policy: each.result for each in verdict.results} == {
+            "first 1": RuleOutcome.PASSED if signed else RuleOutcome.REFUSED,
+            "second 1": RuleOutcome.REFUSED if signed else RuleOutcome.PASSED,
+        }
+
+
 def test_rule_only_warns_until_it_is_effective():
     """Everybody sees what will be refused before it is."""
     later = policy(Gate.DEPLOY, rule("a.b", effective_on=NOON + timedelta(days=1)))
