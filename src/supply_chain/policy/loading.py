@@ -201,7 +201,26 @@ def _of_gate(gate: Gate, policies: Sequence[Policy], directory: Path | str) -> G
     _require_unique([each.document.name for each in policies], f"{directory}: policies of the {gate} gate named")
     ids = [rule.id for each in policies for rule in each.rules]
     _require_unique(ids, f"{directory}: rules of the {gate} gate with the id")
+    _require_different(gate, policies, directory)
     return gate_policy(gate, policies)
+
+
+def _require_different(gate: Gate, policies: Sequence[Policy], directory: Path | str) -> None:
+    """Raise `PolicyInvalid` for rules of several policies that say the same about the same images.
+
+    A rule may refuse what a rule of another policy only notes.
+    """
+    same: dict[object, list[str]] = {}
+    for policy in policies:
+        selected = tuple(frozenset(values or ()) for _, values in policy.document.select)
+        for rule in policy.rules:
+            decides = selected, _decision(rule.document), rule.document.severity
+            same.setdefault(decides, []).append(f"{rule.id} of {policy.document.name}")
+    if twice := [" and ".join(rules) for rules in same.values() if len(rules) > 1]:
+        raise PolicyInvalid(
+            f"{directory}: rules of the {gate} gate say the same about the same images: {'; '.join(twice)}.\n"
+            "Remove all but one."
+        )
 
 
 def gate_policy(gate: Gate, policies: Sequence[Policy]) -> GatePolicy[Any]:

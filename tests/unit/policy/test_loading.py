@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import shutil
+from contextlib import nullcontext
 from datetime import timedelta
 
 import pytest
@@ -394,6 +395,33 @@ def test_parameter_is_used_as_its_value(value, expression, admitted):
     compiled = policy(Gate.DEPLOY, fill_parameters(document, {"ours": ours}, set()))
 
     assert isinstance(evaluate(deploy_facts(), compiled, NOON), Admitted) is admitted
+
+
+@pytest.mark.parametrize(
+    ("select", "severity", "is_rejected"),
+    [
+        ({"environments": ["staging", "production"]}, "deny", True),
+        ({"environments": ["staging", "production"]}, "warn", False),
+        ({"environments": ["staging"]}, "deny", False),
+        ({"applications": ["staging", "production"]}, "deny", False),
+        ({}, "deny", False),
+    ],
+)
+def test_same_rule_of_two_policies_is_rejected_if_they_select_the_same(select, severity, is_rejected):
+    """Whoever changes one of them believes to have changed the rule. One may refuse what the other one notes."""
+    own = {**POLICY, "select": {"environments": ["production", "staging"]}, "parameters": {"ours": "shop"}}
+    own["rules"] = [{**RULE, "expression": "image.application == parameters.ours"}]
+    another = {
+        **POLICY,
+        "name": "another",
+        "select": select,
+        "rules": [{**RULE, "id": "another.rule", "expression": 'image.application == "shop"', "severity": severity}],
+    }
+    proposed = {"own.yaml": json.dumps(own), "another.yaml": json.dumps(another)}
+    found = "the deploy gate say the same about the same images: another.rule of another and own.rule of own"
+
+    with pytest.raises(PolicyInvalid, match=found) if is_rejected else nullcontext():
+        replace_policies(POLICIES, proposed, ENVIRONMENTS)
 
 
 @pytest.mark.parametrize(("signed", "broken"), [(True, "never.signed"), (False, "always.signed")])
