@@ -12,6 +12,7 @@ from pydantic import AwareDatetime, Field, StringConstraints, model_validator
 from supply_chain.model.image import Model
 from supply_chain.model.manifest import Classification
 from supply_chain.model.tier import Gate
+from supply_chain.policy.names import Pattern
 
 T = TypeVar("T")
 
@@ -99,7 +100,7 @@ Some = Annotated[tuple[T, ...], Field(min_length=1)]
 class Selector(Model):
     """To which images a policy applies: to those that match every key that is given."""
 
-    applications: Some[str] | None = Field(default=None, description="names, or every name below one: base/*")
+    applications: Some[Pattern] | None = Field(default=None, description="names, or every name below one: base/*")
     classifications: Some[Classification] | None = Field(default=None, description="as declared")
     kinds: Some[Literal["service", "base"]] | None = Field(default=None, description="as declared")
     environments: Some[str] | None = Field(default=None, description="at the deploy gate only")

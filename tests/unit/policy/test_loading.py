@@ -397,6 +397,13 @@ def test_parameter_is_used_as_its_value(value, expression, admitted):
     assert isinstance(evaluate(deploy_facts(), compiled, NOON), Admitted) is admitted
 
 
+@pytest.mark.parametrize("name", ["Shop", "a//b", "/a", "a/", "*", "*/a", "a*", "a/*/b", "a b", "", "/*", "x" * 129])
+def test_selector_that_matches_no_name_is_rejected(read, name):
+    """No application can have such a name, so the policy would guard nothing."""
+    with pytest.raises(DeclarationInvalid, match=r"select\.applications\.1"):
+        read({**POLICY, "select": {"applications": ["shop/*", name]}})
+
+
 @pytest.mark.parametrize(
     ("select", "severity", "is_rejected"),
     [
