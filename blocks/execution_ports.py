@@ -23,8 +23,8 @@ from supply_chain.adapters.kubernetes.client import ClusterClient
 from supply_chain.adapters.kubernetes.parameters import ClusterParameters
 from supply_chain.adapters.process.cancellation import cancellation, defer_cancellation
 from supply_chain.adapters.tools.manifest_renderer import ManifestRenderer
-from supply_chain.errors import UNREADABLE, BaseMissing, ClusterRefused, SettingInvalid
-from supply_chain.evidence.published import list_published_environments
+from supply_chain.errors import UNREADABLE, BaseMissing, ClusterRefused, SettingInvalid, VerdictMissing
+from supply_chain.evidence.published import list_published_environments, read_current_verdict
 from supply_chain.evidence.store import EvidenceStore
 from supply_chain.execution.break_glass import find_overridable
 from supply_chain.execution.delivery.repository import FetchedBranches
@@ -201,6 +201,13 @@ class ExecutionPorts(TierPorts):
         read = partial(self.deploy_facts, ref, environment)
         judge = partial(judge_published, ref, environment.name, read, self._verdict_ports)
         return self._judge_and_follow(ref, environment.name, judge)
+
+    def is_admitted(self, ref: ImageRef, environment: str) -> bool:
+        """Return whether the published verdict for an environment is an admission, also one that has ended."""
+        try:
+            return read_current_verdict(self.verdicts, ref, Gate.DEPLOY, environment).verdict.passed
+        except VerdictMissing:
+            return False
 
     def renew_published(self, ref: ImageRef, environment: Environment) -> Admitted[DeployFacts] | Refused | None:
         """Judge an image again if its published admission for an environment ends soon; return the verdict then."""

@@ -10,6 +10,7 @@ from pydantic import Field
 from blocks.curation_ports import CurationPorts
 from blocks.execution_ports import ExecutionPorts
 from blocks.tier_ports import TierPorts
+from orchestration.events import emit
 from orchestration.steps import in_thread, step
 from supply_chain.errors import ClusterRefused, ClusterUnavailable, GateOvertaken
 from supply_chain.evidence.published import withdraw_removed
@@ -23,6 +24,8 @@ from supply_chain.policy.outcome import Admitted, Refused
 from supply_chain.policy.rejudge import UNDECIDED
 from supply_chain.text import first_line
 
+MOST_REASONS = 50
+"""Number of reasons in an event."""
 JUDGED = "deployments_judged_by"
 """The variable with the version of what decided when all deployments were judged again."""
 
@@ -57,9 +60,9 @@ def withdraw_step(ports: TierPorts) -> tuple[ImageRef, ...]:
 async def renew_step(ports: ExecutionPorts) -> Renewals:
     """Judge again what should run and whose published admission ends soon; everything if something else decides now.
 
-    So a changed policy, waiver, person or environment reaches what is published. An error ends no other judgement; what
-    could not be judged is judged again by the next run, and that of an environment whose document cannot be read once
-    the document is corrected.
+    So a changed policy, waiver, person or environment reaches what is published, and owners learn of a refusal. An
+    error ends no other judgement; what could not be judged is judged again by the next run, and that of an environment
+    whose document cannot be read once the document is corrected.
     """
     version = await in_thread(ports.decision_version)
     documents = ports.workbench.environment_documents()
@@ -76,11 +79,27 @@ def _renew(environments: Iterable[Environment], ports: ExecutionPorts, has_chang
     for each in read_expected(list(places), ports.repositories, ports.registry, ports.evidence):
         ref = deployed_image(each)
         try:
+            was_admitted = not has_changed or ports.is_admitted(ref, each.environment)
             verdict = ports.judge_published(ref, places[each.environment]) if has_changed else None
             verdict = verdict or ports.renew_published(ref, places[each.environment])
         except (*UNDECIDED, GateOvertaken, ClusterRefused, ClusterUnavailable) as error:
             unknown.append(f"{ref} in {each.environment}: {first_line(error)}")
             continue
+        if isinstance(verdict, Refused) and was_admitted:
+            _emit_refusal(ref, each.environment, verdict)
         if verdict is not None:
             judged.append(f"{ref} in {each.environment}: {'FAILED' if isinstance(verdict, Refused) else 'PASSED'}")
     return Renewals(judged=tuple(judged), unknown=tuple(unknown))
+
+
+def _emit_refusal(ref: ImageRef, environment: str, refusal: Refused) -> None:
+    """Emit the event after which the owner of a deployment is notified that it is not admitted any more."""
+    emit(
+        "image.verdict-changed",
+        ref,
+        None,
+        None,
+        **{"from": "passed", "to": "refused"},
+        reasons=[reason.model_dump() for reason in refusal.reasons][:MOST_REASONS],
+        running=[environment],
+    )

@@ -194,10 +194,14 @@ def test_inactive_environment_learns_of_block(ports, world, monkeypatch):
     production = ports.enforcement("production")
     monkeypatch.setattr(type(production), "follow", lambda self, ref: followed.append((self.place.environment, ref)))
     ports.workbench.active_requirements = ports.workbench.policies = raise_unsigned
+    assert not ports.is_admitted(CURATED, "production")
     publish(ports, "production")
+    assert ports.is_admitted(CURATED, "production") and not ports.is_admitted(CURATED, "staging")
     block(world)
 
-    assert isinstance(ports.judge_published(CURATED, ENFORCED), Refused)
+    assert isinstance(ports.judge_published(CURATED, ENFORCED), Refused) and not ports.is_admitted(
+        CURATED, "production"
+    )
 
     assert not read_current_verdict(ports.verdicts, CURATED, Gate.DEPLOY, "production").admits
     assert followed == [("production", CURATED)] * 2

@@ -76,11 +76,32 @@ def test_deployments_are_renewed_although_one_cannot_be_judged(
     ports: Any = SimpleNamespace(
         repositories=None, registry=None, evidence=None, renew_published=renew,
     )  # fmt: skip
+    events: list[Any] = []
+    monkeypatch.setattr(verdicts, "emit", lambda *event, **payload: events.append((*event, payload)))
 
     found = verdicts._renew(places, ports, False)
 
     assert found.judged == (f"{CURATED} in refused: FAILED", f"{CURATED} in admitted: PASSED")
     assert found.unknown == (f"{CURATED} in broken: it is damaged",)
+    ((event, image, _, _, payload),) = events
+    assert (event, image, payload["from"], payload["to"]) == ("image.verdict-changed", CURATED, "passed", "refused")
+    assert (payload["running"], payload["reasons"]) == (["refused"], [{"code": "a.b", "fact": "f", "remedy": "r"}])
+
+
+@pytest.mark.parametrize("was_admitted", [True, False])
+def test_owner_is_not_notified_of_what_was_refused_before(monkeypatch: pytest.MonkeyPatch, was_admitted: bool) -> None:
+    """Something else decides now, and the refusal rests on other waivers."""
+    events: list[str] = []
+    monkeypatch.setattr(verdicts, "emit", lambda event, *_, **__: events.append(event))
+    expected = [SimpleNamespace(environment="staging", application="hello", digest=CURATED.digest)]
+    monkeypatch.setattr(verdicts, "read_expected", lambda *_: expected)
+    ports: Any = SimpleNamespace(
+        repositories=None, registry=None, evidence=None, judge_published=lambda *_: REFUSED,
+        is_admitted=lambda ref, environment: was_admitted,
+    )  # fmt: skip
+
+    assert verdicts._renew([DockerEnvironment(name="staging")], ports, True).judged
+    assert events == (["image.verdict-changed"] if was_admitted else [])
 
 
 async def test_deployments_are_judged_once_after_something_else_decides(
@@ -110,6 +131,7 @@ async def test_deployments_are_judged_once_after_something_else_decides(
     ports: Any = SimpleNamespace(
         workbench=SimpleNamespace(environment_documents=lambda: documents), repositories=None, registry=None,
         evidence=None, renew_published=renew, judge_published=judge, decision_version=lambda: version[0],
+        is_admitted=lambda *_: True,
     )  # fmt: skip
 
     async def run(decides: str) -> list[str]:
