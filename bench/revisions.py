@@ -72,10 +72,6 @@ def section(rounds: list[list[Round]], names: list[str], load: float) -> list[st
         ratio = statistics.median(after / before for before, after in seconds)
         goal = f"≤ {GOAL}: {'met' if ratio <= GOAL else 'missed'}" if name == "cold" else ""
         lines.append(" | ".join([name, *_medians(seconds), f"{ratio:.2f}", goal]).rstrip())
-    lines += ["", "step of the cold chain | before, s | after, s", "---|---|---"]
-    for name in rounds[0][-1].steps:
-        seconds = [[each.steps.get(name, math.nan) for each in both] for both in rounds]
-        lines.append(" | ".join([name, *_medians(seconds)]).replace("nan", "–"))
     return lines
 
 
