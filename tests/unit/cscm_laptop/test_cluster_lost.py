@@ -29,7 +29,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
     (tmp_path / "sys/kernel/panic").write_text("1\n")
     found = Place(tmp_path / "home/cluster", OWNER)
     found.directory.mkdir(parents=True)
-    record_host(found, ClusterSettings())
+    record_host(found, ClusterSettings(bridge="cscm-of-a-test"))  # no test may touch a real one
     return found
 
 
