@@ -17,7 +17,7 @@ from orchestration.clock import now
 from supply_chain.adapters.aws.ecr import Ecr
 from supply_chain.adapters.image.layers import examine_image
 from supply_chain.adapters.registry.client import Registry
-from supply_chain.adapters.registry.descriptors import read_manifests
+from supply_chain.adapters.registry.descriptors import LayersByManifest, read_manifests
 from supply_chain.adapters.tools.cosign import Cosign
 from supply_chain.adapters.tools.crane import Crane, read_upstream_config, read_upstream_manifests
 from supply_chain.adapters.tools.skopeo import Skopeo
@@ -26,7 +26,7 @@ from supply_chain.development.bases import CuratedBases
 from supply_chain.evidence.image_status import DIGESTS
 from supply_chain.evidence.published import PublishedVerdicts
 from supply_chain.evidence.store import EvidenceStore
-from supply_chain.model.image import Digest, ImageRef, blobs_of
+from supply_chain.model.image import ImageRef, blobs_of
 from supply_chain.model.manifest import list_bases
 from supply_chain.model.tier import BASES, TierName, curated_repository
 from supply_chain.policy.reading import Layers
@@ -127,7 +127,7 @@ class TierPorts:
         ref = ImageRef.parse(rest)
         return self.registry.blob(ref.repository, blobs_of(self.registry.manifest(ref), ref)[0].digest)
 
-    def _read_manifests(self, address: str, platform: str | None) -> dict[Digest, tuple[Digest, ...]]:
+    def _read_manifests(self, address: str, platform: str | None) -> LayersByManifest:
         """Return the layers of each manifest of an image, from this chain's registry or another one."""
         host, _, rest = address.partition("/")
         if host != self.tier.registry:

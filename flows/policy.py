@@ -57,9 +57,9 @@ async def preview_policies(documents: dict[str, str]) -> PolicyPreview:
     workbench, inventory = await asyncio.gather(Workbench.aload("workbench"), Inventory.aload("inventory"))
     preview = await preview_policies_step(documents, workbench, inventory)
     await acreate_markdown_artifact(key="policy-preview", markdown=policy_preview_page(preview))
-    rows, about = (
-        policy_preview_rows(preview),
-        "What the proposed documents would change; `policy-preview` is for review",
+    await acreate_table_artifact(
+        key="policy-preview-changes",
+        table=truncate_rows(policy_preview_rows(preview)),
+        description="What the proposed documents would change; `policy-preview` is for review",
     )
-    await acreate_table_artifact(key="policy-preview-changes", table=truncate_rows(rows), description=about)
     return preview

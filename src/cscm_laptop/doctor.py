@@ -234,8 +234,8 @@ def _public_keys(home: Home) -> Check:
         shared = find_shared_keys(_keys_of_tiers(home), _keys_of_people(home))
     except SupplyChainError as error:
         return check(name, message_of(error), requirement, False, remedy)
-    found = "; ".join(f"{each} have the same key" for each in shared)
-    return check(name, found or requirement, requirement, not shared, remedy)
+    state = "; ".join(f"{each} have the same key" for each in shared) or requirement
+    return check(name, state, requirement, not shared, remedy)
 
 
 def _keys_of_tiers(home: Home) -> Iterable[tuple[str, Key]]:

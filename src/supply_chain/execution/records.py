@@ -157,8 +157,12 @@ def read_isolations(
     repository = evidence_repository(TierName.EXECUTION, application)
     subjects = [subject for subject, _ in _read_subjects(repository, ISOLATION, repositories, manifests)]
     read = map_concurrently(lambda each: last_records(evidence.verified(each, TierName.EXECUTION, ISOLATION)), subjects)
-    found = [record for records in read for record in records]
-    return tuple(each for each in found if (each.environment, each.application) == (environment, application))
+    return tuple(
+        each
+        for records in read
+        for each in records
+        if (each.environment, each.application) == (environment, application)
+    )
 
 
 def _read_subjects(

@@ -189,8 +189,8 @@ def _find_records(path: str, node: Node[FileContent]) -> tuple[str, str]:
             return ("nix" if path == "/nix/store" else "guix"), path
         return "", ""
     for place, (pattern, manager) in PLACES.items():
-        above, found, record = path.rpartition(place)
-        if found and pattern.fullmatch(record):
+        above, separator, record = path.rpartition(place)
+        if separator and pattern.fullmatch(record):
             return manager, f"{above}{place}".rstrip("/")
     manager = node.content.database if node.content else ""
     if manager == "dpkg" and posixpath.basename(directory) == "status.d":

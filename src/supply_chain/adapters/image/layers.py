@@ -400,7 +400,7 @@ def _is_example(path: str, image: _Image, installed: InstalledFiles) -> bool:
     if file is None or file[1].content is None:
         return False
     real, content = file[0], file[1].content
-    return (system and not installed.is_complete) or installed.lists(real, content, image.keeper.read(content))
+    return (system and not installed.is_complete) or installed.lists(real, content, image.keeper)
 
 
 def _collect_texts(image: _Image, is_searched: IsSearched) -> tuple[dict[str, bytes], tuple[str, ...]]:

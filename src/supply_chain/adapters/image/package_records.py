@@ -45,14 +45,15 @@ class InstalledFiles:
     is_complete: bool
     """Whether the records of the distribution's packages were read; false for rpm, pacman and portage."""
 
-    def lists(self, path: str, content: FileContent, stored: bytes | None) -> bool:
+    def lists(self, path: str, content: FileContent, keeper: ContentStore) -> bool:
         """Return whether a package installed this file.
 
-        `stored` is its content. If it is None, because it is not stored, only the path shows that dpkg or apk did.
+        If its content is not stored, only the path shows that dpkg or apk did.
         """
         algorithm, digest = self.digests.get(path, ("", b""))
         if not algorithm or algorithm == "sha256":
             return bool(algorithm) and content.sha256 == digest
+        stored = keeper.read(content)
         return stored is None or hashlib.new(algorithm, stored, usedforsecurity=False).digest() == digest
 
 
@@ -85,8 +86,8 @@ def _resolve_directory(files: Files, path: str, resolved: dict[str, str]) -> str
     """Return a path without links in its directory, such as `/usr/lib/x` for `/lib/x`; `resolved` is a cache."""
     directory, name = posixpath.split(path)
     if directory not in resolved:
-        found = files.resolve(directory)
-        resolved[directory] = found[0] if found else directory
+        target = files.resolve(directory)
+        resolved[directory] = target[0] if target else directory
     return posixpath.join(resolved[directory], name)
 
 

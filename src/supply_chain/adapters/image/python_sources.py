@@ -148,11 +148,11 @@ def find_python_sources(
         checkpoint()
         runs = path in scripts and not (content.archive or COMPILED.search(path))
         startup = bool(STARTUP_FILE.search(path)) and not runs
-        stored = None if (content.sha256, startup) in judged else keeper.read(content)
-        if (content.sha256, startup) in judged or installed.lists(real, content, stored):
+        if (content.sha256, startup) in judged or installed.lists(real, content, keeper):
             continue
         if not runs and _is_in_place(real, files, is_complete=installed.is_complete):
             continue
+        stored = keeper.read(content)
         if startup and stored is not None:
             stored = select_startup_lines(stored)
         is_python = runs or MODULE.search(path) or _looks_like_python(path, stored, startup=startup)
@@ -205,7 +205,7 @@ def find_lone_bytecode(files: Files, keeper: ContentStore) -> Iterator[tuple[str
         for path, node in files.walk()
         if node.content and (match := BYTECODE.fullmatch(path)) and files.resolve(f"{match[1]}{match[2]}.py") is None
     ]
-    installed = read_installed_files(files, keeper) if lone else None
-    for path, content in lone:
-        if installed is None or not installed.lists(path, content, keeper.read(content)):
-            yield path, content
+    if not lone:
+        return
+    installed = read_installed_files(files, keeper)
+    yield from ((path, content) for path, content in lone if not installed.lists(path, content, keeper))

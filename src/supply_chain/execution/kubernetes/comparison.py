@@ -140,10 +140,10 @@ def find_late_ends(expected: Expected, deployment: Document | None, pods: Iterab
     For those of an earlier ReplicaSet, this is at least the longest time that an application may declare. What git
     delivers is not rendered here, so that the Deployment itself counts.
     """
-    recorded = [each for each in kubernetes_place(expected).documents if each["kind"] == DEPLOYMENTS.name]
-    rendered = DEFAULT_GRACE
-    for document in (*recorded, *([deployment] if deployment else ()))[:1]:
-        rendered = document["spec"]["template"]["spec"].get("terminationGracePeriodSeconds", DEFAULT_GRACE)
+    recorded = (each for each in kubernetes_place(expected).documents if each["kind"] == DEPLOYMENTS.name)
+    document = next(recorded, deployment)
+    pod_spec = document["spec"]["template"]["spec"] if document else {}
+    rendered = pod_spec.get("terminationGracePeriodSeconds", DEFAULT_GRACE)
     for pod in pods:
         most = rendered if owner_of(pod) == expected.container else max(rendered, LONGEST_GRACE)
         if (grace := pod["metadata"].get("deletionGracePeriodSeconds", 0)) > most:
