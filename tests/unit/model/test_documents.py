@@ -1,6 +1,7 @@
 """parse_document and read_document: errors have their place in the file, and no other exception escapes."""
 
 import contextlib
+import re
 import traceback
 
 import pytest
@@ -128,7 +129,7 @@ def test_empty_document_is_reported_as_empty(text):
 @pytest.mark.parametrize("text", ["[" * 50_000, "{a: " * 20_000, "- " * 50_000, "a:\n" + "? " * 20_000])
 def test_document_refuses_deep_nesting(text):
     """The parser must not fail with a recursion error."""
-    assert complaint(text)
+    assert re.search("nested too deeply|nesting depth|more than 20000 values", complaint(text))
 
 
 @pytest.mark.parametrize("text", ["name: \x00", "name: \x07", "\ud800", "name: '\x1b[31m'"])
