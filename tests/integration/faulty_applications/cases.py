@@ -22,7 +22,8 @@ START = 'ENTRYPOINT ["/subject"]'
 STAGE = "FROM scratch AS test\nCOPY subject name /\n"
 LAST = "COPY subject name revision /\n"
 PYTHON = "FROM curated/base/python\nUSER 0:0\n"
-FORGETS = """RUN ["python3", "-c", "import shutil; shutil.rmtree('/var/lib/dpkg')"]\n"""
+FORGETS = """RUN ["python3", "-c", "import glob, os; [os.remove(each) for each in \\
+glob.glob('/var/lib/dpkg/status.d/*') if not each.endswith('.md5sums')]"]\n"""
 DECLARATION: dict[str, Any] = {
     "kind": "service",
     "owner": "tests",
