@@ -21,18 +21,19 @@ from orchestration.events import mark_as_chain
 from orchestration.locks import DEPLOY, lock_name, run_lock
 from orchestration.promotion_freeze import active_freeze
 from orchestration.run_names import by_path
-from orchestration.run_report import report_run
+from orchestration.run_report import RunReporter, report_run
 from orchestration.run_states import complete_as, complete_frozen, complete_refused
 from orchestration.source import snapshot_of, source_in
 from orchestration.source_pushes import find_later_push
 from orchestration.steps import alongside
 from orchestration.waiting_runs import SOON, can_wait, release_slot
+from supply_chain.errors import SettingInvalid
 from supply_chain.execution.deployment import Deployment
 from supply_chain.model.image import CuratedImage
 from supply_chain.model.manifest import Base, Service
 from supply_chain.policy.outcome import Refused
 from supply_chain.promotion.freeze import PromotionFreeze
-from supply_chain.text import plain_text
+from supply_chain.text import join_lines, plain_text
 
 gc.freeze()  # objects made by imports are never freed: no garbage collection during a run looks at them
 
@@ -69,10 +70,10 @@ async def chain(
             workbench: Workbench = await Workbench.aload("workbench")
             async with (
                 alongside(workbench.check_policies),  # takes as long as the snapshot and the check of the name
-                report_run(path),
+                report_run(path) as reporter,
                 snapshot_of(Path(path), revision, workbench.find_excluded) as snapshot,
             ):
-                _check_environment(snapshot.manifest, environment, workbench)
+                _check_environment(snapshot.manifest, environment, workbench, reporter)
                 # Promotions of the application wait for this lock, because this chain itself promotes what it pushes.
                 async with run_lock(lock_name("promote", snapshot.manifest.name)):
                     return await _chain(path, revision, environment, force, by_event)
@@ -141,7 +142,16 @@ async def _step_lock(name: str, by_event: bool) -> AsyncIterator[PromotionFreeze
         yield await active_freeze() if by_event else None
 
 
-def _check_environment(manifest: Service | Base, environment: str | None, workbench: Workbench) -> None:
-    """Raise `SettingInvalid` if the environment does not exist, before anything is built, checked and signed for it."""
+def _check_environment(
+    manifest: Service | Base, environment: str | None, workbench: Workbench, reporter: RunReporter
+) -> None:
+    """Raise `SettingInvalid` if the environment does not exist, before anything is built, checked and signed for it.
+
+    If it exists and has no place for the application, the chain goes up to the deploy gate, and notes it now.
+    """
     if isinstance(manifest, Service) and (place := environment or next(iter(manifest.environments), None)):
-        workbench.environment(place)
+        found = workbench.environment(place)
+        try:
+            found.placement(manifest.name)
+        except SettingInvalid as error:
+            reporter.note(join_lines(error))

@@ -59,6 +59,11 @@ class RunReporter:
             for reason in truncate_lines(MOST_REASONS, reasons):
                 self._log.warning("%s", plain_text(f"refused: {reason}"))
 
+    def note(self, text: str) -> None:
+        """Write to the terminal and to the run's log what will stop a later step."""
+        log.info("%s: note: %s", plain_text(self.report.application), plain_text(text))
+        self._log.warning("%s", plain_text(text))
+
     async def gate(self, name: str, work: Awaitable[tuple[V, F]]) -> tuple[V, F]:
         """Await a gate; record its verdict as a step's result and as a verdict."""
         verdict, facts = await self.step(name, work, lambda decided: _format_verdict(decided[0]))

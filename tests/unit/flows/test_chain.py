@@ -19,7 +19,9 @@ from blocks import Workbench
 from flows import chain as flows
 from flows.chain import chain
 from orchestration import locks, promotion_freeze
+from orchestration.run_report import RunReporter
 from orchestration.waiting_runs import RETRY_AFTER
+from supply_chain.execution.environment import DockerEnvironment
 from supply_chain.model.image import ImageRef
 from supply_chain.model.tier import Gate
 from supply_chain.policy.outcome import Reason, Refused
@@ -129,6 +131,34 @@ async def test_policies_are_checked_while_the_image_is_built(machine, make, monk
 
     await chain("/srv/hello")
     assert built == [True]
+
+
+@pytest.mark.parametrize(("placed", "noted"), [(["hello"], 0), (["other"], 1)])
+async def test_missing_place_in_environment_is_noted_before_anything_is_built(
+    machine, make, monkeypatch, placed, noted
+):
+    """The deploy gate would only find it after minutes of work."""
+    environment = DockerEnvironment(
+        name="staging", applications={name: {"address": "127.0.0.1", "port": 18080} for name in placed}
+    )
+    workbench = SimpleNamespace(
+        check_policies=lambda: None, find_excluded=None, environment={"staging": environment}.__getitem__
+    )
+    notes, before = list[str](), list[str]()
+
+    async def build(*_):
+        before.extend(notes)
+
+    monkeypatch.setattr(RunReporter, "note", lambda _, text: notes.append(text))
+    manifest = make.manifest(name="hello", environments=("staging",))
+    monkeypatch.setattr(flows, "snapshot_of", lambda *_: nullcontext(SimpleNamespace(manifest=manifest)))
+    monkeypatch.setattr(flows, "_chain", build)
+    monkeypatch.setattr(Workbench, "aload", AsyncMock(return_value=workbench))
+
+    await chain("/srv/hello")
+
+    assert len(before) == len(notes) == noted
+    assert all("hello has no address in staging. — Add it under" in note for note in notes)
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 import asyncio
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from prefect.exceptions import PrefectException
@@ -54,6 +55,17 @@ async def test_step_is_recorded_with_duration_and_text(pages):
     build, test = reporter.report.steps
     assert (build.name, build.said) == ("build", "built 7")
     assert test.seconds >= 0.05
+
+
+async def test_note_is_written_to_terminal(pages, monkeypatch):
+    """It names the application, as each step does."""
+    log = Mock()
+    monkeypatch.setattr(journals, "log", log)
+    async with report_run("hello") as reporter:
+        reporter.note("no place\x1b")
+
+    (template, *words), _ = log.info.call_args
+    assert template % tuple(words) == "hello: note: no place·"
 
 
 @pytest.mark.parametrize(
