@@ -149,5 +149,6 @@ class Refused(Model):
         lines = [f"{subject} is refused at the {self.gate} gate:"]
         lines += [f"  {r.code}: {r.fact}\n      → {r.remedy}" for r in self.reasons]
         lines += [f"  {each}" for each in self.refused_rules]
-        lines += [f"  note: {note}" for note in self.notes]
+        if self.notes:
+            lines += ["Warnings, which refuse nothing:", *(f"  {note}" for note in self.notes)]
         return "\n".join(lines)

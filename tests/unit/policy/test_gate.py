@@ -270,7 +270,7 @@ def test_verdict_notes_referrers_that_were_ignored(refused, gate):
     assert isinstance(verdict, Refused) is refused
     assert verdict.notes == ("left out 3 of what is attached",)
     if refused:
-        assert str(verdict).endswith("  note: left out 3 of what is attached")
+        assert str(verdict).endswith("Warnings, which refuse nothing:\n  left out 3 of what is attached")
 
 
 def test_refusal_text_shows_every_reason_with_remedy():

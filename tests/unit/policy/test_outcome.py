@@ -29,7 +29,8 @@ def test_refusal_text_shows_subject_reasons_remedies_and_notes(subject, words):
         f"{words} is refused at the intake gate:",
         "  name.taken: it is another's",
         "      → use your own",
-        "  note: left out 1",
+        "Warnings, which refuse nothing:",
+        "  left out 1",
     ]
 
 
