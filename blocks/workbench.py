@@ -58,7 +58,7 @@ from supply_chain.policy.loading import (
 )
 from supply_chain.policy.names import Holder, NameRegister
 from supply_chain.policy.people import FILE as PEOPLE
-from supply_chain.policy.people import TRUSTED_ROOT, People, read_people
+from supply_chain.policy.people import TRUSTED_ROOT, People, PeopleOwner, read_people
 from supply_chain.policy.policies import Policies
 from supply_chain.policy.proposals import SignedDecisions, sort_proposals
 from supply_chain.policy.reviews import DIRECTORY as REVIEWS
@@ -124,6 +124,12 @@ class Workbench(Setting):
         default="",
         title="Owner of the people document",
         description="The public key (PEM) that verifies deployments/people.yaml; without it no person may decide.",
+    )
+    installation: str = Field(
+        default="",
+        title="Installation",
+        description="The name that deployments/people.yaml has to state; empty: any. Set it if the owner signs for "
+        "several installations with the same key.",
     )
     policies_signed_since: AwareDatetime | None = Field(
         default=None,
@@ -271,7 +277,7 @@ class Workbench(Setting):
 
         Raises `PolicyUnsigned` if they are not active.
         """
-        return read_active_policies(Path(self.project), self.people_owner, self.policies_signed_since, now())
+        return read_active_policies(Path(self.project), self._owner, self.policies_signed_since, now())
 
     def check_policies(self) -> None:
         """Check the policies before a gate needs them; it says what is wrong with them."""
@@ -280,18 +286,22 @@ class Workbench(Setting):
 
     def unsigned_policies(self) -> Policies:
         """Return the same policies, signed or not, for what decides nothing."""
-        return read_unsigned_policies(Path(self.project), self.people_owner, now())
+        return read_unsigned_policies(Path(self.project), self._owner, now())
 
     def project_state(self, project: Path) -> ProjectState:
         """Return whether the policies, names and environments of a project would be active at these gates."""
-        return read_project_state(project, self.people_owner, self.policies_signed_since, now())
+        return read_project_state(project, self._owner, self.policies_signed_since, now())
+
+    @property
+    def _owner(self) -> PeopleOwner:
+        return PeopleOwner(self.people_owner, self.installation)
 
     def _activation(self) -> Activation:
-        return read_project_activation(Path(self.project), self.people_owner, self.policies_signed_since, now())
+        return read_project_activation(Path(self.project), self._owner, self.policies_signed_since, now())
 
     def people(self) -> People:
         """Return the people who may decide, if the owner of their document signed it."""
-        return read_people(Path(self.project) / PEOPLE, self.people_owner, now())
+        return read_people(Path(self.project) / PEOPLE, self._owner, now())
 
     def sign_as_person(self, key: str, statement: Statement) -> bytes:
         """Return a bundle of a statement, signed with a person's key or keyless; a password is in the environment.
@@ -331,7 +341,7 @@ class Workbench(Setting):
 
     def names(self) -> NameRegister:
         """Return the register of application names that the owner of the platform maintains, if it is active."""
-        return read_active_register(Path(self.project), self.people_owner, self.policies_signed_since, now())
+        return read_active_register(Path(self.project), self._owner, self.policies_signed_since, now())
 
     def registered(self, name: str, directory: Path | None = None) -> Holder | None:
         """Return the registered holder of a name; `project` stands for the repository of the project's checkout.

@@ -109,8 +109,9 @@ def decide_step(ref: ImageRef, act: Act, by: str, reason: str, ports: LifecycleP
         image = ImageRef.parse(decision.image)
         as_person, people = partial(ports.workbench.sign_as_person, key), ports.workbench.people
         return sign_as_person(
-            decision, image, as_person, lambda signed: people().explain_uncounted_decision(signed, image.digest)
-        )
+            decision, image, people().installation, as_person,
+            lambda signed: people().explain_uncounted_decision(signed, image.digest),
+        )  # fmt: skip
 
     return decide(ref, act, ports.decision_ports, by=by, reason=reason, now=now(), sign=sign, on_result=_emit)
 

@@ -118,9 +118,9 @@ def sign_break_glass_step(ref: ImageRef, use: BreakGlass, ports: ExecutionPorts,
     denied = last_denial(execution_statements(ref, evidence, APPROVAL), use.environment, use.digest)
     if denied is not None:  # also if the clock is behind
         use = use.model_copy(update={"at": max(use.at, denied + INSTANT)})
-    sign = partial(ports.workbench.sign_as_person, key)
+    sign, people = partial(ports.workbench.sign_as_person, key), ports.workbench.people
     signed = sign_as_person(
-        use, ref, sign, lambda signed: ports.workbench.people().explain_uncounted_break_glass(signed, ref)
+        use, ref, people().installation, sign, lambda signed: people().explain_uncounted_break_glass(signed, ref)
     )
     ports.repositories.ensure_repository(where.repository, immutable=True, key=None)
     evidence.attach(where, BREAK_GLASS, signed.predicate(), signed.at)
@@ -138,9 +138,9 @@ def sign_break_glass_step(ref: ImageRef, use: BreakGlass, ports: ExecutionPorts,
 
 
 def _sign_as_person(decision: Approval, ref: ImageRef, ports: ExecutionPorts, key: str) -> Approval:
-    sign = partial(ports.workbench.sign_as_person, key)
+    sign, people = partial(ports.workbench.sign_as_person, key), ports.workbench.people
     return sign_as_person(
-        decision, ref, sign, lambda signed: ports.workbench.people().explain_uncounted_approval(signed, ref)
+        decision, ref, people().installation, sign, lambda signed: people().explain_uncounted_approval(signed, ref)
     )
 
 

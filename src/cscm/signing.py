@@ -17,7 +17,7 @@ from supply_chain.adapters.tools.cosign import KEYLESS, settings_of_person, sign
 from supply_chain.adapters.tools.pins import Pins
 from supply_chain.adapters.tools.toolbox import Toolbox
 from supply_chain.errors import DeclarationInvalid
-from supply_chain.policy.people import TRUSTED_ROOT
+from supply_chain.policy.people import TRUSTED_ROOT, read_installation
 from supply_chain.policy.signed_documents import DocumentKind, document_statement, signature_file
 from supply_chain.scratch import write_private
 
@@ -64,7 +64,8 @@ def use_key(key: str) -> None:
 def sign_document(kind: DocumentKind, document: Path, key: str) -> Path:
     """Sign the document as it is now, write the bundle next to it, and return the bundle's path.
 
-    Raises the errors of `cosign.sign_for_person`, and `ToolMissing`.
+    A person signs for the installation that deployments/people.yaml names. Raises the errors of
+    `cosign.sign_for_person`, `ToolMissing`, and `DeclarationInvalid` for an invalid people document.
     """
     return sign_content(kind, document, document.read_bytes(), key)
 
@@ -72,7 +73,8 @@ def sign_document(kind: DocumentKind, document: Path, key: str) -> Path:
 def sign_content(kind: DocumentKind, document: Path, content: bytes, key: str) -> Path:
     """Sign content as the document with this path, which need not exist; otherwise as `sign_document`."""
     cosign = find_cosign().with_environment(**password_of(key))
-    statement = document_statement(kind, document.name, content, datetime.now(UTC))
+    installation = "" if kind is DocumentKind.PEOPLE else read_installation(find_project())
+    statement = document_statement(kind, document.name, content, installation, datetime.now(UTC))
     bundle = sign_for_person(cosign, key, statement, find_project() / TRUSTED_ROOT.parent)
     signed = signature_file(document)
     write_private(signed, bundle)

@@ -34,6 +34,7 @@ from supply_chain.model.manifest import Base, Service, list_bases
 from supply_chain.model.tier import BASES
 from supply_chain.policy.facts import ReleaseFacts
 from supply_chain.policy.loading import read_unsigned_policies
+from supply_chain.policy.people import PeopleOwner
 from supply_chain.policy.policies import GatePolicy, Policies
 from supply_chain.scratch import scratch
 from supply_chain.text import mebibytes
@@ -82,7 +83,7 @@ def preflight_ports(home: Home, profile: Profile, image: str | None = None) -> P
 
 
 def _policies(home: Home) -> Policies:
-    return read_unsigned_policies(home.project, home.owner_key(), now())
+    return read_unsigned_policies(home.project, PeopleOwner(home.owner_key()), now())
 
 
 def local_image_ports(name: str, tools: Mapping[str, Tool], policy: GatePolicy[ReleaseFacts]) -> LocalImagePorts:

@@ -16,8 +16,8 @@ from supply_chain.policy.vex import DIRECTORY as VEX
 from supply_chain.policy.waivers import DIRECTORY as WAIVERS
 from tests.support.command import ROOT, cscm
 from tests.support.pages import find_mistakes, move_dates, read_files, read_steps, run_steps, use_keys
-from tests.support.signed_people import make_key, owner_key, write_old_django
-from tests.support.signed_project import sign_project, withdraw_signature
+from tests.support.signed_people import make_key, write_old_django
+from tests.support.signed_project import owner_key, sign_project, withdraw_signature
 
 pytestmark = pytest.mark.real
 

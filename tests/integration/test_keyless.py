@@ -50,7 +50,7 @@ class Project:
         assert done.status == 0, done.stderr
         now = datetime.now(UTC)
         (report,) = read_waivers(
-            self.place / DIRECTORY, read_people(self.place / FILE, self.owner.public, now), {}, now
+            self.place / DIRECTORY, read_people(self.place / FILE, self.people_owner, now), {}, now
         ).reports
         return report
 
@@ -71,12 +71,12 @@ def project(tmp_path: Path) -> Iterator[Project]:
         write_service((tmp_path / TRUSTED_ROOT).parent, service, address)
         ann = {"identities": [{"issuer": ISSUER, "subject": ANN}], "waive": {"vulnerabilities": "low", "days": 9}}
         people = {
-            "expires": now + timedelta(days=1), "people": {"ann": ann},
+            "installation": "example", "expires": now + timedelta(days=1), "people": {"ann": ann},
             "trusted_root": digest_of((tmp_path / TRUSTED_ROOT).read_bytes()),
         }  # fmt: skip
         document = tmp_path / FILE
         document.write_text(yaml.safe_dump(people))
-        statement = document_statement(DocumentKind.PEOPLE, document.name, document.read_bytes(), now)
+        statement = document_statement(DocumentKind.PEOPLE, document.name, document.read_bytes(), "", now)
         Path(f"{document}.sigstore.json").write_bytes(owner.sign(statement))
         yield Project(tmp_path, service, owner)
 
@@ -116,7 +116,7 @@ def test_cosign_agrees_about_what_the_service_certifies(
 ) -> None:
     """So the unit tests' service is right, and not only for our code."""
     service, content = SigningService(), b"content"
-    statement = document_statement(DocumentKind.WAIVER, "zlib.yaml", content, datetime.now(UTC))
+    statement = document_statement(DocumentKind.WAIVER, "zlib.yaml", content, "example", datetime.now(UTC))
     (tmp_path / "bundle.json").write_bytes(KeylessSigner(service, subject).sign(statement))
     (tmp_path / "root.json").write_bytes((service if trusted else SigningService()).trusted_root())
     (tmp_path / "content").write_bytes(content)

@@ -14,7 +14,7 @@ from supply_chain.execution.signed_project import read_signable
 from supply_chain.model.image import digest_of
 from supply_chain.policy.activation import LISTING, list_files
 from supply_chain.policy.loading import DIRECTORY as POLICIES
-from supply_chain.policy.people import FILE, TRUSTED_ROOT
+from supply_chain.policy.people import FILE, TRUSTED_ROOT, PeopleOwner, read_installation
 from supply_chain.policy.signed_documents import DocumentKind, document_statement, signature_file
 from supply_chain.policy.waivers import DIRECTORY
 from tests.support.builders import NOON
@@ -60,6 +60,14 @@ class Office:
     service: SigningService | None = None
     """What certifies identities."""
 
+    installation: str = "example"
+    """The installation for which they sign."""
+
+    @property
+    def people_owner(self) -> PeopleOwner:
+        """Whose people document counts."""
+        return PeopleOwner(self.owner.public)
+
     def write_people(self, signer: EcdsaSigner | None = None, at: datetime = NOON, **changes: Any) -> Path:
         """Write and sign the people document; `changes` are changes of Ann's role."""
         people: dict[str, dict[str, Any]] = {
@@ -74,7 +82,9 @@ class Office:
         }
         for name in self.policies:
             people[name]["policies"] = True
-        document: dict[str, Any] = {"expires": NOON + timedelta(days=300), "people": people}
+        document: dict[str, Any] = {
+            "installation": self.installation, "expires": NOON + timedelta(days=300), "people": people,
+        }  # fmt: skip
         if self.service:
             root = self.project / TRUSTED_ROOT
             root.parent.mkdir(parents=True, exist_ok=True)
@@ -106,7 +116,8 @@ class Office:
         document, content = self.project / POLICIES / LISTING, list_files(read_signable(self.project))
         document.write_bytes(content)
         bundle = signature_file(document)
-        bundle.write_bytes(signer.sign(document_statement(kind, name, content, at)))
+        statement = document_statement(kind, name, content, read_installation(self.project), at)
+        bundle.write_bytes(signer.sign(statement))
         return bundle
 
     def write(
@@ -117,7 +128,7 @@ class Office:
         file.parent.mkdir(parents=True, exist_ok=True)
         plain = {key: list(value) if isinstance(value, tuple) else value for key, value in document.items()}
         file.write_text(yaml.safe_dump(plain))
-        signature_file(file).write_bytes(
-            (signer or self.ann).sign(document_statement(kind, file.name, file.read_bytes(), at))
-        )
+        installation = "" if kind is DocumentKind.PEOPLE else self.installation
+        statement = document_statement(kind, file.name, file.read_bytes(), installation, at)
+        signature_file(file).write_bytes((signer or self.ann).sign(statement))
         return file

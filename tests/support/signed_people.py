@@ -16,6 +16,7 @@ from supply_chain.adapters.tools import Toolbox
 from supply_chain.policy.people import FILE
 from supply_chain.policy.signed_documents import signature_file
 from tests.support.command import ROOT, cscm
+from tests.support.signed_project import owner_key, sign_project
 
 CVE = "CVE-2024-42005"
 """Critical, in Django 4.2.0, and not known to be exploited."""
@@ -31,11 +32,6 @@ limits: {{critical: 0, high: null, medium: null, unknown: null}}
 """
 
 
-def owner_key(home: Home) -> str:
-    """Return the path of the key of the people document's owner; it has no password."""
-    return str(home.state / "people" / "owner.key")
-
-
 def make_key(toolbox: Toolbox, path: Path) -> str:
     """Make a key pair without a password, `path` with the suffixes .key and .pub; return the public key in PEM."""
     cosign = toolbox.find("cosign").with_environment(COSIGN_PASSWORD="")
@@ -45,17 +41,22 @@ def make_key(toolbox: Toolbox, path: Path) -> str:
 
 @contextlib.contextmanager
 def signed_people(home: Home, content: Mapping[str, Any]) -> Iterator[None]:
-    """The project has a people document with this content, which its owner signed; afterwards it has none."""
+    """The project has a people document with this content, which its owner signed; afterwards it has none.
+
+    Policies and environments that do not ship are signed again for its installation, and afterwards for none.
+    """
     document = ROOT / FILE
     assert not document.exists()
-    document.write_text(yaml.safe_dump(dict(content)))
+    document.write_text(yaml.safe_dump({"installation": "laptop", **content}))
     try:
         signed = cscm("people", "sign", "--key", owner_key(home))
         assert signed.status == 0, signed.stderr
+        sign_project(home)
         yield
     finally:
         for file in (document, signature_file(document)):
             file.unlink(missing_ok=True)
+        sign_project(home)
 
 
 def write_old_django(path: Path) -> Path:

@@ -10,10 +10,15 @@ from supply_chain.adapters.tools.cosign import sign_statement
 from supply_chain.execution.signed_project import read_project_state, read_signable
 from supply_chain.policy.activation import LISTING, list_files
 from supply_chain.policy.loading import DIRECTORY
+from supply_chain.policy.people import PeopleOwner, read_installation
 from supply_chain.policy.signed_documents import DocumentKind, document_statement, signature_file
 from tests.support.access import toolbox_in
 from tests.support.command import ROOT
-from tests.support.signed_people import owner_key
+
+
+def owner_key(home: Home) -> str:
+    """Return the path of the key of the people document's owner; it has no password."""
+    return str(home.state / "people" / "owner.key")
 
 
 def withdraw_signature(project: Path = ROOT) -> None:
@@ -26,11 +31,13 @@ def withdraw_signature(project: Path = ROOT) -> None:
 def sign_project(home: Home, project: Path = ROOT) -> None:
     """Sign policies, environments and names as they are now; delete the signature if all of it is as it ships."""
     withdraw_signature(project)
-    if not read_project_state(project, "", None, datetime.now(UTC)).problems:
+    if not read_project_state(project, PeopleOwner(), None, datetime.now(UTC)).problems:
         return
     document, listing = project / DIRECTORY / LISTING, list_files(read_signable(project))
     cosign = toolbox_in(home.tools).find("cosign").with_environment(COSIGN_PASSWORD="")
-    statement = document_statement(DocumentKind.POLICIES, LISTING, listing, datetime.now(UTC))
+    statement = document_statement(
+        DocumentKind.POLICIES, LISTING, listing, read_installation(project), datetime.now(UTC)
+    )
     bundle = sign_statement(cosign, owner_key(home), statement)
     document.write_bytes(listing)
     signature_file(document).write_bytes(bundle)

@@ -10,9 +10,9 @@ from pydantic import AwareDatetime, Field
 
 from supply_chain.evidence.clock import INSTANT, SKEW
 from supply_chain.evidence.keyless import Credential
-from supply_chain.evidence.personal_decision import PERSONAL_DECISION, PersonalSignature, Words, has_signed
+from supply_chain.evidence.personal_decision import PersonalSignature, Words, has_signed, personal_statement
 from supply_chain.evidence.reading import SignedValue, read_statements
-from supply_chain.evidence.statement import APPROVAL, Statement, VerifiedStatement, about
+from supply_chain.evidence.statement import APPROVAL, Statement, VerifiedStatement
 from supply_chain.model.image import Digest, ImageRef, Model
 
 
@@ -27,6 +27,7 @@ class Approval(Model):
     )
     reason: Words
     decided: AwareDatetime
+    installation: str = Field(default="", description="the installation for which the person signed")
     signature: PersonalSignature = Field(
         default="",
         description="a sigstore bundle of the decision by the person's own key; empty: the name is as typed",
@@ -43,7 +44,8 @@ class Approval(Model):
     def statement(self, image: ImageRef) -> Statement:
         """Return what a person signs with a key of their own: this decision about this image at this time."""
         signed = {"environment", "decision", "reason", "decided"}
-        return about(image.with_digest(self.digest), PERSONAL_DECISION, self.model_dump(mode="json", include=signed))
+        decision = self.model_dump(mode="json", include=signed)
+        return personal_statement(image.with_digest(self.digest), self.installation, decision)
 
     def is_signed_by(self, credential: Credential, image: ImageRef) -> bool:
         """Return whether the holder of a credential signed exactly this decision about this image."""

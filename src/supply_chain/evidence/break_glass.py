@@ -13,9 +13,9 @@ from pydantic import AwareDatetime, Field, StringConstraints
 
 from supply_chain.evidence.approval import last_denial
 from supply_chain.evidence.keyless import Credential
-from supply_chain.evidence.personal_decision import PERSONAL_DECISION, Words, has_signed
+from supply_chain.evidence.personal_decision import Words, has_signed, personal_statement
 from supply_chain.evidence.reading import read_statements
-from supply_chain.evidence.statement import BREAK_GLASS, Statement, VerifiedStatement, about
+from supply_chain.evidence.statement import BREAK_GLASS, Statement, VerifiedStatement
 from supply_chain.model.image import Digest, ImageRef, Model
 
 MOST_OVERRIDES = 5000
@@ -38,6 +38,7 @@ class BreakGlass(Model):
         description="codes of rules, and with the code each finding (`CODE: ID in PACKAGE VERSION`) or reason of an "
         "earlier gate (`CODE: REASON`)",
     )
+    installation: str = Field(default="", description="the installation for which the person signed")
     signature: Annotated[str, StringConstraints(max_length=MOST_SIGNATURE)] = Field(
         default="",
         description="a sigstore bundle by the person's own key; without it, it has no effect",
@@ -49,7 +50,8 @@ class BreakGlass(Model):
     def statement(self, image: ImageRef) -> Statement:
         """Return what the person signs with a key of their own."""
         signed = self.model_dump(mode="json", include={"environment", "reason", "at", "expires", "overrides"})
-        return about(image.with_digest(self.digest), PERSONAL_DECISION, {"decision": "break-glass", **signed})
+        decision = {"decision": "break-glass", **signed}
+        return personal_statement(image.with_digest(self.digest), self.installation, decision)
 
     def is_signed_by(self, credential: Credential, image: ImageRef) -> bool:
         """Return whether the holder of a credential signed exactly this about this image."""

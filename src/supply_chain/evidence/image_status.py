@@ -19,9 +19,9 @@ from supply_chain.concurrency import run_both
 from supply_chain.errors import DeclarationInvalid, SettingInvalid
 from supply_chain.evidence.clock import INSTANT
 from supply_chain.evidence.keyless import Credential
-from supply_chain.evidence.personal_decision import PERSONAL_DECISION, PersonalSignature, Words, has_signed
+from supply_chain.evidence.personal_decision import PersonalSignature, Words, has_signed, personal_statement
 from supply_chain.evidence.reading import SignedValue, read_statements
-from supply_chain.evidence.statement import LIFECYCLE, Predicate, Statement, VerifiedStatement, about
+from supply_chain.evidence.statement import LIFECYCLE, Predicate, Statement, VerifiedStatement
 from supply_chain.evidence.store import BEFORE_ALL, EvidenceStore, Reading, Repositories
 from supply_chain.model.image import Digest, ImageRef, Model
 from supply_chain.model.tier import BY_DIGEST, TierName, evidence_repository
@@ -66,6 +66,7 @@ class LifecycleDecision(Predicate):
     at: AwareDatetime
     rule: str = Field(default="", description="the rule; empty if a person decided")
     image: str = Field(default="", description="the image's name at that time")
+    installation: str = Field(default="", description="the installation for which the person signed")
     signature: PersonalSignature = Field(
         default="",
         description="a sigstore bundle of the decision by the person's own key; empty: the name is as typed",
@@ -77,7 +78,7 @@ class LifecycleDecision(Predicate):
     def statement(self, image: ImageRef) -> Statement:
         """Return what a person signs with a key of their own: this decision about this image at this time."""
         signed = self.model_dump(mode="json", include={"reason", "at"})
-        return about(image, PERSONAL_DECISION, {"decision": self.act.value, **signed})
+        return personal_statement(image, self.installation, {"decision": self.act.value, **signed})
 
     def is_signed_by(self, credential: Credential, digest: Digest) -> bool:
         """Return whether the holder of a credential signed exactly this decision, about the image of this digest."""

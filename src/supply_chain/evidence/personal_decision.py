@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import StringConstraints
 
 from supply_chain.errors import EvidenceInvalid
 from supply_chain.evidence.clock import SKEW
 from supply_chain.evidence.keyless import Credential, Identity, find_identity, is_keyless, verify_content
-from supply_chain.evidence.statement import Statement, is_about, read_statement
+from supply_chain.evidence.statement import Statement, about, is_about, read_statement
 from supply_chain.model.image import ImageRef
 
 PERSONAL_DECISION = "urn:cscm:personal-decision:v1"
@@ -41,6 +41,12 @@ def has_signed(credential: Credential, signature: str, decision: Statement, imag
     return is_about(statement, image) and (statement.predicate_type, statement.predicate) == (
         decision.predicate_type, decision.predicate,
     )  # fmt: skip
+
+
+def personal_statement(image: ImageRef, installation: str, decision: Mapping[str, Any]) -> Statement:
+    """Return what a person signs about an image for an installation; without its name, as versions before it did."""
+    bound = {"installation": installation} if installation else {}
+    return about(image, PERSONAL_DECISION, {**decision, **bound})
 
 
 def explain_keyless(signature: str, credentials: Iterable[Credential]) -> str:

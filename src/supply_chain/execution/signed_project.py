@@ -14,6 +14,7 @@ from supply_chain.policy.activation import ENVIRONMENTS, NAMES, Activation, Poli
 from supply_chain.policy.loading import DIRECTORY, REGISTER, compile_project, read_documents, read_project_activation
 from supply_chain.policy.loading import ENVIRONMENTS as ENVIRONMENT_DOCUMENTS
 from supply_chain.policy.names import parse_register, read_register_content
+from supply_chain.policy.people import PeopleOwner
 
 
 def read_signable(project: Path) -> dict[str, bytes]:
@@ -54,7 +55,7 @@ def _consequence(name: str) -> str:
     return f"nothing is deployed to {name.removeprefix(ENVIRONMENTS)}"
 
 
-def read_project_state(project: Path, owner: str, since: datetime | None, now: datetime) -> ProjectState:
+def read_project_state(project: Path, owner: PeopleOwner, since: datetime | None, now: datetime) -> ProjectState:
     """Return whether what decides is active; raise as `read_activation`, or an error of reading names or environments.
 
     Policies are not compiled.

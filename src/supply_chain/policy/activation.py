@@ -18,7 +18,7 @@ from supply_chain.errors import PolicyInvalid, PolicyUnsigned
 from supply_chain.model.documents import LIMIT
 from supply_chain.model.image import Digest, Model, digest_of
 from supply_chain.policy.people import FILE as PEOPLE
-from supply_chain.policy.people import People, keys_of_owner
+from supply_chain.policy.people import People, PeopleOwner, keys_of_owner
 from supply_chain.policy.shipped import SHIPPED
 from supply_chain.policy.signed_documents import DocumentKind, Unsigned, read_bundle, read_file, verify_document
 from supply_chain.text import render_time
@@ -101,12 +101,13 @@ def _differences(before: Mapping[str, Digest], now: Mapping[str, Digest]) -> Ite
             yield name + (" (added)" if name not in before else " (removed)" if name not in now else " (changed)")
 
 
-def read_activation(directory: Path, people: People, owner: str, since: datetime | None, now: datetime) -> Activation:
+def read_activation(
+    directory: Path, people: People, owner: PeopleOwner, since: datetime | None, now: datetime
+) -> Activation:
     """Read the signed list in the directory of the policies, and return what counts.
 
-    `owner` is the public key (PEM) of the owner of the people document, whose own signature counts too. Signatures
-    before `since` do not count; if it is set, what ships with this version has to be signed as well. Raise
-    `SettingInvalid` if `owner` is no key.
+    The own signature of the owner of the people document counts too. Signatures before `since` do not count; if it is
+    set, what ships with this version has to be signed as well. Raise `SettingInvalid` if the owner's key is none.
     """
     signed = _read_signed(directory, people, owner, since, now)
     shipped = TrustedList(
@@ -117,12 +118,12 @@ def read_activation(directory: Path, people: People, owner: str, since: datetime
 
 
 def _read_signed(
-    directory: Path, people: People, owner: str, since: datetime | None, now: datetime
+    directory: Path, people: People, owner: PeopleOwner, since: datetime | None, now: datetime
 ) -> TrustedList | Unsigned:
     file = directory / LISTING
     content, bundle = read_file(file, LIMIT) or b"", read_bundle(file)
-    keys = {OWNER: keys_of_owner(owner), **people.policy_keys}
-    signature = verify_document(DocumentKind.POLICIES, LISTING, content, bundle, keys, now)
+    keys = {OWNER: keys_of_owner(owner.key), **people.policy_keys}
+    signature = verify_document(DocumentKind.POLICIES, LISTING, content, bundle, keys, people.installation, now)
     if isinstance(signature, Unsigned):
         distrusted = f" ({people.distrusted})" if bundle is not None and people.distrusted else ""
         return Unsigned(why=f"{signature.why}{distrusted}")

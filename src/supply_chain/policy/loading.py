@@ -24,7 +24,7 @@ from supply_chain.policy.documents import Parameter, PolicyDocument, RuleDocumen
 from supply_chain.policy.expressions import language
 from supply_chain.policy.names import NameRegister, parse_register, read_register_content
 from supply_chain.policy.people import FILE as PEOPLE
-from supply_chain.policy.people import People, read_people
+from supply_chain.policy.people import People, PeopleOwner, read_people
 from supply_chain.policy.policies import GatePolicy, Policies, Policy, Rule, compile_rule
 from supply_chain.policy.reviews import DIRECTORY as REVIEWS
 from supply_chain.policy.reviews import read_reviews
@@ -88,7 +88,7 @@ def compile_project(project: Path, documents: Mapping[str, bytes]) -> Policies:
     return compile_policies(documents, _environments_of(project), project / DIRECTORY)
 
 
-def read_active_policies(project: Path, owner: str, since: datetime | None, now: datetime) -> Policies:
+def read_active_policies(project: Path, owner: PeopleOwner, since: datetime | None, now: datetime) -> Policies:
     """Read the policies by which the gates decide; raise `PolicyUnsigned` if they are not active.
 
     What is compiled is what was signed: each file is read once, and not parsed before. `since` is the time from which
@@ -101,7 +101,7 @@ def read_active_policies(project: Path, owner: str, since: datetime | None, now:
     return _with_decisions(project, compile_project(project, documents), people, now)
 
 
-def read_active_register(project: Path, owner: str, since: datetime | None, now: datetime) -> NameRegister:
+def read_active_register(project: Path, owner: PeopleOwner, since: datetime | None, now: datetime) -> NameRegister:
     """Read the register of names by which the intake gate decides; raise `PolicyUnsigned` if it is not active.
 
     Raise also as `names.read_register`. What is parsed is what was signed.
@@ -113,16 +113,16 @@ def read_active_register(project: Path, owner: str, since: datetime | None, now:
     return parse_register(content, path)
 
 
-def read_project_activation(project: Path, owner: str, since: datetime | None, now: datetime) -> Activation:
+def read_project_activation(project: Path, owner: PeopleOwner, since: datetime | None, now: datetime) -> Activation:
     """Return what the files of a project are compared with; raise as `read_activation`."""
     return read_activation(project / DIRECTORY, read_people(project / PEOPLE, owner, now), owner, since, now)
 
 
-def read_unsigned_policies(project: Path, owner: str, now: datetime) -> Policies:
+def read_unsigned_policies(project: Path, owner: PeopleOwner, now: datetime) -> Policies:
     """Read policies for what decides nothing, signed or not, with people, waivers and VEX; raise as `read_policies`.
 
-    `owner` is the public key (PEM) of the owner of the people document. Without a document that
-    they signed no decision counts, and the reports say why. Raise `SettingInvalid` if `owner` is no key.
+    Without a people document that its owner signed no decision counts, and the reports say why. Raise `SettingInvalid`
+    if the owner's key is none.
     """
     return _with_decisions(project, read_project_policies(project), read_people(project / PEOPLE, owner, now), now)
 

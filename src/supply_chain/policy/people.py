@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, NamedTuple, TypeVar
 
 from pydantic import AwareDatetime, Field, StringConstraints, ValidationError, model_validator
 
@@ -25,6 +25,7 @@ from supply_chain.policy.signed_documents import (
     DocumentKind,
     Keyring,
     Unsigned,
+    explain_installation,
     read_bundle,
     read_file,
     verify_document,
@@ -42,6 +43,17 @@ Email = Annotated[str, StringConstraints(pattern=r"^\S+@\S+$", max_length=320, t
 MOST_DAYS = 366
 MOST_HOURS = 168
 """The longest time, in hours, for which a person may let a refused image run."""
+
+
+class PeopleOwner(NamedTuple):
+    """Whose people document counts; the files of a project do not say that."""
+
+    key: str = ""
+    """The owner's public key in PEM; empty: no document counts."""
+    installation: str = ""
+    """The installation that the document has to name; empty: any. An owner may sign for several with one key."""
+
+
 NO_TERMS = VexTerms(accepted_justifications=frozenset(), investigation_days=0)
 """No issuer's `not_affected` or `under_investigation` counts."""
 
@@ -146,6 +158,9 @@ class VexSettings(Model):
 class PeopleDocument(Model):
     """Who may decide what."""
 
+    installation: PersonName = Field(
+        description="the name of this installation; what was signed for another one does not count"
+    )
     expires: AwareDatetime = Field(
         description="from then on no signature counts, so that an earlier version cannot come back forever"
     )
@@ -193,6 +208,8 @@ class People:
     """From when on no signature counts; None if none does."""
     trusted_root: Digest | None = None
     """The digest of what verifies keyless signatures."""
+    installation: str = ""
+    """The installation for which people sign here."""
 
     @property
     def policy_keys(self) -> Mapping[str, Sequence[Credential]]:
@@ -203,7 +220,7 @@ class People:
     def version(self) -> str:
         """A text that differs if other people count, or for other things."""
         people = {name: person.model_dump_json() for name, person in sorted(self.people.items())}
-        return repr((people, self.trusted_root))
+        return repr((people, self.trusted_root, self.installation))
 
     @property
     def issuers_version(self) -> str:
@@ -276,7 +293,8 @@ class People:
         """Return why a decision is not signed by the person whom it names; empty if it is."""
         own = self.keys.get(decision.by, ())
         if any(map(is_signed_by, own)):
-            return ""
+            why = explain_installation(decision.installation, self.installation)
+            return f"{decision.by} {why}" if why else ""
         if why := explain_keyless(decision.signature, own):
             return f"its keyless signature is none of {decision.by} in {FILE}: {why}"
         return f"it is not signed with a key of {decision.by} in {FILE}"
@@ -296,12 +314,16 @@ def _comparable(emails: Iterable[str]) -> frozenset[str]:
     return frozenset(unicodedata.normalize("NFKC", each).casefold() for each in emails)
 
 
-def sign_as_person(decision: D, image: ImageRef, sign: Callable[[Statement], bytes], explain: Callable[[D], str]) -> D:
+def sign_as_person(
+    decision: D, image: ImageRef, installation: str, sign: Callable[[Statement], bytes], explain: Callable[[D], str]
+) -> D:
     """Return a decision about an image with its person's signature; raise `DeclarationInvalid` if it would not count.
 
-    `sign` returns the person's signature of a statement, and `explain` why a signed decision would not count.
+    The person signs for an installation. `sign` returns the person's signature of a statement, and `explain` why a
+    signed decision would not count.
     """
-    signed = decision.model_copy(update={"signature": sign(decision.statement(image)).decode()})
+    bound = decision.model_copy(update={"installation": installation})
+    signed = bound.model_copy(update={"signature": sign(bound.statement(image)).decode()})
     if why := explain(signed):
         raise uncounted(why)
     return signed
@@ -315,27 +337,21 @@ def uncounted(why: str) -> DeclarationInvalid:
     )
 
 
-def read_people(file: Path, owner: str, now: datetime) -> People:
-    """Read the people, if the owner signed the document; raise `SettingInvalid` if `owner` is no key.
+def read_people(file: Path, owner: PeopleOwner, now: datetime) -> People:
+    """Read the people, if the owner signed the document; raise `SettingInvalid` if the owner's key is none.
 
-    `owner` is the owner's public key in PEM. Without the owner's signature none of a person counts: whoever can change
-    the file could otherwise give themselves any role. A document that is not signed is not even parsed.
+    Without the owner's signature none of a person counts: whoever can change the file could otherwise give themselves
+    any role. A document that is not signed is not even parsed.
     """
-    content = read_file(file, LIMIT)
-    if content is None:
-        return People(distrusted=f"there is no {FILE}")
-    own = keys_of_owner(owner)
-    if not own:
-        return People(distrusted=f"the workbench block names no key of the owner of {FILE}")
-    signature = verify_document(DocumentKind.PEOPLE, file.name, content, read_bundle(file), {"its owner": own}, now)
-    if isinstance(signature, Unsigned):
-        return People(distrusted=f"{FILE} does not count: {signature.why}")
-    try:
-        document = parse_document(decode_document(content, str(FILE)), PeopleDocument, str(FILE))
-    except DeclarationInvalid as error:
-        return People(distrusted=f"{FILE} does not count: {error.message}")
+    document = _read_signed(file, owner, now)
+    if isinstance(document, str):
+        return People(distrusted=document, installation=owner.installation)
+    installation = owner.installation or document.installation
+    if why := explain_installation(document.installation, installation):
+        return People(distrusted=f"{FILE} does not count: its owner {why}", installation=installation)
     if document.expires <= now:
-        return People(distrusted=f"{FILE} expired on {document.expires:%Y-%m-%d}; its owner signs a new one")
+        why = f"{FILE} expired on {document.expires:%Y-%m-%d}; its owner signs a new one"
+        return People(distrusted=why, installation=installation)
     vex, root = document.vex or VexSettings(issuers={}), _read_root(file, document)
     return People(
         document.people,
@@ -344,7 +360,25 @@ def read_people(file: Path, owner: str, now: datetime) -> People:
         VexTerms(accepted_justifications=frozenset(vex.justifications), investigation_days=vex.investigation_days),
         expires=document.expires,
         trusted_root=document.trusted_root,
+        installation=installation,
     )
+
+
+def _read_signed(file: Path, owner: PeopleOwner, now: datetime) -> PeopleDocument | str:
+    """Return the document, or why it does not count, whatever it says about installation and time."""
+    content = read_file(file, LIMIT)
+    if content is None:
+        return f"there is no {FILE}"
+    own = keys_of_owner(owner.key)
+    if not own:
+        return f"the workbench block names no key of the owner of {FILE}"
+    signature = verify_document(DocumentKind.PEOPLE, file.name, content, read_bundle(file), {"its owner": own}, "", now)
+    if isinstance(signature, Unsigned):
+        return f"{FILE} does not count: {signature.why}"
+    try:
+        return parse_document(decode_document(content, str(FILE)), PeopleDocument, str(FILE))
+    except DeclarationInvalid as error:
+        return f"{FILE} does not count: {error.message}"
 
 
 def _credentials(name: str, person: Person, root: bytes | str) -> tuple[Credential, ...]:
@@ -365,6 +399,15 @@ def read_valid_people(file: Path) -> PeopleDocument:
             "trusted-root create`), and write its digest (`sha256sum`) into `trusted_root`."
         )
     return document
+
+
+def read_installation(project: Path) -> str:
+    """Return for which installation people sign in a project; empty if it has no people document.
+
+    Raise `DeclarationInvalid` for an invalid document. Whether its owner signed it is not verified.
+    """
+    file = project / FILE
+    return read_document(file, PeopleDocument).installation if file.exists() else ""
 
 
 def _read_root(people: Path, document: PeopleDocument) -> bytes | str:

@@ -119,7 +119,9 @@ def _read(file: Path, people: People, now: datetime) -> Review | ReviewReport:
     name, content = plain_text(file.stem), read_file(file, LIMIT)
     if content is None:
         return ReviewReport(name=name, why="it is not a file")
-    signature = verify_document(DocumentKind.REVIEW, file.name, content, read_bundle(file), people.keys, now)
+    signature = verify_document(
+        DocumentKind.REVIEW, file.name, content, read_bundle(file), people.keys, people.installation, now
+    )
     if isinstance(signature, Unsigned):
         return ReviewReport(name=name, why=people.distrusted or signature.why)
     try:

@@ -58,6 +58,7 @@ class Unsigned(Model):
 
 class _Predicate(Model):
     kind: DocumentKind
+    installation: str = Field(default="", description="the one for which it was signed")
     signed: AwareDatetime = Field(description="by the clock of the signer")
 
 
@@ -66,12 +67,12 @@ def signature_file(document: Path) -> Path:
     return document.with_name(document.name + SUFFIX)
 
 
-def document_statement(kind: DocumentKind, name: str, content: bytes, at: datetime) -> Statement:
-    """Return the in-toto statement with which a person signs a document."""
+def document_statement(kind: DocumentKind, name: str, content: bytes, installation: str, at: datetime) -> Statement:
+    """Return the in-toto statement with which a person signs a document for an installation."""
     return Statement(
         subject=(Subject(name=name, digest=digest_set(digest_of(content))),),
         predicate_type=SIGNED_DOCUMENT,
-        predicate=_Predicate(kind=kind, signed=at).model_dump(mode="json"),
+        predicate=_Predicate(kind=kind, installation=installation, signed=at).model_dump(mode="json"),
     )
 
 
@@ -143,9 +144,9 @@ class Keyring(Mapping[str, Sequence[C_co]]):
 
 def verify_document(
     kind: DocumentKind, name: str, content: bytes, bundle: bytes | None, keys: Mapping[str, Sequence[Credential]],
-    now: datetime,
+    installation: str, now: datetime,
 ) -> Signature | Unsigned:  # fmt: skip
-    """Return who signed exactly this content as a document of this kind and name.
+    """Return who signed exactly this content as a document of this kind and name, for this installation.
 
     `keys` are the credentials of each person. A time in the future is no signature: with it, a waiver could last longer
     than its signer may allow. A process verifies the same bundle of the same content with the same keys once.
@@ -155,7 +156,7 @@ def verify_document(
     if len(bundle) > LIMIT:
         return Unsigned(why=NO_BUNDLE)
     keyring = keys if isinstance(keys, Keyring) else Keyring(keys)
-    signature = _verify(kind, name, digest_of(content), bundle, keyring)
+    signature = _verify(kind, name, digest_of(content), bundle, keyring, installation)
     if isinstance(signature, Signature) and signature.at > now + SKEW:
         return Unsigned(why=f"{signature.by} signed it at {render_time(signature.at)}, which is in the future")
     return signature
@@ -163,7 +164,7 @@ def verify_document(
 
 @lru_cache(maxsize=MOST_VERIFIED)
 def _verify(
-    kind: DocumentKind, name: str, digest: Digest, bundle: bytes, keys: Keyring[Credential]
+    kind: DocumentKind, name: str, digest: Digest, bundle: bytes, keys: Keyring[Credential], installation: str
 ) -> Signature | Unsigned:
     """Return who signed the document, whenever that was."""
     signer = keys.find_signer(bundle)
@@ -176,8 +177,22 @@ def _verify(
     except (EvidenceInvalid, ValidationError):
         return Unsigned(why=f"what {by} signed is not a statement about a document")
     subject = Subject(name=name, digest=digest_set(digest))
-    why = next(_differences(statement, signed, kind, subject), None)
+    why = next(_differences(statement, signed, kind, subject), None) or explain_installation(
+        signed.installation, installation
+    )
     return Unsigned(why=f"{by} {why}") if why else Signature(by=by, at=content.at or signed.signed)
+
+
+def explain_installation(signed: str, installation: str) -> str:
+    """Return what somebody did who signed for another installation than this one; empty if it is the same."""
+    if signed == installation:
+        return ""
+    return f"signed it for {name_installation(signed)}, and this is {name_installation(installation)}"
+
+
+def name_installation(name: str) -> str:
+    """Return how a sentence calls an installation; one without a name has no people document."""
+    return f"the installation {name}" if name else "an installation without a name"
 
 
 def _differences(statement: Statement, signed: _Predicate, kind: DocumentKind, subject: Subject) -> Iterator[str]:

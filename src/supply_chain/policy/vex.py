@@ -107,7 +107,9 @@ def _read(file: Path, people: People, now: datetime) -> SignedVex | VexReport:
     content = read_file(file, LIMIT)
     if content is None:
         return VexReport(name=file.name, why="it is not a file")
-    signature = verify_document(DocumentKind.VEX, file.name, content, read_bundle(file), people.issuers, now)
+    signature = verify_document(
+        DocumentKind.VEX, file.name, content, read_bundle(file), people.issuers, people.installation, now
+    )
     if isinstance(signature, Unsigned):
         return VexReport(name=file.name, why=people.distrusted or signature.why)
     try:

@@ -208,7 +208,9 @@ def _read(file: Path, people: People, now: datetime) -> SignedWaiver | WaiverRep
     if content is None or not NAME.fullmatch(name):
         why = "it is not a file" if content is None else f"its name has other characters than {NAME.pattern}"
         return WaiverReport(name=plain_text(name), state=WaiverState.INERT, why=why)
-    signature = verify_document(DocumentKind.WAIVER, file.name, content, read_bundle(file), people.keys, now)
+    signature = verify_document(
+        DocumentKind.WAIVER, file.name, content, read_bundle(file), people.keys, people.installation, now
+    )
     if isinstance(signature, Unsigned):
         return WaiverReport(name=name, state=WaiverState.INERT, why=people.distrusted or signature.why)
     try:

@@ -15,7 +15,7 @@ from supply_chain.text import pluralize
 
 def people_lines(document: PeopleDocument) -> str:
     """Return a line for each person with what they may do."""
-    lines = [f"expires {document.expires:%Y-%m-%d}"]
+    lines = [f"installation {document.installation}, expires {document.expires:%Y-%m-%d}"]
     for name, person in document.people.items():
         lines.append(f"{name}: {'; '.join(_list_roles(person))}")
     if document.vex is not None:

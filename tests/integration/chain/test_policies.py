@@ -11,8 +11,7 @@ from cscm_laptop.home import Home
 from supply_chain.policy.loading import DIRECTORY
 from tests.support.command import ROOT, cscm
 from tests.support.place import placed
-from tests.support.signed_people import owner_key
-from tests.support.signed_project import sign_project, withdraw_signature
+from tests.support.signed_project import owner_key, sign_project, withdraw_signature
 
 pytestmark = pytest.mark.real
 

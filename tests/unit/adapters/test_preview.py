@@ -80,7 +80,7 @@ def test_both_policies_honour_waivers(judge, tmp_path):
     office = Office(tmp_path)
     office.write_people(rules=["ours.*"])
     office.waive("ours", rules=(RULE,))
-    people = read_people(tmp_path / FILE, office.owner.public, NOON)
+    people = read_people(tmp_path / FILE, office.people_owner, NOON)
     waivers = read_waivers(tmp_path / WAIVERS, people, {RULE: True}, NOON)
     wanted = {state.subject: "v1" for state in judge.inventory.list_subjects()}
 

@@ -57,9 +57,12 @@ def test_check_lists_what_people_may_do(office):
     assert done.exit_code == 1 and "people.yaml:1:1: expires" in done.stderr
 
 
-@pytest.mark.parametrize(("command", "kind"), [("people", DocumentKind.PEOPLE), ("waive", DocumentKind.WAIVER)])
-def test_document_is_signed_as_it_is(office, monkeypatch, command, kind):
-    """The gates verify what the command writes."""
+@pytest.mark.parametrize(
+    ("command", "kind", "installation"),
+    [("people", DocumentKind.PEOPLE, ""), ("waive", DocumentKind.WAIVER, "example")],
+)
+def test_document_is_signed_as_it_is(office, monkeypatch, command, kind, installation):
+    """The gates verify what the command writes: what a person signs is for the installation of people.yaml."""
     signed: list[Statement] = []
 
     def sign(tool: Any, key: str, statement: Statement, service: Any) -> bytes:
@@ -76,7 +79,9 @@ def test_document_is_signed_as_it_is(office, monkeypatch, command, kind):
     assert done.exit_code == 0, done.output
     assert f"{file.name}.sigstore.json" in done.stdout
     keys = {"ann": keys_of(office.ann.public, "ann")}
-    found = verify_document(kind, file.name, file.read_bytes(), read_bundle(file), keys, datetime.now(UTC))
+    found = verify_document(
+        kind, file.name, file.read_bytes(), read_bundle(file), keys, installation, datetime.now(UTC)
+    )
     assert found == Signature(by="ann", at=datetime.fromisoformat(signed[0].predicate["signed"]))
     assert signature_file(file).stat().st_mode & 0o777 == 0o644
 
@@ -203,7 +208,7 @@ def test_review_is_written_and_signed(office, monkeypatch, tmp_path):
     done = cscm("review", tmp_path, "--by", "ann", "--reason", "all of it", "--key", "awskms:///alias/ann")
 
     assert done.exit_code == 0 and "333333333333-ann.yaml" in done.stdout, done.output
-    trusted = read_people(office.project / FILE, office.owner.public, datetime.now(UTC))
+    trusted = read_people(office.project / FILE, office.people_owner, datetime.now(UTC))
     (found,) = read_reviews(office.project / REVIEWS, trusted, datetime.now(UTC)).valid
     assert (found.by, found.document.revision, found.document.reason) == ("ann", "3" * 40, "all of it")
 

@@ -21,6 +21,7 @@ from supply_chain.model.tier import Gate
 from supply_chain.policy.explanation import GateExplanation, explain
 from supply_chain.policy.loading import DIRECTORY
 from supply_chain.policy.outcome import Reason
+from supply_chain.policy.people import PeopleOwner
 from tests.support.builders import NOON
 from tests.support.command import ROOT
 from tests.support.facts import CURATED, deploy_facts
@@ -46,7 +47,7 @@ def directory(tmp_path):
 @pytest.fixture(autouse=True)
 def workbench(monkeypatch):
     """A block that names no owner."""
-    block = SimpleNamespace(project_state=lambda project: read_project_state(project, "", None, NOON))
+    block = SimpleNamespace(project_state=lambda project: read_project_state(project, PeopleOwner(), None, NOON))
     monkeypatch.setattr(commands, "load_block", lambda kind, name: block)
 
 
@@ -138,7 +139,7 @@ def test_policies_are_signed_as_they_are(project, monkeypatch):
     monkeypatch.setattr(
         signing, "sign_for_person", lambda tool, key, statement, service: bytes(office.owner.sign(statement))
     )
-    assert not read_project_state(project, office.owner.public, None, now()).active
+    assert not read_project_state(project, office.people_owner, None, now()).active
 
     done = cscm("sign", "--key", "awskms:///alias/owner")
 
@@ -149,7 +150,7 @@ def test_policies_are_signed_as_they_are(project, monkeypatch):
         "policies/intake.yaml", "policies/release.yaml", "policies/renamed.yaml",
     ]  # fmt: skip
     assert lines[-1] == f"signed: {project / DIRECTORY}/signed.list.sigstore.json"
-    state = read_project_state(project, office.owner.public, None, now())
+    state = read_project_state(project, office.people_owner, None, now())
     assert state.active and state.why.startswith("signed by the owner of deployments/people.yaml at ")
 
 

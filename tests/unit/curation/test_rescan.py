@@ -305,7 +305,7 @@ def test_verdict_is_given_again_as_soon_as_a_waiver_matters(image, world, make, 
     office = Office(tmp_path)
     office.write_people()
     office.waive("zlib")
-    people = read_people(tmp_path / FILE, office.owner.public, make.noon)
+    people = read_people(tmp_path / FILE, office.people_owner, make.noon)
     waivers = read_waivers(tmp_path / DIRECTORY, people, {}, make.noon).valid
     waived = with_waivers(RELEASE, waivers)
     found = make.report(finding("critical", id="CVE-2026-1"), at=make.noon + timedelta(hours=1))
@@ -383,7 +383,7 @@ def test_rule_of_vex_changes_with_issuers(image, world, make, tmp_path):
     office.issuers = {"acme": office.bob}
     office.terms = {"justifications": ["vulnerable_code_not_present"]}
     office.write_people()
-    people = read_people(tmp_path / FILE, office.owner.public, NOON)
+    people = read_people(tmp_path / FILE, office.people_owner, NOON)
     trusting = RELEASE.with_decisions(people, Waivers(), Vex(terms=people.vex_terms))
 
     assert image(policy=trusting).passes

@@ -12,7 +12,7 @@ from supply_chain.evidence.attached_vex import MOST_PAYLOAD, OPENVEX
 from supply_chain.evidence.envelope import envelope_in, keys_of
 from supply_chain.evidence.store import PREDICATE
 from supply_chain.model.tier import TierName
-from supply_chain.policy.people import FILE, read_people
+from supply_chain.policy.people import FILE, PeopleOwner, read_people
 from supply_chain.policy.vex import read_attached_vex
 from tests.support.builders import NOON
 from tests.support.facts import CURATED
@@ -29,7 +29,7 @@ class Issuer:
         self.office, self.world = Office(project), world
         self.office.issuers = {"acme": self.office.bob}
         self.office.write_people()
-        self.people = read_people(project / FILE, self.office.owner.public, NOON)
+        self.people = read_people(project / FILE, self.office.people_owner, NOON)
 
     def attach(self, document=None, signer=None):
         content = json.dumps(document or openvex())
@@ -83,14 +83,14 @@ def test_document_above_the_limit_is_not_attached(issuer, monkeypatch):
 
 def test_document_by_nobody_that_is_attached_does_not_count(issuer):
     """The issuer's own signature is added."""
-    people, issuer.people = issuer.people, read_people(issuer.office.project / FILE, "", NOON)
+    people, issuer.people = issuer.people, read_people(issuer.office.project / FILE, PeopleOwner(), NOON)
     with pytest.raises(DeclarationInvalid, match="names no key of the owner"):
         issuer.attach()
     issuer.people = people
     issuer.office.issuers = {"acme": issuer.office.ann}
     issuer.office.write_people()
     issuer.attach()
-    issuer.people = read_people(issuer.office.project / FILE, issuer.office.owner.public, NOON)
+    issuer.people = read_people(issuer.office.project / FILE, issuer.office.people_owner, NOON)
 
     issuer.attach(signer=issuer.office.ann)
 

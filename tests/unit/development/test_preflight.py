@@ -198,7 +198,7 @@ def test_waived_vulnerability_is_a_warning_that_names_the_waiver(run, tmp_path):
     office = Office(tmp_path)
     office.write_people()
     office.waive("zlib")
-    people = read_people(office.project / PEOPLE, office.owner.public, NOON)
+    people = read_people(office.project / PEOPLE, office.people_owner, NOON)
     waivers = read_waivers(office.project / WAIVERS, people, {}, NOON)
     policies = POLICIES.with_decisions(people, waivers, Vex())
 

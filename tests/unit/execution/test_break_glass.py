@@ -58,9 +58,16 @@ def judge(world: World, tmp_path: Path) -> Callable[..., Judge]:
     """Return a function that makes the judge of an image that the release gate refused and Ann lets run."""
     office = Office(tmp_path)
     office.write_people()
-    people = read_people(tmp_path / FILE, office.owner.public, NOON)
+    people = read_people(tmp_path / FILE, office.people_owner, NOON)
     use = BreakGlass(
-        environment="production", digest=DIGEST, by="ann", reason="outage", at=NOON, expires=END, overrides=CODES
+        environment="production",
+        digest=DIGEST,
+        by="ann",
+        reason="outage",
+        at=NOON,
+        expires=END,
+        overrides=CODES,
+        installation="example",
     )
     use = use.model_copy(update={"signature": office.ann.sign(use.statement(CURATED)).decode()})
     refused = deploy_facts(

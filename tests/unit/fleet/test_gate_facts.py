@@ -180,7 +180,7 @@ def test_other_people_make_facts_of_deployments_outdated(fleet, read, tmp_path):
     """They may count another approval; the release gate asks nobody."""
     office = Office(tmp_path)
     office.write_people()
-    people = read_people(tmp_path / FILE, office.owner.public, NOON)
+    people = read_people(tmp_path / FILE, office.people_owner, NOON)
 
     changed = [
         facts_version(each, requirements, people) != facts_version(each, requirements, People())
@@ -255,7 +255,7 @@ def test_other_issuers_make_all_facts_outdated(tmp_path):
     office = Office(tmp_path)
     office.issuers = {"acme": office.bob}
     office.write_people()
-    people = read_people(tmp_path / FILE, office.owner.public, NOON)
+    people = read_people(tmp_path / FILE, office.people_owner, NOON)
 
     for environment in ("staging", ""):
         found = facts_version(environment, requirements, people)
@@ -267,7 +267,7 @@ def test_stored_facts_have_packages_and_statements_of_attached_documents(fleet, 
     office = Office(tmp_path)
     office.issuers = {"acme": office.bob}
     office.write_people()
-    people = read_people(tmp_path / FILE, office.owner.public, NOON)
+    people = read_people(tmp_path / FILE, office.people_owner, NOON)
     ref = fleet.curated()
     later = fleet.make.report(finding(), at=NOON + timedelta(days=1))
     fleet.say(ref, TierName.CURATION, VULNERABILITIES, later.predicate())

@@ -21,7 +21,7 @@ from supply_chain.policy.loading import (
     read_project_activation,
     read_unsigned_policies,
 )
-from supply_chain.policy.people import FILE
+from supply_chain.policy.people import FILE, PeopleOwner
 from supply_chain.policy.signed_documents import DocumentKind, document_statement, signature_file
 from tests.support.builders import NOON
 from tests.support.people import Office, copy_shipped
@@ -49,11 +49,11 @@ def change(office: Office, name: str = "release.yaml") -> Path:
 
 
 def state(office, since=None, now=NOON):
-    return read_project_state(office.project, office.owner.public, since, now)
+    return read_project_state(office.project, office.people_owner, since, now)
 
 
 def read(office, since=None, now=NOON):
-    return read_active_policies(office.project, office.owner.public, since, now)
+    return read_active_policies(office.project, office.people_owner, since, now)
 
 
 def test_shipped_digests_are_those_of_the_repository():
@@ -86,7 +86,7 @@ def test_shipped_policies_are_active_without_a_signature(office):
     expired = read(office, now=NOON + timedelta(days=300))
     assert expired.deploy.people.distrusted and len(expired.deploy.policies) == 3
     (office.project / FILE).unlink()
-    assert read_project_state(office.project, "", None, NOON).active
+    assert read_project_state(office.project, PeopleOwner(), None, NOON).active
     office.sign_policies(office.owner)
     assert state(office).why == "signed by the owner of deployments/people.yaml at 2026-11-24 12:00 UTC"
 
@@ -114,9 +114,9 @@ def test_owner_needs_no_people_document(office):
     )
     office.sign_policies(office.owner)
     assert state(office).active
-    assert not read_project_state(office.project, "", None, NOON).active
+    assert not read_project_state(office.project, PeopleOwner(), None, NOON).active
     with pytest.raises(SettingInvalid, match="people_owner"):
-        read_project_state(office.project, "no key", None, NOON)
+        read_project_state(office.project, PeopleOwner("no key"), None, NOON)
 
 
 @pytest.mark.parametrize("signed", [False, True])
@@ -240,7 +240,7 @@ def test_earlier_policies_cannot_be_put_back_after_a_time(office):
 def test_unsigned_policies_are_an_error_before_they_are_parsed(office, monkeypatch):
     """What decides nothing reads them all the same."""
     change(office)
-    assert len(read_unsigned_policies(office.project, office.owner.public, NOON).release.policies) == 3
+    assert len(read_unsigned_policies(office.project, office.people_owner, NOON).release.policies) == 3
     monkeypatch.setattr(loading, "parse_document", lambda *_: pytest.fail("it is parsed"))
 
     with pytest.raises(PolicyUnsigned) as refused:
@@ -273,7 +273,7 @@ def write_environment(office, name, text):
 
 def read_environment_active(office, name, since=None):
     """Return an environment as the deploy gate reads it."""
-    activation = read_project_activation(office.project, office.owner.public, since, NOON)
+    activation = read_project_activation(office.project, office.people_owner, since, NOON)
     return require_active_environment(read_environment(office.project / ENVIRONMENTS, name), activation)
 
 
@@ -332,7 +332,7 @@ def test_register_of_names_that_nobody_signed_is_not_parsed(office, monkeypatch)
     register = office.project / REGISTER
 
     def names():
-        return read_active_register(office.project, office.owner.public, None, NOON)
+        return read_active_register(office.project, office.people_owner, None, NOON)
 
     before = names()
     register.write_text("names:\n  base/*: {sources: [{repository: theirs}]}\n")
@@ -366,7 +366,7 @@ def test_signed_content_that_is_no_list_does_not_count(office, content):
     change(office)
     document = office.project / DIRECTORY / LISTING
     document.write_bytes(content)
-    statement = document_statement(DocumentKind.POLICIES, LISTING, content, NOON)
+    statement = document_statement(DocumentKind.POLICIES, LISTING, content, "example", NOON)
     signature_file(document).write_bytes(office.ann.sign(statement))
 
     why = "not as signed by" if not content else "ann signed something else than a list of files"

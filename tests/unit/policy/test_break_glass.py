@@ -55,14 +55,14 @@ def opened(office: Office, signer: EcdsaSigner | None = None, **changes: Any) ->
     """Sign a break-glass, as Ann by default."""
     values = {
         "environment": "production", "digest": DIGEST, "by": "ann", "reason": "outage", "at": NOON, "expires": END,
-        "overrides": OVERRIDDEN,
+        "overrides": OVERRIDDEN, "installation": "example",
     }  # fmt: skip
     use = BreakGlass.model_validate(values | changes)
     return use.model_copy(update={"signature": (signer or office.ann).sign(use.statement(CURATED)).decode()})
 
 
 def people(office: Office) -> People:
-    return read_people(office.project / FILE, office.owner.public, NOON)
+    return read_people(office.project / FILE, office.people_owner, NOON)
 
 
 def refused_facts(*uses: BreakGlass, **changes: Any) -> DeployFacts:

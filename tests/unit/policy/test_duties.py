@@ -39,11 +39,17 @@ def codes(
 ) -> set[str]:
     """Return why the deploy gate refuses an image that these people approved with their own keys."""
     office.write_people()
-    people = read_people(office.project / FILE, office.owner.public, NOON)
+    people = read_people(office.project / FILE, office.people_owner, NOON)
     approvals = []
     for name in approvers:
         given = Approval(
-            environment="production", digest=DIGEST, decision="approved", by=name, reason="so", decided=NOON
+            environment="production",
+            digest=DIGEST,
+            decision="approved",
+            by=name,
+            reason="so",
+            decided=NOON,
+            installation="example",
         )
         bundle = getattr(office, name).sign(given.statement(CURATED))
         approvals.append(given.model_copy(update={"signature": bundle.decode()}))
@@ -109,7 +115,7 @@ def test_address_is_the_same_in_another_encoding(office: Office, own: str, commi
 def test_addresses_are_compared_without_case() -> None:
     """As git and mail servers treat them in practice."""
     person = {"keys": [EcdsaSigner().public], "emails": ["Ann@Shop.Example"]}
-    document = PeopleDocument.model_validate({"expires": NOON, "people": {"ann": person}})
+    document = PeopleDocument.model_validate({"installation": "example", "expires": NOON, "people": {"ann": person}})
 
     assert document.people["ann"].emails == (ANN,)
 
@@ -119,4 +125,4 @@ def test_address_without_a_name_and_a_host_is_refused(email: str) -> None:
     """It would match no commit, and hide that."""
     person = {"keys": [EcdsaSigner().public], "emails": [email]}
     with pytest.raises(ValueError, match="emails"):
-        PeopleDocument.model_validate({"expires": NOON, "people": {"ann": person}})
+        PeopleDocument.model_validate({"installation": "example", "expires": NOON, "people": {"ann": person}})

@@ -137,11 +137,17 @@ def test_approvers_are_verified_with_the_people(tmp_path: Path) -> None:
     office = Office(tmp_path)
     office.write_people()
     unsigned = Approval(
-        environment="production", digest=CURATED.digest, decision="approved", by="ann", reason="so", decided=NOON
+        environment="production",
+        digest=CURATED.digest,
+        decision="approved",
+        by="ann",
+        reason="so",
+        decided=NOON,
+        installation="example",
     )
     signed = unsigned.model_copy(update={"signature": office.ann.sign(unsigned.statement(CURATED)).decode()})
     facts = deploy_facts(signed_approvals=(signed,))
-    people = read_people(tmp_path / FILE, office.owner.public, NOON)
+    people = read_people(tmp_path / FILE, office.people_owner, NOON)
 
     values: list[Any] = [values_of(facts, each) for each in (people, People())]
     assert [each["approvers"] for each in values] == [["ann"], []]

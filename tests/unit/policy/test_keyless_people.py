@@ -42,7 +42,7 @@ def office(tmp_path):
 
 
 def people(office):
-    return read_people(office.project / FILE, office.owner.public, NOON)
+    return read_people(office.project / FILE, office.people_owner, NOON)
 
 
 def keyless(subject=ANN, service=SERVICE, at=NOON, **more):
@@ -91,9 +91,17 @@ def test_identity_is_no_pattern(office, subject):
 def test_time_of_a_keyless_waiver_is_proven(office):
     """What the signer states is not used: with a later time, the waiver would last longer than they may allow."""
     file = office.write_people(), office.waive("zlib")
-    statement = document_statement(DocumentKind.WAIVER, "zlib.yaml", file[1].read_bytes(), NOON + timedelta(days=9))
+    statement = document_statement(
+        DocumentKind.WAIVER, "zlib.yaml", file[1].read_bytes(), "example", NOON + timedelta(days=9)
+    )
     found = verify_document(
-        DocumentKind.WAIVER, "zlib.yaml", file[1].read_bytes(), keyless().sign(statement), people(office).keys, NOON
+        DocumentKind.WAIVER,
+        "zlib.yaml",
+        file[1].read_bytes(),
+        keyless().sign(statement),
+        people(office).keys,
+        "example",
+        NOON,
     )
 
     assert found == Signature(by="ann", at=NOON)
@@ -144,7 +152,7 @@ def test_policies_are_active_if_an_identity_with_the_role_signed_them(office):
 
     def active(signer):
         office.sign_policies(signer)
-        return read_project_state(office.project, office.owner.public, None, NOON)
+        return read_project_state(office.project, office.people_owner, None, NOON)
 
     assert active(keyless()).active
     assert "no identity of anybody" in active(keyless("bob@shop.example")).why
@@ -152,11 +160,25 @@ def test_policies_are_active_if_an_identity_with_the_role_signed_them(office):
 
 def decisions(signer, by="ann"):
     """Return an approval, a use of break-glass and a block, each with its person's signature."""
-    approval = Approval(environment="production", digest=DIGEST, decision="approved", by=by, reason="so", decided=NOON)
-    use = BreakGlass(
-        environment="production", digest=DIGEST, by=by, reason="so", at=NOON, expires=NOON + timedelta(hours=1)
+    approval = Approval(
+        environment="production",
+        digest=DIGEST,
+        decision="approved",
+        by=by,
+        reason="so",
+        decided=NOON,
+        installation="example",
     )
-    block = LifecycleDecision(act=Act.BLOCK, by=by, reason="so", at=NOON, image=str(CURATED))
+    use = BreakGlass(
+        environment="production",
+        digest=DIGEST,
+        by=by,
+        reason="so",
+        at=NOON,
+        expires=NOON + timedelta(hours=1),
+        installation="example",
+    )
+    block = LifecycleDecision(act=Act.BLOCK, by=by, reason="so", at=NOON, image=str(CURATED), installation="example")
     return [
         each.model_copy(update={"signature": signer.sign(each.statement(CURATED)).decode()})
         for each in (approval, use, block)
@@ -194,7 +216,7 @@ def test_person_has_keys_identities_or_both(office):
 
     assert explained(office, keyless()) == explained(office, office.ann) == ["", "", ""]
     with pytest.raises(ValueError, match="write at least one"):
-        PeopleDocument.model_validate({"expires": NOON, "people": {"ann": {"keys": []}}})
+        PeopleDocument.model_validate({"installation": "example", "expires": NOON, "people": {"ann": {"keys": []}}})
 
 
 def test_two_people_may_not_share_an_identity():
@@ -205,9 +227,9 @@ def test_two_people_may_not_share_an_identity():
     }
 
     with pytest.raises(ValueError, match="ann and bob have the same key or identity"):
-        PeopleDocument.model_validate({"expires": NOON, "people": both})
+        PeopleDocument.model_validate({"installation": "example", "expires": NOON, "people": both})
     both["bob"]["identities"][0]["issuer"] = "https://other.example"
-    assert PeopleDocument.model_validate({"expires": NOON, "people": both})
+    assert PeopleDocument.model_validate({"installation": "example", "expires": NOON, "people": both})
 
 
 @pytest.mark.parametrize(
@@ -222,9 +244,13 @@ def test_two_people_may_not_share_an_identity():
 def test_unusable_identity_is_refused(changes):
     """Nobody could be it, or its time is of no zone."""
     longest = identity("a" * 1000) | {"issuer": "https://" + "a" * 492}
-    assert PeopleDocument.model_validate({"expires": NOON, "people": {"ann": {"identities": [longest]}}})
+    assert PeopleDocument.model_validate(
+        {"installation": "example", "expires": NOON, "people": {"ann": {"identities": [longest]}}}
+    )
     with pytest.raises(ValueError, match=next(iter(changes))):
-        PeopleDocument.model_validate({"expires": NOON, "people": {"ann": {"identities": [identity() | changes]}}})
+        PeopleDocument.model_validate(
+            {"installation": "example", "expires": NOON, "people": {"ann": {"identities": [identity() | changes]}}}
+        )
 
 
 def test_committer_is_also_known_by_an_identity(office):

@@ -12,6 +12,7 @@ from supply_chain.policy.people import (
     FILE,
     People,
     PeopleDocument,
+    PeopleOwner,
     VexSettings,
     WaiverRole,
     read_people,
@@ -30,7 +31,7 @@ def office(tmp_path):
 
 
 def people(office, owner=None, now=NOON):
-    return read_people(office.project / FILE, office.owner.public if owner is None else owner, now)
+    return read_people(office.project / FILE, office.people_owner if owner is None else owner, now)
 
 
 def test_people_count_if_their_owner_signed_the_document(office):
@@ -55,8 +56,8 @@ def test_nobody_counts_without_a_key_of_the_owner(office):
     """An operator has to name it."""
     office.write_people()
 
-    assert "names no key of the owner" in people(office, owner=" ").distrusted
-    assert not people(office, owner=" ").people
+    assert "names no key of the owner" in people(office, owner=PeopleOwner(" ")).distrusted
+    assert not people(office, owner=PeopleOwner(" ")).people
 
 
 def test_expired_people_document_does_not_count(office):
@@ -78,7 +79,7 @@ def test_expired_people_document_does_not_count(office):
 def test_person_without_a_usable_key_is_refused(keys, why):
     """The message names the person."""
     with pytest.raises(ValueError, match=why):
-        PeopleDocument.model_validate({"expires": NOON, "people": {"ann": {"keys": keys}}})
+        PeopleDocument.model_validate({"installation": "example", "expires": NOON, "people": {"ann": {"keys": keys}}})
 
 
 def test_two_people_may_not_share_a_key():
@@ -87,8 +88,10 @@ def test_two_people_may_not_share_a_key():
     both = {"ann": {"keys": [other, key]}, "bob": {"keys": [key]}}
 
     with pytest.raises(ValueError, match="ann and bob have the same key or identity"):
-        PeopleDocument.model_validate({"expires": NOON, "people": both})
-    assert PeopleDocument.model_validate({"expires": NOON, "people": {"ann": {"keys": [key, key, other]}}})
+        PeopleDocument.model_validate({"installation": "example", "expires": NOON, "people": both})
+    assert PeopleDocument.model_validate(
+        {"installation": "example", "expires": NOON, "people": {"ann": {"keys": [key, key, other]}}}
+    )
 
 
 def test_invalid_people_document_does_not_count(office):
@@ -111,7 +114,7 @@ def test_owner_without_a_usable_key_is_an_error_of_the_block(office):
     office.write_people()
 
     with pytest.raises(SettingInvalid, match="people_owner"):
-        people(office, owner="no key")
+        people(office, owner=PeopleOwner("no key"))
 
 
 @pytest.mark.parametrize(("days", "valid"), [(0, False), (1, True), (366, True), (367, False)])
@@ -126,7 +129,7 @@ def test_name_of_a_person_is_short_and_plain(name, valid):
     """It is part of verdicts and commands."""
     people = {name: {"keys": [EcdsaSigner().public]}}
     with nullcontext() if valid else pytest.raises(ValueError, match="people"):
-        PeopleDocument.model_validate({"expires": NOON, "people": people})
+        PeopleDocument.model_validate({"installation": "example", "expires": NOON, "people": people})
 
 
 def test_role_allows_rules_by_id_or_by_beginning():
@@ -139,7 +142,13 @@ def test_role_allows_rules_by_id_or_by_beginning():
 
 def approved(office, by="ann", signer=None, environment="production", **changes):
     decision = Approval(
-        environment=environment, digest=DIGEST, decision="approved", by=by, reason="so", decided=NOON, **changes
+        environment=environment,
+        digest=DIGEST,
+        decision="approved",
+        by=by,
+        reason="so",
+        decided=NOON,
+        **({"installation": "example"} | changes),
     )
     bundle = (signer or getattr(office, by)).sign(decision.statement(CURATED))
     return decision.model_copy(update={"signature": bundle.decode()})
@@ -183,14 +192,16 @@ def test_investigation_counts_for_a_year_at_most(days, valid):
     """Somebody who investigates for ever states nothing."""
     settings = {"issuers": {"acme": {"keys": [EcdsaSigner().public]}}, "investigation_days": days}
     with nullcontext() if valid else pytest.raises(ValueError, match="investigation_days"):
-        PeopleDocument.model_validate({"expires": NOON, "people": {}, "vex": settings})
+        PeopleDocument.model_validate({"installation": "example", "expires": NOON, "people": {}, "vex": settings})
 
 
 @pytest.mark.parametrize("keys", [[], ["no key"]])
 def test_issuer_without_a_usable_key_is_refused(keys):
     """Its documents would never count."""
     with pytest.raises(ValueError, match="acme"):
-        PeopleDocument.model_validate({"expires": NOON, "people": {}, "vex": {"issuers": {"acme": {"keys": keys}}}})
+        PeopleDocument.model_validate(
+            {"installation": "example", "expires": NOON, "people": {}, "vex": {"issuers": {"acme": {"keys": keys}}}}
+        )
 
 
 def test_version_of_the_people_differs_with_what_they_may(office):
@@ -225,13 +236,19 @@ def test_email_address_has_at_most_320_characters(length, valid):
     """As many as an address can have (RFC 5321, 4.5.3.1)."""
     person = {"keys": [EcdsaSigner().public], "emails": ["a" * (length - 13) + "@shop.example"]}
     with nullcontext() if valid else pytest.raises(ValueError, match="at most 320"):
-        PeopleDocument.model_validate({"expires": NOON, "people": {"ann": person}})
+        PeopleDocument.model_validate({"installation": "example", "expires": NOON, "people": {"ann": person}})
 
 
 def test_decision_is_returned_with_its_signature_if_it_counts(office):
     """Otherwise nothing is signed into the evidence, and the person learns why."""
     approval = Approval(
-        environment="production", digest=DIGEST, decision="approved", by="ann", reason="so", decided=NOON
+        environment="production",
+        digest=DIGEST,
+        decision="approved",
+        by="ann",
+        reason="so",
+        decided=NOON,
+        installation="example",
     )
     asked = []
 
@@ -239,9 +256,9 @@ def test_decision_is_returned_with_its_signature_if_it_counts(office):
         asked.append(signed)
         return "" if len(asked) == 1 else "it is late"
 
-    signed = sign_as_person(approval, CURATED, office.ann.sign, explain)
+    signed = sign_as_person(approval, CURATED, "example", office.ann.sign, explain)
 
     assert signed.is_signed_by(office.ann.private.public_key(), CURATED) and asked == [signed]
     assert signed.model_copy(update={"signature": ""}) == approval
     with pytest.raises(DeclarationInvalid, match="would not count: it is late"):
-        sign_as_person(approval, CURATED, office.ann.sign, explain)
+        sign_as_person(approval, CURATED, "example", office.ann.sign, explain)

@@ -41,7 +41,7 @@ def waiver(**changes):
 
 
 def signed(office, now=NOON):
-    people = read_people(office.project / FILE, office.owner.public, now)
+    people = read_people(office.project / FILE, office.people_owner, now)
     waivers = read_signed_waivers(office.project / WAIVERS, people, now)
     return SignedDecisions(people, waivers, read_signed_vex(office.project / VEX, people, now))
 
@@ -154,7 +154,7 @@ def test_waiver_of_a_project_without_people_says_so(office):
 
 def signed_people(office):
     office.write_people()
-    return read_people(office.project / FILE, office.owner.public, NOON)
+    return read_people(office.project / FILE, office.people_owner, NOON)
 
 
 def replace_role(people, role):
@@ -221,7 +221,7 @@ def test_vex_document_counts_as_if_an_issuer_had_signed_it(office):
     for name in ("old.json", "other.json"):
         (directory / name).write_text(json.dumps(openvex(**{"@id": name})))
         content = (directory / name).read_bytes()
-        statement = document_statement(DocumentKind.VEX, name, content, NOON)
+        statement = document_statement(DocumentKind.VEX, name, content, "example", NOON)
         signature_file(directory / name).write_bytes(office.bob.sign(statement))
     fixed = openvex_statement(status="fixed", justification=None)
 

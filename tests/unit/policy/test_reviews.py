@@ -43,7 +43,7 @@ def sign(office: Office, name: str = "one", signer: Any = None, at: Any = NOON, 
 
 
 def read(office: Office, now: Any = NOON) -> Reviews:
-    people = read_people(office.project / FILE, office.owner.public, now)
+    people = read_people(office.project / FILE, office.people_owner, now)
     return read_reviews(office.project / DIRECTORY, people, now)
 
 
@@ -148,7 +148,7 @@ def test_review_by_a_removed_person_does_not_count(office: Office) -> None:
     sign(office)
     office.ann, signer = office.bob, office.ann
     office.bob = signer
-    people = read_people(office.project / FILE, office.owner.public, NOON)
+    people = read_people(office.project / FILE, office.people_owner, NOON)
     remaining = replace(people, people={"bob": people.people["bob"]}, keys={"bob": people.keys["bob"]})
 
     found = read_reviews(office.project / DIRECTORY, remaining, NOON)
@@ -193,7 +193,7 @@ def test_rule_refuses_what_nobody_reviewed(office: Office) -> None:
     assert [each.code for each in getattr(verdict, "reasons", ())] == ["provenance.not-reviewed"]
 
     sign(office)
-    people = read_people(office.project / FILE, office.owner.public, NOON)
+    people = read_people(office.project / FILE, office.people_owner, NOON)
     reviewed = strict.with_decisions(people, Waivers(), Vex(), read(office))
     assert not hasattr(evaluate(facts, reviewed, NOON), "reasons")
     assert not strict.is_settled and policy(Gate.INTAKE, rule("a.b")).is_settled

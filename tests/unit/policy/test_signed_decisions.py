@@ -44,7 +44,7 @@ def office(tmp_path: Path) -> Office:
 
 
 def people(office: Office) -> People:
-    return read_people(office.project / FILE, office.owner.public, NOON)
+    return read_people(office.project / FILE, office.people_owner, NOON)
 
 
 def store(world: World, office: Office, tier: TierName = TierName.EXECUTION) -> EvidenceStore:
@@ -57,7 +57,8 @@ def decision(act: Act, image: ImageRef = CURATED, by: str = "ann", at: datetime 
 
 
 def signed(given: LifecycleDecision, signer: EcdsaSigner, image: ImageRef = CURATED) -> LifecycleDecision:
-    return given.model_copy(update={"signature": signer.sign(given.statement(image)).decode()})
+    bound = given.model_copy(update={"installation": "example"})
+    return bound.model_copy(update={"signature": signer.sign(bound.statement(image)).decode()})
 
 
 def attach(world: World, given: LifecycleDecision, image: ImageRef = CURATED, *, everywhere: bool = False) -> None:

@@ -29,11 +29,11 @@ KEYS = {"bob": keys_of(EcdsaSigner().public, "bob"), "ann": keys_of(ANN.public, 
 
 
 def signed(content=CONTENT, kind=DocumentKind.WAIVER, at=NOON, signer=ANN, name="zlib.yaml"):
-    return signer.sign(document_statement(kind, name, content, at))
+    return signer.sign(document_statement(kind, name, content, "example", at))
 
 
 def verified(bundle, kind=DocumentKind.WAIVER, now=NOON):
-    return verify_document(kind, "zlib.yaml", CONTENT, bundle, KEYS, now)
+    return verify_document(kind, "zlib.yaml", CONTENT, bundle, KEYS, "example", now)
 
 
 def test_signature_names_signer_and_time():
@@ -67,7 +67,7 @@ def test_each_key_of_a_person_signs():
     """People have several, for example on two tokens."""
     keys = {"ann": (*keys_of(STRANGER.public, "ann"), *keys_of(ANN.public, "ann"))}
 
-    assert verify_document(DocumentKind.WAIVER, "zlib.yaml", CONTENT, signed(), keys, NOON) == Signature(
+    assert verify_document(DocumentKind.WAIVER, "zlib.yaml", CONTENT, signed(), keys, "example", NOON) == Signature(
         by="ann", at=NOON
     )
 
@@ -83,7 +83,7 @@ def test_bundle_of_64_kib_is_read_and_a_longer_one_is_not():
 
 def test_statement_of_another_type_is_no_signature():
     """A person's key may sign other things elsewhere, with the same digest and words."""
-    other = document_statement(DocumentKind.WAIVER, "zlib.yaml", CONTENT, NOON)
+    other = document_statement(DocumentKind.WAIVER, "zlib.yaml", CONTENT, "example", NOON)
     found = verified(ANN.sign(other.model_copy(update={"predicate_type": "urn:other"})))
 
     assert isinstance(found, Unsigned) and "another kind of document" in found.why
@@ -136,7 +136,7 @@ def test_document_is_verified_once_with_the_same_keys(monkeypatch):
     """A thousand waivers are read at every gate; equal keys are read again each time."""
     counted, content = count_verifications(monkeypatch), b"once"
     found = [
-        verify_document(DocumentKind.WAIVER, "zlib.yaml", content, bundle, Keyring(KEYS), NOON)
+        verify_document(DocumentKind.WAIVER, "zlib.yaml", content, bundle, Keyring(KEYS), "example", NOON)
         for bundle in [signed(content=content)] * 3
     ]
 
@@ -157,7 +157,7 @@ def test_verified_document_is_verified_again_with_other_keys(keys, expected):
     """Whoever was removed signs nothing any more, also where the process has verified it before."""
     bundle = signed()
     assert verified(bundle) == Signature(by="ann", at=NOON)
-    found = verify_document(DocumentKind.WAIVER, "zlib.yaml", CONTENT, bundle, keys, NOON)
+    found = verify_document(DocumentKind.WAIVER, "zlib.yaml", CONTENT, bundle, keys, "example", NOON)
 
     assert expected == (found.by if isinstance(found, Signature) else found.why)
 
@@ -169,7 +169,7 @@ def test_verified_document_is_verified_again_as_another_one():
 
     assert isinstance(verified(bundle, DocumentKind.VEX), Unsigned)
     for name, content in (("zlib.yaml", b"other"), ("other.yaml", CONTENT)):
-        assert isinstance(verify_document(DocumentKind.WAIVER, name, content, bundle, KEYS, NOON), Unsigned)
+        assert isinstance(verify_document(DocumentKind.WAIVER, name, content, bundle, KEYS, "example", NOON), Unsigned)
     other = signed(signer=STRANGER)
     assert isinstance(verified(other), Unsigned)
 
@@ -188,7 +188,7 @@ def test_key_that_the_bundle_names_is_tried_first(monkeypatch):
     many = {f"p{each}": keys_of(EcdsaSigner().public, "p") for each in range(9)} | KEYS
     counted = count_verifications(monkeypatch)
 
-    found = verify_document(DocumentKind.WAIVER, "zlib.yaml", b"many", signed(content=b"many"), many, NOON)
+    found = verify_document(DocumentKind.WAIVER, "zlib.yaml", b"many", signed(content=b"many"), many, "example", NOON)
 
     assert isinstance(found, Signature) and counted == [*KEYS["ann"]]
 
@@ -201,10 +201,10 @@ def test_key_that_the_bundle_names_is_tried_first(monkeypatch):
 def test_hint_of_another_key_changes_nothing(hint):
     """Nothing verifies the hint."""
     keys = KEYS | {"stranger": keys_of(STRANGER.public, "stranger")}
-    payload = document_statement(DocumentKind.WAIVER, "zlib.yaml", CONTENT, NOON).bytes()
+    payload = document_statement(DocumentKind.WAIVER, "zlib.yaml", CONTENT, "example", NOON).bytes()
     bundle = ANN.sign_bytes(payload, hint=hint or " ")
 
-    assert verify_document(DocumentKind.WAIVER, "zlib.yaml", CONTENT, bundle, keys, NOON) == Signature(
+    assert verify_document(DocumentKind.WAIVER, "zlib.yaml", CONTENT, bundle, keys, "example", NOON) == Signature(
         by="ann", at=NOON
     )
 

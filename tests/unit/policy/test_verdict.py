@@ -72,7 +72,7 @@ def test_verdict_names_its_waivers_and_ends_with_the_first(world, make, tmp_path
     office.write_people()
     office.waive("long", rules=("a.b",))
     office.waive("short", rules=("a.c",), expires=NOON + timedelta(days=1))
-    people = read_people(tmp_path / FILE, office.owner.public, NOON)
+    people = read_people(tmp_path / FILE, office.people_owner, NOON)
     waivers = read_waivers(tmp_path / DIRECTORY, people, {"a.b": True, "a.c": True}, NOON).valid
     refused = policy(Gate.INTAKE, *(refusing(Reason(code=code, fact="f", remedy="r")) for code in ("a.b", "a.c")))
     files = ("long", "short")
@@ -585,7 +585,7 @@ def test_verdict_names_the_reviews_that_it_rests_on(world, make, tmp_path, code)
         ("own", office.ann, {}), ("no-address", office.bob, {}), ("other", office.ann, {"revision": "4" * 40}),
     ):  # fmt: skip
         office.write(tmp_path / REVIEWS / f"{name}.yaml", given | changes, DocumentKind.REVIEW, signer, NOON)
-    people = read_people(tmp_path / FILE, office.owner.public, NOON)
+    people = read_people(tmp_path / FILE, office.people_owner, NOON)
     reviews = read_reviews(tmp_path / REVIEWS, people, NOON)
     reviewed = rule("a.reviewed", expression="size(image.build.reviewers) > 0")
     facts, store = intake_facts(provenance=provenance_of(source=source)), world.store(TierName.CURATION)
@@ -611,7 +611,7 @@ def test_review_is_named_only_if_a_policy_that_judges_the_image_reads_it(world, 
     source = make.source(committers=("bob@shop.example",))
     given = {"repository": source.repository, "revision": source.revision, "reason": "pull request 17"}
     office.write(tmp_path / REVIEWS / "one.yaml", given, DocumentKind.REVIEW, office.ann, NOON)
-    people = read_people(tmp_path / FILE, office.owner.public, NOON)
+    people = read_people(tmp_path / FILE, office.people_owner, NOON)
     reviews = read_reviews(tmp_path / REVIEWS, people, NOON)
     reading = policy(
         Gate.INTAKE, rule("a.reviewed", when="has(image.build)", expression="size(image.build.reviewers) > 0")

@@ -59,7 +59,7 @@ class Publisher:
         file.write_text(json.dumps(document))
         if sign:
             key = signer or self.office.issuers[name]
-            statement_of = document_statement(DocumentKind.VEX, file.name, file.read_bytes(), NOON)
+            statement_of = document_statement(DocumentKind.VEX, file.name, file.read_bytes(), "example", NOON)
             signature_file(file).write_bytes(key.sign(statement_of))
         return file
 
@@ -75,11 +75,11 @@ class Publisher:
         return AttachedVex(repository=CURATED.repository, digest=DIGEST, document=content, envelope=envelope)
 
     def read(self, now=NOON):
-        people = read_people(self.office.project / FILE, self.office.owner.public, now)
+        people = read_people(self.office.project / FILE, self.office.people_owner, now)
         return read_vex_documents(self.directory, people, now)
 
     def policies(self, now=NOON):
-        people = read_people(self.office.project / FILE, self.office.owner.public, now)
+        people = read_people(self.office.project / FILE, self.office.people_owner, now)
         return POLICIES.with_decisions(people, Waivers(), self.read(now))
 
     def judge(self, facts, gate=Gate.RELEASE, now=NOON):
@@ -409,7 +409,7 @@ def test_version_of_issuers_differs_with_their_keys(vex):
     """Facts that were read with others are outdated."""
 
     def people():
-        return read_people(vex.office.project / FILE, vex.office.owner.public, NOON)
+        return read_people(vex.office.project / FILE, vex.office.people_owner, NOON)
 
     def version():
         return people().issuers_version

@@ -58,7 +58,7 @@ def office(tmp_path):
 
 
 def read(office: Office, now: Any = NOON) -> Waivers:
-    people = read_people(office.project / FILE, office.owner.public, now)
+    people = read_people(office.project / FILE, office.people_owner, now)
     return read_waivers(office.project / DIRECTORY, people, WAIVABLE, now)
 
 
@@ -522,7 +522,7 @@ def test_unchanged_waivers_are_verified_once(office, monkeypatch):
     assert len(read(office).valid) == 50
     with monkeypatch.context() as patched:
         patched.setattr(Keyring, "find_signer", lambda *_: pytest.fail("it is verified again"))
-        people = read_people(office.project / FILE, office.owner.public, NOON)
+        people = read_people(office.project / FILE, office.people_owner, NOON)
         assert len(read_waivers(office.project / DIRECTORY, people, WAIVABLE, NOON).valid) == 50
 
     people = replace(people, keys={"bob": people.keys["bob"]})
@@ -678,7 +678,7 @@ def test_project_is_read_with_its_waivers(office):
     office.waive("high", rules=("scan.high",))
     office.waive("blocked", rules=("image.blocked",))
     office.write_people(rules=["scan.*", "image.*"])
-    found = read_unsigned_policies(office.project, office.owner.public, NOON)
+    found = read_unsigned_policies(office.project, office.people_owner, NOON)
 
     assert [(each.name, each.state) for each in found.waivers.reports] == [
         ("blocked", WaiverState.INERT), ("high", WaiverState.ACTIVE),
@@ -796,7 +796,7 @@ def test_verdict_is_settled_only_without_waivers_and_time(office):
 
 def test_version_differs_if_anything_else_decides(office):
     """Then published verdicts are judged again; without a change, not in every process."""
-    people = read_people(office.project / FILE, office.owner.public, NOON)
+    people = read_people(office.project / FILE, office.people_owner, NOON)
     terms = VexTerms(accepted_justifications=frozenset(Justification), investigation_days=1)
     reviewed = ReviewDocument(repository="https://git.example/shop", revision="a" * 40, reason="so")
     office.waive("zlib")
@@ -830,7 +830,7 @@ def test_version_differs_if_anything_else_decides(office):
 def test_rule_of_several_gates_is_waived_only_if_all_allow_it(office, waivable):
     """A waiver names the rule and no gate."""
     office.waive("rule", rules=("a.b",))
-    people = read_people(office.project / FILE, office.owner.public, NOON)
+    people = read_people(office.project / FILE, office.people_owner, NOON)
     intake, release = (
         policy(gate, rule("a.b", waivable=each))
         for gate, each in zip((Gate.INTAKE, Gate.RELEASE), waivable, strict=True)

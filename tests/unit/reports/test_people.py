@@ -33,10 +33,10 @@ def test_people_are_listed_with_what_they_may_do():
     people["carl"]["hold"] = people["bob"]["block"] = people["bob"]["hold"] = True
     people["bob"]["break_glass"] = {"environments": ["staging", "production"], "hours": 2}
     vex = {"issuers": {"acme": {"keys": [EcdsaSigner().public]}}}
-    document = PeopleDocument.model_validate({"expires": NOON, "people": people, "vex": vex})
+    document = PeopleDocument.model_validate({"installation": "example", "expires": NOON, "people": people, "vex": vex})
 
     assert people_lines(document).splitlines() == [
-        "expires 2026-11-24",
+        "installation example, expires 2026-11-24",
         "ann: may waive the rules scan.* and vulnerabilities up to high, for 1 day",
         "bob: may block and hold; may waive the rules a.b, for 7 days; may break the glass for staging, production, "
         "for 2 hours",

@@ -261,7 +261,7 @@ async def test_decision_with_a_key_is_signed_by_its_person_first(place, tmp_path
     office = Office(tmp_path)
     office.may = {"block": True}
     office.write_people(at=NOON)
-    place.ports.workbench.people = lambda: read_people(tmp_path / FILE, office.owner.public, NOON)
+    place.ports.workbench.people = lambda: read_people(tmp_path / FILE, office.people_owner, NOON)
     place.ports.workbench.sign_as_person = lambda key, statement: bytes(office.ann.sign(statement))
     decided = lifecycle.decide_step.fn(ref(1), act, by, "audit", place.ports, "ann.key")
 

@@ -79,7 +79,7 @@ async def test_decision_is_signed_by_its_person_first(world, make, monkeypatch, 
     world.now = make.noon
     office = Office(tmp_path)
     office.write_people()
-    people = read_people(tmp_path / FILE, office.owner.public, NOON)
+    people = read_people(tmp_path / FILE, office.people_owner, NOON)
     store, asked = world.store(TierName.EXECUTION), []
 
     def sign(key: str, statement: Statement) -> bytes:
@@ -113,7 +113,7 @@ async def test_break_glass_is_signed_by_its_person_first(world, monkeypatch, tmp
     monkeypatch.setattr(promote, "emit", lambda event, *_, **payload: emitted.append((event, payload)))
     office = Office(tmp_path)
     office.write_people()
-    people = read_people(tmp_path / FILE, office.owner.public, NOON)
+    people = read_people(tmp_path / FILE, office.people_owner, NOON)
     store, where = world.store(TierName.EXECUTION), REF.moved_to("evidence/execution/hello")
     world.now = NOON
     if denied is not None:

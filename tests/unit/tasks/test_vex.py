@@ -26,7 +26,7 @@ class Ports:
         self.evidence, self.repositories, self.workbench = world.store(TierName.CURATION), world.ecr, self
 
     def people(self):
-        return read_people(self.office.project / FILE, self.office.owner.public, NOON)
+        return read_people(self.office.project / FILE, self.office.people_owner, NOON)
 
     def sign_as_person(self, key, statement):
         assert key == "bob.key"

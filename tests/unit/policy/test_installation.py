@@ -1,0 +1,129 @@
+"""Signatures of people count in the installation for which they signed: what is copied to another one does not."""
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from supply_chain.evidence.approval import Approval
+from supply_chain.evidence.break_glass import BreakGlass
+from supply_chain.evidence.image_status import Act, LifecycleDecision
+from supply_chain.execution.signed_project import read_project_state
+from supply_chain.policy.people import FILE, People, read_people, sign_as_person
+from supply_chain.policy.reviews import DIRECTORY as REVIEWS
+from supply_chain.policy.reviews import read_reviews
+from supply_chain.policy.signed_documents import DocumentKind, document_statement, signature_file
+from supply_chain.policy.vex import DIRECTORY as VEX
+from supply_chain.policy.vex import read_vex_documents
+from supply_chain.policy.waivers import DIRECTORY as WAIVERS
+from supply_chain.policy.waivers import read_waivers
+from tests.support.builders import DIGEST, NOON
+from tests.support.facts import CURATED
+from tests.support.people import Office, copy_shipped
+from tests.support.vex import openvex
+
+HERE = "signed it for the installation test, and this is the installation production"
+END = NOON.replace(hour=15)
+UNSIGNED: Mapping[str, Approval | BreakGlass | LifecycleDecision] = {
+    "approval": Approval(
+        environment="production", digest=DIGEST, decision="approved", by="ann", reason="so", decided=NOON
+    ),
+    "break-glass": BreakGlass(environment="production", digest=DIGEST, by="ann", reason="so", at=NOON, expires=END),
+    "unblock": LifecycleDecision(act=Act.UNBLOCK, by="ann", reason="so", at=NOON, image=str(CURATED)),
+}
+
+
+@pytest.fixture
+def test_office(tmp_path: Path) -> Office:
+    """A test installation, where people signed everything."""
+    roles = {"block": True, "review": True, "emails": ["ann@shop.example"]}
+    office = Office(tmp_path / "test", policies=("ann",), may=roles, installation="test")
+    office.issuers = {"psirt": office.bob}
+    copy_shipped(office.project)
+    office.write_people()
+    office.waive("zlib")
+    review = {"repository": "https://git.example/shop", "revision": "a" * 40, "reason": "read"}
+    office.write(office.project / REVIEWS / "a.yaml", review, DocumentKind.REVIEW, None, NOON)
+    document, content = office.project / VEX / "a.json", json.dumps(openvex()).encode()
+    document.parent.mkdir()
+    document.write_bytes(content)
+    statement = document_statement(DocumentKind.VEX, document.name, content, office.installation, NOON)
+    signature_file(document).write_bytes(office.bob.sign(statement))
+    return office
+
+
+def production(office: Office) -> Office:
+    """Copy everything to an installation with the same people, where the owner signed the people document."""
+    copied = replace(office, project=office.project.with_name("production"), installation="production")
+    shutil.copytree(office.project, copied.project)
+    copied.write_people()
+    return copied
+
+
+def people(office: Office, **changes: Any) -> People:
+    return read_people(office.project / FILE, office.people_owner._replace(**changes), NOON)
+
+
+def test_documents_count_in_the_installation_for_which_they_are_signed(test_office: Office) -> None:
+    """Waivers, reviews and VEX documents: their files are the same in both."""
+    offices = (test_office, production(test_office))
+
+    for each, why in zip(offices, (("", "", ""), (f"ann {HERE}", f"ann {HERE}", f"psirt {HERE}")), strict=True):
+        own = people(each)
+        (waiver,) = read_waivers(each.project / WAIVERS, own, {}, NOON).reports
+        (review,) = read_reviews(each.project / REVIEWS, own, NOON).reports
+        (vex,) = read_vex_documents(each.project / VEX, own, NOON).reports
+        assert (waiver.why, review.why, vex.why) == why
+
+
+@pytest.mark.parametrize("by", ["ann", "owner"])
+def test_list_of_files_counts_in_the_installation_for_which_it_is_signed(test_office: Office, by: str) -> None:
+    """Policies, names and environments, whoever signed them."""
+    policy = test_office.project / "deployments/policies/release.yaml"
+    policy.write_text(policy.read_text() + "# changed\n")
+    test_office.sign_policies(getattr(test_office, by))
+    copied = production(test_office)
+
+    first, second = (read_project_state(each.project, each.people_owner, None, NOON) for each in (test_office, copied))
+
+    assert first.active and not second.active and HERE in second.why
+
+
+@pytest.mark.parametrize("kind", UNSIGNED)
+def test_decisions_count_in_the_installation_for_which_they_are_signed(test_office: Office, kind: str) -> None:
+    """Also one that its person signed before signatures named an installation does not."""
+    here = people(production(test_office))
+
+    def explain(decision: Any) -> str:
+        if isinstance(decision, Approval):
+            return here.explain_uncounted_approval(decision, CURATED)
+        if isinstance(decision, BreakGlass):
+            return here.explain_uncounted_break_glass(decision, CURATED)
+        return here.explain_uncounted_decision(decision, DIGEST)
+
+    def sign(installation: str) -> Any:
+        return sign_as_person(UNSIGNED[kind], CURATED, installation, test_office.ann.sign, lambda _: "")
+
+    elsewhere = sign("test")
+    assert explain(sign("production")) == ""
+    assert explain(elsewhere) == f"ann {HERE}"
+    assert explain(sign("")) == "ann " + HERE.replace("the installation test", "an installation without a name")
+    assert "not signed" in explain(elsewhere.model_copy(update={"installation": "production"}))
+
+
+def test_people_document_of_another_installation_does_not_count(test_office: Office) -> None:
+    """Its owner signed both, and whoever can change the files put it back: the block names the installation."""
+    copied = production(test_office)
+    for each in (FILE, FILE.with_name("people.yaml.sigstore.json")):
+        shutil.copy(test_office.project / each, copied.project / each)
+
+    assert people(copied).installation == "test"
+    assert people(copied, installation="production").distrusted == (
+        f"deployments/people.yaml does not count: its owner {HERE}"
+    )
+    for distrusted in (people(copied, installation="production"), people(copied, key="", installation="production")):
+        assert distrusted.installation == "production", "what the owner signs counts for no other one either"
