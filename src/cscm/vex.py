@@ -159,9 +159,9 @@ def sign(file: Path, key: str) -> None:
 @as_json
 @verbose
 def attach(image: str, file: Path, key: str, as_json: bool, verbose: bool) -> None:
-    """Sign the OpenVEX document FILE as an attestation about IMAGE with the key of an issuer, and attach it to IMAGE.
+    """Sign the VEX document FILE as an attestation about IMAGE with the key of an issuer, and attach it to IMAGE.
 
-    The gates read it like those in deployments/vex, and scanners of customers can use it. IMAGE is
+    The gates read it like those in deployments/vex, and scanners of customers can use OpenVEX. IMAGE is
     curated/NAME@sha256:… or a digest, of which 12 digits are enough.
 
     \b

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import Field
 
 from supply_chain.errors import DeclarationInvalid
-from supply_chain.evidence.attached_vex import MOST_PAYLOAD, OPENVEX, AttachedVex, vex_statement
+from supply_chain.evidence.attached_vex import MOST_PAYLOAD, AttachedVex, vex_statement, vex_type
 from supply_chain.evidence.envelope import envelope_in
 from supply_chain.evidence.statement import Statement, about
 from supply_chain.evidence.store import MOST_VEX, EvidenceStore
@@ -18,7 +18,7 @@ from supply_chain.policy.people import FILE, People
 from supply_chain.policy.vex import read_attached
 from supply_chain.text import pluralize
 from supply_chain.vulnerability.vex.json_document import parse_json
-from supply_chain.vulnerability.vex.openvex import read_openvex
+from supply_chain.vulnerability.vex.reading import read_vex_value
 
 
 class VexAttachment(Model):
@@ -40,16 +40,16 @@ def attach_vex(
     people: People,
     now: Callable[[], datetime],
 ) -> VexAttachment:
-    """Sign an OpenVEX document as an attestation about an image with an issuer's key, and attach it.
+    """Sign a VEX document as an attestation about an image with an issuer's key, and attach it.
 
     What is attached already is not attached again. `sign` returns a bundle with the signature of the issuer.
 
     Raises:
-        DeclarationInvalid: it is no valid OpenVEX document, it would not count, or with one more no gate would read the
+        DeclarationInvalid: it is no valid document, it would not count, or with one more no gate would read the
             image's evidence; nothing is attached then.
     """
     content: Any = parse_json(document.encode(), "The VEX document")
-    count = len(read_openvex(content, "The VEX document"))
+    count = len(read_vex_value(content, "The VEX document"))
     attached = evidence.read(ref).vex
     for each in attached:
         if each.document == content and (by := people.find_issuer(each.is_signed_by)):
@@ -59,9 +59,10 @@ def attach_vex(
             f"{ref} has {len(attached)} VEX documents, and with more no gate reads what is attached to it.\n"
             "State it in deployments/vex, or let an administrator remove documents that newer versions replaced."
         )
-    bundle = sign(about(ref, OPENVEX, content))
+    predicate_type = vex_type(content)
+    bundle = sign(about(ref, predicate_type, content))
     by = _find_issuer(ref, bundle, people, now())
-    evidence.attach_signed(ref, OPENVEX, bundle, now())
+    evidence.attach_signed(ref, predicate_type, bundle, now())
     return VexAttachment(image=ref, by=by, statements=count)
 
 

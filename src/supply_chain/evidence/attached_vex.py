@@ -1,10 +1,11 @@
-"""OpenVEX documents that are attached to images as signed attestations, as cosign and vexctl attach them.
+"""VEX documents that are attached to images as signed attestations, as cosign and vexctl attach them.
 
 Issuers sign them, not tiers. Whose signature counts is decided where the people document is read.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from pydantic import Field, ValidationError
@@ -15,14 +16,16 @@ from supply_chain.model.image import Digest, Model, Repository
 
 OPENVEX = "https://openvex.dev/ns"
 """Predicate type of an OpenVEX document: cosign's `--type openvex`."""
-TYPES = (OPENVEX, f"{OPENVEX}/v0.2.0")
-"""The predicate types under which OpenVEX documents are attached."""
+CSAF = "https://docs.oasis-open.org/csaf/csaf/v2.0/csaf_json_schema.json"
+"""Predicate type of a CSAF document, its JSON Schema: cosign's `--type` takes any URI."""
+TYPES = (OPENVEX, f"{OPENVEX}/v0.2.0", CSAF)
+"""The predicate types under which VEX documents are attached."""
 MOST_PAYLOAD = 256 * 1024
 """Maximum size of a statement with a document in bytes."""
 
 
 class AttachedVex(Model):
-    """An attestation with an OpenVEX document about an image. No tier signed it; whether an issuer did is open."""
+    """An attestation with a VEX document about an image. No tier signed it; whether an issuer did is open."""
 
     repository: Repository
     digest: Digest = Field(description="the referrer's")
@@ -46,8 +49,13 @@ class _AnyStatement(Foreign):
     predicate: dict[str, Any]
 
 
+def vex_type(document: Mapping[str, Any]) -> str:
+    """Return the predicate type under which a valid document is attached."""
+    return OPENVEX if "@context" in document else CSAF
+
+
 def vex_statement(envelope: Envelope) -> Statement | None:
-    """Return the statement with an OpenVEX document in an envelope; None for any other content.
+    """Return the statement with a VEX document in an envelope; None for any other content.
 
     This does not verify the signature.
     """

@@ -28,8 +28,7 @@ from supply_chain.policy.signed_documents import (
 from supply_chain.text import render_time
 from supply_chain.vulnerability.vex.json_document import LIMIT
 from supply_chain.vulnerability.vex.matching import Image, VexAnswer, VexConclusion, VexIndex, VexTerms, vex_of
-from supply_chain.vulnerability.vex.openvex import read_openvex
-from supply_chain.vulnerability.vex.reading import read_vex
+from supply_chain.vulnerability.vex.reading import read_vex, read_vex_value
 from supply_chain.vulnerability.vex.statement import VexStatement
 
 DIRECTORY = Path("deployments/vex")
@@ -148,7 +147,7 @@ def read_attached(attached: AttachedVex, people: People, now: datetime) -> tuple
     if by is None:
         return people.distrusted or "no issuer signed it"
     try:
-        statements = read_openvex(attached.document, "it", by)
+        statements = read_vex_value(attached.document, "it", by)
     except DeclarationInvalid as error:
         return error.message.partition("\n")[0]
     return find_future(statements, now) or statements

@@ -8,7 +8,7 @@ import pytest
 from supply_chain.curation import vex
 from supply_chain.curation.vex import attach_vex
 from supply_chain.errors import DeclarationInvalid
-from supply_chain.evidence.attached_vex import MOST_PAYLOAD, OPENVEX
+from supply_chain.evidence.attached_vex import CSAF, MOST_PAYLOAD, OPENVEX
 from supply_chain.evidence.envelope import envelope_in, keys_of
 from supply_chain.evidence.store import PREDICATE
 from supply_chain.model.tier import TierName
@@ -46,14 +46,15 @@ def issuer(tmp_path, world):
     return Issuer(tmp_path, world)
 
 
-def test_document_of_an_issuer_is_attached_as_cosign_does_it(issuer):
+@pytest.mark.parametrize(("document", "kind"), [(openvex(), OPENVEX), (csaf(), CSAF)], ids=["OpenVEX", "CSAF"])
+def test_document_of_an_issuer_is_attached_as_cosign_does_it(issuer, document, kind):
     """Customers verify it with the issuer's key; the gates count its statements."""
-    done = issuer.attach()
+    done = issuer.attach(document)
 
     assert (done.image, done.by, done.statements) == (CURATED, "acme", 1)
     assert str(done) == f"attached to {CURATED}: 1 statement, signed by acme"
     (referrer,) = issuer.world.registry.referrers(CURATED)
-    assert referrer.annotations[PREDICATE] == OPENVEX
+    assert referrer.annotations[PREDICATE] == kind
     envelope = present(envelope_in(issuer.world.registry.content(CURATED.with_digest(referrer.digest))))
     assert envelope.signed_by(*keys_of(issuer.office.bob.public, "acme"))
     statements, notes = read_attached_vex(issuer.attached, issuer.people, NOON)
@@ -104,9 +105,10 @@ def test_document_by_nobody_that_is_attached_does_not_count(issuer):
         (openvex(timestamp=(NOON + timedelta(hours=1)).isoformat()), None, "which is in the future"),
         (openvex(author="x" * MOST_PAYLOAD), None, "would not count: it has more than 256 KiB."),
         (openvex(author=None), None, "The VEX document: author: Field required"),
-        (csaf(), None, "The VEX document: @context: Field required"),
+        (csaf(version="x"), None, "The VEX document: document.tracking.version:"),
+        ({"a": 1}, None, "The VEX document: neither an OpenVEX document (`@context`) nor a CSAF document"),
     ],
-    ids=["nobody", "future", "large", "invalid", "CSAF"],
+    ids=["nobody", "future", "large", "invalid", "invalid CSAF", "another"],
 )
 def test_document_that_would_not_count_is_not_attached(issuer, document, signer, why):
     """Whoever attaches it learns that now."""

@@ -4,11 +4,12 @@ import json
 import os
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
 
-from supply_chain.evidence.attached_vex import OPENVEX, AttachedVex
+from supply_chain.evidence.attached_vex import CSAF, OPENVEX, AttachedVex, vex_statement
 from supply_chain.evidence.envelope import envelope_in
 from supply_chain.evidence.statement import about
 from supply_chain.model.tier import Gate
@@ -25,7 +26,7 @@ from tests.support.facts import CURATED, deploy_facts, intake_facts, release_fac
 from tests.support.people import Office
 from tests.support.policies import POLICIES
 from tests.support.present import present
-from tests.support.vex import openvex, openvex_statement
+from tests.support.vex import CVE, csaf, csaf_product, csaf_vulnerability, openvex, openvex_statement
 
 PURL = "pkg:deb/debian/openssl@3.0.1?distro=debian-12"
 PACKAGES = frozenset({("deb", "openssl", PURL)})
@@ -361,6 +362,24 @@ def test_attached_document_that_is_not_an_issuers_is_named(vex, attach, why):
         assert note.startswith(f"the VEX document {attached} does not count: ") and why in note
     (note,) = ignored(vex, intake_facts(ignored_referrers=("x",), attached_vex=(attached,)), Gate.INTAKE)[1:]
     assert why in note
+
+
+def test_attached_csaf_document_of_an_issuer_removes_the_finding(vex):
+    """The gates read both formats, wherever a document is."""
+    vulnerability = csaf_vulnerability(flags=[{"label": "vulnerable_code_not_in_execute_path", "product_ids": ["P1"]}])
+    document = csaf(vulnerability, tree={"full_product_names": [csaf_product(1, PURL)]})
+
+    def attached(signer):
+        envelope = present(envelope_in(signer.sign(about(CURATED, CSAF, document))))
+        statement = present(vex_statement(envelope))
+        return AttachedVex(
+            repository=CURATED.repository, digest=DIGEST, document=statement.predicate, envelope=envelope
+        )
+
+    for gate, make in ((Gate.RELEASE, release_facts), (Gate.DEPLOY, deploy_facts)):
+        given = partial(facts, make, report=report(finding(id=CVE, severity=Severity.HIGH)))
+        assert codes(vex.judge(given(attached_vex=(attached(vex.office.bob),)), gate)) == []
+        assert codes(vex.judge(given(attached_vex=(attached(vex.office.owner),)), gate)) == ["scan.high"]
 
 
 def test_attached_document_that_does_not_count_hides_no_other(vex):
