@@ -48,7 +48,7 @@ from supply_chain.model.image import Digest, Model
 from supply_chain.model.manifest import FILE, Base, Service
 from supply_chain.model.tier import BASES
 from supply_chain.policy.fact_types import DeclaredValues, ImageCheckedValues, ImageScannedValues, PlannedValues
-from supply_chain.policy.fact_values import local_image_values, working_copy_values
+from supply_chain.policy.fact_values import join_statements, local_image_values, working_copy_values
 from supply_chain.policy.facts import IntakeFacts, ReleaseFacts
 from supply_chain.policy.gate import judge_partly
 from supply_chain.policy.outcome import RuleOutcome, RuleResult, Unjudged
@@ -210,7 +210,8 @@ def _judge_snapshot(snapshot: Snapshot, ports: PreflightPorts) -> Preflight:
     planned = [*ports.plan(snapshot), *_plan_image_check(manifest, ports.image)]
     checks, (report,) = make_checks(planned, dependencies, ports.now)
     uncurated = None if images is None else list(dict.fromkeys(name for name, at in images.values() if at is not None))
-    values = working_copy_values(manifest, snapshot.source, uncurated, checks, report)
+    stated = working_copy_values(manifest, snapshot.source, uncurated, checks, report)
+    values = join_statements(stated, report.source_packages, (), ports.policy.vex, ports.now())
     kind = DeclaredValues if uncurated is None else PlannedValues
     results = judge_partly(values, kind, ports.policy, ports.now())
     if ports.image is not None:
@@ -246,7 +247,9 @@ def _judge_image(
     manifest, now = snapshot.manifest, ports.now
     checked = judge_partly(values, ImageCheckedValues, ports.policy, now())
     sbom = image.list_contents(manifest)
-    scanned = local_image_values(manifest, snapshot.source, ports.scanner.scan(sbom), list_packages(sbom.content))
+    packages = list_packages(sbom.content)
+    stated = local_image_values(manifest, snapshot.source, ports.scanner.scan(sbom), packages)
+    scanned = join_statements(stated, packages, (), image.policy.vex, now())
     of_intake = {each.rule for each in results}
     released = judge_partly(scanned, ImageScannedValues, image.policy, now())
     return (

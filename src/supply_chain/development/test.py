@@ -12,12 +12,13 @@ from pydantic import Field
 from supply_chain.concurrency import map_concurrently
 from supply_chain.evidence.checks import Check, CheckResult, passed_before
 from supply_chain.evidence.reading import SignedValue, proof
+from supply_chain.evidence.sbom import list_packages
 from supply_chain.evidence.statement import VerifiedStatement
 from supply_chain.model.image import BuiltImage, Interval, Provable
 from supply_chain.text import truncate_lines
 from supply_chain.vulnerability.findings import Report
 from supply_chain.vulnerability.reports import current_report
-from supply_chain.vulnerability.scanner import Scanner, SourceSbomGenerator
+from supply_chain.vulnerability.scanner import Sbom, Scanner, SourceSbomGenerator
 
 MOST_SENTENCES = 100
 """Largest number of failures, and of warnings, in the result of one check; a source may have any number."""
@@ -129,7 +130,7 @@ def scan_dependencies(dependencies: Dependencies, now: Callable[[], datetime]) -
     """
     started = now()
     sbom = dependencies.generator.of_directory(dependencies.source).record
-    report = dependencies.scanner.scan(sbom)
+    report = _with_packages(dependencies.scanner.scan(sbom), sbom)
     looked_at = f"{sbom.packages} declared packages" if sbom.packages else "no declared third-party packages"
     check = CheckResult(
         check=Check.DEPENDENCIES,
@@ -140,3 +141,12 @@ def scan_dependencies(dependencies: Dependencies, now: Callable[[], datetime]) -
         interval=Interval(started=started, finished=now()),
     )
     return check, report
+
+
+def _with_packages(report: Report, sbom: Sbom) -> Report:
+    """Return a report with the package URLs of its findings: no SBOM of a source is attached to the image."""
+    if not report.findings:
+        return report
+    named = {(each.type, each.package) for each in report.findings}
+    packages = sorted(each for each in list_packages(sbom.content) if each[:2] in named)
+    return report.model_copy(update={"source_packages": tuple(packages)})

@@ -11,6 +11,7 @@ from supply_chain.policy.documents import Severity
 from supply_chain.policy.fact_types import VerdictFacts, VexFacts
 from supply_chain.policy.outcome import RuleOutcome, RuleResult, break_glass_of, waivers_of
 from supply_chain.policy.policies import REVIEWERS, GatePolicy, Rule
+from supply_chain.policy.vex import SCANS
 
 APPROVERS = {"image.approvers", "image.independent_approvers"}
 """The facts that people's signed approvals are read into."""
@@ -64,7 +65,7 @@ def _ends_of_earlier_admissions(
 
 def _accepted_statements(image: Mapping[str, Any]) -> Iterator[VexFacts]:
     """Yield what issuers state about the findings that do not count because of it."""
-    findings: Iterable[Mapping[str, Any]] = image["scan"]["findings"] if "scan" in image else ()
+    findings = (each for scan in SCANS if scan in image for each in image[scan]["findings"])
     yield from (each["vex"] for each in findings if "vex" in each and each["vex"]["accepted"])
 
 

@@ -31,7 +31,7 @@ from supply_chain.policy.facts import (
 from supply_chain.policy.names import Holder
 from supply_chain.policy.people import People
 from supply_chain.policy.policies import REVIEWERS, F, GatePolicy
-from supply_chain.policy.vex import is_accepted, join_vex, read_attached_vex
+from supply_chain.policy.vex import SCANS, Vex, is_accepted, join_vex, read_attached_vex
 from supply_chain.policy.waivers import Waiver, waive_findings
 from supply_chain.text import pluralize, truncate_lines
 from supply_chain.vulnerability.findings import Finding, Report, Severity
@@ -145,7 +145,7 @@ def apply_waivers(image: Mapping[str, Any], waivers: Sequence[Waiver]) -> tuple[
     `waivers` are those that cover the image.
     """
     joined, used = dict(image), dict[str, Waiver]()
-    for scan in ("scan", "source_scan"):
+    for scan in SCANS:
         if scan in image:
             findings, accepting = waive_findings(image[scan]["findings"], waivers)
             joined[scan] = _with_findings(image[scan], findings)
@@ -176,9 +176,16 @@ def evidence_values(facts: ImageFacts, people: People, now: datetime) -> Evidenc
     statements, notes = read_attached_vex(facts.attached_vex, people, now)
     image = dict(values_of(facts, people))
     image["ignored"] = [*image["ignored"], *notes]
-    named = {(each["type"], each["package"]) for each in image.get("scan", {"findings": ()})["findings"]}
-    listed = (facts.packages or ()) if isinstance(facts, CuratedFacts) else ()
-    return EvidenceValues(image, tuple(sorted(each for each in listed if each[:2] in named)), statements)
+    named = {(each["type"], each["package"]) for scan in SCANS if scan in image for each in image[scan]["findings"]}
+    return EvidenceValues(image, tuple(sorted(each for each in _packages(facts) if each[:2] in named)), statements)
+
+
+def _packages(facts: ImageFacts) -> Iterable[Package]:
+    """Return the packages of the scan at a gate: of the image, or at the intake gate of its source."""
+    if isinstance(facts, CuratedFacts):
+        return facts.packages or ()
+    report = facts.source_report if isinstance(facts, IntakeFacts) else None
+    return report.source_packages if report else ()
 
 
 def joined_values(facts: F, policy: GatePolicy[F], now: datetime) -> Mapping[str, Any]:
@@ -191,12 +198,25 @@ def join_decisions(values: EvidenceValues, policy: GatePolicy[Any], now: datetim
     image = dict(values.image)
     if "build" in image:
         image["build"] = {**image["build"], REVIEWERS: policy.reviews.find_reviewers(image["build"])}
-    if (findings := join_vex(image, values.packages, values.attached, policy.vex, now)) is not None:
-        image["scan"] = _with_findings(image["scan"], findings)
+    image = join_statements(image, values.packages, values.attached, policy.vex, now)
     if "verdicts" in image:
         effective = {each.reference for each in policy.waivers if each.covers(image, now)}
         image["verdicts"] = {gate: _with_ended(each, effective) for gate, each in image["verdicts"].items()}
     return image
+
+
+def join_statements(
+    image: Mapping[str, Any], packages: Iterable[Package], attached: Sequence[VexStatement], vex: Vex, now: datetime
+) -> dict[str, Any]:
+    """Return facts of an image with what issuers state about the findings of its scans, which are in these packages.
+
+    Of a working copy there is no digest yet: only statements about packages are about it.
+    """
+    joined, target = dict(image), Image(image.get("digest", ""), packages)
+    for scan in SCANS:
+        if scan in image and (findings := join_vex(image[scan]["findings"], target, attached, vex, now)) is not None:
+            joined[scan] = _with_findings(image[scan], findings)
+    return joined
 
 
 def _with_ended(verdict: types.VerdictFacts, effective: Set[str]) -> types.VerdictFacts:

@@ -13,7 +13,6 @@ from pydantic import Field
 from supply_chain.errors import DeclarationInvalid
 from supply_chain.evidence.attached_vex import AttachedVex
 from supply_chain.evidence.clock import SKEW
-from supply_chain.evidence.sbom import Package
 from supply_chain.model.image import Digest, Model, digest_of
 from supply_chain.policy.fact_types import FindingFacts, VexFacts
 from supply_chain.policy.people import NO_TERMS, People
@@ -32,6 +31,8 @@ from supply_chain.vulnerability.vex.reading import read_vex, read_vex_value
 from supply_chain.vulnerability.vex.statement import VexStatement
 
 DIRECTORY = Path("deployments/vex")
+SCANS = ("scan", "source_scan")
+"""The facts with findings: the scan of an image, and at the intake gate that of its source."""
 
 
 class VexReport(Model):
@@ -174,22 +175,19 @@ class _Finding(NamedTuple):
 
 
 def join_vex(
-    image: Mapping[str, Any], packages: Iterable[Package], attached: Sequence[VexStatement], vex: Vex, now: datetime
+    listed: Sequence[FindingFacts], image: Image, attached: Sequence[VexStatement], vex: Vex, now: datetime
 ) -> list[FindingFacts] | None:
-    """Return the findings of an image with what issuers state about them; None if nobody states anything.
+    """Return the findings of a scan with what issuers state about them; None if nobody states anything.
 
-    `image` is the variable of that name. The intake gate's has no scan of an image: package URLs of an SBOM are needed.
-    `packages` are those that the findings are in, and `attached` is what issuers state in documents that are attached.
+    `image` has the packages that the findings are in. `attached` is what issuers state in documents that are attached.
     """
     index = vex.index_with(attached, now)
-    if index is None or "scan" not in image:
+    if index is None:
         return None
-    listed: list[FindingFacts] = image["scan"]["findings"]
     named = [at for at, each in enumerate(listed) if index.mentions(each["id"], each["aliases"])]
     if not named:
         return None
-    findings, target = [_Finding.of(listed[at]) for at in named], Image(image["digest"], packages)
-    answers = vex_of(findings, target, index, vex.terms, now)
+    answers = vex_of([_Finding.of(listed[at]) for at in named], image, index, vex.terms, now)
     if not any(answers):
         return None
     joined = dict(enumerate(listed)) | {at: _join(listed[at], each) for at, each in zip(named, answers, strict=True)}

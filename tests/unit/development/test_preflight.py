@@ -29,15 +29,19 @@ from supply_chain.model.tier import Gate
 from supply_chain.policy.outcome import RuleOutcome
 from supply_chain.policy.people import FILE as PEOPLE
 from supply_chain.policy.people import read_people
-from supply_chain.policy.vex import Vex
+from supply_chain.policy.signed_documents import DocumentKind, document_statement, signature_file
+from supply_chain.policy.vex import DIRECTORY as VEX
+from supply_chain.policy.vex import Vex, read_vex_documents
 from supply_chain.policy.waivers import DIRECTORY as WAIVERS
-from supply_chain.policy.waivers import read_waivers
+from supply_chain.policy.waivers import Waivers, read_waivers
 from supply_chain.vulnerability.scanner import Sbom, Sboms
 from tests.support.builders import NOON, base, check, finding, manifest, report, source
 from tests.support.memory_generator import NOTHING, MemoryGenerator
 from tests.support.memory_scanner import MemoryScanner
 from tests.support.people import Office
 from tests.support.policies import INTAKE, POLICIES, RELEASE, policy, rule
+from tests.support.signer import EcdsaSigner
+from tests.support.vex import openvex, openvex_statement
 
 SUM = "sha256:" + "a" * 64
 BASE = "docker.io/curated/base/python:latest"
@@ -209,6 +213,31 @@ def test_waived_vulnerability_is_a_warning_that_names_the_waiver(run, tmp_path):
     assert warning.fact.endswith("; waived by zlib, signed by ann, until 2026-12-24: not reachable")
 
 
+def test_issuers_statement_about_a_package_counts_in_a_working_copy(run, tmp_path):
+    """The gate would not count the finding either."""
+    office = Office(tmp_path, issuers={"acme": EcdsaSigner()})
+    office.write_people()
+    statement = openvex_statement(
+        "pkg:pypi/flask@1.0", vulnerability={"name": "CVE-2026-1"}, justification="component_not_present"
+    )
+    document, content = tmp_path / VEX / "a.json", json.dumps(openvex(statement)).encode()
+    document.parent.mkdir(parents=True)
+    document.write_bytes(content)
+    signed = document_statement(DocumentKind.VEX, document.name, content, office.installation, NOON)
+    bundle = signature_file(document)
+    people = read_people(office.project / PEOPLE, office.people_owner, NOON)
+    found = finding("critical", id="CVE-2026-1", package="flask", version="1.0", type="python")
+    listed = {**package("flask", "1.0", "/requirements.txt"), "purl": "pkg:pypi/flask@1.0"}
+
+    refused = []
+    for signer in (office.bob, office.issuers["acme"]):
+        bundle.write_bytes(signer.sign(signed))
+        policies = POLICIES.with_decisions(people, Waivers(), read_vex_documents(tmp_path / VEX, people, NOON))
+        refused.append(run(findings=[found], packages=[listed], policy=policies.intake).refused)
+
+    assert refused == [True, False]
+
+
 @pytest.mark.parametrize(
     ("file", "text", "line"),
     [
@@ -246,7 +275,11 @@ def test_package_that_no_file_of_the_snapshot_declares_has_no_place(run):
     """An SBOM may name no location, or one that leads out of the context."""
     found = run(
         findings=[finding("critical", package="a", version="1"), finding("critical", package="b", version="1")],
-        packages=[{"name": "a", "version": "1"}, package("b", "1", "/../elsewhere.txt"), {"name": "c", "type": "go"}],
+        packages=[
+            {"name": "a", "version": "1", "type": "python"},
+            package("b", "1", "/../elsewhere.txt"),
+            {"name": "c", "type": "go"},
+        ],
     )
 
     assert {(each.file, each.line) for each in found.diagnostics} == {(None, None)}

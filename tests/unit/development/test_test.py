@@ -1,6 +1,8 @@
 """test: runs all checks in parallel; a check that cannot be made raises an error and gives no result."""
 
+import json
 import threading
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -43,7 +45,7 @@ class Scanner:
 
 
 def dependencies(answer, packages=1):
-    generator = MemoryGenerator(Sboms(Sbom(b"{}", packages, "syft 1.2.3"), b"", b""))
+    generator = MemoryGenerator(Sboms(Sbom(b'{"artifacts": []}', packages, "syft 1.2.3"), b"", b""))
     return Dependencies(Path("source"), generator, Scanner(answer), days=7)
 
 
@@ -198,6 +200,25 @@ def test_dependency_check_warns_of_each_known_vulnerability(make):
     assert "3 declared packages" in check.passed[0] and "official" in check.passed[0]
     assert check.tools == {"grype": "0.115.0", "syft": "1.2.3"}
     assert check.details["counts"]["critical"] == {"total": 1, "fixable": 1}
+
+
+def test_dependency_check_records_package_urls_of_findings(make):
+    """Issuers state something about packages by these, and nobody signs the SBOM of a source."""
+    given = dependencies(make.report(make.finding("low")), 2)
+    named = given.scanner.scan(given.generator.of_directory(Path()).record).findings[0]
+    purl = f"pkg:{named.type}/{named.package}@{named.version}"
+    artifacts = [
+        {"type": named.type, "name": named.package, "purl": purl},
+        {"type": named.type, "name": "other", "purl": "pkg:pypi/other@1"},
+    ]
+    given.generator.sboms = replace(
+        given.generator.sboms,
+        record=replace(given.generator.sboms.record, content=json.dumps({"artifacts": artifacts}).encode()),
+    )
+
+    _, found = checking.scan_dependencies(given, lambda: make.noon)
+
+    assert found.source_packages == ((named.type, named.package, purl),)
 
 
 def test_dependency_check_of_source_without_packages_passes(make):

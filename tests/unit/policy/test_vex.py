@@ -307,7 +307,7 @@ def test_facts_of_a_finding_have_what_is_stated(vex):
 
 
 def test_facts_without_a_report_or_packages_are_left_as_they_are(vex):
-    """The intake gate has no package URLs, and an image may lack its scan."""
+    """Older reports about a source have no package URLs, and an image may lack its scan."""
     vex.state()
     with_vex = vex.policies()
 
@@ -362,6 +362,27 @@ def test_attached_document_that_is_not_an_issuers_is_named(vex, attach, why):
         assert note.startswith(f"the VEX document {attached} does not count: ") and why in note
     (note,) = ignored(vex, intake_facts(ignored_referrers=("x",), attached_vex=(attached,)), Gate.INTAKE)[1:]
     assert why in note
+
+
+def test_statements_remove_findings_of_the_source_at_the_intake_gate(vex):
+    """Those about its packages, and those about the image, wherever the document is; the verdict ends as others do."""
+    found = report(FOUND).model_copy(update={"source_packages": tuple(PACKAGES)})
+
+    def judged(**changes):
+        return vex.judge(intake_facts(NONE, source_report=found, **changes), Gate.INTAKE)
+
+    assert codes(judged()) == ["dependencies.high"]
+    assert codes(judged(attached_vex=(vex.attach(),))) == []
+    vex.state()
+    verdict = judged()
+    assert codes(verdict) == [] and verdict.expires == vex.policies().intake.people.expires
+    vex.state(status="under_investigation", justification=None)
+    assert judged().expires == NOON + timedelta(days=7)
+    vex.state(products=[{"@id": "pkg:deb/debian/zlib@1"}])
+    assert codes(judged()) == ["dependencies.high"]
+    found = report(FOUND)
+    vex.state(products=[{"@id": f"pkg:oci/hello@{DIGEST}"}])
+    assert codes(judged()) == []
 
 
 def test_attached_csaf_document_of_an_issuer_removes_the_finding(vex):
