@@ -26,6 +26,7 @@ from supply_chain.adapters.tools.manifest_renderer import ManifestRenderer
 from supply_chain.errors import UNREADABLE, BaseMissing, ClusterRefused, SettingInvalid, VerdictMissing
 from supply_chain.evidence.published import list_published_environments, read_current_verdict
 from supply_chain.evidence.store import EvidenceStore
+from supply_chain.evidence.summary import Summary
 from supply_chain.execution.break_glass import find_overridable
 from supply_chain.execution.delivery.repository import FetchedBranches
 from supply_chain.execution.delivery.target import GitTarget
@@ -202,12 +203,12 @@ class ExecutionPorts(TierPorts):
         judge = partial(judge_published, ref, environment.name, read, self._verdict_ports)
         return self._judge_and_follow(ref, environment.name, judge)
 
-    def is_admitted(self, ref: ImageRef, environment: str) -> bool:
-        """Return whether the published verdict for an environment is an admission, also one that has ended."""
+    def read_published(self, ref: ImageRef, environment: str) -> Summary | None:
+        """Return the published verdict for an environment, also one that has ended; None if there is none."""
         try:
-            return read_current_verdict(self.verdicts, ref, Gate.DEPLOY, environment).verdict.passed
+            return read_current_verdict(self.verdicts, ref, Gate.DEPLOY, environment).verdict
         except VerdictMissing:
-            return False
+            return None
 
     def renew_published(self, ref: ImageRef, environment: Environment) -> Admitted[DeployFacts] | Refused | None:
         """Judge an image again if its published admission for an environment ends soon; return the verdict then."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import timedelta
 
 from prefect.variables import Variable
 from pydantic import Field
@@ -10,10 +11,12 @@ from pydantic import Field
 from blocks.curation_ports import CurationPorts
 from blocks.execution_ports import ExecutionPorts
 from blocks.tier_ports import TierPorts
-from orchestration.events import emit
+from orchestration.clock import now
+from orchestration.events import emit, event_id, is_recorded
 from orchestration.steps import in_thread, step
 from supply_chain.errors import ClusterRefused, ClusterUnavailable, GateOvertaken
 from supply_chain.evidence.published import withdraw_removed
+from supply_chain.evidence.summary import Summary
 from supply_chain.execution.deployment import deployed_image
 from supply_chain.execution.environment import Environment
 from supply_chain.execution.records import read_expected
@@ -26,6 +29,8 @@ from supply_chain.text import first_line
 
 MOST_REASONS = 50
 """Number of reasons in an event."""
+RECENT = timedelta(days=1)
+"""How long after a refusal was published a later run makes up for its event."""
 JUDGED = "deployments_judged_by"
 """The variable with the version of what decided when all deployments were judged again."""
 
@@ -79,27 +84,37 @@ def _renew(environments: Iterable[Environment], ports: ExecutionPorts, has_chang
     for each in read_expected(list(places), ports.repositories, ports.registry, ports.evidence):
         ref = deployed_image(each)
         try:
-            was_admitted = not has_changed or ports.is_admitted(ref, each.environment)
+            before = ports.read_published(ref, each.environment)
             verdict = ports.judge_published(ref, places[each.environment]) if has_changed else None
             verdict = verdict or ports.renew_published(ref, places[each.environment])
         except (*UNDECIDED, GateOvertaken, ClusterRefused, ClusterUnavailable) as error:
             unknown.append(f"{ref} in {each.environment}: {first_line(error)}")
             continue
-        if isinstance(verdict, Refused) and was_admitted:
-            _emit_refusal(ref, each.environment, verdict)
+        if isinstance(verdict, Refused) and before and before.passed:
+            _emit_refusal(ref, each.environment, ports.read_published(ref, each.environment))
+        elif verdict is None and before and not before.passed and before.time_verified > now() - RECENT:
+            _emit_refusal(ref, each.environment, before)
         if verdict is not None:
             judged.append(f"{ref} in {each.environment}: {'FAILED' if isinstance(verdict, Refused) else 'PASSED'}")
     return Renewals(judged=tuple(judged), unknown=tuple(unknown))
 
 
-def _emit_refusal(ref: ImageRef, environment: str, refusal: Refused) -> None:
-    """Emit the event after which the owner of a deployment is notified that it is not admitted any more."""
+def _emit_refusal(ref: ImageRef, environment: str, published: Summary | None) -> None:
+    """Emit the event after which the owner of a deployment is notified that it is not admitted any more.
+
+    Not if Prefect has it: a run that was killed after it published the refusal may have emitted it.
+    """
+    if published is None:  # withdrawn meanwhile, because the image was removed
+        return
+    number = event_id("image.verdict-changed", f"{ref} in {environment} at {published.time_verified.isoformat()}")
+    if is_recorded(number):
+        return
     emit(
         "image.verdict-changed",
         ref,
         None,
-        None,
+        number,
         **{"from": "passed", "to": "refused"},
-        reasons=[reason.model_dump() for reason in refusal.reasons][:MOST_REASONS],
+        reasons=list(published.cscm.reasons)[:MOST_REASONS],
         running=[environment],
     )

@@ -194,14 +194,13 @@ def test_inactive_environment_learns_of_block(ports, world, monkeypatch):
     production = ports.enforcement("production")
     monkeypatch.setattr(type(production), "follow", lambda self, ref: followed.append((self.place.environment, ref)))
     ports.workbench.active_requirements = ports.workbench.policies = raise_unsigned
-    assert not ports.is_admitted(CURATED, "production")
+    assert ports.read_published(CURATED, "production") is None
     publish(ports, "production")
-    assert ports.is_admitted(CURATED, "production") and not ports.is_admitted(CURATED, "staging")
+    assert ports.read_published(CURATED, "production").passed and ports.read_published(CURATED, "staging") is None
     block(world)
 
-    assert isinstance(ports.judge_published(CURATED, ENFORCED), Refused) and not ports.is_admitted(
-        CURATED, "production"
-    )
+    assert isinstance(ports.judge_published(CURATED, ENFORCED), Refused)
+    assert not ports.read_published(CURATED, "production").passed
 
     assert not read_current_verdict(ports.verdicts, CURATED, Gate.DEPLOY, "production").admits
     assert followed == [("production", CURATED)] * 2

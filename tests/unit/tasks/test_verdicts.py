@@ -2,25 +2,43 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
+from uuid import UUID
 
 import pytest
 from prefect.variables import Variable
 
 from supply_chain.errors import ClusterUnavailable, EvidenceInvalid, GateOvertaken, SettingInvalid, SupplyChainError
+from supply_chain.evidence.summary import Summary, summary
 from supply_chain.execution.environment import DockerEnvironment, Environment
 from supply_chain.execution.environment_documents import EnvironmentDocuments
 from supply_chain.model.image import ImageRef
 from supply_chain.model.tier import Gate, TierName
 from supply_chain.policy.outcome import Reason, Refused
 from tasks import verdicts
+from tests.support.builders import NOON
 from tests.support.facts import CURATED
 
 REFUSED = Refused(
     image=CURATED, gate=Gate.DEPLOY, policy="sha256:" + "b" * 64,
     reasons=(Reason(code="a.b", fact="f", remedy="r"),),
 )  # fmt: skip
+
+
+def published(*passed: bool, at: datetime = NOON) -> Any:
+    """Return a function that reads the published verdict: for each environment, one after the other."""
+    reads: Counter[str] = Counter()
+
+    def read(ref: ImageRef, environment: str) -> Summary:
+        reads[environment] += 1
+        reasons = [reason.model_dump() for reason in REFUSED.reasons]
+        admits = passed[min(reads[environment], len(passed)) - 1]
+        return summary(ref, Gate.DEPLOY, REFUSED.policy, reasons=[] if admits else reasons, notes=[], inputs=[], now=at)
+
+    return read
 
 
 @pytest.mark.parametrize(
@@ -74,9 +92,10 @@ def test_deployments_are_renewed_although_one_cannot_be_judged(
     expected = [SimpleNamespace(environment=name, application="hello", digest=CURATED.digest) for name in answers]
     monkeypatch.setattr(verdicts, "read_expected", lambda names, *_: expected if names == list(answers) else [])
     ports: Any = SimpleNamespace(
-        repositories=None, registry=None, evidence=None, renew_published=renew,
+        repositories=None, registry=None, evidence=None, renew_published=renew, read_published=published(True, False),
     )  # fmt: skip
     events: list[Any] = []
+    monkeypatch.setattr(verdicts, "is_recorded", lambda _: False)
     monkeypatch.setattr(verdicts, "emit", lambda *event, **payload: events.append((*event, payload)))
 
     found = verdicts._renew(places, ports, False)
@@ -95,13 +114,52 @@ def test_owner_is_not_notified_of_what_was_refused_before(monkeypatch: pytest.Mo
     monkeypatch.setattr(verdicts, "emit", lambda event, *_, **__: events.append(event))
     expected = [SimpleNamespace(environment="staging", application="hello", digest=CURATED.digest)]
     monkeypatch.setattr(verdicts, "read_expected", lambda *_: expected)
+    monkeypatch.setattr(verdicts, "is_recorded", lambda _: False)
     ports: Any = SimpleNamespace(
         repositories=None, registry=None, evidence=None, judge_published=lambda *_: REFUSED,
-        is_admitted=lambda ref, environment: was_admitted,
+        read_published=published(was_admitted, False),
     )  # fmt: skip
 
     assert verdicts._renew([DockerEnvironment(name="staging")], ports, True).judged
     assert events == (["image.verdict-changed"] if was_admitted else [])
+
+
+@pytest.mark.parametrize(
+    ("age", "is_recorded", "emitted"),
+    [(timedelta(hours=1), False, 1), (timedelta(hours=1), True, 0), (timedelta(hours=25), False, 0)],
+    ids=["killed", "emitted", "long ago"],
+)
+@pytest.mark.parametrize("has_changed", [True, False])
+def test_run_emits_what_a_killed_one_published_without_its_event(
+    monkeypatch: pytest.MonkeyPatch, age: timedelta, is_recorded: bool, emitted: int, has_changed: bool
+) -> None:
+    """Otherwise nobody notifies the owner; the event has the same id, whichever run emits it."""
+    numbers: list[UUID] = []
+    monkeypatch.setattr(verdicts, "emit", lambda event, ref, source, number, **_: numbers.append(number))
+    monkeypatch.setattr(verdicts, "is_recorded", lambda _: False)
+    expected = [SimpleNamespace(environment="staging", application="hello", digest=CURATED.digest)]
+    monkeypatch.setattr(verdicts, "read_expected", lambda *_: expected)
+    at = datetime.now(UTC) - age
+
+    def run(verdict: Refused | None, *passed: bool) -> None:
+        ports: Any = SimpleNamespace(
+            repositories=None, registry=None, evidence=None, judge_published=lambda *_: verdict,
+            renew_published=lambda *_: verdict, read_published=published(*passed, at=at),
+        )  # fmt: skip
+        verdicts._renew([DockerEnvironment(name="staging")], ports, has_changed)
+
+    run(REFUSED, True, False)
+    monkeypatch.setattr(verdicts, "is_recorded", lambda _: is_recorded)
+    run(None, False)
+
+    assert len(numbers) == 1 + emitted and len(set(numbers)) == 1
+
+
+def test_refusal_that_was_withdrawn_meanwhile_is_not_emitted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The image was removed."""
+    monkeypatch.setattr(verdicts, "emit", None)
+
+    verdicts._emit_refusal(CURATED, "staging", None)
 
 
 async def test_deployments_are_judged_once_after_something_else_decides(
@@ -131,7 +189,7 @@ async def test_deployments_are_judged_once_after_something_else_decides(
     ports: Any = SimpleNamespace(
         workbench=SimpleNamespace(environment_documents=lambda: documents), repositories=None, registry=None,
         evidence=None, renew_published=renew, judge_published=judge, decision_version=lambda: version[0],
-        is_admitted=lambda *_: True,
+        read_published=lambda *_: None,
     )  # fmt: skip
 
     async def run(decides: str) -> list[str]:
