@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from prefect import flow
 from prefect.artifacts import acreate_markdown_artifact
 
 from blocks import Workbench
 from orchestration.clock import now
+from orchestration.notifications import notify
 from supply_chain.reports.daily import DailyReport, daily_report_page
 from tasks.daily_report import collect_step
+
+REMEMBERED = timedelta(days=366)
+"""For how long nobody is notified again of the same stage of a waiver."""
 
 
 @flow(name="daily-report", flow_run_name="daily-report")
 async def daily_report(hours: int = 24) -> DailyReport:
     """Write the daily report: runs, changes, what waits for a person, what failed and what to do about it.
+
+    Owners are notified once of each waiver that expires soon, is not used or has no effect.
 
     Args:
         hours: The number of hours to report on.
@@ -21,4 +29,6 @@ async def daily_report(hours: int = 24) -> DailyReport:
     workbench: Workbench = await Workbench.aload("workbench")
     report = await collect_step(now(), hours, workbench)
     await acreate_markdown_artifact(key="daily-report", markdown=daily_report_page(report), description=report.headline)
+    for each in report.waiver_notices:
+        await notify(each.subject, each.body, workbench.notify, once=each.once, again_after=REMEMBERED)
     return report

@@ -35,7 +35,7 @@ from supply_chain.fleet.break_glass import OpenBreakGlass, find_open
 from supply_chain.fleet.waivers import WaiverUse, find_uses
 from supply_chain.policy.policies import Policies
 from supply_chain.policy.upcoming import enforce_upcoming, find_upcoming
-from supply_chain.reports import upcoming_rules, waiver_attention
+from supply_chain.reports import upcoming_rules, waiver_attention, waiver_notices
 from supply_chain.reports.daily import AWAITS_DECISION, CHANGES, HELD, Change, DailyReport, Run, changes
 from supply_chain.text import first_line
 
@@ -61,12 +61,14 @@ async def collect_step(until: datetime, hours: int, workbench: Workbench) -> Dai
             artifact_filter=ArtifactCollectionFilter(key=ArtifactCollectionFilterKey(any_=list(HELD)))
         )
     inactive, policies = await in_thread(_read_policies, workbench)
+    uses = await _find_uses(policies) if policies else ()
     return DailyReport(
         dead_letters=await _dead_letters(),
         policies=inactive,
         break_glass=await _break_glass(),
         upcoming=await _find_upcoming(policies, workbench, until) if policies else "",
-        waivers=waiver_attention(await _find_uses(policies), until) if policies else "",
+        waivers=waiver_attention(uses, until),
+        waiver_notices=waiver_notices(uses, until),
         since=since,
         until=until,
         runs=tuple(_run(each, names) for each in runs),

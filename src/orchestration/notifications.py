@@ -20,10 +20,12 @@ MOST = 160
 """Number of messages that one variable records; each takes 30 characters, including its time."""
 
 
-async def notify(subject: str, body: str, block: str, *, once: str | None = None) -> None:
+async def notify(
+    subject: str, body: str, block: str, *, once: str | None = None, again_after: timedelta = REPEAT_AFTER
+) -> None:
     """Send a message through a notification block, which is named as type/name.
 
-    A message with the same `once` is not sent again within a day.
+    A message with the same `once` is not sent again before `again_after`, which is at least a day.
     """
     name, key = _place(once or "")
     sent = await _read_sent(name) if once else {}
@@ -32,7 +34,9 @@ async def notify(subject: str, body: str, block: str, *, once: str | None = None
     await cast(NotificationBlock, await Block.aload(block)).notify(body, subject)
     if once:
         newest = sorted(sent.items(), key=lambda each: each[1])[1 - MOST :]
-        await Variable.aset(name, {**dict(newest), key: int(now().timestamp())}, overwrite=True)
+        await Variable.aset(
+            name, {**dict(newest), key: int((now() + again_after - REPEAT_AFTER).timestamp())}, overwrite=True
+        )
 
 
 def _place(what: str) -> tuple[str, str]:
@@ -42,7 +46,7 @@ def _place(what: str) -> tuple[str, str]:
 
 
 async def _read_sent(name: str) -> dict[str, int]:
-    """Return what was sent within the last day, with the times (seconds since the epoch).
+    """Return what is not sent again yet, each with a time a day before it may be (seconds since the epoch).
 
     Two concurrent calls may overwrite each other's record; a message is then sent again.
     """

@@ -2,7 +2,7 @@
 
 from supply_chain.reports.fleet import explanation, explanation_lines, freshness_line, image_row, image_rows, place_row
 from supply_chain.reports.lifecycle import applied_lines, applied_rows, plan_lines, plan_rows
-from supply_chain.reports.people import people_lines, review_lines, waiver_attention, waiver_lines
+from supply_chain.reports.people import people_lines, review_lines, waiver_attention, waiver_lines, waiver_notices
 from supply_chain.reports.policy import (
     facts_page,
     policy_explanation_lines,
@@ -80,4 +80,5 @@ __all__ = [
     "upcoming_rules",
     "waiver_attention",
     "waiver_lines",
+    "waiver_notices",
 ]

@@ -13,6 +13,7 @@ from pydantic import AwareDatetime, Field
 from supply_chain.errors import SupplyChainError
 from supply_chain.fleet.break_glass import OpenBreakGlass
 from supply_chain.model.image import Model, short
+from supply_chain.reports.people import WaiverNotice
 from supply_chain.reports.text import escape, grid, keep_together, table
 from supply_chain.text import plain_text, pluralize, render_time
 
@@ -98,6 +99,7 @@ class DailyReport(Model):
     break_glass: tuple[OpenBreakGlass, ...] = Field(default=(), description="deployments that rest on a break-glass")
     upcoming: str = Field(default="", description="the rules that begin to refuse soon, and what they would refuse")
     waivers: str = Field(default="", description="a table of the waivers that expire soon or have no effect")
+    waiver_notices: tuple[WaiverNotice, ...] = Field(default=(), description="what their owners are notified of, once")
     dead_letters: int | None = Field(default=None, description="messages that nobody could read; None where unknown")
     ui: str
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 
+from pydantic import Field
+
 from supply_chain.fleet.waivers import WaiverUse
+from supply_chain.model.image import Model
 from supply_chain.policy.people import PeopleDocument, Person, WaiverRole
 from supply_chain.policy.reviews import ReviewReport
 from supply_chain.policy.waivers import WaiverState
 from supply_chain.reports.text import table
-from supply_chain.text import pluralize
+from supply_chain.text import plain_text, plain_text_lines, pluralize
 
 
 def people_lines(document: PeopleDocument) -> str:
@@ -92,6 +95,35 @@ def waiver_attention(uses: Sequence[WaiverUse], now: datetime) -> str:
         for problem in _problems(use, now)
     ]  # fmt: skip
     return table(("waiver", "what", "expires", "requested by", "owners of its images"), rows) if rows else ""
+
+
+class WaiverNotice(Model):
+    """What the owners of a waiver are notified of."""
+
+    once: str = Field(description="the same for the same waiver at the same stage")
+    subject: str
+    body: str
+
+
+def waiver_notices(uses: Sequence[WaiverUse], now: datetime) -> tuple[WaiverNotice, ...]:
+    """Return a notice for each waiver that expires soon, is not used or has no effect.
+
+    It changes with the waiver and its stage, not with the images that rest on the waiver.
+    """
+    return tuple(_notice(use, problem, now) for use in uses for problem in _problems(use, now))
+
+
+def _notice(use: WaiverUse, problem: str, now: datetime) -> WaiverNotice:
+    waiver = use.waiver
+    stage = "expires soon" if waiver.expires_soon(now) else problem
+    people = {"requested by": waiver.requester, "signed by": waiver.by, "owners of its images": ", ".join(use.owners)}
+    lines = [f"{what}: {who}" for what, who in people.items() if who]
+    expires = [f"expires: {waiver.expires:%Y-%m-%d}"] if waiver.expires else []
+    return WaiverNotice(
+        once=f"waiver {waiver.name} until {waiver.expires}: {stage}",
+        subject=plain_text(f"Waiver {waiver.name}: {stage}"),
+        body=plain_text_lines("\n".join([problem, *lines, *expires])),
+    )
 
 
 def _problems(use: WaiverUse, now: datetime) -> Iterator[str]:

@@ -71,6 +71,15 @@ async def test_same_notification_is_sent_once_a_day(notified):
     assert [body for _, _, body in notified.heard[2:]] == ["it differs", "worse", "worse"]
 
 
+async def test_notification_can_be_remembered_for_longer(notified):
+    """A waiver that expires soon does so for a week."""
+    for days in (0, 1, 8, 2):
+        notified.clock[0] += timedelta(days=days)
+        await notify("waiver", "expires soon", notified.block, once="a", again_after=timedelta(days=10))
+
+    assert len(notified.heard) == 2
+
+
 async def test_old_notifications_are_forgotten(notified):
     """The stored list must not grow forever."""
     texts = list(islice(together(), 3))
