@@ -4,14 +4,14 @@ import json
 
 import pytest
 
-from supply_chain.evidence.attached_vex import OPENVEX, TYPES, AttachedVex, vex_statement
+from supply_chain.evidence.attached_vex import CSAF, OPENVEX, TYPES, AttachedVex, vex_statement, vex_type
 from supply_chain.evidence.envelope import envelope_in, keys_of
 from supply_chain.evidence.statement import SIGNATURE, STATEMENT, about
 from tests.support.builders import DIGEST
 from tests.support.facts import CURATED
 from tests.support.present import present
 from tests.support.signer import EcdsaSigner
-from tests.support.vex import openvex
+from tests.support.vex import csaf, openvex
 
 OLDER = "https://in-toto.io/Statement/v0.1"
 
@@ -30,6 +30,12 @@ def test_document_is_read_from_either_version_of_a_statement(version, kind):
 
     assert (found.type, found.predicate_type, found.predicate) == (STATEMENT, kind, openvex())
     assert found.subject[0].digest == {"sha256": DIGEST.removeprefix("sha256:")}
+
+
+def test_document_is_attached_under_the_type_of_its_format():
+    """cosign asks for a document by its type."""
+    assert (vex_type(openvex()), vex_type(csaf())) == (OPENVEX, CSAF)
+    assert vex_statement(envelope(predicateType=CSAF, predicate=csaf())) is not None
 
 
 @pytest.mark.parametrize(
