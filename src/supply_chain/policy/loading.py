@@ -33,6 +33,7 @@ from supply_chain.policy.vex import DIRECTORY as VEX
 from supply_chain.policy.vex import read_vex_documents
 from supply_chain.policy.waivers import DIRECTORY as WAIVERS
 from supply_chain.policy.waivers import Waivers, read_waivers
+from supply_chain.vulnerability.vex import reading as vex_reading
 
 DIRECTORY, ENVIRONMENTS = Path("deployments/policies"), Path("deployments/environments")
 REGISTER = Path("deployments/names.yaml")
@@ -49,11 +50,12 @@ def code_digest() -> Digest:
 
 
 def read_code() -> str:
-    """Return the source of this package, and of what the facts are read and joined with.
+    """Return the source of this package, of the reading of VEX documents, and of what facts are read and joined with.
 
     It is read when the policies are, so that the digest is that of the code which this process runs.
     """
-    own = [path.read_text(encoding="utf-8") for path in sorted(Path(__file__).parent.glob("*.py"))]
+    packages = Path(__file__).parent, Path(inspect.getfile(vex_reading)).parent
+    own = [path.read_text(encoding="utf-8") for package in packages for path in sorted(package.glob("*.py"))]
     joining = "".join(inspect.getsource(module) for module in (reading, fact_values))
     used = sorted(set(IMPORT.findall(joining)))
     return "\n".join([*own, *(inspect.getsource(importlib.import_module(each)) for each in used)])

@@ -23,6 +23,7 @@ from supply_chain.policy.outcome import Admitted, Reason, Refused, RuleOutcome, 
 from supply_chain.policy.people import People
 from supply_chain.policy.reading import read_deploy_facts, read_intake_facts, read_release_facts
 from supply_chain.vulnerability import reports
+from supply_chain.vulnerability.vex import csaf
 from tests.support.builders import NOON, check, finding, report, source
 from tests.support.facts import (
     CURATED,
@@ -183,7 +184,7 @@ def test_digest_covers_gate_documents_code_and_engine(monkeypatch):
     assert len({each.digest for each in (given, *others)}) == 6
 
 
-@pytest.mark.parametrize("module", [gate_module, reading, facts, fact_types, fact_values, checks, reports])
+@pytest.mark.parametrize("module", [gate_module, reading, facts, fact_types, fact_values, checks, reports, csaf])
 def test_digest_covers_module(module):
     """The facts, and the functions and tables that they are joined with, can change a verdict."""
     assert inspect.getsource(module) in loading.read_code()
