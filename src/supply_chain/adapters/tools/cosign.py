@@ -184,23 +184,25 @@ def _check_result(done: CommandResult, key: str) -> None:
     if tool_errors.is_clock_skew(message):
         raise ClockWrong(
             f"AWS does not take what was signed with {key}: {message}\n"
-            "Set this machine's clock, and run the step again. Nothing was signed."
+            "Nothing was signed. Set this machine's clock, and try again."
         )
     if tool_errors.is_denied(message):
         raise AccessDenied(
             f"This identity may not sign with {key}: {message}\n"
-            "Give each tier the role and the key of its own; `cscm doctor` shows both."
+            "A tier needs its own role and key, which `cscm doctor` shows; a person, a key that they may use."
         )
     if any(word in message for word in ("DisabledException", "NotFoundException", "KMSInvalidState")):
-        raise KeyUnusable(f"{key} cannot sign: {message}\nEnable the key, or name the right one in the tier's block.")
+        raise KeyUnusable(
+            f"{key} cannot sign: {message}\nEnable the key, or name the right one: a tier's is in its block."
+        )
     if tool_errors.is_transient(message):
         raise _unavailable_error(f"Nothing could be signed with {key}", message)
-    raise SignatureFailed(f"cosign ended with status {done.status}: {message}\nNothing was signed. Run the step again.")
+    raise SignatureFailed(f"cosign ended with status {done.status}: {message}\nNothing was signed. Try again.")
 
 
 def _unavailable_error(what: str, message: str) -> SupplyChainError:
     if "KMS" in message:
-        return AwsUnavailable(f"{what}, as KMS did not answer: {message}\nThe step is retried.")
+        return AwsUnavailable(f"{what}, as KMS did not answer: {message}\nA step is retried; a person tries again.")
     return RegistryUnavailable(f"{what}, as the registry did not answer: {message}\nThe step is retried.")
 
 

@@ -14,6 +14,7 @@ from supply_chain.adapters.tools.cosign import (
     Cosign,
     settings_of_person,
     sign_for_person,
+    sign_statement,
 )
 from supply_chain.errors import (
     AccessDenied,
@@ -144,6 +145,22 @@ def test_signing_failure_raises_exception_for_its_cause(asked, call, stderr, err
 
     with pytest.raises(error, match=stderr[:20]):
         CALLS[call](cosign)
+
+
+@pytest.mark.parametrize(
+    ("stderr", "remedy"),
+    [
+        ("KMS: AccessDeniedException: not authorized", "a person, a key that they may use"),
+        ("KMS: DisabledException", "name the right one"),
+        ("KMS: StatusCode: 503", "a person tries again"),
+    ],
+)
+def test_remedy_of_signing_is_for_tiers_and_people(asked, stderr, remedy):
+    """Both sign with cosign; a person has no role of a tier, and nothing is retried for them."""
+    cosign, _ = asked(stderr=stderr, status=1)
+
+    with pytest.raises((AccessDenied, KeyUnusable, AwsUnavailable), match=remedy):
+        sign_statement(cosign.tool, "ann.key", STATEMENT)
 
 
 def test_sign_fails_if_cosign_writes_no_bundle(asked):
