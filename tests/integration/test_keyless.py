@@ -22,7 +22,7 @@ from supply_chain.errors import SignatureFailed
 from supply_chain.evidence.keyless import Identity, SignedContent, verify_content
 from supply_chain.evidence.statement import about
 from supply_chain.model.image import digest_of
-from supply_chain.policy.people import FILE, TRUSTED_ROOT, read_people
+from supply_chain.policy.people import FILE, TRUSTED_ROOT, PeopleOwner, read_people
 from supply_chain.policy.signed_documents import SIGNED_DOCUMENT, DocumentKind, document_statement
 from supply_chain.policy.waivers import DIRECTORY, WaiverReport, WaiverState, read_waivers
 from tests.support.command import ROOT, cscm
@@ -50,7 +50,7 @@ class Project:
         assert done.status == 0, done.stderr
         now = datetime.now(UTC)
         (report,) = read_waivers(
-            self.place / DIRECTORY, read_people(self.place / FILE, self.people_owner, now), {}, now
+            self.place / DIRECTORY, read_people(self.place / FILE, PeopleOwner(self.owner.public), now), {}, now
         ).reports
         return report
 

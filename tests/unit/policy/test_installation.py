@@ -28,7 +28,7 @@ from tests.support.vex import openvex
 
 HERE = "signed it for the installation test, and this is the installation production"
 END = NOON.replace(hour=15)
-UNSIGNED: Mapping[str, Approval | BreakGlass | LifecycleDecision] = {
+UNSIGNED: Mapping[str, Any] = {
     "approval": Approval(
         environment="production", digest=DIGEST, decision="approved", by="ann", reason="so", decided=NOON
     ),
