@@ -6,6 +6,7 @@ from pydantic import AwareDatetime, Field
 
 from supply_chain.evidence.personal_decision import Words
 from supply_chain.model.image import Model
+from supply_chain.text import render_time
 
 VARIABLE = "promotions_frozen"
 """The Prefect variable that stores the freeze while it is in force."""
@@ -19,4 +20,4 @@ class PromotionFreeze(Model):
     since: AwareDatetime
 
     def __str__(self) -> str:
-        return f"promotions are frozen by {self.by} since {self.since:%Y-%m-%d %H:%M} UTC: {self.reason}"
+        return f"promotions are frozen by {self.by} since {render_time(self.since)}: {self.reason}"
