@@ -20,7 +20,7 @@ from supply_chain.execution.kubernetes.cluster import Document
 from supply_chain.execution.kubernetes.manifest_files import Release, read_chart
 from supply_chain.execution.kubernetes.rendering import Workload, render
 from supply_chain.model.image import ImageRef
-from supply_chain.model.manifest import Probe, Service, Test
+from supply_chain.model.manifest import ContainerCommand, Probe, Runtime, Service, Test
 
 REF = ImageRef(repository="curated/hello", digest="sha256:" + "a" * 64)
 DEPLOYMENT = """
@@ -48,7 +48,10 @@ spec:
 """
 PAGES = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: pages}\ndata: {index: hi}\n"
 NAMED = "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: pages}}\ndata: {{index: {} }}\n"
-MANIFEST = Service(kind="service", name="hello", owner="tests", test=Test(command=("/hello",)), probe=Probe(port=8080))
+MANIFEST = Service(
+    kind="service", name="hello", owner="tests", test=Test(command=("/hello",)), probe=Probe(port=8080),
+    runtime=Runtime(commands=(ContainerCommand(args=("--fast",)),)),
+)  # fmt: skip
 Read = Callable[..., tuple[Document, ...]]
 
 

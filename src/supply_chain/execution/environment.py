@@ -75,15 +75,14 @@ class KubernetesPlacement(Placement):
     autoscaling: Autoscaling | None = Field(default=None, description="in place of `replicas`; null: none")
     manifests: PathBelow | None = Field(
         default=None,
-        description="a directory of manifests, a kustomization or a Helm chart below deployments/, whose image is the "
-        "application's name",
+        description="a directory of manifests, a kustomization or a Helm chart below deployments/",
     )
-    values: PathBelow | None = Field(default=None, description="a file of values for the chart, below deployments/")
+    values: PathBelow | None = Field(default=None, description="values for the chart, below deployments/")
     secrets: dict[Variable, SecretKey] = Field(
         default_factory=dict, description="environment variable → its value in a Secret of the namespace"
     )
     reached_from: tuple[Label, ...] = Field(
-        default=(), description="further namespaces whose pods reach the port of its probe"
+        default=(), description="further namespaces that reach the port of its probe"
     )
 
     @model_validator(mode="after")
@@ -218,7 +217,7 @@ class DockerEnvironment(Environment):
         default=(), description="containers that may reach the host without being reported"
     )
     applications: dict[str, DockerPlacement] = Field(
-        default_factory=dict, description="application → its address; no other application is deployed here"
+        default_factory=dict, description="application → its address; no other is deployed"
     )
 
     @model_validator(mode="after")
@@ -267,15 +266,15 @@ class KubernetesEnvironment(Environment):
 
     target: Literal["kubernetes"] = Field(description="where it runs")
     cluster: str = Field(description="the cluster block")
-    namespace: Label = Field(description="the namespace, which exists and belongs to this environment alone")
+    namespace: Label = Field(description="its namespace, of no other environment")
     applications: dict[str, KubernetesPlacement] = Field(
-        default_factory=dict, description="application → its pods; no other application is deployed here"
+        default_factory=dict, description="application → its pods; no other is deployed"
     )
     delivery: Delivery | None = Field(default=None, description="what delivers images; null: the chain itself")
     response: ResponseSettings = Field(default=ResponseSettings(), description="how applications are isolated")
     others: tuple[str, ...] = Field(default=OWN_BINDINGS, description="not reported, such as Ingress/shop")
     enforcement: EnforcementSettings | None = Field(
-        default=None, description="how the cluster itself refuses other images; null: it does not"
+        default=None, description="how the cluster itself refuses other images; null: not"
     )
     nodes: tuple[ReservedNodes, ...] = Field(default=(), description="all that concern an application apply")
 

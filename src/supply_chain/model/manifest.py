@@ -5,9 +5,17 @@ from __future__ import annotations
 import re
 from enum import StrEnum
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, TypeAdapter, field_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    StringConstraints,
+    TypeAdapter,
+    field_validator,
+    model_validator,
+)
 
 from supply_chain.errors import DeclarationInvalid
 from supply_chain.model.documents import decode_document, parse_document, read_document
@@ -196,6 +204,19 @@ class Probe(Model):
     )
 
 
+class ContainerCommand(Model):
+    """What a container runs instead, as in Kubernetes."""
+
+    command: tuple[Argument, ...] = Field(default=(), max_length=64, description="in place of the entrypoint")
+    args: tuple[Argument, ...] = Field(default=(), max_length=64, description="in place of the command")
+
+    @model_validator(mode="after")
+    def _check_content(self) -> Self:
+        if not self.command and not self.args:
+            raise ValueError("neither `command` nor `args`; what the image itself runs needs no entry")
+        return self
+
+
 class Runtime(Model):
     """The permissions and limits of the container; everything else is denied."""
 
@@ -232,7 +253,18 @@ class Runtime(Model):
         description="the number of processors, such as 0.5; at most those of its host",
     )
 
-    @field_validator("writable")
+    commands: tuple[ContainerCommand, ...] = Field(
+        default=(),
+        max_length=16,
+        description="what manifests may let containers run, besides the image's own",
+    )
+    configuration_paths: tuple[Absolute, ...] = Field(
+        default=(),
+        max_length=16,
+        description="where manifests may mount ConfigMaps and Secrets",
+    )
+
+    @field_validator("writable", "configuration_paths")
     @classmethod
     def _paths(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(_check_absolute(path) for path in value)

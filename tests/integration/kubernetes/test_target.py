@@ -269,9 +269,15 @@ def test_manifests_that_are_brought_along_run_admitted_digest(
     deployment = harness.deploy(harness.good())
 
     assert harness.settles(deployment)
-    path.write_text(json.dumps(deployment_of(image="busybox")))
-    with pytest.raises(ManifestsRefused, match="no gate admitted busybox"):
-        harness.deploy(harness.good())
+    mounted = {"volumeMounts": [{"name": "code", "mountPath": "/subject"}]}
+    for other, why in (
+        ({"image": "busybox"}, "no gate admitted busybox"),
+        ({"command": ["/subject", "fail"]}, "none of the declared `runtime.commands`"),
+        (mounted, "/subject is not at or below one of the declared `runtime.configuration_paths`"),
+    ):
+        path.write_text(json.dumps(deployment_of(**other)))
+        with pytest.raises(ManifestsRefused, match=why):
+            harness.deploy(harness.good())
     assert harness.settles(deployment)
     path.write_text(json.dumps(deployment_of()))
     (tmp_path / "hello/others.yaml").unlink()

@@ -12,10 +12,10 @@ from supply_chain.model.image import Model
 class KyvernoSettings(Model):
     """How Kyverno, which the cluster has, verifies the verdicts of the deploy gate."""
 
-    max_days: int = Field(default=30, ge=2, le=365, description="days after which a verdict does not count any more")
+    max_days: int = Field(default=30, ge=2, le=365, description="days for which a verdict counts")
     secret: Label | None = Field(
         default=None,
-        description="the Secret in Kyverno's namespace with the registry's credentials; null: the AWS role of its pod",
+        description="the Secret in its namespace for the registry; null: the AWS role of its pod",
     )
 
 
@@ -29,5 +29,5 @@ class EnforcementSettings(Model):
     )
     kyverno: KyvernoSettings | None = Field(
         default=None,
-        description="how Kyverno also verifies the verdicts, of which none lapses then; null: it does not",
+        description="how Kyverno also verifies the verdicts, of which none lapses then; null: not",
     )

@@ -318,7 +318,7 @@ def _list_secrets(pod: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _find_in_pod(workload: Workload, pod: Mapping[str, Any], hardened: Mapping[str, Any]) -> Iterator[str]:
-    yield from find_violations(pod, hardened, workload.profile)
+    yield from find_violations(pod, hardened, workload.manifest.runtime)
     named = {each.secret for each in workload.placement.secrets.values()}
     if others := sorted({*_list_secrets(pod)} - named):
         yield f"`secrets` of the environment do not have the Secret {', '.join(others)}"

@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
+from pathlib import PurePosixPath
 from typing import Any
 
 from supply_chain.execution.kubernetes.differences import find_differences
-from supply_chain.model.container import Profile
+from supply_chain.model.container import Profile, profile
+from supply_chain.model.manifest import ContainerCommand, Runtime
 
 POD_FIELDS = frozenset({
     "affinity", "automountServiceAccountToken", "containers", "enableServiceLinks", "initContainers", "nodeSelector",
@@ -18,7 +20,6 @@ POD_FIELDS = frozenset({
 CONTAINER_FIELDS = frozenset({
     "args", "command", "env", "envFrom", "image", "imagePullPolicy", "lifecycle", "livenessProbe", "name", "ports",
     "readinessProbe", "resources", "securityContext", "startupProbe", "terminationMessagePolicy", "volumeMounts",
-    "workingDir",
 })  # fmt: skip
 VOLUMES = ("configMap", "emptyDir", "secret")
 """The fields of pods and containers, and the kinds of volumes, that manifests may use."""
@@ -29,8 +30,8 @@ UNITS = {
 }  # fmt: skip
 
 
-def find_violations(pod: Mapping[str, Any], hardened: Mapping[str, Any], profile: Profile) -> Iterator[str]:
-    """Yield how a pod may do more than its profile; `hardened` is the pod that the chain itself would make.
+def find_violations(pod: Mapping[str, Any], hardened: Mapping[str, Any], runtime: Runtime) -> Iterator[str]:
+    """Yield how a pod may do more than is declared; `hardened` is the pod that the chain itself would make.
 
     What is not known to be harmless is a violation.
     """
@@ -45,8 +46,8 @@ def find_violations(pod: Mapping[str, Any], hardened: Mapping[str, Any], profile
     (hardened_container,) = hardened["containers"]
     for each in (*containers, *(pod.get("initContainers") or ())):
         name = each.get("name", "a container without a name")
-        yield from (f"{name}: {violation}" for violation in _find_in_container(each, hardened_container, profile, pod))
-    yield from _find_excess(containers, pod.get("initContainers") or (), profile)
+        yield from (f"{name}: {violation}" for violation in _find_in_container(each, hardened_container, runtime, pod))
+    yield from _find_excess(containers, pod.get("initContainers") or (), profile(runtime))
 
 
 def _find_volumes(pod: Mapping[str, Any]) -> Iterator[str]:
@@ -56,30 +57,62 @@ def _find_volumes(pod: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _find_in_container(
-    container: Mapping[str, Any], hardened: Mapping[str, Any], profile: Profile, pod: Mapping[str, Any]
+    container: Mapping[str, Any], hardened: Mapping[str, Any], runtime: Runtime, pod: Mapping[str, Any]
 ) -> Iterator[str]:
     yield from (f"{key} is not allowed" for key in sorted(container.keys() - CONTAINER_FIELDS))
     security = {"privileged": False, **(container.get("securityContext") or {})}
     capabilities = dict(security.get("capabilities") or {})
-    if added := sorted(set(capabilities.pop("add", None) or ()) - set(profile.capabilities)):
+    if added := sorted(set(capabilities.pop("add", None) or ()) - set(runtime.capabilities)):
         yield f"the capabilities {', '.join(added)} are not declared"
     expected = {**hardened["securityContext"], "capabilities": {"drop": ["ALL"]}}
     yield from _compare("securityContext", expected, {**security, "capabilities": capabilities})
     yield from (f"ports: {key} is not allowed" for key in ("hostIP", "hostPort") if _has(container.get("ports"), key))
     yield from _find_hosts(container)
+    yield from _find_commands(container, runtime)
+    yield from _find_mounts(container, runtime, pod)
+
+
+def _find_commands(container: Mapping[str, Any], runtime: Runtime) -> Iterator[str]:
+    """Yield the programs that are not declared: of the container, of its probes and of its hooks."""
+    if any(container.get(key) for key in ("command", "args")) and not _is_declared(container, runtime):
+        yield "command and args are none of the declared `runtime.commands`"
+    for name, handler in _list_handlers(container):
+        if "exec" in handler and not _is_declared(handler["exec"], runtime):
+            yield f"{name}: exec is none of the declared `runtime.commands`"
+
+
+def _is_declared(container: Mapping[str, Any], runtime: Runtime) -> bool:
+    wanted = {key: tuple(container.get(key) or ()) for key in ContainerCommand.model_fields}
+    return any(each.model_dump() == wanted for each in runtime.commands)
+
+
+def _find_mounts(container: Mapping[str, Any], runtime: Runtime, pod: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the volumes that are mounted where nothing is declared: they would hide files of the admitted image."""
     writable = {each["name"] for each in pod.get("volumes") or () if "emptyDir" in each}
     for mount in container.get("volumeMounts") or ():
-        if mount.get("name") in writable and mount.get("mountPath") not in profile.writable:
-            yield f"{mount.get('mountPath')} is not declared as writable"
+        path = str(mount.get("mountPath"))
+        if mount.get("name") in writable:
+            if path not in runtime.writable:
+                yield f"{path} is not declared as writable"
+        elif not any(_is_at(path, each) for each in runtime.configuration_paths):
+            yield f"{path} is not at or below one of the declared `runtime.configuration_paths`"
+
+
+def _is_at(path: str, declared: str) -> bool:
+    return PurePosixPath(path).is_relative_to(declared) and ".." not in PurePosixPath(path).parts
 
 
 def _find_hosts(container: Mapping[str, Any]) -> Iterator[str]:
     """Yield the probes that ask a host: the node would send requests there."""
-    hooks = container.get("lifecycle") or {}
-    probes = {key: container.get(key) or {} for key in ("livenessProbe", "readinessProbe", "startupProbe")}
-    for name, probe in (*probes.items(), *hooks.items()):
-        if any("host" in (probe.get(kind) or {}) for kind in ("httpGet", "tcpSocket")):
+    for name, handler in _list_handlers(container):
+        if any("host" in (handler.get(kind) or {}) for kind in ("httpGet", "tcpSocket")):
             yield f"{name}: host is not allowed"
+
+
+def _list_handlers(container: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Yield the probes and hooks of a container, each with its name."""
+    probes = {key: container.get(key) or {} for key in ("livenessProbe", "readinessProbe", "startupProbe")}
+    yield from (*probes.items(), *(container.get("lifecycle") or {}).items())
 
 
 def _find_excess(

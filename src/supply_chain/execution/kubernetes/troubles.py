@@ -24,7 +24,6 @@ FAILED_CREATE = "FailedCreate"
 """The reason of an event about a controller that could not create a pod."""
 CRASH_LOOP = "CrashLoopBackOff"
 OUT_OF_MEMORY = "OOMKilled"
-LOOK_AT_NODE = "Look at its node: memory, disk and taints. Then delete the pod."
 
 
 def find_pod_troubles(pod: Document) -> Iterator[Deviation]:
@@ -32,11 +31,7 @@ def find_pod_troubles(pod: Document) -> Iterator[Deviation]:
     name, status = pod["metadata"]["name"], pod.get("status", {})
     if status.get("phase") == "Failed":
         reason = plain_text(f"{status.get('reason') or 'Failed'} {status.get('message', '')}").strip()
-        yield Deviation(
-            code="drift.evicted",
-            fact=f"{name} was ended by the cluster: {reason}",
-            remedy=LOOK_AT_NODE,
-        )
+        yield _describe_eviction(name, reason)
     for each in container_statuses(pod):
         yield from _find_container_troubles(name, each)
     for why in find_stuck(pod):
@@ -95,13 +90,16 @@ def find_evictions(state: NamespaceState, now: datetime) -> dict[str, list[Devia
         name = about.get("name", "")
         if about.get("kind") == PODS.name and event.get("reason") in EVICTIONS:
             reason = plain_text(f"{event['reason']} {event.get('message', '')}").strip()
-            deviation = Deviation(
-                code="drift.evicted",
-                fact=f"{name} was ended by the cluster: {reason}",
-                remedy=LOOK_AT_NODE,
-            )
-            evictions[state.deployment_of(name.rpartition("-")[0])].append(deviation)
+            evictions[state.deployment_of(name.rpartition("-")[0])].append(_describe_eviction(name, reason))
     return evictions
+
+
+def _describe_eviction(pod: str, reason: str) -> Deviation:
+    return Deviation(
+        code="drift.evicted",
+        fact=f"{pod} was ended by the cluster: {reason}",
+        remedy="Look at its node: memory, disk and taints. Then delete the pod.",
+    )
 
 
 def recent_events(state: NamespaceState, now: datetime) -> list[Document]:

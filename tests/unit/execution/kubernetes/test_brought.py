@@ -83,7 +83,12 @@ def workload(make) -> Workload:
         name="staging", target="kubernetes", cluster="c", namespace="shop",
         applications={"hello": KubernetesPlacement(replicas=3, environment={"GREETING": "hi"})},
     )  # fmt: skip
-    manifest = make.manifest(runtime={"writable": ("/tmp",), "memory": "64MiB", "cpu": 0.5})
+    manifest = make.manifest(
+        runtime={
+            "writable": ("/tmp",), "memory": "64MiB", "cpu": 0.5, "configuration_paths": ("/pages",),
+            "commands": ({"args": ("--fast",)}, {"command": ("/hello", "check")}),
+        }
+    )  # fmt: skip
     return Workload(manifest, REF, environment, "registry.test")
 
 
@@ -155,6 +160,15 @@ CONTEXT = f"{CONTAINERS}/securityContext"
         (f"{CONTAINERS}/ports", [{"containerPort": 80, "hostPort": 80}], "ports: hostPort is not allowed"),
         (f"{CONTAINERS}/readinessProbe/httpGet/host", "10.0.0.1", "readinessProbe: host is not allowed"),
         (f"{CONTAINERS}/lifecycle", {"preStop": {"tcpSocket": {"host": "x"}}}, "preStop: host is not allowed"),
+        (f"{CONTAINERS}/lifecycle", {"preStop": {"exec": {"command": ["/bin/sh"]}}}, "preStop: exec is none of the"),
+        (f"{CONTAINERS}/livenessProbe", {"exec": {"command": ["--fast"]}}, "livenessProbe: exec is none of the"),
+        (f"{CONTAINERS}/args", ["--fast", "--debug"], "command and args are none of the declared `runtime.commands`"),
+        (f"{CONTAINERS}/command", ["/bin/sh", "-c", "true"], "command and args are none of the declared"),
+        (f"{CONTAINERS}/command", ["/hello", "check"], "command and args are none of the declared"),
+        (f"{CONTAINERS}/workingDir", "/tmp", "workingDir is not allowed"),
+        (f"{CONTAINERS}/volumeMounts/1/mountPath", "/app", "/app is not at or below one of the declared"),
+        (f"{CONTAINERS}/volumeMounts/1/mountPath", "/pages/../app", "/pages/../app is not at or below one of"),
+        (f"{CONTAINERS}/volumeMounts/1/mountPath", "/tmp", "/tmp is not at or below one of the declared"),
         (f"{CONTAINERS}/readinessProbe", None, "a container application with a readinessProbe"),
         (f"{CONTAINERS}/name", "main", "a container application with a readinessProbe"),
         (f"{CONTAINERS}/resources/limits/memory", None, "resources.limits.memory is missing"),
@@ -179,6 +193,21 @@ def test_manifest_that_allows_more_than_the_profile_is_refused(workload, path, v
         adopt(workload, render(workload), (changed(DEPLOYMENT, path, value), PAGES, ADMIN))
 
     assert violation in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (f"{CONTAINERS}/args", None),
+        ("spec/template/spec/initContainers",
+         [{**CONTAINER, "name": "first", "command": ["/hello", "check"], "args": []}]),
+        (f"{CONTAINERS}/lifecycle", {"preStop": {"exec": {"command": ["/hello", "check"]}}}),
+        (f"{CONTAINERS}/volumeMounts/1/mountPath", "/pages/index"),
+    ],
+)  # fmt: skip
+def test_manifest_that_runs_and_mounts_as_declared_is_adopted(workload, path, value):
+    """The image's own command needs no declaration."""
+    assert adopt(workload, render(workload), (changed(DEPLOYMENT, path, value), PAGES, ADMIN))
 
 
 @pytest.mark.parametrize(
