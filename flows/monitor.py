@@ -30,9 +30,9 @@ async def monitor(environment: str | None = None, watch: int = 0) -> tuple[Obser
     ports = await ExecutionPorts.aload()
     observed: tuple[Observation, ...]
     observed, statuses = await wait_for_all(monitor_step(environment, ports), enforcement_step(environment, ports))
-    if weak := [each for each in statuses if each.is_weak]:
-        return complete_as("Unprotected", "; ".join(map(str, weak)), observed)  # at once: it is an alert
     observed += await watch_step(environment, ports, observed, watch)
+    if weak := [each for each in statuses if each.is_weak]:
+        return complete_as("Unprotected", "; ".join(map(str, weak)), observed)
     if environment is None and (invalid := ports.workbench.environment_documents().invalid):
         raise invalid_error(invalid, "All else is compared, but nothing is deployed to these environments")
     if codes := [*list_drifts(observed), *(LAPSED for each in statuses if each.deviations)]:

@@ -298,6 +298,8 @@ These events are not about one step:
   `cscm.database.<digest>`; payload `kind`, `built`, `digest`.
 - `cscm.rescan.signed` comes from a rescan after the last report that it signed; the inventory is then refreshed.
   Resource `cscm.rescan`; payload `reports` (number).
+- `cscm.environment.drifted`, once for what nobody deployed, and `cscm.environment.unprotected` come from `monitor`.
+  Resource `cscm.environment.<name>`; payload `environment`, `deviations`, `what`.
 - `cscm.advisory.published` is for programs that follow advisories to post. Resource `cscm.advisory.<name>`; payload
   `packages`: names, `name@version` or package URLs. It starts a rescan of the images that contain one of them, and
   without `packages` of all images.

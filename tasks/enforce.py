@@ -7,6 +7,7 @@ from functools import partial
 from prefect.artifacts import acreate_markdown_artifact
 
 from blocks.execution_ports import ExecutionPorts
+from orchestration.events import emit_about_environment
 from orchestration.steps import continue_after_error, in_thread, step
 from supply_chain.errors import SupplyChainError
 from supply_chain.execution.enforcement.installation import EnforcementStatus
@@ -17,14 +18,19 @@ from supply_chain.text import first_line, plain_text_lines
 async def enforcement_step(environment: str | None, ports: ExecutionPorts) -> tuple[EnforcementStatus, ...]:
     """Return how the admission to one environment or to all is enforced by their clusters, and what differs.
 
-    A cluster that cannot be read does not prevent reading others: the error is raised once these are reported.
+    A weak one is an event at once, because `monitor` ends only after its watch. A cluster that cannot be read does not
+    prevent reading others: the error is raised once these are reported.
     """
     statuses: list[EnforcementStatus] = []
     failed: dict[str, SupplyChainError] = {}
     for name, enforcement in ports.enforcements.items():
         if environment in (None, name):
             with continue_after_error(partial(failed.__setitem__, name)):
-                statuses.append(await in_thread(enforcement.status))
+                status = await in_thread(enforcement.status)
+                statuses.append(status)
+                if status.is_weak:
+                    deviations = [each.model_dump() for each in status.deviations]
+                    emit_about_environment("environment.unprotected", name, deviations=deviations)
     if statuses or failed:
         unknown = [f"{name}: unknown: {first_line(error)}" for name, error in failed.items()]
         text = plain_text_lines("\n\n".join([*map(str, statuses), *unknown]))

@@ -35,7 +35,7 @@ from supply_chain.text import join_lines
 async def monitor_step(
     environment: str | None, ports: ExecutionPorts, application: str | None = None
 ) -> tuple[Observation, ...]:
-    """Check one environment or all; each deviation becomes a row, and one of a deployment also an event.
+    """Check one environment or all; each deviation becomes a row and an event, which comes once for a foreign one.
 
     With `application`, check only that one; this is for the holder of its deploy lock. Otherwise, report also an
     environment that is not active, and leave what is being deployed right now for later. If all environments are
@@ -72,7 +72,7 @@ async def monitor_step(
     deploying |= await find_deploying()  # also deployments that began or ended meanwhile: the records were read before
     reported = tuple(observed) if application else drop_deploying(observed, deploying)
     for observation in reported:
-        emit_drift(observation)
+        await emit_drift(observation)
     for place in places:
         await continue_soaks([each for each in reported if each.environment == place.name], place, ports.evidence)
     await publish_running(reported, application)

@@ -117,6 +117,6 @@ async def _report(
         return
     report.reported += new
     for observation in new:
-        emit_drift(observation)
+        await emit_drift(observation)
     await continue_soaks(new, place, ports.evidence)
     await publish_running(report.latest)

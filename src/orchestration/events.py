@@ -1,4 +1,4 @@
-"""Emits Prefect events about images."""
+"""Emits Prefect events about images and environments."""
 
 from __future__ import annotations
 
@@ -52,6 +52,16 @@ def emit(event: str, ref: ImageRef, source: Source | None = None, number: UUID |
         },
         related=related,
         payload={"origin": _origin.get(), "image": str(ref), **payload},
+        id=number,
+    )
+
+
+def emit_about_environment(event: str, environment: str, number: UUID | None = None, **payload: Any) -> None:
+    """Emit `cscm.<event>` about an environment. `number` is the event's id, as for `emit`."""
+    emit_event(
+        event=f"cscm.{event}",
+        resource={"prefect.resource.id": f"cscm.environment.{environment}", "prefect.resource.name": environment},
+        payload={"environment": environment, **payload},
         id=number,
     )
 

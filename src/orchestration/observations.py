@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from prefect.artifacts import acreate_table_artifact
 from prefect.client.orchestration import get_client
 
-from orchestration.events import emit
+from orchestration.events import emit, emit_about_environment, event_id, is_recorded
 from orchestration.locks import DEPLOY, parse_lock_name
 from orchestration.pagination import fetch_all
 from orchestration.soaks import read_soaking, store_soaking
@@ -60,9 +60,12 @@ async def find_deploying() -> set[tuple[str, str]]:
     return {(about[1], about[2]) for about in names if len(about) == 3 and about[0] == DEPLOY}
 
 
-def emit_drift(observation: Observation) -> None:
-    """Emit the event of a deployment with deviations."""
-    if not observation.deviations or not observation.wanted:
+async def emit_drift(observation: Observation) -> None:
+    """Emit the event of a deployment with deviations, or once that of something else in an environment."""
+    if not observation.deviations:
+        return
+    if not observation.wanted:
+        await _emit_foreign(observation)
         return
     repository = evidence_repository(TierName.EXECUTION, observation.application)
     emit(
@@ -72,3 +75,18 @@ def emit_drift(observation: Observation) -> None:
         container=observation.what,
         deviations=[deviation.model_dump() for deviation in observation.deviations],
     )
+
+
+async def _emit_foreign(observation: Observation) -> None:
+    """Emit the event of what nobody deployed to an environment, unless it is the same as at an earlier look."""
+    codes = sorted({deviation.code for deviation in observation.deviations})
+    about = " ".join([observation.environment, observation.what, observation.container, *codes])
+    number = event_id("environment.drifted", about)
+    if observation.environment and not await in_thread(is_recorded, number):
+        emit_about_environment(
+            "environment.drifted",
+            observation.environment,
+            number,
+            what=observation.what,
+            deviations=[deviation.model_dump() for deviation in observation.deviations],
+        )

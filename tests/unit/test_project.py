@@ -313,7 +313,7 @@ def test_shipped_automations_are_valid_and_name_remedy() -> None:
     assert expected == {
         "prefect.flow-run.Failed", "prefect.flow-run.Crashed", "prefect.flow-run.Late",
         "prefect.automation.action.failed", "prefect.flow-run.Foreign", "prefect.work-pool.not-ready",
-        "prefect.flow-run.Unenforced", "prefect.flow-run.Unprotected",
+        "prefect.flow-run.Unenforced", "cscm.environment.unprotected",
     }  # fmt: skip
     for each in found:
         (parameters,) = (a["parameters"] for a in as_prefect(each, {"type": "run-deployment"})["actions"])

@@ -31,6 +31,7 @@ def state(machine, monkeypatch):
         ports = SimpleNamespace(enforcements=enforced, workbench=workbench)
         monkeypatch.setattr(ExecutionPorts, "aload", AsyncMock(return_value=ports))
         monkeypatch.setattr(module, "monitor_step", AsyncMock(return_value=()))
+        monkeypatch.setattr(enforce, "emit_about_environment", Mock())
         monkeypatch.setattr(module, "watch_step", AsyncMock(return_value=()))
         return await module.monitor(environment, return_state=True)
 
@@ -42,6 +43,17 @@ async def test_weak_enforcement_ends_the_run_as_unprotected(state):
     assert (await state()).name == "Completed"
     assert (await state("enforcement.lapsed")).name == "Drifted"
     assert (await state("enforcement.lapsed", "enforcement.removed")).name == "Unprotected"
+
+
+async def test_weak_enforcement_does_not_end_the_watch(state):
+    """What somebody starts while the cluster does not refuse it has to be seen; the alert does not wait for it."""
+    assert (await state("enforcement.removed")).name == "Unprotected"
+    assert module.watch_step.await_count == 1  # type: ignore[attr-defined]
+    assert [each.args for each in enforce.emit_about_environment.call_args_list] == [  # type: ignore[attr-defined]
+        ("environment.unprotected", "staging")
+    ]
+    await state("enforcement.lapsed")
+    assert enforce.emit_about_environment.call_count == 0  # type: ignore[attr-defined]
 
 
 async def test_invalid_environment_fails_the_run_after_all_else(state):

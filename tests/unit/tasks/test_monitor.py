@@ -147,10 +147,13 @@ async def looked_at(
     async def nothing(*_, **__):
         return None
 
+    async def emit(observation):
+        reported.append(observation)
+
     for name, stand_in in {
         "read_expected": lambda names, *_: [each for each in expected if each.environment in names], "_hosts": hosts,
         "find_deploying": under_way, "continue_soaks": nothing, "publish_running": nothing,
-        "emit_drift": reported.append,
+        "emit_drift": emit,
     }.items():  # fmt: skip
         monkeypatch.setattr(monitor, name, stand_in)
     await Variable.aset(f"events_{environment}_host", "7", overwrite=True)

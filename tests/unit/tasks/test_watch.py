@@ -80,12 +80,15 @@ def watched(monkeypatch):
         async def publish(observations):
             done.published.append([(each.name, [d.code for d in each.deviations]) for each in observations])
 
+        async def emit(observation):
+            done.emitted.append(observation)
+
         async def find_deploying():
             return next(locks, set())
 
         for name, stand_in in {
             "read_expected": lambda *_: next(records), "find_deploying": find_deploying, "continue_soaks": soak,
-            "publish_running": publish, "emit_drift": done.emitted.append,
+            "publish_running": publish, "emit_drift": emit,
             "time": SimpleNamespace(monotonic=clock.monotonic), "SETTLE": 0,
         }.items():  # fmt: skip
             monkeypatch.setattr(module, name, stand_in)
