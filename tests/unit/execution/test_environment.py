@@ -154,7 +154,11 @@ def test_enforcement_belongs_to_a_namespace(tmp_path):
     kubernetes = "target: kubernetes\ncluster: main\nnamespace: apps\n"
     write(tmp_path, "production", kubernetes + "enforcement: {mode: audit}")
     found = read_environment(tmp_path, "production")
-    assert isinstance(found, KubernetesEnvironment) and found.enforcement and found.enforcement.lapsing == ("scan.old",)
+    assert (
+        isinstance(found, KubernetesEnvironment)
+        and found.enforcement
+        and found.enforcement.lapsing == ("scan.old", "verdict.ended")
+    )
 
     for text in ("enforcement: {mode: deny}", kubernetes + "enforcement: {mode: off}", kubernetes + "enforcement: {}"):
         write(tmp_path, "wrong", text)

@@ -32,6 +32,8 @@ from supply_chain.model.tier import CURATED, Gate, curated_repository, verdict_r
 
 OTHER_KEYS = ("environment", REPOSITORIES, LAPSED_IMAGES, COLLECTOR, PROGRAM)
 """Keys of the ConfigMap whose values are not lists of admitted images."""
+ENDED = "verdict.ended"
+"""The code in `lapsing` for an admission that expired."""
 ATTEMPTS = 10
 """How often a write is tried while others write."""
 LONGEST = 200
@@ -206,18 +208,19 @@ def read_admitted(place: EnforcedNamespace, ports: AdmissionPorts) -> AdmittedIm
 def admission_note(current: CurrentVerdict, lapsing: Collection[str], is_deployed: Callable[[], bool]) -> str | None:
     """Return an empty note for an image that is admitted, a note for one whose verdict lapsed, and None for others.
 
-    A verdict lapses when it expires, or when it refuses for `lapsing` reasons only: time passed, and nobody decided
-    against the image. It stays admitted where it should run, so that its pods can move to another node.
+    A verdict lapses when it refuses for `lapsing` reasons only: time passed, and nobody decided against the image. An
+    admission that expired counts as a refusal for `verdict.ended`. The image stays admitted where it should run, so
+    that its pods can move to another node.
     """
     if current.admits:
         return ""
     verdict, own = current.verdict, current.verdict.cscm
-    codes = sorted({reason["code"] for reason in own.reasons})
-    lapsed = verdict.passed or (codes and set(codes) <= set(lapsing))
-    if not lapsed or not is_deployed():
+    codes = [ENDED] if verdict.passed else sorted({reason["code"] for reason in own.reasons})
+    if not codes or not set(codes) <= set(lapsing) or not is_deployed():
         return None
-    why = f"{', '.join(codes)} since {verdict.time_verified:%F %T} UTC" if codes else f"expired {own.expires:%F %T} UTC"
-    return why[:LONGEST]
+    if verdict.passed:
+        return f"expired {own.expires:%F %T} UTC"
+    return f"{', '.join(codes)} since {verdict.time_verified:%F %T} UTC"[:LONGEST]
 
 
 def _note(

@@ -24,8 +24,8 @@ class EnforcementSettings(Model):
 
     mode: Mode = Field(description="what happens to a pod with another image")
     lapsing: tuple[str, ...] = Field(
-        default=("scan.old",),
-        description="codes of refusals that come with time alone: despite them, what should run stays admitted",
+        default=("scan.old", "verdict.ended"),
+        description="refusals despite which what should run stays admitted; verdict.ended: an admission expired",
     )
     kyverno: KyvernoSettings | None = Field(
         default=None,

@@ -38,7 +38,7 @@ def images(*refs, environment="staging", repositories=BEGIN):
     return made
 
 
-STAGING = EnforcedNamespace("staging", "apps", Mode.DENY, frozenset({"scan.old"}), "apps")
+STAGING = EnforcedNamespace("staging", "apps", Mode.DENY, frozenset({"scan.old", "verdict.ended"}), "apps")
 
 
 @pytest.fixture
@@ -177,6 +177,21 @@ def test_expired_admission_keeps_what_should_run(cluster, world):
 
     ended = f"expired {NOON + timedelta(seconds=5):%F %T} UTC"
     assert list(cluster.parameters.stored["apps"][0].lapsed.values()) == [ended]
+
+
+@pytest.mark.parametrize(
+    ("lapsing", "admitted"), [({"verdict.ended"}, True), ({"scan.old"}, False), ((), False)], ids=str
+)
+def test_policy_decides_whether_expired_admission_counts(cluster, world, lapsing, admitted):
+    """Where a waiver protects nothing after its end, its image does not start again."""
+    cluster.deployed.add(CURATED)
+    world.now = NOON
+    cluster.judge(CURATED, expires=NOON + timedelta(seconds=5))
+    world.now = NOON + timedelta(minutes=1)
+
+    publish_all(replace(STAGING, lapsing=frozenset(lapsing)), cluster.ports)
+
+    assert bool(cluster.admitted()) is admitted
 
 
 def test_publisher_follows_verdicts_of_the_deploy_gate(cluster):
