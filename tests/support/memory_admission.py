@@ -29,6 +29,8 @@ class MemoryAdmissionCluster:
         self.objects: dict[Key, dict[str, Any]] = {}
         self.parameters = parameters
         self.versions: dict[str, str] = {}
+        self.tried: list[Document] = []
+        self.refused = ""
 
     def read(self, kind: Kind, name: str, namespace: str = "") -> Document | None:
         return self.objects.get((kind.name, namespace, name))
@@ -66,6 +68,18 @@ class MemoryAdmissionCluster:
                 version = self.versions.get(found, self.parameters.stored[found][1])
                 if version:
                     raise ClusterRefused(f"{name} denied it (version {version}): ask why")
+
+    def list_warnings(self, kind: Kind, document: Document) -> tuple[str, ...]:
+        """Warn, as Pod Security does, of the processes of a node and of containers of root."""
+        assert kind.name == "PodTemplate"
+        self.tried.append(document)
+        spec = document["template"]["spec"]
+        violations = ["host namespaces (hostPID=true)"] if spec.get("hostPID") else []
+        contexts = [spec["securityContext"], *(each["securityContext"] for each in spec["containers"])]
+        violations += ["runAsUser=0"] if any(each.get("runAsUser") == 0 for each in contexts) else []
+        if any(each["image"] == self.refused for each in spec["containers"]):
+            raise ClusterRefused(f"{self.refused} is refused\nby somebody")
+        return (f'would violate PodSecurity "restricted:latest": {", ".join(violations)}',) if violations else ()
 
     def replace(self, kind: Kind, document: Document, *, dry_run: bool = False) -> Document:
         live = self.objects[key_of(document)]

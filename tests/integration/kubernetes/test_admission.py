@@ -23,7 +23,6 @@ from supply_chain.errors import ClusterRefused
 from supply_chain.execution.enforcement.admitted import AdmittedImages, Parameters
 from supply_chain.execution.enforcement.installation import (
     KINDS,
-    POD_TEMPLATES,
     WORKLOADS,
     find_unadmitted,
     install,
@@ -34,7 +33,14 @@ from supply_chain.execution.enforcement.installation import (
 from supply_chain.execution.enforcement.policies import HARDENED, PUBLISHER, SYSTEM, Mode, Policies, new_parameters_name
 from supply_chain.execution.enforcement.trial import find_ineffective
 from supply_chain.execution.isolation.collector import COMMAND
-from supply_chain.execution.kubernetes.cluster import CONFIG_MAPS, NAMESPACES, PODS, SERVICE_ACCOUNTS, Kind
+from supply_chain.execution.kubernetes.cluster import (
+    CONFIG_MAPS,
+    NAMESPACES,
+    POD_TEMPLATES,
+    PODS,
+    SERVICE_ACCOUNTS,
+    Kind,
+)
 from supply_chain.model.container import QUARANTINE
 from tests.support.admission import (
     REPOSITORIES,
@@ -504,6 +510,23 @@ def test_api_server_with_earlier_parameters_is_reported(enforced: Enforced) -> N
     enforced.admit(ADMITTED, OTHER_NAMESPACES)
     wait_until(lambda: facts(enforced.parameters) == [])
     enforced.admit(ADMITTED)
+
+
+def test_status_reports_what_pod_security_would_refuse(admin: ClusterClient, policies: Policies) -> None:
+    """By the API server's own word; a pod that only lacks the hardened profile gets it."""
+    with enforce(admin, policies, Mode.WARN) as made:
+        made.admit(ADMITTED)
+        found = made.parameters.read(made.place.parameters)
+        assert found
+        metadata = {"namespace": made.place.namespace}
+        shared, plain = pod(ADMITTED, hostPID=True), pod(ADMITTED)
+        for each in (shared, plain):
+            admin.create(PODS, {**each, "metadata": {**each["metadata"], **metadata}})
+
+        status = read_status(made.place, made.objects, found[0], found[0], admin)
+
+        assert [each.name for each in status.would_refuse] == [shared["metadata"]["name"]]
+        assert "hostPID=true" in status.would_refuse[0].why
 
 
 def test_api_server_that_admits_the_trial_is_reported(admin: ClusterClient, policies: Policies) -> None:

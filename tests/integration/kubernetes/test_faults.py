@@ -18,9 +18,9 @@ from supply_chain.evidence.published import PublishedVerdicts
 from supply_chain.evidence.summary import summary
 from supply_chain.execution.enforcement.admitted import AdmissionPorts
 from supply_chain.execution.enforcement.enforcement import Enforcement
-from supply_chain.execution.enforcement.installation import KINDS, POD_TEMPLATES, install, read_objects
+from supply_chain.execution.enforcement.installation import KINDS, install, read_objects
 from supply_chain.execution.enforcement.policies import EnforcedNamespace, Mode, Policies
-from supply_chain.execution.kubernetes.cluster import SERVICES, Kind
+from supply_chain.execution.kubernetes.cluster import POD_TEMPLATES, SERVICES, Kind
 from supply_chain.execution.kubernetes.namespace import OBSERVED, NamespaceState, read_namespace
 from supply_chain.execution.kubernetes.target import KubernetesTarget
 from supply_chain.execution.kubernetes.watching import NamespaceWatch

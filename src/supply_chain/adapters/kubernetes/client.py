@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import ssl
 from base64 import b64encode
 from collections.abc import Callable, Iterator, Mapping
@@ -62,6 +63,8 @@ UNKNOWN_KIND = (404, "404 page not found")
 """The answer about a kind that a cluster does not have; that about a missing object is JSON."""
 METADATA = "application/json;as={};g=meta.k8s.io;v=v1"
 """The media type of objects with nothing but metadata."""
+WARNING = re.compile(r'299 \S+ "((?:[^"\\]|\\.)*)"')
+"""A warning in the header `Warning` (RFC 7234, 5.5)."""
 LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 
 
@@ -179,6 +182,18 @@ class ClusterClient:
         with self._translate(f"make {kind.name} {name}"):
             reply: Generic = self.client.create(_resource(kind)(document), namespace=namespace or None, dry_run=dry_run)
         return reply
+
+    def list_warnings(self, kind: Kind, document: Document) -> tuple[str, ...]:
+        """Return the warnings with which the cluster would make an object."""
+        name, namespace = _identity(document)
+        with self._translate(f"try {kind.name} {name}"):
+            request = self.client._client.prepare_request(
+                "post", obj=_resource(kind)(document), namespace=namespace or None, params={"dryRun": "All"}
+            )
+            answer = self._http.send(self._build(request))
+            _raise_for_status(answer)
+        found = WARNING.findall(", ".join(answer.headers.get_list("Warning")))
+        return tuple(re.sub(r"\\(.)", r"\1", each) for each in found)
 
     def replace(self, kind: Kind, document: Document, *, dry_run: bool = False) -> Document:
         """Replace an object and return it; raise `ClusterConflict` if it has another `resourceVersion` than given."""

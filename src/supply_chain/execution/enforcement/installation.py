@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Literal, Protocol
 
 import yaml
 from pydantic import Field
 
+from supply_chain.concurrency import map_concurrently
 from supply_chain.errors import SettingInvalid
 from supply_chain.execution.enforcement.admitted import AdmittedImages, describe_difference
 from supply_chain.execution.enforcement.policies import ADMISSION, EnforcedNamespace, Mode
+from supply_chain.execution.enforcement.pod_security import NO_IMAGE, make_trial, try_template
 from supply_chain.execution.enforcement.verification import CRD, PATH, POLICY_KIND, POLICY_VERSION, WEBHOOKS
 from supply_chain.execution.kubernetes.cluster import (
     FIELD_MANAGER,
     NAMESPACES,
+    POD_TEMPLATES,
     PODS,
     SERVICE_ACCOUNTS,
     Document,
@@ -45,7 +50,6 @@ KINDS = {
     )
 }
 """The kinds of the generated objects."""
-POD_TEMPLATES = Kind("v1", "PodTemplate", "podtemplates")
 WORKLOADS = (
     PODS,
     POD_TEMPLATES,
@@ -82,6 +86,9 @@ class AdmissionCluster(Protocol):
 
     def create(self, kind: Kind, document: Document, *, dry_run: bool = False) -> object:
         """Make an object."""
+
+    def list_warnings(self, kind: Kind, document: Document) -> Sequence[str]:
+        """Return the warnings with which the API server would make an object; it stores nothing."""
 
     def replace(self, kind: Kind, document: Document, *, dry_run: bool = False) -> object:
         """Replace an object of the same version, also the fields that others added to it."""
@@ -328,15 +335,15 @@ def _path_of(webhook: Document) -> str:
 
 
 class Unadmitted(Model):
-    """A pod, or a template of pods, with an image that is not admitted."""
+    """A pod, or a template of pods, that the API server refuses in the mode `deny`."""
 
     kind: str
     name: str
-    image: str
+    image: str = Field(default="", description="the image that is not admitted; empty: Pod Security refuses the pod")
     why: str
 
     def __str__(self) -> str:
-        return f"{self.kind} {self.name}: {self.image}: {self.why}"
+        return ": ".join(filter(None, (f"{self.kind} {self.name}", self.image, self.why)))
 
 
 class EnforcementStatus(Model):
@@ -374,7 +381,8 @@ def read_status(
     `admits` are the images that the verdicts admit, `stored` the parameters that the cluster has, and `verifying` is
     the name of the policy with which Kyverno verifies the verdicts; empty: it does not.
     """
-    unadmitted = find_unadmitted(_list_workloads(place.namespace, cluster), admits)
+    workloads = [each for each in _list_workloads(place.namespace, cluster) if not _has_ended(each)]
+    unadmitted = find_unadmitted(workloads, admits)
     return EnforcementStatus(
         environment=place.environment,
         namespace=place.namespace,
@@ -386,7 +394,7 @@ def read_status(
             *_compare_parameters(place, admits, stored),
             *(_find_bypassed(unadmitted) if place.mode is Mode.DENY else ()),
         ),
-        would_refuse=unadmitted,
+        would_refuse=(*unadmitted, *find_insecure(workloads, place, stored, cluster)),
     )
 
 
@@ -397,14 +405,38 @@ def _list_workloads(namespace: str, cluster: AdmissionCluster) -> Iterator[Docum
 
 
 def find_unadmitted(workloads: Iterable[Document], admitted: AdmittedImages) -> tuple[Unadmitted, ...]:
-    """Return each image of pods and of templates of pods that is not admitted; pods that ended do not count."""
+    """Return each image of pods and of templates of pods that is not admitted."""
     return tuple(
         Unadmitted(kind=each["kind"], name=each["metadata"]["name"], image=image, why=why)
         for each in workloads
-        if each.get("status", {}).get("phase") not in ("Succeeded", "Failed")
         for image in dict.fromkeys(list_images(each["kind"], each))
         if not _is_collector(image, each, admitted) and (why := admitted.explain(image))
     )
+
+
+def find_insecure(
+    workloads: Sequence[Document], place: EnforcedNamespace, stored: AdmittedImages | None, cluster: AdmissionCluster
+) -> tuple[Unadmitted, ...]:
+    """Return the pods, and the templates of pods, that Pod Security refuses although they get the hardened profile.
+
+    Templates with an image that `stored` admits are tried: another one is refused first, and reported by itself.
+    Without such an image, the mode `deny` refuses all pods anyway.
+    """
+    image = min(stored.all, default="") if stored else ""
+    if not image and place.mode is Mode.DENY:
+        return ()
+    trials = [make_trial(each["kind"], each, image or NO_IMAGE, place.namespace) for each in workloads]
+    distinct = {json.dumps(each["template"], sort_keys=True): each for each in trials}
+    found = dict(zip(distinct, map_concurrently(partial(try_template, cluster), [*distinct.values()]), strict=True))
+    return tuple(
+        Unadmitted(kind=each["kind"], name=each["metadata"]["name"], why=why)
+        for each, trial in zip(workloads, trials, strict=True)
+        if (why := found[json.dumps(trial["template"], sort_keys=True)])
+    )
+
+
+def _has_ended(workload: Document) -> bool:
+    return workload.get("status", {}).get("phase") in ("Succeeded", "Failed")
 
 
 def _is_collector(image: str, workload: Document, admitted: AdmittedImages) -> bool:

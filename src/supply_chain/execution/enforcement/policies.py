@@ -6,6 +6,7 @@ generated one as it is. Nothing here depends on the images: these are the parame
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -373,14 +374,13 @@ NO_PUBLISHING_PODS: Object = {
 }
 """Refuse pods of the publisher's service account."""
 
-POD_DEFAULTS = {"runAsNonRoot": "true", "seccompProfile": "{'type': 'RuntimeDefault'}"}
-CONTAINER_DEFAULTS = {
-    "allowPrivilegeEscalation": "false",
-    "capabilities": "{'drop': ['ALL']}",
-    "readOnlyRootFilesystem": "true",
+POD_DEFAULTS: Object = {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
+CONTAINER_DEFAULTS: Object = {
+    "allowPrivilegeEscalation": False,
+    "capabilities": {"drop": ["ALL"]},
+    "readOnlyRootFilesystem": True,
 }
-"""Settings of the hardened profile and their values in CEL. Only what is missing is added; a value that is there is
-judged by Pod Security."""
+"""Settings of the hardened profile. Only what is missing is added; a value that is there is judged by Pod Security."""
 
 
 def _missing() -> str:
@@ -407,7 +407,7 @@ def _patches() -> str:
     pod = [f"(has(object.spec.securityContext) ? [] : [JSONPatch{{op: 'add', path: '{where}', value: {{}}}}])"]
     pod += [
         f"(object.spec.?securityContext.?{name}.hasValue() ? []"
-        f" : [JSONPatch{{op: 'add', path: '{where}/{name}', value: {value}}}])"
+        f" : [JSONPatch{{op: 'add', path: '{where}/{name}', value: {json.dumps(value)}}}])"
         for name, value in POD_DEFAULTS.items()
     ]
     return " + ".join([record, *pod, *map(_container_patches, CONTAINERS[:2])])
@@ -418,7 +418,7 @@ def _container_patches(kind: str) -> str:
     listed, where = f"object.spec.?{kind}.orValue([])", f"'/spec/{kind}/' + string(i) + '/securityContext'"
     fields = [("!has(c.securityContext)", where, "{}")]
     fields += [
-        (f"!c.?securityContext.?{name}.hasValue()", f"{where} + '/{name}'", value)
+        (f"!c.?securityContext.?{name}.hasValue()", f"{where} + '/{name}'", json.dumps(value))
         for name, value in CONTAINER_DEFAULTS.items()
     ]
     return " + ".join(

@@ -7,8 +7,9 @@ from secrets import token_hex
 
 from supply_chain.errors import ClusterRefused
 from supply_chain.execution.enforcement.admitted import Parameters
-from supply_chain.execution.enforcement.installation import POD_TEMPLATES, AdmissionCluster
+from supply_chain.execution.enforcement.installation import AdmissionCluster
 from supply_chain.execution.enforcement.policies import EnforcedNamespace
+from supply_chain.execution.kubernetes.cluster import POD_TEMPLATES
 from supply_chain.execution.observation import Deviation
 from supply_chain.model.container import Wait
 from supply_chain.text import first_line

@@ -29,6 +29,7 @@ class Kind:
 DEPLOYMENTS = Kind("apps/v1", "Deployment", "deployments")
 REPLICA_SETS = Kind("apps/v1", "ReplicaSet", "replicasets")
 PODS = Kind("v1", "Pod", "pods")
+POD_TEMPLATES = Kind("v1", "PodTemplate", "podtemplates")
 EVENTS = Kind("v1", "Event", "events")
 SECRETS = Kind("v1", "Secret", "secrets")
 CONFIG_MAPS = Kind("v1", "ConfigMap", "configmaps")

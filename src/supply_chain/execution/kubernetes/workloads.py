@@ -21,13 +21,13 @@ CONTROLLERS = (
 
 def list_images(kind: str, document: Document) -> Iterator[str]:
     """Yield the images of a pod, or of a template of pods, as they are written there."""
-    pod = _read_pod(kind, document)
+    pod = read_pod(kind, document)
     for each in CONTAINERS:
         yield from (container.get("image", "") for container in pod.get(each) or ())
     yield from (each["image"].get("reference", "") for each in pod.get("volumes") or () if "image" in each)
 
 
-def _read_pod(kind: str, document: Document) -> Mapping[str, Any]:
+def read_pod(kind: str, document: Document) -> Mapping[str, Any]:
     """Return the specification of a pod, or of the pods that are made by a template."""
     spec: Mapping[str, Any] = document.get("spec") or {}
     if kind == "PodTemplate":

@@ -81,6 +81,25 @@ def test_client_takes_over_fields_as_named_manager():
     assert requests[0].headers["Content-Type"] == "application/apply-patch+yaml"
 
 
+def test_client_returns_warnings_of_trial():
+    """Several come in headers of their own; nothing is stored."""
+    requests = []
+    texts = [r'299 - "would violate PodSecurity \"restricted:latest\": hostPID"', '299 - "deprecated, soon"']
+
+    def answer(request):
+        requests.append(request)
+        return httpx2.Response(201, json=DEPLOYMENT, headers=[("Warning", text) for text in texts])
+
+    found = client(answer).list_warnings(DEPLOYMENTS, DEPLOYMENT)
+
+    assert found == ('would violate PodSecurity "restricted:latest": hostPID', "deprecated, soon")
+    assert (requests[0].method, requests[0].url.params["dryRun"]) == ("POST", "All")
+    assert json.loads(requests[0].content) == DEPLOYMENT
+    assert client(lambda _: httpx2.Response(201, json=DEPLOYMENT)).list_warnings(DEPLOYMENTS, DEPLOYMENT) == ()
+    with pytest.raises(ClusterRefused):
+        client(lambda _: status(403, "no")).list_warnings(DEPLOYMENTS, DEPLOYMENT)
+
+
 def test_client_reads_nothing_where_nothing_is():
     """A missing object is an answer."""
     absent = client(lambda _: status(404, 'pods "a" not found', reason="NotFound"))

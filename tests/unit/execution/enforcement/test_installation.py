@@ -188,6 +188,70 @@ def test_gradual_modes_report_what_deny_would_refuse(cluster):
     ]  # fmt: skip
 
 
+def insecure(cluster, *workloads, mode=Mode.WARN, found=ADMITTED):
+    """Return what `deny` would refuse of workloads."""
+    for each in workloads:
+        cluster.objects[key_of(each)] = each
+    install(generated(mode), cluster)
+    return [f"{each.kind} {each.name}: {each.why}" for each in status(cluster, mode=mode, found=found).would_refuse]
+
+
+def with_host_processes(name, **more):
+    document = pod(name, IMAGE, **more)
+    return {**document, "spec": {**document["spec"], "hostPID": True}}
+
+
+@pytest.mark.parametrize("mode", Mode)
+def test_status_reports_what_pod_security_would_refuse(cluster, mode):
+    """Also in a template; of a pod that ended, nothing is refused any more, and the hardened profile is added."""
+    root = pod("root", IMAGE)
+    root["spec"]["ephemeralContainers"] = [{"name": "debug", "image": IMAGE, "securityContext": {"runAsUser": 0}}]
+    template = {"template": {"spec": with_host_processes("x")["spec"]}}
+    web = {"kind": "Deployment", "metadata": {"name": "web", "namespace": "apps"}, "spec": template}
+
+    found = insecure(
+        cluster, pod("good", IMAGE), root, with_host_processes("over", status={"phase": "Succeeded"}), web, mode=mode
+    )
+
+    violation = 'would violate PodSecurity "restricted:latest": '
+    assert found == [f"Pod root: {violation}runAsUser=0", f"Deployment web: {violation}host namespaces (hostPID=true)"]
+    for each in cluster.tried:
+        assert each["template"]["spec"]["securityContext"]["runAsNonRoot"] is True
+        assert each["template"]["spec"]["containers"][0]["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+
+
+def test_pods_of_one_controller_are_tried_once(cluster):
+    """They differ by name, node and the volume of their token."""
+    for number in range(3):
+        each = pod(f"hello-{number}", IMAGE)
+        each["spec"] |= {"nodeName": f"n{number}", "volumes": [{"name": f"kube-api-access-{number}", "emptyDir": {}}]}
+        cluster.objects[key_of(each)] = each
+
+    assert insecure(cluster) == [] and len(cluster.tried) == 1
+
+
+def test_workload_with_another_image_is_tried_with_admitted_one(cluster):
+    """Otherwise its image is refused first; without any admitted image, everything is."""
+    other = with_host_processes("other")
+    other["spec"]["containers"][0]["image"] = "tool:1"
+    other["spec"]["volumes"] = [{"name": "files", "image": {"reference": "tool:1", "pullPolicy": "Always"}}]
+
+    assert len(insecure(cluster, other, mode=Mode.DENY)) == 2  # the image and the processes
+    (trial,) = cluster.tried
+    assert trial["template"]["spec"]["containers"][0]["image"] == IMAGE
+    assert trial["template"]["spec"]["volumes"] == [
+        {"name": "v0", "image": {"reference": IMAGE, "pullPolicy": "Always"}}
+    ]  # fmt: skip
+    assert len(insecure(cluster, mode=Mode.DENY, found=None)) == 1 and len(cluster.tried) == 1
+
+
+def test_trial_that_is_refused_is_reported(cluster):
+    """Who may not try is not told that all is well."""
+    cluster.refused = IMAGE
+
+    assert insecure(cluster, pod("p", IMAGE)) == [f"Pod p: {IMAGE} is refused"]
+
+
 def test_every_place_of_an_image_in_a_pod_is_read():
     """Volumes can be images too."""
     spec = {
