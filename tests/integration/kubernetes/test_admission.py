@@ -36,6 +36,7 @@ from supply_chain.execution.isolation.collector import COMMAND
 from supply_chain.execution.kubernetes.cluster import (
     CONFIG_MAPS,
     NAMESPACES,
+    NODES,
     POD_TEMPLATES,
     PODS,
     SERVICE_ACCOUNTS,
@@ -184,6 +185,58 @@ def test_update_to_another_image_is_refused(enforced: Enforced, running: str) ->
     patch(label)
     with pytest.raises(ApiError, match="not admitted"):
         patch(change)
+
+
+IDLE: dict[str, dict[str, Any]] = {
+    **{key: {"replicas": 0} for key in ("Deployment", "ReplicaSet", "ReplicationController", "StatefulSet")},
+    "CronJob": {"suspend": True},
+}
+"""Fields by which controllers make no pods."""
+
+
+@pytest.mark.parametrize(
+    "kind", [each for each in WORKLOADS[1:] if each.name != "Job"], ids=lambda kind: kind.name
+)  # the template of a Job cannot be changed
+def test_update_of_controller_to_another_image_is_refused(enforced: Enforced, kind: Kind) -> None:
+    """`kubectl set image` changes the template; other changes are admitted."""
+    admin, name, namespace = enforced.admin, f"x-{uuid4().hex[:8]}", enforced.place.namespace
+
+    def made(image: str, **metadata: Any) -> dict[str, Any]:
+        document = workload(kind, image)
+        if kind.name == "DaemonSet":
+            document["spec"]["template"]["spec"]["nodeSelector"] = {"test": "never"}
+        spec = {"spec": {**document["spec"], **IDLE.get(kind.name, {})}} if "spec" in document else {}
+        return {**document, **spec, "metadata": {"name": name, "namespace": namespace, **metadata}}
+
+    admin.apply(kind, made(ADMITTED))
+    try:
+        admin.apply(kind, made(ADMITTED, labels={"a": "b"}), dry_run=True)
+        with pytest.raises(ClusterRefused, match="not admitted"):
+            admin.apply(kind, made(REFUSED["unknown digest"]), dry_run=True)
+    finally:
+        admin.delete(kind, name, namespace)
+
+
+def test_mirror_of_static_pod_is_refused_as_others(admin: ClusterClient, enforced: Enforced) -> None:
+    """The node runs a static pod all the same: nothing in the cluster refuses or shows it then, only the node."""
+    node = admin.list(NODES)[0]["metadata"]
+    headers = {"Impersonate-User": f"system:node:{node['name']}", "Impersonate-Group": "system:nodes"}
+    where = f"{admin.address}/api/v1/namespaces/{enforced.place.namespace}/pods?dryRun=All"
+    owner = {"apiVersion": "v1", "kind": "Node", "name": node["name"], "uid": node["uid"], "controller": True}
+
+    def mirror(image: str) -> dict[str, Any]:
+        marks = {"kubernetes.io/config.mirror": "x", "kubernetes.io/config.source": "file"}
+        return {
+            "apiVersion": "v1", "kind": "Pod",
+            "metadata": {"name": f"static-{node['name']}", "annotations": marks, "ownerReferences": [owner]},
+            "spec": {"containers": [{"name": "app", "image": image}], "nodeName": node["name"]},
+        }  # fmt: skip
+
+    refused = admin._http.post(where, json=mirror(REFUSED["unknown digest"]), headers=headers)
+    admitted = admin._http.post(where, json=mirror(ADMITTED), headers=headers)
+
+    assert refused.status_code == 403 and "ValidatingAdmissionPolicy" in refused.text, refused.text
+    assert admitted.is_success, admitted.text
 
 
 def debug(enforced: Enforced, running: str, image: str) -> None:
@@ -427,6 +480,26 @@ def test_who_impersonates_the_publisher_writes_no_parameters(admin: ClusterClien
 
     assert answer.status_code == 403 and "only the service account" in answer.text
     assert admin._http.post(where, json={**document, "metadata": {**metadata, "name": "x"}}, headers=headers).is_success
+
+
+def test_user_with_edit_in_system_namespace_gets_no_token_of_publisher(
+    admin: ClusterClient, execution: ClusterClient, enforced: Enforced
+) -> None:
+    """That role gives tokens of every other service account there; the documented role gives this one."""
+    with account(admin, "default", ("ClusterRole", "edit", SYSTEM)) as client:
+        wait_until(lambda: "needs the permission" in refused_token(client, PUBLISHER))
+        assert not refused_token(client, "default")
+        assert all(refusals_of_writes(enforced, client))
+    assert not refused_token(execution, PUBLISHER) and not refused_token(admin, PUBLISHER)
+
+
+def refused_token(client: ClusterClient, name: str) -> str:
+    """Return why an identity gets no token of a service account of the system namespace; empty if it does."""
+    try:
+        client.for_service_account(SYSTEM, name, "test", 600)
+    except ClusterRefused as error:
+        return str(error)
+    return ""
 
 
 def test_no_pod_runs_as_the_publisher(admin: ClusterClient, enforced: Enforced) -> None:

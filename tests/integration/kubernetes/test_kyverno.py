@@ -35,8 +35,8 @@ from supply_chain.execution.enforcement.installation import (
 )
 from supply_chain.execution.enforcement.policies import EnforcedNamespace, Mode, Policies, new_parameters_name
 from supply_chain.execution.enforcement.verification import POLICY_KIND
-from supply_chain.execution.kubernetes.cluster import CONFIG_MAPS, SERVICE_ACCOUNTS, Kind
-from tests.support.admission import ROLES, SOON, wait_until
+from supply_chain.execution.kubernetes.cluster import CONFIG_MAPS, DEPLOYMENTS, NAMESPACES, PODS, SERVICE_ACCOUNTS, Kind
+from tests.support.admission import ROLES, SOON, pod, refusal, wait_until
 from tests.support.attacks import (
     Prepare,
     by_tag,
@@ -186,6 +186,73 @@ def test_container_that_is_added_or_changed_is_judged(control: Controlled, verdi
             change(control, resource, name, containers, verdicts.image(other))
             with pytest.raises(ApiError, match=re.escape(control.refuser)):
                 change(control, resource, name, containers, unsigned(verdicts))
+
+
+def test_update_of_controller_starts_no_other_image(control: Controlled, verdicts: Verdicts) -> None:
+    """The policies of the API server refuse the template already, Kyverno the pods of it."""
+    verdicts.publish(good := verdicts.push("hello"))
+    control.wait_for(verdicts.image(good))
+    image, admin, where = unsigned(verdicts), control.admin, control.place.namespace
+    name = f"x-{uuid4().hex[:8]}"
+
+    def deployment(image: str) -> dict[str, Any]:
+        labels = {"app": name}
+        spec = {"containers": [{"name": "app", "image": image}], "schedulingGates": [{"name": "test/never"}]}
+        return {
+            "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": name, "namespace": where},
+            "spec": {
+                "replicas": 1, "selector": {"matchLabels": labels},
+                "template": {"metadata": {"labels": labels}, "spec": spec},
+            },
+        }  # fmt: skip
+
+    def refusals() -> str:
+        """Return why pods of the Deployment are refused."""
+        conditions = (admin.read(DEPLOYMENTS, name, where) or {}).get("status", {}).get("conditions", ())
+        return " ".join(each.get("message", "") for each in conditions if each["type"] == "ReplicaFailure")
+
+    admin.apply(DEPLOYMENTS, deployment(verdicts.image(good)))
+    try:
+        wait_until(lambda: len(admin.list(PODS, where, {"app": name})) == 1)
+        if isinstance(control, Verified):
+            admin.apply(DEPLOYMENTS, deployment(image))
+            wait_until(lambda: control.refuser in refusals())
+        else:
+            with pytest.raises(ClusterRefused, match=re.escape(control.refuser)):
+                admin.apply(DEPLOYMENTS, deployment(image))
+        found = {each["spec"]["containers"][0]["image"] for each in admin.list(PODS, where, {"app": name})}
+        assert found == {verdicts.image(good)}
+    finally:
+        admin.delete(DEPLOYMENTS, name, where)
+
+
+def test_user_with_role_edit_starts_no_other_image(control: Controlled, verdicts: Verdicts) -> None:
+    """Nor does that role give an exception from the control, or the labels by which it knows its namespace."""
+    verdicts.publish(good := verdicts.push("hello"))
+    control.wait_for(verdicts.image(good))
+    where, name = control.place.namespace, f"editor-{uuid4().hex[:8]}"
+    metadata = {"name": name, "namespace": where}
+    control.admin.create(SERVICE_ACCOUNTS, {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata})
+    control.admin.create(KINDS["RoleBinding"], {
+        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": metadata,
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "edit"},
+        "subjects": [{"kind": "ServiceAccount", **metadata}],
+    })  # fmt: skip
+    editor = control.admin.for_service_account(where, name, "test", 600)
+    reference = {"name": control.policies.verifying(control.place.environment), "kind": POLICY_KIND}
+    exception = {
+        "apiVersion": EXCEPTIONS.api_version, "kind": EXCEPTIONS.name, "metadata": {"name": "all", "namespace": where},
+        "spec": {"policyRefs": [reference]},
+    }  # fmt: skip
+    try:
+        wait_until(lambda: refusal(editor, where, PODS, pod(verdicts.image(good))) == "")
+        assert control.refuser in refusal(editor, where, PODS, pod(unsigned(verdicts)))
+        with pytest.raises(ClusterRefused):
+            editor.create(EXCEPTIONS, exception, dry_run=True)
+        with pytest.raises(ClusterRefused, match="namespaces"):
+            editor.patch(NAMESPACES, where, {"metadata": {"labels": {"kubernetes.io/metadata.name": "other"}}})
+    finally:
+        control.admin.delete(SERVICE_ACCOUNTS, name, where)
 
 
 def test_pod_of_a_blocked_image_can_be_changed(control: Controlled, verdicts: Verdicts) -> None:

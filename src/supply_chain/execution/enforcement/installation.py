@@ -14,8 +14,8 @@ from pydantic import Field
 from supply_chain.concurrency import map_concurrently
 from supply_chain.errors import SettingInvalid
 from supply_chain.execution.enforcement.admitted import AdmittedImages, describe_difference
-from supply_chain.execution.enforcement.policies import ADMISSION, EnforcedNamespace, Mode
 from supply_chain.execution.enforcement.pod_security import NO_IMAGE, make_trial, try_template
+from supply_chain.execution.enforcement.policies import ADMISSION, EnforcedNamespace, Mode
 from supply_chain.execution.enforcement.verification import CRD, PATH, POLICY_KIND, POLICY_VERSION, WEBHOOKS
 from supply_chain.execution.kubernetes.cluster import (
     FIELD_MANAGER,

@@ -92,6 +92,8 @@ class Policies:
             self._binding("writer", "writer", _only(SYSTEM), validationActions=["Deny", "Audit"]),
             self._validating("publisher", NO_PUBLISHING_PODS),
             self._binding("publisher", "publisher", _only(SYSTEM), validationActions=["Deny", "Audit"]),
+            self._validating("token", PERMITTED_TOKENS),
+            self._binding("token", "token", _only(SYSTEM), validationActions=["Deny", "Audit"]),
             _object(ADMISSION, "MutatingAdmissionPolicy", f"{self.prefix}-hardened", HARDENING),
         )
 
@@ -373,6 +375,21 @@ NO_PUBLISHING_PODS: Object = {
     ],
 }
 """Refuse pods of the publisher's service account."""
+
+PERMITTED_TOKENS: Object = {
+    "failurePolicy": "Fail",
+    "matchConstraints": _constraints([_rule("", ("serviceaccounts/token",), ("CREATE",))]),
+    "validations": [
+        {
+            "expression": f"request.name != '{PUBLISHER}' || authorizer.group('cscm').resource('admissions')"
+            f".namespace('{SYSTEM}').check('publish').allowed()",
+            "message": f"a token of {SYSTEM}/{PUBLISHER} needs the permission to `publish` `admissions` of the group"
+            " `cscm`: see the Role cscm-execution",
+            "reason": "Forbidden",
+        }
+    ],
+}
+"""Refuse tokens of the publisher to who lacks a permission of our own: the role `edit` gives those of all accounts."""
 
 POD_DEFAULTS: Object = {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
 CONTAINER_DEFAULTS: Object = {

@@ -5,8 +5,9 @@ from copy import deepcopy
 import pytest
 
 from supply_chain.execution.enforcement.admitted import AdmittedImages
-from supply_chain.execution.enforcement.installation import find_unadmitted, install, read_status
+from supply_chain.execution.enforcement.installation import find_unadmitted, install, read_objects, read_status
 from supply_chain.execution.enforcement.policies import EnforcedNamespace, Mode, Policies, namespace_labels
+from tests.support.admission import ROLES
 from tests.support.memory_admission import MemoryAdmissionCluster, key_of
 
 IMAGE = "registry.test/curated/hello@sha256:" + "a" * 64
@@ -76,12 +77,28 @@ def test_only_a_token_of_the_publisher_writes_parameters():
     identified = "?'authentication.kubernetes.io/credential-id'].orValue([]).exists(i, i.startsWith('JTI='))"
     assert writes["expression"].endswith(identified)
     where = {"matchLabels": {"kubernetes.io/metadata.name": "cscm-system"}}
-    for name in ("cscm-writer", "cscm-publisher"):
+    for name in ("cscm-writer", "cscm-publisher", "cscm-token"):
         assert found[name]["failurePolicy"] == "Fail" and "Deny" in _binding_of(name)["validationActions"]
         assert _binding_of(name)["matchResources"]["namespaceSelector"] == where
     (rule,) = found["cscm-publisher"]["matchConstraints"]["resourceRules"]
     assert (rule["resources"], rule["operations"]) == (["pods"], ["CREATE"])
     assert found["cscm-publisher"]["validations"][0]["expression"].endswith("!= 'cscm-publisher'")
+
+
+def test_token_of_publisher_needs_permission_of_the_documented_role():
+    """The role `edit` of the namespace gives tokens of every service account, but not this permission."""
+    policy, binding = (each["spec"] for each in Policies().of_cluster() if each["metadata"]["name"] == "cscm-token")
+    assert binding["policyName"] == "cscm-token"
+    (rule,), (validation,) = policy["matchConstraints"]["resourceRules"], policy["validations"]
+    assert (rule["resources"], rule["operations"]) == (["serviceaccounts/token"], ["CREATE"])
+    assert validation["expression"] == (
+        "request.name != 'cscm-publisher' || "
+        "authorizer.group('cscm').resource('admissions').namespace('cscm-system').check('publish').allowed()"
+    )
+    roles = [each for each in read_objects(ROLES) if each["metadata"]["name"] == "cscm-execution"]
+    given = [each for each in roles[0]["rules"] if each["apiGroups"] == ["cscm"]]
+    assert roles[0]["metadata"]["namespace"] == "cscm-system"
+    assert given == [{"apiGroups": ["cscm"], "resources": ["admissions"], "verbs": ["publish"]}]
 
 
 def _binding_of(policy):
