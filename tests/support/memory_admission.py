@@ -36,6 +36,8 @@ class MemoryAdmissionCluster:
         return self.objects.get((kind.name, namespace, name))
 
     def list(self, kind: Kind, namespace: str = "") -> tuple[Document, ...]:
+        if kind.name == "ConfigMap" and self.parameters:
+            return tuple({"metadata": {"name": name}} for name in self.parameters.stored)
         return tuple(
             each for key, each in self.objects.items() if key[0] == kind.name and namespace in ("", key[1])
         )  # fmt: skip
@@ -87,6 +89,8 @@ class MemoryAdmissionCluster:
         return self._store(document, dry_run)
 
     def delete(self, kind: Kind, name: str, namespace: str = "") -> None:
+        if kind.name == "ConfigMap" and self.parameters:
+            self.parameters.stored.pop(name, None)
         self.objects.pop((kind.name, namespace, name), None)
 
     def _store(self, document: Document, dry_run: bool) -> Document:

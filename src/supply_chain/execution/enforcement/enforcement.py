@@ -25,13 +25,15 @@ from supply_chain.execution.enforcement.installation import (
 )
 from supply_chain.execution.enforcement.policies import (
     PARAMETERS,
+    SYSTEM,
     EnforcedNamespace,
     Mode,
     Policies,
+    is_parameters_name,
     new_parameters_name,
 )
 from supply_chain.execution.enforcement.trial import find_ineffective
-from supply_chain.execution.kubernetes.cluster import Document
+from supply_chain.execution.kubernetes.cluster import CONFIG_MAPS, Document
 from supply_chain.execution.observation import Deviation
 from supply_chain.model.container import Wait
 from supply_chain.model.image import ImageRef
@@ -59,7 +61,8 @@ class Enforcement:
         cluster = self._connect()
         place = self._place(cluster)
         changes = install(self._objects(place), cluster, dry_run=True)
-        return (*changes, *remove(self.policies.of_other_settings(place), cluster, dry_run=True))
+        changes += remove(self.policies.of_other_settings(place), cluster, dry_run=True)
+        return changes + tuple(map(_remove_parameters, self._find_left(place, cluster)))
 
     def apply(self) -> tuple[Change, ...]:
         """Install what is missing or differs, remove what is of other settings, and return the changes.
@@ -77,7 +80,8 @@ class Enforcement:
         changes = install((*self.roles, *self.policies.of_cluster(), namespace), cluster)
         publish_all(place, self.ports)
         changes += install(bindings, cluster)
-        return changes + remove(self.policies.of_other_settings(place), cluster)
+        changes += remove(self.policies.of_other_settings(place), cluster)
+        return changes + self._remove_left(place, cluster)
 
     def status(self) -> EnforcementStatus:
         """Compare the cluster with what was generated, and its parameters with the verdicts.
@@ -147,6 +151,22 @@ class Enforcement:
             return ()
         return tuple(find_ineffective(place, self.ports.parameters, self.ports.begin, cluster, self.wait))
 
+    def _remove_left(self, place: EnforcedNamespace, cluster: AdmissionCluster) -> tuple[Change, ...]:
+        """Remove the parameters of earlier installations, unless the API server may still refuse by them."""
+        left = self._find_left(place, cluster)
+        if not left or self._find_ineffective(place, cluster):
+            return ()
+        for name in left:
+            cluster.delete(CONFIG_MAPS, name, SYSTEM)
+        return tuple(map(_remove_parameters, left))
+
+    def _find_left(self, place: EnforcedNamespace, cluster: AdmissionCluster) -> tuple[str, ...]:
+        """Return the names of the parameters of earlier installations in the namespace."""
+        names = (each["metadata"]["name"] for each in cluster.list(CONFIG_MAPS, SYSTEM))
+        return tuple(
+            name for name in names if is_parameters_name(name, place.namespace) and name != place.parameters
+        )  # fmt: skip
+
     def _find_parameters(self, cluster: AdmissionCluster) -> str:
         """Return the name of the parameters that the binding names; empty if there are none for the namespace."""
         name = self._find_installed(cluster)
@@ -161,3 +181,7 @@ class Enforcement:
         binding = cluster.read(KINDS["ValidatingAdmissionPolicyBinding"], name) or {}
         parameters = str(binding.get("spec", {}).get("paramRef", {}).get("name", ""))
         return parameters if parameters.startswith(PARAMETERS) else ""
+
+
+def _remove_parameters(name: str) -> Change:
+    return Change(action="remove", kind=CONFIG_MAPS.name, name=f"{SYSTEM}/{name}")

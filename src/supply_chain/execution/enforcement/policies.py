@@ -7,6 +7,7 @@ generated one as it is. Nothing here depends on the images: these are the parame
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -204,6 +205,11 @@ def new_parameters_name(namespace: str) -> str:
     and does not begin again: it goes on with what it last read. A ConfigMap of a new name it reads for each request.
     """
     return f"{PARAMETERS}{namespace}-{token_hex(4)}"
+
+
+def is_parameters_name(name: str, namespace: str) -> bool:
+    """Return whether `new_parameters_name` may have returned a name for a namespace."""
+    return re.fullmatch(rf"{re.escape(PARAMETERS + namespace)}-[0-9a-f]{{8}}", name) is not None
 
 
 def _only(namespace: str) -> Object:

@@ -90,8 +90,25 @@ def test_installation_after_a_removal_has_new_parameters(made, key):
     names = {
         each["spec"]["paramRef"]["name"] for each in made.cluster.objects.values() if "paramRef" in each.get("spec", {})
     }
-    assert len(names) == 1 and names == {*made.parameters.stored} - {before}
+    assert names == {*made.parameters.stored} and before not in names
     assert made.enforcement.status().deviations == ()
+
+
+def test_parameters_of_earlier_installation_stay_while_api_server_may_read_them(made):
+    """Missing ones refuse everything; the next application removes them. Those of other namespaces are others'."""
+    made.enforcement.apply()
+    (current,) = made.parameters.stored
+    admitted, _ = made.parameters.stored[current]
+    for name in ("admitted-apps-0123abcd", "admitted-apps-shop-0123abcd", "admitted-other-0123abcd"):
+        made.parameters.put(name, admitted)
+    made.cluster.versions[current] = "0"
+    place = replace(made.enforcement.place, parameters=current)
+
+    assert made.enforcement._remove_left(place, made.cluster) == ()
+    assert "remove ConfigMap cscm-system/admitted-apps-0123abcd" in map(str, made.enforcement.plan())
+    made.cluster.versions.clear()
+    assert [str(each) for each in made.enforcement.apply()] == ["remove ConfigMap cscm-system/admitted-apps-0123abcd"]
+    assert {*made.parameters.stored} == {current, "admitted-apps-shop-0123abcd", "admitted-other-0123abcd"}
 
 
 @pytest.mark.parametrize(("version", "answer"), [("0", "denied it (version 0)"), ("", "it admits a trial")])
@@ -126,7 +143,8 @@ def test_installation_for_an_api_server_that_does_not_follow_has_new_parameters(
 
     changes = made.enforcement.apply()
 
-    (after,) = {*made.parameters.stored} - {before}
+    (after,) = made.parameters.stored
+    assert after != before and f"remove ConfigMap cscm-system/{before}" in map(str, changes)
     assert made.cluster.objects[BINDING]["spec"]["paramRef"]["name"] == after
     assert [(each.action, each.kind) for each in changes if each.name == BINDING[2]] == [("change", BINDING[0])]
     assert codes(made.enforcement) == []
