@@ -34,9 +34,9 @@ class Tier(Setting):
     )
     aws: AwsCredentials = Field(
         title="AWS credentials",
-        description="Region and an access key that may only assume the role below; an endpoint only if AWS has "
-        "another address. If they are a block of their own, choose it again with each edit, or the UI saves the mask "
-        "of the secret.",
+        description="Region and an access key that may only assume the role below, or no key where the worker itself "
+        "has such an identity, as by IRSA; an endpoint only if AWS has another address. If they are a block of their "
+        "own, choose it again with each edit, or the UI saves the mask of the secret.",
     )
     role_arn: str = Field(title="Role", description="ARN of the tier's own role.")
     registry: str = Field(

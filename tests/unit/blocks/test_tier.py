@@ -37,11 +37,20 @@ def test_tier_session_uses_role_and_region_of_block():
     assert (session.access_key_id, session.secret_access_key) == ("AKIA", "secret")
 
 
+def test_tier_without_key_uses_identity_of_worker():
+    """The pod of a worker has one by IRSA or pod identity."""
+    session = tier({"aws_access_key_id": None, "aws_secret_access_key": None}).session
+
+    assert (session.access_key_id, session.secret_access_key) == ("", "")
+    assert (session.region, session.role_arn) == ("eu-west-1", "arn:aws:iam::1:role/cscm-curation")
+
+
 @pytest.mark.parametrize(
     ("aws", "message"),
     [
-        ({"aws_access_key_id": None}, "has no AWS key"),
-        ({"aws_secret_access_key": None}, "has no AWS key"),
+        ({"aws_access_key_id": None}, "has one half of an AWS key"),
+        ({"aws_secret_access_key": None}, "has one half of an AWS key"),
+        ({"aws_secret_access_key": SecretStr("")}, "has one half of an AWS key"),
         ({"aws_secret_access_key": SecretStr("********")}, "holds the mask"),
         ({"region_name": None}, "names no region"),
     ],

@@ -52,6 +52,7 @@ CONFIG = Config(
 class AwsSession:
     """A tier's identity: the access key of a user that may only assume the tier's role, and that role.
 
+    Without an access key, the identity of the environment assumes it: that of a pod, a machine or a profile.
     The role's credentials are fetched when they are first needed, and again before they expire.
     """
 
@@ -67,10 +68,9 @@ class AwsSession:
     @cached_property
     def _session(self) -> boto3.Session:
         core = _core()
-        base = Credentials(self.access_key_id, self.secret_access_key)
         fetcher = AssumeRoleCredentialFetcher(
             client_creator=self._sts,
-            source_credentials=base,
+            source_credentials=self._find_source(),
             role_arn=self.role_arn,
             extra_args={"RoleSessionName": self.session_name},
             cache=self._assumed,
@@ -80,6 +80,21 @@ class AwsSession:
         )
         core.set_config_variable("region", self.region)
         return boto3.Session(botocore_session=core, region_name=self.region)
+
+    def _find_source(self) -> Credentials:
+        if self.access_key_id:
+            return Credentials(self.access_key_id, self.secret_access_key)
+        core = _core()
+        core.set_config_variable("region", self.region)
+        with translate_errors("find the AWS credentials of the environment"):
+            found: Credentials | None = core.get_credentials()
+        if found is None:
+            raise AwsFailed(
+                "The tier's block has no AWS key, and the environment has no AWS credentials.\n"
+                "Fill in the key, or give the worker an identity (on EKS: IRSA or pod identity) that may assume "
+                f"{self.role_arn}."
+            )
+        return found
 
     def _sts(self, service: str, **kwargs: Any) -> Any:
         kwargs.pop("region_name", None)

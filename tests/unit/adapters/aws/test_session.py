@@ -1,5 +1,9 @@
 """Tests of how AWS errors are translated, and of what the session of a tier gives to tools."""
 
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+
 import boto3
 import pytest
 from botocore.config import Config
@@ -18,6 +22,56 @@ SESSION = AwsSession(
     region="eu-west-1",
     endpoint_url="http://127.0.0.1:9",
 )
+
+
+@pytest.fixture
+def of_environment(monkeypatch, tmp_path):
+    """A session without an access key, on a machine without AWS credentials; it assumes its role with a fake STS."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE", "AWS_ROLE_ARN",
+                 "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_CREDENTIALS_FULL_URI"):  # fmt: skip
+        monkeypatch.delenv(name, raising=False)
+    for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
+        monkeypatch.setenv(name, str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    assumed: list[tuple[str, str]] = []
+
+    def assume(key, role):
+        assumed.append((key, role))
+        credentials = {"AccessKeyId": "ASIA", "SecretAccessKey": "s", "SessionToken": "t",
+                       "Expiration": (datetime.now(UTC) + timedelta(hours=1)).isoformat()}  # fmt: skip
+        return {"Credentials": credentials}
+
+    def sts(self, service, **kwargs):
+        key = kwargs["aws_access_key_id"]
+        return SimpleNamespace(assume_role=lambda **about: assume(key, about["RoleArn"]))
+
+    monkeypatch.setattr(AwsSession, "_sts", sts)
+    session = replace(SESSION, access_key_id="", secret_access_key="", endpoint_url=None, _assumed={})
+    return SimpleNamespace(session=session, assumed=assumed)
+
+
+def test_session_without_key_assumes_role_with_identity_of_environment(of_environment, monkeypatch):
+    """Nothing but the tier's role is used, whoever runs the worker."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAPOD")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "s")
+
+    assert of_environment.session.environment()["AWS_ACCESS_KEY_ID"] == "ASIA"
+    assert of_environment.assumed == [("AKIAPOD", SESSION.role_arn)]
+
+
+def test_session_without_key_reads_web_identity_of_pod(of_environment, monkeypatch, tmp_path):
+    """EKS puts the token and the role of a service account there (IRSA)."""
+    (tmp_path / "token").write_text("jwt")
+    monkeypatch.setenv("AWS_WEB_IDENTITY_TOKEN_FILE", str(tmp_path / "token"))
+    monkeypatch.setenv("AWS_ROLE_ARN", "arn:aws:iam::111122223333:role/pod")
+
+    assert of_environment.session._find_source().method == "assume-role-with-web-identity"
+
+
+def test_session_without_any_credentials_says_what_is_missing(of_environment):
+    """Before it calls AWS."""
+    with pytest.raises(AwsFailed, match=f"IRSA or pod identity.*may assume {SESSION.role_arn}"):
+        of_environment.session.client("ecr")
 
 
 def client_error(code, status=400):
