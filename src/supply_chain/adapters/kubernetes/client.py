@@ -5,17 +5,19 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-import ssl
 from base64 import b64encode
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import httpx2
 import msgspec
 import yaml
+from lightkube.config.client_adapter import verify_cluster
 from lightkube.config.kubeconfig import KubeConfig, SingleConfig
 from lightkube.config.models import Cluster as Server
 from lightkube.config.models import User
@@ -120,12 +122,10 @@ class ClusterClient:
     ) -> ClusterClient:
         """Return a client that presents `token()` with each request to a server of the authority (PEM)."""
         with _translate_configuration(f"the certificate authority of {address}"):
-            authorities = share(ssl.create_default_context(cadata=authority))
-            transport = TokenTransport(httpx2.HTTPTransport(verify=authorities), token)
             server = Server(server=address, certificate_auth_data=b64encode(authority.encode()).decode())
             config = KubeConfig.from_one(cluster=server, user=User()).get()
             assert config
-            return cls(_connect(config, manager, transport), address)
+            return cls(_connect(config, manager, TokenTransport(_open_transport(config), token)), address)
 
     def for_service_account(self, namespace: str, name: str, manager: str, seconds: int) -> ClusterClient:
         """Return a client with a token of a service account, which is valid for so many seconds, at least 600."""
@@ -435,12 +435,30 @@ def _without_bookkeeping(document: dict[str, Any]) -> Document:
 
 
 def _connect(config: SingleConfig, manager: str, transport: httpx2.BaseTransport | None = None) -> Client:
-    client = Client(config=config, timeout=httpx2.Timeout(TIMEOUT), field_manager=manager, transport=transport)
-    http: Any = client._client._client
-    for each in (http._transport, *http._mounts.values()):  # with and without a proxy
-        if isinstance(each, httpx2.HTTPTransport) and (context := each._pool._ssl_context):
-            share(context)
-    return client
+    return Client(
+        config=config,
+        timeout=httpx2.Timeout(TIMEOUT),
+        field_manager=manager,
+        transport=transport or _open_transport(config),
+    )
+
+
+def _open_transport(config: SingleConfig) -> httpx2.HTTPTransport:
+    """Return connections to a cluster, whose TLS threads share, through the proxy of the environment if it names one.
+
+    The client itself would make the same ones, but its TLS could only be reached through private names.
+    """
+    assert config.user
+    authorities = share(verify_cluster(config.cluster, config.user, config.abs_file))
+    return httpx2.HTTPTransport(verify=authorities, proxy=_find_proxy(config.cluster.server))
+
+
+def _find_proxy(server: str) -> str | None:
+    where = urlsplit(server)
+    if proxy_bypass(where.netloc):
+        return None
+    found = getproxies().get(where.scheme) or getproxies().get("all")
+    return found if not found or "://" in found else f"http://{found}"
 
 
 EPHEMERAL_CONTAINERS: Any = type(

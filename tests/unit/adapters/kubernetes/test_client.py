@@ -1,6 +1,7 @@
 """The client of a cluster's API: requests and error translation, with an HTTP transport in memory."""
 
 import json
+import ssl
 from typing import Any
 
 import httpx2
@@ -246,14 +247,58 @@ def test_client_uses_context_of_kubeconfig(tmp_path):
 
 def test_threads_share_the_tls_of_a_client(monkeypatch):
     """Several lists are read at once, each on a connection of its own."""
-    shared: list[object] = []
-    monkeypatch.setattr(adapter, "share", shared.append)
-    config = KubeConfig.from_one(cluster=Cluster(server=ADDRESS), user=User()).get()
+    opened = open_transports(monkeypatch)
+    config = KubeConfig.from_one(cluster=Cluster(server=ADDRESS, insecure=True), user=User()).get()
     assert config
 
-    http: Any = _connect(config, FIELD_MANAGER)._client._client
+    _connect(config, FIELD_MANAGER)
 
-    assert shared == [http._transport._pool._ssl_context]
+    (options,) = opened
+    context = options["verify"]
+    assert context.verify_mode is ssl.CERT_NONE and not context.check_hostname, "it is that of the kubeconfig"
+    with pytest.raises(AssertionError):  # nobody changes what other threads use
+        context.set_alpn_protocols(["h2"])
+
+
+def open_transports(monkeypatch) -> list[dict[str, Any]]:
+    """Return the options of the connections that are opened from now on."""
+    opened: list[dict[str, Any]] = []
+
+    def transport(**options):
+        opened.append(options)
+        return httpx2.MockTransport(lambda _: httpx2.Response(200))
+
+    monkeypatch.setattr(adapter.httpx2, "HTTPTransport", transport)
+    return opened
+
+
+@pytest.mark.parametrize(
+    ("variables", "proxy"),
+    [
+        ({}, None),
+        ({"HTTPS_PROXY": "http://proxy.test:3128"}, "http://proxy.test:3128"),
+        ({"https_proxy": "proxy.test:3128"}, "http://proxy.test:3128"),
+        ({"ALL_PROXY": "http://proxy.test:1"}, "http://proxy.test:1"),
+        ({"HTTP_PROXY": "http://proxy.test:1"}, None),
+        ({"HTTPS_PROXY": "http://proxy.test:1", "NO_PROXY": "other,cluster.test"}, None),
+        ({"HTTPS_PROXY": "http://proxy.test:1", "NO_PROXY": "*"}, None),
+    ],
+    ids=str,
+)
+def test_client_uses_proxy_of_environment(monkeypatch, variables, proxy):
+    """As curl does."""
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    opened = open_transports(monkeypatch)
+    config = KubeConfig.from_one(cluster=Cluster(server=f"{ADDRESS}:6443", insecure=True), user=User()).get()
+    assert config
+
+    _connect(config, FIELD_MANAGER)
+
+    assert [each["proxy"] for each in opened] == [proxy]
 
 
 def test_client_applies_with_force_and_changes_by_merge_patch():
