@@ -97,6 +97,12 @@ def harness(cluster: ClusterClient, namespace: str, image: Import) -> Place:
 class TestKubernetesTarget(TargetContract):
     """A real cluster keeps the contract of targets; its pods are within Pod Security `restricted`."""
 
+    @pytest.fixture
+    def harness(self, harness: Place) -> Place:
+        """One pod is enough, and two roll one after the other; `test_rolls` has rolls of several."""
+        harness.target = deployers_target(harness.cluster, harness.namespace, replicas=1)
+        return harness
+
 
 def test_update_replaces_settings(harness: Place, cluster: ClusterClient) -> None:
     """The settings of the earlier deployment stay as long as a rollback would need them."""
