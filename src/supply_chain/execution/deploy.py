@@ -14,6 +14,7 @@ from datetime import datetime
 from time import sleep
 
 from supply_chain.errors import DeploymentFailed, ImageDamaged, PortBusy, ProgramNotStarted
+from supply_chain.execution.configured import ConfiguredService
 from supply_chain.execution.deployment import Deployment, DockerPlace, Expected
 from supply_chain.execution.environment import DockerEnvironment, DockerPlacement
 from supply_chain.execution.reverse_proxy import ReverseProxy, server_name
@@ -30,12 +31,9 @@ from supply_chain.model.container import (
     Container,
     ContainerSpec,
     Engine,
-    Profile,
     Wait,
-    configuration_digest,
     container_name,
     labels,
-    profile,
 )
 from supply_chain.model.image import Digest
 from supply_chain.model.manifest import Service
@@ -49,7 +47,7 @@ SETTLE = 0.3
 
 
 @dataclass(frozen=True)
-class Order:
+class Order(ConfiguredService):
     """A request to deploy an admitted image, as declared, to an environment. `proxy` is already in the engine.
 
     If `force` is true, the container is replaced even if the same one already runs.
@@ -68,24 +66,9 @@ class Order:
         return self.admitted.facts.ref.digest
 
     @property
-    def place(self) -> DockerPlacement:
+    def placement(self) -> DockerPlacement:
         """The address and configuration of the application in the environment."""
         return self.environment.placement(self.manifest.name)
-
-    @property
-    def profile(self) -> Profile:
-        """The profile of the container."""
-        return profile(self.manifest.runtime)
-
-    @property
-    def settings(self) -> dict[str, str]:
-        """The declared environment variables, with those of the environment on top."""
-        return self.place.settings_of(self.manifest)
-
-    @property
-    def configuration(self) -> Digest:
-        """The digest of settings and profile."""
-        return configuration_digest(self.settings, self.profile)
 
 
 def deploy(
@@ -151,7 +134,10 @@ def _expected(order: Order, running: Container, reverse_proxy: Container) -> Exp
         container=running.id,
         name=running.name,
         place=DockerPlace(
-            reverse_proxy=reverse_proxy.id, proxy=order.proxy, address=order.place.address, port=order.place.port
+            reverse_proxy=reverse_proxy.id,
+            proxy=order.proxy,
+            address=order.placement.address,
+            port=order.placement.port,
         ),
         probe=order.manifest.probe,
         settings=order.settings,
@@ -177,7 +163,7 @@ def _find_unchanged(
     order: Order, serving: Container, reverse_proxy: ReverseProxy, now: Callable[[], datetime]
 ) -> Deployment | None:
     """Return the current deployment if it is the requested one and healthy, otherwise None."""
-    place, reverse_proxy_now = order.place, reverse_proxy.fits()
+    place, reverse_proxy_now = order.placement, reverse_proxy.fits()
     same = (
         serving.running
         and serving.image == order.digest
@@ -280,7 +266,7 @@ def _watch_address(order: Order, serving: Container | None) -> Iterator[Watch | 
 
     An address to which the application moves is not watched.
     """
-    where = order.place.address, order.place.port, order.manifest.probe.path
+    where = order.placement.address, order.placement.port, order.manifest.probe.path
     if serving is None or trouble_at(*where):
         yield None
         return
@@ -294,7 +280,7 @@ def _switch(engine: Engine, order: Order, reverse_proxy: ReverseProxy, new: Cont
     try:
         served_by = reverse_proxy.switch(new, probe.port, probe.path, wait)
     except PortBusy as error:
-        place = order.place
+        place = order.placement
         raise PortBusy(
             f"Another program listens at {place.address}:{place.port}, the address of {order.manifest.name} in "
             f"{order.environment.name}: {first_line(error)}.\nThe new container was removed; an earlier "

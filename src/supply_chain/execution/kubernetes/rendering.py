@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from supply_chain.errors import SettingInvalid
+from supply_chain.execution.configured import ConfiguredService
 from supply_chain.execution.environment import KubernetesEnvironment, KubernetesPlacement
 from supply_chain.execution.kubernetes.autoscaling import render_scaling
 from supply_chain.execution.kubernetes.cluster import (
@@ -33,11 +34,9 @@ from supply_chain.model.container import (
     ROLE,
     RUN,
     Profile,
-    configuration_digest,
-    profile,
     slug,
 )
-from supply_chain.model.image import Digest, ImageRef
+from supply_chain.model.image import ImageRef
 from supply_chain.model.manifest import Classification, Service
 
 CONTAINER = "application"
@@ -66,7 +65,7 @@ def object_name(application: str) -> str:
 
 
 @dataclass(frozen=True)
-class Workload:
+class Workload(ConfiguredService):
     """An application at a digest in an environment. `run_id` is set if its pods are replaced in any case."""
 
     manifest: Service
@@ -84,21 +83,6 @@ class Workload:
     def placement(self) -> KubernetesPlacement:
         """Its pods and configuration in the environment."""
         return self.environment.placement(self.manifest.name)
-
-    @property
-    def profile(self) -> Profile:
-        """The profile of its containers."""
-        return profile(self.manifest.runtime)
-
-    @property
-    def settings(self) -> dict[str, str]:
-        """The declared environment variables, with those of the environment on top."""
-        return self.placement.settings_of(self.manifest)
-
-    @property
-    def configuration(self) -> Digest:
-        """The digest of settings and profile."""
-        return configuration_digest(self.settings, self.profile)
 
     @property
     def nodes(self) -> NodeRequirement:

@@ -9,7 +9,6 @@ import pytest
 from lightkube.config.kubeconfig import KubeConfig
 from lightkube.config.models import Cluster, User
 
-from supply_chain.adapters.kubernetes import client as adapter
 from supply_chain.adapters.kubernetes.client import ClusterClient, TokenTransport, _connect
 from supply_chain.errors import ClusterConflict, ClusterRefused, ClusterUnavailable, SettingInvalid
 from supply_chain.execution.kubernetes.cluster import (
@@ -268,7 +267,7 @@ def open_transports(monkeypatch) -> list[dict[str, Any]]:
         opened.append(options)
         return httpx2.MockTransport(lambda _: httpx2.Response(200))
 
-    monkeypatch.setattr(adapter.httpx2, "HTTPTransport", transport)
+    monkeypatch.setattr(httpx2, "HTTPTransport", transport)
     return opened
 
 

@@ -1,0 +1,36 @@
+"""A service as its declaration and its environment configure it, whatever runs it there."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+from supply_chain.execution.environment import Placement
+from supply_chain.model.container import Profile, configuration_digest, profile
+from supply_chain.model.image import Digest
+from supply_chain.model.manifest import Service
+
+
+class ConfiguredService(ABC):
+    """A service in an environment."""
+
+    manifest: Service
+
+    @property
+    @abstractmethod
+    def placement(self) -> Placement:
+        """Its configuration in the environment."""
+
+    @property
+    def profile(self) -> Profile:
+        """The profile of its containers."""
+        return profile(self.manifest.runtime)
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """The declared environment variables, with those of the environment on top."""
+        return self.placement.settings_of(self.manifest)
+
+    @property
+    def configuration(self) -> Digest:
+        """The digest of settings and profile."""
+        return configuration_digest(self.settings, self.profile)
