@@ -24,7 +24,7 @@ pytestmark = pytest.mark.real
 CLUSTER_ROLE_BINDINGS = Kind(f"{RBAC}/v1", "ClusterRoleBinding", "clusterrolebindings", namespaced=False)
 VERBS = (
     "get", "list", "watch", "create", "update", "patch", "delete", "deletecollection", "bind", "escalate",
-    "impersonate", "approve", "sign",
+    "impersonate", "approve", "sign", "publish",
 )  # fmt: skip
 READ = {"list", "watch"}
 GET = {"get", "list", "watch"}
@@ -46,7 +46,9 @@ ALLOWED: dict[str, dict[str, set[str]]] = {
     },
     "cscm-deployer-nodes": {"nodes": {"list"}},
     "cscm-deployer-hosts": {"ingresses.networking.k8s.io": {"list"}},
-    "cscm-execution": {f"serviceaccounts/token {PUBLISHER}": {"create"}, "configmaps": {"get"}},
+    "cscm-execution": {
+        f"serviceaccounts/token {PUBLISHER}": {"create"}, "configmaps": {"get"}, "admissions.cscm": {"publish"},
+    },
     "cscm-publisher": {"configmaps": {"create", "update"}},
     "cscm-execution-enforcement": {
         "mutatingadmissionpolicies.admissionregistration.k8s.io": {"get"},
