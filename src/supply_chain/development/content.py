@@ -29,8 +29,6 @@ class Contents:
     """Platform in the image's configuration, such as `linux/amd64`."""
     size: int
     """Unpacked bytes of all layers. Files that a later layer hides count too: they are stored and transferred."""
-    more_rights: Mapping[str, str]
-    """Path → why a user who can read or run the file there gets more rights than the container's user."""
     programs: int
     """Number of machine programs (ELF) in all layers. Scripts run on any machine that has their interpreter."""
     foreign: Mapping[str, str]
@@ -49,7 +47,7 @@ class Contents:
     unread: tuple[str, ...] = ()
     """Paths of such Python files that are too large or too many."""
     examination: Examination = field(default_factory=Examination)
-    """Content that no scanner judges, and paths where engines would unpack different files."""
+    """Content that no scanner judges, files with more rights, and paths where engines would unpack others."""
 
 
 def check_content(
@@ -100,8 +98,8 @@ def check_content(
 
 
 def _compare_declared(contents: Contents, manifest: Service | Base) -> tuple[list[str], list[str]]:
-    declared, rights, foreign = manifest.build.platform, contents.more_rights, contents.foreign
-    conflicts = contents.examination.conflicts
+    declared, foreign, conflicts = manifest.build.platform, contents.foreign, contents.examination.conflicts
+    rights = {each.path: each.rights for each in contents.examination.privileged_files}
     expectations = (
         (
             contents.platform == declared,

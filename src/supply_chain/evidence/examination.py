@@ -11,7 +11,7 @@ from supply_chain.model.manifest import Unjudged, UnjudgedKind
 
 OS_RELEASE = "/etc/os-release"
 """The path for which an owner accepts that an image has another distribution than its base."""
-EXAMINATION_VERSION = "6"
+EXAMINATION_VERSION = "7"
 """Version of the examination. It is raised when more is looked for, so that images are examined again."""
 
 
@@ -41,6 +41,13 @@ class Archive(Model):
     sha256: str
 
 
+class PrivilegedFile(Model):
+    """A file that gives more rights than its user has."""
+
+    path: str
+    rights: str = Field(description="setuid, setgid, capabilities or device; several with commas")
+
+
 class Contradiction(Model):
     """A file that names another distribution than os-release does."""
 
@@ -57,6 +64,7 @@ class Examination(Model):
     databases: tuple[Database, ...] = ()
     archives: tuple[Archive, ...] = ()
     unlisted: int = Field(default=0, ge=0, description="how many more databases and archives there are")
+    privileged_files: tuple[PrivilegedFile, ...] = ()
     conflicts: tuple[str, ...] = Field(default=(), description="where engines would unpack other files than these")
 
     def without(self, bases: Iterable[Examination]) -> Examination:

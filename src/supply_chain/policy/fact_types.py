@@ -301,6 +301,14 @@ class ReleaseSbomFacts(SbomFacts):
     """Packages of the base to which it gives another version, source or distribution."""
 
 
+class PrivilegedFileFacts(TypedDict):
+    """A file that gives more rights than its user has."""
+
+    path: str
+    rights: str
+    """`setuid`, `setgid`, `capabilities` or `device`; several with commas."""
+
+
 class ExaminationFacts(TypedDict):
     """What curation found in the image's files that no scanner judges, without what a base has or the owner accepts."""
 
@@ -314,6 +322,8 @@ class ExaminationFacts(TypedDict):
     """Package databases besides the distribution's own."""
     archives: list[str]
     """Archives that no scanner opens."""
+    privileged_files: list[PrivilegedFileFacts]
+    """Files with setuid, setgid or capabilities, and devices; also those that a base has."""
     unlisted: int
     """How many more databases and archives there are."""
     accepted: list[str]
@@ -409,6 +419,17 @@ class EnvironmentFacts(TypedDict):
     soak: NotRequired[RequiredSoakFacts]
 
 
+class StatementFacts(TypedDict):
+    """The newest verified statement of a predicate type and signer about the image."""
+
+    predicate_type: str
+    """Such as `https://slsa.dev/provenance/v1`."""
+    signer: str
+    """The tier whose key signed it, or `lifecycle`."""
+    signed: NotRequired[datetime]
+    """The time in the signed content; a signature of cosign has none."""
+
+
 class ImageValues(TypedDict):
     """The facts of every gate."""
 
@@ -419,6 +440,8 @@ class ImageValues(TypedDict):
     block: NotRequired[BlockFacts]
     build: NotRequired[BuildFacts]
     checks: ChecksFacts
+    statements: list[StatementFacts]
+    """Sorted by predicate type and signer."""
     ignored: list[str]
     """What else is attached to the image, and why that is not evidence."""
 

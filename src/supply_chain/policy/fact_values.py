@@ -10,11 +10,13 @@ from operator import itemgetter
 from typing import Any, Literal, cast
 
 from supply_chain.evidence.checks import CheckResult, required
+from supply_chain.evidence.clock import signed_time
 from supply_chain.evidence.examination import OS_RELEASE, Examination, Identity, matches
 from supply_chain.evidence.image_status import LifecycleDecision
 from supply_chain.evidence.levels import build_level
 from supply_chain.evidence.provenance import Provenance
 from supply_chain.evidence.sbom import Configuration, Listing, Package, system_packages
+from supply_chain.evidence.statement import is_about
 from supply_chain.evidence.summary import Summary
 from supply_chain.model.image import Source
 from supply_chain.model.manifest import Base, Service
@@ -278,6 +280,7 @@ def _image(facts: ImageFacts, people: People) -> types.ImageValues:
         "digest": facts.ref.digest,
         "application": facts.ref.application,
         "checks": _checks(facts.checks),
+        "statements": _statements(facts),
         "ignored": list(facts.ignored_referrers),
     }
     if facts.status.block is not None:
@@ -285,6 +288,22 @@ def _image(facts: ImageFacts, people: People) -> types.ImageValues:
     if facts.provenance is not None:
         values["build"] = _build(facts.provenance)
     return values
+
+
+def _statements(facts: ImageFacts) -> list[types.StatementFacts]:
+    """Return the newest statement of each predicate type and signer about the image; one without a time is oldest."""
+    newest: dict[tuple[str, str], datetime | None] = {}
+    for each in facts.evidence:
+        if is_about(each.statement, facts.ref):
+            key, signed = (each.predicate_type, each.signer.value), signed_time(each.statement)
+            before = newest.setdefault(key, signed)
+            newest[key] = max(filter(None, (before, signed)), default=None)
+    return [_statement(*key, signed) for key, signed in sorted(newest.items(), key=itemgetter(0))]
+
+
+def _statement(predicate_type: str, signer: str, signed: datetime | None) -> types.StatementFacts:
+    values: types.StatementFacts = {"predicate_type": predicate_type, "signer": signer}
+    return values if signed is None else {**values, "signed": signed}
 
 
 def _curated(facts: CuratedFacts, people: People) -> types.CuratedValues:
@@ -478,6 +497,7 @@ def _examination(examination: Examination, facts: CuratedFacts) -> types.Examina
         "differences": [f"{each.path}: {each.fact}" for each in left.contradictions],
         "databases": [f"{each.path} ({each.manager})" for each in left.databases],
         "archives": [f"{each.path} ({each.format})" for each in left.archives],
+        "privileged_files": [{"path": each.path, "rights": each.rights} for each in examination.privileged_files],
         "unlisted": left.unlisted,
         "accepted": accepted[:NOTED],
         "accepted_more": len(accepted[NOTED:]),

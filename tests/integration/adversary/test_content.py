@@ -12,6 +12,7 @@ import pytest
 from supply_chain.adapters.docker.engine import DockerEngine
 from supply_chain.adapters.image.layers import read_contents
 from supply_chain.development.content import Contents
+from supply_chain.evidence.examination import PrivilegedFile
 from tests.integration.adversary.attacked import Adversary, Make
 from tests.support.command import cscm
 from tests.support.layered import MIB, layered, packed
@@ -58,7 +59,7 @@ def test_setuid_file_behind_linked_directory_is_found(tmp_path: Path) -> None:
         [entry("a/.wh.su")],
     )
 
-    assert found.more_rights == {"/usr/bin/su": "setuid"}
+    assert found.examination.privileged_files == (PrivilegedFile(path="/usr/bin/su", rights="setuid"),)
     assert any("through the link" in each for each in found.examination.conflicts)
 
 
@@ -79,7 +80,7 @@ def test_hard_link_with_setuid_mode_marks_both_names(tmp_path: Path) -> None:
         tmp_path, [entry("su", b"x"), entry("other", mode=0o4755, type=tarfile.LNKTYPE, linkname="su"), link("l", "su")]
     )
 
-    assert found.more_rights == {"/su": "setuid", "/other": "setuid"}
+    assert {each.path for each in found.examination.privileged_files} == {"/su", "/other"}
 
 
 SECRET = "ghp_" + "aB3" * 12

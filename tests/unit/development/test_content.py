@@ -6,7 +6,7 @@ from supply_chain.development.content import Contents, check_content
 from supply_chain.development.review import apply_reviews
 from supply_chain.errors import CheckNotMade
 from supply_chain.evidence.checks import Check, Outcome
-from supply_chain.evidence.examination import Archive, Contradiction, Database, Examination
+from supply_chain.evidence.examination import Archive, Contradiction, Database, Examination, PrivilegedFile
 from supply_chain.model.manifest import Review
 
 MIB = 1024**2
@@ -21,13 +21,17 @@ def scan(sources):
     return tuple(f"{path}:2: high: shell (B602)" for path, content in sources.items() if content == b"shell")
 
 
+def privileged(*paths):
+    return Examination(privileged_files=tuple(PrivilegedFile(path=each, rights="setuid") for each in paths))
+
+
 @pytest.fixture
 def checked(make):
     """Return a function that checks contents which are valid except for the given changes."""
 
     def run(contents=..., declared=None, **changes):
         good = {"digest": make.digest, "platform": "linux/amd64", "size": 10 * MIB, "programs": 2}
-        found = Contents(**{**good, "more_rights": {}, "foreign": {}, **changes}) if contents is ... else contents
+        found = Contents(**{**good, "foreign": {}, **changes}) if contents is ... else contents
         manifest = make.manifest(build={"max_size": 10 * MIB, **(declared or {})})
         return check_content(lambda: found, make.digest, manifest, {"engine": "1"}, lambda: make.noon, search, scan)
 
@@ -54,7 +58,7 @@ def test_content_check_passes_matching_image_with_measurements(checked):
         ({"size": 10 * MIB + 1}, "Unpacked, it has more than the 10.0 MiB that are declared (build.max_size)."),
         ({"contents": None}, "Unpacked, it has more than the 10.0 MiB that are declared (build.max_size)."),
         (
-            {"more_rights": {"/bin/su": "setuid"}},
+            {"examination": privileged("/bin/su")},
             "1 file in it can give more rights than its user's: /bin/su (setuid).",
         ),
         (
@@ -88,7 +92,7 @@ def test_content_check_omits_programs_if_image_has_scripts_only(checked):
 def test_content_check_reports_all_failures_and_truncates_lists(checked):
     """All failures are reported at once, with at most 20 files each."""
     many = {f"/{n:03}": "such" for n in range(100)}
-    result = checked(platform="x", size=11 * MIB, more_rights=many, foreign=many)
+    result = checked(platform="x", size=11 * MIB, examination=privileged(*many), foreign=many)
 
     assert len(result.failed) == 4 and result.passed == ()
     for reason, what in ((result.failed[1], "100 programs"), (result.failed[3], "100 files")):
@@ -122,7 +126,7 @@ def test_content_check_warns_of_unjudged_files_unless_accepted(checked, make):
     assert [each.partition(":")[0] for each in result.warned] == ["/etc/debian_version", "/opt/x", "/srv/a"]
     assert result.details["examination"] == FOUND.model_dump(mode="json")
     manifest = make.manifest(limits={"unjudged": accepted})
-    contents = Contents(make.digest, "linux/amd64", 1, {}, 1, {}, examination=FOUND)
+    contents = Contents(make.digest, "linux/amd64", 1, 1, {}, examination=FOUND)
     assert check_content(lambda: contents, make.digest, manifest, {}, lambda: make.noon).warned == ()
 
 

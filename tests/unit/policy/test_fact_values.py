@@ -1,6 +1,7 @@
 """What rules read about an image: absent facts are absent, and values are those of the evidence."""
 
 from dataclasses import fields
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -8,9 +9,12 @@ import pytest
 
 from supply_chain.evidence.approval import Approval
 from supply_chain.evidence.checks import Check
+from supply_chain.evidence.examination import Examination, PrivilegedFile
 from supply_chain.evidence.sbom import Configuration
+from supply_chain.evidence.statement import SBOM, SIGNATURE, SUMMARY, VerifiedStatement, about
 from supply_chain.evidence.summary import summary
-from supply_chain.model.tier import Gate
+from supply_chain.model.image import ImageRef
+from supply_chain.model.tier import Gate, TierName
 from supply_chain.policy.fact_schema import fields_of, find_mistakes
 from supply_chain.policy.fact_types import FACTS, DeclaredValues, ImageScannedValues, PlannedValues
 from supply_chain.policy.fact_values import joined_values, local_image_values, values_of, working_copy_values
@@ -87,6 +91,46 @@ def test_container_has_the_configuration_of_the_image() -> None:
         "user": "10001", "ports": ["8080/tcp"], "labels": [{"name": "a", "value": "1"}], "size": 4096,
     }  # fmt: skip
     assert not any("container" in each for each in values[1:])
+
+
+def test_statement_has_its_signer_and_its_newest_time() -> None:
+    """A rule can require who signed what, and that it is fresh; statements about another image are left out."""
+    other = CURATED.with_digest("sha256:" + "e" * 64)
+    evidence = (
+        signed(SUMMARY, TierName.CURATION, timeVerified="2026-11-02T12:00:00Z"),
+        signed(SUMMARY, TierName.CURATION, timeVerified="2026-11-03T12:00:00Z"),
+        signed(SUMMARY, TierName.CURATION, timeVerified="2026-11-01T12:00:00Z"),
+        signed(SUMMARY, TierName.EXECUTION, timeVerified="2026-11-04T12:00:00Z"),
+        signed(SIGNATURE, TierName.CURATION),
+        signed(SBOM, TierName.CURATION, other, created="2026-11-05T12:00:00Z"),
+    )
+
+    values: Any = values_of(deploy_facts(evidence=evidence), People())
+
+    assert values["statements"] == [
+        {"predicate_type": SIGNATURE, "signer": "curation"},
+        {"predicate_type": SUMMARY, "signer": "curation", "signed": datetime(2026, 11, 3, 12, tzinfo=UTC)},
+        {"predicate_type": SUMMARY, "signer": "execution", "signed": datetime(2026, 11, 4, 12, tzinfo=UTC)},
+    ]
+    assert list(find_mistakes(FACTS[Gate.DEPLOY], values, "image")) == []
+
+
+def signed(predicate_type: str, signer: TierName, ref: ImageRef = CURATED, **predicate: Any) -> VerifiedStatement:
+    return VerifiedStatement(
+        digest="sha256:" + "d" * 64,
+        repository=ref.repository,
+        statement=about(ref, predicate_type, predicate),
+        signer=signer,
+    )
+
+
+def test_examination_has_the_files_that_give_more_rights() -> None:
+    """Also those of a base: they are in the image."""
+    found = Examination(privileged_files=(PrivilegedFile(path="/usr/bin/su", rights="setuid"),))
+    for facts in (deploy_facts, release_facts):
+        values: Any = values_of(facts(examination=found, examined_bases=(found,)), People())
+
+        assert values["examination"]["privileged_files"] == [{"path": "/usr/bin/su", "rights": "setuid"}]
 
 
 def test_check_has_the_time_of_its_end() -> None:

@@ -9,12 +9,19 @@ from collections.abc import Iterator
 from supply_chain.adapters.image.file_content import HEAD, ContentStore, FileContent
 from supply_chain.adapters.image.filesystem import Filesystem, Kind, Node, escape_path
 from supply_chain.adapters.image.python_sources import find_lone_bytecode
-from supply_chain.evidence.examination import Archive, Contradiction, Database, Examination, Identity
+from supply_chain.evidence.examination import (
+    Archive,
+    Contradiction,
+    Database,
+    Examination,
+    Identity,
+    PrivilegedFile,
+)
 
 Files = Filesystem[FileContent]
 
 MOST_LISTED = 1000
-"""Maximum archives, and maximum databases, that an examination lists."""
+"""Maximum archives, databases and privileged files that an examination lists, of each."""
 OS_RELEASE = ("/etc/os-release", "/usr/lib/os-release")
 """Paths of os-release, in the order in which they are tried (os-release(5))."""
 OWN = {
@@ -45,7 +52,10 @@ JAVA = (".jar", ".war", ".ear", ".par", ".sar", ".nar", ".jpi", ".hpi", ".kar", 
 
 
 def examine(files: Files, keeper: ContentStore) -> Examination:
-    """Return the facts about these files that an SBOM does not contain."""
+    """Return the facts about these files that an SBOM does not contain.
+
+    Raise `ValueError` for more privileged files than an examination lists: no ordinary image comes near.
+    """
     release = _os_release(files, keeper)
     own, databases = _find_databases(files)
     archives = [*_find_archives(files), *_find_bytecode(files, keeper)]
@@ -55,8 +65,32 @@ def examine(files: Files, keeper: ContentStore) -> Examination:
         databases=tuple(databases[:MOST_LISTED]),
         archives=tuple(archives[:MOST_LISTED]),
         unlisted=max(0, len(databases) - MOST_LISTED) + max(0, len(archives) - MOST_LISTED),
+        privileged_files=_list_privileged(files),
         conflicts=tuple(files.conflicts),
     )
+
+
+def _list_privileged(files: Files) -> tuple[PrivilegedFile, ...]:
+    """Return the files that give more rights than their user has; those that a later layer hides do not count."""
+    found = {escape_path(path): rights for path, node in files.walk() if (rights := _name_rights(path, node))}
+    if len(found) > MOST_LISTED:
+        raise ValueError(f"it holds more than {MOST_LISTED} files that give more rights than their user has")
+    return tuple(PrivilegedFile(path=path, rights=rights) for path, rights in sorted(found.items()))
+
+
+def _name_rights(path: str, node: Node[FileContent]) -> str:
+    """Return why a file gives more rights; empty if it does not.
+
+    Devices in /dev do not count, because the engine gives a container its own /dev.
+    """
+    file = node.kind is Kind.FILE
+    kinds: tuple[tuple[bool, str], ...] = (
+        (file and bool(node.mode & 0o4000), "setuid"),
+        (file and bool(node.mode & 0o2000), "setgid"),
+        (node.capabilities, "capabilities"),
+        (node.kind is Kind.DEVICE and not path.startswith("/dev/"), "device"),
+    )
+    return ", ".join(word for holds, word in kinds if holds)
 
 
 def _identify(release: dict[str, str]) -> Identity | None:

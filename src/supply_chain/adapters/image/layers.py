@@ -20,7 +20,7 @@ import zstandard
 from supply_chain.adapters.image.budget import Budget
 from supply_chain.adapters.image.distribution import examine
 from supply_chain.adapters.image.file_content import HEAD, MACHINES, ContentStore, FileContent, read_file
-from supply_chain.adapters.image.filesystem import Filesystem, Kind, Node, escape_path
+from supply_chain.adapters.image.filesystem import Filesystem, escape_path
 from supply_chain.adapters.image.package_records import (
     LARGEST_RECORD,
     InstalledFiles,
@@ -45,7 +45,7 @@ from supply_chain.model.image import Digest, ImageRef, blobs_of, digest_of
 from supply_chain.scratch import scratch
 
 MANY = 10_000
-"""Maximum files with extra rights, for another machine, or with a secret that are recorded; more raise an error."""
+"""Maximum files for another machine or with a secret that are recorded; more raise an error."""
 SLACK = 16 * 1024 * 1024
 """Bytes that an archive may have in addition to its image: documents, and layers that do not compress."""
 LARGEST_IMAGE = 16 * 1024**3
@@ -120,7 +120,6 @@ def _contents(
         digest=digest,
         platform="/".join(str(config[part]) for part in ("os", "architecture", "variant") if config.get(part)),
         size=image.size,
-        more_rights=_find_more_rights(image.files),
         programs=image.programs,
         foreign=_find_foreign(image.files, machine),
         secrets=_find_secrets(image, described, is_searched, installed),
@@ -299,26 +298,6 @@ def _collect(entries: Iterable[tuple[str, str]]) -> dict[str, str]:
         if len(listed) > MANY:
             raise ValueError(f"it holds more than {MANY} files that should not be in it")
     return listed
-
-
-def _find_more_rights(files: Filesystem[FileContent]) -> dict[str, str]:
-    """Return path → why the file gives more rights than its user has; files that a later layer hides do not count."""
-    return _collect((path, why) for path, node in files.walk() if (why := _why(path, node)))
-
-
-def _why(path: str, node: Node[FileContent]) -> str:
-    """Return why a file gives more rights; empty if it does not.
-
-    Devices in /dev do not count, because the engine gives a container its own /dev.
-    """
-    file = node.kind is Kind.FILE
-    kinds: tuple[tuple[bool, str], ...] = (
-        (file and bool(node.mode & 0o4000), "setuid"),
-        (file and bool(node.mode & 0o2000), "setgid"),
-        (node.capabilities, "capabilities"),
-        (node.kind is Kind.DEVICE and not path.startswith("/dev/"), "device"),
-    )
-    return ", ".join(word for holds, word in kinds if holds)
 
 
 def _find_foreign(files: Filesystem[FileContent], machine: str) -> dict[str, str]:

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from supply_chain.adapters.files import free_space
 from supply_chain.adapters.image import budget as image_budget
-from supply_chain.adapters.image import layers
+from supply_chain.adapters.image import distribution, layers
 from supply_chain.adapters.image.budget import TooLong
 from supply_chain.adapters.image.file_content import HEAD, ContentStore
 from supply_chain.adapters.image.layers import examine_image, is_larger, read_contents
@@ -107,7 +107,8 @@ def engine(*unpacked, kind="gzip", config=None, changed=None):
 
 
 def rights(*unpacked, **kwargs):
-    return dict(present(read_contents(engine(*unpacked, **kwargs), "image", MIB)).more_rights)
+    examination = present(read_contents(engine(*unpacked, **kwargs), "image", MIB)).examination
+    return {each.path: each.rights for each in examination.privileged_files}
 
 
 @pytest.mark.parametrize(
@@ -128,7 +129,7 @@ def rights(*unpacked, **kwargs):
     ],
     ids=lambda each: each.name if isinstance(each, tarfile.TarInfo) else "",
 )
-def test_more_rights_lists_setuid_setgid_capabilities_and_devices(member, why):
+def test_privileged_files_are_setuid_setgid_capabilities_and_devices(member, why):
     """Directories and symbolic links do not count."""
     assert rights(layer(member)) == why
 
@@ -254,7 +255,7 @@ def test_decompression_bomb_is_not_unpacked(monkeypatch):
 
 def test_too_many_files_with_more_rights_are_an_error(monkeypatch):
     """No ordinary image comes near the limit."""
-    monkeypatch.setattr(layers, "MANY", 3)
+    monkeypatch.setattr(distribution, "MOST_LISTED", 3)
     with pytest.raises(CheckNotMade, match="more than 3 files that"):
         read_contents(engine(layer(*(entry(f"{n}", 0o4755) for n in range(4)))), "image", MIB)
 
@@ -386,10 +387,9 @@ def test_program_hidden_by_later_layer_is_not_listed(above):
 
 def test_program_may_be_foreign_and_have_more_rights():
     """Both findings are reported."""
-    found = read_contents(engine(layer(program("bin/su", ARM, mode=0o4755))), "image", MIB)
-    assert found is not None
+    both = layer(program("bin/su", ARM, mode=0o4755))
 
-    assert (dict(found.more_rights), dict(found.foreign)) == ({"/bin/su": "setuid"}, {"/bin/su": "AArch64"})
+    assert (rights(both), foreign(both)[1]) == ({"/bin/su": "setuid"}, {"/bin/su": "AArch64"})
 
 
 TOKEN = b"ghp_" + b"aB3" * 12
