@@ -28,6 +28,7 @@ from supply_chain.policy.outcome import (
 )
 from supply_chain.policy.overrides import name_overrides
 from supply_chain.policy.policies import Deciding, F, GatePolicy, Policy, Reasons, Rule
+from supply_chain.policy.refused_findings import find_refused_findings
 from supply_chain.policy.refused_rules import describe_waiver, find_refused_rules
 from supply_chain.policy.waivers import Waiver, waive_rule, waiver_facts
 
@@ -188,7 +189,9 @@ def _waive(rule: Rule, result: RuleResult, waived: _Waived) -> RuleResult:
     reasons = rule.reasons_where_it_applies(waived.values) if waived.accepting else result.reasons
     if not reasons:
         return _with_waivers(result, waived.accepting)
-    if (waiver := waive_rule(rule.id, waived.waivers)) is not None:
+    naming = [each for each in waived.waivers if rule.id in each.document.rules]
+    severities = {each["severity"] for each in find_refused_findings(rule, waived.values)} if naming else set[str]()
+    if (waiver := waive_rule(naming, severities)) is not None:
         return _with_waivers(result, [waiver])
     return result.model_copy(update={"reasons": reasons})
 

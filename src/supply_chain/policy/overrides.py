@@ -6,16 +6,12 @@ signed it has not seen them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator
 
-from supply_chain.policy.expressions import IMAGE, Values, find
+from supply_chain.policy.expressions import IMAGE, Values
 from supply_chain.policy.policies import Rule
-from supply_chain.policy.vex import is_accepted
+from supply_chain.policy.refused_findings import find_refused_findings
 
-FINDINGS, SEVERITIES = "scan.findings", "scan.severities"
-"""The lists of findings, and of their number by severity, as paths from `image`."""
-READ = (f"{IMAGE}.{FINDINGS}", f"{IMAGE}.{SEVERITIES}")
 VERDICTS = f"{IMAGE}.verdicts."
 
 
@@ -29,22 +25,7 @@ def name_overrides(rule: Rule, values: Values) -> frozenset[str]:
 
 def _list_refused(rule: Rule, values: Values) -> Iterator[str]:
     """Yield the findings and the reasons of earlier gates that a rule refuses an image for."""
-    if any(path.startswith(READ) for path in rule.reads):
-        findings = (each for each in _find_refused(rule, values) if not is_accepted(each))
-        yield from (f"{each['id']} in {each['package']} {each['version']}" for each in findings)
+    yield from (f"{each['id']} in {each['package']} {each['version']}" for each in find_refused_findings(rule, values))
     gates = {path.removeprefix(VERDICTS).partition(".")[0] for path in rule.reads if path.startswith(VERDICTS)}
     for gate in gates & values.image.get("verdicts", {}).keys():
         yield from values.image["verdicts"][gate]["refused"]
-
-
-def _find_refused(rule: Rule, values: Values) -> Iterable[Mapping[str, Any]]:
-    """Return the findings for which a rule refuses an image: all, unless it asks about one after the other."""
-    findings: Sequence[Mapping[str, Any]] = values.image.get("scan", {}).get("findings", ())
-    if rule.loop is None or rule.loop.path not in (FINDINGS, SEVERITIES):
-        return findings
-    elements = find(values.image, rule.loop.path)
-    refused = [elements[position] for position in rule.find_refused(values)]
-    if rule.loop.path == FINDINGS:
-        return refused
-    severities = {each["severity"] for each in refused}
-    return [each for each in findings if each["severity"] in severities]

@@ -66,8 +66,8 @@ class WaiverRole(Model):
     )
     vulnerabilities: Severity | None = Field(
         default=None,
-        description="the worst severity of a vulnerability that the person may accept; one that is not rated counts as "
-        "critical; null: none",
+        description="the worst severity of a vulnerability that the person may accept, also by waiving a rule that "
+        "refuses it; one that is not rated counts as critical; null: none",
     )
     days: int = Field(ge=1, le=MOST_DAYS, description="for how many days, counted from the signature")
 

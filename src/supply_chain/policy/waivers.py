@@ -113,7 +113,7 @@ class Waiver:
     by: str
     """Who signed it."""
     severity: Severity | None
-    """The worst severity of a vulnerability that its signer may accept."""
+    """The worst severity of a finding that its signer may accept, also by waiving a rule; None: none."""
 
     @property
     def reference(self) -> str:
@@ -140,19 +140,20 @@ class Waiver:
         """Return whether it accepts the vulnerability of a finding, which has these `names`, in upper case.
 
         One of them is a vulnerability of the waiver. An advisory is an alias of several CVEs: all of them have to be
-        accepted if any is named. A severity that nobody rated may be the worst one.
+        accepted if any is named.
         """
-        rated, cves = Severity(finding["severity"]), list_cves(names)
-        rank = RANKS[Severity.CRITICAL if rated is Severity.UNKNOWN else rated]
-        return (
-            self.severity is not None
-            and rank >= RANKS[self.severity]
-            and (
-                finding["id"].upper() in self.vulnerabilities
-                or cves <= self.vulnerabilities
-                or cves.isdisjoint(self.vulnerabilities)
-            )
+        cves = list_cves(names)
+        return self.accepts_severity(finding["severity"]) and (
+            finding["id"].upper() in self.vulnerabilities
+            or cves <= self.vulnerabilities
+            or cves.isdisjoint(self.vulnerabilities)
         )
+
+    def accepts_severity(self, severity: str) -> bool:
+        """Return whether its signer may accept findings of a severity. One that nobody rated may be the worst one."""
+        rated = Severity(severity)
+        rank = RANKS[Severity.CRITICAL if rated is Severity.UNKNOWN else rated]
+        return self.severity is not None and rank >= RANKS[self.severity]
 
 
 @dataclass(frozen=True)
@@ -272,9 +273,12 @@ def _report(waiver: Waiver, now: datetime) -> WaiverReport:
     )
 
 
-def waive_rule(rule: str, waivers: Sequence[Waiver]) -> Waiver | None:
-    """Return the waiver of a rule that lasts longest, or None. `waivers` are those that cover the image."""
-    return max((each for each in waivers if rule in each.document.rules), key=_end, default=None)
+def waive_rule(waivers: Iterable[Waiver], severities: Set[str]) -> Waiver | None:
+    """Return which of the waivers of a rule lasts longest, or None. `waivers` are those that cover the image.
+
+    Its signer may accept all `severities`, which are those of the findings that the rule refuses the image for.
+    """
+    return max((each for each in waivers if all(map(each.accepts_severity, severities))), key=_end, default=None)
 
 
 def waive_findings(

@@ -334,6 +334,42 @@ def test_signer_accepts_up_to_a_severity(office, limit, severity, effect):
     assert isinstance(judged(office, facts), Admitted) is effect
 
 
+OVER_FINDINGS = {
+    "each finding": {"for_each": "each in image.SCAN.findings", "expression": "each.severity == 'low'"},
+    "each severity": {"for_each": "each in image.SCAN.severities", "expression": "each.found == 0"},
+    "number": {"expression": "size(image.SCAN.findings) == 0"},
+}
+
+
+@pytest.mark.parametrize(("gate", "scan"), [(Gate.INTAKE, "source_scan"), (Gate.RELEASE, "scan")])
+@pytest.mark.parametrize("kind", OVER_FINDINGS)
+@pytest.mark.parametrize(
+    ("limit", "worst", "effect"),
+    [("medium", "medium", True), ("medium", "high", False), (None, "medium", False), ("high", "unknown", False)],
+)
+def test_rule_over_findings_is_waived_up_to_a_severity(office, gate, scan, kind, limit, worst, effect):
+    """Otherwise a waiver of the rule would accept what its signer may not accept one by one."""
+    office.write_people(vulnerabilities=limit)
+    office.waive("rule", rules=("a.b",))
+    over = {key: text.replace("SCAN", scan) for key, text in OVER_FINDINGS[kind].items()}
+    rules = with_waivers(policy(gate, rule("a.b", **over)), read(office).valid)
+    found = report(finding(Severity.LOW), finding(id="CVE-2026-2", severity=Severity(worst)))
+    facts = intake_facts(source_report=found) if gate is Gate.INTAKE else release_facts(report=found)
+
+    assert isinstance(evaluate(facts, rules, NOON), Admitted) is effect
+
+
+def test_finding_that_the_rule_passes_does_not_limit_its_waiver(office):
+    """The rule asks about one after the other, and refuses only the lesser one."""
+    office.write_people(vulnerabilities="medium")
+    office.waive("rule", rules=("a.b",))
+    over = {"for_each": "each in image.scan.findings", "expression": "each.severity != 'medium'"}
+    rules = with_waivers(policy(Gate.RELEASE, rule("a.b", **over)), read(office).valid)
+    found = report(finding(Severity.MEDIUM), finding(id="CVE-2026-2", severity=Severity.CRITICAL))
+
+    assert isinstance(evaluate(release_facts(report=found), rules, NOON), Admitted)
+
+
 def test_known_exploited_vulnerability_cannot_be_waived(office):
     """Nobody may accept it, whatever the waiver says."""
     office.waive("zlib")

@@ -1,0 +1,38 @@
+"""The findings for which a rule refuses an image."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from supply_chain.policy.expressions import IMAGE, Values, find
+from supply_chain.policy.policies import Rule
+from supply_chain.policy.vex import is_accepted
+
+SCANS = ("scan", "source_scan")
+"""The groups of facts that have findings, and their number by severity."""
+
+
+def find_refused_findings(rule: Rule, values: Values) -> Iterator[Mapping[str, Any]]:
+    """Yield the findings for which a rule refuses an image: all, unless it asks about one after the other.
+
+    `values` are those by which the rule refuses it. Accepted findings are left out.
+    """
+    for scan in SCANS:
+        read = (f"{IMAGE}.{scan}.findings", f"{IMAGE}.{scan}.severities")
+        if scan in values.image and any(path.startswith(read) for path in rule.reads):
+            yield from (each for each in _find_refused(rule, scan, values) if not is_accepted(each))
+
+
+def _find_refused(rule: Rule, scan: str, values: Values) -> Iterator[Mapping[str, Any]]:
+    findings, severities = f"{scan}.findings", f"{scan}.severities"
+    if rule.loop is None or rule.loop.path not in (findings, severities):
+        yield from find(values.image, findings)
+        return
+    elements = find(values.image, rule.loop.path)
+    refused = [elements[position] for position in rule.find_refused(values)]
+    if rule.loop.path == findings:
+        yield from refused
+        return
+    names = {each["severity"] for each in refused}
+    yield from (each for each in find(values.image, findings) if each["severity"] in names)
