@@ -1,7 +1,7 @@
 """Break-glass: a person lets a refused image run in an environment for some hours, signed with their own key.
 
-It overrides the rules that refused the image when it was signed, for the findings and the reasons of earlier gates that
-they refused it for: none that comes up later.
+It overrides the rules that refused the image when it was signed, for the findings and the reasons and ended waivers of
+earlier gates that they refused it for: none that comes up later.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ class BreakGlass(Model):
     expires: AwareDatetime = Field(description="from then on it has no effect")
     overrides: tuple[str, ...] = Field(
         default=(),
-        description="codes of rules, and with the code each finding (`CODE: ID in PACKAGE VERSION`) or reason of an "
-        "earlier gate (`CODE: REASON`)",
+        description="codes of rules, and with the code each finding (`CODE: ID in PACKAGE VERSION`), reason of an "
+        "earlier gate (`CODE: CODE: TEXT`) or waiver of its verdict that has ended (`CODE: waiver NAME@DIGEST`)",
     )
     installation: str = Field(default="", description="the installation for which the person signed")
     signature: Annotated[str, StringConstraints(max_length=MOST_SIGNATURE)] = Field(

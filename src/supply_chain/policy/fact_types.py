@@ -354,6 +354,8 @@ class VerdictFacts(TypedDict):
     at: datetime
     refused: list[str]
     """The codes of its reasons, if it refuses the image."""
+    reasons: list[str]
+    """The same reasons, each as `CODE: TEXT`."""
     waivers: list[str]
     """The waivers that it rests on, each as `name@digest` of its document."""
     ended_waivers: list[str]
@@ -387,7 +389,7 @@ class BreakGlassFacts(TypedDict):
     """When the person signed it."""
     expires: datetime
     overrides: list[str]
-    """What it overrides: codes of rules, and with the code each finding, or reason of an earlier gate."""
+    """What it overrides: codes of rules, and with the code each finding, reason of an earlier gate, or ended waiver."""
 
 
 class SoakFacts(TypedDict):

@@ -546,6 +546,7 @@ def _verdict(last: Summary) -> types.VerdictFacts:
         "passed": last.passed,
         "at": last.time_verified,
         "refused": sorted({each["code"] for each in last.cscm.reasons}),
+        "reasons": sorted({f"{each['code']}: {each['fact']}" for each in last.cscm.reasons}),
         "waivers": waivers,
         "ended_waivers": waivers,
     }

@@ -1,6 +1,6 @@
 """What a break-glass has to name to override a rule: its id, and what it refuses the image for.
 
-These are findings, and reasons of an earlier gate: others can come up while the break-glass lasts, and the person who
+These are findings, and reasons and ended waivers of an earlier gate: others can come up while the break-glass lasts, and the person who
 signed it has not seen them.
 """
 
@@ -24,8 +24,9 @@ def name_overrides(rule: Rule, values: Values) -> frozenset[str]:
 
 
 def _list_refused(rule: Rule, values: Values) -> Iterator[str]:
-    """Yield the findings and the reasons of earlier gates that a rule refuses an image for."""
+    """Yield the findings, and the reasons and ended waivers of earlier gates, that a rule refuses an image for."""
     yield from (f"{each['id']} in {each['package']} {each['version']}" for each in find_refused_findings(rule, values))
     gates = {path.removeprefix(VERDICTS).partition(".")[0] for path in rule.reads if path.startswith(VERDICTS)}
     for gate in gates & values.image.get("verdicts", {}).keys():
-        yield from values.image["verdicts"][gate]["refused"]
+        yield from values.image["verdicts"][gate]["reasons"]
+        yield from (f"waiver {each}" for each in values.image["verdicts"][gate]["ended_waivers"])

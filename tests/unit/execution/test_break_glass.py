@@ -43,7 +43,7 @@ from tests.support.world import World
 END = NOON + timedelta(hours=8)
 CODES = (
     "scan.critical", "scan.critical: CVE-2026-0001 in openssl 3.0.1", "signature.missing", "verdict.release.refused",
-    "verdict.release.refused: x",
+    "verdict.release.refused: x: f",
 )  # fmt: skip
 USE = UsedBreakGlass(by="ann", reason="outage", expires=END)
 

@@ -36,7 +36,7 @@ NO_WAIVERS = Waivers()
 FOUND = "CVE-2026-0001 in openssl 3.0.1"
 """The finding of `builders.finding`."""
 OVERRIDDEN = (
-    "signature.missing", "verdict.release.refused", "verdict.release.refused: x", "scan.critical",
+    "signature.missing", "verdict.release.refused", "verdict.release.refused: x: f", "scan.critical",
     f"scan.critical: {FOUND}", "image.blocked", "a.b",
 )  # fmt: skip
 """What a break-glass is signed for."""
@@ -353,14 +353,14 @@ def test_waived_finding_needs_no_break_glass(office: Office) -> None:
 
 def test_break_glass_overrides_no_refusal_of_an_earlier_gate_for_another_reason(office: Office) -> None:
     """The code is the same, and what the release gate found since may be anything."""
-    reasons = [{"code": code, "fact": "f", "remedy": "r"} for code in ("x", "y")]
-    for count in (1, 2):
+    reason = {"code": "x", "fact": "f", "remedy": "r"}
+    for others in ((), ({**reason, "code": "y"},), ({**reason, "fact": "a finding that the rule has later"},)):
         release = summary(
-            CURATED, Gate.RELEASE, "sha256:" + "9" * 64, reasons=reasons[:count], notes=(), inputs=(), now=NOON
+            CURATED, Gate.RELEASE, "sha256:" + "9" * 64, reasons=(reason, *others), notes=(), inputs=(), now=NOON
         )
         given = {**verdicts(intake=True), Gate.RELEASE: release}
 
         verdict = judged(office, refused_facts(opened(office), verdicts=given))
 
         codes = [each.code for each in getattr(verdict, "reasons", ())]
-        assert codes == ([] if count == 1 else ["verdict.release.refused"])
+        assert codes == (["verdict.release.refused"] if others else [])

@@ -158,6 +158,7 @@ def test_refusal_of_an_earlier_gate_has_each_code_once() -> None:
     plain: Any = values_of(deploy_facts(verdicts={Gate.RELEASE: last}), People())
 
     assert plain["verdicts"]["release"]["refused"] == ["a.a", "b.b"]
+    assert plain["verdicts"]["release"]["reasons"] == ["a.a: 2", "b.b: 1", "b.b: 3"]
 
 
 def test_waivers_of_a_verdict_have_ended_unless_they_are_valid() -> None:
@@ -168,7 +169,7 @@ def test_waivers_of_a_verdict_have_ended_unless_they_are_valid() -> None:
     )  # fmt: skip
     facts = deploy_facts(verdicts={Gate.RELEASE: last})
     wanted = {
-        "passed": True, "at": NOON, "refused": [], "waivers": ["zlib"], "ended_waivers": ["zlib"], "expires": NOON,
+        "passed": True, "at": NOON, "refused": [], "reasons": [], "waivers": ["zlib"], "ended_waivers": ["zlib"], "expires": NOON,
     }  # fmt: skip
 
     plain: Any = values_of(facts, People())

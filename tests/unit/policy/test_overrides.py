@@ -110,7 +110,20 @@ def test_rule_about_earlier_gates_is_named_with_their_reasons(expression: str, c
 
     found = named(rule("a.b", expression=expression), signed=False, verdicts=given)
 
-    assert found == ("a.b", *(f"a.b: {code}" for code in codes))
+    assert found == ("a.b", *(f"a.b: {code}: f" for code in codes))
+
+
+def test_rule_about_earlier_gates_is_named_with_the_waivers_that_have_ended() -> None:
+    """Another one can end while the break-glass lasts."""
+    reference = "zlib@sha256:" + "1" * 64
+    release = summary(
+        CURATED, Gate.RELEASE, "sha256:" + "9" * 64, reasons=(), notes=(), inputs=(), now=NOON, waivers=[reference]
+    )
+
+    found = named(rule("a.b", expression="size(image.verdicts.release.ended_waivers) == 0"),
+                  verdicts={Gate.RELEASE: release})  # fmt: skip
+
+    assert found == ("a.b", f"a.b: waiver {reference}")
 
 
 def test_missing_verdict_of_an_earlier_gate_has_no_reasons() -> None:
