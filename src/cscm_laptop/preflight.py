@@ -33,7 +33,8 @@ from supply_chain.evidence.checks import CheckResult
 from supply_chain.model.manifest import Base, Service, list_bases
 from supply_chain.model.tier import BASES
 from supply_chain.policy.facts import ReleaseFacts
-from supply_chain.policy.loading import read_unsigned_policies
+from supply_chain.policy.loading import REGISTER, read_unsigned_policies
+from supply_chain.policy.names import read_register
 from supply_chain.policy.people import PeopleOwner
 from supply_chain.policy.policies import GatePolicy, Policies
 from supply_chain.scratch import scratch
@@ -56,7 +57,8 @@ def read_first(home: Home, directory: Path) -> Preflight | None:
 def preflight_ports(home: Home, profile: Profile, image: str | None = None) -> PreflightPorts:
     """Return the dependencies of a preflight of a working copy, and of a local image if one is named.
 
-    Raises `ToolMissing` if a tool is not installed, and `DatabaseUnusable` if there is no vulnerability database. For
+    Raises `SettingInvalid` or `DeclarationInvalid` if the register of names cannot be read, `ToolMissing` if a tool is
+    not installed, and `DatabaseUnusable` if there is no vulnerability database. For
     an image, also `EngineUnavailable`, and `ImageNotFound` if the engine has none of this name or id.
     """
     toolbox = Toolbox(home.tools, Pins.load(home.project / PINS))
@@ -77,6 +79,7 @@ def preflight_ports(home: Home, profile: Profile, image: str | None = None) -> P
         generator=SourceSyft(tools["syft"]),
         scanner=scanner,
         policy=policies.intake,
+        registered=read_register(home.project / REGISTER).of,
         now=now,
         image=local_image_ports(image, tools, policies.release) if image else None,
     )

@@ -51,6 +51,7 @@ from supply_chain.policy.fact_types import DeclaredValues, ImageCheckedValues, I
 from supply_chain.policy.fact_values import join_statements, local_image_values, working_copy_values
 from supply_chain.policy.facts import IntakeFacts, ReleaseFacts
 from supply_chain.policy.gate import judge_partly
+from supply_chain.policy.names import Holder
 from supply_chain.policy.outcome import RuleOutcome, RuleResult, Unjudged
 from supply_chain.policy.policies import GatePolicy
 from supply_chain.vulnerability.findings import Database
@@ -142,6 +143,8 @@ class PreflightPorts:
     generator: SourceSbomGenerator
     scanner: Scanner
     policy: GatePolicy[IntakeFacts]
+    registered: Callable[[str], Holder | None]
+    """Returns the entry for a name in the register of names."""
     now: Callable[[], datetime]
     image: LocalImagePorts | None = None
     """None: only the working copy is judged."""
@@ -210,7 +213,7 @@ def _judge_snapshot(snapshot: Snapshot, ports: PreflightPorts) -> Preflight:
     planned = [*ports.plan(snapshot), *_plan_image_check(manifest, ports.image)]
     checks, (report,) = make_checks(planned, dependencies, ports.now)
     uncurated = None if images is None else list(dict.fromkeys(name for name, at in images.values() if at is not None))
-    stated = working_copy_values(manifest, snapshot.source, uncurated, checks, report)
+    stated = working_copy_values(manifest, snapshot.source, uncurated, checks, report, ports.registered(manifest.name))
     values = join_statements(stated, report.source_packages, (), ports.policy.vex, ports.now())
     kind = DeclaredValues if uncurated is None else PlannedValues
     results = judge_partly(values, kind, ports.policy, ports.now())

@@ -116,6 +116,11 @@ class Classification(StrEnum):
     INTERNAL = "internal"
     CONFIDENTIAL = "confidential"
 
+    def is_lower_than(self, other: Classification) -> bool:
+        """Return whether an image of this classification is less sensitive."""
+        order = tuple(Classification)
+        return order.index(self) < order.index(other)
+
 
 PinnedImage = Annotated[
     str,

@@ -249,6 +249,13 @@ class NameFacts(TypedDict):
     """Who asks for it."""
 
 
+class ClassificationFacts(TypedDict):
+    """A declared classification that is lower than the register of names requires."""
+
+    declared: str
+    minimum: str
+
+
 class LicenseFacts(TypedDict):
     """A licence that packages have."""
 
@@ -452,6 +459,7 @@ class IntakeValues(ImageValues):
     """The facts of the intake gate."""
 
     name_conflict: NotRequired[NameFacts]
+    classification_conflict: NotRequired[ClassificationFacts]
     source_scan: NotRequired[ScanFacts]
 
 
@@ -509,6 +517,7 @@ class CheckedValues(TypedDict):
     repository: str
     application: str
     checks: SourceChecksFacts
+    classification_conflict: NotRequired[ClassificationFacts]
     source_scan: ScanFacts
 
 

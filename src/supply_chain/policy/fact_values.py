@@ -66,10 +66,11 @@ def values_of(facts: ImageFacts, people: People) -> Mapping[str, Any]:
 @values_of.register
 def _(facts: IntakeFacts, people: People) -> types.IntakeValues:
     values = cast(types.IntakeValues, _image(facts, people))
-    if (built := facts.provenance) is not None and (
-        conflict := name_conflict(built.manifest.name, facts.holder, Holder.of(built.manifest, built.source))
-    ):
-        values["name_conflict"] = conflict
+    if (built := facts.provenance) is not None:
+        if conflict := name_conflict(built.manifest.name, facts.holder, Holder.of(built.manifest, built.source)):
+            values["name_conflict"] = conflict
+        if lower := _classification_conflict(built.manifest, facts.holder):
+            values["classification_conflict"] = lower
     if facts.source_report is not None:
         values["source_scan"] = _scan(facts.source_report, facts.manifest)
     return values
@@ -232,10 +233,12 @@ def working_copy_values(
     uncurated: Sequence[str] | None,
     checks: Sequence[CheckResult],
     report: Report,
+    registered: Holder | None,
 ) -> types.DeclaredValues | types.PlannedValues:
     """Return the facts of the intake gate that a working copy determines, as `values_of` joins them after a build.
 
     `uncurated` are the names of the bases that are not curated; None if the Dockerfile cannot be built.
+    `registered` is the entry for the name in the register of names.
     """
     checked: types.CheckedValues = {
         "repository": development_repository(manifest.name),
@@ -243,6 +246,8 @@ def working_copy_values(
         "checks": _source_checks(checks),
         "source_scan": _scan(report, manifest),
     }
+    if lower := _classification_conflict(manifest, registered):
+        checked["classification_conflict"] = lower
     declared = _declared(manifest, source)
     if uncurated is None:
         return {**checked, "build": declared}
@@ -269,6 +274,14 @@ def name_conflict(name: str, holder: Holder | None, source: Holder) -> types.Nam
     if holder is None or holder.holds_for(source):
         return None
     return {"name": name, "holder": str(holder), "source": str(source)}
+
+
+def _classification_conflict(manifest: Service | Base, holder: Holder | None) -> types.ClassificationFacts | None:
+    """Return that a declaration states a lower classification than the register of names requires, or None."""
+    minimum = holder.classification if holder else None
+    if minimum is None or not manifest.classification.is_lower_than(minimum):
+        return None
+    return {"declared": manifest.classification.value, "minimum": minimum.value}
 
 
 EARLIER = (Gate.INTAKE, Gate.RELEASE)

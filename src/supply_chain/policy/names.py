@@ -10,12 +10,14 @@ from pydantic import Field, StringConstraints, model_validator
 from supply_chain.errors import SettingInvalid
 from supply_chain.model.documents import decode_document, parse_document, read_content
 from supply_chain.model.image import PATH, Model, Source
-from supply_chain.model.manifest import Base, Name, Service, Word
+from supply_chain.model.manifest import Base, Classification, Name, Service, Word
 
 Pattern = Annotated[str, StringConstraints(pattern=rf"^{PATH}(?:/\*)?$", min_length=2, max_length=128)]
 """A name, or every name below one: `base/*`."""
 RESERVED = ("base/", "upstream/")
 """Prefixes that are reserved whatever the register contains, because everybody builds on the images there."""
+RANKS = tuple(Classification)
+"""The lowest classification first."""
 
 
 class NamedSource(Model):
@@ -43,6 +45,9 @@ class Holder(Model):
         default=None,
         description="in place of repository and path, several sources; `project` is the chain's own checkout",
     )
+    classification: Classification | None = Field(
+        default=None, description="the lowest that may be declared; of several entries that match, the highest counts"
+    )
 
     def __str__(self) -> str:
         where = f" in {self.repository}" if self.repository else ""
@@ -57,8 +62,9 @@ class Holder(Model):
         return cls(kind=manifest.kind, owner=manifest.owner, repository=source.repository, path=source.path)
 
     def holds_for(self, other: Holder) -> bool:
-        """Return whether everything that is settled here is the same in `other`."""
-        settled = ((key, value) for key, value in self if key != "sources" and value is not None)
+        """Return whether everything that is settled here is the same in `other`, which is of any classification."""
+        own = ((key, value) for key, value in self if key not in ("sources", "classification"))
+        settled = ((key, value) for key, value in own if value is not None)
         listed = [each for each in self.sources or () if isinstance(each, NamedSource)]
         here = self.sources is None or any(each.includes(other) for each in listed)
         return here and all(getattr(other, key) == value for key, value in settled)
@@ -98,7 +104,7 @@ class NameRegister(Model):
     def _settles_something(self) -> NameRegister:
         for name, holder in self.names.items():
             if holder == Holder():
-                raise ValueError(f"{name} is assigned to nobody; write kind, owner, repository or path")
+                raise ValueError(f"{name} is assigned to nobody; write kind, owner, repository, path or classification")
             if self._is_reserved(name) and not (holder.sources or holder.repository):
                 raise ValueError(f"{name} is reserved, and no source is listed that may use it; write sources")
         return self
@@ -106,13 +112,21 @@ class NameRegister(Model):
     def of(self, name: Name) -> Holder | None:
         """Return the registered holder of a name: its own entry, or else that of the nearest pattern.
 
-        A reserved name without an entry is held by no source.
+        Its classification is the highest of all these entries. A reserved name without an entry is held by no source.
         """
-        holder = next((self.names[each] for each in (name, *_patterns(name)) if each in self.names), None)
-        return Holder(sources=()) if holder is None and name.startswith(RESERVED) else holder
+        entries = [self.names[each] for each in (name, *_patterns(name)) if each in self.names]
+        if not entries:
+            return Holder(sources=()) if name.startswith(RESERVED) else None
+        lowest = max((each.classification for each in entries if each.classification), key=RANKS.index, default=None)
+        return entries[0].model_copy(update={"classification": lowest})
 
     def _is_reserved(self, name: str) -> bool:
-        return name.startswith(RESERVED) or any(each in self.names for each in _patterns(name))
+        return name.startswith(RESERVED) or any(map(self._reserves, _patterns(name)))
+
+    def _reserves(self, pattern: str) -> bool:
+        """Return whether the entry of a pattern reserves names; one that has only a classification does not."""
+        entry = self.names.get(pattern)
+        return entry is not None and entry.model_copy(update={"classification": None}) != Holder()
 
 
 def _patterns(name: str) -> list[str]:

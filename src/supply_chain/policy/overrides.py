@@ -1,7 +1,7 @@
 """What a break-glass has to name to override a rule: its id, and what it refuses the image for.
 
-These are findings, and reasons and ended waivers of an earlier gate: others can come up while the break-glass lasts, and the person who
-signed it has not seen them.
+These are findings, and reasons and ended waivers of an earlier gate: others can come up while the break-glass lasts,
+and the person who signed it has not seen them.
 """
 
 from __future__ import annotations

@@ -63,6 +63,7 @@ def application(make, tmp_path, monkeypatch):
         generator=MemoryGenerator(),
         scanner=MemoryScanner(report()),
         policy=INTAKE,
+        registered=lambda _: None,
         now=lambda: NOON,
     )
     monkeypatch.setattr(preflight, "preflight_ports", lambda *_: ports)
@@ -80,7 +81,7 @@ def test_check_of_good_application_ends_with_0(application):
 
     assert done.exit_code == 0, done.output
     assert "    image.block: image.blocked" in done.stdout.splitlines()
-    assert done.stdout.endswith("hello: nothing to refuse (23 of 41 rules judged)\n")
+    assert done.stdout.endswith("hello: nothing to refuse (24 of 42 rules judged)\n")
 
 
 @pytest.mark.parametrize("form", ["text", "sarif", "junit", "json"])

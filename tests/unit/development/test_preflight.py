@@ -26,6 +26,7 @@ from supply_chain.evidence.checks import Check
 from supply_chain.model.image import Material
 from supply_chain.model.manifest import FILE
 from supply_chain.model.tier import Gate
+from supply_chain.policy.names import Holder
 from supply_chain.policy.outcome import RuleOutcome
 from supply_chain.policy.people import FILE as PEOPLE
 from supply_chain.policy.people import read_people
@@ -89,6 +90,7 @@ def run(make, tmp_path, directory):
             generator=MemoryGenerator(sboms),
             scanner=MemoryScanner(report(*findings)),
             policy=INTAKE,
+            registered=lambda _: None,
             now=lambda: at,
         )
         return preflight(directory, replace(given, **ports))
@@ -116,7 +118,7 @@ def test_application_without_findings_is_not_refused(run):
     assert (found.application, found.diagnostics, found.refused) == ("hello", (), False)
     assert [each.id for each in found.rules] == [each.id for each in INTAKE.rules]
     judged = {each.id: each.result for each in found.rules if each.result is not None}
-    assert judged["secrets.failed"] is RuleOutcome.PASSED and len(judged) == 23
+    assert judged["secrets.failed"] is RuleOutcome.PASSED and len(judged) == 24
     assert all(bool(each.needs) is (each.result is None) and each.title for each in found.rules)
     assert found.policy == INTAKE.digest and found.images == ("curated/base/python",)
     assert found.tools == {"grype": "0.115.0", "syft": "1.2.3"} and found.database == report().database
@@ -618,3 +620,10 @@ def test_image_is_not_run_without_a_snapshot(directory, run):
 
     found = run(take=raising(DeclarationInvalid("a\nb")), image=image)
     assert found.image is None and not ran
+
+
+def test_lower_classification_than_registered_is_an_error(run):
+    """The intake gate refuses it, and a developer learns it before the build."""
+    found = run(registered={"hello": Holder(classification="confidential")}.get)
+
+    assert [code for code, *_ in errors(found)] == ["name.classification"]

@@ -14,11 +14,13 @@ from supply_chain.evidence.sbom import Configuration
 from supply_chain.evidence.statement import SBOM, SIGNATURE, SUMMARY, VerifiedStatement, about
 from supply_chain.evidence.summary import summary
 from supply_chain.model.image import ImageRef
+from supply_chain.model.manifest import Classification
 from supply_chain.model.tier import Gate, TierName
 from supply_chain.policy.fact_schema import fields_of, find_mistakes
 from supply_chain.policy.fact_types import FACTS, DeclaredValues, ImageScannedValues, PlannedValues
 from supply_chain.policy.fact_values import joined_values, local_image_values, values_of, working_copy_values
 from supply_chain.policy.facts import ImageFacts
+from supply_chain.policy.names import Holder
 from supply_chain.policy.people import FILE, People, read_people
 from tests.support.builders import NOON, check, finding, report, source
 from tests.support.facts import CURATED, deploy_facts, intake_facts, listing, provenance_of, release_facts
@@ -169,7 +171,8 @@ def test_waivers_of_a_verdict_have_ended_unless_they_are_valid() -> None:
     )  # fmt: skip
     facts = deploy_facts(verdicts={Gate.RELEASE: last})
     wanted = {
-        "passed": True, "at": NOON, "refused": [], "reasons": [], "waivers": ["zlib"], "ended_waivers": ["zlib"], "expires": NOON,
+        "passed": True, "at": NOON, "refused": [], "reasons": [], "waivers": ["zlib"],
+        "ended_waivers": ["zlib"], "expires": NOON,
     }  # fmt: skip
 
     plain: Any = values_of(facts, People())
@@ -198,26 +201,33 @@ def test_approvers_are_verified_with_the_people(tmp_path: Path) -> None:
     assert [each["approvers"] for each in values] == [["ann"], []]
 
 
+@pytest.mark.parametrize("registered", [None, Holder(classification=Classification.CONFIDENTIAL)])
 @pytest.mark.parametrize(
     ("uncurated", "kind"),
     [(["docker.io/library/python:3"], PlannedValues), ([], PlannedValues), (None, DeclaredValues)],
 )
-def test_working_copy_has_the_values_of_its_build(uncurated: list[str] | None, kind: type) -> None:
+def test_working_copy_has_the_values_of_its_build(
+    uncurated: list[str] | None, kind: type, registered: Holder | None
+) -> None:
     """Otherwise `cscm check` and the intake gate would judge different facts."""
     facts = intake_facts(
         provenance=provenance_of(uncurated=tuple(uncurated or ()), source=source(dirty=True)),
         checks=(check(Check.SECRETS, failed=("a.py:1: x",)), check(Check.DEPENDENCIES)),
         source_report=report(finding()),
+        holder=registered,
     )
     built = facts.provenance
     assert built is not None and facts.source_report is not None
 
-    found: Any = working_copy_values(built.manifest, built.source, uncurated, facts.checks, facts.source_report)
+    found: Any = working_copy_values(
+        built.manifest, built.source, uncurated, facts.checks, facts.source_report, registered
+    )
 
     assert list(find_mistakes(kind, found, "image")) == []
     gate: Any = values_of(facts, People())
     assert found == {
         **{name: gate[name] for name in ("repository", "application", "source_scan")},
+        **({"classification_conflict": gate["classification_conflict"]} if registered else {}),
         "checks": {name: each for name, each in gate["checks"].items() if name != "tests_reported"},
         "build": {name: gate["build"][name] for name in fields_of(get_type_hints(kind)["build"])},
     }

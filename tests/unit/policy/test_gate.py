@@ -88,7 +88,7 @@ def partly(rules, kind=PlannedValues, **changes):
     built = facts.provenance
     assert built is not None and facts.source_report is not None
     uncurated = None if kind is DeclaredValues else built.uncurated
-    values = working_copy_values(built.manifest, built.source, uncurated, facts.checks, facts.source_report)
+    values = working_copy_values(built.manifest, built.source, uncurated, facts.checks, facts.source_report, None)
     return {each.rule: each for each in judge_partly(values, kind, rules, NOON)}
 
 
@@ -109,7 +109,7 @@ def test_rule_that_a_working_copy_decides_has_the_result_of_the_gate(changes):
 
     assert list(found) == list(gate)
     judged = {name: each for name, each in found.items() if isinstance(each, RuleResult)}
-    assert judged.items() <= gate.items() and len(judged) == 23
+    assert judged.items() <= gate.items() and len(judged) == 24
 
 
 def test_rule_that_needs_a_built_image_is_named_with_what_it_needs():

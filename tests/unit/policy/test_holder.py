@@ -8,7 +8,8 @@ from supply_chain.policy.gate import evaluate
 from supply_chain.policy.names import Holder
 from supply_chain.policy.outcome import Admitted, Refused
 from supply_chain.policy.reading import find_holder, read_intake_facts
-from tests.support.builders import NOON
+from tests.support.builders import NOON, manifest
+from tests.support.facts import intake_facts
 from tests.support.pieces import CURATION, DEV, OFFERED, Pieces
 from tests.support.policies import INTAKE
 
@@ -73,6 +74,25 @@ def test_intake_gate_refuses_name_reserved_for_another_owner(pieces):
     verdict = evaluate(facts, INTAKE, NOON)
     assert isinstance(verdict, Refused)
     assert [reason.code for reason in verdict.reasons] == ["name.taken"]
+
+
+@pytest.mark.parametrize(
+    ("declared", "minimum", "codes"),
+    [
+        ("internal", "confidential", ["name.classification"]),
+        ("internal", "internal", []),
+        ("confidential", "internal", []),
+        ("public", "internal", ["name.classification"]),
+        ("public", None, []),
+    ],
+)
+def test_intake_gate_refuses_lower_classification_than_registered(declared, minimum, codes):
+    """Developers choose what they declare, and policies select by it."""
+    holder = Holder(classification=minimum, owner="greetings")
+    facts = intake_facts(manifest(classification=declared, owner="greetings"), holder=holder)
+
+    verdict = evaluate(facts, INTAKE, NOON)
+    assert [reason.code for reason in getattr(verdict, "reasons", ())] == codes
 
 
 def test_intake_gate_admits_new_owner_named_in_register(pieces):

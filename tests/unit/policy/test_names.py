@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from supply_chain.errors import DeclarationInvalid, SettingInvalid
 from supply_chain.policy.fact_values import name_conflict
-from supply_chain.policy.names import Holder, NamedSource, NameRegister, read_register
+from supply_chain.policy.names import Holder, NamedSource, NameRegister, read_register, settled_holder
 
 PROJECT = Path(__file__).parents[3]
 PLATFORM = Holder(kind="base", owner="platform", sources=("project",))
@@ -84,6 +84,44 @@ def test_register_key_is_a_name_or_a_prefix_pattern(name, allowed):
     else:
         with pytest.raises(ValidationError):
             NameRegister(names={name: PLATFORM})
+
+
+CONFIDENTIAL, INTERNAL = Holder(classification="confidential"), Holder(classification="internal")
+
+
+@pytest.mark.parametrize(
+    ("names", "lowest"),
+    [
+        ({"pay/*": CONFIDENTIAL}, "confidential"),
+        ({"pay/*": CONFIDENTIAL, "pay/eu/api": INTERNAL}, "confidential"),
+        ({"pay/*": INTERNAL, "pay/eu/*": CONFIDENTIAL, "pay/eu/api": Holder(owner="pay")}, "confidential"),
+        ({"pay/*": INTERNAL, "pay/eu/api": CONFIDENTIAL}, "confidential"),
+        ({"pay/*": INTERNAL, "other/*": CONFIDENTIAL}, "internal"),
+        ({"pay/eu/api": Holder(owner="pay")}, None),
+    ],
+)
+def test_register_requires_the_highest_classification_of_all_entries(names, lowest):
+    """A name that is handed over keeps the minimum of its prefix."""
+    held = NameRegister(names=names).of("pay/eu/api")
+
+    assert held is not None and held.classification == lowest
+    assert held.owner == names.get("pay/eu/api", Holder()).owner
+
+
+def test_classification_reserves_no_name():
+    """Whoever uses the name first still holds it, of any classification."""
+    held = settled_holder(NameRegister(names={"pay/*": CONFIDENTIAL}).of("pay/api"), FIRST)
+
+    assert held == FIRST.model_copy(update={"classification": "confidential"})
+    assert name_conflict("pay/api", held, FIRST) is None
+
+
+@pytest.mark.parametrize("name", ["base/x/*", "base/x", "team/x/*", "team/x"])
+def test_classification_alone_does_not_open_a_reserved_name(name):
+    """The nearest entry counts, and this one lists no source."""
+    team = Holder(owner="team", repository="r")
+    with pytest.raises(ValidationError, match="is reserved"):
+        NameRegister(names={"team/*": team, name: CONFIDENTIAL})
 
 
 def test_project_register_reserves_base_names():

@@ -738,7 +738,7 @@ def test_working_copy_is_judged_with_waivers(office):
     facts = intake_facts(NONE, source_report=report(finding(id="CVE-2026-1", severity=Severity.HIGH)))
     assert facts.provenance is not None and facts.source_report is not None
     built = facts.provenance
-    copy: Any = working_copy_values(built.manifest, built.source, [], facts.checks, facts.source_report)
+    copy: Any = working_copy_values(built.manifest, built.source, [], facts.checks, facts.source_report, None)
 
     def refusals():
         policies = POLICIES.with_decisions(People(), read(office), Vex()).intake
