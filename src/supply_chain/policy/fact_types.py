@@ -143,7 +143,7 @@ class VexFacts(TypedDict):
     """The author and the document."""
     at: datetime
     until: NotRequired[datetime]
-    """The end of an investigation."""
+    """When `not_affected` or an investigation ends."""
     accepted: bool
     """Whether the finding does not count because of it."""
 

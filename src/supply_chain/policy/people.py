@@ -54,7 +54,7 @@ class PeopleOwner(NamedTuple):
     """The installation that the document has to name; empty: any. An owner may sign for several with one key."""
 
 
-NO_TERMS = VexTerms(accepted_justifications=frozenset(), investigation_days=0)
+NO_TERMS = VexTerms(accepted_justifications=frozenset(), investigation_days=0, not_affected_days=0)
 """No issuer's `not_affected` or `under_investigation` counts."""
 
 
@@ -152,6 +152,12 @@ class VexSettings(Model):
     )
     investigation_days: int = Field(
         default=0, ge=0, le=MOST_DAYS, description="for how many days `under_investigation` counts"
+    )
+    not_affected_days: int = Field(
+        default=365,
+        ge=1,
+        le=MOST_DAYS,
+        description="for how many days `not_affected` counts, from when the statement was last changed",
     )
 
 
@@ -357,7 +363,11 @@ def read_people(file: Path, owner: PeopleOwner, now: datetime) -> People:
         document.people,
         Keyring({name: _credentials(name, person, root) for name, person in document.people.items()}),
         Keyring({name: _keys(name, issuer.keys) for name, issuer in vex.issuers.items()}),
-        VexTerms(accepted_justifications=frozenset(vex.justifications), investigation_days=vex.investigation_days),
+        VexTerms(
+            accepted_justifications=frozenset(vex.justifications),
+            investigation_days=vex.investigation_days,
+            not_affected_days=vex.not_affected_days,
+        ),
         expires=document.expires,
         trusted_root=document.trusted_root,
         installation=installation,

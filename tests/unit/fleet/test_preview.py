@@ -316,7 +316,7 @@ def test_proposed_waiver_keeps_the_verdict_that_rests_on_it(shop):
 
 def stated(*purls, **changes):
     """Return what an issuer states about packages."""
-    terms = VexTerms(accepted_justifications=frozenset(Justification), investigation_days=0)
+    terms = VexTerms(accepted_justifications=frozenset(Justification), investigation_days=0, not_affected_days=365)
     statement = VexStatement(
         vulnerability="CVE-2026-1", products=tuple(make_product(each) for each in purls), author="a",
         version="1", at=NOON, **{"document": "d", "status": VexStatus.FIXED, **changes},

@@ -61,7 +61,7 @@ CSAF = csaf(
         ],
     },
 )
-TERMS = VexTerms(accepted_justifications=frozenset(Justification), investigation_days=30)
+TERMS = VexTerms(accepted_justifications=frozenset(Justification), investigation_days=30, not_affected_days=365)
 PACKAGES = {("deb", "openssl", OPENSSL)}
 
 

@@ -195,6 +195,14 @@ def test_investigation_counts_for_a_year_at_most(days, valid):
         PeopleDocument.model_validate({"installation": "example", "expires": NOON, "people": {}, "vex": settings})
 
 
+@pytest.mark.parametrize(("days", "valid"), [(0, False), (1, True), (366, True), (367, False)])
+def test_not_affected_counts_for_a_year_at_most(days, valid):
+    """A vulnerability that nobody looks at again may affect the image by then."""
+    settings = {"issuers": {"acme": {"keys": [EcdsaSigner().public]}}, "not_affected_days": days}
+    with nullcontext() if valid else pytest.raises(ValueError, match="not_affected_days"):
+        PeopleDocument.model_validate({"expires": NOON, "people": {}, "vex": settings})
+
+
 @pytest.mark.parametrize("keys", [[], ["no key"]])
 def test_issuer_without_a_usable_key_is_refused(keys):
     """Its documents would never count."""
@@ -219,7 +227,7 @@ def test_investigation_counts_only_if_the_owner_says_so():
     """Without a number of days it is as if nobody investigated."""
     settings = VexSettings.model_validate({"issuers": {"acme": {"keys": [EcdsaSigner().public]}}})
 
-    assert (settings.investigation_days, settings.justifications) == (0, ())
+    assert (settings.investigation_days, settings.not_affected_days, settings.justifications) == (0, 365, ())
 
 
 def test_issuer_signs_with_any_of_its_keys():

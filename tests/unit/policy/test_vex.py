@@ -258,10 +258,13 @@ def test_version_differs_with_documents_and_terms(vex):
     assert first == vex.read().version != ""
     vex.state("vendor")
     second = vex.read().version
-    vex.office.terms = {"investigation_days": 8}
-    vex.office.write_people()
+    versions = {first, second}
+    for terms in ("investigation_days", "not_affected_days"):
+        vex.office.terms = {terms: 8}
+        vex.office.write_people()
+        versions.add(vex.read().version)
 
-    assert len({first, second, vex.read().version}) == 3
+    assert len(versions) == 4
 
 
 def test_without_settings_no_document_counts(vex):
@@ -298,7 +301,7 @@ def test_facts_of_a_finding_have_what_is_stated(vex):
     (found,) = values["scan"]["findings"]
     assert found["vex"] == {
         "status": "not_affected", "justification": NOT_REACHABLE, "text": "not linked", "at": NOON, "accepted": True,
-        "by": "acme (https://acme.example/1, version 1)",
+        "until": NOON + timedelta(days=365), "by": "acme (https://acme.example/1, version 1)",
     }  # fmt: skip
     vex.state(status="under_investigation", justification=None)
     values = joined_values(facts(), vex.policies().release, NOON)

@@ -833,7 +833,7 @@ def test_verdict_is_settled_only_without_waivers_and_time(office):
 def test_version_differs_if_anything_else_decides(office):
     """Then published verdicts are judged again; without a change, not in every process."""
     people = read_people(office.project / FILE, office.people_owner, NOON)
-    terms = VexTerms(accepted_justifications=frozenset(Justification), investigation_days=1)
+    terms = VexTerms(accepted_justifications=frozenset(Justification), investigation_days=1, not_affected_days=365)
     reviewed = ReviewDocument(repository="https://git.example/shop", revision="a" * 40, reason="so")
     office.waive("zlib")
     (given,) = read(office).valid
