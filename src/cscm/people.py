@@ -10,16 +10,18 @@ import yaml
 from cscm.options import Words, as_json, json_of
 from cscm.session import load_block
 from cscm.signing import key_option, require_place, sign_content, sign_document
+from cscm.waiver_scopes import read_known_applications
 from orchestration.project import find_project
 from supply_chain import reports
 from supply_chain.adapters.git.repository import read_commit
 from supply_chain.fleet.waivers import find_uses
 from supply_chain.model.documents import read_document
+from supply_chain.policy.loading import list_environments
 from supply_chain.policy.people import FILE, read_valid_people
 from supply_chain.policy.reviews import DIRECTORY as DIRECTORY_OF_REVIEWS
 from supply_chain.policy.reviews import ReviewDocument, review_name
 from supply_chain.policy.signed_documents import DocumentKind
-from supply_chain.policy.waivers import DIRECTORY, WaiverDocument
+from supply_chain.policy.waivers import DIRECTORY, WaiverDocument, find_unmatched
 from supply_chain.text import plain_text, plain_text_lines
 
 
@@ -74,8 +76,10 @@ def waive(file: Path, key: str) -> None:
     Example:
       cscm waive deployments/waivers/zlib.yaml --key ann.key
     """
-    read_document(file, WaiverDocument)
+    document, project = read_document(file, WaiverDocument), find_project()
     require_place(file, DIRECTORY, ".yaml")
+    for why in find_unmatched(document, read_known_applications(project), list_environments(project)):
+        click.echo(f"note: {plain_text(why)}, so that the waiver covers nothing there", err=True)
     click.echo(f"signed: {plain_text(sign_document(DocumentKind.WAIVER, file, key))}")
 
 

@@ -13,6 +13,7 @@ from cscm.options import Image, as_json, environments
 from cscm.running import print_result, result_of, run, verbose
 from cscm.session import load_block
 from cscm.signing import key_option, sign_content
+from cscm.waiver_scopes import list_unmatched
 from orchestration.project import find_project
 from supply_chain.errors import PartFailed, SettingInvalid
 from supply_chain.execution.signed_project import ProjectState, read_signable
@@ -56,11 +57,15 @@ class PolicyCheck(Model):
     active: bool | None = Field(description="whether the gates decide by them; null: not known, or another directory")
     why: str = Field(description="who signed them and when, or why they are not active; empty: another directory")
     inactive: tuple[str, ...] = Field(default=(), description="what does not decide and why, such as an environment")
+    unmatched: tuple[str, ...] = Field(default=(), description="waivers that are invalid or name what no image has")
 
     def __str__(self) -> str:
         state = {True: "active", None: "not known whether active"}
         active = [] if self.active is False or not self.why else [f"{state[self.active]}: {self.why}"]
-        return "\n".join([*map(str, self.policies), *active, *(f"not active: {each}" for each in self.inactive)])
+        notes = (f"note: the waiver {each}" for each in self.unmatched)
+        return "\n".join(
+            [*map(str, self.policies), *notes, *active, *(f"not active: {each}" for each in self.inactive)]
+        )
 
 
 directory = click.argument("directory", required=False, type=click.Path(exists=True, file_okay=False, path_type=Path))
@@ -84,9 +89,9 @@ def check(directory: Path | None, as_json: bool) -> None:
     """Check the policies in DIRECTORY (deployments/policies): types, cost, selectors and the tests of all rules.
 
     It names what the tests of a rule leave open, a change of its expression that none of them notices, and then exits
-    with 1. Without DIRECTORY, it also says whether the project's policies, environments and names are active, and who
-    signed them. The policies in DIRECTORY are checked together with the project's: each replaces the one of its name,
-    or is added.
+    with 1. Without DIRECTORY, it also names waivers that cover no image, and says whether the project's policies,
+    environments and names are active, and who signed them. The policies in DIRECTORY are checked together with the
+    project's: each replaces the one of its name, or is added.
 
     \b
     Example:
@@ -116,14 +121,15 @@ def _check_state(rows: tuple[CheckedPolicy, ...], project: Path) -> PolicyCheck:
     """Return whether the project's policies are active; None if the workbench block cannot be read."""
     from httpx import TransportError  # noqa: PLC0415 - Prefect's client does not wrap this error
 
+    unmatched = list_unmatched(project)
     try:
         workbench = load_block("Workbench", "workbench")
     except (ModuleNotFoundError, PartFailed, SettingInvalid, TransportError) as error:
         first = str(error).partition("\n")[0]
         why = f"the workbench block, which names the key of their owner, cannot be read: {first}"
-        return PolicyCheck(policies=rows, active=None, why=why)
+        return PolicyCheck(policies=rows, active=None, why=why, unmatched=unmatched)
     state: ProjectState = workbench.project_state(project)
-    return PolicyCheck(policies=rows, active=state.active, why=state.why, inactive=state.problems)
+    return PolicyCheck(policies=rows, active=state.active, why=state.why, inactive=state.problems, unmatched=unmatched)
 
 
 @policy.command()

@@ -63,7 +63,7 @@ def read_code() -> str:
 
 def read_project_policies(project: Path) -> Policies:
     """Read the policies of a project, for its environments; raise as `read_policies`."""
-    return read_policies(project / DIRECTORY, _environments_of(project))
+    return read_policies(project / DIRECTORY, list_environments(project))
 
 
 def read_proposed_policies(project: Path, directory: Path) -> Policies:
@@ -75,19 +75,20 @@ def read_proposed_policies(project: Path, directory: Path) -> Policies:
     documents = {name: decode_document(content, name) for name, content in read_documents(directory).items()}
     if not documents:
         raise PolicyInvalid(f"{directory} has no policy: no file there is called *.yaml.")
-    environments = _environments_of(project)
+    environments = list_environments(project)
     proposed = replace_policies(read_project_policies(project), documents, environments)
     names = {parse_document(text, PolicyDocument, name).name for name, text in documents.items()}
     return proposed.select(names)
 
 
-def _environments_of(project: Path) -> list[str]:
+def list_environments(project: Path) -> list[str]:
+    """Return the names of a project's environments, sorted."""
     return sorted(each.stem for each in (project / ENVIRONMENTS).glob("*.yaml"))
 
 
 def compile_project(project: Path, documents: Mapping[str, bytes]) -> Policies:
     """Return a project's policies from the content of their files, as `compile_policies`."""
-    return compile_policies(documents, _environments_of(project), project / DIRECTORY)
+    return compile_policies(documents, list_environments(project), project / DIRECTORY)
 
 
 def read_active_policies(project: Path, owner: PeopleOwner, since: datetime | None, now: datetime) -> Policies:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -17,7 +17,7 @@ from pydantic import AwareDatetime, Field, StringConstraints, model_validator
 from supply_chain.errors import DeclarationInvalid
 from supply_chain.evidence.examination import matches
 from supply_chain.model.documents import LIMIT, decode_document, parse_document
-from supply_chain.model.image import Digest, Model, digest_of
+from supply_chain.model.image import PATH, Digest, Model, digest_of
 from supply_chain.policy.fact_types import FindingFacts, WaiverFacts
 from supply_chain.policy.people import People, PersonName, WaiverRole
 from supply_chain.policy.signed_documents import (
@@ -39,6 +39,8 @@ EVERY = "*"
 ANY_PACKAGE = ""
 """No waiver names a package so."""
 Text = Annotated[str, StringConstraints(pattern=r"\S", max_length=1000)]
+Scope = Annotated[str, StringConstraints(pattern=rf"^(?:\*|{PATH}(?:/\*)?)$", max_length=128)]
+"""An application, every name below one (`base/*`), or every application (`*`)."""
 SOON = timedelta(days=7)
 """How long before its end a waiver is reported as about to expire."""
 
@@ -49,7 +51,7 @@ class WaiverDocument(Model):
     rules: tuple[Text, ...] = Field(default=(), description="ids of rules; or vulnerabilities")
     vulnerabilities: tuple[Text, ...] = Field(default=(), description="ids or aliases, such as CVE-2026-1234; or rules")
     packages: tuple[Text, ...] = Field(default=(), description="only in these packages; empty: in every package")
-    applications: tuple[Text, ...] = Field(
+    applications: tuple[Scope, ...] = Field(
         default=(), description="names, every name below one: base/*, or `*`; empty: those of the digests"
     )
     digests: tuple[Digest, ...] = Field(default=(), description="of images; empty: all of the applications")
@@ -254,6 +256,22 @@ def find_obstacles(signed: SignedWaiver, role: WaiverRole | None, waivable: Mapp
             yield f"{by} may not waive the rule {rule}"
     if document.expires - signed.at > timedelta(days=role.days):
         yield f"it lasts until {document.expires:%Y-%m-%d}, and {by} may waive for {role.days} days"
+
+
+def find_unmatched(
+    document: WaiverDocument, applications: Collection[str] | None, environments: Collection[str]
+) -> Iterator[str]:
+    """Yield why a part of a waiver's scope covers no image.
+
+    `applications` are the known names and patterns of names; None if they are not known. `environments` are those of
+    the project.
+    """
+    for scope in document.applications if applications is not None else ():
+        if scope != EVERY and not any(matches(each, [scope]) or matches(scope, [each]) for each in applications or ()):
+            yield f"no known application matches {scope}"
+    for environment in document.environments:
+        if environment not in environments:
+            yield f"there is no environment {environment}"
 
 
 def _report(waiver: Waiver, now: datetime) -> WaiverReport:

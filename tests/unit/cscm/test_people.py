@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from cscm import people, signing, vex
+from cscm import people, signing, vex, waiver_scopes
 from cscm.main import main
 from supply_chain.errors import DeclarationInvalid
 from supply_chain.evidence.envelope import keys_of
@@ -30,9 +30,19 @@ def office(tmp_path, monkeypatch):
     made = Office(tmp_path)
     for file in (made.write_people(), made.waive("zlib")):
         signature_file(file).unlink()
+    (tmp_path / "deployments/names.yaml").write_text("names: {}")
     for module in (people, signing):
         monkeypatch.setattr(module, "find_project", lambda: tmp_path)
     return made
+
+
+@pytest.fixture(autouse=True)
+def applications(monkeypatch):
+    """The applications of the inventory."""
+    found = ["shop"]
+    inventory = SimpleNamespace(open=lambda: SimpleNamespace(applications=lambda: tuple(found)))
+    monkeypatch.setattr(waiver_scopes, "load_block", lambda kind, name: inventory)
+    return found
 
 
 @pytest.fixture
@@ -84,6 +94,18 @@ def test_document_is_signed_as_it_is(office, monkeypatch, command, kind, install
     )
     assert found == Signature(by="ann", at=datetime.fromisoformat(signed[0].predicate["signed"]))
     assert signature_file(file).stat().st_mode & 0o777 == 0o644
+
+
+def test_scope_that_covers_no_image_is_noted_when_it_is_signed(office, cosign, applications):
+    """It may be a mistake in writing; whoever signs decides."""
+    waiver = office.waive("zlib", applications=("shp", "shop"))
+
+    done = cscm("waive", waiver, "--key", "awskms:///alias/ann")
+
+    assert done.exit_code == 0, done.output
+    assert done.stderr == "note: no known application matches shp, so that the waiver covers nothing there\n"
+    applications[:] = []
+    assert cscm("waive", waiver, "--key", "awskms:///alias/ann").stderr == "", "no inventory knows the applications"
 
 
 def test_password_of_a_key_file_is_asked_for_once(office, cosign, monkeypatch):

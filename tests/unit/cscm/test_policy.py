@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from httpx import ConnectError
 
 from cscm import policy as commands
-from cscm import signing
+from cscm import signing, waiver_scopes
 from cscm.main import main
 from orchestration.clock import now
 from supply_chain.errors import PartFailed
@@ -49,6 +49,8 @@ def workbench(monkeypatch):
     """A block that names no owner."""
     block = SimpleNamespace(project_state=lambda project: read_project_state(project, PeopleOwner(), None, NOON))
     monkeypatch.setattr(commands, "load_block", lambda kind, name: block)
+    inventory = SimpleNamespace(open=lambda: SimpleNamespace(applications=lambda: ("shop",)))
+    monkeypatch.setattr(waiver_scopes, "load_block", lambda kind, name: inventory)
 
 
 @pytest.fixture
@@ -100,6 +102,28 @@ def test_check_names_what_the_tests_leave_open(directory):
     named = "    note: no test notices provenance.other-application: image.build.name == image.application || 1 > 3"
     assert named in done.stdout.splitlines()
     assert [row["untested"] for row in json.loads(cscm("check", "--json").stdout)["policies"]] == [[]] * 8
+
+
+def test_check_names_waivers_that_cover_no_image(project, monkeypatch):
+    """And invalid ones; without an inventory, nobody knows which applications exist."""
+    assert json.loads(cscm("check", "--json").stdout)["unmatched"] == []
+    office = Office(project)
+    office.waive("good", applications=("shop",))
+    office.waive("name", applications=("shp",))
+    office.waive("place", rules=("a.b",), environments=("prod",))
+    office.waive("text", applications=("shop, web",))
+
+    found = json.loads(cscm("check", "--json").stdout)["unmatched"]
+    assert found[0].startswith("text: ") and "applications" in found[0]
+    assert found[1:] == ["name: no known application matches shp", "place: there is no environment prod"]
+    done = cscm("check")
+    assert done.exit_code == 0 and "note: the waiver name: no known application matches shp" in done.stdout
+
+    def unavailable(kind, name):
+        raise PartFailed("no server")
+
+    monkeypatch.setattr(waiver_scopes, "load_block", unavailable)
+    assert json.loads(cscm("check", "--json").stdout)["unmatched"][1:] == ["place: there is no environment prod"]
 
 
 def test_check_says_whether_the_policies_are_active(project, monkeypatch):

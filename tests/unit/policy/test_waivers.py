@@ -28,6 +28,7 @@ from supply_chain.policy.waivers import (
     WaiverDocument,
     Waivers,
     WaiverState,
+    find_unmatched,
     read_waivers,
     waive_findings,
 )
@@ -233,6 +234,38 @@ def test_waiver_without_clear_subject_and_scope_is_invalid(changes, why):
     assert WaiverDocument.model_validate(given | {"reason": "x" * 1000})
     with pytest.raises(ValueError, match=why):
         WaiverDocument.model_validate(given | changes)
+
+
+@pytest.mark.parametrize("scope", ["shop *", "shop/", "*/shop", "base/**", "Shop", "/shop", "**", "a" * 129])
+def test_scope_that_can_match_no_name_is_invalid(office, scope):
+    """Its person would believe that it covers something."""
+    office.waive("zlib", applications=(scope,))
+
+    assert "applications" in inert(office)
+
+
+@pytest.mark.parametrize(
+    ("applications", "environments", "why"),
+    [
+        (("shop",), (), []),
+        (("base/*", "base/python", "base/team/*", "*"), (), []),
+        (("shp", "shop", "sho/*"), (), ["no known application matches shp", "no known application matches sho/*"]),
+        (("basement/*",), (), ["no known application matches basement/*"]),
+        ((), ("staging", "prod"), ["there is no environment prod"]),
+    ],
+)
+def test_scope_that_covers_no_image_is_found(applications, environments, why):
+    """A name can be of an application that does not exist yet: this is for people."""
+    document = WaiverDocument.model_validate(
+        {
+            "rules": ["a.b"], "applications": applications, "digests": [] if applications else [DIGEST],
+            "environments": environments, "reason": "r", "ticket": "t", "requester": "bob", "expires": NOON,
+        }
+    )  # fmt: skip
+
+    assert list(find_unmatched(document, ("shop", "base/*"), ("staging",))) == why
+    unknown = [each for each in why if "environment" in each]
+    assert list(find_unmatched(document, None, ("staging",))) == unknown, "which applications exist is not known"
 
 
 def test_waived_vulnerability_does_not_count_until_the_waiver_expires(office):
