@@ -240,15 +240,16 @@ def refuse_name(conflict: NameFacts, policy: GatePolicy[IntakeFacts], now: datet
     """
     values = Values.of(policy.gate, {"name_conflict": conflict}, now)
     rules = ((str(each), rule) for each in policy.policies for rule in each.rules if rule.id == NAME_TAKEN)
-    refused = [(name, rule) for name, rule in rules if rule.severity(now) is Severity.DENY and rule.reasons(values)]
+    denying = ((name, rule) for name, rule in rules if rule.severity(now) is Severity.DENY)
+    refused = [(name, rule, reasons) for name, rule in denying if (reasons := rule.reasons(values))]
     if not refused:
         return None
     return Refused(
         image=None, application=conflict["name"], gate=policy.gate, policy=policy.digest,
-        reasons=tuple(reason for _, rule in refused for reason in rule.reasons(values) or ()),
+        reasons=tuple(reason for *_, reasons in refused for reason in reasons),
         refused_rules=tuple(
             RefusedRule(rule=rule.id, policy=name, evidence=(), waiver=describe_waiver(rule.document))
-            for name, rule in refused
+            for name, rule, _ in refused
         ),
     )  # fmt: skip
 

@@ -25,6 +25,7 @@ from supply_chain.policy.loading import (
     replace_policies,
 )
 from supply_chain.policy.outcome import Admitted, Refused, RuleOutcome
+from supply_chain.policy.policies import Rule
 from supply_chain.policy.refused_rules import NOT_WAIVABLE
 from supply_chain.policy.rule_tests import TESTED, example_facts
 from tests.support.builders import NOON, finding, report
@@ -520,6 +521,16 @@ def test_name_is_refused_before_the_build_only_by_the_rule():
     assert refuse_name(conflict, warning, NOON) is None
     elsewhere = policy(Gate.INTAKE, rule("name.taken", when="has(image.build)"), rule("always.refused"))
     assert refuse_name(conflict, elsewhere, NOON) is None, "it does not apply, and no other rule is asked"
+
+
+def test_name_is_judged_once(monkeypatch):
+    """Each evaluation asks the engine."""
+    calls: list[str] = []
+    reasons = Rule.reasons
+    monkeypatch.setattr(Rule, "reasons", lambda self, values: calls.append(self.id) or reasons(self, values))
+
+    assert refuse_name({"name": "hello", "holder": "them", "source": "us"}, INTAKE, NOON) is not None
+    assert calls == ["name.taken"]
 
 
 def test_example_facts_of_a_gate_are_admitted():
