@@ -20,7 +20,7 @@ from supply_chain.execution.signed_project import ProjectState, read_signable
 from supply_chain.model.documents import decode_document, read_content
 from supply_chain.model.image import Model
 from supply_chain.model.tier import Gate
-from supply_chain.policy.activation import LISTING, list_files
+from supply_chain.policy.activation import LISTING, list_next
 from supply_chain.policy.documents import PolicyDocument
 from supply_chain.policy.loading import (
     DIRECTORY,
@@ -138,14 +138,15 @@ def sign(key: str) -> None:
     """Sign policies, environments and names with your own key, so that the gates decide by them.
 
     The signature covers all policies, deployments/names.yaml, and of each environment all but its description and the
-    addresses of applications. After a change of these, sign again. It counts if you are the owner of
+    addresses of applications. After a change of these, sign again. A changed policy needs a higher `version`: the list
+    that is signed retains all that were signed. It counts if you are the owner of
     deployments/people.yaml, or have `policies: true` there.
 
     \b
     Example:
       cscm policy sign --key ann.key
     """
-    document, listing = find_project() / DIRECTORY / LISTING, list_files(read_signable(find_project()))
+    document, listing = find_project() / DIRECTORY / LISTING, list_next(read_signable(find_project()), find_project() / DIRECTORY)
     click.echo(plain_text_lines(listing.decode().rstrip()))
     bundle = sign_content(DocumentKind.POLICIES, document, listing, key)
     document.write_bytes(listing)

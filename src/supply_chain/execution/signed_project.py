@@ -11,7 +11,14 @@ from pydantic import Field
 from supply_chain.execution.environment import Environment
 from supply_chain.execution.environment_documents import read_environments
 from supply_chain.policy.activation import ENVIRONMENTS, NAMES, Activation, PolicyState, name_policies, require_active
-from supply_chain.policy.loading import DIRECTORY, REGISTER, compile_project, read_documents, read_project_activation
+from supply_chain.policy.loading import (
+    DIRECTORY,
+    REGISTER,
+    compile_project,
+    name_versions,
+    read_documents,
+    read_project_activation,
+)
 from supply_chain.policy.loading import ENVIRONMENTS as ENVIRONMENT_DOCUMENTS
 from supply_chain.policy.names import parse_register, read_register_content
 from supply_chain.policy.people import PeopleOwner
@@ -28,6 +35,7 @@ def read_signable(project: Path) -> dict[str, bytes]:
     parse_register(register, project / REGISTER)
     return {
         **name_policies(documents),
+        **name_versions(documents),
         NAMES: register,
         **_decisions(read_environments(project / ENVIRONMENT_DOCUMENTS)),
     }

@@ -27,8 +27,10 @@ LISTING = "signed.list"
 """Name of the list that is signed; it is next to the policies, and its bundle too."""
 POLICIES, NAMES, ENVIRONMENTS = "policies/", "names.yaml", "environments/"
 """The register of names, and what the names of policies and environments begin with in the list."""
+VERSIONS = "versions/"
+"""What a version of a policy begins with in the list: verdicts name it, so that it stays what it was when signed."""
 OWNER = f"the owner of {PEOPLE}"
-NAME = re.compile(r"(?:policies/|environments/)?[A-Za-z0-9][A-Za-z0-9._-]*")
+NAME = re.compile(r"(?:policies/|environments/|versions/)?[A-Za-z0-9][A-Za-z0-9._-]*")
 LINE = re.compile(rf"([0-9a-f]{{64}})  ({NAME.pattern})\n")
 
 
@@ -48,8 +50,35 @@ def list_files(documents: Mapping[str, bytes]) -> bytes:
     for name in documents:
         if not NAME.fullmatch(name):
             raise PolicyInvalid(f"{name!r} is no name of a policy's file.\nUse letters, digits, '.', '_' and '-'.")
-    lines = (f"{digest_of(content).removeprefix('sha256:')}  {name}\n" for name, content in sorted(documents.items()))
-    return "".join(lines).encode()
+    return _format_list({name: digest_of(content) for name, content in documents.items()})
+
+
+def list_next(documents: Mapping[str, bytes], directory: Path) -> bytes:
+    """Return what is signed next, as `list_files`, with the versions in the list of the directory of the policies.
+
+    Raise also `PolicyInvalid` for a version that ships, or is in that list, with another content.
+    """
+    before = _parse_list(read_file(directory / LISTING, LIMIT) or b"")
+    signed = {name: digest for name, digest in before.items() if name.startswith(VERSIONS)}
+    listed = _parse_list(list_files(documents))
+    for name in sorted(each for each in listed if each.startswith(VERSIONS)):
+        if any(each.get(name, listed[name]) != listed[name] for each in (SHIPPED, signed)):
+            policy, _, version = name.removeprefix(VERSIONS).rpartition(".")
+            raise PolicyInvalid(
+                f"Version {version} of the policy {policy} was signed, or ships, with another content, and verdicts "
+                "name it.\nRaise its `version`, and sign again."
+            )
+    return _format_list(signed | listed)
+
+
+def _format_list(digests: Mapping[str, Digest]) -> bytes:
+    return "".join(f"{digest.removeprefix('sha256:')}  {name}\n" for name, digest in sorted(digests.items())).encode()
+
+
+def _parse_list(content: bytes) -> dict[str, Digest]:
+    """Return name → digest of the lines of a list; other lines are left out."""
+    lines = LINE.findall(content.decode("ascii", "replace"))
+    return {name: f"sha256:{digest}" for digest, name in lines}
 
 
 def name_policies(documents: Mapping[str, bytes]) -> dict[str, bytes]:
@@ -131,12 +160,10 @@ def _read_signed(
     if since is not None and signature.at < since:
         why = f"{signed}, and signatures before {render_time(since)} do not count (`policies_signed_since`)"
         return Unsigned(why=why)
-    lines = LINE.findall(content.decode("ascii", "replace"))
-    if content != "".join(f"{digest}  {name}\n" for digest, name in lines).encode():
+    files = _parse_list(content)
+    if content != _format_list(files):
         return Unsigned(why=f"{signature.by} signed something else than a list of files")
-    return TrustedList(
-        files={name: f"sha256:{digest}" for digest, name in lines}, why=signed, change=f"not as {signed}"
-    )
+    return TrustedList(files=files, why=signed, change=f"not as {signed}")
 
 
 def require_active(state: PolicyState, what: str) -> None:

@@ -19,7 +19,7 @@ from supply_chain.model.documents import decode_document, parse_document, read_c
 from supply_chain.model.image import Digest, digest_of
 from supply_chain.model.tier import Gate
 from supply_chain.policy import fact_values, reading
-from supply_chain.policy.activation import NAMES, Activation, read_activation, require_active
+from supply_chain.policy.activation import NAMES, VERSIONS, Activation, read_activation, require_active
 from supply_chain.policy.documents import Parameter, PolicyDocument, RuleDocument
 from supply_chain.policy.expressions import language
 from supply_chain.policy.names import NameRegister, parse_register, read_register_content
@@ -153,6 +153,15 @@ def read_policies(directory: Path, environments: Sequence[str]) -> Policies:
 def read_documents(directory: Path) -> dict[str, bytes]:
     """Return the content of each policy in a directory, by the file's name; raise `DeclarationInvalid`."""
     return {file.name: read_content(file) for file in sorted(directory.glob("*.yaml"))}
+
+
+def name_versions(documents: Mapping[str, bytes]) -> dict[str, bytes]:
+    """Return policies, as file name → content, by their versions in the signed list; raise `DeclarationInvalid`."""
+    parsed = (
+        (parse_document(decode_document(content, name), PolicyDocument, name), content)
+        for name, content in documents.items()
+    )
+    return {f"{VERSIONS}{each.name}.{each.version}": content for each, content in parsed}
 
 
 def compile_policies(documents: Mapping[str, bytes], environments: Sequence[str], directory: Path) -> Policies:

@@ -172,10 +172,33 @@ def test_policies_are_signed_as_they_are(project, monkeypatch):
     assert [line.partition("  ")[2] for line in lines[:-1]] == [
         "environments/production", "environments/staging", "names.yaml", "policies/curated.yaml", "policies/image.yaml",
         "policies/intake.yaml", "policies/release.yaml", "policies/renamed.yaml",
+        "versions/curated.1", "versions/deploy.1", "versions/image.1", "versions/intake.2", "versions/release.1",
     ]  # fmt: skip
     assert lines[-1] == f"signed: {project / DIRECTORY}/signed.list.sigstore.json"
     state = read_project_state(project, office.people_owner, None, now())
     assert state.active and state.why.startswith("signed by the owner of deployments/people.yaml at ")
+
+
+def test_changed_policy_with_the_same_version_is_not_signed(project, monkeypatch):
+    """Verdicts name policy and version, which would be of two contents."""
+    office, file = Office(project), project / DIRECTORY / "release.yaml"
+    monkeypatch.setattr(
+        signing, "sign_for_person", lambda tool, key, statement, service: bytes(office.owner.sign(statement))
+    )
+    first = file.read_text()
+
+    def sign(version, description):
+        text = first.replace("version: 1", f"version: {version}")
+        file.write_text(text.replace("description: ", f"description: {description}", 1))
+        return cscm("sign", "--key", "awskms:///alias/owner")
+
+    done = sign(1, "Ours. ")
+    assert done.exit_code == 1 and "Version 1 of the policy release was signed, or ships," in done.stderr
+    assert not (project / DIRECTORY / "signed.list").exists()
+    assert [sign(*each).exit_code for each in ((2, "Ours. "), (3, "Later. "), (3, "Later. "))] == [0, 0, 0]
+    assert sign(2, "Another one. ").exit_code == 1, "also of a version that was replaced since"
+    assert sign(2, "Ours. ").exit_code == 0
+    assert read_project_state(project, office.owner.public, None, now()).active
 
 
 def test_policies_that_cannot_decide_are_not_signed(project, monkeypatch):
