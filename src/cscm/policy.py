@@ -28,7 +28,7 @@ from supply_chain.policy.loading import (
     read_proposed_policies,
 )
 from supply_chain.policy.policies import Policies
-from supply_chain.policy.rule_tests import find_unnoticed
+from supply_chain.policy.rule_tests import find_unnoticed, refuses_nothing_tested
 from supply_chain.policy.signed_documents import SUFFIX, DocumentKind
 from supply_chain.reports import facts_page, policy_page, policy_preview_page
 from supply_chain.text import plain_text, plain_text_lines, pluralize
@@ -44,10 +44,15 @@ class CheckedPolicy(Model):
     tests: int = Field(description="number of tests of rules, which all passed")
     untested: tuple[str, ...] = Field(description="expressions with one change that no test of their rule notices")
 
+    idle: tuple[str, ...] = Field(
+        default=(), description="rules none of whose tests fails with your parameters, so that they may refuse nothing"
+    )
+
     def __str__(self) -> str:
         rules, tests = pluralize(self.rules, "rule"), pluralize(self.tests, "test")
         lines = [f"{self.gate:<8} {self.policy} {self.version}: {rules}, {tests} passed"]
-        return "\n".join([*lines, *(f"    note: no test notices {each}" for each in self.untested)])
+        idle = (f"    note: with your parameters, {each} may refuse nothing: no test of it fails" for each in self.idle)
+        return "\n".join([*lines, *(f"    note: no test notices {each}" for each in self.untested), *idle])
 
 
 class PolicyCheck(Model):
@@ -106,7 +111,12 @@ def check(directory: Path | None, as_json: bool) -> None:
             version=each.document.version,
             rules=len(each.rules),
             tests=sum(len(rule.document.tests) for rule in each.rules),
-            untested=tuple(f"{rule.id}: {text}" for rule in each.tested for text in find_unnoticed(rule, gate)),
+            untested=tuple(
+                f"{rule.id}: {text}"
+                for rule in each.tested
+                for text in find_unnoticed(rule, gate, each.document.select)
+            ),
+            idle=tuple(rule.id for rule in each.rules if refuses_nothing_tested(rule, gate, each.document.select)),
         )
         for gate in Gate
         for each in policies.at(gate).policies
@@ -146,7 +156,10 @@ def sign(key: str) -> None:
     Example:
       cscm policy sign --key ann.key
     """
-    document, listing = find_project() / DIRECTORY / LISTING, list_next(read_signable(find_project()), find_project() / DIRECTORY)
+    document, listing = (
+        find_project() / DIRECTORY / LISTING,
+        list_next(read_signable(find_project()), find_project() / DIRECTORY),
+    )
     click.echo(plain_text_lines(listing.decode().rstrip()))
     bundle = sign_content(DocumentKind.POLICIES, document, listing, key)
     document.write_bytes(listing)

@@ -102,7 +102,10 @@ class Selector(Model):
 
     applications: Some[Pattern] | None = Field(default=None, description="names, or every name below one: base/*")
     classifications: Some[Classification] | None = Field(default=None, description="as declared")
-    kinds: Some[Literal["service", "base"]] | None = Field(default=None, description="as declared")
+    kinds: Some[Literal["service", "base"]] | None = Field(default=None, description="of the application, as declared")
+    sources: Some[Literal["curated", "upstream"]] | None = Field(
+        default=None, description="curated: built on curated bases only; upstream: also with images from elsewhere"
+    )
     environments: Some[str] | None = Field(default=None, description="at the deploy gate only")
 
 

@@ -20,7 +20,7 @@ from supply_chain.model.image import Digest, digest_of
 from supply_chain.model.tier import Gate
 from supply_chain.policy import fact_values, reading
 from supply_chain.policy.activation import NAMES, VERSIONS, Activation, read_activation, require_active
-from supply_chain.policy.documents import Parameter, PolicyDocument, RuleDocument
+from supply_chain.policy.documents import Parameter, PolicyDocument, RuleDocument, Selector
 from supply_chain.policy.expressions import language
 from supply_chain.policy.names import NameRegister, parse_register, read_register_content
 from supply_chain.policy.people import FILE as PEOPLE
@@ -260,7 +260,7 @@ def check_policy(document: PolicyDocument, environments: Sequence[str]) -> dict[
     if twice := [each.id for each in documents if decisions.count(_decision(each)) > 1]:
         raise PolicyInvalid(f"the rules {' and '.join(twice)} say the same; keep one of them.")
     digest = digest_of(document.model_dump_json().encode())
-    rules = {gate: _checked(documents, tested, gate) for gate in document.gates}
+    rules = {gate: _checked(documents, tested, gate, document.select) for gate in document.gates}
     return {gate: Policy(document, each.rules, each.tested, digest) for gate, each in rules.items()}
 
 
@@ -273,7 +273,7 @@ class _Rules(NamedTuple):
     tested: tuple[Rule, ...]
 
 
-def _checked(documents: Sequence[RuleDocument], tested: Sequence[RuleDocument], gate: Gate) -> _Rules:
+def _checked(documents: Sequence[RuleDocument], tested: Sequence[RuleDocument], gate: Gate, select: Selector) -> _Rules:
     """Return the rules for a gate, after running their tests with its example facts.
 
     `tested` are the same rules with the parameters of their tests. If these differ, the rules only have to be evaluated
@@ -281,15 +281,15 @@ def _checked(documents: Sequence[RuleDocument], tested: Sequence[RuleDocument], 
     """
     rules = tuple(compile_rule(each, language(gate)) for each in documents)
     if documents == tested:
-        return _Rules(rules, _tested(rules, gate))
+        return _Rules(rules, _tested(rules, gate, select))
     for rule in rules:
-        check_results(rule, gate)
-    return _Rules(rules, _tested(tuple(compile_rule(each, language(gate)) for each in tested), gate))
+        check_results(rule, gate, select)
+    return _Rules(rules, _tested(tuple(compile_rule(each, language(gate)) for each in tested), gate, select))
 
 
-def _tested(rules: tuple[Rule, ...], gate: Gate) -> tuple[Rule, ...]:
+def _tested(rules: tuple[Rule, ...], gate: Gate, select: Selector) -> tuple[Rule, ...]:
     for rule in rules:
-        run_tests(rule, gate)
+        run_tests(rule, gate, select)
     return rules
 
 

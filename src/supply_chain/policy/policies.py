@@ -13,7 +13,7 @@ from supply_chain.errors import PolicyInvalid, RuleNotEvaluated
 from supply_chain.evidence.examination import matches
 from supply_chain.model.image import Digest, digest_of
 from supply_chain.model.tier import Gate
-from supply_chain.policy.documents import PolicyDocument, RuleDocument, Severity
+from supply_chain.policy.documents import PolicyDocument, RuleDocument, Selector, Severity
 from supply_chain.policy.expressions import IMAGE, NOW, Expression, Language, Readers, Values, find
 from supply_chain.policy.fact_schema import type_at
 from supply_chain.policy.facts import DeployFacts, ImageFacts, IntakeFacts, ReleaseFacts
@@ -274,13 +274,23 @@ class Policy:
 
     def selects(self, image: Mapping[str, Any]) -> bool:
         """Return whether the policy applies to an image; True also if the facts do not tell."""
-        select, build = self.document.select, image.get("build")
-        return (
-            (select.applications is None or matches(image["application"], select.applications))
-            and (build is None or select.classifications is None or build["classification"] in select.classifications)
-            and (build is None or select.kinds is None or build["kind"] in select.kinds)
-            and (select.environments is None or image["environment"]["name"] in select.environments)
-        )
+        return is_selected(image, self.document.select)
+
+
+def is_selected(image: Mapping[str, Any], select: Selector) -> bool:
+    """Return whether a selector matches an image; True also if the facts do not tell."""
+    build = image.get("build", {})
+    kinds = (("classification", select.classifications), ("kind", select.kinds))
+    return (
+        (select.applications is None or matches(image["application"], select.applications))
+        and all(wanted is None or key not in build or build[key] in wanted for key, wanted in kinds)
+        and (select.sources is None or "uncurated" not in build or _source_of(build) in select.sources)
+        and (select.environments is None or image["environment"]["name"] in select.environments)
+    )
+
+
+def _source_of(build: Mapping[str, Any]) -> str:
+    return "upstream" if build["uncurated"] else "curated"
 
 
 @dataclass(frozen=True)

@@ -11,18 +11,22 @@ from typing import Any, is_typeddict
 from pydantic import Field
 
 from supply_chain.errors import PolicyInvalid, RuleNotEvaluated
+from supply_chain.evidence.examination import matches
 from supply_chain.model.documents import read_document
 from supply_chain.model.image import Model
 from supply_chain.model.tier import Gate
-from supply_chain.policy.documents import RuleTest
+from supply_chain.policy.documents import RuleTest, Selector
 from supply_chain.policy.expressions import Values, language, mutate
 from supply_chain.policy.fact_schema import element_of, fields_of, find_mistakes
 from supply_chain.policy.fact_types import FACTS
-from supply_chain.policy.policies import Rule, compile_rule
+from supply_chain.policy.policies import Rule, compile_rule, is_selected
 
 TESTED = datetime(2026, 1, 1, tzinfo=UTC)
 """The time `now` in the tests of rules that name none."""
 FILE = Path(__file__).with_name("examples.yaml")
+EVERY_IMAGE = Selector()
+UPSTREAM = "docker.io/library/python:3"
+"""An image that is not curated."""
 
 
 class Examples(Model):
@@ -45,11 +49,30 @@ def examples(gate: Gate) -> Mapping[str, Any]:
     return merged
 
 
-def example_facts(gate: Gate, changes: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the example facts of a gate with changes (a JSON Merge Patch); raise `PolicyInvalid` if none fit."""
-    facts: Mapping[str, Any] = _merged(examples(gate), _with_times(changes, FACTS[gate]))
+def example_facts(gate: Gate, changes: Mapping[str, Any], select: Selector = EVERY_IMAGE) -> Mapping[str, Any]:
+    """Return the example facts of a gate, of an image that is selected, with changes (a JSON Merge Patch).
+
+    Raise `PolicyInvalid` if none fit.
+    """
+    selected = _merged(examples(gate), _select_example(examples(gate), select))
+    facts: Mapping[str, Any] = _merged(selected, _with_times(changes, FACTS[gate]))
     _check(gate, facts, examples(gate))
     return facts
+
+
+def _select_example(image: Mapping[str, Any], select: Selector) -> Mapping[str, Any]:
+    """Return changes of the example facts with which a selector matches them."""
+    changes: dict[str, Any] = {"build": {}}
+    if select.applications is not None and not matches(image["application"], select.applications):
+        changes["application"] = select.applications[0].replace("*", image["application"])
+    for key, wanted in (("classification", select.classifications), ("kind", select.kinds)):
+        if wanted is not None and image["build"][key] not in wanted:
+            changes["build"][key] = str(wanted[0])
+    if select.sources is not None and "curated" not in select.sources:
+        changes["build"]["uncurated"] = [UPSTREAM]
+    if select.environments is not None and image["environment"]["name"] not in select.environments:
+        changes["environment"] = {"name": select.environments[0]}
+    return changes
 
 
 def _check(gate: Gate, facts: Mapping[str, Any], checked: Mapping[str, Any] | None = None) -> None:
@@ -89,32 +112,43 @@ def _merged(facts: Any, changes: Any) -> Any:
     return merged
 
 
-def run_tests(rule: Rule, gate: Gate) -> None:
+def run_tests(rule: Rule, gate: Gate, select: Selector = EVERY_IMAGE) -> None:
     """Run the tests of a rule; raise `PolicyInvalid` for one with another result."""
-    for test, passes in check_results(rule, gate):
+    for test, passes in check_results(rule, gate, select):
         if passes is not test.passes:
             result, expected = ("passes" if each else "fails" for each in (passes, test.passes))
             raise PolicyInvalid(f"rule {rule.id}: its test {test.name!r} {result}, and has to be one that {expected}.")
 
 
-def check_results(rule: Rule, gate: Gate) -> list[tuple[RuleTest, bool]]:
-    """Return each test with whether the rule holds for its facts; raise `PolicyInvalid` if that cannot be evaluated."""
+def check_results(rule: Rule, gate: Gate, select: Selector = EVERY_IMAGE) -> list[tuple[RuleTest, bool]]:
+    """Return each test with whether the rule holds for its facts; raise `PolicyInvalid` if that cannot be evaluated.
+
+    It holds for an image that its policy does not select, so that a rule which no selected image breaks fails its test.
+    """
     results: list[tuple[RuleTest, bool]] = []
     for test in rule.document.tests:
         try:
-            results.append((test, _passes(rule, test, gate)))
+            results.append((test, _passes(rule, test, gate, select)))
         except (PolicyInvalid, RuleNotEvaluated) as error:
             raise PolicyInvalid(f"rule {rule.id}, test {test.name!r}: {error.message}") from error
     return results
 
 
-def _passes(rule: Rule, test: RuleTest, gate: Gate) -> bool:
-    return not rule.reasons(
-        Values.of(gate, example_facts(gate, test.facts), test.now or TESTED, frozenset((rule.names_of_image,)))
-    )
+def _passes(rule: Rule, test: RuleTest, gate: Gate, select: Selector) -> bool:
+    facts = example_facts(gate, test.facts, select)
+    values = Values.of(gate, facts, test.now or TESTED, frozenset((rule.names_of_image,)))
+    return not (rule.reasons(values) and is_selected(facts, select))
 
 
-def find_unnoticed(rule: Rule, gate: Gate) -> Iterator[str]:
+def refuses_nothing_tested(rule: Rule, gate: Gate, select: Selector) -> bool:
+    """Return whether all tests pass, also those that fail with `tested_with`: the parameters may switch the rule off.
+
+    Raise `PolicyInvalid` if a test cannot be evaluated.
+    """
+    return all(passes for _, passes in check_results(rule, gate, select))
+
+
+def find_unnoticed(rule: Rule, gate: Gate, select: Selector = EVERY_IMAGE) -> Iterator[str]:
     """Yield the expressions that differ from the rule's own in one place, and pass its tests all the same.
 
     Such a place is not tested: an operator, a number, a text or a negation.
@@ -122,7 +156,7 @@ def find_unnoticed(rule: Rule, gate: Gate) -> Iterator[str]:
     for key in ("when", "expression"):
         for changed in mutate(getattr(rule.document, key) or ""):
             try:
-                run_tests(compile_rule(rule.document.model_copy(update={key: changed}), language(gate)), gate)
+                run_tests(compile_rule(rule.document.model_copy(update={key: changed}), language(gate)), gate, select)
             except PolicyInvalid:
                 continue
             yield changed

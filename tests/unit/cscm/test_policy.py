@@ -126,6 +126,19 @@ def test_check_names_waivers_that_cover_no_image(project, monkeypatch):
     assert json.loads(cscm("check", "--json").stdout)["unmatched"][1:] == ["place: there is no environment prod"]
 
 
+def test_check_names_rules_that_parameters_switch_off(project):
+    """Their tests pass with other parameters."""
+    library = project / DIRECTORY / "library/evidence.yaml"
+    text = library.read_text()
+    (project / DIRECTORY / "evidence.yaml").write_text(text.replace("build_age: 4320h #", "build_age: 99999h #"))
+
+    rows = json.loads(cscm("check", "--json").stdout)["policies"]
+
+    assert [row["idle"] for row in rows if row["policy"] == "evidence"] == [["evidence.build-old"]] * 2
+    assert all(row["idle"] == [] for row in rows if row["policy"] != "evidence")
+    assert "note: with your parameters, evidence.build-old may refuse nothing" in cscm("check").stdout
+
+
 def test_check_says_whether_the_policies_are_active(project, monkeypatch):
     """A change is checked without a signature; another directory decides nothing, and without a block it is unknown."""
     assert cscm("check").stdout.splitlines()[-1] == "active: they ship with this version"

@@ -166,6 +166,8 @@ def test_working_copy_that_no_policy_selects_is_an_error():
     """As at the gate."""
     with pytest.raises(PolicyInvalid, match=r"No policy .* selects hello"):
         partly(policy(Gate.INTAKE, select={"kinds": ["base"]}))
+    unknown = partly(policy(Gate.INTAKE, select={"sources": ["upstream"]}), DeclaredValues)
+    assert unknown, "the Dockerfile cannot be read, so that nobody knows"
 
 
 def test_digest_covers_gate_documents_code_and_engine(monkeypatch):

@@ -16,7 +16,7 @@ from supply_chain.policy.loading import DIRECTORY, read_documents, replace_polic
 from supply_chain.policy.outcome import Refused, RuleOutcome
 from supply_chain.policy.people import People
 from supply_chain.policy.policies import Policies
-from supply_chain.policy.rule_tests import TESTED, example_facts, find_unnoticed
+from supply_chain.policy.rule_tests import TESTED, example_facts, find_unnoticed, refuses_nothing_tested
 from tests.support.builders import NOON, finding, manifest, report
 from tests.support.command import ROOT
 from tests.support.facts import FACTS, deploy_facts, release_facts, requirements
@@ -71,6 +71,16 @@ def test_no_change_of_a_rule_of_the_library_passes_its_tests(gate):
     rules = [rule for policy in ALL.at(gate).policies if policy.document.name in NAMES for rule in policy.tested]
 
     assert rules and [(each.id, changed) for each in rules for changed in find_unnoticed(each, gate)] == []
+
+
+@pytest.mark.parametrize("gate", Gate)
+def test_parameters_of_the_library_switch_no_rule_off(gate):
+    """Whoever copies a policy gets rules that refuse something."""
+    policies = ALL.at(gate).policies
+
+    assert [
+        rule.id for each in policies for rule in each.rules if refuses_nothing_tested(rule, gate, each.document.select)
+    ] == []
 
 
 def test_pages_named_in_policies_exist():

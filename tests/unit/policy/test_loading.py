@@ -30,7 +30,7 @@ from supply_chain.policy.refused_rules import NOT_WAIVABLE
 from supply_chain.policy.rule_tests import TESTED, example_facts
 from tests.support.builders import NOON, finding, report
 from tests.support.command import ROOT
-from tests.support.facts import deploy_facts, intake_facts, release_facts, requirements
+from tests.support.facts import deploy_facts, intake_facts, provenance_of, release_facts, requirements
 from tests.support.policies import ENVIRONMENTS, INTAKE, POLICIES, policy, rule
 
 RULE = {
@@ -411,7 +411,7 @@ def test_selector_that_matches_no_name_is_rejected(read, name):
         ({"environments": ["staging", "production"]}, "deny", True),
         ({"environments": ["staging", "production"]}, "warn", False),
         ({"environments": ["staging"]}, "deny", False),
-        ({"applications": ["staging", "production"]}, "deny", False),
+        ({"applications": ["shop", "store"]}, "deny", False),
         ({}, "deny", False),
     ],
 )
@@ -486,6 +486,9 @@ def test_admission_ends_with_the_first_rule_that_refuses_the_image_then():
         ({"kinds": ["base"]}, False),
         ({"kinds": ["service"], "environments": ["staging"]}, True),
         ({"environments": ["production"]}, False),
+        ({"sources": ["curated"]}, True),
+        ({"sources": ["upstream"]}, False),
+        ({"sources": ["upstream", "curated"]}, True),
     ],
 )
 def test_selector_selects_images_that_match_every_key(select, selected):
@@ -498,9 +501,24 @@ def test_selector_selects_images_that_match_every_key(select, selected):
     assert isinstance(verdict, Refused) is selected
 
 
+def test_selector_selects_images_that_contain_upstream_images():
+    """What is built with images from elsewhere may need other rules."""
+    built = provenance_of(uncurated=("docker.io/library/python:3",))
+    for sources, selected in ((["upstream"], True), (["curated"], False)):
+        own = policy(Gate.DEPLOY, rule("a.b"), select={"sources": sources}).policies[0]
+        verdict = evaluate(
+            deploy_facts(provenance=built), gate_policy(Gate.DEPLOY, [own, policy(Gate.DEPLOY).policies[0]]), NOON
+        )
+        assert isinstance(verdict, Refused) is selected
+
+
 def test_image_without_provenance_is_selected_by_every_classification():
     """Nobody knows what it is, so no policy is left out."""
-    own = policy(Gate.DEPLOY, rule("a.b"), select={"classifications": ["confidential"], "kinds": ["base"]})
+    own = policy(
+        Gate.DEPLOY,
+        rule("a.b"),
+        select={"classifications": ["confidential"], "kinds": ["base"], "sources": ["upstream"]},
+    )
 
     assert isinstance(evaluate(deploy_facts(provenance=None), own, NOON), Refused)
 

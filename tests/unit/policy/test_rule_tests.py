@@ -1,14 +1,23 @@
 """The tests of rules: what they begin with, and the changes of a rule that they do not notice."""
 
+from contextlib import nullcontext
 from datetime import UTC, datetime
 
 import pytest
 
 from supply_chain.errors import PolicyInvalid
 from supply_chain.model.tier import Gate
+from supply_chain.policy.documents import Selector
 from supply_chain.policy.expressions import language, mutate
-from supply_chain.policy.policies import compile_rule
-from supply_chain.policy.rule_tests import TESTED, example_facts, examples, find_unnoticed, run_tests
+from supply_chain.policy.policies import compile_rule, is_selected
+from supply_chain.policy.rule_tests import (
+    TESTED,
+    example_facts,
+    examples,
+    find_unnoticed,
+    refuses_nothing_tested,
+    run_tests,
+)
 from tests.support.policies import POLICIES, rule
 
 
@@ -60,6 +69,63 @@ def test_test_with_another_result_is_named():
 
     with pytest.raises(PolicyInvalid, match=r"rule a\.b: its test 'another' passes, and has to be one that fails"):
         run_tests(never, Gate.DEPLOY)
+
+
+SERVICE = "!has(image.build) || image.build.kind != 'service'"
+
+
+@pytest.mark.parametrize(
+    ("select", "changes", "fails"),
+    [
+        ({}, {}, True),
+        ({"kinds": ["service"]}, {}, True),
+        ({"kinds": ["base"]}, {}, False),
+        ({"kinds": ["base"]}, {"facts": {"build": {"kind": "service"}}}, False),
+        ({"kinds": ["base", "service"]}, {}, True),
+        ({"applications": ["pay/*"], "classifications": ["confidential"], "environments": ["production"]}, {}, True),
+    ],
+)
+def test_rule_that_no_selected_image_breaks_fails_its_test(select, changes, fails):
+    """It would look as if it protected something."""
+    tests = [
+        {"name": "no build", "facts": {"build": None}, "passes": True},
+        {"name": "a service", **changes, "passes": False},
+    ]
+    found = compile_rule(rule("a.b", expression=SERVICE, tests=tests), language(Gate.DEPLOY))
+
+    with nullcontext() if fails else pytest.raises(PolicyInvalid, match="'a service' passes"):
+        run_tests(found, Gate.DEPLOY, Selector.model_validate(select))
+
+
+def test_example_image_is_one_that_is_selected():
+    """The tests of a rule need not repeat what its policy selects."""
+    select = Selector(
+        applications=("pay/*", "web"), classifications=("confidential",), kinds=("base",), sources=("upstream",),
+        environments=("production",),
+    )  # fmt: skip
+    found = example_facts(Gate.DEPLOY, {}, select)
+
+    assert (found["application"], found["environment"]["name"]) == ("pay/shop", "production")
+    build = found["build"]
+    assert (build["classification"], build["kind"], len(build["uncurated"])) == ("confidential", "base", 1)
+    assert is_selected(found, select) and example_facts(Gate.DEPLOY, {}) == examples(Gate.DEPLOY)
+    same = Selector(
+        applications=("shop",), classifications=("public", "internal"), kinds=("base", "service"),
+        sources=("upstream", "curated"), environments=("production", "staging"),
+    )  # fmt: skip
+    assert example_facts(Gate.DEPLOY, {}, same) == examples(Gate.DEPLOY)
+
+
+def test_rule_that_parameters_switch_off_is_found():
+    """Its tests run with other parameters, and pass."""
+    tests = [{"name": "one", "passes": True}, {"name": "x", "facts": {"ignored": ["x"]}, "passes": False}]
+    loose, strict = (
+        compile_rule(rule("a.b", expression=f"size(image.ignored) <= {most}", tests=tests), language(Gate.DEPLOY))
+        for most in (9, 0)
+    )
+
+    assert refuses_nothing_tested(loose, Gate.DEPLOY, Selector())
+    assert not refuses_nothing_tested(strict, Gate.DEPLOY, Selector())
 
 
 @pytest.mark.parametrize(
