@@ -102,7 +102,7 @@ ROLE = WaiverRole(vulnerabilities=Severity.CRITICAL, days=90)
 PEOPLE = People(
     people={"ann": Person(keys=("unused",), waive=ROLE)},
     issuers={"psirt": ()},
-    vex_terms=VexTerms(accepted_justifications=frozenset(), investigation_days=0),
+    vex_terms=VexTerms(accepted_justifications=frozenset(), investigation_days=0, not_affected_days=365),
 )
 
 

@@ -27,10 +27,10 @@ def _list_unmatched(project: Path) -> Iterator[str]:
             why = error.message.rpartition("\n")[0]
             yield f"{file.stem}: {why}"
     if documents:
-        known = read_known_applications(project)
+        applications = read_known_applications(project)
         environments = list_environments(project)
         for name, document in documents.items():
-            yield from (f"{name}: {why}" for why in find_unmatched(document, known, environments))
+            yield from (f"{name}: {why}" for why in find_unmatched(document, applications, environments))
 
 
 def read_known_applications(project: Path) -> tuple[str, ...] | None:

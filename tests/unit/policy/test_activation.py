@@ -8,10 +8,10 @@ import pytest
 from scripts.shipped_policies import module_text
 from supply_chain.errors import PolicyInvalid, PolicyUnsigned, SettingInvalid
 from supply_chain.execution.environment_documents import read_environment
-from supply_chain.execution.signed_project import read_project_state, require_active_environment
+from supply_chain.execution.signed_project import read_project_state, read_signable, require_active_environment
 from supply_chain.model.image import digest_of
-from supply_chain.policy import loading, shipped
-from supply_chain.policy.activation import LISTING, list_files, require_active
+from supply_chain.policy import activation, loading, shipped
+from supply_chain.policy.activation import LISTING, list_files, list_next, require_active
 from supply_chain.policy.loading import (
     DIRECTORY,
     ENVIRONMENTS,
@@ -70,6 +70,61 @@ def test_signed_list_is_as_sha256sum_writes_it():
     assert list_files({"policies/b.yaml": b"b", "names.yaml": b"a"}).decode() == (
         f"{digests[b'a']}  names.yaml\n{digests[b'b']}  policies/b.yaml\n"
     )
+
+
+@pytest.fixture
+def listed(tmp_path, monkeypatch):
+    """Return the names of the next list, which becomes the last one, or why it is refused."""
+    monkeypatch.setattr(activation, "SHIPPED", {"versions/shipped.1": digest_of(b"a")})
+
+    def next_list(documents):
+        try:
+            content = list_next(documents, tmp_path)
+        except PolicyInvalid as error:
+            return error.message
+        (tmp_path / LISTING).write_bytes(content)
+        return [line.partition("  ")[2] for line in content.decode().splitlines()]
+
+    return next_list
+
+
+def test_list_retains_the_versions_that_were_signed(listed):
+    """Of policies and other files, only what is there now counts."""
+    assert listed({"policies/x.yaml": b"a", "versions/x.1": b"a"}) == ["policies/x.yaml", "versions/x.1"]
+    assert listed({"policies/y.yaml": b"b", "versions/x.2": b"b"}) == [
+        "policies/y.yaml",
+        "versions/x.1",
+        "versions/x.2",
+    ]
+    assert listed({"versions/x.1": b"a"}) == ["versions/x.1", "versions/x.2"]
+
+
+def test_other_content_under_a_listed_version_is_refused(listed):
+    """Verdicts name policy and version, also verdicts of long ago."""
+    listed({"versions/x.1": b"a"})
+    listed({"versions/x.12": b"b", "names.yaml": b"a"})
+
+    assert listed({"versions/x.1": b"b"}).startswith(
+        "Version 1 of the policy x was signed, or ships, with another content"
+    )
+    assert "Version 12 of the policy x" in listed({"versions/x.12": b"c"})
+    assert "Version 1 of the policy shipped" in listed({"versions/shipped.1": b"b"})
+    assert listed({"versions/shipped.1": b"a", "names.yaml": b"b"})[-1] == "versions/x.12", (
+        "other files have no version"
+    )
+
+
+def test_signed_list_with_versions_makes_policies_active(office):
+    """Only the policies themselves are compared."""
+    change(office)
+    office.sign_policies(office.ann)
+    document = office.project / DIRECTORY / LISTING
+    content = list_next({**read_signable(office.project), "versions/old.1": b"x"}, office.project / DIRECTORY)
+    document.write_bytes(content)
+    statement = document_statement(DocumentKind.POLICIES, LISTING, content, NOON)
+    signature_file(document).write_bytes(office.ann.sign(statement))
+
+    assert b"versions/old.1" in content and state(office).problems == ()
 
 
 @pytest.mark.parametrize("name", ["a\nb.yaml", "a b.yaml", ".yaml", "ä.yaml", "-a.yaml", "policies/.yaml", "a/b.yaml"])

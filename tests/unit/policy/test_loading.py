@@ -545,7 +545,12 @@ def test_name_is_judged_once(monkeypatch):
     """Each evaluation asks the engine."""
     calls: list[str] = []
     reasons = Rule.reasons
-    monkeypatch.setattr(Rule, "reasons", lambda self, values: calls.append(self.id) or reasons(self, values))
+
+    def counting(rule, values):
+        calls.append(rule.id)
+        return reasons(rule, values)
+
+    monkeypatch.setattr(Rule, "reasons", counting)
 
     assert refuse_name({"name": "hello", "holder": "them", "source": "us"}, INTAKE, NOON) is not None
     assert calls == ["name.taken"]
