@@ -211,7 +211,7 @@ def test_changed_policy_with_the_same_version_is_not_signed(project, monkeypatch
     assert [sign(*each).exit_code for each in ((2, "Ours. "), (3, "Later. "), (3, "Later. "))] == [0, 0, 0]
     assert sign(2, "Another one. ").exit_code == 1, "also of a version that was replaced since"
     assert sign(2, "Ours. ").exit_code == 0
-    assert read_project_state(project, office.owner.public, None, now()).active
+    assert read_project_state(project, office.people_owner, None, now()).active
 
 
 def test_policies_that_cannot_decide_are_not_signed(project, monkeypatch):

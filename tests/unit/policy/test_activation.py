@@ -121,7 +121,7 @@ def test_signed_list_with_versions_makes_policies_active(office):
     document = office.project / DIRECTORY / LISTING
     content = list_next({**read_signable(office.project), "versions/old.1": b"x"}, office.project / DIRECTORY)
     document.write_bytes(content)
-    statement = document_statement(DocumentKind.POLICIES, LISTING, content, NOON)
+    statement = document_statement(DocumentKind.POLICIES, LISTING, content, "example", NOON)
     signature_file(document).write_bytes(office.ann.sign(statement))
 
     assert b"versions/old.1" in content and state(office).problems == ()
