@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import timedelta
+from datetime import datetime
 
 from prefect.variables import Variable
 from pydantic import Field
@@ -29,8 +29,8 @@ from supply_chain.text import first_line
 
 MOST_REASONS = 50
 """Number of reasons in an event."""
-RECENT = timedelta(days=1)
-"""How long after a refusal was published a later run makes up for its event."""
+RENEWING = "deployments_renewed_since"
+"""The variable with the begin of a run that was killed or could not judge all; the next one makes up for its events."""
 JUDGED = "deployments_judged_by"
 """The variable with the version of what decided when all deployments were judged again."""
 
@@ -71,14 +71,22 @@ async def renew_step(ports: ExecutionPorts) -> Renewals:
     """
     version = await in_thread(ports.decision_version)
     documents = ports.workbench.environment_documents()
-    renewals = await in_thread(_renew, documents.readable, ports, await Variable.aget(JUDGED, default="") != version)
+    has_changed = await Variable.aget(JUDGED, default="") != version
+    interrupted = await Variable.aget(RENEWING, default="")
+    if not interrupted:
+        await Variable.aset(RENEWING, now().isoformat(), overwrite=True)
+    since = datetime.fromisoformat(interrupted) if interrupted else None
+    renewals = await in_thread(_renew, documents.readable, ports, has_changed, since)
     if not renewals.unknown:
         await Variable.aset(JUDGED, version, overwrite=True)
+        await Variable.aunset(RENEWING)
     unreadable = (f"the environment {name}: {first_line(error)}" for name, error in documents.unreadable.items())
     return renewals.model_copy(update={"unknown": (*renewals.unknown, *unreadable)})
 
 
-def _renew(environments: Iterable[Environment], ports: ExecutionPorts, has_changed: bool) -> Renewals:
+def _renew(
+    environments: Iterable[Environment], ports: ExecutionPorts, has_changed: bool, interrupted: datetime | None
+) -> Renewals:
     places = {each.name: each for each in environments}
     judged, unknown = list[str](), list[str]()
     for each in read_expected(list(places), ports.repositories, ports.registry, ports.evidence):
@@ -87,25 +95,25 @@ def _renew(environments: Iterable[Environment], ports: ExecutionPorts, has_chang
             before = ports.read_published(ref, each.environment)
             verdict = ports.judge_published(ref, places[each.environment]) if has_changed else None
             verdict = verdict or ports.renew_published(ref, places[each.environment])
+            refused = isinstance(verdict, Refused) and before is not None and before.passed
+            refusal = ports.read_published(ref, each.environment) if refused else None
         except (*UNDECIDED, GateOvertaken, ClusterRefused, ClusterUnavailable) as error:
             unknown.append(f"{ref} in {each.environment}: {first_line(error)}")
             continue
-        if isinstance(verdict, Refused) and before and before.passed:
-            _emit_refusal(ref, each.environment, ports.read_published(ref, each.environment))
-        elif verdict is None and before and not before.passed and before.time_verified > now() - RECENT:
-            _emit_refusal(ref, each.environment, before)
+        if verdict is None and before and not before.passed and interrupted and before.time_verified >= interrupted:
+            refusal = before
+        if refusal is not None:  # None: also if the image was removed meanwhile
+            _emit_refusal(ref, each.environment, refusal)
         if verdict is not None:
             judged.append(f"{ref} in {each.environment}: {'FAILED' if isinstance(verdict, Refused) else 'PASSED'}")
     return Renewals(judged=tuple(judged), unknown=tuple(unknown))
 
 
-def _emit_refusal(ref: ImageRef, environment: str, published: Summary | None) -> None:
+def _emit_refusal(ref: ImageRef, environment: str, published: Summary) -> None:
     """Emit the event after which the owner of a deployment is notified that it is not admitted any more.
 
     Not if Prefect has it: a run that was killed after it published the refusal may have emitted it.
     """
-    if published is None:  # withdrawn meanwhile, because the image was removed
-        return
     number = event_id("image.verdict-changed", f"{ref} in {environment} at {published.time_verified.isoformat()}")
     if is_recorded(number):
         return

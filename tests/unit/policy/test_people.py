@@ -200,7 +200,7 @@ def test_not_affected_counts_for_a_year_at_most(days, valid):
     """A vulnerability that nobody looks at again may affect the image by then."""
     settings = {"issuers": {"acme": {"keys": [EcdsaSigner().public]}}, "not_affected_days": days}
     with nullcontext() if valid else pytest.raises(ValueError, match="not_affected_days"):
-        PeopleDocument.model_validate({"expires": NOON, "people": {}, "vex": settings})
+        PeopleDocument.model_validate({"installation": "example", "expires": NOON, "people": {}, "vex": settings})
 
 
 @pytest.mark.parametrize("keys", [[], ["no key"]])

@@ -11,7 +11,13 @@ from uuid import UUID
 import pytest
 from prefect.variables import Variable
 
-from supply_chain.errors import ClusterUnavailable, EvidenceInvalid, GateOvertaken, SettingInvalid, SupplyChainError
+from supply_chain.errors import (
+    ClusterUnavailable,
+    EvidenceInvalid,
+    GateOvertaken,
+    SettingInvalid,
+    SupplyChainError,
+)
 from supply_chain.evidence.summary import Summary, summary
 from supply_chain.execution.environment import DockerEnvironment, Environment
 from supply_chain.execution.environment_documents import EnvironmentDocuments
@@ -98,7 +104,7 @@ def test_deployments_are_renewed_although_one_cannot_be_judged(
     monkeypatch.setattr(verdicts, "is_recorded", lambda _: False)
     monkeypatch.setattr(verdicts, "emit", lambda *event, **payload: events.append((*event, payload)))
 
-    found = verdicts._renew(places, ports, False)
+    found = verdicts._renew(places, ports, False, None)
 
     assert found.judged == (f"{CURATED} in refused: FAILED", f"{CURATED} in admitted: PASSED")
     assert found.unknown == (f"{CURATED} in broken: it is damaged",)
@@ -120,18 +126,18 @@ def test_owner_is_not_notified_of_what_was_refused_before(monkeypatch: pytest.Mo
         read_published=published(was_admitted, False),
     )  # fmt: skip
 
-    assert verdicts._renew([DockerEnvironment(name="staging")], ports, True).judged
+    assert verdicts._renew([DockerEnvironment(name="staging")], ports, True, None).judged
     assert events == (["image.verdict-changed"] if was_admitted else [])
 
 
 @pytest.mark.parametrize(
-    ("age", "is_recorded", "emitted"),
-    [(timedelta(hours=1), False, 1), (timedelta(hours=1), True, 0), (timedelta(hours=25), False, 0)],
-    ids=["killed", "emitted", "long ago"],
+    ("began", "is_recorded", "emitted"),
+    [(timedelta(hours=-1), False, 1), (timedelta(hours=-1), True, 0), (timedelta(hours=1), False, 0), (None, False, 0)],
+    ids=["killed", "emitted", "another's", "no run was killed"],
 )
 @pytest.mark.parametrize("has_changed", [True, False])
 def test_run_emits_what_a_killed_one_published_without_its_event(
-    monkeypatch: pytest.MonkeyPatch, age: timedelta, is_recorded: bool, emitted: int, has_changed: bool
+    monkeypatch: pytest.MonkeyPatch, began: timedelta | None, is_recorded: bool, emitted: int, has_changed: bool
 ) -> None:
     """Otherwise nobody notifies the owner; the event has the same id, whichever run emits it."""
     numbers: list[UUID] = []
@@ -139,27 +145,53 @@ def test_run_emits_what_a_killed_one_published_without_its_event(
     monkeypatch.setattr(verdicts, "is_recorded", lambda _: False)
     expected = [SimpleNamespace(environment="staging", application="hello", digest=CURATED.digest)]
     monkeypatch.setattr(verdicts, "read_expected", lambda *_: expected)
-    at = datetime.now(UTC) - age
+    at = datetime.now(UTC)
 
-    def run(verdict: Refused | None, *passed: bool) -> None:
+    def run(verdict: Refused | None, *passed: bool, since: datetime | None = None) -> None:
         ports: Any = SimpleNamespace(
             repositories=None, registry=None, evidence=None, judge_published=lambda *_: verdict,
             renew_published=lambda *_: verdict, read_published=published(*passed, at=at),
         )  # fmt: skip
-        verdicts._renew([DockerEnvironment(name="staging")], ports, has_changed)
+        verdicts._renew([DockerEnvironment(name="staging")], ports, has_changed, since)
 
     run(REFUSED, True, False)
     monkeypatch.setattr(verdicts, "is_recorded", lambda _: is_recorded)
-    run(None, False)
+    run(None, False, since=None if began is None else at + began)
 
     assert len(numbers) == 1 + emitted and len(set(numbers)) == 1
 
 
-def test_refusal_that_was_withdrawn_meanwhile_is_not_emitted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The image was removed."""
+@pytest.mark.parametrize("second", [None, EvidenceInvalid("it is away\ngo on")], ids=["withdrawn", "unread"])
+def test_refusal_that_cannot_be_read_again_is_not_emitted(
+    monkeypatch: pytest.MonkeyPatch, second: EvidenceInvalid | None
+) -> None:
+    """The image was removed, or the next run makes up for the event; the other deployments are judged."""
     monkeypatch.setattr(verdicts, "emit", None)
+    expected = [
+        SimpleNamespace(environment=name, application="hello", digest=CURATED.digest) for name in ("first", "second")
+    ]
+    monkeypatch.setattr(verdicts, "read_expected", lambda *_: expected)
+    first = published(True)
+    reads: Counter[str] = Counter()
 
-    verdicts._emit_refusal(CURATED, "staging", None)
+    def read(ref: ImageRef, environment: str) -> Summary | None:
+        reads[environment] += 1
+        if environment == "first" and reads[environment] > 1:
+            if second:
+                raise second
+            return None
+        found: Summary = first(ref, environment)
+        return found
+
+    ports: Any = SimpleNamespace(
+        repositories=None, registry=None, evidence=None, read_published=read,
+        renew_published=lambda _, environment: REFUSED if environment.name == "first" else object(),
+    )  # fmt: skip
+
+    found = verdicts._renew([DockerEnvironment(name=name) for name in ("first", "second")], ports, False, None)
+
+    assert f"{CURATED} in second: PASSED" in found.judged
+    assert found.unknown == ((f"{CURATED} in first: it is away",) if second else ())
 
 
 async def test_deployments_are_judged_once_after_something_else_decides(
@@ -201,5 +233,7 @@ async def test_deployments_are_judged_once_after_something_else_decides(
 
     both = ["judged", "renewed"]
     assert await run("1") == both and await run("1") == ["renewed"]
-    assert await run("2") == ["judged"] and await run("2") == both and await run("2") == ["renewed"]
+    assert await run("2") == ["judged"] and await Variable.aget(verdicts.RENEWING), "the next run makes up for events"
+    assert await run("2") == both and not await Variable.aget(verdicts.RENEWING, default="")
+    assert await run("2") == ["renewed"]
     assert await run("3") == ["judged"] and await run("3") == ["renewed"]
