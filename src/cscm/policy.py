@@ -129,12 +129,12 @@ def check(directory: Path | None, as_json: bool) -> None:
 
 def _check_state(rows: tuple[CheckedPolicy, ...], project: Path) -> PolicyCheck:
     """Return whether the project's policies are active; None if the workbench block cannot be read."""
-    from httpx import TransportError  # noqa: PLC0415 - Prefect's client does not wrap this error
+    from httpx import HTTPError  # noqa: PLC0415 - Prefect's client does not wrap this error
 
     unmatched = list_unmatched(project)
     try:
         workbench = load_block("Workbench", "workbench")
-    except (ModuleNotFoundError, PartFailed, SettingInvalid, TransportError) as error:
+    except (ModuleNotFoundError, PartFailed, SettingInvalid, HTTPError) as error:
         first = str(error).partition("\n")[0]
         why = f"the workbench block, which names the key of their owner, cannot be read: {first}"
         return PolicyCheck(policies=rows, active=None, why=why, unmatched=unmatched)

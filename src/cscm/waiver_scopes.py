@@ -38,10 +38,10 @@ def read_known_applications(project: Path) -> tuple[str, ...] | None:
 
     Whether an application exists is not known without an inventory, such as on the machine of a person who signs.
     """
-    from httpx import TransportError  # noqa: PLC0415 - Prefect's client does not wrap this error
+    from httpx import HTTPError  # noqa: PLC0415 - Prefect's client does not wrap this error
 
     try:
         applications = load_block("Inventory", "inventory").open().applications()
-    except (ModuleNotFoundError, SupplyChainError, TransportError):
+    except (ModuleNotFoundError, SupplyChainError, HTTPError):
         return None
     return (*read_register(project / REGISTER).names, *applications) if applications else None

@@ -22,21 +22,22 @@ MOST = 160
 
 async def notify(
     subject: str, body: str, block: str, *, once: str | None = None, again_after: timedelta = REPEAT_AFTER
-) -> None:
-    """Send a message through a notification block, which is named as type/name.
+) -> bool:
+    """Send a message through a notification block, which is named as type/name; return whether it was sent.
 
     A message with the same `once` is not sent again before `again_after`, which is at least a day.
     """
     name, key = _place(once or "")
     sent = await _read_sent(name) if once else {}
     if key in sent:
-        return
+        return False
     await cast(NotificationBlock, await Block.aload(block)).notify(body, subject)
     if once:
         newest = sorted(sent.items(), key=lambda each: each[1])[1 - MOST :]
         await Variable.aset(
             name, {**dict(newest), key: int((now() + again_after - REPEAT_AFTER).timestamp())}, overwrite=True
         )
+    return True
 
 
 def _place(what: str) -> tuple[str, str]:

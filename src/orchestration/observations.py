@@ -78,10 +78,13 @@ async def emit_drift(observation: Observation) -> None:
 
 
 async def _emit_foreign(observation: Observation) -> None:
-    """Emit the event of what nobody deployed to an environment, unless it is the same as at an earlier look."""
+    """Emit the event of what nobody deployed to an environment, unless an earlier look did.
+
+    For a file of the project, which may be changed back and again, only an earlier look of the same day counts.
+    """
     codes = sorted({deviation.code for deviation in observation.deviations})
-    about = " ".join([observation.environment, observation.what, observation.container, *codes])
-    number = event_id("environment.drifted", about)
+    what = observation.container or f"{observation.at:%Y-%m-%d}"
+    number = event_id("environment.drifted", " ".join([observation.environment, observation.what, what, *codes]))
     if observation.environment and not await in_thread(is_recorded, number):
         emit_about_environment(
             "environment.drifted",

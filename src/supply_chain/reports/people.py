@@ -133,4 +133,4 @@ def _problems(use: WaiverUse, now: datetime) -> Iterator[str]:
     elif waiver.expires_soon(now):
         yield f"expires soon; {_use(use)}"
     elif not use.images:
-        yield "no image rests on it; remove it"
+        yield "no image rests on it; remove it, unless one will"

@@ -7,7 +7,7 @@ from unittest.mock import Mock
 
 import pytest
 from click.testing import CliRunner
-from httpx import ConnectError
+from httpx import ConnectError, HTTPStatusError
 
 from cscm import policy as commands
 from cscm import signing, waiver_scopes
@@ -157,6 +157,7 @@ def test_check_says_whether_the_policies_are_active(project, monkeypatch):
 
 
 @pytest.mark.parametrize("error", [PartFailed("No server.\nStart it."), ConnectError("No server."),
+                                   HTTPStatusError("No server.", request=Mock(), response=Mock()),
                                    ModuleNotFoundError("No server.")])  # fmt: skip
 def test_check_needs_no_prefect_server(monkeypatch, error):
     """In a pipeline, the policies are checked all the same."""

@@ -14,9 +14,11 @@ from supply_chain.reports.people import WaiverNotice
 from tests.support.builders import NOON
 
 
-async def test_owners_are_notified_of_each_stage_of_a_waiver(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The notification is remembered for longer than the stage lasts."""
-    notices = tuple(WaiverNotice(once=f"waiver {name}", subject=name, body="expires soon") for name in ("a", "b"))
+@pytest.mark.parametrize("new", [2, 2 * module.MOST_NOTICES])
+async def test_owners_are_notified_of_each_stage_of_a_waiver(monkeypatch: pytest.MonkeyPatch, new: int) -> None:
+    """The notification is remembered for longer than the stage lasts; the next report notifies of the others."""
+    names = [str(number) for number in range(30 + new)]
+    notices = tuple(WaiverNotice(once=f"waiver {name}", subject=name, body="expires soon") for name in names)
     report = DailyReport(
         since=NOON, until=NOON, runs=(), waiting=(), changes=(), views={}, artifacts={}, ui="", waiver_notices=notices
     )
@@ -28,8 +30,11 @@ async def test_owners_are_notified_of_each_stage_of_a_waiver(monkeypatch: pytest
     async def collect(*_: object) -> DailyReport:
         return report
 
-    async def notify(*words: str, **settings: object) -> None:
-        sent.append((*words, settings))
+    async def notify(subject: str, *words: str, **settings: object) -> bool:
+        if int(subject) < 30:  # an earlier report did
+            return False
+        sent.append((subject, *words, settings))
+        return True
 
     async def nothing(**_: object) -> None:
         pass
@@ -42,5 +47,5 @@ async def test_owners_are_notified_of_each_stage_of_a_waiver(monkeypatch: pytest
     assert await module.daily_report.fn() == report
     assert sent == [
         (name, "expires soon", "kind/name", {"once": f"waiver {name}", "again_after": module.REMEMBERED})
-        for name in ("a", "b")
+        for name in names[30 : 30 + module.MOST_NOTICES]
     ]

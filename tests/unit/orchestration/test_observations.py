@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -14,8 +15,8 @@ from tests.support.builders import DIGEST, NOON
 def observation(*codes: str, **content: Any) -> Observation:
     """Return an observation of something that nobody deployed."""
     deviations = tuple(Deviation(code=code, fact=content.pop("fact", "f"), remedy="r") for code in codes)
-    made = {"environment": "staging", "application": "", "name": "stray", "container": "uid-1", **content}
-    return Observation(at=NOON, deviations=deviations, **made)
+    made = {"environment": "staging", "application": "", "name": "stray", "container": "uid-1", "at": NOON, **content}
+    return Observation(deviations=deviations, **made)
 
 
 @pytest.fixture
@@ -53,6 +54,14 @@ async def test_other_foreign_pod_and_other_deviation_are_events(emitted):
         await observations.emit_drift(each)
 
     assert len(emitted) == 4
+
+
+async def test_changed_document_is_an_event_of_each_day(emitted):
+    """Somebody may have changed it back meanwhile, and again."""
+    for days in (0, 0, 1):
+        await observations.emit_drift(observation("drift.unsigned", container="", at=NOON + timedelta(days)))
+
+    assert len(emitted) == 2
 
 
 async def test_drift_of_deployment_is_event_at_each_look(emitted):

@@ -68,7 +68,7 @@ def test_daily_report_names_waivers_that_need_attention():
     assert "zlib" not in waiver_attention(uses, NOON)
 
     page = waiver_attention([*uses, WaiverUse(waiver=ACTIVE.model_copy(update={"name": "idle"}))], NOON)
-    assert r"| idle | no image rests on it; remove it | 2026-12-24 | bob |  |" in page
+    assert r"| idle | no image rests on it; remove it, unless one will | 2026-12-24 | bob |  |" in page
     assert "| bad | inert: nobody signed it |" in page
     soon = waiver_attention(uses, NOON + timedelta(days=23))
     assert "| zlib | expires soon; 1 image, of sales | 2026-12-24 | bob | sales |" in soon
@@ -80,7 +80,7 @@ def test_owners_are_notified_of_each_stage_of_a_waiver_once():
     idle = WaiverUse(waiver=ACTIVE.model_copy(update={"name": "idle"}))
     (unused, inert) = waiver_notices([USED, idle, WaiverUse(waiver=INERT)], NOON)
     assert (unused.subject, inert.subject) == (
-        "Waiver idle: no image rests on it; remove it", "Waiver bad: inert: nobody signed it",
+        "Waiver idle: no image rests on it; remove it, unless one will", "Waiver bad: inert: nobody signed it",
     )  # fmt: skip
     assert inert.body == "inert: nobody signed it"
     more = WaiverUse(waiver=ACTIVE, images=(IMAGE, IMAGE), owners=("sales", "web"))

@@ -161,11 +161,18 @@ class Enforcement:
         return tuple(map(_remove_parameters, left))
 
     def _find_left(self, place: EnforcedNamespace, cluster: AdmissionCluster) -> tuple[str, ...]:
-        """Return the names of the parameters of earlier installations in the namespace."""
+        """Return the names of the parameters of earlier installations in the namespace that no other binding names.
+
+        A renamed environment leaves its binding, which would refuse everything without its parameters.
+        """
+        own, bindings = (
+            self.policies.binding(place.environment),
+            cluster.list(KINDS["ValidatingAdmissionPolicyBinding"]),
+        )
+        others = (each for each in bindings if each["metadata"]["name"] != own)
+        needed = {place.parameters, *((each["spec"].get("paramRef") or {}).get("name") for each in others)}
         names = (each["metadata"]["name"] for each in cluster.list(CONFIG_MAPS, SYSTEM))
-        return tuple(
-            name for name in names if is_parameters_name(name, place.namespace) and name != place.parameters
-        )  # fmt: skip
+        return tuple(name for name in names if is_parameters_name(name, place.namespace) and name not in needed)
 
     def _find_parameters(self, cluster: AdmissionCluster) -> str:
         """Return the name of the parameters that the binding names; empty if there are none for the namespace."""

@@ -77,7 +77,7 @@ def _find_commands(container: Mapping[str, Any], runtime: Runtime) -> Iterator[s
     if any(container.get(key) for key in ("command", "args")) and not _is_declared(container, runtime):
         yield "command and args are none of the declared `runtime.commands`"
     for name, handler in _list_handlers(container):
-        if "exec" in handler and not _is_declared(handler["exec"], runtime):
+        if handler.get("exec") is not None and not _is_declared(handler["exec"], runtime):
             yield f"{name}: exec is none of the declared `runtime.commands`"
 
 
@@ -111,8 +111,8 @@ def _find_hosts(container: Mapping[str, Any]) -> Iterator[str]:
 
 def _list_handlers(container: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Yield the probes and hooks of a container, each with its name."""
-    probes = {key: container.get(key) or {} for key in ("livenessProbe", "readinessProbe", "startupProbe")}
-    yield from (*probes.items(), *(container.get("lifecycle") or {}).items())
+    probes = {key: container.get(key) for key in ("livenessProbe", "readinessProbe", "startupProbe")}
+    yield from ((key, each) for key, each in (*probes.items(), *(container.get("lifecycle") or {}).items()) if each)
 
 
 def _find_excess(

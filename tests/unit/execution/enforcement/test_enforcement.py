@@ -1,5 +1,6 @@
 """The enforcement of one environment: planned, installed in an order that refuses nothing admitted, and observed."""
 
+import copy
 from dataclasses import replace
 from datetime import timedelta
 from types import SimpleNamespace
@@ -109,6 +110,21 @@ def test_parameters_of_earlier_installation_stay_while_api_server_may_read_them(
     made.cluster.versions.clear()
     assert [str(each) for each in made.enforcement.apply()] == ["remove ConfigMap cscm-system/admitted-apps-0123abcd"]
     assert {*made.parameters.stored} == {current, "admitted-apps-shop-0123abcd", "admitted-other-0123abcd"}
+
+
+def test_parameters_that_a_binding_of_another_name_needs_stay(made):
+    """A renamed environment leaves its binding, which refuses everything without them."""
+    made.enforcement.apply()
+    (current,) = made.parameters.stored
+    left = "admitted-apps-0123abcd"
+    made.parameters.put(left, made.parameters.stored[current][0])
+    other = copy.deepcopy(made.cluster.objects[BINDING])
+    other["metadata"]["name"] += "-earlier"
+    other["spec"]["paramRef"]["name"] = left
+    made.cluster.objects[(*BINDING[:2], other["metadata"]["name"])] = other
+
+    assert made.enforcement.plan() == made.enforcement.apply() == ()
+    assert left in made.parameters.stored
 
 
 @pytest.mark.parametrize(("version", "answer"), [("0", "denied it (version 0)"), ("", "it admits a trial")])

@@ -202,6 +202,7 @@ def test_manifest_that_allows_more_than_the_profile_is_refused(workload, path, v
         ("spec/template/spec/initContainers",
          [{**CONTAINER, "name": "first", "command": ["/hello", "check"], "args": []}]),
         (f"{CONTAINERS}/lifecycle", {"preStop": {"exec": {"command": ["/hello", "check"]}}}),
+        (f"{CONTAINERS}/lifecycle", {"preStop": {"exec": None, "sleep": {"seconds": 1}}, "postStart": None}),
         (f"{CONTAINERS}/volumeMounts/1/mountPath", "/pages/index"),
     ],
 )  # fmt: skip
