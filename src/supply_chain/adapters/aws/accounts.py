@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from string import Template
@@ -127,11 +127,14 @@ class Administrator:
         return cls(**clients, region=session.region_name)
 
 
-def ensure_accounts(admin: Administrator, policies: Path, keys_file: Path) -> Accounts:
+def ensure_accounts(
+    admin: Administrator, policies: Path, keys_file: Path, workers: Mapping[str, str] | None = None
+) -> Accounts:
     """Create what is missing, correct what differs, and leave the rest.
 
-    AWS returns a user's secret only once: it is written to `keys_file` (mode 0600). A user whose secret is lost gets a
-    new key. Raises `AwsFailed`, `AwsUnavailable`, `AccessDenied`.
+    `workers` maps tiers to the ARNs of roles of their workers, which may then assume the tiers' roles without a key
+    (on EKS, those of pod identity or IRSA). AWS returns a user's secret only once: it is written to `keys_file` (mode
+    0600). A user whose secret is lost gets a new key. Raises `AwsFailed`, `AwsUnavailable`, `AccessDenied`.
     """
     with translate_errors("prepare the account"):
         account = admin.sts.get_caller_identity()["Account"]
@@ -140,7 +143,10 @@ def ensure_accounts(admin: Administrator, policies: Path, keys_file: Path) -> Ac
         forensics = ensure_key(admin.kms, FORENSICS, "Seals what is collected of isolated applications", account)
         values = {"ACCOUNT": account, "REGION": admin.region, "STORAGE_KEY": storage, "CONTENT_KEY": content,
                   "FORENSICS_KEY": forensics}  # fmt: skip
-        identities = {tier: ensure_tier(admin, tier, policies / f"{tier}.json", values, keys_file) for tier in TierName}
+        identities = {
+            tier: ensure_tier(admin, tier, policies / f"{tier}.json", values, keys_file, (workers or {}).get(tier))
+            for tier in TierName
+        }
         ensure_unrecorded(admin.ecr, [identities[tier].role_arn for tier in READERS])
         bridge = ensure_bridge(admin, policies / f"{BRIDGE}.json", values, keys_file)
     return Accounts(
@@ -161,9 +167,12 @@ def ensure_unrecorded(ecr: Client, roles: Sequence[str]) -> None:
 
 
 def ensure_tier(
-    admin: Administrator, tier: TierName, policy: Path, values: dict[str, str], keys_file: Path
+    admin: Administrator, tier: TierName, policy: Path, values: dict[str, str], keys_file: Path, worker: str | None
 ) -> TierIdentity:
-    """Ensure the tier's user with an access key, its role with its policy, and its signing keys."""
+    """Ensure the tier's user with an access key, its role with its policy, and its signing keys.
+
+    Its user may assume the role, and the role `worker` (ARN), if there is one.
+    """
     name, account = f"cscm-{tier}", values["ACCOUNT"]
     role_arn = f"arn:aws:iam::{account}:role/{name}"
     signing = ensure_key(admin.kms, f"alias/{name}", f"Signs for the {tier} tier", account, only_signer=role_arn)
@@ -171,7 +180,7 @@ def ensure_tier(
     purpose = f"Signs published verdicts of the {tier} tier and nothing else"
     verdict_key = ensure_key(admin.kms, verdicts, purpose, account, only_signer=role_arn) if verdicts else ""
     filled = fill_template(policy, {**values, "SIGNING_KEY": signing, "VERDICT_KEY": verdict_key})
-    identity = ensure_identity(admin.iam, tier, filled, account, keys_file)
+    identity = ensure_identity(admin.iam, tier, filled, account, keys_file, worker)
     return TierIdentity(
         **identity.model_dump(),
         signing_alias=f"alias/{name}",
@@ -182,11 +191,14 @@ def ensure_tier(
     )
 
 
-def ensure_identity(iam: Client, who: str, policy: dict[str, Any], account: str, keys_file: Path) -> Identity:
+def ensure_identity(
+    iam: Client, who: str, policy: dict[str, Any], account: str, keys_file: Path, worker: str | None = None
+) -> Identity:
     """Ensure the user `cscm-WHO` with an access key, and the role `cscm-WHO` with this policy."""
     name = f"cscm-{who}"
     role_arn = f"arn:aws:iam::{account}:role/{name}"
-    ensure_role(iam, name, ensure_user(iam, name, role_arn), policy)
+    user = ensure_user(iam, name, role_arn)
+    ensure_role(iam, name, [user, worker] if worker else user, policy)
     key = ensure_access_key(iam, name, who, keys_file)
     return Identity(**key.model_dump(), role_arn=role_arn)
 
@@ -287,9 +299,9 @@ def ensure_user(iam: Client, name: str, role_arn: str) -> str:
     return str(arn)
 
 
-def ensure_role(iam: Client, name: str, user_arn: str, policy: dict[str, Any]) -> None:
-    """Ensure a role that only this user may assume, and that has this policy."""
-    trust = policy_document({"Effect": "Allow", "Principal": {"AWS": user_arn}, "Action": "sts:AssumeRole"})
+def ensure_role(iam: Client, name: str, assumed_by: str | list[str], policy: dict[str, Any]) -> None:
+    """Ensure a role that only these principals (ARNs) may assume, and that has this policy."""
+    trust = policy_document({"Effect": "Allow", "Principal": {"AWS": assumed_by}, "Action": "sts:AssumeRole"})
     try:
         current: Any = iam.get_role(RoleName=name)["Role"]["AssumeRolePolicyDocument"]
     except iam.exceptions.NoSuchEntityException:

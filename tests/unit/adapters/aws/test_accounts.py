@@ -3,11 +3,13 @@
 import json
 from fnmatch import fnmatchcase
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
 from cscm_laptop.emulator_service import emulator_root
 from supply_chain.adapters.aws.accounts import (
+    ensure_identity,
     fill_template,
     is_same_attribute,
     is_same_document,
@@ -252,3 +254,22 @@ def test_queue_policy_admits_only_its_own_rule():
 def test_alike_compares_queue_attributes_by_content(found, wanted, same):
     """A comparison by text would set the attributes again at each start."""
     assert is_same_attribute(found, wanted) is same
+
+
+@pytest.mark.parametrize("worker", [None, "arn:aws:iam::123456789012:role/worker"])
+def test_role_of_tier_is_assumed_by_its_user_and_its_worker_alone(worker, tmp_path):
+    """Whoever else was allowed before is not any more."""
+    iam = Mock()
+    iam.exceptions.NoSuchEntityException = LookupError
+    iam.get_user.return_value = {"User": {"Arn": "arn:aws:iam::123456789012:user/cscm-curation"}}
+    iam.get_user_policy.return_value = iam.get_role_policy.return_value = {"PolicyDocument": {}}
+    iam.get_role.return_value = {"Role": {"AssumeRolePolicyDocument": {"Statement": []}}}
+    iam.create_access_key.return_value = {"AccessKey": {"AccessKeyId": "A" * 16, "SecretAccessKey": "s"}}
+    iam.list_access_keys.return_value = {"AccessKeyMetadata": []}
+
+    ensure_identity(iam, "curation", {}, "123456789012", tmp_path / "keys.json", worker)
+
+    (update,) = iam.update_assume_role_policy.call_args_list
+    (statement,) = json.loads(update.kwargs["PolicyDocument"])["Statement"]
+    user = "arn:aws:iam::123456789012:user/cscm-curation"
+    assert statement["Principal"] == {"AWS": [user, worker] if worker else user}
