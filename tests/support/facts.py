@@ -42,7 +42,7 @@ def _image_facts(ref: ImageRef, manifest: Service | Base | None) -> ImageFacts:
         status=ImageStatus(),
         evidence=(),
         ignored_referrers=(),
-        attached_vex=(),
+        attached=(),
     )
 
 

@@ -47,6 +47,8 @@ class Office:
     bob: EcdsaSigner = field(default_factory=EcdsaSigner)
     issuers: dict[str, EcdsaSigner] = field(default_factory=dict)
     """Whose VEX documents count."""
+    builders: dict[str, Any] = field(default_factory=dict)
+    """Whose provenance counts, as the people document has it."""
     terms: dict[str, Any] = field(default_factory=dict)
     """Changes of what issuers may state."""
     policies: tuple[str, ...] = ()
@@ -93,6 +95,8 @@ class Office:
         if self.issuers:
             keys = {name: {"keys": [issuer.public]} for name, issuer in self.issuers.items()}
             document["vex"] = {**TERMS, **self.terms, "issuers": keys}
+        if self.builders:
+            document["builders"] = self.builders
         return self.write(self.project / FILE, document, DocumentKind.PEOPLE, signer or self.owner, at)
 
     def waive(

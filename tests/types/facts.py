@@ -28,7 +28,7 @@ def forgotten(ref: ImageRef, status: ImageStatus, soak: RequiredSoak) -> tuple[o
         checks=(),
         evidence=(),
         ignored_referrers=(),
-        attached_vex=(),
+        attached=(),
         holder=None,
         source_report=None,
     )
@@ -39,7 +39,7 @@ def forgotten(ref: ImageRef, status: ImageStatus, soak: RequiredSoak) -> tuple[o
         status=status,
         evidence=(),
         ignored_referrers=(),
-        attached_vex=(),
+        attached=(),
         holder=None,
         source_report=None,
         signed=True,

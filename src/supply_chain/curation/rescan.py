@@ -67,8 +67,8 @@ class ImageEvidence:
     decisions: frozenset[Digest]
     """Digests of the statements that block or unblock the image."""
     blocked: bool
-    has_vex: bool
-    """Whether VEX documents are attached, which issuers, people and the time decide about."""
+    has_attached: bool
+    """Whether VEX documents or provenance of others are attached, which people.yaml and the time decide about."""
 
     @property
     def materials(self) -> tuple[Digest, ...]:
@@ -175,7 +175,7 @@ def _read_evidence(ref: ImageRef, evidence: EvidenceStore, reported: datetime | 
         verified=frozenset(e.digest for e in (*development, *own) if not is_conclusion(e, TierName.CURATION)),
         decisions=_block_digests(statements),
         blocked=image_status(statements).block is not None,
-        has_vex=bool(reading.vex),
+        has_attached=bool(reading.attached),
     )
 
 
@@ -298,14 +298,14 @@ def _is_up_to_date(
     """Return whether a verdict is up to date.
 
     It is, if it rests on exactly the evidence of the image that is verified now, on the current policy, and on all
-    blocks and unblocks of the image and of its bases, and has no end and no attached VEX document. One of an earlier
-    version, which names the gate otherwise, is not: it was not published.
+    blocks and unblocks of the image and of its bases, and has no end and no attached statement of others. One of an
+    earlier version, which names the gate otherwise, is not: it was not published.
     """
     inputs = _inputs(verdict)
     return (
         verdict.value.cscm.expires is None
         and verdict.value.verifier.id == verifier(Gate.RELEASE)
-        and not image.has_vex
+        and not image.has_attached
         and verdict.value.policy.digest == digest_set(policy.digest)
         and _inputs(verdict, prefix=f"{image.ref.repository}@") == image.verified
         and all(each is not None and each <= inputs for each in (image.decisions, *of_bases))

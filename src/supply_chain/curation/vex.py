@@ -9,10 +9,10 @@ from typing import Any
 from pydantic import Field
 
 from supply_chain.errors import DeclarationInvalid
-from supply_chain.evidence.attached_vex import MOST_PAYLOAD, AttachedVex, vex_statement, vex_type
+from supply_chain.evidence.attached_statement import MOST_PAYLOAD, AttachedStatement, read_attached_statement, vex_type
 from supply_chain.evidence.envelope import envelope_in
 from supply_chain.evidence.statement import Statement, about
-from supply_chain.evidence.store import MOST_VEX, EvidenceStore
+from supply_chain.evidence.store import MOST_ATTACHED, EvidenceStore
 from supply_chain.model.image import ImageRef, Model
 from supply_chain.policy.people import FILE, People
 from supply_chain.policy.vex import read_attached
@@ -50,13 +50,13 @@ def attach_vex(
     """
     content: Any = parse_json(document.encode(), "The VEX document")
     count = len(read_vex_value(content, "The VEX document"))
-    attached = evidence.read(ref).vex
+    attached = evidence.read(ref).attached
     for each in attached:
-        if each.document == content and (by := people.find_issuer(each.is_signed_by)):
+        if each.predicate == content and (by := people.find_issuer(each.is_signed_by)):
             return VexAttachment(image=ref, by=by, statements=count)
-    if len(attached) >= MOST_VEX:
+    if len(attached) >= MOST_ATTACHED:
         raise DeclarationInvalid(
-            f"{ref} has {len(attached)} VEX documents, and with more no gate reads what is attached to it.\n"
+            f"{ref} has {len(attached)} attached statements of others, and with more no gate reads what is attached.\n"
             "State it in deployments/vex, or let an administrator remove documents that newer versions replaced."
         )
     predicate_type = vex_type(content)
@@ -69,12 +69,10 @@ def attach_vex(
 def _find_issuer(ref: ImageRef, bundle: bytes, people: People, now: datetime) -> str:
     """Return the issuer that signed an attestation; raise `DeclarationInvalid` if the gates would not count it."""
     envelope = envelope_in(bundle)
-    statement = vex_statement(envelope) if envelope else None
+    statement = read_attached_statement(envelope) if envelope else None
     if envelope is None or statement is None:
         raise _uncounted(f"it has more than {MOST_PAYLOAD // 1024} KiB")
-    attached = AttachedVex(
-        repository=ref.repository, digest=ref.digest, document=statement.predicate, envelope=envelope
-    )
+    attached = AttachedStatement(repository=ref.repository, digest=ref.digest, statement=statement, envelope=envelope)
     if isinstance(why := read_attached(attached, people, now), str):
         raise _uncounted(why)
     return people.find_issuer(attached.is_signed_by) or ""

@@ -1,6 +1,6 @@
-"""VEX documents that are attached to images as signed attestations, as cosign and vexctl attach them.
+"""Statements of others that are attached to images, as cosign attaches them: VEX documents and SLSA provenance.
 
-Issuers sign them, not tiers. Whose signature counts is decided where the people document is read.
+Issuers and builders sign them, not tiers. Whose signature counts is decided where the people document is read.
 """
 
 from __future__ import annotations
@@ -11,29 +11,41 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError
 
 from supply_chain.evidence.envelope import Envelope, Key
-from supply_chain.evidence.statement import PAYLOAD, STATEMENT, Foreign, Statement, Subject
+from supply_chain.evidence.statement import PAYLOAD, PROVENANCE, STATEMENT, Foreign, Statement, Subject
 from supply_chain.model.image import Digest, Model, Repository
 
 OPENVEX = "https://openvex.dev/ns"
 """Predicate type of an OpenVEX document: cosign's `--type openvex`."""
 CSAF = "https://docs.oasis-open.org/csaf/csaf/v2.0/csaf_json_schema.json"
 """Predicate type of a CSAF document, its JSON Schema: cosign's `--type` takes any URI."""
-TYPES = (OPENVEX, f"{OPENVEX}/v0.2.0", CSAF)
+VEX_TYPES = (OPENVEX, f"{OPENVEX}/v0.2.0", CSAF)
 """The predicate types under which VEX documents are attached."""
+TYPES = (*VEX_TYPES, PROVENANCE)
+"""The predicate types of statements that others attach: cosign's `--type slsaprovenance1` is the last one."""
 MOST_PAYLOAD = 256 * 1024
-"""Maximum size of a statement with a document in bytes."""
+"""Maximum size of such a statement in bytes."""
 
 
-class AttachedVex(Model):
-    """An attestation with a VEX document about an image. No tier signed it; whether an issuer did is open."""
+class AttachedStatement(Model):
+    """A statement about an image that no tier signed; whether somebody did who may is open."""
 
     repository: Repository
     digest: Digest = Field(description="the referrer's")
-    document: dict[str, Any]
+    statement: Statement
     envelope: Envelope
 
+    @property
+    def predicate_type(self) -> str:
+        """Return the statement's predicate type."""
+        return self.statement.predicate_type
+
+    @property
+    def predicate(self) -> dict[str, Any]:
+        """Return the statement's predicate."""
+        return self.statement.predicate
+
     def is_signed_by(self, key: Key) -> bool:
-        """Return whether the holder of a key signed the attestation."""
+        """Return whether the holder of a key signed the statement."""
         return self.envelope.signed_by(key)
 
     def __str__(self) -> str:
@@ -54,8 +66,8 @@ def vex_type(document: Mapping[str, Any]) -> str:
     return OPENVEX if "@context" in document else CSAF
 
 
-def vex_statement(envelope: Envelope) -> Statement | None:
-    """Return the statement with a VEX document in an envelope; None for any other content.
+def read_attached_statement(envelope: Envelope) -> Statement | None:
+    """Return the statement in an envelope if others may attach one of its type; None for any other content.
 
     This does not verify the signature.
     """

@@ -143,12 +143,15 @@ def is_about(statement: Statement, subject: ImageRef) -> bool:
     return any(_same(each, subject) for each in statement.subject)
 
 
+def names_digest(named: Subject, digest: Digest) -> bool:
+    """Return whether a subject is this digest, whatever its name."""
+    algorithm, _, value = digest.partition(":")
+    return named.digest.get(algorithm) == value
+
+
 def _same(named: Subject, subject: ImageRef) -> bool:
     """Return whether the digest is the same and the repository, if one is named, is of the same application.
 
     cosign names no repository in a signature, and puts a host before the repository in an attestation.
     """
-    algorithm, _, value = subject.digest.partition(":")
-    return named.digest.get(algorithm) == value and (
-        not named.name or application_of(named.name) == subject.application
-    )
+    return names_digest(named, subject.digest) and (not named.name or application_of(named.name) == subject.application)

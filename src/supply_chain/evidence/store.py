@@ -15,10 +15,18 @@ from typing import Any, Protocol
 
 from supply_chain.concurrency import SIDE_BY_SIDE, map_concurrently
 from supply_chain.errors import EvidenceFlooded, EvidenceInvalid
-from supply_chain.evidence.attached_vex import AttachedVex, vex_statement
+from supply_chain.evidence.attached_statement import AttachedStatement, read_attached_statement
 from supply_chain.evidence.clock import refuse_the_future
 from supply_chain.evidence.envelope import Envelope, Key, envelope_in, keys_of
-from supply_chain.evidence.statement import BUNDLE, Statement, VerifiedStatement, about, is_about, read_statement
+from supply_chain.evidence.statement import (
+    BUNDLE,
+    Statement,
+    VerifiedStatement,
+    about,
+    is_about,
+    names_digest,
+    read_statement,
+)
 from supply_chain.model.image import Descriptor, Digest, ImageRef, Model
 from supply_chain.model.tier import CURATED, EVIDENCE, TierName
 
@@ -28,9 +36,10 @@ CREATED = "org.opencontainers.image.created"
 MOST, MOST_BYTES = 20_000, 1024 * 1024 * 1024
 """Maximum number of referrers of one image that are read although they are not evidence, and of their bytes. Anybody
 who can push there can attach any number, and reading them slows the registry down for others."""
-MOST_VEX = 200
-"""Maximum number of VEX documents of one image that no tier signed. They are read only in curated repositories, where
-only curation pushes: no gate uses others, and their content stays in memory, unlike other content of nobody."""
+MOST_ATTACHED = 200
+"""Maximum number of VEX documents and provenances of one image that no tier signed. They are read only in curated
+repositories, where only curation pushes: no gate uses others, and their content stays in memory, unlike other content
+of nobody."""
 PART = 500
 """Number of referrers that are read before they are counted."""
 BEFORE_ALL = datetime.min.replace(tzinfo=UTC)
@@ -103,8 +112,8 @@ class Reading:
     subject: ImageRef
     evidence: tuple[VerifiedStatement, ...]
     left_out: tuple[NotEvidence, ...] = ()
-    vex: tuple[AttachedVex, ...] = ()
-    """VEX documents about the image that no tier signed; perhaps an issuer did."""
+    attached: tuple[AttachedStatement, ...] = ()
+    """VEX documents and provenance of the image that no tier signed; perhaps an issuer or a builder did."""
 
     def by(self, signer: TierName) -> tuple[VerifiedStatement, ...]:
         """Return the statements that one tier signed, oldest first."""
@@ -130,8 +139,8 @@ class _Signed:
 
 
 @dataclass(frozen=True)
-class _Vex(_Signed):
-    """A statement with a VEX document, which no tier signed."""
+class _Attached(_Signed):
+    """A VEX document or provenance, which no tier signed."""
 
     envelope: Envelope
 
@@ -189,7 +198,7 @@ class EvidenceStore:
         If predicate `types` are given, others are left out.
 
         Anybody who can push can attach anything. What no trusted key signed, or what is about another image, is left
-        out as if it did not exist; VEX documents are returned apart, for issuers sign them. Errors:
+        out as if it did not exist; VEX documents and provenance of others are returned apart. Errors:
 
         - `EvidenceInvalid` for a statement that a tier signed and that cannot be read, because it may be a refusal;
         - `EvidenceInvalid` for content without a trusted signature in a repository for evidence: only one tier can push
@@ -224,11 +233,11 @@ class EvidenceStore:
             digests = sorted({layer.digest for layer in layers if isinstance(layer, Descriptor)} - opened.keys())
             contents = map_concurrently(lambda d: self._opened(subject.repository, d), digests, self.wide)
             opened |= {digest: content for digest, (content, _) in zip(digests, contents, strict=True)}
-            read += sum(size for content, size in contents if isinstance(content, NotEvidence | _Vex))
+            read += sum(size for content, size in contents if isinstance(content, NotEvidence | _Attached))
             weighed += [(r, _weighed(subject, r, layer, opened)) for r, layer in zip(part, layers, strict=True)]
             counted |= {(s.signers, s.statement.bytes()) for _, s in weighed[-len(part) :] if isinstance(s, _Signed)}
-            vex = sum(isinstance(content, _Vex) for _, content in weighed)
-            if len(weighed) - len(counted) > self.most or read > MOST_BYTES or vex > MOST_VEX:
+            others = sum(isinstance(content, _Attached) for _, content in weighed)
+            if len(weighed) - len(counted) > self.most or read > MOST_BYTES or others > MOST_ATTACHED:
                 raise _flooded(subject, len(weighed) - len(counted), read)
         return tuple(weighed)
 
@@ -253,8 +262,8 @@ class EvidenceStore:
         signed_by = next((key for _, key in self._keys if envelope.signed_by(key)), None)
         signers = tuple(tier for tier, key in self._keys if key == signed_by)
         if not signers:
-            vex = vex_statement(envelope) if where.startswith(CURATED) else None
-            return STRANGE if vex is None else _Vex(vex, (), len(bundle), envelope)
+            statement = read_attached_statement(envelope) if where.startswith(CURATED) else None
+            return STRANGE if statement is None else _Attached(statement, (), len(bundle), envelope)
         return _Signed(read_statement(envelope, where), signers, len(bundle))
 
 
@@ -281,35 +290,46 @@ def _weighed(
         return signed
     if signed.size != layer.size:
         return NotEvidence(why="not as large as its manifest says")
-    if not is_about(signed.statement, subject):
+    if not _is_about(signed, subject):
         return NotEvidence(why="about another image")
     if referrer.annotations[PREDICATE] != signed.statement.predicate_type:
         return NotEvidence(why="of another type than it is filed under")
     return signed
 
 
+def _is_about(signed: _Signed, subject: ImageRef) -> bool:
+    """Return whether a statement is about an image; others name it as they like, and the digest decides."""
+    if isinstance(signed, _Attached):
+        return any(names_digest(each, subject.digest) for each in signed.statement.subject)
+    return is_about(signed.statement, subject)
+
+
 def _reading(subject: ImageRef, weighed: Iterable[tuple[Referrer, _Signed | NotEvidence]]) -> Reading:
     """Return the reading, with each statement of a tier once, however often it is attached."""
     evidence: list[VerifiedStatement] = []
     left_out: list[NotEvidence] = []
-    vex: list[AttachedVex] = []
+    attached: list[AttachedStatement] = []
     identities: set[tuple[tuple[TierName, ...], bytes]] = set()
     for referrer, signed in weighed:
         if signed is STRANGE and subject.repository.startswith(EVIDENCE):
             raise _of_nobody(subject.with_digest(referrer.digest))
         if isinstance(signed, NotEvidence):
             left_out.append(signed)
-        elif isinstance(signed, _Vex):
-            document, envelope = signed.statement.predicate, signed.envelope
-            vex.append(
-                AttachedVex(repository=subject.repository, digest=referrer.digest, document=document, envelope=envelope)
+        elif isinstance(signed, _Attached):
+            attached.append(
+                AttachedStatement(
+                    repository=subject.repository,
+                    digest=referrer.digest,
+                    statement=signed.statement,
+                    envelope=signed.envelope,
+                )
             )
         elif (identity := (signed.signers, signed.statement.bytes())) in identities:
             left_out.append(NotEvidence(why="attached more than once"))
         else:
             identities.add(identity)
             evidence += [_evidence(subject, referrer, signed.statement, tier) for tier in signed.signers]
-    return Reading(subject, tuple(evidence), tuple(left_out), tuple(vex))
+    return Reading(subject, tuple(evidence), tuple(left_out), tuple(attached))
 
 
 def _flooded(subject: ImageRef, pieces: int, read: int) -> EvidenceFlooded:

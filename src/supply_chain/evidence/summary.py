@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pydantic import AwareDatetime, Field
 
-from supply_chain.evidence.attached_vex import AttachedVex
+from supply_chain.evidence.attached_statement import AttachedStatement
 from supply_chain.evidence.levels import FAILED
 from supply_chain.evidence.reading import SignedValue, is_signed, read_statements
 from supply_chain.evidence.statement import SUMMARY, Foreign, Predicate, VerifiedStatement
@@ -113,7 +113,7 @@ def summary(
     reasons: Sequence[Mapping[str, str]],
     notes: Sequence[str],
     levels: Sequence[str] = (),
-    inputs: Sequence[VerifiedStatement | AttachedVex],
+    inputs: Sequence[VerifiedStatement | AttachedStatement],
     documents: Sequence[Named] = (),
     now: datetime,
     environment: str = "",
@@ -126,7 +126,7 @@ def summary(
     """Return a verdict: FAILED if there are reasons, otherwise PASSED.
 
     `inputs` are the evidence that the verdict rests on, and `documents` what it rests on of the project. `levels` are
-    the levels that the build earned, one per SLSA track.
+    the levels that the evidence shows, one per SLSA track.
     """
     return Summary(
         verifier=Verifier(id=verifier(gate)),

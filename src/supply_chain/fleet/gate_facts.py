@@ -94,11 +94,12 @@ class FactsStore(Protocol):
 def facts_version(environment: str, requirements: Requirements, people: People) -> Digest:
     """Return a digest of what the facts of a subject in an environment, if any, depend on besides evidence.
 
-    That is the code that joins them, the issuers of attached VEX documents, what the environment requires, and the
-    people who may approve. Raise `DeclarationInvalid` or `SettingInvalid` without a valid document of the environment.
+    That is the code that joins them, the issuers and builders of what is attached, what the environment requires, and
+    the people who may approve. Raise `DeclarationInvalid` or `SettingInvalid` without a valid document of the
+    environment.
     """
     required = f"{requirements(environment)!r}\n{people.version}" if environment else ""
-    return digest_of(f"{code_digest()}\n{people.issuers_version}\n{required}".encode())
+    return digest_of(f"{code_digest()}\n{people.attached_version}\n{required}".encode())
 
 
 @dataclass(frozen=True)
@@ -115,7 +116,7 @@ class FactsReader:
     """Function that returns the registered holder of an application's name."""
     requirements: Requirements
     people: People
-    """The people whose approvals and attached VEX documents count."""
+    """The people, issuers and builders whose signatures count."""
     now: Callable[[], datetime]
 
     def read(self, subject: GateSubject) -> EvidenceValues:

@@ -17,6 +17,8 @@ APPROVERS = {"image.approvers", "image.independent_approvers"}
 """The facts that people's signed approvals are read into."""
 REVIEWED = {f"image.build.{REVIEWERS}"}
 """The fact that people's signed reviews are read into."""
+SHOWN_LEVEL = {"image.build.level", "image.build.level_builder"}
+"""The facts that the provenance of trusted builders is read into."""
 ACCEPTED = (RuleOutcome.WAIVED, RuleOutcome.OVERRIDDEN)
 """The results of a rule that would refuse the image without a person's decision, which ends itself."""
 
@@ -30,10 +32,11 @@ def find_end(
 ) -> datetime | None:
     """Return when the results of all rules end that read an image's facts; None if they rest on no person's decision.
 
-    Decisions are the waivers and the break-glass that were used, signed approvals and reviews that a rule counts, what
-    issuers state about findings that do not count, and `excuse`, which ended a block of the image. None of them counts
-    once people.yaml has expired, of `excuse` if only a signed one counts. An admission by an earlier gate has its own
-    end; the waivers that it rests on count no longer than today's people.yaml.
+    Decisions are the waivers and the break-glass that were used, signed approvals and reviews that a rule counts, a
+    build level of a trusted builder that a rule reads, what issuers state about findings that do not count, and
+    `excuse`, which ended a block of the image. None of them counts once people.yaml has expired, of `excuse` if only a
+    signed one counts. An admission by an earlier gate has its own end; the waivers that it rests on count no longer
+    than today's people.yaml.
     """
     waivers, break_glass, stated = waivers_of(results), break_glass_of(results), list(_accepted_statements(image))
     ends = [*(each.expires for each in waivers), *(each["until"] for each in stated if "until" in each)]
@@ -72,9 +75,14 @@ def _accepted_statements(image: Mapping[str, Any]) -> Iterator[VexFacts]:
 def _counts_people(
     image: Mapping[str, Any], results: Iterable[RuleResult], policy: GatePolicy[Any], at: datetime
 ) -> bool:
-    """Return whether a rule that refuses by then holds, or does not apply, because of people's approvals or reviews."""
+    """Return whether a rule that refuses by then holds, or does not apply, because of what people.yaml lets count.
+
+    That is people's approvals and reviews, and the provenance of trusted builders.
+    """
+    build = image.get("build", {})
     approved = APPROVERS if image.get("approvers") else set()
-    signed = approved | (REVIEWED if image.get("build", {}).get(REVIEWERS) else set())
+    shown = SHOWN_LEVEL if "level_builder" in build else set()
+    signed = approved | shown | (REVIEWED if build.get(REVIEWERS) else set())
     outcomes = {each.rule: each.result for each in results}
     denying = (rule for rule in policy.rules if rule.severity(at) is Severity.DENY)
     return any(not signed.isdisjoint(_deciding(rule, outcomes.get(rule.id))) for rule in denying)

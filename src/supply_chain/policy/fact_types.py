@@ -81,7 +81,10 @@ class BuildFacts(PlannedFacts):
     """The identity of the builder."""
     finished: datetime
     level: str
-    """The level of SLSA's Build track."""
+    """The level of SLSA's Build track; the highest of that of this build and those that trusted builders show."""
+    level_builder: NotRequired[str]
+    """The trusted builder, by its name in the people document, whose attached provenance shows a higher level than the
+    build itself."""
 
 
 class CheckFacts(TypedDict):

@@ -13,7 +13,7 @@ from supply_chain.evidence.checks import CheckResult, required
 from supply_chain.evidence.clock import signed_time
 from supply_chain.evidence.examination import OS_RELEASE, Examination, Identity, matches
 from supply_chain.evidence.image_status import LifecycleDecision
-from supply_chain.evidence.levels import build_level
+from supply_chain.evidence.levels import build_level, level_name
 from supply_chain.evidence.provenance import Provenance
 from supply_chain.evidence.sbom import Configuration, Listing, Package, system_packages
 from supply_chain.evidence.statement import is_about
@@ -22,6 +22,7 @@ from supply_chain.model.image import Source
 from supply_chain.model.manifest import Base, Service
 from supply_chain.model.tier import Gate, curated_repository, development_repository
 from supply_chain.policy import fact_types as types
+from supply_chain.policy.builders import find_builder_level
 from supply_chain.policy.facts import (
     CuratedFacts,
     DeployFacts,
@@ -175,10 +176,16 @@ class EvidenceValues:
 
 
 def evidence_values(facts: ImageFacts, people: People, now: datetime) -> EvidenceValues:
-    """Return what evidence says about an image. `people` are those whose approvals and VEX documents count."""
-    statements, notes = read_attached_vex(facts.attached_vex, people, now)
+    """Return what evidence says about an image.
+
+    `people` has those whose approvals, VEX documents and provenance count.
+    """
+    statements, notes = read_attached_vex(facts.attached, people, now)
+    shown, uncounted = find_builder_level(facts.attached, facts.ref.digest, people)
     image = dict(values_of(facts, people))
-    image["ignored"] = [*image["ignored"], *notes]
+    image["ignored"] = [*image["ignored"], *notes, *uncounted]
+    if shown and facts.provenance and shown.level > build_level(facts.provenance):
+        image["build"] = {**image["build"], "level": level_name(shown.level), "level_builder": shown.builder}
     named = {(each["type"], each["package"]) for scan in SCANS if scan in image for each in image[scan]["findings"]}
     return EvidenceValues(image, tuple(sorted(each for each in _packages(facts) if each[:2] in named)), statements)
 
@@ -381,15 +388,14 @@ def _block(image: str, block: LifecycleDecision, people: People) -> types.BlockF
 
 
 def _build(built: Provenance) -> types.BuildFacts:
-    (level,) = build_level(built)
-    return {
-        **_declared(built.manifest, built.source),
+    own = {
         "uncurated": list(built.uncurated),
         "reviewers": [],
         "builder": built.run_details.builder.id,
         "finished": built.run_details.metadata.finished_on,
-        "level": level,
+        "level": level_name(build_level(built)),
     }
+    return cast(types.BuildFacts, {**_declared(built.manifest, built.source), **own})
 
 
 def _declared(manifest: Service | Base, source: Source) -> types.DeclaredFacts:

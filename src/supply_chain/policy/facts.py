@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from supply_chain.evidence.approval import Approval
-from supply_chain.evidence.attached_vex import AttachedVex
+from supply_chain.evidence.attached_statement import AttachedStatement
 from supply_chain.evidence.break_glass import BreakGlass
 from supply_chain.evidence.checks import CheckResult
 from supply_chain.evidence.encryption import EncryptionRecord
@@ -72,8 +72,8 @@ class ImageFacts:
     """The statements that the facts were read from."""
     ignored_referrers: tuple[str, ...]
     """Sentences about what else is attached to the image and why that is not evidence."""
-    attached_vex: tuple[AttachedVex, ...]
-    """The VEX documents that are attached to the image; whether an issuer signed them is not verified yet."""
+    attached: tuple[AttachedStatement, ...]
+    """VEX documents and provenance of others that are attached to the image; whose signatures count is open yet."""
 
     @property
     def manifest(self) -> Service | Base | None:

@@ -55,8 +55,13 @@ def evaluate(facts: F, policy: GatePolicy[F], now: datetime) -> Admitted[F] | Re
     ends = filter(None, (expires, _find_later_end(facts, results, policy)))
     return Admitted(
         facts=facts, gate=policy.gate, policy=policy.digest, notes=notes, results=results,
-        expires=min(ends, default=None), reviews=reviews,
+        expires=min(ends, default=None), reviews=reviews, levels=_levels(image),
     )  # fmt: skip
+
+
+def _levels(image: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the levels that a verdict states, one per SLSA track; none without a build."""
+    return (image["build"]["level"],) if "build" in image else ()
 
 
 def _find_later_end(facts: F, results: Iterable[RuleResult], policy: GatePolicy[F]) -> datetime | None:

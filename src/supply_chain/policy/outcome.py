@@ -118,6 +118,8 @@ class Admitted(Generic[F]):
     """
     reviews: tuple[Named, ...] = ()
     """The documents with the reviews that it rests on."""
+    levels: tuple[str, ...] = ()
+    """The levels that the evidence shows, one per SLSA track."""
 
     @property
     def provenance(self) -> Provenance:

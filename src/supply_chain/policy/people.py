@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Annotated, NamedTuple, TypeVar
+from typing import Annotated, Literal, NamedTuple, TypeVar
 
 from pydantic import AwareDatetime, Field, StringConstraints, ValidationError, model_validator
 
@@ -161,6 +161,16 @@ class VexSettings(Model):
     )
 
 
+class TrustedBuilder(Model):
+    """A builder of others whose SLSA provenance counts."""
+
+    id: str = Field(
+        pattern=r"^\S+$", max_length=1000, description="exactly the `builder.id` that its provenance has to state"
+    )
+    keys: tuple[str, ...] = Field(min_length=1, description="public keys in PEM, on P-256, with which it signs")
+    level: Literal[1, 2, 3] = Field(description="the level of SLSA's Build track that it is trusted with")
+
+
 class PeopleDocument(Model):
     """Who may decide what."""
 
@@ -176,6 +186,9 @@ class PeopleDocument(Model):
         description=f"sha256:… of {TRUSTED_ROOT}, which verifies keyless signatures; null: none counts",
     )
     vex: VexSettings | None = Field(default=None, description="null: no VEX document counts")
+    builders: dict[PersonName, TrustedBuilder] = Field(
+        default_factory=dict, description="name → a builder whose provenance, attached to an image, shows a build level"
+    )
 
     @model_validator(mode="after")
     def _has_no_shared_credential(self) -> PeopleDocument:
@@ -188,6 +201,16 @@ class PeopleDocument(Model):
                     raise ValueError(f"{other} and {name} have the same key or identity; each person has their own")
         for name, issuer in (self.vex.issuers if self.vex else {}).items():
             _keys(name, issuer.keys)
+        return self
+
+    @model_validator(mode="after")
+    def _has_no_builder_twice(self) -> PeopleDocument:
+        """Validate that an id and a key stand for one builder, and so for one level."""
+        listed: dict[tuple[str, object], str] = {}
+        for name, builder in self.builders.items():
+            for key in _keys(name, builder.keys):
+                if (other := listed.setdefault((builder.id, key.public_numbers()), name)) != name:
+                    raise ValueError(f"{other} and {name} have the same id and key; list each builder once")
         return self
 
 
@@ -208,6 +231,10 @@ class People:
     issuers: Mapping[str, Sequence[Key]] = field(default_factory=dict)
     """The keys of those whose VEX documents count."""
     vex_terms: VexTerms = NO_TERMS
+    builders: Mapping[str, TrustedBuilder] = field(default_factory=dict)
+    """The builders whose provenance counts."""
+    builder_keys: Mapping[str, Sequence[Key]] = field(default_factory=dict)
+    """The keys of each builder."""
     distrusted: str = ""
     """Why no signature counts; empty if the owner signed the document."""
     expires: datetime | None = None
@@ -229,13 +256,18 @@ class People:
         return repr((people, self.trusted_root, self.installation))
 
     @property
-    def issuers_version(self) -> str:
-        """A text that differs if attached documents of other issuers count."""
-        return repr({name: [key.public_numbers() for key in keys] for name, keys in sorted(self.issuers.items())})
+    def attached_version(self) -> str:
+        """A text that differs if attached documents of other issuers, or provenance of other builders, count."""
+        issuers = {name: [key.public_numbers() for key in keys] for name, keys in sorted(self.issuers.items())}
+        return repr((issuers, [(name, each.model_dump_json()) for name, each in sorted(self.builders.items())]))
 
     def find_issuer(self, signed: Callable[[Key], bool]) -> str | None:
         """Return the issuer of VEX documents with one of whose keys something is signed; None if nobody signed it."""
         return next((name for name, keys in self.issuers.items() if any(map(signed, keys))), None)
+
+    def find_builders(self, signed: Callable[[Key], bool]) -> tuple[str, ...]:
+        """Return the builders with one of whose keys something is signed."""
+        return tuple(name for name, keys in self.builder_keys.items() if any(map(signed, keys)))
 
     def explain_uncounted_approval(self, decision: Approval, image: ImageRef) -> str:
         """Return why a person's signed approval of an image does not count; empty if it does."""
@@ -368,6 +400,8 @@ def read_people(file: Path, owner: PeopleOwner, now: datetime) -> People:
             investigation_days=vex.investigation_days,
             not_affected_days=vex.not_affected_days,
         ),
+        document.builders,
+        Keyring({name: _keys(name, builder.keys) for name, builder in document.builders.items()}),
         expires=document.expires,
         trusted_root=document.trusted_root,
         installation=installation,

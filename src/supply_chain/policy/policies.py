@@ -328,7 +328,7 @@ class GatePolicy(Generic[F]):
         """The digest of all that decides but evidence and time: the policies, and what people and issuers signed."""
         waivers = [(each.reference, each.by, each.severity) for each in self.waivers]
         reviews = [(each.document.model_dump_json(), each.by) for each in self.reviews.valid]
-        people = self.people.version, self.people.issuers_version, self.people.vex_terms.version
+        people = self.people.version, self.people.attached_version, self.people.vex_terms.version
         return digest_of(repr((self.digest, waivers, reviews, self.vex.version, people)).encode())
 
     @property

@@ -11,7 +11,6 @@ from supply_chain.concurrency import run_both
 from supply_chain.errors import GateOvertaken, SettingInvalid
 from supply_chain.evidence.clock import INSTANT
 from supply_chain.evidence.image_status import LifecycleDecision, image_status, read_image_status
-from supply_chain.evidence.levels import build_level
 from supply_chain.evidence.reading import SignedValue
 from supply_chain.evidence.statement import SIGNATURE, SUMMARY, VerifiedStatement
 from supply_chain.evidence.store import EvidenceStore, Publisher, Repositories
@@ -223,8 +222,8 @@ def _summarize(verdict: Admitted[F] | Refused, facts: F, judge: TierName, now: d
         verdict.policy,
         reasons=[r.model_dump() for r in verdict.reasons] if isinstance(verdict, Refused) else [],
         notes=verdict.notes,
-        levels=build_level(facts.provenance),
-        inputs=[*(e for e in facts.evidence if not is_conclusion(e, judge)), *facts.attached_vex],
+        levels=verdict.levels if isinstance(verdict, Admitted) else (),
+        inputs=[*(e for e in facts.evidence if not is_conclusion(e, judge)), *facts.attached],
         documents=verdict.reviews,
         now=at,
         environment=facts.environment.name if isinstance(facts, DeployFacts) else "",

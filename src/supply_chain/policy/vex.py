@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from pydantic import Field
 
 from supply_chain.errors import DeclarationInvalid
-from supply_chain.evidence.attached_vex import AttachedVex
+from supply_chain.evidence.attached_statement import VEX_TYPES, AttachedStatement
 from supply_chain.evidence.clock import SKEW
 from supply_chain.model.image import Digest, Model, digest_of
 from supply_chain.policy.fact_types import FindingFacts, VexFacts
@@ -129,11 +129,13 @@ def sign_vex(
 
 
 def read_attached_vex(
-    attached: Iterable[AttachedVex], people: People, now: datetime
+    attached: Iterable[AttachedStatement], people: People, now: datetime
 ) -> tuple[tuple[VexStatement, ...], tuple[str, ...]]:
     """Return the statements of attached documents that an issuer signed, and a sentence about each other document."""
     statements, notes = list[VexStatement](), list[str]()
     for each in attached:
+        if each.predicate_type not in VEX_TYPES:
+            continue
         result = read_attached(each, people, now)
         if isinstance(result, str):
             notes.append(f"the VEX document {each} does not count: {result}")
@@ -142,13 +144,13 @@ def read_attached_vex(
     return tuple(statements), tuple(notes)
 
 
-def read_attached(attached: AttachedVex, people: People, now: datetime) -> tuple[VexStatement, ...] | str:
+def read_attached(attached: AttachedStatement, people: People, now: datetime) -> tuple[VexStatement, ...] | str:
     """Return the statements of a document, or why it does not count."""
     by = people.find_issuer(attached.is_signed_by)
     if by is None:
         return people.distrusted or "no issuer signed it"
     try:
-        statements = read_vex_value(attached.document, "it", by)
+        statements = read_vex_value(attached.predicate, "it", by)
     except DeclarationInvalid as error:
         return error.message.partition("\n")[0]
     return find_future(statements, now) or statements

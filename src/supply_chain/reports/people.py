@@ -23,6 +23,8 @@ def people_lines(document: PeopleDocument) -> str:
         lines.append(f"{name}: {'; '.join(_list_roles(person))}")
     if document.vex is not None:
         lines.append(f"VEX documents of: {', '.join(document.vex.issuers)}")
+    for name, builder in document.builders.items():
+        lines.append(f"builder {name}: build level {builder.level}, as {builder.id}")
     return "\n".join(lines)
 
 

@@ -17,7 +17,7 @@ from supply_chain.adapters.registry.client import Registry
 from supply_chain.adapters.registry.http import RegistryHttp
 from supply_chain.adapters.tools import Toolbox
 from supply_chain.adapters.tools.cosign import sign_statement
-from supply_chain.evidence.attached_vex import OPENVEX
+from supply_chain.evidence.attached_statement import OPENVEX
 from supply_chain.evidence.statement import BUNDLE, about
 from supply_chain.evidence.store import PREDICATE
 from supply_chain.model.image import ImageRef

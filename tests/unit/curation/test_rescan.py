@@ -6,7 +6,7 @@ import pytest
 
 from supply_chain.curation.rescan import conclude, read_base_decisions, read_evidence
 from supply_chain.errors import EvidenceInvalid, ImageNotFound
-from supply_chain.evidence.attached_vex import OPENVEX
+from supply_chain.evidence.attached_statement import OPENVEX
 from supply_chain.evidence.image_status import image_status_repository
 from supply_chain.evidence.published import read_current_verdict
 from supply_chain.evidence.statement import (

@@ -8,7 +8,7 @@ import pytest
 from supply_chain.curation import vex
 from supply_chain.curation.vex import attach_vex
 from supply_chain.errors import DeclarationInvalid
-from supply_chain.evidence.attached_vex import CSAF, MOST_PAYLOAD, OPENVEX
+from supply_chain.evidence.attached_statement import CSAF, MOST_PAYLOAD, OPENVEX
 from supply_chain.evidence.envelope import envelope_in, keys_of
 from supply_chain.evidence.store import PREDICATE
 from supply_chain.model.tier import TierName
@@ -38,7 +38,7 @@ class Issuer:
 
     @property
     def attached(self):
-        return self.world.store(TierName.EXECUTION).read(CURATED).vex
+        return self.world.store(TierName.EXECUTION).read(CURATED).attached
 
 
 @pytest.fixture
@@ -69,15 +69,15 @@ def test_document_is_attached_once(issuer):
     first = issuer.attach()
 
     assert issuer.attach(signer=stranger) == first and len(issuer.attached) == 2
-    assert evidence.read(CURATED).vex == issuer.attached
+    assert evidence.read(CURATED).attached == issuer.attached
 
 
 def test_document_above_the_limit_is_not_attached(issuer, monkeypatch):
     """With one more, every gate would refuse to read what is attached to the image."""
-    monkeypatch.setattr(vex, "MOST_VEX", 1)
+    monkeypatch.setattr(vex, "MOST_ATTACHED", 1)
     first = issuer.attach()
 
-    with pytest.raises(DeclarationInvalid, match="has 1 VEX documents"):
+    with pytest.raises(DeclarationInvalid, match="has 1 attached statements"):
         issuer.attach(openvex(version=2))
     assert issuer.attach() == first and len(issuer.attached) == 1
 

@@ -1,10 +1,17 @@
-"""VEX documents in attestations: which statements are taken for one, whoever signed them."""
+"""Statements of others: which are taken for a VEX document or provenance, whoever signed them."""
 
 import json
 
 import pytest
 
-from supply_chain.evidence.attached_vex import CSAF, OPENVEX, TYPES, AttachedVex, vex_statement, vex_type
+from supply_chain.evidence.attached_statement import (
+    CSAF,
+    OPENVEX,
+    TYPES,
+    AttachedStatement,
+    read_attached_statement,
+    vex_type,
+)
 from supply_chain.evidence.envelope import envelope_in, keys_of
 from supply_chain.evidence.statement import SIGNATURE, STATEMENT, about
 from tests.support.builders import DIGEST
@@ -26,7 +33,7 @@ def envelope(payload=b"", signer=None, **changes):
 @pytest.mark.parametrize("kind", TYPES)
 def test_document_is_read_from_either_version_of_a_statement(version, kind):
     """cosign writes version 0.1, and vexctl may write the version of OpenVEX."""
-    found = present(vex_statement(envelope(_type=version, predicateType=kind)))
+    found = present(read_attached_statement(envelope(_type=version, predicateType=kind)))
 
     assert (found.type, found.predicate_type, found.predicate) == (STATEMENT, kind, openvex())
     assert found.subject[0].digest == {"sha256": DIGEST.removeprefix("sha256:")}
@@ -35,7 +42,7 @@ def test_document_is_read_from_either_version_of_a_statement(version, kind):
 def test_document_is_attached_under_the_type_of_its_format():
     """cosign asks for a document by its type."""
     assert (vex_type(openvex()), vex_type(csaf())) == (OPENVEX, CSAF)
-    assert vex_statement(envelope(predicateType=CSAF, predicate=csaf())) is not None
+    assert read_attached_statement(envelope(predicateType=CSAF, predicate=csaf())) is not None
 
 
 @pytest.mark.parametrize(
@@ -51,7 +58,7 @@ def test_document_is_attached_under_the_type_of_its_format():
 )
 def test_other_content_is_no_document(other):
     """Anybody can attach anything."""
-    assert vex_statement(other) is None
+    assert read_attached_statement(other) is None
 
 
 def test_document_has_a_maximum_size():
@@ -59,14 +66,16 @@ def test_document_has_a_maximum_size():
     padded = about(CURATED, OPENVEX, openvex()).bytes()
     at_most, more = (padded + b" " * (size - len(padded)) for size in (262_144, 262_145))
 
-    assert vex_statement(envelope(at_most)) is not None
-    assert vex_statement(envelope(more)) is None
+    assert read_attached_statement(envelope(at_most)) is not None
+    assert read_attached_statement(envelope(more)) is None
 
 
 def test_attached_document_knows_its_signer_and_place():
     """The key decides, and the short digest names it in sentences."""
     own, other = EcdsaSigner(), EcdsaSigner()
-    attached = AttachedVex(repository="curated/hello", digest=DIGEST, document={}, envelope=envelope(signer=own))
+    attached = AttachedStatement(
+        repository="curated/hello", digest=DIGEST, statement=about(CURATED, OPENVEX, {}), envelope=envelope(signer=own)
+    )
 
     assert [attached.is_signed_by(*keys_of(each.public, "x")) for each in (own, other)] == [True, False]
     assert str(attached) == f"curated/hello@{DIGEST[:19]}"

@@ -11,9 +11,19 @@ from hypothesis import strategies as st
 
 from supply_chain.errors import EvidenceFlooded, EvidenceInvalid, RegistryUnavailable
 from supply_chain.evidence import store as evidence_store
-from supply_chain.evidence.attached_vex import OPENVEX
+from supply_chain.evidence.attached_statement import OPENVEX
 from supply_chain.evidence.reading import is_signed
-from supply_chain.evidence.statement import BUNDLE, LIFECYCLE, SIGNATURE, SUMMARY, TEST_RESULT, about
+from supply_chain.evidence.statement import (
+    BUNDLE,
+    LIFECYCLE,
+    PROVENANCE,
+    SIGNATURE,
+    SUMMARY,
+    TEST_RESULT,
+    Statement,
+    Subject,
+    about,
+)
 from supply_chain.evidence.store import CREATED, PREDICATE, NotEvidence, Referrer
 from supply_chain.model.image import Descriptor, ImageRef
 from supply_chain.model.tier import TierName
@@ -473,10 +483,33 @@ def test_vex_document_by_no_tier_is_returned_apart(world, store, make):
 
     reading = store.read(STORED)
 
-    (found,) = reading.vex
-    assert (found.repository, found.digest, found.document) == (STORED.repository, digest, openvex())
+    (found,) = reading.attached
+    assert (found.repository, found.digest, found.predicate) == (STORED.repository, digest, openvex())
     assert (reading.evidence, reading.left_out, reading.notes()) == ((), (), ())
-    assert store.read(STORED, TEST_RESULT).vex == (), "other types were asked for"
+    assert store.read(STORED, TEST_RESULT).attached == (), "other types were asked for"
+
+
+@pytest.mark.parametrize("name", ["", "registry.example/elsewhere/shop", "127.0.0.1:4566/curated/hello"])
+def test_provenance_by_no_tier_is_returned_apart(world, store, make, name):
+    """The digest decides, for builders name an image as they like, and cosign puts a host before its repository."""
+    subject = Subject(name=name, digest={"sha256": STORED.digest.removeprefix("sha256:")})
+    statement = Statement(subject=(subject,), predicate_type=PROVENANCE, predicate={"a": 1})
+    digest = world.registry.attach(STORED, BUNDLE, make.signer().sign(statement), {PREDICATE: PROVENANCE})
+
+    (found,) = store.read(STORED).attached
+
+    assert (found.digest, found.predicate_type, found.predicate) == (digest, PROVENANCE, {"a": 1})
+    assert store.read(STORED).evidence == ()
+
+
+def test_provenance_of_another_image_is_left_out(world, store, make):
+    """Also if it has the name of this one."""
+    statement = about(STORED.with_digest("sha256:" + "b" * 64), PROVENANCE, {})
+    world.registry.attach(STORED, BUNDLE, make.signer().sign(statement), {PREDICATE: PROVENANCE})
+
+    reading = store.read(STORED)
+
+    assert reading.attached == () and [each.why for each in reading.left_out] == ["about another image"]
 
 
 def test_vex_document_by_a_tier_is_its_evidence(world, store):
@@ -485,7 +518,7 @@ def test_vex_document_by_a_tier_is_its_evidence(world, store):
 
     reading = store.read(STORED)
 
-    assert reading.vex == () and [each.signer for each in reading.evidence] == [CURATION]
+    assert reading.attached == () and [each.signer for each in reading.evidence] == [CURATION]
 
 
 def test_vex_document_of_another_image_or_type_is_left_out(world, store, make):
@@ -495,7 +528,7 @@ def test_vex_document_of_another_image_or_type_is_left_out(world, store, make):
 
     reading = store.read(STORED)
 
-    assert reading.vex == ()
+    assert reading.attached == ()
     assert {each.why for each in reading.left_out} == {"about another image", "of another type than it is filed under"}
 
 
@@ -514,7 +547,7 @@ def test_too_many_vex_documents_by_no_tier_raise(world, store, make):
     signer = make.signer()
     for number in range(200):
         attach_vex(world, signer, version=number)
-    assert len(store.read(STORED).vex) == 200
+    assert len(store.read(STORED).attached) == 200
     attach_vex(world, signer, version=201)
 
     with pytest.raises(EvidenceFlooded):
@@ -536,7 +569,7 @@ def test_vex_document_where_anybody_can_push_is_not_kept(world, store, make):
 
     reading = store.read(IMAGE)
 
-    assert reading.vex == () and [each.why for each in reading.left_out] == [evidence_store.STRANGE.why]
+    assert reading.attached == () and [each.why for each in reading.left_out] == [evidence_store.STRANGE.why]
 
 
 def test_bundle_of_somebody_else_is_attached_as_statements_are(world, store, make):
@@ -546,4 +579,4 @@ def test_bundle_of_somebody_else_is_attached_as_statements_are(world, store, mak
 
     (found,) = world.registry.referrers(STORED)
     assert found.annotations[PREDICATE] == OPENVEX and found.annotations[CREATED] == NOON.isoformat()
-    assert len(store.read(STORED).vex) == 1
+    assert len(store.read(STORED).attached) == 1

@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 
 from supply_chain.errors import DeclarationInvalid, RegistryUnavailable, SettingInvalid
-from supply_chain.evidence.attached_vex import OPENVEX
+from supply_chain.evidence.attached_statement import OPENVEX
 from supply_chain.evidence.image_status import Act, LifecycleDecision
 from supply_chain.evidence.statement import BUNDLE, LIFECYCLE, SIGNATURE, SUMMARY, VULNERABILITIES, about
 from supply_chain.evidence.store import PREDICATE

@@ -152,6 +152,17 @@ def test_unblocked_image_is_admitted_until_the_list_of_people_ends() -> None:
         assert evaluate(release_facts(status=ImageStatus(excuse=excuse)), asked, NOON).expires == end
 
 
+def test_counted_level_of_a_builder_ends_with_the_list_of_people() -> None:
+    """Without a rule that reads it, the admission does not rest on it."""
+    reading: dict[str, Any] = {"when": "has(image.build)", "expression": "image.build.level == 'SLSA_BUILD_LEVEL_3'"}
+    shown = {"build": {"reviewers": [], "level": "SLSA_BUILD_LEVEL_3", "level_builder": "ci"}}
+
+    assert end_of(shown, counted(), **reading) == PEOPLE_END
+    assert end_of(shown, counted(), **{**reading, "expression": "has(image.build.level_builder)"}) == PEOPLE_END
+    assert end_of(shown, counted(), **{**reading, "expression": "image.build.builder != ''"}) is None
+    assert end_of({"build": {"reviewers": [], "level": "SLSA_BUILD_LEVEL_3"}}, counted(), **reading) is None
+
+
 def test_verdict_ends_with_approvals_that_exempt_from_a_rule() -> None:
     """Without them, the rule applies, and may refuse the image."""
     approved = {"approvers": ["ann"]}

@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 
 from supply_chain.errors import EvidenceInvalid, ImageDamaged, ImageNotFound, SupplyChainError
-from supply_chain.evidence.attached_vex import OPENVEX
+from supply_chain.evidence.attached_statement import OPENVEX
 from supply_chain.evidence.checks import Check
 from supply_chain.evidence.examination import Archive, Examination, Identity
 from supply_chain.evidence.soak import Soak
@@ -796,5 +796,5 @@ def test_attached_vex_documents_are_facts_of_gates_of_curated_images(world, make
     facts = judged.facts(gate)
 
     counted = [(digest, openvex())] if gate is not Gate.INTAKE else []
-    assert [(each.digest, each.document) for each in facts.attached_vex] == counted
+    assert [(each.digest, each.predicate) for each in facts.attached] == counted
     assert len(facts.ignored_referrers) == (1 if gate is Gate.INTAKE else 0)

@@ -9,9 +9,7 @@ from typing import Any
 
 import pytest
 
-from supply_chain.evidence.attached_vex import CSAF, OPENVEX, AttachedVex, vex_statement
-from supply_chain.evidence.envelope import envelope_in
-from supply_chain.evidence.statement import about
+from supply_chain.evidence.attached_statement import CSAF, OPENVEX
 from supply_chain.model.tier import Gate
 from supply_chain.policy.fact_values import evidence_values, joined_values
 from supply_chain.policy.gate import evaluate
@@ -21,11 +19,11 @@ from supply_chain.policy.signed_documents import DocumentKind, document_statemen
 from supply_chain.policy.vex import DIRECTORY, Vex, is_accepted, read_vex_documents
 from supply_chain.policy.waivers import Waivers
 from supply_chain.vulnerability.findings import Severity
+from tests.support.attached import attached_statement
 from tests.support.builders import DIGEST, NOON, finding, manifest, report
-from tests.support.facts import CURATED, deploy_facts, intake_facts, release_facts
+from tests.support.facts import deploy_facts, intake_facts, release_facts
 from tests.support.people import Office
 from tests.support.policies import POLICIES
-from tests.support.present import present
 from tests.support.vex import CVE, csaf, csaf_product, csaf_vulnerability, openvex, openvex_statement
 
 PURL = "pkg:deb/debian/openssl@3.0.1?distro=debian-12"
@@ -71,9 +69,7 @@ class Publisher:
             openvex_statement(PURL, **given),
             **{"@id": document}, author="acme", version=version, timestamp=at.isoformat(),
         )  # fmt: skip
-        bundle = (signer or self.office.bob).sign(about(CURATED, OPENVEX, content))
-        envelope = present(envelope_in(bundle))
-        return AttachedVex(repository=CURATED.repository, digest=DIGEST, document=content, envelope=envelope)
+        return attached_statement(signer or self.office.bob, OPENVEX, content)
 
     def read(self, now=NOON):
         people = read_people(self.office.project / FILE, self.office.people_owner, now)
@@ -338,11 +334,11 @@ def ignored(vex, facts, gate=Gate.RELEASE, now=NOON):
 
 def test_attached_document_of_an_issuer_removes_the_finding(vex):
     """No file is needed; the terms of the people document count."""
-    given = facts(attached_vex=(vex.attach(),))
+    given = facts(attached=(vex.attach(),))
 
     assert codes(vex.judge(given)) == [] and ignored(vex, given) == []
-    assert codes(vex.judge(facts(attached_vex=(vex.attach(justification="component_not_present"),)))) == []
-    other = facts(attached_vex=(vex.attach(justification="inline_mitigations_already_exist"),))
+    assert codes(vex.judge(facts(attached=(vex.attach(justification="component_not_present"),)))) == []
+    other = facts(attached=(vex.attach(justification="inline_mitigations_already_exist"),))
     assert codes(vex.judge(other)) == ["scan.high"]
 
 
@@ -359,11 +355,11 @@ def test_attached_document_that_is_not_an_issuers_is_named(vex, attach, why):
     """It changes nothing, and stops no gate."""
     attached = attach(vex)
     for gate, make in ((Gate.RELEASE, release_facts), (Gate.DEPLOY, deploy_facts)):
-        given = facts(make, attached_vex=(attached,))
+        given = facts(make, attached=(attached,))
         assert codes(vex.judge(given, gate)) == ["scan.high"]
         (note,) = ignored(vex, given, gate)
         assert note.startswith(f"the VEX document {attached} does not count: ") and why in note
-    (note,) = ignored(vex, intake_facts(ignored_referrers=("x",), attached_vex=(attached,)), Gate.INTAKE)[1:]
+    (note,) = ignored(vex, intake_facts(ignored_referrers=("x",), attached=(attached,)), Gate.INTAKE)[1:]
     assert why in note
 
 
@@ -375,7 +371,7 @@ def test_statements_remove_findings_of_the_source_at_the_intake_gate(vex):
         return vex.judge(intake_facts(NONE, source_report=found, **changes), Gate.INTAKE)
 
     assert codes(judged()) == ["dependencies.high"]
-    assert codes(judged(attached_vex=(vex.attach(),))) == []
+    assert codes(judged(attached=(vex.attach(),))) == []
     vex.state()
     verdict = judged()
     assert codes(verdict) == [] and verdict.expires == vex.policies().intake.people.expires
@@ -394,21 +390,17 @@ def test_attached_csaf_document_of_an_issuer_removes_the_finding(vex):
     document = csaf(vulnerability, tree={"full_product_names": [csaf_product(1, PURL)]})
 
     def attached(signer):
-        envelope = present(envelope_in(signer.sign(about(CURATED, CSAF, document))))
-        statement = present(vex_statement(envelope))
-        return AttachedVex(
-            repository=CURATED.repository, digest=DIGEST, document=statement.predicate, envelope=envelope
-        )
+        return attached_statement(signer, CSAF, document)
 
     for gate, make in ((Gate.RELEASE, release_facts), (Gate.DEPLOY, deploy_facts)):
         given = partial(facts, make, report=report(finding(id=CVE, severity=Severity.HIGH)))
-        assert codes(vex.judge(given(attached_vex=(attached(vex.office.bob),)), gate)) == []
-        assert codes(vex.judge(given(attached_vex=(attached(vex.office.owner),)), gate)) == ["scan.high"]
+        assert codes(vex.judge(given(attached=(attached(vex.office.bob),)), gate)) == []
+        assert codes(vex.judge(given(attached=(attached(vex.office.owner),)), gate)) == ["scan.high"]
 
 
 def test_attached_document_that_does_not_count_hides_no_other(vex):
     """The others count."""
-    given = facts(attached_vex=(vex.attach(signer=vex.office.owner), vex.attach()))
+    given = facts(attached=(vex.attach(signer=vex.office.owner), vex.attach()))
 
     assert codes(vex.judge(given)) == [] and len(ignored(vex, given)) == 1
 
@@ -417,7 +409,7 @@ def test_attached_document_may_contradict_one_of_the_project(vex):
     """It is a reason, never a choice."""
     vex.state("vendor", status="affected", justification=None, action_statement="upgrade")
 
-    assert set(codes(vex.judge(facts(attached_vex=(vex.attach(),))))) == {"scan.vex-contradiction", "scan.high"}
+    assert set(codes(vex.judge(facts(attached=(vex.attach(),))))) == {"scan.vex-contradiction", "scan.high"}
 
 
 AFFECTED: dict[str, Any] = {"status": "affected", "justification": None, "action_statement": "upgrade"}
@@ -427,18 +419,18 @@ def test_newest_version_of_a_document_counts_wherever_it_is(vex):
     """What the older one states does not contradict it."""
     own = "https://acme.example/1"
     vex.state(**AFFECTED)
-    assert codes(vex.judge(facts(attached_vex=(vex.attach(document=own, version=2),)))) == []
+    assert codes(vex.judge(facts(attached=(vex.attach(document=own, version=2),)))) == []
 
     vex.state()
-    assert codes(vex.judge(facts(attached_vex=(vex.attach(document=own, version=1),)))) == []
+    assert codes(vex.judge(facts(attached=(vex.attach(document=own, version=1),)))) == []
     newer = vex.attach(document=own, version=2, **AFFECTED)
-    assert codes(vex.judge(facts(attached_vex=(newer,)))) == ["scan.high"]
+    assert codes(vex.judge(facts(attached=(newer,)))) == ["scan.high"]
 
 
 def test_evidence_values_have_the_packages_of_findings_alone(vex):
     """An SBOM has thousands of others."""
     other = ("deb", "zlib", "pkg:deb/debian/zlib@1")
-    given = facts(packages=PACKAGES | {other}, attached_vex=(vex.attach(),))
+    given = facts(packages=PACKAGES | {other}, attached=(vex.attach(),))
     found = evidence_values(given, vex.policies().release.people, NOON)
 
     assert found.packages == tuple(PACKAGES) and [each.signer for each in found.attached] == ["acme"]
@@ -455,11 +447,11 @@ def test_version_of_issuers_differs_with_their_keys(vex):
         return read_people(vex.office.project / FILE, vex.office.people_owner, NOON)
 
     def version():
-        return people().issuers_version
+        return people().attached_version
 
     first = version()
-    assert first == version() != People().issuers_version
-    assert replace(people(), issuers=dict(reversed(tuple(people().issuers.items())))).issuers_version == first
+    assert first == version() != People().attached_version
+    assert replace(people(), issuers=dict(reversed(tuple(people().issuers.items())))).attached_version == first
     vex.office.issuers = {"acme": vex.office.ann, "vendor": vex.office.ann}
     vex.office.write_people()
     second = version()

@@ -33,7 +33,10 @@ def test_people_are_listed_with_what_they_may_do():
     people["carl"]["hold"] = people["bob"]["block"] = people["bob"]["hold"] = True
     people["bob"]["break_glass"] = {"environments": ["staging", "production"], "hours": 2}
     vex = {"issuers": {"acme": {"keys": [EcdsaSigner().public]}}}
-    document = PeopleDocument.model_validate({"installation": "example", "expires": NOON, "people": people, "vex": vex})
+    builders = {"ci": {"id": "https://builds.example/v1", "keys": [EcdsaSigner().public], "level": 3}}
+    document = PeopleDocument.model_validate(
+        {"installation": "example", "expires": NOON, "people": people, "vex": vex, "builders": builders}
+    )
 
     assert people_lines(document).splitlines() == [
         "installation example, expires 2026-11-24",
@@ -44,6 +47,7 @@ def test_people_are_listed_with_what_they_may_do():
         "may waive nothing, for 7 days",
         "dora: may approve for staging, production; may waive nothing",
         "VEX documents of: acme",
+        "builder ci: build level 3, as https://builds.example/v1",
     ]
 
 

@@ -50,7 +50,7 @@ async def test_document_is_signed_and_attached(machine, ports, world):
     done = await flows.attach_vex(CURATED.digest, json.dumps(openvex()), "bob.key")
 
     assert (done.image, done.by) == (CURATED, "acme")
-    assert [each.document for each in world.store(TierName.EXECUTION).read(CURATED).vex] == [openvex()]
+    assert [each.predicate for each in world.store(TierName.EXECUTION).read(CURATED).attached] == [openvex()]
 
 
 async def test_key_is_not_used_by_a_deployment(machine, ports, monkeypatch):
