@@ -13,7 +13,7 @@ from supply_chain.model.image import Digest
 from supply_chain.policy.people import FILE, People
 
 
-class ShownLevel(NamedTuple):
+class VerifiedLevel(NamedTuple):
     """A level of the Build track that the provenance of a trusted builder shows."""
 
     level: int
@@ -43,9 +43,9 @@ class _Provenance(Foreign):
 
 def find_builder_level(
     attached: Iterable[AttachedStatement], digest: Digest, people: People
-) -> tuple[ShownLevel | None, tuple[str, ...]]:
+) -> tuple[VerifiedLevel | None, tuple[str, ...]]:
     """Return the highest level that attached provenance shows, and a sentence about each that does not count."""
-    levels, notes = list[ShownLevel](), list[str]()
+    levels, notes = list[VerifiedLevel](), list[str]()
     for each in attached:
         if each.predicate_type != PROVENANCE:
             continue
@@ -57,7 +57,7 @@ def find_builder_level(
     return max(levels, key=lambda each: each.level, default=None), tuple(notes)
 
 
-def _read_level(attached: AttachedStatement, digest: Digest, people: People) -> ShownLevel | str:
+def _read_level(attached: AttachedStatement, digest: Digest, people: People) -> VerifiedLevel | str:
     """Return the level that provenance shows, or why it does not count."""
     signers = people.find_builders(attached.is_signed_by)
     if not signers:
@@ -71,4 +71,4 @@ def _read_level(attached: AttachedStatement, digest: Digest, people: People) -> 
     own = [name for name in signers if people.builders[name].id == provenance.run_details.builder.id]
     if not own:
         return f"its builder.id is not that of {' or '.join(signers)} in {FILE}"
-    return ShownLevel(people.builders[own[0]].level, own[0])
+    return VerifiedLevel(people.builders[own[0]].level, own[0])

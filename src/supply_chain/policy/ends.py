@@ -17,7 +17,7 @@ APPROVERS = {"image.approvers", "image.independent_approvers"}
 """The facts that people's signed approvals are read into."""
 REVIEWED = {f"image.build.{REVIEWERS}"}
 """The fact that people's signed reviews are read into."""
-SHOWN_LEVEL = {"image.build.level", "image.build.level_builder"}
+VERIFIED_LEVEL = {"image.build.level", "image.build.level_builder"}
 """The facts that the provenance of trusted builders is read into."""
 ACCEPTED = (RuleOutcome.WAIVED, RuleOutcome.OVERRIDDEN)
 """The results of a rule that would refuse the image without a person's decision, which ends itself."""
@@ -81,8 +81,8 @@ def _counts_people(
     """
     build = image.get("build", {})
     approved = APPROVERS if image.get("approvers") else set()
-    shown = SHOWN_LEVEL if "level_builder" in build else set()
-    signed = approved | shown | (REVIEWED if build.get(REVIEWERS) else set())
+    verified = VERIFIED_LEVEL if "level_builder" in build else set()
+    signed = approved | verified | (REVIEWED if build.get(REVIEWERS) else set())
     outcomes = {each.rule: each.result for each in results}
     denying = (rule for rule in policy.rules if rule.severity(at) is Severity.DENY)
     return any(not signed.isdisjoint(_deciding(rule, outcomes.get(rule.id))) for rule in denying)

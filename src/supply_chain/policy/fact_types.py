@@ -81,10 +81,9 @@ class BuildFacts(PlannedFacts):
     """The identity of the builder."""
     finished: datetime
     level: str
-    """The level of SLSA's Build track; the highest of that of this build and those that trusted builders show."""
+    """The highest level of SLSA's Build track that this build, or attached provenance of a trusted builder, shows."""
     level_builder: NotRequired[str]
-    """The trusted builder, by its name in the people document, whose attached provenance shows a higher level than the
-    build itself."""
+    """The name of the trusted builder whose provenance shows it; absent: this build shows it."""
 
 
 class CheckFacts(TypedDict):

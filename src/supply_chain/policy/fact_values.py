@@ -181,11 +181,11 @@ def evidence_values(facts: ImageFacts, people: People, now: datetime) -> Evidenc
     `people` has those whose approvals, VEX documents and provenance count.
     """
     statements, notes = read_attached_vex(facts.attached, people, now)
-    shown, uncounted = find_builder_level(facts.attached, facts.ref.digest, people)
+    verified, uncounted = find_builder_level(facts.attached, facts.ref.digest, people)
     image = dict(values_of(facts, people))
     image["ignored"] = [*image["ignored"], *notes, *uncounted]
-    if shown and facts.provenance and shown.level > build_level(facts.provenance):
-        image["build"] = {**image["build"], "level": level_name(shown.level), "level_builder": shown.builder}
+    if verified and facts.provenance and verified.level > build_level(facts.provenance):
+        image["build"] = {**image["build"], "level": level_name(verified.level), "level_builder": verified.builder}
     named = {(each["type"], each["package"]) for scan in SCANS if scan in image for each in image[scan]["findings"]}
     return EvidenceValues(image, tuple(sorted(each for each in _packages(facts) if each[:2] in named)), statements)
 

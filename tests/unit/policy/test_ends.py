@@ -155,11 +155,11 @@ def test_unblocked_image_is_admitted_until_the_list_of_people_ends() -> None:
 def test_counted_level_of_a_builder_ends_with_the_list_of_people() -> None:
     """Without a rule that reads it, the admission does not rest on it."""
     reading: dict[str, Any] = {"when": "has(image.build)", "expression": "image.build.level == 'SLSA_BUILD_LEVEL_3'"}
-    shown = {"build": {"reviewers": [], "level": "SLSA_BUILD_LEVEL_3", "level_builder": "ci"}}
+    verified = {"build": {"reviewers": [], "level": "SLSA_BUILD_LEVEL_3", "level_builder": "ci"}}
 
-    assert end_of(shown, counted(), **reading) == PEOPLE_END
-    assert end_of(shown, counted(), **{**reading, "expression": "has(image.build.level_builder)"}) == PEOPLE_END
-    assert end_of(shown, counted(), **{**reading, "expression": "image.build.builder != ''"}) is None
+    assert end_of(verified, counted(), **reading) == PEOPLE_END
+    assert end_of(verified, counted(), **{**reading, "expression": "has(image.build.level_builder)"}) == PEOPLE_END
+    assert end_of(verified, counted(), **{**reading, "expression": "image.build.builder != ''"}) is None
     assert end_of({"build": {"reviewers": [], "level": "SLSA_BUILD_LEVEL_3"}}, counted(), **reading) is None
 
 
