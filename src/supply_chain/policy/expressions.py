@@ -67,6 +67,8 @@ class Expression:
     program: Any
     reads: tuple[str, ...]
     """The facts that it reads, as paths from a variable."""
+    values: tuple[str, ...]
+    """The same, without those of which it only asks `has(…)`."""
     names: frozenset[str]
     """The names of all facts that it can read, and other words. CEL reads a fact only by its name."""
 
@@ -207,7 +209,9 @@ class Language:
         """Check an expression; raise `PolicyInvalid` if it is not of one of these types, or not bounded in its cost."""
         if len(text) > LONGEST:
             raise PolicyInvalid(f"it has {len(text)} characters; an expression has at most {LONGEST}.")
-        reads = tuple(dict.fromkeys(_read_paths(text, self)))
+        read = tuple(_read_paths(text, self))
+        reads = tuple(dict.fromkeys(path for path, _ in read))
+        values = tuple(dict.fromkeys(path for path, is_tested in read if not is_tested))
         typed, plain = _environments(self)
         try:
             kind, program = typed.compile(text).return_type().name(), plain.compile(text)
@@ -218,7 +222,7 @@ class Language:
         self._require_known(text, reads)
         names = frozenset(NAME.findall(text))
         return Expression(
-            text, kind, program, reads, names | names_of(self.facts) if _reads_group(text, self) else names
+            text, kind, program, reads, values, names | names_of(self.facts) if _reads_group(text, self) else names
         )
 
     def _require_known(self, text: str, reads: Iterable[str]) -> None:
@@ -352,8 +356,8 @@ def _tokens(text: str) -> list[str]:
     return [each.group() for each in TOKEN.finditer(text) if each.lastgroup != "comment"]
 
 
-def _read_paths(text: str, language: Language) -> Iterator[str]:
-    """Yield the paths that an expression reads; raise `PolicyInvalid` if its cost is not bounded.
+def _read_paths(text: str, language: Language) -> Iterator[tuple[str, bool]]:
+    """Yield the paths that an expression reads, and whether it asks `has(…)`; raise `PolicyInvalid` if its cost is not bounded.
 
     What is evaluated for each element of a list reads only single values of the image, so that the time grows with the
     number of facts, and not with its square.
@@ -378,7 +382,7 @@ def _read_paths(text: str, language: Language) -> Iterator[str]:
                     f"`{text}` reads {'.'.join(path)} for each element of a list, so that its cost has no bound.\n"
                     "Read only single values of the image, and lists of the element itself."
                 )
-            yield ".".join(path)
+            yield ".".join(path), is_tested
 
 
 def _is_member(tokens: Sequence[str], at: int) -> bool:

@@ -128,8 +128,12 @@ class Rule:
     @property
     def reads(self) -> tuple[str, ...]:
         """The facts that decide whether the rule holds."""
-        deciding = (self.when, self.loop.holds if self.loop else self.expression)
-        return tuple(dict.fromkeys(path for each in deciding if each for path in each.reads))
+        return tuple(dict.fromkeys(path for each in self._deciding for path in each.reads))
+
+    @property
+    def values(self) -> tuple[str, ...]:
+        """The same, without those of which it only asks `has(…)`."""
+        return tuple(dict.fromkeys(path for each in self._deciding for path in each.values))
 
     @property
     def facts(self) -> tuple[str, ...]:
@@ -227,6 +231,11 @@ class Rule:
         assert self.loop is not None
         elements = find(values.image, self.loop.path)
         return tuple(at for at, _ in self._find_refused(self.loop, elements, values))
+
+    @property
+    def _deciding(self) -> Sequence[Expression]:
+        """The expressions that decide whether the rule holds."""
+        return tuple(each for each in (self.when, self.loop.holds if self.loop else self.expression) if each)
 
     @property
     def _readers(self) -> Readers:

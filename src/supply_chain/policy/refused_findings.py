@@ -7,20 +7,18 @@ from typing import Any
 
 from supply_chain.policy.expressions import IMAGE, Values, find
 from supply_chain.policy.policies import Rule
-from supply_chain.policy.vex import is_accepted
-
-SCANS = ("scan", "source_scan")
-"""The groups of facts that have findings, and their number by severity."""
+from supply_chain.policy.vex import SCANS, is_accepted
 
 
 def find_refused_findings(rule: Rule, values: Values) -> Iterator[Mapping[str, Any]]:
     """Yield the findings for which a rule refuses an image: all, unless it asks about one after the other.
 
-    `values` are those by which the rule refuses it. Accepted findings are left out.
+    `values` are those by which the rule refuses it. Accepted findings are left out. A rule that reads a scan as a
+    group may read its findings.
     """
     for scan in SCANS:
-        read = (f"{IMAGE}.{scan}.findings", f"{IMAGE}.{scan}.severities")
-        if scan in values.image and any(path.startswith(read) for path in rule.reads):
+        group = f"{IMAGE}.{scan}"
+        if scan in values.image and not {group, f"{group}.findings", f"{group}.severities"}.isdisjoint(rule.values):
             yield from (each for each in _find_refused(rule, scan, values) if not is_accepted(each))
 
 

@@ -32,7 +32,7 @@ from supply_chain.vulnerability.vex.statement import VexStatement
 
 DIRECTORY = Path("deployments/vex")
 SCANS = ("scan", "source_scan")
-"""The facts with findings: the scan of an image, and at the intake gate that of its source."""
+"""The groups of facts with findings: the scan of an image, and at the intake gate that of its source."""
 
 
 class VexReport(Model):

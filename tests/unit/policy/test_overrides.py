@@ -49,7 +49,9 @@ def test_rule_that_only_warns_is_not_named() -> None:
             {"for_each": "one in image.sbom.names", "expression": "one == ''", "when": "size(image.scan.findings) > 0"},
             [HIGH, LOW],
         ),
+        ({"expression": "[image.scan].all(s, size(s.findings) == 0)"}, [HIGH, LOW]),
         ({"expression": "image.scan.scanner == ''"}, []),
+        ({"expression": "has(image.scan) && image.digest == ''"}, []),
     ],
     ids=[
         "one by one",
@@ -59,7 +61,9 @@ def test_rule_that_only_warns_is_not_named() -> None:
         "all severities",
         "condition",
         "another list",
+        "group",
         "no finding",
+        "existence",
     ],
 )
 def test_rule_about_findings_is_named_with_those_that_it_refuses(

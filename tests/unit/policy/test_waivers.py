@@ -371,6 +371,7 @@ OVER_FINDINGS = {
     "each finding": {"for_each": "each in image.SCAN.findings", "expression": "each.severity == 'low'"},
     "each severity": {"for_each": "each in image.SCAN.severities", "expression": "each.found == 0"},
     "number": {"expression": "size(image.SCAN.findings) == 0"},
+    "group": {"expression": "[image.SCAN].all(s, size(s.findings) == 0)"},
 }
 
 
