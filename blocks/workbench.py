@@ -128,8 +128,8 @@ class Workbench(Setting):
     installation: str = Field(
         default="",
         title="Installation",
-        description="The name that deployments/people.yaml has to state; empty: any. Set it if the owner signs for "
-        "several installations with the same key.",
+        description="The name that deployments/people.yaml has to state; empty: any. Without it, whoever can change "
+        "the project's files can put back a document of another installation with the same owner.",
     )
     policies_signed_since: AwareDatetime | None = Field(
         default=None,

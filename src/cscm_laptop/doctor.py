@@ -34,7 +34,7 @@ from supply_chain.evidence.envelope import Key, find_shared_keys, keys_of
 from supply_chain.execution.signed_project import read_project_state
 from supply_chain.model.documents import read_document
 from supply_chain.policy.people import FILE as PEOPLE
-from supply_chain.policy.people import PeopleDocument, PeopleOwner, keys_of_owner
+from supply_chain.policy.people import LAPTOP, PeopleDocument, PeopleOwner, keys_of_owner
 
 UP = "run `cscm up`"
 ROOM = 5
@@ -209,7 +209,7 @@ def _policies(profile: Profile, home: Home) -> Check:
     name, requirement = "policies", "active"
     try:
         state = read_project_state(
-            home.project, PeopleOwner(home.owner_key()), profile.policies_signed_since, datetime.now(UTC)
+            home.project, PeopleOwner(home.owner_key(), LAPTOP), profile.policies_signed_since, datetime.now(UTC)
         )
     except SupplyChainError as error:
         return check(name, message_of(error), requirement, False, "correct it, and run `cscm policy check`")

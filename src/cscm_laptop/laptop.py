@@ -51,6 +51,7 @@ from supply_chain.adapters.tools.toolbox import Toolbox
 from supply_chain.adapters.vulndb import Database, read_database
 from supply_chain.development.bases import REGISTRIES
 from supply_chain.errors import DatabaseUnusable, EngineUnavailable, PartFailed, PortBusy, SettingInvalid
+from supply_chain.policy.people import LAPTOP
 from supply_chain.model.container import OWNER
 from supply_chain.model.image import Model
 from supply_chain.model.tier import TierName
@@ -91,6 +92,7 @@ class LaptopState(Model):
     notify: str = "supply-chain-log/operators"
     lifecycle: str = "plan"
     people_owner: str
+    installation: str = LAPTOP
     policies_signed_since: datetime | None = None
     kubeconfig: Path | None = None
     """Of the administrator of the laptop's cluster; None if there is no cluster."""

@@ -35,7 +35,7 @@ from supply_chain.model.tier import BASES
 from supply_chain.policy.facts import ReleaseFacts
 from supply_chain.policy.loading import REGISTER, read_unsigned_policies
 from supply_chain.policy.names import read_register
-from supply_chain.policy.people import PeopleOwner
+from supply_chain.policy.people import LAPTOP, PeopleOwner
 from supply_chain.policy.policies import GatePolicy, Policies
 from supply_chain.scratch import scratch
 from supply_chain.text import mebibytes
@@ -86,7 +86,7 @@ def preflight_ports(home: Home, profile: Profile, image: str | None = None) -> P
 
 
 def _policies(home: Home) -> Policies:
-    return read_unsigned_policies(home.project, PeopleOwner(home.owner_key()), now())
+    return read_unsigned_policies(home.project, PeopleOwner(home.owner_key(), LAPTOP), now())
 
 
 def local_image_ports(name: str, tools: Mapping[str, Tool], policy: GatePolicy[ReleaseFacts]) -> LocalImagePorts:

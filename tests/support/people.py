@@ -14,7 +14,7 @@ from supply_chain.execution.signed_project import read_signable
 from supply_chain.model.image import digest_of
 from supply_chain.policy.activation import LISTING, list_files
 from supply_chain.policy.loading import DIRECTORY as POLICIES
-from supply_chain.policy.people import FILE, TRUSTED_ROOT, PeopleOwner, read_installation
+from supply_chain.policy.people import FILE, TRUSTED_ROOT, PeopleOwner
 from supply_chain.policy.signed_documents import DocumentKind, document_statement, signature_file
 from supply_chain.policy.waivers import DIRECTORY
 from tests.support.builders import NOON
@@ -120,7 +120,7 @@ class Office:
         document, content = self.project / POLICIES / LISTING, list_files(read_signable(self.project))
         document.write_bytes(content)
         bundle = signature_file(document)
-        statement = document_statement(kind, name, content, read_installation(self.project), at)
+        statement = document_statement(kind, name, content, self.installation, at)
         bundle.write_bytes(signer.sign(statement))
         return bundle
 

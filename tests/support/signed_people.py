@@ -43,7 +43,7 @@ def make_key(toolbox: Toolbox, path: Path) -> str:
 def signed_people(home: Home, content: Mapping[str, Any]) -> Iterator[None]:
     """The project has a people document with this content, which its owner signed; afterwards it has none.
 
-    Policies and environments that do not ship are signed again for its installation, and afterwards for none.
+    Policies and environments that do not ship are signed again, before and after.
     """
     document = ROOT / FILE
     assert not document.exists()

@@ -20,7 +20,15 @@ from supply_chain.model.image import Digest, Model, digest_of
 from supply_chain.policy.people import FILE as PEOPLE
 from supply_chain.policy.people import People, PeopleOwner, keys_of_owner
 from supply_chain.policy.shipped import SHIPPED
-from supply_chain.policy.signed_documents import DocumentKind, Unsigned, read_bundle, read_file, verify_document
+from supply_chain.policy.signed_documents import (
+    DocumentKind,
+    Signature,
+    Unsigned,
+    name_installation,
+    read_bundle,
+    read_file,
+    verify_document,
+)
 from supply_chain.text import render_time
 
 LISTING = "signed.list"
@@ -153,6 +161,8 @@ def _read_signed(
     content, bundle = read_file(file, LIMIT) or b"", read_bundle(file)
     keys = {OWNER: keys_of_owner(owner.key), **people.policy_keys}
     signature = verify_document(DocumentKind.POLICIES, LISTING, content, bundle, keys, people.installation, now)
+    if isinstance(signature, Signature) and not people.installation:  # what was signed before there was a name
+        signature = Unsigned(why=f"{signature.by} signed it for {name_installation('')}")
     if isinstance(signature, Unsigned):
         distrusted = f" ({people.distrusted})" if bundle is not None and people.distrusted else ""
         return Unsigned(why=f"{signature.why}{distrusted}")

@@ -40,6 +40,8 @@ TRUSTED_ROOT = Path("deployments/sigstore/trusted_root.json")
 """What verifies keyless signatures: sigstore's TrustedRoot in JSON."""
 PersonName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=100)]
 Email = Annotated[str, StringConstraints(pattern=r"^\S+@\S+$", max_length=320, to_lower=True)]
+LAPTOP = "laptop"
+"""The installation of every laptop, also without a people document."""
 MOST_DAYS = 366
 MOST_HOURS = 168
 """The longest time, in hours, for which a person may let a refused image run."""
@@ -51,7 +53,10 @@ class PeopleOwner(NamedTuple):
     key: str = ""
     """The owner's public key in PEM; empty: no document counts."""
     installation: str = ""
-    """The installation that the document has to name; empty: any. An owner may sign for several with one key."""
+    """The installation that the document has to name; empty: any. An owner may sign for several with one key.
+
+    If it is empty, and no document counts, nothing counts that the owner signed.
+    """
 
 
 NO_TERMS = VexTerms(accepted_justifications=frozenset(), investigation_days=0, not_affected_days=0)
@@ -242,7 +247,7 @@ class People:
     trusted_root: Digest | None = None
     """The digest of what verifies keyless signatures."""
     installation: str = ""
-    """The installation for which people sign here."""
+    """The installation for which people sign here; empty if it is not known, so that nothing counts."""
 
     @property
     def policy_keys(self) -> Mapping[str, Sequence[Credential]]:
@@ -446,12 +451,12 @@ def read_valid_people(file: Path) -> PeopleDocument:
 
 
 def read_installation(project: Path) -> str:
-    """Return for which installation people sign in a project; empty if it has no people document.
+    """Return for which installation people sign in a project; `LAPTOP` if it has no people document.
 
     Raise `DeclarationInvalid` for an invalid document. Whether its owner signed it is not verified.
     """
     file = project / FILE
-    return read_document(file, PeopleDocument).installation if file.exists() else ""
+    return read_document(file, PeopleDocument).installation if file.exists() else LAPTOP
 
 
 def _read_root(people: Path, document: PeopleDocument) -> bytes | str:

@@ -177,7 +177,7 @@ def test_policies_are_signed_as_they_are(project, monkeypatch):
     monkeypatch.setattr(
         signing, "sign_for_person", lambda tool, key, statement, service: bytes(office.owner.sign(statement))
     )
-    assert not read_project_state(project, office.people_owner, None, now()).active
+    assert not read_project_state(project, PeopleOwner(office.owner.public, "laptop"), None, now()).active
 
     done = cscm("sign", "--key", "awskms:///alias/owner")
 
@@ -189,7 +189,7 @@ def test_policies_are_signed_as_they_are(project, monkeypatch):
         "versions/curated.1", "versions/deploy.1", "versions/image.1", "versions/intake.2", "versions/release.1",
     ]  # fmt: skip
     assert lines[-1] == f"signed: {project / DIRECTORY}/signed.list.sigstore.json"
-    state = read_project_state(project, office.people_owner, None, now())
+    state = read_project_state(project, PeopleOwner(office.owner.public, "laptop"), None, now())
     assert state.active and state.why.startswith("signed by the owner of deployments/people.yaml at ")
 
 
@@ -212,7 +212,7 @@ def test_changed_policy_with_the_same_version_is_not_signed(project, monkeypatch
     assert [sign(*each).exit_code for each in ((2, "Ours. "), (3, "Later. "), (3, "Later. "))] == [0, 0, 0]
     assert sign(2, "Another one. ").exit_code == 1, "also of a version that was replaced since"
     assert sign(2, "Ours. ").exit_code == 0
-    assert read_project_state(project, office.people_owner, None, now()).active
+    assert read_project_state(project, PeopleOwner(office.owner.public, "laptop"), None, now()).active
 
 
 def test_policies_that_cannot_decide_are_not_signed(project, monkeypatch):

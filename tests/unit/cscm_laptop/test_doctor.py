@@ -15,7 +15,7 @@ def test_policies_are_checked_with_the_owner_and_the_time_of_the_laptop(tmp_path
     """Neither Prefect nor the registry is asked."""
     project = tmp_path / "project"
     copy_shipped(project)
-    home, office, profile = Home(project, tmp_path / "home"), Office(project), Profile()
+    home, office, profile = Home(project, tmp_path / "home"), Office(project, installation="laptop"), Profile()
     assert doctor._policies(profile, home).found == "active: they ship with this version"
 
     (project / "deployments/policies/release.yaml").rename(project / "deployments/policies/other.yaml")

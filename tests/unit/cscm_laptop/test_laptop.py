@@ -92,7 +92,8 @@ def test_workbench_has_the_owner_and_the_time_from_which_signatures_count(state)
     since = datetime(2026, 11, 1, tzinfo=UTC)
     block = workbench_of(state.model_copy(update={"policies_signed_since": since}))
 
-    assert (block.people_owner, block.policies_signed_since) == ("PEM of the owner", since)
+    assert (block.people_owner, block.installation) == ("PEM of the owner", "laptop")
+    assert block.policies_signed_since == since
     assert workbench_of(state).policies_signed_since is None
 
 

@@ -78,7 +78,7 @@ def test_ports_are_the_tools_and_policies_of_the_project(home, installed, make, 
 def test_waivers_count_as_at_the_gate(installed, tmp_path):
     """The owner of the people document is the one of this machine; without one, no waiver counts."""
     project = Path(shutil.copytree(ROOT / "deployments", tmp_path / "project/deployments")).parent
-    office = Office(project)
+    office = Office(project, installation="laptop")
     office.write_people(at=now(), days=366)
     office.waive("zlib", at=now(), expires=now() + timedelta(days=30))
     home = Home(project, tmp_path / "home")

@@ -142,6 +142,7 @@ def test_shipped_policies_are_active_without_a_signature(office):
     assert expired.deploy.people.distrusted and len(expired.deploy.policies) == 3
     (office.project / FILE).unlink()
     assert read_project_state(office.project, PeopleOwner(), None, NOON).active
+    office.write_people()
     office.sign_policies(office.owner)
     assert state(office).why == "signed by the owner of deployments/people.yaml at 2026-11-24 12:00 UTC"
 
@@ -160,7 +161,7 @@ def test_policies_are_active_when_signed_by_who_may_change_them(office):
 
 
 def test_owner_needs_no_people_document(office):
-    """The block that names their key is not among the files of the project."""
+    """The block that names their key, and the installation, is not among the files of the project."""
     change(office)
     (office.project / FILE).unlink()
     assert state(office).why == (
@@ -168,7 +169,8 @@ def test_owner_needs_no_people_document(office):
         "the list of files does not count: nobody signed it"
     )
     office.sign_policies(office.owner)
-    assert state(office).active
+    owner = office.people_owner._replace(installation="example")
+    assert read_project_state(office.project, owner, None, NOON).active
     assert not read_project_state(office.project, PeopleOwner(), None, NOON).active
     with pytest.raises(SettingInvalid, match="people_owner"):
         read_project_state(office.project, PeopleOwner("no key"), None, NOON)

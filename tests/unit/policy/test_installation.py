@@ -93,6 +93,26 @@ def test_list_of_files_counts_in_the_installation_for_which_it_is_signed(test_of
     assert first.active and not second.active and HERE in second.why
 
 
+@pytest.mark.parametrize("people_document", ["missing", "invalid"])
+def test_list_that_names_no_installation_never_counts(test_office: Office, people_document: str) -> None:
+    """It is of an earlier release, and whoever can change the files can delete people.yaml."""
+    policy = test_office.project / "deployments/policies/release.yaml"
+    policy.write_text(policy.read_text() + "# changed\n")
+    replace(test_office, installation="").sign_policies(test_office.owner)
+    file = test_office.project / FILE
+    file.unlink() if people_document == "missing" else file.write_text("people: {}")
+    owner = test_office.people_owner
+
+    unknown, known = (
+        read_project_state(test_office.project, each, None, NOON) for each in (owner, owner._replace(installation="x"))
+    )
+
+    assert not unknown.active and "signed it for an installation without a name (" in unknown.why
+    assert not known.active and "without a name, and this is the installation x" in known.why
+    replace(test_office, installation="x").sign_policies(test_office.owner)
+    assert read_project_state(test_office.project, owner._replace(installation="x"), None, NOON).active
+
+
 @pytest.mark.parametrize("kind", UNSIGNED)
 def test_decisions_count_in_the_installation_for_which_they_are_signed(test_office: Office, kind: str) -> None:
     """Also one that its person signed before signatures named an installation does not."""
