@@ -18,7 +18,12 @@ from supply_chain.adapters.tools.pins import Pins
 from supply_chain.adapters.tools.toolbox import Toolbox
 from supply_chain.errors import DeclarationInvalid
 from supply_chain.policy.people import TRUSTED_ROOT, read_installation
-from supply_chain.policy.signed_documents import DocumentKind, document_statement, signature_file
+from supply_chain.policy.signed_documents import (
+    DocumentKind,
+    document_statement,
+    name_installation,
+    signature_file,
+)
 from supply_chain.scratch import write_private
 
 VARIABLE = "COSIGN_PASSWORD"
@@ -64,8 +69,8 @@ def use_key(key: str) -> None:
 def sign_document(kind: DocumentKind, document: Path, key: str) -> Path:
     """Sign the document as it is now, write the bundle next to it, and return the bundle's path.
 
-    A person signs for the installation that deployments/people.yaml names. Raises the errors of
-    `cosign.sign_for_person`, `ToolMissing`, and `DeclarationInvalid` for an invalid people document.
+    A person signs for the installation that deployments/people.yaml names, which is printed. Raises the errors of
+    `cosign.sign_for_person` and `read_installation`, and `ToolMissing`.
     """
     return sign_content(kind, document, document.read_bytes(), key)
 
@@ -79,6 +84,8 @@ def sign_content(kind: DocumentKind, document: Path, content: bytes, key: str) -
     signed = signature_file(document)
     write_private(signed, bundle)
     signed.chmod(0o644)
+    if installation:
+        click.echo(f"signed for {name_installation(installation)}")
     return signed
 
 

@@ -19,13 +19,14 @@ from supply_chain.evidence.image_status import BLOCKS, LIFTS, Act, LifecycleDeci
 from supply_chain.evidence.keyless import Credential, Identity, explain_root
 from supply_chain.evidence.personal_decision import explain_keyless
 from supply_chain.evidence.statement import LIFECYCLE, Statement, VerifiedStatement
-from supply_chain.model.documents import LIMIT, decode_document, parse_document, read_document
+from supply_chain.model.documents import LIMIT, decode_document, parse_document, read_content, read_document
 from supply_chain.model.image import Digest, ImageRef, Model, digest_of
 from supply_chain.policy.signed_documents import (
     DocumentKind,
     Keyring,
     Unsigned,
     explain_installation,
+    is_about_content,
     read_bundle,
     read_file,
     verify_document,
@@ -453,10 +454,19 @@ def read_valid_people(file: Path) -> PeopleDocument:
 def read_installation(project: Path) -> str:
     """Return for which installation people sign in a project; `LAPTOP` if it has no people document.
 
-    Raise `DeclarationInvalid` for an invalid document. Whether its owner signed it is not verified.
+    Raise `DeclarationInvalid` for an invalid document, and for one with a signature of other content. Who signed it is
+    not verified: not everybody who signs knows the owner's key.
     """
     file = project / FILE
-    return read_document(file, PeopleDocument).installation if file.exists() else LAPTOP
+    if not file.exists():
+        return LAPTOP
+    content, bundle = read_content(file), read_bundle(file)
+    if bundle is not None and not is_about_content(bundle, content):
+        raise DeclarationInvalid(
+            f"{FILE} is not as it was signed, so that its installation may be a false one.\n"
+            "Compare it with what was signed, or let its owner sign it (`cscm people sign`). Nothing was signed."
+        )
+    return parse_document(decode_document(content, str(file)), PeopleDocument, str(file)).installation
 
 
 def _read_root(people: Path, document: PeopleDocument) -> bytes | str:

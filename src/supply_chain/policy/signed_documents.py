@@ -81,6 +81,16 @@ def read_bundle(document: Path) -> bytes | None:
     return read_file(signature_file(document), LIMIT)
 
 
+def is_about_content(bundle: bytes, content: bytes) -> bool:
+    """Return whether what is signed in a bundle is about this content. Who signed it is not verified."""
+    parsed = bundle_in(bundle)
+    try:
+        signed = read_statement(parsed.dsse_envelope, "the signature file").subject if parsed else ()
+    except EvidenceInvalid:
+        return False
+    return digest_set(digest_of(content)) in [each.digest for each in signed]
+
+
 def read_file(file: Path, limit: int) -> bytes | None:
     """Return the content of a file, at most a byte more than `limit`; None if it is no file that can be read."""
     try:

@@ -96,6 +96,23 @@ def test_document_is_signed_as_it_is(office, monkeypatch, command, kind, install
     assert signature_file(file).stat().st_mode & 0o777 == 0o644
 
 
+def test_installation_of_a_changed_people_document_is_not_signed_for(office, cosign):
+    """Somebody wrote another one into the file, and hopes that the person signs for it."""
+    document, file = office.write_people(), office.project / DIRECTORY / "zlib.yaml"
+    content, bundle = document.read_text(), signature_file(document).read_bytes()
+    words = ("waive", file, "--key", "awskms:///alias/ann")
+
+    assert cscm(*words).stdout == f"signed for the installation example\nsigned: {signature_file(file)}\n"
+    for changed, signature in ((content.replace("example", "production"), bundle), (content, b"{}")):
+        document.write_text(changed)
+        signature_file(document).write_bytes(signature)
+        done = cscm(*words)
+        assert done.exit_code == 1 and "people.yaml is not as it was signed" in done.stderr
+    assert len(cosign.calls) == 1
+    signature_file(document).unlink()
+    assert cscm(*words).exit_code == 0, "its owner signs it later"
+
+
 def test_scope_that_covers_no_image_is_noted_when_it_is_signed(office, cosign, applications):
     """It may be a mistake in writing; whoever signs decides."""
     waiver = office.waive("zlib", applications=("shp", "shop"))

@@ -183,12 +183,14 @@ def test_policies_are_signed_as_they_are(project, monkeypatch):
 
     assert done.exit_code == 0, done.output
     lines = done.stdout.splitlines()
-    assert [line.partition("  ")[2] for line in lines[:-1]] == [
+    assert [line.partition("  ")[2] for line in lines[:-2]] == [
         "environments/production", "environments/staging", "names.yaml", "policies/curated.yaml", "policies/image.yaml",
         "policies/intake.yaml", "policies/release.yaml", "policies/renamed.yaml",
         "versions/curated.1", "versions/deploy.1", "versions/image.1", "versions/intake.2", "versions/release.1",
     ]  # fmt: skip
-    assert lines[-1] == f"signed: {project / DIRECTORY}/signed.list.sigstore.json"
+    assert lines[-2:] == [
+        "signed for the installation laptop", f"signed: {project / DIRECTORY}/signed.list.sigstore.json",
+    ]  # fmt: skip
     state = read_project_state(project, PeopleOwner(office.owner.public, "laptop"), None, now())
     assert state.active and state.why.startswith("signed by the owner of deployments/people.yaml at ")
 
