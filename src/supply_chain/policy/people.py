@@ -361,16 +361,28 @@ def _comparable(emails: Iterable[str]) -> frozenset[str]:
 def sign_as_person(
     decision: D, image: ImageRef, installation: str, sign: Callable[[Statement], bytes], explain: Callable[[D], str]
 ) -> D:
-    """Return a decision about an image with its person's signature; raise `DeclarationInvalid` if it would not count.
+    """Return a decision about an image with its person's signature.
 
     The person signs for an installation. `sign` returns the person's signature of a statement, and `explain` why a
-    signed decision would not count.
+    signed decision would not count. Raise `DeclarationInvalid` if it would not, or could not be read again.
     """
     bound = decision.model_copy(update={"installation": installation})
-    signed = bound.model_copy(update={"signature": sign(bound.statement(image)).decode()})
+    signed = _validate(bound.model_copy(update={"signature": sign(bound.statement(image)).decode()}))
     if why := explain(signed):
         raise uncounted(why)
     return signed
+
+
+def _validate(decision: D) -> D:
+    try:
+        return type(decision).model_validate(decision.model_dump())
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        field = ".".join(map(str, first["loc"]))
+        raise DeclarationInvalid(
+            f"The decision is too long, or otherwise invalid: {field}: {first['msg']}.\nCorrect some of what refuses "
+            "the image, or give a shorter reason, and sign again. Nothing was signed into the evidence."
+        ) from error
 
 
 def uncounted(why: str) -> DeclarationInvalid:

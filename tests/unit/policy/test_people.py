@@ -7,6 +7,7 @@ import pytest
 
 from supply_chain.errors import DeclarationInvalid, SettingInvalid
 from supply_chain.evidence.approval import Approval
+from supply_chain.evidence.break_glass import BreakGlass
 from supply_chain.policy import people as people_module
 from supply_chain.policy.people import (
     FILE,
@@ -270,3 +271,15 @@ def test_decision_is_returned_with_its_signature_if_it_counts(office):
     assert signed.model_copy(update={"signature": ""}) == approval
     with pytest.raises(DeclarationInvalid, match="would not count: it is late"):
         sign_as_person(approval, CURATED, "example", office.ann.sign, explain)
+
+
+def test_decision_that_could_not_be_read_again_is_refused(office):
+    """The deploy gate reads all that is attached to an image, and would not decide about it any more."""
+    names = tuple(f"release.refused: scan.critical: {number} {'x' * 1000}" for number in range(2000))
+    use = BreakGlass(
+        environment="production", digest=DIGEST, by="ann", reason="so", at=NOON, expires=NOON + timedelta(hours=1),
+        overrides=names,
+    )  # fmt: skip
+
+    with pytest.raises(DeclarationInvalid, match=r"too long.*signature: String should have at most 2097152"):
+        sign_as_person(use, CURATED, "example", office.ann.sign, lambda _: "")
