@@ -156,12 +156,20 @@ def read_documents(directory: Path) -> dict[str, bytes]:
 
 
 def name_versions(documents: Mapping[str, bytes]) -> dict[str, bytes]:
-    """Return policies, as file name → content, by their versions in the signed list; raise `DeclarationInvalid`."""
-    parsed = (
-        (parse_document(decode_document(content, name), PolicyDocument, name), content)
-        for name, content in documents.items()
-    )
-    return {f"{VERSIONS}{each.name}.{each.version}": content for each, content in parsed}
+    """Return policies, as file name → content, by their versions in the signed list; raise `DeclarationInvalid`.
+
+    Raise `PolicyInvalid` for two of the same name and version, which may be of different gates: verdicts name only
+    these.
+    """
+    files: dict[str, str] = {}
+    for file, content in documents.items():
+        policy = parse_document(decode_document(content, file), PolicyDocument, file)
+        if (other := files.setdefault(f"{VERSIONS}{policy.name}.{policy.version}", file)) != file:
+            raise PolicyInvalid(
+                f"{other} and {file} are both version {policy.version} of the policy {policy.name}.\n"
+                "Give one of them another `name`."
+            )
+    return {version: documents[file] for version, file in files.items()}
 
 
 def compile_policies(documents: Mapping[str, bytes], environments: Sequence[str], directory: Path) -> Policies:

@@ -19,6 +19,7 @@ from supply_chain.policy.loading import (
     DIRECTORY,
     fill_parameters,
     gate_policy,
+    name_versions,
     read_policies,
     read_project_policies,
     read_proposed_policies,
@@ -596,3 +597,14 @@ def test_proposed_policy_that_cannot_decide_is_rejected():
     twice = {"a.yaml": json.dumps(POLICY), "b.yaml": json.dumps({**POLICY, "name": "another"})}
     with pytest.raises(PolicyInvalid, match=r"own\.rule are there twice"):
         replace_policies(POLICIES, twice, ENVIRONMENTS)
+
+
+def test_two_policies_of_the_same_version_are_not_signed():
+    """Of different gates they are valid. A changed one would be signed again under its version, as the other one."""
+    policies = {f"{gate}.yaml": json.dumps({**POLICY, "gates": [gate]}).encode() for gate in ("intake", "deploy")}
+
+    with pytest.raises(PolicyInvalid, match=r"^intake.yaml and deploy.yaml are both version 3 of the policy own\."):
+        name_versions(policies)
+    changed = json.dumps({**POLICY, "version": 4}).encode()
+    named = {"versions/own.3": policies["intake.yaml"], "versions/own.4": changed}
+    assert name_versions(policies | {"deploy.yaml": changed}) == named
