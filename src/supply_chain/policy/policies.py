@@ -194,34 +194,31 @@ class Rule:
         if holds:
             return
         elements = find(values.image, self.loop.path)
-        reasons = list(self._reasons_of_elements(self.loop, values))
+        reasons = [self._reason(one) for _, one in self._find_refused(self.loop, values)]
         if holds is False and not reasons and not any(map(self._accepts, elements)):
             raise RuleNotEvaluated(f"`{self.loop.holds.text}` and its single elements have different results.")
         yield from reasons
 
-    def _reasons_of_elements(self, loop: Loop, values: Values) -> Iterator[Reason]:
-        for part in self._find_suspects(loop, values):
-            yield from (self._reason(one) for _, one in self._find_refused(loop, part, values))
-
-    def _find_suspects(self, loop: Loop, values: Values) -> Iterator[Sequence[Any]]:
-        """Yield the parts of a list for which the rule does not hold, in order."""
+    def _find_suspects(self, loop: Loop, values: Values) -> Iterator[tuple[int, Sequence[Any]]]:
+        """Yield the parts of a list for which the rule does not hold, in order, each with its position."""
         elements, path = find(values.image, loop.path), f"{IMAGE}.{loop.path}"
         context = values.with_image(values.image, (each for each in loop.holds.reads if each != path), self._readers)
         for start in range(0, len(elements), PART):
             part = elements[start : start + PART]
             taken = values.take(loop.path, part, self._readers)
             if not _holds_for_all(loop.holds, context.with_list(loop.path, taken)):
-                yield part
+                yield start, part
 
-    def _find_refused(self, loop: Loop, elements: Sequence[Any], values: Values) -> Iterator[tuple[int, Values]]:
+    def _find_refused(self, loop: Loop, values: Values) -> Iterator[tuple[int, Values]]:
         """Yield the positions of the elements for which the rule does not hold, with the values for them."""
         reads = (path for each in self._of_element for path in each.reads)
         context = values.with_image(values.image, reads, self._readers)
-        for at, taken in enumerate(values.take(loop.path, elements, self._readers)):
-            if not self._accepts(elements[at]):
-                one = context.with_element(loop.name, taken)
-                if self.expression is None or self.expression.evaluate(one) is not True:
-                    yield at, one
+        for start, part in self._find_suspects(loop, values):
+            for at, taken in enumerate(values.take(loop.path, part, self._readers)):
+                if not self._accepts(part[at]):
+                    one = context.with_element(loop.name, taken)
+                    if self.expression is None or self.expression.evaluate(one) is not True:
+                        yield start + at, one
 
     def find_refused(self, values: Values) -> tuple[int, ...]:
         """Return the positions of the elements of its list for which the rule does not hold; raise `RuleNotEvaluated`.
@@ -229,8 +226,7 @@ class Rule:
         Only a rule with `for_each` has them.
         """
         assert self.loop is not None
-        elements = find(values.image, self.loop.path)
-        return tuple(at for at, _ in self._find_refused(self.loop, elements, values))
+        return tuple(at for at, _ in self._find_refused(self.loop, values))
 
     @property
     def _deciding(self) -> Sequence[Expression]:

@@ -12,8 +12,9 @@ from supply_chain.errors import DeclarationInvalid, PolicyInvalid, RuleNotEvalua
 from supply_chain.evidence.summary import RefusedRule
 from supply_chain.model.tier import Gate
 from supply_chain.policy import loading
-from supply_chain.policy.expressions import Values, language
+from supply_chain.policy.expressions import Expression, Values, language
 from supply_chain.policy.fact_types import NameFacts
+from supply_chain.policy.fact_values import values_of
 from supply_chain.policy.gate import evaluate, judge, refuse_name
 from supply_chain.policy.loading import (
     DIRECTORY,
@@ -26,6 +27,7 @@ from supply_chain.policy.loading import (
     replace_policies,
 )
 from supply_chain.policy.outcome import Admitted, Refused, RuleOutcome
+from supply_chain.policy.people import People
 from supply_chain.policy.policies import Rule
 from supply_chain.policy.refused_rules import NOT_WAIVABLE
 from supply_chain.policy.rule_tests import TESTED, example_facts
@@ -328,6 +330,21 @@ def test_each_element_that_breaks_the_rule_is_a_reason(read):
     assert [reason.fact for reason in results["own.rule"].reasons] == ["CVE-1 in openssl", "CVE-3 in openssl"]
     assert judge_deploy(policies, report=None)["own.rule"].result is RuleOutcome.NOT_APPLICABLE
     assert judge_deploy(policies)["own.rule"].result is RuleOutcome.PASSED
+
+
+def test_failing_elements_of_a_long_list_are_found_without_asking_about_each(monkeypatch):
+    """Neither for the reasons nor for the positions: the engine takes about 30 µs for each question."""
+    found = [finding("critical" if at in (100, 1499) else "low", id=f"CVE-{at}") for at in range(1500)]
+    (asked,) = policy(
+        Gate.DEPLOY, rule("a.b", for_each=PER_FINDING["for_each"], expression=PER_FINDING["expression"])
+    ).rules
+    image = values_of(deploy_facts(report=report(*found)), People())
+    values, times = Values.of(Gate.DEPLOY, image, NOON), []
+    evaluate_one = Expression.evaluate
+    monkeypatch.setattr(Expression, "evaluate", lambda self, of: times.append(self) or evaluate_one(self, of))
+
+    assert asked.find_refused(values) == (100, 1499)
+    assert len(times) < 150
 
 
 def test_failing_elements_of_a_long_list_are_reasons_in_order(read):
