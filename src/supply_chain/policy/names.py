@@ -114,14 +114,14 @@ class NameRegister(Model):
 
         Its classification is the highest of all these entries. A reserved name without an entry is held by no source.
         """
-        entries = [self.names[each] for each in (name, *_patterns(name)) if each in self.names]
+        entries = [self.names[each] for each in (name, *list_patterns(name)) if each in self.names]
         if not entries:
             return Holder(sources=()) if name.startswith(RESERVED) else None
         lowest = max((each.classification for each in entries if each.classification), key=RANKS.index, default=None)
         return entries[0].model_copy(update={"classification": lowest})
 
     def _is_reserved(self, name: str) -> bool:
-        return name.startswith(RESERVED) or any(map(self._reserves, _patterns(name)))
+        return name.startswith(RESERVED) or any(map(self._reserves, list_patterns(name)))
 
     def _reserves(self, pattern: str) -> bool:
         """Return whether the entry of a pattern reserves names; one that has only a classification does not."""
@@ -129,7 +129,7 @@ class NameRegister(Model):
         return entry is not None and entry.model_copy(update={"classification": None}) != Holder()
 
 
-def _patterns(name: str) -> list[str]:
+def list_patterns(name: str) -> list[str]:
     """Return the patterns that cover a name, the nearest first; a pattern covers itself."""
     above = name.split("/")[:-1]
     return ["/".join(above[:n]) + "/*" for n in range(len(above), 0, -1)]

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, S
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
-from functools import cache, cached_property
+from functools import cache, cached_property, lru_cache
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,6 +19,7 @@ from supply_chain.evidence.examination import matches
 from supply_chain.model.documents import LIMIT, decode_document, parse_document
 from supply_chain.model.image import PATH, Digest, Model, digest_of
 from supply_chain.policy.fact_types import FindingFacts, WaiverFacts
+from supply_chain.policy.names import list_patterns
 from supply_chain.policy.people import People, PersonName, WaiverRole
 from supply_chain.policy.signed_documents import (
     DocumentKind,
@@ -266,12 +267,21 @@ def find_unmatched(
     `applications` are the known names and patterns of names; None if they are not known. `environments` are those of
     the project.
     """
-    for scope in document.applications if applications is not None else ():
-        if scope != EVERY and not any(matches(each, [scope]) or matches(scope, [each]) for each in applications or ()):
-            yield f"no known application matches {scope}"
+    if applications is not None:
+        known, matched = _list_matched(tuple(applications))
+        for scope in document.applications:
+            if scope != EVERY and scope not in matched and known.isdisjoint(list_patterns(scope)):
+                yield f"no known application matches {scope}"
     for environment in document.environments:
         if environment not in environments:
             yield f"there is no environment {environment}"
+
+
+@lru_cache(maxsize=1)
+def _list_matched(applications: tuple[str, ...]) -> tuple[Set[str], Set[str]]:
+    """Return known names and patterns, and these with every pattern that matches one. All waivers have the same."""
+    known = frozenset(applications)
+    return known, known.union(*map(list_patterns, known))
 
 
 def _report(waiver: Waiver, now: datetime) -> WaiverReport:
