@@ -36,6 +36,8 @@ KINDS: Mapping[str, str] = {
     "approval": APPROVAL, "approvers": APPROVAL, "soak": SOAK, "block": LIFECYCLE, "blocked_bases": LIFECYCLE,
 }  # fmt: skip
 """Group of facts (`image.GROUP`) → the predicate type of the statements that it is read from."""
+STATEMENTS = "statements"
+"""The facts that are read from all statements about the image."""
 WAIVABLE = "a signed waiver can accept it (docs/how-to/waivers.md)"
 NOT_WAIVABLE = "nobody may waive it"
 
@@ -93,12 +95,20 @@ def describe_waiver(rule: RuleDocument) -> str:
 
 
 def _find_evidence(reads: Iterable[str], facts: ImageFacts) -> Iterator[str]:
-    """Yield the digest of the newest statement behind each fact."""
+    """Yield the digest of the newest statement behind each fact; of `STATEMENTS`, of each type and signer."""
     for path in reads:
         group, _, rest = path.removeprefix("image.").partition(".")
+        if group == STATEMENTS:
+            about = [each for each in facts.evidence if is_about(each.statement, facts.ref)]
+            for kind in dict.fromkeys(map(_kind_of, about)):
+                yield max((each for each in about if _kind_of(each) == kind), key=_time_of).digest
         basis = [each for each in facts.evidence if _is_basis(each, group, rest.partition(".")[0], facts)]
         if basis:
             yield max(basis, key=_time_of).digest
+
+
+def _kind_of(statement: VerifiedStatement) -> tuple[str, str]:
+    return statement.predicate_type, statement.signer
 
 
 def _time_of(statement: VerifiedStatement) -> datetime:

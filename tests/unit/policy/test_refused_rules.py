@@ -116,6 +116,17 @@ def test_refused_rule_names_the_newest_statement_by_signed_time():
     assert basis("has(image.sbom)", *dated, undated) == basis("has(image.sbom)", undated, *reversed(dated)) == [2]
 
 
+def test_refused_rule_about_statements_names_the_newest_of_each_kind():
+    """Of each type and signer about this image, as the rule reads them."""
+    later = (NOON + timedelta(hours=1)).isoformat()
+    read = [statement(1, SBOM, {"created": NOON.isoformat()}), statement(2, SBOM, {"created": later}),
+            statement(3, TEST_RESULT), statement(4, TEST_RESULT, signer=TierName.DEVELOPMENT)]  # fmt: skip
+
+    for given in (read, read[::-1]):
+        found = basis("size(image.statements) > 0", *given, statement(5, PROVENANCE, ref=OTHER))
+        assert sorted(found) == [2, 3, 4]
+
+
 def test_refused_rule_names_each_statement_once():
     """Two facts may be read from the same one."""
     both = "has(image.sbom) && has(image.examination) && has(image.build)"
