@@ -116,10 +116,10 @@ class Classification(StrEnum):
     INTERNAL = "internal"
     CONFIDENTIAL = "confidential"
 
-    def is_lower_than(self, other: Classification) -> bool:
-        """Return whether an image of this classification is less sensitive."""
-        order = tuple(Classification)
-        return order.index(self) < order.index(other)
+    @property
+    def rank(self) -> int:
+        """The position in the order: a more sensitive one has a higher rank."""
+        return tuple(Classification).index(self)
 
 
 PinnedImage = Annotated[

@@ -286,7 +286,7 @@ def name_conflict(name: str, holder: Holder | None, source: Holder) -> types.Nam
 def _classification_conflict(manifest: Service | Base, holder: Holder | None) -> types.ClassificationFacts | None:
     """Return that a declaration states a lower classification than the register of names requires, or None."""
     minimum = holder.classification if holder else None
-    if minimum is None or not manifest.classification.is_lower_than(minimum):
+    if minimum is None or manifest.classification.rank >= minimum.rank:
         return None
     return {"declared": manifest.classification.value, "minimum": minimum.value}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -16,8 +17,6 @@ Pattern = Annotated[str, StringConstraints(pattern=rf"^{PATH}(?:/\*)?$", min_len
 """A name, or every name below one: `base/*`."""
 RESERVED = ("base/", "upstream/")
 """Prefixes that are reserved whatever the register contains, because everybody builds on the images there."""
-RANKS = tuple(Classification)
-"""The lowest classification first."""
 
 
 class NamedSource(Model):
@@ -117,7 +116,9 @@ class NameRegister(Model):
         entries = [self.names[each] for each in (name, *list_patterns(name)) if each in self.names]
         if not entries:
             return Holder(sources=()) if name.startswith(RESERVED) else None
-        lowest = max((each.classification for each in entries if each.classification), key=RANKS.index, default=None)
+        lowest = max(
+            (each.classification for each in entries if each.classification), key=attrgetter("rank"), default=None
+        )
         return entries[0].model_copy(update={"classification": lowest})
 
     def _is_reserved(self, name: str) -> bool:
