@@ -51,10 +51,10 @@ from supply_chain.adapters.tools.toolbox import Toolbox
 from supply_chain.adapters.vulndb import Database, read_database
 from supply_chain.development.bases import REGISTRIES
 from supply_chain.errors import DatabaseUnusable, EngineUnavailable, PartFailed, PortBusy, SettingInvalid
-from supply_chain.policy.people import LAPTOP
 from supply_chain.model.container import OWNER
 from supply_chain.model.image import Model
 from supply_chain.model.tier import TierName
+from supply_chain.policy.people import LAPTOP
 from supply_chain.promotion.freeze import VARIABLE, PromotionFreeze
 from supply_chain.scratch import sweep, write_private
 from supply_chain.text import first_line

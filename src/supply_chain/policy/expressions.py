@@ -357,10 +357,10 @@ def _tokens(text: str) -> list[str]:
 
 
 def _read_paths(text: str, language: Language) -> Iterator[tuple[str, bool]]:
-    """Yield the paths that an expression reads, and whether it asks `has(…)`; raise `PolicyInvalid` if its cost is not bounded.
+    """Yield the paths that an expression reads, and whether it only asks `has(…)` of each.
 
-    What is evaluated for each element of a list reads only single values of the image, so that the time grows with the
-    number of facts, and not with its square.
+    Raise `PolicyInvalid` if its cost is not bounded. What is evaluated for each element of a list reads only single
+    values of the image, so that the time grows with the number of facts, and not with its square.
     """
     tokens, brackets = _tokens(text), list[bool]()  # the open brackets, and whether each is that of a loop
     for at, token in enumerate(tokens):

@@ -268,9 +268,9 @@ def find_unmatched(
     the project.
     """
     if applications is not None:
-        known, matched = _list_matched(tuple(applications))
+        names, matched = _list_matched(tuple(applications))
         for scope in document.applications:
-            if scope != EVERY and scope not in matched and known.isdisjoint(list_patterns(scope)):
+            if scope != EVERY and scope not in matched and names.isdisjoint(list_patterns(scope)):
                 yield f"no known application matches {scope}"
     for environment in document.environments:
         if environment not in environments:
@@ -280,8 +280,8 @@ def find_unmatched(
 @lru_cache(maxsize=1)
 def _list_matched(applications: tuple[str, ...]) -> tuple[Set[str], Set[str]]:
     """Return known names and patterns, and these with every pattern that matches one. All waivers have the same."""
-    known = frozenset(applications)
-    return known, known.union(*map(list_patterns, known))
+    names = frozenset(applications)
+    return names, names.union(*map(list_patterns, names))
 
 
 def _report(waiver: Waiver, now: datetime) -> WaiverReport:

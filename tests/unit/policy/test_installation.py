@@ -103,12 +103,12 @@ def test_list_that_names_no_installation_never_counts(test_office: Office, peopl
     file.unlink() if people_document == "missing" else file.write_text("people: {}")
     owner = test_office.people_owner
 
-    unknown, known = (
+    without, with_name = (
         read_project_state(test_office.project, each, None, NOON) for each in (owner, owner._replace(installation="x"))
     )
 
-    assert not unknown.active and "signed it for an installation without a name (" in unknown.why
-    assert not known.active and "without a name, and this is the installation x" in known.why
+    assert not without.active and "signed it for an installation without a name (" in without.why
+    assert not with_name.active and "without a name, and this is the installation x" in with_name.why
     replace(test_office, installation="x").sign_policies(test_office.owner)
     assert read_project_state(test_office.project, owner._replace(installation="x"), None, NOON).active
 

@@ -275,10 +275,10 @@ def test_scopes_of_many_waivers_are_compared_with_many_applications():
         {"rules": ["a.b"], "applications": ["teams/*", "b/*"], "reason": "r", "ticket": "t", "requester": "bob",
          "expires": NOON}
     )  # fmt: skip
-    known = tuple(f"team/{number}/service" for number in range(5000))
+    applications = tuple(f"team/{number}/service" for number in range(5000))
 
     started = process_time()
-    found = {why for _ in range(200) for why in find_unmatched(document, known, ())}
+    found = {why for _ in range(200) for why in find_unmatched(document, applications, ())}
 
     assert found == {"no known application matches teams/*", "no known application matches b/*"}
     assert process_time() - started < 1
