@@ -50,7 +50,7 @@ def test_gates_decide_by_active_policies_alone(tmp_path):
     assert workbench(tmp_path).unsigned_policies().release.digest != RELEASE.digest
     office = Office(tmp_path)
     office.sign_policies(office.owner, now())
-    owned = workbench(tmp_path, people_owner=office.owner.public)
+    owned = workbench(tmp_path, people_owner=office.owner.public, installation=office.installation)
     assert owned.policies().release.digest == owned.unsigned_policies().release.digest
     assert owned.project_state(tmp_path).active and not workbench(tmp_path).project_state(tmp_path).active
 
