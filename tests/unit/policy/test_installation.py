@@ -1,5 +1,6 @@
 """Signatures of people count in the installation for which they signed: what is copied to another one does not."""
 
+import base64
 import json
 import shutil
 from collections.abc import Mapping
@@ -9,11 +10,12 @@ from typing import Any
 
 import pytest
 
+from supply_chain.errors import DeclarationInvalid
 from supply_chain.evidence.approval import Approval
 from supply_chain.evidence.break_glass import BreakGlass
 from supply_chain.evidence.image_status import Act, LifecycleDecision
 from supply_chain.execution.signed_project import read_project_state
-from supply_chain.policy.people import FILE, People, read_people, sign_as_person
+from supply_chain.policy.people import FILE, LAPTOP, People, read_installation, read_people, sign_as_person
 from supply_chain.policy.reviews import DIRECTORY as REVIEWS
 from supply_chain.policy.reviews import read_reviews
 from supply_chain.policy.signed_documents import DocumentKind, document_statement, signature_file
@@ -147,3 +149,27 @@ def test_people_document_of_another_installation_does_not_count(test_office: Off
     )
     for distrusted in (people(copied, installation="production"), people(copied, key="", installation="production")):
         assert distrusted.installation == "production", "what the owner signs counts for no other one either"
+
+
+def test_people_sign_for_the_installation_that_the_people_document_names(test_office, tmp_path):
+    """A laptop without one has a fixed name."""
+    assert read_installation(test_office.project) == "test"
+    assert read_installation(tmp_path / "nowhere") == LAPTOP
+
+
+@pytest.mark.parametrize("forgery", ["content", "bundle", "envelope"])
+def test_people_sign_for_no_installation_of_a_changed_people_document(test_office, forgery):
+    """Who may change a test project would let them sign for production."""
+    file = test_office.project / FILE
+    bundle = signature_file(file)
+    if forgery == "content":
+        file.write_text(file.read_text().replace("installation: test", "installation: production"))
+    elif forgery == "bundle":
+        bundle.write_bytes(b"{}")
+    else:
+        changed = json.loads(bundle.read_bytes())
+        changed["dsseEnvelope"]["payload"] = base64.b64encode(b"{}").decode()
+        bundle.write_text(json.dumps(changed))
+
+    with pytest.raises(DeclarationInvalid, match="is not as it was signed"):
+        read_installation(test_office.project)
