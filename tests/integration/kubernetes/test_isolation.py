@@ -214,9 +214,9 @@ def test_processes_and_changed_files_are_collected_under_enforcement(
 
         record = isolation.run(RecoveryMode.SCALE_TO_ZERO)
 
-        # In place of the pods in quarantine others started, which end.
-        assert {each.why for each in record.uncollected} <= {"it is ending"} and len(pods) == 2
-        assert {each.name for each in record.pods} == set(pods)
+        # In place of the pods in quarantine others may start, which end.
+        assert {each.why for each in record.uncollected} <= {"it is ending", "it does not run"} and len(pods) == 2
+        assert {each.name for each in record.pods} >= set(pods)
         with tarfile.open(fileobj=io.BytesIO(isolation.opened(record))) as archive:
             found = {each.name: present(archive.extractfile(each)).read() for each in archive}
     for pod in pods:
