@@ -78,9 +78,9 @@ def waive(file: Path, key: str) -> None:
     """
     document, project = read_document(file, WaiverDocument), find_project()
     require_place(file, DIRECTORY, ".yaml")
+    click.echo(f"signed: {plain_text(sign_document(DocumentKind.WAIVER, file, key))}")
     for why in find_unmatched(document, read_known_applications(project), list_environments(project)):
         click.echo(f"note: {plain_text(why)}, so that the waiver covers nothing there", err=True)
-    click.echo(f"signed: {plain_text(sign_document(DocumentKind.WAIVER, file, key))}")
 
 
 @click.command()

@@ -34,7 +34,7 @@ def _list_unmatched(project: Path) -> Iterator[str]:
 
 
 def read_known_applications(project: Path) -> tuple[str, ...] | None:
-    """Return the names and patterns of the register, and the applications of the inventory; None if it has none.
+    """Return the names and patterns of the register, and the applications of the inventory; None without one of both.
 
     Whether an application exists is not known without an inventory, such as on the machine of a person who signs.
     """
@@ -42,6 +42,7 @@ def read_known_applications(project: Path) -> tuple[str, ...] | None:
 
     try:
         applications = load_block("Inventory", "inventory").open().applications()
+        names = read_register(project / REGISTER).names
     except (ModuleNotFoundError, SupplyChainError, HTTPError):
         return None
-    return (*read_register(project / REGISTER).names, *applications) if applications else None
+    return (*names, *applications) if applications else None

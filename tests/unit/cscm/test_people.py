@@ -13,6 +13,7 @@ from cscm.main import main
 from supply_chain.errors import DeclarationInvalid
 from supply_chain.evidence.envelope import keys_of
 from supply_chain.evidence.statement import Statement
+from supply_chain.policy.loading import REGISTER
 from supply_chain.policy.people import FILE, read_people
 from supply_chain.policy.reviews import DIRECTORY as REVIEWS
 from supply_chain.policy.reviews import ReviewReport, Reviews, read_reviews
@@ -123,6 +124,15 @@ def test_scope_that_covers_no_image_is_noted_when_it_is_signed(office, cosign, a
     assert done.stderr == "note: no known application matches shp, so that the waiver covers nothing there\n"
     applications[:] = []
     assert cscm("waive", waiver, "--key", "awskms:///alias/ann").stderr == "", "no inventory knows the applications"
+
+
+def test_waiver_is_signed_where_the_register_of_names_is_missing(office, cosign, applications):
+    """A person may have only a part of the project."""
+    (office.project / REGISTER).unlink(missing_ok=True)
+
+    done = cscm("waive", office.waive("zlib", applications=("shp",)), "--key", "awskms:///alias/ann")
+
+    assert (done.exit_code, done.stderr) == (0, ""), done.output
 
 
 def test_password_of_a_key_file_is_asked_for_once(office, cosign, monkeypatch):
