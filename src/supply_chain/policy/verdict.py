@@ -12,7 +12,7 @@ from supply_chain.errors import GateOvertaken, SettingInvalid
 from supply_chain.evidence.clock import INSTANT
 from supply_chain.evidence.image_status import LifecycleDecision, image_status, read_image_status
 from supply_chain.evidence.reading import SignedValue
-from supply_chain.evidence.statement import SIGNATURE, SUMMARY, VerifiedStatement
+from supply_chain.evidence.statement import PROVENANCE, SIGNATURE, SUMMARY, VerifiedStatement
 from supply_chain.evidence.store import EvidenceStore, Publisher, Repositories
 from supply_chain.evidence.summary import Summary, summary, verdicts
 from supply_chain.model.image import Digest, ImageRef
@@ -214,7 +214,13 @@ def _overtaken_error(facts: ImageFacts, gate: Gate, what_to_do: str) -> GateOver
 
 
 def _summarize(verdict: Admitted[F] | Refused, facts: F, judge: TierName, now: datetime, at: datetime) -> Summary:
-    """Return a verdict of now as its tier signs it with the time `at`."""
+    """Return a verdict of now as its tier signs it with the time `at`.
+
+    A refusal rests on no provenance that no tier signed: that only raises the level of an admission. It may be of a
+    tier whose key counts again later, and the rescan compares what the verdict rests on with what is verified then.
+    """
+    is_admitted = isinstance(verdict, Admitted)
+    attached = (each for each in facts.attached if is_admitted or each.predicate_type != PROVENANCE)
     waivers, break_glass = waivers_of(verdict.results), break_glass_of(verdict.results)
     return summary(
         facts.ref,
@@ -223,7 +229,7 @@ def _summarize(verdict: Admitted[F] | Refused, facts: F, judge: TierName, now: d
         reasons=[r.model_dump() for r in verdict.reasons] if isinstance(verdict, Refused) else [],
         notes=verdict.notes,
         levels=verdict.levels if isinstance(verdict, Admitted) else (),
-        inputs=[*(e for e in facts.evidence if not is_conclusion(e, judge)), *facts.attached],
+        inputs=[*(e for e in facts.evidence if not is_conclusion(e, judge)), *attached],
         documents=verdict.reviews,
         now=at,
         environment=facts.environment.name if isinstance(facts, DeployFacts) else "",
