@@ -150,8 +150,8 @@ def _check_environment(
     If it exists and has no place for the application, the chain goes up to the deploy gate, and notes it now.
     """
     if isinstance(manifest, Service) and (place := environment or next(iter(manifest.environments), None)):
-        found = workbench.environment(place)
+        document = workbench.environment(place)
         try:
-            found.placement(manifest.name)
+            document.placement(manifest.name)
         except SettingInvalid as error:
             reporter.note(join_lines(error))

@@ -11,8 +11,15 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError
 
 from supply_chain.evidence.envelope import Envelope, Key
-from supply_chain.evidence.statement import PAYLOAD, PROVENANCE, STATEMENT, Foreign, Statement, Subject
-from supply_chain.model.image import Digest, Model, Repository
+from supply_chain.evidence.statement import (
+    PAYLOAD,
+    PROVENANCE,
+    STATEMENT,
+    Foreign,
+    LocatedStatement,
+    Statement,
+    Subject,
+)
 
 OPENVEX = "https://openvex.dev/ns"
 """Predicate type of an OpenVEX document: cosign's `--type openvex`."""
@@ -26,23 +33,10 @@ MOST_PAYLOAD = 256 * 1024
 """Maximum size of such a statement in bytes."""
 
 
-class AttachedStatement(Model):
+class AttachedStatement(LocatedStatement):
     """A statement about an image that no tier signed; whether somebody did who may is open."""
 
-    repository: Repository
-    digest: Digest = Field(description="the referrer's")
-    statement: Statement
     envelope: Envelope
-
-    @property
-    def predicate_type(self) -> str:
-        """Return the statement's predicate type."""
-        return self.statement.predicate_type
-
-    @property
-    def predicate(self) -> dict[str, Any]:
-        """Return the statement's predicate."""
-        return self.statement.predicate
 
     def is_signed_by(self, key: Key) -> bool:
         """Return whether the holder of a key signed the statement."""

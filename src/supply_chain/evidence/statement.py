@@ -101,14 +101,12 @@ LOOK_AT_IT = (
 """What to do about a statement that a tier signed and that cannot be read."""
 
 
-class VerifiedStatement(Model):
-    """A statement whose signature was verified, and its location."""
+class LocatedStatement(Model):
+    """A statement and its location."""
 
     digest: Digest = Field(description="the referrer's")
     repository: Repository
     statement: Statement
-    signer: TierName = Field(description="the tier whose key verified it")
-    attached: datetime | None = Field(default=None, description="when its writer says it attached it")
 
     @property
     def predicate_type(self) -> str:
@@ -119,6 +117,13 @@ class VerifiedStatement(Model):
     def predicate(self) -> dict[str, Any]:
         """Return the statement's predicate."""
         return self.statement.predicate
+
+
+class VerifiedStatement(LocatedStatement):
+    """A statement whose signature was verified, and its location."""
+
+    signer: TierName = Field(description="the tier whose key verified it")
+    attached: datetime | None = Field(default=None, description="when its writer says it attached it")
 
 
 def read_statement(envelope: Envelope, where: str) -> Statement:

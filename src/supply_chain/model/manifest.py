@@ -257,7 +257,6 @@ class Runtime(Model):
         le=64,
         description="the number of processors, such as 0.5; at most those of its host",
     )
-
     commands: tuple[ContainerCommand, ...] = Field(
         default=(),
         max_length=16,

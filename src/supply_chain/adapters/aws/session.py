@@ -87,14 +87,14 @@ class AwsSession:
         core = _core()
         core.set_config_variable("region", self.region)
         with translate_errors("find the AWS credentials of the environment"):
-            found: Credentials | None = core.get_credentials()
-        if found is None:
+            credentials: Credentials | None = core.get_credentials()
+        if credentials is None:
             raise AwsFailed(
                 "The tier's block has no AWS key, and the environment has no AWS credentials.\n"
                 "Fill in the key, or give the worker an identity (on EKS: IRSA or pod identity) that may assume "
                 f"{self.role_arn}."
             )
-        return found
+        return credentials
 
     def _sts(self, service: str, **kwargs: Any) -> Any:
         kwargs.pop("region_name", None)

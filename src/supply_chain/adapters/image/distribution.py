@@ -72,10 +72,10 @@ def examine(files: Files, keeper: ContentStore) -> Examination:
 
 def _list_privileged(files: Files) -> tuple[PrivilegedFile, ...]:
     """Return the files that give more rights than their user has; those that a later layer hides do not count."""
-    found = {escape_path(path): rights for path, node in files.walk() if (rights := _name_rights(path, node))}
-    if len(found) > MOST_LISTED:
+    privileged = {escape_path(path): rights for path, node in files.walk() if (rights := _name_rights(path, node))}
+    if len(privileged) > MOST_LISTED:
         raise ValueError(f"it holds more than {MOST_LISTED} files that give more rights than their user has")
-    return tuple(PrivilegedFile(path=path, rights=rights) for path, rights in sorted(found.items()))
+    return tuple(PrivilegedFile(path=path, rights=rights) for path, rights in sorted(privileged.items()))
 
 
 def _name_rights(path: str, node: Node[FileContent]) -> str:

@@ -192,8 +192,8 @@ class ClusterClient:
             )
             answer = self._http.send(self._build(request))
             _raise_for_status(answer)
-        found = WARNING.findall(", ".join(answer.headers.get_list("Warning")))
-        return tuple(re.sub(r"\\(.)", r"\1", each) for each in found)
+        warnings = WARNING.findall(", ".join(answer.headers.get_list("Warning")))
+        return tuple(re.sub(r"\\(.)", r"\1", each) for each in warnings)
 
     def replace(self, kind: Kind, document: Document, *, dry_run: bool = False) -> Document:
         """Replace an object and return it; raise `ClusterConflict` if it has another `resourceVersion` than given."""
@@ -457,8 +457,8 @@ def _find_proxy(server: str) -> str | None:
     where = urlsplit(server)
     if proxy_bypass(where.netloc):
         return None
-    found = getproxies().get(where.scheme) or getproxies().get("all")
-    return found if not found or "://" in found else f"http://{found}"
+    proxy = getproxies().get(where.scheme) or getproxies().get("all")
+    return proxy if not proxy or "://" in proxy else f"http://{proxy}"
 
 
 EPHEMERAL_CONTAINERS: Any = type(

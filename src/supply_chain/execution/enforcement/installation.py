@@ -427,11 +427,11 @@ def find_insecure(
         return ()
     trials = [make_trial(each["kind"], each, image or NO_IMAGE, place.namespace) for each in workloads]
     distinct = {json.dumps(each["template"], sort_keys=True): each for each in trials}
-    found = dict(zip(distinct, map_concurrently(partial(try_template, cluster), [*distinct.values()]), strict=True))
+    refusals = dict(zip(distinct, map_concurrently(partial(try_template, cluster), [*distinct.values()]), strict=True))
     return tuple(
         Unadmitted(kind=each["kind"], name=each["metadata"]["name"], why=why)
         for each, trial in zip(workloads, trials, strict=True)
-        if (why := found[json.dumps(trial["template"], sort_keys=True)])
+        if (why := refusals[json.dumps(trial["template"], sort_keys=True)])
     )
 
 
