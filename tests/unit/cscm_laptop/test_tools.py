@@ -336,7 +336,7 @@ def test_own_program_is_built_from_copies_by_the_pinned_go(
     work.mkdir()
     (tmp_path / "go").write_text(
         f'#!/bin/sh\n[ "$1" = version ] && {{ echo go version go1.26.8 linux/amd64; exit; }}\n'
-        f'echo "$@" > {tmp_path}/asked; echo "$GOTOOLCHAIN $CGO_ENABLED $GOFLAGS" >> {tmp_path}/asked\n'
+        f'echo "$@" > {tmp_path}/asked; echo "$GOTOOLCHAIN $GOGC $CGO_ENABLED $GOFLAGS" >> {tmp_path}/asked\n'
         f"ls > {tmp_path}/files\n"
         f"[ ! -e {tmp_path}/fails ] || {{ echo checksum mismatch >&2; exit 1; }}\n"
     )
@@ -348,7 +348,7 @@ def test_own_program_is_built_from_copies_by_the_pinned_go(
     assert install.go_build(one, work, lambda line: None) == work / "program"
 
     asked = (tmp_path / "asked").read_text()
-    assert "-mod=readonly" in asked and "-X main.version=1.2.0" in asked and asked.endswith("go1.27.3 0 \n")
+    assert "-mod=readonly" in asked and "-X main.version=1.2.0" in asked and asked.endswith("go1.27.3 off 0 \n")
     assert (tmp_path / "files").read_text().split() == ["go.mod", "go.sum", "main.go"]
     (tmp_path / "fails").touch()
     with pytest.raises(ToolFailed, match="checksum mismatch"):
