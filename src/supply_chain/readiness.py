@@ -24,6 +24,9 @@ class Answer:
 ANSWER = 64 * 1024
 """Maximum number of bytes that are read of an answer; only its status counts."""
 
+LONGEST_PAUSE = 0.25
+"""Maximum seconds between two checks of a container."""
+
 STATUS = re.compile(rb"HTTP/1\.[01] (\d{3})\b")
 
 
@@ -66,18 +69,24 @@ def trouble_at(address: str, port: int, path: str, timeout: float = 2.0) -> str:
 
 
 def check(engine: Engine, container: str, network: str, probe: Probe) -> tuple[str, bool]:
-    """Return why a container is not ready, empty if it answers on its own address, and whether it runs.
+    """Return why a container is not ready, empty if it answers on its own address, and whether it runs."""
+    trouble, now = _check(engine, engine.inspect(container), network, probe)
+    return trouble, now.running
 
-    A container that ends during the request is reported as ended: nobody answers at the address that it had.
+
+def _check(engine: Engine, container: Container, network: str, probe: Probe) -> tuple[str, Container]:
+    """Return why a container is not ready, as `check` does, and the container as it is afterwards.
+
+    An answer counts only if the container still runs at that address: another one may have it after its end.
     """
-    before = engine.inspect(container)
-    if not before.running:
-        return describe_end(before), False
-    address = before.networks.get(network)
-    trouble = trouble_at(address, probe.port, probe.path) if address else f"it has no address on {network}"
-    if not trouble or (after := engine.inspect(container)).running:
-        return trouble, True
-    return describe_end(after), False
+    if container.running:
+        address = container.networks.get(network)
+        trouble = trouble_at(address, probe.port, probe.path) if address else f"it has no address on {network}"
+        container = engine.inspect(container.id)
+        if container.running:
+            moved = container.networks.get(network) != address
+            return trouble or ("its address has changed" if moved else ""), container
+    return describe_end(container), container
 
 
 def wait_until_ready(engine: Engine, container: str, network: str, probe: Probe, wait: Wait) -> Answer:
@@ -85,20 +94,26 @@ def wait_until_ready(engine: Engine, container: str, network: str, probe: Probe,
 
     The engine has to run on this machine.
     """
-    started = time.monotonic()
+    started, now = time.monotonic(), engine.inspect(container)
     while True:
-        trouble, runs = check(engine, container, network, probe)
+        trouble, now = _check(engine, now, network, probe)
         seconds = time.monotonic() - started
-        if not trouble or not runs or seconds > probe.start_timeout:
+        if not trouble or not now.running or seconds > probe.start_timeout:
             return Answer(not trouble, seconds, trouble)
-        wait(POLL)
+        wait(_pause_after(seconds))
 
 
 def wait_until_ended(engine: Engine, container: str, timeout: float, wait: Wait) -> Container:
     """Wait until the container has ended, at most `timeout` seconds, and return its last state."""
-    deadline = time.monotonic() + timeout
+    started = time.monotonic()
     while True:
         now = engine.inspect(container)
-        if now.over or time.monotonic() > deadline:
+        seconds = time.monotonic() - started
+        if now.over or seconds > timeout:
             return now
-        wait(POLL)
+        wait(_pause_after(seconds))
+
+
+def _pause_after(seconds: float) -> float:
+    """Return the seconds until the next check, after so many of waiting; each check takes the engine some time."""
+    return min(max(POLL, seconds / 10), LONGEST_PAUSE)

@@ -6,7 +6,7 @@ import codecs
 import hashlib
 import io
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Literal
@@ -254,18 +254,9 @@ def detect_archive(head: bytes, tail: bytes, size: int, entries: ZipEntries) -> 
 
 def _format_by_start(head: bytes) -> str:
     """Return the format of an archive by its beginning; empty if none."""
-    forms = (
-        (head[:4] == b"\x7fELF" and head[8:11] in (b"AI\x01", b"AI\x02"), "AppImage"),
-        (head.startswith(_STARTS), next((name for start, name in HEADS if head.startswith(start)), "")),
-        (head[1080:1082] == b"\x53\xef" and int.from_bytes(head[1048:1052], "little") < 7, "ext file system"),
-        (head[32769:32774] == b"CD001", "iso9660"),
-        (head[1024:1028] == b"\xe2\xe1\xf5\xe0", "erofs"),
-        (head[:4] == b"\4\0\0\0" and head[16:].startswith(b'{"files":'), "asar"),
-        (is_tar(head), "tar"),
-        (_is_ar(head), "ar"),
-        *((bool(pattern.match(head)), name) for pattern, name in _SHORT_STARTS),
-    )
-    return next((name for holds, name in forms if holds), "")
+    if head.startswith(_STARTS):
+        return next(name for start, name in HEADS if head.startswith(start))
+    return next((name for is_of, name in _FORMATS if is_of(head)), "")
 
 
 def _is_ar(head: bytes) -> bool:
@@ -296,6 +287,19 @@ def is_tar(head: bytes) -> bool:
     if block[257:262] == b"ustar":
         return True
     return has_tar_checksum(block)
+
+
+_FORMATS: tuple[tuple[Callable[[bytes], object], str], ...] = (
+    (lambda head: head[:4] == b"\x7fELF" and head[8:11] in (b"AI\x01", b"AI\x02"), "AppImage"),
+    (lambda head: head[1080:1082] == b"\x53\xef" and int.from_bytes(head[1048:1052], "little") < 7, "ext file system"),
+    (lambda head: head[32769:32774] == b"CD001", "iso9660"),
+    (lambda head: head[1024:1028] == b"\xe2\xe1\xf5\xe0", "erofs"),
+    (lambda head: head[:4] == b"\4\0\0\0" and head[16:].startswith(b'{"files":'), "asar"),
+    (is_tar, "tar"),
+    (_is_ar, "ar"),
+    *((pattern.match, name) for pattern, name in _SHORT_STARTS),
+)
+"""Function that returns whether a file's beginning has a format, in the order in which they are called → format."""
 
 
 def _identify(start: bytes, unpacked: list[bytes]) -> str:

@@ -276,11 +276,10 @@ class _Image:
             layer.extractfile(member), member.size, self.keeper, secrets=self.secrets, keep=_most_stored(name)
         )
         self.programs += bool(content.machine and member.mode & 0o111)
-        path = escape_path(name)
         for line, kind in content.secrets:
-            self._find(path, line, kind, content.sha256.hex())
+            self._find(escape_path(name), line, kind, content.sha256.hex())
         for line, kind in content.packed:
-            self._find(path, line, kind, "")
+            self._find(escape_path(name), line, kind, "")
         return content
 
 
