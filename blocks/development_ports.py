@@ -15,6 +15,7 @@ from orchestration.clock import now
 from supply_chain.adapters.docker.build_cgroup import running_builds
 from supply_chain.adapters.docker.build_context import build_context
 from supply_chain.adapters.docker.buildx import Buildx
+from supply_chain.adapters.docker.concurrent_builder import ConcurrentBuilder
 from supply_chain.adapters.docker.free_space import FreeSpace
 from supply_chain.adapters.docker.url_fetch import Fetcher
 from supply_chain.adapters.image.layers import read_contents
@@ -38,7 +39,7 @@ from supply_chain.development.probe import (
 from supply_chain.development.review import apply_reviews
 from supply_chain.development.separation import Room, cache_key
 from supply_chain.development.snapshot import Snapshot
-from supply_chain.development.test import Dependencies, Planned
+from supply_chain.development.test import Dependencies, Planned, SourceChecks
 from supply_chain.development.traces import clear, forget_image
 from supply_chain.evidence.checks import Check, CheckResult
 from supply_chain.model.image import BuiltImage
@@ -59,8 +60,11 @@ class DevelopmentPorts(TierPorts):
         tier, workbench = await cls._load()
         return cls(tier, workbench, await ContainerHost.aload(workbench.build_host))
 
-    def build_ports(self, origin: Path) -> BuildPorts:
-        """Return the dependencies of a build; `origin` is the real path of the directory that is built."""
+    def build_ports(self, origin: Path, checks: SourceChecks) -> BuildPorts:
+        """Return the dependencies of a build, which makes the `checks` meanwhile.
+
+        `origin` is the real path of the directory that is built.
+        """
         workbench, host = self.workbench, self.host
 
         def rootfs(declaration: Rootfs, target: Path, epoch: int, work: Path) -> object:
@@ -72,7 +76,7 @@ class DevelopmentPorts(TierPorts):
 
         builder, bases = run_both(lambda: self.buildx, lambda: self.bases)
         return BuildPorts(
-            builder=builder,
+            builder=ConcurrentBuilder(builder, checks.make),
             reader=workbench.dockerfile_reader,
             bases=bases,
             fetch=Fetcher(self._ca_bundle, reserve=host.build_limits.reserve).fetch,
@@ -108,7 +112,7 @@ class DevelopmentPorts(TierPorts):
         return Path(self.workbench.ca_bundle) if self.workbench.ca_bundle else None
 
     def plan_checks(self, built: BuiltImage, snapshot: Snapshot) -> list[Planned]:
-        """Return all checks for this kind of application except that of known vulnerabilities, slowest first."""
+        """Return the checks of the image for this kind of application, slowest first."""
         workbench, host = self.workbench, self.host
         engine, wait, manifest = host.engine(), cancellation().wait, snapshot.manifest
         context, run = snapshot.context, built.invocation
@@ -138,18 +142,19 @@ class DevelopmentPorts(TierPorts):
                 manifest.reviewed,
             )),
         )  # fmt: skip
-        return [
-            *(Planned(check, tools[check], make) for check, make in in_engine),
-            *plan_source_checks(workbench.tool, snapshot, now),
-        ]
+        return [Planned(check, tools[check], make) for check, make in in_engine]
 
-    def dependencies(self, snapshot: Snapshot) -> Dependencies:
-        """Return the check of the source's declared dependencies for known vulnerabilities."""
-        return Dependencies(
-            source=snapshot.context,
-            generator=self.sbom_generator,
-            scanner=self.workbench.scanner(),
-            days=snapshot.manifest.limits.scan_days,
+    def source_checks(self, snapshot: Snapshot) -> SourceChecks:
+        """Return the checks of the source."""
+        return SourceChecks(
+            planned=plan_source_checks(self.workbench.tool, snapshot, now),
+            dependencies=Dependencies(
+                source=snapshot.context,
+                generator=self.sbom_generator,
+                scanner=self.workbench.scanner(),
+                days=snapshot.manifest.limits.scan_days,
+                now=now,
+            ),
         )
 
     def remove_tests(self, built: BuiltImage) -> None:

@@ -47,10 +47,11 @@ async def build(path: str, revision: str | None = None, force: bool = False) -> 
                 reporter.decided(refusal)
                 return complete_refused(refusal)
             reporter.publish_under(manifest.name)
+            checks = await in_thread(ports.source_checks, snapshot)
             try:
                 built = await reporter.step(
                     "build",
-                    build_step(snapshot, ports, force),
+                    build_step(snapshot, checks, ports, force),
                     lambda b: f"image {short(b.digest)}{', with uncommitted changes' if b.source.dirty else ''}",
                 )
                 reporter.add(
@@ -58,7 +59,7 @@ async def build(path: str, revision: str | None = None, force: bool = False) -> 
                 )
                 tested = await reporter.step(
                     "test",
-                    test_step(built, snapshot, ports),
+                    test_step(built, snapshot, checks, ports),
                     lambda t: ", ".join(f"{c.check} {c.outcome.lower()}" for c in t.checks),
                 )
                 reporter.add(checks=tested.checks)

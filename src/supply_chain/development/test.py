@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 
 from pydantic import Field
@@ -53,6 +54,40 @@ class Dependencies:
     generator: SourceSbomGenerator
     scanner: Scanner
     days: int
+    now: Callable[[], datetime]
+
+    @cached_property
+    def result(self) -> tuple[CheckResult, Report]:
+        """The result and the report, made at the first call.
+
+        Known vulnerabilities are warnings, never failures: the intake gate decides how many are acceptable.
+        """
+        started = self.now()
+        sbom = self.generator.of_directory(self.source).record
+        report = _with_packages(self.scanner.scan(sbom), sbom)
+        looked_at = f"{sbom.packages} declared packages" if sbom.packages else "no declared third-party packages"
+        check = CheckResult(
+            check=Check.DEPENDENCIES,
+            passed=(f"{looked_at} held against the {report.database.kind} database {report.database.digest}",),
+            warned=tuple(str(finding) for finding in report.findings),
+            details={"counts": report.counts(), "packages": sbom.packages},
+            tools=_tools(report, sbom.tool),
+            interval=Interval(started=started, finished=self.now()),
+        )
+        return check, report
+
+
+@dataclass(frozen=True)
+class SourceChecks:
+    """The checks that need no image, so that they can be made while it is built; each is made once."""
+
+    planned: Sequence[Planned]
+    dependencies: Dependencies
+
+    def make(self) -> None:
+        """Make all checks, two at a time; raise the error of the first that cannot be made."""
+        makers: list[Callable[[], object]] = [lambda: self.dependencies.result, *(plan.make for plan in self.planned)]
+        map_concurrently(lambda make: make(), makers, 2)
 
 
 def test(
@@ -72,7 +107,7 @@ def test(
     if before:
         passed[Check.DEPENDENCIES] = before[1]
     results, reports = make_checks(
-        [plan for plan in planned if plan.check not in passed], None if before else dependencies, now
+        [plan for plan in planned if plan.check not in passed], None if before else dependencies
     )
     (report,) = [before[0]] if before else reports
     return TestedImage(
@@ -85,12 +120,12 @@ def test(
 
 
 def make_checks(
-    planned: Sequence[Planned], dependencies: Dependencies | None, now: Callable[[], datetime]
+    planned: Sequence[Planned], dependencies: Dependencies | None
 ) -> tuple[list[CheckResult], list[Report]]:
     """Make checks in parallel, that of `dependencies` first; return their results and its report, if it is made."""
     makers: list[Callable[[], CheckResult | tuple[CheckResult, Report]]] = []
     if dependencies is not None:
-        makers.append(lambda: scan_dependencies(dependencies, now))
+        makers.append(lambda: dependencies.result)
     makers += [plan.make for plan in planned]
     results, reports = _split_reports(map_concurrently(lambda make: make(), makers))
     return list(map(_bounded, results)), reports
@@ -121,26 +156,6 @@ def _find_current_report(
 
 def _tools(report: Report, generator: str) -> dict[str, str]:
     return {report.scanner: report.scanner_version, **dict([generator.split(" ", 1)])}
-
-
-def scan_dependencies(dependencies: Dependencies, now: Callable[[], datetime]) -> tuple[CheckResult, Report]:
-    """Find known vulnerabilities in the source's declared dependencies.
-
-    They are warnings, never failures: the intake gate decides how many are acceptable.
-    """
-    started = now()
-    sbom = dependencies.generator.of_directory(dependencies.source).record
-    report = _with_packages(dependencies.scanner.scan(sbom), sbom)
-    looked_at = f"{sbom.packages} declared packages" if sbom.packages else "no declared third-party packages"
-    check = CheckResult(
-        check=Check.DEPENDENCIES,
-        passed=(f"{looked_at} held against the {report.database.kind} database {report.database.digest}",),
-        warned=tuple(str(finding) for finding in report.findings),
-        details={"counts": report.counts(), "packages": sbom.packages},
-        tools=_tools(report, sbom.tool),
-        interval=Interval(started=started, finished=now()),
-    )
-    return check, report
 
 
 def _with_packages(report: Report, sbom: Sbom) -> Report:

@@ -4,13 +4,13 @@ import json
 import threading
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import pytest
 
 from supply_chain.development import test as checking
-from supply_chain.development.test import Dependencies, Planned
+from supply_chain.development.test import Dependencies, Planned, SourceChecks
 from supply_chain.errors import CheckNotMade, ScannerFailed
 from supply_chain.evidence.checks import Check, Outcome
 from supply_chain.evidence.statement import TEST_RESULT, VULNERABILITIES
@@ -46,7 +46,7 @@ class Scanner:
 
 def dependencies(answer, packages=1):
     generator = MemoryGenerator(Sboms(Sbom(b'{"artifacts": []}', packages, "syft 1.2.3"), b"", b""))
-    return Dependencies(Path("source"), generator, Scanner(answer), days=7)
+    return Dependencies(Path("source"), generator, Scanner(answer), days=7, now=lambda: NOON)
 
 
 def unchanged(result):
@@ -105,6 +105,27 @@ def test_checks_run_in_parallel(make, run):
     plans = [Planned(which, TOOLS, partial(wait, which)) for which in (Check.TESTS, Check.PROBE)]
 
     assert len(run(*plans).checks) == 3
+
+
+def test_checks_of_source_that_were_made_are_not_made_again(make, run):
+    """They are made during the build; an error is not remembered."""
+    calls, deps = [], dependencies(make.report())
+
+    def check(which):
+        calls.append(which)
+        if calls == [which]:
+            raise CheckNotMade("no answer\ntry again")
+        return make.check(which)
+
+    source = SourceChecks([Planned(Check.SECRETS, TOOLS, cache(partial(check, Check.SECRETS)))], deps)
+    with pytest.raises(CheckNotMade):
+        source.make()
+    source.make()
+
+    tested = run(*source.planned, deps=deps)
+
+    assert {c.check for c in tested.checks} == {Check.SECRETS, Check.DEPENDENCIES}
+    assert calls == [Check.SECRETS] * 2 and deps.scanner.scans == 1
 
 
 def test_check_that_cannot_be_made_raises_error(make, run):
@@ -192,7 +213,7 @@ def test_dependency_check_warns_of_each_known_vulnerability(make):
     """The gate, not the check, decides how many are accepted."""
     report = make.report(make.finding("critical"), make.finding("low"))
 
-    check, found = checking.scan_dependencies(dependencies(report, 3), lambda: make.noon)
+    check, found = dependencies(report, 3).result
 
     assert found == report
     assert (check.check, check.outcome) == (Check.DEPENDENCIES, Outcome.WARNED)
@@ -216,14 +237,14 @@ def test_dependency_check_records_package_urls_of_findings(make):
         record=replace(given.generator.sboms.record, content=json.dumps({"artifacts": artifacts}).encode()),
     )
 
-    _, found = checking.scan_dependencies(given, lambda: make.noon)
+    _, found = given.result
 
     assert found.source_packages == ((named.type, named.package, purl),)
 
 
 def test_dependency_check_of_source_without_packages_passes(make):
     """The result says that there are no packages."""
-    check, _ = checking.scan_dependencies(dependencies(make.report(), 0), lambda: make.noon)
+    check, _ = dependencies(make.report(), 0).result
 
     assert check.outcome is Outcome.PASSED
     assert "no declared third-party packages" in check.passed[0]
@@ -232,4 +253,4 @@ def test_dependency_check_of_source_without_packages_passes(make):
 def test_dependency_check_fails_with_error_of_scanner(make):
     """A failed scan must not look like a clean source."""
     with pytest.raises(ScannerFailed):
-        checking.scan_dependencies(dependencies(ScannerFailed("x\ny")), lambda: make.noon)
+        _ = dependencies(ScannerFailed("x\ny")).result

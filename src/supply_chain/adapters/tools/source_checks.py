@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
+from functools import cache
 
 from supply_chain.adapters.process.command import Tool
 from supply_chain.adapters.tools.bandit import list_source_tools, scan_source
@@ -16,23 +17,26 @@ from supply_chain.evidence.checks import Check
 
 
 def plan_source_checks(find: Callable[[str], Tool], snapshot: Snapshot, now: Callable[[], datetime]) -> list[Planned]:
-    """Return these checks, slowest first; `find` returns a tool by its name, or raises `ToolMissing`."""
+    """Return these checks, slowest first, each of which is made once.
+
+    `find` returns a tool by its name, or raises `ToolMissing`.
+    """
     context, reviewed = snapshot.context, snapshot.manifest.reviewed
     secrets, bandit, hadolint = (find(name) for name in ("detect-secrets", "bandit", "hadolint"))
     return [
         Planned(
             Check.SECRETS,
             list_secret_tools(secrets),
-            lambda: apply_reviews(find_secrets(secrets, context, now, snapshot.outside_context), reviewed),
+            cache(lambda: apply_reviews(find_secrets(secrets, context, now, snapshot.outside_context), reviewed)),
         ),
         Planned(
             Check.SOURCE,
             list_source_tools(bandit),
-            lambda: apply_reviews(scan_source(bandit, context, now), reviewed),
+            cache(lambda: apply_reviews(scan_source(bandit, context, now), reviewed)),
         ),
         Planned(
             Check.DOCKERFILE,
             list_lint_tools(hadolint),
-            lambda: lint_dockerfile(hadolint, snapshot.dockerfile, now),
+            cache(lambda: lint_dockerfile(hadolint, snapshot.dockerfile, now)),
         ),
     ]
