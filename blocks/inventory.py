@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field, SecretStr
 
 from blocks.setting import Setting
-from supply_chain.adapters.database import SqlInventory, open_inventory
+
+if TYPE_CHECKING:
+    from supply_chain.adapters.database import SqlInventory
 
 
 class Inventory(Setting):
@@ -24,4 +26,6 @@ class Inventory(Setting):
 
     def open(self) -> SqlInventory:
         """Return the inventory, with its tables migrated to this version."""
+        from supply_chain.adapters.database import open_inventory  # noqa: PLC0415 - SQLAlchemy; most runs need none
+
         return open_inventory(self.address.get_secret_value())

@@ -8,14 +8,13 @@ from contextlib import contextmanager, suppress
 from functools import cached_property
 from importlib.metadata import version as installed_version
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import AwareDatetime, Field
 
 from blocks.inventory import Inventory
 from blocks.setting import Setting
 from orchestration.clock import now
-from supply_chain.adapters.database.preview import StoredJudge
 from supply_chain.adapters.docker.buildx import find_client
 from supply_chain.adapters.docker.dockerfile import BuildKitReader
 from supply_chain.adapters.git.repository import read_remote
@@ -69,6 +68,9 @@ from supply_chain.policy.waivers import DIRECTORY as WAIVERS
 from supply_chain.policy.waivers import read_signed_waivers
 from supply_chain.vulnerability.findings import Database
 from supply_chain.vulnerability.scanner import Scanner
+
+if TYPE_CHECKING:
+    from supply_chain.adapters.database.preview import StoredJudge
 
 CHEAPER = {"GOGC": "800", "GOMAXPROCS": "1"}
 """Settings that make a scan cheaper, because other processors run other scans.
@@ -317,6 +319,8 @@ class Workbench(Setting):
         `proposed` is file name → text of a policy, a waiver or a VEX document. `people` are those of the project.
         Raises `DeclarationInvalid` or `PolicyInvalid` for an invalid one.
         """
+        from supply_chain.adapters.database.preview import StoredJudge  # noqa: PLC0415 - as in `blocks.inventory`
+
         project, proposal, at = Path(self.project), sort_proposals(proposed), now()
         directory = project / POLICIES
         documents = read_documents(directory)

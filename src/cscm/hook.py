@@ -85,5 +85,7 @@ def post(path: str) -> None:
         click.echo(f"supply chain: reported {revision[:12]}", err=True)
 
 
+COMMANDS = (hook,)
+
 if __name__ == "__main__":
     post(sys.argv[1])

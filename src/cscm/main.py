@@ -7,28 +7,12 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import click
 
-from cscm import (
-    check,
-    cluster,
-    enforce,
-    events,
-    fleet,
-    hook,
-    isolation,
-    laptop,
-    lifecycle,
-    outside,
-    people,
-    policy,
-    promotion,
-    register,
-    vex,
-)
 from cscm.options import Image, Words, as_json, by, environments, offered
 from cscm.running import run, verbose
 from cscm.signing import key_option, signer_option, use_key
@@ -40,6 +24,25 @@ from supply_chain.text import plain_text_lines
 
 BASES = ("python", "python-build", "proxy")
 """The bases that every laptop needs; `cscm chain bases/NAME` makes another base."""
+MODULES = {
+    "check": ("check",),
+    "cluster": ("cluster",),
+    "enforce": ("enforce",),
+    "events": ("bridge", "events"),
+    "fleet": ("images", "where", "explain"),
+    "hook": ("hook",),
+    "isolation": ("unseal",),
+    "laptop": ("up", "down", "status", "doctor", "reset"),
+    "lifecycle": ("lifecycle", "block", "unblock", "hold", "unhold"),
+    "outside": ("key", "registry-token", "verdict"),
+    "people": ("people", "waive", "waivers", "review", "reviews"),
+    "policy": ("policy",),
+    "promotion": ("freeze", "unfreeze", "break-glass"),
+    "register": ("register",),
+    "vex": ("vex",),
+}
+"""Module → the commands in its `COMMANDS`. It is imported with its first command: together they take a second."""
+PLACES = {command: module for module, commands in MODULES.items() for command in commands}
 
 
 @contextmanager
@@ -69,7 +72,18 @@ def report_interrupt() -> Iterator[None]:
 
 
 class Cli(click.Group):
-    """Command group that prints our errors as messages without a stack trace."""
+    """Command group that imports its commands when needed, and prints our errors without a stack trace."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names of all commands, sorted."""
+        return sorted({*super().list_commands(ctx), *PLACES})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return a command; None if there is none of this name."""
+        if cmd_name in PLACES and cmd_name not in self.commands:
+            for each in import_module(f"cscm.{PLACES[cmd_name]}").COMMANDS:
+                self.add_command(each)
+        return super().get_command(ctx, cmd_name)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; print a `SupplyChainError`, or that Ctrl-C ended it, and exit with status 1."""
@@ -93,26 +107,6 @@ def main() -> None:
       cscm up
       cscm chain examples/hello
     """
-
-
-for command in (
-    *laptop.COMMANDS,
-    *cluster.COMMANDS,
-    *outside.COMMANDS,
-    *isolation.COMMANDS,
-    *enforce.COMMANDS,
-    *fleet.COMMANDS,
-    *promotion.COMMANDS,
-    *events.COMMANDS,
-    *lifecycle.COMMANDS,
-    *register.COMMANDS,
-    *policy.COMMANDS,
-    *people.COMMANDS,
-    *check.COMMANDS,
-    *vex.COMMANDS,
-):
-    main.add_command(command)
-main.add_command(hook.hook)
 
 
 force = click.option("--force", is_flag=True, help="Repeat every step, also those that are proven.")

@@ -40,7 +40,7 @@ IMPORTED = (
     "prefect.concurrency.asyncio", "prefect._internal.metrics", "prefect.logging.handlers", "prefect.deployments.steps",
     "prefect.results", "prefect.client.orchestration", "prefect.artifacts", "prefect.utilities.visualization",
     "fastapi.encoders", "anyio._backends._asyncio", "rich._emoji_codes", "orchestration.registration",
-    "cryptography.hazmat.backends.openssl",
+    "cryptography.hazmat.backends.openssl", "supply_chain.adapters.database.preview",
     *(f"flows.{name}" for name in FLOWS),
 )  # fmt: skip
 """The modules that a run would import."""

@@ -86,11 +86,12 @@ def _content(file: IO[bytes]) -> str:
 
 def serve(control: socket.socket) -> int:
     """Fork for each request until the other end is closed; in a fork, return the status of its command."""
-    from cscm.session import use_prefect  # noqa: PLC0415 - as the command, before Prefect is imported
+    from cscm.main import MODULES  # noqa: PLC0415 - as the command, before Prefect is imported
+    from cscm.session import use_prefect  # noqa: PLC0415
     from orchestration.prefork_server import IMPORTED, preload  # noqa: PLC0415
 
     use_prefect()
-    preload((*IMPORTED, "cscm.main", "cscm.rendering", "orchestration.run_tags"))
+    preload((*IMPORTED, *(f"cscm.{each}" for each in MODULES), "cscm.rendering", "orchestration.run_tags"))
     names = [thread.name for thread in threading.enumerate()]
     assert len(names) == 1, f"a process with threads cannot be forked: {names}"
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nothing waits here for the sessions

@@ -21,6 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from blocks import register
 from cscm import events
+from cscm.check import check
 from cscm.main import main
 from cscm_laptop.profile import Profile
 from scripts import diagrams, reference, reference_errors
@@ -142,7 +143,10 @@ def text_of(page: str) -> str:
 def leaves(command: click.Command = main, name: str = "") -> Iterator[tuple[str, click.Command]]:
     """Yield each command that is no group, with its name."""
     if isinstance(command, click.Group):
-        for word, each in command.commands.items():
+        context = click.Context(command)
+        for word in command.list_commands(context):
+            each = command.get_command(context, word)
+            assert each is not None
             yield from leaves(each, f"{name} {word}".strip())
     else:
         yield name, command
@@ -328,7 +332,7 @@ def page_block(kind: str) -> Any:
 
 def other_options(words: list[str]) -> set[str]:
     """Return the options among these words that `cscm check` does not have."""
-    options = {option for each in main.commands["check"].params for option in each.opts}
+    options = {option for each in check.params for option in each.opts}
     return {word for word in words if word.startswith("-")} - options
 
 
@@ -390,8 +394,9 @@ def test_documented_command_exists_with_its_options(words: list[str]) -> None:
     command: click.Command = main
     while isinstance(command, click.Group) and words and not words[0].startswith("-"):
         name, *words = words
-        assert name in command.commands
-        command = command.commands[name]
+        named = command.get_command(click.Context(command), name)
+        assert named is not None
+        command = named
     options = {option for each in command.params for option in each.opts} | {"--help", "-h", "--version"}
     if any(each.type is click.UNPROCESSED for each in command.params):  # the options are another program's
         return

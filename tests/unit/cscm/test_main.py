@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from datetime import UTC, datetime
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import pytest
 from click.testing import CliRunner
 from prefect.exceptions import TerminationSignal
 
-from cscm.main import main
+from cscm.main import MODULES, main
 from cscm.session import STEPS, use_prefect
 from supply_chain.errors import RegistryUnavailable
 from supply_chain.execution.observation import Deviation, Observation
@@ -47,6 +48,22 @@ HEALTHY = Observation(
     healthy=True,
 )
 DRIFTED = HEALTHY.model_copy(update={"deviations": (Deviation(code="c.d", fact="changed\x1b", remedy="deploy again"),)})
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_commands_of_module_are_listed(module):
+    """A command that is not listed could not be called."""
+    assert [each.name for each in import_module(f"cscm.{module}").COMMANDS] == list(MODULES[module])
+
+
+def test_module_of_another_command_is_not_imported():
+    """Together the modules take a second to import."""
+    script = (
+        "import sys; from cscm.main import main; print(*(each for each in sys.modules if each.startswith('cscm.')))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+
+    assert not {f"cscm.{each}" for each in MODULES} & set(done.stdout.split())
 
 
 @pytest.fixture
