@@ -170,14 +170,14 @@ def prepared(copy: Path) -> Iterator[dict[str, str]]:
         content = (copy / EXAMPLE / "Dockerfile").read_bytes()
         targets = ("", manifest.test.stage)
         reading = workbench.dockerfile_reader.read(content, targets, manifest.build.platform, {}, "bench", {})
-        found = {name: development.bases.resolve(name) for name in image_references(reading.targets.values())}
+        resolved = {name: development.bases.resolve(name) for name in image_references(reading.targets.values())}
         tools = [
             workbench.tool(name).path.parent for name in ("grype", "syft", "cosign", "crane", "hadolint", "buildx")
         ]
         environment = {
             **os.environ,
             "REGISTRY": tiers[TierName.DEVELOPMENT].registry,
-            "BASES": " ".join(f"--build-context={each.name}=docker-image://{at}" for at, each in found.values()),
+            "BASES": " ".join(f"--build-context={each.name}=docker-image://{at}" for at, each in resolved.values()),
             "TOOLS": ":".join(map(str, dict.fromkeys([*tools, workbench.docker.path.parent]))),
             "PUBLIC": str(work / "curation.pub"),
             "CA": workbench.ca_bundle or "",

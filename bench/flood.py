@@ -108,11 +108,11 @@ class Api:
 
     def runs(self, since: datetime) -> list[dict[str, Any]]:
         """Return all runs that were created since then."""
-        found: list[dict[str, Any]] = []
+        runs: list[dict[str, Any]] = []
         wanted = {"flow_runs": {"expected_start_time": {"after_": since.isoformat()}}}
-        while page := self.ask("flow_runs/filter", {**wanted, "limit": 200, "offset": len(found)}):
-            found += page
-        return found
+        while page := self.ask("flow_runs/filter", {**wanted, "limit": 200, "offset": len(runs)}):
+            runs += page
+        return runs
 
 
 @dataclass
@@ -153,11 +153,11 @@ class Harness:
         """Schedule one run of each deployment that has to start on time."""
         image = "curated/hello@sha256:" + "0" * 64
         for name in OTHERS:
-            found = self.api.ask(f"deployments/name/{name}", method="GET")
+            deployment = self.api.ask(f"deployments/name/{name}", method="GET")
             parameters = {"image": image, "happened": "bench.flood"} if name.startswith("respond") else {}
             if name.startswith("lifecycle") and name in self.scheduled:  # another run would wait for this one to end
                 continue
-            run = self.api.ask(f"deployments/{found['id']}/create_flow_run", {"parameters": parameters})
+            run = self.api.ask(f"deployments/{deployment['id']}/create_flow_run", {"parameters": parameters})
             self.scheduled.setdefault(name, []).append(run["id"])
 
     def meanwhile(self, over: threading.Event) -> None:
@@ -200,11 +200,11 @@ class Harness:
     def collect(self, result: Result, since: datetime) -> None:
         """Collect how late the runs of others began, and what was decided."""
         result.api = self.api.seconds
-        found = self.api.runs(since)
-        runs = [run for run in found if run["start_time"]]
+        everything = self.api.runs(since)
+        runs = [run for run in everything if run["start_time"]]
         names = {flow["id"]: flow["name"] for flow in self.api.ask("flows/filter", {"limit": 200})}
         at = {run["id"]: _late(run["expected_start_time"], run["start_time"]) for run in runs}
-        collided = {run["id"] for run in found if _collided(run)}
+        collided = {run["id"] for run in everything if _collided(run)}
         result.late = {
             name: [at.get(run, PATIENCE) for run in made if run not in collided]
             for name, made in self.scheduled.items()

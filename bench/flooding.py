@@ -143,8 +143,8 @@ class Pusher:
         """
         for repository in self.tier.ecr.repositories("dev/"):
             for ref in self.tier.ecr.newest_first(repository)[:1]:
-                for found in self.store.verified(ref, TierName.DEVELOPMENT, PROVENANCE):
-                    return dict(found.predicate)
+                for statement in self.store.verified(ref, TierName.DEVELOPMENT, PROVENANCE):
+                    return dict(statement.predicate)
         raise SystemExit("No offered image has a provenance. Run `cscm chain examples/hello` first.")
 
     def waiting(self) -> int:

@@ -134,8 +134,8 @@ def look(kubeconfig: Path, given: Path) -> dict[str, Any]:
     seconds, busy = time.monotonic() - begun, time.process_time() - before
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
     codes = sorted({each.code for observation in observed for each in observation.deviations})
-    found = {"observed": len(observed), "codes": codes}
-    return {"seconds": round(seconds, 2), "cpu": round(busy, 2), "megabytes": peak, **found}
+    results = {"observed": len(observed), "codes": codes}
+    return {"seconds": round(seconds, 2), "cpu": round(busy, 2), "megabytes": peak, **results}
 
 
 def measure(kubeconfig: Path, deployments: int, pods: int, looks: int) -> list[dict[str, Any]]:

@@ -53,8 +53,8 @@ def install_opa() -> Tool:
 def list_codes() -> frozenset[str]:
     """Return the codes of the rules in Rego."""
     parts = (*(each.value for each in Severity), "intake", "release")
-    found = CODE.findall((RULES / "deploy.rego").read_text())
-    return frozenset(code.replace("%s", part) for code in found for part in parts)
+    codes = CODE.findall((RULES / "deploy.rego").read_text())
+    return frozenset(code.replace("%s", part) for code in codes for part in parts)
 
 
 def facts_as_json(image: Mapping[str, Any], now: datetime) -> bytes:

@@ -77,21 +77,21 @@ class Images:
     def of(cls, findings: int, waivers: int) -> Images:
         """Return images with so many findings, and waivers for the first of them."""
         days = [NOON - timedelta(days=each) for each in range(80)]
-        found = [
+        vulnerabilities = [
             finding(
                 "low", id=f"CVE-2026-{each:05}", package=f"lib{each % 200}", cvss=3.1, epss=0.01,
                 published=days[each % 80], fixed_since=days[each % 80],
             )
             for each in range(findings)
         ]  # fmt: skip
-        exploited = [each.model_copy(update={"known_exploited": True}) for each in found]
+        exploited = [each.model_copy(update={"known_exploited": True}) for each in vulnerabilities]
         anything = builders.manifest(limits={each.value: None for each in Severity})
         accepted = builders.manifest(limits={"low": findings - waivers})
         return cls(
-            deploy_facts(anything, report=report(*found)),
-            deploy_facts(accepted, report=report(*found)),
+            deploy_facts(anything, report=report(*vulnerabilities)),
+            deploy_facts(accepted, report=report(*vulnerabilities)),
             deploy_facts(anything, report=report(*exploited)),
-            tuple(_waiver(each.id) for each in found[:waivers]),
+            tuple(_waiver(each.id) for each in vulnerabilities[:waivers]),
         )
 
     def joined(self) -> dict[str, Mapping[str, Any]]:

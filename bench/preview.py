@@ -115,26 +115,26 @@ def fill(inventory: SqlInventory, images: int, findings: int) -> list[Finding]:
         name = f"app{application:04}"
         inventory.put(_entry(name, number) for number in range(EACH))
         declared = builders.manifest(name=name, limits={each.value: None for each in Severity})
-        found = [
+        of_images = [
             [*chance.sample(published, findings - 3), *chance.sample(likely if number % 5 == 1 else published, 3)]
             for number in range(EACH)
         ]
-        found[2][0] = found[2][0].model_copy(update={"known_exploited": True})
+        of_images[2][0] = of_images[2][0].model_copy(update={"known_exploited": True})
         curated = [state.subject.image for state in inventory.list_subjects(name) if not state.subject.environment]
         inventory.put_offered(name, {image.moved_to(development_repository(name)): "mark" for image in curated})
         inventory.put_facts(
-            _facts(state, declared, found[int(state.subject.image.digest[-1])])
+            _facts(state, declared, of_images[int(state.subject.image.digest[-1])])
             for state in inventory.list_subjects(name)
         )
     return published
 
 
-def _facts(state: SubjectState, declared: Service | Base, found: Sequence[Finding]) -> StoredFacts:
+def _facts(state: SubjectState, declared: Service | Base, vulnerabilities: Sequence[Finding]) -> StoredFacts:
     subject, of_gate = state.subject, dict[str, Any]()
     if subject.gate is Gate.INTAKE:
-        of_gate = {"source_report": report(*found[: len(found) // SOURCE])}
+        of_gate = {"source_report": report(*vulnerabilities[: len(vulnerabilities) // SOURCE])}
     else:
-        of_gate = {"report": report(*found), "packages": _packages(found)}
+        of_gate = {"report": report(*vulnerabilities), "packages": _packages(vulnerabilities)}
     if subject.environment:
         of_gate["environment"] = requirements(subject.environment)
     facts = FACTS[subject.gate](declared, ref=subject.image, provenance=provenance_of(declared), **of_gate)
@@ -142,8 +142,10 @@ def _facts(state: SubjectState, declared: Service | Base, found: Sequence[Findin
     return StoredFacts(subject, state.mark, version, evidence_values(facts, PEOPLE, NOON))
 
 
-def _packages(found: Sequence[Finding]) -> frozenset[Package]:
-    return frozenset((each.type, each.package, f"pkg:deb/debian/{each.package}@{each.version}") for each in found)
+def _packages(vulnerabilities: Sequence[Finding]) -> frozenset[Package]:
+    return frozenset(
+        (each.type, each.package, f"pkg:deb/debian/{each.package}@{each.version}") for each in vulnerabilities
+    )
 
 
 def _vex(published: Sequence[Finding]) -> str:
@@ -205,8 +207,8 @@ def measure(address: str, proposed: Mapping[str, str]) -> tuple[float, float, Po
     decisions = signed.propose(proposal, POLICIES.waivable, POLICIES.waivable, NOON)
     documents = read_documents(directory)
     judge = StoredJudge(address, directory, documents, proposal.policies, decisions, Reviews(), ENVIRONMENTS, NOON)
-    found = preview(judge.inventory, judge.compare(), requirements, PEOPLE, judge.judge)
-    return time.perf_counter() - begun, sum(os.times()[:4]) - used, found
+    result = preview(judge.inventory, judge.compare(), requirements, PEOPLE, judge.judge)
+    return time.perf_counter() - begun, sum(os.times()[:4]) - used, result
 
 
 def main() -> None:
@@ -231,11 +233,11 @@ def main() -> None:
         subjects[Gate.DEPLOY] = options.images // EACH * len(ENVIRONMENTS)
         rows = []
         for name, proposed in arms.items():
-            seconds, used, found = measure(address, proposed)
-            assert not found.not_judged, found.not_judged[0]
-            assert found.gates, name
-            assert found.judged == sum(subjects[gate] for gate in found.gates), found.judged
-            rows.append(f"{name} | {found.judged} | {len(found.changes)} | {seconds:.1f} | {used:.1f}")
+            seconds, used, result = measure(address, proposed)
+            assert not result.not_judged, result.not_judged[0]
+            assert result.gates, name
+            assert result.judged == sum(subjects[gate] for gate in result.gates), result.judged
+            rows.append(f"{name} | {result.judged} | {len(result.changes)} | {seconds:.1f} | {used:.1f}")
         size = file.stat().st_size / 1e6
     memory = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
     lines = [

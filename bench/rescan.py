@@ -82,7 +82,7 @@ class Measured:
 def real(syft: Tool, work: Path) -> list[bytes]:
     """Return SBOMs that each cover an eighth of this machine's Debian and this environment's Python packages."""
     installed = next(path for path in map(Path, sys.path) if path.name == "site-packages")
-    found = []
+    contents = []
     stanzas = Path("/var/lib/dpkg/status").read_text().split("\n\n")
     for part in range(PARTS):
         root = work / f"root-{part}"
@@ -97,8 +97,8 @@ def real(syft: Tool, work: Path) -> list[bytes]:
                     shutil.copy2(each / name, root / each.name / name)
         output = work / f"real-{part}.json"
         syft.run("scan", f"dir:{root}", f"--output=syft-json={output}", timeout=600, quiet=True)
-        found.append(output.read_bytes())
-    return found
+        contents.append(output.read_bytes())
+    return contents
 
 
 def timed(work: Callable[[], object]) -> float:
