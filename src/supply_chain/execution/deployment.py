@@ -9,7 +9,7 @@ from pydantic import ConfigDict, Field
 
 from supply_chain.model.container import Profile
 from supply_chain.model.image import Digest, ImageRef, Model, Provable
-from supply_chain.model.manifest import Probe
+from supply_chain.model.manifest import Probe, Runtime
 from supply_chain.model.tier import curated_repository
 from supply_chain.policy.outcome import UsedBreakGlass
 
@@ -42,6 +42,7 @@ class GitRevision(Model):
     branch: str
     path: str = Field(description="the file with the digest")
     commit: str = Field(description="the commit's id; of the branch's head, if the digest was there already")
+    runtime: Runtime | None = Field(default=None, description="the declaration that holds for what is applied")
 
 
 class KubernetesPlace(Place):

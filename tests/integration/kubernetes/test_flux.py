@@ -60,14 +60,17 @@ spec:
   template:
     metadata: {labels: {app: web}}
     spec:
-      securityContext: {runAsNonRoot: true, runAsUser: 10001, seccompProfile: {type: RuntimeDefault}}
+      automountServiceAccountToken: false
+      securityContext:
+        {runAsNonRoot: true, runAsUser: 10001, runAsGroup: 10001, seccompProfile: {type: RuntimeDefault}}
       terminationGracePeriodSeconds: 1
       containers:
       - name: web
         image: web
         imagePullPolicy: Never
         readinessProbe: {httpGet: {path: /, port: 8080}, periodSeconds: 1}
-        securityContext: {allowPrivilegeEscalation: false, capabilities: {drop: [ALL]}}
+        resources: {limits: {cpu: 500m, memory: 64Mi}}
+        securityContext: {allowPrivilegeEscalation: false, readOnlyRootFilesystem: true, capabilities: {drop: [ALL]}}
         terminationMessagePolicy: FallbackToLogsOnError
 """
 KEY, OTHER = Ed25519PrivateKey.generate(), Ed25519PrivateKey.generate()

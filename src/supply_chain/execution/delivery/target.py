@@ -7,13 +7,14 @@ import logging
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypeGuard
+from typing import Any, TypeGuard
 
 from supply_chain.errors import (
     ClusterRefused,
     ClusterUnavailable,
     DeclarationInvalid,
     DeploymentFailed,
+    ManifestsRefused,
     SettingInvalid,
     SupplyChainError,
 )
@@ -26,7 +27,9 @@ from supply_chain.execution.delivery.repository import Branch, FetchedBranches, 
 from supply_chain.execution.delivery.settings import GitDelivery
 from supply_chain.execution.delivery.unrecorded import Unrecorded, find_unrecorded
 from supply_chain.execution.deployment import Deployment, Expected, GitRevision, KubernetesPlace, deployed_image
-from supply_chain.execution.kubernetes.cluster import Cluster, Document
+from supply_chain.execution.kubernetes.brought import MOST_VIOLATIONS
+from supply_chain.execution.kubernetes.cluster import DEPLOYMENTS, SERVICE_ACCOUNTS, Cluster, Document
+from supply_chain.execution.kubernetes.declaration import judge_deployment
 from supply_chain.execution.kubernetes.namespace import NamespaceState, ObjectKey
 from supply_chain.execution.kubernetes.rendering import Workload, check_supported
 from supply_chain.execution.kubernetes.rollout import POLL, Rollout, is_complete
@@ -34,8 +37,9 @@ from supply_chain.execution.kubernetes.target import KubernetesTarget
 from supply_chain.execution.kubernetes.watching import NamespaceWatch
 from supply_chain.execution.observation import Observation
 from supply_chain.execution.target import Request
+from supply_chain.model.documents import decode_document, parse_stream
 from supply_chain.model.image import Digest, ImageRef, short
-from supply_chain.text import first_line
+from supply_chain.text import first_line, truncate_lines
 
 log = logging.getLogger("supply_chain.delivery")
 
@@ -58,8 +62,30 @@ class Promotion:
         return self.request.ref.digest
 
     def edit(self, content: bytes) -> bytes:
-        """Return the file with the digest."""
+        """Return the file with the digest.
+
+        Raises `ManifestsRefused` if it is a manifest whose Deployment lets the application do more than it declares.
+        Other kinds of files do not have the pods; these are judged once they are delivered.
+        """
+        if self.file.kind == "manifest":
+            self._judge(parse_stream(decode_document(content, self.file.path), self.file.path))
         return self.file.set_digest(content, self.digest)
+
+    def _judge(self, objects: Sequence[Any]) -> None:
+        documents = [each for each in objects if isinstance(each, dict)]
+        accounts = [each for each in documents if each.get("kind") == SERVICE_ACCOUNTS.name]
+        violations = [
+            violation
+            for each in documents
+            if each.get("kind") == DEPLOYMENTS.name
+            for violation in judge_deployment(each, accounts, self.request.manifest.runtime)
+        ]
+        if violations:
+            raise ManifestsRefused(
+                f"{self.file.path} lets {self.request.manifest.name} do more than it declares:\n- "
+                + "\n- ".join(truncate_lines(MOST_VIOLATIONS, violations))
+                + "\nNothing was committed. Correct the manifest, or what supply-chain.yaml declares."
+            )
 
     @property
     def message(self) -> str:
@@ -218,7 +244,11 @@ class GitTarget:
         place = deployment.place
         assert isinstance(place, KubernetesPlace)
         git = GitRevision(
-            repository=self.branch.address, branch=self.branch.name, path=promotion.file.path, commit=revision.commit
+            repository=self.branch.address,
+            branch=self.branch.name,
+            path=promotion.file.path,
+            commit=revision.commit,
+            runtime=promotion.request.manifest.runtime,
         )
         return deployment.model_copy(update={"place": place.model_copy(update={"git": git})})
 

@@ -37,7 +37,7 @@ from supply_chain.model.container import (
     slug,
 )
 from supply_chain.model.image import ImageRef
-from supply_chain.model.manifest import Classification, Service
+from supply_chain.model.manifest import Classification, Runtime, Service
 
 CONTAINER = "application"
 """The name of the container in a pod."""
@@ -256,7 +256,6 @@ def _deployment(workload: Workload) -> Document:
 
 def _pod(workload: Workload) -> dict[str, Any]:
     """Return the pod, within Pod Security `restricted` unless the declaration adds capabilities that this forbids."""
-    uid = workload.manifest.runtime.uid
     spread = [
         {
             "maxSkew": 1,
@@ -274,14 +273,30 @@ def _pod(workload: Workload) -> dict[str, Any]:
         "tolerations": render_tolerations(workload.nodes),
         "topologySpreadConstraints": spread,
         "terminationGracePeriodSeconds": workload.manifest.probe.stop_timeout + DRAIN,
-        "securityContext": {
-            "runAsNonRoot": True,
-            "runAsUser": uid,
-            "runAsGroup": uid,
-            "seccompProfile": {"type": "RuntimeDefault"},
-        },
+        "securityContext": render_pod_security(workload.manifest.runtime),
         "containers": [_container(workload)],
         "volumes": [{"name": name, "emptyDir": {"medium": "Memory"}} for name, _ in _writable(workload)],
+    }
+
+
+def render_pod_security(runtime: Runtime) -> dict[str, Any]:
+    """Return the security context of a pod."""
+    return {
+        "runAsNonRoot": True,
+        "runAsUser": runtime.uid,
+        "runAsGroup": runtime.uid,
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
+
+
+def render_container_security(runtime: Runtime) -> dict[str, Any]:
+    """Return the security context of a container."""
+    added = {"add": sorted(runtime.capabilities)} if runtime.capabilities else {}
+    return {
+        "allowPrivilegeEscalation": False,
+        "privileged": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"], **added},
     }
 
 
@@ -292,7 +307,6 @@ def _container(workload: Workload) -> dict[str, Any]:
         {"name": name, "valueFrom": {"secretKeyRef": {"name": value.secret, "key": value.key}}}
         for name, value in sorted(workload.placement.secrets.items())
     ]
-    added = {"add": sorted(runtime.capabilities)} if runtime.capabilities else {}
     return {
         "name": CONTAINER,
         "image": f"{workload.registry}/{workload.ref.repository}@{workload.ref.digest}",
@@ -306,12 +320,7 @@ def _container(workload: Workload) -> dict[str, Any]:
         "readinessProbe": {"httpGet": request, "periodSeconds": 2, "timeoutSeconds": 2, "failureThreshold": 2},
         "lifecycle": {"preStop": {"sleep": {"seconds": DRAIN}}},
         "resources": _resources(workload.profile),
-        "securityContext": {
-            "allowPrivilegeEscalation": False,
-            "privileged": False,
-            "readOnlyRootFilesystem": True,
-            "capabilities": {"drop": ["ALL"], **added},
-        },
+        "securityContext": render_container_security(runtime),
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "volumeMounts": [{"name": name, "mountPath": path} for name, path in _writable(workload)],
     }  # fmt: skip

@@ -32,6 +32,7 @@ from supply_chain.execution.kubernetes.comparison import (
     find_overdue,
     find_troubles,
 )
+from supply_chain.execution.kubernetes.declaration import find_undeclared_settings
 from supply_chain.execution.kubernetes.foreign import Foreign, digests
 from supply_chain.execution.kubernetes.isolator import find_isolated
 from supply_chain.execution.kubernetes.manifest_files import PlainOnly, Renderer
@@ -242,6 +243,7 @@ class KubernetesTarget:
             if isolated
             else (
                 *find_object_changes(cluster, expected, state),
+                *find_undeclared_settings(expected, state),
                 *compare_pods(expected, deployment, [*pods, *find_overdue(ending, self.now())]),
                 *find_late_ends(expected, deployment, ending),
                 *find_troubles(expected, deployment, pods),

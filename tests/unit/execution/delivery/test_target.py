@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from typing import cast
 
 import pytest
+import yaml
 
 from supply_chain.errors import (
     Cancelled,
@@ -18,6 +19,7 @@ from supply_chain.errors import (
     DeploymentFailed,
     GitRefused,
     GitUnavailable,
+    ManifestsRefused,
     SettingInvalid,
 )
 from supply_chain.execution.delivery.images import read_digests, set_digest
@@ -50,6 +52,25 @@ ENVIRONMENT = KubernetesEnvironment(
 )  # fmt: skip
 
 
+CONTAINER = {
+    "name": "web",
+    "resources": {"limits": {"cpu": "500m", "memory": "64Mi"}},
+    "securityContext": {
+        "allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]},
+    },
+    "terminationMessagePath": "/dev/termination-log",
+}  # fmt: skip
+POD = {
+    "automountServiceAccountToken": False,
+    "dnsPolicy": "ClusterFirst",
+    "schedulerName": "default-scheduler",
+    "securityContext": {
+        "runAsNonRoot": True, "runAsUser": 10001, "runAsGroup": 10001, "seccompProfile": {"type": "RuntimeDefault"},
+    },
+}  # fmt: skip
+"""What the declaration permits, with what an API server adds."""
+
+
 @dataclass
 class Controller:
     """Applies the Deployment with the digest of the file, if there is one and it is not suspended."""
@@ -68,7 +89,7 @@ class Controller:
             self.cluster.delete(DEPLOYMENTS, "hello", "shop")
             return
         labels = {"app": "web"}
-        pod = {"containers": [{"name": "web", "image": f"{IMAGE}@{digest}"}]}
+        pod = {**POD, "containers": [{**CONTAINER, "image": f"{IMAGE}@{digest}"}]}
         spec = {"replicas": 2, "selector": {"matchLabels": labels},
                 "template": {"metadata": {"labels": labels}, "spec": pod}}  # fmt: skip
         metadata = {"name": "hello", "namespace": "shop", "labels": labels}
@@ -154,7 +175,8 @@ def test_promotion_is_one_commit_that_says_what_and_why(harness, branch):
     ]
     assert isinstance(first.place, KubernetesPlace) and first.place.documents == () and first.place.git
     assert first.place.git.model_dump() == {
-        "repository": branch.address, "branch": "main", "path": PATH, "commit": branch.head
+        "repository": branch.address, "branch": "main", "path": PATH, "commit": branch.head,
+        "runtime": harness.manifest.runtime.model_dump(),
     }  # fmt: skip
 
 
@@ -373,6 +395,84 @@ def test_file_that_names_another_image_is_refused_before_a_commit(harness, branc
         harness.deploy(harness.good())
 
     assert branch.messages == []
+
+
+MANIFEST = {
+    "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "hello"},
+    "spec": {"template": {"spec": {**POD, "containers": [{**CONTAINER, "image": IMAGE}]}}},
+}  # fmt: skip
+
+
+def bring_manifest(harness: Harness, *documents: object) -> Harness:
+    """Return the harness with an environment whose file has these documents."""
+    target = harness.target
+    assert isinstance(target, GitTarget) and isinstance(target.branch, MemoryBranch)
+    target.branch.files[PATH] = yaml.safe_dump_all(documents).encode()
+    delivery = Delivery(git=GIT.model_copy(update={"kind": "manifest"}))
+    environment = ENVIRONMENT.model_copy(update={"delivery": delivery})
+    return replace(harness, target=replace(target, kubernetes=replace(target.kubernetes, environment=environment)))
+
+
+@pytest.mark.parametrize(
+    ("change", "violation"),
+    [
+        ({"hostNetwork": True}, "hostNetwork is not allowed"),
+        ({"automountServiceAccountToken": None}, "automountServiceAccountToken has to be false"),
+        ({"containers": [{**CONTAINER, "image": IMAGE}, "web"]}, "a value has not the form"),
+    ],
+)
+def test_manifest_that_permits_more_than_declared_is_not_committed(harness, branch, change, violation):
+    """Whoever writes to the repository decides nothing that the application's source declares."""
+    document = yaml.safe_load(yaml.safe_dump(MANIFEST))
+    document["spec"]["template"]["spec"] |= change
+
+    with pytest.raises(ManifestsRefused, match=f"(?s){PATH} lets hello do more.*{violation}.*Nothing was committed"):
+        bring_manifest(harness, document).deploy(harness.good())
+
+    assert branch.messages == []
+
+
+def test_manifest_within_declaration_is_committed(harness, branch, controller):
+    """Its service account in the same file needs no token, and what is no object is not judged."""
+    document = yaml.safe_load(yaml.safe_dump(MANIFEST))
+    del document["spec"]["template"]["spec"]["automountServiceAccountToken"]
+    account = {"kind": "ServiceAccount", "metadata": {"name": "default"}, "automountServiceAccountToken": False}
+    branch.applied, controller.suspended = (lambda: None), True
+
+    with pytest.raises(DeploymentFailed, match="has not got it"):
+        bring_manifest(harness, document, account, [1]).deploy(harness.good())
+
+    assert branch.messages[0].startswith("hello: deploy 000000000000 to staging")
+
+
+def test_delivered_pods_that_may_do_more_than_declared_are_drift(harness, cluster):
+    """A kustomization is rendered by others, so that what it delivers is judged."""
+    first = harness.deploy(harness.good())
+    pod = cluster.objects["Deployment", "shop", "hello"]["spec"]["template"]["spec"]
+    pod["containers"][0]["securityContext"]["capabilities"]["add"] = ["SYS_ADMIN"]
+
+    (_, codes), *_ = harness.codes(first)
+    (observation,) = harness.target.monitor([first.expected])
+
+    assert "drift.undeclared" in codes
+    (undeclared,) = [each for each in observation.deviations if each.code == "drift.undeclared"]
+    assert undeclared.fact == (
+        "git delivers hello with more than it declares: web: the capabilities SYS_ADMIN are not declared"
+    )
+
+
+def test_record_without_declaration_is_compared_with_none(harness, cluster):
+    """An earlier version signed it."""
+    first = harness.deploy(harness.good())
+    assert isinstance(first.place, KubernetesPlace) and first.place.git
+    git = first.place.git.model_copy(update={"runtime": None})
+    expected = first.expected.model_copy(update={"place": first.place.model_copy(update={"git": git})})
+    pod = cluster.objects["Deployment", "shop", "hello"]["spec"]["template"]["spec"]
+    pod["containers"][0]["securityContext"]["capabilities"]["add"] = ["SYS_ADMIN"]
+
+    (observation,) = harness.target.monitor([expected])
+
+    assert "drift.undeclared" not in [each.code for each in observation.deviations]
 
 
 def test_confidential_image_is_refused(harness, branch):
@@ -669,7 +769,7 @@ def test_cluster_that_differs_from_git_and_record_is_undelivered(harness, cluste
     cluster.apply(DEPLOYMENTS, {
         **cluster.objects["Deployment", "shop", "hello"],
         "spec": {"replicas": 2, "selector": {"matchLabels": {"app": "web"}},
-                 "template": {**template, "spec": {"containers": [{"name": "web", "image": image}]}}},
+                 "template": {**template, "spec": {**POD, "containers": [{**CONTAINER, "image": image}]}}},
     })  # fmt: skip
 
     (_, codes), *_ = harness.codes(first)
