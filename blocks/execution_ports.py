@@ -142,6 +142,7 @@ class ExecutionPorts(TierPorts):
             ),
             roles=read_objects(Path(self.workbench.project) / ROLES),
             state=state,
+            environments=_names_in_clusters(self.workbench),
         )  # fmt: skip
 
     def _find_collector(self, image: str) -> str:
@@ -370,6 +371,13 @@ class ExecutionPorts(TierPorts):
         repository: GitRepository = await GitRepository.aload(environment.delivery.git.repository)
         branch = repository.branch(environment.delivery.git.branch, wait)
         return GitTarget(target, branch, partial(self._find_deployed, environment.name), fetched=fetched)
+
+
+def _names_in_clusters(workbench: Workbench) -> frozenset[str]:
+    """Return the names of the environments in clusters, with those whose documents cannot be read."""
+    return frozenset(
+        {each.name for each in _in_clusters(workbench)} | workbench.environment_documents().unreadable.keys()
+    )
 
 
 def _in_clusters(workbench: Workbench) -> tuple[KubernetesEnvironment, ...]:

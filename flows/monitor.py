@@ -7,7 +7,6 @@ from prefect import flow
 from blocks.execution_ports import ExecutionPorts
 from orchestration.run_states import complete_as
 from orchestration.steps import wait_for_all
-from supply_chain.execution.enforcement.installation import LAPSED
 from supply_chain.execution.environment_documents import invalid_error
 from supply_chain.execution.host import list_drifts
 from supply_chain.execution.observation import Observation
@@ -35,6 +34,6 @@ async def monitor(environment: str | None = None, watch: int = 0) -> tuple[Obser
         return complete_as("Unprotected", "; ".join(map(str, weak)), observed)
     if environment is None and (invalid := ports.workbench.environment_documents().invalid):
         raise invalid_error(invalid, "All else is compared, but nothing is deployed to these environments")
-    if codes := [*list_drifts(observed), *(LAPSED for each in statuses if each.deviations)]:
+    if codes := [*list_drifts(observed), *dict.fromkeys(d.code for each in statuses for d in each.deviations)]:
         return complete_as("Drifted", ", ".join(codes), observed)
     return observed

@@ -35,6 +35,8 @@ def enforce() -> None:
 def plan(environment: str, as_json: bool) -> None:
     """Print what `apply` would create, change or remove in the cluster of ENVIRONMENT; change nothing.
 
+    What is there of environments that the project has in no cluster is printed too; `apply` leaves it.
+
     \b
     Example:
       cscm enforce plan production

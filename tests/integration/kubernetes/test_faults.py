@@ -218,7 +218,9 @@ def test_api_server_with_stale_parameters_is_reported_and_follows_new_ones(alone
     world, policies, place = World(), Policies(), EnforcedNamespace("staging", "shop", Mode.DENY)
     verdicts, host = world.verdict_store(TierName.EXECUTION), "registry.test:5000"
     ports = AdmissionPorts(host, verdicts, world.ecr, lambda _: (), ClusterParameters(lambda: alone))
-    enforcement = Enforcement(place, lambda: alone, ports, read_objects(ROLES), PolicyState(active=True, why=""))
+    enforcement = Enforcement(
+        place, lambda: alone, ports, read_objects(ROLES), PolicyState(active=True, why=""), frozenset({"staging"})
+    )
     ref = ImageRef(repository="curated/hello", digest="sha256:" + "a" * 64)
 
     def judge(*codes: str) -> None:

@@ -54,7 +54,7 @@ ALLOWED: dict[str, dict[str, set[str]]] = {
         "mutatingadmissionpolicies.admissionregistration.k8s.io": {"get"},
         "mutatingadmissionpolicybindings.admissionregistration.k8s.io": {"get"},
         "validatingadmissionpolicies.admissionregistration.k8s.io": {"get"},
-        "validatingadmissionpolicybindings.admissionregistration.k8s.io": {"get"},
+        "validatingadmissionpolicybindings.admissionregistration.k8s.io": {"get", "list"},
         "validatingwebhookconfigurations.admissionregistration.k8s.io": {"get"},
         "imagevalidatingpolicies.policies.kyverno.io": {"get"}, "policyexceptions.policies.kyverno.io": {"list"},
         f"clusterroles.{RBAC}": {"get"}, f"rolebindings.{RBAC}": {"get"}, f"roles.{RBAC}": {"get"},

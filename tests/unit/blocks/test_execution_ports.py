@@ -241,6 +241,15 @@ def test_enforcement_is_not_installed_where_environments_contradict_each_other(p
     assert list(ports.enforcements) == ["production"]
 
 
+def test_enforcement_knows_environments_in_clusters_and_those_that_cannot_be_read(ports):
+    """What a cluster has of others was left there; one that moved to a container host is among these."""
+    unreadable = {"broken": SettingInvalid("it is invalid\nno")}
+    ports.workbench.environment_documents = lambda: EnvironmentDocuments(tuple(PLACES.values()), unreadable)
+    ports.workbench.valid_environment = lambda name: None
+
+    assert ports.enforcement("production").environments == {"production", "open", "broken"}
+
+
 def raise_unsigned(*_):
     raise PolicyUnsigned("It is not active.\nSign it.")
 

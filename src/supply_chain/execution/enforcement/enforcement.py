@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from time import sleep
 
@@ -23,6 +23,7 @@ from supply_chain.execution.enforcement.installation import (
     require_kyverno,
     require_no_exceptions,
 )
+from supply_chain.execution.enforcement.orphans import Orphan, describe_orphan, find_orphans
 from supply_chain.execution.enforcement.policies import (
     PARAMETERS,
     SYSTEM,
@@ -45,7 +46,8 @@ class Enforcement:
     """The enforcement of one environment.
 
     `roles` are RBAC documents, which a cluster needs once. `state` says whether the environment is active: by another
-    document, its mode, cluster and namespace would be whose who changed the file.
+    document, its mode, cluster and namespace would be whose who changed the file. `environments` names those of the
+    project in clusters.
     """
 
     place: EnforcedNamespace
@@ -53,16 +55,22 @@ class Enforcement:
     ports: AdmissionPorts
     roles: tuple[Document, ...]
     state: PolicyState
+    environments: frozenset[str]
     policies: Policies = field(default_factory=Policies)
     wait: Wait = sleep
 
     def plan(self) -> tuple[Change, ...]:
-        """Return what `apply` would change; the API server checks it and stores nothing."""
+        """Return what `apply` would change; the API server checks it and stores nothing.
+
+        What is of environments that the project has in no cluster is named too: `apply` leaves it, because nobody but a
+        person knows whether something still runs there.
+        """
         cluster = self._connect()
         place = self._place(cluster)
         changes = install(self._objects(place), cluster, dry_run=True)
         changes += remove(self.policies.of_other_settings(place), cluster, dry_run=True)
-        return changes + tuple(map(_remove_parameters, self._find_left(place, cluster)))
+        changes += tuple(map(_remove_parameters, self._find_left(place, cluster)))
+        return changes + tuple(each.change for each in self._find_orphans(cluster))
 
     def apply(self) -> tuple[Change, ...]:
         """Install what is missing or differs, remove what is of other settings, and return the changes.
@@ -100,6 +108,7 @@ class Enforcement:
             *(compare_exceptions(self.policies.prefix, verifying, cluster) if verifying else ()),
             *compare_left(self.policies.of_other_settings(place), cluster),
             *self._find_ineffective(place, cluster),
+            *(describe_orphan(each, place.namespace) for each in self._find_orphans(cluster)),
         )
         return status.model_copy(update={"deviations": deviations})
 
@@ -173,6 +182,10 @@ class Enforcement:
         needed = {place.parameters, *((each["spec"].get("paramRef") or {}).get("name") for each in others)}
         names = (each["metadata"]["name"] for each in cluster.list(CONFIG_MAPS, SYSTEM))
         return tuple(name for name in names if is_parameters_name(name, place.namespace) and name not in needed)
+
+    def _find_orphans(self, cluster: AdmissionCluster) -> Iterator[Orphan]:
+        """Yield what the cluster has of environments that the project does not have."""
+        return find_orphans(self.policies, cluster, self.ports.parameters, self.ports.begin, self.environments)
 
     def _find_parameters(self, cluster: AdmissionCluster) -> str:
         """Return the name of the parameters that the binding names; empty if there are none for the namespace."""

@@ -69,6 +69,8 @@ BOOTSTRAP = (
 """The condition that Kyverno (1.19) adds to webhooks that fail, so that nodes can register."""
 LAPSED = "enforcement.lapsed"
 """The deviation of an image that stays admitted although its verdict has lapsed."""
+ORPHANED = "enforcement.orphaned"
+"""The deviation of another namespace that is judged for an environment that the project has in no cluster."""
 ENFORCE = "Find out who changed it, then run `cscm enforce apply ENVIRONMENT`."
 
 
@@ -118,13 +120,15 @@ def read_objects(directory: Path) -> tuple[Document, ...]:
 class Change(Model):
     """What an installation does to one object."""
 
-    action: Literal["create", "change", "remove"]
+    action: Literal["create", "change", "remove", "leave"]
     kind: str
     name: str
     fields: tuple[str, ...] = Field(default=(), description="those that differ")
+    why: str = Field(default="", description="why it stays, and what to do")
 
     def __str__(self) -> str:
-        return f"{self.action} {self.kind} {self.name}" + (f": {', '.join(self.fields)}" if self.fields else "")
+        fields = ", ".join(self.fields)
+        return ": ".join(filter(None, (f"{self.action} {self.kind} {self.name}", fields, self.why)))
 
 
 def install(documents: Iterable[Document], cluster: AdmissionCluster, *, dry_run: bool = False) -> tuple[Change, ...]:
@@ -359,7 +363,7 @@ class EnforcementStatus(Model):
     @property
     def is_weak(self) -> bool:
         """Whether the cluster may admit what it should refuse, or refuse what it should admit."""
-        return any(each.code != LAPSED for each in self.deviations)
+        return any(each.code not in (LAPSED, ORPHANED) for each in self.deviations)
 
     def __str__(self) -> str:
         mode = f"{self.environment}: {self.mode.value} in namespace {self.namespace}, {self.admitted} images admitted"

@@ -147,6 +147,16 @@ class Policies:
             *(() if enforced.verification else (verifying,)),
         )
 
+    def of_environment(self, environment: str) -> tuple[tuple[str, str], ...]:
+        """Return kind and name of the objects that bind the policies for an environment, by any settings."""
+        binding = "ValidatingAdmissionPolicyBinding"
+        return (
+            (binding, self.binding(environment)),
+            (binding, f"{self.prefix}-lapsed-{environment}"),
+            (HARDEN, f"{self.prefix}-hardened-{environment}"),
+            (POLICY_KIND, self.verifying(environment)),
+        )
+
     def verifying(self, environment: str) -> str:
         """Return the name of the policy with which Kyverno verifies the verdicts of an environment."""
         return f"{self.prefix}-verdicts-{environment}"

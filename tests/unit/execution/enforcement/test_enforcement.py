@@ -41,7 +41,9 @@ def made(world):
     )
 
     place = EnforcedNamespace("staging", "apps", Mode.DENY)
-    enforcement = Enforcement(place, lambda: cluster, ports, read_objects(ROLES), ACTIVE, wait=waited.append)
+    enforcement = Enforcement(
+        place, lambda: cluster, ports, read_objects(ROLES), ACTIVE, frozenset({"staging"}), wait=waited.append
+    )
     return SimpleNamespace(enforcement=enforcement, cluster=cluster, parameters=parameters, waited=waited)
 
 
@@ -123,8 +125,70 @@ def test_parameters_that_a_binding_of_another_name_needs_stay(made):
     other["spec"]["paramRef"]["name"] = left
     made.cluster.objects[(*BINDING[:2], other["metadata"]["name"])] = other
 
-    assert made.enforcement.plan() == made.enforcement.apply() == ()
+    assert made.enforcement.apply() == () and [each.action for each in made.enforcement.plan()] == ["leave"]
     assert left in made.parameters.stored
+
+
+def add_environment(made, environment, namespace, repositories=None):
+    """Enforce an environment of another project, or of an earlier state of this one."""
+    ports = made.enforcement.ports
+    if repositories:
+        ports = replace(ports, registry=repositories)
+    place = EnforcedNamespace(environment, namespace, Mode.DENY)
+    replace(made.enforcement, place=place, ports=ports, environments=frozenset({environment})).apply()
+
+
+@pytest.mark.parametrize(("namespace", "code"), [("old", "enforcement.orphaned"), ("apps", "enforcement.left")])
+def test_environment_that_project_has_in_no_cluster_is_reported_and_left(made, namespace, code):
+    """It was renamed: nobody publishes its verdicts any more, and something may still run there."""
+    made.enforcement.apply()
+    add_environment(made, "earlier", namespace)
+    before = dict(made.cluster.objects)
+
+    changes = made.enforcement.plan()
+    status = made.enforcement.status()
+
+    (deviation,) = [each for each in status.deviations if "earlier" in each.fact]
+    assert deviation.code == code and status.is_weak is (namespace == "apps")
+    assert deviation.fact == f"{namespace} is judged for earlier, which the project has in no cluster"
+    (name,) = [each for each, (admitted, _) in made.parameters.stored.items() if admitted.environment == "earlier"]
+    delete = (
+        "kubectl delete -n cscm-system validatingadmissionpolicybinding/cscm-admitted-images-earlier "
+        "validatingadmissionpolicybinding/cscm-lapsed-earlier mutatingadmissionpolicybinding/cscm-hardened-earlier "
+        f"configmap/{name}"
+    )
+    assert deviation.remedy.endswith(delete)
+    (change,) = changes
+    assert str(change).startswith(
+        "leave ValidatingAdmissionPolicyBinding cscm-admitted-images-earlier: the project has earlier in no cluster."
+    ) and str(change).endswith(delete)  # fmt: skip
+    assert made.enforcement.apply() == () and made.cluster.objects == before
+
+
+def test_environment_of_another_supply_chain_is_not_reported(made):
+    """It has another registry, and its own project says which environments there are."""
+    made.enforcement.apply()
+    add_environment(made, "production", "other-apps", "registry.example.com")
+    other = copy.deepcopy(made.cluster.objects[BINDING])
+    other["metadata"]["name"], other["spec"]["policyName"] = "other", "other-policy"
+    made.cluster.objects[(*BINDING[:2], "other")] = other
+
+    assert made.enforcement.plan() == () and codes(made.enforcement) == []
+
+
+def test_binding_without_parameters_is_reported(made):
+    """Whose it is cannot be known, and it refuses everything."""
+    made.enforcement.apply()
+    other = copy.deepcopy(made.cluster.objects[BINDING])
+    other["metadata"]["name"] = "cscm-admitted-images-gone"
+    other["spec"]["matchResources"] = {}
+    del other["spec"]["paramRef"]
+    made.cluster.objects[(*BINDING[:2], other["metadata"]["name"])] = other
+
+    (deviation,) = made.enforcement.status().deviations
+
+    assert "every namespace is judged for gone," in deviation.fact
+    assert deviation.remedy.endswith("delete -n cscm-system validatingadmissionpolicybinding/cscm-admitted-images-gone")
 
 
 @pytest.mark.parametrize(("version", "answer"), [("0", "denied it (version 0)"), ("", "it admits a trial")])

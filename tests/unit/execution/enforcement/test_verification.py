@@ -213,7 +213,9 @@ def test_exception_that_was_made_before_is_refused_and_reported(world, cluster):
     ports = AdmissionPorts(
         "registry.test:5000", world.verdict_store(TierName.EXECUTION), world.ecr, lambda _: (), parameters
     )
-    enforcement = Enforcement(place(), lambda: cluster, ports, (), PolicyState(active=True, why=""))
+    enforcement = Enforcement(
+        place(), lambda: cluster, ports, (), PolicyState(active=True, why=""), frozenset({"staging"})
+    )
     for name, policy in (("other", "theirs"), ("ours", "cscm-verdicts-staging")):
         assert enforcement.apply() is not None and enforcement.status().deviations == ()
         metadata = {"name": name, "namespace": "tools"}
@@ -249,7 +251,9 @@ def test_cluster_without_kyverno_is_a_clear_error(world, cluster):
     ports = AdmissionPorts(
         "registry.test:5000", world.verdict_store(TierName.EXECUTION), world.ecr, lambda _: (), parameters
     )
-    enforcement = Enforcement(place(), lambda: cluster, ports, (), PolicyState(active=True, why=""))
+    enforcement = Enforcement(
+        place(), lambda: cluster, ports, (), PolicyState(active=True, why=""), frozenset({"staging"})
+    )
     assert enforcement.plan()
     enforcement.apply()
     assert enforcement.status().deviations == ()
