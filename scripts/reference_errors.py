@@ -14,7 +14,16 @@ from supply_chain.evidence import checks
 from supply_chain.execution import break_glass, host, monitor, observation
 from supply_chain.execution.delivery import comparison as git_comparison
 from supply_chain.execution.enforcement import installation, orphans, trial
-from supply_chain.execution.kubernetes import autoscaling, comparison, declaration, foreign, isolator, target, troubles
+from supply_chain.execution.kubernetes import (
+    autoscaling,
+    comparison,
+    declaration,
+    foreign,
+    isolator,
+    placement,
+    target,
+    troubles,
+)
 from supply_chain.model.documents import read_document
 from supply_chain.policy.documents import PLACEHOLDER, PolicyDocument, Severity
 from supply_chain.policy.loading import DIRECTORY as POLICIES
@@ -98,7 +107,7 @@ def _deviations() -> Iterator[str]:
     written: set[str] = set()
     modules = (
         monitor, host, break_glass, observation, autoscaling, comparison, troubles, foreign, target, isolator,
-        declaration, git_comparison, installation, orphans, trial,
+        declaration, placement, git_comparison, installation, orphans, trial,
     )  # fmt: skip
     for module in modules:
         deviations = [each for each in Source(module, "Deviation").all() if not written.issuperset(each.codes)]

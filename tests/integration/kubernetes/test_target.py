@@ -214,7 +214,10 @@ def test_pods_run_on_nodes_of_their_classification_or_nowhere(
 
     assert cluster.list(CONFIG_MAPS, namespace, {"cscm.managed": "true"}) == ()
     reserved("internal")
-    assert harness.settles(harness.deploy(harness.good()))
+    deployment = harness.deploy(harness.good())
+    assert harness.settles(deployment)
+    reserved("public")
+    assert {code for _, codes in harness.codes(deployment) for code in codes} == {"drift.placement"}
 
 
 def test_nodes_are_not_listed_without_documented_role(harness: Place, cluster: ClusterClient) -> None:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from supply_chain.errors import NoSuitableNode
+from supply_chain.errors import ClusterRefused, NoSuitableNode
 from supply_chain.execution.kubernetes.cluster import NODES, Cluster, Document
 from supply_chain.execution.nodes import NodeRequirement, Toleration
-from supply_chain.text import truncate_lines
+from supply_chain.execution.observation import Deviation
+from supply_chain.text import first_line, truncate_lines
 
 KEEPS_AWAY = ("NoSchedule", "NoExecute")
 """The effects of taints that keep new pods away from a node."""
 UNSCHEDULABLE = "node.kubernetes.io/unschedulable"
 """The taint of a node on which nothing is to be scheduled."""
 MOST_NODES = 10
+NodeLabels = Mapping[str, Mapping[str, str]]
+"""The name of a node → its labels."""
 
 
 def render_tolerations(required: NodeRequirement) -> list[dict[str, str]]:
@@ -55,6 +58,43 @@ def find_reason(nodes: Sequence[Document], labels: Mapping[str, str], toleration
         return ""
     lines = [f"{name} {' and '.join(of_node)}" for name, of_node in sorted(obstacles.items())]
     return f"of those with {_text(labels)}, {'; '.join(truncate_lines(MOST_NODES, lines))}"
+
+
+def read_labels(cluster: Cluster) -> NodeLabels | ClusterRefused:
+    """Return the labels of all nodes, or why the cluster does not say them."""
+    try:
+        listed = cluster.list_at(NODES, metadata_only=True).objects
+    except ClusterRefused as error:
+        return error
+    return {each["metadata"]["name"]: each["metadata"].get("labels") or {} for each in listed}
+
+
+def find_misplaced(
+    deployment: Document, pods: Iterable[Document], nodes: NodeLabels | ClusterRefused
+) -> Iterator[Deviation]:
+    """Yield the pods on nodes that have not, or no longer, the labels that a Deployment selects. Pure.
+
+    The scheduler looks at labels only before a pod starts, so that the pod stays when they change.
+    """
+    name, required = deployment["metadata"]["name"], deployment["spec"]["template"]["spec"].get("nodeSelector") or {}
+    if isinstance(nodes, ClusterRefused):
+        reason = first_line(nodes)
+        yield Deviation(
+            code="drift.not-compared",
+            fact=f"nobody knows on which nodes {name} runs: {reason}",
+            remedy="Bind the role cscm-deployer-nodes to the execution tier.",
+        )
+        return
+    for pod in pods:
+        where = pod["spec"].get("nodeName", "")
+        missing = dict(required.items() - nodes.get(where, required).items())
+        if missing:
+            pod_name, labels = pod["metadata"]["name"], _text(missing)
+            yield Deviation(
+                code="drift.placement",
+                fact=f"{pod_name} runs on node {where} without {labels}",
+                remedy="Find out who changed the labels. Restore them, or delete the pod: it then runs elsewhere.",
+            )
 
 
 def _obstacles(node: Document, tolerations: Sequence[Toleration]) -> Iterator[str]:

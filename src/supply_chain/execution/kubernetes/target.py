@@ -18,6 +18,7 @@ from supply_chain.execution.kubernetes.autoscaling import least_pods
 from supply_chain.execution.kubernetes.brought import Objects, adopt, read_brought, remove_left
 from supply_chain.execution.kubernetes.cluster import (
     CONFIG_MAPS,
+    DEPLOYMENTS,
     NODES,
     PODS,
     REPLICA_SETS,
@@ -37,6 +38,7 @@ from supply_chain.execution.kubernetes.foreign import Foreign, digests
 from supply_chain.execution.kubernetes.isolator import find_isolated
 from supply_chain.execution.kubernetes.manifest_files import PlainOnly, Renderer
 from supply_chain.execution.kubernetes.namespace import OBSERVED, NamespaceState, ObjectKey, read_namespace
+from supply_chain.execution.kubernetes.placement import NodeLabels, find_misplaced, read_labels
 from supply_chain.execution.kubernetes.rendering import Workload, object_name, render
 from supply_chain.execution.kubernetes.rollout import (
     Rollout,
@@ -208,10 +210,15 @@ class KubernetesTarget:
     ) -> tuple[Observation, ...]:
         evictions = find_evictions(state, self.now())
         nodes = _read_nodes(cluster, state)
+        labels = read_labels(cluster) if self.environment.nodes else {}
 
         def observe(each: Expected) -> Observation:
             pods = _current_pods(each, state)
-            more = (*evictions.get(each.name, ()), *find_node_troubles(pods, nodes))
+            more = (
+                *evictions.get(each.name, ()),
+                *find_node_troubles(pods, nodes),
+                *_find_misplaced(each, state, pods, labels),
+            )
             return self._observe(cluster, each, state, more)
 
         return map_concurrently(observe, expected)
@@ -289,6 +296,16 @@ def _read_nodes(cluster: Cluster, state: NamespaceState) -> dict[str, Document]:
     except ClusterRefused as error:
         log.warning("whether nodes are the reason why pods are not ready is unknown: %s", error)
         return {}
+
+
+def _find_misplaced(
+    expected: Expected, state: NamespaceState, pods: Sequence[Document], labels: NodeLabels | ClusterRefused
+) -> Iterator[Deviation]:
+    """Yield the pods on nodes without the labels that were applied, or that git delivered."""
+    documents = expected.place.documents if isinstance(expected.place, KubernetesPlace) else ()
+    applied = next((each for each in documents if each["kind"] == DEPLOYMENTS.name), state.deployment(expected))
+    if applied is not None:
+        yield from find_misplaced(applied, pods, labels)
 
 
 def _running_digest(expected: Expected, pods: Sequence[Document]) -> str:

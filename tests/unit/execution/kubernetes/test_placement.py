@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
@@ -14,6 +15,7 @@ from supply_chain.execution.kubernetes.placement import find_reason
 from supply_chain.execution.kubernetes.rendering import Workload, render
 from supply_chain.execution.kubernetes.target import KubernetesTarget
 from supply_chain.execution.nodes import Toleration
+from supply_chain.execution.observation import Deviation
 from supply_chain.model.image import ImageRef
 from tests.contract.target import Harness
 from tests.support.memory_cluster import NOON, MemoryCluster
@@ -136,3 +138,59 @@ def test_nodes_are_listed_only_where_environment_reserves_some(make):
     reserved = replace(target, environment=environment(RESERVED))
     with pytest.raises(ClusterRefused, match="forbidden"):
         Harness(reserved, make.manifest(), str, "", set, str).deploy("sha256:" + "a" * 64)
+
+
+@pytest.fixture
+def placed(make):
+    """An application on the only node of its pool, and the cluster: a function that looks at it, and the labels."""
+    cluster = MemoryCluster()
+    cluster.objects["Node", "", "one"] = node(labels={**PLATFORM, **POOL})
+    target = KubernetesTarget(environment(RESERVED), lambda: cluster, "registry", lambda: NOON, lambda _: None)
+    deployment = Harness(target, make.manifest(), str, "", set, str).deploy("sha256:" + "a" * 64)
+    for (kind, *_), each in cluster.objects.items():
+        if kind == "Pod":
+            each["spec"]["nodeName"] = "one"
+
+    def look() -> list[Deviation]:
+        (observation,) = target.monitor([deployment.expected])
+        return list(observation.deviations)
+
+    return SimpleNamespace(cluster=cluster, look=look, target=target, deployment=deployment)
+
+
+def test_pod_on_node_whose_labels_changed_is_reported(placed):
+    """The scheduler does not look again, and pods of another classification may come to the node."""
+    assert placed.look() == []
+
+    placed.cluster.objects["Node", "", "one"]["metadata"]["labels"] = {**PLATFORM, "pool": "public"}
+
+    one, two = placed.look()
+    assert one.code == two.code == "drift.placement"
+    assert one.fact.endswith(" runs on node one without pool=internal")
+    del placed.cluster.objects["Node", "", "one"]
+    assert placed.look() == []  # the cluster reports a node that is gone, and ends its pods
+
+
+def test_labels_that_nobody_may_read_are_reported(placed):
+    """That nothing was compared is no proof that nothing differs."""
+    placed.cluster.failing["list Node"] = ClusterRefused("nodes is forbidden\nno")
+
+    assert [each.code for each in placed.look()] == ["drift.not-compared"]
+    elsewhere = replace(placed.target, environment=environment())
+    (observation,) = elsewhere.monitor([placed.deployment.expected])
+    assert observation.deviations == ()
+
+
+def test_pods_that_git_delivers_are_compared_with_their_deployment(placed):
+    """The record has no objects then; without a Deployment, there is nothing to compare."""
+    expected = placed.deployment.expected
+    place = expected.place.model_copy(update={"documents": ()})
+    delivered = expected.model_copy(update={"place": place})
+    placed.cluster.objects["Node", "", "one"]["metadata"]["labels"] = None
+
+    (observation,) = placed.target.observe([delivered])
+    missing = {each.fact.partition(" without ")[2] for each in observation.deviations}
+    assert missing == {"kubernetes.io/arch=amd64, kubernetes.io/os=linux, pool=internal"}
+    placed.cluster.delete(DEPLOYMENTS, "hello", "shop")
+    (observation,) = placed.target.observe([delivered])
+    assert "drift.placement" not in [each.code for each in observation.deviations]
