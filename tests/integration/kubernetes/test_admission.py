@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import httpx2
 import pytest
 from lightkube.core.exceptions import ApiError
 from lightkube.resources.core_v1 import Pod, PodEphemeralcontainers
@@ -19,6 +20,7 @@ from lightkube.types import PatchType
 
 from supply_chain.adapters.kubernetes.client import ClusterClient
 from supply_chain.adapters.kubernetes.parameters import ClusterParameters
+from supply_chain.adapters.kubernetes.private_names import find_sender
 from supply_chain.errors import ClusterRefused
 from supply_chain.execution.enforcement.admitted import AdmittedImages, Parameters
 from supply_chain.execution.enforcement.installation import (
@@ -217,6 +219,11 @@ def test_update_of_controller_to_another_image_is_refused(enforced: Enforced, ki
         admin.delete(kind, name, namespace)
 
 
+def post(client: ClusterClient, where: str, document: Mapping[str, Any], headers: Mapping[str, str]) -> httpx2.Response:
+    """Create an object with headers of its own, for which the client has no method."""
+    return find_sender(client.client).send(httpx2.Request("POST", where, json=document, headers=headers))
+
+
 def test_mirror_of_static_pod_is_refused_as_others(admin: ClusterClient, enforced: Enforced) -> None:
     """The node runs a static pod all the same: nothing in the cluster refuses or shows it then, only the node."""
     node = admin.list(NODES)[0]["metadata"]
@@ -232,8 +239,8 @@ def test_mirror_of_static_pod_is_refused_as_others(admin: ClusterClient, enforce
             "spec": {"containers": [{"name": "app", "image": image}], "nodeName": node["name"]},
         }  # fmt: skip
 
-    refused = admin._http.post(where, json=mirror(REFUSED["unknown digest"]), headers=headers)
-    admitted = admin._http.post(where, json=mirror(ADMITTED), headers=headers)
+    refused = post(admin, where, mirror(REFUSED["unknown digest"]), headers)
+    admitted = post(admin, where, mirror(ADMITTED), headers)
 
     assert refused.status_code == 403 and "ValidatingAdmissionPolicy" in refused.text, refused.text
     assert admitted.is_success, admitted.text
@@ -476,10 +483,10 @@ def test_who_impersonates_the_publisher_writes_no_parameters(admin: ClusterClien
     headers = {"Impersonate-User": f"system:serviceaccount:{SYSTEM}:{PUBLISHER}"}
     document = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {}}
 
-    answer = admin._http.post(where, json=document, headers=headers)
+    answer = post(admin, where, document, headers)
 
     assert answer.status_code == 403 and "only the service account" in answer.text
-    assert admin._http.post(where, json={**document, "metadata": {**metadata, "name": "x"}}, headers=headers).is_success
+    assert post(admin, where, {**document, "metadata": {**metadata, "name": "x"}}, headers).is_success
 
 
 def test_user_with_edit_in_system_namespace_gets_no_token_of_publisher(

@@ -8,7 +8,6 @@ import re
 from base64 import b64encode
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -24,14 +23,14 @@ from lightkube.config.models import User
 from lightkube.core.client import Client
 from lightkube.core.exceptions import ApiError, ConfigError
 from lightkube.core.generic_client import BasicRequest
-from lightkube.core.resource import GlobalResource, NamespacedResourceG, NamespacedSubResource
-from lightkube.generic_resource import Generic, create_api_info
+from lightkube.generic_resource import Generic
 from lightkube.models.authentication_v1 import TokenRequestSpec
 from lightkube.models.meta_v1 import ObjectMeta, Status
 from lightkube.resources.authentication_v1 import SelfSubjectReview
-from lightkube.resources.core_v1 import PodEphemeralcontainers, PodLog, ServiceAccountToken
+from lightkube.resources.core_v1 import PodLog, ServiceAccountToken
 from lightkube.types import PatchType
 
+from supply_chain.adapters.kubernetes.private_names import EPHEMERAL_CONTAINERS, Sender, find_sender, make_resource
 from supply_chain.adapters.tls import share
 from supply_chain.errors import (
     ClusterConflict,
@@ -150,7 +149,7 @@ class ClusterClient:
         name, namespace = _identity(document)
         with self._translate(f"apply {kind.name} {name}"):
             reply: Generic = self.client.apply(
-                _resource(kind)(document), name, namespace=namespace or None, dry_run=dry_run, force=force
+                make_resource(kind)(document), name, namespace=namespace or None, dry_run=dry_run, force=force
             )
         return reply
 
@@ -159,7 +158,7 @@ class ClusterClient:
         name, namespace = _identity(document)
         with self._translate(f"apply {kind.name} {name}"):
             reply: Generic = self.client.apply(
-                _resource(kind)(document), name, namespace=namespace or None, field_manager=manager, force=True
+                make_resource(kind)(document), name, namespace=namespace or None, field_manager=manager, force=True
             )
         return reply
 
@@ -168,7 +167,7 @@ class ClusterClient:
         with self._translate(f"change {kind.name} {name}"):
             try:
                 reply: Generic = self.client.patch(
-                    _resource(kind), name, dict(change), namespace=namespace or None, patch_type=PatchType.MERGE
+                    make_resource(kind), name, dict(change), namespace=namespace or None, patch_type=PatchType.MERGE
                 )
             except ApiError as error:
                 if error.status.code != 404:
@@ -180,17 +179,19 @@ class ClusterClient:
         """Make an object and return it; raise `ClusterConflict` if there is one of this name."""
         name, namespace = _identity(document)
         with self._translate(f"make {kind.name} {name}"):
-            reply: Generic = self.client.create(_resource(kind)(document), namespace=namespace or None, dry_run=dry_run)
+            reply: Generic = self.client.create(
+                make_resource(kind)(document), namespace=namespace or None, dry_run=dry_run
+            )
         return reply
 
     def list_warnings(self, kind: Kind, document: Document) -> tuple[str, ...]:
         """Return the warnings with which the cluster would make an object."""
         name, namespace = _identity(document)
         with self._translate(f"try {kind.name} {name}"):
-            request = self.client._client.prepare_request(
-                "post", obj=_resource(kind)(document), namespace=namespace or None, params={"dryRun": "All"}
+            request = self._sender.prepare_request(
+                "post", obj=make_resource(kind)(document), namespace=namespace or None, params={"dryRun": "All"}
             )
-            answer = self._http.send(self._build(request))
+            answer = self._sender.send(self._build(request))
             _raise_for_status(answer)
         warnings = WARNING.findall(", ".join(answer.headers.get_list("Warning")))
         return tuple(re.sub(r"\\(.)", r"\1", each) for each in warnings)
@@ -200,7 +201,7 @@ class ClusterClient:
         name, namespace = _identity(document)
         with self._translate(f"replace {kind.name} {name}"):
             reply: Generic = self.client.replace(
-                _resource(kind)(document), name, namespace=namespace or None, dry_run=dry_run
+                make_resource(kind)(document), name, namespace=namespace or None, dry_run=dry_run
             )
         return reply
 
@@ -208,7 +209,7 @@ class ClusterClient:
         """Return an object, as `Cluster` describes."""
         with self._translate(f"read {kind.name} {name}"):
             try:
-                reply: Generic = self.client.get(_resource(kind), name, namespace=namespace or None)
+                reply: Generic = self.client.get(make_resource(kind), name, namespace=namespace or None)
             except ApiError as error:
                 if error.status.code != 404:
                     raise
@@ -249,7 +250,7 @@ class ClusterClient:
 
     def _pages(self, request: BasicRequest) -> Iterator[_Page]:
         while True:
-            answer = self._http.send(self._build(request))
+            answer = self._sender.send(self._build(request))
             if answer.status_code == GONE and "continue" in request.params:
                 raise _PagesGone(answer.request, answer)
             _raise_for_status(answer)
@@ -269,7 +270,7 @@ class ClusterClient:
         )  # fmt: skip
         request.timeout = httpx2.Timeout(TIMEOUT, read=seconds + TIMEOUT)
         with self._translate(f"watch {kind.plural}"):
-            answer = self._http.send(self._build(request), stream=True)
+            answer = self._sender.send(self._build(request), stream=True)
             try:
                 if answer.is_error:
                     answer.read()
@@ -288,18 +289,17 @@ class ClusterClient:
         watch = "watch" in params
         form = "PartialObjectMetadata" if watch else "PartialObjectMetadataList"
         accept = METADATA.format(form) if metadata_only else "application/json"
-        return self.client._client.prepare_request(
-            "list", _resource(kind), namespace=where, watch=watch, params=params, headers={"Accept": accept}
+        return self._sender.prepare_request(
+            "list", make_resource(kind), namespace=where, watch=watch, params=params, headers={"Accept": accept}
         )
 
     def _build(self, request: BasicRequest) -> httpx2.Request:
-        return self.client._client.build_adapter_request(request)
+        return self._sender.build_adapter_request(request)
 
     @property
-    def _http(self) -> httpx2.Client:
-        """The client's own connections: it has no bookmarks, no lists of metadata only and no timeout of a watch."""
-        connections: httpx2.Client = self.client._client._client
-        return connections
+    def _sender(self) -> Sender:
+        """What sends the requests for which the client has no method."""
+        return find_sender(self.client)
 
     def scan(self, kind: Kind, namespace: str = "") -> Iterator[Document]:
         """Yield all objects, as `Cluster` describes."""
@@ -311,7 +311,7 @@ class ClusterClient:
         """Delete an object, as `Cluster` describes."""
         with self._translate(f"delete {kind.name} {name}"):
             try:
-                self.client.delete(_resource(kind), name, namespace=namespace or None)
+                self.client.delete(make_resource(kind), name, namespace=namespace or None)
             except ApiError as error:
                 if error.status.code != 404:
                     raise
@@ -320,10 +320,8 @@ class ClusterClient:
         """Return the last lines of a container, as `Cluster` describes; the client itself has no `previous`."""
         wanted = {"container": container, "tailLines": lines, "previous": previous}
         with self._translate(f"read the log of {pod}"):
-            answer = self._http.send(
-                self._build(
-                    self.client._client.prepare_request("get", PodLog, name=pod, namespace=namespace, params=wanted)
-                )
+            answer = self._sender.send(
+                self._build(self._sender.prepare_request("get", PodLog, name=pod, namespace=namespace, params=wanted))
             )
             _raise_for_status(answer)
             return answer.content.decode(errors="replace")
@@ -461,12 +459,6 @@ def _find_proxy(server: str) -> str | None:
     return proxy if not proxy or "://" in proxy else f"http://{proxy}"
 
 
-EPHEMERAL_CONTAINERS: Any = type(
-    "PodEphemeralcontainers", (NamespacedSubResource, Generic), {"_api_info": PodEphemeralcontainers._api_info}
-)
-"""The subresource of a pod, with its answer as JSON: several threads decode it."""
-
-
 @contextlib.contextmanager
 def _translate_configuration(what: str) -> Iterator[None]:
     try:
@@ -481,12 +473,3 @@ def _translate_configuration(what: str) -> Iterator[None]:
 def _identity(document: Document) -> tuple[str, str]:
     metadata = document["metadata"]
     return metadata["name"], metadata.get("namespace", "")
-
-
-@cache
-def _resource(kind: Kind) -> Any:
-    """Return the client's class of a kind, which has objects as JSON, with fields that no model has too."""
-    group, _, version = kind.api_version.rpartition("/")
-    base = NamespacedResourceG if kind.namespaced else GlobalResource
-    info = create_api_info(group, version, kind.name, kind.plural)
-    return type(kind.name, (base, Generic), {"_api_info": info})
