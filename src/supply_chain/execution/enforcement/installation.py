@@ -359,6 +359,9 @@ class EnforcementStatus(Model):
     admitted: int = Field(description="how many images may run")
     deviations: tuple[Deviation, ...]
     would_refuse: tuple[Unadmitted, ...] = Field(description="what is there and `deny` would refuse")
+    not_asked: str = Field(
+        default="", description="the policy of Kyverno, which may refuse more; empty: `would_refuse` is all"
+    )
 
     @property
     def is_weak(self) -> bool:
@@ -369,7 +372,8 @@ class EnforcementStatus(Model):
         mode = f"{self.environment}: {self.mode.value} in namespace {self.namespace}, {self.admitted} images admitted"
         lines = [f"  {each.code}: {each.fact}\n      → {each.remedy}" for each in self.deviations]
         refused = [f"  deny would refuse {each}" for each in self.would_refuse]
-        return "\n".join([mode, *lines, *refused])
+        not_asked = [f"  deny may refuse more: Kyverno was not asked, which judges by {self.not_asked}"]
+        return "\n".join([mode, *lines, *refused, *(not_asked if self.not_asked else ())])
 
 
 def read_status(
@@ -399,6 +403,7 @@ def read_status(
             *(_find_bypassed(unadmitted) if place.mode is Mode.DENY else ()),
         ),
         would_refuse=(*unadmitted, *find_insecure(workloads, place, stored, cluster)),
+        not_asked=verifying,
     )
 
 

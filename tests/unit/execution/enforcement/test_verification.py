@@ -264,3 +264,24 @@ def test_cluster_without_kyverno_is_a_clear_error(world, cluster):
             act()
     assert not cluster.objects
     assert "enforcement.removed" in {each.code for each in enforcement.status().deviations}
+
+
+@pytest.mark.parametrize("mode", [*Mode])
+def test_status_says_that_kyverno_was_not_asked_what_it_would_refuse(world, cluster, mode):
+    """An empty list of what `deny` would refuse is otherwise read as the permission to turn it on."""
+    parameters = cluster.parameters = MemoryParameters()
+    ports = AdmissionPorts(
+        "registry.test:5000", world.verdict_store(TierName.EXECUTION), world.ecr, lambda _: (), parameters
+    )
+    active, environments = PolicyState(active=True, why=""), frozenset({"staging"})
+    enforcement = Enforcement(place(mode), lambda: cluster, ports, (), active, environments)
+    enforcement.apply()
+
+    status = enforcement.status()
+
+    assert (status.would_refuse, status.not_asked) == ((), "cscm-verdicts-staging")
+    assert str(status).endswith(
+        "\n  deny may refuse more: Kyverno was not asked, which judges by cscm-verdicts-staging"
+    )
+    alone = replace(enforcement, place=place(mode, verification=None))
+    assert alone.status().not_asked == "" and "Kyverno" not in str(alone.status().model_copy(update={"deviations": ()}))
