@@ -36,7 +36,8 @@ class BreakGlass(Model):
     overrides: tuple[str, ...] = Field(
         default=(),
         description="codes of rules, and with the code each finding (`CODE: ID in PACKAGE VERSION`), reason of an "
-        "earlier gate (`CODE: CODE: TEXT`) or waiver of its verdict that has ended (`CODE: waiver NAME@DIGEST`)",
+        "earlier gate (`CODE: CODE: TEXT`), digest of its findings (`CODE: findings of CODE: DIGEST`) or waiver of "
+        "its verdict that has ended (`CODE: waiver NAME@DIGEST`)",
     )
     installation: str = Field(default="", description="the installation for which the person signed")
     signature: Annotated[str, StringConstraints(max_length=MOST_SIGNATURE)] = Field(

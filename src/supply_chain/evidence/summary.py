@@ -40,6 +40,11 @@ class RefusedRule(Foreign):
     policy: str = Field(description="its policy, with the version; empty if a block needed none")
     evidence: tuple[str, ...] = Field(description="digests of the statements that it rests on")
     waiver: str = Field(description="whether a waiver can accept it, and how to ask for one")
+    findings: str = Field(
+        default="",
+        description="SHA-256 of all findings that it refuses the image for, each as `ID in PACKAGE VERSION` with a "
+        "newline, sorted; empty: none, or the deploy gate",
+    )
 
     def __str__(self) -> str:
         evidence = f"rests on {', '.join(map(short, self.evidence))}; " if self.evidence else ""

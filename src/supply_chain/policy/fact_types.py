@@ -365,6 +365,8 @@ class VerdictFacts(TypedDict):
     """The codes of its reasons, if it refuses the image."""
     reasons: list[str]
     """The same reasons, each as `CODE: TEXT`."""
+    refused_findings: list[str]
+    """The digest of all findings that each rule refuses the image for, as `CODE: DIGEST`."""
     waivers: list[str]
     """The waivers that it rests on, each as `name@digest` of its document."""
     ended_waivers: list[str]
@@ -398,7 +400,8 @@ class BreakGlassFacts(TypedDict):
     """When the person signed it."""
     expires: datetime
     overrides: list[str]
-    """What it overrides: codes of rules, and with the code each finding, reason of an earlier gate, or ended waiver."""
+    """What it overrides: codes of rules, and with the code each finding, reason of an earlier gate with the digest of
+    its findings, or ended waiver."""
 
 
 class SoakFacts(TypedDict):

@@ -566,6 +566,9 @@ def _verdict(last: Summary) -> types.VerdictFacts:
         "at": last.time_verified,
         "refused": sorted({each["code"] for each in last.cscm.reasons}),
         "reasons": sorted({f"{each['code']}: {each['fact']}" for each in last.cscm.reasons}),
+        "refused_findings": sorted(
+            {f"{each.rule}: {each.findings}" for each in last.cscm.refused_rules if each.findings}
+        ),
         "waivers": waivers,
         "ended_waivers": waivers,
     }

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from supply_chain.errors import PolicyInvalid
 from supply_chain.evidence.clock import SKEW
 from supply_chain.evidence.summary import Named, RefusedRule
+from supply_chain.model.tier import Gate
 from supply_chain.policy.documents import Severity
 from supply_chain.policy.ends import REVIEWED, find_end
 from supply_chain.policy.expressions import Values
@@ -28,7 +29,7 @@ from supply_chain.policy.outcome import (
 )
 from supply_chain.policy.overrides import name_overrides
 from supply_chain.policy.policies import Deciding, F, GatePolicy, Policy, Reasons, Rule
-from supply_chain.policy.refused_findings import find_refused_findings
+from supply_chain.policy.refused_findings import digest_findings, find_refused_findings
 from supply_chain.policy.refused_rules import describe_waiver, find_refused_rules
 from supply_chain.policy.waivers import Waiver, waive_rule, waiver_facts
 
@@ -161,8 +162,20 @@ def _apply_decisions(
     results: Iterable[tuple[Rule, RuleResult]], values: Values, policy: GatePolicy[Any]
 ) -> tuple[RuleResult, ...]:
     """Return the results of rules, with the waivers and the break-glass where one refuses the image."""
-    uses = _list_break_glass(values)
-    return tuple(_override(*each, uses) for each in _apply_waivers(results, values, policy))
+    judged = _apply_waivers(results, values, policy)
+    if policy.gate is Gate.DEPLOY:
+        uses = _list_break_glass(values)
+        return tuple(_override(*each, uses) for each in judged)
+    return tuple(_with_findings(*each) for each in judged)
+
+
+def _with_findings(rule: Rule, result: RuleResult, values: Values) -> RuleResult:
+    """Return the result of a rule, if it refuses the image with the digest of all findings that it refuses it for.
+
+    A break-glass at the deploy gate names the digest next to the reason.
+    """
+    findings = digest_findings(rule, values) if result.result is RuleOutcome.REFUSED else None
+    return result if findings is None else result.model_copy(update={"findings": findings})
 
 
 def _apply_waivers(
@@ -207,8 +220,8 @@ def _with_waivers(result: RuleResult, waivers: Sequence[Waiver]) -> RuleResult:
 
 
 def _list_break_glass(values: Values) -> Sequence[BreakGlassFacts]:
-    """Return each break-glass that is in effect now, the one that lasts longest first; none at earlier gates."""
-    uses: Iterable[BreakGlassFacts] = values.image.get("break_glass", ())
+    """Return each break-glass that is in effect now, the one that lasts longest first."""
+    uses: Iterable[BreakGlassFacts] = values.image["break_glass"]
     now = [each for each in uses if each["at"] <= values.now + SKEW and values.now < each["expires"]]
     return sorted(now, key=lambda each: (each["expires"], each["at"], each["by"]), reverse=True)
 

@@ -75,6 +75,10 @@ class RuleResult(Model):
     policy: str = Field(description="name and version of its policy")
     result: RuleOutcome
     reasons: tuple[Reason, ...] = Field(default=(), description="why it does not hold, without waivers if it is waived")
+    findings: Digest | None = Field(
+        default=None,
+        description="SHA-256 of all findings that it refuses the image for; null: none, or the deploy gate",
+    )
     waivers: tuple[UsedWaiver, ...] = Field(default=(), description="those that accept what is waived")
     break_glass: UsedBreakGlass | None = Field(default=None, description="what overrides the rule; null: nothing")
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from supply_chain.policy.expressions import IMAGE, Values
 from supply_chain.policy.policies import Rule
-from supply_chain.policy.refused_findings import find_refused_findings
+from supply_chain.policy.refused_findings import find_refused_findings, name_finding
 
 VERDICTS = f"{IMAGE}.verdicts."
 
@@ -24,9 +24,13 @@ def name_overrides(rule: Rule, values: Values) -> frozenset[str]:
 
 
 def _list_refused(rule: Rule, values: Values) -> Iterator[str]:
-    """Yield the findings, and the reasons and ended waivers of earlier gates, that a rule refuses an image for."""
-    yield from (f"{each['id']} in {each['package']} {each['version']}" for each in find_refused_findings(rule, values))
+    """Yield the findings, and the reasons and ended waivers of earlier gates, that a rule refuses an image for.
+
+    A reason of an earlier gate names some of its findings; the digest of all of them is named next to it.
+    """
+    yield from map(name_finding, find_refused_findings(rule, values))
     gates = {path.removeprefix(VERDICTS).partition(".")[0] for path in rule.reads if path.startswith(VERDICTS)}
     for gate in gates & values.image.get("verdicts", {}).keys():
         yield from values.image["verdicts"][gate]["reasons"]
+        yield from (f"findings of {each}" for each in values.image["verdicts"][gate]["refused_findings"])
         yield from (f"waiver {each}" for each in values.image["verdicts"][gate]["ended_waivers"])

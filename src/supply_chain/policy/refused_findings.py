@@ -5,9 +5,25 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from supply_chain.model.image import Digest, digest_of
 from supply_chain.policy.expressions import IMAGE, Values, find
 from supply_chain.policy.policies import Rule
 from supply_chain.policy.vex import SCANS, is_accepted
+
+
+def name_finding(finding: Mapping[str, Any]) -> str:
+    """Return a finding as a break-glass names it: `ID in PACKAGE VERSION`."""
+    return f"{finding['id']} in {finding['package']} {finding['version']}"
+
+
+def digest_findings(rule: Rule, values: Values) -> Digest | None:
+    """Return the SHA-256 of the names of all findings for which a rule refuses an image; None if there are none.
+
+    Each name is there once and ends with a newline, in the order of their characters. `values` are those by which the
+    rule refuses it.
+    """
+    names = sorted(set(map(name_finding, find_refused_findings(rule, values))))
+    return digest_of("".join(f"{each}\n" for each in names).encode()) if names else None
 
 
 def find_refused_findings(rule: Rule, values: Values) -> Iterator[Mapping[str, Any]]:

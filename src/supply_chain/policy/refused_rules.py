@@ -59,6 +59,7 @@ def find_refused_rules(
             policy=result.policy,
             evidence=tuple(dict.fromkeys(_find_evidence(rule.reads, facts))),
             waiver=describe_waiver(rule.document),
+            findings=result.findings or "",
         )
         for result, rule in refused
     )

@@ -171,7 +171,7 @@ def test_waivers_of_a_verdict_have_ended_unless_they_are_valid() -> None:
     )  # fmt: skip
     facts = deploy_facts(verdicts={Gate.RELEASE: last})
     wanted = {
-        "passed": True, "at": NOON, "refused": [], "reasons": [], "waivers": ["zlib"],
+        "passed": True, "at": NOON, "refused": [], "reasons": [], "refused_findings": [], "waivers": ["zlib"],
         "ended_waivers": ["zlib"], "expires": NOON,
     }  # fmt: skip
 

@@ -8,13 +8,15 @@ import pytest
 
 from supply_chain.evidence.image_status import Act, ImageStatus, LifecycleDecision
 from supply_chain.evidence.summary import Summary, summary
+from supply_chain.model.image import digest_of
 from supply_chain.model.tier import Gate
 from supply_chain.policy.documents import RuleDocument
-from supply_chain.policy.gate import list_overrides
+from supply_chain.policy.gate import evaluate, list_overrides
+from supply_chain.policy.outcome import Refused
 from supply_chain.vulnerability.findings import Finding
 from tests.support.builders import NOON, finding, manifest, report
-from tests.support.facts import CURATED, deploy_facts, provenance_of
-from tests.support.policies import DEPLOY, policy, rule
+from tests.support.facts import CURATED, deploy_facts, provenance_of, release_facts
+from tests.support.policies import DEPLOY, RELEASE, policy, rule
 
 HIGH, LOW = finding("high"), finding("low", id="CVE-2026-0002", package="zlib", version="1.2")
 NAMED = {HIGH: "CVE-2026-0001 in openssl 3.0.1", LOW: "CVE-2026-0002 in zlib 1.2"}
@@ -130,6 +132,46 @@ def test_rule_about_earlier_gates_is_named_with_the_waivers_that_have_ended() ->
     assert found == ("a.b", f"a.b: waiver {reference}")
 
 
+def test_reason_of_an_earlier_gate_is_named_with_all_its_findings() -> None:
+    """Its text has five findings and a count, so that another one could take the place of the sixth."""
+    asks = rule("a.b", expression="image.verdicts.release.passed")
+    first, second = (refused_release("CVE-2026-0006", sixth) for sixth in ("CVE-2026-0007", "CVE-2026-0008"))
+    assert first.cscm.reasons == second.cscm.reasons
+
+    names = [named(asks, verdicts={Gate.RELEASE: each}, findings=()) for each in (first, second)]
+
+    codes = sorted(f"CVE-2026-000{number} in openssl 3.0.1\n" for number in range(1, 8))
+    digest = digest_of("".join(codes).encode())
+    reason = f"a.b: scan.high: {first.cscm.reasons[0]['fact']}"
+    assert names[0] == ("a.b", f"a.b: findings of scan.high: {digest}", reason)
+    assert names[1] != names[0] and {*names[1]} & {*names[0]} == {"a.b", reason}
+
+
+def test_refusal_without_findings_names_no_digest() -> None:
+    """All that it refuses the image for is in its text."""
+    verdict = evaluate(release_facts(), policy(Gate.RELEASE, rule("a.b")), NOON)
+
+    assert isinstance(verdict, Refused)
+    assert [each.findings for each in verdict.refused_rules] == [""]
+    assert [each.findings for each in verdict.results] == [None]
+
+
+def test_only_a_refusal_has_the_digest_of_its_findings() -> None:
+    """What is accepted, overridden or only warned about refuses nothing."""
+    warning = rule("a.b", severity="warn", expression="size(image.scan.findings) == 0")
+    verdict = evaluate(release_facts(report=report(HIGH)), policy(Gate.RELEASE, warning), NOON)
+
+    assert [each.findings for each in verdict.results] == [None]
+
+
+def test_deploy_gate_states_no_digest_of_its_findings() -> None:
+    """A break-glass names the findings of that gate one by one."""
+    verdict = evaluate(deploy_facts(report=report(HIGH)), DEPLOY, NOON)
+
+    assert isinstance(verdict, Refused) and [each.code for each in verdict.reasons] == ["scan.high"]
+    assert [each.findings for each in verdict.refused_rules] == [""]
+
+
 def test_missing_verdict_of_an_earlier_gate_has_no_reasons() -> None:
     """A rule that asks for it names its code only."""
     assert named(rule("a.b", expression="has(image.verdicts.release)"), verdicts={}) == ("a.b",)
@@ -138,3 +180,15 @@ def test_missing_verdict_of_an_earlier_gate_has_no_reasons() -> None:
 def refusal(gate: Gate, *codes: str) -> Summary:
     reasons = [{"code": code, "fact": "f", "remedy": "r"} for code in codes]
     return summary(CURATED, gate, "sha256:" + "9" * 64, reasons=reasons, notes=(), inputs=(), now=NOON)
+
+
+def refused_release(*others: str) -> Summary:
+    """Return the refusal of an image with five findings and others, all of one severity and one package."""
+    ids = (*(f"CVE-2026-000{number}" for number in range(1, 6)), *others)
+    facts = release_facts(report=report(*(finding("high", id=each) for each in ids)))
+    verdict = evaluate(facts, RELEASE, NOON)
+    assert isinstance(verdict, Refused) and [each.code for each in verdict.reasons] == ["scan.high"]
+    return summary(
+        CURATED, Gate.RELEASE, verdict.policy, reasons=[each.model_dump() for each in verdict.reasons], notes=(),
+        inputs=(), now=NOON, refused_rules=verdict.refused_rules,
+    )  # fmt: skip

@@ -170,6 +170,6 @@ def test_refused_rules_are_part_of_text_and_statement(world, make):
     (found,) = store.verified(CURATED.moved_to("evidence/execution/hello"), TierName.EXECUTION)
     assert Summary.model_validate(found.predicate).cscm.refused_rules == refused.refused_rules
     assert found.predicate["cscm"]["refusedRules"] == [
-        {"rule": "a.b", "policy": "test 1", "evidence": [f"sha256:{1:064}"], "waiver": NOT_WAIVABLE}
+        {"rule": "a.b", "policy": "test 1", "evidence": [f"sha256:{1:064}"], "waiver": NOT_WAIVABLE, "findings": ""}
     ]
     assert f"  a.b: rests on {0:012}; {NOT_WAIVABLE}" in str(refused).splitlines()
