@@ -31,6 +31,7 @@ from supply_chain.policy.reviews import read_reviews
 from supply_chain.policy.rule_tests import check_results, run_tests
 from supply_chain.policy.vex import DIRECTORY as VEX
 from supply_chain.policy.vex import read_vex_documents
+from supply_chain.policy.waiver_limits import explain_limits
 from supply_chain.policy.waivers import DIRECTORY as WAIVERS
 from supply_chain.policy.waivers import Waivers, read_waivers
 from supply_chain.vulnerability.vex import reading as vex_reading
@@ -138,7 +139,7 @@ def _with_decisions(project: Path, policies: Policies, people: People, now: date
 
 def read_project_waivers(project: Path, people: People, policies: Policies, now: datetime) -> Waivers:
     """Read the waivers of a project, as far as these policies let rules be waived."""
-    return read_waivers(project / WAIVERS, people, policies.waivable, now)
+    return explain_limits(read_waivers(project / WAIVERS, people, policies.waivable, now), policies, now)
 
 
 def read_policies(directory: Path, environments: Sequence[str]) -> Policies:

@@ -32,10 +32,16 @@ def find_refused_findings(rule: Rule, values: Values) -> Iterator[Mapping[str, A
     `values` are those by which the rule refuses it. Accepted findings are left out. A rule that reads a scan as a
     group may read its findings.
     """
-    for scan in SCANS:
-        group = f"{IMAGE}.{scan}"
-        if scan in values.image and not {group, f"{group}.findings", f"{group}.severities"}.isdisjoint(rule.values):
+    for scan in find_scans(rule):
+        if scan in values.image:
             yield from (each for each in _find_refused(rule, scan, values) if not is_accepted(each))
+
+
+def find_scans(rule: Rule) -> tuple[str, ...]:
+    """Return the scans whose findings a rule reads, or may read with the group."""
+    groups = {scan: f"{IMAGE}.{scan}" for scan in SCANS}
+    read = frozenset(rule.values)
+    return tuple(scan for scan, group in groups.items() if read & {group, f"{group}.findings", f"{group}.severities"})
 
 
 def _find_refused(rule: Rule, scan: str, values: Values) -> Iterator[Mapping[str, Any]]:

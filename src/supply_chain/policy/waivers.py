@@ -91,7 +91,7 @@ class WaiverReport(Model):
 
     name: str
     state: WaiverState
-    why: str = Field(default="", description="why it has no effect")
+    why: str = Field(default="", description="why it has no effect; of an active one, where it has none")
     accepts: tuple[str, ...] = Field(default=(), description="the rules or vulnerabilities")
     scope: tuple[str, ...] = Field(default=(), description="applications, digests and environments")
     reason: str = ""
