@@ -77,7 +77,7 @@ def test_example_is_not_refused(check: Check) -> None:
     done = check(".")
 
     assert done.status == 0, done.output + done.errors
-    assert "hello: nothing to refuse (24 of 42 rules judged)" in done.output
+    assert "hello: nothing to refuse (25 of 43 rules judged)" in done.output
     assert (
         "not read: curated/base/python-build, curated/base/python (" in done.output and "uncommitted" not in done.output
     )

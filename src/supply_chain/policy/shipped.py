@@ -13,11 +13,11 @@ SHIPPED: Mapping[str, Digest] = {
     "policies/curated.yaml": "sha256:f00ac96f7fa54d48c30c7467f14c1c0a88b126a9c42d859b7c8913353351f3bc",
     "policies/deploy.yaml": "sha256:44a47105d47a94146d8b3e43b567afb674caef713ab89b11761c5cf6daba76fc",
     "policies/image.yaml": "sha256:7d14e627ac19ce61f962ea078ee5134e97e50b73aeb4aea30c32abb3c2991ee5",
-    "policies/intake.yaml": "sha256:c8fa9d619b32470f5050c66328e48b2db9e6dc157cf5ae3a1b7399182112afbd",
+    "policies/intake.yaml": "sha256:9df2e9723f136ca4a087ff69c4d2ad212582e125231f0d88491be48bde8fbe5e",
     "policies/release.yaml": "sha256:ece39f94d4c99607637a49151999fb97b3465dcbacaa3877a433c891969a2ce9",
     "versions/curated.1": "sha256:f00ac96f7fa54d48c30c7467f14c1c0a88b126a9c42d859b7c8913353351f3bc",
     "versions/deploy.1": "sha256:44a47105d47a94146d8b3e43b567afb674caef713ab89b11761c5cf6daba76fc",
     "versions/image.1": "sha256:7d14e627ac19ce61f962ea078ee5134e97e50b73aeb4aea30c32abb3c2991ee5",
-    "versions/intake.2": "sha256:c8fa9d619b32470f5050c66328e48b2db9e6dc157cf5ae3a1b7399182112afbd",
+    "versions/intake.3": "sha256:9df2e9723f136ca4a087ff69c4d2ad212582e125231f0d88491be48bde8fbe5e",
     "versions/release.1": "sha256:ece39f94d4c99607637a49151999fb97b3465dcbacaa3877a433c891969a2ce9",
 }

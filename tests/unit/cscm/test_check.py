@@ -81,7 +81,7 @@ def test_check_of_good_application_ends_with_0(application):
 
     assert done.exit_code == 0, done.output
     assert "    image.block: image.blocked" in done.stdout.splitlines()
-    assert done.stdout.endswith("hello: nothing to refuse (24 of 42 rules judged)\n")
+    assert done.stdout.endswith("hello: nothing to refuse (25 of 43 rules judged)\n")
 
 
 @pytest.mark.parametrize("form", ["text", "sarif", "junit", "json"])

@@ -186,7 +186,7 @@ def test_policies_are_signed_as_they_are(project, monkeypatch):
     assert [line.partition("  ")[2] for line in lines[:-2]] == [
         "environments/production", "environments/staging", "names.yaml", "policies/curated.yaml", "policies/image.yaml",
         "policies/intake.yaml", "policies/release.yaml", "policies/renamed.yaml",
-        "versions/curated.1", "versions/deploy.1", "versions/image.1", "versions/intake.2", "versions/release.1",
+        "versions/curated.1", "versions/deploy.1", "versions/image.1", "versions/intake.3", "versions/release.1",
     ]  # fmt: skip
     assert lines[-2:] == [
         "signed for the installation laptop", f"signed: {project / DIRECTORY}/signed.list.sigstore.json",

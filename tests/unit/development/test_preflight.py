@@ -118,7 +118,7 @@ def test_application_without_findings_is_not_refused(run):
     assert (found.application, found.diagnostics, found.refused) == ("hello", (), False)
     assert [each.id for each in found.rules] == [each.id for each in INTAKE.rules]
     judged = {each.id: each.result for each in found.rules if each.result is not None}
-    assert judged["secrets.failed"] is RuleOutcome.PASSED and len(judged) == 24
+    assert judged["secrets.failed"] is RuleOutcome.PASSED and len(judged) == 25
     assert all(bool(each.needs) is (each.result is None) and each.title for each in found.rules)
     assert found.policy == INTAKE.digest and found.images == ("curated/base/python",)
     assert found.tools == {"grype": "0.115.0", "syft": "1.2.3"} and found.database == report().database

@@ -109,7 +109,7 @@ def test_rule_that_a_working_copy_decides_has_the_result_of_the_gate(changes):
 
     assert list(found) == list(gate)
     judged = {name: each for name, each in found.items() if isinstance(each, RuleResult)}
-    assert judged.items() <= gate.items() and len(judged) == 24
+    assert judged.items() <= gate.items() and len(judged) == 25
 
 
 def test_rule_that_needs_a_built_image_is_named_with_what_it_needs():

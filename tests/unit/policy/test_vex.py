@@ -384,6 +384,17 @@ def test_statements_remove_findings_of_the_source_at_the_intake_gate(vex):
     assert codes(judged()) == []
 
 
+def test_contradiction_about_the_source_is_a_reason_at_the_intake_gate(vex):
+    """Otherwise nobody learns of it before curation has copied the image."""
+    vex.state()
+    vex.state("vendor", status="affected", justification=None, action_statement="upgrade")
+    found = report(FOUND).model_copy(update={"source_packages": tuple(PACKAGES)})
+
+    reasons = {each.code: each.fact for each in vex.judge(intake_facts(source_report=found), Gate.INTAKE).reasons}
+
+    assert "vendor (https://vendor.example/1, version 1) states affected" in reasons["dependencies.vex-contradiction"]
+
+
 def test_attached_csaf_document_of_an_issuer_removes_the_finding(vex):
     """The gates read both formats, wherever a document is."""
     vulnerability = csaf_vulnerability(flags=[{"label": "vulnerable_code_not_in_execute_path", "product_ids": ["P1"]}])
