@@ -11,13 +11,14 @@ from typing import Any, TypeVar
 import click
 
 from cscm.options import Words
+from cscm.session import load_block
 from orchestration.project import TOOLS, find_home, find_project
 from supply_chain.adapters.process.command import Tool
 from supply_chain.adapters.tools.cosign import KEYLESS, settings_of_person, sign_for_person
 from supply_chain.adapters.tools.pins import Pins
 from supply_chain.adapters.tools.toolbox import Toolbox
-from supply_chain.errors import DeclarationInvalid
-from supply_chain.policy.people import TRUSTED_ROOT, read_installation
+from supply_chain.errors import DeclarationInvalid, SupplyChainError
+from supply_chain.policy.people import FILE, TRUSTED_ROOT, read_installation
 from supply_chain.policy.signed_documents import (
     DocumentKind,
     document_statement,
@@ -69,7 +70,8 @@ def use_key(key: str) -> None:
 def sign_document(kind: DocumentKind, document: Path, key: str) -> Path:
     """Sign the document as it is now, write the bundle next to it, and return the bundle's path.
 
-    A person signs for the installation that deployments/people.yaml names, which is printed. Raises the errors of
+    A person signs for the installation that deployments/people.yaml names, which is printed. That document is verified
+    where the workbench block has its owner's key; otherwise a note says so. Raises the errors of
     `cosign.sign_for_person` and `read_installation`, and `ToolMissing`.
     """
     return sign_content(kind, document, document.read_bytes(), key)
@@ -78,8 +80,9 @@ def sign_document(kind: DocumentKind, document: Path, key: str) -> Path:
 def sign_content(kind: DocumentKind, document: Path, content: bytes, key: str) -> Path:
     """Sign content as the document with this path, which need not exist; otherwise as `sign_document`."""
     cosign = find_cosign().with_environment(**password_of(key))
-    installation = "" if kind is DocumentKind.PEOPLE else read_installation(find_project())
-    statement = document_statement(kind, document.name, content, installation, datetime.now(UTC))
+    at = datetime.now(UTC)
+    installation = _find_installation(at) if kind is not DocumentKind.PEOPLE else ""
+    statement = document_statement(kind, document.name, content, installation, at)
     bundle = sign_for_person(cosign, key, statement, find_project() / TRUSTED_ROOT.parent)
     signed = signature_file(document)
     write_private(signed, bundle)
@@ -87,6 +90,29 @@ def sign_content(kind: DocumentKind, document: Path, content: bytes, key: str) -
     if installation:
         click.echo(f"signed for {name_installation(installation)}")
     return signed
+
+
+def _find_installation(now: datetime) -> str:
+    """Return the installation for which a person signs; note it if nobody knows whether the owner named it."""
+    project = find_project()
+    owner = find_owner_key() if signature_file(project / FILE).exists() else ""
+    installation = read_installation(project, owner, now)
+    if installation.unverified:
+        click.echo(f"note: {FILE} is not verified: {installation.unverified}", err=True)
+    return installation.name
+
+
+def find_owner_key() -> str:
+    """Return the public key of the owner of people.yaml; empty if the workbench block has none, or is not there.
+
+    It is not there on the machine of a person who only signs.
+    """
+    from httpx import HTTPError  # noqa: PLC0415 - Prefect's client does not wrap this error
+
+    try:
+        return str(load_block("Workbench", "workbench").people_owner)
+    except (ModuleNotFoundError, SupplyChainError, HTTPError):
+        return ""
 
 
 def require_place(file: Path, directory: Path, suffix: str) -> None:

@@ -36,7 +36,11 @@ def sign_project(home: Home, project: Path = ROOT) -> None:
     document, listing = project / DIRECTORY / LISTING, list_files(read_signable(project))
     cosign = toolbox_in(home.tools).find("cosign").with_environment(COSIGN_PASSWORD="")
     statement = document_statement(
-        DocumentKind.POLICIES, LISTING, listing, read_installation(project), datetime.now(UTC)
+        DocumentKind.POLICIES,
+        LISTING,
+        listing,
+        read_installation(project, "", datetime.now(UTC)).name,
+        datetime.now(UTC),
     )
     bundle = sign_statement(cosign, owner_key(home), statement)
     document.write_bytes(listing)

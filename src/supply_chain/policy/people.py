@@ -463,22 +463,45 @@ def read_valid_people(file: Path) -> PeopleDocument:
     return document
 
 
-def read_installation(project: Path) -> str:
+class Installation(NamedTuple):
+    """The installation for which people sign in a project."""
+
+    name: str
+    unverified: str = ""
+    """Why nobody knows whether the owner of the people document named it; empty: that is known, or there is none."""
+
+
+def read_installation(project: Path, owner: str, now: datetime) -> Installation:
     """Return for which installation people sign in a project; `LAPTOP` if it has no people document.
 
-    Raise `DeclarationInvalid` for an invalid document, and for one with a signature of other content. Who signed it is
-    not verified: not everybody who signs knows the owner's key.
+    `owner` is the public key of the document's owner in PEM; empty: it is not known, as not everybody who signs knows
+    it. Raise `DeclarationInvalid` for an invalid document, and for one with a signature of other content, or with one
+    that is not its owner's. Raise `SettingInvalid` if the owner's key is none.
     """
     file = project / FILE
     if not file.exists():
-        return LAPTOP
+        return Installation(LAPTOP)
     content, bundle = read_content(file), read_bundle(file)
-    if bundle is not None and not is_about_content(bundle, content):
-        raise DeclarationInvalid(
-            f"{FILE} is not as it was signed, so that its installation may be a false one.\n"
-            "Compare it with what was signed, or let its owner sign it (`cscm people sign`). Nothing was signed."
-        )
-    return parse_document(decode_document(content, str(file)), PeopleDocument, str(file)).installation
+    if bundle is None:
+        unverified = "nobody signed it yet"
+    elif own := keys_of_owner(owner):
+        signature = verify_document(DocumentKind.PEOPLE, file.name, content, bundle, {"its owner": own}, "", now)
+        if isinstance(signature, Unsigned):
+            raise _false_installation(f"is not as its owner signed it ({signature.why})")
+        unverified = ""
+    elif is_about_content(bundle, content):
+        unverified = "the key of its owner is not known here"
+    else:
+        raise _false_installation("is not as it was signed")
+    document = parse_document(decode_document(content, str(file)), PeopleDocument, str(file))
+    return Installation(document.installation, unverified)
+
+
+def _false_installation(how: str) -> DeclarationInvalid:
+    return DeclarationInvalid(
+        f"{FILE} {how}, so that its installation may be a false one.\n"
+        "Compare it with what was signed, or let its owner sign it (`cscm people sign`). Nothing was signed."
+    )
 
 
 def _read_root(people: Path, document: PeopleDocument) -> bytes | str:

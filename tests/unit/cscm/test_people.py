@@ -10,7 +10,7 @@ from click.testing import CliRunner, Result
 
 from cscm import people, signing, vex, waiver_scopes
 from cscm.main import main
-from supply_chain.errors import DeclarationInvalid
+from supply_chain.errors import DeclarationInvalid, SettingInvalid
 from supply_chain.evidence.envelope import keys_of
 from supply_chain.evidence.statement import Statement
 from supply_chain.policy.loading import REGISTER
@@ -44,6 +44,20 @@ def applications(monkeypatch):
     inventory = SimpleNamespace(open=lambda: SimpleNamespace(applications=lambda: tuple(found)))
     monkeypatch.setattr(waiver_scopes, "load_block", lambda kind, name: inventory)
     return found
+
+
+@pytest.fixture(autouse=True)
+def owner(monkeypatch):
+    """The workbench block, which is not there unless a test puts the owner's key into it."""
+    keys: list[str] = []
+
+    def load(kind: str, name: str) -> Any:
+        if not keys:
+            raise SettingInvalid("there is none")
+        return SimpleNamespace(people_owner=keys[0])
+
+    monkeypatch.setattr(signing, "load_block", load)
+    return keys
 
 
 @pytest.fixture
@@ -114,8 +128,26 @@ def test_installation_of_a_changed_people_document_is_not_signed_for(office, cos
     assert cscm(*words).exit_code == 0, "its owner signs it later"
 
 
-def test_scope_that_covers_no_image_is_noted_when_it_is_signed(office, cosign, applications):
+def test_installation_is_verified_with_the_key_of_the_owner(office, cosign, owner):
+    """Where the key is known; elsewhere the person learns that nobody verified it."""
+    file, note = office.project / DIRECTORY / "zlib.yaml", "note: deployments/people.yaml is not verified: "
+    words = ("waive", file, "--key", "awskms:///alias/ann")
+
+    assert cscm(*words).stderr == f"{note}nobody signed it yet\n"
+    office.write_people()
+    assert cscm(*words).stderr == f"{note}the key of its owner is not known here\n"
+    owner.append(office.owner.public)
+    assert cscm(*words).stderr == ""
+    office.write_people(signer=office.ann)
+    done = cscm(*words)
+    assert done.exit_code == 1 and "people.yaml is not as its owner signed it" in done.stderr
+    assert len(cosign.calls) == 3
+
+
+def test_scope_that_covers_no_image_is_noted_when_it_is_signed(office, cosign, applications, owner):
     """It may be a mistake in writing; whoever signs decides."""
+    office.write_people()
+    owner.append(office.owner.public)
     waiver = office.waive("zlib", applications=("shp", "shop"))
 
     done = cscm("waive", waiver, "--key", "awskms:///alias/ann")
@@ -126,8 +158,10 @@ def test_scope_that_covers_no_image_is_noted_when_it_is_signed(office, cosign, a
     assert cscm("waive", waiver, "--key", "awskms:///alias/ann").stderr == "", "no inventory knows the applications"
 
 
-def test_waiver_is_signed_where_the_register_of_names_is_missing(office, cosign, applications):
+def test_waiver_is_signed_where_the_register_of_names_is_missing(office, cosign, applications, owner):
     """A person may have only a part of the project."""
+    office.write_people()
+    owner.append(office.owner.public)
     (office.project / REGISTER).unlink(missing_ok=True)
 
     done = cscm("waive", office.waive("zlib", applications=("shp",)), "--key", "awskms:///alias/ann")

@@ -15,7 +15,15 @@ from supply_chain.evidence.approval import Approval
 from supply_chain.evidence.break_glass import BreakGlass
 from supply_chain.evidence.image_status import Act, LifecycleDecision
 from supply_chain.execution.signed_project import read_project_state
-from supply_chain.policy.people import FILE, LAPTOP, People, read_installation, read_people, sign_as_person
+from supply_chain.policy.people import (
+    FILE,
+    LAPTOP,
+    Installation,
+    People,
+    read_installation,
+    read_people,
+    sign_as_person,
+)
 from supply_chain.policy.reviews import DIRECTORY as REVIEWS
 from supply_chain.policy.reviews import read_reviews
 from supply_chain.policy.signed_documents import DocumentKind, document_statement, signature_file
@@ -153,12 +161,29 @@ def test_people_document_of_another_installation_does_not_count(test_office: Off
 
 def test_people_sign_for_the_installation_that_the_people_document_names(test_office, tmp_path):
     """A laptop without one has a fixed name."""
-    assert read_installation(test_office.project) == "test"
-    assert read_installation(tmp_path / "nowhere") == LAPTOP
+    owner = test_office.owner.public
+
+    assert read_installation(test_office.project, owner, NOON) == Installation("test")
+    assert read_installation(tmp_path / "nowhere", owner, NOON) == Installation(LAPTOP)
+    unknown = Installation("test", "the key of its owner is not known here")
+    assert read_installation(test_office.project, "", NOON) == unknown
+    signature_file(test_office.project / FILE).unlink()
+    unsigned = Installation("test", "nobody signed it yet")
+    assert [read_installation(test_office.project, each, NOON) for each in (owner, "")] == [unsigned, unsigned]
 
 
+def test_people_sign_for_no_installation_that_another_than_the_owner_signed(test_office):
+    """Who may change a project has a key too."""
+    test_office.write_people(signer=test_office.ann)
+
+    assert read_installation(test_office.project, "", NOON).unverified
+    with pytest.raises(DeclarationInvalid, match=r"not as its owner signed it \(no key that is trusted for it"):
+        read_installation(test_office.project, test_office.owner.public, NOON)
+
+
+@pytest.mark.parametrize("knows_owner", [True, False])
 @pytest.mark.parametrize("forgery", ["content", "bundle", "envelope"])
-def test_people_sign_for_no_installation_of_a_changed_people_document(test_office, forgery):
+def test_people_sign_for_no_installation_of_a_changed_people_document(test_office, forgery, knows_owner):
     """Who may change a test project would let them sign for production."""
     file = test_office.project / FILE
     bundle = signature_file(file)
@@ -171,5 +196,6 @@ def test_people_sign_for_no_installation_of_a_changed_people_document(test_offic
         changed["dsseEnvelope"]["payload"] = base64.b64encode(b"{}").decode()
         bundle.write_text(json.dumps(changed))
 
-    with pytest.raises(DeclarationInvalid, match="is not as it was signed"):
-        read_installation(test_office.project)
+    owner = test_office.owner.public if knows_owner else ""
+    with pytest.raises(DeclarationInvalid, match=r"is not as it(s owner signed it| was signed)"):
+        read_installation(test_office.project, owner, NOON)
