@@ -24,9 +24,8 @@ from supply_chain.adapters.kubernetes.parameters import ClusterParameters
 from supply_chain.adapters.process.cancellation import cancellation, defer_cancellation
 from supply_chain.adapters.tools.manifest_renderer import ManifestRenderer
 from supply_chain.errors import UNREADABLE, BaseMissing, ClusterRefused, SettingInvalid, VerdictMissing
-from supply_chain.evidence.published import list_published_environments, read_current_verdict
+from supply_chain.evidence.published import CurrentVerdict, list_published_environments, read_current_verdict
 from supply_chain.evidence.store import EvidenceStore
-from supply_chain.evidence.summary import Summary
 from supply_chain.execution.break_glass import find_overridable
 from supply_chain.execution.delivery.repository import FetchedBranches
 from supply_chain.execution.delivery.target import GitTarget
@@ -198,24 +197,34 @@ class ExecutionPorts(TierPorts):
         """Return what a new break-glass has to override; raise as the function."""
         return find_overridable(self.deploy_facts(ref, environment), self.workbench.policies().deploy, now())
 
-    def judge_published(self, ref: ImageRef, environment: Environment) -> Admitted[DeployFacts] | Refused | None:
-        """Judge an image again if a verdict about it is published for an environment; return a changed verdict."""
+    def judge_published(
+        self, ref: ImageRef, environment: Environment, current: CurrentVerdict | None = None
+    ) -> Admitted[DeployFacts] | Refused | None:
+        """Judge an image again if a verdict about it is published for an environment; return a changed verdict.
+
+        `current` is what is published; None: it is read.
+        """
         read = partial(self.deploy_facts, ref, environment)
-        judge = partial(judge_published, ref, environment.name, read, self._verdict_ports)
+        judge = partial(judge_published, ref, environment.name, read, self._verdict_ports, current)
         return self._judge_and_follow(ref, environment.name, judge)
 
-    def read_published(self, ref: ImageRef, environment: str) -> Summary | None:
+    def read_published(self, ref: ImageRef, environment: str) -> CurrentVerdict | None:
         """Return the published verdict for an environment, also one that has ended; None if there is none."""
         try:
-            return read_current_verdict(self.verdicts, ref, Gate.DEPLOY, environment).verdict
+            return read_current_verdict(self.verdicts, ref, Gate.DEPLOY, environment)
         except VerdictMissing:
             return None
 
-    def renew_published(self, ref: ImageRef, environment: Environment) -> Admitted[DeployFacts] | Refused | None:
-        """Judge an image again if its published admission for an environment ends soon; return the verdict then."""
+    def renew_published(
+        self, ref: ImageRef, environment: Environment, current: CurrentVerdict | None = None
+    ) -> Admitted[DeployFacts] | Refused | None:
+        """Judge an image again if its published admission for an environment ends soon; return the verdict then.
+
+        `current` is what is published; None: it is read.
+        """
         read = partial(self.deploy_facts, ref, environment)
         max_age = self._max_age(environment.name)
-        judge = partial(renew_published, ref, environment.name, read, self._verdict_ports, max_age)
+        judge = partial(renew_published, ref, environment.name, read, self._verdict_ports, max_age, current)
         return self._judge_and_follow(ref, environment.name, judge)
 
     def _judge_and_follow(

@@ -93,20 +93,24 @@ def _renew(
         ref = deployed_image(each)
         try:
             before = ports.read_published(ref, each.environment)
-            verdict = ports.judge_published(ref, places[each.environment]) if has_changed else None
-            verdict = verdict or ports.renew_published(ref, places[each.environment])
-            refused = isinstance(verdict, Refused) and before is not None and before.passed
+            verdict = ports.judge_published(ref, places[each.environment], before) if has_changed else None
+            verdict = verdict or ports.renew_published(ref, places[each.environment], before)
+            refused = isinstance(verdict, Refused) and before is not None and before.verdict.passed
             refusal = ports.read_published(ref, each.environment) if refused else None
         except (*UNDECIDED, GateOvertaken, ClusterRefused, ClusterUnavailable) as error:
             unknown.append(f"{ref} in {each.environment}: {first_line(error)}")
             continue
-        if verdict is None and before and not before.passed and interrupted and before.time_verified >= interrupted:
+        if verdict is None and before and interrupted and _is_refusal_since(before.verdict, interrupted):
             refusal = before
         if refusal is not None:  # None: also if the image was removed meanwhile
-            _emit_refusal(ref, each.environment, refusal)
+            _emit_refusal(ref, each.environment, refusal.verdict)
         if verdict is not None:
             judged.append(f"{ref} in {each.environment}: {'FAILED' if isinstance(verdict, Refused) else 'PASSED'}")
     return Renewals(judged=tuple(judged), unknown=tuple(unknown))
+
+
+def _is_refusal_since(verdict: Summary, at: datetime) -> bool:
+    return not verdict.passed and verdict.time_verified >= at
 
 
 def _emit_refusal(ref: ImageRef, environment: str, published: Summary) -> None:

@@ -62,18 +62,23 @@ class VerdictPorts(Generic[F]):
 
 
 def judge_published(
-    ref: ImageRef, environment: str, read_facts: Callable[[], F], ports: VerdictPorts[F]
+    ref: ImageRef,
+    environment: str,
+    read_facts: Callable[[], F],
+    ports: VerdictPorts[F],
+    current: CurrentVerdict | None = None,
 ) -> Admitted[F] | Refused | None:
     """Judge an image again if a verdict of a gate about it is published; record and publish a changed one.
 
-    `environment` is empty except at the deploy gate. Return the new verdict; None if none is published, or if the
-    published one says the same, rests on the same waivers and ends no later. A refusal also replaces an admission that
-    expired, for clients that do not know when it ends. The release gate only publishes the refusal of a blocked image:
-    the block is the evidence, and a signed refusal would remain after it. The intake gate only publishes any refusal:
-    its evidence is of the time when curation took the image. If the gate does not decide, only a block counts
-    (`refuse_blocked`). Raises the errors of `read_current_verdict` and of reading facts, judging and recording.
+    `environment` is empty except at the deploy gate. `current` is what is published; None: it is read. Return the new
+    verdict; None if none is published, or if the published one says the same, rests on the same waivers and ends no
+    later. A refusal also replaces an admission that expired, for clients that do not know when it ends. The release
+    gate only publishes the refusal of a blocked image: the block is the evidence, and a signed refusal would remain
+    after it. The intake gate only publishes any refusal: its evidence is of the time when curation took the image. If
+    the gate does not decide, only a block counts (`refuse_blocked`). Raises the errors of `read_current_verdict` and of
+    reading facts, judging and recording.
     """
-    current = _read_current(ref, environment, ports)
+    current = current or _read_current(ref, environment, ports)
     if current is None:
         return None
     answers, published = {current.admits, current.verdict.passed}, current.verdict.cscm
@@ -99,14 +104,15 @@ def renew_published(
     read_facts: Callable[[], F],
     ports: VerdictPorts[F],
     max_age: timedelta | None = None,
+    current: CurrentVerdict | None = None,
 ) -> Admitted[F] | Refused | None:
     """Judge an image again if its published admission ends within a day; record and publish the verdict.
 
     So an admission goes on after a waiver or people.yaml was prolonged, and does not stay after its end. It also ends
-    at an age of `max_age`, if the environment has one. Return None if there is none, or if it does not end yet. Raises
-    the errors of `judge_published`.
+    at an age of `max_age`, if the environment has one. `current` is what is published; None: it is read. Return None if
+    there is none, or if it does not end yet. Raises the errors of `judge_published`.
     """
-    current = _read_current(ref, environment, ports)
+    current = current or _read_current(ref, environment, ports)
     if current is None or not current.verdict.passed:
         return None
     soon, too_old = ports.now() + RENEWED, too_old_within_a_day(ports.now(), max_age)

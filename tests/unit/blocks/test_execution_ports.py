@@ -102,7 +102,7 @@ def test_kyverno_verifies_with_the_key_and_the_applications_of_the_environment(p
     made = ENFORCED.model_copy(update={"enforcement": settings, "applications": placements})
     monkeypatch.setitem(PLACES, "production", made)
     ports.tier.insecure_registry, ports.tier.trusted_verdict_key = True, lambda _: key
-    monkeypatch.setattr(execution_ports, "renew_published", lambda *given: ages.append(given[-1]))
+    monkeypatch.setattr(execution_ports, "renew_published", lambda *given: ages.append(given[-2]))
     monkeypatch.setattr(type(ports), "_verdict_ports", None)
     monkeypatch.setattr(type(ports), "follow_verdict", lambda *_: None)
 
@@ -196,11 +196,13 @@ def test_inactive_environment_learns_of_block(ports, world, monkeypatch):
     ports.workbench.active_requirements = ports.workbench.policies = raise_unsigned
     assert ports.read_published(CURATED, "production") is None
     publish(ports, "production")
-    assert ports.read_published(CURATED, "production").passed and ports.read_published(CURATED, "staging") is None
+    assert (
+        ports.read_published(CURATED, "production").verdict.passed and ports.read_published(CURATED, "staging") is None
+    )
     block(world)
 
     assert isinstance(ports.judge_published(CURATED, ENFORCED), Refused)
-    assert not ports.read_published(CURATED, "production").passed
+    assert not ports.read_published(CURATED, "production").verdict.passed
 
     assert not read_current_verdict(ports.verdicts, CURATED, Gate.DEPLOY, "production").admits
     assert followed == [("production", CURATED)] * 2

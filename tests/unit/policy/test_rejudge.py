@@ -91,6 +91,19 @@ def gate(world, make):
     )  # fmt: skip
 
 
+@pytest.mark.parametrize("judge", [judge_published, renew_published])
+def test_verdict_that_was_read_already_is_not_read_again(gate, judge):
+    """Who judges all deployments has read each."""
+    gate.admit()
+    current = gate.current()
+    unread = replace(gate.ports, verdicts=None)
+
+    assert judge(CURATED, "staging", gate.read, unread, current=current) is None
+    gate.decide(Act.BLOCK)
+    assert isinstance(judge_published(CURATED, "staging", gate.read, unread, current), Refused)
+    assert not gate.current().admits
+
+
 def test_block_after_deployment_becomes_the_current_verdict(gate):
     """A pod of the image is refused from then on."""
     gate.admit()

@@ -18,7 +18,8 @@ from supply_chain.errors import (
     SettingInvalid,
     SupplyChainError,
 )
-from supply_chain.evidence.summary import Summary, summary
+from supply_chain.evidence.published import CurrentVerdict
+from supply_chain.evidence.summary import summary
 from supply_chain.execution.environment import DockerEnvironment, Environment
 from supply_chain.execution.environment_documents import EnvironmentDocuments
 from supply_chain.model.image import ImageRef
@@ -38,11 +39,14 @@ def published(*passed: bool, at: datetime = NOON) -> Any:
     """Return a function that reads the published verdict: for each environment, one after the other."""
     reads: Counter[str] = Counter()
 
-    def read(ref: ImageRef, environment: str) -> Summary:
+    def read(ref: ImageRef, environment: str) -> CurrentVerdict:
         reads[environment] += 1
         reasons = [reason.model_dump() for reason in REFUSED.reasons]
         admits = passed[min(reads[environment], len(passed)) - 1]
-        return summary(ref, Gate.DEPLOY, REFUSED.policy, reasons=[] if admits else reasons, notes=[], inputs=[], now=at)
+        verdict = summary(
+            ref, Gate.DEPLOY, REFUSED.policy, reasons=[] if admits else reasons, notes=[], inputs=[], now=at
+        )
+        return CurrentVerdict(statement=ref, verdict=verdict, admits=admits)
 
     return read
 
@@ -88,8 +92,8 @@ def test_deployments_are_renewed_although_one_cannot_be_judged(
         "broken": error("it is damaged\ngo on"), "same": None, "refused": REFUSED, "admitted": object(),
     }  # fmt: skip
 
-    def renew(ref: ImageRef, environment: Environment) -> Any:
-        assert ref == CURATED
+    def renew(ref: ImageRef, environment: Environment, current: CurrentVerdict) -> Any:
+        assert ref == CURATED and current.verdict.passed
         if isinstance(answers[environment.name], Exception):
             raise answers[environment.name]
         return answers[environment.name]
@@ -174,18 +178,18 @@ def test_refusal_that_cannot_be_read_again_is_not_emitted(
     first = published(True)
     reads: Counter[str] = Counter()
 
-    def read(ref: ImageRef, environment: str) -> Summary | None:
+    def read(ref: ImageRef, environment: str) -> CurrentVerdict | None:
         reads[environment] += 1
         if environment == "first" and reads[environment] > 1:
             if second:
                 raise second
             return None
-        found: Summary = first(ref, environment)
+        found: CurrentVerdict = first(ref, environment)
         return found
 
     ports: Any = SimpleNamespace(
         repositories=None, registry=None, evidence=None, read_published=read,
-        renew_published=lambda _, environment: REFUSED if environment.name == "first" else object(),
+        renew_published=lambda _, environment, current: REFUSED if environment.name == "first" else object(),
     )  # fmt: skip
 
     found = verdicts._renew([DockerEnvironment(name=name) for name in ("first", "second")], ports, False, None)
@@ -203,13 +207,13 @@ async def test_deployments_are_judged_once_after_something_else_decides(
     """
     version, judged, errors = ["1"], list[str](), [EvidenceInvalid("it is damaged\ngo on")]
 
-    def judge(ref: ImageRef, environment: Environment) -> Any:
+    def judge(ref: ImageRef, environment: Environment, current: CurrentVerdict | None) -> Any:
         judged.append("judged")
         if version[0] == "2" and errors:
             raise errors.pop()
         return REFUSED if version[0] == "3" else None
 
-    def renew(ref: ImageRef, environment: Environment) -> None:
+    def renew(ref: ImageRef, environment: Environment, current: CurrentVerdict | None) -> None:
         judged.append("renewed")
 
     expected = [SimpleNamespace(environment="staging", application="hello", digest=CURATED.digest)]
