@@ -10,7 +10,7 @@ import yaml
 from cscm.options import Words, as_json, json_of
 from cscm.session import load_block
 from cscm.signing import key_option, require_place, sign_content, sign_document
-from cscm.waiver_scopes import read_known_applications
+from cscm.waiver_scopes import explain_unchecked, read_known_applications
 from orchestration.project import find_project
 from supply_chain import reports
 from supply_chain.adapters.git.repository import read_commit
@@ -79,8 +79,11 @@ def waive(file: Path, key: str) -> None:
     document, project = read_document(file, WaiverDocument), find_project()
     require_place(file, DIRECTORY, ".yaml")
     click.echo(f"signed: {plain_text(sign_document(DocumentKind.WAIVER, file, key))}")
-    for why in find_unmatched(document, read_known_applications(project), list_environments(project)):
+    applications = read_known_applications(project)
+    for why in find_unmatched(document, applications, list_environments(project)):
         click.echo(f"note: {plain_text(why)}, so that the waiver covers nothing there", err=True)
+    if unchecked := explain_unchecked([document], applications):
+        click.echo(f"note: {unchecked}", err=True)
 
 
 @click.command()

@@ -13,7 +13,7 @@ from cscm.options import Image, as_json, environments
 from cscm.running import print_result, result_of, run, verbose
 from cscm.session import load_block
 from cscm.signing import key_option, sign_content
-from cscm.waiver_scopes import list_unmatched
+from cscm.waiver_scopes import check_scopes
 from orchestration.project import find_project
 from supply_chain.errors import PartFailed, SettingInvalid
 from supply_chain.execution.signed_project import ProjectState, read_signable
@@ -63,11 +63,15 @@ class PolicyCheck(Model):
     why: str = Field(description="who signed them and when, or why they are not active; empty: another directory")
     inactive: tuple[str, ...] = Field(default=(), description="what does not decide and why, such as an environment")
     unmatched: tuple[str, ...] = Field(default=(), description="waivers that are invalid or name what no image has")
+    unchecked: str = Field(
+        default="", description="why it is not known whether the applications of the waivers exist; empty: it is"
+    )
 
     def __str__(self) -> str:
         state = {True: "active", None: "not known whether active"}
         active = [] if self.active is False or not self.why else [f"{state[self.active]}: {self.why}"]
-        notes = (f"note: the waiver {each}" for each in self.unmatched)
+        notes = [f"note: the waiver {each}" for each in self.unmatched]
+        notes += [f"note: of the waivers, {self.unchecked}"] if self.unchecked else []
         return "\n".join(
             [*map(str, self.policies), *notes, *active, *(f"not active: {each}" for each in self.inactive)]
         )
@@ -131,15 +135,22 @@ def _check_state(rows: tuple[CheckedPolicy, ...], project: Path) -> PolicyCheck:
     """Return whether the project's policies are active; None if the workbench block cannot be read."""
     from httpx import HTTPError  # noqa: PLC0415 - Prefect's client does not wrap this error
 
-    unmatched = list_unmatched(project)
+    unmatched, unchecked = check_scopes(project)
     try:
         workbench = load_block("Workbench", "workbench")
     except (ModuleNotFoundError, PartFailed, SettingInvalid, HTTPError) as error:
         first = str(error).partition("\n")[0]
         why = f"the workbench block, which names the key of their owner, cannot be read: {first}"
-        return PolicyCheck(policies=rows, active=None, why=why, unmatched=unmatched)
+        return PolicyCheck(policies=rows, active=None, why=why, unmatched=unmatched, unchecked=unchecked)
     state: ProjectState = workbench.project_state(project)
-    return PolicyCheck(policies=rows, active=state.active, why=state.why, inactive=state.problems, unmatched=unmatched)
+    return PolicyCheck(
+        policies=rows,
+        active=state.active,
+        why=state.why,
+        inactive=state.problems,
+        unmatched=unmatched,
+        unchecked=unchecked,
+    )
 
 
 @policy.command()

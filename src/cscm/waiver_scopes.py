@@ -2,35 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from cscm.session import load_block
 from supply_chain.errors import DeclarationInvalid, SupplyChainError
 from supply_chain.model.documents import read_document
 from supply_chain.policy.loading import REGISTER, list_environments
 from supply_chain.policy.names import read_register
-from supply_chain.policy.waivers import DIRECTORY, WaiverDocument, find_unmatched
+from supply_chain.policy.waivers import DIRECTORY, EVERY, WaiverDocument, find_unmatched
+
+UNCHECKED = (
+    f"whether the applications exist was not checked: the inventory or {REGISTER} cannot be read, or the inventory has "
+    "no image"
+)
 
 
-def list_unmatched(project: Path) -> tuple[str, ...]:
-    """Return a sentence about each waiver of a project that is invalid, or names what no image has."""
-    return tuple(_list_unmatched(project))
+class Scopes(NamedTuple):
+    """What is known of the scopes of waivers."""
+
+    unmatched: tuple[str, ...]
+    """A sentence about each waiver that is invalid, or names what no image has."""
+    unchecked: str
+    """Why nobody knows whether their applications exist; empty if that is known, or no waiver names any."""
 
 
-def _list_unmatched(project: Path) -> Iterator[str]:
-    documents = dict[str, WaiverDocument]()
+def check_scopes(project: Path) -> Scopes:
+    """Compare the scopes of the waivers of a project with its environments and the known applications."""
+    documents, notes = dict[str, WaiverDocument](), list[str]()
     for file in sorted((project / DIRECTORY).glob("*.yaml")):
         try:
             documents[file.stem] = read_document(file, WaiverDocument)
         except DeclarationInvalid as error:
             why = error.message.rpartition("\n")[0]
-            yield f"{file.stem}: {why}"
-    if documents:
-        applications = read_known_applications(project)
-        environments = list_environments(project)
-        for name, document in documents.items():
-            yield from (f"{name}: {why}" for why in find_unmatched(document, applications, environments))
+            notes.append(f"{file.stem}: {why}")
+    if not documents:
+        return Scopes(tuple(notes), "")
+    applications, environments = read_known_applications(project), list_environments(project)
+    for name, document in documents.items():
+        notes += (f"{name}: {why}" for why in find_unmatched(document, applications, environments))
+    return Scopes(tuple(notes), explain_unchecked(documents.values(), applications))
+
+
+def explain_unchecked(documents: Iterable[WaiverDocument], applications: Sequence[str] | None) -> str:
+    """Return why nobody knows whether the applications of waivers exist; empty if it is known, or they name none."""
+    named = (scope for each in documents for scope in each.applications if scope != EVERY)
+    return UNCHECKED if applications is None and any(named) else ""
 
 
 def read_known_applications(project: Path) -> tuple[str, ...] | None:

@@ -155,7 +155,10 @@ def test_scope_that_covers_no_image_is_noted_when_it_is_signed(office, cosign, a
     assert done.exit_code == 0, done.output
     assert done.stderr == "note: no known application matches shp, so that the waiver covers nothing there\n"
     applications[:] = []
-    assert cscm("waive", waiver, "--key", "awskms:///alias/ann").stderr == "", "no inventory knows the applications"
+    unchecked = f"note: {waiver_scopes.UNCHECKED}\n"
+    assert cscm("waive", waiver, "--key", "awskms:///alias/ann").stderr == unchecked, "no inventory knows them"
+    everywhere = office.waive("all", applications=("*",))
+    assert cscm("waive", everywhere, "--key", "awskms:///alias/ann").stderr == ""
 
 
 def test_waiver_is_signed_where_the_register_of_names_is_missing(office, cosign, applications, owner):
@@ -166,7 +169,7 @@ def test_waiver_is_signed_where_the_register_of_names_is_missing(office, cosign,
 
     done = cscm("waive", office.waive("zlib", applications=("shp",)), "--key", "awskms:///alias/ann")
 
-    assert (done.exit_code, done.stderr) == (0, ""), done.output
+    assert (done.exit_code, done.stderr) == (0, f"note: {waiver_scopes.UNCHECKED}\n"), done.output
 
 
 def test_password_of_a_key_file_is_asked_for_once(office, cosign, monkeypatch):

@@ -22,6 +22,7 @@ from supply_chain.policy.explanation import GateExplanation, explain
 from supply_chain.policy.loading import DIRECTORY
 from supply_chain.policy.outcome import Reason
 from supply_chain.policy.people import PeopleOwner
+from supply_chain.policy.waivers import DIRECTORY as WAIVERS
 from tests.support.builders import NOON
 from tests.support.command import ROOT
 from tests.support.facts import CURATED, deploy_facts
@@ -113,8 +114,9 @@ def test_check_names_waivers_that_cover_no_image(project, monkeypatch):
     office.waive("place", rules=("a.b",), environments=("prod",))
     office.waive("text", applications=("shop, web",))
 
-    found = json.loads(cscm("check", "--json").stdout)["unmatched"]
-    assert found[0].startswith("text: ") and "applications" in found[0]
+    checked = json.loads(cscm("check", "--json").stdout)
+    found = checked["unmatched"]
+    assert checked["unchecked"] == "" and found[0].startswith("text: ") and "applications" in found[0]
     assert found[1:] == ["name: no known application matches shp", "place: there is no environment prod"]
     done = cscm("check")
     assert done.exit_code == 0 and "note: the waiver name: no known application matches shp" in done.stdout
@@ -123,7 +125,13 @@ def test_check_names_waivers_that_cover_no_image(project, monkeypatch):
         raise PartFailed("no server")
 
     monkeypatch.setattr(waiver_scopes, "load_block", unavailable)
-    assert json.loads(cscm("check", "--json").stdout)["unmatched"][1:] == ["place: there is no environment prod"]
+    found = json.loads(cscm("check", "--json").stdout)
+    assert found["unmatched"][1:] == ["place: there is no environment prod"]
+    assert found["unchecked"] == waiver_scopes.UNCHECKED
+    assert f"note: of the waivers, {waiver_scopes.UNCHECKED}" in cscm("check").stdout.splitlines()
+    for name in ("good", "name"):
+        (project / WAIVERS / f"{name}.yaml").unlink()
+    assert json.loads(cscm("check", "--json").stdout)["unchecked"] == "", "the others name no application"
 
 
 def test_check_names_rules_that_parameters_switch_off(project):
