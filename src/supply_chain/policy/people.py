@@ -165,6 +165,12 @@ class VexSettings(Model):
         le=MOST_DAYS,
         description="for how many days `not_affected` counts, from when the statement was last changed",
     )
+    fixed_days: int | None = Field(
+        default=None,
+        ge=1,
+        le=MOST_DAYS,
+        description="for how many days `fixed` counts, likewise; null: without an end, because a version keeps its fix",
+    )
 
 
 class TrustedBuilder(Model):
@@ -417,6 +423,7 @@ def read_people(file: Path, owner: PeopleOwner, now: datetime) -> People:
             accepted_justifications=frozenset(vex.justifications),
             investigation_days=vex.investigation_days,
             not_affected_days=vex.not_affected_days,
+            fixed_days=vex.fixed_days,
         ),
         document.builders,
         Keyring({name: _keys(name, builder.keys) for name, builder in document.builders.items()}),

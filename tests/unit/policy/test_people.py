@@ -196,11 +196,12 @@ def test_investigation_counts_for_a_year_at_most(days, valid):
         PeopleDocument.model_validate({"installation": "example", "expires": NOON, "people": {}, "vex": settings})
 
 
+@pytest.mark.parametrize("term", ["not_affected_days", "fixed_days"])
 @pytest.mark.parametrize(("days", "valid"), [(0, False), (1, True), (366, True), (367, False)])
-def test_not_affected_counts_for_a_year_at_most(days, valid):
+def test_statements_with_an_end_count_for_a_year_at_most(days, valid, term):
     """A vulnerability that nobody looks at again may affect the image by then."""
-    settings = {"issuers": {"acme": {"keys": [EcdsaSigner().public]}}, "not_affected_days": days}
-    with nullcontext() if valid else pytest.raises(ValueError, match="not_affected_days"):
+    settings = {"issuers": {"acme": {"keys": [EcdsaSigner().public]}}, term: days}
+    with nullcontext() if valid else pytest.raises(ValueError, match=term):
         PeopleDocument.model_validate({"installation": "example", "expires": NOON, "people": {}, "vex": settings})
 
 

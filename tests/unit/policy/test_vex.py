@@ -255,12 +255,23 @@ def test_version_differs_with_documents_and_terms(vex):
     vex.state("vendor")
     second = vex.read().version
     versions = {first, second}
-    for terms in ("investigation_days", "not_affected_days"):
+    for terms in ("investigation_days", "not_affected_days", "fixed_days"):
         vex.office.terms = {terms: 8}
         vex.office.write_people()
         versions.add(vex.read().version)
 
-    assert len(versions) == 4
+    assert len(versions) == 5
+
+
+def test_fixed_ends_where_the_owner_of_the_people_document_says_so(vex):
+    """The verdict ends with it, as with every other statement; without days it has no end."""
+    vex.state(status="fixed", justification=None)
+    assert vex.judge(facts()).expires == vex.policies().release.people.expires
+    vex.office.terms = {"fixed_days": 8}
+    vex.office.write_people()
+
+    assert vex.judge(facts()).expires == NOON + timedelta(days=8)
+    assert codes(vex.judge(facts(), now=NOON + timedelta(days=8))) == ["scan.high"]
 
 
 def test_without_settings_no_document_counts(vex):
