@@ -13,7 +13,7 @@ from typing import IO, Literal
 
 from supply_chain.adapters.files.free_space import require_space
 from supply_chain.adapters.image.compression import BLOCK, UNPACKED, DeflateScanner, detect_compression, unpack_start
-from supply_chain.adapters.image.embedded import START, EmbeddedContent, has_tar_checksum
+from supply_chain.adapters.image.embedded import START, EmbeddedContent, find_archive, has_tar_checksum
 from supply_chain.adapters.image.secret_forms import (
     LONGEST_FORM,
     MARKS,
@@ -309,9 +309,10 @@ def _identify(start: bytes, unpacked: list[bytes]) -> str:
 def _compressed_format(start: bytes, unpacked: list[bytes], *, cut: bool, depth: int = DEEPEST) -> str:
     """Return the format of the archive in a compressed file, such as a Debian, Alpine or pacman package.
 
-    A single compressed file is not an archive. Its unpacked content decides, and is added to `unpacked`. `start` is the
-    complete file or its first `START` bytes; with `cut`, the file continues after them. The format is `unknown` if the
-    unpacked start is too short to decide, or has too many nested compressed files.
+    A single compressed file is not an archive. Its unpacked content decides, at any place in its first `UNPACKED`
+    bytes, and is added to `unpacked`. `start` is the complete file or its first `START` bytes; with `cut`, the file
+    continues after them. The format is `unknown` if the unpacked start is too short to decide, or has too many nested
+    compressed files.
     """
     name = detect_compression(start)
     if not name:
@@ -323,6 +324,8 @@ def _compressed_format(start: bytes, unpacked: list[bytes], *, cut: bool, depth:
     form = _format_by_start(inside) or ("zip" if inside.startswith(b"PK\x03\x04") else "")
     if not form and detect_compression(inside):
         form = _compressed_format(inside, unpacked, cut=more, depth=depth - 1) if depth else "unknown"
+    if not form and b"\0" in inside:  # no archive is a text, and most compressed files of an image are one
+        form = find_archive(inside)
     if not form and more and len(inside) < INSIDE:
         form = "unknown"
     return f"{form}, {name}" if form else ""
