@@ -122,7 +122,7 @@ def read_file(
         for content in embedded.read(chunk, end=size_read >= size):
             packed.add(find_secret_patterns(content) if secrets else ())
         if secrets:
-            places.add(find_secret_patterns(piece, line))
+            places.add(find_secret_patterns(piece, line, program=start.startswith(b"\x7fELF")))
             for content in deflated.read(piece, place):
                 packed.add(each for each in find_secret_patterns(content) if not (deflated.compiled and each[1] == PEM))
             line += piece.count(b"\n") - left.count(b"\n")

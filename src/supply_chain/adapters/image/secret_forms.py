@@ -23,6 +23,24 @@ def _encode_unaligned(text: bytes) -> tuple[bytes, ...]:
 
 
 _ENCODED_ANCHORS, _ENCODED_BEGINS = (_encode_unaligned(each) for each in (b"PRIVATE KEY", b"-----BEGIN "))
+_TWICE_ENCODED_ANCHORS = tuple(each for anchor in _ENCODED_ANCHORS for each in _encode_unaligned(anchor))
+_RSA_ANCHORS = tuple(b"\x02\x03\x01\0\x01\x02" + size for size in (b"\x81", b"\x82\1", b"\x82\2", b"\x82\3", b"\x82\4"))
+"""Public exponent of an RSA key and beginning of its private one (RFC 8017, A.1.2), which no other structure has."""
+_EC_HEADERS = (
+    b"\x30\x77", b"\x30\x6b", b"\x30\x74", b"\x30\x31", b"\x30\x2e", b"\x30\x25", b"\x30\x81\xa4", b"\x30\x81\x9b",
+    b"\x30\x3e", b"\x30\x35", b"\x30\x81\xdc", b"\x30\x81\xd3", b"\x30\x50", b"\x30\x47",
+)  # fmt: skip
+"""Headers of elliptic curve keys (RFC 5915, 3): P-256 and secp256k1, P-384, and P-521; each with and without the name
+of the curve and the public key."""
+_EC_SIZES = (*(32,) * 6, *(48,) * 4, *(66,) * 4)
+_EC_ANCHORS = tuple(
+    header + b"\x02\x01\x01\x04" + bytes((size,)) for header, size in zip(_EC_HEADERS, _EC_SIZES, strict=True)
+)
+_ED_ANCHORS = (b"\x06\x03\x2b\x65\x70\x04\x22\x04\x20", b"\x06\x03\x2b\x65\x71\x04\x3b\x04\x39")
+"""Algorithm and beginning of a key of Ed25519 and Ed448 (RFC 8410, 7)."""
+_DER_ANCHORS = (*_RSA_ANCHORS, *_EC_ANCHORS, *_ED_ANCHORS)
+RANDOM_SIZE = 32
+"""Bytes of a key that are compared with random ones."""
 _KEY_BAG, _JAVA_KEY = b"\x2a\x86\x48\x86\xf7\x0d\x01\x0c\x0a\x01\x02", b"\x2b\x06\x01\x04\x01\x2a\x02\x11\x01\x01"
 """Object identifiers of an encrypted private key in a PKCS #12 file (RFC 7292, 4.2.2) and in a Java key store."""
 _BREAK = rb"[ \t]*(?:[\r\n]|\\[nr])[ \t]*"
@@ -64,6 +82,7 @@ FORMS = (
     (PEM, b"PuTTY-User-Key-File-", rb"PuTTY-User-Key-File-\d+: [A-Za-z0-9@.-]+(?:%b)+Encryption:" % _BREAK),
     *((PEM, anchor, rb"(?:%b)[A-Za-z0-9+/\s\\]{0,80}%b" % (b"|".join(_ENCODED_BEGINS), anchor))
       for anchor in _ENCODED_ANCHORS),
+    *((PEM, anchor, re.escape(anchor)) for anchor in (*_TWICE_ENCODED_ANCHORS, *_DER_ANCHORS)),
     (PEM, _KEY_BAG, rb"\x06\x0b%b\xa0" % re.escape(_KEY_BAG)),
     (PEM, _JAVA_KEY, rb"\x06\x0a%b\x05\x00" % re.escape(_JAVA_KEY)),
     *(("AWS access key", kind,
@@ -132,6 +151,7 @@ def _compile(kind: str, anchor: bytes, form: bytes) -> _Form:
 
 
 _FORMS, _BINARY_FORMS = (tuple(_compile(*form) for form in forms) for forms in (FORMS, BINARY_FORMS))
+_PROGRAM_FORMS = tuple(form for form in _FORMS if form[1] not in _DER_ANCHORS)
 _ZEROS = (b"", b"\0", b"\0\0\0")
 """Bytes between ASCII letters: none, or as in UTF-16 and UTF-32."""
 _ANCHORS = any_of(
@@ -152,14 +172,17 @@ MARKS = {
 """Byte order mark → encoding."""
 
 
-def find_secret_patterns(content: bytes, line: int = 1, most: int | None = MOST_SECRETS) -> Iterator[tuple[int, str]]:
+def find_secret_patterns(
+    content: bytes, line: int = 1, most: int | None = MOST_SECRETS, *, program: bool = False
+) -> Iterator[tuple[int, str]]:
     """Yield line and kind of everything that matches a pattern of a secret; `line` is the number of the first line.
 
-    At most `most` places for each pattern; all if None. Also searches ASCII in UTF-16 and UTF-32.
+    At most `most` places for each pattern; all if None. With `program`, the content is of a program of a machine: keys
+    in DER are ignored, because `openssl` contains some for tests. Also searches ASCII in UTF-16 and UTF-32.
     """
     if not _ANCHORS.search(content):
         return
-    yield from _find_secrets(content, line, most, _FORMS)
+    yield from _find_secrets(content, line, most, _PROGRAM_FORMS if program else _FORMS)
     if b"\0" in content:
         yield from _find_secrets(content, line, most, _BINARY_FORMS)
         counted = 0
@@ -215,6 +238,60 @@ def _is_encoded_key(content: bytes, start: int, _end: int) -> bool:
     return False
 
 
+def _is_twice_encoded_key(content: bytes, start: int, _end: int) -> bool:
+    """Return whether base64, in which the encoded first line of a private key is at `start`, is of an encoded key."""
+    text = _BREAKS.sub(b"", content[max(0, start - ENCODED_WINDOW) : start + 2 * ENCODED_WINDOW])
+    for run in _RUN.finditer(text):
+        for skipped in range(4):
+            decoded = base64.b64decode(run.group()[skipped : len(run.group()) - (len(run.group()) - skipped) % 4])
+            for anchor in _ENCODED_ANCHORS:
+                at = decoded.find(anchor)
+                begins = (decoded.rfind(begin, 0, at) for begin in _ENCODED_BEGINS)
+                if at >= 0 and any(begin >= 0 and _is_encoded_key(decoded, begin, at) for begin in begins):
+                    return True
+    return False
+
+
+def _is_rsa_key(content: bytes, start: int, _end: int) -> bool:
+    """Return whether a private exponent, two odd primes, and three numbers of their size follow a public exponent."""
+    numbers, at = list[bytes](), start + 5
+    while len(numbers) < 6 and content[at : at + 1] == b"\x02":
+        size, at = _read_size(content, at + 1)
+        numbers.append(content[at : at + size])
+        at += size
+    if len(numbers) < 6 or at > len(content):
+        return False
+    exponent, *others = numbers
+    sizes = [len(each) for each in others]
+    primes = others[:2]
+    return (
+        _is_random(exponent[1:])
+        and all(each and each[-1] & 1 for each in primes)
+        and len(exponent) // 4 <= max(sizes) <= len(exponent) // 2 + 8
+    )
+
+
+def _read_size(content: bytes, at: int) -> tuple[int, int]:
+    """Return a length in DER (X.690, 8.1.3) and where it ends."""
+    first = content[at] if at < len(content) else 0
+    if first < 0x80:
+        return first, at + 1
+    end = at + 1 + (first & 0x7F)
+    return int.from_bytes(content[at + 1 : min(end, at + 4)], "big"), end
+
+
+def _is_random_key(content: bytes, _start: int, end: int) -> bool:
+    """Return whether random bytes follow the header of a key: programs contain the header alone."""
+    return _is_random(content[end:])
+
+
+def _is_random(content: bytes) -> bool:
+    """Return whether the first `RANDOM_SIZE` bytes look random. One random content in 100,000 does not."""
+    key = content[:RANDOM_SIZE]
+    high = sum(byte >> 7 for byte in key)
+    return len(key) == RANDOM_SIZE and len(set(key)) >= 20 and 4 <= high <= RANDOM_SIZE - 4
+
+
 def _is_vault_token(content: bytes, start: int, end: int) -> bool:
     return all(kind.search(content[start + len(_VAULT_ANCHOR) : end]) for kind in _KEY_CHARACTERS)
 
@@ -226,6 +303,9 @@ _CONFIRM: Mapping[bytes, Callable[[bytes, int, int], bool]] = {
     _SIGNATURE_ANCHOR: _is_signature,
     _VAULT_ANCHOR: _is_vault_token,
     **dict.fromkeys(_ENCODED_ANCHORS, _is_encoded_key),
+    **dict.fromkeys(_TWICE_ENCODED_ANCHORS, _is_twice_encoded_key),
+    **dict.fromkeys(_RSA_ANCHORS, _is_rsa_key),
+    **dict.fromkeys((*_EC_ANCHORS, *_ED_ANCHORS), _is_random_key),
 }
 """Bytes that each secret of a form contains → whether a match, from start to end in a content, is a secret."""
 

@@ -17,6 +17,12 @@ PAIR = re.compile(
     re.IGNORECASE,
 )
 """A name and its value as separate fields, in YAML, JSON or XML."""
+REVERSED = re.compile(
+    rf"(?<![\w.-])value{_QUOTE}\s*[:=][ \t]*(?P<value>\"[^\"\n]{{1,80}}\"|'[^'\n]{{1,80}}'|[^\s\"',]{{1,80}})[\s,]+"
+    rf"{_QUOTE}(?P<key>name|key){_QUOTE}\s*[:=]\s*{_QUOTE}(?P<name>[\w.-]{{1,80}})",
+    re.IGNORECASE,
+)
+"""A value before its name."""
 ADDRESS = re.compile(r"://[^\s:/@\"'<>]{0,200}:([^\s/@\"']{1,200})@")
 """An address with a password, also without a user or with characters that should be escaped."""
 MACHINE = re.compile(r"(\b(?:machine\s+\S+|default)\s+(?:(?:login|account)\s+\S+\s+){1,3}password)(\s+)(?=(\S{1,80}))")
@@ -61,6 +67,7 @@ def read_otherwise(text: str) -> str:
     """
     changed = ADDRESS.sub(_add_user, text)
     changed = PAIR.sub(_join_pair, changed)
+    changed = REVERSED.sub(_join_reversed, changed)
     changed = MACHINE.sub(lambda match: match[0] if _is_placeholder(match[3]) else f"{match[1]}:{match[2]}", changed)
     changed = BASIC.sub(_decode_basic, changed)
     changed = BEARER.sub(_name_token, changed)
@@ -81,6 +88,18 @@ def _join_pair(match: re.Match[str]) -> str:
     if _is_placeholder(match["value"]):
         return match[0]
     return "\n" * match[0].count("\n") + f"{match['name']}: {match['value']}"
+
+
+def _join_reversed(match: re.Match[str]) -> str:
+    """Return a name and the value before it; on different lines, both belong together if they are below each other."""
+    begin, key = match.start(), match.start("key")
+    quoted = match.string[begin - 1 : begin] in ("'", '"')
+    before, between = match.string[:begin].rpartition("\n")[2], match.string[begin:key].rpartition("\n")
+    if between[1] and len(before) - quoted != len(between[2].rstrip("\"'")):
+        return match[0]
+    if _is_placeholder(match["value"]):
+        return match[0]
+    return f"{match['name']}: {match['value']}" + "\n" * match[0].count("\n")
 
 
 def _decode_basic(match: re.Match[str]) -> str:

@@ -1,10 +1,14 @@
 """Tests of the known forms of secrets. None of the values here is a real one."""
 
 import base64
+import io
 
 import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
 
 from supply_chain.adapters.image import secret_forms
+from supply_chain.adapters.image.file_content import ContentStore, read_file
 from supply_chain.adapters.image.secret_forms import find_secret_patterns
 
 TOKEN = b"ghp_" + b"aB3" * 12
@@ -285,3 +289,56 @@ def test_npm_token_is_found_however_it_is_assigned(text):
     """A variable is no token."""
     assert kinds(text.format("//a.example/:", "aB3x" * 6).encode()) == {"npm token"}
     assert kinds(text.format("//a.example/:", "${NPM_TOKEN}").encode()) == set()
+
+
+CURVES = (ec.SECP256R1(), ec.SECP384R1(), ec.SECP521R1(), ec.SECP256K1())
+KEYS = {
+    "RSA": rsa.generate_private_key(65537, 2048),
+    "Ed25519": ed25519.Ed25519PrivateKey.generate(),
+    "Ed448": ed448.Ed448PrivateKey.generate(),
+    **{curve.name: ec.generate_private_key(curve) for curve in CURVES},
+}
+PKCS8, TRADITIONAL = serialization.PrivateFormat.PKCS8, serialization.PrivateFormat.TraditionalOpenSSL
+
+
+def key_bytes(name, encoding=serialization.Encoding.DER, form=PKCS8):
+    return KEYS[name].private_bytes(encoding, form, serialization.NoEncryption())
+
+
+@pytest.mark.parametrize("name", KEYS)
+def test_binary_private_key_is_found(name):
+    """PKCS #8, PKCS #1 and SEC 1 name their algorithm or curve, and begin alike."""
+    for form in (PKCS8,) if name.startswith("Ed") else (PKCS8, TRADITIONAL):
+        for frame in (b"%b", b"\x7fELF\0%b\0\1"):
+            assert kinds(frame % key_bytes(name, form=form)) == {PEM}
+
+
+@pytest.mark.parametrize("name", KEYS)
+def test_header_of_binary_private_key_alone_is_ignored(name):
+    """Libraries of cryptography contain headers, test values and public keys."""
+    form = serialization.PublicFormat.SubjectPublicKeyInfo
+
+    assert kinds(KEYS[name].public_key().public_bytes(serialization.Encoding.DER, form)) == set()
+    for anchor in secret_forms._DER_ANCHORS:
+        for content in (bytes(2000), b"text that is no key, in a table of constants. " * 50):
+            assert kinds(anchor + content) == set()
+
+
+def test_binary_private_key_in_program_is_ignored():
+    """`openssl` contains keys with which it measures its speed."""
+    content = b"\x7fELF" + bytes(100) + key_bytes("RSA")
+    found = read_file(io.BytesIO(content), len(content), ContentStore(io.BytesIO()), secrets=True)
+
+    assert found.secrets == ()
+
+
+@pytest.mark.parametrize("name", ["RSA", "secp256r1"])
+@pytest.mark.parametrize("encode", [base64.b64encode, base64.encodebytes], ids=["one line", "lines"])
+@pytest.mark.parametrize("before", ["", "x", "xy"])
+def test_private_key_in_base64_of_base64_is_found(name, encode, before):
+    """A Secret of Kubernetes may contain the value of another one."""
+    key = before.encode() + key_bytes(name, serialization.Encoding.PEM, TRADITIONAL)
+    twice = encode(before.encode() + encode(key))
+
+    assert kinds(twice) == {PEM}
+    assert kinds(encode(encode(key[:60]))) == set()

@@ -24,6 +24,10 @@ FORMS = {
     ".env": ("A=1\nURL=redis://:{}@cache:6379/0\n", 2, BASIC),
     "a.conf": ("url = postgres://admin:{}$,!@db/x\n", 1, BASIC),
     "b.yaml": ("env:\n  - name: DB_PASSWORD\n    value: {}\n", 3, WORD),
+    "reversed.yaml": ("env:\n  - value: {}\n    name: DB_PASSWORD\n", 2, WORD),
+    "reversed.json": ('[\n{{\n  "value": "{}",\n  "name": "DB_PASSWORD"}}]\n', 3, WORD),
+    "short.json": ('[\n{{"value":"{}","key":"DB_PASSWORD"}}]\n', 2, WORD),
+    "reversed.xml": ('<a>\n<add value="{}" key="DbPassword"/>\n</a>\n', 2, WORD),
     "c.json": ('[\n{{"name": "DB_PASSWORD",\n "value": "{}"}}]\n', 3, WORD),
     "d.xml": ('<a>\n<add key="DbPassword" value="{}"/>\n</a>\n', 2, WORD),
     ".netrc": ("machine a.example\n  login bob\n  password {}\n", 3, WORD),
@@ -74,7 +78,8 @@ def test_placeholder_is_left_as_it_is(text, value):
 @pytest.mark.parametrize(
     "text",
     [
-        "", "name: a\nvalues: b\n", "- name: DB_PASSWORD\n  valueFrom:\n    x: y\n", "the default password is long\n",
+        "", "name: a\nvalues: b\n", "- value: b\n- name: DB_PASSWORD\n", "a:\n  value: b\nkey: password\n",
+        "- name: DB_PASSWORD\n  valueFrom:\n    x: y\n", "the default password is long\n",
         "machine for login and password\n", 'author = "MIIEMIIE"\n', '"auth": "basic"\n', f"_auth={encoded('one')}\n",
         "kind: SealedSecret\ndata:\n  a: QUJDRA==\n", "kind: Secret\nmetadata:\n  name: a\n",
         "kind: Secret\ndata:\n  a: |\n  b: /w==\n", "kind: Secret\ndata:\nmetadata:\n  a: QUJDRA==\n", "http://a:80/@b\n",
@@ -97,7 +102,16 @@ def test_other_reading_has_as_many_lines():
 
 @pytest.mark.parametrize(
     "part",
-    ["name: a" + " " * 100, "machine ", "default login ", "://:", "kind: Secret\ndata:\n a: " + " " * 100, "auth=A"],
+    [
+        "name: a" + " " * 100,
+        "value: a" + " " * 100,
+        "value:'a",
+        "machine ",
+        "default login ",
+        "://:",
+        "kind: Secret\ndata:\n a: " + " " * 100,
+        "auth=A",
+    ],
 )
 def test_other_reading_takes_linear_time(part):
     """Anybody may write a file of 5 MiB."""
