@@ -91,7 +91,8 @@ class Buildx:
                 EXPERIMENTAL_BUILDKIT_SOURCE_POLICY=str(policy),
             )
             arguments = self._arguments(order, dockerfile, metadata, archive)
-            call = partial(buildx.run, *arguments, timeout=order.timeout, check=False, keep=1024 * 1024)
+            options: Any = {"check": False, "keep": 1024 * 1024, "own_message": _read_own_message}
+            call = partial(buildx.run, *arguments, timeout=order.timeout, **options)
             done = self._run_guarded(order, group, call)
             if done.status != 0:
                 raise _build_error(order, _last_error(done.stderr), _last_output(done.stderr))
@@ -255,6 +256,11 @@ def _last_output(stderr: str) -> str:
     _, _, repeated = stderr.rpartition("\n------\n > [")
     lines = repeated.partition("\n------\n")[0].splitlines()[1:]
     return " | ".join(line.partition(" ")[2].strip() for line in lines[-LAST_LINES:])[-600:]
+
+
+def _read_own_message(line: str) -> str:
+    """Return what BuildKit itself says in a line: neither the output of a step nor the text of its command."""
+    return line.rpartition("did not complete successfully")[2] if line.startswith("ERROR: ") else ""
 
 
 def _last_error(stderr: str) -> str:

@@ -127,6 +127,7 @@ class Tool:
         on_line: Callable[[str], None] | None = None,
         memory: int | None = None,
         watch: Callable[[], object] | None = None,
+        own_message: Callable[[str], str] = str,
     ) -> CommandResult:
         """Run the program until it ends; `timeout` is in seconds.
 
@@ -135,8 +136,9 @@ class Tool:
         file; otherwise it is empty. With `stdout_to`, standard output goes to that file and is not part of the result.
         `keep` limits the bytes that are stored of each stream. `memory` limits the bytes that each process allocates;
         address space that is only reserved does not count. `watch` is called every second, or less often if it is slow;
-        an exception in it ends the command. Raises `ToolFailed` on a status other than 0 if `check` is set,
-        `ToolTimedOut`, `Cancelled`, or `ToolMissing`.
+        an exception in it ends the command. `own_message` returns what the program itself says in a line of its output,
+        if others write there too; only this can name a full disk. Raises `ToolFailed` on a status other than 0 if
+        `check` is set, `ToolTimedOut`, `Cancelled`, or `ToolMissing`.
         """
         done = run(
             [str(self.path), *map(str, args)],
@@ -151,6 +153,7 @@ class Tool:
             on_line=on_line,
             memory=memory,
             watch=watch,
+            own_message=own_message,
         )
         if check and done.status != 0:
             output = (done.stderr or done.stdout)[-2000:].strip()
@@ -174,6 +177,7 @@ def run(
     on_line: Callable[[str], None] | None = None,
     memory: int | None = None,
     watch: Callable[[], object] | None = None,
+    own_message: Callable[[str], str] = str,
 ) -> CommandResult:
     """Run a command in its own process group, as `Tool.run` does; raise `DiskFull` if it failed because a disk is full.
 
@@ -197,7 +201,7 @@ def run(
     done = CommandResult(status, buffers[0].text(), buffers[1].text(), time.monotonic() - started)
     if memory is not None and status in NOT_EXECUTED:
         raise _missing(name, done.stderr.strip())
-    if full := status and next((line for line in _output_lines(done) if tool_errors.is_disk_full(line)), ""):
+    if full := status and next(filter(tool_errors.is_disk_full, map(own_message, _output_lines(done))), ""):
         raise DiskFull(
             f"{name} found no space left: {full[-1000:].strip()}\n"
             "Make room where it writes (TMPDIR, the engine's directory, the registry's), and run the step again."
@@ -206,8 +210,8 @@ def run(
 
 
 def _output_lines(done: CommandResult) -> list[str]:
-    """Return the lines of a program's output, standard error first."""
-    return [*done.stderr.splitlines(), *done.stdout.splitlines()]
+    """Return the lines of a program's output, standard error first; only a line feed ends one."""
+    return [*done.stderr.split("\n"), *done.stdout.split("\n")]
 
 
 def inherit_environment() -> None:

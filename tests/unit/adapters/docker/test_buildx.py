@@ -33,6 +33,7 @@ from supply_chain.errors import (
     BuildLimitExceeded,
     BuildMaterialsDiffer,
     DeclarationInvalid,
+    DiskFull,
     DockerfileRefused,
     EngineUnavailable,
     EngineUnsuitable,
@@ -342,6 +343,34 @@ def test_failed_build_reports_last_output_of_failed_step(docker):
 
     with pytest.raises(BuildFailed, match=r"last said: Collecting x \| denied by policy, CERTIFICATE_VERIFY_FAILED\n"):
         builder.build(ORDER)
+
+
+FULL = "no space left on device"
+
+
+@pytest.mark.parametrize(
+    "stderr",
+    [
+        f"#7 0.4 {FULL}\nERROR: failed to solve: exit code: 1",
+        f"------\n > [2/2] RUN x:\n0.4 cp: {FULL}\n------\nERROR: failed to solve: exit code: 1",
+        f"#7 0.4 x\nERROR: failed to solve: process "
+        f'"/bin/sh -c echo {FULL}; false" did not complete successfully: exit code: 1',
+    ],
+    ids=["output", "repeated output", "command"],
+)
+def test_step_that_prints_full_disk_is_a_failed_build(docker, stderr):
+    """A step may print anything, and an application in it may have a quota of its own."""
+    with pytest.raises(BuildFailed):
+        docker(stderr=stderr, status=1)[0].build(ORDER)
+
+
+@pytest.mark.parametrize("before", ["", 'process "/bin/sh -c x" did not complete successfully: '])
+def test_engine_without_space_is_a_full_disk(docker, before):
+    """BuildKit says so itself, in its last line."""
+    with pytest.raises(DiskFull):
+        docker(stderr=f"#7 0.4 x\nERROR: failed to solve: {before}failed to copy: write /a: {FULL}", status=1)[0].build(
+            ORDER
+        )
 
 
 def test_failed_build_reports_last_error_and_loads_nothing(docker):
