@@ -18,6 +18,8 @@ from supply_chain.model.manifest import Rootfs
 
 TIMEOUT = 900.0
 """Seconds. A base for builds fetches about 100 MB."""
+MEMORY = 2 * 1024**3
+"""Maximum bytes of memory that each process of mmdebstrap and of dpkg-deb may use."""
 
 ARCHIVES = PurePosixPath("var/cache/apt/archives")
 
@@ -41,7 +43,7 @@ def make_rootfs(tool: Tool, rootfs: Rootfs, target: Path, source_date_epoch: int
             if package.name in needed:
                 data = archive.with_suffix(".tar")
                 watch()
-                dpkg.run("--fsys-tarfile", archive, timeout=60, stdout_to=data, watch=watch)
+                dpkg.run("--fsys-tarfile", archive, timeout=60, stdout_to=data, memory=MEMORY, watch=watch)
                 filesystem.add_package(package, stack.enter_context(tarfile.open(data)))
         filesystem.complete()
         filesystem.write(target)
@@ -63,6 +65,7 @@ def _fetch(tool: Tool, rootfs: Rootfs, work: Path, watch: Callable[[], object]) 
             rootfs.suite,
             fetched,
             timeout=TIMEOUT,
+            memory=MEMORY,
             watch=watch,
         )
     except ToolFailed as failure:
@@ -92,6 +95,6 @@ def _unpack(tar: tarfile.TarFile, work: Path) -> Iterator[Path]:
 
 def _control(dpkg: Tool, archive: Path) -> merging.Package:
     control = archive.with_suffix(".control.tar")
-    dpkg.run("--ctrl-tarfile", archive, timeout=60, stdout_to=control)
+    dpkg.run("--ctrl-tarfile", archive, timeout=60, stdout_to=control, memory=MEMORY)
     with tarfile.open(control) as tar:
         return merging.Package.read(tar)

@@ -9,6 +9,7 @@ import pytest
 
 from supply_chain.adapters.files import free_space
 from supply_chain.adapters.process.command import Tool
+from supply_chain.adapters.tools import mmdebstrap
 from supply_chain.adapters.tools.mmdebstrap import make_rootfs
 from supply_chain.errors import BuildFailed, DiskFull, ToolFailed
 from supply_chain.model.manifest import Rootfs
@@ -58,6 +59,15 @@ def test_make_rootfs_ends_before_disk_is_full(tmp_path: Path, monkeypatch: pytes
 
     with pytest.raises(DiskFull, match="The root filesystem is not made: Only 2047 MiB are free"):
         make_rootfs(tool, WANTED, tmp_path / "rootfs.tar", 0, tmp_path / "work")
+
+
+def test_make_rootfs_limits_memory(tmp_path: Path):
+    """A mirror decides how large the lists of packages are."""
+    tool = played(tmp_path, f"ulimit -d > {tmp_path}/limit; exit 1")
+    with pytest.raises(ToolFailed):
+        make_rootfs(tool, WANTED, tmp_path / "rootfs.tar", 0, tmp_path / "work")
+
+    assert (tmp_path / "limit").read_text().strip() == str(mmdebstrap.MEMORY // 1024)
 
 
 def test_make_rootfs_requests_declared_suite_and_packages(tmp_path: Path):
