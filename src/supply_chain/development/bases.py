@@ -115,12 +115,20 @@ class CuratedBases:
         """See `development.plan.Bases`."""
         return self.read_config(address, platform)
 
-    def check(self, address: str, platform: str | None) -> None:
-        """See `development.plan.Bases`."""
-        manifests = self.read_manifests(address, platform)
-        if not address.startswith(f"{self.host}/"):
-            map_concurrently(lambda digest: self._refuse_blocked(address, digest), tuple(manifests))
-            self._refuse_layers(address, manifests.values())
+    def check(self, addresses: Collection[str], platform: str | None) -> None:
+        """See `development.plan.Bases`. Whether the digest in an address is blocked was asked by `resolve`."""
+        found = map_concurrently(lambda address: self.read_manifests(address, platform), tuple(addresses))
+        foreign = {
+            address: manifests
+            for address, manifests in zip(addresses, found, strict=True)
+            if not address.startswith(f"{self.host}/")
+        }
+        inside = [
+            (address, digest) for address, each in foreign.items() for digest in each if not address.endswith(digest)
+        ]
+        map_concurrently(lambda each: self._refuse_blocked(*each), inside)
+        if foreign:
+            self._refuse_layers({address: manifests.values() for address, manifests in foreign.items()})
 
     def curated(self, name: str) -> tuple[str, Material]:
         """Return the newest base of this name that is released and not blocked, or the one with the digest in `name`.
@@ -169,13 +177,17 @@ class CuratedBases:
                 f"{name} may not be used: {digest} is blocked {block}\nUse another base, or ask for `cscm unblock`."
             )
 
-    def _refuse_layers(self, address: str, manifests: Iterable[tuple[Digest, ...]]) -> None:
-        """Raise `BaseMissing` if an image from another registry begins with the layers of a blocked base."""
+    def _refuse_layers(self, images: Mapping[str, Iterable[tuple[Digest, ...]]]) -> None:
+        """Raise `BaseMissing` if an image from another registry begins with the layers of a blocked base.
+
+        `images` are the layers of each manifest by address.
+        """
         read = self.layers()
         for base in self.list_decided():
             below = read(base) if is_vouched_for(base, self.evidence) else ()
-            if any(begins_with(layers, below) for layers in manifests):
-                self._refuse_blocked(f"{address}, which has the layers of {base},", base.digest)
+            for address, manifests in images.items():
+                if any(begins_with(layers, below) for layers in manifests):
+                    self._refuse_blocked(f"{address}, which has the layers of {base},", base.digest)
 
     def _is_usable(self, ref: ImageRef) -> bool:
         own = self.evidence.verified(ref, TierName.CURATION, SUMMARY, SIGNATURE)

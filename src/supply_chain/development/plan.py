@@ -43,10 +43,10 @@ class Bases(Protocol):
     def config(self, address: str, platform: str) -> bytes:
         """Return the configuration of the image at an address (OCI image 1.1, "Image Configuration")."""
 
-    def check(self, address: str, platform: str | None) -> None:
-        """Raise `DockerfileRefused` if an engine would request parts of the image elsewhere than at its registry.
+    def check(self, addresses: Collection[str], platform: str | None) -> None:
+        """Raise `DockerfileRefused` if an engine would request parts of an image elsewhere than at its registry.
 
-        Only the image for the platform counts; without a platform, those for all.
+        Only the images for the platform count; without a platform, those for all.
         """
 
 
@@ -124,7 +124,7 @@ def plan_build(
     )
     chosen = any(stage.platform for stage in inputs.reading.stages)  # FROM --platform takes an image for another one
     addresses = sorted({address for address, _ in inputs.images.values()})
-    map_concurrently(lambda address: bases.check(address, None if chosen else platform), addresses)
+    bases.check(addresses, None if chosen else platform)
     unread = chosen and not all(material.curated for _, material in inputs.images.values())
     return Plan(inputs.reading, inputs.images, inputs.urls, namespace, unread or _may_unpack(inputs))
 

@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -59,7 +59,7 @@ class Bases:
     def config(self, address: str, platform: str) -> bytes:
         return b"{}"
 
-    def check(self, address: str, platform: str | None) -> None:
+    def check(self, addresses: Collection[str], platform: str | None) -> None:
         pass
 
 

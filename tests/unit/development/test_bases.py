@@ -1,6 +1,7 @@
 """Base image resolution: a name becomes the digest that curation admits, or one that a profile or declaration pins."""
 
 from contextlib import nullcontext
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -300,7 +301,7 @@ def test_bases_read_and_check_an_image_by_its_address(bases):
     address = f"docker.io/library/python@{UPSTREAM}"
 
     assert bases.bases.config(address, "linux/arm64") == f"{address} linux/arm64".encode()
-    bases.bases.check(address, None)
+    bases.bases.check([address], None)
     assert bases.read == [(address, None)]
 
 
@@ -322,14 +323,27 @@ def test_blocked_base_is_refused_inside_of_another_image(bases, world, make, man
     address = f"docker.io/someone/python@{UPSTREAM}"
     bases.manifests, bases.layers[NEW], bases.layers[OLD] = manifests, LAYERS, LAYERS[:0]
     bases.sign(NEW)
-    bases.bases.check(address, None)
+    bases.bases.check([address], None)
     lifecycle = world.store(TierName.LIFECYCLE)
     sign_decision(NEW, Act.BLOCK, lifecycle, bases.world.ecr, by="ann", reason="a key in it", now=make.noon)
 
     with pytest.raises(BaseMissing, match=refused) if refused else nullcontext():
-        bases.bases.check(address, None)
+        bases.bases.check([address], None)
 
-    bases.bases.check(f"registry.test/{OLD}", None)
+    bases.bases.check([f"registry.test/{OLD}"], None)
+
+
+def test_blocked_bases_are_listed_once_for_all_images_of_a_dockerfile(bases, world, make, monkeypatch):
+    """Their list is read from the registry. The digest in an address was judged when it was resolved."""
+    asked, listed = [], []
+    monkeypatch.setattr(CuratedBases, "_refuse_blocked", lambda _, address, digest: asked.append((address, digest)))
+    bases.manifests, other = {UPSTREAM: (), OLD.digest: ()}, f"docker.io/b@{OLD.digest}"
+    first = f"docker.io/a@{UPSTREAM}"
+    checked = replace(bases.bases, list_decided=lambda: listed.append(1) or ())
+
+    checked.check([first, other, f"registry.test/{NEW}"], None)
+
+    assert (listed, sorted(asked)) == ([1], [(first, OLD.digest), (other, UPSTREAM)])
 
 
 def test_unsigned_manifest_among_the_bases_refuses_no_image(bases, world, make):
@@ -338,4 +352,4 @@ def test_unsigned_manifest_among_the_bases_refuses_no_image(bases, world, make):
     lifecycle = world.store(TierName.LIFECYCLE)
     sign_decision(NEW, Act.BLOCK, lifecycle, bases.world.ecr, by="ann", reason="a key in it", now=make.noon)
 
-    bases.bases.check(f"docker.io/someone/python@{UPSTREAM}", None)
+    bases.bases.check([f"docker.io/someone/python@{UPSTREAM}"], None)

@@ -96,7 +96,7 @@ class World:
     def config(self, address, platform):
         return b"{}"
 
-    def check(self, address, platform):
+    def check(self, addresses, platform):
         pass
 
     def versions(self):

@@ -36,8 +36,8 @@ class World:
     def config(self, address, platform):
         return f"{address} {platform}".encode()
 
-    def check(self, address, platform):
-        self.checked.append((address, platform))
+    def check(self, addresses, platform):
+        self.checked += [(address, platform) for address in addresses]
 
 
 class Added(World):
@@ -144,7 +144,7 @@ def test_plan_raises_for_an_image_that_may_not_be_taken_in():
     """It ends before anything is built."""
 
     class Refusing(World):
-        def check(self, address, platform):
+        def check(self, addresses, platform):
             raise DockerfileRefused("no\nUse another.")
 
     with pytest.raises(DockerfileRefused, match="no"):

@@ -428,7 +428,7 @@ class Registry:
     def config(self, address, platform):
         return b"{}"
 
-    def check(self, address, platform):
+    def check(self, addresses, platform):
         pass
 
 
