@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from datetime import datetime
@@ -21,7 +22,7 @@ TIMEOUT = 60.0
 MEMORY = 1024**3
 """Maximum bytes of memory that hadolint may use."""
 
-LINT_VERSION = "2"
+LINT_VERSION = "3"
 """Version of this check. Raise it when more is reported, so that files that were checked before are checked again."""
 
 PINNED_BY_THE_CHAIN = "DL3006"
@@ -41,6 +42,11 @@ SHELL = re.compile(
     r"|#!(?!(?:/bin/|/usr/bin/env )(?:ba|k)?sh(?:\s|$)).*)$"
 )
 """An instruction or a heredoc's first line that names a shell whose commands hadolint may not give to ShellCheck."""
+
+
+EXEC = re.compile(r"^(?P<begin>[ \t]*RUN[ \t]+(?:--\S+[ \t]+)*)(?P<words>\[.*\])[ \t]*$", re.IGNORECASE | re.MULTILINE)
+"""A command in exec form, in one line."""
+POSIX_SHELL = re.compile(r"(?:(?:/usr)?/bin/)?(?:a|da)?sh")
 
 
 class _Finding(BaseModel):
@@ -67,13 +73,17 @@ def lint_dockerfile(tool: Tool, dockerfile: Path, now: Callable[[], datetime]) -
         config = work / "none.yaml"
         config.write_text("{}\n")  # so that no other configuration is found and used
         options = ("--config", config, "--no-fail", "--format", "json")
-        done = tool.run(*options, dockerfile, timeout=TIMEOUT, check=False, memory=MEMORY)
+        text = dockerfile.read_text(encoding="utf-8", errors="replace") if dockerfile.is_file() else ""
+        read = dockerfile
+        if (changed := EXEC.sub(_use_shell_form, text)) != text:
+            read = work / "Dockerfile"
+            read.write_text(changed, encoding="utf-8")
+        done = tool.run(*options, read, timeout=TIMEOUT, check=False, memory=MEMORY)
     if done.status != 0:
         raise CheckNotMade(
             f"hadolint ended with status {done.status}: {done.stderr[-1000:].strip()}\n"
             f"Check that {dockerfile} can be read and that `cscm doctor` finds hadolint."
         )
-    text = dockerfile.read_text(encoding="utf-8", errors="replace")
     passed, warned, failed = parse_report(done.stdout, text)
     return CheckResult(
         check=Check.DOCKERFILE,
@@ -83,6 +93,29 @@ def lint_dockerfile(tool: Tool, dockerfile: Path, now: Callable[[], datetime]) -
         tools=list_lint_tools(tool),
         interval=Interval(started=started, finished=now()),
     )
+
+
+def _use_shell_form(match: re.Match[str]) -> str:
+    """Return a command of a POSIX shell in shell form, because hadolint reads no script in exec form.
+
+    Any other command stays as it is: another shell has another language, and an instruction keeps its lines.
+    """
+    try:
+        words = json.loads(match["words"])
+    except ValueError:
+        return match[0]
+    if len(words) != 3 or not all(isinstance(word, str) for word in words):
+        return match[0]
+    shell, option, script = words
+    fits = POSIX_SHELL.fullmatch(shell) and re.fullmatch(r"-[aefuvx]*c", option) and script.strip().isprintable()
+    if (
+        not fits
+        or not script.strip()
+        or script.lstrip().startswith(("[", "--", "<<"))
+        or script.rstrip().endswith("\\")
+    ):
+        return match[0]
+    return f"{match['begin']}{script.strip()}"
 
 
 def list_lint_tools(tool: Tool) -> dict[str, str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from supply_chain.adapters.process.command import Tool
-from supply_chain.adapters.tools.hadolint import LINT_VERSION, lint_dockerfile, parse_report
+from supply_chain.adapters.tools.hadolint import EXEC, LINT_VERSION, _use_shell_form, lint_dockerfile, parse_report
 from supply_chain.errors import CheckNotMade
 from supply_chain.evidence.checks import Check, Outcome
 
@@ -179,3 +179,21 @@ def test_memory_of_hadolint_is_limited(program, tmp_path: Path):
 
     with pytest.raises(CheckNotMade, match=str(1024**2)):  # KiB
         lint_dockerfile(program("hadolint").does(asks), tmp_path / "Dockerfile", now)
+
+
+@pytest.mark.parametrize("command", ['["sh", "-c", "cd $HOME/a b"]', '["/bin/sh", "-ec", "cd $HOME/a b"]'])
+def test_script_in_exec_form_is_linted(tmp_path: Path, command: str):
+    """Its findings are those of the shell form, in the same line."""
+    (tmp_path / "Dockerfile").write_text(f"FROM curated/base/python\n\nRUN {command}\nUSER 1000\n")
+
+    result = lint_dockerfile(HADOLINT, tmp_path / "Dockerfile", now)
+
+    assert any(each.startswith("line 3: ") and "(SC" in each for each in (*result.failed, *result.warned))
+
+
+@pytest.mark.parametrize(
+    "command", ['["make", "-c", "cd $HOME/a b"]', '["bash", "-c", "[[ a = b ]]"]', '["a"', '["sh"]']
+)
+def test_other_command_in_exec_form_stays_as_it_is(command: str):
+    """ShellCheck knows other shells by the SHELL instruction only."""
+    assert EXEC.sub(_use_shell_form, f"RUN {command}") == f"RUN {command}"
