@@ -339,11 +339,16 @@ def test_blocked_bases_are_listed_once_for_all_images_of_a_dockerfile(bases, wor
     monkeypatch.setattr(CuratedBases, "_refuse_blocked", lambda _, address, digest: asked.append((address, digest)))
     bases.manifests, other = {UPSTREAM: (), OLD.digest: ()}, f"docker.io/b@{OLD.digest}"
     first = f"docker.io/a@{UPSTREAM}"
-    checked = replace(bases.bases, list_decided=lambda: listed.append(1) or ())
+
+    def list_decided():
+        listed.append("blocked")
+        return ()
+
+    checked = replace(bases.bases, list_decided=list_decided)
 
     checked.check([first, other, f"registry.test/{NEW}"], None)
 
-    assert (listed, sorted(asked)) == ([1], [(first, OLD.digest), (other, UPSTREAM)])
+    assert (listed, sorted(asked)) == (["blocked"], [(first, OLD.digest), (other, UPSTREAM)])
 
 
 def test_unsigned_manifest_among_the_bases_refuses_no_image(bases, world, make):

@@ -13,7 +13,8 @@ import pytest
 import zstandard
 
 from supply_chain.adapters.image import embedded
-from supply_chain.adapters.image.embedded import BLOCK, START
+from supply_chain.adapters.image.compression import BLOCK
+from supply_chain.adapters.image.embedded import START
 from supply_chain.adapters.image.file_content import CHUNK, ContentStore, read_file
 
 ELF = b"\x7fELF\x02\x01\x01\0" + bytes(8) + b"\x02\0\x3e\0" + bytes(100)

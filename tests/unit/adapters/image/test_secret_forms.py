@@ -2,6 +2,7 @@
 
 import base64
 import io
+from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives import serialization
@@ -292,7 +293,7 @@ def test_npm_token_is_found_however_it_is_assigned(text):
 
 
 CURVES = (ec.SECP256R1(), ec.SECP384R1(), ec.SECP521R1(), ec.SECP256K1())
-KEYS = {
+KEYS: dict[str, Any] = {
     "RSA": rsa.generate_private_key(65537, 2048),
     "Ed25519": ed25519.Ed25519PrivateKey.generate(),
     "Ed448": ed448.Ed448PrivateKey.generate(),
