@@ -149,8 +149,8 @@ def test_bases_check_manifests_of_every_registry(ports, monkeypatch, urls):
     monkeypatch.setattr(CurationPorts, "list_decided_bases", lambda _: [])
     monkeypatch.setattr(Tier, "http", type("Own", (), {"manifest_text": lambda _, ref: manifest})())
 
-    ports.bases.check(f"docker.io/library/python@{DIGEST}", "linux/amd64")
+    ports.bases.check([f"docker.io/library/python@{DIGEST}"], "linux/amd64")
     with pytest.raises(DockerfileRefused, match="from another address") if urls else nullcontext():
-        ports.bases.check(f"{REGISTRY}/curated/base/python@{DIGEST}", "linux/amd64")
+        ports.bases.check([f"{REGISTRY}/curated/base/python@{DIGEST}"], "linux/amd64")
 
     assert checked == [("crane", f"docker.io/library/python@{DIGEST}", "linux/amd64")]
