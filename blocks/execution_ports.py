@@ -38,6 +38,7 @@ from supply_chain.execution.enforcement.policies import EnforcedNamespace, Mode
 from supply_chain.execution.enforcement.publisher import EnforcedPublisher
 from supply_chain.execution.enforcement.verification import Verification, pem_of_each
 from supply_chain.execution.environment import DockerEnvironment, Environment, KubernetesEnvironment
+from supply_chain.execution.environment_documents import EnvironmentDocuments
 from supply_chain.execution.isolation.record import IsolationRecord
 from supply_chain.execution.isolation.sequence import IsolationPorts, list_deployed
 from supply_chain.execution.kubernetes.isolator import KubernetesIsolator
@@ -384,12 +385,14 @@ class ExecutionPorts(TierPorts):
 
 def _names_in_clusters(workbench: Workbench) -> frozenset[str]:
     """Return the names of the environments in clusters, with those whose documents cannot be read."""
-    return frozenset(
-        {each.name for each in _in_clusters(workbench)} | workbench.environment_documents().unreadable.keys()
-    )
+    documents = workbench.environment_documents()
+    return frozenset([*documents.unreadable, *(each.name for each in _select_clusters(documents))])
 
 
 def _in_clusters(workbench: Workbench) -> tuple[KubernetesEnvironment, ...]:
     """Return the environments in clusters, as far as their documents can be read."""
-    readable = workbench.environment_documents().readable
-    return tuple(each for each in readable if isinstance(each, KubernetesEnvironment))
+    return _select_clusters(workbench.environment_documents())
+
+
+def _select_clusters(documents: EnvironmentDocuments) -> tuple[KubernetesEnvironment, ...]:
+    return tuple(each for each in documents.readable if isinstance(each, KubernetesEnvironment))

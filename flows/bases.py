@@ -42,14 +42,13 @@ async def bases(names: list[str], project: str, force: bool = False) -> list[Ima
             return ref or await _build(Path(project) / "bases" / name, force)
 
     first = [name for name in own if not _is_built_on_others(Path(project) / "bases" / name)]
-    results = dict(zip(first, await wait_for_all(*map(release, first)), strict=True))
-    for name in own:
-        if name not in results and not any(isinstance(each, Refused) for each in results.values()):
-            results[name] = await release(name)
-    refused = next((each for each in results.values() if isinstance(each, Refused)), None)
-    return (
-        complete_refused(refused) if refused else [each for name in own if isinstance(each := results[name], ImageRef)]
-    )
+    released = dict[str, ImageRef]()
+    for group in (first, *([name] for name in own if name not in first)):
+        for name, result in zip(group, await wait_for_all(*map(release, group)), strict=True):
+            if isinstance(result, Refused):
+                return complete_refused(result)
+            released[name] = result
+    return [released[name] for name in own]
 
 
 async def _build(directory: Path, force: bool) -> ImageRef | Refused:

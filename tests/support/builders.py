@@ -8,6 +8,8 @@ from typing import Any
 from supply_chain.evidence.checks import TESTED, Check, CheckResult
 from supply_chain.model.image import BuiltImage, Interval, Source
 from supply_chain.model.manifest import MANIFEST, Base, Service
+from supply_chain.model.tier import Gate
+from supply_chain.policy.outcome import Reason, Refused
 from supply_chain.vulnerability.findings import Database, Distribution, Finding, Report, Severity
 
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
@@ -91,3 +93,14 @@ def report(*findings: Finding, at: datetime = NOON, kind: str = "official", **ch
         "findings": findings,
     }
     return Report(**{**values, **changes})
+
+
+def refused(**changes: Any) -> Refused:
+    values: dict[str, Any] = {
+        "image": None,
+        "application": "hello",
+        "gate": Gate.INTAKE,
+        "policy": "sha256:" + "9" * 64,
+        "reasons": (Reason(code="name.taken", fact="it is another's", remedy="use your own"),),
+    }
+    return Refused(**values | changes)

@@ -117,10 +117,10 @@ class CuratedBases:
 
     def check(self, addresses: Collection[str], platform: str | None) -> None:
         """See `development.plan.Bases`. Whether the digest in an address is blocked was asked by `resolve`."""
-        found = map_concurrently(lambda address: self.read_manifests(address, platform), tuple(addresses))
+        manifests = map_concurrently(lambda address: self.read_manifests(address, platform), tuple(addresses))
         foreign = {
-            address: manifests
-            for address, manifests in zip(addresses, found, strict=True)
+            address: digests
+            for address, digests in zip(addresses, manifests, strict=True)
             if not address.startswith(f"{self.host}/")
         }
         inside = [

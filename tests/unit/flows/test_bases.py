@@ -12,17 +12,10 @@ from flows import bases as flows
 from flows.bases import bases
 from supply_chain.errors import BaseMissing, BuildFailed
 from supply_chain.model.image import CuratedImage, ImageRef, Source
-from supply_chain.model.tier import Gate
-from supply_chain.policy.outcome import Reason, Refused
+from tests.support import builders
 
 SOURCE = Source(path=".", repository="shop", revision="none", dirty=True)
-REFUSED = Refused(
-    image=None,
-    application="base/one",
-    gate=Gate.INTAKE,
-    policy="sha256:" + "9" * 64,
-    reasons=(Reason(code="name.taken", fact="it is another's", remedy="use your own"),),
-)
+REFUSED = builders.refused(application="base/one")
 
 
 def reference(name):

@@ -13,8 +13,7 @@ from orchestration import run_report as journals
 from supply_chain.adapters.git.snapshot import take_snapshot
 from supply_chain.development.snapshot import Snapshot
 from supply_chain.errors import RegistryUnavailable, SourceInvalid
-from supply_chain.model.tier import Gate
-from supply_chain.policy.outcome import Reason, Refused
+from tests.support import builders
 from tests.support.dockerignore import ignored
 from tests.support.repositories import APPLICATION, write
 
@@ -86,13 +85,7 @@ async def test_image_is_not_offered_if_step_changed_snapshot(machine, make, monk
     assert offered == []
 
 
-REFUSAL = Refused(
-    image=None,
-    application="hello",
-    gate=Gate.INTAKE,
-    policy="sha256:" + "9" * 64,
-    reasons=(Reason(code="name.taken", fact="it is another's", remedy="use your own"),),
-)
+REFUSAL = builders.refused()
 SILENT = RegistryUnavailable("it is silent\nwait")
 
 

@@ -163,9 +163,9 @@ def find_archive(content: bytes) -> str:
     return "zip" if entries.hidden else ""
 
 
-def _identify_header(content: bytes, at: int, found: bytes) -> str:
-    """Return the format of the archive whose anchor was found at a place; empty if none."""
-    identifier = found if found in _LITERALS else b""
+def _identify_header(content: bytes, at: int, matched: bytes) -> str:
+    """Return the format of the archive whose anchor matched at a place; empty if none."""
+    identifier = matched if matched in _LITERALS else b""
     for name, before, anchor, pattern in _HEADERS:
         begin = at - before
         if identifier == anchor and begin >= 0 and pattern.match(content, begin):

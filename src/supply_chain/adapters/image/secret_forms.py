@@ -231,25 +231,35 @@ def _is_encoded_key(content: bytes, start: int, _end: int) -> bool:
     text = _BREAKS.sub(b"", content[max(0, start - 3) : start + ENCODED_WINDOW])
     runs = (each for each in _RUN.finditer(text))
     run = next((each.group() for each in runs if any(begin in each.group() for begin in _ENCODED_BEGINS)), b"")
+    return any(
+        _is_key(decoded, each.start(), each.end())
+        for decoded in _decode_unaligned(run)
+        for each in islice(_FIRST_LINE.finditer(decoded), 1)
+    )
+
+
+def _decode_unaligned(run: bytes) -> Iterator[bytes]:
+    """Yield what a run of base64 is decoded to, from each of the four places where it may begin."""
     for skipped in range(4):
-        decoded = base64.b64decode(run[skipped : len(run) - (len(run) - skipped) % 4])
-        if any(_is_key(decoded, each.start(), each.end()) for each in islice(_FIRST_LINE.finditer(decoded), 1)):
-            return True
-    return False
+        yield base64.b64decode(run[skipped : len(run) - (len(run) - skipped) % 4])
 
 
 def _is_twice_encoded_key(content: bytes, start: int, _end: int) -> bool:
     """Return whether base64, in which the encoded first line of a private key is at `start`, is of an encoded key."""
     text = _BREAKS.sub(b"", content[max(0, start - ENCODED_WINDOW) : start + 2 * ENCODED_WINDOW])
-    for run in _RUN.finditer(text):
-        for skipped in range(4):
-            decoded = base64.b64decode(run.group()[skipped : len(run.group()) - (len(run.group()) - skipped) % 4])
-            for anchor in _ENCODED_ANCHORS:
-                at = decoded.find(anchor)
-                begins = (decoded.rfind(begin, 0, at) for begin in _ENCODED_BEGINS)
-                if at >= 0 and any(begin >= 0 and _is_encoded_key(decoded, begin, at) for begin in begins):
-                    return True
-    return False
+    return any(
+        _has_encoded_key(decoded, anchor)
+        for run in _RUN.finditer(text)
+        for decoded in _decode_unaligned(run.group())
+        for anchor in _ENCODED_ANCHORS
+    )
+
+
+def _has_encoded_key(content: bytes, anchor: bytes) -> bool:
+    """Return whether base64 around the first place of an anchor is of a private key."""
+    at = content.find(anchor)
+    begins = (content.rfind(begin, 0, at) for begin in _ENCODED_BEGINS)
+    return at >= 0 and any(begin >= 0 and _is_encoded_key(content, begin, at) for begin in begins)
 
 
 def _is_rsa_key(content: bytes, start: int, _end: int) -> bool:
