@@ -17,17 +17,17 @@ import yaml
 from cscm_laptop.home import Home
 from supply_chain.adapters.process.command import CommandResult
 from supply_chain.adapters.tools import Toolbox
-from supply_chain.adapters.tools.cosign import KEYLESS, sign_for_person
+from supply_chain.adapters.tools.cosign import KEYLESS, sign_for_person, sign_statement
 from supply_chain.errors import SignatureFailed
 from supply_chain.evidence.keyless import Identity, SignedContent, verify_content
 from supply_chain.evidence.statement import about
 from supply_chain.model.image import digest_of
 from supply_chain.policy.people import FILE, TRUSTED_ROOT, PeopleOwner, read_people
-from supply_chain.policy.signed_documents import SIGNED_DOCUMENT, DocumentKind, document_statement
+from supply_chain.policy.signed_documents import SIGNED_DOCUMENT, DocumentKind, document_statement, signature_file
 from supply_chain.policy.waivers import DIRECTORY, WaiverReport, WaiverState, read_waivers
 from tests.support.command import ROOT, cscm
 from tests.support.facts import CURATED
-from tests.support.signer import EcdsaSigner
+from tests.support.signed_project import owner_key
 from tests.support.signing_server import id_token, serve, write_service
 from tests.support.signing_service import ISSUER, KeylessSigner, SigningService
 
@@ -36,11 +36,11 @@ ANN = "ann@shop.example"
 
 @dataclass
 class Project:
-    """A project whose people sign keyless, and the service that certifies them."""
+    """A project whose people sign keyless, the service that certifies them, and the laptop's owner of people.yaml."""
 
     place: Path
     service: SigningService
-    owner: EcdsaSigner
+    owner: PeopleOwner
 
     def waive(self, home: Home, subject: str) -> WaiverReport:
         """Sign a waiver with the command as whoever logs in so, and return what the gates make of it."""
@@ -49,15 +49,14 @@ class Project:
         done = cscm("waive", str(file), "--key", KEYLESS, environment=environment, cwd=self.place)
         assert done.status == 0, done.stderr
         now = datetime.now(UTC)
-        (report,) = read_waivers(
-            self.place / DIRECTORY, read_people(self.place / FILE, PeopleOwner(self.owner.public), now), {}, now
-        ).reports
+        people = read_people(self.place / FILE, self.owner, now)
+        (report,) = read_waivers(self.place / DIRECTORY, people, {}, now).reports
         return report
 
 
 @pytest.fixture
-def project(tmp_path: Path) -> Iterator[Project]:
-    service, owner, now = SigningService(), EcdsaSigner(), datetime.now(UTC)
+def project(tmp_path: Path, home: Home, toolbox: Toolbox) -> Iterator[Project]:
+    service, now = SigningService(), datetime.now(UTC)
     for name in ("tools.yaml", "profiles/laptop.yaml"):
         (tmp_path / "deployments" / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / "deployments" / name, tmp_path / "deployments" / name)
@@ -77,8 +76,9 @@ def project(tmp_path: Path) -> Iterator[Project]:
         document = tmp_path / FILE
         document.write_text(yaml.safe_dump(people))
         statement = document_statement(DocumentKind.PEOPLE, document.name, document.read_bytes(), "", now)
-        Path(f"{document}.sigstore.json").write_bytes(owner.sign(statement))
-        yield Project(tmp_path, service, owner)
+        cosign = toolbox.find("cosign").with_environment(COSIGN_PASSWORD="")
+        signature_file(document).write_bytes(sign_statement(cosign, owner_key(home), statement))
+        yield Project(tmp_path, service, PeopleOwner(home.owner_key()))
 
 
 def test_waiver_is_signed_keyless_by_whoever_logs_in(project: Project, home: Home) -> None:
