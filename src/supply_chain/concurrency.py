@@ -7,6 +7,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import contextmanager
 from contextvars import copy_context
 from itertools import islice
 from multiprocessing import get_context, parent_process
@@ -78,6 +79,16 @@ def _end_with_parent() -> None:
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
+
+
+@contextmanager
+def in_background(function: Callable[[], R]) -> Iterator[Callable[[], R]]:
+    """Call a function in a thread while the block runs; yield a function that waits for it and returns its result.
+
+    The block is left once the call has ended. Its error is raised where the result is asked for.
+    """
+    with ThreadPoolExecutor(1) as pool:
+        yield pool.submit(copy_context().run, function).result
 
 
 def run_both(one: Callable[[], S], other: Callable[[], T]) -> tuple[S, T]:

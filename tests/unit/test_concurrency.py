@@ -9,7 +9,7 @@ from collections.abc import Generator
 
 import pytest
 
-from supply_chain.concurrency import iterate_concurrently, iterate_in_processes, map_concurrently
+from supply_chain.concurrency import in_background, iterate_concurrently, iterate_in_processes, map_concurrently
 from supply_chain.errors import RegistryUnavailable
 from tests.support.present import present
 from tests.support.waiting import eventually
@@ -58,6 +58,18 @@ def test_side_by_side_starts_nothing_after_first_error():
 def test_side_by_side_one_at_a_time_uses_calling_thread(items, wide):
     """Threads would cost more than they save."""
     assert set(map_concurrently(lambda _: threading.get_ident(), items, wide)) == {threading.get_ident()}
+
+
+def test_background_work_ends_with_the_block():
+    """Its error is raised where its result is asked for."""
+    ended = threading.Event()
+    with in_background(lambda: time.sleep(0.05) or ended.set() or 7) as result:
+        assert not ended.is_set()
+    assert ended.is_set() and result() == 7
+    with in_background(lambda: 1 // 0) as result, pytest.raises(ZeroDivisionError):
+        result()
+    with pytest.raises(KeyError), in_background(lambda: 1 // 0):
+        raise KeyError
 
 
 def test_one_by_one_starts_no_more_than_requested():

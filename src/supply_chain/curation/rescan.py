@@ -16,7 +16,7 @@ from itertools import takewhile
 from typing import Protocol
 
 from supply_chain.concurrency import map_concurrently
-from supply_chain.curation.scan import Attacher, attach_sboms, list_contents
+from supply_chain.curation.scan import Attacher, make_sboms
 from supply_chain.errors import ClockWrong, EvidenceInvalid
 from supply_chain.evidence.image_status import Act, image_status, read_decisions, read_image_status
 from supply_chain.evidence.provenance import Provenance, last_provenance
@@ -142,7 +142,7 @@ def read_evidence(
     """
     image_evidence = _read_evidence(ref, evidence, reported)
     if image_evidence is None or image_evidence.listed.examination is None:
-        attach_sboms(*list_contents(ref, generator), ref, registry=registry, evidence=evidence, now=now)
+        make_sboms(ref, generator, registry, evidence, now)
         image_evidence = _read_evidence(ref, evidence, reported)
     if image_evidence is None:
         raise EvidenceInvalid(

@@ -9,7 +9,7 @@ from datetime import datetime
 from functools import partial
 from typing import Protocol
 
-from supply_chain.concurrency import map_concurrently, run_both
+from supply_chain.concurrency import in_background, map_concurrently, run_both
 from supply_chain.evidence.examination import Examination
 from supply_chain.evidence.reading import proof
 from supply_chain.evidence.sbom import Reference, References, Referred, last_listed
@@ -94,25 +94,32 @@ def _make_scan(
     fails.
     """
     ref = image.stored.ref
-    listed = list_contents(ref, generator)
-    report, sbom = run_both(
-        partial(scanner.scan, listed[0].record),
-        partial(attach_sboms, *listed, ref, registry=registry, evidence=evidence, now=now),
-    )
+    with in_background(partial(generator.examine, ref)) as examination:
+        sboms = generator.of_image(ref)
+        report, sbom = run_both(
+            partial(scanner.scan, sboms.record),
+            partial(_attach_sboms, sboms, examination, ref, registry, evidence, now),
+        )
     reported = evidence.attach(ref, VULNERABILITIES, report.predicate(), now())
     return ScannedImage(encrypted=image, sbom=sbom, report=reported), report
 
 
-def list_contents(ref: ImageRef, generator: SbomGenerator) -> tuple[Sboms, Examination]:
-    """Make the SBOMs of an image, and examine the image for what SBOMs do not show."""
-    return run_both(lambda: generator.of_image(ref), lambda: generator.examine(ref))
-
-
-def attach_sboms(
-    sboms: Sboms,
-    examination: Examination,
+def make_sboms(
     ref: ImageRef,
-    *,
+    generator: SbomGenerator,
+    registry: Attacher,
+    evidence: EvidenceStore,
+    now: Callable[[], datetime],
+) -> None:
+    """Make the SBOMs of an image, attach them, and sign their references and an examination of the image."""
+    with in_background(partial(generator.examine, ref)) as examination:
+        _attach_sboms(generator.of_image(ref), examination, ref, registry, evidence, now)
+
+
+def _attach_sboms(
+    sboms: Sboms,
+    examination: Callable[[], Examination],
+    ref: ImageRef,
     registry: Attacher,
     evidence: EvidenceStore,
     now: Callable[[], datetime],
@@ -124,7 +131,7 @@ def attach_sboms(
     zipped = _compress(sboms)
     referrers = map_concurrently(lambda name: _attach(ref, name, zipped[name], registry), tuple(zipped))
     attached = dict(zip(zipped, referrers, strict=True))
-    evidence.attach(ref, SBOM, _references(sboms, attached, examination, now()).predicate(), now())
+    evidence.attach(ref, SBOM, _references(sboms, attached, examination(), now()).predicate(), now())
     return attached["syft"]
 
 

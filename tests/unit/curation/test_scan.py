@@ -2,6 +2,7 @@
 
 import dataclasses
 import gzip
+import threading
 from datetime import timedelta
 
 import pytest
@@ -47,9 +48,14 @@ class Tools(MemoryGenerator):
         return self.report
 
 
+def encrypted(make):
+    stored = StoredImage(ref=REF, tag="t", source=make.source(), blobs=1, size=1)
+    return EncryptedImage(stored=stored, key="arn:key")
+
+
 @pytest.fixture
 def scanned(world, make):
-    image = EncryptedImage(stored=StoredImage(ref=REF, tag="t", source=make.source(), blobs=1, size=1), key="arn:key")
+    image = encrypted(make)
 
     def run(report, now=make.noon, force=False, examination=EXAMINED, **settings):
         tools, curation = Tools(report, examination, **settings), world.store(TierName.CURATION)
@@ -100,6 +106,40 @@ def test_signed_statements_refer_to_sbom_and_findings(scanned, world, make):
     assert f"sha256:{syft['digest']['sha256']}" == make.digest_of(CONTENT)
     assert syft["annotations"]["packages"] == 1 and len(others) == 2
     assert image.report == found[VULNERABILITIES].digest
+
+
+def test_image_is_examined_during_scan(world, make):
+    """Both wait for each other."""
+    together = threading.Barrier(2, timeout=60)
+
+    class Patient(Tools):
+        def examine(self, ref):
+            together.wait()
+            return super().examine(ref)
+
+        def scan(self, sbom):
+            together.wait()
+            return super().scan(sbom)
+
+    tools = Patient(make.report(), EXAMINED)
+    scan(encrypted(make), tools, tools, world.registry, world.store(TierName.CURATION), lambda: make.noon, days=7)
+
+    assert tools.examined == [REF] and len(tools.scanned) == 1
+
+
+def test_failed_examination_leaves_no_sbom(world, make):
+    """Nobody would know what the SBOM does not show."""
+
+    class Broken(Tools):
+        def examine(self, ref):
+            raise ScannerFailed("it broke\nmend it")
+
+    tools = Broken(make.report(), EXAMINED)
+    store = world.store(TierName.CURATION)
+    with pytest.raises(ScannerFailed):
+        scan(encrypted(make), tools, tools, world.registry, store, lambda: make.noon, days=7)
+
+    assert store.verified(REF, TierName.CURATION) == ()
 
 
 def test_failed_scan_leaves_nothing(scanned, world):
