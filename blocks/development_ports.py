@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Self
 
@@ -39,10 +39,10 @@ from supply_chain.development.probe import (
 from supply_chain.development.review import apply_reviews
 from supply_chain.development.separation import Room, cache_key
 from supply_chain.development.snapshot import Snapshot
-from supply_chain.development.test import Dependencies, Planned, SourceChecks
+from supply_chain.development.test import Dependencies, EarlyChecks, Planned
 from supply_chain.development.traces import clear, forget_image
 from supply_chain.evidence.checks import Check, CheckResult
-from supply_chain.model.image import BuiltImage
+from supply_chain.model.image import BuiltImage, Digest
 from supply_chain.model.manifest import Rootfs, Service
 from supply_chain.model.tier import TierName, development_repository
 
@@ -60,7 +60,7 @@ class DevelopmentPorts(TierPorts):
         tier, workbench = await cls._load()
         return cls(tier, workbench, await ContainerHost.aload(workbench.build_host))
 
-    def build_ports(self, origin: Path, checks: SourceChecks) -> BuildPorts:
+    def build_ports(self, origin: Path, checks: EarlyChecks) -> BuildPorts:
         """Return the dependencies of a build, which makes the `checks` meanwhile.
 
         `origin` is the real path of the directory that is built.
@@ -76,7 +76,7 @@ class DevelopmentPorts(TierPorts):
 
         builder, bases = run_both(lambda: self.buildx, lambda: self.bases)
         return BuildPorts(
-            builder=ConcurrentBuilder(builder, checks.make),
+            builder=ConcurrentBuilder(builder, checks.check_source),
             reader=workbench.dockerfile_reader,
             bases=bases,
             fetch=Fetcher(self._ca_bundle, reserve=host.build_limits.reserve).fetch,
@@ -88,6 +88,7 @@ class DevelopmentPorts(TierPorts):
             now=now,
             version=workbench.version,
             hosted=host.hosted,
+            when_loaded=checks.check_content,
         )
 
     @property
@@ -111,11 +112,11 @@ class DevelopmentPorts(TierPorts):
     def _ca_bundle(self) -> Path | None:
         return Path(self.workbench.ca_bundle) if self.workbench.ca_bundle else None
 
-    def plan_checks(self, built: BuiltImage, snapshot: Snapshot) -> list[Planned]:
+    def plan_checks(self, built: BuiltImage, snapshot: Snapshot, early: EarlyChecks) -> list[Planned]:
         """Return the checks of the image for this kind of application, slowest first."""
         workbench, host = self.workbench, self.host
         engine, wait, manifest = host.engine(), cancellation().wait, snapshot.manifest
-        context, run = snapshot.context, built.invocation
+        run = built.invocation
         image = local_name(built.application, run)
         search, room = SecretSearch(workbench.tool("detect-secrets")), probe_limits(host)
         in_engine: list[tuple[Check, Callable[[], CheckResult]]]
@@ -128,26 +129,15 @@ class DevelopmentPorts(TierPorts):
         else:
             base = manifest
             in_engine = [(Check.COMMAND, lambda: check_command(engine, image, base, now, run, search, room, wait=wait))]
-        bandit = workbench.tool("bandit")
-        tools = in_engine_tools(host, search, bandit)
-        layers = partial(
-            read_contents, engine, image, manifest.build.max_size, SearchedFiles(context), ReadSources(context)
-        )
-        scan = SourceScan(bandit)
-        in_engine.append(
-            (Check.CONTENT, lambda: apply_reviews(
-                check_content(
-                    layers, built.digest, manifest, tools[Check.CONTENT], now, search.in_files, scan.in_files
-                ),
-                manifest.reviewed,
-            )),
-        )  # fmt: skip
+        in_engine.append((Check.CONTENT, partial(early.content, built.digest)))
+        tools = in_engine_tools(host, search, workbench.tool("bandit"))
         return [Planned(check, tools[check], make) for check, make in in_engine]
 
-    def source_checks(self, snapshot: Snapshot) -> SourceChecks:
-        """Return the checks of the source."""
-        return SourceChecks(
-            planned=plan_source_checks(self.workbench.tool, snapshot, now),
+    def early_checks(self, snapshot: Snapshot, run: str) -> EarlyChecks:
+        """Return the checks that are made during the build of a run."""
+        return EarlyChecks(
+            source=plan_source_checks(self.workbench.tool, snapshot, now),
+            content=cache(partial(self._check_content, snapshot, run)),
             dependencies=Dependencies(
                 source=snapshot.context,
                 generator=self.sbom_generator,
@@ -156,6 +146,17 @@ class DevelopmentPorts(TierPorts):
                 now=now,
             ),
         )
+
+    def _check_content(self, snapshot: Snapshot, run: str, digest: Digest) -> CheckResult:
+        workbench, host, manifest = self.workbench, self.host, snapshot.manifest
+        search, bandit = SecretSearch(workbench.tool("detect-secrets")), workbench.tool("bandit")
+        read = partial(
+            read_contents, host.engine(), local_name(manifest.name, run), manifest.build.max_size,
+            SearchedFiles(snapshot.context), ReadSources(snapshot.context),
+        )  # fmt: skip
+        tools = in_engine_tools(host, search, bandit)[Check.CONTENT]
+        result = check_content(read, digest, manifest, tools, now, search.in_files, SourceScan(bandit).in_files)
+        return apply_reviews(result, manifest.reviewed)
 
     def remove_tests(self, built: BuiltImage) -> None:
         """Remove the image in which the tests ran, which takes the engine a while; nothing uses it again."""

@@ -47,7 +47,7 @@ async def build(path: str, revision: str | None = None, force: bool = False) -> 
                 reporter.decided(refusal)
                 return complete_refused(refusal)
             reporter.publish_under(manifest.name)
-            checks = await in_thread(ports.source_checks, snapshot)
+            checks = await in_thread(ports.early_checks, snapshot, invocation())
             try:
                 built = await reporter.step(
                     "build",

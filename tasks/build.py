@@ -7,14 +7,14 @@ from orchestration.events import emit
 from orchestration.steps import invocation, step
 from supply_chain.development.build import build
 from supply_chain.development.snapshot import Snapshot
-from supply_chain.development.test import SourceChecks
+from supply_chain.development.test import EarlyChecks
 from supply_chain.model.image import BuiltImage, ImageRef
 from supply_chain.model.tier import development_repository
 
 
 @step("build", retry=False)
-def build_step(snapshot: Snapshot, checks: SourceChecks, ports: DevelopmentPorts, force: bool) -> BuiltImage:
-    """Build the image with BuildKit, and check its source meanwhile; a failed build is not retried automatically."""
+def build_step(snapshot: Snapshot, checks: EarlyChecks, ports: DevelopmentPorts, force: bool) -> BuiltImage:
+    """Build the image with BuildKit, and check its source and content meanwhile; a failed build is not retried."""
     built = build(snapshot, ports.build_ports(snapshot.origin, checks), invocation(), force=force)
     if built.proven is None:
         repository = development_repository(built.application)

@@ -7,21 +7,21 @@ from orchestration.clock import now
 from orchestration.events import emit
 from orchestration.steps import step
 from supply_chain.development.snapshot import Snapshot
-from supply_chain.development.test import SourceChecks, TestedImage, test
+from supply_chain.development.test import EarlyChecks, TestedImage, test
 from supply_chain.model.image import BuiltImage, ImageRef
 from supply_chain.model.tier import TierName, development_repository
 
 
 @step("test")
-def test_step(built: BuiltImage, snapshot: Snapshot, source: SourceChecks, ports: DevelopmentPorts) -> TestedImage:
+def test_step(built: BuiltImage, snapshot: Snapshot, early: EarlyChecks, ports: DevelopmentPorts) -> TestedImage:
     """Run tests, linter, source, secrets and dependency checks and the readiness probe in parallel.
 
-    The checks of the source were made during the build, if it was built now.
+    The checks of source and content were made during the build, if it was built now.
     """
     ref = ImageRef(repository=development_repository(built.application), digest=built.digest)
     before = ports.evidence.verified(ref, TierName.DEVELOPMENT) if built.proven else ()
-    checks = (*ports.plan_checks(built, snapshot), *source.planned)
-    tested = test(built, checks, source.dependencies, before, now)
+    checks = (*ports.plan_checks(built, snapshot, early), *early.source)
+    tested = test(built, checks, early.dependencies, before, now)
     if tested.proven is None:
         results = {check.check.value: check.outcome.value for check in tested.checks}
         emit("image.tested", ref, built.source, checks=results)

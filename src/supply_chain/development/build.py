@@ -32,6 +32,10 @@ FETCHED = 2 * 1024**3
 """Largest number of bytes, together, of the files that the Dockerfile of one build adds by URL."""
 
 
+WhenLoaded = Callable[[Digest], object]
+"""Takes the digest of an image that the engine has."""
+
+
 @dataclass(frozen=True)
 class BuildOrder:
     """A request to the builder for one image."""
@@ -63,6 +67,8 @@ class BuildOrder:
     """Whether an instruction may unpack archives of the context (ADD)."""
     force: bool = False
     """Whether every step runs again, whatever was built before."""
+    when_loaded: WhenLoaded = lambda _: None
+    """Called once the engine has the image, while the other orders are still built; the build waits for it."""
 
 
 @dataclass(frozen=True)
@@ -135,6 +141,8 @@ class BuildPorts:
     version: str
     hosted: bool = False
     """Whether the builder's host is used for builds only."""
+    when_loaded: WhenLoaded = lambda _: None
+    """Called once the engine has the image that will be offered, while the stage of the tests is still built."""
 
 
 def build(snapshot: Snapshot, ports: BuildPorts, run: str, *, force: bool = False) -> BuiltImage:
@@ -206,6 +214,7 @@ def _build_images(
             max_size=manifest.build.max_size,
             unpacks=plan.unpacks,
             force=force,
+            when_loaded=ports.when_loaded,
         )
         orders = [order, _test_stage(order, manifest)] if isinstance(manifest, Service) else [order]
         results = ports.builder.build(*orders)
@@ -280,7 +289,10 @@ def test_name(local: str) -> str:
 
 def _test_stage(order: BuildOrder, manifest: Service) -> BuildOrder:
     """Return the order for the test stage, which runs here and is never offered."""
-    return replace(order, target=manifest.test.stage, name=test_name(order.name), annotations={}, reproducible=False)
+    return replace(
+        order, target=manifest.test.stage, name=test_name(order.name), annotations={}, reproducible=False,
+        when_loaded=lambda _: None,
+    )  # fmt: skip
 
 
 def _annotations(manifest: Service | Base, inputs: BuildInputs) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -11,11 +12,12 @@ from pathlib import Path
 from pydantic import Field
 
 from supply_chain.concurrency import map_concurrently
+from supply_chain.errors import SupplyChainError
 from supply_chain.evidence.checks import Check, CheckResult, passed_before
 from supply_chain.evidence.reading import SignedValue, proof
 from supply_chain.evidence.sbom import list_packages
 from supply_chain.evidence.statement import VerifiedStatement
-from supply_chain.model.image import BuiltImage, Interval, Provable
+from supply_chain.model.image import BuiltImage, Digest, Interval, Provable
 from supply_chain.text import truncate_lines
 from supply_chain.vulnerability.findings import Report
 from supply_chain.vulnerability.reports import current_report
@@ -78,16 +80,24 @@ class Dependencies:
 
 
 @dataclass(frozen=True)
-class SourceChecks:
-    """The checks that need no image, so that they can be made while it is built; each is made once."""
+class EarlyChecks:
+    """The checks that are made during the build; each is made once, and again if it could not be made."""
 
-    planned: Sequence[Planned]
+    source: Sequence[Planned]
+    """The checks that need no image."""
     dependencies: Dependencies
+    content: Callable[[Digest], CheckResult]
+    """Checks the content of the image of this digest, which the engine has."""
 
-    def make(self) -> None:
-        """Make all checks, two at a time; raise the error of the first that cannot be made."""
-        makers: list[Callable[[], object]] = [lambda: self.dependencies.result, *(plan.make for plan in self.planned)]
+    def check_source(self) -> None:
+        """Make the checks that need no image, two at a time; raise the error of the first that cannot be made."""
+        makers: list[Callable[[], object]] = [lambda: self.dependencies.result, *(plan.make for plan in self.source)]
         map_concurrently(lambda make: make(), makers, 2)
+
+    def check_content(self, digest: Digest) -> None:
+        """Check the content of an image; if that is not possible, the step of the tests says why."""
+        with suppress(SupplyChainError):
+            self.content(digest)
 
 
 def test(

@@ -62,7 +62,7 @@ class World:
 
     def __init__(self):
         self.orders, self.asked, self.looked, self.fetched = [], [], [], []
-        self.granted = []
+        self.granted, self.loaded = [], []
         self.more = ()
 
     def newest_first(self, repository, tag_prefix=""):
@@ -156,6 +156,7 @@ def project(tmp_path, make, world, monkeypatch):
             cache_key=lambda source, application: f"key of {application}",
             now=lambda: make.noon,
             version="0.1.0",
+            when_loaded=world.loaded.append,
         )
         return build(snapshot, ports, "run1", force=force), world
 
@@ -195,6 +196,14 @@ def test_build_records_inputs_versions_and_invocation(project, make):
     assert built.declaration == make.digest_of(b"the declaration")
     assert built.versions == {"buildx": "0.30", "reader": "1.0.0", "cscm": "0.1.0"}
     assert built.invocation == "run1"
+
+
+def test_only_image_that_is_offered_is_checked_during_build(project):
+    """The stage of the tests has other content."""
+    _, world = project()
+    for order in world.orders:
+        order.when_loaded(f"of {order.target}")
+    assert world.loaded == ["of None"]
 
 
 def test_service_build_includes_tests_stage(project, make):

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from supply_chain.development import test as checking
-from supply_chain.development.test import Dependencies, Planned, SourceChecks
+from supply_chain.development.test import Dependencies, EarlyChecks, Planned
 from supply_chain.errors import CheckNotMade, ScannerFailed
 from supply_chain.evidence.checks import Check, Outcome
 from supply_chain.evidence.statement import TEST_RESULT, VULNERABILITIES
@@ -107,8 +107,8 @@ def test_checks_run_in_parallel(make, run):
     assert len(run(*plans).checks) == 3
 
 
-def test_checks_of_source_that_were_made_are_not_made_again(make, run):
-    """They are made during the build; an error is not remembered."""
+def test_checks_that_were_made_during_build_are_not_made_again(make, run):
+    """An error is not remembered."""
     calls, deps = [], dependencies(make.report())
 
     def check(which):
@@ -117,15 +117,32 @@ def test_checks_of_source_that_were_made_are_not_made_again(make, run):
             raise CheckNotMade("no answer\ntry again")
         return make.check(which)
 
-    source = SourceChecks([Planned(Check.SECRETS, TOOLS, cache(partial(check, Check.SECRETS)))], deps)
+    secrets = Planned(Check.SECRETS, TOOLS, cache(partial(check, Check.SECRETS)))
+    early = EarlyChecks([secrets], deps, cache(lambda digest: check(Check.CONTENT)))
     with pytest.raises(CheckNotMade):
-        source.make()
-    source.make()
+        early.check_source()
+    early.check_source()
+    early.check_content(make.digest)
 
-    tested = run(*source.planned, deps=deps)
+    tested = run(*early.source, Planned(Check.CONTENT, TOOLS, partial(early.content, make.digest)), deps=deps)
 
-    assert {c.check for c in tested.checks} == {Check.SECRETS, Check.DEPENDENCIES}
-    assert calls == [Check.SECRETS] * 2 and deps.scanner.scans == 1
+    assert {c.check for c in tested.checks} == {Check.SECRETS, Check.CONTENT, Check.DEPENDENCIES}
+    assert calls == [Check.SECRETS, Check.SECRETS, Check.CONTENT] and deps.scanner.scans == 1
+
+
+def test_content_that_cannot_be_read_during_build_is_read_again(make):
+    """The build does not fail; the step of the tests raises the error."""
+    calls = []
+
+    def check(digest):
+        calls.append(digest)
+        raise CheckNotMade("no answer\ntry again")
+
+    early = EarlyChecks([], dependencies(make.report()), cache(check))
+    early.check_content(make.digest)
+    with pytest.raises(CheckNotMade):
+        early.content(make.digest)
+    assert calls == [make.digest] * 2
 
 
 def test_check_that_cannot_be_made_raises_error(make, run):

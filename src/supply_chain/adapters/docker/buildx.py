@@ -103,7 +103,9 @@ class Buildx:
                 if loaded.status != 0:
                     raise _build_error(order, f"the engine did not take it: {loaded.stderr[-600:].strip()}")
             written = _read_metadata(metadata)
-            return BuildResult(digest=_digest(written), record=parse_record(written))
+        result = BuildResult(digest=_digest(written), record=parse_record(written))
+        order.when_loaded(result.digest)
+        return result
 
     def _run_guarded(
         self, order: BuildOrder, group: BuildCgroup | None, call: Callable[[], CommandResult]
@@ -111,7 +113,8 @@ class Buildx:
         return run_guarded(order, group, self.limits, self.engine, call) if group and self.limits else call()
 
     def _arguments(self, order: BuildOrder, dockerfile: Path, metadata: Path, archive: Path) -> list[str]:
-        rewritten, here = f"type=oci,dest={archive},rewrite-timestamp=true", "type=image,unpack=true"
+        rewritten = f"type=oci,dest={archive},rewrite-timestamp=true"
+        here = "type=image,unpack=true,compression=uncompressed"  # no registry gets it
         arguments = [
             "build", "--progress=plain", "--provenance=false", "--sbom=false",
             f"--platform={order.platform}", f"--file={dockerfile}", f"--metadata-file={metadata}",

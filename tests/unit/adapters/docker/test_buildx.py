@@ -282,7 +282,20 @@ def test_local_build_writes_directly_into_engine_store(docker):
     assert builder.build(order(reproducible=False))[0].digest == DIGEST
 
     (build,) = recorded.calls
-    assert "--output=type=image,unpack=true,name=cscm.local/hello:run" in build
+    assert "--output=type=image,unpack=true,compression=uncompressed,name=cscm.local/hello:run" in build
+
+
+def test_order_learns_that_its_image_is_loaded(docker):
+    """The build waits for what begins then. A build that fails begins nothing."""
+    builder, recorded = docker()
+    loaded = []
+
+    builder.build(order(when_loaded=lambda digest: loaded.append((digest, [call[0] for call in recorded.calls]))))
+    failing, _ = docker(stderr="ERROR: no", status=1)
+    with pytest.raises(BuildFailed):
+        failing.build(order(when_loaded=loaded.append))
+
+    assert loaded == [(DIGEST, ["build", "load"])]
 
 
 @pytest.mark.parametrize(
