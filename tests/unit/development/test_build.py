@@ -214,7 +214,8 @@ def test_service_build_includes_tests_stage(project, make):
     assert (image.target, image.name) == (None, "cscm.local/hello:run1")
     assert (tests.target, tests.name) == ("checks", stage_name("cscm.local/hello:run1"))
     assert (image.reproducible, tests.reproducible) == (True, False)
-    same = {name: getattr(image, name) for name in ("target", "name", "annotations", "reproducible")}
+    own = ("target", "name", "annotations", "reproducible", "when_loaded")
+    same = {name: getattr(image, name) for name in own}
     assert dataclasses.replace(tests, **same) == image
 
 
