@@ -100,8 +100,8 @@ class OfferedImages(Protocol):
         """Return the images with a tag that has this prefix, newest first; none without the repository."""
 
 
-class BuildRules:
-    """The bytes that the downloads of one build may have together; parallel downloads share it."""
+class DownloadAllowance:
+    """The bytes that all downloads of one build may have together; parallel downloads share them."""
 
     def __init__(self, most: int) -> None:
         self.most = most
@@ -115,7 +115,7 @@ class BuildRules:
             return self._left >= 0
 
 
-Fetch = Callable[[str, Digest, Path, float, BuildRules], None]
+Fetch = Callable[[str, Digest, Path, float, DownloadAllowance], None]
 """`(URL, checksum, target file, seconds, allowance)`: downloads a file, and trusts it by its checksum alone."""
 
 Context = Callable[[Snapshot], AbstractContextManager[Path]]
@@ -229,7 +229,7 @@ def _fetch_urls(plan: Plan, fetch: Fetch, timeout: float) -> Iterator[Mapping[st
 
     Nobody can guess the names of the directories. The downloads share the time of the build, and one allowance.
     """
-    until, allowance = time.monotonic() + timeout, BuildRules(FETCHED)
+    until, allowance = time.monotonic() + timeout, DownloadAllowance(FETCHED)
     with scratch("fetched") as work:
         places = {each.identifier: work / f"fetched-{token_hex(16)}" for each in plan.downloads}
         for each in plan.downloads:

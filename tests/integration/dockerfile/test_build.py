@@ -20,7 +20,7 @@ from supply_chain.adapters.git.snapshot import take_snapshot
 from supply_chain.adapters.process.command import Tool
 from supply_chain.adapters.registry.client import Registry
 from supply_chain.adapters.registry.http import RegistryHttp
-from supply_chain.development.build import BuildOrder, BuildPorts, BuildResult, BuildRules, build, local_name
+from supply_chain.development.build import BuildOrder, BuildPorts, BuildResult, DownloadAllowance, build, local_name
 from supply_chain.development.build import test_name as name_of_tests
 from supply_chain.errors import BuildMaterialsDiffer
 from supply_chain.evidence.provenance import provenance
@@ -115,7 +115,7 @@ def make(buildkit: BuildKit, builder: Any, directory: Path) -> BuiltImage:
         return build(replace(snapshot, source=source), ports, RUN)
 
 
-def hand_over(url: str, checksum: str, target: Path, timeout: float, allowance: BuildRules) -> None:
+def hand_over(url: str, checksum: str, target: Path, timeout: float, allowance: DownloadAllowance) -> None:
     """Write the file without a network."""
     target.write_text("fetched")
 

@@ -18,7 +18,7 @@ import httpcore
 from supply_chain.adapters.docker.public_hosts import Resolve, public_addresses, resolve
 from supply_chain.adapters.files.free_space import free_bytes
 from supply_chain.adapters.process.cancellation import Cancellation, cancellation
-from supply_chain.development.build import BuildRules
+from supply_chain.development.build import DownloadAllowance
 from supply_chain.errors import Cancelled, DiskFull, FetchFailed
 from supply_chain.model.image import Digest
 from supply_chain.text import mebibytes
@@ -125,7 +125,7 @@ class _Download:
     checksum: Digest
     target: Path
     deadline: _Deadline
-    allowance: BuildRules
+    allowance: DownloadAllowance
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,7 @@ class Fetcher:
     reserve: int = 0
     """Bytes that have to stay free on the file system that the files are written to."""
 
-    def fetch(self, url: str, checksum: Digest, target: Path, timeout: float, allowance: BuildRules) -> None:
+    def fetch(self, url: str, checksum: Digest, target: Path, timeout: float, allowance: DownloadAllowance) -> None:
         """Download `url` to the file `target`; `timeout` in seconds.
 
         Raises `FetchFailed` if the server does not answer with the file, the checksum differs, a size limit is

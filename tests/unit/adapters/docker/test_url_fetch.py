@@ -22,7 +22,7 @@ from supply_chain.adapters.docker.public_hosts import is_public, public_addresse
 from supply_chain.adapters.docker.url_fetch import Fetcher
 from supply_chain.adapters.files.free_space import free_bytes
 from supply_chain.adapters.process.cancellation import Cancellation, current
-from supply_chain.development.build import BuildRules
+from supply_chain.development.build import DownloadAllowance
 from supply_chain.errors import Cancelled, DiskFull, DockerfileRefused, FetchFailed
 
 CONTENT = b"what was declared"
@@ -95,7 +95,7 @@ def server(tmp_path, monkeypatch):
 
 
 def get(tmp_path, url, checksum=SUM, timeout=30, allowance=None, name="fetched", **settings):
-    target, allowance = tmp_path / name, allowance or BuildRules(1024)
+    target, allowance = tmp_path / name, allowance or DownloadAllowance(1024)
     Fetcher(tmp_path / "ca.pem", **settings).fetch(url, checksum, target, timeout, allowance)
     return target.read_bytes()
 
@@ -247,7 +247,7 @@ def test_fetches_of_one_build_share_an_allowance(server, tmp_path):
     """Each of the files alone would be small enough."""
     port, answers, _ = server
     answers["/a"] = (200, {}, CONTENT)
-    allowance = BuildRules(2 * len(CONTENT))
+    allowance = DownloadAllowance(2 * len(CONTENT))
 
     for name in ("one", "two"):
         assert get(tmp_path, f"https://files.test:{port}/a", allowance=allowance, name=name) == CONTENT
