@@ -28,7 +28,7 @@ from supply_chain.lifecycle.plan import Plan, read_plan
 from supply_chain.model.image import Digest, application_of
 from supply_chain.model.tier import is_base_repository
 from supply_chain.reports import applied_rows
-from tasks.lifecycle import apply_step, find_bases_step, find_needed_step, plan_step, sign_approval_step
+from tasks.lifecycle import apply_step, find_bases_step, find_needed_step, plan_step, sign_plan_answer_step
 
 MISSED = timedelta(hours=24)
 """Delay after which a run is skipped, because the next one is due.
@@ -39,7 +39,7 @@ PATIENCE = 7 * 24 * 3600
 """Seconds that a plan waits for approval. Then the run ends, and the next one makes a new plan."""
 
 
-class Approval(RunInput):
+class PlanAnswer(RunInput):
     """The form that an operator fills in to resume a suspended run."""
 
     approve: bool = Field(default=False, description="Apply the plan? It is this run's artifact lifecycle-plan.")
@@ -65,11 +65,11 @@ async def lifecycle(rules: str = "nightly", dry_run: bool | None = None) -> Appl
     if plan.over:
         about = f"{plan}. {'; '.join(plan.over)}."
         answer = await asuspend_flow_run(
-            wait_for_input=Approval.with_initial_data(description=about),
+            wait_for_input=PlanAnswer.with_initial_data(description=about),
             timeout=PATIENCE,
             key=f"approval-{plan.digest.removeprefix('sha256:')}",  # an answer about another plan must not count
         )
-        await sign_approval_step(plan.digest, answer.approve, answer.by, answer.reason, ports)
+        await sign_plan_answer_step(plan.digest, answer.approve, answer.by, answer.reason, ports)
         if not answer.approve:
             return complete_as("Rejected", f"rejected by {answer.by}: {answer.reason}", plan)
     plan.hold_to(ports.workbench.rules(rules))  # the rules may have changed while the run waited
@@ -174,5 +174,5 @@ async def apply_only(path: str, by: str, reason: str, digest: str | None = None)
     ports = await LifecyclePorts.aload()
     plan.hold_to(ports.workbench.rules(plan.rules))
     if plan.over:
-        await sign_approval_step(plan.digest, True, by, reason, ports)
+        await sign_plan_answer_step(plan.digest, True, by, reason, ports)
     return await _apply(plan, ports)

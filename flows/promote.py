@@ -35,7 +35,7 @@ from supply_chain.policy.outcome import Refused
 from supply_chain.promotion.freeze import PromotionFreeze
 from supply_chain.promotion.moves import Move, no_move
 from supply_chain.text import first_line, plain_text
-from tasks.promote import await_evidence_step, plan_curation_step, plan_deployment_step, sign_decision_step
+from tasks.promote import await_evidence_step, plan_curation_step, plan_deployment_step, sign_approval_step
 
 EVIDENCE = 60
 """Seconds to wait for development's evidence, which is attached after the push that was announced."""
@@ -134,7 +134,7 @@ async def _sign_answers(image: str) -> None:
     for key, approval in (await read_answers()).items():
         ports = await ExecutionPorts.aload()
         ref = await in_thread(find, image, CURATED, ports.repositories)
-        await sign_decision_step(ref.with_digest(approval.digest), approval, ports, sent=True)
+        await sign_approval_step(ref.with_digest(approval.digest), approval, ports, sent=True)
         await forget_answer(key)
 
 
@@ -172,7 +172,7 @@ async def approve(
         reason=reason,
         decided=now(),
     )
-    approval = await sign_decision_step(ref, approval, ports, key=key)
+    approval = await sign_approval_step(ref, approval, ports, key=key)
     for note in _approval_notes(approval, place, ref) if approval.approved else ():
         log.info("%s", plain_text(f"note: {note}"))
     return approval

@@ -20,7 +20,7 @@ from supply_chain.errors import SupplyChainError
 from supply_chain.evidence.image_status import LIFTS, Act, LifecycleDecision
 from supply_chain.fleet.image import FleetImage
 from supply_chain.lifecycle.apply import Entry, apply, find_bases_in_use, find_needed
-from supply_chain.lifecycle.decisions import UNCHANGED, DecisionResult, approve_plan, decide
+from supply_chain.lifecycle.decisions import UNCHANGED, DecisionResult, decide, sign_plan_answer
 from supply_chain.lifecycle.enforce import Enforced, enforce_blocks
 from supply_chain.lifecycle.plan import Plan
 from supply_chain.lifecycle.planning import plan_lifecycle
@@ -87,10 +87,10 @@ def apply_step(
     return apply(plan, repository, in_use, bases, ports.repositories, ports.reader, block, journal)
 
 
-@step("sign the decision")
-def sign_approval_step(plan: Digest, yes: bool, by: str, reason: str, ports: LifecyclePorts) -> None:
-    """Sign a person's decision about a plan that is above its limits; a click in the UI alone does not count."""
-    approve_plan(plan, yes, ports.evidence, ports.repositories, by=by, reason=reason, now=now())
+@step("sign the answer to the plan")
+def sign_plan_answer_step(plan: Digest, yes: bool, by: str, reason: str, ports: LifecyclePorts) -> None:
+    """Sign a person's answer to a plan that is above its limits; a click in the UI alone does not count."""
+    sign_plan_answer(plan, yes, ports.evidence, ports.repositories, by=by, reason=reason, now=now())
 
 
 @step("decide", run_name="{act} {ref.application}")

@@ -69,11 +69,11 @@ async def _require_healthy(move: Move, view: View) -> Move:
     return require_healthy(move, current, await read_soaking(move.after, move.image.application))
 
 
-@step("sign the decision")
-def sign_decision_step(
+@step("sign the approval")
+def sign_approval_step(
     ref: ImageRef, decision: Approval, ports: ExecutionPorts, *, sent: bool = False, key: str = ""
 ) -> Approval:
-    """Sign a person's decision as execution's evidence, and return it; the deploy gate reads that and nothing else.
+    """Sign a person's approval or denial as execution's evidence, and return it; the deploy gate reads nothing else.
 
     `sent` is that of `evidence.approval.to_sign`: the decision was made in a form. With a `key`, the person signs it
     first; raise `DeclarationInvalid` if that would not count.

@@ -348,10 +348,10 @@ def _read_owner(deployed: PastDeployment, evidence: EvidenceStore) -> str:
     return built.manifest.owner if built else ""
 
 
-def approve_plan(
+def sign_plan_answer(
     plan: Digest, yes: bool, evidence: EvidenceStore, repositories: Repositories, *, by: str, reason: str, now: datetime
 ) -> Digest:
-    """Sign a decision about a plan and return the statement's digest. Its subject is the plan's digest."""
+    """Sign an answer to a plan and return the statement's digest. Its subject is the plan's digest."""
     repositories.ensure_repository(PLANS, immutable=True, key=None)
     decision = LifecycleDecision(act=PlanAct.APPROVE if yes else PlanAct.REJECT, by=by, reason=reason, at=now)
     return evidence.attach(ImageRef(repository=PLANS, digest=plan), LIFECYCLE, decision.predicate(), now)

@@ -89,7 +89,7 @@ def run(monkeypatch, tmp_path):
     monkeypatch.setattr(LifecyclePorts, "aload", load)
     for name, stand_in in (("plan_step", plan), ("apply_step", apply), ("find_needed_step", needed),
                            ("find_bases_step", built_on), ("_publish", publish),
-                           ("sign_approval_step", sign), ("run_lock", Lock),
+                           ("sign_plan_answer_step", sign), ("run_lock", Lock),
                            ("asuspend_flow_run", suspend)):  # fmt: skip
         monkeypatch.setattr(lifecycle, name, stand_in)
     return done
@@ -298,8 +298,8 @@ async def test_rejected_plan_is_signed_and_not_applied(run):
 def test_approval_form_requires_name_and_reason_and_defaults_to_no(missing):
     """Nobody approves by submitting an unchanged form."""
     with pytest.raises(ValueError, match="at least 1 character"):
-        lifecycle.Approval(**{"by": "ann", "reason": "x", **missing})
-    assert lifecycle.Approval(by="ann", reason="x").approve is False
+        lifecycle.PlanAnswer(**{"by": "ann", "reason": "x", **missing})
+    assert lifecycle.PlanAnswer(by="ann", reason="x").approve is False
 
 
 async def test_plan_only_changes_nothing(run):

@@ -53,7 +53,11 @@ def place(monkeypatch):
         (tasks, "_read_images", read_images),
         (tasks, "plan_lifecycle", planned),
         (tasks, "acreate_table_artifact", table),
-        (tasks, "approve_plan", lambda plan, yes, *_, by, reason, now: place.signed.append((plan, yes, by, reason))),
+        (
+            tasks,
+            "sign_plan_answer",
+            lambda plan, yes, *_, by, reason, now: place.signed.append((plan, yes, by, reason)),
+        ),
     ):
         monkeypatch.setattr(module, name, stand_in)
     return place

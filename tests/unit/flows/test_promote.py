@@ -208,7 +208,7 @@ async def waiting(monkeypatch, tmp_path):
     for name, stand_in in (
         ("find", lambda image, *_: ImageRef.parse(image)), ("plan_deployment_step", due),
         ("is_active", AsyncMock(return_value=False)),
-        ("sign_decision_step", sign), ("deploy", AsyncMock(return_value=None)),
+        ("sign_approval_step", sign), ("deploy", AsyncMock(return_value=None)),
     ):  # fmt: skip
         monkeypatch.setattr(flows, name, stand_in)
     with temporary_settings({PREFECT_LOCAL_STORAGE_PATH: tmp_path}):
@@ -307,7 +307,7 @@ async def test_approve_notes_if_approval_has_no_effect(monkeypatch, caplog, plac
     ports.workbench.environment = lambda name: environment
     monkeypatch.setattr(ExecutionPorts, "aload", AsyncMock(return_value=ports))
     signed = AsyncMock(side_effect=lambda ref, decision, ports, **_: decision)
-    monkeypatch.setattr(flows, "sign_decision_step", signed)
+    monkeypatch.setattr(flows, "sign_approval_step", signed)
     caplog.set_level("INFO", "supply_chain.steps")
 
     decision = await approve(IMAGE, "staging", by="ann", reason="so", deny=deny)
@@ -324,7 +324,7 @@ async def test_run_of_a_deployment_uses_no_key_of_a_person(monkeypatch):
     ports.workbench.environment = lambda name: DockerEnvironment(name=name)
     monkeypatch.setattr(ExecutionPorts, "aload", AsyncMock(return_value=ports))
     signed = AsyncMock(side_effect=lambda ref, decision, ports, **_: decision)
-    monkeypatch.setattr(flows, "sign_decision_step", signed)
+    monkeypatch.setattr(flows, "sign_approval_step", signed)
     for deployed, key, error in ((None, "ann.key", False), ("1", "", False), ("1", "ann.key", True)):
         monkeypatch.setattr(personal_keys, "deployment", SimpleNamespace(id=deployed))
         with pytest.raises(DeclarationInvalid, match="cscm approve --key") if error else nullcontext():
@@ -337,7 +337,7 @@ async def test_decision_about_missing_image_is_not_signed(monkeypatch):
     """It would have no effect, and somebody would wait for it."""
     monkeypatch.setattr(flows, "find_stored", Mock(side_effect=ImageNotFound("curated/hello does not have it")))
     signed = AsyncMock()
-    monkeypatch.setattr(flows, "sign_decision_step", signed)
+    monkeypatch.setattr(flows, "sign_approval_step", signed)
 
     with pytest.raises(ImageNotFound):
         await approve(IMAGE, "staging", by="ann", reason="so")

@@ -15,7 +15,7 @@ from supply_chain.evidence.image_status import (
     read_image_status,
 )
 from supply_chain.evidence.statement import ENCRYPTION, LIFECYCLE, PROVENANCE
-from supply_chain.lifecycle.decisions import DecisionPorts, RunsFrom, approve_plan, decide
+from supply_chain.lifecycle.decisions import DecisionPorts, RunsFrom, decide, sign_plan_answer
 from supply_chain.lifecycle.reading import RegistryReader
 from supply_chain.lifecycle.snapshot import INDEXES
 from supply_chain.model.image import ImageRef, StorageStatus
@@ -445,7 +445,9 @@ def test_block_report_lists_running_containers_with_owner(say, world, make, regi
 def test_decision_about_plan_is_signed_for_that_plan(world, make, registry, yes, act):
     """It affects no image."""
     plan = digest(77)
-    approve_plan(plan, yes, world.store(TierName.LIFECYCLE), registry, by="ann", reason="looked at it", now=make.noon)
+    sign_plan_answer(
+        plan, yes, world.store(TierName.LIFECYCLE), registry, by="ann", reason="looked at it", now=make.noon
+    )
 
     where = ImageRef(repository="evidence/lifecycle/plans", digest=plan)
     found = world.store(TierName.EXECUTION).verified(where, TierName.LIFECYCLE, LIFECYCLE)

@@ -38,7 +38,7 @@ TASKS = (
     lifecycle.find_bases_step,
     lifecycle.apply_step,
     lifecycle.decide_step,
-    lifecycle.sign_approval_step,
+    lifecycle.sign_plan_answer_step,
 )
 
 
@@ -226,7 +226,7 @@ async def test_failed_step_fails_run_with_each_code(place):
 
 async def test_plan_approval_is_signed_with_name_and_reason(place):
     """The statement is about the digest of the plan."""
-    await lifecycle.sign_approval_step.fn(place.plan.digest, True, "ann", "looked at it", place.ports)
+    await lifecycle.sign_plan_answer_step.fn(place.plan.digest, True, "ann", "looked at it", place.ports)
 
     where = ImageRef(repository="evidence/lifecycle/plans", digest=place.plan.digest)
     (decision,) = read_decisions(place.world.store(TierName.EXECUTION).verified(where, TierName.LIFECYCLE, LIFECYCLE))

@@ -42,7 +42,7 @@ async def test_later_decision_has_later_time_despite_clock_skew(world, make, mon
             environment="staging", digest=REF.digest, decision=decision, by="ann", reason="so",
             decided=make.noon + timedelta(minutes=minutes),
         )  # fmt: skip
-        await promote.sign_decision_step.fn(REF, approval, ports)
+        await promote.sign_approval_step.fn(REF, approval, ports)
 
     last = present(last_approval(execution_statements(REF, store, APPROVAL), "staging", REF.digest))
     assert last.value.decision == "denied" and last.at > make.noon + timedelta(minutes=3)
@@ -64,7 +64,7 @@ async def test_denial_ends_break_glass_despite_clock_skew(world, monkeypatch, de
         environment="production", digest=REF.digest, decision=decided, by="bob", reason="so", decided=NOON
     )
 
-    signed = await promote.sign_decision_step.fn(REF, decision, ports)
+    signed = await promote.sign_approval_step.fn(REF, decision, ports)
 
     found = break_glass_uses(execution_statements(REF, store, APPROVAL, BREAK_GLASS), "production", REF.digest)
     assert found == (() if decided == "denied" else (use,))
@@ -96,10 +96,10 @@ async def test_decision_is_signed_by_its_person_first(world, make, monkeypatch, 
 
     if by == "bob":
         with pytest.raises(DeclarationInvalid, match="not signed with a key of bob"):
-            await promote.sign_decision_step.fn(REF, decision, ports, key="ann.key")
+            await promote.sign_approval_step.fn(REF, decision, ports, key="ann.key")
         assert execution_statements(REF, store, APPROVAL) == ()
     else:
-        signed = await promote.sign_decision_step.fn(REF, decision, ports, key="ann.key")
+        signed = await promote.sign_approval_step.fn(REF, decision, ports, key="ann.key")
         (found,) = signed_approvals(execution_statements(REF, store, APPROVAL), "production", REF.digest)
         assert found == signed and people.find_approvers([found], REF) == ("ann",)
     assert asked == ["ann.key"]
@@ -204,7 +204,7 @@ async def test_signed_decision_without_event_emits_it_once(world, make, monkeypa
     store.attach(REF.moved_to("evidence/execution/hello"), APPROVAL, approval.predicate(), make.noon)
 
     for _ in range(2):
-        await promote.sign_decision_step.fn(REF, approval, ports, sent=True)
+        await promote.sign_approval_step.fn(REF, approval, ports, sent=True)
 
     assert len(emitted) == 1 and len(execution_statements(REF, store, APPROVAL)) == 1
 
