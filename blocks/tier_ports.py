@@ -17,7 +17,7 @@ from orchestration.clock import now
 from supply_chain.adapters.aws.ecr import Ecr
 from supply_chain.adapters.image.layers import examine_image
 from supply_chain.adapters.registry.client import Registry
-from supply_chain.adapters.registry.descriptors import LayersByManifest, read_manifests
+from supply_chain.adapters.registry.upstream_manifests import LayersByManifest, read_manifests
 from supply_chain.adapters.tools.cosign import Cosign
 from supply_chain.adapters.tools.crane import Crane, read_upstream_config, read_upstream_manifests
 from supply_chain.adapters.tools.skopeo import Skopeo

@@ -85,7 +85,7 @@ class Registry:
         if answer.status == 404:
             return None
         digest = answer.headers.get("Docker-Content-Digest")
-        return digest or digest_of(self._read_cached_manifest(f"{repository}/manifests/{tag}").content)
+        return digest or digest_of(self._fetch_manifest(f"{repository}/manifests/{tag}").content)
 
     def has(self, ref: ImageRef) -> bool:
         """Return whether the repository holds this manifest."""
@@ -102,7 +102,7 @@ class Registry:
 
     def _manifest_bytes(self, ref: ImageRef) -> tuple[bytes, str]:
         path = f"{ref.repository}/manifests/{ref.digest}"
-        return self._read_verified(path, ref.digest, f"the manifest of {ref}", self._read_cached_manifest)
+        return self._read_verified(path, ref.digest, f"the manifest of {ref}", self._fetch_manifest)
 
     def _read_verified(self, path: str, digest: Digest, what: str, read: Callable[[str], Answer]) -> tuple[bytes, str]:
         """Return content and media type at the path of a digest, from the cache or verified against the digest."""
@@ -118,7 +118,7 @@ class Registry:
         cached = self.memory.get(path)
         return cached if cached and digest_of(cached[0]) == digest else None
 
-    def _read_cached_manifest(self, path: str) -> Answer:
+    def _fetch_manifest(self, path: str) -> Answer:
         return self.http.call("GET", path, accept=ACCEPT, most=LARGEST_MANIFEST)
 
     def blob(self, repository: str, digest: Digest) -> bytes:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from supply_chain.adapters.process import tool_errors
 from supply_chain.adapters.process.command import Tool
-from supply_chain.adapters.registry.descriptors import LayersByManifest, check_config, read_manifests
+from supply_chain.adapters.registry.upstream_manifests import LayersByManifest, check_config, read_manifests
 from supply_chain.errors import AccessDenied, BaseMissing, RegistryFailed, RegistryUnavailable
 from supply_chain.model.image import ImageRef
 

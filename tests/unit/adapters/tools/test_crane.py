@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from supply_chain.adapters.registry import descriptors
+from supply_chain.adapters.registry import upstream_manifests
 from supply_chain.adapters.tools.crane import Crane, read_upstream_config, read_upstream_manifests
 from supply_chain.errors import AccessDenied, BaseMissing, DockerfileRefused, RegistryFailed, RegistryUnavailable
 from supply_chain.model.image import ImageRef
@@ -174,7 +174,7 @@ def test_read_upstream_manifests_refuses_external_layer_at_any_depth(upstream, b
 @pytest.mark.parametrize(("most", "refused"), [(3, False), (2, True)])
 def test_read_upstream_manifests_reads_a_bounded_number_of_manifests(upstream, monkeypatch, most, refused):
     """Each takes a request, and somebody else wrote the list."""
-    monkeypatch.setattr(descriptors, "MOST_MANIFESTS", most)
+    monkeypatch.setattr(upstream_manifests, "MOST_MANIFESTS", most)
     manifests = {INDEX: listed(a=(IMAGE, None), b=(OTHER, None)), IMAGE: {"layers": []}, OTHER: {"layers": []}}
 
     if refused:

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from supply_chain.adapters.registry.descriptors import MANIFESTS, Manifest, read_manifest
+from supply_chain.adapters.registry.upstream_manifests import MANIFESTS, Manifest, read_manifest
 
 A, B, C = (f"sha256:{letter * 64}" for letter in "abc")
 ELSEWHERE = ["http://127.0.0.1:8080/admin"]
