@@ -33,7 +33,7 @@ from supply_chain.model.image import CuratedImage, ImageRef
 from supply_chain.model.tier import CURATED, OFFERED
 from supply_chain.policy.outcome import Refused
 from supply_chain.promotion.freeze import PromotionFreeze
-from supply_chain.promotion.moves import Move, no_move
+from supply_chain.promotion.planned_promotion import PlannedPromotion, no_promotion
 from supply_chain.text import first_line, plain_text
 from tasks.promote import await_evidence_step, plan_curation_step, plan_deployment_step, sign_approval_step
 
@@ -46,7 +46,7 @@ CHAIN = 2 * 3600
 @flow(name="promote", flow_run_name=by_image)
 async def promote(
     image: str, after: str | None = None, newest: bool = False
-) -> CuratedImage | Deployment | Refused | Move | PromotionFreeze:
+) -> CuratedImage | Deployment | Refused | PlannedPromotion | PromotionFreeze:
     """Promote one image through its next gate: an offered image to curation, a curated one to its next environment.
 
     If there is nothing to do, the run ends as Unneeded with the reason, for example after a repeated or late event.
@@ -63,7 +63,7 @@ async def promote(
     return await (_to_curation(image, newest) if image.startswith(OFFERED) else _to_environment(image, after))
 
 
-async def _to_curation(image: str, newest: bool) -> CuratedImage | Refused | Move | PromotionFreeze:
+async def _to_curation(image: str, newest: bool) -> CuratedImage | Refused | PlannedPromotion | PromotionFreeze:
     ports = await CurationPorts.aload()
     ref = await in_thread(find, image, OFFERED, ports.repositories)
     await _wait_for_evidence(ref, ports)
@@ -74,7 +74,9 @@ async def _to_curation(image: str, newest: bool) -> CuratedImage | Refused | Mov
     async with next_run_lock(name, CHAIN) as is_first:
         if is_first:
             return await _curate(ref, newest, ports)
-    return _unneeded(no_move(ref, "another run waits already and will promote the newest image of this application"))
+    return _unneeded(
+        no_promotion(ref, "another run waits already and will promote the newest image of this application")
+    )
 
 
 async def _wait_for_evidence(ref: ImageRef, ports: CurationPorts) -> None:
@@ -88,49 +90,53 @@ async def _wait_for_evidence(ref: ImageRef, ports: CurationPorts) -> None:
         raise await release_slot(f"{ref} is not signed yet; this run waits without a slot in its work queue")
 
 
-async def _curate(ref: ImageRef, newest: bool, ports: CurationPorts) -> CuratedImage | Refused | Move | PromotionFreeze:
+async def _curate(
+    ref: ImageRef, newest: bool, ports: CurationPorts
+) -> CuratedImage | Refused | PlannedPromotion | PromotionFreeze:
     async with run_lock(lock_name("curate", ref.application)):
-        move = await plan_curation_step(ref, ports, newest=newest)  # an earlier holder may have decided
-        if not move.to:
-            return _unneeded(move)
+        promotion = await plan_curation_step(ref, ports, newest=newest)  # an earlier holder may have decided
+        if not promotion.to:
+            return _unneeded(promotion)
         if freeze := await active_freeze():  # it may have begun during the wait
             return complete_frozen(freeze)
-        result = await curate(image=str(move.image))
+        result = await curate(image=str(promotion.image))
     return complete_refused(result) if isinstance(result, Refused) else result
 
 
-async def _to_environment(image: str, after: str | None) -> Deployment | Refused | Move | PromotionFreeze:
+async def _to_environment(image: str, after: str | None) -> Deployment | Refused | PlannedPromotion | PromotionFreeze:
     ports = await ExecutionPorts.aload()
     ref = await in_thread(find, image, CURATED, ports.repositories)
     async with run_lock(lock_name("promote", ref.application), CHAIN):
         # An image admitted just now may not be signed yet; a soaked one was signed long before.
         async with run_lock(lock_name("curate", ref.application)) if after is None else nullcontext():
-            move = await plan_deployment_step(ref, after, ports)
-        if not move.to:
-            return _unneeded(move)
+            promotion = await plan_deployment_step(ref, after, ports)
+        if not promotion.to:
+            return _unneeded(promotion)
         if freeze := await active_freeze():  # it may have begun during the wait
             return complete_frozen(freeze)
-        if move.asks and deployment.id:  # other runs cannot be resumed, so the gate refuses
-            if await is_active(move):
-                return _unneeded(move.model_copy(update={"reason": "another run already asks for the approval"}))
-            await request_approval(move)
-        return await _deploy(ref, move, ports)
+        if promotion.awaits_approval and deployment.id:  # other runs cannot be resumed, so the gate refuses
+            if await is_active(promotion):
+                return _unneeded(promotion.model_copy(update={"reason": "another run already asks for the approval"}))
+            await request_approval(promotion)
+        return await _deploy(ref, promotion, ports)
 
 
-async def _deploy(ref: ImageRef, request: Move, ports: ExecutionPorts) -> Deployment | Refused | Move | PromotionFreeze:
-    """Make a move, unless somebody deployed or decided something else while it waited for its lock."""
+async def _deploy(
+    ref: ImageRef, request: PlannedPromotion, ports: ExecutionPorts
+) -> Deployment | Refused | PlannedPromotion | PromotionFreeze:
+    """Make a promotion, unless somebody deployed or decided something else while it waited for its lock."""
     async with run_lock(lock_name(DEPLOY, request.to, ref.application)):
-        move = await plan_deployment_step(ref, request.after, ports)
-        if not move.to:
-            return _unneeded(move)
+        promotion = await plan_deployment_step(ref, request.after, ports)
+        if not promotion.to:
+            return _unneeded(promotion)
         if freeze := await active_freeze():
             return complete_frozen(freeze)
-        result = await deploy(image=str(ref), environment=move.to)
+        result = await deploy(image=str(ref), environment=promotion.to)
     return complete_refused(result) if isinstance(result, Refused) else result
 
 
 async def _sign_answers(image: str) -> None:
-    """Sign a person's answer in this run's form, with the time at which it was sent, whatever move is due now."""
+    """Sign a person's answer in this run's form, with the time at which it was sent, whatever promotion is due now."""
     for key, approval in (await read_answers()).items():
         ports = await ExecutionPorts.aload()
         ref = await in_thread(find, image, CURATED, ports.repositories)
@@ -138,11 +144,11 @@ async def _sign_answers(image: str) -> None:
         await forget_answer(key)
 
 
-def _unneeded(move: Move) -> Move:
-    """Return the result of a promotion that had nothing to do: the move, which contains the reason."""
-    why = plain_text(f"{move.image.repository}@{move.image.short}: {move.reason}")
+def _unneeded(promotion: PlannedPromotion) -> PlannedPromotion:
+    """Return the result of a run that had nothing to do: the planned promotion, which contains the reason."""
+    why = plain_text(f"{promotion.image.repository}@{promotion.image.short}: {promotion.reason}")
     get_run_logger().info("%s", why)
-    return complete_as("Unneeded", why, move)
+    return complete_as("Unneeded", why, promotion)
 
 
 @flow(name="approve", flow_run_name=by_image)

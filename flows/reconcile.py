@@ -16,7 +16,7 @@ from orchestration.promotion_freeze import active_freeze
 from orchestration.promotions import is_active, start_promotion
 from orchestration.run_states import complete_as, complete_frozen
 from supply_chain.promotion.freeze import PromotionFreeze
-from supply_chain.promotion.moves import Move
+from supply_chain.promotion.planned_promotion import PlannedPromotion
 from supply_chain.text import plain_text
 from tasks.promote import find_missed_step
 
@@ -33,13 +33,13 @@ def _passes(tier: str, *, shallow: bool) -> tuple[bool, ...]:
 @flow(name="reconcile", flow_run_name="reconcile {tier}")
 async def reconcile(
     tier: Literal["curation", "execution"], shallow: bool = False
-) -> tuple[Move, ...] | PromotionFreeze:
+) -> tuple[PlannedPromotion, ...] | PromotionFreeze:
     """Find promotions to a tier that no event started, and start them, for the newest image of each application.
 
     For curation, these are images in dev/* that were offered and not judged. For execution, these are curated images
     that are deployed nowhere, and soaked images that did not go to their next environment. An image that a gate or a
     person refused is not promoted. If a signed statement of an application cannot be read, or the environment of a
-    move is invalid, the run ends as Unreadable, after it has handled all others.
+    promotion is invalid, the run ends as Unreadable, after it has handled all others.
 
     Args:
         tier: The tier that the images are promoted to. The run uses only its identity.
@@ -50,29 +50,35 @@ async def reconcile(
         return await _reconcile(tier, shallow=shallow)
 
 
-async def _reconcile(tier: str, *, shallow: bool) -> tuple[Move, ...] | PromotionFreeze:
+async def _reconcile(tier: str, *, shallow: bool) -> tuple[PlannedPromotion, ...] | PromotionFreeze:
     if freeze := await active_freeze():
         return complete_frozen(freeze)
     ports = await PORTS[tier].aload()
-    rows, moves, visited = [], [], set()
+    rows, promotions, visited = [], [], set()
     for only_shallow in _passes(tier, shallow=shallow):  # start first what is found quickly
-        for move in await find_missed_step(ports, shallow=only_shallow):
-            if (key := (str(move.image), move.to, move.after)) in visited:
+        for promotion in await find_missed_step(ports, shallow=only_shallow):
+            if (key := (str(promotion.image), promotion.to, promotion.after)) in visited:
                 continue
             visited.add(key)
-            moves.append(move)
-            active = not move.unreadable and await is_active(move)
-            run = move.reason if move.unreadable else "runs already" if active else await start_promotion(move)
-            image = plain_text(f"{move.image.repository}@{move.image.short}")
+            promotions.append(promotion)
+            active = not promotion.unreadable and await is_active(promotion)
+            run = (
+                promotion.reason
+                if promotion.unreadable
+                else "runs already"
+                if active
+                else await start_promotion(promotion)
+            )
+            image = plain_text(f"{promotion.image.repository}@{promotion.image.short}")
             rows.append(
                 {
                     "image": image,
-                    "to": plain_text(move.to),
-                    "after": plain_text(move.after or ""),
+                    "to": plain_text(promotion.to),
+                    "after": plain_text(promotion.after or ""),
                     "run": plain_text(run),
                 }
             )
     await acreate_table_artifact(key=f"reconciled-{tier}", table=rows, description="Promotions that no event started")
-    if unreadable := [str(move.image) for move in moves if move.unreadable]:
-        return complete_as("Unreadable", ", ".join(unreadable), tuple(moves))
-    return tuple(moves)
+    if unreadable := [str(promotion.image) for promotion in promotions if promotion.unreadable]:
+        return complete_as("Unreadable", ", ".join(unreadable), tuple(promotions))
+    return tuple(promotions)

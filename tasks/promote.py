@@ -1,4 +1,4 @@
-"""Tasks of a promotion: find an image's next move, and sign decisions of people."""
+"""Tasks of a promotion: plan what is due for an image, and sign decisions of people."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from supply_chain.model.tier import TierName
 from supply_chain.policy.people import sign_as_person
 from supply_chain.policy.reading import execution_statements
 from supply_chain.policy.verdict import execution_place
-from supply_chain.promotion.moves import Move, reportable_moves
-from supply_chain.promotion.offered import missed_curations, plan_curation, plan_newest_curation
-from supply_chain.promotion.released import View, missed_deployments, plan_deployment, require_healthy
+from supply_chain.promotion.planned_promotion import PlannedPromotion, reportable_promotions
+from supply_chain.promotion.to_curation import missed_curations, plan_curation, plan_newest_curation
+from supply_chain.promotion.to_environment import PromotionSources, missed_deployments, plan_deployment, require_healthy
 
 POLL = 1
 """Seconds between two looks at an image's evidence."""
@@ -36,7 +36,7 @@ POLL = 1
 async def await_evidence_step(ref: ImageRef, ports: CurationPorts, seconds: float) -> bool:
     """Wait for the evidence of an image that is still being signed; return whether a promotion can go on."""
     store, until = ports.evidence, time.monotonic() + seconds
-    if not (await in_thread(plan_curation, ref, ports.repositories, store)).waits:
+    if not (await in_thread(plan_curation, ref, ports.repositories, store)).awaits_evidence:
         return True
     while time.monotonic() < until:
         if await in_thread(store.verified, ref, TierName.DEVELOPMENT, PROVENANCE):  # others need no second check
@@ -45,28 +45,28 @@ async def await_evidence_step(ref: ImageRef, ports: CurationPorts, seconds: floa
     return False
 
 
-@step("find the move at the intake gate")
-def plan_curation_step(ref: ImageRef, ports: CurationPorts, *, newest: bool = False) -> Move:
-    """Return the move that is due for an offered image.
+@step("plan the promotion to curation")
+def plan_curation_step(ref: ImageRef, ports: CurationPorts, *, newest: bool = False) -> PlannedPromotion:
+    """Return the promotion that is due for an offered image.
 
-    With `newest`, if none is due for that image, return the move of its application's newest offered image.
+    With `newest`, if none is due for that image, return that of its application's newest offered image.
     """
-    move = plan_curation(ref, ports.repositories, ports.evidence)
-    return plan_newest_curation(ref, ports.repositories, ports.evidence) if newest and not move.to else move
+    promotion = plan_curation(ref, ports.repositories, ports.evidence)
+    return plan_newest_curation(ref, ports.repositories, ports.evidence) if newest and not promotion.to else promotion
 
 
-@step("find the move at the deploy gate")
-async def plan_deployment_step(ref: ImageRef, after: str | None, ports: ExecutionPorts) -> Move:
-    """Return the move that is due for a curated image: its environment, and whether a person must decide first."""
-    view = _view(ports, ref.application)
-    return await _require_healthy(await in_thread(plan_deployment, ref, after, view), view)
+@step("plan the promotion to an environment")
+async def plan_deployment_step(ref: ImageRef, after: str | None, ports: ExecutionPorts) -> PlannedPromotion:
+    """Return the promotion that is due for a curated image: its environment, and whether a person must decide first."""
+    sources = _sources(ports, ref.application)
+    return await _require_healthy(await in_thread(plan_deployment, ref, after, sources), sources)
 
 
-async def _require_healthy(move: Move, view: View) -> Move:
-    if not move.to or move.after is None:
-        return move
-    current = await in_thread(view.current, move.image.application, move.after)
-    return require_healthy(move, current, await read_soaking(move.after, move.image.application))
+async def _require_healthy(promotion: PlannedPromotion, sources: PromotionSources) -> PlannedPromotion:
+    if not promotion.to or promotion.after is None:
+        return promotion
+    current = await in_thread(sources.current, promotion.image.application, promotion.after)
+    return require_healthy(promotion, current, await read_soaking(promotion.after, promotion.image.application))
 
 
 @step("sign the approval")
@@ -145,17 +145,17 @@ def _sign_as_person(decision: Approval, ref: ImageRef, ports: ExecutionPorts, ke
 
 
 @step("find missed promotions")
-async def find_missed_step(ports: TierPorts, *, shallow: bool = False) -> tuple[Move, ...]:
-    """Return the moves that no event announced to this tier, for the newest image of each application."""
+async def find_missed_step(ports: TierPorts, *, shallow: bool = False) -> tuple[PlannedPromotion, ...]:
+    """Return the promotions that no event announced to this tier, for the newest image of each application."""
     if ports.name is TierName.CURATION:
         return await in_thread(missed_curations, ports.repositories, ports.evidence, shallow=shallow)
-    view = _view(ports)
-    moves = await in_thread(missed_deployments, view)
-    return reportable_moves([await _require_healthy(move, view) for move in moves])
+    sources = _sources(ports)
+    promotions = await in_thread(missed_deployments, sources)
+    return reportable_promotions([await _require_healthy(promotion, sources) for promotion in promotions])
 
 
-def _view(ports: TierPorts, only: str | None = None) -> View:
-    """Return execution's view; what should run, of one application or of all, is read only once."""
+def _sources(ports: TierPorts, only: str | None = None) -> PromotionSources:
+    """Return execution's sources; what should run, of one application or of all, is read only once."""
     documents = ports.workbench.environment_documents()
 
     @cache
@@ -165,7 +165,7 @@ def _view(ports: TierPorts, only: str | None = None) -> View:
             for each in read_expected(documents.names, ports.repositories, ports.registry, ports.evidence, only)
         }
 
-    return View(
+    return PromotionSources(
         ports.repositories,
         ports.evidence,
         ports.workbench.environment,

@@ -16,7 +16,7 @@ from pydantic import Field, ValidationError
 from orchestration.clock import now
 from supply_chain.evidence.approval import Approval
 from supply_chain.evidence.personal_decision import Words
-from supply_chain.promotion.moves import Move
+from supply_chain.promotion.planned_promotion import PlannedPromotion
 from supply_chain.reports import escape
 from supply_chain.text import plain_text
 
@@ -42,18 +42,19 @@ class Decision(RunInput):
     reason: Words = Field(title="Reason", description="One sentence. It is part of the signed statement.")
 
 
-async def request_approval(move: Move) -> None:
-    """Ask a person to approve a move: the run is suspended here, and starts again when the form is sent."""
-    where = f"has soaked in {escape(move.after)}" if move.after else "**has not run in any environment before**"
-    about = f"**{escape(move.image.application)}** `{move.image.digest}` {where}. May it go to **{escape(move.to)}**?"
-    if move.signers:
+async def request_approval(promotion: PlannedPromotion) -> None:
+    """Ask a person to approve a promotion: the run is suspended here, and starts again when the form is sent."""
+    image, after, to = promotion.image, promotion.after, escape(promotion.to)
+    where = f"has soaked in {escape(after)}" if after else "**has not run in any environment before**"
+    about = f"**{escape(image.application)}** `{image.digest}` {where}. May it go to **{to}**?"
+    if promotion.signers:
         about += (
-            f" {escape(move.to)} counts only approvals that people sign with keys of their own, and needs "
-            f"{move.signers}: `cscm approve --key`. An answer here records a request, or a denial."
+            f" {to} counts only approvals that people sign with keys of their own, and needs "
+            f"{promotion.signers}: `cscm approve --key`. An answer here records a request, or a denial."
         )
     form = Decision.with_initial_data(description=about)
-    digest = move.image.digest.removeprefix("sha256:")
-    key = FORM.format(digest=digest, environment=move.to, once=uuid4().hex)
+    digest = image.digest.removeprefix("sha256:")
+    key = FORM.format(digest=digest, environment=promotion.to, once=uuid4().hex)
     await asuspend_flow_run(wait_for_input=form, timeout=PATIENCE, key=key)
 
 

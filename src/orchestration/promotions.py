@@ -17,7 +17,7 @@ from orchestration.pagination import fetch_all
 from orchestration.registration.abandoned_runs import ABANDONED
 from supply_chain.model.image import Digest
 from supply_chain.model.tier import OFFERED
-from supply_chain.promotion.moves import Move
+from supply_chain.promotion.planned_promotion import PlannedPromotion
 
 FLOW = "promote"
 TO_CURATION, TO_EXECUTION = f"{FLOW}/on-missed", f"{FLOW}/on-demand"
@@ -50,32 +50,32 @@ def _is_alive(run: FlowRun) -> bool:
     return since is not None and now() - since < STALE and due is not None and due - now() < STALE
 
 
-async def is_active(move: Move) -> bool:
-    """Return whether another run makes the same move; one that asks a person counts only if this move asks too."""
-    parameters = _parameters(move).items()
+async def is_active(promotion: PlannedPromotion) -> bool:
+    """Return whether another run makes the same promotion; one that asks a person counts only if this one asks too."""
+    parameters = _parameters(promotion).items()
     return any(
         str(run.id) != flow_run.id and all(run.parameters.get(key) == value for key, value in parameters)
-        for run in await list_promotions(move.image.digest)
-        if move.asks or run.state_type is not StateType.PAUSED
+        for run in await list_promotions(promotion.image.digest)
+        if promotion.awaits_approval or run.state_type is not StateType.PAUSED
     )
 
 
-async def start_promotion(move: Move) -> str:
+async def start_promotion(promotion: PlannedPromotion) -> str:
     """Start a promotion as its event would have done, and return the name of the run.
 
-    A move is started at most once an hour, and once more if it no longer asks a person.
+    A promotion is started at most once an hour, and once more if it no longer asks a person.
     """
     run = await arun_deployment(
-        TO_CURATION if move.image.repository.startswith(OFFERED) else TO_EXECUTION,
-        parameters=_parameters(move),
+        TO_CURATION if promotion.image.repository.startswith(OFFERED) else TO_EXECUTION,
+        parameters=_parameters(promotion),
         timeout=0,
         as_subflow=False,
         tags=["by-event"],  # nobody waits for this run, so its outcome is notified
-        idempotency_key=f"{move.image} {move.to} {move.asks} {now():%Y-%m-%d %H}",
+        idempotency_key=f"{promotion.image} {promotion.to} {promotion.awaits_approval} {now():%Y-%m-%d %H}",
     )
     return str(run.name)
 
 
-def _parameters(move: Move) -> dict[str, Any]:
-    """Return the parameters of a `promote` run that makes a move."""
-    return {"image": str(move.image), "after": move.after}
+def _parameters(promotion: PlannedPromotion) -> dict[str, Any]:
+    """Return the parameters of a `promote` run that makes a promotion."""
+    return {"image": str(promotion.image), "after": promotion.after}

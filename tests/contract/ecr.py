@@ -16,7 +16,7 @@ from supply_chain.errors import AwsFailed, ImageNotFound
 from supply_chain.fleet.find import Digests
 from supply_chain.lifecycle import apply, decisions, reading
 from supply_chain.model.image import Digest, ImageRef, StorageStatus
-from supply_chain.promotion import moves
+from supply_chain.promotion import planned_promotion
 from tests.support.content import CONFIG, INDEX, MANIFEST, Content
 
 ABSENT: Digest = "sha256:" + "0" * 64
@@ -27,7 +27,7 @@ class EcrPort(
     apply.Registry,
     decisions.Storage,
     reading.Images,
-    moves.Images,
+    planned_promotion.Images,
     CuratedRepositories,
     RepositoryEncryption,
     Digests,

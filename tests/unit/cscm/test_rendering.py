@@ -15,7 +15,7 @@ from supply_chain.lifecycle.plan import Plan
 from supply_chain.model.container import profile
 from supply_chain.model.image import Candidate, CuratedImage, ImageRef
 from supply_chain.model.manifest import Probe, Runtime
-from supply_chain.promotion.moves import no_move
+from supply_chain.promotion.planned_promotion import no_promotion
 from tests.support.builders import NOON, source
 
 REF = ImageRef(repository="curated/hello", digest="sha256:" + "a" * 64)
@@ -27,7 +27,7 @@ REF = ImageRef(repository="curated/hello", digest="sha256:" + "a" * 64)
         (Candidate(ref=REF, source=source()), str(REF)),
         (CuratedImage(ref=REF, tag="t", source=source(), environments=()), str(REF)),
         (REF, str(REF)),
-        (no_move(REF, "done"), str(no_move(REF, "done"))),
+        (no_promotion(REF, "done"), str(no_promotion(REF, "done"))),
         (
             Deployment(
                 environment="staging",

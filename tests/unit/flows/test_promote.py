@@ -25,7 +25,7 @@ from supply_chain.errors import DeclarationInvalid, ImageNotFound
 from supply_chain.execution.environment import DockerEnvironment, DockerPlacement
 from supply_chain.model.image import ImageRef
 from supply_chain.promotion.freeze import PromotionFreeze
-from supply_chain.promotion.moves import Move
+from supply_chain.promotion.planned_promotion import PlannedPromotion
 from tests.support.present import present
 
 IMAGE = "curated/hello@sha256:" + "a" * 64
@@ -55,7 +55,7 @@ async def test_admitted_image_is_checked_after_its_curation_ended(monkeypatch, a
 
     async def due(ref, after, *_):
         checks.append((after, list(locks)))
-        return Move(image=ref, reason="it is there")
+        return PlannedPromotion(image=ref, reason="it is there")
 
     monkeypatch.setattr(flows, "run_lock", lock)
     monkeypatch.setattr(flows, "plan_deployment_step", due)
@@ -66,9 +66,9 @@ async def test_admitted_image_is_checked_after_its_curation_ended(monkeypatch, a
 
 async def test_promotion_leaves_question_to_run_that_already_asks(monkeypatch):
     """A duplicate event has started that run."""
-    move = Move(image=ImageRef.parse(IMAGE), to="production", asks=True)
+    promotion = PlannedPromotion(image=ImageRef.parse(IMAGE), to="production", awaits_approval=True)
     monkeypatch.setattr(flows, "deployment", SimpleNamespace(id="d"))
-    monkeypatch.setattr(flows, "plan_deployment_step", AsyncMock(return_value=move))
+    monkeypatch.setattr(flows, "plan_deployment_step", AsyncMock(return_value=promotion))
     monkeypatch.setattr(flows, "is_active", AsyncMock(return_value=True))
 
     state = await promote(IMAGE, "staging", return_state=True)
@@ -91,7 +91,7 @@ async def test_promotion_is_checked_again_after_waiting_for_lock(
 ):
     """Meanwhile, somebody may set a freeze or deploy a newer image."""
     ref, held = ImageRef.parse(image), []
-    to = Move(image=ref, to="curation" if does == "curate" else "staging")
+    to = PlannedPromotion(image=ref, to="curation" if does == "curate" else "staging")
 
     @asynccontextmanager
     async def lock(name, *_):
@@ -102,7 +102,7 @@ async def test_promotion_is_checked_again_after_waiting_for_lock(
         held.remove(name)
 
     async def look(*_, **__):
-        return Move(image=ref, reason="another") if step in held and meanwhile == "deployed" else to
+        return PlannedPromotion(image=ref, reason="another") if step in held and meanwhile == "deployed" else to
 
     async def do(**_):
         assert step in held
@@ -127,7 +127,7 @@ async def test_push_promotes_newest_image_or_leaves_it_to_waiting_run(monkeypatc
 
     async def due(*_, newest):
         assert newest
-        return Move(image=ref.model_copy(update={"digest": "sha256:" + "b" * 64}), to="curation")
+        return PlannedPromotion(image=ref.model_copy(update={"digest": "sha256:" + "b" * 64}), to="curation")
 
     stand_ins = (
         ("run_lock", lock), ("next_run_lock", lock), ("plan_curation_step", due), ("curate", curated),
@@ -155,7 +155,7 @@ async def test_evidence_of_push_is_awaited_before_lock(monkeypatch, newest):
 
     for name, stand_in in (
         ("run_lock", lock), ("next_run_lock", lock), ("await_evidence_step", waits), ("find", Mock(return_value=ref)),
-        ("plan_curation_step", AsyncMock(return_value=Move(image=ref, reason="it is released already"))),
+        ("plan_curation_step", AsyncMock(return_value=PlannedPromotion(image=ref, reason="it is released already"))),
     ):  # fmt: skip
         monkeypatch.setattr(flows, name, stand_in)
 
@@ -184,7 +184,7 @@ async def test_run_for_unsigned_image_leaves_its_slot_for_a_minute(monkeypatch, 
     for name, stand_in in (
         ("can_wait", lambda: True), ("run_age", AsyncMock(return_value=age)), ("release_slot", leave),
         ("run_lock", lock), ("await_evidence_step", waits), ("find", Mock(return_value=ref)),
-        ("plan_curation_step", AsyncMock(return_value=Move(image=ref, reason="it is not signed"))),
+        ("plan_curation_step", AsyncMock(return_value=PlannedPromotion(image=ref, reason="it is not signed"))),
     ):  # fmt: skip
         monkeypatch.setattr(flows, name, stand_in)
 
@@ -199,7 +199,7 @@ async def test_run_for_unsigned_image_leaves_its_slot_for_a_minute(monkeypatch, 
 async def waiting(monkeypatch, tmp_path):
     """Return a promotion that waits for a person on a Prefect server, with the decisions that it signs."""
     ref, signed = ImageRef.parse(IMAGE), []
-    due = AsyncMock(return_value=Move(image=ref, to="production", after="staging", asks=True))
+    due = AsyncMock(return_value=PlannedPromotion(image=ref, to="production", after="staging", awaits_approval=True))
 
     async def sign(ref, approval, *_, sent):
         assert sent and (datetime.now(UTC) - approval.decided).total_seconds() >= 0
@@ -233,7 +233,7 @@ NO = (IMAGE, "production", "sha256:" + "a" * 64, "denied", "bob")
 
 async def test_answer_is_signed_even_if_move_is_no_longer_due(waiting):
     """As the latest decision, it overrides an earlier one."""
-    waiting.due.return_value = Move(image=waiting.image, reason="curation did not release it")
+    waiting.due.return_value = PlannedPromotion(image=waiting.image, reason="curation did not release it")
 
     assert await waiting.go_on() == "Unneeded"
     assert waiting.signed == [NO]
@@ -241,7 +241,7 @@ async def test_answer_is_signed_even_if_move_is_no_longer_due(waiting):
 
 async def test_answer_is_signed_once(waiting):
     """A repeated run must not override later decisions."""
-    waiting.due.return_value = Move(image=waiting.image, to="production", after="staging")
+    waiting.due.return_value = PlannedPromotion(image=waiting.image, to="production", after="staging")
 
     assert await waiting.go_on() == "Completed"
     assert await waiting.go_on() == "Completed"
@@ -273,7 +273,7 @@ async def test_answer_is_signed_during_freeze(waiting, make):
 async def test_answer_applies_to_asked_image_only(waiting):
     """Whoever may change the parameters of a run must not transfer the answer."""
     other = waiting.image.model_copy(update={"digest": "sha256:" + "b" * 64})
-    waiting.due.return_value = Move(image=other, to="production", after="staging", asks=True)
+    waiting.due.return_value = PlannedPromotion(image=other, to="production", after="staging", awaits_approval=True)
 
     assert await waiting.go_on(image=str(other)) == "Suspended"
     assert waiting.signed == [NO]

@@ -17,14 +17,14 @@ from flows import reconcile as flows
 from orchestration import promotion_freeze, promotions
 from supply_chain.execution.environment_documents import EnvironmentDocuments
 from supply_chain.model.image import ImageRef
-from supply_chain.promotion.moves import Move
+from supply_chain.promotion.planned_promotion import PlannedPromotion
 from tests.support.policies import POLICIES
 from tests.support.present import present
 
 OFFERED = ImageRef(repository="dev/hello", digest="sha256:" + "a" * 64)
 RELEASED = ImageRef(repository="curated/hello", digest="sha256:" + "b" * 64)
-TO_CURATION = Move(image=OFFERED, to="curation")
-TO_STAGING = Move(image=RELEASED, to="staging")
+TO_CURATION = PlannedPromotion(image=OFFERED, to="curation")
+TO_STAGING = PlannedPromotion(image=RELEASED, to="staging")
 
 
 @pytest.fixture
@@ -66,7 +66,7 @@ def shop(machine, monkeypatch):
         shop.looks.append(shallow)
         return shop.curation
 
-    def execution(view):
+    def execution(sources):
         shop.looks.append("all")
         return shop.execution
 
@@ -85,15 +85,15 @@ async def table(tier):
     ).data
 
 
-@pytest.mark.parametrize(("tier", "deployment", "move"), [
+@pytest.mark.parametrize(("tier", "deployment", "promotion"), [
     ("curation", "promote/on-missed", TO_CURATION), ("execution", "promote/on-demand", TO_STAGING),
 ])  # fmt: skip
-async def test_reconcile_uses_only_its_own_tier(shop, tier, deployment, move):
+async def test_reconcile_uses_only_its_own_tier(shop, tier, deployment, promotion):
     """The credentials of other tiers are not loaded."""
-    assert await flows.reconcile(tier) == (move,)
+    assert await flows.reconcile(tier) == (promotion,)
 
     assert sorted(shop.loaded) == sorted([tier, "workbench"])
-    assert shop.started == [(deployment, {"image": str(move.image), "after": None})]
+    assert shop.started == [(deployment, {"image": str(promotion.image), "after": None})]
     assert "a run" in await table(tier)
 
 
@@ -132,11 +132,11 @@ async def test_active_promotion_is_not_started_again(shop):
     assert shop.started == [] and "runs already" in await table("curation")
 
 
-@pytest.mark.parametrize(("asks", "started"), [(True, 0), (False, 1)])
-async def test_promotion_that_waits_for_answer_is_not_started_again(shop, asks, started):
+@pytest.mark.parametrize(("awaits_approval", "started"), [(True, 0), (False, 1)])
+async def test_promotion_that_waits_for_answer_is_not_started_again(shop, awaits_approval, started):
     """`cscm approve` gives the answer as well as the form."""
     shop.state, shop.on_the_way = StateType.PAUSED, [{"image": str(RELEASED), "after": None}]
-    shop.execution = (TO_STAGING.model_copy(update={"asks": asks}),)
+    shop.execution = (TO_STAGING.model_copy(update={"awaits_approval": awaits_approval}),)
 
     await flows.reconcile("execution")
 
@@ -145,7 +145,9 @@ async def test_promotion_that_waits_for_answer_is_not_started_again(shop, asks, 
 
 async def test_unreadable_image_is_reported_and_others_are_started(shop):
     """The run completes in the state Unreadable."""
-    damaged = Move(image=RELEASED.model_copy(update={"repository": "curated/other"}), reason="damaged", unreadable=True)
+    damaged = PlannedPromotion(
+        image=RELEASED.model_copy(update={"repository": "curated/other"}), reason="damaged", unreadable=True
+    )
     shop.execution = (damaged, TO_STAGING)
 
     state = await flows.reconcile("execution", return_state=True)

@@ -7,7 +7,7 @@ import pytest
 from orchestration import approvals
 from orchestration.approvals import request_approval
 from supply_chain.model.image import ImageRef
-from supply_chain.promotion.moves import Move
+from supply_chain.promotion.planned_promotion import PlannedPromotion
 
 REF = ImageRef(repository="curated/hello", digest="sha256:" + "a" * 64)
 
@@ -21,7 +21,9 @@ async def test_form_says_if_only_signed_approvals_count(monkeypatch, signers, sa
         asked.append(wait_for_input)
 
     monkeypatch.setattr(approvals, "asuspend_flow_run", suspend)
-    await request_approval(Move(image=REF, to="production", after="staging", asks=True, signers=signers))
+    await request_approval(
+        PlannedPromotion(image=REF, to="production", after="staging", awaits_approval=True, signers=signers)
+    )
 
     (form,) = asked
     assert ("needs 2: `cscm approve --key`" in form._description) is says

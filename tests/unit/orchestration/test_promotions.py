@@ -11,7 +11,7 @@ from prefect.client.schemas.objects import FlowRun, State, StateType
 from orchestration import promotions
 from orchestration.clock import now
 from supply_chain.model.image import ImageRef
-from supply_chain.promotion.moves import Move
+from supply_chain.promotion.planned_promotion import PlannedPromotion
 
 REF = ImageRef(repository="curated/hello", digest="sha256:" + "a" * 64)
 
@@ -48,10 +48,12 @@ async def test_move_starts_deployment_of_its_tier(monkeypatch, repository, to, d
     """An environment may have the name of a tier, and the idempotency key depends on the pending question."""
     started = AsyncMock(return_value=SimpleNamespace(name="r"))
     monkeypatch.setattr(promotions, "arun_deployment", started)
-    move = Move(image=REF.moved_to(repository), to=to)
+    promotion = PlannedPromotion(image=REF.moved_to(repository), to=to)
 
-    for asks in (True, False):
-        assert await promotions.start_promotion(move.model_copy(update={"asks": asks})) == "r"
+    for awaits_approval in (True, False):
+        assert (
+            await promotions.start_promotion(promotion.model_copy(update={"awaits_approval": awaits_approval})) == "r"
+        )
 
     assert [call.args for call in started.await_args_list] == [(deployment,)] * 2
     assert len({call.kwargs["idempotency_key"] for call in started.await_args_list}) == 2

@@ -1,4 +1,4 @@
-"""The images of one application in memory, on which promotion moves are planned."""
+"""The images of one application in memory, on which promotions are planned."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from supply_chain.model.image import ImageRef
 from supply_chain.model.manifest import Probe
 from supply_chain.model.tier import Gate, TierName
 from supply_chain.policy.verdict import execution_place, verdict_places
-from supply_chain.promotion.offered import missed_curations, plan_curation, plan_newest_curation
-from supply_chain.promotion.released import View, missed_deployments, plan_deployment
+from supply_chain.promotion.to_curation import missed_curations, plan_curation, plan_newest_curation
+from supply_chain.promotion.to_environment import PromotionSources, missed_deployments, plan_deployment
 from tests.support.pieces import Pieces
 from tests.support.policies import DEPLOY
 
@@ -142,13 +142,15 @@ class Chain:
         return plan_newest_curation(self.dev(number), self.ecr, self.pieces.world.store(CURATION))
 
     def onward(self, number, after=None):
-        return plan_deployment(self.curated(number), after, self._view)
+        return plan_deployment(self.curated(number), after, self._sources)
 
     def missed(self, *, shallow=False):
         found = missed_curations(self.ecr, self.pieces.world.store(CURATION), shallow=shallow)
-        return (*found, *missed_deployments(self._view))
+        return (*found, *missed_deployments(self._sources))
 
     @property
-    def _view(self):
+    def _sources(self):
         rules = DEPLOY.environment_rules
-        return View(self.ecr, self.pieces.world.store(EXECUTION), self.read, self.invalid, self.current, rules)
+        return PromotionSources(
+            self.ecr, self.pieces.world.store(EXECUTION), self.read, self.invalid, self.current, rules
+        )

@@ -1,4 +1,4 @@
-"""The images of one application in memory, on which promotion moves are planned."""
+"""The images of one application in memory, on which promotions are planned."""
 
 import pytest
 

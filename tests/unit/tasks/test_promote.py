@@ -1,4 +1,4 @@
-"""The tasks of promote: decisions of a person, moves, and waiting for evidence."""
+"""The tasks of promote: decisions of a person, plans, and waiting for evidence."""
 
 import asyncio
 from datetime import timedelta
@@ -18,7 +18,7 @@ from supply_chain.model.image import ImageRef
 from supply_chain.model.tier import TierName
 from supply_chain.policy.people import FILE, read_people
 from supply_chain.policy.reading import execution_statements
-from supply_chain.promotion.moves import Move
+from supply_chain.promotion.planned_promotion import PlannedPromotion
 from supply_chain.promotion.soaking import continue_soak
 from tasks import promote
 from tests.support.builders import NOON, OTHER
@@ -149,10 +149,10 @@ async def test_break_glass_is_signed_by_its_person_first(world, monkeypatch, tmp
 ])  # fmt: skip
 async def test_unhealthy_soaked_image_does_not_move(machine, monkeypatch, changes, deployed, goes):
     """An approval may take days; the state of another image in its place does not matter."""
-    move = Move(image=REF, to="production", after="staging")
+    promotion = PlannedPromotion(image=REF, to="production", after="staging")
     soaking = None if changes is None else continue_soak(None, look(0, wanted=REF.digest, running=REF.digest))
-    monkeypatch.setattr(promote, "plan_deployment", lambda *_: move)
-    monkeypatch.setattr(promote, "missed_deployments", lambda *_: (move,))
+    monkeypatch.setattr(promote, "plan_deployment", lambda *_: promotion)
+    monkeypatch.setattr(promote, "missed_deployments", lambda *_: (promotion,))
     runs = SimpleNamespace(environment="staging", application="hello", digest=deployed)
     monkeypatch.setattr(promote, "read_expected", lambda *_: (runs,))
     monkeypatch.setattr(promote, "read_soaking", AsyncMock(return_value=soaking and soaking.model_copy(update=changes)))
@@ -166,7 +166,7 @@ async def test_unhealthy_soaked_image_does_not_move(machine, monkeypatch, change
 
     due = await promote.plan_deployment_step.fn(REF, "staging", ports)
 
-    assert bool(due.to) is goes and await promote.find_missed_step.fn(ports) == ((move,) if goes else ())
+    assert bool(due.to) is goes and await promote.find_missed_step.fn(ports) == ((promotion,) if goes else ())
     assert goes or due.reason == "it was not healthy in staging at the last observation"
 
 
@@ -185,10 +185,10 @@ async def test_invalid_environment_does_not_hide_what_runs_elsewhere(monkeypatch
     workbench = SimpleNamespace(environment=None, environment_documents=lambda: documents, policies=lambda: POLICIES)
     ports: Any = SimpleNamespace(repositories=None, registry=None, evidence=None, workbench=workbench)
 
-    view = promote._view(ports)
+    sources = promote._sources(ports)
 
-    assert view.current("hello", "broken") == REF.with_digest(OTHER) and asked == [("broken", "staging")]
-    assert view.invalid == {"broken": error}
+    assert sources.current("hello", "broken") == REF.with_digest(OTHER) and asked == [("broken", "staging")]
+    assert sources.invalid == {"broken": error}
 
 
 async def test_signed_decision_without_event_emits_it_once(world, make, monkeypatch):
@@ -224,11 +224,11 @@ async def test_wait_for_evidence_is_limited_to_a_minute(machine, world, monkeypa
         later(18)
         return curation.verified(*about)
 
-    def move(*_):
+    def plan(*_):
         later(0)
-        return Move(image=ref, waits=not curation.verified(ref, TierName.DEVELOPMENT, PROVENANCE))
+        return PlannedPromotion(image=ref, awaits_evidence=not curation.verified(ref, TierName.DEVELOPMENT, PROVENANCE))
 
-    monkeypatch.setattr(promote, "plan_curation", move)
+    monkeypatch.setattr(promote, "plan_curation", plan)
     monkeypatch.setattr(promote, "time", SimpleNamespace(monotonic=lambda: clock[0]))
     monkeypatch.setattr(asyncio, "sleep", AsyncMock(side_effect=later))
 

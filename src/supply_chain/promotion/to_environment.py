@@ -1,4 +1,4 @@
-"""Moves at the deploy gate, for the images in `curated/*`, from one environment to the next."""
+"""Plans promotions to environments, for the images in `curated/*`."""
 
 from __future__ import annotations
 
@@ -30,12 +30,20 @@ from supply_chain.model.manifest import Service
 from supply_chain.model.tier import CURATED, Gate, TierName
 from supply_chain.policy.outcome import BASE_BLOCKED, IMAGE_BLOCKED
 from supply_chain.policy.reading import execution_statements
-from supply_chain.promotion.moves import Images, Move, codes_of, no_move, reportable_moves, unreadable_move, why_refused
+from supply_chain.promotion.planned_promotion import (
+    Images,
+    PlannedPromotion,
+    codes_of,
+    no_promotion,
+    reportable_promotions,
+    unreadable_promotion,
+    why_refused,
+)
 from supply_chain.promotion.soaking import Soaking
 from supply_chain.text import first_line, join_lines
 
 EXECUTION_STATEMENTS = (DEPLOYMENT, SUMMARY, SOAK, APPROVAL)
-PASSING = {
+REASONS_THAT_END = {
     IMAGE_BLOCKED, BASE_BLOCKED, f"verdict.{Gate.RELEASE}.refused", "scan.old",
     *(f"verdict.{gate}.{end}" for gate in (Gate.INTAKE, Gate.RELEASE) for end in ("ended", "waived")),
 }  # fmt: skip
@@ -44,8 +52,8 @@ what follows from them."""
 
 
 @dataclass(frozen=True)
-class View:
-    """The data sources for the moves at the deploy gate."""
+class PromotionSources:
+    """What promotions to environments are planned from."""
 
     images: Images
     store: EvidenceStore
@@ -64,27 +72,29 @@ class View:
         return is_released(own, ref.digest, self.store.now())
 
 
-def plan_deployment(ref: ImageRef, after: str | None, view: View) -> Move:
-    """Return the move of an image in `curated/*` to the first environment that it declares, or to that after `after`.
+def plan_deployment(ref: ImageRef, after: str | None, sources: PromotionSources) -> PlannedPromotion:
+    """Return the promotion of an image in `curated/*` to its first declared environment, or to the one after `after`.
 
     The image must have soaked in `after`. It never replaces an image that was curated after it. Raise
     `DeclarationInvalid` or `SettingInvalid` if the next environment is invalid, or `after` cannot be read.
     """
-    built = last_provenance(view.store.verified(ref, TierName.DEVELOPMENT, PROVENANCE))
+    built = last_provenance(sources.store.verified(ref, TierName.DEVELOPMENT, PROVENANCE))
     manifest = built.manifest if built else None
     if not isinstance(manifest, Service):
-        return no_move(ref, "it is not a service" if manifest else "development signed no provenance of it")
+        return no_promotion(ref, "it is not a service" if manifest else "development signed no provenance of it")
     to = next_environment(manifest.environments, after)
     if to is None:
-        return no_move(ref, f"it declares no environment after {after}" if after else "it declares no environment")
-    own = execution_statements(ref, view.store, *EXECUTION_STATEMENTS)
-    if why := next(_list_objections(ref, after, to, own, view), ""):
-        return no_move(ref, why)
-    place = view.read(to)
-    return Move(image=ref, to=to, after=after, asks=_asks(place, ref, own), signers=place.signed_approvals)
+        return no_promotion(ref, f"it declares no environment after {after}" if after else "it declares no environment")
+    own = execution_statements(ref, sources.store, *EXECUTION_STATEMENTS)
+    if why := next(_list_objections(ref, after, to, own, sources), ""):
+        return no_promotion(ref, why)
+    place = sources.read(to)
+    return PlannedPromotion(
+        image=ref, to=to, after=after, awaits_approval=_awaits_approval(place, ref, own), signers=place.signed_approvals
+    )
 
 
-def _asks(environment: Environment, ref: ImageRef, own: Sequence[VerifiedStatement]) -> bool:
+def _awaits_approval(environment: Environment, ref: ImageRef, own: Sequence[VerifiedStatement]) -> bool:
     """Return whether people still have to decide. Whether they may, and whether they signed, the gate verifies."""
     if not environment.signed_approvals:
         return environment.asks and last_approval(own, environment.name, ref.digest) is None
@@ -92,38 +102,41 @@ def _asks(environment: Environment, ref: ImageRef, own: Sequence[VerifiedStateme
     return len(signers) < environment.signed_approvals
 
 
-def missed_deployments(view: View) -> tuple[Move, ...]:
-    """Return moves of each application's newest released image that runs nowhere, and of images that have soaked.
+def missed_deployments(sources: PromotionSources) -> tuple[PlannedPromotion, ...]:
+    """Return promotions of each application's newest released image that runs nowhere, and of images that have soaked.
 
     An image that cannot be judged, by its signed statements or for an invalid environment, is returned as `unreadable`;
     other applications and environments are not affected.
     """
-    moves: list[Move] = []
-    for repository in view.images.repositories(CURATED):
-        for newest in view.images.newest_first(repository)[:1]:
+    promotions: list[PlannedPromotion] = []
+    for repository in sources.images.repositories(CURATED):
+        for newest in sources.images.newest_first(repository)[:1]:
             try:
-                moves += [_plan_candidate(ref, after, view) for ref, after in _candidates(repository, view)]
+                promotions += [
+                    _plan_promotable(ref, after, sources) for ref, after in _list_promotable(repository, sources)
+                ]
             except UNREADABLE as error:
-                moves.append(unreadable_move(newest, join_lines(error)))
-    return reportable_moves(moves)
+                promotions.append(unreadable_promotion(newest, join_lines(error)))
+    return reportable_promotions(promotions)
 
 
-def _plan_candidate(ref: ImageRef, after: str | None, view: View) -> Move:
+def _plan_promotable(ref: ImageRef, after: str | None, sources: PromotionSources) -> PlannedPromotion:
     try:
-        return plan_deployment(ref, after, view)
+        return plan_deployment(ref, after, sources)
     except (DeclarationInvalid, SettingInvalid) as error:
-        return unreadable_move(ref, join_lines(error))
+        return unreadable_promotion(ref, join_lines(error))
 
 
-def require_healthy(move: Move, deployed: ImageRef | None, soaking: Soaking | None) -> Move:
-    """Return the move, or none if the image soaked, still runs, and was unhealthy at the last look.
+def require_healthy(
+    promotion: PlannedPromotion, deployed: ImageRef | None, soaking: Soaking | None
+) -> PlannedPromotion:
+    """Return the promotion, or none if the image soaked, still runs, and was unhealthy at the last look.
 
-    `deployed` is the image that should run in the environment that the move starts from, `soaking` is the state stored
-    for it.
+    `deployed` is the image that should run in the environment `after`, `soaking` is the state stored for it.
     """
-    if deployed is None or deployed.digest != move.image.digest or (soaking and soaking.digest == deployed.digest):
-        return move
-    return no_move(move.image, f"it was not healthy in {move.after} at the last observation")
+    if deployed is None or deployed.digest != promotion.image.digest or (soaking and soaking.digest == deployed.digest):
+        return promotion
+    return no_promotion(promotion.image, f"it was not healthy in {promotion.after} at the last observation")
 
 
 def next_environment(environments: Sequence[str], after: str | None) -> str | None:
@@ -134,57 +147,57 @@ def next_environment(environments: Sequence[str], after: str | None) -> str | No
     return next(iter(names[names.index(after) + 1 :]), None) if after in names else None
 
 
-def _candidates(repository: str, view: View) -> list[tuple[ImageRef, str | None]]:
-    """Return the newest released image, and the images that run in environments from which they could move on."""
-    for ref in filter(view.releases, view.images.newest_first(repository)):
-        built = last_provenance(view.store.verified(ref, TierName.DEVELOPMENT, PROVENANCE))
+def _list_promotable(repository: str, sources: PromotionSources) -> list[tuple[ImageRef, str | None]]:
+    """Return the newest released image, and the images that run in environments from which they could be promoted."""
+    for ref in filter(sources.releases, sources.images.newest_first(repository)):
+        built = last_provenance(sources.store.verified(ref, TierName.DEVELOPMENT, PROVENANCE))
         places = built.manifest.environments if built else ()
-        running = [(deployed, place) for place in places[:-1] if (deployed := view.current(ref.application, place))]
+        running = [(deployed, place) for place in places[:-1] if (deployed := sources.current(ref.application, place))]
         return [(ref, None), *((deployed.moved_to(repository), place) for deployed, place in running)]
     return []
 
 
 def _list_objections(
-    ref: ImageRef, after: str | None, to: str, own: Sequence[VerifiedStatement], view: View
+    ref: ImageRef, after: str | None, to: str, own: Sequence[VerifiedStatement], sources: PromotionSources
 ) -> Iterator[str]:
-    """Yield the reasons against a move to `to`. `own` are the statements that execution signed."""
-    if not view.releases(ref):
+    """Yield the reasons against a promotion to `to`. `own` are the statements that execution signed."""
+    if not sources.releases(ref):
         yield "curation did not release it"
     if any(each.value.environment == to for each in read_records(own)):
         yield f"it was deployed to {to}"
-    if to in view.invalid:
-        raise view.invalid[to]
+    if to in sources.invalid:
+        raise sources.invalid[to]
     try:
-        environment = view.read(to)
+        environment = sources.read(to)
         environment.placement(ref.application)
-        asked = environment.requirements(view.read).soak
+        asked = environment.requirements(sources.read).soak
     except SettingInvalid as error:
         yield first_line(error)
         return
-    if after is not None and (why := _explain_soak(ref, after, own, view)):
+    if after is not None and (why := _explain_soak(ref, after, own, sources)):
         yield why
     longest = longest_soak(own, asked.environment, ref.digest) if asked else None
     if asked and not asked.met_by(longest.value if longest else None):
         yield f"{to} requires a soak in {asked.environment}, and it did not soak there"
     verdict = last_verdict(own, Gate.DEPLOY, ref.digest)
-    if verdict and not verdict.value.passed and not _applies_no_more(verdict, ref, view):
+    if verdict and not verdict.value.passed and not _no_longer_counts(verdict, ref, sources):
         yield why_refused(verdict.value, Gate.DEPLOY)
-    if later := _explain_newer(ref, view.current(ref.application, to), after, view):
+    if later := _explain_newer(ref, sources.current(ref.application, to), after, sources):
         yield later
     decision = last_approval(own, to, ref.digest)
     if decision and not decision.value.approved:
         yield f"{decision.value.by} denied it for {to}: {decision.value.reason}"
 
 
-def _explain_soak(ref: ImageRef, after: str, own: Sequence[VerifiedStatement], view: View) -> str:
+def _explain_soak(ref: ImageRef, after: str, own: Sequence[VerifiedStatement], sources: PromotionSources) -> str:
     """Return why an image was not healthy for as long as `after` requires today; empty if it was.
 
     An image that was deployed there again after its soak, perhaps with other settings, has to soak again.
     """
     try:
-        asked = view.read(after).soak
+        asked = sources.read(after).soak
     except SettingInvalid:
-        if after in view.invalid:
+        if after in sources.invalid:
             raise
         return f"it has not soaked in {after}, which is not an environment here"
     if asked is None:
@@ -201,43 +214,43 @@ def _explain_soak(ref: ImageRef, after: str, own: Sequence[VerifiedStatement], v
     return ""
 
 
-def _explain_newer(ref: ImageRef, deployed: ImageRef | None, after: str | None, view: View) -> str:
+def _explain_newer(ref: ImageRef, deployed: ImageRef | None, after: str | None, sources: PromotionSources) -> str:
     """Return why an image is too old: a newer one runs there, or is released and comes first."""
-    if deployed and deployed.digest != ref.digest and (why := _explain_not_newer(ref, deployed, view)):
+    if deployed and deployed.digest != ref.digest and (why := _explain_not_newer(ref, deployed, sources)):
         return why
-    for newer in view.images.newest_first(ref.repository) if after is None else ():
+    for newer in sources.images.newest_first(ref.repository) if after is None else ():
         if newer.digest == ref.digest:
             return ""
-        if view.releases(newer):
+        if sources.releases(newer):
             return f"{newer.short} was curated after it"
     return ""
 
 
-def _explain_not_newer(ref: ImageRef, deployed: ImageRef, view: View) -> str:
+def _explain_not_newer(ref: ImageRef, deployed: ImageRef, sources: PromotionSources) -> str:
     """Return why an image is not newer than the one deployed there, even if that is blocked and archived by now.
 
     Empty if it is newer. If the deployed image is no longer in the registry, an image counts as newer if it was judged
     after that deployment.
     """
-    digests = [each.digest for each in view.images.newest_first(ref.repository, archived=True)]
+    digests = [each.digest for each in sources.images.newest_first(ref.repository, archived=True)]
     if deployed.digest in digests:
         newer = ref.digest in digests[: digests.index(deployed.digest)]
         return "" if newer else f"{deployed.short} runs there, and was curated after it"
-    judged = verdicts(view.store.verified(ref, TierName.CURATION, SUMMARY), Gate.RELEASE, ref.digest)
-    records = read_records(execution_statements(deployed, view.store, DEPLOYMENT))
+    judged = verdicts(sources.store.verified(ref, TierName.CURATION, SUMMARY), Gate.RELEASE, ref.digest)
+    records = read_records(execution_statements(deployed, sources.store, DEPLOYMENT))
     if judged and records and judged[0].at > records[0].at + SKEW:
         return ""
     return f"{deployed.short} runs there and is no longer in the registry, so it is unknown which is newer"
 
 
-def _applies_no_more(verdict: SignedValue[Summary], ref: ImageRef, view: View) -> bool:
+def _no_longer_counts(verdict: SignedValue[Summary], ref: ImageRef, sources: PromotionSources) -> bool:
     """Return whether a refusal no longer counts.
 
     It does not if it was about one environment, or if it was due to what ends, and curation has admitted the image
     since.
     """
-    codes = codes_of(verdict.value) - view.environment_rules
+    codes = codes_of(verdict.value) - sources.environment_rules
     if not codes:
         return True
-    judged = last_verdict(view.store.verified(ref, TierName.CURATION, SUMMARY), Gate.RELEASE, ref.digest)
-    return codes <= PASSING and judged is not None and judged.value.passed and judged.at > verdict.at
+    judged = last_verdict(sources.store.verified(ref, TierName.CURATION, SUMMARY), Gate.RELEASE, ref.digest)
+    return codes <= REASONS_THAT_END and judged is not None and judged.value.passed and judged.at > verdict.at

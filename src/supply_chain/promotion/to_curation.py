@@ -1,4 +1,4 @@
-"""Moves at the intake gate, for the images in `dev/*`."""
+"""Plans promotions to curation, for the images in `dev/*`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,15 @@ from supply_chain.model.image import ImageRef
 from supply_chain.model.tier import OFFERED, Gate, TierName, curated_repository
 from supply_chain.policy.outcome import IMAGE_BLOCKED
 from supply_chain.policy.verdict import refusals_place
-from supply_chain.promotion.moves import Images, Move, codes_of, no_move, reportable_moves, unreadable_move, why_refused
+from supply_chain.promotion.planned_promotion import (
+    Images,
+    PlannedPromotion,
+    codes_of,
+    no_promotion,
+    reportable_promotions,
+    unreadable_promotion,
+    why_refused,
+)
 from supply_chain.text import join_lines
 
 RECENT = 2000
@@ -26,19 +34,19 @@ SHALLOW_JUNK = 200
 """Number of referrers per image that are not evidence and that a shallow look reads at most."""
 
 
-def plan_curation(ref: ImageRef, images: Images, store: EvidenceStore) -> Move:
-    """Return the move of an image in `dev/*`.
+def plan_curation(ref: ImageRef, images: Images, store: EvidenceStore) -> PlannedPromotion:
+    """Return the promotion that is due for an image in `dev/*`.
 
     An image without provenance by development is not offered yet: its build may still be signing. Only the newest
-    offered image of an application moves on.
+    offered image of an application is promoted.
     """
     if later := _explain_superseded(ref, images.newest_first(ref.repository), store):
-        return no_move(ref, later)
+        return no_promotion(ref, later)
     return _decide_newest(ref, store)
 
 
-def plan_newest_curation(ref: ImageRef, images: Images, store: EvidenceStore) -> Move:
-    """Return the move of the newest offered image of an application; `ref` is any pushed image of it.
+def plan_newest_curation(ref: ImageRef, images: Images, store: EvidenceStore) -> PlannedPromotion:
+    """Return the promotion of the newest offered image of an application; `ref` is any pushed image of it.
 
     So a run that a push started also decides on every push before it.
     """
@@ -47,8 +55,8 @@ def plan_newest_curation(ref: ImageRef, images: Images, store: EvidenceStore) ->
     return plan_curation(ref, images, store)
 
 
-def missed_curations(images: Images, store: EvidenceStore, *, shallow: bool = False) -> tuple[Move, ...]:
-    """Return the moves of each application's newest offered image that has no decision yet.
+def missed_curations(images: Images, store: EvidenceStore, *, shallow: bool = False) -> tuple[PlannedPromotion, ...]:
+    """Return the promotions of each application's newest offered image that has no decision yet.
 
     An image is also returned as `unreadable` if it cannot be judged by its signed statements, or if none of the recent
     images of its application is signed; other applications are not affected.
@@ -58,34 +66,38 @@ def missed_curations(images: Images, store: EvidenceStore, *, shallow: bool = Fa
     """
     store = replace(store, most=SHALLOW_JUNK) if shallow else store
     newest = filter(None, map(images.newest_first, images.repositories(OFFERED)))
-    return reportable_moves([move for each in newest if (move := _find_newest_move(each, store, shallow=shallow))])
+    return reportable_promotions(
+        [promotion for each in newest if (promotion := _find_newest_promotion(each, store, shallow=shallow))]
+    )
 
 
-def _find_newest_move(newest: Sequence[ImageRef], store: EvidenceStore, *, shallow: bool = False) -> Move | None:
-    """Return the move of the newest offered image among these; None if none is known."""
+def _find_newest_promotion(
+    newest: Sequence[ImageRef], store: EvidenceStore, *, shallow: bool = False
+) -> PlannedPromotion | None:
+    """Return the promotion of the newest offered image among these; None if none is known."""
     try:
         if ref := _find_last_offered(newest[:SHALLOW] if shallow else newest, store):
             return _decide_newest(ref, store)
     except UNREADABLE as error:
         if shallow and isinstance(error, EvidenceFlooded):  # the full look reads more
             return None
-        return unreadable_move(newest[0], join_lines(error))
-    return unreadable_move(newest[0], _unsigned_move(newest)) if len(newest) > RECENT and not shallow else None
+        return unreadable_promotion(newest[0], join_lines(error))
+    return unreadable_promotion(newest[0], _explain_unsigned(newest)) if len(newest) > RECENT and not shallow else None
 
 
-def _decide_newest(ref: ImageRef, store: EvidenceStore) -> Move:
-    """Return the move of the newest offered image, by its signed statements."""
+def _decide_newest(ref: ImageRef, store: EvidenceStore) -> PlannedPromotion:
+    """Return the promotion of the newest offered image, by its signed statements."""
     if not store.verified(ref, TierName.DEVELOPMENT, PROVENANCE):
-        return no_move(ref, "development signed no provenance of it").model_copy(update={"waits": True})
+        return no_promotion(ref, "development signed no provenance of it").model_copy(update={"awaits_evidence": True})
     own = store.verified(ref.moved_to(curated_repository(ref.application)), TierName.CURATION, SUMMARY, SIGNATURE)
     refusals = store.verified(refusals_place(ref), TierName.CURATION, SUMMARY)
     for gate in (Gate.INTAKE, Gate.RELEASE):
         verdict = last_verdict((*own, *refusals), gate, ref.digest)
         if verdict and not verdict.value.passed and not _is_unblocked(verdict.value, ref, store):
-            return no_move(ref, why_refused(verdict.value, gate))
+            return no_promotion(ref, why_refused(verdict.value, gate))
     if is_released(own, ref.digest, store.now()):
-        return no_move(ref, "it is released already")
-    return Move(image=ref, to="curation")
+        return no_promotion(ref, "it is released already")
+    return PlannedPromotion(image=ref, to="curation")
 
 
 def _explain_superseded(ref: ImageRef, newest: Sequence[ImageRef], store: EvidenceStore) -> str:
@@ -95,7 +107,7 @@ def _explain_superseded(ref: ImageRef, newest: Sequence[ImageRef], store: Eviden
     after = newest[: newest.index(ref)]
     if later := _find_last_offered(after, store):
         return f"{later.short} was pushed after it"
-    return _unsigned_move(after) if len(after) > RECENT else ""
+    return _explain_unsigned(after) if len(after) > RECENT else ""
 
 
 def _find_last_offered(newest: Sequence[ImageRef], store: EvidenceStore) -> ImageRef | None:
@@ -105,7 +117,7 @@ def _find_last_offered(newest: Sequence[ImageRef], store: EvidenceStore) -> Imag
     return next((ref for ref, provenance in zip(recent, signed, strict=False) if provenance), None)
 
 
-def _unsigned_move(newest: Sequence[ImageRef]) -> str:
+def _explain_unsigned(newest: Sequence[ImageRef]) -> str:
     return (
         f"development signed none of the {RECENT} images of {newest[0].repository} that were pushed last, and older "
         "ones are not read: find out who pushes them, and remove them"

@@ -1,8 +1,8 @@
-"""Moves: the action that is due for an image at its next gate, or the reason why none is.
+"""Planned promotions: which one is due for an image at its next gate, or why none is.
 
-Moves are read from signed statements and from the registry only. An event that is lost, duplicated, late or out of
-order therefore makes no difference: every promotion asks here first. `offered` reads the moves at the intake gate,
-`released` those at the deploy gate.
+They are read from signed statements and from the registry only. An event that is lost, duplicated, late or out of
+order therefore makes no difference: every promotion is planned first. `to_curation` plans those to curation,
+`to_environment` those to environments.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from supply_chain.model.tier import Gate
 
 
 class Images(Protocol):
-    """The registry queries that moves need."""
+    """The registry queries that plans need."""
 
     def repositories(self, prefix: str) -> tuple[str, ...]:
         """Return the repositories whose names begin with the prefix, sorted."""
@@ -28,17 +28,17 @@ class Images(Protocol):
         """
 
 
-class Move(Model):
-    """The action due for an image at its next gate: the destination `to`, or none, for this `reason`."""
+class PlannedPromotion(Model):
+    """The promotion that is due for an image: its destination `to`, or none, for this `reason`."""
 
     image: ImageRef
     to: str = ""
     """The destination: `curation`, or the name of an environment; empty if the image stays."""
     after: str | None = None
     reason: str = ""
-    waits: bool = False
+    awaits_evidence: bool = False
     """Whether the missing evidence may still arrive."""
-    asks: bool = False
+    awaits_approval: bool = False
     """Whether a person has to decide first and has not yet."""
     signers: int = 0
     """How many people have to approve with keys of their own, which a form does not replace."""
@@ -46,19 +46,19 @@ class Move(Model):
     """Whether the image stays because signed statements or an environment's document cannot be read, or are missing."""
 
 
-def no_move(ref: ImageRef, reason: str) -> Move:
-    """Return the move of an image that stays."""
-    return Move(image=ref, reason=reason)
+def no_promotion(ref: ImageRef, reason: str) -> PlannedPromotion:
+    """Return the plan for an image that stays where it is."""
+    return PlannedPromotion(image=ref, reason=reason)
 
 
-def unreadable_move(ref: ImageRef, reason: str) -> Move:
-    """Return the move of an image that stays and needs somebody's attention."""
-    return Move(image=ref, reason=reason, unreadable=True)
+def unreadable_promotion(ref: ImageRef, reason: str) -> PlannedPromotion:
+    """Return the plan for an image that stays where it is and needs somebody's attention."""
+    return PlannedPromotion(image=ref, reason=reason, unreadable=True)
 
 
-def reportable_moves(moves: Iterable[Move]) -> tuple[Move, ...]:
-    """Return the moves with a destination, and those that are unreadable."""
-    return tuple(move for move in moves if move.to or move.unreadable)
+def reportable_promotions(promotions: Iterable[PlannedPromotion]) -> tuple[PlannedPromotion, ...]:
+    """Return the promotions with a destination, and those that are unreadable."""
+    return tuple(promotion for promotion in promotions if promotion.to or promotion.unreadable)
 
 
 def codes_of(verdict: Summary) -> set[str]:

@@ -1,4 +1,4 @@
-"""Promotion moves: the signed statements tell what is left to do, whether events came once, twice, late or never."""
+"""Planned promotions: the signed statements tell what is left to do, whether events came once, twice, late or never."""
 
 import pytest
 

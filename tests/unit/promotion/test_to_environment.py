@@ -1,10 +1,10 @@
-"""Moves to the deploy gate, planned from statements about the images in `curated/*`."""
+"""Promotions to an environment, planned from statements about the images in `curated/*`."""
 
 import pytest
 
 from supply_chain.errors import DeclarationInvalid, SettingInvalid
 from supply_chain.model.tier import Gate
-from supply_chain.promotion.released import next_environment
+from supply_chain.promotion.to_environment import next_environment
 from tests.support.policies import DEPLOY
 from tests.unit.promotion.chain import CURATION
 
@@ -22,8 +22,8 @@ def test_released_image_moves_through_declared_environments(chain):
     )
 
     chain.soak(1)
-    move = chain.onward(1, after="staging")
-    assert (move.to, move.after, move.asks) == ("production", "staging", False)
+    promotion = chain.onward(1, after="staging")
+    assert (promotion.to, promotion.after, promotion.awaits_approval) == ("production", "staging", False)
 
 
 def test_invalid_environment_refuses_its_promotions_only(chain):
@@ -110,19 +110,19 @@ def test_soak_signed_by_other_tier_does_not_count(chain):
 
 
 def test_required_approval_is_asked_once(chain):
-    """An approval is enough, a denial ends the move, and a later approval resumes it."""
+    """An approval is enough, a denial ends the promotion, and a later approval resumes it."""
     chain.approval = "required"
     chain.release(1)
     chain.deploy(1)
     chain.soak(1)
-    assert chain.onward(1, after="staging").asks
+    assert chain.onward(1, after="staging").awaits_approval
 
     chain.decide(1, "denied")
     assert chain.onward(1, after="staging").reason == "Ada denied it for production: so"
 
     chain.decide(1, "approved", hour=1)
-    move = chain.onward(1, after="staging")
-    assert (move.to, move.asks) == ("production", False)
+    promotion = chain.onward(1, after="staging")
+    assert (promotion.to, promotion.awaits_approval) == ("production", False)
 
 
 def test_signed_approvals_are_asked_for_until_there_are_enough(chain):
@@ -132,15 +132,15 @@ def test_signed_approvals_are_asked_for_until_there_are_enough(chain):
     chain.deploy(1)
     chain.soak(1)
 
-    def asks():
-        return chain.onward(1, after="staging").asks
+    def awaits_approval():
+        return chain.onward(1, after="staging").awaits_approval
 
-    assert asks()
+    assert awaits_approval()
     for hour, (by, signature, still) in enumerate(
         [("ann", "", True), ("ann", "s", True), ("ann", "t", True), ("bob", "s", False)]
     ):
         chain.decide(1, "approved", hour=hour, by=by, signature=signature)
-        assert asks() is still, (by, signature)
+        assert awaits_approval() is still, (by, signature)
     assert chain.onward(1, after="staging").signers == 2
 
 
@@ -152,7 +152,7 @@ def test_approval_signed_by_other_tier_does_not_count(chain):
     chain.soak(1)
     chain.decide(1, "approved", signer=CURATION)
 
-    assert chain.onward(1, after="staging").asks
+    assert chain.onward(1, after="staging").awaits_approval
 
 
 @pytest.mark.parametrize(
@@ -259,7 +259,7 @@ def test_older_image_does_not_replace_blocked_newer_one(chain):
     assert "runs there, and was curated after it" in chain.onward(1).reason
     assert chain.missed() == ()
     chain.release(3)
-    assert [(move.image, move.to) for move in chain.missed()] == [(chain.curated(3), "staging")]
+    assert [(promotion.image, promotion.to) for promotion in chain.missed()] == [(chain.curated(3), "staging")]
 
 
 def test_blocked_newer_image_that_never_ran_blocks_nothing(chain):
@@ -312,16 +312,16 @@ def test_following_returns_next_declared_environment(after, to):
 
 @pytest.mark.parametrize(("soaked", "to"), [(None, ""), (59, ""), (60, "production")])
 def test_image_that_skips_environment_needs_the_required_soak(chain, soaked, to):
-    """The gate would refuse it, so no run starts and the move gives the reason."""
+    """The gate would refuse it, so no run starts and the plan gives the reason."""
     chain.after = "staging"
     chain.release(1, environments=["production"])
     if soaked:
         chain.soak(1, seconds=soaked)
 
-    move = chain.onward(1)
+    promotion = chain.onward(1)
 
-    assert move.to == to
-    assert move.reason == ("" if to else "production requires a soak in staging, and it did not soak there")
+    assert promotion.to == to
+    assert promotion.reason == ("" if to else "production requires a soak in staging, and it did not soak there")
 
 
 def test_environment_after_one_without_soak_takes_no_image(chain):

@@ -1,4 +1,4 @@
-"""Moves to the intake gate, planned from signed statements about the images in `dev/*`."""
+"""Promotions to curation, planned from signed statements about the images in `dev/*`."""
 
 from datetime import timedelta
 
@@ -8,7 +8,7 @@ from supply_chain.evidence.image_status import image_status_repository
 from supply_chain.evidence.statement import BUNDLE, LIFECYCLE, PROVENANCE
 from supply_chain.evidence.store import PREDICATE
 from supply_chain.model.tier import Gate, TierName
-from supply_chain.promotion import offered
+from supply_chain.promotion import to_curation
 
 
 def test_offered_image_moves_to_curation(chain):
@@ -22,8 +22,8 @@ def test_image_without_provenance_waits(chain):
     """Builders push first and sign afterwards, so the next look decides."""
     chain.offer(1, signed=False)
 
-    move = chain.to_curation(1)
-    assert (move.to, move.waits) == ("", True)
+    promotion = chain.to_curation(1)
+    assert (promotion.to, promotion.awaits_evidence) == ("", True)
 
 
 @pytest.mark.parametrize(
@@ -34,9 +34,9 @@ def test_refused_image_stays(chain, gate, why):
     chain.offer(1)
     chain.judge(1, gate, "x.y")
 
-    move = chain.to_curation(1)
-    assert (move.to, move.waits) == ("", False)
-    assert why in move.reason
+    promotion = chain.to_curation(1)
+    assert (promotion.to, promotion.awaits_evidence) == ("", False)
+    assert why in promotion.reason
 
 
 def test_refusal_after_release_counts(chain):
@@ -80,19 +80,21 @@ def test_unsigned_images_do_not_delay_signed_image(chain):
         chain.offer(number, signed=False)
 
     assert chain.to_curation(1).to == "curation"
-    assert [(move.image, move.to) for move in chain.missed()] == [(chain.dev(1), "curation")]
-    assert chain.to_curation(2).waits
+    assert [(promotion.image, promotion.to) for promotion in chain.missed()] == [(chain.dev(1), "curation")]
+    assert chain.to_curation(2).awaits_evidence
 
 
 def test_too_many_unsigned_images_are_reported(chain, monkeypatch):
     """The number of images that are read is limited, and signed images may lie behind the limit."""
-    monkeypatch.setattr(offered, "RECENT", 3)
+    monkeypatch.setattr(to_curation, "RECENT", 3)
     chain.offer(1)
     for number in range(2, 6):
         chain.offer(number, signed=False)
 
     assert "development signed none of the 3 images of dev/hello" in chain.to_curation(1).reason
-    ((image, why, unreadable),) = [(move.image, move.reason, move.unreadable) for move in chain.missed()]
+    ((image, why, unreadable),) = [
+        (promotion.image, promotion.reason, promotion.unreadable) for promotion in chain.missed()
+    ]
     assert (image, unreadable) == (chain.dev(5), True) and "none of the 3" in why
 
 
@@ -117,7 +119,7 @@ def test_image_blocked_before_curation_moves_after_unblock(chain, acts, goes):
 
 
 def test_push_stands_for_all_earlier_pushes(chain):
-    """If the last pushed image is unsigned, the newest signed one moves."""
+    """If the last pushed image is unsigned, the newest signed one is promoted."""
     chain.offer(1)
     chain.offer(2)
     chain.offer(3, signed=False)
@@ -130,25 +132,25 @@ def test_push_of_application_without_offers_waits_for_evidence(chain):
     """Its evidence may still come."""
     chain.offer(1, signed=False)
 
-    assert chain.newest(1).waits
+    assert chain.newest(1).awaits_evidence
 
 
 def test_shallow_look_finds_only_recent_images(chain, monkeypatch):
     """A full look finds images behind many unsigned ones, so these delay no other application."""
-    monkeypatch.setattr(offered, "SHALLOW", 3)
+    monkeypatch.setattr(to_curation, "SHALLOW", 3)
     chain.offer(1)
     chain.offer(2, signed=False)
-    assert [move.image for move in chain.missed(shallow=True)] == [chain.dev(1)]
+    assert [promotion.image for promotion in chain.missed(shallow=True)] == [chain.dev(1)]
 
     for number in range(3, 6):
         chain.offer(number, signed=False)
     assert chain.missed(shallow=True) == ()
-    assert [move.image for move in chain.missed()] == [chain.dev(1)]
+    assert [promotion.image for promotion in chain.missed()] == [chain.dev(1)]
 
 
 def test_shallow_look_skips_image_with_much_junk(chain, monkeypatch):
     """Only the full look decides on such an image, so that it delays no other."""
-    monkeypatch.setattr(offered, "SHALLOW_JUNK", 5)
+    monkeypatch.setattr(to_curation, "SHALLOW_JUNK", 5)
     chain.offer(1)
     for number in range(6):
         chain.pieces.world.registry.attach(
@@ -156,4 +158,4 @@ def test_shallow_look_skips_image_with_much_junk(chain, monkeypatch):
         )
 
     assert chain.missed(shallow=True) == ()
-    assert [(move.image, move.to) for move in chain.missed()] == [(chain.dev(1), "curation")]
+    assert [(promotion.image, promotion.to) for promotion in chain.missed()] == [(chain.dev(1), "curation")]
