@@ -21,7 +21,7 @@ def check_name_step(snapshot: Snapshot, ports: DevelopmentPorts) -> Refused | No
     provenance. Without that rule, no name is refused here.
     """
     name = snapshot.manifest.name
-    first = find_holder(ports.list_curated_images(name), ports.evidence)
-    holder = settled_holder(ports.workbench.registered(name, snapshot.origin), first)
+    latest = find_holder(ports.list_curated_images(name), ports.evidence)
+    holder = settled_holder(ports.workbench.registered(name, snapshot.origin), latest)
     conflict = name_conflict(name, holder, Holder.of(snapshot.manifest, snapshot.source))
     return refuse_name(conflict, ports.workbench.policies().intake, now()) if conflict else None

@@ -1,4 +1,4 @@
-"""Who holds an application's name: the register of names decides, then the first use."""
+"""Who holds an application's name: the register of names decides, then the last signed image."""
 
 from __future__ import annotations
 
@@ -89,9 +89,9 @@ class Holder(Model):
         return self.model_copy(update={"sources": tuple(named)})
 
 
-def settled_holder(registered: Holder | None, first: Holder | None) -> Holder | None:
-    """Return who holds a name: the register takes precedence over the first use."""
-    return registered.over(first) if registered else first
+def settled_holder(registered: Holder | None, latest: Holder | None) -> Holder | None:
+    """Return who holds a name: the register takes precedence over the source of the last signed image."""
+    return registered.over(latest) if registered else latest
 
 
 class NameRegister(Model):

@@ -9,7 +9,7 @@ from supply_chain.model.image import Digest
 SHIPPED: Mapping[str, Digest] = {
     "environments/production": "sha256:d26b39e40bfc899b7b660da861c8b703b27850c8828323c43f174c6193484f28",
     "environments/staging": "sha256:4d8549630f03ba3acdda940f2e0775a06535d886b76bf6faec49c2282ce49859",
-    "names.yaml": "sha256:46ad1f0a5d10d0453e008e8257919b74d14c48a47288c830bf3b811c16a7a676",
+    "names.yaml": "sha256:4fc4888489b3d0d7c2592111deaa497281d56ede2713bb5a276690f94e028078",
     "policies/curated.yaml": "sha256:f00ac96f7fa54d48c30c7467f14c1c0a88b126a9c42d859b7c8913353351f3bc",
     "policies/deploy.yaml": "sha256:44a47105d47a94146d8b3e43b567afb674caef713ab89b11761c5cf6daba76fc",
     "policies/image.yaml": "sha256:7d14e627ac19ce61f962ea078ee5134e97e50b73aeb4aea30c32abb3c2991ee5",
