@@ -38,7 +38,7 @@ class Images(Protocol):
 
 @dataclass(frozen=True)
 class RegistryReader:
-    """The present state as the lifecycle reads it (implements `looking.Present` and `rulings.Surroundings`)."""
+    """The present state as the lifecycle reads it (implements `preconditions.Present` and `decisions.Surroundings`)."""
 
     images: Images
     manifests: Manifests

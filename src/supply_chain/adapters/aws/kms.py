@@ -27,7 +27,7 @@ UNUSABLE = {
 class Kms:
     """KMS with the permissions of one role.
 
-    Methods raise `KeyUnusable`, and the errors of `adapters.aws.session.translated`.
+    Methods raise `KeyUnusable`, and the errors of `adapters.aws.session.translate_errors`.
     """
 
     client: Any

@@ -158,7 +158,7 @@ package_names = Table(
     Column("name", String(NAME), nullable=False, index=True),
     Column("version", String(NAME), nullable=False),
 )
-"""The names by which packages are found: `fleet.packages.names_of`, sorted."""
+"""The names by which packages are found: `fleet.packages.list_package_names`, sorted."""
 listed_in = Table(
     "listed_in",
     metadata,

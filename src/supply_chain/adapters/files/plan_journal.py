@@ -14,7 +14,7 @@ from supply_chain.lifecycle.apply import Entry
 
 @dataclass(frozen=True)
 class FileJournal:
-    """Implementation of `lifecycle.apply.Journal` with one line per entry; an incomplete line does not count."""
+    """Implementation of `lifecycle.apply.PlanJournal` with one line per entry; an incomplete line does not count."""
 
     path: Path
 
