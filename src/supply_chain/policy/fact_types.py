@@ -241,7 +241,7 @@ class ReleaseScanFacts(ScannerFacts):
     """The packages that the scanner did not judge, and why."""
 
 
-class NameFacts(TypedDict):
+class NameConflictFacts(TypedDict):
     """A name that belongs to another source."""
 
     name: str
@@ -251,7 +251,7 @@ class NameFacts(TypedDict):
     """Who asks for it."""
 
 
-class ClassificationFacts(TypedDict):
+class ClassificationConflictFacts(TypedDict):
     """A declared classification that is lower than the register of names requires."""
 
     declared: str
@@ -463,8 +463,8 @@ class ImageValues(TypedDict):
 class IntakeValues(ImageValues):
     """The facts of the intake gate."""
 
-    name_conflict: NotRequired[NameFacts]
-    classification_conflict: NotRequired[ClassificationFacts]
+    name_conflict: NotRequired[NameConflictFacts]
+    classification_conflict: NotRequired[ClassificationConflictFacts]
     source_scan: NotRequired[ScanFacts]
 
 
@@ -522,7 +522,7 @@ class CheckedValues(TypedDict):
     repository: str
     application: str
     checks: SourceChecksFacts
-    classification_conflict: NotRequired[ClassificationFacts]
+    classification_conflict: NotRequired[ClassificationConflictFacts]
     source_scan: ScanFacts
 
 

@@ -276,14 +276,16 @@ def local_image_values(
     }
 
 
-def name_conflict(name: str, holder: Holder | None, source: Holder) -> types.NameFacts | None:
+def name_conflict(name: str, holder: Holder | None, source: Holder) -> types.NameConflictFacts | None:
     """Return that a name belongs to another source; None if it is the source's, or has no holder yet."""
     if holder is None or holder.holds_for(source):
         return None
     return {"name": name, "holder": str(holder), "source": str(source)}
 
 
-def _classification_conflict(manifest: Service | Base, holder: Holder | None) -> types.ClassificationFacts | None:
+def _classification_conflict(
+    manifest: Service | Base, holder: Holder | None
+) -> types.ClassificationConflictFacts | None:
     """Return that a declaration states a lower classification than the register of names requires, or None."""
     minimum = holder.classification if holder else None
     if minimum is None or manifest.classification.rank >= minimum.rank:

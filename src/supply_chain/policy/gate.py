@@ -15,7 +15,7 @@ from supply_chain.model.tier import Gate
 from supply_chain.policy.documents import Severity
 from supply_chain.policy.ends import REVIEWED, find_end
 from supply_chain.policy.expressions import Values
-from supply_chain.policy.fact_types import BreakGlassFacts, NameFacts
+from supply_chain.policy.fact_types import BreakGlassFacts, NameConflictFacts
 from supply_chain.policy.fact_values import apply_waivers, joined_values
 from supply_chain.policy.facts import IntakeFacts
 from supply_chain.policy.outcome import (
@@ -251,7 +251,7 @@ def list_overrides(facts: F, policy: GatePolicy[F], now: datetime) -> tuple[str,
     return tuple(sorted({name for rule, values in refusing for name in name_overrides(rule, values)}))
 
 
-def refuse_name(conflict: NameFacts, policy: GatePolicy[IntakeFacts], now: datetime) -> Refused | None:
+def refuse_name(conflict: NameConflictFacts, policy: GatePolicy[IntakeFacts], now: datetime) -> Refused | None:
     """Return the intake gate's refusal of a name that belongs to another source, before anything is built.
 
     Return None if no rule of the gate refuses it.

@@ -14,7 +14,7 @@ from supply_chain.evidence.summary import RefusedRule
 from supply_chain.model.tier import Gate
 from supply_chain.policy import loading
 from supply_chain.policy.expressions import Expression, Values, language
-from supply_chain.policy.fact_types import NameFacts
+from supply_chain.policy.fact_types import NameConflictFacts
 from supply_chain.policy.fact_values import values_of
 from supply_chain.policy.gate import evaluate, judge, refuse_name
 from supply_chain.policy.loading import (
@@ -543,7 +543,7 @@ def test_image_without_provenance_is_selected_by_every_classification():
 
 def test_name_is_refused_before_the_build_only_by_the_rule():
     """An organisation may remove the rule; then nothing refuses the name."""
-    conflict: NameFacts = {"name": "hello", "holder": "them", "source": "us"}
+    conflict: NameConflictFacts = {"name": "hello", "holder": "them", "source": "us"}
 
     refused = refuse_name(conflict, INTAKE, NOON)
 
