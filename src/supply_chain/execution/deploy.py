@@ -16,10 +16,10 @@ from time import sleep
 from supply_chain.errors import DeploymentFailed, ImageDamaged, PortBusy, ProgramNotStarted
 from supply_chain.execution.configured import ConfiguredService
 from supply_chain.execution.deployment import Deployment, DockerPlace, Expected
+from supply_chain.execution.downtime import DowntimeMeter
 from supply_chain.execution.environment import DockerEnvironment, DockerPlacement
 from supply_chain.execution.reverse_proxy import ReverseProxy, server_name
 from supply_chain.execution.supply import Supply
-from supply_chain.execution.watch import Watch
 from supply_chain.model.container import (
     APPLICATION,
     CONFIGURATION,
@@ -105,7 +105,7 @@ def deploy(
         new = _create(engine, order, reference, others, serving, undo)
         ready_seconds = _wait_until_ready(engine, order, new, wait)
         may_serve()
-        with _watch_address(order, serving) as watch:
+        with _measure_downtime(order, serving) as meter:
             served_by = _switch(engine, order, reverse_proxy, new, wait)
         undo.pop_all()
     with _retire(engine, order, reverse_proxy, served_by.id, others, wait):
@@ -117,9 +117,9 @@ def deploy(
                 previous=serving.name if serving else None,
                 previous_digest=serving.image if serving else None,
                 ready_seconds=round(ready_seconds, 3),
-                gap_seconds=round(watch.gap, 3) if watch else None,
-                requests=watch.requests if watch else 0,
-                failed_requests=watch.failed if watch else 0,
+                gap_seconds=round(meter.gap, 3) if meter else None,
+                requests=meter.requests if meter else 0,
+                failed_requests=meter.failed if meter else 0,
                 reverse_proxy_replaced=bool(reverse_proxies) and served_by.id not in reverse_proxies,
                 started_at=running.started_at or now(),
             )
@@ -261,17 +261,17 @@ def _deployment_error(engine: Engine, order: Order, new: Container, trouble: str
 
 
 @contextlib.contextmanager
-def _watch_address(order: Order, serving: Container | None) -> Iterator[Watch | None]:
-    """Yield a watch on the address; None if nothing answers there that could be interrupted.
+def _measure_downtime(order: Order, serving: Container | None) -> Iterator[DowntimeMeter | None]:
+    """Yield a meter of the downtime of the address; None if nothing answers there that could be interrupted.
 
-    An address to which the application moves is not watched.
+    An address to which the application moves is not measured.
     """
     where = order.placement.address, order.placement.port, order.manifest.probe.path
     if serving is None or trouble_at(*where):
         yield None
         return
-    with Watch(*where) as watch:
-        yield watch
+    with DowntimeMeter(*where) as meter:
+        yield meter
 
 
 def _switch(engine: Engine, order: Order, reverse_proxy: ReverseProxy, new: Container, wait: Wait) -> Container:

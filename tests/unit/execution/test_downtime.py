@@ -1,10 +1,10 @@
-"""The watch on an address, tested with interruptions of known length."""
+"""The downtime of an address, measured with interruptions of known length."""
 
 import http.server
 import threading
 import time
 
-from supply_chain.execution.watch import Watch
+from supply_chain.execution.downtime import DowntimeMeter
 
 
 class Server(http.server.ThreadingHTTPServer):
@@ -22,12 +22,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
         pass
 
 
-def watched(outage: float) -> Watch:
-    """Watch a server that is healthy except for `outage` seconds in the middle."""
+def measured(outage: float) -> DowntimeMeter:
+    """Measure a server that is healthy except for `outage` seconds in the middle."""
     with Server(("127.0.0.1", 0), Handler) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
-        with Watch("127.0.0.1", server.server_port, "/") as watch:
+        with DowntimeMeter("127.0.0.1", server.server_port, "/") as meter:
             time.sleep(0.2)
             server.well = outage == 0
             time.sleep(outage)
@@ -35,30 +35,30 @@ def watched(outage: float) -> Watch:
             time.sleep(0.2)
         server.shutdown()
         thread.join()
-    return watch
+    return meter
 
 
-def test_watch_measures_interruption():
+def test_downtime_meter_measures_interruption():
     """The gap has the length of the interruption, and failures are counted."""
-    watch = watched(0.4)
+    meter = measured(0.4)
 
-    assert 0.35 < watch.gap < 1
-    assert watch.failed > 5
-    assert watch.requests > watch.failed
+    assert 0.35 < meter.gap < 1
+    assert meter.failed > 5
+    assert meter.requests > meter.failed
 
 
-def test_watch_reports_no_gap_without_interruption():
+def test_downtime_meter_reports_no_gap_without_interruption():
     """The gap is then about the time between two requests, not the whole time."""
-    watch = watched(0)
+    meter = measured(0)
 
-    assert watch.failed == 0
-    assert watch.requests > 1 and watch.gap < 0.4
+    assert meter.failed == 0
+    assert meter.requests > 1 and meter.gap < 0.4
 
 
-def test_watch_counts_interruption_that_does_not_end():
+def test_downtime_meter_counts_interruption_that_does_not_end():
     """If nothing answers at all, the gap is the whole time."""
-    with Watch("127.0.0.1", 1, "/") as watch:
+    with DowntimeMeter("127.0.0.1", 1, "/") as meter:
         time.sleep(0.3)
 
-    assert watch.gap > 0.25
-    assert watch.failed == watch.requests > 0
+    assert meter.gap > 0.25
+    assert meter.failed == meter.requests > 0

@@ -1,4 +1,4 @@
-"""A watch that measures what users of an address notice while something is switched behind it."""
+"""Measures the downtime that users of an address notice while something is switched behind it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ INTERVAL = 0.01
 """Seconds between two requests."""
 
 
-class Watch:
+class DowntimeMeter:
     """Requests an address again and again while its block runs.
 
     `gap` is the longest time in seconds without a successful answer. Because requests are sent every 10 ms, a gap of
@@ -23,7 +23,9 @@ class Watch:
     def __init__(self, address: str, port: int, path: str) -> None:
         self._where = address, port, path
         self._end = threading.Event()
-        self._thread = threading.Thread(target=self._request_until_end, name=f"watch {address}:{port}", daemon=True)
+        self._thread = threading.Thread(
+            target=self._request_until_end, name=f"downtime of {address}:{port}", daemon=True
+        )
         self.requests = 0
         self.failed = 0
         self.gap = 0.0
