@@ -70,7 +70,7 @@ def apply_step(
 ) -> tuple[Entry, ...]:
     """Apply the plan to one repository, as far as the preconditions of its steps still hold."""
 
-    def block(ref: ImageRef, of: str, reason: str) -> None:
+    def block(ref: ImageRef, rule: str, reason: str) -> None:
         decide(
             ref,
             Act.BLOCK,
@@ -78,7 +78,7 @@ def apply_step(
             by=f"the rules {plan.rules}",
             reason=reason,
             now=now(),
-            of=of,
+            rule=rule,
             only_sign=True,
             on_result=_emit,
         )

@@ -131,8 +131,8 @@ def running(number: int, days: float, environment: str = "staging") -> Running:
 
 
 def stands(**acts: str) -> ImageStatus:
-    """`block="why"`, `hold="why"`, `excuse="why"`; and the `rule` by which."""
-    act, rule = {"block": Act.BLOCK, "hold": Act.HOLD, "excuse": Act.UNBLOCK}, acts.pop("rule", "")
+    """`block="why"`, `hold="why"`, `unblock="why"`; and the `rule` by which."""
+    act, rule = {"block": Act.BLOCK, "hold": Act.HOLD, "unblock": Act.UNBLOCK}, acts.pop("rule", "")
     return ImageStatus(
         **{k: LifecycleDecision(act=act[k], by="ann", reason=why, at=ago(1), rule=rule) for k, why in acts.items()}
     )
@@ -282,7 +282,7 @@ def snapshots(draw: st.DrawFn) -> RepositorySnapshot:
             ), max_size=5,
         )
     )  # fmt: skip
-    statuses = st.sampled_from([{}, {}, {"hold": "h"}, {"block": "b"}, {"excuse": "e"}, {"hold": "h", "block": "b"}])
+    statuses = st.sampled_from([{}, {}, {"hold": "h"}, {"block": "b"}, {"unblock": "e"}, {"hold": "h", "block": "b"}])
     return snapshot_of(
         *images, parts=parts, deployments=deployments, standings={i.ref: stands(**draw(statuses)) for i in images}
     )

@@ -94,7 +94,7 @@ class ImageStatus(Model):
 
     block: LifecycleDecision | None = None
     hold: LifecycleDecision | None = None
-    excuse: LifecycleDecision | None = Field(
+    unblock: LifecycleDecision | None = Field(
         default=None, description="the decision to unblock, if it is the latest one"
     )
 
@@ -156,7 +156,7 @@ def image_status(evidence: Iterable[VerifiedStatement]) -> ImageStatus:
     return ImageStatus(
         block=_block(decisions) if last and last.act is Act.BLOCK else None,
         hold=hold if hold and hold.act is Act.HOLD else None,
-        excuse=last if last and last.act is Act.UNBLOCK else None,
+        unblock=last if last and last.act is Act.UNBLOCK else None,
     )
 
 
@@ -188,12 +188,12 @@ def sign_decision(
     by: str,
     reason: str,
     now: datetime,
-    of: str = "",
+    rule: str = "",
     sign: Callable[[LifecycleDecision], LifecycleDecision] = lambda decision: decision,
 ) -> Digest | None:
     """Sign a lifecycle decision about an image and return the statement's digest; None if it is in force.
 
-    `of` is the rule that decided; it is empty for a person's decision, to which `sign` adds the person's signature. A
+    `rule` is the rule that decided; it is empty for a person's decision, to which `sign` adds the person's signature. A
     new decision gets a later time than all earlier ones, even if the clock is behind, because otherwise it would not
     count. A person can block what a rule blocked; no rule lifts that block. If only one of the two places has the
     block, it is signed in the other one too.
@@ -205,13 +205,13 @@ def sign_decision(
         if act in BLOCKS
         else (image_status_repository(ref),)
     )
-    stronger = act is Act.BLOCK and not of and stands.block is not None and stands.block.rule
+    stronger = act is Act.BLOCK and not rule and stands.block is not None and stands.block.rule
     if stands.has(act) and not stronger:
         missing = [place for place in places if not image_status(_read(place, store).by(TierName.LIFECYCLE)).has(act)]
-        first = stands.block or stands.excuse
+        first = stands.block or stands.unblock
         return _sign(first, missing, store, repositories, now) if first else None
     at = max([now, *(each.at + INSTANT for each in read_decisions(before))])
-    decision = sign(LifecycleDecision(act=act, by=by, reason=reason, at=at, rule=of, image=str(ref)))
+    decision = sign(LifecycleDecision(act=act, by=by, reason=reason, at=at, rule=rule, image=str(ref)))
     return _sign(decision, places, store, repositories, now)
 
 

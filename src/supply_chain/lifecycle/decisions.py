@@ -161,12 +161,12 @@ def decide(
     by: str,
     reason: str,
     now: datetime,
-    of: str = "",
+    rule: str = "",
     only_sign: bool = False,
     sign: Callable[[LifecycleDecision], LifecycleDecision] = lambda decision: decision,
     on_result: Callable[[DecisionResult], object] = lambda _: None,
 ) -> DecisionResult:
-    """Sign a decision by a person, or by the rule `of`, about a curated image and carry it out, as far as needed.
+    """Sign a decision by a person, or by the `rule`, about a curated image and carry it out, as far as needed.
 
     A block and its lifting apply to the digest under every name: all of these images are archived or restored. The
     decision is signed first, so that every gate refuses the image even if archiving fails. After that, each part is
@@ -180,7 +180,7 @@ def decide(
     """
     listed = {} if only_sign else {each.digest: each for each in ports.storage.images(ref.repository)}
     ref = ref if only_sign else _resolve_image(ref, listed.get(ref.digest), ports)
-    digest = sign_decision(ref, act, ports.evidence, ports.storage, by=by, reason=reason, now=now, of=of, sign=sign)
+    digest = sign_decision(ref, act, ports.evidence, ports.storage, by=by, reason=reason, now=now, rule=rule, sign=sign)
     changed = digest is not None
     failed: list[Exception] = []
     moves = act in (Act.BLOCK, Act.UNBLOCK) and not only_sign

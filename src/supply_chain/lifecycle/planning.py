@@ -153,7 +153,7 @@ class _PlanInputs:
         for image in newest_first:
             stands = self.snapshot.status_of(image.ref)
             pulled = self._stored(image.ref).status is StorageStatus.ACTIVE and not self._is_gone(image.ref)
-            closes = self.rules.block.exploited and EvidenceSummary.of(image).exploited and not stands.excuse
+            closes = self.rules.block.exploited and EvidenceSummary.of(image).exploited and not stands.unblock
             if image.released and not image.unreadable and pulled and not stands.block and not closes:
                 for environment in image.environments or ("",):
                     released[image.ref.repository, environment].append(image)
@@ -207,7 +207,7 @@ class _PlanInputs:
             held=str(stands.hold or ""),
             blocked=str(stands.block or ""),
             blocked_by_rule=bool(stands.block and stands.block.rule),
-            excused=str(stands.excuse or ""),
+            unblocked=str(stands.unblock or ""),
             unreadable=image.unreadable,
         )
 

@@ -237,8 +237,8 @@ class Preconditions:
         outlived = step.action is Action.AGE_OUT and stands.block is not None and stands.block.rule
         if stands.block and step.action is not Action.BLOCK and not outlived:
             yield f"it is blocked {stands.block}"
-        if stands.excuse and step.action is Action.BLOCK:
-            yield f"it was unblocked {stands.excuse}"
+        if stands.unblock and step.action is Action.BLOCK:
+            yield f"it was unblocked {stands.unblock}"
 
     def _check_use(self, step: Step) -> Iterator[str]:
         if step.ref.digest in self.needed:

@@ -135,7 +135,7 @@ class Facts(Model):
     held: str = Field(default="", description="who holds it and the reason")
     blocked: str = Field(default="", description="who blocked it and the reason")
     blocked_by_rule: bool = Field(default=False, description="whether a rule, not a person, blocked it")
-    excused: str = Field(default="", description="who unblocked it and the reason")
+    unblocked: str = Field(default="", description="who unblocked it and the reason")
     unreadable: str = Field(default="", description="why its evidence cannot be read")
 
     @property
@@ -170,7 +170,7 @@ def _list_decisions(facts: Facts, rules: Rules) -> Iterator[Decision]:
     )
     yield from _guard_decisions(facts, rules)
     yield from refused
-    if not facts.excused:
+    if not facts.unblocked:
         yield from _block_decisions(facts, rules.block)
     yield from _keep_decisions(facts, rules.keep)
     yield from (_archive_instead(each, facts) if owed else each for each in old)

@@ -26,7 +26,7 @@ ACCEPTED = (RuleOutcome.WAIVED, RuleOutcome.OVERRIDDEN)
 def find_end(
     image: Mapping[str, Any],
     results: Sequence[RuleResult],
-    excuse: LifecycleDecision | None,
+    unblock: LifecycleDecision | None,
     policy: GatePolicy[Any],
     now: datetime,
 ) -> datetime | None:
@@ -34,14 +34,14 @@ def find_end(
 
     Decisions are the waivers and the break-glass that were used, signed approvals and reviews that a rule counts, a
     build level of a trusted builder that a rule reads, what issuers state about findings that do not count, and
-    `excuse`, which ended a block of the image. None of them counts once people.yaml has expired, of `excuse` if only a
-    signed one counts. An admission by an earlier gate has its own end; the waivers that it rests on count no longer
+    `unblock`, which ended a block of the image. None of them counts once people.yaml has expired, of `unblock` if only
+    a signed one counts. An admission by an earlier gate has its own end; the waivers that it rests on count no longer
     than today's people.yaml.
     """
     waivers, break_glass, stated = waivers_of(results), break_glass_of(results), list(_accepted_statements(image))
     ends = [*(each.expires for each in waivers), *(each["until"] for each in stated if "until" in each)]
     ends += [break_glass.expires] if break_glass else []
-    lifted = excuse is not None and bool(excuse.signature)
+    lifted = unblock is not None and bool(unblock.signature)
     earlier = any(each["waivers"] for each in image.get("verdicts", {}).values())
     if policy.people.expires and (
         ends or stated or lifted or earlier or _counts_people(image, results, policy, policy.people.expires)

@@ -44,7 +44,7 @@ def evaluate(facts: F, policy: GatePolicy[F], now: datetime) -> Admitted[F] | Re
     """
     image = joined_values(facts, policy, now)
     results = judge(image, policy, now)
-    expires = find_end(image, results, facts.status.excuse, policy, now)
+    expires = find_end(image, results, facts.status.unblock, policy, now)
     reasons = tuple(reason for each in results if each.result is RuleOutcome.REFUSED for reason in each.reasons)
     notes = tuple(note for each in results for note in _notes(each))
     reviews = _find_reviews(image, results, policy)

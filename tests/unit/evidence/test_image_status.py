@@ -49,9 +49,9 @@ def stands(world):
 def decide(world, make):
     """Return a function that signs a decision as the lifecycle does, and returns its digest."""
 
-    def decided(act, at=0, by="ann", reason="CVE-2026-1", **of):
+    def decided(act, at=0, by="ann", reason="CVE-2026-1", **rule):
         when, store = make.noon + timedelta(seconds=at), world.store(TierName.LIFECYCLE)
-        return sign_decision(IMAGE, act, store, world.ecr, by=by, reason=reason, now=when, **of)
+        return sign_decision(IMAGE, act, store, world.ecr, by=by, reason=reason, now=when, **rule)
 
     return decided
 
@@ -88,21 +88,21 @@ def test_signed_decision_sets_image_status_for_every_tier(world, decide, stands,
 
 def test_decision_of_a_rule_names_the_rule(decide, stands):
     """A rule may end what a rule began, but not what a person decided."""
-    decide(Act.BLOCK, by="the rules nightly", of="block.refused")
+    decide(Act.BLOCK, by="the rules nightly", rule="block.refused")
 
     assert stands().block.rule == "block.refused"
 
 
 def test_block_by_person_supersedes_block_by_rule(decide, stands):
     """The order of the two does not matter, until somebody unblocks the image."""
-    assert decide(Act.BLOCK, by="the rules nightly", of="block.refused")
-    assert decide(Act.BLOCK, at=1, by="the rules nightly", of="block.refused") is None
+    assert decide(Act.BLOCK, by="the rules nightly", rule="block.refused")
+    assert decide(Act.BLOCK, at=1, by="the rules nightly", rule="block.refused") is None
     assert decide(Act.BLOCK, at=2, by="ann") and decide(Act.BLOCK, at=3, by="bob") is None
 
     assert (stands().block.by, stands().block.rule) == ("ann", "")
-    assert decide(Act.BLOCK, at=4, by="the rules nightly", of="block.refused") is None
+    assert decide(Act.BLOCK, at=4, by="the rules nightly", rule="block.refused") is None
     decide(Act.UNBLOCK, at=5, by="ann")
-    decide(Act.BLOCK, at=6, by="the rules nightly", of="block.refused")
+    decide(Act.BLOCK, at=6, by="the rules nightly", rule="block.refused")
     assert (stands().block.by, stands().block.rule) == ("the rules nightly", "block.refused")
 
 
@@ -131,7 +131,7 @@ def test_newest_block_after_last_unblock_counts(say, stands):
 
 def test_repeated_hold_is_not_signed_again(decide):
     """A second hold changes nothing."""
-    decide(Act.BLOCK, of="block.refused")
+    decide(Act.BLOCK, rule="block.refused")
 
     assert decide(Act.HOLD, at=1) and decide(Act.HOLD, at=2) is None
 
@@ -177,7 +177,7 @@ def test_block_in_one_repository_is_completed_in_the_other(decide, say, stands, 
     assert decide(act, at=2) and decide(act, at=3) is None
 
     by_digest = image_status(read_blocks(IMAGE.digest, world.store(TierName.EXECUTION)).evidence)
-    assert (present(by_digest.block or by_digest.excuse)).by == "bob"
+    assert (present(by_digest.block or by_digest.unblock)).by == "bob"
 
 
 @pytest.mark.parametrize(("act", "undo", "name"), [(Act.BLOCK, Act.UNBLOCK, "block"), (Act.HOLD, Act.UNHOLD, "hold")])
@@ -189,13 +189,13 @@ def test_newest_decision_of_a_kind_counts(say, stands, act, undo, name):
 
     found = stands()
     assert getattr(found, name) is None
-    assert (found.excuse.act if found.excuse else None) == (Act.UNBLOCK if name == "block" else None)
+    assert (found.unblock.act if found.unblock else None) == (Act.UNBLOCK if name == "block" else None)
     assert (found.hold if name == "block" else found.block) is not None
 
     say(act, at=4)
 
     found = stands()
-    assert getattr(found, name) and found.excuse is None
+    assert getattr(found, name) and found.unblock is None
 
 
 @pytest.mark.parametrize(("act", "undo", "name"), [(Act.BLOCK, Act.UNBLOCK, "block"), (Act.HOLD, Act.UNHOLD, "hold")])

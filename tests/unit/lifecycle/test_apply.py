@@ -149,7 +149,7 @@ def test_apply_skips_changed_manifest_and_its_referrers(house, change, number, w
     (3, {"hold": "audit"}, "it is held by ann on 2026-11-23 12:00 UTC: audit"),
     (1, {"block": "bad"}, "it is blocked by ann on 2026-11-23 12:00 UTC: bad"),
     (3, {"block": "bad"}, "it is blocked by ann on 2026-11-23 12:00 UTC: bad"),
-    (2, {"excuse": "fine"}, "it was unblocked by ann on 2026-11-23 12:00 UTC: fine"),
+    (2, {"unblock": "fine"}, "it was unblocked by ann on 2026-11-23 12:00 UTC: fine"),
 ])  # fmt: skip
 def test_apply_skips_image_with_newer_lifecycle_decision(house, number, stand, why):
     """The signed decisions are read again for each image."""
@@ -177,7 +177,7 @@ def once_looked_at(house, number, monkeypatch, **acts):
 
 @pytest.mark.parametrize(("number", "acts", "why"), [
     (1, {"hold": "audit"}, "it is held"), (1, {"block": "bad"}, "it is blocked"), (3, {"hold": "audit"}, "it is held"),
-    (2, {"excuse": "fine"}, "it was unblocked"), (2, {"hold": "audit"}, "it is held"),
+    (2, {"unblock": "fine"}, "it was unblocked"), (2, {"hold": "audit"}, "it is held"),
 ])  # fmt: skip
 def test_apply_heeds_decision_signed_during_the_checks(house, monkeypatch, number, acts, why):
     """The status is read once more just before anything of the image changes."""
@@ -209,7 +209,7 @@ def test_apply_deletes_image_blocked_by_rule_but_not_by_person(meanwhile, outcom
 def test_apply_heeds_unblock_signed_during_the_checks(monkeypatch):
     """The image is not archived again."""
     house = House(snapshot_of(*newest(1), standings={ref(1): stands(block="bad")}))
-    once_looked_at(house, 1, monkeypatch, excuse="fine")
+    once_looked_at(house, 1, monkeypatch, unblock="fine")
 
     assert house.outcomes() == {1: "skipped"}
     assert house.shelf.calls == []
@@ -370,8 +370,8 @@ def test_apply_requires_no_more_usable_images_than_the_plan():
 def test_apply_counts_unblocked_images_as_usable():
     """If they are blocked again meanwhile, the older image stays."""
     numbers = [900 + n for n in range(RULES.keep.newest)]
-    excused = {ref(number): stands(excuse="no way to it") for number in numbers}
-    house = House(snapshot_of(*(image(n, 1200 - n, exploited=True) for n in numbers), image(1), standings=excused))
+    unblocked = {ref(number): stands(unblock="no way to it") for number in numbers}
+    house = House(snapshot_of(*(image(n, 1200 - n, exploited=True) for n in numbers), image(1), standings=unblocked))
     assert present(house.plan.step(ref(1))).action is Action.AGE_OUT
     for number in numbers:
         house.shelf.stand[str(ref(number))] = stands(block="it is one")
@@ -428,7 +428,7 @@ def test_apply_keeps_base_of_image_built_meanwhile(number, outcome):
 
 
 @pytest.mark.parametrize(
-    ("stand", "outcome"), [({"block": "bad"}, "done"), ({"excuse": "fine"}, "skipped"), ({}, "skipped")]
+    ("stand", "outcome"), [({"block": "bad"}, "done"), ({"unblock": "fine"}, "skipped"), ({}, "skipped")]
 )
 def test_apply_archives_reopened_image_only_if_still_blocked(stand, outcome):
     """Somebody may have unblocked it; an existing block needs no new statement."""
@@ -707,14 +707,14 @@ def test_apply_keeps_copy_open_if_image_was_unblocked_meanwhile(moved):
     with pytest.raises(KeyboardInterrupt):
         house.apply()
     house.shelf.dies_after = None
-    house.shelf.stand[str(ref(22))] = stands(excuse="fine")
+    house.shelf.stand[str(ref(22))] = stands(unblock="fine")
     house.change(ref(22), **moved)
 
     assert house.outcomes() == {12: "skipped", 22: "done"}
 
 
 @pytest.mark.parametrize(("stand", "moved", "outcome"), [
-    ({"block": "bad"}, {}, "done"), ({"excuse": "fine"}, {}, "skipped"), ({"block": "bad", "hold": "x"}, {}, "done"),
+    ({"block": "bad"}, {}, "done"), ({"unblock": "fine"}, {}, "skipped"), ({"block": "bad", "hold": "x"}, {}, "done"),
     ({"block": "bad"}, {"status": "ACTIVE"}, "skipped"), ({"block": "bad"}, {"status": "ACTIVATING"}, "skipped"),
 ])  # fmt: skip
 def test_apply_archives_copy_of_earlier_block_while_it_lasts(stand, moved, outcome):

@@ -351,13 +351,13 @@ def test_uncurated_image_can_be_blocked(say, stands):
     assert say(Act.BLOCK, repository="curated/never").changed
 
 
-def test_unblock_restores_image_and_records_excuse(say, stands, registry):
+def test_unblock_restores_image_and_records_the_decision(say, stands, registry):
     """The image is restored even if it was archived for another reason."""
     say(Act.BLOCK)
     result = say(Act.UNBLOCK, at=1, reason="false alarm")
 
     assert (result.changed, result.moved, registry.archived()) == (True, (digest(1),), set())
-    assert (stands().block, stands().excuse.reason) == (None, "false alarm")
+    assert (stands().block, stands().unblock.reason) == (None, "false alarm")
 
 
 def test_unblock_names_archived_indexes_with_restore_command(say, registry):

@@ -263,9 +263,9 @@ def test_plan_deletes_image_blocked_by_rule_if_another_rule_asks():
 
 
 def test_plan_does_not_block_unblocked_image_again():
-    """A person excused it."""
+    """A person unblocked it."""
     found = planned(
-        image(1, exploited=True), image(2, exploited=True), standings={ref(1): stands(excuse="false alarm")}
+        image(1, exploited=True), image(2, exploited=True), standings={ref(1): stands(unblock="false alarm")}
     )
 
     assert (found[1][1], found[2][1]) == ("keep.newest", "block.exploited")
@@ -497,7 +497,7 @@ def test_plan_deletes_orphans_of_image_after_audit_retention():
     ({"standings": {ref(99): stands(block="bad")}}, "is blocked by ann"),
     ({"untold": {str(ref(99)): "damaged"}}, "cannot be read: damaged"),
     ({"deployments": [deployed(99, 399), deployed(900, 250), deployed(901, 240)]}, ""),
-    ({"standings": {ref(99): stands(excuse="fine")}}, ""),
+    ({"standings": {ref(99): stands(unblock="fine")}}, ""),
 ])  # fmt: skip
 @pytest.mark.parametrize("left", [part(1, subject=99), part(1, copy_of=99)])
 def test_plan_keeps_evidence_of_missing_image_that_is_needed(others, why, left):

@@ -27,12 +27,12 @@ def end_of(
     image: dict[str, Any],
     *results: RuleResult,
     expires: datetime | None = PEOPLE_END,
-    excuse: LifecycleDecision | None = None,
+    unblock: LifecycleDecision | None = None,
     **counting: Any,
 ) -> datetime | None:
     """Return the end of results at the deploy gate, where one rule counts approvals."""
     asked = replace(policy(Gate.DEPLOY, rule("a.counting", **{**COUNTING, **counting})), people=People(expires=expires))
-    return find_end(image, results, excuse, asked, NOON)
+    return find_end(image, results, unblock, asked, NOON)
 
 
 def waived(expires: datetime) -> RuleResult:
@@ -145,11 +145,11 @@ def test_unblocked_image_is_admitted_until_the_list_of_people_ends() -> None:
     typed = LifecycleDecision(act=Act.UNBLOCK, by="ann", reason="so", at=NOON)
     signed = typed.model_copy(update={"signature": "{}"})
 
-    assert end_of({}, excuse=signed) == PEOPLE_END
-    assert end_of({}, excuse=typed) is None and end_of({}, excuse=signed, expires=None) is None
+    assert end_of({}, unblock=signed) == PEOPLE_END
+    assert end_of({}, unblock=typed) is None and end_of({}, unblock=signed, expires=None) is None
     asked = replace(policy(Gate.RELEASE), people=People(expires=PEOPLE_END))
-    for excuse, end in ((signed, PEOPLE_END), (typed, None)):
-        assert evaluate(release_facts(status=ImageStatus(excuse=excuse)), asked, NOON).expires == end
+    for unblock, end in ((signed, PEOPLE_END), (typed, None)):
+        assert evaluate(release_facts(status=ImageStatus(unblock=unblock)), asked, NOON).expires == end
 
 
 def test_counted_level_of_a_builder_ends_with_the_list_of_people() -> None:
