@@ -154,7 +154,7 @@ class Harness:
         image = "curated/hello@sha256:" + "0" * 64
         for name in OTHERS:
             deployment = self.api.ask(f"deployments/name/{name}", method="GET")
-            parameters = {"image": image, "happened": "bench.flood"} if name.startswith("respond") else {}
+            parameters = {"image": image, "event": "bench.flood"} if name.startswith("respond") else {}
             if name.startswith("lifecycle") and name in self.scheduled:  # another run would wait for this one to end
                 continue
             run = self.api.ask(f"deployments/{deployment['id']}/create_flow_run", {"parameters": parameters})

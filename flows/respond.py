@@ -25,7 +25,7 @@ from supply_chain.reports.text import artifact_key
 from supply_chain.text import join_lines, plain_text
 from tasks.isolate import find_isolating_step
 from tasks.respond import (
-    JudgedAgain,
+    RejudgeResult,
     cancel_promotions_step,
     find_deployments_step,
     judge_again_step,
@@ -35,7 +35,7 @@ from tasks.respond import (
 
 
 @flow(name="respond", flow_run_name=by_image)
-async def respond(image: str, happened: str, facts: list[Any] | None = None, since: datetime | None = None) -> Response:
+async def respond(image: str, event: str, facts: list[Any] | None = None, since: datetime | None = None) -> Response:
     """Report what runs from an image that was blocked, judged again or drifted, and notify its owner.
 
     What runs is isolated where the environment says so. After a block or a changed verdict, the published verdicts of
@@ -47,7 +47,7 @@ async def respond(image: str, happened: str, facts: list[Any] | None = None, sin
 
     Args:
         image: The image that the event names, such as curated/hello@sha256:…
-        happened: The event, such as cscm.image.blocked.
+        event: The event, such as cscm.image.blocked.
         facts: The event's deviations or reasons, each with its code and fact.
         since: The time of the event. If empty, now.
     """
@@ -55,19 +55,19 @@ async def respond(image: str, happened: str, facts: list[Any] | None = None, sin
     ports = await ExecutionPorts.aload()
     ref = ImageRef.parse(image)
     ref = ref.moved_to(curated_repository(ref.application))
-    isolation, stopped, judged = await wait_for_all(
-        _isolate(ref, happened, since or begun, ports),
-        cancel_promotions_step(ref, happened, ports),
-        _judge_again(ref, happened in JUDGES, ports),
+    isolation, promotions, judged = await wait_for_all(
+        _isolate(ref, event, since or begun, ports),
+        cancel_promotions_step(ref, event, ports),
+        _judge_again(ref, event in JUDGES, ports),
     )
-    if happened in CANCELS and stopped.runs:
-        judged = JudgedAgain(facts=judged.facts)  # what was unknown then is tried again
+    if event in CANCELS and promotions.runs:
+        judged = RejudgeResult(facts=judged.facts)  # what was unknown then is tried again
         judged.add(await _judge_again(ref, True, ports))
     lines = [_fact(each) for each in facts or ()]
-    (stopped.facts if happened in CANCELS else lines).extend([*isolation.left, *isolation.lines])
-    response = await find_deployments_step(ref, happened, lines, stopped, judged, ports)
+    (promotions.facts if event in CANCELS else lines).extend([*isolation.left, *isolation.lines])
+    response = await find_deployments_step(ref, event, lines, promotions, judged, ports)
     page = response_page(response)
-    subject = plain_text(f"{happened}: {ref.application} {ref.short}")
+    subject = plain_text(f"{event}: {ref.application} {ref.short}")
     key = artifact_key("response", ref.application)
     await acreate_markdown_artifact(
         key=key, markdown=page, description=f"{subject}; owner: {plain_text(response.owner)}"
@@ -75,19 +75,19 @@ async def respond(image: str, happened: str, facts: list[Any] | None = None, sin
     await notify(subject, page, ports.workbench.notify, once=response.fingerprint)
     if left := [*isolation.left, *judged.unread]:
         raise ResponseIncomplete(
-            f"The response to {happened} about {ref} is incomplete, and all else of it is done:\n"
+            f"The response to {event} about {ref} is incomplete, and all else of it is done:\n"
             + "".join(f"  {each}\n" for each in left)
             + "Correct what these lines name, then retry the run: it does what is left."
         )
     return response
 
 
-async def _judge_again(ref: ImageRef, is_needed: bool, ports: ExecutionPorts) -> JudgedAgain:
+async def _judge_again(ref: ImageRef, is_needed: bool, ports: ExecutionPorts) -> RejudgeResult:
     """Judge an image for all environments at once: one that takes long, or fails, neither delays nor prevents others.
 
     A block also takes effect in environments that were removed, or whose document cannot be read.
     """
-    judged = JudgedAgain()
+    judged = RejudgeResult()
     if is_needed:
         documents = ports.workbench.environment_documents()
         judging = (judge_again_step(ref, each, ports) for each in documents.readable)
@@ -99,7 +99,7 @@ async def _judge_again(ref: ImageRef, is_needed: bool, ports: ExecutionPorts) ->
     return judged
 
 
-async def _refuse_undescribed(ref: ImageRef, ports: ExecutionPorts) -> JudgedAgain:
+async def _refuse_undescribed(ref: ImageRef, ports: ExecutionPorts) -> RejudgeResult:
     environments, judged = await list_undescribed_step(ref, ports)
     refusing = (refuse_blocked_step(ref, environment, why, ports) for environment, why in environments.items())
     for each in await wait_for_all(*refusing):
@@ -115,16 +115,16 @@ class _Isolation:
     left: list[str] = field(default_factory=list)
 
 
-async def _isolate(ref: ImageRef, happened: str, since: datetime, ports: ExecutionPorts) -> _Isolation:
+async def _isolate(ref: ImageRef, event: str, since: datetime, ports: ExecutionPorts) -> _Isolation:
     """Isolate what runs from an image where its environment says so; an error prevents no other isolation."""
     isolation = _Isolation()
     try:
-        isolating = await find_isolating_step(ref, happened, ports)
-        isolation.left.extend(isolating.unread)
-        for each, reason in isolating.deployments:
+        targets = await find_isolating_step(ref, event, ports)
+        isolation.left.extend(targets.unread)
+        for each, reason in targets.deployments:
             what = f"{each.application} in {each.environment}"
             try:
-                record = await isolate(each.environment, each.application, reason=reason, by=happened, since=since)
+                record = await isolate(each.environment, each.application, reason=reason, by=event, since=since)
                 isolation.lines.append(f"{what} is isolated: {record.recovery}")
             except SupplyChainError as error:
                 isolation.left.append(f"the isolation of {what} is incomplete: {join_lines(error)}")

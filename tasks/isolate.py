@@ -52,7 +52,7 @@ def recover_step(
 
 
 @dataclass
-class Isolating:
+class IsolationTargets:
     """Deployments that their environments isolate, each with the reason; what is unknown."""
 
     deployments: list[tuple[Expected, str]] = field(default_factory=list)
@@ -64,34 +64,34 @@ class Isolating:
 
 
 @step("find what to isolate")
-async def find_isolating_step(ref: ImageRef, happened: str, ports: ExecutionPorts) -> Isolating:
+async def find_isolating_step(ref: ImageRef, event: str, ports: ExecutionPorts) -> IsolationTargets:
     """Return the deployments of an image that their environments isolate now.
 
     The event alone isolates nothing, because anybody who can emit events could claim one: a block has to be signed, and
     deviations have to be there. An environment that cannot be read prevents no isolation in others.
     """
-    isolating, documents = Isolating(), ports.workbench.environment_documents()
+    targets, documents = IsolationTargets(), ports.workbench.environment_documents()
     for name, error in documents.unreadable.items():
-        isolating.add_unknown(name, error)
+        targets.add_unknown(name, error)
     clusters = [each for each in documents.readable if isinstance(each, KubernetesEnvironment)]
     places = [each for each in clusters if each.response.isolate and ports.workbench.environment_state(each).active]
     if not places:
-        return isolating
+        return targets
     names = [each.name for each in places]
     expected = await in_thread(
         read_expected, names, ports.repositories, ports.registry, ports.evidence, ref.application
     )
     deployments = find_deployments(ref, expected)
     block = None
-    if happened in CANCELS and deployments:
+    if event in CANCELS and deployments:
         block = image_status((await in_thread(read_image_status, ref, ports.evidence)).evidence).block
     for place in places:
         here = [each for each in deployments if each.environment == place.name]
         if block:
-            isolating.deployments += find_isolating(here, place.response, block=block)
-        elif here and happened not in CANCELS:
-            with continue_after_error(partial(isolating.add_unknown, place.name)):
+            targets.deployments += find_isolating(here, place.response, block=block)
+        elif here and event not in CANCELS:
+            with continue_after_error(partial(targets.add_unknown, place.name)):
                 target = await ports.load_target(place)
                 observed = await in_thread(target.observe, here)
-                isolating.deployments += find_isolating(here, place.response, observed)
-    return isolating
+                targets.deployments += find_isolating(here, place.response, observed)
+    return targets

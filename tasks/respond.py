@@ -41,7 +41,7 @@ NOT_BLOCKED = "no signed statement confirms it: nothing was cancelled, and no ga
 
 
 @dataclass
-class Stopped:
+class PromotionsInProgress:
     """Promotions in progress of an image, and the reason to stop them; what is unknown."""
 
     runs: list[str]
@@ -50,43 +50,43 @@ class Stopped:
 
 
 @dataclass
-class JudgedAgain:
+class RejudgeResult:
     """A sentence for each published verdict that changed; what is unknown."""
 
     facts: list[str] = field(default_factory=list)
     unread: list[str] = field(default_factory=list)
 
-    def add(self, other: JudgedAgain) -> None:
+    def add(self, other: RejudgeResult) -> None:
         """Add what another judgement found."""
         self.facts += other.facts
         self.unread += other.unread
 
 
 @step("cancel promotions")
-async def cancel_promotions_step(ref: ImageRef, happened: str, ports: ExecutionPorts) -> Stopped:
+async def cancel_promotions_step(ref: ImageRef, event: str, ports: ExecutionPorts) -> PromotionsInProgress:
     """Return the runs that promote an image; cancel them if the event is one of `CANCELS`.
 
     They are cancelled only if a statement signed by the lifecycle confirms the block, because anybody who can emit
     events could claim one.
     """
     runs = await list_promotions(ref.digest)
-    stopped = Stopped(runs=[str(run.name) for run in runs])
-    if happened in CANCELS:
-        with _going_on("whether it is blocked (nothing was cancelled)", stopped.unread):
+    promotions = PromotionsInProgress(runs=[str(run.name) for run in runs])
+    if event in CANCELS:
+        with _going_on("whether it is blocked (nothing was cancelled)", promotions.unread):
             block = image_status((await in_thread(read_image_status, ref, ports.evidence)).evidence).block
-            stopped.facts.append(f"blocked {block}" if block else NOT_BLOCKED)
+            promotions.facts.append(f"blocked {block}" if block else NOT_BLOCKED)
             if block:
-                stopped.unread += await _cancel(runs, f"{happened}: {ref}")
-    return stopped
+                promotions.unread += await _cancel(runs, f"{event}: {ref}")
+    return promotions
 
 
 @step("judge again", run_name="judge again for {environment.name}")
-async def judge_again_step(ref: ImageRef, environment: Environment, ports: ExecutionPorts) -> JudgedAgain:
+async def judge_again_step(ref: ImageRef, environment: Environment, ports: ExecutionPorts) -> RejudgeResult:
     """Judge an image again if a verdict about it is published for an environment, and publish a changed verdict.
 
     So an enforcer learns of a block or of a new finding, also where the environment is not active.
     """
-    outcome = JudgedAgain()
+    outcome = RejudgeResult()
     with _going_on(f"whether the published verdict for {environment.name} is right", outcome.unread):
         verdict = await in_thread(ports.judge_published, ref, environment)
         if verdict is not None:
@@ -96,18 +96,18 @@ async def judge_again_step(ref: ImageRef, environment: Environment, ports: Execu
 
 
 @step("list undescribed environments")
-async def list_undescribed_step(ref: ImageRef, ports: ExecutionPorts) -> tuple[Mapping[str, str], JudgedAgain]:
+async def list_undescribed_step(ref: ImageRef, ports: ExecutionPorts) -> tuple[Mapping[str, str], RejudgeResult]:
     """Return the environments with published verdicts that no document describes now, and why; and what is unknown."""
-    outcome = JudgedAgain()
+    outcome = RejudgeResult()
     with _going_on("whether verdicts for removed environments are right", outcome.unread):
         return await in_thread(ports.list_undescribed, ref), outcome
     return {}, outcome
 
 
 @step("refuse a blocked image", run_name="refuse a blocked image for {environment}")
-async def refuse_blocked_step(ref: ImageRef, environment: str, why: str, ports: ExecutionPorts) -> JudgedAgain:
+async def refuse_blocked_step(ref: ImageRef, environment: str, why: str, ports: ExecutionPorts) -> RejudgeResult:
     """Publish the refusal of a blocked image for an environment that no document describes, for the reason `why`."""
-    outcome = JudgedAgain()
+    outcome = RejudgeResult()
     with _going_on(f"whether the published verdict for {environment} is right", outcome.unread):
         if await in_thread(ports.refuse_blocked, ref, environment, why) is not None:
             outcome.facts.append(f"the published verdict for {environment} is FAILED now ({why})")
@@ -117,14 +117,14 @@ async def refuse_blocked_step(ref: ImageRef, environment: str, why: str, ports: 
 @step("find deployments")
 async def find_deployments_step(
     ref: ImageRef,
-    happened: str,
+    event: str,
     facts: Sequence[str],
-    stopped: Stopped,
-    judged: JudgedAgain,
+    promotions: PromotionsInProgress,
+    judged: RejudgeResult,
     ports: ExecutionPorts,
 ) -> Response:
     """Return what runs from the image by the signed records, and how it is now; name what could not be read."""
-    unread, evidence = [*stopped.unread, *judged.unread], ports.evidence
+    unread, evidence = [*promotions.unread, *judged.unread], ports.evidence
     expected: Sequence[Expected] = ()
     observed: list[Observation] = []
     owners: dict[ImageRef, str] = {}
@@ -141,8 +141,8 @@ async def find_deployments_step(
         with _going_on(f"who owns {each.application}", unread):
             built = last_provenance(await in_thread(evidence.verified, each, TierName.DEVELOPMENT, PROVENANCE))
             owners |= {each: built.manifest.owner} if built else {}
-    facts = [*(stopped.facts if happened in CANCELS else facts), *judged.facts]
-    return make_response(happened, ref, owners, expected, observed, on_the_way=stopped.runs, facts=facts, unread=unread)
+    facts = [*(promotions.facts if event in CANCELS else facts), *judged.facts]
+    return make_response(event, ref, owners, expected, observed, on_the_way=promotions.runs, facts=facts, unread=unread)
 
 
 def _going_on(what: str, unread: list[str]) -> AbstractContextManager[None]:

@@ -52,7 +52,7 @@ class Affected(Model):
 class Response(Model):
     """The report about an event."""
 
-    happened: str
+    event: str
     image: ImageRef
     owner: str
     running: tuple[Affected, ...]
@@ -65,7 +65,7 @@ class Response(Model):
     def fingerprint(self) -> str:
         """A digest that changes when there is something new to report."""
         what = (
-            self.happened,
+            self.event,
             str(self.image),
             self.facts,
             self.unread,
@@ -106,7 +106,7 @@ def find_isolating(
 
 
 def make_response(
-    happened: str,
+    event: str,
     image: ImageRef,
     owners: Mapping[ImageRef, str],
     expected: Iterable[Expected],
@@ -135,11 +135,11 @@ def make_response(
         for each in expected
     )
     return Response(
-        happened=happened,
+        event=event,
         image=image,
         owner=owners.get(image, UNKNOWN),
         running=running,
-        stops=STOPS.get(happened, "It is unknown what this stops."),
+        stops=STOPS.get(event, "It is unknown what this stops."),
         on_the_way=tuple(on_the_way),
         facts=tuple(facts),
         unread=tuple(unread),

@@ -57,7 +57,7 @@ def response_page(response: Response) -> str:
     nothing = "Nothing is known to run from it." if response.unread else "Nothing runs from it."
     running = table(("environment", "what", "owner", "address", "workload", "seen"), rows) if rows else nothing
     parts = [
-        f"# {escape(response.image.application)}: {escape(response.happened)}",
+        f"# {escape(response.image.application)}: {escape(response.event)}",
         f"`{response.image}` of **{escape(response.owner)}**",
         "\n".join(f"- {escape(fact)}" for fact in (*response.facts, *response.unread)),
         f"## What it stops\n\n{escape(response.stops)}",

@@ -13,15 +13,15 @@ from supply_chain.execution.environment import DockerEnvironment
 from supply_chain.execution.environment_documents import EnvironmentDocuments
 from supply_chain.model.image import ImageRef
 from supply_chain.promotion.response import make_response
-from tasks.isolate import Isolating
-from tasks.respond import JudgedAgain, Stopped
+from tasks.isolate import IsolationTargets
+from tasks.respond import PromotionsInProgress, RejudgeResult
 
 IMAGE = ImageRef(repository="curated/hello", digest="sha256:" + "a" * 64)
 PLACE = DockerEnvironment(name="staging")
 
 
-async def nothing_to_isolate(ref, happened, ports):
-    return Isolating()
+async def nothing_to_isolate(ref, event, ports):
+    return IsolationTargets()
 
 
 def replace_steps(monkeypatch, *, unreadable=None, undescribed=None, **steps):
@@ -36,7 +36,7 @@ def replace_steps(monkeypatch, *, unreadable=None, undescribed=None, **steps):
         return SimpleNamespace(workbench=workbench)
 
     async def list_undescribed(ref, ports):
-        return undescribed or {}, JudgedAgain()
+        return undescribed or {}, RejudgeResult()
 
     monkeypatch.setattr(respond, "ExecutionPorts", SimpleNamespace(aload=load))
     fakes = {"acreate_markdown_artifact": nothing, "notify": nothing, "list_undescribed_step": list_undescribed}
@@ -44,14 +44,14 @@ def replace_steps(monkeypatch, *, unreadable=None, undescribed=None, **steps):
         monkeypatch.setattr(respond, name, fake)
 
 
-@pytest.mark.parametrize(("happened", "runs", "judged"), [
+@pytest.mark.parametrize(("event", "runs", "judged"), [
     ("cscm.image.blocked", ["promote hello"], 2),
     ("cscm.image.blocked", [], 1),
     ("cscm.image.verdict-changed", ["promote hello"], 1),
     ("cscm.deployment.drifted", ["promote hello"], 0),
 ])  # fmt: skip
 async def test_published_verdicts_are_judged_again_after_a_block_and_a_changed_verdict(
-    monkeypatch, happened, runs, judged
+    monkeypatch, event, runs, judged
 ):
     """A promotion that is cancelled may publish an admission until it has ended.
 
@@ -62,37 +62,37 @@ async def test_published_verdicts_are_judged_again_after_a_block_and_a_changed_v
     async def judge(ref, environment, ports):
         assert environment is PLACE
         calls.append("judge")
-        return JudgedAgain(facts=[f"corrected {len(calls)}"], unread=[] if len(calls) == judged else ["unknown"])
+        return RejudgeResult(facts=[f"corrected {len(calls)}"], unread=[] if len(calls) == judged else ["unknown"])
 
-    async def cancel(ref, happened, ports):
-        return Stopped(runs=runs)
+    async def cancel(ref, event, ports):
+        return PromotionsInProgress(runs=runs)
 
-    async def find(ref, happened, facts, stopped, again, ports):
-        assert again == JudgedAgain(facts=[f"corrected {number + 1}" for number in range(judged)])
-        assert stopped.runs == runs and facts == ["c: f"]
-        return make_response(happened, ref, {}, (), ())
+    async def find(ref, event, facts, promotions, again, ports):
+        assert again == RejudgeResult(facts=[f"corrected {number + 1}" for number in range(judged)])
+        assert promotions.runs == runs and facts == ["c: f"]
+        return make_response(event, ref, {}, (), ())
 
     replace_steps(
         monkeypatch, judge_again_step=judge, cancel_promotions_step=cancel, find_deployments_step=find,
         find_isolating_step=nothing_to_isolate,
     )  # fmt: skip
 
-    await respond.respond.fn(str(IMAGE.moved_to("dev/hello")), happened, [{"code": "c", "fact": "f"}])
+    await respond.respond.fn(str(IMAGE.moved_to("dev/hello")), event, [{"code": "c", "fact": "f"}])
 
     assert calls == ["judge"] * judged
 
 
-@pytest.mark.parametrize("happened", ["cscm.image.blocked", "cscm.deployment.drifted"])
-async def test_response_isolates_and_reports_each_isolation(monkeypatch, happened):
+@pytest.mark.parametrize("event", ["cscm.image.blocked", "cscm.deployment.drifted"])
+async def test_response_isolates_and_reports_each_isolation(monkeypatch, event):
     """One that fails prevents no other; the run fails once all is reported, so that operators get an alert."""
     reported, isolated = [], []
     since = datetime(2026, 11, 24, 12, tzinfo=UTC)
 
-    async def find_isolating(ref, happened, ports):
+    async def find_isolating(ref, event, ports):
         places: list[Any] = [
             SimpleNamespace(environment=name, application="hello") for name in ("broken", "production")
         ]
-        return Isolating([(place, "drift.digest: another") for place in places])
+        return IsolationTargets([(place, "drift.digest: another") for place in places])
 
     async def isolate(environment, application, *, reason, by, since):
         isolated.append((environment, application, reason, by, since))
@@ -100,15 +100,15 @@ async def test_response_isolates_and_reports_each_isolation(monkeypatch, happene
             raise ClusterUnavailable("it is down\nwait")
         return SimpleNamespace(recovery="scaled to zero")
 
-    async def cancel(ref, happened, ports):
-        return Stopped(runs=[], facts=[])
+    async def cancel(ref, event, ports):
+        return PromotionsInProgress(runs=[], facts=[])
 
     async def judge(ref, environment, ports):
-        return JudgedAgain()
+        return RejudgeResult()
 
-    async def find(ref, happened, facts, stopped, judged, ports):
-        reported.extend([*facts, *stopped.facts])
-        return make_response(happened, ref, {}, (), ())
+    async def find(ref, event, facts, promotions, judged, ports):
+        reported.extend([*facts, *promotions.facts])
+        return make_response(event, ref, {}, (), ())
 
     replace_steps(
         monkeypatch, judge_again_step=judge, cancel_promotions_step=cancel, find_deployments_step=find,
@@ -116,9 +116,9 @@ async def test_response_isolates_and_reports_each_isolation(monkeypatch, happene
     )  # fmt: skip
 
     with pytest.raises(ResponseIncomplete, match="the isolation of hello in broken is incomplete: it is down"):
-        await respond.respond.fn(str(IMAGE), happened, [], since)
+        await respond.respond.fn(str(IMAGE), event, [], since)
 
-    assert isolated[1] == ("production", "hello", "drift.digest: another", happened, since)
+    assert isolated[1] == ("production", "hello", "drift.digest: another", event, since)
     assert [line.partition(":")[0] for line in reported] == [
         "the isolation of hello in broken is incomplete", "hello in production is isolated",
     ]  # fmt: skip
@@ -127,7 +127,7 @@ async def test_response_isolates_and_reports_each_isolation(monkeypatch, happene
 async def test_response_that_cannot_find_what_to_isolate_reports_and_fails(monkeypatch):
     """What runs may have to be isolated."""
 
-    async def find_isolating(ref, happened, ports):
+    async def find_isolating(ref, event, ports):
         raise ClusterUnavailable("it is down\nwait")
 
     monkeypatch.setattr(respond, "find_isolating_step", find_isolating)
@@ -149,24 +149,24 @@ async def test_block_reaches_all_that_can_be_judged_before_the_response_fails(mo
 
     async def judge(ref, environment, ports):
         judged.append(environment.name)
-        return JudgedAgain(unread=["staging is unknown: it is down"])
+        return RejudgeResult(unread=["staging is unknown: it is down"])
 
     async def refuse(ref, environment, why, ports):
         judged.append((environment, why))
-        return JudgedAgain(facts=[f"refused for {environment}"])
+        return RejudgeResult(facts=[f"refused for {environment}"])
 
-    async def cancel(ref, happened, ports):
-        return Stopped(runs=[])
+    async def cancel(ref, event, ports):
+        return PromotionsInProgress(runs=[])
 
-    async def find(ref, happened, facts, stopped, again, ports):
+    async def find(ref, event, facts, promotions, again, ports):
         reported.append(again)
-        return make_response(happened, ref, {}, (), ())
+        return make_response(event, ref, {}, (), ())
 
     async def notify(*_, **__):
         notified.append("page")
 
-    async def find_isolating(ref, happened, ports):
-        return Isolating(unread=["isolation in broken is unknown"])
+    async def find_isolating(ref, event, ports):
+        return IsolationTargets(unread=["isolation in broken is unknown"])
 
     undescribed = {"broken": "it is bad", "old": "it was removed"}
     replace_steps(
@@ -184,7 +184,7 @@ async def test_block_reaches_all_that_can_be_judged_before_the_response_fails(mo
         "whether the published verdict for broken is right, but for a block, is unknown: it is bad — correct it "
         f"[{SettingInvalid.code}]",
     ]
-    assert reported == [JudgedAgain(["refused for broken", "refused for old"], unread)]
+    assert reported == [RejudgeResult(["refused for broken", "refused for old"], unread)]
     assert str(caught.value) == (
         f"The response to cscm.image.blocked about {IMAGE} is incomplete, and all else of it is done:\n"
         "  isolation in broken is unknown\n"
@@ -201,13 +201,13 @@ async def test_unexpected_error_ends_no_other_part_of_the_response(monkeypatch, 
     async def end_later(*_):
         await asyncio.sleep(0.05)
         ended.append("other")
-        return JudgedAgain()
+        return RejudgeResult()
 
     async def fail(*_):
         raise RuntimeError("a mistake in the code")
 
     async def cancel(*_):
-        return Stopped(runs=[])
+        return PromotionsInProgress(runs=[])
 
     undescribed = {"old": "it was removed"}
     replace_steps(

@@ -53,8 +53,8 @@ def ports(world: World, monkeypatch: pytest.MonkeyPatch) -> Any:
     )  # fmt: skip
 
 
-async def find(ports: Any, happened: str) -> list[str]:
-    found = await isolate.find_isolating_step.fn(REF, happened, ports)
+async def find(ports: Any, event: str) -> list[str]:
+    found = await isolate.find_isolating_step.fn(REF, event, ports)
     assert found.unread == []
     return [reason for _, reason in found.deployments]
 

@@ -75,11 +75,11 @@ def respond_to(world, monkeypatch):
     )
     monkeypatch.setattr(respond, "read_expected", lambda *_: ())
 
-    async def handle(happened, facts=("by mallory: for fun",), *, ref=REF, judged=None, as_task=False):
+    async def handle(event, facts=("by mallory: for fun",), *, ref=REF, judged=None, as_task=False):
         find_deployments = respond.find_deployments_step if as_task else respond.find_deployments_step.fn
-        stopped = await respond.cancel_promotions_step.fn(ref, happened, ports)
-        judged = judged or respond.JudgedAgain()
-        return await find_deployments(ref, happened, facts, stopped, judged, ports), bool(cancelled)
+        promotions = await respond.cancel_promotions_step.fn(ref, event, ports)
+        judged = judged or respond.RejudgeResult()
+        return await find_deployments(ref, event, facts, promotions, judged, ports), bool(cancelled)
 
     handle.ports = ports  # type: ignore[attr-defined]
     return handle
@@ -113,16 +113,16 @@ async def test_event_without_block_is_reported_and_cancels_nothing(respond_to):
     assert (found.facts, cancelled, found.on_the_way) == (("scan.critical: one",), False, ("promote hello",))
 
 
-@pytest.mark.parametrize(("happened", "first"), [
+@pytest.mark.parametrize(("event", "first"), [
     (BLOCKED, respond.NOT_BLOCKED),
     ("cscm.image.verdict-changed", "scan.critical: one"),
 ])  # fmt: skip
-async def test_response_names_changed_published_verdicts_after_the_facts(respond_to, happened, first):
+async def test_response_names_changed_published_verdicts_after_the_facts(respond_to, event, first):
     """It also names what could not be judged again."""
-    judged = respond.JudgedAgain(facts=["one changed"])
-    judged.add(respond.JudgedAgain(facts=["two"], unread=["unknown"]))
+    judged = respond.RejudgeResult(facts=["one changed"])
+    judged.add(respond.RejudgeResult(facts=["two"], unread=["unknown"]))
 
-    found, _ = await respond_to(happened, ("scan.critical: one",), judged=judged)
+    found, _ = await respond_to(event, ("scan.critical: one",), judged=judged)
 
     assert (found.facts, found.unread) == ((first, "one changed", "two"), ("unknown",))
 
@@ -323,7 +323,7 @@ async def test_environments_without_documents_are_listed():
     """Nothing is unknown then."""
     ports: Any = SimpleNamespace(list_undescribed={REF: {"old": "it was removed"}}.__getitem__)
 
-    assert await respond.list_undescribed_step.fn(REF, ports) == ({"old": "it was removed"}, respond.JudgedAgain())
+    assert await respond.list_undescribed_step.fn(REF, ports) == ({"old": "it was removed"}, respond.RejudgeResult())
 
 
 @pytest.mark.parametrize(("step", "given", "what"), [

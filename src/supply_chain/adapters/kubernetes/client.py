@@ -43,10 +43,10 @@ from supply_chain.execution.kubernetes.cluster import (
     FIELD_MANAGER,
     Change,
     Document,
-    Happened,
     Kind,
     Listing,
     VersionGone,
+    WatchEventType,
 )
 
 TIMEOUT = 10.0
@@ -421,7 +421,7 @@ def _read_change(line: str) -> Change:
     if event.type == "ERROR":
         raise ApiError(status=msgspec.convert(event.object, Status))
     document = _without_bookkeeping(event.object)
-    return Change(Happened(event.type), document, document["metadata"]["resourceVersion"])
+    return Change(WatchEventType(event.type), document, document["metadata"]["resourceVersion"])
 
 
 def _without_bookkeeping(document: dict[str, Any]) -> Document:

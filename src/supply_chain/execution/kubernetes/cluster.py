@@ -52,8 +52,8 @@ class Listing:
     version: str
 
 
-class Happened(StrEnum):
-    """What happened to a watched object."""
+class WatchEventType(StrEnum):
+    """The type of a watch event: what happened to the object."""
 
     ADDED = "ADDED"
     MODIFIED = "MODIFIED"
@@ -66,7 +66,7 @@ class Happened(StrEnum):
 class Change:
     """One change of a watched object; `version` is the one from which the next change follows."""
 
-    happened: Happened
+    type: WatchEventType
     document: Document
     version: str
 

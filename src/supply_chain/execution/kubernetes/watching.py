@@ -22,9 +22,9 @@ from supply_chain.execution.kubernetes.cluster import (
     REPLICA_SETS,
     Cluster,
     Document,
-    Happened,
     Kind,
     VersionGone,
+    WatchEventType,
 )
 from supply_chain.execution.kubernetes.namespace import METADATA_ONLY, OBSERVED, NamespaceState, ObjectKey, by_name
 from supply_chain.model.container import APPLICATION
@@ -57,9 +57,9 @@ class KindWatch:
         try:
             for change in self.cluster.watch(self.kind, self.namespace, self.version, seconds, metadata_only=only):
                 self.version = change.version
-                if change.happened is not Happened.BOOKMARK:
+                if change.type is not WatchEventType.BOOKMARK:
                     name = change.document["metadata"]["name"]
-                    if change.happened is Happened.DELETED:
+                    if change.type is WatchEventType.DELETED:
                         self.objects.pop(name, None)
                     else:
                         self.objects[name] = change.document

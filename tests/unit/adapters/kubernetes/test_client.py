@@ -18,8 +18,8 @@ from supply_chain.execution.kubernetes.cluster import (
     PODS,
     REPLICA_SETS,
     Change,
-    Happened,
     VersionGone,
+    WatchEventType,
 )
 
 ADDRESS = "https://cluster.test"
@@ -394,9 +394,9 @@ def test_watch_yields_changes_and_bookmarks_since_version():
     changes = [*client(answer).watch(PODS, "staging", "7", 30)]
 
     assert changes == [
-        Change(Happened.ADDED, pod("a", "8"), "8"),
-        Change(Happened.DELETED, pod("a", "9"), "9"),
-        Change(Happened.BOOKMARK, {"metadata": {"resourceVersion": "12"}}, "12"),
+        Change(WatchEventType.ADDED, pod("a", "8"), "8"),
+        Change(WatchEventType.DELETED, pod("a", "9"), "9"),
+        Change(WatchEventType.BOOKMARK, {"metadata": {"resourceVersion": "12"}}, "12"),
     ]
     wanted = {"watch": "true", "allowWatchBookmarks": "true", "resourceVersion": "7", "timeoutSeconds": "30"}
     assert wanted.items() <= dict(asked[0]).items()

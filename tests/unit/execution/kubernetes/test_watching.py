@@ -15,16 +15,16 @@ from supply_chain.execution.kubernetes.cluster import (
     REPLICA_SETS,
     SERVICES,
     Change,
-    Happened,
     VersionGone,
+    WatchEventType,
 )
 from supply_chain.execution.kubernetes.namespace import read_namespace
 from supply_chain.execution.kubernetes.watching import KindWatch, NamespaceWatch, find_affected
 from supply_chain.model.container import APPLICATION
 
 
-def change(happened, name, version):
-    return Change(happened, {"metadata": {"name": name}}, version)
+def change(kind, name, version):
+    return Change(kind, {"metadata": {"name": name}}, version)
 
 
 @pytest.fixture
@@ -39,9 +39,9 @@ def watch(cluster):
 def test_watch_follows_changes_from_the_listed_version(cluster, watch):
     """What is gone is forgotten, so memory has what is there and nothing else."""
     cluster.changes["Pod"] = [
-        change(Happened.ADDED, "second", "2"),
-        change(Happened.DELETED, "first", "3"),
-        change(Happened.BOOKMARK, "", "9"),
+        change(WatchEventType.ADDED, "second", "2"),
+        change(WatchEventType.DELETED, "first", "3"),
+        change(WatchEventType.BOOKMARK, "", "9"),
     ]
 
     assert [[*each] for each in watch.follow(30)] == [["second"], ["first"]]
@@ -52,7 +52,7 @@ def test_watch_follows_changes_from_the_listed_version(cluster, watch):
 
 def test_lost_connection_is_resumed_from_last_version(cluster, watch):
     """Nothing is listed again, and nothing in between is missed."""
-    cluster.changes["Pod"] = [change(Happened.ADDED, "second", "2"), ClusterUnavailable("it was lost\nwait")]
+    cluster.changes["Pod"] = [change(WatchEventType.ADDED, "second", "2"), ClusterUnavailable("it was lost\nwait")]
     with pytest.raises(ClusterUnavailable):
         [*watch.follow(30)]
 
