@@ -55,7 +55,7 @@ def _register(home: Home, profile: Profile) -> Callable[[Any], None]:
         from cscm_laptop.blocks import register_laptop  # noqa: PLC0415
 
         register_laptop(state)
-        _announce_update(state.database, home.state / "database-told")
+        _announce_update(state.database, home.state / "database-announced")
 
     return register
 

@@ -23,7 +23,7 @@ from supply_chain import reports
 from supply_chain.fleet.exposure import RescanReport
 from supply_chain.fleet.tally import Tally
 
-REPORTED = "rescan_told"
+REPORTED = "rescan_reported"
 """The variable with the time of the last rescan that reported on all images."""
 SIGNED = "cscm.rescan.signed"
 RESCAN = {"prefect.resource.id": "cscm.rescan", "prefect.resource.name": "rescan"}

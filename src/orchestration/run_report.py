@@ -129,7 +129,7 @@ def _format_verdict(verdict: object) -> str:
     return f"refused, {pluralize(len(verdict.reasons), 'reason')}" if isinstance(verdict, Refused) else "admitted"
 
 
-_current: ContextVar[RunReporter | None] = ContextVar("journal", default=None)
+_current: ContextVar[RunReporter | None] = ContextVar("run_report", default=None)
 
 
 @asynccontextmanager

@@ -49,7 +49,7 @@ def fleet(machine, monkeypatch, make):
         events.append((name, payload))
         known_by.add(number)
 
-    monkeypatch.setattr(rescan_report, "REPORTED", f"rescan_told_{uuid4().hex}")
+    monkeypatch.setattr(rescan_report, "REPORTED", f"rescan_reported_{uuid4().hex}")
 
     async def notify(subject, body, _):
         messages.append((subject, body))
