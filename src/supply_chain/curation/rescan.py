@@ -93,11 +93,6 @@ class Change(Model):
     after: bool
     reasons: tuple[Reason, ...] = ()
 
-    @property
-    def is_reversal(self) -> bool:
-        """Whether the answer changed between yes and no, or is the first one."""
-        return self.before is not self.after
-
 
 class News(Change):
     """A change, and the verdict that it dates from."""

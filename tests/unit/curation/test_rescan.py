@@ -81,7 +81,7 @@ def test_rescan_with_critical_finding_signs_report_and_refusal(image, world, mak
     concluded = image(make.report(make.finding("critical"), at=make.noon + timedelta(days=1)))
 
     assert concluded.signed and not concluded.passes
-    assert (concluded.change.before, concluded.change.after, concluded.change.is_reversal) == (True, False, True)
+    assert (concluded.change.before, concluded.change.after) == (True, False)
     assert [each.code for each in concluded.change.reasons] == ["scan.critical"]
     assert (count(world, VULNERABILITIES), count(world, SUMMARY)) == (2, 2)
 
@@ -199,7 +199,7 @@ def test_block_and_unblock_of_base_change_verdict(image, world, make):
 
     assert [each.code for each in blocked.news.reasons] == ["base.blocked"] and not blocked.passes
     assert (again.news, again.passes) == (None, False)
-    assert unblocked.passes and unblocked.news.is_reversal
+    assert unblocked.passes and (unblocked.news.before, unblocked.news.after) == (False, True)
     assert (count(world, SUMMARY), count(world, VULNERABILITIES)) == (3, 1)
 
 
@@ -242,7 +242,8 @@ def test_blocked_image_fails_and_gets_new_verdict_after_unblock(image, world, ma
     say("unblock", 3)
 
     unblocked = image(later=timedelta(days=4))
-    assert unblocked.passes and unblocked.news.is_reversal and count(world, SUMMARY) == 3
+    assert unblocked.passes and (unblocked.news.before, unblocked.news.after) == (False, True)
+    assert count(world, SUMMARY) == 3
     assert image(later=timedelta(days=5)).news is None and count(world, SUMMARY) == 3
 
 

@@ -127,9 +127,8 @@ def test_rescan_with_new_database_signs_only_changed_results(fleet, ports, world
 
     worse = scanner_with(world, make.report(make.finding("critical"), database=_other(make, "xxh64:2")))
     results = rescan(fleet, replace(ports, scanner=worse))
-    assert all(
-        each.signed and each.change.is_reversal and each.worse and not each.better and each.due for each in results
-    )
+    assert all(each.signed and (each.change.before, each.change.after) == (True, False) for each in results)
+    assert all(each.worse and not each.better and each.due for each in results)
 
 
 def test_rescan_verdict_changes_with_trusted_keys(fleet, ports, world):
@@ -140,7 +139,7 @@ def test_rescan_verdict_changes_with_trusted_keys(fleet, ports, world):
 
     for night, passes in ((revoked, False), (ports, True)):
         world.now += timedelta(days=1)
-        assert all(each.passes is passes and each.change.is_reversal for each in rescan(fleet, night))
+        assert all((each.change.before, each.change.after) == (not passes, passes) for each in rescan(fleet, night))
         assert not any(each.change for each in rescan(fleet, night))
 
 
