@@ -36,7 +36,7 @@ from supply_chain.fleet.waivers import WaiverUse, find_uses
 from supply_chain.policy.policies import Policies
 from supply_chain.policy.upcoming import enforce_upcoming, find_upcoming
 from supply_chain.reports import upcoming_rules, waiver_attention, waiver_notices
-from supply_chain.reports.daily import AWAITS_DECISION, CHANGES, HELD, Change, DailyReport, Run, changes
+from supply_chain.reports.daily import AWAITS_DECISION, CHANGES, STABLE_ARTIFACTS, Change, DailyReport, Run, changes
 from supply_chain.text import first_line
 
 DETAILS = ("gate", "environment", "decision", "by", "until", "reason", "unchanged", "from", "to")
@@ -58,7 +58,7 @@ async def collect_step(until: datetime, hours: int, workbench: Workbench) -> Dai
         names = await _deployments(client, [*runs, *waiting])
         events = await _events(client, since, until)
         latest = await client.read_latest_artifacts(
-            artifact_filter=ArtifactCollectionFilter(key=ArtifactCollectionFilterKey(any_=list(HELD)))
+            artifact_filter=ArtifactCollectionFilter(key=ArtifactCollectionFilterKey(any_=list(STABLE_ARTIFACTS)))
         )
     inactive, policies = await in_thread(_read_policies, workbench)
     uses = await _find_uses(policies) if policies else ()

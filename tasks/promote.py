@@ -79,19 +79,19 @@ def sign_approval_step(
     first; raise `DeclarationInvalid` if that would not count.
     """
     where, evidence = execution_place(ref), ports.evidence
-    number = event_id("image.decided", f"{ref} {decision.predicate()}")
+    event_uuid = event_id("image.decided", f"{ref} {decision.predicate()}")
     ports.repositories.ensure_repository(where.repository, immutable=True, key=None)
     before = execution_statements(ref, evidence, APPROVAL, BREAK_GLASS)
     if unsigned := to_sign(_with_time(decision, before), before, sent=sent):
         decision = _sign_as_person(unsigned, ref, ports, key) if key else unsigned
         evidence.attach(where, APPROVAL, decision.predicate(), decision.decided)
-    if is_recorded(number):  # a run signed and emitted it, but was killed before it removed the form's answer
+    if is_recorded(event_uuid):  # a run signed and emitted it, but was killed before it removed the form's answer
         return decision
     emit(
         "image.decided",
         ref,
         None,
-        number,
+        event_uuid,
         environment=decision.environment,
         decision=decision.decision,
         by=decision.by,

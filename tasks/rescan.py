@@ -54,14 +54,14 @@ def rescan_step(
 
 def _emit(result: RescanResult, news: News) -> None:
     """Emit an event for the change, unless an earlier run that was interrupted has emitted it."""
-    number = event_id("image.verdict-changed", news.since)
-    if is_recorded(number):
+    event_uuid = event_id("image.verdict-changed", news.since)
+    if is_recorded(event_uuid):
         return
     emit(
         "image.verdict-changed",
         result.ref,
         None,
-        number,
+        event_uuid,
         **{"from": _format(news.before), "to": _format(news.after)},
         reasons=[reason.model_dump() for reason in news.reasons][:50],
         exploited=sorted({finding.id for finding in result.exploited})[:50],

@@ -118,14 +118,14 @@ def _emit_refusal(ref: ImageRef, environment: str, published: Summary) -> None:
 
     Not if Prefect has it: a run that was killed after it published the refusal may have emitted it.
     """
-    number = event_id("image.verdict-changed", f"{ref} in {environment} at {published.time_verified.isoformat()}")
-    if is_recorded(number):
+    event_uuid = event_id("image.verdict-changed", f"{ref} in {environment} at {published.time_verified.isoformat()}")
+    if is_recorded(event_uuid):
         return
     emit(
         "image.verdict-changed",
         ref,
         None,
-        number,
+        event_uuid,
         **{"from": "passed", "to": "refused"},
         reasons=list(published.cscm.reasons)[:MOST_REASONS],
         running=[environment],

@@ -33,10 +33,12 @@ def mark_as_chain() -> Iterator[None]:
         _origin.reset(token)
 
 
-def emit(event: str, ref: ImageRef, source: Source | None = None, number: UUID | None = None, **payload: Any) -> None:
+def emit(
+    event: str, ref: ImageRef, source: Source | None = None, event_uuid: UUID | None = None, **payload: Any
+) -> None:
     """Emit `cscm.<event>` about an image's digest; application and revision are related resources.
 
-    `number` is the event's id, needed if the same event may be emitted again. `origin` says whether the event comes
+    `event_uuid` is the event's id, needed if the same event may be emitted again. `origin` says whether the event comes
     from a whole chain or from a tier that runs alone: a trigger that starts the next tier must match only the latter.
     Triggers match labels, so `origin` is a label too. So are the gate (`gate`) of an event about a gate, and
     whether an image was refused because it is blocked.
@@ -52,17 +54,17 @@ def emit(event: str, ref: ImageRef, source: Source | None = None, number: UUID |
         },
         related=related,
         payload={"origin": _origin.get(), "image": str(ref), **payload},
-        id=number,
+        id=event_uuid,
     )
 
 
-def emit_about_environment(event: str, environment: str, number: UUID | None = None, **payload: Any) -> None:
-    """Emit `cscm.<event>` about an environment. `number` is the event's id, as for `emit`."""
+def emit_about_environment(event: str, environment: str, event_uuid: UUID | None = None, **payload: Any) -> None:
+    """Emit `cscm.<event>` about an environment. `event_uuid` is the event's id, as for `emit`."""
     emit_event(
         event=f"cscm.{event}",
         resource={"prefect.resource.id": f"cscm.environment.{environment}", "prefect.resource.name": environment},
         payload={"environment": environment, **payload},
-        id=number,
+        id=event_uuid,
     )
 
 
@@ -85,11 +87,11 @@ def event_id(event: str, what: str) -> UUID:
     return uuid5(NAMESPACE_URL, f"cscm.{event}:{what}")
 
 
-def is_recorded(number: UUID) -> bool:
+def is_recorded(event_uuid: UUID) -> bool:
     """Return whether Prefect has an event; False if Prefect cannot say: a duplicate is better than a lost event."""
     try:
         with get_client(sync_client=True) as client:
-            return bool(client.read_events(EventFilter(id=EventIDFilter(id=[number])), limit=1).events)
+            return bool(client.read_events(EventFilter(id=EventIDFilter(id=[event_uuid])), limit=1).events)
     except (HTTPError, PrefectException):
         return False
 

@@ -84,12 +84,12 @@ async def _emit_foreign(observation: Observation) -> None:
     """
     codes = sorted({deviation.code for deviation in observation.deviations})
     what = observation.container or f"{observation.at:%Y-%m-%d}"
-    number = event_id("environment.drifted", " ".join([observation.environment, observation.what, what, *codes]))
-    if observation.environment and not await in_thread(is_recorded, number):
+    event_uuid = event_id("environment.drifted", " ".join([observation.environment, observation.what, what, *codes]))
+    if observation.environment and not await in_thread(is_recorded, event_uuid):
         emit_about_environment(
             "environment.drifted",
             observation.environment,
-            number,
+            event_uuid,
             what=observation.what,
             deviations=[deviation.model_dump() for deviation in observation.deviations],
         )

@@ -8,7 +8,7 @@ from supply_chain.development.build import local_name, test_name
 from supply_chain.errors import EngineFailed
 from supply_chain.model.container import APPLICATION, ROLE, RUN, Engine
 
-CHECKS = ("probe", "check", "tests")
+CHECK_ROLES = ("probe", "check", "tests")
 """Roles of the containers and networks that checks create."""
 
 
@@ -20,7 +20,7 @@ def clear(engine: Engine, application: str, run: str, pushed_to: str) -> None:
     """
     own_labels = {APPLICATION: application, RUN: run}
     for container in engine.find(own_labels):
-        if container.labels.get(ROLE) in CHECKS:
+        if container.labels.get(ROLE) in CHECK_ROLES:
             engine.remove(container.id)
     for network in engine.networks(own_labels):
         engine.remove_network(network)

@@ -98,24 +98,24 @@ def record(
         raise _overtaken_error(facts, verdict.gate, "Run the same command again")
     current = _summarize(verdict, facts, store.tier, now, max(now, last.at + INSTANT) if last else now)
     publisher = _publisher(store)
-    words = _find_predicate(current, last, verdict.gate, facts, publisher, now, newer_than)
+    predicate = _find_predicate(current, last, verdict.gate, facts, publisher, now, newer_than)
 
     def ensure_attached(place: ImageRef) -> Digest:  # an interrupted run may have left places out
         attached = verdicts(before[place], verdict.gate, facts.ref.digest)
-        same = (each.evidence.digest for each in attached if each.evidence.predicate == words)
-        return next(same, None) or store.attach(place, SUMMARY, words, now)
+        same = (each.evidence.digest for each in attached if each.evidence.predicate == predicate)
+        return next(same, None) or store.attach(place, SUMMARY, predicate, now)
 
     def attach_all() -> Digest:
         where = verdict_places(facts.ref, verdict.gate, admitted=isinstance(verdict, Admitted))
         return [ensure_attached(place) for place in reversed(where)][-1]
 
     def prepare() -> Callable[[], None]:
-        return publisher.prepare(facts.ref, words, now)
+        return publisher.prepare(facts.ref, predicate, now)
 
     if isinstance(verdict, Admitted):
         digest, publish = run_both(attach_all, prepare)
         publish()
-        _refuse_blocked_since(verdict, Summary.model_validate(words), store, now)
+        _refuse_blocked_since(verdict, Summary.model_validate(predicate), store, now)
         return digest
     try:
         prepare()()

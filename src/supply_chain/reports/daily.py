@@ -53,7 +53,7 @@ CHANGES = {
     "cscm.deployment.drifted": "drifted",
 }
 """Events that report a change."""
-HELD = {
+STABLE_ARTIFACTS = {
     "images": "every curated image",
     "running": "what runs, and what differs from its record",
     "rescan": "the last rescan, by exposure",
@@ -268,7 +268,7 @@ def _more_links(report: DailyReport) -> str:
     ui = report.ui.rstrip("/")
     links = [
         f"- [{what}]({ui}/artifacts/artifact/{report.artifacts[key]})"
-        for key, what in HELD.items()
+        for key, what in STABLE_ARTIFACTS.items()
         if key in report.artifacts
     ]
     runs = ", ".join(f"[{escape(name)}]({ui}/runs?{query})" for name, query in report.views.items())

@@ -33,7 +33,7 @@ REF = ImageRef(repository="curated/hello", digest="sha256:" + "a" * 64)
 async def test_later_decision_has_later_time_despite_clock_skew(world, make, monkeypatch):
     """With two differing clocks, a denial could otherwise seem older than the approval."""
     monkeypatch.setattr(promote, "emit", lambda *_, **__: None)
-    monkeypatch.setattr(promote, "is_recorded", lambda number: False)
+    monkeypatch.setattr(promote, "is_recorded", lambda event_uuid: False)
     world.now = make.noon + timedelta(minutes=4)
     store = world.store(TierName.EXECUTION)
     ports: Any = SimpleNamespace(repositories=SimpleNamespace(ensure_repository=lambda *_, **__: None), evidence=store)
@@ -52,7 +52,7 @@ async def test_later_decision_has_later_time_despite_clock_skew(world, make, mon
 async def test_denial_ends_break_glass_despite_clock_skew(world, monkeypatch, decided):
     """The clock of whoever broke the glass was ahead. An approval ends nothing, and keeps its time."""
     monkeypatch.setattr(promote, "emit", lambda *_, **__: None)
-    monkeypatch.setattr(promote, "is_recorded", lambda number: False)
+    monkeypatch.setattr(promote, "is_recorded", lambda event_uuid: False)
     world.now, store = NOON + timedelta(minutes=1), world.store(TierName.EXECUTION)
     ports: Any = SimpleNamespace(repositories=SimpleNamespace(ensure_repository=lambda *_, **__: None), evidence=store)
     use = BreakGlass(
@@ -75,7 +75,7 @@ async def test_denial_ends_break_glass_despite_clock_skew(world, monkeypatch, de
 async def test_decision_is_signed_by_its_person_first(world, make, monkeypatch, tmp_path, by):
     """One that would not count is refused, and is not part of the evidence."""
     monkeypatch.setattr(promote, "emit", lambda *_, **__: None)
-    monkeypatch.setattr(promote, "is_recorded", lambda number: False)
+    monkeypatch.setattr(promote, "is_recorded", lambda event_uuid: False)
     world.now = make.noon
     office = Office(tmp_path)
     office.write_people()
@@ -194,8 +194,8 @@ async def test_invalid_environment_does_not_hide_what_runs_elsewhere(monkeypatch
 async def test_signed_decision_without_event_emits_it_once(world, make, monkeypatch):
     """Its run was killed in between and runs again."""
     emitted = []
-    monkeypatch.setattr(promote, "emit", lambda event, ref, source, number, **_: emitted.append(number))
-    monkeypatch.setattr(promote, "is_recorded", lambda number: number in emitted)
+    monkeypatch.setattr(promote, "emit", lambda event, ref, source, event_uuid, **_: emitted.append(event_uuid))
+    monkeypatch.setattr(promote, "is_recorded", lambda event_uuid: event_uuid in emitted)
     store = world.store(TierName.EXECUTION)
     ports: Any = SimpleNamespace(repositories=SimpleNamespace(ensure_repository=lambda *_, **__: None), evidence=store)
     approval = Approval(

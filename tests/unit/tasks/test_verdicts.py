@@ -144,8 +144,8 @@ def test_run_emits_what_a_killed_one_published_without_its_event(
     monkeypatch: pytest.MonkeyPatch, began: timedelta | None, is_recorded: bool, emitted: int, has_changed: bool
 ) -> None:
     """Otherwise nobody notifies the owner; the event has the same id, whichever run emits it."""
-    numbers: list[UUID] = []
-    monkeypatch.setattr(verdicts, "emit", lambda event, ref, source, number, **_: numbers.append(number))
+    event_uuids: list[UUID] = []
+    monkeypatch.setattr(verdicts, "emit", lambda event, ref, source, event_uuid, **_: event_uuids.append(event_uuid))
     monkeypatch.setattr(verdicts, "is_recorded", lambda _: False)
     expected = [SimpleNamespace(environment="staging", application="hello", digest=CURATED.digest)]
     monkeypatch.setattr(verdicts, "read_expected", lambda *_: expected)
@@ -162,7 +162,7 @@ def test_run_emits_what_a_killed_one_published_without_its_event(
     monkeypatch.setattr(verdicts, "is_recorded", lambda _: is_recorded)
     run(None, False, since=None if began is None else at + began)
 
-    assert len(numbers) == 1 + emitted and len(set(numbers)) == 1
+    assert len(event_uuids) == 1 + emitted and len(set(event_uuids)) == 1
 
 
 @pytest.mark.parametrize("second", [None, EvidenceInvalid("it is away\ngo on")], ids=["withdrawn", "unread"])
