@@ -50,7 +50,7 @@ async def promote(
     """Promote one image through its next gate: an offered image to curation, a curated one to its next environment.
 
     If there is nothing to do, the run ends as Unneeded with the reason, for example after a repeated or late event.
-    During a promotion freeze it ends as Frozen; after the freeze, the next reconcile starts it again.
+    During a promotion freeze it ends as Frozen; after the freeze, the next catch-up starts it again.
 
     Args:
         image: The offered image (dev/hello@sha256:…) or the released image (curated/hello@sha256:…).

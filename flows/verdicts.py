@@ -8,7 +8,7 @@ from prefect import flow
 
 from blocks.curation_ports import CurationPorts
 from blocks.execution_ports import ExecutionPorts
-from flows.reconcile import PORTS
+from flows.catch_up import PORTS
 from orchestration.run_names import by_image
 from orchestration.run_states import complete_as, complete_refused
 from orchestration.steps import wait_for_all

@@ -293,7 +293,7 @@ These events are not about one step:
 - `cscm.image.pushed` comes from the bridge, for the newest image pushed to a repository `dev/*`. Payload `image`,
   `repository`, `digest`, `tag`, `origin`.
 - `cscm.pushes.waiting` comes from the bridge if more applications wait than it announces one by one;
-  `reconcile/on-pushes` promotes them all. Resource `cscm.bridge`; payload `applications` and `pushes` (numbers).
+  `catch-up/on-pushes` promotes them all. Resource `cscm.bridge`; payload `applications` and `pushes` (numbers).
 - `cscm.database.updated` comes from `cscm up` if it replaced the vulnerability database. Resource
   `cscm.database.<digest>`; payload `kind`, `built`, `digest`.
 - `cscm.rescan.signed` comes from a rescan after the last report that it signed; the inventory is then refreshed.

@@ -39,7 +39,7 @@ def freeze(reason: str, by: str) -> None:
 
 @click.command()
 def unfreeze() -> None:
-    """End a freeze: promotions continue, and the next reconcile starts missed ones.
+    """End a freeze: promotions continue, and the next catch-up starts missed ones.
 
     \b
     Example:

@@ -46,9 +46,9 @@ class PrefectAnnouncer:
         announce(pushed, self.client)
 
     def catch_up(self, applications: int, pushes: int) -> None:
-        """Post `cscm.pushes.waiting`, which starts the run of `reconcile` that checks all applications.
+        """Post `cscm.pushes.waiting`, which starts the run of `catch-up` that checks all applications.
 
-        If the server rejects the event itself, it is not sent again: the scheduled run of `reconcile` does the same
+        If the server rejects the event itself, it is not sent again: the scheduled run of `catch-up` does the same
         work.
         """
         event = Event(
@@ -62,7 +62,7 @@ class PrefectAnnouncer:
             if _status(error) not in NEVER:
                 raise
             log.warning(
-                "%s", plain_text(f"{pushes} pushes are left to the next scheduled reconcile: {first_line(error)}")
+                "%s", plain_text(f"{pushes} pushes are left to the next scheduled catch-up: {first_line(error)}")
             )
 
     def unfinished(self) -> int:

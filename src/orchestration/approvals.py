@@ -21,7 +21,7 @@ from supply_chain.reports import escape
 from supply_chain.text import plain_text
 
 PATIENCE = 14 * 24 * 3600
-"""Seconds that a run waits for a person. Then it fails, and the next run of `reconcile` asks again."""
+"""Seconds that a run waits for a person. Then it fails, and the next run of `catch-up` asks again."""
 FORM = "approval-{digest}-{environment}-{once}"
 """Key of a form. An answer about another image or environment is no answer to this form. Prefect asks only once for
 each key.

@@ -33,7 +33,7 @@ async def publish_running(observations: Iterable[Observation], application: str 
 async def continue_soaks(observations: Iterable[Observation], place: Environment, evidence: EvidenceStore) -> None:
     """Store how long each deployment has been healthy; sign and emit a completed soak once for each container.
 
-    Two concurrent calls, or one that is interrupted, may emit it twice or leave it to the reconcile.
+    Two concurrent calls, or one that is interrupted, may emit it twice or leave it to the catch-up.
     """
     for observation in observations:
         if not observation.application or not observation.wanted:

@@ -32,7 +32,7 @@ from supply_chain.errors import SupplyChainError
 from supply_chain.policy.loading import read_project_policies
 
 FLOWS = (
-    "chain", "build", "curate", "deploy", "monitor", "bases", "promote", "reconcile", "respond", "isolate", "inventory",
+    "chain", "build", "curate", "deploy", "monitor", "bases", "promote", "catch_up", "respond", "isolate", "inventory",
     "lifecycle", "daily_report", "rescan", "image_decisions", "sweep", "policy", "verdicts",
 )  # fmt: skip
 IMPORTED = (

@@ -32,5 +32,5 @@ async def set_freeze(about: PromotionFreeze) -> None:
 
 
 async def lift_freeze() -> bool:
-    """End the freeze; return whether there was one. The next run of `reconcile` finds the missed promotions."""
+    """End the freeze; return whether there was one. The next run of `catch-up` finds the missed promotions."""
     return await Variable.aunset(VARIABLE)

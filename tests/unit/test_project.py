@@ -150,7 +150,7 @@ def test_public_deployments_exist() -> None:
         "chain/on-demand", "chain/on-push", "monitor/every-5-minutes",
         "build/on-demand", "curate/on-demand", "deploy/on-demand", "approve/on-demand",
         "promote/on-demand", "promote/on-push", "promote/on-admitted", "promote/on-soaked",
-        "reconcile/curation", "reconcile/execution",
+        "catch_up/curation", "catch_up/execution",
         "respond/on-blocked", "respond/on-verdict-changed", "respond/on-drift", "alert/on-demand",
         "judge_release/on-blocked", "renew/hourly", "withdraw/curation", "withdraw/execution",
     }  # fmt: skip
@@ -198,8 +198,8 @@ def test_event_of_many_pushes_starts_catch_up_run() -> None:
     """The trigger matches the event of the bridge."""
     event = {"event": PUSHES_WAITING, "resource": {"prefect.resource.id": "cscm.bridge"}, "payload": {}}
 
-    assert started(event) == ["reconcile/on-pushes"]
-    (limit,) = (d.concurrency_limit for d in DEPLOYMENTS if f"reconcile/{d.name}" == COVERED)
+    assert started(event) == ["catch_up/on-pushes"]
+    (limit,) = (d.concurrency_limit for d in DEPLOYMENTS if f"catch-up/{d.name}" == COVERED)
     assert limit == ConcurrencyLimit(limit=2, collision_strategy="CANCEL_NEW"), (
         "one looks, and one waits for all others"
     )

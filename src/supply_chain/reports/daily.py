@@ -30,7 +30,7 @@ UNDER_WAY = (
 CALLED_OFF = ("Cancelled", "Cancelling")
 NO_SLOT = ("Cancelled", "Deployment concurrency limit reached.")
 """State and message of a run that Prefect cancelled because the one before had not ended in time."""
-COVERED = "reconcile/on-pushes"
+COVERED = "catch-up/on-pushes"
 """The deployment whose runs Prefect cancels routinely: a run that is already waiting does their work."""
 IN_PART = ("Unreadable",)
 """States of runs in which a part could not be done."""

@@ -136,7 +136,7 @@ def answer(ui: Ui, run: str, why: str) -> None:
     form.wait_for(state="hidden")
 
 
-def test_promotion_freeze_holds_image_until_the_next_reconciliation(way: Way, offered: str) -> None:
+def test_promotion_freeze_holds_image_until_the_next_catch_up(way: Way, offered: str) -> None:
     """Nothing is lost during the freeze."""
     assert cscm("freeze", "--reason", "holidays", "--by", "ann").status == 0
     assert "promotions are frozen by ann since" in cscm("status").stdout
@@ -145,7 +145,7 @@ def test_promotion_freeze_holds_image_until_the_next_reconciliation(way: Way, of
     assert "by ann" in run["state"]["message"]
     assert cscm("unfreeze").status == 0
     for tier in ("curation", "execution"):
-        way.prefect.start(f"reconcile/{tier}")
+        way.prefect.start(f"catch-up/{tier}")
 
     def deployed() -> bool:
         found = cscm("where", digest, "--json").result

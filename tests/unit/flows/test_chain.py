@@ -43,7 +43,7 @@ STEPS = ("build", "curate", "deploy")
 async def test_freeze_stops_chain_of_push_but_not_of_person(
     machine, make, monkeypatch, by_event, frozen_before, ends, done
 ):
-    """After the freeze, reconcile continues from the last finished tier."""
+    """After the freeze, catch-up continues from the last finished tier."""
     monkeypatch.setattr(promotion_freeze, "VARIABLE", f"frozen_{uuid4().hex}")
     monkeypatch.setattr(flows, "_check_environment", lambda *_: None)
     monkeypatch.setattr(flows, "snapshot_of", lambda *_: nullcontext(SimpleNamespace(manifest=make.manifest())))

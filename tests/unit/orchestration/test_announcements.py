@@ -109,7 +109,7 @@ def test_rejected_catch_up_event_is_left_to_schedule(answer, caplog):
 
     PrefectAnnouncer(client).catch_up(40, 1000)
 
-    assert len(client.asked) == 1 and "1000 pushes are left to the next scheduled reconcile" in caplog.text
+    assert len(client.asked) == 1 and "1000 pushes are left to the next scheduled catch-up" in caplog.text
 
 
 def test_catch_up_posts_event_or_raises_error():

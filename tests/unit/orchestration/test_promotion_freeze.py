@@ -6,8 +6,8 @@ import pytest
 from prefect.variables import Variable
 
 from blocks import Tier, Workbench
+from flows.catch_up import catch_up
 from flows.promote import promote
-from flows.reconcile import reconcile
 from orchestration import promotion_freeze
 from orchestration.promotion_freeze import active_freeze, lift_freeze, set_freeze
 from supply_chain.errors import SettingInvalid
@@ -35,7 +35,7 @@ async def test_freeze_stays_active_until_it_is_lifted(make):
 
 
 async def test_promotion_ends_as_frozen_without_any_access(make, monkeypatch):
-    """This covers runs by events and reconcile runs; not even settings are read."""
+    """This covers runs by events and catch-up runs; not even settings are read."""
 
     async def forbidden(*_):
         raise AssertionError("a frozen promotion went on")
@@ -44,7 +44,7 @@ async def test_promotion_ends_as_frozen_without_any_access(make, monkeypatch):
         monkeypatch.setattr(block, "aload", forbidden)
     await set_freeze(PromotionFreeze(by="ann", reason="holidays", since=make.noon))
 
-    for state in (await promote(IMAGE, return_state=True), await reconcile("curation", return_state=True)):
+    for state in (await promote(IMAGE, return_state=True), await catch_up("curation", return_state=True)):
         assert (state.type.value, state.name) == ("COMPLETED", "Frozen")
         message = present(state.message)
         assert "by ann" in message and "holidays" in message

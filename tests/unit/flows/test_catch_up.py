@@ -1,4 +1,4 @@
-"""reconcile: each tier starts its own missed promotions, except those that are already active."""
+"""catch-up: each tier starts its own missed promotions, except those that are already active."""
 
 import asyncio
 import threading
@@ -13,7 +13,7 @@ from prefect.client.schemas.sorting import ArtifactSort
 
 import tasks.promote
 from blocks import Tier, Workbench, tier_ports
-from flows import reconcile as flows
+from flows import catch_up as flows
 from orchestration import promotion_freeze, promotions
 from supply_chain.execution.environment_documents import EnvironmentDocuments
 from supply_chain.model.image import ImageRef
@@ -81,16 +81,16 @@ async def table(tier):
     async with get_client() as client:
         found = await client.read_artifacts(sort=ArtifactSort.CREATED_DESC)
     return max(
-        (each for each in found if each.key == f"reconciled-{tier}"), key=lambda each: present(each.created)
+        (each for each in found if each.key == f"missed-promotions-{tier}"), key=lambda each: present(each.created)
     ).data
 
 
 @pytest.mark.parametrize(("tier", "deployment", "promotion"), [
     ("curation", "promote/on-missed", TO_CURATION), ("execution", "promote/on-demand", TO_STAGING),
 ])  # fmt: skip
-async def test_reconcile_uses_only_its_own_tier(shop, tier, deployment, promotion):
+async def test_catch_up_uses_only_its_own_tier(shop, tier, deployment, promotion):
     """The credentials of other tiers are not loaded."""
-    assert await flows.reconcile(tier) == (promotion,)
+    assert await flows.catch_up(tier) == (promotion,)
 
     assert sorted(shop.loaded) == sorted([tier, "workbench"])
     assert shop.started == [(deployment, {"image": str(promotion.image), "after": None})]
@@ -100,14 +100,14 @@ async def test_reconcile_uses_only_its_own_tier(shop, tier, deployment, promotio
 @pytest.mark.parametrize(("tier", "shallow", "looks"), [
     ("curation", False, [True, False]), ("curation", True, [True]), ("execution", False, ["all"]),
 ])  # fmt: skip
-async def test_reconcile_looks_at_each_part_once(shop, tier, shallow, looks):
+async def test_catch_up_looks_at_each_part_once(shop, tier, shallow, looks):
     """Curation begins with a shallow look; released images need only one look."""
-    await flows.reconcile(tier, shallow=shallow)
+    await flows.catch_up(tier, shallow=shallow)
 
     assert shop.looks == looks
 
 
-async def test_reconcile_of_pushes_waits_for_the_one_before(shop, monkeypatch):
+async def test_catch_up_of_pushes_waits_for_the_one_before(shop, monkeypatch):
     """It begins afterwards, so it covers all pushes that came meanwhile."""
     meeting, together = threading.Barrier(2), []
 
@@ -118,7 +118,7 @@ async def test_reconcile_of_pushes_waits_for_the_one_before(shop, monkeypatch):
         return ()
 
     monkeypatch.setattr(tasks.promote, "missed_curations", curation)
-    await asyncio.gather(*(flows.reconcile("curation", shallow=True) for _ in range(2)))
+    await asyncio.gather(*(flows.catch_up("curation", shallow=True) for _ in range(2)))
 
     assert (shop.looks, together) == ([True, True], [])
 
@@ -127,7 +127,7 @@ async def test_active_promotion_is_not_started_again(shop):
     """The event of the push came late, and its run is active."""
     shop.on_the_way = [{"image": str(OFFERED), "after": None}]
 
-    await flows.reconcile("curation")
+    await flows.catch_up("curation")
 
     assert shop.started == [] and "runs already" in await table("curation")
 
@@ -138,7 +138,7 @@ async def test_promotion_that_waits_for_answer_is_not_started_again(shop, awaits
     shop.state, shop.on_the_way = StateType.PAUSED, [{"image": str(RELEASED), "after": None}]
     shop.execution = (TO_STAGING.model_copy(update={"awaits_approval": awaits_approval}),)
 
-    await flows.reconcile("execution")
+    await flows.catch_up("execution")
 
     assert len(shop.started) == started
 
@@ -150,7 +150,7 @@ async def test_unreadable_image_is_reported_and_others_are_started(shop):
     )
     shop.execution = (damaged, TO_STAGING)
 
-    state = await flows.reconcile("execution", return_state=True)
+    state = await flows.catch_up("execution", return_state=True)
 
     assert (state.type.value, state.name) == ("COMPLETED", "Unreadable") and "curated/other" in present(state.message)
     assert [parameters["image"] for _, parameters in shop.started] == [str(RELEASED)]

@@ -1,4 +1,4 @@
-"""Flow `reconcile`: start the promotions that no event has started."""
+"""Flow `catch-up`: start the promotions that no event has started."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def _passes(tier: str, *, shallow: bool) -> tuple[bool, ...]:
     return (False,) if tier == "execution" else (True,) if shallow else (True, False)
 
 
-@flow(name="reconcile", flow_run_name="reconcile {tier}")
-async def reconcile(
+@flow(name="catch-up", flow_run_name="catch-up {tier}")
+async def catch_up(
     tier: Literal["curation", "execution"], shallow: bool = False
 ) -> tuple[PlannedPromotion, ...] | PromotionFreeze:
     """Find promotions to a tier that no event started, and start them, for the newest image of each application.
@@ -46,11 +46,11 @@ async def reconcile(
         shallow: Look only at the last images of each application, for example after many pushes at once. The run waits
             for another such run to end, so that one waiting run covers all later ones.
     """
-    async with run_lock(lock_name("reconcile", tier), LONGEST_LOOK) if shallow else nullcontext():
-        return await _reconcile(tier, shallow=shallow)
+    async with run_lock(lock_name("catch-up", tier), LONGEST_LOOK) if shallow else nullcontext():
+        return await _catch_up(tier, shallow=shallow)
 
 
-async def _reconcile(tier: str, *, shallow: bool) -> tuple[PlannedPromotion, ...] | PromotionFreeze:
+async def _catch_up(tier: str, *, shallow: bool) -> tuple[PlannedPromotion, ...] | PromotionFreeze:
     if freeze := await active_freeze():
         return complete_frozen(freeze)
     ports = await PORTS[tier].aload()
@@ -78,7 +78,9 @@ async def _reconcile(tier: str, *, shallow: bool) -> tuple[PlannedPromotion, ...
                     "run": plain_text(run),
                 }
             )
-    await acreate_table_artifact(key=f"reconciled-{tier}", table=rows, description="Promotions that no event started")
+    await acreate_table_artifact(
+        key=f"missed-promotions-{tier}", table=rows, description="Promotions that no event started"
+    )
     if unreadable := [str(promotion.image) for promotion in promotions if promotion.unreadable]:
         return complete_as("Unreadable", ", ".join(unreadable), tuple(promotions))
     return tuple(promotions)
