@@ -8,7 +8,7 @@ from pathlib import Path
 from prefect import flow
 
 from blocks.development_ports import DevelopmentPorts
-from orchestration.locks import lock_name, run_lock
+from orchestration.locks import LockKind, lock_name, run_lock
 from orchestration.run_names import by_path
 from orchestration.run_report import report_run
 from orchestration.run_states import complete_refused
@@ -36,7 +36,7 @@ async def build(path: str, revision: str | None = None, force: bool = False) -> 
     ports = await DevelopmentPorts.aload()
     async with snapshot_of(Path(path), revision, ports.workbench.find_excluded) as snapshot:
         manifest, source = snapshot.manifest, snapshot.source
-        async with report_run(manifest.name) as reporter, run_lock(lock_name("build", manifest.name)) as before:
+        async with report_run(manifest.name) as reporter, run_lock(lock_name(LockKind.BUILD, manifest.name)) as before:
             reporter.add(application=manifest.name, owner=manifest.owner, source=source)
             reporter.publish_under(None)
             refusal, _ = await asyncio.gather(

@@ -8,10 +8,8 @@ from typing import Literal
 from prefect import flow
 from prefect.artifacts import acreate_table_artifact
 
-from blocks.curation_ports import CurationPorts
-from blocks.execution_ports import ExecutionPorts
-from blocks.tier_ports import TierPorts
-from orchestration.locks import lock_name, run_lock
+from blocks.ports_by_tier import PORTS_BY_TIER
+from orchestration.locks import LockKind, lock_name, run_lock
 from orchestration.promotion_freeze import active_freeze
 from orchestration.promotions import is_active, start_promotion
 from orchestration.run_states import complete_as, complete_frozen
@@ -20,8 +18,7 @@ from supply_chain.promotion.planned_promotion import PlannedPromotion
 from supply_chain.text import plain_text
 from tasks.promote import find_missed_step
 
-PORTS: dict[str, type[TierPorts]] = {"curation": CurationPorts, "execution": ExecutionPorts}
-LONGEST_LOOK = 3600
+PREVIOUS_RUN_WAIT = 3600
 """Seconds for which a shallow pass waits for the pass before it."""
 
 
@@ -46,14 +43,14 @@ async def catch_up(
         shallow: Look only at the last images of each application, for example after many pushes at once. The run waits
             for another such run to end, so that one waiting run covers all later ones.
     """
-    async with run_lock(lock_name("catch-up", tier), LONGEST_LOOK) if shallow else nullcontext():
+    async with run_lock(lock_name(LockKind.CATCH_UP, tier), PREVIOUS_RUN_WAIT) if shallow else nullcontext():
         return await _catch_up(tier, shallow=shallow)
 
 
 async def _catch_up(tier: str, *, shallow: bool) -> tuple[PlannedPromotion, ...] | PromotionFreeze:
     if freeze := await active_freeze():
         return complete_frozen(freeze)
-    ports = await PORTS[tier].aload()
+    ports = await PORTS_BY_TIER[tier].aload()
     rows, promotions, visited = [], [], set()
     for only_shallow in _passes(tier, shallow=shallow):  # start first what is found quickly
         for promotion in await find_missed_step(ports, shallow=only_shallow):

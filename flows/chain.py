@@ -18,7 +18,7 @@ from flows.build import build
 from flows.curate import curate
 from flows.deploy import deploy
 from orchestration.events import mark_as_chain
-from orchestration.locks import DEPLOY, lock_name, run_lock
+from orchestration.locks import LockKind, lock_name, run_lock
 from orchestration.promotion_freeze import active_freeze
 from orchestration.run_names import by_path
 from orchestration.run_report import RunReporter, report_run
@@ -75,7 +75,7 @@ async def chain(
             ):
                 _check_environment(snapshot.manifest, environment, workbench, reporter)
                 # Promotions of the application wait for this lock, because this chain itself promotes what it pushes.
-                async with run_lock(lock_name("promote", snapshot.manifest.name)):
+                async with run_lock(lock_name(LockKind.PROMOTE, snapshot.manifest.name)):
                     return await _chain(path, revision, environment, force, by_event)
 
 
@@ -86,7 +86,7 @@ async def _chain(
     if isinstance(candidate, Refused):
         return complete_refused(candidate)
     application = candidate.ref.application
-    async with _step_lock(lock_name("curate", application), by_event) as freeze:
+    async with _step_lock(lock_name(LockKind.CURATE, application), by_event) as freeze:
         if freeze:
             return complete_frozen(freeze)
         curated = await curate(image=str(candidate.ref), force=force)
@@ -95,7 +95,7 @@ async def _chain(
     if not curated.environments:
         return curated  # a base is not deployed; other images are built on it
     place = environment or curated.environments[0]
-    async with _step_lock(lock_name(DEPLOY, place, application), by_event) as freeze:
+    async with _step_lock(lock_name(LockKind.DEPLOY, place, application), by_event) as freeze:
         if freeze:
             return complete_frozen(freeze)
         deployment = await deploy(image=str(curated.ref), environment=place, force=force)
@@ -114,7 +114,7 @@ async def _take_place_or_leave(stack: AsyncExitStack, repository: str, applicati
     except TimeoutError:
         raise await _leave(repository) from None
     try:
-        async with run_lock(lock_name("promote", application), SOON):
+        async with run_lock(lock_name(LockKind.PROMOTE, application), SOON):
             pass
     except TimeoutError:
         await stack.aclose()
@@ -129,7 +129,7 @@ async def _leave(holder: str) -> Pause:
 
 def _repository_lock(repository: str) -> str:
     """Return the lock's name; an address may contain characters that Prefect does not allow in a name."""
-    return lock_name("chain", hashlib.sha256(repository.encode()).hexdigest()[:12])
+    return lock_name(LockKind.CHAIN, hashlib.sha256(repository.encode()).hexdigest()[:12])
 
 
 @asynccontextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 from prefect import flow
 
 from blocks.curation_ports import CurationPorts
-from orchestration.locks import lock_name, run_lock
+from orchestration.locks import LockKind, lock_name, run_lock
 from orchestration.run_names import by_image
 from orchestration.run_report import RunReporter, report_run
 from orchestration.run_states import complete_refused
@@ -33,7 +33,7 @@ async def curate(image: str, force: bool = False) -> CuratedImage | Refused:
     """
     ports = await CurationPorts.aload()
     ref = await in_thread(find, image, OFFERED, ports.repositories)
-    async with report_run(ref.application) as reporter, run_lock(lock_name("curate", ref.application)):
+    async with report_run(ref.application) as reporter, run_lock(lock_name(LockKind.CURATE, ref.application)):
         verdict, facts = await reporter.gate("intake gate", intake_gate_step(ref, ports))
         reporter.add(digest=ref.digest, repository=ref.repository, checks=facts.checks, source=facts.source)
         reporter.add(source_report=facts.source_report)

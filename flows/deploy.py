@@ -5,7 +5,7 @@ from __future__ import annotations
 from prefect import flow
 
 from blocks.execution_ports import ExecutionPorts
-from orchestration.locks import DEPLOY, lock_name, run_lock
+from orchestration.locks import LockKind, lock_name, run_lock
 from orchestration.run_names import by_image
 from orchestration.run_report import RunReporter, report_run
 from orchestration.run_states import complete_refused
@@ -37,7 +37,8 @@ async def deploy(image: str, environment: str = "staging", force: bool = False) 
     place = ports.workbench.valid_environment(environment)
     target = await ports.load_target(place)
     ref = await in_thread(find, image, CURATED, ports.repositories)
-    async with report_run(ref.application) as reporter, run_lock(lock_name(DEPLOY, place.name, ref.application)):
+    name = lock_name(LockKind.DEPLOY, place.name, ref.application)
+    async with report_run(ref.application) as reporter, run_lock(name):
         return await _deploy(ref, place, target, ports, reporter, force)
 
 

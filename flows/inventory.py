@@ -9,7 +9,7 @@ from prefect.artifacts import acreate_markdown_artifact, acreate_table_artifact
 
 from blocks import Inventory
 from blocks.lifecycle_ports import LifecyclePorts
-from orchestration.locks import lock_name, run_lock
+from orchestration.locks import LockKind, lock_name, run_lock
 from orchestration.run_names import by_parameters
 from orchestration.run_states import complete_as
 from supply_chain import reports
@@ -46,7 +46,7 @@ async def inventory(
     ports, facts = await asyncio.gather(LifecyclePorts.aload(), Inventory.aload("inventory"))
     if image:
         application = ImageRef.parse(image).application
-    async with run_lock(lock_name("inventory")):
+    async with run_lock(lock_name(LockKind.INVENTORY)):
         done = await refresh_step(application, ports, facts, rebuild)
         await observe_hosts_step(ports, facts)
         if application is None:

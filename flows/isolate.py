@@ -10,7 +10,7 @@ from prefect.artifacts import acreate_markdown_artifact
 
 from blocks.execution_ports import ExecutionPorts
 from orchestration.clock import now
-from orchestration.locks import DEPLOY, lock_name, run_lock
+from orchestration.locks import LockKind, lock_name, run_lock
 from orchestration.notifications import notify
 from orchestration.run_names import by_parameters
 from orchestration.run_states import complete_as
@@ -47,7 +47,7 @@ async def isolate(
         id=uuid4().hex[:8], environment=place.name, application=application, by=by, reason=reason, since=since or begun
     )
     case = await quarantine_step(request, isolation)  # a deployment that is under way may hold the lock for minutes
-    async with run_lock(lock_name(DEPLOY, place.name, application)):
+    async with run_lock(lock_name(LockKind.DEPLOY, place.name, application)):
         case = await quarantine_step(case, isolation)  # also what that deployment started meanwhile
         record = await preserve_step(case, isolation)
         record = await recover_step(case, record, place, isolation)

@@ -17,7 +17,7 @@ from pydantic import Field
 
 from blocks.lifecycle_ports import LifecyclePorts
 from orchestration.clock import now
-from orchestration.locks import DEPLOY, lock_name, run_lock
+from orchestration.locks import LockKind, lock_name, run_lock
 from orchestration.run_states import complete_as
 from orchestration.steps import in_thread
 from supply_chain.errors import ApplicationBusy, DeclarationInvalid, SupplyChainError
@@ -95,7 +95,7 @@ async def _apply(plan: Plan, ports: LifecyclePorts) -> Applied:
     """
     done: dict[str, tuple[Entry, ...]] = {}
     journal = ports.journal(plan)
-    async with run_lock(lock_name("lifecycle")):
+    async with run_lock(lock_name(LockKind.LIFECYCLE)):
         in_use, unknown = await find_needed_step(plan, ports)
         bases: frozenset[Digest] | None = None
         try:
@@ -132,10 +132,10 @@ async def _alone(repository: str, ports: LifecyclePorts) -> AsyncIterator[None]:
     Raises `ApplicationBusy` if a lock stays taken.
     """
     application = application_of(repository)
-    names = [lock_name("curate", application)]
+    names = [lock_name(LockKind.CURATE, application)]
     if not is_base_repository(repository):
         places = ports.workbench.environment_documents().names
-        names += [lock_name(DEPLOY, place, application) for place in places]
+        names += [lock_name(LockKind.DEPLOY, place, application) for place in places]
     async with AsyncExitStack() as locks:
         try:
             for name in names:

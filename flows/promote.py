@@ -14,7 +14,7 @@ from flows.curate import curate
 from flows.deploy import deploy
 from orchestration.approvals import forget_answer, read_answers, request_approval
 from orchestration.clock import now
-from orchestration.locks import DEPLOY, lock_name, next_run_lock, run_lock
+from orchestration.locks import LockKind, lock_name, next_run_lock, run_lock
 from orchestration.personal_keys import require_own_machine
 from orchestration.promotion_freeze import active_freeze
 from orchestration.promotions import is_active
@@ -37,9 +37,9 @@ from supply_chain.promotion.planned_promotion import PlannedPromotion, no_promot
 from supply_chain.text import first_line, plain_text
 from tasks.promote import await_evidence_step, plan_curation_step, plan_deployment_step, sign_approval_step
 
-EVIDENCE = 60
+EVIDENCE_WAIT = 60
 """Seconds to wait for development's evidence, which is attached after the push that was announced."""
-CHAIN = 2 * 3600
+CHAIN_WAIT = 2 * 3600
 """Seconds that a promotion waits for a chain of the same application, which promotes its image itself."""
 
 
@@ -67,11 +67,11 @@ async def _to_curation(image: str, newest: bool) -> CuratedImage | Refused | Pla
     ports = await CurationPorts.aload()
     ref = await in_thread(find, image, OFFERED, ports.repositories)
     await _wait_for_evidence(ref, ports)
-    name = lock_name("promote", ref.application)
+    name = lock_name(LockKind.PROMOTE, ref.application)
     if not newest:
-        async with run_lock(name, CHAIN):
+        async with run_lock(name, CHAIN_WAIT):
             return await _curate(ref, newest, ports)
-    async with next_run_lock(name, CHAIN) as is_first:
+    async with next_run_lock(name, CHAIN_WAIT) as is_first:
         if is_first:
             return await _curate(ref, newest, ports)
     return _unneeded(
@@ -80,20 +80,20 @@ async def _to_curation(image: str, newest: bool) -> CuratedImage | Refused | Pla
 
 
 async def _wait_for_evidence(ref: ImageRef, ports: CurationPorts) -> None:
-    """Wait until an image is signed, at most `EVIDENCE` seconds after the run was created.
+    """Wait until an image is signed, at most `EVIDENCE_WAIT` seconds after the run was created.
 
     An unsigned image delays nobody: no lock is taken before, and the run soon leaves its slot in the work queue.
     """
     if not can_wait():
-        await await_evidence_step(ref, ports, EVIDENCE)
-    elif not await await_evidence_step(ref, ports, SOON) and await run_age() < EVIDENCE:
+        await await_evidence_step(ref, ports, EVIDENCE_WAIT)
+    elif not await await_evidence_step(ref, ports, SOON) and await run_age() < EVIDENCE_WAIT:
         raise await release_slot(f"{ref} is not signed yet; this run waits without a slot in its work queue")
 
 
 async def _curate(
     ref: ImageRef, newest: bool, ports: CurationPorts
 ) -> CuratedImage | Refused | PlannedPromotion | PromotionFreeze:
-    async with run_lock(lock_name("curate", ref.application)):
+    async with run_lock(lock_name(LockKind.CURATE, ref.application)):
         promotion = await plan_curation_step(ref, ports, newest=newest)  # an earlier holder may have decided
         if not promotion.to:
             return _unneeded(promotion)
@@ -106,9 +106,9 @@ async def _curate(
 async def _to_environment(image: str, after: str | None) -> Deployment | Refused | PlannedPromotion | PromotionFreeze:
     ports = await ExecutionPorts.aload()
     ref = await in_thread(find, image, CURATED, ports.repositories)
-    async with run_lock(lock_name("promote", ref.application), CHAIN):
+    async with run_lock(lock_name(LockKind.PROMOTE, ref.application), CHAIN_WAIT):
         # An image admitted just now may not be signed yet; a soaked one was signed long before.
-        async with run_lock(lock_name("curate", ref.application)) if after is None else nullcontext():
+        async with run_lock(lock_name(LockKind.CURATE, ref.application)) if after is None else nullcontext():
             promotion = await plan_deployment_step(ref, after, ports)
         if not promotion.to:
             return _unneeded(promotion)
@@ -125,7 +125,7 @@ async def _deploy(
     ref: ImageRef, request: PlannedPromotion, ports: ExecutionPorts
 ) -> Deployment | Refused | PlannedPromotion | PromotionFreeze:
     """Make a promotion, unless somebody deployed or decided something else while it waited for its lock."""
-    async with run_lock(lock_name(DEPLOY, request.to, ref.application)):
+    async with run_lock(lock_name(LockKind.DEPLOY, request.to, ref.application)):
         promotion = await plan_deployment_step(ref, request.after, ports)
         if not promotion.to:
             return _unneeded(promotion)

@@ -12,7 +12,7 @@ from prefect import flow
 from blocks import Inventory
 from blocks.curation_ports import CurationPorts
 from orchestration.clock import now
-from orchestration.locks import lock_name, run_lock
+from orchestration.locks import LockKind, lock_name, run_lock
 from orchestration.rescan_report import last_full_report_time, publish, publish_progress, record_full_report
 from orchestration.run_names import by_parameters
 from orchestration.steps import in_thread
@@ -38,7 +38,7 @@ async def rescan(packages: list[str] | None = None) -> RescanReport:
     """
     only, strange = split_package_names(packages or ())
     curation, inventory = await asyncio.gather(CurationPorts.aload(), Inventory.aload("inventory"))
-    async with run_lock(lock_name("rescan"), NIGHT), _set_up(curation) as ports:
+    async with run_lock(lock_name(LockKind.RESCAN), NIGHT), _set_up(curation) as ports:
         images = await list_all_images_step(curation, inventory)
         tally = Tally.of(images, ports.scanner, now(), only)
         try:

@@ -9,14 +9,13 @@ from prefect import flow
 from prefect.exceptions import PrefectException
 
 from blocks.development_ports import DevelopmentPorts
-from orchestration.locks import abandoned_locks, parse_lock_name, run_lock
+from orchestration.locks import LockKind, abandoned_locks, parse_lock_name, run_lock
 from orchestration.run_report import log
 from orchestration.steps import in_thread
 from supply_chain import scratch
 from supply_chain.errors import PartFailed, SupplyChainError
 from supply_chain.text import plain_text, plain_text_lines
 
-BUILD = "build"
 SHORTLY = 1.0
 """Seconds to wait for another run that holds the lock; a live run holds it for longer."""
 
@@ -51,7 +50,7 @@ async def _cleared(name: str) -> bool:
         except TimeoutError:
             return False
         kind, *about = parse_lock_name(name)  # the lock of a nightly run has no subject
-        if kind == BUILD:
+        if kind == LockKind.BUILD:
             ports = await DevelopmentPorts.aload()
             await in_thread(ports.remove_traces, about[0], before)
     log.info("%s", plain_text(f"{name}: removed what {', '.join(before)} left"))

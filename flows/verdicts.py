@@ -8,7 +8,7 @@ from prefect import flow
 
 from blocks.curation_ports import CurationPorts
 from blocks.execution_ports import ExecutionPorts
-from flows.catch_up import PORTS
+from blocks.ports_by_tier import PORTS_BY_TIER
 from orchestration.run_names import by_image
 from orchestration.run_states import complete_as, complete_refused
 from orchestration.steps import wait_for_all
@@ -51,4 +51,4 @@ async def withdraw(tier: Literal["curation", "execution"]) -> tuple[ImageRef, ..
     Args:
         tier: The tier whose gates published them. The run uses only its identity.
     """
-    return await withdraw_step(await PORTS[tier].aload())
+    return await withdraw_step(await PORTS_BY_TIER[tier].aload())

@@ -14,6 +14,7 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from contextvars import ContextVar
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
@@ -28,7 +29,6 @@ from pydantic import TypeAdapter, ValidationError
 from orchestration.steps import invocation
 from supply_chain.model.image import Model
 
-DEPLOY = "deploy"
 NEXT = " next"
 """Ending of the lock's name under which a run waits for a lock."""
 WAIT = 900
@@ -40,6 +40,20 @@ ANSWER = 15.0
 """
 POLL = 0.2
 REMEMBERED = 50
+
+
+class LockKind(StrEnum):
+    """The work that only one run may do at a time: the first word of a lock's name."""
+
+    BUILD = "build"
+    CATCH_UP = "catch-up"
+    CHAIN = "chain"
+    CURATE = "curate"
+    DEPLOY = "deploy"
+    INVENTORY = "inventory"
+    LIFECYCLE = "lifecycle"
+    PROMOTE = "promote"
+    RESCAN = "rescan"
 
 
 class Holder(Model):
@@ -182,11 +196,11 @@ def _write(file: int, holders: tuple[Holder, ...]) -> None:
     os.pwrite(file, content, 0)
 
 
-def lock_name(step: str, *about: str) -> str:
+def lock_name(kind: LockKind, *about: str) -> str:
     """Return the name of a lock, such as `deploy staging team:hello`; Prefect allows no slash in a name."""
-    return " ".join((step, *about)).replace("/", ":")
+    return " ".join((kind, *about)).replace("/", ":")
 
 
 def parse_lock_name(name: str) -> tuple[str, ...]:
-    """Return the step and its subject from a name that `lock_name` made."""
+    """Return the kind and its subject from a name that `lock_name` made."""
     return tuple(word.replace(":", "/") for word in name.split(" "))

@@ -8,7 +8,7 @@ from prefect.artifacts import acreate_table_artifact
 from prefect.client.orchestration import get_client
 
 from orchestration.events import emit, emit_about_environment, event_id, is_recorded
-from orchestration.locks import DEPLOY, parse_lock_name
+from orchestration.locks import LockKind, parse_lock_name
 from orchestration.pagination import fetch_all
 from orchestration.soaks import read_soaking, store_soaking
 from orchestration.steps import in_thread
@@ -57,7 +57,7 @@ async def find_deploying() -> set[tuple[str, str]]:
     async with get_client() as client:
         limits = await fetch_all(client.read_global_concurrency_limits)
     names = [parse_lock_name(limit.name) for limit in limits if limit.active_slots]
-    return {(about[1], about[2]) for about in names if len(about) == 3 and about[0] == DEPLOY}
+    return {(about[1], about[2]) for about in names if len(about) == 3 and about[0] == LockKind.DEPLOY}
 
 
 async def emit_drift(observation: Observation) -> None:

@@ -160,7 +160,7 @@ async def test_evidence_of_push_is_awaited_before_lock(monkeypatch, newest):
         monkeypatch.setattr(flows, name, stand_in)
 
     assert (await promote(str(ref), newest=newest, return_state=True)).name == "Unneeded"
-    assert steps[:2] == [flows.EVIDENCE, "lock"]
+    assert steps[:2] == [flows.EVIDENCE_WAIT, "lock"]
 
 
 @pytest.mark.parametrize(("signed", "age", "leaves"), [(False, 20, True), (False, 61, False), (True, 20, False)])

@@ -13,7 +13,7 @@ from prefect.variables import Variable
 from blocks import ContainerHost
 from orchestration import observations, steps
 from orchestration import pagination as paging
-from orchestration.locks import DEPLOY, lock_name, run_lock
+from orchestration.locks import LockKind, lock_name, run_lock
 from supply_chain.errors import ClusterUnavailable, DeclarationInvalid, SettingInvalid
 from supply_chain.execution.deployment import DockerPlace
 from supply_chain.execution.environment import DockerEnvironment
@@ -37,7 +37,10 @@ async def under_way(environment):
 
 async def test_deployment_isfind_deploying_while_it_holds_its_lock(environment):
     """The name of the application may contain a slash."""
-    async with run_lock(lock_name(DEPLOY, environment, "team/hello")), run_lock(lock_name(DEPLOY, environment, "shop")):
+    async with (
+        run_lock(lock_name(LockKind.DEPLOY, environment, "team/hello")),
+        run_lock(lock_name(LockKind.DEPLOY, environment, "shop")),
+    ):
         during = await under_way(environment)
 
     assert during == {(environment, "team/hello"), (environment, "shop")}
@@ -47,9 +50,9 @@ async def test_deployment_isfind_deploying_while_it_holds_its_lock(environment):
 async def test_other_limits_are_no_deployments(environment):
     """Other steps and other users of the server have limits too."""
     async with (
-        run_lock(lock_name("curate", environment, "hello")),
-        run_lock(f"{DEPLOY} {environment}"),
-        run_lock(f"{DEPLOY} {environment} hello again"),
+        run_lock(lock_name(LockKind.CURATE, environment, "hello")),
+        run_lock(f"{LockKind.DEPLOY} {environment}"),
+        run_lock(f"{LockKind.DEPLOY} {environment} hello again"),
     ):
         assert await under_way(environment) == set()
 
@@ -62,7 +65,10 @@ async def test_deployments_on_later_pages_are_found(environment, monkeypatch):
             await client.upsert_global_concurrency_limit_by_name(name=f"{environment} {number}", limit=1)
     first, last = "a", "z" * 8
 
-    async with run_lock(lock_name(DEPLOY, environment, first)), run_lock(lock_name(DEPLOY, environment, last)):
+    async with (
+        run_lock(lock_name(LockKind.DEPLOY, environment, first)),
+        run_lock(lock_name(LockKind.DEPLOY, environment, last)),
+    ):
         assert await under_way(environment) == {(environment, first), (environment, last)}
 
 
