@@ -148,7 +148,7 @@ async def _alone(repository: str, ports: LifecyclePorts) -> AsyncIterator[None]:
         yield
 
 
-@flow(name="lifecycle plan", flow_run_name="lifecycle plan by {rules}")
+@flow(name="lifecycle-plan", flow_run_name="lifecycle-plan by {rules}")
 async def plan_only(rules: str = "nightly") -> Plan:
     """Make a plan by the rules; change nothing.
 
@@ -158,7 +158,7 @@ async def plan_only(rules: str = "nightly") -> Plan:
     return await plan_step(rules, await LifecyclePorts.aload())
 
 
-@flow(name="lifecycle apply", flow_run_name="lifecycle apply")
+@flow(name="lifecycle-apply", flow_run_name="lifecycle-apply")
 async def apply_only(path: str, by: str, reason: str, digest: str | None = None) -> Applied:
     """Apply a plan that a person has read. If it is above its limits, sign the approval first.
 

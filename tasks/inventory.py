@@ -66,7 +66,7 @@ def record_time_step(inventory: Inventory) -> None:
     inventory.open().record_reconciled(now())
 
 
-@step("list images")
+@step("publish the images table")
 async def list_images_step(inventory: Inventory) -> int:
     """Publish a table of all images; return their number."""
 

@@ -19,7 +19,7 @@ from supply_chain.model.image import ImageRef
 from supply_chain.vulnerability.scanner import Scanner
 
 
-@step("list images")
+@step("list curated images")
 def list_all_images_step(ports: CurationPorts, inventory: Inventory) -> tuple[FleetImage, ...]:
     """Return every image that the registry lists in the curated repositories, with the inventory's facts about it.
 
