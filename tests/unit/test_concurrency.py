@@ -63,7 +63,13 @@ def test_side_by_side_one_at_a_time_uses_calling_thread(items, wide):
 def test_background_work_ends_with_the_block():
     """Its error is raised where its result is asked for."""
     ended = threading.Event()
-    with in_background(lambda: time.sleep(0.05) or ended.set() or 7) as result:
+
+    def work():
+        time.sleep(0.05)
+        ended.set()
+        return 7
+
+    with in_background(work) as result:
         assert not ended.is_set()
     assert ended.is_set() and result() == 7
     with in_background(lambda: 1 // 0) as result, pytest.raises(ZeroDivisionError):
