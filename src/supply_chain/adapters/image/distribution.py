@@ -24,6 +24,7 @@ MOST_LISTED = 1000
 """Maximum archives, databases and privileged files that an examination lists, of each."""
 OS_RELEASE = ("/etc/os-release", "/usr/lib/os-release")
 """Paths of os-release, in the order in which they are tried (os-release(5))."""
+DEBIAN_VERSION = "/etc/debian_version"
 OWN = {
     "dpkg": ("/var/lib/dpkg",),
     "rpm": ("/var/lib/rpm", "/usr/lib/sysimage/rpm", "/usr/share/rpm"),
@@ -39,14 +40,22 @@ PLACES = {
 }
 """Directory of records that their content does not show → pattern of their paths in it, and the package manager."""
 FAMILIES = {
-    "dpkg": ("debian", "ubuntu"),
-    "rpm": ("rhel", "fedora", "centos", "suse", "opensuse", "amzn", "ol", "rocky", "almalinux", "azurelinux", "mariner",
-            "photon", "sles", "sle-micro", "mageia", "openeuler", "oracle"),
-    "apk": ("alpine", "wolfi", "chainguard", "postmarketos"),
+    "dpkg": ("debian", "ubuntu", "raspbian", "echo"),
+    "rpm": ("rhel", "fedora", "centos", "suse", "opensuse", "opensuse-leap", "opensuse-tumbleweed", "amzn", "ol",
+            "rocky", "almalinux", "azurelinux", "mariner", "photon", "sles", "sle-micro", "mageia", "openeuler",
+            "oracle", "scientific", "scientific linux"),
+    "apk": ("alpine", "Alpine Linux", "wolfi", "chainguard", "postmarketos", "minimos", "secureos", "clnstrt",
+            "cleanstart"),
     "pacman": ("arch",),
     "portage": ("gentoo",),
 }  # fmt: skip
-"""Package manager → `ID` or `ID_LIKE` of the distributions that use it."""
+"""Package manager → `ID`, `ID_LIKE` or `NAME` of the distributions that use it."""
+UNKNOWN = {"suse", "opensuse", "opensuse-tumbleweed", "sle-micro", "mageia", "openeuler", "oracle"}
+"""Distributions that grype does not know (its distro/type.go): it takes the next name of an os-release."""
+KNOWN = {"busybox", "windows"}.union(*FAMILIES.values()) - UNKNOWN
+"""Names by which grype selects the vulnerabilities of a distribution."""
+UBUNTU_BASE = re.compile(r"[a-z]+/sid\s*")
+"""Content of /etc/debian_version in Ubuntu: the Debian release that it was made from. Debian's own is a number."""
 JAVA = (".jar", ".war", ".ear", ".par", ".sar", ".nar", ".jpi", ".hpi", ".kar", ".far", ".lpkg")
 """File name extensions of the archives that syft opens."""
 
@@ -138,7 +147,8 @@ def _find_contradictions(
 ) -> Iterator[Contradiction]:
     """Yield the files that indicate another distribution than os-release does."""
     name, version = release.get("ID", ""), release.get("VERSION_ID", "")
-    family = {name, *release.get("ID_LIKE", "").split()}
+    judged = _find_judged(release)
+    family = {name, judged}
     for path in OS_RELEASE:
         if files.resolve(path) is None and files.resolve(path, follow=False) is not None:
             yield Contradiction(path=path, fact="it is a link that leads nowhere")
@@ -155,9 +165,22 @@ def _find_contradictions(
             yield Contradiction(path=path, fact=f"it is of {' or '.join(names)}")
         elif name in names and stated and version and not _same_version(stated, version):
             yield Contradiction(path=path, fact=f"it names the version {stated}")
+    if judged == "ubuntu" and "dpkg" in managers:
+        based_on = _text(files, keeper, DEBIAN_VERSION)
+        if based_on is None or not UBUNTU_BASE.fullmatch(based_on):
+            yield Contradiction(path=DEBIAN_VERSION, fact="it is missing, or is not Ubuntu's")
     for manager in managers:
-        if name and not family & set(FAMILIES[manager]):
+        if judged and judged not in FAMILIES[manager]:
             yield Contradiction(path=OWN[manager][0], fact=f"it holds {manager}'s records")
+
+
+def _find_judged(release: dict[str, str]) -> str:
+    """Return the distribution whose vulnerabilities grype looks for: the first name that it knows, or a similar one.
+
+    `ID_LIKE` and `NAME` count only if grype does not know `ID`.
+    """
+    names = (release.get("ID", ""), *release.get("ID_LIKE", "").split(), release.get("NAME", ""))
+    return min(names, key=lambda each: (each not in KNOWN, each not in UNKNOWN))
 
 
 def _name_and_version(release: dict[str, str]) -> tuple[str, str]:
@@ -171,13 +194,13 @@ def _format_distribution(name: str, version: str) -> str:
 def _release_files(files: Files, keeper: ContentStore) -> Iterator[tuple[str, tuple[str, ...], str]]:
     """Yield the distributions' own release files: path, matching values of `ID`, and the version if there is one."""
     for path, names in (
-        ("/etc/debian_version", ("debian",)),
-        ("/etc/alpine-release", ("alpine",)),
+        (DEBIAN_VERSION, ("debian", "ubuntu", "raspbian")),
+        ("/etc/alpine-release", ("alpine", "postmarketos")),
         ("/etc/arch-release", ("arch",)),
         ("/etc/gentoo-release", ("gentoo",)),
-        ("/etc/SuSE-release", ("suse", "opensuse", "sles")),
+        ("/etc/SuSE-release", ("suse", "opensuse", "opensuse-leap", "sles")),
         ("/etc/fedora-release", ("fedora",)),
-        ("/etc/centos-release", ("centos",)),
+        ("/etc/centos-release", ("centos", "rocky", "almalinux")),
         ("/etc/redhat-release", FAMILIES["rpm"]),
     ):
         if (text := _text(files, keeper, path)) is not None:

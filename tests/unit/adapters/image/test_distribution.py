@@ -18,6 +18,7 @@ RECORD = "Package: apt\nStatus: install ok installed\nVersion: 2\n"
 APK = "C:Q1abc=\nP:musl\nV:1.2\n"
 RPM = "RpmP" + "\0" * 40
 DEBIAN = 'ID=debian\nVERSION_ID="12"\n'
+UBUNTU = "ID=ubuntu\nID_LIKE=debian\n"
 OWN = "/var/lib/dpkg/status"
 
 
@@ -82,6 +83,19 @@ def test_distribution_is_read_from_os_release(files, links, who):
         ({"/etc/os-release": DEBIAN, OWN: RECORD}, []),
         ({"/etc/alpine-release": "3.19.1\n"}, ["/etc/alpine-release"]),
         ({"/etc/os-release": DEBIAN + "#" * HEAD}, ["/etc/os-release"]),
+        ({"/etc/os-release": "ID=alpine\nID_LIKE=debian\n", OWN: RECORD}, ["/var/lib/dpkg"]),
+        ({"/etc/os-release": "ID=mageia\nID_LIKE=alpine\n", "/var/lib/rpm/Packages": RPM}, ["/var/lib/rpm"]),
+        ({"/etc/os-release": "ID=x\nID_LIKE='alpine debian'\n", OWN: RECORD}, ["/var/lib/dpkg"]),
+        ({"/etc/os-release": "ID=x\nNAME=alpine\n", OWN: RECORD}, ["/var/lib/dpkg"]),
+        ({"/etc/os-release": "ID=alpine\nID_LIKE=debian\n", "/etc/debian_version": "12"}, ["/etc/debian_version"]),
+        ({"/etc/os-release": "ID=kali\nID_LIKE=debian\n", OWN: RECORD, "/etc/debian_version": "kali-rolling"}, []),
+        ({"/etc/os-release": "ID=opensuse-tumbleweed\nID_LIKE='opensuse suse'", "/var/lib/rpm/Packages": RPM}, []),
+        ({"/etc/os-release": "ID=x\nID_LIKE='opensuse suse'", "/var/lib/rpm/Packages": RPM}, []),
+        ({"/etc/os-release": "ID=postmarketos\nID_LIKE=alpine\n", "/etc/alpine-release": "3.19.1\n"}, []),
+        ({"/etc/os-release": UBUNTU, OWN: RECORD, "/etc/debian_version": "trixie/sid\n"}, []),
+        ({"/etc/os-release": UBUNTU, OWN: RECORD, "/etc/debian_version": "12\n"}, ["/etc/debian_version"]),
+        ({"/etc/os-release": UBUNTU, OWN: RECORD}, ["/etc/debian_version"]),
+        ({"/etc/os-release": UBUNTU}, []),
     ],
 )
 def test_contradiction_is_a_file_that_names_another_distribution(files, where):
