@@ -39,6 +39,24 @@ PLACES = {
     "/Cellar/": (re.compile(r"[^/]+/[^/]+/INSTALL_RECEIPT\.json"), "Homebrew"),
 }
 """Directory of records that their content does not show → pattern of their paths in it, and the package manager."""
+OPKG_INFO = "lib/opkg/info"
+SCANNED = {
+    "lib/dpkg/status": "dpkg",
+    "lib/dpkg/status.d": "dpkg",
+    "lib/opkg/status": "opkg",
+    OPKG_INFO: "opkg",
+    "lib/apk/db/installed": "apk",
+    **{
+        f"{directory}/rpm/{name}": "rpm"
+        for directory in ("var/lib", "usr/share", "usr/lib/sysimage")
+        for name in ("Packages", "Packages.db", "rpmdb.sqlite")
+    },
+    "var/lib/rpmmanifest/container-manifest-2": "rpm",
+}
+"""End of the path of a file, or of a directory of files, that syft reads whatever it contains → package manager."""
+_SCANNED = re.compile(f"/({'|'.join(map(re.escape, SCANNED))})(?:(?<=status.d)/[^/]+|(?<=info)/[^/]+\\.control)?\\Z")
+_LINKED = tuple({f"/{end[: slash.start()]}" for end in SCANNED for slash in re.finditer("/|$", end)})
+"""Ends of the path of a link that can lead to such a file."""
 FAMILIES = {
     "dpkg": ("debian", "ubuntu", "raspbian", "echo"),
     "rpm": ("rhel", "fedora", "centos", "suse", "opensuse", "opensuse-leap", "opensuse-tumbleweed", "amzn", "ol",
@@ -222,8 +240,8 @@ def _find_databases(files: Files) -> tuple[tuple[str, ...], list[Database]]:
     """Return the package managers of the image's own distribution, and the databases in other places."""
     own: dict[str, str] = {}
     others: dict[str, Database] = {}
-    for path, node in sorted(files.walk(), key=lambda each: each[0]):
-        manager, directory = _find_records(path, node)
+    for path, node, scanned in sorted(_list_scanned(files), key=lambda each: each[0]):
+        manager, directory = _find_records(path, node, scanned)
         if not manager:
             continue
         place = next(
@@ -238,8 +256,37 @@ def _find_databases(files: Files) -> tuple[tuple[str, ...], list[Database]]:
     return managers, sorted(others.values(), key=lambda each: each.path)
 
 
-def _find_records(path: str, node: Node[FileContent]) -> tuple[str, str]:
-    """Return the package manager whose records a file holds, and their directory; empty if none."""
+def _list_scanned(files: Files) -> Iterator[tuple[str, Node[FileContent], str]]:
+    """Yield every file, and the package manager as whose records syft reads it, also through a link; empty if none."""
+    for path, node in files.walk():
+        yield path, node, _match_scanned(path)
+        if node.kind is not Kind.LINK:
+            continue
+        if (manager := _match_scanned(path)) and (target := files.resolve(path)):
+            yield *target, manager
+        for end, manager in SCANNED.items() if path.endswith(_LINKED) else ():
+            for slash in re.finditer("/|$", end):
+                below = end[slash.start() :]
+                target = files.resolve(path + below) if path.endswith(f"/{end[: slash.start()]}") else None
+                if target is not None:
+                    yield *target, manager
+                    yield from (
+                        (f"{target[0]}/{name}", child, manager)
+                        for name, child in target[1].children.items()
+                        if end != OPKG_INFO or name.endswith(".control")
+                    )
+
+
+def _match_scanned(path: str) -> str:
+    match = _SCANNED.search(path)
+    return SCANNED[match[1]] if match else ""
+
+
+def _find_records(path: str, node: Node[FileContent], scanned: str) -> tuple[str, str]:
+    """Return the package manager whose records a file holds, and their directory; empty if none.
+
+    `scanned` is the package manager as whose records syft reads the file.
+    """
     directory = posixpath.dirname(path)
     if node.kind is Kind.DIRECTORY:
         if path in ("/nix/store", "/gnu/store") and node.children:
@@ -249,7 +296,7 @@ def _find_records(path: str, node: Node[FileContent]) -> tuple[str, str]:
         above, separator, record = path.rpartition(place)
         if separator and pattern.fullmatch(record):
             return manager, f"{above}{place}".rstrip("/")
-    manager = node.content.database if node.content else ""
+    manager = (scanned if node.content.size else "") or node.content.database if node.content else ""
     if manager == "dpkg" and posixpath.basename(directory) == "status.d":
         directory = posixpath.dirname(directory)
     if manager == "pacman":

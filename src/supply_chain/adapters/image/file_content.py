@@ -331,17 +331,24 @@ def _compressed_format(start: bytes, unpacked: list[bytes], *, cut: bool, depth:
     return f"{form}, {name}" if form else ""
 
 
+FIELDS = re.compile(rb"\n*(?:[!-9;-~]{1,80}:[^\n]*(?:\n[ \t][^\n]*)*(?:\n|\Z))+")
+"""A package's fields in records of dpkg and apk, in any order (deb-control(5), apk-installed(5))."""
+TABLE = re.compile(rb"CREATE TABLE\s+[\"'`\[]?(Packages|ValidPaths)\b", re.IGNORECASE)
+"""Beginning of the definition of a table of rpm or nix."""
+
+
 def detect_database(head: bytes) -> str:
     """Return the package manager whose records a file holds; empty if none."""
-    if head.startswith(b"Package: ") and b"\nVersion: " in head:
-        stanza = head.partition(b"\n\n")[0]
-        return "dpkg" if b"\nFilename: " not in stanza else ""
     if head.startswith(b"SQLite format 3\0"):
-        if b"CREATE TABLE Packages" in head or b"CREATE TABLE 'Packages'" in head:
-            return "rpm"
-        return "nix" if b"CREATE TABLE ValidPaths" in head else ""
+        table = TABLE.search(head)
+        return {b"packages": "rpm", b"validpaths": "nix"}[table[1].lower()] if table else ""
     if head.startswith(b"RpmP") or head[12:16] in (b"\x61\x15\x06\0", b"\0\x06\x15\x61"):
         return "rpm"
-    if head.startswith((b"C:Q1", b"C:Q2")) and b"\nP:" in head and b"\nV:" in head:
-        return "apk"
-    return "pacman" if head.startswith(b"%NAME%\n") and b"%VERSION%" in head else ""
+    if head.startswith(b"%NAME%\n") and b"%VERSION%" in head:
+        return "pacman"
+    possible = (b"Package:" in head and b"Version:" in head) or b"C:Q" in head
+    fields = FIELDS.match(head) if possible else None
+    stanza = b"\n" + fields.group().lstrip(b"\n") if fields else b""
+    if b"\nPackage:" in stanza and b"\nVersion:" in stanza:
+        return "dpkg" if b"\nStatus:" in stanza or b"\nFilename:" not in stanza else ""  # apt's indexes have no status
+    return "apk" if b"\nC:Q" in stanza and b"\nP:" in stanza and b"\nV:" in stanza else ""

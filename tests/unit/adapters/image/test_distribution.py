@@ -168,6 +168,48 @@ def test_package_records_elsewhere_are_a_second_database(files, others):
     assert [each.path for each in examined(files).databases] == others
 
 
+@pytest.mark.parametrize(
+    ("path", "manager"),
+    [
+        ("/x/lib/dpkg/status", "dpkg"),
+        ("/x/lib/dpkg/status.d/apt", "dpkg"),
+        ("/usr/lib/opkg/status", "opkg"),
+        ("/usr/lib/opkg/info/apt.control", "opkg"),
+        ("/x/lib/apk/db/installed", "apk"),
+        ("/x/var/lib/rpm/Packages", "rpm"),
+        ("/x/usr/share/rpm/rpmdb.sqlite", "rpm"),
+        ("/x/usr/lib/sysimage/rpm/Packages.db", "rpm"),
+        ("/x/var/lib/rpmmanifest/container-manifest-2", "rpm"),
+        ("/x/lib/dpkg/status-old", ""),
+        ("/x/lib/dpkg/status/x", ""),
+        ("/usr/lib/opkg/info/apt.list", ""),
+        ("/usr/libx/opkg/status", ""),
+        ("/x/lib/rpm/Packages", ""),
+    ],
+)
+def test_file_that_the_scanner_reads_by_its_path_is_a_database(path, manager):
+    """The scanner takes fields in any order, and more than an examination recognises."""
+    found = examined({OWN: RECORD, path: "any content"}).databases
+
+    assert [each.manager for each in found] == ([manager] if manager else [])
+    assert examined({OWN: RECORD, path: ""}).databases == ()
+
+
+@pytest.mark.parametrize(
+    ("file", "link", "to"),
+    [
+        ("/opt/db/any", "/x/lib/dpkg/status", "/opt/db/any"),
+        ("/opt/db/status", "/var/lib/dpkg", "/opt/db"),
+        ("/opt/db/any", "/x/lib/dpkg/status.d", "/opt/db"),
+        ("/opt/db/any", "/x/lib/dpkg/status.d/a", "/opt/db/any"),
+        ("/opt/db/dpkg/status", "/x/lib", "/opt/db"),
+    ],
+)
+def test_file_that_the_scanner_reads_through_a_link_is_a_database(file, link, to):
+    """The scanner follows links to files and to directories."""
+    assert len(examined({file: "any content"}, {link: to}).databases) == 1
+
+
 def test_linked_package_database_is_a_second_database():
     """Scanners read the usual path itself."""
     found = examined({"/opt/db/status": RECORD}, {"/var/lib/dpkg": "/opt/db"})

@@ -208,6 +208,12 @@ RECORD = b"Package: apt\nStatus: install ok installed\nVersion: 2\nArchitecture:
     [
         (RECORD, "dpkg"),
         (RECORD.replace(b"Status", b"Filename"), ""),
+        (b"\nStatus: install ok installed\nPackage: apt\nDescription: x\n more\nVersion: 2\n\nPackage: b\n", "dpkg"),
+        (RECORD.replace(b"Version", b"Filename: x\nVersion"), "dpkg"),
+        (b"Title: x\nVersion: 1\n\nPackage: x\nVersion: 1\n", ""),
+        (b"P:musl\nV:1.2\nC:Q1abc=\n\n", "apk"),
+        (b"SQLite format 3\0" + bytes(100) + b'CREATE TABLE "Packages" (hnum', "rpm"),
+        (b"SQLite format 3\0" + bytes(100) + b"create table PackagesOld (", ""),
         (b"SQLite format 3\0" + bytes(100) + b"CREATE TABLE 'Packages' (hnum", "rpm"),
         (b"SQLite format 3\0" + bytes(100) + b"CREATE TABLE ValidPaths (", "nix"),
         (b"SQLite format 3\0" + bytes(100) + b"CREATE TABLE things (", ""),
