@@ -370,7 +370,10 @@ def _is_packaged(path: str, places: tuple[str, ...]) -> bool:
 
 
 def _is_example(path: str, image: _Image, installed: InstalledFiles) -> bool:
-    """Return whether a file is where packages install examples, and a package installed it, as far as records say."""
+    """Return whether a file is where packages install examples, and a package installed it, as far as records say.
+
+    Libraries hold keys for their self-tests. Of a file that is too large to compare, only the path counts.
+    """
     system = path.startswith(EXAMPLES)
     if not (system or any(each in path for each in EXAMPLES_WITHIN)):
         return False
@@ -378,7 +381,8 @@ def _is_example(path: str, image: _Image, installed: InstalledFiles) -> bool:
     if file is None or file[1].content is None:
         return False
     real, content = file[0], file[1].content
-    return (system and not installed.is_complete) or installed.lists(real, content, image.keeper)
+    large = content.place < 0 and installed.digests.get(real, ("", b""))[0] in ("md5", "sha1")
+    return (system and not installed.is_complete) or large or installed.lists(real, content, image.keeper)
 
 
 def _collect_texts(image: _Image, is_searched: IsSearched) -> tuple[dict[str, bytes], tuple[str, ...]]:

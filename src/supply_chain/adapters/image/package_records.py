@@ -46,15 +46,15 @@ class InstalledFiles:
     """Whether the records of the distribution's packages were read; false for rpm, pacman and portage."""
 
     def lists(self, path: str, content: FileContent, keeper: ContentStore) -> bool:
-        """Return whether a package installed this file.
+        """Return whether a package installed this file, unchanged.
 
-        If its content is not stored, only the path shows that dpkg or apk did.
+        The records of dpkg and apk need its content: a file that is not stored counts as changed.
         """
         algorithm, digest = self.digests.get(path, ("", b""))
         if not algorithm or algorithm == "sha256":
             return bool(algorithm) and content.sha256 == digest
         stored = keeper.read(content)
-        return stored is None or hashlib.new(algorithm, stored, usedforsecurity=False).digest() == digest
+        return stored is not None and hashlib.new(algorithm, stored, usedforsecurity=False).digest() == digest
 
 
 def read_installed_files(files: Files, keeper: ContentStore) -> InstalledFiles:

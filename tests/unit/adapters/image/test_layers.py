@@ -827,6 +827,16 @@ def test_private_key_in_package_directory_is_ignored():
     assert sum("GitHub token" in each for each in found) == 11
 
 
+def test_private_key_in_large_file_of_a_system_package_is_ignored():
+    """Libraries hold keys for their self-tests, and are too large to be compared with the package's record."""
+    key = b"-----BEGIN " + b"PRIVATE KEY-----\n" + b"MIIE" * 16 + b"\n"
+    record = text("var/lib/dpkg/info/a.md5sums", f"{'0' * 32}  usr/lib/large.so\n".encode())
+
+    image = engine(layer(text("usr/lib/large.so", key + bytes(64 * 1024)), text("usr/lib/b.so", key), record))
+
+    assert present(read_contents(image, "image", MIB)).secrets == ("/usr/lib/b.so:1: private key",)
+
+
 def test_private_key_in_system_directory_is_ignored_without_readable_records():
     """The lists of rpm are not read; those of pip are."""
     key = b"-----BEGIN " + b"PRIVATE KEY-----\n" + b"MIIE" * 16 + b"\n"

@@ -209,6 +209,14 @@ def test_python_file_of_a_system_package_is_what_its_record_lists(path, record):
     assert find({path: CODE + b"\n", record: line}) == PythonSources({f"/{path}": CODE + b"\n"})
 
 
+@pytest.mark.parametrize("record", SYSTEM_RECORDS)
+def test_python_file_that_is_too_large_to_compare_with_its_record_is_named(record):
+    """Somebody may have replaced it by a larger one."""
+    path, large = "usr/lib/python3/a.py", CODE + b"#" * HEAD
+
+    assert find({path: large, record: SYSTEM_RECORDS[record](path, CODE)}) == PythonSources({}, (f"/{path}",))
+
+
 def test_record_of_a_system_package_may_name_a_file_through_a_link():
     """Debian's packages and its images disagree about /lib."""
     files = {"usr/lib/a.py": CODE, "var/lib/dpkg/info/a.md5sums": sums("lib/a.py", CODE)}
