@@ -49,11 +49,41 @@ def test_any_configuration_is_read(command: list[str], text: str) -> None:
     assert find_scripts(Filesystem[FileContent](), config) == frozenset()
 
 
+@pytest.mark.parametrize("between", [".", " . ", "\t.\f", "\\\n.\\\r\n", ".é."])
+def test_long_dotted_name_is_python_and_is_not_parsed(between: str) -> None:
+    """The parser would take gigabytes for it; a name of the usual length is parsed."""
+    name = f"a{between}" * 100
+
+    assert is_python_text(f"import {name}b\n[".encode())
+    assert not is_python_text(f"import {name[: len(name) // 3]}b\n[".encode())
+
+
 @pytest.mark.timeout(60)
-@pytest.mark.parametrize("piece", ["(", "-", "if 1:\n ", "a=", "'", "f'{", "\\", "not ", "[0]*", "import a;", "\n"])
+@pytest.mark.parametrize(
+    "piece",
+    [
+        ".",
+        ". ",
+        "a.",
+        ".a",
+        "..a",
+        "\\\n",
+        "(",
+        "-",
+        "if 1:\n ",
+        "a=",
+        "'",
+        "f'{",
+        "\\",
+        "not ",
+        "[0]*",
+        "import a;",
+        "\n",
+    ],
+)
 def test_hostile_text_is_parsed_in_time(piece: str) -> None:
     """The parser's stack and time are limited."""
     text = f"import os\n{piece * LARGEST_TEXT}".encode()
     most = len(piece) * ((LARGEST_TEXT - 10) // len(piece)) + 10
 
-    assert is_python_text(text[:most]) == (piece in ("'", "import a;", "\n"))
+    assert is_python_text(text[:most]) == (piece in ("'", "import a;", "\n", "a.", ".a"))

@@ -48,6 +48,12 @@ MOST_ARGUMENTS = 100
 """Maximum words after a Python interpreter among which its script is looked for."""
 LARGEST_TEXT = 256 * 1024
 """Maximum bytes of a text that is parsed to find out whether it is Python."""
+SPACE = rb"(?:[ \t\f]|\\(?:\r\n?|\n))*+"
+DOTTED = re.compile(rb"(?:\." + SPACE + rb"[A-Za-z_\x80-\xff][\w\x80-\xff]*+" + SPACE + rb")++")
+"""The parts of a dotted name after the first one, also over several lines. Each match begins where the last one ended.
+"""
+MOST_PARTS = 100
+"""Maximum parts of a dotted name that is parsed: the parser's memory grows with the square of their number."""
 INVALID_ESCAPE = re.compile(r"\\([^\n\r'\"\\])|\\[\s\S]")
 """A backslash, and what follows it; the group is a character that a string can have alone."""
 MOST_SOURCES, MOST_BYTES = 2000, 8 * 1024 * 1024
@@ -80,9 +86,14 @@ def select_startup_lines(content: bytes) -> bytes:
 
 
 def is_python_text(content: bytes) -> bool:
-    """Return whether a text of at most `LARGEST_TEXT` bytes is Python that imports something."""
+    """Return whether a text of at most `LARGEST_TEXT` bytes is Python that imports something.
+
+    A text with a name of more than `MOST_PARTS` parts counts as Python, and is not parsed.
+    """
     if len(content) > LARGEST_TEXT or not IMPORT.search(content):
         return False
+    if any(match.group().count(b".") >= MOST_PARTS for match in DOTTED.finditer(content)):
+        return True
     try:
         text = INVALID_ESCAPE.sub(lambda escape: escape[1] or escape[0], content.decode("utf-8-sig"))
         tree = ast.parse(text)
