@@ -18,7 +18,8 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 MOST_ENTRIES = 300_000
-"""Maximum files, directories and links in all layers of an image together."""
+"""Maximum files, directories and links in all layers of an image together; directories that no layer lists count too.
+"""
 MOST_CONFLICTS = 100
 """Maximum conflicts that are recorded; one is enough to refuse an image."""
 LONGEST_PATH = 4096
@@ -110,13 +111,17 @@ class Filesystem(Generic[T]):
         """
         layer = _Layer[T](self, first=not self._unpacked)
         for member in members:
-            self._entries += 1
-            if self._entries > MOST_ENTRIES:
-                raise LayerInvalid(f"it has more than {MOST_ENTRIES} files")
+            self.count()
             layer.add(member, read)
         layer.finish()
         self._unpacked.append(layer.root)
         _merge(self.root, layer.root)
+
+    def count(self) -> None:
+        """Count a file of a layer; raise `LayerInvalid` if there are too many."""
+        self._entries += 1
+        if self._entries > MOST_ENTRIES:
+            raise LayerInvalid(f"it has more than {MOST_ENTRIES} files")
 
     def conflict(self, what: str) -> None:
         """Record a place about which engines differ."""
@@ -324,6 +329,7 @@ class _Layer(Generic[T]):
             if name not in node.children:
                 if not self._below.takes(way[:depth]):
                     return None
+                self._below.count()
                 node.children[name] = Node(Kind.DIRECTORY, implicit=True)
             node = node.children[name]
             if node.kind is not Kind.DIRECTORY:

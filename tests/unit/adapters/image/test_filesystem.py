@@ -250,6 +250,14 @@ def test_layer_with_too_many_entries_is_refused(monkeypatch):
         laid([entry(str(number)) for number in range(4)])
 
 
+def test_directories_that_no_layer_lists_count_as_entries(monkeypatch):
+    """One entry of a few bytes may create 256 of them."""
+    monkeypatch.setattr(filesystem, "MOST_ENTRIES", 5)
+    laid([entry("a/b/c/d"), entry("a/b/c/d")])
+    with pytest.raises(LayerInvalid, match="more than 5 files"):
+        laid([entry("a/b/c/d"), entry("e/f")])
+
+
 def test_conflicts_are_recorded_up_to_a_limit():
     """One conflict is enough for a refusal."""
     files = laid([link("l", "/")], [entry(f"l/{number}") for number in range(300)])
