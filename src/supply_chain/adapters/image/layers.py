@@ -34,6 +34,7 @@ from supply_chain.adapters.image.python_sources import (
     IsRead,
     find_python_sources,
     find_scripts,
+    has_unread_command,
 )
 from supply_chain.adapters.image.secret_forms import PEM, decode_texts, find_secret_patterns
 from supply_chain.adapters.image.streams import DOCUMENT, BoundedStream, BudgetedStream, ForwardStream
@@ -127,7 +128,7 @@ def _contents(
         texts=_list_settings(config) | texts,
         unsearched=unsearched,
         sources=sources.files,
-        unread=sources.left,
+        unread=(*sources.left, *(("configuration",) if has_unread_command(config) else ())),
     )
 
 

@@ -6,7 +6,7 @@ import ast
 import posixpath
 import re
 import shlex
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -46,6 +46,8 @@ QUOTING = re.compile(rb"[\"'\\]")
 IMPORT = re.compile(rb"\bimport\b")
 MOST_ARGUMENTS = 100
 """Maximum words after a Python interpreter among which its script is looked for."""
+LONGEST_WORD = 64 * 1024
+"""Maximum characters of a word that is split as a shell does: the time grows with their square."""
 LARGEST_TEXT = 256 * 1024
 """Maximum bytes of a text that is parsed to find out whether it is Python."""
 SPACE = rb"(?:[ \t\f]|\\(?:\r\n?|\n))*+"
@@ -108,10 +110,8 @@ def find_scripts(files: Files, config: Mapping[str, Any]) -> frozenset[str]:
     Reads entry point, command and health check (OCI image 1.1, "Image Configuration"; Docker), also as text for a
     shell.
     """
-    own = config.get("config") or {}
-    health = (own.get("Healthcheck") or {}).get("Test") or ()
-    directory, scripts = own.get("WorkingDir") or "/", set[str]()
-    for command in ((*(own.get("Entrypoint") or ()), *(own.get("Cmd") or ())), health):
+    directory, scripts = (config.get("config") or {}).get("WorkingDir") or "/", set[str]()
+    for command in _list_commands(config):
         words = [part for word in command for part in _split_shell(word)]
         for at, word in enumerate(words):
             script = parse_arguments(words[at + 1 : at + MOST_ARGUMENTS])[1] if _is_interpreter(files, word) else ""
@@ -121,9 +121,24 @@ def find_scripts(files: Files, config: Mapping[str, Any]) -> frozenset[str]:
     return frozenset(scripts)
 
 
+def _list_commands(config: Mapping[str, Any]) -> tuple[Sequence[str], Sequence[str]]:
+    own = config.get("config") or {}
+    command = (*(own.get("Entrypoint") or ()), *(own.get("Cmd") or ()))
+    return command, (own.get("Healthcheck") or {}).get("Test") or ()
+
+
+def has_unread_command(config: Mapping[str, Any]) -> bool:
+    """Return whether an image's configuration has a text for a shell that is too long for `find_scripts`."""
+    return any(_is_unread(word) for command in _list_commands(config) for word in command)
+
+
+def _is_unread(word: str) -> bool:
+    return len(word) > LONGEST_WORD
+
+
 def _split_shell(word: str) -> list[str]:
     """Return the words of a text for a shell; any other word alone."""
-    if not re.search(r"\s", word):
+    if _is_unread(word) or not re.search(r"\s", word):
         return [word]
     try:
         lexer = shlex.shlex(word, posix=True, punctuation_chars=True)

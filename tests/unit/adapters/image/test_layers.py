@@ -999,3 +999,11 @@ def test_long_record_of_a_package_counts():
     )
 
     assert dict(present(found).sources) == {f"/{packages}/b.py": code + b"\n"}
+
+
+@pytest.mark.parametrize(("size", "unread"), [(64 * 1024, ()), (64 * 1024 + 1, ("configuration",))])
+def test_command_that_is_too_long_to_split_is_not_read(size, unread):
+    """To split a word of some megabytes would take minutes."""
+    config = {"os": "linux", "architecture": "amd64", "config": {"Cmd": ["sh", "-c", "python3 x".ljust(size)]}}
+
+    assert present(read_contents(engine(layer(text("x", b"#")), config=config), "image", MIB)).unread == unread
