@@ -220,28 +220,32 @@ LAST_LINES = 5
 """Number of last lines of a failed step that an error message quotes."""
 BASE = "failed to resolve source metadata"
 DENIED = "denied by policy"
+STEP_FAILED = "did not complete successfully"
+"""Words after the command of a failed step in BuildKit's message."""
 
 
 def _build_error(order: BuildOrder, message: str, words: str = "") -> SupplyChainError:
     """Return the error that explains why there is no image: the engine, a base, or the build itself.
 
-    `words` are the last lines of the failed step's output. They are quoted, but do not decide which error it is.
+    `words` are the last lines of the failed step's output. They and the step's command are quoted, but do not decide
+    which error it is.
     """
     what = f"The build of {order.target or 'the image'} failed: {message}\n"
-    if tool_errors.is_engine_lost(message):
+    own = message.rpartition(STEP_FAILED)[2]
+    if tool_errors.is_engine_lost(own):
         return _engine_error(f"The build of {order.target or 'the image'} ended", message)
-    if order.target and f'target stage "{order.target}" could not be found' in message:
+    if order.target and f'target stage "{order.target}" could not be found' in own:
         return DeclarationInvalid(
             f"{what}The Dockerfile has no stage {order.target}, in which supply-chain.yaml runs the tests. Give the "
             "stage of the tests that name, or name it in test.stage."
         )
-    if DENIED in message:
+    if DENIED in own:
         return DockerfileRefused(
             f"{what}BuildKit was not allowed to take that in. Declare it in build.fetch, or remove it."
         )
-    if BASE in message and "not found" in message:
+    if BASE in own and "not found" in own:
         return BaseMissing(f"{what}A base is no longer where it was. Name one by digest that this machine can reach.")
-    if BASE in message and tool_errors.is_transient(message):
+    if BASE in own and tool_errors.is_transient(own):
         return RegistryUnavailable(f"{what}The registry of a base did not answer. Check that it runs, and build again.")
     if words:
         what += f"The step last said: {words}\n"
@@ -263,7 +267,7 @@ def _last_output(stderr: str) -> str:
 
 def _read_own_message(line: str) -> str:
     """Return what BuildKit itself says in a line: neither the output of a step nor the text of its command."""
-    return line.rpartition("did not complete successfully")[2] if line.startswith("ERROR: ") else ""
+    return line.rpartition(STEP_FAILED)[2] if line.startswith("ERROR: ") else ""
 
 
 def _last_error(stderr: str) -> str:

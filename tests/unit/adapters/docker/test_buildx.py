@@ -21,7 +21,7 @@ from supply_chain.adapters.docker import build_cgroup, build_guard, free_space
 from supply_chain.adapters.docker.build_cgroup import BuildCgroup
 from supply_chain.adapters.docker.build_guard import LocalEngine
 from supply_chain.adapters.docker.build_record import KEY
-from supply_chain.adapters.docker.buildx import Buildx, find_client
+from supply_chain.adapters.docker.buildx import STEP_FAILED, Buildx, find_client
 from supply_chain.adapters.registry.client import Registry
 from supply_chain.adapters.registry.http import RegistryHttp
 from supply_chain.development.build import BuildOrder
@@ -375,6 +375,23 @@ def test_step_that_prints_full_disk_is_a_failed_build(docker, stderr):
     """A step may print anything, and an application in it may have a quota of its own."""
     with pytest.raises(BuildFailed):
         docker(stderr=stderr, status=1)[0].build(ORDER)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "Cannot connect to the Docker daemon",
+        "denied by policy",
+        "failed to resolve source metadata: not found",
+    ],
+)
+def test_command_of_a_failed_step_does_not_decide_which_error_it_is(docker, words):
+    """An engine that stopped answering would be retried."""
+    stderr = f"ERROR: failed to solve: process {json.dumps(f'/bin/sh -c echo {words}; false')} {STEP_FAILED}: exit code"
+
+    with pytest.raises(BuildFailed, match="echo") as raised:
+        docker(stderr=stderr, status=1)[0].build(ORDER)
+    assert raised.type is BuildFailed
 
 
 @pytest.mark.parametrize("before", ["", 'process "/bin/sh -c x" did not complete successfully: '])
