@@ -35,7 +35,9 @@ MAX_HISTORY = 250_000
 """Maximum commits that are searched for the last one that changed the application."""
 MAX_CONFIG = 1024**2
 MAX_REFS = 64 * 1024**2
-"""Maximum bytes of packed-refs and of the file `shallow`."""
+"""Maximum bytes of packed-refs."""
+MAX_SHALLOW = 4 * 1024**2
+"""Maximum bytes of the file `shallow`: 100,000 commits."""
 MAX_REMOTE = 2048
 """Maximum characters of a remote's address. It becomes an argument of commands, which may have 128 KiB (execve(2))."""
 MAX_STEPS = 1000
@@ -46,6 +48,8 @@ REMEMBERED = 10_000
 """Maximum cached lookups of a part of the application's path in a directory."""
 BRANCHES = "refs/heads/"
 OID = re.compile(r"[0-9a-f]{40}")
+PACKED = re.compile(rb"\n([0-9a-f]{40})")
+"""Line of packed-refs, up to the reference's name."""
 ABBREVIATED = re.compile(r"[0-9a-f]{4,40}")
 REVISION = re.compile(r"(?P<name>[^~^:\\\s]+?)(?P<suffix>(?:~\d*|\^\d*|\^\{commit\})*)")
 SCHEME = re.compile(r"(?:[\w+.-]+::)?[A-Za-z][A-Za-z0-9+.-]*://")
@@ -199,7 +203,7 @@ class Repository:
         """Return the commit that a reference leads to."""
         content = read_file(self._reference_directory(name), name, 4096)
         if content is None:
-            oid = self._packed_references.get(name)
+            oid = self._find_packed_reference(name)
         elif content.startswith(b"ref:"):
             target = content[4:].decode("utf-8", "replace").strip()
             return self._resolve_reference(target, depth - 1) if depth and _is_reference(target) else None
@@ -234,18 +238,27 @@ class Repository:
         if content == name or not _is_reference(name):
             return content
         loose = read_file(self._reference_directory(name), name, 4096)
-        return loose.decode("ascii", "replace").strip() if loose is not None else self._packed_references.get(name)
+        return loose.decode("ascii", "replace").strip() if loose is not None else self._find_packed_reference(name)
 
     @cached_property
-    def _packed_references(self) -> dict[str, str]:
-        content = (read_file(self.common, "packed-refs", MAX_REFS) or b"").decode("utf-8", "replace")
-        lines = (line.split(" ", 1) for line in content.splitlines() if line[:1] not in ("#", "^"))
-        return {words[1]: words[0] for words in lines if len(words) == 2}
+    def _packed_references(self) -> bytes:
+        return b"\n%b\n" % (read_file(self.common, "packed-refs", MAX_REFS) or b"")
+
+    def _find_packed_reference(self, name: str) -> str | None:
+        """Return the id in the last line of packed-refs with this name. The file is not split: it may be large."""
+        content, end = self._packed_references, b" %b\n" % name.encode("utf-8", "replace")
+        at = content.rfind(end)
+        while at >= 0:
+            if match := PACKED.fullmatch(content, max(0, at - 41), at):
+                return match[1].decode()
+            at = content.rfind(end, 0, at)
+        return None
 
     @cached_property
     def _shallow_commits(self) -> frozenset[str]:
         """Commits whose parents a shallow clone does not have."""
-        return frozenset((read_file(self.common, "shallow", MAX_REFS) or b"").decode("ascii", "replace").split())
+        content = read_file(self.common, "shallow", MAX_SHALLOW) or b""
+        return frozenset(match.group().decode() for match in re.finditer(rb"\b[0-9a-f]{40}\b", content))
 
     @property
     def _remote(self) -> str:

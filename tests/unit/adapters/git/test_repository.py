@@ -8,6 +8,7 @@ import shutil
 import stat
 import struct
 import subprocess
+import tracemalloc
 import zlib
 from pathlib import Path
 from typing import Any
@@ -290,6 +291,44 @@ def test_packed_and_loose_repositories_are_read_alike(repository, packed):
     for revision, content in (("HEAD", "59"), ("main~10", "49"), ("annotated", "29"), ("HEAD~60", "one")):
         with take_snapshot(repository / "hello", revision, ignored) as snapshot:
             assert (snapshot.context / "file").read_text().endswith(content)
+
+
+PACKED = {
+    "sorted": ("# pack-refs with: peeled\n{head} refs/heads/a\n{head} refs/heads/main\n^{head}\n", True),
+    "last line without end": ("{head} refs/heads/main", True),
+    "last one counts": ("{none} refs/heads/main\n{head} refs/heads/main\n", True),
+    "other lines": ("{head} refs/heads/main\nx {none} refs/heads/main\n {none} refs/heads/main\n", True),
+    "longer name": ("{head} refs/heads/main2\n{head} x refs/heads/main\n", False),
+    "short id": ("{head:.39} refs/heads/main\n", False),
+    "none": ("", False),
+}
+
+
+@pytest.mark.parametrize("name", PACKED)
+def test_packed_reference_is_found_by_its_line(repository, head, name):
+    """The file is not split into lines: it may have millions of them."""
+    text, found = PACKED[name]
+    (repository / ".git/refs/heads/main").unlink()
+    (repository / ".git/packed-refs").write_text(text.format(head=head, none="0" * 40))
+
+    if found:
+        assert source(repository / "hello").revision == head
+        return
+    with pytest.raises(SourceInvalid):
+        read_commit(repository, "main")
+
+
+def test_large_packed_references_take_little_memory(repository, head):
+    """A clone is of somebody else."""
+    (repository / ".git/refs/heads/main").unlink()
+    (repository / ".git/packed-refs").write_bytes(b"%b refs/heads/main\n" % head.encode() + b"a b\n" * 1_000_000)
+
+    tracemalloc.start()
+    try:
+        assert source(repository / "hello").revision == head
+        assert tracemalloc.get_traced_memory()[1] < 30_000_000
+    finally:
+        tracemalloc.stop()
 
 
 def test_linked_work_tree_is_read(repository, head, tmp_path):
