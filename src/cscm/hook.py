@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from cscm.session import use_prefect
-from supply_chain.adapters.git.hooks import find_hooks, parse_pushes
+from supply_chain.adapters.git.hooks import find_hooks, parse_pushes, read_hook, write_hook
 from supply_chain.errors import DeclarationInvalid
 
 HOOK = """#!/bin/sh
@@ -47,16 +47,14 @@ def install(path: Path) -> None:
     """
     project = use_prefect()
     where, name = find_hooks(path.resolve())
-    target = where / name
+    target, existing = where / name, read_hook(where, name)
     names = {"project": project, "python": sys.executable, "path": path.resolve()}
     call = CALL.format_map({name: shlex.quote(str(each)) for name, each in names.items()})
-    if target.exists() and "cscm hook install" not in target.read_text(errors="replace"):
+    if existing is not None and b"cscm hook install" not in existing:
         raise DeclarationInvalid(
             f"{target} exists already and was not written by `cscm hook install`.\nCall `({call})` in it."
         )
-    where.mkdir(exist_ok=True)
-    target.write_text(HOOK.format(settings=_laptop_settings(), call=call))
-    target.chmod(0o755)
+    write_hook(where, name, HOOK.format(settings=_laptop_settings(), call=call).encode())
     click.echo(f"wrote {target}")
 
 

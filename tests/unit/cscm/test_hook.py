@@ -2,6 +2,7 @@
 
 import io
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -111,6 +112,33 @@ def test_hook_install_keeps_foreign_hook(project, content):
     assert done.exit_code == 1
     assert "was not written by" in done.output and "-P -m cscm.hook" in done.output
     assert foreign_hook.read_bytes() == content
+
+
+@pytest.mark.parametrize("link", [".git/hooks/pre-push", ".git/hooks", ".git"])
+@pytest.mark.parametrize("dangling", [False, True])
+def test_hook_install_writes_through_no_link(project, link, dangling):
+    """Whoever wrote the repository could let it lead to a file of the developer."""
+    git("init", "-q", project / "shop")
+    place, outside = project / "shop" / link, project / "outside"
+    (project / "shop/.git/hooks").mkdir(exist_ok=True)
+    if place.exists():
+        place.rename(outside)
+    elif not dangling:
+        outside.write_text("cscm hook install")
+    if dangling and outside.exists():
+        shutil.rmtree(outside)
+    place.symlink_to(outside)
+    before = state(outside)
+
+    done = CliRunner().invoke(main, ["hook", "install", str(project / "shop")])
+
+    assert (done.exit_code, state(outside)) == (1, before)
+    assert "link" in done.output or (link == ".git" and dangling)
+
+
+def state(path):
+    """Return the content of a file or directory."""
+    return path.read_bytes() if path.is_file() else sorted(path.rglob("*"))
 
 
 def test_hook_install_fails_outside_of_repository(project):

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import stat
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from supply_chain.adapters.files.openat import DIRECTORY, FILE, open_directory_by_path
 from supply_chain.errors import DeclarationInvalid
+
+LARGEST_HOOK = 1024 * 1024
+"""Bytes of an existing hook that are read."""
 
 
 class Push(NamedTuple):
@@ -26,6 +34,65 @@ def find_hooks(path: Path) -> tuple[Path, str]:
         if (directory / "HEAD").is_file() and (directory / "objects").is_dir():
             return directory / "hooks", "post-receive"
     raise DeclarationInvalid(f"{path} is in no git repository.\nRun `git init`, or name a directory in a repository.")
+
+
+def read_hook(hooks: Path, name: str) -> bytes | None:
+    """Return the beginning of a hook; None if there is none.
+
+    Raises `DeclarationInvalid` if the hook is not a regular file, or lies behind a link.
+    """
+    with _refuse_links(hooks / name), open_directory_by_path(hooks.parent) as above:
+        try:
+            directory = os.open(hooks.name, DIRECTORY, dir_fd=above)
+        except FileNotFoundError:
+            return None
+        with _closing(directory):
+            try:
+                file = os.open(name, FILE, dir_fd=directory)
+            except FileNotFoundError:
+                return None
+            with _closing(file):
+                if not stat.S_ISREG(os.fstat(file).st_mode):
+                    raise OSError("not a regular file")
+                return os.read(file, LARGEST_HOOK)
+
+
+def write_hook(hooks: Path, name: str, content: bytes) -> None:
+    """Write an executable hook, in place of an existing one; create its directory if it is missing.
+
+    Nothing is written through a link. Raises `DeclarationInvalid` if the directory is a link or lies behind one.
+    """
+    temporary = f".{name}.{os.getpid()}"
+    with _refuse_links(hooks / name), open_directory_by_path(hooks.parent) as above:
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(hooks.name, dir_fd=above)
+        directory = os.open(hooks.name, DIRECTORY, dir_fd=above)
+        with _closing(directory):
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+            with os.fdopen(os.open(temporary, flags, 0o700, dir_fd=directory), "wb") as file:
+                file.write(content)
+                os.fchmod(file.fileno(), 0o755)
+            os.replace(temporary, name, src_dir_fd=directory, dst_dir_fd=directory)
+
+
+@contextlib.contextmanager
+def _closing(descriptor: int) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _refuse_links(hook: Path) -> Iterator[None]:
+    """Translate an `OSError` about a hook into `DeclarationInvalid`."""
+    try:
+        yield
+    except OSError as error:
+        raise DeclarationInvalid(
+            f"{hook} is a link, lies behind one, or cannot be read and written ({error.strerror or error}).\n"
+            "Remove the link, or give the repository to your user, and install the hook again."
+        ) from error
 
 
 def parse_pushes(lines: list[str]) -> list[Push]:
