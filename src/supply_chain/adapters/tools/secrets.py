@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -75,8 +76,43 @@ DECLARED = re.compile(r"pragma: ?(allow|white)list[ -]secret")
 DECLARED_NEXT = re.compile(r"^\W*pragma: ?allowlist[ -]nextline[ -]secret")
 """Detect-secrets' own comments (its filters/allowlist.py), about the same line and about the next line."""
 
-Places = dict[tuple[str, int], set[str]]
-"""File and line → the kinds of secrets that were found there."""
+MOST_OF_FILE, MOST_PLACES = 1000, 10_000
+"""Maximum places of secrets that are listed, of one file and in total."""
+
+
+class Places(dict[tuple[str, int], set[str]]):
+    """File and line → the kinds of secrets that were found there, up to `MOST_OF_FILE` and `MOST_PLACES`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.unlisted = 0
+        """Number of findings at further places."""
+        self._files = Counter[str]()
+
+    def add(self, file: str, line: int, kinds: Iterable[str]) -> None:
+        """Add kinds of secrets at a place."""
+        if (file, line) not in self:
+            if self._files[file] >= MOST_OF_FILE or len(self) >= MOST_PLACES:
+                self.unlisted += 1
+                return
+            self._files[file] += 1
+            self[file, line] = set()
+        self[file, line].update(kinds)
+
+    def merge(self, more: Places) -> None:
+        """Add all places of others."""
+        self.unlisted += more.unlisted
+        for place, kinds in more.items():
+            self.add(*place, kinds)
+
+    def sentences(self, excluded: Collection[tuple[str, int]] = ()) -> tuple[str, ...]:
+        """Return a sentence for each place except the excluded ones, and one about those that are not listed."""
+        listed = (
+            f"{file}:{line}: {', '.join(_distinct(kinds))}"
+            for (file, line), kinds in sorted(self.items())
+            if (file, line) not in excluded
+        )
+        return (*listed, *((f"{pluralize(self.unlisted, 'further finding')} not listed",) if self.unlisted else ()))
 
 
 class _Finding(BaseModel):
@@ -111,27 +147,26 @@ def find_secrets(
 
         places, declared = Places(), Places()
         for copies in _write_batches(work, read_files()):
-            _merge_places(places, _search_copies(tool, work, copies))
+            places.merge(_search_copies(tool, work, copies))
             excused = dict[str, str]()
             for copy, file in copies.items():
                 text = (work / copy).read_text(encoding="utf-8")
                 if PRAGMA.search(text):
                     excused[copy] = file
                 _add_known_forms(file, text, places, declared)
-            _merge_places(declared, _search_copies(tool, work, excused, NO_COMMENTS))
-        declared = {place: kinds for place, kinds in declared.items() if place not in places}
+            declared.merge(_search_copies(tool, work, excused, NO_COMMENTS))
     locks = [file for file in texts if DIGESTS.search(file)]
     passed = (f"detect-secrets read {pluralize(len(texts), 'file')}",) if texts else ()
     return CheckResult(
         check=Check.SECRETS,
         passed=(*passed, *describe_files("lock file", "of these read for known forms of secrets only", locks)),
         warned=(
-            *(f"{each}, which a comment declares to be none" for each in _sentences(declared)),
+            *(f"{each}, which a comment declares to be none" for each in declared.sentences(places)),
             *describe_files("binary file", "not read", binary),
             *describe_files("file", f"larger than {LARGEST // 1024 // 1024} MiB not read", large),
             *(() if texts else ("The build context holds no text.",)),
         ),
-        failed=_sentences(places),
+        failed=places.sentences(),
         details={"files": len(files), "binary": binary[:100], "large": large[:100]},
         tools=list_secret_tools(tool),
         interval=Interval(started=started, finished=now()),
@@ -143,11 +178,7 @@ def _add_known_forms(file: str, text: str, places: Places, declared: Places) -> 
     lines = ["", *text.replace("\0", "").split("\n")]
     for line, kind in find_secret_patterns(text.encode(), most=None):
         excused = DECLARED.search(lines[line]) or DECLARED_NEXT.search(lines[line - 1])
-        (declared if excused else places).setdefault((file, line), set()).add(kind)
-
-
-def _sentences(places: Places) -> tuple[str, ...]:
-    return tuple(f"{file}:{line}: {', '.join(_distinct(kinds))}" for (file, line), kinds in sorted(places.items()))
+        (declared if excused else places).add(file, line, [kind])
 
 
 def _distinct(kinds: Iterable[str]) -> tuple[str, ...]:
@@ -261,14 +292,11 @@ def _read_places(
     """Return what detect-secrets finds, by the original files; `asked` are copies and the options for them."""
     places = Places()
     for part, options in asked:
-        for (copy, line), kinds in parse_places(_scan(tool, work, part, *options)).items():
-            places.setdefault((copies[copy], line), set()).update(kinds)
+        found = parse_places(_scan(tool, work, part, *options))
+        places.unlisted += found.unlisted
+        for (copy, line), kinds in found.items():
+            places.add(copies[copy], line, kinds)
     return places
-
-
-def _merge_places(places: Places, more: Places) -> None:
-    for place, kinds in more.items():
-        places.setdefault(place, set()).update(kinds)
 
 
 @dataclass(frozen=True)
@@ -304,8 +332,8 @@ class SecretSearch:
         with scratch("secrets") as work:
             for copies in _write_batches(work, files.items()):
                 asked = [(part, (NO_COMMENTS, *NO_GUESSES)) for part in split_arguments(list(copies))]
-                _merge_places(places, _read_places(self.tool, work, copies, asked))
-        return _sentences(places)
+                places.merge(_read_places(self.tool, work, copies, asked))
+        return places.sentences()
 
 
 def _scan(tool: Tool, work: Path, files: Sequence[str], *options: str) -> str:
@@ -327,8 +355,8 @@ def parse_places(report: str) -> Places:
         raise CheckNotMade(
             f"detect-secrets' report cannot be read: {error.errors()[0]['msg']}\nCheck its version with `cscm doctor`."
         ) from error
-    places: Places = {}
+    places = Places()
     for name, findings in results.items():
         for finding in findings:
-            places.setdefault((name.removeprefix("./"), finding.line_number), set()).add(finding.type)
+            places.add(name.removeprefix("./"), finding.line_number, [finding.type])
     return places

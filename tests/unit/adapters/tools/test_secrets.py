@@ -10,6 +10,7 @@ import pytest
 
 from supply_chain.adapters.image.secret_forms import MARKS, MOST_SECRETS
 from supply_chain.adapters.process.command import Tool
+from supply_chain.adapters.tools import secrets
 from supply_chain.adapters.tools.secrets import (
     LARGEST,
     SECRETS_VERSION,
@@ -168,6 +169,20 @@ def test_many_excused_lines_do_not_hide_another_finding(tmp_path: Path):
     (tmp_path / "a.txt").write_text(f"{line}  # pragma: allowlist secret\n" * MOST_SECRETS + line)
 
     assert find_secrets(DETECT, tmp_path, now).failed == (f"a.txt:{MOST_SECRETS + 1}: npm token",)
+
+
+def test_findings_beyond_the_limits_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A text may have a hundred thousand of them, and there may be many texts."""
+    monkeypatch.setattr(secrets, "MOST_OF_FILE", 2)
+    monkeypatch.setattr(secrets, "MOST_PLACES", 3)
+    key = f"{LEFT_OUT['a Google API key'][0]}\n"
+    for name, lines in (("a.md", 5), ("b.md", 1), ("c.md", 4)):
+        (tmp_path / name).write_text(key * lines)
+
+    failed = find_secrets(DETECT, tmp_path, now).failed
+
+    assert len(failed) == 4 and failed[-1] == "7 further findings not listed"
+    assert all("Google API key" in each for each in failed[:-1])
 
 
 NAMES = (
