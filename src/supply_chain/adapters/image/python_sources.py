@@ -13,6 +13,7 @@ from typing import Any
 from supply_chain.adapters.image.file_content import ContentStore, FileContent
 from supply_chain.adapters.image.filesystem import Filesystem, Kind, escape_path
 from supply_chain.adapters.image.package_records import PACKAGES, InstalledFiles, read_installed_files
+from supply_chain.adapters.image.standard_library import StandardLibraries, find_libraries
 from supply_chain.development.python_command import is_interpreter, parse_arguments
 
 Files = Filesystem[FileContent]
@@ -21,10 +22,6 @@ IsRead = Callable[[str], bool]
 
 SYSTEM = re.compile(r"/(usr/)?(s?bin|lib(32|64|x32)?|libexec|share|games)/|/var/lib/")
 """Where a distribution's packages install Python files."""
-STANDARD_LIBRARY = re.compile(
-    r"/usr/local/lib(?:32|64)?/((?:python|pypy)\d+(?:\.\d+)*t?)/(?!.*(?:site|dist)-packages/)"
-)
-"""Where an interpreter that no package installed has its library; the group is its name in /usr/local/bin."""
 MOUNTED = re.compile(r"/(proc|sys)/")
 """Where a container has other files than its image."""
 BYTECODE = re.compile(r"(.*?/)(?:__pycache__/)?([^/]+?)(?:\.(?:cpython|pypy)[\w-]*)?(?:\.opt-\w+)?\.py[co]")
@@ -169,6 +166,7 @@ def find_python_sources(
     look like, unless they are compiled. Of a `.pth` file only the lines that Python runs count. `checkpoint` is called
     for each file, and may raise.
     """
+    libraries = find_libraries(files)
     sources, left, room, judged = dict[str, bytes](), list[str](), MOST_BYTES, set[tuple[bytes, bool]]()
     for path, real, content in _named_files(files):
         checkpoint()
@@ -176,7 +174,7 @@ def find_python_sources(
         startup = bool(STARTUP_FILE.search(path)) and not runs
         if (content.sha256, startup) in judged or installed.lists(real, content, keeper):
             continue
-        if not runs and _is_in_place(real, files, is_complete=installed.is_complete):
+        if not runs and _is_in_place(real, libraries, is_complete=installed.is_complete):
             continue
         stored = keeper.read(content)
         if startup and stored is not None:
@@ -213,14 +211,13 @@ def _named_files(files: Files) -> Iterator[tuple[str, str, FileContent]]:
             yield path, path, node.content
 
 
-def _is_in_place(path: str, files: Files, *, is_complete: bool) -> bool:
+def _is_in_place(path: str, libraries: StandardLibraries, *, is_complete: bool) -> bool:
     """Return whether a file is where only packages or interpreters have Python, as far as their records say.
 
     `is_complete` is whether the distribution's packages have records that are read.
     """
-    if match := STANDARD_LIBRARY.match(path):
-        interpreter = files.resolve(f"/usr/local/bin/{match[1]}")
-        return interpreter is not None and interpreter[1].content is not None and bool(interpreter[1].content.machine)
+    if libraries.contain(path):
+        return True
     return bool(MOUNTED.match(path) or (SYSTEM.match(path) and not is_complete))
 
 

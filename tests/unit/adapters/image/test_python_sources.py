@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import io
+import sys
 import tarfile
 
 import pytest
@@ -243,15 +244,33 @@ def test_python_file_in_a_system_directory_is_left_out_without_readable_records(
     assert found == PythonSources({"/usr/local/bin/a.py": CODE + b"\n"})
 
 
-def test_library_of_an_interpreter_that_no_package_installed_is_left_out():
-    """Python's own image has 1,700 such files; without the program there is no library."""
-    library = {"usr/local/lib/python3.12/os.py": CODE}
-    program = b"\x7fELF\x02\x01\x01" + bytes(9) + b"\x02\0\x3e\0"
+LIBRARY = {f"usr/local/lib/python3.12/{name}.py": CODE for name in sorted(sys.stdlib_module_names)[-150:]}
+PROGRAM = b"\x7fELF\x02\x01\x01" + bytes(9) + b"\x02\0\x3e\0"
+INTERPRETER = {"usr/local/bin/python3.12": PROGRAM}
 
-    assert find(library | {"usr/local/bin/python3.12": program}) == PythonSources()
-    for other in ("usr/local/bin/python3.11", "usr/local/lib/python3.12/site-packages/a.py"):
-        found = find(library | {other: program} if "bin" in other else {other: CODE})
-        assert len(found.files) == 1
+
+def test_library_of_an_interpreter_that_no_package_installed_is_left_out():
+    """Python's own image has 1,700 such files."""
+    more = ["os.py", "__pycache__/os.cpython-312.py", "lib2to3/a.py", "config-3.12-x86_64-linux-gnu/a.py", "xml/a.py"]
+
+    assert find(LIBRARY | INTERPRETER | {f"usr/local/lib/python3.12/{name}": CODE for name in more}) == PythonSources()
+
+
+@pytest.mark.parametrize(
+    ("files", "path"),
+    [
+        (LIBRARY | INTERPRETER, "usr/local/lib/python3.12/site-packages/a.py"),
+        (LIBRARY | INTERPRETER, "usr/local/lib/python3.12/app.py"),
+        (LIBRARY | INTERPRETER, "usr/local/lib/python3.12/app/os.py"),
+        (LIBRARY | INTERPRETER, "usr/local/lib/python3.11/os.py"),
+        (dict(list(LIBRARY.items())[:90]) | INTERPRETER, "usr/local/lib/python3.12/os.py"),
+        (LIBRARY | {"usr/local/bin/python3.12": b"#!/bin/sh\n"}, "usr/local/lib/python3.12/os.py"),
+        ({"usr/local/bin/python9": PROGRAM}, "usr/local/lib/python9/os.py"),
+    ],
+)
+def test_other_file_beside_a_standard_library_is_found(files, path):
+    """A made-up interpreter has no library, and an application is no module of one."""
+    assert f"/{path}" in find(files | {path: CODE + b"\n"}).files
 
 
 STARTUP = b"# comment\n/opt/lib\nimport os; os.system('id')\n"
