@@ -9,7 +9,7 @@ from typing import Any
 
 from supply_chain.errors import CheckNotMade
 from supply_chain.evidence.checks import Check, CheckResult
-from supply_chain.evidence.examination import Examination
+from supply_chain.evidence.examination import COMPILED_PYTHON, Archive, Examination
 from supply_chain.model.image import Digest, Interval
 from supply_chain.model.manifest import Base, Service
 from supply_chain.text import pluralize, truncate_lines
@@ -148,10 +148,16 @@ def _warn_unjudged(examination: Examination, manifest: Service | Base) -> list[s
     warnings = (
         *(f"{each.path}: {each.fact}, and os-release names {examination.distribution}" for each in left.contradictions),
         *(f"{each.path}: a second package database, {each.manager}'s" for each in left.databases),
-        *(f"{each.path}: an archive ({each.format}), in which no scanner looks" for each in left.archives),
+        *(f"{each.path}: {_describe(each)}" for each in left.archives),
     )
     more = len(warnings) - MOST_LISTED + examination.unlisted
     return [*warnings[:MOST_LISTED], *([f"{more} more that no scanner judges"] if more > 0 else [])]
+
+
+def _describe(archive: Archive) -> str:
+    if archive.format == COMPILED_PYTHON:
+        return f"{COMPILED_PYTHON} that no package installed; set PYTHONDONTWRITEBYTECODE=1 in the build, or remove it"
+    return f"an archive ({archive.format}), in which no scanner looks"
 
 
 def _format_files(files: Mapping[str, str]) -> str:

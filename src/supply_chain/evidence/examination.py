@@ -14,6 +14,9 @@ OS_RELEASE = "/etc/os-release"
 EXAMINATION_VERSION = "9"
 """Version of the examination. It is raised when more is looked for, so that images are examined again."""
 
+COMPILED_PYTHON = "compiled Python"
+"""Format of a compiled Python file, which is listed with the archives."""
+
 
 class Identity(Model):
     """A distribution, as an os-release file names it (os-release(5))."""

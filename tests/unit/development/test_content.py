@@ -113,6 +113,14 @@ FOUND = Examination(
 )
 
 
+def test_content_check_says_how_to_avoid_compiled_python(checked):
+    """It appears when root runs Python in the build."""
+    compiled = Archive(path="/app/a.pyc", format="compiled Python", sha256="a" * 64)
+
+    (warning,) = checked(examination=Examination(archives=(compiled,))).warned
+    assert warning.startswith("/app/a.pyc: compiled Python") and "PYTHONDONTWRITEBYTECODE" in warning
+
+
 def test_content_check_warns_of_unjudged_files_unless_accepted(checked, make):
     """The intake gate refuses them later; an accepted file gives no warning."""
     accepted = [

@@ -8,8 +8,10 @@ from collections.abc import Iterator
 
 from supply_chain.adapters.image.file_content import HEAD, ContentStore, FileContent
 from supply_chain.adapters.image.filesystem import Filesystem, Kind, Node, escape_path
-from supply_chain.adapters.image.python_sources import find_lone_bytecode
+from supply_chain.adapters.image.package_records import InstalledFiles
+from supply_chain.adapters.image.python_sources import find_unread_bytecode
 from supply_chain.evidence.examination import (
+    COMPILED_PYTHON,
     Archive,
     Contradiction,
     Database,
@@ -78,14 +80,15 @@ JAVA = (".jar", ".war", ".ear", ".par", ".sar", ".nar", ".jpi", ".hpi", ".kar", 
 """File name extensions of the archives that syft opens."""
 
 
-def examine(files: Files, keeper: ContentStore) -> Examination:
+def examine(files: Files, keeper: ContentStore, installed: InstalledFiles | None = None) -> Examination:
     """Return the facts about these files that an SBOM does not contain.
 
+    `installed` is what packages installed; None: it is read if it is needed.
     Raise `ValueError` for more privileged files than an examination lists: no ordinary image comes near.
     """
     release = _os_release(files, keeper)
     own, databases = _find_databases(files)
-    archives = [*_find_archives(files), *_find_bytecode(files, keeper)]
+    archives = [*_find_archives(files), *_find_bytecode(files, keeper, installed)]
     return Examination(
         distribution=_identify(release),
         contradictions=tuple(_find_contradictions(files, keeper, release, own)),
@@ -315,7 +318,7 @@ def _find_archives(files: Files) -> Iterator[Archive]:
         yield Archive(path=escape_path(path), format=content.archive, sha256=content.sha256.hex())
 
 
-def _find_bytecode(files: Files, keeper: ContentStore) -> Iterator[Archive]:
-    """Yield the compiled Python files without source: no scanner reads code in them."""
-    for path, content in find_lone_bytecode(files, keeper):
-        yield Archive(path=escape_path(path), format="compiled Python", sha256=content.sha256.hex())
+def _find_bytecode(files: Files, keeper: ContentStore, installed: InstalledFiles | None) -> Iterator[Archive]:
+    """Yield the compiled Python files that may differ from their source: no scanner reads code in them."""
+    for path, content in find_unread_bytecode(files, keeper, installed):
+        yield Archive(path=escape_path(path), format=COMPILED_PYTHON, sha256=content.sha256.hex())

@@ -28,6 +28,7 @@ from supply_chain.adapters.image.package_records import (
     read_installed_files,
 )
 from supply_chain.adapters.image.python_sources import (
+    COMPILED,
     LARGEST_MODULE,
     MODULE,
     STARTUP_FILE,
@@ -124,7 +125,7 @@ def _contents(
         programs=image.programs,
         foreign=_find_foreign(image.files, machine),
         secrets=_find_secrets(image, described, is_searched, installed),
-        examination=examine(image.files, keeper),
+        examination=examine(image.files, keeper, installed),
         texts=_list_settings(config) | texts,
         unsearched=unsearched,
         sources=sources.files,
@@ -288,7 +289,8 @@ def _most_stored(path: str) -> int:
     """Return the maximum bytes of a file with which its content is stored."""
     if is_record(path):
         return LARGEST_RECORD
-    return LARGEST_MODULE if MODULE.search(path) or STARTUP_FILE.search(path) else HEAD
+    module = MODULE.search(path) or STARTUP_FILE.search(path) or COMPILED.search(path)
+    return LARGEST_MODULE if module else HEAD
 
 
 def _collect(entries: Iterable[tuple[str, str]]) -> dict[str, str]:

@@ -26,6 +26,10 @@ MOUNTED = re.compile(r"/(proc|sys)/")
 """Where a container has other files than its image."""
 BYTECODE = re.compile(r"(.*?/)(?:__pycache__/)?([^/]+?)(?:\.(?:cpython|pypy)[\w-]*)?(?:\.opt-\w+)?\.py[co]")
 """Path of compiled Python: its source's directory and name (PEP 3147)."""
+UNCHECKED = b"\x01\0\0\0"
+"""Flags of a compiled file that Python does not compare with its source (PEP 552)."""
+SITE_CUSTOMIZATION = bytes.fromhex("43d81125d92376b1a69d53a71126a041cc9a18d8080e92dea0a2ae23be138b1e")
+"""SHA-256 of Debian's sitecustomize.py, which is a configuration file: the records of dpkg do not list it."""
 MODULE = re.compile(r"\.pyw?$", re.IGNORECASE)
 """End of the name of a file that Python imports or runs."""
 LARGEST_MODULE = 2 * 1024 * 1024
@@ -221,14 +225,38 @@ def _is_in_place(path: str, libraries: StandardLibraries, *, is_complete: bool) 
     return bool(MOUNTED.match(path) or (SYSTEM.match(path) and not is_complete))
 
 
-def find_lone_bytecode(files: Files, keeper: ContentStore) -> Iterator[tuple[str, FileContent]]:
-    """Yield the compiled Python files that have no source next to them and that no package installed."""
-    lone = [
-        (path, node.content)
-        for path, node in files.walk()
-        if node.content and (match := BYTECODE.fullmatch(path)) and files.resolve(f"{match[1]}{match[2]}.py") is None
-    ]
-    if not lone:
+def find_unread_bytecode(
+    files: Files, keeper: ContentStore, installed: InstalledFiles | None = None
+) -> Iterator[tuple[str, FileContent]]:
+    """Yield the compiled Python files that no package installed and that no interpreter made from an installed source.
+
+    Python runs them in place of the source beside them. An installer or an interpreter makes them from what a package
+    installed, and no record has their digest: those may differ from their source. One that Python never compares with
+    its source is yielded in any case.
+    """
+    compiled = [(path, node.content) for path, node in files.walk() if node.content and BYTECODE.fullmatch(path)]
+    if not compiled:
         return
-    installed = read_installed_files(files, keeper)
-    yield from ((path, content) for path, content in lone if not installed.lists(path, content, keeper))
+    installed, libraries = installed or read_installed_files(files, keeper), find_libraries(files)
+    for path, content in compiled:
+        if not installed.lists(path, content, keeper) and (
+            (keeper.read(content) or b"")[4:8] == UNCHECKED
+            or not _is_from_package(path, files, keeper, installed, libraries)
+        ):
+            yield path, content
+
+
+def _is_from_package(
+    path: str, files: Files, keeper: ContentStore, installed: InstalledFiles, libraries: StandardLibraries
+) -> bool:
+    """Return whether the source beside a compiled file is unchanged from a package, or of a standard library."""
+    match = BYTECODE.fullmatch(path)
+    source = files.resolve(f"{match[1]}{match[2]}.py") if match else None
+    if source is None or source[1].content is None:
+        return False
+    real, content = source[0], source[1].content
+    return (
+        content.sha256 == SITE_CUSTOMIZATION
+        or installed.lists(real, content, keeper)
+        or _is_in_place(real, libraries, is_complete=installed.is_complete)
+    )

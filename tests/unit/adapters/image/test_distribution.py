@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import io
+import sys
 import tarfile
 import zipfile
 
@@ -266,12 +267,50 @@ def test_assignments_accepts_any_text(text):
         ("/opt/site-packages/a.pyo", "/opt/site-packages/a.py"),
     ],
 )
-def test_compiled_python_without_its_source_is_not_judged(path, source):
-    """Python runs it, and no scanner reads it."""
+def test_compiled_python_is_not_judged_unless_a_package_installed_its_source(path, source):
+    """Python runs it in place of its source, and no scanner reads it."""
     (archive,) = examined({path: b"code", "/app/other.py": ""}).archives
 
     assert (archive.path, archive.format) == (path, "compiled Python")
-    assert examined({path: b"code", source: ""}).archives == ()
+    assert len(examined({path: b"code", source: ""}).archives) == 1
+    for content, named in (("x", 1), ("", 0)):
+        assert len(examined({path: b"code", source: content, SUMS: md5_of("", source)}).archives) == named
+    unchecked = b"\xcb\r\r\n\1\0\0\0" + bytes(8)
+    assert len(examined({path: unchecked, source: "", SUMS: md5_of("", source)}).archives) == 1
+
+
+SUMS = "/var/lib/dpkg/info/a.md5sums"
+
+
+def md5_of(content, path):
+    """Return a line of a Debian package's checksums."""
+    return f"{hashlib.md5(content.encode(), usedforsecurity=False).hexdigest()}  {path.lstrip('/')}\n"
+
+
+def test_compiled_python_in_place_of_an_interpreter_is_not_named():
+    """They make it when root runs them: in /usr/local without records, in Debian also of a configuration file."""
+    library = {f"/usr/local/lib/python3.12/{name}.py": "" for name in sorted(sys.stdlib_module_names)}
+    program = {"/usr/local/bin/python3.12": b"\x7fELF\x02\x01\x01" + bytes(9) + b"\x02\0\x3e\0"}
+    compiled = {f"/usr/local/lib/python3.12/__pycache__/{name}.cpython-312.pyc": b"code" for name in ("os", "app")}
+
+    found = examined(library | program | compiled | {"/usr/local/lib/python3.12/app.py": ""}).archives
+    assert [each.path for each in found] == ["/usr/local/lib/python3.12/__pycache__/app.cpython-312.pyc"]
+
+    cache = {"/usr/lib/python3.11/__pycache__/sitecustomize.cpython-311.pyc": b"code"}
+    for end, named in (("", 0), ("#", 1)):
+        files = cache | {"/etc/python3.11/sitecustomize.py": SITE_CUSTOMIZATION + end}
+        links = {"/usr/lib/python3.11/sitecustomize.py": "/etc/python3.11/sitecustomize.py"}
+        assert len(examined(files, links).archives) == named
+
+
+SITE_CUSTOMIZATION = """# install the apport exception handler if available
+try:
+    import apport_python_hook
+except ImportError:
+    pass
+else:
+    apport_python_hook.install()
+"""
 
 
 def test_compiled_python_that_a_package_installed_is_not_named():
