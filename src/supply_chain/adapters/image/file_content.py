@@ -45,6 +45,10 @@ HEADER = 20
 _MARKS = tuple(MARKS)
 SINGLE_EXECUTABLE = b"NODE_SEA_FUSE_fce680ab2cc467b6e072b8b5df1996b2:1"
 """Bytes in a Node.js program that contains an application ("Single executable applications")."""
+BUNDLE = bytes.fromhex("8b1202b96a612038727b930214d7a03213f5b9e6efae3318ee3b2dce24b36aae")
+"""Bytes in a .NET program after the place of the application in it, which is 0 if there is none ("Single-file")."""
+APPENDED = ((b"\n---- Bun! ----\n", "Bun application"), (b"d3n0l4nd", "Deno application"))
+"""Bytes near the end of a program that contains an application; the plain program has them elsewhere."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +110,7 @@ def read_file(
     digest, start, tail, left, line = hashlib.sha256(), b"", b"", b"", 1
     most = size_read = 0
     places, packed = _Places(), _Places()
-    single, entries, deflated, inside = False, ZipEntries(), DeflateScanner(), list[bytes]()
+    single, entries, deflated, inside = "", ZipEntries(), DeflateScanner(), list[bytes]()
     embedded = EmbeddedContent(_identify)
     while stream is not None and (chunk := stream.read(CHUNK)):
         digest.update(chunk)
@@ -115,7 +119,7 @@ def read_file(
             start += chunk[: most - len(start)]
         tail = (tail + chunk)[-TAIL:]
         piece, place = left + chunk, size_read - len(left)
-        single = single or (start[:4] == b"\x7fELF" and SINGLE_EXECUTABLE in piece)
+        single = single or (_find_application(piece) if start[:4] == b"\x7fELF" else "")
         entries.search(piece, place)
         size_read += len(chunk)
         left = piece[-LONGEST_FORM:]
@@ -128,12 +132,14 @@ def read_file(
             line += piece.count(b"\n") - left.count(b"\n")
     head, form = start[:HEAD], _compressed_format(start, inside, cut=len(start) < size)
     other = embedded.form or ("zip" if entries.hidden else "")
+    if start[:4] == b"\x7fELF":
+        single = single or next((name for mark, name in APPENDED if mark in tail), "")
     for content in inside if secrets else ():
         packed.add(find_secret_patterns(content))
     return FileContent(
         sha256=digest.digest(),
         machine=detect_machine(head),
-        archive="Node.js application" if single else _choose(detect_archive(head, tail, size, entries), form, other),
+        archive=single or _choose(detect_archive(head, tail, size, entries), form, other),
         database=detect_database(head),
         place=keeper.store(start) if size <= keep else -1,
         size=min(len(start), keep),
@@ -142,6 +148,18 @@ def read_file(
         packed=packed.sorted(),
         unsearched=any(len(each) >= UNPACKED and b"\0" not in each for each in inside),
     )
+
+
+def _find_application(piece: bytes) -> str:
+    """Return the kind of the application in a piece of a program that can hold one; empty if none."""
+    if SINGLE_EXECUTABLE in piece:
+        return "Node.js application"
+    at = piece.find(BUNDLE)
+    while at >= 0:
+        if piece[max(0, at - 8) : at].strip(b"\0"):
+            return ".NET application"
+        at = piece.find(BUNDLE, at + 1)
+    return ""
 
 
 def _choose(form: str, compressed: str, embedded: str) -> str:

@@ -595,8 +595,28 @@ def test_many_secrets_of_one_kind_do_not_hide_another_kind():
     assert len(found) == MOST_SECRETS + 1 and found[-1][1] == "GitHub token"
 
 
-def test_node_program_with_embedded_application_is_an_archive():
-    """The plain node program contains the same marker with another ending."""
-    for ending, form in ((b"1", "Node.js application"), (b"0", "")):
-        content = ELF + b"NODE_SEA_FUSE_fce680ab2cc467b6e072b8b5df1996b2:" + ending
-        assert read_file(io.BytesIO(content), len(content), ContentStore(io.BytesIO()), secrets=False).archive == form
+NODE = b"NODE_SEA_FUSE_fce680ab2cc467b6e072b8b5df1996b2:"
+BUNDLE = file_content.BUNDLE
+BUN, DENO = b"\n---- Bun! ----\n", b"d3n0l4nd"
+
+
+@pytest.mark.parametrize(
+    ("content", "form"),
+    [
+        (NODE + b"1", "Node.js application"),
+        (NODE + b"0", ""),
+        ((4096).to_bytes(8, "little") + BUNDLE, ".NET application"),
+        (bytes(8) + BUNDLE + bytes(7) + b"x" + BUNDLE, ".NET application"),
+        (bytes(file_content.CHUNK - len(ELF) - 20) + b"x" + bytes(7) + BUNDLE, ".NET application"),
+        (bytes(8) + BUNDLE, ""),
+        (BUN + bytes(8), "Bun application"),
+        (BUN + bytes(file_content.TAIL), ""),
+        (DENO + bytes(32), "Deno application"),
+        (DENO + bytes(file_content.TAIL), ""),
+    ],
+    ids=range(10),
+)
+def test_program_with_embedded_application_is_an_archive(content, form):
+    """The plain program contains the same marker with another value, or in another place."""
+    assert kind(ELF + content) == form
+    assert kind(b"#" + content) == ""
