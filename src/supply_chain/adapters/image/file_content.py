@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import IO, Literal
 
 from supply_chain.adapters.files.free_space import require_space
+from supply_chain.adapters.image.ar_members import ArMembers, is_foreign_ar
 from supply_chain.adapters.image.compression import BLOCK, UNPACKED, DeflateScanner, detect_compression, unpack_start
 from supply_chain.adapters.image.embedded import START, EmbeddedContent, find_archive, has_tar_checksum
 from supply_chain.adapters.image.secret_forms import (
@@ -111,7 +112,7 @@ def read_file(
     most = size_read = 0
     places, packed = _Places(), _Places()
     single, entries, deflated, inside = "", ZipEntries(), DeflateScanner(), list[bytes]()
-    embedded = EmbeddedContent(_identify)
+    embedded, members = EmbeddedContent(_identify), ArMembers()
     while stream is not None and (chunk := stream.read(CHUNK)):
         digest.update(chunk)
         most = most or max(keep, START if detect_compression(chunk) else HEAD)
@@ -122,6 +123,7 @@ def read_file(
         single = single or (_find_application(piece) if start[:4] == b"\x7fELF" else "")
         entries.search(piece, place)
         size_read += len(chunk)
+        members.search(piece, place, end=size_read >= size)
         left = piece[-LONGEST_FORM:]
         for content in embedded.read(chunk, end=size_read >= size):
             packed.add(find_secret_patterns(content) if secrets else ())
@@ -131,7 +133,7 @@ def read_file(
                 packed.add(each for each in find_secret_patterns(content) if not (deflated.compiled and each[1] == PEM))
             line += piece.count(b"\n") - left.count(b"\n")
     head, form = start[:HEAD], _compressed_format(start, inside, cut=len(start) < size)
-    other = embedded.form or ("zip" if entries.hidden else "")
+    other = embedded.form or ("ar" if members.foreign else "") or ("zip" if entries.hidden else "")
     if start[:4] == b"\x7fELF":
         single = single or next((name for mark, name in APPENDED if mark in tail), "")
     for content in inside if secrets else ():
@@ -246,13 +248,6 @@ _SHORT_STARTS = (
     (re.compile(rb"(?s)\x60\xea.[\0-\x0a][\x1e-\x2e]"), "arj"),
 )
 """Pattern of an archive's beginning, whose identifier alone is too short → format."""
-AR, AR_HEADER = b"!<arch>\n", 60
-"""Beginning of an `ar` archive, and the bytes of a member's header."""
-AR_TABLES = (b"/", b"//", b"/SYM64/", b"__.SYMDEF", b"__.SYMDEF SORTED", b"__.PKGDEF", b"debian-binary")
-"""Members of a static library that are not objects, and the first of a Debian package, which has its own format."""
-OBJECTS = (b"\x7fELF", b"BC\xc0\xde", b"\xde\xc0\x17\x0b", b"\0asm", b"go object ", b"\0\0\xff\xff", b"\x64\x86",
-           b"\x4c\x01", b"\x64\xaa", b"\xcf\xfa\xed\xfe", b"\xce\xfa\xed\xfe", b"rust")  # fmt: skip
-"""Beginning of an object in a static library: ELF, LLVM, WebAssembly, Go, COFF, Mach-O, and Rust's metadata."""
 MANIFEST = b"META-INF/MANIFEST.MF"
 """Name of the first entry in a Java archive (JAR File Specification)."""
 EMBEDDED = b"MEI\014\013\012\013\016"
@@ -277,26 +272,6 @@ def _format_by_start(head: bytes) -> str:
     return next((name for is_of, name in _FORMATS if is_of(head)), "")
 
 
-def _is_ar(head: bytes) -> bool:
-    """Return whether a file is an `ar` archive of other files than a static library has, as far as `head` shows.
-
-    The members of a library are objects, and tables that a linker reads.
-    """
-    at = len(AR)
-    while head.startswith(AR) and at + AR_HEADER < len(head):
-        name, length = head[at : at + 16].rstrip(b" "), head[at + 48 : at + 58].rstrip(b" ")
-        extended = int(name[3:]) if re.fullmatch(rb"#1/\d+", name) else 0
-        at += AR_HEADER
-        if not length.isdigit():
-            return True
-        name = head[at : at + extended].rstrip(b"\0") if extended else name
-        content = head[at + extended : at + min(int(length), extended + 64)]
-        if name not in AR_TABLES and content and not content.startswith(OBJECTS):
-            return True
-        at += int(length) + int(length) % 2
-    return False
-
-
 def is_tar(head: bytes) -> bool:
     """Return whether a file begins with a tar header: `ustar`, or an older one with a valid checksum."""
     if len(head) < BLOCK:
@@ -314,7 +289,7 @@ _FORMATS: tuple[tuple[Callable[[bytes], object], str], ...] = (
     (lambda head: head[1024:1028] == b"\xe2\xe1\xf5\xe0", "erofs"),
     (lambda head: head[:4] == b"\4\0\0\0" and head[16:].startswith(b'{"files":'), "asar"),
     (is_tar, "tar"),
-    (_is_ar, "ar"),
+    (is_foreign_ar, "ar"),
     *((pattern.match, name) for pattern, name in _SHORT_STARTS),
 )
 """Function that returns whether a file's beginning has a format, in the order in which they are called → format."""
