@@ -41,11 +41,25 @@ COMPRESSED = (
 _COMPRESSED = tuple(start for start, _ in COMPRESSED)
 
 
+ZLIB = (b"x\x01", b"x\x5e", b"x\x9c", b"x\xda")
+"""Beginning of a zlib stream with the usual window (RFC 1950, 2.2)."""
+
+
 def detect_compression(start: bytes) -> str:
     """Return the compression of a file that begins with `start`; empty if it is not compressed."""
     if start.startswith(_COMPRESSED):
         return next(name for magic, name in COMPRESSED if start.startswith(magic))
+    if start.startswith(ZLIB):
+        return "zlib" if _is_zlib(start) else ""
     return "lzma" if _is_lzma(start) else ""
+
+
+def _is_zlib(start: bytes) -> bool:
+    """Return whether what begins like a zlib stream can be unpacked: its header of two bytes is no magic number."""
+    try:
+        return bool(zlib.decompressobj().decompress(start[:PIECE], BLOCK))
+    except zlib.error:
+        return False
 
 
 def _is_lzma(start: bytes) -> bool:
@@ -239,6 +253,7 @@ def _frames(packed: bytes, step: int) -> Iterator[bytes]:
 
 _UNPACK: dict[str, Callable[[bytes], Iterator[bytes]]] = {
     "gzip": _streams(lambda: zlib.decompressobj(wbits=31)),
+    "zlib": _streams(zlib.decompressobj),
     "bzip2": _streams(bz2.BZ2Decompressor),
     "xz": _streams(lambda: lzma.LZMADecompressor(memlimit=LARGEST_WINDOW)),
     "lzma": _streams(lambda: lzma.LZMADecompressor(memlimit=LARGEST_WINDOW)),

@@ -24,6 +24,7 @@ from supply_chain.adapters.image.secret_forms import (
     is_wide,
 )
 from supply_chain.adapters.image.zip_entries import ZIP_STARTS, ZipEntries
+from supply_chain.adapters.image.zlib_streams import AppendedZlib
 
 CHUNK = 1024 * 1024
 HEAD = 64 * 1024
@@ -113,6 +114,7 @@ def read_file(
     places, packed = _Places(), _Places()
     single, entries, deflated, inside = "", ZipEntries(), DeflateScanner(), list[bytes]()
     embedded, members = EmbeddedContent(_identify), ArMembers()
+    appended = AppendedZlib()
     while stream is not None and (chunk := stream.read(CHUNK)):
         digest.update(chunk)
         most = most or max(keep, START if detect_compression(chunk) else HEAD)
@@ -120,7 +122,9 @@ def read_file(
             start += chunk[: most - len(start)]
         tail = (tail + chunk)[-TAIL:]
         piece, place = left + chunk, size_read - len(left)
-        single = single or (_find_application(piece) if start[:4] == b"\x7fELF" else "")
+        if start[:4] == b"\x7fELF":
+            single = single or _find_application(piece)
+            appended.search(piece, place, end=size_read + len(chunk) >= size)
         entries.search(piece, place)
         size_read += len(chunk)
         members.search(piece, place, end=size_read >= size)
@@ -133,7 +137,7 @@ def read_file(
                 packed.add(each for each in find_secret_patterns(content) if not (deflated.compiled and each[1] == PEM))
             line += piece.count(b"\n") - left.count(b"\n")
     head, form = start[:HEAD], _compressed_format(start, inside, cut=len(start) < size)
-    other = embedded.form or ("ar" if members.foreign else "") or ("zip" if entries.hidden else "")
+    other = embedded.form or appended.form or ("ar" if members.foreign else "") or ("zip" if entries.hidden else "")
     if start[:4] == b"\x7fELF":
         single = single or next((name for mark, name in APPENDED if mark in tail), "")
     for content in inside if secrets else ():
