@@ -72,7 +72,7 @@ FAMILIES = {
 """Package manager → `ID`, `ID_LIKE` or `NAME` of the distributions that use it."""
 UNKNOWN = {"suse", "opensuse", "opensuse-tumbleweed", "sle-micro", "mageia", "openeuler", "oracle"}
 """Distributions that grype does not know (its distro/type.go): it takes the next name of an os-release."""
-KNOWN = {"busybox", "windows"}.union(*FAMILIES.values()) - UNKNOWN
+GRYPE_NAMES = {"busybox", "windows"}.union(*FAMILIES.values()) - UNKNOWN
 """Names by which grype selects the vulnerabilities of a distribution."""
 UBUNTU_BASE = re.compile(r"[a-z]+/sid\s*")
 """Content of /etc/debian_version in Ubuntu: the Debian release that it was made from. Debian's own is a number."""
@@ -201,7 +201,7 @@ def _find_judged(release: dict[str, str]) -> str:
     `ID_LIKE` and `NAME` count only if grype does not know `ID`.
     """
     names = (release.get("ID", ""), *release.get("ID_LIKE", "").split(), release.get("NAME", ""))
-    return min(names, key=lambda each: (each not in KNOWN, each not in UNKNOWN))
+    return min(names, key=lambda each: (each not in GRYPE_NAMES, each not in UNKNOWN))
 
 
 def _name_and_version(release: dict[str, str]) -> tuple[str, str]:

@@ -228,11 +228,11 @@ def _is_in_place(path: str, libraries: StandardLibraries, *, is_complete: bool) 
 def find_unread_bytecode(
     files: Files, keeper: ContentStore, installed: InstalledFiles | None = None
 ) -> Iterator[tuple[str, FileContent]]:
-    """Yield the compiled Python files that no package installed and that no interpreter made from an installed source.
+    """Yield the compiled Python files that no package installed, and that no unchanged source of a package is next to.
 
-    Python runs them in place of the source beside them. An installer or an interpreter makes them from what a package
-    installed, and no record has their digest: those may differ from their source. One that Python never compares with
-    its source is yielded in any case.
+    Python runs a compiled file in place of its source. Installers and interpreters make them from a package's source,
+    and no record has their digest: such a file is not compared with its source. One that Python itself never compares
+    with its source is yielded in any case.
     """
     compiled = [(path, node.content) for path, node in files.walk() if node.content and BYTECODE.fullmatch(path)]
     if not compiled:
@@ -249,7 +249,7 @@ def find_unread_bytecode(
 def _is_from_package(
     path: str, files: Files, keeper: ContentStore, installed: InstalledFiles, libraries: StandardLibraries
 ) -> bool:
-    """Return whether the source beside a compiled file is unchanged from a package, or of a standard library."""
+    """Return whether the source next to a compiled file is unchanged from a package, or of a standard library."""
     match = BYTECODE.fullmatch(path)
     source = files.resolve(f"{match[1]}{match[2]}.py") if match else None
     if source is None or source[1].content is None:
