@@ -384,7 +384,7 @@ def _is_example(path: str, image: _Image, installed: InstalledFiles) -> bool:
     if file is None or file[1].content is None:
         return False
     real, content = file[0], file[1].content
-    large = content.place < 0 and installed.digests.get(real, ("", b""))[0] in ("md5", "sha1")
+    large = content.place < 0 and any(algorithm != "sha256" for algorithm, _ in installed.digests.get(real, ()))
     return (system and not installed.is_complete) or large or installed.lists(real, content, image.keeper)
 
 

@@ -40,8 +40,9 @@ def is_record(path: str) -> bool:
 class InstalledFiles:
     """What the records in an image list."""
 
-    digests: Mapping[str, Digest]
-    """Path without links → digest of what a package installed there."""
+    digests: Mapping[str, tuple[Digest, ...]]
+    """Path without links → the last two digests of what a package installed there. Debian's packages of Python projects
+    have two records, and one may be of the file before Debian changed it."""
     is_complete: bool
     """Whether the records of the distribution's packages were read; false for rpm, pacman and portage."""
 
@@ -50,11 +51,15 @@ class InstalledFiles:
 
         The records of dpkg and apk need its content: a file that is not stored counts as changed.
         """
-        algorithm, digest = self.digests.get(path, ("", b""))
-        if not algorithm or algorithm == "sha256":
-            return bool(algorithm) and content.sha256 == digest
-        stored = keeper.read(content)
-        return stored is not None and hashlib.new(algorithm, stored, usedforsecurity=False).digest() == digest
+        return any(_matches(content, digest, keeper) for digest in self.digests.get(path, ()))
+
+
+def _matches(content: FileContent, recorded: Digest, keeper: ContentStore) -> bool:
+    algorithm, digest = recorded
+    if algorithm == "sha256":
+        return content.sha256 == digest
+    stored = keeper.read(content)
+    return stored is not None and hashlib.new(algorithm, stored, usedforsecurity=False).digest() == digest
 
 
 def read_installed_files(files: Files, keeper: ContentStore) -> InstalledFiles:
@@ -62,7 +67,7 @@ def read_installed_files(files: Files, keeper: ContentStore) -> InstalledFiles:
 
     A record that is too large, or beyond `MOST_RECORDS`, lists nothing.
     """
-    digests, room, is_complete = dict[str, Digest](), MOST_RECORDS, True
+    digests, room, is_complete = dict[str, tuple[Digest, ...]](), MOST_RECORDS, True
     directories = dict[str, str]()
     for path, node in files.walk():
         is_complete = is_complete and not _is_unread(path, node)
@@ -71,9 +76,9 @@ def read_installed_files(files: Files, keeper: ContentStore) -> InstalledFiles:
         content = keeper.read(node.content)
         if content is not None and len(content) <= room:
             room -= len(content)
-            digests.update(
-                (_resolve_directory(files, name, directories), digest) for name, digest in _parse(path, content)
-            )
+            for name, digest in _parse(path, content):
+                installed = _resolve_directory(files, name, directories)
+                digests[installed] = (*digests.get(installed, ())[-1:], digest)
     return InstalledFiles(digests, is_complete)
 
 

@@ -210,6 +210,16 @@ def test_python_file_of_a_system_package_is_what_its_record_lists(path, record):
     assert find({path: CODE + b"\n", record: line}) == PythonSources({f"/{path}": CODE + b"\n"})
 
 
+def test_python_file_that_one_of_two_records_lists_is_left_out():
+    """Debian changes files of Python projects, and leaves the project's own record as it is."""
+    place = "usr/lib/python3/dist-packages"
+    own, other = listed("a.py", CODE + b"#"), listed("a.py", CODE)
+    for record, line in ((own, sums(f"{place}/a.py", CODE)), (other, sums(f"{place}/a.py", CODE + b"#"))):
+        files = {f"{place}/a.dist-info/RECORD": record, "var/lib/dpkg/info/a.md5sums": line}
+        assert find({f"{place}/a.py": CODE, **files}) == PythonSources()
+        assert len(find({f"{place}/a.py": b"1", **files}).files) == 1
+
+
 @pytest.mark.parametrize("record", SYSTEM_RECORDS)
 def test_python_file_that_is_too_large_to_compare_with_its_record_is_named(record):
     """Somebody may have replaced it by a larger one."""
