@@ -23,7 +23,7 @@ from tasks.verdicts import Renewals, judge_intake_step, judge_release_step, rene
 async def judge_release(image: str) -> Admitted[ReleaseFacts] | Refused | None:
     """Judge a released image again after it was blocked or unblocked, and publish a changed verdict.
 
-    So is its admission by the intake gate. The result is that of the release gate.
+    Also judge the image again at the intake gate. Return the verdict of the release gate.
 
     Args:
         image: The image that the event names, such as curated/hello@sha256:…

@@ -56,7 +56,9 @@ class Grounds(Foreign):
 
     reasons: tuple[dict[str, str], ...] = Field(description="code, fact and remedy; none where it passed")
     notes: tuple[str, ...]
-    environment: str = Field(default="", description="for which it was asked; empty but at the deploy gate")
+    environment: str = Field(
+        default="", description="the environment that the verdict is about; empty except at the deploy gate"
+    )
     policies: tuple[str, ...] = Field(default=(), description="the policies that judged it, each with its version")
     refused_rules: tuple[RefusedRule, ...] = Field(default=(), description="for each rule that refused")
     waivers: tuple[str, ...] = Field(

@@ -44,7 +44,7 @@ class GateSubject(Model):
 
     image: ImageRef
     gate: Gate
-    environment: str = Field(default="", description="empty but at the deploy gate")
+    environment: str = Field(default="", description="empty except at the deploy gate")
 
     def __str__(self) -> str:
         where = f" for {self.environment}" if self.environment else ""

@@ -34,7 +34,7 @@ class GateExplanation(Model):
 
     image: ImageRef
     gate: Gate
-    environment: str = Field(default="", description="empty but at the deploy gate")
+    environment: str = Field(default="", description="empty except at the deploy gate")
     rules: tuple[RuleExplanation, ...]
 
 

@@ -91,7 +91,7 @@ class DailyReport(Model):
     since: AwareDatetime
     until: AwareDatetime
     runs: tuple[Run, ...] = ()
-    waiting: tuple[Run, ...] = Field(default=(), description="since whenever")
+    waiting: tuple[Run, ...] = Field(default=(), description="runs that wait for a person, however long")
     changes: tuple[Change, ...] = ()
     artifacts: dict[str, str] = Field(default_factory=dict, description="key → id of the last version")
     views: dict[str, str] = Field(default_factory=dict, description="name → query of the list of runs")

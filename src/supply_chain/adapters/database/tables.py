@@ -100,7 +100,7 @@ gate_facts = Table(
     Column("version", String(71), nullable=False),
     Column("content", LargeBinary, nullable=False),
 )
-"""`environment` is empty but at the deploy gate. `content` is the facts as compressed JSON."""
+"""`environment` is empty except at the deploy gate. `content` is the facts as compressed JSON."""
 offered = Table(
     "offered",
     metadata,
