@@ -17,7 +17,9 @@ class Inventory(Setting):
 
     _block_type_name: ClassVar[str] = "Supply Chain Inventory"
     _block_type_slug: ClassVar[str] = "supply-chain-inventory"
-    _description: ClassVar[str] = "The database of all curated images, made from the registry and the container hosts."
+    _description: ClassVar[str] = (
+        "The database of all curated images, made from the registry, the container hosts and the clusters."
+    )
 
     address: SecretStr = Field(
         title="Address",

@@ -265,7 +265,7 @@ def monitor(environment: str | None, as_json: bool, verbose: bool) -> None:
 @as_json
 @verbose
 def inventory(application: str | None, rebuild: bool, as_json: bool, verbose: bool) -> None:
-    """Reconcile the inventory with the registry and the container hosts.
+    """Reconcile the inventory with the registry, the container hosts and the clusters.
 
     With APPLICATION, only its images are read.
 
