@@ -49,7 +49,7 @@ def errors_page() -> str:
             "",
             "## Errors",
             "",
-            f"After one of these errors, a step other than a build is tried up to three times: {retried}.",
+            f"After one of these errors, a step is repeated up to three times (not `build` and `watch`): {retried}.",
             "",
             *_errors(),
             "",
