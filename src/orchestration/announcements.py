@@ -115,7 +115,7 @@ def _request(client: SyncPrefectClient, path: Literal["/events", "/flow_runs/cou
     except (HTTPError, PrefectException) as error:
         raise EventNotTaken(
             f"Prefect did not accept {what}: {error or type(error).__name__}\n"
-            "It is retried; check whether Prefect's server runs (`cscm status`)."
+            "It is retried; check whether Prefect's server runs (on a laptop, `cscm status`)."
         ) from error
 
 

@@ -314,7 +314,7 @@ class RegistryFailed(SupplyChainError):
 class RegistryUnavailable(RegistryFailed):
     """The registry did not answer, or asked to try later.
 
-    Look at `cscm status`, and start the registry.
+    Check the registry's address in the tier's block, and the network; on a laptop, run `cscm up`.
     """
 
     code = "registry.unavailable"
@@ -601,7 +601,7 @@ class EventUnreadable(SupplyChainError):
 class EventNotTaken(SupplyChainError):
     """Prefect did not accept an event.
 
-    Check Prefect with `cscm status`; the bridge tries again.
+    Check that Prefect's server runs (on a laptop, `cscm status`); the bridge tries again.
     """
 
     code = "event.not-taken"

@@ -239,7 +239,7 @@ def test_views_of_runs_are_linked(make):
 
 def test_each_error_has_remedy():
     """An error class without its own remedy uses that of its base class; foreign errors get a general one."""
-    assert remedy(str(RegistryUnavailable("a\nb"))).startswith("Look at `cscm status`")
+    assert remedy(str(RegistryUnavailable("a\nb"))).startswith("Check the registry's address")
     assert remedy("x [nobody.knows]") == remedy("RuntimeError") == remedy("")
     assert "an interrupted run leaves no partial result" in remedy("")
 

@@ -178,7 +178,7 @@ def translate_errors(doing: str) -> Iterator[None]:
     except (EndpointConnectionError, HTTPClientError) as error:
         raise AwsUnavailable(
             f"AWS did not answer, so it could not {doing}: {error}\n"
-            "Check the endpoint in the tier's block and that it can be reached (`cscm status`)."
+            "Check the endpoint in the tier's block and that it can be reached (on a laptop, `cscm status`)."
         ) from error
     except ResponseParserError as error:
         raise AwsUnavailable(

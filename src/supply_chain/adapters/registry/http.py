@@ -227,7 +227,8 @@ def _beginning(answer: httpx.Response) -> str:
 
 def _unavailable_error(host: str, error: Exception) -> RegistryUnavailable:
     return RegistryUnavailable(
-        f"The registry {host} did not answer: {error}\nCheck that it runs (`cscm status`); the step is retried."
+        f"The registry {host} did not answer: {error}\nCheck its address in the tier's block, and the network (on a "
+        "laptop, `cscm status`); the step is retried."
     )
 
 
@@ -240,7 +241,7 @@ def _status_error(answer: httpx.Response, message: str, what: str) -> RegistryFa
     if answer.status_code == 404:
         return ImageNotFound(
             f"The registry has no such thing ({what}): {message}\n"
-            "Check the reference; `cscm status` shows the registry."
+            "Check the reference, and the registry's address in the tier's block."
         )
     if answer.status_code == 429 or answer.status_code >= 500:
         later = _retry_after(answer)
