@@ -52,6 +52,9 @@ async def _deploy(
         return complete_refused(verdict)
     reporter.add(source=facts.source, report=facts.report, checks=facts.checks)
     deployment = await reporter.step("deploy", deploy_step(verdict, place, target, ports, force), _how)
+    if isinstance(deployment, Refused):
+        reporter.decided(deployment)
+        return complete_refused(deployment)
     reporter.add(running=(f"in {place.name} at {deployment.url} as {deployment.name}: {_how(deployment)}",))
     reporter.add_address(place.name, deployment.url)
     async with alongside(target.remove_unneeded, ref):
@@ -64,7 +67,9 @@ def _describe_observations(observed: tuple[Observation, ...]) -> str:
     return f"{pluralize(len(observed), 'container')} observed, {pluralize(deviations, 'deviation')}"
 
 
-def _how(deployment: Deployment) -> str:
+def _how(deployment: Deployment | Refused) -> str:
+    if isinstance(deployment, Refused):
+        return "the deploy gate refuses the image now; an earlier deployment, if any, still runs"
     if not deployment.changed:
         return "it runs already and is healthy"
     ready = f"ready after {deployment.ready_seconds:.2f} s"

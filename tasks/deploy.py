@@ -10,15 +10,22 @@ from supply_chain.execution.environment import Environment
 from supply_chain.execution.service import take_into_service
 from supply_chain.execution.target import Target
 from supply_chain.policy.facts import DeployFacts
-from supply_chain.policy.outcome import Admitted
+from supply_chain.policy.outcome import Admitted, Refused
+from tasks.gates import emit_verdict
 
 
 @step("deploy")
 def deploy_step(
     admitted: Admitted[DeployFacts], environment: Environment, target: Target, ports: ExecutionPorts, force: bool
-) -> Deployment:
-    """Run the image by digest with the hardened profile; the new container is ready before the previous one stops."""
+) -> Deployment | Refused:
+    """Run the image by digest with the hardened profile; the new container is ready before the previous one stops.
+
+    Return the verdict if the deploy gate refuses the image before it serves.
+    """
     deployment = take_into_service(admitted, ports.deploy_ports(target), invocation(), force=force)
+    if isinstance(deployment, Refused):
+        emit_verdict(deployment, admitted.facts)
+        return deployment
     emit(
         "deployment.started" if deployment.changed else "deployment.confirmed",
         admitted.facts.ref,

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from supply_chain.errors import DeploymentFailed
+from supply_chain.errors import SupplyChainError
 from supply_chain.evidence.store import EvidenceStore, Repositories
 from supply_chain.execution.deployment import Deployment
 from supply_chain.execution.records import record
@@ -43,12 +43,12 @@ class DeployPorts:
 
 def take_into_service(
     admitted: Admitted[DeployFacts], ports: DeployPorts, run: str, *, force: bool = False
-) -> Deployment:
+) -> Deployment | Refused:
     """Run the image in the environment of the target; `run` marks what is created there.
 
-    The verdict is recorded first, so that a run which may not record it starts nothing. Raises the errors of
-    `Target.deploy`, and `DeploymentFailed` if the gate refuses the image because of what was signed since it admitted
-    it.
+    Return the new verdict if the gate refuses the image because of what was signed since it admitted it; what ran
+    before continues to serve. The verdict is recorded first, so that a run which may not record it starts nothing.
+    Raises the errors of `Target.deploy`.
     """
     manifest, ref = admitted.provenance.manifest, admitted.facts.ref
     assert isinstance(manifest, Service)  # the deploy gate admits only services
@@ -63,27 +63,34 @@ def take_into_service(
         with ports.to_its_end():  # it serves: without a record, no block would find it
             return record(deployment, ref, ports.evidence, ports.now())
 
-    return ports.target.deploy(
-        Request(admitted, manifest, run, force),
-        before_start=record_admission,
-        may_serve=lambda: _judge_again(admitted.facts, ports),
-        recorded=recorded,
-    )
+    try:
+        return ports.target.deploy(
+            Request(admitted, manifest, run, force),
+            before_start=record_admission,
+            may_serve=lambda: _judge_again(admitted.facts, ports),
+            recorded=recorded,
+        )
+    except _RefusedMeanwhile as ended:
+        return ended.verdict
+
+
+class _RefusedMeanwhile(SupplyChainError):
+    """Ends `Target.deploy`, which restores what ran before; no caller of `take_into_service` sees it."""
+
+    def __init__(self, verdict: Refused) -> None:
+        why = "; ".join(f"{reason.fact} ({reason.code})" for reason in verdict.reasons)
+        super().__init__(f"The gate admitted it, and refuses it now: {why}.")
+        self.verdict = verdict
 
 
 def _judge_again(facts: DeployFacts, ports: DeployPorts) -> None:
-    """Judge the image again before it serves; raise `DeploymentFailed` if the gate now refuses it.
+    """Judge the image again before it serves; raise `_RefusedMeanwhile` if the gate now refuses it.
 
     The verdict is as old as the time that it took to pull the image and to make it ready. Blocks and denials since then
     count.
     """
-    ref = facts.ref
-    current = read_deploy_facts(ref, facts.environment, ports.evidence, bases=ports.bases())
+    current = read_deploy_facts(facts.ref, facts.environment, ports.evidence, bases=ports.bases())
     verdict = evaluate(current, ports.policy, ports.now())
     if isinstance(verdict, Refused):
         record_verdict(verdict, current, ports.evidence, ports.now())
-        why = "; ".join(f"{reason.fact} ({reason.code})" for reason in verdict.reasons)
-        raise DeploymentFailed(
-            f"{ref.application} {ref.short} was not deployed to {facts.environment.name}: the gate admitted it, "
-            f"and would not any more: {why}.\nIt was removed; an earlier deployment, if any, still runs."
-        )
+        raise _RefusedMeanwhile(verdict)

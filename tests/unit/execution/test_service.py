@@ -1,5 +1,6 @@
 """take_into_service: signs the verdict first, supplies the image by classification and records the deployment last."""
 
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -9,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from supply_chain.adapters.process.cancellation import Cancellation, cancellation, current, defer_cancellation
-from supply_chain.errors import AccessDenied, BaseMissing, DeploymentFailed
+from supply_chain.errors import AccessDenied, BaseMissing
 from supply_chain.evidence.approval import Approval
 from supply_chain.evidence.image_status import Act, LifecycleDecision, image_status_repository
 from supply_chain.evidence.statement import APPROVAL, DEPLOYMENT, LIFECYCLE, SUMMARY
@@ -24,6 +25,7 @@ from supply_chain.model.container import profile
 from supply_chain.model.image import Digest, ImageRef
 from supply_chain.model.manifest import Probe
 from supply_chain.model.tier import Gate, TierName
+from supply_chain.policy.outcome import Refused
 from tests.support.facts import admitted, deploy_facts
 from tests.support.memory_engine import MemoryEngine
 from tests.support.pieces import Pieces
@@ -162,11 +164,13 @@ def refused_by_curation(world, make):
     ],
 )
 def test_image_refused_during_deployment_does_not_serve(around, world, make, signed, why):
-    """A block, a denial or a verdict of a rescan takes effect up to the switch."""
+    """A block, a denial or a verdict of a rescan takes effect up to the switch, and is an answer, not a failure."""
     around.meanwhile = lambda: signed(world, make)
 
-    with pytest.raises(DeploymentFailed, match=rf"would not any more: .*{why}"):
-        around.taken()
+    verdict = around.taken()
+
+    assert isinstance(verdict, Refused)
+    assert re.search(why, "; ".join(f"{each.fact} ({each.code})" for each in verdict.reasons))
 
     found = world.store(TierName.CURATION).verified(WHERE, TierName.EXECUTION)
     assert DEPLOYMENT not in [e.predicate_type for e in found]

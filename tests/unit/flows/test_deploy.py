@@ -41,6 +41,27 @@ async def test_refusal_undoes_what_a_killed_deployment_of_the_image_left(monkeyp
     assert cast(State, result).name == "Refused" and done == [REF]
 
 
+async def test_refusal_during_the_deployment_ends_the_run_as_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is an answer, which the report shows: the run does not fail."""
+    decided: list[object] = []
+
+    async def gate(name: str, work: object) -> tuple[object, object]:
+        return object(), SimpleNamespace(source=None, report=None, checks=())
+
+    async def step(name: str, work: object, say: Any) -> Refused:
+        assert "an earlier deployment, if any, still runs" in say(REFUSED)
+        return REFUSED
+
+    place: Any = SimpleNamespace(name="staging")
+    reporter: Any = SimpleNamespace(add=lambda **_: None, gate=gate, step=step, decided=decided.append)
+    monkeypatch.setattr(flows, "deploy_gate_step", lambda *_: None)
+    monkeypatch.setattr(flows, "deploy_step", lambda *_: None)
+
+    result = await flows._deploy(REF, place, cast(Any, None), cast(Any, None), reporter, False)
+
+    assert cast(State, result).name == "Refused" and decided == [REFUSED]
+
+
 async def test_environment_that_contradicts_another_one_gets_no_deployment(
     machine: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:

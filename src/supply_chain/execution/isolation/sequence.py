@@ -74,7 +74,7 @@ class IsolationPorts:
     list_earlier: Callable[[str], Sequence[ImageRef]]
     """Application → the images that were deployed to the environment, the last one first."""
     judge: Callable[[ImageRef], Admitted[DeployFacts] | Refused]
-    deploy: Callable[[Admitted[DeployFacts]], Deployment]
+    deploy: Callable[[Admitted[DeployFacts]], Deployment | Refused]
     now: Callable[[], datetime]
     run: str
     """Identifies the run in the chain of custody."""
@@ -193,15 +193,22 @@ def _roll_back(record: IsolationRecord, ports: IsolationPorts) -> Recovery:
             reasons.append(first_line(error))
             continue
         if isinstance(verdict, Refused):
-            reasons.append(f"{ref.short} is refused ({', '.join(reason.code for reason in verdict.reasons)})")
+            reasons.append(_describe_refusal(ref, verdict))
             continue
         try:
-            ports.deploy(verdict)
+            deployment = ports.deploy(verdict)
         except DeploymentFailed as error:
             reasons.append(first_line(error))
             break
+        if isinstance(deployment, Refused):
+            reasons.append(_describe_refusal(ref, deployment))
+            break
         return Recovery(outcome="rolled-back", digest=ref.digest)
     return Recovery(outcome="scaled-to-zero", why="; ".join(reasons) or "no earlier image was deployed here")
+
+
+def _describe_refusal(ref: ImageRef, verdict: Refused) -> str:
+    return f"{ref.short} is refused ({', '.join(reason.code for reason in verdict.reasons)})"
 
 
 def _list_candidates(record: IsolationRecord, ports: IsolationPorts) -> Iterator[ImageRef]:

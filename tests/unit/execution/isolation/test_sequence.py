@@ -536,6 +536,17 @@ def test_failed_deployment_of_rollback_is_not_tried_with_older_images(isolation,
     assert isolation.run().recovery.outcome == "scaled-to-zero" and len(tried) == 1
 
 
+def test_rollback_refused_before_it_serves_scales_to_zero(isolation, monkeypatch):
+    """A block may come after the gate admitted the image."""
+    earlier = isolation.harness.deploy(isolation.harness.good()).digest
+    isolation.harness.deploy(isolation.harness.good())
+    monkeypatch.setattr(isolation, "_deploy", lambda _: refusal(earlier))
+
+    recovery = isolation.run().recovery
+
+    assert recovery.outcome == "scaled-to-zero" and "is refused (scan.critical)" in recovery.why
+
+
 def test_deployed_images_are_listed_newest_first_for_one_environment(isolation, two):
     """A record of another environment is no candidate there."""
     history = [each.expected for each in two]
