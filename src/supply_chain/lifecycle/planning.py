@@ -15,7 +15,7 @@ from functools import cached_property
 
 from supply_chain.fleet.image import FleetImage
 from supply_chain.lifecycle.plan import BLOCKED, Plan, Step, exceeded_limits
-from supply_chain.lifecycle.rules import STANDS, Action, Decision, Facts, Rules, decide, list_guards
+from supply_chain.lifecycle.rules import STANDS, Action, Decision, LifecycleFacts, Rules, decide, list_guards
 from supply_chain.lifecycle.snapshot import (
     EvidenceSummary,
     Member,
@@ -175,11 +175,11 @@ class _PlanInputs:
         return {place: sorted(image.stored.pushed_at for image in images) for place, images in self.released.items()}
 
     @cached_property
-    def facts(self) -> dict[ImageRef, Facts]:
+    def facts(self) -> dict[ImageRef, LifecycleFacts]:
         """The facts about each image that the rules look at."""
         return {ref: self._facts(image) for ref, image in self.images.items()}
 
-    def _facts(self, image: FleetImage) -> Facts:
+    def _facts(self, image: FleetImage) -> LifecycleFacts:
         stands, stored = self.snapshot.status_of(image.ref), self._stored(image.ref)
         summary, says = EvidenceSummary.of(image), last_verdict_since(image)
         places = [(image.ref.repository, environment) for environment in image.environments or ("",)]
@@ -190,7 +190,7 @@ class _PlanInputs:
         digest, members = image.ref.digest, (stored, *(self._stored(copy) for copy in self.copies[image.ref]))
         came = max([stored.came_at, *(each.restored_at for each in members if each.restored_at)])
         pulled = max((each.pulled_at for each in members if each.pulled_at), default=None)
-        return Facts(
+        return LifecycleFacts(
             age_days=self._days(came),
             pulled_days=None if pulled is None else self._days(pulled),
             tagged=bool(stored.tags),

@@ -7,6 +7,7 @@ tests, or that have no test, do not load.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Literal
@@ -106,8 +107,168 @@ class Rules(Model):
         return digest_of(self.model_dump_json().encode())
 
 
-class Facts(Model):
-    """The facts about one image that the rules look at; the defaults, for tests, describe an ordinary old image."""
+@dataclass(frozen=True, kw_only=True)
+class LifecycleFacts:
+    """The facts about one image that the rules look at; `ExampleFacts` describes each. None has a default value."""
+
+    age_days: float
+    pulled_days: float | None
+    tagged: bool
+    status: StorageStatus
+    signed: bool
+    verdict: Verdict
+    verdict_days: float
+    rank: int | None
+    superseded_days: float | None
+    runs: tuple[str, ...]
+    rollback: tuple[str, ...]
+    ran_days: float | None
+    exploited: tuple[str, ...]
+    held: str
+    blocked: str
+    blocked_by_rule: bool
+    unblocked: str
+    unreadable: str
+
+    @property
+    def idle_days(self) -> float:
+        """Days since the last pull, or since it was pushed or restored, whichever is later."""
+        return self.age_days if self.pulled_days is None else min(self.age_days, self.pulled_days)
+
+
+class Decision(Model):
+    """The decision of the rules about an image."""
+
+    action: Action
+    rule: str = Field(description="its name, as keep.newest")
+    reason: str = Field(description="a sentence")
+
+
+def decide(facts: LifecycleFacts, rules: Rules) -> Decision:
+    """Return the decision about an image that nothing else depends on. Pure; the first rule that applies decides."""
+    return next(_list_decisions(facts, rules))
+
+
+def list_guards(facts: LifecycleFacts, rules: Rules) -> tuple[str, ...]:
+    """Return what protects an image from any change, in sentences."""
+    return tuple(each.reason for each in _guard_decisions(facts, rules))
+
+
+def _list_decisions(facts: LifecycleFacts, rules: Rules) -> Iterator[Decision]:
+    old, owed = tuple(_age_out_decisions(facts, rules.age_out)), _is_owed(facts, rules.archive)
+    refused = () if owed else tuple(each for each in old if each.rule == "age-out.refused")
+    yield from _final_decisions(
+        facts, outlived=bool(refused) and facts.blocked_by_rule and not list_guards(facts, rules)
+    )
+    yield from _guard_decisions(facts, rules)
+    yield from refused
+    if not facts.unblocked:
+        yield from _block_decisions(facts, rules.block)
+    yield from _keep_decisions(facts, rules.keep)
+    yield from (_archive_instead(each, facts) if owed else each for each in old)
+    yield from _archive_unused(facts, rules.archive)
+    yield _keep("no-rule", "no other rule applies")
+
+
+def _keep(name: str, reason: str) -> Decision:
+    return Decision(action=Action.KEEP, rule=f"keep.{name}", reason=reason)
+
+
+def _final_decisions(facts: LifecycleFacts, outlived: bool) -> Iterator[Decision]:
+    """Yield decisions that rules cannot override.
+
+    A block by a rule is `outlived` if another rule removes the image.
+    """
+    if facts.unreadable:
+        yield _keep("unreadable", f"its evidence cannot be read: {facts.unreadable}")
+    if facts.status is StorageStatus.ACTIVATING:
+        yield _keep("restoring", "somebody is restoring it")
+    if facts.blocked and facts.status is StorageStatus.ARCHIVED and not outlived:
+        yield _keep("blocked", f"it is blocked and archived, {facts.blocked}")
+    if facts.blocked and facts.status is not StorageStatus.ARCHIVED:
+        yield Decision(action=Action.BLOCK, rule=STANDS, reason=f"it can be pulled, and is blocked {facts.blocked}")
+
+
+def _guard_decisions(facts: LifecycleFacts, rules: Rules) -> Iterator[Decision]:
+    if facts.age_days < rules.floor_days:
+        yield _keep("floor", f"it was pushed or restored less than {pluralize(rules.floor_days, 'day')} ago")
+    if facts.runs:
+        yield _keep("in-use", f"it runs: {', '.join(facts.runs)}")
+    if facts.rollback:
+        yield _keep("rollback", f"a rollback may need it: {', '.join(facts.rollback)}")
+    if facts.held:
+        yield _keep("hold", f"it is held {facts.held}")
+
+
+def _block_decisions(facts: LifecycleFacts, block: Block) -> Iterator[Decision]:
+    reasons = {
+        "exploited": (block.exploited and facts.exploited, f"known to be exploited: {', '.join(facts.exploited[:5])}"),
+        "revoked": (
+            block.revoked and facts.signed and facts.verdict == "failed",
+            "it was signed, and the last release verdict refuses it",
+        ),
+        "refused": (
+            block.refused and not facts.signed and facts.verdict == "failed",
+            "curation refused it and never signed it",
+        ),
+    }
+    for name, (applies, reason) in reasons.items():
+        if applies:
+            yield Decision(action=Action.BLOCK, rule=f"block.{name}", reason=reason)
+
+
+def _keep_decisions(facts: LifecycleFacts, keep: Keep) -> Iterator[Decision]:
+    if facts.rank is not None and facts.rank <= keep.newest:
+        yield _keep("newest", f"it is number {facts.rank} of the {keep.newest} newest images that are kept")
+    if facts.age_days < keep.pushed_days:
+        yield _keep("pushed", f"it was pushed or restored within {pluralize(keep.pushed_days, 'day')}")
+    if facts.pulled_days is not None and facts.pulled_days < keep.pulled_days:
+        yield _keep("pulled", f"it was pulled within {pluralize(keep.pulled_days, 'day')}")
+
+
+def _age_out_decisions(facts: LifecycleFacts, age_out: AgeOut) -> Iterator[Decision]:
+    reasons = {
+        "refused": (facts.verdict == "failed", facts.verdict_days, age_out.refused_days, "curation refused it"),
+        "unadmitted": (facts.verdict == "none", facts.age_days, age_out.unadmitted_days, "curation never admitted it"),
+        "unsigned": (not facts.signed, facts.age_days, age_out.unsigned_days, "curation did not sign it"),
+        "untagged": (not facts.tagged, facts.age_days, age_out.untagged_days, "it has no tag"),
+        "superseded": (
+            facts.superseded_days is not None,
+            facts.superseded_days or 0,
+            age_out.superseded_days,
+            "a newer one was released",
+        ),
+        "not-pulled": (True, facts.idle_days, age_out.not_pulled_days, "nobody pulled it"),
+    }
+    for name, (applies, since, most, reason) in reasons.items():
+        if applies and most is not None and since > most:
+            text = f"{reason}, {pluralize(int(since), 'day')} ago or longer; the limit is {pluralize(most, 'day')}"
+            yield Decision(action=Action.AGE_OUT, rule=f"age-out.{name}", reason=text)
+
+
+def _is_owed(facts: LifecycleFacts, archive: Archive) -> bool:
+    return facts.ran_days is not None and facts.ran_days <= archive.retention_days
+
+
+def _archive_instead(decision: Decision, facts: LifecycleFacts) -> Decision:
+    """Archive instead of removing an image that is kept for audits; keep it if it is already archived."""
+    reason = "it ran and is kept for audits"
+    if facts.status is StorageStatus.ARCHIVED:
+        return _keep("owed", f"{reason}; {decision.reason}")
+    return Decision(action=Action.ARCHIVE, rule="archive.owed", reason=f"{reason}; {decision.reason}")
+
+
+def _archive_unused(facts: LifecycleFacts, archive: Archive) -> Iterator[Decision]:
+    days = archive.not_pulled_days
+    if _is_owed(facts, archive) and days is not None and facts.idle_days > days:
+        cold = Decision(
+            action=Action.ARCHIVE, rule="archive.cold", reason=f"nobody pulled it for {pluralize(days, 'day')}"
+        )
+        yield _archive_instead(cold, facts) if facts.status is StorageStatus.ARCHIVED else cold
+
+
+class ExampleFacts(Model):
+    """The image of a test; what the test does not say is as of an ordinary old image."""
 
     age_days: float = Field(default=400, description="days since it was pushed or restored")
     pulled_days: float | None = Field(
@@ -139,147 +300,16 @@ class Facts(Model):
     unreadable: str = Field(default="", description="why its evidence cannot be read")
 
     @property
-    def idle_days(self) -> float:
-        """Days since the last pull, or since it was pushed or restored, whichever is later."""
-        return self.age_days if self.pulled_days is None else min(self.age_days, self.pulled_days)
-
-
-class Decision(Model):
-    """The decision of the rules about an image."""
-
-    action: Action
-    rule: str = Field(description="its name, as keep.newest")
-    reason: str = Field(description="a sentence")
-
-
-def decide(facts: Facts, rules: Rules) -> Decision:
-    """Return the decision about an image that nothing else depends on. Pure; the first rule that applies decides."""
-    return next(_list_decisions(facts, rules))
-
-
-def list_guards(facts: Facts, rules: Rules) -> tuple[str, ...]:
-    """Return what protects an image from any change, in sentences."""
-    return tuple(each.reason for each in _guard_decisions(facts, rules))
-
-
-def _list_decisions(facts: Facts, rules: Rules) -> Iterator[Decision]:
-    old, owed = tuple(_age_out_decisions(facts, rules.age_out)), _is_owed(facts, rules.archive)
-    refused = () if owed else tuple(each for each in old if each.rule == "age-out.refused")
-    yield from _final_decisions(
-        facts, outlived=bool(refused) and facts.blocked_by_rule and not list_guards(facts, rules)
-    )
-    yield from _guard_decisions(facts, rules)
-    yield from refused
-    if not facts.unblocked:
-        yield from _block_decisions(facts, rules.block)
-    yield from _keep_decisions(facts, rules.keep)
-    yield from (_archive_instead(each, facts) if owed else each for each in old)
-    yield from _archive_unused(facts, rules.archive)
-    yield _keep("no-rule", "no other rule applies")
-
-
-def _keep(name: str, reason: str) -> Decision:
-    return Decision(action=Action.KEEP, rule=f"keep.{name}", reason=reason)
-
-
-def _final_decisions(facts: Facts, outlived: bool) -> Iterator[Decision]:
-    """Yield decisions that rules cannot override.
-
-    A block by a rule is `outlived` if another rule removes the image.
-    """
-    if facts.unreadable:
-        yield _keep("unreadable", f"its evidence cannot be read: {facts.unreadable}")
-    if facts.status is StorageStatus.ACTIVATING:
-        yield _keep("restoring", "somebody is restoring it")
-    if facts.blocked and facts.status is StorageStatus.ARCHIVED and not outlived:
-        yield _keep("blocked", f"it is blocked and archived, {facts.blocked}")
-    if facts.blocked and facts.status is not StorageStatus.ARCHIVED:
-        yield Decision(action=Action.BLOCK, rule=STANDS, reason=f"it can be pulled, and is blocked {facts.blocked}")
-
-
-def _guard_decisions(facts: Facts, rules: Rules) -> Iterator[Decision]:
-    if facts.age_days < rules.floor_days:
-        yield _keep("floor", f"it was pushed or restored less than {pluralize(rules.floor_days, 'day')} ago")
-    if facts.runs:
-        yield _keep("in-use", f"it runs: {', '.join(facts.runs)}")
-    if facts.rollback:
-        yield _keep("rollback", f"a rollback may need it: {', '.join(facts.rollback)}")
-    if facts.held:
-        yield _keep("hold", f"it is held {facts.held}")
-
-
-def _block_decisions(facts: Facts, block: Block) -> Iterator[Decision]:
-    reasons = {
-        "exploited": (block.exploited and facts.exploited, f"known to be exploited: {', '.join(facts.exploited[:5])}"),
-        "revoked": (
-            block.revoked and facts.signed and facts.verdict == "failed",
-            "it was signed, and the last release verdict refuses it",
-        ),
-        "refused": (
-            block.refused and not facts.signed and facts.verdict == "failed",
-            "curation refused it and never signed it",
-        ),
-    }
-    for name, (applies, reason) in reasons.items():
-        if applies:
-            yield Decision(action=Action.BLOCK, rule=f"block.{name}", reason=reason)
-
-
-def _keep_decisions(facts: Facts, keep: Keep) -> Iterator[Decision]:
-    if facts.rank is not None and facts.rank <= keep.newest:
-        yield _keep("newest", f"it is number {facts.rank} of the {keep.newest} newest images that are kept")
-    if facts.age_days < keep.pushed_days:
-        yield _keep("pushed", f"it was pushed or restored within {pluralize(keep.pushed_days, 'day')}")
-    if facts.pulled_days is not None and facts.pulled_days < keep.pulled_days:
-        yield _keep("pulled", f"it was pulled within {pluralize(keep.pulled_days, 'day')}")
-
-
-def _age_out_decisions(facts: Facts, age_out: AgeOut) -> Iterator[Decision]:
-    reasons = {
-        "refused": (facts.verdict == "failed", facts.verdict_days, age_out.refused_days, "curation refused it"),
-        "unadmitted": (facts.verdict == "none", facts.age_days, age_out.unadmitted_days, "curation never admitted it"),
-        "unsigned": (not facts.signed, facts.age_days, age_out.unsigned_days, "curation did not sign it"),
-        "untagged": (not facts.tagged, facts.age_days, age_out.untagged_days, "it has no tag"),
-        "superseded": (
-            facts.superseded_days is not None,
-            facts.superseded_days or 0,
-            age_out.superseded_days,
-            "a newer one was released",
-        ),
-        "not-pulled": (True, facts.idle_days, age_out.not_pulled_days, "nobody pulled it"),
-    }
-    for name, (applies, since, most, reason) in reasons.items():
-        if applies and most is not None and since > most:
-            text = f"{reason}, {pluralize(int(since), 'day')} ago or longer; the limit is {pluralize(most, 'day')}"
-            yield Decision(action=Action.AGE_OUT, rule=f"age-out.{name}", reason=text)
-
-
-def _is_owed(facts: Facts, archive: Archive) -> bool:
-    return facts.ran_days is not None and facts.ran_days <= archive.retention_days
-
-
-def _archive_instead(decision: Decision, facts: Facts) -> Decision:
-    """Archive instead of removing an image that is kept for audits; keep it if it is already archived."""
-    reason = "it ran and is kept for audits"
-    if facts.status is StorageStatus.ARCHIVED:
-        return _keep("owed", f"{reason}; {decision.reason}")
-    return Decision(action=Action.ARCHIVE, rule="archive.owed", reason=f"{reason}; {decision.reason}")
-
-
-def _archive_unused(facts: Facts, archive: Archive) -> Iterator[Decision]:
-    days = archive.not_pulled_days
-    if _is_owed(facts, archive) and days is not None and facts.idle_days > days:
-        cold = Decision(
-            action=Action.ARCHIVE, rule="archive.cold", reason=f"nobody pulled it for {pluralize(days, 'day')}"
-        )
-        yield _archive_instead(cold, facts) if facts.status is StorageStatus.ARCHIVED else cold
+    def facts(self) -> LifecycleFacts:
+        """The facts of the image."""
+        return LifecycleFacts(**dict(self))
 
 
 class Example(Model):
     """A test: an image, and the decision expected for it."""
 
     name: str = Field(description="the behaviour, in a few words")
-    image: Facts = Field(default=Facts(), description="the image")
+    image: ExampleFacts = Field(default=ExampleFacts(), description="the image")
     action: Action = Field(description="the expected action")
     rule: str = Field(description="the rule that decides, such as keep.newest")
 
@@ -314,7 +344,7 @@ def read_rules(directory: Path, name: str) -> Rules:
 def failing_examples(rules: Rules, examples: Examples) -> Iterator[str]:
     """Yield the tests whose expectation the rules do not meet, and the rules without a test, in sentences."""
     for each in examples.tests:
-        decision = decide(each.image, rules)
+        decision = decide(each.image.facts, rules)
         if (decision.action, decision.rule) != (each.action, each.rule):
             yield f"{each.name}: expected {each.action} by {each.rule}, found {decision.action} by {decision.rule}"
     tested = {each.rule for each in examples.tests}

@@ -6,12 +6,17 @@ import pytest
 import yaml
 
 from supply_chain.errors import DeclarationInvalid, SettingInvalid
-from supply_chain.lifecycle.rules import Action, Facts, Rules, decide, list_guards, read_rules
+from supply_chain.lifecycle.rules import Action, ExampleFacts, Rules, decide, list_guards, read_rules
 from supply_chain.model.image import StorageStatus
 
 SHIPPED = Path(__file__).parents[3] / "deployments" / "lifecycle"
 NAMES = sorted(p.stem for p in SHIPPED.glob("*.yaml") if not p.stem.endswith(".tests"))
 NIGHTLY = read_rules(SHIPPED, "nightly")
+
+
+def facts(**given):
+    """Return the facts of an ordinary old image with what is given."""
+    return ExampleFacts(**given).facts
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -36,19 +41,19 @@ def test_shipped_rules_pass_their_tests(name):
 )
 def test_guarded_image_is_kept_despite_any_rule(guard, rule, bad):
     """A guard has precedence over every reason to delete, archive or block."""
-    assert decide(Facts(**{**bad, **guard}), NIGHTLY).rule == rule
+    assert decide(facts(**{**bad, **guard}), NIGHTLY).rule == rule
 
 
 def test_signed_block_has_precedence_over_guards():
     """A person decided it, and no gate lets the image run again."""
-    found = decide(Facts(blocked="by ann", runs=("production",), held="by bob", age_days=0), NIGHTLY)
+    found = decide(facts(blocked="by ann", runs=("production",), held="by bob", age_days=0), NIGHTLY)
 
     assert (found.action, found.rule) == (Action.BLOCK, "block.stands")
 
 
 def test_guards_lists_every_guard_of_an_image():
     """The reader of the plan sees them all."""
-    found = list_guards(Facts(age_days=1, runs=("staging",), rollback=("production",), held="by ann: audit"), NIGHTLY)
+    found = list_guards(facts(age_days=1, runs=("staging",), rollback=("production",), held="by ann: audit"), NIGHTLY)
 
     assert found == (
         "it was pushed or restored less than 14 days ago",
@@ -56,7 +61,7 @@ def test_guards_lists_every_guard_of_an_image():
         "a rollback may need it: production",
         "it is held by ann: audit",
     )
-    assert list_guards(Facts(), NIGHTLY) == ()
+    assert list_guards(facts(), NIGHTLY) == ()
 
 
 @pytest.mark.parametrize(("days", "action"), [(13.9, Action.KEEP), (14, Action.AGE_OUT)])
@@ -64,7 +69,7 @@ def test_minimum_age_ends_on_its_last_day(days, action):
     """No other rule keeps the image in this test."""
     rules = Rules(name="x", floor_days=14, keep={"pushed_days": 1}, age_out={"untagged_days": 1})
 
-    assert decide(Facts(age_days=days, tagged=False), rules).action is action
+    assert decide(facts(age_days=days, tagged=False), rules).action is action
 
 
 @pytest.mark.parametrize(("days", "action"), [(30, Action.KEEP), (30.1, Action.AGE_OUT)])
@@ -72,7 +77,7 @@ def test_age_rule_applies_after_its_days(days, action):
     """The last allowed day still counts."""
     rules = Rules(name="x", floor_days=1, keep={"pushed_days": 1}, age_out={"untagged_days": 30})
 
-    assert decide(Facts(age_days=days, tagged=False), rules).action is action
+    assert decide(facts(age_days=days, tagged=False), rules).action is action
 
 
 @pytest.mark.parametrize(("ran", "status", "rule"), [
@@ -83,7 +88,7 @@ def test_retained_image_is_archived_until_retention_ends(ran, status, rule):
     """Afterwards the image is deleted."""
     rules = Rules(name="x", floor_days=1, age_out={"not_pulled_days": 30})
 
-    assert decide(Facts(ran_days=ran, status=status), rules).rule == rule
+    assert decide(facts(ran_days=ran, status=status), rules).rule == rule
 
 
 def test_retained_refused_image_is_blocked_and_not_deleted():
@@ -91,8 +96,8 @@ def test_retained_refused_image_is_blocked_and_not_deleted():
     rules = Rules(name="x", floor_days=1, age_out={"refused_days": 30})
     refused = {"verdict": "failed", "verdict_days": 60}
 
-    assert decide(Facts(**refused, ran_days=60), rules).rule == "block.revoked"
-    assert decide(Facts(**refused), rules).rule == "age-out.refused"
+    assert decide(facts(**refused, ran_days=60), rules).rule == "block.revoked"
+    assert decide(facts(**refused), rules).rule == "age-out.refused"
 
 
 @pytest.mark.parametrize("rule", ["revoked", "exploited", "refused"])
@@ -104,21 +109,21 @@ def test_block_rule_can_be_switched_off(rule):
         "refused": {"verdict": "failed", "signed": False, "rank": 1},
     }[rule]
 
-    assert decide(Facts(**bad), Rules(name="x", floor_days=1)).rule == f"block.{rule}"
-    assert decide(Facts(**bad), Rules(name="x", floor_days=1, block={rule: False})).rule == "keep.newest"
+    assert decide(facts(**bad), Rules(name="x", floor_days=1)).rule == f"block.{rule}"
+    assert decide(facts(**bad), Rules(name="x", floor_days=1, block={rule: False})).rule == "keep.newest"
 
 
 def test_restored_image_does_not_count_as_unused():
     """The restoration counts, however long ago the last pull was."""
     rules = Rules(name="x", floor_days=1, archive={"not_pulled_days": 60}, keep={"pushed_days": 1})
 
-    assert decide(Facts(age_days=59, pulled_days=100, ran_days=100), rules).rule == "keep.no-rule"
-    assert decide(Facts(age_days=61, pulled_days=100, ran_days=100), rules).rule == "archive.cold"
+    assert decide(facts(age_days=59, pulled_days=100, ran_days=100), rules).rule == "keep.no-rule"
+    assert decide(facts(age_days=61, pulled_days=100, ran_days=100), rules).rule == "archive.cold"
 
 
 def test_image_without_matching_rule_is_kept():
     """An image is deleted only for a reason."""
-    assert decide(Facts(), Rules(name="x", floor_days=1)).rule == "keep.no-rule"
+    assert decide(facts(), Rules(name="x", floor_days=1)).rule == "keep.no-rule"
 
 
 @pytest.fixture
