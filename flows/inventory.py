@@ -43,15 +43,15 @@ async def inventory(
         rebuild: Read unchanged images again too. The facts about an image stay until it is read.
     """
     # the lifecycle may read all evidence of images
-    ports, facts = await asyncio.gather(LifecyclePorts.aload(), Inventory.aload("inventory"))
+    ports, inventory = await asyncio.gather(LifecyclePorts.aload(), Inventory.aload("inventory"))
     if image:
         application = ImageRef.parse(image).application
     async with run_lock(lock_name(LockKind.INVENTORY)):
-        done = await refresh_step(application, ports, facts, rebuild)
-        await observe_hosts_step(ports, facts)
+        done = await refresh_step(application, ports, inventory, rebuild)
+        await observe_hosts_step(ports, inventory)
         if application is None:
-            await record_time_step(facts)
-            await list_images_step(facts)
+            await record_time_step(inventory)
+            await list_images_step(inventory)
     unreadable = [each for one in done for each in one.unreadable]
     if unreadable:
         return complete_as("Unreadable", ", ".join(unreadable), done)
@@ -65,8 +65,8 @@ async def where(question: str) -> tuple[Place, ...]:
     Args:
         question: What to look for: CVE-2026-1234, zlib1g, zlib1g@1:1.2.13, a digest, or base/python.
     """
-    facts = await Inventory.aload("inventory")
-    places, age = await find_images_step(question, facts), await read_time_step(question, facts)
+    inventory = await Inventory.aload("inventory")
+    places, age = await find_images_step(question, inventory), await read_time_step(question, inventory)
     rows = reports.truncate_rows([reports.place_row(each) for each in places])
     about = reports.escape(f"{question}: {pluralize(len(places), 'curated image')}, {age}")
     await acreate_table_artifact(key="where", table=rows, description=about)

@@ -32,15 +32,16 @@ def refresh_step(
     """
     environments = ports.workbench.environment_documents().readable
     hosts = {each.name: each.host for each in environments if isinstance(each, DockerEnvironment)}
-    facts, registry = inventory.open(), ports.repositories
+    database, registry = inventory.open(), ports.repositories
     if rebuild:
-        facts.mark_stale(application)
-    names = (application,) if application else list_applications(registry, facts)
+        database.mark_stale(application)
+    names = (application,) if application else list_applications(registry, database)
     registered = ports.workbench.registered
     done = tuple(
-        refresh(name, registry, ports.evidence, facts, lambda e: hosts.get(e, ""), registered(name)) for name in names
+        refresh(name, registry, ports.evidence, database, lambda e: hosts.get(e, ""), registered(name))
+        for name in names
     )
-    failed = refresh_facts(application, facts, ports.facts_reader())
+    failed = refresh_facts(application, database, ports.facts_reader())
     return tuple(each.with_failed(failed) for each in done)
 
 
@@ -71,8 +72,8 @@ async def list_images_step(inventory: Inventory) -> int:
     """Publish a table of all images; return their number."""
 
     def list_images() -> list[dict[str, str]]:
-        facts = inventory.open()
-        return image_rows(chain(facts.list_removed(), facts.images()))
+        database = inventory.open()
+        return image_rows(chain(database.list_removed(), database.images()))
 
     rows = await in_thread(list_images)
     about = f"{pluralize(len(rows), 'curated image')}, as of the last reconciliation; `cscm images` lists all"
@@ -89,8 +90,8 @@ def find_images_step(question: str, inventory: Inventory) -> tuple[Place, ...]:
 @step("read the inventory's time")
 def read_time_step(question: str, inventory: Inventory) -> str:
     """Return the age of the inventory's data, and of how many images it cannot tell."""
-    facts = inventory.open()
-    return freshness_line(facts.last_reconciled(), list_exclusions(facts, parse_question(question)))
+    database = inventory.open()
+    return freshness_line(database.last_reconciled(), list_exclusions(database, parse_question(question)))
 
 
 @step("explain")
