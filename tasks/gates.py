@@ -12,9 +12,8 @@ from orchestration.steps import step
 from supply_chain.errors import ImageArchived, ImageNotFound
 from supply_chain.execution.environment import Environment
 from supply_chain.model.image import ImageRef, ScannedImage, StorageStatus
-from supply_chain.policy.facts import DeployFacts, IntakeFacts, ReleaseFacts
+from supply_chain.policy.facts import DeployFacts, F, IntakeFacts, ReleaseFacts
 from supply_chain.policy.outcome import IMAGE_BLOCKED, Admitted, Refused
-from supply_chain.policy.policies import F
 from supply_chain.policy.verdict import decide
 
 

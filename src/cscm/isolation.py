@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from cscm.options import Image, as_json
 from cscm.running import print_result
-from cscm.session import use_prefect
+from cscm.session import load_execution_ports
 from supply_chain.execution.isolation.opening import open_bundle, write_bundle
 from supply_chain.fleet.find import find
 from supply_chain.model.tier import CURATED
-
-if TYPE_CHECKING:
-    from blocks.execution_ports import ExecutionPorts
 
 
 @click.command()
@@ -33,18 +28,11 @@ def unseal(image: str, directory: Path, case: str | None, as_json: bool) -> None
     Example:
       AWS_PROFILE=forensics cscm unseal 3fb1a90c7d2e case-1
     """
-    ports = _load_ports()
+    ports = load_execution_ports()
     ref = find(image, CURATED, ports.repositories)
     opened = open_bundle(ref, case, ports.evidence, ports.registry, ports.load_own_kms())
     write_bundle(opened, directory)
     print_result(opened.record, as_json)
-
-
-def _load_ports() -> ExecutionPorts:
-    use_prefect()
-    from blocks.execution_ports import ExecutionPorts  # noqa: PLC0415 - after Prefect's environment is set
-
-    return asyncio.run(ExecutionPorts.aload())
 
 
 COMMANDS = (unseal,)

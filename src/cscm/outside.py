@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from typing import TYPE_CHECKING
 
@@ -10,14 +9,13 @@ import click
 
 from cscm.options import Image, as_json, environments
 from cscm.running import REFUSED, print_result
-from cscm.session import load_block, use_prefect
+from cscm.session import load_block, load_execution_ports
 from supply_chain.evidence.published import read_current_verdict
 from supply_chain.fleet.find import find
 from supply_chain.model.tier import CURATED, OFFERED, Gate, TierName
 
 if TYPE_CHECKING:
     from blocks import Tier
-    from blocks.execution_ports import ExecutionPorts
 
 TIER = click.argument("tier", type=click.Choice([tier.value for tier in TierName]))
 
@@ -58,7 +56,7 @@ def verdict(image: str, environment: str, gate: str, as_json: bool) -> None:
     Example:
       cscm verdict 3fb1a90c7d2e --environment production
     """
-    ports = _load_ports()
+    ports = load_execution_ports()
     ref = find(image, OFFERED if image.strip().startswith(OFFERED) else CURATED, ports.repositories)
     current = read_current_verdict(ports.verdicts, ref, Gate.DEPLOY if environment else Gate(gate), environment)
     print_result(current, as_json)
@@ -78,13 +76,6 @@ def registry_token(tier: str) -> None:
       cscm registry-token execution | docker login --username AWS --password-stdin REGISTRY
     """
     click.echo(_block(TierName(tier)).ecr.credentials()[1])
-
-
-def _load_ports() -> ExecutionPorts:
-    use_prefect()
-    from blocks.execution_ports import ExecutionPorts  # noqa: PLC0415 - after Prefect's environment is set
-
-    return asyncio.run(ExecutionPorts.aload())
 
 
 def _block(tier: TierName) -> Tier:

@@ -6,10 +6,13 @@ import asyncio
 import contextlib
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from orchestration.project import find_project
 from orchestration.registration.abandoned_runs import FREQUENCY
+
+if TYPE_CHECKING:
+    from blocks.execution_ports import ExecutionPorts
 
 STEPS = "supply_chain.steps"
 """The logger that reports each step when it ends."""
@@ -48,3 +51,11 @@ def load_block(kind: str, name: str) -> Any:
         return await getattr(blocks, kind).aload(name)
 
     return asyncio.run(load())
+
+
+def load_execution_ports() -> ExecutionPorts:
+    """Return what the execution tier's steps use; raise `SettingInvalid` if a block is missing."""
+    use_prefect()
+    from blocks.execution_ports import ExecutionPorts  # noqa: PLC0415 - after Prefect's environment is set
+
+    return asyncio.run(ExecutionPorts.aload())

@@ -19,7 +19,7 @@ from orchestration.clock import now
 from supply_chain import reports
 from supply_chain.errors import SupplyChainError
 from supply_chain.model.image import Proof
-from supply_chain.policy.facts import ImageFacts
+from supply_chain.policy.facts import F
 from supply_chain.policy.outcome import Admitted, Refused
 from supply_chain.reports.run import MOST_REASONS
 from supply_chain.reports.text import artifact_key
@@ -27,7 +27,6 @@ from supply_chain.text import join_lines, plain_text, pluralize, truncate_lines
 
 T = TypeVar("T")
 V = TypeVar("V", bound=Admitted[Any] | Refused)
-F = TypeVar("F", bound=ImageFacts)
 log = logging.getLogger("supply_chain.steps")
 
 

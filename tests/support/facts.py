@@ -19,12 +19,13 @@ from supply_chain.policy.facts import (
     CuratedFacts,
     DeployFacts,
     EnvironmentRequirements,
+    F,
     ImageFacts,
     IntakeFacts,
     ReleaseFacts,
 )
 from supply_chain.policy.outcome import Admitted
-from supply_chain.policy.policies import F, GatePolicy
+from supply_chain.policy.policies import GatePolicy
 from tests.support import builders
 from tests.support.builders import DIGEST, NOON, built, check, report
 

@@ -21,7 +21,7 @@ from supply_chain.concurrency import iterate_concurrently
 from supply_chain.errors import UNREADABLE, DeclarationInvalid, ImageNotFound, SettingInvalid
 from supply_chain.evidence.store import EvidenceStore
 from supply_chain.model.image import Digest, ImageRef, Model, digest_of
-from supply_chain.model.tier import Gate
+from supply_chain.model.tier import Gate, gate_name
 from supply_chain.policy.fact_schema import element_of, fields_with_times
 from supply_chain.policy.fact_types import FACTS
 from supply_chain.policy.fact_values import EvidenceValues, evidence_values
@@ -47,8 +47,12 @@ class GateSubject(Model):
     environment: str = Field(default="", description="empty except at the deploy gate")
 
     def __str__(self) -> str:
-        where = f" for {self.environment}" if self.environment else ""
-        return f"{self.image} at the {self.gate} gate{where}"
+        return f"{self.image} at the {self.gate_name}"
+
+    @property
+    def gate_name(self) -> str:
+        """The name of the gate for people."""
+        return gate_name(self.gate, self.environment)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from typing import Literal, Self
 from pydantic import AwareDatetime, Field
 
 from supply_chain.model.image import Digest, ImageRef, Model, Source, StorageStatus, StoredManifest
-from supply_chain.model.tier import Gate, TierName
+from supply_chain.model.tier import Gate, TierName, gate_name
 from supply_chain.policy.outcome import Reason, UsedBreakGlass
 from supply_chain.vulnerability.findings import Database, Finding, Report
 
@@ -43,7 +43,7 @@ class Judgement(Model):
     @property
     def gate_name(self) -> str:
         """The name of the gate for people, with the environment if there is one."""
-        return f"{self.gate} gate for {self.environment}" if self.environment else f"{self.gate} gate"
+        return gate_name(self.gate, self.environment)
 
 
 class Scan(Model):

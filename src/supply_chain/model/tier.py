@@ -55,6 +55,11 @@ class Gate(StrEnum):
     DEPLOY = "deploy"
 
 
+def gate_name(gate: Gate, environment: str = "") -> str:
+    """Return the name of a gate for people; the deploy gate's includes the environment."""
+    return f"{gate} gate for {environment}" if environment else f"{gate} gate"
+
+
 JUDGE = {
     Gate.INTAKE: TierName.CURATION,
     Gate.RELEASE: TierName.CURATION,

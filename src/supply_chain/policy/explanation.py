@@ -13,9 +13,10 @@ from supply_chain.model.image import ImageRef, Model
 from supply_chain.model.tier import Gate
 from supply_chain.policy.expressions import IMAGE, NOW, find
 from supply_chain.policy.fact_values import joined_values
+from supply_chain.policy.facts import F
 from supply_chain.policy.gate import judge
 from supply_chain.policy.outcome import RuleResult
-from supply_chain.policy.policies import F, GatePolicy
+from supply_chain.policy.policies import GatePolicy
 from supply_chain.text import pluralize, render_time
 
 ABSENT = "absent"

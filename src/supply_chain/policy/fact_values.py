@@ -27,13 +27,14 @@ from supply_chain.policy.facts import (
     CuratedFacts,
     DeployFacts,
     EnvironmentRequirements,
+    F,
     ImageFacts,
     IntakeFacts,
     ReleaseFacts,
 )
 from supply_chain.policy.names import Holder
 from supply_chain.policy.people import People
-from supply_chain.policy.policies import REVIEWERS, F, GatePolicy
+from supply_chain.policy.policies import REVIEWERS, GatePolicy
 from supply_chain.policy.vex import SCANS, Vex, is_accepted, join_vex, read_attached_vex
 from supply_chain.policy.waivers import Waiver, waive_findings
 from supply_chain.text import pluralize, truncate_lines

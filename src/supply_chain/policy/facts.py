@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TypeVar
 
 from supply_chain.evidence.approval import Approval
 from supply_chain.evidence.attached_statement import AttachedStatement
@@ -84,6 +85,9 @@ class ImageFacts:
     def source(self) -> Source | None:
         """The source that was built; None without signed provenance."""
         return self.provenance.source if self.provenance else None
+
+
+F = TypeVar("F", bound=ImageFacts)
 
 
 @dataclass(frozen=True, kw_only=True)

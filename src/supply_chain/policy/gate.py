@@ -17,7 +17,7 @@ from supply_chain.policy.ends import REVIEWED, find_end
 from supply_chain.policy.expressions import Values
 from supply_chain.policy.fact_types import BreakGlassFacts, NameConflictFacts
 from supply_chain.policy.fact_values import apply_waivers, joined_values
-from supply_chain.policy.facts import IntakeFacts
+from supply_chain.policy.facts import F, IntakeFacts
 from supply_chain.policy.outcome import (
     Admitted,
     Refused,
@@ -28,7 +28,7 @@ from supply_chain.policy.outcome import (
     UsedWaiver,
 )
 from supply_chain.policy.overrides import name_overrides
-from supply_chain.policy.policies import Deciding, F, GatePolicy, Policy, Reasons, Rule
+from supply_chain.policy.policies import Deciding, GatePolicy, Policy, Reasons, Rule
 from supply_chain.policy.refused_findings import digest_findings, find_refused_findings
 from supply_chain.policy.refused_rules import describe_waiver, find_refused_rules
 from supply_chain.policy.waivers import Waiver, waive_rule, waiver_facts

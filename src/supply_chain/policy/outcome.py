@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Generic, TypeVar
+from typing import Generic
 
 from pydantic import AwareDatetime, Field
 
@@ -14,11 +14,8 @@ from supply_chain.evidence.provenance import Provenance
 from supply_chain.evidence.summary import Named, RefusedRule
 from supply_chain.model.image import Digest, ImageRef, Model
 from supply_chain.model.tier import Gate
-from supply_chain.policy.facts import ImageFacts
+from supply_chain.policy.facts import F
 from supply_chain.text import render_time
-
-F = TypeVar("F", bound=ImageFacts)
-
 
 IMAGE_BLOCKED, BASE_BLOCKED = "image.blocked", "base.blocked"
 """Codes of the reasons that no longer apply once the block is lifted."""

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
-from typing import Any, Generic, TypeVar, is_typeddict
+from typing import Any, Generic, is_typeddict
 
 from supply_chain.errors import PolicyInvalid, RuleNotEvaluated
 from supply_chain.evidence.examination import matches
@@ -16,15 +16,13 @@ from supply_chain.model.tier import Gate
 from supply_chain.policy.documents import PolicyDocument, RuleDocument, Selector, Severity
 from supply_chain.policy.expressions import IMAGE, NOW, Expression, Language, Readers, Values, find
 from supply_chain.policy.fact_schema import type_at
-from supply_chain.policy.facts import DeployFacts, ImageFacts, IntakeFacts, ReleaseFacts
+from supply_chain.policy.facts import DeployFacts, F, IntakeFacts, ReleaseFacts
 from supply_chain.policy.outcome import Reason
 from supply_chain.policy.people import People
 from supply_chain.policy.reviews import Reviews
 from supply_chain.policy.vex import Vex, is_accepted
 from supply_chain.policy.waivers import Waiver, Waivers
 from supply_chain.text import render_time, truncate_lines
-
-F = TypeVar("F", bound=ImageFacts)
 
 PLACEHOLDER = re.compile(r"\{([^{}]+)\}")
 OF_AN_ENVIRONMENT = tuple(

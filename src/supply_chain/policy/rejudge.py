@@ -29,9 +29,10 @@ from supply_chain.evidence.store import EvidenceStore, Repositories
 from supply_chain.model.image import ImageRef
 from supply_chain.model.tier import Gate, TierName
 from supply_chain.policy.blocks import block_reasons, find_blocked_bases
+from supply_chain.policy.facts import F
 from supply_chain.policy.gate import evaluate
 from supply_chain.policy.outcome import Admitted, Refused, waivers_of
-from supply_chain.policy.policies import F, GatePolicy
+from supply_chain.policy.policies import GatePolicy
 from supply_chain.policy.reading import read_blocked_bases
 from supply_chain.policy.refused_rules import find_block_rules
 from supply_chain.policy.verdict import publish_block, publish_refusal, record, record_refusal

@@ -18,10 +18,10 @@ from supply_chain.evidence.summary import Summary, summary, verdicts
 from supply_chain.model.image import Digest, ImageRef
 from supply_chain.model.tier import Gate, TierName, curated_repository, evidence_repository
 from supply_chain.policy.blocks import block_reasons, find_blocked_bases, read_base_statements
-from supply_chain.policy.facts import CuratedFacts, DeployFacts, ImageFacts, IntakeFacts
+from supply_chain.policy.facts import CuratedFacts, DeployFacts, F, ImageFacts, IntakeFacts
 from supply_chain.policy.gate import evaluate
 from supply_chain.policy.outcome import Admitted, Refused, break_glass_of, waivers_of
-from supply_chain.policy.policies import F, GatePolicy
+from supply_chain.policy.policies import GatePolicy
 from supply_chain.policy.refused_rules import find_block_rules
 from supply_chain.policy.waivers import waiver_reference
 

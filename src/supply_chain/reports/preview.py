@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from supply_chain.fleet.gate_facts import GateSubject
 from supply_chain.fleet.preview import Effect, NotJudged, PolicyChange, PolicyPreview
 from supply_chain.policy.outcome import Reason
 from supply_chain.policy.upcoming import UpcomingRule
@@ -34,9 +33,9 @@ class Row:
         """The gate, with the environment or where the images run."""
         subject = self.changes[0].subject
         if subject.environment:
-            return _place(subject)
+            return subject.gate_name
         running = sorted({each for change in self.changes for each in change.running})
-        return f"{_place(subject)}, running in {', '.join(running)}" if running else _place(subject)
+        return f"{subject.gate_name}, running in {', '.join(running)}" if running else subject.gate_name
 
     @property
     def effect(self) -> Effect:
@@ -63,17 +62,13 @@ def _signed(change: PolicyChange) -> Iterator[tuple[str, Reason]]:
     yield from (("-", each) for each in change.lost)
 
 
-def _place(subject: GateSubject) -> str:
-    return f"{subject.gate} gate for {subject.environment}" if subject.environment else f"{subject.gate} gate"
-
-
 def _rows(preview: PolicyPreview) -> list[Row]:
     """Return the changes in groups: refusals first, then by application and gate."""
     effects = list(Effect)
     groups: dict[tuple[int, str, str, tuple[str, ...]], list[PolicyChange]] = {}
     for each in preview.changes:
         codes = tuple(sorted({f"{sign}{reason.code}" for sign, reason in _signed(each)}))
-        key = effects.index(each.effect), each.subject.image.application, _place(each.subject), codes
+        key = effects.index(each.effect), each.subject.image.application, each.subject.gate_name, codes
         groups.setdefault(key, []).append(each)
     return [Row(tuple(groups[key])) for key in sorted(groups)]
 
@@ -98,7 +93,7 @@ def _unjudged(subjects: Sequence[NotJudged]) -> list[tuple[str, str, str]]:
     groups: dict[tuple[str, str], list[str]] = {}
     for each in subjects:
         image = each.subject.image
-        groups.setdefault((_place(each.subject), each.why), []).append(f"{image.application}@{image.short}")
+        groups.setdefault((each.subject.gate_name, each.why), []).append(f"{image.application}@{image.short}")
     return [
         (place, f"{len(images)}: {', '.join(truncate_lines(NAMED, images))}", " ".join(why.split("\n")))
         for (place, why), images in sorted(groups.items())

@@ -43,7 +43,7 @@ def opening(world: World, monkeypatch: pytest.MonkeyPatch) -> Any:
             raise made.result
         return made.result
 
-    monkeypatch.setattr(isolation, "_load_ports", lambda: ports)
+    monkeypatch.setattr(isolation, "load_execution_ports", lambda: ports)
     monkeypatch.setattr(isolation, "open_bundle", open_bundle)
     return made
 

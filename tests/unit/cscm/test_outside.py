@@ -23,7 +23,7 @@ REASON = {"code": "scan.high", "fact": "CVE-1\x1b[2J", "remedy": "rebuild"}
 def publish(world, monkeypatch):
     """Return a function that publishes a verdict, which `cscm verdict` then reads."""
     ports = SimpleNamespace(verdicts=world.verdict_store(TierName.EXECUTION), repositories=world.ecr)
-    monkeypatch.setattr(outside, "_load_ports", lambda: ports)
+    monkeypatch.setattr(outside, "load_execution_ports", lambda: ports)
     world.registry.add(CURATED)
 
     def run(gate=Gate.RELEASE, environment="", reasons=(), **changes):

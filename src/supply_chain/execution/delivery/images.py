@@ -13,14 +13,13 @@ import yaml
 
 from supply_chain.errors import DeclarationInvalid
 from supply_chain.execution.delivery.settings import FileKind
-from supply_chain.execution.kubernetes.cluster import Document
+from supply_chain.execution.kubernetes.cluster import CONTAINERS, Document
 from supply_chain.model.image import Digest
 from supply_chain.text import plain_text
 
 MOST_BYTES = 1024**2
 """Maximum size of a file; yaml.compose reads it as a whole."""
 MOST_NODES = 50_000
-CONTAINERS = ("containers", "initContainers", "ephemeralContainers")
 
 Change = tuple[int, int, str]
 """The beginning and end of a part of the text, and what replaces it."""
