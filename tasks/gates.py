@@ -7,7 +7,7 @@ from typing import Any
 from blocks.curation_ports import CurationPorts
 from blocks.execution_ports import ExecutionPorts
 from orchestration.clock import now
-from orchestration.events import emit
+from orchestration.events import MOST_ITEMS, emit
 from orchestration.steps import step
 from supply_chain.errors import ImageArchived, ImageNotFound
 from supply_chain.execution.environment import Environment
@@ -69,7 +69,7 @@ def emit_verdict(verdict: Admitted[F] | Refused, facts: F) -> tuple[Admitted[F] 
     """Emit the verdict as an event, and return it with the facts."""
     gate = verdict.gate.value
     if isinstance(verdict, Refused):
-        reasons = [reason.model_dump() for reason in verdict.reasons][:50]
+        reasons = [reason.model_dump() for reason in verdict.reasons[:MOST_ITEMS]]
         blocked: dict[str, Any] = {"blocked": "yes"} if IMAGE_BLOCKED in {r.code for r in verdict.reasons} else {}
         emit("image.refused", facts.ref, facts.source, gate=gate, reasons=reasons, **blocked)
     else:

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from blocks import Inventory
 from blocks.curation_ports import CurationPorts
-from orchestration.events import emit, event_id, is_recorded
+from orchestration.events import MOST_ITEMS, emit, event_id, is_recorded
 from orchestration.steps import step
 from supply_chain.curation.rescan import News
 from supply_chain.fleet.exposure import Fixes, RescanResult, Unjudged
@@ -63,8 +63,8 @@ def _emit(result: RescanResult, news: News) -> None:
         None,
         event_uuid,
         **{"from": _format(news.before), "to": _format(news.after)},
-        reasons=[reason.model_dump() for reason in news.reasons][:50],
-        exploited=sorted({finding.id for finding in result.exploited})[:50],
+        reasons=[reason.model_dump() for reason in news.reasons[:MOST_ITEMS]],
+        exploited=sorted({finding.id for finding in result.exploited})[:MOST_ITEMS],
         running=list(result.running),
         owner=result.owner,
     )

@@ -12,7 +12,7 @@ from blocks.curation_ports import CurationPorts
 from blocks.execution_ports import ExecutionPorts
 from blocks.tier_ports import TierPorts
 from orchestration.clock import now
-from orchestration.events import emit, event_id, is_recorded
+from orchestration.events import MOST_ITEMS, emit, event_id, is_recorded
 from orchestration.steps import in_thread, step
 from supply_chain.errors import ClusterRefused, ClusterUnavailable, GateOvertaken
 from supply_chain.evidence.published import withdraw_removed
@@ -27,8 +27,6 @@ from supply_chain.policy.outcome import Admitted, Refused
 from supply_chain.policy.rejudge import UNDECIDED
 from supply_chain.text import first_line
 
-MOST_REASONS = 50
-"""Number of reasons in an event."""
 RENEWING = "deployments_renewed_since"
 """The variable with the begin of a run that was killed or could not judge all; the next one makes up for its events."""
 JUDGED = "deployments_judged_by"
@@ -127,6 +125,6 @@ def _emit_refusal(ref: ImageRef, environment: str, published: Summary) -> None:
         None,
         event_uuid,
         **{"from": "passed", "to": "refused"},
-        reasons=list(published.cscm.reasons)[:MOST_REASONS],
+        reasons=list(published.cscm.reasons)[:MOST_ITEMS],
         running=[environment],
     )

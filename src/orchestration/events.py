@@ -20,6 +20,8 @@ from supply_chain.model.image import ImageRef, Source
 Origin = Literal["chain", "tier"]
 LABELS = {"gate", "blocked"}
 """Keys of a payload that become labels, which a trigger can match."""
+MOST_ITEMS = 50
+"""Maximum number of reasons, or of other items, in the payload of an event."""
 _origin: ContextVar[Origin] = ContextVar("origin", default="tier")
 
 
