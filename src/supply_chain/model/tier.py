@@ -66,6 +66,8 @@ JUDGE = {
     Gate.DEPLOY: TierName.EXECUTION,
 }
 """The tier that signs the verdicts of each gate."""
+CURATION_GATES = (Gate.INTAKE, Gate.RELEASE)
+"""The gates of curation, in the order in which an image passes them. Their verdicts count for every environment."""
 
 
 def development_repository(application: str) -> str:

@@ -20,7 +20,7 @@ from supply_chain.evidence.statement import is_about
 from supply_chain.evidence.summary import Summary
 from supply_chain.model.image import Source
 from supply_chain.model.manifest import Base, Service
-from supply_chain.model.tier import Gate, curated_repository, development_repository
+from supply_chain.model.tier import curated_repository, development_repository
 from supply_chain.policy import fact_types as types
 from supply_chain.policy.builders import find_builder_level
 from supply_chain.policy.facts import (
@@ -119,8 +119,9 @@ def _(facts: DeployFacts, people: People) -> types.DeployValues:
     if facts.examination is not None:
         values["examination"] = _examination(facts.examination, facts)
     values["signed"] = facts.signed
-    last = {gate: _verdict(each) for gate, each in facts.verdicts.items()}
-    values["verdicts"] = cast(types.VerdictsFacts, {gate.value: each for gate, each in last.items() if gate in EARLIER})
+    values["verdicts"] = cast(
+        types.VerdictsFacts, {gate.value: _verdict(each) for gate, each in facts.verdicts.items()}
+    )
     values["environment"] = _environment(facts.environment)
     if (approval := facts.approval) is not None:
         values["approval"] = {
@@ -292,9 +293,6 @@ def _classification_conflict(
     if minimum is None or manifest.classification.rank >= minimum.rank:
         return None
     return {"declared": manifest.classification.value, "minimum": minimum.value}
-
-
-EARLIER = (Gate.INTAKE, Gate.RELEASE)
 
 
 def _image(facts: ImageFacts, people: People) -> types.ImageValues:

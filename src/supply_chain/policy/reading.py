@@ -32,7 +32,7 @@ from supply_chain.evidence.statement import (
 from supply_chain.evidence.store import EvidenceStore, Reading
 from supply_chain.evidence.summary import Summary, last_verdict
 from supply_chain.model.image import Digest, ImageRef
-from supply_chain.model.tier import Gate, TierName, is_base_repository
+from supply_chain.model.tier import CURATION_GATES, Gate, TierName, is_base_repository
 from supply_chain.policy.blocks import Statements, find_blocked_bases, read_base_statements
 from supply_chain.policy.facts import DeployFacts, EnvironmentRequirements, IntakeFacts, ReleaseFacts
 from supply_chain.policy.names import Holder, settled_holder
@@ -339,8 +339,7 @@ def _encryption(evidence: Iterable[VerifiedStatement]) -> EncryptionRecord | Non
 
 def _verdicts(evidence: Sequence[VerifiedStatement], ref: ImageRef) -> dict[Gate, Summary]:
     """Return the last verdict of the intake gate and of the release gate about an image, if there is one."""
-    gates = (Gate.INTAKE, Gate.RELEASE)
-    return {gate: last.value for gate in gates if (last := last_verdict(evidence, gate, ref.digest))}
+    return {gate: last.value for gate in CURATION_GATES if (last := last_verdict(evidence, gate, ref.digest))}
 
 
 def _value(signed: SignedValue[T] | None) -> T | None:

@@ -12,7 +12,7 @@ from supply_chain.evidence.statement import PROVENANCE, SIGNATURE, SUMMARY
 from supply_chain.evidence.store import EvidenceStore
 from supply_chain.evidence.summary import Summary, is_released, last_verdict
 from supply_chain.model.image import ImageRef
-from supply_chain.model.tier import OFFERED, Gate, TierName, curated_repository
+from supply_chain.model.tier import CURATION_GATES, OFFERED, TierName, curated_repository
 from supply_chain.policy.outcome import IMAGE_BLOCKED
 from supply_chain.policy.verdict import refusals_place
 from supply_chain.promotion.planned_promotion import (
@@ -91,7 +91,7 @@ def _decide_newest(ref: ImageRef, store: EvidenceStore) -> PlannedPromotion:
         return no_promotion(ref, "development signed no provenance of it").model_copy(update={"awaits_evidence": True})
     own = store.verified(ref.moved_to(curated_repository(ref.application)), TierName.CURATION, SUMMARY, SIGNATURE)
     refusals = store.verified(refusals_place(ref), TierName.CURATION, SUMMARY)
-    for gate in (Gate.INTAKE, Gate.RELEASE):
+    for gate in CURATION_GATES:
         verdict = last_verdict((*own, *refusals), gate, ref.digest)
         if verdict and not verdict.value.passed and not _is_unblocked(verdict.value, ref, store):
             return no_promotion(ref, why_refused(verdict.value, gate))

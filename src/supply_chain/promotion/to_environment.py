@@ -27,7 +27,7 @@ from supply_chain.execution.environment import Environment
 from supply_chain.execution.records import read_records
 from supply_chain.model.image import ImageRef
 from supply_chain.model.manifest import Service
-from supply_chain.model.tier import CURATED, Gate, TierName
+from supply_chain.model.tier import CURATED, CURATION_GATES, Gate, TierName
 from supply_chain.policy.outcome import BASE_BLOCKED, IMAGE_BLOCKED
 from supply_chain.policy.reading import execution_statements
 from supply_chain.promotion.planned_promotion import (
@@ -45,7 +45,7 @@ from supply_chain.text import first_line, join_lines
 EXECUTION_STATEMENTS = (DEPLOYMENT, SUMMARY, SOAK, APPROVAL)
 REASONS_THAT_END = {
     IMAGE_BLOCKED, BASE_BLOCKED, f"verdict.{Gate.RELEASE}.refused", "scan.old",
-    *(f"verdict.{gate}.{end}" for gate in (Gate.INTAKE, Gate.RELEASE) for end in ("ended", "waived")),
+    *(f"verdict.{gate}.{end}" for gate in CURATION_GATES for end in ("ended", "waived")),
 }  # fmt: skip
 """Reasons of a refusal that end when curation admits the image again: a block, an admission or a waiver that ended, and
 what follows from them."""

@@ -10,7 +10,7 @@ from supply_chain.fleet.explain import Explanation
 from supply_chain.fleet.image import FleetImage, Running
 from supply_chain.fleet.where import Place
 from supply_chain.model.image import short
-from supply_chain.model.tier import Gate
+from supply_chain.model.tier import CURATION_GATES
 from supply_chain.reports.text import day, escape, megabytes, table
 from supply_chain.text import plain_text, pluralize, render_time
 
@@ -47,8 +47,7 @@ def _format_state(image: FleetImage) -> str:
     storage += "" if image.stored.status == "ACTIVE" else f", {image.stored.status.lower()}"
     if image.blocked:
         return plain_text(f"blocked {image.blocked}{storage}")
-    gates = (Gate.INTAKE, Gate.RELEASE)  # the deploy gate's verdicts concern one environment
-    refused = [each for gate in gates if (each := image.last(gate)) and not each.passed]
+    refused = [each for gate in CURATION_GATES if (each := image.last(gate)) and not each.passed]
     state = "refused" if refused else "released" if image.released else "not admitted yet"
     codes = sorted({reason.code for each in refused for reason in each.reasons})
     hold = ", held" if image.held else ""
