@@ -15,7 +15,7 @@ from supply_chain.model.tier import Gate, TierName, curated_repository, developm
 from supply_chain.policy.facts import IntakeFacts, ReleaseFacts
 from supply_chain.policy.outcome import Admitted, Refused
 from supply_chain.policy.reading import read_intake_facts, read_release_facts
-from supply_chain.policy.rejudge import VerdictPorts, judge_published
+from supply_chain.policy.rejudge import judge_published
 from supply_chain.vulnerability.scanner import Scanner
 
 
@@ -35,18 +35,12 @@ class CurationPorts(TierPorts):
 
     def judge_published(self, ref: ImageRef) -> Admitted[ReleaseFacts] | Refused | None:
         """Judge an image again if a verdict of the release gate about it is published; return a changed verdict."""
-        ports = VerdictPorts(
-            Gate.RELEASE, self.evidence, self.verdicts, self.repositories, lambda: self.workbench.policies().release,
-            self.list_base_images, now,
-        )  # fmt: skip
+        ports = self.verdict_ports(Gate.RELEASE, lambda: self.workbench.policies().release)
         return judge_published(ref, "", lambda: self.release_facts(ref), ports)
 
     def judge_published_intake(self, ref: ImageRef) -> Admitted[IntakeFacts] | Refused | None:
         """Judge an image again if a verdict of the intake gate about it is published; return a changed verdict."""
-        ports = VerdictPorts(
-            Gate.INTAKE, self.evidence, self.verdicts, self.repositories, lambda: self.workbench.policies().intake,
-            self.list_base_images, now,
-        )  # fmt: skip
+        ports = self.verdict_ports(Gate.INTAKE, lambda: self.workbench.policies().intake)
         offered = ref.moved_to(development_repository(ref.application))
         return judge_published(offered, "", lambda: self._read_offered_facts(offered), ports)
 

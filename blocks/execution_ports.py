@@ -23,8 +23,8 @@ from supply_chain.adapters.kubernetes.client import ClusterClient
 from supply_chain.adapters.kubernetes.parameters import ClusterParameters
 from supply_chain.adapters.process.cancellation import cancellation, defer_cancellation
 from supply_chain.adapters.tools.manifest_renderer import ManifestRenderer
-from supply_chain.errors import UNREADABLE, BaseMissing, ClusterRefused, SettingInvalid, VerdictMissing
-from supply_chain.evidence.published import CurrentVerdict, list_published_environments, read_current_verdict
+from supply_chain.errors import UNREADABLE, BaseMissing, ClusterRefused, SettingInvalid
+from supply_chain.evidence.published import CurrentVerdict, list_published_environments
 from supply_chain.evidence.store import EvidenceStore
 from supply_chain.execution.break_glass import find_overridable
 from supply_chain.execution.delivery.repository import FetchedBranches
@@ -52,7 +52,14 @@ from supply_chain.model.tier import Gate, TierName
 from supply_chain.policy.facts import DeployFacts
 from supply_chain.policy.outcome import Admitted, Refused
 from supply_chain.policy.reading import read_deploy_facts
-from supply_chain.policy.rejudge import UNDECIDED, VerdictPorts, judge_published, refuse_blocked, renew_published
+from supply_chain.policy.rejudge import (
+    UNDECIDED,
+    VerdictPorts,
+    judge_published,
+    read_published,
+    refuse_blocked,
+    renew_published,
+)
 from supply_chain.policy.verdict import decide
 from supply_chain.text import first_line
 
@@ -211,10 +218,7 @@ class ExecutionPorts(TierPorts):
 
     def read_published(self, ref: ImageRef, environment: str) -> CurrentVerdict | None:
         """Return the published verdict for an environment, also one that has ended; None if there is none."""
-        try:
-            return read_current_verdict(self.verdicts, ref, Gate.DEPLOY, environment)
-        except VerdictMissing:
-            return None
+        return read_published(ref, environment, self._verdict_ports)
 
     def renew_published(
         self, ref: ImageRef, environment: Environment, current: CurrentVerdict | None = None
@@ -274,10 +278,7 @@ class ExecutionPorts(TierPorts):
 
     @property
     def _verdict_ports(self) -> VerdictPorts[DeployFacts]:
-        return VerdictPorts(
-            Gate.DEPLOY, self.evidence, self.verdicts, self.repositories, lambda: self.workbench.policies().deploy,
-            self.list_base_images, now,
-        )  # fmt: skip
+        return self.verdict_ports(Gate.DEPLOY, lambda: self.workbench.policies().deploy)
 
     def deploy_ports(self, target: Target) -> DeployPorts:
         """Return the dependencies of a deployment to a target."""

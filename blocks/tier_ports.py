@@ -28,8 +28,11 @@ from supply_chain.evidence.published import PublishedVerdicts
 from supply_chain.evidence.store import EvidenceStore
 from supply_chain.model.image import ImageRef, blobs_of
 from supply_chain.model.manifest import list_bases
-from supply_chain.model.tier import BASES, TierName, curated_repository
+from supply_chain.model.tier import BASES, Gate, TierName, curated_repository
+from supply_chain.policy.facts import F
+from supply_chain.policy.policies import GatePolicy
 from supply_chain.policy.reading import Layers
+from supply_chain.policy.rejudge import VerdictPorts
 from supply_chain.vulnerability.scanner import SbomGenerator
 
 
@@ -85,6 +88,10 @@ class TierPorts:
     def verdicts(self) -> EvidenceStore:
         """The published verdicts as the tier sees them: only the keys for them are trusted."""
         return self._store(self.tier.verdict_key or "", self.tier.verdict_keys)
+
+    def verdict_ports(self, gate: Gate, policy: Callable[[], GatePolicy[F]]) -> VerdictPorts[F]:
+        """Return what judging again at a gate uses; `policy` returns the gate's active policies."""
+        return VerdictPorts(gate, self.evidence, self.verdicts, self.repositories, policy, self.list_base_images, now)
 
     def _store(self, key: str, trusted_keys: Mapping[str, str]) -> EvidenceStore:
         trusted = {TierName(name): key for name, key in trusted_keys.items()}

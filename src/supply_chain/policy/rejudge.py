@@ -79,7 +79,7 @@ def judge_published(
     the gate does not decide, only a block counts (`refuse_blocked`). Raises the errors of `read_current_verdict` and of
     reading facts, judging and recording.
     """
-    current = current or _read_current(ref, environment, ports)
+    current = current or read_published(ref, environment, ports)
     if current is None:
         return None
     answers, published = {current.admits, current.verdict.passed}, current.verdict.cscm
@@ -113,7 +113,7 @@ def renew_published(
     at an age of `max_age`, if the environment has one. `current` is what is published; None: it is read. Return None if
     there is none, or if it does not end yet. Raises the errors of `judge_published`.
     """
-    current = current or _read_current(ref, environment, ports)
+    current = current or read_published(ref, environment, ports)
     if current is None or not current.verdict.passed:
         return None
     soon, too_old = ports.now() + RENEWED, too_old_within_a_day(ports.now(), max_age)
@@ -130,7 +130,7 @@ def refuse_blocked(ref: ImageRef, environment: str, ports: VerdictPorts[F], why:
     If other evidence cannot be read, the image's own block takes effect all the same. Raises the errors of
     `read_current_verdict`, and of reading and publishing.
     """
-    current = _read_current(ref, environment, ports)
+    current = read_published(ref, environment, ports)
     if current is None or not current.verdict.passed:
         return None
     status = read_image_status(ref, ports.evidence).by(TierName.LIFECYCLE)
@@ -167,7 +167,8 @@ def too_old_within_a_day(now: datetime, max_age: timedelta | None) -> datetime |
     return None if max_age is None else now + RENEWED - max_age
 
 
-def _read_current(ref: ImageRef, environment: str, ports: VerdictPorts[F]) -> CurrentVerdict | None:
+def read_published(ref: ImageRef, environment: str, ports: VerdictPorts[F]) -> CurrentVerdict | None:
+    """Return what a gate published about an image, also if it has ended; None if nothing counts."""
     try:
         return read_current_verdict(ports.verdicts, ref, ports.gate, environment)
     except VerdictMissing:
