@@ -5,12 +5,9 @@ from __future__ import annotations
 from blocks.development_ports import DevelopmentPorts
 from orchestration.clock import now
 from orchestration.steps import step
+from supply_chain.development.name import check_name
 from supply_chain.development.snapshot import Snapshot
-from supply_chain.policy.fact_values import name_conflict
-from supply_chain.policy.gate import refuse_name
-from supply_chain.policy.names import Holder, settled_holder
 from supply_chain.policy.outcome import Refused
-from supply_chain.policy.reading import find_holder
 
 
 @step("check the name")
@@ -18,10 +15,8 @@ def check_name_step(snapshot: Snapshot, ports: DevelopmentPorts) -> Refused | No
     """Return the refusal of a name that does not belong to this source, or None.
 
     This applies the intake gate's rule to what development can read. The gate decides again, on the signed
-    provenance. Without that rule, no name is refused here.
+    provenance.
     """
     name = snapshot.manifest.name
-    latest = find_holder(ports.list_curated_images(name), ports.evidence)
-    holder = settled_holder(ports.workbench.registered(name, snapshot.origin), latest)
-    conflict = name_conflict(name, holder, Holder.of(snapshot.manifest, snapshot.source))
-    return refuse_name(conflict, ports.workbench.policies().intake, now()) if conflict else None
+    before, registered = ports.list_curated_images(name), ports.workbench.registered(name, snapshot.origin)
+    return check_name(snapshot, before, registered, ports.evidence, lambda: ports.workbench.policies().intake, now())

@@ -51,8 +51,7 @@ def read_intake_facts(
 ) -> IntakeFacts:
     """Return the facts of the intake gate: what development's key signed about an image in `dev/*`.
 
-    `curated_before` are the images in the application's curated repository, the last one first. `registered` is the
-    entry for the name in the register of names.
+    `curated_before` and `registered` are as for `read_holder`.
     """
     reading, status = _with_status(ref, store)
     evidence = reading.by(TierName.DEVELOPMENT)
@@ -64,9 +63,18 @@ def read_intake_facts(
         evidence=(*evidence, *status.by(TierName.LIFECYCLE)),
         ignored_referrers=(*reading.notes(), *status.notes()),
         attached=reading.attached,
-        holder=settled_holder(registered, find_holder(curated_before, store)),
+        holder=read_holder(curated_before, store, registered),
         source_report=_value(last_report(evidence)),
     )
+
+
+def read_holder(curated_before: Sequence[ImageRef], store: EvidenceStore, registered: Holder | None) -> Holder | None:
+    """Return who holds a name: the register takes precedence over the first use.
+
+    `curated_before` are the images in the application's curated repository, the last one first. `registered` is the
+    entry for the name in the register of names.
+    """
+    return settled_holder(registered, find_holder(curated_before, store))
 
 
 def find_holder(curated_before: Sequence[ImageRef], store: EvidenceStore) -> Holder | None:
