@@ -17,9 +17,9 @@ from orchestration.notifications import notify
 from orchestration.run_names import by_image
 from orchestration.steps import wait_for_all
 from supply_chain.errors import ResponseIncomplete, SupplyChainError
+from supply_chain.execution.response import CANCELS, JUDGES, Response
 from supply_chain.model.image import ImageRef
 from supply_chain.model.tier import curated_repository
-from supply_chain.promotion.response import CANCELS, JUDGES, Response
 from supply_chain.reports import alert_page, response_page
 from supply_chain.reports.text import artifact_key
 from supply_chain.text import join_lines, plain_text

@@ -16,9 +16,9 @@ from supply_chain.execution.isolation.case import Case
 from supply_chain.execution.isolation.record import IsolationRecord
 from supply_chain.execution.isolation.sequence import IsolationPorts, preserve, quarantine, recover
 from supply_chain.execution.records import read_expected
+from supply_chain.execution.response import CANCELS, find_deployments, find_isolating
 from supply_chain.model.image import ImageRef
 from supply_chain.model.tier import curated_repository
-from supply_chain.promotion.response import CANCELS, find_deployments, find_isolating
 from supply_chain.text import join_lines
 
 

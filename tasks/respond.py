@@ -29,10 +29,10 @@ from supply_chain.execution.deployment import Expected, deployed_image
 from supply_chain.execution.environment import Environment
 from supply_chain.execution.observation import Observation
 from supply_chain.execution.records import read_expected
+from supply_chain.execution.response import CANCELS, Response, find_deployments, make_response
 from supply_chain.model.image import ImageRef
 from supply_chain.model.tier import TierName, is_base_repository
 from supply_chain.policy.outcome import Refused
-from supply_chain.promotion.response import CANCELS, Response, find_deployments, make_response
 from supply_chain.text import join_lines
 
 ENDED, POLL = 90.0, 0.5

@@ -5,8 +5,8 @@ from __future__ import annotations
 from supply_chain.evidence.break_glass import BreakGlass
 from supply_chain.execution.isolation.record import IsolationRecord
 from supply_chain.execution.observation import Observation
+from supply_chain.execution.response import Response
 from supply_chain.model.image import ImageRef, short
-from supply_chain.promotion.response import Response
 from supply_chain.reports.text import escape, table
 from supply_chain.text import plain_text, truncate_lines
 

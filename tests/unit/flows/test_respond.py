@@ -11,8 +11,8 @@ from flows import respond
 from supply_chain.errors import ClusterUnavailable, ResponseIncomplete, SettingInvalid
 from supply_chain.execution.environment import DockerEnvironment
 from supply_chain.execution.environment_documents import EnvironmentDocuments
+from supply_chain.execution.response import make_response
 from supply_chain.model.image import ImageRef
-from supply_chain.promotion.response import make_response
 from tasks.isolate import IsolationTargets
 from tasks.respond import PromotionsInProgress, RejudgeResult
 

@@ -7,10 +7,10 @@ import pytest
 from supply_chain.evidence.image_status import Act, LifecycleDecision
 from supply_chain.execution.deployment import DockerPlace, Expected, deployed_image
 from supply_chain.execution.isolation.settings import ResponseSettings
+from supply_chain.execution.response import find_deployments, find_isolating, make_response
 from supply_chain.model.container import profile
 from supply_chain.model.image import ImageRef
 from supply_chain.model.manifest import Probe
-from supply_chain.promotion.response import find_deployments, find_isolating, make_response
 from supply_chain.reports import alert_page, response_page
 from tests.support.builders import DIGEST, NOON, OTHER
 from tests.support.observations import DRIFT, look
