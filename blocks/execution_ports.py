@@ -267,7 +267,7 @@ class ExecutionPorts(TierPorts):
 
     def decision_version(self) -> str:
         """Return a text that differs if other policies, decisions of people or environments decide at the gate."""
-        environments = [each.decision for each in self.workbench.environment_documents().readable]
+        environments = [each.signed_content for each in self.workbench.environment_documents().readable]
         return digest_of(b"\n".join([self.workbench.unsigned_policies().deploy.version.encode(), *environments]))
 
     def _max_age(self, environment: str) -> timedelta | None:

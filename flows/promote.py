@@ -188,7 +188,7 @@ def _approval_notes(approval: Approval, place: Environment, ref: ImageRef) -> It
     """Yield the reasons why an approval does not count, or not yet."""
     if place.signed_approvals and not approval.signature:
         yield f"{place.name} counts only approvals that people sign with keys of their own (`cscm approve --key`)"
-    if not place.asks:
+    if not place.requires_approval:
         yield f"{place.name} requires no approval: there, an approval only overrides an earlier denial"
     try:
         place.placement(ref.application)

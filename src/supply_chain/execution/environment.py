@@ -164,7 +164,7 @@ class Environment(Model):
         """Return the configuration of `application`; raise `SettingInvalid` if it has none here."""
 
     @property
-    def decision(self) -> bytes:
+    def signed_content(self) -> bytes:
         """What people sign of the document: all but its description and how its applications are placed.
 
         What has its default value is left out, so that a later version with one key more needs no new signature.
@@ -172,7 +172,7 @@ class Environment(Model):
         return self.model_dump_json(exclude={"description", "applications"}, exclude_defaults=True).encode()
 
     @property
-    def asks(self) -> bool:
+    def requires_approval(self) -> bool:
         """Whether a person has to approve each image for this environment."""
         return self.approval != "none"
 
@@ -189,7 +189,7 @@ class Environment(Model):
         """
         return EnvironmentRequirements(
             name=self.name,
-            approval=self.asks,
+            approval=self.requires_approval,
             signed_approvals=self.signed_approvals,
             soak=self._required_soak(read),
             test_report=self.tests == "shown",

@@ -27,8 +27,8 @@ from supply_chain.policy.people import PeopleOwner
 def read_signable(project: Path) -> dict[str, bytes]:
     """Return what is signed of a project: name in the list → content. All of it is checked first.
 
-    Of an environment, that is what decides (`Environment.decision`), so that a new port or variable needs no signature.
-    Raises the errors of reading policies, names and environments.
+    Of an environment, that is what decides (`Environment.signed_content`), so that a new port or variable needs no
+    signature. Raises the errors of reading policies, names and environments.
     """
     documents, register = read_documents(project / DIRECTORY), read_register_content(project / REGISTER)
     compile_project(project, documents)
@@ -42,7 +42,7 @@ def read_signable(project: Path) -> dict[str, bytes]:
 
 
 def _decisions(environments: Iterable[Environment]) -> dict[str, bytes]:
-    return {f"{ENVIRONMENTS}{each.name}": each.decision for each in environments}
+    return {f"{ENVIRONMENTS}{each.name}": each.signed_content for each in environments}
 
 
 class ProjectState(PolicyState):
@@ -79,7 +79,7 @@ def read_project_state(project: Path, owner: PeopleOwner, since: datetime | None
 
 def find_environment_state(environment: Environment, activation: Activation) -> PolicyState:
     """Return whether what decides in an environment is active."""
-    return activation.find_state(f"{ENVIRONMENTS}{environment.name}", environment.decision)
+    return activation.find_state(f"{ENVIRONMENTS}{environment.name}", environment.signed_content)
 
 
 def require_active_environment(environment: Environment, activation: Activation) -> Environment:

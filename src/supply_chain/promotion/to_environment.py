@@ -97,7 +97,7 @@ def plan_deployment(ref: ImageRef, after: str | None, sources: PromotionSources)
 def _awaits_approval(environment: Environment, ref: ImageRef, own: Sequence[VerifiedStatement]) -> bool:
     """Return whether people still have to decide. Whether they may, and whether they signed, the gate verifies."""
     if not environment.signed_approvals:
-        return environment.asks and last_approval(own, environment.name, ref.digest) is None
+        return environment.requires_approval and last_approval(own, environment.name, ref.digest) is None
     signers = {each.by for each in signed_approvals(own, environment.name, ref.digest)}
     return len(signers) < environment.signed_approvals
 

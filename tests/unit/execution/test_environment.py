@@ -90,7 +90,7 @@ def test_environment_asks_for_signed_approvals(tmp_path, text, approval, number)
     found = read_environment(tmp_path, "production")
     asked = found.requirements(lambda name: found)
 
-    assert (found.asks, asked.approval, asked.signed_approvals) == (approval, approval, number)
+    assert (found.requires_approval, asked.approval, asked.signed_approvals) == (approval, approval, number)
 
 
 def test_environment_can_require_shown_tests(tmp_path):
@@ -112,7 +112,10 @@ def test_environment_has_no_approval_and_no_soak_by_default(tmp_path):
     write(tmp_path, "staging", "")
     write(tmp_path, "production", "approval: required")
 
-    assert [(each.asks, each.soak) for each in read_environments(tmp_path)] == [(True, None), (False, None)]
+    assert [(each.requires_approval, each.soak) for each in read_environments(tmp_path)] == [
+        (True, None),
+        (False, None),
+    ]
 
 
 CLUSTER = "target: kubernetes\ncluster: c\nnamespace: shop\n"
@@ -178,7 +181,7 @@ def test_delivery_names_the_file_of_each_application(tmp_path):
 
     assert isinstance(staging, KubernetesEnvironment) and staging.delivery
     assert staging.delivery.git.file_of("a") == "x/a.yaml" and staging.delivery.git.timeout == 600
-    assert b"x/{application}.yaml" in staging.decision and b"delivery" not in production.decision
+    assert b"x/{application}.yaml" in staging.signed_content and b"delivery" not in production.signed_content
 
 
 @pytest.mark.parametrize(
@@ -220,7 +223,7 @@ def test_environment_without_response_needs_no_new_signature(tmp_path):
     """What people signed before has the same content."""
     write(tmp_path, "production", "target: kubernetes\ncluster: main\nnamespace: apps\n")
 
-    assert b"response" not in read_environment(tmp_path, "production").decision
+    assert b"response" not in read_environment(tmp_path, "production").signed_content
 
 
 def test_values_belong_to_a_chart() -> None:
@@ -258,4 +261,4 @@ def test_collector_is_a_curated_image_by_digest(tmp_path, response):
     right = read_environment(tmp_path, "right")
     assert isinstance(right, KubernetesEnvironment) and right.response.collector
     assert (right.response.collector.contents, right.response.collector.timeout) == (1048576, 60)
-    assert b"curated/base/python" in right.decision
+    assert b"curated/base/python" in right.signed_content

@@ -348,7 +348,7 @@ def test_environment_without_its_approval_is_not_active(office):
     assert read(office).deploy.policies
     assert found.problems == (f"nothing is deployed to production: {found.inactive['environments/production']}",)
     office.sign_policies(office.ann)
-    assert not read_environment_active(office, "production").asks and state(office).problems == ()
+    assert not read_environment_active(office, "production").requires_approval and state(office).problems == ()
     write_environment(office, "production", "production: true\nafter: staging\nsoak: 1h\n")
     with pytest.raises(PolicyUnsigned, match=r": not as signed by ann at .* UTC: environments/production \(changed"):
         read_environment_active(office, "production")
