@@ -43,22 +43,22 @@ async def deploy(image: str, environment: str = "staging", force: bool = False) 
 
 
 async def _deploy(
-    ref: ImageRef, place: Environment, target: Target, ports: ExecutionPorts, reporter: RunReporter, force: bool
+    ref: ImageRef, environment: Environment, target: Target, ports: ExecutionPorts, reporter: RunReporter, force: bool
 ) -> Deployment | Refused:
     reporter.add(digest=ref.digest, repository=ref.repository)
-    verdict, facts = await reporter.gate("deploy gate", deploy_gate_step(ref, place, ports))
+    verdict, facts = await reporter.gate("deploy gate", deploy_gate_step(ref, environment, ports))
     if isinstance(verdict, Refused):
         await in_thread(target.undo_unrecorded, ref)
         return complete_refused(verdict)
     reporter.add(source=facts.source, report=facts.report, checks=facts.checks)
-    deployment = await reporter.step("deploy", deploy_step(verdict, place, target, ports, force), _how)
+    deployment = await reporter.step("deploy", deploy_step(verdict, environment, target, ports, force), _how)
     if isinstance(deployment, Refused):
         reporter.decided(deployment)
         return complete_refused(deployment)
-    reporter.add(running=(f"in {place.name} at {deployment.url} as {deployment.name}: {_how(deployment)}",))
-    reporter.add_address(place.name, deployment.url)
+    reporter.add(running=(f"in {environment.name} at {deployment.url} as {deployment.name}: {_how(deployment)}",))
+    reporter.add_address(environment.name, deployment.url)
     async with alongside(target.remove_unneeded, ref):
-        await reporter.step("monitor", monitor_step(place.name, ports, ref.application), _describe_observations)
+        await reporter.step("monitor", monitor_step(environment.name, ports, ref.application), _describe_observations)
     return deployment
 
 

@@ -184,13 +184,13 @@ async def approve(
     return approval
 
 
-def _approval_notes(approval: Approval, place: Environment, ref: ImageRef) -> Iterator[str]:
+def _approval_notes(approval: Approval, environment: Environment, ref: ImageRef) -> Iterator[str]:
     """Yield the reasons why an approval does not count, or not yet."""
-    if place.signed_approvals and not approval.signature:
-        yield f"{place.name} counts only approvals that people sign with keys of their own (`cscm approve --key`)"
-    if not place.requires_approval:
-        yield f"{place.name} requires no approval: there, an approval only overrides an earlier denial"
+    if environment.signed_approvals and not approval.signature:
+        yield f"{environment.name} counts only approvals that people sign with keys of their own (`cscm approve --key`)"
+    if not environment.requires_approval:
+        yield f"{environment.name} requires no approval: there, an approval only overrides an earlier denial"
     try:
-        place.placement(ref.application)
+        environment.placement(ref.application)
     except SettingInvalid as error:
         yield f"{first_line(error)}: its images are not deployed there"

@@ -74,10 +74,12 @@ async def find_isolating_step(ref: ImageRef, event: str, ports: ExecutionPorts) 
     for name, error in documents.unreadable.items():
         targets.add_unknown(name, error)
     clusters = [each for each in documents.readable if isinstance(each, KubernetesEnvironment)]
-    places = [each for each in clusters if each.response.isolate and ports.workbench.environment_state(each).active]
-    if not places:
+    environments = [
+        each for each in clusters if each.response.isolate and ports.workbench.environment_state(each).active
+    ]
+    if not environments:
         return targets
-    names = [each.name for each in places]
+    names = [each.name for each in environments]
     expected = await in_thread(
         read_expected, names, ports.repositories, ports.registry, ports.evidence, ref.application
     )
@@ -85,13 +87,13 @@ async def find_isolating_step(ref: ImageRef, event: str, ports: ExecutionPorts) 
     block = None
     if event in CANCELS and deployments:
         block = image_status((await in_thread(read_image_status, ref, ports.evidence)).evidence).block
-    for place in places:
-        here = [each for each in deployments if each.environment == place.name]
+    for environment in environments:
+        here = [each for each in deployments if each.environment == environment.name]
         if block:
-            targets.deployments += find_isolating(here, place.response, block=block)
+            targets.deployments += find_isolating(here, environment.response, block=block)
         elif here and event not in CANCELS:
-            with continue_after_error(partial(targets.add_unknown, place.name)):
-                target = await ports.load_target(place)
+            with continue_after_error(partial(targets.add_unknown, environment.name)):
+                target = await ports.load_target(environment)
                 observed = await in_thread(target.observe, here)
-                targets.deployments += find_isolating(here, place.response, observed)
+                targets.deployments += find_isolating(here, environment.response, observed)
     return targets

@@ -33,38 +33,38 @@ from supply_chain.text import join_lines
 
 @step("monitor")
 async def monitor_step(
-    environment: str | None, ports: ExecutionPorts, application: str | None = None
+    name: str | None, ports: ExecutionPorts, application: str | None = None
 ) -> tuple[Observation, ...]:
     """Check one environment or all; each deviation becomes a row and an event, which comes once for a foreign one.
 
-    With `application`, check only that one; this is for the holder of its deploy lock. Otherwise, report also an
-    environment that is not active, and leave what is being deployed right now for later. If all environments are
-    checked, report also the invalid ones, of which those that can be read are checked too, and check what else runs on
-    their hosts.
+    `name` is the environment's; None: all. With `application`, check only that one; this is for the holder of its
+    deploy lock. Otherwise, report also an environment that is not active, and leave what is being deployed right now
+    for later. If all environments are checked, report also the invalid ones, of which those that can be read are
+    checked too, and check what else runs on their hosts.
 
     What cannot be looked at does not prevent looking at the rest: the error is raised once all else is reported.
     """
-    documents = ports.workbench.environment_documents() if environment is None else EnvironmentDocuments((), {})
-    places = (ports.workbench.environment(environment),) if environment else documents.readable
+    documents = ports.workbench.environment_documents() if name is None else EnvironmentDocuments((), {})
+    environments = (ports.workbench.environment(name),) if name else documents.readable
     deploying = await find_deploying()
-    names = [environment] if environment else documents.names
+    names = [name] if name else documents.names
     expected = await in_thread(read_expected, names, ports.repositories, ports.registry, ports.evidence, application)
-    observed = [make_invalid(name, join_lines(error), now()) for name, error in documents.invalid.items()]
+    observed = [make_invalid(each, join_lines(error), now()) for each, error in documents.invalid.items()]
     failed: list[SupplyChainError] = []
-    for place in places if application is None else ():
+    for environment in environments if application is None else ():
         with continue_after_error(failed.append):
-            observed += _find_unsigned(place, ports)
+            observed += _find_unsigned(environment, ports)
     fetched = FetchedBranches()
-    for place in places:
+    for environment in environments:
         with continue_after_error(failed.append):
-            target = await ports.load_target(place, fetched)
-            local = [each for each in expected if each.environment == place.name]
+            target = await ports.load_target(environment, fetched)
+            local = [each for each in expected if each.environment == environment.name]
             observations = await in_thread(target.monitor, local, application)
-            observed += add_entries(observations, await in_thread(_judge_again, local, place, ports))
+            observed += add_entries(observations, await in_thread(_judge_again, local, environment, ports))
     host_observations: dict[str, HostObservation] = {}
-    if environment is None and application is None:
+    if name is None and application is None:
         with continue_after_error(failed.append):
-            host_observations = await _hosts(expected, places, documents.unreadable)
+            host_observations = await _hosts(expected, environments, documents.unreadable)
     unobserved = [each for each in expected if each.environment in documents.unreadable]
     for host_observation in host_observations.values():
         observed += [make_unobserved(each, now()) for each in unobserved if each.container in host_observation.entered]
@@ -73,35 +73,37 @@ async def monitor_step(
     reported = tuple(observed) if application else drop_deploying(observed, deploying)
     for observation in reported:
         await emit_drift(observation)
-    for place in places:
-        await continue_soaks([each for each in reported if each.environment == place.name], place, ports.evidence)
+    for environment in environments:
+        here = [each for each in reported if each.environment == environment.name]
+        await continue_soaks(here, environment, ports.evidence)
     await publish_running(reported, application)
-    await _remember(host_observations, places, deploying)  # last, so that what a failed check has seen is seen again
+    # last, so that what a failed check has seen is seen again
+    await _remember(host_observations, environments, deploying)
     if failed:
         raise failed[0]
     return reported
 
 
-def _find_unsigned(place: Environment, ports: ExecutionPorts) -> tuple[Observation, ...]:
-    state = ports.workbench.environment_state(place)
-    return () if state.active else (make_unsigned(place.name, state.why, now()),)
+def _find_unsigned(environment: Environment, ports: ExecutionPorts) -> tuple[Observation, ...]:
+    state = ports.workbench.environment_state(environment)
+    return () if state.active else (make_unsigned(environment.name, state.why, now()),)
 
 
 def _judge_again(
-    expected: Iterable[Expected], place: Environment, ports: ExecutionPorts
+    expected: Iterable[Expected], environment: Environment, ports: ExecutionPorts
 ) -> dict[str, tuple[Deviation, ...]]:
     """Judge the deployments of an environment that rest on a break-glass; return container → why it is refused."""
     resting = [each for each in expected if each.break_glass]
     if not resting:
         return {}
-    read = partial(ports.deploy_facts, environment=place)
+    read = partial(ports.deploy_facts, environment=environment)
     judge = Judge(read, cache(lambda: ports.workbench.policies().deploy), ports.evidence, now)
     judged = {each.container: judge_again(each, judge) for each in resting}
     return {container: (deviation,) for container, deviation in judged.items() if deviation}
 
 
 async def _hosts(
-    expected: Sequence[Expected], places: Sequence[Environment], unreadable: Collection[str] = ()
+    expected: Sequence[Expected], environments: Sequence[Environment], unreadable: Collection[str] = ()
 ) -> dict[str, HostObservation]:
     """Return what is seen of each host since the last check, by the host's name.
 
@@ -109,10 +111,11 @@ async def _hosts(
     """
     observations = {}
     anywhere = [each for each in expected if each.environment in unreadable and isinstance(each.place, DockerPlace)]
-    on_hosts = [place for place in places if isinstance(place, DockerEnvironment)]
-    for name in sorted({place.host for place in on_hosts}):
-        here = [place for place in on_hosts if place.host == name]
-        on_host = [*anywhere, *(each for each in expected if each.environment in {place.name for place in here})]
+    on_hosts = [each for each in environments if isinstance(each, DockerEnvironment)]
+    for name in sorted({each.host for each in on_hosts}):
+        here = [each for each in on_hosts if each.host == name]
+        names = {each.name for each in here}
+        on_host = [*anywhere, *(each for each in expected if each.environment in names)]
         host: ContainerHost = await ContainerHost.aload(name)
         after = _number(await Variable.aget(_variable(name), default="0"))
         observations[name] = await in_thread(read_host, host.engine(), name, on_host, here, after, now)
@@ -121,7 +124,7 @@ async def _hosts(
 
 async def _remember(
     host_observations: Mapping[str, HostObservation],
-    places: Sequence[Environment],
+    environments: Sequence[Environment],
     deploying: Collection[tuple[str, str]],
 ) -> None:
     """Store the event from which the next check of each host begins.
@@ -129,7 +132,7 @@ async def _remember(
     A host to which something is being deployed is left out: entries into that container are not reported before the
     deployment is recorded.
     """
-    unsettled = {place.place for place in places if any(environment == place.name for environment, _ in deploying)}
+    unsettled = {each.place for each in environments if any(name == each.name for name, _ in deploying)}
     for host, observation in host_observations.items():
         if host not in unsettled:
             await Variable.aset(_variable(host), str(observation.last), overwrite=True)

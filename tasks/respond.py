@@ -130,12 +130,12 @@ async def find_deployments_step(
     owners: dict[ImageRef, str] = {}
     whose = None if is_base_repository(ref.repository) else ref.application  # any application's proxy can run from it
     with _going_on("what runs", unread):
-        places, registry = ports.workbench.environment_documents(), (ports.repositories, ports.registry)
-        expected = find_deployments(ref, await in_thread(read_expected, places.names, *registry, evidence, whose))
-        for place in places.readable:
-            if deployments := [each for each in expected if each.environment == place.name]:
-                with _going_on(f"the state in {place.name}", unread):
-                    target = await ports.load_target(place)
+        documents, registry = ports.workbench.environment_documents(), (ports.repositories, ports.registry)
+        expected = find_deployments(ref, await in_thread(read_expected, documents.names, *registry, evidence, whose))
+        for environment in documents.readable:
+            if deployments := [each for each in expected if each.environment == environment.name]:
+                with _going_on(f"the state in {environment.name}", unread):
+                    target = await ports.load_target(environment)
                     observed += await in_thread(target.observe, deployments)
     for each in dict.fromkeys((ref, *map(deployed_image, expected))):
         with _going_on(f"who owns {each.application}", unread):

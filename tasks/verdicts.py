@@ -85,14 +85,14 @@ async def renew_step(ports: ExecutionPorts) -> Renewals:
 def _renew(
     environments: Iterable[Environment], ports: ExecutionPorts, has_changed: bool, interrupted: datetime | None
 ) -> Renewals:
-    places = {each.name: each for each in environments}
+    by_name = {each.name: each for each in environments}
     judged, unknown = list[str](), list[str]()
-    for each in read_expected(list(places), ports.repositories, ports.registry, ports.evidence):
+    for each in read_expected(list(by_name), ports.repositories, ports.registry, ports.evidence):
         ref = deployed_image(each)
         try:
             before = ports.read_published(ref, each.environment)
-            verdict = ports.judge_published(ref, places[each.environment], before) if has_changed else None
-            verdict = verdict or ports.renew_published(ref, places[each.environment], before)
+            verdict = ports.judge_published(ref, by_name[each.environment], before) if has_changed else None
+            verdict = verdict or ports.renew_published(ref, by_name[each.environment], before)
             refused = isinstance(verdict, Refused) and before is not None and before.verdict.passed
             refusal = ports.read_published(ref, each.environment) if refused else None
         except (*UNDECIDED, GateOvertaken, ClusterRefused, ClusterUnavailable) as error:

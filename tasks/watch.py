@@ -39,10 +39,10 @@ async def watch_step(
     the watch of others: the error is raised at the end.
     """
     workbench = ports.workbench
-    places = (workbench.environment(environment),) if environment else workbench.environment_documents().readable
-    watched = [place for place in places if isinstance(place, KubernetesEnvironment)] if seconds > 0 else []
+    environments = (workbench.environment(environment),) if environment else workbench.environment_documents().readable
+    watched = [each for each in environments if isinstance(each, KubernetesEnvironment)] if seconds > 0 else []
     report, until = Report(list(previous)), time.monotonic() + seconds
-    await wait_for_all(*(_watch(place, ports, report, until) for place in watched))
+    await wait_for_all(*(_watch(each, ports, report, until) for each in watched))
     return tuple(report.reported)
 
 
@@ -72,30 +72,30 @@ def _keys(observation: Observation) -> set[tuple[str, str, str, str]]:
     }
 
 
-async def _watch(place: KubernetesEnvironment, ports: ExecutionPorts, report: Report, until: float) -> None:
-    target = await ports.load_namespace(place)
-    expected, pending = await _read(place, ports), set[ObjectKey]()
+async def _watch(environment: KubernetesEnvironment, ports: ExecutionPorts, report: Report, until: float) -> None:
+    target = await ports.load_namespace(environment)
+    expected, pending = await _read(environment, ports), set[ObjectKey]()
     with await in_thread(target.watch) as watch:
         while (left := until - time.monotonic()) > 0:
             pending |= await in_thread(watch.wait, min(PERIOD, left))
             if not pending:
                 continue
             await asyncio.sleep(SETTLE)
-            deploying = {each for each in await find_deploying() if each[0] == place.name}
+            deploying = {each for each in await find_deploying() if each[0] == environment.name}
             try:
                 observations = await _judge(target, watch, expected, pending, deploying)
                 if report.select_new(observations):  # perhaps something was deployed since the records were read
-                    expected = await _read(place, ports)
-                    deploying |= {each for each in await find_deploying() if each[0] == place.name}
+                    expected = await _read(environment, ports)
+                    deploying |= {each for each in await find_deploying() if each[0] == environment.name}
                     observations = await _judge(target, watch, expected, pending, deploying)
             except (ClusterUnavailable, GitUnavailable):
                 continue  # what is pending is judged as soon as they answer
-            await _report(report, report.select_new(observations), place, ports)
+            await _report(report, report.select_new(observations), environment, ports)
             pending = pending if deploying else set()  # what was left out is judged after the deployment
 
 
-async def _read(place: KubernetesEnvironment, ports: ExecutionPorts) -> tuple[Expected, ...]:
-    return await in_thread(read_expected, [place.name], ports.repositories, ports.registry, ports.evidence)
+async def _read(environment: KubernetesEnvironment, ports: ExecutionPorts) -> tuple[Expected, ...]:
+    return await in_thread(read_expected, [environment.name], ports.repositories, ports.registry, ports.evidence)
 
 
 async def _judge(
@@ -110,7 +110,7 @@ async def _judge(
 
 
 async def _report(
-    report: Report, new: Sequence[Observation], place: KubernetesEnvironment, ports: ExecutionPorts
+    report: Report, new: Sequence[Observation], environment: KubernetesEnvironment, ports: ExecutionPorts
 ) -> None:
     """Emit the events of new deviations, interrupt the soaks, and publish the page of what runs again."""
     if not new:
@@ -118,5 +118,5 @@ async def _report(
     report.reported += new
     for observation in new:
         await emit_drift(observation)
-    await continue_soaks(new, place, ports.evidence)
+    await continue_soaks(new, environment, ports.evidence)
     await publish_running(report.latest)
