@@ -71,7 +71,7 @@ def write_hook(hooks: Path, name: str, content: bytes) -> None:
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
             with os.fdopen(os.open(temporary, flags, 0o700, dir_fd=directory), "wb") as file:
                 file.write(content)
-                os.fchmod(file.fileno(), 0o755)
+                os.fchmod(file.fileno(), 0o755)  # nosec B103 - every user who pushes runs it
             os.replace(temporary, name, src_dir_fd=directory, dst_dir_fd=directory)
 
 
