@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from supply_chain.adapters.files.openat import DIRECTORY, FILE, open_directory_by_path
+from supply_chain.adapters.files.openat import FILE, open_directory, open_directory_by_path
 from supply_chain.errors import DeclarationInvalid
 
 LARGEST_HOOK = 1024 * 1024
@@ -43,18 +43,16 @@ def read_hook(hooks: Path, name: str) -> bytes | None:
     """
     with _refuse_links(hooks / name), open_directory_by_path(hooks.parent) as above:
         try:
-            directory = os.open(hooks.name, DIRECTORY, dir_fd=above)
+            with open_directory(above, hooks.name) as directory:
+                file = os.open(name, FILE, dir_fd=directory)
         except FileNotFoundError:
             return None
-        with _closing(directory):
-            try:
-                file = os.open(name, FILE, dir_fd=directory)
-            except FileNotFoundError:
-                return None
-            with _closing(file):
-                if not stat.S_ISREG(os.fstat(file).st_mode):
-                    raise OSError("not a regular file")
-                return os.read(file, LARGEST_HOOK)
+        try:
+            if not stat.S_ISREG(os.fstat(file).st_mode):
+                raise OSError("not a regular file")
+            return os.read(file, LARGEST_HOOK)
+        finally:
+            os.close(file)
 
 
 def write_hook(hooks: Path, name: str, content: bytes) -> None:
@@ -66,21 +64,12 @@ def write_hook(hooks: Path, name: str, content: bytes) -> None:
     with _refuse_links(hooks / name), open_directory_by_path(hooks.parent) as above:
         with contextlib.suppress(FileExistsError):
             os.mkdir(hooks.name, dir_fd=above)
-        directory = os.open(hooks.name, DIRECTORY, dir_fd=above)
-        with _closing(directory):
+        with open_directory(above, hooks.name) as directory:
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
             with os.fdopen(os.open(temporary, flags, 0o700, dir_fd=directory), "wb") as file:
                 file.write(content)
                 os.fchmod(file.fileno(), 0o755)  # nosec B103 - every user who pushes runs it
             os.replace(temporary, name, src_dir_fd=directory, dst_dir_fd=directory)
-
-
-@contextlib.contextmanager
-def _closing(descriptor: int) -> Iterator[None]:
-    try:
-        yield
-    finally:
-        os.close(descriptor)
 
 
 @contextlib.contextmanager
