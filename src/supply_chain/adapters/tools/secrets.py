@@ -99,11 +99,11 @@ class Places(dict[tuple[str, int], set[str]]):
             self[file, line] = set()
         self[file, line].update(kinds)
 
-    def merge(self, more: Places) -> None:
-        """Add all places of others."""
+    def merge(self, more: Places, originals: Mapping[str, str] | None = None) -> None:
+        """Add all places of others; `originals` are the files that the files of `more` are copies of."""
         self.unlisted += more.unlisted
-        for place, kinds in more.items():
-            self.add(*place, kinds)
+        for (file, line), kinds in more.items():
+            self.add(originals[file] if originals is not None else file, line, kinds)
 
     def sentences(self, excluded: Collection[tuple[str, int]] = ()) -> tuple[str, ...]:
         """Return a sentence for each place except the excluded ones, and one about those that are not listed."""
@@ -292,10 +292,7 @@ def _read_places(
     """Return what detect-secrets finds, by the original files; `asked` are copies and the options for them."""
     places = Places()
     for part, options in asked:
-        found = parse_places(_scan(tool, work, part, *options))
-        places.unlisted += found.unlisted
-        for (copy, line), kinds in found.items():
-            places.add(copies[copy], line, kinds)
+        places.merge(parse_places(_scan(tool, work, part, *options)), copies)
     return places
 
 
