@@ -214,9 +214,10 @@ def _build_images(
             max_size=manifest.build.max_size,
             unpacks=plan.unpacks,
             force=force,
-            when_loaded=ports.when_loaded,
         )
-        orders = [order, _test_stage(order, manifest)] if isinstance(manifest, Service) else [order]
+        orders = [replace(order, when_loaded=ports.when_loaded)]
+        if isinstance(manifest, Service):
+            orders.append(_test_stage(order, manifest))
         results = ports.builder.build(*orders)
     for each, result in zip(orders, results, strict=True):
         check_record(each.target or "", result.record, plan.expected(each.target or ""))
@@ -289,10 +290,7 @@ def test_name(local: str) -> str:
 
 def _test_stage(order: BuildOrder, manifest: Service) -> BuildOrder:
     """Return the order for the test stage, which runs here and is never offered."""
-    return replace(
-        order, target=manifest.test.stage, name=test_name(order.name), annotations={}, reproducible=False,
-        when_loaded=lambda _: None,
-    )  # fmt: skip
+    return replace(order, target=manifest.test.stage, name=test_name(order.name), annotations={}, reproducible=False)
 
 
 def _annotations(manifest: Service | Base, inputs: BuildInputs) -> dict[str, str]:
