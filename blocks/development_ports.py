@@ -154,7 +154,7 @@ class DevelopmentPorts(TierPorts):
             read_contents, host.engine(), local_name(manifest.name, run), manifest.build.max_size,
             SearchedFiles(snapshot.context), ReadSources(snapshot.context),
         )  # fmt: skip
-        tools = in_engine_tools(host, search, bandit)[Check.CONTENT]
+        tools = _list_content_tools(host, search, bandit)
         result = check_content(read, digest, manifest, tools, now, search.in_files, SourceScan(bandit).in_files)
         return apply_reviews(result, manifest.reviewed)
 
@@ -180,7 +180,11 @@ def in_engine_tools(host: ContainerHost, search: SecretSearch, bandit: Tool) -> 
     """Return, for each check that needs the image in the engine, everything it depends on, with versions."""
     engine = host.engine()
     both = list_probe_tools(engine, search)
-    content = {**engine.versions(), **search.tools, **list_source_tools(bandit), "content": CONTENT_VERSION}
     tests = {**both, "tests": TESTS_VERSION}
     service = list_service_tools(engine, search)
+    content = _list_content_tools(host, search, bandit)
     return {Check.TESTS: tests, Check.PROBE: service, Check.COMMAND: both, Check.CONTENT: content}
+
+
+def _list_content_tools(host: ContainerHost, search: SecretSearch, bandit: Tool) -> Mapping[str, str]:
+    return {**host.engine().versions(), **search.tools, **list_source_tools(bandit), "content": CONTENT_VERSION}
