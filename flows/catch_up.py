@@ -58,14 +58,10 @@ async def _catch_up(tier: str, *, shallow: bool) -> tuple[PlannedPromotion, ...]
                 continue
             visited.add(key)
             promotions.append(promotion)
-            active = not promotion.unreadable and await is_active(promotion)
-            run = (
-                promotion.reason
-                if promotion.unreadable
-                else "runs already"
-                if active
-                else await start_promotion(promotion)
-            )
+            if promotion.unreadable:
+                run = promotion.reason
+            else:
+                run = "runs already" if await is_active(promotion) else await start_promotion(promotion)
             image = plain_text(f"{promotion.image.repository}@{promotion.image.short}")
             rows.append(
                 {

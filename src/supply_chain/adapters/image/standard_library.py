@@ -47,7 +47,7 @@ class StandardLibraries:
 
 def find_libraries(files: Files) -> StandardLibraries:
     """Return the standard libraries in /usr/local that have their interpreter and most of their modules."""
-    found = list[str]()
+    directories = list[str]()
     for place in PLACES:
         above = files.resolve(place)
         for name, library in above[1].children.items() if above and above[0] == place else ():
@@ -55,8 +55,8 @@ def find_libraries(files: Files) -> StandardLibraries:
             content = interpreter[1].content if interpreter else None
             complete = library.kind is Kind.DIRECTORY and sum(map(_is_standard, library.children)) >= FEWEST
             if content and content.machine and complete:
-                found.append(f"{place}/{name}/")
-    return StandardLibraries(tuple(found))
+                directories.append(f"{place}/{name}/")
+    return StandardLibraries(tuple(directories))
 
 
 def _is_standard(name: str) -> bool:
