@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cache, partial
@@ -82,7 +82,9 @@ class DevelopmentPorts(TierPorts):
             fetch=Fetcher(self._ca_bundle, reserve=host.build_limits.reserve).fetch,
             offered=self.repositories,
             evidence=self.evidence,
-            in_engine=in_engine_tools(host, SecretSearch(workbench.tool("detect-secrets")), workbench.tool("bandit")),
+            in_engine=in_engine_tools(
+                host, SecretSearch(workbench.tool("detect-secrets")), workbench.tool("bandit"), workbench.python_indexes
+            ),
             context=context,
             cache_key=partial(cache_key, host.owner, origin),
             now=now,
@@ -130,7 +132,7 @@ class DevelopmentPorts(TierPorts):
             base = manifest
             in_engine = [(Check.COMMAND, lambda: check_command(engine, image, base, now, run, search, room, wait=wait))]
         in_engine.append((Check.CONTENT, partial(early.content, built.digest)))
-        tools = in_engine_tools(host, search, workbench.tool("bandit"))
+        tools = in_engine_tools(host, search, workbench.tool("bandit"), workbench.python_indexes)
         return [Planned(check, tools[check], make) for check, make in in_engine]
 
     def early_checks(self, snapshot: Snapshot, run: str) -> EarlyChecks:
@@ -152,9 +154,9 @@ class DevelopmentPorts(TierPorts):
         search, bandit = SecretSearch(workbench.tool("detect-secrets")), workbench.tool("bandit")
         read = partial(
             read_contents, host.engine(), local_name(manifest.name, run), manifest.build.max_size,
-            SearchedFiles(snapshot.context), ReadSources(snapshot.context),
+            SearchedFiles(snapshot.context), ReadSources(snapshot.context), workbench.python_index,
         )  # fmt: skip
-        tools = _list_content_tools(host, search, bandit)
+        tools = _list_content_tools(host, search, bandit, workbench.python_indexes)
         result = check_content(read, digest, manifest, tools, now, search.in_files, SourceScan(bandit).in_files)
         return apply_reviews(result, manifest.reviewed)
 
@@ -176,15 +178,20 @@ def probe_limits(host: ContainerHost) -> Room:
     return Room(limits, FreeSpace(storage, limits, lambda: 1 + running_builds(host.owner)).check_limits)
 
 
-def in_engine_tools(host: ContainerHost, search: SecretSearch, bandit: Tool) -> dict[Check, Mapping[str, str]]:
+def in_engine_tools(
+    host: ContainerHost, search: SecretSearch, bandit: Tool, python_indexes: Sequence[str]
+) -> dict[Check, Mapping[str, str]]:
     """Return, for each check that needs the image in the engine, everything it depends on, with versions."""
     engine = host.engine()
     both = list_probe_tools(engine, search)
     tests = {**both, "tests": TESTS_VERSION}
     service = list_service_tools(engine, search)
-    content = _list_content_tools(host, search, bandit)
+    content = _list_content_tools(host, search, bandit, python_indexes)
     return {Check.TESTS: tests, Check.PROBE: service, Check.COMMAND: both, Check.CONTENT: content}
 
 
-def _list_content_tools(host: ContainerHost, search: SecretSearch, bandit: Tool) -> Mapping[str, str]:
-    return {**host.engine().versions(), **search.tools, **list_source_tools(bandit), "content": CONTENT_VERSION}
+def _list_content_tools(
+    host: ContainerHost, search: SecretSearch, bandit: Tool, python_indexes: Sequence[str]
+) -> Mapping[str, str]:
+    own = {"content": CONTENT_VERSION, "python-indexes": " ".join(python_indexes)}
+    return {**host.engine().versions(), **search.tools, **list_source_tools(bandit), **own}

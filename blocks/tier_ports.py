@@ -105,7 +105,8 @@ class TierPorts:
     @property
     def sbom_generator(self) -> SbomGenerator:
         """The SBOM generator, with the role's credentials for the registry."""
-        return Syft(self.workbench.tool("syft"), *self._access, examine=partial(examine_image, self.registry))
+        examine = partial(examine_image, self.registry, index=self.workbench.python_index)
+        return Syft(self.workbench.tool("syft"), *self._access, examine=examine)
 
     @property
     def skopeo(self) -> Skopeo:

@@ -17,8 +17,10 @@ from blocks.setting import Setting
 from orchestration.clock import now
 from supply_chain.adapters.docker.buildx import find_client
 from supply_chain.adapters.docker.dockerfile import BuildKitReader
+from supply_chain.adapters.files.private_files import PrivateFiles
 from supply_chain.adapters.git.repository import read_remote
 from supply_chain.adapters.process.command import Tool
+from supply_chain.adapters.python_index import PythonIndexes
 from supply_chain.adapters.registry.content_cache import ContentCache
 from supply_chain.adapters.tools import Pins, Toolbox
 from supply_chain.adapters.tools.cosign import settings_of_person, sign_for_person
@@ -27,6 +29,7 @@ from supply_chain.adapters.vulndb import pin_database
 from supply_chain.adapters.vulndb.report_cache import ReportCache
 from supply_chain.adapters.vulndb.scanner import current_scanner
 from supply_chain.development.bases import REGISTRIES
+from supply_chain.development.content import PYTHON_INDEXES
 from supply_chain.errors import PolicyUnsigned, SupplyChainError
 from supply_chain.evidence.statement import Statement
 from supply_chain.execution.environment import DockerEnvironment, Environment, KubernetesEnvironment
@@ -122,6 +125,13 @@ class Workbench(Setting):
         description="The registries from which applications may declare images (docs/how-to/bases.md).",
     )
 
+    python_indexes: tuple[str, ...] = Field(
+        default=PYTHON_INDEXES,
+        title="Python package indexes",
+        description="The URLs of package indexes, with which Python packages in images are compared; none: the "
+        "packages' own records count.",
+    )
+
     people_owner: str = Field(
         default="",
         title="Owner of the people document",
@@ -209,10 +219,20 @@ class Workbench(Setting):
         """Cache of the content that this machine read from the registry by digest."""
         return ContentCache(self._cache_directory / "content")
 
+    @cached_property
+    def python_index(self) -> PythonIndexes | None:
+        """The package indexes with which Python packages in images are compared; None if there are none."""
+        if not self.python_indexes:
+            return None
+        bundle = Path(self.ca_bundle) if self.ca_bundle else None
+        return PythonIndexes(self.python_indexes, PrivateFiles(self._cache_directory / "python"), bundle)
+
     def forget_stale(self, database: Database) -> None:
         """Remove cache entries that will not be read again: those of other databases, and those not read recently."""
         self.report_cache.forget_others(database.digest)
         self.content_cache.forget_unused()
+        if self.python_index:
+            self.python_index.forget_unused()
 
     @property
     def _cache_directory(self) -> Path:

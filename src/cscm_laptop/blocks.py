@@ -58,6 +58,7 @@ def workbench_of(state: LaptopState) -> Workbench:
         lifecycle=cast(Literal["plan", "apply"], state.lifecycle),
         bases={f"{BASES}/{name}": image for name, image in state.bases.items() if image},
         registries=state.registries,
+        python_indexes=state.python_indexes,
         people_owner=state.people_owner,
         installation=state.installation,
         policies_signed_since=state.policies_signed_since,

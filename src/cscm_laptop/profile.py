@@ -12,6 +12,7 @@ from pydantic import AwareDatetime, Field, StringConstraints, field_validator, m
 from cscm_laptop.cluster.settings import ClusterSettings
 from cscm_laptop.ports import HOST
 from supply_chain.development.bases import REGISTRIES
+from supply_chain.development.content import PYTHON_INDEXES
 from supply_chain.errors import SettingInvalid
 from supply_chain.model.documents import read_document
 from supply_chain.model.image import DIGEST, Model
@@ -27,6 +28,7 @@ Upstream = Annotated[str, StringConstraints(pattern=rf"^[a-z0-9][a-z0-9._:/-]*@{
 
 
 Registry = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]+(?:[.-][a-z0-9]+)*(?::\d{1,5})?$", max_length=255)]
+PackageIndexUrl = Annotated[str, StringConstraints(pattern=r"^https?://[^\s@]+$", max_length=500)]
 
 
 class Ports(Model):
@@ -61,6 +63,11 @@ class Profile(Model):
     registries: tuple[Registry, ...] = Field(
         default=REGISTRIES,
         description="the registries from which applications may declare images",
+    )
+    python_indexes: tuple[PackageIndexUrl, ...] = Field(
+        default=PYTHON_INDEXES,
+        description="the package indexes with which Python packages in images are compared; none: their own records "
+        "count",
     )
     database: Literal["auto", "starter"] = Field(
         default="auto",

@@ -321,6 +321,16 @@ class RegistryUnavailable(RegistryFailed):
     retryable = True
 
 
+class PackageIndexUnavailable(SupplyChainError):
+    """A package index of Python did not answer.
+
+    Check `python_indexes` in the workbench's block.
+    """
+
+    code = "index.unavailable"
+    retryable = True
+
+
 class AccessDenied(SupplyChainError):
     """The role of the tier has no permission for this request.
 

@@ -14,8 +14,10 @@ from supply_chain.model.image import Digest, Interval
 from supply_chain.model.manifest import Base, Service
 from supply_chain.text import pluralize, truncate_lines
 
+PYTHON_INDEXES = ("https://pypi.org/simple/",)
+"""Package indexes with which Python packages are compared, unless an operator names others."""
 MOST_LISTED = 20
-CONTENT_VERSION = "13"
+CONTENT_VERSION = "14"
 """Version of this check. Raise it when the check examines more, so that images that passed before are checked again."""
 
 
@@ -46,6 +48,10 @@ class Contents:
     """Path → content of small Python files that no package installed and that the check `source` does not read."""
     unread: tuple[str, ...] = ()
     """Paths of such Python files that are too large or too many."""
+    false_claims: tuple[str, ...] = ()
+    """`path:1: why` of the metadata of each Python package that no package index published so."""
+    uncompared: int = 0
+    """Number of Python packages that were not compared with a package index, because there is none."""
     examination: Examination = field(default_factory=Examination)
     """Content that no scanner judges, files with more rights, and paths where engines would unpack others."""
 
@@ -82,6 +88,9 @@ def check_content(
         failed += [
             f"{path}:1: Python code that is not read, as it is too large or too much" for path in contents.unread
         ]
+        failed += contents.false_claims
+        if contents.uncompared:
+            warned.append(f"{pluralize(contents.uncompared, 'Python package')} in it compared with no package index")
         warned += _warn_unsearched(contents.unsearched)
         warned += _warn_unjudged(contents.examination, manifest)
         details = {"platform": contents.platform, "bytes": contents.size, "programs": contents.programs}

@@ -43,6 +43,8 @@ def test_cscm_profile_selects_other_file(tmp_path):
         ("bases: {python: python:3.11}\n", "bases.python"),
         ("region: 'us-east-1; rm'\n", "region"),
         ("database: official\n", "database"),
+        ("python_indexes: [pypi.org]\n", "python_indexes"),
+        ("python_indexes: ['https://me:secret@index.invalid/simple/']\n", "python_indexes"),
     ],
 )
 def test_mistake_in_profile_is_refused_with_its_place(tmp_path, text, part):

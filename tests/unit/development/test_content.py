@@ -70,6 +70,7 @@ def test_content_check_passes_matching_image_with_measurements(checked):
             "Its layers give different files in different engines: a/su is written through the link a.",
         ),
         ({"secrets": ("/opt/x:1: GitHub token",)}, f"/opt/x:1: GitHub token, {WHERE}"),
+        ({"false_claims": ("/a/METADATA:1: it claims",)}, "/a/METADATA:1: it claims"),
         ({"texts": {"/a": b"word"}}, f"/a:3: Secret Keyword, {WHERE}"),
     ],
     ids=str,
@@ -80,6 +81,14 @@ def test_content_check_fails_each_deviation_with_its_reason(checked, changes, re
 
     assert result.failed == (reason,)
     assert result.outcome is Outcome.FAILED
+
+
+def test_content_check_warns_of_packages_that_were_not_compared(checked):
+    """An operator without a package index believes the packages' own records."""
+    result = checked(uncompared=2)
+
+    assert result.warned == ("2 Python packages in it compared with no package index",)
+    assert result.failed == ()
 
 
 def test_content_check_omits_programs_if_image_has_scripts_only(checked):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from supply_chain.adapters.image.file_content import HEAD, ContentStore, FileContent
 from supply_chain.adapters.image.filesystem import Filesystem, Kind, Node, escape_path
@@ -80,15 +80,15 @@ JAVA = (".jar", ".war", ".ear", ".par", ".sar", ".nar", ".jpi", ".hpi", ".kar", 
 """File name extensions of the archives that syft opens."""
 
 
-def examine(files: Files, keeper: ContentStore, installed: InstalledFiles | None = None) -> Examination:
+def examine(files: Files, keeper: ContentStore, read_installed: Callable[[], InstalledFiles]) -> Examination:
     """Return the facts about these files that an SBOM does not contain.
 
-    `installed` is what packages installed; None: it is read if it is needed.
+    `read_installed` returns what packages installed; it is called if it is needed.
     Raise `ValueError` for more privileged files than an examination lists: no ordinary image comes near.
     """
     release = _os_release(files, keeper)
     own, databases = _find_databases(files)
-    archives = [*_find_archives(files), *_find_bytecode(files, keeper, installed)]
+    archives = [*_find_archives(files), *_find_bytecode(files, keeper, read_installed)]
     return Examination(
         distribution=_identify(release),
         contradictions=tuple(_find_contradictions(files, keeper, release, own)),
@@ -318,7 +318,9 @@ def _find_archives(files: Files) -> Iterator[Archive]:
         yield Archive(path=escape_path(path), format=content.archive, sha256=content.sha256.hex())
 
 
-def _find_bytecode(files: Files, keeper: ContentStore, installed: InstalledFiles | None) -> Iterator[Archive]:
+def _find_bytecode(
+    files: Files, keeper: ContentStore, read_installed: Callable[[], InstalledFiles]
+) -> Iterator[Archive]:
     """Yield the compiled Python files that may differ from their source: no scanner reads code in them."""
-    for path, content in find_unread_bytecode(files, keeper, installed):
+    for path, content in find_unread_bytecode(files, keeper, read_installed):
         yield Archive(path=escape_path(path), format=COMPILED_PYTHON, sha256=content.sha256.hex())

@@ -21,12 +21,8 @@ from supply_chain.adapters.image.budget import Budget
 from supply_chain.adapters.image.distribution import examine
 from supply_chain.adapters.image.file_content import HEAD, MACHINES, ContentStore, FileContent, read_file
 from supply_chain.adapters.image.filesystem import Filesystem, escape_path
-from supply_chain.adapters.image.package_records import (
-    LARGEST_RECORD,
-    InstalledFiles,
-    is_record,
-    read_installed_files,
-)
+from supply_chain.adapters.image.package_records import LARGEST_RECORD, InstalledFiles, is_record
+from supply_chain.adapters.image.python_packages import PackageIndex, is_metadata, read_packages
 from supply_chain.adapters.image.python_sources import (
     COMPILED,
     LARGEST_MODULE,
@@ -78,11 +74,13 @@ def read_contents(
     most: int,
     is_searched: IsSearched = lambda _sha256, _path: False,
     is_read: IsRead = lambda _sha256: False,
+    index: PackageIndex | None = None,
 ) -> Contents | None:
     """Return the contents of an image; None if it has more than `most` bytes.
 
     Raises `CheckNotMade` if the image cannot be read. Secrets in files for which `is_searched` returns true are left
     out; it is called only for files with a possible secret. So are Python files for which `is_read` returns true.
+    Python packages are compared with `index`, and `PackageIndexUnavailable` is raised if that is not possible.
     """
     with scratch("content") as work:
         path = work / "image.tar"
@@ -90,7 +88,7 @@ def read_contents(
             return None
         try:
             with tarfile.open(path, "r:") as archive, (work / "files").open("w+b") as file:
-                return _contents(archive, most, ContentStore(file, work), is_searched, is_read)
+                return _contents(archive, most, ContentStore(file, work), is_searched, is_read, index)
         except _TooLarge:
             return None
         except UNREADABLE as error:
@@ -105,7 +103,12 @@ class _TooLarge(Exception):
 
 
 def _contents(
-    archive: tarfile.TarFile, most: int, keeper: ContentStore, is_searched: IsSearched, is_read: IsRead
+    archive: tarfile.TarFile,
+    most: int,
+    keeper: ContentStore,
+    is_searched: IsSearched,
+    is_read: IsRead,
+    index: PackageIndex | None,
 ) -> Contents:
     digest, manifest = _manifest(archive)
     described = _blob(archive, manifest["config"]["digest"])
@@ -116,7 +119,8 @@ def _contents(
     machine = MACHINES.get(config.get("architecture"), "")
     texts, unsearched = _collect_texts(image, is_searched)
     scripts = find_scripts(image.files, config)
-    installed = read_installed_files(image.files, keeper)
+    packages = read_packages(image.files, keeper, index)
+    installed = packages.installed
     sources = find_python_sources(image.files, keeper, installed, is_read, image.budget.checkpoint, scripts)
     return Contents(
         digest=digest,
@@ -125,7 +129,9 @@ def _contents(
         programs=image.programs,
         foreign=_find_foreign(image.files, machine),
         secrets=_find_secrets(image, described, is_searched, installed),
-        examination=examine(image.files, keeper, installed),
+        examination=examine(image.files, keeper, lambda: installed),
+        false_claims=packages.false_claims,
+        uncompared=packages.uncompared,
         texts=_list_settings(config) | texts,
         unsearched=unsearched,
         sources=sources.files,
@@ -287,7 +293,7 @@ class _Image:
 
 def _most_stored(path: str) -> int:
     """Return the maximum bytes of a file with which its content is stored."""
-    if is_record(path):
+    if is_record(path) or is_metadata(path):
         return LARGEST_RECORD
     module = MODULE.search(path) or STARTUP_FILE.search(path) or COMPILED.search(path)
     return LARGEST_MODULE if module else HEAD
@@ -430,10 +436,11 @@ class Registry(Protocol):
         """Write a blob of `size` bytes to a file and verify its digest."""
 
 
-def examine_image(registry: Registry, ref: ImageRef) -> Examination:
+def examine_image(registry: Registry, ref: ImageRef, index: PackageIndex | None = None) -> Examination:
     """Return the facts about an image in the registry that an SBOM does not contain.
 
-    Raises `ScannerFailed` if the image's layers cannot be read.
+    `index` is as for `read_contents`. Raises `ScannerFailed` if the image's layers cannot be read, and
+    `PackageIndexUnavailable`.
     """
     manifest = registry.manifest(ref)
     with scratch("examine") as work:
@@ -446,7 +453,7 @@ def examine_image(registry: Registry, ref: ImageRef) -> Examination:
                     registry.download(ref.repository, blob.digest, path, blob.size)
                     with path.open("rb") as packed:
                         image.add(packed, str(layer["mediaType"]))
-                return examine(image.files, keeper)
+                return examine(image.files, keeper, lambda: read_packages(image.files, keeper, index).installed)
         except (_TooLarge, *UNREADABLE) as error:
             raise ScannerFailed(
                 f"The layers of {ref} cannot be read: {type(error).__name__}: {error}\n"

@@ -41,8 +41,8 @@ class InstalledFiles:
     """What the records in an image list."""
 
     digests: Mapping[str, tuple[Digest, ...]]
-    """Path without links → the last two digests of what a package installed there. Debian's packages of Python projects
-    have two records, and one may be of the file before Debian changed it."""
+    """Path without links → digests of what packages installed there, the last two of those that records list. Debian's
+    packages of Python projects have two records, and one may be of the file before Debian changed it."""
     is_complete: bool
     """Whether the records of the distribution's packages were read; false for rpm, pacman and portage."""
 
@@ -62,8 +62,8 @@ def _matches(content: FileContent, recorded: Digest, keeper: ContentStore) -> bo
     return stored is not None and hashlib.new(algorithm, stored, usedforsecurity=False).digest() == digest
 
 
-def read_installed_files(files: Files, keeper: ContentStore) -> InstalledFiles:
-    """Return the files that pip, dpkg or apk recorded in an image.
+def read_installed_files(files: Files, keeper: ContentStore, *, python: bool = True) -> InstalledFiles:
+    """Return the files that pip, dpkg or apk recorded in an image; without `python`, not those that pip recorded.
 
     A record that is too large, or beyond `MOST_RECORDS`, lists nothing.
     """
@@ -71,7 +71,7 @@ def read_installed_files(files: Files, keeper: ContentStore) -> InstalledFiles:
     directories = dict[str, str]()
     for path, node in files.walk():
         is_complete = is_complete and not _is_unread(path, node)
-        if node.content is None or not is_record(path):
+        if node.content is None or not is_record(path) or (path.endswith(RECORD) and not python):
             continue
         content = keeper.read(node.content)
         if content is not None and len(content) <= room:
@@ -111,7 +111,7 @@ def parse_record(content: bytes, directory: str) -> dict[str, bytes]:
         for row in csv.reader(io.StringIO(content.decode("utf-8", "surrogateescape"), newline="")):
             path = posixpath.normpath(posixpath.join(directory, row[0])) if len(row) == 3 else ""
             name, _, value = row[1].partition("=") if path else ("", "", "")
-            if path.startswith(f"{directory}/") and name == "sha256":
+            if path.startswith(f"{directory.rstrip('/')}/") and name == "sha256":
                 listed[path] = base64.urlsafe_b64decode(value + "=" * (-len(value) % 4))
     except (csv.Error, binascii.Error, ValueError):
         return {}

@@ -12,7 +12,7 @@ from typing import Any
 
 from supply_chain.adapters.image.file_content import ContentStore, FileContent
 from supply_chain.adapters.image.filesystem import Filesystem, Kind, escape_path
-from supply_chain.adapters.image.package_records import PACKAGES, InstalledFiles, read_installed_files
+from supply_chain.adapters.image.package_records import PACKAGES, InstalledFiles
 from supply_chain.adapters.image.standard_library import StandardLibraries, find_libraries
 from supply_chain.development.python_command import is_interpreter, parse_arguments
 
@@ -226,7 +226,7 @@ def _is_in_place(path: str, libraries: StandardLibraries, *, is_complete: bool) 
 
 
 def find_unread_bytecode(
-    files: Files, keeper: ContentStore, installed: InstalledFiles | None = None
+    files: Files, keeper: ContentStore, read_installed: Callable[[], InstalledFiles]
 ) -> Iterator[tuple[str, FileContent]]:
     """Yield the compiled Python files that no package installed, and that no unchanged source of a package is next to.
 
@@ -237,7 +237,7 @@ def find_unread_bytecode(
     compiled = [(path, node.content) for path, node in files.walk() if node.content and BYTECODE.fullmatch(path)]
     if not compiled:
         return
-    installed, libraries = installed or read_installed_files(files, keeper), find_libraries(files)
+    installed, libraries = read_installed(), find_libraries(files)
     for path, content in compiled:
         if not installed.lists(path, content, keeper) and (
             (keeper.read(content) or b"")[4:8] == UNCHECKED

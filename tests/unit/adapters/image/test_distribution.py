@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from supply_chain.adapters.image.distribution import examine, parse_assignments
 from supply_chain.adapters.image.file_content import HEAD, ContentStore, FileContent, read_file
 from supply_chain.adapters.image.filesystem import Filesystem
+from supply_chain.adapters.image.package_records import read_installed_files
 
 RECORD = "Package: apt\nStatus: install ok installed\nVersion: 2\n"
 APK = "C:Q1abc=\nP:musl\nV:1.2\n"
@@ -42,7 +43,7 @@ def examined(files, links=None, conflicts=()):
         lambda each: read_file(io.BytesIO(contents[id(each)]), each.size, keeper, secrets=False),
     )
     made.conflicts += conflicts
-    return examine(made, keeper)
+    return examine(made, keeper, lambda: read_installed_files(made, keeper))
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,7 @@ from supply_chain.adapters.image import distribution, layers
 from supply_chain.adapters.image.budget import TooLong
 from supply_chain.adapters.image.file_content import HEAD, ContentStore
 from supply_chain.adapters.image.layers import examine_image, is_larger, read_contents
+from supply_chain.adapters.image.python_packages import Published
 from supply_chain.adapters.image.secret_forms import MARKS
 from supply_chain.adapters.process.cancellation import Cancellation
 from supply_chain.adapters.process.command import Tool
@@ -710,6 +711,37 @@ def test_examine_image_reads_image_from_registry():
 
     assert (str(found.distribution), [each.path for each in found.archives]) == ("debian 12", ["/srv/picture.png"])
     assert found == present(read_contents(engine(layer(release), layer(zipped)), "image", MIB)).examination
+
+
+class OtherIndex:
+    """A package index that knows every name, and no version."""
+
+    def find(self, package):
+        """Return that nothing was published."""
+        return Published(has_version=False)
+
+
+def test_python_packages_are_compared_with_the_index():
+    """A record of its own would say of any code that a package installed it."""
+    packages, code = "opt/venv/lib/python3.12/site-packages", b"eval(input())\n"
+    digest = base64.urlsafe_b64encode(hashlib.sha256(code).digest()).decode().rstrip("=")
+    image = layer(
+        text(f"{packages}/hat-2.dist-info/METADATA", b"Name: hat\nVersion: 2\n"),
+        text(f"{packages}/hat-2.dist-info/RECORD", f"hat.py,sha256={digest},14\n".encode()),
+        text(f"{packages}/hat.py", code),
+        text(f"{packages}/hat.pyc", bytes(16)),
+    )
+
+    believed = present(read_contents(engine(image), "image", MIB))
+    compared = present(read_contents(engine(image), "image", MIB, index=OtherIndex()))
+
+    assert (believed.sources, believed.false_claims, believed.uncompared) == ({}, (), 1)
+    assert dict(compared.sources) == {f"/{packages}/hat.py": code}
+    assert len(compared.false_claims) == 1 and compared.uncompared == 0
+    assert believed.examination.archives == () == examine_image(*shelf(image)).archives
+    assert len(compared.examination.archives) == 1
+    registry, ref = shelf(image)
+    assert examine_image(registry, ref, OtherIndex()) == compared.examination
 
 
 @pytest.mark.parametrize("held", [shelf(b"rubbish" * 100), shelf(layer(), kind="tar+encrypted")])

@@ -1,0 +1,284 @@
+"""The comparison of Python packages in an image with what package indexes published."""
+
+import base64
+import hashlib
+import io
+import tarfile
+from dataclasses import dataclass, field
+
+import pytest
+
+from supply_chain.adapters.image.file_content import ContentStore, FileContent, read_file
+from supply_chain.adapters.image.filesystem import Filesystem
+from supply_chain.adapters.image.python_packages import (
+    InstalledPackage,
+    Published,
+    is_metadata,
+    parse_metadata,
+    read_packages,
+)
+
+SITE = "opt/venv/lib/python3.11/site-packages"
+INFO = f"{SITE}/hat-2.0.dist-info"
+METADATA, WHEEL = (
+    b"Metadata-Version: 2.1\nName: hat\nVersion: 2.0\n\nWear it.\n",
+    b"Tag: py3-none-any\nTag: py2-none-any\n",
+)
+HAT = {f"{SITE}/hat/__init__.py": b"import os\n", f"{SITE}/hat/data.txt": b"x"}
+
+
+def sha(content):
+    return hashlib.sha256(content).digest()
+
+
+def record(files, below=SITE):
+    """Return the RECORD of these files."""
+    lines = (
+        f"{path.removeprefix(f'{below}/')},sha256={base64.urlsafe_b64encode(sha(content)).decode().rstrip('=')},1\n"
+        for path, content in files.items()
+    )
+    return "".join(lines).encode()
+
+
+def installed(files=HAT, info=INFO, metadata=METADATA, **others):
+    """Return a package's files as pip installs them; `others` are more files of its directory of metadata."""
+    about = {f"{info}/METADATA": metadata, f"{info}/WHEEL": WHEEL, f"{info}/RECORD": record(files)}
+    return {**files, **about, **{f"{info}/{name}": content for name, content in others.items()}}
+
+
+def wheel(files=HAT, metadata=METADATA, info=INFO):
+    """Return what an index publishes as a wheel of these files."""
+    listed = {**files, f"{info}/METADATA": metadata, f"{info}/WHEEL": WHEEL}
+    return {path.removeprefix(f"{SITE}/"): sha(content) for path, content in listed.items()}
+
+
+@dataclass
+class MemoryIndex:
+    """A package index in memory: (name, version) → what it published."""
+
+    published: dict[tuple[str, str], Published]
+    asked: list[InstalledPackage] = field(default_factory=list)
+
+    def find(self, package):
+        """Return what was published as a package."""
+        self.asked.append(package)
+        unknown = Published(known=package.name in {name for name, _ in self.published}, has_version=False)
+        found = self.published.get((package.name, package.version), unknown)
+        return found if not found.files or package.is_of(found.files) else Published()
+
+
+def index(files=None, sources=(), name="hat", version="2.0"):
+    """Return an index that has one version of one package."""
+    return MemoryIndex({(name, version): Published(files=files or {}, sources=frozenset(map(sha, sources)))})
+
+
+def read(contents, index, links=None):
+    """Return the packages of an image of these files and links."""
+    keeper, files = ContentStore(io.BytesIO()), Filesystem[FileContent]()
+    members = []
+    for name, content in contents.items():
+        members.append(tarfile.TarInfo(name))
+        members[-1].size = len(content)
+    for name, target in (links or {}).items():
+        members.append(tarfile.TarInfo(name))
+        members[-1].type, members[-1].linkname = tarfile.SYMTYPE, target
+
+    def read_member(member):
+        return read_file(io.BytesIO(contents[member.name]), member.size, keeper, secrets=False, keep=1024 * 1024)
+
+    files.lay(iter(members), read_member)
+    return read_packages(files, keeper, index)
+
+
+def test_package_as_published_counts_as_installed():
+    """Its files are then not read as the application's own; what pip adds is not published."""
+    packages = read(installed(INSTALLER=b"pip\n"), index(wheel()))
+
+    assert packages.false_claims == ()
+    assert set(packages.installed.digests) == {f"/{path}" for path in (*HAT, f"{INFO}/METADATA", f"{INFO}/WHEEL")}
+
+
+def test_package_is_asked_for_by_name_version_and_tags():
+    """The file WHEEL says which of several wheels was installed."""
+    of = index(wheel())
+    read(installed(), of)
+
+    tags = frozenset({"py3-none-any", "py2-none-any"})
+    assert of.asked == [InstalledPackage("hat", "2.0", sha(METADATA), sha(WHEEL), tags)]
+
+
+def test_record_of_unpublished_package_lists_nothing():
+    """A build step can write a record of anything; an index that does not know the name vouches for nothing."""
+    packages = read(installed(), index(name="other"))
+
+    assert packages.installed.digests == {}
+    assert packages.false_claims == ()
+
+
+@pytest.mark.parametrize(
+    ("contents", "of", "why"),
+    [
+        (installed(), index(wheel(), version="1.0"), "a version that the package index does not have"),
+        (
+            installed({**HAT, f"{SITE}/hat/__init__.py": b"evil\n"}),
+            index(wheel()),
+            f"and what is published differs from /{SITE}/hat/__init__.py",
+        ),
+        (installed(metadata=METADATA + b"x"), index(wheel()), "and no published file has its metadata"),
+        (
+            installed({**HAT, f"{SITE}/hat/a.py": b"1"}),
+            index(sources=[METADATA, *HAT.values()]),
+            f"and what is published differs from /{SITE}/hat/a.py",
+        ),
+        (
+            {path: content for path, content in installed().items() if not path.endswith("RECORD")},
+            index(sources=HAT.values()),
+            "and it has no RECORD, without which it is not compared with the published source",
+        ),
+    ],
+)
+def test_false_claim_is_named(contents, of, why):
+    """Scanners believe the metadata: a false version hides vulnerabilities."""
+    assert read(contents, of).false_claims == (f"/{INFO}/METADATA:1: it claims to be hat 2.0, {why}",)
+
+
+def test_changed_file_does_not_count_as_installed():
+    """It is read as the application's own, and the unchanged ones are not."""
+    packages = read(installed({**HAT, f"{SITE}/hat/__init__.py": b"evil\n"}), index(wheel()))
+
+    assert packages.installed.digests[f"/{SITE}/hat/__init__.py"] == (("sha256", sha(b"import os\n")),)
+
+
+def test_many_changed_files_are_counted():
+    files = {f"{SITE}/hat/{name}.py": b"1" for name in "abcde"}
+    published = wheel(dict.fromkeys(files, b"2"))
+
+    (why,) = read(installed(files), index(published)).false_claims
+    assert why.endswith(f"/{SITE}/hat/a.py, /{SITE}/hat/b.py, /{SITE}/hat/c.py and 2 more")
+
+
+def test_package_built_from_published_source_counts_as_installed():
+    """Files that the build made are not published; without modules among them, the claim holds."""
+    packages = read(installed({**HAT, f"{SITE}/hat/made.so": b"\x7fELF"}), index(sources=[*HAT.values()]))
+
+    assert packages.false_claims == ()
+    assert set(packages.installed.digests) == {f"/{path}" for path in HAT}
+
+
+def test_removed_files_are_no_false_claim():
+    """Images are made smaller by removing tests of packages."""
+    contents = installed()
+    del contents[f"{SITE}/hat/data.txt"]
+
+    assert read(contents, index(wheel())).false_claims == ()
+
+
+def test_missing_wheel_file_is_no_false_claim():
+    contents = installed()
+    del contents[f"{INFO}/WHEEL"]
+
+    assert read(contents, index(wheel())).false_claims == ()
+
+
+def test_file_that_two_packages_bring_may_be_of_either():
+    """Both may install `google/__init__.py`; the last one wins."""
+    shared, other = f"{SITE}/shared/__init__.py", f"{SITE}/cap-1.dist-info"
+    metadata = b"Name: cap\nVersion: 1\n"
+    contents = {**installed({shared: b"hat"}), **installed({shared: b"cap"}, other, metadata)}
+    of = MemoryIndex(
+        {
+            ("hat", "2.0"): Published(files=wheel({shared: b"hat"})),
+            ("cap", "1"): Published(files=wheel({shared: b"cap"}, metadata, other)),
+        }
+    )
+
+    assert read(contents, of).false_claims == ()
+
+
+def test_package_that_another_one_brings_along_is_not_compared():
+    """Packages contain changed copies of others, with their metadata."""
+    brought = f"{SITE}/hat/_vendor/cap-1.dist-info/METADATA"
+    files = {**HAT, brought: b"Name: cap\nVersion: 1\n"}
+    of = MemoryIndex({("hat", "2.0"): Published(files=wheel(files)), ("cap", "2"): Published(files={"x": b""})})
+
+    assert read(installed(files), of).false_claims == ()
+    beside = {**installed(), f"{SITE}/cap-1.dist-info/METADATA": b"Name: cap\nVersion: 1\n"}
+    assert len(read(beside, of).false_claims) == 1
+
+
+def test_package_of_distribution_is_not_compared():
+    """Debian changes packages of Python, and scanners match them as Debian's."""
+    contents = {
+        "usr/lib/python3/dist-packages/hat-2.0.dist-info/METADATA": METADATA,
+        "var/lib/dpkg/info/python3-hat.md5sums": (
+            hashlib.md5(METADATA).hexdigest() + "  usr/lib/python3/dist-packages/hat-2.0.dist-info/METADATA\n"
+        ).encode(),
+    }
+    of = index(wheel())
+
+    assert read(contents, of).false_claims == ()
+    assert of.asked == []
+
+
+@pytest.mark.parametrize(
+    ("path", "link"),
+    [("opt/real/METADATA", {f"{SITE}/hat-9.dist-info": "/opt/real"}), ("opt/m", {f"{SITE}/hat.egg-info": "/opt/m"})],
+)
+def test_metadata_behind_link_is_compared(path, link):
+    """Syft follows links in the names that it looks for."""
+    (why,) = read({path: b"Name: hat\nVersion: 9\n"}, index(wheel()), link).false_claims
+
+    assert "it claims to be hat 9, a version" in why
+
+
+def test_unreadable_metadata_is_a_false_claim():
+    """Its name and version are not known, and a scanner may read them."""
+    big = b"Name: hat\nVersion: 2.0\n" + b"x" * 2 * 1024 * 1024
+
+    assert "is too large, or no file, and is not read" in read(installed(metadata=big), index(wheel())).false_claims[0]
+    twice = METADATA.replace(b"\n\n", b"\nVersion: 9\n\n")
+    (why,) = read(installed(metadata=twice), index(wheel())).false_claims
+    assert why == f"/{INFO}/METADATA:1: it names the package or its version several times"
+
+
+def test_records_count_without_index():
+    packages = read(installed(), None)
+
+    assert packages.uncompared == 1
+    assert set(packages.installed.digests) == {f"/{path}" for path in HAT}
+
+
+@pytest.mark.parametrize(
+    ("content", "named"),
+    [
+        (METADATA, ("hat", "2.0")),
+        (b"\n\nname:hat\nVER-SION:  2\n\nVersion: 3\n", ("hat", "2")),
+        (b"no colon\n: x\nName: hat\n", ("hat", "")),
+        (b"", ("", "")),
+    ],
+)
+def test_metadata_are_read_as_the_scanner_reads_them(content, named):
+    assert parse_metadata(content) == named
+
+
+@pytest.mark.parametrize("content", [b"Name: a\nname: b\n", b"Version: 1\n 2\n", b"Name: a\nNa-me: a\n"])
+def test_ambiguous_metadata_are_refused(content):
+    with pytest.raises(ValueError, match="several times"):
+        parse_metadata(content)
+
+
+@pytest.mark.parametrize(
+    ("path", "matches"),
+    [
+        ("/a/x.dist-info/METADATA", True),
+        ("/a/xdist-info/METADATA", True),
+        ("/X.DIST-INFO/METADATA", True),
+        ("/a/x.egg-info/PKG-INFO", True),
+        ("/a/x.egg-info", True),
+        ("/a/x.dist-info/RECORD", False),
+        ("/a/METADATA", False),
+    ],
+)
+def test_metadata_are_recognised_by_their_path(path, matches):
+    """These are the paths at which syft reads metadata."""
+    assert is_metadata(path) is matches
