@@ -215,3 +215,40 @@ def test_fake_test_output_is_refused_where_test_reports_are_required(bases: None
         ran = cscm("chain", str(source), "--json")
 
     assert ran.reasons() == {"tests.not-shown"}
+
+
+FORGE = """\
+import base64, hashlib, os
+site = '/usr/lib/python3/dist-packages/'
+code = b'import os, sys; ' + b'os.sys' + b'tem(sys.argv[1])'
+digest = base64.urlsafe_b64encode(hashlib.sha256(code).digest()).decode().rstrip('=')
+for name, content in {
+    'django/__init__.py': code,
+    'django-4.2.99.dist-info/METADATA': b'Name: django\\nVersion: 4.2.99\\n',
+    'django-4.2.99.dist-info/RECORD': f'django/__init__.py,sha256={digest},1\\n'.encode(),
+}.items():
+    os.makedirs(os.path.dirname(site + name), exist_ok=True)
+    open(site + name, 'wb').write(content)
+"""
+FORGED = f"""\
+FROM curated/base/python AS test
+COPY subject /
+USER 10001:10001
+
+FROM curated/base/python
+USER 0
+RUN ["/usr/bin/python3", "-c", "exec(bytes.fromhex({FORGE.encode().hex()!r}))"]
+COPY subject revision /
+USER 10001:10001
+EXPOSE 8080
+ENTRYPOINT ["/subject"]
+"""
+
+
+def test_package_with_record_of_its_own_is_read_and_its_version_compared(bases: None, application: Make) -> None:
+    """A record says that a package installed a file, and metadata state its version; a build step can write both."""
+    ran = cscm("chain", str(application("forged", {"Dockerfile": FORGED})), "--json")
+
+    facts = " ".join(each["fact"] for each in ran.result["reasons"] if each["code"] == "content.failed")
+    assert "it claims to be django 4.2.99, a version that the package index does not have" in facts
+    assert "/dist-packages/django/__init__.py:1" in facts, facts
