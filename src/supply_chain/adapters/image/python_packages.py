@@ -9,7 +9,7 @@ from __future__ import annotations
 import posixpath
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -127,21 +127,23 @@ def _verify_packages(files: Files, keeper: ContentStore, system: InstalledFiles,
         if claim:
             claims.append(claim)
     published = map_concurrently(index.find, [each.package for each in claims])
-    compared = [_Comparison(files, claim, found) for claim, found in zip(claims, published, strict=True)]
+    compared = [
+        _Comparison(claim, found, tuple(_list_files(files, claim, found)))
+        for claim, found in zip(claims, published, strict=True)
+    ]
     digests = defaultdict[str, dict[bytes, set[str]]](dict)
     for each in compared:
-        for path, digest in each.list_published():
-            digests[path].setdefault(digest, set()).add(each.claim.directory)
+        for file in each.files:
+            if file.published is not None:
+                digests[file.path].setdefault(file.published, set()).add(each.claim.directory)
     for each in compared:
         if not _is_brought(each.claim, digests) and (why := each.explain(digests)):
             false_claims[each.claim.real] = why
     both = {
-        path: (*system.digests.get(path, ()), *(("sha256", digest) for digest in published))
-        for path, published in digests.items()
+        path: (*system.digests.get(path, ()), *(("sha256", digest) for digest in of)) for path, of in digests.items()
     }
-    return Packages(
-        InstalledFiles({**system.digests, **both}, system.is_complete), tuple(sorted(false_claims.values()))
-    )
+    installed = InstalledFiles({**system.digests, **both}, system.is_complete)
+    return Packages(installed, tuple(sorted(false_claims.values())))
 
 
 def _is_brought(claim: _Claim, digests: _Digests) -> bool:
@@ -173,8 +175,8 @@ def _read_claim(files: Files, keeper: ContentStore, path: str, real: str, direct
     package = InstalledPackage(
         name=name,
         version=version,
-        metadata=_digest(files, real) or b"",
-        wheel=(_digest(files, wheel[0]) or b"") if wheel else b"",
+        metadata=_find(files, real)[1] or b"",
+        wheel=(_find(files, wheel[0])[1] or b"") if wheel else b"",
         tags=frozenset(_list_tags(_read(files, keeper, wheel[0]))) if wheel else frozenset(),
     )
     listed = parse_record(_read(files, keeper, record[0]), directory or "/") if record else {}
@@ -187,11 +189,6 @@ def _read(files: Files, keeper: ContentStore, path: str) -> bytes:
     if content is None:
         raise ValueError(f"{escape_path(path)} is too large, or no file, and is not read")
     return content
-
-
-def _digest(files: Files, path: str) -> bytes | None:
-    file = files.resolve(path)
-    return file[1].content.sha256 if file and file[1].content else None
 
 
 def _list_tags(content: bytes) -> Iterator[str]:
@@ -228,21 +225,41 @@ def parse_metadata(content: bytes) -> tuple[str, str]:
 
 
 @dataclass(frozen=True)
+class _File:
+    """A file of a package."""
+
+    path: str
+    """Without links."""
+    published: bytes | None
+    """SHA-256 as published; None if a published source does not have the file."""
+    found: bytes | None
+    """SHA-256 in the image; None if it is not there."""
+
+
+def _list_files(files: Files, claim: _Claim, published: Published) -> Iterator[_File]:
+    """Yield the files of the published wheel; of one that was built from a published source, those that it records."""
+    for path, digest in published.files.items():
+        real, found = _find(files, f"{claim.directory}/{path}")
+        yield _File(real, digest, found)
+    for path in claim.listed if published.sources else ():
+        real, found = _find(files, path)
+        if found in published.sources or MODULE.search(path):
+            yield _File(real, found if found in published.sources else None, found)
+
+
+def _find(files: Files, path: str) -> tuple[str, bytes | None]:
+    """Return a file's path without links, and its SHA-256; None if there is no file."""
+    file = files.resolve(path)
+    return (file[0], file[1].content.sha256) if file and file[1].content else (path, None)
+
+
+@dataclass(frozen=True)
 class _Comparison:
     """An installed package, and what was published as it."""
 
-    files: Files
     claim: _Claim
     published: Published
-
-    def list_published(self) -> Iterator[tuple[str, bytes]]:
-        """Yield path without links and SHA-256 of the package's files as published."""
-        for path, digest in self.published.files.items():
-            yield self._resolve(f"{self.claim.directory}/{path}"), digest
-        for path in self.claim.listed if self.published.sources else ():
-            found = _digest(self.files, path)
-            if found is not None and found in self.published.sources:
-                yield self._resolve(path), found
+    files: tuple[_File, ...]
 
     def explain(self, digests: _Digests) -> str:
         """Return why the package is not what its metadata claim; empty if it is, or if no index knows its name."""
@@ -255,24 +272,15 @@ class _Comparison:
     def _explain(self, digests: _Digests) -> str:
         if not self.published.has_version:
             return "a version that the package index does not have"
-        if self.published.files:
-            return self._name_changed((f"{self.claim.directory}/{path}" for path in self.published.files), digests)
-        if not self.published.sources:
+        if not self.published.files and not self.published.sources:
             return "and no published file has its metadata"
-        if not self.claim.listed:
+        if not self.published.files and not self.claim.listed:
             return "and it has no RECORD, without which it is not compared with the published source"
-        return self._name_changed((path for path in self.claim.listed if MODULE.search(path)), digests)
-
-    def _name_changed(self, paths: Iterable[str], digests: _Digests) -> str:
-        real = (self._resolve(path) for path in paths)
-        exists = ((path, digest) for path in real if (digest := _digest(self.files, path)) is not None)
-        changed = sorted(path for path, digest in exists if digest not in digests.get(path, {}))
+        changed = sorted(
+            each.path for each in self.files if each.found is not None and each.found not in digests.get(each.path, {})
+        )
         if not changed:
             return ""
         named = ", ".join(map(escape_path, changed[:MOST_NAMED]))
         more = f" and {len(changed) - MOST_NAMED} more" if len(changed) > MOST_NAMED else ""
         return f"and what is published differs from {named}{more}"
-
-    def _resolve(self, path: str) -> str:
-        found = self.files.resolve(path)
-        return found[0] if found else path
