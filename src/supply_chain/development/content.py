@@ -44,6 +44,8 @@ class Contents:
     """
     unsearched: tuple[str, ...] = ()
     """Paths of such texts that are too large, each or together, to be searched for values named like a secret."""
+    loaders: tuple[str, ...] = ()
+    """Variables in the configuration with which every program, or every script, loads code that they name."""
     sources: Mapping[str, bytes] = field(default_factory=dict)
     """Path → content of small Python files that no package installed and that the check `source` does not read."""
     unread: tuple[str, ...] = ()
@@ -92,6 +94,7 @@ def check_content(
         if contents.uncompared:
             warned.append(f"{pluralize(contents.uncompared, 'Python package')} in it compared with no package index")
         warned += _warn_unsearched(contents.unsearched)
+        warned += [f"{name} is set in it: programs load what that names" for name in contents.loaders]
         warned += _warn_unjudged(contents.examination, manifest)
         details = {"platform": contents.platform, "bytes": contents.size, "programs": contents.programs}
         details["examination"] = contents.examination.model_dump(mode="json")

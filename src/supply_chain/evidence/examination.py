@@ -48,7 +48,9 @@ class PrivilegedFile(Model):
     """A file that gives more rights than its user has."""
 
     path: str
-    rights: str = Field(description="setuid, setgid, capabilities or device; several with commas")
+    rights: str = Field(
+        description="setuid, setgid, capabilities, device or world-writable; several with commas; or what it does"
+    )
 
 
 class Contradiction(Model):

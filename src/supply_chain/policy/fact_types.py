@@ -315,7 +315,7 @@ class PrivilegedFileFacts(TypedDict):
 
     path: str
     rights: str
-    """`setuid`, `setgid`, `capabilities` or `device`; several with commas."""
+    """`setuid`, `setgid`, `capabilities`, `device` or `world-writable`, several with commas; or what it does."""
 
 
 class ExaminationFacts(TypedDict):
@@ -332,7 +332,8 @@ class ExaminationFacts(TypedDict):
     archives: list[str]
     """Archives that no scanner opens."""
     privileged_files: list[PrivilegedFileFacts]
-    """Files with setuid, setgid or capabilities, and devices; also those that a base has."""
+    """Files with setuid, setgid or capabilities, devices, world-writable system files, and a preload of libraries; also
+    those that a base has."""
     unlisted: int
     """How many more databases and archives there are."""
     accepted: list[str]

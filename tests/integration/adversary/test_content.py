@@ -63,6 +63,13 @@ def test_setuid_file_behind_linked_directory_is_found(tmp_path: Path) -> None:
     assert any("through the link" in each for each in found.examination.conflicts)
 
 
+def test_world_writable_system_file_behind_link_is_found(tmp_path: Path) -> None:
+    """The link is of a later layer, and the engine merges both."""
+    found = contents(tmp_path, [entry("srv/passwd", b"x", 0o666)], [link("etc/passwd", "../srv/passwd")])
+
+    assert found.examination.privileged_files == (PrivilegedFile(path="/srv/passwd", rights="world-writable"),)
+
+
 def test_foreign_program_behind_link_is_found(tmp_path: Path) -> None:
     """The links are relative, absolute and above the root."""
     found = contents(

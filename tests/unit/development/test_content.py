@@ -49,6 +49,16 @@ def test_content_check_passes_matching_image_with_measurements(checked):
     assert result.tools == {"engine": "1"}
 
 
+def test_content_check_warns_of_variables_that_load_code(checked):
+    """Images set LD_PRELOAD for another memory allocator: it is no failure."""
+    result = checked(loaders=("LD_PRELOAD",))
+
+    assert (result.outcome, result.warned) == (
+        Outcome.WARNED,
+        ("LD_PRELOAD is set in it: programs load what that names",),
+    )
+
+
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from supply_chain.adapters.image.file_content import HEAD, ContentStore, FileContent
 from supply_chain.adapters.image.filesystem import Filesystem, Kind, Node, escape_path
 from supply_chain.adapters.image.package_records import InstalledFiles
+from supply_chain.adapters.image.privileged_files import list_privileged
 from supply_chain.adapters.image.python_sources import find_unread_bytecode
 from supply_chain.evidence.examination import (
     COMPILED_PYTHON,
@@ -17,13 +18,12 @@ from supply_chain.evidence.examination import (
     Database,
     Examination,
     Identity,
-    PrivilegedFile,
 )
 
 Files = Filesystem[FileContent]
 
 MOST_LISTED = 1000
-"""Maximum archives, databases and privileged files that an examination lists, of each."""
+"""Maximum archives and databases that an examination lists, of each."""
 OS_RELEASE = ("/etc/os-release", "/usr/lib/os-release")
 """Paths of os-release, in the order in which they are tried (os-release(5))."""
 DEBIAN_VERSION = "/etc/debian_version"
@@ -95,32 +95,9 @@ def examine(files: Files, keeper: ContentStore, read_installed: Callable[[], Ins
         databases=tuple(databases[:MOST_LISTED]),
         archives=tuple(archives[:MOST_LISTED]),
         unlisted=max(0, len(databases) - MOST_LISTED) + max(0, len(archives) - MOST_LISTED),
-        privileged_files=_list_privileged(files),
+        privileged_files=list_privileged(files),
         conflicts=tuple(files.conflicts),
     )
-
-
-def _list_privileged(files: Files) -> tuple[PrivilegedFile, ...]:
-    """Return the files that give more rights than their user has; those that a later layer hides do not count."""
-    privileged = {escape_path(path): rights for path, node in files.walk() if (rights := _name_rights(path, node))}
-    if len(privileged) > MOST_LISTED:
-        raise ValueError(f"it holds more than {MOST_LISTED} files that give more rights than their user has")
-    return tuple(PrivilegedFile(path=path, rights=rights) for path, rights in sorted(privileged.items()))
-
-
-def _name_rights(path: str, node: Node[FileContent]) -> str:
-    """Return why a file gives more rights; empty if it does not.
-
-    Devices in /dev do not count, because the engine gives a container its own /dev.
-    """
-    file = node.kind is Kind.FILE
-    kinds: tuple[tuple[bool, str], ...] = (
-        (file and bool(node.mode & 0o4000), "setuid"),
-        (file and bool(node.mode & 0o2000), "setgid"),
-        (node.capabilities, "capabilities"),
-        (node.kind is Kind.DEVICE and not path.startswith("/dev/"), "device"),
-    )
-    return ", ".join(word for holds, word in kinds if holds)
 
 
 def _identify(release: dict[str, str]) -> Identity | None:

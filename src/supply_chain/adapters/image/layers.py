@@ -22,6 +22,7 @@ from supply_chain.adapters.image.distribution import examine
 from supply_chain.adapters.image.file_content import HEAD, MACHINES, ContentStore, FileContent, read_file
 from supply_chain.adapters.image.filesystem import Filesystem, escape_path
 from supply_chain.adapters.image.package_records import LARGEST_RECORD, InstalledFiles, is_record
+from supply_chain.adapters.image.privileged_files import list_loaders
 from supply_chain.adapters.image.python_packages import PackageIndex, is_metadata, read_packages
 from supply_chain.adapters.image.python_sources import (
     COMPILED,
@@ -134,6 +135,7 @@ def _contents(
         uncompared=packages.uncompared,
         texts=_list_settings(config) | texts,
         unsearched=unsearched,
+        loaders=list_loaders(config),
         sources=sources.files,
         unread=(*sources.left, *(("configuration",) if has_unread_command(config) else ())),
     )

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from supply_chain.adapters.files import free_space
 from supply_chain.adapters.image import budget as image_budget
-from supply_chain.adapters.image import distribution, layers
+from supply_chain.adapters.image import layers, privileged_files
 from supply_chain.adapters.image.budget import TooLong
 from supply_chain.adapters.image.file_content import HEAD, ContentStore
 from supply_chain.adapters.image.layers import examine_image, is_larger, read_contents
@@ -125,7 +125,6 @@ def rights(*unpacked, **kwargs):
         (entry("dev/null", 0o666, tarfile.CHRTYPE), {}),
         (entry("var/mail", 0o2775, tarfile.DIRTYPE), {}),
         (entry("tmp", 0o1777, tarfile.DIRTYPE), {}),
-        (entry("bin/sh", 0o777), {}),
         (entry("bin/sh", 0o4777, tarfile.SYMTYPE), {}),
     ],
     ids=lambda each: each.name if isinstance(each, tarfile.TarInfo) else "",
@@ -256,9 +255,15 @@ def test_decompression_bomb_is_not_unpacked(monkeypatch):
 
 def test_too_many_files_with_more_rights_are_an_error(monkeypatch):
     """No ordinary image comes near the limit."""
-    monkeypatch.setattr(distribution, "MOST_LISTED", 3)
+    monkeypatch.setattr(privileged_files, "MOST_LISTED", 3)
     with pytest.raises(CheckNotMade, match="more than 3 files that"):
         read_contents(engine(layer(*(entry(f"{n}", 0o4755) for n in range(4)))), "image", MIB)
+
+
+def test_contents_name_variables_that_load_code():
+    """Those of the configuration, which no layer has."""
+    config = {"os": "linux", "config": {"Env": ["LD_PRELOAD=/lib/x.so"]}}
+    assert present(read_contents(engine(layer(), config=config), "image", MIB)).loaders == ("LD_PRELOAD",)
 
 
 @pytest.mark.parametrize(
