@@ -47,6 +47,7 @@ async def chain(
     by_event: bool = False,
     ref: str = "",
     pushed: str = "",
+    team: str = "",
 ) -> CuratedImage | Deployment | Refused | PromotionFreeze | None:
     """Take an application from its source to a monitored container; a base image is released and not deployed.
 
@@ -58,6 +59,7 @@ async def chain(
         by_event: Whether an event started the run. A promotion freeze then ends it before the next gate, as Frozen.
         ref: The branch or tag that was pushed, such as refs/heads/main. A later push to it replaces this one.
         pushed: The time of the push, such as 2026-11-27T12:00:00+00:00.
+        team: The team that the git hook names. Its pushes have one place in the work queue, from all its repositories.
     """
     with mark_as_chain():
         if by_event and (later := await find_later_push(path, ref, pushed)):
@@ -66,7 +68,7 @@ async def chain(
             return complete_as("Unneeded", why, None)
         async with AsyncExitStack() as stack:
             if by_event and can_wait():
-                await _take_place_or_leave(stack, *await source_in(Path(path), revision))
+                await _take_place_or_leave(stack, team, *await source_in(Path(path), revision))
             workbench: Workbench = await Workbench.aload("workbench")
             async with (
                 alongside(workbench.check_policies),  # takes as long as the snapshot and the check of the name
@@ -102,17 +104,18 @@ async def _chain(
     return complete_refused(deployment) if isinstance(deployment, Refused) else deployment
 
 
-async def _take_place_or_leave(stack: AsyncExitStack, repository: str, application: str) -> None:
-    """Take the lock of a source repository until the stack closes; reschedule this run if that is not possible.
+async def _take_place_or_leave(stack: AsyncExitStack, team: str, repository: str, application: str) -> None:
+    """Take the lock of a team until the stack closes; reschedule this run if that is not possible.
 
-    A source repository has one place in the work queue of chains at a time, so that the builds of one team leave the
-    other places to others. A run that would wait for its application leaves its place too. It does not take the
-    application's lock here: the name may belong to another source, and the snapshot takes time.
+    A team has one place in the work queue of chains at a time, so that its builds leave the other places to others. If
+    the git hook names no team, a source repository has one. The declaration's owner does not count: whoever pushes
+    chooses it. A run that would wait for its application leaves its place too. It does not take the application's lock
+    here: the name may belong to another source, and the snapshot takes time.
     """
     try:
-        await stack.enter_async_context(run_lock(_repository_lock(repository), SOON))
+        await stack.enter_async_context(run_lock(_place_lock(team, repository), SOON))
     except TimeoutError:
-        raise await _leave(repository) from None
+        raise await _leave(team or repository) from None
     try:
         async with run_lock(lock_name(LockKind.PROMOTE, application), SOON):
             pass
@@ -127,9 +130,13 @@ async def _leave(holder: str) -> Pause:
     )
 
 
-def _repository_lock(repository: str) -> str:
-    """Return the lock's name; an address may contain characters that Prefect does not allow in a name."""
-    return lock_name(LockKind.CHAIN, hashlib.sha256(repository.encode()).hexdigest()[:12])
+def _place_lock(team: str, repository: str) -> str:
+    """Return the lock's name; a team or an address may contain characters that Prefect does not allow in a name.
+
+    No repository has the lock of a team, because its address contains no NUL.
+    """
+    subject = f"\0{team}" if team else repository
+    return lock_name(LockKind.CHAIN, hashlib.sha256(subject.encode()).hexdigest()[:12])
 
 
 @asynccontextmanager

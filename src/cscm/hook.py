@@ -36,7 +36,8 @@ def hook() -> None:
 
 @hook.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("path", type=click.Path(path_type=Path, exists=True, file_okay=False))
-def install(path: Path) -> None:
+@click.option("--team", metavar="NAME", default="", help="The team whose pushes are built one after another.")
+def install(path: Path, team: str) -> None:
     """Write the git hook for the application in PATH.
 
     The hook is pre-push in a clone, and post-receive in a bare repository.
@@ -44,12 +45,14 @@ def install(path: Path) -> None:
     \b
     Example:
       cscm hook install .
+      cscm hook install --team sales /srv/git/shop.git
     """
     project = use_prefect()
     where, name = find_hooks(path.resolve())
     target, existing = where / name, read_hook(where, name)
     names = {"project": project, "python": sys.executable, "path": path.resolve()}
     call = CALL.format_map({name: shlex.quote(str(each)) for name, each in names.items()})
+    call += f" {shlex.quote(team)}" if team else ""
     if existing is not None and b"cscm hook install" not in existing:
         raise DeclarationInvalid(
             f"{target} exists already and was not written by `cscm hook install`.\nCall `({call})` in it."
@@ -70,7 +73,7 @@ def _laptop_settings() -> str:
     return f"export CSCM_HOME={shlex.quote(str(home.directory))} CSCM_PROFILE={shlex.quote(str(profile))}\n"
 
 
-def post(path: str) -> None:
+def post(path: str, team: str = "") -> None:
     """Read the hook's standard input and post one event per revision."""
     pushes = parse_pushes(sys.stdin.readlines())
     if not pushes:
@@ -79,11 +82,11 @@ def post(path: str) -> None:
     from orchestration.source import post_pushed  # noqa: PLC0415 - import Prefect only if there is something to post
 
     for revision, ref in pushes:
-        post_pushed(Path(path), revision, ref)
+        post_pushed(Path(path), revision, ref, team)
         click.echo(f"supply chain: reported {revision[:12]}", err=True)
 
 
 COMMANDS = (hook,)
 
 if __name__ == "__main__":
-    post(sys.argv[1])
+    post(*sys.argv[1:])

@@ -46,11 +46,11 @@ async def source_in(path: Path, revision: str | None) -> tuple[str, str]:
     return await in_thread(read_remote, path), manifest.name
 
 
-def post_pushed(path: Path, revision: str, ref: str) -> None:
+def post_pushed(path: Path, revision: str, ref: str, team: str) -> None:
     """Post `cscm.source.pushed`, with the current time, for the application in `path`.
 
-    `path` is a directory or a bare repository.
+    `path` is a directory or a bare repository; `team` is the one that the hook names, or empty.
     """
     application = {"prefect.resource.id": f"cscm.application.{path.name}", "prefect.resource.role": "application"}
-    payload = {"path": str(path), "revision": revision, "ref": ref, "pushed": now().isoformat()}
+    payload = {"path": str(path), "revision": revision, "ref": ref, "pushed": now().isoformat(), "team": team}
     post("cscm.source.pushed", f"cscm.revision.{revision}", path.name, payload, [application])

@@ -118,18 +118,24 @@ def test_cancelled_build_ends_with_its_processes(
     eventually(lambda: not carrying("sleep\x004321"), SOON, lambda: carrying("sleep\x004321"))
 
 
-def test_long_builds_of_one_repository_leave_a_slot_to_others(
+@pytest.mark.parametrize("team", ["", "web"])
+def test_long_builds_of_one_team_leave_a_slot_to_others(
     operator: Operator,
     prefect: Prefect,
     application: Callable[..., Path],
     tmp_path: Path,
     small: Callable[[str], Path],
+    team: str,
 ) -> None:
-    """Pushes to two of its applications use one slot of the work queue; the second one waits without a slot."""
-    git(tmp_path, "init", "--quiet")
+    """Pushes to two of its repositories use one slot of the work queue; the second one waits without a slot.
+
+    Without a team, so do pushes to two applications of one repository.
+    """
     forever = {"Dockerfile": ("COPY hello hello", "RUN exec sleep 4322")}
     paths = [application(name, forever) for name in ("slow-build", "another-slow-build")]
-    slow = [prefect.start("chain/on-push", path=str(path), by_event=True) for path in paths]
+    for repository in paths if team else [tmp_path]:
+        git(repository, "init", "--quiet")
+    slow = [prefect.start("chain/on-push", path=str(path), by_event=True, team=team) for path in paths]
     try:
         eventually(lambda: _states(operator, slow) == ["Running", "Waiting"], describe=lambda: _states(operator, slow))
 

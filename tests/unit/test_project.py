@@ -132,7 +132,7 @@ def test_push_trigger_matches_event_of_hook(monkeypatch: pytest.MonkeyPatch) -> 
     posted: dict[str, Any] = {}
     monkeypatch.setattr(events, "emit_event", lambda **event: posted.update(event))
     monkeypatch.setattr(EventsWorker, "instance", lambda: SimpleNamespace(drain=lambda: None))
-    source.post_pushed(Path("/shop/hello"), "a" * 40, "refs/heads/main")
+    source.post_pushed(Path("/shop/hello"), "a" * 40, "refs/heads/main", "web")
     (trigger,) = next(d for d in DEPLOYMENTS if d.name == "on-push").triggers
 
     assert posted["event"] in trigger.expect

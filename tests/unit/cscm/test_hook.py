@@ -185,19 +185,20 @@ def test_hook_imports_nothing_from_working_copy(project):
     assert (done.stdout, done.stderr) == ("", "")
 
 
-def test_hook_runs_in_project(project, monkeypatch):
+@pytest.mark.parametrize(("options", "team"), [([], ""), (["--team", "web; id"], " web; id")])
+def test_hook_runs_in_project(project, monkeypatch, options, team):
     """Prefect reads its settings from files of the working directory."""
     python = project / "py thon"
     python.write_text('#!/bin/sh\npwd\necho "$@"\n')
     python.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(python))
     git("init", "-q", project / "shop")
-    assert CliRunner().invoke(install, [str(project / "shop")]).exit_code == 0
+    assert CliRunner().invoke(install, [str(project / "shop"), *options]).exit_code == 0
 
     hook = [project / "shop/.git/hooks/pre-push", "origin", "../server"]
     done = subprocess.run(hook, cwd=project / "shop", capture_output=True, text=True, check=True)
 
-    assert done.stdout.splitlines() == [str(find_project()), f"-P -m cscm.hook {project}/shop"]
+    assert done.stdout.splitlines() == [str(find_project()), f"-P -m cscm.hook {project}/shop{team}"]
 
 
 def test_hook_posts_each_revision_with_path_of_application(project, monkeypatch):
@@ -210,4 +211,14 @@ def test_hook_posts_each_revision_with_path_of_application(project, monkeypatch)
 
     monkeypatch.setattr(sys, "stdin", io.StringIO(f"x {NEW} y {OLD}\nx {OLD} y {ZERO}\n"))
     hooks.post("/shop/hello")
-    assert posted == [(Path("/shop/hello"), NEW, "y"), (Path("/shop/hello"), OLD, "y")]
+    assert posted == [(Path("/shop/hello"), NEW, "y", ""), (Path("/shop/hello"), OLD, "y", "")]
+
+
+def test_hook_posts_team_that_it_was_installed_for(project, monkeypatch):
+    """Whoever pushes cannot change the hook of a server."""
+    posted = []
+    monkeypatch.setattr("orchestration.source.post_pushed", lambda *push: posted.append(push))
+    monkeypatch.setattr(sys, "stdin", io.StringIO(f"x {NEW} y {OLD}\n"))
+    hooks.post("/shop/hello", "web")
+
+    assert posted == [(Path("/shop/hello"), NEW, "y", "web")]

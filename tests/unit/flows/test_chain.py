@@ -178,8 +178,8 @@ async def by_push(machine, make, monkeypatch, tmp_path):
         async with get_client() as client:
             made = await client.create_deployment(await client.create_flow(chain), name, parameter_openapi_schema={})
 
-            async def push(ref, pushed, by_event=True):
-                given = {"path": "/srv/hello", "ref": ref, "pushed": pushed, "by_event": by_event}
+            async def push(ref, pushed, by_event=True, team=""):
+                given = {"path": "/srv/hello", "ref": ref, "pushed": pushed, "by_event": by_event, "team": team}
                 return await client.create_flow_run_from_deployment(made, parameters=given)
 
             async def work(run):
@@ -190,18 +190,19 @@ async def by_push(machine, make, monkeypatch, tmp_path):
 
             taken = {
                 "application": f"promote {name}",
-                "repository": flows._repository_lock("https://git.example/team/code"),
+                "repository": flows._place_lock("", "https://git.example/team/code"),
+                "team": flows._place_lock("web", "https://git.example/team/other"),
             }
             yield SimpleNamespace(push=push, work=work, taken=taken, steps=steps)
 
 
-@pytest.mark.parametrize("held", ["application", "repository"])
-async def test_push_waits_for_other_chain_without_process(by_push, held):
+@pytest.mark.parametrize(("held", "team"), [("application", ""), ("repository", ""), ("team", "web")])
+async def test_push_waits_for_other_chain_without_process(by_push, held, team):
     """Its slot in the work queue is free meanwhile, and the run is executed later.
 
-    A repository has one slot, so that its builds do not keep those of other repositories waiting.
+    A team, or else a repository, has one slot, so that its builds do not keep those of others waiting.
     """
-    run = await by_push.push("refs/heads/main", "2026-11-24T12:00:00+00:00")
+    run = await by_push.push("refs/heads/main", "2026-11-24T12:00:00+00:00", team=team)
     async with locks.run_lock(by_push.taken[held]):
         token = locks._held.set(frozenset())
         state = await by_push.work(run)
@@ -215,6 +216,17 @@ async def test_push_waits_for_other_chain_without_process(by_push, held):
         await client.set_flow_run_state(run.id, Scheduled(scheduled_time=datetime.now(UTC)), force=True)
     assert (await by_push.work(run)).name == "Completed"
     assert by_push.steps.await_count == 1
+
+
+async def test_push_of_another_team_does_not_wait(by_push):
+    """Neither for a team nor for the repository: a name may be the same by chance, or by intent."""
+    run = await by_push.push("refs/heads/main", "2026-11-24T12:00:00+00:00", team="sales")
+    async with locks.run_lock(by_push.taken["team"]), locks.run_lock(by_push.taken["repository"]):
+        token = locks._held.set(frozenset())
+        state = await by_push.work(run)
+        locks._held.reset(token)
+
+    assert state.name == "Completed"
 
 
 async def test_push_holds_no_lock_of_its_application_during_the_snapshot(by_push, monkeypatch):

@@ -55,9 +55,9 @@ def test_event_resource_is_the_digest(emitted, make):
 @pytest.mark.parametrize(
     ("post", "name", "about", "payload"),
     [
-        (lambda: post_pushed(Path("/shop/hello"), "a" * 40, "refs/heads/main"), "cscm.source.pushed",
+        (lambda: post_pushed(Path("/shop/hello"), "a" * 40, "refs/heads/main", "web"), "cscm.source.pushed",
          f"cscm.revision.{'a' * 40}", {"path": "/shop/hello", "revision": "a" * 40, "ref": "refs/heads/main",
-                                       "pushed": "2026-11-24T12:00:00+00:00"}),
+                                       "pushed": "2026-11-24T12:00:00+00:00", "team": "web"}),
         (lambda: post_advisory("DSA-1-1", ["openssl"]),
          "cscm.advisory.published", "cscm.advisory.DSA-1-1", {"packages": ["openssl"]}),
         (lambda: post_advisory("DSA-1-1", []), "cscm.advisory.published", "cscm.advisory.DSA-1-1", {}),
