@@ -57,8 +57,10 @@ SCANNED = {
 }
 """End of the path of a file, or of a directory of files, that syft reads whatever it contains → package manager."""
 _SCANNED = re.compile(f"/({'|'.join(map(re.escape, SCANNED))})(?:(?<=status.d)/[^/]+|(?<=info)/[^/]+\\.control)?\\Z")
-_LINKED = tuple({f"/{end[: slash.start()]}" for end in SCANNED for slash in re.finditer("/|$", end)})
-"""Ends of the path of a link that can lead to such a file."""
+_LINKED = tuple(
+    (f"/{end[: slash.start()]}", end[slash.start() :], end) for end in SCANNED for slash in re.finditer("/|$", end)
+)
+"""End of the path of a link that can lead to such a file, what follows below the link, and both together."""
 FAMILIES = {
     "dpkg": ("debian", "ubuntu", "raspbian", "echo"),
     "rpm": ("rhel", "fedora", "centos", "suse", "opensuse", "opensuse-leap", "opensuse-tumbleweed", "amzn", "ol",
@@ -239,22 +241,23 @@ def _find_databases(files: Files) -> tuple[tuple[str, ...], list[Database]]:
 def _list_scanned(files: Files) -> Iterator[tuple[str, Node[FileContent], str]]:
     """Yield every file, and the package manager as whose records syft reads it, also through a link; empty if none."""
     for path, node in files.walk():
-        yield path, node, _match_scanned(path)
+        manager = _match_scanned(path)
+        yield path, node, manager
         if node.kind is not Kind.LINK:
             continue
-        if (manager := _match_scanned(path)) and (target := files.resolve(path)):
+        if manager and (target := files.resolve(path)):
             yield *target, manager
-        for end, manager in SCANNED.items() if path.endswith(_LINKED) else ():
-            for slash in re.finditer("/|$", end):
-                below = end[slash.start() :]
-                target = files.resolve(path + below) if path.endswith(f"/{end[: slash.start()]}") else None
-                if target is not None:
-                    yield *target, manager
-                    yield from (
-                        (f"{target[0]}/{name}", child, manager)
-                        for name, child in target[1].children.items()
-                        if end != OPKG_INFO or name.endswith(".control")
-                    )
+        for above, below, end in _LINKED:
+            if path.endswith(above) and (target := files.resolve(path + below)):
+                yield from _list_records(*target, end)
+
+
+def _list_records(path: str, node: Node[FileContent], end: str) -> Iterator[tuple[str, Node[FileContent], str]]:
+    """Yield a file that syft reads as if its path ended with this key of `SCANNED`, or the files in a directory."""
+    yield path, node, SCANNED[end]
+    for name, child in node.children.items():
+        if end != OPKG_INFO or name.endswith(".control"):
+            yield f"{path}/{name}", child, SCANNED[end]
 
 
 def _match_scanned(path: str) -> str:
