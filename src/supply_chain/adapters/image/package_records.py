@@ -1,4 +1,4 @@
-"""Files that packages installed, by the records of pip and of the image's distribution."""
+"""Files that packages installed, by the records of pip and of the image's distribution, and standard libraries."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from supply_chain.adapters.image.file_content import ContentStore, FileContent
 from supply_chain.adapters.image.filesystem import Filesystem, Node
+from supply_chain.adapters.image.standard_library import StandardLibraries, find_libraries
 
 Files = Filesystem[FileContent]
 Digest = tuple[str, bytes]
@@ -38,13 +39,14 @@ def is_record(path: str) -> bool:
 
 @dataclass(frozen=True)
 class InstalledFiles:
-    """What the records in an image list."""
+    """What the records in an image list, and the standard libraries of interpreters without a record."""
 
     digests: Mapping[str, tuple[Digest, ...]]
     """Path without links → digests of what packages installed there, the last two of those that records list. Debian's
     packages of Python projects have two records, and one may be of the file before Debian changed it."""
     is_complete: bool
     """Whether the records of the distribution's packages were read; false for rpm, pacman and portage."""
+    libraries: StandardLibraries
 
     def lists(self, path: str, content: FileContent, keeper: ContentStore) -> bool:
         """Return whether a package installed this file, unchanged.
@@ -63,7 +65,9 @@ def _matches(content: FileContent, recorded: Digest, keeper: ContentStore) -> bo
 
 
 def read_installed_files(files: Files, keeper: ContentStore, *, python: bool = True) -> InstalledFiles:
-    """Return the files that pip, dpkg or apk recorded in an image; without `python`, not those that pip recorded.
+    """Return the files that pip, dpkg or apk recorded in an image, and its standard libraries.
+
+    Without `python`, those that pip recorded are left out.
 
     A record that is too large, or beyond `MOST_RECORDS`, lists nothing.
     """
@@ -79,7 +83,7 @@ def read_installed_files(files: Files, keeper: ContentStore, *, python: bool = T
             for name, digest in _parse(path, content):
                 installed = _resolve_directory(files, name, directories)
                 digests[installed] = (*digests.get(installed, ())[-1:], digest)
-    return InstalledFiles(digests, is_complete)
+    return InstalledFiles(digests, is_complete, find_libraries(files))
 
 
 def _is_unread(path: str, node: Node[FileContent]) -> bool:

@@ -10,7 +10,7 @@ import posixpath
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from supply_chain.adapters.image.file_content import ContentStore, FileContent
@@ -142,7 +142,7 @@ def _verify_packages(files: Files, keeper: ContentStore, system: InstalledFiles,
     both = {
         path: (*system.digests.get(path, ()), *(("sha256", digest) for digest in of)) for path, of in digests.items()
     }
-    installed = InstalledFiles({**system.digests, **both}, system.is_complete)
+    installed = replace(system, digests={**system.digests, **both})
     return Packages(installed, tuple(sorted(false_claims.values())))
 
 

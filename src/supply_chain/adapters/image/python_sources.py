@@ -13,7 +13,6 @@ from typing import Any
 from supply_chain.adapters.image.file_content import ContentStore, FileContent
 from supply_chain.adapters.image.filesystem import Filesystem, Kind, escape_path
 from supply_chain.adapters.image.package_records import PACKAGES, InstalledFiles
-from supply_chain.adapters.image.standard_library import StandardLibraries, find_libraries
 from supply_chain.development.python_command import is_interpreter, parse_arguments
 
 Files = Filesystem[FileContent]
@@ -170,7 +169,6 @@ def find_python_sources(
     look like, unless they are compiled. Of a `.pth` file only the lines that Python runs count. `checkpoint` is called
     for each file, and may raise.
     """
-    libraries = find_libraries(files)
     sources, left, room, judged = dict[str, bytes](), list[str](), MOST_BYTES, set[tuple[bytes, bool]]()
     for path, real, content in _named_files(files):
         checkpoint()
@@ -178,7 +176,7 @@ def find_python_sources(
         startup = bool(STARTUP_FILE.search(path)) and not runs
         if (content.sha256, startup) in judged or installed.lists(real, content, keeper):
             continue
-        if not runs and _is_in_place(real, libraries, is_complete=installed.is_complete):
+        if not runs and _is_in_place(real, installed):
             continue
         stored = keeper.read(content)
         if startup and stored is not None:
@@ -215,14 +213,11 @@ def _named_files(files: Files) -> Iterator[tuple[str, str, FileContent]]:
             yield path, path, node.content
 
 
-def _is_in_place(path: str, libraries: StandardLibraries, *, is_complete: bool) -> bool:
-    """Return whether a file is where only packages or interpreters have Python, as far as their records say.
-
-    `is_complete` is whether the distribution's packages have records that are read.
-    """
-    if libraries.contain(path):
+def _is_in_place(path: str, installed: InstalledFiles) -> bool:
+    """Return whether a file is where only packages or interpreters have Python, as far as their records say."""
+    if installed.libraries.contain(path):
         return True
-    return bool(MOUNTED.match(path) or (SYSTEM.match(path) and not is_complete))
+    return bool(MOUNTED.match(path) or (SYSTEM.match(path) and not installed.is_complete))
 
 
 def find_unread_bytecode(
@@ -237,18 +232,15 @@ def find_unread_bytecode(
     compiled = [(path, node.content) for path, node in files.walk() if node.content and BYTECODE.fullmatch(path)]
     if not compiled:
         return
-    installed, libraries = read_installed(), find_libraries(files)
+    installed = read_installed()
     for path, content in compiled:
         if not installed.lists(path, content, keeper) and (
-            (keeper.read(content) or b"")[4:8] == UNCHECKED
-            or not _is_from_package(path, files, keeper, installed, libraries)
+            (keeper.read(content) or b"")[4:8] == UNCHECKED or not _is_from_package(path, files, keeper, installed)
         ):
             yield path, content
 
 
-def _is_from_package(
-    path: str, files: Files, keeper: ContentStore, installed: InstalledFiles, libraries: StandardLibraries
-) -> bool:
+def _is_from_package(path: str, files: Files, keeper: ContentStore, installed: InstalledFiles) -> bool:
     """Return whether the source next to a compiled file is unchanged from a package, or of a standard library."""
     match = BYTECODE.fullmatch(path)
     source = files.resolve(f"{match[1]}{match[2]}.py") if match else None
@@ -256,7 +248,5 @@ def _is_from_package(
         return False
     real, content = source[0], source[1].content
     return (
-        content.sha256 == SITE_CUSTOMIZATION
-        or installed.lists(real, content, keeper)
-        or _is_in_place(real, libraries, is_complete=installed.is_complete)
+        content.sha256 == SITE_CUSTOMIZATION or installed.lists(real, content, keeper) or _is_in_place(real, installed)
     )
