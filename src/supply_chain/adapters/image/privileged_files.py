@@ -16,6 +16,10 @@ MOST_LISTED = 1000
 """Maximum privileged files of an image."""
 SYSTEM = ("/bin", "/boot", "/etc", "/lib", "/lib32", "/lib64", "/root", "/sbin", "/usr", "/var/spool/cron")
 """Directories whose files root or every program reads or runs."""
+SEARCHED = tuple(
+    f"{above}/{name}/" for above in ("", "/usr") for name in ("bin", "etc", "lib", "lib32", "lib64", "sbin")
+)
+"""Directories in which programs look for libraries, modules, settings and other programs."""
 APPLICATIONS = "/usr/src"
 """Directory in a system directory where applications have their files, as in /app, /opt and /srv."""
 PRELOAD = "/etc/ld.so.preload"
@@ -61,7 +65,7 @@ def _name_rights(path: str, node: Node[FileContent]) -> str:
 
 def _list_world_writable(files: Files) -> list[str]:
     """Return the system's files and directories that everybody may write, without those in such a directory."""
-    writable = {path for path, node in files.walk() if _is_world_writable(node)}
+    writable = {path for path, node in files.walk() if _is_world_writable(path, node)}
     listed = set[str]()
     for path in sorted(writable & _list_system(files) if writable else ()):
         if listed.isdisjoint(_list_parents(path)):
@@ -69,10 +73,13 @@ def _list_world_writable(files: Files) -> list[str]:
     return sorted(listed)
 
 
-def _is_world_writable(node: Node[FileContent]) -> bool:
-    """Return whether everybody may change a file, or replace what others have in a directory (not if it is sticky)."""
-    sticky = node.kind is Kind.DIRECTORY and bool(node.mode & 0o1000)
-    return node.kind in (Kind.FILE, Kind.DIRECTORY) and bool(node.mode & 0o002) and not sticky
+def _is_world_writable(path: str, node: Node[FileContent]) -> bool:
+    """Return whether everybody may change a file, or what is in a directory.
+
+    In a sticky directory, everybody may only add files: that counts where programs look for them.
+    """
+    temporary = node.kind is Kind.DIRECTORY and node.mode & 0o1000 and not f"{path}/".startswith(SEARCHED)
+    return node.kind in (Kind.FILE, Kind.DIRECTORY) and bool(node.mode & 0o002) and not temporary
 
 
 def _list_system(files: Files) -> set[str]:

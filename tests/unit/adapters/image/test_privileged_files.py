@@ -47,8 +47,14 @@ def test_world_writable_system_file_gives_more_rights(path, mode):
     ],
 )  # fmt: skip
 def test_other_writable_files_give_no_more_rights(path, mode):
-    """The files of an application, sticky directories, and what Debian's groups may write do not count."""
+    """The files of an application, other sticky directories, and what Debian's groups may write do not count."""
     assert rights(entry(path, mode)) == {}
+
+
+@pytest.mark.parametrize("path", ["etc/", "usr/lib/python3/dist-packages/", "usr/bin/"])
+def test_sticky_directory_counts_where_programs_look_for_files(path):
+    """Everybody may add a file to it, such as /etc/ld.so.preload, though not change those of others."""
+    assert list(rights(entry(path, 0o1777)).values()) == ["world-writable"]
 
 
 def test_symbolic_link_has_rights_of_its_target():
