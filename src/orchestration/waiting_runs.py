@@ -16,8 +16,8 @@ from orchestration.clock import now
 
 SOON = 3.0
 """Seconds for which a run waits while it uses a slot of the work queue."""
-RETRY_AFTER = timedelta(seconds=20)
-"""Time after which a worker takes up the waiting run again."""
+RETRY_AFTER, LONGEST_RETRY = timedelta(seconds=20), timedelta(minutes=10)
+"""Time after which a worker takes up a waiting run again the first time, and at most."""
 WAITING = "Waiting"
 """Name of the state of a waiting run. Such a run is Scheduled, has no process, and never becomes Late."""
 
@@ -35,8 +35,13 @@ async def run_age() -> float:
 
 
 async def release_slot(why: str) -> Pause:
-    """Schedule this run again `RETRY_AFTER` from now; the caller raises the returned exception."""
-    state: State[object] = Scheduled(scheduled_time=now() + RETRY_AFTER, name=WAITING, message=why)
+    """Schedule this run again; the caller raises the returned exception.
+
+    Each time it waits `RETRY_AFTER` longer, because each attempt takes a slot for some seconds: hundreds of waiting
+    runs of one team would leave none to others.
+    """
+    pause = min(RETRY_AFTER * max(1, flow_run.run_count or 0), LONGEST_RETRY)
+    state: State[object] = Scheduled(scheduled_time=now() + pause, name=WAITING, message=why)
     async with get_client() as client:
         answer = await client.set_flow_run_state(UUID(flow_run.id), state)
     return Pause(state=answer.state)

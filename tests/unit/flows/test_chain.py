@@ -200,7 +200,8 @@ async def by_push(machine, make, monkeypatch, tmp_path):
 async def test_push_waits_for_other_chain_without_process(by_push, held, team):
     """Its slot in the work queue is free meanwhile, and the run is executed later.
 
-    A team, or else a repository, has one slot, so that its builds do not keep those of others waiting.
+    A team, or else a repository, has one slot, so that its builds do not keep those of others waiting. Each time it
+    waits longer.
     """
     run = await by_push.push("refs/heads/main", "2026-11-24T12:00:00+00:00", team=team)
     async with locks.run_lock(by_push.taken[held]):
@@ -209,6 +210,12 @@ async def test_push_waits_for_other_chain_without_process(by_push, held, team):
         locks._held.reset(token)
     assert (state.type.value, state.name) == ("SCHEDULED", "Waiting")
     assert timedelta(seconds=5) < state.state_details.scheduled_time - datetime.now(UTC) < RETRY_AFTER
+    async with locks.run_lock(by_push.taken[held]), get_client() as client:
+        await client.set_flow_run_state(run.id, Scheduled(scheduled_time=datetime.now(UTC)), force=True)
+        token = locks._held.set(frozenset())
+        state = await by_push.work(run)
+        locks._held.reset(token)
+    assert RETRY_AFTER < state.state_details.scheduled_time - datetime.now(UTC) < 2 * RETRY_AFTER
     assert not by_push.steps.await_count
     assert not set(locks.abandoned_locks()) & set(by_push.taken.values())
 
