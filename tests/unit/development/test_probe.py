@@ -375,12 +375,20 @@ def test_output_that_the_engine_has_late_is_read():
     assert waits.count(0.2) == 3
 
 
+SAID = Logs("something", "")
+"""Output of a program: for that of one that prints nothing, the check waits."""
+
+
 def test_failed_tests_report_exit_status():
     """The reason is the status, although no test ran."""
     assert of_tests("", status=5).failed == ("`python3 -m unittest` failed: it ended with status 5.",)
 
 
-@pytest.mark.parametrize("program", [Program(status=0), Program(error="no such file")], ids=["ends", "does not start"])
+@pytest.mark.parametrize(
+    "program",
+    [Program(status=0, logs=SAID), Program(error="no such file", logs=SAID)],
+    ids=["ends", "does not start"],
+)
 def test_test_container_is_always_removed(program):
     """A program that is missing in the image is a failure of the image, and its container is removed too."""
     engine = MemoryEngine()
@@ -450,7 +458,7 @@ GREEDY = MANIFEST.model_copy(
 def test_check_containers_are_limited_to_build_limits(asked, make):
     """The memory limit also covers tmpfs mounts; a declaration that asks for less gets less."""
     engine, base = Specs(), make.base().model_copy(update={"runtime": asked.runtime})
-    engine.add("image", program=Program(status=0))
+    engine.add("image", program=Program(status=0, logs=SAID))
 
     probing.run_tests(engine, "image", asked, lambda: NOON, "run", Sees(), ROOM)
     probing.probe(engine, "image", asked, lambda: NOON, "run", Sees(), ROOM)
