@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import re
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cached_property, partial
+from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Literal
 
@@ -26,10 +27,12 @@ from supply_chain.adapters.image.python_sources import (
     select_startup_lines,
 )
 from supply_chain.adapters.process.command import Tool
+from supply_chain.adapters.tools.nosec import read_comments
 from supply_chain.errors import CheckNotMade, ToolTimedOut
 from supply_chain.evidence.checks import Check, CheckResult
 from supply_chain.model.image import Interval
 from supply_chain.scratch import scratch
+from supply_chain.text import pluralize
 
 LONGEST = 600.0
 """Seconds after which bandit is ended, and no further file is read."""
@@ -43,7 +46,7 @@ ASSERT = "B101"
 """Code of bandit's finding about `assert`, which is normal in tests."""
 PASSWORDS, PASSWORD = ("B105", "B106", "B107"), "Possible hardcoded password"
 """Codes of bandit's findings that quote a password, and the text without it: many people read a result."""
-SOURCE_VERSION = "5"
+SOURCE_VERSION = "6"
 """Version of this check. Raise it when more is read, so that files that were checked before are checked again."""
 PACKED = re.compile(r"\.(pyc|pyo|pyz|whl|egg)$", re.IGNORECASE)
 
@@ -54,6 +57,9 @@ class _Finding(BaseModel):
     issue_text: str
     filename: str
     line_number: int
+    line_range: list[int] = []
+    is_unexplained: bool = False
+    """Whether a `# nosec` without a reason is about it."""
 
     @property
     def expected(self) -> bool:
@@ -62,7 +68,8 @@ class _Finding(BaseModel):
     def __str__(self) -> str:
         place = f"{_relative(self.filename)}:{self.line_number}"
         text = PASSWORD if self.test_id in PASSWORDS else " ".join(self.issue_text.split())
-        return f"{place}: {self.issue_severity.lower()}: {text} ({self.test_id})"
+        comment = "; its `# nosec` gives no reason of two words or more" if self.is_unexplained else ""
+        return f"{place}: {self.issue_severity.lower()}: {text} ({self.test_id}){comment}"
 
 
 class _Error(BaseModel):
@@ -72,8 +79,6 @@ class _Error(BaseModel):
 
 class _Metrics(BaseModel):
     loc: int = 0
-    nosec: int = 0
-    skipped_tests: int = 0
 
 
 class Report(BaseModel):
@@ -82,6 +87,8 @@ class Report(BaseModel):
     errors: list[_Error]
     metrics: dict[str, _Metrics]
     results: list[_Finding]
+    silenced: dict[str, int] = {}
+    """File → number of findings that comments declare harmless; bandit itself reports these too."""
 
 
 def scan_source(tool: Tool, context: Path, now: Callable[[], datetime]) -> CheckResult:
@@ -234,7 +241,7 @@ def _read_until(end: float, tool: Tool, directory: Path, files: Sequence[str]) -
 
 def _report(tool: Tool, directory: Path, files: list[str], timeout: float) -> Report | None:
     """Return bandit's report about the files; None if it took longer than `timeout` seconds."""
-    arguments = ("--quiet", "--format", "json", "--exclude", "", *files)
+    arguments = ("--quiet", "--ignore-nosec", "--format", "json", "--exclude", "", *files)
     try:
         done = tool.run(*arguments, cwd=directory, timeout=timeout, check=False, memory=MEMORY)
     except ToolTimedOut:
@@ -244,7 +251,21 @@ def _report(tool: Tool, directory: Path, files: list[str], timeout: float) -> Re
             f"bandit ended with status {done.status}: {done.stderr[-1000:].strip()}\n"
             "Check it with `cscm doctor`, and look at its output in the log."
         )
-    return parse_report(done.stdout)
+    return _apply_comments(parse_report(done.stdout), directory)
+
+
+def _apply_comments(report: Report, directory: Path) -> Report:
+    """Return the report without the findings that a comment with a reason declares harmless; count these."""
+    found, silenced = list[_Finding](), Counter[str]()
+    read = cache(lambda name: read_comments((directory / name).read_bytes()))
+    for each in report.results:
+        comments = (read(each.filename).get(line) for line in {each.line_number, *each.line_range})
+        about = [comment for comment in comments if comment and comment.covers(each.test_id)]
+        if any(comment.has_reason for comment in about):
+            silenced[_relative(each.filename)] += 1
+        else:
+            found.append(each.model_copy(update={"is_unexplained": bool(about)}))
+    return report.model_copy(update={"results": found, "silenced": dict(silenced)})
 
 
 def parse_report(text: str) -> Report:
@@ -267,19 +288,15 @@ def judge_reports(reports: Iterable[Report]) -> tuple[tuple[str, ...], tuple[str
         files = {name: metrics for name, metrics in report.metrics.items() if name not in ("_totals", *unread)}
         passed.append(f"bandit read {sum(m.loc for m in files.values())} lines in {len(files)} files")
         failed += [f"{_relative(e.filename)}: not scanned: {e.reason}" for e in report.errors]
-        warned += _find_silenced(files)
+        warned += (
+            f"{name}: comments silence {pluralize(count, 'finding')}" for name, count in sorted(report.silenced.items())
+        )
         for finding in report.results:
             if finding.issue_severity in ("MEDIUM", "HIGH"):
                 failed.append(str(finding))
             elif not finding.expected:
                 warned.append(str(finding))
     return tuple(passed) or ("no Python sources",), tuple(warned), tuple(failed)
-
-
-def _find_silenced(files: dict[str, _Metrics]) -> list[str]:
-    """Return a sentence for each file whose comments silence findings of bandit."""
-    counts = ((_relative(name), metrics.nosec + metrics.skipped_tests) for name, metrics in sorted(files.items()))
-    return [f"{name}: comments silence {count} finding{'s' * (count > 1)}" for name, count in counts if count]
 
 
 def _relative(name: str) -> str:

@@ -35,9 +35,9 @@ def now() -> datetime:
     return datetime(2026, 11, 24, tzinfo=UTC)
 
 
-def report(*results: dict[str, Any], errors: tuple[dict[str, str], ...] = (), nosec: int = 0) -> str:
+def report(*results: dict[str, Any], errors: tuple[dict[str, str], ...] = ()) -> str:
     """Return a report of bandit about one file."""
-    metrics = {"././app.py": {"loc": 7, "nosec": nosec, "skipped_tests": 0}, "_totals": {"loc": 7, "nosec": nosec}}
+    metrics = {"././app.py": {"loc": 7}, "_totals": {"loc": 7}}
     return json.dumps({"errors": errors, "generated_at": "", "metrics": metrics, "results": results})
 
 
@@ -87,11 +87,52 @@ def test_file_that_bandit_cannot_read_fails_the_check():
     assert failed == ("app.py: not scanned: syntax error",)
 
 
-def test_findings_silenced_by_comments_are_reported():
+@pytest.mark.parametrize(
+    "comment",
+    [
+        "# nosec - the page is ours",
+        "# noqa: S307  # nosec: B307 no user input",
+        "#nosec B307,B602 keine Eingabe # noqa",
+    ],
+)
+def test_scan_source_reports_findings_silenced_by_comments(tmp_path: Path, comment: str):
     """The author may silence a finding, but everybody has to see it."""
-    _, warned, _ = judge_reports([parse_report(report(nosec=2))])
+    (tmp_path / "app.py").write_text(f"a = eval(\n    input(), {comment}\n)\nb = eval(input())  {comment}\n")
 
-    assert warned == ("app.py: comments silence 2 findings",)
+    result = scan_source(BANDIT, tmp_path, now)
+
+    assert (result.failed, result.warned) == ((), ("app.py: comments silence 2 findings",))
+
+
+@pytest.mark.parametrize(
+    "comment", ["# nosec", "# nosec B307", "#nosec: B307, B602 # for a reason", "# nosec eval", "# nosec exec_used a_b"]
+)
+def test_scan_source_fails_for_comment_without_reason(tmp_path: Path, comment: str):
+    """bandit itself accepts these comments; the message says what is missing."""
+    (tmp_path / "app.py").write_text(f"a = eval(input())  {comment}\n")
+
+    (sentence,) = scan_source(BANDIT, tmp_path, now).failed
+
+    assert sentence.startswith("app.py:1: medium: ")
+    assert sentence.endswith("(B307); its `# nosec` gives no reason of two words or more")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "eval(input())  # nosecurity needed in here",
+        "eval(input() or '# nosec because it is in a string')",
+        "eval(input())  # nosec B602 about another finding",
+    ],
+)
+def test_scan_source_fails_for_comment_about_something_else(tmp_path: Path, line: str):
+    """Only the word itself counts, in a comment, and only for the codes that it names."""
+    (tmp_path / "app.py").write_text(f"{line}\n")
+
+    (sentence,) = scan_source(BANDIT, tmp_path, now).failed
+
+    assert sentence.startswith("app.py:1: medium: ")
+    assert sentence.endswith("(B307)")
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"results": []}', "Traceback"])
