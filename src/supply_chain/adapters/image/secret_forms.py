@@ -10,6 +10,7 @@ from itertools import islice
 
 import re2
 
+from supply_chain.adapters.image.der_keys import BODIES, has_private_key, is_random, read_size
 from supply_chain.adapters.image.patterns import any_of, linear_pattern
 
 PEM = "private key"
@@ -22,6 +23,9 @@ def _encode_unaligned(text: bytes) -> tuple[bytes, ...]:
     return tuple(each[-(-8 * offset // 6) : 8 * (offset + len(text)) // 6] for offset, each in enumerate(encoded))
 
 
+_SPACES = (b"%20", b"%2520", b"+", b"\\u0020", b"\\x20")
+"""A space in an address, an address in another one, a form, and in JSON and source code."""
+_ESCAPED_ANCHORS = tuple(b"PRIVATE" + space + b"KEY" for space in _SPACES)
 _ENCODED_ANCHORS, _ENCODED_BEGINS = (_encode_unaligned(each) for each in (b"PRIVATE KEY", b"-----BEGIN "))
 _TWICE_ENCODED_ANCHORS = tuple(each for anchor in _ENCODED_ANCHORS for each in _encode_unaligned(anchor))
 _RSA_ANCHORS = tuple(b"\x02\x03\x01\0\x01\x02" + size for size in (b"\x81", b"\x82\1", b"\x82\2", b"\x82\3", b"\x82\4"))
@@ -39,8 +43,6 @@ _EC_ANCHORS = tuple(
 _ED_ANCHORS = (b"\x06\x03\x2b\x65\x70\x04\x22\x04\x20", b"\x06\x03\x2b\x65\x71\x04\x3b\x04\x39")
 """Algorithm and beginning of a key of Ed25519 and Ed448 (RFC 8410, 7)."""
 _DER_ANCHORS = (*_RSA_ANCHORS, *_EC_ANCHORS, *_ED_ANCHORS)
-RANDOM_SIZE = 32
-"""Bytes of a key that are compared with random ones."""
 _KEY_BAG, _JAVA_KEY = b"\x2a\x86\x48\x86\xf7\x0d\x01\x0c\x0a\x01\x02", b"\x2b\x06\x01\x04\x01\x2a\x02\x11\x01\x01"
 """Object identifiers of an encrypted private key in a PKCS #12 file (RFC 7292, 4.2.2) and in a Java key store."""
 _BREAK = rb"[ \t]*(?:[\r\n]|\\[nr])[ \t]*"
@@ -52,6 +54,8 @@ _KEY = linear_pattern(
 _RUN = linear_pattern(rb"[A-Za-z0-9+/]{32,}")
 _ESCAPED = re.compile(rb"\\/|%2[BbFf]|\\u002[BbFf]")
 """A character of base64, as JSON and addresses escape it."""
+_CODE = re.compile(rb"(?:%(?:25)?|\\u00|\\x)([0-9A-Fa-f]{2})")
+"""Any character, escaped so."""
 _KEY_CHARACTERS = tuple(re.compile(b"[%b]" % kind) for kind in (b"0-9", b"A-Z", b"a-z"))
 KEY_SIZE, KEY_DIGITS = 64, 4
 """Minimum base64 characters of a private key, and of the digits, capital and small letters among them. Identifiers and
@@ -61,6 +65,8 @@ HEADERS_SIZE, DECORATION_SIZE = 240, 64
 quotes, comments or concatenates the lines."""
 KEY_WINDOW = 2048
 """Bytes after a private key's first line that are examined."""
+BEFORE_BODY = 512
+"""Bytes before a private key's base64 in which its first line is."""
 ENCODED_WINDOW = 1024
 """Bytes of base64 after the beginning of a private key's first line that are decoded."""
 SIGNATURE_WINDOW = 400
@@ -79,7 +85,11 @@ _VALUE = rb"(?!\S{30}EXAMPLEKEY)(?=[a-z0-9/+]{0,39}[A-Z])(?=[A-Z0-9/+]{0,39}[a-z
 _PEM_FORM = rb"-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----|---- BEGIN SSH2 ENCRYPTED[ ]PRIVATE KEY ----"
 FORMS = (
     (PEM, _PEM_ANCHOR, _PEM_FORM),
-    (PEM, b"PuTTY-User-Key-File-", rb"PuTTY-User-Key-File-\d+: [A-Za-z0-9@.-]+(?:%b)+Encryption:" % _BREAK),
+    *((PEM, anchor, rb"BEGIN%b(?:[A-Z0-9]+%b){0,3}%b(?:%b(?:BLOCK)?)?" % (gap, gap, re.escape(anchor), gap))
+      for anchor, gap in zip(_ESCAPED_ANCHORS, map(re.escape, _SPACES), strict=True)),
+    *((PEM, anchor, form) for anchor, form in BODIES),
+    (PEM, b"PuTTY-User-Key-File-",
+     rb"PuTTY-User-Key-File-\d+(?:: |%%3A(?:\+|%%20))[A-Za-z0-9@.%%-]+(?:(?:%b)+|%%0[AD])Encryption" % _BREAK),
     *((PEM, anchor, rb"(?:%b)[A-Za-z0-9+/\s\\]{0,80}%b" % (b"|".join(_ENCODED_BEGINS), anchor))
       for anchor in _ENCODED_ANCHORS),
     *((PEM, anchor, re.escape(anchor)) for anchor in (*_TWICE_ENCODED_ANCHORS, *_DER_ANCHORS)),
@@ -214,12 +224,36 @@ def _is_key(content: bytes, _start: int, end: int) -> bool:
     text = content[end : end + KEY_WINDOW]
     if _KEY.match(text):
         return True
-    key, end, gap = b"", 0, HEADERS_SIZE
+    key = _join_base64(text, HEADERS_SIZE)
+    return len(key) >= KEY_SIZE and all(len(kind.findall(key)) >= KEY_DIGITS for kind in _KEY_CHARACTERS)
+
+
+def _join_base64(text: bytes, gap: int) -> bytes:
+    """Return the base64 in the decorated lines of a text, which begins at most `gap` bytes after the text."""
+    key, end = b"", 0
     for run in _RUN.finditer(_ESCAPED.sub(b"/", text.partition(b"-----")[0])):
         if run.start() - end > gap:
             break
         key, end, gap = key + run.group(), run.end(), DECORATION_SIZE
-    return len(key) >= KEY_SIZE and all(len(kind.findall(key)) >= KEY_DIGITS for kind in _KEY_CHARACTERS)
+    return key
+
+
+def _is_escaped_key(content: bytes, _start: int, end: int) -> bool:
+    """Return whether a private key follows its first line, in which spaces are escaped."""
+    return _is_key(_unescape(content[end : end + 2 * KEY_WINDOW]).lstrip(b"- "), 0, 0)
+
+
+def _unescape(text: bytes) -> bytes:
+    return _CODE.sub(lambda code: bytes.fromhex(code[1].decode()), text)
+
+
+def _is_key_body(content: bytes, start: int, _end: int) -> bool:
+    """Return whether a private key's base64 begins at `start`; False if its first line, another place, is before."""
+    key = _join_base64(_BREAKS.sub(b"", _unescape(content[start : start + KEY_WINDOW])), 0)
+    if not has_private_key(base64.b64decode(key[: len(key) // 4 * 4])):
+        return False
+    begin = max(0, start - BEFORE_BODY)
+    return not any(_is_key(content, begin, begin + each.end()) for each in _FIRST_LINE.finditer(content[begin:start]))
 
 
 def _is_signature(content: bytes, start: int, end: int) -> bool:
@@ -266,7 +300,7 @@ def _is_rsa_key(content: bytes, start: int, _end: int) -> bool:
     """Return whether a private exponent, two odd primes, and three numbers of their size follow a public exponent."""
     numbers, at = list[bytes](), start + 5
     while len(numbers) < 6 and content[at : at + 1] == b"\x02":
-        size, at = _read_size(content, at + 1)
+        size, at = read_size(content, at + 1)
         numbers.append(content[at : at + size])
         at += size
     if len(numbers) < 6 or at > len(content):
@@ -275,31 +309,15 @@ def _is_rsa_key(content: bytes, start: int, _end: int) -> bool:
     sizes = [len(each) for each in others]
     primes = others[:2]
     return (
-        _is_random(exponent[1:])
+        is_random(exponent[1:])
         and all(each and each[-1] & 1 for each in primes)
         and len(exponent) // 4 <= max(sizes) <= len(exponent) // 2 + 8
     )
 
 
-def _read_size(content: bytes, at: int) -> tuple[int, int]:
-    """Return a length in DER (X.690, 8.1.3) and where it ends."""
-    first = content[at] if at < len(content) else 0
-    if first < 0x80:
-        return first, at + 1
-    end = at + 1 + (first & 0x7F)
-    return int.from_bytes(content[at + 1 : min(end, at + 4)], "big"), end
-
-
 def _is_random_key(content: bytes, _start: int, end: int) -> bool:
     """Return whether random bytes follow the header of a key: programs contain the header alone."""
-    return _is_random(content[end:])
-
-
-def _is_random(content: bytes) -> bool:
-    """Return whether the first `RANDOM_SIZE` bytes look random. One random content in 100,000 does not."""
-    key = content[:RANDOM_SIZE]
-    high = sum(byte >> 7 for byte in key)
-    return len(key) == RANDOM_SIZE and len(set(key)) >= 20 and 4 <= high <= RANDOM_SIZE - 4
+    return is_random(content[end:])
 
 
 def _is_vault_token(content: bytes, start: int, end: int) -> bool:
@@ -312,6 +330,8 @@ _CONFIRM: Mapping[bytes, Callable[[bytes, int, int], bool]] = {
     _PEM_ANCHOR: _is_key,
     _SIGNATURE_ANCHOR: _is_signature,
     _VAULT_ANCHOR: _is_vault_token,
+    **dict.fromkeys(_ESCAPED_ANCHORS, _is_escaped_key),
+    **dict.fromkeys((anchor for anchor, _ in BODIES), _is_key_body),
     **dict.fromkeys(_ENCODED_ANCHORS, _is_encoded_key),
     **dict.fromkeys(_TWICE_ENCODED_ANCHORS, _is_twice_encoded_key),
     **dict.fromkeys(_RSA_ANCHORS, _is_rsa_key),

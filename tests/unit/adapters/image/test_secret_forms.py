@@ -2,11 +2,13 @@
 
 import base64
 import io
+import os
 from typing import Any
+from urllib.parse import quote, quote_plus
 
 import pytest
 from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed448, ed25519, rsa, x25519
 
 from supply_chain.adapters.image import secret_forms
 from supply_chain.adapters.image.file_content import ContentStore, read_file
@@ -117,6 +119,33 @@ def test_private_key_in_one_line_is_found(between):
         assert kinds(between.join([BEGIN, *LINES, END]).replace("/", slash).encode()) == {PEM}
 
 
+ESCAPES = {
+    "address": quote,
+    "every character": lambda text: "".join(c if c.isalnum() else f"%{ord(c):02x}" for c in text),
+    "form": quote_plus,
+    "address in an address": lambda text: quote(quote(text)),
+    "JSON": lambda text: text.replace(" ", "\\u0020").replace("\n", "\\u000a"),
+    "source code": lambda text: text.replace(" ", "\\x20").replace("\n", "\\x0A"),
+}
+
+
+@pytest.mark.parametrize("escape", ESCAPES.values(), ids=ESCAPES)
+@pytest.mark.parametrize("kind", ["", "RSA ", "ENCRYPTED "])
+def test_private_key_with_escaped_spaces_is_found(escape, kind):
+    """Addresses and forms contain keys so; the first line alone is in programs that read them."""
+    key = "\n".join([BEGIN.replace("PRIVATE", f"{kind}PRIVATE"), *LINES, END])
+
+    assert kinds(f"?key={escape(key)}&a=b".encode()) == {PEM}
+    assert kinds(f"?key={escape(key.partition('MIIE')[0])}&a=b".encode()) == set()
+
+
+def test_putty_key_with_escaped_spaces_is_found():
+    """Its first line is not one of PEM."""
+    text = "PuTTY-User" + "-Key-File-3: ssh-ed25519\nEncryption: none\n"
+
+    assert kinds(quote(text).encode()) == kinds(quote_plus(text).encode()) == {PEM}
+
+
 def test_short_private_key_in_decorated_line_is_found():
     """An Ed25519 key has one line."""
     line = "MC4CAQAwBQYDK2VwBCIEIJ1hsZ3v3VpguoRK9JLsLMREScVpezJpGXA7rAMcrn9g"
@@ -134,8 +163,8 @@ NO_KEYS = {
     "EncryptedPrivateKeyInfoPBKDF2WithHmacSHA256);",
     "digest": f"{BEGIN} of " + "da39a3ee5e6b4b0d3255bfef95601890afd80709" * 2,
     "words": f"'{BEGIN}'\n" + "PleaseInsertTheContentOfYourOwnPrivateKeyHereAndThenSaveThisFileAgain" * 2,
-    "certificate": f"{BEGIN} or -----BEGIN CERTIFICATE-----\n" + "\n".join(LINES),
-    "base64 far behind": f"{BEGIN}" + ". " * 200 + "".join(LINES),
+    "certificate": f"{BEGIN} or -----BEGIN CERTIFICATE-----\n" + "\n".join(LINES[1:] * 2),
+    "base64 far behind": f"{BEGIN}" + ". " * 200 + "".join(LINES[1:] * 2),
     "placeholder": f"{BEGIN}\n...\n{END}",
 }
 
@@ -343,3 +372,68 @@ def test_private_key_in_base64_of_base64_is_found(name, encode, before):
 
     assert kinds(twice) == {PEM}
     assert kinds(encode(encode(key[:60]))) == set()
+
+
+ALL_KEYS = KEYS | {
+    "RSA of 1024 bits": rsa.generate_private_key(65537, 1024),
+    "DSA": dsa.generate_private_key(1024),
+    "X25519": x25519.X25519PrivateKey.generate(),
+}
+NO_OPENSSH = ("Ed448", "X25519", "secp256k1")
+FORMATS = {
+    "PKCS 8": (PKCS8, serialization.NoEncryption()),
+    "PKCS 1 or SEC 1": (TRADITIONAL, serialization.NoEncryption()),
+    "OpenSSH": (serialization.PrivateFormat.OpenSSH, serialization.NoEncryption()),
+    "encrypted PKCS 8": (PKCS8, serialization.BestAvailableEncryption(b"password")),
+}
+
+
+def list_bodies():
+    """Return the lines of each key in each format that it has, without the first and the last line."""
+    bodies = list[Any]()
+    for name, key in ALL_KEYS.items():
+        for form, (kind, encryption) in FORMATS.items():
+            if (name == "DSA" and form != "PKCS 1 or SEC 1") or (name in NO_OPENSSH and form == "OpenSSH"):
+                continue
+            if form == "PKCS 1 or SEC 1" and name.startswith(("Ed", "X")):
+                continue
+            text = key.private_bytes(serialization.Encoding.PEM, kind, encryption).decode()
+            bodies.append(pytest.param(text.splitlines()[1:-1], id=f"{form} {name}"))
+    return bodies
+
+
+@pytest.mark.parametrize("lines", list_bodies())
+def test_private_key_without_first_line_is_found(lines):
+    """Libraries accept the base64 alone, in one line or several, as it is or decorated."""
+    for between in ("\n", "\r\n", "", "\\n", '\\n"\n"', "%0A", "\\u000a", "\n# "):
+        assert kinds(f"key: '{between.join(lines)}'".encode()) == {PEM}
+    assert kinds(quote("\n".join(lines)).encode()) == {PEM}
+
+
+@pytest.mark.parametrize("lines", list_bodies())
+def test_private_key_with_first_line_has_one_place(lines):
+    """Comments and reviews accept a finding by its line."""
+    text = "\n".join([BEGIN, *lines, END])
+
+    assert list(find_secret_patterns(text.encode())) == [(1, PEM)]
+
+
+@pytest.mark.parametrize("lines", list_bodies())
+def test_beginning_of_private_key_alone_is_ignored(lines):
+    """Programs and documentation contain it, with nothing or zeros after it."""
+    for text in (lines[0][:40], lines[0][:40] + "...", lines[0][:28] + "A" * 400):
+        assert kinds(f"'{text}'".encode()) == set()
+
+
+@pytest.mark.parametrize("name", ALL_KEYS)
+def test_public_key_in_base64_is_ignored(name):
+    """It begins with the same algorithm."""
+    public = ALL_KEYS[name].public_key()
+    spki = serialization.PublicFormat.SubjectPublicKeyInfo
+
+    assert kinds(public.public_bytes(serialization.Encoding.PEM, spki)) == set()
+
+
+def test_random_base64_is_ignored():
+    """Certificates, digests and pictures are such."""
+    assert kinds(base64.encodebytes(os.urandom(1024 * 1024))) == set()
