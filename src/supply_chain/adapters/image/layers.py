@@ -368,15 +368,20 @@ STANDARD = (
 )  # fmt: skip
 """A distribution's own settings, which mention passwords but contain none."""
 SPEAKS = re.compile(
-    r"pass|pwd|secret|token|api_?key|private_?key|credential|bearer\s|\bcurl\b|\blogin\b|_?auths?[\"']?\s*[:=]|://[^/\s:@]*:[^/\s@]+@",
+    r"pass|pwd|secret|token|api_?key|private_?key|credential|bearer\s|\bcurl\b|\blogin\b|_?auths?[\"']?\s*[:=]"
+    r"|://[^/\s:@]*:[^/\s@]+@|:(?:\d{4,5}|\*):[^\s:]+:[^\s:]+:",
     re.IGNORECASE,
 )
-"""Words in a text that may name a secret."""
+"""Words in a text that may name a secret, and what is before a password in an address and in `.pgpass`."""
+PASSWORDS = re.compile(r"/(\.pgpass|pgpass\.conf)$")
+"""Name of a file of passwords, which no package installs."""
 MOST_TEXTS = 8 * 1024 * 1024
 """Maximum bytes of texts that are searched for passwords; the paths of the others are reported."""
 
 
 def _is_packaged(path: str, places: tuple[str, ...]) -> bool:
+    if PASSWORDS.search(path):
+        return False
     return (path.startswith(places) and not path.startswith(OWN)) or any(each in path for each in PACKAGED)
 
 

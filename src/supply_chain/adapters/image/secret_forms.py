@@ -14,7 +14,8 @@ from supply_chain.adapters.image.der_keys import BODIES, has_private_key, is_ran
 from supply_chain.adapters.image.patterns import any_of, linear_pattern
 
 PEM = "private key"
-_PEM_ANCHOR, _SIGNATURE_ANCHOR, _VAULT_ANCHOR = b"PRIVATE KEY", b"sig=", b"hvs."
+_PEM_ANCHOR, _OPENVPN_ANCHOR = b"PRIVATE KEY", b"OpenVPN tls-crypt-v2"
+_SIGNATURE_ANCHOR, _VAULT_ANCHOR = b"sig=", b"hvs."
 
 
 def _encode_unaligned(text: bytes) -> tuple[bytes, ...]:
@@ -90,6 +91,12 @@ FORMS = (
     *((PEM, anchor, form) for anchor, form in BODIES),
     (PEM, b"PuTTY-User-Key-File-",
      rb"PuTTY-User-Key-File-\d+(?:: |%%3A(?:\+|%%20))[A-Za-z0-9@.%%-]+(?:(?:%b)+|%%0[AD])Encryption" % _BREAK),
+    (PEM, b"OpenVPN Static key V1", rb"-----BEGIN OpenVPN Static key V1-----\W{0,24}(?:[nr]\W{0,24})?[0-9a-f]{32}"),
+    (PEM, _OPENVPN_ANCHOR, rb"-----BEGIN OpenVPN tls-crypt-v2 (?:client|server) key-----"),
+    *((PEM, anchor, rb"%b[A-Za-z0-9+/]{203}=" % anchor) for anchor in (b"RWRTY0Iy", b"RWQAAEIy")),
+    (PEM, b"RWRCSwAA", rb"RWRCSwAA[A-Za-z0-9+/]{131}="),
+    *((PEM, name, rb"%b[ \t]*[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=" % name)
+      for name in (b"PrivateKey=", b"PrivateKey =")),
     *((PEM, anchor, rb"(?:%b)[A-Za-z0-9+/\s\\]{0,80}%b" % (b"|".join(_ENCODED_BEGINS), anchor))
       for anchor in _ENCODED_ANCHORS),
     *((PEM, anchor, re.escape(anchor)) for anchor in (*_TWICE_ENCODED_ANCHORS, *_DER_ANCHORS)),
@@ -132,6 +139,8 @@ FORMS = (
      rb"(?:\b|u0026)sig=(?!aBBKDWQvyuVcTPH9EBp)(?:[A-Za-z0-9+/]|%2[BbFf]){43}(?:=|%3[Dd])"),
 )  # fmt: skip
 """Kind of a secret, bytes that each such secret contains, and its pattern. The vendors' example values do not match.
+
+Keys of minisign and signify have no first line of their own; those of WireGuard have a name.
 
 In records of SQLite or pickle, any byte may stand directly before and after a secret. In a text, an AWS key has to
 begin or end at a word boundary, because otherwise it may be part of a longer word.
@@ -328,6 +337,7 @@ _BREAKS = linear_pattern(rb"(?:\s|\\[nr])+")
 _FIRST_LINE = linear_pattern(_PEM_FORM)
 _CONFIRM: Mapping[bytes, Callable[[bytes, int, int], bool]] = {
     _PEM_ANCHOR: _is_key,
+    _OPENVPN_ANCHOR: _is_key,
     _SIGNATURE_ANCHOR: _is_signature,
     _VAULT_ANCHOR: _is_vault_token,
     **dict.fromkeys(_ESCAPED_ANCHORS, _is_escaped_key),

@@ -27,6 +27,11 @@ ADDRESS = re.compile(r"://[^\s:/@\"'<>]{0,200}:([^\s/@\"']{1,200})@")
 """An address with a password, also without a user or with characters that should be escaped."""
 MACHINE = re.compile(r"(\b(?:machine\s+\S+|default)\s+(?:(?:login|account)\s+\S+\s+){1,3}password)(\s+)(?=(\S{1,80}))")
 """What is before a password in `.netrc`."""
+PGPASS = re.compile(
+    r"(?m)^(?P<server>(?:[^\s:\\#]|\\.){1,255}:(?:\d{4,5}|\*):(?!\d+:)(?:[^\s:\\]|\\.){1,63}:(?:[^\s:\\]|\\.){1,63}):"
+    r"(?P<value>[^\s\"]{1,200})[ \t\r]*$"
+)
+"""Host, port, database, user and password in `.pgpass`. Messages of compilers have numbers in place of a database."""
 BASIC = re.compile(rf"(\b_?auth)({_QUOTE}\s*[:=]\s*{_QUOTE})([A-Za-z0-9+/]{{8,}}={{0,2}})(?![A-Za-z0-9+/=])")
 """User and password in base64, in the settings of Docker and npm."""
 BEARER = re.compile(
@@ -69,6 +74,7 @@ def read_otherwise(text: str) -> str:
     changed = PAIR.sub(_join_pair, changed)
     changed = REVERSED.sub(_join_reversed, changed)
     changed = MACHINE.sub(lambda match: match[0] if _is_placeholder(match[3]) else f"{match[1]}:{match[2]}", changed)
+    changed = PGPASS.sub(_name_password, changed)
     changed = BASIC.sub(_decode_basic, changed)
     changed = BEARER.sub(_name_token, changed)
     changed = OPTION.sub(_name_argument, changed)
@@ -100,6 +106,10 @@ def _join_reversed(match: re.Match[str]) -> str:
     if _is_placeholder(match["value"]):
         return match[0]
     return f"{match['name']}: {match['value']}" + "\n" * match[0].count("\n")
+
+
+def _name_password(match: re.Match[str]) -> str:
+    return match[0] if _is_placeholder(match["value"]) else f'{match["server"]} password: "{match["value"]}"'
 
 
 def _decode_basic(match: re.Match[str]) -> str:

@@ -582,6 +582,8 @@ def test_small_texts_of_the_application_are_kept_for_password_search():
             text("usr/src/app/node_modules/a.js", word),
             text("opt/fetch", b"curl -u bob:" + b"hunter2 https://a.example"),
             text("usr/lib/python3/x.py", word),
+            text("var/lib/postgresql/.pgpass", b"*:*:*:bob:hunter2"),
+            text("var/lib/x/list", b"*:*:*:bob:hunter2"),
             text("opt/venv/lib/site-packages/x.py", word),
             text("etc/nsswitch.conf", b"passwd: files"),
             text("opt/readme", b"nothing"),
@@ -600,6 +602,7 @@ def test_small_texts_of_the_application_are_kept_for_password_search():
         "/opt/fetch": b"curl -u bob:" + b"hunter2 https://a.example",
         "/usr/local/etc/app.conf": word + b"2",
         "/usr/src/app/.env": word + b"1",
+        "/var/lib/postgresql/.pgpass": b"*:*:*:bob:hunter2",
     }
 
 

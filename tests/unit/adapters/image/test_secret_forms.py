@@ -139,6 +139,28 @@ def test_private_key_with_escaped_spaces_is_found(escape, kind):
     assert kinds(f"?key={escape(key.partition('MIIE')[0])}&a=b".encode()) == set()
 
 
+STATIC = "-----BEGIN OpenVPN " + "Static key V1-----"
+V2 = "-----BEGIN OpenVPN " + "tls-crypt-v2 client key-----"
+OTHER_KEYS = {
+    "OpenVPN": f"{STATIC}\n" + "0f3a9b7c" * 4 + "\n",
+    "OpenVPN in JSON": f"{STATIC}\\n" + "0f3a9b7c" * 4,
+    "OpenVPN in code": f'"{STATIC}\\n"\n    "' + "0f3a9b7c" * 4 + "\\n",
+    "OpenVPN tls-crypt-v2": "\n".join([V2, *LINES]),
+    "minisign": "RWRT" + "Y0Iy" + "aB3" * 67 + "aB=",
+    "minisign without password": "RWQA" + "AEIy" + "aB3" * 67 + "aB=",
+    "signify": "RWRC" + "SwAA" + "aB3" * 43 + "aB=",
+    "WireGuard": "[Interface]\nPrivate" + "Key = " + "aB3x9/" * 7 + "Y=",
+    "systemd": "[WireGuard]\nPrivate" + "Key=" + "aB3x9/" * 7 + "Y=",
+}
+
+
+@pytest.mark.parametrize("text", OTHER_KEYS.values(), ids=OTHER_KEYS)
+def test_private_key_in_other_format_is_found(text):
+    """Programs that read these contain their beginning alone; a name may have a reference."""
+    assert kinds(text.encode()) == {PEM}
+    assert kinds(text[:60].encode()) == set()
+
+
 def test_putty_key_with_escaped_spaces_is_found():
     """Its first line is not one of PEM."""
     text = "PuTTY-User" + "-Key-File-3: ssh-ed25519\nEncryption: none\n"

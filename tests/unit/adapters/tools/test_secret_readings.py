@@ -31,6 +31,8 @@ FORMS = {
     "c.json": ('[\n{{"name": "DB_PASSWORD",\n "value": "{}"}}]\n', 3, WORD),
     "d.xml": ('<a>\n<add key="DbPassword" value="{}"/>\n</a>\n', 2, WORD),
     ".netrc": ("machine a.example\n  login bob\n  password {}\n", 3, WORD),
+    ".pgpass": ("# mine\ndb.example:5432:orders:bob:{}\n", 2, WORD),
+    "pgpass.conf": ("*:*:*:bob:{}\r\n", 1, WORD),
     ".pypirc": ("[pypi]\nusername = bob\npassword = {}\n", 3, WORD),
     "config.json": ('{{"auths": {{"a.example": {{\n"auth": "{user}"}}}}}}\n', 2, WORD),
     ".npmrc": ("a=b\n_auth={user}\n", 2, WORD),
@@ -80,6 +82,8 @@ def test_placeholder_is_left_as_it_is(text, value):
     [
         "", "name: a\nvalues: b\n", "- value: b\n- name: DB_PASSWORD\n", "a:\n  value: b\nkey: password\n",
         "- name: DB_PASSWORD\n  valueFrom:\n    x: y\n", "the default password is long\n",
+        "app.c:1234:5:error:bad\n", "nobody:*:65534:65534:nobody:/:/bin\n", "# host:5432:database:user:secret1\n",
+        "a.example:5432:orders:bob:\n", "12:30:45:10:started\n",
         "machine for login and password\n", 'author = "MIIEMIIE"\n', '"auth": "basic"\n', f"_auth={encoded('one')}\n",
         "kind: SealedSecret\ndata:\n  a: QUJDRA==\n", "kind: Secret\nmetadata:\n  name: a\n",
         "kind: Secret\ndata:\n  a: |\n  b: /w==\n", "kind: Secret\ndata:\nmetadata:\n  a: QUJDRA==\n", "http://a:80/@b\n",
