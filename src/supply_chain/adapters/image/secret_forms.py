@@ -11,7 +11,8 @@ from itertools import islice
 import re2
 
 from supply_chain.adapters.image.der_keys import BODIES, has_private_key, is_random, read_size
-from supply_chain.adapters.image.patterns import any_of, linear_pattern
+from supply_chain.adapters.image.patterns import linear_pattern, search_for
+from supply_chain.adapters.image.vendor_tokens import SHORT, SHORT_TAIL, TOKENS
 
 PEM = "private key"
 _PEM_ANCHOR, _OPENVPN_ANCHOR = b"PRIVATE KEY", b"OpenVPN tls-crypt-v2"
@@ -109,29 +110,8 @@ FORMS = (
     *(("AWS session token", name,
        name + _BETWEEN + rb"(?![A-Za-z0-9/+]{0,99}EXAMPLE)(?=[A-Za-z/+]{0,99}\d)[A-Za-z0-9/+]{100}")
       for name in _SESSION_NAMES),
-    *(("GitHub token", b"gh%c_" % kind, rb"gh%c_[A-Za-z0-9]{36}" % kind) for kind in b"pousr"),
-    ("GitHub token", b"github_pat_", rb"github_pat_[A-Za-z0-9_]{60,}"),
-    *(("GitLab token", prefix, prefix + rb"[A-Za-z0-9_-]{20,}")
-      for prefix in (b"glpat-", b"glrt-", b"gldt-", b"glsoat-", b"GR1348941")),
-    ("GitLab token", b"glptt-", rb"glptt-[0-9a-f]{40}"),
-    ("GitLab token", b"glcbt-", rb"glcbt-[A-Za-z0-9]{1,5}_[A-Za-z0-9_-]{20,}"),
-    ("GitLab token", b"glagent-", rb"glagent-[A-Za-z0-9_-]{50,}"),
-    *(("Slack token", b"xox%c-" % kind, rb"xox%c-\d{6,}-[A-Za-z0-9-]{10,}" % kind) for kind in b"abeprs"),
-    ("Slack token", b"xoxe", rb"xoxe(?:\.xox[bp])?-\d-[A-Za-z0-9]{40,}"),
-    ("Slack token", b"xapp-", rb"xapp-\d-[A-Z0-9]{6,}-\d{6,}-[A-Za-z0-9]{16,}"),
-    ("Slack webhook", b"hooks.slack.com/services/", rb"hooks\.slack\.com/services/T[A-Z0-9]{6,}/B[A-Z0-9]{6,}/\w{16,}"),
-    ("Stripe key", b"k_live_", rb"[rs]k_live_[A-Za-z0-9]{20,}"),
-    ("Stripe webhook secret", b"whsec_", rb"whsec_[A-Za-z0-9+/]{32}"),
-    ("Google API key", b"AIza", rb"AIza[A-Za-z0-9_-]{35}"),
-    ("Google client secret", b"GOCSPX-", rb"GOCSPX-[A-Za-z0-9_-]{28}"),
-    ("Google access token", b"ya29.", rb"ya29\.[A-Za-z0-9_-]{40,}"),
-    ("npm token", b"npm_", rb"npm_[A-Za-z0-9]{36}"),
-    ("npm token", b"_authToken", rb"_authToken[ \t]*=[ \t]*\"?[A-Za-z0-9_-]{20,}"),
-    ("PyPI token", b"pypi-AgE", rb"pypi-AgE[A-Za-z0-9_-]{50,}"),
-    ("Docker token", b"dckr_pat_", rb"dckr_pat_[A-Za-z0-9_-]{20,}"),
+    *TOKENS,
     ("Vault token", _VAULT_ANCHOR, rb"\bhvs\.[A-Za-z0-9_-]{24,}"),
-    *(("DigitalOcean token", b"do%c_v1_" % kind, rb"do%c_v1_[a-f0-9]{64}" % kind) for kind in b"opr"),
-    ("age key", b"AGE-SECRET-KEY-1", rb"AGE-SECRET-KEY-1[02-9AC-HJ-NP-Z]{58}"),
     ("Azure storage key", b"AccountKey=", rb"AccountKey=[A-Za-z0-9+/]{86}=="),
     ("Azure access key", b"SharedAccessKey=", rb"SharedAccessKey=[A-Za-z0-9+/]{43}="),
     *(("Azure client secret", mark, rb"[A-Za-z0-9_~.-]{3}%b[A-Za-z0-9_~.-]{34}" % mark) for mark in (b"7Q~", b"8Q~")),
@@ -173,9 +153,17 @@ _FORMS, _BINARY_FORMS = (tuple(_compile(*form) for form in forms) for forms in (
 _PROGRAM_FORMS = tuple(form for form in _FORMS if form[1] not in _DER_ANCHORS)
 _ZEROS = (b"", b"\0", b"\0\0\0")
 """Bytes between ASCII letters: none, or as in UTF-16 and UTF-32."""
-_ANCHORS = any_of(
-    *(zeros.join(anchor[at : at + 1] for at in range(len(anchor))) for _, anchor, _ in FORMS for zeros in _ZEROS)
-)
+
+
+def _spread(anchor: bytes, zeros: bytes) -> bytes:
+    """Return the pattern of an anchor, and of what follows a short one, with zero bytes between the letters."""
+    letters = zeros.join(anchor[at : at + 1] for at in range(len(anchor)))
+    more = b"(?:%b[%b]){%d}" % (re.escape(zeros), SHORT[anchor], SHORT_TAIL) if anchor in SHORT else b""
+    return re.escape(letters) + more
+
+
+_ANCHORS = linear_pattern(b"|".join(_spread(anchor, zeros) for _, anchor, _ in FORMS for zeros in _ZEROS))
+_find_anchors = search_for(anchor for _, anchor, _ in FORMS)
 _WIDE = linear_pattern(rb"[^\x00](?:\x00[^\x00]){15,}|[^\x00](?:\x00\x00\x00[^\x00]){15,}")
 """ASCII text in UTF-16 or UTF-32, of either byte order."""
 LONGEST_FORM = 4096
@@ -212,8 +200,9 @@ def find_secret_patterns(
 
 
 def _find_secrets(content: bytes, line: int, most: int | None, forms: Iterable[_Form]) -> Iterator[tuple[int, str]]:
+    anchors = _find_anchors(content)
     for kind, anchor, form in forms:
-        if anchor in content:
+        if anchor in anchors:
             place, counted = line, 0
             confirm = _CONFIRM.get(anchor)
             matches = (

@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed448, ed25519, r
 from supply_chain.adapters.image import secret_forms
 from supply_chain.adapters.image.file_content import ContentStore, read_file
 from supply_chain.adapters.image.secret_forms import find_secret_patterns
+from supply_chain.adapters.image.vendor_tokens import SHORT
 
 TOKEN = b"ghp_" + b"aB3" * 12
 PEM = "private key"
@@ -249,6 +250,7 @@ def test_aws_values_next_to_their_names_in_records_are_found():
 
 RANDOM = "aB3xY9qLm2Zc7Rt5Kp8W"
 SIGNED = "sig=" + "aB3xY9qLm2Z%2Bc7Rt5Kp8Wa%2FB3xY9qLm2Zc7Rt5Kp8Wa" + "%3D"
+UUID = "0f3a9b7c-1234-5678-9abc-0f3a9b7c1234"
 TOKENS = {
     **{f"{prefix}{RANDOM}": "GitLab token" for prefix in ("glrt-", "gldt-", "glsoat-", "GR1348" + "941", "glcbt-64_")},
     "glptt-" + "0f3a9" * 8: "GitLab token",
@@ -268,6 +270,56 @@ TOKENS = {
     "hvs" + "." + "aB3x" * 6: "Vault token",
     **{f"do{kind}" + "_v1_" + "0f3a" * 16: "DigitalOcean token" for kind in "opr"},
     "AGE-SECRET-" + "KEY-1" + "QPZRY9X8GF" * 5 + "2TVDW0S3": "age key",
+    "dckr" + "_oat_" + "aB3-x" * 5: "Docker token",
+    "https://hooks.slack" + ".com/workflows/T0123ABCD/A0123ABCD/" + "1234567890" * 2 + "/aB3xY9": "Slack webhook",
+    "ops" + "_eyJ" + "aB3x9" * 50: "1Password token",
+    **{"sk" + f"-ant-{kind}-" + "aB3-x" * 18 + "AA": "Anthropic key" for kind in ("api03", "admin01", "oat01")},
+    **{prefix + "xFfGF0" * 31: "Atlassian token" for prefix in ("ATATT3", "ATCTT3")},
+    "v1" + ".0-" + "0f3a" * 6 + "-" + "0f" * 73: "Cloudflare key",
+    "dapi" + "0f3a" * 8 + "-2": "Databricks token",
+    "https://discord" + ".com/api/webhooks/123456789012345678/" + "aB3-x_" * 11: "Discord webhook",
+    **{f"dp.{kind}." + "aB3x9" * 8: "Doppler token" for kind in ("pt", "sa", "ct", "scim", "audit")},
+    "dp" + ".st.prod." + "aB3x9" * 8: "Doppler token",
+    "sl" + ".u." + "aB3-x" * 30: "Dropbox token",
+    **{prefix + "aB3/x" * 30: "Fly.io token" for prefix in ("fm1a_", "fm1r_", "fm2_")},
+    "fo1" + "_" + "aB3-x" * 8 + "aB3": "Fly.io token",
+    "glc" + "_eyJ" + "aB3x9" * 12: "Grafana token",
+    "glsa" + "_" + "aB3x" * 8 + "_0f3a9b7c": "Grafana token",
+    "gsk" + "_" + "aB3x" * 13: "Groq key",
+    "HRKU" + "-AA" + "aB3-x" * 11 + "aB3": "Heroku key",
+    "hf" + "_" + "aBcDe" * 6 + "aBcD": "Hugging Face token",
+    "AKCp" + "aB3" * 23: "JFrog key",
+    "cmVmd" + "GtuOj" + "aB3" * 18: "JFrog token",
+    "lin" + "_api_" + "aB3x9" * 8: "Linear key",
+    "lin" + "_oauth_" + "0f3a" * 16: "Linear token",
+    "NRAK" + "-" + "AB3" * 9: "New Relic key",
+    "NRII" + "-" + "aB3x" * 8: "New Relic key",
+    "0f3a" * 9 + "NRAL": "New Relic key",
+    "ntn" + "_12345678901" + "aB3x9" * 7: "Notion token",
+    "Authorization: SSWS " + "00" + "aB3-x" * 8: "Okta token",
+    "sk" + "-" + "aB3x9" * 4 + "T3Blbk" + "FJ" + "aB3x9" * 4: "OpenAI key",
+    "sk" + "-proj-" + "aB3-x" * 14 + "aB3-T3Blbk" + "FJ" + "aB3-x" * 14: "OpenAI key",
+    "sk" + "-or-v1-" + "0f3a" * 16: "OpenRouter key",
+    **{f"pscale_{kind}_" + "aB3-x.=_" * 4: "PlanetScale token" for kind in ("tkn", "oauth", "pw")},
+    "PMAK" + "-" + "0f3a" * 6 + "-" + "0f" * 17: "Postman key",
+    **{f"pn{kind}_" + "aB3" * 12: "Prefect key" for kind in "ub"},
+    "pul" + "-" + "0f3a" * 10: "Pulumi token",
+    "rubygems" + "_" + "0f3a" * 12: "RubyGems key",
+    "SG" + "." + "aB3-x" * 4 + "aB" + "." + "aB3-x" * 8 + "aB3": "SendGrid key",
+    "sntrys" + "_eyJ" + "aB3x9" * 17: "Sentry token",
+    "sntryu" + "_" + "0f3a" * 16: "Sentry token",
+    **{f"shp{kind}_" + "0F3a" * 8: "Shopify token" for kind in ("at", "ca", "pa", "ss")},
+    "sq0" + "atp-" + "aB3-x" * 4 + "aB": "Square token",
+    "sq0" + "csp-" + "aB3-x" * 8 + "aB3": "Square secret",
+    "sbp" + "_" + "0f3a" * 10: "Supabase token",
+    "sb" + "_secret_" + "aB3-x_" * 5 + "a": "Supabase key",
+    "tskey" + "-auth-kaB3xY9CNTRL-" + "aB3x9" * 5: "Tailscale key",
+    "https://a.webhook"
+    + f".office.com/webhookb2/{UUID}@{UUID}/IncomingWebhook/"
+    + "0f3a" * 8
+    + f"/{UUID}": "Teams webhook",
+    "1234567890" + ":AA" + "aB3-x_" * 5 + "aB3": "Telegram token",
+    "aB3xY9qLm2Zc7R" + ".atlas" + "v1." + "aB3-x" * 13: "Terraform token",
 }
 
 
@@ -287,11 +339,23 @@ def test_token_of_vendor_is_found(token, kind):
         f"f({SIGNED})",
         "hvs.shouldInterceptRequestBody",
         "hvs." + "a1_b" * 9,
+        "half_" + "hf_" + "modelName" * 5,
+        "MSG.parseInformationAboutIt.andReturnTheWholeMessage",
+        "xAKCp" + "aB3" * 40,
     ],
 )
 def test_form_with_false_positives_is_ignored(text):
     """Documentation publishes keys for tests, and `sig` is a common name."""
     assert kinds(text.encode()) == set()
+
+
+@pytest.mark.parametrize("anchor", sorted(SHORT))
+def test_token_after_short_beginning_is_found_in_utf16(anchor):
+    """Of these, the first search needs more than the beginning, also between zero bytes."""
+    token = next(token for token in TOKENS if anchor.decode() in token)
+
+    for encoding in ("utf-16-le", "utf-32-be"):
+        assert kinds(f"'{token}'".encode(encoding)) == {TOKENS[token]}
 
 
 @pytest.mark.parametrize("before", ["", "a", "ab", "abc"])

@@ -1,0 +1,81 @@
+"""Tokens and keys of vendors, which have fixed beginnings and lengths."""
+
+from __future__ import annotations
+
+TOKENS = (
+    *(("GitHub token", b"gh%c_" % kind, rb"gh%c_[A-Za-z0-9]{36}" % kind) for kind in b"pousr"),
+    ("GitHub token", b"github_pat_", rb"github_pat_[A-Za-z0-9_]{60,}"),
+    *(("GitLab token", prefix, prefix + rb"[A-Za-z0-9_-]{20,}")
+      for prefix in (b"glpat-", b"glrt-", b"gldt-", b"glsoat-", b"GR1348941")),
+    ("GitLab token", b"glptt-", rb"glptt-[0-9a-f]{40}"),
+    ("GitLab token", b"glcbt-", rb"glcbt-[A-Za-z0-9]{1,5}_[A-Za-z0-9_-]{20,}"),
+    ("GitLab token", b"glagent-", rb"glagent-[A-Za-z0-9_-]{50,}"),
+    *(("Slack token", b"xox%c-" % kind, rb"xox%c-\d{6,}-[A-Za-z0-9-]{10,}" % kind) for kind in b"abeprs"),
+    ("Slack token", b"xoxe", rb"xoxe(?:\.xox[bp])?-\d-[A-Za-z0-9]{40,}"),
+    ("Slack token", b"xapp-", rb"xapp-\d-[A-Z0-9]{6,}-\d{6,}-[A-Za-z0-9]{16,}"),
+    ("Slack webhook", b"hooks.slack.com/services/", rb"hooks\.slack\.com/services/T[A-Z0-9]{6,}/B[A-Z0-9]{6,}/\w{16,}"),
+    *(("Slack webhook", b"hooks.slack.com/%b/" % kind, rb"hooks\.slack\.com/%b/[A-Za-z0-9+/]{40,}" % kind)
+      for kind in (b"workflows", b"triggers")),
+    ("Stripe key", b"k_live_", rb"[rs]k_live_[A-Za-z0-9]{20,}"),
+    ("Stripe webhook secret", b"whsec_", rb"whsec_[A-Za-z0-9+/]{32}"),
+    ("Google API key", b"AIza", rb"AIza[A-Za-z0-9_-]{35}"),
+    ("Google client secret", b"GOCSPX-", rb"GOCSPX-[A-Za-z0-9_-]{28}"),
+    ("Google access token", b"ya29.", rb"ya29\.[A-Za-z0-9_-]{40,}"),
+    ("npm token", b"npm_", rb"npm_[A-Za-z0-9]{36}"),
+    ("npm token", b"_authToken", rb"_authToken[ \t]*=[ \t]*\"?[A-Za-z0-9_-]{20,}"),
+    ("PyPI token", b"pypi-AgE", rb"pypi-AgE[A-Za-z0-9_-]{50,}"),
+    *(("Docker token", b"dckr_%cat_" % kind, rb"dckr_%cat_[A-Za-z0-9_-]{20,}" % kind) for kind in b"po"),
+    *(("DigitalOcean token", b"do%c_v1_" % kind, rb"do%c_v1_[a-f0-9]{64}" % kind) for kind in b"opr"),
+    ("age key", b"AGE-SECRET-KEY-1", rb"AGE-SECRET-KEY-1[02-9AC-HJ-NP-Z]{58}"),
+    ("1Password token", b"ops_eyJ", rb"ops_eyJ[A-Za-z0-9+/_-]{250}"),
+    ("Anthropic key", b"sk-ant-", rb"sk-ant-[a-z]{3,5}\d\d-[A-Za-z0-9_-]{80}"),
+    *(("Atlassian token", prefix, rb"%b[A-Za-z0-9_=-]{180}" % prefix) for prefix in (b"ATATT3", b"ATCTT3")),
+    ("Cloudflare key", b"v1.0-", rb"v1\.0-[a-f0-9]{24}-[a-f0-9]{146}"),
+    ("Databricks token", b"dapi", rb"dapi[a-f0-9]{32}"),
+    ("Discord webhook", b"/webhooks/", rb"discord(?:app)?\.com/api/(?:v\d+/)?webhooks/\d{17,20}/[A-Za-z0-9_-]{60}"),
+    *(("Doppler token", b"dp.%b." % kind, rb"dp\.%b\.(?:[a-z0-9_-]{2,35}\.)?[A-Za-z0-9]{40}" % kind)
+      for kind in (b"pt", b"st", b"sa", b"ct", b"scim", b"audit")),
+    ("Dropbox token", b"sl.u.", rb"sl\.u\.[A-Za-z0-9_-]{120}"),
+    *(("Fly.io token", prefix, rb"%b[A-Za-z0-9+/]{100}" % prefix) for prefix in (b"fm1a_", b"fm1r_", b"fm2_")),
+    ("Fly.io token", b"fo1_", rb"fo1_[A-Za-z0-9_-]{43}"),
+    ("Grafana token", b"glc_eyJ", rb"glc_eyJ[A-Za-z0-9+/]{60}"),
+    ("Grafana token", b"glsa_", rb"glsa_[A-Za-z0-9]{32}_[A-Fa-f0-9]{8}"),
+    ("Groq key", b"gsk_", rb"gsk_[A-Za-z0-9]{52}"),
+    ("Heroku key", b"HRKU-", rb"HRKU-[A-Za-z0-9_-]{36}"),
+    ("Hugging Face token", b"hf_", rb"hf_[A-Za-z]{34}\b"),
+    ("JFrog key", b"AKCp", rb"\bAKCp[A-Za-z0-9]{69}\b"),
+    ("JFrog token", b"cmVmdGtuOj", rb"cmVmdGtuOj[A-Za-z0-9]{54}"),
+    ("Linear key", b"lin_api_", rb"lin_api_[A-Za-z0-9]{40}"),
+    ("Linear token", b"lin_oauth_", rb"lin_oauth_[a-f0-9]{64}"),
+    ("New Relic key", b"NRAK-", rb"NRAK-[A-Z0-9]{27}"),
+    ("New Relic key", b"NRII-", rb"NRII-[A-Za-z0-9_-]{32}"),
+    ("New Relic key", b"NRAL", rb"[a-f0-9]{36}NRAL"),
+    ("Notion token", b"ntn_", rb"ntn_\d{11}[A-Za-z0-9]{35}"),
+    ("Okta token", b"SSWS 00", rb"SSWS 00[A-Za-z0-9_-]{40}"),
+    ("OpenAI key", b"T3BlbkFJ", rb"sk-[A-Za-z0-9_-]{20,90}T3BlbkFJ[A-Za-z0-9_-]{20}"),
+    ("OpenRouter key", b"sk-or-v1-", rb"sk-or-v1-[a-f0-9]{64}"),
+    ("PlanetScale token", b"pscale_", rb"pscale_(?:tkn|oauth|pw)_[A-Za-z0-9_=.-]{32}"),
+    ("Postman key", b"PMAK-", rb"PMAK-[a-f0-9]{24}-[a-f0-9]{34}"),
+    *(("Prefect key", b"pn%c_" % kind, rb"pn%c_[A-Za-z0-9]{36}\b" % kind) for kind in b"ub"),
+    ("Pulumi token", b"pul-", rb"pul-[a-f0-9]{40}"),
+    ("RubyGems key", b"rubygems_", rb"rubygems_[a-f0-9]{48}"),
+    ("SendGrid key", b"SG.", rb"SG\.[A-Za-z0-9_-]{22}\.[A-Za-z0-9_-]{43}"),
+    ("Sentry token", b"sntrys_eyJ", rb"sntrys_eyJ[A-Za-z0-9+/_=-]{80}"),
+    ("Sentry token", b"sntryu_", rb"sntryu_[a-f0-9]{64}"),
+    *(("Shopify token", b"shp%b_" % kind, rb"shp%b_[A-Fa-f0-9]{32}" % kind) for kind in (b"at", b"ca", b"pa", b"ss")),
+    ("Square token", b"sq0atp-", rb"sq0atp-[A-Za-z0-9_-]{22}"),
+    ("Square secret", b"sq0csp-", rb"sq0csp-[A-Za-z0-9_-]{43}"),
+    ("Supabase token", b"sbp_", rb"sbp_[a-f0-9]{40}"),
+    ("Supabase key", b"sb_secret_", rb"sb_secret_[A-Za-z0-9_-]{31}"),
+    ("Tailscale key", b"tskey-", rb"tskey-[a-z]{3,8}-[A-Za-z0-9]{8,20}-[A-Za-z0-9]{20}"),
+    ("Teams webhook", b".webhook.office.com/",
+     rb"\.webhook\.office\.com/webhookb2/[a-f0-9@-]{73}/\w+/[a-f0-9]{32}/[a-f0-9-]{36}"),
+    ("Telegram token", b":AA", rb"\b\d{8,10}:AA[A-Za-z0-9_-]{33}\b"),
+    ("Terraform token", b".atlasv1.", rb"[A-Za-z0-9]{14}\.atlasv1\.[A-Za-z0-9_=-]{60}"),
+)  # fmt: skip
+"""Kind of a secret, bytes that each such secret contains, and its pattern. A shorter value of the same beginning is an
+identifier or a placeholder."""
+SHORT = {b"hf_": b"A-Za-z", b"SG.": b"A-Za-z0-9_-", b":AA": b"A-Za-z0-9_-", b"dapi": b"a-f0-9", b"sbp_": b"a-f0-9"}
+"""Bytes that all secrets of a form contain, and which programs have too → the characters that follow them."""
+SHORT_TAIL = 20
+"""Minimum number of these characters."""
