@@ -18,6 +18,7 @@ from supply_chain.adapters.git.snapshot import verify_snapshot
 from supply_chain.model.image import Candidate, short
 from supply_chain.model.tier import development_repository
 from supply_chain.policy.outcome import Refused
+from supply_chain.reports import describe_checks
 from tasks.build import build_step
 from tasks.name import check_name_step
 from tasks.offer import offer_step
@@ -60,7 +61,7 @@ async def build(path: str, revision: str | None = None, force: bool = False) -> 
                 tested = await reporter.step(
                     "test",
                     test_step(built, snapshot, checks, ports),
-                    lambda t: ", ".join(f"{c.check} {c.outcome.lower()}" for c in t.checks),
+                    lambda t: describe_checks(t.checks),
                 )
                 reporter.add(checks=tested.checks)
                 await in_thread(verify_snapshot, snapshot)

@@ -19,7 +19,15 @@ from supply_chain.reports.rescan import (
     rescan_rows,
     rescan_summary,
 )
-from supply_chain.reports.run import RunReport, Step, findings_summary, findings_table, run_report_page, summary
+from supply_chain.reports.run import (
+    RunReport,
+    Step,
+    describe_checks,
+    findings_summary,
+    findings_table,
+    run_report_page,
+    summary,
+)
 from supply_chain.reports.runtime import (
     alert_page,
     break_glass_page,
@@ -38,6 +46,7 @@ __all__ = [
     "applied_rows",
     "break_glass_page",
     "day",
+    "describe_checks",
     "escape",
     "explanation",
     "explanation_lines",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -176,6 +177,17 @@ def _checks(run: RunReport) -> str:
         for c in run.checks
     ]
     return "## Checks\n\n" + table(("check", "result", "took", "details"), rows)
+
+
+def describe_checks(checks: Sequence[CheckResult]) -> str:
+    """Return the result of each check in one line; of one that only warned, also why, by its first warning."""
+    return ", ".join(map(_describe_check, checks))
+
+
+def _describe_check(check: CheckResult) -> str:
+    result = f"{check.check} {check.outcome.lower()}"
+    why = ", ".join(truncate_lines(1, [each.rstrip(".") for each in check.warned]))
+    return f"{result} ({why})" if why and not check.failed else result
 
 
 def _findings(run: RunReport) -> str:

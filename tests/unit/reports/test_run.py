@@ -20,6 +20,7 @@ from supply_chain.policy.outcome import Admitted, Reason, Refused, RuleOutcome, 
 from supply_chain.reports import (
     RunReport,
     Step,
+    describe_checks,
     escape,
     findings_table,
     observation_rows,
@@ -34,7 +35,7 @@ from supply_chain.reports import (
 )
 from supply_chain.reports.run import MOST_REASONS
 from supply_chain.text import CONTROL, plain_text, plain_text_lines
-from tests.support.builders import NOON
+from tests.support.builders import NOON, check
 from tests.support.facts import intake_facts, release_facts
 from tests.support.policies import INTAKE
 
@@ -501,3 +502,17 @@ def test_rescan_progress_shows_count_rate_and_time_left():
     assert "| rate | 5.0 images/s |" in rescan_progress(50, 100, 10.0, 0)
     assert "| left | 10 s left |" in rescan_progress(50, 100, 10.0, 0)
     assert "no rate yet" in rescan_progress(0, 100, 0.0, 0)
+
+
+def test_description_of_checks_says_why_one_only_warned():
+    """Nothing else on the terminal says so; a check that failed is a reason of the refusal."""
+    checks = (
+        check(Check.SECRETS),
+        check(Check.PROBE, passed=("a",), warned=("It logs nothing.",)),
+        check(Check.SOURCE, warned=("a.py:1: low: a", "b", "c")),
+        check(Check.CONTENT, warned=("a",), failed=("b",)),
+    )
+
+    assert describe_checks(checks) == (
+        "secrets passed, probe warned (It logs nothing), source warned (a.py:1: low: a, and 2 more), content failed"
+    )
