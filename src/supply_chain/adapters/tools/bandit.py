@@ -223,7 +223,7 @@ def _is_source(path: Path, names: Collection[str]) -> bool:
 def _find_unmentioned(files: Sequence[str], reports: Sequence[Report]) -> tuple[str, ...]:
     """Return a sentence for each file that bandit's reports do not mention: bandit skips some files silently."""
     mentioned = {_relative(name) for r in reports for name in (*r.metrics, *(e.filename for e in r.errors))}
-    return tuple(f"{name}: not scanned: it is not in bandit's report" for name in files if name not in mentioned)
+    return tuple(f"{name}:1: not scanned: it is not in bandit's report" for name in files if name not in mentioned)
 
 
 def _read_until(end: float, tool: Tool, directory: Path, files: Sequence[str]) -> tuple[list[Report], list[str]]:
@@ -287,7 +287,7 @@ def judge_reports(reports: Iterable[Report]) -> tuple[tuple[str, ...], tuple[str
         unread = {error.filename for error in report.errors}
         files = {name: metrics for name, metrics in report.metrics.items() if name not in ("_totals", *unread)}
         passed.append(f"bandit read {sum(m.loc for m in files.values())} lines in {len(files)} files")
-        failed += [f"{_relative(e.filename)}: not scanned: {e.reason}" for e in report.errors]
+        failed += [f"{_relative(e.filename)}:1: not scanned: {e.reason}" for e in report.errors]
         warned += (
             f"{name}: comments silence {pluralize(count, 'finding')}" for name, count in sorted(report.silenced.items())
         )

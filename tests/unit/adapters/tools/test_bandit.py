@@ -84,7 +84,7 @@ def test_file_that_bandit_cannot_read_fails_the_check():
     """An unread file must not count as clean."""
     _, _, failed = judge_reports([parse_report(report(errors=({"filename": "./app.py", "reason": "syntax error"},)))])
 
-    assert failed == ("app.py: not scanned: syntax error",)
+    assert failed == ("app.py:1: not scanned: syntax error",)
 
 
 @pytest.mark.parametrize(
@@ -178,7 +178,7 @@ def test_scan_source_fails_for_syntax_error(tmp_path: Path):
     """bandit skips such a file and says so only in its report."""
     (tmp_path / "broken.py").write_text("def broken(:\n")
 
-    assert scan_source(BANDIT, tmp_path, now).failed[0].startswith("broken.py: not scanned")
+    assert scan_source(BANDIT, tmp_path, now).failed[0].startswith("broken.py:1: not scanned")
 
 
 ANYWHERE = (
@@ -264,7 +264,7 @@ def test_scan_source_fails_for_file_missing_in_report(tmp_path: Path):
 
     result = scan_source(Tool("bandit", silent, "1"), tmp_path, now)
 
-    assert result.failed == ("other.py: not scanned: it is not in bandit's report",)
+    assert result.failed == ("other.py:1: not scanned: it is not in bandit's report",)
 
 
 def test_scan_source_counts_only_files_that_were_read(tmp_path: Path):
@@ -417,7 +417,7 @@ def test_scan_of_other_files_fails_for_medium_and_high_findings():
     found = SourceScan(BANDIT).in_files(files)
 
     assert [" ".join(each.split()[:2]) for each in sorted(found)] == [
-        "/app/a.py:2: high:", "/c.py: not", "/d:1: medium:"
+        "/app/a.py:2: high:", "/c.py:1: not", "/d:1: medium:"
     ]  # fmt: skip
 
 
@@ -432,7 +432,7 @@ def test_scan_of_other_files_names_those_that_bandit_leaves_out(program):
 
     found = SourceScan(silent).in_files({"/a.py": b"", "/b.py": b""})
 
-    assert found == ("/b.py: not scanned: it is not in bandit's report",)
+    assert found == ("/b.py:1: not scanned: it is not in bandit's report",)
 
 
 def test_scan_of_other_files_names_those_not_read_in_time(program, monkeypatch: pytest.MonkeyPatch):
