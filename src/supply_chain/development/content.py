@@ -16,7 +16,7 @@ from supply_chain.text import pluralize, truncate_lines
 
 PYTHON_INDEXES = ("https://pypi.org/simple/",)
 """Package indexes with which Python packages are compared, unless an operator names others."""
-MOST_LISTED = 20
+MOST_LISTED = 50
 CONTENT_VERSION = "14"
 """Version of this check. Raise it when the check examines more, so that images that passed before are checked again."""
 
@@ -136,7 +136,7 @@ def _compare_declared(contents: Contents, manifest: Service | Base) -> tuple[lis
         (
             not conflicts,
             "",
-            "Its layers give different files in different engines: " + "; ".join(conflicts[:MOST_LISTED]) + ".",
+            "Its layers give different files in different engines: " + "; ".join(truncate_lines(MOST_LISTED, conflicts)) + ".",
         ),
     )
     passed = [good for holds, good, _ in expectations if holds and good]
@@ -173,7 +173,7 @@ def _describe(archive: Archive) -> str:
 
 
 def _format_files(files: Mapping[str, str]) -> str:
-    return ", ".join(f"{path} ({why})" for path, why in sorted(files.items())[:MOST_LISTED])
+    return ", ".join(truncate_lines(MOST_LISTED, [f"{path} ({why})" for path, why in sorted(files.items())]))
 
 
 def size_message(most: int) -> str:

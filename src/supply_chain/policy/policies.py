@@ -33,7 +33,7 @@ OF_AN_ENVIRONMENT = tuple(
 REVIEWERS = "reviewers"
 """The fact of a build that the reviews of a project determine."""
 NO_REVIEWS = Reviews()
-LISTED = 10
+LISTED = 50
 """Number of elements of a list that a message names one by one."""
 PART = 16
 """Number of elements that are asked about at once: most of a long list hold."""

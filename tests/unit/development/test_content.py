@@ -109,13 +109,13 @@ def test_content_check_omits_programs_if_image_has_scripts_only(checked):
 
 
 def test_content_check_reports_all_failures_and_truncates_lists(checked):
-    """All failures are reported at once, with at most 20 files each."""
+    """All failures are reported at once, with at most 50 files each, and the number of the others."""
     many = {f"/{n:03}": "such" for n in range(100)}
     result = checked(platform="x", size=11 * MIB, examination=privileged(*many), foreign=many)
 
     assert len(result.failed) == 4 and result.passed == ()
     for reason, what in ((result.failed[1], "100 programs"), (result.failed[3], "100 files")):
-        assert what in reason and "/019" in reason and "/020" not in reason
+        assert what in reason and "/049" in reason and "/050" not in reason and reason.endswith(", and 50 more.")
 
 
 def test_content_check_is_not_made_on_other_digest(checked, make):
@@ -177,18 +177,18 @@ def test_content_check_warns_of_unsearched_text(checked):
     """A text that is not searched for secrets has not passed."""
     what = "too large to be searched for what is called a password or token"
 
-    one, many = (checked(unsearched=tuple(f"/{n:02}" for n in range(number))) for number in (1, 25))
+    one, many = (checked(unsearched=tuple(f"/{n:02}" for n in range(number))) for number in (1, 55))
 
     assert (one.outcome, one.warned) == (Outcome.WARNED, (f"1 text in it {what}: /00",))
-    assert many.warned[0].startswith(f"25 texts in it {what}: /00, ") and many.warned[0].endswith(", /19, and 5 more")
+    assert many.warned[0].startswith(f"55 texts in it {what}: /00, ") and many.warned[0].endswith(", /49, and 5 more")
 
 
 def test_content_check_truncates_and_counts_findings(checked):
     """The limit applies to unjudged files; secrets have that of all checks, after the review."""
-    archives = tuple(ARCHIVE.model_copy(update={"path": f"/{number:02}"}) for number in range(25))
+    archives = tuple(ARCHIVE.model_copy(update={"path": f"/{number:02}"}) for number in range(55))
     secrets = tuple(f"/s:{number:02}: private key" for number in range(60))
 
     result = checked(examination=Examination(archives=archives, unlisted=3), secrets=secrets)
 
-    assert len(result.warned) == 21 and result.warned[-1] == "8 more that no scanner judges"
+    assert len(result.warned) == 51 and result.warned[-1] == "8 more that no scanner judges"
     assert len(result.failed) == 60 and result.failed[-1].startswith("/s:59: private key, ")
