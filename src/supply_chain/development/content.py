@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -17,6 +18,8 @@ from supply_chain.text import pluralize, truncate_lines
 PYTHON_INDEXES = ("https://pypi.org/simple/",)
 """Package indexes with which Python packages are compared, unless an operator names others."""
 MOST_LISTED = 50
+IN_CONFIGURATION = re.compile(r"configuration:(\d+): ")
+"""How a finding in the image's configuration begins."""
 CONTENT_VERSION = "14"
 """Version of this check. Raise it when the check examines more, so that images that passed before are checked again."""
 
@@ -42,6 +45,8 @@ class Contents:
 
     `configuration` has the variables and labels, one a line.
     """
+    settings: tuple[str, ...] = ()
+    """Names of the variables and labels in the order of these lines; empty for a name that is not repeated."""
     unsearched: tuple[str, ...] = ()
     """Paths of such texts that are too large, each or together, to be searched for values named like a secret."""
     loaders: tuple[str, ...] = ()
@@ -84,7 +89,9 @@ def check_content(
     warned: list[str] = []
     details: dict[str, Any] = {}
     if contents:
-        secrets = sorted({*contents.secrets, *search(contents.texts)})
+        secrets = [
+            _name_setting(each, contents.settings) for each in sorted({*contents.secrets, *search(contents.texts)})
+        ]
         failed += [f"{each}, in the image and in no file that the check secrets read" for each in secrets]
         failed += [f"{each}, in no file that the check source reads" for each in scan(contents.sources)]
         failed += [
@@ -107,6 +114,17 @@ def check_content(
         tools=dict(tools),
         interval=Interval(started=started, finished=now()),
     )
+
+
+def _name_setting(finding: str, names: Sequence[str]) -> str:
+    """Return a finding with the name of the variable or label if it is in the configuration."""
+    match = IN_CONFIGURATION.match(finding)
+    if not match:
+        return finding
+    number = int(match[1])
+    if number > len(names):
+        return f"{finding} in a field besides variables and labels, such as the history or the command"
+    return f"{finding} in {names[number - 1]}" if names[number - 1] else finding
 
 
 def _compare_declared(contents: Contents, manifest: Service | Base) -> tuple[list[str], list[str]]:
@@ -136,7 +154,9 @@ def _compare_declared(contents: Contents, manifest: Service | Base) -> tuple[lis
         (
             not conflicts,
             "",
-            "Its layers give different files in different engines: " + "; ".join(truncate_lines(MOST_LISTED, conflicts)) + ".",
+            "Its layers give different files in different engines: "
+            + "; ".join(truncate_lines(MOST_LISTED, conflicts))
+            + ".",
         ),
     )
     passed = [good for holds, good, _ in expectations if holds and good]

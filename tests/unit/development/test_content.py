@@ -192,3 +192,19 @@ def test_content_check_truncates_and_counts_findings(checked):
 
     assert len(result.warned) == 51 and result.warned[-1] == "8 more that no scanner judges"
     assert len(result.failed) == 60 and result.failed[-1].startswith("/s:59: private key, ")
+
+
+def test_content_check_names_variable_with_secret(checked):
+    """The developer looks for the variable or the label, not for its number; its value is not repeated."""
+    secrets = ("configuration:1: GitHub token", "configuration:2: npm token", "configuration:3: private key")
+
+    result = checked(secrets=secrets, texts={"configuration": b"word"}, settings=("GH_TOKEN", "", "com.example.key"))
+
+    assert result.failed == (
+        f"configuration:1: GitHub token in GH_TOKEN, {WHERE}",
+        f"configuration:2: npm token, {WHERE}",
+        f"configuration:3: Secret Keyword in com.example.key, {WHERE}",
+        f"configuration:3: private key in com.example.key, {WHERE}",
+    )
+    (other,) = checked(secrets=("configuration:4: npm token",), settings=("A", "B", "C")).failed
+    assert "in a field besides variables and labels, such as the history or the command" in other

@@ -11,6 +11,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
+from functools import reduce
 from itertools import accumulate
 from pathlib import Path
 from typing import IO, Any, Protocol, cast
@@ -114,6 +115,7 @@ def _contents(
     digest, manifest = _manifest(archive)
     described = _blob(archive, manifest["config"]["digest"])
     config = json.loads(described)
+    settings = _list_settings(config)
     image = _Image(most, keeper, secrets=True)
     for layer in manifest["layers"]:
         image.add(_open_packed(archive, layer), str(layer["mediaType"]))
@@ -133,7 +135,8 @@ def _contents(
         examination=examine(image.files, keeper, lambda: installed),
         false_claims=packages.false_claims,
         uncompared=packages.uncompared,
-        texts=_list_settings(config) | texts,
+        texts=_join_settings(settings) | texts,
+        settings=_name_settings(settings),
         unsearched=unsearched,
         loaders=list_loaders(config),
         sources=sources.files,
@@ -321,11 +324,7 @@ def _find_foreign(files: Filesystem[FileContent], machine: str) -> dict[str, str
 
 def _find_secrets(image: _Image, config: bytes, is_searched: IsSearched, installed: InstalledFiles) -> tuple[str, ...]:
     """Return the places of likely secrets: in the configuration, and in all layers, hidden or not."""
-    places = {
-        ("configuration", line, kind)
-        for text in (config, *_strings(json.loads(config, object_pairs_hook=list)))
-        for line, kind in find_secret_patterns(text)
-    }
+    places = {("configuration", line, kind) for line, kind in _search_configuration(config)}
     places |= {
         (path, line, kind)
         for path, line, kind, digest in image.findings
@@ -334,12 +333,45 @@ def _find_secrets(image: _Image, config: bytes, is_searched: IsSearched, install
     return tuple(f"{path}:{line}: {kind}" for path, line, kind in sorted(places))
 
 
-def _list_settings(config: Mapping[str, Any]) -> dict[str, bytes]:
-    """Return the variables and labels in an image's configuration as a text, one `NAME=value` a line, to search."""
+def _search_configuration(config: bytes) -> Iterator[tuple[int, str]]:
+    """Yield number and kind of each likely secret in the variables and labels, and in the other fields after these.
+
+    The history repeats variables; there, the values that were found are left out.
+    """
+    settings, values = _list_settings(json.loads(config)), list[bytes]()
+    for number, setting in enumerate(settings, start=1):
+        text = setting.encode("utf-8", "surrogatepass")
+        kinds = [kind for _, kind in find_secret_patterns(text)]
+        yield from ((number, kind) for kind in kinds)
+        values += [text.partition(b"=")[2] or text] if kinds else []
+    for text in (config, *_strings(json.loads(config, object_pairs_hook=list))):
+        rest = reduce(_leave_out, values, text)
+        yield from ((len(settings) + 1, kind) for _, kind in find_secret_patterns(rest))
+
+
+def _leave_out(text: bytes, value: bytes) -> bytes:
+    """Return a text without a value, as it is and as a string in JSON."""
+    written = json.dumps(value.decode("utf-8", "surrogatepass"))[1:-1].encode()
+    return text.replace(written, b"").replace(value, b"")
+
+
+def _list_settings(config: Mapping[str, Any]) -> list[str]:
+    """Return the variables and labels in an image's configuration, as `NAME=value`."""
     own = config.get("config") or {}
-    labels = (f"{name}={value}" for name, value in (own.get("Labels") or {}).items())
-    text = "\n".join(" ".join(each.splitlines()) for each in (*(own.get("Env") or ()), *labels))
-    content = text.encode("utf-8", "replace")
+    return [*(own.get("Env") or ()), *(f"{name}={value}" for name, value in (own.get("Labels") or {}).items())]
+
+
+def _name_settings(settings: Iterable[str]) -> tuple[str, ...]:
+    """Return the name of each variable and label; empty for a name that may be a secret itself."""
+    names = (setting.partition("=")[0] for setting in settings)
+    return tuple(
+        name if NAME.fullmatch(name) and not any(find_secret_patterns(name.encode())) else "" for name in names
+    )
+
+
+def _join_settings(settings: Iterable[str]) -> dict[str, bytes]:
+    """Return the variables and labels as a text, one a line, to search."""
+    content = "\n".join(" ".join(each.splitlines()) for each in settings).encode("utf-8", "replace")
     return {"configuration": content} if _mentions_secret(content) else {}
 
 
@@ -373,6 +405,8 @@ SPEAKS = re.compile(
     re.IGNORECASE,
 )
 """Words in a text that may name a secret, and what is before a password in an address and in `.pgpass`."""
+NAME = re.compile(r"[\w./-]{1,100}")
+"""Name of a variable or label that is repeated in a finding."""
 PASSWORDS = re.compile(r"/(\.pgpass|pgpass\.conf)$")
 """Name of a file of passwords, which no package installs."""
 MOST_TEXTS = 8 * 1024 * 1024

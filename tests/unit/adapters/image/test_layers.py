@@ -475,6 +475,26 @@ def test_secret_in_image_configuration_is_found():
     )
 
 
+def test_secret_in_variable_or_label_is_found_by_its_number():
+    """The history repeats the variable, and is otherwise searched too. A name may be the secret."""
+    token, other = TOKEN.decode(), "npm" + "_" + "aB3" * 12
+    own = {"Env": ["PATH=/bin", f"GH_TOKEN={token}"], "Labels": {"key": 'a"\n' + token, other: ""}}
+    history = [{"created_by": f"ENV GH_TOKEN={token}"}]
+    config = {"os": "linux", "architecture": "amd64", "config": own, "history": history}
+
+    found = present(read_contents(engine(layer(), config=config), "image", MIB))
+    more = {**config, "history": [*history, {"created_by": f"RUN curl -H {token[:-1]}4"}]}
+
+    assert found.settings == ("PATH", "GH_TOKEN", "key", "")
+    assert found.secrets == (
+        "configuration:2: GitHub token",
+        "configuration:3: GitHub token",
+        "configuration:4: npm token",
+        "configuration:5: npm token",
+    )
+    assert "configuration:5: GitHub token" in present(read_contents(engine(layer(), config=more), "image", MIB)).secrets
+
+
 ESCAPED = "".join(f"\\u{letter:04x}" for letter in TOKEN)
 
 
