@@ -375,7 +375,7 @@ def test_output_that_the_engine_has_late_is_read():
     assert waits.count(0.2) == 3
 
 
-SAID = Logs("something", "")
+OUTPUT = Logs("something", "")
 """Output of a program: for that of one that prints nothing, the check waits."""
 
 
@@ -386,7 +386,7 @@ def test_failed_tests_report_exit_status():
 
 @pytest.mark.parametrize(
     "program",
-    [Program(status=0, logs=SAID), Program(error="no such file", logs=SAID)],
+    [Program(status=0, logs=OUTPUT), Program(error="no such file", logs=OUTPUT)],
     ids=["ends", "does not start"],
 )
 def test_test_container_is_always_removed(program):
@@ -458,7 +458,7 @@ GREEDY = MANIFEST.model_copy(
 def test_check_containers_are_limited_to_build_limits(asked, make):
     """The memory limit also covers tmpfs mounts; a declaration that asks for less gets less."""
     engine, base = Specs(), make.base().model_copy(update={"runtime": asked.runtime})
-    engine.add("image", program=Program(status=0, logs=SAID))
+    engine.add("image", program=Program(status=0, logs=OUTPUT))
 
     probing.run_tests(engine, "image", asked, lambda: NOON, "run", Sees(), ROOM)
     probing.probe(engine, "image", asked, lambda: NOON, "run", Sees(), ROOM)

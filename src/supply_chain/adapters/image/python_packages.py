@@ -63,7 +63,7 @@ _IN_METADATA = re.compile(r"[^/]+\.dist-info/(METADATA|WHEEL)")
 class Published:
     """What package indexes published under a package's name and version."""
 
-    known: bool = True
+    has_name: bool = True
     """Whether an index has the name."""
     has_version: bool = True
     files: Mapping[str, bytes] = field(default_factory=dict)
@@ -263,7 +263,7 @@ class _Comparison:
 
     def explain(self, digests: _Digests) -> str:
         """Return why the package is not what its metadata claim; empty if it is, or if no index knows its name."""
-        why = self._explain(digests) if self.published.known else ""
+        why = self._explain(digests) if self.published.has_name else ""
         package = self.claim.package
         if not why:
             return ""

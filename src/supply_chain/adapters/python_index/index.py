@@ -72,7 +72,7 @@ class PythonIndexes:
     def _find(self, package: InstalledPackage) -> Published:
         pages = [page for url in self.urls if (page := self._read_page(url, package.name)) is not None]
         if not pages:
-            return Published(known=False)
+            return Published(has_name=False)
         files = select_version((file for page in pages for file in page), package)
         for wheel in files.wheels[:MOST_WHEELS]:
             published = self._read_wheel(wheel)

@@ -18,20 +18,20 @@ from supply_chain.adapters.image.python_packages import (
     read_packages,
 )
 
-SITE = "opt/venv/lib/python3.11/site-packages"
-INFO = f"{SITE}/hat-2.0.dist-info"
+DIRECTORY = "opt/venv/lib/python3.11/site-packages"
+INFO = f"{DIRECTORY}/hat-2.0.dist-info"
 METADATA, WHEEL = (
     b"Metadata-Version: 2.1\nName: hat\nVersion: 2.0\n\nWear it.\n",
     b"Tag: py3-none-any\nTag: py2-none-any\n",
 )
-HAT = {f"{SITE}/hat/__init__.py": b"import os\n", f"{SITE}/hat/data.txt": b"x"}
+HAT = {f"{DIRECTORY}/hat/__init__.py": b"import os\n", f"{DIRECTORY}/hat/data.txt": b"x"}
 
 
 def sha(content):
     return hashlib.sha256(content).digest()
 
 
-def record(files, below=SITE):
+def record(files, below=DIRECTORY):
     """Return the RECORD of these files."""
     lines = (
         f"{path.removeprefix(f'{below}/')},sha256={base64.urlsafe_b64encode(sha(content)).decode().rstrip('=')},1\n"
@@ -49,7 +49,7 @@ def installed(files=HAT, info=INFO, metadata=METADATA, **others):
 def wheel(files=HAT, metadata=METADATA, info=INFO):
     """Return what an index publishes as a wheel of these files."""
     listed = {**files, f"{info}/METADATA": metadata, f"{info}/WHEEL": WHEEL}
-    return {path.removeprefix(f"{SITE}/"): sha(content) for path, content in listed.items()}
+    return {path.removeprefix(f"{DIRECTORY}/"): sha(content) for path, content in listed.items()}
 
 
 @dataclass
@@ -62,7 +62,7 @@ class MemoryIndex:
     def find(self, package):
         """Return what was published as a package."""
         self.asked.append(package)
-        unknown = Published(known=package.name in {name for name, _ in self.published}, has_version=False)
+        unknown = Published(has_name=package.name in {name for name, _ in self.published}, has_version=False)
         found = self.published.get((package.name, package.version), unknown)
         return found if not found.files or package.is_of(found.files) else Published()
 
@@ -120,15 +120,15 @@ def test_record_of_unpublished_package_lists_nothing():
     [
         (installed(), index(wheel(), version="1.0"), "a version that the package index does not have"),
         (
-            installed({**HAT, f"{SITE}/hat/__init__.py": b"evil\n"}),
+            installed({**HAT, f"{DIRECTORY}/hat/__init__.py": b"evil\n"}),
             index(wheel()),
-            f"and what is published differs from /{SITE}/hat/__init__.py",
+            f"and what is published differs from /{DIRECTORY}/hat/__init__.py",
         ),
         (installed(metadata=METADATA + b"x"), index(wheel()), "and no published file has its metadata"),
         (
-            installed({**HAT, f"{SITE}/hat/a.py": b"1"}),
+            installed({**HAT, f"{DIRECTORY}/hat/a.py": b"1"}),
             index(sources=[METADATA, *HAT.values()]),
-            f"and what is published differs from /{SITE}/hat/a.py",
+            f"and what is published differs from /{DIRECTORY}/hat/a.py",
         ),
         (
             {path: content for path, content in installed().items() if not path.endswith("RECORD")},
@@ -144,22 +144,22 @@ def test_false_claim_is_named(contents, of, why):
 
 def test_changed_file_does_not_count_as_installed():
     """It is read as the application's own, and the unchanged ones are not."""
-    packages = read(installed({**HAT, f"{SITE}/hat/__init__.py": b"evil\n"}), index(wheel()))
+    packages = read(installed({**HAT, f"{DIRECTORY}/hat/__init__.py": b"evil\n"}), index(wheel()))
 
-    assert packages.installed.digests[f"/{SITE}/hat/__init__.py"] == (("sha256", sha(b"import os\n")),)
+    assert packages.installed.digests[f"/{DIRECTORY}/hat/__init__.py"] == (("sha256", sha(b"import os\n")),)
 
 
 def test_many_changed_files_are_counted():
-    files = {f"{SITE}/hat/{name}.py": b"1" for name in "abcde"}
+    files = {f"{DIRECTORY}/hat/{name}.py": b"1" for name in "abcde"}
     published = wheel(dict.fromkeys(files, b"2"))
 
     (why,) = read(installed(files), index(published)).false_claims
-    assert why.endswith(f"/{SITE}/hat/a.py, /{SITE}/hat/b.py, /{SITE}/hat/c.py and 2 more")
+    assert why.endswith(f"/{DIRECTORY}/hat/a.py, /{DIRECTORY}/hat/b.py, /{DIRECTORY}/hat/c.py and 2 more")
 
 
 def test_package_built_from_published_source_counts_as_installed():
     """Files that the build made are not published; without modules among them, the claim holds."""
-    packages = read(installed({**HAT, f"{SITE}/hat/made.so": b"\x7fELF"}), index(sources=[*HAT.values()]))
+    packages = read(installed({**HAT, f"{DIRECTORY}/hat/made.so": b"\x7fELF"}), index(sources=[*HAT.values()]))
 
     assert packages.false_claims == ()
     assert set(packages.installed.digests) == {f"/{path}" for path in HAT}
@@ -168,7 +168,7 @@ def test_package_built_from_published_source_counts_as_installed():
 def test_removed_files_are_no_false_claim():
     """Images are made smaller by removing tests of packages."""
     contents = installed()
-    del contents[f"{SITE}/hat/data.txt"]
+    del contents[f"{DIRECTORY}/hat/data.txt"]
 
     assert read(contents, index(wheel())).false_claims == ()
 
@@ -182,7 +182,7 @@ def test_missing_wheel_file_is_no_false_claim():
 
 def test_file_that_two_packages_bring_may_be_of_either():
     """Both may install `google/__init__.py`; the last one wins."""
-    shared, other = f"{SITE}/shared/__init__.py", f"{SITE}/cap-1.dist-info"
+    shared, other = f"{DIRECTORY}/shared/__init__.py", f"{DIRECTORY}/cap-1.dist-info"
     metadata = b"Name: cap\nVersion: 1\n"
     contents = {**installed({shared: b"hat"}), **installed({shared: b"cap"}, other, metadata)}
     of = MemoryIndex(
@@ -197,13 +197,13 @@ def test_file_that_two_packages_bring_may_be_of_either():
 
 def test_package_that_another_one_brings_along_is_not_compared():
     """Packages contain changed copies of others, with their metadata."""
-    brought = f"{SITE}/hat/_vendor/cap-1.dist-info/METADATA"
+    brought = f"{DIRECTORY}/hat/_vendor/cap-1.dist-info/METADATA"
     files = {**HAT, brought: b"Name: cap\nVersion: 1\n"}
     of = MemoryIndex({("hat", "2.0"): Published(files=wheel(files)), ("cap", "2"): Published(files={"x": b""})})
 
     assert read(installed(files), of).false_claims == ()
-    beside = {**installed(), f"{SITE}/cap-1.dist-info/METADATA": b"Name: cap\nVersion: 1\n"}
-    assert len(read(beside, of).false_claims) == 1
+    others = {**installed(), f"{DIRECTORY}/cap-1.dist-info/METADATA": b"Name: cap\nVersion: 1\n"}
+    assert len(read(others, of).false_claims) == 1
 
 
 def test_package_of_distribution_is_not_compared():
@@ -222,7 +222,10 @@ def test_package_of_distribution_is_not_compared():
 
 @pytest.mark.parametrize(
     ("path", "link"),
-    [("opt/real/METADATA", {f"{SITE}/hat-9.dist-info": "/opt/real"}), ("opt/m", {f"{SITE}/hat.egg-info": "/opt/m"})],
+    [
+        ("opt/real/METADATA", {f"{DIRECTORY}/hat-9.dist-info": "/opt/real"}),
+        ("opt/m", {f"{DIRECTORY}/hat.egg-info": "/opt/m"}),
+    ],
 )
 def test_metadata_behind_link_is_compared(path, link):
     """Syft follows links in the names that it looks for."""

@@ -121,7 +121,7 @@ def test_wheel_is_found_by_its_metadata(of, html, ranges):
     """Indexes answer in JSON or HTML, and some servers give no parts of a file."""
     found = of(Server({"hat-2.0-py3-none-any.whl": make_wheel()}, html=html, ranges=ranges)).find(package())
 
-    assert found.known
+    assert found.has_name
     assert dict(found.files) == FILES
 
 
@@ -160,11 +160,11 @@ def test_source_is_read_if_no_wheel_has_the_metadata(of):
 def test_version_that_no_index_has(of, version):
     found = of(Server({"hat-2.0-py3-none-any.whl": make_wheel()})).find(package(version))
 
-    assert (found.known, found.has_version) == (True, False)
+    assert (found.has_name, found.has_version) == (True, False)
 
 
 def test_name_that_no_index_has(of):
-    assert of(Server({})).find(package(name="cap")).known is False
+    assert of(Server({})).find(package(name="cap")).has_name is False
 
 
 def test_every_index_is_asked(of):
