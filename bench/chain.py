@@ -278,19 +278,14 @@ def page(
 
     `load` is the machine's load before the first run, `big` the size in MiB of the large image and its run.
     """
-    return (
-        "\n".join(
-            [*_head(load, len(cold)), *_goals(cold, plain, again, big), *_steps(cold, plain, again), *_many(*many)]
-        )
-        + "\n"
-    )
+    return "\n".join([*_head(load, len(cold)), *_goals(cold, plain, again, big), *_many(*many)]) + "\n"
 
 
 def _head(load: float, rounds: int) -> list[str]:
     return [
         "# Performance",
         "",
-        "Written by `python -m bench.chain`. Compare the ratios; the seconds are this machine's.",
+        "Written by `python -m bench.chain`. Compare ratios: seconds are this machine's.",
         "",
         f"- Machine: {os.cpu_count()} cores, {_ram():.0f} GiB, {platform.system()} {platform.machine()}; "
         f"load before {load:.1f}",
@@ -329,8 +324,6 @@ def _steps(cold: list[Run], plain: list[Run], again: list[Run]) -> list[str]:
         rows.append(f"{name} | {mine:.1f} | {its:.1f} | {mine - its:+.1f} | {unchanged:.1f}")
     rest, idle = (median([r.flow - sum(r.steps.values()) for r in runs]) for runs in (cold, again))
     return [
-        "## Where the difference goes",
-        "",
         "step | chain | script | difference | unchanged",
         "---|---|---|---|---",
         *rows,
@@ -373,9 +366,10 @@ def main() -> None:
     if not shutil.which("bc"):
         raise SystemExit("bc is not on PATH; the script counts with it. Install it: apt-get install bc")
     load = os.getloadavg()[0]
-    text = page(load, *measured(asked.rounds), at_once(asked.at_once), (asked.large, large(asked.large)))
+    runs = measured(asked.rounds)
+    text = page(load, *runs, at_once(asked.at_once), (asked.large, large(asked.large)))
     write_page(text)
-    print(text)
+    print(text, *_steps(*runs), sep="\n")
 
 
 if __name__ == "__main__":
