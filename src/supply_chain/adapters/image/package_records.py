@@ -9,7 +9,7 @@ import hashlib
 import io
 import posixpath
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from supply_chain.adapters.image.file_content import ContentStore, FileContent
@@ -64,10 +64,12 @@ def _matches(content: FileContent, recorded: Digest, keeper: ContentStore) -> bo
     return stored is not None and hashlib.new(algorithm, stored, usedforsecurity=False).digest() == digest
 
 
-def read_installed_files(files: Files, keeper: ContentStore, *, python: bool = True) -> InstalledFiles:
+def read_installed_files(
+    files: Files, keeper: ContentStore, is_believed: Callable[[str], bool] = lambda _: True
+) -> InstalledFiles:
     """Return the files that pip, dpkg or apk recorded in an image, and its standard libraries.
 
-    Without `python`, those that pip recorded are left out.
+    `is_believed` tells whether pip's record with this path counts.
 
     A record that is too large, or beyond `MOST_RECORDS`, lists nothing.
     """
@@ -75,7 +77,7 @@ def read_installed_files(files: Files, keeper: ContentStore, *, python: bool = T
     directories = dict[str, str]()
     for path, node in files.walk():
         is_complete = is_complete and not _is_unread(path, node)
-        if node.content is None or not is_record(path) or (path.endswith(RECORD) and not python):
+        if node.content is None or not is_record(path) or (path.endswith(RECORD) and not is_believed(path)):
             continue
         content = keeper.read(node.content)
         if content is not None and len(content) <= room:

@@ -28,6 +28,10 @@ BELOW = ("", "/METADATA", "/PKG-INFO")
 """What follows the path of a link to metadata, or to their directory."""
 SYSTEM = re.compile(r"/(usr/)?lib(32|64|x32)?/")
 """Where a distribution's packages install Python packages."""
+CONDA = re.compile(r"(.*/)conda-meta/[^/]+\.json")
+"""Path of conda's record of a package; the group is the directory with its packages."""
+INTERPRETER = "Python"
+"""Name in the metadata of an interpreter, which syft leaves out."""
 MODULE = re.compile(r"\.pyw?$", re.IGNORECASE)
 MOST_NAMED = 3
 
@@ -106,19 +110,32 @@ class _Claim:
 def read_packages(files: Files, keeper: ContentStore, index: PackageIndex | None) -> Packages:
     """Return what is known of the packages in an image, its Python packages compared with what `index` has.
 
-    A Python package of the distribution is not compared. Of one that the index does not know, nothing counts as
-    installed by a package. Without an index, the packages' own records count. Raises `PackageIndexUnavailable`.
+    A Python package of the distribution, or of conda, is not compared. Of one that the index does not know, nothing
+    counts as installed by a package. Without an index, the packages' own records count. Raises
+    `PackageIndexUnavailable`.
     """
-    system = read_installed_files(files, keeper, python=False)
+    conda = _find_conda(files)
+    system = read_installed_files(files, keeper, lambda path: path.startswith(conda))
     if index is not None:
-        return _verify_packages(files, keeper, system, index)
-    uncompared = sum(1 for _ in _find_metadata(files, keeper, system))
+        return _verify_packages(files, keeper, system, conda, index)
+    uncompared = sum(1 for _ in _find_metadata(files, keeper, system, conda))
     return Packages(read_installed_files(files, keeper), uncompared=uncompared)
 
 
-def _verify_packages(files: Files, keeper: ContentStore, system: InstalledFiles, index: PackageIndex) -> Packages:
+def _find_conda(files: Files) -> tuple[str, ...]:
+    """Return the directories with the packages of conda, which builds them itself.
+
+    Each is a second package database, which the owner has to accept.
+    """
+    found = {match[1] for path, _ in files.walk() if (match := CONDA.fullmatch(path))}
+    return tuple(sorted(found - {"/", "/usr/", "/usr/local/"}))
+
+
+def _verify_packages(
+    files: Files, keeper: ContentStore, system: InstalledFiles, conda: tuple[str, ...], index: PackageIndex
+) -> Packages:
     claims, false_claims = list[_Claim](), dict[str, str]()
-    for path, real, directory in _find_metadata(files, keeper, system):
+    for path, real, directory in _find_metadata(files, keeper, system, conda):
         try:
             claim = _read_claim(files, keeper, path, real, directory)
         except ValueError as error:
@@ -151,8 +168,13 @@ def _is_brought(claim: _Claim, digests: _Digests) -> bool:
     return bool(digests.get(claim.real, {}).get(claim.package.metadata, set()) - {claim.directory})
 
 
-def _find_metadata(files: Files, keeper: ContentStore, system: InstalledFiles) -> Iterator[tuple[str, str, str]]:
-    """Yield path, path without links, and directory of packages of each metadata file that syft reads."""
+def _find_metadata(
+    files: Files, keeper: ContentStore, system: InstalledFiles, conda: tuple[str, ...]
+) -> Iterator[tuple[str, str, str]]:
+    """Yield path, path without links, and directory of packages of each metadata file that syft reads.
+
+    Those of packages of the distribution, and of conda, are left out.
+    """
     for path, node in files.walk():
         for below in BELOW if node.kind is Kind.LINK else BELOW[:1]:
             match = METADATA.fullmatch(path + below)
@@ -160,7 +182,7 @@ def _find_metadata(files: Files, keeper: ContentStore, system: InstalledFiles) -
             if match is None or found is None or found[1].content is None:
                 continue
             real, content = found[0], found[1].content
-            by_system = SYSTEM.match(real) is not None and not system.is_complete
+            by_system = real.startswith(conda) or (SYSTEM.match(real) is not None and not system.is_complete)
             if not by_system and not system.lists(real, content, keeper):
                 yield path + below, real, (match[1] or "/").rstrip("/")
 
@@ -168,7 +190,7 @@ def _find_metadata(files: Files, keeper: ContentStore, system: InstalledFiles) -
 def _read_claim(files: Files, keeper: ContentStore, path: str, real: str, directory: str) -> _Claim | None:
     """Return what a metadata file claims; None if it names no package. Raises `ValueError` if it is ambiguous."""
     name, version = parse_metadata(_read(files, keeper, real))
-    if not (name or version):
+    if not (name or version) or name == INTERPRETER:
         return None
     above = posixpath.dirname(path)
     wheel, record = files.resolve(f"{above}/WHEEL"), files.resolve(f"{above}/RECORD")

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO
 
 import httpx
-from packaging.utils import canonicalize_name
+from packaging.utils import InvalidName, canonicalize_name
 
 from supply_chain.adapters.files.private_files import PrivateFiles
 from supply_chain.adapters.image.python_packages import InstalledPackage, Published
@@ -70,7 +70,11 @@ class PythonIndexes:
         return name[:2], name[2:]
 
     def _find(self, package: InstalledPackage) -> Published:
-        pages = [page for url in self.urls if (page := self._read_page(url, package.name)) is not None]
+        try:
+            name = canonicalize_name(package.name, validate=True)
+        except InvalidName:
+            return Published(has_name=False)
+        pages = [page for url in self.urls if (page := self._read_page(f"{url.rstrip('/')}/{name}/")) is not None]
         if not pages:
             return Published(has_name=False)
         files = select_version((file for page in pages for file in page), package)
@@ -81,9 +85,8 @@ class PythonIndexes:
         sources = frozenset(digest for file in files.sources for digest in self._read_source(file))
         return Published(has_version=bool(files.wheels or files.sources), sources=sources)
 
-    def _read_page(self, url: str, name: str) -> list[IndexFile] | None:
+    def _read_page(self, address: str) -> list[IndexFile] | None:
         """Return the files of a project; None if the index has no project with this name."""
-        address = f"{url.rstrip('/')}/{canonicalize_name(name)}/"
         with self._open(address, {"Accept": ACCEPT}) as answer:
             if answer.status_code == 404:
                 return None

@@ -220,6 +220,26 @@ def test_package_of_distribution_is_not_compared():
     assert of.asked == []
 
 
+def test_package_of_conda_is_not_compared():
+    """Conda builds packages itself; its database is one that the owner has to accept, but not in the system's place."""
+    files = {path.replace("opt/venv", "opt/conda"): content for path, content in installed().items()}
+    of = index(name="hat", version="9")
+    code = f"/{DIRECTORY}/hat/__init__.py".replace("venv", "conda")
+
+    packages = read({**files, "opt/conda/conda-meta/hat-2.0-0.json": b"{}"}, of)
+    assert (packages.false_claims, of.asked) == ((), [])
+    assert packages.installed.digests[code] == (("sha256", sha(b"import os\n")),)
+
+    assert len(read({**files, "conda-meta/hat-2.0-0.json": b"{}"}, of).false_claims) == 1
+
+
+def test_metadata_of_interpreter_are_no_package():
+    of = index(wheel())
+
+    read({"usr/local/lib/python3.11/lib-dynload/Python-3.11.egg-info": b"Name: Python\nVersion: 3.11\n"}, of)
+    assert of.asked == []
+
+
 @pytest.mark.parametrize(
     ("path", "link"),
     [

@@ -167,6 +167,15 @@ def test_name_that_no_index_has(of):
     assert of(Server({})).find(package(name="cap")).has_name is False
 
 
+@pytest.mark.parametrize("name", ["hat?x", "../hat", "hat#", "ha t", "hat\n", ""])
+def test_invalid_name_is_not_asked_for(of, name):
+    """It would be another address."""
+    server = Server({"hat-2.0-py3-none-any.whl": make_wheel()})
+
+    assert of(server).find(package(name=name)).has_name is False
+    assert server.asked == []
+
+
 def test_every_index_is_asked(of):
     """An organisation has one of its own beside the public one."""
     server = Server({"hat-2.0-py3-none-any.whl": make_wheel()})
