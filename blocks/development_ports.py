@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cache, partial
@@ -11,6 +11,7 @@ from typing import Self
 
 from blocks.host import ContainerHost
 from blocks.tier_ports import TierPorts
+from blocks.workbench import Workbench
 from orchestration.clock import now
 from supply_chain.adapters.docker.build_cgroup import running_builds
 from supply_chain.adapters.docker.build_context import build_context
@@ -20,7 +21,6 @@ from supply_chain.adapters.docker.free_space import FreeSpace
 from supply_chain.adapters.docker.url_fetch import Fetcher
 from supply_chain.adapters.image.layers import read_contents
 from supply_chain.adapters.process.cancellation import cancellation
-from supply_chain.adapters.process.command import Tool
 from supply_chain.adapters.tools.bandit import ReadSources, SourceScan, list_source_tools
 from supply_chain.adapters.tools.mmdebstrap import make_rootfs
 from supply_chain.adapters.tools.secrets import SearchedFiles, SecretSearch
@@ -82,9 +82,7 @@ class DevelopmentPorts(TierPorts):
             fetch=Fetcher(self._ca_bundle, reserve=host.build_limits.reserve).fetch,
             offered=self.repositories,
             evidence=self.evidence,
-            in_engine=in_engine_tools(
-                host, SecretSearch(workbench.tool("detect-secrets")), workbench.tool("bandit"), workbench.python_indexes
-            ),
+            in_engine=in_engine_tools(host, workbench),
             context=context,
             cache_key=partial(cache_key, host.owner, origin),
             now=now,
@@ -132,7 +130,7 @@ class DevelopmentPorts(TierPorts):
             base = manifest
             in_engine = [(Check.COMMAND, lambda: check_command(engine, image, base, now, run, search, room, wait=wait))]
         in_engine.append((Check.CONTENT, partial(early.content, built.digest)))
-        tools = in_engine_tools(host, search, workbench.tool("bandit"), workbench.python_indexes)
+        tools = in_engine_tools(host, workbench)
         return [Planned(check, tools[check], make) for check, make in in_engine]
 
     def early_checks(self, snapshot: Snapshot, run: str) -> EarlyChecks:
@@ -156,7 +154,7 @@ class DevelopmentPorts(TierPorts):
             read_contents, host.engine(), local_name(manifest.name, run), manifest.build.max_size,
             SearchedFiles(snapshot.context), ReadSources(snapshot.context), workbench.python_index,
         )  # fmt: skip
-        tools = _list_content_tools(host, search, bandit, workbench.python_indexes)
+        tools = in_engine_tools(host, workbench)[Check.CONTENT]
         result = check_content(read, digest, manifest, tools, now, search.in_files, SourceScan(bandit).in_files)
         return apply_reviews(result, manifest.reviewed)
 
@@ -178,20 +176,20 @@ def probe_limits(host: ContainerHost) -> Room:
     return Room(limits, FreeSpace(storage, limits, lambda: 1 + running_builds(host.owner)).check_limits)
 
 
-def in_engine_tools(
-    host: ContainerHost, search: SecretSearch, bandit: Tool, python_indexes: Sequence[str]
-) -> dict[Check, Mapping[str, str]]:
+def in_engine_tools(host: ContainerHost, workbench: Workbench) -> dict[Check, Mapping[str, str]]:
     """Return, for each check that needs the image in the engine, everything it depends on, with versions."""
-    engine = host.engine()
+    engine, search = host.engine(), SecretSearch(workbench.tool("detect-secrets"))
     both = list_probe_tools(engine, search)
-    tests = {**both, "tests": TESTS_VERSION}
-    service = list_service_tools(engine, search)
-    content = _list_content_tools(host, search, bandit, python_indexes)
-    return {Check.TESTS: tests, Check.PROBE: service, Check.COMMAND: both, Check.CONTENT: content}
-
-
-def _list_content_tools(
-    host: ContainerHost, search: SecretSearch, bandit: Tool, python_indexes: Sequence[str]
-) -> Mapping[str, str]:
-    own = {"content": CONTENT_VERSION, "python-indexes": " ".join(python_indexes)}
-    return {**host.engine().versions(), **search.tools, **list_source_tools(bandit), **own}
+    content = {
+        **engine.versions(),
+        **search.tools,
+        **list_source_tools(workbench.tool("bandit")),
+        "content": CONTENT_VERSION,
+        "python-indexes": " ".join(workbench.python_indexes),
+    }
+    return {
+        Check.TESTS: {**both, "tests": TESTS_VERSION},
+        Check.PROBE: list_service_tools(engine, search),
+        Check.COMMAND: both,
+        Check.CONTENT: content,
+    }

@@ -29,7 +29,7 @@ from supply_chain.adapters.vulndb import pin_database
 from supply_chain.adapters.vulndb.report_cache import ReportCache
 from supply_chain.adapters.vulndb.scanner import current_scanner
 from supply_chain.development.bases import REGISTRIES
-from supply_chain.development.content import PYTHON_INDEXES
+from supply_chain.development.content import PYTHON_INDEXES, PackageIndexUrl
 from supply_chain.errors import PolicyUnsigned, SupplyChainError
 from supply_chain.evidence.statement import Statement
 from supply_chain.execution.environment import DockerEnvironment, Environment, KubernetesEnvironment
@@ -125,7 +125,7 @@ class Workbench(Setting):
         description="The registries from which applications may declare images (docs/how-to/bases.md).",
     )
 
-    python_indexes: tuple[str, ...] = Field(
+    python_indexes: tuple[PackageIndexUrl, ...] = Field(
         default=PYTHON_INDEXES,
         title="Python package indexes",
         description="The URLs of package indexes, with which Python packages in images are compared; none: the "

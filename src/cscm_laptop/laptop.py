@@ -50,7 +50,7 @@ from supply_chain.adapters.tools.pins import Pins
 from supply_chain.adapters.tools.toolbox import Toolbox
 from supply_chain.adapters.vulndb import Database, read_database
 from supply_chain.development.bases import REGISTRIES
-from supply_chain.development.content import PYTHON_INDEXES
+from supply_chain.development.content import PYTHON_INDEXES, PackageIndexUrl
 from supply_chain.errors import DatabaseUnusable, EngineUnavailable, PartFailed, PortBusy, SettingInvalid
 from supply_chain.model.container import OWNER
 from supply_chain.model.image import Model
@@ -90,7 +90,7 @@ class LaptopState(Model):
     ca_bundle: Path | None
     bases: dict[str, str | None]
     registries: tuple[str, ...] = REGISTRIES
-    python_indexes: tuple[str, ...] = PYTHON_INDEXES
+    python_indexes: tuple[PackageIndexUrl, ...] = PYTHON_INDEXES
     notify: str = "supply-chain-log/operators"
     lifecycle: str = "plan"
     people_owner: str

@@ -12,7 +12,7 @@ from pydantic import AwareDatetime, Field, StringConstraints, field_validator, m
 from cscm_laptop.cluster.settings import ClusterSettings
 from cscm_laptop.ports import HOST
 from supply_chain.development.bases import REGISTRIES
-from supply_chain.development.content import PYTHON_INDEXES
+from supply_chain.development.content import PYTHON_INDEXES, PackageIndexUrl
 from supply_chain.errors import SettingInvalid
 from supply_chain.model.documents import read_document
 from supply_chain.model.image import DIGEST, Model
@@ -28,7 +28,6 @@ Upstream = Annotated[str, StringConstraints(pattern=rf"^[a-z0-9][a-z0-9._:/-]*@{
 
 
 Registry = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]+(?:[.-][a-z0-9]+)*(?::\d{1,5})?$", max_length=255)]
-PackageIndexUrl = Annotated[str, StringConstraints(pattern=r"^https?://[^\s@]+$", max_length=500)]
 
 
 class Ports(Model):

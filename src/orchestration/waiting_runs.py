@@ -34,14 +34,18 @@ async def run_age() -> float:
     return (now() - created).total_seconds() if created else math.inf
 
 
-async def release_slot(why: str) -> Pause:
-    """Schedule this run again; the caller raises the returned exception.
+def find_pause() -> timedelta:
+    """Return how long this run waits.
 
     Each time it waits `RETRY_AFTER` longer, because each attempt takes a slot for some seconds: hundreds of waiting
     runs of one team would leave none to others.
     """
-    pause = min(RETRY_AFTER * max(1, flow_run.run_count or 0), LONGEST_RETRY)
-    state: State[object] = Scheduled(scheduled_time=now() + pause, name=WAITING, message=why)
+    return min(RETRY_AFTER * max(1, flow_run.run_count or 0), LONGEST_RETRY)
+
+
+async def release_slot(why: str) -> Pause:
+    """Schedule this run again; the caller raises the returned exception."""
+    state: State[object] = Scheduled(scheduled_time=now() + find_pause(), name=WAITING, message=why)
     async with get_client() as client:
         answer = await client.set_flow_run_state(UUID(flow_run.id), state)
     return Pause(state=answer.state)

@@ -321,13 +321,22 @@ class RegistryUnavailable(RegistryFailed):
     retryable = True
 
 
-class PackageIndexUnavailable(SupplyChainError):
-    """A package index of Python did not answer.
+class PackageIndexFailed(SupplyChainError):
+    """A package index of Python gave an answer that cannot be used.
 
     Check `python_indexes` in the workbench's block.
     """
 
-    code = "index.unavailable"
+    code = "packages.index-failed"
+
+
+class PackageIndexUnavailable(PackageIndexFailed):
+    """A package index of Python did not answer.
+
+    Check `python_indexes` in the workbench's block, and the network.
+    """
+
+    code = "packages.index-unavailable"
     retryable = True
 
 

@@ -31,7 +31,7 @@ def entrypoints(project: Path) -> dict[str, str]:
     """
     prefect_yaml = project / "prefect.yaml"
     try:
-        content: Any = yaml.load(prefect_yaml.read_text(encoding="utf-8"), LOADER)  # noqa: S506 # nosec B506 - is safe
+        content: Any = yaml.load(prefect_yaml.read_text(encoding="utf-8"), LOADER)  # noqa: S506 # nosec B506 - a safe loader
         return {
             f"{each['entrypoint'].rpartition(':')[2].replace('_', '-')}/{each['name']}": each["entrypoint"]
             for each in content.get("deployments") or []

@@ -43,7 +43,7 @@ def declared_pool(project: Path) -> Pool | None:
     """
     prefect_yaml = project / "prefect.yaml"
     try:
-        content: Any = yaml.load(prefect_yaml.read_text(encoding="utf-8"), LOADER)  # noqa: S506 # nosec B506 - is safe
+        content: Any = yaml.load(prefect_yaml.read_text(encoding="utf-8"), LOADER)  # noqa: S506 # nosec B506 - a safe loader
         definitions = content.get("definitions") or {}
         if "queues" not in definitions:
             return None

@@ -6,7 +6,9 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import StringConstraints
 
 from supply_chain.errors import CheckNotMade
 from supply_chain.evidence.checks import Check, CheckResult
@@ -15,7 +17,9 @@ from supply_chain.model.image import Digest, Interval
 from supply_chain.model.manifest import Base, Service
 from supply_chain.text import pluralize, truncate_lines
 
-PYTHON_INDEXES = ("https://pypi.org/simple/",)
+PackageIndexUrl = Annotated[str, StringConstraints(pattern=r"^https?://[^\s@]+$", max_length=500)]
+"""Address of a package index of Python. Checks state it, so it contains no password."""
+PYTHON_INDEXES: tuple[PackageIndexUrl, ...] = ("https://pypi.org/simple/",)
 """Package indexes with which Python packages are compared, unless an operator names others."""
 MOST_LISTED = 50
 IN_CONFIGURATION = re.compile(r"configuration:(\d+): ")
@@ -49,7 +53,7 @@ class Contents:
     """Names of the variables and labels in the order of these lines; empty for a name that is not repeated."""
     unsearched: tuple[str, ...] = ()
     """Paths of such texts that are too large, each or together, to be searched for values named like a secret."""
-    loaders: tuple[str, ...] = ()
+    code_variables: tuple[str, ...] = ()
     """Variables in the configuration with which every program, or every script, loads code that they name."""
     sources: Mapping[str, bytes] = field(default_factory=dict)
     """Path → content of small Python files that no package installed and that the check `source` does not read."""
@@ -99,9 +103,13 @@ def check_content(
         ]
         failed += contents.false_claims
         if contents.uncompared:
-            warned.append(f"{pluralize(contents.uncompared, 'Python package')} in it compared with no package index")
+            packages = pluralize(contents.uncompared, "Python package")
+            warned.append(f"{packages} in it not compared with a package index, as python_indexes names none")
         warned += _warn_unsearched(contents.unsearched)
-        warned += [f"{name} is set in it: programs load what that names" for name in contents.loaders]
+        warned += [
+            f"{name} is set in the image's configuration: programs load the code that it names; remove it if not needed"
+            for name in contents.code_variables
+        ]
         warned += _warn_unjudged(contents.examination, manifest)
         details = {"platform": contents.platform, "bytes": contents.size, "programs": contents.programs}
         details["examination"] = contents.examination.model_dump(mode="json")

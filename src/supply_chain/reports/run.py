@@ -16,6 +16,8 @@ from supply_chain.reports.text import ROWS, escape, keep_together, table, trunca
 from supply_chain.text import plain_text, pluralize, render_time, truncate_lines
 from supply_chain.vulnerability.findings import Report
 
+LONGEST_REASON = 200
+"""Maximum characters of the reason in the line of a check that only warned."""
 MOST_REASONS = 20
 """Maximum number of reasons of a refusal on the run's page and in its log; the signed verdict has all."""
 
@@ -187,7 +189,7 @@ def describe_checks(checks: Sequence[CheckResult]) -> str:
 def _describe_check(check: CheckResult) -> str:
     result = f"{check.check} {check.outcome.lower()}"
     why = ", ".join(truncate_lines(1, [each.rstrip(".") for each in check.warned]))
-    return f"{result} ({why})" if why and not check.failed else result
+    return f"{result} ({why[:LONGEST_REASON]})" if why and not check.failed else result
 
 
 def _findings(run: RunReport) -> str:

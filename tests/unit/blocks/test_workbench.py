@@ -3,12 +3,17 @@
 import shutil
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from unittest.mock import Mock
 
 import pytest
+from pydantic import ValidationError
 
 from blocks import Workbench
 from orchestration.clock import now
+from supply_chain.adapters.files.private_files import PrivateFiles
+from supply_chain.adapters.python_index import PythonIndexes
+from supply_chain.development.content import PYTHON_INDEXES
 from supply_chain.errors import DeclarationInvalid, PolicyUnsigned
 from supply_chain.policy import loading
 from supply_chain.policy.fact_values import name_conflict
@@ -16,6 +21,7 @@ from supply_chain.policy.loading import check_policy
 from supply_chain.policy.names import Holder
 from tests.support.people import Office, copy_shipped
 from tests.support.policies import RELEASE
+from tests.support.present import present
 
 ASKS = {"kind": "base", "owner": "platform"}
 
@@ -53,6 +59,19 @@ def test_gates_decide_by_active_policies_alone(tmp_path):
     owned = workbench(tmp_path, people_owner=office.owner.public, installation=office.installation)
     assert owned.policies().release.digest == owned.unsigned_policies().release.digest
     assert owned.project_state(tmp_path).active and not workbench(tmp_path).project_state(tmp_path).active
+
+
+def test_package_indexes_are_those_of_the_block(tmp_path):
+    """Without one, the packages' own records count. No password is in an address, because checks state it."""
+    own = ("https://index.invalid/simple/",)
+
+    assert present(workbench(tmp_path).python_index).urls == PYTHON_INDEXES
+    assert present(workbench(tmp_path, python_indexes=own, ca_bundle="/ca.pem").python_index) == PythonIndexes(
+        own, PrivateFiles(Path("/nowhere").with_name("results") / "python"), Path("/ca.pem")
+    )
+    assert workbench(tmp_path, python_indexes=()).python_index is None
+    with pytest.raises(ValidationError, match="python_indexes"):
+        workbench(tmp_path, python_indexes=("https://me:secret@index.invalid/simple/",))
 
 
 def test_policies_that_were_checked_are_not_checked_again(tmp_path, monkeypatch):

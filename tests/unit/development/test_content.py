@@ -51,11 +51,14 @@ def test_content_check_passes_matching_image_with_measurements(checked):
 
 def test_content_check_warns_of_variables_that_load_code(checked):
     """Images set LD_PRELOAD for another memory allocator: it is no failure."""
-    result = checked(loaders=("LD_PRELOAD",))
+    result = checked(code_variables=("LD_PRELOAD",))
 
     assert (result.outcome, result.warned) == (
         Outcome.WARNED,
-        ("LD_PRELOAD is set in it: programs load what that names",),
+        (
+            "LD_PRELOAD is set in the image's configuration: programs load the code that it names; "
+            "remove it if not needed",
+        ),
     )
 
 
@@ -97,7 +100,7 @@ def test_content_check_warns_of_packages_that_were_not_compared(checked):
     """An operator without a package index believes the packages' own records."""
     result = checked(uncompared=2)
 
-    assert result.warned == ("2 Python packages in it compared with no package index",)
+    assert result.warned == ("2 Python packages in it not compared with a package index, as python_indexes names none",)
     assert result.failed == ()
 
 

@@ -251,7 +251,7 @@ async def test_push_holds_no_lock_of_its_application_during_the_snapshot(by_push
 
 
 async def test_waiting_push_takes_no_snapshot(by_push, monkeypatch):
-    """It is retried every 20 seconds, and a copy each time would keep the disk busy."""
+    """It is retried again and again, and a copy each time would keep the disk busy."""
 
     def snapshot_of(*_):
         raise AssertionError("a snapshot was taken")

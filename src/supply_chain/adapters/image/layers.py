@@ -23,7 +23,7 @@ from supply_chain.adapters.image.distribution import examine
 from supply_chain.adapters.image.file_content import HEAD, MACHINES, ContentStore, FileContent, read_file
 from supply_chain.adapters.image.filesystem import Filesystem, escape_path
 from supply_chain.adapters.image.package_records import LARGEST_RECORD, InstalledFiles, is_record
-from supply_chain.adapters.image.privileged_files import list_loaders
+from supply_chain.adapters.image.privileged_files import list_code_variables
 from supply_chain.adapters.image.python_packages import PackageIndex, is_metadata, read_packages
 from supply_chain.adapters.image.python_sources import (
     COMPILED,
@@ -122,7 +122,7 @@ def _contents(
     machine = MACHINES.get(config.get("architecture"), "")
     texts, unsearched = _collect_texts(image, is_searched)
     scripts = find_scripts(image.files, config)
-    packages = read_packages(image.files, keeper, index)
+    packages = read_packages(image.files, keeper, index, image.budget.checkpoint)
     installed = packages.installed
     sources = find_python_sources(image.files, keeper, installed, is_read, image.budget.checkpoint, scripts)
     return Contents(
@@ -138,7 +138,7 @@ def _contents(
         texts=_join_settings(settings) | texts,
         settings=_name_settings(settings),
         unsearched=unsearched,
-        loaders=list_loaders(config),
+        code_variables=list_code_variables(config),
         sources=sources.files,
         unread=(*sources.left, *(("configuration",) if has_unread_command(config) else ())),
     )
@@ -494,7 +494,11 @@ def examine_image(registry: Registry, ref: ImageRef, index: PackageIndex | None 
                     registry.download(ref.repository, blob.digest, path, blob.size)
                     with path.open("rb") as packed:
                         image.add(packed, str(layer["mediaType"]))
-                return examine(image.files, keeper, lambda: read_packages(image.files, keeper, index).installed)
+
+                def read_installed() -> InstalledFiles:
+                    return read_packages(image.files, keeper, index, image.budget.checkpoint).installed
+
+                return examine(image.files, keeper, read_installed)
         except (_TooLarge, *UNREADABLE) as error:
             raise ScannerFailed(
                 f"The layers of {ref} cannot be read: {type(error).__name__}: {error}\n"

@@ -24,7 +24,7 @@ APPLICATIONS = "/usr/src"
 """Directory in a system directory where applications have their files, as in /app, /opt and /srv."""
 PRELOAD = "/etc/ld.so.preload"
 """Libraries that the dynamic loader loads into every program, also into setuid programs (ld.so(8))."""
-LOADERS = ("BASH_ENV", "LD_AUDIT", "LD_PRELOAD")
+CODE_VARIABLES = ("BASH_ENV", "LD_AUDIT", "LD_PRELOAD")
 """Variables that name code for every program, or every script of bash (ld.so(8), bash(1))."""
 
 
@@ -112,8 +112,8 @@ def _find_preload(files: Files) -> list[tuple[str, str]]:
     return [(preload[0], "every program loads the libraries that it names")]
 
 
-def list_loaders(config: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the variables of `LOADERS` that an image's configuration sets (OCI image 1.1, "Image Configuration")."""
+def list_code_variables(config: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return which of `CODE_VARIABLES` an image's configuration sets (OCI image 1.1, "Image Configuration")."""
     variables = (config.get("config") or {}).get("Env") or ()
     names = {name for name, _, value in (str(each).partition("=") for each in variables) if value}
-    return tuple(name for name in LOADERS if name in names)
+    return tuple(name for name in CODE_VARIABLES if name in names)

@@ -6,16 +6,23 @@ vulnerabilities; a record would say of any code that a package installed it.
 
 from __future__ import annotations
 
+import json
 import posixpath
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import Protocol
 
 from supply_chain.adapters.image.file_content import ContentStore, FileContent
 from supply_chain.adapters.image.filesystem import Filesystem, Kind, escape_path
-from supply_chain.adapters.image.package_records import InstalledFiles, parse_record, read_installed_files
+from supply_chain.adapters.image.package_records import (
+    MOST_RECORDS,
+    InstalledFiles,
+    parse_record,
+    read_installed_files,
+)
 from supply_chain.concurrency import map_concurrently
 
 Files = Filesystem[FileContent]
@@ -30,6 +37,9 @@ SYSTEM = re.compile(r"/(usr/)?lib(32|64|x32)?/")
 """Where a distribution's packages install Python packages."""
 CONDA = re.compile(r"(.*/)conda-meta/[^/]+\.json")
 """Path of conda's record of a package; the group is the directory with its packages."""
+REMEDY = "install it from an index of python_indexes, rename it if it is your own, or review this line"
+MOST_PACKAGES = 5000
+"""Maximum Python packages of an image."""
 INTERPRETER = "Python"
 """Name in the metadata of an interpreter, which syft leaves out."""
 MODULE = re.compile(r"\.pyw?$", re.IGNORECASE)
@@ -37,8 +47,8 @@ MOST_NAMED = 3
 
 
 def is_metadata(path: str) -> bool:
-    """Return whether a file with this path is metadata of a Python package."""
-    return METADATA.fullmatch(path) is not None
+    """Return whether a file with this path is metadata of a Python package, or a record of conda's."""
+    return bool(METADATA.fullmatch(path) or CONDA.fullmatch(path))
 
 
 @dataclass(frozen=True)
@@ -80,7 +90,7 @@ class PackageIndex(Protocol):
     """Package indexes of Python."""
 
     def find(self, package: InstalledPackage) -> Published:
-        """Return what was published as this package; raise `PackageIndexUnavailable`."""
+        """Return what was published as this package; raise `PackageIndexFailed`."""
 
 
 @dataclass(frozen=True)
@@ -95,122 +105,160 @@ class Packages:
 
 
 @dataclass(frozen=True)
-class _Claim:
-    """A package's metadata in an image."""
+class _Metadata:
+    """A file with the metadata of a package."""
 
     path: str
     real: str
     """The path without links."""
     directory: str
+    """Where the package is installed."""
+    content: FileContent
+
+
+@dataclass(frozen=True)
+class _Claim:
+    """A package's metadata in an image."""
+
+    metadata: _Metadata
     package: InstalledPackage
-    listed: Mapping[str, bytes]
-    """Path → SHA-256 of the files that the package's own record lists."""
+    record: FileContent | None
+    """The package's own record; None if there is none."""
 
 
-def read_packages(files: Files, keeper: ContentStore, index: PackageIndex | None) -> Packages:
+def read_packages(
+    files: Files, keeper: ContentStore, index: PackageIndex | None, checkpoint: Callable[[], object] = lambda: None
+) -> Packages:
     """Return what is known of the packages in an image, its Python packages compared with what `index` has.
 
-    A Python package of the distribution, or of conda, is not compared. Of one that the index does not know, nothing
-    counts as installed by a package. Without an index, the packages' own records count. Raises
-    `PackageIndexUnavailable`.
+    A Python package of the distribution, or one that conda recorded, is not compared. Of one that the index does not
+    know, nothing counts as installed by a package. Without an index, the packages' own records count. `checkpoint` is
+    called for each file, and may raise. Raises `PackageIndexUnavailable` or `PackageIndexFailed`, and `ValueError` for
+    more packages than are compared.
     """
-    conda = _find_conda(files)
-    system = read_installed_files(files, keeper, lambda path: path.startswith(conda))
+    conda = _read_conda(files, keeper)
+    system = read_installed_files(files, keeper, conda.__contains__)
+    found = list(islice(_find_metadata(files, keeper, system, conda, checkpoint), MOST_PACKAGES + 1))
+    if len(found) > MOST_PACKAGES:
+        raise ValueError(f"it has more than {MOST_PACKAGES} Python packages")
     if index is not None:
-        return _verify_packages(files, keeper, system, conda, index)
-    uncompared = sum(1 for _ in _find_metadata(files, keeper, system, conda))
-    return Packages(read_installed_files(files, keeper), uncompared=uncompared)
+        return _compare_packages(files, keeper, system, found, index, checkpoint)
+    return Packages(read_installed_files(files, keeper), uncompared=len(found))
 
 
-def _find_conda(files: Files) -> tuple[str, ...]:
-    """Return the directories with the packages of conda, which builds them itself.
+def _read_conda(files: Files, keeper: ContentStore) -> frozenset[str]:
+    """Return the paths that conda recorded; it builds packages itself.
 
-    Each is a second package database, which the owner has to accept.
+    Its database is a second one, which the owner has to accept, unless it is in the system's own place.
     """
-    found = {match[1] for path, _ in files.walk() if (match := CONDA.fullmatch(path))}
-    return tuple(sorted(found - {"/", "/usr/", "/usr/local/"}))
+    recorded = set[str]()
+    for path, node in files.walk():
+        match = CONDA.fullmatch(path)
+        if match is None or node.content is None or match[1] in ("/", "/usr/", "/usr/local/"):
+            continue
+        try:
+            listed = json.loads(keeper.read(node.content) or b"{}").get("files") or ()
+            recorded |= {posixpath.normpath(f"{match[1]}{each}") for each in listed}
+        except (ValueError, AttributeError, TypeError, RecursionError):
+            continue  # it lists nothing
+    return frozenset(recorded)
 
 
-def _verify_packages(
-    files: Files, keeper: ContentStore, system: InstalledFiles, conda: tuple[str, ...], index: PackageIndex
+def _compare_packages(
+    files: Files,
+    keeper: ContentStore,
+    system: InstalledFiles,
+    found: Iterable[_Metadata],
+    index: PackageIndex,
+    checkpoint: Callable[[], object],
 ) -> Packages:
     claims, false_claims = list[_Claim](), dict[str, str]()
-    for path, real, directory in _find_metadata(files, keeper, system, conda):
+    for metadata in found:
         try:
-            claim = _read_claim(files, keeper, path, real, directory)
+            claim = _read_claim(files, keeper, metadata)
         except ValueError as error:
-            false_claims[real] = f"{escape_path(path)}:1: {error}"
+            false_claims[metadata.real] = f"{escape_path(metadata.path)}:1: {error}"
             continue
         if claim:
             claims.append(claim)
-    published = map_concurrently(index.find, [each.package for each in claims])
-    compared = [
-        _Comparison(claim, found, tuple(_list_files(files, claim, found)))
-        for claim, found in zip(claims, published, strict=True)
-    ]
+    packages = list(dict.fromkeys(claim.package for claim in claims))
+    published = dict(zip(packages, map_concurrently(index.find, packages), strict=True))
+    reading = _Reading(files, keeper, checkpoint, MOST_RECORDS)
+    compared = [_Comparison(each, published[each.package], tuple(reading.list_files(each, published[each.package])))
+                for each in claims]  # fmt: skip
     digests = defaultdict[str, dict[bytes, set[str]]](dict)
     for each in compared:
         for file in each.files:
             if file.published is not None:
-                digests[file.path].setdefault(file.published, set()).add(each.claim.directory)
+                digests[file.path].setdefault(file.published, set()).add(each.claim.metadata.directory)
     for each in compared:
-        if not _is_brought(each.claim, digests) and (why := each.explain(digests)):
-            false_claims[each.claim.real] = why
-    both = {
-        path: (*system.digests.get(path, ()), *(("sha256", digest) for digest in of)) for path, of in digests.items()
+        if not _is_vendored(each.claim, digests) and (why := each.explain(digests)):
+            false_claims[each.claim.metadata.real] = why
+    merged = {
+        path: (*system.digests.get(path, ()), *(("sha256", digest) for digest in listed))
+        for path, listed in digests.items()
     }
-    installed = replace(system, digests={**system.digests, **both})
+    installed = replace(system, digests={**system.digests, **merged})
     return Packages(installed, tuple(sorted(false_claims.values())))
 
 
-def _is_brought(claim: _Claim, digests: _Digests) -> bool:
+def _is_vendored(claim: _Claim, digests: _Digests) -> bool:
     """Return whether a package in another directory brought this one along, with this metadata."""
-    return bool(digests.get(claim.real, {}).get(claim.package.metadata, set()) - {claim.directory})
+    directories = digests.get(claim.metadata.real, {}).get(claim.package.metadata, set())
+    return bool(directories - {claim.metadata.directory})
 
 
 def _find_metadata(
-    files: Files, keeper: ContentStore, system: InstalledFiles, conda: tuple[str, ...]
-) -> Iterator[tuple[str, str, str]]:
-    """Yield path, path without links, and directory of packages of each metadata file that syft reads.
-
-    Those of packages of the distribution, and of conda, are left out.
-    """
+    files: Files,
+    keeper: ContentStore,
+    system: InstalledFiles,
+    conda: Container[str],
+    checkpoint: Callable[[], object],
+) -> Iterator[_Metadata]:
+    """Yield each metadata file that syft reads, but for those of the distribution's packages and of conda's."""
     for path, node in files.walk():
+        checkpoint()
         for below in BELOW if node.kind is Kind.LINK else BELOW[:1]:
             match = METADATA.fullmatch(path + below)
             found = files.resolve(path + below) if match else None
             if match is None or found is None or found[1].content is None:
                 continue
             real, content = found[0], found[1].content
-            by_system = real.startswith(conda) or (SYSTEM.match(real) is not None and not system.is_complete)
+            by_system = real in conda or (SYSTEM.match(real) is not None and not system.is_complete)
             if not by_system and not system.lists(real, content, keeper):
-                yield path + below, real, (match[1] or "/").rstrip("/")
+                yield _Metadata(path + below, real, (match[1] or "/").rstrip("/"), content)
 
 
-def _read_claim(files: Files, keeper: ContentStore, path: str, real: str, directory: str) -> _Claim | None:
+def _read_claim(files: Files, keeper: ContentStore, metadata: _Metadata) -> _Claim | None:
     """Return what a metadata file claims; None if it names no package. Raises `ValueError` if it is ambiguous."""
-    name, version = parse_metadata(_read(files, keeper, real))
+    name, version = parse_metadata(_read(keeper, metadata.content, metadata.path))
     if not (name or version) or name == INTERPRETER:
         return None
-    above = posixpath.dirname(path)
-    wheel, record = files.resolve(f"{above}/WHEEL"), files.resolve(f"{above}/RECORD")
+    above = posixpath.dirname(metadata.path)
+    wheel, record = (_find(files, f"{above}/{each}")[1] for each in ("WHEEL", "RECORD"))
+    if record is not None:
+        _read(keeper, record, f"{above}/RECORD")
     package = InstalledPackage(
         name=name,
         version=version,
-        metadata=_find(files, real)[1] or b"",
-        wheel=(_find(files, wheel[0])[1] or b"") if wheel else b"",
-        tags=frozenset(_list_tags(_read(files, keeper, wheel[0]))) if wheel else frozenset(),
+        metadata=metadata.content.sha256,
+        wheel=wheel.sha256 if wheel else b"",
+        tags=frozenset(_list_tags(_read(keeper, wheel, f"{above}/WHEEL"))) if wheel else frozenset(),
     )
-    listed = parse_record(_read(files, keeper, record[0]), directory or "/") if record else {}
-    return _Claim(path, real, directory, package, listed)
+    return _Claim(metadata, package, record)
 
 
-def _read(files: Files, keeper: ContentStore, path: str) -> bytes:
-    file = files.resolve(path)
-    content = keeper.read(file[1].content) if file and file[1].content else None
+def _read(keeper: ContentStore, file: FileContent, path: str) -> bytes:
+    content = keeper.read(file)
     if content is None:
-        raise ValueError(f"{escape_path(path)} is too large, or no file, and is not read")
+        raise ValueError(f"{escape_path(path)} is too large, and is not read")
     return content
+
+
+def _find(files: Files, path: str) -> tuple[str, FileContent | None]:
+    """Return a file's path without links, and its content; None if there is no file."""
+    file = files.resolve(path)
+    return (file[0], file[1].content) if file and file[1].content else (path, None)
 
 
 def _list_tags(content: bytes) -> Iterator[str]:
@@ -258,21 +306,35 @@ class _File:
     """SHA-256 in the image; None if it is not there."""
 
 
-def _list_files(files: Files, claim: _Claim, published: Published) -> Iterator[_File]:
-    """Yield the files of the published wheel; of one that was built from a published source, those that it records."""
-    for path, digest in published.files.items():
-        real, found = _find(files, f"{claim.directory}/{path}")
-        yield _File(real, digest, found)
-    for path in claim.listed if published.sources else ():
-        real, found = _find(files, path)
-        if found in published.sources or MODULE.search(path):
-            yield _File(real, found if found in published.sources else None, found)
+@dataclass
+class _Reading:
+    """The reading of packages' files, with at most `room` bytes of their records."""
 
+    files: Files
+    keeper: ContentStore
+    checkpoint: Callable[[], object]
+    room: int
 
-def _find(files: Files, path: str) -> tuple[str, bytes | None]:
-    """Return a file's path without links, and its SHA-256; None if there is no file."""
-    file = files.resolve(path)
-    return (file[0], file[1].content.sha256) if file and file[1].content else (path, None)
+    def list_files(self, claim: _Claim, published: Published) -> Iterator[_File]:
+        """Yield the files of the published wheel; of a build from a published source, those that it records."""
+        for path, digest in published.files.items():
+            self.checkpoint()
+            real, found = _find(self.files, f"{claim.metadata.directory}/{path}")
+            yield _File(real, digest, found.sha256 if found else None)
+        for path in self._read_record(claim) if published.sources else ():
+            self.checkpoint()
+            real, found = _find(self.files, path)
+            in_source = found is not None and found.sha256 in published.sources
+            if found is not None and (in_source or MODULE.search(path)):
+                yield _File(real, found.sha256 if in_source else None, found.sha256)
+
+    def _read_record(self, claim: _Claim) -> Mapping[str, bytes]:
+        """Return path → SHA-256 of the files that a package's own record lists."""
+        content = (self.keeper.read(claim.record) if claim.record else None) or b""
+        self.room -= len(content)
+        if self.room < 0:
+            raise ValueError(f"the records of its Python packages have more than {MOST_RECORDS} bytes")
+        return parse_record(content, claim.metadata.directory or "/")
 
 
 @dataclass(frozen=True)
@@ -289,14 +351,15 @@ class _Comparison:
         package = self.claim.package
         if not why:
             return ""
-        return f"{escape_path(self.claim.path)}:1: it claims to be {package.name} {package.version}, {why}"
+        path = escape_path(self.claim.metadata.path)
+        return f"{path}:1: it claims to be {package.name} {package.version}, {why}; {REMEDY}"
 
     def _explain(self, digests: _Digests) -> str:
         if not self.published.has_version:
             return "a version that the package index does not have"
         if not self.published.files and not self.published.sources:
             return "and no published file has its metadata"
-        if not self.published.files and not self.claim.listed:
+        if not self.published.files and self.claim.record is None:
             return "and it has no RECORD, without which it is not compared with the published source"
         changed = sorted(
             each.path for each in self.files if each.found is not None and each.found not in digests.get(each.path, {})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import lzma
 import re
 import tarfile
 import zipfile
@@ -18,7 +19,10 @@ DATA = re.compile(r"[^/]+\.data/(?:purelib|platlib)/")
 """Beginning of the path of a file in a wheel that is installed among the packages."""
 MOST_FILES, MOST_BYTES = 200_000, 2 * 1024**3
 """Maximum files of a source distribution that are read, and their maximum bytes."""
-INVALID = (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, NotImplementedError, ValueError, RuntimeError)
+INVALID = (
+    zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, OSError, EOFError, NotImplementedError,
+    ValueError, RuntimeError,
+)  # fmt: skip
 """Errors that reading an invalid archive can raise."""
 
 

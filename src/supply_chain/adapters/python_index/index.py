@@ -3,27 +3,37 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import ssl
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from tempfile import gettempdir
 from typing import IO
 
 import httpx
 from packaging.utils import InvalidName, canonicalize_name
 
+from supply_chain.adapters.files.free_space import require_space
 from supply_chain.adapters.files.private_files import PrivateFiles
 from supply_chain.adapters.image.python_packages import InstalledPackage, Published
 from supply_chain.adapters.process.cancellation import cancellation
 from supply_chain.adapters.python_index.distributions import INVALID, read_source, read_wheel
 from supply_chain.adapters.python_index.pages import ACCEPT, IndexFile, parse_page, select_version
 from supply_chain.adapters.tls import share
-from supply_chain.errors import PackageIndexUnavailable
+from supply_chain.errors import PackageIndexFailed, PackageIndexUnavailable
 from supply_chain.scratch import scratch
 
+FORMAT = 1
+"""Number of the cache's format; raise it when other files of a wheel or a source are read."""
+MISSING = (404, 410, 416)
+"""Statuses of an answer without what was asked for; 416 is about a part of a file (RFC 9110)."""
+LONGEST = 600.0
+"""Maximum seconds of a download."""
 LARGEST_PAGE = 64 * 1024**2
 LARGEST_FILE = 2 * 1024**3
 TAIL = 512 * 1024
@@ -50,11 +60,14 @@ class PythonIndexes:
     wait: Callable[[float], object] = field(default=lambda seconds: cancellation().wait(seconds), compare=False)
 
     def find(self, package: InstalledPackage) -> Published:
-        """Return what the indexes published as this package; raise `PackageIndexUnavailable`."""
+        """Return what the indexes published as this package.
+
+        Raises `PackageIndexUnavailable` if one does not answer, and `PackageIndexFailed` if its answer cannot be used.
+        """
         key = self._key(package)
         cached = self.cache.read(*key)
-        if cached is not None:
-            return _decode(cached)
+        if cached is not None and (stored := _decode(cached)) is not None:
+            return stored
         found = self._find(package)
         if found.files or found.sources:
             self.cache.write(*key, _encode(found))
@@ -65,7 +78,7 @@ class PythonIndexes:
         self.cache.forget_unused(UNUSED)
 
     def _key(self, package: InstalledPackage) -> tuple[str, str]:
-        asked = [self.urls, package.name, package.version, package.metadata.hex(), package.wheel.hex()]
+        asked = [FORMAT, self.urls, package.name, package.version, package.metadata.hex(), package.wheel.hex()]
         name = hashlib.sha256(json.dumps(asked).encode()).hexdigest()
         return name[:2], name[2:]
 
@@ -87,80 +100,81 @@ class PythonIndexes:
 
     def _read_page(self, address: str) -> list[IndexFile] | None:
         """Return the files of a project; None if the index has no project with this name."""
-        with self._open(address, {"Accept": ACCEPT}) as answer:
-            if answer.status_code == 404:
-                return None
-            content = b"".join(_limit(answer, address, LARGEST_PAGE))
-            try:
-                return parse_page(content, answer.headers.get("content-type", ""), str(answer.url))
-            except ValueError as error:
-                raise _unavailable(address, f"its answer is no page of an index ({error})") from error
+        content = io.BytesIO()
+        answer = self._fetch(address, {"Accept": ACCEPT}, content, LARGEST_PAGE)
+        if answer is None:
+            return None
+        try:
+            return parse_page(content.getvalue(), answer.headers.get("content-type", ""), str(answer.url))
+        except ValueError as error:
+            raise _unusable(address, f"its answer is no page of an index ({error})") from error
 
     def _read_wheel(self, file: IndexFile) -> dict[str, bytes]:
-        with scratch("wheel") as work, (work / file.name).open("w+b") as wheel:
-            self._download(file, wheel, {"Range": f"bytes=-{TAIL}"})
-            try:
-                return read_wheel(wheel)
-            except INVALID:
-                wheel.truncate(0)
-            digest = self._download(file, wheel, {})
-            _require_digest(file, digest)
+        with scratch("wheel") as work, (work / "wheel").open("w+b") as wheel:
+            with suppress(*INVALID):
+                if self._download(file, wheel, {"Range": f"bytes=-{TAIL}"}):
+                    return read_wheel(wheel)
+            self._download_all(file, wheel)
             try:
                 return read_wheel(wheel)
             except INVALID as error:
-                raise _unavailable(file.url, f"it is no valid wheel ({error})") from error
+                raise _unusable(file.url, f"it is no valid wheel ({error})") from error
 
     def _read_source(self, file: IndexFile) -> frozenset[bytes]:
         with scratch("source") as work:
             path = work / "source"
             with path.open("w+b") as source:
-                _require_digest(file, self._download(file, source, {}))
+                self._download_all(file, source)
             try:
                 return read_source(path)
             except INVALID as error:
-                raise _unavailable(file.url, f"it is no valid archive ({error})") from error
+                raise _unusable(file.url, f"it is no valid archive ({error})") from error
 
-    def _download(self, file: IndexFile, target: IO[bytes], headers: dict[str, str]) -> str:
-        """Write a file, or the part of it that the server gives, to its place in `target`; return its SHA-256."""
-        digest = hashlib.sha256()
-        with self._open(file.url, headers) as answer:
-            if answer.status_code == 404:
-                raise _unavailable(file.url, "the index lists it, and it is not there")
-            start = _parse_range(answer) if answer.status_code == 206 else 0
-            target.seek(start)
-            for chunk in _limit(answer, file.url, LARGEST_FILE):
-                digest.update(chunk)
-                target.write(chunk)
+    def _download_all(self, file: IndexFile, target: IO[bytes]) -> None:
+        """Write a file that an index lists; raise `PackageIndexFailed` if it is missing or has another digest."""
+        if not self._download(file, target, {}):
+            raise _unusable(file.url, "the index lists it, and it is not there")
+        target.seek(0)
+        digest = hashlib.file_digest(target, "sha256").hexdigest()  # type: ignore[arg-type]
+        if file.sha256 and file.sha256 != digest:
+            raise _unusable(file.url, f"it has the SHA-256 {digest}, and the index lists {file.sha256}")
+
+    def _download(self, file: IndexFile, target: IO[bytes], headers: Mapping[str, str]) -> bool:
+        """Write a file, or the part of it that the server gives, to its place in `target`.
+
+        Returns False if the server does not have the file, or gives no such part of it.
+        """
+        asked = {"Accept-Encoding": "identity", **headers}
+        answer = self._fetch(file.url, asked, target, LARGEST_FILE)
         target.flush()
-        return digest.hexdigest()
+        return answer is not None
 
-    @contextmanager
-    def _open(self, url: str, headers: dict[str, str]) -> Iterator[httpx.Response]:
-        """Yield the answer to a request, which is successful or 404; repeat it where that can help."""
-        answer = self._send(url, headers)
-        try:
-            yield answer
-        except httpx.HTTPError as error:
-            raise _unavailable(url, str(error) or type(error).__name__) from error
-        finally:
-            answer.close()
+    def _fetch(self, url: str, headers: Mapping[str, str], target: IO[bytes], most: int) -> httpx.Response | None:
+        """Write an answer's body to its place in `target`, and return the answer; repeat a request where that can help.
 
-    def _send(self, url: str, headers: dict[str, str]) -> httpx.Response:
+        Returns None if the server does not have what is asked for.
+        """
         why = ""
         for pause in (*PAUSES, None):
+            target.seek(0)
+            target.truncate()
             try:
-                answer = self._client.send(self._client.build_request("GET", url, headers=headers), stream=True)
-                if answer.is_success or answer.status_code == 404:
-                    return answer
-                answer.close()
-                why = f"it answers {answer.status_code}"
-                if answer.status_code < 500 and answer.status_code != 429:
-                    break
-            except (httpx.HTTPError, httpx.InvalidURL) as error:
+                with self._client.stream("GET", url, headers=dict(headers)) as answer:
+                    if answer.status_code in MISSING:
+                        return None
+                    if answer.is_success:
+                        _write_body(answer, target, url, most)
+                        return answer
+                    why = f"it answers {answer.status_code}"
+                    if answer.status_code < 500 and answer.status_code != 429:
+                        raise _unusable(url, why)
+            except httpx.InvalidURL as error:
+                raise _unusable(url, str(error)) from error
+            except httpx.HTTPError as error:
                 why = str(error) or type(error).__name__
             if pause is not None:
                 self.wait(pause)
-        raise _unavailable(url, why)
+        raise PackageIndexUnavailable(_message(url, why, "that this machine reaches them"))
 
     @cached_property
     def _client(self) -> httpx.Client:
@@ -170,13 +184,21 @@ class PythonIndexes:
         return httpx.Client(verify=context, follow_redirects=True, timeout=30.0)
 
 
-def _limit(answer: httpx.Response, url: str, most: int) -> Iterator[bytes]:
+def _write_body(answer: httpx.Response, target: IO[bytes], url: str, most: int) -> None:
+    """Write the body of an answer to its place in `target`; raise `PackageIndexFailed` beyond `most` bytes."""
+    scope, until = cancellation(), time.monotonic() + LONGEST
+    target.seek(_parse_range(answer) if answer.status_code == 206 else 0)
     size = 0
     for chunk in answer.iter_bytes():
         size += len(chunk)
         if size > most:
-            raise _unavailable(url, f"it has more than {most} bytes")
-        yield chunk
+            raise _unusable(url, f"it has more than {most} bytes")
+        if time.monotonic() > until:
+            raise _unusable(url, f"it takes more than {LONGEST:.0f} seconds")
+        if scope.cancelled:
+            scope.wait(0)
+        require_space(Path(gettempdir()), f"{url} is not downloaded")
+        target.write(chunk)
 
 
 def _parse_range(answer: httpx.Response) -> int:
@@ -184,20 +206,19 @@ def _parse_range(answer: httpx.Response) -> int:
     unit, _, given = answer.headers.get("content-range", "").partition(" ")
     start = given.partition("-")[0]
     if unit != "bytes" or not start.isdecimal() or int(start) > LARGEST_FILE:
-        raise _unavailable(str(answer.url), "it answers with a part, and does not say which")
+        raise _unusable(str(answer.url), "it answers with a part, and does not say which")
     return int(start)
 
 
-def _require_digest(file: IndexFile, digest: str) -> None:
-    if file.sha256 and file.sha256 != digest:
-        raise _unavailable(file.url, f"it has the SHA-256 {digest}, and the index lists {file.sha256}")
+def _unusable(url: str, why: str) -> PackageIndexFailed:
+    return PackageIndexFailed(_message(url, why, "who runs the index"))
 
 
-def _unavailable(url: str, why: str) -> PackageIndexUnavailable:
-    return PackageIndexUnavailable(
+def _message(url: str, why: str, ask: str) -> str:
+    return (
         f"{url} cannot be read: {why}\n"
         "The Python packages of an image are compared with it. Check `python_indexes` in the workbench's block, and "
-        "that this machine reaches them."
+        f"{ask}."
     )
 
 
@@ -206,7 +227,11 @@ def _encode(published: Published) -> bytes:
     return json.dumps({"files": files, "sources": [each.hex() for each in published.sources]}).encode()
 
 
-def _decode(content: bytes) -> Published:
-    stored = json.loads(content)
-    files = {path: bytes.fromhex(digest) for path, digest in stored["files"].items()}
-    return Published(files=files, sources=frozenset(map(bytes.fromhex, stored["sources"])))
+def _decode(content: bytes) -> Published | None:
+    """Return what was cached; None if it is damaged, as after a crash of the machine."""
+    try:
+        stored = json.loads(content)
+        files = {path: bytes.fromhex(digest) for path, digest in stored["files"].items()}
+        return Published(files=files, sources=frozenset(map(bytes.fromhex, stored["sources"])))
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None

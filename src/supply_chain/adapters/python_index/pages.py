@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from html.parser import HTMLParser
-from urllib.parse import urldefrag, urljoin
+from urllib.parse import unquote, urldefrag, urljoin, urlsplit
 
 from packaging.tags import Tag
 from packaging.utils import InvalidSdistFilename, InvalidWheelFilename, parse_sdist_filename, parse_wheel_filename
@@ -68,7 +68,8 @@ class _Links(HTMLParser):
 def _file_of_link(url: str) -> IndexFile:
     address, fragment = urldefrag(url)
     algorithm, _, digest = fragment.partition("=")
-    return IndexFile(address.rpartition("/")[2], address, digest if algorithm == "sha256" else "")
+    name = unquote(urlsplit(address).path).rpartition("/")[2]
+    return IndexFile(name, address, digest if algorithm == "sha256" else "")
 
 
 def select_version(files: Iterable[IndexFile], package: InstalledPackage) -> Distributions:

@@ -23,12 +23,14 @@ class Comment:
     """A comment in a line."""
 
     tests: frozenset[str]
-    """Codes of the findings that it declares harmless; empty: all."""
+    """Codes of the findings that it declares harmless."""
+    has_names: bool
+    """Whether it names bandit's tests, which this program does not know by name, in place of codes."""
     has_reason: bool
 
     def covers(self, test_id: str) -> bool:
-        """Return whether the comment is about a finding with this code."""
-        return not self.tests or test_id in self.tests
+        """Return whether the comment is about a finding with this code; without codes and names it is about all."""
+        return test_id in self.tests or not (self.tests or self.has_names)
 
 
 def read_comments(source: bytes) -> dict[int, Comment]:
@@ -49,5 +51,6 @@ def read_comments(source: bytes) -> dict[int, Comment]:
 
 
 def _parse(text: str) -> Comment:
-    words = [word for word in text.split() if WORD.search(word) and "_" not in word]
-    return Comment(frozenset(TEST_ID.findall(text)), len(words) >= FEWEST_WORDS)
+    names = [word for word in text.split() if "_" in word]
+    words = [word for word in text.split() if WORD.search(word) and word not in names]
+    return Comment(frozenset(TEST_ID.findall(text)), bool(names), len(words) >= FEWEST_WORDS)

@@ -263,7 +263,7 @@ def test_too_many_files_with_more_rights_are_an_error(monkeypatch):
 def test_contents_name_variables_that_load_code():
     """Those of the configuration, which no layer has."""
     config = {"os": "linux", "config": {"Env": ["LD_PRELOAD=/lib/x.so"]}}
-    assert present(read_contents(engine(layer(), config=config), "image", MIB)).loaders == ("LD_PRELOAD",)
+    assert present(read_contents(engine(layer(), config=config), "image", MIB)).code_variables == ("LD_PRELOAD",)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 
 from supply_chain.adapters.image.file_content import FileContent
 from supply_chain.adapters.image.filesystem import Filesystem
-from supply_chain.adapters.image.privileged_files import list_loaders, list_privileged
+from supply_chain.adapters.image.privileged_files import list_code_variables, list_privileged
 
 PRELOAD = "every program loads the libraries that it names"
 
@@ -124,4 +124,4 @@ def test_preload_of_libraries_gives_more_rights(members, found):
 )
 def test_variables_that_load_code_are_listed(variables, names):
     """Paths of libraries, which are common, and empty variables do not count."""
-    assert list_loaders({"config": {"Env": variables}}) == names
+    assert list_code_variables({"config": {"Env": variables}}) == names

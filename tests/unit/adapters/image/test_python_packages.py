@@ -3,14 +3,17 @@
 import base64
 import hashlib
 import io
+import json
 import tarfile
 from dataclasses import dataclass, field
 
 import pytest
 
+from supply_chain.adapters.image import python_packages
 from supply_chain.adapters.image.file_content import ContentStore, FileContent, read_file
 from supply_chain.adapters.image.filesystem import Filesystem
 from supply_chain.adapters.image.python_packages import (
+    REMEDY,
     InstalledPackage,
     Published,
     is_metadata,
@@ -139,7 +142,7 @@ def test_record_of_unpublished_package_lists_nothing():
 )
 def test_false_claim_is_named(contents, of, why):
     """Scanners believe the metadata: a false version hides vulnerabilities."""
-    assert read(contents, of).false_claims == (f"/{INFO}/METADATA:1: it claims to be hat 2.0, {why}",)
+    assert read(contents, of).false_claims == (f"/{INFO}/METADATA:1: it claims to be hat 2.0, {why}; {REMEDY}",)
 
 
 def test_changed_file_does_not_count_as_installed():
@@ -154,7 +157,7 @@ def test_many_changed_files_are_counted():
     published = wheel(dict.fromkeys(files, b"2"))
 
     (why,) = read(installed(files), index(published)).false_claims
-    assert why.endswith(f"/{DIRECTORY}/hat/a.py, /{DIRECTORY}/hat/b.py, /{DIRECTORY}/hat/c.py and 2 more")
+    assert why.endswith(f"/{DIRECTORY}/hat/a.py, /{DIRECTORY}/hat/b.py, /{DIRECTORY}/hat/c.py and 2 more; {REMEDY}")
 
 
 def test_package_built_from_published_source_counts_as_installed():
@@ -226,11 +229,14 @@ def test_package_of_conda_is_not_compared():
     of = index(name="hat", version="9")
     code = f"/{DIRECTORY}/hat/__init__.py".replace("venv", "conda")
 
-    packages = read({**files, "opt/conda/conda-meta/hat-2.0-0.json": b"{}"}, of)
+    listed = json.dumps({"files": [path.removeprefix("opt/conda/") for path in files]}).encode()
+
+    packages = read({**files, "opt/conda/conda-meta/hat-2.0-0.json": listed}, of)
     assert (packages.false_claims, of.asked) == ((), [])
     assert packages.installed.digests[code] == (("sha256", sha(b"import os\n")),)
 
-    assert len(read({**files, "conda-meta/hat-2.0-0.json": b"{}"}, of).false_claims) == 1
+    for place, content in (("opt/conda/", b"{}"), ("opt/conda/", b"rubbish"), ("", listed)):
+        assert len(read({**files, f"{place}conda-meta/hat-2.0-0.json": content}, of).false_claims) == 1
 
 
 def test_metadata_of_interpreter_are_no_package():
@@ -258,10 +264,37 @@ def test_unreadable_metadata_is_a_false_claim():
     """Its name and version are not known, and a scanner may read them."""
     big = b"Name: hat\nVersion: 2.0\n" + b"x" * 2 * 1024 * 1024
 
-    assert "is too large, or no file, and is not read" in read(installed(metadata=big), index(wheel())).false_claims[0]
+    assert "is too large, and is not read" in read(installed(metadata=big), index(wheel())).false_claims[0]
     twice = METADATA.replace(b"\n\n", b"\nVersion: 9\n\n")
     (why,) = read(installed(metadata=twice), index(wheel())).false_claims
     assert why == f"/{INFO}/METADATA:1: it names the package or its version several times"
+
+
+def test_number_of_packages_is_limited(monkeypatch):
+    """The index is asked for each, and each may take a download."""
+    monkeypatch.setattr(python_packages, "MOST_PACKAGES", 1)
+    more = {f"{DIRECTORY}/cap-1.dist-info/METADATA": b"Name: cap\nVersion: 1\n"}
+
+    assert read(installed(), index(wheel())).false_claims == ()
+    with pytest.raises(ValueError, match="more than 1 Python packages"):
+        read({**installed(), **more}, index(wheel()))
+
+
+def test_size_of_all_records_is_limited(monkeypatch):
+    """A link can give one record to many packages."""
+    monkeypatch.setattr(python_packages, "MOST_RECORDS", 10)
+    of = index(sources=HAT.values())
+
+    with pytest.raises(ValueError, match="have more than"):
+        read(installed(), of)
+
+
+def test_package_is_asked_for_once(monkeypatch):
+    """Links and copies can give it many places."""
+    of = index(wheel())
+    read({**installed(), f"opt/{INFO}/METADATA": METADATA, f"opt/{INFO}/WHEEL": WHEEL}, of)
+
+    assert len(of.asked) == 1
 
 
 def test_records_count_without_index():

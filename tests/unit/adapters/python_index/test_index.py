@@ -4,8 +4,10 @@ import base64
 import hashlib
 import io
 import json
+import os
 import tarfile
 import zipfile
+from urllib.parse import quote
 
 import httpx
 import pytest
@@ -14,7 +16,7 @@ from supply_chain.adapters.files.private_files import PrivateFiles
 from supply_chain.adapters.image.python_packages import InstalledPackage
 from supply_chain.adapters.python_index import PythonIndexes, index
 from supply_chain.adapters.python_index.pages import JSON
-from supply_chain.errors import PackageIndexUnavailable
+from supply_chain.errors import PackageIndexFailed, PackageIndexUnavailable
 
 URL = "https://index.invalid/simple/"
 METADATA, WHEEL = b"Name: hat\nVersion: 2.0\n", b"Tag: py3-none-any\n"
@@ -62,12 +64,13 @@ class Server:
 
     def __init__(self, files, *, html=False, ranges=True, hashes=True):
         self.files, self.html, self.ranges, self.hashes = files, html, ranges, hashes
-        self.asked = []
+        self.asked, self.hosts = [], []
         self.failures = []
 
     def __call__(self, request):
         path = request.url.path
         self.asked.append((path, request.headers.get("range")))
+        self.hosts.append(request.url.host)
         if self.failures:
             return self.failures.pop(0)
         if path == "/simple/hat/":
@@ -84,7 +87,9 @@ class Server:
     def _page(self):
         digests = {name: hashlib.sha256(content or b"").hexdigest() for name, content in self.files.items()}
         if self.html:
-            links = "".join(f'<a href="../../f/{name}#sha256={digest}">{name}</a>' for name, digest in digests.items())
+            links = "".join(
+                f'<a href="../../f/{quote(name)}#sha256={digest}">{name}</a>' for name, digest in digests.items()
+            )
             return httpx.Response(200, html=f"<html><a name=top>hat</a>{links}</html>")
         hashes = {name: {"sha256": digest} if self.hashes else {} for name, digest in digests.items()}
         listed = [{"filename": name, "url": f"/f/{name}", "hashes": hashes[name]} for name in self.files]
@@ -184,6 +189,7 @@ def test_every_index_is_asked(of):
     indexes.find(package(name="cap"))
 
     assert [path for path, _ in server.asked] == ["/simple/cap/", "/simple/cap/"]
+    assert server.hosts == ["index.invalid", "own.invalid"]
 
 
 def test_published_files_are_cached_and_others_are_not(of):
@@ -201,6 +207,56 @@ def test_published_files_are_cached_and_others_are_not(of):
     assert len(server.asked) > asked + 2
 
 
+def test_damaged_cache_is_read_again(of, tmp_path):
+    """A file may be truncated after a crash of the machine."""
+    server = Server({"hat-2.0-py3-none-any.whl": make_wheel()})
+    of(server).find(package())
+    (cached,) = (tmp_path / "cache").glob("*/*")
+    for content in (b"{", b"{}", b"[]", b'{"files": {"a": 1}, "sources": []}'):
+        cached.write_bytes(content)
+        assert dict(of(server).find(package()).files) == FILES
+
+
+def test_unused_files_are_forgotten(of, tmp_path):
+    of(Server({"hat-2.0-py3-none-any.whl": make_wheel()})).find(package())
+    (cached,) = (tmp_path / "cache").glob("*/*")
+    of(Server({})).forget_unused()
+    assert cached.exists()
+
+    os.utime(cached, (0, 0))
+    of(Server({})).forget_unused()
+    assert not cached.exists()
+
+
+def test_local_version_on_a_page_in_html_is_found(of):
+    """The page has it percent-encoded."""
+    metadata = b"Name: hat\nVersion: 2.0+cpu\n"
+    server = Server({"hat-2.0+cpu-py3-none-any.whl": make_wheel(metadata)}, html=True)
+
+    assert of(server).find(package("2.0+cpu", metadata)).files
+
+
+def test_whole_wheel_is_fetched_if_a_server_gives_no_part(of):
+    server = Server({"hat-2.0-py3-none-any.whl": make_wheel()})
+    page = server._page()
+    server.failures = [page, httpx.Response(416)]
+
+    assert dict(of(server).find(package()).files) == FILES
+
+
+def test_broken_download_is_repeated(of):
+    class Broken(httpx.SyncByteStream):
+        def __iter__(self):
+            yield b"x"
+            raise httpx.ReadError("broken")
+
+    server = Server({"hat-2.0-py3-none-any.whl": make_wheel()}, ranges=False)
+    page = server._page()
+    server.failures = [page, httpx.Response(200, stream=Broken())]
+
+    assert dict(of(server).find(package()).files) == FILES
+
+
 def test_request_is_repeated_if_that_can_help(of):
     server = Server({"hat-2.0-py3-none-any.whl": make_wheel()})
     server.failures = [httpx.Response(503), httpx.Response(429)]
@@ -208,22 +264,30 @@ def test_request_is_repeated_if_that_can_help(of):
     assert dict(of(server).find(package()).files) == FILES
 
 
-@pytest.mark.parametrize(
-    ("failures", "why"),
-    [
-        ([httpx.Response(503)] * 3, "it answers 503"),
-        ([httpx.Response(403)], "it answers 403"),
-        ([httpx.Response(200, content=b"{", headers={"content-type": JSON})], "its answer is no page of an index"),
-        ([httpx.Response(200, content=b"[]", headers={"content-type": JSON})], "its answer is no page of an index"),
-    ],
-)
-def test_index_that_does_not_answer_is_an_error(of, failures, why):
+def test_index_that_does_not_answer_is_a_temporary_error(of):
     """Nothing is admitted that could not be compared."""
     server = Server({})
-    server.failures = failures
+    server.failures = [httpx.Response(503) for _ in range(3)]
 
-    with pytest.raises(PackageIndexUnavailable, match=why):
+    with pytest.raises(PackageIndexUnavailable, match="it answers 503"):
         of(server).find(package())
+
+
+@pytest.mark.parametrize(
+    ("answer", "why"),
+    [
+        (httpx.Response(403), "it answers 403"),
+        (httpx.Response(200, content=b"{", headers={"content-type": JSON}), "its answer is no page of an index"),
+        (httpx.Response(200, content=b"[]", headers={"content-type": JSON}), "its answer is no page of an index"),
+    ],
+)
+def test_unusable_answer_of_an_index_is_a_lasting_error(of, answer, why):
+    server = Server({})
+    server.failures = [answer]
+
+    with pytest.raises(PackageIndexFailed, match=why) as caught:
+        of(server).find(package())
+    assert not caught.value.retryable
 
 
 @pytest.mark.parametrize(
@@ -235,7 +299,7 @@ def test_index_that_does_not_answer_is_an_error(of, failures, why):
     ],
 )
 def test_invalid_file_of_an_index_is_an_error(of, files, why):
-    with pytest.raises(PackageIndexUnavailable, match=why):
+    with pytest.raises(PackageIndexFailed, match=why):
         of(Server(files)).find(package())
 
 
@@ -246,14 +310,14 @@ def test_file_with_another_digest_is_an_error(of):
     server.files = {"hat-2.0.tar.gz": make_source() + b"\0"}
     server.failures = [page]
 
-    with pytest.raises(PackageIndexUnavailable, match="and the index lists"):
+    with pytest.raises(PackageIndexFailed, match="and the index lists"):
         indexes.find(package())
 
 
 def test_too_large_page_is_an_error(of, monkeypatch):
     monkeypatch.setattr(index, "LARGEST_PAGE", 10)
 
-    with pytest.raises(PackageIndexUnavailable, match="it has more than 10 bytes"):
+    with pytest.raises(PackageIndexFailed, match="it has more than 10 bytes"):
         of(Server({"hat-2.0-py3-none-any.whl": make_wheel()})).find(package())
 
 

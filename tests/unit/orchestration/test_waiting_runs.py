@@ -1,0 +1,20 @@
+"""Runs that wait without using a slot of their work queue."""
+
+from datetime import timedelta
+from types import SimpleNamespace
+
+import pytest
+
+from orchestration import waiting_runs
+from orchestration.waiting_runs import LONGEST_RETRY, RETRY_AFTER, find_pause
+
+
+@pytest.mark.parametrize(
+    ("count", "pause"),
+    [(None, RETRY_AFTER), (1, RETRY_AFTER), (3, 3 * RETRY_AFTER), (1000, LONGEST_RETRY)],
+)
+def test_each_pause_is_longer_up_to_a_limit(monkeypatch, count: int | None, pause: timedelta) -> None:
+    """Each attempt takes a slot for some seconds; a run that may go on must not wait for hours."""
+    monkeypatch.setattr(waiting_runs, "flow_run", SimpleNamespace(run_count=count))
+
+    assert find_pause() == pause
