@@ -16,7 +16,7 @@ from orchestration.clock import now
 
 SOON = 3.0
 """Seconds for which a run waits while it uses a slot of the work queue."""
-RETRY_AFTER, LONGEST_RETRY = timedelta(seconds=20), timedelta(minutes=10)
+RETRY_AFTER, LONGEST_RETRY = timedelta(seconds=20), timedelta(minutes=2)
 """Time after which a worker takes up a waiting run again the first time, and at most."""
 WAITING = "Waiting"
 """Name of the state of a waiting run. Such a run is Scheduled, has no process, and never becomes Late."""

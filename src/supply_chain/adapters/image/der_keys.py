@@ -66,4 +66,4 @@ def has_private_key(content: bytes) -> bool:
         inner, octets, _ = _read_element(key, 0)
         return third == OCTETS and (is_random(octets) if inner == OCTETS else has_private_key(key))
     possible = (INTEGER, OCTETS) if first == INTEGER else (OCTETS,) if first == SEQUENCE else ()
-    return second in possible and is_random(key.removeprefix(b"\0"))
+    return second in possible and is_random(key.removeprefix(b"\0") if second == INTEGER else key)

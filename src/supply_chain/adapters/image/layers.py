@@ -24,7 +24,7 @@ from supply_chain.adapters.image.file_content import HEAD, MACHINES, ContentStor
 from supply_chain.adapters.image.filesystem import Filesystem, escape_path
 from supply_chain.adapters.image.package_records import LARGEST_RECORD, InstalledFiles, is_record
 from supply_chain.adapters.image.privileged_files import list_code_variables
-from supply_chain.adapters.image.python_packages import PackageIndex, is_metadata, read_packages
+from supply_chain.adapters.image.python_packages import PackageIndex, describes_packages, read_packages
 from supply_chain.adapters.image.python_sources import (
     COMPILED,
     LARGEST_MODULE,
@@ -298,7 +298,7 @@ class _Image:
 
 def _most_stored(path: str) -> int:
     """Return the maximum bytes of a file with which its content is stored."""
-    if is_record(path) or is_metadata(path):
+    if is_record(path) or describes_packages(path):
         return LARGEST_RECORD
     module = MODULE.search(path) or STARTUP_FILE.search(path) or COMPILED.search(path)
     return LARGEST_MODULE if module else HEAD

@@ -22,11 +22,11 @@ Digest = tuple[str, bytes]
 
 RECORD = ".dist-info/RECORD"
 """End of the path of a package's record ("Recording installed projects")."""
-PACKAGES = re.compile(r".*/(site|dist)-packages/")
+PACKAGES = re.compile(r".*/(site|dist)-packages/", re.DOTALL)
 """Where pip and similar tools install packages with their records."""
 CHECKSUMS = re.compile(r"/var/lib/dpkg/(info|status\.d)/[^/]+\.md5sums")
 APK = re.compile(r"(/usr)?/lib/apk/db/installed")
-UNREAD = re.compile(r"/(var/lib|usr/lib/sysimage|usr/share)/rpm/|/var/lib/pacman/|/var/db/pkg/.*/CONTENTS")
+UNREAD = re.compile(r"/(var/lib|usr/lib/sysimage|usr/share)/rpm/|/var/lib/pacman/|/var/db/pkg/.*/CONTENTS", re.DOTALL)
 """Records of the package managers whose lists of files are not read."""
 LARGEST_RECORD, MOST_RECORDS = 4 * 1024 * 1024, 64 * 1024 * 1024
 """Maximum bytes of a record, and of all records, that are read."""
@@ -90,7 +90,11 @@ def read_installed_files(
 
 def _is_unread(path: str, node: Node[FileContent]) -> bool:
     manager = node.content.database if node.content else ""
-    return bool(UNREAD.match(path)) and (manager in ("rpm", "pacman") or path.endswith("/CONTENTS"))
+    return (
+        node.content is not None
+        and bool(UNREAD.match(path))
+        and (manager in ("rpm", "pacman") or path.endswith("/CONTENTS"))
+    )
 
 
 def _resolve_directory(files: Files, path: str, resolved: dict[str, str]) -> str:

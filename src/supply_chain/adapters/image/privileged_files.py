@@ -86,7 +86,7 @@ def _list_system(files: Files) -> set[str]:
     """Return the paths, without links, of what is in `SYSTEM`, also behind links, and of the directories above it."""
     places = [place for each in SYSTEM if (place := files.resolve(each))]
     above = {parent for path, _ in places for parent in _list_parents(path)}
-    found, waiting = {APPLICATIONS}, places
+    found, waiting = set[str](), places
     while waiting:
         path, node = waiting.pop()
         if path in found:
@@ -95,9 +95,9 @@ def _list_system(files: Files) -> set[str]:
         for name, child in node.children.items():
             below = f"{path.rstrip('/')}/{name}"
             target = files.resolve(below) if child.kind is Kind.LINK else (below, child)
-            if target is not None:
+            if target is not None and below != APPLICATIONS:
                 waiting.append(target)
-    return (found - {APPLICATIONS}) | above
+    return found | above
 
 
 def _list_parents(path: str) -> set[str]:

@@ -6,49 +6,49 @@ vulnerabilities; a record would say of any code that a package installed it.
 
 from __future__ import annotations
 
+import io
 import json
 import posixpath
 import re
 from collections import defaultdict
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Protocol
 
 from supply_chain.adapters.image.file_content import ContentStore, FileContent
 from supply_chain.adapters.image.filesystem import Filesystem, Kind, escape_path
-from supply_chain.adapters.image.package_records import (
-    MOST_RECORDS,
-    InstalledFiles,
-    parse_record,
-    read_installed_files,
-)
+from supply_chain.adapters.image.package_records import InstalledFiles, read_installed_files
+from supply_chain.adapters.image.wheel import INVALID_WHEEL, read_wheel
 from supply_chain.concurrency import map_concurrently
 
 Files = Filesystem[FileContent]
-_Digests = Mapping[str, Mapping[bytes, set[str]]]
-"""Path without links → SHA-256 of each file that was published to be there → directories of the packages."""
+_Digests = Mapping[str, Container[bytes]]
+"""Path without links → SHA-256 of the files that were published to be there."""
 
-METADATA = re.compile(r"(.*/)?[^/]*(?:dist-info/METADATA|egg-info/PKG-INFO|\.egg-info)", re.IGNORECASE)
+METADATA = re.compile(r"(.*/)?[^/]*(?:dist-info/METADATA|egg-info/PKG-INFO|\.egg-info)", re.IGNORECASE | re.DOTALL)
 """Path of the metadata that syft reads; the group is the directory of packages."""
 BELOW = ("", "/METADATA", "/PKG-INFO")
 """What follows the path of a link to metadata, or to their directory."""
 SYSTEM = re.compile(r"/(usr/)?lib(32|64|x32)?/")
 """Where a distribution's packages install Python packages."""
-CONDA = re.compile(r"(.*/)conda-meta/[^/]+\.json")
+CONDA = re.compile(r"(.*/)conda-meta/[^/]+\.json", re.DOTALL)
 """Path of conda's record of a package; the group is the directory with its packages."""
 REMEDY = "install it from an index of python_indexes, rename it if it is your own, or review this line"
-MOST_PACKAGES = 5000
+MOST_PACKAGES = 2000
 """Maximum Python packages of an image."""
 INTERPRETER = "Python"
 """Name in the metadata of an interpreter, which syft leaves out."""
-MODULE = re.compile(r"\.pyw?$", re.IGNORECASE)
+CODE = re.compile(r"\.(pyw?|pth|so)$", re.IGNORECASE)
+"""End of the path of a file with code. Others may differ, such as a list of authorities."""
+WHEEL = re.compile(r"/usr/share/python-wheels/[^/]+\.whl")
 MOST_NAMED = 3
 
 
-def is_metadata(path: str) -> bool:
-    """Return whether a file with this path is metadata of a Python package, or a record of conda's."""
-    return bool(METADATA.fullmatch(path) or CONDA.fullmatch(path))
+def describes_packages(path: str) -> bool:
+    """Return whether the content of a file with this path says what Python packages there are."""
+    return bool(METADATA.fullmatch(path) or CONDA.fullmatch(path) or WHEEL.fullmatch(path))
 
 
 @dataclass(frozen=True)
@@ -82,8 +82,8 @@ class Published:
     has_version: bool = True
     files: Mapping[str, bytes] = field(default_factory=dict)
     """Path below the directory of packages → SHA-256 of each file of the wheel with the package's metadata."""
-    sources: frozenset[bytes] = frozenset()
-    """SHA-256 of each file in the source distributions; empty if there are none or a wheel has the metadata."""
+    sources: Mapping[str, bytes] = field(default_factory=dict)
+    """Path → SHA-256 of each file in the source distributions; empty if there are none or a wheel has the metadata."""
 
 
 class PackageIndex(Protocol):
@@ -122,8 +122,6 @@ class _Claim:
 
     metadata: _Metadata
     package: InstalledPackage
-    record: FileContent | None
-    """The package's own record; None if there is none."""
 
 
 def read_packages(
@@ -158,7 +156,8 @@ def _read_conda(files: Files, keeper: ContentStore) -> frozenset[str]:
             continue
         try:
             listed = json.loads(keeper.read(node.content) or b"{}").get("files") or ()
-            recorded |= {posixpath.normpath(f"{match[1]}{each}") for each in listed}
+            paths = (posixpath.normpath(f"{match[1]}{each}") for each in listed)
+            recorded.update(path for path in paths if path.startswith(match[1]))
         except (ValueError, AttributeError, TypeError, RecursionError):
             continue  # it lists nothing
     return frozenset(recorded)
@@ -181,18 +180,17 @@ def _compare_packages(
             continue
         if claim:
             claims.append(claim)
-    packages = list(dict.fromkeys(claim.package for claim in claims))
-    published = dict(zip(packages, map_concurrently(index.find, packages), strict=True))
-    reading = _Reading(files, keeper, checkpoint, MOST_RECORDS)
-    compared = [_Comparison(each, published[each.package], tuple(reading.list_files(each, published[each.package])))
-                for each in claims]  # fmt: skip
-    digests = defaultdict[str, dict[bytes, set[str]]](dict)
+    published = _find_published(files, keeper, system, {claim.package for claim in claims}, index)
+    compared = [
+        _Comparison(each, published[each.package], tuple(_list_files(files, each, published[each.package], checkpoint)))
+        for each in claims
+    ]
+    digests = defaultdict[str, set[bytes]](set)
     for each in compared:
         for file in each.files:
-            if file.published is not None:
-                digests[file.path].setdefault(file.published, set()).add(each.claim.metadata.directory)
+            digests[file.path].add(file.published)
     for each in compared:
-        if not _is_vendored(each.claim, digests) and (why := each.explain(digests)):
+        if (why := each.explain(digests)) and not _is_vendored(each.claim, compared):
             false_claims[each.claim.metadata.real] = why
     merged = {
         path: (*system.digests.get(path, ()), *(("sha256", digest) for digest in listed))
@@ -202,10 +200,38 @@ def _compare_packages(
     return Packages(installed, tuple(sorted(false_claims.values())))
 
 
-def _is_vendored(claim: _Claim, digests: _Digests) -> bool:
-    """Return whether a package in another directory brought this one along, with this metadata."""
-    directories = digests.get(claim.metadata.real, {}).get(claim.package.metadata, set())
-    return bool(directories - {claim.metadata.directory})
+def _find_published(
+    files: Files,
+    keeper: ContentStore,
+    system: InstalledFiles,
+    packages: Iterable[InstalledPackage],
+    index: PackageIndex,
+) -> dict[InstalledPackage, Published]:
+    """Return what was published as each package, by the distribution in the image or by the index."""
+    wheels = list(_read_wheels(files, keeper, system))
+    own = {each: wheel for wheel in wheels for each in packages if each.is_of(wheel)}
+    others = [each for each in packages if each not in own]
+    found = dict(zip(others, map_concurrently(index.find, others), strict=True))
+    return {**found, **{package: Published(files=wheel) for package, wheel in own.items()}}
+
+
+def _read_wheels(files: Files, keeper: ContentStore, system: InstalledFiles) -> Iterator[Mapping[str, bytes]]:
+    """Yield the files of each wheel of the distribution, such as Debian's pip, which `venv` installs from it."""
+    for path, node in files.walk():
+        if WHEEL.fullmatch(path) and node.content is not None and system.lists(path, node.content, keeper):
+            with suppress(*INVALID_WHEEL):
+                yield read_wheel(io.BytesIO(keeper.read(node.content) or b""))
+
+
+def _is_vendored(claim: _Claim, compared: Iterable[_Comparison]) -> bool:
+    """Return whether the published wheel of another package brings a claim's metadata along, at this place."""
+    real = claim.metadata.real
+    others = [each for each in compared if each.published.files and each.claim.metadata.real != real]
+    above = [posixpath.dirname(posixpath.dirname(each.claim.metadata.real)).rstrip("/") for each in others]
+    return any(
+        real.startswith(f"{place}/") and each.published.files.get(real[len(place) + 1 :]) == claim.package.metadata
+        for each, place in zip(others, above, strict=True)
+    )
 
 
 def _find_metadata(
@@ -235,9 +261,7 @@ def _read_claim(files: Files, keeper: ContentStore, metadata: _Metadata) -> _Cla
     if not (name or version) or name == INTERPRETER:
         return None
     above = posixpath.dirname(metadata.path)
-    wheel, record = (_find(files, f"{above}/{each}")[1] for each in ("WHEEL", "RECORD"))
-    if record is not None:
-        _read(keeper, record, f"{above}/RECORD")
+    wheel = _find(files, f"{above}/WHEEL")[1]
     package = InstalledPackage(
         name=name,
         version=version,
@@ -245,7 +269,7 @@ def _read_claim(files: Files, keeper: ContentStore, metadata: _Metadata) -> _Cla
         wheel=wheel.sha256 if wheel else b"",
         tags=frozenset(_list_tags(_read(keeper, wheel, f"{above}/WHEEL"))) if wheel else frozenset(),
     )
-    return _Claim(metadata, package, record)
+    return _Claim(metadata, package)
 
 
 def _read(keeper: ContentStore, file: FileContent, path: str) -> bytes:
@@ -275,7 +299,7 @@ def parse_metadata(content: bytes) -> tuple[str, str]:
     """
     values, key = {"name": list[str](), "version": list[str]()}, ""
     for line in content.decode("utf-8", "replace").split("\n"):
-        if not line:
+        if not line.removesuffix("\r"):
             if key:
                 break
             continue
@@ -296,45 +320,36 @@ def parse_metadata(content: bytes) -> tuple[str, str]:
 
 @dataclass(frozen=True)
 class _File:
-    """A file of a package."""
+    """A published file, where it would be in the image."""
 
     path: str
     """Without links."""
-    published: bytes | None
-    """SHA-256 as published; None if a published source does not have the file."""
+    published: bytes
+    """SHA-256 as published."""
     found: bytes | None
     """SHA-256 in the image; None if it is not there."""
 
 
-@dataclass
-class _Reading:
-    """The reading of packages' files, with at most `room` bytes of their records."""
+def _list_files(files: Files, claim: _Claim, published: Published, checkpoint: Callable[[], object]) -> Iterator[_File]:
+    """Yield the files of the published wheel, or those of the published source at each place of a build's choice."""
+    for path, digest in published.files.items() if published.files else _list_places(published.sources):
+        checkpoint()
+        real, found = _find(files, f"{claim.metadata.directory}/{path}")
+        yield _File(real, digest, found.sha256 if found else None)
 
-    files: Files
-    keeper: ContentStore
-    checkpoint: Callable[[], object]
-    room: int
 
-    def list_files(self, claim: _Claim, published: Published) -> Iterator[_File]:
-        """Yield the files of the published wheel; of a build from a published source, those that it records."""
-        for path, digest in published.files.items():
-            self.checkpoint()
-            real, found = _find(self.files, f"{claim.metadata.directory}/{path}")
-            yield _File(real, digest, found.sha256 if found else None)
-        for path in self._read_record(claim) if published.sources else ():
-            self.checkpoint()
-            real, found = _find(self.files, path)
-            in_source = found is not None and found.sha256 in published.sources
-            if found is not None and (in_source or MODULE.search(path)):
-                yield _File(real, found.sha256 if in_source else None, found.sha256)
+def _list_places(sources: Mapping[str, bytes]) -> Iterator[tuple[str, bytes]]:
+    """Yield path below the directory of packages, and SHA-256, of each file of a source.
 
-    def _read_record(self, claim: _Claim) -> Mapping[str, bytes]:
-        """Return path → SHA-256 of the files that a package's own record lists."""
-        content = (self.keeper.read(claim.record) if claim.record else None) or b""
-        self.room -= len(content)
-        if self.room < 0:
-            raise ValueError(f"the records of its Python packages have more than {MOST_RECORDS} bytes")
-        return parse_record(content, claim.metadata.directory or "/")
+    A build takes packages from the source's own directory, or from one that is in no package, such as `src`.
+    """
+    packages = {posixpath.dirname(path) for path in sources if posixpath.basename(path) == "__init__.py"}
+    roots = {"", "src", "lib", "python", *map(posixpath.dirname, packages)} - packages
+    for root in roots:
+        begin = f"{root}/" if root else ""
+        for path, digest in sources.items():
+            if path.startswith(begin):
+                yield path[len(begin) :], digest
 
 
 @dataclass(frozen=True)
@@ -357,12 +372,13 @@ class _Comparison:
     def _explain(self, digests: _Digests) -> str:
         if not self.published.has_version:
             return "a version that the package index does not have"
-        if not self.published.files and not self.published.sources:
+        if not self.files:
             return "and no published file has its metadata"
-        if not self.published.files and self.claim.record is None:
-            return "and it has no RECORD, without which it is not compared with the published source"
+        code = [each for each in self.files if CODE.search(each.path)]
+        if code and all(each.found is None for each in code):
+            return "and none of its code is there"
         changed = sorted(
-            each.path for each in self.files if each.found is not None and each.found not in digests.get(each.path, {})
+            {each.path for each in code if each.found is not None and each.found not in digests.get(each.path, ())}
         )
         if not changed:
             return ""

@@ -23,7 +23,7 @@ SYSTEM = re.compile(r"/(usr/)?(s?bin|lib(32|64|x32)?|libexec|share|games)/|/var/
 """Where a distribution's packages install Python files."""
 MOUNTED = re.compile(r"/(proc|sys)/")
 """Where a container has other files than its image."""
-BYTECODE = re.compile(r"(.*?/)(?:__pycache__/)?([^/]+?)(?:\.(?:cpython|pypy)[\w-]*)?(?:\.opt-\w+)?\.py[co]")
+BYTECODE = re.compile(r"(.*?/)(?:__pycache__/)?([^/]+?)(?:\.(?:cpython|pypy)[\w-]*)?(?:\.opt-\w+)?\.py[co]", re.DOTALL)
 """Path of compiled Python: its source's directory and name (PEP 3147)."""
 UNCHECKED = b"\x01\0\0\0"
 """Flags of a compiled file that Python does not compare with its source (PEP 552)."""
@@ -205,7 +205,7 @@ def _looks_like_python(path: str, content: bytes | None, *, startup: bool) -> bo
 def _named_files(files: Files) -> Iterator[tuple[str, str, FileContent]]:
     """Yield every regular file with its path and with each link that leads to it; and its path without links."""
     for path, node in files.walk():
-        if node.kind is Kind.LINK and (MODULE.search(path) or STARTUP_FILE.search(path)):
+        if node.kind is Kind.LINK and any(each.search(path) for each in (MODULE, STARTUP_FILE, COMPILED)):
             target = files.resolve(path)
             if target is not None and target[1].content is not None:
                 yield path, target[0], target[1].content
@@ -229,7 +229,7 @@ def find_unread_bytecode(
     and no record has their digest: such a file is not compared with its source. One that Python itself never compares
     with its source is yielded in any case.
     """
-    compiled = [(path, node.content) for path, node in files.walk() if node.content and BYTECODE.fullmatch(path)]
+    compiled = [(path, content) for path, _, content in _named_files(files) if BYTECODE.fullmatch(path)]
     if not compiled:
         return
     installed = read_installed()

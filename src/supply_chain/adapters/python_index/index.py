@@ -21,8 +21,9 @@ from packaging.utils import InvalidName, canonicalize_name
 from supply_chain.adapters.files.free_space import require_space
 from supply_chain.adapters.files.private_files import PrivateFiles
 from supply_chain.adapters.image.python_packages import InstalledPackage, Published
+from supply_chain.adapters.image.wheel import INVALID_WHEEL, read_wheel
 from supply_chain.adapters.process.cancellation import cancellation
-from supply_chain.adapters.python_index.distributions import INVALID, read_source, read_wheel
+from supply_chain.adapters.python_index.distributions import INVALID, read_source
 from supply_chain.adapters.python_index.pages import ACCEPT, IndexFile, parse_page, select_version
 from supply_chain.adapters.tls import share
 from supply_chain.errors import PackageIndexFailed, PackageIndexUnavailable
@@ -58,6 +59,9 @@ class PythonIndexes:
     ca_bundle: Path | None = None
     transport: httpx.BaseTransport | None = field(default=None, compare=False)
     wait: Callable[[float], object] = field(default=lambda seconds: cancellation().wait(seconds), compare=False)
+    _sources: dict[str, Mapping[str, bytes]] = field(default_factory=dict, init=False, compare=False)
+    """URL → files of each source distribution that was read: an image can ask for one under many metadata."""
+    _pages: dict[str, list[IndexFile] | None] = field(default_factory=dict, init=False, compare=False)
 
     def find(self, package: InstalledPackage) -> Published:
         """Return what the indexes published as this package.
@@ -95,11 +99,16 @@ class PythonIndexes:
             published = self._read_wheel(wheel)
             if package.is_of(published):
                 return Published(files=published)
-        sources = frozenset(digest for file in files.sources for digest in self._read_source(file))
+        sources = {path: digest for file in files.sources for path, digest in self._read_source(file).items()}
         return Published(has_version=bool(files.wheels or files.sources), sources=sources)
 
     def _read_page(self, address: str) -> list[IndexFile] | None:
         """Return the files of a project; None if the index has no project with this name."""
+        if address not in self._pages:
+            self._pages[address] = self._download_page(address)
+        return self._pages[address]
+
+    def _download_page(self, address: str) -> list[IndexFile] | None:
         content = io.BytesIO()
         answer = self._fetch(address, {"Accept": ACCEPT}, content, LARGEST_PAGE)
         if answer is None:
@@ -111,16 +120,21 @@ class PythonIndexes:
 
     def _read_wheel(self, file: IndexFile) -> dict[str, bytes]:
         with scratch("wheel") as work, (work / "wheel").open("w+b") as wheel:
-            with suppress(*INVALID):
+            with suppress(*INVALID_WHEEL):
                 if self._download(file, wheel, {"Range": f"bytes=-{TAIL}"}):
                     return read_wheel(wheel)
             self._download_all(file, wheel)
             try:
                 return read_wheel(wheel)
-            except INVALID as error:
+            except INVALID_WHEEL as error:
                 raise _unusable(file.url, f"it is no valid wheel ({error})") from error
 
-    def _read_source(self, file: IndexFile) -> frozenset[bytes]:
+    def _read_source(self, file: IndexFile) -> Mapping[str, bytes]:
+        if file.url not in self._sources:
+            self._sources[file.url] = self._download_source(file)
+        return self._sources[file.url]
+
+    def _download_source(self, file: IndexFile) -> Mapping[str, bytes]:
         with scratch("source") as work:
             path = work / "source"
             with path.open("w+b") as source:
@@ -223,15 +237,20 @@ def _message(url: str, why: str, ask: str) -> str:
 
 
 def _encode(published: Published) -> bytes:
-    files = {path: digest.hex() for path, digest in published.files.items()}
-    return json.dumps({"files": files, "sources": [each.hex() for each in published.sources]}).encode()
+    return json.dumps({"files": _in_hex(published.files), "sources": _in_hex(published.sources)}).encode()
+
+
+def _in_hex(digests: Mapping[str, bytes]) -> dict[str, str]:
+    return {path: digest.hex() for path, digest in digests.items()}
 
 
 def _decode(content: bytes) -> Published | None:
     """Return what was cached; None if it is damaged, as after a crash of the machine."""
     try:
         stored = json.loads(content)
-        files = {path: bytes.fromhex(digest) for path, digest in stored["files"].items()}
-        return Published(files=files, sources=frozenset(map(bytes.fromhex, stored["sources"])))
+        files, sources = (
+            {path: bytes.fromhex(digest) for path, digest in stored[each].items()} for each in ("files", "sources")
+        )
+        return Published(files=files, sources=sources)
     except (ValueError, KeyError, TypeError, AttributeError):
         return None

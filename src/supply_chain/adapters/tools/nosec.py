@@ -12,6 +12,8 @@ from dataclasses import dataclass
 
 COMMENT = re.compile(r"#\s*nosec(?!\w):?(?P<text>[^#]*)")
 """The comment. Its text ends at the next comment in the line."""
+LINE_END = re.compile(rb"\r\n?")
+"""Ends of lines of Python besides newlines, which the tokenizer does not know."""
 TEST_ID = re.compile(r"\bB\d+\b")
 WORD = re.compile(r"[^\W\d_]{2}")
 FEWEST_WORDS = 2
@@ -42,7 +44,7 @@ def read_comments(source: bytes) -> dict[int, Comment]:
     if b"nosec" not in source:
         return comments
     try:
-        for token in tokenize.tokenize(io.BytesIO(source).readline):
+        for token in tokenize.tokenize(io.BytesIO(LINE_END.sub(b"\n", source)).readline):
             if token.type == tokenize.COMMENT and (match := COMMENT.search(token.string)):
                 comments[token.start[0]] = _parse(match["text"])
     except (tokenize.TokenError, SyntaxError, UnicodeError):

@@ -280,6 +280,14 @@ def test_compiled_python_is_not_judged_unless_a_package_installed_its_source(pat
     assert len(examined({path: unchecked, source: "", SUMS: md5_of("", source)}).archives) == 1
 
 
+def test_compiled_python_is_found_by_the_name_of_a_link_and_below_any_directory():
+    """Python opens the link, and a name may contain the end of a line."""
+    linked = examined({"/app/data.bin": b"code"}, {"/app/a.pyc": "data.bin"})
+
+    assert [each.path for each in linked.archives] == ["/app/a.pyc"]
+    assert len(examined({"/app/a\nb/a.pyc": b"code"}).archives) == 1
+
+
 SUMS = "/var/lib/dpkg/info/a.md5sums"
 
 

@@ -254,6 +254,13 @@ def test_python_file_in_a_system_directory_is_left_out_without_readable_records(
     assert found == PythonSources({"/usr/local/bin/a.py": CODE + b"\n"})
 
 
+def test_directory_named_as_a_record_is_no_record():
+    """Below /usr, everything would count as the distribution's."""
+    found = find({"usr/lib/a.py": CODE, "var/db/pkg/x/CONTENTS/a": b""})
+
+    assert found == PythonSources({"/usr/lib/a.py": CODE})
+
+
 LIBRARY = {f"usr/local/lib/python3.12/{name}.py": CODE for name in sorted(sys.stdlib_module_names)[-150:]}
 PROGRAM = b"\x7fELF\x02\x01\x01" + bytes(9) + b"\x02\0\x3e\0"
 INTERPRETER = {"usr/local/bin/python3.12": PROGRAM}

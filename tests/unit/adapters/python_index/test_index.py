@@ -158,7 +158,7 @@ def test_source_is_read_if_no_wheel_has_the_metadata(of):
     found = of(server).find(package())
 
     assert found.files == {}
-    assert found.sources == {sha(MODULE), sha(METADATA)}
+    assert found.sources == {"src/hat/__init__.py": sha(MODULE), "PKG-INFO": sha(METADATA)}
 
 
 @pytest.mark.parametrize("version", ["3.0", "no version"])
@@ -212,7 +212,7 @@ def test_damaged_cache_is_read_again(of, tmp_path):
     server = Server({"hat-2.0-py3-none-any.whl": make_wheel()})
     of(server).find(package())
     (cached,) = (tmp_path / "cache").glob("*/*")
-    for content in (b"{", b"{}", b"[]", b'{"files": {"a": 1}, "sources": []}'):
+    for content in (b"{", b"{}", b"[]", b'{"files": {"a": 1}, "sources": {}}'):
         cached.write_bytes(content)
         assert dict(of(server).find(package()).files) == FILES
 

@@ -122,11 +122,12 @@ def test_scan_source_fails_for_comment_without_reason(tmp_path: Path, comment: s
         "eval(input() or '# nosec because it is in a string')",
         "eval(input())  # nosec B602 about another finding",
         "eval(input())  # nosec try_except_pass about another finding",
+        "eval(input());\r\rprint()\n# nosec because it is three lines below",
     ],
 )
 def test_scan_source_fails_for_comment_about_something_else(tmp_path: Path, line: str):
     """Only the word itself counts, in a comment, and only for the codes that it names."""
-    (tmp_path / "app.py").write_text(f"{line}\n")
+    (tmp_path / "app.py").write_bytes(f"{line}\n".encode())
 
     (sentence,) = scan_source(BANDIT, tmp_path, now).failed
 
