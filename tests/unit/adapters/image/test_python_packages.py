@@ -168,8 +168,8 @@ def test_package_built_from_published_source_counts_as_installed():
     packages = read(installed({**HAT, **made}), index(sources=SOURCE))
 
     assert packages.false_claims == ()
-    there = {path for path in packages.installed.digests if path.startswith(f"/{DIRECTORY}/hat/")}
-    assert there == {f"/{path}" for path in HAT}
+    listed = {path for path in packages.installed.digests if path.startswith(f"/{DIRECTORY}/hat/")}
+    assert listed == {f"/{path}" for path in HAT}
 
 
 def test_published_source_vouches_for_its_files_only_where_a_build_puts_them():
