@@ -11,7 +11,6 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
-from functools import reduce
 from itertools import accumulate
 from pathlib import Path
 from typing import IO, Any, Protocol, cast
@@ -19,11 +18,16 @@ from typing import IO, Any, Protocol, cast
 import zstandard
 
 from supply_chain.adapters.image.budget import Budget
+from supply_chain.adapters.image.configuration import (
+    list_code_variables,
+    list_settings,
+    name_settings,
+    search_configuration,
+)
 from supply_chain.adapters.image.distribution import examine
 from supply_chain.adapters.image.file_content import HEAD, MACHINES, ContentStore, FileContent, read_file
 from supply_chain.adapters.image.filesystem import Filesystem, escape_path
 from supply_chain.adapters.image.package_records import LARGEST_RECORD, InstalledFiles, is_record
-from supply_chain.adapters.image.privileged_files import list_code_variables
 from supply_chain.adapters.image.python_packages import PackageIndex, describes_packages, read_packages
 from supply_chain.adapters.image.python_sources import (
     COMPILED,
@@ -115,7 +119,7 @@ def _contents(
     digest, manifest = _manifest(archive)
     described = _blob(archive, manifest["config"]["digest"])
     config = json.loads(described)
-    settings = _list_settings(config)
+    settings = list_settings(config)
     image = _Image(most, keeper, secrets=True)
     for layer in manifest["layers"]:
         image.add(_open_packed(archive, layer), str(layer["mediaType"]))
@@ -131,12 +135,12 @@ def _contents(
         size=image.size,
         programs=image.programs,
         foreign=_find_foreign(image.files, machine),
-        secrets=_find_secrets(image, described, is_searched, installed),
+        secrets=_find_secrets(image, search_configuration(described, settings), is_searched, installed),
         examination=examine(image.files, keeper, lambda: installed),
         false_claims=packages.false_claims,
         uncompared=packages.uncompared,
         texts=_join_settings(settings) | texts,
-        settings=_name_settings(settings),
+        settings=name_settings(settings),
         unsearched=unsearched,
         code_variables=list_code_variables(config),
         sources=sources.files,
@@ -322,9 +326,11 @@ def _find_foreign(files: Filesystem[FileContent], machine: str) -> dict[str, str
     )
 
 
-def _find_secrets(image: _Image, config: bytes, is_searched: IsSearched, installed: InstalledFiles) -> tuple[str, ...]:
-    """Return the places of likely secrets: in the configuration, and in all layers, hidden or not."""
-    places = {("configuration", line, kind) for line, kind in _search_configuration(config)}
+def _find_secrets(
+    image: _Image, configuration: Iterable[tuple[int, str]], is_searched: IsSearched, installed: InstalledFiles
+) -> tuple[str, ...]:
+    """Return the places of likely secrets: those in the `configuration`, and in all layers, hidden or not."""
+    places = {("configuration", line, kind) for line, kind in configuration}
     places |= {
         (path, line, kind)
         for path, line, kind, digest in image.findings
@@ -333,57 +339,10 @@ def _find_secrets(image: _Image, config: bytes, is_searched: IsSearched, install
     return tuple(f"{path}:{line}: {kind}" for path, line, kind in sorted(places))
 
 
-def _search_configuration(config: bytes) -> Iterator[tuple[int, str]]:
-    """Yield number and kind of each likely secret in the variables and labels, and in the other fields after these.
-
-    The history repeats variables; there, the values that were found are left out.
-    """
-    settings, values = _list_settings(json.loads(config)), list[bytes]()
-    for number, setting in enumerate(settings, start=1):
-        text = setting.encode("utf-8", "surrogatepass")
-        kinds = [kind for _, kind in find_secret_patterns(text)]
-        yield from ((number, kind) for kind in kinds)
-        values += [text.partition(b"=")[2] or text] if kinds else []
-    for text in (config, *_strings(json.loads(config, object_pairs_hook=list))):
-        rest = reduce(_leave_out, values, text)
-        yield from ((len(settings) + 1, kind) for _, kind in find_secret_patterns(rest))
-
-
-def _leave_out(text: bytes, value: bytes) -> bytes:
-    """Return a text without a value, as it is and as a string in JSON."""
-    written = json.dumps(value.decode("utf-8", "surrogatepass"))[1:-1].encode()
-    return text.replace(written, b"").replace(value, b"")
-
-
-def _list_settings(config: Mapping[str, Any]) -> list[str]:
-    """Return the variables and labels in an image's configuration, as `NAME=value`."""
-    own = config.get("config") or {}
-    return [*(own.get("Env") or ()), *(f"{name}={value}" for name, value in (own.get("Labels") or {}).items())]
-
-
-def _name_settings(settings: Iterable[str]) -> tuple[str, ...]:
-    """Return the name of each variable and label; empty for a name that may be a secret itself."""
-    names = (setting.partition("=")[0] for setting in settings)
-    return tuple(
-        name if NAME.fullmatch(name) and not any(find_secret_patterns(name.encode())) else "" for name in names
-    )
-
-
 def _join_settings(settings: Iterable[str]) -> dict[str, bytes]:
     """Return the variables and labels as a text, one a line, to search."""
     content = "\n".join(" ".join(each.splitlines()) for each in settings).encode("utf-8", "replace")
     return {"configuration": content} if _mentions_secret(content) else {}
-
-
-def _strings(document: Any) -> Iterator[bytes]:
-    """Yield every string in a JSON document, decoded, including names; objects are lists of pairs."""
-    waiting = [document]
-    while waiting:
-        each = waiting.pop()
-        if isinstance(each, str):
-            yield each.encode("utf-8", "surrogatepass")
-        elif isinstance(each, list | tuple):
-            waiting += each
 
 
 PACKAGES = ("/usr/", "/lib/", "/var/lib/", "/var/cache/", "/etc/ssl/", "/etc/ca-certificates", "/proc/", "/sys/")
@@ -405,8 +364,6 @@ SPEAKS = re.compile(
     re.IGNORECASE,
 )
 """Words in a text that may name a secret, and what is before a password in an address and in `.pgpass`."""
-NAME = re.compile(r"[\w./-]{1,100}")
-"""Name of a variable or label that is repeated in a finding."""
 PASSWORDS = re.compile(r"/(\.pgpass|pgpass\.conf)$")
 """Name of a file of passwords, which no package installs."""
 MOST_TEXTS = 8 * 1024 * 1024

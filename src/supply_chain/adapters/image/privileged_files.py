@@ -1,10 +1,8 @@
-"""Files of an image that give more rights than their user has, and variables that make programs load code."""
+"""Files of an image that give more rights than their user has."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import PurePosixPath
-from typing import Any
 
 from supply_chain.adapters.image.file_content import FileContent
 from supply_chain.adapters.image.filesystem import Filesystem, Kind, Node, escape_path
@@ -24,8 +22,6 @@ APPLICATIONS = "/usr/src"
 """Directory in a system directory where applications have their files, as in /app, /opt and /srv."""
 PRELOAD = "/etc/ld.so.preload"
 """Libraries that the dynamic loader loads into every program, also into setuid programs (ld.so(8))."""
-CODE_VARIABLES = ("BASH_ENV", "LD_AUDIT", "LD_PRELOAD")
-"""Variables that name code for every program, or every script of bash (ld.so(8), bash(1))."""
 
 
 def list_privileged(files: Files) -> tuple[PrivilegedFile, ...]:
@@ -86,18 +82,18 @@ def _list_system(files: Files) -> set[str]:
     """Return the paths, without links, of what is in `SYSTEM`, also behind links, and of the directories above it."""
     places = [place for each in SYSTEM if (place := files.resolve(each))]
     above = {parent for path, _ in places for parent in _list_parents(path)}
-    found, waiting = set[str](), places
+    listed, waiting = set[str](), places
     while waiting:
         path, node = waiting.pop()
-        if path in found:
+        if path in listed:
             continue
-        found.add(path)
+        listed.add(path)
         for name, child in node.children.items():
             below = f"{path.rstrip('/')}/{name}"
             target = files.resolve(below) if child.kind is Kind.LINK else (below, child)
             if target is not None and below != APPLICATIONS:
                 waiting.append(target)
-    return found | above
+    return listed | above
 
 
 def _list_parents(path: str) -> set[str]:
@@ -110,10 +106,3 @@ def _find_preload(files: Files) -> list[tuple[str, str]]:
     if preload is None or not (preload[1].size or preload[1].kind is Kind.LINK):
         return []
     return [(preload[0], "every program loads the libraries that it names")]
-
-
-def list_code_variables(config: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return which of `CODE_VARIABLES` an image's configuration sets (OCI image 1.1, "Image Configuration")."""
-    variables = (config.get("config") or {}).get("Env") or ()
-    names = {name for name, _, value in (str(each).partition("=") for each in variables) if value}
-    return tuple(name for name in CODE_VARIABLES if name in names)

@@ -7,7 +7,7 @@ import pytest
 
 from supply_chain.adapters.image.file_content import FileContent
 from supply_chain.adapters.image.filesystem import Filesystem
-from supply_chain.adapters.image.privileged_files import list_code_variables, list_privileged
+from supply_chain.adapters.image.privileged_files import list_privileged
 
 PRELOAD = "every program loads the libraries that it names"
 
@@ -111,17 +111,3 @@ def test_all_rights_of_a_file_are_named():
 def test_preload_of_libraries_gives_more_rights(members, found):
     """The dynamic loader loads them into every program; a link may lead to a file that a later program makes."""
     assert rights(*members) == found
-
-
-@pytest.mark.parametrize(
-    ("variables", "names"),
-    [
-        (["PATH=/bin", "LD_PRELOAD=/lib/jemalloc.so"], ("LD_PRELOAD",)),
-        (["LD_PRELOAD=a=b", "BASH_ENV=/x", "LD_AUDIT=y"], ("BASH_ENV", "LD_AUDIT", "LD_PRELOAD")),
-        (["LD_PRELOAD=", "LD_LIBRARY_PATH=/opt/cuda", "LD_PRELOAD"], ()),
-        (None, ()),
-    ],
-)
-def test_variables_that_load_code_are_listed(variables, names):
-    """Paths of libraries, which are common, and empty variables do not count."""
-    assert list_code_variables({"config": {"Env": variables}}) == names

@@ -1,0 +1,71 @@
+"""What an image's configuration sets (OCI image 1.1, "Image Configuration")."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import reduce
+from typing import Any
+
+from supply_chain.adapters.image.secret_forms import find_secret_patterns
+
+NAME = re.compile(r"[\w./-]{1,100}")
+"""Name of a variable or label that is repeated in a finding."""
+CODE_VARIABLES = ("BASH_ENV", "LD_AUDIT", "LD_PRELOAD")
+"""Variables that name code for every program, or every script of bash (ld.so(8), bash(1))."""
+
+
+def list_settings(config: Mapping[str, Any]) -> list[str]:
+    """Return the variables and labels in an image's configuration, as `NAME=value`."""
+    own = config.get("config") or {}
+    return [*(own.get("Env") or ()), *(f"{name}={value}" for name, value in (own.get("Labels") or {}).items())]
+
+
+def name_settings(settings: Iterable[str]) -> tuple[str, ...]:
+    """Return the name of each variable and label; empty for a name that may be a secret itself."""
+    names = (setting.partition("=")[0] for setting in settings)
+    return tuple(
+        name if NAME.fullmatch(name) and not any(find_secret_patterns(name.encode())) else "" for name in names
+    )
+
+
+def list_code_variables(config: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return which of `CODE_VARIABLES` an image's configuration sets (OCI image 1.1, "Image Configuration")."""
+    variables = (config.get("config") or {}).get("Env") or ()
+    names = {name for name, _, value in (str(each).partition("=") for each in variables) if value}
+    return tuple(name for name in CODE_VARIABLES if name in names)
+
+
+def search_configuration(config: bytes, settings: Sequence[str]) -> Iterator[tuple[int, str]]:
+    """Yield number and kind of each likely secret in the variables and labels, and in the other fields after these.
+
+    `settings` are what `list_settings` returns. The history repeats variables; there, the values that were found are
+    left out.
+    """
+    values = list[bytes]()
+    for number, setting in enumerate(settings, start=1):
+        text = setting.encode("utf-8", "surrogatepass")
+        kinds = [kind for _, kind in find_secret_patterns(text)]
+        yield from ((number, kind) for kind in kinds)
+        values += [text.partition(b"=")[2] or text] if kinds else []
+    for text in (config, *_strings(json.loads(config, object_pairs_hook=list))):
+        rest = reduce(_leave_out, values, text)
+        yield from ((len(settings) + 1, kind) for _, kind in find_secret_patterns(rest))
+
+
+def _leave_out(text: bytes, value: bytes) -> bytes:
+    """Return a text without a value, as it is and as a string in JSON."""
+    written = json.dumps(value.decode("utf-8", "surrogatepass"))[1:-1].encode()
+    return text.replace(written, b"").replace(value, b"")
+
+
+def _strings(document: Any) -> Iterator[bytes]:
+    """Yield every string in a JSON document, decoded, including names; objects are lists of pairs."""
+    waiting = [document]
+    while waiting:
+        each = waiting.pop()
+        if isinstance(each, str):
+            yield each.encode("utf-8", "surrogatepass")
+        elif isinstance(each, list | tuple):
+            waiting += each
