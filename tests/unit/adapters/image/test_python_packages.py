@@ -4,15 +4,12 @@ import base64
 import hashlib
 import io
 import json
-import tarfile
 import zipfile
 from dataclasses import dataclass, field
 
 import pytest
 
 from supply_chain.adapters.image import python_packages
-from supply_chain.adapters.image.file_content import ContentStore, FileContent, read_file
-from supply_chain.adapters.image.filesystem import Filesystem
 from supply_chain.adapters.image.python_packages import (
     REMEDY,
     InstalledPackage,
@@ -21,6 +18,7 @@ from supply_chain.adapters.image.python_packages import (
     parse_metadata,
     read_packages,
 )
+from tests.support.filesystem import lay_files
 
 DIRECTORY = "opt/venv/lib/python3.11/site-packages"
 INFO = f"{DIRECTORY}/hat-2.0.dist-info"
@@ -82,19 +80,7 @@ SOURCE = {path.replace(f"{DIRECTORY}/", "src/"): content for path, content in HA
 
 def read(contents, index, links=None):
     """Return the packages of an image of these files and links."""
-    keeper, files = ContentStore(io.BytesIO()), Filesystem[FileContent]()
-    members = []
-    for name, content in contents.items():
-        members.append(tarfile.TarInfo(name))
-        members[-1].size = len(content)
-    for name, target in (links or {}).items():
-        members.append(tarfile.TarInfo(name))
-        members[-1].type, members[-1].linkname = tarfile.SYMTYPE, target
-
-    def read_member(member):
-        return read_file(io.BytesIO(contents[member.name]), member.size, keeper, secrets=False, keep=1024 * 1024)
-
-    files.lay(iter(members), read_member)
+    keeper, files = lay_files(contents, links, keep=1024 * 1024)
     return read_packages(files, keeper, index)
 
 

@@ -2,15 +2,12 @@
 
 import base64
 import hashlib
-import io
 import sys
-import tarfile
 
 import pytest
 
 from supply_chain.adapters.image import package_records, python_sources
-from supply_chain.adapters.image.file_content import HEAD, ContentStore, FileContent, read_file
-from supply_chain.adapters.image.filesystem import Filesystem
+from supply_chain.adapters.image.file_content import HEAD
 from supply_chain.adapters.image.package_records import parse_record, read_installed_files
 from supply_chain.adapters.image.python_sources import (
     LARGEST_TEXT,
@@ -20,35 +17,18 @@ from supply_chain.adapters.image.python_sources import (
     is_python_text,
     select_startup_lines,
 )
+from tests.support.filesystem import lay_files
 
 CODE = b"eval(input())\n"
 
 
 def find(contents, links=None, checked=(), checkpoint=lambda: None, config=None):
     """Return the sources of an image of these files and links; the check `source` reads the contents `checked`."""
-    keeper, files = lay(contents, links)
+    keeper, files = lay_files(contents, links)
     digests = {hashlib.sha256(each).hexdigest() for each in checked}
     scripts = find_scripts(files, {"config": config})
     installed = read_installed_files(files, keeper)
     return find_python_sources(files, keeper, installed, digests.__contains__, checkpoint, scripts)
-
-
-def lay(contents, links=None):
-    """Return an image of these files and links."""
-    keeper, files = ContentStore(io.BytesIO()), Filesystem[FileContent]()
-    members = []
-    for name, content in contents.items():
-        members.append(tarfile.TarInfo(name))
-        members[-1].size = len(content)
-    for name, target in (links or {}).items():
-        members.append(tarfile.TarInfo(name))
-        members[-1].type, members[-1].linkname = tarfile.SYMTYPE, target
-
-    def read(member):
-        return read_file(io.BytesIO(contents[member.name]), member.size, keeper, secrets=False)
-
-    files.lay(iter(members), read)
-    return keeper, files
 
 
 TEXT = b"import os\nos.system(input())\n"
