@@ -136,12 +136,12 @@ def read_packages(
     """
     conda = _read_conda(files, keeper)
     system = read_installed_files(files, keeper, conda.__contains__)
-    found = list(islice(_find_metadata(files, keeper, system, conda, checkpoint), MOST_PACKAGES + 1))
-    if len(found) > MOST_PACKAGES:
+    metadata = list(islice(_find_metadata(files, keeper, system, conda, checkpoint), MOST_PACKAGES + 1))
+    if len(metadata) > MOST_PACKAGES:
         raise ValueError(f"it has more than {MOST_PACKAGES} Python packages")
     if index is not None:
-        return _compare_packages(files, keeper, system, found, index, checkpoint)
-    return Packages(read_installed_files(files, keeper), uncompared=len(found))
+        return _compare_packages(files, keeper, system, metadata, index, checkpoint)
+    return Packages(read_installed_files(files, keeper), uncompared=len(metadata))
 
 
 def _read_conda(files: Files, keeper: ContentStore) -> frozenset[str]:
@@ -167,16 +167,16 @@ def _compare_packages(
     files: Files,
     keeper: ContentStore,
     system: InstalledFiles,
-    found: Iterable[_Metadata],
+    metadata: Iterable[_Metadata],
     index: PackageIndex,
     checkpoint: Callable[[], object],
 ) -> Packages:
     claims, false_claims = list[_Claim](), dict[str, str]()
-    for metadata in found:
+    for each in metadata:
         try:
-            claim = _read_claim(files, keeper, metadata)
+            claim = _read_claim(files, keeper, each)
         except ValueError as error:
-            false_claims[metadata.real] = f"{escape_path(metadata.path)}:1: {error}"
+            false_claims[each.real] = f"{escape_path(each.path)}:1: {error}"
             continue
         if claim:
             claims.append(claim)
@@ -186,12 +186,12 @@ def _compare_packages(
         for each in claims
     ]
     digests = defaultdict[str, set[bytes]](set)
-    for each in compared:
-        for file in each.files:
+    for comparison in compared:
+        for file in comparison.files:
             digests[file.path].add(file.published)
-    for each in compared:
-        if (why := each.explain(digests)) and not _is_vendored(each.claim, compared):
-            false_claims[each.claim.metadata.real] = why
+    for comparison in compared:
+        if (why := comparison.explain(digests)) and not _is_vendored(comparison.claim, compared):
+            false_claims[comparison.claim.metadata.real] = why
     merged = {
         path: (*system.digests.get(path, ()), *(("sha256", digest) for digest in listed))
         for path, listed in digests.items()
@@ -211,8 +211,8 @@ def _find_published(
     wheels = list(_read_wheels(files, keeper, system))
     own = {each: wheel for wheel in wheels for each in packages if each.is_of(wheel)}
     others = [each for each in packages if each not in own]
-    found = dict(zip(others, map_concurrently(index.find, others), strict=True))
-    return {**found, **{package: Published(files=wheel) for package, wheel in own.items()}}
+    of_index = dict(zip(others, map_concurrently(index.find, others), strict=True))
+    return {**of_index, **{package: Published(files=wheel) for package, wheel in own.items()}}
 
 
 def _read_wheels(files: Files, keeper: ContentStore, system: InstalledFiles) -> Iterator[Mapping[str, bytes]]:
@@ -246,10 +246,10 @@ def _find_metadata(
         checkpoint()
         for below in BELOW if node.kind is Kind.LINK else BELOW[:1]:
             match = METADATA.fullmatch(path + below)
-            found = files.resolve(path + below) if match else None
-            if match is None or found is None or found[1].content is None:
+            file = files.resolve(path + below) if match else None
+            if match is None or file is None or file[1].content is None:
                 continue
-            real, content = found[0], found[1].content
+            real, content = file[0], file[1].content
             by_system = real in conda or (SYSTEM.match(real) is not None and not system.is_complete)
             if not by_system and not system.lists(real, content, keeper):
                 yield _Metadata(path + below, real, (match[1] or "/").rstrip("/"), content)
@@ -326,7 +326,7 @@ class _File:
     """Without links."""
     published: bytes
     """SHA-256 as published."""
-    found: bytes | None
+    installed: bytes | None
     """SHA-256 in the image; None if it is not there."""
 
 
@@ -334,8 +334,8 @@ def _list_files(files: Files, claim: _Claim, published: Published, checkpoint: C
     """Yield the files of the published wheel, or those of the published source at each place of a build's choice."""
     for path, digest in published.files.items() if published.files else _list_places(published.sources):
         checkpoint()
-        real, found = _find(files, f"{claim.metadata.directory}/{path}")
-        yield _File(real, digest, found.sha256 if found else None)
+        real, content = _find(files, f"{claim.metadata.directory}/{path}")
+        yield _File(real, digest, content.sha256 if content else None)
 
 
 def _list_places(sources: Mapping[str, bytes]) -> Iterator[tuple[str, bytes]]:
@@ -375,10 +375,14 @@ class _Comparison:
         if not self.files:
             return "and no published file has its metadata"
         code = [each for each in self.files if CODE.search(each.path)]
-        if code and all(each.found is None for each in code):
+        if code and all(each.installed is None for each in code):
             return "and none of its code is there"
         changed = sorted(
-            {each.path for each in code if each.found is not None and each.found not in digests.get(each.path, ())}
+            {
+                each.path
+                for each in code
+                if each.installed is not None and each.installed not in digests.get(each.path, ())
+            }
         )
         if not changed:
             return ""

@@ -72,10 +72,10 @@ class PythonIndexes:
         cached = self.cache.read(*key)
         if cached is not None and (stored := _decode(cached)) is not None:
             return stored
-        found = self._find(package)
-        if found.files or found.sources:
-            self.cache.write(*key, _encode(found))
-        return found
+        published = self._find(package)
+        if published.files or published.sources:
+            self.cache.write(*key, _encode(published))
+        return published
 
     def forget_unused(self) -> None:
         """Remove what nobody asked for recently."""

@@ -256,7 +256,7 @@ def _report(tool: Tool, directory: Path, files: list[str], timeout: float) -> Re
 
 def _apply_comments(report: Report, directory: Path) -> Report:
     """Return the report without the findings that a comment with a reason declares harmless; count these."""
-    found, silenced = list[_Finding](), Counter[str]()
+    findings, silenced = list[_Finding](), Counter[str]()
     read = cache(lambda name: read_comments((directory / name).read_bytes()))
     for each in report.results:
         comments = (read(each.filename).get(line) for line in {each.line_number, *each.line_range})
@@ -264,8 +264,8 @@ def _apply_comments(report: Report, directory: Path) -> Report:
         if any(comment.has_reason for comment in about):
             silenced[_relative(each.filename)] += 1
         else:
-            found.append(each.model_copy(update={"is_unexplained": bool(about)}))
-    return report.model_copy(update={"results": found, "silenced": dict(silenced)})
+            findings.append(each.model_copy(update={"is_unexplained": bool(about)}))
+    return report.model_copy(update={"results": findings, "silenced": dict(silenced)})
 
 
 def parse_report(text: str) -> Report:
