@@ -5,8 +5,8 @@
 Cold: `cscm chain` on a revision of which nothing is proven, from the flow's first line to its final state,
 and bench/chain.sh on another such revision; each commits a change of its own to one file of the example, in a
 copy of the project, so that neither finds in the build cache what the other made. Unchanged: `cscm chain` on
-what was just proven. Memory is the peak of the flow's process, in a cold chain and with an image of so many
-MiB. Needs the laptop's supply chain (`cscm up`).
+what was just proven. Memory is the peak of a command in a process of its own, with images of 1 MiB and of so
+many MiB more than their base. Needs the laptop's supply chain (`cscm up`).
 """
 
 from __future__ import annotations
@@ -80,16 +80,24 @@ class Run:
 
 
 def chain(path: Path, *options: str) -> Run:
-    """Run `cscm chain` once, in its own process."""
+    """Run `cscm chain` once."""
+    return _run([str(Path(sys.executable).with_name("cscm")), "chain", str(path), *options])
+
+
+def chain_alone(path: Path, *options: str) -> Run:
+    """Run `cscm chain` once in a process of its own, whose memory is measured."""
+    return _run([sys.executable, "-m", "cscm.main", "chain", str(path), *options])
+
+
+def _run(command: list[str]) -> Run:
     started, peak = time.monotonic(), 0.0
-    command = [str(Path(sys.executable).with_name("cscm")), "chain", str(path), *options]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         while process.poll() is None:
             peak = max(peak, _memory(process.pid))
             time.sleep(0.05)
         result, log = process.communicate()
     if process.returncode:
-        raise SystemExit(f"cscm chain {path} ended with {process.returncode}:\n{log}{result}")
+        raise SystemExit(f"{' '.join(command)} ended with {process.returncode}:\n{log}{result}")
     steps = {m["name"]: float(m["seconds"]) for m in map(STEP.match, log.splitlines()) if m}
     return Run(time.monotonic() - started, _flow_seconds(), steps, peak)
 
@@ -217,14 +225,14 @@ def at_once(number: int) -> tuple[float, list[dict[str, float]]]:
     return seconds, [{m["name"]: float(m["seconds"]) for m in map(STEP.match, t.splitlines()) if m} for t in logs]
 
 
-def large(mib: int) -> Run:
+def sized(mib: int) -> Run:
     """Take a base image with a file of `mib` MiB, which cannot be compressed, through the chain."""
     with tempfile.TemporaryDirectory(prefix="cscm-bench-") as name:
         path = _application(Path(name) / "bench-large")
         with (path / "note").open("wb") as file:
             for _ in range(mib):
                 file.write(os.urandom(1024**2))
-        return chain(path, "--force")
+        return chain_alone(path, "--force")
 
 
 def _application(directory: Path) -> Path:
@@ -272,13 +280,13 @@ def page(
     plain: list[Run],
     again: list[Run],
     many: tuple[float, list[dict[str, float]]],
-    big: tuple[int, Run],
+    sized: list[tuple[int, Run]],
 ) -> str:
     """Return docs/performance.md.
 
-    `load` is the machine's load before the first run, `big` the size in MiB of the large image and its run.
+    `load` is the machine's load before the first run, `sized` sizes of images in MiB, and their runs.
     """
-    return "\n".join([*_head(load, len(cold)), *_goals(cold, plain, again, big), *_many(*many)]) + "\n"
+    return "\n".join([*_head(load, len(cold)), *_goals(cold, plain, again, sized), *_many(*many)]) + "\n"
 
 
 def _head(load: float, rounds: int) -> list[str]:
@@ -294,7 +302,7 @@ def _head(load: float, rounds: int) -> list[str]:
     ]
 
 
-def _goals(cold: list[Run], plain: list[Run], again: list[Run], big: tuple[int, Run]) -> list[str]:
+def _goals(cold: list[Run], plain: list[Run], again: list[Run], sized: list[tuple[int, Run]]) -> list[str]:
     """Return the table of goals and whether each is met."""
     flow, tools = median([r.flow for r in cold]), median([r.flow for r in plain])
     ratio = median([c.flow / p.flow for c, p in zip(cold, plain, strict=True)])
@@ -309,8 +317,10 @@ def _goals(cold: list[Run], plain: list[Run], again: list[Run], big: tuple[int, 
         f"ratio, round by round | {ratio:.2f} |",
         f"unchanged run, s | {unchanged:.2f} | {_held(unchanged, 3)}",
         f"process around the flow (start, imports, end), s | {around:.2f} |",
-        _memory_row("peak memory of the flow's process, MiB", max(r.memory for r in cold)),
-        _memory_row(f"the same with an image of {big[0]} MiB that cannot be compressed", big[1].memory),
+        *(
+            _memory_row(f"peak memory for an image with {mib} MiB of random data, MiB", run.memory)
+            for mib, run in sized
+        ),
         "",
     ]
 
@@ -367,7 +377,7 @@ def main() -> None:
         raise SystemExit("bc is not on PATH; the script counts with it. Install it: apt-get install bc")
     load = os.getloadavg()[0]
     runs = measured(asked.rounds)
-    text = page(load, *runs, at_once(asked.at_once), (asked.large, large(asked.large)))
+    text = page(load, *runs, at_once(asked.at_once), [(mib, sized(mib)) for mib in (1, asked.large)])
     write_page(text)
     print(text, *_steps(*runs), sep="\n")
 

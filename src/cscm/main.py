@@ -327,6 +327,11 @@ def schema() -> None:
     click.echo(json.dumps(json_schema(), indent=2))
 
 
-if __name__ == "__main__":
+def start() -> None:
+    """Run the command with the words of this process."""
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
-    main()
+    main(prog_name="cscm")
+
+
+if __name__ == "__main__":
+    start()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,8 +28,6 @@ def use_prefect(*, verbose: bool = False) -> Path:
     """
     project = find_project()
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
-    if not verbose:  # the terminal shows steps and the result; the complete log is in the UI
-        os.environ["PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"] = "CRITICAL"
     os.environ.update(FREQUENCY)
     if "PREFECT_API_URL" not in os.environ:
         from cscm_laptop.prefect_server import require_server  # noqa: PLC0415 - only if the laptop is used
@@ -36,7 +35,18 @@ def use_prefect(*, verbose: bool = False) -> Path:
         os.environ.update(require_server())
     with contextlib.chdir(project):
         import prefect.main  # noqa: F401, PLC0415 - reads the settings
+    if not verbose:
+        _silence_console()
     return project
+
+
+def _silence_console() -> None:
+    """Let only steps and the result reach the terminal; the complete log is in the UI."""
+    from prefect.logging.handlers import PrefectConsoleHandler  # noqa: PLC0415 - after Prefect's environment is set
+
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, PrefectConsoleHandler):
+            handler.setLevel(logging.CRITICAL)
 
 
 def load_block(kind: str, name: str) -> Any:

@@ -23,7 +23,7 @@ from cscm_laptop.ports import HOST, answers, asked, is_served
 from cscm_laptop.profile import Profile, load_profile
 from cscm_laptop.services import OURS_ALONE, Progress, Service, read_record
 from orchestration import registration
-from orchestration.project import HOME, PROJECT
+from orchestration.project import HOME, PREFORK_SOCKET, PROJECT
 from orchestration.registration import PrefectApi
 from orchestration.registration.abandoned_runs import FREQUENCY
 from orchestration.registration.work_pools import heartbeats
@@ -182,12 +182,12 @@ def server(home: Home, profile: Profile) -> Service:
 
 def warm_command(home: Home) -> str:
     """Return the command that starts a run: a copy of the prefork server if it runs, else a new process."""
-    return shlex.join([sys.executable, "-I", "-S", str(home.project / WARMLY), str(home.run / "warm.sock")])
+    return shlex.join([sys.executable, "-I", "-S", str(home.project / WARMLY), str(home.directory / PREFORK_SOCKET)])
 
 
 def warm(home: Home, profile: Profile) -> Service:
     """Return the service of the prefork server, which has imported what a run needs; runs are copies of it."""
-    socket = home.run / "warm.sock"
+    socket = home.directory / PREFORK_SOCKET
     code = (file for room in ROOMS for file in (home.project / room).rglob("*.py"))
     return Service(
         name="warm",

@@ -1,8 +1,7 @@
-"""Runs `orchestration.flow_run` in a fork that has imported everything: `python -I -S prefork_client.py SOCKET`.
+"""Runs a function of the project in a fork that has imported everything.
 
-This is the command of the laptop's work pool. It asks the prefork server for a fork, hands over its environment,
-directory and output, passes signals on, and ends as the fork ends. If there is no prefork server, or it has other code
-or settings, this process becomes `python -m orchestration.flow_run` itself.
+As a program, `python -I -S prefork_client.py SOCKET`, it is the command of the laptop's work pool: it asks the prefork
+server for a fork that runs `orchestration.flow_run`. The command `cscm` asks for a fork in the same way.
 
 It imports only the smallest parts of the standard library, because its own start is part of the time to save.
 """
@@ -14,13 +13,35 @@ import socket
 import sys
 from contextlib import suppress
 
+FLOW_RUN = "orchestration.flow_run:main"
 COLD = [sys.executable, "-m", "orchestration.flow_run"]
 
 
 def main(path: str) -> int:
-    """Return the status of the run; does not return if this process becomes the run itself."""
-    here = os.getcwd()  # noqa: PTH109 - pathlib takes longer than all the rest
-    asked = json.dumps({"environment": dict(os.environ), "directory": here}).encode()
+    """Return the status of the flow run; does not return if this process becomes the flow run itself."""
+    status = run(path, FLOW_RUN, ["prefect.engine"])
+    if status is None:
+        os.execv(COLD[0], COLD)  # noqa: S606 # nosec B606 - no shell is wanted
+    return status
+
+
+def run(path: str, function: str, words: list[str]) -> int | None:
+    """Run a function (`module:name`) with the words of a command line in a fork; return the status of the fork.
+
+    The fork has the environment, directory, input and output of this process and gets its signals; this process ends as
+    the fork does. Returns None if no prefork server answers, or if it has other code or settings.
+    """
+    asked = json.dumps(
+        {
+            "function": function,
+            "words": words,
+            "environment": dict(os.environ),
+            "directory": os.getcwd(),  # noqa: PTH109 - pathlib takes longer than all the rest
+            "like": describe_process(__file__),
+            "mask": _read_mask(),
+            "nice": os.nice(0),
+        }
+    ).encode()
     directory, name = os.path.split(path)
     try:
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -28,18 +49,16 @@ def main(path: str) -> int:
         handle = os.open(directory, os.O_RDONLY)
         connection.connect(f"/proc/self/fd/{handle}/{name}")  # a socket's name may be 107 bytes long (unix(7))
         os.close(handle)
-        socket.send_fds(connection, [len(asked).to_bytes(4, "big")], [1, 2])
+        socket.send_fds(connection, [len(asked).to_bytes(4, "big")], [0, 1, 2])
         connection.sendall(asked)
         lines = connection.makefile("r", encoding="ascii")
         answer = lines.readline().split()
         connection.settimeout(None)
     except OSError:
-        answer = []
+        return None
     if len(answer) != 2 or answer[0] != "pid":
-        os.execv(COLD[0], COLD)  # noqa: S606 # nosec B606 - no shell is wanted
-    run = int(answer[1])
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, lambda number, _: _forward_signal(run, number))
+        return None
+    _forward_signals(int(answer[1]))
     status = int((lines.readline().split() or ["", "1"])[1])  # without an answer, the run did not end well
     if status < 0:
         signal.signal(-status, signal.SIG_DFL)
@@ -47,9 +66,40 @@ def main(path: str) -> int:
     return status
 
 
-def _forward_signal(run: int, number: int) -> None:
-    with suppress(ProcessLookupError):
-        os.kill(run, number)
+def describe_process(file: str) -> list[str]:
+    """Return what a fork shares with the prefork server: interpreter, code, and what the kernel shows of the machine.
+
+    `file` is a file of this package.
+    """
+    code = os.path.dirname(os.path.realpath(file))  # noqa: PTH120 - pathlib takes longer
+    namespaces = [os.readlink(f"/proc/self/ns/{each}") for each in ("mnt", "net", "pid", "user")]  # noqa: PTH115 - too
+    return [sys.executable, code, *namespaces]
+
+
+def _read_mask() -> int:
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
+
+
+def _forward_signals(run: int) -> None:
+    """Let the signals that end or stop this process reach the fork too, except those that this process ignores."""
+
+    def end(number: int, _: object) -> None:
+        with suppress(ProcessLookupError):
+            os.kill(run, number)
+
+    def stop(_number: int, _: object) -> None:
+        with suppress(ProcessLookupError):
+            os.kill(run, signal.SIGSTOP)
+            os.kill(os.getpid(), signal.SIGSTOP)
+            os.kill(run, signal.SIGCONT)
+
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, end)
+    if signal.getsignal(signal.SIGTSTP) is not signal.SIG_IGN:
+        signal.signal(signal.SIGTSTP, stop)
 
 
 if __name__ == "__main__":

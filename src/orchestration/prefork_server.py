@@ -1,9 +1,10 @@
 """Imports Prefect and the flows once, and starts each run as a fork: `python -m orchestration.prefork_server SOCKET`.
 
-A run that starts by itself spends seconds on imports before its first line. A fork of this process has the imports
-already; `prefork_client.py` asks for it. Each run is still its own process, with its own environment, directory,
-output, signals and status, and it ends with the process that asked for it. If code or settings changed since this
-process started, it answers `cold`, and the run starts by itself. After a change of code this process replaces itself.
+A run, or a command of `cscm`, that starts by itself spends seconds on imports before its first line. A fork of this
+process has the imports already; `prefork_client.py` asks for it. Each is still its own process, with its own
+environment, directory, input, output, signals and status, and it ends with the process that asked for it. If code or
+settings changed since this process started, or are not those of the one that asks, it answers `cold`, and the run
+starts by itself. After a change of code this process replaces itself.
 """
 
 from __future__ import annotations
@@ -14,17 +15,22 @@ import gc
 import importlib
 import json
 import os
-import runpy
+import pkgutil
 import select
 import signal
 import socket
 import sys
+import tempfile
 import threading
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import BaseModel
 
+import orchestration
+from orchestration.prefork_client import FLOW_RUN, describe_process
 from orchestration.project import find_project
 from supply_chain.adapters.aws.session import read_descriptions
 from supply_chain.adapters.process.command import inherit_environment
@@ -33,7 +39,7 @@ from supply_chain.policy.loading import read_project_policies
 
 FLOWS = (
     "chain", "build", "curate", "deploy", "monitor", "bases", "promote", "catch_up", "respond", "isolate", "inventory",
-    "lifecycle", "daily_report", "rescan", "image_decisions", "sweep", "policy", "verdicts",
+    "lifecycle", "daily_report", "rescan", "image_decisions", "sweep", "policy", "verdicts", "break_glass", "vex",
 )  # fmt: skip
 IMPORTED = (
     "prefect.main", "prefect.engine", "prefect.flow_engine", "prefect.task_engine", "prefect.events.clients",
@@ -41,9 +47,9 @@ IMPORTED = (
     "prefect.results", "prefect.client.orchestration", "prefect.artifacts", "prefect.utilities.visualization",
     "fastapi.encoders", "anyio._backends._asyncio", "rich._emoji_codes", "orchestration.registration",
     "cryptography.hazmat.backends.openssl", "supply_chain.adapters.database.preview",
-    *(f"flows.{name}" for name in FLOWS),
+    "cscm.main", "cscm.fleet", "cscm.lifecycle", "cscm.rendering", *(f"flows.{name}" for name in FLOWS),
 )  # fmt: skip
-"""The modules that a run would import."""
+"""The modules that a run or a command would import."""
 SERVICES = ("ecr", "kms", "sqs", "sts")
 """The services of AWS that runs call."""
 CODE = ("supply_chain", "orchestration", "cscm", "flows", "tasks", "blocks")
@@ -51,6 +57,8 @@ CODE = ("supply_chain", "orchestration", "cscm", "flows", "tasks", "blocks")
 GRACE = 30.0
 """Seconds that a run has to end after the process that asked for it is gone."""
 LARGEST = 4 * 1024 * 1024
+SETTINGS = ("CSCM_HOME", "CSCM_PROJECT", "CSCM_PROFILE")
+"""Variables that choose the project, its state and its profile."""
 PR_SET_PDEATHSIG = 1
 
 
@@ -114,21 +122,48 @@ def _read_policies() -> None:
         read_project_policies(find_project())
 
 
+@dataclass(frozen=True)
+class Request:
+    """What a client asks for."""
+
+    function: str
+    """The function to run, as `module:name`."""
+    words: Sequence[str]
+    """The words of the command line after the name of the program."""
+    environment: Mapping[str, str]
+    directory: str
+    like: Sequence[str]
+    """What `describe_process` says of the client."""
+    mask: int
+    """The mask of the modes of new files (umask(2))."""
+    nice: int
+    """The nice value (nice(2))."""
+
+    def fits(self, settings: Mapping[str, str]) -> bool:
+        """Return whether a process with these settings is like one that the client would start.
+
+        A worker gives a run all its settings; a command has only those that its caller set.
+        """
+        own = select_settings(self.environment)
+        same = own == settings if self.function == FLOW_RUN else own.items() <= settings.items()
+        return same and self.like == describe_process(orchestration.__file__)
+
+
 def session(connection: socket.socket, settings: Mapping[str, str], changed: bool) -> int:
     """Serve one run from a process of its own: start it, report its end, and end it when the client is gone."""
     os.setsid()
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     try:
-        environment, directory, outputs = _receive_request(connection)
-        if changed or select_settings(environment) != settings:
+        request, descriptors = _receive_request(connection)
+        if changed or not request.fits(settings):
             connection.sendall(b"cold\n")
             os._exit(0)
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, TypeError):
         os._exit(0)  # the client starts the run by itself
     run = os.fork()
     if run == 0:
-        return _run(connection, environment, directory, outputs)
-    for each in outputs:
+        return _run(connection, request, descriptors)
+    for each in descriptors:
         os.close(each)
     with contextlib.suppress(OSError):
         connection.sendall(f"pid {run}\n".encode())
@@ -138,12 +173,12 @@ def session(connection: socket.socket, settings: Mapping[str, str], changed: boo
     os._exit(0)
 
 
-def _receive_request(connection: socket.socket) -> tuple[dict[str, str], str, list[int]]:
-    """Return the environment, directory and output descriptors that the client sends."""
+def _receive_request(connection: socket.socket) -> tuple[Request, list[int]]:
+    """Return what the client asks for, and the descriptors of its input and output."""
     connection.settimeout(5)
-    head, outputs, _, _ = socket.recv_fds(connection, 4, 2)
+    head, descriptors, _, _ = socket.recv_fds(connection, 4, 3)
     size = int.from_bytes(head, "big")
-    if not 0 < size <= LARGEST or len(outputs) != 2:
+    if not 0 < size <= LARGEST or len(descriptors) != 3:
         raise ValueError("not what a run sends")
     content = b""
     while len(content) < size:
@@ -152,35 +187,37 @@ def _receive_request(connection: socket.socket) -> tuple[dict[str, str], str, li
             raise ValueError("it went away")
         content += part
     connection.settimeout(None)
-    request = json.loads(content)
-    return request["environment"], request["directory"], list(outputs)
+    return Request(**json.loads(content)), list(descriptors)
 
 
-def _run(connection: socket.socket, environment: dict[str, str], directory: str, outputs: list[int]) -> int:
+def _run(connection: socket.socket, request: Request, descriptors: Sequence[int]) -> int:
     """Become the run; return its status."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
     connection.close()
-    become(["prefect.engine"], environment, directory, outputs)
+    _become(request, descriptors)
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
     try:
-        sys.modules.pop("orchestration.flow_run", None)
-        runpy.run_module("orchestration.flow_run", run_name="__main__", alter_sys=True)
+        pkgutil.resolve_name(request.function)()
     except SystemExit as ended:
         return exit_status(ended)
     return 0
 
 
-def become(words: Sequence[str], environment: Mapping[str, str], directory: str, outputs: Sequence[int]) -> None:
-    """Give this fork what the process that asked for it has: words, environment, directory and both outputs."""
-    for number, each in zip((1, 2), outputs, strict=True):
+def _become(request: Request, descriptors: Sequence[int]) -> None:
+    """Give this fork what the client has: words, environment, directory, input and output."""
+    for number, each in enumerate(descriptors):
         os.dup2(each, number)
         os.close(each)
     os.environ.clear()
-    os.environ.update(environment)
+    os.environ.update(request.environment)
     inherit_environment()
-    os.chdir(directory)
-    sys.argv = [*words]
+    time.tzset()
+    os.umask(request.mask)
+    os.nice(max(0, request.nice - os.nice(0)))
+    tempfile.tempdir = None  # it was found by the environment of the server
+    os.chdir(request.directory)
+    sys.argv = [*request.words]
 
 
 def exit_status(ended: SystemExit) -> int:
@@ -210,11 +247,15 @@ def worker_environment(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def select_settings(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return the variables that configure Prefect, Python and the project, except those of a single run."""
+    """Return the variables that configure Prefect, Python, the linker and the project, not those of a single run.
+
+    What `PYTHONDONTWRITEBYTECODE` sets, a command undoes.
+    """
     return {
         name: value
         for name, value in environment.items()
-        if name.startswith(("PREFECT_", "PYTHON", "CSCM_")) and not name.startswith("PREFECT__")
+        if name in SETTINGS or name.startswith(("PREFECT_", "PYTHON", "LD_"))
+        if not name.startswith("PREFECT__") and name != "PYTHONDONTWRITEBYTECODE"
     }
 
 

@@ -12,6 +12,8 @@ MARKER = Path("deployments/profiles/laptop.yaml")
 HOME, PROJECT = "CSCM_HOME", "CSCM_PROJECT"
 TOOLS = "tools"
 """Directory of downloaded and built tools, in the home."""
+PREFORK_SOCKET = Path("run/warm.sock")
+"""Where the laptop's prefork server listens, in the home."""
 
 
 def find_project(start: Path | None = None, environ: Mapping[str, str] = os.environ) -> Path:

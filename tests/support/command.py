@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import io
 import json
 import os
@@ -18,9 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from orchestration.prefork_server import select_settings
 from orchestration.project import MARKER, PROJECT
-from tests.support.prefork import Prefork
 from tests.support.waiting import PATIENCE
 
 ROOT = Path(__file__).parents[2]
@@ -76,15 +73,9 @@ def cscm(
     under: Sequence[str] = (),
     cwd: Path = ROOT,
 ) -> Ran:
-    """Run the command to its end; `under` are the words of a program that is to run it.
-
-    In each environment, the first command is a process of its own; later ones are forks of a process with its imports.
-    """
+    """Run the command to its end; `under` are the words of a program that is to run it."""
     here = {PROJECT: str(cwd)} if (cwd / MARKER).is_file() else {}
     everything = {**os.environ, **here, **(environment or {})}
-    by_fork = not under and args[0] in WITH_PREFECT and "--verbose" not in args
-    if by_fork and (prefork := _prefork(everything, environment or {})):
-        return Ran(*prefork.run(args, everything, cwd, timeout))
     done = subprocess.run(
         [*under, str(CSCM), *args], cwd=cwd, env=everything, capture_output=True, text=True, timeout=timeout,
         check=False,
@@ -92,36 +83,9 @@ def cscm(
     return Ran(done.returncode, done.stdout, done.stderr)
 
 
-WITH_PREFECT = (
-    "approve", "bases", "block", "break-glass", "build", "chain", "curate", "deploy", "explain", "freeze", "images",
-    "inventory", "monitor", "policy", "unblock", "unfreeze", "verdict", "vex", "waivers", "where",
-)  # fmt: skip
-"""Commands that import Prefect and the flows; what --verbose sets has to be set before."""
-_preforks: dict[tuple[tuple[str, str], ...], Prefork | None] = {}
-"""The process to fork for each environment; None after the first command in it."""
-_making = threading.Lock()
-
-
-def _prefork(everything: Mapping[str, str], own: Mapping[str, str]) -> Prefork | None:
-    """Return the process to fork in an environment, or None for the first command in it.
-
-    Environments differ in their settings and in what a caller adds to this process's environment.
-    """
-    key = tuple(sorted({**select_settings(everything), **own}.items()))
-    with _making:
-        if key not in _preforks:
-            _preforks[key] = None
-            return None
-        found = _preforks[key]
-        if found is None:
-            found = _preforks[key] = Prefork(everything, ROOT)
-            atexit.register(found.close)
-        return found
-
-
 @dataclass
 class Run:
-    """`cscm chain` in a process of its own, followed by the lines that it writes."""
+    """`cscm chain` in a process of its own and not in a fork, followed by the lines that it writes."""
 
     path: Path
     environment: Mapping[str, str]
@@ -131,7 +95,7 @@ class Run:
     started: float = field(default_factory=time.time)
 
     def __post_init__(self) -> None:
-        words = [str(CSCM), "chain", str(self.path), "--json", *self.options]
+        words = [sys.executable, "-m", "cscm.main", "chain", str(self.path), "--json", *self.options]
         self.process = subprocess.Popen(
             words, cwd=ROOT, env={**os.environ, **self.environment},
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,

@@ -21,6 +21,7 @@ from cscm_laptop.home import Home
 from cscm_laptop.laptop import LaptopState, load_state
 from cscm_laptop.profile import Ports, Profile
 from cscm_laptop.services import stop
+from orchestration.project import HOME, PREFORK_SOCKET
 from supply_chain.adapters.aws.ecr import Ecr
 from supply_chain.adapters.aws.session import AwsSession
 from supply_chain.adapters.registry.client import MANIFEST, Registry
@@ -160,13 +161,23 @@ def sandbox(directory: Path) -> Iterator[Sandbox]:
         stack.callback(proxy.stop)
         relay = Relay(directory / "engine.sock")
         stack.callback(relay.close)
-        environment = {**prefect_server.prefect_environment(own, profile), "TMPDIR": str(directory / "temporary")}
+        environment = {
+            **prefect_server.prefect_environment(own, profile),
+            HOME: str(own.directory),
+            "TMPDIR": str(directory / "temporary"),
+        }
         state = _state(load_state(home), directory, proxy, relay)
         register = [sys.executable, "-c", REGISTER]
         subprocess.run(
             register, input=state.model_dump_json(), text=True, cwd=ROOT, env={**os.environ, **environment}, check=True
         )
         prefect = Prefect.of(own, prefect_server.api_url(profile))
+        commands = subprocess.Popen(
+            [sys.executable, "-m", "orchestration.prefork_server", str(own.directory / PREFORK_SOCKET)],
+            cwd=ROOT, env={**os.environ, **environment},
+        )  # fmt: skip
+        stack.callback(commands.wait)
+        stack.callback(commands.terminate)
         yield Sandbox(directory, state, proxy, relay, emulator, environment, prefect)
 
 

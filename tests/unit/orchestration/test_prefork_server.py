@@ -24,11 +24,14 @@ from pathlib import Path
 from plumbum import local
 from orchestration import prefork_server as warm
 
-def engine(*_, **how):
-    assert sys.argv == ["prefect.engine"]
+def run():
+    assert sys.argv in (["prefect.engine"], ["cscm", "chain"])
     assert local.env["SAID"] == os.environ["SAID"], "and so do the commands that it runs"
     print(os.environ["SAID"], Path.cwd().name, os.environ.get("PREFECT__FLOW_RUN_ID"), flush=True)
     what = os.environ["DOES"]
+    if what == "reads":
+        print(sys.stdin.read(), oct(os.umask(0)), os.nice(0), flush=True)
+        what = "0"
     if what == "waits":
         Path("pid").write_text(str(os.getpid()))
         time.sleep(60)
@@ -37,14 +40,15 @@ def engine(*_, **how):
 warm.IMPORTED = ()
 warm.worker_environment = dict
 warm.fingerprint = lambda: Path(sys.argv[2]).read_text()
-warm.runpy.run_module = engine
+warm.pkgutil.resolve_name = lambda name: run
 sys.exit(warm.main(Path(sys.argv[1])))
 """
 
 
 def environment(place, **changes):
     variables = {"PATH": os.environ["PATH"], "PYTHONPATH": os.pathsep.join(sys.path), "PREFECT_HOME": str(place)}
-    return {**variables, "SAID": "hello", "DOES": "0", "PREFECT__FLOW_RUN_ID": "the-run", **changes}
+    everything = {**variables, "SAID": "hello", "DOES": "0", "PREFECT__FLOW_RUN_ID": "the-run", **changes}
+    return {name: value for name, value in everything.items() if value is not None}
 
 
 def directory_in(parent):
@@ -91,12 +95,24 @@ def own_server(tmp_path):
         yield place
 
 
-def asking(place, **changes):
+COMMAND = """
+import sys
+from orchestration import prefork_client
+status = prefork_client.run(sys.argv[1], "cscm.main:start", ["cscm", "chain"])
+print("not forked" if status is None else "", end="")
+sys.exit(status)
+"""
+
+
+def asking(place, *, command=False, under=(), **changes):
+    """Start the client, for a run of the worker or for a command, by a program if `under` names one."""
+    words = ["-c", COMMAND] if command else ["-I", "-S", warmly.__file__]
     return subprocess.Popen(
-        [sys.executable, "-I", "-S", warmly.__file__, place / "warm.sock"],
+        [*under, sys.executable, *words, place / "warm.sock"],
         env=environment(place, **changes),
         cwd=place,
         text=True,
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )
@@ -189,6 +205,85 @@ def test_server_restarts_after_code_change(own_server):
     while "hello" not in (output := asking(own_server).communicate(timeout=PATIENCE)[0]) and time.monotonic() < end:
         time.sleep(0.2)
     assert output == f"hello {own_server.name} the-run\n"
+
+
+def test_command_has_input_mask_and_nice_value_of_its_caller(served):
+    """A command in a fork behaves as one that was started by itself."""
+    under = ("sh", "-c", 'umask 027; exec nice -n 3 "$@"', "sh")
+    process = asking(served, command=True, under=under, DOES="reads")
+
+    out, err = process.communicate("typed", timeout=30)
+
+    assert out.splitlines()[1] == "typed 0o27 3", err
+
+
+def test_command_needs_only_settings_of_its_caller(served):
+    """A worker gives a run all settings that the server has; a person sets none."""
+    out, err = asking(served, command=True, PREFECT_HOME=None).communicate(timeout=30)
+
+    assert out == f"hello {served.name} the-run\n", err
+
+
+@pytest.mark.parametrize(
+    ("changes", "under"),
+    [
+        ({"PREFECT_LOGGING_LEVEL": "DEBUG"}, ()),
+        ({"LD_PRELOAD": ""}, ()),
+        ({"CSCM_HOME": "/elsewhere"}, ()),
+        ({}, ("unshare", "--user", "--map-root-user", "--mount")),
+    ],
+)
+def test_command_unlike_server_is_not_forked(served, changes, under):
+    """Its caller may see other files, or have other settings, than the server."""
+    process = asking(served, command=True, under=under, **changes)
+
+    out, err = process.communicate(timeout=30)
+
+    assert out == "not forked", err
+
+
+def test_command_without_server_is_not_forked(tmp_path):
+    """Then it runs in its own process."""
+    assert asking(directory_in(tmp_path), command=True).communicate(timeout=30)[0] == "not forked"
+
+
+def test_signal_that_the_client_ignores_does_not_reach_the_fork(served):
+    """`nohup` lets a command outlive its terminal."""
+    process = asking(served, command=True, under=("nohup",), DOES="waits")
+    run = pid_of(served)
+
+    process.send_signal(signal.SIGHUP)
+    time.sleep(0.3)
+
+    assert lives(run) and process.poll() is None
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=30)
+    assert not lives(run)
+
+
+def test_fork_stops_and_continues_with_its_client(served):
+    """Ctrl-Z stops a command in the terminal, and `fg` continues it."""
+    process = asking(served, command=True, DOES="waits")
+    run = pid_of(served)
+
+    process.send_signal(signal.SIGTSTP)
+    stopped = [wait_for_state(each, "T") for each in (run, process.pid)]
+    process.send_signal(signal.SIGCONT)
+    continued = wait_for_state(run, "S")
+
+    assert (stopped, continued) == ([True, True], True)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=30)
+
+
+def wait_for_state(pid, state):
+    """Return whether a process has a state (proc_pid_stat(5)) within ten seconds."""
+    end = time.monotonic() + 10
+    while time.monotonic() < end:
+        if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == state:
+            return True
+        time.sleep(0.02)
+    return False
 
 
 def test_only_settings_are_compared_with_server():

@@ -1,0 +1,89 @@
+"""Start of `cscm`: in a fork of the prefork server, or in a process of its own."""
+
+import sys
+
+import pytest
+
+from cscm import start
+from cscm.main import MODULES, main
+from orchestration import prefork_client
+
+FROM_OUTSIDE = ["check", "cluster", "doctor", "down", "events", "hook", "register", "reset", "schema", "status", "up"]
+"""Commands that start or end the server that would be forked, or do not need it."""
+
+
+@pytest.fixture
+def started(monkeypatch, tmp_path):
+    """Return what `cscm` did with its words: where it asked for a fork, and whether it ran in this process."""
+
+    def start_with(*words, status=0, **variables):
+        asked, alone = [], []
+
+        def run(*what):
+            asked.append(what)
+            return status
+
+        monkeypatch.setattr(sys, "argv", ["/somewhere/cscm", *words])
+        monkeypatch.setenv("CSCM_HOME", str(tmp_path))
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setattr(prefork_client, "run", run)
+        monkeypatch.setattr("cscm.main.start", lambda: alone.append(words))
+        try:
+            start.main()
+        except SystemExit as ended:
+            return asked, alone, ended.code
+        return asked, alone, None
+
+    return start_with
+
+
+def test_command_that_needs_prefect_runs_in_fork(started, tmp_path):
+    """The command ends with the status of the fork."""
+    asked, alone, status = started("chain", "examples/hello", status=3)
+
+    assert asked == [(str(tmp_path / "run/warm.sock"), "cscm.main:start", ["cscm", "chain", "examples/hello"])]
+    assert (alone, status) == ([], 3)
+
+
+def test_completion_runs_in_fork(started):
+    """A shell waits for it after each press of the tab key."""
+    assert started(_CSCM_COMPLETE="bash_complete")[1:] == ([], 0)
+
+
+def test_without_server_command_runs_in_its_own_process(started):
+    """The laptop may not run, or have other code."""
+    asked, alone, status = started("images", status=None)
+
+    assert (len(asked), alone, status) == (1, [("images",)], None)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("up",),
+        (),
+        ("--help",),
+        ("approve", "3fb1a90c7d2e", "--key", "ann.key"),
+        ("approve", "3fb1a90c7d2e", "--key=ann.key"),
+        ("policy", "preview", "/dev/fd/63"),
+        ("unknown",),
+    ],
+)
+def test_command_that_needs_more_than_fork_has_runs_in_its_own_process(started, words):
+    """A fork has no terminal for a password, and no other open files of its caller."""
+    assert started(*words) == ([], [words], None)
+
+
+def test_invalid_project_is_reported_by_command(started, tmp_path):
+    """The message is the same with and without a server."""
+    assert started("images", CSCM_PROJECT=str(tmp_path))[1:] == ([("images",)], None)
+
+
+def test_every_command_is_forked_or_known_to_need_none():
+    """A new command is put in one of both lists."""
+    own = {"bridge", "waive"}
+    commands = {*main.commands, *(each for listed in MODULES.values() for each in listed)}
+
+    assert commands == start.FORKED | own | set(FROM_OUTSIDE)
+    assert not start.FORKED & {*own, *FROM_OUTSIDE}
