@@ -25,7 +25,7 @@ from supply_chain.execution.kubernetes import (
     troubles,
 )
 from supply_chain.model.documents import read_document
-from supply_chain.policy.documents import PLACEHOLDER, PolicyDocument, Severity
+from supply_chain.policy.documents import PLACEHOLDER, PolicyDocument, RuleSeverity
 from supply_chain.policy.loading import DIRECTORY as POLICIES
 
 DIRECTORY = Path(__file__).parents[1] / POLICIES
@@ -89,7 +89,7 @@ def _refusals() -> Iterator[str]:
     for document in _policy_documents():
         yield f"### {', '.join(document.gates)}: {document.name}\n"
         for rule in document.rules:
-            if rule.severity is Severity.DENY:
+            if rule.severity is RuleSeverity.DENY:
                 yield f"- {list_codes(each.id for each in rule.expand())}: {_in_words(rule.title)}"
         yield ""
 

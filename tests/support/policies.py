@@ -7,7 +7,7 @@ from typing import Any
 from supply_chain.model.documents import read_document
 from supply_chain.model.image import digest_of
 from supply_chain.model.tier import Gate
-from supply_chain.policy.documents import PolicyDocument, RuleDocument, Severity
+from supply_chain.policy.documents import PolicyDocument, RuleDocument, RuleSeverity
 from supply_chain.policy.expressions import language
 from supply_chain.policy.loading import DIRECTORY, gate_policy, read_policies
 from supply_chain.policy.outcome import Reason
@@ -43,7 +43,7 @@ def with_waivers(policies: GatePolicy[Any], waivers: tuple[Waiver, ...]) -> Gate
 
 def policy(gate: Gate, *rules: RuleDocument, **changes: Any) -> GatePolicy[Any]:
     """Return a policy with these rules, or with one that always holds; the rules' tests are not run."""
-    held = rules or (rule("always.held", severity=Severity.WARN, expression="image.digest != ''"),)
+    held = rules or (rule("always.held", severity=RuleSeverity.WARN, expression="image.digest != ''"),)
     given = {"name": "test", "version": 1, "description": "d", "gates": [gate], "rules": held}
     document = PolicyDocument.model_validate({**given, **changes})
     compiled = tuple(compile_rule(each, language(gate)) for each in held)

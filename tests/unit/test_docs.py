@@ -31,7 +31,7 @@ from supply_chain.execution.environment import ENVIRONMENT_DOCUMENT, DockerEnvir
 from supply_chain.model.documents import parse_document
 from supply_chain.model.manifest import MANIFEST
 from supply_chain.model.tier import Gate
-from supply_chain.policy.documents import PolicyDocument, Severity
+from supply_chain.policy.documents import PolicyDocument, RuleSeverity
 from supply_chain.policy.loading import check_policy
 from supply_chain.policy.names import NameRegister
 from supply_chain.policy.people import PeopleDocument
@@ -83,7 +83,9 @@ def test_every_error_and_reason_code_is_documented() -> None:
     documented = set(re.findall(r"`([a-z0-9]+(?:[.-][a-z0-9-]+)+)`", page))
     source = "\n".join(path.read_text(encoding="utf-8") for path in ROOT.glob("src/supply_chain/*/*.py"))
     given = re.findall(r"\bcode=f?\"([^\"]+)\"", source)
-    rules = [rule.id for gate in Gate for rule in POLICIES.at(gate).rules if rule.document.severity is Severity.DENY]
+    rules = [
+        rule.id for gate in Gate for rule in POLICIES.at(gate).rules if rule.document.severity is RuleSeverity.DENY
+    ]
     raised = [
         error.code
         for error in vars(errors).values()
@@ -197,7 +199,7 @@ def test_refusals_list_every_rule_with_its_gates() -> None:
         lines = (line for gates, part in parts if gate.value in gates.split(", ") for line in part.splitlines())
         listed = [line for line in lines if line]
         codes = [code for line in listed for code in re.findall(r"`([^`]+)`", line.partition(": ")[0])]
-        rules = [rule for rule in POLICIES.at(gate).rules if rule.document.severity is Severity.DENY]
+        rules = [rule for rule in POLICIES.at(gate).rules if rule.document.severity is RuleSeverity.DENY]
 
         assert sorted(codes) == sorted(rule.id for rule in rules) and len(codes) > 20
         assert all(line.partition(": ")[2].startswith("Refuse ") for line in listed)

@@ -28,7 +28,7 @@ Word = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$")]
 Parameter = bool | int | float | str | tuple[str, ...]
 
 
-class Severity(StrEnum):
+class RuleSeverity(StrEnum):
     """What happens if a rule does not hold."""
 
     DENY = "deny"
@@ -54,7 +54,9 @@ class RuleDocument(Model):
 
     id: RuleId = Field(description="the stable code of its reasons, with dots")
     title: Text = Field(description="one sentence: `Refuse if …`")
-    severity: Severity = Field(default=Severity.DENY, description="deny: refuses; warn: is a note of the verdict")
+    severity: RuleSeverity = Field(
+        default=RuleSeverity.DENY, description="deny: refuses; warn: is a note of the verdict"
+    )
     when: Cel | None = Field(default=None, description="CEL: to what the rule applies; null: to every image")
     for_each: Loop | None = Field(
         default=None,
@@ -81,7 +83,7 @@ class RuleDocument(Model):
     def _is_complete(self) -> RuleDocument:
         if self.expression is None and self.for_each is None:
             raise ValueError("a rule has an expression, or for_each, or both")
-        if self.severity is Severity.DENY and not self.remedy:
+        if self.severity is RuleSeverity.DENY and not self.remedy:
             raise ValueError("a rule that denies says what to do: write remedy")
         if {each.passes for each in self.tests} != {True, False}:
             raise ValueError("a rule has at least one test that passes and one that fails")

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from supply_chain.evidence.image_status import LifecycleDecision
-from supply_chain.policy.documents import Severity
+from supply_chain.policy.documents import RuleSeverity
 from supply_chain.policy.fact_types import VerdictFacts, VexFacts
 from supply_chain.policy.outcome import RuleOutcome, RuleResult, break_glass_of, waivers_of
 from supply_chain.policy.policies import REVIEWERS, GatePolicy, Rule
@@ -84,7 +84,7 @@ def _counts_people(
     verified = VERIFIED_LEVEL if "level_builder" in build else set()
     signed = approved | verified | (REVIEWED if build.get(REVIEWERS) else set())
     outcomes = {each.rule: each.result for each in results}
-    denying = (rule for rule in policy.rules if rule.severity(at) is Severity.DENY)
+    denying = (rule for rule in policy.rules if rule.severity(at) is RuleSeverity.DENY)
     return any(not signed.isdisjoint(_deciding(rule, outcomes.get(rule.id))) for rule in denying)
 
 

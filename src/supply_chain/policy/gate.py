@@ -12,7 +12,7 @@ from supply_chain.errors import PolicyInvalid
 from supply_chain.evidence.clock import SKEW
 from supply_chain.evidence.summary import Named, RefusedRule
 from supply_chain.model.tier import Gate
-from supply_chain.policy.documents import Severity
+from supply_chain.policy.documents import RuleSeverity
 from supply_chain.policy.ends import REVIEWED, find_end
 from supply_chain.policy.expressions import Values
 from supply_chain.policy.fact_types import BreakGlassFacts, NameConflictFacts
@@ -72,7 +72,7 @@ def _find_later_end(facts: F, results: Iterable[RuleResult], policy: GatePolicy[
     """
     warning = {each.rule for each in results if each.result is RuleOutcome.WARNED}
     rules = (rule.document for rule in policy.rules if rule.id in warning)
-    starts = [each.effective_on for each in rules if each.effective_on and each.severity is Severity.DENY]
+    starts = [each.effective_on for each in rules if each.effective_on and each.severity is RuleSeverity.DENY]
     if not starts:
         return None
     later = evaluate(facts, policy, min(starts))
@@ -258,7 +258,7 @@ def refuse_name(conflict: NameConflictFacts, policy: GatePolicy[IntakeFacts], no
     """
     values = Values.of(policy.gate, {"name_conflict": conflict}, now)
     rules = ((str(each), rule) for each in policy.policies for rule in each.rules if rule.id == NAME_TAKEN)
-    denying = ((name, rule) for name, rule in rules if rule.severity(now) is Severity.DENY)
+    denying = ((name, rule) for name, rule in rules if rule.severity(now) is RuleSeverity.DENY)
     refused = [(name, rule, reasons) for name, rule in denying if (reasons := rule.reasons(values))]
     if not refused:
         return None
@@ -288,7 +288,7 @@ def _result(rule: Rule, policy: str, reasons: Reasons, now: datetime) -> RuleRes
         return _result_without_reasons(
             rule.id, policy, RuleOutcome.NOT_APPLICABLE if reasons is None else RuleOutcome.PASSED
         )
-    result = RuleOutcome.REFUSED if rule.severity(now) is Severity.DENY else RuleOutcome.WARNED
+    result = RuleOutcome.REFUSED if rule.severity(now) is RuleSeverity.DENY else RuleOutcome.WARNED
     return RuleResult(rule=rule.id, policy=policy, result=result, reasons=reasons)
 
 

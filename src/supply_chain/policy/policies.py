@@ -13,7 +13,7 @@ from supply_chain.errors import PolicyInvalid, RuleNotEvaluated
 from supply_chain.evidence.examination import matches
 from supply_chain.model.image import Digest, digest_of
 from supply_chain.model.tier import Gate
-from supply_chain.policy.documents import PolicyDocument, RuleDocument, Selector, Severity
+from supply_chain.policy.documents import PolicyDocument, RuleDocument, RuleSeverity, Selector
 from supply_chain.policy.expressions import IMAGE, NOW, Expression, Language, Readers, Values, find
 from supply_chain.policy.fact_schema import type_at
 from supply_chain.policy.facts import DeployFacts, F, IntakeFacts, ReleaseFacts
@@ -157,10 +157,10 @@ class Rule:
         highest = tuple(path for path in lacking if path.rpartition(".")[0] not in lacking)
         return highest or (groups if len(groups) == len(types) else ())
 
-    def severity(self, now: datetime) -> Severity:
+    def severity(self, now: datetime) -> RuleSeverity:
         """Return what the rule does now: one that is not effective yet only warns."""
         effective = self.document.effective_on
-        return Severity.WARN if effective is not None and now < effective else self.document.severity
+        return RuleSeverity.WARN if effective is not None and now < effective else self.document.severity
 
     def _accepts(self, element: Any) -> bool:
         """Return whether the rule leaves out an element of its list, because it is an accepted finding."""

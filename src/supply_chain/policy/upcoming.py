@@ -8,7 +8,7 @@ from pydantic import AwareDatetime
 
 from supply_chain.model.image import Model
 from supply_chain.model.tier import Gate
-from supply_chain.policy.documents import RuleDocument, Severity
+from supply_chain.policy.documents import RuleDocument, RuleSeverity
 from supply_chain.policy.policies import Policies
 
 
@@ -46,7 +46,7 @@ def enforce_upcoming(policies: Policies, now: datetime, until: datetime) -> dict
 
 def _find_start(rule: RuleDocument, now: datetime, until: datetime) -> datetime | None:
     """Return when a rule begins to refuse; None if it does so in another period, or never."""
-    start = rule.effective_on if rule.severity is Severity.DENY else None
+    start = rule.effective_on if rule.severity is RuleSeverity.DENY else None
     return start if start is not None and now < start <= until else None
 
 

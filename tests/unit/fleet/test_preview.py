@@ -10,7 +10,7 @@ from supply_chain.fleet.gate_facts import GateSubject, StoredFacts, facts_versio
 from supply_chain.fleet.preview import LISTED, OUTDATED, Comparison, Effect, preview
 from supply_chain.model.image import ImageRef
 from supply_chain.model.tier import Gate
-from supply_chain.policy.documents import Severity as RuleSeverity
+from supply_chain.policy.documents import RuleSeverity
 from supply_chain.policy.fact_values import evidence_values
 from supply_chain.policy.people import People
 from supply_chain.policy.vex import Vex
