@@ -375,6 +375,33 @@ def test_output_that_the_engine_has_late_is_read():
     assert waits.count(0.2) == 3
 
 
+@dataclass
+class Forgetful(MemoryEngine):
+    """An engine that loses the output of its first containers."""
+
+    lost: int = 1
+    seen: list[str] = field(default_factory=list)
+
+    def create(self, spec):
+        self.seen.append(spec.name)
+        super().create(spec)
+
+    def logs(self, container):
+        return Logs("", "") if len(self.seen) <= self.lost else super().logs(container)
+
+
+@pytest.mark.parametrize(("lost", "runs", "outcome"), [(1, 2, Outcome.PASSED), (9, 3, Outcome.WARNED)])
+def test_tests_whose_output_the_engine_lost_run_again(lost, runs, outcome):
+    """A container that ends at once may leave no output; what never prints anything is not run for ever."""
+    engine = Forgetful(lost=lost)
+    engine.add("image", program=Program(status=0, logs=Logs("Ran 2 tests in 0.1s\n\nOK", "")))
+
+    result = probing.run_tests(engine, "image", MANIFEST, lambda: NOON, "run", Sees(), ROOM, wait=lambda _: None)
+
+    assert (len(engine.seen), result.outcome, result.empty) == (runs, outcome, outcome is Outcome.WARNED)
+    assert engine.held == {}
+
+
 OUTPUT = Logs("something", "")
 """Output of a program: for that of one that prints nothing, the check waits."""
 
