@@ -25,6 +25,7 @@ from cscm_laptop.home import Home
 from cscm_laptop.laptop import LaptopState, load_state
 from cscm_laptop.ports import asked
 from cscm_laptop.profile import load_profile
+from orchestration.project import PREFORK_SOCKET
 from supply_chain.adapters.aws.ecr import Ecr
 from supply_chain.adapters.aws.session import AwsSession
 from supply_chain.model.image import ImageRef
@@ -118,7 +119,7 @@ class Harness:
     @contextmanager
     def cold(self) -> Iterator[None]:
         """Hide the prefork server while the block runs."""
-        socket = self.home.run / "warm.sock"
+        socket = self.home.directory / PREFORK_SOCKET
         away = socket.with_suffix(".away")
         socket.rename(away)
         try:
@@ -136,22 +137,22 @@ def p95(values: list[float]) -> float:
     return sorted(values)[min(len(values) - 1, int(0.95 * len(values)))]
 
 
-def section(warm: list[Round], cold: list[Round], load: float) -> str:
+def section(forked: list[Round], cold: list[Round], load: float) -> str:
     """Return the benchmark's section of the page."""
     lines = [
         TITLE, "",
-        f"`python -m bench.events`, {datetime.now(UTC):%Y-%m-%d}: {len(warm)} rounds with the prefork server and "
+        f"`python -m bench.events`, {datetime.now(UTC):%Y-%m-%d}: {len(forked)} rounds with the prefork server and "
         f"{len(cold)} without, interleaved; load before {load:.1f}. The worker polls every 0.5 s "
         "(`PREFECT_WORKER_QUERY_SECONDS`).", "",
         "from the message in the queue to … | median, s | p95, s | goal",
         "---|---|---|---",
     ]  # fmt: skip
     for name, values, goal in (
-        ("a run in Prefect", [r.made for r in (*warm, *cold)], ""),
+        ("a run in Prefect", [r.made for r in (*forked, *cold)], ""),
         (
             "its first line, with the prefork server",
-            [r.first_line for r in warm],
-            _held(p95([r.first_line for r in warm])),
+            [r.first_line for r in forked],
+            _held(p95([r.first_line for r in forked])),
         ),
         ("its first line, without", [r.first_line for r in cold], ""),
     ):
@@ -168,13 +169,13 @@ def main(rounds: int) -> None:
     harness, load = Harness.here(), os.getloadavg()[0]
     image = harness.judged()
     harness.round(image)
-    warm, cold = [], []
+    forked, cold = [], []
     for number in range(rounds):
-        warm += [harness.round(image) for _ in range(2)]
+        forked += [harness.round(image) for _ in range(2)]
         with harness.cold():
             cold.append(harness.round(image))
-        print(f"{number + 1}/{rounds}: {warm[-2:]} {cold[-1]}", flush=True)
-    write_section("events", section(warm, cold, load))
+        print(f"{number + 1}/{rounds}: {forked[-2:]} {cold[-1]}", flush=True)
+    write_section("events", section(forked, cold, load))
 
 
 if __name__ == "__main__":

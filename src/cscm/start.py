@@ -6,6 +6,7 @@ A command that imports Prefect and the flows itself spends seconds on that. This
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Mapping, Sequence
 
@@ -13,22 +14,24 @@ from orchestration import prefork_client
 from orchestration.project import PREFORK_SOCKET, find_home, find_project
 from supply_chain.errors import SettingInvalid
 
-FORKED = frozenset({
+FORKABLE = frozenset({
     "approve", "bases", "block", "break-glass", "build", "chain", "curate", "deploy", "enforce", "explain", "freeze",
     "hold", "images", "inventory", "isolate", "key", "lifecycle", "monitor", "people", "policy", "registry-token",
-    "rescan", "review", "reviews", "unblock", "unfreeze", "unhold", "unseal", "verdict", "vex", "waivers", "where",
+    "rescan", "review", "reviews", "unblock", "unfreeze", "unhold", "verdict", "vex", "waivers", "where",
 })  # fmt: skip
-"""Commands that need Prefect. Others start, end or change the laptop, run until they are ended, or are fast."""
+"""Commands that need Prefect. Others start, end or change the laptop, run until they are ended, ask for a password, or
+are fast.
+"""
 COMPLETION = "_CSCM_COMPLETE"
 """Variable with which a shell asks for the words that may follow."""
-TERMINAL = ("--key", "/dev/")
-"""Begin of a word for which a fork lacks something: a terminal for a password, or other open files of the caller."""
+PRIVATE = re.compile(r"--key\b|--verbose$|-v$|.*/(dev|proc)/")
+"""Words for which a fork lacks something: a terminal for a password or for colours, or other open files."""
 
 
 def main() -> None:
     """Run the command in a fork, or in this process if there is no prefork server with the same code and settings."""
     words = sys.argv[1:]
-    if may_fork(words, os.environ):
+    if can_be_forked(words, os.environ):
         try:
             status = prefork_client.run(
                 str(find_home(find_project()) / PREFORK_SOCKET), "cscm.main:start", ["cscm", *words]
@@ -42,7 +45,7 @@ def main() -> None:
     start()
 
 
-def may_fork(words: Sequence[str], environment: Mapping[str, str]) -> bool:
+def can_be_forked(words: Sequence[str], environment: Mapping[str, str]) -> bool:
     """Return whether a command needs Prefect, and nothing of its caller that a fork lacks."""
-    needed = COMPLETION in environment or (bool(words) and words[0] in FORKED)
-    return needed and not any(word.startswith(TERMINAL) for word in words)
+    needed = COMPLETION in environment or (bool(words) and words[0] in FORKABLE)
+    return needed and not any(map(PRIVATE.match, words))

@@ -53,7 +53,7 @@ def examine(profile: Profile, home: Home) -> list[Check]:
         *_tools(home),
         *_emulator(profile, home),
         *_prefect(profile, home),
-        _runner(prefect_server.warm(home, profile)),
+        _runner(prefect_server.prefork(home, profile)),
         _runner(prefect_server.worker(home, profile)),
         _runner(prefect_server.bridge(home, profile)),
         _database(home),

@@ -135,7 +135,7 @@ def up(profile: Profile, home: Home, progress: Progress, *, register: Register) 
         register_changed(state, home, progress, register)
         _deployments(profile, home, progress)
         _automations(profile, home, progress)
-        _ensure(prefect_server.warm(home, profile), progress)
+        _ensure(prefect_server.prefork(home, profile), progress)
         _ensure(prefect_server.worker(home, profile), progress)
         _ensure(prefect_server.bridge(home, profile), progress)
     return state
@@ -207,7 +207,7 @@ def _server(profile: Profile, home: Home, progress: Progress) -> None:
     before = service.record()
     if _ensure(service, progress) != before:
         free_slots(prefect_server.leases(home), ask)
-    ensure_process_pool(prefect_server.POOL, prefect_server.warm_command(home), home.project, ask)
+    ensure_process_pool(prefect_server.POOL, prefect_server.run_command(home), home.project, ask)
 
 
 def _ensure(service: Service, progress: Progress) -> Record:
@@ -335,7 +335,8 @@ def load_state(home: Home) -> LaptopState:
 def records(home: Home) -> list[Record]:
     """Return the processes that we started and that still run, in the order in which to stop them."""
     candidates = (
-        read_record(home.run / f"{name}.json") for name in ("bridge", "worker", "warm", "prefect", "emulator", "engine")
+        read_record(home.run / f"{name}.json")
+        for name in ("bridge", "worker", "prefork", "prefect", "emulator", "engine")
     )
     return [record for record in candidates if record and record.alive()]
 
@@ -425,7 +426,7 @@ def status(profile: Profile, home: Home) -> list[Part]:
     prefect = _part(prefect_server.server(home, profile))
     if prefect.running and not prefect.note:
         prefect = prefect.model_copy(update={"note": frozen(profile, home)})
-    runners = (part(home, profile) for part in (prefect_server.warm, prefect_server.worker, prefect_server.bridge))
+    runners = (part(home, profile) for part in (prefect_server.prefork, prefect_server.worker, prefect_server.bridge))
     return [_engine_part(home), _part(emulator_service.emulator(home, profile)), prefect, *map(_part, runners)]
 
 

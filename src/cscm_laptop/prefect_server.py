@@ -35,7 +35,7 @@ WORKER = "laptop"
 FRESH = timedelta(seconds=100)
 """How recent a sign of life has to be. A worker sends a heartbeat every 30 s."""
 
-WARMLY = Path("src/orchestration/prefork_client.py")
+PREFORK_CLIENT = Path("src/orchestration/prefork_client.py")
 ROOMS = ("src", "flows", "tasks", "blocks")
 """The directories of the code that a run imports."""
 
@@ -180,22 +180,24 @@ def server(home: Home, profile: Profile) -> Service:
     )
 
 
-def warm_command(home: Home) -> str:
+def run_command(home: Home) -> str:
     """Return the command that starts a run: a copy of the prefork server if it runs, else a new process."""
-    return shlex.join([sys.executable, "-I", "-S", str(home.project / WARMLY), str(home.directory / PREFORK_SOCKET)])
+    return shlex.join(
+        [sys.executable, "-I", "-S", str(home.project / PREFORK_CLIENT), str(home.directory / PREFORK_SOCKET)]
+    )
 
 
-def warm(home: Home, profile: Profile) -> Service:
+def prefork(home: Home, profile: Profile) -> Service:
     """Return the service of the prefork server, which has imported what a run needs; runs are copies of it."""
     socket = home.directory / PREFORK_SOCKET
     code = (file for room in ROOMS for file in (home.project / room).rglob("*.py"))
     return Service(
-        name="warm",
+        name="prefork",
         argv=(sys.executable, "-m", "orchestration.prefork_server", str(socket)),
         environment=run_environment(home, profile),
         cwd=home.project,
-        log=home.log / "warm.log",
-        pid_file=home.run / "warm.json",
+        log=home.log / "prefork.log",
+        pid_file=home.run / "prefork.json",
         ready=lambda: is_served(socket),
         deadline=60,
         changes=fingerprint((*code, home.project / "requirements.lock"), version("prefect")),
@@ -205,7 +207,7 @@ def warm(home: Home, profile: Profile) -> Service:
 def worker(home: Home, profile: Profile) -> Service:
     """Return the service of the worker, which runs the deployments; a signal to stop it also goes to its runs."""
     pid_file = home.run / "worker.json"
-    pool = ("--pool", POOL, "--name", WORKER, "--command", warm_command(home))
+    pool = ("--pool", POOL, "--name", WORKER, "--command", run_command(home))
     code = [home.project / "src/orchestration" / name for name in ("worker.py", "flow_run.py")]
     return Service(
         name="worker",

@@ -15,6 +15,13 @@ from contextlib import suppress
 
 FLOW_RUN = "orchestration.flow_run:main"
 COLD = [sys.executable, "-m", "orchestration.flow_run"]
+ANSWER = 3.0
+"""Seconds in which the prefork server has to answer. Afterwards, nothing that it was asked for begins."""
+GO = b"go\n"
+"""What the client sends, with its input and output, once the server has answered."""
+STATUS = ("Uid:", "Gid:", "Groups:", "Cap", "NoNewPrivs:", "Seccomp:", "Cpus_allowed:")
+"""Lines of /proc/self/status that say what a process may do (proc_pid_status(5))."""
+NAMESPACES = ("ipc", "mnt", "net", "pid", "time", "user", "uts")
 
 
 def main(path: str) -> int:
@@ -28,52 +35,77 @@ def main(path: str) -> int:
 def run(path: str, function: str, words: list[str]) -> int | None:
     """Run a function (`module:name`) with the words of a command line in a fork; return the status of the fork.
 
-    The fork has the environment, directory, input and output of this process and gets its signals; this process ends as
-    the fork does. Returns None if no prefork server answers, or if it has other code or settings.
+    The fork has the environment, directory, input and output of this process, and gets SIGTERM, SIGINT, SIGHUP and
+    SIGTSTP from it. This process ends as the fork does. Returns None, and nothing has run, if no prefork server of the
+    same user answers, or if it has other code, settings or rights.
     """
-    asked = json.dumps(
-        {
+    try:
+        for number in (0, 1, 2):
+            os.fstat(number)  # raises if it is closed: the next file would take its place
+        request = {
             "function": function,
             "words": words,
             "environment": dict(os.environ),
             "directory": os.getcwd(),  # noqa: PTH109 - pathlib takes longer than all the rest
-            "like": describe_process(__file__),
+            "code": describe_code(__file__),
+            "process": describe_process(),
             "mask": _read_mask(),
             "nice": os.nice(0),
         }
-    ).encode()
-    directory, name = os.path.split(path)
-    try:
-        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        connection.settimeout(5)
-        handle = os.open(directory, os.O_RDONLY)
-        connection.connect(f"/proc/self/fd/{handle}/{name}")  # a socket's name may be 107 bytes long (unix(7))
-        os.close(handle)
-        socket.send_fds(connection, [len(asked).to_bytes(4, "big")], [0, 1, 2])
-        connection.sendall(asked)
+        connection = _ask(path, json.dumps(request).encode())
         lines = connection.makefile("r", encoding="ascii")
-        answer = lines.readline().split()
-        connection.settimeout(None)
+        if lines.readline() != "ready\n":
+            return None
     except OSError:
         return None
-    if len(answer) != 2 or answer[0] != "pid":
-        return None
-    _forward_signals(int(answer[1]))
-    status = int((lines.readline().split() or ["", "1"])[1])  # without an answer, the run did not end well
+    connection.settimeout(None)
+    runs: list[int] = []
+    _forward_signals(runs)
+    try:
+        socket.send_fds(connection, [GO], [0, 1, 2])
+        runs.append(int(lines.readline()))
+        status = int(lines.readline())
+    except (OSError, ValueError):
+        sys.stderr.write("The process that ran this is gone: see log/prefork.log in the directory of the laptop.\n")
+        return 1
     if status < 0:
-        signal.signal(-status, signal.SIG_DFL)
+        with suppress(OSError):  # SIGKILL cannot be set
+            signal.signal(-status, signal.SIG_DFL)
         os.kill(os.getpid(), -status)
     return status
 
 
-def describe_process(file: str) -> list[str]:
-    """Return what a fork shares with the prefork server: interpreter, code, and what the kernel shows of the machine.
+def _ask(path: str, request: bytes) -> socket.socket:
+    """Send a request; raise `OSError` if the server is not this user's."""
+    directory, name = os.path.split(path)
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    connection.settimeout(ANSWER)
+    handle = os.open(directory, os.O_RDONLY)
+    try:
+        connection.connect(f"/proc/self/fd/{handle}/{name}")  # a socket's name may be 107 bytes long (unix(7))
+    finally:
+        os.close(handle)
+    credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)  # pid, uid and gid (unix(7))
+    if int.from_bytes(credentials[4:8], sys.byteorder) != os.geteuid():
+        raise PermissionError("another user serves this socket")
+    connection.sendall(len(request).to_bytes(4, "big") + request)
+    return connection
 
-    `file` is a file of this package.
-    """
-    code = os.path.dirname(os.path.realpath(file))  # noqa: PTH120 - pathlib takes longer
-    namespaces = [os.readlink(f"/proc/self/ns/{each}") for each in ("mnt", "net", "pid", "user")]  # noqa: PTH115 - too
-    return [sys.executable, code, *namespaces]
+
+def describe_code(file: str) -> list[str]:
+    """Return the interpreter, and the directory of a file of this package."""
+    return [sys.executable, os.path.dirname(os.path.realpath(file))]  # noqa: PTH120 - pathlib takes longer
+
+
+def describe_process() -> list[str]:
+    """Return what a fork has from the prefork server: rights, limits, namespaces except for cgroups, and root."""
+    with open("/proc/self/status", encoding="ascii", errors="replace") as status:  # noqa: PTH123 - as above
+        rights = [line for line in status if line.startswith(STATUS)]
+    with open("/proc/self/limits", encoding="ascii") as limits:  # noqa: PTH123
+        rights += limits
+    namespaces = [os.readlink(f"/proc/self/ns/{each}") for each in NAMESPACES]  # noqa: PTH115
+    root = os.stat("/")  # noqa: PTH116
+    return [*rights, *namespaces, f"{root.st_dev} {root.st_ino}"]
 
 
 def _read_mask() -> int:
@@ -82,24 +114,32 @@ def _read_mask() -> int:
     return mask
 
 
-def _forward_signals(run: int) -> None:
-    """Let the signals that end or stop this process reach the fork too, except those that this process ignores."""
+def _forward_signals(runs: list[int]) -> None:
+    """Let the signals that end or stop this process reach the fork too, except those that this process ignores.
+
+    `runs` has the fork's process id once it is known; until then, a signal ends this process, and so the fork.
+    """
 
     def end(number: int, _: object) -> None:
+        if not runs:
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
         with suppress(ProcessLookupError):
-            os.kill(run, number)
+            os.kill(runs[0], number)
 
-    def stop(_number: int, _: object) -> None:
-        with suppress(ProcessLookupError):
-            os.kill(run, signal.SIGSTOP)
-            os.kill(os.getpid(), signal.SIGSTOP)
-            os.kill(run, signal.SIGCONT)
+    def stop(number: int, _: object) -> None:
+        with suppress(ProcessLookupError, IndexError):
+            os.kill(runs[0], signal.SIGSTOP)
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)  # the kernel ignores it where nobody could continue this process
+        signal.signal(number, stop)
+        with suppress(ProcessLookupError, IndexError):
+            os.kill(runs[0], signal.SIGCONT)
 
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+    handlers = {signal.SIGTERM: end, signal.SIGINT: end, signal.SIGHUP: end, signal.SIGTSTP: stop}
+    for number, handler in handlers.items():
         if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, end)
-    if signal.getsignal(signal.SIGTSTP) is not signal.SIG_IGN:
-        signal.signal(signal.SIGTSTP, stop)
+            signal.signal(number, handler)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import contextlib
 import ctypes
 import gc
 import importlib
+import io
 import json
 import os
 import pkgutil
@@ -20,6 +21,7 @@ import select
 import signal
 import socket
 import sys
+import sysconfig
 import tempfile
 import threading
 import time
@@ -30,7 +32,7 @@ from pathlib import Path
 from pydantic import BaseModel
 
 import orchestration
-from orchestration.prefork_client import FLOW_RUN, describe_process
+from orchestration.prefork_client import ANSWER, FLOW_RUN, GO, describe_code, describe_process
 from orchestration.project import find_project
 from supply_chain.adapters.aws.session import read_descriptions
 from supply_chain.adapters.process.command import inherit_environment
@@ -59,6 +61,10 @@ GRACE = 30.0
 LARGEST = 4 * 1024 * 1024
 SETTINGS = ("CSCM_HOME", "CSCM_PROJECT", "CSCM_PROFILE")
 """Variables that choose the project, its state and its profile."""
+FOUND = {"CSCM_HOME", "CSCM_PROJECT", "PYTHONPATH", "PYTHONUNBUFFERED"}
+"""Variables that the laptop sets for its parts. A command finds project, state and code by itself."""
+FILES = ("pyproject.toml", "prefect.toml", ".env")
+"""Files of the project from which Prefect reads settings."""
 PR_SET_PDEATHSIG = 1
 
 
@@ -67,9 +73,10 @@ def main(path: Path) -> int:
 
     Returns 1 at once if the imports started threads, because then it cannot fork safely.
     """
+    code = fingerprint()  # before the imports: they take seconds, in which a file may change
     _read_policies()
     preload(IMPORTED)
-    code, settings = fingerprint(), select_settings(worker_environment(os.environ))
+    settings = Settings(select_settings(os.environ), select_settings(_worker_environment(os.environ)))
     if threading.active_count() > 1:
         names = ", ".join(thread.name for thread in threading.enumerate())
         print(f"the imports started threads ({names}): runs start without this process", file=sys.stderr, flush=True)
@@ -123,62 +130,90 @@ def _read_policies() -> None:
 
 
 @dataclass(frozen=True)
+class Settings:
+    """The settings of this process, which a fork has too."""
+
+    own: Mapping[str, str]
+    """By the variables of this process."""
+    of_runs: Mapping[str, str]
+    """By the variables that a worker would give to a run."""
+
+    def fit_command(self, given: Mapping[str, str]) -> bool:
+        """Return whether a command with these variables would have the same settings by itself.
+
+        It sets none of Prefect's, which lets it use the laptop's server, or all of them. The project and its code it
+        finds by itself.
+        """
+        alone = not any(name.startswith("PREFECT_") for name in given)
+        lacking = {name for name in self.own.keys() - given.keys() if not (alone and name.startswith("PREFECT_"))}
+        return given.items() <= self.own.items() and lacking <= FOUND
+
+
+@dataclass(frozen=True)
 class Request:
     """What a client asks for."""
 
     function: str
     """The function to run, as `module:name`."""
     words: Sequence[str]
-    """The words of the command line after the name of the program."""
+    """The words of the command line, the name of the program included."""
     environment: Mapping[str, str]
     directory: str
-    like: Sequence[str]
+    code: Sequence[str]
+    """What `describe_code` says of the client."""
+    process: Sequence[str]
     """What `describe_process` says of the client."""
     mask: int
     """The mask of the modes of new files (umask(2))."""
     nice: int
     """The nice value (nice(2))."""
 
-    def fits(self, settings: Mapping[str, str]) -> bool:
-        """Return whether a process with these settings is like one that the client would start.
+    def can_be_forked(self, settings: Settings) -> bool:
+        """Return whether a fork of this process is like the process that the client would start."""
+        given, code = select_settings(self.environment), describe_code(orchestration.__file__)
+        if self.function == FLOW_RUN:
+            return self.code == code and given == settings.of_runs
+        alike = self.code == code and self.process == describe_process() and self.nice >= os.nice(0)
+        return alike and settings.fit_command(given)
 
-        A worker gives a run all its settings; a command has only those that its caller set.
-        """
-        own = select_settings(self.environment)
-        same = own == settings if self.function == FLOW_RUN else own.items() <= settings.items()
-        return same and self.like == describe_process(orchestration.__file__)
 
+def session(connection: socket.socket, settings: Settings, changed: bool) -> int:
+    """Serve one run from a process of its own: start it, report its end, and end it when the client is gone.
 
-def session(connection: socket.socket, settings: Mapping[str, str], changed: bool) -> int:
-    """Serve one run from a process of its own: start it, report its end, and end it when the client is gone."""
+    Nothing begins before the client, which may have stopped waiting, has answered once more.
+    """
     os.setsid()
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     try:
-        request, descriptors = _receive_request(connection)
-        if changed or not request.fits(settings):
+        request = _receive_request(connection)
+        if changed or not request.can_be_forked(settings):
             connection.sendall(b"cold\n")
+            os._exit(0)
+        connection.sendall(b"ready\n")
+        answer, descriptors, _, _ = socket.recv_fds(connection, len(GO), 3)
+        if answer != GO or len(descriptors) != 3:
             os._exit(0)
     except (OSError, ValueError, TypeError):
         os._exit(0)  # the client starts the run by itself
+    connection.settimeout(None)
     run = os.fork()
     if run == 0:
         return _run(connection, request, descriptors)
     for each in descriptors:
         os.close(each)
     with contextlib.suppress(OSError):
-        connection.sendall(f"pid {run}\n".encode())
+        connection.sendall(f"{run}\n".encode())
     status = _wait_until_ended(connection, run)
     with contextlib.suppress(OSError):
-        connection.sendall(f"status {status}\n".encode())
+        connection.sendall(f"{status}\n".encode())
     os._exit(0)
 
 
-def _receive_request(connection: socket.socket) -> tuple[Request, list[int]]:
-    """Return what the client asks for, and the descriptors of its input and output."""
-    connection.settimeout(5)
-    head, descriptors, _, _ = socket.recv_fds(connection, 4, 3)
-    size = int.from_bytes(head, "big")
-    if not 0 < size <= LARGEST or len(descriptors) != 3:
+def _receive_request(connection: socket.socket) -> Request:
+    """Return what the client asks for."""
+    connection.settimeout(ANSWER)
+    size = int.from_bytes(connection.recv(4), "big")
+    if not 0 < size <= LARGEST:
         raise ValueError("not what a run sends")
     content = b""
     while len(content) < size:
@@ -186,8 +221,7 @@ def _receive_request(connection: socket.socket) -> tuple[Request, list[int]]:
         if not part:
             raise ValueError("it went away")
         content += part
-    connection.settimeout(None)
-    return Request(**json.loads(content)), list(descriptors)
+    return Request(**json.loads(content))
 
 
 def _run(connection: socket.socket, request: Request, descriptors: Sequence[int]) -> int:
@@ -200,7 +234,7 @@ def _run(connection: socket.socket, request: Request, descriptors: Sequence[int]
     try:
         pkgutil.resolve_name(request.function)()
     except SystemExit as ended:
-        return exit_status(ended)
+        return _exit_status(ended)
     return 0
 
 
@@ -211,18 +245,38 @@ def _become(request: Request, descriptors: Sequence[int]) -> None:
         os.close(each)
     os.environ.clear()
     os.environ.update(request.environment)
+    _open_streams()
     inherit_environment()
     time.tzset()
+    tempfile.tempdir = None  # it was found by the environment of the server
     os.umask(request.mask)
     os.nice(max(0, request.nice - os.nice(0)))
-    tempfile.tempdir = None  # it was found by the environment of the server
     os.chdir(request.directory)
     sys.argv = [*request.words]
 
 
-def exit_status(ended: SystemExit) -> int:
-    """Return the status with which Python would end a process."""
-    return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+def _open_streams() -> None:
+    """Open standard input and output as Python does at its start; those of the server have no buffers."""
+    encoding, errors = sys.stdout.encoding, (sys.stdout.errors, sys.stdout.errors, sys.stderr.errors)
+    unbuffered = bool(os.environ.get("PYTHONUNBUFFERED"))
+    streams = [
+        io.TextIOWrapper(
+            os.fdopen(number, "wb" if number else "rb", closefd=False),
+            encoding,
+            errors[number],
+            line_buffering=number == 2 or unbuffered or os.isatty(number),
+        )
+        for number in range(3)
+    ]
+    sys.stdin, sys.stdout, sys.stderr = streams
+
+
+def _exit_status(ended: SystemExit) -> int:
+    """Return the status with which Python would end a process; print what it would print."""
+    if isinstance(ended.code, int) or ended.code is None:
+        return ended.code or 0
+    sys.stderr.write(f"{ended.code}\n")
+    return 1
 
 
 def _wait_until_ended(connection: socket.socket, run: int) -> int:
@@ -239,7 +293,7 @@ def _wait_until_ended(connection: socket.socket, run: int) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(run, 0)[1])
 
 
-def worker_environment(environment: Mapping[str, str]) -> dict[str, str]:
+def _worker_environment(environment: Mapping[str, str]) -> dict[str, str]:
     """Return the environment of a run that a worker starts from this environment: Prefect rewrites its settings."""
     from prefect.settings import get_current_settings  # noqa: PLC0415 - with the other imports, once
 
@@ -249,7 +303,7 @@ def worker_environment(environment: Mapping[str, str]) -> dict[str, str]:
 def select_settings(environment: Mapping[str, str]) -> dict[str, str]:
     """Return the variables that configure Prefect, Python, the linker and the project, not those of a single run.
 
-    What `PYTHONDONTWRITEBYTECODE` sets, a command undoes.
+    A command removes PYTHONDONTWRITEBYTECODE from its environment, so it does not count.
     """
     return {
         name: value
@@ -260,10 +314,14 @@ def select_settings(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def fingerprint() -> int:
-    """Return a number that changes when a file of the project's code changes; it is computed before each run."""
+    """Return a number that changes with the project's code, the installed packages and the files with settings.
+
+    It is computed before each run.
+    """
     roots = {Path(importlib.import_module(name).__path__[0]) for name in CODE}
+    files = [file for root in sorted(roots) for file in root.rglob("*.py")]
     stamps = []
-    for file in (file for root in sorted(roots) for file in root.rglob("*.py")):
+    for file in (*files, *map(Path, (*FILES, sysconfig.get_path("purelib")))):
         with contextlib.suppress(FileNotFoundError):  # removed in between
             stat = file.stat()
             stamps.append((str(file), stat.st_mtime_ns, stat.st_size))

@@ -12,7 +12,7 @@ MARKER = Path("deployments/profiles/laptop.yaml")
 HOME, PROJECT = "CSCM_HOME", "CSCM_PROJECT"
 TOOLS = "tools"
 """Directory of downloaded and built tools, in the home."""
-PREFORK_SOCKET = Path("run/warm.sock")
+PREFORK_SOCKET = Path("run/prefork.sock")
 """Where the laptop's prefork server listens, in the home."""
 
 

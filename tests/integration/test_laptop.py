@@ -272,7 +272,7 @@ def restart(laptop: Laptop, tmp_path_factory: pytest.TempPathFactory) -> Restart
 def test_down_stops_all_parts_and_keeps_the_state(laptop: Laptop, restart: Restart) -> None:
     """The next `cscm up` uses the same account and registers nothing."""
     assert restart.alive == []
-    assert restart.running == {"emulator": False, "prefect": False, "warm": False, "worker": False, "bridge": False}
+    assert restart.running == {"emulator": False, "prefect": False, "prefork": False, "worker": False, "bridge": False}
     assert "registering" not in restart.again.stdout
     assert laptop.state == restart.before
 

@@ -208,7 +208,7 @@ class _Command:
 
     def _succeeded(self, end: Container) -> bool:
         """Return whether these are tests that ended with status 0."""
-        return self.check is Check.TESTS and end.over and end.exit_code == 0
+        return self.check is Check.TESTS and end.over and end.exit_code == 0 and not end.error
 
     def _judge(self, ended: _Ended, spec: ContainerSpec, search: Search) -> Findings:
         end, seconds, logs = ended.end, ended.seconds, ended.logs

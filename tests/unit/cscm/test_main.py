@@ -347,6 +347,27 @@ def test_command_sets_heartbeat_frequency_for_server(monkeypatch, tmp_path):
     assert os.environ["PREFECT_FLOWS_HEARTBEAT_FREQUENCY"] == "30"
 
 
+def test_only_verbose_command_prints_prefects_log(tmp_path):
+    """A process of its own: logging is set up once."""
+    code = (
+        "import logging; from cscm.session import use_prefect\n"
+        "for verbose in (True, False):\n"
+        "    use_prefect(verbose=verbose); logging.getLogger('prefect.test').error('of Prefect')\n"
+    )
+    variables = {"PREFECT_API_URL": "http://127.0.0.1:9/api", "PREFECT_HOME": str(tmp_path)}
+
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | variables,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+    )
+
+    assert done.stderr.count("of Prefect") == 1
+
+
 @pytest.mark.parametrize(("call", "executed"), [("use_prefect()", False), ("import prefect.main", True)])
 def test_prefect_reads_no_settings_of_the_source(tmp_path, call, executed):
     """A command is called in a source's directory. Prefect alone would run what its files name."""

@@ -50,7 +50,7 @@ def test_status_lists_every_part_as_stopped_if_nothing_runs(run):
         "engine": False,
         "emulator": False,
         "prefect": False,
-        "warm": False,
+        "prefork": False,
         "worker": False,
         "bridge": False,
     }

@@ -380,14 +380,14 @@ class Forgetful(MemoryEngine):
     """An engine that loses the output of its first containers."""
 
     lost: int = 1
-    seen: list[str] = field(default_factory=list)
+    created: list[str] = field(default_factory=list)
 
     def create(self, spec):
-        self.seen.append(spec.name)
+        self.created.append(spec.name)
         super().create(spec)
 
     def logs(self, container):
-        return Logs("", "") if len(self.seen) <= self.lost else super().logs(container)
+        return Logs("", "") if len(self.created) <= self.lost else super().logs(container)
 
 
 @pytest.mark.parametrize(("lost", "runs", "outcome"), [(1, 2, Outcome.PASSED), (9, 3, Outcome.WARNED)])
@@ -398,7 +398,7 @@ def test_tests_whose_output_the_engine_lost_run_again(lost, runs, outcome):
 
     result = probing.run_tests(engine, "image", MANIFEST, lambda: NOON, "run", Sees(), ROOM, wait=lambda _: None)
 
-    assert (len(engine.seen), result.outcome, result.empty) == (runs, outcome, outcome is Outcome.WARNED)
+    assert (len(engine.created), result.outcome, result.empty) == (runs, outcome, outcome is Outcome.WARNED)
     assert engine.held == {}
 
 

@@ -1,9 +1,11 @@
 """Prefork server: a forked run behaves like any other, and runs start without the server too."""
 
 import contextlib
+import gc
 import importlib
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -12,41 +14,49 @@ from pathlib import Path
 import pytest
 import yaml
 
-from orchestration import prefork_client as warmly
-from orchestration import prefork_server as warm
+from orchestration import prefork_client, prefork_server
 
 ROOT = Path(__file__).parents[3]
 PATIENCE = 300
 """Seconds in which a run that imports everything by itself has ended, however busy the machine is."""
 SERVER = """
-import os, signal, sys, time
+import os, signal, sys, tempfile, time, types
 from pathlib import Path
 from plumbum import local
-from orchestration import prefork_server as warm
+from orchestration import prefork_server
 
 def run():
     assert sys.argv in (["prefect.engine"], ["cscm", "chain"])
     assert local.env["SAID"] == os.environ["SAID"], "and so do the commands that it runs"
     print(os.environ["SAID"], Path.cwd().name, os.environ.get("PREFECT__FLOW_RUN_ID"), flush=True)
     what = os.environ["DOES"]
-    if what == "reads":
-        print(sys.stdin.read(), oct(os.umask(0)), os.nice(0), flush=True)
-        what = "0"
     if what == "waits":
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(7))
         Path("pid").write_text(str(os.getpid()))
         time.sleep(60)
-    raise SystemExit(int(what))
+    elif what == "is killed":
+        os.kill(os.getpid(), signal.SIGKILL)
+    elif what == "tells":
+        print(sys.stdin.read(), oct(os.umask(0)), os.nice(0), time.strftime("%Z"), tempfile.gettempdir(), flush=True)
+    elif what == "writes":
+        sys.stdout.write("x" * 1_000_000)
+    elif what.isdigit():
+        sys.exit(int(what))
+    else:
+        sys.exit(what)
 
-warm.IMPORTED = ()
-warm.worker_environment = dict
-warm.fingerprint = lambda: Path(sys.argv[2]).read_text()
-warm.pkgutil.resolve_name = lambda name: run
-sys.exit(warm.main(Path(sys.argv[1])))
+prefork_server.IMPORTED = ()
+prefork_server._worker_environment = dict
+prefork_server.fingerprint = lambda: Path(sys.argv[2]).read_text()
+tempfile.gettempdir()
+sys.modules["cscm.main"] = sys.modules["orchestration.flow_run"] = types.SimpleNamespace(start=run, main=run)
+sys.exit(prefork_server.main(Path(sys.argv[1])))
 """
 
 
 def environment(place, **changes):
     variables = {"PATH": os.environ["PATH"], "PYTHONPATH": os.pathsep.join(sys.path), "PREFECT_HOME": str(place)}
+    variables |= {"PREFECT_LOGGING_LEVEL": "INFO", "PYTHONOPTIMIZE": "1"}
     everything = {**variables, "SAID": "hello", "DOES": "0", "PREFECT__FLOW_RUN_ID": "the-run", **changes}
     return {name: value for name, value in everything.items() if value is not None}
 
@@ -63,11 +73,13 @@ def directory_in(parent):
 def serving(place):
     """Run the server in a directory."""
     process = subprocess.Popen(
-        [sys.executable, "-c", SERVER, place / "warm.sock", place / "code"],
+        [sys.executable, "-c", SERVER, place / "prefork.sock", place / "code"],
         env=environment(place),
+        stdin=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
     )
     assert process.stderr is not None and process.stderr.readline() == b"ready\n"
+    (place / "server").write_text(str(process.pid))
     yield place
     process.kill()
     process.wait()
@@ -106,9 +118,9 @@ sys.exit(status)
 
 def asking(place, *, command=False, under=(), **changes):
     """Start the client, for a run of the worker or for a command, by a program if `under` names one."""
-    words = ["-c", COMMAND] if command else ["-I", "-S", warmly.__file__]
+    words = ["-c", COMMAND] if command else ["-I", "-S", prefork_client.__file__]
     return subprocess.Popen(
-        [*under, sys.executable, *words, place / "warm.sock"],
+        [*under, sys.executable, *words, place / "prefork.sock"],
         env=environment(place, **changes),
         cwd=place,
         text=True,
@@ -159,7 +171,7 @@ def test_signal_reaches_forked_run_and_its_end_is_reported(served, number):
     process.send_signal(number)
     process.communicate(timeout=30)
 
-    assert process.returncode == -number
+    assert process.returncode == (7 if number == signal.SIGTERM else -number)
     assert not lives(run)
 
 
@@ -210,16 +222,16 @@ def test_server_restarts_after_code_change(own_server):
 def test_command_has_input_mask_and_nice_value_of_its_caller(served):
     """A command in a fork behaves as one that was started by itself."""
     under = ("sh", "-c", 'umask 027; exec nice -n 3 "$@"', "sh")
-    process = asking(served, command=True, under=under, DOES="reads")
+    process = asking(served, command=True, under=under, DOES="tells", TZ="XYZ1", TMPDIR=str(served))
 
     out, err = process.communicate("typed", timeout=30)
 
-    assert out.splitlines()[1] == "typed 0o27 3", err
+    assert out.splitlines()[1] == f"typed 0o27 3 XYZ {served}", err
 
 
 def test_command_needs_only_settings_of_its_caller(served):
     """A worker gives a run all settings that the server has; a person sets none."""
-    out, err = asking(served, command=True, PREFECT_HOME=None).communicate(timeout=30)
+    out, err = asking(served, command=True, PREFECT_HOME=None, PREFECT_LOGGING_LEVEL=None).communicate(timeout=30)
 
     assert out == f"hello {served.name} the-run\n", err
 
@@ -230,7 +242,13 @@ def test_command_needs_only_settings_of_its_caller(served):
         ({"PREFECT_LOGGING_LEVEL": "DEBUG"}, ()),
         ({"LD_PRELOAD": ""}, ()),
         ({"CSCM_HOME": "/elsewhere"}, ()),
+        ({"PREFECT_API_URL": "http://127.0.0.1:1/api", "PREFECT_HOME": None}, ()),
+        ({"PYTHONOPTIMIZE": None}, ()),
         ({}, ("unshare", "--user", "--map-root-user", "--mount")),
+        ({}, ("unshare", "--uts")),
+        ({}, ("setpriv", "--no-new-privs")),
+        ({}, ("sh", "-c", 'ulimit -n 77; exec "$@"', "sh")),
+        ({}, ("sh", "-c", 'exec "$@" <&-', "sh")),
     ],
 )
 def test_command_unlike_server_is_not_forked(served, changes, under):
@@ -240,6 +258,66 @@ def test_command_unlike_server_is_not_forked(served, changes, under):
     out, err = process.communicate(timeout=30)
 
     assert out == "not forked", err
+
+
+@pytest.mark.parametrize(
+    ("does", "status", "message"), [("is killed", -signal.SIGKILL, ""), ("it is broken", 1, "it is broken\n")]
+)
+def test_command_ends_as_fork_does(served, does, status, message):
+    """The status is that of the process, whatever ended it."""
+    process = asking(served, command=True, DOES=does)
+
+    assert (process.communicate(timeout=30)[1], process.returncode) == (message, status)
+
+
+def test_output_that_nobody_reads_for_a_while_is_complete(served):
+    """A pipe has room for 64 KiB; a stopped and continued process may write only a part of its buffer."""
+    process = asking(served, command=True, DOES="writes")
+    time.sleep(0.5)
+    process.send_signal(signal.SIGTSTP)
+    assert wait_for_state(process.pid, "T")
+    process.send_signal(signal.SIGCONT)
+
+    out, err = process.communicate(timeout=30)
+
+    assert out.count("x") >= 1_000_000 and process.returncode == 0, err
+
+
+def test_command_in_removed_directory_is_not_forked(served, tmp_path):
+    """It says itself what is wrong."""
+    place = tmp_path / "place"
+    place.mkdir()
+    words = [sys.executable, "-c", f"import os; os.rmdir({str(place)!r})\n{COMMAND}", served / "prefork.sock"]
+
+    done = subprocess.run(words, cwd=place, env=environment(served), capture_output=True, text=True, check=False)
+
+    assert (done.stdout, done.stderr) == ("not forked", "")
+
+
+def test_server_that_does_not_answer_runs_nothing(own_server):
+    """The command may run by itself meanwhile."""
+    (server,) = [int(each) for each in (own_server / "server").read_text().split()]
+    os.kill(server, signal.SIGSTOP)
+    out, err = asking(own_server, command=True, DOES="waits").communicate(timeout=30)
+    os.kill(server, signal.SIGCONT)
+
+    assert out == "not forked", err
+    assert asking(own_server, command=True).communicate(timeout=30)[0].startswith("hello")  # it serves the next one
+    assert not (own_server / "pid").exists()
+
+
+def test_socket_of_another_user_gets_nothing(tmp_path, monkeypatch):
+    """A request has the whole environment of the caller."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as other:
+        other.bind(str(tmp_path / "prefork.sock"))
+        other.listen()
+        monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
+
+        assert prefork_client.run(str(tmp_path / "prefork.sock"), prefork_client.FLOW_RUN, []) is None
+        gc.collect()  # closes the connection
+        connection, _ = other.accept()
+        with connection:
+            assert connection.recv(4) == b""
 
 
 def test_command_without_server_is_not_forked(tmp_path):
@@ -288,7 +366,9 @@ def wait_for_state(pid, state):
 
 def test_only_settings_are_compared_with_server():
     """Variables of one run and unrelated variables do not matter."""
-    found = warm.select_settings({"PREFECT_HOME": "/h", "PREFECT__FLOW_RUN_ID": "1", "CSCM_HOME": "/c", "LANG": "C"})
+    found = prefork_server.select_settings(
+        {"PREFECT_HOME": "/h", "PREFECT__FLOW_RUN_ID": "1", "CSCM_HOME": "/c", "LANG": "C"}
+    )
 
     assert found == {"PREFECT_HOME": "/h", "CSCM_HOME": "/c"}
 
@@ -299,11 +379,11 @@ def test_fingerprint_changes_with_code(monkeypatch, tmp_path):
     room.mkdir()
     (room / "a.py").write_text("1")
     monkeypatch.setattr(importlib, "import_module", lambda _: type("Room", (), {"__path__": [str(room)]}))
-    before = warm.fingerprint()
+    before = prefork_server.fingerprint()
 
     (room / "b.py").write_text("1")
 
-    assert warm.fingerprint() != before
+    assert prefork_server.fingerprint() != before
 
 
 def test_server_imports_flow_of_every_deployment():
@@ -311,7 +391,7 @@ def test_server_imports_flow_of_every_deployment():
     deployments = yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]
     started = {each["entrypoint"].partition(":")[0] for each in deployments}
 
-    assert started <= set(warm.IMPORTED)
+    assert started <= set(prefork_server.IMPORTED)
 
 
 def test_preloading_builds_models_and_reads_descriptions():
