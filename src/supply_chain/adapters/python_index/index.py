@@ -5,44 +5,32 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import ssl
-import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from tempfile import gettempdir
 from typing import IO
 
 import httpx
 from packaging.utils import InvalidName, canonicalize_name
 
-from supply_chain.adapters.files.free_space import require_space
+from supply_chain.adapters.download import LARGEST_FILE, Downloader
 from supply_chain.adapters.files.private_files import PrivateFiles
 from supply_chain.adapters.image.python_packages import InstalledPackage, Published
 from supply_chain.adapters.image.wheel import INVALID_WHEEL, read_wheel
 from supply_chain.adapters.process.cancellation import cancellation
 from supply_chain.adapters.python_index.distributions import INVALID, read_source
 from supply_chain.adapters.python_index.pages import ACCEPT, IndexFile, parse_page, select_version
-from supply_chain.adapters.tls import share
-from supply_chain.errors import PackageIndexFailed, PackageIndexUnavailable
 from supply_chain.scratch import scratch
 
 FORMAT = 1
 """Number of the cache's format; raise it when other files of a wheel or a source are read."""
-MISSING = (404, 410, 416)
-"""Statuses of an answer without what was asked for; 416 is about a part of a file (RFC 9110)."""
-LONGEST = 600.0
-"""Maximum seconds of a download."""
 LARGEST_PAGE = 64 * 1024**2
-LARGEST_FILE = 2 * 1024**3
 TAIL = 512 * 1024
 """Bytes at the end of a wheel that are fetched first: they contain the list of its files, and mostly its record."""
 MOST_WHEELS = 20
 """Maximum wheels of a version that are compared with an installed package."""
-PAUSES = (0.5, 2.0)
-"""Seconds before each further attempt."""
 UNUSED = 60 * 24 * 3600.0
 """Seconds after which what was published is forgotten, if nobody asked for it."""
 
@@ -110,13 +98,13 @@ class PythonIndexes:
 
     def _download_page(self, address: str) -> list[IndexFile] | None:
         content = io.BytesIO()
-        answer = self._fetch(address, {"Accept": ACCEPT}, content, LARGEST_PAGE)
+        answer = self._downloader.fetch(address, {"Accept": ACCEPT}, content, LARGEST_PAGE)
         if answer is None:
             return None
         try:
             return parse_page(content.getvalue(), answer.headers.get("content-type", ""), str(answer.url))
         except ValueError as error:
-            raise _unusable(address, f"its answer is no page of an index ({error})") from error
+            raise self._downloader.unusable(address, f"its answer is no page of an index ({error})") from error
 
     def _read_wheel(self, file: IndexFile) -> dict[str, bytes]:
         with scratch("wheel") as work, (work / "wheel").open("w+b") as wheel:
@@ -127,7 +115,7 @@ class PythonIndexes:
             try:
                 return read_wheel(wheel)
             except INVALID_WHEEL as error:
-                raise _unusable(file.url, f"it is no valid wheel ({error})") from error
+                raise self._downloader.unusable(file.url, f"it is no valid wheel ({error})") from error
 
     def _read_source(self, file: IndexFile) -> Mapping[str, bytes]:
         if file.url not in self._sources:
@@ -142,16 +130,16 @@ class PythonIndexes:
             try:
                 return read_source(path)
             except INVALID as error:
-                raise _unusable(file.url, f"it is no valid archive ({error})") from error
+                raise self._downloader.unusable(file.url, f"it is no valid archive ({error})") from error
 
     def _download_all(self, file: IndexFile, target: IO[bytes]) -> None:
         """Write a file that an index lists; raise `PackageIndexFailed` if it is missing or has another digest."""
         if not self._download(file, target, {}):
-            raise _unusable(file.url, "the index lists it, and it is not there")
+            raise self._downloader.unusable(file.url, "the index lists it, and it is not there")
         target.seek(0)
         digest = hashlib.file_digest(target, "sha256").hexdigest()  # type: ignore[arg-type]
         if file.sha256 and file.sha256 != digest:
-            raise _unusable(file.url, f"it has the SHA-256 {digest}, and the index lists {file.sha256}")
+            raise self._downloader.unusable(file.url, f"it has the SHA-256 {digest}, and the index lists {file.sha256}")
 
     def _download(self, file: IndexFile, target: IO[bytes], headers: Mapping[str, str]) -> bool:
         """Write a file, or the part of it that the server gives, to its place in `target`.
@@ -159,81 +147,11 @@ class PythonIndexes:
         Returns False if the server does not have the file, or gives no such part of it.
         """
         asked = {"Accept-Encoding": "identity", **headers}
-        answer = self._fetch(file.url, asked, target, LARGEST_FILE)
-        target.flush()
-        return answer is not None
-
-    def _fetch(self, url: str, headers: Mapping[str, str], target: IO[bytes], most: int) -> httpx.Response | None:
-        """Write an answer's body to its place in `target`, and return the answer; repeat a request where that can help.
-
-        Returns None if the server does not have what is asked for.
-        """
-        why = ""
-        for pause in (*PAUSES, None):
-            target.seek(0)
-            target.truncate()
-            try:
-                with self._client.stream("GET", url, headers=dict(headers)) as answer:
-                    if answer.status_code in MISSING:
-                        return None
-                    if answer.is_success:
-                        _write_body(answer, target, url, most)
-                        return answer
-                    why = f"it answers {answer.status_code}"
-                    if answer.status_code < 500 and answer.status_code != 429:
-                        raise _unusable(url, why)
-            except httpx.InvalidURL as error:
-                raise _unusable(url, str(error)) from error
-            except httpx.HTTPError as error:
-                why = str(error) or type(error).__name__
-            if pause is not None:
-                self.wait(pause)
-        raise PackageIndexUnavailable(_message(url, why, "that this machine reaches them"))
+        return self._downloader.fetch(file.url, asked, target, LARGEST_FILE) is not None
 
     @cached_property
-    def _client(self) -> httpx.Client:
-        if self.transport is not None:
-            return httpx.Client(transport=self.transport, follow_redirects=True)
-        context = share(ssl.create_default_context(cafile=self.ca_bundle))
-        return httpx.Client(verify=context, follow_redirects=True, timeout=30.0)
-
-
-def _write_body(answer: httpx.Response, target: IO[bytes], url: str, most: int) -> None:
-    """Write the body of an answer to its place in `target`; raise `PackageIndexFailed` beyond `most` bytes."""
-    scope, until = cancellation(), time.monotonic() + LONGEST
-    target.seek(_parse_range(answer) if answer.status_code == 206 else 0)
-    size = 0
-    for chunk in answer.iter_bytes():
-        size += len(chunk)
-        if size > most:
-            raise _unusable(url, f"it has more than {most} bytes")
-        if time.monotonic() > until:
-            raise _unusable(url, f"it takes more than {LONGEST:.0f} seconds")
-        if scope.cancelled:
-            scope.wait(0)
-        require_space(Path(gettempdir()), f"{url} is not downloaded")
-        target.write(chunk)
-
-
-def _parse_range(answer: httpx.Response) -> int:
-    """Return the first byte of a partial answer (RFC 9110, "Content-Range")."""
-    unit, _, given = answer.headers.get("content-range", "").partition(" ")
-    start = given.partition("-")[0]
-    if unit != "bytes" or not start.isdecimal() or int(start) > LARGEST_FILE:
-        raise _unusable(str(answer.url), "it answers with a part, and does not say which")
-    return int(start)
-
-
-def _unusable(url: str, why: str) -> PackageIndexFailed:
-    return PackageIndexFailed(_message(url, why, "who runs the index"))
-
-
-def _message(url: str, why: str, ask: str) -> str:
-    return (
-        f"{url} cannot be read: {why}\n"
-        "The Python packages of an image are compared with it. Check `python_indexes` in the workbench's block, and "
-        f"{ask}."
-    )
+    def _downloader(self) -> Downloader:
+        return Downloader("Python packages", "python_indexes", self.ca_bundle, self.transport, self.wait)
 
 
 def _encode(published: Published) -> bytes:
