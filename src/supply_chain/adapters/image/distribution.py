@@ -102,6 +102,17 @@ def examine(files: Files, keeper: ContentStore, read_installed: Callable[[], Ins
     )
 
 
+def read_distribution(files: Files, keeper: ContentStore) -> Identity | None:
+    """Return the distribution whose vulnerabilities are looked for in an image; None if its os-release names none."""
+    release = _os_release(files, keeper)
+    return _identify({**release, "ID": _find_judged(release)})
+
+
+def is_dpkg_status(path: str) -> bool:
+    """Return whether syft reads a file with this path as records of dpkg."""
+    return _match_scanned(path) == "dpkg"
+
+
 def _identify(release: dict[str, str]) -> Identity | None:
     if not release.get("ID"):
         return None
@@ -222,7 +233,7 @@ def _find_databases(files: Files) -> tuple[tuple[str, ...], list[Database]]:
     """Return the package managers of the image's own distribution, and the databases in other places."""
     own: dict[str, str] = {}
     others: dict[str, Database] = {}
-    for path, node, scanned in sorted(_list_scanned(files), key=lambda each: each[0]):
+    for path, node, scanned in sorted(list_scanned(files), key=lambda each: each[0]):
         manager, directory = _find_records(path, node, scanned)
         if not manager:
             continue
@@ -238,7 +249,7 @@ def _find_databases(files: Files) -> tuple[tuple[str, ...], list[Database]]:
     return managers, sorted(others.values(), key=lambda each: each.path)
 
 
-def _list_scanned(files: Files) -> Iterator[tuple[str, Node[FileContent], str]]:
+def list_scanned(files: Files) -> Iterator[tuple[str, Node[FileContent], str]]:
     """Yield every file, and the package manager as whose records syft reads it, also through a link; empty if none."""
     for path, node in files.walk():
         manager = _match_scanned(path)

@@ -65,25 +65,31 @@ def _matches(content: FileContent, recorded: Digest, keeper: ContentStore) -> bo
 
 
 def read_installed_files(
-    files: Files, keeper: ContentStore, is_believed: Callable[[str], bool] = lambda _: True
+    files: Files,
+    keeper: ContentStore,
+    is_believed: Callable[[str], bool] = lambda _: True,
+    debian: Mapping[str, tuple[Digest, ...]] | None = None,
 ) -> InstalledFiles:
     """Return the files that pip, dpkg or apk recorded in an image, and its standard libraries.
 
-    `is_believed` tells whether pip's record with this path counts.
+    `is_believed` tells whether pip's record with this path counts. `debian` is path without links → digests of what
+    Debian packages installed there; dpkg's own records then count for nothing.
 
     A record that is too large, or beyond `MOST_RECORDS`, lists nothing.
     """
-    digests, room, is_complete = dict[str, tuple[Digest, ...]](), MOST_RECORDS, True
+    digests, room, is_complete = dict(debian or {}), MOST_RECORDS, True
     directories = dict[str, str]()
     for path, node in files.walk():
         is_complete = is_complete and not _is_unread(path, node)
         if node.content is None or not is_record(path) or (path.endswith(RECORD) and not is_believed(path)):
             continue
+        if debian is not None and CHECKSUMS.fullmatch(path):
+            continue
         content = keeper.read(node.content)
         if content is not None and len(content) <= room:
             room -= len(content)
             for name, digest in _parse(path, content):
-                installed = _resolve_directory(files, name, directories)
+                installed = resolve_directory(files, name, directories)
                 digests[installed] = (*digests.get(installed, ())[-1:], digest)
     return InstalledFiles(digests, is_complete, find_libraries(files))
 
@@ -97,7 +103,7 @@ def _is_unread(path: str, node: Node[FileContent]) -> bool:
     )
 
 
-def _resolve_directory(files: Files, path: str, resolved: dict[str, str]) -> str:
+def resolve_directory(files: Files, path: str, resolved: dict[str, str]) -> str:
     """Return a path without links in its directory, such as `/usr/lib/x` for `/lib/x`; `resolved` is a cache."""
     directory, name = posixpath.split(path)
     if directory not in resolved:

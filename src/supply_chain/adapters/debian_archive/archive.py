@@ -1,0 +1,302 @@
+"""Find what archives of Debian packages published as the packages of an image."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import json
+import lzma
+import posixpath
+import re
+import zlib
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import groupby
+from pathlib import Path
+from typing import IO, cast
+from urllib.parse import quote
+
+import httpx
+
+from supply_chain.adapters.debian_archive.binary_package import (
+    INVALID,
+    PackageFiles,
+    UnpackedXz,
+    read_binary_package,
+)
+from supply_chain.adapters.debian_archive.indexes import Entry, Listed, Release, parse_packages, parse_release
+from supply_chain.adapters.download import LARGEST_FILE, Downloader
+from supply_chain.adapters.files.private_files import PrivateFiles
+from supply_chain.adapters.image.debian_packages import DebianPackage, PublishedPackage
+from supply_chain.adapters.image.debian_version import version_key
+from supply_chain.adapters.process.cancellation import cancellation
+from supply_chain.concurrency import map_concurrently
+from supply_chain.evidence.examination import Identity
+from supply_chain.scratch import scratch
+
+FORMAT = 1
+"""Number of the cache's format; raise it when other facts about a package are read."""
+LARGEST_RELEASE, LARGEST_INDEX, LARGEST_UNPACKED = 16 * 1024**2, 128 * 1024**2, 1024**3
+"""Maximum bytes of a `Release`, of a compressed `Packages`, and of an unpacked one."""
+MOST_BYTES = 8 * 1024**3
+"""Maximum bytes of the packages of an image that are downloaded."""
+INDEXES = ("Packages.xz", "Packages.gz")
+"""Names of the list of packages, in the order in which they are tried."""
+ALL = "all"
+"""Architecture of packages for every machine."""
+COMMON = "amd64"
+"""Architecture whose list of packages is read if no package of the image has one of the archive's architectures."""
+_NUMBER = re.compile(r"[0-9]{1,9}")
+UNUSED = 60 * 24 * 3600.0
+"""Seconds after which what was published is forgotten, if nobody asked for it."""
+
+
+@dataclass(frozen=True)
+class _Suite:
+    """A line of `debian_archives`."""
+
+    url: str
+    suite: str
+    components: tuple[str, ...]
+
+    @classmethod
+    def parse(cls, line: str) -> _Suite:
+        url, suite, *components = line.split()
+        return cls(url.rstrip("/"), suite, tuple(components))
+
+    @property
+    def directory(self) -> str:
+        """The address of the suite's indexes."""
+        return f"{self.url}/dists/{self.suite}"
+
+
+@dataclass(frozen=True)
+class _Found:
+    """A package that an archive has, and where."""
+
+    suite: _Suite
+    entry: Entry
+
+
+@dataclass(frozen=True)
+class DebianArchives:
+    """Archives by lines such as in sources.list(5); see `adapters.image.debian_packages.DebianArchive`.
+
+    Each `Packages` is verified by the digest in `Release`, and each package by the digest in `Packages`. The signature
+    of `Release` is not verified, as no list of archives' keys is on every machine: TLS authenticates it, so name no
+    archive by http in a network that others can change. What an archive publishes as a version does not change, so it
+    is cached in `cache`, and counts also when the archive has dropped it.
+    """
+
+    lines: tuple[str, ...]
+    cache: PrivateFiles
+    ca_bundle: Path | None = None
+    transport: httpx.BaseTransport | None = field(default=None, compare=False)
+    wait: Callable[[float], object] = field(default=lambda seconds: cancellation().wait(seconds), compare=False)
+
+    def find(
+        self, packages: Collection[DebianPackage], distribution: Identity | None
+    ) -> Mapping[DebianPackage, PublishedPackage]:
+        """Return what the archives published as each package.
+
+        Raises `PackageIndexUnavailable` if one does not answer, `PackageIndexFailed` if its answer cannot be used, and
+        `ValueError` for packages that have more than `MOST_BYTES` together.
+        """
+        published = {each: stored for each in packages if (stored := self._read_cache(each)) is not None}
+        others = [each for each in packages if each not in published]
+        return published | self._find(others, distribution) if others else published
+
+    def forget_unused(self) -> None:
+        """Remove what nobody asked for recently."""
+        self.cache.forget_unused(UNUSED)
+
+    def _find(
+        self, packages: Sequence[DebianPackage], distribution: Identity | None
+    ) -> dict[DebianPackage, PublishedPackage]:
+        suites = [_Suite.parse(line) for line in self.lines]
+        releases = dict(zip(suites, map_concurrently(self._read_release, suites), strict=True))
+        own = [each for each in suites if _is_of(releases[each], distribution)]
+        origins = {releases[each].origin for each in own}
+        near = [each for each in suites if each in own or releases[each].origin not in origins]
+        listed = self._list(near, releases, packages)
+        found = _match(packages, listed)
+        named = {each.entry.package.name for each in listed}
+        if missing := [each for each in packages if not found[each]]:
+            more = self._list([each for each in suites if each not in near], releases, missing)
+            found |= _match(missing, more)
+            named |= {each.entry.package.name for each in more}
+        self._check_size(found.values())
+        with_files = [each for each in packages if found[each]]
+        read = map_concurrently(lambda package: self._read_published(package, found[package]), with_files)
+        by_name = _group_by_name(listed) if own else {}
+        others = {each: _describe_missing(each, each.name in named, by_name.get(each.name, ())) for each in packages}
+        return others | dict(zip(with_files, read, strict=True))
+
+    def _list(
+        self, suites: Sequence[_Suite], releases: Mapping[_Suite, Release], packages: Collection[DebianPackage]
+    ) -> list[_Found]:
+        """Return every package of these names that the suites have."""
+        names, architectures = {each.name for each in packages}, {each.architecture for each in packages}
+        lists = [
+            (suite, index)
+            for suite in suites
+            for index in _select_indexes(releases[suite], suite.components, architectures)
+        ]
+        entries = (self._read_packages(suite, releases[suite], index, names) for suite, index in lists)
+        return [_Found(suite, entry) for (suite, _), each in zip(lists, entries, strict=True) for entry in each]
+
+    def _read_release(self, suite: _Suite) -> Release:
+        for name in ("InRelease", "Release"):
+            url, content = f"{suite.directory}/{name}", io.BytesIO()
+            if self._downloader.fetch(url, {}, content, LARGEST_RELEASE) is not None:
+                try:
+                    return parse_release(content.getvalue())
+                except ValueError as error:
+                    raise self._downloader.unusable(url, f"it is no list of files ({error})") from error
+        raise self._downloader.unusable(f"{suite.directory}/Release", "it is not there")
+
+    def _read_packages(self, suite: _Suite, release: Release, index: Listed, names: Set[str]) -> list[Entry]:
+        by_hash = f"{posixpath.dirname(index.path)}/by-hash/SHA256/{index.sha256}"
+        url = f"{suite.directory}/{by_hash if release.by_hash else index.path}"
+        key = ("indexes", index.sha256)
+        packed = self.cache.read(*key)
+        if packed is None:
+            content = io.BytesIO()
+            self._download(url, index, content, LARGEST_INDEX)
+            packed = content.getvalue()
+            self.cache.write(*key, packed)
+        try:
+            return list(parse_packages(_unpack(index.path, packed), names, LARGEST_UNPACKED))
+        except (ValueError, lzma.LZMAError, zlib.error, OSError, EOFError) as error:
+            raise self._downloader.unusable(url, f"it is no list of packages ({error})") from error
+
+    def _read_published(self, package: DebianPackage, found: Collection[_Found]) -> PublishedPackage:
+        digests, code = defaultdict[str, set[bytes]](set), set[str]()
+        for each in {each.entry.file.sha256: each for each in found}.values():
+            files = self._read_files(each.suite, each.entry.file)
+            code |= files.code
+            for path, digest in files.digests.items():
+                digests[path].add(digest)
+        sources = frozenset(each.entry.package.source for each in found)
+        published = PublishedPackage(
+            sources=sources, files={path: frozenset(each) for path, each in digests.items()}, code=frozenset(code)
+        )
+        urls = {each.suite.url for each in found}
+        self.cache.write(*_key(package), _encode(published, urls))
+        return published
+
+    def _read_files(self, suite: _Suite, file: Listed) -> PackageFiles:
+        url = f"{suite.url}/{quote(file.path, safe='/%')}"
+        with scratch("deb") as work, (work / "deb").open("w+b") as package:
+            self._download(url, file, package, LARGEST_FILE)
+            try:
+                return read_binary_package(package)
+            except INVALID as error:
+                raise self._downloader.unusable(url, f"it is no valid package ({error})") from error
+
+    def _download(self, url: str, file: Listed, target: IO[bytes], most: int) -> None:
+        """Write a file that an index lists; raise `PackageIndexFailed` if it is missing or is another one."""
+        if self._downloader.fetch(url, {"Accept-Encoding": "identity"}, target, min(most, file.size)) is None:
+            raise self._downloader.unusable(url, "the archive lists it, and it is not there")
+        target.seek(0)
+        digest = hashlib.file_digest(target, "sha256").hexdigest()  # type: ignore[arg-type]
+        if file.sha256 != digest:
+            raise self._downloader.unusable(url, f"it has the SHA-256 {digest}, and the archive lists {file.sha256}")
+
+    @staticmethod
+    def _check_size(found: Iterable[Collection[_Found]]) -> None:
+        sizes = {each.entry.file.sha256: each.entry.file.size for several in found for each in several}
+        if (size := sum(sizes.values())) > MOST_BYTES:
+            raise ValueError(f"its Debian packages have {size} bytes, more than {MOST_BYTES}")
+
+    def _read_cache(self, package: DebianPackage) -> PublishedPackage | None:
+        stored = self.cache.read(*_key(package))
+        return None if stored is None else _decode(stored, {_Suite.parse(line).url for line in self.lines})
+
+    @cached_property
+    def _downloader(self) -> Downloader:
+        return Downloader("Debian packages", "debian_archives", self.ca_bundle, self.transport, self.wait)
+
+
+def _is_of(release: Release, distribution: Identity | None) -> bool:
+    """Return whether a suite is of a distribution's release, such as 12.5 or 12-updates of Debian 12.
+
+    Scanners go by the number's beginning, or by the code name.
+    """
+    if distribution is None or release.origin.lower() != distribution.id.lower():
+        return False
+    number, codename = _NUMBER.match(distribution.version), distribution.codename
+    listed = _NUMBER.match(release.version)
+    if number and listed:
+        return int(number[0]) == int(listed[0])
+    return bool(codename) and release.codename.partition("-")[0] == codename
+
+
+def _select_indexes(release: Release, components: Iterable[str], architectures: Set[str]) -> Iterator[Listed]:
+    """Yield the list of packages of each component and architecture, and those for every machine."""
+    names = sorted((architectures & {*release.architectures}) - {ALL}) or [COMMON]
+    for component in components:
+        for architecture in (*names, *([ALL] if release.has_all else [])):
+            paths = (f"{component}/binary-{architecture}/{name}" for name in INDEXES)
+            index = next((release.files[path] for path in paths if path in release.files), None)
+            if index is not None and index.size:
+                yield index
+
+
+def _match(packages: Iterable[DebianPackage], listed: Collection[_Found]) -> dict[DebianPackage, list[_Found]]:
+    """Return what has the name, version and architecture of each package."""
+    by_identity = defaultdict[tuple[str, str, str], list[_Found]](list)
+    for each in listed:
+        by_identity[_identify(each.entry.package)].append(each)
+    return {each: by_identity.get(_identify(each), []) for each in packages}
+
+
+def _identify(package: DebianPackage) -> tuple[str, str, str]:
+    return package.name, package.version, package.architecture
+
+
+def _group_by_name(listed: Iterable[_Found]) -> dict[str, list[DebianPackage]]:
+    ordered = sorted((each.entry.package for each in listed), key=lambda each: each.name)
+    return {name: list(several) for name, several in groupby(ordered, key=lambda each: each.name)}
+
+
+def _describe_missing(package: DebianPackage, has_name: bool, namesakes: Collection[DebianPackage]) -> PublishedPackage:
+    """Return what is known of a package that the archives do not have; `namesakes` are those of its name.
+
+    They are none if there is no archive of the image's distribution: nobody knows the newest version.
+    """
+    newest = max((each.version for each in namesakes), key=version_key, default="")
+    others = frozenset(each.architecture for each in namesakes if each.version == package.version)
+    return PublishedPackage(has_name=has_name, newest=newest, others=others)
+
+
+def _unpack(path: str, packed: bytes) -> IO[bytes]:
+    content = io.BytesIO(packed)
+    if path.endswith(".xz"):
+        return cast("IO[bytes]", UnpackedXz(content))
+    return cast("IO[bytes]", gzip.GzipFile(fileobj=content))
+
+
+def _key(package: DebianPackage) -> tuple[str, str]:
+    name = hashlib.sha256(json.dumps([FORMAT, *_identify(package)]).encode()).hexdigest()
+    return name[:2], name[2:]
+
+
+def _encode(published: PublishedPackage, urls: Collection[str]) -> bytes:
+    files = {path: [digest.hex() for digest in sorted(each)] for path, each in published.files.items()}
+    stored = {"urls": sorted(urls), "sources": sorted(published.sources), "files": files}
+    return json.dumps({**stored, "code": sorted(published.code)}).encode()
+
+
+def _decode(content: bytes, urls: Set[str]) -> PublishedPackage | None:
+    """Return what was cached; None if it is damaged, as after a crash, or of an archive that is not one of `urls`."""
+    try:
+        stored = json.loads(content)
+        files = {path: frozenset(map(bytes.fromhex, each)) for path, each in stored["files"].items()}
+        sources, code, published_by = (frozenset(stored[each]) for each in ("sources", "code", "urls"))
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
+    return PublishedPackage(sources=sources, files=files, code=code) if sources and published_by <= urls else None

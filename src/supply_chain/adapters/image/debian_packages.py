@@ -1,0 +1,321 @@
+"""Debian packages in an image, compared with what archives published under their names.
+
+A step of a build can write any record of dpkg. Scanners believe it, so a false version or source hides vulnerabilities;
+its list of files would say of any code that a package installed it.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterator, Mapping, Set
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from supply_chain.adapters.image.debian_version import version_key
+from supply_chain.adapters.image.distribution import list_scanned, read_distribution
+from supply_chain.adapters.image.file_content import ContentStore, FileContent
+from supply_chain.adapters.image.filesystem import Filesystem, escape_path
+from supply_chain.adapters.image.package_records import Digest, resolve_directory
+from supply_chain.evidence.examination import Identity
+
+Files = Filesystem[FileContent]
+
+MANAGER, PLACE = "dpkg", "/var/lib/dpkg/"
+NAMED = ("package", "version", "source", "architecture", "status")
+"""Fields that say what is installed (deb-control(5)), in lower case."""
+SOURCE_VERSION = "sourceversion"
+"""A field that no record of dpkg has, and that syft takes for the version of the source."""
+SOURCE = re.compile(r"(\S+)(?: \((\S+)\))?")
+REMOVED = "deinstall"
+"""In the status of a package that only left configuration files; syft leaves it out."""
+LISTS = (".md5sums", ".conffiles")
+"""End of the name of a list of a package's files that syft reads: it reports no program that a package owns."""
+CONFFILES = "conffiles"
+"""The field with a package's configuration files, which syft reads as such a list."""
+MOST_PACKAGES = 3000
+"""Maximum Debian packages of an image."""
+MOST_NAMED = 3
+REMEDY = "install it from an archive of debian_archives, add the archive that it is from, or review this line"
+
+
+@dataclass(frozen=True)
+class DebianPackage:
+    """A package by its record in an image."""
+
+    name: str
+    version: str
+    architecture: str
+    source: str
+    """Name and version of its source."""
+
+
+@dataclass(frozen=True)
+class PublishedPackage:
+    """What archives published as a package of this name, version and architecture."""
+
+    has_name: bool = True
+    """Whether an archive has the name."""
+    newest: str = ""
+    """Newest version of this name in the archives of the image's distribution; empty if they have none, or if there is
+    no archive of the distribution."""
+    others: Set[str] = frozenset()
+    """Other architectures for which the archives have this version."""
+    sources: Set[str] = frozenset()
+    """Name and version of its source, as `DebianPackage` has them; empty if no archive has this version."""
+    files: Mapping[str, Set[bytes]] = field(default_factory=dict)
+    """Path in the package → SHA-256 of each regular file; archives can have several packages of a version."""
+    code: Set[str] = frozenset()
+    """Paths of programs, libraries and scripts, which nobody changes but by installing another version."""
+
+
+class DebianArchive(Protocol):
+    """Archives of Debian packages."""
+
+    def find(
+        self, packages: Collection[DebianPackage], distribution: Identity | None
+    ) -> Mapping[DebianPackage, PublishedPackage]:
+        """Return what was published as each package of an image of a distribution; raise `PackageIndexFailed`.
+
+        Raises `ValueError` for packages with more bytes than are compared.
+        """
+
+
+@dataclass(frozen=True)
+class DebianPackages:
+    """What is known of the Debian packages in an image."""
+
+    digests: Mapping[str, tuple[Digest, ...]] | None = None
+    """Path without links → digests of what was published to be there; None: the packages' own records count."""
+    false_claims: tuple[str, ...] = ()
+    """`path:line: why` for each record that claims what no archive published."""
+    unknown: tuple[str, ...] = ()
+    """Name and version of each package that the archives have in other versions only: they forget the older ones."""
+    uncompared: int = 0
+    """Number of packages that were not compared, because there is no archive."""
+
+
+@dataclass(frozen=True)
+class _Record:
+    """A record of an installed package."""
+
+    path: str
+    line: int
+    package: DebianPackage
+    conffiles: str = ""
+    """Its list of configuration files, one a line, each with its MD5."""
+
+    def explain(self, why: str) -> str:
+        """Return the sentence about a false claim."""
+        about = escape_path(f"{self.package.name} {self.package.version}")
+        return f"{escape_path(self.path)}:{self.line}: it claims to be {about}, {why}; {REMEDY}"
+
+
+def read_debian_packages(
+    files: Files, keeper: ContentStore, archive: DebianArchive | None, checkpoint: Callable[[], object] = lambda: None
+) -> DebianPackages:
+    """Return what is known of the Debian packages in an image, compared with what `archive` has.
+
+    A file counts as installed by a package only if it is what an archive published. Of a package that no archive has
+    in this version, nothing counts as installed. Without an archive, the packages' own records count. `checkpoint` is
+    called for each file, and may raise. Raises `PackageIndexUnavailable` or `PackageIndexFailed`, and `ValueError` for
+    more packages than are compared.
+    """
+    records, false_claims = list[_Record](), list[str]()
+    for path, content in _find_status(files):
+        for line, fields in _parse_status(keeper, path, content, false_claims):
+            checkpoint()
+            package = _parse_package(fields)
+            if isinstance(package, DebianPackage):
+                records.append(_Record(path, line, package, dict(fields).get(CONFFILES, "")))
+            elif package:
+                false_claims.append(f"{escape_path(path)}:{line}: {package}")
+    if len(records) > MOST_PACKAGES:
+        raise ValueError(f"it has more than {MOST_PACKAGES} Debian packages")
+    if archive is None:
+        return DebianPackages(uncompared=len(records))
+    published = archive.find({each.package for each in records}, read_distribution(files, keeper))
+    return _compare(files, keeper, records, published, false_claims, checkpoint)
+
+
+def _find_status(files: Files) -> Iterator[tuple[str, FileContent]]:
+    """Yield each file that syft reads as records of dpkg, with its path.
+
+    Those in other places are a second database, which the owner has to accept; they vouch for no file.
+    """
+    found = {
+        path: node.content
+        for path, node, manager in list_scanned(files)
+        if manager == MANAGER and node.content and path.startswith(PLACE)
+    }
+    yield from sorted(found.items(), key=lambda each: each[0])
+
+
+def _parse_status(
+    keeper: ContentStore, path: str, content: FileContent, false_claims: list[str]
+) -> Iterator[tuple[int, list[tuple[str, str]]]]:
+    stored = keeper.read(content)
+    if stored is None:
+        false_claims.append(f"{escape_path(path)}:1: records of dpkg that are too large, and are not read")
+    else:
+        yield from parse_status(stored)
+
+
+def parse_status(content: bytes) -> Iterator[tuple[int, list[tuple[str, str]]]]:
+    """Yield the first line and the fields of each package, as syft reads them (its parse_dpkg_db.go).
+
+    Names are in lower case and without hyphens, which is how syft compares them.
+    """
+    fields, begin = list[tuple[str, str]](), 1
+    for number, line in enumerate(content.decode("utf-8", "replace").split("\n"), start=1):
+        if not line:
+            if fields:
+                yield begin, fields
+            fields = []
+        elif line.startswith(" "):
+            if fields:
+                fields[-1] = (fields[-1][0], f"{fields[-1][1]}\n {line.strip()}")
+        else:
+            name, colon, value = line.partition(":")
+            if colon and name:
+                begin = begin if fields else number
+                fields.append((name.strip().replace("-", "").lower(), value.strip()))
+    if fields:
+        yield begin, fields
+
+
+def _parse_package(fields: list[tuple[str, str]]) -> DebianPackage | str:
+    """Return the package of a record, or why none can be read from it; an empty text if none is installed."""
+    named = dict(fields)
+    if len(named) != len(fields) or SOURCE_VERSION in named:
+        return "it names a field several times, or one that no record of dpkg has"
+    if not named.get("package") or REMOVED in named.get("status", ""):
+        return ""
+    package, version, source, architecture, _ = (named.get(each, "") for each in NAMED)
+    match = SOURCE.fullmatch(source or package)
+    if match is None or not version:
+        return f"it has no version, or no valid source: {escape_path(source)[:100]}"
+    return DebianPackage(package, version, architecture, name_source(match[1], match[2] or version))
+
+
+def name_source(name: str, version: str) -> str:
+    """Return name and version of a source as one text."""
+    return f"{name} {version}"
+
+
+def _compare(
+    files: Files,
+    keeper: ContentStore,
+    records: list[_Record],
+    published: Mapping[DebianPackage, PublishedPackage],
+    false_claims: list[str],
+    checkpoint: Callable[[], object],
+) -> DebianPackages:
+    digests, directories = defaultdict[str, set[bytes]](set), dict[str, str]()
+    places = dict[str, str]()
+    for package in {each.package: None for each in records}:
+        for path, listed in published[package].files.items():
+            checkpoint()
+            places[path] = resolve_directory(files, path, directories)
+            digests[places[path]] |= listed
+    unknown, lists = list[str](), _find_lists(files)
+    for record in records:
+        each = published[record.package]
+        why = (
+            _explain(record.package, each)
+            or _explain_code(files, each, places, digests)
+            or _explain_lists(files, keeper, record, lists, {places[path] for path in each.files})
+        )
+        if why:
+            false_claims.append(record.explain(why))
+        elif each.has_name and not each.sources:
+            unknown.append(f"{record.package.name} {record.package.version}")
+    return DebianPackages(
+        {path: tuple(("sha256", digest) for digest in sorted(listed)) for path, listed in digests.items()},
+        tuple(sorted(false_claims)),
+        tuple(sorted(set(unknown))),
+    )
+
+
+def _explain(package: DebianPackage, published: PublishedPackage) -> str:
+    """Return why a record is false, as far as the archives' lists of packages say."""
+    if published.sources:
+        if package.source in published.sources:
+            return ""
+        return f"which is of the source {' or '.join(sorted(published.sources))}, not {escape_path(package.source)}"
+    if published.others:
+        return (
+            f"of the architecture {escape_path(package.architecture)[:40]}, and the archives have it for "
+            f"{' and '.join(sorted(published.others))}"
+        )
+    if published.newest and version_key(package.version) > version_key(published.newest):
+        return f"and the newest that the archives have is {published.newest}"
+    return ""
+
+
+def _explain_code(
+    files: Files, published: PublishedPackage, places: Mapping[str, str], digests: Mapping[str, Set[bytes]]
+) -> str:
+    """Return which code of a package is not what any archive published to be there; empty if none.
+
+    Code that is not there is no claim: images leave out what they do not need.
+    """
+    changed = set[str]()
+    for path in published.code:
+        file = files.resolve(places[path])
+        if file is None or file[1].content is None:
+            continue
+        if file[1].content.sha256 not in digests[places[path]] | digests.get(file[0], set()):
+            changed.add(file[0])
+    return f"and what is published differs from {_name_some(changed)}" if changed else ""
+
+
+def _find_lists(files: Files) -> dict[str, list[FileContent]]:
+    """Return the name of a package → the lists of its files in the image."""
+    lists = defaultdict[str, list[FileContent]](list)
+    for directory in (f"{PLACE}info", f"{PLACE}status.d"):
+        found = files.resolve(directory)
+        for name in found[1].children if found else ():
+            stem, dot, end = name.rpartition(".")
+            file = files.resolve(f"{directory}/{name}") if dot + end in LISTS else None
+            if file and file[1].content:
+                lists[stem.partition(":")[0]].append(file[1].content)
+    return lists
+
+
+def _explain_lists(
+    files: Files,
+    keeper: ContentStore,
+    record: _Record,
+    lists: Mapping[str, Collection[FileContent]],
+    published: Set[str],
+) -> str:
+    """Return which programs a package's lists name that no archive published in it; empty if none.
+
+    `published` are the paths of its files without links; a package that no archive has is none that vouches.
+    """
+    if not published:
+        return ""
+    foreign, texts = set[str](), [record.conffiles.encode()]
+    for each in lists.get(record.package.name, ()):
+        texts.append(keeper.read(each) or b"")
+        if not texts[-1] and each.size:
+            return "and a list of its files is too large, and is not read"
+    for path in {path for text in texts for path in _list_paths(text)}:
+        file = files.resolve(path)
+        if file and file[0] not in published and file[1].content and file[1].content.machine:
+            foreign.add(path)
+    return f"and its list has {_name_some(foreign)}, which no archive published in it" if foreign else ""
+
+
+def _list_paths(text: bytes) -> Iterator[str]:
+    """Yield the paths in a list of files with their MD5 (deb-md5sums(5)), or of configuration files."""
+    for line in text.decode("utf-8", "surrogateescape").splitlines():
+        for word in (line.strip(), *line.split(maxsplit=1)):
+            yield posixpath.normpath(f"/{word.strip().lstrip('/*')}")
+
+
+def _name_some(paths: Set[str]) -> str:
+    named = ", ".join(map(escape_path, sorted(paths)[:MOST_NAMED]))
+    return named + (f" and {len(paths) - MOST_NAMED} more" if len(paths) > MOST_NAMED else "")

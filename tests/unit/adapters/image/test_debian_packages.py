@@ -1,0 +1,330 @@
+"""The comparison of Debian packages in an image with what archives published."""
+
+import hashlib
+from dataclasses import dataclass, field
+
+import pytest
+
+from supply_chain.adapters.image import debian_packages
+from supply_chain.adapters.image.debian_packages import (
+    REMEDY,
+    DebianPackage,
+    PublishedPackage,
+    parse_status,
+    read_debian_packages,
+)
+from supply_chain.evidence.examination import Identity
+from tests.support.filesystem import lay_files
+
+HAT = DebianPackage("hat", "2.0-1", "amd64", "hats 2.0")
+PROGRAM, MODULE, LIBRARY, TEXT = b"\x7fELF hat", b"import os\n", b"\x7fELF library", b"text"
+FILES = {
+    "usr/bin/hat": PROGRAM,
+    "usr/lib/python3/dist-packages/hat.py": MODULE,
+    "usr/lib/libhat.so": LIBRARY,
+    "usr/share/hat/text": TEXT,
+}
+CODE = frozenset(f"/{path}" for path in FILES if path != "usr/share/hat/text")
+STATUS = "var/lib/dpkg/status"
+RELEASE = b"ID=debian\nVERSION_ID=12\n"
+
+
+def sha(content):
+    return hashlib.sha256(content).digest()
+
+
+def record(version="2.0-1", name="hat", architecture="amd64", source="hats (2.0)", status="install ok installed"):
+    """Return a paragraph of dpkg's status."""
+    about = f"Package: {name}\nStatus: {status}\nArchitecture: {architecture}\n"
+    return f"{about}Source: {source}\nVersion: {version}\nDescription: a hat\n Wear it.\n\n".encode()
+
+
+def published(files=FILES, **changes):
+    """Return what an archive published as the hat."""
+    about = {
+        "sources": frozenset({"hats 2.0"}),
+        "files": {f"/{path}": frozenset({sha(content)}) for path, content in files.items()},
+        "code": frozenset(f"/{path}" for path in files if path != "usr/share/hat/text"),
+    }
+    return PublishedPackage(**{**about, **changes})
+
+
+@dataclass
+class MemoryDebianArchive:
+    """An archive in memory: package → what was published."""
+
+    published: dict[DebianPackage, PublishedPackage] = field(default_factory=lambda: {HAT: published()})
+    missing: PublishedPackage = field(default_factory=lambda: PublishedPackage(newest="2.0-1"))
+    asked: list[DebianPackage] = field(default_factory=list)
+    distribution: Identity | None = None
+
+    def find(self, packages, distribution):
+        """Return what was published as each package."""
+        self.asked += packages
+        self.distribution = distribution
+        by_identity = {(each.name, each.version, each.architecture): what for each, what in self.published.items()}
+        return {each: by_identity.get((each.name, each.version, each.architecture), self.missing) for each in packages}
+
+
+def read(contents, archive=None, links=None):
+    """Return the Debian packages of an image of these files and links."""
+    keeper, files = lay_files({"etc/os-release": RELEASE, **contents}, links, keep=1024 * 1024)
+    return read_debian_packages(files, keeper, archive or MemoryDebianArchive())
+
+
+def test_package_as_published_counts_as_installed():
+    packages = read({**FILES, STATUS: record()})
+
+    assert packages.false_claims == packages.unknown == ()
+    assert packages.digests == {f"/{path}": (("sha256", sha(content)),) for path, content in FILES.items()}
+
+
+def test_package_is_asked_for_with_its_source_and_the_distribution():
+    """Scanners match vulnerabilities by the source; without one, it is the package's name."""
+    archive = MemoryDebianArchive()
+    plain = record(name="tie").replace(b"Source: hats (2.0)\n", b"")
+    read({STATUS: record() + record(name="cap", source="cap") + plain}, archive)
+
+    tie, cap = DebianPackage("tie", "2.0-1", "amd64", "tie 2.0-1"), DebianPackage("cap", "2.0-1", "amd64", "cap 2.0-1")
+    assert set(archive.asked) == {HAT, cap, tie}
+    assert archive.distribution == Identity(id="debian", version="12")
+
+
+def test_records_of_distroless_images_are_read():
+    """The project's own bases have them."""
+    records = {"var/lib/dpkg/status.d/hat": record(), "var/lib/dpkg/status.d/hat.md5sums": b"0" * 32 + b"  a: b\n"}
+    archive = MemoryDebianArchive()
+
+    assert read({**FILES, **records}, archive).digests
+    assert archive.asked == [HAT]
+
+
+@pytest.mark.parametrize(
+    ("missing", "why"),
+    [
+        (PublishedPackage(newest="1.9"), "and the newest that the archives have is 1.9"),
+        (
+            PublishedPackage(newest="2.0-1", others=frozenset({"arm64"})),
+            "of the architecture amd64, and the archives have it for arm64",
+        ),
+    ],
+)
+def test_version_that_no_archive_can_have_had_is_a_false_claim(missing, why):
+    """A scanner would see no vulnerabilities."""
+    (claim,) = read({STATUS: b"\n\n" + record()}, MemoryDebianArchive({}, missing)).false_claims
+
+    assert claim == f"/{STATUS}:3: it claims to be hat 2.0-1, {why}; {REMEDY}"
+
+
+@pytest.mark.parametrize("source", ["hats", "hats (2.1)", "caps (2.0)"])
+def test_false_source_is_a_false_claim(source):
+    """Scanners match vulnerabilities of Debian by the source."""
+    (claim,) = read({STATUS: record(source=source)}).false_claims
+
+    assert "which is of the source hats 2.0, not " in claim
+
+
+@pytest.mark.parametrize(
+    "path", ["usr/bin/hat", "usr/lib/python3/dist-packages/hat.py", "usr/lib/libhat.so"]
+)  # fmt: skip
+def test_code_that_differs_from_the_published_is_a_false_claim(path):
+    """An old library with a new version, or code that nobody would read."""
+    packages = read({**FILES, path: b"evil", STATUS: record()})
+
+    assert packages.false_claims == (
+        f"/{STATUS}:1: it claims to be hat 2.0-1, and what is published differs from /{path}; {REMEDY}",
+    )
+    assert packages.digests is not None and ("sha256", sha(b"evil")) not in packages.digests[f"/{path}"]
+
+
+def test_changed_text_is_no_false_claim_and_does_not_count_as_installed():
+    """Such as a configuration, or a list of authorities; a check reads it as the application's own."""
+    packages = read({**FILES, "usr/share/hat/text": b"other", STATUS: record()})
+
+    assert packages.false_claims == ()
+    assert packages.digests is not None
+    assert packages.digests["/usr/share/hat/text"] == (("sha256", sha(TEXT)),)
+
+
+def test_code_that_is_left_out_is_no_false_claim():
+    """Small images have only what they need."""
+    assert read({STATUS: record()}).false_claims == ()
+
+
+@pytest.mark.parametrize(
+    "lists",
+    [
+        {"var/lib/dpkg/info/hat.md5sums": b"0" * 32 + b"  opt/evil\n"},
+        {"var/lib/dpkg/info/hat:amd64.md5sums": b"0" * 32 + b" *opt/evil\n"},
+        {"var/lib/dpkg/info/hat.conffiles": b"/opt/evil\n"},
+        {"var/lib/dpkg/status.d/hat.md5sums": b"0" * 32 + b"  opt/evil\n"},
+        {"etc/mark": b""},
+    ],
+    ids=str,
+)
+def test_list_with_a_program_of_another_origin_is_a_false_claim(lists):
+    """The scanner does not report a program, such as an old interpreter, that a package owns."""
+    evil = PROGRAM[:4] + bytes((2, 1, 1)) + bytes(9) + b"\2\0\x3e\0"
+    status = record() if "etc/mark" not in lists else record().replace(b"Desc", b"Conffiles:\n /opt/evil 0\nDesc")
+
+    (claim,) = read({**FILES, **lists, "opt/evil": evil, STATUS: status}).false_claims
+    assert f"and its list has /opt/evil, which no archive published in it; {REMEDY}" in claim
+    assert read({**FILES, **lists, "opt/evil": b"text", STATUS: status}).false_claims == ()
+    assert read({**FILES, **lists, "opt/evil": evil, STATUS: record("1.0")}).false_claims == ()
+
+
+def test_list_names_what_was_published_by_its_place():
+    """The project's own bases have lists with merged directories."""
+    program = PROGRAM[:4] + bytes((2, 1, 1)) + bytes(9) + b"\2\0\x3e\0"
+    archive = MemoryDebianArchive({HAT: published({"lib/hat.so": program})})
+    lists = {"var/lib/dpkg/status.d/hat.md5sums": b"0" * 32 + b"  usr/lib/hat.so\n"}
+
+    assert read({**lists, "usr/lib/hat.so": program, STATUS: record()}, archive, {"lib": "usr/lib"}).false_claims == ()
+
+
+def test_too_large_list_is_a_false_claim():
+    lists = {"var/lib/dpkg/info/hat.md5sums": b"x" * 2 * 1024**2}
+
+    (claim,) = read({**lists, STATUS: record()}).false_claims
+    assert "a list of its files is too large" in claim
+
+
+def test_many_changed_files_are_named_in_part():
+    files = {f"usr/bin/{n}": b"#!/bin/sh\n" for n in range(5)}
+    what = published(files, code=frozenset(f"/{path}" for path in files))
+
+    (claim,) = read({**dict.fromkeys(files, b"evil"), STATUS: record()}, MemoryDebianArchive({HAT: what})).false_claims
+    assert "differs from /usr/bin/0, /usr/bin/1, /usr/bin/2 and 2 more; " in claim
+
+
+@pytest.mark.parametrize(
+    "links", [{"lib": "usr/lib", "bin": "/usr/bin"}, {"lib": "usr/lib", "bin": "usr/bin", "sbin": "usr/sbin"}]
+)
+def test_files_are_found_behind_merged_directories(links):
+    """Packages of Debian 12 still have `/lib`, which is a link."""
+    moved = published({path.removeprefix("usr/"): content for path, content in FILES.items()}, code={"/lib/libhat.so"})
+    archive = MemoryDebianArchive({HAT: moved})
+
+    packages = read({**FILES, STATUS: record()}, archive, links)
+    assert packages.digests is not None and "/usr/lib/libhat.so" in packages.digests
+    assert len(read({**FILES, "usr/lib/libhat.so": b"evil", STATUS: record()}, archive, links).false_claims) == 1
+
+
+@pytest.mark.parametrize("links", [{"usr/lib/libhat.so": "/opt/old.so"}, {"usr/lib": "/opt"}], ids=str)
+def test_link_in_place_of_published_code_is_a_false_claim(links):
+    """The program would load what is behind it."""
+    place = next(iter(links))
+    contents = {path: content for path, content in FILES.items() if not path.startswith(place)}
+    old = {"opt/old.so": b"old", "opt/libhat.so": b"old"}
+
+    (claim,) = read({**contents, **old, STATUS: record()}, links=links).false_claims
+    assert "differs from /opt/" in claim
+
+
+def test_file_that_another_package_published_in_its_place_is_no_false_claim():
+    """A package diverts the file of another one (dpkg-divert(1))."""
+    cap = DebianPackage("cap", "1", "amd64", "cap 1")
+    other = published({"usr/bin/hat": b"\x7fELF cap"}, sources={"cap 1"})
+    archive = MemoryDebianArchive({HAT: published(), cap: other})
+    both = record() + record("1", "cap", source="cap")
+
+    assert read({**FILES, "usr/bin/hat": b"\x7fELF cap", STATUS: both}, archive).false_claims == ()
+    assert len(read({**FILES, "usr/bin/hat": b"\x7fELF cap", STATUS: record()}, archive).false_claims) == 1
+
+
+def test_version_that_archives_dropped_is_unknown_and_vouches_for_nothing():
+    """Archives keep the newest versions only; the package may be honest."""
+    packages = read({**FILES, STATUS: record("1.0")})
+
+    assert (packages.false_claims, packages.unknown, packages.digests) == ((), ("hat 1.0",), {})
+
+
+def test_name_that_no_archive_has_vouches_for_nothing():
+    """An operator adds the archive of a third party, or its code is read as the application's."""
+    packages = read({**FILES, STATUS: record()}, MemoryDebianArchive({}, PublishedPackage(has_name=False)))
+
+    assert (packages.false_claims, packages.unknown, packages.digests) == ((), (), {})
+
+
+def test_records_count_without_archive():
+    keeper, files = lay_files({STATUS: record() + record(name="cap")}, keep=1024 * 1024)
+    packages = read_debian_packages(files, keeper, None)
+
+    assert packages.digests is None
+    assert packages.uncompared == 2
+
+
+@pytest.mark.parametrize("status", ["deinstall ok config-files", "purge deinstall"])
+def test_removed_package_is_not_compared(status):
+    """The scanner leaves it out."""
+    archive = MemoryDebianArchive()
+
+    assert read({STATUS: record("9", status=status)}, archive).digests == {}
+    assert archive.asked == []
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (record().replace(b"Version", b"Version: 1\nVersion"), "names a field several times"),
+        (record().replace(b"Version", b"version: 1\nVersion"), "names a field several times"),
+        (record().replace(b"Version", b"Ver-sion: 1\nVersion"), "names a field several times"),
+        (record().replace(b"Version", b"\tVersion: 1\nVersion"), "names a field several times"),
+        (record().replace(b"Version", b"Source-Version: 1\nVersion"), "or one that no record of dpkg has"),
+        (record(status="deinstall ok config-files") .replace(b"Version", b"Version: 1\nVersion"), "several times"),
+        (record().replace(b"Version: 2.0-1\n", b""), "it has no version, or no valid source"),
+        (record(source="hats  (2.0)"), "it has no version, or no valid source"),
+        (record(source="hats (2.0) x"), "it has no version, or no valid source"),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_ambiguous_record_is_a_false_claim(content, why):
+    """Scanners and dpkg would read different versions, or the scanner no package at all."""
+    (claim,) = read({STATUS: record(name="cap") + content}).false_claims
+
+    assert claim.startswith(f"/{STATUS}:9: ") and why in claim
+
+
+def test_too_large_records_are_a_false_claim():
+    """Nobody knows what a scanner reads in them."""
+    assert "too large, and are not read" in read({STATUS: record() + b"x" * 2 * 1024**2}).false_claims[0]
+
+
+def test_number_of_packages_is_limited(monkeypatch):
+    monkeypatch.setattr(debian_packages, "MOST_PACKAGES", 1)
+
+    assert read({STATUS: record()}).false_claims == ()
+    with pytest.raises(ValueError, match="more than 1 Debian packages"):
+        read({STATUS: record() + record(name="cap")})
+
+
+def test_records_behind_a_link_and_below_the_database_are_compared():
+    """Syft reads a file whose path ends so."""
+    archive = MemoryDebianArchive()
+    read({"var/lib/dpkg/x/lib/dpkg/status": record(), "var/lib/dpkg/real": record(name="cap")}, archive,
+         {STATUS: "real"})  # fmt: skip
+
+    assert {each.name for each in archive.asked} == {"hat", "cap"}
+
+
+def test_second_database_vouches_for_nothing():
+    """Its owner has to accept it; its files are elsewhere."""
+    archive = MemoryDebianArchive()
+
+    assert read({**FILES, "opt/root/var/lib/dpkg/status": record("9")}, archive).digests == {}
+    assert archive.asked == []
+
+
+def test_package_is_compared_once_and_each_claim_is_reported(monkeypatch):
+    archive = MemoryDebianArchive()
+    packages = read({**FILES, "usr/bin/hat": b"x", STATUS: record(), "var/lib/dpkg/status.d/hat": record()}, archive)
+
+    assert archive.asked == [HAT]
+    assert len(packages.false_claims) == 2
+
+
+def test_status_is_read_as_the_scanner_reads_it():
+    """Lines that it cannot read are left out."""
+    text = b"\n no field\nno colon\n: x\nPackage: hat\nTags: a,\n b\n\nPackage: cap"
+
+    assert list(parse_status(text)) == [(5, [("package", "hat"), ("tags", "a,\n b")]), (9, [("package", "cap")])]
