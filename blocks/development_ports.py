@@ -152,7 +152,7 @@ class DevelopmentPorts(TierPorts):
         search, bandit = SecretSearch(workbench.tool("detect-secrets")), workbench.tool("bandit")
         read = partial(
             read_contents, host.engine(), local_name(manifest.name, run), manifest.build.max_size,
-            SearchedFiles(snapshot.context), ReadSources(snapshot.context), workbench.python_index,
+            SearchedFiles(snapshot.context), ReadSources(snapshot.context), workbench.package_sources,
         )  # fmt: skip
         tools = in_engine_tools(host, workbench)[Check.CONTENT]
         result = check_content(read, digest, manifest, tools, now, search.in_files, SourceScan(bandit).in_files)
@@ -186,6 +186,7 @@ def in_engine_tools(host: ContainerHost, workbench: Workbench) -> dict[Check, Ma
         **list_source_tools(workbench.tool("bandit")),
         "content": CONTENT_VERSION,
         "python-indexes": " ".join(workbench.python_indexes),
+        "debian-archives": ", ".join(workbench.debian_archives),
     }
     return {
         Check.TESTS: {**both, "tests": TESTS_VERSION},

@@ -105,7 +105,7 @@ class TierPorts:
     @property
     def sbom_generator(self) -> SbomGenerator:
         """The SBOM generator, with the role's credentials for the registry."""
-        examine = partial(examine_image, self.registry, index=self.workbench.python_index)
+        examine = partial(examine_image, self.registry, sources=self.workbench.package_sources)
         return Syft(self.workbench.tool("syft"), *self._access, examine=examine)
 
     @property

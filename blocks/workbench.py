@@ -15,10 +15,12 @@ from pydantic import AwareDatetime, Field
 from blocks.inventory import Inventory
 from blocks.setting import Setting
 from orchestration.clock import now
+from supply_chain.adapters.debian_archive import DebianArchives
 from supply_chain.adapters.docker.buildx import find_client
 from supply_chain.adapters.docker.dockerfile import BuildKitReader
 from supply_chain.adapters.files.private_files import PrivateFiles
 from supply_chain.adapters.git.repository import read_remote
+from supply_chain.adapters.image.packages import PackageSources
 from supply_chain.adapters.process.command import Tool
 from supply_chain.adapters.python_index import PythonIndexes
 from supply_chain.adapters.registry.content_cache import ContentCache
@@ -29,7 +31,7 @@ from supply_chain.adapters.vulndb import pin_database
 from supply_chain.adapters.vulndb.report_cache import ReportCache
 from supply_chain.adapters.vulndb.scanner import current_scanner
 from supply_chain.development.bases import REGISTRIES
-from supply_chain.development.content import PYTHON_INDEXES, PackageIndexUrl
+from supply_chain.development.content import DEBIAN_ARCHIVES, PYTHON_INDEXES, DebianArchiveLine, PackageIndexUrl
 from supply_chain.errors import PolicyUnsigned, SupplyChainError
 from supply_chain.evidence.statement import Statement
 from supply_chain.execution.environment import DockerEnvironment, Environment, KubernetesEnvironment
@@ -131,6 +133,12 @@ class Workbench(Setting):
         description="The URLs of package indexes, with which Python packages in images are compared; none: the "
         "packages' own records count.",
     )
+    debian_archives: tuple[DebianArchiveLine, ...] = Field(
+        default=DEBIAN_ARCHIVES,
+        title="Debian archives",
+        description="The archives with which Debian packages in images are compared, as in sources.list without `deb`; "
+        "none: the packages' own records count.",
+    )
 
     people_owner: str = Field(
         default="",
@@ -224,8 +232,23 @@ class Workbench(Setting):
         """The package indexes with which Python packages in images are compared; None if there are none."""
         if not self.python_indexes:
             return None
-        bundle = Path(self.ca_bundle) if self.ca_bundle else None
-        return PythonIndexes(self.python_indexes, PrivateFiles(self._cache_directory / "python"), bundle)
+        return PythonIndexes(self.python_indexes, PrivateFiles(self._cache_directory / "python"), self._certificates)
+
+    @cached_property
+    def debian_archive(self) -> DebianArchives | None:
+        """The archives with which Debian packages in images are compared; None if there are none."""
+        if not self.debian_archives:
+            return None
+        return DebianArchives(self.debian_archives, PrivateFiles(self._cache_directory / "debian"), self._certificates)
+
+    @property
+    def package_sources(self) -> PackageSources:
+        """What the packages in images are compared with."""
+        return PackageSources(self.python_index, self.debian_archive)
+
+    @property
+    def _certificates(self) -> Path | None:
+        return Path(self.ca_bundle) if self.ca_bundle else None
 
     def forget_stale(self, database: Database) -> None:
         """Remove cache entries that will not be read again: those of other databases, and those not read recently."""
@@ -233,6 +256,8 @@ class Workbench(Setting):
         self.content_cache.forget_unused()
         if self.python_index:
             self.python_index.forget_unused()
+        if self.debian_archive:
+            self.debian_archive.forget_unused()
 
     @property
     def _cache_directory(self) -> Path:

@@ -59,6 +59,7 @@ def workbench_of(state: LaptopState) -> Workbench:
         bases={f"{BASES}/{name}": image for name, image in state.bases.items() if image},
         registries=state.registries,
         python_indexes=state.python_indexes,
+        debian_archives=state.debian_archives,
         people_owner=state.people_owner,
         installation=state.installation,
         policies_signed_since=state.policies_signed_since,

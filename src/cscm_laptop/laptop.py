@@ -50,7 +50,7 @@ from supply_chain.adapters.tools.pins import Pins
 from supply_chain.adapters.tools.toolbox import Toolbox
 from supply_chain.adapters.vulndb import Database, read_database
 from supply_chain.development.bases import REGISTRIES
-from supply_chain.development.content import PYTHON_INDEXES, PackageIndexUrl
+from supply_chain.development.content import DEBIAN_ARCHIVES, PYTHON_INDEXES, DebianArchiveLine, PackageIndexUrl
 from supply_chain.errors import DatabaseUnusable, EngineUnavailable, PartFailed, PortBusy, SettingInvalid
 from supply_chain.model.container import OWNER
 from supply_chain.model.image import Model
@@ -91,6 +91,7 @@ class LaptopState(Model):
     bases: dict[str, str | None]
     registries: tuple[str, ...] = REGISTRIES
     python_indexes: tuple[PackageIndexUrl, ...] = PYTHON_INDEXES
+    debian_archives: tuple[DebianArchiveLine, ...] = DEBIAN_ARCHIVES
     notify: str = "supply-chain-log/operators"
     lifecycle: str = "plan"
     people_owner: str
@@ -262,6 +263,7 @@ def _state(
         bases=dict(profile.bases),
         registries=profile.registries,
         python_indexes=profile.python_indexes,
+        debian_archives=profile.debian_archives,
         notify=profile.notify,
         lifecycle=profile.lifecycle,
         people_owner=people_owner,

@@ -12,7 +12,7 @@ from pydantic import AwareDatetime, Field, StringConstraints, field_validator, m
 from cscm_laptop.cluster.settings import ClusterSettings
 from cscm_laptop.ports import HOST
 from supply_chain.development.bases import REGISTRIES
-from supply_chain.development.content import PYTHON_INDEXES, PackageIndexUrl
+from supply_chain.development.content import DEBIAN_ARCHIVES, PYTHON_INDEXES, DebianArchiveLine, PackageIndexUrl
 from supply_chain.errors import SettingInvalid
 from supply_chain.model.documents import read_document
 from supply_chain.model.image import DIGEST, Model
@@ -67,6 +67,11 @@ class Profile(Model):
         default=PYTHON_INDEXES,
         description="the package indexes with which Python packages in images are compared; none: their own records "
         "count",
+    )
+    debian_archives: tuple[DebianArchiveLine, ...] = Field(
+        default=DEBIAN_ARCHIVES,
+        description="the archives with which Debian packages in images are compared, as in sources.list without `deb`; "
+        "none: their own records count",
     )
     database: Literal["auto", "starter"] = Field(
         default="auto",

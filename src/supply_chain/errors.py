@@ -322,18 +322,18 @@ class RegistryUnavailable(RegistryFailed):
 
 
 class PackageIndexFailed(SupplyChainError):
-    """A package index of Python gave an answer that cannot be used.
+    """A package index or archive gave an answer that cannot be used.
 
-    Check `python_indexes` in the workbench's block.
+    Check `python_indexes` and `debian_archives` in the workbench's block.
     """
 
     code = "packages.index-failed"
 
 
 class PackageIndexUnavailable(PackageIndexFailed):
-    """A package index of Python did not answer.
+    """A package index or archive did not answer.
 
-    Check `python_indexes` in the workbench's block, and the network.
+    Check `python_indexes` and `debian_archives` in the workbench's block, and the network.
     """
 
     code = "packages.index-unavailable"

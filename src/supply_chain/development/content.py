@@ -21,10 +21,23 @@ PackageIndexUrl = Annotated[str, StringConstraints(pattern=r"^https?://[^\s@]+$"
 """Address of a package index of Python. Checks state it, so it contains no password."""
 PYTHON_INDEXES: tuple[PackageIndexUrl, ...] = ("https://pypi.org/simple/",)
 """Package indexes with which Python packages are compared, unless an operator names others."""
+DebianArchiveLine = Annotated[
+    str, StringConstraints(pattern=r"^https?://[^\s@]+( [A-Za-z0-9][\w./+-]*){2,}$", max_length=500)
+]
+"""Address, suite and components of an archive of Debian packages, as after `deb` in sources.list(5)."""
+DEBIAN_ARCHIVES: tuple[DebianArchiveLine, ...] = (
+    "https://deb.debian.org/debian bookworm main",
+    "https://deb.debian.org/debian bookworm-updates main",
+    "https://deb.debian.org/debian-security bookworm-security main",
+    "https://deb.debian.org/debian trixie main",
+    "https://deb.debian.org/debian trixie-updates main",
+    "https://deb.debian.org/debian-security trixie-security main",
+)
+"""Archives with which Debian packages are compared, unless an operator names others; of the releases of the bases."""
 MOST_LISTED = 50
 IN_CONFIGURATION = re.compile(r"configuration:(\d+): ")
 """How a finding in the image's configuration begins."""
-CONTENT_VERSION = "14"
+CONTENT_VERSION = "15"
 """Version of this check. Raise it when the check examines more, so that images that passed before are checked again."""
 
 
@@ -60,9 +73,13 @@ class Contents:
     unread: tuple[str, ...] = ()
     """Paths of such Python files that are too large or too many."""
     false_claims: tuple[str, ...] = ()
-    """`path:1: why` of the metadata of each Python package that no package index published so."""
+    """`path:line: why` for each Python or Debian package that no package index or archive published so."""
     uncompared: int = 0
     """Number of Python packages that were not compared with a package index, because there is none."""
+    uncompared_debian: int = 0
+    """Number of Debian packages that were not compared with an archive, because there is none."""
+    unknown: tuple[str, ...] = ()
+    """Name and version of each Debian package that the archives have in other versions only."""
     examination: Examination = field(default_factory=Examination)
     """Content that no scanner judges, files with more rights, and paths where engines would unpack others."""
 
@@ -105,6 +122,13 @@ def check_content(
         if contents.uncompared:
             packages = pluralize(contents.uncompared, "Python package")
             warned.append(f"{packages} in it not compared with a package index, as python_indexes names none")
+        if contents.uncompared_debian:
+            packages = pluralize(contents.uncompared_debian, "Debian package")
+            warned.append(f"{packages} in it not compared with an archive, as debian_archives names none")
+        if contents.unknown:
+            packages = pluralize(len(contents.unknown), "Debian package")
+            named = ", ".join(truncate_lines(MOST_LISTED, contents.unknown))
+            warned.append(f"{packages} in it of versions that debian_archives lack, read as the application's: {named}")
         warned += _warn_unsearched(contents.unsearched)
         warned += [
             f"{name} is set in the image's configuration: programs load the code that it names; remove it if not needed"

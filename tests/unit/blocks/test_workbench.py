@@ -11,9 +11,11 @@ from pydantic import ValidationError
 
 from blocks import Workbench
 from orchestration.clock import now
+from supply_chain.adapters.debian_archive import DebianArchives
 from supply_chain.adapters.files.private_files import PrivateFiles
+from supply_chain.adapters.image.packages import PackageSources
 from supply_chain.adapters.python_index import PythonIndexes
-from supply_chain.development.content import PYTHON_INDEXES
+from supply_chain.development.content import DEBIAN_ARCHIVES, PYTHON_INDEXES
 from supply_chain.errors import DeclarationInvalid, PolicyUnsigned
 from supply_chain.policy import loading
 from supply_chain.policy.fact_values import name_conflict
@@ -72,6 +74,21 @@ def test_package_indexes_are_those_of_the_block(tmp_path):
     assert workbench(tmp_path, python_indexes=()).python_index is None
     with pytest.raises(ValidationError, match="python_indexes"):
         workbench(tmp_path, python_indexes=("https://me:secret@index.invalid/simple/",))
+
+
+def test_debian_archives_are_those_of_the_block(tmp_path):
+    """Without one, the packages' own records count. No password is in an address, because checks state it."""
+    own = ("https://archive.invalid/debian bookworm main contrib",)
+
+    assert present(workbench(tmp_path).debian_archive).lines == DEBIAN_ARCHIVES
+    block = workbench(tmp_path, debian_archives=own, ca_bundle="/ca.pem")
+    assert present(block.debian_archive) == DebianArchives(
+        own, PrivateFiles(Path("/nowhere").with_name("results") / "debian"), Path("/ca.pem")
+    )
+    assert block.package_sources == PackageSources(block.python_index, block.debian_archive)
+    assert workbench(tmp_path, debian_archives=()).debian_archive is None
+    with pytest.raises(ValidationError, match="debian_archives"):
+        workbench(tmp_path, debian_archives=("https://me:secret@archive.invalid/debian bookworm main",))
 
 
 def test_policies_that_were_checked_are_not_checked_again(tmp_path, monkeypatch):

@@ -104,6 +104,17 @@ def test_content_check_warns_of_packages_that_were_not_compared(checked):
     assert result.failed == ()
 
 
+def test_content_check_warns_of_debian_packages_that_were_not_compared(checked):
+    """Without an archive their records count; of a version that archives lack, nothing counts as installed."""
+    result = checked(uncompared_debian=1, unknown=("hat 1.0", "cap 2"))
+
+    assert result.warned == (
+        "1 Debian package in it not compared with an archive, as debian_archives names none",
+        "2 Debian packages in it of versions that debian_archives lack, read as the application's: hat 1.0, cap 2",
+    )
+    assert result.failed == ()
+
+
 def test_content_check_omits_programs_if_image_has_scripts_only(checked):
     """Scripts run on every platform that has their interpreter."""
     passed = checked(programs=0).passed

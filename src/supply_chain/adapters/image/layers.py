@@ -24,11 +24,12 @@ from supply_chain.adapters.image.configuration import (
     name_settings,
     search_configuration,
 )
-from supply_chain.adapters.image.distribution import examine
+from supply_chain.adapters.image.distribution import examine, is_dpkg_status
 from supply_chain.adapters.image.file_content import HEAD, MACHINES, ContentStore, FileContent, read_file
 from supply_chain.adapters.image.filesystem import Filesystem, escape_path
 from supply_chain.adapters.image.package_records import LARGEST_RECORD, InstalledFiles, is_record
-from supply_chain.adapters.image.python_packages import PackageIndex, describes_packages, read_packages
+from supply_chain.adapters.image.packages import NO_SOURCES, PackageSources, read_packages
+from supply_chain.adapters.image.python_packages import describes_packages
 from supply_chain.adapters.image.python_sources import (
     COMPILED,
     LARGEST_MODULE,
@@ -80,13 +81,13 @@ def read_contents(
     most: int,
     is_searched: IsSearched = lambda _sha256, _path: False,
     is_read: IsRead = lambda _sha256: False,
-    index: PackageIndex | None = None,
+    sources: PackageSources = NO_SOURCES,
 ) -> Contents | None:
     """Return the contents of an image; None if it has more than `most` bytes.
 
     Raises `CheckNotMade` if the image cannot be read. Secrets in files for which `is_searched` returns true are left
     out; it is called only for files with a possible secret. So are Python files for which `is_read` returns true.
-    Python packages are compared with `index`, and `PackageIndexUnavailable` is raised if that is not possible.
+    Packages are compared with `sources`, and `PackageIndexUnavailable` is raised if that is not possible.
     """
     with scratch("content") as work:
         path = work / "image.tar"
@@ -94,7 +95,7 @@ def read_contents(
             return None
         try:
             with tarfile.open(path, "r:") as archive, (work / "files").open("w+b") as file:
-                return _contents(archive, most, ContentStore(file, work), is_searched, is_read, index)
+                return _contents(archive, most, ContentStore(file, work), is_searched, is_read, sources)
         except _TooLarge:
             return None
         except UNREADABLE as error:
@@ -114,7 +115,7 @@ def _contents(
     keeper: ContentStore,
     is_searched: IsSearched,
     is_read: IsRead,
-    index: PackageIndex | None,
+    package_sources: PackageSources,
 ) -> Contents:
     digest, manifest = _manifest(archive)
     described = _blob(archive, manifest["config"]["digest"])
@@ -126,7 +127,7 @@ def _contents(
     machine = MACHINES.get(config.get("architecture"), "")
     texts, unsearched = _collect_texts(image, is_searched)
     scripts = find_scripts(image.files, config)
-    packages = read_packages(image.files, keeper, index, image.budget.checkpoint)
+    packages = read_packages(image.files, keeper, package_sources, image.budget.checkpoint)
     installed = packages.installed
     sources = find_python_sources(image.files, keeper, installed, is_read, image.budget.checkpoint, scripts)
     return Contents(
@@ -139,6 +140,8 @@ def _contents(
         examination=examine(image.files, keeper, lambda: installed),
         false_claims=packages.false_claims,
         uncompared=packages.uncompared,
+        uncompared_debian=packages.uncompared_debian,
+        unknown=packages.unknown,
         texts=_join_settings(settings) | texts,
         settings=name_settings(settings),
         unsearched=unsearched,
@@ -302,7 +305,7 @@ class _Image:
 
 def _most_stored(path: str) -> int:
     """Return the maximum bytes of a file with which its content is stored."""
-    if is_record(path) or describes_packages(path):
+    if is_record(path) or describes_packages(path) or is_dpkg_status(path):
         return LARGEST_RECORD
     module = MODULE.search(path) or STARTUP_FILE.search(path) or COMPILED.search(path)
     return LARGEST_MODULE if module else HEAD
@@ -434,10 +437,10 @@ class Registry(Protocol):
         """Write a blob of `size` bytes to a file and verify its digest."""
 
 
-def examine_image(registry: Registry, ref: ImageRef, index: PackageIndex | None = None) -> Examination:
+def examine_image(registry: Registry, ref: ImageRef, sources: PackageSources = NO_SOURCES) -> Examination:
     """Return the facts about an image in the registry that an SBOM does not contain.
 
-    `index` is as for `read_contents`. Raises `ScannerFailed` if the image's layers cannot be read, and
+    `sources` is as for `read_contents`. Raises `ScannerFailed` if the image's layers cannot be read, and
     `PackageIndexUnavailable`.
     """
     manifest = registry.manifest(ref)
@@ -453,7 +456,7 @@ def examine_image(registry: Registry, ref: ImageRef, index: PackageIndex | None 
                         image.add(packed, str(layer["mediaType"]))
 
                 def read_installed() -> InstalledFiles:
-                    return read_packages(image.files, keeper, index, image.budget.checkpoint).installed
+                    return read_packages(image.files, keeper, sources, image.budget.checkpoint).installed
 
                 return examine(image.files, keeper, read_installed)
         except (_TooLarge, *UNREADABLE) as error:

@@ -19,7 +19,7 @@ from typing import Protocol
 
 from supply_chain.adapters.image.file_content import ContentStore, FileContent
 from supply_chain.adapters.image.filesystem import Filesystem, Kind, escape_path
-from supply_chain.adapters.image.package_records import InstalledFiles, read_installed_files
+from supply_chain.adapters.image.package_records import Digest, InstalledFiles, read_installed_files
 from supply_chain.adapters.image.wheel import INVALID_WHEEL, read_wheel
 from supply_chain.concurrency import map_concurrently
 
@@ -102,6 +102,10 @@ class Packages:
     """`path:1: why` for each metadata file that claims what no package index published."""
     uncompared: int = 0
     """Number of Python packages that were not compared with a package index, because there is none."""
+    uncompared_debian: int = 0
+    """Number of Debian packages that were not compared with an archive, because there is none."""
+    unknown: tuple[str, ...] = ()
+    """Name and version of each Debian package that the archives have in other versions only."""
 
 
 @dataclass(frozen=True)
@@ -125,23 +129,27 @@ class _Claim:
 
 
 def read_packages(
-    files: Files, keeper: ContentStore, index: PackageIndex | None, checkpoint: Callable[[], object] = lambda: None
+    files: Files,
+    keeper: ContentStore,
+    index: PackageIndex | None,
+    checkpoint: Callable[[], object] = lambda: None,
+    debian: Mapping[str, tuple[Digest, ...]] | None = None,
 ) -> Packages:
     """Return what is known of the packages in an image, its Python packages compared with what `index` has.
 
     A Python package of the distribution, or one that conda recorded, is not compared. Of one that the index does not
     know, nothing counts as installed by a package. Without an index, the packages' own records count. `checkpoint` is
-    called for each file, and may raise. Raises `PackageIndexUnavailable` or `PackageIndexFailed`, and `ValueError` for
-    more packages than are compared.
+    called for each file, and may raise. `debian` is as for `read_installed_files`. Raises `PackageIndexUnavailable` or
+    `PackageIndexFailed`, and `ValueError` for more packages than are compared.
     """
     conda = _read_conda(files, keeper)
-    system = read_installed_files(files, keeper, conda.__contains__)
+    system = read_installed_files(files, keeper, conda.__contains__, debian)
     metadata = list(islice(_find_metadata(files, keeper, system, conda, checkpoint), MOST_PACKAGES + 1))
     if len(metadata) > MOST_PACKAGES:
         raise ValueError(f"it has more than {MOST_PACKAGES} Python packages")
     if index is not None:
         return _compare_packages(files, keeper, system, metadata, index, checkpoint)
-    return Packages(read_installed_files(files, keeper), uncompared=len(metadata))
+    return Packages(read_installed_files(files, keeper, debian=debian), uncompared=len(metadata))
 
 
 def _read_conda(files: Files, keeper: ContentStore) -> frozenset[str]:

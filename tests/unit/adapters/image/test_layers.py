@@ -14,17 +14,21 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
+import httpx
 import pytest
 import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
+from supply_chain.adapters.debian_archive import DebianArchives
 from supply_chain.adapters.files import free_space
+from supply_chain.adapters.files.private_files import PrivateFiles
 from supply_chain.adapters.image import budget as image_budget
 from supply_chain.adapters.image import layers, privileged_files
 from supply_chain.adapters.image.budget import TooLong
 from supply_chain.adapters.image.file_content import HEAD, ContentStore
 from supply_chain.adapters.image.layers import examine_image, is_larger, read_contents
+from supply_chain.adapters.image.packages import PackageSources
 from supply_chain.adapters.image.python_packages import Published
 from supply_chain.adapters.image.secret_forms import MARKS
 from supply_chain.adapters.process.cancellation import Cancellation
@@ -32,8 +36,9 @@ from supply_chain.adapters.process.command import Tool
 from supply_chain.adapters.tools import secrets
 from supply_chain.adapters.tools.bandit import ReadSources, SourceScan
 from supply_chain.adapters.tools.secrets import LARGEST, SearchedFiles, SecretSearch, find_secrets
-from supply_chain.errors import Cancelled, CheckNotMade, DiskFull, ScannerFailed
+from supply_chain.errors import Cancelled, CheckNotMade, DiskFull, PackageIndexUnavailable, ScannerFailed
 from tests.support.content import Content
+from tests.support.debian_archive import ArchivePackage, MemoryArchive
 from tests.support.memory_engine import MemoryEngine
 from tests.support.memory_registry import MemoryRegistry
 from tests.support.present import present
@@ -761,7 +766,7 @@ def test_python_packages_are_compared_with_the_index():
     )
 
     believed = present(read_contents(engine(image), "image", MIB))
-    compared = present(read_contents(engine(image), "image", MIB, index=OtherIndex()))
+    compared = present(read_contents(engine(image), "image", MIB, sources=PackageSources(python=OtherIndex())))
 
     assert (believed.sources, believed.false_claims, believed.uncompared) == ({}, (), 1)
     assert dict(compared.sources) == {f"/{packages}/hat.py": code}
@@ -769,7 +774,65 @@ def test_python_packages_are_compared_with_the_index():
     assert believed.examination.archives == () == examine_image(*shelf(image)).archives
     assert len(compared.examination.archives) == 1
     registry, ref = shelf(image)
-    assert examine_image(registry, ref, OtherIndex()) == compared.examination
+    assert examine_image(registry, ref, PackageSources(python=OtherIndex())) == compared.examination
+
+
+def test_debian_packages_are_compared_with_the_archive(tmp_path):
+    """A list of its own would say of any code, bytecode or key that a package installed it."""
+    key = b"-----BEGIN " + b"PRIVATE KEY-----\n" + b"MIIE" * 16 + b"\n"
+    published, code = {"usr/bin/hat": b"#!/bin/sh\n", "usr/lib/hat/own.py": b"import os\n"}, b"import os, sys\n"
+    forged = {"usr/lib/hat/evil.py": code, "usr/share/hat/key.pem": key}
+    sums = "".join(
+        f"{hashlib.md5(content, usedforsecurity=False).hexdigest()}  {path}\n"
+        for path, content in {**published, **forged}.items()
+    )
+    status = b"Package: hat\nStatus: install ok installed\nArchitecture: amd64\nVersion: %s\n\n"
+    archive = DebianArchives(
+        ("https://archive.invalid/debian bookworm main",), PrivateFiles(tmp_path / "cache"),
+        transport=httpx.MockTransport(MemoryArchive([ArchivePackage("hat", "2", published)])),
+    )  # fmt: skip
+
+    def read(version=b"2", *, is_compared=True, **changed):
+        sources = PackageSources(debian=archive if is_compared else None)
+        image = layer(
+            *(text(path, content) for path, content in {**published, **forged, **changed}.items()),
+            text("usr/lib/hat/own.pyc", bytes(16)),
+            text("usr/lib/hat/evil.pyc", bytes(16)),
+            text("etc/os-release", b"ID=debian\nVERSION_ID=12\n"),
+            text("var/lib/dpkg/status", status % version + b"Package: large\nDescription: x" + b"x" * HEAD),
+            text("var/lib/dpkg/info/hat.md5sums", sums.encode()),
+        )
+        found = present(read_contents(engine(image), "image", MIB, sources=sources))
+        registry, ref = shelf(image)
+        assert examine_image(registry, ref, sources) == found.examination
+        return found
+
+    believed, compared, raised = read(is_compared=False), read(), read(b"3")
+    assert (believed.sources, believed.secrets, believed.examination.archives) == ({}, (), ())
+    assert (believed.false_claims, believed.uncompared_debian) == ((), 1)
+    assert dict(compared.sources) == {"/usr/lib/hat/evil.py": code}
+    assert compared.secrets == ("/usr/share/hat/key.pem:1: private key",)
+    assert [each.path for each in compared.examination.archives] == ["/usr/lib/hat/evil.pyc"]
+    (claim,) = compared.false_claims
+    assert claim == "/var/lib/dpkg/status:6: it has no version, or no valid source: "
+    assert any("the newest that the archives have is 2" in each for each in raised.false_claims)
+    assert set(raised.sources) == {"/usr/lib/hat/evil.py", "/usr/lib/hat/own.py"}
+    assert read(b"1").unknown == ("hat 1",)
+    changed = read(**{"usr/bin/hat": b"#!/bin/sh\nevil"})
+    assert any("what is published differs from /usr/bin/hat" in each for each in changed.false_claims)
+
+
+def test_image_is_not_read_if_the_archive_does_not_answer(tmp_path):
+    """An outage is an error, and never a pass."""
+    server = MemoryArchive([], failures=[httpx.Response(503) for _ in range(3)])
+    archive = DebianArchives(
+        ("https://archive.invalid/debian bookworm main",), PrivateFiles(tmp_path / "cache"),
+        transport=httpx.MockTransport(server), wait=lambda _: None,
+    )  # fmt: skip
+    image = layer(text("var/lib/dpkg/status", b"Package: hat\nVersion: 1\n"))
+
+    with pytest.raises(PackageIndexUnavailable):
+        read_contents(engine(image), "image", MIB, sources=PackageSources(debian=archive))
 
 
 @pytest.mark.parametrize("held", [shelf(b"rubbish" * 100), shelf(layer(), kind="tar+encrypted")])
