@@ -152,7 +152,7 @@ class DevelopmentPorts(TierPorts):
         search, bandit = SecretSearch(workbench.tool("detect-secrets")), workbench.tool("bandit")
         read = partial(
             read_contents, host.engine(), local_name(manifest.name, run), manifest.build.max_size,
-            SearchedFiles(snapshot.context), ReadSources(snapshot.context), workbench.package_sources,
+            SearchedFiles(snapshot.context), ReadSources(snapshot.context), self.package_sources,
         )  # fmt: skip
         tools = in_engine_tools(host, workbench)[Check.CONTENT]
         result = check_content(read, digest, manifest, tools, now, search.in_files, SourceScan(bandit).in_files)

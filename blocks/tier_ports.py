@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import cache, cached_property, partial
@@ -16,6 +16,7 @@ from blocks.workbench import Workbench
 from orchestration.clock import now
 from supply_chain.adapters.aws.ecr import Ecr
 from supply_chain.adapters.image.layers import examine_image
+from supply_chain.adapters.image.packages import PackageSources
 from supply_chain.adapters.registry.client import Registry
 from supply_chain.adapters.registry.upstream_manifests import LayersByManifest, read_manifests
 from supply_chain.adapters.tools.cosign import Cosign
@@ -26,7 +27,7 @@ from supply_chain.development.bases import CuratedBases
 from supply_chain.evidence.image_status import DIGESTS
 from supply_chain.evidence.published import PublishedVerdicts
 from supply_chain.evidence.store import EvidenceStore
-from supply_chain.model.image import ImageRef, blobs_of
+from supply_chain.model.image import Digest, ImageRef, blobs_of
 from supply_chain.model.manifest import list_bases
 from supply_chain.model.tier import BASES, Gate, TierName, curated_repository
 from supply_chain.policy.facts import F
@@ -103,9 +104,18 @@ class TierPorts:
         return Crane(self.workbench.tool("crane"), *self._access)
 
     @property
+    def package_sources(self) -> PackageSources:
+        """What the packages in images are compared with."""
+        workbench = self.workbench
+        return PackageSources(workbench.python_index, workbench.debian_archive, self._count_base_layers)
+
+    def _count_base_layers(self, layers: Sequence[Digest]) -> int:
+        return self.bases.count_layers(layers)
+
+    @property
     def sbom_generator(self) -> SbomGenerator:
         """The SBOM generator, with the role's credentials for the registry."""
-        examine = partial(examine_image, self.registry, sources=self.workbench.package_sources)
+        examine = partial(examine_image, self.registry, sources=self.package_sources)
         return Syft(self.workbench.tool("syft"), *self._access, examine=examine)
 
     @property

@@ -20,7 +20,6 @@ from supply_chain.adapters.docker.buildx import find_client
 from supply_chain.adapters.docker.dockerfile import BuildKitReader
 from supply_chain.adapters.files.private_files import PrivateFiles
 from supply_chain.adapters.git.repository import read_remote
-from supply_chain.adapters.image.packages import PackageSources
 from supply_chain.adapters.process.command import Tool
 from supply_chain.adapters.python_index import PythonIndexes
 from supply_chain.adapters.registry.content_cache import ContentCache
@@ -240,11 +239,6 @@ class Workbench(Setting):
         if not self.debian_archives:
             return None
         return DebianArchives(self.debian_archives, PrivateFiles(self._cache_directory / "debian"), self._certificates)
-
-    @property
-    def package_sources(self) -> PackageSources:
-        """What the packages in images are compared with."""
-        return PackageSources(self.python_index, self.debian_archive)
 
     @property
     def _certificates(self) -> Path | None:

@@ -11,10 +11,16 @@ from supply_chain.adapters.image.filesystem import Filesystem
 
 
 def lay_files(
-    contents: Mapping[str, bytes], links: Mapping[str, str] | None = None, keep: int = HEAD
+    contents: Mapping[str, bytes],
+    links: Mapping[str, str] | None = None,
+    keep: int = HEAD,
+    store: ContentStore | None = None,
 ) -> tuple[ContentStore, Filesystem[FileContent]]:
-    """Return the store of contents, and the file system of one layer; contents of up to `keep` bytes are stored."""
-    keeper, files = ContentStore(io.BytesIO()), Filesystem[FileContent]()
+    """Return the store of contents, and the file system of one layer; contents of up to `keep` bytes are stored.
+
+    `store` is one to use again.
+    """
+    keeper, files = store or ContentStore(io.BytesIO()), Filesystem[FileContent]()
     members = []
     for name, content in contents.items():
         members.append(tarfile.TarInfo(name))

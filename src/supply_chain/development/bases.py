@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Protocol
@@ -27,6 +27,10 @@ REGISTRIES = (
 OWN = (OFFERED, CURATED, EVIDENCE, VERDICTS)
 """Prefixes of this chain's own image names. On a public registry anyone can own them; they are not requested there."""
 PINNED = re.compile(rf"^(?P<name>[^@$\s]+)@(?P<digest>{DIGEST})$")
+
+
+MOST_COMPARED = 50
+"""Maximum images of each base whose layers an image may begin with."""
 
 
 class Catalogue(Protocol):
@@ -129,6 +133,19 @@ class CuratedBases:
         map_concurrently(lambda each: self._refuse_blocked(*each), inside)
         if foreign:
             self._refuse_layers({address: manifests.values() for address, manifests in foreign.items()})
+
+    def count_layers(self, layers: Sequence[Digest]) -> int:
+        """Return how many of an image's first layers are those of a released base of this project; 0 if none.
+
+        The newest `MOST_COMPARED` of each base count, and none that is blocked.
+        """
+        read, found = self.layers(), 0
+        for name in self.bases:
+            for ref in self.catalogue.newest_first(f"{BASES}/{name}")[:MOST_COMPARED]:
+                below = read(ref)
+                if len(below) > found and begins_with(tuple(layers), below) and self._is_usable(ref):
+                    found = len(below)
+        return found
 
     def curated(self, name: str) -> tuple[str, Material]:
         """Return the newest base of this name that is released and not blocked, or the one with the digest in `name`.

@@ -5,6 +5,7 @@ import shutil
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from prefect_aws import AwsCredentials
@@ -12,9 +13,11 @@ from prefect_aws import AwsCredentials
 from blocks import Tier, Workbench, tier_ports
 from blocks.curation_ports import CurationPorts
 from blocks.lifecycle_ports import LifecyclePorts
+from blocks.tier_ports import TierPorts
 from supply_chain.adapters.process.command import Tool
 from supply_chain.adapters.registry.client import Registry
 from supply_chain.adapters.registry.http import RegistryHttp
+from supply_chain.development.content import DEBIAN_ARCHIVES
 from supply_chain.errors import DockerfileRefused, SettingInvalid
 from supply_chain.evidence.statement import LIFECYCLE, VerifiedStatement
 from supply_chain.evidence.statement import about as statement_about
@@ -47,6 +50,16 @@ def test_tools_use_registry_of_tier(ports):
 
     assert {name: each.tool.name for name, each in tools.items()} == {name: name for name in tools}
     assert {(each.host, each.insecure) for each in tools.values()} == {(REGISTRY, True)}
+
+
+def test_packages_are_compared_with_the_workbench_s_sources_and_the_bases(ports, monkeypatch):
+    """The bases are read when an archive lacks a package, and not before."""
+    sources = ports.package_sources
+    assert (sources.python, sources.debian) == (ports.workbench.python_index, ports.workbench.debian_archive)
+    assert sources.debian.lines == DEBIAN_ARCHIVES
+    monkeypatch.setattr(TierPorts, "bases", Mock(count_layers=len))
+
+    assert sources.count_base_layers(("1", "2")) == 2
 
 
 def test_evidence_is_signed_with_key_of_tier(ports):

@@ -13,7 +13,6 @@ from blocks import Workbench
 from orchestration.clock import now
 from supply_chain.adapters.debian_archive import DebianArchives
 from supply_chain.adapters.files.private_files import PrivateFiles
-from supply_chain.adapters.image.packages import PackageSources
 from supply_chain.adapters.python_index import PythonIndexes
 from supply_chain.development.content import DEBIAN_ARCHIVES, PYTHON_INDEXES
 from supply_chain.errors import DeclarationInvalid, PolicyUnsigned
@@ -85,7 +84,6 @@ def test_debian_archives_are_those_of_the_block(tmp_path):
     assert present(block.debian_archive) == DebianArchives(
         own, PrivateFiles(Path("/nowhere").with_name("results") / "debian"), Path("/ca.pem")
     )
-    assert block.package_sources == PackageSources(block.python_index, block.debian_archive)
     assert workbench(tmp_path, debian_archives=()).debian_archive is None
     with pytest.raises(ValidationError, match="debian_archives"):
         workbench(tmp_path, debian_archives=("https://me:secret@archive.invalid/debian bookworm main",))

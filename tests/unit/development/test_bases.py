@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import pytest
 
+from supply_chain.development import bases as curated_bases
 from supply_chain.development.bases import REGISTRIES, CuratedBases
 from supply_chain.development.dockerfile import normalize_reference
 from supply_chain.errors import BaseMissing, DockerfileRefused, EvidenceInvalid
@@ -154,6 +155,25 @@ def test_base_skips_blocked_images_and_error_explains_the_block(bases):
 
     with pytest.raises(BaseMissing, match=r"is blocked by ann .*: it is bad\n.*cscm unblock"):
         bases.resolve(BASE)
+
+
+def test_layers_of_the_newest_released_base_are_counted(bases, monkeypatch):
+    """What a released base has was compared when it was built; a base that was not released vouches for nothing."""
+    bases.declared = ("python", "node")
+    bases.layers = {OLD: ("1", "2"), NEW: ("1", "2", "3")}
+
+    assert bases.bases.count_layers(("1", "2", "3", "4")) == 0
+    for ref, found in ((OLD, 2), (NEW, 3)):
+        bases.sign(ref)
+        bases.verdict(ref)
+        assert bases.bases.count_layers(("1", "2", "3", "4")) == found
+    assert bases.bases.count_layers(["1", "2"]) == 2
+    assert bases.bases.count_layers(("1", "3")) == bases.bases.count_layers(()) == 0
+    store = bases.world.store(TierName.LIFECYCLE)
+    sign_decision(NEW, Act.BLOCK, store, bases.world.ecr, by="ann", reason="it is bad", now=bases.make.noon)
+    assert bases.bases.count_layers(("1", "2", "3", "4")) == 2
+    monkeypatch.setattr(curated_bases, "MOST_COMPARED", 0)
+    assert bases.bases.count_layers(("1", "2", "3", "4")) == 0
 
 
 def test_base_fails_on_unreadable_evidence(bases, make):

@@ -6,7 +6,6 @@ import gzip
 import hashlib
 import lzma
 import posixpath
-import re
 import tarfile
 import zlib
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ import zstandard
 
 from supply_chain.adapters.image.ar_members import AR, HEADER
 from supply_chain.adapters.image.compression import LARGEST_WINDOW
+from supply_chain.adapters.image.debian_packages import is_code
 from supply_chain.adapters.image.streams import BoundedStream, ForwardStream
 
 MOST_FILES, MOST_BYTES = 200_000, 4 * 1024**3
@@ -27,12 +27,6 @@ INVALID = (
     tarfile.TarError, lzma.LZMAError, zlib.error, zstandard.ZstdError, OSError, EOFError, ValueError, KeyError,
 )  # fmt: skip
 """Errors that reading an invalid package can raise."""
-CODE = re.compile(r"\.(pyw?|pth|so(\.[\d.]+)?|pl|pm|rb|[cm]?js|jar|sh)", re.IGNORECASE)
-"""End of the path of a file with code, whatever it begins with."""
-STARTS = (b"\x7fELF", b"#!")
-"""Beginning of a program, a library or a script."""
-CONFIGURATION = "/etc/"
-"""Where administrators may change a package's files (Debian policy, 10.7)."""
 
 
 @dataclass(frozen=True)
@@ -64,8 +58,7 @@ def _read_members(tar: tarfile.TarFile) -> PackageFiles:
         path = _absolute(member.name)
         if member.isreg():
             digests[path], start = _digest(tar, member)
-            if not path.startswith(CONFIGURATION) and (start in STARTS or _is_named_code(path)):
-                code.add(path)
+            code |= {path} if is_code(path, start) else set()
         elif member.islnk():
             target = _absolute(member.linkname)
             digests[path] = digests[target]
@@ -77,14 +70,8 @@ def _read_members(tar: tarfile.TarFile) -> PackageFiles:
     return PackageFiles(digests, frozenset(code))
 
 
-def _is_named_code(path: str) -> bool:
-    name = posixpath.basename(path)
-    match = CODE.search(name)
-    return match is not None and match.end() == len(name)
-
-
 def _digest(tar: tarfile.TarFile, member: tarfile.TarInfo) -> tuple[bytes, bytes]:
-    """Return the SHA-256 of a file, and the one of `STARTS` with which it begins, if any."""
+    """Return the SHA-256 of a file, and its first four bytes."""
     digest, start, size = hashlib.sha256(), b"", 0
     stream = tar.extractfile(member)
     while stream is not None and (chunk := stream.read(CHUNK)):
@@ -93,7 +80,7 @@ def _digest(tar: tarfile.TarFile, member: tarfile.TarInfo) -> tuple[bytes, bytes
         digest.update(chunk)
     if size != member.size:
         raise EOFError("it ends in a file")
-    return digest.digest(), next((each for each in STARTS if start.startswith(each)), b"")
+    return digest.digest(), start
 
 
 def _absolute(name: str) -> str:

@@ -37,6 +37,12 @@ CONFFILES = "conffiles"
 MOST_PACKAGES = 3000
 """Maximum Debian packages of an image."""
 MOST_NAMED = 3
+CODE = re.compile(r".*\.(pyw?|pth|so(\.[\d.]+)?|pl|pm|rb|[cm]?js|jar|sh)", re.IGNORECASE | re.DOTALL)
+"""Path of a file with code, whatever it begins with."""
+STARTS = (b"\x7fELF", b"#!")
+"""Beginning of a program, a library or a script."""
+CONFIGURATION = "/etc/"
+"""Where administrators may change a package's files (Debian policy, 10.7)."""
 REMEDY = "install it from an archive of debian_archives, add the archive that it is from, or review this line"
 
 
@@ -53,7 +59,7 @@ class DebianPackage:
 
 @dataclass(frozen=True)
 class PublishedPackage:
-    """What archives published as a package of this name, version and architecture."""
+    """What archives published, or a base has, as a package of this name, version and architecture."""
 
     has_name: bool = True
     """Whether an archive has the name."""
@@ -68,6 +74,11 @@ class PublishedPackage:
     """Path in the package → SHA-256 of each regular file; archives can have several packages of a version."""
     code: Set[str] = frozenset()
     """Paths of programs, libraries and scripts, which nobody changes but by installing another version."""
+
+
+def is_code(path: str, start: bytes) -> bool:
+    """Return whether a package's file with this path, which begins so, is code."""
+    return not path.startswith(CONFIGURATION) and bool(start.startswith(STARTS) or CODE.fullmatch(path))
 
 
 class DebianArchive(Protocol):
@@ -113,15 +124,59 @@ class _Record:
 
 
 def read_debian_packages(
-    files: Files, keeper: ContentStore, archive: DebianArchive | None, checkpoint: Callable[[], object] = lambda: None
+    files: Files,
+    keeper: ContentStore,
+    archive: DebianArchive | None,
+    checkpoint: Callable[[], object] = lambda: None,
+    read_base: Callable[[], Files | None] = lambda: None,
 ) -> DebianPackages:
     """Return what is known of the Debian packages in an image, compared with what `archive` has.
 
     A file counts as installed by a package only if it is what an archive published. Of a package that no archive has
-    in this version, nothing counts as installed. Without an archive, the packages' own records count. `checkpoint` is
+    in this version, nothing counts as installed, unless the base has it too: `read_base`, called if it is needed,
+    returns the files of the image's curated base. Without an archive, the packages' own records count. `checkpoint` is
     called for each file, and may raise. Raises `PackageIndexUnavailable` or `PackageIndexFailed`, and `ValueError` for
     more packages than are compared.
     """
+    records, false_claims = _read_records(files, keeper, checkpoint)
+    if len(records) > MOST_PACKAGES:
+        raise ValueError(f"it has more than {MOST_PACKAGES} Debian packages")
+    if archive is None:
+        return DebianPackages(uncompared=len(records))
+    published = dict(archive.find({each.package for each in records}, read_distribution(files, keeper)))
+    missing = {package for package, each in published.items() if not each.sources}
+    if missing and (base := read_base()) is not None:
+        published |= _find_in_base(base, keeper, missing, checkpoint)
+    return _compare(files, keeper, records, published, false_claims, checkpoint)
+
+
+def _find_in_base(
+    base: Files, keeper: ContentStore, packages: Set[DebianPackage], checkpoint: Callable[[], object]
+) -> dict[DebianPackage, PublishedPackage]:
+    """Return those of the packages that a curated base has, with the files that its lists name."""
+    same = packages & {each.package for each in _read_records(base, keeper, checkpoint)[0]}
+    lists = _find_lists(base) if same else {}
+    return {package: _describe_installed(base, keeper, package, lists.get(package.name, ())) for package in same}
+
+
+def _describe_installed(
+    base: Files, keeper: ContentStore, package: DebianPackage, lists: Collection[FileContent]
+) -> PublishedPackage:
+    found, code = dict[str, Set[bytes]](), set[str]()
+    for path in (path for each in lists for path in _list_paths(keeper.read(each) or b"")):
+        file = base.resolve(path)
+        if file and file[1].content:
+            content = file[1].content
+            found[path] = frozenset({content.sha256})
+            start = STARTS[0] if content.machine else (keeper.read(content) or b"")[:4]
+            code |= {path} if is_code(path, start) else set()
+    return PublishedPackage(sources=frozenset({package.source}), files=found, code=frozenset(code))
+
+
+def _read_records(
+    files: Files, keeper: ContentStore, checkpoint: Callable[[], object]
+) -> tuple[list[_Record], list[str]]:
+    """Return the records in an image, and why others are false."""
     records, false_claims = list[_Record](), list[str]()
     for path, content in _find_status(files):
         for line, fields in _parse_status(keeper, path, content, false_claims):
@@ -131,12 +186,7 @@ def read_debian_packages(
                 records.append(_Record(path, line, package, dict(fields).get(CONFFILES, "")))
             elif package:
                 false_claims.append(f"{escape_path(path)}:{line}: {package}")
-    if len(records) > MOST_PACKAGES:
-        raise ValueError(f"it has more than {MOST_PACKAGES} Debian packages")
-    if archive is None:
-        return DebianPackages(uncompared=len(records))
-    published = archive.find({each.package for each in records}, read_distribution(files, keeper))
-    return _compare(files, keeper, records, published, false_claims, checkpoint)
+    return records, false_claims
 
 
 def _find_status(files: Files) -> Iterator[tuple[str, FileContent]]:
@@ -266,7 +316,7 @@ def _explain_code(
         file = files.resolve(places[path])
         if file is None or file[1].content is None:
             continue
-        if file[1].content.sha256 not in digests[places[path]] | digests.get(file[0], set()):
+        if file[1].content.sha256 not in digests[places[path]]:
             changed.add(file[0])
     return f"and what is published differs from {_name_some(changed)}" if changed else ""
 

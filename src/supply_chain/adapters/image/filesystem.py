@@ -117,6 +117,13 @@ class Filesystem(Generic[T]):
         self._unpacked.append(layer.root)
         _merge(self.root, layer.root)
 
+    def lower(self, layers: int) -> Filesystem[T]:
+        """Return the files of the first `layers` alone; files are shared, and directories are not."""
+        below = Filesystem[T]()
+        for layer in self._unpacked[:layers]:
+            _merge(below.root, layer)
+        return below
+
     def count(self) -> None:
         """Count a file of a layer; raise `LayerInvalid` if there are too many."""
         self._entries += 1

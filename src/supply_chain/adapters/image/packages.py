@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from supply_chain.adapters.image import python_packages
@@ -10,6 +10,7 @@ from supply_chain.adapters.image.debian_packages import DebianArchive, read_debi
 from supply_chain.adapters.image.file_content import ContentStore, FileContent
 from supply_chain.adapters.image.filesystem import Filesystem
 from supply_chain.adapters.image.python_packages import PackageIndex, Packages
+from supply_chain.model.image import Digest
 
 Files = Filesystem[FileContent]
 
@@ -20,20 +21,31 @@ class PackageSources:
 
     python: PackageIndex | None = None
     debian: DebianArchive | None = None
+    count_base_layers: Callable[[Sequence[Digest]], int] = lambda _: 0
+    """Returns how many of an image's first layers, by their digests, are those of a curated base; 0 if none."""
 
 
 NO_SOURCES = PackageSources()
 
 
 def read_packages(
-    files: Files, keeper: ContentStore, sources: PackageSources, checkpoint: Callable[[], object] = lambda: None
+    files: Files,
+    keeper: ContentStore,
+    sources: PackageSources,
+    layers: Sequence[Digest],
+    checkpoint: Callable[[], object] = lambda: None,
 ) -> Packages:
-    """Return what is known of the Debian and Python packages in an image.
+    """Return what is known of the Debian and Python packages in an image with these layers.
 
     `checkpoint` is called for each file, and may raise. Raises `PackageIndexUnavailable` or `PackageIndexFailed`, and
     `ValueError` for more packages than are compared.
     """
-    debian = read_debian_packages(files, keeper, sources.debian, checkpoint)
+
+    def read_base() -> Files | None:
+        count = sources.count_base_layers(layers)
+        return files.lower(count) if count else None
+
+    debian = read_debian_packages(files, keeper, sources.debian, checkpoint, read_base)
     python = python_packages.read_packages(files, keeper, sources.python, checkpoint, debian.digests)
     return replace(
         python,

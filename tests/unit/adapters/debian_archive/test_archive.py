@@ -379,6 +379,11 @@ def test_release_states_whether_packages_for_every_machine_have_their_own_list()
     ).has_all
 
 
+def test_files_with_another_digest_than_sha256_are_no_list():
+    with pytest.raises(ValueError, match="no file with its SHA-256"):
+        parse_release(f"Other:\n {'0' * 64} 1 main/binary-amd64/Packages.gz\n".encode())
+
+
 def test_gzip_list_with_rubbish_is_an_error(of):
     server = MemoryArchive([HAT], form=".gz", by_hash=False)
     path = PACKAGES.replace(".xz", ".gz")

@@ -239,6 +239,56 @@ def test_version_that_archives_dropped_is_unknown_and_vouches_for_nothing():
     assert (packages.false_claims, packages.unknown, packages.digests) == ((), ("hat 1.0",), {})
 
 
+def in_base(contents, base):
+    """Return the packages of an image on a base, both with the hat; the archive has none of it."""
+    keeper, files = lay_files({"etc/os-release": RELEASE, **contents}, keep=1024 * 1024)
+    _, below = lay_files(base, store=keeper, keep=1024 * 1024)
+    return read_debian_packages(files, keeper, MemoryDebianArchive({}), read_base=lambda: below)
+
+
+SUMS = {"var/lib/dpkg/info/hat.md5sums": "".join(f"{'0' * 32}  {path}\n" for path in FILES).encode()}
+
+
+def test_dropped_version_counts_as_installed_if_the_base_has_it():
+    """It was compared when the base was built; archives forget versions, also newer ones of another archive."""
+    for version in ("1.0", "9"):
+        base = {**FILES, **SUMS, STATUS: record(version)}
+        packages = in_base({**base, "usr/lib/new.py": MODULE}, base)
+
+        assert (packages.false_claims, packages.unknown) == ((), ())
+        assert packages.digests == {f"/{path}": (("sha256", sha(content)),) for path, content in FILES.items()}
+
+
+@pytest.mark.parametrize("path", [path for path in FILES if path != "usr/share/hat/text"])
+def test_code_that_differs_from_the_base_is_a_false_claim(path):
+    """An old library below the record of the base's."""
+    base = {**FILES, **SUMS, STATUS: record("1.0")}
+
+    (claim,) = in_base({**base, path: b"evil"}, base).false_claims
+    assert f"and what is published differs from /{path}; " in claim
+
+
+def test_base_vouches_for_its_own_lists_and_records_only():
+    """A list of the image's own, or another version, is not the base's."""
+    base = {**FILES, **SUMS, STATUS: record("1.0")}
+    evil = {"var/lib/dpkg/info/hat.md5sums": SUMS["var/lib/dpkg/info/hat.md5sums"] + b"0" * 32 + b"  opt/evil\n"}
+
+    assert "/opt/evil" not in (in_base({**base, **evil, "opt/evil": MODULE}, base).digests or {})
+    assert in_base({**base, STATUS: record("1.1")}, base).unknown == ("hat 1.1",)
+    assert in_base({**base, STATUS: record("1.0", source="caps (1)")}, base).unknown == ("hat 1.0",)
+
+
+def test_base_is_read_only_if_an_archive_lacks_a_package():
+    """It takes requests to the registry."""
+    keeper, files = lay_files({**FILES, STATUS: record()}, keep=1024 * 1024)
+
+    def fail():
+        raise AssertionError("it is not needed")
+
+    assert read_debian_packages(files, keeper, MemoryDebianArchive(), read_base=fail).unknown == ()
+    assert read_debian_packages(files, keeper, MemoryDebianArchive({})).unknown == ("hat 2.0-1",)
+
+
 def test_name_that_no_archive_has_vouches_for_nothing():
     """An operator adds the archive of a third party, or its code is read as the application's."""
     packages = read({**FILES, STATUS: record()}, MemoryDebianArchive({}, PublishedPackage(has_name=False)))

@@ -265,6 +265,20 @@ def test_conflicts_are_recorded_up_to_a_limit():
     assert len(files.conflicts) == filesystem.MOST_CONFLICTS
 
 
+def test_lower_files_are_those_of_the_first_layers():
+    """What a layer above adds, replaces or hides is not among them, and the files of all stay as they are."""
+    files = laid([entry("d/a", uid=1), entry("b")], [entry("d/a", uid=2), entry("d/c"), entry(".wh.b")])
+
+    def list_files(of):
+        return {path: node.uid for path, node in of.walk() if node.kind is Kind.FILE}
+
+    below, everything = {"/b": 0, "/d/a": 1}, {"/d/a": 2, "/d/c": 0}
+    assert list_files(files.lower(1)) == below
+    assert list_files(files) == list_files(files.lower(2)) == everything
+    assert list_files(files.lower(0)) == {}
+    assert list_files(files.lower(1)) == below
+
+
 def test_printable_escapes_bytes_and_control_characters():
     """A name may not be valid text."""
     assert escape_path("/a\udcff\n\u202e") == "/a\\xff\\n\\u202e"

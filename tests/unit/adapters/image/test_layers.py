@@ -822,6 +822,38 @@ def test_debian_packages_are_compared_with_the_archive(tmp_path):
     assert any("what is published differs from /usr/bin/hat" in each for each in changed.false_claims)
 
 
+def test_curated_base_vouches_for_what_the_archive_dropped(tmp_path):
+    """Its layers are the image's first ones; those above it vouch for nothing."""
+    code, status = b"import os, sys\n", b"Package: hat\nStatus: install ok installed\nVersion: 1\n\n"
+    sums = [f"{hashlib.md5(code, usedforsecurity=False).hexdigest()}  usr/lib/{each}.py\n" for each in ("old", "new")]
+    base = layer(
+        text("usr/lib/old.py", code),
+        text("var/lib/dpkg/status", status),
+        text("var/lib/dpkg/info/hat.md5sums", sums[0].encode()),
+    )
+    above = layer(text("usr/lib/new.py", code + b"#\n"), text("var/lib/dpkg/info/hat.md5sums", "".join(sums).encode()))
+    server = MemoryArchive([ArchivePackage("hat", "2")])
+    archive = DebianArchives(
+        ("https://archive.invalid/debian bookworm main",), PrivateFiles(tmp_path / "cache"),
+        transport=httpx.MockTransport(server),
+    )  # fmt: skip
+    asked = []
+
+    def read(count):
+        def count_layers(layers):
+            asked.append(layers)
+            return count
+
+        sources = PackageSources(debian=archive, count_base_layers=count_layers)
+        registry, ref = shelf(base, above)
+        examine_image(registry, ref, sources)
+        return present(read_contents(engine(base, above, kind="tar"), "image", MIB, sources=sources))
+
+    assert set(read(0).sources) == {"/usr/lib/new.py", "/usr/lib/old.py"}
+    assert set(read(1).sources) == {"/usr/lib/new.py"}
+    assert {len(each) for each in asked} == {2} and asked[0][0] == f"sha256:{hashlib.sha256(base).hexdigest()}"
+
+
 def test_image_is_not_read_if_the_archive_does_not_answer(tmp_path):
     """An outage is an error, and never a pass."""
     server = MemoryArchive([], failures=[httpx.Response(503) for _ in range(3)])
