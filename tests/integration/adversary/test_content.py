@@ -237,14 +237,26 @@ for name, content in {
     os.makedirs(os.path.dirname(site + name), exist_ok=True)
     open(site + name, 'wb').write(content)
 """
-FORGED = f"""\
+FORGE_DEBIAN = """\
+import hashlib, re
+place, code = '/var/lib/dpkg/status.d/libssl3', b'import os, sys; ' + b'os.sys' + b'tem(sys.argv[1])'
+open('/usr/lib/evil.py', 'wb').write(code)
+open(place + '.md5sums', 'a').write(hashlib.md5(code).hexdigest() + '  usr/lib/evil.py\\n')
+status = open(place).read()
+open(place, 'w').write(re.sub('(?m)^Version: .*', 'Version: 9.9', status))
+"""
+
+
+def forged(program: str) -> str:
+    """Return a Dockerfile with a step that runs this Python as root."""
+    return f"""\
 FROM curated/base/python AS test
 COPY subject /
 USER 10001:10001
 
 FROM curated/base/python
 USER 0
-RUN ["/usr/bin/python3", "-c", "exec(bytes.fromhex({FORGE.encode().hex()!r}))"]
+RUN ["/usr/bin/python3", "-c", "exec(bytes.fromhex({program.encode().hex()!r}))"]
 COPY subject revision /
 USER 10001:10001
 EXPOSE 8080
@@ -254,8 +266,17 @@ ENTRYPOINT ["/subject"]
 
 def test_package_with_record_of_its_own_is_read_and_its_version_compared(bases: None, application: Make) -> None:
     """A record says that a package installed a file, and metadata state its version; a build step can write both."""
-    ran = cscm("chain", str(application("forged", {"Dockerfile": FORGED})), "--json")
+    ran = cscm("chain", str(application("forged", {"Dockerfile": forged(FORGE)})), "--json")
 
     facts = " ".join(each["fact"] for each in ran.result["reasons"] if each["code"] == "content.failed")
     assert "it claims to be django 4.2.99, a version that the package index does not have" in facts
     assert "/dist-packages/django/__init__.py:1" in facts, facts
+
+
+def test_debian_package_with_false_version_and_list_is_refused(bases: None, application: Make) -> None:
+    """A scanner believes the version, and a list would say of any code that a package installed it."""
+    ran = cscm("chain", str(application("raised", {"Dockerfile": forged(FORGE_DEBIAN)})), "--json")
+
+    facts = " ".join(each["fact"] for each in ran.result["reasons"] if each["code"] == "content.failed")
+    assert "it claims to be libssl3 9.9, and the newest that the archives have is 3." in facts
+    assert "/usr/lib/evil.py:1" in facts, facts
