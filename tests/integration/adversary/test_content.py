@@ -278,5 +278,5 @@ def test_debian_package_with_false_version_and_list_is_refused(bases: None, appl
     ran = cscm("chain", str(application("raised", {"Dockerfile": forged(FORGE_DEBIAN)})), "--json")
 
     facts = " ".join(each["fact"] for each in ran.result["reasons"] if each["code"] == "content.failed")
-    assert "it claims to be libssl3 9.9, and the newest that the archives have is 3." in facts
+    assert "it claims to be libssl3 9.9 (amd64), and the newest that the archives have is 3." in facts
     assert "/usr/lib/evil.py:1" in facts, facts

@@ -174,16 +174,17 @@ class DebianArchives:
             raise self._downloader.unusable(url, f"it is no list of packages ({error})") from error
 
     def _read_published(self, package: DebianPackage, found: Collection[_Found]) -> PublishedPackage:
-        digests, code = defaultdict[str, set[bytes]](set), set[str]()
+        digests, links = defaultdict[str, set[bytes]](set), defaultdict[str, set[str]](set)
+        code = set[str]()
         for each in {each.entry.file.sha256: each for each in found}.values():
             files = self._read_files(each.suite, each.entry.file)
             code |= files.code
             for path, digest in files.digests.items():
                 digests[path].add(digest)
+            for path, target in files.links.items():
+                links[path].add(target)
         sources = frozenset(each.entry.package.source for each in found)
-        published = PublishedPackage(
-            sources=sources, files={path: frozenset(each) for path, each in digests.items()}, code=frozenset(code)
-        )
+        published = PublishedPackage(sources=sources, files=digests, code=code, links=links)
         urls = {each.suite.url for each in found}
         self.cache.write(*_key(package), _encode(published, urls))
         return published
@@ -288,7 +289,8 @@ def _key(package: DebianPackage) -> tuple[str, str]:
 def _encode(published: PublishedPackage, urls: Collection[str]) -> bytes:
     files = {path: [digest.hex() for digest in sorted(each)] for path, each in published.files.items()}
     stored = {"urls": sorted(urls), "sources": sorted(published.sources), "files": files}
-    return json.dumps({**stored, "code": sorted(published.code)}).encode()
+    links = {path: sorted(each) for path, each in published.links.items()}
+    return json.dumps({**stored, "code": sorted(published.code), "links": links}).encode()
 
 
 def _decode(content: bytes, urls: Set[str]) -> PublishedPackage | None:
@@ -296,7 +298,10 @@ def _decode(content: bytes, urls: Set[str]) -> PublishedPackage | None:
     try:
         stored = json.loads(content)
         files = {path: frozenset(map(bytes.fromhex, each)) for path, each in stored["files"].items()}
+        links = {path: frozenset(each) for path, each in stored["links"].items()}
         sources, code, published_by = (frozenset(stored[each]) for each in ("sources", "code", "urls"))
     except (ValueError, KeyError, TypeError, AttributeError):
         return None
-    return PublishedPackage(sources=sources, files=files, code=code) if sources and published_by <= urls else None
+    if not sources or not published_by <= urls:
+        return None
+    return PublishedPackage(sources=sources, files=files, code=code, links=links)

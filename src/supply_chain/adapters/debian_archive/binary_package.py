@@ -37,6 +37,8 @@ class PackageFiles:
     """Path → SHA-256 of each regular file."""
     code: frozenset[str] = frozenset()
     """Paths of programs, libraries and scripts."""
+    links: dict[str, str] = field(default_factory=dict)
+    """Path of each symbolic link with the name of code → its target."""
 
 
 def read_binary_package(package: IO[bytes]) -> PackageFiles:
@@ -47,8 +49,8 @@ def read_binary_package(package: IO[bytes]) -> PackageFiles:
 
 
 def _read_members(tar: tarfile.TarFile) -> PackageFiles:
-    digests, code, room = dict[str, bytes](), set[str](), MOST_BYTES
-    number = 0
+    digests, code, links = dict[str, bytes](), set[str](), dict[str, str]()
+    number, room = 0, MOST_BYTES
     while (member := tar.next()) is not None:
         tar.members.clear()  # type: ignore[attr-defined]
         number += 1
@@ -63,11 +65,13 @@ def _read_members(tar: tarfile.TarFile) -> PackageFiles:
             target = _absolute(member.linkname)
             digests[path] = digests[target]
             code |= {path} if target in code else set()
+        elif member.issym() and is_code(path, b""):
+            links[path] = member.linkname
     file = cast("IO[bytes]", tar.fileobj)
     file.seek(tar.offset)  # the library takes an unreadable header for the end
     if file.read(tarfile.BLOCKSIZE) not in (b"", tarfile.NUL * tarfile.BLOCKSIZE):
         raise ValueError("its files are damaged in the middle")
-    return PackageFiles(digests, frozenset(code))
+    return PackageFiles(digests, frozenset(code), links)
 
 
 def _digest(tar: tarfile.TarFile, member: tarfile.TarInfo) -> tuple[bytes, bytes]:

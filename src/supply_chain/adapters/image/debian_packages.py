@@ -28,6 +28,10 @@ NAMED = ("package", "version", "source", "architecture", "status")
 SOURCE_VERSION = "sourceversion"
 """A field that no record of dpkg has, and that syft takes for the version of the source."""
 SOURCE = re.compile(r"(\S+)(?: \((\S+)\))?")
+ARCHITECTURES = {"386": "i386", "arm": "armhf", "mips64le": "mips64el", "ppc64le": "ppc64el"}
+"""A platform's architecture (Go's name) → Debian's name for it, if it is another one."""
+ALL = "all"
+"""Architecture of packages for every machine."""
 REMOVED = "deinstall"
 """In the status of a package that only left configuration files; syft leaves it out."""
 LISTS = (".md5sums", ".conffiles")
@@ -41,8 +45,8 @@ CODE = re.compile(r".*\.(pyw?|pth|so(\.[\d.]+)?|pl|pm|rb|[cm]?js|jar|sh)", re.IG
 """Path of a file with code, whatever it begins with."""
 STARTS = (b"\x7fELF", b"#!")
 """Beginning of a program, a library or a script."""
-CONFIGURATION = "/etc/"
-"""Where administrators may change a package's files (Debian policy, 10.7)."""
+NO_CODE = ("/etc/", "/usr/share/doc/")
+"""Where administrators may change a package's files, or leave them out (Debian policy, 10.7 and 12.3)."""
 REMEDY = "install it from an archive of debian_archives, add the archive that it is from, or review this line"
 
 
@@ -74,11 +78,13 @@ class PublishedPackage:
     """Path in the package → SHA-256 of each regular file; archives can have several packages of a version."""
     code: Set[str] = frozenset()
     """Paths of programs, libraries and scripts, which nobody changes but by installing another version."""
+    links: Mapping[str, Set[str]] = field(default_factory=dict)
+    """Path of each symbolic link with the name of code, such as `libhat.so.2` → its targets."""
 
 
 def is_code(path: str, start: bytes) -> bool:
     """Return whether a package's file with this path, which begins so, is code."""
-    return not path.startswith(CONFIGURATION) and bool(start.startswith(STARTS) or CODE.fullmatch(path))
+    return not path.startswith(NO_CODE) and bool(start.startswith(STARTS) or CODE.fullmatch(path))
 
 
 class DebianArchive(Protocol):
@@ -119,7 +125,7 @@ class _Record:
 
     def explain(self, why: str) -> str:
         """Return the sentence about a false claim."""
-        about = escape_path(f"{self.package.name} {self.package.version}")
+        about = escape_path(f"{self.package.name} {self.package.version} ({self.package.architecture})")
         return f"{escape_path(self.path)}:{self.line}: it claims to be {about}, {why}; {REMEDY}"
 
 
@@ -127,27 +133,36 @@ def read_debian_packages(
     files: Files,
     keeper: ContentStore,
     archive: DebianArchive | None,
+    architecture: str,
     checkpoint: Callable[[], object] = lambda: None,
     read_base: Callable[[], Files | None] = lambda: None,
 ) -> DebianPackages:
     """Return what is known of the Debian packages in an image, compared with what `archive` has.
 
-    A file counts as installed by a package only if it is what an archive published. Of a package that no archive has
-    in this version, nothing counts as installed, unless the base has it too: `read_base`, called if it is needed,
-    returns the files of the image's curated base. Without an archive, the packages' own records count. `checkpoint` is
-    called for each file, and may raise. Raises `PackageIndexUnavailable` or `PackageIndexFailed`, and `ValueError` for
-    more packages than are compared.
+    `architecture` is the image's (Go's name), whose packages alone count; empty: it is not known. A file counts as
+    installed by a package only if it is what an archive published. Of a package that no archive has in this version,
+    nothing counts as installed, unless the base has it too: `read_base`, called if it is needed, returns the files of
+    the image's curated base. Without an archive, the packages' own records count. `checkpoint` is called for each file,
+    and may raise. Raises `PackageIndexUnavailable` or `PackageIndexFailed`, and `ValueError` for more packages than are
+    compared.
     """
     records, false_claims = _read_records(files, keeper, checkpoint)
     if len(records) > MOST_PACKAGES:
         raise ValueError(f"it has more than {MOST_PACKAGES} Debian packages")
     if archive is None:
         return DebianPackages(uncompared=len(records))
-    published = dict(archive.find({each.package for each in records}, read_distribution(files, keeper)))
+    machine = ARCHITECTURES.get(architecture, architecture)
+    own = list[_Record]()
+    for record in records:
+        if not machine or record.package.architecture in (machine, ALL):
+            own.append(record)
+        else:  # its files would be in other places, where nothing differs
+            false_claims.append(record.explain(f"in an image for {machine}"))
+    published = dict(archive.find({each.package for each in own}, read_distribution(files, keeper)))
     missing = {package for package, each in published.items() if not each.sources}
     if missing and (base := read_base()) is not None:
         published |= _find_in_base(base, keeper, missing, checkpoint)
-    return _compare(files, keeper, records, published, false_claims, checkpoint)
+    return _compare(files, keeper, own, published, false_claims, checkpoint)
 
 
 def _find_in_base(
@@ -262,19 +277,22 @@ def _compare(
     false_claims: list[str],
     checkpoint: Callable[[], object],
 ) -> DebianPackages:
-    digests, directories = defaultdict[str, set[bytes]](set), dict[str, str]()
-    places = dict[str, str]()
+    digests, links = defaultdict[str, set[bytes]](set), defaultdict[str, set[str]](set)
+    places, directories = dict[str, str](), dict[str, str]()
     for package in {each.package: None for each in records}:
-        for path, listed in published[package].files.items():
+        for path in (*published[package].files, *published[package].links):
             checkpoint()
             places[path] = resolve_directory(files, path, directories)
-            digests[places[path]] |= listed
+            digests[places[path]] |= published[package].files.get(path, set())
+            for target in published[package].links.get(path, ()):
+                links[places[path]] |= _place_target(path, places[path], target)
+    claims = _Published(files, places, digests, links)
     unknown, lists = list[str](), _find_lists(files)
     for record in records:
         each = published[record.package]
         why = (
             _explain(record.package, each)
-            or _explain_code(files, each, places, digests)
+            or claims.explain_code(each)
             or _explain_lists(files, keeper, record, lists, {places[path] for path in each.files})
         )
         if why:
@@ -282,7 +300,7 @@ def _compare(
         elif each.has_name and not each.sources:
             unknown.append(f"{record.package.name} {record.package.version}")
     return DebianPackages(
-        {path: tuple(("sha256", digest) for digest in sorted(listed)) for path, listed in digests.items()},
+        {path: tuple(("sha256", digest) for digest in sorted(listed)) for path, listed in digests.items() if listed},
         tuple(sorted(false_claims)),
         tuple(sorted(set(unknown))),
     )
@@ -295,30 +313,55 @@ def _explain(package: DebianPackage, published: PublishedPackage) -> str:
             return ""
         return f"which is of the source {' or '.join(sorted(published.sources))}, not {escape_path(package.source)}"
     if published.others:
-        return (
-            f"of the architecture {escape_path(package.architecture)[:40]}, and the archives have it for "
-            f"{' and '.join(sorted(published.others))}"
-        )
+        return f"and the archives have it for {' and '.join(sorted(published.others))}"
     if published.newest and version_key(package.version) > version_key(published.newest):
         return f"and the newest that the archives have is {published.newest}"
     return ""
 
 
-def _explain_code(
-    files: Files, published: PublishedPackage, places: Mapping[str, str], digests: Mapping[str, Set[bytes]]
-) -> str:
-    """Return which code of a package is not what any archive published to be there; empty if none.
+@dataclass(frozen=True)
+class _Published:
+    """What was published to be in an image."""
 
-    Code that is not there is no claim: images leave out what they do not need.
+    files: Files
+    places: Mapping[str, str]
+    """Path in a package → path without links."""
+    digests: Mapping[str, Set[bytes]]
+    """Path without links → SHA-256 of the files of all packages."""
+    links: Mapping[str, Set[str]]
+    """Path without links → absolute paths of the targets of the links of all packages."""
+
+    def explain_code(self, published: PublishedPackage) -> str:
+        """Return which code of a package is not what any archive published to be there; empty if none.
+
+        Some of it may be left out. If all of it is, other code may be in its place, as the names of libraries have
+        versions.
+        """
+        places = {self.places[path] for path in (*published.code, *published.links)}
+        found = {place: file for place in places if (file := self._find(place)) is not None}
+        changed = {file[0] for place, file in found.items() if not self._is_published(place, *file)}
+        if changed:
+            return f"and what is published differs from {_name_some(changed)}"
+        return "and none of its code is there" if places and not found else ""
+
+    def _find(self, path: str) -> tuple[str, FileContent] | None:
+        file = self.files.resolve(path)
+        return (file[0], file[1].content) if file and file[1].content else None
+
+    def _is_published(self, place: str, real: str, content: FileContent) -> bool:
+        if content.sha256 in self.digests.get(place, ()):
+            return True
+        targets = map(self._find, self.links.get(place, ()))
+        return real in {target[0] for target in targets if target}
+
+
+def _place_target(path: str, place: str, target: str) -> set[str]:
+    """Return the paths to which a package's link leads: from its place in the image, or from its path in the package.
+
+    Whoever merges directories such as `/lib` may adjust the link.
     """
-    changed = set[str]()
-    for path in published.code:
-        file = files.resolve(places[path])
-        if file is None or file[1].content is None:
-            continue
-        if file[1].content.sha256 not in digests[places[path]]:
-            changed.add(file[0])
-    return f"and what is published differs from {_name_some(changed)}" if changed else ""
+    own, packaged = (posixpath.join(posixpath.dirname(each), target) for each in (place, path))
+    return {own, posixpath.normpath(packaged)}
 
 
 def _find_lists(files: Files) -> dict[str, list[FileContent]]:

@@ -128,7 +128,8 @@ def _contents(
     texts, unsearched = _collect_texts(image, is_searched)
     scripts = find_scripts(image.files, config)
     digests = [str(layer["digest"]) for layer in manifest["layers"]]
-    packages = read_packages(image.files, keeper, package_sources, digests, image.budget.checkpoint)
+    architecture = str(config.get("architecture", ""))
+    packages = read_packages(image.files, keeper, package_sources, digests, architecture, image.budget.checkpoint)
     installed = packages.installed
     sources = find_python_sources(image.files, keeper, installed, is_read, image.budget.checkpoint, scripts)
     return Contents(
@@ -456,10 +457,11 @@ def examine_image(registry: Registry, ref: ImageRef, sources: PackageSources = N
                     with path.open("rb") as packed:
                         image.add(packed, str(layer["mediaType"]))
 
+                checkpoint = image.budget.checkpoint
                 digests = [blob.digest for blob in blobs_of(manifest, ref)[1:]]
 
                 def read_installed() -> InstalledFiles:
-                    return read_packages(image.files, keeper, sources, digests, image.budget.checkpoint).installed
+                    return read_packages(image.files, keeper, sources, digests, checkpoint=checkpoint).installed
 
                 return examine(image.files, keeper, read_installed)
         except (_TooLarge, *UNREADABLE) as error:

@@ -33,19 +33,21 @@ def read_packages(
     keeper: ContentStore,
     sources: PackageSources,
     layers: Sequence[Digest],
+    architecture: str = "",
     checkpoint: Callable[[], object] = lambda: None,
 ) -> Packages:
     """Return what is known of the Debian and Python packages in an image with these layers.
 
-    `checkpoint` is called for each file, and may raise. Raises `PackageIndexUnavailable` or `PackageIndexFailed`, and
-    `ValueError` for more packages than are compared.
+    `architecture` is the image's; packages of another one are false claims; empty: it is not known. `checkpoint` is
+    called for each file, and may raise. Raises `PackageIndexUnavailable` or `PackageIndexFailed`, and `ValueError` for
+    more packages than are compared.
     """
 
     def read_base() -> Files | None:
         count = sources.count_base_layers(layers)
         return files.lower(count) if count else None
 
-    debian = read_debian_packages(files, keeper, sources.debian, checkpoint, read_base)
+    debian = read_debian_packages(files, keeper, sources.debian, architecture, checkpoint, read_base)
     python = python_packages.read_packages(files, keeper, sources.python, checkpoint, debian.digests)
     return replace(
         python,

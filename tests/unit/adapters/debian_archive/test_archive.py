@@ -86,15 +86,17 @@ def test_package_of_several_compressed_streams_is_read_to_its_end(of):
 
 
 def test_hard_link_has_the_digest_of_its_target(of):
-    """A symbolic link has none: what it leads to is judged where it is."""
+    """A symbolic link has none; it is compared if it has the name of code."""
     links = (
         make_link("./usr/bin/cap", "./usr/bin/hat", tarfile.LNKTYPE),
-        make_link("./usr/bin/evil", "/opt/evil", tarfile.SYMTYPE),
+        make_link("./usr/bin/top", "/opt/hat", tarfile.SYMTYPE),
+        make_link("./usr/lib/hat/libhat.so.2", "libhat.so.2.0", tarfile.SYMTYPE),
     )
     found = find(of(MemoryArchive([replace(HAT, deb=make_deb(make_tar(FILES, links)))])))
 
     assert found.files["/usr/bin/cap"] == {sha(PROGRAM)} and "/usr/bin/cap" in found.code
-    assert "/usr/bin/evil" not in found.files
+    assert "/usr/bin/top" not in found.files
+    assert found.links == {"/usr/lib/hat/libhat.so.2": {"libhat.so.2.0"}}
 
 
 def test_package_for_every_machine_and_version_with_epoch_are_found(of):
@@ -212,7 +214,9 @@ def test_list_of_packages_is_downloaded_once(of):
     assert len([each for each in server.asked if each.endswith("InRelease")]) == 2
 
 
-@pytest.mark.parametrize("damaged", [b"", b"[]", b"{}", b'{"urls": [], "sources": [], "files": {}, "code": []}'])
+@pytest.mark.parametrize(
+    "damaged", [b"", b"[]", b"{}", b'{"urls": [], "sources": [], "files": {}, "links": {}, "code": []}']
+)
 def test_damaged_cache_is_read_as_none(of, tmp_path, damaged):
     archives = of(MemoryArchive([HAT]))
     found = find(archives)

@@ -69,7 +69,7 @@ class MemoryDebianArchive:
 def read(contents, archive=None, links=None):
     """Return the Debian packages of an image of these files and links."""
     keeper, files = lay_files({"etc/os-release": RELEASE, **contents}, links, keep=1024 * 1024)
-    return read_debian_packages(files, keeper, archive or MemoryDebianArchive())
+    return read_debian_packages(files, keeper, archive or MemoryDebianArchive(), "amd64")
 
 
 def test_package_as_published_counts_as_installed():
@@ -104,8 +104,8 @@ def test_records_of_distroless_images_are_read():
     [
         (PublishedPackage(newest="1.9"), "and the newest that the archives have is 1.9"),
         (
-            PublishedPackage(newest="2.0-1", others=frozenset({"arm64"})),
-            "of the architecture amd64, and the archives have it for arm64",
+            PublishedPackage(newest="2.0-1", others=frozenset({"all"})),
+            "and the archives have it for all",
         ),
     ],
 )
@@ -113,7 +113,29 @@ def test_version_that_no_archive_can_have_had_is_a_false_claim(missing, why):
     """A scanner would see no vulnerabilities."""
     (claim,) = read({STATUS: b"\n\n" + record()}, MemoryDebianArchive({}, missing)).false_claims
 
-    assert claim == f"/{STATUS}:3: it claims to be hat 2.0-1, {why}; {REMEDY}"
+    assert claim == f"/{STATUS}:3: it claims to be hat 2.0-1 (amd64), {why}; {REMEDY}"
+
+
+@pytest.mark.parametrize("architecture", ["arm64", "lie", ""])
+def test_package_of_another_machine_is_a_false_claim(architecture):
+    """Its files would be in other places, and nothing would differ from them."""
+    archive = MemoryDebianArchive({DebianPackage("hat", "2.0-1", architecture, "hats 2.0"): published()})
+    packages = read({**FILES, STATUS: record(architecture=architecture)}, archive)
+
+    about = f"it claims to be hat 2.0-1 ({architecture}), in an image for amd64"
+    assert packages.false_claims == (f"/{STATUS}:1: {about}; {REMEDY}",)
+    assert packages.digests == {}
+
+
+@pytest.mark.parametrize(
+    ("platform", "architecture"), [("386", "i386"), ("arm64", "arm64"), ("", "any"), ("arm64", "all")]
+)
+def test_package_of_the_image_s_machine_counts(platform, architecture):
+    """Go and Debian have different names for some; the examination does not know the image's."""
+    archive = MemoryDebianArchive({DebianPackage("hat", "2.0-1", architecture, "hats 2.0"): published()})
+    keeper, files = lay_files({**FILES, STATUS: record(architecture=architecture)}, keep=1024 * 1024)
+
+    assert read_debian_packages(files, keeper, archive, platform).digests
 
 
 @pytest.mark.parametrize("source", ["hats", "hats (2.1)", "caps (2.0)"])
@@ -132,7 +154,7 @@ def test_code_that_differs_from_the_published_is_a_false_claim(path):
     packages = read({**FILES, path: b"evil", STATUS: record()})
 
     assert packages.false_claims == (
-        f"/{STATUS}:1: it claims to be hat 2.0-1, and what is published differs from /{path}; {REMEDY}",
+        f"/{STATUS}:1: it claims to be hat 2.0-1 (amd64), and what is published differs from /{path}; {REMEDY}",
     )
     assert packages.digests is not None and ("sha256", sha(b"evil")) not in packages.digests[f"/{path}"]
 
@@ -146,9 +168,48 @@ def test_changed_text_is_no_false_claim_and_does_not_count_as_installed():
     assert packages.digests["/usr/share/hat/text"] == (("sha256", sha(TEXT)),)
 
 
-def test_code_that_is_left_out_is_no_false_claim():
-    """Small images have only what they need."""
-    assert read({STATUS: record()}).false_claims == ()
+def test_code_that_is_left_out_is_a_false_claim_if_all_of_it_is():
+    """Small images have only what they need; a library of another version has another name."""
+    left = {path: content for path, content in FILES.items() if path != "usr/bin/hat"}
+
+    assert read({**left, STATUS: record()}).false_claims == ()
+    (claim,) = read({"usr/lib/libhat.so.1": b"old", STATUS: record()}).false_claims
+    assert "and none of its code is there" in claim
+    text = MemoryDebianArchive({HAT: published({"usr/share/hat/text": TEXT})})
+    assert read({STATUS: record()}, text).false_claims == ()
+
+
+def test_link_may_be_adjusted_to_merged_directories():
+    """The project's own bases have `/usr/lib` for `/lib`, and a link from one to the other has to change."""
+    what = published(
+        {"usr/lib/hat/libhat.so.2": LIBRARY}, links={"/lib/libhat.so": frozenset({"../usr/lib/hat/libhat.so.2"})}
+    )
+    files, links = {"usr/lib/hat/libhat.so.2": LIBRARY, STATUS: record()}, {"lib": "usr/lib"}
+
+    for target in ("hat/libhat.so.2", "/usr/lib/hat/libhat.so.2"):
+        adjusted = {**links, "usr/lib/libhat.so": target}
+        assert read(files, MemoryDebianArchive({HAT: what}), adjusted).false_claims == ()
+
+
+@pytest.mark.parametrize(
+    ("files", "links", "is_false"),
+    [
+        ({"usr/lib/libhat.so.2": LIBRARY}, {"usr/lib/libhat.so": "libhat.so.2"}, False),
+        ({"usr/lib/libhat.so.2": LIBRARY}, {"usr/lib/libhat.so": "/lib/libhat.so.2", "lib": "usr/lib"}, False),
+        ({"usr/lib/libhat.so.2": LIBRARY}, {}, False),
+        ({"usr/lib/libhat.so.2": LIBRARY, "usr/lib/old": b"old"}, {"usr/lib/libhat.so": "old"}, True),
+        ({"usr/lib/libhat.so.2": LIBRARY, "usr/lib/libhat.so": b"old"}, {}, True),
+        ({"usr/lib/old": b"old"}, {"usr/lib/libhat.so": "old"}, True),
+    ],
+    ids=str,
+)
+def test_link_of_a_library_leads_where_it_was_published_to_lead(files, links, is_false):
+    """A program loads what is behind it; the file of another version is no file of the package."""
+    what = published({"usr/lib/libhat.so.2": LIBRARY}, links={"/usr/lib/libhat.so": frozenset({"libhat.so.2"})})
+    claims = read({**files, STATUS: record()}, MemoryDebianArchive({HAT: what}), links).false_claims
+
+    assert len(claims) == is_false
+    assert all("what is published differs from" in each for each in claims)
 
 
 @pytest.mark.parametrize(
@@ -185,7 +246,7 @@ def test_list_names_what_was_published_by_its_place():
 def test_too_large_list_is_a_false_claim():
     lists = {"var/lib/dpkg/info/hat.md5sums": b"x" * 2 * 1024**2}
 
-    (claim,) = read({**lists, STATUS: record()}).false_claims
+    (claim,) = read({**FILES, **lists, STATUS: record()}).false_claims
     assert "a list of its files is too large" in claim
 
 
@@ -243,7 +304,7 @@ def in_base(contents, base):
     """Return the packages of an image on a base, both with the hat; the archive has none of it."""
     keeper, files = lay_files({"etc/os-release": RELEASE, **contents}, keep=1024 * 1024)
     _, below = lay_files(base, store=keeper, keep=1024 * 1024)
-    return read_debian_packages(files, keeper, MemoryDebianArchive({}), read_base=lambda: below)
+    return read_debian_packages(files, keeper, MemoryDebianArchive({}), "amd64", read_base=lambda: below)
 
 
 SUMS = {"var/lib/dpkg/info/hat.md5sums": "".join(f"{'0' * 32}  {path}\n" for path in FILES).encode()}
@@ -285,8 +346,8 @@ def test_base_is_read_only_if_an_archive_lacks_a_package():
     def fail():
         raise AssertionError("it is not needed")
 
-    assert read_debian_packages(files, keeper, MemoryDebianArchive(), read_base=fail).unknown == ()
-    assert read_debian_packages(files, keeper, MemoryDebianArchive({})).unknown == ("hat 2.0-1",)
+    assert read_debian_packages(files, keeper, MemoryDebianArchive(), "amd64", read_base=fail).unknown == ()
+    assert read_debian_packages(files, keeper, MemoryDebianArchive({}), "amd64").unknown == ("hat 2.0-1",)
 
 
 def test_name_that_no_archive_has_vouches_for_nothing():
@@ -298,7 +359,7 @@ def test_name_that_no_archive_has_vouches_for_nothing():
 
 def test_records_count_without_archive():
     keeper, files = lay_files({STATUS: record() + record(name="cap")}, keep=1024 * 1024)
-    packages = read_debian_packages(files, keeper, None)
+    packages = read_debian_packages(files, keeper, None, "amd64")
 
     assert packages.digests is None
     assert packages.uncompared == 2
@@ -343,7 +404,7 @@ def test_too_large_records_are_a_false_claim():
 def test_number_of_packages_is_limited(monkeypatch):
     monkeypatch.setattr(debian_packages, "MOST_PACKAGES", 1)
 
-    assert read({STATUS: record()}).false_claims == ()
+    assert read({**FILES, STATUS: record()}).false_claims == ()
     with pytest.raises(ValueError, match="more than 1 Debian packages"):
         read({STATUS: record() + record(name="cap")})
 

@@ -824,7 +824,7 @@ def test_debian_packages_are_compared_with_the_archive(tmp_path):
 
 def test_curated_base_vouches_for_what_the_archive_dropped(tmp_path):
     """Its layers are the image's first ones; those above it vouch for nothing."""
-    code, status = b"import os, sys\n", b"Package: hat\nStatus: install ok installed\nVersion: 1\n\n"
+    code, status = b"import os, sys\n", b"Package: hat\nArchitecture: amd64\nVersion: 1\n\n"
     sums = [f"{hashlib.md5(code, usedforsecurity=False).hexdigest()}  usr/lib/{each}.py\n" for each in ("old", "new")]
     base = layer(
         text("usr/lib/old.py", code),
@@ -861,7 +861,7 @@ def test_image_is_not_read_if_the_archive_does_not_answer(tmp_path):
         ("https://archive.invalid/debian bookworm main",), PrivateFiles(tmp_path / "cache"),
         transport=httpx.MockTransport(server), wait=lambda _: None,
     )  # fmt: skip
-    image = layer(text("var/lib/dpkg/status", b"Package: hat\nVersion: 1\n"))
+    image = layer(text("var/lib/dpkg/status", b"Package: hat\nVersion: 1\nArchitecture: all\n"))
 
     with pytest.raises(PackageIndexUnavailable):
         read_contents(engine(image), "image", MIB, sources=PackageSources(debian=archive))
