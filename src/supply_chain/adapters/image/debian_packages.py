@@ -284,8 +284,8 @@ def _compare(
             checkpoint()
             places[path] = resolve_directory(files, path, directories)
             digests[places[path]] |= published[package].files.get(path, set())
-            for target in published[package].links.get(path, ()):
-                links[places[path]] |= _place_target(path, places[path], target)
+            for target in published[package].links.get(path, ()):  # whoever merges directories may adjust it
+                links[places[path]].add(posixpath.normpath(posixpath.join(posixpath.dirname(path), target)))
     claims = _Published(files, places, digests, links)
     unknown, lists = list[str](), _find_lists(files)
     for record in records:
@@ -353,15 +353,6 @@ class _Published:
             return True
         targets = map(self._find, self.links.get(place, ()))
         return real in {target[0] for target in targets if target}
-
-
-def _place_target(path: str, place: str, target: str) -> set[str]:
-    """Return the paths to which a package's link leads: from its place in the image, or from its path in the package.
-
-    Whoever merges directories such as `/lib` may adjust the link.
-    """
-    own, packaged = (posixpath.join(posixpath.dirname(each), target) for each in (place, path))
-    return {own, posixpath.normpath(packaged)}
 
 
 def _find_lists(files: Files) -> dict[str, list[FileContent]]:

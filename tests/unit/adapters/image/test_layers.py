@@ -786,7 +786,7 @@ def test_debian_packages_are_compared_with_the_archive(tmp_path):
         f"{hashlib.md5(content, usedforsecurity=False).hexdigest()}  {path}\n"
         for path, content in {**published, **forged}.items()
     )
-    status = b"Package: hat\nStatus: install ok installed\nArchitecture: amd64\nVersion: %s\n\n"
+    status = b"Package: hat\nStatus: install ok installed\nVersion: %s\n\n"
     archive = DebianArchives(
         ("https://archive.invalid/debian bookworm main",), PrivateFiles(tmp_path / "cache"),
         transport=httpx.MockTransport(MemoryArchive([ArchivePackage("hat", "2", published)])),
@@ -799,7 +799,12 @@ def test_debian_packages_are_compared_with_the_archive(tmp_path):
             text("usr/lib/hat/own.pyc", bytes(16)),
             text("usr/lib/hat/evil.pyc", bytes(16)),
             text("etc/os-release", b"ID=debian\nVERSION_ID=12\n"),
-            text("var/lib/dpkg/status", status % version + b"Package: large\nDescription: x" + b"x" * HEAD),
+            text(
+                "var/lib/dpkg/status",
+                status % (version if b"Arch" in version else version + b"\nArchitecture: amd64")
+                + b"Package: large\nDescription: x"
+                + b"x" * HEAD,
+            ),
             text("var/lib/dpkg/info/hat.md5sums", sums.encode()),
         )
         found = present(read_contents(engine(image), "image", MIB, sources=sources))
@@ -818,6 +823,7 @@ def test_debian_packages_are_compared_with_the_archive(tmp_path):
     assert any("the newest that the archives have is 2" in each for each in raised.false_claims)
     assert set(raised.sources) == {"/usr/lib/hat/evil.py", "/usr/lib/hat/own.py"}
     assert read(b"1").unknown == ("hat 1",)
+    assert any("in an image for amd64" in each for each in read(b"2\nArchitecture: arm64").false_claims)
     changed = read(**{"usr/bin/hat": b"#!/bin/sh\nevil"})
     assert any("what is published differs from /usr/bin/hat" in each for each in changed.false_claims)
 
@@ -828,6 +834,7 @@ def test_curated_base_vouches_for_what_the_archive_dropped(tmp_path):
     sums = [f"{hashlib.md5(code, usedforsecurity=False).hexdigest()}  usr/lib/{each}.py\n" for each in ("old", "new")]
     base = layer(
         text("usr/lib/old.py", code),
+        text("usr/lib/old.pyc", bytes(16)),
         text("var/lib/dpkg/status", status),
         text("var/lib/dpkg/info/hat.md5sums", sums[0].encode()),
     )
@@ -846,12 +853,17 @@ def test_curated_base_vouches_for_what_the_archive_dropped(tmp_path):
 
         sources = PackageSources(debian=archive, count_base_layers=count_layers)
         registry, ref = shelf(base, above)
-        examine_image(registry, ref, sources)
+        examined = examine_image(registry, ref, sources)
+        assert len(examined.archives) == (not count)
         return present(read_contents(engine(base, above, kind="tar"), "image", MIB, sources=sources))
 
     assert set(read(0).sources) == {"/usr/lib/new.py", "/usr/lib/old.py"}
     assert set(read(1).sources) == {"/usr/lib/new.py"}
-    assert {len(each) for each in asked} == {2} and asked[0][0] == f"sha256:{hashlib.sha256(base).hexdigest()}"
+    assert (
+        {len(each) for each in asked} == {2}
+        and len(asked) == 4
+        and asked[1][0] == f"sha256:{hashlib.sha256(base).hexdigest()}"
+    )
 
 
 def test_image_is_not_read_if_the_archive_does_not_answer(tmp_path):
