@@ -32,6 +32,8 @@ ARCHITECTURES = {"386": "i386", "arm": "armhf", "mips64le": "mips64el", "ppc64le
 """A platform's architecture (Go's name) → Debian's name for it, if it is another one."""
 ALL = "all"
 """Architecture of packages for every machine."""
+NOT_INSTALLED = "not-installed"
+"""In the status of a package that somebody only selected; it has no version."""
 REMOVED = "deinstall"
 """In the status of a package that only left configuration files; syft leaves it out."""
 LISTS = (".md5sums", ".conffiles")
@@ -40,6 +42,7 @@ CONFFILES = "conffiles"
 """The field with a package's configuration files, which syft reads as such a list."""
 MOST_PACKAGES = 3000
 """Maximum Debian packages of an image."""
+REMEDY_FOR_RECORD = "let dpkg write it, or review this line"
 MOST_NAMED = 3
 CODE = re.compile(r".*\.(pyw?|pth|so(\.[\d.]+)?|pl|pm|rb|[cm]?js|jar|sh)", re.IGNORECASE | re.DOTALL)
 """Path of a file with code, whatever it begins with."""
@@ -200,7 +203,7 @@ def _read_records(
             if isinstance(package, DebianPackage):
                 records.append(_Record(path, line, package, dict(fields).get(CONFFILES, "")))
             elif package:
-                false_claims.append(f"{escape_path(path)}:{line}: {package}")
+                false_claims.append(f"{escape_path(path)}:{line}: {package}; {REMEDY_FOR_RECORD}")
     return records, false_claims
 
 
@@ -222,7 +225,9 @@ def _parse_status(
 ) -> Iterator[tuple[int, list[tuple[str, str]]]]:
     stored = keeper.read(content)
     if stored is None:
-        false_claims.append(f"{escape_path(path)}:1: records of dpkg that are too large, and are not read")
+        false_claims.append(
+            f"{escape_path(path)}:1: records of dpkg that are too large, and are not read; {REMEDY_FOR_RECORD}"
+        )
     else:
         yield from parse_status(stored)
 
@@ -254,13 +259,13 @@ def _parse_package(fields: list[tuple[str, str]]) -> DebianPackage | str:
     """Return the package of a record, or why none can be read from it; an empty text if none is installed."""
     named = dict(fields)
     if len(named) != len(fields) or SOURCE_VERSION in named:
-        return "it names a field several times, or one that no record of dpkg has"
-    if not named.get("package") or REMOVED in named.get("status", ""):
+        return "a record of dpkg that names a field several times, or one that dpkg does not write"
+    package, version, source, architecture, status = (named.get(each, "") for each in NAMED)
+    if not package or REMOVED in status or (not version and NOT_INSTALLED in status):
         return ""
-    package, version, source, architecture, _ = (named.get(each, "") for each in NAMED)
     match = SOURCE.fullmatch(source or package)
     if match is None or not version:
-        return f"it has no version, or no valid source: {escape_path(source)[:100]}"
+        return f"a record of dpkg without a version, or with the invalid source {escape_path(source)[:100]!r}"
     return DebianPackage(package, version, architecture, name_source(match[1], match[2] or version))
 
 

@@ -365,13 +365,23 @@ def test_records_count_without_archive():
     assert packages.uncompared == 2
 
 
-@pytest.mark.parametrize("status", ["deinstall ok config-files", "purge deinstall"])
+@pytest.mark.parametrize("status", ["deinstall ok config-files", "purge deinstall", "install ok not-installed"])
 def test_removed_package_is_not_compared(status):
     """The scanner leaves it out."""
     archive = MemoryDebianArchive()
 
-    assert read({STATUS: record("9", status=status)}, archive).digests == {}
+    gone = record("9", status=status).replace(b"Version: 9\n", b"" if "not" in status else b"Version: 9\n")
+    packages = read({STATUS: gone}, archive)
+    assert (packages.digests, packages.false_claims) == ({}, ())
     assert archive.asked == []
+
+
+def test_installed_package_that_says_otherwise_is_compared():
+    """A scanner reads its version."""
+    archive = MemoryDebianArchive()
+    read({STATUS: record("9", status="install ok not-installed")}, archive)
+
+    assert [each.version for each in archive.asked] == ["9"]
 
 
 @pytest.mark.parametrize(
@@ -381,11 +391,11 @@ def test_removed_package_is_not_compared(status):
         (record().replace(b"Version", b"version: 1\nVersion"), "names a field several times"),
         (record().replace(b"Version", b"Ver-sion: 1\nVersion"), "names a field several times"),
         (record().replace(b"Version", b"\tVersion: 1\nVersion"), "names a field several times"),
-        (record().replace(b"Version", b"Source-Version: 1\nVersion"), "or one that no record of dpkg has"),
+        (record().replace(b"Version", b"Source-Version: 1\nVersion"), "or one that dpkg does not write"),
         (record(status="deinstall ok config-files") .replace(b"Version", b"Version: 1\nVersion"), "several times"),
-        (record().replace(b"Version: 2.0-1\n", b""), "it has no version, or no valid source"),
-        (record(source="hats  (2.0)"), "it has no version, or no valid source"),
-        (record(source="hats (2.0) x"), "it has no version, or no valid source"),
+        (record().replace(b"Version: 2.0-1\n", b""), "without a version, or with the invalid source"),
+        (record(source="hats  (2.0)"), "without a version, or with the invalid source"),
+        (record(source="hats (2.0) x"), "without a version, or with the invalid source"),
     ],
     ids=str,
 )  # fmt: skip
