@@ -41,7 +41,7 @@ FORMAT = 1
 """Number of the cache's format; raise it when other facts about a package are read."""
 LARGEST_RELEASE, LARGEST_INDEX, LARGEST_UNPACKED = 16 * 1024**2, 128 * 1024**2, 1024**3
 """Maximum bytes of a `Release`, of a compressed `Packages`, and of an unpacked one."""
-MOST_BYTES = 8 * 1024**3
+MOST_BYTES = 4 * 1024**3
 """Maximum bytes of the packages of an image that are downloaded."""
 INDEXES = ("Packages.xz", "Packages.gz")
 """Names of the list of packages, in the order in which they are tried."""

@@ -16,7 +16,7 @@ from typing import Protocol
 from supply_chain.adapters.image.debian_version import version_key
 from supply_chain.adapters.image.distribution import list_scanned, read_distribution
 from supply_chain.adapters.image.file_content import ContentStore, FileContent
-from supply_chain.adapters.image.filesystem import Filesystem, escape_path
+from supply_chain.adapters.image.filesystem import Filesystem, Kind, escape_path
 from supply_chain.adapters.image.package_records import Digest, resolve_directory
 from supply_chain.evidence.examination import Identity
 
@@ -173,22 +173,38 @@ def _find_in_base(
 ) -> dict[DebianPackage, PublishedPackage]:
     """Return those of the packages that a curated base has, with the files that its lists name."""
     same = packages & {each.package for each in _read_records(base, keeper, checkpoint)[0]}
-    lists = _find_lists(base) if same else {}
-    return {package: _describe_installed(base, keeper, package, lists.get(package.name, ())) for package in same}
+    lists, links = (_find_lists(base), _find_code_links(base)) if same else ({}, {})
+    return {package: _describe_installed(base, keeper, package, lists.get(package.name, ()), links) for package in same}
+
+
+def _find_code_links(base: Files) -> dict[str, dict[str, str]]:
+    """Return the path of a file → path and target of each link with the name of code that leads to it."""
+    links = defaultdict[str, dict[str, str]](dict)
+    for path, node in base.walk():
+        if node.kind is Kind.LINK and is_code(path, b"") and (file := base.resolve(path)):
+            links[file[0]][path] = node.target
+    return links
 
 
 def _describe_installed(
-    base: Files, keeper: ContentStore, package: DebianPackage, lists: Collection[FileContent]
+    base: Files,
+    keeper: ContentStore,
+    package: DebianPackage,
+    lists: Collection[FileContent],
+    links: Mapping[str, Mapping[str, str]],
 ) -> PublishedPackage:
-    found, code = dict[str, Set[bytes]](), set[str]()
+    """Return what a base has of a package: the files that its lists name, and the links to its code."""
+    found, code, leading = dict[str, Set[bytes]](), set[str](), dict[str, Set[str]]()
     for path in (path for each in lists for path in _list_paths(keeper.read(each) or b"")):
         file = base.resolve(path)
         if file and file[1].content:
             content = file[1].content
             found[path] = frozenset({content.sha256})
             start = STARTS[0] if content.machine else (keeper.read(content) or b"")[:4]
-            code |= {path} if is_code(path, start) else set()
-    return PublishedPackage(sources=frozenset({package.source}), files=found, code=frozenset(code))
+            if is_code(path, start):
+                code.add(path)
+                leading |= {link: {target} for link, target in links.get(file[0], {}).items()}
+    return PublishedPackage(sources={package.source}, files=found, code=code, links=leading)
 
 
 def _read_records(
@@ -319,7 +335,8 @@ def _explain(package: DebianPackage, published: PublishedPackage) -> str:
         return f"which is of the source {' or '.join(sorted(published.sources))}, not {escape_path(package.source)}"
     if published.others:
         return f"and the archives have it for {' and '.join(sorted(published.others))}"
-    if published.newest and version_key(package.version) > version_key(published.newest):
+    # a version that equals the newest, and is not found, is another spelling of it
+    if published.newest and version_key(package.version) >= version_key(published.newest):
         return f"and the newest that the archives have is {published.newest}"
     return ""
 

@@ -54,7 +54,7 @@ class MemoryDebianArchive:
     """An archive in memory: package → what was published."""
 
     published: dict[DebianPackage, PublishedPackage] = field(default_factory=lambda: {HAT: published()})
-    missing: PublishedPackage = field(default_factory=lambda: PublishedPackage(newest="2.0-1"))
+    missing: PublishedPackage = field(default_factory=lambda: PublishedPackage(newest="2.0-2"))
     asked: list[DebianPackage] = field(default_factory=list)
     distribution: Identity | None = None
 
@@ -103,6 +103,7 @@ def test_records_of_distroless_images_are_read():
     ("missing", "why"),
     [
         (PublishedPackage(newest="1.9"), "and the newest that the archives have is 1.9"),
+        (PublishedPackage(newest="0:2.0-01"), "and the newest that the archives have is 0:2.0-01"),
         (
             PublishedPackage(newest="2.0-1", others=frozenset({"all"})),
             "and the archives have it for all",
@@ -300,10 +301,10 @@ def test_version_that_archives_dropped_is_unknown_and_vouches_for_nothing():
     assert (packages.false_claims, packages.unknown, packages.digests) == ((), ("hat 1.0",), {})
 
 
-def in_base(contents, base):
+def in_base(contents, base, links=None, base_links=None):
     """Return the packages of an image on a base, both with the hat; the archive has none of it."""
-    keeper, files = lay_files({"etc/os-release": RELEASE, **contents}, keep=1024 * 1024)
-    _, below = lay_files(base, store=keeper, keep=1024 * 1024)
+    keeper, files = lay_files({"etc/os-release": RELEASE, **contents}, links, keep=1024 * 1024)
+    _, below = lay_files(base, base_links, store=keeper, keep=1024 * 1024)
     return read_debian_packages(files, keeper, MemoryDebianArchive({}), "amd64", read_base=lambda: below)
 
 
@@ -327,6 +328,17 @@ def test_code_that_differs_from_the_base_is_a_false_claim(path):
 
     (claim,) = in_base({**base, path: b"evil"}, base).false_claims
     assert f"and what is published differs from /{path}; " in claim
+
+
+def test_link_that_differs_from_the_base_is_a_false_claim():
+    """A program loads what is behind it."""
+    base = {**FILES, **SUMS, STATUS: record("1.0"), "opt/old.so": b"old"}
+    own = {"usr/lib/libhat.so.2": "libhat.so"}
+
+    assert in_base(base, base, own, own).false_claims == ()
+    assert in_base(base, base, {}, own).false_claims == ()
+    (claim,) = in_base(base, base, {"usr/lib/libhat.so.2": "/opt/old.so"}, own).false_claims
+    assert "and what is published differs from /opt/old.so; " in claim
 
 
 def test_base_vouches_for_its_own_lists_and_records_only():
