@@ -55,6 +55,7 @@ def run(path: str, function: str, words: list[str]) -> int | None:
         connection = _ask(path, json.dumps(request).encode())
         lines = connection.makefile("r", encoding="ascii")
         if lines.readline() != "ready\n":
+            connection.close()
             return None
     except OSError:
         return None
@@ -79,16 +80,20 @@ def _ask(path: str, request: bytes) -> socket.socket:
     """Send a request; raise `OSError` if the server is not this user's."""
     directory, name = os.path.split(path)
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    connection.settimeout(ANSWER)
-    handle = os.open(directory, os.O_RDONLY)
     try:
-        connection.connect(f"/proc/self/fd/{handle}/{name}")  # a socket's name may be 107 bytes long (unix(7))
-    finally:
-        os.close(handle)
-    credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)  # pid, uid and gid (unix(7))
-    if int.from_bytes(credentials[4:8], sys.byteorder) != os.geteuid():
-        raise PermissionError("another user serves this socket")
-    connection.sendall(len(request).to_bytes(4, "big") + request)
+        connection.settimeout(ANSWER)
+        handle = os.open(directory, os.O_RDONLY)
+        try:
+            connection.connect(f"/proc/self/fd/{handle}/{name}")  # a socket's name may be 107 bytes long (unix(7))
+        finally:
+            os.close(handle)
+        credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)  # pid, uid and gid (unix(7))
+        if int.from_bytes(credentials[4:8], sys.byteorder) != os.geteuid():
+            raise PermissionError("another user serves this socket")
+        connection.sendall(len(request).to_bytes(4, "big") + request)
+    except OSError:
+        connection.close()
+        raise
     return connection
 
 

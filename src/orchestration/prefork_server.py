@@ -61,8 +61,13 @@ GRACE = 30.0
 LARGEST = 4 * 1024 * 1024
 SETTINGS = ("CSCM_HOME", "CSCM_PROJECT", "CSCM_PROFILE")
 """Variables that choose the project, its state and its profile."""
-FOUND = {"CSCM_HOME", "CSCM_PROJECT", "PYTHONPATH", "PYTHONUNBUFFERED"}
-"""Variables that the laptop sets for its parts. A command finds project, state and code by itself."""
+FOUND = {
+    *("CSCM_HOME", "CSCM_PROJECT", "PYTHONPATH", "PYTHONUNBUFFERED"),
+    *("PREFECT_CLI_COLORS", "PREFECT_CLI_PROMPT"),
+}
+"""Variables that the laptop sets for its parts. A command finds project, state and code by itself, and does not use
+Prefect's command line.
+"""
 FILES = ("pyproject.toml", "prefect.toml", ".env")
 """Files of the project from which Prefect reads settings."""
 PR_SET_PDEATHSIG = 1

@@ -18,6 +18,7 @@ from cscm_laptop.prefect_server import (
     worker,
 )
 from cscm_laptop.profile import Ports, Profile
+from orchestration.prefork_server import Settings, select_settings
 
 
 @pytest.fixture
@@ -129,3 +130,13 @@ def test_wrong_batch_sizes_of_server_are_reported():
 
     assert wrong_batches({"server": {"services": services}}) == ["task_run_recorder_batch_size=1"]
     assert len(wrong_batches({})) == 7
+
+
+@pytest.mark.parametrize("with_settings", [False, True])
+def test_command_is_forked_with_and_without_settings_of_a_client(home, with_settings):
+    """A command that another command starts has them."""
+    server = Settings(own=select_settings(run_environment(home, PROFILE)), of_runs={})
+    client = select_settings(prefect_environment(home, PROFILE)) if with_settings else {}
+
+    assert server.fit_command(client)
+    assert not server.fit_command({**client, "PREFECT_API_AUTH_STRING": "other"})
