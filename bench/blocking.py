@@ -3,8 +3,8 @@
     python -m bench.blocking IMAGE ENVIRONMENT KUBECONFIG [--rounds 20] [--dry]
 
 Needs a running laptop. ENVIRONMENT is in the cluster, which enforces its verdicts, and IMAGE (curated/…@sha256:…) was
-deployed there. Each round blocks the image, creates pods with it as dry runs until one is refused, unblocks it and
-deploys it again.
+deployed there. Each round blocks the image, creates pods with it as dry runs until one is refused, unblocks it,
+deploys it again, and waits until no flow runs: the events of one round would be in the way of the next.
 """
 
 from __future__ import annotations
@@ -17,13 +17,18 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from bench.section import write_section
+from cscm_laptop.home import Home
+from cscm_laptop.laptop import load_state
+from orchestration.registration.deployments import TAG
 from supply_chain.adapters.kubernetes.client import ClusterClient
 from supply_chain.errors import ClusterRefused
 from supply_chain.execution.kubernetes.cluster import PODS
+from tests.support.access import Prefect
 from tests.support.admission import pod, refusal, wait_until
 
 CSCM = Path(sys.executable).with_name("cscm")
@@ -58,20 +63,35 @@ def is_refused(client: ClusterClient, namespace: str, image: str) -> bool:
     return bool(why)
 
 
+def has_work(prefect: Prefect) -> bool:
+    """Return whether a flow runs or is due, other than `monitor`, which watches the cluster for minutes."""
+    now = datetime.now(UTC).isoformat()
+    due = {"state": {"type": {"any_": ["SCHEDULED"]}}, "expected_start_time": {"before_": now}}
+    started = {"state": {"type": {"any_": ["PENDING", "RUNNING"]}}}
+    own = {"tags": {"all_": [TAG]}}
+    runs = (run for each in (due, started) for run in prefect.ask("flow_runs/filter", {"flow_runs": each | own}))
+    return any(run["name"] != "monitor" for run in runs)
+
+
 def one_round(image: str, environment: str, refused: Callable[[], bool]) -> tuple[float, float]:
     """Return the seconds to the first refused pod, from the start of `cscm block` and from its end."""
-    begun = time.monotonic()
+    begun, ends = time.monotonic(), list[float]()
     with subprocess.Popen([CSCM, "block", image, *WORDS], stdout=subprocess.DEVNULL) as block:
-        wait_until(refused, PATIENCE)
+
+        def refused_now() -> bool:
+            if not ends and block.poll() is not None:
+                ends.append(time.monotonic())
+            return refused()
+
+        wait_until(lambda: refused_now() and bool(ends), PATIENCE)
         until = time.monotonic()
-        if block.wait() != 0:
+        if block.returncode != 0:
             raise subprocess.CalledProcessError(block.returncode, block.args)
-        ended = time.monotonic()
     cscm("unblock", image, *WORDS)
     deploy: list[str | Path] = [CSCM, "deploy", image, "--environment", environment]
     wait_until(lambda: subprocess.run(deploy, check=False).returncode == 0, PATIENCE)
     wait_until(lambda: not refused(), PATIENCE)
-    return until - begun, until - ended
+    return until - begun, until - ends[0]
 
 
 def main() -> None:
@@ -85,12 +105,17 @@ def main() -> None:
     options = parser.parse_args()
     namespace, named = find_place(options.image, options.environment)
     client = ClusterClient.of_context(options.kubeconfig, None)
+    home = Home.find()
+    prefect = Prefect.of(home, load_state(home).prefect_api_url)
     load = os.getloadavg()[0]
 
     def refused() -> bool:
         return is_refused(client, namespace, named)
 
-    rounds = [one_round(options.image, options.environment, refused) for _ in range(options.rounds)]
+    rounds = []
+    for _ in range(options.rounds):
+        wait_until(lambda: not has_work(prefect), PATIENCE)
+        rounds.append(one_round(options.image, options.environment, refused))
     from_start, from_end = ([each[index] for each in rounds] for index in (0, 1))
     p95 = statistics.quantiles(from_start, n=20, method="inclusive")[-1]
     lines = [

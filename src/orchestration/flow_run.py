@@ -30,8 +30,9 @@ if TYPE_CHECKING:
 
 FOREIGN = "Foreign"
 """Name of the final state of a run that does not belong to the project."""
-GIVEN_WAY = 10
-"""Increase of the nice value (nice(2)) of such a run: it gets about a tenth of the processor when another run needs it.
+GIVEN_WAY = 7
+"""Increase of the nice value (nice(2)) of such a run, to which the priority of its queue is added: a response, of the
+third queue, gets about a tenth of the processor when another run needs it, and an inventory a thirtieth.
 """
 HARMLESS = "prefect.deployments.steps.set_working_directory"
 """The pull step that `prefect deploy` adds. It is not run either, because a worker starts runs in the project."""
@@ -80,10 +81,14 @@ async def _load_or_end(flow_run: FlowRun, **_: object) -> Flow[..., Any]:
 
 
 def give_way(queue: str | None) -> None:
-    """Lower the priority of this process if its work queue has a limit: such queues receive floods of events."""
+    """Lower the priority of this process if its work queue has a limit: such queues receive floods of events.
+
+    The later the queue's turn is (`priority`), the lower, so that a response does not wait for an inventory.
+    """
     pool = declared_pool(Path.cwd())
-    if pool and any(each.name == queue and each.limit for each in pool.queues):
-        os.nice(GIVEN_WAY)
+    for each in pool.queues if pool else ():
+        if each.name == queue and each.limit:
+            os.nice(GIVEN_WAY + each.priority)
 
 
 def main() -> None:

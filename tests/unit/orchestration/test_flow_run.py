@@ -36,12 +36,13 @@ def deployment(**changes):
     return SimpleNamespace(**{**attributes, **changes})
 
 
-@pytest.mark.parametrize(("queue", "nicer"), [("pushes", flow_run.GIVEN_WAY), ("watch", 0), ("other", 0), (None, 0)])
+@pytest.mark.parametrize(("queue", "nicer"), [("pushes", 9), ("inventory", 15), ("watch", 0), ("other", 0), (None, 0)])
 def test_run_of_limited_queue_lowers_its_priority(project, queue, nicer, monkeypatch):
     """Many runs started by events must not take the processor from other runs."""
     (project / "prefect.yaml").write_text(
         "definitions:\n  limit: 9\n  work_pool: {name: laptop}\n"
-        "  queues: [{name: watch, priority: 1}, {name: pushes, priority: 2, limit: 3}]\n" + DECLARED
+        "  queues: [{name: watch, priority: 1}, {name: pushes, priority: 2, limit: 3}, "
+        "{name: inventory, priority: 8, limit: 1}]\n" + DECLARED
     )
     monkeypatch.chdir(project)
 
