@@ -65,8 +65,8 @@ def section(rounds: list[list[Round]], names: list[str], load: float) -> list[st
     lines = [
         TITLE,
         "",
-        f"`python -m bench.revisions`, {datetime.now(UTC):%Y-%m-%d}: {names[0]} and {names[1]}, each with "
-        f"a laptop of its own, {len(rounds)} rounds, arms interleaved, medians; load before {load:.1f}.",
+        f"`python -m bench.revisions`, {datetime.now(UTC):%Y-%m-%d}: {names[0]} and {names[1]}, "
+        f"{len(rounds)} rounds, arms interleaved, medians; load before {load:.1f}.",
         "",
         "chain | before, s | after, s | ratio, round by round | goal",
         "---|---|---|---|---",
@@ -75,7 +75,7 @@ def section(rounds: list[list[Round]], names: list[str], load: float) -> list[st
         seconds = [[float(getattr(each, name)) for each in both] for both in rounds]
         ratio = statistics.median(after / before for before, after in seconds)
         goal = f"≤ {GOAL}: {'met' if ratio <= GOAL else 'missed'}"
-        lines.append(" | ".join([name.replace("_", ": "), *_medians(seconds), f"{ratio:.2f}", goal]).rstrip())
+        lines.append(" | ".join([name.replace("_", " "), *_medians(seconds), f"{ratio:.2f}", goal]).rstrip())
     return lines
 
 
