@@ -118,8 +118,9 @@ sys.exit(status)
 def asking(place, *, command=False, under=(), **changes):
     """Start the client, for a run of the worker or for a command, by a program if `under` names one."""
     words = ["-c", COMMAND] if command else ["-I", "-S", prefork_client.__file__]
-    return subprocess.Popen(
-        [*under, sys.executable, *words, place / "prefork.sock"],
+    return subprocess.Popen(  # whatever signals the tests themselves ignore, and in no orphaned process group
+        ["env", "--default-signal=HUP,INT,TSTP", *under, sys.executable, *words, place / "prefork.sock"],
+        process_group=0,
         env=environment(place, **changes),
         cwd=place,
         text=True,
