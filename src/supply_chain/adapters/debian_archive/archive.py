@@ -37,7 +37,7 @@ from supply_chain.concurrency import map_concurrently
 from supply_chain.evidence.examination import Identity
 from supply_chain.scratch import scratch
 
-FORMAT = 1
+FORMAT = 2
 """Number of the cache's format; raise it when other facts about a package are read."""
 LARGEST_RELEASE, LARGEST_INDEX, LARGEST_UNPACKED = 16 * 1024**2, 128 * 1024**2, 1024**3
 """Maximum bytes of a `Release`, of a compressed `Packages`, and of an unpacked one."""
@@ -105,7 +105,9 @@ class DebianArchives:
         Raises `PackageIndexUnavailable` if one does not answer, `PackageIndexFailed` if its answer cannot be used, and
         `ValueError` for packages that have more than `MOST_BYTES` together.
         """
-        published = {each: stored for each in packages if (stored := self._read_cache(each)) is not None}
+        keys = {each: self._key(each, distribution) for each in packages}
+        stored = {each: self._read_cache(key) for each, key in keys.items()}
+        published = {each: known for each, known in stored.items() if known is not None}
         others = [each for each in packages if each not in published]
         return published | self._find(others, distribution) if others else published
 
@@ -130,7 +132,9 @@ class DebianArchives:
             named |= {each.entry.package.name for each in more}
         self._check_size(found.values())
         with_files = [each for each in packages if found[each]]
-        read = map_concurrently(lambda package: self._read_published(package, found[package]), with_files)
+        read = map_concurrently(
+            lambda package: self._read_published(found[package], self._key(package, distribution)), with_files
+        )
         by_name = _group_by_name(listed) if own else {}
         others = {each: _describe_missing(each, each.name in named, by_name.get(each.name, ())) for each in packages}
         return others | dict(zip(with_files, read, strict=True))
@@ -163,7 +167,7 @@ class DebianArchives:
         url = f"{suite.directory}/{by_hash if release.by_hash else index.path}"
         key = ("indexes", index.sha256)
         packed = self.cache.read(*key)
-        if packed is None:
+        if packed is None or hashlib.sha256(packed).hexdigest() != index.sha256:  # as after a crash
             content = io.BytesIO()
             self._download(url, index, content, LARGEST_INDEX)
             packed = content.getvalue()
@@ -173,7 +177,7 @@ class DebianArchives:
         except (ValueError, lzma.LZMAError, zlib.error, OSError, EOFError) as error:
             raise self._downloader.unusable(url, f"it is no list of packages ({error})") from error
 
-    def _read_published(self, package: DebianPackage, found: Collection[_Found]) -> PublishedPackage:
+    def _read_published(self, found: Collection[_Found], key: tuple[str, str]) -> PublishedPackage:
         digests, links = defaultdict[str, set[bytes]](set), defaultdict[str, set[str]](set)
         code = set[str]()
         for each in {each.entry.file.sha256: each for each in found}.values():
@@ -185,8 +189,7 @@ class DebianArchives:
                 links[path].add(target)
         sources = frozenset(each.entry.package.source for each in found)
         published = PublishedPackage(sources=sources, files=digests, code=code, links=links)
-        urls = {each.suite.url for each in found}
-        self.cache.write(*_key(package), _encode(published, urls))
+        self.cache.write(*key, _encode(published))
         return published
 
     def _read_files(self, suite: _Suite, file: Listed) -> PackageFiles:
@@ -213,9 +216,15 @@ class DebianArchives:
         if (size := sum(sizes.values())) > MOST_BYTES:
             raise ValueError(f"its Debian packages have {size} bytes, more than {MOST_BYTES}")
 
-    def _read_cache(self, package: DebianPackage) -> PublishedPackage | None:
-        stored = self.cache.read(*_key(package))
-        return None if stored is None else _decode(stored, {_Suite.parse(line).url for line in self.lines})
+    def _key(self, package: DebianPackage, distribution: Identity | None) -> tuple[str, str]:
+        """Return where what is published is cached: other archives, or another distribution, have other packages."""
+        about = [FORMAT, *_identify(package), sorted(self.lines), str(distribution)]
+        name = hashlib.sha256(json.dumps(about).encode()).hexdigest()
+        return name[:2], name[2:]
+
+    def _read_cache(self, key: tuple[str, str]) -> PublishedPackage | None:
+        stored = self.cache.read(*key)
+        return None if stored is None else _decode(stored)
 
     @cached_property
     def _downloader(self) -> Downloader:
@@ -281,27 +290,20 @@ def _unpack(path: str, packed: bytes) -> IO[bytes]:
     return cast("IO[bytes]", gzip.GzipFile(fileobj=content))
 
 
-def _key(package: DebianPackage) -> tuple[str, str]:
-    name = hashlib.sha256(json.dumps([FORMAT, *_identify(package)]).encode()).hexdigest()
-    return name[:2], name[2:]
-
-
-def _encode(published: PublishedPackage, urls: Collection[str]) -> bytes:
+def _encode(published: PublishedPackage) -> bytes:
     files = {path: [digest.hex() for digest in sorted(each)] for path, each in published.files.items()}
-    stored = {"urls": sorted(urls), "sources": sorted(published.sources), "files": files}
     links = {path: sorted(each) for path, each in published.links.items()}
-    return json.dumps({**stored, "code": sorted(published.code), "links": links}).encode()
+    stored = {"sources": sorted(published.sources), "files": files, "code": sorted(published.code), "links": links}
+    return json.dumps(stored).encode()
 
 
-def _decode(content: bytes, urls: Set[str]) -> PublishedPackage | None:
-    """Return what was cached; None if it is damaged, as after a crash, or of an archive that is not one of `urls`."""
+def _decode(content: bytes) -> PublishedPackage | None:
+    """Return what was cached; None if it is damaged, as after a crash."""
     try:
         stored = json.loads(content)
         files = {path: frozenset(map(bytes.fromhex, each)) for path, each in stored["files"].items()}
         links = {path: frozenset(each) for path, each in stored["links"].items()}
-        sources, code, published_by = (frozenset(stored[each]) for each in ("sources", "code", "urls"))
+        sources, code = frozenset(stored["sources"]), frozenset(stored["code"])
     except (ValueError, KeyError, TypeError, AttributeError):
         return None
-    if not sources or not published_by <= urls:
-        return None
-    return PublishedPackage(sources=sources, files=files, code=code, links=links)
+    return PublishedPackage(sources=sources, files=files, code=code, links=links) if sources else None

@@ -40,8 +40,24 @@ LISTS = (".md5sums", ".conffiles")
 """End of the name of a list of a package's files that syft reads: it reports no program that a package owns."""
 CONFFILES = "conffiles"
 """The field with a package's configuration files, which syft reads as such a list."""
-MOST_PACKAGES = 3000
-"""Maximum Debian packages of an image."""
+MOST_PACKAGES, MOST_FILES = 3000, 1_000_000
+"""Maximum Debian packages of an image, and maximum files in them."""
+TEXT = r"[^\x00-\x08\x0a-\x1f\x7f]*"
+"""A part of a line; scanners and dpkg differ in what they make of other control characters."""
+FIELD, CONTINUATION = re.compile(rf"([A-Za-z][A-Za-z0-9-]*):({TEXT})"), re.compile(f" {TEXT}")
+"""The lines of a record that dpkg writes (deb-control(5))."""
+SPELLING = {
+    name.replace("-", "").lower(): name
+    for name in (
+        *("Architecture", "Conffiles", "Depends", "Description", "Installed-Size", "Maintainer", "Package"),
+        *("Pre-Depends", "Provides", "Source", "Status", "Version"),
+    )
+}
+"""The fields that syft reads, as dpkg spells them; syft compares them without case and hyphens."""
+INSTALLED_SIZE = "installedsize"
+VERSION = re.compile(r"([0-9]{1,9}:)?[0-9][A-Za-z0-9.+~:-]{0,255}")
+"""A version (deb-version(7)). Scanners find no vulnerabilities of one that they cannot compare."""
+RECORD = re.compile(rb"^package[ \t]*:", re.IGNORECASE | re.MULTILINE)
 REMEDY_FOR_RECORD = "let dpkg write it, or review this line"
 MOST_NAMED = 3
 CODE = re.compile(r".*\.(pyw?|pth|so(\.[\d.]+)?|pl|pm|rb|[cm]?js|jar|sh)", re.IGNORECASE | re.DOTALL)
@@ -150,8 +166,6 @@ def read_debian_packages(
     compared.
     """
     records, false_claims = _read_records(files, keeper, checkpoint)
-    if len(records) > MOST_PACKAGES:
-        raise ValueError(f"it has more than {MOST_PACKAGES} Debian packages")
     if archive is None:
         return DebianPackages(uncompared=len(records))
     machine = ARCHITECTURES.get(architecture, architecture)
@@ -217,6 +231,8 @@ def _read_records(
             checkpoint()
             package = _parse_package(fields)
             if isinstance(package, DebianPackage):
+                if len(records) == MOST_PACKAGES:
+                    raise ValueError(f"it has more than {MOST_PACKAGES} Debian packages")
                 records.append(_Record(path, line, package, dict(fields).get(CONFFILES, "")))
             elif package:
                 false_claims.append(f"{escape_path(path)}:{line}: {package}; {REMEDY_FOR_RECORD}")
@@ -244,31 +260,64 @@ def _parse_status(
         false_claims.append(
             f"{escape_path(path)}:1: records of dpkg that are too large, and are not read; {REMEDY_FOR_RECORD}"
         )
+    elif path.endswith(LISTS) and not RECORD.search(stored):
+        return  # a list of files beside the records of `status.d`
+    elif number := _find_invalid_line(stored):
+        false_claims.append(
+            f"{escape_path(path)}:{number}: a line that dpkg does not write among its records; {REMEDY_FOR_RECORD}"
+        )
     else:
         yield from parse_status(stored)
 
 
-def parse_status(content: bytes) -> Iterator[tuple[int, list[tuple[str, str]]]]:
-    """Yield the first line and the fields of each package, as syft reads them (its parse_dpkg_db.go).
+def _find_invalid_line(content: bytes) -> int:
+    """Return the number of the first line that dpkg would not write, of which scanners may read something else.
 
-    Names are in lower case and without hyphens, which is how syft compares them.
+    Returns 0 if there is none.
     """
-    fields, begin = list[tuple[str, str]](), 1
+    lines, is_record = content.decode("utf-8", "replace").split("\n"), False
+    for number, line in enumerate(lines, start=1):
+        if line.startswith(" "):
+            is_valid = is_record and bool(CONTINUATION.fullmatch(line))
+        elif line:
+            match = FIELD.fullmatch(line)
+            name = match[1].replace("-", "").lower() if match else ""
+            is_valid = match is not None and SPELLING.get(name, match[1]) == match[1]
+            is_valid = is_valid and (name != INSTALLED_SIZE or line.partition(":")[2].strip(" ").isdecimal())
+        else:
+            is_valid = True
+        is_last = number == len(lines)
+        if not is_valid or (is_last and line):  # syft does not read a last line without its end
+            return number
+        is_record = bool(line)
+    return 0
+
+
+def parse_status(content: bytes) -> Iterator[tuple[int, list[tuple[str, str]]]]:
+    """Yield the first line and the fields of each package.
+
+    Names are in lower case and without hyphens, which is how syft compares them (its parse_dpkg_db.go).
+    """
+    fields, begin = list[tuple[str, list[str]]](), 1
     for number, line in enumerate(content.decode("utf-8", "replace").split("\n"), start=1):
         if not line:
             if fields:
-                yield begin, fields
+                yield begin, _join(fields)
             fields = []
         elif line.startswith(" "):
             if fields:
-                fields[-1] = (fields[-1][0], f"{fields[-1][1]}\n {line.strip()}")
+                fields[-1][1].append(f" {line.strip()}")
         else:
             name, colon, value = line.partition(":")
             if colon and name:
                 begin = begin if fields else number
-                fields.append((name.strip().replace("-", "").lower(), value.strip()))
+                fields.append((name.strip().replace("-", "").lower(), [value.strip()]))
     if fields:
-        yield begin, fields
+        yield begin, _join(fields)
+
+
+def _join(fields: list[tuple[str, list[str]]]) -> list[tuple[str, str]]:
+    return [(name, "\n".join(lines)) for name, lines in fields]
 
 
 def _parse_package(fields: list[tuple[str, str]]) -> DebianPackage | str:
@@ -282,6 +331,8 @@ def _parse_package(fields: list[tuple[str, str]]) -> DebianPackage | str:
     match = SOURCE.fullmatch(source or package)
     if match is None or not version:
         return f"a record of dpkg without a version, or with the invalid source {escape_path(source)[:100]!r}"
+    if not VERSION.fullmatch(version):
+        return f"a record of dpkg with the invalid version {escape_path(version)[:100]!r}"
     return DebianPackage(package, version, architecture, name_source(match[1], match[2] or version))
 
 
@@ -298,6 +349,8 @@ def _compare(
     false_claims: list[str],
     checkpoint: Callable[[], object],
 ) -> DebianPackages:
+    if sum(len(published[each.package].files) for each in records) > MOST_FILES:
+        raise ValueError(f"its Debian packages have more than {MOST_FILES} files")
     digests, links = defaultdict[str, set[bytes]](set), defaultdict[str, set[str]](set)
     places, directories = dict[str, str](), dict[str, str]()
     for package in {each.package: None for each in records}:
@@ -309,17 +362,20 @@ def _compare(
                 links[places[path]].add(posixpath.normpath(posixpath.join(posixpath.dirname(path), target)))
     claims = _Published(files, places, digests, links)
     unknown, lists = list[str](), _find_lists(files)
+    reasons = dict[tuple[DebianPackage, str], str]()
     for record in records:
-        each = published[record.package]
-        why = (
-            _explain(record.package, each)
-            or claims.explain_code(each)
-            or _explain_lists(files, keeper, record, lists, {places[path] for path in each.files})
-        )
-        if why:
-            false_claims.append(record.explain(why))
-        elif each.has_name and not each.sources:
-            unknown.append(f"{record.package.name} {record.package.version}")
+        checkpoint()
+        each, key = published[record.package], (record.package, record.conffiles)
+        if key not in reasons:
+            reasons[key] = (
+                _explain(record.package, each)
+                or claims.explain_code(each)
+                or claims.explain_lists(keeper, record, lists, each, directories, checkpoint)
+            )
+        if reasons[key]:
+            false_claims.append(record.explain(reasons[key]))
+        elif not each.sources:
+            unknown.append(escape_path(f"{record.package.name} {record.package.version}")[:200])
     return DebianPackages(
         {path: tuple(("sha256", digest) for digest in sorted(listed)) for path, listed in digests.items() if listed},
         tuple(sorted(false_claims)),
@@ -366,6 +422,43 @@ class _Published:
             return f"and what is published differs from {_name_some(changed)}"
         return "and none of its code is there" if places and not found else ""
 
+    def explain_lists(
+        self,
+        keeper: ContentStore,
+        record: _Record,
+        lists: Mapping[str, Collection[FileContent]],
+        published: PublishedPackage,
+        directories: dict[str, str],
+        checkpoint: Callable[[], object],
+    ) -> str:
+        """Return which files a package's lists name that no archive published in it; empty if none.
+
+        A scanner reports nothing of what such a list names. A package that no archive has is none that vouches.
+        """
+        if not published.files:
+            return ""
+        own, foreign, texts = {self.places[path] for path in published.files}, set[str](), [record.conffiles.encode()]
+        for each in lists.get(record.package.name, ()):
+            texts.append(keeper.read(each) or b"")
+            if not texts[-1] and each.size:
+                return "and a list of its files is too large, and is not read"
+        for path in (path for text in texts for path in _list_paths(text)):
+            checkpoint()
+            file = self._find(path)
+            if file is None:
+                continue
+            place = resolve_directory(self.files, path, directories)
+            if not self._may_list(file, path, place, own):
+                foreign.add(path)
+        return f"and its list has {_name_some(foreign)}, which no archive published in it" if foreign else ""
+
+    def _may_list(self, file: tuple[str, FileContent], path: str, place: str, own: Set[str]) -> bool:
+        """Return whether a package may list a file: one of its own; and no other program in its place."""
+        real, content = file
+        if content.machine:
+            return real in own and content.sha256 in self.digests.get(real, ())
+        return place in own or real in own or path.startswith(NO_CODE)
+
     def _find(self, path: str) -> tuple[str, FileContent] | None:
         file = self.files.resolve(path)
         return (file[0], file[1].content) if file and file[1].content else None
@@ -378,48 +471,29 @@ class _Published:
 
 
 def _find_lists(files: Files) -> dict[str, list[FileContent]]:
-    """Return the name of a package → the lists of its files in the image."""
+    """Return the name of a package → the lists of its files in the image, beside the records or in `info`."""
     lists = defaultdict[str, list[FileContent]](list)
-    for directory in (f"{PLACE}info", f"{PLACE}status.d"):
+    beside = {posixpath.dirname(path) for path, _ in _find_status(files)} | {f"{PLACE}status.d", PLACE}
+    for directory in sorted({*beside, *(posixpath.join(each, "info") for each in beside)}):
         found = files.resolve(directory)
         for name in found[1].children if found else ():
             stem, dot, end = name.rpartition(".")
-            file = files.resolve(f"{directory}/{name}") if dot + end in LISTS else None
+            file = files.resolve(posixpath.join(directory, name)) if dot + end in LISTS else None
             if file and file[1].content:
                 lists[stem.partition(":")[0]].append(file[1].content)
     return lists
 
 
-def _explain_lists(
-    files: Files,
-    keeper: ContentStore,
-    record: _Record,
-    lists: Mapping[str, Collection[FileContent]],
-    published: Set[str],
-) -> str:
-    """Return which programs a package's lists name that no archive published in it; empty if none.
-
-    `published` are the paths of its files without links; a package that no archive has is none that vouches.
-    """
-    if not published:
-        return ""
-    foreign, texts = set[str](), [record.conffiles.encode()]
-    for each in lists.get(record.package.name, ()):
-        texts.append(keeper.read(each) or b"")
-        if not texts[-1] and each.size:
-            return "and a list of its files is too large, and is not read"
-    for path in {path for text in texts for path in _list_paths(text)}:
-        file = files.resolve(path)
-        if file and file[0] not in published and file[1].content and file[1].content.machine:
-            foreign.add(path)
-    return f"and its list has {_name_some(foreign)}, which no archive published in it" if foreign else ""
-
-
 def _list_paths(text: bytes) -> Iterator[str]:
-    """Yield the paths in a list of files with their MD5 (deb-md5sums(5)), or of configuration files."""
-    for line in text.decode("utf-8", "surrogateescape").splitlines():
-        for word in (line.strip(), *line.split(maxsplit=1)):
-            yield posixpath.normpath(f"/{word.strip().lstrip('/*')}")
+    """Yield what may be a path in each line of a list of files with their MD5, or of configuration files.
+
+    Scanners and dpkg divide lines at spaces, which paths can have too (deb-md5sums(5), deb-conffiles(5)).
+    """
+    for line in text.decode("utf-8", "surrogateescape").split("\n"):
+        words = (line, *line.partition(" ")[::2], *line.rpartition(" ")[::2], *line.split(maxsplit=1))
+        for word in dict.fromkeys(each.strip().lstrip("/*") for each in words):
+            if word:
+                yield posixpath.normpath(f"/{word}")
 
 
 def _name_some(paths: Set[str]) -> str:

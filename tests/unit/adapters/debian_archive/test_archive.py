@@ -214,15 +214,32 @@ def test_list_of_packages_is_downloaded_once(of):
     assert len([each for each in server.asked if each.endswith("InRelease")]) == 2
 
 
-@pytest.mark.parametrize(
-    "damaged", [b"", b"[]", b"{}", b'{"urls": [], "sources": [], "files": {}, "links": {}, "code": []}']
-)
+@pytest.mark.parametrize("damaged", [b"", b"[]", b"{}", b'{"sources": [], "files": {}, "links": {}, "code": []}'])
 def test_damaged_cache_is_read_as_none(of, tmp_path, damaged):
     archives = of(MemoryArchive([HAT]))
     found = find(archives)
-    archives.cache.write(*archive._key(package()), damaged)
+    archives.cache.write(*archives._key(package(), DEBIAN), damaged)
 
     assert find(archives) == found
+
+
+def test_damaged_list_in_the_cache_is_downloaded_again(of, tmp_path):
+    """A crash may leave a file without its content."""
+    archives = of(MemoryArchive([HAT]))
+    found = find(archives, package("9"))
+    for file in (tmp_path / "cache/indexes").rglob("*"):
+        if file.is_file():
+            file.write_bytes(b"")
+
+    assert find(archives, package("9")) == found
+
+
+def test_what_was_found_for_another_distribution_is_not_taken_from_the_cache(of):
+    """Two distributions may have a package of one version, built anew."""
+    server = MemoryArchive([HAT])
+    find(of(server), distribution=Identity(id="ubuntu", version="24.04"))
+
+    assert find(of(server.with_packages())) != find(of(server))
 
 
 def test_unused_cache_is_forgotten(of, tmp_path, monkeypatch):

@@ -231,8 +231,40 @@ def test_list_with_a_program_of_another_origin_is_a_false_claim(lists):
 
     (claim,) = read({**FILES, **lists, "opt/evil": evil, STATUS: status}).false_claims
     assert f"and its list has /opt/evil, which no archive published in it; {REMEDY}" in claim
-    assert read({**FILES, **lists, "opt/evil": b"text", STATUS: status}).false_claims == ()
+    assert read({**FILES, **lists, "opt/evil": b"release of Java", STATUS: status}).false_claims == (claim,)
+    assert read({**FILES, **lists, STATUS: status}).false_claims == ()
     assert read({**FILES, **lists, "opt/evil": evil, STATUS: record("1.0")}).false_claims == ()
+
+
+@pytest.mark.parametrize(
+    "lists",
+    [
+        {"var/lib/dpkg/status.d/info/hat.conffiles": b"/opt/evil\n"},
+        {"var/lib/dpkg/x/lib/dpkg/info/hat.md5sums": b"0 opt/evil\n", "var/lib/dpkg/x/lib/dpkg/status": record()},
+        {"var/lib/dpkg/info/hat.md5sums": b"0\t0  opt/evil\n"},
+        {"var/lib/dpkg/info/hat.conffiles": b"/opt/evil 0\n"},
+    ],
+    ids=str,
+)
+def test_list_is_read_where_and_as_a_scanner_reads_it(lists):
+    """Syft looks for lists beside every file with records, and divides lines at the first space."""
+    assert "its list has /opt/evil" in read({**FILES, **lists, "opt/evil": MODULE, STATUS: record()}).false_claims[0]
+
+
+def test_program_in_place_of_a_published_text_is_a_false_claim():
+    """The package lists it, so a scanner does not report it."""
+    evil = PROGRAM[:4] + bytes((2, 1, 1)) + bytes(9) + b"\2\0\x3e\0"
+    lists = {"var/lib/dpkg/info/hat.md5sums": b"0" * 32 + b"  usr/share/hat/text\n"}
+
+    (claim,) = read({**FILES, **lists, "usr/share/hat/text": evil, STATUS: record()}).false_claims
+    assert "its list has /usr/share/hat/text" in claim
+
+
+def test_list_may_have_configuration_files_that_no_archive_has_now():
+    """An earlier version may have left them (`obsolete` in its record)."""
+    lists = {"var/lib/dpkg/info/hat.conffiles": b"/etc/hat/old\n"}
+
+    assert read({**FILES, **lists, "etc/hat/old": b"text", STATUS: record()}).false_claims == ()
 
 
 def test_list_names_what_was_published_by_its_place():
@@ -366,7 +398,7 @@ def test_name_that_no_archive_has_vouches_for_nothing():
     """An operator adds the archive of a third party, or its code is read as the application's."""
     packages = read({**FILES, STATUS: record()}, MemoryDebianArchive({}, PublishedPackage(has_name=False)))
 
-    assert (packages.false_claims, packages.unknown, packages.digests) == ((), (), {})
+    assert (packages.false_claims, packages.unknown, packages.digests) == ((), ("hat 2.0-1",), {})
 
 
 def test_records_count_without_archive():
@@ -396,13 +428,28 @@ def test_installed_package_that_says_otherwise_is_compared():
     assert [each.version for each in archive.asked] == ["9"]
 
 
+NOT_WRITTEN = "a line that dpkg does not write among its records"
+
+
 @pytest.mark.parametrize(
     ("content", "why"),
     [
         (record().replace(b"Version", b"Version: 1\nVersion"), "names a field several times"),
-        (record().replace(b"Version", b"version: 1\nVersion"), "names a field several times"),
-        (record().replace(b"Version", b"Ver-sion: 1\nVersion"), "names a field several times"),
-        (record().replace(b"Version", b"\tVersion: 1\nVersion"), "names a field several times"),
+        (record().replace(b"Version", b"version: 1\nVersion"), NOT_WRITTEN),
+        (record().replace(b"Version", b"Ver-sion: 1\nVersion"), NOT_WRITTEN),
+        (record().replace(b"Version", b"\tVersion: 1\nVersion"), NOT_WRITTEN),
+        (record().replace(b"Version", b"no colon\nVersion"), NOT_WRITTEN),
+        (record().replace(b"Version", b"installed-size: 5\nVersion"), NOT_WRITTEN),
+        (record().replace(b"Version", b"Installed-Size: x\nVersion"), NOT_WRITTEN),
+        (record().replace(b"Version", "SourceVer\u017fion: 9\nVersion".encode()), NOT_WRITTEN),
+        (record(source="hats\x1c"), NOT_WRITTEN),
+        (record("2.0-1\x1c"), NOT_WRITTEN),
+        (record().replace(b"Source", b"Source\x1c"), NOT_WRITTEN),
+        (b" x\n" + record(), NOT_WRITTEN),
+        (record().rstrip(b"\n"), NOT_WRITTEN),
+        (record().rstrip(b"\n") + b"\nSource: perl", NOT_WRITTEN),
+        (record("~5"), "with the invalid version '~5'"),
+        (record("2" * 300), "with the invalid version"),
         (record().replace(b"Version", b"Source-Version: 1\nVersion"), "or one that dpkg does not write"),
         (record(status="deinstall ok config-files") .replace(b"Version", b"Version: 1\nVersion"), "several times"),
         (record().replace(b"Version: 2.0-1\n", b""), "without a version, or with the invalid source"),
@@ -415,7 +462,29 @@ def test_ambiguous_record_is_a_false_claim(content, why):
     """Scanners and dpkg would read different versions, or the scanner no package at all."""
     (claim,) = read({STATUS: record(name="cap") + content}).false_claims
 
-    assert claim.startswith(f"/{STATUS}:9: ") and why in claim
+    assert claim.startswith(f"/{STATUS}:") and why in claim
+
+
+def test_false_record_names_its_line():
+    """A person looks for it."""
+    (twice,) = read({STATUS: record(name="cap") + record().replace(b"Version", b"Version: 1\nVersion")}).false_claims
+    (broken,) = read({STATUS: record(name="cap") + b"no colon\n"}).false_claims
+
+    assert twice.startswith(f"/{STATUS}:9: ") and broken.startswith(f"/{STATUS}:9: ")
+
+
+def test_long_description_is_read_in_time():
+    """A step of a build may write four megabytes of one field."""
+    long = record().replace(b" Wear it.\n", b" x\n" * 1_000_000)
+
+    assert [name for name, _ in next(iter(parse_status(long)))[1]][-1] == "description"
+
+
+def test_number_of_published_files_is_limited(monkeypatch):
+    monkeypatch.setattr(debian_packages, "MOST_FILES", 3)
+
+    with pytest.raises(ValueError, match="more than 3 files"):
+        read({STATUS: record()})
 
 
 def test_too_large_records_are_a_false_claim():
