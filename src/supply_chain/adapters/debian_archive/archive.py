@@ -107,7 +107,7 @@ class DebianArchives:
         """
         keys = {each: self._key(each, distribution) for each in packages}
         stored = {each: self._read_cache(key) for each, key in keys.items()}
-        published = {each: known for each, known in stored.items() if known is not None}
+        published = {each: files for each, files in stored.items() if files is not None}
         others = [each for each in packages if each not in published]
         return published | self._find(others, distribution) if others else published
 

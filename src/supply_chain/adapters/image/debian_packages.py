@@ -261,7 +261,7 @@ def _parse_status(
             f"{escape_path(path)}:1: records of dpkg that are too large, and are not read; {REMEDY_FOR_RECORD}"
         )
     elif path.endswith(LISTS) and not RECORD.search(stored):
-        return  # a list of files beside the records of `status.d`
+        return  # a list of files in `status.d`
     elif number := _find_invalid_line(stored):
         false_claims.append(
             f"{escape_path(path)}:{number}: a line that dpkg does not write among its records; {REMEDY_FOR_RECORD}"
@@ -471,10 +471,10 @@ class _Published:
 
 
 def _find_lists(files: Files) -> dict[str, list[FileContent]]:
-    """Return the name of a package → the lists of its files in the image, beside the records or in `info`."""
+    """Return the name of a package → the lists of its files in the image, next to the records or in `info`."""
     lists = defaultdict[str, list[FileContent]](list)
-    beside = {posixpath.dirname(path) for path, _ in _find_status(files)} | {f"{PLACE}status.d", PLACE}
-    for directory in sorted({*beside, *(posixpath.join(each, "info") for each in beside)}):
+    places = {posixpath.dirname(path) for path, _ in _find_status(files)} | {f"{PLACE}status.d", PLACE}
+    for directory in sorted({*places, *(posixpath.join(each, "info") for each in places)}):
         found = files.resolve(directory)
         for name in found[1].children if found else ():
             stem, dot, end = name.rpartition(".")
