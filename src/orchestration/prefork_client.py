@@ -15,7 +15,7 @@ from contextlib import suppress
 
 FLOW_RUN = "orchestration.flow_run:main"
 COLD = [sys.executable, "-m", "orchestration.flow_run"]
-ANSWER = 3.0
+ANSWER = 10.0
 """Seconds in which the prefork server has to answer. Afterwards, nothing that it was asked for begins."""
 GO = b"go\n"
 """What the client sends, with its input and output, once the server has answered."""
