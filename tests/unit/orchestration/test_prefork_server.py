@@ -226,7 +226,7 @@ def test_command_has_input_mask_and_nice_value_of_its_caller(served):
 
     out, err = process.communicate("typed", timeout=30)
 
-    assert out.splitlines()[1] == f"typed 0o27 3 XYZ {served}", err
+    assert out.splitlines()[1] == f"typed 0o27 {min(os.nice(0) + 3, 19)} XYZ {served}", err
 
 
 def test_command_needs_only_settings_of_its_caller(served):
