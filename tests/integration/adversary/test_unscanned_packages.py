@@ -18,7 +18,7 @@ USER 10001:10001
 
 FROM scratch
 COPY os-release /etc/os-release
-COPY package /var/lib/dpkg/status.d/apt
+COPY package /var/lib/dpkg/status.d/hat-of-nobody
 COPY --from=below /usr/share/zoneinfo/UTC /usr/share/zoneinfo/UTC
 COPY subject revision /
 USER 10001:10001
@@ -26,7 +26,7 @@ EXPOSE 8080
 ENTRYPOINT ["/subject"]
 """
 PACKAGE = """\
-Package: apt
+Package: hat-of-nobody
 Status: install ok installed
 Version: 2.6.1
 Architecture: amd64
