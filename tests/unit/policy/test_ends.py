@@ -152,6 +152,15 @@ def test_unblocked_image_is_admitted_until_the_list_of_people_ends() -> None:
         assert evaluate(release_facts(status=ImageStatus(unblock=unblock)), asked, NOON).expires == end
 
 
+@pytest.mark.parametrize(("start", "end"), [(NOON + DAY, NOON + DAY), (LATER, PEOPLE_END)])
+def test_admission_ends_with_people_or_an_upcoming_rule_whichever_is_first(start: datetime, end: datetime) -> None:
+    """A rule that only warns refuses from its date; a signed unblock ends with people.yaml."""
+    signed = LifecycleDecision(act=Act.UNBLOCK, by="ann", reason="so", at=NOON, signature="{}")
+    upcoming = replace(policy(Gate.RELEASE, rule("a.b", effective_on=start)), people=People(expires=PEOPLE_END))
+
+    assert evaluate(release_facts(status=ImageStatus(unblock=signed)), upcoming, NOON).expires == end
+
+
 def test_counted_level_of_a_builder_ends_with_the_list_of_people() -> None:
     """Without a rule that reads it, the admission does not rest on it."""
     reading: dict[str, Any] = {"when": "has(image.build)", "expression": "image.build.level == 'SLSA_BUILD_LEVEL_3'"}
