@@ -46,7 +46,8 @@ async def monitor_step(
     """
     documents = ports.workbench.environment_documents() if name is None else EnvironmentDocuments((), {})
     environments = (ports.workbench.environment(name),) if name else documents.readable
-    deploying = await find_deploying()
+    # the holder of an application's deploy lock knows that nothing else is being deployed there
+    deploying = set[tuple[str, str]]() if application else await find_deploying()
     names = [name] if name else documents.names
     expected = await in_thread(read_expected, names, ports.repositories, ports.registry, ports.evidence, application)
     observed = [make_invalid(each, join_lines(error), now()) for each, error in documents.invalid.items()]
@@ -69,8 +70,9 @@ async def monitor_step(
     for host_observation in host_observations.values():
         observed += [make_unobserved(each, now()) for each in unobserved if each.container in host_observation.entered]
         observed = [*add_entries(observed, host_observation.entered), *host_observation.observations]
-    deploying |= await find_deploying()  # also deployments that began or ended meanwhile: the records were read before
-    reported = tuple(observed) if application else drop_deploying(observed, deploying)
+    if not application:  # also deployments that began or ended meanwhile: the records were read before
+        deploying |= await find_deploying()
+    reported = drop_deploying(observed, deploying)
     for observation in reported:
         await emit_drift(observation)
     for environment in environments:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -106,18 +107,24 @@ class RunReporter:
         about = reports.summary(self.report)
         self._log.info("%s", about)
         page = reports.run_report_page(self.report, now())
-        await acreate_markdown_artifact(key=artifact_key("run-report", name), markdown=page, description=about)
+        artifacts = [
+            acreate_markdown_artifact(key=artifact_key("run-report", name), markdown=page, description=about),
+            *(
+                acreate_link_artifact(
+                    key=artifact_key("running", environment, name),
+                    link=address,
+                    link_text=address,
+                    description=f"Where {self.report.application} answers in {environment}",
+                )
+                for environment, address in self._addresses.items()
+            ),
+        ]
         if self.report.report:
             rows = reports.findings_table(self.report.report)
-            description = f"{reports.findings_summary(self.report.report)}; {self.report.report.database.kind} database"
-            await acreate_table_artifact(key=artifact_key("findings", name), table=rows, description=description)
-        for environment, address in self._addresses.items():
-            await acreate_link_artifact(
-                key=artifact_key("running", environment, name),
-                link=address,
-                link_text=address,
-                description=f"Where {self.report.application} answers in {environment}",
-            )
+            about = f"{reports.findings_summary(self.report.report)}; {self.report.report.database.kind} database"
+            key = artifact_key("findings", name)
+            artifacts.append(acreate_table_artifact(key=key, table=rows, description=about))
+        await asyncio.gather(*artifacts)
 
     def add_address(self, environment: str, address: str) -> None:
         """Add the address of the application in an environment; it becomes a link."""
