@@ -14,6 +14,8 @@ PAGE = 200
 async def fetch_all(read: Callable[..., Awaitable[list[T]]], **filters: Any) -> list[T]:
     """Return all results of `read`, a method of Prefect's client, for these arguments."""
     items: list[T] = []
-    while page := await read(**filters, limit=PAGE, offset=len(items)):
+    while True:
+        page = await read(**filters, limit=PAGE, offset=len(items))
         items += page
-    return items
+        if len(page) < PAGE:
+            return items

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from orchestration import pagination
 from orchestration.registration import declared_deployments, deploy, forget_undeclared, registered_deployments
 from supply_chain.errors import PartFailed, SettingInvalid
 
@@ -12,17 +13,17 @@ ONE = "deployments: [{name: a, entrypoint: 'flows.chain:chain'}]"
 
 
 class Server:
-    """The part of Prefect's API that is used, with pages of limited size."""
+    """The part of Prefect's API that is used."""
 
-    def __init__(self, flows, deployments, page=200):
-        self.objects, self.page, self.deleted = {"/flows/filter": flows, "/deployments/filter": deployments}, page, []
+    def __init__(self, flows, deployments):
+        self.objects, self.deleted = {"/flows/filter": flows, "/deployments/filter": deployments}, []
 
     def __call__(self, method, path, body=None):
         if method == "DELETE":
             self.deleted.append(path)
             return None
         start = body["offset"]
-        return self.objects[path][start : start + min(self.page, body["limit"])]
+        return self.objects[path][start : start + body["limit"]]
 
 
 @pytest.fixture
@@ -54,12 +55,14 @@ def test_invalid_prefect_yaml_is_an_error(tmp_path, text):
         declared_deployments(tmp_path)
 
 
-def test_registered_deployments_are_read_by_flow_over_all_pages():
+@pytest.mark.parametrize("page", [1, 2, 3, 4])
+def test_registered_deployments_are_read_by_flow_over_all_pages(monkeypatch, page):
     """A missing deployment is noticed even if another flow has one of the same name."""
+    monkeypatch.setattr(pagination, "PAGE", page)
     flows = [{"id": "1", "name": "chain"}, {"id": "2", "name": "curate"}]
     names = [{"name": name, "flow_id": "1"} for name in ("on-demand", "on-push", "nightly")]
 
-    assert registered_deployments(Server(flows, names, page=1)) == {"chain/on-demand", "chain/on-push", "chain/nightly"}
+    assert registered_deployments(Server(flows, names)) == {"chain/on-demand", "chain/on-push", "chain/nightly"}
 
 
 def test_undeclared_deployment_of_the_chain_is_removed(project):
