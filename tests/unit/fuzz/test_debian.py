@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from supply_chain.adapters.debian_archive.binary_package import INVALID, read_binary_package
 from supply_chain.adapters.debian_archive.indexes import parse_packages, parse_release
-from supply_chain.adapters.image.debian_packages import parse_status
 from supply_chain.adapters.image.debian_version import version_key
+from supply_chain.adapters.image.dpkg_records import parse_status
 from tests.support.debian_archive import ArchivePackage, make_ar, make_deb, make_tar
 
 TAR = make_tar({"usr/bin/hat": b"#!/bin/sh\n", "usr/lib/hat.so": b"\x7fELF"})

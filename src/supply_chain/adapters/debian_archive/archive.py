@@ -30,8 +30,9 @@ from supply_chain.adapters.debian_archive.binary_package import (
 from supply_chain.adapters.debian_archive.indexes import Entry, Listed, Release, parse_packages, parse_release
 from supply_chain.adapters.download import LARGEST_FILE, Downloader
 from supply_chain.adapters.files.private_files import PrivateFiles
-from supply_chain.adapters.image.debian_packages import DebianPackage, PublishedPackage
+from supply_chain.adapters.image.debian_packages import PublishedPackage
 from supply_chain.adapters.image.debian_version import version_key
+from supply_chain.adapters.image.dpkg_records import ALL, DebianPackage
 from supply_chain.adapters.process.cancellation import cancellation
 from supply_chain.concurrency import map_concurrently
 from supply_chain.evidence.examination import Identity
@@ -45,8 +46,6 @@ MOST_BYTES = 4 * 1024**3
 """Maximum bytes of the packages of an image that are downloaded."""
 INDEXES = ("Packages.xz", "Packages.gz")
 """Names of the list of packages, in the order in which they are tried."""
-ALL = "all"
-"""Architecture of packages for every machine."""
 COMMON = "amd64"
 """Architecture whose list of packages is read if no package of the image has one of the archive's architectures."""
 _NUMBER = re.compile(r"[0-9]{1,9}")
@@ -74,7 +73,7 @@ class _Suite:
 
 
 @dataclass(frozen=True)
-class _Found:
+class _SuiteEntry:
     """A package that an archive has, and where."""
 
     suite: _Suite
@@ -124,16 +123,16 @@ class DebianArchives:
         origins = {releases[each].origin for each in own}
         near = [each for each in suites if each in own or releases[each].origin not in origins]
         listed = self._list(near, releases, packages)
-        found = _match(packages, listed)
+        entries = _match(packages, listed)
         named = {each.entry.package.name for each in listed}
-        if missing := [each for each in packages if not found[each]]:
+        if missing := [each for each in packages if not entries[each]]:
             more = self._list([each for each in suites if each not in near], releases, missing)
-            found |= _match(missing, more)
+            entries |= _match(missing, more)
             named |= {each.entry.package.name for each in more}
-        self._check_size(found.values())
-        with_files = [each for each in packages if found[each]]
+        self._check_size(entries.values())
+        with_files = [each for each in packages if entries[each]]
         read = map_concurrently(
-            lambda package: self._read_published(found[package], self._key(package, distribution)), with_files
+            lambda package: self._read_published(entries[package], self._key(package, distribution)), with_files
         )
         by_name = _group_by_name(listed) if own else {}
         others = {each: _describe_missing(each, each.name in named, by_name.get(each.name, ())) for each in packages}
@@ -141,7 +140,7 @@ class DebianArchives:
 
     def _list(
         self, suites: Sequence[_Suite], releases: Mapping[_Suite, Release], packages: Collection[DebianPackage]
-    ) -> list[_Found]:
+    ) -> list[_SuiteEntry]:
         """Return every package of these names that the suites have."""
         names, architectures = {each.name for each in packages}, {each.architecture for each in packages}
         lists = [
@@ -150,7 +149,7 @@ class DebianArchives:
             for index in _select_indexes(releases[suite], suite.components, architectures)
         ]
         entries = (self._read_packages(suite, releases[suite], index, names) for suite, index in lists)
-        return [_Found(suite, entry) for (suite, _), each in zip(lists, entries, strict=True) for entry in each]
+        return [_SuiteEntry(suite, entry) for (suite, _), each in zip(lists, entries, strict=True) for entry in each]
 
     def _read_release(self, suite: _Suite) -> Release:
         for name in ("InRelease", "Release"):
@@ -177,17 +176,17 @@ class DebianArchives:
         except (ValueError, lzma.LZMAError, zlib.error, OSError, EOFError) as error:
             raise self._downloader.unusable(url, f"it is no list of packages ({error})") from error
 
-    def _read_published(self, found: Collection[_Found], key: tuple[str, str]) -> PublishedPackage:
+    def _read_published(self, entries: Collection[_SuiteEntry], key: tuple[str, str]) -> PublishedPackage:
         digests, links = defaultdict[str, set[bytes]](set), defaultdict[str, set[str]](set)
         code = set[str]()
-        for each in {each.entry.file.sha256: each for each in found}.values():
+        for each in {each.entry.file.sha256: each for each in entries}.values():
             files = self._read_files(each.suite, each.entry.file)
             code |= files.code
             for path, digest in files.digests.items():
                 digests[path].add(digest)
             for path, target in files.links.items():
                 links[path].add(target)
-        sources = frozenset(each.entry.package.source for each in found)
+        sources = frozenset(each.entry.package.source for each in entries)
         published = PublishedPackage(sources=sources, files=digests, code=code, links=links)
         self.cache.write(*key, _encode(published))
         return published
@@ -211,8 +210,8 @@ class DebianArchives:
             raise self._downloader.unusable(url, f"it has the SHA-256 {digest}, and the archive lists {file.sha256}")
 
     @staticmethod
-    def _check_size(found: Iterable[Collection[_Found]]) -> None:
-        sizes = {each.entry.file.sha256: each.entry.file.size for several in found for each in several}
+    def _check_size(entries: Iterable[Collection[_SuiteEntry]]) -> None:
+        sizes = {each.entry.file.sha256: each.entry.file.size for several in entries for each in several}
         if (size := sum(sizes.values())) > MOST_BYTES:
             raise ValueError(f"its Debian packages have {size} bytes, more than {MOST_BYTES}")
 
@@ -256,9 +255,11 @@ def _select_indexes(release: Release, components: Iterable[str], architectures: 
                 yield index
 
 
-def _match(packages: Iterable[DebianPackage], listed: Collection[_Found]) -> dict[DebianPackage, list[_Found]]:
+def _match(
+    packages: Iterable[DebianPackage], listed: Collection[_SuiteEntry]
+) -> dict[DebianPackage, list[_SuiteEntry]]:
     """Return what has the name, version and architecture of each package."""
-    by_identity = defaultdict[tuple[str, str, str], list[_Found]](list)
+    by_identity = defaultdict[tuple[str, str, str], list[_SuiteEntry]](list)
     for each in listed:
         by_identity[_identify(each.entry.package)].append(each)
     return {each: by_identity.get(_identify(each), []) for each in packages}
@@ -268,7 +269,7 @@ def _identify(package: DebianPackage) -> tuple[str, str, str]:
     return package.name, package.version, package.architecture
 
 
-def _group_by_name(listed: Iterable[_Found]) -> dict[str, list[DebianPackage]]:
+def _group_by_name(listed: Iterable[_SuiteEntry]) -> dict[str, list[DebianPackage]]:
     ordered = sorted((each.entry.package for each in listed), key=lambda each: each.name)
     return {name: list(several) for name, several in groupby(ordered, key=lambda each: each.name)}
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Set
 from dataclasses import dataclass, field
 from typing import IO
 
-from supply_chain.adapters.image.debian_packages import SOURCE, DebianPackage, name_source
+from supply_chain.adapters.image.dpkg_records import ALL, SOURCE, DebianPackage, name_source
 
 CHUNK = 1024 * 1024
 LONGEST_STANZA = 1024 * 1024
@@ -69,7 +69,7 @@ def parse_release(content: bytes) -> Release:
         version=values.get("Version", ""),
         codename=values.get("Codename", ""),
         architectures=architectures,
-        has_all="all" in architectures and values.get("No-Support-for-Architecture-all", "") != "Packages",
+        has_all=ALL in architectures and values.get("No-Support-for-Architecture-all", "") != "Packages",
         by_hash=values.get("Acquire-By-Hash") == "yes",
         files=files,
     )

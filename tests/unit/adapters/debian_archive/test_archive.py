@@ -13,7 +13,8 @@ import pytest
 from supply_chain.adapters.debian_archive import DebianArchives, archive, binary_package, indexes
 from supply_chain.adapters.debian_archive.indexes import parse_packages, parse_release
 from supply_chain.adapters.files.private_files import PrivateFiles
-from supply_chain.adapters.image.debian_packages import DebianPackage, PublishedPackage
+from supply_chain.adapters.image.debian_packages import PublishedPackage
+from supply_chain.adapters.image.dpkg_records import DebianPackage
 from supply_chain.errors import PackageIndexFailed, PackageIndexUnavailable
 from supply_chain.evidence.examination import Identity
 from tests.support.debian_archive import ArchivePackage, MemoryArchive, make_ar, make_deb, make_link, make_tar

@@ -6,14 +6,10 @@ from dataclasses import dataclass, field
 import pytest
 
 from supply_chain.adapters.image import debian_packages
-from supply_chain.adapters.image.debian_packages import (
-    REMEDY,
-    DebianPackage,
-    PublishedPackage,
-    parse_status,
-    read_debian_packages,
-)
+from supply_chain.adapters.image.debian_packages import PublishedPackage, read_debian_packages
+from supply_chain.adapters.image.dpkg_records import REMEDY, DebianPackage
 from supply_chain.evidence.examination import Identity
+from tests.support.dpkg import STATUS, record
 from tests.support.filesystem import lay_files
 
 HAT = DebianPackage("hat", "2.0-1", "amd64", "hats 2.0")
@@ -25,18 +21,11 @@ FILES = {
     "usr/share/hat/text": TEXT,
 }
 CODE = frozenset(f"/{path}" for path in FILES if path != "usr/share/hat/text")
-STATUS = "var/lib/dpkg/status"
 RELEASE = b"ID=debian\nVERSION_ID=12\n"
 
 
 def sha(content):
     return hashlib.sha256(content).digest()
-
-
-def record(version="2.0-1", name="hat", architecture="amd64", source="hats (2.0)", status="install ok installed"):
-    """Return a paragraph of dpkg's status."""
-    about = f"Package: {name}\nStatus: {status}\nArchitecture: {architecture}\n"
-    return f"{about}Source: {source}\nVersion: {version}\nDescription: a hat\n Wear it.\n\n".encode()
 
 
 def published(files=FILES, **changes):
@@ -88,15 +77,6 @@ def test_package_is_asked_for_with_its_source_and_the_distribution():
     tie, cap = DebianPackage("tie", "2.0-1", "amd64", "tie 2.0-1"), DebianPackage("cap", "2.0-1", "amd64", "cap 2.0-1")
     assert set(archive.asked) == {HAT, cap, tie}
     assert archive.distribution == Identity(id="debian", version="12")
-
-
-def test_records_of_distroless_images_are_read():
-    """The project's own bases have them."""
-    records = {"var/lib/dpkg/status.d/hat": record(), "var/lib/dpkg/status.d/hat.md5sums": b"0" * 32 + b"  a: b\n"}
-    archive = MemoryDebianArchive()
-
-    assert read({**FILES, **records}, archive).digests
-    assert archive.asked == [HAT]
 
 
 @pytest.mark.parametrize(
@@ -409,77 +389,6 @@ def test_records_count_without_archive():
     assert packages.uncompared == 2
 
 
-@pytest.mark.parametrize("status", ["deinstall ok config-files", "purge deinstall", "install ok not-installed"])
-def test_removed_package_is_not_compared(status):
-    """The scanner leaves it out."""
-    archive = MemoryDebianArchive()
-
-    gone = record("9", status=status).replace(b"Version: 9\n", b"" if "not" in status else b"Version: 9\n")
-    packages = read({STATUS: gone}, archive)
-    assert (packages.digests, packages.false_claims) == ({}, ())
-    assert archive.asked == []
-
-
-def test_installed_package_that_says_otherwise_is_compared():
-    """A scanner reads its version."""
-    archive = MemoryDebianArchive()
-    read({STATUS: record("9", status="install ok not-installed")}, archive)
-
-    assert [each.version for each in archive.asked] == ["9"]
-
-
-NOT_WRITTEN = "a line that dpkg does not write among its records"
-
-
-@pytest.mark.parametrize(
-    ("content", "why"),
-    [
-        (record().replace(b"Version", b"Version: 1\nVersion"), "names a field several times"),
-        (record().replace(b"Version", b"version: 1\nVersion"), NOT_WRITTEN),
-        (record().replace(b"Version", b"Ver-sion: 1\nVersion"), NOT_WRITTEN),
-        (record().replace(b"Version", b"\tVersion: 1\nVersion"), NOT_WRITTEN),
-        (record().replace(b"Version", b"no colon\nVersion"), NOT_WRITTEN),
-        (record().replace(b"Version", b"installed-size: 5\nVersion"), NOT_WRITTEN),
-        (record().replace(b"Version", b"Installed-Size: x\nVersion"), NOT_WRITTEN),
-        (record().replace(b"Version", "SourceVer\u017fion: 9\nVersion".encode()), NOT_WRITTEN),
-        (record(source="hats\x1c"), NOT_WRITTEN),
-        (record("2.0-1\x1c"), NOT_WRITTEN),
-        (record().replace(b"Source", b"Source\x1c"), NOT_WRITTEN),
-        (b" x\n" + record(), NOT_WRITTEN),
-        (record().rstrip(b"\n"), NOT_WRITTEN),
-        (record().rstrip(b"\n") + b"\nSource: perl", NOT_WRITTEN),
-        (record("~5"), "with the invalid version '~5'"),
-        (record("2" * 300), "with the invalid version"),
-        (record().replace(b"Version", b"Source-Version: 1\nVersion"), "or one that dpkg does not write"),
-        (record(status="deinstall ok config-files") .replace(b"Version", b"Version: 1\nVersion"), "several times"),
-        (record().replace(b"Version: 2.0-1\n", b""), "without a version, or with the invalid source"),
-        (record(source="hats  (2.0)"), "without a version, or with the invalid source"),
-        (record(source="hats (2.0) x"), "without a version, or with the invalid source"),
-    ],
-    ids=str,
-)  # fmt: skip
-def test_ambiguous_record_is_a_false_claim(content, why):
-    """Scanners and dpkg would read different versions, or the scanner no package at all."""
-    (claim,) = read({STATUS: record(name="cap") + content}).false_claims
-
-    assert claim.startswith(f"/{STATUS}:") and why in claim
-
-
-def test_false_record_names_its_line():
-    """A person looks for it."""
-    (twice,) = read({STATUS: record(name="cap") + record().replace(b"Version", b"Version: 1\nVersion")}).false_claims
-    (broken,) = read({STATUS: record(name="cap") + b"no colon\n"}).false_claims
-
-    assert twice.startswith(f"/{STATUS}:9: ") and broken.startswith(f"/{STATUS}:9: ")
-
-
-def test_long_description_is_read_in_time():
-    """A step of a build may write four megabytes of one field."""
-    long = record().replace(b" Wear it.\n", b" x\n" * 1_000_000)
-
-    assert [name for name, _ in next(iter(parse_status(long)))[1]][-1] == "description"
-
-
 def test_number_of_published_files_is_limited(monkeypatch):
     monkeypatch.setattr(debian_packages, "MOST_FILES", 3)
 
@@ -487,46 +396,9 @@ def test_number_of_published_files_is_limited(monkeypatch):
         read({STATUS: record()})
 
 
-def test_too_large_records_are_a_false_claim():
-    """Nobody knows what a scanner reads in them."""
-    assert "too large, and are not read" in read({STATUS: record() + b"x" * 2 * 1024**2}).false_claims[0]
-
-
-def test_number_of_packages_is_limited(monkeypatch):
-    monkeypatch.setattr(debian_packages, "MOST_PACKAGES", 1)
-
-    assert read({**FILES, STATUS: record()}).false_claims == ()
-    with pytest.raises(ValueError, match="more than 1 Debian packages"):
-        read({STATUS: record() + record(name="cap")})
-
-
-def test_records_behind_a_link_and_below_the_database_are_compared():
-    """Syft reads a file whose path ends so."""
-    archive = MemoryDebianArchive()
-    read({"var/lib/dpkg/x/lib/dpkg/status": record(), "var/lib/dpkg/real": record(name="cap")}, archive,
-         {STATUS: "real"})  # fmt: skip
-
-    assert {each.name for each in archive.asked} == {"hat", "cap"}
-
-
-def test_second_database_vouches_for_nothing():
-    """Its owner has to accept it; its files are elsewhere."""
-    archive = MemoryDebianArchive()
-
-    assert read({**FILES, "opt/root/var/lib/dpkg/status": record("9")}, archive).digests == {}
-    assert archive.asked == []
-
-
-def test_package_is_compared_once_and_each_claim_is_reported(monkeypatch):
+def test_package_is_compared_once_and_each_claim_is_reported():
     archive = MemoryDebianArchive()
     packages = read({**FILES, "usr/bin/hat": b"x", STATUS: record(), "var/lib/dpkg/status.d/hat": record()}, archive)
 
     assert archive.asked == [HAT]
     assert len(packages.false_claims) == 2
-
-
-def test_status_is_read_as_the_scanner_reads_it():
-    """Lines that it cannot read are left out."""
-    text = b"\n no field\nno colon\n: x\nPackage: hat\nTags: a,\n b\n\nPackage: cap"
-
-    assert list(parse_status(text)) == [(5, [("package", "hat"), ("tags", "a,\n b")]), (9, [("package", "cap")])]
