@@ -37,7 +37,7 @@ DEBIAN_ARCHIVES: tuple[DebianArchiveLine, ...] = (
 MOST_LISTED = 50
 IN_CONFIGURATION = re.compile(r"configuration:(\d+): ")
 """How a finding in the image's configuration begins."""
-CONTENT_VERSION = "15"
+CONTENT_VERSION = "16"
 """Version of this check. Raise it when the check examines more, so that images that passed before are checked again."""
 
 

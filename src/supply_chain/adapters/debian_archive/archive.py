@@ -110,6 +110,37 @@ class DebianArchives:
         others = [each for each in packages if each not in published]
         return published | self._find(others, distribution) if others else published
 
+    def find_paths(
+        self, packages: Collection[DebianPackage], distribution: Identity | None
+    ) -> Mapping[DebianPackage, Set[str]]:
+        """Return where other versions of each package have files: the newest one for its architecture in each suite.
+
+        Raises as `find` does.
+        """
+        releases = self._read_releases()
+        near = _select_near(releases, distribution)
+        far = self._list([each for each in releases if each not in near], releases, packages)
+        listed = self._list(near, releases, packages)
+        entries = _group_by_identity(far) | _group_by_identity(listed)  # of one in both, `find` takes the near ones
+        wanted = {(each.name, each.architecture) for each in packages}
+        newest = [each for each in _select_newest((*far, *listed)) if (each.name, each.architecture) in wanted]
+        paths = defaultdict[tuple[str, str], set[str]](set)
+        versions = {each: entries[_identify(each)] for each in newest}
+        for package, published in self._read_versions(versions, distribution).items():
+            paths[package.name, package.architecture] |= published.files.keys()
+        return {each: paths[each.name, each.architecture] for each in packages}
+
+    def _read_versions(
+        self, entries: Mapping[DebianPackage, Collection[_SuiteEntry]], distribution: Identity | None
+    ) -> dict[DebianPackage, PublishedPackage]:
+        """Return what is published as each package, from the cache or by its entries."""
+        keys = {each: self._key(each, distribution) for each in entries}
+        published = {each: stored for each, key in keys.items() if (stored := self._read_cache(key)) is not None}
+        others = [each for each in entries if each not in published]
+        self._check_size(entries[each] for each in others)
+        read = map_concurrently(lambda package: self._read_published(entries[package], keys[package]), others)
+        return published | dict(zip(others, read, strict=True))
+
     def forget_unused(self) -> None:
         """Remove what nobody asked for recently."""
         self.cache.forget_unused(UNUSED)
@@ -117,26 +148,19 @@ class DebianArchives:
     def _find(
         self, packages: Sequence[DebianPackage], distribution: Identity | None
     ) -> dict[DebianPackage, PublishedPackage]:
-        suites = [_Suite.parse(line) for line in self.lines]
-        releases = dict(zip(suites, map_concurrently(self._read_release, suites), strict=True))
-        own = [each for each in suites if _is_of(releases[each], distribution)]
-        origins = {releases[each].origin for each in own}
-        near = [each for each in suites if each in own or releases[each].origin not in origins]
+        releases = self._read_releases()
+        near = _select_near(releases, distribution)
         listed = self._list(near, releases, packages)
         entries = _match(packages, listed)
         named = {each.entry.package.name for each in listed}
         if missing := [each for each in packages if not entries[each]]:
-            more = self._list([each for each in suites if each not in near], releases, missing)
+            more = self._list([each for each in releases if each not in near], releases, missing)
             entries |= _match(missing, more)
             named |= {each.entry.package.name for each in more}
-        self._check_size(entries.values())
-        with_files = [each for each in packages if entries[each]]
-        read = map_concurrently(
-            lambda package: self._read_published(entries[package], self._key(package, distribution)), with_files
-        )
-        by_name = _group_by_name(listed) if own else {}
+        published = self._read_versions({each: several for each, several in entries.items() if several}, distribution)
+        by_name = _group_by_name(listed) if any(_is_of(each, distribution) for each in releases.values()) else {}
         others = {each: _describe_missing(each, each.name in named, by_name.get(each.name, ())) for each in packages}
-        return others | dict(zip(with_files, read, strict=True))
+        return others | published
 
     def _list(
         self, suites: Sequence[_Suite], releases: Mapping[_Suite, Release], packages: Collection[DebianPackage]
@@ -150,6 +174,10 @@ class DebianArchives:
         ]
         entries = (self._read_packages(suite, releases[suite], index, names) for suite, index in lists)
         return [_SuiteEntry(suite, entry) for (suite, _), each in zip(lists, entries, strict=True) for entry in each]
+
+    def _read_releases(self) -> dict[_Suite, Release]:
+        suites = [_Suite.parse(line) for line in self.lines]
+        return dict(zip(suites, map_concurrently(self._read_release, suites), strict=True))
 
     def _read_release(self, suite: _Suite) -> Release:
         for name in ("InRelease", "Release"):
@@ -244,6 +272,13 @@ def _is_of(release: Release, distribution: Identity | None) -> bool:
     return bool(codename) and release.codename.partition("-")[0] == codename
 
 
+def _select_near(releases: Mapping[_Suite, Release], distribution: Identity | None) -> list[_Suite]:
+    """Return the suites of a distribution's release, and those of other origins than these."""
+    own = [each for each, release in releases.items() if _is_of(release, distribution)]
+    origins = {releases[each].origin for each in own}
+    return [each for each, release in releases.items() if each in own or release.origin not in origins]
+
+
 def _select_indexes(release: Release, components: Iterable[str], architectures: Set[str]) -> Iterator[Listed]:
     """Yield the list of packages of each component and architecture, and those for every machine."""
     names = sorted((architectures & {*release.architectures}) - {ALL}) or [COMMON]
@@ -259,10 +294,15 @@ def _match(
     packages: Iterable[DebianPackage], listed: Collection[_SuiteEntry]
 ) -> dict[DebianPackage, list[_SuiteEntry]]:
     """Return what has the name, version and architecture of each package."""
+    by_identity = _group_by_identity(listed)
+    return {each: by_identity.get(_identify(each), []) for each in packages}
+
+
+def _group_by_identity(listed: Iterable[_SuiteEntry]) -> dict[tuple[str, str, str], list[_SuiteEntry]]:
     by_identity = defaultdict[tuple[str, str, str], list[_SuiteEntry]](list)
     for each in listed:
         by_identity[_identify(each.entry.package)].append(each)
-    return {each: by_identity.get(_identify(each), []) for each in packages}
+    return by_identity
 
 
 def _identify(package: DebianPackage) -> tuple[str, str, str]:
@@ -272,6 +312,16 @@ def _identify(package: DebianPackage) -> tuple[str, str, str]:
 def _group_by_name(listed: Iterable[_SuiteEntry]) -> dict[str, list[DebianPackage]]:
     ordered = sorted((each.entry.package for each in listed), key=lambda each: each.name)
     return {name: list(several) for name, several in groupby(ordered, key=lambda each: each.name)}
+
+
+def _select_newest(listed: Iterable[_SuiteEntry]) -> list[DebianPackage]:
+    """Return the newest version of each name and architecture in each suite; some archives have hundreds."""
+    newest = dict[tuple[_Suite, str, str], DebianPackage]()
+    for each in listed:
+        package = each.entry.package
+        key = (each.suite, package.name, package.architecture)
+        newest[key] = max(newest.get(key, package), package, key=lambda one: version_key(one.version))
+    return list({_identify(each): each for each in newest.values()}.values())
 
 
 def _describe_missing(package: DebianPackage, has_name: bool, namesakes: Collection[DebianPackage]) -> PublishedPackage:

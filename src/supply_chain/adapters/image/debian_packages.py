@@ -39,6 +39,8 @@ CODE = re.compile(r".*\.(pyw?|pth|so(\.[\d.]+)?|pl|pm|rb|[cm]?js|jar|sh)", re.IG
 """Path of a file with code, whatever it begins with."""
 STARTS = (b"\x7fELF", b"#!")
 """Beginning of a program, a library or a script."""
+LIBRARY_VERSION = re.compile(r"(-[0-9.]+)?\.so(\.[0-9]+)*\Z")
+"""End of the name of a library with its versions."""
 NO_CODE = ("/etc/", "/usr/share/doc/")
 """Where administrators may change a package's files, or leave them out (Debian policy, 10.7 and 12.3)."""
 
@@ -80,6 +82,14 @@ class DebianArchive(Protocol):
         Raises `ValueError` for packages with more bytes than are compared.
         """
 
+    def find_paths(
+        self, packages: Collection[DebianPackage], distribution: Identity | None
+    ) -> Mapping[DebianPackage, Set[str]]:
+        """Return the paths of the files in other versions of each package, for its architecture.
+
+        Empty if the archives have none. Raises as `find` does.
+        """
+
 
 @dataclass(frozen=True)
 class DebianPackages:
@@ -107,10 +117,10 @@ def read_debian_packages(
 
     `architecture` is the image's (Go's name), whose packages alone count; empty: it is not known. A file counts as
     installed by a package only if it is what an archive published. Of a package that no archive has in this version,
-    nothing counts as installed, unless the base has it too: `read_base`, called if it is needed, returns the files of
-    the image's curated base. Without an archive, the packages' own records count. `checkpoint` is called for each file,
-    and may raise. Raises `PackageIndexUnavailable` or `PackageIndexFailed`, and `ValueError` for more packages than are
-    compared.
+    nothing counts as installed, and its lists may name only those programs that other versions have too. It counts as
+    published if the base has it: `read_base`, called if it is needed, returns the files of the image's curated base.
+    Without an archive, the packages' own records count. `checkpoint` is called for each file, and may raise. Raises
+    `PackageIndexUnavailable` or `PackageIndexFailed`, and `ValueError` for more packages than are compared.
     """
     records, false_claims = read_records(files, keeper, checkpoint)
     if archive is None:
@@ -122,11 +132,22 @@ def read_debian_packages(
             own.append(record)
         else:  # its files would be in other places, where nothing differs
             false_claims.append(record.explain(f"in an image for {machine}"))
-    published = dict(archive.find({each.package for each in own}, read_distribution(files, keeper)))
+    lists = _Lists(files, keeper, find_lists(files), checkpoint)
+    distribution = read_distribution(files, keeper)
+    published = dict(archive.find({each.package for each in own}, distribution))
     missing = {package for package, each in published.items() if not each.sources}
     if missing and (base := read_base()) is not None:
         published |= _find_in_base(base, keeper, missing, checkpoint)
-    return _compare(files, keeper, own, published, false_claims, checkpoint)
+    older = {each.package for each in own if _needs_paths(each, published[each.package], lists)}
+    paths = archive.find_paths(older, distribution) if older else {}
+    return _compare(lists, own, published, paths, false_claims)
+
+
+def _needs_paths(record: Record, published: PublishedPackage, lists: _Lists) -> bool:
+    """Return whether other versions of a package decide what its lists may name: they name programs."""
+    if published.sources or not published.has_name or _explain(record.package, published):
+        return False
+    return any(content.machine for _, content in (lists.find_files(record) or {}).values())
 
 
 def _find_in_base(
@@ -169,35 +190,34 @@ def _describe_installed(
 
 
 def _compare(
-    files: Files,
-    keeper: ContentStore,
+    lists: _Lists,
     records: list[Record],
     published: Mapping[DebianPackage, PublishedPackage],
+    paths: Mapping[DebianPackage, Set[str]],
     false_claims: list[str],
-    checkpoint: Callable[[], object],
 ) -> DebianPackages:
-    if sum(len(published[each.package].files) for each in records) > MOST_FILES:
+    number = sum(len(published[each.package].files) + len(paths.get(each.package, ())) for each in records)
+    if number > MOST_FILES:
         raise ValueError(f"its Debian packages have more than {MOST_FILES} files")
     digests, links = defaultdict[str, set[bytes]](set), defaultdict[str, set[str]](set)
     places, directories = dict[str, str](), dict[str, str]()
     for package in {each.package: None for each in records}:
         for path in (*published[package].files, *published[package].links):
-            checkpoint()
-            places[path] = resolve_directory(files, path, directories)
+            lists.checkpoint()
+            places[path] = resolve_directory(lists.files, path, directories)
             digests[places[path]] |= published[package].files.get(path, set())
             for target in published[package].links.get(path, ()):  # whoever merges directories may adjust it
                 links[places[path]].add(posixpath.normpath(posixpath.join(posixpath.dirname(path), target)))
-    claims = _Published(files, places, digests, links)
-    unknown, lists = list[str](), find_lists(files)
-    reasons = dict[tuple[DebianPackage, str], str]()
+    claims = _Published(lists, places, digests, links, directories)
+    unknown, reasons = list[str](), dict[tuple[DebianPackage, str], str]()
     for record in records:
-        checkpoint()
+        lists.checkpoint()
         each, key = published[record.package], (record.package, record.conffiles)
         if key not in reasons:
             reasons[key] = (
                 _explain(record.package, each)
                 or claims.explain_code(each)
-                or claims.explain_lists(keeper, record, lists, each, directories, checkpoint)
+                or claims.explain_lists(record, each, paths.get(record.package, frozenset()))
             )
         if reasons[key]:
             false_claims.append(record.explain(reasons[key]))
@@ -225,16 +245,51 @@ def _explain(package: DebianPackage, published: PublishedPackage) -> str:
 
 
 @dataclass(frozen=True)
+class _Lists:
+    """Lists of packages' files in an image; a scanner takes what they name for files of these packages."""
+
+    files: Files
+    keeper: ContentStore
+    contents: Mapping[str, Collection[FileContent]]
+    """Name of a package → the contents of its lists."""
+    checkpoint: Callable[[], object]
+
+    def find_files(self, record: Record) -> dict[str, tuple[str, FileContent]] | None:
+        """Return path → path without links and content of each file that a package's lists name.
+
+        Returns None if a list is too large to be read.
+        """
+        texts = [record.conffiles.encode()]
+        for each in self.contents.get(record.package.name, ()):
+            texts.append(self.keeper.read(each) or b"")
+            if not texts[-1] and each.size:
+                return None
+        listed = dict[str, tuple[str, FileContent]]()
+        for path in (path for text in texts for path in list_paths(text)):
+            self.checkpoint()
+            if (file := self.find_file(path)) is not None:
+                listed[path] = file
+        return listed
+
+    def find_file(self, path: str) -> tuple[str, FileContent] | None:
+        """Return the path without links and the content of the file at a path; None if there is none."""
+        file = self.files.resolve(path)
+        return (file[0], file[1].content) if file and file[1].content else None
+
+
+@dataclass(frozen=True)
 class _Published:
     """What was published to be in an image."""
 
-    files: Files
+    lists: _Lists
     places: Mapping[str, str]
     """Path in a package → path without links."""
     digests: Mapping[str, Set[bytes]]
     """Path without links → SHA-256 of the files of all packages."""
     links: Mapping[str, Set[str]]
     """Path without links → absolute paths of the targets of the links of all packages."""
+    directories: dict[str, str]
+    """Cache of `resolve_directory`."""
 
     def explain_code(self, published: PublishedPackage) -> str:
         """Return which code of a package is not what any archive published to be there; empty if none.
@@ -249,52 +304,64 @@ class _Published:
             return f"and what is published differs from {_name_some(changed)}"
         return "and none of its code is there" if places and not present else ""
 
-    def explain_lists(
-        self,
-        keeper: ContentStore,
-        record: Record,
-        lists: Mapping[str, Collection[FileContent]],
-        published: PublishedPackage,
-        directories: dict[str, str],
-        checkpoint: Callable[[], object],
-    ) -> str:
+    def explain_lists(self, record: Record, published: PublishedPackage, paths: Set[str]) -> str:
         """Return which files a package's lists name that no archive published in it; empty if none.
 
-        A scanner reports nothing of what such a list names. A package that no archive has is none that vouches.
+        A scanner reports nothing of what such a list names. If no archive has the package in this version, only
+        programs matter, and `paths` is where other versions have files.
         """
-        if not published.files:
-            return ""
-        own, foreign, texts = {self.places[path] for path in published.files}, set[str](), [record.conffiles.encode()]
-        for each in lists.get(record.package.name, ()):
-            texts.append(keeper.read(each) or b"")
-            if not texts[-1] and each.size:
-                return "and a list of its files is too large, and is not read"
-        for path in (path for text in texts for path in list_paths(text)):
-            checkpoint()
-            file = self._find(path)
-            if file is None:
-                continue
-            place = resolve_directory(self.files, path, directories)
-            if not self._may_list(file, path, place, own):
-                foreign.add(path)
+        listed = self.lists.find_files(record)
+        if listed is None:
+            return "and a list of its files is too large, and is not read"
+        if not published.sources:
+            return self._explain_programs(listed, paths, has_name=published.has_name)
+        own = {self.places[path] for path in published.files}
+        foreign = {path for path, file in listed.items() if not self._may_list(file, path, own)}
         return f"and its list has {_name_some(foreign)}, which no archive published in it" if foreign else ""
 
-    def _may_list(self, file: tuple[str, FileContent], path: str, place: str, own: Set[str]) -> bool:
+    def _explain_programs(
+        self, listed: Mapping[str, tuple[str, FileContent]], paths: Set[str], *, has_name: bool
+    ) -> str:
+        """Return which programs a list names that are not at `paths`, where other versions of the package have files.
+
+        A library may have another version in its name than there.
+        """
+        own = {_drop_library_version(self._place(path)) for path in paths}
+        foreign = {
+            path
+            for path, (real, content) in listed.items()
+            if content.machine and _drop_library_version(real) not in own
+        }
+        why = "which no version of it in the archives has" if has_name else "and no archive has a package of its name"
+        return f"and its list has {_name_some(foreign)}, {why}" if foreign else ""
+
+    def _may_list(self, file: tuple[str, FileContent], path: str, own: Set[str]) -> bool:
         """Return whether a package may list a file: one of its own; and no other program in its place."""
         real, content = file
         if content.machine:
             return real in own and content.sha256 in self.digests.get(real, ())
-        return place in own or real in own or path.startswith(NO_CODE)
+        return self._place(path) in own or real in own or path.startswith(NO_CODE)
+
+    def _place(self, path: str) -> str:
+        return resolve_directory(self.lists.files, path, self.directories)
 
     def _find(self, path: str) -> tuple[str, FileContent] | None:
-        file = self.files.resolve(path)
-        return (file[0], file[1].content) if file and file[1].content else None
+        return self.lists.find_file(path)
 
     def _is_published(self, place: str, real: str, content: FileContent) -> bool:
         if content.sha256 in self.digests.get(place, ()):
             return True
         targets = map(self._find, self.links.get(place, ()))
         return real in {target[0] for target in targets if target}
+
+
+def _drop_library_version(path: str) -> str:
+    """Return a path without the version in the name of a library, such as `libhat.so` for `libhat-2.0.so.1.2`.
+
+    Versions of a package have one library with different numbers. The directory counts, and so does the complete name
+    of a program: `python2.7` is not `python3.11`.
+    """
+    return LIBRARY_VERSION.sub(".so", path)
 
 
 def _name_some(paths: Set[str]) -> str:

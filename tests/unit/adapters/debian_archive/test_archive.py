@@ -183,6 +183,54 @@ def test_third_party_s_newer_version_is_no_false_claim(of):
     assert find(archives, package("3.0")).sources == {"hats 2.0"}
 
 
+def find_paths(archives, asked, distribution=DEBIAN):
+    return archives.find_paths([asked], distribution)[asked]
+
+
+def test_paths_of_other_versions_are_those_of_the_newest_in_each_suite(of):
+    """Some archives have hundreds of versions."""
+    oldest, newer = (replace(HAT, version=each, files={f"usr/bin/hat{each}": PROGRAM}) for each in ("1.5", "1.10"))
+    other = ArchivePackage("cap", "9", {"usr/bin/cap": SCRIPT})
+    foreign = replace(HAT, version="9", architecture="all", files={"usr/bin/all": PROGRAM})
+    trixie = MemoryArchive([replace(HAT, version="3", files={"usr/bin/new": PROGRAM})], "trixie", version="13.1")
+    server = Suites(archive=MemoryArchive([oldest, newer, other, foreign]), other=trixie)
+    archives = of(server, LINE, "https://other.invalid/debian trixie main")
+
+    assert find_paths(archives, package("1")) == {"/usr/bin/hat1.10", "/usr/bin/new"}
+    assert not any("hat_1.5" in each or "cap_9" in each or "hat_9" in each for each in server.asked)
+
+
+@pytest.mark.parametrize("asked", [package(name="cap"), package("1.0", architecture="arm64")])
+def test_package_without_other_versions_has_no_paths(of, asked):
+    assert find_paths(of(MemoryArchive([HAT])), asked) == set()
+
+
+def test_other_versions_are_downloaded_once(of):
+    server = MemoryArchive([HAT])
+    archives = of(server)
+
+    assert find_paths(archives, package("1")) == find_paths(archives, package("0")) == set(find(archives).files)
+    assert len([each for each in server.asked if each.endswith(".deb")]) == 1
+
+
+def test_bytes_of_other_versions_are_limited(of, monkeypatch):
+    """An image can name every package of an archive."""
+    monkeypatch.setattr(archive, "MOST_BYTES", len(HAT.content) - 1)
+
+    with pytest.raises(ValueError, match="its Debian packages have"):
+        find_paths(of(MemoryArchive([HAT])), package("1.0"))
+
+
+def test_version_in_two_distributions_is_cached_as_the_image_s_own(of):
+    """Another release may have built it anew."""
+    own, other = replace(HAT, files={"usr/bin/hat": b"own"}), replace(HAT, files={"usr/bin/hat": b"other"})
+    server = Suites(archive=MemoryArchive([own]), other=MemoryArchive([other], "trixie", version="13.1"))
+    archives = of(server, LINE, "https://other.invalid/debian trixie main")
+
+    find_paths(archives, package("1"))
+    assert find(archives).files == {"/usr/bin/hat": {sha(b"own")}}
+
+
 def test_what_was_published_is_cached_also_after_the_archive_dropped_it(of):
     """An image keeps its packages while archives forget their versions."""
     server = MemoryArchive([HAT])

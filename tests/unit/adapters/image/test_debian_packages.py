@@ -14,6 +14,8 @@ from tests.support.filesystem import lay_files
 
 HAT = DebianPackage("hat", "2.0-1", "amd64", "hats 2.0")
 PROGRAM, MODULE, LIBRARY, TEXT = b"\x7fELF hat", b"import os\n", b"\x7fELF library", b"text"
+MACHINE = PROGRAM[:4] + bytes((2, 1, 1)) + bytes(9) + b"\2\0\x3e\0"
+"""The beginning of a program for x86-64."""
 FILES = {
     "usr/bin/hat": PROGRAM,
     "usr/lib/python3/dist-packages/hat.py": MODULE,
@@ -44,6 +46,9 @@ class MemoryDebianArchive:
 
     published: dict[DebianPackage, PublishedPackage] = field(default_factory=lambda: {HAT: published()})
     missing: PublishedPackage = field(default_factory=lambda: PublishedPackage(newest="2.0-2"))
+    paths: set[str] = field(default_factory=set)
+    """Where other versions have files."""
+    asked_for_paths: list[DebianPackage] = field(default_factory=list)
     asked: list[DebianPackage] = field(default_factory=list)
     distribution: Identity | None = None
 
@@ -53,6 +58,12 @@ class MemoryDebianArchive:
         self.distribution = distribution
         by_identity = {(each.name, each.version, each.architecture): what for each, what in self.published.items()}
         return {each: by_identity.get((each.name, each.version, each.architecture), self.missing) for each in packages}
+
+    def find_paths(self, packages, distribution):
+        """Return where other versions of each package have files."""
+        assert distribution == self.distribution
+        self.asked_for_paths += packages
+        return dict.fromkeys(packages, self.paths)
 
 
 def read(contents, archive=None, links=None):
@@ -206,14 +217,12 @@ def test_link_of_a_library_leads_where_it_was_published_to_lead(files, links, is
 )
 def test_list_with_a_program_of_another_origin_is_a_false_claim(lists):
     """The scanner does not report a program, such as an old interpreter, that a package owns."""
-    evil = PROGRAM[:4] + bytes((2, 1, 1)) + bytes(9) + b"\2\0\x3e\0"
     status = record() if "etc/mark" not in lists else record().replace(b"Desc", b"Conffiles:\n /opt/evil 0\nDesc")
 
-    (claim,) = read({**FILES, **lists, "opt/evil": evil, STATUS: status}).false_claims
+    (claim,) = read({**FILES, **lists, "opt/evil": MACHINE, STATUS: status}).false_claims
     assert f"and its list has /opt/evil, which no archive published in it; {REMEDY}" in claim
     assert read({**FILES, **lists, "opt/evil": b"release of Java", STATUS: status}).false_claims == (claim,)
     assert read({**FILES, **lists, STATUS: status}).false_claims == ()
-    assert read({**FILES, **lists, "opt/evil": evil, STATUS: record("1.0")}).false_claims == ()
 
 
 @pytest.mark.parametrize(
@@ -233,10 +242,9 @@ def test_list_is_read_where_and_as_a_scanner_reads_it(lists):
 
 def test_program_in_place_of_a_published_text_is_a_false_claim():
     """The package lists it, so a scanner does not report it."""
-    evil = PROGRAM[:4] + bytes((2, 1, 1)) + bytes(9) + b"\2\0\x3e\0"
     lists = {"var/lib/dpkg/info/hat.md5sums": b"0" * 32 + b"  usr/share/hat/text\n"}
 
-    (claim,) = read({**FILES, **lists, "usr/share/hat/text": evil, STATUS: record()}).false_claims
+    (claim,) = read({**FILES, **lists, "usr/share/hat/text": MACHINE, STATUS: record()}).false_claims
     assert "its list has /usr/share/hat/text" in claim
 
 
@@ -249,17 +257,114 @@ def test_list_may_have_configuration_files_that_no_archive_has_now():
 
 def test_list_names_what_was_published_by_its_place():
     """The project's own bases have lists with merged directories."""
-    program = PROGRAM[:4] + bytes((2, 1, 1)) + bytes(9) + b"\2\0\x3e\0"
-    archive = MemoryDebianArchive({HAT: published({"lib/hat.so": program})})
+    archive = MemoryDebianArchive({HAT: published({"lib/hat.so": MACHINE})})
     lists = {"var/lib/dpkg/status.d/hat.md5sums": b"0" * 32 + b"  usr/lib/hat.so\n"}
 
-    assert read({**lists, "usr/lib/hat.so": program, STATUS: record()}, archive, {"lib": "usr/lib"}).false_claims == ()
+    assert read({**lists, "usr/lib/hat.so": MACHINE, STATUS: record()}, archive, {"lib": "usr/lib"}).false_claims == ()
 
 
-def test_too_large_list_is_a_false_claim():
+def make_lists(*paths):
+    """Return the list of the hat's files."""
+    return {"var/lib/dpkg/info/hat.md5sums": "".join(f"{'0' * 32}  {path}\n" for path in paths).encode()}
+
+
+def test_list_of_a_published_package_without_files_may_name_no_program():
+    """Such as one that only depends on others, or whose documentation is a link."""
+    archive = MemoryDebianArchive({HAT: published({})})
+
+    (claim,) = read({**make_lists("opt/evil"), "opt/evil": MACHINE, STATUS: record()}, archive).false_claims
+    assert "and its list has /opt/evil, which no archive published in it; " in claim
+
+
+@pytest.mark.parametrize(
+    ("path", "links"),
+    [
+        ("opt/x/node", {}),
+        ("usr/local/bin/hat", {}),
+        ("usr/bin/python2.7", {}),
+        ("usr/lib/libpython2.7.so.1.0", {}),
+        ("usr/lib/libhat.so.2.0/node", {}),
+        ("etc/hat/node", {}),
+        ("usr/share/doc/hat/node", {}),
+        ("usr/bin/hat", {"usr/bin/hat": "/opt/x/node"}),
+    ],
+)
+def test_list_of_a_dropped_version_may_name_no_program_elsewhere(path, links):
+    """The scanner does not report a program that a package owns, such as an old interpreter."""
+    own = {"/usr/bin/hat", "/usr/bin/python3.11", "/usr/lib/libpython3.11.so.1.0", "/usr/lib/libhat.so.2.0"}
+    archive = MemoryDebianArchive(paths=own)
+    files = {**make_lists(path), "opt/x/node" if links else path: MACHINE, STATUS: record("1.0")}
+
+    (claim,) = read(files, archive, links).false_claims
+    assert f"(amd64), and its list has /{path}, which no version of it in the archives has; {REMEDY}" in claim
+
+
+@pytest.mark.parametrize(
+    ("path", "published_path"),
+    [
+        ("usr/bin/openssl", "/usr/bin/openssl"),
+        ("usr/bin/python3.11", "/usr/bin/python3.11"),
+        ("usr/lib/libssl.so.3", "/usr/lib/libssl.so.3"),
+        ("usr/lib/libcurl.so.4.7.0", "/usr/lib/libcurl.so.4.8.0"),
+        ("usr/lib/libc-2.31.so", "/lib/libc.so.6"),
+        ("usr/lib/libruby-3.1.so.3.1", "/usr/lib/libruby-3.3.so.3.3"),
+        ("usr/lib/python3/hat.cpython-311-x86_64-linux-gnu.so", "/usr/lib/python3/hat.cpython-311-x86_64-linux-gnu.so"),
+    ],
+)
+def test_list_of_a_dropped_version_may_name_what_other_versions_have(path, published_path):
+    """Archives keep the newest versions only, and a library's name has its version."""
+    archive = MemoryDebianArchive(paths={published_path})
+    files = {**make_lists(path, "etc/hat", "opt/text"), path: MACHINE, "etc/hat": TEXT, "opt/text": TEXT}
+
+    packages = read({**files, STATUS: record("1.0")}, archive, {"lib": "usr/lib"})
+    assert (packages.false_claims, packages.unknown) == ((), ("hat 1.0",))
+
+
+def test_other_versions_are_asked_for_only_if_a_list_names_a_program():
+    """They are downloaded."""
+    archive = MemoryDebianArchive()
+    read({**FILES, **make_lists("usr/share/hat/text"), STATUS: record("1.0")}, archive)
+    read({"usr/bin/hat": MACHINE, **make_lists("usr/bin/hat"), STATUS: record("3.0")}, archive)
+    read({"usr/bin/hat": MACHINE, STATUS: record("1.0")}, archive)
+    assert archive.asked_for_paths == []
+
+    read({"usr/bin/hat": MACHINE, **make_lists("usr/bin/hat"), STATUS: record("1.0")}, archive)
+    assert [each.version for each in archive.asked_for_paths] == ["1.0"]
+
+
+def test_list_of_a_name_that_no_archive_has_may_name_no_program():
+    """An operator adds the archive of a third party."""
+    archive = MemoryDebianArchive({}, PublishedPackage(has_name=False), paths={"/usr/bin/hat"})
+    files = {**make_lists("usr/bin/hat"), "usr/bin/hat": MACHINE, STATUS: record()}
+
+    (claim,) = read(files, archive).false_claims
+    assert f"and its list has /usr/bin/hat, and no archive has a package of its name; {REMEDY}" in claim
+    assert archive.asked_for_paths == []
+
+
+def test_package_of_a_third_party_without_programs_is_unknown():
+    """Such as data or scripts, which a check reads as the application's own."""
+    archive = MemoryDebianArchive({}, PublishedPackage(has_name=False))
+    files = {path: content for path, content in FILES.items() if content in (MODULE, TEXT)}
+
+    packages = read({**files, **make_lists(*files), STATUS: record()}, archive)
+    assert (packages.false_claims, packages.unknown) == ((), ("hat 2.0-1",))
+
+
+def test_base_vouches_for_programs_of_a_package_that_no_archive_has():
+    """They were compared, or reviewed, when the base was built."""
+    base = {**make_lists("opt/hat/node"), "opt/hat/node": MACHINE, STATUS: record("1.0")}
+
+    assert in_base(base, base).false_claims == ()
+    (claim,) = in_base({**base, **make_lists("opt/hat/node", "opt/node"), "opt/node": MACHINE}, base).false_claims
+    assert "and its list has /opt/node, which no archive published in it" in claim
+
+
+@pytest.mark.parametrize("version", ["2.0-1", "1.0"])
+def test_too_large_list_is_a_false_claim(version):
     lists = {"var/lib/dpkg/info/hat.md5sums": b"x" * 2 * 1024**2}
 
-    (claim,) = read({**FILES, **lists, STATUS: record()}).false_claims
+    (claim,) = read({**FILES, **lists, STATUS: record(version)}).false_claims
     assert "a list of its files is too large" in claim
 
 
@@ -394,6 +499,9 @@ def test_number_of_published_files_is_limited(monkeypatch):
 
     with pytest.raises(ValueError, match="more than 3 files"):
         read({STATUS: record()})
+    files = {"usr/bin/hat": MACHINE, **make_lists("usr/bin/hat"), STATUS: record("1.0")}
+    with pytest.raises(ValueError, match="more than 3 files"):
+        read(files, MemoryDebianArchive(paths={f"/usr/bin/{n}" for n in range(4)}))
 
 
 def test_package_is_compared_once_and_each_claim_is_reported():
