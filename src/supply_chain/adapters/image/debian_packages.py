@@ -132,7 +132,7 @@ def read_debian_packages(
             own.append(record)
         else:  # its files would be in other places, where nothing differs
             false_claims.append(record.explain(f"in an image for {machine}"))
-    lists = _Lists(files, keeper, find_lists(files), checkpoint)
+    lists = _Lists(files, keeper, find_lists(files, checkpoint), checkpoint)
     distribution = read_distribution(files, keeper)
     published = dict(archive.find({each.package for each in own}, distribution))
     missing = {package for package, each in published.items() if not each.sources}
@@ -155,7 +155,7 @@ def _find_in_base(
 ) -> dict[DebianPackage, PublishedPackage]:
     """Return those of the packages that a curated base has, with the files that its lists name."""
     same = packages & {each.package for each in read_records(base, keeper, checkpoint)[0]}
-    lists, links = (find_lists(base), _find_code_links(base)) if same else ({}, {})
+    lists, links = (find_lists(base, checkpoint), _find_code_links(base)) if same else ({}, {})
     return {package: _describe_installed(base, keeper, package, lists.get(package.name, ()), links) for package in same}
 
 

@@ -82,14 +82,20 @@ JAVA = (".jar", ".war", ".ear", ".par", ".sar", ".nar", ".jpi", ".hpi", ".kar", 
 """File name extensions of the archives that syft opens."""
 
 
-def examine(files: Files, keeper: ContentStore, read_installed: Callable[[], InstalledFiles]) -> Examination:
+def examine(
+    files: Files,
+    keeper: ContentStore,
+    read_installed: Callable[[], InstalledFiles],
+    checkpoint: Callable[[], object] = lambda: None,
+) -> Examination:
     """Return the facts about these files that an SBOM does not contain.
 
-    `read_installed` returns what packages installed; it is called if it is needed.
+    `read_installed` returns what packages installed; it is called if it is needed. `checkpoint` is called for each file
+    that may hold records of packages, and may raise.
     Raise `ValueError` for more privileged files than an examination lists: no ordinary image comes near.
     """
     release = _os_release(files, keeper)
-    own, databases = _find_databases(files)
+    own, databases = _find_databases(files, checkpoint)
     archives = [*_find_archives(files), *_find_bytecode(files, keeper, read_installed)]
     return Examination(
         distribution=_identify(release),
@@ -229,11 +235,11 @@ def _same_version(installed: str, version: str) -> bool:
     return one[:shorter] == other[:shorter]
 
 
-def _find_databases(files: Files) -> tuple[tuple[str, ...], list[Database]]:
+def _find_databases(files: Files, checkpoint: Callable[[], object]) -> tuple[tuple[str, ...], list[Database]]:
     """Return the package managers of the image's own distribution, and the databases in other places."""
     own: dict[str, str] = {}
     others: dict[str, Database] = {}
-    for path, node, scanned in sorted(list_scanned(files), key=lambda each: each[0]):
+    for path, node, scanned in sorted(list_scanned(files, checkpoint), key=lambda each: each[0]):
         manager, directory = _find_records(path, node, scanned)
         if not manager:
             continue
@@ -249,9 +255,15 @@ def _find_databases(files: Files) -> tuple[tuple[str, ...], list[Database]]:
     return managers, sorted(others.values(), key=lambda each: each.path)
 
 
-def list_scanned(files: Files) -> Iterator[tuple[str, Node[FileContent], str]]:
-    """Yield every file, and the package manager as whose records syft reads it, also through a link; empty if none."""
+def list_scanned(files: Files, checkpoint: Callable[[], object]) -> Iterator[tuple[str, Node[FileContent], str]]:
+    """Yield every file, and the package manager as whose records syft reads it, also through a link; empty if none.
+
+    Of several links to one file or directory, only the first counts. `checkpoint` is called for each file, and may
+    raise.
+    """
+    listed = set[tuple[str, str, bool]]()
     for path, node in files.walk():
+        checkpoint()
         manager = _match_scanned(path)
         yield path, node, manager
         if node.kind is not Kind.LINK:
@@ -259,7 +271,9 @@ def list_scanned(files: Files) -> Iterator[tuple[str, Node[FileContent], str]]:
         if manager and (target := files.resolve(path)):
             yield *target, manager
         for above, below, end in _LINKED:
-            if path.endswith(above) and (target := files.resolve(path + below)):
+            target = files.resolve(path + below) if path.endswith(above) else None
+            if target and (key := (target[0], SCANNED[end], end == OPKG_INFO)) not in listed:
+                listed.add(key)
                 yield from _list_records(*target, end)
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from supply_chain.adapters.image.distribution import list_scanned
 from supply_chain.adapters.image.file_content import ContentStore, FileContent
-from supply_chain.adapters.image.filesystem import Filesystem, escape_path
+from supply_chain.adapters.image.filesystem import Filesystem, Node, escape_path
 
 Files = Filesystem[FileContent]
 
@@ -84,7 +84,7 @@ def read_records(
 ) -> tuple[list[Record], list[str]]:
     """Return the records in an image, and why others are false."""
     records, false_claims = list[Record](), list[str]()
-    for path, content in find_status(files):
+    for path, content in find_status(files, checkpoint):
         for line, fields in _parse_status(keeper, path, content, false_claims):
             checkpoint()
             package = _parse_package(fields)
@@ -97,14 +97,14 @@ def read_records(
     return records, false_claims
 
 
-def find_status(files: Files) -> Iterator[tuple[str, FileContent]]:
+def find_status(files: Files, checkpoint: Callable[[], object]) -> Iterator[tuple[str, FileContent]]:
     """Yield each file that syft reads as records of dpkg, with its path.
 
     Those in other places are a second database, which the owner has to accept; they vouch for no file.
     """
     contents = {
         path: node.content
-        for path, node, manager in list_scanned(files)
+        for path, node, manager in list_scanned(files, checkpoint)
         if manager == MANAGER and node.content and path.startswith(PLACE)
     }
     yield from sorted(contents.items(), key=lambda each: each[0])
@@ -199,13 +199,19 @@ def name_source(name: str, version: str) -> str:
     return f"{name} {version}"
 
 
-def find_lists(files: Files) -> dict[str, list[FileContent]]:
-    """Return the name of a package → the lists of its files in the image, next to the records or in `info`."""
-    lists = defaultdict[str, list[FileContent]](list)
-    places = {posixpath.dirname(path) for path, _ in find_status(files)} | {f"{PLACE}status.d", PLACE}
+def find_lists(files: Files, checkpoint: Callable[[], object]) -> dict[str, list[FileContent]]:
+    """Return the name of a package → the lists of its files in the image, next to the records or in `info`.
+
+    Of several links to one directory, only the first counts.
+    """
+    lists, directories = defaultdict[str, list[FileContent]](list), dict[str, Node[FileContent]]()
+    places = {posixpath.dirname(path) for path, _ in find_status(files, checkpoint)} | {f"{PLACE}status.d", PLACE}
     for directory in sorted({*places, *(posixpath.join(each, "info") for each in places)}):
-        resolved = files.resolve(directory)
-        for name in resolved[1].children if resolved else ():
+        if (resolved := files.resolve(directory)) is not None:
+            directories.setdefault(*resolved)
+    for directory, node in directories.items():
+        for name in node.children:
+            checkpoint()
             stem, dot, end = name.rpartition(".")
             file = files.resolve(posixpath.join(directory, name)) if dot + end in LISTS else None
             if file and file[1].content:

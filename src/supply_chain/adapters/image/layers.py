@@ -139,7 +139,7 @@ def _contents(
         programs=image.programs,
         foreign=_find_foreign(image.files, machine),
         secrets=_find_secrets(image, search_configuration(described, settings), is_searched, installed),
-        examination=examine(image.files, keeper, lambda: installed),
+        examination=examine(image.files, keeper, lambda: installed, image.budget.checkpoint),
         false_claims=packages.false_claims,
         uncompared=packages.uncompared,
         uncompared_debian=packages.uncompared_debian,
@@ -463,7 +463,7 @@ def examine_image(registry: Registry, ref: ImageRef, sources: PackageSources = N
                 def read_installed() -> InstalledFiles:
                     return read_packages(image.files, keeper, sources, digests, checkpoint=checkpoint).installed
 
-                return examine(image.files, keeper, read_installed)
+                return examine(image.files, keeper, read_installed, checkpoint)
         except (_TooLarge, *UNREADABLE) as error:
             raise ScannerFailed(
                 f"The layers of {ref} cannot be read: {type(error).__name__}: {error}\n"

@@ -11,10 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from supply_chain.adapters.image.distribution import examine, parse_assignments
+from supply_chain.adapters.image.budget import MAX_SECONDS, Budget, TooLong
+from supply_chain.adapters.image.distribution import examine, list_scanned, parse_assignments
 from supply_chain.adapters.image.file_content import HEAD, ContentStore, FileContent, read_file
 from supply_chain.adapters.image.filesystem import Filesystem
 from supply_chain.adapters.image.package_records import read_installed_files
+from tests.support.filesystem import lay_files
 
 RECORD = "Package: apt\nStatus: install ok installed\nVersion: 2\n"
 APK = "C:Q1abc=\nP:musl\nV:1.2\n"
@@ -210,6 +212,32 @@ def test_file_that_the_scanner_reads_by_its_path_is_a_database(path, manager):
 def test_file_that_the_scanner_reads_through_a_link_is_a_database(file, link, to):
     """The scanner follows links to files and to directories."""
     assert len(examined({file: "any content"}, {link: to}).databases) == 1
+
+
+def test_directory_is_listed_once_for_many_links():
+    """An image can have thousands of links to a directory with thousands of records."""
+    records = {f"opt/records/{n}": b"x" for n in range(100)}
+    links = {f"opt/{n}/lib/dpkg/status.d": "/opt/records" for n in range(100)}
+    _, files = lay_files(records, links)
+
+    assert len(list(list_scanned(files, lambda: None))) < 1000
+
+
+def test_directory_is_listed_for_each_package_manager_and_rule():
+    """Of opkg's `info`, syft reads the files with one ending only."""
+    links = {"opt/a/lib/dpkg/status.d": "/opt/records", "opt/b/lib/opkg/info": "/opt/records"}
+    _, files = lay_files({"opt/records/x.control": b"x"}, {**links, "opt/c/lib/opkg/status": "/opt/records"})
+
+    found = [manager for path, _, manager in list_scanned(files, lambda: None) if path == "/opt/records/x.control"]
+    assert sorted(found) == ["", "dpkg", "opkg", "opkg"]
+
+
+def test_search_for_package_databases_ends_at_its_deadline():
+    keeper, files = lay_files({}, {f"opt/{n}/lib/dpkg/status.d": "/opt" for n in range(10)})
+    budget = Budget(clock=iter(range(0, 10_000, MAX_SECONDS // 5)).__next__)
+
+    with pytest.raises(TooLong):
+        examine(files, keeper, lambda: read_installed_files(files, keeper), budget.checkpoint)
 
 
 def test_linked_package_database_is_a_second_database():

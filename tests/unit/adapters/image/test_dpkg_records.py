@@ -3,7 +3,7 @@
 import pytest
 
 from supply_chain.adapters.image import dpkg_records
-from supply_chain.adapters.image.dpkg_records import DebianPackage, parse_status, read_records
+from supply_chain.adapters.image.dpkg_records import DebianPackage, find_lists, parse_status, read_records
 from tests.support.dpkg import STATUS, record
 from tests.support.filesystem import lay_files
 
@@ -116,6 +116,27 @@ def test_records_behind_a_link_and_below_the_database_are_read():
 def test_second_database_is_not_read():
     """Its owner has to accept it; its files are elsewhere."""
     assert read({"opt/root/var/lib/dpkg/status": record("9")}) == ([], [])
+
+
+def test_directory_with_lists_is_read_once_for_many_links():
+    """An image can have thousands of links to a directory with thousands of lists."""
+    places = [f"var/lib/dpkg/{n}/lib/dpkg" for n in range(10)]
+    files = {"opt/lists/hat.md5sums": b"x", **{f"{each}/status": record() for each in places}}
+    _, image = lay_files(files, {f"{each}/info": "/opt/lists" for each in places})
+
+    assert [len(contents) for contents in find_lists(image, lambda: None).values()] == [1]
+
+
+def test_search_for_records_and_lists_ends_at_its_deadline():
+    keeper, files = lay_files({"var/lib/dpkg/info/hat.md5sums": b"x"})
+
+    def stop():
+        raise TimeoutError
+
+    with pytest.raises(TimeoutError):
+        find_lists(files, stop)
+    with pytest.raises(TimeoutError):
+        read_records(files, keeper, stop)
 
 
 def test_status_is_read_as_the_scanner_reads_it():
