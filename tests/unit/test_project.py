@@ -57,6 +57,7 @@ class Trigger(Strict):
     expect: list[str]
     match: dict[str, str]
     parameters: dict[str, str | bool]
+    schedule_after: float = 0
 
     @property
     def templates(self) -> list[str]:
@@ -273,6 +274,16 @@ def test_event_starts_expected_deployments_and_no_tier_twice(
         events.emit(name, IMAGE, **payload)
 
     assert [sorted(started(event)) for event in emitted] == [sorted(alone), sorted(in_a_chain)]
+
+
+def test_response_to_a_block_has_the_processors_for_itself() -> None:
+    """What else a block starts waits for longer than a worker fetches runs ahead, which is ten seconds."""
+    delays = {
+        (d.entrypoint, t.schedule_after) for d in DEPLOYMENTS for t in d.triggers if "cscm.image.blocked" in t.expect
+    }
+
+    assert {delay for entrypoint, delay in delays if entrypoint == "flows.respond:respond"} == {0}
+    assert all(delay > 10 for entrypoint, delay in delays if entrypoint != "flows.respond:respond")
 
 
 def test_rescan_event_starts_inventory(monkeypatch: pytest.MonkeyPatch) -> None:
