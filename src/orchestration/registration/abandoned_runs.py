@@ -12,6 +12,7 @@ which Prefect's rules permit only from Running (`HandlePausingFlows`). An Abando
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from orchestration.registration.api import PrefectApi, fetch_all
@@ -27,6 +28,8 @@ FREQUENCY = {"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT)}
 ABANDONED = "Abandoned"
 """Name of the state of a run after its heartbeats stop and before it is Crashed."""
 SILENT = "a silent run is Abandoned"
+NOT_STARTED = ("Pending", "Submitting", "InfrastructurePending")
+"""Names of the states of a run that a worker accepted, until its process says that it runs."""
 ANY = "prefect.flow-run.*"
 OURS = {"prefect.resource.role": "tag", "prefect.resource.id": f"prefect.tag.{TAG}"}
 """Related resource of all events of the project's runs: heartbeats and changes of state."""
@@ -36,18 +39,18 @@ def abandoned_run_automations() -> tuple[dict[str, Any], ...]:
     """Return Prefect's automations that move abandoned runs to Crashed."""
     silent = f"It sent no heartbeat for {LEASE} s"
     return (
-        _automation(SILENT, _expect_silence("prefect.flow-run.heartbeat", LEASE), "PAUSED", ABANDONED, silent),
+        _automation(SILENT, _expect_silence(["heartbeat"], LEASE), "PAUSED", ABANDONED, silent),
         _automation("an abandoned run is Crashed", _expect_state(ABANDONED), "CRASHED", "Crashed", silent),
         _automation(  # in case the server restarts between the two
             "a run that stays Abandoned is Crashed",
-            _expect_silence(f"prefect.flow-run.{ABANDONED}", 60),
+            _expect_silence([ABANDONED], 60),
             "CRASHED",
             "Crashed",
             silent,
         ),
         _automation(
             "a run that never started is Crashed",
-            _expect_silence("prefect.flow-run.Pending", LEASE),
+            _expect_silence(NOT_STARTED, LEASE),
             "CRASHED",
             "Crashed",
             f"Its worker accepted it and has been silent for {LEASE} s",
@@ -89,8 +92,9 @@ def _automation(name: str, trigger: dict[str, Any], state: str, state_name: str,
     }
 
 
-def _expect_silence(event: str, within: int) -> dict[str, Any]:
-    return {"posture": "Proactive", "after": [event], "expect": [ANY], "within": within}
+def _expect_silence(events: Sequence[str], within: int) -> dict[str, Any]:
+    after = [f"prefect.flow-run.{each}" for each in events]
+    return {"posture": "Proactive", "after": after, "expect": [ANY], "within": within}
 
 
 def _expect_state(state_name: str) -> dict[str, Any]:

@@ -191,20 +191,21 @@ async def test_late_heartbeat_of_suspended_run_does_not_crash_it(ask, short_leas
 async def test_abandoned_runs_become_crashed_and_no_others(ask, short_lease, beat):
     """A run killed while running and one taken but never started crash; runs of other teams never do."""
     async with get_client() as client:
-        states: list[State[Any]] = [Running(), Pending(), Running(), Running()]
-        killed, taken, ended, alive = [
+        states: list[State[Any]] = [Running(), Pending(), Running(), Running(), Pending()]
+        killed, taken, ended, alive, submitting = [
             await client.create_flow_run(nothing, state=state, tags=["cscm", "chain"]) for state in states
         ]
+        await client.set_flow_run_state(submitting.id, Pending(name="Submitting"), force=True)  # as a worker does
         others = [await client.create_flow_run(nothing, state=state, tags=["b"]) for state in states[:2]]
         for run in (*others, killed, ended, alive):
             beat(run)
         await client.set_flow_run_state(ended.id, Completed(name="Refused"))
         names: list[str | None] = []
         end = time.monotonic() + 120
-        while names[:2] != ["Crashed", "Crashed"] and time.monotonic() < end:
+        while names[:3] != ["Crashed"] * 3 and time.monotonic() < end:
             await asyncio.sleep(2)
             beat(alive)
-            runs = (killed, taken, ended, alive, *others)
+            runs = (killed, taken, submitting, ended, alive, *others)
             names = [present((await client.read_flow_run(run.id)).state).name for run in runs]
 
-    assert names == ["Crashed", "Crashed", "Refused", "Running", "Running", "Pending"]
+    assert names == ["Crashed", "Crashed", "Crashed", "Refused", "Running", "Running", "Pending"]
