@@ -37,6 +37,7 @@ DEBIAN_ARCHIVES: tuple[DebianArchiveLine, ...] = (
 MOST_LISTED = 50
 IN_CONFIGURATION = re.compile(r"configuration:(\d+): ")
 """How a finding in the image's configuration begins."""
+UNREAD_REMEDY = "install it in a base, or review this line"
 CONTENT_VERSION = "16"
 """Version of this check. Raise it when the check examines more, so that images that passed before are checked again."""
 
@@ -73,13 +74,17 @@ class Contents:
     unread: tuple[str, ...] = ()
     """Paths of such Python files that are too large or too many."""
     false_claims: tuple[str, ...] = ()
-    """`path:line: why` for each Python or Debian package that no package index or archive published so."""
+    """`path:line: why` for each package that no package index, archive or base has so."""
     uncompared: int = 0
     """Number of Python packages that were not compared with a package index, because there is none."""
     uncompared_debian: int = 0
     """Number of Debian packages that were not compared with an archive, because there is none."""
     unknown: tuple[str, ...] = ()
     """Name and version of each Debian package that the archives have in other versions only."""
+    uncompared_apk: tuple[str, ...] = ()
+    """Name and version of each package of apk that the image's curated base lacks."""
+    uncompared_databases: tuple[str, ...] = ()
+    """Package manager and path of each database of rpm, pacman or portage that is not the curated base's."""
     examination: Examination = field(default_factory=Examination)
     """Content that no scanner judges, files with more rights, and paths where engines would unpack others."""
 
@@ -116,19 +121,11 @@ def check_content(
         failed += [f"{each}, in the image and in no file that the check secrets read" for each in secrets]
         failed += [f"{each}, in no file that the check source reads" for each in scan(contents.sources)]
         failed += [
-            f"{path}:1: Python code that is not read, as it is too large or too much" for path in contents.unread
+            f"{path}:1: Python code that is not read, as it is too large or too much; {UNREAD_REMEDY}"
+            for path in contents.unread
         ]
         failed += contents.false_claims
-        if contents.uncompared:
-            packages = pluralize(contents.uncompared, "Python package")
-            warned.append(f"{packages} in it not compared with a package index, as python_indexes names none")
-        if contents.uncompared_debian:
-            packages = pluralize(contents.uncompared_debian, "Debian package")
-            warned.append(f"{packages} in it not compared with an archive, as debian_archives names none")
-        if contents.unknown:
-            packages = pluralize(len(contents.unknown), "Debian package")
-            named = ", ".join(truncate_lines(MOST_LISTED, contents.unknown))
-            warned.append(f"{packages} in it of versions that debian_archives lack, read as the application's: {named}")
+        warned += _warn_uncompared(contents)
         warned += _warn_unsearched(contents.unsearched)
         warned += [
             f"{name} is set in the image's configuration: programs load the code that it names; remove it if not needed"
@@ -195,6 +192,32 @@ def _compare_declared(contents: Contents, manifest: Service | Base) -> tuple[lis
     return passed, [bad for holds, _, bad in expectations if not holds]
 
 
+def _warn_uncompared(contents: Contents) -> list[str]:
+    """Return a warning for each kind of packages that were not compared with what was published."""
+    warned = list[str]()
+    if contents.uncompared:
+        packages = pluralize(contents.uncompared, "Python package")
+        warned.append(f"{packages} in it not compared with a package index, as python_indexes names none")
+    if contents.uncompared_debian:
+        packages = pluralize(contents.uncompared_debian, "Debian package")
+        warned.append(f"{packages} in it not compared with an archive, as debian_archives names none")
+    if contents.unknown:
+        packages = pluralize(len(contents.unknown), "Debian package")
+        named = ", ".join(truncate_lines(MOST_LISTED, contents.unknown))
+        warned.append(f"{packages} in it of versions that debian_archives lack, read as the application's: {named}")
+    if contents.uncompared_apk:
+        packages = pluralize(len(contents.uncompared_apk), "apk package")
+        named = ", ".join(truncate_lines(MOST_LISTED, contents.uncompared_apk))
+        warned.append(
+            f"{packages} in it that no curated base of it has, read as the application's; install in a base: {named}"
+        )
+    warned += [
+        f"The records of {each} in it are not a curated base's, and are compared with nothing"
+        for each in contents.uncompared_databases
+    ]
+    return warned
+
+
 def _warn_unsearched(paths: tuple[str, ...]) -> list[str]:
     if not paths:
         return []
@@ -220,7 +243,8 @@ def _warn_unjudged(examination: Examination, manifest: Service | Base) -> list[s
 
 def _describe(archive: Archive) -> str:
     if archive.format == COMPILED_PYTHON:
-        return f"{COMPILED_PYTHON} that no package installed; set PYTHONDONTWRITEBYTECODE=1 in the build, or remove it"
+        remedy = "set PYTHONDONTWRITEBYTECODE=1 in the build, remove it, or use a base with it"
+        return f"{COMPILED_PYTHON} that no package installed; {remedy}"
     return f"an archive ({archive.format}), in which no scanner looks"
 
 

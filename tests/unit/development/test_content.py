@@ -115,6 +115,25 @@ def test_content_check_warns_of_debian_packages_that_were_not_compared(checked):
     assert result.failed == ()
 
 
+def test_content_check_warns_of_packages_that_no_base_has(checked):
+    """Nothing says what these package managers installed, but a base that was examined."""
+    result = checked(uncompared_apk=("hat 1.0", "cap 2"), uncompared_databases=("rpm (/var/lib/rpm/Packages.db)",))
+
+    assert result.warned == (
+        "2 apk packages in it that no curated base of it has, read as the application's; install in a base: "
+        "hat 1.0, cap 2",
+        "The records of rpm (/var/lib/rpm/Packages.db) in it are not a curated base's, and are compared with nothing",
+    )
+    assert result.failed == ()
+
+
+def test_content_check_names_some_of_many_apk_packages(checked):
+    """An image can have hundreds."""
+    (warning,) = checked(uncompared_apk=tuple(f"hat{number} 1" for number in range(60))).warned
+
+    assert warning.startswith("60 apk packages in it") and warning.endswith("hat49 1, and 10 more")
+
+
 def test_content_check_omits_programs_if_image_has_scripts_only(checked):
     """Scripts run on every platform that has their interpreter."""
     passed = checked(programs=0).passed
@@ -182,7 +201,10 @@ def test_content_check_fails_for_unread_code_unless_reviewed(checked):
     """Nothing is known about it; the owner may review the file instead."""
     result = checked(unread=("/app/large.py",))
 
-    assert result.failed == ("/app/large.py:1: Python code that is not read, as it is too large or too much",)
+    assert result.failed == (
+        "/app/large.py:1: Python code that is not read, as it is too large or too much; "
+        "install it in a base, or review this line",
+    )
     review = Review(check="content", at=("/app/large.py:1",), reason="a table")
     assert apply_reviews(result, [review]).failed == ()
 

@@ -114,9 +114,9 @@ def read_distribution(files: Files, keeper: ContentStore) -> Identity | None:
     return _identify({**release, "ID": _find_judged(release)})
 
 
-def is_dpkg_status(path: str) -> bool:
-    """Return whether syft reads a file with this path as records of dpkg."""
-    return _match_scanned(path) == "dpkg"
+def is_text_database(path: str) -> bool:
+    """Return whether syft reads a file with this path as records of dpkg or apk."""
+    return _match_scanned(path) in ("dpkg", "apk")
 
 
 def _identify(release: dict[str, str]) -> Identity | None:

@@ -24,7 +24,7 @@ from supply_chain.adapters.image.configuration import (
     name_settings,
     search_configuration,
 )
-from supply_chain.adapters.image.distribution import examine, is_dpkg_status
+from supply_chain.adapters.image.distribution import examine, is_text_database
 from supply_chain.adapters.image.file_content import HEAD, MACHINES, ContentStore, FileContent, read_file
 from supply_chain.adapters.image.filesystem import Filesystem, escape_path
 from supply_chain.adapters.image.package_records import LARGEST_RECORD, InstalledFiles, is_record
@@ -144,6 +144,8 @@ def _contents(
         uncompared=packages.uncompared,
         uncompared_debian=packages.uncompared_debian,
         unknown=packages.unknown,
+        uncompared_apk=packages.uncompared_apk,
+        uncompared_databases=packages.uncompared_databases,
         texts=_join_settings(settings) | texts,
         settings=name_settings(settings),
         unsearched=unsearched,
@@ -307,7 +309,7 @@ class _Image:
 
 def _most_stored(path: str) -> int:
     """Return the maximum bytes of a file with which its content is stored."""
-    if is_record(path) or describes_packages(path) or is_dpkg_status(path):
+    if is_record(path) or describes_packages(path) or is_text_database(path):
         return LARGEST_RECORD
     module = MODULE.search(path) or STARTUP_FILE.search(path) or COMPILED.search(path)
     return LARGEST_MODULE if module else HEAD

@@ -1,4 +1,4 @@
-"""Files that packages installed, by the records of pip and of the image's distribution, and standard libraries."""
+"""Files that packages installed, by the records of pip and dpkg and by the image's base, and standard libraries."""
 
 from __future__ import annotations
 
@@ -25,7 +25,6 @@ RECORD = ".dist-info/RECORD"
 PACKAGES = re.compile(r".*/(site|dist)-packages/", re.DOTALL)
 """Where pip and similar tools install packages with their records."""
 CHECKSUMS = re.compile(r"/var/lib/dpkg/(info|status\.d)/[^/]+\.md5sums")
-APK = re.compile(r"(/usr)?/lib/apk/db/installed")
 UNREAD = re.compile(r"/(var/lib|usr/lib/sysimage|usr/share)/rpm/|/var/lib/pacman/|/var/db/pkg/.*/CONTENTS", re.DOTALL)
 """Records of the package managers whose lists of files are not read."""
 LARGEST_RECORD, MOST_RECORDS = 4 * 1024 * 1024, 64 * 1024 * 1024
@@ -34,7 +33,21 @@ LARGEST_RECORD, MOST_RECORDS = 4 * 1024 * 1024, 64 * 1024 * 1024
 
 def is_record(path: str) -> bool:
     """Return whether a file with this path may be a record that lists the files of packages."""
-    return bool(path.endswith(RECORD) or CHECKSUMS.fullmatch(path) or APK.fullmatch(path))
+    return bool(path.endswith(RECORD) or CHECKSUMS.fullmatch(path))
+
+
+@dataclass(frozen=True)
+class SystemFiles:
+    """What the distribution's packages installed, by path without links, as far as it was compared."""
+
+    debian: Mapping[str, tuple[Digest, ...]] | None = None
+    """Digests of what Debian packages installed there; None: dpkg's own records count."""
+    base: Mapping[str, tuple[Digest, ...]] | None = None
+    """Digests of the files of the curated base of an image with records of apk, rpm, pacman or portage; None: the image
+    has no such base or no such records."""
+
+
+NOTHING_COMPARED = SystemFiles()
 
 
 @dataclass(frozen=True)
@@ -45,13 +58,14 @@ class InstalledFiles:
     """Path without links → digests of what packages installed there, the last two of those that records list. Debian's
     packages of Python projects have two records, and one may be of the file before Debian changed it."""
     is_complete: bool
-    """Whether the records of the distribution's packages were read; false for rpm, pacman and portage."""
+    """Whether it is known what the distribution's packages installed; false for rpm, pacman and portage without a
+    curated base."""
     libraries: StandardLibraries
 
     def lists(self, path: str, content: FileContent, keeper: ContentStore) -> bool:
         """Return whether a package installed this file, unchanged.
 
-        The records of dpkg and apk need its content: a file that is not stored counts as changed.
+        The records of dpkg need its content: a file that is not stored counts as changed.
         """
         return any(_matches(content, digest, keeper) for digest in self.digests.get(path, ()))
 
@@ -68,22 +82,24 @@ def read_installed_files(
     files: Files,
     keeper: ContentStore,
     is_believed: Callable[[str], bool] = lambda _: True,
-    debian: Mapping[str, tuple[Digest, ...]] | None = None,
+    system: SystemFiles = NOTHING_COMPARED,
 ) -> InstalledFiles:
-    """Return the files that pip, dpkg or apk recorded in an image, and its standard libraries.
+    """Return the files that pip or dpkg recorded in an image or that are its base's, and its standard libraries.
 
-    `is_believed` tells whether pip's record with this path counts. `debian` is path without links → digests of what
-    Debian packages installed there; dpkg's own records then count for nothing.
+    `is_believed` tells whether pip's record with this path counts. `system` is what the distribution's packages
+    installed: nothing else counts of apk, and nothing of dpkg if it was compared.
 
     A record that is too large, or beyond `MOST_RECORDS`, lists nothing.
     """
-    digests, room, is_complete = dict(debian or {}), MOST_RECORDS, True
+    digests, room, is_complete = dict(system.base or {}), MOST_RECORDS, True
+    for name, published in (system.debian or {}).items():
+        digests[name] = (*published, *digests.get(name, ()))
     directories = dict[str, str]()
     for path, node in files.walk():
-        is_complete = is_complete and not _is_unread(path, node)
+        is_complete = is_complete and (system.base is not None or not name_unread_manager(path, node))
         if node.content is None or not is_record(path) or (path.endswith(RECORD) and not is_believed(path)):
             continue
-        if debian is not None and CHECKSUMS.fullmatch(path):
+        if system.debian is not None and CHECKSUMS.fullmatch(path):
             continue
         content = keeper.read(node.content)
         if content is not None and len(content) <= room:
@@ -94,13 +110,13 @@ def read_installed_files(
     return InstalledFiles(digests, is_complete, find_libraries(files))
 
 
-def _is_unread(path: str, node: Node[FileContent]) -> bool:
-    manager = node.content.database if node.content else ""
-    return (
-        node.content is not None
-        and bool(UNREAD.match(path))
-        and (manager in ("rpm", "pacman") or path.endswith("/CONTENTS"))
-    )
+def name_unread_manager(path: str, node: Node[FileContent]) -> str:
+    """Return the package manager whose list of files a file is, if such lists are not read; empty if none."""
+    if node.content is None or not UNREAD.match(path):
+        return ""
+    if path.endswith("/CONTENTS"):
+        return "portage"
+    return node.content.database if node.content.database in ("rpm", "pacman") else ""
 
 
 def resolve_directory(files: Files, path: str, resolved: dict[str, str]) -> str:
@@ -117,7 +133,7 @@ def _parse(path: str, content: bytes) -> Iterator[tuple[str, Digest]]:
         directory = posixpath.dirname(posixpath.dirname(path))
         listed = parse_record(content, directory) if PACKAGES.match(path) else {}
         return ((name, ("sha256", digest)) for name, digest in listed.items())
-    return parse_apk(content) if APK.fullmatch(path) else parse_checksums(content)
+    return parse_checksums(content)
 
 
 def parse_record(content: bytes, directory: str) -> dict[str, bytes]:
@@ -139,18 +155,3 @@ def parse_checksums(content: bytes) -> Iterator[tuple[str, Digest]]:
     for line in content.decode("utf-8", "surrogateescape").split("\n"):
         if match := re.fullmatch(r"([0-9a-f]{32}) [ *](.+)", line):
             yield posixpath.normpath(f"/{match[2]}"), ("md5", bytes.fromhex(match[1]))
-
-
-def parse_apk(content: bytes) -> Iterator[tuple[str, Digest]]:
-    """Yield path and digest of the files that apk installed, from its database (apk-installed(5))."""
-    directory = name = ""
-    for line in content.decode("utf-8", "surrogateescape").split("\n"):
-        kind, value = line[:2], line[2:]
-        directory = value if kind == "F:" else directory
-        name = value if kind == "R:" else name
-        algorithm = {"Q1": "sha1", "Q2": "sha256"}.get(value[:2]) if kind == "Z:" else None
-        if algorithm:
-            try:
-                yield posixpath.normpath(f"/{directory}/{name}"), (algorithm, base64.b64decode(value[2:]))
-            except binascii.Error:
-                continue

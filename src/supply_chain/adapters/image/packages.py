@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 
 from supply_chain.adapters.image import python_packages
+from supply_chain.adapters.image.base_packages import read_base_packages
 from supply_chain.adapters.image.debian_packages import DebianArchive, read_debian_packages
 from supply_chain.adapters.image.file_content import ContentStore, FileContent
 from supply_chain.adapters.image.filesystem import Filesystem
+from supply_chain.adapters.image.package_records import SystemFiles
 from supply_chain.adapters.image.python_packages import PackageIndex, Packages
 from supply_chain.model.image import Digest
 
@@ -36,22 +39,27 @@ def read_packages(
     architecture: str = "",
     checkpoint: Callable[[], object] = lambda: None,
 ) -> Packages:
-    """Return what is known of the Debian and Python packages in an image with these layers.
+    """Return what is known of the packages in an image with these layers.
 
     `architecture` is the image's; packages of another one are false claims; empty: it is not known. `checkpoint` is
     called for each file, and may raise. Raises `PackageIndexUnavailable` or `PackageIndexFailed`, and `ValueError` for
     more packages than are compared.
     """
 
+    @cache
     def read_base() -> Files | None:
         count = sources.count_base_layers(layers)
         return files.lower(count) if count else None
 
     debian = read_debian_packages(files, keeper, sources.debian, architecture, checkpoint, read_base)
-    python = python_packages.read_packages(files, keeper, sources.python, checkpoint, debian.digests)
+    others = read_base_packages(files, keeper, read_base, checkpoint)
+    system = SystemFiles(debian.digests, others.digests)
+    python = python_packages.read_packages(files, keeper, sources.python, checkpoint, system)
     return replace(
         python,
-        false_claims=(*python.false_claims, *debian.false_claims),
+        false_claims=(*python.false_claims, *debian.false_claims, *others.false_claims),
         uncompared_debian=debian.uncompared,
         unknown=debian.unknown,
+        uncompared_apk=others.packages,
+        uncompared_databases=others.databases,
     )

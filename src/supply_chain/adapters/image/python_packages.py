@@ -19,7 +19,12 @@ from typing import Protocol
 
 from supply_chain.adapters.image.file_content import ContentStore, FileContent
 from supply_chain.adapters.image.filesystem import Filesystem, Kind, escape_path
-from supply_chain.adapters.image.package_records import Digest, InstalledFiles, read_installed_files
+from supply_chain.adapters.image.package_records import (
+    NOTHING_COMPARED,
+    InstalledFiles,
+    SystemFiles,
+    read_installed_files,
+)
 from supply_chain.adapters.image.wheel import INVALID_WHEEL, read_wheel
 from supply_chain.concurrency import map_concurrently
 
@@ -35,7 +40,7 @@ SYSTEM = re.compile(r"/(usr/)?lib(32|64|x32)?/")
 """Where a distribution's packages install Python packages."""
 CONDA = re.compile(r"(.*/)conda-meta/[^/]+\.json", re.DOTALL)
 """Path of conda's record of a package; the group is the directory with its packages."""
-REMEDY = "install it from an index of python_indexes, rename it if it is your own, or review this line"
+REMEDY = "install it from an index of python_indexes or in a base, rename it if it is your own, or review this line"
 MOST_PACKAGES = 2000
 """Maximum Python packages of an image."""
 INTERPRETER = "Python"
@@ -106,6 +111,10 @@ class Packages:
     """Number of Debian packages that were not compared with an archive, because there is none."""
     unknown: tuple[str, ...] = ()
     """Name and version of each Debian package that the archives have in other versions only."""
+    uncompared_apk: tuple[str, ...] = ()
+    """Name and version of each package of apk that the image's curated base lacks."""
+    uncompared_databases: tuple[str, ...] = ()
+    """Package manager and path of each database of rpm, pacman or portage that is not the curated base's."""
 
 
 @dataclass(frozen=True)
@@ -133,23 +142,23 @@ def read_packages(
     keeper: ContentStore,
     index: PackageIndex | None,
     checkpoint: Callable[[], object] = lambda: None,
-    debian: Mapping[str, tuple[Digest, ...]] | None = None,
+    system: SystemFiles = NOTHING_COMPARED,
 ) -> Packages:
     """Return what is known of the packages in an image, its Python packages compared with what `index` has.
 
     A Python package of the distribution, or one that conda recorded, is not compared. Of one that the index does not
     know, nothing counts as installed by a package. Without an index, the packages' own records count. `checkpoint` is
-    called for each file, and may raise. `debian` is as for `read_installed_files`. Raises `PackageIndexUnavailable` or
+    called for each file, and may raise. `system` is as for `read_installed_files`. Raises `PackageIndexUnavailable` or
     `PackageIndexFailed`, and `ValueError` for more packages than are compared.
     """
     conda = _read_conda(files, keeper)
-    system = read_installed_files(files, keeper, conda.__contains__, debian)
-    metadata = list(islice(_find_metadata(files, keeper, system, conda, checkpoint), MOST_PACKAGES + 1))
+    others = read_installed_files(files, keeper, conda.__contains__, system)
+    metadata = list(islice(_find_metadata(files, keeper, others, conda, checkpoint), MOST_PACKAGES + 1))
     if len(metadata) > MOST_PACKAGES:
         raise ValueError(f"it has more than {MOST_PACKAGES} Python packages")
     if index is not None:
-        return _compare_packages(files, keeper, system, metadata, index, checkpoint)
-    return Packages(read_installed_files(files, keeper, debian=debian), uncompared=len(metadata))
+        return _compare_packages(files, keeper, others, metadata, index, checkpoint)
+    return Packages(read_installed_files(files, keeper, system=system), uncompared=len(metadata))
 
 
 def _read_conda(files: Files, keeper: ContentStore) -> frozenset[str]:

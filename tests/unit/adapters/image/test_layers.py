@@ -874,6 +874,93 @@ def test_curated_base_vouches_for_what_the_archive_dropped(tmp_path):
     )
 
 
+def record_of_apk(name, version, *paths, padding=0):
+    """Return a record of apk with these files."""
+    listed = "".join(f"F:{path.rpartition('/')[0]}\nR:{path.rpartition('/')[2]}\n" for path in paths)
+    return f"C:Q1x=\nP:{name}\nV:{version}\nT:{'x' * padding}\n{listed}\n".encode()
+
+
+def read_on_base(base, above, count):
+    """Return the content of an image whose first `count` layers are those of a curated base; examine it twice."""
+    sources = PackageSources(count_base_layers=lambda _: count)
+    found = present(read_contents(engine(base, above), "image", MIB, sources=sources))
+    registry, ref = shelf(base, above)
+    assert examine_image(registry, ref, sources) == found.examination
+    return found
+
+
+def test_packages_of_apk_count_as_far_as_the_curated_base_has_them():
+    """A record of the image's own would say of any code or bytecode that a package installed it."""
+    code, place = {name: f"import {name}\n".encode() for name in ("hat", "cap", "evil")}, "usr/lib/python3.12"
+    database, hat = "lib/apk/db/installed", record_of_apk("hat", "1", f"{place}/hat.py", padding=HEAD)
+    evil = record_of_apk("evil", "9", f"{place}/evil.py", f"{place}/cap.py")
+    base = layer(
+        *(text(f"{place}/{name}.py", code[name]) for name in ("hat", "cap")),
+        text(f"{place}/hat.pyc", bytes(16)),
+        text(database, hat),
+    )
+    above = layer(
+        text(f"{place}/evil.py", code["evil"]),
+        text(f"{place}/evil.pyc", bytes(16)),
+        text(f"{place}/cap.py", code["evil"] + b"#"),
+        text(database, hat + evil),
+    )
+
+    on_base, alone = read_on_base(base, above, 1), read_on_base(base, above, 0)
+
+    assert set(on_base.sources) == {f"/{place}/evil.py", f"/{place}/cap.py"}
+    assert [each.path for each in on_base.examination.archives] == [f"/{place}/evil.pyc"]
+    assert (on_base.false_claims, on_base.uncompared_apk) == ((), ("evil 9",))
+    assert set(alone.sources) == {f"/{place}/{name}.py" for name in code}
+    assert [each.path for each in alone.examination.archives] == [f"/{place}/evil.pyc", f"/{place}/hat.pyc"]
+    assert (alone.false_claims, alone.uncompared_apk) == ((), ("evil 9", "hat 1"))
+    changed = read_on_base(base, layer(text(database, record_of_apk("hat", "2"))), 1)
+    assert [each.partition(",")[0] for each in changed.false_claims] == [f"/{database}:1: it claims to be hat 2"]
+
+
+def test_python_package_of_apk_is_compared_unless_the_base_has_it():
+    """A false version hides vulnerabilities, and apk's record is no proof of it."""
+    metadata = "usr/lib/python3.12/site-packages/hat-2.dist-info/METADATA"
+    image = layer(
+        text(metadata, b"Name: hat\nVersion: 2\n"), text("lib/apk/db/installed", record_of_apk("hat", "2", metadata))
+    )
+
+    def read(count):
+        sources = PackageSources(python=OtherIndex(), count_base_layers=lambda _: count)
+        return present(read_contents(engine(image, layer()), "image", MIB, sources=sources))
+
+    assert read(1).false_claims == ()
+    (claim,) = read(0).false_claims
+    assert claim.startswith(f"/{metadata}:1: it claims to be hat 2") and "or in a base" in claim
+
+
+def test_python_above_a_base_of_rpm_is_read():
+    """Without a base nobody could tell it from what rpm installed."""
+    rpm = text("var/lib/rpm/Packages.db", b"RpmP")
+    base, above = layer(rpm, text("usr/lib/hat.py", b"import os\n")), layer(text("usr/lib/evil.py", EVIL))
+
+    on_base, alone = read_on_base(base, above, 1), read_on_base(base, above, 0)
+
+    assert (set(on_base.sources), on_base.uncompared_databases) == ({"/usr/lib/evil.py"}, ())
+    assert (alone.sources, alone.uncompared_databases) == ({}, ("rpm (/var/lib/rpm/Packages.db)",))
+
+
+def test_debian_package_above_a_base_of_two_managers_counts_as_published(tmp_path):
+    """The base has an older file of it; what the archive published counts too."""
+    code, status = b"import os, sys\n", b"Package: hat\nArchitecture: amd64\nVersion: 2\n\n"
+    archive = DebianArchives(
+        ("https://archive.invalid/debian bookworm main",), PrivateFiles(tmp_path / "cache"),
+        transport=httpx.MockTransport(MemoryArchive([ArchivePackage("hat", "2", {"usr/lib/hat.py": code})])),
+    )  # fmt: skip
+    base = layer(text("usr/lib/hat.py", b"import os\n"), text("var/lib/rpm/Packages.db", b"RpmP"))
+    above = layer(text("usr/lib/hat.py", code), text("var/lib/dpkg/status", status))
+    sources = PackageSources(debian=archive, count_base_layers=lambda _: 1)
+
+    found = present(read_contents(engine(base, above), "image", MIB, sources=sources))
+
+    assert (found.sources, found.false_claims) == ({}, ())
+
+
 def test_image_is_not_read_if_the_archive_does_not_answer(tmp_path):
     """An outage is an error, and never a pass."""
     server = MemoryArchive([], failures=[httpx.Response(503) for _ in range(3)])

@@ -1,0 +1,154 @@
+"""Packages of apk, rpm, pacman and portage, which count as far as the image's curated base has them."""
+
+import hashlib
+
+import pytest
+
+from supply_chain.adapters.image.base_packages import REMEDY, BasePackages, read_base_packages
+from tests.support.filesystem import lay_files
+
+DATABASE = "lib/apk/db/installed"
+PROGRAM, SCRIPT, MODULE, TEXT = b"\x7fELF hat", b"#!/bin/sh\n", b"import os\n", b"text"
+FILES = {
+    "usr/bin/hat": PROGRAM,
+    "usr/bin/wear": SCRIPT,
+    "usr/lib/hat.py": MODULE,
+    "usr/share/hat/text": TEXT,
+    "etc/hat.sh": SCRIPT,
+}
+LISTED = "".join(f"F:{path.rpartition('/')[0]}\nR:{path.rpartition('/')[2]}\n" for path in FILES)
+CODE = ("usr/bin/hat", "usr/bin/wear", "usr/lib/hat.py")
+RPM, PACMAN, PORTAGE = "var/lib/rpm/Packages.db", "var/lib/pacman/local/a-1/desc", "var/db/pkg/x/a/CONTENTS"
+
+
+def record(version="1.0", name="hat", source="hats", listed=LISTED):
+    return f"C:Q1x=\nP:{name}\nV:{version}\no:{source}\n{listed}\n".encode()
+
+
+BASE = {**FILES, DATABASE: record()}
+
+
+def read(contents, base=None, links=None, base_links=None):
+    """Return what is known of the packages of an image of these files and links, on a base."""
+    keeper, files = lay_files(contents, links, keep=1024 * 1024)
+    below = lay_files(base, base_links, store=keeper, keep=1024 * 1024)[1] if base is not None else None
+    return read_base_packages(files, keeper, lambda: below)
+
+
+def sha(content):
+    return (("sha256", hashlib.sha256(content).digest()),)
+
+
+@pytest.mark.parametrize("database", [{DATABASE: record()}, {RPM: b"RpmP"}, {PORTAGE: b""}])
+def test_files_of_the_base_count_as_installed(database):
+    """Nothing else does: the image's records and its own files do not."""
+    found = read({**FILES, **database, "usr/lib/evil.py": MODULE}, {**FILES, **database, "opt/a.py": MODULE})
+
+    assert found.digests is not None
+    assert set(found.digests) == {f"/{path}" for path in (*FILES, *database, "opt/a.py")}
+    assert found.digests["/usr/lib/hat.py"] == sha(MODULE)
+    assert (found.false_claims, found.packages, found.databases) == ((), (), ())
+
+
+def test_base_is_not_read_without_such_packages():
+    """It takes requests to the registry, and Debian packages are compared with an archive."""
+    keeper, files = lay_files({**FILES, "var/lib/dpkg/status": b"Package: hat\nVersion: 1\n"})
+
+    def fail():
+        raise AssertionError("it is not needed")
+
+    assert read_base_packages(files, keeper, fail) == BasePackages()
+
+
+def test_packages_of_apk_that_the_base_lacks_are_named():
+    """Other versions, and without a base all."""
+    image = {**FILES, DATABASE: record() + record("2", "tie") + record("3", "cap")}
+
+    assert read(image, {**FILES, DATABASE: record() + record("1", "tie")}).packages == ("cap 3", "tie 2")
+    assert read(image) == BasePackages(packages=("cap 3", "hat 1.0", "tie 2"))
+
+
+@pytest.mark.parametrize(
+    ("changed", "about"),
+    [
+        (record("2.0"), "hat 2.0 of the source hats"),
+        (record("0.9"), "hat 0.9 of the source hats"),
+        (record(source="caps"), "hat 1.0 of the source caps"),
+        (record("2.0", listed=""), "hat 2.0 of the source hats"),
+    ],
+)
+def test_other_version_with_the_code_of_the_base_is_a_false_claim(changed, about):
+    """A scanner would see other vulnerabilities than are there."""
+    cap = record(name="cap", listed="")
+    (claim,) = read({**BASE, DATABASE: cap + changed}, BASE).false_claims
+
+    why = "and its code is that of the base's hat 1.0 of the source hats"
+    assert claim == f"/{DATABASE}:{cap.count(10) + 1}: it claims to be {about}, {why}; {REMEDY}"
+
+
+@pytest.mark.parametrize("path", CODE)
+def test_other_version_with_other_code_is_no_false_claim(path):
+    """Somebody upgraded it."""
+    assert read({**BASE, path: b"#!new", DATABASE: record("2.0")}, BASE).false_claims == ()
+
+
+@pytest.mark.parametrize("path", ["usr/share/hat/text", "etc/hat.sh"])
+def test_changed_text_does_not_make_another_version(path):
+    """Anybody can change one, and administrators change settings."""
+    assert len(read({**BASE, path: b"#!new", DATABASE: record("2.0")}, BASE).false_claims) == 1
+
+
+def test_code_that_is_left_out_does_not_make_another_version():
+    """Removing one file would be enough to claim any version."""
+    left = {path: content for path, content in BASE.items() if path not in CODE[1:]}
+
+    assert len(read({**left, DATABASE: record("2.0")}, BASE).false_claims) == 1
+    assert read({"usr/share/hat/text": TEXT, DATABASE: record("2.0")}, BASE).false_claims == ()
+
+
+def test_link_to_code_of_another_package_does_not_count():
+    """The package with the link may be upgraded alone."""
+    base = {"usr/lib/libhat.so.1": PROGRAM, DATABASE: record(listed="F:usr/lib\nR:libhat.so\n")}
+    links = {"usr/lib/libhat.so": "libhat.so.1"}
+
+    assert read({**base, DATABASE: record("2.0")}, base, links, links).false_claims == ()
+
+
+def test_record_that_equals_one_of_two_of_the_base_is_true():
+    """Nothing changed."""
+    two = {**FILES, DATABASE: record() + record("2.0")}
+
+    assert read(two, two).false_claims == ()
+
+
+def test_invalid_database_is_a_false_claim_with_and_without_a_base():
+    """Readers take different packages from it."""
+    image = {**FILES, DATABASE: record() + b"P:cap\nV:1\nV:2\n"}
+
+    for base in (BASE, None):
+        (claim,) = read(image, base).false_claims
+        assert claim.startswith(f"/{DATABASE}:18: a line that apk does not write")
+
+
+DATABASES = {RPM: b"RpmP", PACMAN: b"%NAME%\na\n%VERSION%\n1\n", PORTAGE: b"obj /a 1 1\n"}
+
+
+@pytest.mark.parametrize(
+    ("path", "about"),
+    [(RPM, f"rpm (/{RPM})"), (PACMAN, f"pacman (/{PACMAN})"), (PORTAGE, f"portage (/{PORTAGE})")],
+)
+def test_database_that_is_not_the_base_s_is_named(path, about):
+    """Nobody reads what it lists."""
+    image, same = {**FILES, path: DATABASES[path]}, {path: DATABASES[path]}
+    changed = {path: DATABASES[path] + b"more\n"}
+
+    assert read(image, same).databases == ()
+    assert read(image, changed).databases == read(image, {}).databases == read(image).databases == (about,)
+
+
+def test_package_manager_is_named_once():
+    """pacman and portage have a file for each package."""
+    more = {PACMAN.replace("a-1", "b-1"): DATABASES[PACMAN] + b"b\n"}
+
+    assert read({**DATABASES, **more}, DATABASES).databases == (f"pacman (/{next(iter(more))})",)
+    assert len(read({**DATABASES, **more}).databases) == 3
