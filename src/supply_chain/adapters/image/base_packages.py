@@ -52,13 +52,13 @@ def read_base_packages(
     base = read_base()
     records, false_claims = read_apk_records(files, keeper, checkpoint)
     own = read_apk_records(base, keeper, checkpoint)[0] if base else []
-    known = {(each.name, each.version) for each in own}
+    versions = {(each.name, each.version) for each in own}
     if base:
         false_claims += _find_false_versions(files, base, keeper, records, own)
     return BasePackages(
         digests=_list_digests(base, checkpoint) if base else None,
         false_claims=tuple(sorted(false_claims)),
-        packages=tuple(sorted({each.title for each in records if (each.name, each.version) not in known})),
+        packages=tuple(sorted({each.title for each in records if (each.name, each.version) not in versions})),
         databases=tuple(_list_changed(files, base, databases)),
     )
 
