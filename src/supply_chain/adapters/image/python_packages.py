@@ -21,6 +21,7 @@ from supply_chain.adapters.image.file_content import ContentStore, FileContent
 from supply_chain.adapters.image.filesystem import Filesystem, Kind, escape_path
 from supply_chain.adapters.image.package_records import (
     NOTHING_COMPARED,
+    Digest,
     InstalledFiles,
     SystemFiles,
     read_installed_files,
@@ -31,6 +32,8 @@ from supply_chain.concurrency import map_concurrently
 Files = Filesystem[FileContent]
 _Digests = Mapping[str, Container[bytes]]
 """Path without links → SHA-256 of the files that were published to be there."""
+_Base = Mapping[str, tuple[Digest, ...]]
+"""Path without links → digests of the curated base's files."""
 
 METADATA = re.compile(r"(.*/)?[^/]*(?:dist-info/METADATA|egg-info/PKG-INFO|\.egg-info)", re.IGNORECASE | re.DOTALL)
 """Path of the metadata that syft reads; the group is the directory of packages."""
@@ -127,6 +130,8 @@ class _Metadata:
     directory: str
     """Where the package is installed."""
     content: FileContent
+    is_base: bool
+    """Whether the curated base has it so; it was compared when the base was built, and its code may have changed."""
 
 
 @dataclass(frozen=True)
@@ -147,17 +152,19 @@ def read_packages(
     """Return what is known of the packages in an image, its Python packages compared with what `index` has.
 
     A Python package of the distribution, or one that conda recorded, is not compared. Of one that the index does not
-    know, nothing counts as installed by a package. Without an index, the packages' own records count. `checkpoint` is
-    called for each file, and may raise. `system` is as for `read_installed_files`. Raises `PackageIndexUnavailable` or
-    `PackageIndexFailed`, and `ValueError` for more packages than are compared.
+    know, nothing counts as installed by a package. Of the base's, what is published or the base's own counts. Without
+    an index, the packages' own records count. `checkpoint` is called for each file, and may raise. `system` is as for
+    `read_installed_files`. Raises `PackageIndexUnavailable` or `PackageIndexFailed`, and `ValueError` for more packages
+    than are compared.
     """
     conda = _read_conda(files, keeper)
     others = read_installed_files(files, keeper, conda.__contains__, system)
-    metadata = list(islice(_find_metadata(files, keeper, others, conda, checkpoint), MOST_PACKAGES + 1))
+    base = system.base or {}
+    metadata = list(islice(_find_metadata(files, keeper, others, base, conda, checkpoint), MOST_PACKAGES + 1))
     if len(metadata) > MOST_PACKAGES:
         raise ValueError(f"it has more than {MOST_PACKAGES} Python packages")
     if index is not None:
-        return _compare_packages(files, keeper, others, metadata, index, checkpoint)
+        return _compare_packages(files, keeper, others, base, metadata, index, checkpoint)
     return Packages(read_installed_files(files, keeper, system=system), uncompared=len(metadata))
 
 
@@ -184,6 +191,7 @@ def _compare_packages(
     files: Files,
     keeper: ContentStore,
     system: InstalledFiles,
+    base: _Base,
     metadata: Iterable[_Metadata],
     index: PackageIndex,
     checkpoint: Callable[[], object],
@@ -193,7 +201,8 @@ def _compare_packages(
         try:
             claim = _read_claim(files, keeper, each)
         except ValueError as error:
-            false_claims[each.real] = f"{escape_path(each.path)}:1: {error}"
+            if not each.is_base:
+                false_claims[each.real] = f"{escape_path(each.path)}:1: {error}"
             continue
         if claim:
             claims.append(claim)
@@ -207,7 +216,7 @@ def _compare_packages(
         for file in comparison.files:
             digests[file.path].add(file.published)
     for comparison in compared:
-        if (why := comparison.explain(digests)) and not _is_vendored(comparison.claim, compared):
+        if (why := comparison.explain(digests, base)) and not _is_vendored(comparison.claim, compared):
             false_claims[comparison.claim.metadata.real] = why
     merged = {
         path: (*system.digests.get(path, ()), *(("sha256", digest) for digest in listed))
@@ -255,6 +264,7 @@ def _find_metadata(
     files: Files,
     keeper: ContentStore,
     system: InstalledFiles,
+    base: _Base,
     conda: Container[str],
     checkpoint: Callable[[], object],
 ) -> Iterator[_Metadata]:
@@ -268,8 +278,9 @@ def _find_metadata(
                 continue
             real, content = file[0], file[1].content
             by_system = real in conda or (SYSTEM.match(real) is not None and not system.is_complete)
-            if not by_system and not system.lists(real, content, keeper):
-                yield _Metadata(path + below, real, (match[1] or "/").rstrip("/"), content)
+            is_base = ("sha256", content.sha256) in base.get(real, ())
+            if not by_system and (is_base or not system.lists(real, content, keeper)):
+                yield _Metadata(path + below, real, (match[1] or "/").rstrip("/"), content, is_base)
 
 
 def _read_claim(files: Files, keeper: ContentStore, metadata: _Metadata) -> _Claim | None:
@@ -377,29 +388,31 @@ class _Comparison:
     published: Published
     files: tuple[_File, ...]
 
-    def explain(self, digests: _Digests) -> str:
+    def explain(self, digests: _Digests, base: _Base) -> str:
         """Return why the package is not what its metadata claim; empty if it is, or if no index knows its name."""
-        why = self._explain(digests) if self.published.has_name else ""
-        package = self.claim.package
-        if not why:
+        is_base, package = self.claim.metadata.is_base, self.claim.package
+        why = ("" if is_base else self._explain_files()) or self._explain_code(digests, base if is_base else {})
+        if not (why and self.published.has_name):
             return ""
         path = escape_path(self.claim.metadata.path)
         return f"{path}:1: it claims to be {package.name} {package.version}, {why}; {REMEDY}"
 
-    def _explain(self, digests: _Digests) -> str:
+    def _explain_files(self) -> str:
         if not self.published.has_version:
             return "a version that the package index does not have"
         if not self.files:
             return "and no published file has its metadata"
         code = [each for each in self.files if CODE.search(each.path)]
-        if code and all(each.installed is None for each in code):
-            return "and none of its code is there"
+        is_missing = bool(code) and all(each.installed is None for each in code)
+        return "and none of its code is there" if is_missing else ""
+
+    def _explain_code(self, digests: _Digests, base: _Base) -> str:
+        """Return which code is neither published nor of the base with this package; empty if none."""
+        code = {each.path: each.installed for each in self.files if CODE.search(each.path) and each.installed}
         changed = sorted(
-            {
-                each.path
-                for each in code
-                if each.installed is not None and each.installed not in digests.get(each.path, ())
-            }
+            path
+            for path, installed in code.items()
+            if installed not in digests.get(path, ()) and ("sha256", installed) not in base.get(path, ())
         )
         if not changed:
             return ""

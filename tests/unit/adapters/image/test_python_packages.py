@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from supply_chain.adapters.image import python_packages
+from supply_chain.adapters.image.package_records import SystemFiles
 from supply_chain.adapters.image.python_packages import (
     REMEDY,
     InstalledPackage,
@@ -90,6 +91,55 @@ def test_package_as_published_counts_as_installed():
 
     assert packages.false_claims == ()
     assert set(packages.installed.digests) == {f"/{path}" for path in (*HAT, f"{INFO}/METADATA", f"{INFO}/WHEEL")}
+
+
+def read_on_base(contents, base, index):
+    """Return the packages of an image on a base of apk with these files."""
+    keeper, files = lay_files(contents, keep=1024 * 1024)
+    below = {f"/{path}": (("sha256", sha(content)),) for path, content in base.items()}
+    return read_packages(files, keeper, index, system=SystemFiles(base=below))
+
+
+CHANGED = {path: content + b"#" for path, content in HAT.items()}
+
+
+@pytest.mark.parametrize(
+    "of", [index(wheel()), index(sources=SOURCE), index(version="3.0"), index(files={}), index(name="other")]
+)
+def test_package_of_the_base_counts_as_installed_as_the_base_has_it(of):
+    """Distributions change packages, and have versions of their own; the base was examined when it was built."""
+    base = {**installed(), **CHANGED}
+    packages = read_on_base({**base, "opt/own.py": b""}, base, of)
+
+    assert packages.false_claims == ()
+    assert all(("sha256", sha(content)) in packages.installed.digests[f"/{path}"] for path, content in base.items())
+    assert "/opt/own.py" not in packages.installed.digests
+
+
+@pytest.mark.parametrize("base", [installed(), {**installed(), **CHANGED}])
+def test_other_code_below_the_base_s_metadata_is_a_false_claim(base):
+    """A scanner would see no vulnerabilities of the version whose code is there."""
+    for path in (path for path in HAT if path.endswith(".py")):
+        (claim,) = read_on_base({**base, path: b"old = 1\n"}, base, index(wheel())).false_claims
+        assert f"it claims to be hat 2.0, and what is published differs from /{path}; " in claim
+
+
+def test_code_of_the_base_below_other_metadata_is_a_false_claim():
+    """The base vouches for its code as the version that it has."""
+    image = installed(metadata=METADATA.replace(b"2.0", b"3.0"))
+    (claim,) = read_on_base(
+        {**image, **CHANGED}, {**installed(), **CHANGED}, index(sources=SOURCE, version="3.0")
+    ).false_claims
+
+    assert "it claims to be hat 3.0, and what is published differs from" in claim
+
+
+def test_ambiguous_metadata_of_the_base_is_no_false_claim():
+    """The owner of the base reviewed it."""
+    base = installed(metadata=b"Name: cap\n" + METADATA)
+
+    assert read_on_base(base, base, index(wheel())).false_claims == ()
+    assert len(read_on_base(base, {}, index(wheel())).false_claims) == 1
 
 
 def test_package_is_asked_for_by_name_version_and_tags():
