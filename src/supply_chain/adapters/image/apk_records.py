@@ -48,14 +48,14 @@ class ApkRecord:
         return self.title + (f" of the source {escape_path(self.source)[:100]}" if self.source else "")
 
 
-def find_apk_databases(files: Files) -> dict[str, FileContent]:
+def find_apk_databases(files: Files, checkpoint: Callable[[], object]) -> dict[str, FileContent]:
     """Return path → content of each file that syft reads as records of apk.
 
     Those in other places than apk's own are a second database, which the owner has to accept.
     """
     return {
         path: node.content
-        for path, node, manager in list_scanned(files)
+        for path, node, manager in list_scanned(files, checkpoint)
         if manager == MANAGER and node.content and posixpath.dirname(path) in OWN[MANAGER]
     }
 
@@ -68,7 +68,7 @@ def read_apk_records(
     `checkpoint` is called for each record, and may raise.
     """
     records, false_claims = list[ApkRecord](), list[str]()
-    for path, content in sorted(find_apk_databases(files).items()):
+    for path, content in sorted(find_apk_databases(files, checkpoint).items()):
         stored = keeper.read(content)
         if stored is None:
             number, why = 1, "records of apk that are too large, and are not read"

@@ -47,7 +47,7 @@ def read_base_packages(
     is called for each file and record, and may raise.
     """
     databases = {path: manager for path, node in files.walk() if (manager := name_unread_manager(path, node))}
-    if not databases and not find_apk_databases(files):
+    if not databases and not find_apk_databases(files, checkpoint):
         return BasePackages()
     base = read_base()
     records, false_claims = read_apk_records(files, keeper, checkpoint)

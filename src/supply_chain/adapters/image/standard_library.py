@@ -1,4 +1,4 @@
-"""Standard libraries of Python interpreters that no package installed, as in Python's own images."""
+"""Standard libraries of Python interpreters of which no list of files counts, as in Python's own images."""
 
 from __future__ import annotations
 
@@ -11,8 +11,12 @@ from supply_chain.adapters.image.filesystem import Filesystem, Kind
 
 Files = Filesystem[FileContent]
 
-PLACES = ("/usr/local/lib", "/usr/local/lib32", "/usr/local/lib64")
-"""Where such an interpreter has its library; the interpreter is in /usr/local/bin."""
+PLACES = dict.fromkeys(("/usr/local/lib", "/usr/local/lib32", "/usr/local/lib64"), "/usr/local/bin")
+"""Where an interpreter that no package installed has its library → where the interpreter is."""
+APK_PLACES = {"/usr/lib": "/usr/bin"}
+"""The same of an interpreter that apk installed: the lists of its packages do not count."""
+APK_DATABASES = ("/lib/apk/db/installed", "/usr/lib/apk/db/installed")
+DPKG = "/var/lib/dpkg"
 INTERPRETER = re.compile(r"(python|pypy)[23]\.\d{1,2}t?")
 OTHER_VERSIONS = {
     "LICENSE", "__hello__", "__phello__", "_android_support", "_apple_support", "_ast_unparse", "_bootlocale",
@@ -46,12 +50,16 @@ class StandardLibraries:
 
 
 def find_libraries(files: Files) -> StandardLibraries:
-    """Return the standard libraries in /usr/local that have their interpreter and most of their modules."""
+    """Return the standard libraries in /usr/local that have their interpreter and most of their modules.
+
+    Also those in /usr if apk installs the image's packages, and dpkg does not.
+    """
     directories = list[str]()
-    for place in PLACES:
+    has_apk = any(map(files.resolve, APK_DATABASES)) and not files.resolve(DPKG)
+    for place, programs in {**PLACES, **(APK_PLACES if has_apk else {})}.items():
         above = files.resolve(place)
         for name, library in above[1].children.items() if above and above[0] == place else ():
-            interpreter = files.resolve(f"/usr/local/bin/{name}") if INTERPRETER.fullmatch(name) else None
+            interpreter = files.resolve(f"{programs}/{name}") if INTERPRETER.fullmatch(name) else None
             content = interpreter[1].content if interpreter else None
             complete = library.kind is Kind.DIRECTORY and sum(map(_is_standard, library.children)) >= FEWEST
             if content and content.machine and complete:

@@ -61,7 +61,7 @@ def test_database_in_another_place_is_none_of_the_image():
     """The owner has to accept it as a second one."""
     _, files = lay_files({"opt/lib/apk/db/installed": HAT.encode(), "lib/apk/db/installed.new": HAT.encode()})
 
-    assert find_apk_databases(files) == {}
+    assert find_apk_databases(files, lambda: None) == {}
 
 
 @pytest.mark.parametrize(

@@ -259,9 +259,24 @@ def test_library_of_an_interpreter_that_no_package_installed_is_left_out():
     assert find(LIBRARY | INTERPRETER | {f"usr/local/lib/python3.12/{name}": CODE for name in more}) == PythonSources()
 
 
+APK_LIBRARY = {
+    path.replace("local/", ""): content for path, content in {**LIBRARY, **INTERPRETER}.items()
+}  # fmt: skip
+APK = {"lib/apk/db/installed": b"P:python3\nV:3.12.1-r0\n\n"}
+
+
+def test_library_of_an_interpreter_that_apk_installed_is_left_out():
+    """The lists of apk's packages do not count, and a scanner of source finds a hundred things in it."""
+    assert find(APK_LIBRARY | APK) == PythonSources()
+    assert len(find(APK_LIBRARY).files) == 1, "without apk, they are files of nobody, all of one content"
+    assert len(find(APK_LIBRARY | APK | {"var/lib/dpkg/status": b""}).files) == 1
+
+
 @pytest.mark.parametrize(
     ("files", "path"),
     [
+        (APK_LIBRARY | APK, "usr/lib/python3.12/site-packages/a.py"),
+        (APK_LIBRARY | APK, "usr/lib/python3.12/app.py"),
         (LIBRARY | INTERPRETER, "usr/local/lib/python3.12/site-packages/a.py"),
         (LIBRARY | INTERPRETER, "usr/local/lib/python3.12/app.py"),
         (LIBRARY | INTERPRETER, "usr/local/lib/python3.12/app/os.py"),
