@@ -42,6 +42,7 @@ from supply_chain.execution.environment_documents import EnvironmentDocuments
 from supply_chain.execution.isolation.record import IsolationRecord
 from supply_chain.execution.isolation.sequence import IsolationPorts, list_deployed
 from supply_chain.execution.kubernetes.isolator import KubernetesIsolator
+from supply_chain.execution.kubernetes.same_content import has_same_content
 from supply_chain.execution.kubernetes.target import KubernetesTarget
 from supply_chain.execution.records import read_expected, read_history, read_isolations
 from supply_chain.execution.service import DeployPorts, take_into_service
@@ -376,6 +377,7 @@ class ExecutionPorts(TierPorts):
             environment, cache(lambda: cluster.client(self.tier.session)), self.tier.registry, now, wait,
             Path(self.workbench.project) / "deployments", ManifestRenderer(self.workbench.tool),
             partial(self._list_isolations, environment.name),
+            lambda ref, digest: has_same_content(self.registry, ref, digest),
         )  # fmt: skip
         if environment.delivery is None:
             return target

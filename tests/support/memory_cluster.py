@@ -28,6 +28,8 @@ from supply_chain.model.manifest import Service
 from tests.contract.target import Harness
 
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
+SAME = "sha256:" + "5" * 64
+"""Digest of another manifest with the content of whichever image runs."""
 
 
 @dataclass

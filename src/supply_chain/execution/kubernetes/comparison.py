@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -18,7 +18,7 @@ from supply_chain.execution.kubernetes.rendering import DRAIN
 from supply_chain.execution.kubernetes.rollout import container_statuses, is_complete, is_ready, owner_of
 from supply_chain.execution.kubernetes.troubles import find_creation_troubles, find_pod_troubles, parse_time
 from supply_chain.execution.observation import Deviation
-from supply_chain.model.image import short
+from supply_chain.model.image import Digest, short
 from supply_chain.text import first_line, truncate_lines
 
 KINDS = {kind.name: kind for kind in APPLIED}
@@ -118,12 +118,17 @@ def _content(document: Document) -> Mapping[str, Any]:
     return {key: value for key, value in document.items() if key not in ("metadata", "status", "apiVersion", "kind")}
 
 
-def compare_pods(expected: Expected, deployment: Document | None, pods: Sequence[Document]) -> Iterator[Deviation]:
-    """Yield how pods differ from their record, and from the template of their Deployment. Pure."""
+def compare_pods(
+    expected: Expected, deployment: Document | None, pods: Sequence[Document], same: Collection[Digest]
+) -> Iterator[Deviation]:
+    """Yield how pods differ from their record, and from the template of their Deployment. Pure.
+
+    `same` are the digests of the recorded content.
+    """
     for pod in pods:
         if deployment is not None:
             yield from _compare_pod(pod, deployment["spec"]["template"]["spec"])
-        yield from _compare_images(expected, pod)
+        yield from _compare_images(expected, pod, same)
 
 
 def find_overdue(pods: Iterable[Document], at: datetime) -> Iterator[Document]:
@@ -212,7 +217,7 @@ def _is_token(volume: Mapping[str, Any]) -> bool:
     return named and bool(sources) and all(each.keys() <= IN_TOKEN for each in sources)
 
 
-def _compare_images(expected: Expected, pod: Document) -> Iterator[Deviation]:
+def _compare_images(expected: Expected, pod: Document, same: Collection[Digest]) -> Iterator[Deviation]:
     name = pod["metadata"]["name"]
     added = [each["name"] for each in pod["spec"].get("ephemeralContainers") or ()]
     if added:
@@ -223,7 +228,7 @@ def _compare_images(expected: Expected, pod: Document) -> Iterator[Deviation]:
         )
     for status in container_statuses(pod):
         running = status.get("imageID", "").rpartition("@")[2]
-        if running and status["name"] not in added and running != expected.digest:
+        if running and status["name"] not in added and running not in same:
             yield Deviation(
                 code="drift.digest",
                 fact=f"{status['name']} of {name} runs {short(running)} instead of {short(expected.digest)}",

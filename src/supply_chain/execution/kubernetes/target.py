@@ -55,7 +55,8 @@ from supply_chain.execution.kubernetes.watching import NamespaceWatch, find_affe
 from supply_chain.execution.observation import Deviation, Observation, make_moved
 from supply_chain.execution.target import Request
 from supply_chain.model.container import APPLICATION, DIGEST, MANAGED, QUARANTINE, ROLE, RUN, Wait
-from supply_chain.model.image import ImageRef
+from supply_chain.model.image import Digest, ImageRef
+from supply_chain.model.tier import curated_repository
 from supply_chain.policy.outcome import break_glass_of
 
 log = logging.getLogger("supply_chain.kubernetes")
@@ -78,6 +79,8 @@ class KubernetesTarget:
     """Renders those that are a kustomization or a chart."""
     list_isolations: Callable[[str], Sequence[IsolationRecord]] = lambda _: ()
     """Application → the last signed record of each of its isolations here."""
+    is_same: Callable[[ImageRef, Digest], bool] = lambda ref, digest: ref.digest == digest
+    """Returns whether a digest in the repository of an image is of the same content, as `has_same_content`."""
 
     def deploy(
         self,
@@ -108,7 +111,8 @@ class KubernetesTarget:
         if serving and not replaces and not request.force and is_complete(serving, workload.least_pods):
             unchanged = self.record(request, workload, objects, cluster, serving)
             state = read_namespace(cluster, self.environment.namespace)
-            if any(compare_pods(unchanged, serving, _current_pods(unchanged, state))):  # to apply replaces none
+            pods = _current_pods(unchanged, state)
+            if any(compare_pods(unchanged, serving, pods, self._find_same(unchanged, pods))):  # to apply replaces none
                 workload, objects = plan(request.run_id)
             elif not find_object_changes(cluster, unchanged, state):
                 return recorded(unchanged)
@@ -232,6 +236,12 @@ class KubernetesTarget:
         identity = cluster.read_identity() if [*state.all(ROLE_BINDINGS)] else ""
         return Foreign(self.environment, expected, state, self.now(), application, records, identity).find()
 
+    def _find_same(self, expected: Expected, pods: Sequence[Document]) -> frozenset[Digest]:
+        """Return the expected digest, and those under which nodes run the same content."""
+        ref = ImageRef(repository=curated_repository(expected.application), digest=expected.digest)
+        others = (each for each in digests(pods) if each != expected.digest)
+        return frozenset({expected.digest, *(each for each in others if self.is_same(ref, each))})
+
     def _is_here(self, expected: Expected) -> bool:
         """Return whether a deployment is where its environment is now."""
         place, here = expected.place, (self.environment.cluster, self.environment.namespace)
@@ -244,6 +254,7 @@ class KubernetesTarget:
             return make_moved(expected, self.now())
         deployment = state.deployment(expected)
         pods, ending = _current_pods(expected, state), list(filter(is_ending, state.pods_of(expected)))
+        same = self._find_same(expected, pods)
         isolated = find_isolated(expected, state.applied, self.list_isolations)
         deviations = (
             (isolated,)
@@ -251,7 +262,7 @@ class KubernetesTarget:
             else (
                 *find_object_changes(cluster, expected, state),
                 *find_undeclared_settings(expected, state),
-                *compare_pods(expected, deployment, [*pods, *find_overdue(ending, self.now())]),
+                *compare_pods(expected, deployment, [*pods, *find_overdue(ending, self.now())], same),
                 *find_late_ends(expected, deployment, ending),
                 *find_troubles(expected, deployment, pods),
                 *more,
@@ -269,7 +280,7 @@ class KubernetesTarget:
             container=expected.container,
             address=expected.url,
             wanted=expected.digest,
-            running=_running_digest(expected, pods),
+            running=_running_digest(expected, pods, same),
             status="missing" if deployment is None else "running" if complete else f"{ready} pods ready",
             healthy=complete,
             restarts=_count_restarts(pods),
@@ -308,9 +319,12 @@ def _find_misplaced(
         yield from find_misplaced(applied, pods, labels)
 
 
-def _running_digest(expected: Expected, pods: Sequence[Document]) -> str:
-    """Return the digest that the pods run: the expected one only if no container runs another."""
-    others = [digest for digest in digests(pods) if digest != expected.digest]
+def _running_digest(expected: Expected, pods: Sequence[Document], same: Collection[Digest]) -> str:
+    """Return the digest that the pods run: the expected one only if no container runs another.
+
+    `same` are the digests of the same content.
+    """
+    others = [digest for digest in digests(pods) if digest not in same]
     return others[0] if others else expected.digest if any(map(is_ready, pods)) else ""
 
 

@@ -10,7 +10,7 @@ import pytest
 from supply_chain.execution.environment import KubernetesEnvironment, KubernetesPlacement
 from supply_chain.execution.kubernetes.target import KubernetesTarget
 from tests.contract.target import Harness
-from tests.support.memory_cluster import NOON, MemoryCluster, make_harness
+from tests.support.memory_cluster import NOON, SAME, MemoryCluster, make_harness
 
 BAD = "sha256:" + "b" * 64
 ENDED = {"state": {"waiting": {"reason": "CrashLoopBackOff"}},
@@ -31,5 +31,7 @@ def harness(cluster: MemoryCluster, make: SimpleNamespace) -> Harness:
     def now() -> datetime:
         return NOON
 
-    target = KubernetesTarget(ENVIRONMENT, lambda: cluster, "registry", now, lambda _: None)
+    target = KubernetesTarget(
+        ENVIRONMENT, lambda: cluster, "registry", now, lambda _: None, is_same=lambda _, digest: digest == SAME
+    )
     return make_harness(target, cluster, make.manifest(), BAD)

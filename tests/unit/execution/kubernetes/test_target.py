@@ -13,7 +13,7 @@ from supply_chain.execution.kubernetes.rollout import find_stuck
 from supply_chain.model.image import ImageRef
 from supply_chain.model.manifest import Classification
 from tests.contract.target import TargetContract
-from tests.support.memory_cluster import NOON
+from tests.support.memory_cluster import NOON, SAME
 
 BAD = "sha256:" + "b" * 64
 TOKEN = {"sources": [{"serviceAccountToken": {"path": "token"}}]}
@@ -283,6 +283,19 @@ def test_pod_that_differs_from_record_is_drift(harness, cluster, status, code, f
     assert [each.code for each in observation.deviations] == [code]
     assert fact in observation.deviations[0].fact
     assert observation.running == (BAD if code == "drift.digest" else deployment.digest)
+
+
+def test_digest_of_the_same_content_is_no_drift(harness, cluster):
+    """A node stores one image for manifests that only differ in annotations, and names any of their digests."""
+    good = harness.good()
+    deployment = harness.deploy(good)
+    for pod in (each for key, each in cluster.objects.items() if key[0] == "Pod"):
+        pod["status"]["containerStatuses"][0] |= {"imageID": f"registry/x@{SAME}"}
+
+    (observation,) = harness.target.monitor([deployment.expected])
+
+    assert observation.deviations == () and observation.running == deployment.digest
+    assert not harness.deploy(good).changed
 
 
 @pytest.mark.parametrize(
