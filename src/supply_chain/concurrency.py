@@ -20,6 +20,31 @@ R = TypeVar("R")
 T = TypeVar("T")
 
 
+class KeyedLock:
+    """A lock for each key, so that threads that need the same thing do the work once."""
+
+    def __init__(self) -> None:
+        self._guard = threading.Lock()
+        self._locks = dict[str, tuple[threading.Lock, int]]()
+
+    @contextmanager
+    def hold(self, key: str) -> Iterator[None]:
+        """Hold the lock of a key, after other threads have released it. It must not be held already."""
+        with self._guard:
+            lock, holders = self._locks.get(key, (threading.Lock(), 0))
+            self._locks[key] = lock, holders + 1
+        try:
+            with lock:
+                yield
+        finally:
+            with self._guard:
+                holders = self._locks[key][1] - 1
+                if holders:
+                    self._locks[key] = lock, holders
+                else:
+                    del self._locks[key]
+
+
 def map_concurrently(function: Callable[[S], R], items: Sequence[S], wide: int = SIDE_BY_SIDE) -> tuple[R, ...]:
     """Call `function` on every item, `wide` at a time, and return the results in the order of the items.
 

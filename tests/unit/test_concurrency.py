@@ -9,10 +9,43 @@ from collections.abc import Generator
 
 import pytest
 
-from supply_chain.concurrency import in_background, iterate_concurrently, iterate_in_processes, map_concurrently
+from supply_chain.concurrency import (
+    KeyedLock,
+    in_background,
+    iterate_concurrently,
+    iterate_in_processes,
+    map_concurrently,
+)
 from supply_chain.errors import RegistryUnavailable
 from tests.support.present import present
 from tests.support.waiting import eventually
+
+
+def test_keyed_lock_holds_up_threads_with_the_same_key_only():
+    """It forgets a key that nobody holds or waits for, also after an error."""
+    lock, order, may_end = KeyedLock(), list[str](), threading.Event()
+
+    def hold(key, event=None):
+        with lock.hold(key):
+            order.append(key)
+            if event:
+                assert event.wait(60)
+            order.append(f"{key} ended")
+
+    first = threading.Thread(target=hold, args=("a", may_end))
+    first.start()
+    eventually(lambda: order == ["a"])
+    second = threading.Thread(target=hold, args=("a",))
+    second.start()
+    hold("b")
+    may_end.set()
+    first.join()
+    second.join()
+
+    assert order == ["a", "b", "b ended", "a ended", "a", "a ended"]
+    with pytest.raises(RuntimeError), lock.hold("a"):
+        raise RuntimeError
+    assert lock._locks == {}
 
 
 def test_side_by_side_runs_four_at_a_time_and_keeps_order():

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from supply_chain.adapters.files.free_space import require_space
 from supply_chain.adapters.registry.http import Answer, BodyTooLarge, RegistryHttp
 from supply_chain.adapters.registry.referrer_lists import parse_referrers
+from supply_chain.concurrency import KeyedLock
 from supply_chain.errors import ImageDamaged, RegistryFailed
 from supply_chain.evidence.store import NotEvidence, Referrer
 from supply_chain.model.image import Descriptor, Digest, ImageRef, blobs_of, digest_of
@@ -72,12 +73,14 @@ class MemoryCache:
 class Registry:
     """A registry with the permissions of one role.
 
-    The steps of a run read the same evidence again and again. Content under a digest is requested once, as far as
-    `memory` has room for it. The list of what is attached to an image is requested each time.
+    The steps of a run read the same evidence again and again, several at the same time. Content under a digest is
+    requested once, as far as `memory` has room for it. The list of what is attached to an image is requested each time.
     """
 
     http: RegistryHttp
     memory: Cache = field(default_factory=MemoryCache, compare=False, repr=False)
+    _reading: KeyedLock = field(default_factory=KeyedLock, init=False, compare=False, repr=False)
+    """Held by the path of the content that is requested."""
 
     def digest_of(self, repository: str, tag: str) -> Digest | None:
         """Return the digest that a tag points to now, or None if there is no such tag."""
@@ -106,13 +109,14 @@ class Registry:
 
     def _read_verified(self, path: str, digest: Digest, what: str, read: Callable[[str], Answer]) -> tuple[bytes, str]:
         """Return content and media type at the path of a digest, from the cache or verified against the digest."""
-        if cached := self._read_cached(path, digest):
-            return cached
-        answer = read(path)
-        _check_digest(answer.content, digest, what)
-        media_type = answer.headers.get("Content-Type", MANIFEST)
-        self.memory.put(path, answer.content, media_type)
-        return answer.content, media_type
+        with self._reading.hold(path):
+            if cached := self._read_cached(path, digest):
+                return cached
+            answer = read(path)
+            _check_digest(answer.content, digest, what)
+            media_type = answer.headers.get("Content-Type", MANIFEST)
+            self.memory.put(path, answer.content, media_type)
+            return answer.content, media_type
 
     def _read_cached(self, path: str, digest: Digest) -> tuple[bytes, str] | None:
         cached = self.memory.get(path)
@@ -196,17 +200,18 @@ class Registry:
     def bundle(self, repository: str, digest: Digest) -> bytes | NotEvidence:
         """Return the content of such a layer, verified against its digest."""
         path = f"{repository}/blobs/{digest}"
-        if cached := self._read_cached(path, digest):
-            return cached[0]
-        try:
-            answer = self.http.call("GET", path, missing="BLOB_UNKNOWN", most=SMALL)
-        except BodyTooLarge:
-            return TOO_LARGE
-        if answer.status == 404:
-            return NotEvidence(why="without their content in the registry")
-        _check_digest(answer.content, digest, f"a blob of {repository}")
-        self.memory.put(path, answer.content, "")
-        return answer.content
+        with self._reading.hold(path):
+            if cached := self._read_cached(path, digest):
+                return cached[0]
+            try:
+                answer = self.http.call("GET", path, missing="BLOB_UNKNOWN", most=SMALL)
+            except BodyTooLarge:
+                return TOO_LARGE
+            if answer.status == 404:
+                return NotEvidence(why="without their content in the registry")
+            _check_digest(answer.content, digest, f"a blob of {repository}")
+            self.memory.put(path, answer.content, "")
+            return answer.content
 
     def content(self, referrer: ImageRef) -> bytes:
         """Return the only layer of a referrer that signed evidence names, verified against its digest.

@@ -4,8 +4,10 @@ import base64
 import hashlib
 import json
 import re
+import time
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from functools import partial
 
 import httpx
 import pytest
@@ -15,6 +17,7 @@ from hypothesis import strategies as st
 from supply_chain.adapters.files import free_space
 from supply_chain.adapters.registry.client import LARGEST_MANIFEST, MANIFEST, SMALL, MemoryCache, Registry
 from supply_chain.adapters.registry.http import RegistryHttp
+from supply_chain.concurrency import map_concurrently
 from supply_chain.errors import (
     AccessDenied,
     DiskFull,
@@ -152,6 +155,26 @@ def test_content_of_a_digest_is_requested_once(server):
 
     asked = [request.url.path.rpartition("/")[2] for request in server.requests]
     assert asked == [REF.digest, digest, digest_of(b"said"), REF.digest, REF.digest]
+
+
+def test_threads_that_need_the_same_content_request_it_once(server):
+    """A response judges an image for several environments at the same time, by the same evidence."""
+    digest = client(server).attach(REF, TYPE, b"said", {})
+    server.requests.clear()
+
+    def slowly(request):
+        answer = server(request)
+        time.sleep(0.05)
+        return answer
+
+    registry, evidence = client(slowly), ImageRef(repository="dev/hello", digest=digest)
+    assert map_concurrently(registry.content, [evidence] * 4) == (b"said",) * 4
+    assert [request.url.path.rpartition("/")[2] for request in server.requests] == [digest, digest_of(b"said")]
+
+    server.requests.clear()
+    registry = client(slowly)
+    assert map_concurrently(partial(registry.bundle, "dev/hello"), [digest_of(b"said")] * 4) == (b"said",) * 4
+    assert len(server.requests) == 1
 
 
 def test_content_beyond_the_memory_limit_is_read_again(server):
