@@ -104,7 +104,8 @@ def test_too_large_database_is_a_false_claim():
 
 def read_as_syft(lines):
     """Return the packages that syft reads (its parse_apk_db.go); raise IndexError where it ends."""
-    packages, fields, files, place = [], {}, [], {"F": -1, "R": -1}
+    packages, fields, files = list[list[str]](), dict[str, str](), list[str]()
+    place = {"F": -1, "R": -1}
     for line in [*lines, ""]:
         text = line.removesuffix("\r")
         kind, colon, value = text.partition(":")
