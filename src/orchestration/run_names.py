@@ -11,6 +11,7 @@ from supply_chain.model.image import application_of
 from supply_chain.text import plain_text
 
 REVISION = re.compile("[0-9a-f]{40}")
+DIGEST = re.compile("@sha256:[0-9a-f]{64}$")
 
 
 def by_path() -> str:
@@ -28,9 +29,7 @@ def by_path() -> str:
 def by_image() -> str:
     """Return `curate hello 0123456789ab`, with the environment that it goes to or comes from, if there is one."""
     parameters = flow_run.parameters
-    repository, _, digest = str(parameters.get("image", "")).rpartition("@")
-    name = application_of(repository)
-    words = [flow_run.flow_name, name, digest.removeprefix("sha256:")[:12]]
+    words = [flow_run.flow_name, *_name_image(str(parameters.get("image", "")))]
     if "environment" in parameters:
         words += ["to", str(parameters["environment"])]
     if parameters.get("after"):
@@ -41,5 +40,12 @@ def by_image() -> str:
 def by_parameters() -> str:
     """Return `rescan openssl` or `inventory hello`: the flow, and its subject if that is not everything."""
     values = [each for each in flow_run.parameters.values() if each and each is not True]
-    words = [word for each in values for word in (each if isinstance(each, list) else [each])]
-    return plain_text(" ".join([flow_run.flow_name, *map(str, words)]))[:200]
+    words = [str(word) for each in values for word in (each if isinstance(each, list) else [each])]
+    named = [" ".join(_name_image(word)) if DIGEST.search(word) else word for word in words]
+    return plain_text(" ".join([flow_run.flow_name, *named]))[:200]
+
+
+def _name_image(image: str) -> tuple[str, str]:
+    """Return the application of an image, and the first twelve digits of its digest."""
+    repository, _, digest = image.rpartition("@")
+    return application_of(repository), digest.removeprefix("sha256:")[:12]

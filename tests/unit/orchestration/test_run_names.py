@@ -69,6 +69,7 @@ def test_tier_run_is_named_after_image(named, image, more, expected):
 
 @pytest.mark.parametrize(("parameters", "expected"), [
     ({"packages": ["openssl", "zlib1g"]}, "rescan openssl zlib1g"), ({"packages": None}, "rescan"),
+    ({"application": "", "image": f"curated/hello@{DIGEST}"}, "rescan hello 0123456789ab"),
     ({"application": "hello", "image": None, "rebuild": True}, "rescan hello"), ({"packages": ["\x1b" * 400]}, None),
 ])  # fmt: skip
 def test_run_with_parameters_is_named_after_them(named, parameters, expected):
