@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from supply_chain.errors import ImageNotFound
+from pydantic import TypeAdapter, ValidationError
+
+from supply_chain.errors import ImageDamaged, ImageNotFound
 from supply_chain.model.image import Digest, ImageRef
+
+DIGEST = TypeAdapter[Digest](Digest)
 
 
 class Manifests(Protocol):
@@ -20,11 +24,18 @@ def has_same_content(registry: Manifests, ref: ImageRef, digest: Digest) -> bool
     """Return whether another digest in an image's repository is a manifest of the same configuration and layers.
 
     Manifests differ in their annotations too, such as the revision. A node stores such images as one, and names as the
-    image of a container (`imageID`) any of their digests.
+    image of a container (`imageID`) any of their digests. A digest that is none, or a manifest that is gone or invalid,
+    is not the same. Raises the errors of a registry that does not answer.
     """
     try:
-        manifests = [registry.manifest(ref), registry.manifest(ref.model_copy(update={"digest": digest}))]
-    except ImageNotFound:
+        other = ref.model_copy(update={"digest": DIGEST.validate_python(digest)})
+        one, another = (_find_content(registry.manifest(each)) for each in (ref, other))
+    except (ValidationError, ImageNotFound, ImageDamaged):
         return False
-    one, other = ([each.get("config"), each.get("layers")] for each in manifests)
-    return None not in one and one == other
+    return one is not None and one == another
+
+
+def _find_content(manifest: Mapping[str, Any]) -> tuple[Any, Any] | None:
+    """Return configuration and layers of an image's manifest; None for an index, which names neither."""
+    is_image = "manifests" not in manifest and "config" in manifest and "layers" in manifest
+    return (manifest["config"], manifest["layers"]) if is_image else None

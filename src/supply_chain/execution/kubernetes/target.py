@@ -254,7 +254,8 @@ class KubernetesTarget:
             return make_moved(expected, self.now())
         deployment = state.deployment(expected)
         pods, ending = _current_pods(expected, state), list(filter(is_ending, state.pods_of(expected)))
-        same = self._find_same(expected, pods)
+        compared = [*pods, *find_overdue(ending, self.now())]
+        same = self._find_same(expected, compared)
         isolated = find_isolated(expected, state.applied, self.list_isolations)
         deviations = (
             (isolated,)
@@ -262,7 +263,7 @@ class KubernetesTarget:
             else (
                 *find_object_changes(cluster, expected, state),
                 *find_undeclared_settings(expected, state),
-                *compare_pods(expected, deployment, [*pods, *find_overdue(ending, self.now())], same),
+                *compare_pods(expected, deployment, compared, same),
                 *find_late_ends(expected, deployment, ending),
                 *find_troubles(expected, deployment, pods),
                 *more,

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from supply_chain.errors import ImageNotFound
+from supply_chain.errors import ImageDamaged, ImageNotFound
 from supply_chain.execution.kubernetes.same_content import has_same_content
 from supply_chain.model.image import ImageRef
 
@@ -21,6 +21,7 @@ ONE: dict[str, Any] = {"config": {"digest": "sha256:c"}, "layers": [{"digest": "
         (ONE | {"annotations": {"a": "2"}}, True),
         (ONE | {"config": {"digest": "sha256:d"}}, False),
         (ONE | {"layers": [{"digest": "sha256:b"}]}, False),
+        (ONE | {"manifests": []}, False),
         ({"manifests": []}, False),
         (None, False),
     ],
@@ -48,5 +49,28 @@ def test_indexes_are_not_compared() -> None:
     class Registry:
         def manifest(self, _: ImageRef) -> dict[str, Any]:
             return {"manifests": []}
+
+    assert not has_same_content(Registry(), CURATED, OTHER)
+
+
+@pytest.mark.parametrize(
+    "digest", ["", "sha256:x", "sha256:../../x/manifests/y", f"{OTHER}?x=1", "sha512:" + "5" * 128]
+)
+def test_what_is_no_digest_is_not_asked_for(digest: str) -> None:
+    """Whoever writes the status of a pod may write anything."""
+
+    class Registry:
+        def manifest(self, ref: ImageRef) -> dict[str, Any]:
+            raise AssertionError(ref)
+
+    assert not has_same_content(Registry(), CURATED, digest)
+
+
+def test_damaged_manifest_is_not_the_same() -> None:
+    """The registry answers the other digest with something else."""
+
+    class Registry:
+        def manifest(self, ref: ImageRef) -> dict[str, Any]:
+            raise ImageDamaged("it is another one")
 
     assert not has_same_content(Registry(), CURATED, OTHER)
