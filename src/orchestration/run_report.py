@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -17,6 +16,7 @@ from prefect.exceptions import PrefectException
 from prefect.runtime import flow_run
 
 from orchestration.clock import now
+from orchestration.steps import wait_for_all
 from supply_chain import reports
 from supply_chain.errors import SupplyChainError
 from supply_chain.model.image import Proof
@@ -107,6 +107,9 @@ class RunReporter:
         about = reports.summary(self.report)
         self._log.info("%s", about)
         page = reports.run_report_page(self.report, now())
+        report = self.report.report
+        rows = reports.findings_table(report) if report else []
+        counts = f"{reports.findings_summary(report)}; {report.database.kind} database" if report else ""
         artifacts = [
             acreate_markdown_artifact(key=artifact_key("run-report", name), markdown=page, description=about),
             *(
@@ -119,12 +122,9 @@ class RunReporter:
                 for environment, address in self._addresses.items()
             ),
         ]
-        if self.report.report:
-            rows = reports.findings_table(self.report.report)
-            about = f"{reports.findings_summary(self.report.report)}; {self.report.report.database.kind} database"
-            key = artifact_key("findings", name)
-            artifacts.append(acreate_table_artifact(key=key, table=rows, description=about))
-        await asyncio.gather(*artifacts)
+        if report:
+            artifacts.append(acreate_table_artifact(key=artifact_key("findings", name), table=rows, description=counts))
+        await wait_for_all(*artifacts)
 
     def add_address(self, environment: str, address: str) -> None:
         """Add the address of the application in an environment; it becomes a link."""

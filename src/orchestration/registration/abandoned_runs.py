@@ -28,8 +28,10 @@ FREQUENCY = {"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT)}
 ABANDONED = "Abandoned"
 """Name of the state of a run after its heartbeats stop and before it is Crashed."""
 SILENT = "a silent run is Abandoned"
-NOT_STARTED = ("Pending", "Submitting", "InfrastructurePending")
-"""Names of the states of a run that a worker accepted, until its process says that it runs."""
+NOT_STARTED = ("Pending", "Submitting")
+"""Names of the states of a run that a worker accepted and has not started. In InfrastructurePending, what the worker
+created starts by itself, after it has pulled an image.
+"""
 ANY = "prefect.flow-run.*"
 OURS = {"prefect.resource.role": "tag", "prefect.resource.id": f"prefect.tag.{TAG}"}
 """Related resource of all events of the project's runs: heartbeats and changes of state."""
