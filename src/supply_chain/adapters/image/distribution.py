@@ -6,6 +6,7 @@ import posixpath
 import re
 from collections.abc import Callable, Iterator
 
+from supply_chain.adapters.image.database_paths import OWN, list_scanned, match_scanned
 from supply_chain.adapters.image.file_content import HEAD, ContentStore, FileContent
 from supply_chain.adapters.image.filesystem import Filesystem, Kind, Node, escape_path
 from supply_chain.adapters.image.package_records import InstalledFiles
@@ -20,6 +21,8 @@ from supply_chain.evidence.examination import (
     Identity,
 )
 
+__all__ = ["OWN", "examine", "is_text_database", "list_scanned", "parse_assignments", "read_distribution"]
+
 Files = Filesystem[FileContent]
 
 MOST_LISTED = 1000
@@ -27,40 +30,19 @@ MOST_LISTED = 1000
 OS_RELEASE = ("/etc/os-release", "/usr/lib/os-release")
 """Paths of os-release, in the order in which they are tried (os-release(5))."""
 DEBIAN_VERSION = "/etc/debian_version"
-OWN = {
-    "dpkg": ("/var/lib/dpkg",),
-    "rpm": ("/var/lib/rpm", "/usr/lib/sysimage/rpm", "/usr/share/rpm"),
-    "apk": ("/lib/apk/db", "/usr/lib/apk/db"),
-    "pacman": ("/var/lib/pacman",),
-    "portage": ("/var/db/pkg",),
-}
-"""Package manager → directories where a distribution stores its records and scanners look for them."""
 PLACES = {
     "/var/db/pkg/": (re.compile(r"(?:[^/]+/)*(?:PF|CONTENTS)"), "portage"),
     "/conda-meta/": (re.compile(r"[^/]+\.json"), "conda"),
     "/Cellar/": (re.compile(r"[^/]+/[^/]+/INSTALL_RECEIPT\.json"), "Homebrew"),
 }
 """Directory of records that their content does not show → pattern of their paths in it, and the package manager."""
-OPKG_INFO = "lib/opkg/info"
-SCANNED = {
-    "lib/dpkg/status": "dpkg",
-    "lib/dpkg/status.d": "dpkg",
-    "lib/opkg/status": "opkg",
-    OPKG_INFO: "opkg",
-    "lib/apk/db/installed": "apk",
-    **{
-        f"{directory}/rpm/{name}": "rpm"
-        for directory in ("var/lib", "usr/share", "usr/lib/sysimage")
-        for name in ("Packages", "Packages.db", "rpmdb.sqlite")
-    },
-    "var/lib/rpmmanifest/container-manifest-2": "rpm",
+ABOVE = {
+    "dpkg": re.compile(r"(.*)/status\.d/[^/]+", re.DOTALL),
+    "pacman": re.compile(r"(.*)/local/[^/]+/desc", re.DOTALL),
+    "portage": re.compile(r"(.*/pkg)/[^/]+/[^/]+/CONTENTS", re.DOTALL),
+    "Homebrew": re.compile(r"(.*/Cellar)/.*", re.DOTALL),
 }
-"""End of the path of a file, or of a directory of files, that syft reads whatever it contains → package manager."""
-_SCANNED = re.compile(f"/({'|'.join(map(re.escape, SCANNED))})(?:(?<=status.d)/[^/]+|(?<=info)/[^/]+\\.control)?\\Z")
-_LINKED = tuple(
-    (f"/{end[: slash.start()]}", end[slash.start() :], end) for end in SCANNED for slash in re.finditer("/|$", end)
-)
-"""End of the path of a link that can lead to such a file, what follows below the link, and both together."""
+"""Package manager with a file or directory for each package → its directory of records, in the path of a file."""
 FAMILIES = {
     "dpkg": ("debian", "ubuntu", "raspbian", "echo"),
     "rpm": ("rhel", "fedora", "centos", "suse", "opensuse", "opensuse-leap", "opensuse-tumbleweed", "amzn", "ol",
@@ -95,7 +77,7 @@ def examine(
     Raise `ValueError` for more privileged files than an examination lists: no ordinary image comes near.
     """
     release = _os_release(files, keeper)
-    own, databases = _find_databases(files, checkpoint)
+    own, databases = _find_databases(files, _find_judged(release), checkpoint)
     archives = [*_find_archives(files), *_find_bytecode(files, keeper, read_installed)]
     return Examination(
         distribution=_identify(release),
@@ -116,7 +98,7 @@ def read_distribution(files: Files, keeper: ContentStore) -> Identity | None:
 
 def is_text_database(path: str) -> bool:
     """Return whether syft reads a file with this path as records of dpkg or apk."""
-    return _match_scanned(path) in ("dpkg", "apk")
+    return not match_scanned(path).isdisjoint(("dpkg", "apk"))
 
 
 def _identify(release: dict[str, str]) -> Identity | None:
@@ -235,59 +217,39 @@ def _same_version(installed: str, version: str) -> bool:
     return one[:shorter] == other[:shorter]
 
 
-def _find_databases(files: Files, checkpoint: Callable[[], object]) -> tuple[tuple[str, ...], list[Database]]:
-    """Return the package managers of the image's own distribution, and the databases in other places."""
+def _find_databases(
+    files: Files, judged: str, checkpoint: Callable[[], object]
+) -> tuple[tuple[str, ...], list[Database]]:
+    """Return the package managers with records where a distribution has its own, and the second databases.
+
+    A second database is in another place, or of another package manager than that of the distribution `judged`, if it
+    is known.
+    """
     own: dict[str, str] = {}
     others: dict[str, Database] = {}
-    for path, node, scanned in sorted(list_scanned(files, checkpoint), key=lambda each: each[0]):
+    for path, node, scanned in sorted(list_scanned(files, checkpoint), key=lambda each: (each[0], each[2])):
         manager, directory = _find_records(path, node, scanned)
         if not manager:
             continue
-        place = next(
-            (each for each in OWN.get(manager, ()) if directory == each or directory.startswith(f"{each}/")), ""
-        )
+        place = _find_place(manager, directory)
         if place and own.setdefault(manager, place) == place:
             continue
         others.setdefault(directory, Database(path=escape_path(directory), manager=manager))
     managers = tuple(own)
-    for manager in managers[1:]:
-        others.setdefault(own[manager], Database(path=own[manager], manager=manager))
+    first = next((each for each in managers if judged in FAMILIES[each]), next(iter(managers), ""))
+    for manager in managers:
+        if manager != first or (judged in GRYPE_NAMES and judged not in FAMILIES[manager]):
+            others.setdefault(own[manager], Database(path=own[manager], manager=manager))
     return managers, sorted(others.values(), key=lambda each: each.path)
 
 
-def list_scanned(files: Files, checkpoint: Callable[[], object]) -> Iterator[tuple[str, Node[FileContent], str]]:
-    """Yield every file, and the package manager as whose records syft reads it, also through a link; empty if none.
+def _find_place(manager: str, directory: str) -> str:
+    """Return the directory of a distribution in which a directory of records is; empty if it is in none.
 
-    Of several links to one file or directory, only the first counts. `checkpoint` is called for each file, and may
-    raise.
+    Below apk's own there are no records, and none are compared there.
     """
-    listed = set[tuple[str, str, bool]]()
-    for path, node in files.walk():
-        checkpoint()
-        manager = _match_scanned(path)
-        yield path, node, manager
-        if node.kind is not Kind.LINK:
-            continue
-        if manager and (target := files.resolve(path)):
-            yield *target, manager
-        for above, below, end in _LINKED:
-            target = files.resolve(path + below) if path.endswith(above) else None
-            if target and (key := (target[0], SCANNED[end], end == OPKG_INFO)) not in listed:
-                listed.add(key)
-                yield from _list_records(*target, end)
-
-
-def _list_records(path: str, node: Node[FileContent], end: str) -> Iterator[tuple[str, Node[FileContent], str]]:
-    """Yield a file that syft reads as if its path ended with this key of `SCANNED`, or the files in a directory."""
-    yield path, node, SCANNED[end]
-    for name, child in node.children.items():
-        if end != OPKG_INFO or name.endswith(".control"):
-            yield f"{path}/{name}", child, SCANNED[end]
-
-
-def _match_scanned(path: str) -> str:
-    match = _SCANNED.search(path)
-    return SCANNED[match[1]] if match else ""
+    below = [each for each in OWN.get(manager, ()) if manager != "apk" and directory.startswith(f"{each}/")]
+    return directory if directory in OWN.get(manager, ()) else next(iter(below), "")
 
 
 def _find_records(path: str, node: Node[FileContent], scanned: str) -> tuple[str, str]:
@@ -295,21 +257,19 @@ def _find_records(path: str, node: Node[FileContent], scanned: str) -> tuple[str
 
     `scanned` is the package manager as whose records syft reads the file.
     """
-    directory = posixpath.dirname(path)
+    if scanned == "nix":  # an empty file or directory in its store is a package too
+        return scanned, posixpath.dirname(path)
     if node.kind is Kind.DIRECTORY:
-        if path in ("/nix/store", "/gnu/store") and node.children:
-            return ("nix" if path == "/nix/store" else "guix"), path
-        return "", ""
-    for place, (pattern, manager) in PLACES.items():
-        above, separator, record = path.rpartition(place)
-        if separator and pattern.fullmatch(record):
-            return manager, f"{above}{place}".rstrip("/")
-    manager = (scanned if node.content.size else "") or node.content.database if node.content else ""
-    if manager == "dpkg" and posixpath.basename(directory) == "status.d":
-        directory = posixpath.dirname(directory)
-    if manager == "pacman":
-        directory = posixpath.dirname(posixpath.dirname(directory))
-    return manager, directory
+        return ("guix", path) if path == "/gnu/store" and node.children else ("", "")
+    manager = scanned if node.content and node.content.size else ""
+    if not manager:
+        for place, (pattern, name) in PLACES.items():
+            above, separator, record = path.rpartition(place)
+            if separator and pattern.fullmatch(record):
+                return name, f"{above}{place}".rstrip("/")
+        manager = node.content.database if node.content else ""
+    above_record = ABOVE[manager].fullmatch(path) if manager in ABOVE else None
+    return manager, (above_record[1] if above_record else posixpath.dirname(path)) or "/"
 
 
 def _find_archives(files: Files) -> Iterator[Archive]:

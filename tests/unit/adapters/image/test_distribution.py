@@ -168,7 +168,7 @@ def test_dangling_os_release_link_is_a_contradiction():
     ],
 )
 def test_package_records_elsewhere_are_a_second_database(files, others):
-    """Databases are found by content; several files of one manager in its directory are one database."""
+    """Databases are found by path and by content; several files of one manager in its directory are one database."""
     assert [each.path for each in examined(files).databases] == others
 
 
@@ -184,11 +184,27 @@ def test_package_records_elsewhere_are_a_second_database(files, others):
         ("/x/usr/share/rpm/rpmdb.sqlite", "rpm"),
         ("/x/usr/lib/sysimage/rpm/Packages.db", "rpm"),
         ("/x/var/lib/rpmmanifest/container-manifest-2", "rpm"),
+        ("/var/lib/pacman/local/evil/desc", "pacman"),
+        ("/x/var/lib/pacman/local/a/b/desc", "pacman"),
+        ("/x/var/db/pkg/a/b-1/CONTENTS", "portage"),
+        ("/opt/bitnami/node/.spdx-node.spdx", "bitnami"),
+        ("/opt/bitnami/.bitnami_components.json", "bitnami"),
+        ("/opt/nix/store/hash-evil-1.0/bin/node", "nix"),
+        ("/x/nix/var/nix/db/db.sqlite", "nix"),
+        ("/usr/share/snappy/dpkg.yaml", "snap"),
+        ("/x/snap/manifest.yaml", "snap"),
+        ("/x/snap/snapcraft.yaml", "snap"),
+        ("/x/conda-meta/a.json", "conda"),
+        ("/x/Cellar/a/1/.brew/a.rb", "Homebrew"),
         ("/x/lib/dpkg/status-old", ""),
         ("/x/lib/dpkg/status/x", ""),
         ("/usr/lib/opkg/info/apt.list", ""),
         ("/usr/libx/opkg/status", ""),
         ("/x/lib/rpm/Packages", ""),
+        ("/var/lib/pacman/sync/desc", ""),
+        ("/x/opt/bitnami/node/.spdx-node.spdx", ""),
+        ("/opt/bitnami/node/a.spdx", ""),
+        ("/usr/share/snappy/x/dpkg.yaml", ""),
     ],
 )
 def test_file_that_the_scanner_reads_by_its_path_is_a_database(path, manager):
@@ -196,6 +212,12 @@ def test_file_that_the_scanner_reads_by_its_path_is_a_database(path, manager):
     found = examined({OWN: RECORD, path: "any content"}).databases
 
     assert [each.manager for each in found] == ([manager] if manager else [])
+
+
+@pytest.mark.parametrize(
+    "path", ["/x/lib/dpkg/status", "/usr/lib/opkg/info/apt.control", "/x/lib/apk/db/installed", "/var/lib/rpm/Packages"]
+)
+def test_empty_file_is_no_database(path):
     assert examined({OWN: RECORD, path: ""}).databases == ()
 
 
@@ -207,11 +229,85 @@ def test_file_that_the_scanner_reads_by_its_path_is_a_database(path, manager):
         ("/opt/db/any", "/x/lib/dpkg/status.d", "/opt/db"),
         ("/opt/db/any", "/x/lib/dpkg/status.d/a", "/opt/db/any"),
         ("/opt/db/dpkg/status", "/x/lib", "/opt/db"),
+        ("/opt/db/lib/dpkg/status.d/a", "/x", "/opt/db/../db"),
+        ("/opt/db/pkg/a/evil-1.0/CONTENTS", "/var/db", "../opt/db"),
+        ("/opt/a/evil-1.0/CONTENTS", "/var/db/pkg/a", "/opt/a"),
+        ("/opt/any", "/var/db/pkg/a/evil-1.0/CONTENTS", "/opt/any"),
+        ("/opt/db/desc", "/var/lib/pacman/local/evil", "/opt/db"),
+        ("/opt/db/a/b/desc", "/var/lib/pacman/local", "/opt/db"),
+        ("/opt/db/apk/db/installed", "/lib", "opt/db"),
+        ("/opt/db/any", "/usr/lib/sysimage/rpm/rpmdb.sqlite", "/opt/db/any"),
+        ("/srv/node/.spdx-node.spdx", "/opt/bitnami", "/srv"),
+        ("/srv/bitnami/node/.spdx-node.spdx", "/opt", "srv"),
+        ("/srv/hash-evil-1.0/bin/node", "/opt/nix/store", "/srv"),
+        ("/srv/a.json", "/x/conda-meta", "/srv"),
     ],
 )
 def test_file_that_the_scanner_reads_through_a_link_is_a_database(file, link, to):
     """The scanner follows links to files and to directories."""
     assert len(examined({file: "any content"}, {link: to}).databases) == 1
+
+
+def test_file_is_a_database_through_several_links():
+    """A link can lead to a directory that has another one."""
+    links = {"/x/var": "/opt/one", "/opt/one/lib": "/opt/two", "/opt/two/rpm": "/opt/three"}
+
+    (found,) = examined({"/opt/three/rpmdb.sqlite": "any content"}, links).databases
+    assert (found.path, found.manager) == ("/opt/three", "rpm")
+
+
+def test_links_in_a_circle_are_followed_once():
+    links = {"/var/lib/pacman/local/a": "/", "/x/var": "/x", "/x/lib": "x"}
+
+    found = examined({"/x/pacman/local/b/desc": "any content"}, links).databases
+    assert [each.path for each in found] == ["/x/pacman"]
+
+
+def test_database_below_that_of_apk_is_a_second_database():
+    """Only the file in apk's own directory is compared."""
+    found = examined({"/lib/apk/db/installed": APK, "/lib/apk/db/lib/apk/db/installed": APK}).databases
+
+    assert [each.path for each in found] == ["/lib/apk/db/lib/apk/db"]
+
+
+DESC = "%NAME%\nx\n\n%VERSION%\n1\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "files", "links"),
+    [
+        ("alpine", {"/lib/apk/db/installed": APK}, {}),
+        ("alpine", {"/usr/lib/apk/db/installed": APK}, {"/lib": "usr/lib"}),
+        ("debian", {OWN: RECORD, "/usr/lib/dpkg/methods/x": "x"}, {"/lib": "usr/lib"}),
+        ("debian", {"/var/lib/dpkg/status.d/a": RECORD, "/var/lib/dpkg/status.d/a.md5sums": "x"}, {}),
+        ("fedora", {"/usr/lib/sysimage/rpm/rpmdb.sqlite": "any"}, {"/var/lib/rpm": "../../usr/lib/sysimage/rpm"}),
+        ("azurelinux", {"/var/lib/rpmmanifest/container-manifest-2": "any"}, {}),
+        ("arch", {"/var/lib/pacman/local/x-1/desc": DESC, "/var/lib/pacman/local/ALPM_DB_VERSION": "9\n"}, {}),
+        ("gentoo", {"/var/db/pkg/a/b-1/CONTENTS": "obj /a 0 0\n", "/var/db/pkg/virtual/c-1/CONTENTS": ""}, {}),
+    ],
+)
+def test_distribution_has_no_second_database(name, files, links):
+    """Its own may be reached through a link too."""
+    found = examined({"/etc/os-release": f"ID={name}\n", **files}, links)
+
+    assert (found.databases, found.contradictions) == ((), ())
+
+
+@pytest.mark.parametrize(
+    ("path", "directory"),
+    [
+        ("/lib/apk/db/installed", "/lib/apk/db"),
+        ("/var/lib/rpm/rpmdb.sqlite", "/var/lib/rpm"),
+        ("/var/lib/rpmmanifest/container-manifest-2", "/var/lib/rpmmanifest"),
+        ("/var/lib/pacman/local/x-1/desc", "/var/lib/pacman"),
+        ("/var/db/pkg/a/b-1/CONTENTS", "/var/db/pkg"),
+    ],
+)
+def test_database_of_another_distribution_is_a_second_database(path, directory):
+    """It is one with and without the distribution's own records."""
+    for own in ({OWN: RECORD}, {}):
+        found = examined({"/etc/os-release": DEBIAN, path: "any content", **own}).databases
+        assert [each.path for each in found] == [directory]
 
 
 def test_directory_is_listed_once_for_many_links():
@@ -226,10 +322,10 @@ def test_directory_is_listed_once_for_many_links():
 def test_directory_is_listed_for_each_package_manager_and_rule():
     """Of opkg's `info`, syft reads the files with one ending only."""
     links = {"opt/a/lib/dpkg/status.d": "/opt/records", "opt/b/lib/opkg/info": "/opt/records"}
-    _, files = lay_files({"opt/records/x.control": b"x"}, {**links, "opt/c/lib/opkg/status": "/opt/records"})
+    _, files = lay_files({"opt/records/x.control": b"x", "opt/records/x.list": b"x"}, links)
 
     found = [manager for path, _, manager in list_scanned(files, lambda: None) if path == "/opt/records/x.control"]
-    assert sorted(found) == ["", "dpkg", "opkg", "opkg"]
+    assert sorted(found) == ["", "dpkg", "opkg"]
 
 
 def test_search_for_package_databases_ends_at_its_deadline():
