@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
+from supply_chain.adapters.image.database_paths import OWN, list_scanned, match_scanned
 from supply_chain.adapters.image.file_content import ContentStore, FileContent
 from supply_chain.adapters.image.filesystem import Filesystem, Node
 from supply_chain.adapters.image.standard_library import StandardLibraries, find_libraries
@@ -25,8 +26,8 @@ RECORD = ".dist-info/RECORD"
 PACKAGES = re.compile(r".*/(site|dist)-packages/", re.DOTALL)
 """Where pip and similar tools install packages with their records."""
 CHECKSUMS = re.compile(r"/var/lib/dpkg/(info|status\.d)/[^/]+\.md5sums")
-UNREAD = re.compile(r"/(var/lib|usr/lib/sysimage|usr/share)/rpm/|/var/lib/pacman/|/var/db/pkg/.*/CONTENTS", re.DOTALL)
-"""Records of the package managers whose lists of files are not read."""
+UNREAD = ("rpm", "pacman", "portage")
+"""The package managers whose lists of files are not read."""
 LARGEST_RECORD, MOST_RECORDS = 4 * 1024 * 1024, 64 * 1024 * 1024
 """Maximum bytes of a record, and of all records, that are read."""
 
@@ -111,12 +112,33 @@ def read_installed_files(
 
 
 def name_unread_manager(path: str, node: Node[FileContent]) -> str:
-    """Return the package manager whose list of files a file is, if such lists are not read; empty if none."""
-    if node.content is None or not UNREAD.match(path):
+    """Return the package manager whose list of files a file is, if such lists are not read; empty if none.
+
+    Only files in a distribution's own directories count. The path decides, as it does for syft, or else the content.
+    """
+    if node.content is None:
         return ""
-    if path.endswith("/CONTENTS"):
-        return "portage"
-    return node.content.database if node.content.database in ("rpm", "pacman") else ""
+    for manager in UNREAD:
+        if path.startswith(tuple(f"{each}/" for each in OWN[manager])):
+            if manager == "portage":
+                return manager if path.endswith("/CONTENTS") else ""
+            is_scanned = bool(node.content.size) and manager in match_scanned(path)
+            return manager if is_scanned or node.content.database == manager else ""
+    return ""
+
+
+def find_unread_databases(files: Files, checkpoint: Callable[[], object]) -> dict[str, str]:
+    """Return path → package manager of each list of files that is not read, in any place and also through links.
+
+    The path is without links. `checkpoint` is called for each file, and may raise.
+    """
+    found = dict[str, str]()
+    for path, node, scanned in list_scanned(files, checkpoint):
+        if manager := name_unread_manager(path, node):
+            found[path] = manager
+        elif scanned in UNREAD and node.content and node.content.size:
+            found[path] = scanned
+    return found
 
 
 def resolve_directory(files: Files, path: str, resolved: dict[str, str]) -> str:
