@@ -26,8 +26,14 @@ NOT_INSTALLED = "not-installed"
 """In the status of a package that somebody only selected; it has no version."""
 REMOVED = "deinstall"
 """In the status of a package that only left configuration files; syft leaves it out."""
-LISTS = (".md5sums", ".conffiles")
-"""End of the name of a list of a package's files that syft reads: it reports no program that a package owns."""
+LISTS = {
+    ".md5sums": re.compile(rb"[0-9a-f]{32} [ *][^\0\r]+"),
+    ".conffiles": re.compile(rb"(remove-on-upgrade )?/[^\0\r]*"),
+}
+"""End of the name of a list of a package's files → its lines (deb-md5sums(5), deb-conffiles(5)).
+
+Syft reads these lists: it reports no program that a package owns.
+"""
 CONFFILES = "conffiles"
 """The field with a package's configuration files, which syft reads as such a list."""
 MOST_PACKAGES = 3000
@@ -47,7 +53,6 @@ SPELLING = {
 INSTALLED_SIZE = "installedsize"
 VERSION = re.compile(r"([0-9]{1,9}:)?[0-9][A-Za-z0-9.+~:-]{0,255}")
 """A version (deb-version(7)). Scanners find no vulnerabilities of one that they cannot compare."""
-RECORD = re.compile(rb"^package[ \t]*:", re.IGNORECASE | re.MULTILINE)
 REMEDY_FOR_RECORD = "let dpkg write it, or review this line"
 REMEDY = "install it from an archive of debian_archives, add the archive that it is from, or review this line"
 
@@ -118,14 +123,27 @@ def _parse_status(
         false_claims.append(
             f"{escape_path(path)}:1: records of dpkg that are too large, and are not read; {REMEDY_FOR_RECORD}"
         )
-    elif path.endswith(LISTS) and not RECORD.search(stored):
+    elif not (number := _find_line_outside_list(path, stored)):
         return  # a list of files in `status.d`
-    elif number := _find_invalid_line(stored):
+    elif invalid := _find_invalid_line(stored):
+        number = max(number, invalid)
         false_claims.append(
             f"{escape_path(path)}:{number}: a line that dpkg does not write among its records; {REMEDY_FOR_RECORD}"
         )
     else:
         yield from parse_status(stored)
+
+
+def _find_line_outside_list(path: str, content: bytes) -> int:
+    """Return the number of the first line because of which a file is no list of a package's files; 0 if it is one.
+
+    Syft reads every file in `status.d` as a record too, and its fields with any white space and hyphens in their names.
+    """
+    form = LISTS.get(posixpath.splitext(path)[1])
+    if form is None:
+        return 1
+    lines = enumerate(content.split(b"\n"), start=1)
+    return next((number for number, line in lines if line and not form.fullmatch(line)), 0)
 
 
 def _find_invalid_line(content: bytes) -> int:

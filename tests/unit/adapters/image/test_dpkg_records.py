@@ -7,6 +7,7 @@ from supply_chain.adapters.image.dpkg_records import DebianPackage, find_lists, 
 from tests.support.dpkg import STATUS, record
 from tests.support.filesystem import lay_files
 
+NOT_WRITTEN = "a line that dpkg does not write among its records"
 HAT = DebianPackage("hat", "2.0-1", "amd64", "hats 2.0")
 
 
@@ -24,6 +25,51 @@ def test_records_of_distroless_images_are_read():
     assert read(records) == ([HAT], [])
 
 
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("hat.md5sums", b"d41d8cd98f00b204e9800998ecf8427e  usr/bin/a: b\n\n" + b"0" * 32 + b" *opt/a\tb"),
+        ("hat.md5sums", b""),
+        ("hat.conffiles", b"/etc/hat: b\nremove-on-upgrade /etc/cap\n"),
+    ],
+    ids=str,
+)
+def test_list_of_files_beside_records_is_no_record(name, content):
+    assert read({f"var/lib/dpkg/status.d/{name}": content}) == ([], [])
+
+
+@pytest.mark.parametrize("name", ["hat.md5sums", "hat.conffiles", "hat"])
+@pytest.mark.parametrize("begin", [b"P-ackage", b"\tPackage", "\xa0Package".encode(), b"package", b"Package\x0c"])
+def test_record_in_a_list_of_files_is_a_false_claim(name, begin):
+    """Syft removes white space and hyphens from the names of fields, and reads each file of the directory."""
+    content = record().replace(b"Package", begin)
+
+    (claim,) = read({f"var/lib/dpkg/status.d/{name}": content})[1]
+    assert claim.startswith(f"/var/lib/dpkg/status.d/{name}:1: ") and NOT_WRITTEN in claim
+
+
+def test_record_with_the_name_of_a_list_is_read():
+    """Its package is compared, as the scanner reports it."""
+    assert read({"var/lib/dpkg/status.d/hat.md5sums": record()}) == ([HAT], [])
+
+
+@pytest.mark.parametrize(
+    ("name", "list_of_files"),
+    [
+        ("hat.md5sums", b"0" * 32 + b"  opt/hat\n"),
+        ("hat.conffiles", b"/etc/hat\n"),
+    ],
+)
+@pytest.mark.parametrize(
+    "more", [b"\xc2\xa0Package: evil", b"/etc/a\r", b"/etc/a\0", b"0" * 32 + b"\topt/hat"], ids=str
+)
+def test_list_of_files_with_another_line_names_this_line(name, list_of_files, more):
+    """A person looks for it."""
+    (claim,) = read({f"var/lib/dpkg/status.d/{name}": list_of_files + more + b"\n"})[1]
+
+    assert claim.startswith(f"/var/lib/dpkg/status.d/{name}:2: ")
+
+
 @pytest.mark.parametrize("status", ["deinstall ok config-files", "purge deinstall", "install ok not-installed"])
 def test_removed_package_is_left_out(status):
     """The scanner leaves it out."""
@@ -37,9 +83,6 @@ def test_installed_package_that_says_otherwise_is_read():
     ((package,), _) = read({STATUS: record("9", status="install ok not-installed")})
 
     assert package.version == "9"
-
-
-NOT_WRITTEN = "a line that dpkg does not write among its records"
 
 
 @pytest.mark.parametrize(
