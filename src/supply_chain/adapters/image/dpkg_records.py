@@ -53,6 +53,8 @@ SPELLING = {
 INSTALLED_SIZE = "installedsize"
 VERSION = re.compile(r"([0-9]{1,9}:)?[0-9][A-Za-z0-9.+~:-]{0,255}")
 """A version (deb-version(7)). Scanners find no vulnerabilities of one that they cannot compare."""
+NAME, ARCHITECTURE = re.compile(r"[a-z0-9][a-z0-9+.-]+"), re.compile(r"[a-z0-9-]*")
+"""Name and architecture of a package (Debian policy, 5.6.7 and 5.6.8). Scanners look for lists of others elsewhere."""
 REMEDY_FOR_RECORD = "let dpkg write it, or review this line"
 REMEDY = "install it from an archive of debian_archives, add the archive that it is from, or review this line"
 
@@ -202,13 +204,18 @@ def _parse_package(fields: list[tuple[str, str]]) -> DebianPackage | str:
     if len(named) != len(fields) or SOURCE_VERSION in named:
         return "a record of dpkg that names a field several times, or one that dpkg does not write"
     package, version, source, architecture, status = (named.get(each, "") for each in NAMED)
-    if not package or REMOVED in status or (not version and NOT_INSTALLED in status):
+    is_named = NAME.fullmatch(package) and ARCHITECTURE.fullmatch(architecture)
+    if not package or REMOVED in status or (is_named and not version and NOT_INSTALLED in status):
         return ""
-    match = SOURCE.fullmatch(source or package)
-    if match is None or not version:
-        return f"a record of dpkg without a version, or with the invalid source {escape_path(source)[:100]!r}"
-    if not VERSION.fullmatch(version):
-        return f"a record of dpkg with the invalid version {escape_path(version)[:100]!r}"
+    match, why = SOURCE.fullmatch(source or package), ""
+    if not is_named:
+        why = f"with the invalid name or architecture {escape_path(f'{package}:{architecture}')[:100]!r}"
+    elif match is None or not version:
+        why = f"without a version, or with the invalid source {escape_path(source)[:100]!r}"
+    elif not VERSION.fullmatch(version):
+        why = f"with the invalid version {escape_path(version)[:100]!r}"
+    if match is None or why:
+        return f"a record of dpkg {why}"
     return DebianPackage(package, version, architecture, name_source(match[1], match[2] or version))
 
 
