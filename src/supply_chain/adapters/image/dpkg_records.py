@@ -5,7 +5,7 @@ from __future__ import annotations
 import posixpath
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Set
 from dataclasses import dataclass
 
 from supply_chain.adapters.image.distribution import list_scanned
@@ -90,7 +90,7 @@ def read_records(
     files: Files, keeper: ContentStore, checkpoint: Callable[[], object]
 ) -> tuple[list[Record], list[str]]:
     """Return the records in an image, and why others are false."""
-    records, false_claims = list[Record](), list[str]()
+    records, false_claims, selected = list[Record](), list[str](), list[tuple[str, dict[str, str]]]()
     for path, content in find_status(files, checkpoint):
         for line, fields in _parse_status(keeper, path, content, false_claims):
             checkpoint()
@@ -101,7 +101,22 @@ def read_records(
                 records.append(Record(path, line, package, dict(fields).get(CONFFILES, "")))
             elif package:
                 false_claims.append(f"{escape_path(path)}:{line}: {package}; {REMEDY_FOR_RECORD}")
-    return records, false_claims
+            elif _is_selected(named := dict(fields)):
+                selected.append((f"{escape_path(path)}:{line}", named))
+    installed = {each.package.name for each in records}
+    return records, false_claims + _explain_selected(files, selected, installed, checkpoint)
+
+
+def _explain_selected(
+    files: Files, selected: list[tuple[str, dict[str, str]]], installed: Set[str], checkpoint: Callable[[], object]
+) -> list[str]:
+    """Return why records of packages that are not installed are false: syft reads the lists of their files too.
+
+    The lists of a name that is installed, such as for another architecture, are compared as that package's.
+    """
+    lists = set(find_lists(files, checkpoint)) - installed if selected else set[str]()
+    why = f"a list of files of a package that is not installed; {REMEDY_FOR_RECORD}"
+    return [f"{place}: {why}" for place, fields in selected if fields["package"] in lists or fields.get(CONFFILES)]
 
 
 def find_status(files: Files, checkpoint: Callable[[], object]) -> Iterator[tuple[str, FileContent]]:
@@ -217,6 +232,11 @@ def _parse_package(fields: list[tuple[str, str]]) -> DebianPackage | str:
     if match is None or why:
         return f"a record of dpkg {why}"
     return DebianPackage(package, version, architecture, name_source(match[1], match[2] or version))
+
+
+def _is_selected(named: Mapping[str, str]) -> bool:
+    """Return whether a record is of a package that somebody only selected, and that a scanner reports."""
+    return bool(named.get("package")) and REMOVED not in named.get("status", "")
 
 
 def name_source(name: str, version: str) -> str:

@@ -70,6 +70,21 @@ def test_list_of_files_with_another_line_names_this_line(name, list_of_files, mo
     assert claim.startswith(f"/var/lib/dpkg/status.d/{name}:2: ")
 
 
+@pytest.mark.parametrize("where", ["hat.md5sums", "hat:amd64.md5sums", "hat.conffiles", ""])
+def test_list_of_a_package_that_is_not_installed_is_a_false_claim(where):
+    """Syft reads it, and reports no program in it."""
+    selected = b"Package: hat\nStatus: unknown ok not-installed\nArchitecture: amd64\n"
+    lists = {f"var/lib/dpkg/info/{where}": b"0  opt/evil\n"} if where else {}
+    content = selected + (b"" if where else b"Conffiles:\n /opt/evil 0\n") + b"\n"
+
+    other = {"var/lib/dpkg/info/cap.md5sums": b"0  opt/cap\n"}
+    assert read({STATUS: selected + b"\n", **other}) == ([], [])
+    assert read({STATUS: content.replace(b"unknown", b"deinstall"), **lists}) == ([], [])
+    assert read({STATUS: record() + selected.replace(b"amd64", b"i386") + b"\n", **lists}) == ([HAT], [])
+    (claim,) = read({STATUS: record(name="cap") + content, **lists})[1]
+    assert claim.startswith(f"/{STATUS}:9: a list of files of a package that is not installed; ")
+
+
 @pytest.mark.parametrize("status", ["deinstall ok config-files", "purge deinstall", "install ok not-installed"])
 def test_removed_package_is_left_out(status):
     """The scanner leaves it out."""
