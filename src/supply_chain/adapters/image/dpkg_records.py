@@ -55,6 +55,8 @@ VERSION = re.compile(r"([0-9]{1,9}:)?[0-9][A-Za-z0-9.+~:-]{0,255}")
 """A version (deb-version(7)). Scanners find no vulnerabilities of one that they cannot compare."""
 NAME, ARCHITECTURE = re.compile(r"[a-z0-9][a-z0-9+.-]+"), re.compile(r"[a-z0-9-]*")
 """Name and architecture of a package (Debian policy, 5.6.7 and 5.6.8). Scanners look for lists of others elsewhere."""
+SPACES = "\t\n\v\f\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" + "".join(map(chr, range(0x2000, 0x200B)))
+"""White space in Go, which syft removes; Python also removes some control characters, which paths can have."""
 REMEDY_FOR_RECORD = "let dpkg write it, or review this line"
 REMEDY = "install it from an archive of debian_archives, add the archive that it is from, or review this line"
 
@@ -271,6 +273,7 @@ def list_paths(text: bytes) -> Iterator[str]:
     """
     for line in text.decode("utf-8", "surrogateescape").split("\n"):
         words = (line, *line.partition(" ")[::2], *line.rpartition(" ")[::2], *line.split(maxsplit=1))
-        for word in dict.fromkeys(each.strip().lstrip("/*") for each in words):
+        trimmed = [form for each in words for form in (each.strip(), each.strip(SPACES))]
+        for word in dict.fromkeys(each.lstrip(begin) for each in trimmed for begin in ("/*", "/")):
             if word:
                 yield posixpath.normpath(f"/{word}")

@@ -3,7 +3,7 @@
 import pytest
 
 from supply_chain.adapters.image import dpkg_records
-from supply_chain.adapters.image.dpkg_records import DebianPackage, find_lists, parse_status, read_records
+from supply_chain.adapters.image.dpkg_records import DebianPackage, find_lists, list_paths, parse_status, read_records
 from tests.support.dpkg import STATUS, record
 from tests.support.filesystem import lay_files
 
@@ -83,6 +83,22 @@ def test_list_of_a_package_that_is_not_installed_is_a_false_claim(where):
     assert read({STATUS: record() + selected.replace(b"amd64", b"i386") + b"\n", **lists}) == ([HAT], [])
     (claim,) = read({STATUS: record(name="cap") + content, **lists})[1]
     assert claim.startswith(f"/{STATUS}:9: a list of files of a package that is not installed; ")
+
+
+@pytest.mark.parametrize(
+    ("line", "path"),
+    [
+        ("0 *opt/evil", "/*opt/evil"),
+        ("0 *opt/evil", "/opt/evil"),
+        ("0  //opt/evil", "/opt/evil"),
+        ("0  opt/evil\x1c", "/opt/evil\x1c"),
+        ("0  opt/evil\u2003", "/opt/evil"),
+        ("/opt/evil 0", "/opt/evil"),
+    ],
+)
+def test_path_in_a_list_is_read_as_a_scanner_reads_it(line, path):
+    """Syft keeps an asterisk and control characters; Go has fewer characters of white space than Python."""
+    assert path in list_paths(line.encode())
 
 
 @pytest.mark.parametrize("status", ["deinstall ok config-files", "purge deinstall", "install ok not-installed"])
