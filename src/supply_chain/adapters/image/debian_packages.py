@@ -11,6 +11,7 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Set
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Protocol
 
 from supply_chain.adapters.image.debian_version import version_key
@@ -41,6 +42,24 @@ STARTS = (b"\x7fELF", b"#!")
 """Beginning of a program, a library or a script."""
 LIBRARY_VERSION = re.compile(r"(-[0-9.]+)?\.so(\.[0-9]+)*\Z")
 """End of the name of a library with its versions."""
+SCANNED = {
+    r"release": re.compile(rb"JAVA_(RUNTIME_)?VERSION="),
+    r"composer.*": re.compile(rb"'pretty_version'\s*=>"),
+    r"wp": re.compile(rb"wp-cli/wp-cli [0-9]"),
+    r"elixir": re.compile(rb"ELIXIR_VERSION=[0-9]"),
+    r"elixir\.app": re.compile(rb'\{vsn,"[0-9]'),
+    r"liberts_internal\.a": re.compile(rb"/src/otp"),
+    r"VERSION.*": re.compile(rb"go[0-9]+\.[0-9]"),
+    r"application\.ini": re.compile(rb"Name=Firefox"),
+    r"(go|firefox)(\.exe)?": re.compile(rb"."),
+    r".*\.(?i:dll|exe|bpl)": re.compile(rb"\AMZ"),
+}
+"""Name of a file, or of a link to it → what is in it if syft 1.57.0 may report a program because of it.
+
+Only files that are not ELF are here (its classifiers.go, parse_jvm_release.go and pe_package_cataloger.go). Of what a
+package lists, syft leaves out the packages of the type `binary`; it reports others, such as plugins of WordPress.
+"""
+SCANNED_NAMES = re.compile("|".join(SCANNED), re.DOTALL)
 NO_CODE = ("/etc/", "/usr/share/doc/")
 """Where administrators may change a package's files, or leave them out (Debian policy, 10.7 and 12.3)."""
 
@@ -147,7 +166,7 @@ def _needs_paths(record: Record, published: PublishedPackage, lists: _Lists) -> 
     """Return whether other versions of a package decide what its lists may name: they name programs."""
     if published.sources or not published.has_name or _explain(record.package, published):
         return False
-    return any(content.machine for _, content in (lists.find_files(record) or {}).values())
+    return any(lists.is_scanned(*file) for file in (lists.find_files(record) or {}).values())
 
 
 def _find_in_base(
@@ -276,6 +295,31 @@ class _Lists:
         file = self.files.resolve(path)
         return (file[0], file[1].content) if file and file[1].content else None
 
+    def is_scanned(self, real: str, content: FileContent) -> bool:
+        """Return whether a scanner may report a program because of the file with this path without links."""
+        return bool(content.machine) or real in self._scanned
+
+    @cached_property
+    def _scanned(self) -> frozenset[str]:
+        """Paths without links of the files that `SCANNED` describes; a link anywhere can give a file its name."""
+        scanned = set[str]()
+        for path, _ in self.files.walk():
+            self.checkpoint()
+            name = posixpath.basename(path)
+            if SCANNED_NAMES.fullmatch(name) and (file := self.find_file(path)) and self._has_evidence(name, file[1]):
+                scanned.add(file[0])
+        return frozenset(scanned)
+
+    def _has_evidence(self, name: str, content: FileContent) -> bool:
+        stored = self.keeper.read(content)
+        return stored is None or any(
+            evidence.search(stored) for form, evidence in SCANNED.items() if re.fullmatch(form, name, re.DOTALL)
+        )
+
+    def begins_as_code(self, content: FileContent) -> bool:
+        """Return whether a file that was small enough to be stored begins as a program, a library or a script."""
+        return (self.keeper.read(content) or b"").startswith(STARTS)
+
 
 @dataclass(frozen=True)
 class _Published:
@@ -330,7 +374,7 @@ class _Published:
         foreign = {
             path
             for path, (real, content) in listed.items()
-            if content.machine and _drop_library_version(real) not in own
+            if self.lists.is_scanned(real, content) and _drop_library_version(real) not in own
         }
         why = "which no version of it in the archives has" if has_name else "and no archive has a package of its name"
         return f"and its list has {_name_some(foreign)}, {why}" if foreign else ""
@@ -338,9 +382,11 @@ class _Published:
     def _may_list(self, file: tuple[str, FileContent], path: str, own: Set[str]) -> bool:
         """Return whether a package may list a file: one of its own; and no other program in its place."""
         real, content = file
-        if content.machine:
+        if self.lists.is_scanned(real, content):
             return real in own and content.sha256 in self.digests.get(real, ())
-        return self._place(path) in own or real in own or path.startswith(NO_CODE)
+        if self._place(path) in own or real in own:
+            return True
+        return real.startswith(NO_CODE) and not self.lists.begins_as_code(content)
 
     def _place(self, path: str) -> str:
         return resolve_directory(self.lists.files, path, self.directories)

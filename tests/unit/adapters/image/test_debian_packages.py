@@ -255,6 +255,85 @@ def test_list_may_have_configuration_files_that_no_archive_has_now():
     assert read({**FILES, **lists, "etc/hat/old": b"text", STATUS: record()}).false_claims == ()
 
 
+JVM = b'JAVA_VERSION="11"\n'
+NOT_ELF = [
+    ("release", JVM),
+    ("release", b'JAVA_RUNTIME_VERSION="11"\n'),
+    ("composer.phar", b"#!/usr/bin/env php\n'pretty_version' => '2.0.0'"),
+    ("wp", b"#!/usr/bin/env php\nwp-cli/wp-cli 2.9.0'"),
+    ("elixir", b"#!/bin/sh\nELIXIR_VERSION=1.17.0\n"),
+    ("elixir.app", b'{vsn,"1.17.0"}'),
+    ("liberts_internal.a", b"!<arch>\n\0/usr/src/otp_src_25.3.2.6/erts/"),
+    ("VERSION", b"go1.20\n"),
+    ("application.ini", b"[App]\nName=Firefox\nVersion=99.0\n"),
+    ("firefox", b"#!/bin/sh\n"),
+    ("go", b"#!/bin/sh\n"),
+    ("hat.DLL", b"MZ"),
+    ("release", b" " * 2 * 1024**2),
+]
+"""Name of a file that is no ELF, and its content, because of which syft reports a program."""
+
+
+@pytest.mark.parametrize("version", ["2.0-1", "1.0"])
+@pytest.mark.parametrize(("name", "content"), NOT_ELF, ids=str)
+def test_list_may_name_no_evidence_of_a_program(name, content, version):
+    """The scanner does not report a Java that a package owns; it takes the name from a link too."""
+    for path, links in ((f"etc/{name}", {}), ("etc/mark", {f"opt/{name}": "/etc/mark"})):
+        files = {**FILES, **make_lists(path), path: content, STATUS: record(version)}
+
+        (claim,) = read(files, MemoryDebianArchive(missing=PublishedPackage(has_name=False)), links).false_claims
+        assert f"and its list has /{path}, " in claim
+
+
+@pytest.mark.parametrize("version", ["2.0-1", "1.0"])
+def test_list_may_name_files_with_the_name_of_evidence(version):
+    """Only what is in them makes a scanner report a program."""
+    names = {f"etc/hat/{name}": b"text" for name, _ in NOT_ELF if name not in ("go", "firefox")}
+    files = {**FILES, **names, **make_lists(*names), STATUS: record(version)}
+
+    assert read(files, MemoryDebianArchive(missing=PublishedPackage(has_name=False))).false_claims == ()
+
+
+def test_evidence_as_published_may_be_listed():
+    """Debian has packages of Java."""
+    files = {"usr/lib/jvm/java/release": JVM}
+    archive = MemoryDebianArchive({HAT: published(files, code=frozenset())}, paths={"/usr/lib/jvm/java/release"})
+    lists = make_lists(*files)
+
+    assert read({**files, **lists, STATUS: record()}, archive).false_claims == ()
+    assert read({**files, **lists, STATUS: record("1.0")}, archive).unknown == ("hat 1.0",)
+    (claim,) = read({"usr/lib/jvm/java/release": JVM * 2, **lists, STATUS: record()}, archive).false_claims
+    assert "its list has /usr/lib/jvm/java/release" in claim
+
+
+@pytest.mark.parametrize("content", [JVM, b"text"])
+@pytest.mark.parametrize("place", ["etc/j", "usr/share/doc/j"])
+def test_link_of_a_configuration_that_leads_elsewhere_may_not_be_listed(place, content):
+    """Its target is what a scanner takes for the package's."""
+    files = {**FILES, **make_lists(place), "opt/java/release": content, STATUS: record()}
+
+    (claim,) = read(files, links={place: "/opt/java/release"}).false_claims
+    assert f"its list has /{place}, which no archive published in it" in claim
+
+
+@pytest.mark.parametrize("content", [b"\x7fELF", b"#!/bin/sh\n"])
+def test_list_may_have_no_code_among_configuration_files(content):
+    files = {**FILES, **make_lists("etc/hat/run"), "etc/hat/run": content, STATUS: record()}
+
+    assert "its list has /etc/hat/run" in read(files).false_claims[0]
+    archive = MemoryDebianArchive({HAT: published({**FILES, "etc/hat/run": b"other"}, code=CODE)})
+    assert read(files, archive).false_claims == ()
+
+
+def test_link_in_place_of_a_published_text_may_not_lead_to_evidence():
+    """The package lists the text, and a scanner follows the link."""
+    files = {path: content for path, content in FILES.items() if content != TEXT}
+    java = {**files, **make_lists("usr/share/hat/text"), "opt/java/release": JVM, STATUS: record()}
+
+    (claim,) = read(java, links={"usr/share/hat/text": "/opt/java/release"}).false_claims
+    assert "its list has /usr/share/hat/text" in claim
+
+
 def test_list_names_what_was_published_by_its_place():
     """The project's own bases have lists with merged directories."""
     archive = MemoryDebianArchive({HAT: published({"lib/hat.so": MACHINE})})
