@@ -42,7 +42,7 @@ STARTS = (b"\x7fELF", b"#!")
 """Beginning of a program, a library or a script."""
 LIBRARY_VERSION = re.compile(r"(-[0-9.]+)?\.so(\.[0-9]+)*\Z")
 """End of the name of a library with its versions."""
-SCANNED = {
+CLASSIFIED = {
     r"release": re.compile(rb"JAVA_(RUNTIME_)?VERSION="),
     r"composer.*": re.compile(rb"'pretty_version'\s*=>"),
     r"wp": re.compile(rb"wp-cli/wp-cli [0-9]"),
@@ -59,7 +59,7 @@ SCANNED = {
 Only files that are not ELF are here (its classifiers.go, parse_jvm_release.go and pe_package_cataloger.go). Of what a
 package lists, syft leaves out the packages of the type `binary`; it reports others, such as plugins of WordPress.
 """
-SCANNED_NAMES = re.compile("|".join(SCANNED), re.DOTALL)
+SCANNED_NAMES = re.compile("|".join(CLASSIFIED), re.DOTALL)
 NO_CODE = ("/etc/", "/usr/share/doc/")
 """Where administrators may change a package's files, or leave them out (Debian policy, 10.7 and 12.3)."""
 
@@ -301,7 +301,7 @@ class _Lists:
 
     @cached_property
     def _scanned(self) -> frozenset[str]:
-        """Paths without links of the files that `SCANNED` describes; a link anywhere can give a file its name."""
+        """Paths without links of the files that `CLASSIFIED` describes; a link anywhere can give a file its name."""
         scanned = set[str]()
         for path, _ in self.files.walk():
             self.checkpoint()
@@ -313,12 +313,8 @@ class _Lists:
     def _has_evidence(self, name: str, content: FileContent) -> bool:
         stored = self.keeper.read(content)
         return stored is None or any(
-            evidence.search(stored) for form, evidence in SCANNED.items() if re.fullmatch(form, name, re.DOTALL)
+            evidence.search(stored) for form, evidence in CLASSIFIED.items() if re.fullmatch(form, name, re.DOTALL)
         )
-
-    def begins_as_code(self, content: FileContent) -> bool:
-        """Return whether a file that was small enough to be stored begins as a program, a library or a script."""
-        return (self.keeper.read(content) or b"").startswith(STARTS)
 
 
 @dataclass(frozen=True)
@@ -386,7 +382,7 @@ class _Published:
             return real in own and content.sha256 in self.digests.get(real, ())
         if self._place(path) in own or real in own:
             return True
-        return real.startswith(NO_CODE) and not self.lists.begins_as_code(content)
+        return real.startswith(NO_CODE)
 
     def _place(self, path: str) -> str:
         return resolve_directory(self.lists.files, path, self.directories)

@@ -53,7 +53,7 @@ SPELLING = {
 INSTALLED_SIZE = "installedsize"
 VERSION = re.compile(r"([0-9]{1,9}:)?[0-9][A-Za-z0-9.+~:-]{0,255}")
 """A version (deb-version(7)). Scanners find no vulnerabilities of one that they cannot compare."""
-NAME, ARCHITECTURE = re.compile(r"[a-z0-9][a-z0-9+.-]+"), re.compile(r"[a-z0-9-]*")
+NAME, ARCHITECTURE = re.compile(r"[A-Za-z0-9][A-Za-z0-9+._-]*"), re.compile(r"[a-z0-9-]*")
 """Name and architecture of a package (Debian policy, 5.6.7 and 5.6.8). Scanners look for lists of others elsewhere."""
 SPACES = "\t\n\v\f\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" + "".join(map(chr, range(0x2000, 0x200B)))
 """White space in Go, which syft removes; Python also removes some control characters, which paths can have."""

@@ -142,7 +142,7 @@ def test_installed_package_that_says_otherwise_is_read():
         (record(source="hats (2.0) x"), "without a version, or with the invalid source"),
         (record(name="../hat"), "with the invalid name or architecture '../hat:amd64'"),
         (record(name="hat:x"), "with the invalid name or architecture 'hat:x:amd64'"),
-        (record(name="Hat"), "with the invalid name or architecture 'Hat:amd64'"),
+        (record(name="h@t"), "with the invalid name or architecture 'h@t:amd64'"),
         (record(name="ha*"), "with the invalid name or architecture 'ha*:amd64'"),
         (record(architecture="../x"), "with the invalid name or architecture 'hat:../x'"),
         (b"Package: ../hat\nStatus: install ok not-installed\n\n", "with the invalid name or architecture '../hat:'"),
