@@ -30,7 +30,7 @@ class BasePackages:
     false_claims: tuple[str, ...] = ()
     """`path:line: why` for each record of apk that is false or cannot be believed."""
     packages: tuple[str, ...] = ()
-    """Name and version of each package of apk that the base lacks."""
+    """Name and version of each package of apk that the base lacks, or has of another source."""
     databases: tuple[str, ...] = ()
     """Package manager and path of each database of rpm, pacman or portage that is not the base's."""
 
@@ -52,13 +52,13 @@ def read_base_packages(
     base = read_base()
     records, false_claims = read_apk_records(files, keeper, checkpoint)
     own = read_apk_records(base, keeper, checkpoint)[0] if base else []
-    versions = {(each.name, each.version) for each in own}
+    same = set(map(_identify, own))
     if base:
         false_claims += _find_false_versions(files, base, keeper, records, own)
     return BasePackages(
         digests=_list_digests(base, checkpoint) if base else None,
         false_claims=tuple(sorted(false_claims)),
-        packages=tuple(sorted({each.title for each in records if (each.name, each.version) not in versions})),
+        packages=tuple(sorted({each.title for each in records if _identify(each) not in same})),
         databases=tuple(_list_changed(files, base, databases)),
     )
 
@@ -79,7 +79,7 @@ def _find_false_versions(
 
     A scanner would look for the vulnerabilities of another version than is installed.
     """
-    same, claims = {_identify(each) for each in own}, defaultdict[str, list[ApkRecord]](list)
+    same, claims = set(map(_identify, own)), defaultdict[str, list[ApkRecord]](list)
     for record in records:
         if _identify(record) not in same:
             claims[record.name].append(record)

@@ -114,6 +114,13 @@ def test_link_to_code_of_another_package_does_not_count():
     assert read({**base, DATABASE: record("2.0")}, base, links, links).false_claims == ()
 
 
+def test_package_of_another_source_than_the_base_s_is_named():
+    """The scanner looks for vulnerabilities by the source; with other code it is no false claim."""
+    found = read({**BASE, "usr/bin/hat": b"#!new", DATABASE: record(source="caps")}, BASE)
+
+    assert (found.packages, found.false_claims) == (("hat 1.0",), ())
+
+
 def test_record_that_equals_one_of_two_of_the_base_is_true():
     """Nothing changed."""
     two = {**FILES, DATABASE: record() + record("2.0")}
