@@ -33,6 +33,8 @@ class BasePackages:
     """Name and version of each package of apk that the base lacks, or has of another source."""
     databases: tuple[str, ...] = ()
     """Package manager and path of each database of rpm, pacman or portage that is not the base's."""
+    has_apk: bool = False
+    """Whether the image has records of apk that are read."""
 
 
 def read_base_packages(
@@ -60,6 +62,7 @@ def read_base_packages(
         false_claims=tuple(sorted(false_claims)),
         packages=tuple(sorted({each.title for each in records if _identify(each) not in same})),
         databases=tuple(_list_changed(files, base, databases)),
+        has_apk=bool(records),
     )
 
 

@@ -46,6 +46,8 @@ class SystemFiles:
     base: Mapping[str, tuple[Digest, ...]] | None = None
     """Digests of the files of the curated base of an image with records of apk, rpm, pacman or portage; None: the image
     has no such base or no such records."""
+    has_apk: bool = False
+    """Whether the image has records of apk that are read."""
 
 
 NOTHING_COMPARED = SystemFiles()
@@ -108,7 +110,7 @@ def read_installed_files(
             for name, digest in _parse(path, content):
                 installed = resolve_directory(files, name, directories)
                 digests[installed] = (*digests.get(installed, ())[-1:], digest)
-    return InstalledFiles(digests, is_complete, find_libraries(files))
+    return InstalledFiles(digests, is_complete, find_libraries(files, has_apk=system.has_apk and system.base is None))
 
 
 def name_unread_manager(path: str, node: Node[FileContent]) -> str:

@@ -53,7 +53,7 @@ def read_packages(
 
     debian = read_debian_packages(files, keeper, sources.debian, architecture, checkpoint, read_base)
     others = read_base_packages(files, keeper, read_base, checkpoint)
-    system = SystemFiles(debian.digests, others.digests)
+    system = SystemFiles(debian.digests, others.digests, has_apk=others.has_apk)
     python = python_packages.read_packages(files, keeper, sources.python, checkpoint, system)
     return replace(
         python,

@@ -15,7 +15,6 @@ PLACES = dict.fromkeys(("/usr/local/lib", "/usr/local/lib32", "/usr/local/lib64"
 """Where an interpreter that no package installed has its library → where the interpreter is."""
 APK_PLACES = {"/usr/lib": "/usr/bin"}
 """The same of an interpreter that apk installed: the lists of its packages do not count."""
-APK_DATABASES = ("/lib/apk/db/installed", "/usr/lib/apk/db/installed")
 DPKG = "/var/lib/dpkg"
 INTERPRETER = re.compile(r"(python|pypy)[23]\.\d{1,2}t?")
 OTHER_VERSIONS = {
@@ -49,14 +48,14 @@ class StandardLibraries:
         return False
 
 
-def find_libraries(files: Files) -> StandardLibraries:
+def find_libraries(files: Files, *, has_apk: bool) -> StandardLibraries:
     """Return the standard libraries in /usr/local that have their interpreter and most of their modules.
 
-    Also those in /usr if apk installs the image's packages, and dpkg does not.
+    Also those in /usr if apk installs the image's packages (`has_apk`), and dpkg does not.
     """
     directories = list[str]()
-    has_apk = any(map(files.resolve, APK_DATABASES)) and not files.resolve(DPKG)
-    for place, programs in {**PLACES, **(APK_PLACES if has_apk else {})}.items():
+    places = {**PLACES, **(APK_PLACES if has_apk and not files.resolve(DPKG) else {})}
+    for place, programs in places.items():
         above = files.resolve(place)
         for name, library in above[1].children.items() if above and above[0] == place else ():
             interpreter = files.resolve(f"{programs}/{name}") if INTERPRETER.fullmatch(name) else None

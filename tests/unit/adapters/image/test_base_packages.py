@@ -1,10 +1,12 @@
 """Packages of apk, rpm, pacman and portage, which count as far as the image's curated base has them."""
 
 import hashlib
+import sys
 
 import pytest
 
 from supply_chain.adapters.image.base_packages import REMEDY, BasePackages, read_base_packages
+from supply_chain.adapters.image.packages import PackageSources, read_packages
 from tests.support.filesystem import lay_files
 
 DATABASE = "lib/apk/db/installed"
@@ -33,6 +35,9 @@ def read(contents, base=None, links=None, base_links=None):
     keeper, files = lay_files(contents, links, keep=1024 * 1024)
     below = lay_files(base, base_links, store=keeper, keep=1024 * 1024)[1] if base is not None else None
     return read_base_packages(files, keeper, lambda: below)
+
+
+ELF = b"\x7fELF\2\1\1" + bytes(9) + b"\2\0\x3e\0" + bytes(44)
 
 
 def sha(content):
@@ -65,7 +70,7 @@ def test_packages_of_apk_that_the_base_lacks_are_named():
     image = {**FILES, DATABASE: record() + record("2", "tie") + record("3", "cap")}
 
     assert read(image, {**FILES, DATABASE: record() + record("1", "tie")}).packages == ("cap 3", "tie 2")
-    assert read(image) == BasePackages(packages=("cap 3", "hat 1.0", "tie 2"))
+    assert read(image) == BasePackages(packages=("cap 3", "hat 1.0", "tie 2"), has_apk=True)
 
 
 @pytest.mark.parametrize(
@@ -119,6 +124,25 @@ def test_package_of_another_source_than_the_base_s_is_named():
     found = read({**BASE, "usr/bin/hat": b"#!new", DATABASE: record(source="caps")}, BASE)
 
     assert (found.packages, found.false_claims) == (("hat 1.0",), ())
+
+
+@pytest.mark.parametrize(("database", "has_apk"), [(record(), True), (b"", False), (b"no record\n", False)])
+def test_apk_counts_as_there_if_it_has_a_record(database, has_apk):
+    """An empty file is no sign of apk, nor is one that apk would not write."""
+    assert read({DATABASE: database}).has_apk is has_apk
+    assert not read({f"{DATABASE}/file": database}).has_apk
+
+
+@pytest.mark.parametrize(
+    ("database", "bases", "is_library"), [(record(), 0, True), (b"", 0, False), (record(), 1, False)]
+)
+def test_library_of_an_interpreter_counts_with_records_of_apk_and_no_base(database, bases, is_library):
+    """What the base has is compared; and an empty file is no sign that apk installed the rest."""
+    library = {f"usr/lib/python3.12/{name}.py": MODULE for name in sys.stdlib_module_names}
+    keeper, files = lay_files({**library, "usr/bin/python3.12": ELF, DATABASE: database}, keep=1024 * 1024)
+    packages = read_packages(files, keeper, PackageSources(count_base_layers=lambda _: bases), ())
+
+    assert packages.installed.libraries.contain("/usr/lib/python3.12/os.py") is is_library
 
 
 def test_record_that_equals_one_of_two_of_the_base_is_true():

@@ -8,7 +8,12 @@ import pytest
 
 from supply_chain.adapters.image import package_records, python_sources
 from supply_chain.adapters.image.file_content import HEAD
-from supply_chain.adapters.image.package_records import parse_record, read_installed_files
+from supply_chain.adapters.image.package_records import (
+    NOTHING_COMPARED,
+    SystemFiles,
+    parse_record,
+    read_installed_files,
+)
 from supply_chain.adapters.image.python_sources import (
     LARGEST_TEXT,
     PythonSources,
@@ -22,12 +27,12 @@ from tests.support.filesystem import lay_files
 CODE = b"eval(input())\n"
 
 
-def find(contents, links=None, checked=(), checkpoint=lambda: None, config=None):
+def find(contents, links=None, checked=(), checkpoint=lambda: None, config=None, system=NOTHING_COMPARED):
     """Return the sources of an image of these files and links; the check `source` reads the contents `checked`."""
     keeper, files = lay_files(contents, links)
     digests = {hashlib.sha256(each).hexdigest() for each in checked}
     scripts = find_scripts(files, {"config": config})
-    installed = read_installed_files(files, keeper)
+    installed = read_installed_files(files, keeper, system=system)
     return find_python_sources(files, keeper, installed, digests.__contains__, checkpoint, scripts)
 
 
@@ -262,21 +267,29 @@ def test_library_of_an_interpreter_that_no_package_installed_is_left_out():
 APK_LIBRARY = {
     path.replace("local/", ""): content for path, content in {**LIBRARY, **INTERPRETER}.items()
 }  # fmt: skip
-APK = {"lib/apk/db/installed": b"P:python3\nV:3.12.1-r0\n\n"}
+APK = SystemFiles(has_apk=True)
 
 
 def test_library_of_an_interpreter_that_apk_installed_is_left_out():
     """The lists of apk's packages do not count, and a scanner of source finds a hundred things in it."""
-    assert find(APK_LIBRARY | APK) == PythonSources()
+    assert find(APK_LIBRARY, system=APK) == PythonSources()
     assert len(find(APK_LIBRARY).files) == 1, "without apk, they are files of nobody, all of one content"
-    assert len(find(APK_LIBRARY | APK | {"var/lib/dpkg/status": b""}).files) == 1
+    assert len(find({**APK_LIBRARY, "var/lib/dpkg/status": b""}, system=APK).files) == 1
+
+
+def test_library_that_apk_installed_is_read_where_it_differs_from_the_base():
+    """Otherwise a build could change any of its modules."""
+    base = {f"/{path}": (("sha256", hashlib.sha256(content).digest()),) for path, content in APK_LIBRARY.items()}
+    image = {**APK_LIBRARY, "usr/lib/python3.12/socket.py": TEXT}
+
+    assert find(image, system=SystemFiles(base=base, has_apk=True)).files == {"/usr/lib/python3.12/socket.py": TEXT}
 
 
 @pytest.mark.parametrize(
     ("files", "path"),
     [
-        (APK_LIBRARY | APK, "usr/lib/python3.12/site-packages/a.py"),
-        (APK_LIBRARY | APK, "usr/lib/python3.12/app.py"),
+        (APK_LIBRARY, "usr/lib/python3.12/site-packages/a.py"),
+        (APK_LIBRARY, "usr/lib/python3.12/app.py"),
         (LIBRARY | INTERPRETER, "usr/local/lib/python3.12/site-packages/a.py"),
         (LIBRARY | INTERPRETER, "usr/local/lib/python3.12/app.py"),
         (LIBRARY | INTERPRETER, "usr/local/lib/python3.12/app/os.py"),
@@ -288,7 +301,7 @@ def test_library_of_an_interpreter_that_apk_installed_is_left_out():
 )
 def test_other_file_beside_a_standard_library_is_found(files, path):
     """A made-up interpreter has no library, and an application is no module of one."""
-    assert f"/{path}" in find(files | {path: CODE + b"\n"}).files
+    assert f"/{path}" in find(files | {path: CODE + b"\n"}, system=APK).files
 
 
 STARTUP = b"# comment\n/opt/lib\nimport os; os.system('id')\n"
