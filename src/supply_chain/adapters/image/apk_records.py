@@ -36,7 +36,9 @@ class ApkRecord:
     source: str
     """Name of the package's source, which apk calls its origin; empty if the record names none."""
     files: tuple[str, ...]
-    """Paths of its files and links."""
+    """Paths of its files and links, as apk reads them."""
+    owned: tuple[str, ...]
+    """Paths of the directories, files and links that the scanner takes for the package's own (its parse_apk_db.go)."""
 
     @property
     def title(self) -> str:
@@ -109,16 +111,39 @@ def find_invalid_line(lines: Iterable[str]) -> int:
 
 def parse_apk(path: str, lines: Iterable[str]) -> Iterator[ApkRecord]:
     """Yield the records in the valid lines of a database with this path."""
-    fields, paths, directory, begin = dict[str, str](), list[str](), "", 1
+    fields, begin = dict[str, str](), 1
+    listed: list[tuple[str, str]] = []
     for number, line in enumerate((*lines, ""), start=1):
         kind, value = line[:1], line[2:]
         if not kind and fields:
-            yield ApkRecord(path, begin, fields["P"], fields["V"], fields.get("o", ""), tuple(paths))
-            fields, paths, directory = {}, [], ""
-        elif kind == "F":
-            directory = value
-        elif kind == "R":
-            paths.append(posixpath.normpath(posixpath.join("/", directory, value)))
+            name, version, source = fields["P"], fields["V"], fields.get("o", "")
+            yield ApkRecord(path, begin, name, version, source, tuple(_list_files(listed)), tuple(_list_owned(listed)))
+            fields, listed = {}, []
+        elif kind in ("F", "R"):
+            listed.append((kind, value))
         elif kind:
             begin = begin if fields else number
             fields[kind] = value
+
+
+def _list_files(listed: Iterable[tuple[str, str]]) -> Iterator[str]:
+    directory = ""
+    for kind, value in listed:
+        if kind == "F":
+            directory = value
+        else:
+            yield _join(directory, value)
+
+
+def _list_owned(listed: Iterable[tuple[str, str]]) -> Iterator[str]:
+    """Yield the paths that syft reads: after an empty directory, files are in the one before."""
+    directory = ""
+    for kind, value in listed:
+        if value:
+            path = _join("" if kind == "F" else directory, value)
+            directory = path if kind == "F" else directory
+            yield path
+
+
+def _join(directory: str, name: str) -> str:
+    return posixpath.normpath(f"///{directory}/{name}")  # of three slashes it leaves one, and of two it leaves both

@@ -6,7 +6,7 @@ the base has them.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
@@ -15,10 +15,13 @@ from supply_chain.adapters.image.debian_packages import STARTS, is_code
 from supply_chain.adapters.image.file_content import ContentStore, FileContent
 from supply_chain.adapters.image.filesystem import Filesystem, escape_path
 from supply_chain.adapters.image.package_records import Digest, name_unread_manager
+from supply_chain.text import truncate_lines
 
 Files = Filesystem[FileContent]
 
 REMEDY = "install it in the base, or review this line"
+MOST_NAMED = 3
+"""Maximum files or packages that a reason names."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,8 @@ def read_base_packages(
     same = set(map(_identify, own))
     if base:
         false_claims += _find_false_versions(files, base, keeper, records, own)
+        false_claims += _find_repeated(records, own)
+        false_claims += _find_false_owners(files, base, records, own, checkpoint)
     return BasePackages(
         digests=_list_digests(base, checkpoint) if base else None,
         false_claims=tuple(sorted(false_claims)),
@@ -97,17 +102,91 @@ def _identify(record: ApkRecord) -> tuple[str, str, str]:
     return record.name, record.version, record.source
 
 
+def _find_repeated(records: Iterable[ApkRecord], own: Collection[ApkRecord]) -> Iterator[str]:
+    """Yield `path:line: why` for each record of a package that has another one; apk writes one for each package."""
+    same, most, found = set(map(_identify, own)), Counter(each.name for each in own), Counter[str]()
+    for record in sorted(records, key=lambda each: _identify(each) not in same):
+        found[record.name] += 1
+        if found[record.name] > max(1, most[record.name]):
+            about = f"it claims to be {record.describe()}, and another record is of this package too"
+            yield f"{escape_path(record.path)}:{record.line}: {about}; {REMEDY}"
+
+
+def _find_false_owners(
+    files: Files,
+    base: Files,
+    records: Collection[ApkRecord],
+    own: Iterable[ApkRecord],
+    checkpoint: Callable[[], object],
+) -> Iterator[str]:
+    """Yield `path:line: why` for each record of a base's package with files that are not the base's.
+
+    These are programs with other content or behind another link, and all files that the base's record does not list.
+    A scanner looks for no vulnerabilities of a program that a package of apk owns. Files that a package beyond the base
+    owns do not count: apk installed them, or their record is false, and each such package is named in any case.
+    """
+    listed, installed = defaultdict[tuple[str, str, str], set[str]](set), defaultdict[str, set[tuple[str, bytes]]](set)
+    for each in own:
+        listed[_identify(each)].update(each.owned)
+        installed[each.name] |= {(real, file.sha256) for _, real, file in _list_owned(base, each, checkpoint)}
+    beyond = {
+        real for each in records if _identify(each) not in listed for _, real, _ in _list_owned(files, each, checkpoint)
+    }
+    for record in records:
+        if _identify(record) not in listed:
+            continue
+        others = {
+            real
+            for path, real, file in _list_owned(files, record, checkpoint)
+            if (file.machine or path not in listed[_identify(record)])
+            and (real, file.sha256) not in installed[record.name]
+            and real not in beyond
+        }
+        if others:
+            named = _name_first(escape_path(each) for each in sorted(others))
+            about = f"it lists {named}, which the base's {record.describe()} does not have so"
+            yield f"{escape_path(record.path)}:{record.line}: {about}; {REMEDY}"
+
+
+def _list_owned(
+    files: Files, record: ApkRecord, checkpoint: Callable[[], object]
+) -> Iterator[tuple[str, str, FileContent]]:
+    """Yield path, path without links and content of each file that a scanner takes for a package's own."""
+    for path in record.owned:
+        checkpoint()
+        file = files.resolve(path)
+        if file and file[1].content:
+            yield path, file[0], file[1].content
+
+
+def _name_first(names: Iterable[str]) -> str:
+    return ", ".join(truncate_lines(MOST_NAMED, list(names)))
+
+
 def _has_code(files: Files, base: Files, keeper: ContentStore, record: ApkRecord) -> bool:
     """Return whether code of a base's package is in an image, and all that is there is unchanged.
 
-    Some of it may be left out. Links do not count: they may lead to another package's code.
+    Some of it may be left out.
     """
-    found = [
-        (file, installed)
+    code = _find_code(files, base, keeper, record)
+    return bool(code) and all(code.values())
+
+
+def _find_code(files: Files, base: Files, keeper: ContentStore, record: ApkRecord) -> dict[str, bool]:
+    """Return the paths without links where an image has code of a base's package → whether it is unchanged.
+
+    Links do not count: they may lead to another package's code.
+    """
+    return {
+        _resolve(files, path): file.sha256 == installed.sha256
         for path in record.files
         if (file := _find(base, path)) and _is_program(keeper, path, file) and (installed := _find(files, path))
-    ]
-    return bool(found) and all(file.sha256 == installed.sha256 for file, installed in found)
+    }
+
+
+def _resolve(files: Files, path: str) -> str:
+    file = files.resolve(path, follow=False)
+    return file[0] if file else ""
 
 
 def _find(files: Files, path: str) -> FileContent | None:

@@ -42,11 +42,20 @@ def read(contents, links=None, keep=1024 * 1024):
 
 def test_record_has_name_version_source_and_files():
     path, files = f"/{DATABASE}", ("/.hat", "/usr/bin/hat", "/usr/bin/cap")
+    owned = ("/.hat", "/usr/bin", "/usr/bin/hat", "/usr/bin/cap")
     hat, cap = read({DATABASE: f"{HAT}P:cap\nV:2\n".encode()})[0]
 
-    assert hat == ApkRecord(path, 1, "hat", "1.0-r0", "hats", files)
-    assert cap == ApkRecord(path, 18, "cap", "2", "", ())
+    assert hat == ApkRecord(path, 1, "hat", "1.0-r0", "hats", files, owned)
+    assert cap == ApkRecord(path, 18, "cap", "2", "", (), ())
     assert (hat.describe(), cap.describe()) == ("hat 1.0-r0 of the source hats", "cap 2")
+
+
+def test_record_owns_what_the_scanner_reads():
+    """It skips an empty directory, and keeps the one before."""
+    (hat,) = read({DATABASE: b"P:hat\nV:1\nF:/usr//bin/\nR:/../hat\nF:\nR:cap\nR:\nF:opt/cap\n"})[0]
+
+    assert hat.files == ("/usr/hat", "/cap", "/")
+    assert hat.owned == ("/usr/bin", "/usr/hat", "/usr/bin/cap", "/opt/cap")
 
 
 @pytest.mark.parametrize("links", [{"lib": "usr/lib"}, {}])
@@ -104,18 +113,18 @@ def test_too_large_database_is_a_false_claim():
 
 def read_as_syft(lines):
     """Return the packages that syft reads (its parse_apk_db.go); raise IndexError where it ends."""
-    packages, fields, files = list[list[str]](), dict[str, str](), list[str]()
+    packages, fields, files = list[list[object]](), dict[str, str](), list[str]()
     place = {"F": -1, "R": -1}
     for line in [*lines, ""]:
         text = line.removesuffix("\r")
         kind, colon, value = text.partition(":")
         if not text and fields:
-            packages.append([fields.get(each, "") for each in "PVo"])
+            packages.append([*(fields.get(each, "") for each in "PVo"), files])
             fields, files, place = {}, [], {"F": -1, "R": -1}
         elif kind and colon and value:
             fields[kind] = value
             if kind in place:
-                files.append(value)
+                files.append(f"{files[place['F']] if kind == 'R' and place['F'] >= 0 else ''}/{value}")
                 place[kind] = len(files) - 1
             elif kind in ("M", "a", "Z"):
                 (files if place["F" if kind == "M" else "R"] >= 0 else [])[0]
@@ -123,7 +132,24 @@ def read_as_syft(lines):
 
 
 LINES = (
-    *("", "", "P:hat", "P:cap", "P:", "V:1", "V:2\r", "o:hats", "o:", "C:Q1x=", "T:", "F:bin", "F:", "R:hat", "R:"),
+    *(
+        "",
+        "",
+        "P:hat",
+        "P:cap",
+        "P:",
+        "V:1",
+        "V:2\r",
+        "o:hats",
+        "o:",
+        "C:Q1x=",
+        "T:",
+        "F:bin",
+        "F:etc",
+        "F:",
+        "R:hat",
+        "R:",
+    ),
     *("M:0:0:755", "a:0:0:755", "Z:Q1x=", "x", " P:cap", "PV:1", "P", ":1", "\r"),
 )
 
@@ -133,5 +159,5 @@ def test_database_without_invalid_line_is_read_as_the_scanner_does(lines, is_who
     """Otherwise somebody could show the scanner other packages than this project reads."""
     lines = ["P:hat", "V:1"] * is_whole + lines
     if not find_invalid_line(lines):
-        own = [[each.name, each.version, each.source] for each in parse_apk("/db", lines)]
+        own = [[each.name, each.version, each.source, list(each.owned)] for each in parse_apk("/db", lines)]
         assert read_as_syft(lines) == own
