@@ -56,12 +56,14 @@ def read_base_packages(
         return BasePackages()
     base = read_base()
     records, false_claims = read_apk_records(files, keeper, checkpoint)
-    own = read_apk_records(base, keeper, checkpoint)[0] if base else []
+    own, is_read = read_apk_records(base, keeper, checkpoint)[0] if base else [], not false_claims
     same = set(map(_identify, own))
     if base:
         false_claims += _find_false_versions(files, base, keeper, records, own)
         false_claims += _find_repeated(records, own)
         false_claims += _find_false_owners(files, base, records, own, checkpoint)
+        if is_read:
+            false_claims += _find_dropped(files, base, keeper, records, own)
     return BasePackages(
         digests=_list_digests(base, checkpoint) if base else None,
         false_claims=tuple(sorted(false_claims)),
@@ -157,6 +159,26 @@ def _list_owned(
         file = files.resolve(path)
         if file and file[1].content:
             yield path, file[0], file[1].content
+
+
+def _find_dropped(
+    files: Files, base: Files, keeper: ContentStore, records: Iterable[ApkRecord], own: Iterable[ApkRecord]
+) -> Iterator[str]:
+    """Yield `path:1: why` for each database without a record of a base's package whose code is still there.
+
+    A scanner would look for no vulnerabilities of this package. Code counts that is unchanged, if all of the package's
+    code that is there is so, or if no other package's record lists it.
+    """
+    names, dropped = {each.name for each in records}, defaultdict[str, list[ApkRecord]](list)
+    missing = [each for each in own if each.name not in names]
+    others = {_resolve(files, path) for each in records for path in each.files} if missing else set()
+    for record in missing:
+        code = _find_code(files, base, keeper, record)
+        if (code and all(code.values())) or any(code[path] for path in code.keys() - others):
+            dropped[record.path].append(record)
+    for path, packages in dropped.items():
+        about = f"it has no record of the base's {_name_first(each.title for each in packages)}, whose code is there"
+        yield f"{escape_path(path)}:1: {about}; {REMEDY}"
 
 
 def _name_first(names: Iterable[str]) -> str:

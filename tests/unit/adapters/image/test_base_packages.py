@@ -203,6 +203,33 @@ def test_second_record_of_a_package_is_a_false_claim(again, version):
     assert read({**BASE, DATABASE: record() + record()}, {**BASE, DATABASE: record() + record()}).false_claims == ()
 
 
+def test_database_without_a_record_of_the_base_whose_code_is_there_is_a_false_claim():
+    """A scanner would not know of the package."""
+    own = record() + record("2", "tie", listed="F:opt\nR:tie.py\n") + record("3", "cap", listed="")
+    base = {**BASE, "opt/tie.py": MODULE, DATABASE: own}
+
+    for database, named in ((b"", "hat 1.0, tie 2"), (record(), "tie 2")):
+        (claim,) = read({**base, DATABASE: database}, base).false_claims
+        why = f"it has no record of the base's {named}, whose code is there"
+        assert claim == f"/{DATABASE}:1: {why}; {REMEDY}"
+
+
+def test_part_of_the_code_of_a_dropped_record_is_a_false_claim_unless_another_record_lists_it():
+    """One changed byte would be enough to drop any record; and packages are renamed."""
+    image, cap = {**BASE, "usr/bin/hat": b"#!new"}, record("2", "cap", "cap")
+
+    assert len(read({**image, DATABASE: b""}, BASE).false_claims) == 1
+    assert read({**image, DATABASE: cap}, BASE).false_claims == ()
+    assert len(read({**BASE, DATABASE: cap}, BASE).false_claims) == 1
+
+
+def test_removed_package_of_the_base_is_no_false_claim():
+    """apk removes its record and its files."""
+    text = {"usr/share/hat/text": TEXT}
+
+    assert read({**text, DATABASE: b""}, BASE).false_claims == ()
+
+
 @pytest.mark.parametrize(("database", "has_apk"), [(record(), True), (b"", False), (b"no record\n", False)])
 def test_apk_counts_as_there_if_it_has_a_record(database, has_apk):
     """An empty file is no sign of apk, nor is one that apk would not write."""
