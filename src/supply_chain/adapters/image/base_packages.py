@@ -14,7 +14,7 @@ from supply_chain.adapters.image.apk_records import ApkRecord, find_apk_database
 from supply_chain.adapters.image.debian_packages import STARTS, is_code
 from supply_chain.adapters.image.file_content import ContentStore, FileContent
 from supply_chain.adapters.image.filesystem import Filesystem, escape_path
-from supply_chain.adapters.image.package_records import Digest, name_unread_manager
+from supply_chain.adapters.image.package_records import Digest, find_unread_databases
 from supply_chain.text import truncate_lines
 
 Files = Filesystem[FileContent]
@@ -51,7 +51,7 @@ def read_base_packages(
     `read_base`, called if there are any, returns the files of the image's curated base; None: it has none. `checkpoint`
     is called for each file and record, and may raise.
     """
-    databases = {path: manager for path, node in files.walk() if (manager := name_unread_manager(path, node))}
+    databases = find_unread_databases(files, checkpoint)
     if not databases and not find_apk_databases(files, checkpoint):
         return BasePackages()
     base = read_base()

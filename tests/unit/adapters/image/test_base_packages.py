@@ -287,3 +287,11 @@ def test_package_manager_is_named_once():
 
     assert read({**DATABASES, **more}, DATABASES).databases == (f"pacman (/{next(iter(more))})",)
     assert len(read({**DATABASES, **more}).databases) == 3
+
+
+def test_database_behind_a_link_is_named():
+    """syft follows links, and the base's files count then."""
+    found = read({**FILES, "opt/db/pkg/x/a/CONTENTS": b"obj /a 1 1\n"}, FILES, {"var/db": "../opt/db"})
+
+    assert found.databases == ("portage (/opt/db/pkg/x/a/CONTENTS)",)
+    assert found.digests is not None
