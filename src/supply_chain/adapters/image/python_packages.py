@@ -35,8 +35,10 @@ _Digests = Mapping[str, Container[bytes]]
 _Base = Mapping[str, tuple[Digest, ...]]
 """Path without links → digests of the curated base's files."""
 
-METADATA = re.compile(r"(.*/)?[^/]*(?:dist-info/METADATA|egg-info/PKG-INFO|\.egg-info)", re.IGNORECASE | re.DOTALL)
+METADATA = re.compile(r"(.*/)?[^/]*(?:(?:dist|egg)-info/(?-i:METADATA|PKG-INFO)|\.egg-info)", re.IGNORECASE | re.DOTALL)
 """Path of the metadata that syft reads; the group is the directory of packages."""
+SCANNED = re.compile(r".*(?:(?:dist-info|DIST-INFO)/METADATA|(?:egg-info|EGG-INFO)/PKG-INFO|\.egg-info)", re.DOTALL)
+"""Those of these paths that syft reads (its cataloger.go of Python). Python reads the others as well."""
 BELOW = ("", "/METADATA", "/PKG-INFO")
 """What follows the path of a link to metadata, or to their directory."""
 SYSTEM = re.compile(r"/(usr/)?lib(32|64|x32)?/")
@@ -44,6 +46,10 @@ SYSTEM = re.compile(r"/(usr/)?lib(32|64|x32)?/")
 CONDA = re.compile(r"(.*/)conda-meta/[^/]+\.json", re.DOTALL)
 """Path of conda's record of a package; the group is the directory with its packages."""
 REMEDY = "install it from an index of python_indexes or in a base, rename it if it is your own, or review this line"
+UNSCANNED = (
+    "metadata of a Python package that no scanner reads under this name; "
+    "let pip write it, as NAME-VERSION.dist-info/METADATA, or review this line"
+)
 MOST_PACKAGES = 2000
 """Maximum Python packages of an image."""
 INTERPRETER = "Python"
@@ -163,9 +169,14 @@ def read_packages(
     metadata = list(islice(_find_metadata(files, keeper, others, base, conda, checkpoint), MOST_PACKAGES + 1))
     if len(metadata) > MOST_PACKAGES:
         raise ValueError(f"it has more than {MOST_PACKAGES} Python packages")
+    unscanned = [each for each in metadata if not (each.is_base or SCANNED.fullmatch(each.path))]
+    scanned = [each for each in metadata if each not in unscanned]
     if index is not None:
-        return _compare_packages(files, keeper, others, base, metadata, index, checkpoint)
-    return Packages(read_installed_files(files, keeper, system=system), uncompared=len(metadata))
+        packages = _compare_packages(files, keeper, others, base, scanned, index, checkpoint)
+    else:
+        packages = Packages(read_installed_files(files, keeper, system=system), uncompared=len(metadata))
+    false_claims = (f"{escape_path(each.path)}:1: {UNSCANNED}" for each in unscanned)
+    return replace(packages, false_claims=(*packages.false_claims, *sorted(false_claims)))
 
 
 def _read_conda(files: Files, keeper: ContentStore) -> frozenset[str]:
@@ -268,19 +279,28 @@ def _find_metadata(
     conda: Container[str],
     checkpoint: Callable[[], object],
 ) -> Iterator[_Metadata]:
-    """Yield each metadata file that syft reads, but for those of the distribution's packages and of conda's."""
+    """Yield each metadata file that syft or Python reads, but for those of the distribution's packages and conda's."""
     for path, node in files.walk():
         checkpoint()
         for below in BELOW if node.kind is Kind.LINK else BELOW[:1]:
             match = METADATA.fullmatch(path + below)
             file = files.resolve(path + below) if match else None
-            if match is None or file is None or file[1].content is None:
+            if match is None or file is None or file[1].content is None or _is_unused(files, path + below):
                 continue
             real, content = file[0], file[1].content
             by_system = real in conda or (SYSTEM.match(real) is not None and not system.is_complete)
             is_base = ("sha256", content.sha256) in base.get(real, ())
             if not by_system and (is_base or not system.lists(real, content, keeper)):
                 yield _Metadata(path + below, real, (match[1] or "/").rstrip("/"), content, is_base)
+
+
+def _is_unused(files: Files, path: str) -> bool:
+    """Return whether neither syft nor Python reads metadata: Python prefers METADATA beside it (importlib.metadata)."""
+    above, name = posixpath.split(path)
+    other = f"{above}/METADATA"
+    return name == "PKG-INFO" and bool(
+        SCANNED.fullmatch(other) and not SCANNED.fullmatch(path) and files.resolve(other)
+    )
 
 
 def _read_claim(files: Files, keeper: ContentStore, metadata: _Metadata) -> _Claim | None:

@@ -406,6 +406,10 @@ def test_ambiguous_metadata_are_refused(content):
         ("/X.DIST-INFO/METADATA", True),
         ("/a/x.egg-info/PKG-INFO", True),
         ("/a/x.egg-info", True),
+        ("/a/x.Dist-Info/METADATA", True),
+        ("/a/x.dist-info/PKG-INFO", True),
+        ("/a/x.egg-info/METADATA", True),
+        ("/a/x.dist-info/metadata", False),
         ("/a/x.dist-info/RECORD", False),
         ("/a/METADATA", False),
     ],
@@ -413,3 +417,21 @@ def test_ambiguous_metadata_are_refused(content):
 def test_metadata_are_recognised_by_their_path(path, matches):
     """These are the paths at which syft reads metadata."""
     assert describes_packages(path) is matches
+
+
+@pytest.mark.parametrize("has_index", [True, False])
+@pytest.mark.parametrize(
+    "path", ["hat-2.0.Dist-Info/METADATA", "hat-2.0.dist-info/PKG-INFO", "hat.egg-info/METADATA", "hat.Egg-Info",
+             "hat.EGG-info/PKG-INFO"],
+)  # fmt: skip
+def test_metadata_that_python_reads_and_no_scanner_is_a_false_claim(path, has_index):
+    """Its vulnerabilities would not be found. An image's base was compared when it was built."""
+    files = {**HAT, f"opt/{path}": METADATA}
+
+    (claim,) = read(files, index(wheel()) if has_index else None).false_claims
+    assert claim.startswith(f"/opt/{path}:1: metadata of a Python package that no scanner reads under this name")
+
+
+def test_second_metadata_that_nobody_reads_are_ignored():
+    """Python prefers METADATA."""
+    assert read({**installed(), f"{INFO}/PKG-INFO": b"Name: cap\nVersion: 1\n"}, index(wheel())).false_claims == ()
