@@ -295,7 +295,7 @@ def _find_metadata(
 
 
 def _is_unused(files: Files, path: str) -> bool:
-    """Return whether neither syft nor Python reads metadata: Python prefers METADATA beside it (importlib.metadata)."""
+    """Return whether neither syft nor Python reads metadata: Python prefers METADATA next to it."""
     above, name = posixpath.split(path)
     other = f"{above}/METADATA"
     return name == "PKG-INFO" and bool(
