@@ -45,10 +45,11 @@ def public_addresses(host: str, port: int, resolve: Resolve = resolve) -> tuple[
         ) from error
     for address in addresses:
         if not is_public(address):
+            named = host if host == address else f"{host}, which is {address}"
             raise DockerfileRefused(
-                f"The Dockerfile needs the host {host}, which is {address}: no address of the public Internet.\n"
-                "Builds fetch nothing from loopback, link-local and private networks. An operator can map such an "
-                "image in the profile (`bases`); files belong into the source."
+                f"The Dockerfile needs the host {named}: no address of the public Internet.\n"
+                "Builds fetch nothing from loopback, link-local and private networks. An operator can map an image "
+                "from there in the profile (`bases`); files belong into the source."
             )
     if not addresses:
         raise FetchFailed(f"The host {host} has no address.\nCheck its name, and this machine's DNS.")

@@ -361,7 +361,7 @@ def parse_metadata(content: bytes) -> tuple[str, str]:
         if key in values:
             values[key].append(value.strip())
     if any(len(each) > 1 for each in values.values()):
-        raise ValueError("it names the package or its version several times")
+        raise ValueError("it names the package or its version several times, or over several lines; let pip write it")
     name, version = ("".join(values[each]) for each in ("name", "version"))
     return name, version
 

@@ -350,7 +350,7 @@ def test_unreadable_metadata_is_a_false_claim():
     assert "is too large, and is not read" in read(installed(metadata=big), index(wheel())).false_claims[0]
     twice = METADATA.replace(b"\n\n", b"\nVersion: 9\n\n")
     (why,) = read(installed(metadata=twice), index(wheel())).false_claims
-    assert why == f"/{INFO}/METADATA:1: it names the package or its version several times"
+    assert why.startswith(f"/{INFO}/METADATA:1: it names the package or its version several times, or over several")
 
 
 def test_number_of_packages_is_limited(monkeypatch):
