@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-from supply_chain.adapters.image.distribution import OWN, list_scanned
+from supply_chain.adapters.image.database_paths import OWN, list_scanned
 from supply_chain.adapters.image.file_content import ContentStore, FileContent
 from supply_chain.adapters.image.filesystem import Filesystem, escape_path
 

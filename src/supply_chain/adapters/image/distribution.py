@@ -21,8 +21,6 @@ from supply_chain.evidence.examination import (
     Identity,
 )
 
-__all__ = ["OWN", "examine", "is_text_database", "list_scanned", "parse_assignments", "read_distribution"]
-
 Files = Filesystem[FileContent]
 
 MOST_LISTED = 1000

@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Set
 from dataclasses import dataclass
 
-from supply_chain.adapters.image.distribution import list_scanned
+from supply_chain.adapters.image.database_paths import list_scanned
 from supply_chain.adapters.image.file_content import ContentStore, FileContent
 from supply_chain.adapters.image.filesystem import Filesystem, Node, escape_path
 

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from supply_chain.adapters.image.budget import MAX_SECONDS, Budget, TooLong
-from supply_chain.adapters.image.distribution import examine, list_scanned, parse_assignments
+from supply_chain.adapters.image.database_paths import list_scanned
+from supply_chain.adapters.image.distribution import examine, parse_assignments
 from supply_chain.adapters.image.file_content import HEAD, ContentStore, FileContent, read_file
 from supply_chain.adapters.image.filesystem import Filesystem
 from supply_chain.adapters.image.package_records import read_installed_files
