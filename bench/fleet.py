@@ -50,7 +50,7 @@ from supply_chain.model.image import BuiltImage, ImageRef, Source, StoredManifes
 from supply_chain.model.manifest import MANIFEST as DECLARATION
 from supply_chain.model.tier import TierName
 from supply_chain.policy.loading import read_project_policies
-from supply_chain.vulnerability.scanner import Sboms
+from supply_chain.vulnerability.scanner import Sbom, Sboms
 
 REGION = "us-east-1"
 SYFT = "syft 1.57.0"
@@ -108,15 +108,15 @@ class NoGenerator:
 
     generator = SYFT
 
-    def of_image(self, ref: ImageRef) -> Sboms:
+    def of_image(self, ref: ImageRef) -> tuple[Sbom, Examination]:
         """Fail, because the image has its SBOM."""
         raise AssertionError(f"{ref} has its SBOM")
 
-    def examine(self, ref: ImageRef) -> Examination:
+    def convert(self, sbom: Sbom) -> Sboms:
         """Fail, because the image has its SBOM."""
-        raise AssertionError(f"{ref} has its SBOM")
+        raise AssertionError(sbom)
 
-    def of_directory(self, directory: Path) -> Sboms:
+    def of_directory(self, directory: Path) -> Sbom:
         """Fail, because no directory is scanned."""
         raise AssertionError(directory)
 

@@ -119,6 +119,6 @@ def local_image_ports(name: str, tools: Mapping[str, Tool], policy: GatePolicy[R
                     f"{name} has more than {mebibytes(most)}, the declared limit, and is not scanned.\n"
                     "Make it smaller, or declare a larger build.max_size."
                 )
-            return SourceSyft(tools["syft"]).of_archive(archive).record
+            return SourceSyft(tools["syft"]).of_archive(archive)
 
     return LocalImagePorts(name, check, list_contents, policy)

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from cscm_laptop.vulndb import ensure_database
+from supply_chain.adapters.image.packaged_files import PackagedFiles
 from supply_chain.adapters.process.command import Tool
 from supply_chain.adapters.tools import Toolbox
 from supply_chain.adapters.tools.grype import Grype
@@ -105,12 +106,12 @@ def scanner_of(grype: Tool, directory: Path) -> Grype:
 @pytest.fixture(scope="module")
 def sboms(toolbox: Toolbox, tmp_path_factory: pytest.TempPathFactory) -> list[Sbom]:
     """An SBOM with vulnerable packages and one without."""
-    syft = Syft(toolbox.find("syft"), "none", nowhere, examine=lambda ref: Examination())
+    syft = Syft(toolbox.find("syft"), "none", nowhere, examine=lambda ref: (Examination(), PackagedFiles()))
     sboms = []
     for packages in ("jinja2==2.10\nsalt==3000.1\n", "jinja2==3.1.6\n"):
         source = tmp_path_factory.mktemp("source")
         requirements(source, packages)
-        sboms.append(syft.of_directory(source).record)
+        sboms.append(syft.of_directory(source))
     return sboms
 
 
@@ -316,14 +317,20 @@ def test_starter_database_is_compiled_if_no_mirror_answers(grype: Tool, tmp_path
 
 @pytest.fixture(scope="module")
 def syft(toolbox: Toolbox) -> Syft:
-    return Syft(toolbox.find("syft"), "127.0.0.1:1", nowhere, insecure=True, examine=lambda ref: Examination())
+    return Syft(
+        toolbox.find("syft"),
+        "127.0.0.1:1",
+        nowhere,
+        insecure=True,
+        examine=lambda ref: (Examination(), PackagedFiles()),
+    )
 
 
 @pytest.fixture(scope="module")
 def sbom(syft: Syft, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """The SBOM of a Debian 12 root filesystem with a vulnerable package."""
     source = debian(tmp_path_factory.mktemp("root"), "12", "bookworm", ("libapt-pkg6.0", "apt", "2.6.1"))
-    document: dict[str, Any] = json.loads(syft.of_directory(Path(source.removeprefix("dir:"))).record.content)
+    document: dict[str, Any] = json.loads(syft.of_directory(Path(source.removeprefix("dir:"))).content)
     return document
 
 

@@ -15,6 +15,7 @@ import pytest
 from cscm.main import BASES
 from supply_chain.adapters.docker.dockerfile import BuildKitReader
 from supply_chain.adapters.git.snapshot import take_snapshot
+from supply_chain.adapters.image.packaged_files import PackagedFiles
 from supply_chain.adapters.process.command import Tool
 from supply_chain.adapters.tools import Toolbox, hadolint, syft
 from supply_chain.adapters.tools.bandit import scan_source
@@ -81,7 +82,7 @@ def test_hadolint_is_ended_at_its_memory_limit(tmp_path: Path, monkeypatch: pyte
 
 
 def generator(toolbox: Toolbox) -> syft.Syft:
-    return syft.Syft(toolbox.find("syft"), "registry.test", nowhere, examine=lambda _: Examination())
+    return syft.Syft(toolbox.find("syft"), "registry.test", nowhere, examine=lambda _: (Examination(), PackagedFiles()))
 
 
 def test_syft_is_ended_at_its_memory_limit(toolbox: Toolbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,7 @@ import hashlib
 import io
 import json
 import tarfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -37,10 +37,17 @@ class Content:
     @classmethod
     def image(cls, seed: str, text: str = "") -> Self:
         """Return an image of one layer with one file, whose path is the seed."""
-        tar, entry = io.BytesIO(), tarfile.TarInfo(seed)
-        entry.size = len(text.encode())
+        return cls.of_files({seed: text.encode()})
+
+    @classmethod
+    def of_files(cls, files: Mapping[str, bytes]) -> Self:
+        """Return an image of one layer with these files."""
+        tar = io.BytesIO()
         with tarfile.open(fileobj=tar, mode="w") as archive:
-            archive.addfile(entry, io.BytesIO(text.encode()))
+            for path, content in files.items():
+                entry = tarfile.TarInfo(path)
+                entry.size = len(content)
+                archive.addfile(entry, io.BytesIO(content))
         layer = gzip.compress(tar.getvalue(), mtime=0)
         config = encoded(
             {

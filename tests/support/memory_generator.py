@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
@@ -13,38 +13,36 @@ from supply_chain.model.image import ImageRef
 from supply_chain.vulnerability.scanner import Sbom, Sboms
 
 CYCLONEDX, SPDX = b'{"bomFormat": "CycloneDX"}', b'{"spdxVersion": "SPDX-2.3"}'
-NOTHING = Sboms(Sbom(b'{"artifacts": []}', 0, "syft 1.2.3"), CYCLONEDX, SPDX)
+NOTHING = Sbom(b'{"artifacts": []}', 0, "syft 1.2.3")
 
 
 @dataclass
 class MemoryGenerator:
-    """Lists the same in every directory and image that is not `missing`; `asked` and `examined` are the images."""
+    """Lists the same in every directory and image that is not `missing`; `asked` are the images."""
 
-    sboms: Sboms = NOTHING
+    sbom: Sbom = NOTHING
     examination: Examination = field(default_factory=Examination)
     asked: list[ImageRef] = field(default_factory=list)
-    examined: list[ImageRef] = field(default_factory=list)
     missing: tuple[ImageRef, ...] = ()
 
     @classmethod
     def of(cls, *packages: str, **settings: Any) -> Self:
         """Return a generator that lists these Python packages."""
         listed = json.dumps({"artifacts": [{"type": "python", "name": each} for each in packages]}).encode()
-        return cls(replace(NOTHING, record=Sbom(listed, len(packages), NOTHING.record.tool)), **settings)
+        return cls(Sbom(listed, len(packages), NOTHING.tool), **settings)
 
     @property
     def generator(self) -> str:
-        return self.sboms.record.tool
+        return self.sbom.tool
 
-    def of_image(self, ref: ImageRef) -> Sboms:
+    def of_image(self, ref: ImageRef) -> tuple[Sbom, Examination]:
         self.asked.append(ref)
         if ref in self.missing:
             raise ScannerFailed(f"The registry has no image {ref}.")
-        return self.sboms
+        return self.sbom, self.examination
 
-    def of_directory(self, directory: Path) -> Sboms:
-        return self.sboms
+    def convert(self, sbom: Sbom) -> Sboms:
+        return Sboms(sbom, CYCLONEDX, SPDX)
 
-    def examine(self, ref: ImageRef) -> Examination:
-        self.examined.append(ref)
-        return self.examination
+    def of_directory(self, directory: Path) -> Sbom:
+        return self.sbom

@@ -9,7 +9,7 @@ from datetime import datetime
 from functools import partial
 from typing import Protocol
 
-from supply_chain.concurrency import in_background, map_concurrently, run_both
+from supply_chain.concurrency import map_concurrently, run_both
 from supply_chain.evidence.examination import Examination
 from supply_chain.evidence.reading import proof
 from supply_chain.evidence.sbom import Reference, References, Referred, last_listed
@@ -94,12 +94,12 @@ def _make_scan(
     fails.
     """
     ref = image.stored.ref
-    with in_background(partial(generator.examine, ref)) as examination:
-        sboms = generator.of_image(ref)
-        report, sbom = run_both(
-            partial(scanner.scan, sboms.record),
-            partial(_attach_sboms, sboms, examination, ref, registry, evidence, now),
-        )
+    made, examination = generator.of_image(ref)
+
+    def attach() -> Digest:
+        return _attach_sboms(generator.convert(made), examination, ref, registry, evidence, now)
+
+    report, sbom = run_both(partial(scanner.scan, made), attach)
     reported = evidence.attach(ref, VULNERABILITIES, report.predicate(), now())
     return ScannedImage(encrypted=image, sbom=sbom, report=reported), report
 
@@ -112,13 +112,13 @@ def make_sboms(
     now: Callable[[], datetime],
 ) -> None:
     """Make the SBOMs of an image, attach them, and sign their references and an examination of the image."""
-    with in_background(partial(generator.examine, ref)) as examination:
-        _attach_sboms(generator.of_image(ref), examination, ref, registry, evidence, now)
+    sbom, examination = generator.of_image(ref)
+    _attach_sboms(generator.convert(sbom), examination, ref, registry, evidence, now)
 
 
 def _attach_sboms(
     sboms: Sboms,
-    examination: Callable[[], Examination],
+    examination: Examination,
     ref: ImageRef,
     registry: Attacher,
     evidence: EvidenceStore,
@@ -131,7 +131,7 @@ def _attach_sboms(
     zipped = _compress(sboms)
     referrers = map_concurrently(lambda name: _attach(ref, name, zipped[name], registry), tuple(zipped))
     attached = dict(zip(zipped, referrers, strict=True))
-    evidence.attach(ref, SBOM, _references(sboms, attached, examination(), now()).predicate(), now())
+    evidence.attach(ref, SBOM, _references(sboms, attached, examination, now()).predicate(), now())
     return attached["syft"]
 
 

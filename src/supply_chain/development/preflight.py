@@ -55,7 +55,7 @@ from supply_chain.policy.names import Holder
 from supply_chain.policy.outcome import RuleOutcome, RuleResult, Unjudged
 from supply_chain.policy.policies import GatePolicy
 from supply_chain.vulnerability.findings import Database
-from supply_chain.vulnerability.scanner import Sbom, Sboms, Scanner, SourceSbomGenerator
+from supply_chain.vulnerability.scanner import Sbom, Scanner, SourceSbomGenerator
 
 NAMESPACE = "check"
 """The prefix of the identifiers of cache mounts, of which there are none outside of a build."""
@@ -376,7 +376,6 @@ class _Generator:
     def generator(self) -> str:
         return self.source.generator
 
-    def of_directory(self, directory: Path) -> Sboms:
-        sboms = self.source.of_directory(directory)
-        self.sbom = sboms.record
-        return sboms
+    def of_directory(self, directory: Path) -> Sbom:
+        self.sbom = self.source.of_directory(directory)
+        return self.sbom

@@ -65,7 +65,7 @@ class Dependencies:
         Known vulnerabilities are warnings, never failures: the intake gate decides how many are acceptable.
         """
         started = self.now()
-        sbom = self.generator.of_directory(self.source).record
+        sbom = self.generator.of_directory(self.source)
         report = _with_packages(self.scanner.scan(sbom), sbom)
         looked_at = f"{sbom.packages} declared packages" if sbom.packages else "no declared third-party packages"
         check = CheckResult(

@@ -26,7 +26,7 @@ from supply_chain.adapters.tools.syft import Syft
 
 source, database, syft, grype = map(Path, sys.argv[1:])
 about = read_database(database).facts
-sbom = Syft(Tool("syft", syft, "1"), "nowhere", nullcontext, examine=None).of_directory(source).record
+sbom = Syft(Tool("syft", syft, "1"), "nowhere", nullcontext, examine=None).of_directory(source)
 report = Grype(Tool("grype", grype, "1"), grype_environment(database), lambda: about,
                lambda it: has_distribution(database, it), lambda: datetime.now(UTC)).scan(sbom)
 print(sbom.packages, *sorted(f"{each.id} {each.package}" for each in report.findings), sep="\\n")

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from time import sleep
 from uuid import uuid4
 
+import httpx
 import pytest
 
 from supply_chain.adapters.aws.kms import Kms
 from supply_chain.adapters.aws.sqs import SqsQueue
+from supply_chain.adapters.debian_archive import DebianArchives
+from supply_chain.adapters.files.private_files import PrivateFiles
 from supply_chain.adapters.image.layers import examine_image
+from supply_chain.adapters.image.packages import NO_SOURCES, PackageSources
 from supply_chain.adapters.registry.client import Registry
 from supply_chain.adapters.registry.http import RegistryHttp
 from supply_chain.adapters.tools import Toolbox
@@ -23,6 +29,7 @@ from supply_chain.adapters.tools.syft import Syft
 from supply_chain.model.image import ImageRef
 from tests.contract import generator, kms, queue, registry
 from tests.support.content import Content
+from tests.support.debian_archive import ArchivePackage, MemoryArchive
 from tests.support.emulator import Emulator, allow, running
 
 pytestmark = pytest.mark.real
@@ -59,31 +66,96 @@ class TestRegistry(registry.RegistryContract):
         return registry.Harness(client, names[0], names[1], partial(put, client))
 
 
+@dataclass(frozen=True)
+class SyftOnRegistry:
+    """Makes SBOMs of images in the repository."""
+
+    client: Registry
+    repository: str
+    syft: Callable[[PackageSources], Syft]
+
+    def put(self, files: Mapping[str, bytes]) -> ImageRef:
+        """Push an image with these files."""
+        return put(self.client, self.repository, Content.of_files(files))
+
+
 @pytest.fixture(scope="module")
-def syft(shared: Emulator, toolbox: Toolbox, tmp_path_factory: pytest.TempPathFactory) -> generator.Harness:
-    """Syft, with an image that is in the registry."""
-    repository, password, work = f"{uuid4().hex[:8]}/app", shared.login(), tmp_path_factory.mktemp("generator")
+def syft(shared: Emulator, toolbox: Toolbox, tmp_path_factory: pytest.TempPathFactory) -> SyftOnRegistry:
+    repository, password, work = f"{uuid4().hex[:8]}/app", shared.login(), tmp_path_factory.mktemp("docker")
     shared.repository(repository)
     client = Registry(RegistryHttp(shared.host, lambda: ("AWS", password), insecure=True))
-    package = "usr/lib/python3.11/site-packages/jinja2-3.1.6.dist-info/METADATA"
-    content = Content.image(package, "Metadata-Version: 2.1\nName: jinja2\nVersion: 3.1.6\n")
-    image = put(client, repository, content)
-    (work / "source").mkdir()
-    (work / "source/requirements.txt").write_text("jinja2==3.1.6\n")
-    (work / "docker").mkdir()
     auth = base64.b64encode(f"AWS:{password}".encode()).decode()
-    (work / "docker/config.json").write_text(json.dumps({"auths": {shared.host: {"auth": auth}}}))
-    program = Syft(
-        toolbox.find("syft"), shared.host, lambda: nullcontext(work / "docker"), insecure=True,
-        examine=partial(examine_image, client),
-    )  # fmt: skip
-    return generator.Harness(program, image, work / "source", image.model_copy(update={"digest": f"sha256:{'0' * 64}"}))
+    (work / "config.json").write_text(json.dumps({"auths": {shared.host: {"auth": auth}}}))
+
+    def make(sources: PackageSources) -> Syft:
+        examine = partial(examine_image, client, sources=sources)
+        return Syft(toolbox.find("syft"), shared.host, lambda: nullcontext(work), insecure=True, examine=examine)
+
+    return SyftOnRegistry(client, repository, make)
 
 
 class TestGenerator(generator.GeneratorContract):
     @pytest.fixture
-    def harness(self, syft: generator.Harness) -> generator.Harness:
-        return syft
+    def harness(self, syft: SyftOnRegistry, tmp_path: Path) -> generator.Harness:
+        package = "usr/lib/python3.11/site-packages/jinja2-3.1.6.dist-info/METADATA"
+        image = syft.put({package: b"Metadata-Version: 2.1\nName: jinja2\nVersion: 3.1.6\n"})
+        (tmp_path / "requirements.txt").write_text("jinja2==3.1.6\n")
+        missing = image.model_copy(update={"digest": f"sha256:{'0' * 64}"})
+        return generator.Harness(syft.syft(NO_SOURCES), image, tmp_path, missing)
+
+
+BUSYBOX = b"\x7fELF\x02\x01\x01" + bytes(57) + b"BusyBox v1.30.1 (2019-06-12 17:51:55 UTC) multi-call binary.\n"
+DEBIAN = {
+    "etc/os-release": b"ID=debian\nVERSION_ID=12\nVERSION_CODENAME=bookworm\n",
+    "var/lib/dpkg/status": b"Package: busybox\nStatus: install ok installed\nArchitecture: amd64\n"
+    b"Version: 1:1.30.1-6\n\n",
+}
+RECORDS = {
+    "nothing": {},
+    "dpkg": {
+        **DEBIAN, "var/lib/dpkg/info/busybox.md5sums": hashlib.md5(BUSYBOX).hexdigest().encode() + b"  bin/busybox\n"
+    },
+    "apk": {"lib/apk/db/installed": b"P:busybox\nV:9.9.9-r1\nA:x86_64\nF:bin\nR:busybox\n\n"},
+    "java": {"bin/release": b'IMPLEMENTOR="x"\nJAVA_VERSION="99"\n'},
+}  # fmt: skip
+"""Kind of the records that claim a program's file → the records."""
+
+
+@pytest.mark.parametrize(
+    ("kind", "published", "is_listed"),
+    [
+        ("nothing", None, True),
+        ("java", None, True),
+        ("apk", None, False),
+        ("dpkg", None, False),
+        ("dpkg", BUSYBOX, False),
+        ("dpkg", b"another", True),
+    ],
+)
+def test_sbom_lists_program_unless_a_package_owns_it(
+    syft: SyftOnRegistry, tmp_path: Path, kind: str, published: bytes | None, is_listed: bool
+) -> None:
+    """Whoever builds an image writes its records, and they hide no program that an archive did not publish."""
+    image = syft.put({**RECORDS[kind], "bin/busybox": BUSYBOX})
+    sources = NO_SOURCES
+    if published is not None:
+        archive = MemoryArchive([ArchivePackage("busybox", "1:1.30.1-6", {"bin/busybox": published})])
+        sources = PackageSources(
+            debian=DebianArchives(
+                ("https://archive.invalid/debian bookworm main",), PrivateFiles(tmp_path / "cache"),
+                transport=httpx.MockTransport(archive),
+            )
+        )  # fmt: skip
+    generator = syft.syft(sources)
+
+    sbom, _ = generator.of_image(image)
+
+    found = [
+        each for each in json.loads(sbom.content)["artifacts"] if (each["name"], each["type"]) == ("busybox", "binary")
+    ]
+    assert [each["version"] for each in found] == (["1.30.1"] if is_listed else [])
+    listed = {each["name"]: each for each in json.loads(generator.convert(sbom).cyclonedx)["components"]}
+    assert is_listed or kind in listed["busybox"]["purl"]
 
 
 class TestKms(kms.KmsContract):

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from supply_chain.adapters.aws.ecr import Ecr
+from supply_chain.adapters.image.packaged_files import PackagedFiles
 from supply_chain.adapters.registry.client import Registry
 from supply_chain.adapters.registry.http import LONGEST_WAIT
 from supply_chain.adapters.tools import Toolbox
@@ -110,9 +111,9 @@ def test_every_registry_tool_reports_an_outage_as_retryable(
     host, config = sandbox.proxy.host, ecr(TierName.CURATION).docker_config
     asks: dict[str, Callable[[], object]] = {
         "crane": lambda: Crane(toolbox.find("crane"), host, config, True).copy(first, "curated/other", "tag"),
-        "syft": lambda: Syft(toolbox.find("syft"), host, config, True, examine=lambda ref: Examination()).of_image(
-            first
-        ),
+        "syft": lambda: Syft(
+            toolbox.find("syft"), host, config, True, examine=lambda ref: (Examination(), PackagedFiles())
+        ).of_image(first),
         "cosign": lambda: cosign(TierName.CURATION).verify_image(first, public_key(sandbox)),
     }
     asks["cosign"]()

@@ -28,7 +28,7 @@ from supply_chain.errors import (
 )
 from supply_chain.evidence.checks import Check
 from supply_chain.model.container import Machine
-from supply_chain.vulnerability.scanner import Sbom, Sboms
+from supply_chain.vulnerability.scanner import Sbom
 from tests.support.builders import base, manifest
 from tests.support.command import ROOT
 from tests.support.memory_engine import MemoryEngine
@@ -168,7 +168,7 @@ def test_local_image_is_run_as_its_kind_is(home, installed, engine, monkeypatch)
 def test_local_image_is_scanned_up_to_its_declared_size(home, installed, engine, monkeypatch):
     """A larger one is refused by its build."""
     monkeypatch.setattr(preflight, "SLACK", 0)
-    monkeypatch.setattr(SourceSyft, "of_archive", lambda _, archive: Sboms(Sbom(archive.read_bytes(), 0, ""), b"", b""))
+    monkeypatch.setattr(SourceSyft, "of_archive", lambda _, archive: Sbom(archive.read_bytes(), 0, ""))
     small, large = (manifest(build={"max_size": each}) for each in ("2MiB", "1MiB"))
     engine.add("hello:dev", archive=bytes(2**20 + 1))
     image = preflight_ports(home, Profile(), "hello:dev").image

@@ -16,13 +16,13 @@ from supply_chain.model.image import EncryptedImage, ImageRef, StoredImage
 from supply_chain.model.tier import TierName
 from supply_chain.vulnerability.findings import Database, Report
 from supply_chain.vulnerability.reports import last_report
-from supply_chain.vulnerability.scanner import Sbom, Sboms
-from tests.support.memory_generator import MemoryGenerator
+from supply_chain.vulnerability.scanner import Sbom
+from tests.support.memory_generator import CYCLONEDX, SPDX, MemoryGenerator
 from tests.support.present import present
 
 REF = ImageRef(repository="curated/hello", digest="sha256:" + "a" * 64)
 CONTENT = b'{"artifacts": [{"type": "deb", "name": "openssl"}]}'
-SBOMS = Sboms(Sbom(CONTENT, 1, "syft 1.2.3"), b"cyclonedx", b"spdx")
+INVENTORY = Sbom(CONTENT, 1, "syft 1.2.3")
 EXAMINED = Examination(conflicts=("a place",))
 
 
@@ -30,9 +30,7 @@ class Tools(MemoryGenerator):
     """A generator and a scanner that record their calls."""
 
     def __init__(self, report, examination, generator="syft 1.2.3", current=None):
-        super().__init__(
-            dataclasses.replace(SBOMS, record=dataclasses.replace(SBOMS.record, tool=generator)), examination
-        )
+        super().__init__(dataclasses.replace(INVENTORY, tool=generator), examination)
         self.report, self.scanned = report, []
         self._current = current or (report.scanner_version, report.database) if isinstance(report, Report) else None
 
@@ -71,10 +69,10 @@ def test_image_is_scanned_by_digest_from_registry(scanned, make):
 
     (image, found), tools = scanned(report)
 
-    assert tools.asked == tools.examined == [REF]
+    assert tools.asked == [REF]
     assert found == report
     assert image.encrypted.stored.ref == REF
-    assert tools.scanned == [SBOMS.record]
+    assert tools.scanned == [INVENTORY]
 
 
 def test_sbom_is_attached_in_three_formats(scanned, world, make):
@@ -86,8 +84,8 @@ def test_sbom_is_attached_in_three_formats(scanned, world, make):
     contents = {kind: world.registry.content(REF.with_digest(digests[kind])) for kind in FORMATS.values()}
     assert {kind: gzip.decompress(content) for kind, content in contents.items()} == {
         FORMATS["syft"]: CONTENT,
-        FORMATS["cyclonedx"]: b"cyclonedx",
-        FORMATS["spdx"]: b"spdx",
+        FORMATS["cyclonedx"]: CYCLONEDX,
+        FORMATS["spdx"]: SPDX,
     }
     assert image.sbom == again.sbom
     assert digests[FORMATS["syft"]] == image.sbom
@@ -108,14 +106,14 @@ def test_signed_statements_refer_to_sbom_and_findings(scanned, world, make):
     assert image.report == found[VULNERABILITIES].digest
 
 
-def test_image_is_examined_during_scan(world, make):
+def test_sbom_is_converted_during_scan(world, make):
     """Both wait for each other."""
     together = threading.Barrier(2, timeout=60)
 
     class Patient(Tools):
-        def examine(self, ref):
+        def convert(self, sbom):
             together.wait()
-            return super().examine(ref)
+            return super().convert(sbom)
 
         def scan(self, sbom):
             together.wait()
@@ -124,14 +122,14 @@ def test_image_is_examined_during_scan(world, make):
     tools = Patient(make.report(), EXAMINED)
     scan(encrypted(make), tools, tools, world.registry, world.store(TierName.CURATION), lambda: make.noon, days=7)
 
-    assert tools.examined == [REF] and len(tools.scanned) == 1
+    assert len(tools.scanned) == 1
 
 
-def test_failed_examination_leaves_no_sbom(world, make):
-    """Nobody would know what the SBOM does not show."""
+def test_failed_conversion_leaves_no_sbom(world, make):
+    """Other tools would miss a format."""
 
     class Broken(Tools):
-        def examine(self, ref):
+        def convert(self, sbom):
             raise ScannerFailed("it broke\nmend it")
 
     tools = Broken(make.report(), EXAMINED)
@@ -196,7 +194,7 @@ def test_changed_scanner_or_database_rescans_existing_sbom(scanned, make, world,
     newer = make.report(make.finding(), sbom=make.digest_of(CONTENT), database=official, scanner_version=version)
     (image, found), tools = scanned(newer, now=make.noon + timedelta(days=days))
 
-    assert tools.asked == [] and tools.scanned == [SBOMS.record]
+    assert tools.asked == [] and tools.scanned == [INVENTORY]
     assert found == newer and image.proven is None
     assert [len(each) for each in reports(world)] == [2, 1]
 
@@ -223,7 +221,7 @@ def test_report_about_other_sbom_is_no_proof(scanned, make):
     scanned(make.report(sbom=make.other))
     (image, _), tools = scanned(make.report(sbom=make.digest_of(CONTENT)))
 
-    assert image.proven is None and tools.scanned == [SBOMS.record]
+    assert image.proven is None and tools.scanned == [INVENTORY]
 
 
 def test_report_signed_by_other_tier_is_no_proof(scanned, make, world):

@@ -35,7 +35,7 @@ from supply_chain.policy.vex import DIRECTORY as VEX
 from supply_chain.policy.vex import Vex, read_vex_documents
 from supply_chain.policy.waivers import DIRECTORY as WAIVERS
 from supply_chain.policy.waivers import Waivers, read_waivers
-from supply_chain.vulnerability.scanner import Sbom, Sboms
+from supply_chain.vulnerability.scanner import Sbom
 from tests.support.builders import NOON, base, check, finding, manifest, report, source
 from tests.support.memory_generator import NOTHING, MemoryGenerator
 from tests.support.memory_scanner import MemoryScanner
@@ -80,14 +80,14 @@ def run(make, tmp_path, directory):
         results = {each.check: each for each in (*made, *checks)}
         snapshot = make.snapshot(tmp_path, files=files or {}, manifest=declared or manifest(), **(taken or {}))
         artifacts = json.dumps({"artifacts": list(packages)}).encode()
-        sboms = Sboms(Sbom(artifacts, len(packages), NOTHING.record.tool), b"", b"")
+        sbom = Sbom(artifacts, len(packages), NOTHING.tool)
         given = PreflightPorts(
             take=lambda _: contextlib.nullcontext(snapshot),
             reader=Reader(BASE),
             names=ImageNames("registry.test", {}, REGISTRIES),
             bases=("node", "python"),
             plan=lambda _: [Planned(name, {}, partial(results.__getitem__, name)) for name in results],
-            generator=MemoryGenerator(sboms),
+            generator=MemoryGenerator(sbom),
             scanner=MemoryScanner(report(*findings)),
             policy=INTAKE,
             registered=lambda _: None,

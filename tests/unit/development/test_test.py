@@ -16,7 +16,7 @@ from supply_chain.evidence.checks import Check, Outcome
 from supply_chain.evidence.statement import TEST_RESULT, VULNERABILITIES
 from supply_chain.model.image import ImageRef
 from supply_chain.model.tier import TierName
-from supply_chain.vulnerability.scanner import Sbom, Sboms
+from supply_chain.vulnerability.scanner import Sbom
 from tests.support.memory_generator import MemoryGenerator
 
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
@@ -45,7 +45,7 @@ class Scanner:
 
 
 def dependencies(answer, packages=1):
-    generator = MemoryGenerator(Sboms(Sbom(b'{"artifacts": []}', packages, "syft 1.2.3"), b"", b""))
+    generator = MemoryGenerator(Sbom(b'{"artifacts": []}', packages, "syft 1.2.3"))
     return Dependencies(Path("source"), generator, Scanner(answer), days=7, now=lambda: NOON)
 
 
@@ -243,16 +243,13 @@ def test_dependency_check_warns_of_each_known_vulnerability(make):
 def test_dependency_check_records_package_urls_of_findings(make):
     """Issuers state something about packages by these, and nobody signs the SBOM of a source."""
     given = dependencies(make.report(make.finding("low")), 2)
-    named = given.scanner.scan(given.generator.of_directory(Path()).record).findings[0]
+    named = given.scanner.scan(given.generator.of_directory(Path())).findings[0]
     purl = f"pkg:{named.type}/{named.package}@{named.version}"
     artifacts = [
         {"type": named.type, "name": named.package, "purl": purl},
         {"type": named.type, "name": "other", "purl": "pkg:pypi/other@1"},
     ]
-    given.generator.sboms = replace(
-        given.generator.sboms,
-        record=replace(given.generator.sboms.record, content=json.dumps({"artifacts": artifacts}).encode()),
-    )
+    given.generator.sbom = replace(given.generator.sbom, content=json.dumps({"artifacts": artifacts}).encode())
 
     _, found = given.result
 

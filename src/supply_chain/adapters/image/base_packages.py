@@ -38,6 +38,8 @@ class BasePackages:
     """Package manager and path of each database of rpm, pacman or portage that is not the base's."""
     has_apk: bool = False
     """Whether the image has records of apk that are read."""
+    believed: frozenset[str] = frozenset()
+    """The managers whose records count, because the image has no base."""
 
 
 def read_base_packages(
@@ -51,8 +53,8 @@ def read_base_packages(
     `read_base`, called if there are any, returns the files of the image's curated base; None: it has none. `checkpoint`
     is called for each file and record, and may raise.
     """
-    databases = find_unread_databases(files, checkpoint)
-    if not databases and not find_apk_databases(files, checkpoint):
+    databases, of_apk = find_unread_databases(files, checkpoint), find_apk_databases(files, checkpoint)
+    if not databases and not of_apk:
         return BasePackages()
     base = read_base()
     records, false_claims = read_apk_records(files, keeper, checkpoint)
@@ -70,6 +72,7 @@ def read_base_packages(
         packages=tuple(sorted({each.title for each in records if _identify(each) not in same})),
         databases=tuple(_list_changed(files, base, databases)),
         has_apk=bool(records),
+        believed=frozenset() if base else frozenset((*databases.values(), *(("apk",) if of_apk else ()))),
     )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import posixpath
 import re
 from collections import defaultdict
-from collections.abc import Callable, Collection, Mapping, Set
+from collections.abc import Callable, Collection, Iterable, Mapping, Set
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Protocol
@@ -27,6 +27,7 @@ from supply_chain.adapters.image.dpkg_records import (
 from supply_chain.adapters.image.file_content import ContentStore, FileContent
 from supply_chain.adapters.image.filesystem import Filesystem, Kind, escape_path
 from supply_chain.adapters.image.package_records import Digest, resolve_directory
+from supply_chain.adapters.image.packaged_files import drop_library_version
 from supply_chain.evidence.examination import Identity
 
 Files = Filesystem[FileContent]
@@ -40,8 +41,6 @@ CODE = re.compile(r".*\.(pyw?|pth|so(\.[\d.]+)?|pl|pm|rb|[cm]?js|jar|sh)", re.IG
 """Path of a file with code, whatever it begins with."""
 STARTS = (b"\x7fELF", b"#!")
 """Beginning of a program, a library or a script."""
-LIBRARY_VERSION = re.compile(r"(-[0-9.]+)?\.so(\.[0-9]+)*\Z")
-"""End of the name of a library with its versions."""
 CLASSIFIED = {
     r"release": re.compile(rb"JAVA_(RUNTIME_)?VERSION="),
     r"composer.*": re.compile(rb"'pretty_version'\s*=>"),
@@ -122,6 +121,8 @@ class DebianPackages:
     """Name and version of each package that the archives have in other versions only: they forget the older ones."""
     uncompared: int = 0
     """Number of packages that were not compared, because there is no archive."""
+    elsewhere: Set[str] = frozenset()
+    """Where other versions of the unknown packages have files; see `PackagedFiles`."""
 
 
 def read_debian_packages(
@@ -228,7 +229,7 @@ def _compare(
             for target in published[package].links.get(path, ()):  # whoever merges directories may adjust it
                 links[places[path]].add(posixpath.normpath(posixpath.join(posixpath.dirname(path), target)))
     claims = _Published(lists, places, digests, links, directories)
-    unknown, reasons = list[str](), dict[tuple[DebianPackage, str], str]()
+    unknown, reasons, elsewhere = list[str](), dict[tuple[DebianPackage, str], str](), set[str]()
     for record in records:
         lists.checkpoint()
         each, key = published[record.package], (record.package, record.conffiles)
@@ -242,10 +243,12 @@ def _compare(
             false_claims.append(record.explain(reasons[key]))
         elif not each.sources:
             unknown.append(escape_path(f"{record.package.name} {record.package.version}")[:200])
+            elsewhere |= claims.list_places(paths.get(record.package, ()))
     return DebianPackages(
         {path: tuple(("sha256", digest) for digest in sorted(listed)) for path, listed in digests.items() if listed},
         tuple(sorted(false_claims)),
         tuple(sorted(set(unknown))),
+        elsewhere=elsewhere,
     )
 
 
@@ -366,14 +369,18 @@ class _Published:
 
         A library may have another version in its name than there.
         """
-        own = {_drop_library_version(self._place(path)) for path in paths}
+        own = self.list_places(paths)
         foreign = {
             path
             for path, (real, content) in listed.items()
-            if self.lists.is_scanned(real, content) and _drop_library_version(real) not in own
+            if self.lists.is_scanned(real, content) and drop_library_version(real) not in own
         }
         why = "which no version of it in the archives has" if has_name else "and no archive has a package of its name"
         return f"and its list has {_name_some(foreign)}, {why}" if foreign else ""
+
+    def list_places(self, paths: Iterable[str]) -> set[str]:
+        """Return where files with these paths in a package would be, without the versions of libraries."""
+        return {drop_library_version(self._place(path)) for path in paths}
 
     def _may_list(self, file: tuple[str, FileContent], path: str, own: Set[str]) -> bool:
         """Return whether a package may list a file: one of its own; and no other program in its place."""
@@ -395,15 +402,6 @@ class _Published:
             return True
         targets = map(self._find, self.links.get(place, ()))
         return real in {target[0] for target in targets if target}
-
-
-def _drop_library_version(path: str) -> str:
-    """Return a path without the version in the name of a library, such as `libhat.so` for `libhat-2.0.so.1.2`.
-
-    Versions of a package have one library with different numbers. The directory counts, and so does the complete name
-    of a program: `python2.7` is not `python3.11`.
-    """
-    return LIBRARY_VERSION.sub(".so", path)
 
 
 def _name_some(paths: Set[str]) -> str:

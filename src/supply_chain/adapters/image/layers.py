@@ -28,7 +28,8 @@ from supply_chain.adapters.image.distribution import examine, is_text_database
 from supply_chain.adapters.image.file_content import HEAD, MACHINES, ContentStore, FileContent, read_file
 from supply_chain.adapters.image.filesystem import Filesystem, escape_path
 from supply_chain.adapters.image.package_records import LARGEST_RECORD, InstalledFiles, is_record
-from supply_chain.adapters.image.packages import NO_SOURCES, PackageSources, read_packages
+from supply_chain.adapters.image.packaged_files import PackagedFiles
+from supply_chain.adapters.image.packages import NO_SOURCES, PackageSources, read_packages, read_system_packages
 from supply_chain.adapters.image.python_packages import describes_packages
 from supply_chain.adapters.image.python_sources import (
     COMPILED,
@@ -129,9 +130,11 @@ def _contents(
     scripts = find_scripts(image.files, config)
     digests = [str(layer["digest"]) for layer in manifest["layers"]]
     architecture = str(config.get("architecture", ""))
-    packages = read_packages(image.files, keeper, package_sources, digests, architecture, image.budget.checkpoint)
+    checkpoint = image.budget.checkpoint
+    system = read_system_packages(image.files, keeper, package_sources, digests, architecture, checkpoint)
+    packages = read_packages(image.files, keeper, package_sources, system, checkpoint)
     installed = packages.installed
-    sources = find_python_sources(image.files, keeper, installed, is_read, image.budget.checkpoint, scripts)
+    sources = find_python_sources(image.files, keeper, installed, is_read, checkpoint, scripts)
     return Contents(
         digest=digest,
         platform="/".join(str(config[part]) for part in ("os", "architecture", "variant") if config.get(part)),
@@ -139,7 +142,7 @@ def _contents(
         programs=image.programs,
         foreign=_find_foreign(image.files, machine),
         secrets=_find_secrets(image, search_configuration(described, settings), is_searched, installed),
-        examination=examine(image.files, keeper, lambda: installed, image.budget.checkpoint),
+        examination=examine(image.files, keeper, lambda: installed, checkpoint),
         false_claims=packages.false_claims,
         uncompared=packages.uncompared,
         uncompared_debian=packages.uncompared_debian,
@@ -441,8 +444,10 @@ class Registry(Protocol):
         """Write a blob of `size` bytes to a file and verify its digest."""
 
 
-def examine_image(registry: Registry, ref: ImageRef, sources: PackageSources = NO_SOURCES) -> Examination:
-    """Return the facts about an image in the registry that an SBOM does not contain.
+def examine_image(
+    registry: Registry, ref: ImageRef, sources: PackageSources = NO_SOURCES
+) -> tuple[Examination, PackagedFiles]:
+    """Return the facts about an image in the registry that an SBOM does not contain, and its packages' own files.
 
     `sources` is as for `read_contents`. Raises `ScannerFailed` if the image's layers cannot be read, and
     `PackageIndexUnavailable`.
@@ -462,10 +467,13 @@ def examine_image(registry: Registry, ref: ImageRef, sources: PackageSources = N
                 checkpoint = image.budget.checkpoint
                 digests = [blob.digest for blob in blobs_of(manifest, ref)[1:]]
 
-                def read_installed() -> InstalledFiles:
-                    return read_packages(image.files, keeper, sources, digests, checkpoint=checkpoint).installed
+                system = read_system_packages(image.files, keeper, sources, digests, checkpoint=checkpoint)
 
-                return examine(image.files, keeper, read_installed, checkpoint)
+                def read_installed() -> InstalledFiles:
+                    return read_packages(image.files, keeper, sources, system, checkpoint).installed
+
+                examination = examine(image.files, keeper, read_installed, checkpoint)
+                return examination, system.find_packaged(image.files, checkpoint)
         except (_TooLarge, *UNREADABLE) as error:
             raise ScannerFailed(
                 f"The layers of {ref} cannot be read: {type(error).__name__}: {error}\n"

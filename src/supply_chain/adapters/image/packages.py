@@ -6,12 +6,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 
-from supply_chain.adapters.image import python_packages
-from supply_chain.adapters.image.base_packages import read_base_packages
-from supply_chain.adapters.image.debian_packages import DebianArchive, read_debian_packages
+from supply_chain.adapters.image import dpkg_records, python_packages
+from supply_chain.adapters.image.base_packages import BasePackages, read_base_packages
+from supply_chain.adapters.image.debian_packages import DebianArchive, DebianPackages, read_debian_packages
 from supply_chain.adapters.image.file_content import ContentStore, FileContent
 from supply_chain.adapters.image.filesystem import Filesystem
 from supply_chain.adapters.image.package_records import SystemFiles
+from supply_chain.adapters.image.packaged_files import PackagedFiles, find_proven
 from supply_chain.adapters.image.python_packages import PackageIndex, Packages
 from supply_chain.model.image import Digest
 
@@ -31,15 +32,38 @@ class PackageSources:
 NO_SOURCES = PackageSources()
 
 
-def read_packages(
+@dataclass(frozen=True)
+class SystemPackages:
+    """What is known of the distribution's packages in an image."""
+
+    debian: DebianPackages
+    others: BasePackages
+
+    @property
+    def files(self) -> SystemFiles:
+        """What they installed, as far as it was compared."""
+        return SystemFiles(self.debian.digests, self.others.digests, has_apk=self.others.has_apk)
+
+    def find_packaged(self, files: Files, checkpoint: Callable[[], object]) -> PackagedFiles:
+        """Return which of an image's files are such a package's own."""
+        compared = (self.debian.digests or {}, self.others.digests or {})
+        return PackagedFiles(
+            proven=frozenset(path for digests in compared for path in find_proven(files, digests, checkpoint)),
+            elsewhere=self.debian.elsewhere,
+            believed=self.others.believed
+            | (frozenset((dpkg_records.MANAGER,)) if self.debian.uncompared else frozenset()),
+        )
+
+
+def read_system_packages(
     files: Files,
     keeper: ContentStore,
     sources: PackageSources,
     layers: Sequence[Digest],
     architecture: str = "",
     checkpoint: Callable[[], object] = lambda: None,
-) -> Packages:
-    """Return what is known of the packages in an image with these layers.
+) -> SystemPackages:
+    """Return what is known of the distribution's packages in an image with these layers.
 
     `architecture` is the image's; packages of another one are false claims; empty: it is not known. `checkpoint` is
     called for each file, and may raise. Raises `PackageIndexUnavailable` or `PackageIndexFailed`, and `ValueError` for
@@ -52,9 +76,22 @@ def read_packages(
         return files.lower(count) if count else None
 
     debian = read_debian_packages(files, keeper, sources.debian, architecture, checkpoint, read_base)
-    others = read_base_packages(files, keeper, read_base, checkpoint)
-    system = SystemFiles(debian.digests, others.digests, has_apk=others.has_apk)
-    python = python_packages.read_packages(files, keeper, sources.python, checkpoint, system)
+    return SystemPackages(debian, read_base_packages(files, keeper, read_base, checkpoint))
+
+
+def read_packages(
+    files: Files,
+    keeper: ContentStore,
+    sources: PackageSources,
+    system: SystemPackages,
+    checkpoint: Callable[[], object] = lambda: None,
+) -> Packages:
+    """Return what is known of the packages in an image with these packages of its distribution.
+
+    Raises as `read_system_packages` does.
+    """
+    python = python_packages.read_packages(files, keeper, sources.python, checkpoint, system.files)
+    debian, others = system.debian, system.others
     return replace(
         python,
         false_claims=(*python.false_claims, *debian.false_claims, *others.false_claims),

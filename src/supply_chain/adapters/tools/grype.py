@@ -13,6 +13,7 @@ from pydantic.alias_generators import to_camel
 
 from supply_chain.adapters.process.command import Tool
 from supply_chain.adapters.tools.grype_report import parse_report
+from supply_chain.adapters.tools.owned_programs import BINARY, OVERLAP
 from supply_chain.errors import DatabaseUnusable, ScannerFailed
 from supply_chain.evidence.sbom import SYSTEM
 from supply_chain.model.image import Digest, digest_of
@@ -21,9 +22,6 @@ from supply_chain.vulnerability.findings import Database, Distribution, Finding,
 from supply_chain.vulnerability.scanner import Sbom
 
 TIMEOUT = 600.0
-BINARY = "binary"
-OVERLAP = "ownership-by-file-overlap"
-"""Syft's relation from a package to another package whose files it claims to own."""
 MATCHED = ("--output", "json")
 """Options of grype in addition to the SBOM and an empty configuration."""
 CLAIMED_TOO = "languages' packages, and binaries, by themselves, where another claims their files"

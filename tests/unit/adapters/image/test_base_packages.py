@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from supply_chain.adapters.image.base_packages import REMEDY, BasePackages, read_base_packages
-from supply_chain.adapters.image.packages import PackageSources, read_packages
+from supply_chain.adapters.image.packages import PackageSources, read_packages, read_system_packages
 from tests.support.filesystem import lay_files
 
 DATABASE = "lib/apk/db/installed"
@@ -70,7 +70,9 @@ def test_packages_of_apk_that_the_base_lacks_are_named():
     image = {**FILES, DATABASE: record() + record("2", "tie") + record("3", "cap")}
 
     assert read(image, {**FILES, DATABASE: record() + record("1", "tie")}).packages == ("cap 3", "tie 2")
-    assert read(image) == BasePackages(packages=("cap 3", "hat 1.0", "tie 2"), has_apk=True)
+    assert read(image) == BasePackages(
+        packages=("cap 3", "hat 1.0", "tie 2"), has_apk=True, believed=frozenset(("apk",))
+    )
 
 
 @pytest.mark.parametrize(
@@ -244,7 +246,8 @@ def test_library_of_an_interpreter_counts_with_records_of_apk_and_no_base(databa
     """What the base has is compared; and an empty file is no sign that apk installed the rest."""
     library = {f"usr/lib/python3.12/{name}.py": MODULE for name in sys.stdlib_module_names}
     keeper, files = lay_files({**library, "usr/bin/python3.12": ELF, DATABASE: database}, keep=1024 * 1024)
-    packages = read_packages(files, keeper, PackageSources(count_base_layers=lambda _: bases), ())
+    sources = PackageSources(count_base_layers=lambda _: bases)
+    packages = read_packages(files, keeper, sources, read_system_packages(files, keeper, sources, ()))
 
     assert packages.installed.libraries.contain("/usr/lib/python3.12/os.py") is is_library
 

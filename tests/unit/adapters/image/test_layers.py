@@ -28,6 +28,7 @@ from supply_chain.adapters.image import layers, privileged_files
 from supply_chain.adapters.image.budget import TooLong
 from supply_chain.adapters.image.file_content import HEAD, ContentStore
 from supply_chain.adapters.image.layers import examine_image, is_larger, read_contents
+from supply_chain.adapters.image.packaged_files import PackagedFiles
 from supply_chain.adapters.image.packages import PackageSources
 from supply_chain.adapters.image.python_packages import Published
 from supply_chain.adapters.image.secret_forms import MARKS
@@ -741,7 +742,7 @@ def test_examine_image_reads_image_from_registry():
     release = text("etc/os-release", b"ID=debian\nVERSION_ID=12\n")
     zipped = text("srv/picture.png", b"hsqs" + bytes(100))
 
-    found = examine_image(*shelf(layer(release), layer(zipped)))
+    found, _ = examine_image(*shelf(layer(release), layer(zipped)))
 
     assert (str(found.distribution), [each.path for each in found.archives]) == ("debian 12", ["/srv/picture.png"])
     assert found == present(read_contents(engine(layer(release), layer(zipped)), "image", MIB)).examination
@@ -772,10 +773,10 @@ def test_python_packages_are_compared_with_the_index():
     assert (believed.sources, believed.false_claims, believed.uncompared) == ({}, (), 1)
     assert dict(compared.sources) == {f"/{packages}/hat.py": code}
     assert len(compared.false_claims) == 1 and compared.uncompared == 0
-    assert believed.examination.archives == () == examine_image(*shelf(image)).archives
+    assert believed.examination.archives == () == examine_image(*shelf(image))[0].archives
     assert len(compared.examination.archives) == 1
     registry, ref = shelf(image)
-    assert examine_image(registry, ref, PackageSources(python=OtherIndex())) == compared.examination
+    assert examine_image(registry, ref, PackageSources(python=OtherIndex()))[0] == compared.examination
 
 
 EVIL = b"import subprocess, sys\nsubprocess.call(sys.argv[1], shell=True)\n"
@@ -796,6 +797,8 @@ def test_debian_packages_are_compared_with_the_archive(tmp_path):
         transport=httpx.MockTransport(MemoryArchive([ArchivePackage("hat", "2", published)])),
     )  # fmt: skip
 
+    own = []
+
     def read(version=b"2", *, is_compared=True, **changed):
         sources = PackageSources(debian=archive if is_compared else None)
         image = layer(
@@ -814,7 +817,9 @@ def test_debian_packages_are_compared_with_the_archive(tmp_path):
         )
         found = present(read_contents(engine(image), "image", MIB, sources=sources))
         registry, ref = shelf(image)
-        assert examine_image(registry, ref, sources) == found.examination
+        examination, packaged = examine_image(registry, ref, sources)
+        assert examination == found.examination
+        own.append(packaged)
         return found
 
     believed, compared, raised = read(is_compared=False), read(), read(b"3")
@@ -834,6 +839,9 @@ def test_debian_packages_are_compared_with_the_archive(tmp_path):
     assert any("in an image for amd64" in each for each in read(b"2\nArchitecture: arm64").false_claims)
     changed = read(**{"usr/bin/hat": b"#!/bin/sh\nevil"})
     assert any("what is published differs from /usr/bin/hat" in each for each in changed.false_claims)
+    assert own[0] == PackagedFiles(believed={"dpkg"})
+    assert own[1] == PackagedFiles({"/usr/bin/hat", "/usr/lib/hat/own.py"})
+    assert own[2] == PackagedFiles() and own[-1] == PackagedFiles({"/usr/lib/hat/own.py"})
 
 
 def test_curated_base_vouches_for_what_the_archive_dropped(tmp_path):
@@ -861,8 +869,9 @@ def test_curated_base_vouches_for_what_the_archive_dropped(tmp_path):
 
         sources = PackageSources(debian=archive, count_base_layers=count_layers)
         registry, ref = shelf(base, above)
-        examined = examine_image(registry, ref, sources)
-        assert len(examined.archives) == (not count)
+        examination, packaged = examine_image(registry, ref, sources)
+        assert len(examination.archives) == (not count)
+        assert packaged.proven == ({"/usr/lib/old.py"} if count else set())
         return present(read_contents(engine(base, above, kind="tar"), "image", MIB, sources=sources))
 
     assert set(read(0).sources) == {"/usr/lib/new.py", "/usr/lib/old.py"}
@@ -885,8 +894,9 @@ def read_on_base(base, above, count):
     sources = PackageSources(count_base_layers=lambda _: count)
     found = present(read_contents(engine(base, above), "image", MIB, sources=sources))
     registry, ref = shelf(base, above)
-    assert examine_image(registry, ref, sources) == found.examination
-    return found
+    examination, packaged = examine_image(registry, ref, sources)
+    assert examination == found.examination
+    return found, packaged
 
 
 def test_packages_of_apk_count_as_far_as_the_curated_base_has_them():
@@ -906,15 +916,17 @@ def test_packages_of_apk_count_as_far_as_the_curated_base_has_them():
         text(database, hat + evil),
     )
 
-    on_base, alone = read_on_base(base, above, 1), read_on_base(base, above, 0)
+    (on_base, own), (alone, believed) = read_on_base(base, above, 1), read_on_base(base, above, 0)
 
+    assert own == PackagedFiles({f"/{place}/hat.py", f"/{place}/hat.pyc"})
+    assert believed == PackagedFiles(believed={"apk"})
     assert set(on_base.sources) == {f"/{place}/evil.py", f"/{place}/cap.py"}
     assert [each.path for each in on_base.examination.archives] == [f"/{place}/evil.pyc"]
     assert (on_base.false_claims, on_base.uncompared_apk) == ((), ("evil 9",))
     assert set(alone.sources) == {f"/{place}/{name}.py" for name in code}
     assert [each.path for each in alone.examination.archives] == [f"/{place}/evil.pyc", f"/{place}/hat.pyc"]
     assert (alone.false_claims, alone.uncompared_apk) == ((), ("evil 9", "hat 1"))
-    changed = read_on_base(base, layer(text(database, record_of_apk("hat", "2"))), 1)
+    changed, _ = read_on_base(base, layer(text(database, record_of_apk("hat", "2"))), 1)
     assert [each.partition(",")[0] for each in changed.false_claims] == [f"/{database}:1: it claims to be hat 2"]
 
 
@@ -939,8 +951,10 @@ def test_python_above_a_base_of_rpm_is_read():
     rpm = text("var/lib/rpm/Packages.db", b"RpmP")
     base, above = layer(rpm, text("usr/lib/hat.py", b"import os\n")), layer(text("usr/lib/evil.py", EVIL))
 
-    on_base, alone = read_on_base(base, above, 1), read_on_base(base, above, 0)
+    (on_base, own), (alone, believed) = read_on_base(base, above, 1), read_on_base(base, above, 0)
 
+    assert own == PackagedFiles({"/var/lib/rpm/Packages.db", "/usr/lib/hat.py"})
+    assert believed == PackagedFiles(believed={"rpm"})
     assert (set(on_base.sources), on_base.uncompared_databases) == ({"/usr/lib/evil.py"}, ())
     assert (alone.sources, alone.uncompared_databases) == ({}, ("rpm (/var/lib/rpm/Packages.db)",))
 

@@ -1,0 +1,78 @@
+"""Tests of which programs an SBOM leaves out because packages own them."""
+
+import copy
+
+import pytest
+
+from supply_chain.adapters.image.packaged_files import PackagedFiles
+from supply_chain.adapters.tools.owned_programs import OVERLAP, leave_out_owned
+
+PERL = "/usr/bin/perl"
+PROVEN = PackagedFiles({PERL})
+
+
+def inventory(owner="deb", kind="binary", *, path=PERL, relation=OVERLAP, **settings):
+    """Return an SBOM with a package, a program that it owns, and a file of the program."""
+    program = {"id": "program", "type": kind, "locations": [{"path": path}], **settings}
+    return {
+        "artifacts": [{"id": "owner", "type": owner}, program],
+        "artifactRelationships": [
+            {"type": relation, "parent": "owner", "child": "program"},
+            {"type": "evident-by", "parent": "program", "child": "file"},
+            {"type": "evident-by", "parent": "owner", "child": "file"},
+        ],
+    }
+
+
+@pytest.mark.parametrize("owner", ["alpm", "apk", "deb", "nix", "portage", "rpm"])
+def test_program_of_a_package_is_left_out(owner):
+    """Its relations go with it."""
+    document = inventory(owner)
+
+    assert leave_out_owned(document, PROVEN)
+    assert document["artifacts"] == [{"id": "owner", "type": owner}]
+    assert document["artifactRelationships"] == [{"type": "evident-by", "parent": "owner", "child": "file"}]
+
+
+@pytest.mark.parametrize("kind", ["binary-signature", "elf-binary-package-note-json-payload", "java-jvm-installation"])
+def test_program_may_have_the_type_of_what_it_says(kind):
+    """Its metadata say how syft found it."""
+    assert leave_out_owned(inventory(kind="rpm", metadataType=kind), PROVEN)
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        inventory(path="/srv/perl"),
+        inventory(owner="bitnami"),
+        inventory(owner="binary"),
+        inventory(kind="python"),
+        inventory(kind="go-module", metadataType="go-module-buildinfo-entry"),
+        inventory(relation="contains"),
+        inventory(locations=[]),
+        inventory() | {"artifactRelationships": None},
+        {"artifacts": []},
+    ],
+)
+def test_everything_else_stays(document):
+    """Whoever writes a record decides what it claims to own."""
+    before = copy.deepcopy(document)
+
+    assert not leave_out_owned(document, PROVEN)
+    assert document == before
+
+
+@pytest.mark.parametrize(("manager", "left_out"), [("dpkg", True), ("rpm", False)])
+def test_records_that_nothing_was_compared_with_count(manager, left_out):
+    """As with syft alone."""
+    assert leave_out_owned(inventory(path="/srv/perl"), PackagedFiles(believed={manager})) is left_out
+
+
+@pytest.mark.parametrize("missing", ["type", "id", "locations"])
+def test_other_documents_raise_key_error(missing):
+    """The caller says which SBOM it is."""
+    document = inventory()
+    del document["artifacts"][1][missing]
+
+    with pytest.raises(KeyError):
+        leave_out_owned(document, PROVEN)
