@@ -150,12 +150,10 @@ def test_sbom_lists_program_unless_a_package_owns_it(
 
     sbom, _ = generator.of_image(image)
 
-    found = [
-        each for each in json.loads(sbom.content)["artifacts"] if (each["name"], each["type"]) == ("busybox", "binary")
-    ]
-    assert [each["version"] for each in found] == (["1.30.1"] if is_listed else [])
-    listed = {each["name"]: each for each in json.loads(generator.convert(sbom).cyclonedx)["components"]}
-    assert is_listed or kind in listed["busybox"]["purl"]
+    programs = [each["version"] for each in json.loads(sbom.content)["artifacts"] if each["type"] == "binary"]
+    assert ("1.30.1" in programs) is is_listed
+    components = {each.get("version") for each in json.loads(generator.convert(sbom).cyclonedx)["components"]}
+    assert ("1.30.1" in components) is is_listed
 
 
 class TestKms(kms.KmsContract):
