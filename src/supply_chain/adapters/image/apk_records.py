@@ -37,8 +37,6 @@ class ApkRecord:
     """Name of the package's source, which apk calls its origin; empty if the record names none."""
     files: tuple[str, ...]
     """Paths of its files and links, as apk reads them."""
-    owned: tuple[str, ...]
-    """Paths of the directories, files and links that the scanner takes for the package's own (its parse_apk_db.go)."""
 
     @property
     def title(self) -> str:
@@ -117,7 +115,7 @@ def parse_apk(path: str, lines: Iterable[str]) -> Iterator[ApkRecord]:
         kind, value = line[:1], line[2:]
         if not kind and fields:
             name, version, source = fields["P"], fields["V"], fields.get("o", "")
-            yield ApkRecord(path, begin, name, version, source, tuple(_list_files(listed)), tuple(_list_owned(listed)))
+            yield ApkRecord(path, begin, name, version, source, tuple(_list_files(listed)))
             fields, listed = {}, []
         elif kind in ("F", "R"):
             listed.append((kind, value))
@@ -133,16 +131,6 @@ def _list_files(listed: Iterable[tuple[str, str]]) -> Iterator[str]:
             directory = value
         else:
             yield _join(directory, value)
-
-
-def _list_owned(listed: Iterable[tuple[str, str]]) -> Iterator[str]:
-    """Yield the paths that syft reads: after an empty directory, files are in the one before."""
-    directory = ""
-    for kind, value in listed:
-        if value:
-            path = _join("" if kind == "F" else directory, value)
-            directory = path if kind == "F" else directory
-            yield path
 
 
 def _join(directory: str, name: str) -> str:

@@ -63,7 +63,7 @@ def read_base_packages(
     if base:
         false_claims += _find_false_versions(files, base, keeper, records, own)
         false_claims += _find_repeated(records, own)
-        false_claims += _find_false_owners(files, base, records, own, checkpoint)
+        false_claims += _find_changed(files, base, records, own)
         if is_read:
             false_claims += _find_dropped(files, base, keeper, records, own)
     return BasePackages(
@@ -117,51 +117,26 @@ def _find_repeated(records: Iterable[ApkRecord], own: Collection[ApkRecord]) -> 
             yield f"{escape_path(record.path)}:{record.line}: {about}; {REMEDY}"
 
 
-def _find_false_owners(
-    files: Files,
-    base: Files,
-    records: Collection[ApkRecord],
-    own: Iterable[ApkRecord],
-    checkpoint: Callable[[], object],
-) -> Iterator[str]:
-    """Yield `path:line: why` for each record of a base's package with files that are not the base's.
+def _find_changed(files: Files, base: Files, records: Collection[ApkRecord], own: Iterable[ApkRecord]) -> Iterator[str]:
+    """Yield `path:line: why` for each record of a base's package with another program in the place of its file.
 
-    These are programs with other content or behind another link, and all files that the base's record does not list.
-    A scanner looks for no vulnerabilities of a program that a package of apk owns. Files that a package beyond the base
-    owns do not count: apk installed them, or their record is false, and each such package is named in any case.
+    A program of a package beyond the base does not count: apk installed it, or its record is false, and the package is
+    named in any case.
     """
-    listed, installed = defaultdict[tuple[str, str, str], set[str]](set), defaultdict[str, set[tuple[str, bytes]]](set)
-    for each in own:
-        listed[_identify(each)].update(each.owned)
-        installed[each.name] |= {(real, file.sha256) for _, real, file in _list_owned(base, each, checkpoint)}
-    beyond = {
-        real for each in records if _identify(each) not in listed for _, real, _ in _list_owned(files, each, checkpoint)
-    }
+    listed = {_identify(each): each.files for each in own}
+    beyond = {_resolve(files, path) for each in records if _identify(each) not in listed for path in each.files}
     for record in records:
-        if _identify(record) not in listed:
-            continue
-        others = {
-            real
-            for path, real, file in _list_owned(files, record, checkpoint)
-            if (file.machine or path not in listed[_identify(record)])
-            and (real, file.sha256) not in installed[record.name]
-            and real not in beyond
-        }
-        if others:
-            named = _name_first(escape_path(each) for each in sorted(others))
-            about = f"it lists {named}, which the base's {record.describe()} does not have so"
+        changed = set[str]()
+        for path in listed.get(_identify(record), ()):
+            before, now = base.resolve(path), files.resolve(path)
+            file, program = (each[1].content if each else None for each in (before, now))
+            if file and program and now and program.machine and program.sha256 != file.sha256:
+                changed.add(now[0])
+        changed -= beyond
+        if changed:
+            named = _name_first(escape_path(each) for each in sorted(changed))
+            about = f"it claims to be the base's {record.describe()}, which does not have {named} so"
             yield f"{escape_path(record.path)}:{record.line}: {about}; {REMEDY}"
-
-
-def _list_owned(
-    files: Files, record: ApkRecord, checkpoint: Callable[[], object]
-) -> Iterator[tuple[str, str, FileContent]]:
-    """Yield path, path without links and content of each file that a scanner takes for a package's own."""
-    for path in record.owned:
-        checkpoint()
-        file = files.resolve(path)
-        if file and file[1].content:
-            yield path, file[0], file[1].content
 
 
 def _find_dropped(

@@ -11,7 +11,6 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Set
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Protocol
 
 from supply_chain.adapters.image.debian_version import version_key
@@ -41,24 +40,6 @@ CODE = re.compile(r".*\.(pyw?|pth|so(\.[\d.]+)?|pl|pm|rb|[cm]?js|jar|sh)", re.IG
 """Path of a file with code, whatever it begins with."""
 STARTS = (b"\x7fELF", b"#!")
 """Beginning of a program, a library or a script."""
-CLASSIFIED = {
-    r"release": re.compile(rb"JAVA_(RUNTIME_)?VERSION="),
-    r"composer.*": re.compile(rb"'pretty_version'\s*=>"),
-    r"wp": re.compile(rb"wp-cli/wp-cli [0-9]"),
-    r"elixir": re.compile(rb"ELIXIR_VERSION=[0-9]"),
-    r"elixir\.app": re.compile(rb'\{vsn,"[0-9]'),
-    r"liberts_internal\.a": re.compile(rb"/src/otp"),
-    r"VERSION.*": re.compile(rb"go[0-9]+\.[0-9]"),
-    r"application\.ini": re.compile(rb"Name=Firefox"),
-    r"(go|firefox)(\.exe)?": re.compile(rb"."),
-    r".*\.(?i:dll|exe|bpl)": re.compile(rb"\AMZ"),
-}
-"""Name of a file, or of a link to it → what is in it if syft 1.57.0 may report a program because of it.
-
-Only files that are not ELF are here (its classifiers.go, parse_jvm_release.go and pe_package_cataloger.go). Of what a
-package lists, syft leaves out the packages of the type `binary`; it reports others, such as plugins of WordPress.
-"""
-SCANNED_NAMES = re.compile("|".join(CLASSIFIED), re.DOTALL)
 NO_CODE = ("/etc/", "/usr/share/doc/")
 """Where administrators may change a package's files, or leave them out (Debian policy, 10.7 and 12.3)."""
 
@@ -137,8 +118,8 @@ def read_debian_packages(
 
     `architecture` is the image's (Go's name), whose packages alone count; empty: it is not known. A file counts as
     installed by a package only if it is what an archive published. Of a package that no archive has in this version,
-    nothing counts as installed, and its lists may name only those programs that other versions have too. It counts as
-    published if the base has it: `read_base`, called if it is needed, returns the files of the image's curated base.
+    nothing counts as installed, unless the base has it: `read_base`, called if it is needed, returns the files of the
+    image's curated base.
     Without an archive, the packages' own records count. `checkpoint` is called for each file, and may raise. Raises
     `PackageIndexUnavailable` or `PackageIndexFailed`, and `ValueError` for more packages than are compared.
     """
@@ -152,22 +133,38 @@ def read_debian_packages(
             own.append(record)
         else:  # its files would be in other places, where nothing differs
             false_claims.append(record.explain(f"in an image for {machine}"))
-    lists = _Lists(files, keeper, find_lists(files, checkpoint), checkpoint)
     distribution = read_distribution(files, keeper)
     published = dict(archive.find({each.package for each in own}, distribution))
     missing = {package for package, each in published.items() if not each.sources}
     if missing and (base := read_base()) is not None:
         published |= _find_in_base(base, keeper, missing, checkpoint)
-    older = {each.package for each in own if _needs_paths(each, published[each.package], lists)}
+    dropped = {package for package, each in published.items() if _is_dropped(package, each)}
+    older = _select_with_programs(files, keeper, dropped, checkpoint) if dropped else set[DebianPackage]()
     paths = archive.find_paths(older, distribution) if older else {}
-    return _compare(lists, own, published, paths, false_claims)
+    return _compare(files, own, published, paths, false_claims, checkpoint)
 
 
-def _needs_paths(record: Record, published: PublishedPackage, lists: _Lists) -> bool:
-    """Return whether other versions of a package decide what its lists may name: they name programs."""
-    if published.sources or not published.has_name or _explain(record.package, published):
-        return False
-    return any(lists.is_scanned(*file) for file in (lists.find_files(record) or {}).values())
+def _is_dropped(package: DebianPackage, published: PublishedPackage) -> bool:
+    """Return whether the archives have a package in newer versions only."""
+    return not published.sources and published.has_name and not _explain(package, published)
+
+
+def _select_with_programs(
+    files: Files, keeper: ContentStore, packages: Iterable[DebianPackage], checkpoint: Callable[[], object]
+) -> set[DebianPackage]:
+    """Return the packages whose lists name programs. Where other versions have these is downloaded."""
+    lists = find_lists(files, checkpoint)
+
+    def is_program(path: str) -> bool:
+        checkpoint()
+        file = files.resolve(path)
+        return bool(file and file[1].content and file[1].content.machine)
+
+    def names_program(package: DebianPackage) -> bool:
+        contents = (keeper.read(each) or b"" for each in lists.get(package.name, ()))
+        return any(is_program(path) for content in contents for path in list_paths(content))
+
+    return set(filter(names_program, packages))
 
 
 def _find_in_base(
@@ -210,11 +207,12 @@ def _describe_installed(
 
 
 def _compare(
-    lists: _Lists,
+    files: Files,
     records: list[Record],
     published: Mapping[DebianPackage, PublishedPackage],
     paths: Mapping[DebianPackage, Set[str]],
     false_claims: list[str],
+    checkpoint: Callable[[], object],
 ) -> DebianPackages:
     number = sum(len(published[each.package].files) + len(paths.get(each.package, ())) for each in records)
     if number > MOST_FILES:
@@ -223,27 +221,24 @@ def _compare(
     places, directories = dict[str, str](), dict[str, str]()
     for package in {each.package: None for each in records}:
         for path in (*published[package].files, *published[package].links):
-            lists.checkpoint()
-            places[path] = resolve_directory(lists.files, path, directories)
+            checkpoint()
+            places[path] = resolve_directory(files, path, directories)
             digests[places[path]] |= published[package].files.get(path, set())
             for target in published[package].links.get(path, ()):  # whoever merges directories may adjust it
                 links[places[path]].add(posixpath.normpath(posixpath.join(posixpath.dirname(path), target)))
-    claims = _Published(lists, places, digests, links, directories)
-    unknown, reasons, elsewhere = list[str](), dict[tuple[DebianPackage, str], str](), set[str]()
+    claims = _Published(files, places, digests, links)
+    unknown, reasons, elsewhere = list[str](), dict[DebianPackage, str](), set[str]()
     for record in records:
-        lists.checkpoint()
-        each, key = published[record.package], (record.package, record.conffiles)
-        if key not in reasons:
-            reasons[key] = (
-                _explain(record.package, each)
-                or claims.explain_code(each)
-                or claims.explain_lists(record, each, paths.get(record.package, frozenset()))
-            )
-        if reasons[key]:
-            false_claims.append(record.explain(reasons[key]))
+        checkpoint()
+        package, each = record.package, published[record.package]
+        if package not in reasons:
+            reasons[package] = _explain(package, each) or claims.explain_code(each)
+        if reasons[package]:
+            false_claims.append(record.explain(reasons[package]))
         elif not each.sources:
-            unknown.append(escape_path(f"{record.package.name} {record.package.version}")[:200])
-            elsewhere |= claims.list_places(paths.get(record.package, ()))
+            unknown.append(escape_path(f"{package.name} {package.version}")[:200])
+            own = (resolve_directory(files, path, directories) for path in paths.get(package, ()))
+            elsewhere.update(map(drop_library_version, own))
     return DebianPackages(
         {path: tuple(("sha256", digest) for digest in sorted(listed)) for path, listed in digests.items() if listed},
         tuple(sorted(false_claims)),
@@ -267,72 +262,16 @@ def _explain(package: DebianPackage, published: PublishedPackage) -> str:
 
 
 @dataclass(frozen=True)
-class _Lists:
-    """Lists of packages' files in an image; a scanner takes what they name for files of these packages."""
-
-    files: Files
-    keeper: ContentStore
-    contents: Mapping[str, Collection[FileContent]]
-    """Name of a package → the contents of its lists."""
-    checkpoint: Callable[[], object]
-
-    def find_files(self, record: Record) -> dict[str, tuple[str, FileContent]] | None:
-        """Return path → path without links and content of each file that a package's lists name.
-
-        Returns None if a list is too large to be read.
-        """
-        texts = [record.conffiles.encode()]
-        for each in self.contents.get(record.package.name, ()):
-            texts.append(self.keeper.read(each) or b"")
-            if not texts[-1] and each.size:
-                return None
-        listed = dict[str, tuple[str, FileContent]]()
-        for path in (path for text in texts for path in list_paths(text)):
-            self.checkpoint()
-            if (file := self.find_file(path)) is not None:
-                listed[path] = file
-        return listed
-
-    def find_file(self, path: str) -> tuple[str, FileContent] | None:
-        """Return the path without links and the content of the file at a path; None if there is none."""
-        file = self.files.resolve(path)
-        return (file[0], file[1].content) if file and file[1].content else None
-
-    def is_scanned(self, real: str, content: FileContent) -> bool:
-        """Return whether a scanner may report a program because of the file with this path without links."""
-        return bool(content.machine) or real in self._scanned
-
-    @cached_property
-    def _scanned(self) -> frozenset[str]:
-        """Paths without links of the files that `CLASSIFIED` describes; a link anywhere can give a file its name."""
-        scanned = set[str]()
-        for path, _ in self.files.walk():
-            self.checkpoint()
-            name = posixpath.basename(path)
-            if SCANNED_NAMES.fullmatch(name) and (file := self.find_file(path)) and self._has_evidence(name, file[1]):
-                scanned.add(file[0])
-        return frozenset(scanned)
-
-    def _has_evidence(self, name: str, content: FileContent) -> bool:
-        stored = self.keeper.read(content)
-        return stored is None or any(
-            evidence.search(stored) for form, evidence in CLASSIFIED.items() if re.fullmatch(form, name, re.DOTALL)
-        )
-
-
-@dataclass(frozen=True)
 class _Published:
     """What was published to be in an image."""
 
-    lists: _Lists
+    files: Files
     places: Mapping[str, str]
     """Path in a package → path without links."""
     digests: Mapping[str, Set[bytes]]
     """Path without links → SHA-256 of the files of all packages."""
     links: Mapping[str, Set[str]]
     """Path without links → absolute paths of the targets of the links of all packages."""
-    directories: dict[str, str]
-    """Cache of `resolve_directory`."""
 
     def explain_code(self, published: PublishedPackage) -> str:
         """Return which code of a package is not what any archive published to be there; empty if none.
@@ -347,55 +286,10 @@ class _Published:
             return f"and what is published differs from {_name_some(changed)}"
         return "and none of its code is there" if places and not present else ""
 
-    def explain_lists(self, record: Record, published: PublishedPackage, paths: Set[str]) -> str:
-        """Return which files a package's lists name that no archive published in it; empty if none.
-
-        A scanner reports nothing of what such a list names. If no archive has the package in this version, only
-        programs matter, and `paths` is where other versions have files.
-        """
-        listed = self.lists.find_files(record)
-        if listed is None:
-            return "and a list of its files is too large, and is not read"
-        if not published.sources:
-            return self._explain_programs(listed, paths, has_name=published.has_name)
-        own = {self.places[path] for path in published.files}
-        foreign = {path for path, file in listed.items() if not self._may_list(file, path, own)}
-        return f"and its list has {_name_some(foreign)}, which no archive published in it" if foreign else ""
-
-    def _explain_programs(
-        self, listed: Mapping[str, tuple[str, FileContent]], paths: Set[str], *, has_name: bool
-    ) -> str:
-        """Return which programs a list names that are not at `paths`, where other versions of the package have files.
-
-        A library may have another version in its name than there.
-        """
-        own = self.list_places(paths)
-        foreign = {
-            path
-            for path, (real, content) in listed.items()
-            if self.lists.is_scanned(real, content) and drop_library_version(real) not in own
-        }
-        why = "which no version of it in the archives has" if has_name else "and no archive has a package of its name"
-        return f"and its list has {_name_some(foreign)}, {why}" if foreign else ""
-
-    def list_places(self, paths: Iterable[str]) -> set[str]:
-        """Return where files with these paths in a package would be, without the versions of libraries."""
-        return {drop_library_version(self._place(path)) for path in paths}
-
-    def _may_list(self, file: tuple[str, FileContent], path: str, own: Set[str]) -> bool:
-        """Return whether a package may list a file: one of its own; and no other program in its place."""
-        real, content = file
-        if self.lists.is_scanned(real, content):
-            return real in own and content.sha256 in self.digests.get(real, ())
-        if self._place(path) in own or real in own:
-            return True
-        return real.startswith(NO_CODE)
-
-    def _place(self, path: str) -> str:
-        return resolve_directory(self.lists.files, path, self.directories)
-
     def _find(self, path: str) -> tuple[str, FileContent] | None:
-        return self.lists.find_file(path)
+        """Return the path without links and the content of the file at a path; None if there is none."""
+        file = self.files.resolve(path)
+        return (file[0], file[1].content) if file and file[1].content else None
 
     def _is_published(self, place: str, real: str, content: FileContent) -> bool:
         if content.sha256 in self.digests.get(place, ()):

@@ -5,12 +5,12 @@ from __future__ import annotations
 import posixpath
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Set
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from supply_chain.adapters.image.database_paths import list_scanned
 from supply_chain.adapters.image.file_content import ContentStore, FileContent
-from supply_chain.adapters.image.filesystem import Filesystem, Node, escape_path
+from supply_chain.adapters.image.filesystem import Filesystem, escape_path
 
 Files = Filesystem[FileContent]
 
@@ -30,12 +30,7 @@ LISTS = {
     ".md5sums": re.compile(rb"[0-9a-f]{32} [ *][^\0\r]+"),
     ".conffiles": re.compile(rb"(remove-on-upgrade )?/[^\0\r]*"),
 }
-"""End of the name of a list of a package's files → its lines (deb-md5sums(5), deb-conffiles(5)).
-
-Syft reads these lists: it reports no program that a package owns.
-"""
-CONFFILES = "conffiles"
-"""The field with a package's configuration files, which syft reads as such a list."""
+"""End of the name of a list of a package's files → its lines (deb-md5sums(5), deb-conffiles(5))."""
 MOST_PACKAGES = 3000
 """Maximum Debian packages of an image."""
 TEXT = r"[^\x00-\x08\x0a-\x1f\x7f]*"
@@ -55,8 +50,8 @@ VERSION = re.compile(r"([0-9]{1,9}:)?[0-9][A-Za-z0-9.+~:-]{0,255}")
 """A version (deb-version(7)). Scanners find no vulnerabilities of one that they cannot compare."""
 NAME, ARCHITECTURE = re.compile(r"[A-Za-z0-9][A-Za-z0-9+._-]*"), re.compile(r"[a-z0-9-]*")
 """Name and architecture of a package (Debian policy, 5.6.7 and 5.6.8). Scanners look for lists of others elsewhere."""
-SPACES = "\t\n\v\f\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" + "".join(map(chr, range(0x2000, 0x200B)))
-"""White space in Go, which syft removes; Python also removes some control characters, which paths can have."""
+LISTED = re.compile(r"(?:[0-9a-f]{32} [ *]|(?:remove-on-upgrade )?/)(.+)")
+"""A line of such a list with the path of a file."""
 REMEDY_FOR_RECORD = "let dpkg write it, or review this line"
 REMEDY = "install it from an archive of debian_archives, add the archive that it is from, or review this line"
 
@@ -79,8 +74,6 @@ class Record:
     path: str
     line: int
     package: DebianPackage
-    conffiles: str = ""
-    """Its list of configuration files, one a line, each with its MD5."""
 
     def explain(self, why: str) -> str:
         """Return the sentence about a false claim."""
@@ -92,7 +85,7 @@ def read_records(
     files: Files, keeper: ContentStore, checkpoint: Callable[[], object]
 ) -> tuple[list[Record], list[str]]:
     """Return the records in an image, and why others are false."""
-    records, false_claims, selected = list[Record](), list[str](), list[tuple[str, dict[str, str]]]()
+    records, false_claims = list[Record](), list[str]()
     for path, content in find_status(files, checkpoint):
         for line, fields in _parse_status(keeper, path, content, false_claims):
             checkpoint()
@@ -100,25 +93,10 @@ def read_records(
             if isinstance(package, DebianPackage):
                 if len(records) == MOST_PACKAGES:
                     raise ValueError(f"it has more than {MOST_PACKAGES} Debian packages")
-                records.append(Record(path, line, package, dict(fields).get(CONFFILES, "")))
+                records.append(Record(path, line, package))
             elif package:
                 false_claims.append(f"{escape_path(path)}:{line}: {package}; {REMEDY_FOR_RECORD}")
-            elif _is_selected(named := dict(fields)):
-                selected.append((f"{escape_path(path)}:{line}", named))
-    installed = {each.package.name for each in records}
-    return records, false_claims + _explain_selected(files, selected, installed, checkpoint)
-
-
-def _explain_selected(
-    files: Files, selected: list[tuple[str, dict[str, str]]], installed: Set[str], checkpoint: Callable[[], object]
-) -> list[str]:
-    """Return why records of packages that are not installed are false: syft reads the lists of their files too.
-
-    The lists of a name that is installed, such as for another architecture, are compared as that package's.
-    """
-    lists = set(find_lists(files, checkpoint)) - installed if selected else set[str]()
-    why = f"a list of files of a package that is not installed; {REMEDY_FOR_RECORD}"
-    return [f"{place}: {why}" for place, fields in selected if fields["package"] in lists or fields.get(CONFFILES)]
+    return records, false_claims
 
 
 def find_status(files: Files, checkpoint: Callable[[], object]) -> Iterator[tuple[str, FileContent]]:
@@ -236,44 +214,27 @@ def _parse_package(fields: list[tuple[str, str]]) -> DebianPackage | str:
     return DebianPackage(package, version, architecture, name_source(match[1], match[2] or version))
 
 
-def _is_selected(named: Mapping[str, str]) -> bool:
-    """Return whether a record is of a package that somebody only selected, and that a scanner reports."""
-    return bool(named.get("package")) and REMOVED not in named.get("status", "")
-
-
 def name_source(name: str, version: str) -> str:
     """Return name and version of a source as one text."""
     return f"{name} {version}"
 
 
 def find_lists(files: Files, checkpoint: Callable[[], object]) -> dict[str, list[FileContent]]:
-    """Return the name of a package → the lists of its files in the image, next to the records or in `info`.
-
-    Of several links to one directory, only the first counts.
-    """
-    lists, directories = defaultdict[str, list[FileContent]](list), dict[str, Node[FileContent]]()
-    places = {posixpath.dirname(path) for path, _ in find_status(files, checkpoint)} | {f"{PLACE}status.d", PLACE}
-    for directory in sorted({*places, *(posixpath.join(each, "info") for each in places)}):
-        if (resolved := files.resolve(directory)) is not None:
-            directories.setdefault(*resolved)
-    for directory, node in directories.items():
-        for name in node.children:
+    """Return the name of a package → the lists of its files in the image."""
+    lists = defaultdict[str, list[FileContent]](list)
+    for directory in ("info", "status.d"):
+        found = files.resolve(f"{PLACE}{directory}")
+        for name in found[1].children if found else ():
             checkpoint()
             stem, dot, end = name.rpartition(".")
-            file = files.resolve(posixpath.join(directory, name)) if dot + end in LISTS else None
+            file = files.resolve(f"{PLACE}{directory}/{name}") if dot + end in LISTS else None
             if file and file[1].content:
                 lists[stem.partition(":")[0]].append(file[1].content)
     return lists
 
 
 def list_paths(text: bytes) -> Iterator[str]:
-    """Yield what may be a path in each line of a list of files with their MD5, or of configuration files.
-
-    Scanners and dpkg divide lines at spaces, which paths can have too (deb-md5sums(5), deb-conffiles(5)).
-    """
+    """Yield the paths in a list of files with their MD5, or of configuration files."""
     for line in text.decode("utf-8", "surrogateescape").split("\n"):
-        words = (line, *line.partition(" ")[::2], *line.rpartition(" ")[::2], *line.split(maxsplit=1))
-        trimmed = [form for each in words for form in (each.strip(), each.strip(SPACES))]
-        for word in dict.fromkeys(each.lstrip(begin) for each in trimmed for begin in ("/*", "/")):
-            if word:
-                yield posixpath.normpath(f"/{word}")
+        if match := LISTED.fullmatch(line):
+            yield posixpath.normpath(f"/{match[1]}")

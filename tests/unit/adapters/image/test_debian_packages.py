@@ -204,197 +204,21 @@ def test_link_of_a_library_leads_where_it_was_published_to_lead(files, links, is
     assert all("what is published differs from" in each for each in claims)
 
 
-@pytest.mark.parametrize(
-    "lists",
-    [
-        {"var/lib/dpkg/info/hat.md5sums": b"0" * 32 + b"  opt/evil\n"},
-        {"var/lib/dpkg/info/hat:amd64.md5sums": b"0" * 32 + b" *opt/evil\n"},
-        {"var/lib/dpkg/info/hat.conffiles": b"/opt/evil\n"},
-        {"var/lib/dpkg/status.d/hat.md5sums": b"0" * 32 + b"  opt/evil\n"},
-        {"etc/mark": b""},
-    ],
-    ids=str,
-)
-def test_list_with_a_program_of_another_origin_is_a_false_claim(lists):
-    """The scanner does not report a program, such as an old interpreter, that a package owns."""
-    status = record() if "etc/mark" not in lists else record().replace(b"Desc", b"Conffiles:\n /opt/evil 0\nDesc")
-
-    (claim,) = read({**FILES, **lists, "opt/evil": MACHINE, STATUS: status}).false_claims
-    assert f"and its list has /opt/evil, which no archive published in it; {REMEDY}" in claim
-    assert read({**FILES, **lists, "opt/evil": b"release of Java", STATUS: status}).false_claims == (claim,)
-    assert read({**FILES, **lists, STATUS: status}).false_claims == ()
-
-
-@pytest.mark.parametrize(
-    "lists",
-    [
-        {"var/lib/dpkg/status.d/info/hat.conffiles": b"/opt/evil\n"},
-        {"var/lib/dpkg/x/lib/dpkg/info/hat.md5sums": b"0 opt/evil\n", "var/lib/dpkg/x/lib/dpkg/status": record()},
-        {"var/lib/dpkg/info/hat.md5sums": b"0\t0  opt/evil\n"},
-        {"var/lib/dpkg/info/hat.conffiles": b"/opt/evil 0\n"},
-    ],
-    ids=str,
-)
-def test_list_is_read_where_and_as_a_scanner_reads_it(lists):
-    """Syft looks for lists beside every file with records, and divides lines at the first space."""
-    assert "its list has /opt/evil" in read({**FILES, **lists, "opt/evil": MODULE, STATUS: record()}).false_claims[0]
-
-
-def test_program_in_place_of_a_published_text_is_a_false_claim():
-    """The package lists it, so a scanner does not report it."""
-    lists = {"var/lib/dpkg/info/hat.md5sums": b"0" * 32 + b"  usr/share/hat/text\n"}
-
-    (claim,) = read({**FILES, **lists, "usr/share/hat/text": MACHINE, STATUS: record()}).false_claims
-    assert "its list has /usr/share/hat/text" in claim
-
-
-def test_list_may_have_configuration_files_that_no_archive_has_now():
-    """An earlier version may have left them (`obsolete` in its record)."""
-    lists = {"var/lib/dpkg/info/hat.conffiles": b"/etc/hat/old\n"}
-
-    assert read({**FILES, **lists, "etc/hat/old": b"text", STATUS: record()}).false_claims == ()
-
-
-JVM = b'JAVA_VERSION="11"\n'
-NOT_ELF = [
-    ("release", JVM),
-    ("release", b'JAVA_RUNTIME_VERSION="11"\n'),
-    ("composer.phar", b"#!/usr/bin/env php\n'pretty_version' => '2.0.0'"),
-    ("wp", b"#!/usr/bin/env php\nwp-cli/wp-cli 2.9.0'"),
-    ("elixir", b"#!/bin/sh\nELIXIR_VERSION=1.17.0\n"),
-    ("elixir.app", b'{vsn,"1.17.0"}'),
-    ("liberts_internal.a", b"!<arch>\n\0/usr/src/otp_src_25.3.2.6/erts/"),
-    ("VERSION", b"go1.20\n"),
-    ("application.ini", b"[App]\nName=Firefox\nVersion=99.0\n"),
-    ("firefox", b"#!/bin/sh\n"),
-    ("go", b"#!/bin/sh\n"),
-    ("hat.DLL", b"MZ"),
-    ("release", b" " * 2 * 1024**2),
-]
-"""Name of a file that is no ELF, and its content, because of which syft reports a program."""
-
-
-@pytest.mark.parametrize("version", ["2.0-1", "1.0"])
-@pytest.mark.parametrize(("name", "content"), NOT_ELF, ids=str)
-def test_list_may_name_no_evidence_of_a_program(name, content, version):
-    """The scanner does not report a Java that a package owns; it takes the name from a link too."""
-    for path, links in ((f"etc/{name}", {}), ("etc/mark", {f"opt/{name}": "/etc/mark"})):
-        files = {**FILES, **make_lists(path), path: content, STATUS: record(version)}
-
-        (claim,) = read(files, MemoryDebianArchive(missing=PublishedPackage(has_name=False)), links).false_claims
-        assert f"and its list has /{path}, " in claim
-
-
-@pytest.mark.parametrize("version", ["2.0-1", "1.0"])
-def test_list_may_name_files_with_the_name_of_evidence(version):
-    """Only what is in them makes a scanner report a program."""
-    names = {f"etc/hat/{name}": b"text" for name, _ in NOT_ELF if name not in ("go", "firefox")}
-    files = {**FILES, **names, **make_lists(*names), STATUS: record(version)}
-
-    assert read(files, MemoryDebianArchive(missing=PublishedPackage(has_name=False))).false_claims == ()
-
-
-def test_evidence_as_published_may_be_listed():
-    """Debian has packages of Java."""
-    files = {"usr/lib/jvm/java/release": JVM}
-    archive = MemoryDebianArchive({HAT: published(files, code=frozenset())}, paths={"/usr/lib/jvm/java/release"})
-    lists = make_lists(*files)
-
-    assert read({**files, **lists, STATUS: record()}, archive).false_claims == ()
-    assert read({**files, **lists, STATUS: record("1.0")}, archive).unknown == ("hat 1.0",)
-    (claim,) = read({"usr/lib/jvm/java/release": JVM * 2, **lists, STATUS: record()}, archive).false_claims
-    assert "its list has /usr/lib/jvm/java/release" in claim
-
-
-@pytest.mark.parametrize("content", [JVM, b"text"])
-@pytest.mark.parametrize("place", ["etc/j", "usr/share/doc/j"])
-def test_link_of_a_configuration_that_leads_elsewhere_may_not_be_listed(place, content):
-    """Its target is what a scanner takes for the package's."""
-    files = {**FILES, **make_lists(place), "opt/java/release": content, STATUS: record()}
-
-    (claim,) = read(files, links={place: "/opt/java/release"}).false_claims
-    assert f"its list has /{place}, which no archive published in it" in claim
-
-
-def test_list_may_have_scripts_among_configuration_files():
-    """An earlier version had them, and nobody removed what an administrator may have changed."""
-    files = {**FILES, **make_lists("etc/init.d/hat"), "etc/init.d/hat": b"#!/bin/sh\n", STATUS: record()}
-
-    assert read(files).false_claims == ()
-
-
-def test_link_in_place_of_a_published_text_may_not_lead_to_evidence():
-    """The package lists the text, and a scanner follows the link."""
-    files = {path: content for path, content in FILES.items() if content != TEXT}
-    java = {**files, **make_lists("usr/share/hat/text"), "opt/java/release": JVM, STATUS: record()}
-
-    (claim,) = read(java, links={"usr/share/hat/text": "/opt/java/release"}).false_claims
-    assert "its list has /usr/share/hat/text" in claim
-
-
-def test_list_names_what_was_published_by_its_place():
-    """The project's own bases have lists with merged directories."""
-    archive = MemoryDebianArchive({HAT: published({"lib/hat.so": MACHINE})})
-    lists = {"var/lib/dpkg/status.d/hat.md5sums": b"0" * 32 + b"  usr/lib/hat.so\n"}
-
-    assert read({**lists, "usr/lib/hat.so": MACHINE, STATUS: record()}, archive, {"lib": "usr/lib"}).false_claims == ()
-
-
 def make_lists(*paths):
     """Return the list of the hat's files."""
     return {"var/lib/dpkg/info/hat.md5sums": "".join(f"{'0' * 32}  {path}\n" for path in paths).encode()}
 
 
-def test_list_of_a_published_package_without_files_may_name_no_program():
-    """Such as one that only depends on others, or whose documentation is a link."""
-    archive = MemoryDebianArchive({HAT: published({})})
-
-    (claim,) = read({**make_lists("opt/evil"), "opt/evil": MACHINE, STATUS: record()}, archive).false_claims
-    assert "and its list has /opt/evil, which no archive published in it; " in claim
-
-
-@pytest.mark.parametrize(
-    ("path", "links"),
-    [
-        ("opt/x/node", {}),
-        ("usr/local/bin/hat", {}),
-        ("usr/bin/python2.7", {}),
-        ("usr/lib/libpython2.7.so.1.0", {}),
-        ("usr/lib/libhat.so.2.0/node", {}),
-        ("etc/hat/node", {}),
-        ("usr/share/doc/hat/node", {}),
-        ("usr/bin/hat", {"usr/bin/hat": "/opt/x/node"}),
-    ],
-)
-def test_list_of_a_dropped_version_may_name_no_program_elsewhere(path, links):
-    """The scanner does not report a program that a package owns, such as an old interpreter."""
-    own = {"/usr/bin/hat", "/usr/bin/python3.11", "/usr/lib/libpython3.11.so.1.0", "/usr/lib/libhat.so.2.0"}
-    archive = MemoryDebianArchive(paths=own)
-    files = {**make_lists(path), "opt/x/node" if links else path: MACHINE, STATUS: record("1.0")}
-
-    (claim,) = read(files, archive, links).false_claims
-    assert f"(amd64), and its list has /{path}, which no version of it in the archives has; {REMEDY}" in claim
-
-
-@pytest.mark.parametrize(
-    ("path", "published_path"),
-    [
-        ("usr/bin/openssl", "/usr/bin/openssl"),
-        ("usr/bin/python3.11", "/usr/bin/python3.11"),
-        ("usr/lib/libssl.so.3", "/usr/lib/libssl.so.3"),
-        ("usr/lib/libcurl.so.4.7.0", "/usr/lib/libcurl.so.4.8.0"),
-        ("usr/lib/libc-2.31.so", "/lib/libc.so.6"),
-        ("usr/lib/libruby-3.1.so.3.1", "/usr/lib/libruby-3.3.so.3.3"),
-        ("usr/lib/python3/hat.cpython-311-x86_64-linux-gnu.so", "/usr/lib/python3/hat.cpython-311-x86_64-linux-gnu.so"),
-    ],
-)
-def test_list_of_a_dropped_version_may_name_what_other_versions_have(path, published_path):
-    """Archives keep the newest versions only, and a library's name has its version."""
-    archive = MemoryDebianArchive(paths={published_path})
-    files = {**make_lists(path, "etc/hat", "opt/text"), path: MACHINE, "etc/hat": TEXT, "opt/text": TEXT}
+def test_places_of_other_versions_are_known_of_a_dropped_version():
+    """Archives keep the newest versions only; where these have a program, the older package may own it."""
+    archive = MemoryDebianArchive(paths={"/lib/libhat.so.4.8.0", "/usr/bin/hat"})
+    files = {**make_lists("usr/lib/libhat.so.4.7.0"), "usr/lib/libhat.so.4.7.0": MACHINE}
 
     packages = read({**files, STATUS: record("1.0")}, archive, {"lib": "usr/lib"})
+
     assert (packages.false_claims, packages.unknown) == ((), ("hat 1.0",))
+    assert packages.elsewhere == {"/usr/lib/libhat.so", "/usr/bin/hat"}
+    assert read({**files, STATUS: record("3.0")}, archive).elsewhere == set()
 
 
 def test_other_versions_are_asked_for_only_if_a_list_names_a_program():
@@ -409,40 +233,15 @@ def test_other_versions_are_asked_for_only_if_a_list_names_a_program():
     assert [each.version for each in archive.asked_for_paths] == ["1.0"]
 
 
-def test_list_of_a_name_that_no_archive_has_may_name_no_program():
-    """An operator adds the archive of a third party."""
+def test_package_of_a_third_party_is_unknown_and_owns_no_program():
+    """A check reads its scripts, and a scanner its programs, as the application's own."""
     archive = MemoryDebianArchive({}, PublishedPackage(has_name=False), paths={"/usr/bin/hat"})
     files = {**make_lists("usr/bin/hat"), "usr/bin/hat": MACHINE, STATUS: record()}
 
-    (claim,) = read(files, archive).false_claims
-    assert f"and its list has /usr/bin/hat, and no archive has a package of its name; {REMEDY}" in claim
-    assert archive.asked_for_paths == []
+    packages = read(files, archive)
 
-
-def test_package_of_a_third_party_without_programs_is_unknown():
-    """Such as data or scripts, which a check reads as the application's own."""
-    archive = MemoryDebianArchive({}, PublishedPackage(has_name=False))
-    files = {path: content for path, content in FILES.items() if content in (MODULE, TEXT)}
-
-    packages = read({**files, **make_lists(*files), STATUS: record()}, archive)
     assert (packages.false_claims, packages.unknown) == ((), ("hat 2.0-1",))
-
-
-def test_base_vouches_for_programs_of_a_package_that_no_archive_has():
-    """They were compared, or reviewed, when the base was built."""
-    base = {**make_lists("opt/hat/node"), "opt/hat/node": MACHINE, STATUS: record("1.0")}
-
-    assert in_base(base, base).false_claims == ()
-    (claim,) = in_base({**base, **make_lists("opt/hat/node", "opt/node"), "opt/node": MACHINE}, base).false_claims
-    assert "and its list has /opt/node, which no archive published in it" in claim
-
-
-@pytest.mark.parametrize("version", ["2.0-1", "1.0"])
-def test_too_large_list_is_a_false_claim(version):
-    lists = {"var/lib/dpkg/info/hat.md5sums": b"x" * 2 * 1024**2}
-
-    (claim,) = read({**FILES, **lists, STATUS: record(version)}).false_claims
-    assert "a list of its files is too large" in claim
+    assert (packages.elsewhere, archive.asked_for_paths) == (set(), [])
 
 
 def test_many_changed_files_are_named_in_part():

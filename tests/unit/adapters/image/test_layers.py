@@ -830,8 +830,7 @@ def test_debian_packages_are_compared_with_the_archive(tmp_path):
     assert finding.startswith("/usr/lib/hat/evil.py:2: high: ")
     assert compared.secrets == ("/usr/share/hat/key.pem:1: private key",)
     assert [each.path for each in compared.examination.archives] == ["/usr/lib/hat/evil.pyc"]
-    listed, claim = compared.false_claims
-    assert "and its list has /usr/lib/hat/evil.py, /usr/share/hat/key.pem, which no archive" in listed
+    (claim,) = compared.false_claims
     assert claim.startswith("/var/lib/dpkg/status:6: a record of dpkg without a version")
     assert any("the newest that the archives have is 2" in each for each in raised.false_claims)
     assert set(raised.sources) == {"/usr/lib/hat/evil.py", "/usr/lib/hat/own.py"}
