@@ -26,7 +26,7 @@ from orchestration.run_states import complete_as, complete_frozen, complete_refu
 from orchestration.source import snapshot_of, source_in
 from orchestration.source_pushes import find_later_push
 from orchestration.steps import alongside
-from orchestration.waiting_runs import SOON, can_wait, release_slot
+from orchestration.waiting_runs import SOON, can_wait, count_waiting, release_slot
 from supply_chain.errors import SettingInvalid
 from supply_chain.execution.deployment import Deployment
 from supply_chain.model.image import CuratedImage
@@ -112,22 +112,22 @@ async def _take_place_or_leave(stack: AsyncExitStack, team: str, repository: str
     chooses it. A run that would wait for its application leaves its place too. It does not take the application's lock
     here: the name may belong to another source, and the snapshot takes time.
     """
+    place = _place_lock(team, repository)
     try:
-        await stack.enter_async_context(run_lock(_place_lock(team, repository), SOON))
+        await stack.enter_async_context(run_lock(place, 0.0 if await count_waiting(place) else SOON))
     except TimeoutError:
-        raise await _leave(team or repository) from None
+        raise await _leave(team or repository, place) from None
     try:
         async with run_lock(lock_name(LockKind.PROMOTE, application), SOON):
             pass
     except TimeoutError:
         await stack.aclose()
-        raise await _leave(application) from None
+        raise await _leave(application, place) from None
 
 
-async def _leave(holder: str) -> Pause:
-    return await release_slot(
-        f"another run works on {plain_text(holder)}; this one waits without a slot in its work queue"
-    )
+async def _leave(holder: str, place: str) -> Pause:
+    why = f"another run works on {plain_text(holder)}; this one waits without a slot in its work queue"
+    return await release_slot(why, place)
 
 
 def _place_lock(team: str, repository: str) -> str:

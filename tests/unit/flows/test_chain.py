@@ -225,6 +225,34 @@ async def test_push_waits_for_other_chain_without_process(by_push, held, team):
     assert by_push.steps.await_count == 1
 
 
+async def test_attempts_of_a_team_s_pushes_are_apart(by_push, monkeypatch):
+    """Hundreds of branches would take all slots by their attempts alone; one of many waits for no lock."""
+    branches = [f"refs/heads/{number}" for number in range(5)]
+    runs = [await by_push.push(branch, "2026-11-24T12:00:00+00:00", team="web") for branch in branches]
+    waited: list[float] = []
+
+    def run_lock(name, wait=None):
+        waited.append(wait)
+        return locks.run_lock(name, wait)
+
+    monkeypatch.setattr(flows, "run_lock", run_lock)
+    async with locks.run_lock(by_push.taken["team"]):
+        token = locks._held.set(frozenset())
+        states = [await by_push.work(run) for run in runs]
+        locks._held.reset(token)
+
+    pauses = [round((each.state_details.scheduled_time - each.timestamp).total_seconds()) for each in states]
+    assert pauses == [20, 20, 20, 30, 40] and waited[1:] == [0] * 4 and waited[0]
+    other = await by_push.push("refs/heads/main", "2026-11-24T12:00:00+00:00")
+    async with locks.run_lock(by_push.taken["repository"]):
+        token = locks._held.set(frozenset())
+        state = await by_push.work(other)
+        locks._held.reset(token)
+    assert round((state.state_details.scheduled_time - state.timestamp).total_seconds()) == 20
+    async with get_client() as client:
+        assert (await client.read_flow_run(other.id)).tags == [by_push.taken["repository"]]
+
+
 async def test_push_of_another_team_does_not_wait(by_push):
     """Neither for a team nor for the repository: a name may be the same by chance, or by intent."""
     run = await by_push.push("refs/heads/main", "2026-11-24T12:00:00+00:00", team="sales")
