@@ -31,9 +31,9 @@ class PackagedFiles:
     """Package managers whose records count, because there was nothing to compare them with."""
 
     def are_of(self, manager: str, paths: Iterable[str]) -> bool:
-        """Return whether a package of this manager owns the files with these paths without links.
+        """Return whether a package of this manager, whose record lists the files with these paths, owns them.
 
-        Its records say so. It owns no file of a program without files.
+        The paths are without links. If there are none, no package owns them.
         """
         if manager in self.believed:
             return True

@@ -47,11 +47,11 @@ class SystemPackages:
     def find_packaged(self, files: Files, checkpoint: Callable[[], object]) -> PackagedFiles:
         """Return which of an image's files are such a package's own."""
         compared = (self.debian.digests or {}, self.others.digests or {})
+        uncompared = (dpkg_records.MANAGER,) if self.debian.uncompared else ()
         return PackagedFiles(
-            proven=frozenset(path for digests in compared for path in find_proven(files, digests, checkpoint)),
+            proven={path for digests in compared for path in find_proven(files, digests, checkpoint)},
             elsewhere=self.debian.elsewhere,
-            believed=self.others.believed
-            | (frozenset((dpkg_records.MANAGER,)) if self.debian.uncompared else frozenset()),
+            believed={*self.others.believed, *uncompared},
         )
 
 
