@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
@@ -13,18 +13,17 @@ from pydantic.alias_generators import to_camel
 
 from supply_chain.adapters.process.command import Tool
 from supply_chain.adapters.tools.grype_report import parse_report
-from supply_chain.adapters.tools.owned_programs import BINARY, OVERLAP
+from supply_chain.adapters.tools.owned_programs import OVERLAP
 from supply_chain.errors import DatabaseUnusable, ScannerFailed
-from supply_chain.evidence.sbom import SYSTEM
 from supply_chain.model.image import Digest, digest_of
 from supply_chain.scratch import scratch
-from supply_chain.vulnerability.findings import Database, Distribution, Finding, Report, merge_reports
+from supply_chain.vulnerability.findings import Database, Distribution, Finding, Report
 from supply_chain.vulnerability.scanner import Sbom
 
 TIMEOUT = 600.0
 MATCHED = ("--output", "json")
 """Options of grype in addition to the SBOM and an empty configuration."""
-CLAIMED_TOO = "languages' packages, and binaries, by themselves, where another claims their files"
+WITHOUT_OWNERS = "without the files that packages claim to own"
 DATED = "with base score, dates and layer"
 DATABASE_WORDS = ("database does not exist", "was built", "checksum", "not a database", "malformed",
                   "no import metadata", "not a v6 database", "failed to load vulnerability db")  # fmt: skip
@@ -46,15 +45,12 @@ class _Artifact(_Syft):
     """A package."""
 
     type: str
-    id: str | None = None
 
 
 class _Relation(_Syft):
     """A relation from one package or file to another."""
 
     type: str
-    parent: str = ""
-    child: str = ""
 
 
 class _Document(_Syft):
@@ -90,19 +86,17 @@ class Grype:
     @cached_property
     def configuration(self) -> str:
         """Digest of how grype is called."""
-        return digest_of(json.dumps([*MATCHED, CLAIMED_TOO, DATED]).encode())
+        return digest_of(json.dumps([*MATCHED, WITHOUT_OWNERS, DATED]).encode())
 
     def scan(self, sbom: Sbom) -> Report:
         """Return a complete report; raise `ScannerFailed` or `DatabaseUnusable` otherwise.
 
-        Grype skips packages whose files another package claims to own, and any image can contain such a claim. Claimed
-        packages are therefore matched once more by themselves.
+        Grype skips packages whose files another package claims to own, and vulnerabilities of them that are fixed in
+        the other one. Any image can contain such a claim, so grype gets the SBOM without them.
         """
-        before, digest = self.database(), sbom.digest
+        before = self.database()
         document = _read(sbom)
-        report = self._match(sbom, digest, before)
-        for is_of_part in _split_by_type(document):
-            report = merge_reports(report, self._match(_select_packages(sbom, is_of_part), digest, before))
+        report = self._match(_remove_owners(sbom), sbom.digest, before)
         identified = (report.distribution or Distribution(name="")).model_copy(update={"codename": _codename(document)})
         distribution = identified.model_copy(update={"known": bool(identified.name) and self.knows(identified)})
         findings = self._with_publications(report.findings)
@@ -168,25 +162,17 @@ def _codename(document: _Document) -> str:
     return (document.distro and document.distro.version_codename) or ""
 
 
-def _split_by_type(document: _Document) -> Iterator[Callable[[str], bool]]:
-    """Yield filters for the types of packages to match again by themselves, because another package claims their files.
+def _remove_owners(sbom: Sbom) -> Sbom:
+    """Return an SBOM without its packages' lists of files and what follows from them.
 
-    Grype skips what a package of the distribution claims, and binaries that any package claims. Everything else that a
-    language's package claims is still matched without the distribution's packages, so a further scan finds nothing
-    more.
+    Grype makes the relations again from the lists, as syft does. The SBOM was parsed successfully before.
     """
-    types = {each.id: each.type for each in document.artifacts if each.id}
-    claims = [each for each in document.artifact_relationships or () if each.type == OVERLAP]
-    if any(types.get(each.parent, SYSTEM[0]) in SYSTEM for each in claims):
-        yield lambda kind: kind not in SYSTEM
-    if any(types.get(each.child, BINARY) == BINARY for each in claims):
-        yield lambda kind: kind == BINARY
-
-
-def _select_packages(sbom: Sbom, predicate: Callable[[str], bool]) -> Sbom:
-    """Return the SBOM with only the packages of the wanted types; the SBOM was parsed successfully before."""
     data = json.loads(sbom.content)
-    data["artifacts"] = [each for each in data.get("artifacts", ()) if predicate(each["type"])]
+    relations = data.get("artifactRelationships") or ()
+    data["artifactRelationships"] = [each for each in relations if each["type"] != OVERLAP]
+    for each in data.get("artifacts", ()):
+        if isinstance(metadata := each.get("metadata"), dict):
+            metadata.pop("files", None)
     return Sbom(json.dumps(data).encode(), sbom.packages, sbom.tool)
 
 
