@@ -140,16 +140,18 @@ def _find_changed(files: Files, base: Files, records: Collection[ApkRecord], own
 
 
 def _find_dropped(
-    files: Files, base: Files, keeper: ContentStore, records: Iterable[ApkRecord], own: Iterable[ApkRecord]
+    files: Files, base: Files, keeper: ContentStore, records: Iterable[ApkRecord], own: Collection[ApkRecord]
 ) -> Iterator[str]:
     """Yield `path:1: why` for each database without a record of a base's package whose code is still there.
 
     A scanner would look for no vulnerabilities of this package. Code counts that is unchanged, if all of the package's
-    code that is there is so, or if no other package's record lists it.
+    code that is there is so, or if no other package's record lists it. Of a base's package the base's record counts.
     """
     names, dropped = {each.name for each in records}, defaultdict[str, list[ApkRecord]](list)
+    listed = {_identify(each): each.files for each in own}
     missing = [each for each in own if each.name not in names]
-    others = {_resolve(files, path) for each in records for path in each.files} if missing else set()
+    lists = (listed.get(_identify(each), each.files) for each in records if missing)
+    others = {_resolve(files, path) for paths in lists for path in paths}
     for record in missing:
         code = _find_code(files, base, keeper, record)
         if (code and all(code.values())) or any(code[path] for path in code.keys() - others):

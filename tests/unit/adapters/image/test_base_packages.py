@@ -201,6 +201,17 @@ def test_part_of_the_code_of_a_dropped_record_is_a_false_claim_unless_another_re
     assert len(read({**BASE, DATABASE: cap}, BASE).false_claims) == 1
 
 
+def test_record_of_the_base_lists_no_code_of_a_dropped_one_but_in_the_base():
+    """The package with a longer list is still the base's, and is named nowhere."""
+    base = {**BASE, DATABASE: record() + record("1", "cap", "cap", listed="")}
+    image = {**base, "usr/bin/hat": b"#!new", DATABASE: record("1", "cap", "cap")}
+
+    (claim,) = read(image, base).false_claims
+    assert "it has no record of the base's hat 1.0" in claim
+    base[DATABASE] = record() + image[DATABASE]
+    assert read(image, base).false_claims == ()
+
+
 def test_removed_package_of_the_base_is_no_false_claim():
     """apk removes its record and its files."""
     text = {"usr/share/hat/text": TEXT}
