@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from supply_chain.adapters.image.apk_records import ApkRecord, find_apk_databases, read_apk_records
+from supply_chain.adapters.image.apk_records import MANAGER, ApkRecord, find_apk_databases, read_apk_records
 from supply_chain.adapters.image.debian_packages import STARTS, is_code
 from supply_chain.adapters.image.file_content import ContentStore, FileContent
 from supply_chain.adapters.image.filesystem import Filesystem, escape_path
@@ -30,6 +30,9 @@ class BasePackages:
 
     digests: Mapping[str, tuple[Digest, ...]] | None = None
     """Path without links → digest of each file of the base; None: the image has no base or no such packages."""
+    owned: Mapping[str, Mapping[str, tuple[Digest, ...]]] = field(default_factory=dict)
+    """Package manager of the base → those of `digests` that may be its packages' in the image. Of apk these are the
+    files of the packages whose records the image still has. The records of other managers are not read."""
     false_claims: tuple[str, ...] = ()
     """`path:line: why` for each record of apk that is false or cannot be believed."""
     packages: tuple[str, ...] = ()
@@ -60,6 +63,11 @@ def read_base_packages(
     records, false_claims = read_apk_records(files, keeper, checkpoint)
     own, is_read = read_apk_records(base, keeper, checkpoint)[0] if base else [], not false_claims
     same = set(map(_identify, own))
+    digests = _list_digests(base, checkpoint) if base else None
+    owned = dict[str, Mapping[str, tuple[Digest, ...]]]()
+    if base and digests:
+        owned |= dict.fromkeys(find_unread_databases(base, checkpoint).values(), digests)
+        owned[MANAGER] = _select_owned(base, digests, records, own)
     if base:
         false_claims += _find_false_versions(files, base, keeper, records, own)
         false_claims += _find_repeated(records, own)
@@ -67,12 +75,13 @@ def read_base_packages(
         if is_read:
             false_claims += _find_dropped(files, base, keeper, records, own)
     return BasePackages(
-        digests=_list_digests(base, checkpoint) if base else None,
+        digests=digests,
+        owned=owned,
         false_claims=tuple(sorted(false_claims)),
         packages=tuple(sorted({each.title for each in records if _identify(each) not in same})),
         databases=tuple(_list_changed(files, base, databases)),
         has_apk=bool(records),
-        believed=frozenset() if base else frozenset((*databases.values(), *(("apk",) if of_apk else ()))),
+        believed=frozenset() if base else frozenset((*databases.values(), *((MANAGER,) if of_apk else ()))),
     )
 
 
@@ -83,6 +92,15 @@ def _list_digests(base: Files, checkpoint: Callable[[], object]) -> dict[str, tu
         if node.content:
             digests[path] = (("sha256", node.content.sha256),)
     return digests
+
+
+def _select_owned(
+    base: Files, digests: Mapping[str, tuple[Digest, ...]], records: Iterable[ApkRecord], own: Iterable[ApkRecord]
+) -> dict[str, tuple[Digest, ...]]:
+    """Return the digests of the files of those of the base's packages of apk whose records an image still has."""
+    kept = set(map(_identify, records))
+    paths = {_resolve(base, path) for each in own if _identify(each) in kept for path in each.files}
+    return {path: digests[path] for path in paths & digests.keys()}
 
 
 def _find_false_versions(

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from supply_chain.adapters.image.dpkg_records import MANAGER as DPKG
 from supply_chain.adapters.image.file_content import FileContent
 from supply_chain.adapters.image.filesystem import Filesystem
 from supply_chain.adapters.image.package_records import Digest
@@ -22,11 +23,12 @@ LIBRARY_VERSION = re.compile(r"(-[0-9.]+)?\.so(\.[0-9]+)*\Z")
 class PackagedFiles:
     """Which files are a package's own."""
 
-    proven: Set[str] = frozenset()
-    """Paths without links of the files that an archive published or the curated base has."""
+    proven: Mapping[str, Set[str]] = field(default_factory=dict)
+    """Package manager → paths without links of its packages' files that an archive published or the curated base has.
+    """
     elsewhere: Set[str] = frozenset()
-    """Paths where other versions of the image's packages have files, in the form of `drop_library_version`. Archives
-    have these packages in other versions only."""
+    """Paths where other versions of the image's Debian packages have files, in the form of `drop_library_version`.
+    Archives have these packages in other versions only."""
     believed: Set[str] = frozenset()
     """Package managers whose records count, because there was nothing to compare them with."""
 
@@ -37,10 +39,9 @@ class PackagedFiles:
         """
         if manager in self.believed:
             return True
+        proven, elsewhere = self.proven.get(manager, ()), self.elsewhere if manager == DPKG else ()
         listed = tuple(paths)
-        return bool(listed) and all(
-            each in self.proven or drop_library_version(each) in self.elsewhere for each in listed
-        )
+        return bool(listed) and all(each in proven or drop_library_version(each) in elsewhere for each in listed)
 
 
 def drop_library_version(path: str) -> str:

@@ -46,10 +46,14 @@ class SystemPackages:
 
     def find_packaged(self, files: Files, checkpoint: Callable[[], object]) -> PackagedFiles:
         """Return which of an image's files are such a package's own."""
-        compared = (self.debian.digests or {}, self.others.digests or {})
+        compared = {dpkg_records.MANAGER: self.debian.digests or {}, **self.others.owned}
         uncompared = (dpkg_records.MANAGER,) if self.debian.uncompared else ()
         return PackagedFiles(
-            proven={path for digests in compared for path in find_proven(files, digests, checkpoint)},
+            proven={
+                manager: paths
+                for manager, digests in compared.items()
+                if (paths := frozenset(find_proven(files, digests, checkpoint)))
+            },
             elsewhere=self.debian.elsewhere,
             believed={*self.others.believed, *uncompared},
         )

@@ -12,8 +12,8 @@ OVERLAP = "ownership-by-file-overlap"
 BINARY = "binary"
 PROGRAMS = ("binary-signature", "elf-binary-package-note-json-payload", "java-jvm-installation")
 """Kinds of metadata of packages that syft recognised by a program's content."""
-MANAGERS = {"alpm": "pacman", "apk": "apk", "deb": "dpkg", "nix": "nix", "portage": "portage", "rpm": "rpm"}
-"""Type of a distribution's package → its package manager."""
+MANAGERS = {"alpm": "pacman", "apk": "apk", "deb": "dpkg", "portage": "portage", "rpm": "rpm"}
+"""Type of a distribution's package → its package manager. Nix is left out: nothing shows what its packages own."""
 
 
 def leave_out_owned(document: dict[str, Any], packaged: PackagedFiles) -> bool:

@@ -55,6 +55,35 @@ def test_files_of_the_base_count_as_installed(database):
     assert (found.false_claims, found.packages, found.databases) == ((), (), ())
 
 
+def own_files(database, base=BASE, **more):
+    """Return manager → paths that its packages may have from the base, in an image with these records of apk."""
+    found = read({**base, DATABASE: database, **more}, base)
+    assert all(
+        digests == (found.digests or {})[path] for each in found.owned.values() for path, digests in each.items()
+    )
+    return {manager: set(digests) for manager, digests in found.owned.items()}
+
+
+def test_package_of_apk_owns_what_the_record_of_the_base_lists():
+    """Nobody finds vulnerabilities of a package whose record is gone, nor of what the base has without a record."""
+    base = {**BASE, "opt/cap": ELF, DATABASE: record() + record("1", "cap", listed="")}
+
+    assert own_files(base[DATABASE], base) == {"apk": {f"/{path}" for path in FILES}}
+    assert own_files(record("1", "cap", listed=LISTED + "F:opt\nR:cap\n"), base) == {"apk": set()}
+    assert own_files(record("2.0"), base) == {"apk": set()}
+
+
+def test_package_of_another_manager_than_the_base_s_owns_nothing():
+    """Even an empty file would be enough to be a database of apk."""
+    dpkg = {**FILES, "var/lib/dpkg/status": b"Package: hat\nVersion: 1\n"}
+
+    assert own_files(b"", {**dpkg, DATABASE: b""}, **{RPM: b"RpmP"}) == {"apk": set()}
+    assert read({**dpkg, RPM: b"RpmP"}, dpkg).owned == {"apk": {}}
+    assert set(read({**dpkg, RPM: b"RpmP"}, {**dpkg, RPM: b"Rpm"}).owned["rpm"]) == {
+        f"/{path}" for path in (*dpkg, RPM)
+    }
+
+
 def test_base_is_not_read_without_such_packages():
     """It takes requests to the registry, and Debian packages are compared with an archive."""
     keeper, files = lay_files({**FILES, "var/lib/dpkg/status": b"Package: hat\nVersion: 1\n"})

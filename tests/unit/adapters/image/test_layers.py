@@ -839,8 +839,8 @@ def test_debian_packages_are_compared_with_the_archive(tmp_path):
     changed = read(**{"usr/bin/hat": b"#!/bin/sh\nevil"})
     assert any("what is published differs from /usr/bin/hat" in each for each in changed.false_claims)
     assert own[0] == PackagedFiles(believed={"dpkg"})
-    assert own[1] == PackagedFiles({"/usr/bin/hat", "/usr/lib/hat/own.py"})
-    assert own[2] == PackagedFiles() and own[-1] == PackagedFiles({"/usr/lib/hat/own.py"})
+    assert own[1] == PackagedFiles({"dpkg": {"/usr/bin/hat", "/usr/lib/hat/own.py"}})
+    assert own[2] == PackagedFiles() and own[-1] == PackagedFiles({"dpkg": {"/usr/lib/hat/own.py"}})
 
 
 def test_curated_base_vouches_for_what_the_archive_dropped(tmp_path):
@@ -870,7 +870,7 @@ def test_curated_base_vouches_for_what_the_archive_dropped(tmp_path):
         registry, ref = shelf(base, above)
         examination, packaged = examine_image(registry, ref, sources)
         assert len(examination.archives) == (not count)
-        assert packaged.proven == ({"/usr/lib/old.py"} if count else set())
+        assert packaged.proven == ({"dpkg": {"/usr/lib/old.py"}} if count else {})
         return present(read_contents(engine(base, above, kind="tar"), "image", MIB, sources=sources))
 
     assert set(read(0).sources) == {"/usr/lib/new.py", "/usr/lib/old.py"}
@@ -917,7 +917,7 @@ def test_packages_of_apk_count_as_far_as_the_curated_base_has_them():
 
     (on_base, own), (alone, believed) = read_on_base(base, above, 1), read_on_base(base, above, 0)
 
-    assert own == PackagedFiles({f"/{place}/hat.py", f"/{place}/hat.pyc"})
+    assert own == PackagedFiles({"apk": {f"/{place}/hat.py"}})
     assert believed == PackagedFiles(believed={"apk"})
     assert set(on_base.sources) == {f"/{place}/evil.py", f"/{place}/cap.py"}
     assert [each.path for each in on_base.examination.archives] == [f"/{place}/evil.pyc"]
@@ -952,7 +952,7 @@ def test_python_above_a_base_of_rpm_is_read():
 
     (on_base, own), (alone, believed) = read_on_base(base, above, 1), read_on_base(base, above, 0)
 
-    assert own == PackagedFiles({"/var/lib/rpm/Packages.db", "/usr/lib/hat.py"})
+    assert own == PackagedFiles({"rpm": {"/var/lib/rpm/Packages.db", "/usr/lib/hat.py"}})
     assert believed == PackagedFiles(believed={"rpm"})
     assert (set(on_base.sources), on_base.uncompared_databases) == ({"/usr/lib/evil.py"}, ())
     assert (alone.sources, alone.uncompared_databases) == ({}, ("rpm (/var/lib/rpm/Packages.db)",))

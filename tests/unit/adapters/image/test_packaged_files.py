@@ -24,10 +24,11 @@ PERL, PYTHON, HAT = "/usr/bin/perl", "/usr/bin/python3.11", "/usr/lib/libhat.so"
 )
 def test_program_is_owned_if_all_of_its_files_are(paths, owned):
     """One file beside them may be of another version."""
-    packaged = PackagedFiles(proven={PERL}, elsewhere={PYTHON, HAT})
+    packaged = PackagedFiles({"dpkg": {PERL}, "apk": {PYTHON}}, elsewhere={PYTHON, HAT})
 
     assert packaged.are_of("dpkg", paths) is owned
     assert packaged.are_of("dpkg", iter(paths)) is owned
+    assert not packaged.are_of("apk", paths)
 
 
 def test_records_count_where_nothing_was_compared():
