@@ -102,7 +102,7 @@ class DebianPackages:
     """Name and version of each package that the archives have in other versions only: they forget the older ones."""
     uncompared: int = 0
     """Number of packages that were not compared, because there is no archive."""
-    elsewhere: Set[str] = frozenset()
+    elsewhere: Mapping[tuple[str, str], Set[str]] = field(default_factory=dict)
     """Where other versions of the unknown packages have files; see `PackagedFiles`."""
 
 
@@ -227,7 +227,8 @@ def _compare(
             for target in published[package].links.get(path, ()):  # whoever merges directories may adjust it
                 links[places[path]].add(posixpath.normpath(posixpath.join(posixpath.dirname(path), target)))
     claims = _Published(files, places, digests, links)
-    unknown, reasons, elsewhere = list[str](), dict[DebianPackage, str](), set[str]()
+    unknown, reasons = list[str](), dict[DebianPackage, str]()
+    elsewhere = defaultdict[tuple[str, str], set[str]](set)
     for record in records:
         checkpoint()
         package, each = record.package, published[record.package]
@@ -237,8 +238,9 @@ def _compare(
             false_claims.append(record.explain(reasons[package]))
         elif not each.sources:
             unknown.append(escape_path(f"{package.name} {package.version}")[:200])
-            own = (resolve_directory(files, path, directories) for path in paths.get(package, ()))
-            elsewhere.update(map(drop_library_version, own))
+            for path in paths.get(package, ()):
+                place = resolve_directory(files, path, directories)
+                elsewhere[package.name, package.version].add(drop_library_version(place))
     return DebianPackages(
         {path: tuple(("sha256", digest) for digest in sorted(listed)) for path, listed in digests.items() if listed},
         tuple(sorted(false_claims)),

@@ -26,22 +26,27 @@ class PackagedFiles:
     proven: Mapping[str, Set[str]] = field(default_factory=dict)
     """Package manager → paths without links of its packages' files that an archive published or the curated base has.
     """
-    elsewhere: Set[str] = frozenset()
-    """Paths where other versions of the image's Debian packages have files, in the form of `drop_library_version`.
-    Archives have these packages in other versions only."""
+    elsewhere: Mapping[tuple[str, str], Set[str]] = field(default_factory=dict)
+    """Name and version of each Debian package that archives have in other versions only → paths where these versions
+    have files, in the form of `drop_library_version`."""
     believed: Set[str] = frozenset()
     """Package managers whose records count, because there was nothing to compare them with."""
 
-    def are_of(self, manager: str, paths: Iterable[str]) -> bool:
-        """Return whether a package of this manager, whose record lists the files with these paths, owns them.
+    def are_of(self, manager: str, packages: Iterable[tuple[str, str]], paths: Iterable[str]) -> bool:
+        """Return whether packages of this manager own the files of a program with these paths without links.
 
-        The paths are without links. If there are none, no package owns them.
+        Their records say so. `packages` are name and version of those that have the program's version: other versions
+        of a package show nothing about a program of another version. No package owns a program without files.
         """
         if manager in self.believed:
             return True
-        proven, elsewhere = self.proven.get(manager, ()), self.elsewhere if manager == DPKG else ()
-        listed = tuple(paths)
-        return bool(listed) and all(each in proven or drop_library_version(each) in elsewhere for each in listed)
+        proven, listed = self.proven.get(manager, ()), tuple(paths)
+        others = [self.elsewhere[each] for each in packages if each in self.elsewhere] if manager == DPKG else []
+
+        def is_owned(path: str) -> bool:
+            return path in proven or any(drop_library_version(path) in places for places in others)
+
+        return bool(listed) and all(map(is_owned, listed))
 
 
 def drop_library_version(path: str) -> str:

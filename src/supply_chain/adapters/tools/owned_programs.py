@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -14,6 +16,10 @@ PROGRAMS = ("binary-signature", "elf-binary-package-note-json-payload", "java-jv
 """Kinds of metadata of packages that syft recognised by a program's content."""
 MANAGERS = {"alpm": "pacman", "apk": "apk", "deb": "dpkg", "portage": "portage", "rpm": "rpm"}
 """Type of a distribution's package → its package manager. Nix is left out: nothing shows what its packages own."""
+
+
+ADDED = re.compile(r"[-+~].*", re.DOTALL)
+"""What distributions and builds add to a version, such as `-1~deb12u2`."""
 
 
 def leave_out_owned(document: dict[str, Any], packaged: PackagedFiles) -> bool:
@@ -34,12 +40,21 @@ def leave_out_owned(document: dict[str, Any], packaged: PackagedFiles) -> bool:
 
 def _find_owned(document: Mapping[str, Any], packaged: PackagedFiles) -> Iterator[str]:
     artifacts = {each["id"]: each for each in document["artifacts"]}
+    owners = defaultdict[tuple[str, str], list[tuple[str, str]]](list)
     for each in document.get("artifactRelationships") or ():
         owner, program = (artifacts.get(each[end]) if each["type"] == OVERLAP else None for end in ("parent", "child"))
         if owner and program and owner["type"] in MANAGERS and _is_program(program):
-            paths = (location["path"] for location in program["locations"])
-            if packaged.are_of(MANAGERS[owner["type"]], paths):
-                yield each["child"]
+            packages = owners[each["child"], MANAGERS[owner["type"]]]
+            if _read_version(owner) == _read_version(program):
+                packages.append((owner["name"], owner["version"]))
+    for (program_id, manager), packages in owners.items():
+        paths = (location["path"] for location in artifacts[program_id]["locations"])
+        if packaged.are_of(manager, packages, paths):
+            yield program_id
+
+
+def _read_version(artifact: Mapping[str, Any]) -> str:
+    return ADDED.sub("", artifact["version"].rpartition(":")[2])
 
 
 def _is_program(artifact: Mapping[str, Any]) -> bool:

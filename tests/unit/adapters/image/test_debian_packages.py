@@ -217,8 +217,8 @@ def test_places_of_other_versions_are_known_of_a_dropped_version():
     packages = read({**files, STATUS: record("1.0")}, archive, {"lib": "usr/lib"})
 
     assert (packages.false_claims, packages.unknown) == ((), ("hat 1.0",))
-    assert packages.elsewhere == {"/usr/lib/libhat.so", "/usr/bin/hat"}
-    assert read({**files, STATUS: record("3.0")}, archive).elsewhere == set()
+    assert packages.elsewhere == {("hat", "1.0"): {"/usr/lib/libhat.so", "/usr/bin/hat"}}
+    assert read({**files, STATUS: record("3.0")}, archive).elsewhere == {}
 
 
 def test_other_versions_are_asked_for_only_if_a_list_names_a_program():
@@ -241,7 +241,7 @@ def test_package_of_a_third_party_is_unknown_and_owns_no_program():
     packages = read(files, archive)
 
     assert (packages.false_claims, packages.unknown) == ((), ("hat 2.0-1",))
-    assert (packages.elsewhere, archive.asked_for_paths) == (set(), [])
+    assert (packages.elsewhere, archive.asked_for_paths) == ({}, [])
 
 
 def test_many_changed_files_are_named_in_part():

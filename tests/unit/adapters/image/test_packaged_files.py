@@ -7,6 +7,7 @@ import pytest
 from supply_chain.adapters.image.packaged_files import PackagedFiles, find_proven
 from tests.support.filesystem import lay_files
 
+PACKAGE = ("hat", "1")
 PERL, PYTHON, HAT = "/usr/bin/perl", "/usr/bin/python3.11", "/usr/lib/libhat.so"
 
 
@@ -24,18 +25,32 @@ PERL, PYTHON, HAT = "/usr/bin/perl", "/usr/bin/python3.11", "/usr/lib/libhat.so"
 )
 def test_program_is_owned_if_all_of_its_files_are(paths, owned):
     """One file beside them may be of another version."""
-    packaged = PackagedFiles({"dpkg": {PERL}, "apk": {PYTHON}}, elsewhere={PYTHON, HAT})
+    packaged = PackagedFiles({"dpkg": {PERL}, "apk": {PYTHON}}, elsewhere={PACKAGE: {PYTHON, HAT}})
 
-    assert packaged.are_of("dpkg", paths) is owned
-    assert packaged.are_of("dpkg", iter(paths)) is owned
-    assert not packaged.are_of("apk", paths)
+    assert packaged.are_of("dpkg", [PACKAGE], paths) is owned
+    assert packaged.are_of("dpkg", [PACKAGE], iter(paths)) is owned
+    assert not packaged.are_of("apk", [PACKAGE], paths)
+
+
+def test_other_versions_show_nothing_about_another_version_or_package():
+    """Anybody can write a record of a version that no archive has, and put an old program in the place of the new."""
+    packaged = PackagedFiles({"dpkg": {PERL}}, elsewhere={PACKAGE: {PYTHON}})
+
+    assert packaged.are_of("dpkg", [], (PERL,))
+    assert packaged.are_of("dpkg", [PACKAGE], (PYTHON,))
+    assert not packaged.are_of("dpkg", [], (PYTHON,))
+    assert not packaged.are_of("dpkg", [("cap", "1")], (PYTHON,))
+    assert not packaged.are_of("dpkg", [PACKAGE], (PYTHON, HAT))
+    both = PackagedFiles(elsewhere={PACKAGE: {PYTHON}, ("cap", "1"): {HAT}})
+    assert both.are_of("dpkg", [PACKAGE, ("cap", "1")], (PYTHON, HAT))
 
 
 def test_records_count_where_nothing_was_compared():
     """Those of another manager do not."""
     packaged = PackagedFiles(believed={"rpm"})
 
-    assert packaged.are_of("rpm", ("/srv/perl",)) and not packaged.are_of("dpkg", ("/srv/perl",))
+    assert packaged.are_of("rpm", [], ("/srv/perl",))
+    assert not packaged.are_of("dpkg", [PACKAGE], ("/srv/perl",))
 
 
 def test_file_is_proven_by_its_content():

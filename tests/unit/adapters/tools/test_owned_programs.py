@@ -13,9 +13,9 @@ PROVEN = PackagedFiles({manager: {PERL} for manager in ("apk", "dpkg", "nix", "p
 
 def inventory(owner="deb", kind="binary", *, path=PERL, relation=OVERLAP, **settings):
     """Return an SBOM with a package, a program that it owns, and a file of the program."""
-    program = {"id": "program", "type": kind, "locations": [{"path": path}], **settings}
+    program = {"id": "program", "type": kind, "version": "5.36.0", "locations": [{"path": path}], **settings}
     return {
-        "artifacts": [{"id": "owner", "type": owner}, program],
+        "artifacts": [{"id": "owner", "type": owner, "name": "perl", "version": "5.36.0-7"}, program],
         "artifactRelationships": [
             {"type": relation, "parent": "owner", "child": "program"},
             {"type": "evident-by", "parent": "program", "child": "file"},
@@ -30,7 +30,7 @@ def test_program_of_a_package_is_left_out(owner):
     document = inventory(owner)
 
     assert leave_out_owned(document, PROVEN)
-    assert document["artifacts"] == [{"id": "owner", "type": owner}]
+    assert document["artifacts"] == [{"id": "owner", "type": owner, "name": "perl", "version": "5.36.0-7"}]
     assert document["artifactRelationships"] == [{"type": "evident-by", "parent": "owner", "child": "file"}]
 
 
@@ -69,7 +69,27 @@ def test_records_that_nothing_was_compared_with_count(manager, left_out):
     assert leave_out_owned(inventory(path="/srv/perl"), PackagedFiles(believed={manager})) is left_out
 
 
-@pytest.mark.parametrize("missing", ["type", "id", "locations"])
+@pytest.mark.parametrize(
+    ("packaged", "program", "left_out"),
+    [
+        ("5.36.0-7+deb12u1", "5.36.0", True),
+        ("1:10.11.3-1", "10.11.3-MariaDB", True),
+        ("17.0.9+9-1~deb12u1", "17.0.9+9", True),
+        ("5.36.0", "5.36", False),
+        ("1:1.35.0-4+deb12u0", "1.30.1", False),
+    ],
+)
+def test_program_of_a_version_that_no_archive_has_is_left_out_if_its_package_has_its_version(
+    packaged, program, left_out
+):
+    """Otherwise the record hides an older program in the place of the package's."""
+    document = inventory(version=program)
+    document["artifacts"][0]["version"] = packaged
+
+    assert leave_out_owned(document, PackagedFiles(elsewhere={("perl", packaged): {PERL}})) is left_out
+
+
+@pytest.mark.parametrize("missing", ["type", "id", "version", "locations"])
 def test_other_documents_raise_key_error(missing):
     """The caller says which SBOM it is."""
     document = inventory()

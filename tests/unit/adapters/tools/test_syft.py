@@ -62,9 +62,14 @@ def test_convert_returns_all_formats(syft):
 
 def test_of_image_leaves_out_programs_of_packages(syft):
     """The package's version says more about them."""
-    perl = {"id": "2", "type": "binary", "locations": [{"path": "/usr/bin/perl"}]}
+    perl = {"id": "2", "type": "binary", "version": "5", "locations": [{"path": "/usr/bin/perl"}]}
     owned = {"type": "ownership-by-file-overlap", "parent": "1", "child": "2"}
-    inventory = json.dumps({"artifacts": [{"id": "1", "type": "deb"}, perl], "artifactRelationships": [owned]})
+    inventory = json.dumps(
+        {
+            "artifacts": [{"id": "1", "type": "deb", "name": "perl", "version": "5-1"}, perl],
+            "artifactRelationships": [owned],
+        }
+    )
 
     def count(packaged):
         sbom, _ = syft(inventory=inventory, packaged=packaged)[0].of_image(REF)
