@@ -115,7 +115,8 @@ RECORDS = {
     "dpkg": {
         **DEBIAN, "var/lib/dpkg/info/busybox.md5sums": hashlib.md5(BUSYBOX).hexdigest().encode() + b"  bin/busybox\n"
     },
-    "apk": {"lib/apk/db/installed": b"P:busybox\nV:9.9.9-r1\nA:x86_64\nF:bin\nR:busybox\n\n"},
+    "apk": {"lib/apk/db/installed": b"P:busybox\nV:1.30.1-r1\nA:x86_64\nF:bin\nR:busybox\n\n"},
+    "other version": {"lib/apk/db/installed": b"P:busybox\nV:9.9.9-r1\nA:x86_64\nF:bin\nR:busybox\n\n"},
     "java": {"bin/release": b'IMPLEMENTOR="x"\nJAVA_VERSION="99"\n'},
 }  # fmt: skip
 """Kind of the records that claim a program's file → the records."""
@@ -127,6 +128,7 @@ RECORDS = {
         ("nothing", None, True),
         ("java", None, True),
         ("apk", None, False),
+        ("other version", None, True),
         ("dpkg", None, False),
         ("dpkg", BUSYBOX, False),
         ("dpkg", b"another", True),

@@ -30,18 +30,21 @@ class PackagedFiles:
     """Name and version of each Debian package that archives have in other versions only → paths where these versions
     have files, in the form of `drop_library_version`."""
     believed: Set[str] = frozenset()
-    """Package managers whose records count, because there was nothing to compare them with."""
+    """Package managers whose records count, because there was nothing to compare them with. They count for programs of
+    the package's version."""
 
     def are_of(self, manager: str, packages: Iterable[tuple[str, str]], paths: Iterable[str]) -> bool:
         """Return whether packages of this manager own the files of a program with these paths without links.
 
-        Their records say so. `packages` are name and version of those that have the program's version: other versions
-        of a package show nothing about a program of another version. No package owns a program without files.
+        Their records say so. `packages` are name and version of those that have the program's version: neither records
+        nor other versions of a package show anything about a program of another version. No package owns a program
+        without files.
         """
-        if manager in self.believed:
+        same, listed = tuple(packages), tuple(paths)
+        if same and manager in self.believed:
             return True
-        proven, listed = self.proven.get(manager, ()), tuple(paths)
-        others = [self.elsewhere[each] for each in packages if each in self.elsewhere] if manager == DPKG else []
+        proven = self.proven.get(manager, ())
+        others = [self.elsewhere[each] for each in same if each in self.elsewhere] if manager == DPKG else []
 
         def is_owned(path: str) -> bool:
             return path in proven or any(drop_library_version(path) in places for places in others)

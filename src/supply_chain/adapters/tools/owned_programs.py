@@ -16,10 +16,9 @@ PROGRAMS = ("binary-signature", "elf-binary-package-note-json-payload", "java-jv
 """Kinds of metadata of packages that syft recognised by a program's content."""
 MANAGERS = {"alpm": "pacman", "apk": "apk", "deb": "dpkg", "portage": "portage", "rpm": "rpm"}
 """Type of a distribution's package → its package manager. Nix is left out: nothing shows what its packages own."""
-
-
-ADDED = re.compile(r"[-+~].*", re.DOTALL)
-"""What distributions and builds add to a version, such as `-1~deb12u2`."""
+ADDED = re.compile(r"\A[0-9]+:|[-+~_].*", re.DOTALL)
+"""What distributions and builds add to a version: an epoch, such as `1:`, and an end, such as `-1~deb12u2` or `_p9-r0`.
+"""
 
 
 def leave_out_owned(document: dict[str, Any], packaged: PackagedFiles) -> bool:
@@ -54,7 +53,7 @@ def _find_owned(document: Mapping[str, Any], packaged: PackagedFiles) -> Iterato
 
 
 def _read_version(artifact: Mapping[str, Any]) -> str:
-    return ADDED.sub("", artifact["version"].rpartition(":")[2])
+    return ADDED.sub("", artifact["version"])
 
 
 def _is_program(artifact: Mapping[str, Any]) -> bool:

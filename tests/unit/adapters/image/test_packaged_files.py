@@ -46,10 +46,11 @@ def test_other_versions_show_nothing_about_another_version_or_package():
 
 
 def test_records_count_where_nothing_was_compared():
-    """Those of another manager do not."""
+    """Those of another manager do not, nor that of a package of another version."""
     packaged = PackagedFiles(believed={"rpm"})
 
-    assert packaged.are_of("rpm", [], ("/srv/perl",))
+    assert packaged.are_of("rpm", [PACKAGE], ("/srv/perl",))
+    assert not packaged.are_of("rpm", [], ("/srv/perl",))
     assert not packaged.are_of("dpkg", [PACKAGE], ("/srv/perl",))
 
 

@@ -75,18 +75,18 @@ def test_records_that_nothing_was_compared_with_count(manager, left_out):
         ("5.36.0-7+deb12u1", "5.36.0", True),
         ("1:10.11.3-1", "10.11.3-MariaDB", True),
         ("17.0.9+9-1~deb12u1", "17.0.9+9", True),
+        ("17.0.9_p9-r0", "17.0.9+9", True),
         ("5.36.0", "5.36", False),
         ("1:1.35.0-4+deb12u0", "1.30.1", False),
     ],
 )
-def test_program_of_a_version_that_no_archive_has_is_left_out_if_its_package_has_its_version(
-    packaged, program, left_out
-):
-    """Otherwise the record hides an older program in the place of the package's."""
+def test_program_that_was_not_compared_is_left_out_if_its_package_has_its_version(packaged, program, left_out):
+    """Otherwise any record hides an older program in the place of the package's."""
     document = inventory(version=program)
     document["artifacts"][0]["version"] = packaged
 
-    assert leave_out_owned(document, PackagedFiles(elsewhere={("perl", packaged): {PERL}})) is left_out
+    assert leave_out_owned(copy.deepcopy(document), PackagedFiles(elsewhere={("perl", packaged): {PERL}})) is left_out
+    assert leave_out_owned(document, PackagedFiles(believed={"dpkg"})) is left_out
 
 
 @pytest.mark.parametrize("missing", ["type", "id", "version", "locations"])
