@@ -56,10 +56,18 @@ def test_records_count_where_nothing_was_compared():
 
 def test_file_is_proven_by_its_content():
     """A link is no file, and what it leads to has a path of its own."""
-    digest = ("sha256", hashlib.sha256(b"perl").digest())
-    _, files = lay_files({PERL: b"perl", PYTHON: b"perl 2"})
+    digest, cap = ("sha256", hashlib.sha256(b"perl").digest()), "/usr/bin/cap"
+    _, files = lay_files({PERL: b"perl", PYTHON: b"perl 2", "opt/cap": b"perl"}, {cap: "/opt/cap"})
     checked = []
 
-    proven = set(find_proven(files, {PERL: (digest,), PYTHON: (digest,), HAT: (digest,)}, lambda: checked.append(1)))
+    published = dict.fromkeys((PERL, PYTHON, HAT, cap), (digest,))
+    assert set(find_proven(files, published, lambda: checked.append(1))) == {PERL}
+    assert len(checked) == 4
 
-    assert proven == {PERL} and len(checked) == 3
+
+def test_proven_file_has_its_path_without_links():
+    """The base may have another directory in the place of a link."""
+    digest = ("sha256", hashlib.sha256(b"perl").digest())
+    _, files = lay_files({PERL: b"perl"}, {"bin": "usr/bin"})
+
+    assert set(find_proven(files, {"/bin/perl": (digest,)}, lambda: None)) == {PERL}
