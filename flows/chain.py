@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import hashlib
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from pathlib import Path
@@ -20,13 +19,14 @@ from flows.deploy import deploy
 from orchestration.events import mark_as_chain
 from orchestration.locks import LockKind, lock_name, run_lock
 from orchestration.promotion_freeze import active_freeze
+from orchestration.push_places import place_lock
 from orchestration.run_names import by_path
 from orchestration.run_report import RunReporter, report_run
 from orchestration.run_states import complete_as, complete_frozen, complete_refused
 from orchestration.source import snapshot_of, source_in
 from orchestration.source_pushes import find_later_push
 from orchestration.steps import alongside
-from orchestration.waiting_runs import SOON, can_wait, count_waiting, release_slot
+from orchestration.waiting_runs import SOON, can_wait, release_slot
 from supply_chain.errors import SettingInvalid
 from supply_chain.execution.deployment import Deployment
 from supply_chain.model.image import CuratedImage
@@ -112,9 +112,9 @@ async def _take_place_or_leave(stack: AsyncExitStack, team: str, repository: str
     chooses it. A run that would wait for its application leaves its place too. It does not take the application's lock
     here: the name may belong to another source, and the snapshot takes time.
     """
-    place = _place_lock(team, repository)
+    place = place_lock(team, repository)
     try:
-        await stack.enter_async_context(run_lock(place, 0.0 if await count_waiting(place) else SOON))
+        await stack.enter_async_context(run_lock(place, SOON))
     except TimeoutError:
         raise await _leave(team or repository, place) from None
     try:
@@ -128,15 +128,6 @@ async def _take_place_or_leave(stack: AsyncExitStack, team: str, repository: str
 async def _leave(holder: str, place: str) -> Pause:
     why = f"another run works on {plain_text(holder)}; this one waits without a slot in its work queue"
     return await release_slot(why, place)
-
-
-def _place_lock(team: str, repository: str) -> str:
-    """Return the lock's name; a team or an address may contain characters that Prefect does not allow in a name.
-
-    No repository has the lock of a team, because its address contains no NUL.
-    """
-    subject = f"\0{team}" if team else repository
-    return lock_name(LockKind.CHAIN, hashlib.sha256(subject.encode()).hexdigest()[:12])
 
 
 @asynccontextmanager

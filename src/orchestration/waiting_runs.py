@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import math
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
-from prefect.client.orchestration import get_client
+from prefect.client.orchestration import PrefectClient, get_client
 from prefect.client.schemas.filters import (
     FlowRunFilter,
     FlowRunFilterState,
     FlowRunFilterStateName,
     FlowRunFilterTags,
 )
-from prefect.client.schemas.objects import State
+from prefect.client.schemas.objects import FlowRun, State
 from prefect.exceptions import Pause
 from prefect.runtime import deployment, flow_run
 from prefect.states import Scheduled
@@ -43,13 +44,13 @@ async def run_age() -> float:
     return (now() - created).total_seconds() if created else math.inf
 
 
-def find_pause(others: int) -> timedelta:
-    """Return how long this run waits while `others` wait for the same lock.
+def find_pause(attempts: int, others: int) -> timedelta:
+    """Return how long a run waits after so many attempts, while `others` wait for the same lock.
 
     Each attempt takes a slot for seconds, and hundreds of waiting runs of one team would leave none to others. So each
-    time it waits `RETRY_AFTER` longer, and long enough for the others' attempts to be `BETWEEN` apart.
+    time a run waits `RETRY_AFTER` longer, and long enough for the others' attempts to be `BETWEEN` apart.
     """
-    longer = min(RETRY_AFTER * max(1, flow_run.run_count or 0), LONGEST_RETRY)
+    longer = min(RETRY_AFTER * max(1, attempts), LONGEST_RETRY)
     return min(max(longer, BETWEEN * others), LONGEST_PAUSE)
 
 
@@ -64,15 +65,18 @@ async def count_waiting(lock: str) -> int:
         )
 
 
-async def release_slot(why: str, lock: str = "") -> Pause:
-    """Schedule this run again; the caller raises the returned exception.
+async def keep_waiting(client: PrefectClient, run: FlowRun, why: str, lock: str, others: int) -> State[Any] | None:
+    """Schedule a run again that waits for a lock as `others` do, and return its state. The lock becomes a tag."""
+    pause = find_pause(run.run_count, others)
+    if lock and lock not in run.tags:
+        await client.update_flow_run(run.id, tags=[*run.tags, lock])
+    state: State[Any] = Scheduled(scheduled_time=now() + pause, name=WAITING, message=why)
+    return (await client.set_flow_run_state(run.id, state)).state
 
-    `lock` is the one for which it waits. It becomes a tag of the run.
-    """
+
+async def release_slot(why: str, lock: str = "") -> Pause:
+    """Schedule this run again; the caller raises the returned exception. `lock` is the one for which it waits."""
     others = await count_waiting(lock) if lock else 0
-    state: State[object] = Scheduled(scheduled_time=now() + find_pause(others), name=WAITING, message=why)
     async with get_client() as client:
-        if lock:
-            await client.update_flow_run(UUID(flow_run.id), tags=sorted({*flow_run.tags, lock}))
-        answer = await client.set_flow_run_state(UUID(flow_run.id), state)
-    return Pause(state=answer.state)
+        run = await client.read_flow_run(UUID(flow_run.id))
+        return Pause(state=await keep_waiting(client, run, why, lock, others))

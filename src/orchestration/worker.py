@@ -32,6 +32,7 @@ from prefect.utilities.processutils import setup_signal_handlers_worker
 from prefect.workers import process
 
 from orchestration.flow_run import load_declared_flow
+from orchestration.push_places import postpone_pushes
 from orchestration.registration.abandoned_runs import FREQUENCY
 
 OWN = shlex.join([sys.executable, "-m", "orchestration.flow_run"])
@@ -59,7 +60,7 @@ class ProjectJob(process.ProcessJobConfiguration):
 
 
 class ProjectWorker(process.ProcessWorker):
-    """Starts processes as `ProjectJob` says.
+    """Starts processes as `ProjectJob` says. Pushes whose team has its place in the queue wait without one.
 
     While no run is due, it only asks the server how many are, which is one query. A poll for runs costs the server much
     more, because it also records its time at every queue and deployment.
@@ -74,17 +75,22 @@ class ProjectWorker(process.ProcessWorker):
         if self._last_poll is not None and now - self._last_poll < LONGEST_PAUSE and not await self._count_due():
             return []
         self._last_poll = now
+        await postpone_pushes(self.client, self._end_of_fetched())
         return await super().get_and_submit_flow_runs()
 
     async def _count_due(self) -> int:
         """Return how many runs of the work pool start before the end of the time for which runs are fetched ahead."""
-        ahead = timedelta(seconds=get_current_settings().worker.prefetch_seconds)
         due = FlowRunFilter(
             state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.SCHEDULED])),
-            next_scheduled_start_time=FlowRunFilterNextScheduledStartTime(before_=datetime.now(UTC) + ahead),
+            next_scheduled_start_time=FlowRunFilterNextScheduledStartTime(before_=self._end_of_fetched()),
         )
         pool = WorkPoolFilter(name=WorkPoolFilterName(any_=[self._work_pool_name]))
         return await self.client.count_flow_runs(flow_run_filter=due, work_pool_filter=pool)
+
+    @staticmethod
+    def _end_of_fetched() -> datetime:
+        """Return the end of the time for which runs are fetched ahead."""
+        return datetime.now(UTC) + timedelta(seconds=get_current_settings().worker.prefetch_seconds)
 
 
 def worker_class(command: str, project: Path) -> type[ProjectWorker]:

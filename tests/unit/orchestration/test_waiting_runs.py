@@ -1,18 +1,16 @@
 """Runs that wait without using a slot of their work queue."""
 
 from datetime import timedelta
-from types import SimpleNamespace
 
 import pytest
 
-from orchestration import waiting_runs
 from orchestration.waiting_runs import LONGEST_PAUSE, LONGEST_RETRY, RETRY_AFTER, find_pause
 
 
 @pytest.mark.parametrize(
     ("count", "others", "pause"),
     [
-        (None, 0, RETRY_AFTER),
+        (0, 0, RETRY_AFTER),
         (1, 0, RETRY_AFTER),
         (3, 0, 3 * RETRY_AFTER),
         (1000, 0, LONGEST_RETRY),
@@ -22,8 +20,6 @@ from orchestration.waiting_runs import LONGEST_PAUSE, LONGEST_RETRY, RETRY_AFTER
         (1, 10_000, LONGEST_PAUSE),
     ],
 )
-def test_each_pause_is_longer_up_to_a_limit(monkeypatch, count: int | None, others: int, pause: timedelta) -> None:
+def test_each_pause_is_longer_up_to_a_limit(count: int, others: int, pause: timedelta) -> None:
     """Each attempt takes a slot for some seconds; a run that may go on must not wait for hours."""
-    monkeypatch.setattr(waiting_runs, "flow_run", SimpleNamespace(run_count=count))
-
-    assert find_pause(others) == pause
+    assert find_pause(count, others) == pause

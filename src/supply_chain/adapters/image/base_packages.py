@@ -98,8 +98,8 @@ def _select_owned(
     base: Files, digests: Mapping[str, tuple[Digest, ...]], records: Iterable[ApkRecord], own: Iterable[ApkRecord]
 ) -> dict[str, tuple[Digest, ...]]:
     """Return the digests of the files of those of the base's packages of apk whose records an image still has."""
-    kept = set(map(_identify, records))
-    paths = {_resolve(base, path) for each in own if _identify(each) in kept for path in each.files}
+    recorded = set(map(_identify, records))
+    paths = {_resolve(base, path) for each in own if _identify(each) in recorded for path in each.files}
     return {path: digests[path] for path in paths & digests.keys()}
 
 

@@ -197,16 +197,16 @@ def _find_removed(
     lists = find_lists(base, checkpoint) if missing else {}
     for record in missing:
         installed = _describe_installed(base, keeper, record.package, lists.get(record.package.name, ()), {})
-        there = set[str]()
+        unchanged = set[str]()
         for path in installed.code:
             checkpoint()
             file = files.resolve(path)
             digest = file[1].content.sha256 if file and file[1].content else b""
             if file and digest in installed.files[path] and ("sha256", digest) not in published.get(file[0], ()):
-                there.add(file[0])
-        if there:
+                unchanged.add(file[0])
+        if unchanged:
             title = escape_path(f"{record.package.name} {record.package.version}")[:200]
-            about = f"there is no record of the base's {title}, and its {_name_some(there)} is there"
+            about = f"there is no record of the base's {title}, and its {_name_some(unchanged)} is there"
             yield f"{escape_path(record.path)}:1: {about}; {REMEDY_FOR_REMOVED}"
 
 
