@@ -22,9 +22,9 @@ from orchestration.promotion_freeze import active_freeze
 from orchestration.push_places import place_lock
 from orchestration.run_names import by_path
 from orchestration.run_report import RunReporter, report_run
-from orchestration.run_states import complete_as, complete_frozen, complete_refused
+from orchestration.run_states import UNNEEDED, complete_as, complete_frozen, complete_refused
 from orchestration.source import snapshot_of, source_in
-from orchestration.source_pushes import find_later_push
+from orchestration.source_pushes import explain_replaced, find_later_push
 from orchestration.steps import alongside
 from orchestration.waiting_runs import SOON, can_wait, release_slot
 from supply_chain.errors import SettingInvalid
@@ -62,10 +62,10 @@ async def chain(
         team: The team that the git hook names. Its pushes have one place in the work queue, from all its repositories.
     """
     with mark_as_chain():
-        if by_event and (later := await find_later_push(path, ref, pushed)):
-            why = plain_text(f"{later.parameters.get('revision')} was pushed to {ref} after it: {later.name}")
+        if by_event and (later := await find_later_push(ref, pushed)):
+            why = explain_replaced(later)
             get_run_logger().info("%s", why)
-            return complete_as("Unneeded", why, None)
+            return complete_as(UNNEEDED, why, None)
         async with AsyncExitStack() as stack:
             if by_event and can_wait():
                 await _take_place_or_leave(stack, team, *await source_in(Path(path), revision))

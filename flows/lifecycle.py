@@ -18,7 +18,7 @@ from pydantic import Field
 from blocks.lifecycle_ports import LifecyclePorts
 from orchestration.clock import now
 from orchestration.locks import LockKind, lock_name, run_lock
-from orchestration.run_states import complete_as
+from orchestration.run_states import UNNEEDED, complete_as
 from orchestration.steps import in_thread
 from supply_chain.errors import ApplicationBusy, DeclarationInvalid, SupplyChainError
 from supply_chain.evidence.personal_decision import Words
@@ -56,7 +56,7 @@ async def lifecycle(rules: str = "nightly", dry_run: bool | None = None) -> Appl
         dry_run: Make the plan but do not apply it. If empty, the workbench block decides.
     """
     if due := _missed():
-        return complete_as("Unneeded", f"it was due on {due:%Y-%m-%d %H:%M}, and a later run makes a new plan", None)
+        return complete_as(UNNEEDED, f"it was due on {due:%Y-%m-%d %H:%M}, and a later run makes a new plan", None)
     ports = await LifecyclePorts.aload()
     plan = await plan_step(rules, ports)
     only_plan = ports.workbench.lifecycle == "plan" if dry_run is None else dry_run

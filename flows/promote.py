@@ -20,7 +20,7 @@ from orchestration.promotion_freeze import active_freeze
 from orchestration.promotions import is_active
 from orchestration.run_names import by_image
 from orchestration.run_report import log
-from orchestration.run_states import complete_as, complete_frozen, complete_refused
+from orchestration.run_states import UNNEEDED, complete_as, complete_frozen, complete_refused
 from orchestration.steps import in_thread
 from orchestration.waiting_runs import SOON, can_wait, release_slot, run_age
 from supply_chain.errors import SettingInvalid
@@ -148,7 +148,7 @@ def _unneeded(promotion: PlannedPromotion) -> PlannedPromotion:
     """Return the result of a run that had nothing to do: the planned promotion, which contains the reason."""
     why = plain_text(f"{promotion.image.repository}@{promotion.image.short}: {promotion.reason}")
     get_run_logger().info("%s", why)
-    return complete_as("Unneeded", why, promotion)
+    return complete_as(UNNEEDED, why, promotion)
 
 
 @flow(name="approve", flow_run_name=by_image)

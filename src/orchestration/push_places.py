@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from datetime import datetime
+from typing import Any
 
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.filters import (
@@ -17,10 +18,13 @@ from prefect.client.schemas.filters import (
     FlowRunFilterStateType,
     FlowRunFilterTags,
 )
-from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.client.schemas.objects import FlowRun, State, StateType
+from prefect.states import Completed
 
 from orchestration.locks import LockKind, lock_name
 from orchestration.pagination import fetch_all
+from orchestration.run_states import UNNEEDED
+from orchestration.source_pushes import explain_replaced, find_replaced
 from orchestration.waiting_runs import count_waiting, keep_waiting
 from supply_chain.text import plain_text
 
@@ -42,16 +46,22 @@ def place_lock(team: str, repository: str) -> str:
 async def postpone_pushes(client: PrefectClient, until: datetime) -> int:
     """Let pushes wait that are due before `until` while another push has their place; return how many.
 
-    Of several pushes that are due, the first keeps its time. Without a team, a place is that of the application's
-    directory: the repository is not known before a process reads it.
+    Of several pushes that are due, those that a later one replaces end, and the first of the others keeps its time.
+    Without a team, a place is that of the application's directory: the repository is not known before a process reads
+    it.
     """
     soon = FlowRunFilterNextScheduledStartTime(before_=until)
     due = await _read_pushes(client, [StateType.SCHEDULED], soon)
     if not due:
         return 0
+    replaced = find_replaced(due)
+    for number, later in replaced.items():
+        ended: State[Any] = Completed(name=UNNEEDED, message=explain_replaced(later))
+        await client.set_flow_run_state(number, ended, force=True)
     taken = {_find_place(run) for run in await _read_pushes(client, UNDER_WAY)}
     others, postponed = dict[str, int](), 0
-    for run in sorted(due, key=lambda each: (each.next_scheduled_start_time or until, each.id)):
+    waiting = (each for each in due if each.id not in replaced)
+    for run in sorted(waiting, key=lambda each: (each.next_scheduled_start_time or until, each.id)):
         place = _find_place(run)
         if place not in taken:
             taken.add(place)

@@ -17,6 +17,10 @@ LONGEST = 900
 """Maximum characters of a state's message; the complete information is in the run's result."""
 
 
+UNNEEDED = "Unneeded"
+"""Name of the final state of a run that another one replaces."""
+
+
 def complete_as(name: str, message: object, data: T) -> T:
     """Return a Completed state with this name for a flow to return.
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -17,6 +19,7 @@ from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.runtime import deployment, flow_run
 
 from orchestration.pagination import fetch_all
+from supply_chain.text import plain_text
 
 SKEW = timedelta(minutes=1)
 COUNTS = [StateType.SCHEDULED, StateType.PENDING, StateType.RUNNING, StateType.COMPLETED]
@@ -25,8 +28,8 @@ run.
 """
 
 
-async def find_later_push(path: str, ref: str, pushed: str) -> FlowRun | None:
-    """Return the run for a later push of the same ref, which replaces this run; None if there is none.
+async def find_later_push(ref: str, pushed: str) -> FlowRun | None:
+    """Return the run for a later push of this run's ref, which replaces this run; None if there is none.
 
     A push is later only if both the hook's clock and Prefect's server say so: where they differ, each push is built.
     """
@@ -44,15 +47,33 @@ async def find_later_push(path: str, ref: str, pushed: str) -> FlowRun | None:
                 expected_start_time=FlowRunFilterExpectedStartTime(after_=this.created - SKEW),
             ),
         )
-    return next((run for run in runs if _is_later(run, this, path, ref, pushed)), None)
+    return next((run for run in runs if is_later(run, this)), None)
 
 
-def _is_later(run: FlowRun, this: FlowRun, path: str, ref: str, pushed: str) -> bool:
-    if run.created is None or this.created is None or run.created <= this.created:
+def find_replaced(runs: Iterable[FlowRun]) -> dict[UUID, FlowRun]:
+    """Return the id of each run that another one of these replaces → the newest one for the same ref."""
+    by_ref = defaultdict[tuple[object, object], list[FlowRun]](list)
+    for run in runs:
+        if run.created is not None:
+            by_ref[run.parameters.get("path"), run.parameters.get("ref")].append(run)
+    newest = {key: max(pushes, key=lambda each: str(each.created)) for key, pushes in by_ref.items()}
+    return {run.id: newest[key] for key, pushes in by_ref.items() for run in pushes if is_later(newest[key], run)}
+
+
+def explain_replaced(later: FlowRun) -> str:
+    """Return why a push is not built, as one line."""
+    parameters = later.parameters
+    return plain_text(f"{parameters.get('revision')} was pushed to {parameters.get('ref')} after it: {later.name}")
+
+
+def is_later(run: FlowRun, other: FlowRun) -> bool:
+    """Return whether a run is for a later push of the same ref than another one."""
+    if run.created is None or other.created is None or run.created <= other.created:
         return False
-    parameters = run.parameters
-    other, mine = _parse_time(parameters.get("pushed")), _parse_time(pushed)
-    return (parameters.get("path"), parameters.get("ref")) == (path, ref) and bool(other and mine and other > mine)
+    about, before = run.parameters, other.parameters
+    is_same = before.get("ref") and all(about.get(each) == before.get(each) for each in ("path", "ref"))
+    later, earlier = _parse_time(about.get("pushed")), _parse_time(before.get("pushed"))
+    return bool(is_same and later and earlier and later > earlier)
 
 
 def _parse_time(value: object) -> datetime | None:

@@ -31,8 +31,8 @@ async def pushes(machine, monkeypatch):
         flow_id = await client.create_flow(chain)
         deployment = await client.create_deployment(flow_id, tag, tags=[tag, "chain"], parameter_openapi_schema={})
 
-        async def push(path="/srv/hello", team="", state=None):
-            given = {"path": path, "team": team}
+        async def push(path="/srv/hello", team="", state=None, **more):
+            given = {"path": path, "team": team, **more}
             run = await client.create_flow_run_from_deployment(deployment, parameters=given, tags=[])
             if state:
                 await client.set_flow_run_state(run.id, state, force=True)
@@ -79,6 +79,17 @@ async def test_push_waits_while_another_one_has_its_place(pushes, state):
     assert place_lock(pushes.team, "") in run.tags
     why = f"another push of {pushes.team} is built first; this one waits without a slot in its work queue"
     assert run.state.message == why
+
+
+async def test_push_that_a_later_one_replaces_ends(pushes):
+    """Its revision is not built, and needs no process to find that out."""
+    times = [f"2026-11-24T12:0{minute}:00+00:00" for minute in range(3)]
+    pushed = [await pushes.push(ref="refs/heads/main", pushed=each, revision=each[14:16]) for each in times]
+
+    assert await pushes.postpone() == 0
+    assert await pushes.pauses(pushed) == ["Unneeded", "Unneeded", "Scheduled"]
+    state = present((await pushes.client.read_flow_run(pushed[0].id)).state)
+    assert state.is_completed() and state.message == f"02 was pushed to refs/heads/main after it: {pushed[2].name}"
 
 
 async def test_place_is_free_once_its_push_has_ended(pushes):

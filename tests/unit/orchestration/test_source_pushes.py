@@ -10,7 +10,7 @@ from prefect.client.orchestration import get_client
 from prefect.states import Completed, Failed, Pending, Running, Scheduled
 
 from orchestration import source_pushes, waiting_runs
-from orchestration.source_pushes import find_later_push
+from orchestration.source_pushes import find_later_push, find_replaced
 from supply_chain.reports.daily import UNDER_WAY
 from tests.support.builders import NOON
 
@@ -42,9 +42,9 @@ async def push(machine, monkeypatch):
         yield one
 
 
-async def asks(run, monkeypatch, **changes):
+async def asks(run, monkeypatch):
     monkeypatch.setattr(source_pushes, "flow_run", SimpleNamespace(id=str(run.id)))
-    later = await find_later_push(**{**run.parameters, **changes})
+    later = await find_later_push(run.parameters["ref"], run.parameters["pushed"])
     return later and later.id
 
 
@@ -64,6 +64,8 @@ async def test_only_last_push_is_built(push, monkeypatch):
     assert await asks(first, monkeypatch) in (second.id, third.id)
     assert await asks(second, monkeypatch) == third.id
     assert await asks(third, monkeypatch) is None
+    replaced = find_replaced([third, first, second])
+    assert {number: run.id for number, run in replaced.items()} == {first.id: third.id, second.id: third.id}
 
 
 @pytest.mark.parametrize(("state", "stands"), [
@@ -85,9 +87,10 @@ async def test_later_push_covers_earlier_one_unless_it_failed(push, monkeypatch,
 async def test_push_is_not_covered_by_unrelated_push(push, monkeypatch, other):
     """Unrelated is another branch, another application, or a push that is later by one clock only."""
     first = await push(0, pushed=None if other.get("pushed") != "2026-11-24T13:00:00" else "rubbish")
-    await push(**{"minutes": 1, **other})
+    second = await push(**{"minutes": 1, **other})
 
     assert await asks(first, monkeypatch) is None
+    assert find_replaced([first, second]) == {}
 
 
 async def test_both_pushes_are_built_if_clocks_disagree(push, monkeypatch):
@@ -102,8 +105,9 @@ async def test_both_pushes_are_built_if_clocks_disagree(push, monkeypatch):
 async def test_push_without_branch_is_always_built(push, monkeypatch):
     """A foreign event or an older hook sends no branch."""
     first = await push(0, ref="")
-    await push(1, ref="")
+    second = await push(1, ref="")
     assert await asks(first, monkeypatch) is None
+    assert find_replaced([first, second]) == {}
 
     monkeypatch.setattr(source_pushes, "deployment", SimpleNamespace(id=None))
     assert await asks(await push(0), monkeypatch) is None
