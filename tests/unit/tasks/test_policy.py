@@ -10,24 +10,29 @@ from pydantic import SecretStr
 
 from blocks import Inventory, Workbench
 from flows import policy as flows
-from orchestration.clock import now
 from supply_chain.errors import DeclarationInvalid, PolicyInvalid
 from supply_chain.fleet.gate_facts import refresh_facts
 from supply_chain.fleet.preview import Effect
 from supply_chain.model.tier import Gate
 from tasks import daily_report
 from tests.support import fleet as fleets
+from tests.support.builders import NOON
 from tests.support.command import ROOT
 from tests.support.facts import requirements
 from tests.support.present import present
 from tests.support.vex import openvex
 
 fleet = fleets.fleet
+AFTERWARDS = NOON + timedelta(hours=1)
 
 
 @pytest.fixture
 def stored(fleet, monkeypatch):
-    """Store an image that runs in staging, and load blocks that lead to it and to the project's policies."""
+    """Store an image that runs in staging, and load blocks that lead to it and to the project's policies.
+
+    It is the hour after its statements: they have an end.
+    """
+    monkeypatch.setattr("blocks.workbench.now", lambda: AFTERWARDS)
     fleet.deploy(fleet.curated())
     fleet.refresh()
     refresh_facts(None, fleet.inventory, fleet.reader)
@@ -85,16 +90,19 @@ async def test_daily_report_names_rules_that_begin_to_refuse(stored, monkeypatch
     shutil.copytree(ROOT / "deployments", project / "deployments")
     workbench = await Workbench.aload("workbench")
     monkeypatch.setattr(workbench, "project", str(project))
-    assert await daily_report._find_upcoming(workbench.unsigned_policies(), workbench, now()) == ""
+    assert await daily_report._find_upcoming(workbench.unsigned_policies(), workbench, AFTERWARDS) == ""
     policy = json.loads(proposal("image.application == 'x'"))
-    policy["rules"][0]["effective_on"] = (now() + timedelta(days=13)).isoformat()
+    policy["rules"][0]["effective_on"] = (AFTERWARDS + timedelta(days=13)).isoformat()
     (project / "deployments/policies/ours.yaml").write_text(json.dumps(policy))
 
-    found = await daily_report._find_upcoming(workbench.unsigned_policies(), workbench, now())
+    found = await daily_report._find_upcoming(workbench.unsigned_policies(), workbench, AFTERWARDS)
 
     assert "| ours.rule | ours | deploy | " in found
     assert found.endswith("Of 1 stored images and deployments, they would refuse 1 more today (hello).")
-    assert await daily_report._find_upcoming(workbench.unsigned_policies(), workbench, now() - timedelta(days=2)) == ""
+    assert (
+        await daily_report._find_upcoming(workbench.unsigned_policies(), workbench, AFTERWARDS - timedelta(days=2))
+        == ""
+    )
 
 
 async def test_preview_of_a_wrong_policy_fails_with_its_mistake(machine, stored):
