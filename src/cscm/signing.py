@@ -134,6 +134,6 @@ def password_of(key: str) -> Mapping[str, str]:
     settings = settings_of_person()
     if VARIABLE not in settings and key != KEYLESS and Path(key).is_file():
         settings[VARIABLE] = click.prompt(
-            f"Password of {key}", hide_input=True, default="", show_default=False, err=True
+            f"Password of {key} (Enter if it has none)", hide_input=True, default="", show_default=False, err=True
         )
     return settings

@@ -7,7 +7,6 @@ image's digest from the build to the registry.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import shutil
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import docker
-from docker.errors import APIError, DockerException
+from docker.errors import APIError, DockerException, NotFound
 from docker.tls import TLSConfig
 from requests.exceptions import RequestException
 
@@ -231,11 +230,21 @@ def clear(label: str, images: str | None, progress: Progress) -> None:
         for image in list_images(client.api) if images else ():
             for name in (*(image["RepoTags"] or ()), *(image["RepoDigests"] or ())):
                 if name.startswith(str(images)):
-                    progress(f"engine: removing the image {name}")
-                    with contextlib.suppress(APIError):
-                        client.images.remove(name)
+                    _remove_image(client, name, progress)
     finally:
         client.close()
+
+
+def _remove_image(client: docker.DockerClient, name: str, progress: Progress) -> None:
+    """Remove an image's name, and the image with its last one; leave what containers of others use."""
+    try:
+        client.images.remove(name)
+    except NotFound:  # it went with another name
+        return
+    except APIError as error:
+        progress(f"engine: leaving the image {name}: {error.explanation or error}")
+    else:
+        progress(f"engine: removed the image {name}")
 
 
 def engine_answers(url: str) -> bool:

@@ -13,6 +13,7 @@ from pydantic_core import ErrorDetails
 from yaml.composer import Composer
 
 from supply_chain.errors import DeclarationInvalid
+from supply_chain.model.image import PATH
 
 LIMIT = 256 * 1024
 """Maximum size of a document in bytes, more than a person writes."""
@@ -27,6 +28,8 @@ LONGEST_KEY = 80
 """Maximum length in characters of a key in a message."""
 GUIDE = "its page in docs/index.md"
 """What shows how to write a document, for which nothing else is named."""
+FORMS = {rf"^{PATH}$": "write lower-case letters and digits, joined by -, _, . or /, such as shop/checkout"}
+"""Pattern of a text → what a person may write."""
 WORD = "tag:yaml.org,2002:str"
 
 M = TypeVar("M", bound=BaseModel)
@@ -165,6 +168,8 @@ def parse_stream(text: str, name: str) -> list[Any]:
 
 def _mistake(error: ErrorDetails, adapter: TypeAdapter[Any]) -> str:
     """Return what is wrong; for an unknown key, also suggest the known key that is most similar."""
+    if error["type"] == "string_pattern_mismatch":
+        return FORMS.get(error["ctx"]["pattern"], error["msg"])
     if error["type"] != "extra_forbidden":
         return error["msg"]
     like = _similar_key(error, adapter)

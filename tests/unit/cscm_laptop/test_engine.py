@@ -5,14 +5,18 @@ import json
 import os
 import socketserver
 import threading
+from unittest.mock import Mock
 
 import pytest
+from docker.errors import APIError, NotFound
 
+from cscm_laptop import engine as engine_module
 from cscm_laptop.engine import (
     STORE,
     Facts,
     ask,
     check_engine,
+    clear,
     engine_url,
     ensure_engine,
     facts,
@@ -176,3 +180,29 @@ def test_pid_file_of_running_engine_is_kept(tmp_path):
     forget_dead([running])
 
     assert running.exists()
+
+
+def test_image_of_others_stays(monkeypatch):
+    """Several supply chains on one engine have the same registry address; the engine refuses to remove what is used."""
+    conflict = Mock(status_code=409, reason="Conflict")
+    answers = {"used": APIError("409", conflict, "container 1 uses it"), "gone": NotFound("404"), "own": None}
+    client = Mock(**{f"{kind}.list.return_value": [] for kind in ("containers", "networks", "volumes")})
+    client.images.remove.side_effect = lambda name: _raise(answers[name.partition("/")[2]])
+    images = [
+        {"RepoTags": ["r/used", "other/own"], "RepoDigests": ["r/own"]},
+        {"RepoTags": None, "RepoDigests": ["r/gone"]},
+    ]
+    monkeypatch.setattr(engine_module, "ask", lambda _: None)
+    monkeypatch.setattr(engine_module, "list_images", lambda _: images)
+    monkeypatch.setattr("docker.DockerClient", lambda **_: client)
+    said: list[str] = []
+
+    clear("cscm.owner=me", "r/", said.append)
+
+    assert said == ["engine: leaving the image r/used: container 1 uses it", "engine: removed the image r/own"]
+    assert [call.args[0] for call in client.images.remove.call_args_list] == ["r/used", "r/own", "r/gone"]
+
+
+def _raise(error):
+    if error:
+        raise error

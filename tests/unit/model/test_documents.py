@@ -106,6 +106,12 @@ def test_key_that_is_suggested_is_not_reported_as_missing():
     assert "name: Field required" in complaint("inner: {nmae: 1}\n"), "it is suggested in another place"
 
 
+def test_invalid_name_is_answered_with_what_to_write():
+    """A pattern is no sentence."""
+    with pytest.raises(DeclarationInvalid, match=r"service\.name: write lower-case letters and digits, joined by -"):
+        parse_document("kind: service\nname: My Shop\n", MANIFEST, "file.yaml")
+
+
 def test_missing_key_is_reported_after_unknown_keys():
     """What is written explains what is missing."""
     message = complaint("inner:\n  prot: 1\nxyzzy: 1\n")
