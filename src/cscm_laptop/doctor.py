@@ -15,7 +15,7 @@ from typing import Any
 from cscm_laptop import emulator_service, firewall, namespaces, prefect_server
 from cscm_laptop.checks import Check, check, message_of, note
 from cscm_laptop.cluster.doctor import examine_cluster
-from cscm_laptop.engine import STORE, WANTED, ask, engine_url, version_of
+from cscm_laptop.engine import STORE, WANTED, ask, engine_url, find_foreign_networks, version_of
 from cscm_laptop.home import Home
 from cscm_laptop.laptop import load_state, needed_pins
 from cscm_laptop.ports import listener, request
@@ -31,8 +31,10 @@ from supply_chain.adapters.tools.toolbox import Toolbox
 from supply_chain.adapters.vulndb import read_database
 from supply_chain.errors import DatabaseUnusable, EngineUnavailable, EngineUnsuitable, SettingInvalid, SupplyChainError
 from supply_chain.evidence.envelope import Key, find_shared_keys, keys_of
+from supply_chain.execution.environment import network_of
 from supply_chain.execution.signed_project import read_project_state
 from supply_chain.model.documents import read_document
+from supply_chain.policy.loading import list_environments
 from supply_chain.policy.people import FILE as PEOPLE
 from supply_chain.policy.people import LAPTOP, PeopleDocument, PeopleOwner, keys_of_owner
 
@@ -48,6 +50,7 @@ def examine(profile: Profile, home: Home) -> list[Check]:
     return [
         _python(),
         *_engine(),
+        *_environments(home),
         *_builds(home),
         *_namespaces(),
         *_tools(home),
@@ -88,6 +91,24 @@ def _engine() -> Iterable[Check]:
         yield check("docker client", "none", "any", False, message_of(error))
     else:
         yield check("docker client", str(client), "any", True, "")
+
+
+def _environments(home: Home) -> Iterable[Check]:
+    """Check that no other supply chain on the engine has an environment of the same name."""
+    if not home.is_ours():
+        return
+    try:
+        foreign = find_foreign_networks(home.owner)
+    except EngineUnavailable:
+        return
+    taken = {each: foreign[name] for each in list_environments(home.project) if (name := network_of(each)) in foreign}
+    found = ", ".join(
+        f"{each} belongs to {owner}, another supply chain on this engine" for each, owner in taken.items()
+    )
+    remedy = "".join(
+        f"; where {owner} is gone, `cscm reset --left-by {owner}`" for owner in sorted(set(taken.values()))
+    )
+    yield check("environments", found or "free", "free", not taken, f"give the environment another name{remedy}")
 
 
 def _builds(home: Home) -> Iterable[Check]:

@@ -27,6 +27,7 @@ from supply_chain.adapters.docker.buildx import find_client
 from supply_chain.adapters.docker.engine import list_images
 from supply_chain.adapters.process.command import run
 from supply_chain.errors import EngineUnavailable, EngineUnsuitable
+from supply_chain.model.container import OWNER
 from supply_chain.model.image import Model
 
 DEFAULT_URL = "unix:///var/run/docker.sock"
@@ -208,6 +209,28 @@ def forget_dead(files: Iterable[Path] = PID_FILES) -> None:
             continue
         if start_time(pid) is None:
             file.unlink(missing_ok=True)
+
+
+def find_foreign_networks(owner: str) -> dict[str, str]:
+    """Return name → owner of each network with containers that another supply chain on this engine has.
+
+    Raises `EngineUnavailable` if no engine answers.
+    """
+    ask(engine_url())
+    client = docker.DockerClient(base_url=engine_url(), timeout=10, **_tls(engine_url()))
+    try:
+        foreign = {
+            str(network.name): str(network.attrs["Labels"][OWNER])
+            for network in client.networks.list(filters={"label": OWNER})
+            if network.attrs["Labels"][OWNER] != owner
+        }
+        return {
+            name: other
+            for name, other in foreign.items()
+            if client.containers.list(all=True, filters={"network": name}, sparse=True)
+        }
+    finally:
+        client.close()
 
 
 def clear(label: str, images: str | None, progress: Progress) -> None:

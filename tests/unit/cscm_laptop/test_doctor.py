@@ -1,11 +1,13 @@
 """What `cscm doctor` says about the policies of the project."""
 
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 from cscm_laptop import doctor
 from cscm_laptop.home import Home
 from cscm_laptop.profile import Profile
 from orchestration.clock import now
+from supply_chain.errors import EngineUnavailable
 from supply_chain.model.tier import TierName
 from tests.support.people import Office, copy_shipped
 from tests.support.signer import EcdsaSigner
@@ -29,6 +31,25 @@ def test_policies_are_checked_with_the_owner_and_the_time_of_the_laptop(tmp_path
     assert "do not count" in doctor._policies(since, home).found
     home.people_owner.write_text("no key")
     assert not (failed := doctor._policies(profile, home)).ok and "people_owner" in failed.found
+
+
+def test_environment_of_another_supply_chain_on_the_engine_is_found(tmp_path, monkeypatch):
+    """A chain would find out at its last step."""
+    project = tmp_path / "project"
+    copy_shipped(project)
+    home = Home(project, tmp_path / "home")
+    assert list(doctor._environments(home)) == [], "`cscm up` did not run yet"
+
+    monkeypatch.setattr(Home, "is_ours", lambda _: True)
+    monkeypatch.setattr(Home, "owner", "me")
+    monkeypatch.setattr(doctor, "find_foreign_networks", lambda owner: {"cscm-staging": "x1", "cscm-none": "x2"})
+    (found,) = doctor._environments(home)
+    assert not found.ok and found.found == "staging belongs to x1, another supply chain on this engine"
+    assert found.remedy.endswith("where x1 is gone, `cscm reset --left-by x1`")
+    monkeypatch.setattr(doctor, "find_foreign_networks", lambda owner: {"cscm-none": "x2"})
+    assert [each.ok for each in doctor._environments(home)] == [True]
+    monkeypatch.setattr(doctor, "find_foreign_networks", Mock(side_effect=EngineUnavailable("no engine\nstart it")))
+    assert list(doctor._environments(home)) == []
 
 
 def test_keys_of_tiers_are_compared_with_each_other_and_with_those_of_people(tmp_path, monkeypatch):

@@ -20,6 +20,7 @@ from cscm_laptop.engine import (
     engine_url,
     ensure_engine,
     facts,
+    find_foreign_networks,
     forget_dead,
     judge,
     version_of,
@@ -206,3 +207,18 @@ def test_image_of_others_stays(monkeypatch):
 def _raise(error):
     if error:
         raise error
+
+
+def test_networks_of_other_supply_chains_are_found(monkeypatch):
+    """One without containers is replaced when it is needed."""
+    owners = {"cscm-staging": "other", "cscm-old": "other", "cscm-own": "me"}
+    networks = [Mock(attrs={"Labels": {"cscm.owner": owner}}) for owner in owners.values()]
+    for network, name in zip(networks, owners, strict=True):
+        network.name = name
+    client = Mock(**{"networks.list.return_value": networks})
+    client.containers.list.side_effect = lambda **given: [1] if given["filters"]["network"] != "cscm-old" else []
+    monkeypatch.setattr(engine_module, "ask", lambda _: None)
+    monkeypatch.setattr("docker.DockerClient", lambda **_: client)
+
+    assert find_foreign_networks("me") == {"cscm-staging": "other"}
+    assert client.close.called
