@@ -196,11 +196,11 @@ def test_image_of_others_stays(monkeypatch):
     monkeypatch.setattr(engine_module, "ask", lambda _: None)
     monkeypatch.setattr(engine_module, "list_images", lambda _: images)
     monkeypatch.setattr("docker.DockerClient", lambda **_: client)
-    said: list[str] = []
+    messages: list[str] = []
 
-    clear("cscm.owner=me", "r/", said.append)
+    clear("cscm.owner=me", "r/", messages.append)
 
-    assert said == ["engine: leaving the image r/used: container 1 uses it", "engine: removed the image r/own"]
+    assert messages == ["engine: leaving the image r/used: container 1 uses it", "engine: removed the image r/own"]
     assert [call.args[0] for call in client.images.remove.call_args_list] == ["r/used", "r/own", "r/gone"]
 
 
