@@ -43,7 +43,7 @@ def test_where_reports_age_and_gaps_of_inventory(monkeypatch):
     inventory.last_reconciled, inventory.count_unscanned = lambda: datetime(2026, 11, 24, 12, tzinfo=UTC), lambda: 0
     after = CliRunner().invoke(main, ["where", "CVE-2026-1234", "--json"])
 
-    assert "in 0 curated images, 0 of them running\nThe inventory was never reconciled" in never.stderr
+    assert "in 0 curated images, 0 of them running\nNobody has looked at what runs" in never.stderr
     assert "not counted: 2 images not scanned" in never.stderr
     assert "as of 2026-11-24 12:00 UTC" in after.stderr and "not counted" not in after.stderr
     assert json.loads(after.stdout) == []
