@@ -14,7 +14,7 @@ from supply_chain.model.tier import CURATION_GATES
 from supply_chain.reports.text import day, escape, megabytes, table
 from supply_chain.text import plain_text, pluralize, render_time
 
-NEVER = "Nobody has looked at what runs yet, so something may be missing; `cscm inventory` does, as each hour."
+NEVER = "Nobody has looked at what runs yet, so something may be missing: run `cscm inventory`."
 
 
 def image_rows(images: Iterable[FleetImage]) -> list[dict[str, str]]:
