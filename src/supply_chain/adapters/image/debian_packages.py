@@ -9,8 +9,8 @@ from __future__ import annotations
 import posixpath
 import re
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Set
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Collection, Iterable, Mapping, Set
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from supply_chain.adapters.image.debian_version import version_key
@@ -40,7 +40,6 @@ CODE = re.compile(r".*\.(pyw?|pth|so(\.[\d.]+)?|pl|pm|rb|[cm]?js|jar|sh)", re.IG
 """Path of a file with code, whatever it begins with."""
 STARTS = (b"\x7fELF", b"#!")
 """Beginning of a program, a library or a script."""
-REMEDY_FOR_REMOVED = "remove the package with dpkg, leave its record, or review this line"
 NO_CODE = ("/etc/", "/usr/share/doc/")
 """Where administrators may change a package's files, or leave them out (Debian policy, 10.7 and 12.3)."""
 
@@ -119,7 +118,8 @@ def read_debian_packages(
 
     `architecture` is the image's (Go's name), whose packages alone count; empty: it is not known. A file counts as
     installed by a package only if it is what an archive published. Of a package that no archive has in this version,
-    nothing counts as installed, unless the base has it: `read_base` returns the files of the image's curated base.
+    nothing counts as installed, unless the base has it: `read_base`, called if it is needed, returns the files of the
+    image's curated base.
     Without an archive, the packages' own records count. `checkpoint` is called for each file, and may raise. Raises
     `PackageIndexUnavailable` or `PackageIndexFailed`, and `ValueError` for more packages than are compared.
     """
@@ -136,15 +136,12 @@ def read_debian_packages(
     distribution = read_distribution(files, keeper)
     published = dict(archive.find({each.package for each in own}, distribution))
     missing = {package for package, each in published.items() if not each.sources}
-    base = read_base()
-    if missing and base is not None:
+    if missing and (base := read_base()) is not None:
         published |= _find_in_base(base, keeper, missing, checkpoint)
     dropped = {package for package, each in published.items() if _is_dropped(package, each)}
     older = _select_with_programs(files, keeper, dropped, checkpoint) if dropped else set[DebianPackage]()
     paths = archive.find_paths(older, distribution) if older else {}
-    packages = _compare(files, own, published, paths, false_claims, checkpoint)
-    removed = _find_removed(files, base, keeper, own, packages.digests or {}, checkpoint) if base else ()
-    return replace(packages, false_claims=tuple(sorted((*packages.false_claims, *removed))))
+    return _compare(files, own, published, paths, false_claims, checkpoint)
 
 
 def _is_dropped(package: DebianPackage, published: PublishedPackage) -> bool:
@@ -177,37 +174,6 @@ def _find_in_base(
     same = packages & {each.package for each in read_records(base, keeper, checkpoint)[0]}
     lists, links = (find_lists(base, checkpoint), _find_code_links(base)) if same else ({}, {})
     return {package: _describe_installed(base, keeper, package, lists.get(package.name, ()), links) for package in same}
-
-
-def _find_removed(
-    files: Files,
-    base: Files,
-    keeper: ContentStore,
-    records: Iterable[Record],
-    published: Mapping[str, Collection[Digest]],
-    checkpoint: Callable[[], object],
-) -> Iterator[str]:
-    """Yield `path:1: why` for each record of a base's package that the image lacks, although its code is there.
-
-    A scanner would look for no vulnerabilities of this package. Code that another of the image's packages has too does
-    not count; `published` is path without links → what they have.
-    """
-    names = {each.package.name for each in records}
-    missing = [each for each in read_records(base, keeper, checkpoint)[0] if each.package.name not in names]
-    lists = find_lists(base, checkpoint) if missing else {}
-    for record in missing:
-        installed = _describe_installed(base, keeper, record.package, lists.get(record.package.name, ()), {})
-        unchanged = set[str]()
-        for path in installed.code:
-            checkpoint()
-            file = files.resolve(path)
-            digest = file[1].content.sha256 if file and file[1].content else b""
-            if file and digest in installed.files[path] and ("sha256", digest) not in published.get(file[0], ()):
-                unchanged.add(file[0])
-        if unchanged:
-            title = escape_path(f"{record.package.name} {record.package.version}")[:200]
-            about = f"there is no record of the base's {title}, and its {_name_some(unchanged)} is there"
-            yield f"{escape_path(record.path)}:1: {about}; {REMEDY_FOR_REMOVED}"
 
 
 def _find_code_links(base: Files) -> dict[str, dict[str, str]]:

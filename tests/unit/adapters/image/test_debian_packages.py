@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from supply_chain.adapters.image import debian_packages
-from supply_chain.adapters.image.debian_packages import REMEDY_FOR_REMOVED, PublishedPackage, read_debian_packages
+from supply_chain.adapters.image.debian_packages import PublishedPackage, read_debian_packages
 from supply_chain.adapters.image.dpkg_records import REMEDY, DebianPackage
 from supply_chain.evidence.examination import Identity
 from tests.support.dpkg import STATUS, record
@@ -294,11 +294,11 @@ def test_version_that_archives_dropped_is_unknown_and_vouches_for_nothing():
     assert (packages.false_claims, packages.unknown, packages.digests) == ((), ("hat 1.0",), {})
 
 
-def in_base(contents, base, links=None, base_links=None, archive=None):
-    """Return the packages of an image on a base; the archive has none of them, unless another is given."""
+def in_base(contents, base, links=None, base_links=None):
+    """Return the packages of an image on a base, both with the hat; the archive has none of it."""
     keeper, files = lay_files({"etc/os-release": RELEASE, **contents}, links, keep=1024 * 1024)
     _, below = lay_files(base, base_links, store=keeper, keep=1024 * 1024)
-    return read_debian_packages(files, keeper, archive or MemoryDebianArchive({}), "amd64", read_base=lambda: below)
+    return read_debian_packages(files, keeper, MemoryDebianArchive({}), "amd64", read_base=lambda: below)
 
 
 SUMS = {"var/lib/dpkg/info/hat.md5sums": "".join(f"{'0' * 32}  {path}\n" for path in FILES).encode()}
@@ -344,29 +344,15 @@ def test_base_vouches_for_its_own_lists_and_records_only():
     assert in_base({**base, STATUS: record("1.0", source="caps (1)")}, base).unknown == ("hat 1.0",)
 
 
-@pytest.mark.parametrize("records", [{}, {STATUS: record(name="cap")}], ids=["none", "another"])
-def test_code_of_the_base_without_its_record_is_a_false_claim(records):
-    """A scanner would look for no vulnerabilities of it."""
-    base = {**FILES, **SUMS, STATUS: record(name="cap") + record("1.0")}
+def test_base_is_read_only_if_an_archive_lacks_a_package():
+    """It takes requests to the registry."""
+    keeper, files = lay_files({**FILES, STATUS: record()}, keep=1024 * 1024)
 
-    (claim,) = in_base({**FILES, **records}, base).false_claims
+    def fail():
+        raise AssertionError("it is not needed")
 
-    about = "there is no record of the base's hat 1.0, and its "
-    named = "/usr/bin/hat, /usr/lib/libhat.so, /usr/lib/python3/dist-packages/hat.py is there"
-    assert claim == f"/{STATUS}:1: {about}{named}; {REMEDY_FOR_REMOVED}"
-    (claim,) = in_base({"usr/lib/libhat.so": LIBRARY, **records}, base).false_claims
-    assert f"{about}/usr/lib/libhat.so is there" in claim
-
-
-def test_removed_package_of_the_base_is_no_false_claim():
-    """Its code is gone, was changed, or is another package's now; whatever else it left is no code."""
-    base = {**FILES, **SUMS, STATUS: record("1.0")}
-    own = published(files={"usr/lib/libhat.so": LIBRARY}, sources=frozenset({"hats 2.0"}))
-    archive = MemoryDebianArchive({DebianPackage("cap", "2.0-1", "amd64", "hats 2.0"): own})
-
-    assert in_base({"usr/share/hat/text": TEXT, "usr/bin/hat": b"#!/bin/sh\n"}, base).false_claims == ()
-    assert in_base({"usr/lib/libhat.so": LIBRARY, STATUS: record(name="cap")}, base, archive=archive).false_claims == ()
-    assert in_base({**FILES, STATUS: record("2.0")}, base).false_claims == ()
+    assert read_debian_packages(files, keeper, MemoryDebianArchive(), "amd64", read_base=fail).unknown == ()
+    assert read_debian_packages(files, keeper, MemoryDebianArchive({}), "amd64").unknown == ("hat 2.0-1",)
 
 
 def test_name_that_no_archive_has_vouches_for_nothing():
