@@ -10,7 +10,8 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -211,14 +212,24 @@ def forget_dead(files: Iterable[Path] = PID_FILES) -> None:
             file.unlink(missing_ok=True)
 
 
+@contextmanager
+def _connect(timeout: int) -> Iterator[docker.DockerClient]:
+    """Yield a client of the engine; raise `EngineUnavailable` if none answers. `timeout` is in seconds."""
+    url = engine_url()
+    ask(url)
+    client = docker.DockerClient(base_url=url, timeout=timeout, **_tls(url))
+    try:
+        yield client
+    finally:
+        client.close()
+
+
 def find_foreign_networks(owner: str) -> dict[str, str]:
     """Return name → owner of each network with containers that another supply chain on this engine has.
 
     Raises `EngineUnavailable` if no engine answers.
     """
-    ask(engine_url())
-    client = docker.DockerClient(base_url=engine_url(), timeout=10, **_tls(engine_url()))
-    try:
+    with _connect(timeout=10) as client:
         foreign = {
             str(network.name): str(network.attrs["Labels"][OWNER])
             for network in client.networks.list(filters={"label": OWNER})
@@ -229,8 +240,6 @@ def find_foreign_networks(owner: str) -> dict[str, str]:
             for name, other in foreign.items()
             if client.containers.list(all=True, filters={"network": name}, sparse=True)
         }
-    finally:
-        client.close()
 
 
 def clear(label: str, images: str | None, progress: Progress) -> None:
@@ -238,9 +247,7 @@ def clear(label: str, images: str | None, progress: Progress) -> None:
 
     If `images` is given, also remove the images whose names begin with it, except those that are in use elsewhere.
     """
-    ask(engine_url())
-    client = docker.DockerClient(base_url=engine_url(), timeout=60, **_tls(engine_url()))
-    try:
+    with _connect(timeout=60) as client:
         for container in client.containers.list(all=True, filters={"label": label}):
             progress(f"engine: removing the container {container.name}")
             container.remove(force=True, v=True)
@@ -254,8 +261,6 @@ def clear(label: str, images: str | None, progress: Progress) -> None:
             for name in (*(image["RepoTags"] or ()), *(image["RepoDigests"] or ())):
                 if name.startswith(str(images)):
                     _remove_image(client, name, progress)
-    finally:
-        client.close()
 
 
 def _remove_image(client: docker.DockerClient, name: str, progress: Progress) -> None:

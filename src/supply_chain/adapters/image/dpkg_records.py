@@ -223,8 +223,8 @@ def find_lists(files: Files, checkpoint: Callable[[], object]) -> dict[str, list
     """Return the name of a package → the lists of its files in the image."""
     lists = defaultdict[str, list[FileContent]](list)
     for directory in ("info", "status.d"):
-        found = files.resolve(f"{PLACE}{directory}")
-        for name in found[1].children if found else ():
+        resolved = files.resolve(f"{PLACE}{directory}")
+        for name in resolved[1].children if resolved else ():
             checkpoint()
             stem, dot, end = name.rpartition(".")
             file = files.resolve(f"{PLACE}{directory}/{name}") if dot + end in LISTS else None
