@@ -18,6 +18,7 @@ from supply_chain.concurrency import (
 )
 from supply_chain.errors import RegistryUnavailable
 from tests.support.present import present
+from tests.support.processes import runs
 from tests.support.waiting import eventually
 
 
@@ -176,12 +177,4 @@ def test_processes_end_with_a_killed_parent(tmp_path):
         os.kill(child, 0)
         parent.kill()
         parent.wait()
-    eventually(lambda: not _is_alive(child), 60)
-
-
-def _is_alive(process):
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    return True
+    eventually(lambda: not runs(child), 60)

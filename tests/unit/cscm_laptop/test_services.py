@@ -14,6 +14,7 @@ import pytest
 from cscm_laptop.ports import answers, is_listening
 from cscm_laptop.services import Record, Service, boot_id, child_environment, read_record, start_time, stop
 from supply_chain.errors import PartFailed, PortBusy, ToolMissing
+from tests.support.processes import state_of
 
 SLEEP = (sys.executable, "-c", "import time; time.sleep(60)")
 
@@ -109,7 +110,7 @@ def test_process_with_one_remaining_thread_is_alive(tmp_path):
     process = subprocess.Popen([sys.executable, "-c", script])
     try:
         assert until(note.exists)
-        assert Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+        assert state_of(process.pid) == "Z"
         assert start_time(process.pid)
     finally:
         process.kill()

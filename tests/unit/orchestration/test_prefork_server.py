@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from orchestration import prefork_client, prefork_server
+from tests.support.processes import runs, state_of
 
 ROOT = Path(__file__).parents[3]
 PATIENCE = 300
@@ -139,12 +140,6 @@ def pid_of(place):
     raise AssertionError("it did not start")
 
 
-def lives(pid):
-    with contextlib.suppress(FileNotFoundError):
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    return False
-
-
 @pytest.mark.parametrize("status", [0, 3])
 def test_forked_run_has_own_environment_directory_output_and_status(served, status):
     """The run behaves as if it had been started by itself."""
@@ -172,7 +167,7 @@ def test_signal_reaches_forked_run_and_its_end_is_reported(served, number):
     process.communicate(timeout=30)
 
     assert process.returncode == (7 if number == signal.SIGTERM else -number)
-    assert not lives(run)
+    assert not runs(run)
 
 
 def test_forked_run_ends_if_its_client_is_killed(served):
@@ -184,9 +179,9 @@ def test_forked_run_ends_if_its_client_is_killed(served):
     process.communicate(timeout=30)
 
     end = time.monotonic() + 10
-    while lives(run) and time.monotonic() < end:
+    while runs(run) and time.monotonic() < end:
         time.sleep(0.05)
-    assert not lives(run)
+    assert not runs(run)
 
 
 def assert_starts_alone(place, **changes):
@@ -332,10 +327,10 @@ def test_signal_that_the_client_ignores_does_not_reach_the_fork(served):
     process.send_signal(signal.SIGHUP)
     time.sleep(0.3)
 
-    assert lives(run) and process.poll() is None
+    assert runs(run) and process.poll() is None
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=30)
-    assert not lives(run)
+    assert not runs(run)
 
 
 def test_fork_stops_and_continues_with_its_client(served):
@@ -357,7 +352,7 @@ def wait_for_state(pid, state):
     """Return whether a process has a state (proc_pid_stat(5)) within ten seconds."""
     end = time.monotonic() + 10
     while time.monotonic() < end:
-        if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == state:
+        if state_of(pid) == state:
             return True
         time.sleep(0.02)
     return False

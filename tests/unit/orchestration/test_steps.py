@@ -24,6 +24,7 @@ from supply_chain.errors import (
     RegistryFailed,
     RegistryUnavailable,
 )
+from tests.support.processes import runs
 
 SH = Tool("sh", Path("/bin/sh"), "1")
 
@@ -43,13 +44,6 @@ async def started(note):
             return int(note.read_text())
         await asyncio.sleep(0.01)
     raise AssertionError("the step did not start")
-
-
-def gone(pid):
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return True
 
 
 def pair(a, *, b):
@@ -84,7 +78,7 @@ async def test_cancelled_step_ends_its_commands_and_is_awaited(tmp_path, times, 
         await run
 
     assert note.with_suffix(".tidied").exists()
-    assert gone(pid)
+    assert not runs(pid)
     del run
     gc.collect()
     assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
@@ -98,7 +92,7 @@ async def test_timeout_of_run_ends_step(tmp_path):
         async with asyncio.timeout(0.5):
             await in_thread(sleep, note)
 
-    assert gone(await started(note))
+    assert not runs(await started(note))
 
 
 async def test_cancelled_step_does_not_end_another(tmp_path):

@@ -21,6 +21,7 @@ from supply_chain.adapters.process.cancellation import GRACE, Cancellation, curr
 from supply_chain.adapters.process.command import LINES, Tool, _BoundedBuffer, run
 from supply_chain.errors import Cancelled, DiskFull, ToolFailed, ToolMissing, ToolTimedOut
 from supply_chain.text import CONTROL
+from tests.support.processes import runs
 
 SH = Tool("sh", Path("/bin/sh"), "1")
 PYTHON = Tool("python", Path(sys.executable), "3")
@@ -28,13 +29,9 @@ GRANDCHILD = "sh -c 'echo $$ > {0}.tmp; mv {0}.tmp {0}; trap \"\" TERM; while :;
 
 
 def gone(pid: int) -> bool:
-    """Return whether no process has this number, or only a zombie."""
+    """Return whether the process ends within two seconds."""
     for _ in range(100):
-        try:
-            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-        except (FileNotFoundError, ProcessLookupError):  # ProcessLookupError if the process ends between open and read
-            return True
-        if state == "Z":
+        if not runs(pid):
             return True
         time.sleep(0.02)
     return False

@@ -5,10 +5,10 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 from supply_chain.adapters.process.guardian import Guardian
 from tests.support.present import present
+from tests.support.processes import runs
 
 PARENT = """
 import sys, threading
@@ -22,13 +22,6 @@ script = 'trap "" TERM; sleep 1234 & echo $! > $0.new; mv $0.new $0; wait'
 for number in ("1", "2"):
     threading.Thread(target=sh.run, args=("-c", script, sys.argv[1] + number), kwargs={"timeout": 60}).start()
 """
-
-
-def alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except FileNotFoundError:
-        return False
 
 
 def eventually(holds):
@@ -45,12 +38,12 @@ def test_guardian_ends_commands_of_killed_process_and_their_children(tmp_path):
     notes = [tmp_path / "pid1", tmp_path / "pid2"]
     eventually(lambda: all(note.exists() for note in notes))
     sleepers = [int(note.read_text()) for note in notes]
-    assert all(map(alive, sleepers))
+    assert all(map(runs, sleepers))
 
     parent.kill()
     parent.wait()
 
-    eventually(lambda: not any(map(alive, sleepers)))
+    eventually(lambda: not any(map(runs, sleepers)))
 
 
 def group() -> subprocess.Popen[bytes]:
