@@ -1,14 +1,15 @@
 """Measure what one team's flood does to everybody else; write a section of docs/performance.md.
 
-`python -m bench.flood [ARM…] [JUNK]` needs a running laptop, with an image in `dev/*` that development signed. Arms:
+`python -m bench.flood [ARM…] [COUNT]` needs a running laptop, with an image in `dev/*` that development signed. Arms:
 
 - `pushes`: the events of 1,000 pushes to one application in ten seconds, followed by a signed push;
 - `applications`: the same to 100 applications;
-- `referrers`: JUNK referrers (10,000) on one image, which is then signed and announced;
-- `malformed`: 1,000 messages in the bridge's queue that are not pushes.
+- `referrers`: COUNT referrers (10,000) on one image, which is then signed and announced;
+- `malformed`: 1,000 messages in the bridge's queue that are not pushes;
+- `branches`: one team pushes COUNT branches (60) of one source repository.
 
-Meanwhile, other applications push honest images, and runs of monitor, respond and lifecycle are scheduled. The
-benchmark only reports; nothing depends on its result.
+Meanwhile, other applications push honest images, or their sources during `branches`, and runs of monitor, respond and
+lifecycle are scheduled. The benchmark only reports; nothing depends on its result.
 """
 
 from __future__ import annotations
@@ -19,33 +20,43 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from os import getloadavg
+from pathlib import Path
 from typing import Any
 
+from bench.chain import EXAMPLE, copied
 from bench.events import p95
 from bench.flooding import Honest, Pusher, spread
+from bench.revisions import revision
 from bench.section import write_section
 from cscm_laptop import prefect_server
 from cscm_laptop.home import Home
 from cscm_laptop.ports import asked
 from cscm_laptop.profile import load_profile
+from orchestration.source import post_pushed
+from orchestration.waiting_runs import BETWEEN, WAITING
 from supply_chain.errors import PartFailed
 from supply_chain.reports.daily import NO_SLOT
 
 TITLE = "## One team's flood"
 LATE, SLOW = 30.0, 2.0
 """Goals for 95 of 100 cases: seconds that runs of others may be late, and that Prefect's API may take."""
-PUSHES, SECONDS, JUNK = 1000, 10.0, 10_000
+PUSHES, SECONDS, JUNK, BRANCHES = 1000, 10.0, 10_000, 60
 HONEST = (2.0, 5.0, 8.0, 15.0, 25.0, 40.0)
-"""Seconds after the flood's start at which another application pushes."""
+"""Seconds after the flood's start at which another application pushes an image."""
+HONEST_SOURCES = (5.0, 35.0, 65.0)
+"""The same for sources: another team's build has ended when the next one begins."""
 EVERY = 10.0
 """Seconds between two runs of each of the others."""
 PATIENCE = 420.0
 OTHERS = ("monitor/every-5-minutes", "respond/on-drift", "lifecycle/nightly")
 SIGNED_LAST = "signed-last"
+ARMS = ("pushes", "applications", "malformed", "referrers", "branches")
+REFUSED = "examples/careless"
+"""An application that is refused after its build, so that other teams deploy nothing."""
 
 
 @contextmanager
@@ -140,6 +151,10 @@ class Harness:
     provenance: dict[str, Any]
     honest: list[Honest] = field(default_factory=list)
     scheduled: dict[str, list[str]] = field(default_factory=dict)
+    sources: Path | None = None
+    """A clone of the project, from which other teams push, if the flood is of source pushes."""
+    pushed: dict[str, datetime] = field(default_factory=dict)
+    """Branch → when another team pushed it."""
 
     @classmethod
     def here(cls) -> Harness:
@@ -162,24 +177,34 @@ class Harness:
 
     def meanwhile(self, over: threading.Event) -> None:
         """Make honest pushes at their times, and schedule the others' runs, until `over` is set."""
-        begun, pushes, next_run = time.monotonic(), list(HONEST), 0.0
+        begun, next_run = time.monotonic(), 0.0
+        pushes = list(HONEST_SOURCES if self.sources else HONEST)
         while not over.wait(0.1):
             passed = time.monotonic() - begun
             if pushes and passed >= pushes[0]:
                 pushes.pop(0)
-                self.honest.append(self.pusher.honest(f"honest-{len(pushes)}", self.provenance))
+                if self.sources:
+                    self.push_source(self.sources, len(pushes))
+                else:
+                    self.honest.append(self.pusher.honest(f"honest-{len(pushes)}", self.provenance))
             if passed >= next_run and passed < HONEST[-1] + 5:
                 self.schedule_others()
                 next_run += EVERY
 
-    def arm(self, name: str, flood: Callable[[], str]) -> Result:
+    def push_source(self, sources: Path, number: int) -> None:
+        """Announce another team's push of an application that the gates refuse after its build."""
+        ref = f"refs/heads/honest-{self.pusher.word}-{number}"
+        self.pushed[ref] = datetime.now(UTC)
+        post_pushed(sources / REFUSED, revision(sources), ref, f"honest-{number}")
+
+    def arm(self, name: str, flood: Callable[[], str], patience: float) -> Result:
         """Flood, wait until everything is done, and return the measurements."""
         since, begun = datetime.now(UTC), time.monotonic()
         result = Result(name, "", load=getloadavg()[0])
         with self.api.probed(), in_background(self.meanwhile):
             result.flood = flood()
             while time.monotonic() - begun < HONEST[-1] + 10 or not self.is_done(since):
-                if time.monotonic() - begun > PATIENCE:
+                if time.monotonic() - begun > patience:
                     break
                 time.sleep(1)
             else:
@@ -193,7 +218,8 @@ class Harness:
         now = datetime.now(UTC)
         open_runs = [
             run for run in self.api.runs(since)
-            if run["state_type"] not in ended and datetime.fromisoformat(run["expected_start_time"]) < now
+            if run["state_type"] not in ended
+            and (run["state_name"] == WAITING or datetime.fromisoformat(run["expected_start_time"]) < now)
         ]  # fmt: skip
         return not self.pusher.waiting() and not open_runs
 
@@ -220,6 +246,12 @@ class Harness:
                 result.own.append(late)
             else:
                 result.late.setdefault("another application's promotion", []).append(late)
+        began_at = {run["parameters"].get("ref"): run["start_time"] for run in runs}
+        for ref, at_time in self.pushed.items():
+            start = began_at.get(ref)
+            late = _late(at_time.isoformat(), start) if start else PATIENCE
+            result.late.setdefault("another team's push", []).append(late)
+            result.decided, result.expected = result.decided + bool(start), result.expected + 1
 
     # The floods. Each is prepared first, and returns a function that floods while everything is measured.
 
@@ -268,6 +300,19 @@ class Harness:
 
         return flood
 
+    def branches(self, sources: Path, count: int) -> Callable[[], str]:
+        """Prepare pushes of branches of a clone of the project."""
+        self.sources = sources
+
+        def flood() -> str:
+            begun = time.monotonic()
+            for number in range(count):
+                ref = f"refs/heads/flood-{self.pusher.word}-{number}"
+                post_pushed(sources / EXAMPLE, revision(sources), ref, "flood")
+            return f"pushes of {count} branches by one team in {time.monotonic() - begun:.0f} s"
+
+        return flood
+
 
 def _collided(run: dict[str, Any]) -> bool:
     """Return whether Prefect cancelled a run because the run before it had not ended; others count as late."""
@@ -278,19 +323,22 @@ def _late(expected: str, at: str) -> float:
     return (datetime.fromisoformat(at) - datetime.fromisoformat(expected)).total_seconds()
 
 
-def measure(arm: str, junk: int) -> Result:
+def measure(arm: str, count: int | None) -> Result:
     """Measure one arm, and remove what it left."""
     harness = Harness.here()
-    prepare: dict[str, Callable[[], Callable[[], str]]] = {
-        "pushes": lambda: harness.pushes(1),
-        "applications": lambda: harness.pushes(100),
-        "referrers": lambda: harness.referrers(junk),
-        "malformed": harness.malformed,
-    }
-    try:
-        return harness.arm(arm, prepare[arm]())
-    finally:
-        harness.pusher.remove()
+    patience = PATIENCE
+    with ExitStack() as stack:
+        stack.callback(harness.pusher.remove)
+        if arm == "branches":
+            flood = harness.branches(stack.enter_context(copied()), count or BRANCHES)
+            patience += BETWEEN.total_seconds() * 2 * (count or BRANCHES)
+        elif arm == "referrers":
+            flood = harness.referrers(count or JUNK)
+        elif arm == "malformed":
+            flood = harness.malformed()
+        else:
+            flood = harness.pushes(100 if arm == "applications" else 1)
+        return harness.arm(arm, flood, patience)
 
 
 def section(results: Sequence[Result]) -> str:
@@ -321,12 +369,12 @@ def _missed(value: float, goal: float) -> str:
 
 
 def main(words: Sequence[str]) -> None:
-    """Measure, print and write the section; a number among the words is the number of junk referrers."""
-    junk = next((int(word) for word in words if word.isdigit()), JUNK)
+    """Measure, print and write the section; a number among the words is the COUNT of an arm."""
+    count = next((int(word) for word in words if word.isdigit()), None)
     arms = [word for word in words if not word.isdigit()]
     results = []
-    for arm in arms or ("pushes", "applications", "malformed", "referrers"):
-        results.append(measure(arm, junk))
+    for arm in arms or ARMS:
+        results.append(measure(arm, count))
         print(section(results[-1:]), flush=True)
     if not arms:
         write_section("flood", section(results))

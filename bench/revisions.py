@@ -55,8 +55,8 @@ def one_round(tree: Path) -> Round:
 
 
 def revision(tree: Path) -> str:
-    """Return the abbreviated hash of the commit that is checked out."""
-    command = ["git", "-C", str(tree), "rev-parse", "--short", "HEAD"]
+    """Return the hash of the commit that is checked out."""
+    command = ["git", "-C", str(tree), "rev-parse", "HEAD"]
     return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
 
 
@@ -95,7 +95,7 @@ def main() -> None:
         seconds = {tree: one_round(tree) for tree in (trees if number % 2 else reversed(trees))}
         print(f"round {number}: before and after: {[seconds[tree] for tree in trees]}", flush=True)
         rounds.append([seconds[tree] for tree in trees])
-    text = "\n".join(section(rounds[1:], [revision(tree) for tree in trees], load))
+    text = "\n".join(section(rounds[1:], [revision(tree)[:8] for tree in trees], load))
     write_section("revisions", text)
     print(text)
 
