@@ -20,7 +20,7 @@ from orchestration.clock import now
 from orchestration.locks import LockKind, lock_name, run_lock
 from orchestration.run_states import UNNEEDED, complete_as
 from orchestration.steps import in_thread
-from supply_chain.errors import ApplicationBusy, DeclarationInvalid, SupplyChainError
+from supply_chain.errors import DeclarationInvalid, SupplyChainError
 from supply_chain.evidence.personal_decision import Words
 from supply_chain.execution.environment_documents import invalid_error
 from supply_chain.lifecycle.apply import Applied, Entry, completed_entries, unfinished_entries
@@ -55,7 +55,7 @@ async def lifecycle(rules: str = "nightly", dry_run: bool | None = None) -> Appl
         rules: The name of a document in deployments/lifecycle.
         dry_run: Make the plan but do not apply it. If empty, the workbench block decides.
     """
-    if due := _missed():
+    if due := _find_missed_time():
         return complete_as(UNNEEDED, f"it was due on {due:%Y-%m-%d %H:%M}, and a later run makes a new plan", None)
     ports = await LifecyclePorts.aload()
     plan = await plan_step(rules, ports)
@@ -76,7 +76,7 @@ async def lifecycle(rules: str = "nightly", dry_run: bool | None = None) -> Appl
     return await _apply(plan, ports)
 
 
-def _missed() -> datetime | None:
+def _find_missed_time() -> datetime | None:
     """Return when this run was due if it began too late; else None, also if it continues with an approved plan."""
     context = FlowRunContext.get()
     run = context.flow_run if context else None
@@ -129,7 +129,7 @@ async def _publish(applied: Applied, plan: Plan) -> None:
 async def _alone(repository: str, ports: LifecyclePorts) -> AsyncIterator[None]:
     """Hold every lock under which an image of the repository is admitted or deployed; bases are never deployed.
 
-    Raises `ApplicationBusy` if a lock stays taken.
+    Raises `LockBusy` if a lock stays taken.
     """
     application = application_of(repository)
     names = [lock_name(LockKind.CURATE, application)]
@@ -137,14 +137,8 @@ async def _alone(repository: str, ports: LifecyclePorts) -> AsyncIterator[None]:
         places = ports.workbench.environment_documents().names
         names += [lock_name(LockKind.DEPLOY, place, application) for place in places]
     async with AsyncExitStack() as locks:
-        try:
-            for name in names:
-                await locks.enter_async_context(run_lock(name))
-        except TimeoutError as error:
-            raise ApplicationBusy(
-                f"Images of {application} were admitted or deployed all the time, so none of them was changed.\n"
-                "Apply the same plan again; look in the UI for a run of the application that hangs."
-            ) from error
+        for name in names:
+            await locks.enter_async_context(run_lock(name))
         yield
 
 

@@ -13,7 +13,7 @@ from orchestration.locks import LockKind, abandoned_locks, parse_lock_name, run_
 from orchestration.run_report import log
 from orchestration.steps import in_thread
 from supply_chain import scratch
-from supply_chain.errors import PartFailed, SupplyChainError
+from supply_chain.errors import LockBusy, PartFailed, SupplyChainError
 from supply_chain.text import plain_text, plain_text_lines
 
 SHORTLY = 1.0
@@ -33,7 +33,7 @@ async def sweep() -> tuple[str, ...]:
     given_back, failed = [], list[str]()
     for name in await in_thread(abandoned_locks):
         try:
-            if await _cleared(name):
+            if await _release_lock(name):
                 given_back.append(name)
         except (SupplyChainError, PrefectException, HTTPError, TimeoutError) as error:
             failed.append(f"{name}: {type(error).__name__}: {plain_text_lines(error)}")
@@ -42,12 +42,12 @@ async def sweep() -> tuple[str, ...]:
     return tuple(given_back)
 
 
-async def _cleared(name: str) -> bool:
+async def _release_lock(name: str) -> bool:
     """Remove what the earlier holders of this lock left; return False if another run took it: it cleans up itself."""
     async with AsyncExitStack() as stack:
         try:
             before = await stack.enter_async_context(run_lock(name, SHORTLY))
-        except TimeoutError:
+        except LockBusy:
             return False
         kind, *about = parse_lock_name(name)  # the lock of a nightly run has no subject
         if kind == LockKind.BUILD:

@@ -27,6 +27,7 @@ from prefect.settings import get_current_settings
 from pydantic import TypeAdapter, ValidationError
 
 from orchestration.steps import invocation
+from supply_chain.errors import LockBusy
 from supply_chain.model.image import Model
 
 NEXT = " next"
@@ -80,7 +81,7 @@ async def run_lock(name: str, wait: float | None = None) -> AsyncIterator[tuple[
     The lock belongs to the run: flows within it do not wait for the lock again.
 
     The yielded runs are named each time until a run has ended well after them: the block must clean up what they left.
-    Raises `TimeoutError` after `wait` seconds, by default `WAIT`.
+    Raises `LockBusy` after `wait` seconds, by default `WAIT`.
     """
     if name in _held.get():
         yield ()
@@ -98,13 +99,13 @@ async def next_run_lock(name: str, wait: float | None = None) -> AsyncIterator[b
     """Acquire the lock of this name and yield True, or yield False at once if another run of this machine waits for it.
 
     The waiting run will see, once it holds the lock, everything that this run would see. So of any number of runs of
-    one kind, one works and one waits. Raises `TimeoutError` as `run_lock` does.
+    one kind, one works and one waits. Raises `LockBusy` as `run_lock` does.
     """
     async with AsyncExitStack() as stack:
         async with AsyncExitStack() as entrance:
             try:
                 await entrance.enter_async_context(_lock_file(f"{name}{NEXT}", time.monotonic()))
-            except TimeoutError:
+            except LockBusy:
                 is_first = False
             else:
                 is_first = True
@@ -124,10 +125,20 @@ async def _acquire(name: str, until: float) -> AsyncIterator[tuple[str, ...]]:
         _write(file, (*earlier, mine))
         await client.upsert_global_concurrency_limit_by_name(name=name, limit=1)
         left = max(ANSWER, until - time.monotonic())
-        async with concurrency([name], strict=True, timeout_seconds=left, lease_duration=LEASE):
-            _write(file, (*earlier, mine.model_copy(update={"lease": _last_lease()})))
-            yield tuple(holder.run for holder in earlier)
+        try:
+            async with concurrency([name], strict=True, timeout_seconds=left, lease_duration=LEASE):
+                _write(file, (*earlier, mine.model_copy(update={"lease": _last_lease()})))
+                yield tuple(holder.run for holder in earlier)
+        except AcquireConcurrencySlotTimeoutError as error:
+            raise _busy(name) from error
         _write(file, ())
+
+
+def _busy(name: str) -> LockBusy:
+    return LockBusy(
+        f"Another run held the lock {name!r} for too long.\n"
+        "Look in the UI for a run that hangs, cancel it, and run this again."
+    )
 
 
 def abandoned_locks() -> tuple[str, ...]:
@@ -160,7 +171,7 @@ async def _lock_file(name: str, until: float) -> AsyncIterator[int]:
     with _open(directory / quote(name, safe=" ")) as file:
         while not _try_lock(file):
             if time.monotonic() > until:
-                raise AcquireConcurrencySlotTimeoutError(f"{name}: another run held the lock for too long")
+                raise _busy(name)
             await asyncio.sleep(POLL)
         yield file
 

@@ -553,13 +553,13 @@ class PlanUnfinished(SupplyChainError):
     code = "lifecycle.unfinished"
 
 
-class ApplicationBusy(SupplyChainError):
-    """A lifecycle plan waited too long for runs that use images of the application.
+class LockBusy(SupplyChainError, TimeoutError):
+    """Another run held the lock of some work for too long. This run did not do it.
 
-    Look for a run that hangs, and apply the plan again.
+    Look in the UI for a run that hangs, cancel it, and run this again.
     """
 
-    code = "lifecycle.busy"
+    code = "lock.busy"
 
 
 class ResponseIncomplete(SupplyChainError):

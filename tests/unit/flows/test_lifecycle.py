@@ -165,13 +165,13 @@ async def test_locked_application_does_not_delay_others(run, monkeypatch):
 
     monkeypatch.setattr(lifecycle, "run_lock", lock)
 
-    with pytest.raises(PlanUnfinished, match=r"lifecycle\.busy"):
+    with pytest.raises(PlanUnfinished, match=r"lock\.busy"):
         await lifecycle.lifecycle.fn("nightly")
 
     assert [call[2] for call in run.calls if call[0] == "apply"] == ["curated/shop"] and run.held == []
     (found,) = run.published
     assert {(e.ref.repository, e.outcome.value, e.code) for e in found.entries} == {
-        ("curated/hello", "failed", "lifecycle.busy")
+        ("curated/hello", "failed", "lock.busy")
     }
 
 

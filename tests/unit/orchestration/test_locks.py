@@ -12,6 +12,7 @@ from prefect.settings import get_current_settings
 from orchestration import locks
 from orchestration.locks import abandoned_locks, lock_name, next_run_lock, parse_lock_name, run_lock
 from orchestration.steps import invocation
+from supply_chain.errors import LockBusy
 
 
 @pytest.fixture
@@ -36,7 +37,7 @@ def gives_up(monkeypatch):
 
     @contextmanager
     def soon(message=None):
-        with monkeypatch.context() as patch, another_run(), pytest.raises(TimeoutError, match=message):
+        with monkeypatch.context() as patch, another_run(), pytest.raises(LockBusy, match=message):
             patch.setattr(locks, "WAIT", 0.5)
             yield
 
@@ -108,7 +109,7 @@ async def test_lock_is_reentrant_within_run(name, gives_up):
 async def test_waiting_for_lock_times_out(name, gives_up):
     """The holder is not disturbed, and the waiting run is not reported as abandoned."""
     async with run_lock(name):
-        with gives_up(f"{name}: another run held the lock"):
+        with gives_up(f"Another run held the lock {name!r}"):
             async with run_lock(name):
                 raise AssertionError("two hold the lock")
 
