@@ -23,11 +23,11 @@ from orchestration.push_places import place_lock
 from orchestration.run_names import by_path
 from orchestration.run_report import RunReporter, report_run
 from orchestration.run_states import UNNEEDED, complete_as, complete_frozen, complete_refused
-from orchestration.source import snapshot_of, source_in
+from orchestration.source import read_application, snapshot_of
 from orchestration.source_pushes import explain_replaced, find_later_push
 from orchestration.steps import alongside
 from orchestration.waiting_runs import SOON, can_wait, release_slot
-from supply_chain.errors import SettingInvalid
+from supply_chain.errors import LockBusy, SettingInvalid
 from supply_chain.execution.deployment import Deployment
 from supply_chain.model.image import CuratedImage
 from supply_chain.model.manifest import Base, Service
@@ -59,7 +59,7 @@ async def chain(
         by_event: Whether an event started the run. A promotion freeze then ends it before the next gate, as Frozen.
         ref: The branch or tag that was pushed, such as refs/heads/main. A later push to it replaces this one.
         pushed: The time of the push, such as 2026-11-27T12:00:00+00:00.
-        team: The team that the git hook names. Its pushes have one place in the work queue, from all its repositories.
+        team: The team that the git hook names, or the repository. Its pushes have one place in the work queue.
     """
     with mark_as_chain():
         if by_event and (later := await find_later_push(ref, pushed)):
@@ -68,7 +68,7 @@ async def chain(
             return complete_as(UNNEEDED, why, None)
         async with AsyncExitStack() as stack:
             if by_event and can_wait():
-                await _take_place_or_leave(stack, team, *await source_in(Path(path), revision))
+                await _take_place_or_leave(stack, team or path, await read_application(Path(path), revision))
             workbench: Workbench = await Workbench.aload("workbench")
             async with (
                 alongside(workbench.check_policies),  # takes as long as the snapshot and the check of the name
@@ -104,30 +104,29 @@ async def _chain(
     return complete_refused(deployment) if isinstance(deployment, Refused) else deployment
 
 
-async def _take_place_or_leave(stack: AsyncExitStack, team: str, repository: str, application: str) -> None:
-    """Take the lock of a team until the stack closes; reschedule this run if that is not possible.
+async def _take_place_or_leave(stack: AsyncExitStack, holder: str, application: str) -> None:
+    """Take the lock of the holder's place until the stack closes; reschedule this run if that is not possible.
 
-    A team has one place in the work queue of chains at a time, so that its builds leave the other places to others. If
-    the git hook names no team, a source repository has one. The declaration's owner does not count: whoever pushes
-    chooses it. A run that would wait for its application leaves its place too. It does not take the application's lock
-    here: the name may belong to another source, and the snapshot takes time.
+    A team has one place in the work queue of chains, so that its builds leave the other places to others. The
+    declaration's owner does not count: whoever pushes chooses it. The worker lets pushes wait for their place; this one
+    waits here if another worker, which does not see this one's runs at once, started both. A run that would wait for
+    its application leaves its place too. It does not take the application's lock here: the name may belong to another
+    source, and the snapshot takes time.
     """
-    place = place_lock(team, repository)
     try:
-        await stack.enter_async_context(run_lock(place, SOON))
-    except TimeoutError:
-        raise await _leave(team or repository, place) from None
+        await stack.enter_async_context(run_lock(place_lock(holder), SOON))
+    except LockBusy:
+        raise await _leave(holder) from None
     try:
         async with run_lock(lock_name(LockKind.PROMOTE, application), SOON):
             pass
-    except TimeoutError:
+    except LockBusy:
         await stack.aclose()
-        raise await _leave(application, place) from None
+        raise await _leave(application) from None
 
 
-async def _leave(holder: str, place: str) -> Pause:
-    why = f"another run works on {plain_text(holder)}; this one waits without a slot in its work queue"
-    return await release_slot(why, place)
+async def _leave(holder: str) -> Pause:
+    return await release_slot(f"another run works on {plain_text(holder)}; this one waits without a slot in its queue")
 
 
 @asynccontextmanager

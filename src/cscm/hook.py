@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from datetime import UTC, datetime
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import click
 
 from cscm.session import use_prefect
 from supply_chain.adapters.git.hooks import find_hooks, parse_pushes, read_hook, write_hook
-from supply_chain.errors import DeclarationInvalid
+from supply_chain.errors import DeclarationInvalid, SupplyChainError
 
 HOOK = """#!/bin/sh
 # Written by `cscm hook install`: posts cscm.source.pushed for what is pushed. It never stops a push.
@@ -74,19 +75,28 @@ def _laptop_settings() -> str:
 
 
 def post(path: str, team: str = "") -> None:
-    """Read the hook's standard input and post one event per revision."""
+    """Read the hook's standard input and post one event per revision.
+
+    Without a team, the pushes of the repository have one place in the work queue. Raises `EventNotTaken` at the first
+    event that Prefect does not confirm.
+    """
+    pushed = datetime.now(UTC)  # before everything that takes time: of two pushes, the later one is built
     pushes = parse_pushes(sys.stdin.readlines())
     if not pushes:
         return
     use_prefect()
     from orchestration.source import post_pushed  # noqa: PLC0415 - import Prefect only if there is something to post
 
+    place = team or str(find_hooks(Path(path))[0].parent)
     for revision, ref in pushes:
-        post_pushed(Path(path), revision, ref, team)
+        post_pushed(Path(path), revision, ref, place, pushed)
         click.echo(f"supply chain: reported {revision[:12]}", err=True)
 
 
 COMMANDS = (hook,)
 
 if __name__ == "__main__":
-    post(*sys.argv[1:])
+    try:
+        post(*sys.argv[1:])
+    except SupplyChainError as error:
+        sys.exit(f"supply chain: {error}")

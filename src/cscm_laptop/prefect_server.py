@@ -208,7 +208,7 @@ def worker(home: Home, profile: Profile) -> Service:
     """Return the service of the worker, which runs the deployments; a signal to stop it also goes to its runs."""
     pid_file = home.run / "worker.json"
     pool = ("--pool", POOL, "--name", WORKER, "--command", run_command(home))
-    code = [home.project / "src/orchestration" / name for name in ("worker.py", "flow_run.py")]
+    code = (home.project / "src/orchestration").rglob("*.py")
     return Service(
         name="worker",
         argv=(sys.executable, "-m", "orchestration.worker", *pool),

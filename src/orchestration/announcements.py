@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from typing import Any, Literal
 
-from httpx import HTTPError, HTTPStatusError, Response
+from httpx import HTTPStatusError
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.events.schemas.events import Event, Resource
-from prefect.exceptions import PrefectException
 
-from orchestration.events import event_id, image_resource
+from orchestration.events import event_id, image_resource, request, send_event
 from orchestration.waiting_runs import WAITING
 from supply_chain.errors import EventNotTaken, EventUnreadable
 from supply_chain.promotion.coalescing import AT_ONCE
@@ -57,7 +55,7 @@ class PrefectAnnouncer:
             payload={"applications": applications, "pushes": pushes},
         )
         try:
-            _request(self.client, "/events", [event.model_dump(mode="json")], PUSHES_WAITING)
+            send_event(self.client, event)
         except EventNotTaken as error:
             if _status(error) not in NEVER:
                 raise
@@ -71,7 +69,7 @@ class PrefectAnnouncer:
         A server that cannot answer this counts as busy: catch-up runs then cover every push, and no push waits forever.
         """
         try:
-            return int(_request(self.client, "/flow_runs/count", UNFINISHED, "a question").json())
+            return int(request(self.client, "/flow_runs/count", UNFINISHED, "a question").json())
         except EventNotTaken as error:
             if _status(error) not in NO_ANSWER:
                 raise
@@ -83,16 +81,14 @@ def announce(pushed: Pushed, client: SyncPrefectClient) -> None:
     """Post `cscm.image.pushed` and check that Prefect has taken it.
 
     Raises `EventNotTaken` if Prefect does not confirm it, and `EventUnreadable` if Prefect says that it is not a valid
-    event: every further attempt would fail too, and later pushes would wait forever. Prefect's usual way to emit events
-    is not used, because it does not report whether an event arrived.
+    event: every further attempt would fail too, and later pushes would wait forever.
     """
-    what = f"{EVENT} of {pushed.image}"
     try:
-        _request(client, "/events", [make_event(pushed).model_dump(mode="json")], what)
+        send_event(client, make_event(pushed))
     except EventNotTaken as error:
         if _status(error) in NEVER:
             raise EventUnreadable(
-                f"Prefect does not accept {what} as an event: {_error_text(error)}\n"
+                f"Prefect does not accept {EVENT} of {pushed.image} as an event: {_error_text(error)}\n"
                 "It is in the dead-letter queue (`cscm events dead`); `cscm events replay --all` tries again."
             ) from error
         raise
@@ -107,16 +103,6 @@ def _status(error: EventNotTaken) -> int | None:
 def _error_text(error: EventNotTaken) -> str:
     cause = error.__cause__
     return cause.response.text[:300] if isinstance(cause, HTTPStatusError) else ""
-
-
-def _request(client: SyncPrefectClient, path: Literal["/events", "/flow_runs/count"], body: Any, what: str) -> Response:
-    try:
-        return client.request("POST", path, json=body).raise_for_status()
-    except (HTTPError, PrefectException) as error:
-        raise EventNotTaken(
-            f"Prefect did not accept {what}: {error or type(error).__name__}\n"
-            "It is retried; check whether Prefect's server runs (on a laptop, `cscm status`)."
-        ) from error
 
 
 def make_event(pushed: Pushed) -> Event:

@@ -8,13 +8,14 @@ from contextvars import ContextVar
 from typing import Any, Literal
 from uuid import NAMESPACE_URL, UUID, uuid5
 
-from httpx import HTTPError
-from prefect.client.orchestration import get_client
+from httpx import HTTPError, Response
+from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.events import emit_event
 from prefect.events.filters import EventFilter, EventIDFilter
-from prefect.events.worker import EventsWorker
+from prefect.events.schemas.events import Event, RelatedResource, Resource
 from prefect.exceptions import PrefectException
 
+from supply_chain.errors import EventNotTaken
 from supply_chain.model.image import ImageRef, Source
 
 Origin = Literal["chain", "tier"]
@@ -71,17 +72,42 @@ def emit_about_environment(event: str, environment: str, event_uuid: UUID | None
 
 
 def post(event: str, about: str, name: str, payload: dict[str, Any], related: Sequence[dict[str, str]] = ()) -> None:
-    """Emit an event that does not come from a run, and wait until it is sent, because the process may end right after.
+    """Send an event that does not come from a run; raise `EventNotTaken` if Prefect does not confirm it.
 
     `about` is the resource's id, `name` its name for people.
     """
-    emit_event(
+    made = Event(
         event=event,
-        resource={"prefect.resource.id": about, "prefect.resource.name": name},
-        related=list(related),
+        resource=Resource.model_validate({"prefect.resource.id": about, "prefect.resource.name": name}),
+        related=[RelatedResource.model_validate(each) for each in related],
         payload=payload,
     )
-    EventsWorker.instance().drain()
+    with get_client(sync_client=True) as client:
+        send_event(client, made)
+
+
+def send_event(client: SyncPrefectClient, event: Event) -> None:
+    """Send an event and wait for the answer; raise `EventNotTaken` if Prefect does not confirm it.
+
+    Prefect's usual way to emit events is not used, because it does not report whether an event arrived.
+    """
+    request(
+        client,
+        "/events",
+        [event.model_dump(mode="json")],
+        f"{event.event} of {event.resource.name or event.resource.id}",
+    )
+
+
+def request(client: SyncPrefectClient, path: Literal["/events", "/flow_runs/count"], body: Any, what: str) -> Response:
+    """Return the answer of Prefect's API; raise `EventNotTaken` without one."""
+    try:
+        return client.request("POST", path, json=body).raise_for_status()
+    except (HTTPError, PrefectException) as error:
+        raise EventNotTaken(
+            f"Prefect did not accept {what}: {error or type(error).__name__}\n"
+            "Check whether Prefect's server runs (on a laptop, `cscm status`), and try again."
+        ) from error
 
 
 def event_id(event: str, what: str) -> UUID:

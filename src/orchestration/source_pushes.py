@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -50,14 +49,18 @@ async def find_later_push(ref: str, pushed: str) -> FlowRun | None:
     return next((run for run in runs if is_later(run, this)), None)
 
 
-def find_replaced(runs: Iterable[FlowRun]) -> dict[UUID, FlowRun]:
-    """Return the id of each run that another one of these replaces → the newest one for the same ref."""
-    by_ref = defaultdict[tuple[object, object], list[FlowRun]](list)
+def find_replaced(runs: Collection[FlowRun]) -> dict[UUID, FlowRun]:
+    """Return the id of each run that another one of these replaces → the newest one for its branch."""
+    newest = dict[tuple[object, str], FlowRun]()
+    for run in sorted(runs, key=lambda each: str(each.created)):
+        newest |= {(run.parameters.get("path"), ref): run for ref in _split_refs(run)}
+    replaced = dict[UUID, FlowRun]()
     for run in runs:
-        if run.created is not None:
-            by_ref[run.parameters.get("path"), run.parameters.get("ref")].append(run)
-    newest = {key: max(pushes, key=lambda each: str(each.created)) for key, pushes in by_ref.items()}
-    return {run.id: newest[key] for key, pushes in by_ref.items() for run in pushes if is_later(newest[key], run)}
+        for ref in _find_built(run):
+            later = newest[run.parameters.get("path"), ref]
+            if is_later(later, run):
+                replaced[run.id] = later
+    return replaced
 
 
 def explain_replaced(later: FlowRun) -> str:
@@ -67,13 +70,27 @@ def explain_replaced(later: FlowRun) -> str:
 
 
 def is_later(run: FlowRun, other: FlowRun) -> bool:
-    """Return whether a run is for a later push of the same ref than another one."""
+    """Return whether a run is for a later push of the same branches than another one.
+
+    A push of branches and tags builds for its branches; without one, for its tags.
+    """
     if run.created is None or other.created is None or run.created <= other.created:
         return False
     about, before = run.parameters, other.parameters
-    is_same = before.get("ref") and all(about.get(each) == before.get(each) for each in ("path", "ref"))
+    refs = _find_built(other)
+    is_same = bool(refs) and refs <= _split_refs(run) and about.get("path") == before.get("path")
     later, earlier = _parse_time(about.get("pushed")), _parse_time(before.get("pushed"))
     return bool(is_same and later and earlier and later > earlier)
+
+
+def _split_refs(run: FlowRun) -> set[str]:
+    return set(str(run.parameters.get("ref") or "").split())
+
+
+def _find_built(run: FlowRun) -> set[str]:
+    """Return the branches of a push, of `refs/heads/main refs/tags/v1` the first; all refs if there is none."""
+    every = _split_refs(run)
+    return {each for each in every if each.startswith("refs/heads/")} or every
 
 
 def _parse_time(value: object) -> datetime | None:

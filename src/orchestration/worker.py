@@ -17,7 +17,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from time import monotonic
 from typing import Any, ClassVar, Self
+from uuid import UUID
 
+from httpx import HTTPError
 from prefect.client.schemas.filters import (
     FlowRunFilter,
     FlowRunFilterNextScheduledStartTime,
@@ -27,13 +29,16 @@ from prefect.client.schemas.filters import (
     WorkPoolFilterName,
 )
 from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.client.schemas.responses import WorkerFlowRunResponse
+from prefect.exceptions import PrefectException
 from prefect.settings import get_current_settings
 from prefect.utilities.processutils import setup_signal_handlers_worker
 from prefect.workers import process
 
 from orchestration.flow_run import load_declared_flow
-from orchestration.push_places import postpone_pushes
+from orchestration.push_places import assign_places
 from orchestration.registration.abandoned_runs import FREQUENCY
+from supply_chain.text import plain_text
 
 OWN = shlex.join([sys.executable, "-m", "orchestration.flow_run"])
 LONGEST_PAUSE = 15.0
@@ -45,8 +50,8 @@ polled it for a minute.
 class ProjectJob(process.ProcessJobConfiguration):
     """The settings with which a run is started, whatever the server says."""
 
-    own_command: ClassVar[str] = OWN
-    project: ClassVar[Path] = Path.cwd()
+    own_command: ClassVar[str]
+    project: ClassVar[Path]
 
     @classmethod
     async def from_template_and_values(
@@ -60,23 +65,40 @@ class ProjectJob(process.ProcessJobConfiguration):
 
 
 class ProjectWorker(process.ProcessWorker):
-    """Starts processes as `ProjectJob` says. Pushes whose team has its place in the queue wait without one.
+    """Starts processes as `ProjectJob` says. Pushes whose team has a place in the queue already wait without one.
 
     While no run is due, it only asks the server how many are, which is one query. A poll for runs costs the server much
     more, because it also records its time at every queue and deployment.
     """
 
     job_configuration = ProjectJob
-    _last_poll: float | None = None
+    _next_poll = 0.0
+    _held: frozenset[UUID] = frozenset()
 
     async def get_and_submit_flow_runs(self) -> list[FlowRun]:
-        """Start the runs that are due; poll without counting at least once in `LONGEST_PAUSE` seconds."""
-        now = monotonic()
-        if self._last_poll is not None and now - self._last_poll < LONGEST_PAUSE and not await self._count_due():
+        """Start the runs that are due; poll without counting at least once in `LONGEST_PAUSE` seconds, and after a run.
+
+        If the server does not say which pushes have to wait, those of the last poll do.
+        """
+        is_time = monotonic() >= self._next_poll
+        if not is_time and not await self._count_due():
             return []
-        self._last_poll = now
-        await postpone_pushes(self.client, self._end_of_fetched())
+        self._next_poll = monotonic() + LONGEST_PAUSE if is_time else self._next_poll
+        try:
+            self._held = await assign_places(self.client, self._work_pool_name, self._end_of_fetched(), wake=is_time)
+        except (HTTPError, PrefectException) as error:
+            self._logger.warning("%s", plain_text(f"pushes were not told to wait: {error!r}"))
         return await super().get_and_submit_flow_runs()
+
+    async def _get_scheduled_flow_runs(self) -> list[WorkerFlowRunResponse]:
+        return [each for each in await super()._get_scheduled_flow_runs() if each.flow_run.id not in self._held]
+
+    async def run(self, *arguments: Any, **more: Any) -> process.ProcessWorkerResult:
+        """Run a flow run's process. Once it has ended, poll again: a push may wait for its place."""
+        try:
+            return await super().run(*arguments, **more)
+        finally:
+            self._next_poll = 0.0
 
     async def _count_due(self) -> int:
         """Return how many runs of the work pool start before the end of the time for which runs are fetched ahead."""

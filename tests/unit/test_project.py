@@ -19,7 +19,7 @@ import pytest
 import yaml
 from prefect import Flow, Task
 from prefect.client.schemas.schedules import CronSchedule
-from prefect.events.worker import EventsWorker
+from prefect.events.schemas.events import Event
 from prefect.server.utilities.user_templates import render_user_template_sync
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
@@ -38,6 +38,7 @@ from supply_chain.model.manifest import json_schema, read_manifest
 from supply_chain.promotion.coalescing import AT_ONCE
 from supply_chain.promotion.pushes import Pushed
 from supply_chain.reports.daily import COVERED
+from tests.support.builders import NOON
 
 ROOT = Path(__file__).parents[2]
 
@@ -130,17 +131,17 @@ def test_misspelled_deployment_key_is_refused(change: dict[str, Any]) -> None:
 
 def test_push_trigger_matches_event_of_hook(monkeypatch: pytest.MonkeyPatch) -> None:
     """Event, resource and payload are those of `post_pushed`."""
-    posted: dict[str, Any] = {}
-    monkeypatch.setattr(events, "emit_event", lambda **event: posted.update(event))
-    monkeypatch.setattr(EventsWorker, "instance", lambda: SimpleNamespace(drain=lambda: None))
-    source.post_pushed(Path("/shop/hello"), "a" * 40, "refs/heads/main", "web")
+    sent: list[Event] = []
+    monkeypatch.setattr(events, "send_event", lambda _, event: sent.append(event))
+    source.post_pushed(Path("/shop/hello"), "a" * 40, "refs/heads/main", "web", NOON)
+    (posted,) = sent
     (trigger,) = next(d for d in DEPLOYMENTS if d.name == "on-push").triggers
 
-    assert posted["event"] in trigger.expect
-    assert fnmatch.fnmatch(posted["resource"]["prefect.resource.id"], trigger.match["prefect.resource.id"])
+    assert posted.event in trigger.expect
+    assert fnmatch.fnmatch(posted.resource.id, trigger.match["prefect.resource.id"])
     for template in trigger.templates:
         field = re.fullmatch(r"\{\{ event\.payload\.(\w+) \}\}", template)
-        assert field and field[1] in posted["payload"]
+        assert field and field[1] in posted.payload
 
 
 def test_public_deployments_exist() -> None:

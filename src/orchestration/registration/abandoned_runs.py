@@ -1,4 +1,4 @@
-"""Makes Prefect's automations that move abandoned runs to Crashed, so that their slots are free again.
+"""Makes Prefect's automations that end abandoned runs, so that their slots are free again.
 
 A run that is killed with its worker, or whose machine is gone, would stay Running or Pending forever and keep its slot
 in its work queue and its pool. The server does this itself, so that it needs no slot of the pool (Prefect
@@ -15,8 +15,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from orchestration.registration.api import PrefectApi, fetch_all
-from orchestration.registration.automations import is_up_to_date
+from orchestration.registration.api import PrefectApi
+from orchestration.registration.automations import ensure_each
 from orchestration.registration.deployments import TAG
 
 LEASE = 300
@@ -32,13 +32,15 @@ NOT_STARTED = ("Pending", "Submitting")
 """Names of the states of a run that a worker accepted and has not started. In InfrastructurePending, what the worker
 created starts by itself, after it has pulled an image.
 """
+CANCELLING = "Cancelling"
+"""Name of the state of a run that was cancelled and whose worker has not ended it."""
 ANY = "prefect.flow-run.*"
 OURS = {"prefect.resource.role": "tag", "prefect.resource.id": f"prefect.tag.{TAG}"}
 """Related resource of all events of the project's runs: heartbeats and changes of state."""
 
 
 def abandoned_run_automations() -> tuple[dict[str, Any], ...]:
-    """Return Prefect's automations that move abandoned runs to Crashed."""
+    """Return Prefect's automations that end abandoned runs."""
     silent = f"It sent no heartbeat for {LEASE} s"
     return (
         _automation(SILENT, _expect_silence(["heartbeat"], LEASE), "PAUSED", ABANDONED, silent),
@@ -57,23 +59,19 @@ def abandoned_run_automations() -> tuple[dict[str, Any], ...]:
             "Crashed",
             f"Its worker accepted it and has been silent for {LEASE} s",
         ),
+        _automation(
+            "a run that stays Cancelling is Cancelled",
+            _expect_silence([CANCELLING], LEASE),
+            "CANCELLED",
+            "Cancelled",
+            f"It was cancelled, and has been silent for {LEASE} s",
+        ),
     )
 
 
 def ensure_abandoned(ask: PrefectApi) -> tuple[str, ...]:
     """Create or correct these automations; return the names of those that were created or changed."""
-    existing = {each["name"]: each for each in fetch_all("automations", ask)}
-    changed = []
-    for body in abandoned_run_automations():
-        automation = existing.get(body["name"])
-        if automation is None:
-            ask("POST", "/automations/", body)
-        elif not is_up_to_date(automation, body):
-            ask("PUT", f"/automations/{automation['id']}", body)
-        else:
-            continue
-        changed.append(body["name"])
-    return tuple(changed)
+    return ensure_each(abandoned_run_automations(), ask)
 
 
 def _automation(name: str, trigger: dict[str, Any], state: str, state_name: str, why: str) -> dict[str, Any]:

@@ -6,7 +6,7 @@ the notification even without a worker. Otherwise it starts a run of `alert/on-d
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -79,19 +79,23 @@ def ensure_automations(project: Path, notify: str, ask: PrefectApi) -> tuple[str
     Raises `PartFailed` if Prefect does not accept one.
     """
     automations = read_automations(project / DIRECTORY)
-    registered = fetch_all("automations", ask)
-    existing = {each["name"]: each for each in registered}
     action = _notify_action(notify, ask) if not notify.startswith(OURS) else _run_action(ask)
+    return ensure_each([as_prefect(each, action) for each in automations], ask)
+
+
+def ensure_each(bodies: Iterable[dict[str, Any]], ask: PrefectApi) -> tuple[str, ...]:
+    """Create or correct automations in the form of Prefect's API; return the names of those created or changed."""
+    existing = {each["name"]: each for each in fetch_all("automations", ask)}
     changed = []
-    for each in automations:
-        body = as_prefect(each, action)
-        if each.name not in existing:
+    for body in bodies:
+        automation = existing.get(body["name"])
+        if automation is None:
             ask("POST", "/automations/", body)
-        elif not is_up_to_date(existing[each.name], body):
-            ask("PUT", f"/automations/{existing[each.name]['id']}", body)
+        elif not is_up_to_date(automation, body):
+            ask("PUT", f"/automations/{automation['id']}", body)
         else:
             continue
-        changed.append(each.name)
+        changed.append(body["name"])
     return tuple(changed)
 
 

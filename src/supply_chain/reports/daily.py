@@ -24,7 +24,7 @@ AWAITS_DECISION = ("Suspended", "Paused")
 LATE = "Late"
 UNDER_WAY = (
     "Running", "Retrying", "Pending", "Submitting", "InfrastructurePending", "Scheduled", "AwaitingRetry",
-    "AwaitingConcurrencySlot", "Waiting", "Abandoned",
+    "AwaitingConcurrencySlot", "Waiting", "Queued", "Abandoned",
 )  # fmt: skip
 """States of runs without a result yet."""
 CALLED_OFF = ("Cancelled", "Cancelling")

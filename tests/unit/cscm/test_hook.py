@@ -5,7 +5,9 @@ import os
 import shutil
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -31,10 +33,23 @@ OLD, NEW, ZERO = "a" * 40, "b" * 40, "0" * 40
             [f"{ZERO} {NEW} refs/heads/b\n", f"{ZERO} {NEW} refs/heads/a\n", f"{ZERO} {OLD} refs/heads/c\n"],
             [(NEW, "refs/heads/a refs/heads/b"), (OLD, "refs/heads/c")],
         ),
-        (["\n", "rubbish\n", ""], []),
+        ([f"HEAD@{{1 day ago}} {NEW} refs/heads/main {OLD}\n"], [(NEW, "refs/heads/main")]),
+        ([f"{OLD} {NEW} refs/heads/\udcff\n"], [(NEW, "refs/heads/?")]),
+        (["\n", "rubbish\n", "", "three words here\n"], []),
         ([], []),
     ],
-    ids=["pre-push", "post-receive", "new branch", "deletion", "deletion on a server", "three", "rubbish", "nothing"],
+    ids=[
+        "pre-push",
+        "post-receive",
+        "new branch",
+        "deletion",
+        "deletion on a server",
+        "three",
+        "expression",
+        "not UTF-8",
+        "rubbish",
+        "nothing",
+    ],
 )
 def test_hook_parses_input_of_both_git_hooks(lines, pushes):
     """Each revision is reported once, and a deletion is ignored."""
@@ -201,24 +216,51 @@ def test_hook_runs_in_project(project, monkeypatch, options, team):
     assert done.stdout.splitlines() == [str(find_project()), f"-P -m cscm.hook {project}/shop{team}"]
 
 
-def test_hook_posts_each_revision_with_path_of_application(project, monkeypatch):
-    """Each becomes a `cscm.source.pushed` event."""
-    posted = []
-    monkeypatch.setattr("orchestration.source.post_pushed", lambda *push: posted.append(push))
-    monkeypatch.setattr(sys, "stdin", io.StringIO(""))
-    hooks.post("/shop/hello")
-    assert posted == []
+@pytest.fixture
+def posted(project, monkeypatch):
+    """Return the arguments of each posted push, and the function that runs the hook with an input."""
+    calls: list[tuple[Any, ...]] = []
 
-    monkeypatch.setattr(sys, "stdin", io.StringIO(f"x {NEW} y {OLD}\nx {OLD} y {ZERO}\n"))
-    hooks.post("/shop/hello")
-    assert posted == [(Path("/shop/hello"), NEW, "y", ""), (Path("/shop/hello"), OLD, "y", "")]
+    def run(lines, *arguments):
+        monkeypatch.setattr(sys, "stdin", io.StringIO(lines))
+        hooks.post(*arguments)
+        return calls
+
+    monkeypatch.setattr("orchestration.source.post_pushed", lambda *push: calls.append(push))
+    return run
 
 
-def test_hook_posts_team_that_it_was_installed_for(project, monkeypatch):
+def test_hook_posts_each_revision_with_path_of_application(posted, project):
+    """Each becomes a `cscm.source.pushed` event. Without a team, all pushes of the repository have one place."""
+    git("init", "-q", project / "shop")
+    (project / "shop/hello").mkdir()
+    hello, repository = project / "shop/hello", str(project / "shop/.git")
+    before = datetime.now(UTC)
+
+    assert posted("", str(hello)) == []
+    calls = posted(f"x {NEW} y {OLD}\nx {OLD} y {ZERO}\n", str(hello))
+
+    assert [each[:4] for each in calls] == [(hello, NEW, "y", repository), (hello, OLD, "y", repository)]
+    (at,) = {each[4] for each in calls}
+    assert before <= at <= datetime.now(UTC)
+
+
+def test_hook_posts_team_that_it_was_installed_for(posted):
     """Whoever pushes cannot change the hook of a server."""
-    posted = []
-    monkeypatch.setattr("orchestration.source.post_pushed", lambda *push: posted.append(push))
-    monkeypatch.setattr(sys, "stdin", io.StringIO(f"x {NEW} y {OLD}\n"))
-    hooks.post("/shop/hello", "web")
+    ((*push, _),) = posted(f"x {NEW} y {OLD}\n", "/shop/hello", "web")
+    assert push == [Path("/shop/hello"), NEW, "y", "web"]
 
-    assert posted == [(Path("/shop/hello"), NEW, "y", "web")]
+
+def test_push_that_was_not_reported_is_told(project):
+    """The hook's shell script says so too, and never stops the push."""
+    git("init", "-q", project / "shop")
+    command = [sys.executable, "-P", "-m", "cscm.hook", project / "shop"]
+    environment = {**os.environ, "PREFECT_CLIENT_MAX_RETRIES": "0"}
+
+    done = subprocess.run(
+        command, cwd=find_project(), env=environment, input=f"{OLD} {NEW} refs/heads/main\n", capture_output=True,
+        text=True, check=False,
+    )  # fmt: skip
+
+    assert done.returncode == 1 and "reported" not in done.stderr
+    assert "supply chain: Prefect did not accept cscm.source.pushed of shop" in done.stderr

@@ -171,7 +171,7 @@ async def by_push(machine, make, monkeypatch, tmp_path):
         ("_check_environment", lambda *_: None), ("report_run", lambda *_: nullcontext()), ("_chain", steps),
         ("SOON", 0.3),
         ("snapshot_of", lambda *_: nullcontext(SimpleNamespace(manifest=make.manifest(name=name)))),
-        ("source_in", AsyncMock(return_value=("https://git.example/team/code", name))),
+        ("read_application", AsyncMock(return_value=name)),
     ):  # fmt: skip
         monkeypatch.setattr(flows, part, stand_in)
     monkeypatch.setattr(Workbench, "aload", AsyncMock(return_value=Mock()))
@@ -191,18 +191,17 @@ async def by_push(machine, make, monkeypatch, tmp_path):
 
             taken = {
                 "application": f"promote {name}",
-                "repository": place_lock("", "https://git.example/team/code"),
-                "team": place_lock("web", "https://git.example/team/other"),
+                "directory": place_lock("/srv/hello"),
+                "team": place_lock("web"),
             }
             yield SimpleNamespace(push=push, work=work, taken=taken, steps=steps)
 
 
-@pytest.mark.parametrize(("held", "team"), [("application", ""), ("repository", ""), ("team", "web")])
+@pytest.mark.parametrize(("held", "team"), [("application", ""), ("directory", ""), ("team", "web")])
 async def test_push_waits_for_other_chain_without_process(by_push, held, team):
     """Its slot in the work queue is free meanwhile, and the run is executed later.
 
-    A team, or else a repository, has one slot, so that its builds do not keep those of others waiting. Each time it
-    waits longer.
+    Each time it waits longer.
     """
     run = await by_push.push("refs/heads/main", "2026-11-24T12:00:00+00:00", team=team)
     async with locks.run_lock(by_push.taken[held]):
@@ -226,31 +225,10 @@ async def test_push_waits_for_other_chain_without_process(by_push, held, team):
     assert by_push.steps.await_count == 1
 
 
-async def test_attempts_of_a_team_s_pushes_are_apart(by_push):
-    """Hundreds of branches would take all slots by their attempts alone."""
-    branches = [f"refs/heads/{number}" for number in range(5)]
-    runs = [await by_push.push(branch, "2026-11-24T12:00:00+00:00", team="web") for branch in branches]
-    async with locks.run_lock(by_push.taken["team"]):
-        token = locks._held.set(frozenset())
-        states = [await by_push.work(run) for run in runs]
-        locks._held.reset(token)
-
-    pauses = [round((each.state_details.scheduled_time - each.timestamp).total_seconds()) for each in states]
-    assert pauses == [20, 20, 20, 30, 40]
-    other = await by_push.push("refs/heads/main", "2026-11-24T12:00:00+00:00")
-    async with locks.run_lock(by_push.taken["repository"]):
-        token = locks._held.set(frozenset())
-        state = await by_push.work(other)
-        locks._held.reset(token)
-    assert round((state.state_details.scheduled_time - state.timestamp).total_seconds()) == 20
-    async with get_client() as client:
-        assert (await client.read_flow_run(other.id)).tags == [by_push.taken["repository"]]
-
-
 async def test_push_of_another_team_does_not_wait(by_push):
-    """Neither for a team nor for the repository: a name may be the same by chance, or by intent."""
+    """Neither for a team nor for the directory."""
     run = await by_push.push("refs/heads/main", "2026-11-24T12:00:00+00:00", team="sales")
-    async with locks.run_lock(by_push.taken["team"]), locks.run_lock(by_push.taken["repository"]):
+    async with locks.run_lock(by_push.taken["team"]), locks.run_lock(by_push.taken["directory"]):
         token = locks._held.set(frozenset())
         state = await by_push.work(run)
         locks._held.reset(token)
@@ -269,7 +247,7 @@ async def test_push_holds_no_lock_of_its_application_during_the_snapshot(by_push
     monkeypatch.setattr(flows, "snapshot_of", snapshot_of)
     await by_push.work(await by_push.push("refs/heads/main", "2026-11-24T12:00:00+00:00"))
 
-    assert taken == [by_push.taken["repository"]]
+    assert taken == [by_push.taken["directory"]]
 
 
 async def test_waiting_push_takes_no_snapshot(by_push, monkeypatch):

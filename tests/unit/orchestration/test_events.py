@@ -3,21 +3,22 @@
 import time
 from datetime import UTC, datetime
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from prefect.client.orchestration import get_client
-from prefect.events.worker import EventsWorker
+from prefect.events.filters import EventFilter, EventNameFilter
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from orchestration import events, source
+from orchestration import events
 from orchestration.announcements import make_event
 from orchestration.database_events import post_advisory
 from orchestration.source import post_pushed
 from orchestration.steps import in_thread
+from supply_chain.errors import EventNotTaken
 from supply_chain.model.image import ImageRef
 from supply_chain.promotion.pushes import Pushed
 from tests.support.builders import NOON
+from tests.support.waiting import eventually
 
 REF = ImageRef(repository="curated/base/python", digest="sha256:" + "a" * 64)
 
@@ -55,7 +56,7 @@ def test_event_resource_is_the_digest(emitted, make):
 @pytest.mark.parametrize(
     ("post", "name", "about", "payload"),
     [
-        (lambda: post_pushed(Path("/shop/hello"), "a" * 40, "refs/heads/main", "web"), "cscm.source.pushed",
+        (lambda: post_pushed(Path("/shop/hello"), "a" * 40, "refs/heads/main", "web", NOON), "cscm.source.pushed",
          f"cscm.revision.{'a' * 40}", {"path": "/shop/hello", "revision": "a" * 40, "ref": "refs/heads/main",
                                        "pushed": "2026-11-24T12:00:00+00:00", "team": "web"}),
         (lambda: post_advisory("DSA-1-1", ["openssl"]),
@@ -64,18 +65,23 @@ def test_event_resource_is_the_digest(emitted, make):
     ],
     ids=["push", "advisory", "advisory about everything"],
 )  # fmt: skip
-def test_posted_event_is_sent_before_return(monkeypatch, post, name, about, payload):
+def test_posted_event_is_confirmed_before_return(machine, post, name, about, payload):
     """A git hook ends at once, and Prefect's background thread would end with it."""
-    done = []
-    monkeypatch.setattr(source, "now", lambda: NOON)
-    monkeypatch.setattr(events, "emit_event", lambda **event: done.append(event))
-    monkeypatch.setattr(EventsWorker, "instance", lambda: SimpleNamespace(drain=lambda: done.append("all are sent")))
-
     post()
 
-    event, last = done
-    assert (event["event"], event["resource"]["prefect.resource.id"], event["payload"]) == (name, about, payload)
-    assert last == "all are sent"
+    with get_client(sync_client=True) as client:
+        wanted = EventFilter(event=EventNameFilter(name=[name]))
+        eventually(
+            lambda: (
+                (about, payload) in [(e.resource.id, e.payload) for e in client.read_events(wanted, limit=50).events]
+            )
+        )
+
+
+def test_event_that_prefect_does_not_confirm_is_an_error():
+    """A hook would otherwise say that it reported a push that is lost."""
+    with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"}), pytest.raises(EventNotTaken):
+        post_advisory("DSA-1-1", [])
 
 
 def test_event_label_tells_whether_it_comes_from_chain(emitted):

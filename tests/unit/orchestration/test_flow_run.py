@@ -4,7 +4,6 @@ import os
 import runpy
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
-from pathlib import Path
 from types import SimpleNamespace
 from uuid import uuid4
 
@@ -15,7 +14,7 @@ from prefect.client.schemas.objects import FlowRun
 from orchestration import flow_run
 from orchestration.flow_run import HARMLESS, ForeignRun, declared_entrypoint, give_way
 from orchestration.run_tags import FlowTags
-from orchestration.worker import OWN, ProjectJob, worker_class
+from orchestration.worker import OWN, worker_class
 
 DECLARED = "deployments:\n  - {name: on-demand, entrypoint: 'flows.chain:chain'}\n"
 
@@ -121,8 +120,7 @@ async def test_worker_uses_its_own_command_environment_and_directory(project, mo
     assert job.env["OF_THE_WORKER"] == "here" and str(job.env["PREFECT__FLOW_RUN_ID"]) == str(run.id)
     assert "LD_PRELOAD" not in job.env and job.env.get("PYTHONPATH") != "/tmp"
     assert job.env["PREFECT_FLOWS_HEARTBEAT_FREQUENCY"] == "30", "the server would take it for abandoned"
-    assert ProjectJob.own_command == OWN and OWN.endswith("-m orchestration.flow_run")
-    assert Path.cwd() == ProjectJob.project
+    assert OWN.endswith("-m orchestration.flow_run")
 
 
 def test_flow_run_tags_its_subflows(monkeypatch):

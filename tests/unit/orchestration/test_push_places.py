@@ -3,16 +3,18 @@
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
+from typing import Any
 from uuid import uuid4
 
 import pytest
 from prefect import flow
 from prefect.client.orchestration import get_client
-from prefect.states import Pending, Running, Scheduled
+from prefect.client.schemas.actions import WorkPoolCreate
+from prefect.client.schemas.objects import State
+from prefect.states import Cancelled, Cancelling, Pending, Running, Scheduled
 
 from orchestration import push_places
-from orchestration.push_places import place_lock, postpone_pushes
-from orchestration.worker import ProjectWorker
+from orchestration.push_places import LONGEST_WAIT, QUEUED, assign_places
 from tests.support.present import present
 
 
@@ -23,13 +25,15 @@ def chain():
 
 @pytest.fixture
 async def pushes(machine, monkeypatch):
-    """Return functions that create the run of a push, postpone those that are due, and read a run's state."""
+    """Return functions that create the run of a push, assign the places, and read the names of runs' states."""
     tag = f"by-event-{uuid4().hex[:8]}"
     monkeypatch.setattr(push_places, "TAGS", [tag, "chain"])
     async with AsyncExitStack() as stack:
         client = await stack.enter_async_context(get_client())
-        flow_id = await client.create_flow(chain)
-        deployment = await client.create_deployment(flow_id, tag, tags=[tag, "chain"], parameter_openapi_schema={})
+        await client.create_work_pool(WorkPoolCreate(name=tag, type="process"))
+        deployment = await client.create_deployment(
+            await client.create_flow(chain), tag, tags=[tag, "chain"], work_pool_name=tag, parameter_openapi_schema={}
+        )
 
         async def push(path="/srv/hello", team="", state=None, **more):
             given = {"path": path, "team": team, **more}
@@ -38,92 +42,113 @@ async def pushes(machine, monkeypatch):
                 await client.set_flow_run_state(run.id, state, force=True)
             return run
 
-        async def pauses(runs):
-            states = [present((await client.read_flow_run(run.id)).state) for run in runs]
-            return [
-                round((present(each.state_details.scheduled_time) - each.timestamp).total_seconds())
-                if each.name == "Waiting"
-                else each.name
-                for each in states
-            ]
+        async def states(runs):
+            return [present((await client.read_flow_run(run.id)).state).name for run in runs]
 
-        async def postpone():
-            return await postpone_pushes(client, datetime.now(UTC) + timedelta(seconds=10))
+        async def assign(wake=False):
+            return await assign_places(client, tag, datetime.now(UTC) + timedelta(seconds=10), wake=wake)
 
-        yield SimpleNamespace(push=push, pauses=pauses, postpone=postpone, client=client, team=tag)
+        yield SimpleNamespace(push=push, states=states, assign=assign, client=client, team=tag)
 
 
-async def test_one_push_of_each_team_keeps_its_time(pushes):
-    """The first one; the others' attempts are apart, so that they cost the server little."""
+async def test_one_push_of_each_team_is_due(pushes):
+    """The first one; a place without a team is the directory's."""
     sales = [await pushes.push(f"/srv/{number}", pushes.team) for number in range(5)]
     others = [await pushes.push("/srv/0", "web"), await pushes.push("/srv/0"), await pushes.push("/srv/1")]
 
-    assert await pushes.postpone() == 4
-    assert await pushes.pauses(sales) == ["Scheduled", 20, 20, 20, 30]
-    assert await pushes.pauses(others) == ["Scheduled"] * 3
-    assert await pushes.postpone() == 0
+    assert await pushes.assign() == {run.id for run in sales[1:]}
+    assert await pushes.states(sales) == ["Scheduled", *["Queued"] * 4]
+    assert await pushes.states(others) == ["Scheduled"] * 3
+    assert await pushes.assign() == frozenset()
+    state = present((await pushes.client.read_flow_run(sales[1].id)).state)
+    assert state.message == f"another push of {pushes.team} is built first; this one waits without a process"
+    wait = present(state.state_details.scheduled_time) - state.timestamp
+    assert abs(wait - LONGEST_WAIT) < timedelta(seconds=5)
 
 
 @pytest.mark.parametrize("state", [Pending(), Running()], ids=str)
 async def test_push_waits_while_another_one_has_its_place(pushes, state):
-    """Also if it waits already, and is due again; its tag says for what."""
+    """Also if it was queued, and is due by itself."""
     await pushes.push(team=pushes.team, state=state)
     waiting = await pushes.push("/srv/other", pushes.team)
-    again = await pushes.push("/srv/other", pushes.team, Scheduled(scheduled_time=datetime.now(UTC), name="Waiting"))
+    again = await pushes.push("/srv/other", pushes.team, Scheduled(scheduled_time=datetime.now(UTC), name=QUEUED))
     later = await pushes.push(team=pushes.team, state=Scheduled(scheduled_time=datetime.now(UTC) + timedelta(hours=1)))
 
-    assert await pushes.postpone() == 2
-    assert await pushes.pauses([waiting, again]) == [20, 20]
-    assert await pushes.pauses([later]) == ["Scheduled"]
-    run = await pushes.client.read_flow_run(waiting.id)
-    assert place_lock(pushes.team, "") in run.tags
-    why = f"another push of {pushes.team} is built first; this one waits without a slot in its work queue"
-    assert run.state.message == why
+    assert await pushes.assign(wake=True) == {waiting.id, again.id}
+    assert await pushes.states([waiting, again, later]) == ["Queued", "Queued", "Scheduled"]
+
+
+async def test_first_queued_push_becomes_due_once_its_place_is_free(pushes):
+    """Before those that were pushed after it. Whatever the end of the one before was, also one that takes forever."""
+    first, second, third = [await pushes.push(str(number), pushes.team) for number in range(3)]
+    await pushes.client.set_flow_run_state(first.id, Running(), force=True)
+    await pushes.assign()
+    fourth = await pushes.push("4", pushes.team)
+
+    await pushes.client.set_flow_run_state(first.id, Cancelling(), force=True)
+
+    assert await pushes.assign(wake=True) == {fourth.id}
+    assert await pushes.states([second, third, fourth]) == ["Scheduled", "Queued", "Queued"]
+    due = present(present((await pushes.client.read_flow_run(second.id)).state).state_details.scheduled_time)
+    assert due < datetime.now(UTC)
 
 
 async def test_push_that_a_later_one_replaces_ends(pushes):
-    """Its revision is not built, and needs no process to find that out."""
-    times = [f"2026-11-24T12:0{minute}:00+00:00" for minute in range(3)]
+    """Its revision is not built, and needs no process to find that out; queued or not."""
+    times = [f"2026-11-24T12:0{minute}:00+00:00" for minute in range(4)]
     pushed = [await pushes.push(ref="refs/heads/main", pushed=each, revision=each[14:16]) for each in times]
+    queued: State[Any] = Scheduled(scheduled_time=datetime.now(UTC) + timedelta(hours=1), name=QUEUED)
+    await pushes.client.set_flow_run_state(pushed[0].id, queued, force=True)
 
-    assert await pushes.postpone() == 0
-    assert await pushes.pauses(pushed) == ["Unneeded", "Unneeded", "Scheduled"]
+    assert await pushes.assign(wake=True) == {run.id for run in pushed[:3]}
+    assert await pushes.states(pushed) == ["Unneeded", "Unneeded", "Unneeded", "Scheduled"]
     state = present((await pushes.client.read_flow_run(pushed[0].id)).state)
-    assert state.is_completed() and state.message == f"02 was pushed to refs/heads/main after it: {pushed[2].name}"
+    assert state.is_completed() and state.message == f"03 was pushed to refs/heads/main after it: {pushed[3].name}"
 
 
-async def test_place_is_free_once_its_push_has_ended(pushes):
-    """Whatever its end was."""
-    first, second = await pushes.push(), await pushes.push()
-    assert (await pushes.postpone(), await pushes.pauses([first, second])) == (1, ["Scheduled", 20])
+async def test_runs_that_changed_meanwhile_keep_their_state(pushes, monkeypatch):
+    """Somebody cancelled or deleted them, or another worker started them, after they were read."""
+    first, *others = [await pushes.push(str(number), pushes.team) for number in range(5)]
+    read = push_places._read_pushes
 
-    await pushes.client.delete_flow_run(first.id)
-    await pushes.client.set_flow_run_state(second.id, Scheduled(scheduled_time=datetime.now(UTC)), force=True)
+    async def read_before(client, *wanted):
+        found = await read(client, *wanted)
+        if len(found) == 5:
+            await client.set_flow_run_state(others[0].id, Cancelled(), force=True)
+            await client.set_flow_run_state(others[1].id, Running(), force=True)
+            await client.delete_flow_run(others[2].id)
+        return found
 
-    assert await pushes.postpone() == 0
+    monkeypatch.setattr(push_places, "_read_pushes", read_before)
 
-
-async def test_worker_postpones_pushes_before_it_polls(monkeypatch):
-    """Whatever it polls, it starts."""
-    calls: list[str] = []
-
-    async def postpone(client, until):
-        assert timedelta(0) < until - datetime.now(UTC) <= timedelta(seconds=10)
-        calls.append("postpone")
-
-    async def poll(_):
-        calls.append("poll")
-        return []
-
-    monkeypatch.setattr("orchestration.worker.postpone_pushes", postpone)
-    monkeypatch.setattr("prefect.workers.process.ProcessWorker.get_and_submit_flow_runs", poll)
-    monkeypatch.setattr(ProjectWorker, "client", None)
-
-    await ProjectWorker(work_pool_name="laptop").get_and_submit_flow_runs()
-
-    assert calls == ["postpone", "poll"]
+    assert await pushes.assign() == {run.id for run in others}
+    assert await pushes.states([first, others[0], others[1], others[3]]) == [
+        "Scheduled", "Cancelled", "Running", "Queued",
+    ]  # fmt: skip
 
 
-def test_place_of_a_team_is_no_place_of_a_repository():
-    """A team may be called like one."""
-    assert place_lock("", "sales") != place_lock("sales", "") == place_lock("sales", "https://git.example/code")
+async def test_no_more_pushes_are_queued_before_a_poll_than_take_seconds(pushes, monkeypatch):
+    """All other runs start on time; the rest may not start either, and is queued next."""
+    monkeypatch.setattr(push_places, "BATCH", 2)
+    monkeypatch.setattr(push_places, "MOST", 3)
+    runs = [await pushes.push(str(number), pushes.team) for number in range(7)]
+
+    assert await pushes.assign() == {run.id for run in runs[1:]}
+    assert (await pushes.states(runs)).count("Queued") == 3
+    assert await pushes.assign() == {run.id for run in runs[4:]}
+    assert (await pushes.states(runs)).count("Queued") == 6
+
+
+async def test_pushes_of_another_pool_do_not_wait(pushes):
+    """Its worker may be off, and the place would never be free."""
+    client, name = pushes.client, uuid4().hex
+    await client.create_work_pool(WorkPoolCreate(name=name, type="process"))
+    foreign = await client.create_deployment(
+        await client.create_flow(chain), name, tags=push_places.TAGS, work_pool_name=name, parameter_openapi_schema={}
+    )
+    given = {"path": "/srv/hello", "team": pushes.team}
+    run = await client.create_flow_run_from_deployment(foreign, parameters=given, tags=[])
+    own = await pushes.push(team=pushes.team)
+
+    assert await pushes.assign() == frozenset()
+    assert await pushes.states([run, own]) == ["Scheduled", "Scheduled"]

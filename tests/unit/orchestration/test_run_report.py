@@ -188,7 +188,7 @@ async def log_lines(number):
     async with report_run("hello") as reporter:
         log: Any = SimpleNamespace(warning=lambda form, *args: lines.append(form % args), info=lambda *_: None)
         reporter._log = log
-        reporter.decided(verdict)
+        reporter.add_verdict(verdict)
         await reporter.step("gate", result(1))
     return lines
 

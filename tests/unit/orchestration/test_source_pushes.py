@@ -81,7 +81,7 @@ async def test_later_push_covers_earlier_one_unless_it_failed(push, monkeypatch,
 
 
 @pytest.mark.parametrize("other", [
-    {"path": "/shop/other"}, {"ref": "refs/heads/feature"}, {"ref": f"{REF} refs/tags/v1"}, {"minutes": -1},
+    {"path": "/shop/other"}, {"ref": "refs/heads/feature"}, {"ref": "refs/tags/v1"}, {"minutes": -1},
     {"pushed": "rubbish"}, {"pushed": "2026-11-24T13:00:00"},
 ])  # fmt: skip
 async def test_push_is_not_covered_by_unrelated_push(push, monkeypatch, other):
@@ -91,6 +91,20 @@ async def test_push_is_not_covered_by_unrelated_push(push, monkeypatch, other):
 
     assert await asks(first, monkeypatch) is None
     assert find_replaced([first, second]) == {}
+
+
+@pytest.mark.parametrize(("before", "after", "is_replaced"), [
+    (f"{REF} refs/tags/v1", REF, True), (REF, f"{REF} refs/tags/v1", True), ("refs/tags/v1", "refs/tags/v1", True),
+    (f"refs/heads/a {REF}", REF, False), (REF, f"refs/heads/a {REF}", True),
+    (f"{REF} refs/tags/v1", "refs/tags/v1", False),
+])  # fmt: skip
+async def test_push_is_replaced_if_all_its_branches_were_pushed_later(push, monkeypatch, before, after, is_replaced):
+    """The older revision would otherwise be deployed over the newer one."""
+    first = await push(0, ref=before)
+    second = await push(1, ref=after)
+
+    assert (await asks(first, monkeypatch) == second.id) is is_replaced
+    assert bool(find_replaced([first, second])) is is_replaced
 
 
 async def test_both_pushes_are_built_if_clocks_disagree(push, monkeypatch):

@@ -2,9 +2,13 @@
 
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
+from typing import Any
+from unittest.mock import AsyncMock
 
 import pytest
+from httpx import ConnectError
 from prefect.client.schemas.objects import StateType
+from prefect.exceptions import ObjectNotFound
 from prefect.workers.process import ProcessWorker
 
 from orchestration import worker
@@ -15,15 +19,19 @@ class Server:
     """Counts the runs that are due, and notes how often a worker asked for the runs themselves."""
 
     def __init__(self, due=0):
-        self.due, self.asked, self.filters = due, 0, []
+        self.due, self.asked, self.filters, self.woken = due, 0, [], []
+        self.held: frozenset[Any] | Exception = frozenset()
 
     async def count_flow_runs(self, **filters):
         self.filters.append(filters)
         return self.due
 
-    async def read_flow_runs(self, **filters):
-        assert set(filters["flow_run_filter"].tags.all_) == {"chain", "by-event"}
-        return []
+    async def assign(self, client, pool, until, *, wake):
+        assert (client, pool) == (self, "laptop") and until > datetime.now(UTC)
+        if isinstance(self.held, Exception):
+            raise self.held
+        self.woken.append(wake)
+        return self.held
 
     async def submit(self):
         self.asked += 1
@@ -42,6 +50,7 @@ def server(monkeypatch):
     server = Server()
     monkeypatch.setattr(ProcessWorker, "get_and_submit_flow_runs", lambda _: server.submit())
     monkeypatch.setattr(ProjectWorker, "client", server)
+    monkeypatch.setattr(worker, "assign_places", server.assign)
     return server
 
 
@@ -80,3 +89,31 @@ async def test_worker_asks_from_time_to_time_although_no_run_is_due(server, cloc
         await polling.get_and_submit_flow_runs()
 
     assert server.asked == 2 and len(server.filters) == 3
+
+
+async def test_queued_pushes_are_looked_at_when_a_run_has_ended(server, clock, monkeypatch):
+    """One of them may have waited for its place. Each look reads all of them."""
+    monkeypatch.setattr(ProcessWorker, "run", lambda *_: server.submit())
+    polling = ProjectWorker(work_pool_name="laptop")
+    server.due = 1
+    for _ in range(2):
+        await polling.get_and_submit_flow_runs()
+
+    await polling.run("a run", "its configuration")
+    await polling.get_and_submit_flow_runs()
+
+    assert server.woken == [True, False, True]
+
+
+@pytest.mark.parametrize("trouble", [ConnectError("no answer"), ObjectNotFound(OSError("gone"))], ids=repr)
+async def test_other_runs_start_although_places_cannot_be_assigned(server, clock, monkeypatch, trouble):
+    """The pushes that had to wait still do."""
+    runs = [SimpleNamespace(flow_run=SimpleNamespace(id=number)) for number in (1, 2)]
+    monkeypatch.setattr(ProcessWorker, "_get_scheduled_flow_runs", AsyncMock(return_value=runs))
+    polling = ProjectWorker(work_pool_name="laptop")
+    server.held = frozenset([1])
+    await polling.get_and_submit_flow_runs()
+    server.held, server.due = trouble, 1
+
+    assert await polling.get_and_submit_flow_runs() == ["a run"]
+    assert await polling._get_scheduled_flow_runs() == runs[1:]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import NamedTuple
 from supply_chain.adapters.files.openat import FILE, open_directory, open_directory_by_path
 from supply_chain.errors import DeclarationInvalid
 
+REVISION = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 LARGEST_HOOK = 1024 * 1024
 """Bytes of an existing hook that are read."""
 
@@ -87,11 +89,12 @@ def _refuse_links(hook: Path) -> Iterator[None]:
 def parse_pushes(lines: list[str]) -> list[Push]:
     """Return the revisions in a hook's input, each once; a deletion (all zeros) is left out.
 
-    In both formats the second word is the new revision and the third is the ref: pre-push gets `<local ref> <local oid>
-    <remote ref> <remote oid>`, post-receive `<old> <new> <ref>` (githooks(5)).
+    pre-push gets `<local ref> <local oid> <remote ref> <remote oid>`, and post-receive `<old> <new> <ref>`
+    (githooks(5)). A local ref may be any expression, with spaces.
     """
     refs: dict[str, set[str]] = {}
     for words in (line.split() for line in lines):
-        if len(words) > 2 and words[1].strip("0"):
-            refs.setdefault(words[1], set()).add(words[2])
+        revision, ref = words[-3:-1] if len(words) > 3 else words[1:] if len(words) == 3 else ("", "")
+        if REVISION.fullmatch(revision) and revision.strip("0"):
+            refs.setdefault(revision, set()).add(ref.encode(errors="replace").decode())
     return [Push(revision, " ".join(sorted(names))) for revision, names in refs.items()]

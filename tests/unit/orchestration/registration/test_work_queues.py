@@ -10,7 +10,7 @@ from uuid import uuid4
 import pytest
 from prefect import State, flow
 from prefect.client.orchestration import get_client
-from prefect.states import Completed, Pending, Running, Scheduled, Suspended
+from prefect.states import Cancelling, Completed, Pending, Running, Scheduled, Suspended
 
 from orchestration import registration
 from orchestration.registration import ensure_abandoned, ensure_queues
@@ -188,11 +188,13 @@ async def test_late_heartbeat_of_suspended_run_does_not_crash_it(ask, short_leas
         assert [present((await client.read_flow_run(run.id)).state).name for run in late] == ["Suspended", "Waiting"]
 
 
-async def test_abandoned_runs_become_crashed_and_no_others(ask, short_lease, beat):
-    """A run killed while running and one taken but never started crash; runs of other teams never do."""
+async def test_abandoned_runs_end_and_no_others(ask, short_lease, beat):
+    """A run killed while running and one taken but never started crash, and one killed while it was cancelled is
+    cancelled; runs of other teams never are.
+    """
     async with get_client() as client:
-        states: list[State[Any]] = [Running(), Pending(), Running(), Running(), Pending()]
-        killed, taken, ended, alive, submitting = [
+        states: list[State[Any]] = [Running(), Pending(), Running(), Running(), Pending(), Running()]
+        killed, taken, ended, alive, submitting, cancelled = [
             await client.create_flow_run(nothing, state=state, tags=["cscm", "chain"]) for state in states
         ]
         await client.set_flow_run_state(submitting.id, Pending(name="Submitting"), force=True)  # as a worker does
@@ -200,12 +202,14 @@ async def test_abandoned_runs_become_crashed_and_no_others(ask, short_lease, bea
         for run in (*others, killed, ended, alive):
             beat(run)
         await client.set_flow_run_state(ended.id, Completed(name="Refused"))
+        await client.set_flow_run_state(cancelled.id, Cancelling(), force=True)
         names: list[str | None] = []
         end = time.monotonic() + 120
-        while names[:3] != ["Crashed"] * 3 and time.monotonic() < end:
+        gone = ["Crashed", "Crashed", "Crashed", "Cancelled"]
+        while names[:4] != gone and time.monotonic() < end:
             await asyncio.sleep(2)
             beat(alive)
-            runs = (killed, taken, submitting, ended, alive, *others)
+            runs = (killed, taken, submitting, cancelled, ended, alive, *others)
             names = [present((await client.read_flow_run(run.id)).state).name for run in runs]
 
-    assert names == ["Crashed", "Crashed", "Crashed", "Refused", "Running", "Running", "Pending"]
+    assert names == [*gone, "Refused", "Running", "Running", "Pending"]
