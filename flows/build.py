@@ -45,7 +45,7 @@ async def build(path: str, revision: str | None = None, force: bool = False) -> 
                 in_thread(ports.remove_traces, manifest.name, before),
             )
             if refusal:
-                reporter.decided(refusal)
+                reporter.add_verdict(refusal)
                 return complete_refused(refusal)
             reporter.publish_under(manifest.name)
             checks = await in_thread(ports.early_checks, snapshot, invocation())

@@ -25,7 +25,7 @@ from tasks.monitor import monitor_step
 
 
 @flow(name="deploy", flow_run_name=by_image)
-async def deploy(image: str, environment: str = "staging", force: bool = False) -> Deployment | Refused:
+async def deploy(image: str, environment: str, force: bool = False) -> Deployment | Refused:
     """Judge a curated image at the deploy gate, deploy it, and check that it runs as it should.
 
     Args:
@@ -53,7 +53,7 @@ async def _deploy(
     reporter.add(source=facts.source, report=facts.report, checks=facts.checks)
     deployment = await reporter.step("deploy", deploy_step(verdict, environment, target, ports, force), _how)
     if isinstance(deployment, Refused):
-        reporter.decided(deployment)
+        reporter.add_verdict(deployment)
         return complete_refused(deployment)
     reporter.add(running=(f"in {environment.name} at {deployment.url} as {deployment.name}: {_how(deployment)}",))
     reporter.add_address(environment.name, deployment.url)

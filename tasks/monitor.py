@@ -65,7 +65,7 @@ async def monitor_step(
     host_observations: dict[str, HostObservation] = {}
     if name is None and application is None:
         with continue_after_error(failed.append):
-            host_observations = await _hosts(expected, environments, documents.unreadable)
+            host_observations = await _read_hosts(expected, environments, documents.unreadable)
     unobserved = [each for each in expected if each.environment in documents.unreadable]
     for host_observation in host_observations.values():
         observed += [make_unobserved(each, now()) for each in unobserved if each.container in host_observation.entered]
@@ -104,8 +104,8 @@ def _judge_again(
     return {container: (deviation,) for container, deviation in judged.items() if deviation}
 
 
-async def _hosts(
-    expected: Sequence[Expected], environments: Sequence[Environment], unreadable: Collection[str] = ()
+async def _read_hosts(
+    expected: Sequence[Expected], environments: Sequence[Environment], unreadable: Collection[str]
 ) -> dict[str, HostObservation]:
     """Return what is seen of each host since the last check, by the host's name.
 

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
-from typing import TYPE_CHECKING
 
 import click
 
 from cscm.options import as_json, environments
 from cscm.running import REFUSED, print_result
-from cscm.session import use_prefect
-
-if TYPE_CHECKING:
-    from supply_chain.execution.enforcement.enforcement import Enforcement
+from cscm.session import load_execution_ports
 
 ENVIRONMENT = click.argument("environment", shell_complete=environments)
 
@@ -41,7 +36,7 @@ def plan(environment: str, as_json: bool) -> None:
     Example:
       cscm enforce plan production
     """
-    print_result(_load(environment).plan(), as_json)
+    print_result(load_execution_ports().enforcement(environment).plan(), as_json)
 
 
 @enforce.command()
@@ -56,7 +51,7 @@ def apply(environment: str, as_json: bool) -> None:
     Example:
       cscm enforce apply production
     """
-    print_result(_load(environment).apply(), as_json)
+    print_result(load_execution_ports().enforcement(environment).apply(), as_json)
 
 
 @enforce.command()
@@ -72,18 +67,10 @@ def status(environment: str, as_json: bool) -> None:
     Example:
       cscm enforce status production
     """
-    enforcement = _load(environment).status()
-    print_result(enforcement, as_json)
-    if enforcement.deviations:
+    current = load_execution_ports().enforcement(environment).status()
+    print_result(current, as_json)
+    if current.deviations:
         sys.exit(REFUSED)
-
-
-def _load(environment: str) -> Enforcement:
-    """Return what enforces the admission to an environment."""
-    use_prefect()
-    from blocks.execution_ports import ExecutionPorts  # noqa: PLC0415 - after Prefect's environment is set
-
-    return asyncio.run(ExecutionPorts.aload()).enforcement(environment)
 
 
 COMMANDS = (enforce,)

@@ -107,7 +107,7 @@ def dead(as_json: bool) -> None:
 @click.argument("message", required=False, metavar="[ID]")
 @click.option("--all", "everything", is_flag=True, help="Send all messages again.")
 @as_json
-def replayed(message: str | None, everything: bool, as_json: bool) -> None:
+def replay_messages(message: str | None, everything: bool, as_json: bool) -> None:
     """Send the dead message ID, or all dead messages, through the bridge again.
 
     The beginning of the ID is enough.
@@ -132,7 +132,7 @@ def replayed(message: str | None, everything: bool, as_json: bool) -> None:
 @click.argument("message", metavar="ID")
 @click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @as_json
-def discarded(message: str, yes: bool, as_json: bool) -> None:
+def discard_message(message: str, yes: bool, as_json: bool) -> None:
     """Print the dead message ID, and delete it for good.
 
     The beginning of the ID is enough.

@@ -14,8 +14,7 @@ from cscm.session import load_block
 from supply_chain import reports
 from supply_chain.errors import ImageNotFound
 from supply_chain.fleet.explain import explain as explained
-from supply_chain.fleet.where import find_places as places_of
-from supply_chain.fleet.where import list_exclusions, parse_question
+from supply_chain.fleet.where import find_places, list_exclusions, parse_question
 from supply_chain.text import pluralize
 
 if TYPE_CHECKING:
@@ -69,7 +68,7 @@ def where(question: str, as_json: bool) -> None:
       cscm where zlib1g@1:1.2.13
     """
     asked, inventory = parse_question(question), _inventory()
-    places = places_of(asked, inventory)
+    places = find_places(asked, inventory)
     if as_json:
         click.echo(json_of(places))
     else:

@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 
-from cscm.options import Image, Words, as_json, by, environments, offered
+from cscm.options import Image, Words, as_json, by, complete_from, environments
 from cscm.running import run, verbose
 from cscm.signing import key_option, signer_option, use_key
 from orchestration.project import find_project
@@ -297,7 +297,7 @@ def rescan(packages: tuple[str, ...], as_json: bool, verbose: bool) -> None:
 
 @main.command()
 @click.option("--force", is_flag=True, help="Build a base again even if it is released.")
-@click.argument("names", nargs=-1, shell_complete=offered(lambda: list_bases(find_project())))
+@click.argument("names", nargs=-1, shell_complete=complete_from(lambda: list_bases(find_project())))
 @as_json
 @verbose
 def bases(names: tuple[str, ...], force: bool, as_json: bool, verbose: bool) -> None:

@@ -74,7 +74,7 @@ class NewFile(click.ParamType[Path]):
             self.fail(f"{path} cannot be written: {error.strerror}", param, ctx)
 
 
-def offered(names: Callable[[], list[str]]) -> Callable[[Any, Any, str], list[str]]:
+def complete_from(names: Callable[[], list[str]]) -> Callable[[Any, Any, str], list[str]]:
     """Return a shell completion that offers the names that begin with the typed text."""
     return lambda _context, _parameter, typed: [name for name in names() if name.startswith(typed)]
 
@@ -83,7 +83,7 @@ def _list_environments() -> list[str]:
     return sorted(path.stem for path in find_project().glob("deployments/environments/*.yaml"))
 
 
-environments = offered(_list_environments)
+environments = complete_from(_list_environments)
 """The shell completion of `--environment`."""
 by = click.option(
     "--by",

@@ -29,11 +29,11 @@ def freeze(reason: str, by: str) -> None:
     """
     use_prefect()
     from orchestration.clock import now  # noqa: PLC0415 - import Prefect only after its environment is set
-    from orchestration.promotion_freeze import set_freeze as start  # noqa: PLC0415
+    from orchestration.promotion_freeze import set_freeze  # noqa: PLC0415
     from supply_chain.promotion.freeze import PromotionFreeze  # noqa: PLC0415
 
     about = PromotionFreeze(by=by, reason=reason, since=now())
-    asyncio.run(start(about))
+    asyncio.run(set_freeze(about))
     click.echo(plain_text(about))
 
 
@@ -46,9 +46,9 @@ def unfreeze() -> None:
       cscm unfreeze
     """
     use_prefect()
-    from orchestration.promotion_freeze import lift_freeze as end  # noqa: PLC0415
+    from orchestration.promotion_freeze import lift_freeze  # noqa: PLC0415
 
-    click.echo("the promotion freeze ended" if asyncio.run(end()) else "there was no promotion freeze")
+    click.echo("the promotion freeze ended" if asyncio.run(lift_freeze()) else "there was no promotion freeze")
 
 
 class Time(click.ParamType[datetime]):

@@ -14,7 +14,7 @@ from orchestration.clock import now
 
 REPEAT_AFTER = timedelta(days=1)
 """Time after which the same message may be sent again."""
-SENT = "told_lately"
+SENT = "notifications_sent"
 """Prefix of the variables that record what was sent; there are 256, because each holds at most 5000 characters."""
 MOST = 160
 """Number of messages that one variable records; each takes 30 characters, including its time."""

@@ -51,7 +51,7 @@ class RunReporter:
         """Publish under keys of this application; None: under keys of this run, whose name may be another's."""
         self._name = name
 
-    def decided(self, verdict: Admitted[Any] | Refused) -> None:
+    def add_verdict(self, verdict: Admitted[Any] | Refused) -> None:
         """Add a gate's verdict; a refusal is a warning in the log, with its first reasons."""
         self.add(verdicts=(*self.report.verdicts, verdict))
         if isinstance(verdict, Refused):
@@ -67,7 +67,7 @@ class RunReporter:
     async def gate(self, name: str, work: Awaitable[tuple[V, F]]) -> tuple[V, F]:
         """Await a gate; record its verdict as a step's result and as a verdict."""
         verdict, facts = await self.step(name, work, lambda decided: _format_verdict(decided[0]))
-        self.decided(verdict)
+        self.add_verdict(verdict)
         return verdict, facts
 
     async def step(

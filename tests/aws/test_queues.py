@@ -10,7 +10,7 @@ import pytest
 
 from supply_chain.adapters.aws.accounts import TRIES
 from supply_chain.adapters.aws.sqs import SqsQueue
-from supply_chain.promotion.bridge import UNTOLD, replay
+from supply_chain.promotion.bridge import NOT_ANNOUNCED, replay
 from tests.support.cloud import Cloud
 from tests.support.waiting import eventually
 
@@ -55,7 +55,7 @@ def test_undeleted_message_goes_to_dead_letter_queue_and_is_replayed(queues: tup
 
     assert len(given) == int(TRIES) and len(set(given)) == 1
     (message,) = dead.all()
-    assert (message.body, message.reason) == ("one that is never deleted", UNTOLD)
+    assert (message.body, message.reason) == ("one that is never deleted", NOT_ANNOUNCED)
     replay(dead, queue, (message,))
     assert dead.all() == ()
     (again,) = eventually(lambda: queue.receive(patient=True), LONG_ENOUGH)

@@ -9,7 +9,7 @@ from typing import Protocol
 import pytest
 
 from supply_chain.promotion import bridge
-from supply_chain.promotion.bridge import UNTOLD, Message
+from supply_chain.promotion.bridge import NOT_ANNOUNCED, Message
 
 
 class QueuePort(bridge.Queue, bridge.DeadLetters, Protocol):
@@ -51,7 +51,7 @@ class QueueContract:
 
         found = {each.body: each for each in harness.receive(2).values()}
 
-        assert (found["one"].reason, found["two"].reason) == ("it is no JSON", UNTOLD)
+        assert (found["one"].reason, found["two"].reason) == ("it is no JSON", NOT_ANNOUNCED)
         assert found["one"].sent is not None and found["one"].id != found["two"].id
 
     def test_at_most_ten_messages_are_received_at_once(self, harness: Harness) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import count
 
-from supply_chain.promotion.bridge import MOST, UNTOLD, Message
+from supply_chain.promotion.bridge import MOST, NOT_ANNOUNCED, Message
 
 
 @dataclass
@@ -47,7 +47,7 @@ class MemoryQueue:
     def send(self, body: str, reason: str = "") -> None:
         number = next(self.sent)  # several threads may send at once
         name, sent = f"message-id-{number}", datetime.fromtimestamp(number, UTC)
-        self.held[name] = Message(id=name, receipt="", body=body, sent=sent, reason=reason or UNTOLD)
+        self.held[name] = Message(id=name, receipt="", body=body, sent=sent, reason=reason or NOT_ANNOUNCED)
 
     def _deliver(self, message: Message) -> Message:
         """Return a message with a new receipt, which is the only valid one."""

@@ -211,7 +211,8 @@ def _judge_snapshot(snapshot: Snapshot, ports: PreflightPorts) -> Preflight:
     problems.extend(_unknown_bases(images or {}, ports.bases, snapshot, reader.last))
     dependencies = Dependencies(snapshot.context, generator, ports.scanner, manifest.limits.scan_days, ports.now)
     planned = [*ports.plan(snapshot), *_plan_image_check(manifest, ports.image)]
-    checks, (report,) = make_checks(planned, dependencies)
+    checks = make_checks(planned, dependencies)
+    report = dependencies.result[1]
     uncurated = None if images is None else list(dict.fromkeys(name for name, at in images.values() if at is not None))
     stated = working_copy_values(manifest, snapshot.source, uncurated, checks, report, ports.registered(manifest.name))
     values = join_statements(stated, report.source_packages, (), ports.policy.vex, ports.now())

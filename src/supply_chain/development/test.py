@@ -116,39 +116,25 @@ def test(
     before = _find_current_report(dependencies, evidence, now())
     if before:
         passed[Check.DEPENDENCIES] = before[1]
-    results, reports = make_checks(
-        [plan for plan in planned if plan.check not in passed], None if before else dependencies
-    )
-    (report,) = [before[0]] if before else reports
+    results = make_checks([plan for plan in planned if plan.check not in passed], None if before else dependencies)
     return TestedImage(
         built=built,
         checks=tuple(sorted([*results, *(each.value for each in passed.values())], key=lambda c: c.check)),
-        dependencies=report,
+        dependencies=before[0] if before else dependencies.result[1],
         known=tuple(passed),
         proven=None if results else proof(sorted((each.evidence for each in passed.values()), key=lambda e: e.digest)),
     )
 
 
-def make_checks(
-    planned: Sequence[Planned], dependencies: Dependencies | None
-) -> tuple[list[CheckResult], list[Report]]:
-    """Make checks in parallel, that of `dependencies` first; return their results and its report, if it is made."""
-    makers: list[Callable[[], CheckResult | tuple[CheckResult, Report]]] = []
+def make_checks(planned: Sequence[Planned], dependencies: Dependencies | None) -> list[CheckResult]:
+    """Make checks in parallel, that of `dependencies` first, and return their results."""
+    makers: list[Callable[[], CheckResult]] = [plan.make for plan in planned]
     if dependencies is not None:
-        makers.append(lambda: dependencies.result)
-    makers += [plan.make for plan in planned]
-    results, reports = _split_reports(map_concurrently(lambda make: make(), makers))
-    return list(map(_bounded, results)), reports
+        makers.insert(0, lambda: dependencies.result[0])
+    return list(map(_limit_sentences, map_concurrently(lambda make: make(), makers)))
 
 
-def _split_reports(
-    results: Sequence[CheckResult | tuple[CheckResult, Report]],
-) -> tuple[list[CheckResult], list[Report]]:
-    pairs = [(result, None) if isinstance(result, CheckResult) else result for result in results]
-    return [result for result, _ in pairs], [report for _, report in pairs if report is not None]
-
-
-def _bounded(result: CheckResult) -> CheckResult:
+def _limit_sentences(result: CheckResult) -> CheckResult:
     bounded = {name: tuple(truncate_lines(MOST_SENTENCES, getattr(result, name))) for name in ("failed", "warned")}
     return result.model_copy(update=bounded)
 

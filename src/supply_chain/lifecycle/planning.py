@@ -276,7 +276,7 @@ class _PlanInputs:
             yield f"{subject} is held {stands.hold}"
         if stands.block:
             yield f"{subject} is blocked {stands.block}"
-        if why := self.snapshot.untold.get(str(gone)):
+        if why := self.snapshot.unreadable.get(str(gone)):
             yield f"{subject} cannot be read: {why}"
 
     def _find_needed(self, decisions: Mapping[ImageRef, Decision]) -> dict[ImageRef, Decision]:

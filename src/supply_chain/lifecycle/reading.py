@@ -175,7 +175,7 @@ class RegistryReader:
         repositories = sorted({i.ref.repository for i in images if not i.ref.repository.startswith(EVIDENCE)})
         contents = [self._members(repository) for repository in repositories]
         members = tuple(member for own, _ in contents for member in own)
-        dark = {ref: why for _, untold in contents for ref, why in untold.items()}
+        dark = {ref: why for _, unreadable in contents for ref, why in unreadable.items()}
         listed = dict.fromkeys(image.ref for image in images)
         unknown = [m for m in members if m.ref in dark and m.ref not in listed]
         gone = _missing_subjects(members)
@@ -190,7 +190,7 @@ class RegistryReader:
             deployments=self.deployments(None),
             proxies=self.proxies(),
             standings={str(ref): stands for ref, (stands, _) in stand.items() if stands != ImageStatus()},
-            untold={str(ref): why for ref in gone if (why := stand[ref][1] or dark.get(ref, ""))},
+            unreadable={str(ref): why for ref in gone if (why := stand[ref][1] or dark.get(ref, ""))},
             read_at=now,
         )
 

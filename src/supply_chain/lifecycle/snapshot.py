@@ -150,7 +150,7 @@ class RepositorySnapshot(Model):
         default_factory=dict,
         description="image → its status; also for an image that is gone but has remains",
     )
-    untold: dict[str, str] = Field(
+    unreadable: dict[str, str] = Field(
         default_factory=dict, description="image that is gone → why its status cannot be read"
     )
     read_at: AwareDatetime = Field(description="the time of the snapshot")
@@ -165,7 +165,7 @@ class RepositorySnapshot(Model):
         parts = [
             *sorted(each.model_dump_json() for each in (*self.images, *self.members, *self.deployments)),
             json.dumps({name: each.model_dump(mode="json") for name, each in sorted(self.standings.items())}),
-            json.dumps([self.untold, self.proxies], sort_keys=True),
+            json.dumps([self.unreadable, self.proxies], sort_keys=True),
         ]
         return digest_of(chr(10).join(parts).encode())
 

@@ -39,7 +39,7 @@ WIDE = 8
 """Messages deleted or moved in parallel."""
 NAMED = 8
 """Minimum number of characters to identify a message by."""
-UNTOLD = "it was received too often without being announced"
+NOT_ANNOUNCED = "it was received too often without being announced"
 """The reason shown for messages that the queue itself gave up."""
 T = TypeVar("T")
 log = logging.getLogger("supply_chain.bridge")

@@ -92,9 +92,9 @@ def _format_action(result: RescanResult) -> str:
     return "update the packages that are due" if result.due else "cscm explain DIGEST names the reasons"
 
 
-def _format_findings(findings: Sequence[Finding], most: int = 5) -> str:
+def _format_findings(findings: Sequence[Finding]) -> str:
     named = list(dict.fromkeys(f"{f.id} in {f.package}" for f in findings))
-    return plain_text(", ".join(truncate_lines(most, named)))
+    return plain_text(", ".join(truncate_lines(5, named)))
 
 
 def owner_rows(rescanned: RescanReport) -> list[dict[str, str]]:

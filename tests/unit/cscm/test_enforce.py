@@ -25,7 +25,8 @@ def run(monkeypatch):
             environment="staging", namespace="apps", mode=Mode.DENY, admitted=2, deviations=deviations, would_refuse=()
         )
         made = SimpleNamespace(plan=lambda: (change,), apply=lambda: (), status=lambda: status)
-        monkeypatch.setattr(enforce, "_load", lambda environment: made)
+        ports = SimpleNamespace(enforcement={"staging": made}.__getitem__)
+        monkeypatch.setattr(enforce, "load_execution_ports", lambda: ports)
         return CliRunner().invoke(main, ["enforce", *arguments, "staging"])
 
     return run

@@ -27,7 +27,7 @@ class Reporter:
     def add(self, **_):
         pass
 
-    def decided(self, refusal):
+    def add_verdict(self, refusal):
         pass
 
     def publish_under(self, name):

@@ -495,16 +495,16 @@ def test_plan_deletes_orphans_of_image_after_audit_retention():
     ({"deployments": [deployed(99, 300), deployed(900, 100), deployed(901, 90)]}, "ran and is kept for audits"),
     ({"standings": {ref(99): stands(hold="audit")}}, "is held by ann"),
     ({"standings": {ref(99): stands(block="bad")}}, "is blocked by ann"),
-    ({"untold": {str(ref(99)): "damaged"}}, "cannot be read: damaged"),
+    ({"unreadable": {str(ref(99)): "damaged"}}, "cannot be read: damaged"),
     ({"deployments": [deployed(99, 399), deployed(900, 250), deployed(901, 240)]}, ""),
     ({"standings": {ref(99): stands(unblock="fine")}}, ""),
 ])  # fmt: skip
 @pytest.mark.parametrize("left", [part(1, subject=99), part(1, copy_of=99)])
 def test_plan_keeps_evidence_of_missing_image_that_is_needed(others, why, left):
     """Whoever pushes the image again needs its evidence."""
-    untold = {"untold": others.pop("untold")} if "untold" in others else {}
-    snapshot = snapshot_of(*newest(), parts=[left, part(2, subject=1)], **others).model_copy(update=untold)
-    others |= untold
+    unreadable = {"unreadable": others.pop("unreadable")} if "unreadable" in others else {}
+    snapshot = snapshot_of(*newest(), parts=[left, part(2, subject=1)], **others).model_copy(update=unreadable)
+    others |= unreadable
 
     found = plan_lifecycle(snapshot, RULES, NOW)
 

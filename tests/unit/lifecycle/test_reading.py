@@ -332,7 +332,7 @@ def test_snapshot_contains_status_of_missing_image_with_referrers(read, registry
     snapshot = read.read_snapshot((image(1),), NOW)
 
     assert {where: each.hold.reason for where, each in snapshot.standings.items()} == {str(ref(2)): "audit"}
-    assert snapshot.untold.keys() == {str(ref(3))} and "evidence.invalid" in snapshot.untold[str(ref(3))]
+    assert snapshot.unreadable.keys() == {str(ref(3))} and "evidence.invalid" in snapshot.unreadable[str(ref(3))]
 
 
 def test_snapshot_contains_all_inputs_of_a_plan(read, registry, world, deployed, make):

@@ -97,7 +97,7 @@ async def test_host_is_read_once_for_all_its_environments(environment, monkeypat
     places = [DockerEnvironment(name=name, host=of) for name, of in (("a", host), ("b", host), ("c", "other"))]
     expected: list[Any] = [SimpleNamespace(environment=name) for name in "abcd"]
 
-    observed = await monitor._hosts(expected, places)
+    observed = await monitor._read_hosts(expected, places)
 
     assert asked == [
         ("engine of other", "other", ["c"], ["c"], 0),
@@ -122,7 +122,7 @@ async def test_deployments_to_unreadable_environments_may_be_on_each_host(enviro
         for name, container, place in (("a", "1", at), ("broken", "2", at), ("broken", "3", None), ("other", "4", at))
     ]
 
-    await monitor._hosts(expected, [DockerEnvironment(name="a", host=f"{environment}-host")], {"broken"})
+    await monitor._read_hosts(expected, [DockerEnvironment(name="a", host=f"{environment}-host")], {"broken"})
 
     assert asked == [[("broken", "2"), ("a", "1")]]
 

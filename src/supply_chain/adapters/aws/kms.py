@@ -13,13 +13,14 @@ from supply_chain.adapters.aws.session import error_code, translate_errors
 from supply_chain.curation.encrypt import KeyState
 from supply_chain.errors import KeyUnusable
 
+CURATE = "run `cscm curate` again, which writes a copy with a key of its own"
 UNUSABLE = {
     "NotFoundException": "there is no such key; name an existing one in the tier's block",
     "DisabledException": "it is disabled; enable it with aws kms enable-key",
     "KMSInvalidStateException": "it is about to be deleted or not ready; aws kms describe-key says which",
     "InvalidKeyUsageException": "it is made for signing; name a symmetric key in the tier's block",
-    "IncorrectKeyException": "another key wrapped this",
-    "InvalidCiphertextException": "the wrapped key was changed, or wrapped for another image",
+    "IncorrectKeyException": f"another key wrapped this; {CURATE}",
+    "InvalidCiphertextException": f"the wrapped key was changed, or wrapped for another image; {CURATE}",
 }
 
 
@@ -64,7 +65,7 @@ class Kms:
 
 @contextlib.contextmanager
 def _translate_errors(doing: str, key: str) -> Iterator[None]:
-    """Translate errors as `translated` does, and errors about the key itself to `KeyUnusable`."""
+    """Translate errors as `translate_errors` does, and errors about the key itself to `KeyUnusable`."""
     with translate_errors(f"{doing} the key {key}"):
         try:
             yield

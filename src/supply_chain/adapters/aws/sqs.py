@@ -10,7 +10,7 @@ from botocore.exceptions import ClientError
 
 from supply_chain.adapters.aws.session import error_code, translate_errors
 from supply_chain.evidence.store import BEFORE_ALL
-from supply_chain.promotion.bridge import MOST, UNTOLD, Message
+from supply_chain.promotion.bridge import MOST, NOT_ANNOUNCED, Message
 
 REASON = "reason"
 """Attribute of a message in the dead-letter queue that says why it is there."""
@@ -105,5 +105,5 @@ def _parse_message(message: dict[str, Any]) -> Message:
         receipt=message["ReceiptHandle"],
         body=message["Body"],
         sent=datetime.fromtimestamp(int(sent) / 1000, UTC) if sent else None,
-        reason=message.get("MessageAttributes", {}).get(REASON, {}).get("StringValue") or UNTOLD,
+        reason=message.get("MessageAttributes", {}).get(REASON, {}).get("StringValue") or NOT_ANNOUNCED,
     )

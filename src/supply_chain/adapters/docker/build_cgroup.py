@@ -155,9 +155,9 @@ def running_builds(owner: str, root: Path = ROOT) -> int:
     return sum(any(BuildCgroup(key, owner, root).processes()) for key in keys)
 
 
-def is_cgroup_writable(root: Path = ROOT) -> bool:
+def is_cgroup_writable() -> bool:
     """Return whether this user may create groups that limit builds."""
-    places = [root] if (root / "cgroup.controllers").is_file() else [root / each for each in ("memory", "pids", "cpu")]
+    places = [ROOT] if (ROOT / "cgroup.controllers").is_file() else [ROOT / each for each in ("memory", "pids", "cpu")]
     return all(os.access(place, os.W_OK) for place in places)
 
 

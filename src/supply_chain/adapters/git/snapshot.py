@@ -59,11 +59,11 @@ def take_snapshot(
         yield _take_with_manifest(directory, revision, _CachedMatcher(ignores), place, budget or Budget())
 
 
-def read_manifest_at(directory: Path, revision: str | None, budget: Budget | None = None) -> Service | Base:
+def read_manifest_at(directory: Path, revision: str | None) -> Service | Base:
     """Read the declaration that a snapshot of the same source would have, by the same rules, without a copy."""
     with contextlib.ExitStack() as stack:
         root = _open(directory, stack)
-        repository, commit = _repository(directory, root, revision, budget or Budget(), stack)
+        repository, commit = _repository(directory, root, revision, Budget(), stack)
         if revision is not None and repository and commit:
             return read_declaration(_commit_tree(repository, commit))
         return read_declaration(WorkingCopy(str(directory), root))

@@ -101,7 +101,7 @@ def scan_source(tool: Tool, context: Path, now: Callable[[], datetime]) -> Check
     """
     started, end = now(), time.monotonic() + LONGEST
     names = _list_names(context)
-    modules, startup, large = _list_sources(context)
+    modules, startup, large = _list_sources(context, names)
     files, sources = sorted((*modules, *startup)), (*modules, *startup, *large)
     reports, late = _read_until(end, tool, context, modules)
     with scratch("source") as work:
@@ -139,7 +139,7 @@ class ReadSources:
 
     @cached_property
     def _digests(self) -> frozenset[str]:
-        modules, _, _ = _list_sources(self.context)
+        modules, _, _ = _list_sources(self.context, _list_names(self.context))
         return frozenset(hashlib.sha256((self.context / name).read_bytes()).hexdigest() for name in modules)
 
     def __call__(self, sha256: str) -> bool:
@@ -179,9 +179,8 @@ def _list_names(context: Path) -> dict[str, set[str]]:
     return names
 
 
-def _list_sources(context: Path) -> tuple[list[str], list[str], list[str]]:
+def _list_sources(context: Path, names: Mapping[str, Collection[str]]) -> tuple[list[str], list[str], list[str]]:
     """Return the Python files of a build context: modules and scripts, startup files, and those that are too large."""
-    names = _list_names(context)
     sources = [name for name in names if _is_source(context / name, names[name])]
     files = [name for name in sources if (context / name).stat().st_size <= LARGEST]
     startup = [name for name in files if _is_startup(names[name])]

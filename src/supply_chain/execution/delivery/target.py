@@ -299,7 +299,8 @@ class GitTarget:
             why = first_line(error) if isinstance(error, SupplyChainError) else ""
             done = self._revert(promotion.file, promotion.request.ref.application, unrecorded, why)
             if isinstance(error, DeploymentFailed):
-                raise DeploymentFailed(f"{error.message}\n{done}") from error
+                then = "Correct what the message names, and deploy again."
+                raise DeploymentFailed(f"{error.message}\n{done}\n{then}") from error
             log.warning("%s to %s: %s", promotion.workload.name, promotion.workload.environment.name, done)
             raise
 

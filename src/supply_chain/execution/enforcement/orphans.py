@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from supply_chain.execution.enforcement.admitted import Parameters
-from supply_chain.execution.enforcement.installation import KINDS, AdmissionCluster, Change, find_left
+from supply_chain.execution.enforcement.installation import KINDS, ORPHANED, AdmissionCluster, Change, find_left
 from supply_chain.execution.enforcement.policies import SYSTEM, Policies
 from supply_chain.execution.kubernetes.cluster import CONFIG_MAPS
 from supply_chain.execution.observation import Deviation
@@ -67,7 +67,7 @@ def _config_map(name: str) -> tuple[tuple[str, str], ...]:
 def describe_orphan(orphan: Orphan, namespace: str) -> Deviation:
     """Return the deviation, as an environment with a namespace reports it."""
     deviation = Deviation(
-        code="enforcement.orphaned",
+        code=ORPHANED,
         fact=f"{orphan.namespace} is judged for {orphan.environment}, which the project has in no cluster",
         remedy=orphan.remedy,
     )

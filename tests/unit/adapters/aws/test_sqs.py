@@ -7,7 +7,7 @@ from botocore.exceptions import ClientError, EndpointConnectionError
 
 from supply_chain.adapters.aws.sqs import SqsQueue
 from supply_chain.errors import AccessDenied, AwsUnavailable
-from supply_chain.promotion.bridge import UNTOLD, Message
+from supply_chain.promotion.bridge import NOT_ANNOUNCED, Message
 
 
 class Sqs:
@@ -74,7 +74,7 @@ def test_all_returns_each_message_once_oldest_first():
 
     found = SqsQueue(sqs, "url").all()
 
-    assert [(each.id, each.reason) for each in found] == [("m1", UNTOLD), ("m3", "other"), ("m2", "why")]
+    assert [(each.id, each.reason) for each in found] == [("m1", NOT_ANNOUNCED), ("m3", "other"), ("m2", "why")]
     assert [each.receipt for each in found] == ["r1", "r3", "new"]
 
 

@@ -31,14 +31,14 @@ def test_default_cancellation_is_never_cancelled():
     cancellation().wait(0)
 
 
-def test_all_at_once_runs_parts_in_parallel():
+def test_concurrent_run_starts_parts_in_parallel():
     """Each part waits for the other, so a sequential execution would time out."""
     barrier = threading.Barrier(2, timeout=10)
 
     assert sorted(run_concurrently(barrier.wait, barrier.wait)) == [0, 1]
 
 
-def test_all_at_once_raises_after_all_parts_ended():
+def test_concurrent_run_raises_after_all_parts_ended():
     """The next `cscm up` then finds the results of the parts that succeeded."""
     finished = threading.Event()
 
