@@ -61,7 +61,7 @@ def place_lock(place: str) -> str:
 
 
 async def assign_places(client: PrefectClient, pool: str, until: datetime, *, wake: bool) -> frozenset[UUID]:
-    """Queue the pushes that are due before `until` while another one has their place; return those that may not start.
+    """Queue the pushes that are due before `until` while another one has their place; return those that may start.
 
     Of several pushes, those that a later one replaces end. If `wake`, the queued pushes are read too, and the first one
     of each free place becomes due. Only runs of this work pool are changed.
@@ -72,18 +72,17 @@ async def assign_places(client: PrefectClient, pool: str, until: datetime, *, wa
     queued = FlowRunFilterState(name=FlowRunFilterStateName(any_=[QUEUED]))
     waiting = {run.id: run for run in await _read_pushes(client, queued, pool)} | due if wake else due
     replaced = find_replaced(waiting.values())
-    woken, held = list[FlowRun](), defaultdict[str, list[FlowRun]](list)
+    first, held = list[FlowRun](), defaultdict[str, list[FlowRun]](list)
     for run in sorted(waiting.values(), key=lambda each: (each.created or until, each.id)):
         place = _find_place(run)
         if run.id in replaced:
             continue
         if place not in taken:
             taken.add(place)
-            if run.id not in due:
-                woken.append(run)
+            first.append(run)
         elif run.id in due:
             held[place].append(run)
-    await _set_state(client, woken, Scheduled(scheduled_time=now()))
+    await _set_state(client, [run for run in first if run.id not in due], Scheduled(scheduled_time=now()))
     left = MOST
     for later, earlier in _group_replaced(replaced, waiting):
         left -= await _set_state(client, earlier[:left], Completed(name=UNNEEDED, message=explain_replaced(later)))
@@ -91,7 +90,12 @@ async def assign_places(client: PrefectClient, pool: str, until: datetime, *, wa
         why = f"another push of {plain_text(place)} is built first; this one waits without a process"
         queued_state: State[Any] = Scheduled(scheduled_time=now() + LONGEST_WAIT, name=QUEUED, message=why)
         left -= await _set_state(client, pushes[:left], queued_state)
-    return frozenset(replaced) | {run.id for pushes in held.values() for run in pushes}
+    return frozenset(run.id for run in first)
+
+
+def is_push(run: FlowRun) -> bool:
+    """Return whether a run builds a push."""
+    return set(TAGS) <= set(run.tags)
 
 
 async def _read_pushes(

@@ -36,7 +36,7 @@ from prefect.utilities.processutils import setup_signal_handlers_worker
 from prefect.workers import process
 
 from orchestration.flow_run import load_declared_flow
-from orchestration.push_places import assign_places
+from orchestration.push_places import assign_places, is_push
 from orchestration.registration.abandoned_runs import FREQUENCY
 from supply_chain.text import plain_text
 
@@ -73,25 +73,26 @@ class ProjectWorker(process.ProcessWorker):
 
     job_configuration = ProjectJob
     _next_poll = 0.0
-    _held: frozenset[UUID] = frozenset()
+    _first: frozenset[UUID] = frozenset()
 
     async def get_and_submit_flow_runs(self) -> list[FlowRun]:
         """Start the runs that are due; poll without counting at least once in `LONGEST_PAUSE` seconds, and after a run.
 
-        If the server does not say which pushes have to wait, those of the last poll do.
+        A push starts only if it is the first of its place, as the last answer of the server said.
         """
         is_time = monotonic() >= self._next_poll
         if not is_time and not await self._count_due():
             return []
         self._next_poll = monotonic() + LONGEST_PAUSE if is_time else self._next_poll
         try:
-            self._held = await assign_places(self.client, self._work_pool_name, self._end_of_fetched(), wake=is_time)
+            self._first = await assign_places(self.client, self._work_pool_name, self._end_of_fetched(), wake=is_time)
         except (HTTPError, PrefectException) as error:
-            self._logger.warning("%s", plain_text(f"pushes were not told to wait: {error!r}"))
+            self._logger.warning("%s", plain_text(f"the places of pushes are unknown: {error!r}"))
         return await super().get_and_submit_flow_runs()
 
     async def _get_scheduled_flow_runs(self) -> list[WorkerFlowRunResponse]:
-        return [each for each in await super()._get_scheduled_flow_runs() if each.flow_run.id not in self._held]
+        found = await super()._get_scheduled_flow_runs()
+        return [each for each in found if not is_push(each.flow_run) or each.flow_run.id in self._first]
 
     async def run(self, *arguments: Any, **more: Any) -> process.ProcessWorkerResult:
         """Run a flow run's process. Once it has ended, poll again: a push may wait for its place."""

@@ -20,7 +20,7 @@ class Server:
 
     def __init__(self, due=0):
         self.due, self.asked, self.filters, self.woken = due, 0, [], []
-        self.held: frozenset[Any] | Exception = frozenset()
+        self.first: frozenset[Any] | Exception = frozenset()
 
     async def count_flow_runs(self, **filters):
         self.filters.append(filters)
@@ -28,10 +28,10 @@ class Server:
 
     async def assign(self, client, pool, until, *, wake):
         assert (client, pool) == (self, "laptop") and until > datetime.now(UTC)
-        if isinstance(self.held, Exception):
-            raise self.held
+        if isinstance(self.first, Exception):
+            raise self.first
         self.woken.append(wake)
-        return self.held
+        return self.first
 
     async def submit(self):
         self.asked += 1
@@ -107,13 +107,14 @@ async def test_queued_pushes_are_looked_at_when_a_run_has_ended(server, clock, m
 
 @pytest.mark.parametrize("trouble", [ConnectError("no answer"), ObjectNotFound(OSError("gone"))], ids=repr)
 async def test_other_runs_start_although_places_cannot_be_assigned(server, clock, monkeypatch, trouble):
-    """The pushes that had to wait still do."""
-    runs = [SimpleNamespace(flow_run=SimpleNamespace(id=number)) for number in (1, 2)]
+    """Of pushes, only those that were the first of their places at the last answer."""
+    tags = (["chain", "by-event"], ["chain", "by-event", "x"], ["chain"])
+    runs = [SimpleNamespace(flow_run=SimpleNamespace(id=number, tags=each)) for number, each in enumerate(tags)]
     monkeypatch.setattr(ProcessWorker, "_get_scheduled_flow_runs", AsyncMock(return_value=runs))
     polling = ProjectWorker(work_pool_name="laptop")
-    server.held = frozenset([1])
+    server.first = frozenset([1])
     await polling.get_and_submit_flow_runs()
-    server.held, server.due = trouble, 1
+    server.first, server.due = trouble, 1
 
     assert await polling.get_and_submit_flow_runs() == ["a run"]
     assert await polling._get_scheduled_flow_runs() == runs[1:]

@@ -97,7 +97,7 @@ async def test_host_is_read_once_for_all_its_environments(environment, monkeypat
     places = [DockerEnvironment(name=name, host=of) for name, of in (("a", host), ("b", host), ("c", "other"))]
     expected: list[Any] = [SimpleNamespace(environment=name) for name in "abcd"]
 
-    observed = await monitor._read_hosts(expected, places)
+    observed = await monitor._read_hosts(expected, places, ())
 
     assert asked == [
         ("engine of other", "other", ["c"], ["c"], 0),
