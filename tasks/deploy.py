@@ -11,7 +11,7 @@ from supply_chain.execution.service import take_into_service
 from supply_chain.execution.target import Target
 from supply_chain.policy.facts import DeployFacts
 from supply_chain.policy.outcome import Admitted, Refused
-from tasks.gates import emit_verdict
+from tasks.gates import _emit_verdict
 
 
 @step("deploy")
@@ -24,7 +24,7 @@ def deploy_step(
     """
     deployment = take_into_service(admitted, ports.deploy_ports(target), invocation(), force=force)
     if isinstance(deployment, Refused):
-        emit_verdict(deployment, admitted.facts)
+        _emit_verdict(deployment, admitted.facts)
         return deployment
     emit(
         "deployment.started" if deployment.changed else "deployment.confirmed",

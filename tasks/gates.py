@@ -28,7 +28,7 @@ def intake_gate_step(ref: ImageRef, ports: CurationPorts) -> tuple[Admitted[Inta
             "If it was unblocked just now, ECR restores it within 20 minutes; then run the step again."
         )
     policy = ports.workbench.policies().intake
-    return emit_verdict(decide(facts, policy, ports.repositories, ports.evidence, now()), facts)
+    return _emit_verdict(decide(facts, policy, ports.repositories, ports.evidence, now()), facts)
 
 
 @step("release gate")
@@ -38,7 +38,7 @@ def release_gate_step(
     """Decide the release gate: compare the findings with the limits of the owner; refuse known exploited ones."""
     facts = ports.release_facts(image.encrypted.stored.ref)
     policy = ports.workbench.policies().release
-    return emit_verdict(decide(facts, policy, ports.repositories, ports.evidence, now()), facts)
+    return _emit_verdict(decide(facts, policy, ports.repositories, ports.evidence, now()), facts)
 
 
 @step("deploy gate")
@@ -49,7 +49,7 @@ def deploy_gate_step(
     ports.repositories.status(ref)  # raises `ImageNotFound`: an image that is not there is not refused
     facts = ports.deploy_facts(ref, environment)
     policy = ports.workbench.policies().deploy
-    return emit_verdict(decide(facts, policy, ports.repositories, ports.evidence, now()), facts)
+    return _emit_verdict(decide(facts, policy, ports.repositories, ports.evidence, now()), facts)
 
 
 def _read_status(ref: ImageRef, ports: CurationPorts) -> StorageStatus:
@@ -65,7 +65,7 @@ def _read_status(ref: ImageRef, ports: CurationPorts) -> StorageStatus:
         ) from error
 
 
-def emit_verdict(verdict: Admitted[F] | Refused, facts: F) -> tuple[Admitted[F] | Refused, F]:
+def _emit_verdict(verdict: Admitted[F] | Refused, facts: F) -> tuple[Admitted[F] | Refused, F]:
     """Emit the verdict as an event, and return it with the facts."""
     gate = verdict.gate.value
     if isinstance(verdict, Refused):

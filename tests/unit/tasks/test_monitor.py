@@ -157,7 +157,8 @@ async def looked_at(
         reported.append(observation)
 
     for name, stand_in in {
-        "read_expected": lambda names, *_: [each for each in expected if each.environment in names], "_hosts": hosts,
+        "read_expected": lambda names, *_: [each for each in expected if each.environment in names],
+        "_read_hosts": hosts,
         "find_deploying": under_way, "continue_soaks": nothing, "publish_running": nothing,
         "emit_drift": emit,
     }.items():  # fmt: skip
