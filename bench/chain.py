@@ -35,6 +35,7 @@ from cscm.session import use_prefect
 use_prefect()  # before Prefect is imported, because it then reads its settings
 
 # ruff: noqa: E402
+from bench.copies import EXAMPLE, PROJECT, copied
 from bench.section import write_page
 from blocks import Tier
 from blocks.development_ports import DevelopmentPorts
@@ -44,8 +45,6 @@ from supply_chain.development.dockerfile import image_references
 from supply_chain.model.manifest import Service, read_manifest
 from supply_chain.model.tier import TierName
 
-PROJECT = Path(__file__).parents[1]
-EXAMPLE = "examples/hello"
 HEAD = ("--revision", "HEAD")
 STEP = re.compile(r"^\S+: (?P<name>.+?) \((?P<seconds>[\d.]+) s\)")
 SAME = {
@@ -135,20 +134,6 @@ def script(environment: dict[str, str]) -> Run:
     if done.returncode:
         raise SystemExit(f"the script ended with status {done.returncode} after these steps:\n{done.stdout}")
     return Run(seconds, seconds, {name: float(took) for name, took in map(str.split, done.stdout.splitlines())})
-
-
-@contextlib.contextmanager
-def copied() -> Iterator[Path]:
-    """Yield a clone of the project with the same origin, so that the example counts as the same application."""
-    with tempfile.TemporaryDirectory(prefix="cscm-bench-") as place:
-        copy = Path(place) / PROJECT.name
-        subprocess.run(["git", "clone", "-q", str(PROJECT), str(copy)], check=True)
-        origin = subprocess.run(
-            ["git", "-C", str(PROJECT), "config", "remote.origin.url"], capture_output=True, text=True, check=False
-        ).stdout.strip()
-        changed = ["set-url", "origin", origin] if origin else ["remove", "origin"]
-        subprocess.run(["git", "-C", str(copy), "remote", *changed], check=True)
-        yield copy
 
 
 def commit(copy: Path) -> None:

@@ -27,7 +27,7 @@ from os import getloadavg
 from pathlib import Path
 from typing import Any
 
-from bench.chain import EXAMPLE, copied
+from bench.copies import EXAMPLE, copied
 from bench.events import p95
 from bench.flooding import Honest, Pusher, spread
 from bench.revisions import revision
@@ -36,9 +36,6 @@ from cscm_laptop import prefect_server
 from cscm_laptop.home import Home
 from cscm_laptop.ports import asked
 from cscm_laptop.profile import load_profile
-from orchestration.push_places import QUEUED
-from orchestration.source import post_pushed
-from orchestration.waiting_runs import WAITING
 from supply_chain.errors import PartFailed
 from supply_chain.reports.daily import NO_SLOT
 
@@ -55,6 +52,8 @@ EVERY = 10.0
 PATIENCE = 420.0
 OTHERS = ("monitor/every-5-minutes", "respond/on-drift", "lifecycle/nightly")
 SIGNED_LAST = "signed-last"
+WAITING = ("Queued", "Waiting")
+"""Names of the states of runs that wait without a process, though not for their time."""
 ARMS = ("pushes", "applications", "malformed", "referrers", "branches")
 REFUSED = "examples/careless"
 """An application that is refused after its build, so that other teams deploy nothing."""
@@ -196,7 +195,7 @@ class Harness:
         """Announce another team's push of an application that the gates refuse after its build."""
         ref = f"refs/heads/honest-{self.pusher.word}-{number}"
         self.pushed[ref] = datetime.now(UTC)
-        post_pushed(sources / REFUSED, revision(sources), ref, f"honest-{number}", self.pushed[ref])
+        self.pusher.push_source(sources / REFUSED, revision(sources), ref, f"honest-{number}")
 
     def arm(self, name: str, flood: Callable[[], str], patience: float) -> Result:
         """Flood, wait until everything is done, and return the measurements."""
@@ -220,7 +219,7 @@ class Harness:
         open_runs = [
             run for run in self.api.runs(since)
             if run["state_type"] not in ended
-            and (run["state_name"] in (QUEUED, WAITING) or datetime.fromisoformat(run["expected_start_time"]) < now)
+            and (run["state_name"] in WAITING or datetime.fromisoformat(run["expected_start_time"]) < now)
         ]  # fmt: skip
         return not self.pusher.waiting() and not open_runs
 
@@ -309,7 +308,7 @@ class Harness:
             begun = time.monotonic()
             for number in range(count):
                 ref = f"refs/heads/flood-{self.pusher.word}-{number}"
-                post_pushed(sources / EXAMPLE, revision(sources), ref, "flood", datetime.now(UTC))
+                self.pusher.push_source(sources / EXAMPLE, revision(sources), ref, "flood")
             return f"pushes of {count} branches by one team in {time.monotonic() - begun:.0f} s"
 
         return flood

@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -135,6 +136,12 @@ class Pusher:
     def sign(self, ref: ImageRef, provenance: dict[str, Any]) -> None:
         """Sign the provenance of an image and attach it."""
         self.store.attach(ref, PROVENANCE, provenance, datetime.now(UTC))
+
+    def push_source(self, path: Path, revision: str, ref: str, team: str) -> None:
+        """Announce a push of a source, as the git hook does."""
+        from orchestration.source import post_pushed  # noqa: PLC0415 - imports Prefect in its environment
+
+        post_pushed(path, revision, ref, team, datetime.now(UTC))
 
     def a_provenance(self) -> dict[str, Any]:
         """Return the provenance that development signed for an existing image.

@@ -53,7 +53,7 @@ async def test_refusal_during_the_deployment_ends_the_run_as_refused(monkeypatch
         return REFUSED
 
     place: Any = SimpleNamespace(name="staging")
-    reporter: Any = SimpleNamespace(add=lambda **_: None, gate=gate, step=step, decided=decided.append)
+    reporter: Any = SimpleNamespace(add=lambda **_: None, gate=gate, step=step, add_verdict=decided.append)
     monkeypatch.setattr(flows, "deploy_gate_step", lambda *_: None)
     monkeypatch.setattr(flows, "deploy_step", lambda *_: None)
 

@@ -9,7 +9,7 @@ from prefect.client.schemas.objects import State
 from blocks.lifecycle_ports import LifecyclePorts
 from flows import image_decisions, lifecycle
 from supply_chain.adapters.files.plan_journal import FileJournal
-from supply_chain.errors import AwsUnavailable, DeclarationInvalid, PlanUnfinished, SettingInvalid
+from supply_chain.errors import AwsUnavailable, DeclarationInvalid, LockBusy, PlanUnfinished, SettingInvalid
 from supply_chain.evidence.image_status import Act
 from supply_chain.execution.environment import DockerEnvironment
 from supply_chain.execution.environment_documents import EnvironmentDocuments
@@ -160,7 +160,7 @@ async def test_locked_application_does_not_delay_others(run, monkeypatch):
 
     def lock(name):
         if name == "curate hello":
-            raise TimeoutError("15 minutes")
+            raise LockBusy("15 minutes\nlook")
         return taken(name)
 
     monkeypatch.setattr(lifecycle, "run_lock", lock)
