@@ -132,7 +132,7 @@ def may(call: Callable[..., Any], **arguments: Any) -> bool:
 
 def test_doctor_reports_no_problem_after_up(laptop: Laptop) -> None:
     """All parts are in its report. Another laptop on the engine may have environments of the same names."""
-    lines = json.loads(laptop.cscm("doctor", "--json").stdout)
+    lines = json.loads(laptop.cscm("doctor", "--json", check=False).stdout)
 
     assert [line for line in lines if not line["ok"] and line["name"] != "environments"] == []
     assert {"docker engine", "emulator", "prefect server", "worker", "vulnerability database"} <= {
