@@ -72,7 +72,7 @@ async def assign_places(client: PrefectClient, pool: str, until: datetime, *, wa
     queued = FlowRunFilterState(name=FlowRunFilterStateName(any_=[QUEUED]))
     waiting = {run.id: run for run in await _read_pushes(client, queued, pool)} | due if wake else due
     replaced = find_replaced(waiting.values())
-    first, held = list[FlowRun](), defaultdict[str, list[FlowRun]](list)
+    first, to_queue = list[FlowRun](), defaultdict[str, list[FlowRun]](list)
     for run in sorted(waiting.values(), key=lambda each: (each.created or until, each.id)):
         place = _find_place(run)
         if run.id in replaced:
@@ -81,12 +81,12 @@ async def assign_places(client: PrefectClient, pool: str, until: datetime, *, wa
             taken.add(place)
             first.append(run)
         elif run.id in due:
-            held[place].append(run)
+            to_queue[place].append(run)
     await _set_state(client, [run for run in first if run.id not in due], Scheduled(scheduled_time=now()))
     left = MOST
     for later, earlier in _group_replaced(replaced, waiting):
         left -= await _set_state(client, earlier[:left], Completed(name=UNNEEDED, message=explain_replaced(later)))
-    for place, pushes in held.items():
+    for place, pushes in to_queue.items():
         why = f"another push of {plain_text(place)} is built first; this one waits without a process"
         queued_state: State[Any] = Scheduled(scheduled_time=now() + LONGEST_WAIT, name=QUEUED, message=why)
         left -= await _set_state(client, pushes[:left], queued_state)

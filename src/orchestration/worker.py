@@ -91,8 +91,8 @@ class ProjectWorker(process.ProcessWorker):
         return await super().get_and_submit_flow_runs()
 
     async def _get_scheduled_flow_runs(self) -> list[WorkerFlowRunResponse]:
-        found = await super()._get_scheduled_flow_runs()
-        return [each for each in found if not is_push(each.flow_run) or each.flow_run.id in self._first]
+        due = await super()._get_scheduled_flow_runs()
+        return [each for each in due if not is_push(each.flow_run) or each.flow_run.id in self._first]
 
     async def run(self, *arguments: Any, **more: Any) -> process.ProcessWorkerResult:
         """Run a flow run's process. Once it has ended, poll again: a push may wait for its place."""
