@@ -139,9 +139,9 @@ class Pusher:
 
     def push_source(self, path: Path, revision: str, ref: str, team: str) -> None:
         """Announce a push of a source, as the git hook does."""
-        from orchestration.source import post_pushed  # noqa: PLC0415 - imports Prefect in its environment
+        from orchestration.source_pushes import schedule_chain  # noqa: PLC0415 - imports Prefect in its environment
 
-        post_pushed(path, revision, ref, team, datetime.now(UTC))
+        schedule_chain(path, revision, ref, team, datetime.now(UTC))
 
     def a_provenance(self) -> dict[str, Any]:
         """Return the provenance that development signed for an existing image.

@@ -288,9 +288,6 @@ def evidence_page() -> str:
 OTHER_EVENTS = """\
 These events are not about one step:
 
-- `cscm.source.pushed` comes from the git hook of `cscm hook install`. Resource `cscm.revision.<revision>`; payload
-  `path`, `revision`, `ref` (the pushed branch or tag), `pushed` (when), `team`. Of the pushes to one branch, the last
-  is built.
 - `cscm.image.pushed` comes from the bridge, for the newest image pushed to a repository `dev/*`. Payload `image`,
   `repository`, `digest`, `tag`, `origin`.
 - `cscm.pushes.waiting` comes from the bridge if more applications wait than it announces one by one;

@@ -15,7 +15,7 @@ from supply_chain.adapters.git.hooks import find_hooks, parse_pushes, read_hook,
 from supply_chain.errors import DeclarationInvalid, SupplyChainError
 
 HOOK = """#!/bin/sh
-# Written by `cscm hook install`: posts cscm.source.pushed for what is pushed. It never stops a push.
+# Written by `cscm hook install`: starts a chain for what is pushed. It never stops a push.
 {settings}{call} || echo "supply chain: could not report this push" >&2
 exit 0
 """
@@ -75,21 +75,21 @@ def _laptop_settings() -> str:
 
 
 def post(path: str, team: str = "") -> None:
-    """Read the hook's standard input and post one event per revision.
+    """Read the hook's standard input and schedule one chain for each revision.
 
     Without a team, the pushes of the repository have one place in the work queue. Raises `EventNotTaken` at the first
-    event that Prefect does not confirm.
+    push that Prefect does not confirm.
     """
     pushed = datetime.now(UTC)  # before everything that takes time: of two pushes, the later one is built
     pushes = parse_pushes(sys.stdin.readlines())
     if not pushes:
         return
     use_prefect()
-    from orchestration.source import post_pushed  # noqa: PLC0415 - import Prefect only if there is something to post
+    from orchestration.source_pushes import schedule_chain  # noqa: PLC0415 - import Prefect only for a push
 
     place = team or str(find_hooks(Path(path))[0].parent)
     for revision, ref in pushes:
-        post_pushed(Path(path), revision, ref, place, pushed)
+        schedule_chain(Path(path), revision, ref, place, pushed)
         click.echo(f"supply chain: reported {revision[:12]}", err=True)
 
 

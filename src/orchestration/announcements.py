@@ -9,7 +9,7 @@ from httpx import HTTPStatusError
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.events.schemas.events import Event, Resource
 
-from orchestration.events import event_id, image_resource, request, send_event
+from orchestration.events import event_id, image_resource, require_answer, send_event
 from orchestration.waiting_runs import WAITING
 from supply_chain.errors import EventNotTaken, EventUnreadable
 from supply_chain.promotion.coalescing import AT_ONCE
@@ -69,7 +69,8 @@ class PrefectAnnouncer:
         A server that cannot answer this counts as busy: catch-up runs then cover every push, and no push waits forever.
         """
         try:
-            return int(request(self.client, "/flow_runs/count", UNFINISHED, "a question").json())
+            with require_answer("a question"):
+                return int(self.client.request("POST", "/flow_runs/count", json=UNFINISHED).raise_for_status().json())
         except EventNotTaken as error:
             if _status(error) not in NO_ANSWER:
                 raise

@@ -8,7 +8,7 @@ from contextvars import ContextVar
 from typing import Any, Literal
 from uuid import NAMESPACE_URL, UUID, uuid5
 
-from httpx import HTTPError, Response
+from httpx import HTTPError
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.events import emit_event
 from prefect.events.filters import EventFilter, EventIDFilter
@@ -91,18 +91,15 @@ def send_event(client: SyncPrefectClient, event: Event) -> None:
 
     Prefect's usual way to emit events is not used, because it does not report whether an event arrived.
     """
-    request(
-        client,
-        "/events",
-        [event.model_dump(mode="json")],
-        f"{event.event} of {event.resource.name or event.resource.id}",
-    )
+    with require_answer(f"{event.event} of {event.resource.name or event.resource.id}"):
+        client.request("POST", "/events", json=[event.model_dump(mode="json")]).raise_for_status()
 
 
-def request(client: SyncPrefectClient, path: Literal["/events", "/flow_runs/count"], body: Any, what: str) -> Response:
-    """Return the answer of Prefect's API; raise `EventNotTaken` without one."""
+@contextmanager
+def require_answer(what: str) -> Iterator[None]:
+    """Raise `EventNotTaken`, with what was sent, if Prefect refuses a request of the block or does not answer."""
     try:
-        return client.request("POST", path, json=body).raise_for_status()
+        yield
     except (HTTPError, PrefectException) as error:
         raise EventNotTaken(
             f"Prefect did not accept {what}: {error or type(error).__name__}\n"

@@ -1,14 +1,12 @@
-"""Takes the snapshot of the source that a run builds, and posts the event of a push."""
+"""Takes the snapshot of the source that a run builds."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager
 from contextvars import ContextVar
-from datetime import datetime
 from pathlib import Path
 
-from orchestration.events import post
 from orchestration.steps import in_thread
 from supply_chain.adapters.git.snapshot import read_manifest_at, take_snapshot
 from supply_chain.development.snapshot import IgnoreMatcher, Snapshot
@@ -42,13 +40,3 @@ async def snapshot_of(path: Path, revision: str | None, ignores: IgnoreMatcher) 
 async def read_application(path: Path, revision: str | None) -> str:
     """Return the application's name, read without a snapshot."""
     return (await in_thread(read_manifest_at, path, revision)).name
-
-
-def post_pushed(path: Path, revision: str, ref: str, team: str, pushed: datetime) -> None:
-    """Post `cscm.source.pushed` for the application in `path`, a directory or a bare repository.
-
-    `team` has one place in the work queue for all its pushes. Raises `EventNotTaken` if Prefect does not confirm it.
-    """
-    application = {"prefect.resource.id": f"cscm.application.{path.name}", "prefect.resource.role": "application"}
-    payload = {"path": str(path), "revision": revision, "ref": ref, "pushed": pushed.isoformat(), "team": team}
-    post("cscm.source.pushed", f"cscm.revision.{revision}", path.name, payload, [application])

@@ -1,9 +1,10 @@
-"""Decides which of many pushes to one branch of a source repository is built."""
+"""Schedules the chain of each push to a source repository, and decides which of many pushes to one branch is built."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
 from datetime import datetime, timedelta
+from pathlib import Path
 from uuid import UUID
 
 from prefect.client.orchestration import get_client
@@ -17,14 +18,31 @@ from prefect.client.schemas.filters import (
 from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.runtime import deployment, flow_run
 
+from orchestration.events import require_answer
 from orchestration.pagination import fetch_all
 from supply_chain.text import plain_text
 
+BUILD_PUSH = "chain/on-push"
+"""The deployment whose runs build pushes."""
 SKEW = timedelta(minutes=1)
 COUNTS = [StateType.SCHEDULED, StateType.PENDING, StateType.RUNNING, StateType.COMPLETED]
 """States of a run that builds, built or will build its revision. A failed or cancelled run does not replace another
 run.
 """
+
+
+def schedule_chain(path: Path, revision: str, ref: str, team: str, pushed: datetime) -> None:
+    """Schedule the chain of a pushed revision of the application in `path`, a directory or a bare repository.
+
+    `team` has one place in the work queue for all its pushes. The run is made here and not by an automation, which
+    makes one run after another, also for other teams. A request that the client repeats makes no second run. Raises
+    `EventNotTaken` if Prefect does not confirm it.
+    """
+    at = pushed.isoformat()
+    about = {"path": str(path), "revision": revision, "ref": ref, "pushed": at, "team": team}
+    with require_answer(f"the push of {path.name}"), get_client(sync_client=True) as client:
+        made = client.read_deployment_by_name(BUILD_PUSH)
+        client.create_flow_run_from_deployment(made.id, parameters=about, idempotency_key=f"{path} {revision} {at}")
 
 
 async def find_later_push(ref: str, pushed: str) -> FlowRun | None:

@@ -618,9 +618,10 @@ class EventUnreadable(SupplyChainError):
 
 
 class EventNotTaken(SupplyChainError):
-    """Prefect did not accept an event.
+    """Prefect did not accept an event, or the run for a push.
 
-    Check that Prefect's server runs (on a laptop, `cscm status`); the bridge tries again.
+    Check that Prefect's server runs (on a laptop, `cscm status`); the bridge tries again. Push once more, or start the
+    chain yourself: a git hook does not try again.
     """
 
     code = "event.not-taken"

@@ -19,26 +19,26 @@ import pytest
 import yaml
 from prefect import Flow, Task
 from prefect.client.schemas.schedules import CronSchedule
-from prefect.events.schemas.events import Event
 from prefect.server.utilities.user_templates import render_user_template_sync
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from flows.respond import alert
-from orchestration import events, source
+from orchestration import events
 from orchestration.announcements import PUSHES_WAITING, make_event
+from orchestration.push_places import TAGS
 from orchestration.registration import entrypoints
 from orchestration.registration.abandoned_runs import SILENT
 from orchestration.registration.automations import ALERT, as_prefect, read_automations
 from orchestration.registration.deployments import TAG
 from orchestration.registration.work_queues import declared_pool
 from orchestration.rescan_report import RESCAN, SIGNED
+from orchestration.source_pushes import BUILD_PUSH
 from supply_chain.execution.environment_documents import read_environments
 from supply_chain.model.image import ImageRef
 from supply_chain.model.manifest import json_schema, read_manifest
 from supply_chain.promotion.coalescing import AT_ONCE
 from supply_chain.promotion.pushes import Pushed
 from supply_chain.reports.daily import COVERED
-from tests.support.builders import NOON
 
 ROOT = Path(__file__).parents[2]
 
@@ -129,19 +129,12 @@ def test_misspelled_deployment_key_is_refused(change: dict[str, Any]) -> None:
         Deployment.model_validate({**good, **change})
 
 
-def test_push_trigger_matches_event_of_hook(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Event, resource and payload are those of `post_pushed`."""
-    sent: list[Event] = []
-    monkeypatch.setattr(events, "send_event", lambda _, event: sent.append(event))
-    source.post_pushed(Path("/shop/hello"), "a" * 40, "refs/heads/main", "web", NOON)
-    (posted,) = sent
-    (trigger,) = next(d for d in DEPLOYMENTS if d.name == "on-push").triggers
+def test_push_is_built_as_by_event() -> None:
+    """The deployment that the git hook names keeps to promotion freezes, whoever starts it."""
+    (declared,) = (d for d in DEPLOYMENTS if f"{d.entrypoint.partition(':')[2]}/{d.name}" == BUILD_PUSH)
 
-    assert posted.event in trigger.expect
-    assert fnmatch.fnmatch(posted.resource.id, trigger.match["prefect.resource.id"])
-    for template in trigger.templates:
-        field = re.fullmatch(r"\{\{ event\.payload\.(\w+) \}\}", template)
-        assert field and field[1] in posted.payload
+    assert declared.parameters == {"by_event": True}
+    assert set(TAGS) <= set(declared.tags)
 
 
 def test_public_deployments_exist() -> None:
@@ -224,7 +217,9 @@ def test_every_deployment_started_by_event_has_limit() -> None:
     pool = declared_pool(ROOT)
     assert pool is not None
     limited = {queue.name for queue in pool.queues if queue.limit}
-    by_event = [d for d in DEPLOYMENTS if d.triggers or f"{d.entrypoint.partition(':')[2]}/{d.name}" == ALERT]
+    by_event = [
+        d for d in DEPLOYMENTS if d.triggers or f"{d.entrypoint.partition(':')[2]}/{d.name}" in (ALERT, BUILD_PUSH)
+    ]
 
     assert len(by_event) > 10
     assert [d for d in by_event if d.work_pool.work_queue_name not in limited and d.concurrency_limit is None] == []
@@ -307,7 +302,7 @@ def test_block_or_unblock_of_base_starts_rescan(monkeypatch: pytest.MonkeyPatch,
 def test_deployments_started_by_events_have_tag_for_alerts() -> None:
     """The automations use the tag to report failures that nobody waits for."""
     assert {(d.entrypoint, d.name) for d in DEPLOYMENTS if "by-event" in d.tags} == {
-        (d.entrypoint, d.name) for d in DEPLOYMENTS if d.triggers
+        (d.entrypoint, d.name) for d in DEPLOYMENTS if d.triggers or d.parameters.get("by_event")
     }
     resources = [
         each.trigger.match_related

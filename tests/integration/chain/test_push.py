@@ -1,4 +1,4 @@
-"""A git push starts a chain: the hook posts an event, and the worker builds the pushed revision."""
+"""A git push starts a chain: the hook schedules it, and the worker builds the pushed revision."""
 
 from __future__ import annotations
 

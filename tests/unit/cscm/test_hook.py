@@ -218,7 +218,7 @@ def test_hook_runs_in_project(project, monkeypatch, options, team):
 
 @pytest.fixture
 def posted(project, monkeypatch):
-    """Return the arguments of each posted push, and the function that runs the hook with an input."""
+    """Return the arguments of each scheduled chain, and the function that runs the hook with an input."""
     calls: list[tuple[Any, ...]] = []
 
     def run(lines, *arguments):
@@ -226,12 +226,12 @@ def posted(project, monkeypatch):
         hooks.post(*arguments)
         return calls
 
-    monkeypatch.setattr("orchestration.source.post_pushed", lambda *push: calls.append(push))
+    monkeypatch.setattr("orchestration.source_pushes.schedule_chain", lambda *push: calls.append(push))
     return run
 
 
 def test_hook_posts_each_revision_with_path_of_application(posted, project):
-    """Each becomes a `cscm.source.pushed` event. Without a team, all pushes of the repository have one place."""
+    """Each gets a chain. Without a team, all pushes of the repository have one place."""
     git("init", "-q", project / "shop")
     (project / "shop/hello").mkdir()
     hello, repository = project / "shop/hello", str(project / "shop/.git")
@@ -263,4 +263,4 @@ def test_push_that_was_not_reported_is_told(project):
     )  # fmt: skip
 
     assert done.returncode == 1 and "reported" not in done.stderr
-    assert "supply chain: Prefect did not accept cscm.source.pushed of shop" in done.stderr
+    assert "supply chain: Prefect did not accept the push of shop" in done.stderr

@@ -2,7 +2,6 @@
 
 import time
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pytest
 from prefect.client.orchestration import get_client
@@ -12,12 +11,10 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from orchestration import events
 from orchestration.announcements import make_event
 from orchestration.database_events import post_advisory
-from orchestration.source import post_pushed
 from orchestration.steps import in_thread
 from supply_chain.errors import EventNotTaken
 from supply_chain.model.image import ImageRef
 from supply_chain.promotion.pushes import Pushed
-from tests.support.builders import NOON
 from tests.support.waiting import eventually
 
 REF = ImageRef(repository="curated/base/python", digest="sha256:" + "a" * 64)
@@ -56,17 +53,14 @@ def test_event_resource_is_the_digest(emitted, make):
 @pytest.mark.parametrize(
     ("post", "name", "about", "payload"),
     [
-        (lambda: post_pushed(Path("/shop/hello"), "a" * 40, "refs/heads/main", "web", NOON), "cscm.source.pushed",
-         f"cscm.revision.{'a' * 40}", {"path": "/shop/hello", "revision": "a" * 40, "ref": "refs/heads/main",
-                                       "pushed": "2026-11-24T12:00:00+00:00", "team": "web"}),
         (lambda: post_advisory("DSA-1-1", ["openssl"]),
          "cscm.advisory.published", "cscm.advisory.DSA-1-1", {"packages": ["openssl"]}),
         (lambda: post_advisory("DSA-1-1", []), "cscm.advisory.published", "cscm.advisory.DSA-1-1", {}),
     ],
-    ids=["push", "advisory", "advisory about everything"],
+    ids=["advisory", "advisory about everything"],
 )  # fmt: skip
 def test_posted_event_is_confirmed_before_return(machine, post, name, about, payload):
-    """A git hook ends at once, and Prefect's background thread would end with it."""
+    """A command ends at once, and Prefect's background thread would end with it."""
     post()
 
     with get_client(sync_client=True) as client:

@@ -1,18 +1,21 @@
 """Runs of pushes: which run covers which push."""
 
 from datetime import timedelta
+from pathlib import Path
 from types import SimpleNamespace
 from uuid import uuid4
 
 import pytest
 from prefect import flow
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterDeploymentId
 from prefect.states import Completed, Failed, Pending, Running, Scheduled
 
 from orchestration import source_pushes, waiting_runs
 from orchestration.source_pushes import find_later_push, find_replaced
 from supply_chain.reports.daily import UNDER_WAY
 from tests.support.builders import NOON
+from tests.support.present import present
 
 PATH, REF = "/shop/hello", "refs/heads/main"
 
@@ -40,6 +43,25 @@ async def push(machine, monkeypatch):
             return run
 
         yield one
+
+
+def test_push_schedules_one_chain(machine, monkeypatch):
+    """Also if the client repeats its request, because the answer was lost. Another push of the revision is another."""
+    with get_client(sync_client=True) as client:
+        name = uuid4().hex
+        made = client.create_deployment(client.create_flow(nothing), name, parameter_openapi_schema={})
+        monkeypatch.setattr(source_pushes, "BUILD_PUSH", f"nothing/{name}")
+
+        for at in (NOON, NOON, NOON + timedelta(seconds=1)):
+            source_pushes.schedule_chain(Path(PATH), "a" * 40, REF, "web", at)
+
+        of_it = FlowRunFilter(deployment_id=FlowRunFilterDeploymentId(any_=[made]))
+        runs = sorted(client.read_flow_runs(flow_run_filter=of_it), key=lambda run: str(run.created))
+    times = ["2026-11-24T12:00:00+00:00", "2026-11-24T12:00:01+00:00"]
+    assert [run.parameters for run in runs] == [
+        {"path": PATH, "revision": "a" * 40, "ref": REF, "team": "web", "pushed": each} for each in times
+    ]
+    assert {present(run.state).name for run in runs} == {"Scheduled"}
 
 
 async def asks(run, monkeypatch):
