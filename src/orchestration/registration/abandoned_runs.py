@@ -12,7 +12,7 @@ which Prefect's rules permit only from Running (`HandlePausingFlows`). An Abando
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from orchestration.registration.api import PrefectApi
@@ -32,8 +32,13 @@ NOT_STARTED = ("Pending", "Submitting")
 """Names of the states of a run that a worker accepted and has not started. In InfrastructurePending, what the worker
 created starts by itself, after it has pulled an image.
 """
-CANCELLING = "Cancelling"
-"""Name of the state of a run that was cancelled and whose worker has not ended it."""
+SILENT_STATES = (
+    "Completed", "Failed", "Crashed", "Cancelled", "Cancelling", "Paused", "Suspended", "AwaitingRetry",
+    "Waiting", "Refused", "Frozen", "Unneeded",
+)  # fmt: skip
+"""Names of the states in which a run sends no heartbeat. In a state with another name, the action fails: only a Running
+run becomes Abandoned.
+"""
 ANY = "prefect.flow-run.*"
 OURS = {"prefect.resource.role": "tag", "prefect.resource.id": f"prefect.tag.{TAG}"}
 """Related resource of all events of the project's runs: heartbeats and changes of state."""
@@ -42,29 +47,19 @@ OURS = {"prefect.resource.role": "tag", "prefect.resource.id": f"prefect.tag.{TA
 def abandoned_run_automations() -> tuple[dict[str, Any], ...]:
     """Return Prefect's automations that end abandoned runs."""
     silent = f"It sent no heartbeat for {LEASE} s"
+    heard, abandoned, crashed = _events("heartbeat"), _events(ABANDONED), _events("Crashed")
     return (
-        _automation(SILENT, _expect_silence(["heartbeat"], LEASE), "PAUSED", ABANDONED, silent),
-        _automation("an abandoned run is Crashed", _expect_state(ABANDONED), "CRASHED", "Crashed", silent),
+        _automation(SILENT, _expect(heard + _events(*SILENT_STATES), heard, LEASE), "PAUSED", ABANDONED, silent),
+        _automation("an abandoned run is Crashed", _expect(abandoned), "CRASHED", "Crashed", silent),
         _automation(  # in case the server restarts between the two
-            "a run that stays Abandoned is Crashed",
-            _expect_silence([ABANDONED], 60),
-            "CRASHED",
-            "Crashed",
-            silent,
+            "a run that stays Abandoned is Crashed", _expect(crashed, abandoned, 60), "CRASHED", "Crashed", silent
         ),
         _automation(
             "a run that never started is Crashed",
-            _expect_silence(NOT_STARTED, LEASE),
+            _expect([ANY], _events(*NOT_STARTED), LEASE, {"prefect.state-type": "!COMPLETED"}),
             "CRASHED",
             "Crashed",
             f"Its worker accepted it and has been silent for {LEASE} s",
-        ),
-        _automation(
-            "a run that stays Cancelling is Cancelled",
-            _expect_silence([CANCELLING], LEASE),
-            "CANCELLED",
-            "Cancelled",
-            f"It was cancelled, and has been silent for {LEASE} s",
         ),
     )
 
@@ -82,7 +77,6 @@ def _automation(name: str, trigger: dict[str, Any], state: str, state_name: str,
         "enabled": True,
         "trigger": {
             "type": "event",
-            "match": {"prefect.resource.id": ANY},
             "match_related": OURS,
             "threshold": 1,
             "for_each": ["prefect.resource.id"],
@@ -92,10 +86,17 @@ def _automation(name: str, trigger: dict[str, Any], state: str, state_name: str,
     }
 
 
-def _expect_silence(events: Sequence[str], within: int) -> dict[str, Any]:
-    after = [f"prefect.flow-run.{each}" for each in events]
-    return {"posture": "Proactive", "after": after, "expect": [ANY], "within": within}
+def _events(*names: str) -> list[str]:
+    return [f"prefect.flow-run.{each}" for each in names]
 
 
-def _expect_state(state_name: str) -> dict[str, Any]:
-    return {"posture": "Reactive", "after": [], "expect": [f"prefect.flow-run.{state_name}"], "within": 0}
+def _expect(
+    events: Sequence[str], after: Sequence[str] = (), within: int = 0, match: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """Return a trigger for one of these events, or for none of them in so many seconds after one of the others.
+
+    Of every run, the server stores the events that a trigger of the second kind expects, each in a transaction.
+    """
+    posture = "Proactive" if after else "Reactive"
+    matched = {"prefect.resource.id": ANY, **(match or {})}
+    return {"posture": posture, "after": list(after), "expect": list(events), "within": within, "match": matched}
