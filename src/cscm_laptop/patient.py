@@ -1,7 +1,8 @@
-"""An ASGI wrapper that repeats a request for a moment if the application answers 503.
+"""An ASGI wrapper that lets requests which write take turns, and repeats one for a moment if the answer is 503.
 
 Prefect answers 503 if SQLite rolled back a transaction because of a conflict with another; the same request succeeds
-a moment later. Prefect's own client would wait at least two seconds, several times in one chain.
+a moment later. Prefect's own client would wait at least two seconds, several times in one chain. Requests that take
+turns have conflicts only with what the server itself does, so that one team's flood of requests fails nobody else's.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import nullcontext
 from importlib import import_module
 from typing import Any
 
@@ -21,6 +23,8 @@ FACTORY = "CSCM_ASGI_FACTORY"
 """The environment variable that names the application factory, as `module:function`."""
 DELAYS = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32)
 """Seconds before each further attempt; after these, the client gets the answer, whatever it is."""
+QUESTIONS = ("count", "filter", "get_scheduled_flow_runs", "history", "paginate")
+"""Last parts of the paths to which a POST request does not write."""
 
 
 def application() -> Application:
@@ -41,27 +45,34 @@ def application() -> Application:
 def patient(inner: Application, delays: Sequence[float] = DELAYS) -> Application:
     """Return the application wrapped so that it repeats a request after each delay (seconds) while the answer is 503.
 
-    The body of a request is read first, so that it can be sent again.
+    The body of a request is read first, so that it can be sent again. Requests that write are answered one after
+    another, in the order in which they came.
     """
+    turn = asyncio.Lock()
 
     async def outer(scope: dict[str, Any], receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await inner(scope, receive, send)
             return
         request = await _read(receive)
-        for delay in delays:
-            answer = _Answer(send)
-            try:
-                await inner(dict(scope), _replayed(request, receive), answer)
-            except Exception:
-                if not answer.unavailable:  # Starlette answers, and then raises the exception that it answered for
-                    raise
-            if not answer.unavailable:
-                return
-            await asyncio.sleep(delay)
-        await inner(dict(scope), _replayed(request, receive), send)
+        async with turn if _writes(scope) else nullcontext():
+            for delay in delays:
+                answer = _Answer(send)
+                try:
+                    await inner(dict(scope), _replayed(request, receive), answer)
+                except Exception:
+                    if not answer.unavailable:  # Starlette answers, and then raises the exception that it answered for
+                        raise
+                if not answer.unavailable:
+                    return
+                await asyncio.sleep(delay)
+            await inner(dict(scope), _replayed(request, receive), send)
 
     return outer
+
+
+def _writes(scope: Message) -> bool:
+    return scope["method"] not in ("GET", "HEAD", "OPTIONS") and scope["path"].rpartition("/")[2] not in QUESTIONS
 
 
 class _Answer:

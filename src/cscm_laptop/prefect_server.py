@@ -49,6 +49,10 @@ BATCHES = {
     "PREFECT_SERVER_SERVICES_TRIGGERS_READ_BATCH_SIZE": "200",
 }
 """Batch settings of the server. Measured: without them, each subflow waits about 2 s for the locked database."""
+CLEANUP = {"PREFECT_SERVER_SERVICES_CANCELLATION_CLEANUP_LOOP_SECONDS": "300"}
+"""How often the server looks for children of cancelled runs: each time for those of every run of the last day, which
+takes 0.1 s of a processor for each run. Prefect's default is 20.
+"""
 
 
 def auth_string(home: Home) -> str:
@@ -84,6 +88,7 @@ def prefect_environment(home: Home, profile: Profile) -> dict[str, str]:
         "PREFECT_RESULTS_PERSIST_BY_DEFAULT": "true",
         "PREFECT_RESULTS_LOCAL_STORAGE_PATH": str(home.state / "results"),
         **BATCHES,
+        **CLEANUP,
     }
 
 

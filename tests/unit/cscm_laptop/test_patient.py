@@ -1,5 +1,6 @@
-"""A request that is answered with 503 is repeated unchanged; every other response is passed on."""
+"""Requests that write take turns; one that is answered with 503 is repeated, every other response is passed on."""
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -102,6 +103,44 @@ async def test_last_response_is_passed_on_after_all_retries():
     start, *_ = await read_response(app, b"")
 
     assert (start["status"], len(app.asked)) == (503, 3)
+
+
+class Slow:
+    """Records the requests that it answers at the same time, and answers once it may."""
+
+    def __init__(self):
+        self.answered, self.may = [], asyncio.Event()
+
+    async def __call__(self, scope, receive, send):
+        self.answered.append(scope["path"])
+        await self.may.wait()
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+
+
+async def test_requests_that_write_take_turns():
+    """Requests that read do not wait for them."""
+    app = Slow()
+    outer = patient(app, ())
+    asked = [
+        ("POST", "/api/flow_runs/"), ("PATCH", "/api/flow_runs/1"), ("DELETE", "/api/flow_runs/2"),
+        ("GET", "/api/flow_runs/3"), ("POST", "/api/flow_runs/filter"),
+    ]  # fmt: skip
+
+    async def receive():
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    tasks = [
+        asyncio.ensure_future(outer({"type": "http", "method": method, "path": path}, receive, nothing))
+        for method, path in asked
+    ]
+    for _ in range(10):
+        await asyncio.sleep(0)
+    before = list(app.answered)
+    app.may.set()
+    await asyncio.gather(*tasks)
+
+    assert before == ["/api/flow_runs/", "/api/flow_runs/3", "/api/flow_runs/filter"]
+    assert [each for each in app.answered if each not in before] == ["/api/flow_runs/1", "/api/flow_runs/2"]
 
 
 async def nothing(message):
