@@ -214,14 +214,16 @@ class Harness:
 
     def is_done(self, since: datetime) -> bool:
         """Return whether the bridge carried all messages, and no run waits or runs."""
-        ended = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
-        now = datetime.now(UTC)
-        open_runs = [
-            run for run in self.api.runs(since)
-            if run["state_type"] not in ended
-            and (run["state_name"] in WAITING or datetime.fromisoformat(run["expected_start_time"]) < now)
-        ]  # fmt: skip
-        return not self.pusher.waiting() and not open_runs
+        began = {"expected_start_time": {"after_": since.isoformat()}}
+        due = {"next_scheduled_start_time": {"before_": datetime.now(UTC).isoformat()}}
+        open_runs = (
+            {"state": {"type": {"any_": ["PENDING", "RUNNING", "CANCELLING", "PAUSED"]}}},
+            {"state": {"name": {"any_": WAITING}}},
+            {"state": {"type": {"any_": ["SCHEDULED"]}}, **due},
+        )
+        return not self.pusher.waiting() and not any(
+            self.api.ask("flow_runs/count", {"flow_runs": {**began, **each}}) for each in open_runs
+        )
 
     def collect(self, result: Result, since: datetime) -> None:
         """Collect how late the runs of others began, and what was decided."""
