@@ -48,14 +48,14 @@ def patient(inner: Application, delays: Sequence[float] = DELAYS) -> Application
     The body of a request is read first, so that it can be sent again. Requests that write are answered one after
     another, in the order in which they came.
     """
-    turn = asyncio.Lock()
+    lock = asyncio.Lock()
 
     async def outer(scope: dict[str, Any], receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await inner(scope, receive, send)
             return
         request = await _read(receive)
-        async with turn if _writes(scope) else nullcontext():
+        async with lock if _writes(scope) else nullcontext():
             for delay in delays:
                 answer = _Answer(send)
                 try:
