@@ -10,7 +10,7 @@ from supply_chain.concurrency import map_concurrently
 from supply_chain.errors import ImageDamaged, SettingInvalid
 from supply_chain.evidence.reading import proof
 from supply_chain.evidence.statement import SUMMARY
-from supply_chain.evidence.store import EvidenceStore, Repositories
+from supply_chain.evidence.store import EvidenceStore, Referrer, Repositories
 from supply_chain.evidence.summary import last_verdict
 from supply_chain.model.image import Descriptor, Digest, ImageRef, StoredImage, blobs_of
 from supply_chain.model.tier import Gate, TierName, curated_repository
@@ -47,8 +47,8 @@ class CuratedRegistry(Protocol):
     def digest_of(self, repository: str, tag: str) -> Digest | None:
         """Return the digest of a tag; None if there is no such tag."""
 
-    def has(self, ref: ImageRef) -> bool:
-        """Return whether the repository has this manifest."""
+    def referrers(self, subject: ImageRef) -> tuple[Referrer, ...]:
+        """Return all referrers of an image; raise `RegistryFailed` if the registry cannot list them."""
 
 
 class CuratedRepositories(Repositories, Protocol):
@@ -120,9 +120,9 @@ def _ensure_immutable(repository: str, repositories: CuratedRepositories, storag
 
 def _find_missing(facts: IntakeFacts, ref: ImageRef, registry: CuratedRegistry) -> Sequence[Digest]:
     """Return the digests of development's evidence that is not attached to `ref` yet."""
-    evidence = [each.digest for each in facts.evidence if each.signer is TierName.DEVELOPMENT]
-    present = map_concurrently(lambda digest: registry.has(ref.with_digest(digest)), evidence)
-    return [digest for digest, has in zip(evidence, present, strict=True) if not has]
+    present = {each.digest for each in registry.referrers(ref)}
+    evidence = (each.digest for each in facts.evidence if each.signer is TierName.DEVELOPMENT)
+    return [digest for digest in evidence if digest not in present]
 
 
 def read_blobs(ref: ImageRef, registry: CuratedRegistry) -> tuple[Descriptor, ...]:

@@ -11,11 +11,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from botocore.exceptions import ClientError
 
-from supply_chain.adapters.aws.ecr_images import EcrImages, translate_missing
+from supply_chain.adapters.aws.ecr_images import LARGEST_PAGES, EcrImages, translate_missing
 from supply_chain.adapters.aws.session import error_code, translate_errors
 from supply_chain.concurrency import map_concurrently
 from supply_chain.errors import ImageNotFound
@@ -28,9 +29,12 @@ MARGIN = 15 * 60
 
 @dataclass
 class _Token:
+    """A token; whoever uses or renews it holds `lock`, so that several threads request one."""
+
     user: str = ""
     password: str = ""
     expires: float = 0.0
+    lock: Lock = field(default_factory=Lock)
 
 
 @dataclass(frozen=True)
@@ -42,13 +46,14 @@ class Ecr(EcrImages):
 
     def credentials(self) -> tuple[str, str]:
         """Return this role's user and password for the registry, valid for at least 15 minutes."""
-        if self._token.expires - MARGIN < time.time():
-            with translate_errors("get a token for the registry"):
-                data = self.client.get_authorization_token()["authorizationData"][0]
-            user, _, password = base64.b64decode(data["authorizationToken"]).decode().partition(":")
-            self._token.user, self._token.password = user, password
-            self._token.expires = data["expiresAt"].timestamp()
-        return self._token.user, self._token.password
+        with self._token.lock:
+            if self._token.expires - MARGIN < time.time():
+                with translate_errors("get a token for the registry"):
+                    data = self.client.get_authorization_token()["authorizationData"][0]
+                user, _, password = base64.b64decode(data["authorizationToken"]).decode().partition(":")
+                self._token.user, self._token.password = user, password
+                self._token.expires = data["expiresAt"].timestamp()
+            return self._token.user, self._token.password
 
     def forget_token(self) -> None:
         """Drop the token, because the registry no longer accepts it; the next call gets a new one."""
@@ -117,7 +122,7 @@ class Ecr(EcrImages):
     def repositories(self, prefix: str) -> tuple[str, ...]:
         """Return the repositories whose names start with `prefix`, sorted."""
         with translate_errors("list the repositories"):
-            pages = self.client.get_paginator("describe_repositories").paginate()
+            pages = self.client.get_paginator("describe_repositories").paginate(PaginationConfig=LARGEST_PAGES)
             names = [r["repositoryName"] for page in pages for r in page["repositories"]]
         return tuple(sorted(name for name in names if name.startswith(prefix)))
 

@@ -18,6 +18,8 @@ BATCH = 100
 
 ABSENT = ("ImageNotFoundException", "RepositoryNotFoundException")
 UNSUPPORTED = "ImageStorageClassUpdateNotSupportedException"
+LARGEST_PAGES = {"PageSize": 1000}
+"""How ECR's lists are read: each image has about 19 manifests, and a page without this has 100 entries."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,8 @@ class EcrImages:
         """Return ECR's details of each image of a repository; a missing repository has none."""
         with translate_errors(f"look at {repository}"):
             try:
-                pages = self.client.get_paginator("describe_images").paginate(repositoryName=repository, **which)
+                describe = self.client.get_paginator("describe_images")
+                pages = describe.paginate(repositoryName=repository, PaginationConfig=LARGEST_PAGES, **which)
                 return [each for page in pages for each in page["imageDetails"]]
             except ClientError as error:
                 if error_code(error) == "RepositoryNotFoundException":

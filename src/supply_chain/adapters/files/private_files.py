@@ -28,12 +28,13 @@ class PrivateFiles:
         """Return a file's content; None if there is no file, or if it is not private to this user."""
         path = self.directory / place / name
         try:
-            file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+            file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)  # a FIFO of others would block
         except OSError:
             return None
         with os.fdopen(file, "rb") as opened:
             about = os.fstat(opened.fileno())
-            if about.st_uid != os.geteuid() or stat.S_IMODE(about.st_mode) & 0o077:
+            is_own = about.st_uid == os.geteuid() and not stat.S_IMODE(about.st_mode) & 0o077
+            if not is_own or not stat.S_ISREG(about.st_mode):
                 return None
             if about.st_mtime < time.time() - USED:
                 os.utime(opened.fileno())

@@ -90,11 +90,6 @@ class Registry:
         digest = answer.headers.get("Docker-Content-Digest")
         return digest or digest_of(self._fetch_manifest(f"{repository}/manifests/{tag}").content)
 
-    def has(self, ref: ImageRef) -> bool:
-        """Return whether the repository holds this manifest."""
-        path = f"{ref.repository}/manifests/{ref.digest}"
-        return self.http.call("HEAD", path, accept=ACCEPT, missing="").status != 404
-
     def manifest(self, ref: ImageRef) -> dict[str, Any]:
         """Return a manifest, after its content was compared with its digest."""
         return _object(*self._manifest_bytes(ref), ref)
@@ -184,13 +179,17 @@ class Registry:
         return tuple(referrers)
 
     def layer(self, referrer: ImageRef) -> Descriptor | NotEvidence:
-        """Return the only layer of a referrer of unknown origin, if its layout is that of cosign's evidence."""
+        """Return the only layer of a referrer of unknown origin, if its layout is that of cosign's evidence.
+
+        The content alone decides, because its digest covers it: whoever can push the same manifest again under another
+        media type must not hide a statement.
+        """
         try:
-            content, media_type = self._manifest_bytes(referrer)
+            content, _ = self._manifest_bytes(referrer)
         except BodyTooLarge:
             return NotEvidence(why="larger than a manifest may be")
         try:
-            config, *layers = blobs_of(_object(content, media_type, referrer), referrer)
+            config, *layers = blobs_of(_object(content, MANIFEST, referrer), referrer)
         except ImageDamaged:
             return NotEvidence(why="no manifest of an artifact")
         if config.digest != digest_of(EMPTY) or len(layers) != 1:

@@ -2,7 +2,9 @@
 
 import base64
 import json
+from concurrent.futures import ThreadPoolExecutor, wait
 from datetime import UTC, datetime, timedelta
+from threading import Event
 from types import SimpleNamespace
 
 import boto3
@@ -62,6 +64,25 @@ def test_credentials_reuse_valid_token(ecr, stub):
     stub.add_response("get_authorization_token", token())
 
     assert ecr.credentials() == ecr.credentials() == ("AWS", "secret")
+
+
+def test_threads_that_need_a_token_request_one(ecr, monkeypatch):
+    """A gate begins with several requests at the same time."""
+    asked, go_on = [], Event()
+
+    def answer():
+        asked.append(1)
+        go_on.wait(10)
+        return token()
+
+    monkeypatch.setattr(ecr.client, "get_authorization_token", answer)
+    with ThreadPoolExecutor(4) as pool:
+        found = [pool.submit(ecr.credentials) for _ in range(4)]
+        wait(found, timeout=0.2)
+        go_on.set()
+        assert {each.result() for each in found} == {("AWS", "secret")}
+
+    assert len(asked) == 1
 
 
 def test_credentials_renew_token_before_it_expires(ecr, stub):
@@ -184,10 +205,10 @@ class Holding:
     def get_paginator(self, operation):
         return SimpleNamespace(paginate=getattr(self, operation))
 
-    def describe_repositories(self):
+    def describe_repositories(self, PaginationConfig):  # noqa: N803
         return [{"repositories": [{"repositoryName": f"dev/{name}"} for name in self.held]}, repositories("curated/a")]
 
-    def describe_images(self, repositoryName, imageIds=(), filter=None):  # noqa: N803 - as AWS calls them
+    def describe_images(self, repositoryName, imageIds=(), filter=None, PaginationConfig=None):  # noqa: N803 - AWS's names
         held = self.held[repositoryName.removeprefix("dev/")]
         if held is None:
             raise ClientError({"Error": {"Code": "RepositoryNotFoundException"}}, "DescribeImages")
@@ -213,14 +234,14 @@ def test_find_by_digest_finds_image_in_every_repository_below_prefix(begins):
 def test_repositories_reads_all_pages(ecr, stub):
     """The names are sorted and limited to the prefix."""
     stub.add_response("describe_repositories", {**repositories("dev/b", "xx"), "nextToken": "t"})
-    stub.add_response("describe_repositories", repositories("dev/a", "dev"), {"nextToken": "t"})
+    stub.add_response("describe_repositories", repositories("dev/a", "dev"), {"maxResults": 1000, "nextToken": "t"})
 
     assert ecr.repositories("dev/") == ("dev/a", "dev/b")
 
 
 def test_newest_first_reads_all_pages_and_sorts_by_push_time(ecr, stub):
     """Only tagged images are requested."""
-    wanted = {"repositoryName": "curated/hello", "filter": {"tagStatus": "TAGGED"}}
+    wanted = {"repositoryName": "curated/hello", "filter": {"tagStatus": "TAGGED"}, "maxResults": 1000}
     stub.add_response("describe_images", {**images((DIGEST, 0)), "nextToken": "t"}, wanted)
     stub.add_response("describe_images", images((OTHER, 1)), {**wanted, "nextToken": "t"})
 
@@ -229,7 +250,11 @@ def test_newest_first_reads_all_pages_and_sorts_by_push_time(ecr, stub):
 
 def test_newest_first_includes_archived_images_on_request(ecr, stub):
     """ECR lists only images that can be pulled, unless the filter asks for any status."""
-    wanted = {"repositoryName": "curated/hello", "filter": {"tagStatus": "TAGGED", "imageStatus": "ANY"}}
+    wanted = {
+        "repositoryName": "curated/hello",
+        "filter": {"tagStatus": "TAGGED", "imageStatus": "ANY"},
+        "maxResults": 1000,
+    }
     stub.add_response("describe_images", images((DIGEST, 0), (OTHER, 1)), wanted)
 
     assert [ref.digest for ref in ecr.newest_first("curated/hello", archived=True)] == [OTHER, DIGEST]
@@ -256,7 +281,9 @@ def test_missing_repository_lists_no_images(ecr, stub):
 def test_pushed_lists_tagged_and_untagged_manifests(ecr, stub):
     """Referrers have no tags."""
     stub.add_response(
-        "describe_images", images((DIGEST, 0), (OTHER, 1)), {"repositoryName": "evidence/execution/hello"}
+        "describe_images",
+        images((DIGEST, 0), (OTHER, 1)),
+        {"repositoryName": "evidence/execution/hello", "maxResults": 1000},
     )
 
     found = ecr.pushed("evidence/execution/hello")

@@ -46,7 +46,7 @@ def asked(target):
 
 def test_images_returns_all_details_of_all_pages(ecr, stub):
     """Archived images are included, because a plan without them would push them again."""
-    wanted = {"repositoryName": "curated/hello", "filter": {"imageStatus": "ANY"}}
+    wanted = {"repositoryName": "curated/hello", "filter": {"imageStatus": "ANY"}, "maxResults": 1000}
     archived = detail(
         A,
         imageTags=["2", "1"],

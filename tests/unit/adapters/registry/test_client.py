@@ -27,7 +27,7 @@ from supply_chain.errors import (
     RegistryUnavailable,
 )
 from supply_chain.evidence.store import NotEvidence
-from supply_chain.model.image import ImageRef
+from supply_chain.model.image import Descriptor, ImageRef
 
 TYPE = "application/vnd.example+json"
 
@@ -128,7 +128,7 @@ def test_digest_of_computes_digest_if_registry_sends_none():
 
 def test_every_request_carries_credentials_of_the_role(server):
     """The credentials are those that the role provides."""
-    client(server).has(REF)
+    client(server).digest_of(REF.repository, REF.digest)
 
     expected = "Basic " + base64.b64encode(b"AWS:secret").decode()
     assert server.requests[0].headers["Authorization"] == expected
@@ -139,8 +139,8 @@ def test_manifest_and_blob_are_read_from_their_repository(server):
     """An image in another repository does not count as present."""
     assert client(server).manifest(REF)["layers"] == []
     assert client(server).blob("dev/hello", digest_of(b"c")) == b"c"
-    assert client(server).has(REF)
-    assert not client(server).has(REF.moved_to("dev/other"))
+    assert client(server).digest_of(REF.repository, REF.digest)
+    assert not client(server).digest_of("dev/other", REF.digest)
 
 
 def test_content_of_a_digest_is_requested_once(server):
@@ -244,7 +244,6 @@ def test_download_leaves_the_reserve_of_free_space(tmp_path, monkeypatch):
 
 CALLS = {
     "digest_of": lambda r: r.digest_of("dev/hello", "1"),
-    "has": lambda r: r.has(REF),
     "manifest": lambda r: r.manifest(REF),
     "blob": lambda r: r.blob("dev/hello", REF.digest),
     "verify_blob": lambda r: r.verify_blob("dev/hello", REF.digest, 1),
@@ -546,6 +545,15 @@ def test_manifest_in_another_layout_is_no_evidence(server, manifest):
         client(server).content(ref)
 
 
+@pytest.mark.parametrize("stated", [{}, {"mediaType": MANIFEST}], ids=["unstated", "stated"])
+def test_evidence_counts_whatever_media_type_the_registry_states(server, stated):
+    """Whoever can push the manifest again under another media type must not hide a signed statement."""
+    ref = named(server, artifact(**stated), "application/vnd.oci.image.index.v1+json")
+
+    assert isinstance(client(server).layer(ref), Descriptor)
+    assert client(server).content(ref) == b"c"
+
+
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=5) | st.just(digest_of(b"c")),
     lambda inner: (
@@ -695,7 +703,7 @@ def test_client_waits_and_retries_as_the_registry_asks(server, caplog, retry_aft
     hesitant = Hesitant(server, httpx.Response(429, headers=headers, text="slowly"))
 
     with caplog.at_level("INFO"):
-        assert hesitant.client().has(REF)
+        assert hesitant.client().digest_of(REF.repository, REF.digest)
 
     assert hesitant.waited == ([] if waited is None else [waited])
     assert "answered 429" in caplog.text and "slowly" in caplog.text
@@ -704,9 +712,9 @@ def test_client_waits_and_retries_as_the_registry_asks(server, caplog, retry_aft
 def test_retry_after_may_be_a_date(server):
     """RFC 9110 permits a date; a date in the past causes no delay."""
     hesitant = Hesitant(server, httpx.Response(429, headers={"Retry-After": in_seconds(10)}))
-    assert hesitant.client().has(REF)
+    assert hesitant.client().digest_of(REF.repository, REF.digest)
     over = Hesitant(server, httpx.Response(429, headers={"Retry-After": in_seconds(-10)}))
-    assert over.client().has(REF)
+    assert over.client().digest_of(REF.repository, REF.digest)
 
     assert 5 < hesitant.waited[0] < 11
     assert over.waited == []
@@ -716,12 +724,12 @@ def test_retries_and_delays_are_limited(server):
     """Both the number of attempts and the accepted delay are bounded."""
     never = Hesitant(server, *[httpx.Response(503)] * 4)
     with pytest.raises(RegistryUnavailable, match="answered 503"):
-        never.client().has(REF)
+        never.client().digest_of(REF.repository, REF.digest)
     assert (never.answers, never.waited) == ([], [0.5, 1, 2])
 
     long = Hesitant(server, httpx.Response(429, headers={"Retry-After": "31"}))
     with pytest.raises(RegistryUnavailable, match="answered 429 and asks to come back in 31 s"):
-        long.client().has(REF)
+        long.client().digest_of(REF.repository, REF.digest)
     assert long.waited == []
 
 
@@ -742,10 +750,14 @@ def test_write_is_repeated_only_if_registry_did_nothing(server):
 def test_expired_token_is_renewed_once(server, over):
     """A refusal of the new token, or for another reason, is final."""
     renewed = []
-    assert Hesitant(server, over).client(renew=lambda: renewed.append(1)).has(REF)
+    assert Hesitant(server, over).client(renew=lambda: renewed.append(1)).digest_of(REF.repository, REF.digest)
     with pytest.raises(AccessDenied):
-        Hesitant(server, httpx.Response(401), httpx.Response(401)).client(renew=lambda: renewed.append(2)).has(REF)
+        Hesitant(server, httpx.Response(401), httpx.Response(401)).client(renew=lambda: renewed.append(2)).digest_of(
+            REF.repository, REF.digest
+        )
     with pytest.raises(AccessDenied):
-        Hesitant(server, httpx.Response(403, text="not you")).client(renew=lambda: renewed.append(3)).has(REF)
+        Hesitant(server, httpx.Response(403, text="not you")).client(renew=lambda: renewed.append(3)).digest_of(
+            REF.repository, REF.digest
+        )
 
     assert renewed == [1, 2]

@@ -43,6 +43,15 @@ def test_cache_ignores_file_writable_for_others(cache):
     assert cache.get(PATH) is None
 
 
+def test_cache_ignores_what_is_no_file(cache):
+    """A FIFO, from which nobody writes, would hold up the reader for ever."""
+    file = file_in(cache)
+    file.unlink()
+    os.mkfifo(file, 0o600)
+
+    assert cache.get(PATH) is None
+
+
 def test_cache_removes_content_unused_for_a_week(cache):
     """Reading content marks it as used."""
     old = time.time() - UNUSED - 60
