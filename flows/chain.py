@@ -56,7 +56,7 @@ async def chain(
         revision: The git commit to build. If empty, the directory's current files are built.
         environment: The environment to deploy to. If empty, the first one that the application declares.
         force: Repeat every step, even if signed evidence proves that it is done.
-        by_event: Whether an event started the run. A promotion freeze then ends it before the next gate, as Frozen.
+        by_event: Whether a push started the run. A promotion freeze then ends it before the next gate, as Frozen.
         ref: The branch or tag that was pushed, such as refs/heads/main. A later push to it replaces this one.
         pushed: The time of the push, such as 2026-11-27T12:00:00+00:00.
         team: The team that the git hook names, or the repository. Its pushes have one place in the work queue.

@@ -70,7 +70,7 @@ def result_of(flow: str, verbose: bool, /, **parameters: Any) -> Any:
         ) from signal
     except TransportError as error:
         raise PartFailed(
-            f"Prefect's server stopped answering: {error or type(error).__name__}\n"
+            f"Prefect's server stopped answering: {str(error) or type(error).__name__}\n"
             "Run `cscm up`, then the same command again; steps that are proven by evidence are not repeated."
         ) from error
 

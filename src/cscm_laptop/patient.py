@@ -2,7 +2,7 @@
 
 Prefect answers 503 if SQLite rolled back a transaction because of a conflict with another; the same request succeeds
 a moment later. Prefect's own client would wait at least two seconds, several times in one chain. Requests that take
-turns have conflicts only with what the server itself does, so that one team's flood of requests fails nobody else's.
+turns have conflicts only with what the server itself does.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import nullcontext
 from importlib import import_module
 from typing import Any
 
@@ -23,8 +22,13 @@ FACTORY = "CSCM_ASGI_FACTORY"
 """The environment variable that names the application factory, as `module:function`."""
 DELAYS = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32)
 """Seconds before each further attempt; after these, the client gets the answer, whatever it is."""
-QUESTIONS = ("count", "filter", "get_scheduled_flow_runs", "history", "paginate")
-"""Last parts of the paths to which a POST request does not write."""
+NO_WRITES = (
+    "concurrency_status", "count", "count-deployments", "count-task-runs", "counts", "events", "filter",
+    "get_runs", "get_scheduled_flow_runs", "history", "lateness", "next-runs", "paginate", "renew", "validate",
+)  # fmt: skip
+"""Last parts of the paths of POST requests that do not write to the database. Leases are renewed in files; a run whose
+lease is not renewed in time ends.
+"""
 
 
 def application() -> Application:
@@ -55,24 +59,52 @@ def patient(inner: Application, delays: Sequence[float] = DELAYS) -> Application
             await inner(scope, receive, send)
             return
         request = await _read(receive)
-        async with lock if _writes(scope) else nullcontext():
-            for delay in delays:
-                answer = _Answer(send)
-                try:
-                    await inner(dict(scope), _replayed(request, receive), answer)
-                except Exception:
-                    if not answer.unavailable:  # Starlette answers, and then raises the exception that it answered for
-                        raise
-                if not answer.unavailable:
-                    return
-                await asyncio.sleep(delay)
-            await inner(dict(scope), _replayed(request, receive), send)
+        if not _writes(scope):
+            await answer(scope, request, receive, send)
+            return
+        answered = list[Message]()
+
+        async def keep(message: Message) -> None:
+            answered.append(message)
+
+        try:
+            async with lock:
+                if not await _has_left(receive):  # else it waited for a minute, and sends the request again
+                    await answer(scope, request, receive, keep)
+        finally:
+            for message in answered:  # without the lock, because the client may read slowly
+                await send(message)
+
+    async def answer(scope: dict[str, Any], request: Sequence[Message], receive: Receive, send: Send) -> None:
+        for delay in delays:
+            attempt = _Answer(send)
+            try:
+                await inner(dict(scope), _replayed(request, receive), attempt)
+            except Exception:
+                if not attempt.unavailable:  # Starlette answers, and then raises the exception that it answered for
+                    raise
+            if not attempt.unavailable:
+                return
+            await asyncio.sleep(delay)
+        await inner(dict(scope), _replayed(request, receive), send)
 
     return outer
 
 
 def _writes(scope: Message) -> bool:
-    return scope["method"] not in ("GET", "HEAD", "OPTIONS") and scope["path"].rpartition("/")[2] not in QUESTIONS
+    if scope["method"] == "POST":
+        return scope["path"].rpartition("/")[2] not in NO_WRITES and "/count-by/" not in scope["path"]
+    return scope["method"] not in ("GET", "HEAD", "OPTIONS")
+
+
+async def _has_left(receive: Receive) -> bool:
+    """Return whether the client closed the connection after it had sent its request."""
+    next_message = asyncio.ensure_future(receive())
+    await asyncio.wait([next_message], timeout=0)
+    if not next_message.done():
+        next_message.cancel()
+        return False
+    return bool(next_message.result()["type"] == "http.disconnect")
 
 
 class _Answer:

@@ -102,7 +102,7 @@ def require_answer(what: str) -> Iterator[None]:
         yield
     except (HTTPError, PrefectException) as error:
         raise EventNotTaken(
-            f"Prefect did not accept {what}: {error or type(error).__name__}\n"
+            f"Prefect did not accept {what}: {str(error) or type(error).__name__}\n"
             "Check whether Prefect's server runs (on a laptop, `cscm status`), and try again."
         ) from error
 

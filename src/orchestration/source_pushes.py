@@ -16,10 +16,12 @@ from prefect.client.schemas.filters import (
     FlowRunFilterStateType,
 )
 from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.exceptions import ObjectNotFound
 from prefect.runtime import deployment, flow_run
 
 from orchestration.events import require_answer
 from orchestration.pagination import fetch_all
+from supply_chain.errors import EventNotTaken
 from supply_chain.text import plain_text
 
 BUILD_PUSH = "chain/on-push"
@@ -39,10 +41,17 @@ def schedule_chain(path: Path, revision: str, ref: str, team: str, pushed: datet
     `EventNotTaken` if Prefect does not confirm it.
     """
     at = pushed.isoformat()
-    about = {"path": str(path), "revision": revision, "ref": ref, "pushed": at, "team": team}
+    about = {"path": str(path), "revision": revision, "ref": ref, "pushed": at, "team": team, "by_event": True}
+    body = {"parameters": about, "idempotency_key": f"{path} {revision} {at}"}  # no state: due by the server's clock
     with require_answer(f"the push of {path.name}"), get_client(sync_client=True) as client:
-        made = client.read_deployment_by_name(BUILD_PUSH)
-        client.create_flow_run_from_deployment(made.id, parameters=about, idempotency_key=f"{path} {revision} {at}")
+        try:
+            chain = {"id": str(client.read_deployment_by_name(BUILD_PUSH).id)}
+        except ObjectNotFound:
+            raise EventNotTaken(
+                f"Prefect has no deployment {BUILD_PUSH}, which builds pushes.\n"
+                f"Run `cscm register` (on a laptop, `cscm up`); then: cscm chain {path} --revision {revision}"
+            ) from None
+        client.request("POST", "/deployments/{id}/create_flow_run", path_params=chain, json=body).raise_for_status()
 
 
 async def find_later_push(ref: str, pushed: str) -> FlowRun | None:

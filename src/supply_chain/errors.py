@@ -620,8 +620,8 @@ class EventUnreadable(SupplyChainError):
 class EventNotTaken(SupplyChainError):
     """Prefect did not accept an event, or the run for a push.
 
-    Check that Prefect's server runs (on a laptop, `cscm status`); the bridge tries again. Push once more, or start the
-    chain yourself: a git hook does not try again.
+    Check that Prefect's server runs (on a laptop, `cscm status`). The bridge tries again. A git hook does not: start
+    the chain yourself (`cscm chain PATH --revision COMMIT`).
     """
 
     code = "event.not-taken"

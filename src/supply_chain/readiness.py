@@ -64,7 +64,7 @@ def trouble_at(address: str, port: int, path: str, timeout: float = 2.0) -> str:
     try:
         status = request(address, port, path, timeout)
     except (OSError, http.client.HTTPException) as error:
-        return f"no answer from port {port}: {error or type(error).__name__}"
+        return f"no answer from port {port}: {str(error) or type(error).__name__}"
     return "" if 200 <= status < 300 else f"{path} is answered with {status}"
 
 

@@ -130,7 +130,7 @@ def test_misspelled_deployment_key_is_refused(change: dict[str, Any]) -> None:
 
 
 def test_push_is_built_as_by_event() -> None:
-    """The deployment that the git hook names keeps to promotion freezes, whoever starts it."""
+    """The deployment that the git hook names keeps to promotion freezes, also if somebody starts it in the UI."""
     (declared,) = (d for d in DEPLOYMENTS if f"{d.entrypoint.partition(':')[2]}/{d.name}" == BUILD_PUSH)
 
     assert declared.parameters == {"by_event": True}

@@ -32,15 +32,21 @@ class Application:
         await send({"type": "http.response.body", "body": b"second"})
 
 
-async def read_response(app, *parts, delays=(0, 0)):
-    """Return the messages that a client gets which sends its body in these parts."""
+def sending(*parts):
+    """Return the function with which the server receives a body in these parts from a client that stays."""
     request = [
         {"type": "http.request", "body": part, "more_body": number < len(parts)} for number, part in enumerate(parts, 1)
     ]
-    sent = []
 
     async def receive():
-        return request.pop(0)
+        return request.pop(0) if request else await asyncio.Event().wait()
+
+    return receive
+
+
+async def read_response(app, *parts, delays=(0, 0)):
+    """Return the messages that a client gets which sends its body in these parts."""
+    sent, receive = [], sending(*parts)
 
     async def send(message):
         sent.append(message)
@@ -126,11 +132,8 @@ async def test_requests_that_write_take_turns():
         ("GET", "/api/flow_runs/3"), ("POST", "/api/flow_runs/filter"),
     ]  # fmt: skip
 
-    async def receive():
-        return {"type": "http.request", "body": b"", "more_body": False}
-
     tasks = [
-        asyncio.ensure_future(outer({"type": "http", "method": method, "path": path}, receive, nothing))
+        asyncio.ensure_future(outer({"type": "http", "method": method, "path": path}, sending(b""), nothing))
         for method, path in asked
     ]
     for _ in range(10):
@@ -139,8 +142,44 @@ async def test_requests_that_write_take_turns():
     app.may.set()
     await asyncio.gather(*tasks)
 
-    assert before == ["/api/flow_runs/", "/api/flow_runs/3", "/api/flow_runs/filter"]
+    assert sorted(before) == ["/api/flow_runs/", "/api/flow_runs/3", "/api/flow_runs/filter"]
     assert [each for each in app.answered if each not in before] == ["/api/flow_runs/1", "/api/flow_runs/2"]
+
+
+async def test_client_that_reads_slowly_holds_up_no_other_request():
+    """Whoever reads no answer, even one that refuses a login, would otherwise stop all runs."""
+    app = Slow()
+    app.may.set()
+    outer = patient(app, ())
+
+    async def never(message):
+        await asyncio.Event().wait()
+
+    slow = asyncio.ensure_future(outer({**HTTP, "path": "/slow"}, sending(b""), never))
+    await asyncio.sleep(0.01)
+    await asyncio.wait_for(outer({**HTTP, "path": "/next"}, sending(b""), nothing), 5)
+
+    assert app.answered == ["/slow", "/next"]
+    slow.cancel()
+
+
+async def test_request_whose_client_left_meanwhile_is_not_executed():
+    """The client sends it again, and both would be executed."""
+    app = Slow()
+    outer = patient(app, ())
+    left = [{"type": "http.request", "body": b"", "more_body": False}, {"type": "http.disconnect"}]
+
+    async def leaves():
+        return left.pop(0)
+
+    first = asyncio.ensure_future(outer({**HTTP, "path": "/first"}, sending(b""), nothing))
+    await asyncio.sleep(0.01)
+    second = asyncio.ensure_future(outer({**HTTP, "path": "/second"}, leaves, nothing))
+    await asyncio.sleep(0.01)
+    app.may.set()
+    await asyncio.gather(first, second)
+
+    assert app.answered == ["/first"]
 
 
 async def nothing(message):
@@ -161,7 +200,7 @@ async def test_disconnect_is_passed_to_application():
     async def receive():
         return {"type": "http.disconnect"}
 
-    await patient(app, ())(HTTP, receive, nothing)
+    await patient(app, ())({**HTTP, "method": "GET"}, receive, nothing)
 
     assert received == [{"type": "http.disconnect"}]
 
@@ -185,13 +224,7 @@ async def test_application_is_created_by_factory_of_environment(monkeypatch):
     monkeypatch.setattr(module, "made_here", lambda: app, raising=False)
     monkeypatch.setenv(FACTORY, f"{module.__name__}:made_here")
 
-    async def receive():
-        return {"type": "http.request", "body": b"", "more_body": False}
-
-    async def send(message):
-        pass
-
-    await application()(HTTP, receive, send)
+    await application()(HTTP, sending(b""), nothing)
 
     assert len(app.asked) == 2
 

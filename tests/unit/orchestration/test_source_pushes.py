@@ -13,6 +13,7 @@ from prefect.states import Completed, Failed, Pending, Running, Scheduled
 
 from orchestration import source_pushes, waiting_runs
 from orchestration.source_pushes import find_later_push, find_replaced
+from supply_chain.errors import EventNotTaken
 from supply_chain.reports.daily import UNDER_WAY
 from tests.support.builders import NOON
 from tests.support.present import present
@@ -59,9 +60,18 @@ def test_push_schedules_one_chain(machine, monkeypatch):
         runs = sorted(client.read_flow_runs(flow_run_filter=of_it), key=lambda run: str(run.created))
     times = ["2026-11-24T12:00:00+00:00", "2026-11-24T12:00:01+00:00"]
     assert [run.parameters for run in runs] == [
-        {"path": PATH, "revision": "a" * 40, "ref": REF, "team": "web", "pushed": each} for each in times
+        {"path": PATH, "revision": "a" * 40, "ref": REF, "team": "web", "pushed": each, "by_event": True}
+        for each in times
     ]
     assert {present(run.state).name for run in runs} == {"Scheduled"}
+
+
+def test_push_without_its_deployment_says_what_to_do(machine, monkeypatch):
+    """The project was not registered since the update; Prefect's own error has no text."""
+    monkeypatch.setattr(source_pushes, "BUILD_PUSH", "nothing/of-this-name")
+
+    with pytest.raises(EventNotTaken, match=r"cscm register(.|\n)*cscm chain /shop/hello --revision aaa"):
+        source_pushes.schedule_chain(Path(PATH), "a" * 40, REF, "web", NOON)
 
 
 async def asks(run, monkeypatch):

@@ -171,7 +171,7 @@ class Fetcher:
                 self._write(answer, download)
         except (httpcore.NetworkError, httpcore.ProtocolError, httpcore.TimeoutException, ssl.SSLError) as error:
             raise FetchFailed(
-                f"{at} cannot be fetched: {error or type(error).__name__}\n"
+                f"{at} cannot be fetched: {str(error) or type(error).__name__}\n"
                 "Check that this machine reaches it (the chain uses no proxy), and build again."
             ) from error
         return None

@@ -346,7 +346,7 @@ class ClusterClient:
         except httpx2.HTTPError as error:
             raise ClusterUnavailable(
                 f"The cluster at {self.address} did not answer, so it could not {doing}: "
-                f"{error or type(error).__name__}\nCheck the address in the cluster's block, and the network."
+                f"{str(error) or type(error).__name__}\nCheck the address in the cluster's block, and the network."
             ) from error
         except ConfigError as error:
             raise SettingInvalid(
@@ -465,7 +465,7 @@ def _translate_configuration(what: str) -> Iterator[None]:
         yield
     except (ConfigError, KeyError, TypeError, OSError, AssertionError, msgspec.MsgspecError, yaml.YAMLError) as error:
         raise SettingInvalid(
-            f"{what} cannot be used to reach a cluster: {error or type(error).__name__}\n"
+            f"{what} cannot be used to reach a cluster: {str(error) or type(error).__name__}\n"
             "Correct the block of the cluster, or the file."
         ) from error
 
