@@ -9,6 +9,7 @@ import os
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from supply_chain.adapters.registry.client import Registry
 from supply_chain.adapters.registry.http import RegistryHttp
 from supply_chain.adapters.tools import Toolbox
 from supply_chain.adapters.tools.cosign import Cosign
+from supply_chain.errors import RegistryFailed
 from supply_chain.evidence.statement import BUNDLE, TEST_RESULT
 from supply_chain.evidence.store import PREDICATE, EvidenceStore
 from supply_chain.model.image import ImageRef
@@ -127,6 +129,28 @@ def push(http: httpx.Client, subject: str, content: bytes) -> None:
     put_blob(http, "dev/app", content)
     manifest = referrer(subject, content)
     put_manifest(http, "dev/app", sha(manifest), manifest).raise_for_status()
+
+
+def test_statement_pushed_again_under_another_media_type_counts(
+    emulator: Emulator, cosign: Callable[[str, str], tuple[Cosign, str]]
+) -> None:
+    """Whoever may push cannot hide it that way, in the list of referrers or in what a gate reads."""
+    emulator.repository("dev/app")
+    password = emulator.login()
+    subject = emulator.push(password, "dev/app:one").stdout.strip().partition("@")[2]
+    ref = ImageRef(repository="dev/app", digest=subject)
+    signer, key = cosign("development", emulator.host)
+    registry = Registry(RegistryHttp(emulator.host, lambda: ("AWS", password), insecure=True))
+    store = EvidenceStore(TierName.DEVELOPMENT, registry, signer, {TierName.DEVELOPMENT: key}, clock)
+    digest = store.attach(ref, TEST_RESULT, {"result": "FAILED"}, datetime.now(UTC))
+    content = registry.manifest_text(ref.with_digest(digest)).encode()
+
+    for media_type in ("application/vnd.oci.image.index.v1+json", "application/octet-stream"):
+        with contextlib.suppress(RegistryFailed):  # a registry may refuse it
+            registry.push_manifest(ref.repository, content, media_type)
+        later = Registry(registry.http)
+        reading = replace(store, referrers=later).read(ref)
+        assert [each.predicate for each in reading.by(TierName.DEVELOPMENT)] == [{"result": "FAILED"}]
 
 
 def test_evidence_store_and_cosign_verify_each_others_statements(
