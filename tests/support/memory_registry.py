@@ -11,7 +11,7 @@ from typing import Any
 
 from supply_chain.adapters.registry.client import EMPTY, EMPTY_TYPE, MANIFEST, SMALL, TOO_LARGE, parse_manifest
 from supply_chain.errors import ImageDamaged, ImageNotFound, RegistryFailed
-from supply_chain.evidence.store import NotEvidence, Referrer
+from supply_chain.evidence.store import LOST, NotEvidence, Referrer
 from supply_chain.model.image import Descriptor, Digest, ImageRef, StorageStatus, StoredManifest, blobs_of, digest_of
 from tests.support.builders import NOON
 from tests.support.content import Content, descriptor
@@ -94,7 +94,7 @@ class MemoryRegistry:
         try:
             return self.blob(repository, digest)
         except ImageNotFound:
-            return NotEvidence(why="without their content in the registry")
+            return LOST
 
     def content(self, referrer: ImageRef) -> bytes:
         layer = self.layer(referrer)

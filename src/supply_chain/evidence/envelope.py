@@ -38,7 +38,7 @@ class _Strict(Model):
 
 
 class _PublicKey(_Strict):
-    hint: str = ""
+    hint: str = Field(default="", max_length=200)
 
 
 class _Material(_Strict):

@@ -60,6 +60,7 @@ class NotEvidence(Model):
 
 
 STRANGE = NotEvidence(why="not signed by a tier that is trusted here")
+LOST = NotEvidence(why="without their content in the registry")
 
 
 class Referrers(Protocol):
@@ -311,8 +312,8 @@ def _reading(subject: ImageRef, weighed: Iterable[tuple[Referrer, _Signed | NotE
     attached: list[AttachedStatement] = []
     identities: set[tuple[tuple[TierName, ...], bytes]] = set()
     for referrer, signed in weighed:
-        if signed is STRANGE and subject.repository.startswith(EVIDENCE):
-            raise _of_nobody(subject.with_digest(referrer.digest))
+        if subject.repository.startswith(EVIDENCE):
+            _refuse_unread(signed, subject.with_digest(referrer.digest))
         if isinstance(signed, NotEvidence):
             left_out.append(signed)
         elif isinstance(signed, _Attached):
@@ -339,12 +340,20 @@ def _flooded(subject: ImageRef, pieces: int, read: int) -> EvidenceFlooded:
     )
 
 
-def _of_nobody(statement: ImageRef) -> EvidenceInvalid:
-    return EvidenceInvalid(
-        f"No key that is trusted here signed {statement}, and one tier alone may push there: it may say no.\n"
-        "Where that tier's key was changed, add the one before it after the new one, in the trusted keys of the tiers' "
-        "blocks. Otherwise find out who wrote it, and have an administrator remove it."
-    )
+def _refuse_unread(signed: _Signed | NotEvidence, statement: ImageRef) -> None:
+    """Raise `EvidenceInvalid` if a statement where one tier alone may push cannot be read: it may say no."""
+    if signed == STRANGE:
+        raise EvidenceInvalid(
+            f"No key that is trusted here signed {statement}, and one tier alone may push there: it may say no.\n"
+            "Where that tier's key was changed, add the one before it after the new one, in the trusted keys of the "
+            "tiers' blocks. Otherwise find out who wrote it, and have an administrator remove it."
+        )
+    if signed == LOST:
+        raise EvidenceInvalid(
+            f"The registry lacks the content of {statement}, and one tier alone may push there: it may say no.\n"
+            "Look at the registry's storage, and restore the content. If it is lost, have an administrator remove the "
+            "statement, and sign again what it said."
+        )
 
 
 def _evidence(subject: ImageRef, referrer: Referrer, statement: Statement, signer: TierName) -> VerifiedStatement:

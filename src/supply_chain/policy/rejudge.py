@@ -18,6 +18,7 @@ from supply_chain.errors import (
     ImageNotFound,
     PolicyInvalid,
     PolicyUnsigned,
+    RegistryFailed,
     RuleNotEvaluated,
     SettingInvalid,
     VerdictMissing,
@@ -156,7 +157,7 @@ def _decide(
     """Return the result of `judge`, or the refusal of a blocked image if the gate does not decide; raise otherwise."""
     try:
         return judge()
-    except UNDECIDED as error:
+    except (*UNDECIDED, RegistryFailed) as error:
         if (refusal := refuse_blocked(ref, environment, ports, first_line(error))) is None:
             raise
         return refusal

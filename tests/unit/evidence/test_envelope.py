@@ -179,6 +179,14 @@ def test_shared_keys_are_those_of_a_tier_with_another_holder():
     assert find_shared_keys([("a", one), ("b", two), ("b", one)], [("c", two)]) == ("a and b", "b and c")
 
 
+def test_bundle_with_a_long_hint_is_no_evidence():
+    """Anybody can attach the same statement with another hint, which nobody signed, of any size."""
+    for length, is_read in ((200, True), (201, False)):
+        bundle = json.loads(json.dumps(GOOD))
+        bundle["verificationMaterial"]["publicKey"]["hint"] = "x" * length
+        assert (envelope_in(json.dumps(bundle).encode()) is not None) is is_read
+
+
 def test_hint_of_a_key_is_that_of_cosign():
     """The bundle names the key with which it was signed."""
     signer = EcdsaSigner()

@@ -542,6 +542,16 @@ def test_vex_document_in_an_evidence_repository_raises(world, make):
         world.store(DEV).read(image)
 
 
+def test_statement_without_content_in_an_evidence_repository_raises(world, make):
+    """It may be the block or the refusal that counts; one tier alone can push there."""
+    world.registry = Odd()
+    image = IMAGE.moved_to("evidence/lifecycle/hello")
+    world.registry.attach(image, BUNDLE, b"lost", NOTES)
+
+    with pytest.raises(EvidenceInvalid, match="lacks the content of evidence/lifecycle/hello"):
+        world.store(DEV).read(image)
+
+
 def test_too_many_vex_documents_by_no_tier_raise(world, store, make):
     """None is left out silently: it may state that the image is affected."""
     signer = make.signer()

@@ -8,7 +8,14 @@ from typing import Any
 
 import pytest
 
-from supply_chain.errors import EvidenceInvalid, GateOvertaken, PolicyUnsigned, RegistryUnavailable, VerdictMissing
+from supply_chain.errors import (
+    EvidenceInvalid,
+    GateOvertaken,
+    PolicyUnsigned,
+    RegistryFailed,
+    RegistryUnavailable,
+    VerdictMissing,
+)
 from supply_chain.evidence.image_status import Act, sign_decision
 from supply_chain.evidence.published import read_current_verdict, verdict_place
 from supply_chain.evidence.statement import PROVENANCE
@@ -356,6 +363,20 @@ def test_unblocked_image_is_published_as_released_again(release):
 
     assert isinstance(release.judge(), Admitted) and release.admits()
     assert len(release.verdicts()) == len(before) + 1 and release.judge() is None
+
+
+def raise_registry_failed():
+    raise RegistryFailed("the list of referrers is too long\nsee who attached them")
+
+
+def test_block_reaches_published_verdict_though_its_evidence_cannot_be_listed(gate):
+    """Whoever may push could attach more than a list may have, and keep the admission."""
+    gate.admit()
+    gate.decide(Act.BLOCK)
+
+    found = judge_published(CURATED, "staging", raise_registry_failed, gate.ports)
+
+    assert isinstance(found, Refused) and not gate.current().admits
 
 
 @pytest.fixture(params=["policies", "environment", "renewal"])

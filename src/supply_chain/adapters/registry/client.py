@@ -15,7 +15,7 @@ from supply_chain.adapters.registry.http import Answer, BodyTooLarge, RegistryHt
 from supply_chain.adapters.registry.referrer_lists import parse_referrers
 from supply_chain.concurrency import KeyedLock
 from supply_chain.errors import ImageDamaged, RegistryFailed
-from supply_chain.evidence.store import NotEvidence, Referrer
+from supply_chain.evidence.store import LOST, NotEvidence, Referrer
 from supply_chain.model.image import Descriptor, Digest, ImageRef, blobs_of, digest_of
 
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -38,6 +38,10 @@ LARGEST_PAGE = 64 * LARGEST_MANIFEST
 """Maximum bytes of a page of a list of referrers: ECR's 50 manifests with all of their annotations."""
 REMEMBERED = 32 * 1024 * 1024
 """Maximum bytes of manifests and evidence that are cached in memory; the rest is read again each time."""
+BRACKETS = 100
+"""Maximum number of opening brackets in the manifest of evidence, above what a real one has. Whether one that is nested
+more deeply can be parsed depends on the caller.
+"""
 TOO_LARGE = NotEvidence(why=f"larger than {SMALL // 1024 // 1024} MiB")
 
 
@@ -170,7 +174,13 @@ class Registry:
         visited: set[str] = set()
         path: str | None = f"{subject.repository}/referrers/{subject.digest}"
         while path:
-            answer = self.http.call("GET", path, accept=INDEX, missing="NAME_UNKNOWN", most=LARGEST_PAGE)
+            missing = "" if visited else "NAME_UNKNOWN"
+            answer = self.http.call("GET", path, accept=INDEX, missing=missing, most=LARGEST_PAGE)
+            if answer.status == 404 and visited:
+                raise RegistryFailed(
+                    f"The registry does not have a page of what refers to {subject}, which the page before names.\n"
+                    "Part of the evidence is not all of it. Try again, and look at the registry's log."
+                )
             if answer.status == 404:
                 return ()
             referrers += parse_referrers(answer.content, subject)
@@ -188,6 +198,8 @@ class Registry:
             content, _ = self._manifest_bytes(referrer)
         except BodyTooLarge:
             return NotEvidence(why="larger than a manifest may be")
+        if content.count(b"{") + content.count(b"[") > BRACKETS:
+            return NotEvidence(why="not laid out as one piece of evidence")
         try:
             config, *layers = blobs_of(_object(content, MANIFEST, referrer), referrer)
         except ImageDamaged:
@@ -207,7 +219,7 @@ class Registry:
             except BodyTooLarge:
                 return TOO_LARGE
             if answer.status == 404:
-                return NotEvidence(why="without their content in the registry")
+                return LOST
             _check_digest(answer.content, digest, f"a blob of {repository}")
             self.memory.put(path, answer.content, "")
             return answer.content
@@ -280,10 +292,10 @@ class Registry:
 
     def copy_referrer(self, referrer: ImageRef, repository: str) -> None:
         """Copy a small referrer, byte for byte, to the same subject in another repository."""
-        content, media_type = self._manifest_bytes(referrer)
-        for blob in blobs_of(_object(content, media_type, referrer), referrer):
+        content, _ = self._manifest_bytes(referrer)
+        for blob in blobs_of(_object(content, MANIFEST, referrer), referrer):
             self._ensure_blob(repository, blob.digest, partial(self.blob, referrer.repository, blob.digest))
-        self.push_manifest(repository, content, media_type)
+        self.push_manifest(repository, content, MANIFEST)
 
 
 def parse_manifest(content: bytes, ref: ImageRef) -> dict[str, Any]:

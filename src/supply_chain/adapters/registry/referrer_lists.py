@@ -35,7 +35,7 @@ class _Entry(BaseModel):
 class _Page(BaseModel):
     """A page of a list of referrers: an image index (OCI distribution 1.1)."""
 
-    manifests: tuple[_Entry, ...] | None = None
+    manifests: tuple[_Entry, ...] | None
 
 
 def parse_referrers(content: bytes, subject: ImageRef) -> list[Referrer]:

@@ -389,6 +389,18 @@ def test_link_to_another_host_is_refused():
     assert hosts == ["registry.test"]
 
 
+def test_later_page_that_is_missing_is_an_error():
+    """The repository exists, so the list is cut off; a part of the evidence must not pass as none."""
+
+    def answer(request):
+        if request.url.query:
+            return httpx.Response(404, json={"errors": [{"code": "NAME_UNKNOWN"}]})
+        return httpx.Response(200, json={"manifests": []}, headers={"Link": '<?from=1>; rel="next"'})
+
+    with pytest.raises(RegistryFailed, match="does not have a page"):
+        client(answer).referrers(REF)
+
+
 def test_circular_page_links_are_refused():
     """A registry must not keep a run busy for ever."""
 
@@ -407,6 +419,8 @@ def test_circular_page_links_are_refused():
         b"<html>",
         b"[]",
         b"7",
+        b"{}",
+        b'{"errors": [{"code": "UNKNOWN"}]}',
         b'{"manifests": 1}',
         b'{"manifests": [1]}',
         b'{"manifests": [{}]}',
@@ -423,7 +437,7 @@ def test_invalid_list_of_referrers_is_an_error(body):
 
 @pytest.mark.parametrize(
     "body",
-    [b"{}", b'{"manifests": null}', b'{"manifests": [{"digest": "sha256:' + b"a" * 64 + b'", "annotations": null}]}'],
+    [b'{"manifests": null}', b'{"manifests": [{"digest": "sha256:' + b"a" * 64 + b'", "annotations": null}]}'],
 )
 def test_list_of_referrers_may_omit_optional_fields(body):
     """Annotations and artifact types are optional."""
@@ -512,7 +526,18 @@ def artifact(**changes):
     }
 
 
+def test_referrer_is_copied_as_evidence_whatever_media_type_the_registry_states(server):
+    """Whoever pushed it again under another one must not stop curation, or hide the copy from later gates."""
+    ref = named(server, artifact(), "application/vnd.docker.distribution.manifest.v2+json")
+    server.blobs["dev/hello", digest_of(b"{}")] = b"{}"
+
+    client(server).copy_referrer(ref, "curated/hello")
+
+    assert server.manifests["curated/hello", ref.digest] == (server.manifests["dev/hello", ref.digest][0], MANIFEST)
+
+
 NONE = [
+    artifact(x=json.loads("[" * 200 + "]" * 200)),
     [],
     7,
     {},
