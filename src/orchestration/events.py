@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, Literal
@@ -12,7 +12,7 @@ from httpx import HTTPError
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.events import emit_event
 from prefect.events.filters import EventFilter, EventIDFilter
-from prefect.events.schemas.events import Event, RelatedResource, Resource
+from prefect.events.schemas.events import Event, Resource
 from prefect.exceptions import PrefectException
 
 from supply_chain.errors import EventNotTaken
@@ -71,7 +71,7 @@ def emit_about_environment(event: str, environment: str, event_uuid: UUID | None
     )
 
 
-def post(event: str, about: str, name: str, payload: dict[str, Any], related: Sequence[dict[str, str]] = ()) -> None:
+def post(event: str, about: str, name: str, payload: dict[str, Any]) -> None:
     """Send an event that does not come from a run; raise `EventNotTaken` if Prefect does not confirm it.
 
     `about` is the resource's id, `name` its name for people.
@@ -79,7 +79,6 @@ def post(event: str, about: str, name: str, payload: dict[str, Any], related: Se
     made = Event(
         event=event,
         resource=Resource.model_validate({"prefect.resource.id": about, "prefect.resource.name": name}),
-        related=[RelatedResource.model_validate(each) for each in related],
         payload=payload,
     )
     with get_client(sync_client=True) as client:
