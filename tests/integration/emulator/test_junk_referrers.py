@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import NamedTuple
 
 import httpx
 import pytest
@@ -54,6 +55,27 @@ def cosign(toolbox: Toolbox, tmp_path: Path) -> Callable[[str, str], tuple[Cosig
     return with_key
 
 
+class Pushed(NamedTuple):
+    """An image that development pushed, with the registry's password, and its evidence as development sees it."""
+
+    password: str
+    ref: ImageRef
+    registry: Registry
+    store: EvidenceStore
+    signer: Cosign
+
+
+@pytest.fixture
+def pushed(emulator: Emulator, cosign: Callable[[str, str], tuple[Cosign, str]]) -> Pushed:
+    emulator.repository("dev/app")
+    password = emulator.login()
+    digest = emulator.push(password, "dev/app:one").stdout.strip().partition("@")[2]
+    signer, key = cosign("development", emulator.host)
+    registry = Registry(RegistryHttp(emulator.host, lambda: ("AWS", password), insecure=True))
+    store = EvidenceStore(TierName.DEVELOPMENT, registry, signer, {TierName.DEVELOPMENT: key}, clock)
+    return Pushed(password, ImageRef(repository="dev/app", digest=digest), registry, store, signer)
+
+
 def referrer(subject: str, layer: bytes, *, size: int | None = None, **changes: object) -> bytes:
     """Return a manifest as cosign writes it for evidence, with changes."""
     return json.dumps(
@@ -89,17 +111,12 @@ def odd_manifests(subject: str, genuine: bytes) -> list[bytes]:
 
 
 def test_junk_referrers_of_any_kind_and_number_are_ignored(
-    emulator: Emulator, cosign: Callable[[str, str], tuple[Cosign, str]]
+    emulator: Emulator, cosign: Callable[[str, str], tuple[Cosign, str]], pushed: Pushed
 ) -> None:
     """The signed evidence is found within a minute, and a note says what was ignored."""
-    emulator.repository("dev/app")
-    password = emulator.login()
-    subject = emulator.push(password, "dev/app:one").stdout.strip().partition("@")[2]
-    ref = ImageRef(repository="dev/app", digest=subject)
-    signer, key = cosign("development", emulator.host)
+    password, ref, registry, store, _ = pushed
+    subject = ref.digest
     stranger, _ = cosign("stranger", emulator.host)
-    registry = Registry(RegistryHttp(emulator.host, lambda: ("AWS", password), insecure=True))
-    store = EvidenceStore(TierName.DEVELOPMENT, registry, signer, {TierName.DEVELOPMENT: key}, clock)
     digest = store.attach(ref, TEST_RESULT, {"result": "FAILED"}, datetime.now(UTC))
     genuine = registry.content(ref.model_copy(update={"digest": digest}))
     forged = EvidenceStore(TierName.DEVELOPMENT, registry, stranger, {}, clock)
@@ -109,8 +126,8 @@ def test_junk_referrers_of_any_kind_and_number_are_ignored(
         put_blob(http, "dev/app", b"x" * 20 * 1024 * 1024)
         huge = referrer(subject, b"x" * 20 * 1024 * 1024, size=1)
         for manifest in (*odd_manifests(subject, genuine), huge):
-            pushed = put_manifest(http, "dev/app", sha(manifest), manifest)
-            assert pushed.status_code in (201, 400), pushed.text
+            answer = put_manifest(http, "dev/app", sha(manifest), manifest)
+            assert answer.status_code in (201, 400), answer.text
         list(pool.map(lambda n: push(http, subject, f"junk {n}".encode()), range(MANY)))
 
     started = time.monotonic()
@@ -131,17 +148,9 @@ def push(http: httpx.Client, subject: str, content: bytes) -> None:
     put_manifest(http, "dev/app", sha(manifest), manifest).raise_for_status()
 
 
-def test_statement_pushed_again_under_another_media_type_counts(
-    emulator: Emulator, cosign: Callable[[str, str], tuple[Cosign, str]]
-) -> None:
+def test_statement_pushed_again_under_another_media_type_counts(pushed: Pushed) -> None:
     """Whoever may push cannot hide it that way, in the list of referrers or in what a gate reads."""
-    emulator.repository("dev/app")
-    password = emulator.login()
-    subject = emulator.push(password, "dev/app:one").stdout.strip().partition("@")[2]
-    ref = ImageRef(repository="dev/app", digest=subject)
-    signer, key = cosign("development", emulator.host)
-    registry = Registry(RegistryHttp(emulator.host, lambda: ("AWS", password), insecure=True))
-    store = EvidenceStore(TierName.DEVELOPMENT, registry, signer, {TierName.DEVELOPMENT: key}, clock)
+    _, ref, registry, store, _ = pushed
     digest = store.attach(ref, TEST_RESULT, {"result": "FAILED"}, datetime.now(UTC))
     content = registry.manifest_text(ref.with_digest(digest)).encode()
 
@@ -153,23 +162,15 @@ def test_statement_pushed_again_under_another_media_type_counts(
         assert [each.predicate for each in reading.by(TierName.DEVELOPMENT)] == [{"result": "FAILED"}]
 
 
-def test_evidence_store_and_cosign_verify_each_others_statements(
-    emulator: Emulator, cosign: Callable[[str, str], tuple[Cosign, str]], tmp_path: Path
-) -> None:
+def test_evidence_store_and_cosign_verify_each_others_statements(pushed: Pushed, tmp_path: Path) -> None:
     """The project's implementation and the common tool agree."""
-    emulator.repository("dev/app")
-    password = emulator.login()
-    subject = emulator.push(password, "dev/app:one").stdout.strip().partition("@")[2]
-    ref = ImageRef(repository="dev/app", digest=subject)
-    signer, key = cosign("development", emulator.host)
-    registry = Registry(RegistryHttp(emulator.host, lambda: ("AWS", password), insecure=True))
-    store = EvidenceStore(TierName.DEVELOPMENT, registry, signer, {TierName.DEVELOPMENT: key}, clock)
+    _, ref, registry, store, signer = pushed
     digest = store.attach(ref, TEST_RESULT, {"result": "PASSED"}, datetime.now(UTC))
     (tmp_path / "bundle.json").write_bytes(registry.content(ref.model_copy(update={"digest": digest})))
 
     done = subprocess.run(
         [signer.tool.path, "verify-blob-attestation", "--key", tmp_path / "development.pub",
-         "--bundle", tmp_path / "bundle.json", "--type", TEST_RESULT, "--digest", subject.removeprefix("sha256:"),
+         "--bundle", tmp_path / "bundle.json", "--type", TEST_RESULT, "--digest", ref.digest.removeprefix("sha256:"),
          "--digestAlg", "sha256", "--insecure-ignore-tlog", "--trusted-root", root(tmp_path)],
         env=dict(signer.tool.environment), capture_output=True, text=True, check=False, timeout=60,
     )  # fmt: skip
