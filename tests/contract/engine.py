@@ -6,8 +6,10 @@ The tests need only a program that runs until it is terminated.
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Barrier
 from time import sleep
 from typing import Any
 
@@ -328,6 +330,20 @@ class EngineContract:
         for name in (one, one, two):
             harness.engine.remove_network(name)
         assert harness.engine.networks(harness.labels) == ()
+
+    def test_networks_that_several_deployments_create_at_once_are_created_once(self, harness: Harness) -> None:
+        """The first two deployments to an environment may come at the same time."""
+        names, together = [f"{harness.mark}-{number}" for number in range(3)], Barrier(4)
+
+        def create(_: int) -> None:
+            for name in names:
+                together.wait(timeout=30)
+                harness.engine.create_network(name, harness.labels, internal=True)
+
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(create, range(4)))
+
+        assert sorted(harness.engine.networks(harness.labels)) == names
 
     def test_container_is_attached_to_and_detached_from_networks(self, harness: Harness) -> None:
         """A network that does not exist has no containers."""

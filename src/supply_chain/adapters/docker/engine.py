@@ -9,6 +9,7 @@ import logging
 import tarfile
 import time
 from collections.abc import Callable, Mapping
+from http import HTTPStatus
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -290,20 +291,15 @@ class DockerEngine:
 
         Raises `SettingInvalid` if another owner's network of this name has containers.
         """
-        existing = self._network(name)
-        if self._is_foreign(existing.get("Labels")):
-            if self._find_attached(name):
-                other = existing["Labels"][OWNER]
-                raise SettingInvalid(
-                    f"{name} belongs to another supply chain on this engine ({other}).\n"
-                    "Deploy to an environment of another name, or to another engine (deployments/environments/); where "
-                    f"that supply chain is gone, `cscm reset --left-by {other}` removes what it left."
-                )
-            self.remove_network(name)  # it has no containers; its owner creates it again when needed
-            existing = {}
-        if not existing:
-            with translate_errors(f"create the network {name}"):
+        if self._has_network(name):
+            return
+        with translate_errors(f"create the network {name}"):
+            try:
                 self._api.create_network(name, driver="bridge", internal=internal, labels=self._with_owner(labels))
+            except APIError as error:
+                created_meanwhile = error.status_code == HTTPStatus.CONFLICT and self._has_network(name)
+                if not created_meanwhile:
+                    raise
 
     def networks(self, labels: Mapping[str, str]) -> tuple[str, ...]:
         """Return the names of this owner's networks with the labels."""
@@ -394,6 +390,24 @@ class DockerEngine:
     def _find_attached(self, network: str) -> tuple[Container, ...]:
         """Return the containers of all owners on a network, running or not."""
         return tuple(c for c in self._list({"network": [network]}) if network in c.networks)
+
+    def _has_network(self, name: str) -> bool:
+        """Return whether this owner can use the network; remove one of another owner that has no containers.
+
+        Raises `SettingInvalid` if another owner's network of this name has containers.
+        """
+        existing = self._network(name)
+        if not self._is_foreign(existing.get("Labels")):
+            return bool(existing)
+        if self._find_attached(name):
+            other = existing["Labels"][OWNER]
+            raise SettingInvalid(
+                f"{name} belongs to another supply chain on this engine ({other}).\n"
+                "Deploy to an environment of another name, or to another engine (deployments/environments/); where "
+                f"that supply chain is gone, `cscm reset --left-by {other}` removes what it left."
+            )
+        self.remove_network(name)  # it has no containers; its owner creates it again when needed
+        return False
 
     def _network(self, name: str) -> dict[str, Any]:
         """Return the network as the engine describes it; empty if there is none."""
