@@ -19,7 +19,6 @@ from supply_chain.execution.deployment import Deployment, DockerPlace, Expected
 from supply_chain.execution.downtime import DowntimeMeter
 from supply_chain.execution.environment import DockerEnvironment, DockerPlacement
 from supply_chain.execution.reverse_proxy import ReverseProxy, server_name
-from supply_chain.execution.supply import Supply
 from supply_chain.model.container import (
     APPLICATION,
     CONFIGURATION,
@@ -48,7 +47,7 @@ SETTLE = 0.3
 
 @dataclass(frozen=True)
 class Order(ConfiguredService):
-    """A request to deploy an admitted image, as declared, to an environment. `proxy` is already in the engine.
+    """A request to deploy an admitted image, as declared, to an environment. `proxy` is the reverse proxy's image.
 
     If `force` is true, the container is replaced even if the same one already runs.
     """
@@ -74,7 +73,7 @@ class Order(ConfiguredService):
 def deploy(
     engine: Engine,
     order: Order,
-    supply: Supply,
+    supply: Callable[[], Digest],
     *,
     now: Callable[[], datetime],
     wait: Wait = sleep,
@@ -82,6 +81,9 @@ def deploy(
     recorded: Callable[[Deployment], Deployment],
 ) -> Deployment:
     """Run the admitted image; return the deployment, also if the same one already runs and is healthy.
+
+    `supply` brings the image and the proxy to the engine, and returns the engine's name for the image. It is called
+    unless the same deployment already runs: then nothing starts.
 
     `may_serve` is called when the new container is ready and does not get requests yet; what it raises ends the
     deployment. `recorded` gets the deployment as soon as it serves, before the previous container is stopped, which may
@@ -91,7 +93,6 @@ def deploy(
     cannot be served, and `PortBusy` if another program listens there. In these cases, and if `wait` raises `Cancelled`
     before the new container serves, the previous container continues to serve and nothing remains of the new one.
     """
-    reference = supply.supply(order.admitted.facts.ref)
     reverse_proxy = ReverseProxy(engine, order.environment, order.manifest.name, order.proxy, order.run_id)
     others, reverse_proxies = _containers(engine, order), {each.id for each in reverse_proxy.list_all()}
     server = reverse_proxy.serves()
@@ -101,6 +102,7 @@ def deploy(
             engine, order, reverse_proxy, unchanged.reverse_proxy, [c for c in others if c.id != serving.id], wait
         ):
             return recorded(unchanged)
+    reference = supply()
     with contextlib.ExitStack() as undo:
         new = _create(engine, order, reference, others, serving, undo)
         ready_seconds = _wait_until_ready(engine, order, new, wait)

@@ -53,9 +53,19 @@ class DockerTarget:
     ) -> Deployment:
         """Run the admitted image, as `Target` describes; `deploy.deploy` has the other errors."""
         engine = self.connect()
-        proxy, _ = run_both(lambda: self._supply_proxy(engine), before_start)
+        name = f"{PROXY}@{self.environment.proxy}" if self.environment.proxy else PROXY
+        proxy, _ = run_both(lambda: self.released(name), before_start)
         order = Order(request.admitted, request.manifest, self.environment, proxy, request.run_id, request.force)
         confidential = request.manifest.classification is Classification.CONFIDENTIAL
+        plain = self.plain(engine)
+
+        def supply() -> Digest:
+            application = self.confidential(engine) if confidential else plain
+            reference, _ = run_both(
+                lambda: application.supply(order.admitted.facts.ref),
+                lambda: plain.supply(ImageRef(repository=PROXY, digest=proxy)),
+            )
+            return reference
 
         def still_released() -> None:
             self.released(f"{PROXY}@{proxy}")  # raises if the proxy was blocked meanwhile
@@ -64,7 +74,7 @@ class DockerTarget:
         return deploy(
             engine,
             order,
-            self.confidential(engine) if confidential else self.plain(engine),
+            supply,
             now=self.now,
             wait=self.wait,
             may_serve=still_released,
@@ -85,8 +95,3 @@ class DockerTarget:
 
     def undo_unrecorded(self, ref: ImageRef) -> None:
         """Do nothing, as `Target` describes."""
-
-    def _supply_proxy(self, engine: Engine) -> Digest:
-        """Bring the environment's reverse proxy into the engine, and return its digest."""
-        name = f"{PROXY}@{self.environment.proxy}" if self.environment.proxy else PROXY
-        return self.plain(engine).supply(ImageRef(repository=PROXY, digest=self.released(name)))

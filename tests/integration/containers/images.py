@@ -10,7 +10,6 @@ from supply_chain.adapters.docker.engine import DockerEngine
 from supply_chain.execution.deploy import Order, deploy
 from supply_chain.execution.deployment import Deployment
 from supply_chain.execution.environment import DockerEnvironment
-from supply_chain.execution.supply import Supply
 from supply_chain.model.image import Digest, ImageRef
 from supply_chain.model.manifest import Service
 from tests.support.facts import admitted, deploy_facts
@@ -25,13 +24,6 @@ Image = Callable[..., str]
 Declared = Callable[..., Service]
 
 
-class Loaded:
-    """A supply for images that are already in the engine."""
-
-    def supply(self, ref: ImageRef) -> Digest:
-        return ref.digest
-
-
 def order(image: Digest, environment: DockerEnvironment, manifest: Service, proxy: str) -> Order:
     """Return the order to deploy an admitted image."""
     ref = ImageRef(repository="curated/subject", digest=image)
@@ -40,9 +32,18 @@ def order(image: Digest, environment: DockerEnvironment, manifest: Service, prox
 
 
 def carried_out(
-    engine: DockerEngine, wanted: Order, supply: Supply | None = None, wait: Callable[[float], None] = time.sleep
+    engine: DockerEngine,
+    wanted: Order,
+    supply: Callable[[], Digest] | None = None,
+    wait: Callable[[float], None] = time.sleep,
 ) -> Deployment:
-    """Deploy an order, without a second check by the gate and without a signature."""
+    """Deploy an order, without a second check by the gate and without a signature; images are already in the engine."""
     return deploy(
-        engine, wanted, supply or Loaded(), now=now, wait=wait, may_serve=lambda: None, recorded=lambda done: done
+        engine,
+        wanted,
+        supply or (lambda: wanted.digest),
+        now=now,
+        wait=wait,
+        may_serve=lambda: None,
+        recorded=lambda done: done,
     )

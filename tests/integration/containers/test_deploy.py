@@ -15,7 +15,7 @@ from supply_chain.execution.deployment import Deployment, docker_place
 from supply_chain.execution.environment import DockerEnvironment
 from supply_chain.execution.supply import remove_unneeded
 from supply_chain.model.container import ENVIRONMENT, ROLE, ContainerSpec
-from supply_chain.model.image import Digest, ImageRef
+from supply_chain.model.image import Digest
 from supply_chain.readiness import request, trouble_at
 from tests.integration.containers.images import Declared, Image, carried_out, order
 from tests.support.place import free_port
@@ -305,12 +305,8 @@ def test_image_that_differs_from_the_admitted_one_is_not_started(
     """The digest is compared before anything starts."""
     admitted, other = image(), image("quiet")
 
-    class Wrong:
-        def supply(self, ref: ImageRef) -> Digest:
-            return other
-
     with pytest.raises(ImageDamaged):
-        carried_out(engine, order(admitted, environment, service(), proxy), Wrong())
+        carried_out(engine, order(admitted, environment, service(), proxy), lambda: other)
 
     assert container_names(engine, environment) == []
 

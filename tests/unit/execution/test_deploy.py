@@ -19,14 +19,13 @@ from tests.support.policies import DEPLOY
 
 REF = ImageRef(repository="curated/hello", digest="sha256:" + "a" * 64)
 
-SUPPLY = SimpleNamespace(supply=lambda ref: ref.digest)
-
 
 class Stage:
     """An engine with a running deployment behind a reverse proxy that records its steps."""
 
     def __init__(self, make, monkeypatch):
         self.engine, self.make, self.events = MemoryEngine(), make, []
+        self.supplied = 0
         self.engine.add(digest=REF.digest)
         self.reverse_proxy = self.engine.container("reverse_proxy")
         self.old = self.engine.container(
@@ -60,11 +59,15 @@ class Stage:
         place = DockerEnvironment(name="staging", applications={"hello": DockerPlacement(port=8080)})
         return Order(admitted(deploy_facts(manifest, ref=REF), DEPLOY), manifest, place, OTHER, "run")
 
-    def deploy(self, recorded, wait=lambda _: None, may_serve=lambda: None):
+    def deploy(self, recorded=lambda deployment: deployment, wait=lambda _: None, may_serve=lambda: None):
         return deploy(
-            self.engine, self.order, SUPPLY,
+            self.engine, self.order, self.supply,
             now=lambda: self.make.noon, wait=wait, may_serve=may_serve, recorded=recorded,
         )  # fmt: skip
+
+    def supply(self):
+        self.supplied += 1
+        return REF.digest
 
     @property
     def left(self):
@@ -111,8 +114,27 @@ def test_deploy_retries_failed_recording_without_new_container(stage):
         stage.deploy(fails)
     assert stage.left == [REF.digest]
 
-    again = stage.deploy(lambda deployment: deployment)
+    again = stage.deploy()
     assert not again.changed and stage.left == [REF.digest]
+
+
+def test_images_are_brought_to_the_engine_only_for_a_new_container(stage):
+    """What already runs needs no pull."""
+    assert stage.deploy().changed and stage.supplied == 1
+    assert not stage.deploy().changed and stage.supplied == 1
+
+
+def test_missing_image_keeps_previous_container(stage, monkeypatch):
+    """Nothing is created or stopped."""
+
+    def supply():
+        raise RegistryUnavailable("it is down")
+
+    monkeypatch.setattr(stage, "supply", supply)
+    with pytest.raises(RegistryUnavailable):
+        stage.deploy()
+
+    assert stage.left == [stage.old.image] and stage.serves == server_name(stage.old)
 
 
 def test_refused_before_switch_keeps_previous_container(stage):
@@ -134,7 +156,7 @@ def test_deploy_requires_may_serve_and_recorded_steps(stage, without):
     steps: dict[str, Any] = {"may_serve": lambda: None, "recorded": lambda deployment: deployment}
 
     with pytest.raises(TypeError, match=without):
-        deploy(stage.engine, stage.order, SUPPLY, now=lambda: stage.make.noon,
+        deploy(stage.engine, stage.order, stage.supply, now=lambda: stage.make.noon,
                **{name: step for name, step in steps.items() if name != without})  # fmt: skip
 
     assert stage.left == [stage.old.image]
