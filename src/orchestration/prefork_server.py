@@ -9,12 +9,14 @@ starts by itself. After a change of code this process replaces itself.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import ctypes
 import gc
 import importlib
 import io
 import json
+import logging
 import os
 import pkgutil
 import select
@@ -73,11 +75,34 @@ FILES = ("pyproject.toml", "prefect.toml", ".env")
 PR_SET_PDEATHSIG = 1
 
 
+@dataclass
+class ForkEnd:
+    """Ends a fork as soon as what has to run at its end has run, without taking its memory apart.
+
+    That takes a fifth of a second: it copies all that the fork shares with the server. As the first function that is
+    registered with `atexit`, it is the last one to run. `status` is None in a process that ends as usual.
+    """
+
+    status: int | None = None
+
+    def __call__(self) -> None:
+        """End the process, if it has a status and its output can be written."""
+        if self.status is None:
+            return
+        logging.shutdown()
+        with contextlib.suppress(OSError, ValueError):  # Python reports it after this
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(self.status)
+
+
 def main(path: Path) -> int:
     """Serve until ended; in a fork, return the status of its run.
 
     Returns 1 at once if the imports started threads, because then it cannot fork safely.
     """
+    end = ForkEnd()
+    atexit.register(end)
     code = fingerprint()  # before the imports: they take seconds, in which a file may change
     _read_policies()
     preload(IMPORTED)
@@ -101,7 +126,8 @@ def main(path: Path) -> int:
             changed = fingerprint() != code
             if os.fork() == 0:
                 listening.close()
-                return session(connection, settings, changed)
+                end.status = session(connection, settings, changed)
+                return end.status
             connection.close()
             if changed:
                 os.execv(sys.executable, sys.orig_argv)  # noqa: S606 - this very program

@@ -20,7 +20,8 @@ ROOT = Path(__file__).parents[3]
 PATIENCE = 300
 """Seconds in which a run that imports everything by itself has ended, however busy the machine is."""
 SERVER = """
-import os, signal, sys, tempfile, time, types
+import atexit, logging, os, signal, sys, tempfile, threading, time, types
+from logging import handlers
 from pathlib import Path
 from plumbum import local
 from orchestration import prefork_server
@@ -40,6 +41,15 @@ def run():
         print(sys.stdin.read(), oct(os.umask(0)), os.nice(0), time.strftime("%Z"), tempfile.gettempdir(), flush=True)
     elif what == "writes":
         sys.stdout.write("x" * 1_000_000)
+    elif what == "leaves work":
+        threading.Timer(0.5, lambda: Path("work").open("a").write("thread ")).start()
+        atexit.register(lambda: Path("work").open("a").write("atexit "))
+        logging.getLogger().addHandler(logging.handlers.MemoryHandler(99, target=logging.FileHandler("work")))
+        logging.getLogger().warning("log")
+        print("output", end="")
+        sys.exit(5)
+    elif what == "raises":
+        raise RuntimeError("unexpected")
     elif what.isdigit():
         sys.exit(int(what))
     else:
@@ -263,6 +273,36 @@ def test_command_ends_as_fork_does(served, does, status, message):
     process = asking(served, command=True, DOES=does)
 
     assert (process.communicate(timeout=30)[1], process.returncode) == (message, status)
+
+
+def test_fork_does_at_its_end_what_any_process_does(served):
+    """Threads and what is registered with `atexit` end first; then logs and output are written."""
+    process = asking(served, command=True, DOES="leaves work")
+
+    out, err = process.communicate(timeout=30)
+
+    assert (out.splitlines()[1:], process.returncode) == (["output"], 5), err
+    assert (served / "work").read_text() == "thread atexit log\n"
+
+
+def test_fork_with_an_unexpected_error_shows_it(served):
+    """The status is Python's."""
+    process = asking(served, command=True, DOES="raises")
+
+    assert "RuntimeError: unexpected" in process.communicate(timeout=30)[1] and process.returncode == 1
+
+
+def test_fork_takes_no_memory_apart_at_its_end(monkeypatch):
+    """Nothing but `atexit` runs after it; a process that is no fork ends as usual."""
+    ended = []
+    monkeypatch.setattr(os, "_exit", ended.append)
+    end = prefork_server.ForkEnd()
+    end()
+    assert ended == []
+
+    end.status = 3
+    end()
+    assert ended == [3]
 
 
 def test_output_that_nobody_reads_for_a_while_is_complete(served):
