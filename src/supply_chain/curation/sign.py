@@ -6,6 +6,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Protocol
 
+from supply_chain.concurrency import run_both
 from supply_chain.errors import SignatureFailed
 from supply_chain.evidence.reading import proof
 from supply_chain.evidence.statement import SIGNATURE
@@ -51,10 +52,13 @@ def sign(
     stored, facts = scanned.encrypted.stored, admitted.facts
     assert stored.ref == facts.ref, "the gate admitted another image"
     ref, key = stored.ref, evidence.trusted[TierName.CURATION]
-    record(admitted, facts, evidence, now())
     signatures = [e for e in facts.evidence if e.predicate_type == SIGNATURE and e.signer == TierName.CURATION]
-    proven = proof(signatures[-1:]) if not force and signatures and _is_signed(signer, ref, key) else None
-    if proven is None:
+    _, is_signed = run_both(
+        lambda: record(admitted, facts, evidence, now()),
+        lambda: not force and bool(signatures) and _is_signed(signer, ref, key),
+    )
+    proven = proof(signatures[-1:]) if is_signed else None
+    if not is_signed:
         signer.sign_image(ref)
         signer.verify_image(ref, key)
     return CuratedImage(

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any, Protocol
 
 from supply_chain.concurrency import SIDE_BY_SIDE, map_concurrently
@@ -80,6 +80,21 @@ class Referrers(Protocol):
 
     def bundle(self, repository: str, digest: Digest) -> bytes | NotEvidence:
         """Return the content of a layer, with its digest verified."""
+
+
+class ListedOnce:
+    """The referrers of a registry, whose lists and manifests are read once: for what one decision rests on.
+
+    What is attached after the first reading is not read. Content is not remembered, because it may be large and of
+    anybody.
+    """
+
+    def __init__(self, referrers: Referrers) -> None:
+        self.referrers = cache(referrers.referrers)
+        self.layer = cache(referrers.layer)
+        self.content = referrers.content
+        self.bundle = referrers.bundle
+        self.attach = referrers.attach
 
 
 class Repositories(Protocol):
@@ -166,6 +181,10 @@ class EvidenceStore:
     publisher: Publisher | None = None
     explain_uncounted: Callable[[ImageRef, VerifiedStatement], str] = lambda _subject, _statement: ""
     """Returns why a statement about a subject does not count although a trusted key signed it; empty if it counts."""
+
+    def listing_once(self) -> EvidenceStore:
+        """Return this store for one decision, as `ListedOnce` describes."""
+        return replace(self, referrers=ListedOnce(self.referrers))
 
     def attach(self, subject: ImageRef, predicate_type: str, predicate: Mapping[str, Any], now: datetime) -> Digest:
         """Sign a statement about `subject`, attach it in `subject`'s repository and return the referrer's digest."""

@@ -58,6 +58,18 @@ def test_attached_statement_is_verified_by_another_tier(world, make):
     assert found.attached == make.noon
 
 
+def test_store_for_one_decision_reads_each_list_once(world, store, make):
+    """It still attaches, and what it attaches afterwards counts for others."""
+    store.attach(IMAGE, TEST_RESULT, {"result": "PASSED"}, make.noon)
+    once = store.listing_once()
+    first = once.verified(IMAGE, DEV)
+
+    once.attach(IMAGE, TEST_RESULT, {"result": "FAILED"}, make.noon)
+
+    assert len(first) == 1 and once.verified(IMAGE, DEV) == first
+    assert len(store.verified(IMAGE, DEV)) == 2
+
+
 def test_statement_of_another_tier_is_not_verified(world, make):
     """The key decides, even if the hint in the bundle names the other tier."""
     world.store(EXECUTION).attach(IMAGE, TEST_RESULT, {"result": "PASSED"}, make.noon)

@@ -2,6 +2,7 @@
 
 import base64
 import json
+from collections import Counter
 from contextlib import nullcontext
 from datetime import timedelta
 
@@ -598,22 +599,40 @@ def test_base_in_the_layers_does_not_count_as_copied_from(pieces):
 
 
 @pytest.mark.parametrize("gate", ["release", "deploy"])
+def test_gate_lists_what_is_attached_to_each_image_once(pieces, gate, monkeypatch):
+    """So all facts of one decision about a base rest on the same list."""
+    _built_with(pieces, Material(name="curated/base/python", digest=BASE.digest, curated=True))
+    pieces.release(BASE, "openssl")
+    listed, referrers = Counter[ImageRef](), pieces.world.registry.referrers
+
+    def count(subject):
+        listed[subject] += 1
+        return referrers(subject)
+
+    monkeypatch.setattr(pieces.world.registry, "referrers", count)
+    _read(pieces, gate)
+
+    assert listed[BASE] == 1 and set(listed.values()) == {1}
+
+
+def _read(pieces, gate):
+    store = pieces.world.store(CURATION)
+    if gate == "release":
+        return read_release_facts(CURATED, store, layers, pieces.bases)
+    return read_deploy_facts(CURATED, requirements(), store, bases=pieces.bases)
+
+
+@pytest.mark.parametrize("gate", ["release", "deploy"])
 def test_gates_read_when_all_bases_below_were_built(pieces, gate):
     """A base may be built on another one; one without provenance has no time."""
-    store = pieces.world.store(CURATION)
     _built_with(pieces, Material(name="curated/base/python", digest=BASE.digest, curated=True))
     pieces.release(BASE, "openssl")
     below = ImageRef(repository="curated/base/root", digest="sha256:" + "7" * 64)
     built = {"materials": (Material(name="curated/base/root", digest=below.digest, curated=True),)}
     pieces.attach(BASE, DEV, PROVENANCE, pieces.make.provenance(built=built))
 
-    def read():
-        if gate == "release":
-            return read_release_facts(CURATED, store, layers, pieces.bases)
-        return read_deploy_facts(CURATED, requirements(), store, bases=pieces.bases)
-
-    assert read().bases == {str(BASE): pieces.make.built().finished, str(below): None}
-    assert find_all_bases([BASE], pieces.bases, store) == (BASE, below)
+    assert _read(pieces, gate).bases == {str(BASE): pieces.make.built().finished, str(below): None}
+    assert find_all_bases([BASE], pieces.bases, pieces.world.store(CURATION)) == (BASE, below)
 
 
 def test_release_gate_raises_for_provenance_with_unnamed_material(pieces):
