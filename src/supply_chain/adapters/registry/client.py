@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from supply_chain.adapters.files.free_space import require_space
-from supply_chain.adapters.registry.http import Answer, BodyTooLarge, RegistryHttp
+from supply_chain.adapters.registry.http import Answer, BodyTooLarge, LargeBodyAnnounced, RegistryHttp
 from supply_chain.adapters.registry.referrer_lists import parse_referrers
 from supply_chain.concurrency import KeyedLock
-from supply_chain.errors import ImageDamaged, RegistryFailed
+from supply_chain.errors import EvidenceFlooded, ImageDamaged, RegistryFailed
 from supply_chain.evidence.store import LOST, NotEvidence, Referrer
 from supply_chain.model.image import Descriptor, Digest, ImageRef, blobs_of, digest_of
 
@@ -34,8 +34,8 @@ EMPTY = b"{}"
 EMPTY_TYPE = "application/vnd.oci.empty.v1+json"
 LARGEST_MANIFEST = 4 * 1024 * 1024
 """Maximum bytes of a manifest (OCI distribution 1.1, "Pushing Manifests"; ECR's quota)."""
-LARGEST_PAGE = 64 * LARGEST_MANIFEST
-"""Maximum bytes of a page of a list of referrers: ECR's 50 manifests with all of their annotations."""
+LARGEST_LIST = 64 * 1024 * 1024
+"""Maximum bytes of a list of referrers, with all of their annotations: five times those of `evidence.store.MOST`."""
 REMEMBERED = 32 * 1024 * 1024
 """Maximum bytes of manifests and evidence that are cached in memory; the rest is read again each time."""
 BRACKETS = 100
@@ -168,14 +168,23 @@ class Registry:
     def referrers(self, subject: ImageRef) -> tuple[Referrer, ...]:
         """Return all referrers of an image in its repository (OCI distribution 1.1, "Listing Referrers").
 
-        A repository that does not exist has none. A registry without this endpoint raises an error.
+        A repository that does not exist has none. A registry without this endpoint raises an error. Raises
+        `EvidenceFlooded` for a list that is larger than `LARGEST_LIST`: whoever can push there can make it so.
         """
         referrers: list[Referrer] = []
         visited: set[str] = set()
+        left = LARGEST_LIST
         path: str | None = f"{subject.repository}/referrers/{subject.digest}"
         while path:
             missing = "" if visited else "NAME_UNKNOWN"
-            answer = self.http.call("GET", path, accept=INDEX, missing=missing, most=LARGEST_PAGE)
+            try:
+                answer = self.http.call("GET", path, accept=INDEX, missing=missing, most=left)
+            except BodyTooLarge as error:
+                raise EvidenceFlooded(
+                    f"The list of what is attached to {subject} is larger than {LARGEST_LIST // 1024 // 1024} MiB, and "
+                    "no more is read.\nFind out who attached it, and let an administrator remove it; then run the step "
+                    "again."
+                ) from error
             if answer.status == 404 and visited:
                 raise RegistryFailed(
                     f"The registry does not have a page of what refers to {subject}, which the page before names.\n"
@@ -183,6 +192,7 @@ class Registry:
                 )
             if answer.status == 404:
                 return ()
+            left -= len(answer.content)
             referrers += parse_referrers(answer.content, subject)
             visited.add(str(answer.response.url))
             path = self.http.next_page(answer, visited)
@@ -196,7 +206,7 @@ class Registry:
         """
         try:
             content, _ = self._manifest_bytes(referrer)
-        except BodyTooLarge:
+        except LargeBodyAnnounced:
             return NotEvidence(why="larger than a manifest may be")
         if content.count(b"{") + content.count(b"[") > BRACKETS:
             return NotEvidence(why="not laid out as one piece of evidence")
@@ -216,7 +226,7 @@ class Registry:
                 return cached[0]
             try:
                 answer = self.http.call("GET", path, missing="BLOB_UNKNOWN", most=SMALL)
-            except BodyTooLarge:
+            except LargeBodyAnnounced:
                 return TOO_LARGE
             if answer.status == 404:
                 return LOST

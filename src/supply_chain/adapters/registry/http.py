@@ -176,19 +176,23 @@ class Answer:
 
 
 class BodyTooLarge(RegistryFailed):
-    """The registry announces a body that is larger than the limit."""
+    """The registry sends a body that is larger than the limit."""
+
+
+class LargeBodyAnnounced(BodyTooLarge):
+    """The registry announces a body that is larger than the limit, so what it stores is that large."""
 
 
 def _read_body(answer: httpx.Response, most: int, path: str) -> bytes:
     """Return the body; stop reading and raise an error if it has more than `most` bytes."""
     announced = answer.headers.get("Content-Length", "")
     if announced.isdigit() and int(announced) > most:
-        raise BodyTooLarge(f"{path} has {announced} bytes, and at most {most} are read.\nFind out who pushed it.")
+        raise LargeBodyAnnounced(f"{path} has {announced} bytes, and at most {most} are read.\nFind out who pushed it.")
     content = bytearray()
     for chunk in answer.iter_bytes(CHUNK):
         content += chunk
         if len(content) > most:
-            raise RegistryFailed(
+            raise BodyTooLarge(
                 f"The registry sends more than {most} bytes for {path}.\nLook at the registry, and at what is between."
             )
     return bytes(content)

@@ -15,12 +15,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from supply_chain.adapters.files import free_space
+from supply_chain.adapters.registry import client as module
 from supply_chain.adapters.registry.client import LARGEST_MANIFEST, MANIFEST, SMALL, MemoryCache, Registry
 from supply_chain.adapters.registry.http import RegistryHttp
 from supply_chain.concurrency import map_concurrently
 from supply_chain.errors import (
     AccessDenied,
     DiskFull,
+    EvidenceFlooded,
     ImageDamaged,
     ImageNotFound,
     RegistryFailed,
@@ -360,6 +362,19 @@ def test_referrers_reads_all_pages(server):
         assert {(r.artifact_type, r.annotations["n"]) for r in found} == {(TYPE, str(n)) for n in range(7)}
 
 
+@pytest.mark.parametrize("page", [100, 3])
+def test_list_of_referrers_that_is_too_large_is_flooded(server, monkeypatch, page):
+    """Whoever can push annotations can make the list large; so it is an error about this image, not the registry."""
+    registry = client(server)
+    for n in range(7):
+        registry.attach(REF, TYPE, bytes([n]), {"n": "x" * 1000})
+    server.page = page
+    monkeypatch.setattr(module, "LARGEST_LIST", 6000)
+
+    with pytest.raises(EvidenceFlooded, match="attached to dev/hello"):
+        registry.referrers(REF)
+
+
 @pytest.mark.parametrize("link", ["/v2/dev/hello/referrers/x?from=1", "referrers/x?from=1", "?from=1"])
 def test_next_page_link_is_resolved_relative_to_its_page(link):
     """RFC 8288 requires this."""
@@ -657,9 +672,9 @@ def test_response_beyond_its_limit_is_an_error(name):
     """Reading stops at the limit, whatever size was announced, and the content is not skipped as junk."""
     body = Endless()
 
-    with pytest.raises((RegistryFailed, ImageDamaged)):
+    with pytest.raises((RegistryFailed, ImageDamaged, EvidenceFlooded)):
         CALLS[name](client(lambda request: httpx.Response(200, stream=body)))
-    assert body.taken < 300
+    assert body.taken < 100
 
 
 @pytest.mark.parametrize("status", [400, 404, 500])
