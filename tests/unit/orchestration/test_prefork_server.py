@@ -294,7 +294,7 @@ def test_fork_with_an_unexpected_error_shows_it(served):
 
 def test_fork_takes_no_memory_apart_at_its_end(monkeypatch):
     """Nothing but `atexit` runs after it; a process that is no fork ends as usual."""
-    ended = []
+    ended: list[int] = []
     monkeypatch.setattr(os, "_exit", ended.append)
     end = prefork_server.ForkEnd()
     end()
