@@ -65,7 +65,7 @@ class Around:
         """Stand in for the real deployment, which needs an engine that runs containers."""
         kinds = [e.predicate_type for e in self.world.store(TierName.EXECUTION).verified(WHERE, TierName.EXECUTION)]
         self.asked.append(f"deploy after {kinds}")
-        self.orders.append((order, supply.supply(REF)))
+        self.orders.append((order, supply()))
         self.meanwhile()
         may_serve()
         return recorded(Deployment(
@@ -200,12 +200,12 @@ def test_deployment_without_write_access_to_records_starts_nothing(around):
 
 @pytest.mark.parametrize(("pinned", "proxy"), [(None, NEWEST), (PINNED, PINNED)], ids=["newest", "pinned"])
 def test_reverse_proxy_is_pinned_by_environment_or_newest_admitted(around, pinned, proxy):
-    """The engine has it before the deployment begins."""
+    """It is brought to the engine together with the image."""
     around.taken(proxy=pinned)
 
     ((order, _),) = around.orders
     assert order.proxy == proxy
-    assert f"pulled {PROXY}" in around.asked[:2]
+    assert f"pulled {PROXY}" in around.asked
 
 
 @pytest.mark.parametrize(
