@@ -153,6 +153,11 @@ class _Signed:
     signers: tuple[TierName, ...]
     size: int
 
+    @cached_property
+    def identity(self) -> tuple[tuple[TierName, ...], bytes]:
+        """The signed content; two bundles of it may differ in what is not signed."""
+        return self.signers, self.statement.bytes()
+
 
 @dataclass(frozen=True)
 class _Attached(_Signed):
@@ -246,16 +251,21 @@ class EvidenceStore:
         """Read referrers in parts; raise `EvidenceFlooded` if too many or too large ones are not evidence."""
         weighed: list[tuple[Referrer, _Signed | NotEvidence]] = []
         opened: dict[Digest, _Signed | NotEvidence] = {}
+        statements: set[tuple[tuple[TierName, ...], bytes]] = set()
         counted: set[tuple[tuple[TierName, ...], bytes]] = set()
         read = 0
         for part in (attached[start : start + PART] for start in range(0, len(attached), PART)):
             layers = map_concurrently(lambda r: self.referrers.layer(subject.with_digest(r.digest)), part, self.wide)
             digests = sorted({layer.digest for layer in layers if isinstance(layer, Descriptor)} - opened.keys())
             contents = map_concurrently(lambda d: self._opened(subject.repository, d), digests, self.wide)
-            opened |= {digest: content for digest, (content, _) in zip(digests, contents, strict=True)}
-            read += sum(size for content, size in contents if isinstance(content, NotEvidence | _Attached))
+            for digest, (content, size) in zip(digests, contents, strict=True):
+                opened[digest] = content
+                if isinstance(content, NotEvidence | _Attached) or content.identity in statements:
+                    read += size
+                else:
+                    statements.add(content.identity)
             weighed += [(r, _weighed(subject, r, layer, opened)) for r, layer in zip(part, layers, strict=True)]
-            counted |= {(s.signers, s.statement.bytes()) for _, s in weighed[-len(part) :] if isinstance(s, _Signed)}
+            counted |= {signed.identity for _, signed in weighed[-len(part) :] if isinstance(signed, _Signed)}
             others = sum(isinstance(content, _Attached) for _, content in weighed)
             if len(weighed) - len(counted) > self.most or read > MOST_BYTES or others > MOST_ATTACHED:
                 raise _flooded(subject, len(weighed) - len(counted), read)
@@ -344,10 +354,10 @@ def _reading(subject: ImageRef, weighed: Iterable[tuple[Referrer, _Signed | NotE
                     envelope=signed.envelope,
                 )
             )
-        elif (identity := (signed.signers, signed.statement.bytes())) in identities:
+        elif signed.identity in identities:
             left_out.append(NotEvidence(why="attached more than once"))
         else:
-            identities.add(identity)
+            identities.add(signed.identity)
             evidence += [_evidence(subject, referrer, signed.statement, tier) for tier in signed.signers]
     return Reading(subject, tuple(evidence), tuple(left_out), tuple(attached))
 

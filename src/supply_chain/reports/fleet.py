@@ -165,13 +165,14 @@ def explanation(details: Explanation) -> str:
 
 
 def explanation_lines(details: Explanation) -> str:
-    """Render the same for a terminal."""
+    """Render the same for a terminal, with the command that says more."""
     lines = [f"{details.image.ref.repository}@{details.image.ref.short}"]
     for title, _, rows, none in _explanation_sections(details):
         lines += ["", title] if title else []
         cells = [[plain_text(cell) for cell in row] for row in rows]
         widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
         lines += ["  " + "  ".join(map(str.ljust, row, widths)).rstrip() for row in cells] or [f"  {none}"]
+    lines += ["", f"Each rule and the facts that it read: cscm policy explain {details.image.ref.short}"]
     return "\n".join(lines) + "\n"
 
 

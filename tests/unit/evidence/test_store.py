@@ -438,6 +438,21 @@ def test_too_many_invalid_bytes_raise(world, store, monkeypatch):
         store.read(IMAGE)
 
 
+def test_bytes_of_a_repeated_statement_count_towards_the_limit(world, store, monkeypatch):
+    """Whoever copies a signed bundle can change what is not signed, as often as they like."""
+    store.attach(IMAGE, TEST_RESULT, {"result": "PASSED"}, NOON)
+    (found,) = store.verified(IMAGE, DEV)
+    bundle = world.registry.content(IMAGE.with_digest(found.digest))
+    monkeypatch.setattr(evidence_store, "MOST_BYTES", 2 * len(bundle) + 2)
+    for number in range(1, 3):
+        attached(world, bundle + b" " * number, {**NOTES, "n": str(number)})
+    with pytest.raises(EvidenceFlooded):
+        store.read(IMAGE)
+
+    monkeypatch.setattr(evidence_store, "MOST_BYTES", 2 * len(bundle) + 3)
+    assert len(store.read(IMAGE).evidence) == 1
+
+
 class Large(bytes):
     """Bytes whose length is the number that they spell."""
 

@@ -113,6 +113,7 @@ def test_explain_shows_running_image_that_left_the_registry(fleet):
     assert not any(each.startswith("pushed") for each in events)
     lines = reports.explanation_lines(explanation).splitlines()
     assert "  state     released, gone from the registry" in lines and "  size      —" in lines
+    assert lines[-1] == f"Each rule and the facts that it read: cscm policy explain {ref.short}"
     row = reports.image_row(explanation.image)
     assert (row["state"], row["runs in"]) == ("released, gone from the registry", "staging")
     assert {row[each] for each in ("size", "pushed", "pulled")} == {"—"}
