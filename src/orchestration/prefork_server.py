@@ -77,10 +77,12 @@ PR_SET_PDEATHSIG = 1
 
 @dataclass
 class ForkEnd:
-    """Ends a fork as soon as what has to run at its end has run, without taking its memory apart.
+    """Ends a fork as soon as what has to run at its end has run, without freeing its memory.
 
-    That takes a fifth of a second: it copies all that the fork shares with the server. As the first function that is
-    registered with `atexit`, it is the last one to run. `status` is None in a process that ends as usual.
+    That takes a fifth of a second: it copies all that the fork shares with the server. `atexit` calls this after
+    everything that the run and its imports registered. What this module's own imports registered is left out, but for
+    the end of the logs: it waits for processes of `multiprocessing`, which end before their step does. `status` is None
+    in a process that ends as usual.
     """
 
     status: int | None = None

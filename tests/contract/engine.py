@@ -331,7 +331,7 @@ class EngineContract:
             harness.engine.remove_network(name)
         assert harness.engine.networks(harness.labels) == ()
 
-    def test_networks_that_several_deployments_create_at_once_are_created_once(self, harness: Harness) -> None:
+    def test_network_that_several_deployments_create_exists_once(self, harness: Harness) -> None:
         """The first two deployments to an environment may come at the same time."""
         names, together = [f"{harness.mark}-{number}" for number in range(3)], Barrier(4)
 

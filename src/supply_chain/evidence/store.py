@@ -83,10 +83,10 @@ class Referrers(Protocol):
 
 
 class ListedOnce:
-    """The referrers of a registry, whose lists and manifests are read once: for what one decision rests on.
+    """The referrers of a registry for one decision: lists and manifests are not read again.
 
-    What is attached after the first reading is not read. Content is not remembered, because it may be large and of
-    anybody.
+    What is attached after the first reading is not read. Content is not remembered: anybody can push it, and it may be
+    large.
     """
 
     def __init__(self, referrers: Referrers) -> None:
@@ -187,7 +187,7 @@ class EvidenceStore:
     explain_uncounted: Callable[[ImageRef, VerifiedStatement], str] = lambda _subject, _statement: ""
     """Returns why a statement about a subject does not count although a trusted key signed it; empty if it counts."""
 
-    def listing_once(self) -> EvidenceStore:
+    def list_once(self) -> EvidenceStore:
         """Return this store for one decision, as `ListedOnce` describes."""
         return replace(self, referrers=ListedOnce(self.referrers))
 

@@ -102,7 +102,7 @@ def deploy(
             engine, order, reverse_proxy, unchanged.reverse_proxy, [c for c in others if c.id != serving.id], wait
         ):
             return recorded(unchanged)
-    reference = supply()
+    reference, others = supply(), _containers(engine, order)  # a pull takes long: some may have been removed
     with contextlib.ExitStack() as undo:
         new = _create(engine, order, reference, others, serving, undo)
         ready_seconds = _wait_until_ready(engine, order, new, wait)

@@ -92,7 +92,7 @@ def read_release_facts(ref: ImageRef, store: EvidenceStore, layers: Layers, base
     `bases` are the images in the curated base repositories, including archived ones. The layers show with which of them
     an image begins, whatever its Dockerfile calls them.
     """
-    store = store.listing_once()
+    store = store.list_once()
     (reading, status), refusals = run_both(
         lambda: _with_status(ref, store),
         lambda: store.verified(refusals_place(ref), TierName.CURATION, SUMMARY),
@@ -290,7 +290,7 @@ def read_deploy_facts(
     `bases` are the same as for the release gate. A block of a base that went into the build takes effect here before
     any rescan judges the image.
     """
-    store = store.listing_once()
+    store = store.list_once()
     (reading, status), (refusals, own) = run_both(
         lambda: _with_status(ref, store),
         lambda: run_both(

@@ -49,6 +49,7 @@ class Around:
     orders: list[tuple[Order, Digest]] = field(default_factory=list)
     may_record: bool = True
     no_proxy: bool = False
+    runs_already: bool = False
     meanwhile: Callable[[], object] = lambda: None
 
     def ensure_repository(self, repository, *, immutable, key):
@@ -65,7 +66,7 @@ class Around:
         """Stand in for the real deployment, which needs an engine that runs containers."""
         kinds = [e.predicate_type for e in self.world.store(TierName.EXECUTION).verified(WHERE, TierName.EXECUTION)]
         self.asked.append(f"deploy after {kinds}")
-        self.orders.append((order, supply()))
+        self.orders.append((order, "" if self.runs_already else supply()))
         self.meanwhile()
         may_serve()
         return recorded(Deployment(
@@ -206,6 +207,16 @@ def test_reverse_proxy_is_pinned_by_environment_or_newest_admitted(around, pinne
     ((order, _),) = around.orders
     assert order.proxy == proxy
     assert f"pulled {PROXY}" in around.asked
+
+
+@pytest.mark.parametrize("classification", ["internal", "confidential"])
+def test_deployment_of_what_runs_already_brings_no_image(around, classification):
+    """Nothing starts."""
+    around.runs_already = True
+
+    around.taken(classification=classification)
+
+    assert not [each for each in around.asked if each.startswith(("pulled", "decrypted"))]
 
 
 @pytest.mark.parametrize(

@@ -291,14 +291,25 @@ class DockerEngine:
 
         Raises `SettingInvalid` if another owner's network of this name has containers.
         """
-        if self._has_network(name):
+        existing = self._network(name)
+        if self._is_foreign(existing.get("Labels")):
+            if self._find_attached(name):
+                other = existing["Labels"][OWNER]
+                raise SettingInvalid(
+                    f"{name} belongs to another supply chain on this engine ({other}).\n"
+                    "Deploy to an environment of another name, or to another engine (deployments/environments/); where "
+                    f"that supply chain is gone, `cscm reset --left-by {other}` removes what it left."
+                )
+            self.remove_network(name)  # it has no containers; its owner creates it again when needed
+            existing = {}
+        if existing:
             return
         with translate_errors(f"create the network {name}"):
             try:
                 self._api.create_network(name, driver="bridge", internal=internal, labels=self._with_owner(labels))
             except APIError as error:
-                created_meanwhile = error.status_code == HTTPStatus.CONFLICT and self._has_network(name)
-                if not created_meanwhile:
+                created = self._network(name) if error.status_code == HTTPStatus.CONFLICT else {}
+                if not created or self._is_foreign(created.get("Labels")):
                     raise
 
     def networks(self, labels: Mapping[str, str]) -> tuple[str, ...]:
@@ -390,24 +401,6 @@ class DockerEngine:
     def _find_attached(self, network: str) -> tuple[Container, ...]:
         """Return the containers of all owners on a network, running or not."""
         return tuple(c for c in self._list({"network": [network]}) if network in c.networks)
-
-    def _has_network(self, name: str) -> bool:
-        """Return whether this owner can use the network; remove one of another owner that has no containers.
-
-        Raises `SettingInvalid` if another owner's network of this name has containers.
-        """
-        existing = self._network(name)
-        if not self._is_foreign(existing.get("Labels")):
-            return bool(existing)
-        if self._find_attached(name):
-            other = existing["Labels"][OWNER]
-            raise SettingInvalid(
-                f"{name} belongs to another supply chain on this engine ({other}).\n"
-                "Deploy to an environment of another name, or to another engine (deployments/environments/); where "
-                f"that supply chain is gone, `cscm reset --left-by {other}` removes what it left."
-            )
-        self.remove_network(name)  # it has no containers; its owner creates it again when needed
-        return False
 
     def _network(self, name: str) -> dict[str, Any]:
         """Return the network as the engine describes it; empty if there is none."""
