@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from functools import partial
 
 from blocks.execution_ports import ExecutionPorts
 from orchestration.events import emit
+from orchestration.locks import LockKind, lock_name, run_lock
 from orchestration.steps import continue_after_error, in_thread, step
 from supply_chain.errors import SupplyChainError
 from supply_chain.evidence.image_status import image_status, read_image_status
@@ -68,7 +70,8 @@ async def find_isolating_step(ref: ImageRef, event: str, ports: ExecutionPorts) 
     """Return the deployments of an image that their environments isolate now.
 
     The event alone isolates nothing, because anybody who can emit events could claim one: a block has to be signed, and
-    deviations have to be there. An environment that cannot be read prevents no isolation in others.
+    deviations have to be there, also after a deployment that is under way: it deviates from the record until it has
+    its own. An environment that cannot be read prevents no isolation in others.
     """
     targets, documents = IsolationTargets(), ports.workbench.environment_documents()
     for name, error in documents.unreadable.items():
@@ -79,11 +82,7 @@ async def find_isolating_step(ref: ImageRef, event: str, ports: ExecutionPorts) 
     ]
     if not environments:
         return targets
-    names = [each.name for each in environments]
-    expected = await in_thread(
-        read_expected, names, ports.repositories, ports.registry, ports.evidence, ref.application
-    )
-    deployments = find_deployments(ref, expected)
+    deployments = find_deployments(ref, await _read_records([each.name for each in environments], ref, ports))
     block = None
     if event in CANCELS and deployments:
         block = image_status((await in_thread(read_image_status, ref, ports.evidence)).evidence).block
@@ -93,7 +92,15 @@ async def find_isolating_step(ref: ImageRef, event: str, ports: ExecutionPorts) 
             targets.deployments += find_isolating(here, environment.response, block=block)
         elif here and event not in CANCELS:
             with continue_after_error(partial(targets.add_unknown, environment.name)):
-                target = await ports.load_target(environment)
-                observed = await in_thread(target.observe, here)
-                targets.deployments += find_isolating(here, environment.response, observed)
+                async with run_lock(lock_name(LockKind.DEPLOY, environment.name, ref.application)):
+                    current = find_deployments(ref, await _read_records([environment.name], ref, ports))
+                    target = await ports.load_target(environment)
+                    observed = await in_thread(target.observe, current)
+                targets.deployments += find_isolating(current, environment.response, observed)
     return targets
+
+
+async def _read_records(environments: Collection[str], ref: ImageRef, ports: ExecutionPorts) -> tuple[Expected, ...]:
+    return await in_thread(
+        read_expected, environments, ports.repositories, ports.registry, ports.evidence, ref.application
+    )

@@ -19,7 +19,7 @@ from supply_chain.execution.deployment import DockerPlace, Expected
 from supply_chain.execution.environment import DockerEnvironment, Environment
 from supply_chain.execution.environment_documents import EnvironmentDocuments
 from supply_chain.execution.host import HostObservation, add_entries, read_host
-from supply_chain.execution.monitor import drop_deploying
+from supply_chain.execution.monitor import drop_deploying, find_redeployed
 from supply_chain.execution.observation import (
     Deviation,
     Observation,
@@ -72,6 +72,9 @@ async def monitor_step(
         observed = [*add_entries(observed, host_observation.entered), *host_observation.observations]
     if not application:  # also deployments that began or ended meanwhile: the records were read before
         deploying |= await find_deploying()
+        if any(each.deviations for each in observed):
+            again = await in_thread(read_expected, names, ports.repositories, ports.registry, ports.evidence)
+            deploying |= find_redeployed(expected, again)
     reported = drop_deploying(observed, deploying)
     for observation in reported:
         await emit_drift(observation)

@@ -12,7 +12,7 @@ import fcntl
 import os
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from contextvars import ContextVar
 from enum import StrEnum
 from pathlib import Path
@@ -23,6 +23,7 @@ from uuid import UUID
 from prefect.client.orchestration import get_client
 from prefect.concurrency.asyncio import AcquireConcurrencySlotTimeoutError, concurrency
 from prefect.concurrency.context import ConcurrencyContext
+from prefect.exceptions import ObjectAlreadyExists
 from prefect.settings import get_current_settings
 from pydantic import TypeAdapter, ValidationError
 
@@ -123,7 +124,8 @@ async def _acquire(name: str, until: float) -> AsyncIterator[tuple[str, ...]]:
         earlier = tuple(Holder(run=holder.run) for holder in before)[-REMEMBERED:]
         mine = Holder(run=invocation())
         _write(file, (*earlier, mine))
-        await client.upsert_global_concurrency_limit_by_name(name=name, limit=1)
+        with suppress(ObjectAlreadyExists):  # a run on another machine has just created it
+            await client.upsert_global_concurrency_limit_by_name(name=name, limit=1)
         left = max(ANSWER, until - time.monotonic())
         try:
             async with concurrency([name], strict=True, timeout_seconds=left, lease_duration=LEASE):

@@ -84,16 +84,23 @@ def ensure_automations(project: Path, notify: str, ask: PrefectApi) -> tuple[str
 
 
 def ensure_each(bodies: Iterable[dict[str, Any]], ask: PrefectApi) -> tuple[str, ...]:
-    """Create or correct automations in the form of Prefect's API; return the names of those created or changed."""
-    existing = {each["name"]: each for each in fetch_all("automations", ask)}
+    """Create or correct automations in the form of Prefect's API; return the names of those created or changed.
+
+    Of several with one name, which two registrations at the same time create, one stays.
+    """
+    existing: dict[str, list[dict[str, Any]]] = {}
+    for each in fetch_all("automations", ask):
+        existing.setdefault(each["name"], []).append(each)
     changed = []
     for body in bodies:
-        automation = existing.get(body["name"])
-        if automation is None:
+        same_name = existing.get(body["name"], [])
+        for other in same_name[1:]:
+            ask("DELETE", f"/automations/{other['id']}")
+        if not same_name:
             ask("POST", "/automations/", body)
-        elif not is_up_to_date(automation, body):
-            ask("PUT", f"/automations/{automation['id']}", body)
-        else:
+        elif not is_up_to_date(same_name[0], body):
+            ask("PUT", f"/automations/{same_name[0]['id']}", body)
+        elif len(same_name) == 1:
             continue
         changed.append(body["name"])
     return tuple(changed)

@@ -8,16 +8,17 @@ signs nothing else. What it replaces is removed; the history is the evidence, wh
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
 from pydantic import Field
 
-from supply_chain.errors import RegistryFailed, VerdictMissing
+from supply_chain.errors import ImageNotFound, RegistryFailed, VerdictMissing
 from supply_chain.evidence.reading import SignedValue, read_statements
 from supply_chain.evidence.statement import SUMMARY
-from supply_chain.evidence.store import EvidenceStore, Repositories
+from supply_chain.evidence.store import EvidenceStore, Reading, Repositories
 from supply_chain.evidence.summary import Summary, verifier
 from supply_chain.model.image import Digest, ImageRef, Model, Removal, StoredManifest
 from supply_chain.model.tier import (
@@ -30,6 +31,8 @@ from supply_chain.model.tier import (
 
 GONE = "ImageNotFound"
 """ECR's code for what another writer removed before."""
+TRIES = 4
+"""Maximum number of times that a place is listed while other writers replace what it holds."""
 
 
 class VerdictRepositories(Repositories, Protocol):
@@ -85,7 +88,7 @@ class PublishedVerdicts:
 
     def _read(self, place: ImageRef) -> tuple[SignedValue[Summary], ...]:
         """Return the verdicts in a place that this tier's verdict key signed, the current one last."""
-        signed = self.store.verified(place, self.store.tier, SUMMARY)
+        signed = _read_place(place, self.store).by(self.store.tier)
         return _sort(read_statements(signed, SUMMARY, Summary.model_validate))
 
     def _remove(self, place: ImageRef, superseded: Sequence[SignedValue[Summary]]) -> None:
@@ -181,7 +184,7 @@ def read_current_verdict(verdicts: EvidenceStore, ref: ImageRef, gate: Gate, env
     `EvidenceStore.read`.
     """
     place = verdict_place(ref, gate, environment)
-    reading = verdicts.read(place, SUMMARY)
+    reading = _read_place(place, verdicts)
     signed = _sort(read_statements(reading.by(JUDGE[gate]), SUMMARY, Summary.model_validate))
     counted = [each for each in signed if _is_about(each.value, ref, gate, environment)]
     if not counted:
@@ -195,6 +198,14 @@ def read_current_verdict(verdicts: EvidenceStore, ref: ImageRef, gate: Gate, env
     statement = place.with_digest(last.evidence.digest)
     admits = last.value.passed and not last.value.has_expired(verdicts.now())
     return CurrentVerdict(statement=statement, verdict=last.value, admits=admits)
+
+
+def _read_place(place: ImageRef, verdicts: EvidenceStore) -> Reading:
+    """Read the verdicts in a place; list them again if another writer removed one of them meanwhile."""
+    for _ in range(TRIES - 1):
+        with suppress(ImageNotFound):
+            return verdicts.read(place, SUMMARY)
+    return verdicts.read(place, SUMMARY)
 
 
 def _is_about(verdict: Summary, ref: ImageRef, gate: Gate, environment: str) -> bool:

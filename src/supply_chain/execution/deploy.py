@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from time import sleep
 
-from supply_chain.errors import DeploymentFailed, ImageDamaged, PortBusy, ProgramNotStarted
+from supply_chain.errors import ContainerGone, DeploymentFailed, ImageDamaged, PortBusy, ProgramNotStarted
 from supply_chain.execution.configured import ConfiguredService
 from supply_chain.execution.deployment import Deployment, DockerPlace, Expected
 from supply_chain.execution.downtime import DowntimeMeter
@@ -102,7 +102,7 @@ def deploy(
             engine, order, reverse_proxy, unchanged.reverse_proxy, [c for c in others if c.id != serving.id], wait
         ):
             return recorded(unchanged)
-    reference, others = supply(), _containers(engine, order)  # a pull takes long: some may have been removed
+    reference = supply()
     with contextlib.ExitStack() as undo:
         new = _create(engine, order, reference, others, serving, undo)
         ready_seconds = _wait_until_ready(engine, order, new, wait)
@@ -315,5 +315,6 @@ def _retire(
     finally:
         reverse_proxy.remove_all_but(served_by)
         for other in others:
-            engine.stop(other.id, order.manifest.probe.stop_timeout)
+            with contextlib.suppress(ContainerGone):  # somebody else removed it
+                engine.stop(other.id, order.manifest.probe.stop_timeout)
             engine.remove(other.id)

@@ -302,6 +302,12 @@ def _inspect_if_present(engine: Engine, container: str) -> Container | None:
         return None
 
 
+def find_redeployed(before: Iterable[Expected], after: Iterable[Expected]) -> set[tuple[str, str]]:
+    """Return environment and application of each record that only one of two readings of the records has."""
+    one, other = ({(each.environment, each.application, each.container) for each in read} for read in (before, after))
+    return {each[:2] for each in one ^ other}
+
+
 def drop_deploying(
     observations: Sequence[Observation], under_way: Collection[tuple[str, str]]
 ) -> tuple[Observation, ...]:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 from pydantic import Field
 
+from supply_chain.errors import ImageNotFound
 from supply_chain.evidence.store import EvidenceStore
 from supply_chain.fleet.gate_facts import GateSubject
 from supply_chain.fleet.image import FleetImage
@@ -91,6 +92,20 @@ def refresh(
     `host_of` returns the container host of an environment, `registered` is the entry for the name in the register of
     names. Raises the registry's errors; the inventory is unchanged then.
     """
+    try:
+        return _refresh(application, registry, store, inventory, host_of, registered)
+    except ImageNotFound:  # it was removed after it was listed
+        return _refresh(application, registry, store, inventory, host_of, registered)
+
+
+def _refresh(
+    application: str,
+    registry: Registry,
+    store: EvidenceStore,
+    inventory: Inventory,
+    host_of: Callable[[str], str],
+    registered: Holder | None,
+) -> ReconcileResult:
     now, before = read_listing(application, registry), inventory.read_marks(application)
     stored, went = ({_image_of(now, each.digest): each for each in of} for of in (now.images, now.gone.values()))
     entries = read_entries(now, _find_changed(now, {**stored, **went}, before), store, host_of)

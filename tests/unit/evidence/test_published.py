@@ -77,6 +77,23 @@ def published(world, repository="verdicts/release/hello"):
     return world.registry.refs(repository)
 
 
+def test_verdict_that_is_replaced_while_it_is_read_is_read_again(world, monkeypatch):
+    """The list names one that a moment later is gone."""
+    publish(world, verdict())
+    listed, replaced = world.registry.referrers, list[ImageRef]()
+
+    def referrers(subject):
+        found = listed(subject)
+        if subject == PLACE and not replaced:
+            replaced.append(subject)
+            publish(world, verdict(1, yes=False))
+        return found
+
+    monkeypatch.setattr(world.registry, "referrers", referrers)
+
+    assert not admits(world) and len(published(world)) == 1
+
+
 @pytest.mark.parametrize(("gate", "environment", "ref", "repository"), [
     (Gate.INTAKE, "", OFFERED, "verdicts/intake/hello"),
     (Gate.RELEASE, "", CURATED, "verdicts/release/hello"),

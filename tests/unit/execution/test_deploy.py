@@ -137,6 +137,16 @@ def test_missing_image_keeps_previous_container(stage, monkeypatch):
     assert stage.left == [stage.old.image] and stage.serves == server_name(stage.old)
 
 
+def test_previous_container_that_somebody_removes_meanwhile_fails_nothing(stage):
+    """The new one serves already."""
+
+    def recorded(deployment):
+        stage.engine.remove(stage.old.id)
+        return deployment
+
+    assert stage.deploy(recorded).changed and stage.left == [REF.digest]
+
+
 def test_refused_before_switch_keeps_previous_container(stage):
     """The new container was ready, but no request has reached it."""
 

@@ -101,6 +101,20 @@ def test_refresh_tolerates_missing_sbom_of_missing_image_only(fleet, monkeypatch
     assert left.unreadable.startswith("no SBOM") and left.running
 
 
+def test_refresh_reads_the_list_again_if_something_in_it_is_removed_meanwhile(fleet, monkeypatch):
+    """The lifecycle works at the same time."""
+    ref = fleet.curated()
+
+    def content(referrer):
+        monkeypatch.undo()
+        raise ImageNotFound("no SBOM\nit has just been removed")
+
+    monkeypatch.setattr(fleet.world.registry, "content", content)
+    fleet.refresh()
+
+    assert [each.ref for each in fleet.inventory.images()] == [ref]
+
+
 def test_refresh_ignores_verdict_and_scan_signed_by_development(fleet):
     """A verdict counts only if the tier of its gate signed it."""
     ref = fleet.curated(without=("verdict of curation",))

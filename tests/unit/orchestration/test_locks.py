@@ -6,7 +6,8 @@ from uuid import uuid4
 
 import pytest
 from prefect import flow
-from prefect.client.orchestration import get_client
+from prefect.client.orchestration import PrefectClient, get_client
+from prefect.exceptions import ObjectNotFound
 from prefect.settings import get_current_settings
 
 from orchestration import locks
@@ -128,6 +129,21 @@ async def test_lock_excludes_run_on_other_machine(name, gives_up, machine):
         async with run_lock(name):
             assert await taken(name) == 1
     assert await taken(name) == 0
+
+
+async def test_two_machines_take_a_lock_for_the_first_time(name, machine, monkeypatch):
+    """Both find that it does not exist, and one of them creates it first."""
+    async with run_lock(name):
+        pass
+
+    async def read(*_):
+        raise ObjectNotFound(Exception("not yet"))
+
+    with machine("another"), monkeypatch.context() as patch:
+        patch.setattr(PrefectClient, "read_global_concurrency_limit_by_name", read)
+        async with run_lock(name):
+            patch.undo()
+            assert await taken(name) == 1
 
 
 async def test_lock_reports_failed_runs_until_one_succeeds(name, run):

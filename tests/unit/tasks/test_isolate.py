@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from types import SimpleNamespace
 from typing import Any
 from unittest.mock import AsyncMock
@@ -34,6 +36,18 @@ EXPECTED = Expected(
 BLOCKED, DRIFTED = "cscm.image.blocked", "cscm.deployment.drifted"
 
 
+def lock(before: Any = lambda: None) -> Any:
+    """Return a stand-in for `run_lock`, which calls a function before the lock is held."""
+
+    @asynccontextmanager
+    async def run_lock(name: str) -> AsyncIterator[None]:
+        assert name == "deploy production hello" or name == "deploy other hello"
+        before()
+        yield
+
+    return run_lock
+
+
 @pytest.fixture
 def ports(world: World, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Ports with one environment that isolates, in which the image runs as it should."""
@@ -43,6 +57,7 @@ def ports(world: World, monkeypatch: pytest.MonkeyPatch) -> Any:
     )  # fmt: skip
     target = SimpleNamespace(observe=lambda expected: [look(0)])
     monkeypatch.setattr(isolate, "read_expected", lambda *_: (EXPECTED,))
+    monkeypatch.setattr(isolate, "run_lock", lock())
     return SimpleNamespace(
         workbench=SimpleNamespace(
             environment_documents=lambda: EnvironmentDocuments((DockerEnvironment(name="staging"), place), {}),
@@ -78,6 +93,21 @@ async def test_event_of_drift_isolates_what_is_seen_to_differ(ports: Any) -> Non
     assert await find(ports, DRIFTED) == ["drift.files: f"]
 
 
+async def test_what_a_deployment_replaces_meanwhile_is_not_isolated(
+    ports: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Until it serves, the record names the image before, from which everything of it differs."""
+    ports.target.observe = lambda expected: [look(0, deviations=(DRIFT,))]
+    other = EXPECTED.model_copy(update={"digest": OTHER, "container": "c2"})
+
+    def deployed() -> None:
+        monkeypatch.setattr(isolate, "read_expected", lambda *_: (other,))
+
+    monkeypatch.setattr(isolate, "run_lock", lock(deployed))
+
+    assert await find(ports, DRIFTED) == []
+
+
 @pytest.mark.parametrize("lacking", ["settings", "signature"])
 async def test_environment_that_is_not_active_or_names_nothing_isolates_nothing(
     ports: Any, monkeypatch: pytest.MonkeyPatch, lacking: str
@@ -104,7 +134,9 @@ async def test_environment_that_cannot_be_read_prevents_no_isolation(
     bad = {"bad": SettingInvalid("its soak is wrong\ncorrect it")}
     ports.workbench.environment_documents = lambda: EnvironmentDocuments((other, ports.place), bad)
     expected = (EXPECTED.model_copy(update={"environment": "other"}), EXPECTED)
-    monkeypatch.setattr(isolate, "read_expected", lambda *_: expected)
+    monkeypatch.setattr(
+        isolate, "read_expected", lambda names, *_: [each for each in expected if each.environment in names]
+    )
     monkeypatch.setattr(steps, "task_run", SimpleNamespace(run_count=run))
 
     async def load(place: KubernetesEnvironment) -> Any:

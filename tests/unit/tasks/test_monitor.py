@@ -128,7 +128,16 @@ async def test_deployments_to_unreadable_environments_may_be_on_each_host(enviro
 
 
 async def looked_at(
-    environment, monkeypatch, deploying, unreachable="", *, active=True, unreadable=None, expected=(), entered=("1",)
+    environment,
+    monkeypatch,
+    deploying,
+    unreachable="",
+    *,
+    active=True,
+    unreadable=None,
+    expected=(),
+    entered=("1",),
+    later=None,
 ):
     """Monitor a host after an entry into a container, and return the reports and the stored event number."""
     place = DockerEnvironment(name=environment, host=f"{environment}-host")
@@ -137,6 +146,7 @@ async def looked_at(
         at=NOON, environment=environment, application="hello", name="n", container="1", wanted=DIGEST
     )
     answers, reported = iter(deploying), list[Any]()
+    readings = iter((expected, expected if later is None else later))
 
     async def hosts(expected, places, unreadable):
         assert unreadable == documents.unreadable
@@ -157,7 +167,7 @@ async def looked_at(
         reported.append(observation)
 
     for name, stand_in in {
-        "read_expected": lambda names, *_: [each for each in expected if each.environment in names],
+        "read_expected": lambda names, *_: [each for each in next(readings) if each.environment in names],
         "_read_hosts": hosts,
         "find_deploying": under_way, "continue_soaks": nothing, "publish_running": nothing,
         "emit_drift": emit,
@@ -270,6 +280,13 @@ async def test_refused_deployment_is_reported(environment, monkeypatch):
     (reported,), _ = await looked_at(environment, monkeypatch, [set(), set()])
 
     assert [each.code for each in reported.deviations] == ["drift.refused", "drift.exec"]
+
+
+async def test_deviation_from_a_record_that_was_replaced_meanwhile_is_left_for_next_look(environment, monkeypatch):
+    """A deployment may begin and end within the look."""
+    now_running = SimpleNamespace(environment=environment, application="hello", container="2")
+
+    assert await looked_at(environment, monkeypatch, [set(), set()], later=(now_running,)) == ([], "7")
 
 
 @pytest.mark.parametrize(("before", "after"), [(True, True), (False, True), (True, False)])

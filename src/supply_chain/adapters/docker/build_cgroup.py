@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import os
 import re
 import time
@@ -185,6 +186,17 @@ def remove_unused_groups(owner: str, root: Path = ROOT) -> None:
             for group in above.glob("*"):
                 if KEY.fullmatch(group.name) and group.stat().st_mtime < before:
                     _remove(group)
+
+
+@contextlib.contextmanager
+def one_at_a_time(root: Path) -> Iterator[None]:
+    """Let only one build of this machine remove and prepare groups at a time; without `root` there is nothing to do."""
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(OSError):
+            directory = os.open(root, os.O_RDONLY)
+            stack.callback(os.close, directory)
+            fcntl.flock(directory, fcntl.LOCK_EX)
+        yield
 
 
 def _remove(directory: Path) -> None:

@@ -227,9 +227,13 @@ class DockerEngine:
             self._api.stop(container, timeout=timeout)
 
     def remove(self, container: str) -> None:
-        """Stop and remove a container and its anonymous volumes; ignore a missing one."""
+        """Stop and remove a container and its anonymous volumes; ignore one that is missing or being removed."""
         with translate_errors(f"remove {_shorten(container)}"), contextlib.suppress(NotFound):
-            self._api.remove_container(container, v=True, force=True)
+            try:
+                self._api.remove_container(container, v=True, force=True)
+            except APIError as error:
+                if error.status_code != HTTPStatus.CONFLICT or "already in progress" not in str(error.explanation):
+                    raise
 
     def restart_always(self, container: str) -> None:
         """Let the engine restart the container whenever it ends, unless it was stopped."""
@@ -300,7 +304,7 @@ class DockerEngine:
                     "Deploy to an environment of another name, or to another engine (deployments/environments/); where "
                     f"that supply chain is gone, `cscm reset --left-by {other}` removes what it left."
                 )
-            self.remove_network(name)  # it has no containers; its owner creates it again when needed
+            self.remove_network(existing["Id"])  # it has no containers; its owner creates it again when needed
             existing = {}
         if existing:
             return

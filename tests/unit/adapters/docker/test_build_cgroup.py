@@ -1,6 +1,7 @@
 """Tests of the control group of a build: which files are written, and what is read from them."""
 
 import errno
+import fcntl
 import os
 import shutil
 import time
@@ -12,6 +13,7 @@ from supply_chain.adapters.docker.build_cgroup import (
     UNUSED,
     BuildCgroup,
     group_name,
+    one_at_a_time,
     remove_groups,
     remove_unused_groups,
     running_builds,
@@ -162,6 +164,18 @@ def test_remove_unused_groups_removes_only_old_groups_without_process(group, own
     remove_unused_groups(owner, group.root)
 
     assert [each.exists() for each in places] == [False, True, True, True]
+
+
+def test_only_one_build_prepares_groups_at_a_time(tmp_path):
+    """Another one would remove the group that this one has just made; without control groups there is none."""
+    with one_at_a_time(tmp_path):
+        other = os.open(tmp_path, os.O_RDONLY)
+        with pytest.raises(BlockingIOError):
+            fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    os.close(other)
+    with one_at_a_time(tmp_path / "missing"):
+        pass
 
 
 def test_remove_groups_removes_parent_directory_of_last_group(group):

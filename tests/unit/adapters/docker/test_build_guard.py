@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import fcntl
 import itertools
 import os
 import threading
@@ -190,6 +191,22 @@ def test_prepare_group_removes_groups_that_nobody_uses(group):
     prepare_group("0123", "", LIMITS)
 
     assert not left.exists()
+
+
+def test_prepare_group_lets_no_other_build_prepare_groups_meanwhile(group, monkeypatch):
+    """That one would remove an old group between its creation and its first step."""
+    limit, root = BuildCgroup.limit, group.root
+
+    def limit_alone(self, limits):
+        other = os.open(root, os.O_RDONLY)
+        with pytest.raises(BlockingIOError):
+            fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.close(other)
+        return limit(self, limits)
+
+    monkeypatch.setattr(BuildCgroup, "limit", limit_alone)
+
+    assert prepare_group("0123", "", LIMITS).limited
 
 
 @pytest.mark.parametrize(("words", "limited"), [("exit code: 137", True), ("exit code: 1", False)])

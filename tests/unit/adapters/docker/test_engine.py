@@ -6,9 +6,11 @@ import itertools
 import json
 import struct
 import threading
+from contextlib import nullcontext
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 from urllib.parse import parse_qs, urlsplit
 
 import docker
@@ -106,6 +108,15 @@ def test_translated_maps_engine_error_to_own_exception(doing, error, expected):
 def engine_of(client: Any) -> DockerEngine:
     """Return the engine behind a stand-in of the SDK's client."""
     return DockerEngine(client)
+
+
+@pytest.mark.parametrize(("says", "raises"), [("removal of container x is already in progress", False), ("no", True)])
+def test_container_that_is_being_removed_is_removed(says: str, raises: bool) -> None:
+    """A killed run may have begun to remove it."""
+    api = SimpleNamespace(timeout=1, remove_container=Mock(side_effect=api_error(says, 409)))
+
+    with pytest.raises(EngineFailed) if raises else nullcontext():
+        engine_of(SimpleNamespace(api=api)).remove("x")
 
 
 class Creating:

@@ -36,6 +36,9 @@ class Server:
             return list(self.held.values())[body["offset"] : body["offset"] + body["limit"]]
         if method == "GET":
             return {"id": "the-id"}
+        if method == "DELETE":
+            self.held = {key: each for key, each in self.held.items() if each["id"] != path.rpartition("/")[2]}
+            return None
         automation = {
             **body,
             "trigger": {**body["trigger"], "id": "t", "after": [], "within": float(body["trigger"]["within"])},
@@ -69,6 +72,16 @@ def test_automations_are_created_once(project, server, ensure):
     (action,) = server.held["a run failed"]["actions"]
     assert (action["type"], action["deployment_id"]) == ("run-deployment", "the-id")
     assert action["parameters"]["remedy"] == "read it"
+
+
+def test_one_of_several_automations_of_a_name_stays(project, server, ensure):
+    """Two registrations at the same time create two, and each notification would come twice."""
+    ensure(project)
+    server.held["again"] = {**server.held["a run failed"], "id": "b"}
+
+    assert ensure(project) == ("a run failed",)
+    assert [each["id"] for each in server.held.values()] == ["a"]
+    assert ensure(project) == ()
 
 
 def test_automation_that_differs_is_corrected(project, server, ensure):
