@@ -39,8 +39,8 @@ class Harness:
     recorded: list[Deployment] = field(default_factory=list)
 
     def settles(self, *expected: Deployment) -> bool:
-        """Wait, for at most 30 s, until only these deployments run and are healthy; return whether they are."""
-        until = time.monotonic() + 30
+        """Wait, for at most 2 minutes, until only these deployments run and are healthy; return whether they are."""
+        until = time.monotonic() + 120
         while True:
             observed = self.target.monitor([each.expected for each in expected])
             healthy = all(each.healthy and not each.deviations for each in observed)

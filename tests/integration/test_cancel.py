@@ -26,7 +26,7 @@ from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.real
 
-SOON = 20.0
+SOON = 60.0
 """Seconds from the request to the state Cancelled; the worker polls for cancellations every few seconds."""
 
 

@@ -30,6 +30,7 @@ from supply_chain.model.container import MANAGED
 from supply_chain.model.tier import TierName
 from tests.support.command import ROOT, copy_deployments
 from tests.support.place import free_ports
+from tests.support.waiting import PATIENCE
 
 pytestmark = pytest.mark.real
 
@@ -168,7 +169,7 @@ def test_worker_runs_a_deployment(laptop: Laptop) -> None:
     _, found = request("GET", laptop.prefect, "/api/deployments/name/greet/greeting", auth=laptop.login)
     path = f"/api/deployments/{found['id']}/create_flow_run"
     _, made = request("POST", laptop.prefect, path, body={"parameters": {"name": "me"}}, auth=laptop.login)
-    end = time.monotonic() + 60
+    end = time.monotonic() + PATIENCE
     state = None
     while state not in ("COMPLETED", "FAILED", "CRASHED") and time.monotonic() < end:
         time.sleep(0.3)

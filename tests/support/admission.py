@@ -19,7 +19,7 @@ from supply_chain.execution.kubernetes.cluster import CONFIG_MAPS, PODS, SERVICE
 
 ROLES = Path(__file__).parents[2] / "deployments/kubernetes/rbac"
 REPOSITORIES = "registry.test:5000/curated/"
-SOON = 15.0
+SOON = 60.0
 """Seconds in which an API server begins to enforce a new policy."""
 
 

@@ -15,6 +15,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, Route, ViewportSize, sync_playwright
 
 from cscm_laptop.laptop import LaptopState
+from tests.support import waiting
 
 TALL: ViewportSize = {"width": 1440, "height": 2400}
 """Lists render only what is in view; this height fits whole logs."""
@@ -96,7 +97,7 @@ class Ui:
 
     def ended(self, run: str) -> dict[str, Any]:
         """Wait until a run has ended and return it."""
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + waiting.PATIENCE
         while time.monotonic() < deadline:
             found: dict[str, Any] = self.api(f"flow_runs/{run}")
             if found["state_type"] in ("COMPLETED", "FAILED", "CRASHED", "CANCELLED"):

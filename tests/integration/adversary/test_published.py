@@ -59,3 +59,5 @@ def test_published_verdict_follows_deployment_and_block_and_resists_a_replay(
     assert "image.blocked" in again.reasons()
     assert read(image, "--environment", PLACE).status == 3
     assert len(adversary.bundles(where)) == 1, "the next run removes what was attached again"
+    # what the block starts has to end before another test compares what the registry has
+    eventually(lambda: read(image).status == 3 and read(image, "--gate", "intake").status == 3)

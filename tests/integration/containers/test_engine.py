@@ -6,7 +6,6 @@ import http.server
 import socket
 import tarfile
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar
@@ -29,6 +28,7 @@ from supply_chain.errors import (
 from supply_chain.model.container import ENVIRONMENT, ContainerSpec, Login, Profile, Published
 from tests.integration.containers.images import Image
 from tests.support.layered import layered
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.real
 
@@ -92,9 +92,7 @@ def test_engine_reports_sockets_processes_and_logs(engine: DockerEngine, created
     try:
         container = created("quiet", network=name)
         engine.start(container)
-        deadline = time.monotonic() + 5
-        while not engine.listeners(container) and time.monotonic() < deadline:
-            pass
+        eventually(lambda: engine.logs(container).stderr and engine.listeners(container))
         assert [each.port for each in engine.listeners(container)] == [8080]
         assert [each.uid for each in engine.processes(container)] == [10001]
         assert engine.logs(container).stderr == "listening\n"

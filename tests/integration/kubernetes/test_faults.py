@@ -45,7 +45,7 @@ pytestmark = pytest.mark.real
 CLUSTER_ROLE_BINDINGS = Kind(
     "rbac.authorization.k8s.io/v1", "ClusterRoleBinding", "clusterrolebindings", namespaced=False
 )
-SOON = 20.0
+SOON = 60.0
 """Seconds in which a watch has all that changed, on a busy machine."""
 
 

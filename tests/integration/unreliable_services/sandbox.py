@@ -42,7 +42,7 @@ ROOM = 48 * 1024 * 1024
 PRIVATE = ("unshare", "--mount") if os.geteuid() == 0 else ("unshare", "--mount", "--map-root-user")
 """The prefix of a command that gets its own mounts, which end with it."""
 ON_A_SMALL_DISK = 'mount -t tmpfs -o size="$1" none "$2" && shift 2 && exec "$@"'
-COPIED = 'mount -t tmpfs -o size="$1" none "$2" && cp -a "$3/." "$2" && shift 3 && exec "$@"'
+COPIED = 'mount -t tmpfs -o size="$1" none "$2" && cp -a "$3"/*.json "$3"/*.key "$3/blobs" "$2" && shift 3 && exec "$@"'
 REGISTER = """
 import sys
 from cscm_laptop.blocks import register_laptop

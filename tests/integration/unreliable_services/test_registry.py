@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 
 import pytest
 
@@ -79,7 +80,7 @@ def test_client_waits_as_long_as_retry_after_says(sandbox: Sandbox, registry: Of
     with sandbox.proxy.broken(fault):
         registry(TierName.DEVELOPMENT).manifest(candidate)
 
-    assert 2 <= time.monotonic() - began < 6
+    assert 2 <= time.monotonic() - began < LONGEST_WAIT
 
 
 def test_client_gives_up_after_long_or_repeated_failures(sandbox: Sandbox, registry: Of, candidate: ImageRef) -> None:
@@ -93,9 +94,8 @@ def test_client_gives_up_after_long_or_repeated_failures(sandbox: Sandbox, regis
 
     assert len(hour.hits) == 1 and LONGEST_WAIT < 3600
     assert len(never.hits) == 4
-    assert [round(b - a, 1) for a, b in zip(never.hits, never.hits[1:], strict=False)] == pytest.approx(
-        [0.5, 1, 2], abs=0.4
-    )
+    waits = [later - earlier for earlier, later in pairwise(never.hits)]
+    assert all(wait >= least for wait, least in zip(waits, (0.5, 1, 2), strict=True))
 
 
 @pytest.mark.parametrize("fault", [Fault(" /v2/", status=503), Fault(" /v2/")], ids=["503", "no answer"])

@@ -26,6 +26,7 @@ func main() {
 	}
 	if faults["crash"] {
 		fmt.Println("configuration missing: cannot go on")
+		time.Sleep(200 * time.Millisecond) // a busy engine may lose the last output of a container that ends at once
 		os.Exit(3)
 	}
 	if faults["needs-setting"] && os.Getenv("SETTING") != "here" {
@@ -45,7 +46,7 @@ func main() {
 	}
 	if faults["floods"] {
 		line := []byte(strings.Repeat("all is well ", 5461) + "\n")
-		for written := 0; written < 1<<30; written += len(line) {
+		for written := 0; written < 1<<27; written += len(line) {
 			os.Stdout.Write(line)
 		}
 		return
@@ -88,6 +89,7 @@ func main() {
 	if faults["writes-or-dies"] {
 		if err := os.WriteFile("/data/state", []byte("x"), 0o600); err != nil {
 			fmt.Println("could not save:", err)
+			time.Sleep(200 * time.Millisecond)
 			os.Exit(4)
 		}
 	}
