@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
 from blocks.execution_ports import ExecutionPorts
 from orchestration.events import emit
 from orchestration.locks import LockKind, lock_name, run_lock
-from orchestration.steps import continue_after_error, in_thread, step
+from orchestration.steps import continue_after_error, in_thread, step, wait_for_all
 from supply_chain.errors import SupplyChainError
 from supply_chain.evidence.image_status import image_status, read_image_status
 from supply_chain.execution.deployment import Expected
@@ -22,6 +22,9 @@ from supply_chain.execution.response import CANCELS, find_deployments, find_isol
 from supply_chain.model.image import ImageRef
 from supply_chain.model.tier import curated_repository
 from supply_chain.text import join_lines
+
+DEPLOYMENT = 300.0
+"""Maximum seconds to wait for a deployment that is under way, before it is unknown whether something is isolated."""
 
 
 @step("quarantine")
@@ -86,18 +89,29 @@ async def find_isolating_step(ref: ImageRef, event: str, ports: ExecutionPorts) 
     block = None
     if event in CANCELS and deployments:
         block = image_status((await in_thread(read_image_status, ref, ports.evidence)).evidence).block
-    for environment in environments:
+
+    async def find_in(environment: KubernetesEnvironment) -> None:
         here = [each for each in deployments if each.environment == environment.name]
         if block:
             targets.deployments += find_isolating(here, environment.response, block=block)
         elif here and event not in CANCELS:
             with continue_after_error(partial(targets.add_unknown, environment.name)):
-                async with run_lock(lock_name(LockKind.DEPLOY, environment.name, ref.application)):
-                    current = find_deployments(ref, await _read_records([environment.name], ref, ports))
-                    target = await ports.load_target(environment)
-                    observed = await in_thread(target.observe, current)
-                targets.deployments += find_isolating(current, environment.response, observed)
+                targets.deployments += await _find_deviating(ref, here, environment, ports)
+
+    await wait_for_all(*map(find_in, environments))
     return targets
+
+
+async def _find_deviating(
+    ref: ImageRef, expected: Sequence[Expected], environment: KubernetesEnvironment, ports: ExecutionPorts
+) -> tuple[tuple[Expected, str], ...]:
+    """Return what is to be isolated because of deviations that are there while nothing is being deployed."""
+    target = await ports.load_target(environment)
+    if not find_isolating(expected, environment.response, await in_thread(target.observe, expected)):
+        return ()
+    async with run_lock(lock_name(LockKind.DEPLOY, environment.name, ref.application), DEPLOYMENT):
+        current = find_deployments(ref, await _read_records([environment.name], ref, ports))
+        return find_isolating(current, environment.response, await in_thread(target.observe, current))
 
 
 async def _read_records(environments: Collection[str], ref: ImageRef, ports: ExecutionPorts) -> tuple[Expected, ...]:

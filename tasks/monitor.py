@@ -73,8 +73,9 @@ async def monitor_step(
     if not application:  # also deployments that began or ended meanwhile: the records were read before
         deploying |= await find_deploying()
         if any(each.deviations for each in observed):
-            again = await in_thread(read_expected, names, ports.repositories, ports.registry, ports.evidence)
-            deploying |= find_redeployed(expected, again)
+            with continue_after_error(failed.append):
+                again = await in_thread(read_expected, names, ports.repositories, ports.registry, ports.evidence)
+                deploying |= find_redeployed(expected, again)
     reported = drop_deploying(observed, deploying)
     for observation in reported:
         await emit_drift(observation)

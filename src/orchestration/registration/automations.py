@@ -86,21 +86,23 @@ def ensure_automations(project: Path, notify: str, ask: PrefectApi) -> tuple[str
 def ensure_each(bodies: Iterable[dict[str, Any]], ask: PrefectApi) -> tuple[str, ...]:
     """Create or correct automations in the form of Prefect's API; return the names of those created or changed.
 
-    Of several with one name, which two registrations at the same time create, one stays.
+    Of several that are alike, which two registrations at the same time create, one stays: if an operator turned one
+    off, another one.
     """
     existing: dict[str, list[dict[str, Any]]] = {}
     for each in fetch_all("automations", ask):
         existing.setdefault(each["name"], []).append(each)
     changed = []
     for body in bodies:
-        same_name = existing.get(body["name"], [])
-        for other in same_name[1:]:
+        same_name = sorted(existing.get(body["name"], []), key=lambda each: (not each["enabled"], each["id"]))
+        alike = [each for each in same_name if is_up_to_date(each, body)]
+        for other in alike[1:]:
             ask("DELETE", f"/automations/{other['id']}")
         if not same_name:
             ask("POST", "/automations/", body)
-        elif not is_up_to_date(same_name[0], body):
+        elif not alike:
             ask("PUT", f"/automations/{same_name[0]['id']}", body)
-        elif len(same_name) == 1:
+        elif len(alike) == 1:
             continue
         changed.append(body["name"])
     return tuple(changed)
@@ -142,12 +144,13 @@ def is_up_to_date(automation: Mapping[str, Any], body: Mapping[str, Any]) -> boo
     """
     trigger, asked_for = automation["trigger"], body["trigger"]
     same = all(_normalize(trigger.get(key)) == _normalize(value) for key, value in asked_for.items() if key != "within")
-    (action,), (wanted_action,) = automation["actions"] or [{}], body["actions"]
+    actions, (wanted_action,) = automation["actions"], body["actions"]
     return (
         same
+        and len(actions) == 1
         and float(trigger.get("within") or 0) == asked_for["within"]
         and automation["description"] == body["description"]
-        and all(action.get(key) == value for key, value in wanted_action.items())
+        and all(actions[0].get(key) == value for key, value in wanted_action.items())
     )
 
 

@@ -303,9 +303,9 @@ def _inspect_if_present(engine: Engine, container: str) -> Container | None:
 
 
 def find_redeployed(before: Iterable[Expected], after: Iterable[Expected]) -> set[tuple[str, str]]:
-    """Return environment and application of each record that only one of two readings of the records has."""
-    one, other = ({(each.environment, each.application, each.container) for each in read} for read in (before, after))
-    return {each[:2] for each in one ^ other}
+    """Return environment and application of each record that two readings of the records do not have alike."""
+    one, other = ({(each.environment, each.application): each for each in read} for read in (before, after))
+    return {key for key in one.keys() | other.keys() if one.get(key) != other.get(key)}
 
 
 def drop_deploying(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 
 from pydantic import Field
 
@@ -16,6 +17,9 @@ from supply_chain.model.image import ENCRYPTED, Digest, ImageRef, Model, StoredM
 from supply_chain.model.tier import CURATED, OFFERED
 from supply_chain.policy.names import Holder
 from supply_chain.text import pluralize
+
+TRIES = 4
+"""Maximum number of times that an application is read while images of it are removed."""
 
 
 class ReconcileResult(Model):
@@ -92,10 +96,10 @@ def refresh(
     `host_of` returns the container host of an environment, `registered` is the entry for the name in the register of
     names. Raises the registry's errors; the inventory is unchanged then.
     """
-    try:
-        return _refresh(application, registry, store, inventory, host_of, registered)
-    except ImageNotFound:  # it was removed after it was listed
-        return _refresh(application, registry, store, inventory, host_of, registered)
+    for _ in range(TRIES - 1):
+        with suppress(ImageNotFound):  # it was removed after it was listed
+            return _refresh(application, registry, store, inventory, host_of, registered)
+    return _refresh(application, registry, store, inventory, host_of, registered)
 
 
 def _refresh(

@@ -151,3 +151,4 @@ def test_promotion_freeze_holds_image_until_the_next_catch_up(way: Way, offered:
         return any(place["running"] for place in found)
 
     eventually(deployed, describe=lambda: way.promotions(digest))
+    way.prefect.completed("catch-up/execution")

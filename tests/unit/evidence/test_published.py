@@ -12,12 +12,14 @@ from supply_chain.errors import (
     AwsFailed,
     ClockWrong,
     EvidenceInvalid,
+    ImageNotFound,
     RegistryFailed,
     RegistryUnavailable,
     SupplyChainError,
     VerdictMissing,
 )
 from supply_chain.evidence.published import (
+    TRIES,
     PublishedVerdicts,
     list_published_environments,
     name_in_registry,
@@ -92,6 +94,25 @@ def test_verdict_that_is_replaced_while_it_is_read_is_read_again(world, monkeypa
     monkeypatch.setattr(world.registry, "referrers", referrers)
 
     assert not admits(world) and len(published(world)) == 1
+
+
+def test_verdict_that_is_listed_and_never_there_is_an_error(world, monkeypatch):
+    """It may be a refusal."""
+    publish(world, verdict())
+    left = world.registry.referrers(PLACE)
+    (published_verdict,) = left
+    world.ecr.delete(PLACE.repository, [published_verdict.digest])
+    listed = []
+
+    def referrers(subject):
+        listed.append(subject)
+        return left
+
+    monkeypatch.setattr(world.registry, "referrers", referrers)
+
+    with pytest.raises(ImageNotFound):
+        read(world)
+    assert len(listed) == TRIES
 
 
 @pytest.mark.parametrize(("gate", "environment", "ref", "repository"), [

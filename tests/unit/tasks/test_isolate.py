@@ -11,7 +11,7 @@ from unittest.mock import AsyncMock
 import pytest
 
 from orchestration import steps
-from supply_chain.errors import ClusterUnavailable, SettingInvalid
+from supply_chain.errors import ClusterUnavailable, LockBusy, SettingInvalid
 from supply_chain.evidence.image_status import image_status_repository
 from supply_chain.evidence.statement import LIFECYCLE
 from supply_chain.execution.deployment import Expected, KubernetesPlace
@@ -40,8 +40,8 @@ def lock(before: Any = lambda: None) -> Any:
     """Return a stand-in for `run_lock`, which calls a function before the lock is held."""
 
     @asynccontextmanager
-    async def run_lock(name: str) -> AsyncIterator[None]:
-        assert name == "deploy production hello" or name == "deploy other hello"
+    async def run_lock(name: str, wait: float) -> AsyncIterator[None]:
+        assert name == "deploy production hello" and wait == isolate.DEPLOYMENT
         before()
         yield
 
@@ -106,6 +106,32 @@ async def test_what_a_deployment_replaces_meanwhile_is_not_isolated(
     monkeypatch.setattr(isolate, "run_lock", lock(deployed))
 
     assert await find(ports, DRIFTED) == []
+
+
+async def test_nothing_waits_for_a_deployment_without_a_deviation_to_isolate_for(
+    ports: Any, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor does a block: it is signed."""
+    monkeypatch.setattr(isolate, "run_lock", lambda *_: pytest.fail("it waits"))
+    assert await find(ports, DRIFTED) == []
+
+    predicate = {"act": "block", "by": "ann", "reason": "a key in it", "at": NOON.isoformat()}
+    world.store(TierName.LIFECYCLE).attach(image_status_repository(REF), LIFECYCLE, predicate, NOON)
+    assert len(await find(ports, BLOCKED)) == 1
+
+
+async def test_deployment_that_takes_too_long_leaves_it_unknown(ports: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next event of the deviation decides."""
+    ports.target.observe = lambda expected: [look(0, deviations=(DRIFT,))]
+
+    def busy() -> None:
+        raise LockBusy("Another run held it.\nLook in the UI.")
+
+    monkeypatch.setattr(isolate, "run_lock", lock(busy))
+
+    found = await isolate.find_isolating_step.fn(REF, DRIFTED, ports)
+
+    assert found.deployments == [] and "production is unknown: Another run held it." in found.unread[0]
 
 
 @pytest.mark.parametrize("lacking", ["settings", "signature"])

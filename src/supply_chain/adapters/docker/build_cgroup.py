@@ -31,6 +31,8 @@ KEY = re.compile("[0-9a-f]{32}")
 """A cache key, as the name of a group."""
 UNUSED = 6 * 3600.0
 """Seconds after which the build that made a group has ended: more than the longest time of a build."""
+LOCK, POLL = 10.0, 0.05
+"""Maximum seconds to wait for another build that prepares its group, and seconds between two attempts."""
 GONE = (errno.ENOENT, errno.ENODEV, errno.ESRCH)
 """Error numbers by which the kernel reports that a group or a process no longer exists."""
 
@@ -189,14 +191,27 @@ def remove_unused_groups(owner: str, root: Path = ROOT) -> None:
 
 
 @contextlib.contextmanager
-def one_at_a_time(root: Path) -> Iterator[None]:
-    """Let only one build of this machine remove and prepare groups at a time; without `root` there is nothing to do."""
+def lock_groups(root: Path, seconds: float = LOCK) -> Iterator[None]:
+    """Let only one build of this machine remove and prepare groups at a time.
+
+    After `seconds`, go on without the lock: any user of the machine can hold it.
+    """
     with contextlib.ExitStack() as stack:
         with contextlib.suppress(OSError):
             directory = os.open(root, os.O_RDONLY)
             stack.callback(os.close, directory)
-            fcntl.flock(directory, fcntl.LOCK_EX)
+            until = time.monotonic() + seconds
+            while not _try_lock(directory) and time.monotonic() < until:
+                time.sleep(POLL)
         yield
+
+
+def _try_lock(file: int) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _remove(directory: Path) -> None:

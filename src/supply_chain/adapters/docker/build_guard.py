@@ -12,7 +12,7 @@ from contextvars import copy_context
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from supply_chain.adapters.docker.build_cgroup import BuildCgroup, one_at_a_time, remove_unused_groups
+from supply_chain.adapters.docker.build_cgroup import BuildCgroup, lock_groups, remove_unused_groups
 from supply_chain.adapters.docker.engine_memory import EngineMemory
 from supply_chain.adapters.docker.free_space import FreeSpace
 from supply_chain.adapters.docker.step_mounts import find_written_directories
@@ -182,7 +182,7 @@ def prepare_group(key: str, owner: str, limits: BuildLimits) -> BuildCgroup:
     checks only the disk. Groups of builds that ended long ago are removed before.
     """
     group = BuildCgroup(key, owner)
-    with one_at_a_time(group.root):  # another build would remove an old group that this one is about to use
+    with lock_groups(group.root):  # another build would remove an old group that this one is about to use
         remove_unused_groups(owner, group.root)
         is_limited = group.limit(limits)
     if is_limited:

@@ -304,7 +304,8 @@ class DockerEngine:
                     "Deploy to an environment of another name, or to another engine (deployments/environments/); where "
                     f"that supply chain is gone, `cscm reset --left-by {other}` removes what it left."
                 )
-            self.remove_network(existing["Id"])  # it has no containers; its owner creates it again when needed
+            with translate_errors(f"remove the network {name}"), contextlib.suppress(NotFound):
+                self._api.remove_network(existing["Id"])  # it has no containers; its owner creates it again when needed
             existing = {}
         if existing:
             return

@@ -13,7 +13,7 @@ from supply_chain.adapters.docker.build_cgroup import (
     UNUSED,
     BuildCgroup,
     group_name,
-    one_at_a_time,
+    lock_groups,
     remove_groups,
     remove_unused_groups,
     running_builds,
@@ -168,13 +168,16 @@ def test_remove_unused_groups_removes_only_old_groups_without_process(group, own
 
 def test_only_one_build_prepares_groups_at_a_time(tmp_path):
     """Another one would remove the group that this one has just made; without control groups there is none."""
-    with one_at_a_time(tmp_path):
+    with lock_groups(tmp_path):
         other = os.open(tmp_path, os.O_RDONLY)
         with pytest.raises(BlockingIOError):
             fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
     fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    began = time.monotonic()
+    with lock_groups(tmp_path, 0.2):  # any user of the machine can hold it
+        assert time.monotonic() - began >= 0.2
     os.close(other)
-    with one_at_a_time(tmp_path / "missing"):
+    with lock_groups(tmp_path / "missing"):
         pass
 
 

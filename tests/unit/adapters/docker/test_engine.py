@@ -9,7 +9,7 @@ import threading
 from contextlib import nullcontext
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 from unittest.mock import Mock
 from urllib.parse import parse_qs, urlsplit
 
@@ -48,7 +48,7 @@ from supply_chain.errors import (
     RegistryUnavailable,
     SupplyChainError,
 )
-from supply_chain.model.container import LINES, LOG, Change, ContainerSpec, Listener, Profile, profile
+from supply_chain.model.container import LINES, LOG, OWNER, Change, ContainerSpec, Listener, Profile, profile
 from supply_chain.model.manifest import Runtime
 from tests.support.present import present
 from tests.unit.adapters.docker.inspected import DIGEST, INSPECTED
@@ -108,6 +108,20 @@ def test_translated_maps_engine_error_to_own_exception(doing, error, expected):
 def engine_of(client: Any) -> DockerEngine:
     """Return the engine behind a stand-in of the SDK's client."""
     return DockerEngine(client)
+
+
+def test_unused_network_of_another_owner_is_removed_by_its_id() -> None:
+    """By its name, one that somebody else created meanwhile would be removed."""
+    other = {"Name": "staging", "Id": "1234", "Labels": {OWNER: "another"}}
+    api = SimpleNamespace(
+        timeout=1, networks=lambda names: [other], containers=lambda **_: [], remove_network=Mock(),
+        create_network=Mock(),
+    )  # fmt: skip
+
+    DockerEngine(cast(Any, SimpleNamespace(api=api)), "mine").create_network("staging", {}, internal=True)
+
+    api.remove_network.assert_called_once_with("1234")
+    api.create_network.assert_called_once()
 
 
 @pytest.mark.parametrize(("says", "raises"), [("removal of container x is already in progress", False), ("no", True)])
