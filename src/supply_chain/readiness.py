@@ -98,9 +98,11 @@ def wait_until_ready(engine: Engine, container: str, network: str, probe: Probe,
     while True:
         trouble, now = _check(engine, now, network, probe)
         seconds = time.monotonic() - started
-        if not trouble or not now.running or seconds > probe.start_timeout:
+        ended = not (now.running or now.paused)
+        if not trouble or ended or seconds > probe.start_timeout:
             return Answer(not trouble, seconds, trouble)
         wait(_pause_after(seconds))
+        now = engine.inspect(container) if now.paused else now
 
 
 def wait_until_ended(engine: Engine, container: str, timeout: float, wait: Wait) -> Container:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from supply_chain import readiness
 from supply_chain.model.manifest import Probe
 from supply_chain.readiness import check, trouble_at
 from tests.support.memory_engine import MemoryEngine
@@ -58,6 +59,25 @@ def test_container_that_ends_during_the_request_is_reported_as_ended(unused_port
 
     assert found.startswith(trouble) and still is runs
     assert next(looks, None) is None, "each look counts"
+
+
+@pytest.mark.parametrize(
+    ("states", "trouble", "waits"),
+    [(["paused", "running", "exited"], "it ended with status 3", 1), (["paused"] * 9, "it is paused", 2)],
+    ids=["resumed", "paused"],
+)
+def test_paused_container_has_not_ended(monkeypatch, states, trouble, waits):
+    """Somebody may let it go on, until its time to start is over."""
+    made = MemoryEngine().container("web").model_copy(update={"networks": {"n": "127.0.0.1"}, "exit_code": 3})
+    looks = iter([made.model_copy(update={"status": status}) for status in states])
+    engine: Any = SimpleNamespace(inspect=lambda _: next(looks))
+    clock, waited = iter(range(99)), list[float]()
+    monkeypatch.setattr(readiness, "trouble_at", lambda *_: "no answer")
+    monkeypatch.setattr(readiness, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+
+    answer = readiness.wait_until_ready(engine, made.id, "n", Probe(port=8080, start_timeout=2), waited.append)
+
+    assert (answer.ready, answer.says, len(waited)) == (False, trouble, waits)
 
 
 def test_container_without_an_address_is_not_ready():

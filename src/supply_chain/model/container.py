@@ -130,6 +130,11 @@ class Container(Model):
         return self.status == "running"
 
     @property
+    def paused(self) -> bool:
+        """Return whether somebody paused the container, which may go on at any time."""
+        return self.status == "paused"
+
+    @property
     def over(self) -> bool:
         """Return whether the container has ended or failed to start, and the engine will not start it again."""
         return self.status in ("exited", "dead") or bool(self.status == "created" and self.error)
@@ -427,6 +432,8 @@ def container_name(environment: str, application: str, digest: str, number: int)
 
 def describe_end(container: Container) -> str:
     """Describe for people why a container does not run."""
+    if container.paused:
+        return "it is paused"
     memory = f"{container.profile.memory // 1024**2} MiB of memory"
     if container.out_of_memory:
         return f"it needed more than its {memory} and was ended"
