@@ -8,7 +8,6 @@ on this machine, the lease is released at once.
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import os
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -28,6 +27,7 @@ from prefect.settings import get_current_settings
 from pydantic import TypeAdapter, ValidationError
 
 from orchestration.steps import invocation
+from supply_chain.adapters.files.file_lock import try_lock
 from supply_chain.errors import LockBusy
 from supply_chain.model.image import Model
 
@@ -154,7 +154,7 @@ def abandoned_locks() -> tuple[str, ...]:
         if path.name.endswith(NEXT):
             continue
         with _open(path) as file:
-            if _try_lock(file) and _read(file):
+            if try_lock(file) and _read(file):
                 left.append(unquote(path.name))
     return tuple(left)
 
@@ -171,7 +171,7 @@ async def _lock_file(name: str, until: float) -> AsyncIterator[int]:
     directory = get_current_settings().home / "locks"
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     with _open(directory / quote(name, safe=" ")) as file:
-        while not _try_lock(file):
+        while not try_lock(file):
             if time.monotonic() > until:
                 raise _busy(name)
             await asyncio.sleep(POLL)
@@ -185,14 +185,6 @@ def _open(path: Path) -> Iterator[int]:
         yield file
     finally:
         os.close(file)
-
-
-def _try_lock(file: int) -> bool:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def _read(file: int) -> tuple[Holder, ...]:

@@ -8,15 +8,14 @@ signs nothing else. What it replaces is removed; the history is the evidence, wh
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
 from pydantic import Field
 
-from supply_chain.errors import ImageNotFound, RegistryFailed, VerdictMissing
-from supply_chain.evidence.reading import SignedValue, read_statements
+from supply_chain.errors import RegistryFailed, VerdictMissing
+from supply_chain.evidence.reading import SignedValue, read_again_if_removed, read_statements
 from supply_chain.evidence.statement import SUMMARY
 from supply_chain.evidence.store import EvidenceStore, Reading, Repositories
 from supply_chain.evidence.summary import Summary, verifier
@@ -31,8 +30,6 @@ from supply_chain.model.tier import (
 
 GONE = "ImageNotFound"
 """ECR's code for what another writer removed before."""
-TRIES = 4
-"""Maximum number of times that a place is listed while other writers replace what it holds."""
 
 
 class VerdictRepositories(Repositories, Protocol):
@@ -200,11 +197,9 @@ def read_current_verdict(verdicts: EvidenceStore, ref: ImageRef, gate: Gate, env
     return CurrentVerdict(statement=statement, verdict=last.value, admits=admits)
 
 
+@read_again_if_removed
 def _read_place(place: ImageRef, verdicts: EvidenceStore) -> Reading:
-    """Read the verdicts in a place; list them again if another writer removed one of them meanwhile."""
-    for _ in range(TRIES - 1):
-        with suppress(ImageNotFound):
-            return verdicts.read(place, SUMMARY)
+    """Read the verdicts in a place, which other writers may replace meanwhile."""
     return verdicts.read(place, SUMMARY)
 
 

@@ -3,19 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Generic, TypeVar
+from functools import wraps
+from typing import Any, Generic, ParamSpec, TypeVar
 
 from pydantic import ValidationError
 
-from supply_chain.errors import EvidenceInvalid
+from supply_chain.errors import EvidenceInvalid, ImageNotFound
 from supply_chain.evidence.clock import signed_time
 from supply_chain.evidence.statement import LOOK_AT_IT, SIGNATURE, VerifiedStatement
 from supply_chain.model.image import Proof
 from supply_chain.model.tier import TierName
 
 P = TypeVar("P")
+R = TypeVar("R")
+A = ParamSpec("A")
+TRIES = 4
+"""Maximum number of times that a list is read while what it names is removed or replaced."""
+
+
+def read_again_if_removed(read: Callable[A, R]) -> Callable[A, R]:
+    """Let a function that reads a list, and then what it names, begin again if something was removed in between."""
+
+    @wraps(read)
+    def read_again(*args: A.args, **kwargs: A.kwargs) -> R:
+        for _ in range(TRIES - 1):
+            with suppress(ImageNotFound):
+                return read(*args, **kwargs)
+        return read(*args, **kwargs)
+
+    return read_again
 
 
 @dataclass(frozen=True)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
 
 from pydantic import Field
 
-from supply_chain.errors import ImageNotFound
+from supply_chain.evidence.reading import read_again_if_removed
 from supply_chain.evidence.store import EvidenceStore
 from supply_chain.fleet.gate_facts import GateSubject
 from supply_chain.fleet.image import FleetImage
@@ -17,9 +16,6 @@ from supply_chain.model.image import ENCRYPTED, Digest, ImageRef, Model, StoredM
 from supply_chain.model.tier import CURATED, OFFERED
 from supply_chain.policy.names import Holder
 from supply_chain.text import pluralize
-
-TRIES = 4
-"""Maximum number of times that an application is read while images of it are removed."""
 
 
 class ReconcileResult(Model):
@@ -80,6 +76,7 @@ def _is_copy(stored: StoredManifest) -> bool:
     return bool(stored.tags) and all(ENCRYPTED in tag for tag in stored.tags)
 
 
+@read_again_if_removed
 def refresh(
     application: str,
     registry: Registry,
@@ -96,20 +93,6 @@ def refresh(
     `host_of` returns the container host of an environment, `registered` is the entry for the name in the register of
     names. Raises the registry's errors; the inventory is unchanged then.
     """
-    for _ in range(TRIES - 1):
-        with suppress(ImageNotFound):  # it was removed after it was listed
-            return _refresh(application, registry, store, inventory, host_of, registered)
-    return _refresh(application, registry, store, inventory, host_of, registered)
-
-
-def _refresh(
-    application: str,
-    registry: Registry,
-    store: EvidenceStore,
-    inventory: Inventory,
-    host_of: Callable[[str], str],
-    registered: Holder | None,
-) -> ReconcileResult:
     now, before = read_listing(application, registry), inventory.read_marks(application)
     stored, went = ({_image_of(now, each.digest): each for each in of} for of in (now.images, now.gone.values()))
     entries = read_entries(now, _find_changed(now, {**stored, **went}, before), store, host_of)

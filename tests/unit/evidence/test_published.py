@@ -19,7 +19,6 @@ from supply_chain.errors import (
     VerdictMissing,
 )
 from supply_chain.evidence.published import (
-    TRIES,
     PublishedVerdicts,
     list_published_environments,
     name_in_registry,
@@ -27,6 +26,7 @@ from supply_chain.evidence.published import (
     verdict_place,
     withdraw_removed,
 )
+from supply_chain.evidence.reading import TRIES
 from supply_chain.evidence.statement import BUNDLE, SUMMARY
 from supply_chain.evidence.summary import Summary, summary
 from supply_chain.model.image import ImageRef, Removal

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import os
 import re
 import time
@@ -18,6 +17,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from supply_chain.adapters.files.file_lock import try_lock
 from supply_chain.development.build import BuildOrder
 from supply_chain.development.separation import BuildLimits
 
@@ -201,17 +201,9 @@ def lock_groups(root: Path, seconds: float = LOCK) -> Iterator[None]:
             directory = os.open(root, os.O_RDONLY)
             stack.callback(os.close, directory)
             until = time.monotonic() + seconds
-            while not _try_lock(directory) and time.monotonic() < until:
+            while not try_lock(directory) and time.monotonic() < until:
                 time.sleep(POLL)
         yield
-
-
-def _try_lock(file: int) -> bool:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def _remove(directory: Path) -> None:
