@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+from http import HTTPStatus
 
+from httpx import HTTPStatusError
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.actions import VariableUpdate
 from prefect.variables import Variable
 from pydantic import ValidationError
 
@@ -22,8 +26,14 @@ async def read_soaking(environment: str, application: str) -> Soaking | None:
 
 async def store_soaking(environment: str, application: str, soaking: Soaking | None) -> None:
     """Store the soak of an application in an environment; None if the deployment is unhealthy."""
-    value = soaking.model_dump(mode="json") if soaking else None
-    await Variable.aset(variable_name(environment, application), value, overwrite=True)
+    name, value = variable_name(environment, application), soaking.model_dump(mode="json") if soaking else None
+    async with get_client() as client:
+        try:
+            await client.update_variable(VariableUpdate(name=name, value=value))
+        except HTTPStatusError as error:
+            if error.response.status_code != HTTPStatus.NOT_FOUND:
+                raise
+            await Variable.aset(name, value, overwrite=True)
 
 
 def variable_name(environment: str, application: str) -> str:

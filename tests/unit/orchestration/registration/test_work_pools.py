@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestration.registration import ensure_process_pool, free_slots
+from orchestration.registration import concurrency_limits, ensure_process_pool, free_slots
 from orchestration.registration.work_pools import heartbeats, job_template
 
 
@@ -54,17 +54,26 @@ def test_heartbeats_are_those_of_the_named_worker(ask, name, tmp_path):
     assert heartbeats(name, "stranger", ask) == []
 
 
-def test_slot_without_lease_is_freed_and_slot_with_lease_stays(ask, tmp_path):
-    """A server that was killed between slot and lease leaves such a slot; limits are read page by page."""
+def test_slot_without_lease_is_freed_and_slot_with_lease_stays(ask, tmp_path, monkeypatch):
+    """A server that was killed between slot and lease leaves such a slot; limits are read page by page.
+
+    The lease of a run that just takes a slot comes between the two looks.
+    """
     limits = {each: ask("POST", "/v2/concurrency_limits/", {"name": f"{tmp_path.name} {each}", "limit": 1})["id"]
-              for each in ("left", "held", "free")}  # fmt: skip
-    for each in ("left", "held"):
+              for each in ("left", "held", "late", "free")}  # fmt: skip
+    for each in ("left", "held", "late"):
         ask("POST", "/v2/concurrency_limits/increment", {"names": [f"{tmp_path.name} {each}"], "slots": 1})
-    (tmp_path / f"{limits['held']}.json").write_text(json.dumps({"resource_ids": [limits["held"]]}))
+
+    def lease(each):
+        (tmp_path / f"{limits[each]}.json").write_text(json.dumps({"resource_ids": [limits[each]]}))
+
+    lease("held")
+    (tmp_path / "half-written.json").write_text('{"resource_ids"')
+    monkeypatch.setattr(concurrency_limits.time, "sleep", lambda _: lease("late"))
 
     free_slots(tmp_path, ask)
 
     found = {each: ask("GET", f"/v2/concurrency_limits/{limit}")["active_slots"] for each, limit in limits.items()}
     for limit in limits.values():
         ask("DELETE", f"/v2/concurrency_limits/{limit}")
-    assert found == {"left": 0, "held": 1, "free": 0}
+    assert found == {"left": 0, "held": 1, "late": 1, "free": 0}
