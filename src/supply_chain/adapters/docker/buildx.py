@@ -17,6 +17,7 @@ from pydantic import TypeAdapter
 from supply_chain.adapters.docker.build_cgroup import BuildCgroup, separation_arguments
 from supply_chain.adapters.docker.build_guard import REMOTE_ENGINE, LocalEngine, prepare_group, run_guarded
 from supply_chain.adapters.docker.build_record import parse_record
+from supply_chain.adapters.docker.engine_errors import LOST
 from supply_chain.adapters.docker.source_policy import source_policy
 from supply_chain.adapters.image.archives import check_archives
 from supply_chain.adapters.image.layers import UNREADABLE, is_larger
@@ -100,6 +101,8 @@ class Buildx:
                 _check_size(order, archive)
                 load = partial(docker.run, "load", "--input", archive, timeout=300, quiet=True, check=False)
                 loaded = self._run_guarded(order, group, load)
+                if loaded.status != 0 and LOST.search(loaded.stderr):
+                    loaded = self._run_guarded(order, group, load)
                 if loaded.status != 0:
                     raise _build_error(order, f"the engine did not take it: {loaded.stderr[-600:].strip()}")
             written = _read_metadata(metadata)

@@ -29,7 +29,7 @@ from supply_chain.errors import (
 
 BUSY = ("address already in use", "port is already allocated")
 LOST = re.compile(r"parent snapshot \S+ does not exist")
-"""Error about a layer that two images share: it was removed with one image while the other was loaded."""
+"""Error about a layer that two images share: it was removed with one image while the other was loaded or pulled."""
 
 
 @contextlib.contextmanager
@@ -58,9 +58,10 @@ def translate_error(error: Exception, doing: str) -> SupplyChainError:
 
 
 def _engine_error(error: APIError, low: str, what: str) -> SupplyChainError:
-    if isinstance(error, NoSuchImage) or "no such image" in low or LOST.search(low):
-        if what.startswith("The engine could not create"):
-            return ImageGone(f"{what}\nSomebody removed it meanwhile; start the step again.")
+    is_missing = isinstance(error, NoSuchImage) or "no such image" in low
+    if LOST.search(low) or (is_missing and what.startswith("The engine could not create")):
+        return ImageGone(f"{what}\nSomebody removed it, or another image with its layers; start the step again.")
+    if is_missing:
         return ImageNotFound(f"{what}\nPull or build it first.")
     if isinstance(error, NotFound) and "no such container" in low:
         return ContainerGone(f"{what}\nSomebody removed it; start the step again.")

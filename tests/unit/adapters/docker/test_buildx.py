@@ -298,6 +298,22 @@ def test_order_learns_that_its_image_is_loaded(docker):
     assert loaded == [(DIGEST, ["build", "load"])]
 
 
+@pytest.mark.parametrize(("failures", "calls"), [(1, ["build", "load", "load"]), (2, None)])
+def test_load_that_lost_a_shared_layer_is_repeated_once(docker, failures, calls):
+    """Another image that has the layer was removed meanwhile."""
+    lost = f"""[ "$1" != load ] || [ $n -gt {failures} ] || {{
+        echo "parent snapshot sha256:{"a" * 64} does not exist: not found" >&2; exit 1
+    }}"""
+    builder, recorded = docker(WRITES + lost)
+
+    if calls:
+        builder.build(order())
+        assert [call[0] for call in recorded.calls] == calls
+        return
+    with pytest.raises(BuildFailed, match="parent snapshot"):
+        builder.build(order())
+
+
 @pytest.mark.parametrize(
     ("settings", "changes", "included", "absent"),
     [

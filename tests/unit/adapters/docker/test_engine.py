@@ -91,6 +91,8 @@ def api_error(message: str, status: int = 500) -> APIError:
         ("look for x", docker.errors.ImageNotFound("no", explanation="No such image: x"), ImageNotFound),
         ("create x", docker.errors.ImageNotFound("no", explanation="No such image: x"), ImageGone),
         ("create x", api_error(f"parent snapshot sha256:{'a' * 64} does not exist: not found"), ImageGone),
+        ("load x", api_error(f"parent snapshot sha256:{'a' * 64} does not exist: not found"), ImageGone),
+        ("pull x", api_error(f"parent snapshot sha256:{'a' * 64} does not exist: not found"), ImageGone),
         ("pull x", api_error("failed to resolve: 401 Unauthorized"), AccessDenied),
         ("pull x", api_error("manifest unknown"), ImageNotFound),
         ("pull x", api_error("dial tcp: connect: connection refused"), RegistryUnavailable),
