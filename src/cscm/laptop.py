@@ -30,6 +30,7 @@ def up() -> None:
       cscm up
     """
     from cscm_laptop import laptop  # noqa: PLC0415
+    from cscm_laptop.doctor import check_environments  # noqa: PLC0415
     from cscm_laptop.home import Home  # noqa: PLC0415
     from cscm_laptop.profile import load_profile  # noqa: PLC0415
 
@@ -40,6 +41,9 @@ def up() -> None:
     say(f"ready; Prefect's UI: http://127.0.0.1:{profile.ports.prefect} (login: {home.state / 'prefect.auth'})")
     if state.database.kind == "starter":
         say("note: scans use the starter vulnerability database, which has only some of the known vulnerabilities")
+    for line in check_environments(home):
+        if not line.ok:
+            say(f"note: {line.found}; {line.remedy}")
 
 
 def _register(home: Home, profile: Profile) -> Callable[[Any], None]:

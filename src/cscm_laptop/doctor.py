@@ -50,7 +50,7 @@ def examine(profile: Profile, home: Home) -> list[Check]:
     return [
         _python(),
         *_engine(),
-        *_environments(home),
+        *check_environments(home),
         *_builds(home),
         *_namespaces(),
         *_tools(home),
@@ -93,7 +93,7 @@ def _engine() -> Iterable[Check]:
         yield check("docker client", str(client), "any", True, "")
 
 
-def _environments(home: Home) -> Iterable[Check]:
+def check_environments(home: Home) -> Iterable[Check]:
     """Check that no other supply chain on the engine has an environment of the same name."""
     if not home.is_ours():
         return

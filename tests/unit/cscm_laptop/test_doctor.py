@@ -38,18 +38,18 @@ def test_environment_of_another_supply_chain_on_the_engine_is_found(tmp_path, mo
     project = tmp_path / "project"
     copy_shipped(project)
     home = Home(project, tmp_path / "home")
-    assert list(doctor._environments(home)) == [], "`cscm up` did not run yet"
+    assert list(doctor.check_environments(home)) == [], "`cscm up` did not run yet"
 
     monkeypatch.setattr(Home, "is_ours", lambda _: True)
     monkeypatch.setattr(Home, "owner", "me")
     monkeypatch.setattr(doctor, "find_foreign_networks", lambda owner: {"cscm-staging": "x1", "cscm-none": "x2"})
-    (found,) = doctor._environments(home)
+    (found,) = doctor.check_environments(home)
     assert not found.ok and found.found == "staging belongs to x1, another supply chain on this engine"
     assert found.remedy.endswith("where x1 is gone, `cscm reset --left-by x1`")
     monkeypatch.setattr(doctor, "find_foreign_networks", lambda owner: {"cscm-none": "x2"})
-    assert [each.ok for each in doctor._environments(home)] == [True]
+    assert [each.ok for each in doctor.check_environments(home)] == [True]
     monkeypatch.setattr(doctor, "find_foreign_networks", Mock(side_effect=EngineUnavailable("no engine\nstart it")))
-    assert list(doctor._environments(home)) == []
+    assert list(doctor.check_environments(home)) == []
 
 
 def test_keys_of_tiers_are_compared_with_each_other_and_with_those_of_people(tmp_path, monkeypatch):
