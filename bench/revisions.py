@@ -4,14 +4,14 @@
 
 DIRECTORY is a clone of the other revision with a laptop of its own that is up, on ports of its own
 (`deployments/profiles/laptop.yaml` and the environments). Cold and unchanged chains as in `bench.chain`: the flow, from
-its first line to its final state, and the whole command.
+its first line to its final state, and the whole command. Each begins when no run is active on its laptop: what events
+of an earlier chain started belongs to neither.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
 import statistics
 import subprocess
 from dataclasses import dataclass
@@ -24,11 +24,21 @@ TITLE = "## Against an earlier revision"
 HERE = Path(__file__).parents[1]
 GOAL = 1.05
 ONE_ROUND = """
-import json
+import json, os, time
+import httpx
 from bench.chain import EXAMPLE, HEAD, chain, commit, copied
+url, auth = os.environ["PREFECT_API_URL"], tuple(os.environ["PREFECT_API_AUTH_STRING"].split(":", 1))
+RUNNING = {"flow_runs": {"state": {"type": {"any_": ["RUNNING"]}}}}
+def chain_alone(path):
+    idle = 0
+    while idle < 4:
+        running = httpx.post(f"{url}/flow_runs/count", json=RUNNING, auth=auth).raise_for_status().json()
+        idle = 0 if running else idle + 1
+        time.sleep(0.5)
+    return chain(path, *HEAD)
 with copied() as copy:
     commit(copy)
-    cold, unchanged = (chain(copy / EXAMPLE, *HEAD) for _ in range(2))
+    cold, unchanged = (chain_alone(copy / EXAMPLE) for _ in range(2))
     seconds = {"cold": cold.flow, "unchanged": unchanged.flow}
     seconds |= {"cold_command": cold.process, "unchanged_command": unchanged.process}
     print(json.dumps({**seconds, "steps": cold.steps}))
@@ -60,13 +70,13 @@ def revision(tree: Path) -> str:
     return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
 
 
-def section(rounds: list[list[Round]], names: list[str], load: float) -> list[str]:
+def section(rounds: list[list[Round]], names: list[str]) -> list[str]:
     """Return the section's lines; each of `rounds` contains that of the earlier revision and of this one."""
     lines = [
         TITLE,
         "",
         f"`python -m bench.revisions`, {datetime.now(UTC):%Y-%m-%d}: {names[0]} and {names[1]}, "
-        f"{len(rounds)} rounds, arms interleaved, medians; load before {load:.1f}.",
+        f"{len(rounds)} rounds, arms interleaved, medians; each chain begins when no run is active.",
         "",
         "chain | before, s | after, s | ratio, round by round | goal",
         "---|---|---|---|---",
@@ -89,13 +99,13 @@ def main() -> None:
     parser.add_argument("directory", type=Path)
     parser.add_argument("--rounds", type=int, default=5)
     asked = parser.parse_args()
-    load, trees = os.getloadavg()[0], (asked.directory.resolve(), HERE)
+    trees = (asked.directory.resolve(), HERE)
     rounds = []
     for number in range(asked.rounds + 1):  # the first round is a warm-up
         seconds = {tree: one_round(tree) for tree in (trees if number % 2 else reversed(trees))}
         print(f"round {number}: before and after: {[seconds[tree] for tree in trees]}", flush=True)
         rounds.append([seconds[tree] for tree in trees])
-    text = "\n".join(section(rounds[1:], [revision(tree)[:8] for tree in trees], load))
+    text = "\n".join(section(rounds[1:], [revision(tree)[:8] for tree in trees]))
     write_section("revisions", text)
     print(text)
 
