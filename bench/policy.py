@@ -265,7 +265,7 @@ def main() -> None:
         f"## Policies: an image with {options.findings} findings, {len(bare.rules)} rules",
         "",
         f"`python -m bench.policy`, {options.rounds} rounds, Python {platform.python_version()}; milliseconds. "
-        f"{os.cpu_count()} processors with a load of {os.getloadavg()[1]:.0f}; the fastest round is disturbed least.",
+        f"{os.cpu_count()} processors with a load of {os.getloadavg()[1]:.0f}.",
         "",
         "arm | fastest | median | p95",
         "---|---|---|---",

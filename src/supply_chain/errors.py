@@ -590,7 +590,7 @@ class ImageUnsuitable(SupplyChainError):
 
 
 class ImageGone(EngineFailed):
-    """An image, or a layer that it shares, was removed from the engine while it was loaded or its container was made.
+    """An image or layer was removed from the engine while it was needed.
 
     Find out what removes images.
     """

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestration.registration import concurrency_limits, ensure_process_pool, free_slots
+from orchestration.registration import ensure_process_pool, free_slots
 from orchestration.registration.work_pools import heartbeats, job_template
 
 
@@ -69,7 +69,7 @@ def test_slot_without_lease_is_freed_and_slot_with_lease_stays(ask, tmp_path, mo
 
     lease("held")
     (tmp_path / "half-written.json").write_text('{"resource_ids"')
-    monkeypatch.setattr(concurrency_limits.time, "sleep", lambda _: lease("late"))
+    monkeypatch.setattr("orchestration.registration.concurrency_limits.time.sleep", lambda _: lease("late"))
 
     free_slots(tmp_path, ask)
 
