@@ -24,8 +24,11 @@ are fast.
 """
 COMPLETION = "_CSCM_COMPLETE"
 """Variable with which a shell asks for the words that may follow."""
-PRIVATE = re.compile(r"--key\b|--verbose$|-v$|.*/(dev|proc)/")
-"""Words for which a fork lacks something: a terminal for a password or for colours, or other open files."""
+PASSWORD = "COSIGN_PASSWORD"  # noqa: S105 # nosec B105 - the name of a variable
+"""Variable with the password of a key, which otherwise is typed in a terminal."""
+KEY = re.compile(r"--key\b")
+PRIVATE = re.compile(r"--verbose$|-v$|.*\bpkcs11:|.*/(dev|proc)/")
+"""Words for which a fork lacks something: a terminal for a token's PIN or for colours, or other open files."""
 
 
 def main() -> None:
@@ -48,4 +51,5 @@ def main() -> None:
 def can_be_forked(words: Sequence[str], environment: Mapping[str, str]) -> bool:
     """Return whether a command needs Prefect, and nothing of its caller that a fork lacks."""
     needed = COMPLETION in environment or (bool(words) and words[0] in FORKABLE)
-    return needed and not any(map(PRIVATE.match, words))
+    asks = PASSWORD not in environment and any(map(KEY.match, words))
+    return needed and not asks and not any(map(PRIVATE.match, words))

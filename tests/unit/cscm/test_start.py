@@ -28,6 +28,7 @@ def started(monkeypatch, tmp_path):
 
         monkeypatch.setattr(sys, "argv", ["/somewhere/cscm", *words])
         monkeypatch.setenv("CSCM_HOME", str(tmp_path))
+        monkeypatch.delenv("COSIGN_PASSWORD", raising=False)
         for name, value in variables.items():
             monkeypatch.setenv(name, value)
         monkeypatch.setattr(prefork_client, "run", run)
@@ -59,6 +60,18 @@ def test_without_server_command_runs_in_its_own_process(started):
     asked, alone, status = started("images", status=None)
 
     assert (len(asked), alone, status) == (1, [("images",)], None)
+
+
+@pytest.mark.parametrize("key", ["ann.key", "awskms:///alias/ann"])
+def test_command_with_key_and_its_password_runs_in_fork(started, key):
+    """Nothing is asked for in a terminal."""
+    assert started("approve", "3fb1a90c7d2e", "--key", key, COSIGN_PASSWORD="")[1:] == ([], 0)
+
+
+def test_token_asks_for_its_pin_in_terminal(started):
+    """It has another password than the variable's."""
+    words = ("approve", "3fb1a90c7d2e", "--key", "pkcs11:token=ann")
+    assert started(*words, COSIGN_PASSWORD="") == ([], [words], None)
 
 
 @pytest.mark.parametrize(
