@@ -229,17 +229,20 @@ def find_foreign_networks(owner: str) -> dict[str, str]:
 
     Raises `EngineUnavailable` if no engine answers.
     """
-    with _connect(timeout=10) as client:
-        foreign = {
-            str(network.name): str(network.attrs["Labels"][OWNER])
-            for network in client.networks.list(filters={"label": OWNER})
-            if network.attrs["Labels"][OWNER] != owner
-        }
-        return {
-            name: other
-            for name, other in foreign.items()
-            if client.containers.list(all=True, filters={"network": name}, sparse=True)
-        }
+    try:
+        with _connect(timeout=10) as client:
+            foreign = {
+                str(network.name): str(network.attrs["Labels"][OWNER])
+                for network in client.networks.list(filters={"label": OWNER})
+                if network.attrs["Labels"][OWNER] != owner
+            }
+            return {
+                name: other
+                for name, other in foreign.items()
+                if client.containers.list(all=True, filters={"network": name}, sparse=True)
+            }
+    except (DockerException, RequestException) as error:
+        raise EngineUnavailable(f"The engine did not list its networks: {error}\nTry again.") from error
 
 
 def clear(label: str, images: str | None, progress: Progress) -> None:

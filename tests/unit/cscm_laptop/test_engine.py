@@ -222,3 +222,12 @@ def test_networks_of_other_supply_chains_are_found(monkeypatch):
 
     assert find_foreign_networks("me") == {"cscm-staging": "other"}
     assert client.close.called
+
+
+def test_engine_that_fails_to_list_its_networks_is_unavailable(monkeypatch):
+    client = Mock(**{"networks.list.side_effect": APIError("500 Server Error")})
+    monkeypatch.setattr(engine_module, "ask", lambda _: None)
+    monkeypatch.setattr("docker.DockerClient", lambda **_: client)
+
+    with pytest.raises(EngineUnavailable, match="did not list its networks: 500"):
+        find_foreign_networks("me")
