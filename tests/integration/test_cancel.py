@@ -6,7 +6,6 @@ in the engine, in the process table and among the concurrency slots.
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -62,19 +61,31 @@ def operator(bases: None, prefect: Prefect) -> Operator:
 
 
 @pytest.fixture
-def application(tmp_path: Path) -> Callable[..., Path]:
-    """A function that copies hello and replaces text in its files: `application(name, {"file": (old, new)})`."""
+def small(program: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """A function that creates a small application in a repository of its own."""
 
-    def copy(name: str, changes: dict[str, tuple[str, str]]) -> Path:
-        directory = tmp_path / name
-        shutil.copytree(ROOT / "examples/hello", directory, ignore=shutil.ignore_patterns("__pycache__"))
-        for file, (old, new) in {"supply-chain.yaml": ("name: hello", f"name: {name}"), **changes}.items():
-            text = (directory / file).read_text()
-            assert old in text
-            (directory / file).write_text(text.replace(old, new))
-        return directory
+    def make(name: str) -> Path:
+        made = Application(name, tmp_path_factory.mktemp("small") / name)
+        made.write(program, "staging")
+        made.next_revision()
+        return made.path
 
-    return copy
+    return make
+
+
+@pytest.fixture
+def endless(small: Callable[[str], Path]) -> Callable[[str, int], Path]:
+    """A function that creates a small application with a build step that sleeps so many seconds."""
+
+    def make(name: str, seconds: int) -> Path:
+        path = small(name)
+        text = (path / "Dockerfile").read_text()
+        step = f"\nFROM curated/base/python-build\nRUN echo {name} && exec sleep {seconds}\n"
+        assert "\nFROM scratch\n" in text
+        (path / "Dockerfile").write_text(text.replace("\nFROM scratch\n", step))
+        return path
+
+    return make
 
 
 @pytest.fixture
@@ -104,13 +115,11 @@ def nothing_left(engine: docker.DockerClient, run: str, name: str) -> None:
 
 
 def test_cancelled_build_ends_with_its_processes(
-    operator: Operator, engine: docker.DockerClient, application: Callable[..., Path]
+    operator: Operator, engine: docker.DockerClient, endless: Callable[[str, int], Path]
 ) -> None:
     """The client and the step inside of the build end, and there is no image."""
     name = "cancelled-build"
-    forever = f"RUN echo {name} && exec sleep 4321"
-    path = application(name, {"Dockerfile": ("COPY hello hello", forever)})
-    run = operator.start(path)
+    run = operator.start(endless(name, 4321))
     eventually(lambda: carrying("sleep\x004321"), describe=lambda: operator.state(run))
 
     assert operator.cancel(run) < SOON
@@ -121,14 +130,11 @@ def test_cancelled_build_ends_with_its_processes(
 def test_long_builds_of_one_team_leave_a_slot_to_others(
     operator: Operator,
     prefect: Prefect,
-    application: Callable[..., Path],
+    endless: Callable[[str, int], Path],
     small: Callable[[str], Path],
 ) -> None:
     """Pushes to two of its repositories use one slot of the work queue; the second one waits without a process."""
-    forever = {"Dockerfile": ("COPY hello hello", "RUN exec sleep 4322")}
-    paths = [application(name, forever) for name in ("slow-build", "another-slow-build")]
-    for repository in paths:
-        git(repository, "init", "--quiet")
+    paths = [endless(name, 4322) for name in ("slow-build", "another-slow-build")]
     slow = [prefect.start("chain/on-push", path=str(path), by_event=True, team="web") for path in paths]
     try:
         eventually(lambda: _states(operator, slow) == ["Queued", "Running"], describe=lambda: _states(operator, slow))
@@ -143,19 +149,6 @@ def test_long_builds_of_one_team_leave_a_slot_to_others(
                 operator.cancel(run)
             else:
                 prefect.delete(f"flow_runs/{run}")
-
-
-@pytest.fixture
-def small(program: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """A function that creates a small application in a repository of its own."""
-
-    def make(name: str) -> Path:
-        made = Application(name, tmp_path_factory.mktemp("small") / name)
-        made.write(program, "staging")
-        made.next_revision()
-        return made.path
-
-    return make
 
 
 def _states(operator: Operator, runs: list[str]) -> list[str]:

@@ -24,7 +24,7 @@ from supply_chain.adapters.tools import Pins, Toolbox
 from supply_chain.adapters.tools.cosign import Cosign
 from supply_chain.model.tier import TierName
 from tests.support.command import ROOT
-from tests.support.waiting import eventually
+from tests.support.waiting import PLAIN, eventually
 
 OTHERS = 10
 """Largest number of runs of ours that scheduled ones may cancel."""
@@ -121,7 +121,7 @@ class Prefect:
 
     def send(self, request: Callable[[httpx.Client], httpx.Response]) -> httpx.Response:
         """Send a request, again while the server's database is locked, as Prefect's client does."""
-        with httpx.Client(auth=self.auth, timeout=30, transport=httpx.HTTPTransport(retries=3)) as client:
+        with httpx.Client(auth=self.auth, timeout=30, transport=httpx.HTTPTransport(PLAIN, retries=3)) as client:
             for _ in range(10):
                 answer = request(client)
                 if answer.status_code != 503:
@@ -171,4 +171,6 @@ class Outsider:
 
     def registry(self, repository: str) -> httpx.Client:
         """A client of the registry's HTTP API, below a repository."""
-        return httpx.Client(base_url=f"http://{self.laptop.registry}/v2/{repository}/", auth=self.login, timeout=30)
+        return httpx.Client(
+            base_url=f"http://{self.laptop.registry}/v2/{repository}/", auth=self.login, timeout=30, verify=PLAIN
+        )

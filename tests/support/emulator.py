@@ -26,7 +26,7 @@ from botocore.config import Config
 from cscm_laptop.home import Home
 from tests.support.command import ROOT
 from tests.support.place import free_port
-from tests.support.waiting import until_ready
+from tests.support.waiting import PLAIN, until_ready
 
 REGION = "us-east-1"
 ACCOUNT = "000000000000"
@@ -113,7 +113,7 @@ class Emulator:
     def kill_and_restart(self) -> None:
         self.end()
         with pytest.raises(httpx.ConnectError):
-            httpx.get(f"http://{self.host}/_cscm/health", trust_env=False)
+            httpx.get(f"http://{self.host}/_cscm/health", trust_env=False, verify=PLAIN)
         self.start()
 
     @property
@@ -164,7 +164,7 @@ class Emulator:
 
     def http(self, password: str | None = None) -> httpx.Client:
         auth = ("AWS", password) if password else None
-        return httpx.Client(base_url=f"http://{self.host}", auth=auth, trust_env=False, timeout=30)
+        return httpx.Client(base_url=f"http://{self.host}", auth=auth, trust_env=False, timeout=30, verify=PLAIN)
 
     def run_crane(self, password: str | None, *arguments: str) -> subprocess.CompletedProcess[str]:
         place = self.directory / f"docker-{hashlib.sha256((password or '').encode()).hexdigest()[:8]}"

@@ -33,7 +33,6 @@ NAMES = (
     "leaky",
     "liar",
     "twofold",
-    "dumped",
     "printer",
     "judged",
 )

@@ -107,12 +107,20 @@ ENTRYPOINT ["/subject"]
 """
 
 
-def test_secret_written_by_a_build_step_is_found_in_hidden_layer(bases: None, application: Make) -> None:
-    """The secret is in no source file, and everyone who pulls the image has it."""
-    ran = cscm("chain", str(application("leaky", {"Dockerfile": LEAKY})), "--json")
+def test_secrets_in_hidden_layer_and_in_large_file_are_found(bases: None, application: Make) -> None:
+    """Everyone who pulls the image has them.
 
-    (reason,) = [each for each in ran.result["reasons"] if each["code"] == "content.failed"]
-    assert "/etc/settings:1: GitHub token" in reason["fact"] and SECRET not in ran.stdout + ran.stderr
+    A build step writes and removes one, which is in no source file. detect-secrets reads files of up to 5 MiB; the
+    check of the content covers larger ones.
+    """
+    dockerfile = LEAKY.replace("COPY subject revision /", "COPY subject revision dump /")
+    files = {"Dockerfile": dockerfile, "dump": f"{SECRET}\n" + "x" * 6 * MIB}
+
+    ran = cscm("chain", str(application("leaky", files)), "--json")
+
+    facts = " ".join(each["fact"] for each in ran.result["reasons"] if each["code"] == "content.failed")
+    assert "/etc/settings:1: GitHub token" in facts and "/dump:1: GitHub token" in facts, facts
+    assert SECRET not in ran.stdout + ran.stderr
 
 
 LIAR = LEAKY.replace(
@@ -184,21 +192,6 @@ def test_second_database_and_archive_are_refused_until_accepted(
         assert any(note.startswith(f"not judged, which its owner accepts: {what}") for note in notes), notes
 
 
-DUMPED = TWOFOLD.replace(
-    "COPY status /opt/root/var/lib/dpkg/status\nCOPY picture.png /usr/share/picture.png\n", "COPY dump /\n"
-)
-
-
-def test_secret_in_file_above_source_check_limit_is_found(bases: None, application: Make) -> None:
-    """detect-secrets reads files of up to 5 MiB; the check of the content covers larger ones."""
-    ran = cscm(
-        "chain", str(application("dumped", {"Dockerfile": DUMPED, "dump": f"{SECRET}\n" + "x" * 6 * MIB})), "--json"
-    )
-
-    (reason,) = [each for each in ran.result["reasons"] if each["code"] == "content.failed"]
-    assert "/dump:1: GitHub token" in reason["fact"] and SECRET not in ran.stdout + ran.stderr
-
-
 PRINTER = """\
 FROM curated/base/python AS test
 COPY subject /
@@ -239,7 +232,7 @@ for name, content in {
 """
 FORGE_DEBIAN = """\
 import hashlib, re
-place, code = '/var/lib/dpkg/status.d/libssl3', b'import os, sys; ' + b'os.sys' + b'tem(sys.argv[1])'
+place, code = '/var/lib/dpkg/status.d/libssl3', b'import os, sys; ' + b'os.sys' + b'tem(sys.argv[2])'
 open('/usr/lib/evil.py', 'wb').write(code)
 open(place + '.md5sums', 'a').write(hashlib.md5(code).hexdigest() + '  usr/lib/evil.py\\n')
 status = open(place).read()
@@ -247,16 +240,15 @@ open(place, 'w').write(re.sub('(?m)^Version: .*', 'Version: 9.9', status))
 """
 
 
-def forged(program: str) -> str:
-    """Return a Dockerfile with a step that runs this Python as root."""
-    return f"""\
+FORGED = f"""\
 FROM curated/base/python AS test
 COPY subject /
 USER 10001:10001
 
 FROM curated/base/python
 USER 0
-RUN ["/usr/bin/python3", "-c", "exec(bytes.fromhex({program.encode().hex()!r}))"]
+RUN ["/usr/bin/python3", "-c", "exec(bytes.fromhex({FORGE.encode().hex()!r}))"]
+RUN ["/usr/bin/python3", "-c", "exec(bytes.fromhex({FORGE_DEBIAN.encode().hex()!r}))"]
 COPY subject revision /
 USER 10001:10001
 EXPOSE 8080
@@ -264,19 +256,12 @@ ENTRYPOINT ["/subject"]
 """
 
 
-def test_package_with_record_of_its_own_is_read_and_its_version_compared(bases: None, application: Make) -> None:
-    """A record says that a package installed a file, and metadata state its version; a build step can write both."""
-    ran = cscm("chain", str(application("forged", {"Dockerfile": forged(FORGE)})), "--json")
+def test_packages_with_false_records_are_read_and_their_versions_compared(bases: None, application: Make) -> None:
+    """A build step can write that a package installed a file, and the version, which a scanner believes."""
+    ran = cscm("chain", str(application("forged", {"Dockerfile": FORGED})), "--json")
 
     facts = " ".join(each["fact"] for each in ran.result["reasons"] if each["code"] == "content.failed")
     assert "it claims to be django 4.2.99, a version that the package index does not have" in facts
     assert "/dist-packages/django/__init__.py:1" in facts, facts
-
-
-def test_debian_package_with_false_version_and_list_is_refused(bases: None, application: Make) -> None:
-    """A scanner believes the version, and a list would say of any code that a package installed it."""
-    ran = cscm("chain", str(application("raised", {"Dockerfile": forged(FORGE_DEBIAN)})), "--json")
-
-    facts = " ".join(each["fact"] for each in ran.result["reasons"] if each["code"] == "content.failed")
     assert "it claims to be libssl3 9.9 (amd64), and the newest that the archives have is 3." in facts
     assert "/usr/lib/evil.py:1" in facts, facts

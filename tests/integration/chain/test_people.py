@@ -152,9 +152,12 @@ def test_break_glass_deploys_what_the_gate_refuses_until_it_is_ended(urgent: str
     assert deviations() == {}
 
 
-def test_block_is_signed_by_its_person(bases: None, application: Path, people: People) -> None:
+def test_block_is_signed_by_its_person(bases: None, program: Path, tmp_path: Path, people: People) -> None:
     """The gate says so: it does not call the name typed."""
-    built = cscm("build", str(application), "--json")
+    application = Application("barred", tmp_path / "barred")
+    application.write(program, "staging")
+    application.next_revision()
+    built = cscm("build", str(application.path), "--json")
     assert built.status == 0, built.stderr
     image = f"{built.result['ref']['repository']}@{built.result['ref']['digest']}"
     signed = (image, "--reason", "a test", "--key", str(people.key))

@@ -9,11 +9,17 @@ import pytest
 
 from cscm_laptop.home import Home
 from supply_chain.policy.loading import DIRECTORY
-from tests.support.command import ROOT, cscm
+from tests.support.command import ROOT, Chain, cscm
 from tests.support.place import placed
 from tests.support.signed_project import owner_key, sign_project, withdraw_signature
 
 pytestmark = pytest.mark.real
+
+
+@pytest.fixture(scope="module")
+def digest(chain: Chain) -> str:
+    """The digest of the deployed example."""
+    return str(chain("hello").result["digest"])
 
 
 @pytest.fixture
@@ -35,11 +41,9 @@ def doctor_line() -> tuple[bool, str]:
     return line["ok"], line["found"]
 
 
-def test_changed_policy_decides_only_once_signed(bases: None, home: Home, changed: Path) -> None:
+def test_changed_policy_decides_only_once_signed(digest: str, home: Home, changed: Path) -> None:
     """Without the signature no gate judges, and the state is named wherever somebody looks."""
-    built = cscm("build", "examples/hello", "--json")
-    assert built.status == 0, built.stderr
-    image = f"{built.result['ref']['repository']}@{built.result['ref']['digest']}"
+    image = f"dev/hello@{digest}"
 
     unsigned = cscm("curate", image, "--json")
     assert unsigned.code() == "policy.unsigned"
@@ -60,11 +64,9 @@ def test_changed_policy_decides_only_once_signed(bases: None, home: Home, change
     assert "policies/release.yaml (changed)" in cscm("curate", image, "--json").stderr
 
 
-def test_environment_decides_only_once_signed(bases: None, home: Home) -> None:
+def test_environment_decides_only_once_signed(digest: str, home: Home) -> None:
     """Nothing is deployed there before, and the other environments go on."""
-    built = cscm("chain", "examples/hello", "--environment", "staging", "--json")
-    assert built.status == 0, built.stderr
-    image = f"curated/hello@{built.result['digest']}"
+    image = f"curated/hello@{digest}"
     with placed("unsigned", ["hello"]):
         withdraw_signature()
 

@@ -70,36 +70,39 @@ def verdicts(account: Account) -> Verdicts:
     return Verdicts(account.emulator)
 
 
-@pytest.fixture(scope="module", params=["laptop", "eks"])
-def node(account: Account, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Node:
+@pytest.fixture(scope="module")
+def nodes(account: Account, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Node]:
     emulator = account.emulator
-    if request.param == "eks":
-        role = emulator.role("node", LOGIN, allow(at("curated/*"), *PULL[:2]))
-        return Node(emulator, emulator.login(**role), role)
+    role = emulator.role("node", LOGIN, allow(at("curated/*"), *PULL[:2]))
     password = ask_provider(account, f"{emulator.host}/curated/hello", tmp_path_factory.mktemp("provider"))
-    return Node(emulator, password, account.credentials("execution"))
+    return {
+        "laptop": Node(emulator, password, account.credentials("execution")),
+        "eks": Node(emulator, emulator.login(**role), role),
+    }
 
 
 @pytest.mark.parametrize("attack", WITHHELD, ids=lambda each: each.__name__)
-def test_registry_alone_withholds_an_image(node: Node, verdicts: Verdicts, attack: attacks.Prepare) -> None:
+def test_registry_alone_withholds_an_image(nodes: dict[str, Node], verdicts: Verdicts, attack: attacks.Prepare) -> None:
     """An image that was released can be pulled, so the reason is not another one."""
-    image = attack(verdicts)
+    image, released = attack(verdicts), verdicts.image(verdicts.push("hello"))
 
-    assert WITHHELD[attack] in node.refusal(image)
-    assert node.refusal(verdicts.image(verdicts.push("hello"))) == ""
+    for name, node in nodes.items():
+        assert WITHHELD[attack] in node.refusal(image), name
+        assert node.refusal(released) == "", name
 
 
 @pytest.mark.parametrize("attack", PULLED, ids=lambda each: each.__name__)
 def test_registry_alone_hands_out_what_is_in_curated(
-    node: Node, account: Account, verdicts: Verdicts, attack: attacks.Prepare
+    nodes: dict[str, Node], account: Account, verdicts: Verdicts, attack: attacks.Prepare
 ) -> None:
     """It reads no verdict. Blocking the image helps: the lifecycle archives it."""
     image = attack(verdicts)
-    assert node.refusal(image) == ""
+    assert {name: node.refusal(image) for name, node in nodes.items()} == dict.fromkeys(nodes, "")
 
     store(account, image, "ARCHIVE")
 
-    assert UNKNOWN in node.refusal(image)
+    for name, node in nodes.items():
+        assert UNKNOWN in node.refusal(image), name
 
 
 def store(account: Account, image: str, storage: str, role: str = "lifecycle") -> None:
@@ -114,8 +117,12 @@ def store(account: Account, image: str, storage: str, role: str = "lifecycle") -
     )
 
 
-def test_no_tag_and_no_copy_brings_a_blocked_image_back(node: Node, account: Account, verdicts: Verdicts) -> None:
+@pytest.mark.parametrize("name", ["laptop", "eks"])
+def test_no_tag_and_no_copy_brings_a_blocked_image_back(
+    name: str, nodes: dict[str, Node], account: Account, verdicts: Verdicts
+) -> None:
     """Neither may a node restore it or push it again; an image that is not blocked any more can be pulled."""
+    node = nodes[name]
     ref = verdicts.push("hello")
     image = verdicts.image(ref)
     assert node.refusal(image) == ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,12 +23,18 @@ def grype(toolbox: Toolbox) -> Tool:
     return toolbox.find("grype")
 
 
-@pytest.fixture
-def database(grype: Tool, tmp_path: Path) -> Path:
-    """A directory with the starter database."""
-    directory = tmp_path / "database"
+@pytest.fixture(scope="session")
+def compiled(grype: Tool, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with the starter database, which tests only copy."""
+    directory = tmp_path_factory.mktemp("compiled") / "database"
     ensure_database(grype, directory, starter_only=True)
     return directory
+
+
+@pytest.fixture
+def database(compiled: Path, tmp_path: Path) -> Path:
+    """A directory with the starter database."""
+    return Path(shutil.copytree(compiled, tmp_path / "database", symlinks=True))
 
 
 @pytest.fixture(scope="session")

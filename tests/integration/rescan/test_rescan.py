@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 from collections import Counter
 from collections.abc import Iterable
@@ -102,12 +103,12 @@ def test_rescan_continues_after_sigkill(rescans: Rescans, sboms: list[bytes]) ->
     assert all(len(signed(rescans.fleet, image)) == 1 for image in images)
 
 
-def replaced(grype: Tool, directory: Path) -> None:
+def replaced(grype: Tool, directory: Path, compiled: Path) -> None:
     """Replace the active database by another one, as an update does."""
     before = read_database(directory).digest
     with _stage(directory) as stage:
         other = directory.with_name("other")
-        ensure_database(grype, other, starter_only=True)
+        shutil.copytree(compiled, other, symlinks=True)
         (other / MODEL).resolve().rename(stage / MODEL)
         imported = stage / MODEL / "import.json"
         imported.write_text(imported.read_text().replace(before, "xxh64:0000000000000000"))
@@ -117,7 +118,7 @@ def replaced(grype: Tool, directory: Path) -> None:
 
 
 def test_rescan_keeps_the_database_that_it_started_with(
-    grype: Tool, database: Path, fleet: Fleet, sboms: list[bytes], tmp_path: Path
+    grype: Tool, database: Path, compiled: Path, fleet: Fleet, sboms: list[bytes], tmp_path: Path
 ) -> None:
     """The database is replaced twice during the run, and the first one is removed."""
     from orchestration.clock import now  # noqa: PLC0415 - imports Prefect, which no other test here needs
@@ -129,7 +130,7 @@ def test_rescan_keeps_the_database_that_it_started_with(
         scanner = Grype(grype, held.environment, held.database, held.knows, now, quiet=True)
         ports = fleet.rescan_ports(scanner, tmp_path / "results")
         list(rescan(images[:3], ports))
-        replaced(grype, database)
+        replaced(grype, database, compiled)
         ensure_database(grype, database, starter_only=True)
         list(rescan(images[3:], ports))
 
