@@ -20,7 +20,7 @@ from supply_chain.adapters.docker.concurrent_builder import ConcurrentBuilder
 from supply_chain.adapters.docker.free_space import FreeSpace
 from supply_chain.adapters.docker.url_fetch import Fetcher
 from supply_chain.adapters.image.layers import read_contents
-from supply_chain.adapters.process.cancellation import cancellation
+from supply_chain.adapters.process.cancellation import sleep
 from supply_chain.adapters.tools.bandit import ReadSources, SourceScan, list_source_tools
 from supply_chain.adapters.tools.mmdebstrap import make_rootfs
 from supply_chain.adapters.tools.secrets import SearchedFiles, SecretSearch
@@ -115,7 +115,7 @@ class DevelopmentPorts(TierPorts):
     def plan_checks(self, built: BuiltImage, snapshot: Snapshot, early: EarlyChecks) -> list[Planned]:
         """Return the checks of the image for this kind of application, slowest first."""
         workbench, host = self.workbench, self.host
-        engine, wait, manifest = host.engine(), cancellation().wait, snapshot.manifest
+        engine, manifest = host.engine(), snapshot.manifest
         run = built.invocation
         image = local_name(built.application, run)
         search, room = SecretSearch(workbench.tool("detect-secrets")), probe_limits(host)
@@ -123,12 +123,14 @@ class DevelopmentPorts(TierPorts):
         if isinstance(manifest, Service):
             service, tests = manifest, test_name(image)
             in_engine = [
-                (Check.PROBE, lambda: probe(engine, image, service, now, run, search, room, wait=wait)),
-                (Check.TESTS, lambda: run_tests(engine, tests, service, now, run, search, room, wait=wait)),
+                (Check.PROBE, lambda: probe(engine, image, service, now, run, search, room, wait=sleep)),
+                (Check.TESTS, lambda: run_tests(engine, tests, service, now, run, search, room, wait=sleep)),
             ]
         else:
             base = manifest
-            in_engine = [(Check.COMMAND, lambda: check_command(engine, image, base, now, run, search, room, wait=wait))]
+            in_engine = [
+                (Check.COMMAND, lambda: check_command(engine, image, base, now, run, search, room, wait=sleep))
+            ]
         in_engine.append((Check.CONTENT, partial(early.content, built.digest)))
         tools = in_engine_tools(host, workbench)
         return [Planned(check, tools[check], make) for check, make in in_engine]

@@ -21,7 +21,7 @@ from supply_chain.adapters.aws.kms import Kms
 from supply_chain.adapters.aws.session import client_of_user
 from supply_chain.adapters.kubernetes.client import ClusterClient
 from supply_chain.adapters.kubernetes.parameters import ClusterParameters
-from supply_chain.adapters.process.cancellation import cancellation, defer_cancellation
+from supply_chain.adapters.process.cancellation import defer_cancellation, sleep
 from supply_chain.adapters.tools.manifest_renderer import ManifestRenderer
 from supply_chain.errors import UNREADABLE, BaseMissing, ClusterRefused, SettingInvalid
 from supply_chain.evidence.published import CurrentVerdict, list_published_environments
@@ -309,7 +309,7 @@ class ExecutionPorts(TierPorts):
         cluster: KubernetesCluster = await KubernetesCluster.aload(environment.cluster)
         connect, target = cache(lambda: cluster.client(self.tier.session)), await self.load_target(environment)
         return environment, IsolationPorts(
-            isolator=KubernetesIsolator(environment, connect, now, cancellation().wait, self._find_collector),
+            isolator=KubernetesIsolator(environment, connect, now, sleep, self._find_collector),
             evidence=self.evidence,
             repositories=self.repositories,
             keys=self.tier.kms,
@@ -364,7 +364,7 @@ class ExecutionPorts(TierPorts):
             released=lambda name: self.bases.curated(name)[1].digest,
             registry=self.tier.registry,
             now=now,
-            wait=cancellation().wait,
+            wait=sleep,
         )
 
     async def load_namespace(
@@ -372,9 +372,8 @@ class ExecutionPorts(TierPorts):
     ) -> KubernetesTarget | GitTarget:
         """Return the namespace of an environment, as `load_target`."""
         cluster: KubernetesCluster = await KubernetesCluster.aload(environment.cluster)
-        wait = cancellation().wait
         target = KubernetesTarget(
-            environment, cache(lambda: cluster.client(self.tier.session)), self.tier.registry, now, wait,
+            environment, cache(lambda: cluster.client(self.tier.session)), self.tier.registry, now, sleep,
             Path(self.workbench.project) / "deployments", ManifestRenderer(self.workbench.tool),
             partial(self._list_isolations, environment.name),
             lambda ref, digest: has_same_content(self.registry, ref, digest),
@@ -382,7 +381,7 @@ class ExecutionPorts(TierPorts):
         if environment.delivery is None:
             return target
         repository: GitRepository = await GitRepository.aload(environment.delivery.git.repository)
-        branch = repository.branch(environment.delivery.git.branch, wait)
+        branch = repository.branch(environment.delivery.git.branch)
         return GitTarget(target, branch, partial(self._find_deployed, environment.name), fetched=fetched)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Annotated, ClassVar
 
 from pydantic import Field, SecretStr, StringConstraints
@@ -10,7 +11,6 @@ from blocks.setting import Setting
 from orchestration.clock import now
 from supply_chain.adapters.git.remote import Author, RemoteBranch
 from supply_chain.adapters.git.ssh_signature import load_key
-from supply_chain.model.container import Wait
 
 Line = Annotated[str, StringConstraints(pattern=r"^[^\s<>][^<>\n]*$", max_length=200)]
 
@@ -34,7 +34,8 @@ class GitRepository(Setting):
         description="The private key that signs the commits, as `ssh-keygen -t ed25519 -N ''` writes it.",
     )
 
-    def branch(self, name: str, wait: Wait) -> RemoteBranch:
-        """Return a branch; `wait` sleeps, or raises `Cancelled`. Raises `SettingInvalid` if the key is unusable."""
+    def branch(self, name: str) -> RemoteBranch:
+        """Return a branch; raise `SettingInvalid` if the key is unusable."""
         author = Author(self.committer, self.email, load_key(self.signing_key.get_secret_value()))
-        return RemoteBranch(self.address, name, author, now, wait, self.username, self.password.get_secret_value())
+        password = self.password.get_secret_value()
+        return RemoteBranch(self.address, name, author, now, time.sleep, self.username, password)

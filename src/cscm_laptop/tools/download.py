@@ -11,7 +11,7 @@ from pathlib import Path
 
 import httpx
 
-from supply_chain.adapters.process.cancellation import cancellation
+from supply_chain.adapters.process.cancellation import cancellation, sleep
 from supply_chain.errors import Cancelled, DownloadFailed
 
 Progress = Callable[[str], None]
@@ -81,7 +81,7 @@ def fetch_file(http: httpx.Client, url: str, target: Path, sha256: str, progress
                     f"{url} broke off after {_size(part)} bytes: {_why(error)}\nRun again; it continues from there."
                 ) from error
             progress(f"broke off after {_size(part)} bytes, continuing")
-            cancellation().wait(PAUSE)
+            sleep(PAUSE)
     check(part, sha256, url)
     _validator_file(part).unlink(missing_ok=True)
     part.replace(target)

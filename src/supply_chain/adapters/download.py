@@ -14,7 +14,7 @@ from typing import IO
 import httpx
 
 from supply_chain.adapters.files.free_space import require_space
-from supply_chain.adapters.process.cancellation import cancellation
+from supply_chain.adapters.process.cancellation import cancellation, sleep
 from supply_chain.adapters.tls import share
 from supply_chain.errors import PackageIndexFailed, PackageIndexUnavailable
 
@@ -39,7 +39,7 @@ class Downloader:
     setting: str
     ca_bundle: Path | None = None
     transport: httpx.BaseTransport | None = field(default=None, compare=False)
-    wait: Callable[[float], object] = field(default=lambda seconds: cancellation().wait(seconds), compare=False)
+    wait: Callable[[float], object] = field(default=sleep, compare=False)
 
     def fetch(self, url: str, headers: Mapping[str, str], target: IO[bytes], most: int) -> httpx.Response | None:
         """Write an answer's body to its place in `target`, and return the answer.

@@ -16,11 +16,14 @@ from blocks import execution_ports
 from blocks.cluster import KubernetesCluster
 from blocks.execution_ports import ExecutionPorts
 from blocks.git import GitRepository
+from blocks.host import ContainerHost
 from blocks.tier_ports import TierPorts
+from supply_chain.adapters.process.cancellation import Cancellation
 from supply_chain.development.bases import CuratedBases
 from supply_chain.errors import (
     AwsFailed,
     BaseMissing,
+    Cancelled,
     ClusterRefused,
     ClusterUnavailable,
     EvidenceInvalid,
@@ -315,6 +318,22 @@ async def test_delivery_by_git_is_a_target_of_its_own(ports, monkeypatch):
     assert delivered.fetched is fetched and delivered.find_recorded("hello") is None
     assert (delivered.branch.address, delivered.branch.name) == (block.address, "live")
     cast(AsyncMock, GitRepository.aload).assert_awaited_once_with("e")
+
+
+async def test_what_waits_in_a_step_ends_with_the_step(ports, monkeypatch):
+    """A flow loads its target before the step begins that is cancelled."""
+    host = SimpleNamespace(engine=None)
+    monkeypatch.setattr(ContainerHost, "aload", AsyncMock(return_value=host))
+    monkeypatch.setattr(KubernetesCluster, "aload", AsyncMock(return_value=ports.clusters["main"]))
+    object.__setattr__(ports, "tier", SimpleNamespace(**vars(ports.tier), kms=None, http=None, key=str))
+    targets = [await ports.load_target(PLACES[name]) for name in ("staging", "production")]
+    _, isolation = await ports.load_isolation("production")
+
+    with Cancellation().nested() as step:
+        step.cancel()
+        for waiting in (*targets, isolation.isolator):
+            with pytest.raises(Cancelled):
+                waiting.wait(60)
 
 
 async def test_isolation_on_container_host_is_refused_with_what_to_do(ports):

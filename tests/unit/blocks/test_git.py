@@ -32,6 +32,6 @@ def test_repository_block_reports_unusable_key_without_showing_it():
     block = GitRepository(**{**VALID, "signing_key": SecretStr("nonsense")})
 
     with pytest.raises(SettingInvalid) as raised:
-        block.branch("main", lambda _: None)
+        block.branch("main")
 
     assert "nonsense" not in str(raised.value)

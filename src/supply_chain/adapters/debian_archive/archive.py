@@ -33,7 +33,7 @@ from supply_chain.adapters.files.private_files import PrivateFiles
 from supply_chain.adapters.image.debian_packages import PublishedPackage
 from supply_chain.adapters.image.debian_version import version_key
 from supply_chain.adapters.image.dpkg_records import ALL, DebianPackage
-from supply_chain.adapters.process.cancellation import cancellation
+from supply_chain.adapters.process.cancellation import sleep
 from supply_chain.concurrency import map_concurrently
 from supply_chain.evidence.examination import Identity
 from supply_chain.scratch import scratch
@@ -94,7 +94,7 @@ class DebianArchives:
     cache: PrivateFiles
     ca_bundle: Path | None = None
     transport: httpx.BaseTransport | None = field(default=None, compare=False)
-    wait: Callable[[float], object] = field(default=lambda seconds: cancellation().wait(seconds), compare=False)
+    wait: Callable[[float], object] = field(default=sleep, compare=False)
 
     def find(
         self, packages: Collection[DebianPackage], distribution: Identity | None

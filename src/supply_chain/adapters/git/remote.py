@@ -107,6 +107,7 @@ class RemoteBranch:
     author: Author
     now: Callable[[], datetime]
     wait: Wait
+    """Sleeps, also in a cancelled run: that has to revert its commit."""
     username: str = ""
     password: str = ""
 

@@ -86,6 +86,14 @@ def cancellation() -> Cancellation:
     return current.get() or Cancellation()
 
 
+def sleep(seconds: float) -> None:
+    """Sleep; raise `Cancelled` as soon as the step that calls this is cancelled.
+
+    Ports keep this function, not a `Cancellation`: a flow makes them before the step begins.
+    """
+    cancellation().wait(seconds)
+
+
 @contextlib.contextmanager
 def defer_cancellation() -> Iterator[None]:
     """Let the block continue when the run is cancelled; use it only for short work that nobody else would repeat."""

@@ -19,7 +19,7 @@ from supply_chain.adapters.download import LARGEST_FILE, Downloader
 from supply_chain.adapters.files.private_files import PrivateFiles
 from supply_chain.adapters.image.python_packages import InstalledPackage, Published
 from supply_chain.adapters.image.wheel import INVALID_WHEEL, read_wheel
-from supply_chain.adapters.process.cancellation import cancellation
+from supply_chain.adapters.process.cancellation import sleep
 from supply_chain.adapters.python_index.distributions import INVALID, read_source
 from supply_chain.adapters.python_index.pages import ACCEPT, IndexFile, parse_page, select_version
 from supply_chain.scratch import scratch
@@ -46,7 +46,7 @@ class PythonIndexes:
     cache: PrivateFiles
     ca_bundle: Path | None = None
     transport: httpx.BaseTransport | None = field(default=None, compare=False)
-    wait: Callable[[float], object] = field(default=lambda seconds: cancellation().wait(seconds), compare=False)
+    wait: Callable[[float], object] = field(default=sleep, compare=False)
     _sources: dict[str, Mapping[str, bytes]] = field(default_factory=dict, init=False, compare=False)
     """URL → files of each source distribution that was read: an image can ask for one under many metadata."""
     _pages: dict[str, list[IndexFile] | None] = field(default_factory=dict, init=False, compare=False)

@@ -13,7 +13,7 @@ from functools import cache, cached_property
 
 import httpx
 
-from supply_chain.adapters.process.cancellation import cancellation
+from supply_chain.adapters.process.cancellation import sleep
 from supply_chain.adapters.tls import share
 from supply_chain.errors import AccessDenied, ImageNotFound, RegistryFailed, RegistryUnavailable
 from supply_chain.text import plain_text
@@ -55,7 +55,7 @@ class RegistryHttp:
     timeout: float = 30.0
     transport: httpx.BaseTransport | None = field(default=None, compare=False)
     renew: Callable[[], object] = field(default=lambda: None, compare=False)
-    wait: Callable[[float], object] = field(default=lambda seconds: cancellation().wait(seconds), compare=False)
+    wait: Callable[[float], object] = field(default=sleep, compare=False)
 
     @cached_property
     def _client(self) -> httpx.Client:
