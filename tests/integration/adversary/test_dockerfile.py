@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -329,13 +330,29 @@ def test_reader_accepts_the_longest_allowed_dockerfile(buildkit: BuildKit) -> No
         assert plan(buildkit, text).reading.error is None
 
 
-@pytest.mark.parametrize("key", ["Labels", "labels", "LABELS"])
-def test_label_of_an_image_does_not_say_what_a_build_is_based_on(buildkit: BuildKit, key: str) -> None:
-    """Whoever publishes an image writes its configuration, and Go reads names in any case."""
-    config = json.dumps({"config": {key: {"cscm.reader.base": "docker.io/curated/base/a:latest"}}})
-    text = "FROM curated/base/b\nCOPY --from=curated/base/a /a /a\n"
+OTHER_COPIED = "FROM curated/base/b\nCOPY --from=curated/base/a /a /a\n"
+"""A Dockerfile that copies from another base than its own."""
 
-    planned = plan(buildkit, text, config=config.encode())
+
+@pytest.mark.parametrize("key", ["rootfs", "RootFS", "rootf\u017f"])
+def test_layers_that_an_image_states_do_not_say_what_a_build_is_based_on(buildkit: BuildKit, key: str) -> None:
+    """Whoever publishes an image writes its configuration, and Go reads names in any case."""
+    other = hashlib.sha256(b"docker.io/curated/base/a:latest").hexdigest()
+    config = json.dumps({"config": {}, key: {"type": "layers", "diff_ids": [f"sha256:{other}"]}})
+
+    planned = plan(buildkit, OTHER_COPIED, config=config.encode())
 
     assert planned.base is not None
     assert planned.base.name == "curated/base/b"
+
+
+@pytest.mark.parametrize("value", ["docker.io/curated/base/a:latest", "nothing", '""'])
+@pytest.mark.parametrize("label", ["cscm.reader.base", "org.opencontainers.image.base.name"])
+def test_label_does_not_say_what_a_build_is_based_on(buildkit: BuildKit, label: str, value: str) -> None:
+    """Neither a label of the Dockerfile nor one of the image below."""
+    config = json.dumps({"config": {"Labels": {label: value}}})
+
+    for text in (OTHER_COPIED, f"{OTHER_COPIED}LABEL {label}={value}\n"):
+        planned = plan(buildkit, text, config=config.encode())
+        assert planned.base is not None
+        assert planned.base.name == "curated/base/b"

@@ -23,9 +23,6 @@ import (
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// baseLabel carries the name of an image through its configuration, so that the last stage's can be told.
-const baseLabel = "cscm.reader.base"
-
 // largest is how many bytes an image's configuration with its history, or a build definition, may have. Both hold the
 // values of variables, expanded.
 const largest = 4 << 20
@@ -193,26 +190,25 @@ func (r *images) ResolveImageConfig(_ context.Context, ref string, opt sourceres
 			config["os"], config["architecture"] = opt.Platform.OS, opt.Platform.Architecture
 		}
 	}
-	// An image without layers is no source, whatever its configuration says.
-	config["rootfs"] = map[string]any{"type": "layers", "diff_ids": []string{digest.FromString(ref).String()}}
-	inner, ok := config["config"].(map[string]any)
-	if !ok {
-		inner = map[string]any{}
-		config["config"] = inner
-	}
-	labels := map[string]any{}
-	for key, value := range inner {
-		if strings.EqualFold(key, "Labels") { // Go reads a name in any case, and merges the values of several
-			if own, ok := value.(map[string]any); ok {
-				labels = own
-			}
-			delete(inner, key)
+	for key := range config {
+		if strings.EqualFold(key, "rootfs") { // Go reads a name in any case, and merges the values of several
+			delete(config, key)
 		}
 	}
-	labels[baseLabel] = ref
-	inner["Labels"] = labels
+	// An image without layers is no source, whatever its configuration says. By its layer, `named` finds it again.
+	config["rootfs"] = map[string]any{"type": "layers", "diff_ids": []string{digest.FromString(ref).String()}}
 	content, err := json.Marshal(config)
 	return ref, "", content, err
+}
+
+// named returns the name of the image with these layers, which no instruction changes, unlike labels.
+func (r *images) named(layers []digest.Digest) (string, bool) {
+	for ref := range r.asked {
+		if len(layers) == 1 && layers[0] == digest.FromString(ref) {
+			return ref, true
+		}
+	}
+	return "", false
 }
 
 func convert(ctx context.Context, input request, name string) (out target) {
@@ -258,7 +254,11 @@ func convert(ctx context.Context, input request, name string) (out target) {
 		return out
 	}
 	if base != nil {
-		out.Base = base.Config.Labels[baseLabel]
+		var ok bool
+		if out.Base, ok = resolver.named(base.RootFS.DiffIDs); !ok {
+			out.Error = &problem{"the image that the last stage is built on is unknown", 0, false}
+			return out
+		}
 	}
 	definition, err := state.Marshal(ctx, llb.Platform(platform))
 	if err != nil {
