@@ -114,7 +114,7 @@ class RunReporter:
             acreate_markdown_artifact(key=artifact_key("run-report", name), markdown=page, description=about),
             *(
                 acreate_link_artifact(
-                    key=artifact_key("running", environment, name),
+                    key=artifact_key("address", environment, name),
                     link=address,
                     link_text=address,
                     description=f"Where {self.report.application} answers in {environment}",

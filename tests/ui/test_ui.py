@@ -168,7 +168,7 @@ def test_findings_are_a_table_and_deployment_is_a_working_link(ui: Ui, hello: st
     ui.open(ui.artifact(hello, "findings-hello"))
     ui.shows("vulnerability", "severity", "package", "database")
     assert ui.page.get_by_role("row").count() >= 2
-    ui.open(ui.artifact(hello, "running-staging-hello"))
+    ui.open(ui.artifact(hello, "address-staging-hello"))
     ui.shows("Where hello answers in staging")
 
     assert httpx.get(ui.page.get_by_role("link", name="http://").get_attribute("href") or "").status_code == 200

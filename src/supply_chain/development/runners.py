@@ -204,8 +204,12 @@ SUBCOMMANDS = {
     ("dotnet", "test"): "dotnet",
 }
 """Program and first argument → their runner."""
-REPLACED = re.compile(r"--?(?:tool)?exec(?:=.*)?|--(?:req\w*|import|(?:experimental-)?loader)(?:=.*)?", re.DOTALL)
-"""Option that names a program to run in place of the tests, or a module to load before them."""
+REPLACED = re.compile(
+    r"--?(?:tool)?exec(?:=.*)?|--(?:req\w*|import|(?:experimental-)?loader)(?:=.*)?"
+    r"|--(?:dry\S*|setup-only|setup-plan|collect-only|co)",
+    re.DOTALL,
+)
+"""Option that names a program to run in place of the tests, or a module to load before them, or that runs none."""
 LOADS = {
     "mocha": re.compile(r"-[A-Za-z]*r"),
     "node": re.compile(r"-r"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -19,9 +20,13 @@ copies lie in.
 MAX_LINKS = 40
 """Largest number of links that are followed one after the other (the limit of Linux)."""
 
-CONTROL = frozenset(("Cc", "Cs", "Zl", "Zp"))
-UNSEEN = frozenset("\u061c\u200b\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2060\u2066\u2067\u2068\u2069\ufeff")
-"""Characters that take no space, or make a name appear in another order than it is written."""
+CONTROL = frozenset(("Cc", "Cf", "Cs", "Zl", "Zp"))
+"""Categories of characters that are not printed, or make a name appear in another order than it is written."""
+IGNORABLE = re.compile(
+    "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff"
+    "\uffa0\ufff0-\ufff8\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
+)
+"""Characters that may take no space (Unicode 17.0, Default_Ignorable_Code_Point)."""
 
 Checkpoint = Callable[[], object]
 """Called at each step of an operation that takes long. It raises if the snapshot has to end."""
@@ -35,14 +40,16 @@ def check_name(name: str) -> None:
     """Refuse a name that is not UTF-8, or that has characters which are not printed as they are."""
     if has_control(name):
         escaped = name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-        raise SourceInvalid(f"{ascii(escaped)[1:-1]}: the name is no UTF-8, or holds control characters.\nRename it.")
+        raise SourceInvalid(
+            f"{ascii(escaped)[1:-1]}: the name is no UTF-8, or has control characters or invisible ones.\nRename it."
+        )
 
 
 def has_control(text: str) -> bool:
     """Return whether a text has characters that are not printed as they are, or is not UTF-8 (surrogates)."""
-    return not text.isprintable() and any(
-        unicodedata.category(character) in CONTROL or character in UNSEEN for character in text
-    )
+    if text.isascii() and text.isprintable():
+        return False
+    return IGNORABLE.search(text) is not None or any(unicodedata.category(letter) in CONTROL for letter in text)
 
 
 def path_size(path: str) -> int:

@@ -11,6 +11,7 @@ from supply_chain.text import plain_text
 
 NO_KEY = re.compile(r"[^a-z0-9]+")
 LONGEST_KEY = 120
+DIGEST_END = re.compile(r"-[0-9a-f]{12}$")
 ROWS = 500
 """Maximum number of rows in a table of Prefect's UI, which draws all of them at once."""
 SPECIAL = re.compile(r"([\\`*_{}\[\]<>()#+!|~&])")
@@ -50,12 +51,16 @@ def overflow_row(rows: Sequence[dict[str, str]], more: int) -> list[dict[str, st
 def artifact_key(*words: str) -> str:
     """Return a unique artifact key for these words, such as `run-report-hello`.
 
-    Prefect accepts lower-case letters, digits and dashes. A key with other characters, or a long one, ends with a part
-    of its digest.
+    Prefect accepts lower-case letters, digits and dashes. A key ends with a part of the words' digest if they have
+    other characters, are long, end like such a key, or do not show where each of them ends. The first word is the kind
+    of the artifact; the keys of two kinds are never alike.
     """
     joined = "-".join(words)
     key = NO_KEY.sub("-", joined.lower())[:LONGEST_KEY].strip("-")
-    return key if key == joined else f"{key}-{hashlib.sha256(joined.encode()).hexdigest()[:6]}"
+    is_ambiguous = len(words) > 2 and any("-" in word for word in words[1:])
+    if key == joined and not is_ambiguous and not DIGEST_END.search(key):
+        return key
+    return f"{key}-{hashlib.sha256(chr(0).join(words).encode()).hexdigest()[:12]}"
 
 
 def megabytes(size: int) -> str:

@@ -135,6 +135,7 @@ def test_runner_is_recognized_by_its_command(command, runner):
         "node --test-reporter=./a.mjs --test", "node --test --test-reporter data:text/javascript,1",
         "rspec --require ./fake", "rspec -r./fake", "rspec --req ./fake", "prove --exec echo", "prove -e echo",
         "bats --formatter /app/fake", "bats -F /app/fake t",
+        "mocha --dry-run", "rspec --dry-run", "rspec --dry", "pytest --setup-plan", "python -m pytest --collect-only",
     ],
 )  # fmt: skip
 def test_command_that_replaces_the_tests_is_no_runner(command):

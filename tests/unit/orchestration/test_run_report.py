@@ -133,12 +133,12 @@ async def test_artifact_keys_are_valid_and_per_application(pages, make):
 
     assert set(pages) == {
         artifact_key(*kind, name)
-        for kind in (("run-report",), ("findings",), ("running", "staging"))
+        for kind in (("run-report",), ("findings",), ("address", "staging"))
         for name in ("hello", "base/python_3.x")
     }
     kind, values = pages["findings-hello"]
     assert kind == "table" and values["table"][0]["vulnerability"] == "CVE-2026-0001"
-    assert pages["running-staging-hello"][1]["link"] == "http://127.0.0.1:8080/"
+    assert pages["address-staging-hello"][1]["link"] == "http://127.0.0.1:8080/"
     assert "# hello" in pages["run-report-hello"][1]["markdown"]
 
 

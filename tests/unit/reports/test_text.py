@@ -18,7 +18,16 @@ def test_artifact_key_is_valid_for_prefect():
 def test_artifact_keys_are_unique_and_readable():
     """A plain name is used unchanged."""
     assert len({artifact_key("run-report", name) for name in NAMES}) == len(NAMES)
-    assert artifact_key("running", "staging", "hello") == "running-staging-hello"
+    assert artifact_key("address", "staging", "hello") == "address-staging-hello"
+
+
+@pytest.mark.parametrize("words", [("run-report", "team/shop"), ("run-report", "a" * 128), ("address", "eu-1", "shop")])
+def test_no_name_has_the_artifact_key_of_other_words(words):
+    """Whoever chooses an application's name would write over the pages of another one."""
+    key = artifact_key(*words)
+
+    assert artifact_key(words[0], key.removeprefix(f"{words[0]}-")) != key
+    assert artifact_key("address", "eu", "1-shop") != artifact_key("address", "eu-1", "shop")
 
 
 @pytest.mark.parametrize(("number", "last"), [(2, "b"), (3, "2 more")])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import posixpath
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import reduce
@@ -28,6 +29,11 @@ def name_settings(settings: Iterable[str]) -> tuple[str, ...]:
     return tuple(
         name if NAME.fullmatch(name) and not any(find_secret_patterns(name.encode())) else "" for name in names
     )
+
+
+def read_working_directory(config: Mapping[str, Any]) -> str:
+    """Return the directory in which an image's processes start, as an absolute path."""
+    return posixpath.join("/", (config.get("config") or {}).get("WorkingDir") or "")
 
 
 def list_code_variables(config: Mapping[str, Any]) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ It records in `conflicts` each place where engines produce different files or re
 from __future__ import annotations
 
 import posixpath
+import re
 import tarfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -31,6 +32,13 @@ MOST_LINKS = 40
 MOST_ENGINE_LINKS = 255
 """Maximum symbolic links that containerd follows in one path."""
 WHITEOUT, OPAQUE = ".wh.", ".wh..wh..opq"
+MOUNTS = ("/proc", "/dev")
+"""Directories over which a runtime mounts the kernel's, also in an image without them."""
+PROCESSES = re.compile(r"/proc/\d+(?:/task/\d+)?(?:/(?:task|fd))?")
+"""Directories of processes and threads in /proc (proc(5)); which there are, only the kernel knows."""
+PROCESS_LINKS = re.compile(r"/proc/\d+(?:/task/\d+)?/(root|cwd)")
+KERNEL_LINKS = {"/proc/self": "1", "/proc/thread-self": "1/task/1", "/dev/fd": "/proc/self/fd"}
+"""Links of the kernel and of the runtime that lead on to `PROCESSES`."""
 CAPABILITY = "SCHILY.xattr.security.capability"
 
 
@@ -100,6 +108,8 @@ class Filesystem(Generic[T]):
     def __init__(self) -> None:
         self.root: Node[T] = Node(Kind.DIRECTORY)
         self.conflicts: list[str] = []
+        self.working_directory = "/"
+        """Where the processes of a container start."""
         self._entries = 0
         self._unpacked: list[Node[T]] = []
         """The layers, each unpacked separately."""
@@ -151,8 +161,8 @@ class Filesystem(Generic[T]):
     def resolve(self, path: str, *, follow: bool = True) -> tuple[str, Node[T]] | None:
         """Return the absolute path without links and the file there; None if there is no such file.
 
-        Resolves a path as Linux does for a process with this root (path_resolution(7)). Without `follow`, a link as the
-        last name is not followed.
+        Resolves a path as Linux does for a process with this root (path_resolution(7)), also through /proc. Without
+        `follow`, a link as the last name is not followed.
         """
         names, links = list(reversed(split_path(path))), 0
         at: list[tuple[str, Node[T]]] = [("", self.root)]
@@ -167,6 +177,8 @@ class Filesystem(Generic[T]):
                 del at[max(1, len(at) - 1) :]
                 continue
             node = above.children.get(name)
+            if (at[1][0] if len(at) > 1 else name) in ("proc", "dev"):
+                node = self._find_mounted("/".join((*(each for each, _ in at), name)), node)
             if node is None:
                 return None
             if node.kind is Kind.LINK and (names or follow):
@@ -179,6 +191,16 @@ class Filesystem(Generic[T]):
                 continue
             at.append((name, node))
         return "/" + "/".join(name for name, _ in at[1:]), at[-1][1]
+
+    def _find_mounted(self, path: str, own: Node[T] | None) -> Node[T] | None:
+        """Return what a process finds at a path below `MOUNTS`: what leads back into the image, or else its own."""
+        if path in KERNEL_LINKS:
+            return Node(Kind.LINK, target=KERNEL_LINKS[path])
+        if link := PROCESS_LINKS.fullmatch(path):
+            return Node(Kind.LINK, target="/" if link[1] == "root" else posixpath.join("/", self.working_directory))
+        if PROCESSES.fullmatch(path) or (path in MOUNTS and own is None):
+            return Node(Kind.DIRECTORY)
+        return own
 
     def walk(self) -> Iterator[tuple[str, Node[T]]]:
         """Yield every file with its path, a directory before its content; links are not followed."""

@@ -22,6 +22,7 @@ from supply_chain.adapters.image.configuration import (
     list_code_variables,
     list_settings,
     name_settings,
+    read_working_directory,
     search_configuration,
 )
 from supply_chain.adapters.image.distribution import examine, is_text_database
@@ -123,6 +124,7 @@ def _contents(
     config = json.loads(described)
     settings = list_settings(config)
     image = _Image(most, keeper, secrets=True)
+    image.files.working_directory = read_working_directory(config)
     for layer in manifest["layers"]:
         image.add(_open_packed(archive, layer), str(layer["mediaType"]))
     machine = MACHINES.get(config.get("architecture"), "")

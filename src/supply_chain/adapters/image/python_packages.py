@@ -372,6 +372,8 @@ class _File:
 
     path: str
     """Without links."""
+    is_code: bool
+    """Whether its published name, by which Python loads it, is that of code."""
     published: bytes
     """SHA-256 as published."""
     installed: bytes | None
@@ -383,7 +385,7 @@ def _list_files(files: Files, claim: _Claim, published: Published, checkpoint: C
     for path, digest in published.files.items() if published.files else _list_places(published.sources):
         checkpoint()
         real, content = _find(files, f"{claim.metadata.directory}/{path}")
-        yield _File(real, digest, content.sha256 if content else None)
+        yield _File(real, CODE.search(path) is not None, digest, content.sha256 if content else None)
 
 
 def _list_places(sources: Mapping[str, bytes]) -> Iterator[tuple[str, bytes]]:
@@ -422,13 +424,13 @@ class _Comparison:
             return "a version that the package index does not have"
         if not self.files:
             return "and no published file has its metadata"
-        code = [each for each in self.files if CODE.search(each.path)]
+        code = [each for each in self.files if each.is_code]
         is_missing = bool(code) and all(each.installed is None for each in code)
         return "and none of its code is there" if is_missing else ""
 
     def _explain_code(self, digests: _Digests, base: _Base) -> str:
         """Return which code is neither published nor of the base with this package; empty if none."""
-        code = {each.path: each.installed for each in self.files if CODE.search(each.path) and each.installed}
+        code = {each.path: each.installed for each in self.files if each.is_code and each.installed}
         changed = sorted(
             path
             for path, installed in code.items()

@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from supply_chain.adapters.image.configuration import read_working_directory
 from supply_chain.adapters.image.file_content import ContentStore, FileContent
 from supply_chain.adapters.image.filesystem import Filesystem, Kind, escape_path
 from supply_chain.adapters.image.package_records import PACKAGES, InstalledFiles
@@ -110,12 +111,12 @@ def find_scripts(files: Files, config: Mapping[str, Any]) -> frozenset[str]:
     Reads entry point, command and health check (OCI image 1.1, "Image Configuration"; Docker), also as text for a
     shell.
     """
-    directory, scripts = (config.get("config") or {}).get("WorkingDir") or "/", set[str]()
+    directory, scripts = read_working_directory(config), set[str]()
     for command in _list_commands(config):
         words = [part for word in command for part in _split_shell(word)]
         for at, word in enumerate(words):
             script = parse_arguments(words[at + 1 : at + MOST_ARGUMENTS])[1] if _is_interpreter(files, word) else ""
-            resolved = files.resolve(posixpath.join("/", directory, script)) if script else None
+            resolved = files.resolve(posixpath.join(directory, script)) if script else None
             if resolved is not None and resolved[1].content is not None:
                 scripts.add(resolved[0])
     return frozenset(scripts)

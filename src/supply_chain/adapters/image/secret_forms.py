@@ -151,6 +151,7 @@ def _compile(kind: str, anchor: bytes, form: bytes) -> _Form:
 
 _FORMS, _BINARY_FORMS = (tuple(_compile(*form) for form in forms) for forms in (FORMS, BINARY_FORMS))
 _PROGRAM_FORMS = tuple(form for form in _FORMS if form[1] not in _DER_ANCHORS)
+_KEY_FORMS = tuple(form for form in _FORMS if form[1] in (*_DER_ANCHORS, _KEY_BAG, _JAVA_KEY))
 _ZEROS = (b"", b"\0", b"\0\0\0")
 """Bytes between ASCII letters: none, or as in UTF-16 and UTF-32."""
 
@@ -197,6 +198,15 @@ def find_secret_patterns(
             line += content.count(b"\n", counted, match.start())
             counted = match.start()
             yield from find_secret_patterns(match.group().replace(b"\0", b"") + b"\0", line, most)
+
+
+def find_binary_keys(content: bytes) -> Iterator[tuple[int, str]]:
+    """Yield line and kind of each key in DER or in a key store, at most `MOST_SECRETS` for each pattern.
+
+    A file with one is read as a text if it begins with a mark of UTF-16; the text has other bytes.
+    """
+    if _ANCHORS.search(content):
+        yield from _find_secrets(content, 1, MOST_SECRETS, _KEY_FORMS)
 
 
 def _find_secrets(content: bytes, line: int, most: int | None, forms: Iterable[_Form]) -> Iterator[tuple[int, str]]:

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ValidationError
 
 from supply_chain.adapters.files.free_space import find_shortage
 from supply_chain.adapters.files.selection import PORTION, describe_files, list_files, split_arguments
-from supply_chain.adapters.image.secret_forms import decode_texts, find_secret_patterns
+from supply_chain.adapters.image.secret_forms import decode_texts, find_binary_keys, find_secret_patterns
 from supply_chain.adapters.process.command import Tool
 from supply_chain.adapters.tools.secret_readings import read_otherwise
 from supply_chain.errors import CheckNotMade
@@ -38,7 +38,7 @@ LARGEST = 5 * 1024 * 1024
 BATCH = 32 * 1024 * 1024
 """Bytes of copies after which they are scanned and removed. The last copy may exceed it."""
 
-SECRETS_VERSION = "10"
+SECRETS_VERSION = "11"
 """Version of this search. Raise it when more is searched, so that files that were checked before are checked again."""
 
 EVERY_FILE = [
@@ -137,15 +137,18 @@ def find_secrets(
     with scratch("secrets") as work:
         files = {**(others or {}), **{file: context / file for file in list_files(context)}}
         texts, binary, large = list[str](), list[str](), list[str]()
+        places, declared = Places(), Places()
 
         def read_files() -> Iterator[tuple[str, bytes]]:
             for file, path in files.items():
                 content = _content(path)
-                (large if content is None else texts if decode_texts(content) else binary).append(file)
+                text = content is not None and bool(decode_texts(content))
+                (large if content is None else texts if text else binary).append(file)
                 if content is not None:
+                    for line, kind in find_binary_keys(content) if text else ():
+                        places.add(file, line, [kind])
                     yield file, content
 
-        places, declared = Places(), Places()
         for copies in _write_batches(work, read_files()):
             places.merge(_search_copies(tool, work, copies))
             excused = dict[str, str]()

@@ -202,7 +202,9 @@ def test_cancelled_run_stops_at_the_next_step(repository):
         pass
 
 
-@pytest.mark.parametrize("name", ["a\nb", "a\x1b[31mb", "a\udcffb"])
+@pytest.mark.parametrize(
+    "name", ["a\nb", "a\x1b[31mb", "a\udcffb", "a\u2061", "a\u00ad", "\ufe0fa", "a\u3164", "a\U000e0041"]
+)
 def test_directory_name_with_control_characters_is_refused(tmp_path: Path, name):
     """Without a remote the name of the directory would appear in signed provenance."""
     for make in (write_plain, make_repository):

@@ -86,6 +86,32 @@ def test_resolve_follows_path_as_kernel_does(path, real):
     assert (found[0] if found else None) == real
 
 
+@pytest.mark.parametrize(
+    ("path", "real"),
+    [
+        ("/proc/self/root/opt/f", "/opt/f"),
+        ("/proc/7/root/opt/f", "/opt/f"),
+        ("/proc/thread-self/root/opt/f", "/opt/f"),
+        ("/proc/self/task/9/root/opt/f", "/opt/f"),
+        ("/proc/self/../1/fd/../cwd/f", "/opt/f"),
+        ("/dev/fd/../root/proc/1/cwd/../opt/f", "/opt/f"),
+        ("/in/opt/f", "/opt/f"),
+        ("/proc/self/exe", None),
+        ("/proc/x/root/opt/f", None),
+        ("/dev/null", None),
+    ],
+)
+@pytest.mark.parametrize("own", [[], [entry("proc/self"), entry("proc/1/root"), entry("dev/fd")]])
+def test_resolve_follows_what_the_kernel_mounts(path, real, own):
+    """Over whatever the image has there; a process finds its root and its directory below /proc (proc(5))."""
+    files = laid([entry("opt/f"), link("in", "proc/self/root"), *own])
+    files.working_directory = "/opt"
+
+    found = files.resolve(path)
+
+    assert (found[0] if found else None) == real
+
+
 def test_resolve_without_follow_returns_the_link_itself():
     """Links in the directories of the path are still followed."""
     files = laid([entry("a/f"), link("b", "a"), link("a/l", "f")])

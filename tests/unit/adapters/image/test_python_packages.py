@@ -183,6 +183,19 @@ def test_false_claim_is_named(contents, of, why):
     assert read(contents, of).false_claims == (f"/{INFO}/METADATA:1: it claims to be hat 2.0, {why}; {REMEDY}",)
 
 
+@pytest.mark.parametrize("target", ["/opt/old.bin", "/proc/self/root/opt/old.bin"])
+@pytest.mark.parametrize("name", ["hat/__init__.py", "hat/felt.so"])
+def test_link_to_other_code_is_a_false_claim(name, target):
+    """Python loads it by the link's name, whatever the file's own name is, also by way of /proc."""
+    path = f"{DIRECTORY}/{name}"
+    own = {each: content for each, content in installed().items() if each != path}
+    published = wheel({**HAT, path: b"new"})
+
+    (claim,) = read({**own, "opt/old.bin": b"old"}, index(published), {path: target}).false_claims
+
+    assert "and what is published differs from /opt/old.bin" in claim
+
+
 def test_changed_file_does_not_count_as_installed():
     """It is read as the application's own, and the unchanged ones are not."""
     packages = read(installed({**HAT, f"{DIRECTORY}/hat/__init__.py": b"evil\n"}), index(wheel()))

@@ -7,6 +7,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from supply_chain.adapters.image.secret_forms import MARKS, MOST_SECRETS
 from supply_chain.adapters.process.command import Tool
@@ -315,6 +317,16 @@ def test_byte_order_mark_hides_no_secret(tmp_path: Path):
 
     names = [f"{kind}-{size}.ini" for kind in range(4) for size in range(5)]
     assert found == tuple(f"{name}:{at}" for name in names for at in ("2: Secret Keyword", "3: npm token"))
+
+
+@pytest.mark.parametrize("mark", MARKS)
+def test_byte_order_mark_hides_no_binary_key(tmp_path: Path, mark: bytes):
+    """The check of the image leaves out what this check has read as a text."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    form = (Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
+    (tmp_path / "key.bin").write_bytes(mark + key.private_bytes(*form))
+
+    assert find_secrets(DETECT, tmp_path, now).failed == ("key.bin:1: private key",)
 
 
 @pytest.mark.parametrize("letter", ["", "é"], ids=["utf-8 too", "no utf-8"])
