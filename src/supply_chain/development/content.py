@@ -38,7 +38,7 @@ MOST_LISTED = 50
 IN_CONFIGURATION = re.compile(r"configuration:(\d+): ")
 """How a finding in the image's configuration begins."""
 UNREAD_REMEDY = "install it in a base, or review this line"
-CONTENT_VERSION = "18"
+CONTENT_VERSION = "19"
 """Version of this check. Raise it when the check examines more, so that images that passed before are checked again."""
 
 

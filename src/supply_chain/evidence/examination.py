@@ -11,7 +11,7 @@ from supply_chain.model.manifest import Unjudged, UnjudgedKind
 
 OS_RELEASE = "/etc/os-release"
 """The path for which an owner accepts that an image has another distribution than its base."""
-EXAMINATION_VERSION = "14"
+EXAMINATION_VERSION = "15"
 """Version of the examination. It is raised when more is looked for, so that images are examined again."""
 
 COMPILED_PYTHON = "compiled Python"

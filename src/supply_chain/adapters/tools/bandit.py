@@ -46,7 +46,7 @@ ASSERT = "B101"
 """Code of bandit's finding about `assert`, which is normal in tests."""
 PASSWORDS, PASSWORD = ("B105", "B106", "B107"), "Possible hardcoded password"
 """Codes of bandit's findings that quote a password, and the text without it: many people read a result."""
-SOURCE_VERSION = "6"
+SOURCE_VERSION = "7"
 """Version of this check. Raise it when more is read, so that files that were checked before are checked again."""
 PACKED = re.compile(r"\.(pyc|pyo|pyz|whl|egg)$", re.IGNORECASE)
 
