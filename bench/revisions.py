@@ -76,7 +76,7 @@ def section(rounds: list[list[Round]], names: list[str]) -> list[str]:
         TITLE,
         "",
         f"`python -m bench.revisions`, {datetime.now(UTC):%Y-%m-%d}: {names[0]} and {names[1]}, "
-        f"{len(rounds)} rounds, arms interleaved, medians; no other run is active.",
+        f"{len(rounds)} rounds, arms interleaved, medians; begun without active runs.",
         "",
         "chain | before, s | after, s | ratio, round by round | goal",
         "---|---|---|---|---",

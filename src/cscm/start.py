@@ -24,7 +24,7 @@ are fast.
 """
 COMPLETION = "_CSCM_COMPLETE"
 """Variable with which a shell asks for the words that may follow."""
-UNLOCKS = "COSIGN_PASSWORD"
+KEY_VARIABLE = "COSIGN_PASSWORD"
 """Variable with the password of a key, which otherwise is typed in a terminal."""
 KEY = re.compile(r"--key\b")
 PRIVATE = re.compile(r"--verbose$|-v$|.*\bpkcs11:|.*/(dev|proc)/")
@@ -51,5 +51,5 @@ def main() -> None:
 def can_be_forked(words: Sequence[str], environment: Mapping[str, str]) -> bool:
     """Return whether a command needs Prefect, and nothing of its caller that a fork lacks."""
     needed = COMPLETION in environment or (bool(words) and words[0] in FORKABLE)
-    asks = UNLOCKS not in environment and any(map(KEY.match, words))
+    asks = KEY_VARIABLE not in environment and any(map(KEY.match, words))
     return needed and not asks and not any(map(PRIVATE.match, words))

@@ -21,7 +21,7 @@ MAX_LINKS = 40
 """Largest number of links that are followed one after the other (the limit of Linux)."""
 
 CONTROL = frozenset(("Cc", "Cf", "Cs", "Zl", "Zp"))
-"""Categories of characters that are not printed, or make a name appear in another order than it is written."""
+"""Categories of characters of which most are not printed, or change the order in which a name is shown."""
 IGNORABLE = re.compile(
     "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff"
     "\uffa0\ufff0-\ufff8\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"

@@ -53,7 +53,7 @@ def artifact_key(*words: str) -> str:
 
     Prefect accepts lower-case letters, digits and dashes. A key ends with a part of the words' digest if they have
     other characters, are long, end like such a key, or do not show where each of them ends. The first word is the kind
-    of the artifact; the keys of two kinds are never alike.
+    of the artifact; none may begin with another one and a dash.
     """
     joined = "-".join(words)
     key = NO_KEY.sub("-", joined.lower())[:LONGEST_KEY].strip("-")

@@ -347,9 +347,9 @@ def test_layers_that_an_image_states_do_not_say_what_a_build_is_based_on(buildki
 
 
 @pytest.mark.parametrize("value", ["docker.io/curated/base/a:latest", "nothing", '""'])
-@pytest.mark.parametrize("label", ["cscm.reader.base", "org.opencontainers.image.base.name"])
-def test_label_does_not_say_what_a_build_is_based_on(buildkit: BuildKit, label: str, value: str) -> None:
+def test_label_does_not_say_what_a_build_is_based_on(buildkit: BuildKit, value: str) -> None:
     """Neither a label of the Dockerfile nor one of the image below."""
+    label = "cscm.reader.base"  # by which the reader found it once
     config = json.dumps({"config": {"Labels": {label: value}}})
 
     for text in (OTHER_COPIED, f"{OTHER_COPIED}LABEL {label}={value}\n"):

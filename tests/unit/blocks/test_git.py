@@ -1,6 +1,10 @@
 """The block of a git repository."""
 
+import time
+
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from pydantic import SecretStr, ValidationError
 
 from blocks import GitRepository
@@ -25,6 +29,14 @@ def test_repository_block_takes_only_https_without_credentials(fields):
     """The address is in records and errors, and a token in plain would be anybody's."""
     with pytest.raises(ValidationError):
         GitRepository(**(VALID | fields))
+
+
+def test_branch_waits_also_in_a_cancelled_run():
+    """Such a run has to revert its commit, and may have to try again."""
+    key = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()).decode()
+    block = GitRepository(**{**VALID, "signing_key": SecretStr(key)})
+
+    assert block.branch("main").wait is time.sleep
 
 
 def test_repository_block_reports_unusable_key_without_showing_it():

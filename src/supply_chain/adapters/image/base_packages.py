@@ -146,7 +146,7 @@ def _find_changed(files: Files, base: Files, records: Collection[ApkRecord], own
     for record in records:
         changed = set[str]()
         for path in listed.get(_identify(record), ()):
-            before, now = base.resolve(path), files.resolve(path)
+            before, now = base.resolve(path), files.resolve(path, mounted=True)
             file, program = (each[1].content if each else None for each in (before, now))
             if file and program and now and program.machine and program.sha256 != file.sha256:
                 changed.add(now[0])

@@ -157,7 +157,7 @@ def _select_with_programs(
 
     def is_program(path: str) -> bool:
         checkpoint()
-        file = files.resolve(path)
+        file = files.resolve(path, mounted=True)
         return bool(file and file[1].content and file[1].content.machine)
 
     def names_program(package: DebianPackage) -> bool:
@@ -290,7 +290,7 @@ class _Published:
 
     def _find(self, path: str) -> tuple[str, FileContent] | None:
         """Return the path without links and the content of the file at a path; None if there is none."""
-        file = self.files.resolve(path)
+        file = self.files.resolve(path, mounted=True)
         return (file[0], file[1].content) if file and file[1].content else None
 
     def _is_published(self, place: str, real: str, content: FileContent) -> bool:

@@ -32,13 +32,12 @@ MOST_LINKS = 40
 MOST_ENGINE_LINKS = 255
 """Maximum symbolic links that containerd follows in one path."""
 WHITEOUT, OPAQUE = ".wh.", ".wh..wh..opq"
-MOUNTS = ("/proc", "/dev")
+MOUNTS = ("proc", "sys", "dev")
 """Directories over which a runtime mounts the kernel's, also in an image without them."""
-PROCESSES = re.compile(r"/proc/\d+(?:/task/\d+)?(?:/(?:task|fd))?")
-"""Directories of processes and threads in /proc (proc(5)); which there are, only the kernel knows."""
-PROCESS_LINKS = re.compile(r"/proc/\d+(?:/task/\d+)?/(root|cwd)")
+PROCESS_LINKS = re.compile(r"/proc/[1-9][0-9]*(?:/task/[1-9][0-9]*)?/(root|cwd)")
+"""Links of processes and threads that lead back into the image (proc(5))."""
 KERNEL_LINKS = {"/proc/self": "1", "/proc/thread-self": "1/task/1", "/dev/fd": "/proc/self/fd"}
-"""Links of the kernel and of the runtime that lead on to `PROCESSES`."""
+"""Links of the kernel and of the runtime that lead on to `PROCESS_LINKS`."""
 CAPABILITY = "SCHILY.xattr.security.capability"
 
 
@@ -130,6 +129,7 @@ class Filesystem(Generic[T]):
     def lower(self, layers: int) -> Filesystem[T]:
         """Return the files of the first `layers` alone; files are shared, and directories are not."""
         below = Filesystem[T]()
+        below.working_directory = self.working_directory
         for layer in self._unpacked[:layers]:
             _merge(below.root, layer)
         return below
@@ -158,11 +158,12 @@ class Filesystem(Generic[T]):
                 return True
         return True
 
-    def resolve(self, path: str, *, follow: bool = True) -> tuple[str, Node[T]] | None:
+    def resolve(self, path: str, *, follow: bool = True, mounted: bool = False) -> tuple[str, Node[T]] | None:
         """Return the absolute path without links and the file there; None if there is no such file.
 
-        Resolves a path as Linux does for a process with this root (path_resolution(7)), also through /proc. Without
-        `follow`, a link as the last name is not followed.
+        Resolves a path as Linux does for a process with this root (path_resolution(7)). Without `follow`, a link as the
+        last name is not followed. With `mounted`, the path is that of a running container, where it may lead through
+        `MOUNTS`; scanners read an image without these.
         """
         names, links = list(reversed(split_path(path))), 0
         at: list[tuple[str, Node[T]]] = [("", self.root)]
@@ -177,8 +178,8 @@ class Filesystem(Generic[T]):
                 del at[max(1, len(at) - 1) :]
                 continue
             node = above.children.get(name)
-            if (at[1][0] if len(at) > 1 else name) in ("proc", "dev"):
-                node = self._find_mounted("/".join((*(each for each, _ in at), name)), node)
+            if mounted and (at[1][0] if len(at) > 1 else name) in MOUNTS and not (len(at) == 1 and node is not None):
+                node = self._find_mounted("/".join((*(each for each, _ in at), name)))
             if node is None:
                 return None
             if node.kind is Kind.LINK and (names or follow):
@@ -192,15 +193,16 @@ class Filesystem(Generic[T]):
             at.append((name, node))
         return "/" + "/".join(name for name, _ in at[1:]), at[-1][1]
 
-    def _find_mounted(self, path: str, own: Node[T] | None) -> Node[T] | None:
-        """Return what a process finds at a path below `MOUNTS`: what leads back into the image, or else its own."""
+    def _find_mounted(self, path: str) -> Node[T]:
+        """Return what a process finds below `MOUNTS`: a link back into the image, or what may be a directory.
+
+        Which files are there, only the kernel knows; the image's own are hidden.
+        """
         if path in KERNEL_LINKS:
             return Node(Kind.LINK, target=KERNEL_LINKS[path])
         if link := PROCESS_LINKS.fullmatch(path):
-            return Node(Kind.LINK, target="/" if link[1] == "root" else posixpath.join("/", self.working_directory))
-        if PROCESSES.fullmatch(path) or (path in MOUNTS and own is None):
-            return Node(Kind.DIRECTORY)
-        return own
+            return Node(Kind.LINK, target="/" if link[1] == "root" else self.working_directory)
+        return Node(Kind.DIRECTORY)
 
     def walk(self) -> Iterator[tuple[str, Node[T]]]:
         """Yield every file with its path, a directory before its content; links are not followed."""

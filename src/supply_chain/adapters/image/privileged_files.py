@@ -80,7 +80,7 @@ def _is_world_writable(path: str, node: Node[FileContent]) -> bool:
 
 def _list_system(files: Files) -> set[str]:
     """Return the paths, without links, of what is in `SYSTEM`, also behind links, and of the directories above it."""
-    places = [place for each in SYSTEM if (place := files.resolve(each))]
+    places = [place for each in SYSTEM if (place := files.resolve(each, mounted=True))]
     above = {parent for path, _ in places for parent in _list_parents(path)}
     listed, waiting = set[str](), places
     while waiting:
@@ -90,7 +90,7 @@ def _list_system(files: Files) -> set[str]:
         listed.add(path)
         for name, child in node.children.items():
             below = f"{path.rstrip('/')}/{name}"
-            target = files.resolve(below) if child.kind is Kind.LINK else (below, child)
+            target = files.resolve(below, mounted=True) if child.kind is Kind.LINK else (below, child)
             if target is not None and below != APPLICATIONS:
                 waiting.append(target)
     return listed | above

@@ -327,9 +327,9 @@ def _read(keeper: ContentStore, file: FileContent, path: str) -> bytes:
     return content
 
 
-def _find(files: Files, path: str) -> tuple[str, FileContent | None]:
-    """Return a file's path without links, and its content; None if there is no file."""
-    file = files.resolve(path)
+def _find(files: Files, path: str, *, mounted: bool = False) -> tuple[str, FileContent | None]:
+    """Return a file's path without links, and its content; None if there is no file. `mounted` is as for `resolve`."""
+    file = files.resolve(path, mounted=mounted)
     return (file[0], file[1].content) if file and file[1].content else (path, None)
 
 
@@ -384,7 +384,7 @@ def _list_files(files: Files, claim: _Claim, published: Published, checkpoint: C
     """Yield the files of the published wheel, or those of the published source at each place of a build's choice."""
     for path, digest in published.files.items() if published.files else _list_places(published.sources):
         checkpoint()
-        real, content = _find(files, f"{claim.metadata.directory}/{path}")
+        real, content = _find(files, f"{claim.metadata.directory}/{path}", mounted=True)
         yield _File(real, CODE.search(path) is not None, digest, content.sha256 if content else None)
 
 

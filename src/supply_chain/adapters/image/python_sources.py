@@ -116,7 +116,7 @@ def find_scripts(files: Files, config: Mapping[str, Any]) -> frozenset[str]:
         words = [part for word in command for part in _split_shell(word)]
         for at, word in enumerate(words):
             script = parse_arguments(words[at + 1 : at + MOST_ARGUMENTS])[1] if _is_interpreter(files, word) else ""
-            resolved = files.resolve(posixpath.join(directory, script)) if script else None
+            resolved = files.resolve(posixpath.join(directory, script), mounted=True) if script else None
             if resolved is not None and resolved[1].content is not None:
                 scripts.add(resolved[0])
     return frozenset(scripts)
@@ -150,7 +150,7 @@ def _split_shell(word: str) -> list[str]:
 
 
 def _is_interpreter(files: Files, word: str) -> bool:
-    resolved = files.resolve(word) if word.startswith("/") else None
+    resolved = files.resolve(word, mounted=True) if word.startswith("/") else None
     return is_interpreter(word) or (resolved is not None and is_interpreter(resolved[0]))
 
 
@@ -207,7 +207,7 @@ def _named_files(files: Files) -> Iterator[tuple[str, str, FileContent]]:
     """Yield every regular file with its path and with each link that leads to it; and its path without links."""
     for path, node in files.walk():
         if node.kind is Kind.LINK and any(each.search(path) for each in (MODULE, STARTUP_FILE, COMPILED)):
-            target = files.resolve(path)
+            target = files.resolve(path, mounted=True)
             if target is not None and target[1].content is not None:
                 yield path, target[0], target[1].content
         elif node.content is not None:
@@ -244,7 +244,7 @@ def find_unread_bytecode(
 def _is_from_package(path: str, files: Files, keeper: ContentStore, installed: InstalledFiles) -> bool:
     """Return whether the source next to a compiled file is unchanged from a package, or of a standard library."""
     match = BYTECODE.fullmatch(path)
-    source = files.resolve(f"{match[1]}{match[2]}.py") if match else None
+    source = files.resolve(f"{match[1]}{match[2]}.py", mounted=True) if match else None
     if source is None or source[1].content is None:
         return False
     real, content = source[0], source[1].content

@@ -203,7 +203,7 @@ def find_secret_patterns(
 def find_binary_keys(content: bytes) -> Iterator[tuple[int, str]]:
     """Yield line and kind of each key in DER or in a key store, at most `MOST_SECRETS` for each pattern.
 
-    A file with one is read as a text if it begins with a mark of UTF-16; the text has other bytes.
+    A file that begins with a byte order mark is read as text, which changes the bytes of a binary key.
     """
     if _ANCHORS.search(content):
         yield from _find_secrets(content, 1, MOST_SECRETS, _KEY_FORMS)

@@ -96,20 +96,27 @@ def test_resolve_follows_path_as_kernel_does(path, real):
         ("/proc/self/../1/fd/../cwd/f", "/opt/f"),
         ("/dev/fd/../root/proc/1/cwd/../opt/f", "/opt/f"),
         ("/in/opt/f", "/opt/f"),
-        ("/proc/self/exe", None),
+        ("/sys/../opt/f", "/opt/f"),
+        ("/dev/shm/../../opt/f", "/opt/f"),
+        ("/proc/sys/../self/ns/../root/opt/f", "/opt/f"),
+        ("/proc/07/root/opt/f", None),
         ("/proc/x/root/opt/f", None),
-        ("/dev/null", None),
     ],
 )
-@pytest.mark.parametrize("own", [[], [entry("proc/self"), entry("proc/1/root"), entry("dev/fd")]])
+@pytest.mark.parametrize("own", [[], [entry("proc/self"), entry("proc/1/root/opt/f"), entry("proc/x/root/opt/f")]])
 def test_resolve_follows_what_the_kernel_mounts(path, real, own):
     """Over whatever the image has there; a process finds its root and its directory below /proc (proc(5))."""
     files = laid([entry("opt/f"), link("in", "proc/self/root"), *own])
     files.working_directory = "/opt"
 
-    found = files.resolve(path)
+    found = files.resolve(path, mounted=True)
 
-    assert (found[0] if found else None) == real
+    assert (found[0] if found and found[1].content else None) == real
+
+
+def test_scanners_see_no_way_through_what_the_kernel_mounts():
+    """They read the image alone."""
+    assert laid([entry("opt/f"), link("in", "/proc/self/root/opt/f")]).resolve("/in") is None
 
 
 def test_resolve_without_follow_returns_the_link_itself():

@@ -195,14 +195,14 @@ func (r *images) ResolveImageConfig(_ context.Context, ref string, opt sourceres
 			delete(config, key)
 		}
 	}
-	// An image without layers is no source, whatever its configuration says. By its layer, `named` finds it again.
+	// An image without layers is no source, whatever its configuration says. By its layer, `findImage` finds it again.
 	config["rootfs"] = map[string]any{"type": "layers", "diff_ids": []string{digest.FromString(ref).String()}}
 	content, err := json.Marshal(config)
 	return ref, "", content, err
 }
 
-// named returns the name of the image with these layers, which no instruction changes, unlike labels.
-func (r *images) named(layers []digest.Digest) (string, bool) {
+// findImage returns the name of the image with these layers, which no instruction changes, unlike labels.
+func (r *images) findImage(layers []digest.Digest) (string, bool) {
 	for ref := range r.asked {
 		if len(layers) == 1 && layers[0] == digest.FromString(ref) {
 			return ref, true
@@ -255,7 +255,7 @@ func convert(ctx context.Context, input request, name string) (out target) {
 	}
 	if base != nil {
 		var ok bool
-		if out.Base, ok = resolver.named(base.RootFS.DiffIDs); !ok {
+		if out.Base, ok = resolver.findImage(base.RootFS.DiffIDs); !ok {
 			out.Error = &problem{"the image that the last stage is built on is unknown", 0, false}
 			return out
 		}
