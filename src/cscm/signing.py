@@ -12,6 +12,7 @@ import click
 
 from cscm.options import Words
 from cscm.session import load_block
+from cscm.start import KEY_VARIABLE
 from orchestration.project import TOOLS, find_home, find_project
 from supply_chain.adapters.process.command import Tool
 from supply_chain.adapters.tools.cosign import KEYLESS, settings_of_person, sign_for_person
@@ -27,7 +28,6 @@ from supply_chain.policy.signed_documents import (
 )
 from supply_chain.scratch import write_private
 
-VARIABLE = "COSIGN_PASSWORD"
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -132,8 +132,8 @@ def find_cosign() -> Tool:
 def password_of(key: str) -> Mapping[str, str]:
     """Return the variables that cosign needs for a key; ask for the password of a file if it is not set."""
     settings = settings_of_person()
-    if VARIABLE not in settings and key != KEYLESS and Path(key).is_file():
-        settings[VARIABLE] = click.prompt(
+    if KEY_VARIABLE not in settings and key != KEYLESS and Path(key).is_file():
+        settings[KEY_VARIABLE] = click.prompt(
             f"Password of {key} (Enter if it has none)", hide_input=True, default="", show_default=False, err=True
         )
     return settings

@@ -439,7 +439,7 @@ def _without_credentials(remote: str) -> str:
     The user's name stays in `user@host:path`. In an http or https address, the query and the fragment are removed too,
     because they may contain a token. The address is parsed as git parses it (RFC 3986; git-clone(1), "GIT URLS"),
     except for a password that contains an unescaped `/` or `@`. Raises `SourceInvalid` if more than one `@` could be
-    the end of the password, for control characters, and for more than `MAX_REMOTE` characters.
+    the end of the password, for control or invisible characters, and for more than `MAX_REMOTE` characters.
     """
     if len(remote) > MAX_REMOTE:
         raise SourceInvalid(
@@ -448,7 +448,7 @@ def _without_credentials(remote: str) -> str:
         )
     if has_control(remote):
         raise SourceInvalid(
-            "The address of the git remote origin holds control characters.\n"
+            "The address of the git remote origin has control characters or invisible ones.\n"
             "Set it without them (`git remote set-url origin ADDRESS`)."
         )
     url = SCHEME.match(remote)
