@@ -189,6 +189,7 @@ def in_engine_tools(host: ContainerHost, workbench: Workbench) -> dict[Check, Ma
         "content": CONTENT_VERSION,
         "python-indexes": " ".join(workbench.python_indexes),
         "debian-archives": ", ".join(workbench.debian_archives),
+        "npm-registries": " ".join(workbench.npm_registries),
     }
     return {
         Check.TESTS: {**both, "tests": TESTS_VERSION},

@@ -107,7 +107,9 @@ class TierPorts:
     def package_sources(self) -> PackageSources:
         """What the packages in images are compared with."""
         workbench = self.workbench
-        return PackageSources(workbench.python_index, workbench.debian_archive, self._count_base_layers)
+        return PackageSources(
+            workbench.python_index, workbench.debian_archive, workbench.npm_registry, self._count_base_layers
+        )
 
     def _count_base_layers(self, layers: Sequence[Digest]) -> int:
         return self.bases.count_layers(layers)

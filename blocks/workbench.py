@@ -20,6 +20,7 @@ from supply_chain.adapters.docker.buildx import find_client
 from supply_chain.adapters.docker.dockerfile import BuildKitReader
 from supply_chain.adapters.files.private_files import PrivateFiles
 from supply_chain.adapters.git.repository import read_remote
+from supply_chain.adapters.npm_registry import NpmRegistries
 from supply_chain.adapters.process.command import Tool
 from supply_chain.adapters.python_index import PythonIndexes
 from supply_chain.adapters.registry.content_cache import ContentCache
@@ -30,7 +31,14 @@ from supply_chain.adapters.vulndb import pin_database
 from supply_chain.adapters.vulndb.report_cache import ReportCache
 from supply_chain.adapters.vulndb.scanner import current_scanner
 from supply_chain.development.bases import REGISTRIES
-from supply_chain.development.content import DEBIAN_ARCHIVES, PYTHON_INDEXES, DebianArchiveLine, PackageIndexUrl
+from supply_chain.development.content import (
+    DEBIAN_ARCHIVES,
+    NPM_REGISTRIES,
+    PYTHON_INDEXES,
+    DebianArchiveLine,
+    NpmRegistryUrl,
+    PackageIndexUrl,
+)
 from supply_chain.errors import PolicyUnsigned, SupplyChainError
 from supply_chain.evidence.statement import Statement
 from supply_chain.execution.environment import DockerEnvironment, Environment, KubernetesEnvironment
@@ -138,6 +146,12 @@ class Workbench(Setting):
         description="The archives with which Debian packages in images are compared, as in sources.list without `deb`; "
         "none: the packages' own records count.",
     )
+    npm_registries: tuple[NpmRegistryUrl, ...] = Field(
+        default=NPM_REGISTRIES,
+        title="npm registries",
+        description="The URLs of registries, with which npm packages in images are compared; none: the packages' own "
+        "metadata count.",
+    )
 
     people_owner: str = Field(
         default="",
@@ -240,6 +254,13 @@ class Workbench(Setting):
             return None
         return DebianArchives(self.debian_archives, PrivateFiles(self._cache_directory / "debian"), self._certificates)
 
+    @cached_property
+    def npm_registry(self) -> NpmRegistries | None:
+        """The registries with which npm packages in images are compared; None if there are none."""
+        if not self.npm_registries:
+            return None
+        return NpmRegistries(self.npm_registries, PrivateFiles(self._cache_directory / "npm"), self._certificates)
+
     @property
     def _certificates(self) -> Path | None:
         return Path(self.ca_bundle) if self.ca_bundle else None
@@ -248,10 +269,9 @@ class Workbench(Setting):
         """Remove cache entries that will not be read again: those of other databases, and those not read recently."""
         self.report_cache.forget_others(database.digest)
         self.content_cache.forget_unused()
-        if self.python_index:
-            self.python_index.forget_unused()
-        if self.debian_archive:
-            self.debian_archive.forget_unused()
+        for each in (self.python_index, self.debian_archive, self.npm_registry):
+            if each:
+                each.forget_unused()
 
     @property
     def _cache_directory(self) -> Path:

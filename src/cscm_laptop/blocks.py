@@ -60,6 +60,7 @@ def workbench_of(state: LaptopState) -> Workbench:
         registries=state.registries,
         python_indexes=state.python_indexes,
         debian_archives=state.debian_archives,
+        npm_registries=state.npm_registries,
         people_owner=state.people_owner,
         installation=state.installation,
         policies_signed_since=state.policies_signed_since,

@@ -50,7 +50,14 @@ from supply_chain.adapters.tools.pins import Pins
 from supply_chain.adapters.tools.toolbox import Toolbox
 from supply_chain.adapters.vulndb import Database, read_database
 from supply_chain.development.bases import REGISTRIES
-from supply_chain.development.content import DEBIAN_ARCHIVES, PYTHON_INDEXES, DebianArchiveLine, PackageIndexUrl
+from supply_chain.development.content import (
+    DEBIAN_ARCHIVES,
+    NPM_REGISTRIES,
+    PYTHON_INDEXES,
+    DebianArchiveLine,
+    NpmRegistryUrl,
+    PackageIndexUrl,
+)
 from supply_chain.errors import DatabaseUnusable, EngineUnavailable, PartFailed, PortBusy, SettingInvalid
 from supply_chain.model.container import OWNER
 from supply_chain.model.image import Model
@@ -92,6 +99,7 @@ class LaptopState(Model):
     registries: tuple[str, ...] = REGISTRIES
     python_indexes: tuple[PackageIndexUrl, ...] = PYTHON_INDEXES
     debian_archives: tuple[DebianArchiveLine, ...] = DEBIAN_ARCHIVES
+    npm_registries: tuple[NpmRegistryUrl, ...] = NPM_REGISTRIES
     notify: str = "supply-chain-log/operators"
     lifecycle: str = "plan"
     people_owner: str
@@ -264,6 +272,7 @@ def _state(
         registries=profile.registries,
         python_indexes=profile.python_indexes,
         debian_archives=profile.debian_archives,
+        npm_registries=profile.npm_registries,
         notify=profile.notify,
         lifecycle=profile.lifecycle,
         people_owner=people_owner,

@@ -12,7 +12,14 @@ from pydantic import AwareDatetime, Field, StringConstraints, field_validator, m
 from cscm_laptop.cluster.settings import ClusterSettings
 from cscm_laptop.ports import HOST
 from supply_chain.development.bases import REGISTRIES
-from supply_chain.development.content import DEBIAN_ARCHIVES, PYTHON_INDEXES, DebianArchiveLine, PackageIndexUrl
+from supply_chain.development.content import (
+    DEBIAN_ARCHIVES,
+    NPM_REGISTRIES,
+    PYTHON_INDEXES,
+    DebianArchiveLine,
+    NpmRegistryUrl,
+    PackageIndexUrl,
+)
 from supply_chain.errors import SettingInvalid
 from supply_chain.model.documents import read_document
 from supply_chain.model.image import DIGEST, Model
@@ -72,6 +79,10 @@ class Profile(Model):
         default=DEBIAN_ARCHIVES,
         description="the archives with which Debian packages in images are compared, as in sources.list without `deb`; "
         "none: their own records count",
+    )
+    npm_registries: tuple[NpmRegistryUrl, ...] = Field(
+        default=NPM_REGISTRIES,
+        description="the registries with which npm packages in images are compared; none: their own metadata count",
     )
     database: Literal["auto", "starter"] = Field(
         default="auto",

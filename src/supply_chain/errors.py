@@ -324,7 +324,7 @@ class RegistryUnavailable(RegistryFailed):
 class PackageIndexFailed(SupplyChainError):
     """A package index or archive gave an answer that cannot be used.
 
-    Check `python_indexes` and `debian_archives` in the workbench's block.
+    Check the workbench's `python_indexes`, `debian_archives` and `npm_registries`.
     """
 
     code = "packages.index-failed"
@@ -333,7 +333,7 @@ class PackageIndexFailed(SupplyChainError):
 class PackageIndexUnavailable(PackageIndexFailed):
     """A package index or archive did not answer.
 
-    Check `python_indexes` and `debian_archives` in the workbench's block, and the network.
+    Check the workbench's `python_indexes`, `debian_archives` and `npm_registries`, and the network.
     """
 
     code = "packages.index-unavailable"

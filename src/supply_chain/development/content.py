@@ -19,6 +19,10 @@ from supply_chain.text import pluralize, truncate_lines
 
 PackageIndexUrl = Annotated[str, StringConstraints(pattern=r"^https?://[^\s@]+$", max_length=500)]
 """Address of a package index of Python. Checks state it, so it contains no password."""
+NpmRegistryUrl = PackageIndexUrl
+"""Address of a registry of npm, without a password."""
+NPM_REGISTRIES: tuple[NpmRegistryUrl, ...] = ("https://registry.npmjs.org/",)
+"""Registries with which npm packages are compared, unless an operator names others."""
 PYTHON_INDEXES: tuple[PackageIndexUrl, ...] = ("https://pypi.org/simple/",)
 """Package indexes with which Python packages are compared, unless an operator names others."""
 DebianArchiveLine = Annotated[
@@ -38,7 +42,7 @@ MOST_LISTED = 50
 IN_CONFIGURATION = re.compile(r"configuration:(\d+): ")
 """How a finding in the image's configuration begins."""
 UNREAD_REMEDY = "install it in a base, or review this line"
-CONTENT_VERSION = "19"
+CONTENT_VERSION = "20"
 """Version of this check. Raise it when the check examines more, so that images that passed before are checked again."""
 
 
@@ -85,6 +89,10 @@ class Contents:
     """Name and version of each package of apk that the image's curated base lacks."""
     uncompared_databases: tuple[str, ...] = ()
     """Package manager and path of each database of rpm, pacman or portage that is not the curated base's."""
+    uncompared_npm: int = 0
+    """Number of npm packages that were not compared with a registry, because there is none."""
+    uncompared_files: Mapping[str, int] = field(default_factory=dict)
+    """Kind of packages that are compared with nothing, such as `Java` → number of files that say which there are."""
     examination: Examination = field(default_factory=Examination)
     """Content that no scanner judges, files with more rights, and paths where engines would unpack others."""
 
@@ -198,6 +206,9 @@ def _warn_uncompared(contents: Contents) -> list[str]:
     if contents.uncompared:
         packages = pluralize(contents.uncompared, "Python package")
         warned.append(f"{packages} in it not compared with a package index, as python_indexes names none")
+    if contents.uncompared_npm:
+        packages = pluralize(contents.uncompared_npm, "npm package")
+        warned.append(f"{packages} in it not compared with a registry, as npm_registries names none")
     if contents.uncompared_debian:
         packages = pluralize(contents.uncompared_debian, "Debian package")
         warned.append(f"{packages} in it not compared with an archive, as debian_archives names none")
@@ -215,6 +226,11 @@ def _warn_uncompared(contents: Contents) -> list[str]:
         f"The records of {each} in it are not a curated base's, and are compared with nothing"
         for each in contents.uncompared_databases
     ]
+    if contents.uncompared_files:
+        counted = ", ".join(
+            f"{kind} ({pluralize(number, 'file')})" for kind, number in contents.uncompared_files.items()
+        )
+        warned.append(f"Versions of packages in it are compared with nothing, for {counted}")
     return warned
 
 

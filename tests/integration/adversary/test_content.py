@@ -240,6 +240,16 @@ open(place, 'w').write(re.sub('(?m)^Version: .*', 'Version: 9.9', status))
 """
 
 
+FORGE_NPM = """\
+import json, os
+for place, version in {'/app/node_modules/lodash': '4.17.21', '/app/node_modules/minimist': '1.2.99'}.items():
+    os.makedirs(place)
+    name = os.path.basename(place)
+    open(place + '/package.json', 'w').write(json.dumps({'name': name, 'version': version, 'main': 'lodash.js'}))
+    open(place + '/lodash.js', 'w').write('exports.VERSION = "4.17.20"')
+"""
+
+
 FORGED = f"""\
 FROM curated/base/python AS test
 COPY subject /
@@ -249,6 +259,7 @@ FROM curated/base/python
 USER 0
 RUN ["/usr/bin/python3", "-c", "exec(bytes.fromhex({FORGE.encode().hex()!r}))"]
 RUN ["/usr/bin/python3", "-c", "exec(bytes.fromhex({FORGE_DEBIAN.encode().hex()!r}))"]
+RUN ["/usr/bin/python3", "-c", "exec(bytes.fromhex({FORGE_NPM.encode().hex()!r}))"]
 COPY subject revision /
 USER 10001:10001
 EXPOSE 8080
@@ -265,3 +276,7 @@ def test_packages_with_false_records_are_read_and_their_versions_compared(bases:
     assert "/dist-packages/django/__init__.py:1" in facts, facts
     assert "it claims to be libssl3 9.9 (amd64), and the newest that the archives have is 3." in facts
     assert "/usr/lib/evil.py:1" in facts, facts
+    assert "it claims to be minimist 1.2.99, a version that the registry does not have" in facts
+    assert (
+        "it claims to be lodash 4.17.21, and what is published differs from /app/node_modules/lodash/lodash.js" in facts
+    )

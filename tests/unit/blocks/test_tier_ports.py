@@ -55,7 +55,9 @@ def test_tools_use_registry_of_tier(ports):
 def test_packages_are_compared_with_the_workbench_s_sources_and_the_bases(ports, monkeypatch):
     """The bases are read when an archive lacks a package, and not before."""
     sources = ports.package_sources
-    assert (sources.python, sources.debian) == (ports.workbench.python_index, ports.workbench.debian_archive)
+    workbench = ports.workbench
+    assert (sources.python, sources.debian) == (workbench.python_index, workbench.debian_archive)
+    assert sources.npm is not None and sources.npm == workbench.npm_registry
     assert sources.debian.lines == DEBIAN_ARCHIVES
     monkeypatch.setattr(TierPorts, "bases", Mock(count_layers=len))
 

@@ -13,8 +13,9 @@ from blocks import Workbench
 from orchestration.clock import now
 from supply_chain.adapters.debian_archive import DebianArchives
 from supply_chain.adapters.files.private_files import PrivateFiles
+from supply_chain.adapters.npm_registry import NpmRegistries
 from supply_chain.adapters.python_index import PythonIndexes
-from supply_chain.development.content import DEBIAN_ARCHIVES, PYTHON_INDEXES
+from supply_chain.development.content import DEBIAN_ARCHIVES, NPM_REGISTRIES, PYTHON_INDEXES
 from supply_chain.errors import DeclarationInvalid, PolicyUnsigned
 from supply_chain.policy import loading
 from supply_chain.policy.fact_values import name_conflict
@@ -87,6 +88,19 @@ def test_debian_archives_are_those_of_the_block(tmp_path):
     assert workbench(tmp_path, debian_archives=()).debian_archive is None
     with pytest.raises(ValidationError, match="debian_archives"):
         workbench(tmp_path, debian_archives=("https://me:secret@archive.invalid/debian bookworm main",))
+
+
+def test_npm_registries_are_those_of_the_block(tmp_path):
+    """Without one, the packages' own metadata count. No password is in an address, because checks state it."""
+    own = ("https://registry.invalid/npm/",)
+
+    assert present(workbench(tmp_path).npm_registry).urls == NPM_REGISTRIES
+    assert present(workbench(tmp_path, npm_registries=own, ca_bundle="/ca.pem").npm_registry) == NpmRegistries(
+        own, PrivateFiles(Path("/nowhere").with_name("results") / "npm"), Path("/ca.pem")
+    )
+    assert workbench(tmp_path, npm_registries=()).npm_registry is None
+    with pytest.raises(ValidationError, match="npm_registries"):
+        workbench(tmp_path, npm_registries=("https://me:secret@registry.invalid/",))
 
 
 def test_policies_that_were_checked_are_not_checked_again(tmp_path, monkeypatch):

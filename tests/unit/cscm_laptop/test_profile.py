@@ -45,6 +45,7 @@ def test_cscm_profile_selects_other_file(tmp_path):
         ("database: official\n", "database"),
         ("python_indexes: [pypi.org]\n", "python_indexes"),
         ("python_indexes: ['https://me:secret@index.invalid/simple/']\n", "python_indexes"),
+        ("npm_registries: [registry.npmjs.org]\n", "npm_registries"),
         ("debian_archives: [https://deb.debian.org/debian]\n", "debian_archives"),
         ("debian_archives: ['deb https://deb.debian.org/debian bookworm main']\n", "debian_archives"),
         ("debian_archives: ['https://me:secret@archive.invalid/debian bookworm main']\n", "debian_archives"),

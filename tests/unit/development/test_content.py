@@ -115,6 +115,22 @@ def test_content_check_warns_of_debian_packages_that_were_not_compared(checked):
     assert result.failed == ()
 
 
+def test_content_check_warns_of_npm_packages_that_were_not_compared(checked):
+    """An operator without a registry believes the packages' metadata."""
+    result = checked(uncompared_npm=1)
+
+    assert result.warned == ("1 npm package in it not compared with a registry, as npm_registries names none",)
+    assert result.failed == ()
+
+
+def test_content_check_warns_of_kinds_of_packages_that_are_compared_with_nothing(checked):
+    """Their versions may be false, and vulnerabilities hidden."""
+    result = checked(uncompared_files={"Java": 2, "Ruby": 1})
+
+    assert result.warned == ("Versions of packages in it are compared with nothing, for Java (2 files), Ruby (1 file)",)
+    assert result.failed == ()
+
+
 def test_content_check_warns_of_packages_that_no_base_has(checked):
     """Nothing says what these package managers installed, but a base that was examined."""
     result = checked(uncompared_apk=("hat 1.0", "cap 2"), uncompared_databases=("rpm (/var/lib/rpm/Packages.db)",))

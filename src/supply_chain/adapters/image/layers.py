@@ -28,10 +28,11 @@ from supply_chain.adapters.image.configuration import (
 from supply_chain.adapters.image.distribution import examine, is_text_database
 from supply_chain.adapters.image.file_content import HEAD, MACHINES, ContentStore, FileContent, read_file
 from supply_chain.adapters.image.filesystem import Filesystem, escape_path
+from supply_chain.adapters.image.npm_packages import describes_package
 from supply_chain.adapters.image.package_records import LARGEST_RECORD, InstalledFiles, is_record
 from supply_chain.adapters.image.packaged_files import PackagedFiles
 from supply_chain.adapters.image.packages import NO_SOURCES, PackageSources, read_packages, read_system_packages
-from supply_chain.adapters.image.python_packages import describes_packages
+from supply_chain.adapters.image.python_packages import describes_packages, read_python_packages
 from supply_chain.adapters.image.python_sources import (
     COMPILED,
     LARGEST_MODULE,
@@ -151,6 +152,8 @@ def _contents(
         unknown=packages.unknown,
         uncompared_apk=packages.uncompared_apk,
         uncompared_databases=packages.uncompared_databases,
+        uncompared_npm=packages.uncompared_npm,
+        uncompared_files=packages.uncompared_files,
         texts=_join_settings(settings) | texts,
         settings=name_settings(settings),
         unsearched=unsearched,
@@ -314,7 +317,7 @@ class _Image:
 
 def _most_stored(path: str) -> int:
     """Return the maximum bytes of a file with which its content is stored."""
-    if is_record(path) or describes_packages(path) or is_text_database(path):
+    if is_record(path) or describes_packages(path) or describes_package(path) or is_text_database(path):
         return LARGEST_RECORD
     module = MODULE.search(path) or STARTUP_FILE.search(path) or COMPILED.search(path)
     return LARGEST_MODULE if module else HEAD
@@ -472,7 +475,7 @@ def examine_image(
                 system = read_system_packages(image.files, keeper, sources, digests, checkpoint=checkpoint)
 
                 def read_installed() -> InstalledFiles:
-                    return read_packages(image.files, keeper, sources, system, checkpoint).installed
+                    return read_python_packages(image.files, keeper, sources.python, checkpoint, system.files).installed
 
                 examination = examine(image.files, keeper, read_installed, checkpoint)
                 return examination, system.find_packaged(image.files, checkpoint)

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cache
 
-from supply_chain.adapters.image import dpkg_records, python_packages
+from supply_chain.adapters.image import dpkg_records
 from supply_chain.adapters.image.base_packages import BasePackages, read_base_packages
 from supply_chain.adapters.image.debian_packages import DebianArchive, DebianPackages, read_debian_packages
 from supply_chain.adapters.image.file_content import ContentStore, FileContent
 from supply_chain.adapters.image.filesystem import Filesystem
-from supply_chain.adapters.image.package_records import SystemFiles
+from supply_chain.adapters.image.npm_packages import NpmRegistry, read_npm_packages
+from supply_chain.adapters.image.package_records import InstalledFiles, SystemFiles
 from supply_chain.adapters.image.packaged_files import PackagedFiles, find_proven
-from supply_chain.adapters.image.python_packages import PackageIndex, Packages
+from supply_chain.adapters.image.python_packages import PackageIndex, read_python_packages
 from supply_chain.model.image import Digest
 
 Files = Filesystem[FileContent]
@@ -25,11 +28,47 @@ class PackageSources:
 
     python: PackageIndex | None = None
     debian: DebianArchive | None = None
+    npm: NpmRegistry | None = None
     count_base_layers: Callable[[Sequence[Digest]], int] = lambda _: 0
     """Returns how many of an image's first layers, by their digests, are those of a curated base; 0 if none."""
 
 
 NO_SOURCES = PackageSources()
+UNCOMPARED = {
+    kind: re.compile(f".*/(?:{form})", re.DOTALL)
+    for kind, form in (
+        (".NET", r"[^/]*\.deps\.json|packages\.lock\.json"),
+        ("Java", r"[^/]+\.(?:jar|war|ear|par|sar|nar|jpi|hpi|kar|lpkg)"),
+        ("Lua", r"[^/]+\.rockspec"),
+        ("PHP", r"installed\.json|php/\.registry/(?:.*/)?[^/]+\.reg"),
+        ("R", r"DESCRIPTION"),
+        ("Ruby", r"specifications/(?:.*/)?[^/]+\.gemspec"),
+    )
+}
+"""Kind of packages that are compared with nothing → the paths by which syft finds them."""
+
+
+@dataclass(frozen=True)
+class Packages:
+    """What is known of the packages in an image."""
+
+    installed: InstalledFiles
+    false_claims: tuple[str, ...] = ()
+    """`path:1: why` for each package that claims what nobody published so."""
+    uncompared: int = 0
+    """Number of Python packages that were not compared with a package index, because there is none."""
+    uncompared_debian: int = 0
+    """Number of Debian packages that were not compared with an archive, because there is none."""
+    unknown: tuple[str, ...] = ()
+    """Name and version of each Debian package that the archives have in other versions only."""
+    uncompared_apk: tuple[str, ...] = ()
+    """Name and version of each package of apk that the image's curated base lacks."""
+    uncompared_databases: tuple[str, ...] = ()
+    """Package manager and path of each database of rpm, pacman or portage that is not the curated base's."""
+    uncompared_npm: int = 0
+    """Number of npm packages that were not compared with a registry, because there is none."""
+    uncompared_files: Mapping[str, int] = field(default_factory=dict)
+    """Kind of packages that are compared with nothing → number of files that say which there are."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +77,8 @@ class SystemPackages:
 
     debian: DebianPackages
     others: BasePackages
+    read_base: Callable[[], Files | None] = lambda: None
+    """Returns the files of the image's curated base."""
 
     @property
     def files(self) -> SystemFiles:
@@ -80,7 +121,7 @@ def read_system_packages(
         return files.lower(count) if count else None
 
     debian = read_debian_packages(files, keeper, sources.debian, architecture, checkpoint, read_base)
-    return SystemPackages(debian, read_base_packages(files, keeper, read_base, checkpoint))
+    return SystemPackages(debian, read_base_packages(files, keeper, read_base, checkpoint), read_base)
 
 
 def read_packages(
@@ -94,13 +135,37 @@ def read_packages(
 
     Raises as `read_system_packages` does.
     """
-    python = python_packages.read_packages(files, keeper, sources.python, checkpoint, system.files)
-    debian, others = system.debian, system.others
-    return replace(
-        python,
-        false_claims=(*python.false_claims, *debian.false_claims, *others.false_claims),
+    python = read_python_packages(files, keeper, sources.python, checkpoint, system.files)
+    installed, debian, others = python.installed, system.debian, system.others
+    npm = read_npm_packages(files, keeper, sources.npm, installed, system.read_base, checkpoint)
+    return Packages(
+        installed=installed,
+        false_claims=(*python.false_claims, *debian.false_claims, *others.false_claims, *npm.false_claims),
+        uncompared=python.uncompared,
         uncompared_debian=debian.uncompared,
         unknown=debian.unknown,
         uncompared_apk=others.packages,
         uncompared_databases=others.databases,
+        uncompared_npm=npm.uncompared,
+        uncompared_files=_count_uncompared(files, keeper, installed, system.read_base, checkpoint),
     )
+
+
+def _count_uncompared(
+    files: Files,
+    keeper: ContentStore,
+    installed: InstalledFiles,
+    read_base: Callable[[], Files | None],
+    checkpoint: Callable[[], object],
+) -> dict[str, int]:
+    """Return kind of packages → number of the files by which scanners know them, where nothing has these so."""
+    counted = Counter[str]()
+    for path, node in files.walk():
+        checkpoint()
+        content = node.content
+        kind = next((kind for kind, form in UNCOMPARED.items() if content and form.fullmatch(path)), "")
+        if content and kind and not installed.lists(path, content, keeper):
+            base = read_base()
+            below = base.resolve(path) if base else None
+            counted[kind] += not (below and below[1].content and below[1].content.sha256 == content.sha256)
+    return {kind: number for kind, number in sorted(counted.items()) if number}

@@ -108,22 +108,15 @@ class PackageIndex(Protocol):
 
 
 @dataclass(frozen=True)
-class Packages:
-    """What is known of the packages in an image."""
+class PythonPackages:
+    """What is known of the Python packages in an image."""
 
     installed: InstalledFiles
+    """What all packages installed, those of the distribution among them."""
     false_claims: tuple[str, ...] = ()
     """`path:1: why` for each metadata file that claims what no package index published."""
     uncompared: int = 0
-    """Number of Python packages that were not compared with a package index, because there is none."""
-    uncompared_debian: int = 0
-    """Number of Debian packages that were not compared with an archive, because there is none."""
-    unknown: tuple[str, ...] = ()
-    """Name and version of each Debian package that the archives have in other versions only."""
-    uncompared_apk: tuple[str, ...] = ()
-    """Name and version of each package of apk that the image's curated base lacks."""
-    uncompared_databases: tuple[str, ...] = ()
-    """Package manager and path of each database of rpm, pacman or portage that is not the curated base's."""
+    """Number of packages that were not compared with a package index, because there is none."""
 
 
 @dataclass(frozen=True)
@@ -148,14 +141,14 @@ class _Claim:
     package: InstalledPackage
 
 
-def read_packages(
+def read_python_packages(
     files: Files,
     keeper: ContentStore,
     index: PackageIndex | None,
     checkpoint: Callable[[], object] = lambda: None,
     system: SystemFiles = NOTHING_COMPARED,
-) -> Packages:
-    """Return what is known of the packages in an image, its Python packages compared with what `index` has.
+) -> PythonPackages:
+    """Return what is known of the Python packages in an image, compared with what `index` has.
 
     A Python package of the distribution, or one that conda recorded, is not compared. Of one that the index does not
     know, nothing counts as installed by a package. Of the base's, what is published or the base's own counts. Without
@@ -174,7 +167,7 @@ def read_packages(
     if index is not None:
         packages = _compare_packages(files, keeper, others, base, scanned, index, checkpoint)
     else:
-        packages = Packages(read_installed_files(files, keeper, system=system), uncompared=len(metadata))
+        packages = PythonPackages(read_installed_files(files, keeper, system=system), uncompared=len(metadata))
     false_claims = (f"{escape_path(each.path)}:1: {UNSCANNED}" for each in unscanned)
     return replace(packages, false_claims=(*packages.false_claims, *sorted(false_claims)))
 
@@ -206,7 +199,7 @@ def _compare_packages(
     metadata: Iterable[_Metadata],
     index: PackageIndex,
     checkpoint: Callable[[], object],
-) -> Packages:
+) -> PythonPackages:
     claims, false_claims = list[_Claim](), dict[str, str]()
     for each in metadata:
         try:
@@ -234,7 +227,7 @@ def _compare_packages(
         for path, listed in digests.items()
     }
     installed = replace(system, digests={**system.digests, **merged})
-    return Packages(installed, tuple(sorted(false_claims.values())))
+    return PythonPackages(installed, tuple(sorted(false_claims.values())))
 
 
 def _find_published(

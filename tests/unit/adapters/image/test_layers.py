@@ -28,6 +28,7 @@ from supply_chain.adapters.image import layers, privileged_files
 from supply_chain.adapters.image.budget import TooLong
 from supply_chain.adapters.image.file_content import HEAD, ContentStore
 from supply_chain.adapters.image.layers import examine_image, is_larger, read_contents
+from supply_chain.adapters.image.npm_packages import NpmPublished
 from supply_chain.adapters.image.packaged_files import PackagedFiles
 from supply_chain.adapters.image.packages import PackageSources
 from supply_chain.adapters.image.python_packages import Published
@@ -777,6 +778,56 @@ def test_python_packages_are_compared_with_the_index():
     assert len(compared.examination.archives) == 1
     registry, ref = shelf(image)
     assert examine_image(registry, ref, PackageSources(python=OtherIndex()))[0] == compared.examination
+
+
+class OtherRegistry:
+    """A registry of npm that has another version of every package."""
+
+    def find(self, name, version):
+        """Return that this version was not published."""
+        return NpmPublished(has_version=False)
+
+    def has_name(self, name):
+        """Return that there is such a package."""
+        return True
+
+
+def test_npm_packages_are_compared_with_registries():
+    """Their metadata count only without one. An SBOM needs no registry: the content was compared before."""
+    about = b'{"name": "hat", "version": "2.0.0", "description": "' + b"x" * 100_000 + b'"}'
+    image = layer(text("app/node_modules/hat/package.json", about))
+    sources = PackageSources(npm=OtherRegistry())
+
+    believed = present(read_contents(engine(image), "image", MIB))
+    compared = present(read_contents(engine(image), "image", MIB, sources=sources))
+
+    assert (believed.false_claims, believed.uncompared_npm) == ((), 1)
+    assert compared.uncompared_npm == 0
+    (claim,) = compared.false_claims
+    assert claim.startswith("/app/node_modules/hat/package.json:1: it claims to be hat 2.0.0, a version that the reg")
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [
+        ("app/app.deps.json", ".NET"), ("app/packages.lock.json", ".NET"), ("opt/hat.jar", "Java"),
+        ("opt/hat.WAR", None), ("opt/hat.war", "Java"), ("opt/lua/hat-1.rockspec", "Lua"),
+        ("app/vendor/composer/installed.json", "PHP"), ("usr/share/php/.registry/.channel.x/hat.reg", "PHP"),
+        ("usr/share/php/.registry/hat.reg", "PHP"), ("usr/lib/R/library/hat/DESCRIPTION", "R"),
+        ("var/lib/gems/specifications/hat-1.gemspec", "Ruby"), ("gems/specifications/default/hat.gemspec", "Ruby"),
+        ("src/hat.gemspec", None), ("opt/hat.jar.txt", None),
+    ],
+)  # fmt: skip
+def test_files_of_packages_that_are_compared_with_nothing_are_counted(path, kind):
+    """Those of the base were counted when it was built."""
+    base, above = layer(text(path, b"base")), layer(text(path, b"above"))
+
+    def count(*layers, of_base=0):
+        sources = PackageSources(count_base_layers=lambda _: of_base)
+        return dict(present(read_contents(engine(*layers), "image", MIB, sources=sources)).uncompared_files)
+
+    assert count(base) == count(base, above, of_base=1) == ({kind: 1} if kind else {})
+    assert count(base, layer(), of_base=1) == {}
 
 
 EVIL = b"import subprocess, sys\nsubprocess.call(sys.argv[1], shell=True)\n"

@@ -17,7 +17,7 @@ from supply_chain.adapters.image.python_packages import (
     Published,
     describes_packages,
     parse_metadata,
-    read_packages,
+    read_python_packages,
 )
 from tests.support.filesystem import lay_files
 
@@ -82,7 +82,7 @@ SOURCE = {path.replace(f"{DIRECTORY}/", "src/"): content for path, content in HA
 def read(contents, index, links=None):
     """Return the packages of an image of these files and links."""
     keeper, files = lay_files(contents, links, keep=1024 * 1024)
-    return read_packages(files, keeper, index)
+    return read_python_packages(files, keeper, index)
 
 
 def test_package_as_published_counts_as_installed():
@@ -97,7 +97,7 @@ def read_on_base(contents, base, index):
     """Return the packages of an image on a base of apk with these files."""
     keeper, files = lay_files(contents, keep=1024 * 1024)
     below = {f"/{path}": (("sha256", sha(content)),) for path, content in base.items()}
-    return read_packages(files, keeper, index, system=SystemFiles(base=below))
+    return read_python_packages(files, keeper, index, system=SystemFiles(base=below))
 
 
 CHANGED = {path: content + b"#" for path, content in HAT.items()}

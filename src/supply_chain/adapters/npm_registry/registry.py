@@ -1,0 +1,181 @@
+"""Find what registries of npm published as an installed package."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import json
+import posixpath
+import re
+import tarfile
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import IO, Any
+from urllib.parse import quote, urljoin
+
+import httpx
+
+from supply_chain.adapters.download import LARGEST_FILE, Downloader
+from supply_chain.adapters.files.private_files import PrivateFiles
+from supply_chain.adapters.image.npm_packages import METADATA, NpmPublished, describe_entry, describes_package, is_code
+from supply_chain.adapters.process.cancellation import sleep
+from supply_chain.scratch import scratch
+
+FORMAT = 1
+"""Number of the cache's format; raise it when other files of a package are read."""
+LARGEST_MANIFEST, LARGEST_METADATA = 16 * 1024**2, 4 * 1024**2
+"""Maximum bytes of a registry's document about a version, and of a package's own."""
+MOST_FILES, MOST_BYTES = 200_000, 2 * 1024**3
+"""Maximum files of a package that are read, and their maximum bytes."""
+NAME = re.compile(r"(@[\w~.-]+/)?[\w~!'()*-][\w~!'()*.-]*", re.ASCII)
+"""A package's name; old ones have capital letters."""
+VERSION = re.compile(r"v?(\d+\.\d+\.\d+[0-9A-Za-z.+-]*)", re.ASCII)
+"""A version; the group is how a registry spells it."""
+ALGORITHMS = ("sha512", "sha384", "sha256", "sha1")
+"""Algorithms of a package's digest, the strongest first (W3C, "Subresource Integrity"; old ones have SHA-1)."""
+INVALID = (tarfile.TarError, zlib.error, OSError, EOFError, ValueError)
+"""Errors that reading an invalid package can raise."""
+UNUSED = 60 * 24 * 3600.0
+"""Seconds after which what was published is forgotten, if nobody asked for it."""
+
+
+@dataclass(frozen=True)
+class NpmRegistries:
+    """Registries by their URLs; see `adapters.image.npm_packages.NpmRegistry`.
+
+    The first one that has a version counts. What it publishes as a version does not change, so it is cached in `cache`.
+    """
+
+    urls: tuple[str, ...]
+    cache: PrivateFiles
+    ca_bundle: Path | None = None
+    transport: httpx.BaseTransport | None = field(default=None, compare=False)
+    wait: Callable[[float], object] = field(default=sleep, compare=False)
+
+    def find(self, name: str, version: str) -> NpmPublished:
+        """Return what the registries published as this package.
+
+        Raises `PackageIndexUnavailable` if one does not answer, and `PackageIndexFailed` if its answer cannot be used.
+        """
+        key = self._key(name, version)
+        cached = self.cache.read(*key)
+        if cached is not None and (stored := _decode(cached)) is not None:
+            return stored
+        listed = self._read_version(name, version)
+        if listed is None:
+            return NpmPublished(has_name=self.has_name(name), has_version=False)
+        published = self._read_package(*listed)
+        self.cache.write(*key, _encode(published))
+        return published
+
+    def has_name(self, name: str) -> bool:
+        """Return whether a registry has a package of this name; raise as `find` does."""
+        return NAME.fullmatch(name) is not None and self._read_manifest(name, "latest") is not None
+
+    def forget_unused(self) -> None:
+        """Remove what nobody asked for recently."""
+        self.cache.forget_unused(UNUSED)
+
+    def _key(self, name: str, version: str) -> tuple[str, str]:
+        digest = hashlib.sha256(json.dumps([FORMAT, self.urls, name, version]).encode()).hexdigest()
+        return digest[:2], digest[2:]
+
+    def _read_version(self, name: str, version: str) -> tuple[str, dict[str, Any]] | None:
+        """Return a URL and its document about a version; None if there is no such version, spelled so."""
+        spelled = VERSION.fullmatch(version)
+        if not (spelled and NAME.fullmatch(name)):
+            return None
+        listed = self._read_manifest(name, spelled[1])
+        found = (listed[1].get("name"), listed[1].get("version")) if listed else ()
+        return listed if found == (name, spelled[1]) else None
+
+    def _read_manifest(self, name: str, version: str) -> tuple[str, dict[str, Any]] | None:
+        """Return a URL and its document about a version or tag, of the first registry that has it; None if none has."""
+        for registry in self.urls:
+            url, content = f"{registry.rstrip('/')}/{quote(name, safe='@')}/{quote(version, safe='')}", io.BytesIO()
+            if self._downloader.fetch(url, {"Accept": "application/json"}, content, LARGEST_MANIFEST) is None:
+                continue
+            try:
+                manifest = json.loads(content.getvalue())
+            except (ValueError, RecursionError) as error:
+                raise self._downloader.unusable(url, f"its answer is no JSON ({error})") from error
+            if not isinstance(manifest, dict):
+                raise self._downloader.unusable(url, "its answer is no object")
+            return url, manifest
+        return None
+
+    def _read_package(self, address: str, manifest: Mapping[str, Any]) -> NpmPublished:
+        """Download a package; raise `PackageIndexFailed` if it is missing, invalid, or has another digest."""
+        about = manifest.get("dist")
+        if not (isinstance(about, dict) and isinstance(about.get("tarball"), str)):
+            raise self._downloader.unusable(address, "its answer names no package")
+        url = urljoin(address, about["tarball"])
+        with scratch("package") as work, (work / "package").open("w+b") as package:
+            if self._downloader.fetch(url, {"Accept-Encoding": "identity"}, package, LARGEST_FILE) is None:
+                raise self._downloader.unusable(url, "the registry lists it, and it is not there")
+            algorithm, digest = _select_digest(about)
+            package.seek(0)
+            if not algorithm or hashlib.file_digest(package, algorithm).digest() != digest:
+                raise self._downloader.unusable(url, "it does not have the digest that the registry lists")
+            package.seek(0)
+            try:
+                return read_package(package)
+            except INVALID as error:
+                raise self._downloader.unusable(url, f"it is no valid package ({error})") from error
+
+    @cached_property
+    def _downloader(self) -> Downloader:
+        return Downloader("npm packages", "npm_registries", self.ca_bundle, self.transport, self.wait)
+
+
+def _select_digest(about: Mapping[str, Any]) -> tuple[str, bytes]:
+    """Return the strongest digest that a registry lists, and its algorithm; empty if it lists none that is valid."""
+    listed = dict(each.split("?")[0].partition("-")[::2] for each in str(about.get("integrity") or "").split())
+    try:
+        for algorithm in ALGORITHMS:
+            if algorithm in listed:
+                return algorithm, base64.b64decode(listed[algorithm], validate=True)
+        return ("sha1", bytes.fromhex(about["shasum"])) if about.get("shasum") else ("", b"")
+    except (ValueError, TypeError):
+        return "", b""
+
+
+def read_package(package: IO[bytes]) -> NpmPublished:
+    """Return what a package consists of (a tar file, by gzip); raise one of `INVALID`."""
+    digests, entry, room = dict[str, bytes](), "{}", MOST_BYTES
+    with tarfile.open(fileobj=package, mode="r:gz") as archive:
+        for number, member in enumerate(archive, start=1):
+            room -= member.size
+            if room < 0 or number > MOST_FILES:
+                raise ValueError(f"it has more than {MOST_FILES} files or {MOST_BYTES} bytes")
+            path = posixpath.normpath(member.name).partition("/")[2]
+            content = archive.extractfile(member) if member.isfile() else None  # npm unpacks no links
+            if content is None or not (is_code(path) or describes_package(path)):
+                continue
+            digest, start = hashlib.sha256(), b""
+            while chunk := content.read(LARGEST_METADATA):
+                digest.update(chunk)
+                start = start or chunk
+            digests[path] = digest.digest()
+            if path == METADATA:
+                entry = describe_entry(start)
+    return NpmPublished(files=digests, entry=entry)
+
+
+def _encode(published: NpmPublished) -> bytes:
+    files = {path: digest.hex() for path, digest in published.files.items()}
+    return json.dumps({"files": files, "entry": published.entry}).encode()
+
+
+def _decode(content: bytes) -> NpmPublished | None:
+    """Return what was cached; None if it is damaged, as after a crash of the machine."""
+    try:
+        stored = json.loads(content)
+        files = {path: bytes.fromhex(digest) for path, digest in stored["files"].items()}
+        return NpmPublished(files=files, entry=str(stored["entry"]))
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
