@@ -151,6 +151,7 @@ class ExecutionPorts(TierPorts):
             roles=read_objects(Path(self.workbench.project) / ROLES),
             state=state,
             environments=_names_in_clusters(self.workbench),
+            wait=sleep,
         )  # fmt: skip
 
     def _find_collector(self, image: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from blocks.execution_ports import ExecutionPorts
-from orchestration.events import emit
+from orchestration.events import emit, emit_verdict
 from orchestration.steps import invocation, step
 from supply_chain.execution.deployment import Deployment
 from supply_chain.execution.environment import Environment
@@ -11,7 +11,6 @@ from supply_chain.execution.service import take_into_service
 from supply_chain.execution.target import Target
 from supply_chain.policy.facts import DeployFacts
 from supply_chain.policy.outcome import Admitted, Refused
-from tasks.gates import _emit_verdict
 
 
 @step("deploy")
@@ -24,7 +23,7 @@ def deploy_step(
     """
     deployment = take_into_service(admitted, ports.deploy_ports(target), invocation(), force=force)
     if isinstance(deployment, Refused):
-        _emit_verdict(deployment, admitted.facts)
+        emit_verdict(deployment, admitted.facts)
         return deployment
     emit(
         "deployment.started" if deployment.changed else "deployment.confirmed",

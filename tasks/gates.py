@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from blocks.curation_ports import CurationPorts
 from blocks.execution_ports import ExecutionPorts
 from orchestration.clock import now
-from orchestration.events import MOST_ITEMS, emit
+from orchestration.events import emit_verdict
 from orchestration.steps import step
 from supply_chain.errors import ImageArchived, ImageNotFound
 from supply_chain.execution.environment import Environment
 from supply_chain.model.image import ImageRef, ScannedImage, StorageStatus
-from supply_chain.policy.facts import DeployFacts, F, IntakeFacts, ReleaseFacts
-from supply_chain.policy.outcome import IMAGE_BLOCKED, Admitted, Refused
+from supply_chain.policy.facts import DeployFacts, IntakeFacts, ReleaseFacts
+from supply_chain.policy.outcome import Admitted, Refused
 from supply_chain.policy.verdict import decide
 
 
@@ -28,7 +26,7 @@ def intake_gate_step(ref: ImageRef, ports: CurationPorts) -> tuple[Admitted[Inta
             "If it was unblocked just now, ECR restores it within 20 minutes; then run the step again."
         )
     policy = ports.workbench.policies().intake
-    return _emit_verdict(decide(facts, policy, ports.repositories, ports.evidence, now()), facts)
+    return emit_verdict(decide(facts, policy, ports.repositories, ports.evidence, now()), facts)
 
 
 @step("release gate")
@@ -38,7 +36,7 @@ def release_gate_step(
     """Decide the release gate: compare the findings with the limits of the owner; refuse known exploited ones."""
     facts = ports.release_facts(image.encrypted.stored.ref)
     policy = ports.workbench.policies().release
-    return _emit_verdict(decide(facts, policy, ports.repositories, ports.evidence, now()), facts)
+    return emit_verdict(decide(facts, policy, ports.repositories, ports.evidence, now()), facts)
 
 
 @step("deploy gate")
@@ -49,7 +47,7 @@ def deploy_gate_step(
     ports.repositories.status(ref)  # raises `ImageNotFound`: an image that is not there is not refused
     facts = ports.deploy_facts(ref, environment)
     policy = ports.workbench.policies().deploy
-    return _emit_verdict(decide(facts, policy, ports.repositories, ports.evidence, now()), facts)
+    return emit_verdict(decide(facts, policy, ports.repositories, ports.evidence, now()), facts)
 
 
 def _read_status(ref: ImageRef, ports: CurationPorts) -> StorageStatus:
@@ -63,15 +61,3 @@ def _read_status(ref: ImageRef, ports: CurationPorts) -> StorageStatus:
         raise ImageNotFound(
             f"The registry has no {ref}.\nOffer it first: `cscm build PATH` prints the digest."
         ) from error
-
-
-def _emit_verdict(verdict: Admitted[F] | Refused, facts: F) -> tuple[Admitted[F] | Refused, F]:
-    """Emit the verdict as an event, and return it with the facts."""
-    gate = verdict.gate.value
-    if isinstance(verdict, Refused):
-        reasons = [reason.model_dump() for reason in verdict.reasons[:MOST_ITEMS]]
-        blocked: dict[str, Any] = {"blocked": "yes"} if IMAGE_BLOCKED in {r.code for r in verdict.reasons} else {}
-        emit("image.refused", facts.ref, facts.source, gate=gate, reasons=reasons, **blocked)
-    else:
-        emit("image.admitted", facts.ref, facts.source, gate=gate, notes=list(verdict.notes))
-    return verdict, facts

@@ -331,7 +331,7 @@ async def test_what_waits_in_a_step_ends_with_the_step(ports, monkeypatch):
 
     with Cancellation().nested() as step:
         step.cancel()
-        for waiting in (*targets, isolation.isolator):
+        for waiting in (*targets, isolation.isolator, ports.enforcement("production")):
             with pytest.raises(Cancelled):
                 waiting.wait(60)
 
