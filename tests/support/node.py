@@ -82,9 +82,10 @@ def deployers_target(
 def target_in(
     namespace: str, connect: Callable[[], Cluster], *nodes: ReservedNodes, **placement: object
 ) -> KubernetesTarget:
-    """Return an environment in a namespace, of which some nodes are reserved."""
+    """Return an environment in a namespace, of which some nodes are reserved, with one pod unless it is scaled."""
+    replicas = {} if "autoscaling" in placement else {"replicas": 1}
     environment = KubernetesEnvironment(
         name="staging", target="kubernetes", cluster="c", namespace=namespace,
-        applications={"hello": KubernetesPlacement.model_validate(placement)}, nodes=nodes,
+        applications={"hello": KubernetesPlacement.model_validate({**replicas, **placement})}, nodes=nodes,
     )  # fmt: skip
     return KubernetesTarget(environment, connect, REGISTRY, lambda: datetime.now(UTC), time.sleep)

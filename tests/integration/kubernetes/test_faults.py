@@ -53,7 +53,7 @@ SOON = 60.0
 def place(cluster: ClusterClient, image: Import) -> Iterator[Place]:
     """An environment in which an application serves on one pod."""
     with deployable_namespace(cluster, "faults") as namespace:
-        place = Place.of(cluster, namespace, image, replicas=1)
+        place = Place.of(cluster, namespace, image)
         place.deploy(image())
         yield place
 
@@ -79,7 +79,7 @@ class Once:
 
 def target_that_waits(place: Place, wait: Wait, *nodes: ReservedNodes) -> KubernetesTarget:
     """Return the environment with another way to wait, and with reserved nodes."""
-    return replace(deployers_target(place.cluster, place.namespace, *nodes, replicas=1), wait=wait)
+    return replace(deployers_target(place.cluster, place.namespace, *nodes), wait=wait)
 
 
 def service(place: Place, name: str) -> dict[str, Any]:

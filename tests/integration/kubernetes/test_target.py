@@ -85,6 +85,8 @@ def hosts(cluster: ClusterClient, namespace: str) -> Iterator[Callable[[], None]
 
 @pytest.fixture
 def harness(cluster: ClusterClient, namespace: str, image: Import) -> Place:
+    """One pod is enough for most tests, and two roll one after the other; `test_rolls` has rolls of several."""
+
     def add_foreign(digest: Digest) -> str:
         cluster.apply(PODS, secure_pod(namespace, "foreign", f"{NAME}@{digest}"))
         return "foreign"
@@ -96,12 +98,6 @@ def harness(cluster: ClusterClient, namespace: str, image: Import) -> Place:
 
 class TestKubernetesTarget(TargetContract):
     """A real cluster keeps the contract of targets; its pods are within Pod Security `restricted`."""
-
-    @pytest.fixture
-    def harness(self, harness: Place) -> Place:
-        """One pod is enough, and two roll one after the other; `test_rolls` has rolls of several."""
-        harness.target = deployers_target(harness.cluster, harness.namespace, replicas=1)
-        return harness
 
 
 def test_update_replaces_settings(harness: Place, cluster: ClusterClient) -> None:
@@ -180,6 +176,7 @@ def test_change_of_another_manager_is_drift_and_conflict(
 def test_number_of_pods_goes_to_autoscaler_and_back(harness: Place, cluster: ClusterClient) -> None:
     """The autoscaler of the cluster adds a pod, without a deviation; the next deployments keep it, or take it back."""
     namespace, digest = harness.namespace, harness.good()
+    harness.target = deployers_target(cluster, namespace, replicas=2)
     harness.deploy(digest)
 
     harness.target = deployers_target(cluster, namespace, autoscaling={"minimum": 3, "maximum": 4})
