@@ -7,7 +7,7 @@ import json
 import subprocess
 import tarfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -33,13 +33,13 @@ from supply_chain.model.container import QUARANTINE
 from supply_chain.model.image import Digest, digest_of
 from supply_chain.model.manifest import Runtime, Service
 from tests.contract.target import Harness
-from tests.support.admission import enforce, install_policies
-from tests.support.admission import wait_until as wait_for
+from tests.support.admission import enforce, install_policies, wait_until
 from tests.support.cluster_images import NAME, REGISTRY, Import, imported_python
 from tests.support.cluster_roles import DEPLOYER, bind_role, make_account, restricted_namespace
 from tests.support.isolation import Isolation
 from tests.support.node import MANIFEST, SECURE, find_digest
 from tests.support.present import present
+from tests.support.waiting import eventually
 from tests.support.world import World
 
 pytestmark = pytest.mark.real
@@ -47,6 +47,8 @@ pytestmark = pytest.mark.real
 ISOLATOR = "cscm-isolator"
 ROLES = {DEPLOYER: (DEPLOYER,), ISOLATOR: (DEPLOYER, ISOLATOR)}
 """Service account → the documented roles that it has."""
+SOON = 60.0
+"""Seconds in which pods are ready, and policies of the network have an effect, on a busy machine."""
 
 
 @pytest.fixture(scope="module")
@@ -111,13 +113,6 @@ def reaches(client: Document, server: Document) -> bool:
     return subprocess.run(inside, check=False, capture_output=True, timeout=30).returncode == 0
 
 
-def wait_until(true: Callable[[], bool]) -> None:
-    """Wait until a function returns true; the machine may be busy."""
-    until = time.monotonic() + 60
-    while not true():
-        assert time.monotonic() < until
-
-
 @pytest.fixture
 def peer(cluster: ClusterClient, namespace: str, image: Import) -> Document:
     """A pod that may reach every pod of the namespace and answers all of them, as far as their own policies allow."""
@@ -134,7 +129,7 @@ def peer(cluster: ClusterClient, namespace: str, image: Import) -> Document:
     )
     container = {"name": "peer", "image": f"{NAME}@{image()}", "imagePullPolicy": "Never", "securityContext": SECURE}
     cluster.apply(PODS, {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": {"containers": [container]}})
-    wait_until(lambda: any(map(is_ready, cluster.list(PODS, namespace, {"app": "peer"}))))
+    eventually(lambda: any(map(is_ready, cluster.list(PODS, namespace, {"app": "peer"}))), SOON)
     return cluster.list(PODS, namespace, {"app": "peer"})[0]
 
 
@@ -147,12 +142,12 @@ def test_isolated_pods_have_no_traffic_and_the_earlier_image_serves(
     second = isolation.harness.deploy(image())
     bad = [pod for pod in running_pods(cluster, namespace) if find_digest(pod) == second.digest]
     pairs = [pair for pod in bad for pair in ((peer, pod), (pod, peer))]
-    wait_until(lambda: all(reaches(*pair) for pair in pairs))
+    eventually(lambda: all(reaches(*pair) for pair in pairs), SOON)
 
     case = isolation.case().model_copy(update={"since": isolation.now()})
     case = isolation.isolator.quarantine(case)
     assert case.isolated
-    wait_until(lambda: not any(reaches(*pair) for pair in pairs))
+    eventually(lambda: not any(reaches(*pair) for pair in pairs), SOON)
     record = isolation.run(case=case)
 
     assert 0 < record.seconds < 30
@@ -171,7 +166,7 @@ def test_isolated_pods_have_no_traffic_and_the_earlier_image_serves(
     assert {"deployment.json", "events.json", "network-policies.json", "replica-sets.json"} <= names
     good = [pod for pod in running_pods(cluster, namespace) if find_digest(pod) == first.digest]
     assert len(good) == 2
-    wait_until(lambda: all(reaches(peer, pod) for pod in good))
+    eventually(lambda: all(reaches(peer, pod) for pod in good), SOON)
     codes = isolation.harness.codes(isolation.harness.recorded[-1])
     assert sorted(code for _, found in codes for code in found) == ["drift.foreign", *["drift.quarantined"] * 2]
 
@@ -207,7 +202,7 @@ def test_processes_and_changed_files_are_collected_under_enforcement(
             environment="staging", repositories=f"{REGISTRY}/curated/", images={"hello": {digest: ""}}
         )
         enforced.parameters.write(enforced.place.parameters, admitted.with_collector(python), "")
-        wait_for(lambda: not enforced.refusal_of(f"{NAME}@{digest}") and enforced.refusal_of(python))
+        wait_until(lambda: not enforced.refusal_of(f"{NAME}@{digest}") and enforced.refusal_of(python))
         isolation = isolation_in(cluster, namespace, image, ISOLATOR, python, manifest)
         isolation.harness.deploy(digest)
         pods = [pod["metadata"]["name"] for pod in running_pods(cluster, namespace)]
