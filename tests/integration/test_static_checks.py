@@ -6,8 +6,10 @@ The intake gate makes them of the other bases and of the examples when their cha
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -49,9 +51,12 @@ CHECKS: dict[str, Callable[[Snapshot], CheckResult]] = {
 }
 
 
-def made(toolbox: Toolbox, check: str, path: Path) -> CheckResult:
-    with take_snapshot(path, None, BuildKitReader(toolbox.find("dockerfile-reader")).find_excluded) as taken:
-        return CHECKS[check](taken)
+@pytest.fixture(scope="module")
+def take(toolbox: Toolbox) -> Iterator[Callable[[Path], Snapshot]]:
+    """A function that takes a snapshot of a directory, one for all checks, which only read it."""
+    find_excluded = BuildKitReader(toolbox.find("dockerfile-reader")).find_excluded
+    with ExitStack() as snapshots:
+        yield cache(lambda path: snapshots.enter_context(take_snapshot(path, None, find_excluded)))
 
 
 def name(path: Path) -> str:
@@ -60,15 +65,15 @@ def name(path: Path) -> str:
 
 @pytest.mark.parametrize("check", CHECKS)
 @pytest.mark.parametrize("path", UNBUILT, ids=name)
-def test_unbuilt_bases_pass_the_static_checks(toolbox: Toolbox, path: Path, check: str) -> None:
+def test_unbuilt_bases_pass_the_static_checks(take: Callable[[Path], Snapshot], path: Path, check: str) -> None:
     """Whoever builds one of them starts from a Dockerfile that the intake gate admits."""
-    assert made(toolbox, check, path).outcome is Outcome.PASSED
+    assert CHECKS[check](take(path)).outcome is Outcome.PASSED
 
 
 @pytest.mark.parametrize("check", CHECKS)
-def test_project_passes_its_own_static_checks(toolbox: Toolbox, check: str) -> None:
+def test_project_passes_its_own_static_checks(take: Callable[[Path], Snapshot], check: str) -> None:
     """The project keeps the rules of its intake gate."""
-    assert made(toolbox, check, ROOT).failed == ()
+    assert CHECKS[check](take(ROOT)).failed == ()
 
 
 def test_hadolint_is_ended_at_its_memory_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
