@@ -14,7 +14,7 @@ from supply_chain.adapters.image.layers import read_contents
 from supply_chain.development.content import Contents
 from supply_chain.evidence.examination import PrivilegedFile
 from tests.integration.adversary.attacked import Adversary, Make
-from tests.support.command import cscm
+from tests.support.command import Ran, cscm
 from tests.support.layered import MIB, layered, packed
 from tests.support.place import placed
 
@@ -107,20 +107,78 @@ ENTRYPOINT ["/subject"]
 """
 
 
-def test_secrets_in_hidden_layer_and_in_large_file_are_found(bases: None, application: Make) -> None:
+FORGE = """\
+import base64, hashlib, os
+site = '/usr/lib/python3/dist-packages/'
+code = b'import os, sys; ' + b'os.sys' + b'tem(sys.argv[1])'
+digest = base64.urlsafe_b64encode(hashlib.sha256(code).digest()).decode().rstrip('=')
+for name, content in {
+    'django/__init__.py': code,
+    'django-4.2.99.dist-info/METADATA': b'Name: django\\nVersion: 4.2.99\\n',
+    'django-4.2.99.dist-info/RECORD': f'django/__init__.py,sha256={digest},1\\n'.encode(),
+}.items():
+    os.makedirs(os.path.dirname(site + name), exist_ok=True)
+    open(site + name, 'wb').write(content)
+"""
+FORGE_DEBIAN = """\
+import hashlib, re
+place, code = '/var/lib/dpkg/status.d/libssl3', b'import os, sys; ' + b'os.sys' + b'tem(sys.argv[2])'
+open('/usr/lib/evil.py', 'wb').write(code)
+open(place + '.md5sums', 'a').write(hashlib.md5(code).hexdigest() + '  usr/lib/evil.py\\n')
+status = open(place).read()
+open(place, 'w').write(re.sub('(?m)^Version: .*', 'Version: 9.9', status))
+"""
+FORGE_NPM = """\
+import json, os
+for place, version in {'/app/node_modules/lodash': '4.17.21', '/app/node_modules/minimist': '1.2.99'}.items():
+    os.makedirs(place)
+    name = os.path.basename(place)
+    open(place + '/package.json', 'w').write(json.dumps({'name': name, 'version': version, 'main': 'lodash.js'}))
+    open(place + '/lodash.js', 'w').write('exports.VERSION = "4.17.20"')
+"""
+ALTERED = LEAKY.replace(
+    "COPY subject revision /",
+    f"""\
+RUN ["/usr/bin/python3", "-c", "exec(bytes.fromhex({FORGE.encode().hex()!r}))"]
+RUN ["/usr/bin/python3", "-c", "exec(bytes.fromhex({FORGE_DEBIAN.encode().hex()!r}))"]
+RUN ["/usr/bin/python3", "-c", "exec(bytes.fromhex({FORGE_NPM.encode().hex()!r}))"]
+COPY subject revision dump /""",
+)
+
+
+@pytest.fixture(scope="module")
+def examined(bases: None, application: Make) -> Ran:
+    """The chain of an image that hides secrets, and in which packages have false records."""
+    files = {"Dockerfile": ALTERED, "dump": f"{SECRET}\n" + "x" * 6 * MIB}
+    return cscm("chain", str(application("leaky", files)), "--json")
+
+
+def content_failures(ran: Ran) -> str:
+    return " ".join(each["fact"] for each in ran.result["reasons"] if each["code"] == "content.failed")
+
+
+def test_secrets_in_hidden_layer_and_in_large_file_are_found(examined: Ran) -> None:
     """Everyone who pulls the image has them.
 
     A build step writes and removes one, which is in no source file. detect-secrets reads files of up to 5 MiB; the
     check of the content covers larger ones.
     """
-    dockerfile = LEAKY.replace("COPY subject revision /", "COPY subject revision dump /")
-    files = {"Dockerfile": dockerfile, "dump": f"{SECRET}\n" + "x" * 6 * MIB}
-
-    ran = cscm("chain", str(application("leaky", files)), "--json")
-
-    facts = " ".join(each["fact"] for each in ran.result["reasons"] if each["code"] == "content.failed")
+    facts = content_failures(examined)
     assert "/etc/settings:1: GitHub token" in facts and "/dump:1: GitHub token" in facts, facts
-    assert SECRET not in ran.stdout + ran.stderr
+    assert SECRET not in examined.stdout + examined.stderr
+
+
+def test_packages_with_false_records_are_read_and_their_versions_compared(examined: Ran) -> None:
+    """A build step can write that a package installed a file, and the version, which a scanner believes."""
+    facts = content_failures(examined)
+    assert "it claims to be django 4.2.99, a version that the package index does not have" in facts
+    assert "/dist-packages/django/__init__.py:1" in facts, facts
+    assert "it claims to be libssl3 9.9 (amd64), and the newest that the archives have is 3." in facts
+    assert "/usr/lib/evil.py:1" in facts, facts
+    assert "it claims to be minimist 1.2.99, a version that the registry does not have" in facts
+    assert (
+        "it claims to be lodash 4.17.21, and what is published differs from /app/node_modules/lodash/lodash.js" in facts
+    )
 
 
 LIAR = LEAKY.replace(
@@ -215,68 +273,3 @@ def test_fake_test_output_is_refused_where_test_reports_are_required(bases: None
         ran = cscm("chain", str(source), "--json")
 
     assert ran.reasons() == {"tests.not-shown"}
-
-
-FORGE = """\
-import base64, hashlib, os
-site = '/usr/lib/python3/dist-packages/'
-code = b'import os, sys; ' + b'os.sys' + b'tem(sys.argv[1])'
-digest = base64.urlsafe_b64encode(hashlib.sha256(code).digest()).decode().rstrip('=')
-for name, content in {
-    'django/__init__.py': code,
-    'django-4.2.99.dist-info/METADATA': b'Name: django\\nVersion: 4.2.99\\n',
-    'django-4.2.99.dist-info/RECORD': f'django/__init__.py,sha256={digest},1\\n'.encode(),
-}.items():
-    os.makedirs(os.path.dirname(site + name), exist_ok=True)
-    open(site + name, 'wb').write(content)
-"""
-FORGE_DEBIAN = """\
-import hashlib, re
-place, code = '/var/lib/dpkg/status.d/libssl3', b'import os, sys; ' + b'os.sys' + b'tem(sys.argv[2])'
-open('/usr/lib/evil.py', 'wb').write(code)
-open(place + '.md5sums', 'a').write(hashlib.md5(code).hexdigest() + '  usr/lib/evil.py\\n')
-status = open(place).read()
-open(place, 'w').write(re.sub('(?m)^Version: .*', 'Version: 9.9', status))
-"""
-
-
-FORGE_NPM = """\
-import json, os
-for place, version in {'/app/node_modules/lodash': '4.17.21', '/app/node_modules/minimist': '1.2.99'}.items():
-    os.makedirs(place)
-    name = os.path.basename(place)
-    open(place + '/package.json', 'w').write(json.dumps({'name': name, 'version': version, 'main': 'lodash.js'}))
-    open(place + '/lodash.js', 'w').write('exports.VERSION = "4.17.20"')
-"""
-
-
-FORGED = f"""\
-FROM curated/base/python AS test
-COPY subject /
-USER 10001:10001
-
-FROM curated/base/python
-USER 0
-RUN ["/usr/bin/python3", "-c", "exec(bytes.fromhex({FORGE.encode().hex()!r}))"]
-RUN ["/usr/bin/python3", "-c", "exec(bytes.fromhex({FORGE_DEBIAN.encode().hex()!r}))"]
-RUN ["/usr/bin/python3", "-c", "exec(bytes.fromhex({FORGE_NPM.encode().hex()!r}))"]
-COPY subject revision /
-USER 10001:10001
-EXPOSE 8080
-ENTRYPOINT ["/subject"]
-"""
-
-
-def test_packages_with_false_records_are_read_and_their_versions_compared(bases: None, application: Make) -> None:
-    """A build step can write that a package installed a file, and the version, which a scanner believes."""
-    ran = cscm("chain", str(application("forged", {"Dockerfile": FORGED})), "--json")
-
-    facts = " ".join(each["fact"] for each in ran.result["reasons"] if each["code"] == "content.failed")
-    assert "it claims to be django 4.2.99, a version that the package index does not have" in facts
-    assert "/dist-packages/django/__init__.py:1" in facts, facts
-    assert "it claims to be libssl3 9.9 (amd64), and the newest that the archives have is 3." in facts
-    assert "/usr/lib/evil.py:1" in facts, facts
-    assert "it claims to be minimist 1.2.99, a version that the registry does not have" in facts
-    assert (
-        "it claims to be lodash 4.17.21, and what is published differs from /app/node_modules/lodash/lodash.js" in facts
-    )
