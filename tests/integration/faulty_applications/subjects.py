@@ -13,7 +13,7 @@ from botocore.exceptions import ClientError
 
 from tests.integration.faulty_applications.cases import Case
 from tests.support.application import Application
-from tests.support.command import Ran
+from tests.support.command import Ran, cscm
 from tests.support.eyes import SIGNATURE, Eyes
 
 PLACE = "faulty"
@@ -47,7 +47,8 @@ class Subject:
     def ended(self) -> Ended:
         """Run the chain of the next revision to its end."""
         revision, begun = self.app.next_revision(), datetime.now(UTC)
-        return Ended(self, revision, begun, self.app.chain().end())
+        ran = cscm("chain", str(self.app.path), "--json", environment=self.app.environment)
+        return Ended(self, revision, begun, ran)
 
 
 @dataclass(frozen=True)
