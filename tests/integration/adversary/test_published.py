@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from operator import ne
+
 import pytest
 
 from supply_chain.evidence.published import verdict_place
@@ -47,6 +49,8 @@ def test_published_verdict_follows_deployment_and_block_and_resists_a_replay(
     own.write_text(cscm("key", "execution").stdout)
     assert outsider.verify("verify-attestation", "--type", SUMMARY, key=own, image=str(where)).returncode != 0
 
+    places = [verdict_place(image, gate, "") for gate in (Gate.INTAKE, Gate.RELEASE)]
+    before = [adversary.registry.referrers(each) for each in places]
     assert cscm("block", str(image), "--by", "ann", "--reason", "a key in it").status == 0
     refused = eventually(lambda: (r := read(image, "--environment", PLACE)).status == 3 and r)
 
@@ -60,4 +64,5 @@ def test_published_verdict_follows_deployment_and_block_and_resists_a_replay(
     assert read(image, "--environment", PLACE).status == 3
     assert len(adversary.bundles(where)) == 1, "the next run removes what was attached again"
     # what the block starts has to end before another test compares what the registry has
+    eventually(lambda: all(map(ne, before, map(adversary.registry.referrers, places))))
     eventually(lambda: read(image).status == 3 and read(image, "--gate", "intake").status == 3)
