@@ -8,14 +8,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import docker
 import httpx
 import pytest
 
 from cscm_laptop.laptop import LaptopState
+from supply_chain.model.container import ENVIRONMENT
 from supply_chain.readiness import trouble_at
 from tests.support.access import Prefect
 from tests.support.application import Application
 from tests.support.command import cscm
+from tests.support.eyes import containers
 from tests.support.place import placed
 from tests.support.ui import Ui
 from tests.support.waiting import eventually
@@ -136,7 +139,9 @@ def answer(ui: Ui, run: str, why: str) -> None:
     form.wait_for(state="hidden")
 
 
-def test_promotion_freeze_holds_image_until_the_next_catch_up(way: Way, offered: str) -> None:
+def test_promotion_freeze_holds_image_until_the_next_catch_up(
+    way: Way, offered: str, engine: docker.DockerClient
+) -> None:
     """Nothing is lost during the freeze."""
     assert cscm("freeze", "--reason", "holidays", "--by", "ann").status == 0
     assert "promotions are frozen by ann since" in cscm("status").stdout
@@ -146,9 +151,13 @@ def test_promotion_freeze_holds_image_until_the_next_catch_up(way: Way, offered:
     assert cscm("unfreeze").status == 0
     way.prefect.completed("catch-up/curation")  # `on-admitted` goes on by itself
 
+    def starts() -> bool:
+        return any(each.attrs["Image"] == digest for each in containers(engine, **{ENVIRONMENT: FIRST}))
+
     def deployed() -> bool:
         found = cscm("where", digest, "--json").result
         return any(place["running"] for place in found)
 
+    eventually(starts, describe=lambda: way.promotions(digest))  # takes less than a command
     eventually(deployed, describe=lambda: way.promotions(digest))
     way.prefect.completed("catch-up/execution")
