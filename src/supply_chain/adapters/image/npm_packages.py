@@ -1,17 +1,19 @@
 """Packages of npm in an image, compared with what registries published under their names.
 
-A step of a build can write any `package.json`. Scanners believe it, so a false version hides vulnerabilities.
+A step of a build can write any `package.json`. Scanners believe it, so a false version hides vulnerabilities. A package
+is what it claims to be if everything in it that Node.js could load was published so.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import posixpath
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from itertools import islice
 from typing import Any, Protocol
 
 from supply_chain.adapters.image.file_content import ContentStore, FileContent
@@ -22,20 +24,25 @@ from supply_chain.concurrency import map_concurrently
 Files = Filesystem[FileContent]
 
 METADATA = "package.json"
-DIRECTORY = "node_modules"
-"""Name of the directories in which Node.js looks for packages."""
+DIRECTORIES = frozenset({"node_modules", ".node_modules", ".node_libraries"})
+"""Names of the directories in which Node.js looks for packages (its documentation, "Modules: CommonJS modules")."""
+OTHER_DIRECTORY = re.compile(r"/(usr/(local/)?)?lib/node|/usr/share/nodejs")
+"""Path of other such directories, which Node.js has by itself, or from Debian."""
 CODE = re.compile(r".+\.([cm]?js|jsx|node|wasm)", re.IGNORECASE | re.DOTALL)
 """Name of a file with code."""
-SYSTEM = re.compile(r"/(usr/)?(lib(32|64|x32)?|share)/")
+SYSTEM = re.compile(r"/(usr/)?lib(32|64|x32)?/")
 """Where a distribution's packages install packages of npm."""
+NATIVE, NATIVE_BUILD = "binding.gyp", "build/"
+"""File of a package that is compiled when it is installed, and where in it the results are."""
 ENTRY_FIELDS = ("main", "exports", "imports", "type")
 """Fields by which Node.js chooses the code that it loads (its documentation, "Modules: Packages")."""
 REMEDY = "install it from a registry of npm_registries or in a base, rename it if it is your own, or review this line"
 UNSCANNED = (
-    f"code of an npm package whose name and version no scanner reads; let npm write {METADATA}, or review this line"
+    f"what Node.js loads as a package, and no scanner reads its name and version; let npm write {METADATA}, or review "
+    "this line"
 )
-MOST_PACKAGES = 5000
-"""Maximum npm packages of an image."""
+MOST_PACKAGES, MOST_NAMES = 5000, 50_000
+"""Maximum npm packages of an image, and maximum names by which Node.js finds them."""
 MOST_NAMED = 3
 CONCURRENT = 8
 """Maximum packages that the registries are asked for at a time."""
@@ -53,8 +60,8 @@ class NpmPublished:
     has_name: bool = True
     """Whether a registry has the name."""
     has_version: bool = True
-    files: Mapping[str, bytes] = field(default_factory=dict)
-    """Path in the package → SHA-256 of each file with code, and of each `package.json`."""
+    files: Mapping[str, tuple[bytes, ...]] = field(default_factory=dict)
+    """Path in the package → SHA-256 of each file for which `is_compared` is true, and of what installers make of it."""
     entry: str = ""
     """See `describe_entry`."""
 
@@ -79,23 +86,33 @@ class NpmPackages:
     """Number of packages that were not compared, because there is no registry."""
 
 
-def is_code(path: str) -> bool:
-    """Return whether a file of a package with this path has code."""
-    return CODE.fullmatch(posixpath.basename(path)) is not None
+def is_compared(path: str) -> bool:
+    """Return whether a file of a package is compared: code, metadata, and all that is in packages in it."""
+    return _is_loaded(path) or path == NATIVE or any(each in DIRECTORIES for each in path.split("/")[:-1])
+
+
+def _is_loaded(path: str) -> bool:
+    """Return whether Node.js can load a file of a package by this path, or chooses code by it."""
+    name = posixpath.basename(path)
+    return CODE.fullmatch(name) is not None or name == METADATA or "." not in name
 
 
 def describe_entry(content: bytes) -> str:
     """Return the fields of a `package.json` by which Node.js chooses code, as text; raise `ValueError`."""
-    fields = _parse(content)
-    return json.dumps({each: fields[each] for each in ENTRY_FIELDS if fields.get(each) is not None}, sort_keys=True)
-
-
-def _parse(content: bytes) -> dict[str, Any]:
     try:
-        parsed = json.loads(content.decode("utf-8-sig", "replace"))
+        fields = json.loads(content.decode("utf-8-sig", "replace"))
     except RecursionError as error:
         raise ValueError("it is nested too deep") from error
-    return parsed if isinstance(parsed, dict) else {}
+    chosen = {each: fields.get(each) for each in ENTRY_FIELDS} if isinstance(fields, dict) else {}
+    return json.dumps({each: value for each, value in chosen.items() if value is not None}, sort_keys=True)
+
+
+class _Object(dict[str, Any]):
+    """A JSON object, with all of its members: a name may be there several times."""
+
+    def __init__(self, members: Sequence[tuple[str, Any]]) -> None:
+        super().__init__(members)
+        self.members = members
 
 
 def parse_package(content: bytes) -> tuple[str, str]:
@@ -104,23 +121,18 @@ def parse_package(content: bytes) -> tuple[str, str]:
     Raises `ValueError` if it reads none, or if the file contains one of them several times, where other readers see
     another one.
     """
-    pairs = list[tuple[str, Any]]()
-
-    def keep(members: list[tuple[str, Any]]) -> dict[str, Any]:
-        pairs[:] = members  # those of the outermost object come last
-        return dict(members)
-
-    def refuse(constant: str) -> None:
-        raise ValueError(f"{constant} is no JSON")
-
     try:
-        is_object = isinstance(
-            json.loads(content.decode("utf-8", "replace"), object_pairs_hook=keep, parse_constant=refuse), dict
+        parsed = json.loads(
+            content.decode("utf-8", "replace"),
+            object_pairs_hook=_Object,
+            parse_constant=_refuse,
+            parse_float=_parse_number,
+            parse_int=_parse_number,
         )
     except RecursionError as error:
         raise ValueError("it is nested too deep") from error
     fields = defaultdict[str, list[Any]](list)
-    for name, value in pairs if is_object else ():
+    for name, value in parsed.members if isinstance(parsed, _Object) else ():
         fields[name.casefold()].append(value)  # Go matches names of fields without regard to case
     if any(not _SHAPES[name](value) for name, values in fields.items() if name in _SHAPES for value in values):
         raise ValueError("a field has another type than scanners expect")
@@ -132,6 +144,16 @@ def parse_package(content: bytes) -> tuple[str, str]:
     return name, version
 
 
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is no JSON")
+
+
+def _parse_number(text: str) -> float:
+    if not math.isfinite(number := float(text)):
+        raise ValueError("a number in it is too large for scanners")
+    return number
+
+
 def _is_text(value: object) -> bool:
     return value is None or isinstance(value, str)
 
@@ -141,12 +163,12 @@ def _is_texts(value: object) -> bool:
 
 
 def _is_table(value: object) -> bool:
-    return value is None or (isinstance(value, dict) and all(map(_is_text, value.values())))
+    return value is None or (isinstance(value, _Object) and all(_is_text(each) for _, each in value.members))
 
 
 def _is_person(value: object) -> bool:
-    if isinstance(value, dict):
-        return all(_is_text(each) for name, each in value.items() if name.casefold() in ("name", "email", "url"))
+    if isinstance(value, _Object):
+        return all(_is_text(each) for name, each in value.members if name.casefold() in ("name", "email", "url"))
     return _is_text(value)
 
 
@@ -168,29 +190,42 @@ _SHAPES: Mapping[str, Callable[[object], bool]] = {
 
 @dataclass(frozen=True)
 class _Place:
-    """A package in a directory of packages, or a file with code there."""
+    """A package, or a file, in a directory of packages."""
 
-    path: str
-    """Below the directory of packages, which is without links."""
-    name: str
-    """Name by which Node.js finds it."""
     real: str
     """The path without links."""
     node: Node[FileContent]
+    names: tuple[str, ...]
+    """Names by which Node.js finds it."""
 
-    @cached_property
-    def code(self) -> Mapping[str, FileContent]:
-        """Path without links → content of each file with the name of code, but for those of packages in it."""
-        if self.node.content is not None:
-            return {self.real: self.node.content}
-        listed, waiting = dict[str, FileContent](), [(self.real, self.node)]
+    @property
+    def path(self) -> str:
+        """Path of the metadata, or of the file."""
+        return f"{self.real}/{METADATA}" if self.node.kind is Kind.DIRECTORY else self.real
+
+    @property
+    def metadata(self) -> FileContent | None:
+        """The metadata; None if there are none, or if they are behind a link, which scanners may not follow."""
+        return self.node.children[METADATA].content if METADATA in self.node.children else None
+
+    def list_entries(self, checkpoint: Callable[[], object]) -> Iterator[tuple[str, Node[FileContent]]]:
+        """Yield the path in the package of each file and link, and the node, but for those of packages in it.
+
+        The path is empty for a file in place of a package. `checkpoint` is called for each, and may raise.
+        """
+        if self.node.kind is not Kind.DIRECTORY:
+            yield "", self.node
+        waiting = [("", self.node)]
         while waiting:
-            path, node = waiting.pop()
-            if node.kind is Kind.DIRECTORY:
-                waiting += [(f"{path}/{name}", each) for name, each in node.children.items() if name != DIRECTORY]
-            elif node.content is not None and is_code(path):
-                listed[path] = node.content
-        return listed
+            above, directory = waiting.pop()
+            for name, node in directory.children.items():
+                checkpoint()
+                if name in DIRECTORIES:
+                    continue
+                if node.kind is Kind.DIRECTORY:
+                    waiting.append((f"{above}{name}/", node))
+                else:
+                    yield f"{above}{name}", node
 
 
 @dataclass(frozen=True)
@@ -202,8 +237,6 @@ class _Claim:
     version: str
     content: bytes
     """The metadata."""
-    is_base: bool
-    """Whether the curated base has the metadata so."""
 
 
 def read_npm_packages(
@@ -218,178 +251,231 @@ def read_npm_packages(
 
     What counts as a package is what Node.js finds by name: what is in a directory `node_modules`. One that another
     package `installed`, or that the curated base has so, is not compared. `read_base`, called if it is needed, returns
-    the files of the image's curated base. `checkpoint` is called for each file, and may raise. Raises
-    `PackageIndexUnavailable` or `PackageIndexFailed`, and `ValueError` for more packages than are compared.
+    the files of the image's curated base. `checkpoint` is called for each file and each request, also in threads, and
+    may raise. Raises `PackageIndexUnavailable` or `PackageIndexFailed`, and `ValueError` for more packages than are
+    compared.
     """
-    places = [each for each in _find_places(files, checkpoint) if not _is_installed(files, keeper, each, installed)]
-    if len(places) > MOST_PACKAGES:
-        raise ValueError(f"it has more than {MOST_PACKAGES} npm packages")
-    base = read_base() if places else None
-    places = [each for each in places if not _is_of_base(files, base, each)]
+    found = _find_places(files, checkpoint)
+    base = read_base() if found else None
+    reader = _Reader(files, keeper, installed, base, checkpoint)
+    places = [each for each in found if not (reader.is_installed(each) or reader.is_of_base(each))]
     if registry is None:
         return NpmPackages(uncompared=len(places))
-    claims, false_claims = list[_Claim](), list[tuple[_Place, str]]()
+    claims, reasons = list[_Claim](), list[tuple[_Place, str]]()
     for place in places:
         try:
-            claim = _read_claim(files, keeper, base, place)
+            claims.append(reader.read_claim(place))
         except ValueError as error:
-            if place.code:
-                false_claims.append((place, f"{UNSCANNED} ({error})"))
-            continue
-        if claim:
-            claims.append(claim)
-    asked = sorted({(each.name, each.version) for each in claims})
-    answers = map_concurrently(lambda package: registry.find(*package), asked, CONCURRENT)
-    published = dict(zip(asked, answers, strict=True))
-    by_directory = {each.place.real: published[each.name, each.version] for each in claims}
-    digests = defaultdict[str, set[bytes]](set)
-    for claim in claims:
-        for path, digest in published[claim.name, claim.version].files.items():
-            digests[f"{claim.place.real}/{path}"].add(digest)
-    for claim in claims:
+            if any(place.list_entries(checkpoint)):
+                reasons.append((place, f"{UNSCANNED} ({error})"))
+
+    def find(package: tuple[str, str]) -> NpmPublished:
         checkpoint()
-        comparison = _Comparison(files, base, claim, published[claim.name, claim.version], digests)
-        if why := comparison.explain(registry):
-            false_claims.append((claim.place, f"it claims to be {claim.name} {claim.version}, {why}; {REMEDY}"))
+        return registry.find(*package)
+
+    asked = sorted({(each.name, each.version) for each in claims})
+    published = dict(zip(asked, map_concurrently(find, asked, CONCURRENT), strict=True))
+    for claim in claims:
+        if why := reader.explain(claim, published[claim.name, claim.version], registry):
+            reasons.append((claim.place, f"it claims to be {claim.name} {claim.version}, {why}; {REMEDY}"))
+    around = {each.place.real: published[each.name, each.version] for each in claims}
     return NpmPackages(
         tuple(
-            f"{escape_path(f'{place.path}/{METADATA}' if place.node.kind is Kind.DIRECTORY else place.path)}:1: {why}"
-            for place, why in sorted(false_claims, key=lambda each: each[0].path)
-            if not _is_vendored(files, place, by_directory)
+            f"{escape_path(place.path)}:1: {why}"
+            for place, why in sorted(reasons, key=lambda each: each[0].path)
+            if not reader.is_vendored(place, around)
         )
     )
 
 
-def _find_places(files: Files, checkpoint: Callable[[], object]) -> Iterator[_Place]:
-    """Yield each package and each file with code that Node.js finds by its name, in the first place where it is."""
-    seen = set[str]()
+def _find_places(files: Files, checkpoint: Callable[[], object]) -> list[_Place]:
+    """Return each package, or file, that Node.js finds by its name; raise `ValueError` if there are too many."""
+    names, nodes, seen = defaultdict[str, list[str]](list), dict[str, Node[FileContent]](), set[tuple[str, str]]()
+    for name, path in islice(_list_paths(files, seen, checkpoint), MOST_NAMES + 1):
+        checkpoint()
+        if (package := files.resolve(path, mounted=True)) is not None:
+            names[package[0]].append(name)
+            nodes[package[0]] = package[1]
+        if len(nodes) > MOST_PACKAGES or sum(map(len, names.values())) > MOST_NAMES:
+            raise ValueError(f"it has more than {MOST_PACKAGES} npm packages")
+    return [_Place(real, node, tuple(names[real])) for real, node in sorted(nodes.items())]
+
+
+def _list_paths(
+    files: Files, seen: set[tuple[str, str]], checkpoint: Callable[[], object]
+) -> Iterator[tuple[str, str]]:
+    """Yield name and path of what Node.js finds in directories of packages. It takes no name that begins with a dot.
+
+    `seen` are the directories that were read: the path without links, and the scope.
+    """
     for path, _ in files.walk():
         checkpoint()
-        directory = files.resolve(path, mounted=True) if posixpath.basename(path) == DIRECTORY else None
-        for name, below in _list_names(files, *directory) if directory else ():
-            package = files.resolve(below, mounted=True)
-            if package is None or package[0] in seen:
-                continue
-            real, node = package
-            if node.kind is Kind.DIRECTORY or (node.content is not None and is_code(below)):
-                seen.add(real)
-                yield _Place(below, name, real, node)
+        is_directory = posixpath.basename(path) in DIRECTORIES or OTHER_DIRECTORY.fullmatch(path)
+        for name, below, scope in _list_directory(files, path, seen) if is_directory else ():
+            if name.startswith("@") and scope:
+                yield from ((f"{name}/{each}", under) for each, under, _ in _list_directory(files, below, seen, name))
+            elif not name.startswith("."):
+                yield name, below
 
 
-def _list_names(files: Files, real: str, directory: Node[FileContent]) -> Iterator[tuple[str, str]]:
-    """Yield the name of what is in a directory of packages, and its path. Node.js takes no name with a dot first."""
-    for name in sorted(directory.children):
-        path = f"{real}/{name}"
-        scope = files.resolve(path, mounted=True) if name.startswith("@") else None
-        if scope and scope[1].kind is Kind.DIRECTORY:
-            yield from ((f"{name}/{each}", f"{path}/{each}") for each in sorted(scope[1].children))
-        elif not name.startswith("."):
-            yield name, path
-
-
-def _find(files: Files, path: str) -> FileContent | None:
-    file = files.resolve(path, mounted=True)
-    return file[1].content if file else None
-
-
-def _is_installed(files: Files, keeper: ContentStore, place: _Place, installed: InstalledFiles) -> bool:
-    """Return whether a distribution's package, or one of Python, brought a package of npm along."""
-    if SYSTEM.match(place.real) and not installed.is_complete:
-        return True
-    metadata = files.resolve(f"{place.real}/{METADATA}")
-    parts = {metadata[0]: metadata[1].content} if metadata and metadata[1].content else place.code
-    return bool(parts) and all(installed.lists(path, content, keeper) for path, content in parts.items())
-
-
-def _is_of_base(files: Files, base: Files | None, place: _Place) -> bool:
-    """Return whether the curated base has a package so, with its metadata and all of its code."""
-    if base is None:
-        return False
-    metadata, below = (_find(each, f"{place.real}/{METADATA}") for each in (files, base))
-    return _same(metadata, below) and all(_same(content, _find(base, path)) for path, content in place.code.items())
-
-
-def _same(content: FileContent | None, other: FileContent | None) -> bool:
-    return (content.sha256 if content else None) == (other.sha256 if other else None)
-
-
-def _read_claim(files: Files, keeper: ContentStore, base: Files | None, place: _Place) -> _Claim | None:
-    """Return what a package claims to be; None if it says that it is no published one.
-
-    Raises `ValueError` if scanners read nothing there.
-    """
-    path = f"{place.real}/{METADATA}"
-    file = _find(files, path)
-    if file is None:
-        raise ValueError(f"there is no {METADATA}")
-    content = keeper.read(file)
-    if content is None:
-        raise ValueError("it is too large, and is not read")
-    name, version = parse_package(content)
-    if f"/{DIRECTORY}/" not in place.real and _parse(content).get("private") is True:
-        return None  # a link to a part of the application
-    below = _find(base, path) if base else None
-    return _Claim(place, name, version, content, is_base=below is not None and _same(file, below))
-
-
-def _is_vendored(files: Files, place: _Place, published: Mapping[str, NpmPublished]) -> bool:
-    """Return whether a package around another one brings that along, with all of its code.
-
-    `published` is what was published as the package in each directory.
-    """
-    metadata = _find(files, f"{place.real}/{METADATA}")
-    parts = {**place.code, **({f"{place.real}/{METADATA}": metadata} if metadata else {})}
-    above = posixpath.dirname(place.real)
-    while above != "/":
-        listed = published[above].files if above in published else {}
-        if all(listed.get(path[len(above) + 1 :]) == content.sha256 for path, content in parts.items()):
-            return True
-        above = posixpath.dirname(above)
-    return False
+def _list_directory(
+    files: Files, path: str, seen: set[tuple[str, str]], scope: str = ""
+) -> list[tuple[str, str, bool]]:
+    """Return name and path of what is in a directory that is not yet `seen`, and whether it is a directory itself."""
+    directory = files.resolve(path, mounted=True)
+    if directory is None or (directory[0], scope) in seen:
+        return []
+    seen.add((directory[0], scope))
+    listed = list[tuple[str, str, bool]]()
+    for name in sorted(directory[1].children):
+        below = files.resolve(f"{directory[0]}/{name}", mounted=True)
+        listed.append((name, f"{directory[0]}/{name}", below is not None and below[1].kind is Kind.DIRECTORY))
+    return listed
 
 
 @dataclass(frozen=True)
-class _Comparison:
-    """An installed package, and what was published as it."""
+class _Reader:
+    """Reads the packages of an image on a curated base, if there is one."""
 
     files: Files
+    keeper: ContentStore
+    installed: InstalledFiles
     base: Files | None
-    claim: _Claim
-    published: NpmPublished
-    digests: Mapping[str, set[bytes]]
-    """Path without links in its directory → SHA-256 of the files that were published to be there."""
+    checkpoint: Callable[[], object]
 
-    def explain(self, registry: NpmRegistry) -> str:
-        """Return why the package is not what its metadata claim; empty if it is, or if no registry knows its name."""
-        claim = self.claim
-        if not self.published.has_name:
-            is_other = claim.name != claim.place.name and registry.has_name(claim.place.name)
-            return f"a name that no registry has, in the place of {claim.place.name}" if is_other else ""
-        if claim.is_base:
-            return self._explain_code()
-        if not self.published.has_version:
-            return "a version that the registry does not have"
-        return self._explain_code() or self._explain_entry()
-
-    def _explain_code(self) -> str:
-        paths = {f"{self.claim.place.real}/{each}" for each in self.published.files if is_code(each)}
-        if self.claim.is_base and self.base is not None:
-            paths |= {path for path in self.claim.place.code if _find(self.base, path) is not None}
-        code = {path: installed for path in paths if (installed := _find(self.files, path)) is not None}
-        changed = sorted(path for path, installed in code.items() if not self._is_known(path, installed))
-        if changed:
-            named = ", ".join(map(escape_path, changed[:MOST_NAMED]))
-            more = f" and {len(changed) - MOST_NAMED} more" if len(changed) > MOST_NAMED else ""
-            return f"and what is published differs from {named}{more}"
-        has_other = not self.claim.is_base and not code and bool(self.claim.place.code)
-        return "and none of its code is there" if has_other else ""
-
-    def _is_known(self, path: str, installed: FileContent) -> bool:
-        if installed.sha256 in self.digests.get(path, ()):
+    def is_installed(self, place: _Place) -> bool:
+        """Return whether a distribution's package, or one of Python, brought a package of npm along."""
+        if SYSTEM.match(place.real) and not self.installed.is_complete:
             return True
-        return self.claim.is_base and self.base is not None and _same(installed, _find(self.base, path))
+        return all(
+            self.installed.lists(real, content, self.keeper)
+            for path, node in place.list_entries(self.checkpoint)
+            if _can_load(path, node)
+            for real, content in self._follow(_join(place, path), node)
+        )
 
-    def _explain_entry(self) -> str:
-        """Return whether the metadata let Node.js begin with other code than the published ones do."""
-        entry = describe_entry(self.claim.content)
-        return "" if entry == self.published.entry else f"and {', '.join(ENTRY_FIELDS)} differ from what is published"
+    def is_of_base(self, place: _Place) -> bool:
+        """Return whether the curated base has everything so that Node.js could load from a package."""
+        return self.base is not None and all(
+            self._is_same_in_base(place, path, node)
+            for path, node in place.list_entries(self.checkpoint)
+            if _can_load(path, node)
+        )
+
+    def _is_same_in_base(self, place: _Place, path: str, node: Node[FileContent]) -> bool:
+        """Return whether the curated base has a file or link so, and also everything behind the link."""
+        real, base = _join(place, path), self.base
+        below = base.resolve(real, follow=False) if base else None
+        if base is None or below is None or (node.kind, node.target) != (below[1].kind, below[1].target):
+            return False
+        return all(
+            (file := base.resolve(target)) and file[1].content and file[1].content.sha256 == content.sha256
+            for target, content in self._follow(real, node)
+        )
+
+    def _follow(self, path: str, node: Node[FileContent]) -> Iterator[tuple[str, FileContent]]:
+        """Yield path without links and content of a file, or of each that Node.js can load behind a link."""
+        if node.content is not None:
+            yield path, node.content
+        links, seen = [path] if node.kind is Kind.LINK else [], set[str]()
+        while links:
+            target = self.files.resolve(links.pop(), mounted=True)
+            if target is None or target[0] in seen:
+                continue
+            seen.add(target[0])
+            place = _Place(*target, names=())
+            for below, each in place.list_entries(self.checkpoint):
+                if each.kind is Kind.LINK:
+                    links.append(_join(place, below))
+                elif each.content is not None and _can_load(below, each):
+                    yield _join(place, below), each.content
+
+    def read_claim(self, place: _Place) -> _Claim:
+        """Return what a package claims to be; raise `ValueError` if scanners read nothing there."""
+        if place.metadata is None:
+            raise ValueError(f"there is no {METADATA}, or only behind a link")
+        content = self.keeper.read(place.metadata)
+        if content is None:
+            raise ValueError("it is too large, and is not read")
+        return _Claim(place, *parse_package(content), content)
+
+    def explain(self, claim: _Claim, published: NpmPublished, registry: NpmRegistry) -> str:
+        """Return why a package is not what it claims to be; empty if it is, or if no registry knows its name."""
+        is_base = self._is_same_in_base(claim.place, METADATA, claim.place.node.children[METADATA])
+        if not published.has_name:
+            others = (each for each in claim.place.names if each != claim.name)
+            other = next(filter(registry.has_name, others), "")
+            return f"a name that no registry has, in the place of {other}" if other else ""
+        if not (published.has_version or is_base):
+            return "a version that the registry does not have"
+        changed, added = list[str](), list[str]()
+        for path, node in claim.place.list_entries(self.checkpoint):
+            if not (is_base and self._is_same_in_base(claim.place, path, node)):
+                if path in published.files:
+                    changed += [path] if _is_changed(path, node, published) else []
+                elif _is_added(path, node, published):
+                    added.append(path)
+        if changed or added:
+            what = "what is published differs from" if changed else "no published package has"
+            return f"and {what} {_name_some(claim.place, changed or added)}"
+        if is_base or describe_entry(claim.content) == published.entry:
+            return ""
+        return f"and {', '.join(ENTRY_FIELDS)} differ from what is published"
+
+    def is_vendored(self, place: _Place, around: Mapping[str, NpmPublished]) -> bool:
+        """Return whether a package around another one brings that along, with everything that is in it.
+
+        `around` is what was published as the package in each directory.
+        """
+        above = posixpath.dirname(place.real)
+        while above != "/":
+            if above in around and all(
+                node.content is not None
+                and node.content.sha256 in around[above].files.get(_join(place, path)[len(above) + 1 :], ())
+                for path, node in place.list_entries(self.checkpoint)
+            ):
+                return True
+            above = posixpath.dirname(above)
+        return False
+
+
+def _join(place: _Place, path: str) -> str:
+    return f"{place.real}/{path}" if path else place.real
+
+
+def _can_load(path: str, node: Node[FileContent]) -> bool:
+    """Return whether Node.js can load a file or link of a package as its own code, in place of other code of it.
+
+    It cannot load a program so. An empty path is that of a file in place of a package.
+    """
+    if node.kind is Kind.LINK or not path:
+        return True
+    return _is_loaded(path) and not (node.content and node.content.machine)
+
+
+def _is_changed(path: str, node: Node[FileContent], published: NpmPublished) -> bool:
+    """Return whether a file is another one than the published one of its path.
+
+    Of the package's own metadata, only some fields count. Installers put a program in the place of a script.
+    """
+    if node.content is None:
+        return True
+    is_program = "." not in posixpath.basename(path) and bool(node.content.machine)
+    return path != METADATA and not is_program and node.content.sha256 not in published.files[path]
+
+
+def _is_added(path: str, node: Node[FileContent], published: NpmPublished) -> bool:
+    """Return whether a file that is not published could be loaded in place of what is.
+
+    Not what was compiled when the package was installed. Of code without an ending, what has the name of published code
+    up to its ending: Node.js completes a name only if there is no such file.
+    """
+    if NATIVE in published.files and path.startswith(NATIVE_BUILD):
+        return False
+    hides = any(f"{path}{end}" in published.files for end in (".js", ".node"))
+    return hides or (_can_load(path, node) and (node.kind is Kind.LINK or "." in posixpath.basename(path)))
+
+
+def _name_some(place: _Place, paths: Sequence[str]) -> str:
+    named = ", ".join(escape_path(_join(place, each)) for each in sorted(paths)[:MOST_NAMED])
+    return named + (f" and {len(paths) - MOST_NAMED} more" if len(paths) > MOST_NAMED else "")

@@ -21,7 +21,7 @@ import httpx
 
 from supply_chain.adapters.download import LARGEST_FILE, Downloader
 from supply_chain.adapters.files.private_files import PrivateFiles
-from supply_chain.adapters.image.npm_packages import METADATA, NpmPublished, describe_entry, describes_package, is_code
+from supply_chain.adapters.image.npm_packages import METADATA, NpmPublished, describe_entry, is_compared
 from supply_chain.adapters.process.cancellation import sleep
 from supply_chain.scratch import scratch
 
@@ -39,6 +39,8 @@ ALGORITHMS = ("sha512", "sha384", "sha256", "sha1")
 """Algorithms of a package's digest, the strongest first (W3C, "Subresource Integrity"; old ones have SHA-1)."""
 INVALID = (tarfile.TarError, zlib.error, OSError, EOFError, ValueError)
 """Errors that reading an invalid package can raise."""
+WINDOWS_INTERPRETER = re.compile(rb"\A(#![^\n]+)\r\n")
+"""First line of a script that names its interpreter, with an end that Linux does not take."""
 UNUSED = 60 * 24 * 3600.0
 """Seconds after which what was published is forgotten, if nobody asked for it."""
 
@@ -146,7 +148,7 @@ def _select_digest(about: Mapping[str, Any]) -> tuple[str, bytes]:
 
 def read_package(package: IO[bytes]) -> NpmPublished:
     """Return what a package consists of (a tar file, by gzip); raise one of `INVALID`."""
-    digests, entry, room = dict[str, bytes](), "{}", MOST_BYTES
+    digests, entry, room = dict[str, tuple[bytes, ...]](), "{}", MOST_BYTES
     with tarfile.open(fileobj=package, mode="r:gz") as archive:
         for number, member in enumerate(archive, start=1):
             room -= member.size
@@ -154,20 +156,30 @@ def read_package(package: IO[bytes]) -> NpmPublished:
                 raise ValueError(f"it has more than {MOST_FILES} files or {MOST_BYTES} bytes")
             path = posixpath.normpath(member.name).partition("/")[2]
             content = archive.extractfile(member) if member.isfile() else None  # npm unpacks no links
-            if content is None or not (is_code(path) or describes_package(path)):
+            if content is None or not is_compared(path):
                 continue
-            digest, start = hashlib.sha256(), b""
-            while chunk := content.read(LARGEST_METADATA):
-                digest.update(chunk)
-                start = start or chunk
-            digests[path] = digest.digest()
+            first = content.read(LARGEST_METADATA)
+            digests[path] = _digest(first, content)
             if path == METADATA:
-                entry = describe_entry(start)
+                entry = describe_entry(first)
     return NpmPublished(files=digests, entry=entry)
 
 
+def _digest(first: bytes, rest: IO[bytes]) -> tuple[bytes, ...]:
+    """Return the SHA-256 of a file that begins with `first`, and that of what installers make of it.
+
+    They end the line of a script that names its interpreter as Linux needs it (npm's bin-links, fix-bin.js).
+    """
+    starts = {first, WINDOWS_INTERPRETER.sub(rb"\1\n", first)}
+    digests = [hashlib.sha256(each) for each in sorted(starts)]
+    while chunk := rest.read(LARGEST_METADATA):
+        for digest in digests:
+            digest.update(chunk)
+    return tuple(digest.digest() for digest in digests)
+
+
 def _encode(published: NpmPublished) -> bytes:
-    files = {path: digest.hex() for path, digest in published.files.items()}
+    files = {path: [each.hex() for each in digests] for path, digests in published.files.items()}
     return json.dumps({"files": files, "entry": published.entry}).encode()
 
 
@@ -175,7 +187,7 @@ def _decode(content: bytes) -> NpmPublished | None:
     """Return what was cached; None if it is damaged, as after a crash of the machine."""
     try:
         stored = json.loads(content)
-        files = {path: bytes.fromhex(digest) for path, digest in stored["files"].items()}
+        files = {path: tuple(map(bytes.fromhex, digests)) for path, digests in stored["files"].items()}
         return NpmPublished(files=files, entry=str(stored["entry"]))
     except (ValueError, KeyError, TypeError, AttributeError):
         return None

@@ -12,6 +12,7 @@ from supply_chain.adapters.image.npm_packages import (
     REMEDY,
     NpmPublished,
     describe_entry,
+    is_compared,
     parse_package,
     read_npm_packages,
 )
@@ -37,8 +38,8 @@ def package(at=PLACE, about=None, **files):
 def published(contents=None, at=PLACE):
     """Return what a registry publishes as a package of these files."""
     contents = package() if contents is None else contents
-    digests = {path.removeprefix(f"{at}/"): hashlib.sha256(content).digest() for path, content in contents.items()}
-    files = {path: digest for path, digest in digests.items() if path.endswith((".js", ".json"))}
+    digests = {path.removeprefix(f"{at}/"): (hashlib.sha256(each).digest(),) for path, each in contents.items()}
+    files = {path: digest for path, digest in digests.items() if is_compared(path)}
     return NpmPublished(files=files, entry=describe_entry(contents[f"{at}/package.json"]))
 
 
@@ -106,17 +107,60 @@ def test_changed_code_is_named_up_to_a_few_files():
     )
 
 
-def test_only_other_code_is_a_false_claim():
-    """Such as that of another version in which all files have other names."""
-    assert "and none of its code is there" in claim_of(package(**{"index.js": None, "main.js": b"old"}))
-    assert read(package(**{"index.js": None})).false_claims == ()
+@pytest.mark.parametrize(
+    "path",
+    [
+        "main.js", "index.js.js", "index.js/index.js", "index", "lib/package.json", "old.node", "a.cjs", "a.mjs",
+        "a.jsx", "a.wasm", "A.JS", "build/a.js",
+    ],
+)  # fmt: skip
+def test_code_that_was_not_published_is_a_false_claim(path):
+    """Node.js completes names, so it could be loaded in place of the published code."""
+    contents = package(**{"index.js": None if path.startswith("index.js/") else CODE, path: b"old"})
+
+    assert f"hat 2.0.0, and no published package has /{PLACE}/{path}; " in claim_of(contents)
 
 
-@pytest.mark.parametrize("change", [{each: "./old/index.js"} for each in ENTRY_FIELDS])
+@pytest.mark.parametrize("path", ["notes.txt", "bin/hat", "index.d.ts", "LICENSE", ".npmrc", "data.json"])
+def test_other_files_may_be_added_and_left_out(path):
+    """Installers and builds do so."""
+    assert read(package(**{path: b"x"})).false_claims == ()
+    registry = MemoryRegistry({("hat", "2.0.0"): published(package(**{path: b"x"}))})
+    assert read(package(**{"index.js": None}), registry).false_claims == ()
+
+
+def test_programs_may_be_added_and_replace_scripts():
+    """Scripts of packages download them for this machine. Node.js reads no script in them."""
+    program = b"\x7fELF\x02\x01\x01" + bytes(9) + b"\x02\x00\x3e\x00" + bytes(100)
+    registry = MemoryRegistry(
+        {("hat", "2.0.0"): published(package(**{"bin/hat": b"#!/usr/bin/env node\n", "a.node": program + b"1"}))}
+    )
+
+    assert read(package(**{"bin/hat": program, "more.node": program}), registry).false_claims == ()
+    assert "differs from" in claim_of(package(**{"bin/hat": b"#!/usr/bin/env node\nold"}), registry)
+    assert "differs from" in claim_of(package(**{"a.node": program + b"2"}), registry)
+
+
+def test_results_of_a_native_build_may_be_added():
+    """`node-gyp` writes them when the package is installed."""
+    registry = MemoryRegistry({("hat", "2.0.0"): published(package(**{"binding.gyp": b"{}"}))})
+    built = package(**{"build/Release/hat.node": b"x", "build/gyp.js": b"y"})
+
+    assert read(built, registry, {f"{PLACE}/build/python3": "/usr/bin/python3"}).false_claims == ()
+    assert "no published package has" in claim_of(package(**{"built/hat.js": b"y"}), registry)
+
+
+def test_links_in_a_package_are_a_false_claim():
+    """npm unpacks none."""
+    assert f"no published package has /{PLACE}/lib; " in claim_of(package(), links={f"{PLACE}/lib": "/opt"})
+    assert read(package(), links={f"{PLACE}/node_modules": "/opt/own"}).false_claims == ()
+
+
+@pytest.mark.parametrize("change", [{each: "./old.txt"} for each in ENTRY_FIELDS])
 def test_metadata_that_start_other_code_are_a_false_claim(change):
     """The published code could be there, and never be loaded."""
     assert "and main, exports, imports, type differ from what is published" in claim_of(
-        package(about=metadata(**change), **{"old/index.js": b"old"})
+        package(about=metadata(**change), **{"old.txt": b"old"})
     )
     assert read(package(about=metadata(_id="hat@2.0.0", scripts={}))).false_claims == ()
 
@@ -137,7 +181,7 @@ def test_package_that_was_renamed_in_its_place_is_a_false_claim():
 @pytest.mark.parametrize(
     ("about", "why"),
     [
-        (None, "there is no package.json"),
+        (None, "there is no package.json, or only behind a link"),
         (b"", ""),
         (b"{}", "it names no package, or no version"),
         (metadata(version=""), "it names no package, or no version"),
@@ -149,16 +193,15 @@ def test_package_that_was_renamed_in_its_place_is_a_false_claim():
         (b"[" * 100_000, "it is nested too deep"),
         (b"[{}]", "it names no package, or no version"),
     ],
-    ids=str,
+    ids=lambda each: str(each)[:60],
 )
 def test_package_that_no_scanner_reads_is_a_false_claim(about, why):
     """Node.js loads it without a name, too."""
     contents = {**package(), f"{PLACE}/package.json": about} if about is not None else {f"{PLACE}/index.js": CODE}
     claim = claim_of(contents)
 
-    assert claim.startswith(f"/{PLACE}/package.json:1: code of an npm package whose name and version no scanner reads;")
+    assert claim.startswith(f"/{PLACE}/package.json:1: what Node.js loads as a package, and no scanner reads its name")
     assert f"({why}" in claim
-    assert read({path: each for path, each in contents.items() if not path.endswith(".js")}).false_claims == ()
 
 
 @pytest.mark.parametrize(
@@ -167,14 +210,34 @@ def test_package_that_no_scanner_reads_is_a_false_claim(about, why):
         {"version": 2}, {"description": ["x"]}, {"homepage": False}, {"private": "yes"}, {"latest": "x"},
         {"latest": [1]}, {"dependencies": {"cap": 1}}, {"devDependencies": []}, {"author": 1}, {"author": ["x"]},
         {"author": {"Name": 1}}, {"maintainers": [{"email": []}]}, {"contributors": 3}, {"repository": {"type": {}}},
-        {"Repository": 1},
+        {"Repository": 1}, {"repository": {"a": []}}, {"author": {"name": []}},
     ],
-    ids=str,
+    ids=lambda each: str(each)[:60],
 )  # fmt: skip
 def test_metadata_with_a_type_that_syft_does_not_read_are_refused(others):
     """It skips such a file as a whole."""
     with pytest.raises(ValueError, match="another type than scanners expect"):
         parse_package(metadata(**{"name": "hat", **others}))
+
+
+@pytest.mark.parametrize(
+    "member",
+    [
+        b'"dependencies": {"cap": 5, "cap": "1"}', b'"author": {"name": 5, "name": "x"}',
+        b'"repository": {"url": [], "url": "x"}', b'"Private": 1, "private": true',
+    ],
+)  # fmt: skip
+def test_metadata_with_a_type_that_syft_does_not_read_are_refused_wherever_they_are(member):
+    """It reads every member of a name, and not the last one only."""
+    with pytest.raises(ValueError, match="another type than scanners expect"):
+        parse_package(b'{"name": "hat", "version": "2.0.0", ' + member + b"}")
+
+
+@pytest.mark.parametrize("number", [b"1e999", b"-1e999", b"1" * 400, b"NaN", b"-Infinity"])
+def test_metadata_with_numbers_that_syft_does_not_read_are_refused(number):
+    """Python knows larger ones."""
+    with pytest.raises(ValueError, match=r"too large for scanners|is no JSON"):
+        parse_package(b'{"name": "hat", "version": "2.0.0", "author": {"x": ' + number + b"}}")
 
 
 def test_metadata_with_what_syft_reads_are_read():
@@ -206,8 +269,12 @@ def test_large_metadata_are_not_read():
         (package("opt/wear/hat"), {"app/node_modules/@wear": "../../opt/wear"}),
         (package("app/node_modules/.store/hat@2/node_modules/hat"), {PLACE: ".store/hat@2/node_modules/hat"}),
         (package("opt/hat"), {"app/node_modules": "/proc/self/root/opt"}),
+        (package("root/.node_modules/hat"), {}),
+        (package("root/.node_libraries/@wear/hat"), {}),
+        (package("usr/local/lib/node/hat"), {}),
+        (package("usr/share/nodejs/hat"), {}),
     ],
-    ids=str,
+    ids=lambda each: str(each)[:60],
 )
 def test_packages_are_found_as_node_js_finds_them(contents, links):
     """Directories of packages, scopes and packages may be links."""
@@ -217,42 +284,69 @@ def test_packages_are_found_as_node_js_finds_them(contents, links):
     assert "and what is published differs from" in claim_of(changed, links=links)
 
 
-def test_code_behind_a_link_is_compared():
+def test_code_behind_a_link_is_no_published_code():
     """A package's file may lead to another one."""
-    contents = package(**{"index.js": None, "old.js": b"old"})
+    contents = {**package(**{"index.js": None}), "opt/old": b"old"}
 
-    assert "differs from" in claim_of(contents, links={f"{PLACE}/index.js": "old.js"})
+    assert "differs from" in claim_of(contents, links={f"{PLACE}/index.js": "/opt/old"})
+
+
+def test_metadata_behind_a_link_are_not_read():
+    """Scanners follow links otherwise than a running container."""
+    contents = {f"{PLACE}/index.js": CODE, "opt/meta": metadata()}
+
+    for target in ("/opt/meta", "/proc/self/root/opt/meta"):
+        assert "there is no package.json, or only behind a link" in claim_of(
+            contents, links={f"{PLACE}/package.json": target}
+        )
+
+
+def test_every_name_of_a_package_counts():
+    """The first one could be that of an own package."""
+    own = package("app/node_modules/acme", metadata("acme"))
+
+    for links in ({PLACE: "acme"}, {"opt/node_modules/hat": "/app/node_modules/acme"}):
+        assert "a name that no registry has, in the place of hat" in claim_of(own, links=links)
+    renamed = package("app/node_modules/hat", metadata("acme"))
+    assert "in the place of hat" in claim_of(renamed, links={"a/node_modules/@scope": "/app/node_modules"})
 
 
 def test_file_in_a_directory_of_packages_is_one_without_metadata():
     """Node.js loads it by its name without the ending."""
-    assert claim_of({"app/node_modules/hat.js": CODE}).startswith("/app/node_modules/hat.js:1: code of an npm package")
-    assert read({"app/node_modules/.cache/x.js": CODE, "app/node_modules/x.txt": b""}).false_claims == ()
+    for name in ("hat.js", "hat", "hat.txt", "@hat"):
+        assert claim_of({f"app/node_modules/{name}": CODE}).startswith(
+            f"/app/node_modules/{name}:1: what Node.js loads as a package, and no scanner reads"
+        )
+    assert read({"app/node_modules/.cache/x.js": CODE, "app/node_modules/.package-lock.json": b""}).false_claims == ()
 
 
-def test_part_of_the_application_behind_a_link_is_its_own():
-    """Workspaces are linked into the directory of packages, with any name. In that directory, it says nothing."""
-    about = metadata(version="0.0.0", private=True)
+def test_part_of_the_application_behind_a_link_is_its_own_by_its_name():
+    """Workspaces are linked into the directory of packages."""
+    own, other = (package("app/parts/hat", metadata(name, "0.0.0", private=True)) for name in ("@me/hat", "hat"))
 
-    assert read(package("app/parts/hat", about), links={PLACE: "../parts/hat"}).false_claims == ()
-    assert "a version that the registry does not have" in claim_of(package(about=about))
-    assert "a version that the registry does not have" in claim_of(
-        package("app/parts/hat", metadata(version="0.0.0")), links={PLACE: "../parts/hat"}
-    )
+    assert read(own, links={"app/node_modules/@me/hat": "../../parts/hat"}).false_claims == ()
+    assert "a version that the registry does not have" in claim_of(other, links={PLACE: "../parts/hat"})
 
 
 def test_package_that_another_one_brings_along_is_no_claim():
     """Tests of packages contain packages, with any name and version; they count while they are as published."""
     inner = f"{PLACE}/test/node_modules/cap"
-    bare = f"{PLACE}/node_modules/own"
-    brought = {**package(inner, metadata("cap", "0.0.0")), f"{bare}/index.js": CODE}
+    bare, file = f"{PLACE}/node_modules/own", f"{PLACE}/node_modules/file.txt"
+    brought = {**package(inner, metadata("cap", "0.0.0")), f"{bare}/index.js": CODE, file: b"x"}
     outer = {**package(), **brought}
     registry = MemoryRegistry({("hat", "2.0.0"): published(outer), ("cap", "1.0.0"): NpmPublished()})
 
     assert read(outer, registry).false_claims == ()
-    assert len(read({**outer, f"{inner}/index.js": b"old"}, registry).false_claims) == 2
-    assert len(read({**outer, f"{bare}/more.js": b"new"}, registry).false_claims) == 1
-    assert len(read({**outer, f"{inner}/package.json": metadata("cap", "0.0.1")}, registry).false_claims) == 1
+    for change in (
+        {f"{inner}/index.js": b"old"},
+        {f"{bare}/more.txt": b"new"},
+        {f"{inner}/package.json": metadata("cap", "0.0.1")},
+        {file: b"y"},
+    ):
+        (claim,) = read({**outer, **change}, registry).false_claims
+        assert claim.startswith(f"/{PLACE}/")
+    assert len(read(outer, registry, {f"{inner}/more": "/opt"}).false_claims) == 1
+    assert len(read({**outer, **package(about=metadata(version="1.0.0"))}, registry).false_claims) == 4
 
 
 def test_bundled_package_may_be_replaced_by_another_published_one():
@@ -267,7 +361,9 @@ def test_bundled_package_may_be_replaced_by_another_published_one():
     )
 
     assert read({**package(), **new}, registry).false_claims == ()
-    assert len(read({**package(), **new, f"{inner}/index.js": b"evil"}, registry).false_claims) == 2
+    assert len(read({**package(), **new, f"{inner}/index.js": b"evil"}, registry).false_claims) == 1
+    mixed = {**package(), **old, f"{inner}/package.json": metadata("cap", "1.0.1")}
+    assert len(read(mixed, registry).false_claims) == 1
 
 
 def test_package_of_the_base_is_not_compared_unless_its_code_changed():
@@ -277,25 +373,57 @@ def test_package_of_the_base_is_not_compared_unless_its_code_changed():
 
     assert read(base, registry, base=base).false_claims == () and registry.asked == []
     assert read(package(), base=base).false_claims == ()
-    assert read({**base, f"{PLACE}/own.js": b"x"}, registry, base=base).false_claims == ()
-    assert f"differs from /{PLACE}/more.js" in claim_of({**base, f"{PLACE}/more.js": b"old"}, base=base)
+    assert read({**base, f"{PLACE}/notes.txt": b"x"}, registry, base=base).false_claims == ()
+    for changed in ("more.js", "own.js"):
+        assert f"no published package has /{PLACE}/{changed}" in claim_of(
+            {**base, f"{PLACE}/{changed}": b"x"}, base=base
+        )
+    linked = {path: content for path, content in base.items() if not path.endswith("/more.js")} | {"opt/old": b"old"}
+    assert "no published package has" in claim_of(linked, links={f"{PLACE}/more.js": "/opt/old"}, base=base)
     assert "a version that the registry does not have" in claim_of(
         {**base, f"{PLACE}/package.json": metadata(version="0.0.1")}, base=base
     )
-    as_published = package(**{"index.js": b"changed"})
-    assert read({**as_published, f"{PLACE}/index.js": CODE}, base=as_published).false_claims == ()
+    changed_base = package(**{"index.js": b"changed"})
+    assert read({**changed_base, f"{PLACE}/index.js": CODE}, base=changed_base).false_claims == ()
+    assert "differs from" in claim_of({**changed_base, f"{PLACE}/index.js": b"old"}, base=changed_base)
+
+
+def test_links_of_the_base_lead_to_what_the_base_has():
+    """Distributions share code of their packages by links."""
+    linked = {
+        f"{PLACE}/package.json": metadata(version="0.0.0"),
+        "usr/share/hat/lib/index.js": CODE,
+        "opt/cap.js": CODE,
+    }
+    links = {f"{PLACE}/lib": "/usr/share/hat/lib", f"{PLACE}/cap.js": "/opt/cap.js", f"{PLACE}/self": "."}
+
+    def read_linked(contents, links=links):
+        keeper, files = lay_files(contents, links, keep=1024 * 1024)
+        below = lay_files(linked, {**links}, keep=1024 * 1024, store=keeper)[1]
+        return read_npm_packages(
+            files, keeper, MemoryRegistry(), read_installed_files(files, keeper), lambda: below
+        ).false_claims
+
+    assert read_linked(linked) == ()
+    for path in ("usr/share/hat/lib/index.js", "usr/share/hat/lib/more.js", "opt/cap.js"):
+        assert len(read_linked({**linked, path: b"old"})) == 1
 
 
 def test_package_that_another_kind_of_package_installed_is_not_compared():
     """Debian and wheels have packages of npm, with changes of their own."""
-    contents = package("opt/node_modules/hat", metadata(version="0.0.0"))
-    bare = {"opt/node_modules/cap/index.js": CODE}
+    contents = {
+        **package("opt/node_modules/hat", metadata(version="0.0.0")),
+        "opt/node_modules/cap/index.js": CODE,
+        "usr/share/cap/more.js": CODE,
+    }
+    links = {"opt/node_modules/cap/lib": "/usr/share/cap"}
     files = lay_files({})[1]
-    digests = {f"/{path}": (("sha256", hashlib.sha256(each).digest()),) for path, each in {**contents, **bare}.items()}
+    digests = {f"/{path}": (("sha256", hashlib.sha256(each).digest()),) for path, each in contents.items()}
     installed = InstalledFiles(digests, is_complete=True, libraries=find_libraries(files, has_apk=False))
 
-    assert read({**contents, **bare}, installed=installed).false_claims == ()
-    assert len(read({**contents, **bare, f"{next(iter(bare))}.js": b"new"}, installed=installed).false_claims) == 1
+    assert read(contents, links=links, installed=installed).false_claims == ()
+    for path in ("opt/node_modules/cap/more.js", "usr/share/cap/more.js", "opt/node_modules/hat/index.js"):
+        assert len(read({**contents, path: b"new"}, links=links, installed=installed).false_claims) == 1
 
 
 @pytest.mark.parametrize("is_complete", [False, True])
@@ -323,6 +451,9 @@ def test_too_many_packages_are_not_compared(monkeypatch):
     assert read(package()).false_claims == ()
     with pytest.raises(ValueError, match="more than 1 npm packages"):
         read({**package(), **package("app/node_modules/cap")})
+    monkeypatch.setattr(npm_packages, "MOST_NAMES", 2)
+    with pytest.raises(ValueError, match="more than 1 npm packages"):
+        read(package(), links={f"{number}/node_modules/hat": f"/{PLACE}" for number in range(2)})
 
 
 def test_checkpoint_is_called_for_each_file():
@@ -333,4 +464,4 @@ def test_checkpoint_is_called_for_each_file():
     read_npm_packages(
         files, keeper, MemoryRegistry(), read_installed_files(files, keeper), checkpoint=lambda: calls.append(1)
     )
-    assert len(calls) >= 6
+    assert len(calls) >= 7

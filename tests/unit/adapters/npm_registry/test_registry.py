@@ -29,7 +29,7 @@ def sha(content):
 
 
 PUBLISHED = NpmPublished(
-    files={path.partition("/")[2]: sha(content) for path, content in FILES.items() if not path.endswith(".md")},
+    files={path.partition("/")[2]: (sha(content),) for path, content in FILES.items() if not path.endswith(".md")},
     entry='{"main": "index.js"}',
 )
 
@@ -235,4 +235,14 @@ def test_large_code_is_read_in_parts(of, monkeypatch):
     monkeypatch.setattr(registry, "LARGEST_METADATA", 80)
     files = {**FILES, "package/index.js": CODE * 100}
 
-    assert of(Server(pack(files))).find("hat", "2.0.0").files["index.js"] == sha(CODE * 100)
+    assert of(Server(pack(files))).find("hat", "2.0.0").files["index.js"] == (sha(CODE * 100),)
+
+
+def test_script_may_have_the_line_ends_of_linux(of):
+    """npm changes the line that names the interpreter, and no other one."""
+    script, line = b"#!/usr/bin/env node\r\nhat()\r\n", b"#!/usr/bin/env node\n"
+    files = {**FILES, "package/cli.js": script, "package/node_modules/cap/a.txt": b"a"}
+    published = of(Server(pack(files))).find("hat", "2.0.0")
+
+    assert set(published.files["cli.js"]) == {sha(script), sha(line + b"hat()\r\n")}
+    assert published.files["node_modules/cap/a.txt"] == (sha(b"a"),)
