@@ -25,7 +25,7 @@ from cscm_laptop.checks import Check as DoctorCheck
 from cscm_laptop.cluster.cluster import ClusterStatus
 from cscm_laptop.laptop import Part
 from cscm_laptop.profile import Profile
-from orchestration import observations
+from orchestration import observations, verdict_events
 from orchestration.registration.automations import Automation
 from orchestration.registration.views import Views
 from scripts.reference_errors import MADE, errors_page, list_codes
@@ -325,6 +325,7 @@ def events_page() -> str:
 def _events() -> Iterator[tuple[str, str, list[str]]]:
     files = {file.stem: file for file in Path(tasks.__path__[0]).glob("*.py")}
     files["monitor"] = Path(observations.__file__)  # what the task and its watch emit
+    files["gates"] = Path(verdict_events.__file__)  # also emitted if the gate refuses just before an image serves
     for task, file in sorted(files.items()):
         tree = ast.parse(file.read_text(encoding="utf-8"))
         for call in (each for each in ast.walk(tree) if isinstance(each, ast.Call)):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from blocks.execution_ports import ExecutionPorts
-from orchestration.events import emit, emit_verdict
+from orchestration.events import emit
 from orchestration.steps import invocation, step
+from orchestration.verdict_events import emit_verdict
 from supply_chain.execution.deployment import Deployment
 from supply_chain.execution.environment import Environment
 from supply_chain.execution.service import take_into_service

@@ -5,8 +5,8 @@ from __future__ import annotations
 from blocks.curation_ports import CurationPorts
 from blocks.execution_ports import ExecutionPorts
 from orchestration.clock import now
-from orchestration.events import emit_verdict
 from orchestration.steps import step
+from orchestration.verdict_events import emit_verdict
 from supply_chain.errors import ImageArchived, ImageNotFound
 from supply_chain.execution.environment import Environment
 from supply_chain.model.image import ImageRef, ScannedImage, StorageStatus

@@ -17,8 +17,6 @@ from prefect.exceptions import PrefectException
 
 from supply_chain.errors import EventNotTaken
 from supply_chain.model.image import ImageRef, Source
-from supply_chain.policy.facts import F
-from supply_chain.policy.outcome import IMAGE_BLOCKED, Admitted, Refused
 
 Origin = Literal["chain", "tier"]
 LABELS = {"gate", "blocked"}
@@ -61,18 +59,6 @@ def emit(
         payload={"origin": _origin.get(), "image": str(ref), **payload},
         id=event_uuid,
     )
-
-
-def emit_verdict(verdict: Admitted[F] | Refused, facts: F) -> tuple[Admitted[F] | Refused, F]:
-    """Emit the verdict as an event, and return it with the facts."""
-    gate = verdict.gate.value
-    if isinstance(verdict, Refused):
-        reasons = [reason.model_dump() for reason in verdict.reasons[:MOST_ITEMS]]
-        blocked: dict[str, Any] = {"blocked": "yes"} if IMAGE_BLOCKED in {r.code for r in verdict.reasons} else {}
-        emit("image.refused", facts.ref, facts.source, gate=gate, reasons=reasons, **blocked)
-    else:
-        emit("image.admitted", facts.ref, facts.source, gate=gate, notes=list(verdict.notes))
-    return verdict, facts
 
 
 def emit_about_environment(event: str, environment: str, event_uuid: UUID | None = None, **payload: Any) -> None:

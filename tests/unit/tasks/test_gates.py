@@ -11,7 +11,7 @@ from prefect import Task
 
 from blocks.curation_ports import CurationPorts
 from blocks.execution_ports import ExecutionPorts
-from orchestration import events
+from orchestration import verdict_events
 from supply_chain.adapters.registry.content_cache import ContentCache
 from supply_chain.errors import ImageArchived, ImageNotFound
 from supply_chain.evidence.approval import Approval
@@ -149,7 +149,7 @@ class Subject(Pieces):
 @pytest.fixture
 def subject(world, make, monkeypatch):
     subject = Subject(world, make)
-    monkeypatch.setattr(events, "emit", lambda *args, **payload: subject.events.append((*args, payload)))
+    monkeypatch.setattr(verdict_events, "emit", lambda *args, **payload: subject.events.append((*args, payload)))
     monkeypatch.setattr(gates, "now", lambda: make.noon)
     return subject
 

@@ -290,8 +290,8 @@ def read_npm_packages(
 
 def _find_places(files: Files, checkpoint: Callable[[], object]) -> list[_Place]:
     """Return each package, or file, that Node.js finds by its name; raise `ValueError` if there are too many."""
-    names, nodes, seen = defaultdict[str, list[str]](list), dict[str, Node[FileContent]](), set[tuple[str, str]]()
-    for name, path in islice(_list_paths(files, seen, checkpoint), MOST_NAMES + 1):
+    names, nodes, visited = defaultdict[str, list[str]](list), dict[str, Node[FileContent]](), set[tuple[str, str]]()
+    for name, path in islice(_list_paths(files, visited, checkpoint), MOST_NAMES + 1):
         checkpoint()
         if (package := files.resolve(path, mounted=True)) is not None:
             names[package[0]].append(name)
@@ -302,30 +302,32 @@ def _find_places(files: Files, checkpoint: Callable[[], object]) -> list[_Place]
 
 
 def _list_paths(
-    files: Files, seen: set[tuple[str, str]], checkpoint: Callable[[], object]
+    files: Files, visited: set[tuple[str, str]], checkpoint: Callable[[], object]
 ) -> Iterator[tuple[str, str]]:
     """Yield name and path of what Node.js finds in directories of packages. It takes no name that begins with a dot.
 
-    `seen` are the directories that were read: the path without links, and the scope.
+    `visited` are the directories that were read: the path without links, and the scope.
     """
     for path, _ in files.walk():
         checkpoint()
         is_directory = posixpath.basename(path) in DIRECTORIES or OTHER_DIRECTORY.fullmatch(path)
-        for name, below, scope in _list_directory(files, path, seen) if is_directory else ():
+        for name, below, scope in _list_directory(files, path, visited) if is_directory else ():
             if name.startswith("@") and scope:
-                yield from ((f"{name}/{each}", under) for each, under, _ in _list_directory(files, below, seen, name))
+                yield from (
+                    (f"{name}/{each}", under) for each, under, _ in _list_directory(files, below, visited, name)
+                )
             elif not name.startswith("."):
                 yield name, below
 
 
 def _list_directory(
-    files: Files, path: str, seen: set[tuple[str, str]], scope: str = ""
+    files: Files, path: str, visited: set[tuple[str, str]], scope: str = ""
 ) -> list[tuple[str, str, bool]]:
-    """Return name and path of what is in a directory that is not yet `seen`, and whether it is a directory itself."""
+    """Return name and path of what is in a directory not yet `visited`, and whether it is a directory itself."""
     directory = files.resolve(path, mounted=True)
-    if directory is None or (directory[0], scope) in seen:
+    if directory is None or (directory[0], scope) in visited:
         return []
-    seen.add((directory[0], scope))
+    visited.add((directory[0], scope))
     listed = list[tuple[str, str, bool]]()
     for name in sorted(directory[1].children):
         below = files.resolve(f"{directory[0]}/{name}", mounted=True)
@@ -377,12 +379,12 @@ class _Reader:
         """Yield path without links and content of a file, or of each that Node.js can load behind a link."""
         if node.content is not None:
             yield path, node.content
-        links, seen = [path] if node.kind is Kind.LINK else [], set[str]()
+        links, visited = [path] if node.kind is Kind.LINK else [], set[str]()
         while links:
             target = self.files.resolve(links.pop(), mounted=True)
-            if target is None or target[0] in seen:
+            if target is None or target[0] in visited:
                 continue
-            seen.add(target[0])
+            visited.add(target[0])
             place = _Place(*target, names=())
             for below, each in place.list_entries(self.checkpoint):
                 if each.kind is Kind.LINK:
