@@ -74,7 +74,10 @@ class Contents:
     code_variables: tuple[str, ...] = ()
     """Variables in the configuration with which every program, or every script, loads code that they name."""
     sources: Mapping[str, bytes] = field(default_factory=dict)
-    """Path → content of small Python files that no package installed and that the check `source` does not read."""
+    """Path → content of small Python files that no package installed and that the check `source` does not read.
+
+    `command-1` and so on are what the configuration gives to Python as text.
+    """
     unread: tuple[str, ...] = ()
     """Paths of such Python files that are too large or too many."""
     false_claims: tuple[str, ...] = ()

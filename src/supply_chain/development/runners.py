@@ -338,10 +338,10 @@ def _starts_tests(arguments: Sequence[str]) -> bool:
 
 def _of_python(arguments: Sequence[str]) -> str | None:
     """Return the runner that `-m` or a script's path names; None for `-c`, which can run anything."""
-    module, script = parse_arguments(arguments)
-    if _script(script) in ("pytest", "py.test"):
+    program = parse_arguments(arguments)
+    if _script(program.script) in ("pytest", "py.test"):
         return "pytest"
-    return {"pytest": "pytest", "unittest": "unittest", "xmlrunner": "unittest"}.get(module)
+    return {"pytest": "pytest", "unittest": "unittest", "xmlrunner": "unittest"}.get(program.module)
 
 
 def _script(path: str) -> str:

@@ -171,7 +171,7 @@ def _mistake(error: ErrorDetails, adapter: TypeAdapter[Any]) -> str:
     if error["type"] == "string_pattern_mismatch":
         return FORMS.get(error["ctx"]["pattern"], error["msg"])
     if error["type"] != "extra_forbidden":
-        return error["msg"]
+        return error["msg"].removeprefix("Value error, ")
     like = _similar_key(error, adapter)
     return f"unknown key{f'; did you mean {like}?' if like else ''}"
 

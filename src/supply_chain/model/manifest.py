@@ -45,6 +45,8 @@ Word = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._@-]*$
 Argument = Annotated[str, StringConstraints(pattern=r"^[^\x00]+$", max_length=4096)]
 Command = Annotated[tuple[Argument, ...], Field(min_length=1, max_length=64)]
 
+KERNEL = ("proc", "sys")
+"""Directories of a container in which the kernel's files are, in place of the image's."""
 LARGEST_INTEGER = 2**53 - 1
 """Largest integer that every reader of JSON takes exactly (RFC 8259, section 6)."""
 
@@ -55,7 +57,7 @@ def _bytes(value: Any) -> Any:
     """Convert a size such as `128MiB` to 134217728."""
     if not isinstance(value, str):
         return value
-    match = re.fullmatch(r"(\d+)\s*(|KiB|MiB|GiB)", value, re.IGNORECASE)
+    match = re.fullmatch(r"([0-9]+)\s*(|KiB|MiB|GiB)", value, re.IGNORECASE)
     if not match:
         raise ValueError("write a size such as 128MiB")
     return int(match[1]) * UNITS[match[2].lower()]
@@ -76,7 +78,7 @@ def _seconds(value: Any) -> Any:
     """Convert a duration such as `30min` to 1800."""
     if not isinstance(value, str):
         return value
-    match = re.fullmatch(r"(\d{1,9})\s*(|s|min|h|d)", value)
+    match = re.fullmatch(r"([0-9]{1,9})\s*(|s|min|h|d)", value)
     if not match:
         raise ValueError("write a duration such as 30min, 2h or 1d")
     return int(match[1]) * DURATIONS[match[2]]
@@ -99,6 +101,8 @@ def _check_absolute(value: str) -> str:
     path = PurePosixPath(value)
     if not path.is_absolute() or ".." in path.parts or len(path.parts) < 2 or not value.isprintable():
         raise ValueError("has to be an absolute path below /")
+    if path.parts[1] in KERNEL:
+        raise ValueError(f"has to be outside of {', '.join(f'/{each}' for each in KERNEL)}, which are the kernel's")
     return value
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import io
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from supply_chain.adapters.image.file_content import FileContent
+from supply_chain.adapters.image.file_content import ContentStore, FileContent
 from supply_chain.adapters.image.filesystem import Filesystem
-from supply_chain.adapters.image.python_sources import LARGEST_TEXT, find_scripts, is_python_text
+from supply_chain.adapters.image.python_sources import LARGEST_TEXT, find_started, is_python_text
 
 pieces = st.sampled_from(
     [
@@ -46,7 +48,8 @@ def test_any_configuration_is_read(command: list[str], text: str) -> None:
     """An image without files starts none."""
     config = {"config": {"Entrypoint": command, "Cmd": [text, " ".join(command)], "WorkingDir": text}}
 
-    assert find_scripts(Filesystem[FileContent](), config) == frozenset()
+    started = find_started(Filesystem[FileContent](), ContentStore(io.BytesIO()), config)
+    assert started.scripts == frozenset() and "" not in started.code
 
 
 @pytest.mark.parametrize("between", [".", " . ", "\t.\f", "\\\n.\\\r\n", ".é."])

@@ -131,6 +131,9 @@ def changed(values, path, value):
         ("runtime.writable", ["/./"]),
         ("runtime.writable", ["/tmp/../etc"]),
         ("runtime.writable", ["/tmp\0"]),
+        ("runtime.writable", ["/proc/sys"]),
+        ("runtime.writable", ["//sys"]),
+        ("runtime.memory", "\u0661\u0662\u0668MiB"),
         ("runtime.writable", [f"/{n}" for n in range(17)]),
         ("runtime.capabilities", ["SYS_ADMIN"]),
         ("runtime.capabilities", ["NET_RAW"]),
@@ -205,7 +208,7 @@ def test_service_requires_key(read, missing):
     ("path", "value"),
     [
         ("name", "team/hello-world_2.x"),
-        ("runtime.writable", ["/tmp", "/var/cache/app"]),
+        ("runtime.writable", ["/tmp", "/var/cache/app", "/dev/shm"]),
         ("runtime.memory", 1024**2),
         ("limits.critical", None),
         ("limits.unknown", 0),

@@ -40,7 +40,7 @@ from supply_chain.adapters.image.python_sources import (
     STARTUP_FILE,
     IsRead,
     find_python_sources,
-    find_scripts,
+    find_started,
     has_unread_command,
 )
 from supply_chain.adapters.image.secret_forms import PEM, decode_texts, find_secret_patterns
@@ -130,14 +130,14 @@ def _contents(
         image.add(_open_packed(archive, layer), str(layer["mediaType"]))
     machine = MACHINES.get(config.get("architecture"), "")
     texts, unsearched = _collect_texts(image, is_searched)
-    scripts = find_scripts(image.files, config)
+    started = find_started(image.files, keeper, config)
     digests = [str(layer["digest"]) for layer in manifest["layers"]]
     architecture = str(config.get("architecture", ""))
     checkpoint = image.budget.checkpoint
     system = read_system_packages(image.files, keeper, package_sources, digests, architecture, checkpoint)
     packages = read_packages(image.files, keeper, package_sources, system, checkpoint)
     installed = packages.installed
-    sources = find_python_sources(image.files, keeper, installed, is_read, checkpoint, scripts)
+    sources = find_python_sources(image.files, keeper, installed, is_read, checkpoint, started.scripts)
     return Contents(
         digest=digest,
         platform="/".join(str(config[part]) for part in ("os", "architecture", "variant") if config.get(part)),
@@ -158,7 +158,7 @@ def _contents(
         settings=name_settings(settings),
         unsearched=unsearched,
         code_variables=list_code_variables(config),
-        sources=sources.files,
+        sources=started.list_code() | sources.files,
         unread=(*sources.left, *(("configuration",) if has_unread_command(config) else ())),
     )
 

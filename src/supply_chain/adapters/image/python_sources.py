@@ -14,7 +14,7 @@ from supply_chain.adapters.image.configuration import read_working_directory
 from supply_chain.adapters.image.file_content import ContentStore, FileContent
 from supply_chain.adapters.image.filesystem import Filesystem, Kind, escape_path
 from supply_chain.adapters.image.package_records import PACKAGES, InstalledFiles
-from supply_chain.development.python_command import is_interpreter, parse_arguments
+from supply_chain.development.python_command import Program, is_interpreter, parse_arguments
 
 Files = Filesystem[FileContent]
 IsRead = Callable[[str], bool]
@@ -105,21 +105,46 @@ def is_python_text(content: bytes) -> bool:
     return any(isinstance(node, ast.Import | ast.ImportFrom) for node in ast.walk(tree))
 
 
-def find_scripts(files: Files, config: Mapping[str, Any]) -> frozenset[str]:
-    """Return the paths of the files that an image's configuration starts with a Python interpreter.
+@dataclass(frozen=True)
+class StartedPython:
+    """Python that an image's configuration starts."""
+
+    scripts: frozenset[str] = frozenset()
+    """Paths of files, without links."""
+    code: tuple[str, ...] = ()
+    """What interpreters get as text, by `-c`."""
+
+    def list_code(self) -> dict[str, bytes]:
+        """Return `command-1` and so on → each text."""
+        return {f"command-{number}": text.encode("utf-8", "replace") for number, text in enumerate(self.code, start=1)}
+
+
+def find_started(files: Files, keeper: ContentStore, config: Mapping[str, Any]) -> StartedPython:
+    """Return the Python that an image's configuration starts.
 
     Reads entry point, command and health check (OCI image 1.1, "Image Configuration"; Docker), also as text for a
-    shell.
+    shell. A file that `is_python_text` accepts counts for any program, as an interpreter may have another name.
     """
-    directory, scripts = read_working_directory(config), set[str]()
+    directory, scripts, code = read_working_directory(config), set[str](), dict[str, None]()
     for command in _list_commands(config):
+        texts = [command, *([*_split_shell(word)] for word in command)]
         words = [part for word in command for part in _split_shell(word)]
-        for at, word in enumerate(words):
-            script = parse_arguments(words[at + 1 : at + MOST_ARGUMENTS])[1] if _is_interpreter(files, word) else ""
-            resolved = files.resolve(posixpath.join(directory, script), mounted=True) if script else None
-            if resolved is not None and resolved[1].content is not None:
+        for program in (each for text in texts for each in _list_programs(files, text)):
+            code.update({program.code: None} if program.code else {})
+        named = {program.script for program in _list_programs(files, words)} - {""}
+        for word in (*named, *command, *words):
+            resolved = files.resolve(posixpath.join(directory, word), mounted=True)
+            content = resolved[1].content if resolved else None
+            if resolved and content and (word in named or is_python_text(keeper.read(content) or b"")):
                 scripts.add(resolved[0])
-    return frozenset(scripts)
+    return StartedPython(frozenset(scripts), tuple(code))
+
+
+def _list_programs(files: Files, words: Sequence[str]) -> Iterator[Program]:
+    """Yield what each Python interpreter among the words of a command runs."""
+    for at, word in enumerate(words):
+        if _is_interpreter(files, word):
+            yield parse_arguments(words[at + 1 : at + MOST_ARGUMENTS])
 
 
 def _list_commands(config: Mapping[str, Any]) -> tuple[Sequence[str], Sequence[str]]:
@@ -129,7 +154,7 @@ def _list_commands(config: Mapping[str, Any]) -> tuple[Sequence[str], Sequence[s
 
 
 def has_unread_command(config: Mapping[str, Any]) -> bool:
-    """Return whether an image's configuration has a text for a shell that is too long for `find_scripts`."""
+    """Return whether an image's configuration has a text for a shell that is too long for `find_started`."""
     return any(_is_unread(word) for command in _list_commands(config) for word in command)
 
 

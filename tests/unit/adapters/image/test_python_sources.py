@@ -18,7 +18,7 @@ from supply_chain.adapters.image.python_sources import (
     LARGEST_TEXT,
     PythonSources,
     find_python_sources,
-    find_scripts,
+    find_started,
     is_python_text,
     select_startup_lines,
 )
@@ -31,7 +31,7 @@ def find(contents, links=None, checked=(), checkpoint=lambda: None, config=None,
     """Return the sources of an image of these files and links; the check `source` reads the contents `checked`."""
     keeper, files = lay_files(contents, links)
     digests = {hashlib.sha256(each).hexdigest() for each in checked}
-    scripts = find_scripts(files, {"config": config})
+    scripts = find_started(files, keeper, {"config": config}).scripts
     installed = read_installed_files(files, keeper, system=system)
     return find_python_sources(files, keeper, installed, digests.__contains__, checkpoint, scripts)
 
@@ -119,6 +119,46 @@ def test_other_commands_start_no_script(config):
     }
 
     assert find(files, config=config) == PythonSources()
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"Entrypoint": ["/app/own-name", "-u"], "Cmd": ["/app/run.dat"]},
+        {"Cmd": ["/bin/sh", "-c", "exec /app/own-name '/app/run.dat'"]},
+        {"Entrypoint": ["own-name"], "Cmd": ["run.dat", "/app/other.dat", "/app"], "WorkingDir": "/app"},
+    ],
+)  # fmt: skip
+def test_python_that_any_program_gets_is_found(config):
+    """An interpreter may have another name."""
+    files = {"app/run.dat": TEXT, "app/other.dat": CODE, "app/own-name": b"\x7fELF"}
+
+    assert find(files, config=config) == PythonSources({"/app/run.dat": TEXT})
+
+
+@pytest.mark.parametrize(
+    ("config", "code"),
+    [
+        ({"Entrypoint": ["python3", "-Bc", "eval('1 2')"], "Cmd": ["x"]}, ["eval('1 2')"]),
+        ({"Cmd": ["/bin/sh", "-c", "cd / && exec /usr/bin/python3 -c 'eval(x)' a"]}, ["eval(x)"]),
+        (
+            {"Cmd": ["python", "-c", "a = 1"], "Healthcheck": {"Test": ["CMD", "pypy3", "-c", "b = 2"]}},
+            ["a = 1", "b = 2"],
+        ),
+        ({"Cmd": ["env", "-i", "python3.12", "-ceval(x)"]}, ["eval(x)"]),
+        ({"Cmd": ["/app/run", "-c", "eval(x)"]}, ["eval(x)"]),
+        ({"Cmd": ["python3", "-c"]}, []),
+        ({"Cmd": ["node", "-c", "eval(x)"]}, []),
+        (None, []),
+    ],
+)
+def test_code_in_the_configuration_is_found(config, code):
+    """No file has it."""
+    keeper, files = lay_files({"usr/bin/python3": b"\x7fELF"}, {"app/run": "/usr/bin/python3"})
+
+    started = find_started(files, keeper, {"config": config})
+    assert list(started.code) == code
+    assert list(started.list_code().values()) == [each.encode() for each in started.code]
 
 
 @pytest.mark.parametrize("path", ["app/node_modules/main", "opt/site-packages/run.txt", "usr/share/app/main"])
