@@ -43,7 +43,8 @@ UNSCANNED = (
 )
 MOST_PACKAGES, MOST_NAMES = 5000, 50_000
 """Maximum npm packages of an image, and maximum names by which Node.js finds them."""
-MOST_NAMED = 3
+MOST_NAMED, LONGEST_NAMED = 3, 200
+"""Maximum files that a reason names, and maximum characters of a name and version in it."""
 CONCURRENT = 8
 """Maximum packages that the registries are asked for at a time."""
 
@@ -238,6 +239,10 @@ class _Claim:
     content: bytes
     """The metadata."""
 
+    def __str__(self) -> str:
+        """Return name and version as printable text."""
+        return escape_path(f"{self.name} {self.version}".encode("utf-8", "backslashreplace").decode())[:LONGEST_NAMED]
+
 
 def read_npm_packages(
     files: Files,
@@ -277,7 +282,7 @@ def read_npm_packages(
     published = dict(zip(asked, map_concurrently(find, asked, CONCURRENT), strict=True))
     for claim in claims:
         if why := reader.explain(claim, published[claim.name, claim.version], registry):
-            reasons.append((claim.place, f"it claims to be {claim.name} {claim.version}, {why}; {REMEDY}"))
+            reasons.append((claim.place, f"it claims to be {claim}, {why}; {REMEDY}"))
     around = {each.place.real: published[each.name, each.version] for each in claims}
     return NpmPackages(
         tuple(
@@ -405,8 +410,7 @@ class _Reader:
         """Return why a package is not what it claims to be; empty if it is, or if no registry knows its name."""
         is_base = self._is_same_in_base(claim.place, METADATA, claim.place.node.children[METADATA])
         if not published.has_name:
-            others = (each for each in claim.place.names if each != claim.name)
-            other = next(filter(registry.has_name, others), "")
+            other = next((each for each in claim.place.names if self._is_other(each, claim, registry)), "")
             return f"a name that no registry has, in the place of {other}" if other else ""
         if not (published.has_version or is_base):
             return "a version that the registry does not have"
@@ -423,6 +427,11 @@ class _Reader:
         if is_base or describe_entry(claim.content) == published.entry:
             return ""
         return f"and {', '.join(ENTRY_FIELDS)} differ from what is published"
+
+    def _is_other(self, name: str, claim: _Claim, registry: NpmRegistry) -> bool:
+        """Return whether a name is that of a package, and not the claimed one."""
+        self.checkpoint()
+        return name != claim.name and registry.has_name(name)
 
     def is_vendored(self, place: _Place, around: Mapping[str, NpmPublished]) -> bool:
         """Return whether a package around another one brings that along, with everything that is in it.

@@ -252,6 +252,15 @@ def test_metadata_with_what_syft_reads_are_read():
     assert parse_package(b'{"Name": "hat", "VERSION": "2.0.0"}') == ("hat", "2.0.0")
 
 
+def test_name_is_printable_in_a_reason():
+    """A step of a build writes it; it must not look like another reason, and a lone surrogate is no text."""
+    about = b'{"name": "a\\n/x:1: \\ud800' + b"y" * 300 + b'", "version": "1"}'
+
+    claim = claim_of(package(about=about))
+    assert "it claims to be a\\n/x:1: \\ud800yyy" in claim
+    assert len(claim) < 600 and "in the place of hat" in claim
+
+
 def test_large_metadata_are_not_read():
     """A scanner reads them all the same."""
     keeper, files = lay_files(package(), keep=0)
