@@ -142,6 +142,7 @@ ALTERED = LEAKY.replace(
 RUN ["/usr/bin/python3", "-c", "exec(bytes.fromhex({FORGE.encode().hex()!r}))"]
 RUN ["/usr/bin/python3", "-c", "exec(bytes.fromhex({FORGE_DEBIAN.encode().hex()!r}))"]
 RUN ["/usr/bin/python3", "-c", "exec(bytes.fromhex({FORGE_NPM.encode().hex()!r}))"]
+HEALTHCHECK CMD ["/usr/bin/python3", "-c", "exec(__import__('sys').argv[1])"]
 COPY subject revision dump /""",
 )
 
@@ -166,6 +167,12 @@ def test_secrets_in_hidden_layer_and_in_large_file_are_found(examined: Ran) -> N
     facts = content_failures(examined)
     assert "/etc/settings:1: GitHub token" in facts and "/dump:1: GitHub token" in facts, facts
     assert SECRET not in examined.stdout + examined.stderr
+
+
+def test_python_in_the_configuration_is_read(examined: Ran) -> None:
+    """It is in no file."""
+    facts = content_failures(examined)
+    assert "command-1:1: medium: " in facts and "in no file that the check source reads" in facts, facts
 
 
 def test_packages_with_false_records_are_read_and_their_versions_compared(examined: Ran) -> None:
