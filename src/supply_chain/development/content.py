@@ -46,8 +46,30 @@ CONTENT_VERSION = "20"
 """Version of this check. Raise it when the check examines more, so that images that passed before are checked again."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class PackageComparison:
+    """What comparing an image's packages with what was published found."""
+
+    false_claims: tuple[str, ...] = ()
+    """`path:line: why` for each package that no package index, archive or base has so."""
+    uncompared: int = 0
+    """Number of Python packages that were not compared with a package index, because there is none."""
+    uncompared_debian: int = 0
+    """Number of Debian packages that were not compared with an archive, because there is none."""
+    unknown: tuple[str, ...] = ()
+    """Name and version of each Debian package that the archives have in other versions only."""
+    uncompared_apk: tuple[str, ...] = ()
+    """Name and version of each package of apk that the image's curated base lacks."""
+    uncompared_databases: tuple[str, ...] = ()
+    """Package manager and path of each database of rpm, pacman or portage that is not the curated base's."""
+    uncompared_npm: int = 0
+    """Number of npm packages that were not compared with a registry, because there is none."""
+    uncompared_files: Mapping[str, int] = field(default_factory=dict)
+    """Kind of packages that are compared with nothing, such as `Java` → number of files that say which there are."""
+
+
 @dataclass(frozen=True)
-class Contents:
+class Contents(PackageComparison):
     """The merged layers of an image, as a container of it sees them."""
 
     digest: Digest
@@ -80,22 +102,6 @@ class Contents:
     """
     unread: tuple[str, ...] = ()
     """Paths of such Python files that are too large or too many."""
-    false_claims: tuple[str, ...] = ()
-    """`path:line: why` for each package that no package index, archive or base has so."""
-    uncompared: int = 0
-    """Number of Python packages that were not compared with a package index, because there is none."""
-    uncompared_debian: int = 0
-    """Number of Debian packages that were not compared with an archive, because there is none."""
-    unknown: tuple[str, ...] = ()
-    """Name and version of each Debian package that the archives have in other versions only."""
-    uncompared_apk: tuple[str, ...] = ()
-    """Name and version of each package of apk that the image's curated base lacks."""
-    uncompared_databases: tuple[str, ...] = ()
-    """Package manager and path of each database of rpm, pacman or portage that is not the curated base's."""
-    uncompared_npm: int = 0
-    """Number of npm packages that were not compared with a registry, because there is none."""
-    uncompared_files: Mapping[str, int] = field(default_factory=dict)
-    """Kind of packages that are compared with nothing, such as `Java` → number of files that say which there are."""
     examination: Examination = field(default_factory=Examination)
     """Content that no scanner judges, files with more rights, and paths where engines would unpack others."""
 

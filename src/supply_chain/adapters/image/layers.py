@@ -135,8 +135,7 @@ def _contents(
     architecture = str(config.get("architecture", ""))
     checkpoint = image.budget.checkpoint
     system = read_system_packages(image.files, keeper, package_sources, digests, architecture, checkpoint)
-    packages = read_packages(image.files, keeper, package_sources, system, checkpoint)
-    installed = packages.installed
+    installed, comparison = read_packages(image.files, keeper, package_sources, system, checkpoint)
     sources = find_python_sources(image.files, keeper, installed, is_read, checkpoint, started.scripts)
     return Contents(
         digest=digest,
@@ -146,14 +145,7 @@ def _contents(
         foreign=_find_foreign(image.files, machine),
         secrets=_find_secrets(image, search_configuration(described, settings), is_searched, installed),
         examination=examine(image.files, keeper, lambda: installed, checkpoint),
-        false_claims=packages.false_claims,
-        uncompared=packages.uncompared,
-        uncompared_debian=packages.uncompared_debian,
-        unknown=packages.unknown,
-        uncompared_apk=packages.uncompared_apk,
-        uncompared_databases=packages.uncompared_databases,
-        uncompared_npm=packages.uncompared_npm,
-        uncompared_files=packages.uncompared_files,
+        **vars(comparison),
         texts=_join_settings(settings) | texts,
         settings=name_settings(settings),
         unsearched=unsearched,

@@ -13,7 +13,6 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
 from typing import Any, Protocol
 
 from supply_chain.adapters.image.file_content import ContentStore, FileContent
@@ -260,10 +259,10 @@ def read_npm_packages(
     may raise. Raises `PackageIndexUnavailable` or `PackageIndexFailed`, and `ValueError` for more packages than are
     compared.
     """
-    found = _find_places(files, checkpoint)
-    base = read_base() if found else None
+    named = _find_places(files, checkpoint)
+    base = read_base() if named else None
     reader = _Reader(files, keeper, installed, base, checkpoint)
-    places = [each for each in found if not (reader.is_installed(each) or reader.is_of_base(each))]
+    places = [each for each in named if not (reader.is_installed(each) or reader.is_of_base(each))]
     if registry is None:
         return NpmPackages(uncompared=len(places))
     claims, reasons = list[_Claim](), list[tuple[_Place, str]]()
@@ -295,49 +294,46 @@ def read_npm_packages(
 
 def _find_places(files: Files, checkpoint: Callable[[], object]) -> list[_Place]:
     """Return each package, or file, that Node.js finds by its name; raise `ValueError` if there are too many."""
-    names, nodes, visited = defaultdict[str, list[str]](list), dict[str, Node[FileContent]](), set[tuple[str, str]]()
-    for name, path in islice(_list_paths(files, visited, checkpoint), MOST_NAMES + 1):
+    names, nodes = defaultdict[str, list[str]](list), dict[str, Node[FileContent]]()
+    for number, (name, path) in enumerate(_list_paths(files, checkpoint), start=1):
         checkpoint()
         if (package := files.resolve(path, mounted=True)) is not None:
             names[package[0]].append(name)
             nodes[package[0]] = package[1]
-        if len(nodes) > MOST_PACKAGES or sum(map(len, names.values())) > MOST_NAMES:
+        if len(nodes) > MOST_PACKAGES or number > MOST_NAMES:
             raise ValueError(f"it has more than {MOST_PACKAGES} npm packages")
     return [_Place(real, node, tuple(names[real])) for real, node in sorted(nodes.items())]
 
 
-def _list_paths(
-    files: Files, visited: set[tuple[str, str]], checkpoint: Callable[[], object]
-) -> Iterator[tuple[str, str]]:
-    """Yield name and path of what Node.js finds in directories of packages. It takes no name that begins with a dot.
-
-    `visited` are the directories that were read: the path without links, and the scope.
-    """
+def _list_paths(files: Files, checkpoint: Callable[[], object]) -> Iterator[tuple[str, str]]:
+    """Yield name and path of what Node.js finds in directories of packages. It takes no name that begins with a dot."""
+    visited = set[tuple[str, str]]()
     for path, _ in files.walk():
         checkpoint()
-        is_directory = posixpath.basename(path) in DIRECTORIES or OTHER_DIRECTORY.fullmatch(path)
-        for name, below, scope in _list_directory(files, path, visited) if is_directory else ():
-            if name.startswith("@") and scope:
-                yield from (
-                    (f"{name}/{each}", under) for each, under, _ in _list_directory(files, below, visited, name)
-                )
+        if posixpath.basename(path) not in DIRECTORIES and not OTHER_DIRECTORY.fullmatch(path):
+            continue
+        for name, below in _list_directory(files, path, visited):
+            if name.startswith("@") and _is_directory(files, below):
+                yield from ((f"{name}/{each}", under) for each, under in _list_directory(files, below, visited, name))
             elif not name.startswith("."):
                 yield name, below
 
 
-def _list_directory(
-    files: Files, path: str, visited: set[tuple[str, str]], scope: str = ""
-) -> list[tuple[str, str, bool]]:
-    """Return name and path of what is in a directory not yet `visited`, and whether it is a directory itself."""
+def _list_directory(files: Files, path: str, visited: set[tuple[str, str]], scope: str = "") -> list[tuple[str, str]]:
+    """Return name and path of what is in a directory of packages, or of those of a scope.
+
+    `visited` are the directories that were read: the path without links, and the scope. They have nothing more.
+    """
     directory = files.resolve(path, mounted=True)
     if directory is None or (directory[0], scope) in visited:
         return []
     visited.add((directory[0], scope))
-    listed = list[tuple[str, str, bool]]()
-    for name in sorted(directory[1].children):
-        below = files.resolve(f"{directory[0]}/{name}", mounted=True)
-        listed.append((name, f"{directory[0]}/{name}", below is not None and below[1].kind is Kind.DIRECTORY))
-    return listed
+    return [(name, f"{directory[0]}/{name}") for name in sorted(directory[1].children)]
+
+
+def _is_directory(files: Files, path: str) -> bool:
+    resolved = files.resolve(path, mounted=True)
+    return resolved is not None and resolved[1].kind is Kind.DIRECTORY
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import cache
 
 from supply_chain.adapters.image import dpkg_records
@@ -17,6 +17,7 @@ from supply_chain.adapters.image.npm_packages import NpmRegistry, read_npm_packa
 from supply_chain.adapters.image.package_records import InstalledFiles, SystemFiles
 from supply_chain.adapters.image.packaged_files import PackagedFiles, find_proven
 from supply_chain.adapters.image.python_packages import PackageIndex, read_python_packages
+from supply_chain.development.content import PackageComparison
 from supply_chain.model.image import Digest
 
 Files = Filesystem[FileContent]
@@ -46,29 +47,6 @@ UNCOMPARED = {
     )
 }
 """Kind of packages that are compared with nothing → the paths by which syft finds them."""
-
-
-@dataclass(frozen=True)
-class Packages:
-    """What is known of the packages in an image."""
-
-    installed: InstalledFiles
-    false_claims: tuple[str, ...] = ()
-    """`path:1: why` for each package that claims what nobody published so."""
-    uncompared: int = 0
-    """Number of Python packages that were not compared with a package index, because there is none."""
-    uncompared_debian: int = 0
-    """Number of Debian packages that were not compared with an archive, because there is none."""
-    unknown: tuple[str, ...] = ()
-    """Name and version of each Debian package that the archives have in other versions only."""
-    uncompared_apk: tuple[str, ...] = ()
-    """Name and version of each package of apk that the image's curated base lacks."""
-    uncompared_databases: tuple[str, ...] = ()
-    """Package manager and path of each database of rpm, pacman or portage that is not the curated base's."""
-    uncompared_npm: int = 0
-    """Number of npm packages that were not compared with a registry, because there is none."""
-    uncompared_files: Mapping[str, int] = field(default_factory=dict)
-    """Kind of packages that are compared with nothing → number of files that say which there are."""
 
 
 @dataclass(frozen=True)
@@ -130,16 +108,15 @@ def read_packages(
     sources: PackageSources,
     system: SystemPackages,
     checkpoint: Callable[[], object] = lambda: None,
-) -> Packages:
-    """Return what is known of the packages in an image with these packages of its distribution.
+) -> tuple[InstalledFiles, PackageComparison]:
+    """Return what packages installed in an image, and how they compare, with these packages of its distribution.
 
     Raises as `read_system_packages` does.
     """
     python = read_python_packages(files, keeper, sources.python, checkpoint, system.files)
     installed, debian, others = python.installed, system.debian, system.others
     npm = read_npm_packages(files, keeper, sources.npm, installed, system.read_base, checkpoint)
-    return Packages(
-        installed=installed,
+    return installed, PackageComparison(
         false_claims=(*python.false_claims, *debian.false_claims, *others.false_claims, *npm.false_claims),
         uncompared=python.uncompared,
         uncompared_debian=debian.uncompared,

@@ -132,7 +132,7 @@ def find_started(files: Files, keeper: ContentStore, config: Mapping[str, Any]) 
         for program in (each for text in texts for each in _list_programs(files, text)):
             code.update({program.code: None} if program.code else {})
         named = {program.script for program in _list_programs(files, words)} - {""}
-        for word in (*named, *command, *words):
+        for word in dict.fromkeys((*named, *command, *words)):
             resolved = files.resolve(posixpath.join(directory, word), mounted=True)
             content = resolved[1].content if resolved else None
             if resolved and content and (word in named or is_python_text(keeper.read(content) or b"")):

@@ -92,8 +92,8 @@ class NpmRegistries:
         if not (spelled and NAME.fullmatch(name)):
             return None
         listed = self._read_manifest(name, spelled[1])
-        found = (listed[1].get("name"), listed[1].get("version")) if listed else ()
-        return listed if found == (name, spelled[1]) else None
+        stated = (listed[1].get("name"), listed[1].get("version")) if listed else ()
+        return listed if stated == (name, spelled[1]) else None
 
     def _read_manifest(self, name: str, version: str) -> tuple[str, dict[str, Any]] | None:
         """Return a URL and its document about a version or tag, of the first registry that has it; None if none has."""

@@ -263,9 +263,9 @@ def test_library_of_an_interpreter_counts_with_records_of_apk_and_no_base(databa
     library = {f"usr/lib/python3.12/{name}.py": MODULE for name in sys.stdlib_module_names}
     keeper, files = lay_files({**library, "usr/bin/python3.12": ELF, DATABASE: database}, keep=1024 * 1024)
     sources = PackageSources(count_base_layers=lambda _: bases)
-    packages = read_packages(files, keeper, sources, read_system_packages(files, keeper, sources, ()))
+    installed, _ = read_packages(files, keeper, sources, read_system_packages(files, keeper, sources, ()))
 
-    assert packages.installed.libraries.contain("/usr/lib/python3.12/os.py") is is_library
+    assert installed.libraries.contain("/usr/lib/python3.12/os.py") is is_library
 
 
 def test_record_that_equals_one_of_two_of_the_base_is_true():

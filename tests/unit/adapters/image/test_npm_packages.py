@@ -465,6 +465,16 @@ def test_too_many_packages_are_not_compared(monkeypatch):
         read(package(), links={f"{number}/node_modules/hat": f"/{PLACE}" for number in range(2)})
 
 
+def test_names_that_lead_nowhere_count_too(monkeypatch):
+    """Otherwise they could come first, and the packages after them would not be compared."""
+    monkeypatch.setattr(npm_packages, "MOST_NAMES", 3)
+    old = package("b/node_modules/hat", **{"index.js": b"old"})
+
+    assert len(read(old, links={f"a/node_modules/{number}": "/nowhere" for number in range(2)}).false_claims) == 1
+    with pytest.raises(ValueError, match="npm packages"):
+        read(old, links={f"a/node_modules/{number}": "/nowhere" for number in range(4)})
+
+
 def test_checkpoint_is_called_for_each_file():
     """A check ends when its time is over."""
     keeper, files = lay_files(package())
