@@ -32,20 +32,19 @@ from supply_chain.fleet.find import find, find_stored
 from supply_chain.model.image import CuratedImage, ImageRef
 from supply_chain.model.tier import CURATED, OFFERED
 from supply_chain.policy.outcome import Refused
+from supply_chain.promotion.coalescing import EVIDENCE_WAIT
 from supply_chain.promotion.freeze import PromotionFreeze
 from supply_chain.promotion.planned_promotion import PlannedPromotion, no_promotion
 from supply_chain.text import first_line, plain_text
 from tasks.promote import await_evidence_step, plan_curation_step, plan_deployment_step, sign_approval_step
 
-EVIDENCE_WAIT = 60
-"""Seconds to wait for development's evidence, which is attached after the push that was announced."""
 CHAIN_WAIT = 2 * 3600
 """Seconds that a promotion waits for a chain of the same application, which promotes its image itself."""
 
 
 @flow(name="promote", flow_run_name=by_image)
 async def promote(
-    image: str, after: str | None = None, newest: bool = False
+    image: str, after: str | None = None, newest: bool = False, followed: bool = False
 ) -> CuratedImage | Deployment | Refused | PlannedPromotion | PromotionFreeze:
     """Promote one image through its next gate: an offered image to curation, a curated one to its next environment.
 
@@ -56,17 +55,21 @@ async def promote(
         image: The offered image (dev/hello@sha256:…) or the released image (curated/hello@sha256:…).
         after: The environment in which a curated image soaked. If empty, it goes to the first that it declares.
         newest: Take the newest offered image of the application instead, because one push covers all before it.
+        followed: End if the image is not signed soon, because catch-up runs look for its evidence too.
     """
     await _sign_answers(image)
     if freeze := await active_freeze():
         return complete_frozen(freeze)
-    return await (_to_curation(image, newest) if image.startswith(OFFERED) else _to_environment(image, after))
+    return await (_to_curation(image, newest, followed) if image.startswith(OFFERED) else _to_environment(image, after))
 
 
-async def _to_curation(image: str, newest: bool) -> CuratedImage | Refused | PlannedPromotion | PromotionFreeze:
+async def _to_curation(
+    image: str, newest: bool, followed: bool
+) -> CuratedImage | Refused | PlannedPromotion | PromotionFreeze:
     ports = await CurationPorts.aload()
     ref = await in_thread(find, image, OFFERED, ports.repositories)
-    await _wait_for_evidence(ref, ports)
+    if not await _await_evidence(ref, ports, followed):
+        return _unneeded(no_promotion(ref, "development has not signed it yet; catch-up runs look for its evidence"))
     name = lock_name(LockKind.PROMOTE, ref.application)
     if not newest:
         async with run_lock(name, CHAIN_WAIT):
@@ -79,15 +82,20 @@ async def _to_curation(image: str, newest: bool) -> CuratedImage | Refused | Pla
     )
 
 
-async def _wait_for_evidence(ref: ImageRef, ports: CurationPorts) -> None:
+async def _await_evidence(ref: ImageRef, ports: CurationPorts, followed: bool) -> bool:
     """Wait until an image is signed, at most `EVIDENCE_WAIT` seconds after the run was created.
 
-    An unsigned image delays nobody: no lock is taken before, and the run soon leaves its slot in the work queue.
+    Return whether this run goes on; if `followed`, it does not once the image is not signed soon. An unsigned image
+    delays nobody: no lock is taken before, and the run soon leaves its slot in the work queue.
     """
     if not can_wait():
         await await_evidence_step(ref, ports, EVIDENCE_WAIT)
-    elif not await await_evidence_step(ref, ports, SOON) and await run_age() < EVIDENCE_WAIT:
-        raise await release_slot(f"{ref} is not signed yet; this run waits without a slot in its work queue")
+    elif not await await_evidence_step(ref, ports, SOON):
+        if followed:
+            return False
+        if await run_age() < EVIDENCE_WAIT:
+            raise await release_slot(f"{ref} is not signed yet; this run waits without a slot in its work queue")
+    return True
 
 
 async def _curate(

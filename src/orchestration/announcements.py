@@ -39,9 +39,9 @@ class PrefectAnnouncer:
 
     client: SyncPrefectClient
 
-    def push(self, pushed: Pushed) -> None:
+    def push(self, pushed: Pushed, *, followed: bool) -> None:
         """Announce a push, as `announce` does."""
-        announce(pushed, self.client)
+        announce(pushed, self.client, followed=followed)
 
     def catch_up(self, applications: int, pushes: int) -> None:
         """Post `cscm.pushes.waiting`, which starts the run of `catch-up` that checks all applications.
@@ -78,14 +78,14 @@ class PrefectAnnouncer:
             return AT_ONCE
 
 
-def announce(pushed: Pushed, client: SyncPrefectClient) -> None:
+def announce(pushed: Pushed, client: SyncPrefectClient, *, followed: bool) -> None:
     """Post `cscm.image.pushed` and check that Prefect has taken it.
 
     Raises `EventNotTaken` if Prefect does not confirm it, and `EventUnreadable` if Prefect says that it is not a valid
     event: every further attempt would fail too, and later pushes would wait forever.
     """
     try:
-        send_event(client, make_event(pushed))
+        send_event(client, make_event(pushed, followed=followed))
     except EventNotTaken as error:
         if _status(error) in NEVER:
             raise EventUnreadable(
@@ -106,10 +106,11 @@ def _error_text(error: EventNotTaken) -> str:
     return cause.response.text[:300] if isinstance(cause, HTTPStatusError) else ""
 
 
-def make_event(pushed: Pushed) -> Event:
-    """Return the event of a push; the same push gives the same event, however often its message is received."""
+def make_event(pushed: Pushed, *, followed: bool) -> Event:
+    """Return the event of a push; the same push gives an event with the same ID, however often it is received."""
     ref = pushed.image
-    payload = {"image": str(ref), "repository": ref.repository, "digest": ref.digest, "tag": pushed.tag}
+    image = {"image": str(ref), "repository": ref.repository, "digest": ref.digest, "tag": pushed.tag}
+    payload = {**image, "followed": followed}
     return Event(
         id=event_id("image.pushed", pushed.event),
         occurred=pushed.at,

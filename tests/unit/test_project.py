@@ -186,7 +186,7 @@ def test_pushed_image_starts_promotion() -> None:
     """The trigger matches the event of the bridge."""
     pushed = Pushed(event="1", at=datetime.now(UTC), image=IMAGE, tag="t")
 
-    assert started(make_event(pushed).model_dump(mode="json")) == ["promote/on-push"]
+    assert started(make_event(pushed, followed=False).model_dump(mode="json")) == ["promote/on-push"]
 
 
 def test_event_of_many_pushes_starts_catch_up_run() -> None:

@@ -87,8 +87,11 @@ class DeadLetters(Protocol):
 class Announcer(Protocol):
     """The bridge's port to Prefect. Each method raises `EventNotTaken` if Prefect does not answer."""
 
-    def push(self, pushed: Pushed) -> None:
-        """Announce a push and return once Prefect has taken the event. Raises `EventUnreadable` if it never will."""
+    def push(self, pushed: Pushed, *, followed: bool) -> None:
+        """Announce a push and return once Prefect has taken the event. Raises `EventUnreadable` if it never will.
+
+        `followed` says whether catch-up runs look for the evidence of its image too.
+        """
 
     def catch_up(self, applications: int, pushes: int) -> None:
         """Announce that pushes of several applications wait, and return once Prefect has taken the event."""
@@ -175,16 +178,16 @@ class Bridge:
         unfinished = self._retry_until_answered(self.announcer.unfinished) if self.waiting.waiting else 0
         step = self.waiting.step(self.clock(), unfinished)
         for group in step.single:
-            self._announce_group(group)
+            self._announce_group(group, followed=step.followed)
         if step.catch_up:
             self._announce_catch_up(step)
 
-    def _announce_group(self, group: Group) -> None:
+    def _announce_group(self, group: Group, *, followed: bool) -> None:
         """Announce the newest push of an application; if Prefect never takes that one, the one before it."""
         while group.pushes:
             name, pushed = group.newest
             try:
-                self._retry_until_answered(partial(self.announcer.push, pushed))
+                self._retry_until_answered(partial(self.announcer.push, pushed, followed=followed))
             except EventUnreadable as error:
                 self.unreadable[name] = (self.messages.pop(name), first_line(error))
                 self.waiting.remove(group, name)
@@ -198,7 +201,7 @@ class Bridge:
         applications, pushes = len(step.covered), sum(len(group.pushes) for group in step.covered)
         self._retry_until_answered(lambda: self.announcer.catch_up(applications, pushes))
         log.info("announced a catch-up run (pushes: %d, applications: %d)", pushes, applications)
-        self.waiting.announced_catch_up(step, self.clock())
+        self.waiting.announced_catch_up(self.clock())
         for group in step.covered:
             self._finish(group)
 

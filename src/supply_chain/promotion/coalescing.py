@@ -3,9 +3,9 @@
 An application is announced at most once in `ANNOUNCE_INTERVAL` seconds, with its newest push. The promotion that an
 announcement starts decides on the newest image that is offered at that time, so it covers every push before it. At most
 `AT_ONCE` promotions by event use a slot at a time. If more applications wait, one catch-up run covers them together: it
-looks at all applications and starts a promotion only for those that need one. So the number of runs depends neither on
-the number of pushes nor on the number of applications. The application with the fewest waiting pushes comes first, so
-that a flood delays only those that take part in it.
+looks at all applications and starts a promotion only for those that need one. Applications with several waiting pushes
+are then left to it too. So the number of runs depends neither on the number of pushes nor on the number of
+applications, and a flood delays only those that take part in it.
 """
 
 from __future__ import annotations
@@ -21,8 +21,10 @@ ANNOUNCE_INTERVAL = 10.0
 """Seconds between two announcements of the same application."""
 LOOK = 10.0
 """Seconds between two catch-up runs."""
-FOLLOW = 75.0
-"""Seconds for which catch-up runs continue after one that covered pushes: evidence is attached after the push."""
+EVIDENCE_WAIT = 60.0
+"""Seconds after a push in which a promotion waits for the evidence of the image."""
+FOLLOW = EVIDENCE_WAIT + 15.0
+"""Seconds for which catch-up runs continue after pushes that they cover: evidence is attached after the push."""
 STARTING = 5.0
 """Seconds that an announcement may take to become a run in Prefect."""
 
@@ -47,6 +49,8 @@ class Step:
     single: Sequence[Group] = ()
     covered: Sequence[Group] = ()
     catch_up: bool = False
+    followed: bool = False
+    """Whether catch-up runs go on for as long as a promotion would wait for evidence, so that none has to."""
 
 
 @dataclass
@@ -80,17 +84,19 @@ class Coalescer:
         starting = sum(now - at < STARTING for at in self.announced.values())
         room = max(0, AT_ONCE - max(unfinished, starting))
         due = [group for name, group in self.waiting.items() if name not in self.announced]
-        due.sort(key=lambda group: len(group.pushes))
+        if len(due) > room:
+            due.sort(key=lambda group: len(group.pushes) > 1)
+            room = min(room, sum(len(group.pushes) == 1 for group in due))
         rest = due[room:]
-        catch_up = now - self.last_catch_up >= LOOK and (bool(rest) or now < self.follow_until)
-        return Step(due[:room], rest if catch_up else (), catch_up)
+        if rest:
+            self.follow_until = now + FOLLOW
+        catch_up = now < self.follow_until and now - self.last_catch_up >= LOOK
+        return Step(due[:room], rest if catch_up else (), catch_up, self.follow_until - now >= EVIDENCE_WAIT)
 
     def announced_single(self, group: Group, now: float) -> None:
         """Record that an application was announced."""
         self.announced[group.application] = now
 
-    def announced_catch_up(self, step: Step, now: float) -> None:
-        """Record that a catch-up run was announced; more runs follow one that covers pushes."""
+    def announced_catch_up(self, now: float) -> None:
+        """Record that a catch-up run was announced."""
         self.last_catch_up = now
-        if step.covered:
-            self.follow_until = now + FOLLOW

@@ -163,8 +163,14 @@ async def test_evidence_of_push_is_awaited_before_lock(monkeypatch, newest):
     assert steps[:2] == [flows.EVIDENCE_WAIT, "lock"]
 
 
-@pytest.mark.parametrize(("signed", "age", "leaves"), [(False, 20, True), (False, 61, False), (True, 20, False)])
-async def test_run_for_unsigned_image_leaves_its_slot_for_a_minute(monkeypatch, signed, age, leaves):
+@pytest.mark.parametrize(
+    ("signed", "followed", "age", "ends"),
+    [
+        (False, False, 20, "leaves its slot"), (False, False, 61, "goes on"), (True, False, 20, "goes on"),
+        (False, True, 20, "is left to catch-up runs"), (True, True, 20, "goes on"),
+    ],
+)  # fmt: skip
+async def test_run_for_unsigned_image_leaves_its_slot_for_a_minute(monkeypatch, signed, followed, age, ends):
     """Unsigned images of one team would otherwise take every slot of the queue for pushes."""
     ref, calls = ImageRef.parse("dev/hello@sha256:" + "a" * 64), []
 
@@ -188,11 +194,12 @@ async def test_run_for_unsigned_image_leaves_its_slot_for_a_minute(monkeypatch, 
     ):  # fmt: skip
         monkeypatch.setattr(flows, name, stand_in)
 
-    with pytest.raises(Pause) if leaves else nullcontext():
-        await promote(str(ref), return_state=True)
+    with pytest.raises(Pause) if ends == "leaves its slot" else nullcontext():
+        state = await promote(str(ref), followed=followed, return_state=True)
+        assert ("catch-up runs" in state.message) is (ends == "is left to catch-up runs")
 
     assert calls[0] == SOON
-    assert ("lock" in calls) is not leaves
+    assert ("lock" in calls) is (ends == "goes on")
 
 
 @pytest.fixture

@@ -36,7 +36,7 @@ def test_announce_posts_event_about_digest():
     """The event has the labels and the payload that a trigger needs."""
     client = Client(204)
 
-    announce(PUSHED, client)
+    announce(PUSHED, client, followed=False)
 
     ((method, path, (event,)),) = client.asked
     assert (method, path, event["event"]) == ("POST", "/events", "cscm.image.pushed")
@@ -48,27 +48,31 @@ def test_announce_posts_event_about_digest():
         "repository": "dev/hello",
         "digest": DIGEST,
         "tag": "3f2a1c0",
+        "followed": False,
     }
 
 
 def test_duplicate_message_gives_same_event_id():
     """Prefect identifies an event by its ID; another push of the same image is another event."""
-    assert make_event(PUSHED).id == make_event(PUSHED.model_copy(update={"at": NOON + timedelta(hours=1)})).id
-    assert make_event(PUSHED).id != make_event(PUSHED.model_copy(update={"event": "another"})).id
+    later = PUSHED.model_copy(update={"at": NOON + timedelta(hours=1)})
+    another = PUSHED.model_copy(update={"event": "another"})
+
+    assert make_event(PUSHED, followed=False).id == make_event(later, followed=True).id
+    assert make_event(PUSHED, followed=False).id != make_event(another, followed=False).id
 
 
 @pytest.mark.parametrize("answer", [500, 503, 401, httpx.ConnectError("refused"), httpx.ReadTimeout("")], ids=str)
 def test_announce_raises_error_if_prefect_did_not_take_event(answer):
     """The message then stays in its queue."""
     with pytest.raises(EventNotTaken, match="did not accept"):
-        announce(PUSHED, Client(answer))
+        announce(PUSHED, Client(answer), followed=False)
 
 
 @pytest.mark.parametrize("answer", [400, 413, 422])
 def test_announce_raises_other_error_if_prefect_rejects_event(answer):
     """Retrying would never succeed."""
     with pytest.raises(EventUnreadable, match="as an event"):
-        announce(PUSHED, Client(answer))
+        announce(PUSHED, Client(answer), followed=False)
 
 
 class Server(Client):

@@ -128,7 +128,7 @@ def test_is_recorded_tells_whether_prefect_has_event(machine):
     """If the server does not answer, the event counts as not recorded."""
     number = events.event_id("image.signed", REF.digest)
     pushed = Pushed(event="k", at=datetime.now(UTC), image=REF, tag="t")
-    event = make_event(pushed).model_copy(update={"id": number})
+    event = make_event(pushed, followed=False).model_copy(update={"id": number})
 
     assert not events.is_recorded(number)
     with get_client(sync_client=True) as client:
@@ -137,6 +137,6 @@ def test_is_recorded_tells_whether_prefect_has_event(machine):
         if events.is_recorded(number):
             break
         time.sleep(0.1)
-    assert events.is_recorded(number) and not events.is_recorded(make_event(pushed).id)
+    assert events.is_recorded(number) and not events.is_recorded(make_event(pushed, followed=False).id)
     with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:1/api"}):
         assert not events.is_recorded(number)

@@ -23,7 +23,7 @@ class Prefect:
     def unfinished(self):
         return self.busy
 
-    def push(self, pushed):
+    def push(self, pushed, *, followed):
         self._refuse()
         if pushed.tag == "never":
             raise EventUnreadable("Prefect does not accept it as an event\nlook")
@@ -135,7 +135,7 @@ def test_flood_of_unreadable_messages_does_not_delay_push(carry):
     counts = []
 
     class Announcer(Prefect):
-        def push(self, pushed):
+        def push(self, pushed, *, followed):
             counts.append(len(held.messages))
 
     Bridge(held, Queue(), Announcer(), ignore).carry()

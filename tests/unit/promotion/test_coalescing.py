@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from supply_chain.errors import AwsUnavailable, EventNotTaken
 from supply_chain.promotion.bridge import Bridge
-from supply_chain.promotion.coalescing import ANNOUNCE_INTERVAL, AT_ONCE, FOLLOW, LOOK
+from supply_chain.promotion.coalescing import ANNOUNCE_INTERVAL, AT_ONCE, EVIDENCE_WAIT, FOLLOW, LOOK
 from tests.support.memory_queue import MemoryQueue
 from tests.support.pushes import message
 
@@ -34,6 +34,7 @@ class Simulation:
     decided: dict[str, int] = field(default_factory=dict)
     runs: list[tuple[str, float, float]] = field(default_factory=list)  # (application or "" for all, begins, ends)
     broken: list[bool] = field(default_factory=list)  # whether each of the next calls fails
+    followed: list[bool] = field(default_factory=list)  # of each announcement of one application
     most: int = 0
 
     def __post_init__(self):
@@ -81,8 +82,9 @@ class Announcer:
 
     simulation: Simulation
 
-    def push(self, pushed):
+    def push(self, pushed, *, followed):
         self.simulation._maybe_fail(EventNotTaken("Prefect is away\nwait"))
+        self.simulation.followed.append(followed)
         self.simulation.push_event(pushed.image.application)
 
     def catch_up(self, applications, pushes):
@@ -196,15 +198,41 @@ def test_late_evidence_is_found_by_repeated_catch_up_runs():
     assert looks[-1] - looks[0] >= 60
 
 
-def test_application_with_fewest_pushes_is_announced_first():
-    """A flood of many applications takes every slot as soon as it is free, and a single push comes before it."""
+def test_flood_leaves_slots_to_applications_with_one_push():
+    """Applications with several waiting pushes are left to catch-up runs once not all can be announced at once."""
     simulation = Simulation(lasts=4)
     bridge = bridge_of(simulation)
-    bridge.waiting.last_catch_up = simulation.now  # no catch-up run covers the rest
+    bridge.waiting.last_catch_up = simulation.now  # no catch-up run covers the rest yet
     for number in range(100):
         simulation.push(f"flood-{number % 20}", 1)
     simulation.push("honest", 1)
     bridge.carry()
 
-    announced = [application for application, _, _ in simulation.runs]
-    assert len(announced) == AT_ONCE and announced[0] == "honest"
+    assert [application for application, _, _ in simulation.runs] == ["honest"]
+
+
+def test_few_applications_are_announced_however_often_they_push():
+    simulation = Simulation()
+    for number in range(100):
+        simulation.push(f"app-{number % AT_ONCE}", 1)
+    bridge_of(simulation).carry()
+
+    assert sorted(application for application, _, _ in simulation.runs) == [f"app-{each}" for each in range(AT_ONCE)]
+    assert not any(simulation.followed)
+
+
+def test_promotion_that_is_followed_is_looked_at_for_as_long_as_it_would_wait():
+    """It does not wait for its evidence, so that catch-up runs have to."""
+    simulation = Simulation(lasts=4)
+    bridge = bridge_of(simulation)
+    while simulation.now < 200:
+        if simulation.now < 60:
+            simulation.push(f"app-{simulation.now}", 1)
+            simulation.push(f"more-{simulation.now}", 1)
+        bridge.carry()
+        simulation.pass_time(0.5)
+
+    singles = [begins for application, begins, _ in simulation.runs if application]
+    looks = [begins for application, begins, _ in simulation.runs if not application]
+    followed = [begins for begins, covers in zip(singles, simulation.followed, strict=True) if covers]
+    assert followed and max(followed) + EVIDENCE_WAIT <= max(looks) + LOOK
