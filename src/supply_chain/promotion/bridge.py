@@ -201,7 +201,7 @@ class Bridge:
         applications, pushes = len(step.covered), sum(len(group.pushes) for group in step.covered)
         self._retry_until_answered(lambda: self.announcer.catch_up(applications, pushes))
         log.info("announced a catch-up run (pushes: %d, applications: %d)", pushes, applications)
-        self.waiting.announced_catch_up(self.clock())
+        self.waiting.announced_catch_up(step, self.clock())
         for group in step.covered:
             self._finish(group)
 

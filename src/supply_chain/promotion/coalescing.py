@@ -3,14 +3,14 @@
 An application is announced at most once in `ANNOUNCE_INTERVAL` seconds, with its newest push. The promotion that an
 announcement starts decides on the newest image that is offered at that time, so it covers every push before it. At most
 `AT_ONCE` promotions by event use a slot at a time. If more applications wait, one catch-up run covers them together: it
-looks at all applications and starts a promotion only for those that need one. Applications with several waiting pushes
-are then left to it too. So the number of runs depends neither on the number of pushes nor on the number of
-applications, and a flood delays only those that take part in it.
+looks at all applications and starts a promotion only for those that need one. While such runs go on, they alone cover
+the applications that were announced or covered before, so that others find a slot. So the number of runs depends
+neither on the number of pushes nor on the number of applications, and a flood delays only those that take part in it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from supply_chain.promotion.pushes import Pushed
@@ -55,10 +55,15 @@ class Step:
 
 @dataclass
 class Coalescer:
-    """The applications whose pushes wait. Times are seconds of any monotonic clock."""
+    """The applications whose pushes wait. Times are seconds of any monotonic clock.
+
+    `announced` and `covered` have the applications of the last `FOLLOW` seconds, and when each was last announced by
+    itself, or covered by a catch-up run.
+    """
 
     waiting: dict[str, Group] = field(default_factory=dict)
     announced: dict[str, float] = field(default_factory=dict)
+    covered: dict[str, float] = field(default_factory=dict)
     last_catch_up: float = float("-inf")
     follow_until: float = float("-inf")
 
@@ -80,23 +85,31 @@ class Coalescer:
 
     def step(self, now: float, unfinished: int) -> Step:
         """Decide what to announce now. `unfinished` counts the promotions by event that use a slot or want one."""
-        self.announced = {name: at for name, at in self.announced.items() if now - at < ANNOUNCE_INTERVAL}
-        starting = sum(now - at < STARTING for at in self.announced.values())
-        room = max(0, AT_ONCE - max(unfinished, starting))
-        due = [group for name, group in self.waiting.items() if name not in self.announced]
-        if len(due) > room:
-            due.sort(key=lambda group: len(group.pushes) > 1)
-            room = min(room, sum(len(group.pushes) == 1 for group in due))
-        rest = due[room:]
+        self.announced, self.covered = _since(now - FOLLOW, self.announced), _since(now - FOLLOW, self.covered)
+        room = max(0, AT_ONCE - max(unfinished, len(_since(now - STARTING, self.announced))))
+        early = _since(now - ANNOUNCE_INTERVAL, self.announced)
+        due = [group for name, group in self.waiting.items() if name not in early]
+        due.sort(key=lambda group: len(group.pushes))
+        single = due
+        if len(due) > room or now < self.follow_until:
+            known = self.announced.keys() | self.covered.keys()
+            single = [group for group in due if group.application not in known][:room]
+        rest = [group for group in due if group not in single]
         if rest:
             self.follow_until = now + FOLLOW
         catch_up = now < self.follow_until and now - self.last_catch_up >= LOOK
-        return Step(due[:room], rest if catch_up else (), catch_up, self.follow_until - now >= EVIDENCE_WAIT)
+        return Step(single, rest if catch_up else (), catch_up, self.follow_until - now >= EVIDENCE_WAIT)
 
     def announced_single(self, group: Group, now: float) -> None:
         """Record that an application was announced."""
         self.announced[group.application] = now
 
-    def announced_catch_up(self, now: float) -> None:
+    def announced_catch_up(self, step: Step, now: float) -> None:
         """Record that a catch-up run was announced."""
         self.last_catch_up = now
+        self.covered |= {group.application: now for group in step.covered}
+
+
+def _since(begin: float, times: Mapping[str, float]) -> dict[str, float]:
+    """Return the applications whose time is after `begin`."""
+    return {name: at for name, at in times.items() if at > begin}

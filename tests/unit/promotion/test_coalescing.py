@@ -198,8 +198,7 @@ def test_late_evidence_is_found_by_repeated_catch_up_runs():
     assert looks[-1] - looks[0] >= 60
 
 
-def test_flood_leaves_slots_to_applications_with_one_push():
-    """Applications with several waiting pushes are left to catch-up runs once not all can be announced at once."""
+def test_application_with_fewest_pushes_is_announced_first():
     simulation = Simulation(lasts=4)
     bridge = bridge_of(simulation)
     bridge.waiting.last_catch_up = simulation.now  # no catch-up run covers the rest yet
@@ -208,7 +207,29 @@ def test_flood_leaves_slots_to_applications_with_one_push():
     simulation.push("honest", 1)
     bridge.carry()
 
-    assert [application for application, _, _ in simulation.runs] == ["honest"]
+    announced = [application for application, _, _ in simulation.runs]
+    assert len(announced) == AT_ONCE and announced[0] == "honest"
+
+
+def test_flood_leaves_slots_to_applications_that_take_no_part():
+    """Each flooded application is announced at most once by itself, and another application as soon as it pushes."""
+    simulation = Simulation(lasts=4)
+    bridge = bridge_of(simulation)
+    for step in range(120):
+        for number in range(step % 3, 60, 3):
+            simulation.push(f"flood-{number}", 1)
+        honest = simulation.now > LOOK and step % 10 == 9
+        if honest:
+            simulation.push(f"honest-{step}", 1)
+            pushed = simulation.now
+        bridge.carry()
+        if honest:
+            ((_, begins, _),) = [run for run in simulation.runs if run[0] == f"honest-{step}"]
+            assert begins == pushed + simulation.late
+        simulation.pass_time(0.5)
+
+    floods = [application for application, _, _ in simulation.runs if application.startswith("flood")]
+    assert len(floods) == len(set(floods)) <= 2 * AT_ONCE
 
 
 def test_few_applications_are_announced_however_often_they_push():
