@@ -93,6 +93,11 @@ class Summary(Predicate):
         """Return whether the gate admitted the image."""
         return self.verification_result == "PASSED"
 
+    @property
+    def codes(self) -> frozenset[str]:
+        """Return the codes of the reasons of a refusal."""
+        return frozenset(reason.get("code", "") for reason in self.cscm.reasons)
+
     def has_expired(self, now: datetime) -> bool:
         """Return whether a decision that it rests on has ended."""
         return self.cscm.expires is not None and self.cscm.expires <= now

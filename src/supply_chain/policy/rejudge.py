@@ -73,12 +73,12 @@ def judge_published(
     """Judge an image again if a verdict of a gate about it is published; record and publish a changed one.
 
     `environment` is empty except at the deploy gate. `current` is what is published; None: it is read. Return the new
-    verdict; None if none is published, or if the published one says the same, rests on the same waivers and ends no
-    later. A refusal also replaces an admission that expired, for clients that do not know when it ends. The release
-    gate only publishes the refusal of a blocked image: the block is the evidence, and a signed refusal would remain
-    after it. The intake gate only publishes any refusal: its evidence is of the time when curation took the image. If
-    the gate does not decide, only a block counts (`refuse_blocked`). Raises the errors of `read_current_verdict` and of
-    reading facts, judging and recording.
+    verdict; None if none is published, or if the published one says the same, for reasons with the same codes, rests on
+    the same waivers and ends no later. A refusal also replaces an admission that expired, for clients that do not know
+    when it ends. The release gate only publishes the refusal of a blocked image: the block is the evidence, and a
+    signed refusal would remain after it. The intake gate only publishes any refusal: its evidence is of the time when
+    curation took the image. If the gate does not decide, only a block counts (`refuse_blocked`). Raises the errors of
+    `read_current_verdict` and of reading facts, judging and recording.
     """
     current = current or read_published(ref, environment, ports)
     if current is None:
@@ -89,7 +89,9 @@ def judge_published(
         admits, end = isinstance(verdict, Admitted), verdict.expires
         ends_earlier = admits and end and (published.expires is None or end < published.expires)
         rests_on = [waiver_reference(each.name, each.digest) for each in waivers_of(verdict.results)]
-        return answers == {admits} and not ends_earlier and rests_on == [*published.waivers]
+        codes = {each.code for each in verdict.reasons} if isinstance(verdict, Refused) else set[str]()
+        is_same = answers == {admits} and codes == current.verdict.codes
+        return is_same and not ends_earlier and rests_on == [*published.waivers]
 
     def judge() -> Admitted[F] | Refused | None:
         verdict = _judge_once(read_facts, ports, current, is_published)
@@ -125,21 +127,22 @@ def renew_published(
 
 
 def refuse_blocked(ref: ImageRef, environment: str, ports: VerdictPorts[F], why: str) -> Refused | None:
-    """Publish a refusal in place of a published admission if the image, or a base of it, is blocked; return it.
+    """Publish a refusal of an image that is blocked, or a base of it; return it, or None if that is published.
 
-    No policy is read: `why` says the reason. The refusal is recorded nowhere else, because the block is the evidence.
-    If other evidence cannot be read, the image's own block takes effect all the same. Raises the errors of
+    It replaces an admission, and a refusal for other reasons, with which a cluster may still admit the image. No policy
+    is read: `why` says the reason. The refusal is recorded nowhere else, because the block is the evidence. If other
+    evidence cannot be read, the image's own block takes effect all the same. Raises the errors of
     `read_current_verdict`, and of reading and publishing.
     """
     current = read_published(ref, environment, ports)
-    if current is None or not current.verdict.passed:
+    if current is None:
         return None
     status = read_image_status(ref, ports.evidence).by(TierName.LIFECYCLE)
     block = image_status(status).block
     asks_for_bases = block is None and ports.gate is not Gate.INTAKE
     bases = read_blocked_bases(ref, ports.bases(), ports.evidence) if asks_for_bases else {}
     reasons = tuple(block_reasons(block, find_blocked_bases(bases)))
-    if not reasons:
+    if {each.code for each in reasons} <= current.verdict.codes:
         return None
     refusal = Refused(
         image=ref, gate=ports.gate, policy=f"sha256:{current.verdict.policy.digest['sha256']}", reasons=reasons,

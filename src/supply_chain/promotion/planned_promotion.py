@@ -61,11 +61,6 @@ def reportable_promotions(promotions: Iterable[PlannedPromotion]) -> tuple[Plann
     return tuple(promotion for promotion in promotions if promotion.to or promotion.unreadable)
 
 
-def codes_of(verdict: Summary) -> set[str]:
-    """Return the codes of the reasons of a refusal."""
-    return {reason.get("code", "") for reason in verdict.cscm.reasons}
-
-
 def why_refused(verdict: Summary, gate: Gate) -> str:
     """Return a sentence that says where an image was refused and why."""
-    return f"it was refused at the {gate} gate: {', '.join(sorted(codes_of(verdict)))}"
+    return f"it was refused at the {gate} gate: {', '.join(sorted(verdict.codes))}"

@@ -18,7 +18,6 @@ from supply_chain.policy.verdict import refusals_place
 from supply_chain.promotion.planned_promotion import (
     Images,
     PlannedPromotion,
-    codes_of,
     no_promotion,
     reportable_promotions,
     unreadable_promotion,
@@ -126,4 +125,4 @@ def _explain_unsigned(newest: Sequence[ImageRef]) -> str:
 
 def _is_unblocked(verdict: Summary, ref: ImageRef, store: EvidenceStore) -> bool:
     """Return whether the only reason of the refusal was a block of the image, which was lifted since."""
-    return codes_of(verdict) == {IMAGE_BLOCKED} and image_status(read_image_status(ref, store).evidence).block is None
+    return verdict.codes == {IMAGE_BLOCKED} and image_status(read_image_status(ref, store).evidence).block is None

@@ -33,7 +33,6 @@ from supply_chain.policy.reading import execution_statements
 from supply_chain.promotion.planned_promotion import (
     Images,
     PlannedPromotion,
-    codes_of,
     no_promotion,
     reportable_promotions,
     unreadable_promotion,
@@ -249,7 +248,7 @@ def _no_longer_counts(verdict: SignedValue[Summary], ref: ImageRef, sources: Pro
     It does not if it was about one environment, or if it was due to what ends, and curation has admitted the image
     since.
     """
-    codes = codes_of(verdict.value) - sources.environment_rules
+    codes = verdict.value.codes - sources.environment_rules
     if not codes:
         return True
     judged = last_verdict(sources.store.verified(ref, TierName.CURATION, SUMMARY), Gate.RELEASE, ref.digest)

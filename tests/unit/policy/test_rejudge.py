@@ -125,6 +125,36 @@ def test_block_after_deployment_becomes_the_current_verdict(gate):
     assert gate.judge() is None, "nothing changed since"
 
 
+def lapse(gate, make):
+    """Publish that the gate refuses the image, for a reason with which a cluster still admits it."""
+    gate.admit()
+    old = rule("scan.old")
+    ports = replace(gate.ports, policy=lambda: policy(Gate.DEPLOY, old))
+    assert isinstance(judge_published(CURATED, "staging", gate.read, ports), Refused)
+    assert gate.current().verdict.codes == {"scan.old"}
+    assert judge_published(CURATED, "staging", gate.read, ports) is None, "it is published"
+    return replace(gate.ports, policy=lambda: policy(Gate.DEPLOY, old, rule("image.blocked")))
+
+
+def test_block_of_an_image_whose_verdict_lapsed_becomes_the_current_verdict(gate, make):
+    """Both are refusals, but a cluster admits an image with the first one, so that its pods can move."""
+    ports = lapse(gate, make)
+    gate.decide(Act.BLOCK)
+
+    assert isinstance(judge_published(CURATED, "staging", gate.read, ports), Refused)
+    assert gate.current().verdict.codes == {"scan.old", "image.blocked"}
+    assert judge_published(CURATED, "staging", gate.read, ports) is None, "nothing changed since"
+
+
+def test_block_replaces_lapsed_verdict_though_gate_does_not_decide(gate, make):
+    lapse(gate, make)
+    gate.decide(Act.BLOCK)
+
+    assert isinstance(refuse_blocked(CURATED, "staging", gate.ports, "so"), Refused)
+    assert gate.current().verdict.codes == {"image.blocked"}
+    assert refuse_blocked(CURATED, "staging", gate.ports, "so") is None, "it is published"
+
+
 def test_admission_after_unblock_becomes_the_current_verdict(gate):
     """What runs may be moved to another node again."""
     gate.admit()

@@ -215,7 +215,7 @@ def admission_note(current: CurrentVerdict, lapsing: Collection[str], is_deploye
     if current.admits:
         return ""
     verdict, own = current.verdict, current.verdict.cscm
-    codes = [ENDED] if verdict.passed else sorted({reason["code"] for reason in own.reasons})
+    codes = [ENDED] if verdict.passed else sorted(verdict.codes)
     if not codes or not set(codes) <= set(lapsing) or not is_deployed():
         return None
     if verdict.passed:
