@@ -213,13 +213,13 @@ class Harness:
         return result
 
     def is_done(self, since: datetime) -> bool:
-        """Return whether the bridge carried all messages, and no run waits or runs."""
+        """Return whether the bridge carried all messages, and no run waits or runs, except for a person."""
         began = {"expected_start_time": {"after_": since.isoformat()}}
         due = {"next_scheduled_start_time": {"before_": datetime.now(UTC).isoformat()}}
         open_runs = (
             {"state": {"name": {"any_": WAITING}}},
             {"state": {"type": {"any_": ["SCHEDULED"]}}, **due},
-            {"state": {"type": {"any_": ["PENDING", "RUNNING", "CANCELLING", "PAUSED"]}}},  # last: runs do not go back
+            {"state": {"type": {"any_": ["PENDING", "RUNNING", "CANCELLING"]}}},  # last: runs do not go back
         )
         return not self.pusher.waiting() and not any(
             self.api.ask("flow_runs/count", {"flow_runs": {**began, **each}}) for each in open_runs
