@@ -16,7 +16,14 @@ from supply_chain.model.image import ImageRef
 from supply_chain.model.tier import curated_repository
 from supply_chain.policy.facts import ReleaseFacts
 from supply_chain.policy.outcome import Admitted, Refused
-from tasks.verdicts import Renewals, judge_intake_step, judge_release_step, renew_step, withdraw_step
+from tasks.verdicts import (
+    Renewals,
+    follow_verdicts_step,
+    judge_intake_step,
+    judge_release_step,
+    renew_step,
+    withdraw_step,
+)
 
 
 @flow(name="judge-release", flow_run_name=by_image)
@@ -38,9 +45,13 @@ async def judge_release(image: str) -> Admitted[ReleaseFacts] | Refused | None:
 async def renew() -> Renewals:
     """Judge deployments again whose published admission ends within a day, or all if something else decides now.
 
-    If one cannot be judged, the run ends as Unreadable, after all others.
+    Clusters then admit exactly what is published. If a deployment cannot be judged, or a cluster does not follow, the
+    run ends as Unreadable, after all others.
     """
-    renewals = await renew_step(await ExecutionPorts.aload())
+    ports = await ExecutionPorts.aload()
+    renewals = await renew_step(ports)
+    left = await follow_verdicts_step(ports)
+    renewals = renewals.model_copy(update={"unknown": (*renewals.unknown, *left)})
     return complete_as("Unreadable", "; ".join(renewals.unknown), renewals) if renewals.unknown else renewals
 
 
@@ -48,7 +59,12 @@ async def renew() -> Renewals:
 async def withdraw(tier: Literal["curation", "execution"]) -> tuple[ImageRef, ...]:
     """Withdraw the published verdicts about images that the registry no longer has; without one, nobody admits them.
 
+    If a cluster does not follow, the run ends as Unreadable.
+
     Args:
         tier: The tier whose gates published them. The run uses only its identity.
     """
-    return await withdraw_step(await PORTS_BY_TIER[tier].aload())
+    ports = await PORTS_BY_TIER[tier].aload()
+    withdrawn = await withdraw_step(ports)
+    left = await follow_verdicts_step(ports) if withdrawn and isinstance(ports, ExecutionPorts) else ()
+    return complete_as("Unreadable", "; ".join(left), withdrawn) if left else withdrawn

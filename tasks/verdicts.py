@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime
+from functools import partial
 
 from prefect.variables import Variable
 from pydantic import Field
@@ -13,8 +14,8 @@ from blocks.execution_ports import ExecutionPorts
 from blocks.tier_ports import TierPorts
 from orchestration.clock import now
 from orchestration.events import MOST_ITEMS, emit, event_id, is_recorded
-from orchestration.steps import in_thread, step
-from supply_chain.errors import ClusterRefused, ClusterUnavailable, GateOvertaken
+from orchestration.steps import continue_after_error, in_thread, step
+from supply_chain.errors import ClusterRefused, ClusterUnavailable, GateOvertaken, SupplyChainError
 from supply_chain.evidence.published import withdraw_removed
 from supply_chain.evidence.summary import Summary
 from supply_chain.execution.deployment import deployed_image
@@ -57,6 +58,16 @@ def withdraw_step(ports: TierPorts) -> tuple[ImageRef, ...]:
     """Withdraw what a tier published about images that the registry no longer has, and return these images."""
     gates = [gate for gate, judge in JUDGE.items() if judge is ports.name]
     return tuple(dict.fromkeys(ref for gate in gates for ref in withdraw_removed(gate, ports.repositories)))
+
+
+@step("let clusters follow the verdicts")
+async def follow_verdicts_step(ports: ExecutionPorts) -> tuple[str, ...]:
+    """Let each cluster admit exactly what the published verdicts admit now; return which could not, and why."""
+    failed: dict[str, SupplyChainError] = {}
+    for name, enforcement in ports.enforcements.items():
+        with continue_after_error(partial(failed.__setitem__, name)):
+            await in_thread(enforcement.follow_all)
+    return tuple(f"the cluster of {name}: {first_line(error)}" for name, error in failed.items())
 
 
 @step("renew verdicts")

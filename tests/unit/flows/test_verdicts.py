@@ -56,16 +56,37 @@ async def test_each_tier_withdraws_with_its_own_identity(
     assert await flows.withdraw(tier=tier) == (tier,)
 
 
+@pytest.mark.parametrize("left", [(), ("the cluster of staging: it is away",)])
 @pytest.mark.parametrize("unknown", [(), ("it is damaged",)])
 async def test_deployments_that_cannot_be_judged_show_in_the_state_of_the_run(
-    machine: object, monkeypatch: pytest.MonkeyPatch, unknown: tuple[str, ...]
+    machine: object, monkeypatch: pytest.MonkeyPatch, unknown: tuple[str, ...], left: tuple[str, ...]
 ) -> None:
-    """Somebody has to look before the admission ends."""
+    """Somebody has to look before the admission ends, or if a cluster goes on to admit what ended."""
     found = Renewals(judged=("a",), unknown=unknown)
     monkeypatch.setattr(ExecutionPorts, "aload", AsyncMock())
     monkeypatch.setattr(flows, "renew_step", AsyncMock(return_value=found))
+    monkeypatch.setattr(flows, "follow_verdicts_step", AsyncMock(return_value=left))
 
     flow: Any = flows.renew
     state = await flow(return_state=True)
 
-    assert state.name == ("Unreadable" if unknown else "Completed") and await state.result() == found
+    assert state.name == ("Unreadable" if unknown or left else "Completed")
+    assert await state.result() == Renewals(judged=("a",), unknown=(*unknown, *left))
+
+
+@pytest.mark.parametrize("withdrawn", [(), (CURATED,)])
+@pytest.mark.parametrize("left", [(), ("the cluster of staging: it is away",)])
+async def test_clusters_follow_withdrawn_verdicts(
+    machine: object, monkeypatch: pytest.MonkeyPatch, withdrawn: tuple[ImageRef, ...], left: tuple[str, ...]
+) -> None:
+    """They would go on to admit an image that the registry no longer has, and `monitor` report it."""
+    follow = AsyncMock(return_value=left)
+    monkeypatch.setattr(ExecutionPorts, "aload", AsyncMock(return_value=object.__new__(ExecutionPorts)))
+    monkeypatch.setattr(flows, "withdraw_step", AsyncMock(return_value=withdrawn))
+    monkeypatch.setattr(flows, "follow_verdicts_step", follow)
+
+    flow: Any = flows.withdraw
+    state = await flow(tier="execution", return_state=True)
+
+    assert follow.await_count == len(withdrawn) and await state.result() == withdrawn
+    assert state.name == ("Unreadable" if withdrawn and left else "Completed")

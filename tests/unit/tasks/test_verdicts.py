@@ -12,6 +12,7 @@ import pytest
 from prefect.variables import Variable
 
 from supply_chain.errors import (
+    ClusterRefused,
     ClusterUnavailable,
     EvidenceInvalid,
     GateOvertaken,
@@ -196,6 +197,23 @@ def test_refusal_that_cannot_be_read_again_is_not_emitted(
 
     assert f"{CURATED} in second: PASSED" in found.judged
     assert found.unknown == ((f"{CURATED} in first: it is away",) if second else ())
+
+
+async def test_each_cluster_follows_although_another_is_away() -> None:
+    followed = list[str]()
+
+    def follow() -> None:
+        raise ClusterRefused("it is away\nwait")
+
+    ports: Any = SimpleNamespace(
+        enforcements={
+            "staging": SimpleNamespace(follow_all=follow),
+            "production": SimpleNamespace(follow_all=lambda: followed.append("production")),
+        }
+    )
+
+    assert await verdicts.follow_verdicts_step.fn(ports) == ("the cluster of staging: it is away",)
+    assert followed == ["production"]
 
 
 async def test_deployments_are_judged_once_after_something_else_decides(

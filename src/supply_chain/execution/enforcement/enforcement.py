@@ -75,7 +75,8 @@ class Enforcement:
     def apply(self) -> tuple[Change, ...]:
         """Install what is missing or differs, remove what is of other settings, and return the changes.
 
-        The parameters come before the bindings, so that a first installation does not refuse what is admitted. Raise
+        The parameters come before the bindings, so that a first installation does not refuse what is admitted. They are
+        read again after new bindings: a verdict that changed meanwhile followed the earlier parameters. Raise
         `PolicyUnsigned` if the environment is not active.
         """
         name = self.place.environment
@@ -87,7 +88,9 @@ class Enforcement:
         namespace, *bindings = self.policies.of_namespace(place)
         changes = install((*self.roles, *self.policies.of_cluster(), namespace), cluster)
         publish_all(place, self.ports)
-        changes += install(bindings, cluster)
+        if bound := install(bindings, cluster):
+            publish_all(place, self.ports)
+        changes += bound
         changes += remove(self.policies.of_other_settings(place), cluster)
         return changes + self._remove_left(place, cluster)
 
@@ -129,6 +132,15 @@ class Enforcement:
         if name:
             publish_image(ref, replace(self.place, parameters=name), self.ports)
         return self._is_own(name)
+
+    def follow_all(self) -> None:
+        """Admit exactly what the verdicts admit now, where it is installed for the namespace of the environment.
+
+        Time and later deployments change that without a verdict: an admission ends, and a lapsed image is replaced. Do
+        nothing while the environment is not active, because it says which verdicts may lapse.
+        """
+        if self.state.active and (name := self._find_parameters(self.connect())):
+            publish_all(replace(self.place, parameters=name), self.ports)
 
     def _connect(self) -> AdmissionCluster:
         """Return the cluster; raise `SettingInvalid` if it lacks what the environment asks for."""

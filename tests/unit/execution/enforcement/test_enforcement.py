@@ -80,6 +80,23 @@ def test_application_installs_parameters_before_bindings(made):
     assert made.enforcement.status().deviations == ()
 
 
+def test_verdict_that_changes_before_the_bindings_counts(made, monkeypatch):
+    """It follows the parameters that the earlier bindings name, so that new ones would never have it."""
+    published, install = list[int](), module.install
+
+    def install_and_count(objects, cluster, **options):
+        if any(each["kind"].endswith("Binding") for each in objects):
+            published.append(0)
+        return install(objects, cluster, **options)
+
+    monkeypatch.setattr(module, "install", install_and_count)
+    monkeypatch.setattr(module, "publish_all", lambda *_: published.append(1))
+
+    made.enforcement.apply()
+
+    assert published == [0, 1, 0, 1]
+
+
 @pytest.mark.parametrize("key", [POLICY, BINDING])
 def test_installation_after_a_removal_has_new_parameters(made, key):
     """An API server that lost its last policy goes on with the parameters that it last read."""
@@ -324,6 +341,21 @@ def test_verdict_before_the_installation_is_a_clear_error(made):
 
     made.enforcement.apply()
     made.enforcement.follow(CURATED)
+
+
+@pytest.mark.parametrize(("state", "follows"), [(ACTIVE, True), (CHANGED, False)], ids=["active", "not active"])
+def test_cluster_follows_all_verdicts_where_it_is_installed(made, state, follows):
+    """An environment that nobody signed would say which verdicts may lapse."""
+    made.enforcement.follow_all()
+    assert not made.parameters.stored
+    made.enforcement.apply()
+    (name,) = made.parameters.stored
+    admitted, _ = made.parameters.stored[name]
+    made.parameters.put(name, admitted.with_image(CURATED, ""))
+
+    replace(made.enforcement, state=state).follow_all()
+
+    assert bool(made.parameters.stored[name][0].all) is not follows
 
 
 def test_environment_that_nobody_signed_is_not_installed(made):
