@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from supply_chain.execution.delivery.controller import ControllerState
-from supply_chain.execution.delivery.settings import FluxKustomization
+from supply_chain.execution.delivery.settings import FileKind, FluxKustomization
 from supply_chain.execution.kubernetes.cluster import Cluster, Document, Kind
 from supply_chain.text import plain_text
 
@@ -18,8 +18,8 @@ UNSIGNED = "InvalidCommitSignature"
 """The reason of a source whose newest commit has no trusted signature; the message has the commit."""
 
 
-def read_flux(cluster: Cluster, kustomization: FluxKustomization, commit: str) -> ControllerState:
-    """Return what Flux says about a commit; raise the cluster's errors."""
+def read_flux(cluster: Cluster, kustomization: FluxKustomization, commit: str, kind: FileKind) -> ControllerState:
+    """Return what Flux says about a commit to a file of this kind; raise the cluster's errors."""
     document = cluster.read(KUSTOMIZATIONS, kustomization.name, kustomization.namespace)
     if document is None:
         where = f"{kustomization.namespace}/{kustomization.name}"
@@ -31,17 +31,22 @@ def read_flux(cluster: Cluster, kustomization: FluxKustomization, commit: str) -
     if source.get("kind") == GIT_REPOSITORIES.name:
         namespace = source.get("namespace") or kustomization.namespace
         repository = cluster.read(GIT_REPOSITORIES, source["name"], namespace)
-    return describe_flux(document, repository, commit)
+    return describe_flux(document, repository, commit, kind)
 
 
-def describe_flux(kustomization: Document, repository: Document | None, commit: str) -> ControllerState:
-    """Return what a Kustomization and its source say about a commit. Pure."""
+def describe_flux(kustomization: Document, repository: Document | None, commit: str, kind: FileKind) -> ControllerState:
+    """Return what a Kustomization and its source say about a commit to a file of this kind. Pure.
+
+    Values of a chart are applied with a HelmRelease, whose controller installs the chart after that.
+    """
     name, status = kustomization["metadata"]["name"], kustomization.get("status") or {}
     if kustomization["spec"].get("suspend"):
         return ControllerState(f"the Kustomization {name} is suspended", failed=True)
     ready = _condition(status, "Ready")
     if _commit_of(status.get("lastAppliedRevision")) == commit:
-        return ControllerState(f"Flux applied the commit by the Kustomization {name}", failed=True)
+        is_chart = kind == "helm"
+        what = f"Flux applied the commit by the Kustomization {name}"
+        return ControllerState(f"{what}; look at its HelmRelease" if is_chart else what, failed=not is_chart)
     if _commit_of(status.get("lastAttemptedRevision")) == commit:
         return _describe_attempt(f"the Kustomization {name}", ready)
     if repository is not None and (trouble := _source_trouble(repository, commit)):

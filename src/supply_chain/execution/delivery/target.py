@@ -281,7 +281,7 @@ class GitTarget:
         """Return why the commit is not applied yet, as far as the controller's objects say it."""
         try:
             if self.settings.flux:
-                return read_flux(cluster, self.settings.flux, commit)
+                return read_flux(cluster, self.settings.flux, commit, self.settings.kind)
             if self.settings.argo:
                 return read_argo(cluster, self.settings.argo, commit)
             return ControllerState("look at the controller that applies the repository")

@@ -228,19 +228,19 @@ class Rollout:
         if deployment is None:
             return "somebody deleted its Deployment"
         conditions = {each["type"]: each for each in deployment.get("status", {}).get("conditions") or ()}
-        progressing, failure = conditions.get("Progressing", {}), conditions.get("ReplicaFailure", {})
+        progressing = conditions.get("Progressing", {})
         if not is_observed(deployment):
             return ""
-        if failure.get("status") == "True":
-            return f"no pod can be created: {failure.get('message', '')}"
-        pods = self._new_pods(deployment)
+        current = find_replica_set(self.cluster, deployment)
+        if failure := find_replica_failure(current or {}):
+            return f"no pod can be created: {failure}"
+        pods = self._pods_of(deployment, current)
         if progressing.get("reason") == "ProgressDeadlineExceeded":
             return next(filter(None, map(find_unstarted, pods)), str(progressing.get("message")))
         return next((reason for pod in pods for reason in find_stuck(pod)), "")
 
-    def _new_pods(self, deployment: Document) -> list[Document]:
-        """Return the pods of the Deployment's current revision."""
-        current = find_replica_set(self.cluster, deployment)
+    def _pods_of(self, deployment: Document, current: Document | None) -> list[Document]:
+        """Return the pods of the ReplicaSet of the Deployment's current revision."""
         if current is None:
             return []
         pods = self.cluster.list(PODS, self.namespace, deployment["spec"]["selector"]["matchLabels"])
@@ -260,7 +260,8 @@ class Rollout:
     def _last_words(self) -> str:
         """Return the last output of a new pod that is not ready, and the last events of it."""
         deployment = self.read_deployment()
-        pods = [pod for pod in self._new_pods(deployment or {}) if not is_ready(pod)] if deployment else []
+        current = find_replica_set(self.cluster, deployment) if deployment else None
+        pods = [pod for pod in self._pods_of(deployment or {}, current) if not is_ready(pod)]
         names = {self.workload.name, *(pod["metadata"]["name"] for pod in pods)}
         lines = [line for pod in pods[:1] for line in self._output(pod)]
         events = [e for e in self.cluster.list(EVENTS, self.namespace) if e["involvedObject"].get("name") in names]
@@ -316,6 +317,17 @@ def describe_progress(deployment: Document | None) -> str:
     return (
         f"{status.get('updatedReplicas', 0)} of {replicas} pods are new, {status.get('availableReplicas', 0)} available"
     )
+
+
+def find_replica_failure(document: Document) -> str:
+    """Return why pods of a Deployment or ReplicaSet cannot be created; empty if they can.
+
+    A Deployment also has the failure of its earlier ReplicaSets.
+    """
+    for each in document.get("status", {}).get("conditions") or ():
+        if each["type"] == "ReplicaFailure" and each["status"] == "True":
+            return plain_text(each.get("message", "")) or "the cluster does not say why"
+    return ""
 
 
 def find_replica_set(cluster: Cluster, deployment: Document) -> Document | None:

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 
 from supply_chain.execution.kubernetes.cluster import EVENTS, PODS, Document
 from supply_chain.execution.kubernetes.namespace import NamespaceState
-from supply_chain.execution.kubernetes.rollout import container_statuses, find_stuck, is_ready
+from supply_chain.execution.kubernetes.rollout import container_statuses, find_replica_failure, find_stuck, is_ready
 from supply_chain.execution.observation import Deviation
 from supply_chain.text import plain_text
 
@@ -72,14 +72,12 @@ def _find_container_troubles(pod: str, status: Document) -> Iterator[Deviation]:
 
 def find_creation_troubles(deployment: Document) -> Iterator[Deviation]:
     """Yield why the cluster refuses to create pods of a Deployment."""
-    for each in deployment.get("status", {}).get("conditions") or ():
-        if each["type"] == "ReplicaFailure" and each["status"] == "True":
-            message, name = plain_text(each.get("message", "")), deployment["metadata"]["name"]
-            yield Deviation(
-                code="drift.denied",
-                fact=f"pods of {name} are refused: {message}",
-                remedy="Correct what the message names: a policy, a quota or a verdict. The cluster tries again.",
-            )
+    if message := find_replica_failure(deployment):
+        yield Deviation(
+            code="drift.denied",
+            fact=f"pods of {deployment['metadata']['name']} are refused: {message}",
+            remedy="Correct what the message names: a policy, a quota or a verdict. The cluster tries again.",
+        )
 
 
 def find_evictions(state: NamespaceState, now: datetime) -> dict[str, list[Deviation]]:

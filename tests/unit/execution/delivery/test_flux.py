@@ -65,13 +65,20 @@ READY = condition("Ready", "True")
 )  # fmt: skip
 def test_state_names_what_is_nearest_to_the_commit(found, source, fact, failed):
     """A failure counts only if waiting does not help."""
-    state = describe_flux(found, source, OURS)
+    state = describe_flux(found, source, OURS, "kustomize")
 
     assert fact in state.fact and state.failed is failed
 
 
+def test_applied_values_of_a_chart_wait_for_their_release():
+    """The Kustomization applies the HelmRelease at once, and its controller installs the chart after that."""
+    state = describe_flux(kustomization(READY, applied=OURS, attempted=OURS), repository(), OURS, "helm")
+
+    assert "look at its HelmRelease" in state.fact and not state.failed
+
+
 def test_missing_kustomization_is_mistake_of_environment():
-    assert read_flux(MemoryCluster(), NAME, OURS) == ControllerState(
+    assert read_flux(MemoryCluster(), NAME, OURS, "kustomize") == ControllerState(
         "the cluster has no Kustomization flux-system/shop, which `delivery.git.flux` names", failed=True
     )
 
@@ -79,7 +86,7 @@ def test_missing_kustomization_is_mistake_of_environment():
 @pytest.mark.parametrize(("attempted", "applying"), [(OURS, True), (OTHER, False)])
 def test_kustomization_is_applying_only_the_commit_that_it_attempts(attempted, applying):
     """It is neither ready nor failed meanwhile."""
-    state = describe_flux(kustomization(condition("Ready", "Unknown"), attempted=attempted), None, OURS)
+    state = describe_flux(kustomization(condition("Ready", "Unknown"), attempted=attempted), None, OURS, "kustomize")
 
     assert state.applying is applying and not state.failed
     assert state.fact.startswith("the Kustomization shop is applying it") is applying
@@ -95,7 +102,7 @@ def test_source_may_be_in_another_namespace(namespace):
         condition("SourceVerified")
     )
 
-    assert read_flux(cluster, NAME, OURS) == ControllerState(
+    assert read_flux(cluster, NAME, OURS, "kustomize") == ControllerState(
         "the GitRepository environments says Bad: why", failed=True
     )
 
@@ -106,4 +113,4 @@ def test_source_of_another_kind_is_not_read():
     found["spec"]["sourceRef"]["kind"] = "Bucket"
     cluster.objects["Kustomization", "flux-system", "shop"] = found
 
-    assert "the last was" in read_flux(cluster, NAME, OURS).fact
+    assert "the last was" in read_flux(cluster, NAME, OURS, "kustomize").fact

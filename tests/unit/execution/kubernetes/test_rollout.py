@@ -277,6 +277,19 @@ def test_rollout_past_its_deadline_names_node_that_starts_nothing(rollout, clust
     assert "Correct the application, or what the message names" in str(raised.value)
 
 
+@pytest.mark.parametrize(
+    ("of", "why"), [("Deployment", "1 of 2 pods are new"), ("ReplicaSet", "no pod can be created: x")]
+)
+def test_only_refused_pods_of_the_new_revision_fail_a_rollout(rollout, cluster, of, why):
+    """A Deployment also names what earlier ReplicaSets cannot create: pods of an image that was blocked since."""
+    refused = {"type": "ReplicaFailure", "status": "True", "message": "x"}
+    (found,) = (each for key, each in cluster.objects.items() if key[0] == of)
+    found["status"] = {**found.get("status", {}), "conditions": [refused]}
+
+    with pytest.raises(DeploymentFailed, match=why):
+        rollout.wait_until_complete()
+
+
 def test_forced_or_updated_deployment_is_not_rolled_again(harness, cluster):
     """What marks a run on its pods is not a change."""
     first = harness.deploy(harness.good())
