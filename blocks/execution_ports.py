@@ -298,7 +298,8 @@ class ExecutionPorts(TierPorts):
     async def load_isolation(self, name: str) -> tuple[KubernetesEnvironment, IsolationPorts]:
         """Return an environment in a cluster, and what isolates its applications.
 
-        Raise `SettingInvalid` if the environment is on a container host, or if its block is missing or invalid.
+        Raise `SettingInvalid` if the environment is on a container host or delivered by git, or if its block is missing
+        or invalid.
         """
         environment = self.workbench.environment(name)
         if not isinstance(environment, KubernetesEnvironment):
@@ -306,6 +307,11 @@ class ExecutionPorts(TierPorts):
                 f"{name} is on a container host, and only what runs in a cluster can be isolated.\n"
                 "Stop it there: `docker network disconnect` its containers, keep them for the investigation, and "
                 "deploy another image."
+            )
+        if environment.delivery:
+            raise SettingInvalid(
+                f"{name} is delivered by git, whose controller undoes an isolation.\n"
+                "Suspend that controller, deny its pods all traffic by a NetworkPolicy, and keep them for the investigation."
             )
         cluster: KubernetesCluster = await KubernetesCluster.aload(environment.cluster)
         connect, target = cache(lambda: cluster.client(self.tier.session)), await self.load_target(environment)

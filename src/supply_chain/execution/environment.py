@@ -282,6 +282,8 @@ class KubernetesEnvironment(Environment):
     def _check_delivery(self) -> Self:
         if self.delivery and (placed := sorted(name for name, at in self.applications.items() if at.model_fields_set)):
             raise ValueError(f"with `delivery`, only the repository says how {', '.join(placed)} runs; write {{}}")
+        if self.delivery and self.response.isolate:
+            raise ValueError("with `delivery`, its controller undoes an isolation; remove `response.isolate`")
         return self
 
     @model_validator(mode="after")

@@ -342,6 +342,16 @@ async def test_isolation_on_container_host_is_refused_with_what_to_do(ports):
         await ports.load_isolation("staging")
 
 
+async def test_isolation_where_git_delivers_is_refused(ports):
+    """Its controller would scale the application up again."""
+    git = GitDelivery(repository="e", branch="live", path="a", kind="helm")
+    delivered = ENFORCED.model_copy(update={"delivery": Delivery(git=git)})
+    object.__setattr__(ports.workbench, "environment", lambda _: delivered)
+
+    with pytest.raises(SettingInvalid, match="delivered by git"):
+        await ports.load_isolation("production")
+
+
 async def test_isolation_has_key_and_environment(ports, monkeypatch):
     """Without a key, what is collected cannot be sealed."""
     monkeypatch.setattr(KubernetesCluster, "aload", AsyncMock(return_value=ports.clusters["main"]))

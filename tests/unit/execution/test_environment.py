@@ -189,6 +189,7 @@ def test_delivery_names_the_file_of_each_application(tmp_path):
     [
         f"{GIT}",
         f"{CLUSTER}{GIT}applications: {{a: {{replicas: 2}}}}",
+        f"{CLUSTER}{GIT}response: {{isolate: [image.blocked]}}",
         f"{CLUSTER}{GIT.replace('helm', 'jsonnet')}",
         f"{CLUSTER}{GIT.replace('x/', '/x/')}",
         f"{CLUSTER}{GIT.replace('x/', '../')}",
