@@ -65,7 +65,9 @@ CONTENT = {"apiVersion", "automountServiceAccountToken", "data", "kind", "metada
 HOOK = "helm.sh/hook"
 OF_NODES = tuple(map(ip_network, ("127.0.0.0/8", "169.254.0.0/16", "::1/128", "fe80::/10", "fd00:ec2::/32")))
 """Addresses of a node itself and of the metadata service of its cloud."""
-MOST_FILES, MOST_VIOLATIONS = 64, 100
+MOST_FILES, MOST_VIOLATIONS, MOST_NAMED = 64, 100, 5
+UNREAD = ("Kustomization", ".yml", ".json")
+"""Names and endings of files that kubectl and kustomize apply, and this module does not."""
 Objects = tuple[tuple[Kind, Document], ...]
 
 
@@ -98,6 +100,11 @@ def read_manifests(directory: Path) -> tuple[Document, ...]:
 
     Raises `DeclarationInvalid` for what is not an object, and if there is none.
     """
+    if unread := sorted(path.name for path in directory.glob("*") if path.name in UNREAD or path.suffix in UNREAD):
+        raise DeclarationInvalid(
+            f"{directory} has {', '.join(truncate_lines(MOST_NAMED, unread))}, which would not be applied.\n"
+            f"Call manifests *.yaml, and a kustomization {KUSTOMIZATION}; keep other files elsewhere."
+        )
     paths = sorted(directory.glob("*.yaml"))
     if not paths or len(paths) > MOST_FILES or any(path.is_symlink() for path in paths):
         raise DeclarationInvalid(
@@ -201,8 +208,8 @@ def _find_all(workload: Workload, rendered: Objects, brought: Sequence[Document]
         yield from (f"{kind} {name}: {violation}" for violation in violations)
         if kind == DEPLOYMENTS.name and not violations:
             hardened = ours[kind, workload.name]["spec"]["template"]["spec"]
-            pod = each["spec"]["template"].get("spec") or {}
-            yield from (f"{kind} {name}: {line}" for line in _find_in_pod(workload, pod, hardened))
+            template = each["spec"]["template"]
+            yield from (f"{kind} {name}: {line}" for line in _find_in_template(workload, template, hardened))
     if [name for kind, name in names if kind == DEPLOYMENTS.name] != [workload.name]:
         yield f"there has to be one Deployment, {workload.name}"
 
@@ -317,8 +324,9 @@ def _list_secrets(pod: Mapping[str, Any]) -> Iterator[str]:
         )
 
 
-def _find_in_pod(workload: Workload, pod: Mapping[str, Any], hardened: Mapping[str, Any]) -> Iterator[str]:
-    yield from find_violations(pod, hardened, workload.manifest.runtime)
+def _find_in_template(workload: Workload, template: Mapping[str, Any], hardened: Mapping[str, Any]) -> Iterator[str]:
+    yield from find_violations(template, hardened, workload.manifest.runtime)
+    pod = template.get("spec") or {}
     named = {each.secret for each in workload.placement.secrets.values()}
     if others := sorted({*_list_secrets(pod)} - named):
         yield f"`secrets` of the environment do not have the Secret {', '.join(others)}"
@@ -375,6 +383,7 @@ def _adopt_deployment(workload: Workload, spec: Mapping[str, Any], hardened: Map
         "automountServiceAccountToken": False,
         "nodeSelector": {**(pod.get("nodeSelector") or {}), **own["nodeSelector"]},
         "tolerations": own["tolerations"],
+        "terminationGracePeriodSeconds": own["terminationGracePeriodSeconds"],
     }
     containers = {
         key: [_adopt_container(each, own["containers"][0]) for each in pod[key]]
@@ -407,10 +416,15 @@ def _in_memory(volume: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _adopt_container(container: Mapping[str, Any], own: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return a container with the admitted image and the settings and secrets of the environment."""
+    """Return a container with the admitted image and the settings and secrets of the environment.
+
+    A variable that the environment takes from a Secret replaces that of the manifest.
+    """
+    replaced = {each["name"] for each in own["env"]}
+    kept = [each for each in container.get("env") or () if each.get("name") not in replaced]
     return {
         **container,
         "image": own["image"],
         "envFrom": [*(container.get("envFrom") or ()), *own["envFrom"]],
-        "env": [*(container.get("env") or ()), *own["env"]],
+        "env": [*kept, *own["env"]],
     }

@@ -14,7 +14,7 @@ from supply_chain.execution.kubernetes.brought import find_left
 from supply_chain.execution.kubernetes.cluster import AUTOSCALERS, DEPLOYMENTS, Cluster, Document, Kind
 from supply_chain.execution.kubernetes.differences import find_differences
 from supply_chain.execution.kubernetes.namespace import APPLIED, NamespaceState
-from supply_chain.execution.kubernetes.rendering import DRAIN
+from supply_chain.execution.kubernetes.rendering import LONGEST_GRACE
 from supply_chain.execution.kubernetes.rollout import container_statuses, is_complete, is_ready, owner_of
 from supply_chain.execution.kubernetes.troubles import find_creation_troubles, find_pod_troubles, parse_time
 from supply_chain.execution.observation import Deviation
@@ -37,8 +37,8 @@ TOKEN = re.compile(r"kube-api-access-\w+")
 IN_TOKEN = {"serviceAccountToken", "configMap", "downwardAPI"}
 MARGIN = timedelta(seconds=60)
 """The time in which a node ends a pod and says so, after its grace period."""
-DEFAULT_GRACE, LONGEST_GRACE = 30, 60 + DRAIN
-"""Seconds in which a pod has to end if nothing else is rendered, and the most that are rendered."""
+DEFAULT_GRACE = 30
+"""Seconds in which a pod has to end if nothing else is rendered."""
 MOST_LISTED = 10
 DEPLOY_AGAIN = "Find out who changed it, then deploy the application again with --force."
 KEEP_COPY = "Collect what the investigation needs from the pod, then deploy the application again with --force."

@@ -9,7 +9,7 @@ from supply_chain.execution.deployment import Expected, kubernetes_place
 from supply_chain.execution.kubernetes.cluster import SERVICE_ACCOUNTS, Document
 from supply_chain.execution.kubernetes.hardening import find_violations
 from supply_chain.execution.kubernetes.namespace import NamespaceState
-from supply_chain.execution.kubernetes.rendering import render_container_security, render_pod_security
+from supply_chain.execution.kubernetes.rendering import LONGEST_GRACE, render_container_security, render_pod_security
 from supply_chain.execution.observation import Deviation
 from supply_chain.model.manifest import Runtime
 from supply_chain.text import truncate_lines
@@ -41,12 +41,13 @@ def judge_deployment(deployment: Document, accounts: Iterable[Document], runtime
     `accounts` are service accounts, of which one without a token needs no setting in the pod.
     """
     try:
-        yield from _judge_pod(deployment["spec"]["template"]["spec"], accounts, runtime)
+        yield from _judge_pods(deployment["spec"]["template"], accounts, runtime)
     except (AttributeError, KeyError, TypeError) as error:
         yield f"a value has not the form that Kubernetes' API describes: {error}"
 
 
-def _judge_pod(pod: Mapping[str, Any], accounts: Iterable[Document], runtime: Runtime) -> Iterator[str]:
+def _judge_pods(template: Mapping[str, Any], accounts: Iterable[Document], runtime: Runtime) -> Iterator[str]:
+    pod = template["spec"]
     name = pod.get("serviceAccountName") or DEFAULT_ACCOUNT
     hardened = {
         "serviceAccountName": name,
@@ -59,11 +60,13 @@ def _judge_pod(pod: Mapping[str, Any], accounts: Iterable[Document], runtime: Ru
         for key in ("initContainers", "containers")
         if pod.get(key)
     }
-    yield from find_violations({**_without(pod, added), **containers}, hardened, runtime)
+    yield from find_violations({**template, "spec": {**_without(pod, added), **containers}}, hardened, runtime)
     account = next((each for each in accounts if each["metadata"]["name"] == name), {})
     tokens = (pod.get("automountServiceAccountToken"), account.get("automountServiceAccountToken"))
     if tokens[0] is None and tokens[1] is not False:
         yield "automountServiceAccountToken has to be false"
+    if pod.get("terminationGracePeriodSeconds", 0) > LONGEST_GRACE:
+        yield f"terminationGracePeriodSeconds has to be at most {LONGEST_GRACE}"
     for each in pod.get("volumes") or ():
         if "emptyDir" in each and (each["emptyDir"] or {}).get("medium") != "Memory":
             yield f"volume {each.get('name')}: emptyDir has to be in memory (`medium: Memory`)"

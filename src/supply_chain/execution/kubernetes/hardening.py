@@ -21,6 +21,17 @@ CONTAINER_FIELDS = frozenset({
     "args", "command", "env", "envFrom", "image", "imagePullPolicy", "lifecycle", "livenessProbe", "name", "ports",
     "readinessProbe", "resources", "securityContext", "startupProbe", "terminationMessagePolicy", "volumeMounts",
 })  # fmt: skip
+ANNOTATIONS = (
+    "checksum/",
+    "kubectl.kubernetes.io/default-container",
+    "kubectl.kubernetes.io/restartedAt",
+    "prometheus.io/",
+)
+"""How the annotations of pods begin that manifests may use."""
+LABELS = ("app.kubernetes.io/", "helm.sh/chart")
+"""The same for labels with a prefix. Others without a prefix of a domain are allowed too."""
+OWN = "cscm."
+"""How labels and annotations begin that only the chain sets."""
 VOLUMES = ("configMap", "emptyDir", "secret")
 """The fields of pods and containers, and the kinds of volumes, that manifests may use."""
 QUANTITY = re.compile(r"(\d+(?:\.\d+)?)(m|k|Ki|M|Mi|G|Gi|)")
@@ -30,11 +41,14 @@ UNITS = {
 }  # fmt: skip
 
 
-def find_violations(pod: Mapping[str, Any], hardened: Mapping[str, Any], runtime: Runtime) -> Iterator[str]:
-    """Yield how a pod may do more than is declared; `hardened` is the pod that the chain itself would make.
+def find_violations(template: Mapping[str, Any], hardened: Mapping[str, Any], runtime: Runtime) -> Iterator[str]:
+    """Yield how the pods of a template may do more than is declared.
 
-    What is not known to be harmless is a violation.
+    `hardened` is the specification of the pod that the chain itself would make. What is not known to be harmless is a
+    violation.
     """
+    pod = template.get("spec") or {}
+    yield from _find_in_metadata(template.get("metadata") or {})
     yield from (f"{key} is not allowed" for key in sorted(pod.keys() - POD_FIELDS))
     if pod.get("automountServiceAccountToken"):
         yield "automountServiceAccountToken has to be false"
@@ -48,6 +62,16 @@ def find_violations(pod: Mapping[str, Any], hardened: Mapping[str, Any], runtime
         name = each.get("name", "a container without a name")
         yield from (f"{name}: {violation}" for violation in _find_in_container(each, hardened_container, runtime, pod))
     yield from _find_excess(containers, pod.get("initContainers") or (), profile(runtime))
+
+
+def _find_in_metadata(metadata: Mapping[str, Any]) -> Iterator[str]:
+    """Yield annotations and labels of pods with which others may give these more: networks, roles, containers."""
+    for key in sorted(metadata.get("annotations") or ()):
+        if not key.startswith(ANNOTATIONS):
+            yield f"template.metadata.annotations: {key} is not allowed"
+    for key in sorted(metadata.get("labels") or ()):
+        if key.startswith(OWN) or ("/" in key and not key.startswith(LABELS)):
+            yield f"template.metadata.labels: {key} is not allowed"
 
 
 def _find_volumes(pod: Mapping[str, Any]) -> Iterator[str]:
@@ -129,10 +153,10 @@ def _find_excess(
 
 
 def _quantity(container: Mapping[str, Any], key: str) -> Decimal | None:
-    """Return a limit of a container; None if it has none that is understood."""
+    """Return a limit of a container; None if it has none that is understood, or zero, which limits nothing."""
     text = str(((container.get("resources") or {}).get("limits") or {}).get(key, ""))
     match = QUANTITY.fullmatch(text)
-    return Decimal(match[1]) * UNITS[match[2]] if match else None
+    return (Decimal(match[1]) * UNITS[match[2]] or None) if match else None
 
 
 def _compare(path: str, hardened: Mapping[str, Any], actual: Mapping[str, Any] | None) -> Iterator[str]:

@@ -43,6 +43,8 @@ CONTAINER = "application"
 """The name of the container in a pod."""
 DRAIN = 5
 """Seconds for which a pod that ends still answers, so that every node has learned to send it nothing more."""
+LONGEST_GRACE = 60 + DRAIN
+"""The most seconds that a pod has to end: the longest `stop_timeout`, and this."""
 SCHEDULING = 60
 """Seconds for placing a pod and pulling its image, beyond the probe's start timeout."""
 CPU_REQUEST = 10

@@ -22,7 +22,7 @@ from supply_chain.execution.kubernetes.cluster import (
     SERVICES,
 )
 from supply_chain.execution.kubernetes.manifest_files import PlainOnly, Release
-from supply_chain.execution.kubernetes.rendering import Workload, render
+from supply_chain.execution.kubernetes.rendering import DRAIN, Workload, render
 from supply_chain.execution.kubernetes.target import KubernetesTarget
 from supply_chain.model.image import ImageRef
 from tests.contract.target import Harness
@@ -121,13 +121,14 @@ def test_manifests_are_pinned_and_get_what_the_environment_decides(workload):
     assert deployment["spec"]["template"]["metadata"]["annotations"]["cscm.digest"] == REF.digest
     assert pod["volumes"][0] == {"name": "work", "emptyDir": {"medium": "Memory"}}
     assert pod["serviceAccountName"] == "hello" and pod["automountServiceAccountToken"] is False
+    assert pod["terminationGracePeriodSeconds"] == workload.manifest.probe.stop_timeout + DRAIN
     assert objects["Service", "admin"]["spec"]["selector"] == {"app": "hello", **workload.selector}
     assert objects["ConfigMap", "pages"]["data"] == {"index": "hi"}
     assert ("NetworkPolicy", "cscm-deny-all") in objects and ("ServiceAccount", "hello") in objects
     assert list(objects)[-1] == ("Deployment", "hello")
 
 
-CONTAINERS = "spec/template/spec/containers/0"
+CONTAINERS, TEMPLATE = "spec/template/spec/containers/0", "spec/template/metadata"
 CONTEXT = f"{CONTAINERS}/securityContext"
 
 
@@ -135,6 +136,13 @@ CONTEXT = f"{CONTAINERS}/securityContext"
     ("path", "value", "violation"),
     [
         ("spec/template/spec/hostNetwork", True, "hostNetwork is not allowed"),
+        (TEMPLATE, {"annotations": {"iam.amazonaws.com/role": "admin"}},
+         "Deployment hello: template.metadata.annotations: iam.amazonaws.com/role is not allowed"),
+        (TEMPLATE, {"labels": {"azure.workload.identity/use": "true"}},
+         "template.metadata.labels: azure.workload.identity/use is not allowed"),
+        (TEMPLATE, {"labels": {"cscm.application": "shop"}}, "template.metadata.labels: cscm.application is not"),
+        (f"{CONTAINERS}/resources/limits/memory", "0", "resources.limits.memory is missing"),
+        (f"{CONTAINERS}/resources/limits/cpu", "0m", "resources.limits.cpu is missing"),
         ("spec/template/spec/hostUsers", False, "hostUsers is not allowed"),
         ("spec/template/spec/runtimeClassName", "fast", "runtimeClassName is not allowed"),
         ("spec/template/spec/serviceAccountName", "admin", "serviceAccountName has to be hello"),
@@ -204,6 +212,8 @@ def test_manifest_that_allows_more_than_the_profile_is_refused(workload, path, v
         (f"{CONTAINERS}/lifecycle", {"preStop": {"exec": {"command": ["/hello", "check"]}}}),
         (f"{CONTAINERS}/lifecycle", {"preStop": {"exec": None, "sleep": {"seconds": 1}}, "postStart": None}),
         (f"{CONTAINERS}/volumeMounts/1/mountPath", "/pages/index"),
+        (TEMPLATE, {"annotations": {"checksum/config": "1", "prometheus.io/scrape": "true"},
+                    "labels": {"app": "hello", "app.kubernetes.io/name": "hello", "helm.sh/chart": "hello-1"}}),
     ],
 )  # fmt: skip
 def test_manifest_that_runs_and_mounts_as_declared_is_adopted(workload, path, value):
@@ -431,6 +441,19 @@ def test_only_secrets_of_the_environment_are_referred_to(workload, path, value, 
         adopt(own, render(own), (made("theirs"), PAGES, ADMIN))
 
 
+def test_variable_from_a_secret_of_the_environment_replaces_that_of_the_manifest(workload):
+    """The API server refuses two of one name, and a manifest refers only to Secrets that the environment has."""
+    own = placed(workload, secrets={"TOKEN": {"secret": "hello", "key": "token"}})
+    theirs = {"name": "TOKEN", "valueFrom": {"secretKeyRef": {"name": "hello", "key": "other"}}}
+    document = changed(DEPLOYMENT, f"{CONTAINERS}/env", [*CONTAINER["env"], theirs])
+
+    adopted = [each for kind, each in adopt(own, render(own), (document, PAGES, ADMIN)) if kind == DEPLOYMENTS]
+
+    (container,) = adopted[0]["spec"]["template"]["spec"]["containers"]
+    assert [each["name"] for each in container["env"]] == ["MODE", "TOKEN"]
+    assert container["env"][1]["valueFrom"]["secretKeyRef"]["key"] == "token"
+
+
 def test_refusal_lists_all_violations(workload):
     """Who corrects them corrects them at once."""
     bad = changed(changed(DEPLOYMENT, f"{CONTAINERS}/image", "busybox"), f"{CONTEXT}/privileged", True)
@@ -474,6 +497,16 @@ def test_unreadable_manifests_are_refused(tmp_path, text, message):
         (tmp_path / "a.yaml").write_text(text)
 
     with pytest.raises(DeclarationInvalid, match=message):
+        read_manifests(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["ingress.yml", "kustomization.yml", "Kustomization", "service.json"])
+def test_file_that_would_not_be_applied_is_refused(tmp_path, name):
+    """kubectl and kustomize apply these."""
+    write(tmp_path, PAGES)
+    (tmp_path / name).write_text(yaml.safe_dump(ADMIN))
+
+    with pytest.raises(DeclarationInvalid, match=f"{name}, which would not be applied"):
         read_manifests(tmp_path)
 
 

@@ -74,6 +74,7 @@ def test_declared_deployment_with_defaults_of_api_server_has_no_violation() -> N
         ({"schedulerName": "other"}, {}, "schedulerName is not allowed"),
         ({"serviceAccount": "other"}, {}, "serviceAccount is not allowed"),
         ({"hostPID": True}, {}, "hostPID is not allowed"),
+        ({"terminationGracePeriodSeconds": 66}, {}, "terminationGracePeriodSeconds has to be at most 65"),
         ({"automountServiceAccountToken": True}, {}, "automountServiceAccountToken has to be false"),
         ({}, {"terminationMessagePath": "/etc"}, "web: terminationMessagePath is not allowed"),
         ({}, {"args": ["sh"]}, "web: command and args are none of the declared `runtime.commands`"),
@@ -86,6 +87,17 @@ def test_declared_deployment_with_defaults_of_api_server_has_no_violation() -> N
 )  # fmt: skip
 def test_deployment_that_may_do_more_has_violation(pod, container, violation) -> None:
     assert violation in judge(pod, container)
+
+
+def test_annotation_that_may_give_pods_more_is_violation() -> None:
+    """A network of its own, or a role of the cloud. What a chart writes so that its pods restart is allowed."""
+    template = DEPLOYMENT["spec"]["template"]
+    notes = {"k8s.v1.cni.cncf.io/networks": "other", "checksum/config": "1"}
+    deployment = {"spec": {"template": {**template, "metadata": {"annotations": notes, "labels": {"app": "web"}}}}}
+
+    assert list(judge_deployment(deployment, [ACCOUNT], RUNTIME)) == [
+        "template.metadata.annotations: k8s.v1.cni.cncf.io/networks is not allowed"
+    ]
 
 
 @pytest.mark.parametrize("account", [None, {}, {"automountServiceAccountToken": True}])
