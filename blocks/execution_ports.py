@@ -311,7 +311,7 @@ class ExecutionPorts(TierPorts):
         if environment.delivery:
             raise SettingInvalid(
                 f"{name} is delivered by git, whose controller undoes an isolation.\n"
-                "Suspend that controller, deny its pods all traffic by a NetworkPolicy, and keep them for the investigation."
+                "Suspend that controller, deny its pods traffic, and keep them for the investigation."
             )
         cluster: KubernetesCluster = await KubernetesCluster.aload(environment.cluster)
         connect, target = cache(lambda: cluster.client(self.tier.session)), await self.load_target(environment)

@@ -30,6 +30,8 @@ OF_AN_ENVIRONMENT = tuple(
     for fact in ("environment", "approval", "approvers", "independent_approvers", "break_glass", "soak")
 )
 """Facts of the deploy gate that concern one environment."""
+OF_A_SCHEDULE = (NOW, f"{IMAGE}.application", f"{IMAGE}.environment.name")
+"""Facts by which a rule says when something is deployed, and nothing about the image."""
 REVIEWERS = "reviewers"
 """The fact of a build that the reviews of a project determine."""
 NO_REVIEWS = Reviews()
@@ -132,6 +134,11 @@ class Rule:
     def values(self) -> tuple[str, ...]:
         """The same, without those of which it only asks `has(…)`."""
         return tuple(dict.fromkeys(path for each in self._deciding for path in each.values))
+
+    @property
+    def is_schedule(self) -> bool:
+        """Whether it says when something is deployed, such as a freeze, and nothing about the image."""
+        return NOW in self.reads and set(self.reads) <= set(OF_A_SCHEDULE)
 
     @property
     def facts(self) -> tuple[str, ...]:
@@ -356,6 +363,14 @@ class GatePolicy(Generic[F]):
         """The ids of the rules that read facts of one environment: what they refuse there is not refused elsewhere."""
         local = (each for each in self.rules if any(path.startswith(OF_AN_ENVIRONMENT) for path in each.reads))
         return frozenset(rule.id for rule in local)
+
+    @cached_property
+    def for_what_runs(self) -> GatePolicy[F]:
+        """The policies without schedules: during a freeze, what was deployed before goes on."""
+        kept = (
+            replace(each, rules=tuple(rule for rule in each.rules if not rule.is_schedule)) for each in self.policies
+        )
+        return replace(self, policies=tuple(each for each in kept if each.rules))
 
     @property
     def depends_on_time(self) -> bool:

@@ -188,11 +188,14 @@ def _judge_once(
 ) -> Admitted[F] | Refused | None:
     """Judge an image, and record and return the verdict; None if it is published already.
 
-    `is_published` answers that. A verdict that was given at `too_old` or earlier is signed again, even if nothing
+    `is_published` answers that. What the deploy gate admitted is judged without schedules, because it is deployed
+    already. A verdict that was given at `too_old` or earlier is signed again, even if nothing
     changed.
     """
-    facts = read_facts()
-    verdict = evaluate(facts, ports.policy(), ports.now())
+    facts, policy = read_facts(), ports.policy()
+    if ports.gate is Gate.DEPLOY and current.verdict.passed:
+        policy = policy.for_what_runs
+    verdict = evaluate(facts, policy, ports.now())
     if is_published(verdict):
         return None
     if isinstance(verdict, Admitted):  # a clock that was ahead may have given the published one a later time

@@ -27,7 +27,7 @@ from supply_chain.policy.outcome import Admitted, Refused, RuleOutcome, UsedWaiv
 from supply_chain.policy.reading import read_deploy_facts, read_intake_facts, read_release_facts
 from supply_chain.policy.refused_rules import NOT_WAIVABLE
 from supply_chain.policy.rejudge import VerdictPorts, judge_published, refuse_blocked, renew_published
-from supply_chain.policy.verdict import execution_place, record, refusals_place
+from supply_chain.policy.verdict import execution_place, record, record_refusal, refusals_place
 from tests.support.builders import DIGEST
 from tests.support.facts import CURATED, OFFERED, requirements
 from tests.support.pieces import BASE, DEV, Pieces
@@ -320,6 +320,31 @@ def test_image_is_refused_once_a_rule_that_warned_is_effective(gate, world, make
     world.now = start + timedelta(minutes=30)
     assert isinstance(renew(), Refused) and not gate.current().verdict.passed
     assert renew() is None
+
+
+@pytest.mark.parametrize("judge", [judge_published, renew_published])
+def test_freeze_does_not_withdraw_what_runs(gate, make, judge):
+    """A pod of it may move to another node. What is deployed in the freeze is judged by all rules."""
+    frozen = rule("a.freeze", expression="now < timestamp('2020-01-01T00:00:00Z')")
+    ports = replace(
+        gate.ports, policy=lambda: policy(Gate.DEPLOY, rule("a.b", expression="image.digest != ''"), frozen)
+    )
+    used = UsedWaiver(name="urgent", digest=DIGEST, by="bob", reason="so", expires=make.noon + timedelta(minutes=1))
+    gate.admit(used)
+
+    assert isinstance(evaluate(gate.read(), ports.policy(), ports.now()), Refused)
+    assert isinstance(judge(CURATED, "staging", gate.read, ports), Admitted)
+    assert gate.current().admits and not gate.current().verdict.cscm.waivers
+
+
+def test_refusal_by_a_freeze_stays_until_it_ends(gate):
+    """The image was not deployed."""
+    frozen = rule("a.freeze", expression="now < timestamp('2020-01-01T00:00:00Z')")
+    ports = replace(gate.ports, policy=lambda: policy(Gate.DEPLOY, frozen))
+    record_refusal(evaluate(gate.read(), ports.policy(), ports.now()), gate.read(), ports.repositories, ports.evidence,
+                   ports.now())  # fmt: skip
+
+    assert judge_published(CURATED, "staging", gate.read, ports) is None and not gate.current().admits
 
 
 @pytest.fixture
