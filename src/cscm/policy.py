@@ -31,6 +31,7 @@ from supply_chain.policy.policies import Policies
 from supply_chain.policy.rule_tests import find_unnoticed, refuses_nothing_tested
 from supply_chain.policy.signed_documents import SUFFIX, DocumentKind
 from supply_chain.reports import facts_page, policy_page, policy_preview_page
+from supply_chain.scratch import write_private
 from supply_chain.text import plain_text, plain_text_lines, pluralize
 
 
@@ -173,7 +174,8 @@ def sign(key: str) -> None:
     )
     click.echo(plain_text_lines(listing.decode().rstrip()))
     bundle = sign_content(DocumentKind.POLICIES, document, listing, key)
-    document.write_bytes(listing)
+    write_private(document, listing)
+    document.chmod(0o644)
     click.echo(f"signed: {plain_text(bundle)}")
 
 

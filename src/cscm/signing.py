@@ -26,6 +26,7 @@ from supply_chain.policy.signed_documents import (
     name_installation,
     signature_file,
 )
+from supply_chain.policy.waivers import NAME
 from supply_chain.scratch import write_private
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -116,10 +117,14 @@ def find_owner_key() -> str:
 
 
 def require_place(file: Path, directory: Path, suffix: str) -> None:
-    """Raise `DeclarationInvalid` unless a document is where the gates read it."""
+    """Raise `DeclarationInvalid` unless a document is where the gates read it, under a name that they read."""
     if file.resolve().parent != (find_project() / directory).resolve() or file.suffix != suffix:
         raise DeclarationInvalid(
             f"{file} is not {directory}/NAME{suffix} of this project.\nMove it there, and sign it."
+        )
+    if not NAME.fullmatch(file.stem):
+        raise DeclarationInvalid(
+            f"{file} has other characters in its name than {NAME.pattern}.\nRename it, and sign it."
         )
 
 

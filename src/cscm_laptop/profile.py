@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AwareDatetime, Field, StringConstraints, field_validator, model_validator
+from pydantic import Field, StringConstraints, field_validator, model_validator
 
 from cscm_laptop.cluster.settings import ClusterSettings
 from cscm_laptop.ports import HOST
@@ -21,7 +21,7 @@ from supply_chain.development.content import (
     PackageIndexUrl,
 )
 from supply_chain.errors import SettingInvalid
-from supply_chain.model.documents import read_document
+from supply_chain.model.documents import WrittenTime, read_document
 from supply_chain.model.image import DIGEST, Model
 
 FILE = Path("deployments/profiles/laptop.yaml")
@@ -98,7 +98,7 @@ class Profile(Model):
         default="plan", description="whether lifecycle/nightly only plans or also applies the plan"
     )
 
-    policies_signed_since: AwareDatetime | None = Field(
+    policies_signed_since: WrittenTime | None = Field(
         default=None,
         description="signatures of policies, environments and names before this time do not count, nor does what ships "
         "with the project unsigned; null: any signature counts, and what ships needs none",

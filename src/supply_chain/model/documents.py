@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 from yaml.composer import Composer
 
@@ -31,6 +32,9 @@ GUIDE = "its page in docs/index.md"
 FORMS = {rf"^{PATH}$": "write lower-case letters and digits, joined by -, _, . or /, such as shop/checkout"}
 """Pattern of a text → what a person may write."""
 WORD = "tag:yaml.org,2002:str"
+CLOCK = re.compile(r"[-+]?[0-9][0-9_]*(:[0-9]+)+(\.[0-9_]*)?")
+"""What YAML 1.1 reads as a number to the base 60, and a person writes as a time of day: 16:30."""
+PLAIN_NUMBER = re.compile(r"[-+]?[0-9.]+")
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -63,7 +67,8 @@ class _StrictLoader(Composer, yaml.CSafeLoader):
         return super().compose_node(parent, index)
 
     def construct_object(self, node: Any, deep: bool = False) -> Any:
-        if isinstance(node, yaml.ScalarNode) and node.tag != WORD and len(node.value) > NUMBER:
+        is_no_text = isinstance(node, yaml.ScalarNode) and node.tag != WORD
+        if is_no_text and (len(node.value) > NUMBER or CLOCK.fullmatch(node.value)):
             raise _no_value(node)
         try:
             return super().construct_object(node, deep)
@@ -79,6 +84,17 @@ class _StrictLoader(Composer, yaml.CSafeLoader):
                 raise yaml.MarkedYAMLError(problem=f"{_cut(key_node.value)!r} twice", problem_mark=key_node.start_mark)
             keys.add(key_node.value)
         return super().construct_mapping(node, deep)
+
+
+def _require_date(value: object) -> object:
+    """Refuse a number, which would count as seconds since 1970: 20270331."""
+    if isinstance(value, int | float) or (isinstance(value, str) and PLAIN_NUMBER.fullmatch(value.strip())):
+        raise ValueError("write a time such as 2027-03-31T08:00:00Z")
+    return value
+
+
+WrittenTime = Annotated[AwareDatetime, BeforeValidator(_require_date)]
+"""A time with its offset from UTC, as a person writes it in a document."""
 
 
 def _no_value(node: Any) -> yaml.MarkedYAMLError:

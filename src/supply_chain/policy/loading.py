@@ -152,8 +152,15 @@ def read_policies(directory: Path, environments: Sequence[str]) -> Policies:
 
 
 def read_documents(directory: Path) -> dict[str, bytes]:
-    """Return the content of each policy in a directory, by the file's name; raise `DeclarationInvalid`."""
-    return {file.name: read_content(file) for file in sorted(directory.glob("*.yaml"))}
+    """Return the content of each policy in a directory, by the file's name; raise `DeclarationInvalid`.
+
+    Hidden files are an editor's. A file whose name only looks like a policy's is refused, because nobody would read it.
+    """
+    files = sorted(file for file in directory.glob("*.*") if not file.name.startswith("."))
+    for file in files:
+        if file.suffix != ".yaml" and file.suffix.lower() in (".yaml", ".yml"):
+            raise DeclarationInvalid(f"{file} is no policy by its name.\nCall it {file.stem}.yaml, or move it away.")
+    return {file.name: read_content(file) for file in files if file.suffix == ".yaml"}
 
 
 def name_versions(documents: Mapping[str, bytes]) -> dict[str, bytes]:

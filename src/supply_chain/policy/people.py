@@ -19,7 +19,14 @@ from supply_chain.evidence.image_status import BLOCKS, LIFTS, Act, LifecycleDeci
 from supply_chain.evidence.keyless import Credential, Identity, explain_root
 from supply_chain.evidence.personal_decision import explain_keyless
 from supply_chain.evidence.statement import LIFECYCLE, Statement, VerifiedStatement
-from supply_chain.model.documents import LIMIT, decode_document, parse_document, read_content, read_document
+from supply_chain.model.documents import (
+    LIMIT,
+    WrittenTime,
+    decode_document,
+    parse_document,
+    read_content,
+    read_document,
+)
 from supply_chain.model.image import Digest, ImageRef, Model, digest_of
 from supply_chain.policy.signed_documents import (
     DocumentKind,
@@ -102,8 +109,8 @@ class KeylessIdentity(Model):
         max_length=1000,
         description="exactly what the provider calls the person, such as an e-mail address",
     )
-    since: AwareDatetime | None = Field(default=None, description="earlier signatures do not count")
-    until: AwareDatetime | None = Field(default=None, description="signatures from then on do not count")
+    since: WrittenTime | None = Field(default=None, description="earlier signatures do not count")
+    until: WrittenTime | None = Field(default=None, description="signatures from then on do not count")
 
 
 class Person(Model):

@@ -367,10 +367,10 @@ class GatePolicy(Generic[F]):
     @cached_property
     def for_what_runs(self) -> GatePolicy[F]:
         """The policies without schedules: during a freeze, what was deployed before goes on."""
-        kept = (
+        policies = (
             replace(each, rules=tuple(rule for rule in each.rules if not rule.is_schedule)) for each in self.policies
         )
-        return replace(self, policies=tuple(each for each in kept if each.rules))
+        return replace(self, policies=tuple(each for each in policies if each.rules))
 
     @property
     def depends_on_time(self) -> bool:

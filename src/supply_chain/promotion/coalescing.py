@@ -92,8 +92,8 @@ class Coalescer:
         due.sort(key=lambda group: len(group.pushes))
         single = due
         if len(due) > room or now < self.follow_until:
-            known = self.announced.keys() | self.covered.keys()
-            single = [group for group in due if group.application not in known][:room]
+            recent = self.announced.keys() | self.covered.keys()
+            single = [group for group in due if group.application not in recent][:room]
         rest = [group for group in due if group not in single]
         if rest:
             self.follow_until = now + FOLLOW

@@ -111,6 +111,17 @@ def test_document_is_signed_as_it_is(office, monkeypatch, command, kind, install
     assert signature_file(file).stat().st_mode & 0o777 == 0o644
 
 
+def test_waiver_under_a_name_that_the_gates_do_not_read_is_not_signed(office):
+    """The command would report a signature, and the gates that the file has no effect."""
+    file = office.project / DIRECTORY / "Zlib fix.yaml"
+    file.write_bytes((office.project / DIRECTORY / "zlib.yaml").read_bytes())
+
+    done = cscm("waive", file, "--key", "awskms:///alias/ann")
+
+    assert done.exit_code != 0 and "has other characters in its name" in done.output
+    assert not signature_file(file).exists()
+
+
 def test_installation_of_a_changed_people_document_is_not_signed_for(office, cosign):
     """Somebody wrote another one into the file, and hopes that the person signs for it."""
     document, file = office.write_people(), office.project / DIRECTORY / "zlib.yaml"

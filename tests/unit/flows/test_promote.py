@@ -24,6 +24,7 @@ from orchestration.waiting_runs import SOON
 from supply_chain.errors import DeclarationInvalid, ImageNotFound
 from supply_chain.execution.environment import DockerEnvironment, DockerPlacement
 from supply_chain.model.image import ImageRef
+from supply_chain.promotion.coalescing import EVIDENCE_WAIT
 from supply_chain.promotion.freeze import PromotionFreeze
 from supply_chain.promotion.planned_promotion import PlannedPromotion
 from tests.support.present import present
@@ -160,7 +161,7 @@ async def test_evidence_of_push_is_awaited_before_lock(monkeypatch, newest):
         monkeypatch.setattr(flows, name, stand_in)
 
     assert (await promote(str(ref), newest=newest, return_state=True)).name == "Unneeded"
-    assert steps[:2] == [flows.EVIDENCE_WAIT, "lock"]
+    assert steps[:2] == [EVIDENCE_WAIT, "lock"]
 
 
 @pytest.mark.parametrize(
@@ -196,7 +197,7 @@ async def test_run_for_unsigned_image_leaves_its_slot_for_a_minute(monkeypatch, 
 
     with pytest.raises(Pause) if ends == "leaves its slot" else nullcontext():
         state = await promote(str(ref), followed=followed, return_state=True)
-        assert ("catch-up runs" in state.message) is (ends == "is left to catch-up runs")
+        assert ("catch-up runs" in (state.message or "")) is (ends == "is left to catch-up runs")
 
     assert calls[0] == SOON
     assert ("lock" in calls) is (ends == "goes on")

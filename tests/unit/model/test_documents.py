@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict
 
 from supply_chain.errors import DeclarationInvalid
-from supply_chain.model.documents import LIMIT, MANY, MOST_MISTAKES, parse_document, read_document
+from supply_chain.model.documents import LIMIT, MANY, MOST_MISTAKES, WrittenTime, parse_document, read_document
 from supply_chain.model.manifest import MANIFEST
 
 
@@ -73,6 +73,8 @@ def test_document_reads_plain_yaml():
         ("just words\n", "file.yaml:1:1", ""),
         ("name: x\nvalues: {a: 2026-13-45}\n", "file.yaml:2:13", "value"),
         ("name: x\nvalues: {a: 0x_}\n", "file.yaml:2:13", "value"),
+        ("name: x\nvalues: {a: 16:30}\n", "file.yaml:2:13", "value"),
+        ("name: x\nvalues: {a: 1:30.5}\n", "file.yaml:2:13", "value"),
         ("name: x\nvalues: {a: " + "1" * 5000 + "}\n", "file.yaml:2:13", "value"),
     ],
 )
@@ -241,3 +243,19 @@ def test_document_reports_first_mistakes_and_counts_rest():
     assert "k0: " in message and f"k{MOST_MISTAKES - 1}: " in message and f"k{MOST_MISTAKES}: " not in message
     assert "and 5 mistakes more" in message
     assert "mistakes more" not in complaint("name: x\n" + "".join(f"k{n}: 1\n" for n in range(MOST_MISTAKES)))
+
+
+class Timed(BaseModel):
+    at: WrittenTime
+
+
+@pytest.mark.parametrize("number", ["20270331", "'20270331'", "1.5", "'20270331.0'"])
+def test_number_is_no_time(number):
+    """It would count as seconds since 1970, so that what is meant to end a period ends nothing."""
+    with pytest.raises(DeclarationInvalid, match="write a time such as 2027-03-31T08:00:00Z"):
+        parse_document(f"at: {number}", Timed, "file.yaml")
+
+
+@pytest.mark.parametrize("text", ["2027-03-31T08:00:00Z", "'2027-03-31T10:00:00+02:00'"])
+def test_time_is_read(text):
+    assert parse_document(f"at: {text}", Timed, "file.yaml").at.isoformat().startswith("2027-03-31T")

@@ -182,6 +182,19 @@ def test_unchanged_policies_are_checked_once_in_a_process(read, monkeypatch):
         read({**POLICY, "version": 4})
 
 
+@pytest.mark.parametrize("name", ["ours.yml", "OURS.YAML"])
+def test_file_that_only_looks_like_a_policy_is_refused(tmp_path, name):
+    """Its rules would decide nothing. Hidden files are an editor's."""
+    shutil.copytree(ROOT / DIRECTORY, tmp_path / "policies")
+    (tmp_path / "policies" / ".#ours.yaml").symlink_to("nowhere")
+    before = loading.read_documents(tmp_path / "policies")
+    assert {*before} == {file.name for file in (ROOT / DIRECTORY).glob("*.yaml")}
+    (tmp_path / "policies" / name).write_text("name: ours")
+
+    with pytest.raises(DeclarationInvalid, match=f"{name} is no policy by its name"):
+        loading.read_documents(tmp_path / "policies")
+
+
 def test_policies_of_a_project_know_its_environments(tmp_path):
     """A selector of an environment that is not there selects nothing."""
     shutil.copytree(ROOT / "deployments", tmp_path / "deployments")

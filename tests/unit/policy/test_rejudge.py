@@ -341,8 +341,9 @@ def test_refusal_by_a_freeze_stays_until_it_ends(gate):
     """The image was not deployed."""
     frozen = rule("a.freeze", expression="now < timestamp('2020-01-01T00:00:00Z')")
     ports = replace(gate.ports, policy=lambda: policy(Gate.DEPLOY, frozen))
-    record_refusal(evaluate(gate.read(), ports.policy(), ports.now()), gate.read(), ports.repositories, ports.evidence,
-                   ports.now())  # fmt: skip
+    refused = evaluate(gate.read(), ports.policy(), ports.now())
+    assert isinstance(refused, Refused)
+    record_refusal(refused, gate.read(), ports.repositories, ports.evidence, ports.now())
 
     assert judge_published(CURATED, "staging", gate.read, ports) is None and not gate.current().admits
 

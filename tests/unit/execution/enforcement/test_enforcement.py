@@ -13,7 +13,7 @@ from supply_chain.errors import PolicyUnsigned, SettingInvalid
 from supply_chain.execution.enforcement import enforcement as module
 from supply_chain.execution.enforcement.admitted import AdmissionPorts
 from supply_chain.execution.enforcement.enforcement import Enforcement
-from supply_chain.execution.enforcement.installation import read_objects
+from supply_chain.execution.enforcement.installation import install, read_objects
 from supply_chain.execution.enforcement.policies import EnforcedNamespace, Mode
 from supply_chain.execution.enforcement.verification import CRD, POLICY_KIND, Verification
 from supply_chain.model.tier import TierName
@@ -82,7 +82,7 @@ def test_application_installs_parameters_before_bindings(made):
 
 def test_verdict_that_changes_before_the_bindings_counts(made, monkeypatch):
     """It follows the parameters that the earlier bindings name, so that new ones would never have it."""
-    published, install = list[int](), module.install
+    published = list[int]()
 
     def install_and_count(objects, cluster, **options):
         if any(each["kind"].endswith("Binding") for each in objects):

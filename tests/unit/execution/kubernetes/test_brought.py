@@ -444,8 +444,8 @@ def test_only_secrets_of_the_environment_are_referred_to(workload, path, value, 
 def test_variable_from_a_secret_of_the_environment_replaces_that_of_the_manifest(workload):
     """The API server refuses two of one name, and a manifest refers only to Secrets that the environment has."""
     own = placed(workload, secrets={"TOKEN": {"secret": "hello", "key": "token"}})
-    theirs = {"name": "TOKEN", "valueFrom": {"secretKeyRef": {"name": "hello", "key": "other"}}}
-    document = changed(DEPLOYMENT, f"{CONTAINERS}/env", [*CONTAINER["env"], theirs])
+    variable = {"name": "TOKEN", "valueFrom": {"secretKeyRef": {"name": "hello", "key": "other"}}}
+    document = changed(DEPLOYMENT, f"{CONTAINERS}/env", [*CONTAINER["env"], variable])
 
     adopted = [each for kind, each in adopt(own, render(own), (document, PAGES, ADMIN)) if kind == DEPLOYMENTS]
 
