@@ -421,10 +421,10 @@ def _adopt_container(container: Mapping[str, Any], own: Mapping[str, Any]) -> Ma
     A variable that the environment takes from a Secret replaces that of the manifest.
     """
     replaced = {each["name"] for each in own["env"]}
-    kept = [each for each in container.get("env") or () if each.get("name") not in replaced]
+    variables = [each for each in container.get("env") or () if each.get("name") not in replaced]
     return {
         **container,
         "image": own["image"],
         "envFrom": [*(container.get("envFrom") or ()), *own["envFrom"]],
-        "env": [*kept, *own["env"]],
+        "env": [*variables, *own["env"]],
     }
