@@ -3,8 +3,8 @@
 An application is announced at most once in `ANNOUNCE_INTERVAL` seconds, with its newest push. The promotion that an
 announcement starts decides on the newest image that is offered at that time, so it covers every push before it. At most
 `AT_ONCE` promotions by event use a slot at a time. If more applications wait, one catch-up run covers them together: it
-looks at all applications and starts a promotion only for those that need one. While such runs go on, they alone cover
-the applications that were announced or covered before, so that others find a slot. So the number of runs depends
+looks at all applications and starts a promotion only for those that need one. For a while after that, such runs alone
+cover the applications that were announced or covered before, so that others find a slot. So the number of runs depends
 neither on the number of pushes nor on the number of applications, and a flood delays only those that take part in it.
 """
 
@@ -65,6 +65,7 @@ class Coalescer:
     announced: dict[str, float] = field(default_factory=dict)
     covered: dict[str, float] = field(default_factory=dict)
     last_catch_up: float = float("-inf")
+    flooded_until: float = float("-inf")
     follow_until: float = float("-inf")
 
     def add(self, message: str, pushed: Pushed) -> None:
@@ -91,7 +92,9 @@ class Coalescer:
         due = [group for name, group in self.waiting.items() if name not in early]
         due.sort(key=lambda group: len(group.pushes))
         single = due
-        if len(due) > room or now < self.follow_until:
+        if len(due) > room:
+            self.flooded_until = now + FOLLOW
+        if now < self.flooded_until:
             recent = self.announced.keys() | self.covered.keys()
             single = [group for group in due if group.application not in recent][:room]
         rest = [group for group in due if group not in single]

@@ -232,6 +232,22 @@ def test_flood_leaves_slots_to_applications_that_take_no_part():
     assert len(floods) == len(set(floods)) <= 2 * AT_ONCE
 
 
+def test_application_that_goes_on_to_push_after_a_flood_is_announced_again():
+    """A single application must not keep runs going that look at all others."""
+    simulation = Simulation(lasts=4)
+    bridge = bridge_of(simulation)
+    for number in range(20):
+        simulation.push(f"app-{number}", 1)
+    while simulation.now < 600:
+        if simulation.now % 30 == 0:
+            simulation.push("app-0", 1)
+        bridge.carry()
+        simulation.pass_time(0.5)
+
+    assert max(begins for application, begins, _ in simulation.runs if not application) < 3 * FOLLOW
+    assert sum(application == "app-0" for application, _, _ in simulation.runs) > 10
+
+
 def test_few_applications_are_announced_however_often_they_push():
     simulation = Simulation()
     for number in range(100):
