@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from datetime import date
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -34,7 +35,6 @@ FORMS = {rf"^{PATH}$": "write lower-case letters and digits, joined by -, _, . o
 WORD = "tag:yaml.org,2002:str"
 CLOCK = re.compile(r"[-+]?[0-9][0-9_]*(:[0-9]+)+(\.[0-9_]*)?")
 """What YAML 1.1 reads as a number to the base 60, and a person writes as a time of day: 16:30."""
-PLAIN_NUMBER = re.compile(r"[-+]?[0-9.]+")
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -87,14 +87,14 @@ class _StrictLoader(Composer, yaml.CSafeLoader):
 
 
 def _require_date(value: object) -> object:
-    """Refuse a number, which would count as seconds since 1970: 20270331."""
-    if isinstance(value, int | float) or (isinstance(value, str) and PLAIN_NUMBER.fullmatch(value.strip())):
-        raise ValueError("write a time such as 2027-03-31T08:00:00Z")
+    """Return a time as written; raise `ValueError` for a number, which would count as seconds since 1970: 20270331."""
+    if not isinstance(value, date) and (not isinstance(value, str) or value[4:5] != "-"):
+        raise ValueError("write a date and a time, such as 2026-01-31T12:00:00Z")
     return value
 
 
 WrittenTime = Annotated[AwareDatetime, BeforeValidator(_require_date)]
-"""A time with its offset from UTC, as a person writes it in a document."""
+"""A time with its zone (RFC 3339), as a document has it."""
 
 
 def _no_value(node: Any) -> yaml.MarkedYAMLError:

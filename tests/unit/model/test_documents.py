@@ -252,7 +252,7 @@ class Timed(BaseModel):
 @pytest.mark.parametrize("number", ["20270331", "'20270331'", "1.5", "'20270331.0'"])
 def test_number_is_no_time(number):
     """It would count as seconds since 1970, so that what is meant to end a period ends nothing."""
-    with pytest.raises(DeclarationInvalid, match="write a time such as 2027-03-31T08:00:00Z"):
+    with pytest.raises(DeclarationInvalid, match="write a date and a time, such as 2026-01-31T12:00:00Z"):
         parse_document(f"at: {number}", Timed, "file.yaml")
 
 
