@@ -14,6 +14,7 @@ from cscm.waiver_scopes import explain_unchecked, read_known_applications
 from orchestration.project import find_project
 from supply_chain import reports
 from supply_chain.adapters.git.repository import read_commit
+from supply_chain.errors import DeclarationInvalid
 from supply_chain.fleet.waivers import find_uses
 from supply_chain.model.documents import read_document
 from supply_chain.policy.loading import list_environments
@@ -21,7 +22,7 @@ from supply_chain.policy.people import FILE, read_valid_people
 from supply_chain.policy.reviews import DIRECTORY as DIRECTORY_OF_REVIEWS
 from supply_chain.policy.reviews import ReviewDocument, review_name
 from supply_chain.policy.signed_documents import DocumentKind
-from supply_chain.policy.waivers import DIRECTORY, WaiverDocument, find_unmatched
+from supply_chain.policy.waivers import DIRECTORY, NAME, WaiverDocument, find_unmatched
 from supply_chain.text import plain_text, plain_text_lines
 
 
@@ -78,6 +79,10 @@ def waive(file: Path, key: str) -> None:
     """
     document, project = read_document(file, WaiverDocument), find_project()
     require_place(file, DIRECTORY, ".yaml")
+    if not NAME.fullmatch(file.stem):
+        raise DeclarationInvalid(
+            f"{file} has other characters in its name than {NAME.pattern}.\nRename it, and sign it."
+        )
     click.echo(f"signed: {plain_text(sign_document(DocumentKind.WAIVER, file, key))}")
     applications = read_known_applications(project)
     for why in find_unmatched(document, applications, list_environments(project)):

@@ -12,7 +12,7 @@ from pydantic import Field
 from cscm.options import Image, as_json, environments
 from cscm.running import print_result, result_of, run, verbose
 from cscm.session import load_block
-from cscm.signing import key_option, sign_content
+from cscm.signing import key_option, sign_content, write_readable
 from cscm.waiver_scopes import check_scopes
 from orchestration.project import find_project
 from supply_chain.errors import PartFailed, SettingInvalid
@@ -31,7 +31,6 @@ from supply_chain.policy.policies import Policies
 from supply_chain.policy.rule_tests import find_unnoticed, refuses_nothing_tested
 from supply_chain.policy.signed_documents import SUFFIX, DocumentKind
 from supply_chain.reports import facts_page, policy_page, policy_preview_page
-from supply_chain.scratch import write_private
 from supply_chain.text import plain_text, plain_text_lines, pluralize
 
 
@@ -174,8 +173,7 @@ def sign(key: str) -> None:
     )
     click.echo(plain_text_lines(listing.decode().rstrip()))
     bundle = sign_content(DocumentKind.POLICIES, document, listing, key)
-    write_private(document, listing)
-    document.chmod(0o644)
+    write_readable(document, listing)
     click.echo(f"signed: {plain_text(bundle)}")
 
 

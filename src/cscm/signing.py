@@ -26,7 +26,6 @@ from supply_chain.policy.signed_documents import (
     name_installation,
     signature_file,
 )
-from supply_chain.policy.waivers import NAME
 from supply_chain.scratch import write_private
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -86,11 +85,16 @@ def sign_content(kind: DocumentKind, document: Path, content: bytes, key: str) -
     statement = document_statement(kind, document.name, content, installation, at)
     bundle = sign_for_person(cosign, key, statement, find_project() / TRUSTED_ROOT.parent)
     signed = signature_file(document)
-    write_private(signed, bundle)
-    signed.chmod(0o644)
+    write_readable(signed, bundle)
     if installation:
         click.echo(f"signed for {name_installation(installation)}")
     return signed
+
+
+def write_readable(file: Path, content: bytes) -> None:
+    """Write a file atomically that every user can read; on an error the old file stays."""
+    write_private(file, content)
+    file.chmod(0o644)
 
 
 def _find_installation(now: datetime) -> str:
@@ -117,14 +121,10 @@ def find_owner_key() -> str:
 
 
 def require_place(file: Path, directory: Path, suffix: str) -> None:
-    """Raise `DeclarationInvalid` unless a document is where the gates read it, under a name that they read."""
+    """Raise `DeclarationInvalid` unless a document is where the gates read it."""
     if file.resolve().parent != (find_project() / directory).resolve() or file.suffix != suffix:
         raise DeclarationInvalid(
             f"{file} is not {directory}/NAME{suffix} of this project.\nMove it there, and sign it."
-        )
-    if not NAME.fullmatch(file.stem):
-        raise DeclarationInvalid(
-            f"{file} has other characters in its name than {NAME.pattern}.\nRename it, and sign it."
         )
 
 

@@ -2,6 +2,7 @@
 
 import json
 from datetime import UTC, datetime
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -120,6 +121,11 @@ def test_waiver_under_a_name_that_the_gates_do_not_read_is_not_signed(office):
 
     assert done.exit_code != 0 and "has other characters in its name" in done.output
     assert not signature_file(file).exists()
+
+
+def test_document_of_an_issuer_may_have_any_name(office):
+    """The gates read VEX documents by their ending alone."""
+    signing.require_place(office.project / "deployments/vex/Advisory 1.json", Path("deployments/vex"), ".json")
 
 
 def test_installation_of_a_changed_people_document_is_not_signed_for(office, cosign):
