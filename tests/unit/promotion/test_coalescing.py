@@ -99,6 +99,14 @@ def bridge_of(simulation):
     return Bridge(simulation, simulation, Announcer(simulation), simulation.pass_time, simulation.clock)
 
 
+def carry_until(end, bridge, simulation, push=lambda: None):
+    """Let the bridge carry messages until a time, each half second, after `push`."""
+    while simulation.now < end:
+        push()
+        bridge.carry()
+        simulation.pass_time(0.5)
+
+
 def carry(bridge, simulation):
     """Let the bridge carry messages, and pass time after a failure, as its retries do."""
     try:
@@ -175,9 +183,7 @@ def test_thousand_pushes_give_few_runs_and_do_not_delay_others(applications):
         bridge.carry()
         simulation.pass_time(0.5)
     waited = simulation.now - since
-    while simulation.now < 100:
-        bridge.carry()
-        simulation.pass_time(0.5)
+    carry_until(100, bridge, simulation)
 
     assert waited <= 30
     assert simulation.decided == simulation.pushed and not simulation.queue.held
@@ -190,9 +196,7 @@ def test_late_evidence_is_found_by_repeated_catch_up_runs():
     bridge = bridge_of(simulation)
     for number in range(10):
         simulation.push(f"app-{number}", 1)
-    while simulation.now < 120:
-        bridge.carry()
-        simulation.pass_time(0.5)
+    carry_until(120, bridge, simulation)
 
     looks = [begins for application, begins, _ in simulation.runs if not application]
     assert looks[-1] - looks[0] >= 60
@@ -238,11 +242,7 @@ def test_application_that_goes_on_to_push_after_a_flood_is_announced_again():
     bridge = bridge_of(simulation)
     for number in range(20):
         simulation.push(f"app-{number}", 1)
-    while simulation.now < 600:
-        if simulation.now % 30 == 0:
-            simulation.push("app-0", 1)
-        bridge.carry()
-        simulation.pass_time(0.5)
+    carry_until(600, bridge, simulation, lambda: simulation.now % 30 == 0 and simulation.push("app-0", 1))
 
     assert max(begins for application, begins, _ in simulation.runs if not application) < 3 * FOLLOW
     assert sum(application == "app-0" for application, _, _ in simulation.runs) > 10
@@ -262,12 +262,12 @@ def test_promotion_that_is_followed_is_looked_at_for_as_long_as_it_would_wait():
     """It does not wait for its evidence, so that catch-up runs have to."""
     simulation = Simulation(lasts=4)
     bridge = bridge_of(simulation)
-    while simulation.now < 200:
-        if simulation.now < 60:
-            simulation.push(f"app-{simulation.now}", 1)
-            simulation.push(f"more-{simulation.now}", 1)
-        bridge.carry()
-        simulation.pass_time(0.5)
+
+    def push():
+        for name in ("app", "more") if simulation.now < 60 else ():
+            simulation.push(f"{name}-{simulation.now}", 1)
+
+    carry_until(200, bridge, simulation, push)
 
     singles = [begins for application, begins, _ in simulation.runs if application]
     looks = [begins for application, begins, _ in simulation.runs if not application]
