@@ -89,7 +89,7 @@ def store(
         read_blobs(facts.ref, registry)  # refuse before the copy, which would also restore what is archived
         copier.copy(facts.ref, ref.repository, tag)
     before = last_verdict(evidence.verified(ref, TierName.CURATION, SUMMARY), Gate.INTAKE, ref.digest)
-    proven = proof([before.evidence]) if before and is_stored and not force else None
+    proven = proof([before.evidence]) if before and before.value.passed and is_stored and not force else None
     blobs = read_blobs(ref, registry)
     if proven is None:
         map_concurrently(lambda blob: registry.verify_blob(ref.repository, blob.digest, blob.size), blobs)

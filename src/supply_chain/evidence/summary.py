@@ -191,12 +191,12 @@ def _is_of(predicate: Mapping[str, Any], gate: Gate, digest: Digest) -> bool:
 def is_released(evidence: Iterable[VerifiedStatement], digest: Digest, now: datetime) -> bool:
     """Return whether an image is released: curation signed it, and the last verdict of the release gate admits it.
 
-    `evidence` is what curation signed about the image: signatures and verdicts. A verdict of either gate of curation
-    that rests on an expired waiver admits nothing.
+    `evidence` is what curation signed about the image: signatures and verdicts. A later refusal by the intake gate, and
+    a verdict of either gate of curation that has ended, count as refusals.
     """
     own = tuple(evidence)
     verdict = last_verdict(own, Gate.RELEASE, digest)
     if not is_signed(own) or verdict is None or not verdict.value.passed or verdict.value.has_expired(now):
         return False
     intake = last_verdict(own, Gate.INTAKE, digest)
-    return intake is None or not intake.value.has_expired(now)
+    return intake is None or (intake.value.passed and not intake.value.has_expired(now))

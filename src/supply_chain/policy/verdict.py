@@ -35,7 +35,8 @@ def verdict_places(ref: ImageRef, gate: Gate, *, admitted: bool) -> tuple[ImageR
     An admission by the intake gate or the release gate is attached in the curated repository. A verdict of the deploy
     gate is attached in execution's repository for evidence, because the image is not execution's own. A refusal by
     curation is attached in curation's repository for evidence, because the lifecycle can remove what is attached to an
-    image, but nobody can remove what is there. A refusal by the release gate is attached in the curated repository too.
+    image, but nobody can remove what is there. A refusal by the release gate is attached in the curated repository too,
+    and one by the intake gate if that has an earlier verdict.
     """
     at_image = ref.moved_to(curated_repository(ref.application))
     if gate is Gate.DEPLOY:
@@ -100,13 +101,17 @@ def record(
     publisher = _publisher(store)
     predicate = _find_predicate(current, last, verdict.gate, facts, publisher, now, newer_than)
 
+    def read_before(place: ImageRef) -> tuple[SignedValue[Summary], ...]:
+        return verdicts(before[place], verdict.gate, facts.ref.digest)
+
     def ensure_attached(place: ImageRef) -> Digest:  # an interrupted run may have left places out
-        attached = verdicts(before[place], verdict.gate, facts.ref.digest)
-        same = (each.evidence.digest for each in attached if each.evidence.predicate == predicate)
+        same = (each.evidence.digest for each in read_before(place) if each.evidence.predicate == predicate)
         return next(same, None) or store.attach(place, SUMMARY, predicate, now)
 
     def attach_all() -> Digest:
         where = verdict_places(facts.ref, verdict.gate, admitted=isinstance(verdict, Admitted))
+        if isinstance(verdict, Refused):  # also beside an earlier admission, where builds read the last verdict
+            where += tuple(place for place in places.difference(where) if read_before(place))
         return [ensure_attached(place) for place in reversed(where)][-1]
 
     def prepare() -> Callable[[], None]:

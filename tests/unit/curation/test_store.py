@@ -11,10 +11,14 @@ from supply_chain.evidence.statement import PROVENANCE, SUMMARY
 from supply_chain.evidence.summary import last_verdict
 from supply_chain.model.image import ImageRef, StoredImage, digest_of
 from supply_chain.model.tier import Gate, TierName
+from supply_chain.policy.gate import evaluate
+from supply_chain.policy.outcome import Reason
 from supply_chain.policy.reading import read_intake_facts
+from supply_chain.policy.verdict import record_refusal
+from tests.support.builders import NOON
 from tests.support.content import Content
 from tests.support.facts import admitted, intake_facts, provenance_of
-from tests.support.policies import INTAKE
+from tests.support.policies import INTAKE, policy, refusing
 from tests.support.present import present
 
 IMAGE = Content.image("hello")
@@ -127,6 +131,16 @@ def test_fresh_store_reads_every_byte_again(store_image, world):
     world.registry.damage("curated/hello", LAYER)
     with pytest.raises(ImageDamaged):
         store_image(force=True)
+
+
+def test_refusal_of_stored_image_is_no_proof(store_image, world):
+    """It is attached beside the admission, and states nothing about bytes."""
+    store_image()
+    facts = read_intake_facts(REF, world.store(TierName.CURATION), (), None)
+    refused = evaluate(facts, policy(Gate.INTAKE, refusing(Reason(code="a.b", fact="f", remedy="r"))), NOON)
+    record_refusal(refused, facts, world.ecr, world.store(TierName.CURATION), NOON)
+
+    assert store_image().proven is None
 
 
 @pytest.mark.parametrize("damaged", [False, True])

@@ -81,7 +81,8 @@ def test_base_resolves_to_newest_signed_and_admitted_image(bases):
 
 
 @pytest.mark.parametrize(
-    "fault", ["unsigned", "unjudged", "refused", "refused later", "expired", "other signer", "other gate"]
+    "fault",
+    ["unsigned", "unjudged", "refused", "refused later", "no longer taken in", "expired", "other signer", "other gate"],
 )
 def test_base_skips_image_without_valid_curation_verdict(bases, fault):
     """The previous admitted image is used instead."""
@@ -92,8 +93,8 @@ def test_base_skips_image_without_valid_curation_verdict(bases, fault):
     if fault != "unjudged":
         gate = Gate.INTAKE if fault == "other gate" else Gate.RELEASE
         bases.verdict(NEW, yes=fault != "refused", gate=gate, expires=bases.make.noon if fault == "expired" else None)
-    if fault == "refused later":
-        bases.verdict(NEW, yes=False, after=1)
+    if fault in ("refused later", "no longer taken in"):
+        bases.verdict(NEW, yes=False, gate=Gate.RELEASE if fault == "refused later" else Gate.INTAKE, after=1)
 
     assert bases.resolve("curated/base/python")[1].digest == OLD.digest
 

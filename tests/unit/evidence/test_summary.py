@@ -139,6 +139,14 @@ def test_image_is_released_until_its_verdict_ends():
     assert is_released(evidence, DIGEST, end - timedelta(seconds=1)) and not is_released(evidence, DIGEST, end)
 
 
+@pytest.mark.parametrize("at", [-1, 1])
+def test_image_is_not_released_after_a_refusal_by_the_intake_gate(at):
+    """An earlier refusal does not count, if an admission came after it."""
+    given = [verdict(at=NOON + timedelta(hours=at), yes=False, gate=Gate.INTAKE), verdict(gate=Gate.INTAKE), verdict()]
+
+    assert is_released([*map(signed, given), signed({}, SIGNATURE)], DIGEST, NOON) is (at < 0)
+
+
 @pytest.mark.parametrize("signer", TierName)
 @pytest.mark.parametrize("given", [(), (True,), (False,), (True, False), (False, True)], ids=str)
 def test_image_is_released_if_curation_signed_and_admitted_it_last(given, signer):

@@ -137,6 +137,20 @@ def test_refusal_survives_deletion_beside_the_image(world, make, judge):
     assert present(last_verdict(found, Gate.RELEASE, CURATED.digest)).value.passed, "a later yes counts"
 
 
+@pytest.mark.parametrize("gate", [Gate.INTAKE, Gate.RELEASE])
+@pytest.mark.parametrize("is_admitted", [True, False])
+def test_refusal_is_attached_beside_an_earlier_admission(world, judge, gate, is_admitted):
+    """Builds read what is attached to a base, and nothing else of curation."""
+    if is_admitted:
+        judge(gate=gate)
+    judge((REASON,), at=60, gate=gate)
+
+    last = last_verdict(world.store(TierName.EXECUTION).verified(CURATED, TierName.CURATION), gate, CURATED.digest)
+
+    assert (last is None) is (gate is Gate.INTAKE and not is_admitted)
+    assert last is None or not last.value.passed
+
+
 def test_refusal_is_published_again_after_deletion_of_an_admission(world, judge):
     """The refusal before counts again, and nobody may find the admission that came after it."""
     judge((REASON,))
