@@ -219,7 +219,7 @@ def _judge_snapshot(snapshot: Snapshot, ports: PreflightPorts) -> Preflight:
     kind = DeclaredValues if uncurated is None else PlannedValues
     results = judge_partly(values, kind, ports.policy, ports.now())
     if ports.image is not None:
-        results = _judge_image(values, results, snapshot, ports, ports.image)
+        results = _judge_image(values, results, manifest, ports, ports.image)
     locations = dict(find_locations(checks, report, generator.sbom, snapshot))
     diagnostics = [*problems, *_reasons(results, locations), *_notes(checks, locations)]
     return Preflight(
@@ -243,19 +243,19 @@ def _plan_image_check(manifest: Service | Base, image: LocalImagePorts | None) -
 def _judge_image(
     values: Mapping[str, Any],
     results: Sequence[RuleResult | Unjudged],
-    snapshot: Snapshot,
+    manifest: Service | Base,
     ports: PreflightPorts,
     image: LocalImagePorts,
 ) -> tuple[RuleResult | Unjudged, ...]:
     """Return the results of the intake gate's rules, with those that the image's check determines and of its scan."""
-    manifest, now = snapshot.manifest, ports.now
-    checked = judge_partly(values, ImageCheckedValues, ports.policy, now())
+    now = ports.now()
+    checked = judge_partly(values, ImageCheckedValues, ports.policy, now)
     sbom = image.list_contents(manifest)
     packages = list_packages(sbom.content)
-    stated = local_image_values(manifest, snapshot.source, ports.scanner.scan(sbom), packages)
-    scanned = join_statements(stated, packages, (), image.policy.vex, now())
+    stated = local_image_values(manifest, values["build"], ports.scanner.scan(sbom), packages)
+    scanned = join_statements(stated, packages, (), image.policy.vex, now)
     of_intake = {each.rule for each in results}
-    released = judge_partly(scanned, ImageScannedValues, image.policy, now())
+    released = judge_partly(scanned, ImageScannedValues, image.policy, now)
     return (
         *(other if isinstance(each, Unjudged) else each for each, other in zip(results, checked, strict=True)),
         *(each for each in released if isinstance(each, RuleResult) and each.rule not in of_intake),

@@ -127,9 +127,9 @@ def _digests(policies: Policies, gate: Gate) -> set[str]:
 
 
 def _decisions(policies: Policies, gate: Gate) -> tuple[frozenset[Waiver], str]:
-    """Return what differs if other waivers or statements count at a gate; the intake gate reads no statement."""
+    """Return what differs if other waivers or statements count at a gate."""
     of = policies.at(gate)
-    return frozenset(of.waivers), "" if gate is Gate.INTAKE else of.vex.version
+    return frozenset(of.waivers), of.vex.version
 
 
 def _describe_changes(current: Policies, proposed: Policies) -> Iterator[str]:

@@ -264,16 +264,16 @@ def working_copy_values(
 
 
 def local_image_values(
-    manifest: Service | Base, source: Source, report: Report, packages: frozenset[Package]
+    manifest: Service | Base, build: types.DeclaredFacts, report: Report, packages: frozenset[Package]
 ) -> types.ImageScannedValues:
     """Return the facts of the release gate that a report about a local image determines, as `values_of` joins them.
 
-    `packages` are those of the SBOM that was scanned.
+    `build` are the facts of its working copy, and `packages` those of the SBOM that was scanned.
     """
     return {
         "repository": curated_repository(manifest.name),
         "application": manifest.name,
-        "build": _declared(manifest, source),
+        "build": build,
         "scan": _image_scan(report, manifest, packages),
     }
 

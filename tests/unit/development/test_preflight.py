@@ -47,6 +47,7 @@ from tests.support.vex import openvex, openvex_statement
 SUM = "sha256:" + "a" * 64
 BASE = "docker.io/curated/base/python:latest"
 UPSTREAM = "docker.io/library/python:3"
+PINNED = f"docker.io/library/python@{SUM}"
 
 
 class Reader:
@@ -587,6 +588,18 @@ def test_image_is_judged_by_its_probe_and_its_scan(run):
     assert [each.id for each in found.rules[: len(alone.rules)]] == [each.id for each in alone.rules]
     assert len({each.id for each in found.rules}) == len(found.rules)
     assert all(each.title and each.result for each in found.rules[len(alone.rules) :])
+
+
+@pytest.mark.parametrize(("name", "refuses"), [(BASE, False), (PINNED, True)])
+def test_image_is_judged_by_the_policies_of_its_kind_of_source(run, name, refuses):
+    """The Dockerfile tells whether the release gate would judge it by them."""
+    own = rule("own.scan", expression="size(image.scan.findings) == 9")
+    policies = [policy(Gate.RELEASE), policy(Gate.RELEASE, own, select={"sources": ["upstream"]})]
+    both = replace(RELEASE, policies=tuple(each for of in policies for each in of.policies))
+    image, _ = image_ports(check(Check.PROBE), policies=both)
+    found = run(declared=manifest(build={"fetch": {"images": [PINNED]}}), reader=Reader(name), image=image)
+
+    assert ("own.scan" in [each[0] for each in errors(found)]) is refuses
 
 
 def test_image_of_a_base_is_judged_by_its_command(run):

@@ -18,7 +18,7 @@ from supply_chain.policy.waivers import Waiver, WaiverDocument, Waivers
 from supply_chain.vulnerability.findings import Severity
 from supply_chain.vulnerability.vex.matching import VexIndex, VexTerms
 from supply_chain.vulnerability.vex.statement import Justification, Product, VexStatement, VexStatus, make_component
-from tests.contract.inventory import LATER, deployment, entry, refs
+from tests.contract.inventory import LATER, deployment, entry, offered_image, refs
 from tests.support.builders import DIGEST, NOON, finding, manifest, report
 from tests.support.facts import FACTS, deploy_facts, provenance_of, requirements, verdicts
 from tests.support.policies import POLICIES, policy, rule
@@ -332,7 +332,7 @@ OPENSSL = "pkg:deb/debian/openssl@3.0.1"
 
 
 def test_proposed_vex_document_admits_what_was_refused(shop):
-    """Packages are found by the package URLs that are stored with the findings; the intake gate reads no statement."""
+    """Packages are found by the package URLs that are stored with the findings."""
     shop.add(1, report=report(FOUND), packages=frozenset({("deb", "openssl", OPENSSL)}))
     shop.add(2, report=report(FOUND), packages=frozenset({("deb", "openssl", OPENSSL.replace("3.0.1", "3.0.2"))}))
 
@@ -341,7 +341,21 @@ def test_proposed_vex_document_admits_what_was_refused(shop):
     (change,) = found.changes
     assert change.effect is Effect.ADMITTED and codes(change.lost) == ["scan.critical"]
     assert int(change.subject.image.digest[7:], 16) == 1
-    assert found.gates == (Gate.RELEASE, Gate.DEPLOY)
+    assert found.gates == tuple(Gate)
+
+
+def test_proposed_vex_document_admits_a_source(shop):
+    """The intake gate reads statements too, about what the source declares."""
+    source = report(FOUND, source_packages=(("deb", "openssl", OPENSSL),))
+    ref = offered_image(1)
+    shop.inventory.put_offered("hello", {ref: "m"})
+    facts, version = FACTS[Gate.INTAKE](ref=ref, source_report=source), facts_version("", requirements, People())
+    subject = GateSubject(image=ref, gate=Gate.INTAKE)
+    shop.inventory.put_facts([StoredFacts(subject, "m", version, evidence_values(facts, People(), NOON))])
+
+    (change,) = compare(shop, decided(vex=stated(OPENSSL))).changes
+
+    assert (change.subject, change.effect) == (subject, Effect.ADMITTED)
 
 
 def test_statement_that_is_not_accepted_changes_nothing(shop):

@@ -241,7 +241,8 @@ def test_local_image_has_the_values_of_its_scan(packages: Any) -> None:
     built, scan = facts.provenance, facts.report
     assert built is not None and scan is not None
 
-    found: Any = local_image_values(built.manifest, built.source, scan, frozenset(packages))
+    copy: Any = working_copy_values(built.manifest, built.source, None, (), report(), None)
+    found: Any = local_image_values(built.manifest, copy["build"], scan, frozenset(packages))
 
     assert list(find_mistakes(ImageScannedValues, found, "image")) == []
     gate: Any = values_of(facts, People())
