@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -212,11 +212,18 @@ class ExecutionPorts(TierPorts):
     ) -> Admitted[DeployFacts] | Refused | None:
         """Judge an image again if a verdict about it is published for an environment; return a changed verdict.
 
-        `current` is what is published; None: it is read.
+        `current` is what is published; None: it is read. If nothing is published anew, the cluster follows what is:
+        an earlier run may not have reached it.
         """
         read = partial(self.deploy_facts, ref, environment)
-        judge = partial(judge_published, ref, environment.name, read, self._verdict_ports, current)
-        return self._judge_and_follow(ref, environment.name, judge)
+        try:
+            verdict = judge_published(ref, environment.name, read, self._verdict_ports, current)
+        except UNDECIDED:
+            self.follow_verdict(ref, environment.name)
+            raise
+        if verdict is None:
+            self.follow_verdict(ref, environment.name)
+        return verdict
 
     def read_published(self, ref: ImageRef, environment: str) -> CurrentVerdict | None:
         """Return the published verdict for an environment, also one that has ended; None if there is none."""
@@ -227,28 +234,11 @@ class ExecutionPorts(TierPorts):
     ) -> Admitted[DeployFacts] | Refused | None:
         """Judge an image again if its published admission for an environment ends soon; return the verdict then.
 
-        `current` is what is published; None: it is read.
+        `current` is what is published; None: it is read. The flow lets clusters follow what is not published anew.
         """
         read = partial(self.deploy_facts, ref, environment)
         max_age = self._max_age(environment.name)
-        judge = partial(renew_published, ref, environment.name, read, self._verdict_ports, max_age, current)
-        return self._judge_and_follow(ref, environment.name, judge)
-
-    def _judge_and_follow(
-        self, ref: ImageRef, environment: str, judge: Callable[[], Admitted[DeployFacts] | Refused | None]
-    ) -> Admitted[DeployFacts] | Refused | None:
-        """Return the verdict by `judge`; if it publishes none, let the cluster follow what is published.
-
-        An earlier run may have published that without reaching the cluster, also a refusal that needs no decision.
-        """
-        try:
-            verdict = judge()
-        except UNDECIDED:
-            self.follow_verdict(ref, environment)
-            raise
-        if verdict is None:
-            self.follow_verdict(ref, environment)
-        return verdict
+        return renew_published(ref, environment.name, read, self._verdict_ports, max_age, current)
 
     def list_undescribed(self, ref: ImageRef) -> Mapping[str, str]:
         """Return the environments with published verdicts about an application that no document describes now, and why.

@@ -189,8 +189,7 @@ def _judge_once(
     """Judge an image, and record and return the verdict; None if it is published already.
 
     `is_published` answers that. What the deploy gate admitted is judged without schedules, because it is deployed
-    already. A verdict that was given at `too_old` or earlier is signed again, even if nothing
-    changed.
+    already. A verdict that was given at `too_old` or earlier is signed again, even if nothing changed.
     """
     facts, policy = read_facts(), ports.policy()
     if ports.gate is Gate.DEPLOY and current.verdict.passed:

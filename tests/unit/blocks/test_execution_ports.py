@@ -159,21 +159,19 @@ def test_verdict_reaches_what_removed_enforcement_left(ports, monkeypatch, error
     assert followed == [("open", "open", frozenset(), CURATED)]
 
 
-@pytest.mark.parametrize("name", ["judge_published", "renew_published"])
-def test_cluster_follows_verdict_that_did_not_change(ports, monkeypatch, name):
+def test_cluster_follows_verdict_that_did_not_change(ports, monkeypatch):
     """An earlier run may have published it, and then not have reached the cluster."""
     followed = []
     production = ports.enforcement("production")
     monkeypatch.setattr(type(production), "follow", lambda self, ref: followed.append((self.place.environment, ref)))
-    monkeypatch.setattr(execution_ports, name, lambda *_: None)
+    monkeypatch.setattr(execution_ports, "judge_published", lambda *_: None)
     monkeypatch.setattr(type(ports), "_verdict_ports", None)
 
-    assert getattr(ports, name)(CURATED, ports.workbench.environment("production")) is None
+    assert ports.judge_published(CURATED, ports.workbench.environment("production")) is None
     assert followed == [("production", CURATED)]
 
 
-@pytest.mark.parametrize("name", ["judge_published", "renew_published"])
-def test_cluster_follows_published_verdict_if_gate_does_not_decide(ports, monkeypatch, name):
+def test_cluster_follows_published_verdict_if_gate_does_not_decide(ports, monkeypatch):
     """An earlier run may have published the refusal of a blocked image. An outage is raised at once."""
     followed, errors = [], [PolicyUnsigned("it is not active\nSign it."), RegistryUnavailable("it is away\nWait.")]
     production = ports.enforcement("production")
@@ -182,10 +180,10 @@ def test_cluster_follows_published_verdict_if_gate_does_not_decide(ports, monkey
     def judge(*_):
         raise errors[0]
 
-    monkeypatch.setattr(execution_ports, name, judge)
+    monkeypatch.setattr(execution_ports, "judge_published", judge)
     while errors:
         with pytest.raises(type(errors[0])):
-            getattr(ports, name)(CURATED, ports.workbench.environment("production"))
+            ports.judge_published(CURATED, ports.workbench.environment("production"))
         del errors[0]
 
     assert followed == [("production", CURATED)]

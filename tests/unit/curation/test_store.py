@@ -11,10 +11,9 @@ from supply_chain.evidence.statement import PROVENANCE, SUMMARY
 from supply_chain.evidence.summary import last_verdict
 from supply_chain.model.image import ImageRef, StoredImage, digest_of
 from supply_chain.model.tier import Gate, TierName
-from supply_chain.policy.gate import evaluate
 from supply_chain.policy.outcome import Reason
 from supply_chain.policy.reading import read_intake_facts
-from supply_chain.policy.verdict import record_refusal
+from supply_chain.policy.verdict import decide
 from tests.support.builders import NOON
 from tests.support.content import Content
 from tests.support.facts import admitted, intake_facts, provenance_of
@@ -137,8 +136,8 @@ def test_refusal_of_stored_image_is_no_proof(store_image, world):
     """It is attached beside the admission, and states nothing about bytes."""
     store_image()
     facts = read_intake_facts(REF, world.store(TierName.CURATION), (), None)
-    refused = evaluate(facts, policy(Gate.INTAKE, refusing(Reason(code="a.b", fact="f", remedy="r"))), NOON)
-    record_refusal(refused, facts, world.ecr, world.store(TierName.CURATION), NOON)
+    refusal = policy(Gate.INTAKE, refusing(Reason(code="a.b", fact="f", remedy="r")))
+    decide(facts, refusal, world.ecr, world.store(TierName.CURATION), NOON)
 
     assert store_image().proven is None
 
