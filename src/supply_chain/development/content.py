@@ -42,7 +42,7 @@ MOST_LISTED = 50
 IN_CONFIGURATION = re.compile(r"configuration:(\d+): ")
 """How a finding in the image's configuration begins."""
 UNREAD_REMEDY = "install it in a base, or review this line"
-CONTENT_VERSION = "20"
+CONTENT_VERSION = "21"
 """Version of this check. Raise it when the check examines more, so that images that passed before are checked again."""
 
 
@@ -95,10 +95,12 @@ class Contents(PackageComparison):
     """Paths of such texts that are too large, each or together, to be searched for values named like a secret."""
     code_variables: tuple[str, ...] = ()
     """Variables in the configuration with which every program, or every script, loads code that they name."""
+    is_root: bool = False
+    """Whether an engine runs the image as root, or may do so, unless it is given another user."""
     sources: Mapping[str, bytes] = field(default_factory=dict)
     """Path → content of small Python files that no package installed and that the check `source` does not read.
 
-    `command-1` and so on are what the configuration gives to Python as text.
+    `command-1` and so on are what the configuration gives to programs as text.
     """
     unread: tuple[str, ...] = ()
     """Paths of such Python files that are too large or too many."""
@@ -196,6 +198,11 @@ def _compare_declared(contents: Contents, manifest: Service | Base) -> tuple[lis
             not rights,
             "holds no file that gives more rights than its user's",
             f"{pluralize(len(rights), 'file')} in it can give more rights than its user's: {_format_files(rights)}.",
+        ),
+        (
+            isinstance(manifest, Base) or not contents.is_root,
+            "",
+            "Whoever starts it without the declared user runs it as root: end the Dockerfile with `USER 10001:10001`.",
         ),
         (
             not conflicts,

@@ -71,6 +71,10 @@ def test_content_check_warns_of_variables_that_load_code(checked):
         ({"size": 10 * MIB + 1}, "Unpacked, it has more than the 10.0 MiB that are declared (build.max_size)."),
         ({"contents": None}, "Unpacked, it has more than the 10.0 MiB that are declared (build.max_size)."),
         (
+            {"is_root": True},
+            "Whoever starts it without the declared user runs it as root: end the Dockerfile with `USER 10001:10001`.",
+        ),
+        (
             {"examination": privileged("/bin/su")},
             "1 file in it can give more rights than its user's: /bin/su (setuid).",
         ),

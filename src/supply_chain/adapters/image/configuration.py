@@ -13,6 +13,8 @@ from supply_chain.adapters.image.secret_forms import find_secret_patterns
 
 NAME = re.compile(r"[\w./-]{1,100}")
 """Name of a variable or label that is repeated in a finding."""
+USER_ID = re.compile(r"[+-]?[0-9]{1,18}")
+"""A number as container engines read it."""
 CODE_VARIABLES = ("BASH_ENV", "LD_AUDIT", "LD_PRELOAD")
 """Variables that name code for every program, or every script of bash (ld.so(8), bash(1))."""
 
@@ -36,11 +38,32 @@ def read_working_directory(config: Mapping[str, Any]) -> str:
     return posixpath.join("/", (config.get("config") or {}).get("WorkingDir") or "")
 
 
-def list_code_variables(config: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return which of `CODE_VARIABLES` an image's configuration sets (OCI image 1.1, "Image Configuration")."""
+def list_variables(config: Mapping[str, Any]) -> dict[str, str]:
+    """Return the variables that an image's configuration sets, with their values; the last one of a name counts."""
     variables = (config.get("config") or {}).get("Env") or ()
-    names = {name for name, _, value in (str(each).partition("=") for each in variables) if value}
-    return tuple(name for name in CODE_VARIABLES if name in names)
+    return {name: value for name, _, value in (str(each).partition("=") for each in variables)}
+
+
+def list_code_variables(config: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return which of `CODE_VARIABLES` an image's configuration sets."""
+    variables = list_variables(config)
+    return tuple(name for name in CODE_VARIABLES if variables.get(name))
+
+
+def runs_as_root(config: Mapping[str, Any], accounts: bytes | None) -> bool:
+    """Return whether an engine runs an image as root by its configuration alone, or may do so.
+
+    `accounts` is the image's passwd(5); None: it cannot be read. Engines take the first line with the user's name, in
+    which what is no number counts as 0; without one, the name is a number (moby/sys/user, `GetExecUser`).
+    """
+    name = ((config.get("config") or {}).get("User") or "0").partition(":")[0]
+    lines = (line.strip().split(":") for line in (accounts or b"").decode("utf-8", "replace").split("\n"))
+    ids = ([*fields, "", ""][2] for fields in lines if fields[0] == name)
+    if (number := next(ids, None)) is not None:
+        return not USER_ID.fullmatch(number) or int(number) == 0
+    if not USER_ID.fullmatch(name):
+        return accounts is None
+    return int(name) == 0
 
 
 def search_configuration(config: bytes, settings: Sequence[str]) -> Iterator[tuple[int, str]]:

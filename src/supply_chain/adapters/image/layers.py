@@ -23,6 +23,7 @@ from supply_chain.adapters.image.configuration import (
     list_settings,
     name_settings,
     read_working_directory,
+    runs_as_root,
     search_configuration,
 )
 from supply_chain.adapters.image.distribution import examine, is_text_database
@@ -130,10 +131,10 @@ def _contents(
         image.add(_open_packed(archive, layer), str(layer["mediaType"]))
     machine = MACHINES.get(config.get("architecture"), "")
     texts, unsearched = _collect_texts(image, is_searched)
-    started = find_started(image.files, keeper, config)
+    checkpoint = image.budget.checkpoint
+    started = find_started(image.files, keeper, config, checkpoint)
     digests = [str(layer["digest"]) for layer in manifest["layers"]]
     architecture = str(config.get("architecture", ""))
-    checkpoint = image.budget.checkpoint
     system = read_system_packages(image.files, keeper, package_sources, digests, architecture, checkpoint)
     installed, comparison = read_packages(image.files, keeper, package_sources, system, checkpoint)
     sources = find_python_sources(image.files, keeper, installed, is_read, checkpoint, started.scripts)
@@ -150,9 +151,16 @@ def _contents(
         settings=name_settings(settings),
         unsearched=unsearched,
         code_variables=list_code_variables(config),
+        is_root=runs_as_root(config, _read_accounts(image.files, keeper)),
         sources=started.list_code() | sources.files,
         unread=(*sources.left, *(("configuration",) if has_unread_command(config) else ())),
     )
+
+
+def _read_accounts(files: Filesystem[FileContent], keeper: ContentStore) -> bytes | None:
+    """Return an image's user accounts, empty without any; None if they are too large."""
+    resolved = files.resolve("/etc/passwd")
+    return keeper.read(resolved[1].content) if resolved and resolved[1].content else b""
 
 
 def is_larger(image: Path, most: int) -> bool:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import ast
+import io
 import posixpath
 import re
 import shlex
+import tokenize
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
-from supply_chain.adapters.image.configuration import read_working_directory
+from supply_chain.adapters.image.configuration import list_variables, read_working_directory
 from supply_chain.adapters.image.file_content import ContentStore, FileContent
 from supply_chain.adapters.image.filesystem import Filesystem, Kind, escape_path
 from supply_chain.adapters.image.package_records import PACKAGES, InstalledFiles
@@ -35,6 +38,8 @@ MODULE = re.compile(r"\.pyw?$", re.IGNORECASE)
 LARGEST_MODULE = 2 * 1024 * 1024
 """Maximum bytes of a file with the name of one that Python reads, to store its content."""
 STARTUP_FILE = re.compile(r"\.pth$", re.IGNORECASE)
+STARTUP_VARIABLE = "PYTHONSTARTUP"
+"""The variable with the script that an interactive interpreter runs first."""
 STARTUP = re.compile(rb"(?:^|[\x0b\x0c\x1c-\x1e]|\xc2\x85|\xe2\x80[\xa8\xa9])(?:\xef\xbb\xbf)?(import[ \t])")
 """Beginning of a line of a `.pth` file that Python runs at each start ("site"); the other lines are paths. Python 3.13
 ends a line also at these separators."""
@@ -44,15 +49,20 @@ SHEBANG = re.compile(rb"#!.*(python|pypy|env\b.*\$)")
 """First line of a program that Python runs, or `env` runs what a variable names."""
 QUOTING = re.compile(rb"[\"'\\]")
 """What `env -S` removes from the words that it splits."""
-IMPORT = re.compile(rb"\bimport\b")
+RUNS = re.compile(r"\bimport\b|\b(?:eval|exec)\b")
+"""A word without which a text of Python is not dangerous by itself."""
+RUNNERS = ("eval", "exec")
+"""Built-in functions that run a text."""
+SLOW_ENCODINGS = ("idna", "punycode")
+"""Encodings of Python whose decoders take time that grows with the square of a text."""
 MOST_ARGUMENTS = 100
 """Maximum words after a Python interpreter among which its script is looked for."""
 LONGEST_WORD = 64 * 1024
 """Maximum characters of a word that is split as a shell does: the time grows with their square."""
 LARGEST_TEXT = 256 * 1024
 """Maximum bytes of a text that is parsed to find out whether it is Python."""
-SPACE = rb"(?:[ \t\f]|\\(?:\r\n?|\n))*+"
-DOTTED = re.compile(rb"(?:\." + SPACE + rb"[A-Za-z_\x80-\xff][\w\x80-\xff]*+" + SPACE + rb")++")
+SPACE = r"(?:[ \t\f]|\\(?:\r\n?|\n))*+"
+DOTTED = re.compile(r"(?:\." + SPACE + r"[^\W\d]\w*+" + SPACE + r")++")
 """The parts of a dotted name after the first one, also over several lines. Each match begins where the last one ended.
 """
 MOST_PARTS = 100
@@ -77,11 +87,6 @@ def is_python_program(start: bytes) -> bool:
     return bool(SHEBANG.match(QUOTING.sub(b"", start[:1000])))
 
 
-def may_be_python_text(name: str) -> bool:
-    """Return whether a file's name, without an ending, says nothing about its content."""
-    return not posixpath.splitext(posixpath.basename(name))[1]
-
-
 def select_startup_lines(content: bytes) -> bytes:
     """Return the lines of a `.pth` file that Python runs, with an empty line in place of each other."""
     lines = ((STARTUP.search(line), line) for line in content.splitlines(keepends=True))
@@ -89,20 +94,35 @@ def select_startup_lines(content: bytes) -> bytes:
 
 
 def is_python_text(content: bytes) -> bool:
-    """Return whether a text of at most `LARGEST_TEXT` bytes is Python that imports something.
+    """Return whether a text of at most `LARGEST_TEXT` bytes is Python that imports something, or runs a text.
 
-    A text with a name of more than `MOST_PARTS` parts counts as Python, and is not parsed.
+    Its encoding is the one that it states (PEP 263). A text in one of `SLOW_ENCODINGS`, and one with a name of more
+    than `MOST_PARTS` parts, counts as Python, and is not parsed.
     """
-    if len(content) > LARGEST_TEXT or not IMPORT.search(content):
+    if len(content) > LARGEST_TEXT:
         return False
-    if any(match.group().count(b".") >= MOST_PARTS for match in DOTTED.finditer(content)):
+    try:
+        encoding, _ = tokenize.detect_encoding(io.BytesIO(content).readline)
+        text = "" if encoding in SLOW_ENCODINGS else content.decode(encoding)
+    except (SyntaxError, ValueError, LookupError):
+        return False
+    return encoding in SLOW_ENCODINGS or _runs_code(text)
+
+
+def _runs_code(text: str) -> bool:
+    if not RUNS.search(text):
+        return False
+    if any(match.group().count(".") >= MOST_PARTS for match in DOTTED.finditer(text)):
         return True
     try:
-        text = INVALID_ESCAPE.sub(lambda escape: escape[1] or escape[0], content.decode("utf-8-sig"))
-        tree = ast.parse(text)
+        tree = ast.parse(INVALID_ESCAPE.sub(lambda escape: escape[1] or escape[0], text))
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return False
-    return any(isinstance(node, ast.Import | ast.ImportFrom) for node in ast.walk(tree))
+    return any(
+        isinstance(node, ast.Import | ast.ImportFrom)
+        or (isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in RUNNERS)
+        for node in ast.walk(tree)
+    )
 
 
 @dataclass(frozen=True)
@@ -112,30 +132,38 @@ class StartedPython:
     scripts: frozenset[str] = frozenset()
     """Paths of files, without links."""
     code: tuple[str, ...] = ()
-    """What interpreters get as text, by `-c`."""
+    """What programs get as text: after `-c`, or as any word or variable that `is_python_text` accepts."""
 
     def list_code(self) -> dict[str, bytes]:
         """Return `command-1` and so on → each text."""
         return {f"command-{number}": text.encode("utf-8", "replace") for number, text in enumerate(self.code, start=1)}
 
 
-def find_started(files: Files, keeper: ContentStore, config: Mapping[str, Any]) -> StartedPython:
+def find_started(
+    files: Files, keeper: ContentStore, config: Mapping[str, Any], checkpoint: Callable[[], object]
+) -> StartedPython:
     """Return the Python that an image's configuration starts.
 
-    Reads entry point, command and health check (OCI image 1.1, "Image Configuration"; Docker), also as text for a
-    shell. A file that `is_python_text` accepts counts for any program, as an interpreter may have another name.
+    Reads entry point, command, health check and the values of variables (OCI image 1.1, "Image Configuration"; Docker),
+    also as text for a shell. A file that `is_python_text` accepts counts for any program, as an interpreter may have
+    another name. `checkpoint` is called for each word, and may raise.
     """
     directory, scripts, code = read_working_directory(config), set[str](), dict[str, None]()
-    for command in _list_commands(config):
+    variables = list_variables(config)
+    for command in (*_list_commands(config), *([value] for value in variables.values())):
         texts = [command, *([*_split_shell(word)] for word in command)]
         words = [part for word in command for part in _split_shell(word)]
         for program in (each for text in texts for each in _list_programs(files, text)):
             code.update({program.code: None} if program.code else {})
         named = {program.script for program in _list_programs(files, words)} - {""}
         for word in dict.fromkeys((*named, *command, *words)):
+            checkpoint()
+            if is_python_text(word.encode("utf-8", "replace")):
+                code[word] = None
             resolved = files.resolve(posixpath.join(directory, word), mounted=True)
             content = resolved[1].content if resolved else None
-            if resolved and content and (word in named or is_python_text(keeper.read(content) or b"")):
+            is_named = word in named or word == variables.get(STARTUP_VARIABLE)
+            if resolved and content and (is_named or is_python_text(keeper.read(content) or b"")):
                 scripts.add(resolved[0])
     return StartedPython(frozenset(scripts), tuple(code))
 
@@ -154,8 +182,9 @@ def _list_commands(config: Mapping[str, Any]) -> tuple[Sequence[str], Sequence[s
 
 
 def has_unread_command(config: Mapping[str, Any]) -> bool:
-    """Return whether an image's configuration has a text for a shell that is too long for `find_started`."""
-    return any(_is_unread(word) for command in _list_commands(config) for word in command)
+    """Return whether an image's configuration has a text that is too long for `find_started`."""
+    words = chain(*_list_commands(config), list_variables(config).values())
+    return any(map(_is_unread, words))
 
 
 def _is_unread(word: str) -> bool:
@@ -190,8 +219,8 @@ def find_python_sources(
     """Return the image's Python files that `is_read` does not know and that no package installed.
 
     A package's record lists the files that it installed. Where it cannot be read, a distribution's directories count as
-    installed. A link gives a file its name too. A file without the name of one is found if its content is stored, and
-    is a script or a text that `is_python_text` accepts. `scripts` are paths of files that Python runs, whatever they
+    installed. A link gives a file its name too. A file with another name is found if its content is stored, and is a
+    script or a text that `is_python_text` accepts. `scripts` are paths of files that Python runs, whatever they
     look like, unless they are compiled. Of a `.pth` file only the lines that Python runs count. `checkpoint` is called
     for each file, and may raise.
     """
@@ -223,9 +252,7 @@ def find_python_sources(
 def _looks_like_python(path: str, content: bytes | None, *, startup: bool) -> bool:
     if startup:
         return bool(content.strip()) if content is not None else bool(PACKAGES.match(path))
-    return content is not None and (
-        is_python_program(content) or (may_be_python_text(path) and is_python_text(content))
-    )
+    return content is not None and (is_python_program(content) or is_python_text(content))
 
 
 def _named_files(files: Files) -> Iterator[tuple[str, str, FileContent]]:

@@ -23,7 +23,6 @@ from supply_chain.adapters.image.python_sources import (
     STARTUP_FILE,
     is_python_program,
     is_python_text,
-    may_be_python_text,
     select_startup_lines,
 )
 from supply_chain.adapters.process.command import Tool
@@ -46,7 +45,7 @@ ASSERT = "B101"
 """Code of bandit's finding about `assert`, which is normal in tests."""
 PASSWORDS, PASSWORD = ("B105", "B106", "B107"), "Possible hardcoded password"
 """Codes of bandit's findings that quote a password, and the text without it: many people read a result."""
-SOURCE_VERSION = "7"
+SOURCE_VERSION = "8"
 """Version of this check. Raise it when more is read, so that files that were checked before are checked again."""
 PACKED = re.compile(r"\.(pyc|pyo|pyz|whl|egg)$", re.IGNORECASE)
 
@@ -214,9 +213,7 @@ def _is_source(path: Path, names: Collection[str]) -> bool:
             pieces = iter(partial(file.readline, LARGEST), b"")
             return any(STARTUP.search(line) for piece in pieces for line in piece.splitlines())
         start = file.readline(1000)
-        if is_python_program(start) or not any(map(may_be_python_text, names)):
-            return is_python_program(start)
-        return is_python_text(start + file.read(LARGEST_TEXT))
+        return is_python_program(start) or is_python_text(start + file.read(LARGEST_TEXT))
 
 
 def _find_unmentioned(files: Sequence[str], reports: Sequence[Report]) -> tuple[str, ...]:

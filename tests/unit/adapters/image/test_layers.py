@@ -275,6 +275,18 @@ def test_contents_name_variables_that_load_code():
 
 
 @pytest.mark.parametrize(
+    ("accounts", "is_root"),
+    [(b"app:x:10001:0::/:\n", False), (b"app:x:0:0::/:\n", True), (b"#" * 65536 + b"\napp:x:10001:0::/:\n", True)],
+    ids=["user", "root", "too large"],
+)
+def test_contents_state_whether_the_user_is_root(accounts, is_root):
+    """A user's name says nothing without the image's accounts."""
+    image = engine(layer(text("etc/passwd", accounts)), config={"os": "linux", "config": {"User": "app"}})
+
+    assert present(read_contents(image, "image", MIB)).is_root is is_root
+
+
+@pytest.mark.parametrize(
     "broken",
     [
         engine(layer(), kind="tar+zstd"),
@@ -1293,8 +1305,7 @@ def test_script_of_the_entry_point_is_found():
 
 
 def test_code_that_becomes_python_in_the_image_is_found(tmp_path):
-    """`COPY helper.txt helper.py`: the check `source` reads no text, and Python imports the copy."""
-    (tmp_path / "helper.txt").write_text(COPIED)
+    """Such as what a `RUN` writes: the check `source` does not read it, and Python imports it."""
     (tmp_path / "app.py").write_text("import helper\n")
     image = engine(layer(text("app/app.py", b"import helper\n"), text("app/helper.py", COPIED.encode())))
 

@@ -24,14 +24,14 @@ from supply_chain.adapters.image.python_sources import (
 )
 from tests.support.filesystem import lay_files
 
-CODE = b"eval(input())\n"
+CODE = b"run(input())\n"
 
 
 def find(contents, links=None, checked=(), checkpoint=lambda: None, config=None, system=NOTHING_COMPARED):
     """Return the sources of an image of these files and links; the check `source` reads the contents `checked`."""
     keeper, files = lay_files(contents, links)
     digests = {hashlib.sha256(each).hexdigest() for each in checked}
-    scripts = find_started(files, keeper, {"config": config}).scripts
+    scripts = find_started(files, keeper, {"config": config}, checkpoint).scripts
     installed = read_installed_files(files, keeper, system=system)
     return find_python_sources(files, keeper, installed, digests.__contains__, checkpoint, scripts)
 
@@ -39,10 +39,10 @@ def find(contents, links=None, checked=(), checkpoint=lambda: None, config=None,
 TEXT = b"import os\nos.system(input())\n"
 
 
-@pytest.mark.parametrize("path", ["app/server", "app/v1.2/server", "app/.start", "etc/cron.d/job"])
-def test_text_without_ending_is_found_if_it_is_python(path):
-    """Python runs any file: `python3 /app/server`."""
-    assert find({path: TEXT, "app/README.md": TEXT}) == PythonSources({f"/{path}": TEXT})
+@pytest.mark.parametrize("path", ["app/server", "app/v1.2/server", "app/.start", "etc/cron.d/job", "app/boot.dat"])
+def test_text_is_found_if_it_is_python(path):
+    """Python runs any file: `python3 /app/server`, and `runpy` too."""
+    assert find({path: TEXT, "app/README.md": b"Run `import os`.\n"}) == PythonSources({f"/{path}": TEXT})
 
 
 TEXTS = {
@@ -58,7 +58,14 @@ TEXTS = {
     "shell": (b'import() { echo "$1"; }\nimport x\n', False),
     "JavaScript": (b'import fs from "fs"\n', False),
     "Go": (b'package main\n\nimport "fmt"\n', False),
-    "other encoding": (b"import os # \xe9\n", False),
+    "no encoding": (b"import os # \xe9\n", False),
+    "its own encoding": (b"# coding: latin-1\nimport os # \xe9\n", True),
+    "UTF-7": (b"#coding=utf-7\n+AGkAbQBwAG8AcgB0- os\n", True),
+    "slow encoding": (b"\n# -*- coding: punycode -*-\n", True),
+    "unknown encoding": (b"# coding: no-such\nimport os\n", False),
+    "encoding of bytes": (b"# coding: zlib\nimport os\n", False),
+    "text that is run": (b"x = [eval(y) for y in z]\n", True),
+    "text that is run by a method": (b"x.exec('y')\nexec\n", False),
     "zero byte": (b"import os\n\0", False),
     "nested": (b"import os\n" + b"(" * 100_000, False),
     "operators": (b"import os\n" + b"-" * 100_000 + b"1", False),
@@ -66,7 +73,7 @@ TEXTS = {
 
 
 @pytest.mark.parametrize("name", TEXTS)
-def test_text_is_python_if_it_parses_and_imports(name):
+def test_text_is_python_if_it_parses_and_imports_or_runs_a_text(name):
     """Few other texts do both."""
     content, expected = TEXTS[name]
 
@@ -148,7 +155,9 @@ def test_python_that_any_program_gets_is_found(config):
         ({"Cmd": ["env", "-i", "python3.12", "-ceval(x)"]}, ["eval(x)"]),
         ({"Cmd": ["/app/run", "-c", "eval(x)"]}, ["eval(x)"]),
         ({"Cmd": ["python3", "-c"]}, []),
-        ({"Cmd": ["node", "-c", "eval(x)"]}, []),
+        ({"Cmd": ["python3", "-m", "timeit", "-s", "import os", "os.kill(1, 9)"]}, ["import os"]),
+        ({"Env": ["PROGRAM=import os", "COMMAND=python3 -c 'a = 1'", "PATH=/bin"]}, ["import os", "a = 1"]),
+        ({"Cmd": ["node", "-c", "a(x)"]}, []),
         (None, []),
     ],
 )
@@ -156,9 +165,28 @@ def test_code_in_the_configuration_is_found(config, code):
     """No file has it."""
     keeper, files = lay_files({"usr/bin/python3": b"\x7fELF"}, {"app/run": "/usr/bin/python3"})
 
-    started = find_started(files, keeper, {"config": config})
+    started = find_started(files, keeper, {"config": config}, lambda: None)
     assert list(started.code) == code
     assert list(started.list_code().values()) == [each.encode() for each in started.code]
+
+
+@pytest.mark.parametrize(("variable", "content"), [("PYTHONSTARTUP=boot.dat", CODE), ("X=/app/boot.dat", TEXT)])
+def test_python_that_a_variable_names_is_found(variable, content):
+    """An interactive interpreter runs one; programs of the application may run the others."""
+    found = find({"app/boot.dat": content}, config={"Env": [variable, "HOME=/app"], "WorkingDir": "/app"})
+
+    assert found == PythonSources({"/app/boot.dat": content})
+
+
+def test_search_for_started_python_ends_when_its_budget_is_used():
+    """A configuration may have thousands of words."""
+    keeper, files = lay_files({})
+
+    def checkpoint():
+        raise TimeoutError
+
+    with pytest.raises(TimeoutError):
+        find_started(files, keeper, {"config": {"Cmd": ["a", "b"]}}, checkpoint)
 
 
 @pytest.mark.parametrize("path", ["app/node_modules/main", "opt/site-packages/run.txt", "usr/share/app/main"])
