@@ -36,10 +36,12 @@ POLL = 1
 async def await_evidence_step(ref: ImageRef, ports: CurationPorts, seconds: float) -> bool:
     """Wait for the evidence of an image that is still being signed; return whether a promotion can go on."""
     store, until = ports.evidence, time.monotonic() + seconds
-    if not (await in_thread(plan_curation, ref, ports.repositories, store)).awaits_evidence:
+    if await in_thread(store.verified, ref, TierName.DEVELOPMENT, PROVENANCE):
         return True
+    if not (await in_thread(plan_curation, ref, ports.repositories, store)).awaits_evidence:
+        return True  # a newer image was pushed, and no evidence is needed to say so
     while time.monotonic() < until:
-        if await in_thread(store.verified, ref, TierName.DEVELOPMENT, PROVENANCE):  # others need no second check
+        if await in_thread(store.verified, ref, TierName.DEVELOPMENT, PROVENANCE):
             return True
         await asyncio.sleep(POLL)
     return False

@@ -34,7 +34,7 @@ def described(digest: str, media_type: str, text: str) -> tuple[str | None, dict
     """Return the digest of a manifest's subject, and the manifest's descriptor; without a subject, None and `{}`."""
     try:
         manifest = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None, {}
     subject = subject_of(manifest)
     if subject is None:

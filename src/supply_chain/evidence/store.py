@@ -7,7 +7,7 @@ Every statement is a sigstore bundle in an OCI 1.1 referrer, in the same layout 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cache, cached_property
@@ -42,6 +42,8 @@ repositories, where only curation pushes: no gate uses others, and their content
 of nobody."""
 PART = 500
 """Number of referrers that are read before they are counted."""
+PART_BYTES = 16 * 1024 * 1024
+"""Number of bytes that are read before they are counted, unless one content is larger."""
 BEFORE_ALL = datetime.min.replace(tzinfo=UTC)
 
 
@@ -183,6 +185,7 @@ class EvidenceStore:
     now: Callable[[], datetime]
     wide: int = SIDE_BY_SIDE
     most: int = MOST
+    most_bytes: int = MOST_BYTES
     publisher: Publisher | None = None
     explain_uncounted: Callable[[ImageRef, VerifiedStatement], str] = lambda _subject, _statement: ""
     """Returns why a statement about a subject does not count although a trusted key signed it; empty if it counts."""
@@ -256,18 +259,21 @@ class EvidenceStore:
         read = 0
         for part in (attached[start : start + PART] for start in range(0, len(attached), PART)):
             layers = map_concurrently(lambda r: self.referrers.layer(subject.with_digest(r.digest)), part, self.wide)
-            digests = sorted({layer.digest for layer in layers if isinstance(layer, Descriptor)} - opened.keys())
-            contents = map_concurrently(lambda d: self._opened(subject.repository, d), digests, self.wide)
-            for digest, (content, size) in zip(digests, contents, strict=True):
-                opened[digest] = content
-                if isinstance(content, NotEvidence | _Attached) or content.identity in statements:
-                    read += size
-                else:
-                    statements.add(content.identity)
+            sizes = {layer.digest: layer.size for layer in layers if isinstance(layer, Descriptor)}
+            for digests in _split_by_size({digest: sizes[digest] for digest in sorted(sizes.keys() - opened.keys())}):
+                contents = map_concurrently(lambda d: self._opened(subject.repository, d), digests, self.wide)
+                for digest, (content, size) in zip(digests, contents, strict=True):
+                    opened[digest] = content
+                    if isinstance(content, NotEvidence | _Attached) or content.identity in statements:
+                        read += size
+                    else:
+                        statements.add(content.identity)
+                if read > self.most_bytes:
+                    raise _flooded(subject, len(opened), read)
             weighed += [(r, _weighed(subject, r, layer, opened)) for r, layer in zip(part, layers, strict=True)]
             counted |= {signed.identity for _, signed in weighed[-len(part) :] if isinstance(signed, _Signed)}
             others = sum(isinstance(content, _Attached) for _, content in weighed)
-            if len(weighed) - len(counted) > self.most or read > MOST_BYTES or others > MOST_ATTACHED:
+            if len(weighed) - len(counted) > self.most or others > MOST_ATTACHED:
                 raise _flooded(subject, len(weighed) - len(counted), read)
         return tuple(weighed)
 
@@ -295,6 +301,19 @@ class EvidenceStore:
             statement = read_attached_statement(envelope) if where.startswith(CURATED) else None
             return STRANGE if statement is None else _Attached(statement, (), len(bundle), envelope)
         return _Signed(read_statement(envelope, where), signers, len(bundle))
+
+
+def _split_by_size(sizes: Mapping[Digest, int]) -> Iterator[list[Digest]]:
+    """Yield these digests in parts of at most `PART_BYTES`, by the sizes that manifests state, or of one digest."""
+    part, room = list[Digest](), PART_BYTES
+    for digest, size in sizes.items():
+        if part and size > room:
+            yield part
+            part, room = [], PART_BYTES
+        part.append(digest)
+        room -= size
+    if part:
+        yield part
 
 
 def _filed(referrer: Referrer, types: Collection[str]) -> bool:

@@ -7,12 +7,14 @@ order therefore makes no difference: every promotion is planned first. `to_curat
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
+from supply_chain.errors import RegistryFailed
 from supply_chain.evidence.summary import Summary
 from supply_chain.model.image import ImageRef, Model
 from supply_chain.model.tier import Gate
+from supply_chain.text import join_lines
 
 
 class Images(Protocol):
@@ -59,6 +61,27 @@ def unreadable_promotion(ref: ImageRef, reason: str) -> PlannedPromotion:
 def reportable_promotions(promotions: Iterable[PlannedPromotion]) -> tuple[PlannedPromotion, ...]:
     """Return the promotions with a destination, and those that are unreadable."""
     return tuple(promotion for promotion in promotions if promotion.to or promotion.unreadable)
+
+
+def plan_each(
+    newest: Iterable[Sequence[ImageRef]], plan: Callable[[Sequence[ImageRef]], Iterable[PlannedPromotion]]
+) -> tuple[PlannedPromotion, ...]:
+    """Return the reportable promotions of all applications; `newest` are the images of each, last push first.
+
+    An application for which the registry fails is `unreadable`, and affects no other. Raise the error if it fails for
+    each of them: that is an outage.
+    """
+    promotions, failed, number = list[PlannedPromotion](), list[RegistryFailed](), 0
+    for images in filter(None, newest):
+        number += 1
+        try:
+            promotions += plan(images)
+        except RegistryFailed as error:
+            failed.append(error)
+            promotions.append(unreadable_promotion(images[0], join_lines(error)))
+    if failed and len(failed) == number:
+        raise failed[0]
+    return reportable_promotions(promotions)
 
 
 def why_refused(verdict: Summary, gate: Gate) -> str:

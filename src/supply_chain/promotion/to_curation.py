@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from supply_chain.concurrency import iterate_concurrently
@@ -19,7 +19,7 @@ from supply_chain.promotion.planned_promotion import (
     Images,
     PlannedPromotion,
     no_promotion,
-    reportable_promotions,
+    plan_each,
     unreadable_promotion,
     why_refused,
 )
@@ -29,6 +29,8 @@ RECENT = 2000
 """Number of an application's images, last push first, that are searched for one that development signed."""
 SHALLOW = 20
 """Number of images of each application that a shallow look reads, before a full look reads more of any."""
+SEARCHED_BYTES = 4 * 1024 * 1024
+"""Maximum bytes of referrers per image that are not evidence and that a search for the newest signed image reads."""
 SHALLOW_JUNK = 200
 """Number of referrers per image that are not evidence and that a shallow look reads at most."""
 
@@ -64,24 +66,22 @@ def missed_curations(images: Images, store: EvidenceStore, *, shallow: bool = Fa
     evidence, so that no application with many of either delays others. It does not report what it does not find.
     """
     store = replace(store, most=SHALLOW_JUNK) if shallow else store
-    newest = filter(None, map(images.newest_first, images.repositories(OFFERED)))
-    return reportable_promotions(
-        [promotion for each in newest if (promotion := _find_newest_promotion(each, store, shallow=shallow))]
-    )
+    newest = map(images.newest_first, images.repositories(OFFERED))
+    return plan_each(newest, lambda each: [*_find_newest_promotion(each, store, shallow=shallow)])
 
 
 def _find_newest_promotion(
-    newest: Sequence[ImageRef], store: EvidenceStore, *, shallow: bool = False
-) -> PlannedPromotion | None:
-    """Return the promotion of the newest offered image among these; None if none is known."""
+    newest: Sequence[ImageRef], store: EvidenceStore, *, shallow: bool
+) -> Iterator[PlannedPromotion]:
+    """Yield the promotion of the newest offered image among these, if it is known."""
     try:
         if ref := _find_last_offered(newest[:SHALLOW] if shallow else newest, store):
-            return _decide_newest(ref, store)
+            yield _decide_newest(ref, store)
+        elif len(newest) > RECENT and not shallow:
+            yield unreadable_promotion(newest[0], _explain_unsigned(newest))
     except UNREADABLE as error:
-        if shallow and isinstance(error, EvidenceFlooded):  # the full look reads more
-            return None
-        return unreadable_promotion(newest[0], join_lines(error))
-    return unreadable_promotion(newest[0], _explain_unsigned(newest)) if len(newest) > RECENT and not shallow else None
+        if not (shallow and isinstance(error, EvidenceFlooded)):  # the full look reads more
+            yield unreadable_promotion(newest[0], join_lines(error))
 
 
 def _decide_newest(ref: ImageRef, store: EvidenceStore) -> PlannedPromotion:
@@ -111,7 +111,7 @@ def _explain_superseded(ref: ImageRef, newest: Sequence[ImageRef], store: Eviden
 
 def _find_last_offered(newest: Sequence[ImageRef], store: EvidenceStore) -> ImageRef | None:
     """Return the newest recent image that development signed; others with push access may have pushed images since."""
-    recent = newest[:RECENT]
+    recent, store = newest[:RECENT], replace(store, most_bytes=SEARCHED_BYTES)
     signed = iterate_concurrently(lambda ref: store.verified(ref, TierName.DEVELOPMENT, PROVENANCE), recent)
     return next((ref for ref, provenance in zip(recent, signed, strict=False) if provenance), None)
 

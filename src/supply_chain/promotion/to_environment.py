@@ -34,7 +34,7 @@ from supply_chain.promotion.planned_promotion import (
     Images,
     PlannedPromotion,
     no_promotion,
-    reportable_promotions,
+    plan_each,
     unreadable_promotion,
     why_refused,
 )
@@ -107,16 +107,17 @@ def missed_deployments(sources: PromotionSources) -> tuple[PlannedPromotion, ...
     An image that cannot be judged, by its signed statements or for an invalid environment, is returned as `unreadable`;
     other applications and environments are not affected.
     """
-    promotions: list[PlannedPromotion] = []
-    for repository in sources.images.repositories(CURATED):
-        for newest in sources.images.newest_first(repository)[:1]:
-            try:
-                promotions += [
-                    _plan_promotable(ref, after, sources) for ref, after in _list_promotable(repository, sources)
-                ]
-            except UNREADABLE as error:
-                promotions.append(unreadable_promotion(newest, join_lines(error)))
-    return reportable_promotions(promotions)
+    repositories = sources.images.repositories(CURATED)
+    return plan_each(map(sources.images.newest_first, repositories), lambda newest: _plan_all(newest[0], sources))
+
+
+def _plan_all(newest: ImageRef, sources: PromotionSources) -> Sequence[PlannedPromotion]:
+    """Return the plans of an application, by its newest image."""
+    try:
+        promotable = _list_promotable(newest.repository, sources)
+        return [_plan_promotable(ref, after, sources) for ref, after in promotable]
+    except UNREADABLE as error:
+        return [unreadable_promotion(newest, join_lines(error))]
 
 
 def _plan_promotable(ref: ImageRef, after: str | None, sources: PromotionSources) -> PlannedPromotion:

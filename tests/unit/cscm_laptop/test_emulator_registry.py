@@ -131,6 +131,7 @@ def test_referrers_without_artifact_type_use_type_of_config() -> None:
         ("sha256:2", "m", json.dumps({"subject": {"digest": B}, "artifactType": "a"})),
         ("sha256:3", "m", json.dumps({"config": "x"})),
         ("sha256:4", "m", "no JSON"),
+        ("sha256:6", "m", '{"subject": {"digest": "' + A + '"}, "annotations": ' + "[" * 100_000),
         ("sha256:5", "i", json.dumps({"subject": {"digest": A}, "artifactType": "a", "annotations": {"k": "v"}})),
     ]
 

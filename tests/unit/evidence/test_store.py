@@ -4,6 +4,7 @@ import base64
 import json
 from dataclasses import replace
 from datetime import timedelta
+from unittest.mock import Mock
 
 import pytest
 from hypothesis import given
@@ -425,9 +426,9 @@ def test_repeated_statement_counts_towards_the_limit(world, store, make):
         replace(store, most=30).read(IMAGE)
 
 
-def test_too_many_invalid_bytes_raise(world, store, monkeypatch):
+def test_too_many_invalid_bytes_raise(world, store):
     """A few referrers may be large; the size of signed statements does not count."""
-    monkeypatch.setattr(evidence_store, "MOST_BYTES", 1000)
+    store = replace(store, most_bytes=1000)
     for number in range(3):
         store.attach(IMAGE, TEST_RESULT, {"number": number, "counts": "x" * 400}, NOON)
     attached(world, b"x" * 900, {**NOTES, "n": "1"})
@@ -438,19 +439,30 @@ def test_too_many_invalid_bytes_raise(world, store, monkeypatch):
         store.read(IMAGE)
 
 
-def test_bytes_of_a_repeated_statement_count_towards_the_limit(world, store, monkeypatch):
+def test_bytes_of_a_repeated_statement_count_towards_the_limit(world, store):
     """Whoever copies a signed bundle can change what is not signed, as often as they like."""
     store.attach(IMAGE, TEST_RESULT, {"result": "PASSED"}, NOON)
     (found,) = store.verified(IMAGE, DEV)
     bundle = world.registry.content(IMAGE.with_digest(found.digest))
-    monkeypatch.setattr(evidence_store, "MOST_BYTES", 2 * len(bundle))  # one of the three counts, whichever is first
     for number in range(1, 3):
         attached(world, bundle + b" " * number, {**NOTES, "n": str(number)})
-    with pytest.raises(EvidenceFlooded):
-        store.read(IMAGE)
+    with pytest.raises(EvidenceFlooded):  # one of the three counts, whichever is first
+        replace(store, most_bytes=2 * len(bundle)).read(IMAGE)
 
-    monkeypatch.setattr(evidence_store, "MOST_BYTES", 2 * len(bundle) + 3)
-    assert len(store.read(IMAGE).evidence) == 1
+    assert len(replace(store, most_bytes=2 * len(bundle) + 3).read(IMAGE).evidence) == 1
+
+
+def test_invalid_bytes_are_counted_between_parts(world, store, monkeypatch):
+    """No more of a flood is downloaded than the limit and one part, by the sizes that manifests state."""
+    monkeypatch.setattr(evidence_store, "PART_BYTES", 2000)
+    for number in range(9):
+        attached(world, b"%d" % number * 900, {**NOTES, "n": str(number)})
+    read = Mock(side_effect=world.registry.bundle)
+    monkeypatch.setattr(world.registry, "bundle", read)
+
+    with pytest.raises(EvidenceFlooded):
+        replace(store, most_bytes=2000).read(IMAGE)
+    assert read.call_count == 4
 
 
 class Large(bytes):
@@ -591,13 +603,12 @@ def test_too_many_vex_documents_by_no_tier_raise(world, store, make):
         store.read(STORED)
 
 
-def test_bytes_of_vex_documents_count_towards_the_limit(world, store, make, monkeypatch):
+def test_bytes_of_vex_documents_count_towards_the_limit(world, store, make):
     """They are not evidence before somebody knows their signer."""
-    monkeypatch.setattr(evidence_store, "MOST_BYTES", 1000)
     attach_vex(world, make.signer(), author="x" * 1000)
 
     with pytest.raises(EvidenceFlooded):
-        store.read(STORED)
+        replace(store, most_bytes=1000).read(STORED)
 
 
 def test_vex_document_where_anybody_can_push_is_not_kept(world, store, make):

@@ -2,6 +2,7 @@
 
 import pytest
 
+from supply_chain.errors import RegistryUnavailable
 from supply_chain.evidence.statement import PROVENANCE, SIGNATURE, SUMMARY
 from supply_chain.evidence.summary import summary
 from supply_chain.model.image import ImageRef
@@ -65,6 +66,31 @@ def test_invalid_statements_of_one_application_do_not_stop_others(chain, bad):
         (str(chain.dev(3)), "curation"), (str(chain.curated(2)), "staging")
     ]  # fmt: skip
     assert all(s.reason and not s.to for s in found if s.unreadable) and any(s.unreadable for s in found)
+
+
+def test_registry_that_fails_for_one_application_does_not_stop_others(chain, monkeypatch):
+    """It may be what somebody attached; if it fails for all, it is an outage, and the run is repeated."""
+    chain.offer(3)
+    chain.release(2)
+    broken = {ImageRef(repository=name, digest=digest(1)) for name in ("curated/aaa", "dev/aaa")}
+    for ref in broken:
+        chain.push(ref)
+    registry = chain.pieces.world.registry
+    read = registry.referrers
+
+    def referrers(subject):
+        if subject in broken:
+            raise RegistryUnavailable(f"The registry answered 500 ({subject}).\nTry later.")
+        return read(subject)
+
+    monkeypatch.setattr(registry, "referrers", referrers)
+    found = chain.missed()
+
+    assert [(s.image, s.to) for s in found if s.to] == [(chain.dev(3), "curation"), (chain.curated(2), "staging")]
+    assert {s.image for s in found if s.unreadable} == broken
+    broken |= {chain.dev(3)}
+    with pytest.raises(RegistryUnavailable):
+        chain.missed()
 
 
 def test_missed_is_empty_without_released_images(chain):

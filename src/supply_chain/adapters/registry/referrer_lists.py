@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel, Field, field_validator
 
-from supply_chain.errors import RegistryFailed
+from supply_chain.errors import EvidenceInvalid
 from supply_chain.evidence.store import Referrer
 from supply_chain.model.image import Digest, ImageRef
 
@@ -39,11 +39,11 @@ class _Page(BaseModel):
 
 
 def parse_referrers(content: bytes, subject: ImageRef) -> list[Referrer]:
-    """Return the referrers on a page of an image's list; raise `RegistryFailed` if the page cannot be read."""
+    """Return the referrers on a page of an image's list; raise `EvidenceInvalid` if the page cannot be read."""
     try:
         page = _Page.model_validate(json.loads(content))
     except (ValueError, RecursionError) as error:
-        raise RegistryFailed(
+        raise EvidenceInvalid(
             f"The registry's list of what refers to {subject} cannot be read: {str(error)[:300]}\n"
             "Part of the evidence is not all of it. Look at the registry's version and its log."
         ) from error
