@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from supply_chain.adapters.files.free_space import require_space
 from supply_chain.errors import SettingInvalid
 from supply_chain.scratch import translate_disk_full, write_private
 
@@ -41,8 +42,12 @@ class PrivateFiles:
             return opened.read()
 
     def write(self, place: str, name: str, content: bytes) -> None:
-        """Replace a file atomically; raise `SettingInvalid` if others can write to the directory."""
+        """Replace a file atomically.
+
+        Raise `SettingInvalid` if others can write to the directory, and `DiskFull` if little space is free.
+        """
         self._private()
+        require_space(self.directory, "What was read is not cached")
         with translate_disk_full():
             write_private(self.directory / place / name, content, lasting=False)  # no fsync: may be lost in a crash
 

@@ -27,7 +27,7 @@ from supply_chain.adapters.image.package_records import (
     read_installed_files,
 )
 from supply_chain.adapters.image.wheel import INVALID_WHEEL, read_wheel
-from supply_chain.concurrency import map_concurrently
+from supply_chain.concurrency import iterate_concurrently
 
 Files = Filesystem[FileContent]
 _Digests = Mapping[str, Container[bytes]]
@@ -52,6 +52,8 @@ UNSCANNED = (
 )
 MOST_PACKAGES = 2000
 """Maximum Python packages of an image."""
+MOST_PUBLISHED = 1_000_000
+"""Maximum files that package indexes published as these: a large source distribution may be named many times."""
 INTERPRETER = "Python"
 """Name in the metadata of an interpreter, which syft leaves out."""
 CODE = re.compile(r"\.(pyw?|pth|so)$", re.IGNORECASE)
@@ -241,7 +243,12 @@ def _find_published(
     wheels = list(_read_wheels(files, keeper, system))
     own = {each: wheel for wheel in wheels for each in packages if each.is_of(wheel)}
     others = [each for each in packages if each not in own]
-    of_index = dict(zip(others, map_concurrently(index.find, others), strict=True))
+    of_index, number = dict[InstalledPackage, Published](), 0
+    for package, published in zip(others, iterate_concurrently(index.find, others), strict=True):
+        of_index[package] = published
+        number += len(published.files) + len(published.sources)
+        if number > MOST_PUBLISHED:
+            raise ValueError(f"what is published as its Python packages has more than {MOST_PUBLISHED} files")
     return {**of_index, **{package: Published(files=wheel) for package, wheel in own.items()}}
 
 

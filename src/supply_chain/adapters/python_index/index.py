@@ -61,7 +61,7 @@ class PythonIndexes:
         if cached is not None and (stored := _decode(cached)) is not None:
             return stored
         published = self._find(package)
-        if published.files or published.sources:
+        if published.files:
             self.cache.write(*key, _encode(published))
         return published
 
@@ -70,9 +70,7 @@ class PythonIndexes:
         self.cache.forget_unused(UNUSED)
 
     def _key(self, package: InstalledPackage) -> tuple[str, str]:
-        asked = [FORMAT, self.urls, package.name, package.version, package.metadata.hex(), package.wheel.hex()]
-        name = hashlib.sha256(json.dumps(asked).encode()).hexdigest()
-        return name[:2], name[2:]
+        return _name(self.urls, package.name, package.version, package.metadata.hex(), package.wheel.hex())
 
     def _find(self, package: InstalledPackage) -> Published:
         try:
@@ -118,8 +116,16 @@ class PythonIndexes:
                 raise self._downloader.unusable(file.url, f"it is no valid wheel ({error})") from error
 
     def _read_source(self, file: IndexFile) -> Mapping[str, bytes]:
+        """Return the files of a source distribution; cached by its own digest, because metadata are as written."""
         if file.url not in self._sources:
-            self._sources[file.url] = self._download_source(file)
+            key = _name("source", file.url, file.sha256)
+            cached = self.cache.read(*key) if file.sha256 else None
+            published = _decode(cached) if cached is not None else None
+            if published is None:
+                published = Published(sources=self._download_source(file))
+                if file.sha256:
+                    self.cache.write(*key, _encode(published))
+            self._sources[file.url] = published.sources
         return self._sources[file.url]
 
     def _download_source(self, file: IndexFile) -> Mapping[str, bytes]:
@@ -156,6 +162,12 @@ class PythonIndexes:
 
 def _encode(published: Published) -> bytes:
     return json.dumps({"files": _in_hex(published.files), "sources": _in_hex(published.sources)}).encode()
+
+
+def _name(*asked: object) -> tuple[str, str]:
+    """Return subdirectory and name of a cache file."""
+    name = hashlib.sha256(json.dumps([FORMAT, *asked]).encode()).hexdigest()
+    return name[:2], name[2:]
 
 
 def _in_hex(digests: Mapping[str, bytes]) -> dict[str, str]:

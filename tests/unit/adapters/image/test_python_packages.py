@@ -376,6 +376,18 @@ def test_number_of_packages_is_limited(monkeypatch):
         read({**installed(), **more}, index(wheel()))
 
 
+def test_number_of_published_files_is_limited(monkeypatch):
+    """Each metadata may name a large source."""
+    other = {f"{DIRECTORY}/x.dist-info/METADATA": METADATA + b"\n"}
+    published = index(sources=SOURCE)
+    monkeypatch.setattr(python_packages, "MOST_PUBLISHED", 2 * len(SOURCE))
+    read({**installed(), **other}, published)
+
+    monkeypatch.setattr(python_packages, "MOST_PUBLISHED", 2 * len(SOURCE) - 1)
+    with pytest.raises(ValueError, match="more than"):
+        read({**installed(), **other}, published)
+
+
 def test_package_is_asked_for_once(monkeypatch):
     """Links and copies can give it many places."""
     of = index(wheel())

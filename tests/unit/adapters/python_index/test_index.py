@@ -7,6 +7,7 @@ import json
 import os
 import tarfile
 import zipfile
+from dataclasses import replace
 from urllib.parse import quote
 
 import httpx
@@ -199,12 +200,24 @@ def test_published_files_are_cached_and_others_are_not(of):
     asked = len(server.asked)
 
     assert [of(server).find(each) for each in (package(), package("1.0"))] == first
-    assert len(server.asked) == asked
+    assert [path for path, _ in server.asked[asked:]] == ["/simple/hat/"]
     of(server).find(package("3.0"))
     of(server).find(package("3.0"))
-    assert len(server.asked) == asked + 2
+    assert len(server.asked) == asked + 3
     assert of(server, "https://own.invalid/simple").find(package()) == first[0]
-    assert len(server.asked) > asked + 2
+    assert len(server.asked) > asked + 3
+
+
+def test_source_is_cached_once_for_all_metadata(of, tmp_path):
+    """Whoever makes an image can invent thousands, for one large source."""
+    server = Server({"hat-2.0.tar.gz": make_source()})
+    given = [replace(package(), metadata=sha(b"%d" % number)) for number in range(3)]
+
+    first = [of(server).find(each) for each in given]
+
+    assert [each.sources for each in first] == [{"src/hat/__init__.py": sha(MODULE), "PKG-INFO": sha(METADATA)}] * 3
+    assert [path for path, _ in server.asked].count("/f/hat-2.0.tar.gz") == 1
+    assert len([*(tmp_path / "cache").glob("*/*")]) == 1
 
 
 def test_damaged_cache_is_read_again(of, tmp_path):
