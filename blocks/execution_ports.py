@@ -212,7 +212,7 @@ class ExecutionPorts(TierPorts):
     ) -> Admitted[DeployFacts] | Refused | None:
         """Judge an image again if a verdict about it is published for an environment; return a changed verdict.
 
-        `current` is what is published; None: it is read. If nothing is published anew, the cluster follows what is:
+        `current` is what is published; None: it is read. If nothing is published again, the cluster follows what is:
         an earlier run may not have reached it.
         """
         read = partial(self.deploy_facts, ref, environment)
@@ -234,7 +234,7 @@ class ExecutionPorts(TierPorts):
     ) -> Admitted[DeployFacts] | Refused | None:
         """Judge an image again if its published admission for an environment ends soon; return the verdict then.
 
-        `current` is what is published; None: it is read. The flow lets clusters follow what is not published anew.
+        `current` is what is published; None: it is read. The flow lets clusters follow what is not published again.
         """
         read = partial(self.deploy_facts, ref, environment)
         max_age = self._max_age(environment.name)
