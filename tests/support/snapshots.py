@@ -238,37 +238,43 @@ def newest(*numbers: int) -> list[FleetImage]:
 
 @st.composite
 def snapshots(draw: st.DrawFn) -> RepositorySnapshot:
-    """Draw a snapshot of two applications and a base, with referrers, copies, indexes and decisions."""
-    numbers = range(1, draw(st.integers(2, 9)))
-    days = st.sampled_from([1, 13, 15, 25, 40, 100, 150, 400])
-    names = st.sampled_from(["curated/hello", "curated/shop", "curated/base/python"])
+    """Draw a snapshot of two applications and a base, with referrers, copies, indexes and decisions.
+
+    Most images are old and of one application, and most parts belong to one of them, so that plans remove some.
+    """
+    numbers = range(1, draw(st.integers(2, 9)) + 1)
+    days = st.sampled_from([1, 13, 15, 25, 40, 100, 150, *[400] * 7])
+    names = st.sampled_from([*["curated/hello"] * 4, "curated/shop", "curated/base/python"])
     images = [
         image(
             n, draw(days), repository=draw(names), passed=draw(st.sampled_from([True, True, False, None])),
             signed=draw(st.booleans()), tags=("t",) if draw(st.booleans()) else (),
-            pulled_at=ago(draw(days)) if draw(st.booleans()) else None,
-            status=draw(st.sampled_from(["ACTIVE", "ACTIVE", "ARCHIVED", "ACTIVATING"])),
-            exploited=draw(st.sampled_from([False, False, True])),
-            unreadable=draw(st.sampled_from(["", "", "", "damaged"])),
-            bases=tuple(draw(st.lists(st.sampled_from(numbers), max_size=2))),
-            running=(running(n, draw(days)),) if draw(st.integers(0, 5)) == 0 else (),
+            pulled_at=ago(draw(days)) if draw(st.integers(0, 3)) == 0 else None,
+            status=draw(st.sampled_from([*["ACTIVE"] * 8, "ARCHIVED", "ACTIVATING"])),
+            exploited=draw(st.integers(0, 7)) == 0,
+            unreadable=draw(st.sampled_from([*[""] * 7, "damaged"])),
+            bases=tuple(draw(st.sampled_from([*[()] * 4, (1,), (2, 3)]))),
+            running=(running(n, draw(days)),) if draw(st.integers(0, 9)) == 0 else (),
         )
         for n in numbers
     ]  # fmt: skip
     every = [*numbers, *range(100, 106), 999]
+    few = st.one_of(*[st.just([])] * 3, st.lists(st.sampled_from(every), max_size=2))
+    owners = [draw(st.sampled_from(numbers)) for _ in range(draw(st.integers(0, 6)))]
     parts = [
         part(
-            n, draw(days), repository=draw(names), subject=draw(st.sampled_from([None, *every])),
-            copy_of=draw(st.sampled_from([None, None, *numbers])),
-            children=tuple(draw(st.lists(st.sampled_from(every), max_size=2))),
+            n, draw(days), repository=images[owner - 1].ref.repository,
+            subject=draw(st.sampled_from([None, owner, owner, *every])),
+            copy_of=draw(st.sampled_from([None, None, owner, *numbers])),
+            children=tuple(draw(few)),
             guessed=draw(st.integers(0, 3)) == 0,
         )
-        for n in range(100, 100 + draw(st.integers(0, 6)))
+        for n, owner in enumerate(owners, start=100)
     ]  # fmt: skip
     parts += [
         member(
             each,
-            children=tuple(digest(c) for c in draw(st.lists(st.sampled_from(every), max_size=2))),
+            children=tuple(digest(c) for c in draw(few)),
             guessed=draw(st.integers(0, 3)) == 0,
         )
         for each in images
@@ -279,10 +285,10 @@ def snapshots(draw: st.DrawFn) -> RepositorySnapshot:
             st.builds(
                 deployed, st.sampled_from(numbers), days, st.sampled_from(["staging", "production"]),
                 st.sampled_from(["hello", "shop"]), st.sampled_from([None, *numbers]),
-            ), max_size=5,
+            ), max_size=draw(st.sampled_from([0, 0, 5])),
         )
     )  # fmt: skip
-    statuses = st.sampled_from([{}, {}, {"hold": "h"}, {"block": "b"}, {"unblock": "e"}, {"hold": "h", "block": "b"}])
+    statuses = st.sampled_from([*[{}] * 12, {"hold": "h"}, {"block": "b"}, {"unblock": "e"}, {"hold": "h", "block": "b"}])
     return snapshot_of(
         *images, parts=parts, deployments=deployments, standings={i.ref: stands(**draw(statuses)) for i in images}
     )

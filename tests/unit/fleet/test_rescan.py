@@ -267,7 +267,7 @@ def test_rescan_marks_registry_failure_as_retryable(fleet, ports, world, monkeyp
 
     monkeypatch.setattr(world.registry, "referrers", down)
 
-    assert all(each.retryable for each in rescan(fleet, ports))
+    assert [each.retryable for each in rescan(fleet, ports)] == [True] * len(fleet)
 
 
 def test_rescan_raises_for_failure_that_affects_all_images(fleet, ports, monkeypatch):
