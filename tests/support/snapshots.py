@@ -288,7 +288,9 @@ def snapshots(draw: st.DrawFn) -> RepositorySnapshot:
             ), max_size=draw(st.sampled_from([0, 0, 5])),
         )
     )  # fmt: skip
-    statuses = st.sampled_from([*[{}] * 12, {"hold": "h"}, {"block": "b"}, {"unblock": "e"}, {"hold": "h", "block": "b"}])
+    statuses = st.sampled_from(
+        [*[{}] * 12, {"hold": "h"}, {"block": "b"}, {"unblock": "e"}, {"hold": "h", "block": "b"}]
+    )
     return snapshot_of(
         *images, parts=parts, deployments=deployments, standings={i.ref: stands(**draw(statuses)) for i in images}
     )

@@ -218,16 +218,17 @@ def _compare_declared(contents: Contents, manifest: Service | Base) -> tuple[lis
 
 def _warn_uncompared(contents: Contents) -> list[str]:
     """Return a warning for each kind of packages that were not compared with what was published."""
-    warned = list[str]()
-    if contents.uncompared:
-        packages = pluralize(contents.uncompared, "Python package")
-        warned.append(f"{packages} in it not compared with a package index, as python_indexes names none")
-    if contents.uncompared_npm:
-        packages = pluralize(contents.uncompared_npm, "npm package")
-        warned.append(f"{packages} in it not compared with a registry, as npm_registries names none")
-    if contents.uncompared_debian:
-        packages = pluralize(contents.uncompared_debian, "Debian package")
-        warned.append(f"{packages} in it not compared with an archive, as debian_archives names none")
+    uncompared = (
+        (contents.uncompared, "Python", "python_indexes"),
+        (contents.uncompared_npm, "npm", "npm_registries"),
+        (contents.uncompared_debian, "Debian", "debian_archives"),
+    )
+    warned = [
+        f"The versions of {pluralize(number, f'{kind} package')} in it are compared with nothing: an operator can name "
+        f"{setting} in the workbench block"
+        for number, kind, setting in uncompared
+        if number
+    ]
     if contents.unknown:
         packages = pluralize(len(contents.unknown), "Debian package")
         named = ", ".join(truncate_lines(MOST_LISTED, contents.unknown))

@@ -97,7 +97,7 @@ def record(
     last = next(reversed(earlier), None)
     if isinstance(verdict, Admitted) and _overtaken(facts, earlier):
         raise _overtaken_error(facts, verdict.gate, "Run the same command again")
-    current = _summarize(verdict, facts, store.tier, now, max(now, last.at + INSTANT) if last else now)
+    current = _summarize(verdict, facts, store.tier, max(now, last.at + INSTANT) if last else now)
     publisher = _publisher(store)
     predicate = _find_predicate(current, last, verdict.gate, facts, publisher, now, newer_than)
 
@@ -179,7 +179,7 @@ def publish_refusal(
     refusal: Refused, facts: ImageFacts, store: EvidenceStore, now: datetime, published: Summary
 ) -> None:
     """Make a refusal the current verdict for enforcers in place of the published one, and record it nowhere else."""
-    verdict = _later_than(published.time_verified, _summarize(refusal, facts, store.tier, now, now))
+    verdict = _later_than(published.time_verified, _summarize(refusal, facts, store.tier, now))
     _publisher(store).prepare(facts.ref, verdict.predicate(), now)()
 
 
@@ -218,8 +218,8 @@ def _overtaken_error(facts: ImageFacts, gate: Gate, what_to_do: str) -> GateOver
     )
 
 
-def _summarize(verdict: Admitted[F] | Refused, facts: F, judge: TierName, now: datetime, at: datetime) -> Summary:
-    """Return a verdict of now as its tier signs it with the time `at`.
+def _summarize(verdict: Admitted[F] | Refused, facts: F, judge: TierName, at: datetime) -> Summary:
+    """Return a verdict as its tier signs it with the time `at`.
 
     A refusal rests on no provenance that no tier signed: that only raises the level of an admission. It may be of a
     tier whose key counts again later, and the rescan compares what the verdict rests on with what is verified then.

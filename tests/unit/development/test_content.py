@@ -10,6 +10,7 @@ from supply_chain.evidence.examination import Archive, Contradiction, Database, 
 from supply_chain.model.manifest import Review
 
 MIB = 1024**2
+UNCOMPARED = "The versions of {} in it are compared with nothing: an operator can name {} in the workbench block"
 WHERE = "in the image and in no file that the check secrets read"
 
 
@@ -104,7 +105,7 @@ def test_content_check_warns_of_packages_that_were_not_compared(checked):
     """An operator without a package index believes the packages' own records."""
     result = checked(uncompared=2)
 
-    assert result.warned == ("2 Python packages in it not compared with a package index, as python_indexes names none",)
+    assert result.warned == (UNCOMPARED.format("2 Python packages", "python_indexes"),)
     assert result.failed == ()
 
 
@@ -113,7 +114,7 @@ def test_content_check_warns_of_debian_packages_that_were_not_compared(checked):
     result = checked(uncompared_debian=1, unknown=("hat 1.0", "cap 2"))
 
     assert result.warned == (
-        "1 Debian package in it not compared with an archive, as debian_archives names none",
+        UNCOMPARED.format("1 Debian package", "debian_archives"),
         "2 Debian packages in it of versions that debian_archives lack, read as the application's: hat 1.0, cap 2",
     )
     assert result.failed == ()
@@ -123,7 +124,7 @@ def test_content_check_warns_of_npm_packages_that_were_not_compared(checked):
     """An operator without a registry believes the packages' metadata."""
     result = checked(uncompared_npm=1)
 
-    assert result.warned == ("1 npm package in it not compared with a registry, as npm_registries names none",)
+    assert result.warned == (UNCOMPARED.format("1 npm package", "npm_registries"),)
     assert result.failed == ()
 
 

@@ -9,7 +9,7 @@ import re
 import tarfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import accumulate
 from pathlib import Path
@@ -73,8 +73,6 @@ class Engine(Protocol):
         """Write an image as an OCI archive (a tar file); return False if it has more than `most` bytes."""
 
 
-Layer = Callable[[], AbstractContextManager[IO[bytes]]]
-"""Opens an unpacked layer, which can be read once."""
 IsSearched = Callable[[str, str | None], bool]
 """Returns whether another check searches a file of this SHA-256 for secrets; with a path, as it is searched there."""
 

@@ -357,7 +357,7 @@ def _adopt_object(workload: Workload, document: Document, ours: Mapping[tuple[st
         },
     }
     if kind == DEPLOYMENTS.name:
-        adopted["spec"] = _adopt_deployment(workload, document["spec"], ours[kind, workload.name]["spec"])
+        adopted["spec"] = _adopt_deployment(document["spec"], ours[kind, workload.name]["spec"])
     elif kind == SERVICES.name:
         adopted["spec"] = {
             **document["spec"],
@@ -374,7 +374,7 @@ def _adopt_object(workload: Workload, document: Document, ours: Mapping[tuple[st
     return adopted
 
 
-def _adopt_deployment(workload: Workload, spec: Mapping[str, Any], hardened: Mapping[str, Any]) -> Mapping[str, Any]:
+def _adopt_deployment(spec: Mapping[str, Any], hardened: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return the specification of a Deployment with what the environment decides."""
     metadata, own_metadata = spec["template"].get("metadata") or {}, hardened["template"]["metadata"]
     pod, own = spec["template"]["spec"], hardened["template"]["spec"]
