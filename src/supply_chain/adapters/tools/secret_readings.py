@@ -39,6 +39,18 @@ BEARER = re.compile(
     re.IGNORECASE,
 )
 """A token in the header of a request (RFC 6750, 2.1)."""
+ELEMENT = re.compile(
+    r"<(?P<name>[\w.:-]{0,60}(?:password|passwd|passphrase))>(?P<before>\s{0,80})(?P<value>[^<>\s\"]{1,200})(?=\s{0,80}</)",
+    re.IGNORECASE,
+)
+"""A password in an element of XML."""
+ACCOUNT = re.compile(
+    r"(?P<before>\bIDENTIFIED\s{1,9}(?:WITH\s{1,9}\w{1,40}\s{1,9})?BY"
+    r"|\b(?:CREATE|ALTER)\s{1,9}(?:ROLE|USER|LOGIN)\b[^;'\n]{1,200}?\bPASSWORD(?:\s{0,9}=)?)"
+    r"\s{1,9}'(?P<value>[^'\"\n]{1,200})'",
+    re.IGNORECASE,
+)
+"""A password of an account in SQL."""
 OPTION = re.compile(
     r"(?<=[\s\"',])(?P<name>-[uUp]|--(?:(?:proxy-)?user|password)(?=[\s=\"',]))[ \t=\"',]{0,8}"
     r"(?P<value>[^\s\"'`;|&,=-][^\s\"'`;|&<>,]{0,199})"
@@ -77,6 +89,8 @@ def read_otherwise(text: str) -> str:
     changed = PGPASS.sub(_name_password, changed)
     changed = BASIC.sub(_decode_basic, changed)
     changed = BEARER.sub(_name_token, changed)
+    changed = ELEMENT.sub(_name_element, changed)
+    changed = ACCOUNT.sub(_name_account, changed)
     changed = OPTION.sub(_name_argument, changed)
     changed = "".join(_name_values(part) if SECRET.search(part) else part for part in OBJECT.split(changed))
     return changed if changed != text else ""
@@ -123,6 +137,14 @@ def _name_token(match: re.Match[str]) -> str:
     value = match["value"]
     random = re.search(r"\d", value) and re.search(r"[A-Za-z]", value) and not _is_placeholder(value)
     return "\n" * match[0].count("\n") + f'token_password: "{value}"' if random else match[0]
+
+
+def _name_element(match: re.Match[str]) -> str:
+    return match[0] if _is_placeholder(match["value"]) else f'{match["before"]}password: "{match["value"]}"'
+
+
+def _name_account(match: re.Match[str]) -> str:
+    return match[0] if _is_placeholder(match["value"]) else f'{match["before"]} password: "{match["value"]}"'
 
 
 def _name_argument(match: re.Match[str]) -> str:

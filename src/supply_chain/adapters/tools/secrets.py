@@ -38,7 +38,7 @@ LARGEST = 5 * 1024 * 1024
 BATCH = 32 * 1024 * 1024
 """Bytes of copies after which they are scanned and removed. The last copy may exceed it."""
 
-SECRETS_VERSION = "11"
+SECRETS_VERSION = "12"
 """Version of this search. Raise it when more is searched, so that files that were checked before are checked again."""
 
 EVERY_FILE = [
