@@ -29,11 +29,11 @@ from supply_chain.adapters.image.configuration import (
 from supply_chain.adapters.image.distribution import examine, is_text_database
 from supply_chain.adapters.image.file_content import HEAD, MACHINES, ContentStore, FileContent, read_file
 from supply_chain.adapters.image.filesystem import Filesystem, escape_path
-from supply_chain.adapters.image.npm_packages import describes_package
+from supply_chain.adapters.image.npm_packages import is_npm_metadata
 from supply_chain.adapters.image.package_records import LARGEST_RECORD, InstalledFiles, is_record
 from supply_chain.adapters.image.packaged_files import PackagedFiles
 from supply_chain.adapters.image.packages import NO_SOURCES, PackageSources, read_packages, read_system_packages
-from supply_chain.adapters.image.python_packages import describes_packages, read_python_packages
+from supply_chain.adapters.image.python_packages import is_python_metadata, read_python_packages
 from supply_chain.adapters.image.python_sources import (
     COMPILED,
     LARGEST_MODULE,
@@ -315,7 +315,7 @@ class _Image:
 
 def _most_stored(path: str) -> int:
     """Return the maximum bytes of a file with which its content is stored."""
-    if is_record(path) or describes_packages(path) or describes_package(path) or is_text_database(path):
+    if is_record(path) or is_python_metadata(path) or is_npm_metadata(path) or is_text_database(path):
         return LARGEST_RECORD
     module = MODULE.search(path) or STARTUP_FILE.search(path) or COMPILED.search(path)
     return LARGEST_MODULE if module else HEAD

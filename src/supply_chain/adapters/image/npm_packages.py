@@ -48,7 +48,7 @@ CONCURRENT = 8
 """Maximum packages that the registries are asked for at a time."""
 
 
-def describes_package(path: str) -> bool:
+def is_npm_metadata(path: str) -> bool:
     """Return whether the content of a file with this path says what npm package there is."""
     return posixpath.basename(path) == METADATA
 

@@ -62,7 +62,7 @@ WHEEL = re.compile(r"/usr/share/python-wheels/[^/]+\.whl")
 MOST_NAMED = 3
 
 
-def describes_packages(path: str) -> bool:
+def is_python_metadata(path: str) -> bool:
     """Return whether the content of a file with this path says what Python packages there are."""
     return bool(METADATA.fullmatch(path) or CONDA.fullmatch(path) or WHEEL.fullmatch(path))
 

@@ -15,7 +15,7 @@ from supply_chain.adapters.image.python_packages import (
     REMEDY,
     InstalledPackage,
     Published,
-    describes_packages,
+    is_python_metadata,
     parse_metadata,
     read_python_packages,
 )
@@ -441,7 +441,7 @@ def test_ambiguous_metadata_are_refused(content):
 )
 def test_metadata_are_recognised_by_their_path(path, matches):
     """These are the paths at which syft reads metadata."""
-    assert describes_packages(path) is matches
+    assert is_python_metadata(path) is matches
 
 
 @pytest.mark.parametrize("has_index", [True, False])
