@@ -71,7 +71,7 @@ class ImageNames:
             return name, None
         if reference.startswith(f"{self.host}/") or name.startswith(OWN):
             raise DockerfileRefused(
-                f"The Dockerfile takes in {reference}, an image of this chain that is not a base.\n"
+                f"The Dockerfile takes in {reference}, an image of this chain that is not below `curated/base/`.\n"
                 "Build on a base (`curated/base/…`), or copy what you need of it into the source."
             )
         registry = reference.partition("/")[0]

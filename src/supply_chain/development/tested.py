@@ -57,7 +57,8 @@ def judge_tests(
 def _by_report(path: str, report: bytes | None, before: bytes | None) -> Tested:
     if report is None:
         return Tested(
-            False, failed=f"there is no report at {path} (test.report); paths of runtime.writable are lost at the end"
+            False,
+            failed=f"there is no regular file at {path} (test.report); paths of runtime.writable are lost at the end",
         )
     if report == before:
         return Tested(False, failed=f"its report {path} is the one that the image brought before the run (test.report)")

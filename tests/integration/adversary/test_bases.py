@@ -120,7 +120,7 @@ def test_blocked_base_cannot_be_pulled_or_built_on_by_any_name(
         ran = list(pool.map(lambda source: cscm("build", str(source), "--json"), sources))
 
     for name, each in zip(blocked.names, ran, strict=True):
-        why = "blocked by ann" if name == blocked.base else "an image of this chain that is not a base"
+        why = "blocked by ann" if name == blocked.base else "an image of this chain that is not below `curated/base/`"
         assert each.status != 0 and why in each.stderr, (name, each.stderr)
 
 

@@ -262,7 +262,7 @@ def test_image_of_this_chain_that_is_no_base_is_refused(bases, name):
     """Images of other teams have passed no gate, and anyone can use the same name on Docker Hub."""
     name = f"{name}@{UPSTREAM}"
 
-    with pytest.raises(DockerfileRefused, match="not a base"):
+    with pytest.raises(DockerfileRefused, match="not below `curated"):
         bases.resolve(name, (name,))
 
 

@@ -613,7 +613,11 @@ def test_known_runner_records_number_of_tests():
         (b"<testsuite><testcase/></testsuite>", True, None),
         (b"<testsuite><testcase><error/></testcase></testsuite>", False, "tells of 1 failed tests"),
         (b"rubbish", False, "cannot be read"),
-        (None, False, "there is no report at /report.xml (test.report); paths of runtime.writable are lost at the end"),
+        (
+            None,
+            False,
+            "there is no regular file at /report.xml (test.report); paths of runtime.writable are lost at the end",
+        ),
     ],
 )
 def test_declared_report_decides_test_result(content, shows_tests, failed):
