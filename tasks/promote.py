@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import cache, partial
 
 from blocks.curation_ports import CurationPorts
@@ -13,6 +14,7 @@ from blocks.tier_ports import TierPorts
 from orchestration.events import emit, event_id, is_recorded
 from orchestration.soaks import read_soaking
 from orchestration.steps import in_thread, step
+from supply_chain.errors import UNREADABLE
 from supply_chain.evidence.approval import Approval, last_denial, to_sign
 from supply_chain.evidence.break_glass import BreakGlass, break_glass_uses
 from supply_chain.evidence.clock import INSTANT
@@ -36,10 +38,11 @@ POLL = 1
 async def await_evidence_step(ref: ImageRef, ports: CurationPorts, seconds: float) -> bool:
     """Wait for the evidence of an image that is still being signed; return whether a promotion can go on."""
     store, until = ports.evidence, time.monotonic() + seconds
-    if await in_thread(store.verified, ref, TierName.DEVELOPMENT, PROVENANCE):
-        return True
+    with suppress(*UNREADABLE):  # the image may be superseded all the same
+        if await in_thread(store.verified, ref, TierName.DEVELOPMENT, PROVENANCE):
+            return True
     if not (await in_thread(plan_curation, ref, ports.repositories, store)).awaits_evidence:
-        return True  # a newer image was pushed, and no evidence is needed to say so
+        return True  # a newer image was pushed
     while time.monotonic() < until:
         if await in_thread(store.verified, ref, TierName.DEVELOPMENT, PROVENANCE):
             return True

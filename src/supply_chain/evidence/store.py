@@ -69,7 +69,10 @@ class Referrers(Protocol):
     """What the store needs from a registry. Content that cannot be read is an error and never counts as missing."""
 
     def referrers(self, subject: ImageRef) -> tuple[Referrer, ...]:
-        """Return all referrers of an image; raise `RegistryFailed` if the registry cannot list them."""
+        """Return all referrers of an image.
+
+        Raise `RegistryFailed` if the registry cannot list them, and `EvidenceInvalid` if its list cannot be read.
+        """
 
     def attach(self, subject: ImageRef, artifact_type: str, content: bytes, annotations: Mapping[str, str]) -> Digest:
         """Push `content` as the only layer of a referrer of `subject` and return the referrer's digest."""
@@ -260,7 +263,8 @@ class EvidenceStore:
         for part in (attached[start : start + PART] for start in range(0, len(attached), PART)):
             layers = map_concurrently(lambda r: self.referrers.layer(subject.with_digest(r.digest)), part, self.wide)
             sizes = {layer.digest: layer.size for layer in layers if isinstance(layer, Descriptor)}
-            for digests in _split_by_size({digest: sizes[digest] for digest in sorted(sizes.keys() - opened.keys())}):
+            new, most = sorted(sizes.keys() - opened.keys()), min(PART_BYTES, self.most_bytes)
+            for digests in _split_by_size({digest: sizes[digest] for digest in new}, most):
                 contents = map_concurrently(lambda d: self._opened(subject.repository, d), digests, self.wide)
                 for digest, (content, size) in zip(digests, contents, strict=True):
                     opened[digest] = content
@@ -269,7 +273,7 @@ class EvidenceStore:
                     else:
                         statements.add(content.identity)
                 if read > self.most_bytes:
-                    raise _flooded(subject, len(opened), read)
+                    raise _flooded(subject, len(opened) - len(statements), read)
             weighed += [(r, _weighed(subject, r, layer, opened)) for r, layer in zip(part, layers, strict=True)]
             counted |= {signed.identity for _, signed in weighed[-len(part) :] if isinstance(signed, _Signed)}
             others = sum(isinstance(content, _Attached) for _, content in weighed)
@@ -303,13 +307,16 @@ class EvidenceStore:
         return _Signed(read_statement(envelope, where), signers, len(bundle))
 
 
-def _split_by_size(sizes: Mapping[Digest, int]) -> Iterator[list[Digest]]:
-    """Yield these digests in parts of at most `PART_BYTES`, by the sizes that manifests state, or of one digest."""
-    part, room = list[Digest](), PART_BYTES
+def _split_by_size(sizes: Mapping[Digest, int], most: int) -> Iterator[list[Digest]]:
+    """Yield these digests in parts of at most `most` bytes, by the sizes that manifests state, or of one digest.
+
+    Manifests may state less, so that a part has at most `SIDE_BY_SIDE` digests.
+    """
+    part, room = list[Digest](), most
     for digest, size in sizes.items():
-        if part and size > room:
+        if part and (size > room or len(part) == SIDE_BY_SIDE):
             yield part
-            part, room = [], PART_BYTES
+            part, room = [], most
         part.append(digest)
         room -= size
     if part:

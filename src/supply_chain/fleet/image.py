@@ -149,9 +149,12 @@ class FleetImage(Model):
 
     @property
     def released(self) -> bool:
-        """Whether the image is released: signed, and admitted by the last verdict of the release gate."""
-        last = self.last(Gate.RELEASE)
-        return self.signed and last is not None and last.passed
+        """Whether the image is released: signed, admitted by the last verdict of the release gate.
+
+        A last verdict of the intake gate has to admit it too.
+        """
+        intake, release = self.last(Gate.INTAKE), self.last(Gate.RELEASE)
+        return self.signed and release is not None and release.passed and (intake is None or intake.passed)
 
     def last(self, gate: Gate) -> Judgement | None:
         """Return the last verdict of a gate; if two have the same time, a refusal counts."""

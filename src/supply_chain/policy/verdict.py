@@ -111,7 +111,7 @@ def record(
     def attach_all() -> Digest:
         where = verdict_places(facts.ref, verdict.gate, admitted=isinstance(verdict, Admitted))
         if isinstance(verdict, Refused):  # also beside an earlier admission, where builds read the last verdict
-            where += tuple(place for place in places.difference(where) if read_before(place))
+            where = (*(place for place in places.difference(where) if read_before(place)), *where)
         return [ensure_attached(place) for place in reversed(where)][-1]
 
     def prepare() -> Callable[[], None]:

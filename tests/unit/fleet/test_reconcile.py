@@ -76,7 +76,7 @@ def test_refresh_reads_verdict_added_later(fleet, where):
     assert len(image.judgements) == len(before.judgements) + 1
     assert image.last(gate).passed is False
     assert [reason.code for reason in image.last(gate).reasons] == ["x"]
-    assert image.released is (gate is not Gate.RELEASE)
+    assert image.released is (gate is Gate.DEPLOY)
 
 
 def test_refresh_tolerates_missing_sbom_of_missing_image_only(fleet, monkeypatch):

@@ -39,8 +39,8 @@ words = st.sampled_from(
 
 @given(st.one_of(st.binary(max_size=200), st.lists(pieces, max_size=20).map(lambda each: "".join(each).encode())))
 def test_any_text_is_python_or_not(content: bytes) -> None:
-    """What is Python imports something, runs a text or states its encoding."""
-    assert not is_python_text(content) or any(word in content for word in (b"import", b"eval", b"exec", b"coding"))
+    """What is Python imports something, or states its encoding."""
+    assert not is_python_text(content) or b"import" in content or b"coding" in content
 
 
 @given(st.lists(words, max_size=12), st.text(max_size=20))
@@ -52,7 +52,7 @@ def test_any_configuration_is_read(command: list[str], text: str) -> None:
     assert started.scripts == frozenset() and "" not in started.code
 
 
-@pytest.mark.parametrize("between", [".", " . ", "\t.\f", "\\\n.\\\r\n", ".é."])
+@pytest.mark.parametrize("between", [".", " . ", "\t.\f", "\\\n.\\\r\n", ".é.", ".a\u0301.", ".℘."])
 def test_long_dotted_name_is_python_and_is_not_parsed(between: str) -> None:
     """The parser would take gigabytes for it; a name of the usual length is parsed."""
     name = f"a{between}" * 100

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from supply_chain.adapters.files.free_space import require_space
+from supply_chain.adapters.files.free_space import find_shortage
 from supply_chain.errors import SettingInvalid
 from supply_chain.scratch import translate_disk_full, write_private
 
@@ -42,12 +42,13 @@ class PrivateFiles:
             return opened.read()
 
     def write(self, place: str, name: str, content: bytes) -> None:
-        """Replace a file atomically.
+        """Replace a file atomically; do nothing where little space is free, because others need it.
 
-        Raise `SettingInvalid` if others can write to the directory, and `DiskFull` if little space is free.
+        Raise `SettingInvalid` if others can write to the directory.
         """
         self._private()
-        require_space(self.directory, "What was read is not cached")
+        if find_shortage(self.directory):
+            return
         with translate_disk_full():
             write_private(self.directory / place / name, content, lasting=False)  # no fsync: may be lost in a crash
 

@@ -13,7 +13,7 @@ from supply_chain.adapters.image.secret_forms import find_secret_patterns
 
 NAME = re.compile(r"[\w./-]{1,100}")
 """Name of a variable or label that is repeated in a finding."""
-USER_ID = re.compile(r"[+-]?[0-9]{1,18}")
+NUMBER = re.compile(r"[+-]?[0-9]+")
 """A number as container engines read it."""
 CODE_VARIABLES = ("BASH_ENV", "LD_AUDIT", "LD_PRELOAD")
 """Variables that name code for every program, or every script of bash (ld.so(8), bash(1))."""
@@ -53,17 +53,20 @@ def list_code_variables(config: Mapping[str, Any]) -> tuple[str, ...]:
 def runs_as_root(config: Mapping[str, Any], accounts: bytes | None) -> bool:
     """Return whether an engine runs an image as root by its configuration alone, or may do so.
 
-    `accounts` is the image's passwd(5); None: it cannot be read. Engines take the first line with the user's name, in
-    which what is no number counts as 0; without one, the name is a number (moby/sys/user, `GetExecUser`).
+    `accounts` is the image's passwd(5); None: it cannot be read. A number is an id; engines find another name in its
+    first line with that name, where what is no number counts as 0 (moby/sys/user, `GetExecUser`).
     """
-    name = ((config.get("config") or {}).get("User") or "0").partition(":")[0]
+    name = ((config.get("config") or {}).get("User") or "").partition(":")[0] or "0"
+    if NUMBER.fullmatch(name):
+        return _is_zero(name)
     lines = (line.strip().split(":") for line in (accounts or b"").decode("utf-8", "replace").split("\n"))
     ids = ([*fields, "", ""][2] for fields in lines if fields[0] == name)
-    if (number := next(ids, None)) is not None:
-        return not USER_ID.fullmatch(number) or int(number) == 0
-    if not USER_ID.fullmatch(name):
-        return accounts is None
-    return int(name) == 0
+    number = next(ids, None)
+    return accounts is None if number is None else not NUMBER.fullmatch(number) or _is_zero(number)
+
+
+def _is_zero(number: str) -> bool:
+    return not number.lstrip("+-").strip("0")
 
 
 def search_configuration(config: bytes, settings: Sequence[str]) -> Iterator[tuple[int, str]]:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import ast
-import io
+import codecs
 import posixpath
 import re
 import shlex
-import tokenize
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
@@ -49,10 +48,11 @@ SHEBANG = re.compile(rb"#!.*(python|pypy|env\b.*\$)")
 """First line of a program that Python runs, or `env` runs what a variable names."""
 QUOTING = re.compile(rb"[\"'\\]")
 """What `env -S` removes from the words that it splits."""
-RUNS = re.compile(r"\bimport\b|\b(?:eval|exec)\b")
-"""A word without which a text of Python is not dangerous by itself."""
-RUNNERS = ("eval", "exec")
-"""Built-in functions that run a text."""
+IMPORT = re.compile(r"\bimport\b")
+ENCODING = re.compile(
+    rb"(?:[ \t\f]*+(?:#[^\r\n]*+)?(?:\r\n?|\n))?[ \t\f]*+#[^\r\n]*?coding[:=][ \t]*+(?P<name>[-_.a-zA-Z0-9]++)"
+)
+"""The encoding of a text of Python, in its first or second line (PEP 263)."""
 SLOW_ENCODINGS = ("idna", "punycode")
 """Encodings of Python whose decoders take time that grows with the square of a text."""
 MOST_ARGUMENTS = 100
@@ -62,12 +62,12 @@ LONGEST_WORD = 64 * 1024
 LARGEST_TEXT = 256 * 1024
 """Maximum bytes of a text that is parsed to find out whether it is Python."""
 SPACE = r"(?:[ \t\f]|\\(?:\r\n?|\n))*+"
-DOTTED = re.compile(r"(?:\." + SPACE + r"[^\W\d]\w*+" + SPACE + r")++")
+DOTTED = re.compile(r"(?:\." + SPACE + r"[A-Za-z_\x80-\U0010ffff][\w\x80-\U0010ffff]*+" + SPACE + r")++")
 """The parts of a dotted name after the first one, also over several lines. Each match begins where the last one ended.
 """
 MOST_PARTS = 100
 """Maximum parts of a dotted name that is parsed: the parser's memory grows with the square of their number."""
-INVALID_ESCAPE = re.compile(r"\\([^\n\r'\"\\])|\\[\s\S]")
+INVALID_ESCAPE = re.compile(r"\\([^\n\r'\"\\NUux])|\\[\s\S]")
 """A backslash, and what follows it; the group is a character that a string can have alone."""
 MOST_SOURCES, MOST_BYTES = 2000, 8 * 1024 * 1024
 """Maximum files that are read, and their maximum bytes."""
@@ -94,23 +94,25 @@ def select_startup_lines(content: bytes) -> bytes:
 
 
 def is_python_text(content: bytes) -> bool:
-    """Return whether a text of at most `LARGEST_TEXT` bytes is Python that imports something, or runs a text.
+    """Return whether a text of at most `LARGEST_TEXT` bytes is Python that imports something.
 
-    Its encoding is the one that it states (PEP 263). A text in one of `SLOW_ENCODINGS`, and one with a name of more
-    than `MOST_PARTS` parts, counts as Python, and is not parsed.
+    Its encoding is the one that it states. A text in one of `SLOW_ENCODINGS`, and one with a name of more than
+    `MOST_PARTS` parts, counts as Python, and is not parsed.
     """
     if len(content) > LARGEST_TEXT:
         return False
+    content = content.removeprefix(codecs.BOM_UTF8)
+    stated = ENCODING.match(content)
     try:
-        encoding, _ = tokenize.detect_encoding(io.BytesIO(content).readline)
+        encoding = codecs.lookup(stated["name"].decode() if stated else "utf-8").name
         text = "" if encoding in SLOW_ENCODINGS else content.decode(encoding)
-    except (SyntaxError, ValueError, LookupError):
+    except (ValueError, LookupError):
         return False
-    return encoding in SLOW_ENCODINGS or _runs_code(text)
+    return encoding in SLOW_ENCODINGS or _imports(text)
 
 
-def _runs_code(text: str) -> bool:
-    if not RUNS.search(text):
+def _imports(text: str) -> bool:
+    if not IMPORT.search(text):
         return False
     if any(match.group().count(".") >= MOST_PARTS for match in DOTTED.finditer(text)):
         return True
@@ -118,11 +120,7 @@ def _runs_code(text: str) -> bool:
         tree = ast.parse(INVALID_ESCAPE.sub(lambda escape: escape[1] or escape[0], text))
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return False
-    return any(
-        isinstance(node, ast.Import | ast.ImportFrom)
-        or (isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in RUNNERS)
-        for node in ast.walk(tree)
-    )
+    return any(isinstance(node, ast.Import | ast.ImportFrom) for node in ast.walk(tree))
 
 
 @dataclass(frozen=True)

@@ -44,10 +44,12 @@ ELEMENT = re.compile(
     re.IGNORECASE,
 )
 """A password in an element of XML."""
+NO_PASSWORD = re.compile(r"(?:true|false|yes|no|\d+|\?)$|@", re.IGNORECASE)
+"""A setting or a parameter in place of a password."""
 ACCOUNT = re.compile(
     r"(?P<before>\bIDENTIFIED\s{1,9}(?:WITH\s{1,9}\w{1,40}\s{1,9})?BY"
     r"|\b(?:CREATE|ALTER)\s{1,9}(?:ROLE|USER|LOGIN)\b[^;'\n]{1,200}?\bPASSWORD(?:\s{0,9}=)?)"
-    r"\s{1,9}'(?P<value>[^'\"\n]{1,200})'",
+    r"(?P<gap>\s{1,9})'(?P<value>[^'\"\n]{1,200})'",
     re.IGNORECASE,
 )
 """A password of an account in SQL."""
@@ -140,11 +142,13 @@ def _name_token(match: re.Match[str]) -> str:
 
 
 def _name_element(match: re.Match[str]) -> str:
-    return match[0] if _is_placeholder(match["value"]) else f'{match["before"]}password: "{match["value"]}"'
+    value = match["value"]
+    return match[0] if NO_PASSWORD.match(value) or _is_placeholder(value) else f'{match["before"]}password: "{value}"'
 
 
 def _name_account(match: re.Match[str]) -> str:
-    return match[0] if _is_placeholder(match["value"]) else f'{match["before"]} password: "{match["value"]}"'
+    before, value = f"{match['before']}{match['gap']}", match["value"]
+    return match[0] if NO_PASSWORD.match(value) or _is_placeholder(value) else f'{before}password: "{value}"'
 
 
 def _name_argument(match: re.Match[str]) -> str:

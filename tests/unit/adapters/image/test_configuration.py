@@ -40,7 +40,10 @@ ACCOUNTS = b"app:x:10001:10001::/:/bin/sh\n svc:x:0:0::/:/bin/sh\napp:x:0:0::/:\
         ("svc:10001", ACCOUNTS, True),
         ("bare", ACCOUNTS, True),
         ("odd", ACCOUNTS, True),
-        ("7", ACCOUNTS, True),
+        ("7", ACCOUNTS, False),
+        ("0", b"0:x:10001:10001::/:\n", True),
+        (19 * "0", b"", True),
+        (":10001", b"x", True),
         ("root", None, True),
     ],
 )

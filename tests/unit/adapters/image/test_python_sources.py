@@ -24,7 +24,7 @@ from supply_chain.adapters.image.python_sources import (
 )
 from tests.support.filesystem import lay_files
 
-CODE = b"run(input())\n"
+CODE = b"eval(input())\n"
 
 
 def find(contents, links=None, checked=(), checkpoint=lambda: None, config=None, system=NOTHING_COMPARED):
@@ -64,8 +64,12 @@ TEXTS = {
     "slow encoding": (b"\n# -*- coding: punycode -*-\n", True),
     "unknown encoding": (b"# coding: no-such\nimport os\n", False),
     "encoding of bytes": (b"# coding: zlib\nimport os\n", False),
-    "text that is run": (b"x = [eval(y) for y in z]\n", True),
-    "text that is run by a method": (b"x.exec('y')\nexec\n", False),
+    "slow encoding by another name": (b"# coding: Punycode-\n", True),
+    "encoding in a line that is none": (b"# coding: latin-1 \xe9\nimport os\n", True),
+    "encoding in the second line": (b"# \xe9\r# coding: latin-1\rimport os\r", True),
+    "encoding in the third line": (b"# a\n# b\n# coding: latin-1\nimport os # \xe9\n", False),
+    "escape of another language": (b'import Foundation\nprint("\\u{1F600}")\n', False),
+    "R": (b"x <- eval(parse(text = y))\n", False),
     "zero byte": (b"import os\n\0", False),
     "nested": (b"import os\n" + b"(" * 100_000, False),
     "operators": (b"import os\n" + b"-" * 100_000 + b"1", False),
@@ -73,7 +77,7 @@ TEXTS = {
 
 
 @pytest.mark.parametrize("name", TEXTS)
-def test_text_is_python_if_it_parses_and_imports_or_runs_a_text(name):
+def test_text_is_python_if_it_parses_and_imports(name):
     """Few other texts do both."""
     content, expected = TEXTS[name]
 
@@ -157,7 +161,7 @@ def test_python_that_any_program_gets_is_found(config):
         ({"Cmd": ["python3", "-c"]}, []),
         ({"Cmd": ["python3", "-m", "timeit", "-s", "import os", "os.kill(1, 9)"]}, ["import os"]),
         ({"Env": ["PROGRAM=import os", "COMMAND=python3 -c 'a = 1'", "PATH=/bin"]}, ["import os", "a = 1"]),
-        ({"Cmd": ["node", "-c", "a(x)"]}, []),
+        ({"Cmd": ["node", "-c", "eval(x)"]}, []),
         (None, []),
     ],
 )

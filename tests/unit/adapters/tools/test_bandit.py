@@ -300,7 +300,7 @@ def test_link_with_a_name_of_python_makes_its_target_python(tmp_path: Path):
     """Python imports `helper.py`, which leads to a text; a chain of links and another directory change nothing."""
     for name in ("app/helper.txt", "app/chain", "app/other.txt", "app/lib"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_text("x = '/tmp/y'\n")
+        (tmp_path / name).write_text("eval(input())\n")
     (tmp_path / "app" / "link").symlink_to("chain")
     for link, target in (("helper.py", "helper.txt"), ("b.pyw", "link"), ("c.PY", "/nowhere"), ("d.pyc", "lib")):
         (tmp_path / "app" / link).symlink_to(target)

@@ -32,6 +32,7 @@ FORMS = {
     "d.xml": ('<a>\n<add key="DbPassword" value="{}"/>\n</a>\n', 2, WORD),
     "element.xml": ("<db>\n<user>sa</user>\n<db.Password>\n  {}\n</db.Password>\n</db>\n", 4, WORD),
     "account.sql": ("-- a\nCREATE USER x IDENTIFIED BY '{}';\n", 2, WORD),
+    "lines.sql": ("-- a\nCREATE USER x IDENTIFIED BY\n  '{}';\n\n", 3, WORD),
     "role.sql": ("alter role x with login\tpassword '{}';\n", 1, WORD),
     ".netrc": ("machine a.example\n  login bob\n  password {}\n", 3, WORD),
     ".pgpass": ("# mine\ndb.example:5432:orders:bob:{}\n", 2, WORD),
