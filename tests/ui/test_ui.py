@@ -180,13 +180,13 @@ def test_refused_chain_shows_state_refused_and_every_reason(ui: Ui, careless: st
     ui.open(f"runs/flow-run/{careless}")
     ui.shows("chain careless", "refused: dockerfile.failed: line 3:")
     ui.tab("Details")
-    ui.shows("State Message refused at the intake gate: dependencies.critical")
+    ui.shows("State Message refused at the intake gate: content.failed, dependencies.critical")
     assert ui.page.get_by_text("Refused", exact=True).first.is_visible()
     *reasons, last = _reasons(ui, careless)
     ui.open(ui.artifact(careless, "run-report-careless"))
 
-    assert last == "and 1 more" and len({reason.partition(": ")[0] for reason in reasons}) >= 5
-    ui.shows("Refused at the intake gate, policy sha256:", f"for {len(reasons) + 1} reasons:")
+    assert last == "and 2 more" and len({reason.partition(": ")[0] for reason in reasons}) >= 5
+    ui.shows("Refused at the intake gate, policy sha256:", f"for {len(reasons) + 2} reasons:")
     ui.shows("Running Nowhere from this run.", last, *(reason.replace(": ", " ", 1) for reason in reasons))
 
 
