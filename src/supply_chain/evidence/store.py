@@ -264,7 +264,7 @@ class EvidenceStore:
             layers = map_concurrently(lambda r: self.referrers.layer(subject.with_digest(r.digest)), part, self.wide)
             sizes = {layer.digest: layer.size for layer in layers if isinstance(layer, Descriptor)}
             new, most = sorted(sizes.keys() - opened.keys()), min(PART_BYTES, self.most_bytes)
-            for digests in _split_by_size({digest: sizes[digest] for digest in new}, most):
+            for digests in _split_by_size({digest: sizes[digest] for digest in new}, most, self.wide):
                 contents = map_concurrently(lambda d: self._opened(subject.repository, d), digests, self.wide)
                 for digest, (content, size) in zip(digests, contents, strict=True):
                     opened[digest] = content
@@ -307,14 +307,14 @@ class EvidenceStore:
         return _Signed(read_statement(envelope, where), signers, len(bundle))
 
 
-def _split_by_size(sizes: Mapping[Digest, int], most: int) -> Iterator[list[Digest]]:
+def _split_by_size(sizes: Mapping[Digest, int], most: int, wide: int) -> Iterator[list[Digest]]:
     """Yield these digests in parts of at most `most` bytes, by the sizes that manifests state, or of one digest.
 
-    Manifests may state less, so that a part has at most `SIDE_BY_SIDE` digests.
+    Manifests may state less, so that a part has at most `wide` digests.
     """
     part, room = list[Digest](), most
     for digest, size in sizes.items():
-        if part and (size > room or len(part) == SIDE_BY_SIDE):
+        if part and (size > room or len(part) == wide):
             yield part
             part, room = [], most
         part.append(digest)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 
 from supply_chain.concurrency import iterate_concurrently
 from supply_chain.errors import UNREADABLE, EvidenceFlooded
@@ -67,7 +68,7 @@ def missed_curations(images: Images, store: EvidenceStore, *, shallow: bool = Fa
     """
     store = replace(store, most=SHALLOW_JUNK) if shallow else store
     newest = map(images.newest_first, images.repositories(OFFERED))
-    return plan_each(newest, lambda each: [*_find_newest_promotion(each, store, shallow=shallow)])
+    return plan_each(newest, partial(_find_newest_promotion, store=store, shallow=shallow))
 
 
 def _find_newest_promotion(

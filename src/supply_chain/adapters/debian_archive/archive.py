@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import hashlib
 import io
-import json
 import lzma
 import posixpath
 import re
@@ -16,7 +15,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import groupby
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, Any, cast
 from urllib.parse import quote
 
 import httpx
@@ -30,6 +29,7 @@ from supply_chain.adapters.debian_archive.binary_package import (
 from supply_chain.adapters.debian_archive.indexes import Entry, Listed, Release, parse_packages, parse_release
 from supply_chain.adapters.download import LARGEST_FILE, Downloader
 from supply_chain.adapters.files.private_files import PrivateFiles
+from supply_chain.adapters.files.published_cache import PublishedCache
 from supply_chain.adapters.image.debian_packages import PublishedPackage
 from supply_chain.adapters.image.debian_version import version_key
 from supply_chain.adapters.image.dpkg_records import ALL, DebianPackage
@@ -49,8 +49,7 @@ INDEXES = ("Packages.xz", "Packages.gz")
 COMMON = "amd64"
 """Architecture whose list of packages is read if no package of the image has one of the archive's architectures."""
 _NUMBER = re.compile(r"[0-9]{1,9}")
-UNUSED = 60 * 24 * 3600.0
-"""Seconds after which what was published is forgotten, if nobody asked for it."""
+_Asked = tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -104,9 +103,7 @@ class DebianArchives:
         Raises `PackageIndexUnavailable` if one does not answer, `PackageIndexFailed` if its answer cannot be used, and
         `ValueError` for packages that have more than `MOST_BYTES` together.
         """
-        keys = {each: self._key(each, distribution) for each in packages}
-        stored = {each: self._read_cache(key) for each, key in keys.items()}
-        published = {each: files for each, files in stored.items() if files is not None}
+        published = self._read_cache(packages, distribution)
         others = [each for each in packages if each not in published]
         return published | self._find(others, distribution) if others else published
 
@@ -134,16 +131,15 @@ class DebianArchives:
         self, entries: Mapping[DebianPackage, Collection[_SuiteEntry]], distribution: Identity | None
     ) -> dict[DebianPackage, PublishedPackage]:
         """Return what is published as each package, from the cache or by its entries."""
-        keys = {each: self._key(each, distribution) for each in entries}
-        published = {each: stored for each, key in keys.items() if (stored := self._read_cache(key)) is not None}
+        published = self._read_cache(entries, distribution)
         others = [each for each in entries if each not in published]
         self._check_size(entries[each] for each in others)
-        read = map_concurrently(lambda package: self._read_published(entries[package], keys[package]), others)
+        read = map_concurrently(lambda each: self._read_published(entries[each], self._ask(each, distribution)), others)
         return published | dict(zip(others, read, strict=True))
 
     def forget_unused(self) -> None:
         """Remove what nobody asked for recently."""
-        self.cache.forget_unused(UNUSED)
+        self._published.forget_unused()
 
     def _find(
         self, packages: Sequence[DebianPackage], distribution: Identity | None
@@ -204,7 +200,7 @@ class DebianArchives:
         except (ValueError, lzma.LZMAError, zlib.error, OSError, EOFError) as error:
             raise self._downloader.unusable(url, f"it is no list of packages ({error})") from error
 
-    def _read_published(self, entries: Collection[_SuiteEntry], key: tuple[str, str]) -> PublishedPackage:
+    def _read_published(self, entries: Collection[_SuiteEntry], asked: _Asked) -> PublishedPackage:
         digests, links = defaultdict[str, set[bytes]](set), defaultdict[str, set[str]](set)
         code = set[str]()
         for each in {each.entry.file.sha256: each for each in entries}.values():
@@ -216,7 +212,7 @@ class DebianArchives:
                 links[path].add(target)
         sources = frozenset(each.entry.package.source for each in entries)
         published = PublishedPackage(sources=sources, files=digests, code=code, links=links)
-        self.cache.write(*key, _encode(published))
+        self._published.write(published, *asked)
         return published
 
     def _read_files(self, suite: _Suite, file: Listed) -> PackageFiles:
@@ -243,15 +239,20 @@ class DebianArchives:
         if (size := sum(sizes.values())) > MOST_BYTES:
             raise ValueError(f"its Debian packages have {size} bytes, more than {MOST_BYTES}")
 
-    def _key(self, package: DebianPackage, distribution: Identity | None) -> tuple[str, str]:
-        """Return where what is published is cached: other archives, or another distribution, have other packages."""
-        about = [FORMAT, *_identify(package), sorted(self.lines), str(distribution)]
-        name = hashlib.sha256(json.dumps(about).encode()).hexdigest()
-        return name[:2], name[2:]
+    def _ask(self, package: DebianPackage, distribution: Identity | None) -> _Asked:
+        """Return what is cached by: other archives, or another distribution, have other packages."""
+        return (*_identify(package), *sorted(self.lines), str(distribution))
 
-    def _read_cache(self, key: tuple[str, str]) -> PublishedPackage | None:
-        stored = self.cache.read(*key)
-        return None if stored is None else _decode(stored)
+    def _read_cache(
+        self, packages: Iterable[DebianPackage], distribution: Identity | None
+    ) -> dict[DebianPackage, PublishedPackage]:
+        """Return what is cached of these packages."""
+        cached = ((each, self._published.read(*self._ask(each, distribution))) for each in packages)
+        return {package: published for package, published in cached if published is not None}
+
+    @cached_property
+    def _published(self) -> PublishedCache[PublishedPackage]:
+        return PublishedCache(self.cache, _decode, FORMAT)
 
     @cached_property
     def _downloader(self) -> Downloader:
@@ -341,20 +342,9 @@ def _unpack(path: str, packed: bytes) -> IO[bytes]:
     return cast("IO[bytes]", gzip.GzipFile(fileobj=content))
 
 
-def _encode(published: PublishedPackage) -> bytes:
-    files = {path: [digest.hex() for digest in sorted(each)] for path, each in published.files.items()}
-    links = {path: sorted(each) for path, each in published.links.items()}
-    stored = {"sources": sorted(published.sources), "files": files, "code": sorted(published.code), "links": links}
-    return json.dumps(stored).encode()
-
-
-def _decode(content: bytes) -> PublishedPackage | None:
-    """Return what was cached; None if it is damaged, as after a crash."""
-    try:
-        stored = json.loads(content)
-        files = {path: frozenset(map(bytes.fromhex, each)) for path, each in stored["files"].items()}
-        links = {path: frozenset(each) for path, each in stored["links"].items()}
-        sources, code = frozenset(stored["sources"]), frozenset(stored["code"])
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return None
-    return PublishedPackage(sources=sources, files=files, code=code, links=links) if sources else None
+def _decode(stored: Mapping[str, Any]) -> PublishedPackage:
+    files = {path: frozenset(map(bytes.fromhex, each)) for path, each in stored["files"].items()}
+    links = {path: frozenset(each) for path, each in stored["links"].items()}
+    return PublishedPackage(
+        sources=frozenset(stored["sources"]), files=files, code=frozenset(stored["code"]), links=links
+    )

@@ -21,6 +21,7 @@ import httpx
 
 from supply_chain.adapters.download import LARGEST_FILE, Downloader
 from supply_chain.adapters.files.private_files import PrivateFiles
+from supply_chain.adapters.files.published_cache import PublishedCache
 from supply_chain.adapters.image.npm_packages import METADATA, NpmPublished, describe_entry, is_compared
 from supply_chain.adapters.process.cancellation import sleep
 from supply_chain.scratch import scratch
@@ -41,8 +42,6 @@ INVALID = (tarfile.TarError, zlib.error, OSError, EOFError, ValueError)
 """Errors that reading an invalid package can raise."""
 WINDOWS_INTERPRETER = re.compile(rb"\A(#![^\n]+)\r\n")
 """First line of a script that names its interpreter, with an end that Linux does not take."""
-UNUSED = 60 * 24 * 3600.0
-"""Seconds after which what was published is forgotten, if nobody asked for it."""
 
 
 @dataclass(frozen=True)
@@ -63,15 +62,14 @@ class NpmRegistries:
 
         Raises `PackageIndexUnavailable` if one does not answer, and `PackageIndexFailed` if its answer cannot be used.
         """
-        key = self._key(name, version)
-        cached = self.cache.read(*key)
-        if cached is not None and (stored := _decode(cached)) is not None:
-            return stored
+        asked = self.urls, name, version
+        if (cached := self._published.read(*asked)) is not None:
+            return cached
         listed = self._read_version(name, version)
         if listed is None:
             return NpmPublished(has_name=self.has_name(name), has_version=False)
         published = self._read_package(*listed)
-        self.cache.write(*key, _encode(published))
+        self._published.write(published, *asked)
         return published
 
     def has_name(self, name: str) -> bool:
@@ -80,11 +78,7 @@ class NpmRegistries:
 
     def forget_unused(self) -> None:
         """Remove what nobody asked for recently."""
-        self.cache.forget_unused(UNUSED)
-
-    def _key(self, name: str, version: str) -> tuple[str, str]:
-        digest = hashlib.sha256(json.dumps([FORMAT, self.urls, name, version]).encode()).hexdigest()
-        return digest[:2], digest[2:]
+        self._published.forget_unused()
 
     def _read_version(self, name: str, version: str) -> tuple[str, dict[str, Any]] | None:
         """Return a URL and its document about a version; None if there is no such version, spelled so."""
@@ -128,6 +122,10 @@ class NpmRegistries:
                 return read_package(package)
             except INVALID as error:
                 raise self._downloader.unusable(url, f"it is no valid package ({error})") from error
+
+    @cached_property
+    def _published(self) -> PublishedCache[NpmPublished]:
+        return PublishedCache(self.cache, _decode, FORMAT)
 
     @cached_property
     def _downloader(self) -> Downloader:
@@ -178,16 +176,6 @@ def _digest(first: bytes, rest: IO[bytes]) -> tuple[bytes, ...]:
     return tuple(digest.digest() for digest in digests)
 
 
-def _encode(published: NpmPublished) -> bytes:
-    files = {path: [each.hex() for each in digests] for path, digests in published.files.items()}
-    return json.dumps({"files": files, "entry": published.entry}).encode()
-
-
-def _decode(content: bytes) -> NpmPublished | None:
-    """Return what was cached; None if it is damaged, as after a crash of the machine."""
-    try:
-        stored = json.loads(content)
-        files = {path: tuple(map(bytes.fromhex, digests)) for path, digests in stored["files"].items()}
-        return NpmPublished(files=files, entry=str(stored["entry"]))
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return None
+def _decode(stored: Mapping[str, Any]) -> NpmPublished:
+    files = {path: tuple(map(bytes.fromhex, digests)) for path, digests in stored["files"].items()}
+    return NpmPublished(files=files, entry=stored["entry"])

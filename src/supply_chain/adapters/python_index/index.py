@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import httpx
 from packaging.utils import InvalidName, canonicalize_name
 
 from supply_chain.adapters.download import LARGEST_FILE, Downloader
 from supply_chain.adapters.files.private_files import PrivateFiles
+from supply_chain.adapters.files.published_cache import PublishedCache
 from supply_chain.adapters.image.python_packages import InstalledPackage, Published
 from supply_chain.adapters.image.wheel import INVALID_WHEEL, read_wheel
 from supply_chain.adapters.process.cancellation import sleep
@@ -31,8 +31,6 @@ TAIL = 512 * 1024
 """Bytes at the end of a wheel that are fetched first: they contain the list of its files, and mostly its record."""
 MOST_WHEELS = 20
 """Maximum wheels of a version that are compared with an installed package."""
-UNUSED = 60 * 24 * 3600.0
-"""Seconds after which what was published is forgotten, if nobody asked for it."""
 
 
 @dataclass(frozen=True)
@@ -56,21 +54,17 @@ class PythonIndexes:
 
         Raises `PackageIndexUnavailable` if one does not answer, and `PackageIndexFailed` if its answer cannot be used.
         """
-        key = self._key(package)
-        cached = self.cache.read(*key)
-        if cached is not None and (stored := _decode(cached)) is not None:
-            return stored
+        asked = self.urls, package.name, package.version, package.metadata, package.wheel
+        if (cached := self._published.read(*asked)) is not None:
+            return cached
         published = self._find(package)
         if published.files:
-            self.cache.write(*key, _encode(published))
+            self._published.write(published, *asked)
         return published
 
     def forget_unused(self) -> None:
         """Remove what nobody asked for recently."""
-        self.cache.forget_unused(UNUSED)
-
-    def _key(self, package: InstalledPackage) -> tuple[str, str]:
-        return _name(self.urls, package.name, package.version, package.metadata.hex(), package.wheel.hex())
+        self._published.forget_unused()
 
     def _find(self, package: InstalledPackage) -> Published:
         try:
@@ -118,13 +112,12 @@ class PythonIndexes:
     def _read_source(self, file: IndexFile) -> Mapping[str, bytes]:
         """Return the files of a source distribution; cached by its own digest, because metadata are as written."""
         if file.url not in self._sources:
-            key = _name("source", file.url, file.sha256)
-            cached = self.cache.read(*key) if file.sha256 else None
-            published = _decode(cached) if cached is not None else None
+            asked = "source", file.url, file.sha256
+            published = self._published.read(*asked) if file.sha256 else None
             if published is None:
                 published = Published(sources=self._download_source(file))
                 if file.sha256:
-                    self.cache.write(*key, _encode(published))
+                    self._published.write(published, *asked)
             self._sources[file.url] = published.sources
         return self._sources[file.url]
 
@@ -156,31 +149,16 @@ class PythonIndexes:
         return self._downloader.fetch(file.url, asked, target, LARGEST_FILE) is not None
 
     @cached_property
+    def _published(self) -> PublishedCache[Published]:
+        return PublishedCache(self.cache, _decode, FORMAT)
+
+    @cached_property
     def _downloader(self) -> Downloader:
         return Downloader("Python packages", "python_indexes", self.ca_bundle, self.transport, self.wait)
 
 
-def _encode(published: Published) -> bytes:
-    return json.dumps({"files": _in_hex(published.files), "sources": _in_hex(published.sources)}).encode()
-
-
-def _name(*asked: object) -> tuple[str, str]:
-    """Return subdirectory and name of a cache file."""
-    name = hashlib.sha256(json.dumps([FORMAT, *asked]).encode()).hexdigest()
-    return name[:2], name[2:]
-
-
-def _in_hex(digests: Mapping[str, bytes]) -> dict[str, str]:
-    return {path: digest.hex() for path, digest in digests.items()}
-
-
-def _decode(content: bytes) -> Published | None:
-    """Return what was cached; None if it is damaged, as after a crash of the machine."""
-    try:
-        stored = json.loads(content)
-        files, sources = (
-            {path: bytes.fromhex(digest) for path, digest in stored[each].items()} for each in ("files", "sources")
-        )
-        return Published(files=files, sources=sources)
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return None
+def _decode(stored: Mapping[str, Any]) -> Published:
+    files, sources = (
+        {path: bytes.fromhex(digest) for path, digest in stored[each].items()} for each in ("files", "sources")
+    )
+    return Published(files=files, sources=sources)

@@ -12,6 +12,7 @@ import pytest
 
 from supply_chain.adapters.debian_archive import DebianArchives, archive, binary_package, indexes
 from supply_chain.adapters.debian_archive.indexes import parse_packages, parse_release
+from supply_chain.adapters.files import published_cache
 from supply_chain.adapters.files.private_files import PrivateFiles
 from supply_chain.adapters.image.debian_packages import PublishedPackage
 from supply_chain.adapters.image.dpkg_records import DebianPackage
@@ -263,11 +264,12 @@ def test_list_of_packages_is_downloaded_once(of):
     assert len([each for each in server.asked if each.endswith("InRelease")]) == 2
 
 
-@pytest.mark.parametrize("damaged", [b"", b"[]", b"{}", b'{"sources": [], "files": {}, "links": {}, "code": []}'])
-def test_damaged_cache_is_read_as_none(of, tmp_path, damaged):
+def test_package_is_found_again_if_the_cache_is_damaged(of, tmp_path):
     archives = of(MemoryArchive([HAT]))
     found = find(archives)
-    archives.cache.write(*archives._key(package(), DEBIAN), damaged)
+    for file in (tmp_path / "cache").rglob("*"):
+        if file.is_file():
+            file.write_bytes(file.read_bytes()[:-1])
 
     assert find(archives) == found
 
@@ -294,7 +296,7 @@ def test_what_was_found_for_another_distribution_is_not_taken_from_the_cache(of)
 def test_unused_cache_is_forgotten(of, tmp_path, monkeypatch):
     archives = of(MemoryArchive([HAT]))
     find(archives)
-    monkeypatch.setattr(archive, "UNUSED", -1)
+    monkeypatch.setattr(published_cache, "UNUSED", -1)
 
     archives.forget_unused()
     assert not [each for each in (tmp_path / "cache").rglob("*") if each.is_file()]

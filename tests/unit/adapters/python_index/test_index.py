@@ -225,9 +225,9 @@ def test_damaged_cache_is_read_again(of, tmp_path):
     server = Server({"hat-2.0-py3-none-any.whl": make_wheel()})
     of(server).find(package())
     (cached,) = (tmp_path / "cache").glob("*/*")
-    for content in (b"{", b"{}", b"[]", b'{"files": {"a": 1}, "sources": {}}'):
-        cached.write_bytes(content)
-        assert dict(of(server).find(package()).files) == FILES
+    cached.write_bytes(cached.read_bytes()[:-1])
+
+    assert dict(of(server).find(package()).files) == FILES
 
 
 def test_unused_files_are_forgotten(of, tmp_path):
