@@ -63,7 +63,7 @@ def plan_curation_step(ref: ImageRef, ports: CurationPorts, *, newest: bool = Fa
 @step("plan the promotion to an environment")
 async def plan_deployment_step(ref: ImageRef, after: str | None, ports: ExecutionPorts) -> PlannedPromotion:
     """Return the promotion that is due for a curated image: its environment, and whether a person must decide first."""
-    sources = _sources(ports, ref.application)
+    sources = _sources(ports)
     return await _require_healthy(await in_thread(plan_deployment, ref, after, sources), sources)
 
 
@@ -159,22 +159,20 @@ async def find_missed_step(ports: TierPorts, *, shallow: bool = False) -> tuple[
     return reportable_promotions([await _require_healthy(promotion, sources) for promotion in promotions])
 
 
-def _sources(ports: TierPorts, only: str | None = None) -> PromotionSources:
-    """Return execution's sources; what should run, of one application or of all, is read only once."""
+def _sources(ports: TierPorts) -> PromotionSources:
+    """Return execution's sources; what should run of an application is read once, so that no other one is affected."""
     documents = ports.workbench.environment_documents()
 
     @cache
-    def running() -> dict[tuple[str, str], ImageRef]:
-        return {
-            (each.application, each.environment): deployed_image(each)
-            for each in read_expected(documents.names, ports.repositories, ports.registry, ports.evidence, only)
-        }
+    def running(application: str) -> dict[str, ImageRef]:
+        expected = read_expected(documents.names, ports.repositories, ports.registry, ports.evidence, application)
+        return {each.environment: deployed_image(each) for each in expected}
 
     return PromotionSources(
         ports.repositories,
         ports.evidence,
         ports.workbench.environment,
         documents.invalid,
-        lambda application, environment: running().get((application, environment)),
+        lambda application, environment: running(application).get(environment),
         ports.workbench.policies().deploy.environment_rules,
     )

@@ -8,7 +8,7 @@ from unittest.mock import AsyncMock
 
 import pytest
 
-from supply_chain.errors import DeclarationInvalid, SettingInvalid
+from supply_chain.errors import DeclarationInvalid, EvidenceInvalid, SettingInvalid
 from supply_chain.evidence.approval import Approval, last_approval, signed_approvals
 from supply_chain.evidence.break_glass import BreakGlass, break_glass_uses
 from supply_chain.evidence.statement import APPROVAL, BREAK_GLASS, PROVENANCE, Statement
@@ -189,6 +189,28 @@ async def test_invalid_environment_does_not_hide_what_runs_elsewhere(monkeypatch
 
     assert sources.current("hello", "broken") == REF.with_digest(OTHER) and asked == [("broken", "staging")]
     assert sources.invalid == {"broken": error}
+
+
+async def test_unreadable_records_of_one_application_do_not_affect_others(monkeypatch):
+    """What should run is read for each application alone, and once."""
+    asked = []
+
+    def read(*given):
+        asked.append(given[-1])
+        if given[-1] == "hat":
+            raise EvidenceInvalid("its record is damaged")
+        return (SimpleNamespace(environment="staging", application=given[-1], digest=OTHER),)
+
+    monkeypatch.setattr(promote, "read_expected", read)
+    documents = EnvironmentDocuments((DockerEnvironment(name="staging"),), {})
+    workbench = SimpleNamespace(environment=None, environment_documents=lambda: documents, policies=lambda: POLICIES)
+    ports: Any = SimpleNamespace(repositories=None, registry=None, evidence=None, workbench=workbench)
+    sources = promote._sources(ports)
+
+    with pytest.raises(EvidenceInvalid):
+        sources.current("hat", "staging")
+    assert [sources.current("hello", each) for each in ("staging", "production")] == [REF.with_digest(OTHER), None]
+    assert asked == ["hat", "hello"]
 
 
 async def test_signed_decision_without_event_emits_it_once(world, make, monkeypatch):
