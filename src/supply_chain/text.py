@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
+from itertools import groupby
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -50,3 +51,10 @@ def truncate_lines(most: int, lines: Sequence[T], text: Callable[[T], str] = str
 def mebibytes(number: int) -> str:
     """Return a number of bytes as text: `512 MiB`."""
     return f"{number // 1024**2} MiB"
+
+
+def list_remedies(facts: Iterable[tuple[str, str]], indent: str) -> Iterator[str]:
+    """Yield each line, and below the last one of those in sequence with the same remedy an indented line with that."""
+    for remedy, group in groupby(facts, key=lambda each: each[1]):
+        yield from (line for line, _ in group)
+        yield f"{indent}→ {remedy}"

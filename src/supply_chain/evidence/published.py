@@ -27,6 +27,7 @@ from supply_chain.model.tier import (
     development_repository,
     verdict_repository,
 )
+from supply_chain.text import list_remedies
 
 GONE = "ImageNotFound"
 """ECR's code for what another writer removed before."""
@@ -162,7 +163,8 @@ class CurrentVerdict(Model):
         result = "PASSED but expired" if verdict.passed and not self.admits else verdict.verification_result
         lines = [f"{verdict.resource_uri}: {result}", f"  by {verdict.verifier.id}, {verdict.time_verified:%F %T} UTC"]
         lines += [f"  for {own.environment}"] if own.environment else []
-        lines += [f"  {each['code']}: {each['fact']}\n      → {each['remedy']}" for each in own.reasons]
+        reasons = ((f"  {each['code']}: {each['fact']}", each["remedy"]) for each in own.reasons)
+        lines += list_remedies(reasons, "      ")
         lines += [f"  {each}" for each in own.refused_rules]
         lines += [f"  waived by {', '.join(own.waivers)}"] if own.waivers else []
         lines += [f"  by break-glass {own.break_glass}"] if own.break_glass else []

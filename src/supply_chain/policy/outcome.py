@@ -15,7 +15,7 @@ from supply_chain.evidence.summary import Named, RefusedRule
 from supply_chain.model.image import Digest, ImageRef, Model
 from supply_chain.model.tier import Gate
 from supply_chain.policy.facts import F
-from supply_chain.text import render_time
+from supply_chain.text import list_remedies, render_time
 
 IMAGE_BLOCKED, BASE_BLOCKED = "image.blocked", "base.blocked"
 """Codes of the reasons that no longer apply once the block is lifted."""
@@ -150,7 +150,7 @@ class Refused(Model):
     def __str__(self) -> str:
         subject = self.image or f"{self.application}, before it is built,"
         lines = [f"{subject} is refused at the {self.gate} gate:"]
-        lines += [f"  {r.code}: {r.fact}\n      → {r.remedy}" for r in self.reasons]
+        lines += list_remedies(((f"  {r.code}: {r.fact}", r.remedy) for r in self.reasons), "      ")
         lines += [f"  {each}" for each in self.refused_rules]
         if self.notes:
             lines += ["Warnings, which refuse nothing:", *(f"  {note}" for note in self.notes)]

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from html import escape
+from itertools import groupby
 from typing import Any
 from urllib.parse import quote
 
 from supply_chain.development.preflight import Diagnostic, Level, Preflight
 from supply_chain.model.manifest import FILE
-from supply_chain.text import plain_text, plain_text_lines, pluralize
+from supply_chain.text import list_remedies, plain_text, plain_text_lines, pluralize
 
 SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
 TOOL = "cscm check"
@@ -24,10 +25,11 @@ def preflight_lines(result: Preflight, directory: str) -> str:
 
 
 def _lines(result: Preflight, directory: str) -> Iterator[str]:
-    for each in result.diagnostics:
-        yield f"{_location(each, directory)}: {each.level}: {_fact(each)} [{each.code}]"
-        if each.level is Level.ERROR:
-            yield f"    → {each.remedy}"
+    for is_error, group in groupby(result.diagnostics, key=lambda each: each.level is Level.ERROR):
+        lines = [
+            (f"{_location(each, directory)}: {each.level}: {_fact(each)} [{each.code}]", each.remedy) for each in group
+        ]
+        yield from list_remedies(lines, "    ") if is_error else (line for line, _ in lines)
     if result.images:
         yield f"not read: {', '.join(result.images)} (a build refuses blocked or missing bases, and runs their ONBUILD)"
     yield from _unjudged(result)
@@ -65,7 +67,8 @@ def _join(directory: str, file: str) -> str:
 
 def _fact(diagnostic: Diagnostic) -> str:
     """Return the fact without the location that it begins with, if that is printed before it."""
-    return diagnostic.fact.removeprefix(f"{diagnostic.file}:{diagnostic.line}: ")
+    fact = diagnostic.fact.removeprefix(f"{diagnostic.file}:{diagnostic.line}: ")
+    return fact.removeprefix(f"line {diagnostic.line}: ")
 
 
 def preflight_sarif(result: Preflight, directory: str, version: str) -> str:
@@ -150,7 +153,7 @@ def _case(of: str, name: str, content: str) -> str:
 def _failure(diagnostics: list[Diagnostic], directory: str) -> str:
     if not diagnostics:
         return ""
-    lines = "\n".join(f"{_note(each, directory)}\n    → {each.remedy}" for each in diagnostics)
+    lines = "\n".join(list_remedies(((_note(each, directory), each.remedy) for each in diagnostics), "    "))
     return f'<failure message="{_xml(diagnostics[0].fact)}">{_xml(lines)}</failure>'
 
 

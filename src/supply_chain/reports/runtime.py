@@ -8,7 +8,7 @@ from supply_chain.execution.observation import Observation
 from supply_chain.execution.response import Response
 from supply_chain.model.image import ImageRef, short
 from supply_chain.reports.text import escape, table
-from supply_chain.text import plain_text, truncate_lines
+from supply_chain.text import list_remedies, plain_text, truncate_lines
 
 LISTED = 10
 """Number of rules and findings that a notification of a break-glass names."""
@@ -47,7 +47,7 @@ def observation_lines(observation: Observation) -> str:
     lines = [
         f"{who}: {observation.what} {health} {short(observation.running or observation.wanted)} {observation.address}"
     ]
-    lines += [f"  {d.code}: {d.fact}\n      → {d.remedy}" for d in observation.deviations]
+    lines += list_remedies(((f"  {d.code}: {d.fact}", d.remedy) for d in observation.deviations), "      ")
     return "\n".join(lines)
 
 

@@ -33,7 +33,7 @@ from supply_chain.execution.observation import Deviation
 from supply_chain.model.container import QUARANTINE
 from supply_chain.model.image import Model
 from supply_chain.policy.activation import PolicyState
-from supply_chain.text import pluralize
+from supply_chain.text import list_remedies, pluralize
 
 KINDS = {
     kind.name: kind
@@ -372,7 +372,7 @@ class EnforcementStatus(Model):
     def __str__(self) -> str:
         mode = f"{self.environment}: {self.mode.value} in namespace {self.namespace}, "
         mode += f"{pluralize(self.admitted, 'image')} admitted"
-        lines = [f"  {each.code}: {each.fact}\n      → {each.remedy}" for each in self.deviations]
+        lines = list_remedies(((f"  {each.code}: {each.fact}", each.remedy) for each in self.deviations), "      ")
         refused = [f"  deny would refuse {each}" for each in self.would_refuse]
         not_asked = [f"  deny may refuse more: Kyverno was not asked, which judges by {self.not_asked}"]
         return "\n".join([mode, *lines, *refused, *(not_asked if self.not_asked else ())])
