@@ -174,5 +174,5 @@ def _sources(ports: TierPorts) -> PromotionSources:
         ports.workbench.environment,
         documents.invalid,
         lambda application, environment: running(application).get(environment),
-        ports.workbench.policies().deploy.environment_rules,
+        ports.workbench.policies().deploy,
     )

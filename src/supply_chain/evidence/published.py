@@ -84,6 +84,15 @@ class PublishedVerdicts:
         newer = (each.value for each in current if _rank(each.value) > _rank(verdict))
         return next((each.time_verified for each in newer if each.passed is not verdict.passed), None)
 
+    def admits(self, ref: ImageRef, predicate: Mapping[str, Any], now: datetime) -> bool:
+        """Return whether the published verdict of this one's gate and environment admits the image; raise as `prepare`.
+
+        It does not after its end.
+        """
+        verdict = Summary.model_validate(predicate)
+        current = self._read(verdict_place(ref, _gate_of(verdict), verdict.cscm.environment))[-1:]
+        return any(each.value.passed and not each.value.has_expired(now) for each in current)
+
     def _read(self, place: ImageRef) -> tuple[SignedValue[Summary], ...]:
         """Return the verdicts in a place that this tier's verdict key signed, the current one last."""
         signed = _read_place(place, self.store).by(self.store.tier)

@@ -125,6 +125,9 @@ class Publisher(Protocol):
     def find_newer_opposite(self, ref: ImageRef, predicate: Mapping[str, Any]) -> datetime | None:
         """Return the time of the published verdict if it is later than this one and says the opposite of an image."""
 
+    def admits(self, ref: ImageRef, predicate: Mapping[str, Any], now: datetime) -> bool:
+        """Return whether what is published for the gate and the environment of this verdict admits the image now."""
+
 
 @dataclass(frozen=True)
 class Reading:

@@ -364,6 +364,21 @@ class GatePolicy(Generic[F]):
         local = (each for each in self.rules if any(path.startswith(OF_AN_ENVIRONMENT) for path in each.reads))
         return frozenset(rule.id for rule in local)
 
+    @property
+    def schedules(self) -> frozenset[str]:
+        """The ids of the rules that say when something is deployed, and nothing about the image."""
+        return frozenset(rule.id for rule in self.rules if rule.is_schedule)
+
+    def is_closed(self, application: str, environment: str, now: datetime) -> bool:
+        """Return whether a schedule refuses every image of an application in an environment now.
+
+        Raises `RuleNotEvaluated`.
+        """
+        image = {"application": application, "environment": {"name": environment}}
+        values = Values.of(self.gate, image, now, self.readers)
+        rules = [rule for each in self.policies if each.selects(image) for rule in each.rules if rule.is_schedule]
+        return any(rule.severity(now) is RuleSeverity.DENY and rule.reasons(values) for rule in rules)
+
     @cached_property
     def for_what_runs(self) -> GatePolicy[F]:
         """The policies without schedules: during a freeze, what was deployed before goes on."""

@@ -59,34 +59,50 @@ def execution_place(ref: ImageRef) -> ImageRef:
 def decide(
     facts: F, policy: GatePolicy[F], repositories: Repositories, store: EvidenceStore, now: datetime
 ) -> Admitted[F] | Refused:
-    """Evaluate the policy, and record a refusal; the step that follows an admission records the admission."""
+    """Evaluate the policy, and record a refusal; the step that follows an admission records the admission.
+
+    A refusal by schedules alone says nothing about the image, so it does not withdraw what was admitted before.
+    """
     verdict = evaluate(facts, policy, now)
     if isinstance(verdict, Refused):
-        record_refusal(verdict, facts, repositories, store, now)
+        codes = {each.code for each in verdict.reasons}
+        record_refusal(verdict, facts, repositories, store, now, withdraws=not codes <= policy.schedules)
     return verdict
 
 
 def record_refusal(
-    refusal: Refused, facts: ImageFacts, repositories: Repositories, store: EvidenceStore, now: datetime
+    refusal: Refused,
+    facts: ImageFacts,
+    repositories: Repositories,
+    store: EvidenceStore,
+    now: datetime,
+    *,
+    withdraws: bool = True,
 ) -> Digest:
-    """Create the repositories that are missing, record a refusal, and return the digest of its statement."""
+    """Create the repositories that are missing, record a refusal as `record`, and return its statement's digest."""
     for where in verdict_places(facts.ref, refusal.gate, admitted=False):
         if where != facts.ref:
             repositories.ensure_repository(where.repository, immutable=True, key=None)
-    return record(refusal, facts, store, now)
+    return record(refusal, facts, store, now, withdraws=withdraws)
 
 
 def record(
-    verdict: Admitted[F] | Refused, facts: F, store: EvidenceStore, now: datetime, newer_than: datetime | None = None
+    verdict: Admitted[F] | Refused,
+    facts: F,
+    store: EvidenceStore,
+    now: datetime,
+    newer_than: datetime | None = None,
+    *,
+    withdraws: bool = True,
 ) -> Digest:
     """Attach the verdict about `facts.ref` in its places and return the digest of the statement in the first one.
 
     The repositories have to exist. The verdict is also published: a refusal before it is attached, so that an enforcer
     learns of it first; an admission after that, so that its evidence exists. A refusal is attached even if it cannot be
-    published, and the error is raised. If the gate's last verdict, in any place, is the same and rests on the same
-    evidence, that one is used again if it is newer than `newer_than`. A new verdict gets a later time than the last
-    one, even if the clock is behind, because otherwise it would not count; so does one whose opposite is published,
-    although its evidence is not there.
+    published, and the error is raised. One that does not withdraw an admission is not published while one counts. If
+    the gate's last verdict, in any place, is the same and rests on the same evidence, that one is used again if it is
+    newer than `newer_than`. A new verdict gets a later time than the last one, even if the clock is behind, because
+    otherwise it would not count; so does one whose opposite is published, although its evidence is not there.
     Raise `GateOvertaken` for an admission if the release gate, or the deploy gate for the same environment, refused the
     image after the facts were read, or published a refusal that it may still attach: the admission would outweigh it.
     Raise it also, after a refusal was published, if the image or a base of it was blocked after the facts were read.
@@ -123,7 +139,8 @@ def record(
         _refuse_blocked_since(verdict, Summary.model_validate(predicate), store, now)
         return digest
     try:
-        prepare()()
+        if withdraws or not publisher.admits(facts.ref, predicate, now):
+            prepare()()
     finally:
         digest = attach_all()
     return digest

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-from supply_chain.errors import UNREADABLE, DeclarationInvalid, SettingInvalid
+from supply_chain.errors import UNREADABLE, DeclarationInvalid, RuleNotEvaluated, SettingInvalid
 from supply_chain.evidence.approval import last_approval, signed_approvals
 from supply_chain.evidence.clock import SKEW
 from supply_chain.evidence.provenance import last_provenance
@@ -28,7 +28,9 @@ from supply_chain.execution.records import read_records
 from supply_chain.model.image import ImageRef
 from supply_chain.model.manifest import Service
 from supply_chain.model.tier import CURATED, CURATION_GATES, Gate, TierName
+from supply_chain.policy.facts import DeployFacts
 from supply_chain.policy.outcome import BASE_BLOCKED, IMAGE_BLOCKED
+from supply_chain.policy.policies import GatePolicy
 from supply_chain.policy.reading import execution_statements
 from supply_chain.promotion.planned_promotion import (
     Images,
@@ -62,8 +64,7 @@ class PromotionSources:
     """Name of an environment → why nothing may be deployed there."""
     current: Callable[[str, str], ImageRef | None]
     """Application and environment → the image that should run there."""
-    environment_rules: frozenset[str]
-    """Rules that concern one environment only: such a refusal does not apply to another environment."""
+    policy: GatePolicy[DeployFacts]
 
     def releases(self, ref: ImageRef) -> bool:
         """Return whether curation released the image: admitted and signed it."""
@@ -123,7 +124,7 @@ def _plan_all(newest: ImageRef, sources: PromotionSources) -> Sequence[PlannedPr
 def _plan_promotable(ref: ImageRef, after: str | None, sources: PromotionSources) -> PlannedPromotion:
     try:
         return plan_deployment(ref, after, sources)
-    except (DeclarationInvalid, SettingInvalid) as error:
+    except (DeclarationInvalid, RuleNotEvaluated, SettingInvalid) as error:
         return unreadable_promotion(ref, join_lines(error))
 
 
@@ -180,7 +181,7 @@ def _list_objections(
     if asked and not asked.met_by(longest.value if longest else None):
         yield f"{to} requires a soak in {asked.environment}, and it did not soak there"
     verdict = last_verdict(own, Gate.DEPLOY, ref.digest)
-    if verdict and not verdict.value.passed and not _no_longer_counts(verdict, ref, sources):
+    if verdict and not verdict.value.passed and not _no_longer_counts(verdict, ref, to, sources):
         yield why_refused(verdict.value, Gate.DEPLOY)
     if later := _explain_newer(ref, sources.current(ref.application, to), after, sources):
         yield later
@@ -243,13 +244,16 @@ def _explain_not_newer(ref: ImageRef, deployed: ImageRef, sources: PromotionSour
     return f"{deployed.short} runs there and is no longer in the registry, so it is unknown which is newer"
 
 
-def _no_longer_counts(verdict: SignedValue[Summary], ref: ImageRef, sources: PromotionSources) -> bool:
-    """Return whether a refusal no longer counts.
+def _no_longer_counts(verdict: SignedValue[Summary], ref: ImageRef, to: str, sources: PromotionSources) -> bool:
+    """Return whether a refusal no longer counts for a promotion to `to`.
 
-    It does not if it was about one environment, or if it was due to what ends, and curation has admitted the image
-    since.
+    It does not if it was about one environment or about a time that is over, or if it was due to what ends, and
+    curation has admitted the image since.
     """
-    codes = verdict.value.codes - sources.environment_rules
+    policy, now = sources.policy, sources.store.now()
+    if verdict.value.codes & policy.schedules and policy.is_closed(ref.application, to, now):
+        return False
+    codes = verdict.value.codes - policy.environment_rules - policy.schedules
     if not codes:
         return True
     judged = last_verdict(sources.store.verified(ref, TierName.CURATION, SUMMARY), Gate.RELEASE, ref.digest)

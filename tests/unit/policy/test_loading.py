@@ -13,6 +13,7 @@ from supply_chain.errors import DeclarationInvalid, PolicyInvalid, RuleNotEvalua
 from supply_chain.evidence.summary import RefusedRule
 from supply_chain.model.tier import Gate
 from supply_chain.policy import loading
+from supply_chain.policy.documents import RuleSeverity
 from supply_chain.policy.expressions import Expression, Values, language
 from supply_chain.policy.fact_types import NameConflictFacts
 from supply_chain.policy.fact_values import values_of
@@ -326,6 +327,27 @@ def test_rules_of_an_environment_are_those_that_read_its_facts():
         "placement.not-declared", "soak.missing", "tests.not-shown",
     }  # fmt: skip
     assert POLICIES.release.environment_rules == frozenset()
+
+
+@pytest.mark.parametrize(
+    ("changes", "select", "closed"),
+    [
+        ({}, {}, True),
+        ({"severity": RuleSeverity.WARN}, {}, False),
+        ({"effective_on": NOON + timedelta(days=1)}, {}, False),
+        ({"effective_on": NOON}, {}, True),
+        ({"when": "image.environment.name == 'staging'"}, {}, False),
+        ({}, {"environments": ["staging"]}, False),
+        ({}, {"applications": ["shop"]}, False),
+        ({"expression": "now < timestamp('2020-01-01T00:00:00Z') || image.bases.size() > 0"}, {}, False),
+        ({"expression": "now > timestamp('2020-01-01T00:00:00Z')"}, {}, False),
+    ],
+)
+def test_schedule_that_refuses_everything_now_closes_an_environment(changes, select, closed):
+    """A rule that also reads facts of the image says nothing before the image is judged."""
+    frozen = rule("a.freeze", **{"expression": "now < timestamp('2020-01-01T00:00:00Z')", **changes})
+
+    assert policy(Gate.DEPLOY, frozen, select=select).is_closed("hello", "production", NOON) is closed
 
 
 def test_gate_without_a_policy_is_rejected(tmp_path):

@@ -27,7 +27,7 @@ from supply_chain.policy.outcome import Admitted, Refused, RuleOutcome, UsedWaiv
 from supply_chain.policy.reading import read_deploy_facts, read_intake_facts, read_release_facts
 from supply_chain.policy.refused_rules import NOT_WAIVABLE
 from supply_chain.policy.rejudge import VerdictPorts, judge_published, refuse_blocked, renew_published
-from supply_chain.policy.verdict import execution_place, record, record_refusal, refusals_place
+from supply_chain.policy.verdict import decide, execution_place, record, record_refusal, refusals_place
 from tests.support.builders import DIGEST
 from tests.support.facts import CURATED, OFFERED, requirements
 from tests.support.pieces import BASE, DEV, Pieces
@@ -335,6 +335,30 @@ def test_freeze_does_not_withdraw_what_runs(gate, make, judge):
     assert isinstance(evaluate(gate.read(), ports.policy(), ports.now()), Refused)
     assert isinstance(judge(CURATED, "staging", gate.read, ports), Admitted)
     assert gate.current().admits and not gate.current().verdict.cscm.waivers
+
+
+@pytest.mark.parametrize(("more", "admits"), [((), True), ((rule("a.b"),), False)])
+def test_repeated_deployment_in_a_freeze_does_not_withdraw_what_runs(gate, more, admits):
+    """It is refused and recorded, and a pod of what runs may still move to another node; not for other reasons."""
+    frozen = rule("a.freeze", expression="now < timestamp('2020-01-01T00:00:00Z')")
+    gate.admit()
+    policies, ports = policy(Gate.DEPLOY, frozen, *more), gate.ports
+
+    assert isinstance(decide(gate.read(), policies, ports.repositories, ports.evidence, ports.now()), Refused)
+    assert [each.value.passed for each in gate.verdicts()] == [True, False]
+    assert gate.current().admits is admits
+
+
+@pytest.mark.parametrize("ended", [False, True])
+def test_first_deployment_in_a_freeze_publishes_the_refusal(gate, make, ended):
+    """Without an admission that counts, nothing else says why."""
+    frozen = rule("a.freeze", expression="now < timestamp('2020-01-01T00:00:00Z')")
+    if ended:
+        gate.admit(UsedWaiver(name="w", digest=DIGEST, by="bob", reason="so", expires=make.noon + timedelta(minutes=1)))
+    ports = gate.ports
+    decide(gate.read(), policy(Gate.DEPLOY, frozen), ports.repositories, ports.evidence, ports.now())
+
+    assert not gate.current().verdict.passed
 
 
 def test_refusal_by_a_freeze_stays_until_it_ends(gate):

@@ -18,6 +18,8 @@ from supply_chain.model.container import profile
 from supply_chain.model.image import ImageRef
 from supply_chain.model.manifest import Probe
 from supply_chain.model.tier import Gate, TierName
+from supply_chain.policy.facts import DeployFacts
+from supply_chain.policy.policies import GatePolicy
 from supply_chain.policy.verdict import execution_place, verdict_places
 from supply_chain.promotion.to_curation import missed_curations, plan_curation, plan_newest_curation
 from supply_chain.promotion.to_environment import PromotionSources, missed_deployments, plan_deployment
@@ -45,6 +47,7 @@ class Chain:
     asked: int | None = 60
     placed: tuple[str, ...] = PLACES
     after: str | None = None
+    policy: GatePolicy[DeployFacts] = DEPLOY
     invalid: dict[str, DeclarationInvalid | SettingInvalid] = field(default_factory=dict)
 
     def __post_init__(self):
@@ -150,7 +153,6 @@ class Chain:
 
     @property
     def _sources(self):
-        rules = DEPLOY.environment_rules
         return PromotionSources(
-            self.ecr, self.pieces.world.store(EXECUTION), self.read, self.invalid, self.current, rules
+            self.ecr, self.pieces.world.store(EXECUTION), self.read, self.invalid, self.current, self.policy
         )

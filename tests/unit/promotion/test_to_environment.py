@@ -1,11 +1,13 @@
 """Promotions to an environment, planned from statements about the images in `curated/*`."""
 
+from datetime import timedelta
+
 import pytest
 
 from supply_chain.errors import DeclarationInvalid, SettingInvalid
 from supply_chain.model.tier import Gate
 from supply_chain.promotion.to_environment import next_environment
-from tests.support.policies import DEPLOY
+from tests.support.policies import DEPLOY, policy, rule
 from tests.unit.promotion.chain import CURATION
 
 
@@ -227,6 +229,33 @@ def test_refusal_for_one_environment_does_not_affect_another(chain, code):
     chain.judge(1, Gate.DEPLOY, code)
 
     assert chain.onward(1).to == "staging"
+
+
+@pytest.mark.parametrize("names", ["", " || image.environment.name != 'staging'"])
+def test_refusal_by_a_schedule_ends_with_it(chain, names):
+    """During a freeze nothing is tried again; nobody has to start it afterwards."""
+    frozen = rule("a.freeze", expression=f"now >= timestamp('{chain.make.noon + timedelta(hours=2):%FT%TZ}'){names}")
+    chain.policy = policy(Gate.DEPLOY, frozen)
+    chain.release(1)
+    chain.judge(1, Gate.DEPLOY, "a.freeze", hour=1)
+
+    chain.pieces.world.now = chain.make.noon + timedelta(hours=1)
+    assert chain.onward(1).reason == "it was refused at the deploy gate: a.freeze"
+    assert chain.missed() == ()
+    chain.pieces.world.now = chain.make.noon + timedelta(hours=2)
+    assert chain.onward(1).to == "staging"
+    assert [each.to for each in chain.missed()] == ["staging"]
+
+
+def test_refusal_for_other_reasons_stays_after_a_schedule(chain):
+    """It says something about the image."""
+    frozen = rule("a.freeze", expression=f"now >= timestamp('{chain.make.noon:%FT%TZ}')")
+    chain.policy = policy(Gate.DEPLOY, frozen)
+    chain.release(1)
+    chain.judge(1, Gate.DEPLOY, "a.freeze", "user.root", hour=1)
+    chain.pieces.world.now = chain.make.noon + timedelta(hours=2)
+
+    assert "user.root" in chain.onward(1).reason
 
 
 def test_rules_about_one_environment_are_those_that_read_it():

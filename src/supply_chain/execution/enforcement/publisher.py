@@ -38,3 +38,7 @@ class EnforcedPublisher:
     def find_newer_opposite(self, ref: ImageRef, predicate: Mapping[str, Any]) -> datetime | None:
         """Return the time of the published verdict if it is later than this one and says the opposite of an image."""
         return self.published.find_newer_opposite(ref, predicate)
+
+    def admits(self, ref: ImageRef, predicate: Mapping[str, Any], now: datetime) -> bool:
+        """Return whether what is published for the gate and the environment of this verdict admits the image now."""
+        return self.published.admits(ref, predicate, now)
