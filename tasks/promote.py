@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
 from contextlib import suppress
 from functools import cache, partial
 
@@ -15,10 +14,9 @@ from orchestration.events import emit, event_id, is_recorded
 from orchestration.soaks import read_soaking
 from orchestration.steps import in_thread, step
 from supply_chain.errors import UNREADABLE
-from supply_chain.evidence.approval import Approval, last_denial, to_sign
-from supply_chain.evidence.break_glass import BreakGlass, break_glass_uses
-from supply_chain.evidence.clock import INSTANT
-from supply_chain.evidence.statement import APPROVAL, BREAK_GLASS, PROVENANCE, VerifiedStatement
+from supply_chain.evidence.approval import Approval, to_sign
+from supply_chain.evidence.break_glass import BreakGlass, date_denial, date_use
+from supply_chain.evidence.statement import APPROVAL, BREAK_GLASS, PROVENANCE
 from supply_chain.execution.deployment import deployed_image
 from supply_chain.execution.records import read_expected
 from supply_chain.model.image import ImageRef
@@ -28,7 +26,7 @@ from supply_chain.policy.reading import execution_statements
 from supply_chain.policy.verdict import execution_place
 from supply_chain.promotion.planned_promotion import PlannedPromotion, reportable_promotions
 from supply_chain.promotion.to_curation import missed_curations, plan_curation, plan_newest_curation
-from supply_chain.promotion.to_environment import PromotionSources, missed_deployments, plan_deployment, require_healthy
+from supply_chain.promotion.to_environment import PromotionSources, missed_deployments, plan_deployment, skip_unhealthy
 
 POLL = 1
 """Seconds between two looks at an image's evidence."""
@@ -64,14 +62,14 @@ def plan_curation_step(ref: ImageRef, ports: CurationPorts, *, newest: bool = Fa
 async def plan_deployment_step(ref: ImageRef, after: str | None, ports: ExecutionPorts) -> PlannedPromotion:
     """Return the promotion that is due for a curated image: its environment, and whether a person must decide first."""
     sources = _sources(ports)
-    return await _require_healthy(await in_thread(plan_deployment, ref, after, sources), sources)
+    return await _skip_unhealthy(await in_thread(plan_deployment, ref, after, sources), sources)
 
 
-async def _require_healthy(promotion: PlannedPromotion, sources: PromotionSources) -> PlannedPromotion:
+async def _skip_unhealthy(promotion: PlannedPromotion, sources: PromotionSources) -> PlannedPromotion:
     if not promotion.to or promotion.after is None:
         return promotion
     current = await in_thread(sources.current, promotion.image.application, promotion.after)
-    return require_healthy(promotion, current, await read_soaking(promotion.after, promotion.image.application))
+    return skip_unhealthy(promotion, current, await read_soaking(promotion.after, promotion.image.application))
 
 
 @step("sign the approval")
@@ -87,7 +85,7 @@ def sign_approval_step(
     event_uuid = event_id("image.decided", f"{ref} {decision.predicate()}")
     ports.repositories.ensure_repository(where.repository, immutable=True, key=None)
     before = execution_statements(ref, evidence, APPROVAL, BREAK_GLASS)
-    if unsigned := to_sign(_with_time(decision, before), before, sent=sent):
+    if unsigned := to_sign(date_denial(decision, before), before, sent=sent):
         decision = _sign_as_person(unsigned, ref, ports, key) if key else unsigned
         evidence.attach(where, APPROVAL, decision.predicate(), decision.decided)
     if is_recorded(event_uuid):  # a run signed and emitted it, but was killed before it removed the form's answer
@@ -105,14 +103,6 @@ def sign_approval_step(
     return decision
 
 
-def _with_time(decision: Approval, before: Sequence[VerifiedStatement]) -> Approval:
-    """Return a denial with a time at which it ends each break-glass before it, also if the clock is behind."""
-    if decision.approved:
-        return decision
-    used = (each.at for each in break_glass_uses(before, decision.environment, decision.digest))
-    return decision.model_copy(update={"decided": max([decision.decided, *used])})
-
-
 @step("sign the break-glass")
 def sign_break_glass_step(ref: ImageRef, use: BreakGlass, ports: ExecutionPorts, key: str) -> BreakGlass:
     """Sign a break-glass as its person and as execution's evidence, and return it.
@@ -120,9 +110,7 @@ def sign_break_glass_step(ref: ImageRef, use: BreakGlass, ports: ExecutionPorts,
     Raise `DeclarationInvalid` if it would have no effect; then nothing is part of the evidence.
     """
     where, evidence = execution_place(ref), ports.evidence
-    denied = last_denial(execution_statements(ref, evidence, APPROVAL), use.environment, use.digest)
-    if denied is not None:  # also if the clock is behind
-        use = use.model_copy(update={"at": max(use.at, denied + INSTANT)})
+    use = date_use(use, execution_statements(ref, evidence, APPROVAL))
     sign, people = partial(ports.workbench.sign_as_person, key), ports.workbench.people
     signed = sign_as_person(
         use, ref, people().installation, sign, lambda signed: people().explain_uncounted_break_glass(signed, ref)
@@ -156,7 +144,7 @@ async def find_missed_step(ports: TierPorts, *, shallow: bool = False) -> tuple[
         return await in_thread(missed_curations, ports.repositories, ports.evidence, shallow=shallow)
     sources = _sources(ports)
     promotions = await in_thread(missed_deployments, sources)
-    return reportable_promotions([await _require_healthy(promotion, sources) for promotion in promotions])
+    return reportable_promotions([await _skip_unhealthy(promotion, sources) for promotion in promotions])
 
 
 def _sources(ports: TierPorts) -> PromotionSources:

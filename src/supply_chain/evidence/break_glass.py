@@ -11,7 +11,8 @@ from typing import Annotated, Any
 
 from pydantic import AwareDatetime, Field, StringConstraints
 
-from supply_chain.evidence.approval import last_denial
+from supply_chain.evidence.approval import Approval, last_denial
+from supply_chain.evidence.clock import INSTANT
 from supply_chain.evidence.keyless import Credential
 from supply_chain.evidence.personal_decision import Words, has_signed, personal_statement
 from supply_chain.evidence.reading import read_statements
@@ -77,3 +78,17 @@ def break_glass_uses(evidence: Iterable[VerifiedStatement], environment: str, di
         for each in uses
         if (each.environment, each.digest) == (environment, digest) and (denied is None or each.at > denied)
     )
+
+
+def date_use(use: BreakGlass, before: Iterable[VerifiedStatement]) -> BreakGlass:
+    """Return a use with a time after the last denial, which would end it otherwise if the clock is behind."""
+    denied = last_denial(before, use.environment, use.digest)
+    return use if denied is None else use.model_copy(update={"at": max(use.at, denied + INSTANT)})
+
+
+def date_denial(decision: Approval, before: Iterable[VerifiedStatement]) -> Approval:
+    """Return a denial with a time at which it ends each use before it, also if the clock is behind."""
+    if decision.approved:
+        return decision
+    used = (each.at for each in break_glass_uses(before, decision.environment, decision.digest))
+    return decision.model_copy(update={"decided": max([decision.decided, *used])})

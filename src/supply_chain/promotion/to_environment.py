@@ -128,9 +128,7 @@ def _plan_promotable(ref: ImageRef, after: str | None, sources: PromotionSources
         return unreadable_promotion(ref, join_lines(error))
 
 
-def require_healthy(
-    promotion: PlannedPromotion, deployed: ImageRef | None, soaking: Soaking | None
-) -> PlannedPromotion:
+def skip_unhealthy(promotion: PlannedPromotion, deployed: ImageRef | None, soaking: Soaking | None) -> PlannedPromotion:
     """Return the promotion, or none if the image soaked, still runs, and was unhealthy at the last look.
 
     `deployed` is the image that should run in the environment `after`, `soaking` is the state stored for it.

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from supply_chain.errors import EvidenceInvalid
 from supply_chain.evidence.approval import Approval, last_denial
-from supply_chain.evidence.break_glass import MOST_OVERRIDES, BreakGlass, break_glass_uses
+from supply_chain.evidence.break_glass import MOST_OVERRIDES, BreakGlass, break_glass_uses, date_denial, date_use
 from supply_chain.evidence.clock import signed_time
 from supply_chain.evidence.envelope import keys_of
 from supply_chain.evidence.statement import APPROVAL, BREAK_GLASS, VerifiedStatement, about
@@ -100,6 +100,26 @@ def test_uses_are_those_of_image_and_environment_since_the_last_denial() -> None
     assert read(first, denial(0)) == (), "a denial at the same time counts"
     others = (denial(3, "approved"), denial(3, environment="staging"), denial(3, digest=OTHER))
     assert read(first, *others) == (first,)
+
+
+@pytest.mark.parametrize("behind", [0, 2])
+def test_use_after_a_denial_counts_although_the_clock_is_behind(behind: int) -> None:
+    before = [denial(1), denial(5, environment="staging")]
+    dated = date_use(use(1 - behind), evidence(*before))
+
+    assert break_glass_uses(evidence(*before, dated), "production", DIGEST) == (dated,)
+    assert date_use(use(2), evidence(*before)) == use(2)
+    assert date_use(use(), evidence(denial(1, "approved"))) == use()
+
+
+@pytest.mark.parametrize("behind", [0, 2])
+def test_denial_after_a_use_ends_it_although_the_clock_is_behind(behind: int) -> None:
+    before = [use(1), use(5, environment="staging")]
+    dated = date_denial(denial(1 - behind), evidence(*before))
+
+    assert break_glass_uses(evidence(*before, dated), "production", DIGEST) == ()
+    assert date_denial(denial(2), evidence(*before)) == denial(2)
+    assert date_denial(denial(0, "approved"), evidence(*before)) == denial(0, "approved")
 
 
 def test_unreadable_use_or_decision_is_an_error() -> None:
