@@ -143,7 +143,7 @@ def snapshot_of(
     parts: Iterable[Member] = (),
     deployments: Iterable[PastDeployment] = (),
     proxies: Mapping[Digest, tuple[str, ...]] | None = None,
-    standings: Mapping[ImageRef, ImageStatus] | None = None,
+    statuses: Mapping[ImageRef, ImageStatus] | None = None,
 ) -> RepositorySnapshot:
     parts = tuple(parts)
     listed = {each.ref for each in parts}
@@ -153,7 +153,7 @@ def snapshot_of(
         members=(*members, *parts),
         deployments=tuple(deployments),
         proxies=dict(proxies or {}),
-        standings={str(where): each for where, each in (standings or {}).items()},
+        statuses={str(where): each for where, each in (statuses or {}).items()},
         read_at=NOW,
     )
 
@@ -163,7 +163,7 @@ class Shelf:
 
     def __init__(self, of: RepositorySnapshot) -> None:
         self.held = {each.ref: each for each in of.members}
-        self.signed, self.stand = list(of.deployments), dict(of.standings)
+        self.signed, self.stand = list(of.deployments), dict(of.statuses)
         self.fleet = of.images
         self.named = of.proxies
         self.says = {each.ref: EvidenceSummary.of(each) for each in of.images}
@@ -292,7 +292,7 @@ def snapshots(draw: st.DrawFn) -> RepositorySnapshot:
         [*[{}] * 12, {"hold": "h"}, {"block": "b"}, {"unblock": "e"}, {"hold": "h", "block": "b"}]
     )
     return snapshot_of(
-        *images, parts=parts, deployments=deployments, standings={i.ref: stands(**draw(statuses)) for i in images}
+        *images, parts=parts, deployments=deployments, statuses={i.ref: stands(**draw(statuses)) for i in images}
     )
 
 

@@ -100,8 +100,8 @@ class ImageStatus(Model):
 
     def has(self, act: Act) -> bool:
         """Return whether a decision would change nothing."""
-        stands = self.block if act in (Act.BLOCK, Act.UNBLOCK) else self.hold
-        return (stands is not None) is (act in UNDOES)
+        current = self.block if act in (Act.BLOCK, Act.UNBLOCK) else self.hold
+        return (current is not None) is (act in UNDOES)
 
 
 def image_status_repository(ref: ImageRef) -> ImageRef:
@@ -199,16 +199,16 @@ def sign_decision(
     block, it is signed in the other one too.
     """
     before = read_image_status(ref, store).by(TierName.LIFECYCLE)
-    stands = image_status(before)
+    status = image_status(before)
     places = (
         (block_repository(ref.digest), image_status_repository(ref))
         if act in BLOCKS
         else (image_status_repository(ref),)
     )
-    stronger = act is Act.BLOCK and not rule and stands.block is not None and stands.block.rule
-    if stands.has(act) and not stronger:
+    stronger = act is Act.BLOCK and not rule and status.block is not None and status.block.rule
+    if status.has(act) and not stronger:
         missing = [place for place in places if not image_status(_read(place, store).by(TierName.LIFECYCLE)).has(act)]
-        first = stands.block or stands.unblock
+        first = status.block or status.unblock
         return _sign(first, missing, store, repositories, now) if first else None
     at = max([now, *(each.at + INSTANT for each in read_decisions(before))])
     decision = sign(LifecycleDecision(act=act, by=by, reason=reason, at=at, rule=rule, image=str(ref)))

@@ -201,7 +201,7 @@ def read_image(
     evidence = tuple(each for place in places for each in store.read(place).evidence)
     by = {signer: tuple(each for each in evidence if each.signer is signer) for signer in TierName}
     own = tuple(each for each in by[TierName.CURATION] if each.repository == ref.repository)
-    stands = image_status(by[TierName.LIFECYCLE])
+    status = image_status(by[TierName.LIFECYCLE])
     sbom, report = sbom_in(own, store.referrers.content), last_report(own)
     image = FleetImage(
         ref=ref,
@@ -213,8 +213,8 @@ def read_image(
         scan=Scan.of(report.value) if report else None,
         judgements=tuple(j for gate in Gate for j in _list_verdicts(by[JUDGE[gate]], gate, ref.digest)),
         notes=_list_notes(evidence),
-        blocked=str(stands.block or ""),
-        held=str(stands.hold or ""),
+        blocked=str(status.block or ""),
+        held=str(status.hold or ""),
         copies=_list_copies(own),
         deployed=_list_deployments(by[TierName.EXECUTION], host_of),
     )

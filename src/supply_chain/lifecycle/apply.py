@@ -20,7 +20,7 @@ from supply_chain.fleet.hosts import Host, list_observed
 from supply_chain.lifecycle.plan import Plan, Step
 from supply_chain.lifecycle.preconditions import InUse, Preconditions, Present
 from supply_chain.lifecycle.removal_order import AT_ONCE, batch_removals, removal_order
-from supply_chain.lifecycle.rules import STANDS, Action
+from supply_chain.lifecycle.rules import IN_FORCE, Action
 from supply_chain.lifecycle.snapshot import find_in_use
 from supply_chain.model.image import Digest, ImageRef, Model, Removal, StorageStatus
 from supply_chain.model.tier import is_base_repository
@@ -312,7 +312,7 @@ class _Application:
         if step.ref.digest in self.entries:
             return
         try:
-            if step.action is Action.BLOCK and step.rule != STANDS:
+            if step.action is Action.BLOCK and step.rule != IN_FORCE:
                 self.block(step.ref, step.rule, step.reason)
             if self.preconditions.existing[step.ref.digest].stored.status is not StorageStatus.ARCHIVED:
                 self.registry.archive(step.ref)

@@ -15,7 +15,7 @@ from functools import cached_property
 
 from supply_chain.fleet.image import FleetImage
 from supply_chain.lifecycle.plan import BLOCKED, Plan, Step, exceeded_limits
-from supply_chain.lifecycle.rules import STANDS, Action, Decision, LifecycleFacts, Rules, decide, list_guards
+from supply_chain.lifecycle.rules import IN_FORCE, Action, Decision, LifecycleFacts, Rules, decide, list_guards
 from supply_chain.lifecycle.snapshot import (
     EvidenceSummary,
     Member,
@@ -33,7 +33,7 @@ from supply_chain.model.tier import EVIDENCE, is_base_repository
 DAY = timedelta(days=1)
 GUARDING = ("keep.needed", "keep.needed-base", "keep.orphaned")
 """The rules that keep a manifest because another one needs it."""
-CLOSED = {BLOCKED: STANDS, "keep.owed": "archive.owed"}
+CLOSED = {BLOCKED: IN_FORCE, "keep.retention": "archive.retention"}
 """Rule that keeps an archived image as it is → rule by which its parts that are not archived are archived."""
 
 
@@ -151,10 +151,10 @@ class _PlanInputs:
         released: dict[tuple[str, str], list[FleetImage]] = defaultdict(list)
         newest_first = sorted(self.snapshot.images, key=lambda i: (i.stored.pushed_at, str(i.ref)), reverse=True)
         for image in newest_first:
-            stands = self.snapshot.status_of(image.ref)
+            status = self.snapshot.status_of(image.ref)
             pulled = self._stored(image.ref).status is StorageStatus.ACTIVE and not self._is_gone(image.ref)
-            closes = self.rules.block.exploited and EvidenceSummary.of(image).exploited and not stands.unblock
-            if image.released and not image.unreadable and pulled and not stands.block and not closes:
+            closes = self.rules.block.exploited and EvidenceSummary.of(image).exploited and not status.unblock
+            if image.released and not image.unreadable and pulled and not status.block and not closes:
                 for environment in image.environments or ("",):
                     released[image.ref.repository, environment].append(image)
         return released
@@ -180,7 +180,7 @@ class _PlanInputs:
         return {ref: self._facts(image) for ref, image in self.images.items()}
 
     def _facts(self, image: FleetImage) -> LifecycleFacts:
-        stands, stored = self.snapshot.status_of(image.ref), self._stored(image.ref)
+        status, stored = self.snapshot.status_of(image.ref), self._stored(image.ref)
         summary, says = EvidenceSummary.of(image), last_verdict_since(image)
         places = [(image.ref.repository, environment) for environment in image.environments or ("",)]
         ranks = [self.ranks[place][image.ref] for place in places if image.ref in self.ranks.get(place, ())]
@@ -204,10 +204,10 @@ class _PlanInputs:
             rollback=tuple(sorted(set(self.used[1].get(digest, ())))),
             ran_days=self._days(self.ran[digest]) if digest in self.ran else None,
             exploited=summary.exploited,
-            held=str(stands.hold or ""),
-            blocked=str(stands.block or ""),
-            blocked_by_rule=bool(stands.block and stands.block.rule),
-            unblocked=str(stands.unblock or ""),
+            held=str(status.hold or ""),
+            blocked=str(status.block or ""),
+            blocked_by_rule=bool(status.block and status.block.rule),
+            unblocked=str(status.unblock or ""),
             unreadable=image.unreadable,
         )
 
@@ -265,17 +265,17 @@ class _PlanInputs:
 
     def _explain_audit_needs(self, gone: ImageRef) -> Iterator[str]:
         """Yield why the remains of an image that is gone stay: if the image is pushed again, they vouch for it."""
-        digest, subject, stands = gone.digest, f"{_format_ref(gone)}, which is gone,", self.snapshot.status_of(gone)
+        digest, subject, status = gone.digest, f"{_format_ref(gone)}, which is gone,", self.snapshot.status_of(gone)
         if digest in self.used[0]:
             yield f"{subject} runs: {', '.join(sorted(set(self.used[0][digest])))}"
         if digest in self.used[1]:
             yield f"{subject} may be needed for a rollback: {', '.join(sorted(set(self.used[1][digest])))}"
         if digest in self.ran and self._days(self.ran[digest]) <= self.rules.archive.retention_days:
             yield f"{subject} ran and is kept for audits"
-        if stands.hold:
-            yield f"{subject} is held {stands.hold}"
-        if stands.block:
-            yield f"{subject} is blocked {stands.block}"
+        if status.hold:
+            yield f"{subject} is held {status.hold}"
+        if status.block:
+            yield f"{subject} is blocked {status.block}"
         if why := self.snapshot.unreadable.get(str(gone)):
             yield f"{subject} cannot be read: {why}"
 

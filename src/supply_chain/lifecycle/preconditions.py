@@ -15,7 +15,7 @@ from supply_chain.errors import UNREADABLE
 from supply_chain.evidence.image_status import ImageStatus
 from supply_chain.execution.docker import PROXY
 from supply_chain.lifecycle.plan import BLOCKED, Plan, Step
-from supply_chain.lifecycle.rules import STANDS, Action
+from supply_chain.lifecycle.rules import IN_FORCE, Action
 from supply_chain.lifecycle.snapshot import (
     EvidenceSummary,
     Member,
@@ -147,14 +147,14 @@ class Preconditions:
     def changes(self, step: Step) -> Iterator[str]:
         """Yield what changed since the plan was made and prevents a step, in sentences."""
         digest, member = step.ref.digest, self.existing.get(step.ref.digest)
-        stands = self._read_status(step)
+        status = self._read_status(step)
         if member is None:
             if step.action is not Action.AGE_OUT:
                 yield "it no longer exists"
             return
         stored = member.stored
         yield from self._compare_registry(step, member)
-        yield from self._compare_status(step, stands)
+        yield from self._compare_status(step, status)
         if step.evidenced and not archives_again(step) and not self._has_begun(step):
             yield from self.present.evidenced(step.ref, stored).otherwise(step.evidenced)
         if not archives_again(step):
@@ -214,31 +214,31 @@ class Preconditions:
 
     def _check_owner(self, owner: ImageRef) -> Iterator[str]:
         """Yield why a part may not be archived: its image, archived earlier, was restored, unblocked or held since."""
-        member, stands, before = self.existing.get(owner.digest), self.present.status_of(owner), self.plan.step(owner)
+        member, status, before = self.existing.get(owner.digest), self.present.status_of(owner), self.plan.step(owner)
         if member is None or member.stored.status is not StorageStatus.ARCHIVED:
             yield f"{owner.digest}, which it belongs to, is no longer archived"
-        if before and (before.action is Action.BLOCK or before.rule == BLOCKED) and stands.block is None:
+        if before and (before.action is Action.BLOCK or before.rule == BLOCKED) and status.block is None:
             yield f"somebody unblocked {owner.digest}, which it belongs to"
-        if stands.hold and stands.block is None:
-            yield f"{owner.digest}, which it belongs to, is held {stands.hold}"
+        if status.hold and status.block is None:
+            yield f"{owner.digest}, which it belongs to, is held {status.hold}"
 
     def _read_status(self, step: Step) -> ImageStatus:
         """Return the status of an image; a referrer has no status of its own."""
         member = self.existing.get(step.ref.digest)
         return ImageStatus() if member and member.subjects else self.present.status_of(step.ref)
 
-    def _compare_status(self, step: Step, stands: ImageStatus) -> Iterator[str]:
+    def _compare_status(self, step: Step, status: ImageStatus) -> Iterator[str]:
         if archives_again(step):
-            if stands.block is None:
+            if status.block is None:
                 yield "somebody unblocked it"
             return
-        if stands.hold:
-            yield f"it is held {stands.hold}"
-        outlived = step.action is Action.AGE_OUT and stands.block is not None and stands.block.rule
-        if stands.block and step.action is not Action.BLOCK and not outlived:
-            yield f"it is blocked {stands.block}"
-        if stands.unblock and step.action is Action.BLOCK:
-            yield f"it was unblocked {stands.unblock}"
+        if status.hold:
+            yield f"it is held {status.hold}"
+        outlived = step.action is Action.AGE_OUT and status.block is not None and status.block.rule
+        if status.block and step.action is not Action.BLOCK and not outlived:
+            yield f"it is blocked {status.block}"
+        if status.unblock and step.action is Action.BLOCK:
+            yield f"it was unblocked {status.unblock}"
 
     def _check_use(self, step: Step) -> Iterator[str]:
         if step.ref.digest in self.needed:
@@ -254,9 +254,9 @@ class Preconditions:
                 continue
             if gone in self.needed:
                 yield f"{gone}, which is gone, runs or should run, or a rollback may need it"
-            stands = self.present.status_of(step.ref.with_digest(gone))
-            if stands.hold or stands.block:
-                yield f"{gone}, which is gone, is {'held' if stands.hold else 'blocked'} {stands.hold or stands.block}"
+            status = self.present.status_of(step.ref.with_digest(gone))
+            if status.hold or status.block:
+                yield f"{gone}, which is gone, is {'held' if status.hold else 'blocked'} {status.hold or status.block}"
 
     def _check_references(self, step: Step) -> Iterator[str]:
         digest = step.ref.digest
@@ -281,4 +281,4 @@ def archives_again(step: Step) -> bool:
 
     Such a step is done even if the image runs; it never removes anything.
     """
-    return step.rule == STANDS and step.action is Action.BLOCK
+    return step.rule == IN_FORCE and step.action is Action.BLOCK

@@ -180,17 +180,17 @@ class RegistryReader:
         unknown = [m for m in members if m.ref in dark and m.ref not in listed]
         gone = _missing_subjects(members)
         asked = (*listed, *(ref for ref in gone if ref not in listed))
-        stand = dict(zip(asked, map_concurrently(self._read_status, asked), strict=True))
+        statuses = dict(zip(asked, map_concurrently(self._read_status, asked), strict=True))
         return RepositorySnapshot(
             images=(
-                *(_format_error(image, stand[image.ref][1] or dark.get(image.ref, "")) for image in images),
+                *(_format_error(image, statuses[image.ref][1] or dark.get(image.ref, "")) for image in images),
                 *(FleetImage(ref=m.ref, stored=m.stored, unreadable=dark[m.ref]) for m in unknown),
             ),
             members=members,
             deployments=self.deployments(None),
             proxies=self.proxies(),
-            standings={str(ref): stands for ref, (stands, _) in stand.items() if stands != ImageStatus()},
-            unreadable={str(ref): why for ref in gone if (why := stand[ref][1] or dark.get(ref, ""))},
+            statuses={str(ref): status for ref, (status, _) in statuses.items() if status != ImageStatus()},
+            unreadable={str(ref): why for ref in gone if (why := statuses[ref][1] or dark.get(ref, ""))},
             read_at=now,
         )
 

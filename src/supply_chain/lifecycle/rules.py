@@ -22,7 +22,7 @@ from supply_chain.text import pluralize
 
 TESTS = ".tests"
 """The part before `.yaml` in the name of a document of tests."""
-STANDS = "block.stands"
+IN_FORCE = "block.in-force"
 """The rule by which an image that a signed statement blocks is archived again, without a new statement."""
 RulesName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]*$", max_length=32)]
 Days = Annotated[int, Field(ge=1, le=36500)]
@@ -155,8 +155,8 @@ def list_guards(facts: LifecycleFacts, rules: Rules) -> tuple[str, ...]:
 
 
 def _list_decisions(facts: LifecycleFacts, rules: Rules) -> Iterator[Decision]:
-    old, owed = tuple(_age_out_decisions(facts, rules.age_out)), _is_owed(facts, rules.archive)
-    refused = () if owed else tuple(each for each in old if each.rule == "age-out.refused")
+    old, retained = tuple(_age_out_decisions(facts, rules.age_out)), _is_retained(facts, rules.archive)
+    refused = () if retained else tuple(each for each in old if each.rule == "age-out.refused")
     yield from _final_decisions(
         facts, outlived=bool(refused) and facts.blocked_by_rule and not list_guards(facts, rules)
     )
@@ -165,7 +165,7 @@ def _list_decisions(facts: LifecycleFacts, rules: Rules) -> Iterator[Decision]:
     if not facts.unblocked:
         yield from _block_decisions(facts, rules.block)
     yield from _keep_decisions(facts, rules.keep)
-    yield from (_archive_instead(each, facts) if owed else each for each in old)
+    yield from (_archive_instead(each, facts) if retained else each for each in old)
     yield from _archive_unused(facts, rules.archive)
     yield _keep("no-rule", "no other rule applies")
 
@@ -186,7 +186,7 @@ def _final_decisions(facts: LifecycleFacts, outlived: bool) -> Iterator[Decision
     if facts.blocked and facts.status is StorageStatus.ARCHIVED and not outlived:
         yield _keep("blocked", f"it is blocked and archived, {facts.blocked}")
     if facts.blocked and facts.status is not StorageStatus.ARCHIVED:
-        yield Decision(action=Action.BLOCK, rule=STANDS, reason=f"it can be pulled, and is blocked {facts.blocked}")
+        yield Decision(action=Action.BLOCK, rule=IN_FORCE, reason=f"it can be pulled, and is blocked {facts.blocked}")
 
 
 def _guard_decisions(facts: LifecycleFacts, rules: Rules) -> Iterator[Decision]:
@@ -246,7 +246,7 @@ def _age_out_decisions(facts: LifecycleFacts, age_out: AgeOut) -> Iterator[Decis
             yield Decision(action=Action.AGE_OUT, rule=f"age-out.{name}", reason=text)
 
 
-def _is_owed(facts: LifecycleFacts, archive: Archive) -> bool:
+def _is_retained(facts: LifecycleFacts, archive: Archive) -> bool:
     return facts.ran_days is not None and facts.ran_days <= archive.retention_days
 
 
@@ -254,13 +254,13 @@ def _archive_instead(decision: Decision, facts: LifecycleFacts) -> Decision:
     """Archive instead of removing an image that is kept for audits; keep it if it is already archived."""
     reason = "it ran and is kept for audits"
     if facts.status is StorageStatus.ARCHIVED:
-        return _keep("owed", f"{reason}; {decision.reason}")
-    return Decision(action=Action.ARCHIVE, rule="archive.owed", reason=f"{reason}; {decision.reason}")
+        return _keep("retention", f"{reason}; {decision.reason}")
+    return Decision(action=Action.ARCHIVE, rule="archive.retention", reason=f"{reason}; {decision.reason}")
 
 
 def _archive_unused(facts: LifecycleFacts, archive: Archive) -> Iterator[Decision]:
     days = archive.not_pulled_days
-    if _is_owed(facts, archive) and days is not None and facts.idle_days > days:
+    if _is_retained(facts, archive) and days is not None and facts.idle_days > days:
         cold = Decision(
             action=Action.ARCHIVE, rule="archive.cold", reason=f"nobody pulled it for {pluralize(days, 'day')}"
         )

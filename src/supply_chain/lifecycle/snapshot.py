@@ -146,7 +146,7 @@ class RepositorySnapshot(Model):
         default_factory=dict,
         description="image that environments name for their reverse proxies → which; deployed or not yet",
     )
-    standings: dict[str, ImageStatus] = Field(
+    statuses: dict[str, ImageStatus] = Field(
         default_factory=dict,
         description="image → its status; also for an image that is gone but has remains",
     )
@@ -157,14 +157,14 @@ class RepositorySnapshot(Model):
 
     def status_of(self, ref: ImageRef) -> ImageStatus:
         """Return the status of an image: its blocks and holds."""
-        return self.standings.get(str(ref), ImageStatus())
+        return self.statuses.get(str(ref), ImageStatus())
 
     @property
     def digest(self) -> Digest:
         """The digest that identifies these facts, in whatever order they were read."""
         parts = [
             *sorted(each.model_dump_json() for each in (*self.images, *self.members, *self.deployments)),
-            json.dumps({name: each.model_dump(mode="json") for name, each in sorted(self.standings.items())}),
+            json.dumps({name: each.model_dump(mode="json") for name, each in sorted(self.statuses.items())}),
             json.dumps([self.unreadable, self.proxies], sort_keys=True),
         ]
         return digest_of(chr(10).join(parts).encode())

@@ -199,7 +199,7 @@ def test_apply_heeds_decision_signed_during_the_checks(house, monkeypatch, numbe
 def test_apply_deletes_image_blocked_by_rule_but_not_by_person(meanwhile, outcome):
     """The plan considered the block by the rule."""
     refused = image(1, status="ARCHIVED", signed=False, passed=False)
-    house = House(snapshot_of(*newest(), refused, standings={ref(1): stands(block="x", rule="block.refused")}))
+    house = House(snapshot_of(*newest(), refused, statuses={ref(1): stands(block="x", rule="block.refused")}))
     if meanwhile:
         house.shelf.stand[str(ref(1))] = stands(**meanwhile)
 
@@ -208,7 +208,7 @@ def test_apply_deletes_image_blocked_by_rule_but_not_by_person(meanwhile, outcom
 
 def test_apply_heeds_unblock_signed_during_the_checks(monkeypatch):
     """The image is not archived again."""
-    house = House(snapshot_of(*newest(1), standings={ref(1): stands(block="bad")}))
+    house = House(snapshot_of(*newest(1), statuses={ref(1): stands(block="bad")}))
     once_looked_at(house, 1, monkeypatch, unblock="fine")
 
     assert house.outcomes() == {1: "skipped"}
@@ -371,7 +371,7 @@ def test_apply_counts_unblocked_images_as_usable():
     """If they are blocked again meanwhile, the older image stays."""
     numbers = [900 + n for n in range(RULES.keep.newest)]
     unblocked = {ref(number): stands(unblock="no way to it") for number in numbers}
-    house = House(snapshot_of(*(image(n, 1200 - n, exploited=True) for n in numbers), image(1), standings=unblocked))
+    house = House(snapshot_of(*(image(n, 1200 - n, exploited=True) for n in numbers), image(1), statuses=unblocked))
     assert present(house.plan.step(ref(1))).action is Action.AGE_OUT
     for number in numbers:
         house.shelf.stand[str(ref(number))] = stands(block="it is one")
@@ -432,7 +432,7 @@ def test_apply_keeps_base_of_image_built_meanwhile(number, outcome):
 )
 def test_apply_archives_reopened_image_only_if_still_blocked(stand, outcome):
     """Somebody may have unblocked it; an existing block needs no new statement."""
-    house = House(snapshot_of(*newest(1), standings={ref(1): stands(block="bad")}))
+    house = House(snapshot_of(*newest(1), statuses={ref(1): stands(block="bad")}))
     house.shelf.stand[str(ref(1))] = stands(**stand)
 
     assert house.outcomes() == {1: outcome}
@@ -525,7 +525,7 @@ def test_apply_keeps_everything_while_cluster_cannot_be_observed(house):
 
 def test_apply_archives_blocked_image_again_while_cluster_cannot_be_observed():
     """A person blocked it: it must not be pulled, wherever it runs."""
-    house = House(snapshot_of(*newest(), image(1), standings={ref(1): stands(block="bad")}))
+    house = House(snapshot_of(*newest(), image(1), statuses={ref(1): stands(block="bad")}))
     cluster = MemoryCluster(failing={"list Pod": ClusterUnavailable("it does not answer")})
     house.hosts["kubernetes/shop"] = ClusterHost("shop", lambda: cluster)
 
@@ -546,7 +546,7 @@ def test_apply_keeps_everything_while_environment_cannot_be_read(house):
 
 def test_apply_archives_blocked_image_again_while_environment_cannot_be_read():
     """That only protects."""
-    house = House(snapshot_of(*newest(), image(1), standings={ref(1): stands(block="bad")}))
+    house = House(snapshot_of(*newest(), image(1), statuses={ref(1): stands(block="bad")}))
     house.unknown = {"broken": DeclarationInvalid("its host is wrong\ncorrect it")}
 
     assert house.outcomes() == {1: "done"}
@@ -581,7 +581,7 @@ def test_apply_keeps_index_whose_child_is_held():
 def test_apply_keeps_index_whose_child_lost_its_tag():
     """The plan allowed the deletion because the child had a tag."""
     snapshot = snapshot_of(
-        *newest(1), image(2), parts=[member(image(1), children=(digest(2),))], standings={ref(2): stands(hold="x")}
+        *newest(1), image(2), parts=[member(image(1), children=(digest(2),))], statuses={ref(2): stands(hold="x")}
     )
     house = House(snapshot)
     house.change(ref(2), tags=())
@@ -721,7 +721,7 @@ def test_apply_archives_copy_of_earlier_block_while_it_lasts(stand, moved, outco
     """A run stopped between the two, or the copy was pushed again."""
     blocked = image(22, status="ARCHIVED")
     house = House(
-        snapshot_of(*newest(), blocked, parts=[part(12, copy_of=22)], standings={ref(22): stands(block="bad")})
+        snapshot_of(*newest(), blocked, parts=[part(12, copy_of=22)], statuses={ref(22): stands(block="bad")})
     )
     house.shelf.stand[str(ref(22))] = stands(**stand)
     house.change(ref(22), **moved)
@@ -919,7 +919,7 @@ def test_apply_skips_a_step_forever(house):
     assert house.outcomes()[1] == "skipped"
 
 
-@pytest.mark.parametrize("rule", ["age-out.superseded", "block.stands"])
+@pytest.mark.parametrize("rule", ["age-out.superseded", "block.in-force"])
 @pytest.mark.parametrize("belongs", [(), (digest(777),)])
 @pytest.mark.parametrize("stand", [{}, {"block": "bad"}, {"block": "bad", "hold": "audit"}])
 def test_apply_never_deletes_image_in_use(house, rule, belongs, stand):

@@ -72,7 +72,7 @@ def test_plan_keeps_newest_usable_images_of_each_environment():
         image(7, 110),
     ]
 
-    found = planned(*images, standings={ref(4): stands(block="x")})
+    found = planned(*images, statuses={ref(4): stands(block="x")})
 
     assert {n for n, each in found.items() if each[1] == "keep.newest"} == {1, 5, 6}
 
@@ -97,14 +97,17 @@ def test_plan_counts_newest_bases_without_environment():
     [
         ([deployed(1, 300)], {1: "keep.in-use"}),
         ([deployed(1, 300), deployed(900, 10)], {1: "keep.rollback"}),
-        ([deployed(1, 300), deployed(900, 20), deployed(901, 10)], {1: "archive.owed"}),
+        ([deployed(1, 300), deployed(900, 20), deployed(901, 10)], {1: "archive.retention"}),
         ([deployed(1, 300), deployed(900, 20), deployed(900, 10)], {1: "keep.rollback"}),
         ([deployed(1, 300), deployed(900, 20), deployed(1, 15), deployed(900, 10)], {1: "keep.rollback"}),
         ([deployed(1, 300), deployed(900, 10, environment="production")], {1: "keep.in-use"}),
         ([deployed(900, 5, proxy=1)], {1: "keep.in-use"}),
-        ([deployed(900, 5, proxy=1), deployed(900, 4, proxy=901)], {1: "archive.owed"}),
+        ([deployed(900, 5, proxy=1), deployed(900, 4, proxy=901)], {1: "archive.retention"}),
         ([deployed(2, 300, proxy=1), deployed(900, 10)], {1: "keep.rollback", 2: "keep.rollback"}),
-        ([deployed(2, 300, proxy=1), deployed(900, 20), deployed(901, 10)], {1: "archive.owed", 2: "archive.owed"}),
+        (
+            [deployed(2, 300, proxy=1), deployed(900, 20), deployed(901, 10)],
+            {1: "archive.retention", 2: "archive.retention"},
+        ),
         ([deployed(1, 399), deployed(900, 250), deployed(901, 240)], {1: "age-out.superseded"}),
     ],
 )
@@ -141,7 +144,7 @@ def test_plan_treats_restored_image_as_just_pushed(deployments, of, days, rule):
 
     found = planned(*newest(), image(1, **({} if copy else changes)), deployments=deployments, **copy)
 
-    assert found[1][1] == (rule or ("archive.owed" if deployments else "age-out.superseded"))
+    assert found[1][1] == (rule or ("archive.retention" if deployments else "age-out.superseded"))
 
 
 def test_plan_counts_pull_of_encrypted_copy_for_its_image():
@@ -245,19 +248,19 @@ def test_refusal_for_block_only_is_not_a_failed_verdict(codes, verdict):
 def test_plan_heeds_holds_and_blocks():
     """A blocked image that was pushed again is blocked again, and an archived one stays archived."""
     images = [*newest(1, 2, 4), image(3, status="ARCHIVED")]
-    standings = {ref(1): stands(hold="audit"), ref(2): stands(block="bad"), ref(3): stands(block="bad")}
+    statuses = {ref(1): stands(hold="audit"), ref(2): stands(block="bad"), ref(3): stands(block="bad")}
 
-    found = planned(*images, standings=standings)
+    found = planned(*images, statuses=statuses)
 
-    assert [found[n][1] for n in (1, 2, 3)] == ["keep.hold", "block.stands", "keep.blocked"]
+    assert [found[n][1] for n in (1, 2, 3)] == ["keep.hold", "block.in-force", "keep.blocked"]
 
 
 def test_plan_deletes_image_blocked_by_rule_if_another_rule_asks():
     """An image that a person blocked is never deleted."""
     no: dict[str, Any] = {"status": "ARCHIVED", "signed": False, "passed": False}
-    standings = {ref(1): stands(block="refused", rule="block.refused"), ref(2): stands(block="bad")}
+    statuses = {ref(1): stands(block="refused", rule="block.refused"), ref(2): stands(block="bad")}
 
-    found = planned(*newest(), image(1, **no), image(2, **no), standings=standings)
+    found = planned(*newest(), image(1, **no), image(2, **no), statuses=statuses)
 
     assert (found[1], found[2][1]) == (("age-out", "age-out.refused"), "keep.blocked")
 
@@ -265,7 +268,7 @@ def test_plan_deletes_image_blocked_by_rule_if_another_rule_asks():
 def test_plan_does_not_block_unblocked_image_again():
     """A person unblocked it."""
     found = planned(
-        image(1, exploited=True), image(2, exploited=True), standings={ref(1): stands(unblock="false alarm")}
+        image(1, exploited=True), image(2, exploited=True), statuses={ref(1): stands(unblock="false alarm")}
     )
 
     assert (found[1][1], found[2][1]) == ("keep.newest", "block.exploited")
@@ -321,12 +324,12 @@ def test_plan_keeps_index_if_untagged_child_stays():
 
     held = image(2, tags=())
     found = planned(*newest(1), held, parts=[member(image(1), children=(digest(2),))],
-                    standings={ref(2): stands(hold="x")})  # fmt: skip
+                    statuses={ref(2): stands(hold="x")})  # fmt: skip
     assert (found[1][1], found[2][1]) == ("keep.needed", "keep.hold")
 
     tagged = image(2)
     found = planned(*newest(1), tagged, parts=[member(image(1), children=(digest(2),))],
-                    standings={ref(2): stands(hold="x")})  # fmt: skip
+                    statuses={ref(2): stands(hold="x")})  # fmt: skip
     assert (found[1][0], found[2][1]) == ("age-out", "keep.hold")
 
 
@@ -387,7 +390,7 @@ def test_plan_keeps_possible_children_of_unreadable_index():
 
     going = planned(*newest(1, 7), image(3), parts=parts[:3])
     nameless = planned(*newest(1, 7), image(3), parts=[index, part(2), *parts[2:]])
-    blocked = planned(*newest(), shelved, image(7), image(3), parts=parts, standings={ref(1): stands(block="bad")})
+    blocked = planned(*newest(), shelved, image(7), image(3), parts=parts, statuses={ref(1): stands(block="bad")})
     both = planned(*newest(), shelved, image(7), image(3), parts=parts)
 
     assert [going[n][1] for n in (1, 2, 3, 5)] == [
@@ -420,16 +423,16 @@ def test_plan_archives_copy_of_image_that_is_already_archived():
     snapshot = snapshot_of(
         *newest(), *shelved, parts=parts,
         deployments=[deployed(2, 399), deployed(900, 100), deployed(901, 90)],
-        standings={ref(1): stands(block="bad"), ref(3): stands(hold="audit"), ref(4): stands(block="b", hold="h")},
+        statuses={ref(1): stands(block="bad"), ref(3): stands(hold="audit"), ref(4): stands(block="b", hold="h")},
     )  # fmt: skip
     none = RULES.model_copy(update={"limits": RULES.limits.model_copy(update={"count": 0, "share": 0})})
 
     found = plan_lifecycle(snapshot, none, NOW)
 
     steps = {int(s.ref.digest[7:], 16): (s.action.value, s.rule) for s in found.steps}
-    assert [steps[n][1] for n in (1, 2, 3, 4)] == ["keep.blocked", "keep.owed", "keep.hold", "keep.blocked"]
-    assert steps[11] == steps[14] == ("archive", "block.stands")
-    assert steps[12] == ("archive", "archive.owed")
+    assert [steps[n][1] for n in (1, 2, 3, 4)] == ["keep.blocked", "keep.retention", "keep.hold", "keep.blocked"]
+    assert steps[11] == steps[14] == ("archive", "block.in-force")
+    assert steps[12] == ("archive", "archive.retention")
     assert steps[13] == steps[20] == ("keep", "keep.belongs")
     assert present(found.step(ref(11))).reason == f"it is a part of curated/hello@{ref(1).short}"
     assert [s.ref for s in found.changes] == [ref(11), ref(12), ref(14)]
@@ -440,7 +443,7 @@ def test_plan_does_not_archive_child_of_open_index():
     """The other index can still be pulled."""
     parts = [member(image(1, status="ARCHIVED"), children=(digest(5),)), part(6, children=(5,), tags=("t",)), part(5)]
 
-    found = planned(*newest(), image(1, status="ARCHIVED"), parts=parts, standings={ref(1): stands(block="bad")})
+    found = planned(*newest(), image(1, status="ARCHIVED"), parts=parts, statuses={ref(1): stands(block="bad")})
 
     assert found[1][1] == "keep.blocked"
     assert found[5] == ("keep", "keep.belongs")
@@ -493,11 +496,11 @@ def test_plan_deletes_orphans_of_image_after_audit_retention():
     ({"deployments": [deployed(99, 50), deployed(900, 40)]}, "may be needed for a rollback: staging"),
     ({"deployments": [deployed(900, 50, proxy=99)]}, "runs: staging, as the reverse proxy of hello"),
     ({"deployments": [deployed(99, 300), deployed(900, 100), deployed(901, 90)]}, "ran and is kept for audits"),
-    ({"standings": {ref(99): stands(hold="audit")}}, "is held by ann"),
-    ({"standings": {ref(99): stands(block="bad")}}, "is blocked by ann"),
+    ({"statuses": {ref(99): stands(hold="audit")}}, "is held by ann"),
+    ({"statuses": {ref(99): stands(block="bad")}}, "is blocked by ann"),
     ({"unreadable": {str(ref(99)): "damaged"}}, "cannot be read: damaged"),
     ({"deployments": [deployed(99, 399), deployed(900, 250), deployed(901, 240)]}, ""),
-    ({"standings": {ref(99): stands(unblock="fine")}}, ""),
+    ({"statuses": {ref(99): stands(unblock="fine")}}, ""),
 ])  # fmt: skip
 @pytest.mark.parametrize("left", [part(1, subject=99), part(1, copy_of=99)])
 def test_plan_keeps_evidence_of_missing_image_that_is_needed(others, why, left):
@@ -626,7 +629,7 @@ def test_plan_names_its_inputs_by_digest():
     assert (found.rules_digest, found.snapshot_digest) == (RULES.digest, snapshot.digest)
     assert found.databases == ("xxh64:0",)
     assert RULES.model_copy(update={"floor_days": 15}).digest != RULES.digest
-    assert snapshot_of(*newest(1), standings={ref(1): stands(hold="x")}).digest != snapshot.digest
+    assert snapshot_of(*newest(1), statuses={ref(1): stands(hold="x")}).digest != snapshot.digest
     assert (
         snapshot.model_copy(update={"images": snapshot.images[::-1], "members": snapshot.members[::-1]}).digest
         == snapshot.digest
@@ -714,11 +717,11 @@ def test_plan_never_touches_guarded_image(snapshot):
     running_now, before = find_in_use(snapshot.deployments, RULES.keep.rollback)
     for each in snapshot.images:
         step = found.get(each.ref)
-        if step is None or step.rule == "block.stands" or step.belongs_to:
+        if step is None or step.rule == "block.in-force" or step.belongs_to:
             continue
         assert each.ref.digest not in running_now and each.ref.digest not in before
         assert not each.running
-        assert not snapshot.standings[str(each.ref)].hold
+        assert not snapshot.statuses[str(each.ref)].hold
         assert each.stored.pushed_at <= NOW - timedelta(days=RULES.floor_days)
         assert not each.unreadable
 
@@ -772,7 +775,7 @@ def test_plan_only_keeps_or_blocks_blocked_image(snapshot):
     found = plan_lifecycle(snapshot, RULES, NOW)
     for each in snapshot.images:
         step = present(found.step(each.ref))
-        if snapshot.standings[str(each.ref)].block and not step.belongs_to:
+        if snapshot.statuses[str(each.ref)].block and not step.belongs_to:
             assert step.action in (Action.KEEP, Action.BLOCK)
 
 

@@ -71,7 +71,7 @@ def test_possible_children_of_unreadable_index_stay_with_it(read, registry, stat
     unsigned: dict[str, Any] = {"signed": False, "passed": None}
     snapshot = read.read_snapshot((image(1, **index, **unsigned), image(2, tags=(), **unsigned)), NOW)
 
-    found = plan_lifecycle(snapshot.model_copy(update={"standings": {str(ref(1)): stands(**acts)}}), RULES, NOW)
+    found = plan_lifecycle(snapshot.model_copy(update={"statuses": {str(ref(1)): stands(**acts)}}), RULES, NOW)
 
     assert {s.ref: s.rule for s in found.steps} == {
         ref(1): rule, ref(2): "keep.needed", ref(3): "keep.belongs", ref(4): "keep.unknown",
@@ -331,7 +331,7 @@ def test_snapshot_contains_status_of_missing_image_with_referrers(read, registry
 
     snapshot = read.read_snapshot((image(1),), NOW)
 
-    assert {where: each.hold.reason for where, each in snapshot.standings.items()} == {str(ref(2)): "audit"}
+    assert {where: each.hold.reason for where, each in snapshot.statuses.items()} == {str(ref(2)): "audit"}
     assert snapshot.unreadable.keys() == {str(ref(3))} and "evidence.invalid" in snapshot.unreadable[str(ref(3))]
 
 
@@ -347,5 +347,5 @@ def test_snapshot_contains_all_inputs_of_a_plan(read, registry, world, deployed,
     assert (snapshot.images, snapshot.read_at) == (images, NOW + timedelta(days=1))
     assert [m.ref.repository for m in snapshot.members] == ["curated/hello", "curated/shop"]
     assert [d.digest for d in snapshot.deployments] == [FIRST.digest]
-    assert {where: each.hold.reason for where, each in snapshot.standings.items()} == {str(ref(1)): "audit"}
+    assert {where: each.hold.reason for where, each in snapshot.statuses.items()} == {str(ref(1)): "audit"}
     assert [m.stored for m in snapshot.members] == [stored(1), stored(2)]

@@ -48,7 +48,7 @@ def test_signed_block_has_precedence_over_guards():
     """A person decided it, and no gate lets the image run again."""
     found = decide(facts(blocked="by ann", runs=("production",), held="by bob", age_days=0), NIGHTLY)
 
-    assert (found.action, found.rule) == (Action.BLOCK, "block.stands")
+    assert (found.action, found.rule) == (Action.BLOCK, "block.in-force")
 
 
 def test_guards_lists_every_guard_of_an_image():
@@ -81,7 +81,7 @@ def test_age_rule_applies_after_its_days(days, action):
 
 
 @pytest.mark.parametrize(("ran", "status", "rule"), [
-    (365, "ACTIVE", "archive.owed"), (365, "ARCHIVED", "keep.owed"), (366, "ARCHIVED", "age-out.not-pulled"),
+    (365, "ACTIVE", "archive.retention"), (365, "ARCHIVED", "keep.retention"), (366, "ARCHIVED", "age-out.not-pulled"),
     (None, "ACTIVE", "age-out.not-pulled"),
 ])  # fmt: skip
 def test_retained_image_is_archived_until_retention_ends(ran, status, rule):

@@ -49,7 +49,7 @@ def test_plan_lines_list_changes_and_totals():
 def test_plan_lines_count_attached_manifests_separately():
     """An image that is kept must not count as many images because of its signatures."""
     parts = [part(11, subject=900), part(12, subject=11), part(13, copy_of=901), part(14, subject=77)]
-    snapshot = snapshot_of(*newest(), parts=parts, standings={ref(77): stands(hold="audit")})
+    snapshot = snapshot_of(*newest(), parts=parts, statuses={ref(77): stands(hold="audit")})
 
     assert plan_lines(plan_lifecycle(snapshot, RULES, NOW)).splitlines() == [
         "keep: 2 by keep.newest",
