@@ -155,6 +155,7 @@ class DevelopmentPorts(TierPorts):
         read = partial(
             read_contents, host.engine(), local_name(manifest.name, run), manifest.build.max_size,
             SearchedFiles(snapshot.context), ReadSources(snapshot.context), self.package_sources,
+            manifest.runtime if isinstance(manifest, Service) else None,
         )  # fmt: skip
         tools = in_engine_tools(host, workbench)[Check.CONTENT]
         result = check_content(read, digest, manifest, tools, now, search.in_files, SourceScan(bandit).in_files)

@@ -42,7 +42,7 @@ MOST_LISTED = 50
 IN_CONFIGURATION = re.compile(r"configuration:(\d+): ")
 """How a finding in the image's configuration begins."""
 UNREAD_REMEDY = "install it in a base, or review this line"
-CONTENT_VERSION = "21"
+CONTENT_VERSION = "22"
 """Version of this check. Raise it when the check examines more, so that images that passed before are checked again."""
 
 
@@ -94,13 +94,13 @@ class Contents(PackageComparison):
     unsearched: tuple[str, ...] = ()
     """Paths of such texts that are too large, each or together, to be searched for values named like a secret."""
     code_variables: tuple[str, ...] = ()
-    """Variables in the configuration with which every program, or every script, loads code that they name."""
+    """Variables of its containers with which every program, or every script, loads code that they name."""
     is_root: bool = False
     """Whether an engine runs the image as root, or may do so, unless it is given another user."""
     sources: Mapping[str, bytes] = field(default_factory=dict)
     """Path → content of small Python files that no package installed and that the check `source` does not read.
 
-    `command-1` and so on are what the configuration gives to programs as text.
+    `command-1` and so on are what its configuration, or the declared runtime, gives to programs as text.
     """
     unread: tuple[str, ...] = ()
     """Paths of such Python files that are too large or too many."""
@@ -147,7 +147,8 @@ def check_content(
         warned += _warn_uncompared(contents)
         warned += _warn_unsearched(contents.unsearched)
         warned += [
-            f"{name} is set in the image's configuration: programs load the code that it names; remove it if not needed"
+            f"{name} is set in the image's configuration or the declared runtime: programs load the code that it "
+            "names; remove it if not needed"
             for name in contents.code_variables
         ]
         warned += _warn_unjudged(contents.examination, manifest)

@@ -263,7 +263,8 @@ class EvidenceStore:
         statements: set[tuple[tuple[TierName, ...], bytes]] = set()
         counted: set[tuple[tuple[TierName, ...], bytes]] = set()
         read = 0
-        for part in (attached[start : start + PART] for start in range(0, len(attached), PART)):
+        number = min(PART, self.most + 1)
+        for part in (attached[start : start + number] for start in range(0, len(attached), number)):
             layers = map_concurrently(lambda r: self.referrers.layer(subject.with_digest(r.digest)), part, self.wide)
             sizes = {layer.digest: layer.size for layer in layers if isinstance(layer, Descriptor)}
             new, most = sorted(sizes.keys() - opened.keys()), min(PART_BYTES, self.most_bytes)

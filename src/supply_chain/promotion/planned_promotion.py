@@ -68,8 +68,8 @@ def plan_each(
 ) -> tuple[PlannedPromotion, ...]:
     """Return the reportable promotions of all applications; `newest` are the images of each, last push first.
 
-    An application for which the registry fails is `unreadable`, and affects no other. Raise the error if it fails for
-    each of them: that is an outage.
+    An application for whose images the registry fails is `unreadable`, and affects no other. Raise the error if it
+    fails for each of them: that is an outage. So is a registry that cannot list images.
     """
     promotions, failed, number = list[PlannedPromotion](), list[RegistryFailed](), 0
     for images in filter(None, newest):

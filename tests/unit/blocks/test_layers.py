@@ -26,7 +26,7 @@ BASE = ImageRef(repository="curated/base/python", digest=f"sha256:{hashlib.sha25
 class Archived(Registry):
     """A registry that has no manifest."""
 
-    def _fetch_manifest(self, path):
+    def _fetch_manifest(self, path, most=0):
         raise ImageNotFound(f"The registry has no {path}.\nLook.")
 
 

@@ -57,8 +57,8 @@ def test_content_check_warns_of_variables_that_load_code(checked):
     assert (result.outcome, result.warned) == (
         Outcome.WARNED,
         (
-            "LD_PRELOAD is set in the image's configuration: programs load the code that it names; "
-            "remove it if not needed",
+            "LD_PRELOAD is set in the image's configuration or the declared runtime: programs load the code that it "
+            "names; remove it if not needed",
         ),
     )
 

@@ -465,6 +465,18 @@ def test_invalid_bytes_are_counted_between_parts(world, store, monkeypatch):
     assert read.call_count == 4
 
 
+def test_manifests_are_read_in_parts_of_what_may_be_invalid(world, store, monkeypatch):
+    """A look that reads few of them does not read those of a whole part first."""
+    for number in range(9):
+        attached(world, b"x", {**NOTES, "n": str(number)})
+    read = Mock(side_effect=world.registry.layer)
+    monkeypatch.setattr(world.registry, "layer", read)
+
+    with pytest.raises(EvidenceFlooded):
+        replace(store, most=2).read(IMAGE)
+    assert read.call_count == 3
+
+
 class Large(bytes):
     """Bytes whose length is the number that they spell."""
 

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from supply_chain.adapters.image.configuration import Start
 from supply_chain.adapters.image.file_content import ContentStore, FileContent
 from supply_chain.adapters.image.filesystem import Filesystem
 from supply_chain.adapters.image.python_sources import LARGEST_TEXT, find_started, is_python_text
@@ -48,7 +49,7 @@ def test_any_configuration_is_read(command: list[str], text: str) -> None:
     """An image without files starts none."""
     config = {"config": {"Entrypoint": command, "Cmd": [text, " ".join(command)], "WorkingDir": text}}
 
-    started = find_started(Filesystem[FileContent](), ContentStore(io.BytesIO()), config, lambda: None)
+    started = find_started(Filesystem[FileContent](), ContentStore(io.BytesIO()), Start.of(config), lambda: None)
     assert started.scripts == frozenset() and "" not in started.code
 
 

@@ -6,15 +6,19 @@ import json
 import posixpath
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import reduce
 from typing import Any
 
 from supply_chain.adapters.image.secret_forms import find_secret_patterns
+from supply_chain.model.manifest import Runtime
 
 NAME = re.compile(r"[\w./-]{1,100}")
 """Name of a variable or label that is repeated in a finding."""
 NUMBER = re.compile(r"[+-]?[0-9]+")
 """A number as container engines read it."""
+LARGEST_ID, LONGEST_NUMBER = 2**31 - 1, 1000
+"""The largest id of a user that no engine takes for another one, and the digits of a number that are read."""
 CODE_VARIABLES = ("BASH_ENV", "LD_AUDIT", "LD_PRELOAD")
 """Variables that name code for every program, or every script of bash (ld.so(8), bash(1))."""
 
@@ -44,29 +48,56 @@ def list_variables(config: Mapping[str, Any]) -> dict[str, str]:
     return {name: value for name, _, value in (str(each).partition("=") for each in variables)}
 
 
-def list_code_variables(config: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return which of `CODE_VARIABLES` an image's configuration sets."""
-    variables = list_variables(config)
-    return tuple(name for name in CODE_VARIABLES if variables.get(name))
+@dataclass(frozen=True)
+class Start:
+    """What decides what a container of an image runs: the image's configuration, and the declared runtime."""
+
+    directory: str
+    """Where its processes start, as an absolute path."""
+    commands: tuple[Sequence[str], ...]
+    variables: tuple[tuple[str, str], ...]
+    """Name and value of each; the runtime's follow those of the image that they replace."""
+
+    @classmethod
+    def of(cls, config: Mapping[str, Any], runtime: Runtime | None = None) -> Start:
+        """Return what decides (OCI image 1.1, "Image Configuration"; the health check is Docker's)."""
+        own = config.get("config") or {}
+        commands = [(*(own.get("Entrypoint") or ()), *(own.get("Cmd") or ()))]
+        commands += [(own.get("Healthcheck") or {}).get("Test") or ()]
+        commands += [(*each.command, *each.args) for each in (runtime.commands if runtime else ())]
+        declared = runtime.environment if runtime else {}
+        variables = (*list_variables(config).items(), *declared.items())
+        return cls(read_working_directory(config), tuple(commands), variables)
+
+    def list_code_variables(self) -> tuple[str, ...]:
+        """Return which of `CODE_VARIABLES` are set."""
+        names = {name for name, value in self.variables if value}
+        return tuple(name for name in CODE_VARIABLES if name in names)
 
 
 def runs_as_root(config: Mapping[str, Any], accounts: bytes | None) -> bool:
     """Return whether an engine runs an image as root by its configuration alone, or may do so.
 
-    `accounts` is the image's passwd(5); None: it cannot be read. A number is an id; engines find another name in its
-    first line with that name, where what is no number counts as 0 (moby/sys/user, `GetExecUser`).
+    `accounts` is the image's passwd(5); None: it cannot be read. A number is an id; engines find another name in the
+    first line with that name, where what is no number counts as 0 (moby/sys/user, `GetExecUser`). They differ about
+    spaces and large numbers, so each line that may be that one counts, and each number that may be 0.
     """
     name = ((config.get("config") or {}).get("User") or "").partition(":")[0] or "0"
     if NUMBER.fullmatch(name):
-        return _is_zero(name)
-    lines = (line.strip().split(":") for line in (accounts or b"").decode("utf-8", "replace").split("\n"))
-    ids = ([*fields, "", ""][2] for fields in lines if fields[0] == name)
-    number = next(ids, None)
-    return accounts is None if number is None else not NUMBER.fullmatch(number) or _is_zero(number)
+        return _may_be_zero(name)
+    if accounts is None:
+        return True
+    for line in accounts.decode("utf-8", "surrogateescape").split("\n"):
+        fields = [*line.split(":"), "", ""]
+        if fields[0].strip() == name and _may_be_zero(fields[2]):
+            return True
+        if fields[0] == name:
+            break  # every engine takes this line, or one before it
+    return False
 
 
-def _is_zero(number: str) -> bool:
-    return not number.lstrip("+-").strip("0")
+def _may_be_zero(number: str) -> bool:
+    return not NUMBER.fullmatch(number) or not 0 < int(number[:LONGEST_NUMBER]) <= LARGEST_ID
 
 
 def search_configuration(config: bytes, settings: Sequence[str]) -> Iterator[tuple[int, str]]:

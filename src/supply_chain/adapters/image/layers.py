@@ -19,7 +19,7 @@ import zstandard
 
 from supply_chain.adapters.image.budget import Budget
 from supply_chain.adapters.image.configuration import (
-    list_code_variables,
+    Start,
     list_settings,
     name_settings,
     read_working_directory,
@@ -51,6 +51,7 @@ from supply_chain.development.content import Contents
 from supply_chain.errors import CheckNotMade, ScannerFailed
 from supply_chain.evidence.examination import Examination
 from supply_chain.model.image import Digest, ImageRef, blobs_of, digest_of
+from supply_chain.model.manifest import Runtime
 from supply_chain.scratch import scratch
 
 MANY = 10_000
@@ -84,12 +85,14 @@ def read_contents(
     is_searched: IsSearched = lambda _sha256, _path: False,
     is_read: IsRead = lambda _sha256: False,
     sources: PackageSources = NO_SOURCES,
+    runtime: Runtime | None = None,
 ) -> Contents | None:
     """Return the contents of an image; None if it has more than `most` bytes.
 
     Raises `CheckNotMade` if the image cannot be read. Secrets in files for which `is_searched` returns true are left
     out; it is called only for files with a possible secret. So are Python files for which `is_read` returns true.
-    Packages are compared with `sources`, and `PackageIndexUnavailable` is raised if that is not possible.
+    Packages are compared with `sources`, and `PackageIndexUnavailable` is raised if that is not possible. `runtime` is
+    what is declared for its containers: it can start other programs than the image's configuration does.
     """
     with scratch("content") as work:
         path = work / "image.tar"
@@ -97,7 +100,7 @@ def read_contents(
             return None
         try:
             with tarfile.open(path, "r:") as archive, (work / "files").open("w+b") as file:
-                return _contents(archive, most, ContentStore(file, work), is_searched, is_read, sources)
+                return _contents(archive, most, ContentStore(file, work), is_searched, is_read, sources, runtime)
         except _TooLarge:
             return None
         except UNREADABLE as error:
@@ -118,6 +121,7 @@ def _contents(
     is_searched: IsSearched,
     is_read: IsRead,
     package_sources: PackageSources,
+    runtime: Runtime | None,
 ) -> Contents:
     digest, manifest = _manifest(archive)
     described = _blob(archive, manifest["config"]["digest"])
@@ -130,7 +134,8 @@ def _contents(
     machine = MACHINES.get(config.get("architecture"), "")
     texts, unsearched = _collect_texts(image, is_searched)
     checkpoint = image.budget.checkpoint
-    started = find_started(image.files, keeper, config, checkpoint)
+    start = Start.of(config, runtime)
+    started = find_started(image.files, keeper, start, checkpoint)
     digests = [str(layer["digest"]) for layer in manifest["layers"]]
     architecture = str(config.get("architecture", ""))
     system = read_system_packages(image.files, keeper, package_sources, digests, architecture, checkpoint)
@@ -148,10 +153,10 @@ def _contents(
         texts=_join_settings(settings) | texts,
         settings=name_settings(settings),
         unsearched=unsearched,
-        code_variables=list_code_variables(config),
+        code_variables=start.list_code_variables(),
         is_root=runs_as_root(config, _read_accounts(image.files, keeper)),
         sources=started.list_code() | sources.files,
-        unread=(*sources.left, *(("configuration",) if has_unread_command(config) else ())),
+        unread=(*sources.left, *(("configuration",) if has_unread_command(start) else ())),
     )
 
 

@@ -217,12 +217,16 @@ def _compare_packages(
         _Comparison(each, published[each.package], tuple(_list_files(files, each, published[each.package], checkpoint)))
         for each in claims
     ]
-    digests = defaultdict[str, set[bytes]](set)
+    digests, of_wheels = defaultdict[str, set[bytes]](set), defaultdict[str, set[bytes]](set)
     for comparison in compared:
         for file in comparison.files:
             digests[file.path].add(file.published)
+            if comparison.published.files:
+                of_wheels[file.path].add(file.published)
     for comparison in compared:
-        if (why := comparison.explain(digests, base)) and not _is_vendored(comparison.claim, compared):
+        # Nobody installs a source over a wheel: what it has at the same paths may be an older version.
+        others = of_wheels if comparison.published.files else digests
+        if (why := comparison.explain(others, base)) and not _is_vendored(comparison.claim, compared):
             false_claims[comparison.claim.metadata.real] = why
     merged = {
         path: (*system.digests.get(path, ()), *(("sha256", digest) for digest in listed))

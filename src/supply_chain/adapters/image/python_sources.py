@@ -7,12 +7,11 @@ import codecs
 import posixpath
 import re
 import shlex
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import chain
-from typing import Any
+from itertools import chain, pairwise
 
-from supply_chain.adapters.image.configuration import list_variables, read_working_directory
+from supply_chain.adapters.image.configuration import Start
 from supply_chain.adapters.image.file_content import ContentStore, FileContent
 from supply_chain.adapters.image.filesystem import Filesystem, Kind, escape_path
 from supply_chain.adapters.image.package_records import PACKAGES, InstalledFiles
@@ -49,10 +48,12 @@ SHEBANG = re.compile(rb"#!.*(python|pypy|env\b.*\$)")
 QUOTING = re.compile(rb"[\"'\\]")
 """What `env -S` removes from the words that it splits."""
 IMPORT = re.compile(r"\bimport\b")
-ENCODING = re.compile(
-    rb"(?:[ \t\f]*+(?:#[^\r\n]*+)?(?:\r\n?|\n))?[ \t\f]*+#[^\r\n]*?coding[:=][ \t]*+(?P<name>[-_.a-zA-Z0-9]++)"
-)
-"""The encoding of a text of Python, in its first or second line (PEP 263)."""
+ENCODING = re.compile(rb"[ \t\f]*+#[^\r\n]*?coding[:=][ \t]*+(?P<name>[-_.a-zA-Z0-9]++)")
+"""The encoding of a text of Python, in its first line (PEP 263)."""
+NO_CODE = re.compile(rb"[ \t\f]*+(?:#[^\r\n]*+)?(?:\r\n?|\n)")
+"""A first line after which the second one can have the encoding."""
+USUAL_ENCODING = re.compile(r"(utf-8|latin-1|iso-8859-1|iso-latin-1)(-.*)?")
+"""Encodings to whose names Python lets anything be added, as editors do."""
 SLOW_ENCODINGS = ("idna", "punycode")
 """Encodings of Python whose decoders take time that grows with the square of a text."""
 MOST_ARGUMENTS = 100
@@ -96,36 +97,50 @@ def select_startup_lines(content: bytes) -> bytes:
 def is_python_text(content: bytes) -> bool:
     """Return whether a text of at most `LARGEST_TEXT` bytes is Python that imports something.
 
-    Its encoding is the one that it states. A text in one of `SLOW_ENCODINGS`, and one with a name of more than
-    `MOST_PARTS` parts, counts as Python, and is not parsed.
+    Its encoding is the one that it states, and comments may have other bytes. A text in one of `SLOW_ENCODINGS`, and
+    one with a name of more than `MOST_PARTS` parts, counts as Python, and is not parsed.
     """
+    return _parses(content, lambda tree: any(isinstance(node, ast.Import | ast.ImportFrom) for node in ast.walk(tree)))
+
+
+def _parses(content: bytes, accept: Callable[[ast.Module], bool] | None = None) -> bool:
+    """Return whether a text is Python, and `accept` returns true for it; without that, it need not import anything."""
     if len(content) > LARGEST_TEXT:
         return False
     content = content.removeprefix(codecs.BOM_UTF8)
-    stated = ENCODING.match(content)
     try:
-        encoding = codecs.lookup(stated["name"].decode() if stated else "utf-8").name
-        text = "" if encoding in SLOW_ENCODINGS else content.decode(encoding)
+        encoding = codecs.lookup(_read_encoding(content)).name
+        text = "" if encoding in SLOW_ENCODINGS else content.decode(encoding, "replace")
     except (ValueError, LookupError):
         return False
-    return encoding in SLOW_ENCODINGS or _imports(text)
-
-
-def _imports(text: str) -> bool:
-    if not IMPORT.search(text):
+    if encoding not in SLOW_ENCODINGS and accept and not IMPORT.search(text):
         return False
+    tree = None if encoding in SLOW_ENCODINGS else _parse(text)
+    return tree is None or bool(tree.body and (accept is None or accept(tree)))
+
+
+def _parse(text: str) -> ast.Module | None:
+    """Return the syntax tree of a text, empty if it is not Python; None if it takes too much to find out."""
     if any(match.group().count(".") >= MOST_PARTS for match in DOTTED.finditer(text)):
-        return True
+        return None
     try:
-        tree = ast.parse(INVALID_ESCAPE.sub(lambda escape: escape[1] or escape[0], text))
+        return ast.parse(INVALID_ESCAPE.sub(lambda escape: escape[1] or escape[0], text))
     except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return False
-    return any(isinstance(node, ast.Import | ast.ImportFrom) for node in ast.walk(tree))
+        return ast.Module(body=[], type_ignores=[])
+
+
+def _read_encoding(content: bytes) -> str:
+    """Return the encoding that a text of Python states, as Python takes it; else UTF-8."""
+    first = NO_CODE.match(content)
+    stated = ENCODING.match(content) or (ENCODING.match(content, first.end()) if first else None)
+    name = stated["name"].decode() if stated else "utf-8"
+    usual = USUAL_ENCODING.fullmatch(name.lower().replace("_", "-"))
+    return usual[1] if usual else name
 
 
 @dataclass(frozen=True)
 class StartedPython:
-    """Python that an image's configuration starts."""
+    """Python that a container starts."""
 
     scripts: frozenset[str] = frozenset()
     """Paths of files, without links."""
@@ -137,32 +152,40 @@ class StartedPython:
         return {f"command-{number}": text.encode("utf-8", "replace") for number, text in enumerate(self.code, start=1)}
 
 
-def find_started(
-    files: Files, keeper: ContentStore, config: Mapping[str, Any], checkpoint: Callable[[], object]
-) -> StartedPython:
-    """Return the Python that an image's configuration starts.
+def find_started(files: Files, keeper: ContentStore, start: Start, checkpoint: Callable[[], object]) -> StartedPython:
+    """Return the Python that a container starts.
 
-    Reads entry point, command, health check and the values of variables (OCI image 1.1, "Image Configuration"; Docker),
-    also as text for a shell. A file that `is_python_text` accepts counts for any program, as an interpreter may have
-    another name. `checkpoint` is called for each word, and may raise.
+    Reads commands and the values of variables, also as text for a shell. A file that `is_python_text` accepts counts
+    for any program, as an interpreter may have another name. Each file that is Python counts in a command with an
+    interpreter. `checkpoint` is called for each word, and may raise.
     """
-    directory, scripts, code = read_working_directory(config), set[str](), dict[str, None]()
-    variables = list_variables(config)
-    for command in (*_list_commands(config), *([value] for value in variables.values())):
+    scripts, code, judged = set[str](), dict[str, None](), dict[tuple[bytes, bool], bool]()
+
+    def is_python(content: FileContent, *, parses: bool) -> bool:
+        key = (content.sha256, parses)
+        if key not in judged:
+            text = keeper.read(content) or b""
+            judged[key] = _parses(text) if parses else is_python_text(text)
+        return judged[key]
+
+    for command in (*start.commands, *([value] for _, value in start.variables)):
         texts = [command, *([*_split_shell(word)] for word in command)]
         words = [part for word in command for part in _split_shell(word)]
-        for program in (each for text in texts for each in _list_programs(files, text)):
-            code.update({program.code: None} if program.code else {})
-        named = {program.script for program in _list_programs(files, words)} - {""}
-        for word in dict.fromkeys((*named, *command, *words)):
+        programs = [each for text in texts for each in _list_programs(files, text)]
+        code.update({program.code: None for program in programs if program.code})
+        named = {program.script for program in (*programs, *_list_programs(files, words))} - {""}
+        assigned = [word.partition("=")[2] for word in words if "=" in word]
+        directories = (start.directory, *(target for word, target in pairwise(words) if word == "cd"))
+        for word in dict.fromkeys((*named, *command, *words, *assigned)):
             checkpoint()
             if is_python_text(word.encode("utf-8", "replace")):
                 code[word] = None
-            resolved = files.resolve(posixpath.join(directory, word), mounted=True)
-            content = resolved[1].content if resolved else None
-            is_named = word in named or word == variables.get(STARTUP_VARIABLE)
-            if resolved and content and (is_named or is_python_text(keeper.read(content) or b"")):
-                scripts.add(resolved[0])
+            is_named = word in named or (STARTUP_VARIABLE, word) in start.variables
+            for directory in directories:
+                resolved = files.resolve(posixpath.join("/", start.directory, directory, word), mounted=True)
+                content = resolved[1].content if resolved else None
+                if resolved and content and (is_named or is_python(content, parses=bool(programs))):
+                    scripts.add(resolved[0])
     return StartedPython(frozenset(scripts), tuple(code))
 
 
@@ -173,16 +196,9 @@ def _list_programs(files: Files, words: Sequence[str]) -> Iterator[Program]:
             yield parse_arguments(words[at + 1 : at + MOST_ARGUMENTS])
 
 
-def _list_commands(config: Mapping[str, Any]) -> tuple[Sequence[str], Sequence[str]]:
-    own = config.get("config") or {}
-    command = (*(own.get("Entrypoint") or ()), *(own.get("Cmd") or ()))
-    return command, (own.get("Healthcheck") or {}).get("Test") or ()
-
-
-def has_unread_command(config: Mapping[str, Any]) -> bool:
-    """Return whether an image's configuration has a text that is too long for `find_started`."""
-    words = chain(*_list_commands(config), list_variables(config).values())
-    return any(map(_is_unread, words))
+def has_unread_command(start: Start) -> bool:
+    """Return whether a command or variable is too long for `find_started`."""
+    return any(map(_is_unread, chain(*start.commands, (value for _, value in start.variables))))
 
 
 def _is_unread(word: str) -> bool:

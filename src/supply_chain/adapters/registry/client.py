@@ -34,6 +34,8 @@ EMPTY = b"{}"
 EMPTY_TYPE = "application/vnd.oci.empty.v1+json"
 LARGEST_MANIFEST = 4 * 1024 * 1024
 """Maximum bytes of a manifest (OCI distribution 1.1, "Pushing Manifests"; ECR's quota)."""
+LARGEST_REFERRER = 16 * 1024
+"""Maximum bytes of a manifest of evidence, above what a real one has: anybody who can push can attach thousands."""
 LARGEST_LIST = 64 * 1024 * 1024
 """Maximum bytes of a list of referrers, with all of their annotations: five times those of `evidence.store.MOST`."""
 REMEMBERED = 32 * 1024 * 1024
@@ -102,9 +104,13 @@ class Registry:
         """Return a manifest as an engine reads it, after its content was compared with its digest."""
         return self._manifest_bytes(ref)[0].decode("utf-8", "replace")
 
-    def _manifest_bytes(self, ref: ImageRef) -> tuple[bytes, str]:
+    def _manifest_bytes(self, ref: ImageRef, most: int = LARGEST_MANIFEST) -> tuple[bytes, str]:
         path = f"{ref.repository}/manifests/{ref.digest}"
-        return self._read_verified(path, ref.digest, f"the manifest of {ref}", self._fetch_manifest)
+        fetch = partial(self._fetch_manifest, most=most)
+        return self._read_verified(path, ref.digest, f"the manifest of {ref}", fetch)
+
+    def _fetch_manifest(self, path: str, most: int = LARGEST_MANIFEST) -> Answer:
+        return self.http.call("GET", path, accept=ACCEPT, most=most)
 
     def _read_verified(self, path: str, digest: Digest, what: str, read: Callable[[str], Answer]) -> tuple[bytes, str]:
         """Return content and media type at the path of a digest, from the cache or verified against the digest."""
@@ -120,9 +126,6 @@ class Registry:
     def _read_cached(self, path: str, digest: Digest) -> tuple[bytes, str] | None:
         cached = self.memory.get(path)
         return cached if cached and digest_of(cached[0]) == digest else None
-
-    def _fetch_manifest(self, path: str) -> Answer:
-        return self.http.call("GET", path, accept=ACCEPT, most=LARGEST_MANIFEST)
 
     def blob(self, repository: str, digest: Digest) -> bytes:
         """Return a small blob, verified against its digest."""
@@ -205,9 +208,9 @@ class Registry:
         media type must not hide a statement.
         """
         try:
-            content, _ = self._manifest_bytes(referrer)
+            content, _ = self._manifest_bytes(referrer, LARGEST_REFERRER)
         except LargeBodyAnnounced:
-            return NotEvidence(why="larger than a manifest may be")
+            return NotEvidence(why="larger than a manifest of evidence may be")
         if content.count(b"{") + content.count(b"[") > BRACKETS:
             return NotEvidence(why="not laid out as one piece of evidence")
         try:

@@ -2,7 +2,8 @@
 
 import pytest
 
-from supply_chain.adapters.image.configuration import list_code_variables, runs_as_root
+from supply_chain.adapters.image.configuration import Start, runs_as_root
+from supply_chain.model.manifest import Runtime
 
 
 @pytest.mark.parametrize(
@@ -16,7 +17,15 @@ from supply_chain.adapters.image.configuration import list_code_variables, runs_
 )
 def test_variables_that_load_code_are_listed(variables, names):
     """Paths of libraries, which are common, and empty variables do not count."""
-    assert list_code_variables({"config": {"Env": variables}}) == names
+    assert Start.of({"config": {"Env": variables}}).list_code_variables() == names
+
+
+def test_declared_variable_that_loads_code_is_listed():
+    """It replaces the image's."""
+    config = {"config": {"Env": ["LD_PRELOAD=", "LD_AUDIT=/a.so"]}}
+    runtime = Runtime(environment={"LD_PRELOAD": "/app/x.so", "LD_AUDIT": ""})
+
+    assert Start.of(config, runtime).list_code_variables() == ("LD_AUDIT", "LD_PRELOAD")
 
 
 ACCOUNTS = b"app:x:10001:10001::/:/bin/sh\n svc:x:0:0::/:/bin/sh\napp:x:0:0::/:\nbare\nodd:x:abc:1::/:\n7:x:0:0::/:\n"
@@ -41,6 +50,13 @@ ACCOUNTS = b"app:x:10001:10001::/:/bin/sh\n svc:x:0:0::/:/bin/sh\napp:x:0:0::/:\
         ("bare", ACCOUNTS, True),
         ("odd", ACCOUNTS, True),
         ("7", ACCOUNTS, False),
+        ("4294967296", b"", True),
+        ("2147483647", b"", False),
+        ("2147483648", b"", True),
+        ("app", b"app:x:4294967296:0::/:/bin/sh\n", True),
+        ("app", b"\x1capp:x:1000:1000::/:\napp:x:0:0::/:\n", True),
+        ("app", b"\x1capp:x:0:0::/:\napp:x:1000:1000::/:\n", True),
+        ("a\ufffd", b"a\xff:x:1000:1000::/:\na\xef\xbf\xbd:x:0:0::/:\n", True),
         ("0", b"0:x:10001:10001::/:\n", True),
         (19 * "0", b"", True),
         (":10001", b"x", True),

@@ -283,6 +283,18 @@ def test_file_that_two_packages_bring_may_be_of_either():
     assert read(contents, of).false_claims == ()
 
 
+def test_source_of_another_package_does_not_vouch_for_code_of_a_wheel():
+    """Anybody can publish one that contains an old version of somebody else's package."""
+    old, other = {f"{DIRECTORY}/hat/__init__.py": b"old"}, f"{DIRECTORY}/cap-1.dist-info/METADATA"
+    source = {path: sha(content) for path, content in (("cap.py", b"cap"), ("vendor/hat/__init__.py", b"old"))}
+    of = MemoryIndex({("hat", "2.0"): Published(files=wheel()), ("cap", "1"): Published(sources=source)})
+
+    found = read({**installed(old), other: b"Name: cap\nVersion: 1\n", f"{DIRECTORY}/cap.py": b"cap"}, of)
+
+    (why,) = found.false_claims
+    assert "it claims to be hat 2.0, and what is published differs" in why
+
+
 def test_package_that_another_one_brings_along_is_not_compared():
     """Packages contain changed copies of others, with their metadata."""
     brought = f"{DIRECTORY}/hat/_vendor/cap-1.dist-info/METADATA"

@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from supply_chain.adapters.image import package_records, python_sources
+from supply_chain.adapters.image.configuration import Start
 from supply_chain.adapters.image.file_content import HEAD
 from supply_chain.adapters.image.package_records import (
     NOTHING_COMPARED,
@@ -17,11 +18,13 @@ from supply_chain.adapters.image.package_records import (
 from supply_chain.adapters.image.python_sources import (
     LARGEST_TEXT,
     PythonSources,
+    StartedPython,
     find_python_sources,
     find_started,
     is_python_text,
     select_startup_lines,
 )
+from supply_chain.model.manifest import ContainerCommand, Runtime
 from tests.support.filesystem import lay_files
 
 CODE = b"eval(input())\n"
@@ -31,7 +34,7 @@ def find(contents, links=None, checked=(), checkpoint=lambda: None, config=None,
     """Return the sources of an image of these files and links; the check `source` reads the contents `checked`."""
     keeper, files = lay_files(contents, links)
     digests = {hashlib.sha256(each).hexdigest() for each in checked}
-    scripts = find_started(files, keeper, {"config": config}, checkpoint).scripts
+    scripts = find_started(files, keeper, Start.of({"config": config}), checkpoint).scripts
     installed = read_installed_files(files, keeper, system=system)
     return find_python_sources(files, keeper, installed, digests.__contains__, checkpoint, scripts)
 
@@ -58,7 +61,11 @@ TEXTS = {
     "shell": (b'import() { echo "$1"; }\nimport x\n', False),
     "JavaScript": (b'import fs from "fs"\n', False),
     "Go": (b'package main\n\nimport "fmt"\n', False),
-    "no encoding": (b"import os # \xe9\n", False),
+    "other bytes in a comment": (b"import os # \xe9\n", True),
+    "other bytes in a name": (b"import os\n\xe9 = 1\n", False),
+    "encoding with a line end": (b"# -*- coding: utf-8-unix -*-\nimport os\n", True),
+    "encoding with something added": (b"# coding: ISO_8859_1-mac\nimport os # \xe9\n", True),
+    "two encodings": (b"# coding: utf-7\n# coding: latin-1\n+AGkAbQBwAG8AcgB0- os\n", True),
     "its own encoding": (b"# coding: latin-1\nimport os # \xe9\n", True),
     "UTF-7": (b"#coding=utf-7\n+AGkAbQBwAG8AcgB0- os\n", True),
     "slow encoding": (b"\n# -*- coding: punycode -*-\n", True),
@@ -67,7 +74,7 @@ TEXTS = {
     "slow encoding by another name": (b"# coding: Punycode-\n", True),
     "encoding in a line that is none": (b"# coding: latin-1 \xe9\nimport os\n", True),
     "encoding in the second line": (b"# \xe9\r# coding: latin-1\rimport os\r", True),
-    "encoding in the third line": (b"# a\n# b\n# coding: latin-1\nimport os # \xe9\n", False),
+    "encoding in the third line": (b"# a\n# b\n# coding: utf-7\n+AGkAbQBwAG8AcgB0- os\n", False),
     "escape of another language": (b'import Foundation\nprint("\\u{1F600}")\n', False),
     "R": (b"x <- eval(parse(text = y))\n", False),
     "zero byte": (b"import os\n\0", False),
@@ -98,10 +105,33 @@ CONFIGS = {
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_script_that_the_configuration_starts_is_found(name):
-    """Its name and content do not matter; other arguments are data."""
-    files = {"app/server.txt": CODE, "app/data": CODE + b"\n", "usr/bin/python3.12": b"\x7fELF"}
+    """Its name and content do not matter."""
+    files = {"app/server.txt": b"not Python", "app/data": b"key: [1", "usr/bin/python3.12": b"\x7fELF"}
 
     found = find(files, {"app/run": "/usr/bin/python3.12", "start": "app/server.txt"}, config=CONFIGS[name])
+
+    assert found == PythonSources({"/app/server.txt": b"not Python"})
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["python3", "--", "/app/server.txt"],
+        ["python3", "-m", "cProfile", "-s", "time", "/app/server.txt"],
+        ["python3", "-m", "server", "server.txt"],
+        ["env", "PYTHONSTARTUP=/app/server.txt", "python3", "-im", "code"],
+        ["sh", "-c", "python3 < /app/server.txt"],
+        ["sh", "-c", "cat /app/server.txt | python3 -"],
+        ["sh", "-c", "cd / && cd app && exec python3 -- ./server.txt"],
+        ["sh", "-c", "cd /srv; cd ../app; /app/run -I ./server.txt"],
+    ],
+)
+def test_python_in_a_command_with_an_interpreter_is_found(command):
+    """Whether an argument is a script depends on the interpreter, on modules and on the shell."""
+    files = {"app/server.txt": CODE, "app/data": b"key: [1", "usr/bin/python3.12": b"\x7fELF"}
+    config = {"Cmd": [*command, "/app/data"], "WorkingDir": "/app" if "server" in command else "/"}
+
+    found = find(files, {"app/run": "/usr/bin/python3.12"}, config=config)
 
     assert found == PythonSources({"/app/server.txt": CODE})
 
@@ -112,8 +142,7 @@ def test_script_that_the_configuration_starts_is_found(name):
         None,
         {"Entrypoint": None, "Cmd": None, "Healthcheck": None},
         {"Cmd": ["node", "/app/server.txt"]},
-        {"Cmd": ["python3", "-c", "1", "/app/server.txt"]},
-        {"Cmd": ["python3", "-m", "server", "/app/server.txt"]},
+        {"Cmd": ["python3", "-c", "1", "/app/data"]},
         {"Cmd": ["python3", "/app"]},
         {"Cmd": ["python3", "/gone"]},
         {"Cmd": ["python3", "/opt/site-packages/listed.txt"]},
@@ -124,6 +153,7 @@ def test_other_commands_start_no_script(config):
     """Packages and compiled Python are judged elsewhere."""
     files = {
         "app/server.txt": CODE,
+        "app/data": b"key: [1",
         "app/server.pyc": b"\x6f\r\r\n",
         "opt/site-packages/listed.txt": CODE + b"\n",
         "opt/site-packages/a.dist-info/RECORD": listed("listed.txt", CODE + b"\n"),
@@ -169,7 +199,7 @@ def test_code_in_the_configuration_is_found(config, code):
     """No file has it."""
     keeper, files = lay_files({"usr/bin/python3": b"\x7fELF"}, {"app/run": "/usr/bin/python3"})
 
-    started = find_started(files, keeper, {"config": config}, lambda: None)
+    started = find_started(files, keeper, Start.of({"config": config}), lambda: None)
     assert list(started.code) == code
     assert list(started.list_code().values()) == [each.encode() for each in started.code]
 
@@ -182,6 +212,33 @@ def test_python_that_a_variable_names_is_found(variable, content):
     assert found == PythonSources({"/app/boot.dat": content})
 
 
+def test_python_that_the_declared_runtime_starts_is_found():
+    """It can start other programs than the image's configuration, in its environments."""
+    keeper, files = lay_files({"app/boot.dat": CODE, "usr/bin/python3": b"\x7fELF"})
+    commands = (ContainerCommand(command=("/usr/bin/python3",), args=("-c", "eval(x)")),)
+    runtime = Runtime(environment={"PYTHONSTARTUP": "/app/boot.dat", "CODE": "import os"}, commands=commands)
+    config = {"config": {"Env": ["PYTHONSTARTUP=/app/other"]}}
+
+    started = find_started(files, keeper, Start.of(config, runtime), lambda: None)
+
+    assert started == StartedPython(frozenset({"/app/boot.dat"}), ("eval(x)", "import os"))
+
+
+def test_text_with_many_spellings_of_its_path_is_parsed_once(monkeypatch):
+    """A variable can have thousands."""
+    parsed = []
+
+    def is_python(content):
+        parsed.append(content)
+        return False
+
+    monkeypatch.setattr(python_sources, "is_python_text", is_python)
+    spellings = " ".join(f"/app{'/' * number}x" for number in range(1, 100))
+
+    assert find({"app/x": TEXT + b"1"}, config={"Env": [f"A={spellings}"]}) == PythonSources()
+    assert parsed.count(TEXT + b"1") == 2, "once as started, once by its text"
+
+
 def test_search_for_started_python_ends_when_its_budget_is_used():
     """A configuration may have thousands of words."""
     keeper, files = lay_files({})
@@ -190,7 +247,7 @@ def test_search_for_started_python_ends_when_its_budget_is_used():
         raise TimeoutError
 
     with pytest.raises(TimeoutError):
-        find_started(files, keeper, {"config": {"Cmd": ["a", "b"]}}, checkpoint)
+        find_started(files, keeper, Start.of({"config": {"Cmd": ["a", "b"]}}), checkpoint)
 
 
 @pytest.mark.parametrize("path", ["app/node_modules/main", "opt/site-packages/run.txt", "usr/share/app/main"])

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from supply_chain.adapters.files import free_space
 from supply_chain.adapters.registry import client as module
-from supply_chain.adapters.registry.client import LARGEST_MANIFEST, MANIFEST, SMALL, MemoryCache, Registry
+from supply_chain.adapters.registry.client import LARGEST_REFERRER, MANIFEST, SMALL, MemoryCache, Registry
 from supply_chain.adapters.registry.http import RegistryHttp
 from supply_chain.concurrency import map_concurrently
 from supply_chain.errors import (
@@ -650,7 +650,8 @@ def test_content_larger_than_evidence_is_skipped_unread(server):
     layer = client(server).layer(ref)
 
     assert isinstance(client(server).bundle("dev/hello", layer.digest), NotEvidence)
-    assert isinstance(client(server).layer(named(server, b"x" * (LARGEST_MANIFEST + 1))), NotEvidence)
+    manifest = artifact(layers=[{"digest": digest_of(b"c"), "size": 1}], annotations={"a": "x" * LARGEST_REFERRER})
+    assert isinstance(client(server).layer(named(server, manifest)), NotEvidence)
 
 
 class Endless(httpx.SyncByteStream):
