@@ -15,7 +15,7 @@ from pydantic_core import ErrorDetails
 from yaml.composer import Composer
 
 from supply_chain.errors import DeclarationInvalid
-from supply_chain.model.image import PATH
+from supply_chain.model.image import IN_IMAGE, PATH
 
 LIMIT = 256 * 1024
 """Maximum size of a document in bytes, more than a person writes."""
@@ -30,7 +30,10 @@ LONGEST_KEY = 80
 """Maximum length in characters of a key in a message."""
 GUIDE = "its page in docs/index.md"
 """What shows how to write a document, for which nothing else is named."""
-FORMS = {rf"^{PATH}$": "write lower-case letters and digits, joined by -, _, . or /, such as shop/checkout"}
+FORMS = {
+    rf"^{PATH}$": "write lower-case letters and digits, joined by -, _, . or /, such as shop/checkout",
+    IN_IMAGE: "write an absolute path, or a directory below / followed by /*",
+}
 """Pattern of a text → what a person may write."""
 WORD = "tag:yaml.org,2002:str"
 CLOCK = re.compile(r"[-+]?[0-9][0-9_]*(:[0-9]+)+(\.[0-9_]*)?")
@@ -200,10 +203,20 @@ def _similar_key(error: ErrorDetails, adapter: TypeAdapter[Any]) -> str | None:
 
 
 def _without_echoes(mistakes: list[ErrorDetails], adapter: TypeAdapter[Any]) -> list[ErrorDetails]:
-    """Return the mistakes without the missing keys that are suggested for an unknown key in the same place."""
+    """Return the mistakes without those that follow from others.
+
+    These are the missing keys that are suggested for an unknown key in the same place, and lists that are too short
+    because an element is wrong.
+    """
     unknown = [each for each in mistakes if each["type"] == "extra_forbidden"][:MOST_MISTAKES]
     suggested = {(*each["loc"][:-1], _similar_key(each, adapter)) for each in unknown}
-    return [each for each in mistakes if each["type"] != "missing" or each["loc"] not in suggested]
+    around = {each["loc"][:end] for each in mistakes for end in range(len(each["loc"]))}
+    return [
+        each
+        for each in mistakes
+        if (each["type"] != "missing" or each["loc"] not in suggested)
+        and (each["type"] != "too_short" or each["loc"] not in around)
+    ]
 
 
 def _yaml_place(error: yaml.YAMLError) -> str:

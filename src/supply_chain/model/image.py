@@ -35,6 +35,8 @@ ATTACHED_TO = re.compile(rf"{ATTACHED}(?P<digest>[0-9a-f]{{64}})(?:\..*)?")
 """A tag of this kind: without a suffix, or with one such as `.sig`, as cosign used before OCI had `subject`."""
 COMPONENT = r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
 PATH = rf"{COMPONENT}(?:/{COMPONENT})*"
+IN_IMAGE = r"^/[^\x00*?\[]*(/\*)?$"
+"""An absolute path in an image, or a directory followed by `/*`."""
 
 Digest = Annotated[str, StringConstraints(pattern=rf"^{DIGEST}$")]
 """The digest of a piece of content in a registry: `sha256:` and 64 lower-case hexadecimal digits."""

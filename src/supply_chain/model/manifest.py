@@ -19,7 +19,7 @@ from pydantic import (
 
 from supply_chain.errors import DeclarationInvalid
 from supply_chain.model.documents import decode_document, parse_document, read_document
-from supply_chain.model.image import DIGEST, PATH, Digest, Model
+from supply_chain.model.image import DIGEST, IN_IMAGE, PATH, Digest, Model
 from supply_chain.model.tier import BY_DIGEST, OF_PLANS
 
 FILE = "supply-chain.yaml"
@@ -110,7 +110,8 @@ Variable = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$",
 Setting = Annotated[str, StringConstraints(pattern=r"^[^\x00]*$", max_length=4096)]
 Port = Annotated[int, Field(ge=1024, le=65535)]
 Inside = Annotated[str, StringConstraints(min_length=1)]
-Absolute = Annotated[str, StringConstraints(min_length=2)]
+Absolute = str
+"""A path that `_check_absolute` accepts."""
 
 
 class Classification(StrEnum):
@@ -287,7 +288,7 @@ Limit = Annotated[
 
 
 UnjudgedKind = Literal["archive", "database", "distribution"]
-ImagePath = Annotated[str, StringConstraints(pattern=r"^/[^\x00*?\[]*(/\*)?$", min_length=2, max_length=1024)]
+ImagePath = Annotated[str, StringConstraints(pattern=IN_IMAGE, min_length=2, max_length=1024)]
 """An absolute path in the image, or a directory followed by `/*`."""
 Justification = Annotated[str, StringConstraints(pattern=r"^\S.*\S$", max_length=512)]
 

@@ -49,9 +49,11 @@ class Holder(Model):
     )
 
     def __str__(self) -> str:
+        if self.sources == ():
+            return "reserved for the sources that the register of names lists, which are none"
         where = f" in {self.repository}" if self.repository else ""
         if self.sources is not None:
-            where = f" in {' or '.join(map(str, self.sources)) or 'a source that the register lists for it'}"
+            where = f" in {' or '.join(map(str, self.sources))}"
         below = f", {self.path}" if self.path else ""
         return f"the {self.kind or 'application'} of {self.owner or 'anybody'}{where}{below}"
 

@@ -108,6 +108,18 @@ def test_key_that_is_suggested_is_not_reported_as_missing():
     assert "name: Field required" in complaint("inner: {nmae: 1}\n"), "it is suggested in another place"
 
 
+def test_list_is_not_reported_as_empty_for_its_wrong_element():
+    """One mistake is one line."""
+    text = "kind: service\nname: hello\nowner: x\nlimits: {unjudged: [{what: archive, at: [AT], reason: so it is}]}\n"
+    with pytest.raises(DeclarationInvalid) as caught:
+        parse_document(text.replace("AT", "/*"), MANIFEST, "file.yaml")
+
+    lines = [each for each in str(caught.value).splitlines() if "unjudged.0.at" in each]
+    assert len(lines) == 1 and "at.0: write an absolute path, or a directory below / followed by /*" in lines[0]
+    with pytest.raises(DeclarationInvalid, match="at least 1 item"):
+        parse_document(text.replace("AT", ""), MANIFEST, "file.yaml")
+
+
 def test_invalid_name_is_answered_with_what_to_write():
     """A pattern is no sentence."""
     with pytest.raises(DeclarationInvalid, match=r"service\.name: write lower-case letters and digits, joined by -"):
