@@ -6,10 +6,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from uuid import uuid4
 
+from lightkube.models.authorization_v1 import ResourceAttributes, SubjectAccessReviewSpec
+from lightkube.models.meta_v1 import ObjectMeta
+from lightkube.resources.authorization_v1 import SubjectAccessReview
+
 from supply_chain.adapters.kubernetes.client import ClusterClient
 from supply_chain.execution.enforcement.installation import KINDS, read_objects
-from supply_chain.execution.kubernetes.cluster import NAMESPACES, SERVICE_ACCOUNTS, Kind
+from supply_chain.execution.kubernetes.cluster import NAMESPACES, SERVICE_ACCOUNTS, Document, Kind
 from tests.support.command import ROOT
+from tests.support.waiting import eventually
 
 DEPLOYER = "cscm-deployer"
 ROLES = ROOT / "deployments/kubernetes/rbac"
@@ -24,7 +29,8 @@ def bind_role(
 ) -> None:
     """Give a service account of a namespace the rules of a documented role, by a binding of a kind and name.
 
-    The binding has the role's name by default. A Role in the namespace disturbs no other test of the cluster.
+    The binding has the role's name by default. A Role in the namespace disturbs no other test of the cluster. Returns
+    once the cluster answers by it.
     """
     (document,) = (each for each in read_objects(ROLES) if each["metadata"]["name"] == role)
     of = KINDS["Role" if kind.namespaced else "ClusterRole"]
@@ -35,6 +41,30 @@ def bind_role(
         "roleRef": {"apiGroup": RBAC, "kind": of.name, "name": role},
         "subjects": [{"kind": "ServiceAccount", "name": account, "namespace": namespace}],
     })  # fmt: skip
+    wait_for_role(cluster, document, f"system:serviceaccount:{namespace}:{account}", where.get("namespace", ""))
+
+
+def wait_for_role(cluster: ClusterClient, role: Document, user: str, namespace: str) -> None:
+    """Wait until a user may do what a role's first rule allows in a namespace; an empty one is all of them.
+
+    An API server learns of a binding some time after it has answered that it is there.
+    """
+    rule = next(each for each in role["rules"] if each.get("resources"))
+    resource, _, below = rule["resources"][0].partition("/")
+    (name, *_) = rule.get("resourceNames") or [""]
+    attributes = ResourceAttributes(
+        namespace=namespace, verb=rule["verbs"][0], group=rule["apiGroups"][0], resource=resource, subresource=below,
+        name=name,
+    )  # fmt: skip
+    eventually(lambda: may(cluster, user, attributes), describe=lambda: f"{user} does not have {role}")
+
+
+def may(cluster: ClusterClient, user: str, attributes: ResourceAttributes) -> bool:
+    """Ask the cluster whether a user may do something."""
+    spec = SubjectAccessReviewSpec(user=user, groups=["system:authenticated"], resourceAttributes=attributes)
+    review = cluster.client.create(SubjectAccessReview(metadata=ObjectMeta(), spec=spec))
+    assert review.status
+    return review.status.allowed
 
 
 def make_account(cluster: ClusterClient, name: str, namespace: str) -> None:

@@ -56,6 +56,7 @@ from tests.support.admission import (
     refusal,
     wait_until,
 )
+from tests.support.cluster_roles import wait_for_role
 from tests.support.node import secure_pod
 
 HELLO = f"{REPOSITORIES}hello"
@@ -408,6 +409,9 @@ def account(admin: ClusterClient, namespace: str, *roles: tuple[str, str, str]) 
             "subjects": [{"kind": "ServiceAccount", **subject}],
         }
         admin.create(binding, document)
+        bound = admin.read(KINDS[kind], role, where if kind == "Role" else "")
+        assert bound
+        wait_for_role(admin, bound, f"system:serviceaccount:{namespace}:{name}", where)
     yield admin.for_service_account(namespace, name, "test", 600)
     for _, _, where in roles:
         admin.delete(KINDS["RoleBinding"] if where else CLUSTER_ROLE_BINDINGS, name, where)

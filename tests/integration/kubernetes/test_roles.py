@@ -8,15 +8,13 @@ from itertools import product
 from uuid import uuid4
 
 import pytest
-from lightkube.models.authorization_v1 import ResourceAttributes, SubjectAccessReviewSpec
-from lightkube.models.meta_v1 import ObjectMeta
-from lightkube.resources.authorization_v1 import SubjectAccessReview
+from lightkube.models.authorization_v1 import ResourceAttributes
 
 from supply_chain.adapters.kubernetes.client import ClusterClient
 from supply_chain.execution.enforcement.installation import KINDS, install, read_objects
 from supply_chain.execution.enforcement.policies import PUBLISHER, SYSTEM
 from supply_chain.execution.kubernetes.cluster import Kind
-from tests.support.cluster_roles import RBAC, ROLES, restricted_namespace
+from tests.support.cluster_roles import RBAC, ROLES, may, restricted_namespace
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.real
@@ -114,10 +112,7 @@ def is_allowed(admin: ClusterClient, user: str, namespace: str, resource: str, v
     attributes = ResourceAttributes(
         namespace=namespace, verb=verb, group=group, resource=plural, subresource=below, name=name
     )
-    spec = SubjectAccessReviewSpec(user=user, groups=["system:authenticated"], resourceAttributes=attributes)
-    review = admin.client.create(SubjectAccessReview(metadata=ObjectMeta(), spec=spec))
-    assert review.status
-    return review.status.allowed
+    return may(admin, user, attributes)
 
 
 @contextmanager

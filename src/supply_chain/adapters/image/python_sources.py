@@ -157,7 +157,7 @@ def find_started(files: Files, keeper: ContentStore, start: Start, checkpoint: C
 
     Reads commands and the values of variables, also as text for a shell. A file that `is_python_text` accepts counts
     for any program, as an interpreter may have another name. Each file that is Python counts in a command with an
-    interpreter. `checkpoint` is called for each word, and may raise.
+    interpreter. `checkpoint` is called for each word and directory, and may raise.
     """
     scripts, code, judged = set[str](), dict[str, None](), dict[tuple[bytes, bool], bool]()
 
@@ -175,14 +175,15 @@ def find_started(files: Files, keeper: ContentStore, start: Start, checkpoint: C
         code.update({program.code: None for program in programs if program.code})
         named = {program.script for program in (*programs, *_list_programs(files, words))} - {""}
         assigned = [word.partition("=")[2] for word in words if "=" in word]
-        directories = (start.directory, *(target for word, target in pairwise(words) if word == "cd"))
+        targets = (target for word, target in pairwise(words) if word == "cd")
+        directories = dict.fromkeys(posixpath.join(start.directory, each) for each in ("", *targets))
         for word in dict.fromkeys((*named, *command, *words, *assigned)):
-            checkpoint()
             if is_python_text(word.encode("utf-8", "replace")):
                 code[word] = None
             is_named = word in named or (STARTUP_VARIABLE, word) in start.variables
             for directory in directories:
-                resolved = files.resolve(posixpath.join("/", start.directory, directory, word), mounted=True)
+                checkpoint()
+                resolved = files.resolve(posixpath.join(directory, word), mounted=True)
                 content = resolved[1].content if resolved else None
                 if resolved and content and (is_named or is_python(content, parses=bool(programs))):
                     scripts.add(resolved[0])
