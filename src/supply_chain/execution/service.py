@@ -87,10 +87,10 @@ def _judge_again(facts: DeployFacts, ports: DeployPorts) -> None:
     """Judge the image again before it serves; raise `_RefusedMeanwhile` if the gate now refuses it.
 
     The verdict is as old as the time that it took to pull the image and to make it ready. Blocks and denials since then
-    count.
+    count, but no freeze that has begun since then.
     """
     current = read_deploy_facts(facts.ref, facts.environment, ports.evidence, bases=ports.bases())
-    verdict = evaluate(current, ports.policy, ports.now())
+    verdict = evaluate(current, ports.policy.for_what_runs, ports.now())
     if isinstance(verdict, Refused):
         record_verdict(verdict, current, ports.evidence, ports.now())
         raise _RefusedMeanwhile(verdict)

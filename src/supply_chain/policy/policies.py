@@ -365,6 +365,11 @@ class GatePolicy(Generic[F]):
         return frozenset(rule.id for rule in local)
 
     @property
+    def ids(self) -> frozenset[str]:
+        """The ids of all rules."""
+        return frozenset(rule.id for rule in self.rules)
+
+    @property
     def schedules(self) -> frozenset[str]:
         """The ids of the rules that say when something is deployed, and nothing about the image."""
         return frozenset(rule.id for rule in self.rules if rule.is_schedule)

@@ -61,12 +61,13 @@ def decide(
 ) -> Admitted[F] | Refused:
     """Evaluate the policy, and record a refusal; the step that follows an admission records the admission.
 
-    A refusal by schedules alone says nothing about the image, so it does not withdraw what was admitted before.
+    A refusal by schedules of the deploy gate alone says nothing about the image, so it does not withdraw what was
+    admitted before.
     """
     verdict = evaluate(facts, policy, now)
     if isinstance(verdict, Refused):
-        codes = {each.code for each in verdict.reasons}
-        record_refusal(verdict, facts, repositories, store, now, withdraws=not codes <= policy.schedules)
+        is_late = policy.gate is Gate.DEPLOY and {each.code for each in verdict.reasons} <= policy.schedules
+        record_refusal(verdict, facts, repositories, store, now, withdraws=not is_late)
     return verdict
 
 

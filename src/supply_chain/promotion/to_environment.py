@@ -76,7 +76,8 @@ def plan_deployment(ref: ImageRef, after: str | None, sources: PromotionSources)
     """Return the promotion of an image in `curated/*` to its first declared environment, or to the one after `after`.
 
     The image must have soaked in `after`. It never replaces an image that was curated after it. Raise
-    `DeclarationInvalid` or `SettingInvalid` if the next environment is invalid, or `after` cannot be read.
+    `DeclarationInvalid` or `SettingInvalid` if the next environment is invalid, or `after` cannot be read, and
+    `RuleNotEvaluated` if a schedule cannot be evaluated.
     """
     built = last_provenance(sources.store.verified(ref, TierName.DEVELOPMENT, PROVENANCE))
     manifest = built.manifest if built else None
@@ -245,13 +246,13 @@ def _explain_not_newer(ref: ImageRef, deployed: ImageRef, sources: PromotionSour
 def _no_longer_counts(verdict: SignedValue[Summary], ref: ImageRef, to: str, sources: PromotionSources) -> bool:
     """Return whether a refusal no longer counts for a promotion to `to`.
 
-    It does not if it was about one environment or about a time that is over, or if it was due to what ends, and
-    curation has admitted the image since.
+    It does not if it was about one environment or about a time that is over, by rules that there are no longer, or if
+    it was due to what ends, and curation has admitted the image since.
     """
     policy, now = sources.policy, sources.store.now()
     if verdict.value.codes & policy.schedules and policy.is_closed(ref.application, to, now):
         return False
-    codes = verdict.value.codes - policy.environment_rules - policy.schedules
+    codes = (verdict.value.codes & policy.ids) - policy.environment_rules - policy.schedules
     if not codes:
         return True
     judged = last_verdict(sources.store.verified(ref, TierName.CURATION, SUMMARY), Gate.RELEASE, ref.digest)

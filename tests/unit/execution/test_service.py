@@ -25,11 +25,13 @@ from supply_chain.model.container import profile
 from supply_chain.model.image import Digest, ImageRef
 from supply_chain.model.manifest import Probe
 from supply_chain.model.tier import Gate, TierName
+from supply_chain.policy.facts import DeployFacts
 from supply_chain.policy.outcome import Refused
+from supply_chain.policy.policies import GatePolicy
 from tests.support.facts import admitted, deploy_facts
 from tests.support.memory_engine import MemoryEngine
 from tests.support.pieces import Pieces
-from tests.support.policies import DEPLOY
+from tests.support.policies import DEPLOY, policy, rule
 from tests.support.present import present
 from tests.support.signer import EcdsaSigner
 from tests.support.world import World
@@ -51,6 +53,8 @@ class Around:
     no_proxy: bool = False
     runs_already: bool = False
     meanwhile: Callable[[], object] = lambda: None
+    policy: GatePolicy[DeployFacts] = DEPLOY
+    """That of the moment before the image serves."""
 
     def ensure_repository(self, repository, *, immutable, key):
         if not self.may_record:
@@ -87,7 +91,7 @@ class Around:
         )  # fmt: skip
         ports = DeployPorts(
             target=target, bases=lambda: (), repositories=self, evidence=self.world.store(TierName.EXECUTION),
-            policy=DEPLOY, now=lambda: self.make.noon, to_its_end=defer_cancellation,
+            policy=self.policy, now=lambda: self.make.noon, to_its_end=defer_cancellation,
             max_age={"staging": max_age}.get,
         )  # fmt: skip
         return take_into_service(verdict, ports, "run", force=force)
@@ -176,6 +180,17 @@ def test_image_refused_during_deployment_does_not_serve(around, world, make, sig
     found = world.store(TierName.CURATION).verified(WHERE, TierName.EXECUTION)
     assert DEPLOYMENT not in [e.predicate_type for e in found]
     assert not present(last_verdict(found, Gate.DEPLOY, REF.digest)).value.passed, "what was signed before is a yes"
+
+
+def test_deployment_goes_on_if_a_freeze_begins_meanwhile(around):
+    """It began before; a refusal now would also withdraw what runs."""
+    frozen = rule("a.freeze", expression="now < timestamp('2020-01-01T00:00:00Z')")
+    around.policy = policy(Gate.DEPLOY, rule("a.b", expression="image.digest != ''"), frozen)
+
+    assert isinstance(around.taken(), Deployment)
+
+    around.policy = policy(Gate.DEPLOY, rule("a.b"), frozen)
+    assert isinstance(around.taken(), Refused)
 
 
 def test_deployment_stops_if_reverse_proxy_is_blocked_meanwhile(around, world):

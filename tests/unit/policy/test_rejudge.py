@@ -411,8 +411,9 @@ def release(world, make):
         return judge_published(CURATED, "", read, replace(ports, policy=raise_unsigned))
 
     return SimpleNamespace(
-        judge=judge, judge_undecided=judge_undecided, decide=decide, admits=admits, verdicts=verdicts_of_gate
-    )
+        judge=judge, judge_undecided=judge_undecided, decide=decide, admits=admits, verdicts=verdicts_of_gate,
+        ports=ports, read=read,
+    )  # fmt: skip
 
 
 def test_refusal_of_the_release_gate_without_a_block_is_signed(release):
@@ -421,6 +422,15 @@ def test_refusal_of_the_release_gate_without_a_block_is_signed(release):
 
     assert isinstance(release.judge(policy(Gate.RELEASE, rule("a.b"))), Refused) and not release.admits()
     assert len(release.verdicts()) == len(before) + 1
+
+
+def test_refusal_by_a_schedule_of_the_release_gate_is_published(release):
+    """It is attached beside the image, so what curation signed and what it published would differ."""
+    frozen = rule("a.freeze", expression="now < timestamp('2020-01-01T00:00:00Z')")
+    ports = release.ports
+    decide(release.read(), policy(Gate.RELEASE, frozen), ports.repositories, ports.evidence, ports.now())
+
+    assert not release.admits()
 
 
 def test_block_reaches_the_published_release_and_leaves_no_signed_refusal(release):

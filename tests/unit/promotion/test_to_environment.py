@@ -247,10 +247,18 @@ def test_refusal_by_a_schedule_ends_with_it(chain, names):
     assert [each.to for each in chain.missed()] == ["staging"]
 
 
+def test_refusal_by_a_rule_that_was_removed_no_longer_counts(chain):
+    """That ends a freeze early, for example; the gate decides again, by the rules that there are."""
+    chain.release(1)
+    chain.judge(1, Gate.DEPLOY, "a.freeze", hour=1)
+
+    assert chain.onward(1).to == "staging"
+
+
 def test_refusal_for_other_reasons_stays_after_a_schedule(chain):
     """It says something about the image."""
     frozen = rule("a.freeze", expression=f"now >= timestamp('{chain.make.noon:%FT%TZ}')")
-    chain.policy = policy(Gate.DEPLOY, frozen)
+    chain.policy = policy(Gate.DEPLOY, frozen, rule("user.root"))
     chain.release(1)
     chain.judge(1, Gate.DEPLOY, "a.freeze", "user.root", hour=1)
     chain.pieces.world.now = chain.make.noon + timedelta(hours=2)

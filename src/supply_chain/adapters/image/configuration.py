@@ -62,9 +62,9 @@ class Start:
     def of(cls, config: Mapping[str, Any], runtime: Runtime | None = None) -> Start:
         """Return what decides (OCI image 1.1, "Image Configuration"; the health check is Docker's)."""
         own = config.get("config") or {}
-        commands = [(*(own.get("Entrypoint") or ()), *(own.get("Cmd") or ()))]
-        commands += [(own.get("Healthcheck") or {}).get("Test") or ()]
-        commands += [(*each.command, *each.args) for each in (runtime.commands if runtime else ())]
+        entrypoint = own.get("Entrypoint") or ()
+        commands = [(*entrypoint, *(own.get("Cmd") or ())), (own.get("Healthcheck") or {}).get("Test") or ()]
+        commands += [(*(each.command or entrypoint), *each.args) for each in (runtime.commands if runtime else ())]
         declared = runtime.environment if runtime else {}
         variables = (*list_variables(config).items(), *declared.items())
         return cls(read_working_directory(config), tuple(commands), variables)

@@ -217,15 +217,15 @@ def _compare_packages(
         _Comparison(each, published[each.package], tuple(_list_files(files, each, published[each.package], checkpoint)))
         for each in claims
     ]
-    digests, of_wheels = defaultdict[str, set[bytes]](set), defaultdict[str, set[bytes]](set)
+    digests, shared = defaultdict[str, set[bytes]](set), defaultdict[str, set[bytes]](set)
     for comparison in compared:
         for file in comparison.files:
             digests[file.path].add(file.published)
-            if comparison.published.files:
-                of_wheels[file.path].add(file.published)
+            if not file.is_nested:
+                shared[file.path].add(file.published)
     for comparison in compared:
-        # Nobody installs a source over a wheel: what it has at the same paths may be an older version.
-        others = of_wheels if comparison.published.files else digests
+        # A source may contain an older version of another package, which nobody installs from there.
+        others = shared if comparison.published.files else digests
         if (why := comparison.explain(others, base)) and not _is_vendored(comparison.claim, compared):
             false_claims[comparison.claim.metadata.real] = why
     merged = {
@@ -382,18 +382,21 @@ class _File:
     """SHA-256 as published."""
     installed: bytes | None
     """SHA-256 in the image; None if it is not there."""
+    is_nested: bool = False
+    """Whether it is deep in a source, where that may have copies of other packages."""
 
 
 def _list_files(files: Files, claim: _Claim, published: Published, checkpoint: Callable[[], object]) -> Iterator[_File]:
     """Yield the files of the published wheel, or those of the published source at each place of a build's choice."""
-    for path, digest in published.files.items() if published.files else _list_places(published.sources):
+    wheel = ((path, digest, False) for path, digest in published.files.items())
+    for path, digest, is_nested in wheel if published.files else _list_places(published.sources):
         checkpoint()
         real, content = _find(files, f"{claim.metadata.directory}/{path}", mounted=True)
-        yield _File(real, CODE.search(path) is not None, digest, content.sha256 if content else None)
+        yield _File(real, CODE.search(path) is not None, digest, content.sha256 if content else None, is_nested)
 
 
-def _list_places(sources: Mapping[str, bytes]) -> Iterator[tuple[str, bytes]]:
-    """Yield path below the directory of packages, and SHA-256, of each file of a source.
+def _list_places(sources: Mapping[str, bytes]) -> Iterator[tuple[str, bytes, bool]]:
+    """Yield path below the directory of packages, and SHA-256, of each file of a source, and whether it is nested.
 
     A build takes packages from the source's own directory, or from one that is in no package, such as `src`.
     """
@@ -403,7 +406,7 @@ def _list_places(sources: Mapping[str, bytes]) -> Iterator[tuple[str, bytes]]:
         begin = f"{root}/" if root else ""
         for path, digest in sources.items():
             if path.startswith(begin):
-                yield path[len(begin) :], digest
+                yield path[len(begin) :], digest, root not in ("", "src")
 
 
 @dataclass(frozen=True)

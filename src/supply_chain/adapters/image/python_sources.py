@@ -9,7 +9,7 @@ import re
 import shlex
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import chain, pairwise
+from itertools import chain
 
 from supply_chain.adapters.image.configuration import Start
 from supply_chain.adapters.image.file_content import ContentStore, FileContent
@@ -68,6 +68,9 @@ DOTTED = re.compile(r"(?:\." + SPACE + r"[A-Za-z_\x80-\U0010ffff][\w\x80-\U0010f
 """
 MOST_PARTS = 100
 """Maximum parts of a dotted name that is parsed: the parser's memory grows with the square of their number."""
+IMPORTS = (ast.Import, ast.ImportFrom)
+ACTS = (*IMPORTS, ast.Call, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+"""Nodes of Python without which a text does nothing; decorators are called too."""
 INVALID_ESCAPE = re.compile(r"\\([^\n\r'\"\\NUux])|\\[\s\S]")
 """A backslash, and what follows it; the group is a character that a string can have alone."""
 MOST_SOURCES, MOST_BYTES = 2000, 8 * 1024 * 1024
@@ -100,33 +103,40 @@ def is_python_text(content: bytes) -> bool:
     Its encoding is the one that it states, and comments may have other bytes. A text in one of `SLOW_ENCODINGS`, and
     one with a name of more than `MOST_PARTS` parts, counts as Python, and is not parsed.
     """
-    return _parses(content, lambda tree: any(isinstance(node, ast.Import | ast.ImportFrom) for node in ast.walk(tree)))
+    text = _decode(content)
+    return text is None or (IMPORT.search(text) is not None and _has_nodes(text, IMPORTS))
 
 
-def _parses(content: bytes, accept: Callable[[ast.Module], bool] | None = None) -> bool:
-    """Return whether a text is Python, and `accept` returns true for it; without that, it need not import anything."""
+def acts(content: bytes) -> bool:
+    """Return whether a text is Python that does something when it runs, unlike JSON, which is Python too.
+
+    Otherwise as `is_python_text`.
+    """
+    text = _decode(content)
+    return text is None or _has_nodes(text, ACTS)
+
+
+def _decode(content: bytes) -> str | None:
+    """Return a text as Python decodes it, empty if Python cannot or if it is too large; None: that takes too long."""
     if len(content) > LARGEST_TEXT:
-        return False
+        return ""
     content = content.removeprefix(codecs.BOM_UTF8)
     try:
         encoding = codecs.lookup(_read_encoding(content)).name
-        text = "" if encoding in SLOW_ENCODINGS else content.decode(encoding, "replace")
+        return None if encoding in SLOW_ENCODINGS else content.decode(encoding, "replace")
     except (ValueError, LookupError):
-        return False
-    if encoding not in SLOW_ENCODINGS and accept and not IMPORT.search(text):
-        return False
-    tree = None if encoding in SLOW_ENCODINGS else _parse(text)
-    return tree is None or bool(tree.body and (accept is None or accept(tree)))
+        return ""
 
 
-def _parse(text: str) -> ast.Module | None:
-    """Return the syntax tree of a text, empty if it is not Python; None if it takes too much to find out."""
+def _has_nodes(text: str, kinds: tuple[type[ast.AST], ...]) -> bool:
+    """Return whether a text is Python with one of these nodes, or takes too much to find out."""
     if any(match.group().count(".") >= MOST_PARTS for match in DOTTED.finditer(text)):
-        return None
+        return True
     try:
-        return ast.parse(INVALID_ESCAPE.sub(lambda escape: escape[1] or escape[0], text))
+        tree = ast.parse(INVALID_ESCAPE.sub(lambda escape: escape[1] or escape[0], text))
     except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return ast.Module(body=[], type_ignores=[])
+        return False
+    return any(isinstance(node, kinds) for node in ast.walk(tree))
 
 
 def _read_encoding(content: bytes) -> str:
@@ -156,16 +166,16 @@ def find_started(files: Files, keeper: ContentStore, start: Start, checkpoint: C
     """Return the Python that a container starts.
 
     Reads commands and the values of variables, also as text for a shell. A file that `is_python_text` accepts counts
-    for any program, as an interpreter may have another name. Each file that is Python counts in a command with an
-    interpreter. `checkpoint` is called for each word and directory, and may raise.
+    for any program, as an interpreter may have another name. In a command with an interpreter, each file counts that
+    `acts` accepts. `checkpoint` is called for each word and directory, and may raise.
     """
     scripts, code, judged = set[str](), dict[str, None](), dict[tuple[bytes, bool], bool]()
+    startup = {value for name, value in start.variables if name == STARTUP_VARIABLE}
 
-    def is_python(content: FileContent, *, parses: bool) -> bool:
-        key = (content.sha256, parses)
+    def is_python(content: FileContent, *, by_python: bool) -> bool:
+        key = (content.sha256, by_python)
         if key not in judged:
-            text = keeper.read(content) or b""
-            judged[key] = _parses(text) if parses else is_python_text(text)
+            judged[key] = (acts if by_python else is_python_text)(keeper.read(content) or b"")
         return judged[key]
 
     for command in (*start.commands, *([value] for _, value in start.variables)):
@@ -175,19 +185,28 @@ def find_started(files: Files, keeper: ContentStore, start: Start, checkpoint: C
         code.update({program.code: None for program in programs if program.code})
         named = {program.script for program in (*programs, *_list_programs(files, words))} - {""}
         assigned = [word.partition("=")[2] for word in words if "=" in word]
-        targets = (target for word, target in pairwise(words) if word == "cd")
-        directories = dict.fromkeys(posixpath.join(start.directory, each) for each in ("", *targets))
+        directories = dict.fromkeys(_list_directories(start.directory, words))
         for word in dict.fromkeys((*named, *command, *words, *assigned)):
             if is_python_text(word.encode("utf-8", "replace")):
                 code[word] = None
-            is_named = word in named or (STARTUP_VARIABLE, word) in start.variables
+            is_named = word in named or word in startup
             for directory in directories:
                 checkpoint()
                 resolved = files.resolve(posixpath.join(directory, word), mounted=True)
                 content = resolved[1].content if resolved else None
-                if resolved and content and (is_named or is_python(content, parses=bool(programs))):
+                if resolved and content and (is_named or is_python(content, by_python=bool(programs))):
                     scripts.add(resolved[0])
     return StartedPython(frozenset(scripts), tuple(code))
+
+
+def _list_directories(first: str, words: Sequence[str]) -> Iterator[str]:
+    """Yield where the commands of a text for a shell may run: after each `cd`, from the first directory or the last."""
+    yield (last := first)
+    for at, word in enumerate(words):
+        if word == "cd":
+            target = next((each for each in words[at + 1 : at + MOST_ARGUMENTS] if not each.startswith("-")), "")
+            last = posixpath.join(last, target)
+            yield from (posixpath.join(first, target), last)
 
 
 def _list_programs(files: Files, words: Sequence[str]) -> Iterator[Program]:

@@ -283,6 +283,18 @@ def test_file_that_two_packages_bring_may_be_of_either():
     assert read(contents, of).false_claims == ()
 
 
+def test_file_that_a_source_and_a_wheel_bring_may_be_of_either():
+    """Both may have `tests/__init__.py`; the last one wins."""
+    shared, other = f"{DIRECTORY}/tests/__init__.py", f"{DIRECTORY}/cap-1.dist-info/METADATA"
+    source = {"cap.py": sha(b"cap"), "tests/__init__.py": sha(b"cap")}
+    of = MemoryIndex(
+        {("hat", "2.0"): Published(files=wheel({**HAT, shared: b"hat"})), ("cap", "1"): Published(sources=source)}
+    )
+    contents = {**installed({**HAT, shared: b"cap"}), other: b"Name: cap\nVersion: 1\n", f"{DIRECTORY}/cap.py": b"cap"}
+
+    assert read(contents, of).false_claims == ()
+
+
 def test_source_of_another_package_does_not_vouch_for_code_of_a_wheel():
     """Anybody can publish one that contains an old version of somebody else's package."""
     old, other = {f"{DIRECTORY}/hat/__init__.py": b"old"}, f"{DIRECTORY}/cap-1.dist-info/METADATA"

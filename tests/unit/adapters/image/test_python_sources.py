@@ -123,13 +123,15 @@ def test_script_that_the_configuration_starts_is_found(name):
         ["sh", "-c", "python3 < /app/server.txt"],
         ["sh", "-c", "cat /app/server.txt | python3 -"],
         ["sh", "-c", "cd / && cd app && exec python3 -- ./server.txt"],
-        ["sh", "-c", "cd /srv; cd ../app; /app/run -I ./server.txt"],
+        ["sh", "-c", "cd /opt && cd ../app && python3 -- server.txt"],
+        ["sh", "-c", "cd -P -- /app; /app/run -Im a.b ./server.txt"],
+        ["sh", "-c", "(cd /opt); cd ../app; python3 < server.txt"],
     ],
 )
 def test_python_in_a_command_with_an_interpreter_is_found(command):
     """Whether an argument is a script depends on the interpreter, on modules and on the shell."""
-    files = {"app/server.txt": CODE, "app/data": b"key: [1", "usr/bin/python3.12": b"\x7fELF"}
-    config = {"Cmd": [*command, "/app/data"], "WorkingDir": "/app" if "server" in command else "/"}
+    files = {"app/server.txt": CODE, "app/data": b"key: [1", "opt/x": b"", "usr/bin/python3.12": b"\x7fELF"}
+    config = {"Cmd": [*command, "/app/data"], "WorkingDir": "/app" if "server" in command else "/srv"}
 
     found = find(files, {"app/run": "/usr/bin/python3.12"}, config=config)
 
@@ -143,6 +145,17 @@ def test_python_in_a_command_with_an_interpreter_is_found(command):
         {"Entrypoint": None, "Cmd": None, "Healthcheck": None},
         {"Cmd": ["node", "/app/server.txt"]},
         {"Cmd": ["python3", "-c", "1", "/app/data"]},
+        {
+            "Cmd": [
+                "python3",
+                "-m",
+                "server",
+                "--config",
+                "/app/settings.json",
+                "/app/settings.yaml",
+                "/app/settings.ini",
+            ]
+        },
         {"Cmd": ["python3", "/app"]},
         {"Cmd": ["python3", "/gone"]},
         {"Cmd": ["python3", "/opt/site-packages/listed.txt"]},
@@ -154,6 +167,9 @@ def test_other_commands_start_no_script(config):
     files = {
         "app/server.txt": CODE,
         "app/data": b"key: [1",
+        "app/settings.json": b'{"host": "0.0.0.0", "tls": false, "at": ["/tmp/x"]}\n',
+        "app/settings.yaml": b'host: "0.0.0.0"\npassword: "/tmp/x"\n',
+        "app/settings.ini": b"[server]\nhost = a.b\nport = 1\n",
         "app/server.pyc": b"\x6f\r\r\n",
         "opt/site-packages/listed.txt": CODE + b"\n",
         "opt/site-packages/a.dist-info/RECORD": listed("listed.txt", CODE + b"\n"),
@@ -222,6 +238,28 @@ def test_python_that_the_declared_runtime_starts_is_found():
     started = find_started(files, keeper, Start.of(config, runtime), lambda: None)
 
     assert started == StartedPython(frozenset({"/app/boot.dat"}), ("eval(x)", "import os"))
+
+
+@pytest.mark.parametrize(("entrypoint", "args"), [(["python3"], ["-c", "eval(x)"]), (["python3", "-c"], ["eval(x)"])])
+def test_declared_arguments_follow_the_entry_point_of_the_image(entrypoint, args):
+    """As in Kubernetes."""
+    keeper, files = lay_files({})
+    runtime = Runtime(commands=(ContainerCommand(args=tuple(args)),))
+    config = {"config": {"Entrypoint": entrypoint, "Cmd": ["-V"]}}
+
+    assert "eval(x)" in find_started(files, keeper, Start.of(config, runtime), lambda: None).code
+
+
+def test_started_python_is_looked_for_within_a_budget_in_each_directory():
+    """A text may name thousands; equal ones count once."""
+    keeper, files = lay_files({})
+    calls = []
+    text = " ".join([*(f"cd /{number};" for number in range(100)), *["cd /same;"] * 100, "x"])
+
+    find_started(files, keeper, Start.of({"config": {"Cmd": ["sh", "-c", text]}}), lambda: calls.append(1))
+
+    words = len({"sh", "-c", text, "cd", ";", "x", "/same", *(f"/{number}" for number in range(100))})
+    assert len(calls) == words * (1 + 100 + 1)
 
 
 def test_text_with_many_spellings_of_its_path_is_parsed_once(monkeypatch):
