@@ -350,6 +350,14 @@ def test_schedule_that_refuses_everything_now_closes_an_environment(changes, sel
     assert policy(Gate.DEPLOY, frozen, select=select).is_closed("hello", "production", NOON) is closed
 
 
+def test_gate_names_its_rules_and_its_schedules():
+    """A refusal by a rule that there is no longer, or by a time that is over, does not count for ever."""
+    frozen = rule("a.freeze", expression="now < timestamp('2020-01-01T00:00:00Z')")
+    of = policy(Gate.DEPLOY, rule("a.b"), frozen)
+
+    assert of.ids == {"a.b", "a.freeze"} and of.schedules == {"a.freeze"}
+
+
 def test_gate_without_a_policy_is_rejected(tmp_path):
     """It would admit everything."""
     with pytest.raises(PolicyInvalid, match="no policy for the intake gate"):
