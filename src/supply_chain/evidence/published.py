@@ -80,8 +80,7 @@ class PublishedVerdicts:
     def find_newer_opposite(self, ref: ImageRef, predicate: Mapping[str, Any]) -> datetime | None:
         """Return the time of the published verdict if it is later and says the opposite; raise as `prepare`."""
         verdict = Summary.model_validate(predicate)
-        current = self._read(verdict_place(ref, _gate_of(verdict), verdict.cscm.environment))[-1:]
-        newer = (each.value for each in current if _rank(each.value) > _rank(verdict))
+        newer = (each for each in self._current(ref, verdict) if _rank(each) > _rank(verdict))
         return next((each.time_verified for each in newer if each.passed is not verdict.passed), None)
 
     def admits(self, ref: ImageRef, predicate: Mapping[str, Any], now: datetime) -> bool:
@@ -89,9 +88,13 @@ class PublishedVerdicts:
 
         It does not after its end.
         """
-        verdict = Summary.model_validate(predicate)
-        current = self._read(verdict_place(ref, _gate_of(verdict), verdict.cscm.environment))[-1:]
-        return any(each.value.passed and not each.value.has_expired(now) for each in current)
+        current = self._current(ref, Summary.model_validate(predicate))
+        return any(each.passed and not each.has_expired(now) for each in current)
+
+    def _current(self, ref: ImageRef, verdict: Summary) -> tuple[Summary, ...]:
+        """Return the verdict that is published for the gate and the environment of this one; empty without one."""
+        place = verdict_place(ref, _gate_of(verdict), verdict.cscm.environment)
+        return tuple(each.value for each in self._read(place)[-1:])
 
     def _read(self, place: ImageRef) -> tuple[SignedValue[Summary], ...]:
         """Return the verdicts in a place that this tier's verdict key signed, the current one last."""

@@ -358,18 +358,18 @@ class GatePolicy(Generic[F]):
         """The names of the facts that each rule can read of an image."""
         return frozenset(rule.names_of_image for rule in self.rules)
 
-    @property
+    @cached_property
     def environment_rules(self) -> frozenset[str]:
         """The ids of the rules that read facts of one environment: what they refuse there is not refused elsewhere."""
         local = (each for each in self.rules if any(path.startswith(OF_AN_ENVIRONMENT) for path in each.reads))
         return frozenset(rule.id for rule in local)
 
-    @property
+    @cached_property
     def ids(self) -> frozenset[str]:
         """The ids of all rules."""
         return frozenset(rule.id for rule in self.rules)
 
-    @property
+    @cached_property
     def schedules(self) -> frozenset[str]:
         """The ids of the rules that say when something is deployed, and nothing about the image."""
         return frozenset(rule.id for rule in self.rules if rule.is_schedule)

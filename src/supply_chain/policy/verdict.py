@@ -66,8 +66,8 @@ def decide(
     """
     verdict = evaluate(facts, policy, now)
     if isinstance(verdict, Refused):
-        is_late = policy.gate is Gate.DEPLOY and {each.code for each in verdict.reasons} <= policy.schedules
-        record_refusal(verdict, facts, repositories, store, now, withdraws=not is_late)
+        by_schedule = policy.gate is Gate.DEPLOY and {each.code for each in verdict.reasons} <= policy.schedules
+        record_refusal(verdict, facts, repositories, store, now, withdraws=not by_schedule)
     return verdict
 
 
