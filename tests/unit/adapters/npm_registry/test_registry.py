@@ -1,6 +1,7 @@
 """Lookups of installed npm packages in registries."""
 
 import base64
+import gzip
 import hashlib
 import io
 import json
@@ -35,9 +36,9 @@ PUBLISHED = NpmPublished(
 
 
 def pack(files=FILES):
-    """Return a package as npm publishes it; it also contains a link, which npm leaves out."""
+    """Return a package as npm publishes it, the same bytes at any time; it also contains a link, which npm leaves out."""
     packed = io.BytesIO()
-    with tarfile.open(fileobj=packed, mode="w:gz") as archive:
+    with tarfile.open(fileobj=packed, mode="w") as archive:
         for path, content in files.items():
             member = tarfile.TarInfo(path)
             member.size = len(content)
@@ -45,7 +46,7 @@ def pack(files=FILES):
         link = tarfile.TarInfo("package/link.js")
         link.type, link.linkname = tarfile.SYMTYPE, "index.js"
         archive.addfile(link)
-    return packed.getvalue()
+    return gzip.compress(packed.getvalue(), mtime=0)
 
 
 PACKAGE = pack()
