@@ -92,7 +92,7 @@ class RunReporter:
             text = join_lines(error) if isinstance(error, SupplyChainError) else type(error).__name__
             raise
         finally:
-            step = reports.Step(name=name, seconds=time.monotonic() - started, said=text, done=done)
+            step = reports.Step(name=name, seconds=time.monotonic() - started, message=text, done=done)
             self.add(steps=(*self.report.steps, step))
             short = text if done else text.partition(" — ")[0]  # the log shows the complete error next
             log.info("%s: %s (%.1f s) %s", plain_text(self.report.application), name, step.seconds, plain_text(short))

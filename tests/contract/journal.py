@@ -20,7 +20,7 @@ class JournalContract:
     def test_entries_are_returned_in_the_order_of_their_steps(self, journal: PlanJournal) -> None:
         """A step that failed has another entry when it is repeated."""
         entries = [
-            Entry(ref=REF, action=Action.ARCHIVE, outcome=Outcome.FAILED, code="aws.failed", said="a\nb “c”"),
+            Entry(ref=REF, action=Action.ARCHIVE, outcome=Outcome.FAILED, code="aws.failed", message="a\nb “c”"),
             Entry(ref=REF, action=Action.ARCHIVE, outcome=Outcome.DONE),
             Entry(ref=REF, action=Action.AGE_OUT, outcome=Outcome.DONE),
         ]

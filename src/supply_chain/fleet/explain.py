@@ -119,8 +119,8 @@ def timeline(image: FleetImage) -> tuple[Moment, ...]:
 
 
 def _describe(note: Note, image: FleetImage) -> str:
-    if note.said:
-        return note.said
+    if note.message:
+        return note.message
     if note.predicate_type == SUMMARY:
         return next((_describe_verdict(each) for each in image.judgements if each.evidence == note.digest), "a verdict")
     if note.predicate_type == DEPLOYMENT:

@@ -24,7 +24,7 @@ class Note(Model):
     predicate_type: str
     signer: TierName
     at: AwareDatetime | None = Field(description="when it was made")
-    said: str = Field(default="", description="its text, of a person's decision or a soak")
+    message: str = Field(default="", description="its text, of a person's decision or a soak")
 
 
 class Judgement(Model):

@@ -269,7 +269,7 @@ def _list_notes(evidence: Iterable[VerifiedStatement]) -> tuple[Note, ...]:
             predicate_type=each.predicate_type,
             signer=each.signer,
             at=made_at(each.statement) or each.attached,
-            said=texts.get(each.digest, ""),
+            message=texts.get(each.digest, ""),
         )
         for each in statements
     )

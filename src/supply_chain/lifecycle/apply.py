@@ -47,7 +47,7 @@ class Entry(Model):
     action: Action
     outcome: Outcome
     code: str = Field(default="", description="ECR's code or an error's, if it failed")
-    said: str = ""
+    message: str = ""
 
 
 class Applied(Model):
@@ -142,7 +142,8 @@ def unfinished_entries(plan: Plan, repository: str, error: SupplyChainError, jou
         join_lines(error),
     )
     return tuple(
-        completed.get(step.ref) or Entry(ref=step.ref, action=step.action, outcome=Outcome.FAILED, code=code, said=text)
+        completed.get(step.ref)
+        or Entry(ref=step.ref, action=step.action, outcome=Outcome.FAILED, code=code, message=text)
         for step in plan.steps_in(repository)
     )
 
@@ -238,7 +239,7 @@ class _Application:
         self._archive_ready(closing)  # also parts of removed images
 
     def _record(self, step: Step, outcome: Outcome, text: str, code: str = "") -> None:
-        entry = Entry(ref=step.ref, action=step.action, outcome=outcome, code=code, said=text)
+        entry = Entry(ref=step.ref, action=step.action, outcome=outcome, code=code, message=text)
         self.journal.add(entry)
         self.entries[step.ref.digest] = entry
 

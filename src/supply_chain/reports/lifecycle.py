@@ -47,7 +47,7 @@ def plan_lines(plan: Plan) -> str:
 def applied_lines(applied: Applied) -> str:
     """Render the result of a plan for a terminal: a line for each step that was not done, then the totals."""
     lines = [
-        plain_text(f"{e.outcome.value}: {e.action.value} {e.ref}: {f'{e.code}: ' if e.code else ''}{e.said}")
+        plain_text(f"{e.outcome.value}: {e.action.value} {e.ref}: {f'{e.code}: ' if e.code else ''}{e.message}")
         for e in applied.entries
         if e.outcome is not Outcome.DONE
     ]
@@ -64,7 +64,7 @@ def applied_rows(applied: Applied, most: int = ROWS) -> list[dict[str, str]]:
             "action": e.action.value,
             "image": f"{e.ref.repository}@{e.ref.short}",
             "code": plain_text(e.code),
-            "said": plain_text(e.said),
+            "message": plain_text(e.message),
         }
         for e in entries
     ]

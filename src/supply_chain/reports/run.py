@@ -27,8 +27,8 @@ class Step(Model):
 
     name: str
     seconds: float
-    said: str = ""
-    done: bool = Field(default=True, description="whether it came to its end; `said` tells why it did not")
+    message: str = ""
+    done: bool = Field(default=True, description="whether it came to its end; `message` says why it did not")
 
 
 class RunReport(Model):
@@ -69,7 +69,7 @@ def summary(run: RunReport) -> str:
     """Summarise a run in one sentence: how it ended, or how far it is."""
     broken = next((step for step in run.steps if not step.done), None)
     if broken:
-        return f"Ended in {plain_text(broken.name)}: {plain_text(broken.said)}"[:300]
+        return f"Ended in {plain_text(broken.name)}: {plain_text(broken.message)}"[:300]
     verdict = run.verdicts[-1] if run.verdicts else None
     if isinstance(verdict, Refused):
         codes = sorted({reason.code for reason in verdict.reasons})
@@ -162,7 +162,7 @@ def _running(run: RunReport) -> str:
 def _steps(run: RunReport) -> str:
     if not run.steps:
         return ""
-    rows = [(keep_together(step.name), keep_together(f"{step.seconds:.1f} s"), step.said) for step in run.steps]
+    rows = [(keep_together(step.name), keep_together(f"{step.seconds:.1f} s"), step.message) for step in run.steps]
     return "## Steps\n\n" + table(("step", "took", "result"), rows)
 
 

@@ -213,5 +213,5 @@ def test_image_with_newer_refusal_after_the_plan_is_kept(shop: Shop, tmp_path: P
     done = carried_out(tonight, shop.ecr, shop, FileJournal(tmp_path / "journal"))
 
     of_old = next(each for each in done if each.ref == ref)
-    assert (of_old.outcome, of_old.said) == (Outcome.SKIPPED, "the last release verdict about it is failed now")
+    assert (of_old.outcome, of_old.message) == (Outcome.SKIPPED, "the last release verdict about it is failed now")
     assert old.digest in held(shop, repository)

@@ -112,7 +112,7 @@ def test_apply_reports_outcome_and_reason_of_each_step(house):
 
     assert applied.plan == house.plan.digest
     assert str(applied) == "5 done, 0 skipped, 0 failed"
-    assert {e.ref: e.said for e in applied.entries}[ref(1)].startswith("a newer one was released")
+    assert {e.ref: e.message for e in applied.entries}[ref(1)].startswith("a newer one was released")
     assert [e.ref for e in applied.entries] == sorted((e.ref for e in applied.entries), key=str)
 
 
@@ -136,7 +136,7 @@ def test_apply_skips_changed_manifest_and_its_referrers(house, change, number, w
     applied = house.apply()
 
     entries = {int(e.ref.digest[7:], 16): e for e in applied.entries}
-    assert (entries[number].outcome, entries[number].said) == (Outcome.SKIPPED, why)
+    assert (entries[number].outcome, entries[number].message) == (Outcome.SKIPPED, why)
     assert ref(number) in house.shelf.held
     if number == 1:
         assert {n: entries[n].outcome for n in (11, 12)} == {11: "skipped", 12: "skipped"}
@@ -157,7 +157,7 @@ def test_apply_skips_image_with_newer_lifecycle_decision(house, number, stand, w
 
     entries = {e.ref: e for e in house.apply().entries}
 
-    assert (entries[ref(number)].outcome, entries[ref(number)].said) == (Outcome.SKIPPED, why)
+    assert (entries[ref(number)].outcome, entries[ref(number)].message) == (Outcome.SKIPPED, why)
 
 
 def once_looked_at(house, number, monkeypatch, **acts):
@@ -186,7 +186,7 @@ def test_apply_heeds_decision_signed_during_the_checks(house, monkeypatch, numbe
 
     entries = {int(e.ref.digest[7:], 16): e for e in house.apply().entries}
 
-    assert entries[number].outcome is Outcome.SKIPPED and entries[number].said.startswith(why)
+    assert entries[number].outcome is Outcome.SKIPPED and entries[number].message.startswith(why)
     assert len(asked) == 2
     for each in {1: (1, 11, 12), 2: (2, 21), 3: (3,)}[number]:
         assert house.shelf.held[ref(each)] == before[ref(each)]
@@ -248,7 +248,7 @@ def test_apply_skips_image_whose_evidence_changed(house, number, says, why):
 
     entries = {e.ref: e for e in house.apply().entries}
 
-    assert (entries[ref(number)].outcome, entries[ref(number)].said) == (Outcome.SKIPPED, why)
+    assert (entries[ref(number)].outcome, entries[ref(number)].message) == (Outcome.SKIPPED, why)
     assert str(ref(number)) not in house.shelf.stand
 
 
@@ -292,7 +292,7 @@ def test_apply_keeps_base_of_image_that_turned_out_to_stay(change):
     entries = {e.ref: e for e in house.apply().entries}
 
     assert entries[ref(1)].outcome is Outcome.SKIPPED
-    assert entries[ref(50, BASE)].said == "an image that still exists is built on it, or may be"
+    assert entries[ref(50, BASE)].message == "an image that still exists is built on it, or may be"
     assert {ref(1), ref(50, BASE)} <= house.shelf.held.keys()
 
 
@@ -353,7 +353,7 @@ def test_apply_keeps_image_if_fewer_usable_images_are_left(house, monkeypatch, b
 
     entries = {e.ref: e for e in house.apply().entries}
 
-    assert entries[ref(1)].said == "fewer of the remaining images can be used now than the plan requires"
+    assert entries[ref(1)].message == "fewer of the remaining images can be used now than the plan requires"
     assert entries[ref(2)].outcome is Outcome.DONE, "what is blocked is blocked all the same"
 
 
@@ -402,7 +402,7 @@ def test_apply_keeps_evidence_of_missing_image_needed_meanwhile(monkeypatch, mea
     entries = {int(e.ref.digest[7:], 16): e for e in house.apply().entries}
 
     assert {n: e.outcome for n, e in entries.items()} == {11: "skipped", 12: "skipped"}
-    assert entries[11].said.startswith(f"{digest(777)}, which is gone, ")
+    assert entries[11].message.startswith(f"{digest(777)}, which is gone, ")
     assert {ref(11), ref(12)} <= house.shelf.held.keys()
 
 
@@ -449,7 +449,7 @@ def test_apply_keeps_image_deployed_meanwhile(house, more):
 
     entries = {e.ref: e for e in house.apply().entries}
 
-    assert entries[ref(1)].said == "it runs or should run, or a rollback may need it"
+    assert entries[ref(1)].message == "it runs or should run, or a rollback may need it"
     assert ref(1) in house.shelf.held and ref(11) in house.shelf.held
 
 
@@ -507,7 +507,7 @@ def test_apply_keeps_image_that_cluster_runs_without_record(house, number):
 
     retained = {1, 11, 12} if number == 1 else {number}
     assert {n for n, e in entries.items() if e.outcome is Outcome.SKIPPED} == retained
-    assert entries[number].said == "it runs or should run, or a rollback may need it"
+    assert entries[number].message == "it runs or should run, or a rollback may need it"
 
 
 def test_apply_keeps_everything_while_cluster_cannot_be_observed(house):
@@ -518,7 +518,7 @@ def test_apply_keeps_everything_while_cluster_cannot_be_observed(house):
     entries = house.apply().entries
 
     assert {e.outcome for e in entries} == {Outcome.SKIPPED} and house.shelf.calls == []
-    assert {e.said for e in entries if int(e.ref.digest[7:], 16) < 10} == {
+    assert {e.message for e in entries if int(e.ref.digest[7:], 16) < 10} == {
         "it is unknown whether it runs: kubernetes/shop: it does not answer"
     }
 
@@ -539,7 +539,7 @@ def test_apply_keeps_everything_while_environment_cannot_be_read(house):
     entries = house.apply().entries
 
     assert {e.outcome for e in entries} == {Outcome.SKIPPED} and house.shelf.calls == []
-    assert {e.said for e in entries if int(e.ref.digest[7:], 16) < 10} == {
+    assert {e.message for e in entries if int(e.ref.digest[7:], 16) < 10} == {
         "it is unknown whether it runs: broken: its host is wrong"
     }
 
@@ -627,7 +627,7 @@ def test_apply_does_not_archive_image_whose_copy_was_pulled():
 
     applied = house.apply()
     assert {e.outcome for e in applied.entries} == {Outcome.SKIPPED}
-    assert applied.entries[0].said == f"its encrypted copy {ref(13)} was pulled after the plan"
+    assert applied.entries[0].message == f"its encrypted copy {ref(13)} was pulled after the plan"
 
 
 LATER = [deployed(900, 100), deployed(901, 90)]
@@ -646,7 +646,7 @@ def test_apply_skips_missing_copy_and_blocks_its_image():
     entries = {e.ref: e for e in house.apply().entries}
 
     assert entries[ref(22)].outcome is Outcome.DONE
-    assert (entries[ref(12)].outcome, entries[ref(12)].said) == (Outcome.SKIPPED, "it no longer exists")
+    assert (entries[ref(12)].outcome, entries[ref(12)].message) == (Outcome.SKIPPED, "it no longer exists")
 
 
 def test_apply_archives_copy_only_after_its_image_succeeded():
@@ -808,7 +808,7 @@ def test_apply_keeps_all_evidence_of_image_with_one_that_stays():
     entries = {int(e.ref.digest[7:], 16): e for e in house.apply().entries}
 
     assert {n: e.outcome.value for n, e in entries.items()} == {1: "skipped", 11: "skipped", 12: "skipped"}
-    assert "which belongs to it, stays" in entries[1].said
+    assert "which belongs to it, stays" in entries[1].message
     assert {ref(1), ref(11), ref(12), ref(13)} <= house.shelf.held.keys()
 
 
@@ -819,7 +819,7 @@ def test_apply_reports_error_code_and_continues(house):
     entries = {e.ref: e for e in house.apply().entries}
 
     assert (entries[ref(3)].outcome, entries[ref(3)].code) == (Outcome.FAILED, "aws.failed")
-    assert entries[ref(3)].said == "ECR said no — look [aws.failed]"
+    assert entries[ref(3)].message == "ECR said no — look [aws.failed]"
     assert entries[ref(2)].outcome is Outcome.DONE
 
 
@@ -960,7 +960,7 @@ def test_apply_keeps_child_used_meanwhile(change, why):
 
     entries = {e.ref: e for e in house.apply().entries}
 
-    assert entries[ref(2)].said == why
+    assert entries[ref(2)].message == why
     assert ref(2) in house.shelf.held
     assert (ref(1) in house.shelf.held) is ("tags" not in change)
 
@@ -990,7 +990,7 @@ def test_apply_keeps_evidence_of_image_pushed_again(house):
 
     entries = {e.ref: e for e in house.apply().entries}
 
-    assert entries[ref(1)].said == "it was pushed again after it was removed"
+    assert entries[ref(1)].message == "it was pushed again after it was removed"
     assert {ref(1), ref(11), ref(12)} <= house.shelf.held.keys()
     assert house.outcomes()[1] == "skipped"
 
@@ -1073,7 +1073,7 @@ def test_apply_does_not_change_what_the_plan_keeps(snapshot):
 
 
 def entry(number, outcome=Outcome.DONE):
-    return Entry(ref=ref(number), action=Action.ARCHIVE, outcome=outcome, code="c", said="s")
+    return Entry(ref=ref(number), action=Action.ARCHIVE, outcome=outcome, code="c", message="s")
 
 
 def test_file_journal_is_readable_by_another_process(tmp_path):

@@ -53,7 +53,7 @@ async def test_step_is_recorded_with_duration_and_text(pages):
         await reporter.step("test", asyncio.sleep(0.05))
 
     build, test = reporter.report.steps
-    assert (build.name, build.said) == ("build", "built 7")
+    assert (build.name, build.message) == ("build", "built 7")
     assert test.seconds >= 0.05
 
 
@@ -80,7 +80,7 @@ async def test_failed_step_is_recorded_and_raises(pages, error, text):
             await reporter.step("build", failing(error))
 
     assert [step.name for step in reporter.report.steps] == ["build"]
-    assert text in reporter.report.steps[0].said
+    assert text in reporter.report.steps[0].message
     page = pages["run-report-hello"][1]["markdown"]
     assert "build" in page and text in page and "'secret'" not in page
 
@@ -94,7 +94,7 @@ async def test_cancelled_step_is_recorded(pages):
         with pytest.raises(asyncio.CancelledError):
             await run
 
-    assert reporter.report.steps[0].said == "cancelled"
+    assert reporter.report.steps[0].message == "cancelled"
 
 
 async def test_tier_inside_chain_writes_to_report_of_chain(pages):

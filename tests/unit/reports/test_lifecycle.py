@@ -64,12 +64,13 @@ def test_applied_rows_list_failures_before_skipped_and_done():
     """A failure has its code."""
     outcomes = [(1, Outcome.DONE), (2, Outcome.SKIPPED), (3, Outcome.FAILED)]
     entries = [
-        Entry(ref=ref(n), action=Action.ARCHIVE, outcome=o, code="c" if n == 3 else "", said="s\n") for n, o in outcomes
+        Entry(ref=ref(n), action=Action.ARCHIVE, outcome=o, code="c" if n == 3 else "", message="s\n")
+        for n, o in outcomes
     ]
     rows = applied_rows(Applied(plan=digest(9), entries=tuple(entries)))
 
     assert rows[0] == {
-        "outcome": "failed", "action": "archive", "image": f"curated/hello@{ref(3).short}", "code": "c", "said": "s ",
+        "outcome": "failed", "action": "archive", "image": f"curated/hello@{ref(3).short}", "code": "c", "message": "s ",
     }  # fmt: skip
     assert [row["outcome"] for row in rows] == ["failed", "skipped", "done"]
     assert applied_rows(Applied(plan=digest(9), entries=tuple(entries)), most=2)[-1]["outcome"] == "1 more"

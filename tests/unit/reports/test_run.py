@@ -55,7 +55,7 @@ def build_report(make):
             "source": make.source(),
             "digest": DIGEST,
             "repository": "curated/hello",
-            "steps": (Step(name="build", seconds=12.34, said="built"), Step(name="test", seconds=5)),
+            "steps": (Step(name="build", seconds=12.34, message="built"), Step(name="test", seconds=5)),
             "materials": (Material(name="curated/base/python", digest=make.other, curated=True),),
             "checks": (make.check(Check.TESTS, passed=("41 tests",)),),
             "report": make.report(make.finding("high"), make.finding("low", fixed_in=())),
@@ -243,7 +243,7 @@ def test_summary_states_how_run_ended(build_report, make):
         image=ImageRef(repository="dev/hello", digest=DIGEST), gate=Gate.RELEASE, policy=POLICY,
         reasons=(reason,),
     )  # fmt: skip
-    broken = (Step(name="scan", seconds=1, said="failed: no report", done=False),)
+    broken = (Step(name="scan", seconds=1, message="failed: no report", done=False),)
 
     assert summary(build_report(steps=broken, verdicts=(refused,))) == "Ended in scan: failed: no report"
     assert summary(build_report(verdicts=(refused,))) == "Refused at the release gate, 1 reason: scan.critical"
@@ -263,7 +263,7 @@ def test_run_page_escapes_external_text(build_report, make):
             application=HOSTILE,
             owner=HOSTILE,
             source=make.source(repository=HOSTILE, revision=HOSTILE),
-            steps=(Step(name=HOSTILE, seconds=1, said=HOSTILE),),
+            steps=(Step(name=HOSTILE, seconds=1, message=HOSTILE),),
             materials=(Material(name=HOSTILE, digest=DIGEST, curated=True),),
             checks=(make.check(Check.TESTS, failed=(HOSTILE,)),),
             verdicts=(
