@@ -470,7 +470,7 @@ class IntakeValues(ImageValues):
 
 
 class BaseFacts(TypedDict):
-    """A curated base that the image is built on, or that one of these is built on."""
+    """A curated base that the image is built on or copies from, or that one of these is."""
 
     image: str
     built: NotRequired[datetime]
@@ -480,7 +480,7 @@ class CuratedValues(ImageValues):
     """The facts of both gates that decide about an image in the curated repository."""
 
     bases: list[BaseFacts]
-    """All curated bases below the image."""
+    """All curated bases that went into the image, also those that it only copies from."""
     blocked_bases: list[BlockFacts]
     container: NotRequired[ContainerFacts]
     encryption: NotRequired[EncryptionFacts]

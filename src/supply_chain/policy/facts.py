@@ -107,8 +107,8 @@ class CuratedFacts(ImageFacts):
     blocked_bases: Mapping[str, LifecycleDecision]
     """Images that went into the build and are blocked, each with its block."""
     bases: Mapping[str, datetime | None]
-    """Curated base that the image is built on, or that one of these is built on → when it was built; None if nobody
-    signed that."""
+    """Curated base that the image is built on or copies from, or that one of these is → when it was built; None if
+    nobody signed that."""
     sbom: Listing | None
     """What the SBOM lists; None if curation signed none."""
     examination: Examination | None
