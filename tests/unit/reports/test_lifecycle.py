@@ -70,7 +70,8 @@ def test_applied_rows_list_failures_before_skipped_and_done():
     rows = applied_rows(Applied(plan=digest(9), entries=tuple(entries)))
 
     assert rows[0] == {
-        "outcome": "failed", "action": "archive", "image": f"curated/hello@{ref(3).short}", "code": "c", "message": "s ",
+        "outcome": "failed", "action": "archive", "image": f"curated/hello@{ref(3).short}", "code": "c",
+        "message": "s ",
     }  # fmt: skip
     assert [row["outcome"] for row in rows] == ["failed", "skipped", "done"]
     assert applied_rows(Applied(plan=digest(9), entries=tuple(entries)), most=2)[-1]["outcome"] == "1 more"

@@ -36,7 +36,7 @@ PUBLISHED = NpmPublished(
 
 
 def pack(files=FILES):
-    """Return a package as npm publishes it, the same bytes at any time; it also contains a link, which npm leaves out."""
+    """Return a package as npm publishes it, always the same bytes; it also contains a link, which npm leaves out."""
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w") as archive:
         for path, content in files.items():
