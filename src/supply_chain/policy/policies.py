@@ -173,6 +173,17 @@ class Rule:
         """Return whether the rule leaves out an element of its list, because it is an accepted finding."""
         return self.document.waivable and isinstance(element, Mapping) and is_accepted(element)
 
+    def refuses(self, values: Values) -> bool:
+        """Return whether the rule denies now, and applies and does not hold; raise `RuleNotEvaluated`.
+
+        Only a rule without `for_each` says so, and without its texts, which may name other facts.
+        """
+        assert self.expression is not None
+        applies = self.severity(values.now) is RuleSeverity.DENY and (
+            self.when is None or self.when.evaluate(values) is True
+        )
+        return applies and self.expression.evaluate(values) is not True
+
     def reasons(self, values: Values) -> Reasons:
         """Return why the rule does not hold, empty if it holds, None if it does not apply; raise `RuleNotEvaluated`."""
         try:
@@ -286,6 +297,11 @@ class Policy:
         """Return whether the policy applies to an image; True also if the facts do not tell."""
         return is_selected(image, self.document.select)
 
+    def selects_all_of(self, image: Mapping[str, Any]) -> bool:
+        """Return whether the policy applies to an image, whatever its build is."""
+        select = self.document.select
+        return (select.classifications or select.kinds or select.sources) is None and self.selects(image)
+
 
 def is_selected(image: Mapping[str, Any], select: Selector) -> bool:
     """Return whether a selector matches an image; True also if the facts do not tell."""
@@ -381,8 +397,9 @@ class GatePolicy(Generic[F]):
         """
         image = {"application": application, "environment": {"name": environment}}
         values = Values.of(self.gate, image, now, self.readers)
-        rules = [rule for each in self.policies if each.selects(image) for rule in each.rules if rule.is_schedule]
-        return any(rule.severity(now) is RuleSeverity.DENY and rule.reasons(values) for rule in rules)
+        policies = (each for each in self.policies if each.selects_all_of(image))
+        rules = (rule for each in policies for rule in each.rules if rule.is_schedule)
+        return any(rule.refuses(values) for rule in rules)
 
     @cached_property
     def for_what_runs(self) -> GatePolicy[F]:

@@ -262,8 +262,10 @@ class Repository:
 
     @property
     def _remote(self) -> str:
+        """The first address of `origin`, from which git fetches; empty if there is none."""
         try:
-            return _configuration(self.common).get((b"remote", b"origin"), b"url").decode("utf-8", "replace")
+            addresses = _configuration(self.common).get_multivar((b"remote", b"origin"), b"url")
+            return next(iter(addresses), b"").decode("utf-8", "replace")
         except KeyError:
             return ""
 

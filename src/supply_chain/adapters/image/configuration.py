@@ -89,7 +89,7 @@ def runs_as_root(config: Mapping[str, Any], accounts: bytes | None) -> bool:
         return True
     for line in accounts.decode("utf-8", "surrogateescape").split("\n"):
         fields = [*line.split(":"), "", ""]
-        if fields[0].strip() == name and _may_be_zero(fields[2]):
+        if fields[0].strip() == name.strip() and _may_be_zero(fields[2]):
             return True
         if fields[0] == name:
             break  # every engine takes this line, or one before it

@@ -54,6 +54,8 @@ MOST_PACKAGES = 2000
 """Maximum Python packages of an image."""
 MOST_PUBLISHED = 1_000_000
 """Maximum files that package indexes published as these: a large source distribution may be named many times."""
+MOST_PLACES = 1_000_000
+"""Maximum places at which builds of their sources may put files: each directory of a source may be the first."""
 INTERPRETER = "Python"
 """Name in the metadata of an interpreter, which syft leaves out."""
 CODE = re.compile(r"\.(pyw?|pth|so)$", re.IGNORECASE)
@@ -213,10 +215,13 @@ def _compare_packages(
         if claim:
             claims.append(claim)
     published = _find_published(files, keeper, system, {claim.package for claim in claims}, index)
-    compared = [
-        _Comparison(each, published[each.package], tuple(_list_files(files, each, published[each.package], checkpoint)))
-        for each in claims
-    ]
+    compared, number = list[_Comparison](), 0
+    for claim in claims:
+        places = _list_files(files, claim, published[claim.package], checkpoint)
+        comparison = _Comparison(claim, published[claim.package], tuple(islice(places, MOST_PLACES + 1 - number)))
+        compared.append(comparison)
+        if (number := number + len(comparison.files)) > MOST_PLACES:
+            raise ValueError(f"files of its Python packages may be at more than {MOST_PLACES} places")
     digests, shared = defaultdict[str, set[bytes]](set), defaultdict[str, set[bytes]](set)
     for comparison in compared:
         for file in comparison.files:

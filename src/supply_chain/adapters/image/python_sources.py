@@ -7,9 +7,9 @@ import codecs
 import posixpath
 import re
 import shlex
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import chain
+from itertools import chain, islice
 
 from supply_chain.adapters.image.configuration import Start
 from supply_chain.adapters.image.file_content import ContentStore, FileContent
@@ -54,12 +54,17 @@ NO_CODE = re.compile(rb"[ \t\f]*+(?:#[^\r\n]*+)?(?:\r\n?|\n)")
 """A first line after which the second one can have the encoding."""
 USUAL_ENCODING = re.compile(r"(utf-8|latin-1|iso-8859-1|iso-latin-1)(-.*)?")
 """Encodings to whose names Python lets anything be added, as editors do."""
+LINE_END = re.compile(rb"\r\n?|\n")
+AFTER_ZERO = re.compile(r"\0[^\r\n]*+")
+"""What Python ignores of a line."""
 SLOW_ENCODINGS = ("idna", "punycode")
 """Encodings of Python whose decoders take time that grows with the square of a text."""
 MOST_ARGUMENTS = 100
 """Maximum words after a Python interpreter among which its script is looked for."""
 LONGEST_WORD = 64 * 1024
 """Maximum characters of a word that is split as a shell does: the time grows with their square."""
+MOST_DIRECTORIES = 100
+"""Maximum directories that a command changes to, of those in which its files are looked for."""
 LARGEST_TEXT = 256 * 1024
 """Maximum bytes of a text that is parsed to find out whether it is Python."""
 SPACE = r"(?:[ \t\f]|\\(?:\r\n?|\n))*+"
@@ -70,7 +75,7 @@ MOST_PARTS = 100
 """Maximum parts of a dotted name that is parsed: the parser's memory grows with the square of their number."""
 IMPORTS = (ast.Import, ast.ImportFrom)
 ACTS = (*IMPORTS, ast.Call, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
-"""Nodes of Python without which a text does nothing; decorators are called too."""
+"""Nodes of Python without which a text does nothing, but for a changed attribute; decorators are called too."""
 INVALID_ESCAPE = re.compile(r"\\([^\n\r'\"\\NUux])|\\[\s\S]")
 """A backslash, and what follows it; the group is a character that a string can have alone."""
 MOST_SOURCES, MOST_BYTES = 2000, 8 * 1024 * 1024
@@ -103,8 +108,8 @@ def is_python_text(content: bytes) -> bool:
     Its encoding is the one that it states, and comments may have other bytes. A text in one of `SLOW_ENCODINGS`, and
     one with a name of more than `MOST_PARTS` parts, counts as Python, and is not parsed.
     """
-    text = _decode(content)
-    return text is None or (IMPORT.search(text) is not None and _has_nodes(text, IMPORTS))
+    texts = _decode(content)
+    return texts is None or any(IMPORT.search(text) and _has_nodes(text, IMPORTS) for text in texts)
 
 
 def acts(content: bytes) -> bool:
@@ -112,20 +117,29 @@ def acts(content: bytes) -> bool:
 
     Otherwise as `is_python_text`.
     """
-    text = _decode(content)
-    return text is None or _has_nodes(text, ACTS)
+    texts = _decode(content)
+    return texts is None or any(_has_nodes(text, ACTS) for text in texts)
 
 
-def _decode(content: bytes) -> str | None:
-    """Return a text as Python decodes it, empty if Python cannot or if it is too large; None: that takes too long."""
+def _decode(content: bytes) -> Iterable[str] | None:
+    """Return a text as Python decodes it, empty if Python cannot or if it is too large; None: that takes too long.
+
+    Python decodes a file's first lines, up to the one that states the encoding, as they are, and other texts as a
+    whole. It ignores what follows a zero byte in a line of a file.
+    """
     if len(content) > LARGEST_TEXT:
-        return ""
+        return ()
     content = content.removeprefix(codecs.BOM_UTF8)
+    name, end = _read_encoding(content)
     try:
-        encoding = codecs.lookup(_read_encoding(content)).name
-        return None if encoding in SLOW_ENCODINGS else content.decode(encoding, "replace")
+        encoding = codecs.lookup(name).name
+        if encoding in SLOW_ENCODINGS:
+            return None
+        head, rest = content[:end].decode("latin-1"), content[end:].decode(encoding, "replace")
+        decoded = (content.decode(encoding, "replace"), head + rest)
     except (ValueError, LookupError):
-        return ""
+        return ()
+    return dict.fromkeys(AFTER_ZERO.sub("", text) for text in decoded)
 
 
 def _has_nodes(text: str, kinds: tuple[type[ast.AST], ...]) -> bool:
@@ -136,16 +150,22 @@ def _has_nodes(text: str, kinds: tuple[type[ast.AST], ...]) -> bool:
         tree = ast.parse(INVALID_ESCAPE.sub(lambda escape: escape[1] or escape[0], text))
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return False
-    return any(isinstance(node, kinds) for node in ast.walk(tree))
+    return any(isinstance(node, kinds) or (kinds is ACTS and _changes_attribute(node)) for node in ast.walk(tree))
 
 
-def _read_encoding(content: bytes) -> str:
-    """Return the encoding that a text of Python states, as Python takes it; else UTF-8."""
+def _changes_attribute(node: ast.AST) -> bool:
+    return isinstance(node, ast.Attribute) and not isinstance(node.ctx, ast.Load)
+
+
+def _read_encoding(content: bytes) -> tuple[str, int]:
+    """Return the encoding that a text of Python states, as Python takes it, else UTF-8; and where its line ends."""
     first = NO_CODE.match(content)
     stated = ENCODING.match(content) or (ENCODING.match(content, first.end()) if first else None)
-    name = stated["name"].decode() if stated else "utf-8"
+    if stated is None:
+        return "utf-8", 0
+    name, line_end = stated["name"].decode(), LINE_END.search(content, stated.end())
     usual = USUAL_ENCODING.fullmatch(name.lower().replace("_", "-"))
-    return usual[1] if usual else name
+    return (usual[1] if usual else name), (line_end.end() if line_end else len(content))
 
 
 @dataclass(frozen=True)
@@ -202,11 +222,13 @@ def find_started(files: Files, keeper: ContentStore, start: Start, checkpoint: C
 def _list_directories(first: str, words: Sequence[str]) -> Iterator[str]:
     """Yield where the commands of a text for a shell may run: after each `cd`, from the first directory or the last."""
     yield (last := first)
-    for at, word in enumerate(words):
-        if word == "cd":
-            target = next((each for each in words[at + 1 : at + MOST_ARGUMENTS] if not each.startswith("-")), "")
-            last = posixpath.join(last, target)
-            yield from (posixpath.join(first, target), last)
+    changes = (at for at, word in enumerate(words) if word == "cd")
+    for at in islice(changes, MOST_DIRECTORIES):
+        target = next((each for each in words[at + 1 : at + MOST_ARGUMENTS] if not each.startswith("-")), "")
+        paths = [posixpath.join(each, target) for each in (first, last)]
+        if not any(map(_is_unread, paths)):  # no system has such a path
+            last = paths[1]
+            yield from paths
 
 
 def _list_programs(files: Files, words: Sequence[str]) -> Iterator[Program]:
@@ -217,8 +239,11 @@ def _list_programs(files: Files, words: Sequence[str]) -> Iterator[Program]:
 
 
 def has_unread_command(start: Start) -> bool:
-    """Return whether a command or variable is too long for `find_started`."""
-    return any(map(_is_unread, chain(*start.commands, (value for _, value in start.variables))))
+    """Return whether a command or variable is too long for `find_started`, or changes directories too often."""
+    commands = (*start.commands, *([value] for _, value in start.variables))
+    return any(map(_is_unread, chain(*commands))) or any(
+        [part for word in command for part in _split_shell(word)].count("cd") > MOST_DIRECTORIES for command in commands
+    )
 
 
 def _is_unread(word: str) -> bool:

@@ -188,6 +188,14 @@ def test_remote_with_ambiguous_password_is_refused(repository, remote):
     assert "secret" not in str(refused.value) and "pa/ss" not in str(refused.value)
 
 
+def test_remote_with_several_addresses_is_the_one_that_git_fetches_from(repository):
+    """Git pushes to the others too."""
+    for name in ("first", "second"):
+        git(repository, "config", "--add", "remote.origin.url", f"https://example.org/{name}.git")
+
+    assert source(repository / "hello").repository == git(repository, "remote", "get-url", "origin").strip()
+
+
 @pytest.mark.parametrize("bad", ["\0", "\x1b[31m", "\x7f", "\\n", "\u202e", "\u2028"])
 def test_remote_with_control_characters_is_refused(repository, bad):
     """The remote appears in signed provenance, in annotations and in arguments of commands."""

@@ -412,6 +412,17 @@ def test_number_of_published_files_is_limited(monkeypatch):
         read({**installed(), **other}, published)
 
 
+def test_number_of_places_is_limited(monkeypatch):
+    """A source with nested packages multiplies them."""
+    places = len([*python_packages._list_places(SOURCE)])
+    monkeypatch.setattr(python_packages, "MOST_PLACES", places)
+    read(installed(), index(sources=SOURCE))
+
+    monkeypatch.setattr(python_packages, "MOST_PLACES", places - 1)
+    with pytest.raises(ValueError, match="more than"):
+        read(installed(), index(sources=SOURCE))
+
+
 def test_package_is_asked_for_once(monkeypatch):
     """Links and copies can give it many places."""
     of = index(wheel())

@@ -21,6 +21,7 @@ from supply_chain.adapters.image.python_sources import (
     StartedPython,
     find_python_sources,
     find_started,
+    has_unread_command,
     is_python_text,
     select_startup_lines,
 )
@@ -77,7 +78,11 @@ TEXTS = {
     "encoding in the third line": (b"# a\n# b\n# coding: utf-7\n+AGkAbQBwAG8AcgB0- os\n", False),
     "escape of another language": (b'import Foundation\nprint("\\u{1F600}")\n', False),
     "R": (b"x <- eval(parse(text = y))\n", False),
-    "zero byte": (b"import os\n\0", False),
+    "zero byte": (b"import os\n\0", True),
+    "zero byte in a comment": (b"import os#\0)\n", True),
+    "UTF-16 without a statement": ("import os\n".encode("utf-16-le"), False),
+    "encoding unlike ASCII": (b"# coding: cp037\n" + "import os\n".encode("cp037"), True),
+    "encoding that reads its own statement otherwise": (b"# coding: utf-7 +AAo-import os\n", True),
     "nested": (b"import os\n" + b"(" * 100_000, False),
     "operators": (b"import os\n" + b"-" * 100_000 + b"1", False),
 }
@@ -136,6 +141,15 @@ def test_python_in_a_command_with_an_interpreter_is_found(command):
     found = find(files, {"app/run": "/usr/bin/python3.12"}, config=config)
 
     assert found == PythonSources({"/app/server.txt": CODE})
+
+
+def test_python_that_calls_through_an_attribute_is_found():
+    """It needs neither a call nor an import."""
+    code = b"copyright.__class__.__getitem__ = exec\ncopyright['1 + 1']\n"
+
+    found = find({"app/server.txt": code}, config={"Cmd": ["python3", "--", "/app/server.txt"]})
+
+    assert found == PythonSources({"/app/server.txt": code})
 
 
 @pytest.mark.parametrize(
@@ -254,12 +268,31 @@ def test_started_python_is_looked_for_within_a_budget_in_each_directory():
     """A text may name thousands; equal ones count once."""
     keeper, files = lay_files({})
     calls = []
-    text = " ".join([*(f"cd /{number};" for number in range(100)), *["cd /same;"] * 100, "x"])
+    text = " ".join([*(f"cd /{number};" for number in range(60)), *["cd /same;"] * 40, "x"])
 
     find_started(files, keeper, Start.of({"config": {"Cmd": ["sh", "-c", text]}}), lambda: calls.append(1))
 
-    words = len({"sh", "-c", text, "cd", ";", "x", "/same", *(f"/{number}" for number in range(100))})
-    assert len(calls) == words * (1 + 100 + 1)
+    words = len({"sh", "-c", text, "cd", ";", "x", "/same", *(f"/{number}" for number in range(60))})
+    assert len(calls) == words * (1 + 60 + 1)
+
+
+@pytest.mark.parametrize("changes", [100, 101])
+def test_command_that_changes_its_directory_too_often_is_unread(changes):
+    """Each directory has the ones before it in its path, so that many take memory that grows with their square."""
+    start = Start.of({"config": {"Cmd": ["sh", "-c", "cd a; " * (changes - 50)], "Entrypoint": ["cd", "b"] * 50}})
+    long = Start.of({"config": {"Cmd": ["cd", "a" * 2000] * 9000}})
+    keeper, files = lay_files({})
+
+    assert has_unread_command(start) is (changes > 100)
+    find_started(files, keeper, long, lambda: None)
+
+
+def test_python_behind_a_path_that_no_system_has_is_found():
+    """The shell stays where it is."""
+    keeper, files = lay_files({"app/data.txt": CODE})
+    command = ["cd", "a" * 40_000, "cd", "b" * 40_000, "cd", "/app", "python3", "data.txt"]
+
+    assert find_started(files, keeper, Start.of({"config": {"Cmd": command}}), lambda: None).scripts
 
 
 def test_text_with_many_spellings_of_its_path_is_parsed_once(monkeypatch):
