@@ -43,8 +43,8 @@ GATES := policy evidence
 test-unit: $(READY)
 	$(PYTEST) tests/unit tests/contract
 
-test-others: $(READY) # than those that `test-coverage` runs
-	$(PYTEST) tests/unit tests/contract $(GATES:%=--ignore=tests/unit/%)
+test-others: $(READY) # than those that `test-coverage` runs, which need no laptop
+	$(PYTEST) tests/unit tests/contract tests/integration/prefect $(GATES:%=--ignore=tests/unit/%)
 
 test-quick: $(READY) # before each commit, where `make run` has run
 	@$(SIDE_BY_SIDE) 3 test-unit test-chain $(LINT)

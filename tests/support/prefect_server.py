@@ -20,9 +20,9 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="session")
 def at_work(shared: Path) -> Iterator[IO[str]]:
-    """A file that each worker locks from its first to its last test; the last worker can lock it exclusively."""
+    """A file that each worker locks once it needs the server, until it ends; then another can lock it exclusively."""
     with (shared / "at-work").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_SH)
         yield file
@@ -42,6 +42,7 @@ def prefect_server(shared: Path, at_work: IO[str]) -> Iterator[str]:
         if not address:
             started.enter_context(temporary_settings(quiet(shared / "prefect-server")))
             started.enter_context(prefect_test_harness(server_startup_timeout=600))
+            started.callback(os.truncate, file.name, 0)  # a worker that needs one now starts another
             started.callback(fcntl.flock, at_work, fcntl.LOCK_EX)
             address = str(get_current_settings().api.url)
             print(address, end="", file=file, flush=True)

@@ -1,21 +1,16 @@
 """How a command runs its flow."""
 
 import json
-import sys
 from importlib import import_module
-from types import SimpleNamespace
 
 import click
 import pytest
 from click.testing import CliRunner
-from prefect import flow, flow_engine, task
-from prefect.context import FlowRunContext, TagsContext, TaskRunContext
 
 from cscm import lifecycle, policy, running
 from cscm.main import main
 from supply_chain.lifecycle.plan import write_plan
 from tests.support.command import ROOT
-from tests.support.present import present
 from tests.support.snapshots import planned
 from tests.support.vex import openvex
 
@@ -89,30 +84,3 @@ def test_unknown_base_is_refused_before_prefect_starts(monkeypatch):
     done = CliRunner().invoke(main, ["bases", "pyhton"])
 
     assert done.exit_code == 2 and "there is no base pyhton; the bases are" in done.output
-
-
-def test_flow_run_by_hand_is_tagged_and_its_task_runs_are_not(machine, monkeypatch):
-    """The server ends killed runs with the tag; a tagged task run would cost a concurrency request each time."""
-    found = []
-
-    @task
-    async def step():
-        found.append(set(present(TaskRunContext.get()).task_run.tags))
-
-    @flow
-    async def within():
-        found.append(set(present(present(FlowRunContext.get()).flow_run).tags))
-        await step()
-
-    @flow
-    async def outer():
-        found.append(set(present(present(FlowRunContext.get()).flow_run).tags))
-        await within()
-
-    monkeypatch.setattr(running, "use_prefect", lambda **_: None)
-    monkeypatch.setattr(flow_engine, "TagsContext", TagsContext)  # restored afterwards
-    monkeypatch.setitem(sys.modules, "trial", SimpleNamespace(outer=outer))
-
-    running.result_of("trial:outer", True)
-
-    assert found == [{"cscm"}, {"cscm"}, set()]

@@ -5,7 +5,6 @@ from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 import pytest
-from prefect import flow
 
 from orchestration import source
 from supply_chain.development.snapshot import Snapshot
@@ -32,23 +31,6 @@ async def test_nested_snapshot_of_same_source_is_reused(hello: Path):
             assert inner is outer
         assert outer.directory.exists()
     assert not outer.directory.exists()
-
-
-@flow
-async def inner(path: str) -> str:
-    async with snapshot_of(Path(path), None) as snapshot:
-        return str(snapshot.directory)
-
-
-@flow
-async def outer(path: str) -> bool:
-    async with snapshot_of(Path(path), None) as snapshot:
-        return await inner(path) == str(snapshot.directory)
-
-
-async def test_subflow_gets_snapshot_of_parent_flow(machine, hello: Path):
-    """`chain` takes locks by the declaration that `build` builds."""
-    assert await outer(str(hello))
 
 
 async def test_other_source_gets_other_snapshot(hello: Path, tmp_path: Path):

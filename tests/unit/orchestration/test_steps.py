@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from prefect import flow
 from prefect.cache_policies import NO_CACHE, RUN_ID
 from prefect.runtime import task_run
 
@@ -154,25 +153,6 @@ async def wait_step(a):
     """Return a part of the argument, read in the loop of the flow."""
     assert asyncio.get_running_loop()
     return a[0]
-
-
-class Large(list[int]):
-    """A value that takes long to search."""
-
-    def __iter__(self):
-        raise AssertionError("Prefect searched the argument")
-
-
-@flow
-async def steps():
-    one = Large([1])
-    assert await wait_step(one) == 1
-    return [await add_step(one, 2), await add_step(a=one, b=3)]
-
-
-async def test_step_gets_its_arguments_unsearched_and_names_its_run(machine):
-    """Prefect otherwise visits every part of every argument, to find results of other tasks."""
-    assert await steps() == [(3, "add 2"), (4, "add 3")]
 
 
 def test_step_is_task_with_retries_and_without_cache():

@@ -2,16 +2,14 @@
 
 from types import SimpleNamespace
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import pytest
-from prefect import Task, flow
+from prefect import Task
 
 from flows import lifecycle as flows
-from supply_chain.adapters.files.plan_journal import FileJournal
 from supply_chain.errors import (
     AwsFailed,
-    AwsUnavailable,
     DeclarationInvalid,
     EvidenceInvalid,
     PlanUnfinished,
@@ -22,16 +20,17 @@ from supply_chain.execution.environment import DockerEnvironment
 from supply_chain.execution.environment_documents import EnvironmentDocuments
 from supply_chain.lifecycle.apply import Applied, Outcome
 from supply_chain.lifecycle.decisions import UNCHANGED, DecisionResult
-from supply_chain.lifecycle.planning import plan_lifecycle as plan_of
 from supply_chain.lifecycle.preconditions import InUse
 from supply_chain.model.image import ImageRef
 from supply_chain.model.tier import TierName
 from supply_chain.policy.people import FILE, read_people
 from tasks import lifecycle
 from tests.support.builders import NOON
+from tests.support.lifecycle_place import place
 from tests.support.people import Office
-from tests.support.snapshots import NOW, RULES, Shelf, digest, image, newest, ref, snapshot_of
+from tests.support.snapshots import NOW, ref
 
+__all__ = ["place"]  # a fixture
 TASKS = (
     lifecycle.plan_step,
     lifecycle.find_needed_step,
@@ -40,71 +39,6 @@ TASKS = (
     lifecycle.decide_step,
     lifecycle.sign_plan_answer_step,
 )
-
-
-class Place(Shelf):
-    """A registry in memory that also lists its repositories."""
-
-    def __init__(self, snapshot, world, journals):
-        super().__init__(snapshot)
-        self.world, self.snapshot, self.plan = world, snapshot, plan_of(snapshot, RULES, NOW)
-        self.events: list[Any] = []
-        self.tables: dict[str, Any] = {}
-        self.numbers: list[Any] = []
-        self.ports: Any = None
-        self.journals = journals
-
-    def repositories(self, prefix):
-        return tuple(sorted({r.repository for r in self.held if r.repository.startswith(prefix)}))
-
-    def images(self, repository):
-        return tuple(m.stored for r, m in self.held.items() if r.repository == repository)
-
-    def find_by_digest(self, begins, prefix):
-        return tuple(each for each in self.held if each.digest == begins and each.repository.startswith(prefix))
-
-    def status(self, where):
-        return self.held[where].stored.status
-
-    def indexes_of(self, where):
-        return getattr(self, "indexes", {}).get(where, ())
-
-    def copies(self, where):
-        return ()
-
-    def ensure_repository(self, *_, **__):
-        pass
-
-    def read_snapshot(self, images, now):
-        return snapshot_of(*images)
-
-
-@pytest.fixture
-def place(world, monkeypatch, tmp_path):
-    """Set up a registry for the tasks, and record what they report."""
-    place = Place(snapshot_of(*newest(1), image(2, 500, exploited=True)), world, tmp_path)
-    store = world.store(TierName.LIFECYCLE)
-
-    def emit(event, where, source, number, **payload):
-        place.numbers.append(number)
-        place.events.append((event, where, payload))
-
-    async def table(key, table, description):
-        place.tables[key] = (table, description)
-
-    place.ports = SimpleNamespace(
-        repositories=place, evidence=store, reader=place,
-        workbench=SimpleNamespace(rules=lambda name: RULES, lifting="any", unknown_environments=lambda documents: {},
-                                  environment_documents=lambda: EnvironmentDocuments((), {})),
-        tier=SimpleNamespace(session=None),
-        decision_ports=SimpleNamespace(evidence=store, storage=place, around=place),
-        journal=lambda plan: FileJournal(tmp_path / f"{plan.digest[7:]}.journal"),
-    )  # fmt: skip
-    monkeypatch.setattr(lifecycle, "now", lambda: NOW)
-    monkeypatch.setattr(lifecycle, "emit", emit)
-    for module in (lifecycle, flows):
-        monkeypatch.setattr(module, "acreate_table_artifact", table)
-    return place
 
 
 @pytest.fixture
@@ -319,27 +253,3 @@ async def test_block_by_plan_archives_image_if_deployments_are_unreadable(place,
     assert {each.outcome for each in entries} == {Outcome.DONE}
     assert ("archive", ref(2)) in place.calls
     assert [each[:2] for each in place.events] == [("image.blocked", ref(2))]
-
-
-async def test_retries_of_block_emit_one_event_and_other_runs_another(place, machine):
-    """Prefect treats events with the same ID as one event."""
-
-    @flow
-    async def run():
-        again = lifecycle.decide_step.with_options(retry_delay_seconds=0)
-        return await again(ref(1), Act.BLOCK, "ann", "CVE-2026-1", place.ports)
-
-    archive, place.broken[ref(1)] = place.archive, AwsUnavailable("throttled\nlater")
-
-    def better(where):
-        try:
-            archive(where)
-        finally:
-            place.broken.clear()
-
-    place.archive = better
-    first, second = await run(), await run()
-
-    assert (first.changed, first.moved, second.moved) == (False, (digest(1),), ())
-    one, tried_again, other = place.numbers
-    assert isinstance(one, UUID) and one == tried_again != other

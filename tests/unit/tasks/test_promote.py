@@ -147,7 +147,7 @@ async def test_break_glass_is_signed_by_its_person_first(world, monkeypatch, tmp
 @pytest.mark.parametrize(("changes", "deployed", "goes"), [
     ({}, REF.digest, True), ({"digest": OTHER}, REF.digest, False), (None, REF.digest, False), (None, OTHER, True),
 ])  # fmt: skip
-async def test_unhealthy_soaked_image_does_not_move(machine, monkeypatch, changes, deployed, goes):
+async def test_unhealthy_soaked_image_does_not_move(monkeypatch, changes, deployed, goes):
     """An approval may take days; the state of another image in its place does not matter."""
     promotion = PlannedPromotion(image=REF, to="production", after="staging")
     soaking = None if changes is None else continue_soak(None, look(0, wanted=REF.digest, running=REF.digest))
@@ -232,7 +232,7 @@ async def test_signed_decision_without_event_emits_it_once(world, make, monkeypa
 
 
 @pytest.mark.parametrize(("comes", "at"), [(0, 0), (20, 20), (None, 60)])
-async def test_wait_for_evidence_is_limited_to_a_minute(machine, world, monkeypatch, comes, at):
+async def test_wait_for_evidence_is_limited_to_a_minute(world, monkeypatch, comes, at):
     """A slow registry must not extend the wait."""
     ref, clock = ImageRef(repository="dev/hello", digest=OTHER), [0]
     development, curation = world.store(TierName.DEVELOPMENT), world.store(TierName.CURATION)

@@ -16,7 +16,7 @@ import yaml
 from orchestration import prefork_client, prefork_server
 from tests.support.processes import runs, state_of
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 PATIENCE = 300
 """Seconds in which a run that imports everything by itself has ended, however busy the machine is."""
 SERVER = """
