@@ -108,7 +108,7 @@ class Listener:
 @pytest.fixture
 def listener() -> Iterator[Listener]:
     found = Listener()
-    threading.Thread(target=found.server.serve_forever, daemon=True).start()
+    threading.Thread(target=found.server.serve_forever, args=(0.01,), daemon=True).start()
     yield found
     found.server.shutdown()
     found.server.server_close()

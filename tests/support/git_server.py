@@ -123,7 +123,7 @@ def git_server(directory: Path, password: str = "") -> Iterator[GitServer]:
             self.wfile.write(content)
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, name="git server", daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,), name="git server", daemon=True)
     thread.start()
     served.address = f"http://127.0.0.1:{server.server_address[1]}/{repository.name}"
     try:

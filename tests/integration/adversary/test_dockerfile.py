@@ -53,7 +53,7 @@ class Asked(BaseHTTPRequestHandler):
 @pytest.fixture(scope="module")
 def loopback() -> Iterator[str]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), Asked)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     yield f"127.0.0.1:{server.server_port}"
     server.shutdown()
     server.server_close()

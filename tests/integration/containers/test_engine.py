@@ -176,7 +176,7 @@ def registry(rootfs: bytes, tmp_path: Path) -> Iterator[tuple[str, str]]:
     Registry.blobs = {"sha256:" + hashlib.sha256(content).hexdigest(): content for content in contents}
     Registry.types = {digest: "application/vnd.oci.image.manifest.v1+json"}
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Registry)
-    thread = threading.Thread(target=server.serve_forever)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
     yield f"127.0.0.1:{server.server_port}", digest
     server.shutdown()

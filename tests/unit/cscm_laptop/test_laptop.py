@@ -296,7 +296,7 @@ def test_status_reports_promotion_freeze(home, monkeypatch, value, expected):
     """Without the report, stopped promotions would look like a failure."""
     monkeypatch.setattr(_Server, "value", value)
     with ThreadingHTTPServer(("127.0.0.1", 0), _Server) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         text = frozen(Profile(ports=Ports(prefect=server.server_address[1])), home)
         server.shutdown()
 

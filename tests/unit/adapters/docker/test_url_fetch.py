@@ -83,7 +83,7 @@ def server(tmp_path, monkeypatch):
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(tmp_path / "both.pem")
     served.socket = context.wrap_socket(served.socket, server_side=True)
-    threading.Thread(target=served.serve_forever, daemon=True).start()
+    threading.Thread(target=served.serve_forever, args=(0.01,), daemon=True).start()
 
     def addresses(host, port, resolve):
         return ("127.0.0.1",) if host == "files.test" else public_addresses(host, port, resolve)
