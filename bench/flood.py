@@ -36,7 +36,7 @@ from cscm_laptop import prefect_server
 from cscm_laptop.home import Home
 from cscm_laptop.ports import asked
 from cscm_laptop.profile import load_profile
-from supply_chain.errors import PartFailed
+from supply_chain.errors import ComponentFailed
 from supply_chain.reports.daily import NO_SLOT
 
 TITLE = "## One team's flood"
@@ -85,7 +85,7 @@ class Api:
         for pause in (0.5, 1.0, 2.0, 4.0):
             try:
                 return self.ask_once(path, body, method)
-            except PartFailed:
+            except ComponentFailed:
                 time.sleep(pause)
         return self.ask_once(path, body, method)
 
@@ -109,7 +109,7 @@ class Api:
                 begun = time.monotonic()
                 try:
                     questions[len(self.seconds) % 2]()  # includes the pauses if the server reports that it is busy
-                except PartFailed:
+                except ComponentFailed:
                     self.seconds.append(PATIENCE)
                 else:
                     self.seconds.append(time.monotonic() - begun)

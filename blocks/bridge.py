@@ -30,8 +30,10 @@ class Bridge(Setting):
         title="Role",
         description="ARN of the bridge's role, which may use its two queues.",
     )
-    pushed: str = Field(title="Queue", description="URL of the SQS queue of push events.")
-    dead: str = Field(title="Dead-letter queue", description="URL of the queue for messages that cannot be read.")
+    push_queue: str = Field(title="Queue", description="URL of the SQS queue of push events.")
+    dead_letter_queue: str = Field(
+        title="Dead-letter queue", description="URL of the queue for messages that cannot be read."
+    )
 
     @cached_property
     def session(self) -> AwsSession:
@@ -40,8 +42,8 @@ class Bridge(Setting):
 
     def queue(self) -> Queue:
         """Return the queue that the EventBridge rule fills."""
-        return SqsQueue(self.session.client("sqs"), self.pushed)
+        return SqsQueue(self.session.client("sqs"), self.push_queue)
 
     def dead_letters(self) -> DeadLetters:
         """Return the queue of messages that could not be read."""
-        return SqsQueue(self.session.client("sqs"), self.dead)
+        return SqsQueue(self.session.client("sqs"), self.dead_letter_queue)

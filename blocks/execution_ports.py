@@ -134,12 +134,12 @@ class ExecutionPorts(TierPorts):
 
     def _enforcement(self, environment: KubernetesEnvironment) -> Enforcement:
         settings, state = environment.enforcement, self.workbench.environment_state(environment)
-        lapsing = settings.lapsing if settings and state.active else ()  # else unsigned
+        tolerated = settings.tolerated_refusals if settings and state.active else ()  # else unsigned
         collector = environment.response.collector
         connect = cache(partial(self._connect, environment.cluster))
         return Enforcement(
             place=EnforcedNamespace(
-                environment.name, environment.namespace, settings.mode if settings else Mode.DENY, frozenset(lapsing),
+                environment.name, environment.namespace, settings.mode if settings else Mode.DENY, frozenset(tolerated),
                 verification=self._verification(environment),
                 collector=collector.image if collector and state.active else "",
             ),

@@ -80,7 +80,7 @@ class TierPorts:
         store = self._store(self.tier.signing_key, self.tier.trusted_keys)
         if self.tier.verdict_key:
             store = replace(store, publisher=PublishedVerdicts(self.verdicts, self.repositories))
-        if self.workbench.lifting == "any":
+        if self.workbench.lifting_decisions == "any":
             return store
         people = cache(self.workbench.people)
         return replace(store, explain_uncounted=lambda *about: people().explain_uncounted_lift(*about))

@@ -170,7 +170,7 @@ class Workbench(Setting):
         description="Signatures of policies, environments and names before this time do not count, nor does what ships "
         "with the project unsigned; empty: any signature counts, and what ships needs none.",
     )
-    lifting: Literal["signed", "any"] = Field(
+    lifting_decisions: Literal["signed", "any"] = Field(
         default="any",
         title="Lifting blocks and holds",
         description="signed: only a person's signature ends a block or a hold (docs/how-to/approvals.md); any: also a "

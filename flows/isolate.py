@@ -55,6 +55,6 @@ async def isolate(
     page = isolation_page(record)
     await acreate_markdown_artifact(key=artifact_key("isolation", application), markdown=page, description=subject)
     await notify(subject, page, ports.workbench.notify, once=record.id)
-    if record.openings:
-        return complete_as("Exposed", f"still allowed: {', '.join(record.openings)}", record)
+    if record.allowing_policies:
+        return complete_as("Exposed", f"still allowed: {', '.join(record.allowing_policies)}", record)
     return record

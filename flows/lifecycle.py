@@ -62,8 +62,8 @@ async def lifecycle(rules: str = "nightly", dry_run: bool | None = None) -> Appl
     only_plan = ports.workbench.lifecycle == "plan" if dry_run is None else dry_run
     if only_plan or not plan.changes:
         return plan
-    if plan.over:
-        about = f"{plan}. {'; '.join(plan.over)}."
+    if plan.exceeded_limits:
+        about = f"{plan}. {'; '.join(plan.exceeded_limits)}."
         answer = await asuspend_flow_run(
             wait_for_input=PlanAnswer.with_initial_data(description=about),
             timeout=PATIENCE,
@@ -167,6 +167,6 @@ async def apply_only(path: str, by: str, reason: str, digest: str | None = None)
         raise DeclarationInvalid(f"{path} changed after it was shown.\nRead it, and apply it again.")
     ports = await LifecyclePorts.aload()
     plan.hold_to(ports.workbench.rules(plan.rules))
-    if plan.over:
+    if plan.exceeded_limits:
         await sign_plan_answer_step(plan.digest, True, by, reason, ports)
     return await _apply(plan, ports)

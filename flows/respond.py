@@ -134,20 +134,20 @@ async def _isolate(ref: ImageRef, event: str, since: datetime, ports: ExecutionP
 
 
 @flow(name="alert", flow_run_name="alert {about}")
-async def alert(about: str, what: str, remedy: str) -> None:
+async def alert(about: str, summary: str, remedy: str) -> None:
     """Notify the operators of a problem in the chain itself.
 
     Args:
         about: What has the problem: a run, a deployment or a worker.
-        what: What happened.
+        summary: What happened.
         remedy: What to do.
     """
-    page = alert_page(about, what, remedy)
+    page = alert_page(about, summary, remedy)
     await acreate_markdown_artifact(
-        key=artifact_key("alert", what), markdown=page, description=plain_text(f"{what}: {about}")[:300]
+        key=artifact_key("alert", summary), markdown=page, description=plain_text(f"{summary}: {about}")[:300]
     )
     workbench: Workbench = await Workbench.aload("workbench")
-    await notify(plain_text(f"{what}: {about}"), page, workbench.notify)
+    await notify(plain_text(f"{summary}: {about}"), page, workbench.notify)
 
 
 def _fact(value: Any) -> str:

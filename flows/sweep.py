@@ -13,7 +13,7 @@ from orchestration.locks import LockKind, abandoned_locks, parse_lock_name, run_
 from orchestration.run_report import log
 from orchestration.steps import in_thread
 from supply_chain import scratch
-from supply_chain.errors import LockBusy, PartFailed, SupplyChainError
+from supply_chain.errors import ComponentFailed, LockBusy, SupplyChainError
 from supply_chain.text import plain_text, plain_text_lines
 
 SHORTLY = 1.0
@@ -27,7 +27,7 @@ async def sweep() -> tuple[str, ...]:
     The next run of an application does the same, but there may be none. Live runs are not affected. Temporary
     directories that no process locks are removed too. Return the names of the released locks.
 
-    Raise `PartFailed` if some could not be released, after all others are; the next sweep tries these again.
+    Raise `ComponentFailed` if some could not be released, after all others are; the next sweep tries these again.
     """
     await in_thread(scratch.sweep)
     given_back, failed = [], list[str]()
@@ -38,7 +38,7 @@ async def sweep() -> tuple[str, ...]:
         except (SupplyChainError, PrefectException, HTTPError, TimeoutError) as error:
             failed.append(f"{name}: {type(error).__name__}: {plain_text_lines(error)}")
     if failed:
-        raise PartFailed("\n".join(["Some of it could not be removed.", *failed, "The next sweep tries again."]))
+        raise ComponentFailed("\n".join(["Some of it could not be removed.", *failed, "The next sweep tries again."]))
     return tuple(given_back)
 
 

@@ -100,7 +100,7 @@ def decide_step(ref: ImageRef, act: Act, by: str, reason: str, ports: LifecycleP
     With a `key`, the person signs it first; raise `DeclarationInvalid` if that would not count, or if there is no key
     and only a signed decision would count.
     """
-    if not key and act in LIFTS and ports.workbench.lifting == "signed":
+    if not key and act in LIFTS and ports.workbench.lifting_decisions == "signed":
         raise uncounted("the workbench block lets only a signed decision end a block or a hold (`--key REF`)")
 
     def sign(decision: LifecycleDecision) -> LifecycleDecision:
@@ -143,7 +143,7 @@ def _emit(result: DecisionResult) -> None:
         by=result.by,
         reason=result.reason,
         unchanged="" if result.changed else UNCHANGED[result.act],
-        running=None if result.unread else [each.model_dump() for each in result.running],
+        running=None if result.running_unknown else [each.model_dump() for each in result.running],
     )
 
 

@@ -15,7 +15,7 @@ from blocks.tier_ports import TierPorts
 from orchestration.clock import now
 from orchestration.events import MOST_ITEMS, emit, event_id, is_recorded
 from orchestration.steps import continue_after_error, in_thread, step
-from supply_chain.errors import ClusterRefused, ClusterUnavailable, GateOvertaken, SupplyChainError
+from supply_chain.errors import ClusterRefused, ClusterUnavailable, GateSuperseded, SupplyChainError
 from supply_chain.evidence.published import withdraw_removed
 from supply_chain.evidence.summary import Summary
 from supply_chain.execution.deployment import deployed_image
@@ -106,7 +106,7 @@ def _renew(
             verdict = verdict or ports.renew_published(ref, by_name[each.environment], before)
             refused = isinstance(verdict, Refused) and before is not None and before.verdict.passed
             refusal = ports.read_published(ref, each.environment) if refused else None
-        except (*UNDECIDED, GateOvertaken, ClusterRefused, ClusterUnavailable) as error:
+        except (*UNDECIDED, GateSuperseded, ClusterRefused, ClusterUnavailable) as error:
             unknown.append(f"{ref} in {each.environment}: {first_line(error)}")
             continue
         if verdict is None and before and interrupted and _is_refusal_since(before.verdict, interrupted):

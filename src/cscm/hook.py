@@ -77,7 +77,7 @@ def _laptop_settings() -> str:
 def post(path: str, team: str = "") -> None:
     """Read the hook's standard input and schedule one chain for each revision.
 
-    Without a team, the pushes of the repository have one place in the work queue. Raises `EventNotTaken` at the first
+    Without a team, the pushes of the repository have one place in the work queue. Raises `EventRejected` at the first
     push that Prefect does not confirm.
     """
     pushed = datetime.now(UTC)  # before everything that takes time: of two pushes, the later one is built

@@ -84,8 +84,10 @@ def apply(plan: Path, yes: bool, by: str, reason: str, as_json: bool, verbose: b
       cscm lifecycle apply plan.json
     """
     reviewed = read_plan(plan)
-    if reviewed.over and not reason:
-        raise click.BadOptionUsage("reason", f"{'; '.join(reviewed.over)}: add --reason TEXT, which is signed")
+    if reviewed.exceeded_limits and not reason:
+        raise click.BadOptionUsage(
+            "reason", f"{'; '.join(reviewed.exceeded_limits)}: add --reason TEXT, which is signed"
+        )
     if not yes:
         click.echo(plain_text_lines(plan_lines(reviewed)), err=True)
         click.confirm("Apply the plan?", abort=True, err=True)

@@ -15,7 +15,7 @@ from cscm.session import load_block
 from cscm.signing import key_option, sign_content, write_readable
 from cscm.waiver_scopes import check_scopes
 from orchestration.project import find_project
-from supply_chain.errors import PartFailed, SettingInvalid
+from supply_chain.errors import ComponentFailed, SettingInvalid
 from supply_chain.execution.signed_project import ProjectState, read_signable
 from supply_chain.model.documents import decode_document, read_content
 from supply_chain.model.image import Model
@@ -42,17 +42,22 @@ class CheckedPolicy(Model):
     version: int
     rules: int = Field(description="number of rules")
     tests: int = Field(description="number of tests of rules, which all passed")
-    untested: tuple[str, ...] = Field(description="expressions with one change that no test of their rule notices")
+    untested_expressions: tuple[str, ...] = Field(
+        description="expressions with one change that no test of their rule notices"
+    )
 
-    idle: tuple[str, ...] = Field(
+    rules_without_failing_test: tuple[str, ...] = Field(
         default=(), description="rules none of whose tests fails with your parameters, so that they may refuse nothing"
     )
 
     def __str__(self) -> str:
         rules, tests = pluralize(self.rules, "rule"), pluralize(self.tests, "test")
         lines = [f"{self.gate:<8} {self.policy} {self.version}: {rules}, {tests} passed"]
-        idle = (f"    note: with your parameters, {each} may refuse nothing: no test of it fails" for each in self.idle)
-        return "\n".join([*lines, *(f"    note: no test notices {each}" for each in self.untested), *idle])
+        idle = (
+            f"    note: with your parameters, {each} may refuse nothing: no test of it fails"
+            for each in self.rules_without_failing_test
+        )
+        return "\n".join([*lines, *(f"    note: no test notices {each}" for each in self.untested_expressions), *idle])
 
 
 class PolicyCheck(Model):
@@ -115,19 +120,21 @@ def check(directory: Path | None, as_json: bool) -> None:
             version=each.document.version,
             rules=len(each.rules),
             tests=sum(len(rule.document.tests) for rule in each.rules),
-            untested=tuple(
+            untested_expressions=tuple(
                 f"{rule.id}: {text}"
                 for rule in each.tested
                 for text in find_unnoticed(rule, gate, each.document.select)
             ),
-            idle=tuple(rule.id for rule in each.rules if refuses_nothing_tested(rule, gate, each.document.select)),
+            rules_without_failing_test=tuple(
+                rule.id for rule in each.rules if refuses_nothing_tested(rule, gate, each.document.select)
+            ),
         )
         for gate in Gate
         for each in policies.at(gate).policies
     )
     result = PolicyCheck(policies=rows, active=None, why="") if directory else _check_state(rows, find_project())
     click.echo(result.model_dump_json(indent=2) if as_json else plain_text_lines(str(result)))
-    if any(each.untested for each in rows):
+    if any(each.untested_expressions for each in rows):
         raise SystemExit(1)
 
 
@@ -138,7 +145,7 @@ def _check_state(rows: tuple[CheckedPolicy, ...], project: Path) -> PolicyCheck:
     unmatched, unchecked = check_scopes(project)
     try:
         workbench = load_block("Workbench", "workbench")
-    except (ModuleNotFoundError, PartFailed, SettingInvalid, HTTPError) as error:
+    except (ModuleNotFoundError, ComponentFailed, SettingInvalid, HTTPError) as error:
         first = str(error).partition("\n")[0]
         why = f"the workbench block, which names the key of their owner, cannot be read: {first}"
         return PolicyCheck(policies=rows, active=None, why=why, unmatched=unmatched, unchecked=unchecked)

@@ -13,7 +13,7 @@ import click
 from pydantic_core import to_jsonable_python
 
 from cscm.session import STEPS, use_prefect
-from supply_chain.errors import Cancelled, PartFailed
+from supply_chain.errors import Cancelled, ComponentFailed
 from supply_chain.text import plain_text, plain_text_lines
 
 REFUSED = 3
@@ -47,7 +47,7 @@ def result_of(flow: str, verbose: bool, /, **parameters: Any) -> Any:
     """Run a flow, print its steps meanwhile, and return its result.
 
     The flow is imported after Prefect's environment is set. Raises `Cancelled` if the run gets SIGTERM, and
-    `PartFailed` if Prefect's server stops answering.
+    `ComponentFailed` if Prefect's server stops answering.
     """
     use_prefect(verbose=verbose)
     if not verbose:  # Prefect has set up logging
@@ -69,7 +69,7 @@ def result_of(flow: str, verbose: bool, /, **parameters: Any) -> Any:
             "Run the same command again; steps that are proven by evidence are not repeated."
         ) from signal
     except TransportError as error:
-        raise PartFailed(
+        raise ComponentFailed(
             f"Prefect's server stopped answering: {str(error) or type(error).__name__}\n"
             "Run `cscm up`, then the same command again; steps that are proven by evidence are not repeated."
         ) from error

@@ -23,8 +23,8 @@ def use_prefect(*, verbose: bool = False) -> Path:
     """Set Prefect's environment, import Prefect, and return the project's root.
 
     Prefect reads settings from files of the project and not of the working directory: a source could name programs in
-    them. If PREFECT_API_URL names a server, that server is used as it is. Otherwise raises `PartFailed` unless this
-    laptop's server answers.
+    them. If PREFECT_API_URL names a server, that server is used as it is. Otherwise raises `ComponentFailed` unless
+    this laptop's server answers.
     """
     project = find_project()
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)

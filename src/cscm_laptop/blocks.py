@@ -43,7 +43,12 @@ def tier_of(state: LaptopState, name: TierName) -> Tier:
 def bridge_of(state: LaptopState) -> Bridge:
     """Return the block of the bridge, with its own identity and its queues."""
     bridge = state.bridge
-    return Bridge(aws=_credentials(state, bridge), role_arn=bridge.role_arn, pushed=bridge.queue, dead=bridge.dead)
+    return Bridge(
+        aws=_credentials(state, bridge),
+        role_arn=bridge.role_arn,
+        push_queue=bridge.queue,
+        dead_letter_queue=bridge.dead,
+    )
 
 
 def workbench_of(state: LaptopState) -> Workbench:

@@ -15,7 +15,7 @@ from cscm_laptop.profile import Profile
 from cscm_laptop.services import Progress, Service
 from supply_chain.adapters.aws.accounts import AccessKey
 from supply_chain.adapters.process.command import run
-from supply_chain.errors import PartFailed
+from supply_chain.errors import ComponentFailed
 
 LOCK = Path("deployments/emulator.lock")
 CODE = Path("src/cscm_laptop/emulator")
@@ -50,7 +50,7 @@ def ensure_environment(home: Home, progress: Progress) -> None:
     """Make the emulator's Python environment, unless it is up to date.
 
     Every package must have the hash that the lock file lists. With -P, Python imports nothing from the caller's
-    directory. Raises `PartFailed` if a command fails.
+    directory. Raises `ComponentFailed` if a command fails.
     """
     if environment_fits(home):
         return
@@ -64,7 +64,7 @@ def ensure_environment(home: Home, progress: Progress) -> None:
     ):
         done = run(argv, name=" ".join(["python", *argv[2:4]]), timeout=limit, environment=settings)
         if done.status != 0:
-            raise PartFailed(
+            raise ComponentFailed(
                 f"The emulator's environment could not be made: {(done.stderr or done.stdout)[-1500:].strip()}\n"
                 "Check that the package index can be reached, then run `cscm up` again."
             )
@@ -99,12 +99,12 @@ def emulator(home: Home, profile: Profile) -> Service:
 def emulator_root(key_file: Path, region: str) -> boto3.Session:
     """Return a session of the emulator's root user, from the key file that the emulator made when it started.
 
-    Raises `PartFailed` if the file is missing or damaged.
+    Raises `ComponentFailed` if the file is missing or damaged.
     """
     try:
         root = AccessKey.model_validate_json(key_file.read_bytes())
     except (FileNotFoundError, ValidationError):
-        raise PartFailed(
+        raise ComponentFailed(
             f"{key_file}, the emulator's root key, is missing or damaged.\n"
             "Remove it and run `cscm down` and `cscm up`: the emulator makes a new one when it starts."
         ) from None  # the cause may quote the damaged content, which is a secret

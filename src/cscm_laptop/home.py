@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from orchestration.project import HOME, TOOLS, find_home, find_project
-from supply_chain.errors import PartFailed, SettingInvalid
+from supply_chain.errors import ComponentFailed, SettingInvalid
 from supply_chain.scratch import write_private
 
 STAMP = "this-is-a-cscm-home"
@@ -112,13 +112,13 @@ class Home:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the lock of the home during `up`, `down` or `reset`; raise `PartFailed` if another process holds it."""
+        """Hold the lock of the home during `up`, `down` or `reset`; raise `ComponentFailed` if another process does."""
         handle = os.open(self.directory, os.O_RDONLY | os.O_CLOEXEC)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(handle)
-            raise PartFailed(
+            raise ComponentFailed(
                 f"Another cscm command starts or stops the supply chain in {self.directory} right now.\n"
                 "Wait for it to end, then run this again."
             ) from None

@@ -58,7 +58,7 @@ from supply_chain.development.content import (
     NpmRegistryUrl,
     PackageIndexUrl,
 )
-from supply_chain.errors import DatabaseUnusable, EngineUnavailable, PartFailed, PortBusy, SettingInvalid
+from supply_chain.errors import ComponentFailed, DatabaseUnusable, EngineUnavailable, PortBusy, SettingInvalid
 from supply_chain.model.container import OWNER
 from supply_chain.model.image import Model
 from supply_chain.model.tier import TierName
@@ -336,11 +336,11 @@ def _moment(stamp: Path) -> datetime:
 
 
 def load_state(home: Home) -> LaptopState:
-    """Return the state that the last `up` wrote; raise `PartFailed` if it is missing or damaged."""
+    """Return the state that the last `up` wrote; raise `ComponentFailed` if it is missing or damaged."""
     try:
         return LaptopState.model_validate_json((home.laptop_state).read_bytes())
     except (FileNotFoundError, ValidationError) as error:
-        raise PartFailed(f"No supply chain was brought up in {home.directory}.\nRun `cscm up`.") from error
+        raise ComponentFailed(f"No supply chain was brought up in {home.directory}.\nRun `cscm up`.") from error
 
 
 def records(home: Home) -> list[Record]:
@@ -420,7 +420,7 @@ def _clear(home: Home, progress: Progress) -> None:
 def _registry(home: Home) -> str | None:
     try:
         return load_state(home).registry
-    except PartFailed:  # it was never started
+    except ComponentFailed:  # it was never started
         return None
 
 

@@ -10,7 +10,7 @@ import socket
 from pathlib import Path
 from typing import Any
 
-from supply_chain.errors import PartFailed
+from supply_chain.errors import ComponentFailed
 
 HOST = "127.0.0.1"
 
@@ -124,13 +124,13 @@ def answers(port: int, path: str, auth: str | None = None) -> bool:
 
 
 def asked(method: str, port: int, path: str, *, body: Any = None, auth: str | None = None) -> Any:
-    """Return the JSON body of a successful answer; raise `PartFailed` for any other answer or none."""
+    """Return the JSON body of a successful answer; raise `ComponentFailed` for any other answer or none."""
     try:
         status, answer = request(method, port, path, body=body, auth=auth, timeout=30.0)
     except (OSError, http.client.HTTPException) as error:
-        raise PartFailed(
+        raise ComponentFailed(
             f"{method} http://{HOST}:{port}{path} was not answered: {error}\nRun `cscm status`."
         ) from error
     if status >= 300:
-        raise PartFailed(f"{method} http://{HOST}:{port}{path}: status {status}: {answer}\nRun `cscm doctor`.")
+        raise ComponentFailed(f"{method} http://{HOST}:{port}{path}: status {status}: {answer}\nRun `cscm doctor`.")
     return answer

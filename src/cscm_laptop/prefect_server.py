@@ -27,7 +27,7 @@ from orchestration.project import HOME, PREFORK_SOCKET, PROJECT
 from orchestration.registration import PrefectApi
 from orchestration.registration.abandoned_runs import FREQUENCY
 from orchestration.registration.work_pools import heartbeats
-from supply_chain.errors import PartFailed
+from supply_chain.errors import ComponentFailed
 
 CSP = "content-security-policy"
 POOL = "laptop"
@@ -95,15 +95,15 @@ def prefect_environment(home: Home, profile: Profile) -> dict[str, str]:
 def require_server() -> dict[str, str]:
     """Return the environment of clients of the laptop around the working directory.
 
-    Raises `PartFailed` unless its server answers.
+    Raises `ComponentFailed` unless its server answers.
     """
     home = Home.find()
     profile = load_profile(home.project)
     port, environment = profile.ports.prefect, prefect_environment(home, profile)
     if not answers(port, "/api/health"):
-        raise PartFailed("Prefect's server does not answer.\nStart the supply chain of this machine: cscm up")
+        raise ComponentFailed("Prefect's server does not answer.\nStart the supply chain of this machine: cscm up")
     if not answers(port, "/api/admin/version", auth=environment["PREFECT_API_AUTH_STRING"]):
-        raise PartFailed(
+        raise ComponentFailed(
             f"The Prefect server on port {port} is not the one of {home.directory}.\n"
             "Stop it, or give this supply chain another port in deployments/profiles/laptop.yaml; then: cscm up"
         )
@@ -279,7 +279,7 @@ def worker_answers(ask: PrefectApi, pid_file: Path) -> bool:
     record = read_record(pid_file)
     try:
         heard = heartbeats(POOL, WORKER, ask)
-    except PartFailed:
+    except ComponentFailed:
         return False
     return record is not None and any(moment > record.since and datetime.now(UTC) - moment < FRESH for moment in heard)
 

@@ -28,7 +28,7 @@ from supply_chain.development.bases import ImageNames
 from supply_chain.development.preflight import LocalImagePorts, Preflight, PreflightPorts, find_mistakes
 from supply_chain.development.probe import check_command, probe
 from supply_chain.development.separation import DISK, PROCESSES, RESERVE, BuildLimits, Room
-from supply_chain.errors import CheckNotMade, DatabaseUnusable, EngineUnavailable, ToolMissing
+from supply_chain.errors import CheckIncomplete, DatabaseUnusable, EngineUnavailable, ToolMissing
 from supply_chain.evidence.checks import CheckResult
 from supply_chain.model.manifest import Base, Service, list_bases
 from supply_chain.model.tier import BASES
@@ -115,7 +115,7 @@ def local_image_ports(name: str, tools: Mapping[str, Tool], policy: GatePolicy[R
         with scratch("image") as work:
             archive = work / "image.tar"
             if not engine.save(name, archive, most + SLACK):
-                raise CheckNotMade(
+                raise CheckIncomplete(
                     f"{name} has more than {mebibytes(most)}, the declared limit, and is not scanned.\n"
                     "Make it smaller, or declare a larger build.max_size."
                 )

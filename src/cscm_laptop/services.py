@@ -22,7 +22,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from cscm_laptop.ports import HOST, is_listening, listener
-from supply_chain.errors import PartFailed, PortBusy, ToolMissing
+from supply_chain.errors import ComponentFailed, PortBusy, ToolMissing
 from supply_chain.model.image import Model
 from supply_chain.scratch import write_private
 
@@ -98,7 +98,7 @@ class Service:
     def ensure(self, progress: Progress) -> tuple[Record, bool]:
         """Return the running, ready process, and whether it was started by this call.
 
-        Raises `PortBusy`, `PartFailed` (with the end of its log) or `ToolMissing`.
+        Raises `PortBusy`, `ComponentFailed` (with the end of its log) or `ToolMissing`.
         """
         running = self.record()
         if running and running.fingerprint == self.fingerprint and self._until_ready(running):
@@ -173,7 +173,7 @@ class Service:
         stop(record, self.grace)
         self.pid_file.unlink(missing_ok=True)
         what = f"did not answer within {self.deadline:.0f} s" if alive else "ended while it started"
-        raise PartFailed(
+        raise ComponentFailed(
             f"{self.name} {what}. The end of {self.log}:\n{tail(self.log)}\n"
             "Correct what it complains about, then run the command again."
         )

@@ -11,7 +11,7 @@ from prefect.events.schemas.events import Event, Resource
 
 from orchestration.events import event_id, image_resource, require_answer, send_event
 from orchestration.waiting_runs import WAITING
-from supply_chain.errors import EventNotTaken, EventUnreadable
+from supply_chain.errors import EventRejected, EventUnreadable
 from supply_chain.promotion.coalescing import AT_ONCE
 from supply_chain.promotion.pushes import Pushed
 from supply_chain.text import first_line, plain_text
@@ -56,7 +56,7 @@ class PrefectAnnouncer:
         )
         try:
             send_event(self.client, event)
-        except EventNotTaken as error:
+        except EventRejected as error:
             if _status(error) not in NEVER:
                 raise
             log.warning(
@@ -71,7 +71,7 @@ class PrefectAnnouncer:
         try:
             with require_answer("a question"):
                 return int(self.client.request("POST", "/flow_runs/count", json=UNFINISHED).raise_for_status().json())
-        except EventNotTaken as error:
+        except EventRejected as error:
             if _status(error) not in NO_ANSWER:
                 raise
             log.warning("%s", plain_text(f"all pushes are left to catch-up runs: {first_line(error)}"))
@@ -81,12 +81,12 @@ class PrefectAnnouncer:
 def announce(pushed: Pushed, client: SyncPrefectClient, *, followed: bool) -> None:
     """Post `cscm.image.pushed` and check that Prefect has taken it.
 
-    Raises `EventNotTaken` if Prefect does not confirm it, and `EventUnreadable` if Prefect says that it is not a valid
+    Raises `EventRejected` if Prefect does not confirm it, and `EventUnreadable` if Prefect says that it is not a valid
     event: every further attempt would fail too, and later pushes would wait forever.
     """
     try:
         send_event(client, make_event(pushed, followed=followed))
-    except EventNotTaken as error:
+    except EventRejected as error:
         if _status(error) in NEVER:
             raise EventUnreadable(
                 f"Prefect does not accept {EVENT} of {pushed.image} as an event: {_error_text(error)}\n"
@@ -95,13 +95,13 @@ def announce(pushed: Pushed, client: SyncPrefectClient, *, followed: bool) -> No
         raise
 
 
-def _status(error: EventNotTaken) -> int | None:
+def _status(error: EventRejected) -> int | None:
     """Return the HTTP status with which Prefect refused the event; None if it did not answer."""
     cause = error.__cause__
     return cause.response.status_code if isinstance(cause, HTTPStatusError) else None
 
 
-def _error_text(error: EventNotTaken) -> str:
+def _error_text(error: EventRejected) -> str:
     cause = error.__cause__
     return cause.response.text[:300] if isinstance(cause, HTTPStatusError) else ""
 

@@ -15,7 +15,7 @@ from prefect.events.filters import EventFilter, EventIDFilter
 from prefect.events.schemas.events import Event, Resource
 from prefect.exceptions import PrefectException
 
-from supply_chain.errors import EventNotTaken
+from supply_chain.errors import EventRejected
 from supply_chain.model.image import ImageRef, Source
 
 Origin = Literal["chain", "tier"]
@@ -72,7 +72,7 @@ def emit_about_environment(event: str, environment: str, event_uuid: UUID | None
 
 
 def post(event: str, about: str, name: str, payload: dict[str, Any]) -> None:
-    """Send an event that does not come from a run; raise `EventNotTaken` if Prefect does not confirm it.
+    """Send an event that does not come from a run; raise `EventRejected` if Prefect does not confirm it.
 
     `about` is the resource's id, `name` its name for people.
     """
@@ -86,7 +86,7 @@ def post(event: str, about: str, name: str, payload: dict[str, Any]) -> None:
 
 
 def send_event(client: SyncPrefectClient, event: Event) -> None:
-    """Send an event and wait for the answer; raise `EventNotTaken` if Prefect does not confirm it.
+    """Send an event and wait for the answer; raise `EventRejected` if Prefect does not confirm it.
 
     Prefect's usual way to emit events is not used, because it does not report whether an event arrived.
     """
@@ -96,11 +96,11 @@ def send_event(client: SyncPrefectClient, event: Event) -> None:
 
 @contextmanager
 def require_answer(what: str) -> Iterator[None]:
-    """Raise `EventNotTaken`, with what was sent, if Prefect refuses a request of the block or does not answer."""
+    """Raise `EventRejected`, with what was sent, if Prefect refuses a request of the block or does not answer."""
     try:
         yield
     except (HTTPError, PrefectException) as error:
-        raise EventNotTaken(
+        raise EventRejected(
             f"Prefect did not accept {what}: {str(error) or type(error).__name__}\n"
             "Check whether Prefect's server runs (on a laptop, `cscm status`), and try again."
         ) from error

@@ -42,14 +42,20 @@ async def continue_soaks(observations: Iterable[Observation], place: Environment
         complete = find_complete_soak(soaking, place.name, place.soak) if soaking else None
         if complete and soaking:
             await _sign_soak(observation.application, complete, evidence)
-            soaking = soaking.model_copy(update={"reported": complete.asked})
+            soaking = soaking.model_copy(update={"reported": complete.required_seconds})
         await store_soaking(place.name, observation.application, soaking)
 
 
 async def _sign_soak(application: str, soak: Soak, evidence: EvidenceStore) -> None:
     ref = ImageRef(repository=curated_repository(application), digest=soak.digest)
     if await in_thread(sign_soak, soak, ref, evidence):
-        emit("deployment.soaked", ref, environment=soak.environment, seconds=int(soak.seconds), looks=soak.looks)
+        emit(
+            "deployment.soaked",
+            ref,
+            environment=soak.environment,
+            seconds=int(soak.seconds),
+            observations=soak.observations,
+        )
 
 
 async def find_deploying() -> set[tuple[str, str]]:

@@ -82,7 +82,7 @@ async def publish(rescanned: RescanReport, notification: str) -> None:
 
     A rescan for some packages has its own tables, because it does not report on other packages.
     """
-    summary, key = reports.rescan_summary(rescanned), "rescan-packages" if rescanned.only else "rescan"
+    summary, key = reports.rescan_summary(rescanned), "rescan-packages" if rescanned.packages else "rescan"
     get_run_logger().info("%s", summary)
     about = reports.escape(summary)
     await acreate_markdown_artifact(key=f"{key}-summary", markdown=reports.rescan_page(rescanned), description=about)
@@ -90,5 +90,5 @@ async def publish(rescanned: RescanReport, notification: str) -> None:
     await acreate_table_artifact(key=f"{key}-owners", table=reports.owner_rows(rescanned), description=about)
     if rescanned.signed:
         emit_event(SIGNED, RESCAN, payload={"reports": rescanned.signed})
-    if rescanned.reported or rescanned.unjudged or rescanned.left:
+    if rescanned.reported or rescanned.unjudged or rescanned.images_not_rescanned:
         await notify(f"Rescan: {summary}", reports.rescan_message(rescanned), notification)

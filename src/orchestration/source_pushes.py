@@ -21,7 +21,7 @@ from prefect.runtime import deployment, flow_run
 
 from orchestration.events import require_answer
 from orchestration.pagination import fetch_all
-from supply_chain.errors import EventNotTaken
+from supply_chain.errors import EventRejected
 from supply_chain.text import plain_text
 
 BUILD_PUSH = "chain/on-push"
@@ -38,7 +38,7 @@ def schedule_chain(path: Path, revision: str, ref: str, team: str, pushed: datet
 
     `team` has one place in the work queue for all its pushes. The run is made here and not by an automation, which
     makes one run after another, also for other teams. A request that the client repeats makes no second run. Raises
-    `EventNotTaken` if Prefect does not confirm it.
+    `EventRejected` if Prefect does not confirm it.
     """
     at = pushed.isoformat()
     about = {"path": str(path), "revision": revision, "ref": ref, "pushed": at, "team": team, "by_event": True}
@@ -47,7 +47,7 @@ def schedule_chain(path: Path, revision: str, ref: str, team: str, pushed: datet
         try:
             chain = {"id": str(client.read_deployment_by_name(BUILD_PUSH).id)}
         except ObjectNotFound:
-            raise EventNotTaken(
+            raise EventRejected(
                 f"Prefect has no deployment {BUILD_PUSH}, which builds pushes.\n"
                 f"Run `cscm register` (on a laptop, `cscm up`); then: cscm chain {path} --revision {revision}"
             ) from None

@@ -153,13 +153,13 @@ class BaseMissing(SupplyChainError):
     code = "base.missing"
 
 
-class CheckNotMade(SupplyChainError):
+class CheckIncomplete(SupplyChainError):
     """A check could not be carried out: neither a pass nor a failure.
 
     Correct what the message names.
     """
 
-    code = "check.not-made"
+    code = "check.incomplete"
 
 
 class ScannerFailed(SupplyChainError):
@@ -236,22 +236,22 @@ class EvidenceInvalid(SupplyChainError):
     code = "evidence.invalid"
 
 
-class EvidenceFlooded(EvidenceInvalid):
+class TooManyReferrers(EvidenceInvalid):
     """The image has more foreign attachments than the chain reads, so its evidence is unknown.
 
     Find them with `cosign tree IMAGE`, and have an administrator remove them.
     """
 
-    code = "evidence.flooded"
+    code = "evidence.too-many-referrers"
 
 
-class GateOvertaken(SupplyChainError):
+class GateSuperseded(SupplyChainError):
     """A gate refused the image after this run had read the evidence.
 
     Run it again to get the reasons.
     """
 
-    code = "gate.overtaken"
+    code = "gate.superseded"
     retryable = True
 
 
@@ -526,13 +526,13 @@ class DownloadFailed(SupplyChainError):
     code = "download.failed"
 
 
-class PartFailed(SupplyChainError):
+class ComponentFailed(SupplyChainError):
     """A part of the laptop, such as Prefect's server, did not start or answer.
 
     Read its log in the message, and run `cscm up`.
     """
 
-    code = "part.failed"
+    code = "component.failed"
 
 
 class EngineFailed(SupplyChainError):
@@ -617,14 +617,14 @@ class EventUnreadable(SupplyChainError):
     code = "event.unreadable"
 
 
-class EventNotTaken(SupplyChainError):
+class EventRejected(SupplyChainError):
     """Prefect did not accept an event, or the run for a push.
 
     Check that Prefect's server runs (on a laptop, `cscm status`). The bridge tries again. A git hook does not: start
     the chain yourself (`cscm chain PATH --revision COMMIT`).
     """
 
-    code = "event.not-taken"
+    code = "event.rejected"
     retryable = True
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from supply_chain.errors import CheckNotMade, ContainerGone, EngineFailed, ImageNotFound, PortBusy, SettingInvalid
+from supply_chain.errors import CheckIncomplete, ContainerGone, EngineFailed, ImageNotFound, PortBusy, SettingInvalid
 from supply_chain.model.container import OWNER, ContainerSpec, Engine, Profile, Published, Volume
 from supply_chain.model.image import Digest
 from supply_chain.readiness import wait_until_ended
@@ -316,7 +316,7 @@ class EngineContract:
 
         assert (harness.engine.logs(container).tail(), harness.engine.changes(container)) == ("", ())
         for look in (harness.engine.processes, harness.engine.listeners):
-            with pytest.raises(CheckNotMade):
+            with pytest.raises(CheckIncomplete):
                 look(container)
 
     def test_networks_are_created_once_and_found_by_labels(self, harness: Harness) -> None:

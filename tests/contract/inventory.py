@@ -236,12 +236,12 @@ class InventoryContract:
         inventory.record_host("elsewhere", [], LATER)
 
         one, two = inventory.images()
-        assert [(r.healthy, r.seen) for r in one.running] == [(True, LATER)]
+        assert [(r.healthy, r.observed_at) for r in one.running] == [(True, LATER)]
         assert [r.container for r in inventory.running()] == ["c1"], "what is only seen should not run"
         assert [(r.environment, r.name, r.host, r.healthy) for r in two.running] == [("", "by-hand", "laptop", None)]
         inventory.record_host("laptop", [], LATER)
         one, two = inventory.images()
-        assert [(r.healthy, r.seen) for r in one.running] == [(None, None)] and two.running == ()
+        assert [(r.healthy, r.observed_at) for r in one.running] == [(None, None)] and two.running == ()
 
     def test_workload_of_cluster_is_one_entry_for_each_image(self, inventory: SqlInventory) -> None:
         """Pods may run several images, and a workload without pods may make some."""
@@ -264,7 +264,7 @@ class InventoryContract:
 
         hello, sidecar = inventory.images()
         (own,), (other,) = hello.running, sidecar.running
-        assert (own.environment, own.pods, own.healthy, own.seen) == ("staging", ("hello-1",), True, LATER)
+        assert (own.environment, own.pods, own.healthy, own.observed_at) == ("staging", ("hello-1",), True, LATER)
         assert (other.environment, other.pods, other.workload) == ("", ("hello-1",), "Deployment/hello")
         assert {(each.host, each.place) for each in (own, other)} == {("", "shop/apps")}
 

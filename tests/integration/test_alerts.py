@@ -33,7 +33,7 @@ def completed_alerts(prefect: Prefect, what: str, about: str) -> list[dict[str, 
         run
         for run in found
         if run["state_name"] == "Completed"
-        and run["parameters"]["what"] == what
+        and run["parameters"]["summary"] == what
         and about in run["parameters"]["about"]
     ]
 

@@ -366,5 +366,5 @@ def test_report_says_if_the_distribution_is_unknown(
     report = scanner_of(grype, directory).scan(Sbom(content, len(sbom["artifacts"]), "syft"))
 
     assert report.distribution is not None
-    assert report.distribution.known is recognised, report.distribution
+    assert report.distribution.in_database is recognised, report.distribution
     assert bool(report.findings) is recognised

@@ -42,11 +42,15 @@ def test_register_fails_without_server_login_or_work_pool(server: Server) -> Non
     nobody = {**server.environment, "PREFECT_API_AUTH_STRING": "ann:wrong"}
 
     assert (
-        cscm("register", environment={"PREFECT_API_URL": f"http://127.0.0.1:{free_port()}/api"}).code() == "part.failed"
+        cscm("register", environment={"PREFECT_API_URL": f"http://127.0.0.1:{free_port()}/api"}).code()
+        == "component.failed"
     )
     assert "401 Unauthorized" in cscm("register", environment=nobody).error
     lacking = cscm("register", environment=server.environment)
-    assert lacking.code() == "part.failed" and "the work pool 'laptop', which the server does not have" in lacking.error
+    assert (
+        lacking.code() == "component.failed"
+        and "the work pool 'laptop', which the server does not have" in lacking.error
+    )
     assert "prefect work-pool create laptop" in lacking.error
     assert server.ask("automations/filter", {}) == [] == server.ask("saved_searches/filter", {})
 

@@ -24,7 +24,7 @@ from supply_chain.adapters.tools.bandit import scan_source
 from supply_chain.adapters.tools.hadolint import lint_dockerfile
 from supply_chain.adapters.tools.secrets import find_secrets
 from supply_chain.development.snapshot import Snapshot
-from supply_chain.errors import CheckNotMade, ScannerFailed
+from supply_chain.errors import CheckIncomplete, ScannerFailed
 from supply_chain.evidence.checks import CheckResult, Outcome
 from supply_chain.evidence.examination import Examination
 from supply_chain.model.manifest import FILE
@@ -82,7 +82,7 @@ def test_hadolint_is_ended_at_its_memory_limit(tmp_path: Path, monkeypatch: pyte
     dockerfile.write_text("FROM scratch\n" + "ENV A=1\n" * 80_000)
     monkeypatch.setattr(hadolint, "MEMORY", 64 * MIB)
 
-    with pytest.raises(CheckNotMade, match="hadolint ended with status"):
+    with pytest.raises(CheckIncomplete, match="hadolint ended with status"):
         lint_dockerfile(tool("hadolint"), dockerfile, now)
 
 

@@ -88,7 +88,7 @@ def report(*findings: Finding, at: datetime = NOON, kind: str = "official", **ch
         "scanner_version": "0.115.0",
         "database": Database(kind=kind, built=NOON - timedelta(days=1), digest="xxh64:0"),
         "scanned": at,
-        "distribution": Distribution(name="debian", version="12", codename="bookworm", known=True),
+        "distribution": Distribution(name="debian", version="12", codename="bookworm", in_database=True),
         "packages": 10,
         "findings": findings,
     }

@@ -75,7 +75,8 @@ def place(world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Plac
 
     place.ports = SimpleNamespace(
         repositories=place, evidence=store, reader=place,
-        workbench=SimpleNamespace(rules=lambda name: RULES, lifting="any", unknown_environments=lambda documents: {},
+        workbench=SimpleNamespace(rules=lambda name: RULES, lifting_decisions="any",
+                                  unknown_environments=lambda documents: {},
                                   environment_documents=lambda: EnvironmentDocuments((), {})),
         tier=SimpleNamespace(session=None),
         decision_ports=SimpleNamespace(evidence=store, storage=place, around=place),

@@ -15,7 +15,7 @@ from typing import Any
 from uuid import uuid4
 
 from supply_chain.errors import (
-    CheckNotMade,
+    CheckIncomplete,
     ContainerGone,
     EngineFailed,
     ImageGone,
@@ -325,7 +325,7 @@ class MemoryEngine:
     def _running(self, container: str) -> Container:
         now = self.inspect(container)
         if not now.running:
-            raise CheckNotMade(f"{now.name} is {now.status}.\nThe container has to run.")
+            raise CheckIncomplete(f"{now.name} is {now.status}.\nThe container has to run.")
         return now
 
     def _file(self, container: str, path: str) -> tuple[str, str]:

@@ -43,6 +43,6 @@ def test_only_temporary_errors_are_retryable():
 
     assert again == {
         "registry.unavailable", "aws.unavailable", "engine.unavailable", "engine.image-gone", "inventory.unavailable",
-        "event.not-taken", "gate.overtaken", "image.archived", "cluster.unavailable", "git.unavailable",
+        "event.rejected", "gate.superseded", "image.archived", "cluster.unavailable", "git.unavailable",
         "packages.index-unavailable",
     }  # fmt: skip

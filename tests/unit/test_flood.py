@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from bench.flood import PATIENCE, Api, _collided, in_background
-from supply_chain.errors import PartFailed
+from supply_chain.errors import ComponentFailed
 from supply_chain.reports.daily import NO_SLOT
 
 
@@ -18,7 +18,7 @@ class Silent(Api):
 
     def ask(self, path, body=None, method="POST"):
         self.asked.release()
-        raise PartFailed("no answer\nlook")
+        raise ComponentFailed("no answer\nlook")
 
 
 def test_unanswered_request_counts_with_full_timeout():
@@ -35,9 +35,9 @@ def test_failed_background_thread_fails_measurement():
     """Without its pushes, nothing could be late."""
 
     def work(over):
-        raise PartFailed("no push\nlook")
+        raise ComponentFailed("no push\nlook")
 
-    with pytest.raises(PartFailed, match="no push"), in_background(work):
+    with pytest.raises(ComponentFailed, match="no push"), in_background(work):
         pass
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from cscm_laptop.cluster.certificates import CLUSTER
 from cscm_laptop.cluster.place import NODE
-from supply_chain.errors import PartFailed
+from supply_chain.errors import ComponentFailed
 from supply_chain.model.image import Model
 
 TIMEOUT = 5.0
@@ -90,9 +90,9 @@ def read_node(document: dict[str, Any], pods: int) -> NodeState:
 
 
 def require_ready(node: NodeState) -> None:
-    """Raise `PartFailed` if the node takes no pods."""
+    """Raise `ComponentFailed` if the node takes no pods."""
     if not node.ready:
-        raise PartFailed(
+        raise ComponentFailed(
             f"The node {node.name} did not get ready: {node.why or 'it gives no reason'}.\n"
             "Look at kubelet.log and containerd.log in the cluster's log directory, then run `cscm cluster up` again."
         )

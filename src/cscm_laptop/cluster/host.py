@@ -23,7 +23,7 @@ from cscm_laptop.cluster.settings import ClusterSettings
 from cscm_laptop.firewall import BRIDGE, FirewallRule, remove_rules, run_iptables
 from cscm_laptop.services import boot_id
 from supply_chain.adapters.process.command import run
-from supply_chain.errors import PartFailed, ToolFailed
+from supply_chain.errors import ComponentFailed, ToolFailed
 from supply_chain.model.image import Model
 from supply_chain.scratch import write_private
 
@@ -80,16 +80,17 @@ class CopiedRecord(HostRecord):
 def record_host(place: Place, settings: ClusterSettings) -> None:
     """Record the host, unless a record exists whose changes were not restored yet.
 
-    Raises `PartFailed` if another cluster's network is on this host, or if the cluster was started with other settings.
+    Raises `ComponentFailed` if another cluster's network is on this host, or if the cluster was started with other
+    settings.
     """
     if earlier := read_host(place):
         if earlier.settings != settings:
-            raise PartFailed(
+            raise ComponentFailed(
                 "The cluster's settings changed since it was started.\nRun `cscm cluster down` and `cscm cluster up`."
             )
         return
     if foreign := _find_foreign(settings.bridge):
-        raise PartFailed(
+        raise ComponentFailed(
             f"Another cluster or network is on this host: {foreign}.\n"
             "Stop it, or use its kubeconfig; or choose another cluster.bridge in the profile."
         )
@@ -131,13 +132,13 @@ def note_boot(place: Place) -> bool:
 
 
 def read_host(place: Place) -> HostRecord | None:
-    """Return the record of the host; None if nothing is to be restored. Raises `PartFailed` if it is damaged."""
+    """Return the record of the host; None if nothing is to be restored. Raises `ComponentFailed` if it is damaged."""
     try:
         return HostRecord.model_validate_json(place.host_record.read_bytes())
     except FileNotFoundError:
         return None
     except ValidationError as error:
-        raise PartFailed(
+        raise ComponentFailed(
             f"{place.host_record}, which says what the host was like, is damaged.\n"
             "Restart the machine, which restores all but files, and remove this file."
         ) from error

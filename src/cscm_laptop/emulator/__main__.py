@@ -14,7 +14,7 @@ from typing import IO, Any
 from hypercorn.asyncio import serve
 from hypercorn.config import Config
 
-from supply_chain.errors import PartFailed, PortBusy, SupplyChainError
+from supply_chain.errors import ComponentFailed, PortBusy, SupplyChainError
 
 FOREIGN = ("AWS_", "MINISTACK_", "EDGE_PORT", "USE_SSL")
 """Prefixes of variables that would reconfigure ministack."""
@@ -45,14 +45,14 @@ def parsed() -> argparse.Namespace:
 
 
 def locked(state: Path) -> IO[bytes]:
-    """Lock the state directory until the returned file is closed; raise `PartFailed` if it is locked already."""
+    """Lock the state directory until the returned file is closed; raise `ComponentFailed` if it is locked already."""
     state.mkdir(mode=0o700, parents=True, exist_ok=True)
     file = (state / "lock").open("ab")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         file.close()
-        raise PartFailed(
+        raise ComponentFailed(
             f"Another emulator works on {state}.\nUse that one, stop it first, or give this one a state of its own."
         ) from error
     return file
@@ -97,7 +97,7 @@ async def run(host: str, port: int, state: Path) -> None:
 def assembled(state: Path) -> tuple[Any, Any]:
     """Return the application over the state in the directory, and its catalogue of images.
 
-    Call `configure` first, because this imports ministack. Raises `PartFailed` if its version is not the expected one.
+    Call `configure` first, because this imports ministack. Raises `ComponentFailed` if it has another version.
     """
     from cscm_laptop.emulator import upstream  # noqa: PLC0415
     from cscm_laptop.emulator.authorise import Gate, issue_tokens  # noqa: PLC0415
@@ -111,7 +111,7 @@ def assembled(state: Path) -> tuple[Any, Any]:
     from cscm_laptop.emulator.tokens import Tokens  # noqa: PLC0415
 
     if not upstream.has_keys():
-        raise PartFailed(
+        raise ComponentFailed(
             "The emulator's environment lacks `cryptography`, so it has no keys.\n"
             "Remove the environment, and run `cscm up`."
         )

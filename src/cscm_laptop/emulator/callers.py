@@ -16,7 +16,7 @@ from cscm_laptop.emulator import upstream
 from cscm_laptop.emulator.asgi import Scope, query_of
 from cscm_laptop.emulator.durable import write_durably
 from cscm_laptop.emulator.upstream import AuthError, ResolvedCredential
-from supply_chain.errors import PartFailed
+from supply_chain.errors import ComponentFailed
 
 BASE32 = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"  # pragma: allowlist secret
 SIGV4 = b"AWS4-HMAC-SHA256 "
@@ -25,7 +25,7 @@ SIGV4 = b"AWS4-HMAC-SHA256 "
 def root_key(path: Path) -> tuple[str, str]:
     """Return root's access key and its secret from the file (mode 0600); make them at the first start.
 
-    Raises `PartFailed` if the file is damaged.
+    Raises `ComponentFailed` if the file is damaged.
     """
     if not path.exists():
         key_id = "AKIA" + "".join(secrets.choice(BASE32) for _ in range(16))
@@ -35,7 +35,7 @@ def root_key(path: Path) -> tuple[str, str]:
         stored = json.loads(path.read_bytes())
         return str(stored["access_key_id"]), str(stored["secret_access_key"])
     except (ValueError, KeyError, TypeError):
-        raise PartFailed(
+        raise ComponentFailed(
             f"{path}, the key of the account's root, is damaged.\nRemove it, and a new one is made."
         ) from None
 

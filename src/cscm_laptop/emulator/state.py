@@ -16,7 +16,7 @@ from cscm_laptop.emulator import upstream
 from cscm_laptop.emulator.blobs import Blobs
 from cscm_laptop.emulator.durable import Part, sweep
 from cscm_laptop.emulator.exclusions import excluded
-from supply_chain.errors import PartFailed
+from supply_chain.errors import ComponentFailed
 
 SERVICES = ("ecr", "eventbridge", "iam", "kms", "sqs", "sts")
 """The services whose state is durable, by the names of ministack's modules."""
@@ -27,7 +27,7 @@ ATTEMPTS = 5
 def restore(directory: Path, blobs: Blobs) -> dict[str, Part]:
     """Load the state on disk into memory, and return the parts that save it from now on.
 
-    Raises `PartFailed` if something cannot be read, because an empty start would overwrite it.
+    Raises `ComponentFailed` if something cannot be read, because an empty start would overwrite it.
     """
     sweep(directory)
     blobs.sweep()
@@ -49,19 +49,19 @@ def restore(directory: Path, blobs: Blobs) -> dict[str, Part]:
 
 
 def read(path: Path, service: str) -> Any:
-    """Return a service's saved state, or None if there is none; raise `PartFailed` if it cannot be read."""
+    """Return a service's saved state, or None if there is none; raise `ComponentFailed` if it cannot be read."""
     try:
         wrapped = json.loads(path.read_bytes(), object_hook=upstream.decode_object)
         version, payload = wrapped["format"], wrapped["payload"]
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError) as error:
-        raise PartFailed(
+        raise ComponentFailed(
             f"The emulator's state in {path} cannot be read: {error!r}\n"
             "Restore that file from a copy, or remove the emulator's state to start without it."
         ) from error
     if version > upstream.state_format(service):
-        raise PartFailed(
+        raise ComponentFailed(
             f"The emulator's state in {path} was written by a newer ministack (format {version}).\n"
             "Use that version again, or remove the emulator's state to start without it."
         )
@@ -71,7 +71,7 @@ def read(path: Path, service: str) -> Any:
 def encoded(service: str, snapshot: Callable[[], Any]) -> bytes:
     """Return a service's snapshot as bytes; call this on the event loop (see `durable.Part`).
 
-    Raises `PartFailed` if the state keeps changing meanwhile.
+    Raises `ComponentFailed` if the state keeps changing meanwhile.
     """
     for _ in range(ATTEMPTS):
         try:
@@ -79,7 +79,7 @@ def encoded(service: str, snapshot: Callable[[], Any]) -> bytes:
             return json.dumps(wrapped, default=upstream.encode_value).encode()
         except RuntimeError:  # one of ministack's own threads (replays, schedules) changed a dictionary meanwhile
             continue
-    raise PartFailed(f"The emulator's {service} state changes too fast to be saved.\nTry again.")
+    raise ComponentFailed(f"The emulator's {service} state changes too fast to be saved.\nTry again.")
 
 
 def _sts() -> Any:
@@ -145,7 +145,7 @@ def _with_manifest(record: dict[str, Any], blobs: Blobs) -> dict[str, Any]:
     try:
         text = blobs.path(digest).read_text(encoding="utf-8")
     except FileNotFoundError as error:
-        raise PartFailed(
+        raise ComponentFailed(
             f"The manifest {digest} of {record['repositoryName']} is missing from the emulator's state.\n"
             "Restore it from a copy, or remove the emulator's state to start without it."
         ) from error

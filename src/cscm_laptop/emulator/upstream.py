@@ -12,16 +12,16 @@ from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from typing import Any
 
-from supply_chain.errors import PartFailed
+from supply_chain.errors import ComponentFailed
 
 VERSION = "1.5.33"
 """The version of ministack that this module was written for. `deployments/emulator.in` names it too."""
 
 
 def require_version(actual: str) -> None:
-    """Raise `PartFailed` unless this version of ministack is the one that this module was written for."""
+    """Raise `ComponentFailed` unless this version of ministack is the one that this module was written for."""
     if actual != VERSION:
-        raise PartFailed(
+        raise ComponentFailed(
             f"The emulator's environment has ministack {actual}, but the emulator was written for {VERSION}.\n"
             f"Install ministack {VERSION}: remove the directory `emulator` of the home, then run `cscm up`. To use "
             "another version, check each part of cscm_laptop/emulator/upstream.py against it, and change VERSION there."

@@ -12,7 +12,7 @@ class PrefectApi(Protocol):
     """A function that sends one request to a server's API."""
 
     def __call__(self, method: str, path: str, body: Any = None) -> Any:
-        """Return the JSON of a successful answer to a `path` below the API's address; raise `PartFailed` on failure."""
+        """Return the JSON of the answer to a `path` below the API's address; raise `ComponentFailed` on failure."""
 
 
 def fetch_all(kind: str, ask: PrefectApi) -> list[dict[str, Any]]:

@@ -44,7 +44,7 @@ class AutomationMessage(Model):
     """The text of the notification. Expressions in `{{ }}` are replaced by values from the event."""
 
     about: Line = Field(description="the subject, such as `{{ event.resource.name }}`")
-    what: Line = Field(description="what happened, in a few words")
+    summary: Line = Field(description="what happened, in a few words")
     remedy: Line = Field(description="what to do")
 
     @field_validator("about")
@@ -76,7 +76,7 @@ def read_automations(directory: Path) -> tuple[Automation, ...]:
 def ensure_automations(project: Path, notify: str, ask: PrefectApi) -> tuple[str, ...]:
     """Create or correct Prefect's automations from the documents; return the names of those created or changed.
 
-    Raises `PartFailed` if Prefect does not accept one.
+    Raises `ComponentFailed` if Prefect does not accept one.
     """
     automations = read_automations(project / DIRECTORY)
     action = _notify_action(notify, ask) if not notify.startswith(OURS) else _run_action(ask)
@@ -115,8 +115,8 @@ def as_prefect(automation: Automation, action: Mapping[str, Any]) -> dict[str, A
         parameters: dict[str, Any] = {"parameters": message.model_dump()}
     else:
         parameters = {
-            "subject": f"{message.what}: {message.about}",
-            "body": f"{message.what}: {message.about}\n\n{message.remedy}",
+            "subject": f"{message.summary}: {message.about}",
+            "body": f"{message.summary}: {message.about}\n\n{message.remedy}",
         }
     return {
         "name": automation.name,

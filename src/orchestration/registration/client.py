@@ -9,7 +9,7 @@ from prefect.client.orchestration import SyncPrefectClient
 from prefect.exceptions import PrefectException
 
 from orchestration.registration.api import PrefectApi
-from supply_chain.errors import PartFailed
+from supply_chain.errors import ComponentFailed
 
 
 def prefect_api(client: SyncPrefectClient) -> PrefectApi:
@@ -20,7 +20,7 @@ def prefect_api(client: SyncPrefectClient) -> PrefectApi:
             response = client.request(method, path, json=body)
         except (HTTPError, PrefectException) as error:
             first, *_ = str(error).splitlines() or [type(error).__name__]
-            raise PartFailed(
+            raise ComponentFailed(
                 f"{method} {str(client.api_url).rstrip('/')}{path} failed: {first}\n"
                 "Look at PREFECT_API_URL, at what the server asks for, and at its log; then run the same command again."
             ) from error

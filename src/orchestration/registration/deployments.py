@@ -11,7 +11,7 @@ import yaml
 from orchestration.registration.api import PrefectApi, fetch_all
 from orchestration.registration.work_queues import LOADER, ensure_queues
 from supply_chain.adapters.process.command import run
-from supply_chain.errors import PartFailed, SettingInvalid
+from supply_chain.errors import ComponentFailed, SettingInvalid
 
 TAG = "cscm"
 """Tag of every deployment in `prefect.yaml` and of its runs. It identifies them on a server that several projects use.
@@ -76,7 +76,7 @@ def forget_undeclared(
 def deploy(
     project: Path, python: Sequence[str], environment: Mapping[str, str], ask: PrefectApi, say: Callable[[str], object]
 ) -> None:
-    """Register every deployment of `prefect.yaml`; raise `PartFailed` if one is missing afterwards.
+    """Register every deployment of `prefect.yaml`; raise `ComponentFailed` if one is missing afterwards.
 
     `python` is the command that starts Python, `environment` its variables in addition to this process's own.
     """
@@ -97,7 +97,7 @@ def deploy(
     )
     missing = names - registered_deployments(ask)
     if done.status != 0 or missing:
-        raise PartFailed(
+        raise ComponentFailed(
             f"Prefect did not register {', '.join(sorted(missing)) or 'all deployments'} "
             f"(status {done.status}):\n{(done.stdout + done.stderr)[-2000:].strip()}\n"
             "Correct prefect.yaml or the flow it names, then run the same command again."

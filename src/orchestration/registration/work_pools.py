@@ -33,6 +33,6 @@ def ensure_process_pool(name: str, command: str, project: Path, ask: PrefectApi)
 
 
 def heartbeats(pool: str, worker: str, ask: PrefectApi) -> list[datetime]:
-    """Return the times of the last heartbeats of the workers with this name in the pool; raise `PartFailed`."""
+    """Return the times of the last heartbeats of the workers with this name in the pool; raise `ComponentFailed`."""
     workers = ask("POST", f"/work_pools/{pool}/workers/filter", {})
     return [datetime.fromisoformat(each["last_heartbeat_time"]) for each in workers if each["name"] == worker]

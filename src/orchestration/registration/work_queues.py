@@ -9,7 +9,7 @@ import yaml
 from pydantic import Field, ValidationError
 
 from orchestration.registration.api import PrefectApi, fetch_all
-from supply_chain.errors import PartFailed, SettingInvalid
+from supply_chain.errors import ComponentFailed, SettingInvalid
 from supply_chain.model.image import Model
 
 LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -66,13 +66,13 @@ def declared_pool(project: Path) -> Pool | None:
 def ensure_queues(project: Path, ask: PrefectApi) -> tuple[str, ...]:
     """Create or correct the work queues and limits of each pool; return the names of what was created or changed.
 
-    Raises `PartFailed` if the server does not have a pool or does not accept a change.
+    Raises `ComponentFailed` if the server does not have a pool or does not accept a change.
     """
     if (pool := declared_pool(project)) is None:
         return ()
     limits = {each["name"]: each["concurrency_limit"] for each in fetch_all("work_pools", ask)}
     if missing := [name for name in pool.names if name not in limits]:
-        raise PartFailed(
+        raise ComponentFailed(
             f"prefect.yaml names the work pool {missing[0]!r}, which the server does not have.\n"
             f"Make it with `prefect work-pool create {missing[0]} --type process`, then run the same command again."
         )

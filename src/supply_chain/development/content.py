@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 from pydantic import StringConstraints
 
-from supply_chain.errors import CheckNotMade
+from supply_chain.errors import CheckIncomplete
 from supply_chain.evidence.checks import Check, CheckResult
 from supply_chain.evidence.examination import COMPILED_PYTHON, Archive, Examination
 from supply_chain.model.image import Digest, Interval
@@ -121,11 +121,11 @@ def check_content(
 
     `read` returns None for an image that has more bytes than it may have; such an image is not read further. `search`
     searches texts for secrets and returns `path:line: kind` of each. `scan` searches Python files for dangerous code
-    and returns a sentence for each finding. Raises `CheckNotMade` if the content is not of `digest`.
+    and returns a sentence for each finding. Raises `CheckIncomplete` if the content is not of `digest`.
     """
     started, contents = now(), read()
     if contents and contents.digest != digest:
-        raise CheckNotMade(
+        raise CheckIncomplete(
             f"The engine gave {contents.digest} in place of {digest}.\nBuild it again with `cscm build --force`."
         )
     passed, failed = (

@@ -124,7 +124,7 @@ class LocalImagePorts:
     run: Callable[[Service | Base], CheckResult]
     """Runs the image: the probe of a service, or the check command of a base."""
     list_contents: Callable[[Service | Base], Sbom]
-    """Returns the SBOM; raises `CheckNotMade` if the image is larger than declared."""
+    """Returns the SBOM; raises `CheckIncomplete` if the image is larger than declared."""
     policy: GatePolicy[ReleaseFacts]
 
 

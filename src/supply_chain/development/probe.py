@@ -19,7 +19,7 @@ from supply_chain.development.probe_findings import LEFT_OUT, Findings, Run, joi
 from supply_chain.development.reports import LARGEST_REPORT
 from supply_chain.development.separation import Room
 from supply_chain.development.tested import Tested, judge_tests
-from supply_chain.errors import CheckNotMade, EngineFailed, ProgramNotStarted
+from supply_chain.errors import CheckIncomplete, EngineFailed, ProgramNotStarted
 from supply_chain.evidence.checks import TESTED, TESTS_UNPROVEN, Check, CheckResult
 from supply_chain.model.container import (
     DIGEST,
@@ -51,7 +51,7 @@ class Search(Protocol):
         """Tool → version."""
 
     def kinds(self, text: str) -> tuple[str, ...]:
-        """Return the kinds of secrets that the text seems to contain; raise `CheckNotMade` if the search fails."""
+        """Return the kinds of secrets that the text seems to contain; raise `CheckIncomplete` if the search fails."""
 
 
 TESTS_VERSION = "6"
@@ -89,7 +89,7 @@ def probe(
     """Start the image with its runtime profile, and compare what is observed with the declaration.
 
     The engine's host must be this machine. Nothing remains in the engine, even if `wait` raises `Cancelled`. Raises
-    `CheckNotMade` if something cannot be observed.
+    `CheckIncomplete` if something cannot be observed.
     """
     started, local, watched = now(), engine.image(image), _with_room_check(wait, room)
     with _network(engine, manifest.name, local.digest, run_id) as network:
@@ -308,7 +308,7 @@ def _profile(runtime: Runtime, room: Room, memory: int | None = None, *, writabl
 def _with_room_check(wait: Wait, room: Room) -> Wait:
     """Return a function that waits as `wait` does and checks the host's disk limits each time.
 
-    It raises `CheckNotMade` if a limit is broken. That is not a failure of the application, because others write to
+    It raises `CheckIncomplete` if a limit is broken. That is not a failure of the application, because others write to
     that disk too.
     """
     _check_room(room)
@@ -326,7 +326,7 @@ def _check_room(room: Room) -> None:
     except OSError as error:
         broken = f"the disk cannot be looked at: {error}"
     if broken:
-        raise CheckNotMade(
+        raise CheckIncomplete(
             f"What ran for the check was ended, as {broken}. Nothing was judged.\n"
             "Let the application write less if it was that; else free space on the disk. Then run it again."
         )

@@ -21,8 +21,8 @@ class Soak(Model):
     container: str = Field(description="the container's id")
     since: AwareDatetime = Field(description="the first observation")
     until: AwareDatetime = Field(description="the last observation")
-    looks: int = Field(ge=1, description="the number of observations")
-    asked: int = Field(description="seconds that the environment requires")
+    observations: int = Field(ge=1, description="the number of observations")
+    required_seconds: int = Field(description="seconds that the environment requires")
 
     @property
     def seconds(self) -> float:

@@ -14,7 +14,7 @@ from functools import cache, cached_property
 from typing import Any, Protocol
 
 from supply_chain.concurrency import SIDE_BY_SIDE, map_concurrently
-from supply_chain.errors import EvidenceFlooded, EvidenceInvalid
+from supply_chain.errors import EvidenceInvalid, TooManyReferrers
 from supply_chain.evidence.attached_statement import AttachedStatement, read_attached_statement
 from supply_chain.evidence.clock import refuse_the_future
 from supply_chain.evidence.envelope import Envelope, Key, envelope_in, keys_of
@@ -238,7 +238,7 @@ class EvidenceStore:
         - `EvidenceInvalid` for content without a trusted signature in a repository for evidence: only one tier can push
           there, and it may have used an earlier key;
         - `ClockWrong` for a signed time in the future;
-        - `EvidenceFlooded` if more that is not evidence is attached than is read;
+        - `TooManyReferrers` if more that is not evidence is attached than is read;
         - the registry's errors for what it does not return.
         """
         attached = sorted(
@@ -257,7 +257,7 @@ class EvidenceStore:
     def _weigh(
         self, subject: ImageRef, attached: Sequence[Referrer]
     ) -> tuple[tuple[Referrer, _Signed | NotEvidence], ...]:
-        """Read referrers in parts; raise `EvidenceFlooded` if too many or too large ones are not evidence."""
+        """Read referrers in parts; raise `TooManyReferrers` if too many or too large ones are not evidence."""
         weighed: list[tuple[Referrer, _Signed | NotEvidence]] = []
         opened: dict[Digest, _Signed | NotEvidence] = {}
         statements: set[tuple[tuple[TierName, ...], bytes]] = set()
@@ -277,12 +277,12 @@ class EvidenceStore:
                     else:
                         statements.add(content.identity)
                 if read > self.most_bytes:
-                    raise _flooded(subject, len(opened) - len(statements), read)
+                    raise _too_many_referrers(subject, len(opened) - len(statements), read)
             weighed += [(r, _weighed(subject, r, layer, opened)) for r, layer in zip(part, layers, strict=True)]
             counted |= {signed.identity for _, signed in weighed[-len(part) :] if isinstance(signed, _Signed)}
             others = sum(isinstance(content, _Attached) for _, content in weighed)
             if len(weighed) - len(counted) > self.most or others > MOST_ATTACHED:
-                raise _flooded(subject, len(weighed) - len(counted), read)
+                raise _too_many_referrers(subject, len(weighed) - len(counted), read)
         return tuple(weighed)
 
     @cached_property
@@ -392,8 +392,8 @@ def _reading(subject: ImageRef, weighed: Iterable[tuple[Referrer, _Signed | NotE
     return Reading(subject, tuple(evidence), tuple(left_out), tuple(attached))
 
 
-def _flooded(subject: ImageRef, pieces: int, read: int) -> EvidenceFlooded:
-    return EvidenceFlooded(
+def _too_many_referrers(subject: ImageRef, pieces: int, read: int) -> TooManyReferrers:
+    return TooManyReferrers(
         f"{pieces} pieces attached to {subject} ({read // 1024 // 1024} MiB) are no evidence, and no more are read.\n"
         "Find out who attached them, and let an administrator remove them; then run the step again."
     )

@@ -272,7 +272,7 @@ class KubernetesEnvironment(Environment):
     )
     delivery: Delivery | None = Field(default=None, description="what delivers images; null: the chain itself")
     response: ResponseSettings = Field(default=ResponseSettings(), description="how applications are isolated")
-    others: tuple[str, ...] = Field(default=OWN_BINDINGS, description="not reported, such as Ingress/shop")
+    ignored_objects: tuple[str, ...] = Field(default=OWN_BINDINGS, description="not reported, such as Ingress/shop")
     enforcement: EnforcementSettings | None = Field(
         default=None, description="how the cluster itself refuses other images; null: not"
     )

@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from supply_chain.errors import CheckNotMade, ContainerGone, ImageNotFound
+from supply_chain.errors import CheckIncomplete, ContainerGone, ImageNotFound
 from supply_chain.execution.deployment import DockerPlace, Expected, docker_place
 from supply_chain.execution.environment import DockerEnvironment, network_of
 from supply_chain.execution.kubernetes.rendering import object_name
@@ -95,7 +95,7 @@ def read_state(engine: Engine, expected: Expected) -> DeploymentState:
             image = engine.image(container.image)
         try:
             changes = engine.changes(container.id)
-        except CheckNotMade:
+        except CheckIncomplete:
             changes = EVERYWHERE
         except ContainerGone:  # removed since the inspection
             container = None

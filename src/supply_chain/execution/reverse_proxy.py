@@ -22,7 +22,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from uuid import uuid4
 
-from supply_chain.errors import CheckNotMade, DeploymentFailed
+from supply_chain.errors import CheckIncomplete, DeploymentFailed
 from supply_chain.execution.environment import DockerEnvironment, DockerPlacement
 from supply_chain.model.container import (
     APPLICATION,
@@ -213,7 +213,7 @@ class ReverseProxy:
             try:
                 if len(self.engine.processes(reverse_proxy)) <= 2:
                     return
-            except CheckNotMade:
+            except CheckIncomplete:
                 wait(FINISH)
                 return
             wait(POLL)

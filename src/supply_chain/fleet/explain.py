@@ -47,7 +47,7 @@ class Moment(Model):
     """An event in the history of an image."""
 
     at: datetime | None = Field(description="None if its source gives no time")
-    what: str
+    text: str
     by: str = Field(default="", description="the tier that signed it; empty: the registry")
     evidence: str = Field(default="", description="repository@digest of the referrer")
 
@@ -57,7 +57,7 @@ class Base(Model):
 
     name: str
     digest: Digest
-    known: bool = Field(description="whether it is still a curated image")
+    is_curated: bool = Field(description="whether it is still a curated image")
     released: bool = Field(default=False, description="whether it is released")
 
 
@@ -108,11 +108,11 @@ def timeline(image: FleetImage) -> tuple[Moment, ...]:
     stored, moments = image.stored, []
     if not image.gone:
         names = ", ".join(stored.tags) or "—"
-        moments.append(Moment(at=stored.pushed_at, what=f"pushed to {image.ref.repository} as {names}"))
+        moments.append(Moment(at=stored.pushed_at, text=f"pushed to {image.ref.repository} as {names}"))
     if stored.pulled_at:
-        moments.append(Moment(at=stored.pulled_at, what="last pull that ECR recorded"))
+        moments.append(Moment(at=stored.pulled_at, text="last pull that ECR recorded"))
     moments += [
-        Moment(at=note.at, what=_describe(note, image), by=note.signer, evidence=f"{note.repository}@{note.digest}")
+        Moment(at=note.at, text=_describe(note, image), by=note.signer, evidence=f"{note.repository}@{note.digest}")
         for note in image.notes
     ]
     return tuple(sorted(moments, key=lambda each: each.at or BEFORE_ALL))
@@ -145,6 +145,6 @@ def _read_base(name: str, digest: Digest, inventory: Inventory) -> Base:
     return Base(
         name=name,
         digest=digest,
-        known=bool(images),
+        is_curated=bool(images),
         released=any(each.released and not each.blocked for each in images),
     )

@@ -91,16 +91,16 @@ class RescanReport(Model):
     started: AwareDatetime
     seconds: float
     images: int = Field(description="that were rescanned")
-    only: tuple[str, ...] = Field(default=(), description="requested packages; empty: all")
-    without: int = Field(default=0, description="that contain none of these packages")
-    left: int = Field(default=0, description="not rescanned, because the run was interrupted")
+    packages: tuple[str, ...] = Field(default=(), description="requested packages; empty: all")
+    images_without_packages: int = Field(default=0, description="that contain none of these packages")
+    images_not_rescanned: int = Field(default=0, description="not rescanned, because the run was interrupted")
     archived: int = Field(default=0, description="archived, not rescanned")
     signed: int = Field(description="new reports")
     changed: int = Field(description="verdicts that changed")
     exploited: int = Field(description="images with known exploited findings")
     reported: tuple[RescanResult, ...] = Field(description=f"the {MOST_REPORTED} most exposed images with results")
-    more: int = Field(default=0, description="further images with results")
-    concerned: tuple[AffectedApplication, ...] = Field(
+    omitted: int = Field(default=0, description="further images with results")
+    applications: tuple[AffectedApplication, ...] = Field(
         default=(), description="their applications, the most exposed first"
     )
     unjudged: tuple[Unjudged, ...] = ()
@@ -108,7 +108,7 @@ class RescanReport(Model):
     @property
     def is_complete(self) -> bool:
         """Whether the report covers all images; it does not if an image may still be judged later."""
-        return not (self.only or self.left or any(each.retryable for each in self.unjudged))
+        return not (self.packages or self.images_not_rescanned or any(each.retryable for each in self.unjudged))
 
 
 def incomplete_error(unjudged: Sequence[Unjudged]) -> RescanIncomplete:

@@ -83,7 +83,7 @@ class Running(Model):
     pods: tuple[str, ...] = Field(default=(), description="the names of its pods, as last observed")
     since: AwareDatetime = Field(description="when it was deployed")
     break_glass: UsedBreakGlass | None = Field(default=None, description="the break-glass that it rests on; null: none")
-    seen: AwareDatetime | None = Field(default=None, description="its last observation")
+    observed_at: AwareDatetime | None = Field(default=None, description="its last observation")
     healthy: bool | None = None
 
     @property

@@ -48,9 +48,9 @@ class PolicyChange(Model):
     subject: GateSubject
     running: tuple[str, ...] = Field(default=(), description="the environments in which the image should run")
     effect: Effect
-    gained: tuple[Reason, ...] = Field(description=f"reasons of the proposed policies alone, at most {LISTED}")
-    lost: tuple[Reason, ...] = Field(description=f"reasons of the current policies alone, at most {LISTED}")
-    more: int = Field(description="number of reasons that are left out")
+    new_reasons: tuple[Reason, ...] = Field(description=f"reasons of the proposed policies alone, at most {LISTED}")
+    removed_reasons: tuple[Reason, ...] = Field(description=f"reasons of the current policies alone, at most {LISTED}")
+    omitted_reasons: int = Field(description="number of reasons that are left out")
 
 
 class NotJudged(Model):
@@ -159,9 +159,9 @@ def _compare(subject: GateSubject, before: Results, after: Results) -> PolicyCha
     return PolicyChange(
         subject=subject,
         effect=effect,
-        gained=tuple(gained[:LISTED]),
-        lost=tuple(lost[:LISTED]),
-        more=len(gained[LISTED:]) + len(lost[LISTED:]),
+        new_reasons=tuple(gained[:LISTED]),
+        removed_reasons=tuple(lost[:LISTED]),
+        omitted_reasons=len(gained[LISTED:]) + len(lost[LISTED:]),
     )
 
 

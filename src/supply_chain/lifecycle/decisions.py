@@ -105,20 +105,20 @@ class DecisionResult(Model):
     at: AwareDatetime
     changed: bool = Field(description="false if it was in force already")
     curated: bool = Field(default=True, description="false if it is in no curated repository")
-    moved: tuple[Digest, ...] = Field(default=(), description="archived or restored images")
-    elsewhere: tuple[ImageRef, ...] = Field(default=(), description="the same under other names")
+    archived_or_restored: tuple[Digest, ...] = Field(default=(), description="archived or restored images")
+    other_names: tuple[ImageRef, ...] = Field(default=(), description="the same under other names")
     indexes: tuple[ImageRef, ...] = Field(default=(), description="indexes that list it and stay archived")
     running: tuple[RunsFrom, ...] = ()
-    unread: str = Field(default="", description="why it is unknown what runs from it")
+    running_unknown: str = Field(default="", description="why it is unknown what runs from it")
 
     def __str__(self) -> str:
         image = self.ref if self.curated else self._offered_ref
         how = f"{self.act}: {image}" + ("" if self.changed else f" ({UNCHANGED[self.act]})")
         judged = self.act in (Act.BLOCK, Act.UNBLOCK) and is_base_repository(self.ref.repository)
         built = f"  images built on it are judged again by a rescan: cscm where {self.ref.short}"
-        runs = [f"  what runs from it is unknown: {self.unread}"] if self.unread else []
+        runs = [f"  what runs from it is unknown: {self.running_unknown}"] if self.running_unknown else []
         runs += [f"  runs from it: {each}" for each in self.running]
-        names = [f"  also under another name: {each}" for each in self.elsewhere]
+        names = [f"  also under another name: {each}" for each in self.other_names]
         return "\n".join([how, *names, *runs, *([built] if judged else []), *self._list_next_commands()])
 
     @property
@@ -190,7 +190,7 @@ def decide(
     running, unread = _find_running_or_reason(ref.digest, ports, failed, only_sign) if act is Act.BLOCK else ((), "")
     result = DecisionResult(
         ref=ref, act=act, by=by, reason=reason, at=now, changed=changed, curated=only_sign or ref.digest in listed,
-        moved=moved, elsewhere=elsewhere, indexes=indexes, running=running, unread=unread,
+        archived_or_restored=moved, other_names=elsewhere, indexes=indexes, running=running, running_unknown=unread,
     )  # fmt: skip
     on_result(result)
     for other in failed[1:]:

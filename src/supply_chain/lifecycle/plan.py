@@ -32,17 +32,17 @@ class Step(Model):
     rule: str
     reason: str
     size: int = Field(ge=0, description="bytes")
-    guards: tuple[str, ...] = Field(default=(), description="what protects it")
+    protections: tuple[str, ...] = Field(default=(), description="what protects it")
     belongs_to: tuple[Digest, ...] = Field(default=(), description="the images that it belongs to")
-    depends: tuple[Digest, ...] = Field(default=(), description="its attachments and parts")
+    dependents: tuple[Digest, ...] = Field(default=(), description="its attachments and parts")
     referrer: bool = Field(default=False, description="whether it is an attachment or a copy")
     tags: tuple[str, ...] = ()
     pushed_at: AwareDatetime
     pulled_at: AwareDatetime | None = None
     status: StorageStatus = StorageStatus.ACTIVE
-    evidenced: EvidenceSummary | None = Field(default=None, description="null if it is no known image")
+    evidence_summary: EvidenceSummary | None = Field(default=None, description="null if it is no known image")
     environments: tuple[str, ...] = ()
-    counted: bool = Field(default=False, description="whether it counts for `keep.newest`")
+    counts_as_newest: bool = Field(default=False, description="whether it counts for `keep.newest`")
 
     @property
     def touches(self) -> bool:
@@ -62,13 +62,13 @@ class Step(Model):
     @property
     def usable(self) -> bool:
         """Whether the plan leaves the image usable."""
-        return self.counted and not self.touches
+        return self.counts_as_newest and not self.touches
 
 
 class Plan(Model):
     """A complete plan: applying it does this and nothing else."""
 
-    made: AwareDatetime
+    planned_at: AwareDatetime
     rules: str
     rules_digest: Digest
     snapshot_digest: Digest
@@ -77,7 +77,7 @@ class Plan(Model):
     steps: tuple[Step, ...]
     rollback: int = Field(ge=1, description="earlier deployments that are protected")
     newest: int = Field(ge=1, description="released images that stay for each environment")
-    over: tuple[str, ...] = Field(default=(), description="exceeded limits, which require an approval")
+    exceeded_limits: tuple[str, ...] = Field(default=(), description="exceeded limits, which require an approval")
 
     @cached_property
     def digest(self) -> Digest:
@@ -113,7 +113,7 @@ class Plan(Model):
                 f"The rules {rules.name} changed after the plan {self.digest[:19]} was made.\n"
                 "Make a new plan: `cscm lifecycle plan`."
             )
-        if self.over != tuple(exceeded_limits(self.steps, rules)):
+        if self.exceeded_limits != tuple(exceeded_limits(self.steps, rules)):
             raise DeclarationInvalid(
                 f"The plan {self.digest[:19]} does not name the limits that it exceeds: another version made it, or "
                 "somebody changed it.\nMake a new plan (`cscm lifecycle plan`); without an update, find out who it was."
@@ -179,7 +179,7 @@ def exceeded_limits(steps: Sequence[Step], rules: Rules) -> Iterable[str]:
         yield f"it changes {pluralize(total, 'image')}; the limit without approval is {rules.limits.count}"
     evidenced: dict[str, list[Step]] = defaultdict(list)
     for step in steps:
-        if step.evidenced:
+        if step.evidence_summary:
             evidenced[step.ref.repository].append(step)
     for repository, images in sorted(evidenced.items()):
         number = sum(step.touches for step in images)

@@ -45,7 +45,7 @@ def plan_lifecycle(snapshot: RepositorySnapshot, rules: Rules, now: datetime) ->
     inputs = _PlanInputs(snapshot, rules, now)
     steps = tuple(inputs.step(ref) for ref in sorted(inputs.all, key=str))
     return Plan(
-        made=now,
+        planned_at=now,
         rules=rules.name,
         rules_digest=rules.digest,
         snapshot_digest=snapshot.digest,
@@ -54,7 +54,7 @@ def plan_lifecycle(snapshot: RepositorySnapshot, rules: Rules, now: datetime) ->
         steps=steps,
         rollback=rules.keep.rollback,
         newest=rules.keep.newest,
-        over=tuple(exceeded_limits(steps, rules)),
+        exceeded_limits=tuple(exceeded_limits(steps, rules)),
     )
 
 
@@ -387,17 +387,19 @@ class _PlanInputs:
             rule=decision.rule,
             reason=decision.reason,
             size=stored.size,
-            guards=guarded,
+            protections=guarded,
             belongs_to=tuple(owner.digest for owner in self.owners[ref]) if self._find_followed(ref) else (),
-            depends=tuple(each.digest for each in self.belongings.get(ref, ())),
+            dependents=tuple(each.digest for each in self.belongings.get(ref, ())),
             referrer=bool(member and member.of),
             tags=stored.tags,
             pushed_at=stored.pushed_at,
             pulled_at=stored.pulled_at,
             status=stored.status,
-            evidenced=EvidenceSummary.of(self.images[ref]) if ref in self.own and not self._is_gone(ref) else None,
+            evidence_summary=EvidenceSummary.of(self.images[ref])
+            if ref in self.own and not self._is_gone(ref)
+            else None,
             environments=self.images[ref].environments if ref in self.own else (),
-            counted=ref in self.counted,
+            counts_as_newest=ref in self.counted,
         )
 
 

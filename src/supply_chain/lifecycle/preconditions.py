@@ -155,14 +155,18 @@ class Preconditions:
         stored = member.stored
         yield from self._compare_registry(step, member)
         yield from self._compare_status(step, status)
-        if step.evidenced and not archives_again(step) and not self._has_begun(step):
-            yield from self.present.evidenced(step.ref, stored).otherwise(step.evidenced)
+        if step.evidence_summary and not archives_again(step) and not self._has_begun(step):
+            yield from self.present.evidenced(step.ref, stored).otherwise(step.evidence_summary)
         if not archives_again(step):
             yield from self._check_use(step)
         if step.action in (Action.AGE_OUT, Action.ARCHIVE):
             if digest in self.bases:
                 yield "an image that still exists is built on it, or may be"
-            if step.evidenced and step.evidenced.released and self.short_of_images.intersection(step.places):
+            if (
+                step.evidence_summary
+                and step.evidence_summary.released
+                and self.short_of_images.intersection(step.places)
+            ):
                 yield "fewer of the remaining images can be used now than the plan requires"
         if step.action is Action.AGE_OUT:
             yield from self._check_owners(step)
@@ -193,7 +197,7 @@ class Preconditions:
 
         A run that was killed checked the evidence before it began.
         """
-        return step.action is Action.AGE_OUT and not self.existing.keys() >= set(step.depends)
+        return step.action is Action.AGE_OUT and not self.existing.keys() >= set(step.dependents)
 
     def since(self, step: Step) -> Iterator[str]:
         """Yield what changed since the repository was read, to check just before a step is done."""
@@ -260,7 +264,7 @@ class Preconditions:
 
     def _check_references(self, step: Step) -> Iterator[str]:
         digest = step.ref.digest
-        if unknown := self.belongings.get(digest, set()) - set(step.depends):
+        if unknown := self.belongings.get(digest, set()) - set(step.dependents):
             yield f"{min(unknown)} belongs to it now"
         if staying := self.belongs.get(digest, set()) - self.removed:
             yield f"it belongs to {min(staying)} now"

@@ -41,7 +41,7 @@ def batch_removals(going: Mapping[Digest, Step], first: Mapping[Digest, set[Dige
     """Yield the steps in batches of about `AT_ONCE`; manifests that belong to each other are in the same batch."""
     near: dict[Digest, set[Digest]] = defaultdict(set)
     for digest, step in going.items():
-        for other in {*first[digest], *step.belongs_to, *step.depends} & going.keys():
+        for other in {*first[digest], *step.belongs_to, *step.dependents} & going.keys():
             near[digest].add(other)
             near[other].add(digest)
     left = dict(going)

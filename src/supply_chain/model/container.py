@@ -318,15 +318,15 @@ class Engine(Protocol):
         """Return the last `LINES` lines of each stream, at most `LOG` bytes."""
 
     def changes(self, container: str) -> tuple[Change, ...]:
-        """Return the paths that differ from the image, without mounts; raise `CheckNotMade` if there are too many."""
+        """Return the paths that differ from the image, without mounts; raise `CheckIncomplete` for too many."""
 
     def processes(self, container: str) -> tuple[Process, ...]:
-        """Return the processes of the container; raise `CheckNotMade` if the host cannot list them."""
+        """Return the processes of the container; raise `CheckIncomplete` if the host cannot list them."""
 
     def listeners(self, container: str) -> tuple[Listener, ...]:
         """Return the listening TCP sockets and the UDP sockets that receive from everybody.
 
-        The engine's DNS server is left out. Raise `CheckNotMade` if they cannot be read.
+        The engine's DNS server is left out. Raise `CheckIncomplete` if they cannot be read.
         """
 
     def create_network(self, name: str, labels: Mapping[str, str], *, internal: bool) -> None:

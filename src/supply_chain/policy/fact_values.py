@@ -555,7 +555,7 @@ def _unjudged_packages(report: Report, listed: frozenset[Package]) -> str | None
         return f"{many} of a distribution of which the scan does not tell whether the database knows it"
     if not of.name:
         return f"{many} of a distribution that the image does not name as one that the scanner knows"
-    if not of.known:
+    if not of.in_database:
         return f"{many} of {of}, about which the vulnerability database knows nothing"
     return None
 

@@ -8,7 +8,7 @@ from itertools import chain
 from typing import Any
 
 from supply_chain.concurrency import run_both
-from supply_chain.errors import GateOvertaken, SettingInvalid
+from supply_chain.errors import GateSuperseded, SettingInvalid
 from supply_chain.evidence.clock import INSTANT
 from supply_chain.evidence.image_status import LifecycleDecision, image_status, read_image_status
 from supply_chain.evidence.reading import SignedValue
@@ -104,8 +104,8 @@ def record(
     the gate's last verdict, in any place, is the same and rests on the same evidence, that one is used again if it is
     newer than `newer_than`. A new verdict gets a later time than the last one, even if the clock is behind, because
     otherwise it would not count; so does one whose opposite is published, although its evidence is not there.
-    Raise `GateOvertaken` for an admission if the release gate, or the deploy gate for the same environment, refused the
-    image after the facts were read, or published a refusal that it may still attach: the admission would outweigh it.
+    Raise `GateSuperseded` for an admission if the release gate, or the deploy gate for the same environment, refused
+    the image after the facts were read, or published a refusal that it may still attach: it would be outweighed.
     Raise it also, after a refusal was published, if the image or a base of it was blocked after the facts were read.
     """
     places = {place for yes in (True, False) for place in verdict_places(facts.ref, verdict.gate, admitted=yes)}
@@ -148,7 +148,7 @@ def record(
 
 
 def _refuse_blocked_since(admitted: Admitted[F], published: Summary, store: EvidenceStore, now: datetime) -> None:
-    """Publish a refusal and raise `GateOvertaken` if there is a block that the facts of an admission do not know.
+    """Publish a refusal and raise `GateSuperseded` if there is a block that the facts of an admission do not know.
 
     Whoever signed the block before the admission was published has found nothing to correct. Whoever signs one later
     finds the admission.
@@ -180,7 +180,7 @@ def _find_predicate(
 ) -> dict[str, Any]:  # fmt: skip
     """Return what is signed of a verdict: the last one if it is the same, counts and is newer, or else the current one.
 
-    Raise `GateOvertaken` for an admission after a published refusal that its run may still attach.
+    Raise `GateSuperseded` for an admission after a published refusal that its run may still attach.
     """
     if last is None or not last.value.has_same_content(current):
         return current.predicate()
@@ -229,8 +229,8 @@ def _later_than(at: datetime, verdict: Summary) -> Summary:
     return verdict.model_copy(update={"time_verified": max(verdict.time_verified, at + INSTANT)})
 
 
-def _overtaken_error(facts: ImageFacts, gate: Gate, what_to_do: str) -> GateOvertaken:
-    return GateOvertaken(
+def _overtaken_error(facts: ImageFacts, gate: Gate, what_to_do: str) -> GateSuperseded:
+    return GateSuperseded(
         f"{facts.ref} was refused at the {gate} gate after this run had read its evidence.\n"
         f"{what_to_do}: the image is judged by the current evidence."
     )

@@ -16,7 +16,7 @@ from functools import partial
 from typing import Protocol, TypeVar
 
 from supply_chain.concurrency import map_concurrently
-from supply_chain.errors import AwsFailed, DeclarationInvalid, EventNotTaken, EventUnreadable, SupplyChainError
+from supply_chain.errors import AwsFailed, DeclarationInvalid, EventRejected, EventUnreadable, SupplyChainError
 from supply_chain.model.image import Model
 from supply_chain.promotion.coalescing import Coalescer, Group, Step
 from supply_chain.promotion.pushes import Pushed, read_push
@@ -85,7 +85,7 @@ class DeadLetters(Protocol):
 
 
 class Announcer(Protocol):
-    """The bridge's port to Prefect. Each method raises `EventNotTaken` if Prefect does not answer."""
+    """The bridge's port to Prefect. Each method raises `EventRejected` if Prefect does not answer."""
 
     def push(self, pushed: Pushed, *, followed: bool) -> None:
         """Announce a push and return once Prefect has taken the event. Raises `EventUnreadable` if it never will.
@@ -243,7 +243,7 @@ class Bridge:
         while True:
             try:
                 answer = ask()
-            except EventNotTaken as error:
+            except EventRejected as error:
                 self._wait_after(error)
             else:
                 self.pause[0] = FIRST

@@ -32,7 +32,7 @@ class Soaking(Model):
     started_at: AwareDatetime | None
     since: AwareDatetime
     last: AwareDatetime
-    looks: int
+    observations: int
     reported: int = 0
     """The required duration of the soak that was signed, in seconds; 0 if none was."""
 
@@ -52,9 +52,14 @@ def continue_soak(before: Soaking | None, look: Observation) -> Soaking | None:
         and (look.started_at is None or before.since >= look.started_at - SKEW)
     )
     if before is not None and same:
-        return before.model_copy(update={"last": look.at, "looks": before.looks + 1})
+        return before.model_copy(update={"last": look.at, "observations": before.observations + 1})
     return Soaking(
-        digest=look.wanted, container=look.container, started_at=look.started_at, since=look.at, last=look.at, looks=1
+        digest=look.wanted,
+        container=look.container,
+        started_at=look.started_at,
+        since=look.at,
+        last=look.at,
+        observations=1,
     )
 
 
@@ -71,8 +76,8 @@ def find_complete_soak(soaking: Soaking, environment: str, seconds: int | None) 
         container=soaking.container,
         since=soaking.since,
         until=soaking.last,
-        looks=soaking.looks,
-        asked=seconds,
+        observations=soaking.observations,
+        required_seconds=seconds,
     )
 
 
@@ -80,7 +85,7 @@ def sign_soak(over: Soak, ref: ImageRef, evidence: EvidenceStore) -> bool:
     """Sign a complete soak; return False if a soak of the same container that is long enough is already signed."""
     where = execution_place(ref)
     last = last_soak(evidence.verified(where, evidence.tier, SOAK), over.environment, over.digest, over.container)
-    if last is not None and last.value.seconds >= over.asked:
+    if last is not None and last.value.seconds >= over.required_seconds:
         return False
     evidence.attach(where, SOAK, over.predicate(), over.until)
     return True

@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import partial
 
 from supply_chain.concurrency import iterate_concurrently
-from supply_chain.errors import UNREADABLE, EvidenceFlooded
+from supply_chain.errors import UNREADABLE, TooManyReferrers
 from supply_chain.evidence.image_status import image_status, read_image_status
 from supply_chain.evidence.statement import PROVENANCE, SIGNATURE, SUMMARY
 from supply_chain.evidence.store import EvidenceStore
@@ -81,7 +81,7 @@ def _find_newest_promotion(
         elif len(newest) > RECENT and not shallow:
             yield unreadable_promotion(newest[0], _explain_unsigned(newest))
     except UNREADABLE as error:
-        if not (shallow and isinstance(error, EvidenceFlooded)):  # the full look reads more
+        if not (shallow and isinstance(error, TooManyReferrers)):  # the full look reads more
             yield unreadable_promotion(newest[0], join_lines(error))
 
 

@@ -140,9 +140,13 @@ def _explanation_sections(details: Explanation) -> list[Section]:
         for each in image.running
     ]
     reasons = [(each.gate_name, r.code, r.fact, r.remedy) for each in image.refusals for r in each.reasons]
-    events = [(f"{m.at:%Y-%m-%d %H:%M:%S}" if m.at else "?", m.what, m.by or "—", m.evidence) for m in details.timeline]
+    events = [(f"{m.at:%Y-%m-%d %H:%M:%S}" if m.at else "?", m.text, m.by or "—", m.evidence) for m in details.timeline]
     below = [
-        (base.name, base.digest, "released" if base.released else "not released" if base.known else "no longer there")
+        (
+            base.name,
+            base.digest,
+            "released" if base.released else "not released" if base.is_curated else "no longer there",
+        )
         for base in details.built_from
     ]
     above = [(ref.application, ref.digest) for ref in details.built_on_it]

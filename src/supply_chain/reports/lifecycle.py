@@ -20,13 +20,13 @@ def plan_rows(plan: Plan, most: int = ROWS) -> list[dict[str, str]]:
             "rule": step.rule,
             "reason": plain_text(step.reason),
             "size": megabytes(step.size),
-            "with it": str(len(step.depends) or ""),
-            "guarded by": plain_text("; ".join(step.guards)),
+            "with it": str(len(step.dependents) or ""),
+            "guarded by": plain_text("; ".join(step.protections)),
             "tags": plain_text(", ".join(step.tags)),
         }
         for step in steps
     ]
-    over = [{"action": "needs approval", "image": plain_text(each)} for each in plan.over]
+    over = [{"action": "needs approval", "image": plain_text(each)} for each in plan.exceeded_limits]
     return [*over, *truncate_rows(rows, most)] or [{"action": "nothing", "image": "no image is known"}]
 
 
@@ -40,7 +40,7 @@ def plan_lines(plan: Plan) -> str:
     rules = ", ".join(
         f"{number} by {rule}" for rule, number in sorted(numbers.items(), key=lambda each: (-each[1], each))
     )
-    over = [f"needs approval: {each}" for each in plan.over]
+    over = [f"needs approval: {each}" for each in plan.exceeded_limits]
     return "\n".join([*lines, *([f"keep: {rules}"] if rules else []), *over, str(plan)])
 
 

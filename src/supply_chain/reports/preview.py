@@ -53,13 +53,13 @@ class Row:
         """The reasons that the proposed policies have and the current ones lack (+), and the other way round (-)."""
         of = ((sign, each) for change in self.changes for sign, each in _signed(change))
         lines = list(dict.fromkeys(f"{sign} {each.code}: {each.fact}" for sign, each in of))
-        more = sum(change.more for change in self.changes) + len(lines[NAMED:])
+        more = sum(change.omitted_reasons for change in self.changes) + len(lines[NAMED:])
         return [*lines[:NAMED], *([f"and {more} more"] if more else [])]
 
 
 def _signed(change: PolicyChange) -> Iterator[tuple[str, Reason]]:
-    yield from (("+", each) for each in change.gained)
-    yield from (("-", each) for each in change.lost)
+    yield from (("+", each) for each in change.new_reasons)
+    yield from (("-", each) for each in change.removed_reasons)
 
 
 def _rows(preview: PolicyPreview) -> list[Row]:

@@ -20,7 +20,7 @@ def rescan_rows(rescanned: RescanReport) -> list[dict[str, str]]:
 
     Rows for images that were not rescanned or not judged come before all others.
     """
-    broke_off = [{"image": "broke off", "verdict": _format_left(rescanned)}] if rescanned.left else []
+    broke_off = [{"image": "broke off", "verdict": _format_left(rescanned)}] if rescanned.images_not_rescanned else []
     unjudged = [
         {
             "image": plain_text(f"{each.ref.application} {each.ref.short}"),
@@ -32,7 +32,7 @@ def rescan_rows(rescanned: RescanReport) -> list[dict[str, str]]:
     entries = [*broke_off, *truncate_rows(unjudged), *map(_result_row, rescanned.reported)]
     # Prefect takes columns from the first row
     rows = [{title: row.get(title, "") for title in TITLES} for row in entries]
-    return [*rows, *overflow_row(rows, rescanned.more)] or [
+    return [*rows, *overflow_row(rows, rescanned.omitted)] or [
         {
             "image": "nothing to report",
             "verdict": _explain_none(rescanned) or f"{pluralize(rescanned.images, 'image')} rescanned",
@@ -41,16 +41,16 @@ def rescan_rows(rescanned: RescanReport) -> list[dict[str, str]]:
 
 
 def _format_left(rescanned: RescanReport) -> str:
-    total = rescanned.images + rescanned.without + rescanned.left
-    return f"{rescanned.left} of {pluralize(total, 'image')} not rescanned"
+    total = rescanned.images + rescanned.images_without_packages + rescanned.images_not_rescanned
+    return f"{rescanned.images_not_rescanned} of {pluralize(total, 'image')} not rescanned"
 
 
 def _explain_none(rescanned: RescanReport) -> str:
     """Return a sentence if no image carries the wanted packages; empty if one does or it is unknown."""
-    if rescanned.images or rescanned.left or not rescanned.only:
+    if rescanned.images or rescanned.images_not_rescanned or not rescanned.packages:
         return ""
     archived = f"; {pluralize(rescanned.archived, 'archived image')} not rescanned" if rescanned.archived else ""
-    return plain_text(f"no curated image that can be pulled contains {', '.join(rescanned.only)}{archived}")
+    return plain_text(f"no curated image that can be pulled contains {', '.join(rescanned.packages)}{archived}")
 
 
 def _format_places(running: Sequence[str]) -> str:
@@ -107,27 +107,27 @@ def owner_rows(rescanned: RescanReport) -> list[dict[str, str]]:
             **{title: str(getattr(each, title)) for title in ("exploited", "worse", "better", "due", "refused")},
             "rebuild on": plain_text(", ".join(each.rebuild)),
         }
-        for each in rescanned.concerned
+        for each in rescanned.applications
     ]
-    if rescanned.left:
+    if rescanned.images_not_rescanned:
         rows = [{"owner": "broke off", "application": _format_left(rescanned)}, *rows]
     return rows or [{"owner": "—", "application": "nothing to report"}]
 
 
 def rescan_summary(rescanned: RescanReport) -> str:
     """Summarise a rescan in one sentence."""
-    carrying = plain_text(f" with {', '.join(rescanned.only)}") if rescanned.only else ""
+    carrying = plain_text(f" with {', '.join(rescanned.packages)}") if rescanned.packages else ""
     parts = [
         f"{pluralize(rescanned.images, 'image')}{carrying} in {rescanned.seconds:.0f} s",
         f"{pluralize(rescanned.changed, 'verdict')} changed",
         f"{pluralize(rescanned.exploited, 'image')} with known exploited findings",
         f"{pluralize(rescanned.signed, 'report')} signed",
     ]
-    if rescanned.archived and rescanned.only:
+    if rescanned.archived and rescanned.packages:
         parts.append(f"{pluralize(rescanned.archived, 'archived image')} not rescanned")
     if rescanned.unjudged:
         parts.insert(0, f"{pluralize(len(rescanned.unjudged), 'image')} NOT JUDGED")
-    if rescanned.left:
+    if rescanned.images_not_rescanned:
         parts.insert(0, f"broke off: {_format_left(rescanned)}")
     return _explain_none(rescanned) or "; ".join(parts)
 
@@ -139,7 +139,7 @@ def rescan_message(rescanned: RescanReport) -> str:
             f"{each.owner or 'nobody'}: {each.application}: {each.images_exploited} exploited, "
             f"{each.refused} refused, {each.due} due"
         )
-        for each in rescanned.concerned
+        for each in rescanned.applications
     ]
     return "\n".join([rescan_summary(rescanned), *truncate_lines(MOST_REPORTED, lines)])
 
@@ -164,9 +164,9 @@ def rescan_page(rescanned: RescanReport) -> str:
         ("its digest", rescanned.database.digest),
         ("scanner", rescanned.scanner),
         ("started", f"{rescanned.started:%Y-%m-%d %H:%M:%S} UTC"),
-        *([("packages asked for", ", ".join(rescanned.only))] if rescanned.only else []),
+        *([("packages asked for", ", ".join(rescanned.packages))] if rescanned.packages else []),
         ("images rescanned", str(rescanned.images)),
-        ("images without the packages asked for", str(rescanned.without)),
+        ("images without the packages asked for", str(rescanned.images_without_packages)),
         ("archived images, not rescanned", str(rescanned.archived)),
         ("rate", f"{rescanned.images / max(rescanned.seconds, 0.001):.1f} images/s"),
     ]

@@ -97,6 +97,6 @@ def break_glass_page(use: BreakGlass, image: ImageRef) -> str:
     return f"# Break-glass for {escape(use.environment)}\n\n`{image}`\n\n" + "".join(f"- {escape(f)}\n" for f in facts)
 
 
-def alert_page(about: str, what: str, remedy: str) -> str:
+def alert_page(about: str, summary: str, remedy: str) -> str:
     """Render an alert to the operators of the chain."""
-    return f"# {escape(what)}\n\n**{escape(about)}**\n\nWhat to do: {escape(remedy)}\n"
+    return f"# {escape(summary)}\n\n**{escape(about)}**\n\nWhat to do: {escape(remedy)}\n"

@@ -120,6 +120,6 @@ def test_rebuilt_inventory_equals_the_lost_one(read_entry: Callable[[], dict[str
 
     for image in (before, after):
         for each in image["running"]:
-            each.pop("seen")
+            each.pop("observed_at")
         image["stored"].pop("pulled_at")
     assert after == before

@@ -65,9 +65,9 @@ def blocked(account: Account) -> str:
     ports = DecisionPorts(evidence, ecr, RegistryReader(ecr, evidence.referrers, evidence))  # type: ignore[arg-type]
     ref = ImageRef(repository="curated/shop", digest=digest)
     decision = decide(ref, Act.BLOCK, ports, by="ann", reason="a key in it", now=datetime.now(UTC))
-    assert decision.moved == (digest,)
+    assert decision.archived_or_restored == (digest,)
     assert admitted(account, digest, may_raise=False) == []
-    assert sorted(each.repository for each in decision.elsewhere) == ["curated/other", "dev/other", "dev/shop"]
+    assert sorted(each.repository for each in decision.other_names) == ["curated/other", "dev/other", "dev/shop"]
     return digest
 
 

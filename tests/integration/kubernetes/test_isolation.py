@@ -75,7 +75,9 @@ def isolation_in(
     environment = KubernetesEnvironment(
         name="staging", target="kubernetes", cluster="c", namespace=namespace,
         applications={"hello": KubernetesPlacement(replicas=2)}, response=ResponseSettings(collector=settings),
-        others=("NetworkPolicy/peer", *(f"RoleBinding/{name}-{role}" for name in ROLES for role in ROLES[name])),
+        ignored_objects=(
+            "NetworkPolicy/peer", *(f"RoleBinding/{name}-{role}" for name in ROLES for role in ROLES[name]),
+        ),
     )  # fmt: skip
     connect = cache(lambda: cluster.for_service_account(namespace, account, FIELD_MANAGER, 3600))
 
@@ -158,7 +160,7 @@ def test_isolated_pods_have_no_traffic_and_the_earlier_image_serves(
     quarantined = cluster.list(PODS, namespace, {QUARANTINE: "hello"})
     phases = [pod["status"]["phase"] for pod in quarantined if pod["metadata"]["uid"] in isolated]
     assert phases == ["Running"] * 2
-    assert not any(reaches(*pair) for pair in pairs) and record.openings == ()
+    assert not any(reaches(*pair) for pair in pairs) and record.allowing_policies == ()
     assert record.recovery and record.recovery.digest == first.digest
     with tarfile.open(fileobj=io.BytesIO(isolation.opened(record))) as archive:
         names = set(archive.getnames())

@@ -38,7 +38,7 @@ pytestmark = pytest.mark.real
 
 
 def decide_on(shop: Shop, ref: ImageRef, act: Act) -> tuple[Digest, ...]:
-    return decide(ref, act, shop.ports, by="ann", reason="CVE-2026-1", now=datetime.now(UTC)).moved
+    return decide(ref, act, shop.ports, by="ann", reason="CVE-2026-1", now=datetime.now(UTC)).archived_or_restored
 
 
 def refusal(shop: Shop, ref: ImageRef) -> list[str]:

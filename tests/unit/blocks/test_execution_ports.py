@@ -57,7 +57,7 @@ ENFORCED = KubernetesEnvironment(
     target="kubernetes",
     cluster="main",
     namespace="apps",
-    enforcement=EnforcementSettings.model_validate({"mode": "deny", "lapsing": ["scan.old", "checks.old"]}),
+    enforcement=EnforcementSettings.model_validate({"mode": "deny", "tolerated_refusals": ["scan.old", "checks.old"]}),
 )
 PLACES: dict[str, DockerEnvironment | KubernetesEnvironment] = {
     "production": ENFORCED,
@@ -91,7 +91,7 @@ def test_enforcement_has_the_settings_of_its_environment(ports):
     place = ports.enforcement("production").place
 
     assert (place.environment, place.namespace, place.mode) == ("production", "apps", "deny")
-    assert place.lapsing == {"scan.old", "checks.old"}
+    assert place.tolerated_refusals == {"scan.old", "checks.old"}
     for other in ("open", "staging"):
         with pytest.raises(SettingInvalid, match=f"{other}.yaml"):
             ports.enforcement(other)
@@ -122,7 +122,7 @@ def test_nothing_lapses_in_an_environment_that_nobody_signed(ports):
     ports.workbench.environment_state = lambda environment: PolicyState(active=False, why="changed")
 
     enforcement = ports.enforcement("production")
-    assert enforcement.place.lapsing == frozenset() and not enforcement.state.active
+    assert enforcement.place.tolerated_refusals == frozenset() and not enforcement.state.active
 
 
 def test_published_verdict_is_followed_where_it_is_enforced(ports, monkeypatch):
@@ -147,7 +147,7 @@ def test_verdict_reaches_what_removed_enforcement_left(ports, monkeypatch, error
     followed = []
 
     def follow(self, ref):
-        followed.append((self.place.environment, self.place.namespace, self.place.lapsing, ref))
+        followed.append((self.place.environment, self.place.namespace, self.place.tolerated_refusals, ref))
         if error:
             raise error("it is so\ngo on")
 

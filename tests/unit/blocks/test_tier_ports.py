@@ -88,7 +88,7 @@ def test_lifts_need_a_signature_if_the_workbench_says_so(ports, monkeypatch):
     monkeypatch.setattr(Workbench, "people", people)
 
     assert ports.evidence.explain_uncounted(image, about) == "" and not read
-    ports = CurationPorts(ports.tier, ports.workbench.model_copy(update={"lifting": "signed"}))
+    ports = CurationPorts(ports.tier, ports.workbench.model_copy(update={"lifting_decisions": "signed"}))
     assert [ports.evidence.explain_uncounted(image, about)[:23] for _ in range(2)] == ["unblock without effect:"] * 2
     assert read == [1]
 

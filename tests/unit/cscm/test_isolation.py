@@ -23,7 +23,7 @@ from tests.support.world import World
 FILE = make_item("deployment.json", b"{}", NOON)
 RECORD = IsolationRecord(
     id="12345678", environment="production", application="hello", digest=CURATED.digest, by="ann", reason="odd",
-    since=NOON, isolated=NOON, pods=(), openings=(), items=(FILE[0],), uncollected=(), at=NOON, custody=(),
+    since=NOON, isolated=NOON, pods=(), allowing_policies=(), items=(FILE[0],), uncollected=(), at=NOON, custody=(),
     bundle=SealedBundle(referrer=CURATED.digest, digest=CURATED.digest, key="k", wrapped_key="", context={}),
 )  # fmt: skip
 

@@ -13,7 +13,7 @@ from cscm import policy as commands
 from cscm import signing, waiver_scopes
 from cscm.main import main
 from orchestration.clock import now
-from supply_chain.errors import PartFailed
+from supply_chain.errors import ComponentFailed
 from supply_chain.execution.signed_project import read_project_state
 from supply_chain.fleet.gate_facts import GateSubject
 from supply_chain.fleet.preview import Effect, PolicyChange, PolicyPreview
@@ -34,7 +34,8 @@ PREVIEW = PolicyPreview(
     changes=(
         PolicyChange(
             subject=GateSubject(image=CURATED, gate=Gate.DEPLOY, environment="staging"), running=("staging",),
-            effect=Effect.REFUSED, gained=(Reason(code="own.rule", fact="f", remedy="r"),), lost=(), more=0,
+            effect=Effect.REFUSED, new_reasons=(Reason(code="own.rule", fact="f", remedy="r"),), removed_reasons=(),
+            omitted_reasons=0,
         ),
     ),
 )  # fmt: skip
@@ -102,7 +103,7 @@ def test_check_names_what_the_tests_leave_open(directory):
     assert done.exit_code == cscm("check", directory, "--json").exit_code == 1
     named = "    note: no test notices provenance.other-application: image.build.name == image.application || 1 > 3"
     assert named in done.stdout.splitlines()
-    assert [row["untested"] for row in json.loads(cscm("check", "--json").stdout)["policies"]] == [[]] * 8
+    assert [row["untested_expressions"] for row in json.loads(cscm("check", "--json").stdout)["policies"]] == [[]] * 8
 
 
 def test_check_names_waivers_that_cover_no_image(project, monkeypatch):
@@ -122,7 +123,7 @@ def test_check_names_waivers_that_cover_no_image(project, monkeypatch):
     assert done.exit_code == 0 and "note: the waiver name: no known application matches shp" in done.stdout
 
     def unavailable(kind, name):
-        raise PartFailed("no server")
+        raise ComponentFailed("no server")
 
     monkeypatch.setattr(waiver_scopes, "load_block", unavailable)
     found = json.loads(cscm("check", "--json").stdout)
@@ -142,8 +143,10 @@ def test_check_names_rules_that_parameters_switch_off(project):
 
     rows = json.loads(cscm("check", "--json").stdout)["policies"]
 
-    assert [row["idle"] for row in rows if row["policy"] == "evidence"] == [["evidence.build-old"]] * 2
-    assert all(row["idle"] == [] for row in rows if row["policy"] != "evidence")
+    assert [row["rules_without_failing_test"] for row in rows if row["policy"] == "evidence"] == [
+        ["evidence.build-old"]
+    ] * 2
+    assert all(row["rules_without_failing_test"] == [] for row in rows if row["policy"] != "evidence")
     assert "note: with your parameters, evidence.build-old may refuse nothing" in cscm("check").stdout
 
 
@@ -164,7 +167,7 @@ def test_check_says_whether_the_policies_are_active(project, monkeypatch):
     assert "active" not in cscm("check", project / DIRECTORY).stdout
 
 
-@pytest.mark.parametrize("error", [PartFailed("No server.\nStart it."), ConnectError("No server."),
+@pytest.mark.parametrize("error", [ComponentFailed("No server.\nStart it."), ConnectError("No server."),
                                    HTTPStatusError("No server.", request=Mock(), response=Mock()),
                                    ModuleNotFoundError("No server.")])  # fmt: skip
 def test_check_needs_no_prefect_server(monkeypatch, error):
@@ -244,7 +247,7 @@ def test_check_and_docs_of_the_library_are_about_its_policies():
     rows = json.loads(cscm("check", library, "--json").stdout)["policies"]
 
     assert {row["policy"] for row in rows} == {each.name for each in LIBRARY}
-    assert [row["untested"] for row in rows] == [[]] * len(rows)
+    assert [row["untested_expressions"] for row in rows] == [[]] * len(rows)
     assert "## vulnerabilities.likely-exploit" in (printed := cscm("docs", library).stdout)
     assert "## image.blocked" not in printed
 

@@ -25,7 +25,7 @@ from cscm_laptop.cluster.host import (
 from cscm_laptop.cluster.place import Place
 from cscm_laptop.cluster.pods import find_shims
 from cscm_laptop.cluster.settings import ClusterSettings
-from supply_chain.errors import PartFailed
+from supply_chain.errors import ComponentFailed
 
 
 @pytest.fixture
@@ -88,7 +88,7 @@ def test_forwarding_stays_for_an_engine(place: Place, sysctls: Path, monkeypatch
 def test_other_cluster_on_the_host_is_refused(place: Place, sysctls: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(host, "_find_foreign", lambda bridge: "the nftables table ip kube-proxy")
 
-    with pytest.raises(PartFailed, match="table ip kube-proxy"):
+    with pytest.raises(ComponentFailed, match="table ip kube-proxy"):
         record_host(place, ClusterSettings())
 
     assert not place.host_record.exists()
@@ -98,7 +98,7 @@ def test_changed_settings_need_a_stopped_cluster(place: Place, sysctls: Path) ->
     """Otherwise the bridge with the earlier name would stay."""
     record_host(place, ClusterSettings())
 
-    with pytest.raises(PartFailed, match="cscm cluster down"):
+    with pytest.raises(ComponentFailed, match="cscm cluster down"):
         record_host(place, ClusterSettings(bridge="another"))
 
 
@@ -116,7 +116,7 @@ def test_restart_of_the_machine_is_noticed_once(place: Place, sysctls: Path, mon
 def test_damaged_record_is_not_taken_for_none(place: Place) -> None:
     place.host_record.write_text("{")
 
-    with pytest.raises(PartFailed, match="is damaged"):
+    with pytest.raises(ComponentFailed, match="is damaged"):
         read_host(place)
 
 

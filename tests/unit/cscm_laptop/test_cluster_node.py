@@ -16,7 +16,7 @@ import pytest
 from cscm_laptop.cluster.api import ClusterApi, read_node, require_ready
 from cscm_laptop.cluster.ecr_credentials import respond
 from cscm_laptop.cluster.image import make_image
-from supply_chain.errors import PartFailed
+from supply_chain.errors import ComponentFailed
 
 
 def node(*conditions: tuple[str, str, str]) -> dict[str, Any]:
@@ -45,7 +45,7 @@ def test_node_that_takes_no_pods_is_an_error(conditions: list[tuple[str, str, st
     found = read_node(node(*conditions), 0)
 
     assert not found.ready
-    with pytest.raises(PartFailed, match=why):
+    with pytest.raises(ComponentFailed, match=why):
         require_ready(found)
 
 

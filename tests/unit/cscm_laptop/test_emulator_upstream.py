@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from supply_chain.errors import PartFailed
+from supply_chain.errors import ComponentFailed
 
 ROOT = Path(__file__).parents[3]
 MODULE = "cscm_laptop.emulator.upstream"
@@ -28,7 +28,7 @@ def load_upstream(monkeypatch):
 
 def test_emulator_does_not_start_on_another_version_of_ministack(load_upstream):
     """Its private names may have changed; the message has both versions and what to do."""
-    with pytest.raises(PartFailed, match=r"has ministack 9\.9\.9, but .* for 1\.5\.33") as error:
+    with pytest.raises(ComponentFailed, match=r"has ministack 9\.9\.9, but .* for 1\.5\.33") as error:
         load_upstream("9.9.9")
 
     assert "run `cscm up`" in str(error.value) and "upstream.py" in str(error.value)

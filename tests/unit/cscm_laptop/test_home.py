@@ -8,7 +8,7 @@ import pytest
 from cscm_laptop.home import Home
 from orchestration import project as module
 from orchestration.project import MARKER
-from supply_chain.errors import PartFailed, SettingInvalid
+from supply_chain.errors import ComponentFailed, SettingInvalid
 from supply_chain.scratch import write_private
 from tests.support.command import ROOT
 
@@ -105,7 +105,7 @@ def test_second_command_on_locked_home_fails(project):
     home = Home.find({}, project)
     home.create()
 
-    with home.locked(), pytest.raises(PartFailed, match="Another cscm command"), home.locked():
+    with home.locked(), pytest.raises(ComponentFailed, match="Another cscm command"), home.locked():
         pass
     with home.locked():
         pass  # the lock is free afterwards

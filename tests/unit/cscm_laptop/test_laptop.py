@@ -31,7 +31,7 @@ from cscm_laptop.profile import Ports, Profile
 from cscm_laptop.services import Record, boot_id, start_time
 from supply_chain.adapters.aws.accounts import BridgeIdentity, TierIdentity
 from supply_chain.adapters.vulndb import Database
-from supply_chain.errors import EngineUnavailable, PartFailed, SettingInvalid
+from supply_chain.errors import ComponentFailed, EngineUnavailable, SettingInvalid
 from supply_chain.model.tier import TierName
 from supply_chain.scratch import write_private
 from tests.support.command import ROOT
@@ -112,9 +112,9 @@ def test_failed_block_registration_is_repeated(home, state):
     """The stamp is written after the registration."""
 
     def fails(_):
-        raise PartFailed("no answer\ntry again")
+        raise ComponentFailed("no answer\ntry again")
 
-    with pytest.raises(PartFailed):
+    with pytest.raises(ComponentFailed):
         register_changed(state, home, print, fails)
     registered: list[LaptopState] = []
     register_changed(state, home, print, registered.append)
@@ -139,7 +139,7 @@ def test_owner_of_the_people_gets_one_key_pair(home, program):
 
 def test_state_is_read_back_as_written(home, state):
     """This includes secrets; a missing state is an error that names `cscm up`."""
-    with pytest.raises(PartFailed, match="cscm up"):
+    with pytest.raises(ComponentFailed, match="cscm up"):
         load_state(home)
 
     write_private(home.laptop_state, state.model_dump_json())

@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from cscm_laptop.ports import answers, asked, is_listening, listener, request
-from supply_chain.errors import PartFailed
+from supply_chain.errors import ComponentFailed
 from tests.support.present import present
 
 
@@ -60,7 +60,7 @@ def test_request_sends_login_and_uses_no_proxy(server, monkeypatch):
 
 def test_refused_or_unanswered_request_is_error_with_remedy(server, free):
     """Neither counts as an empty response."""
-    with pytest.raises(PartFailed, match="status 401"):
+    with pytest.raises(ComponentFailed, match="status 401"):
         asked("GET", server, "/")
-    with pytest.raises(PartFailed, match="cscm status"):
+    with pytest.raises(ComponentFailed, match="cscm status"):
         asked("GET", free, "/")

@@ -19,7 +19,7 @@ from supply_chain.adapters.tools import Toolbox
 from supply_chain.adapters.tools.syft import SourceSyft
 from supply_chain.adapters.vulndb.current import MODEL
 from supply_chain.errors import (
-    CheckNotMade,
+    CheckIncomplete,
     DatabaseUnusable,
     DockerfileRefused,
     EngineUnavailable,
@@ -175,7 +175,7 @@ def test_local_image_is_scanned_up_to_its_declared_size(home, installed, engine,
     assert image is not None
 
     assert image.list_contents(small).content == bytes(2**20 + 1)
-    with pytest.raises(CheckNotMade, match=r"hello:dev has more than 1 MiB"):
+    with pytest.raises(CheckIncomplete, match=r"hello:dev has more than 1 MiB"):
         image.list_contents(large)
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from cscm_laptop.ports import answers, is_listening
 from cscm_laptop.services import Record, Service, boot_id, child_environment, read_record, start_time, stop
-from supply_chain.errors import PartFailed, PortBusy, ToolMissing
+from supply_chain.errors import ComponentFailed, PortBusy, ToolMissing
 from tests.support.processes import state_of
 
 SLEEP = (sys.executable, "-c", "import time; time.sleep(60)")
@@ -148,7 +148,7 @@ def test_process_that_ends_during_start_shows_its_log(tmp_path):
     """The last lines have the reason."""
     part = waiting(tmp_path, sys.executable, "-c", "import sys; sys.exit('the database is locked')")
 
-    with pytest.raises(PartFailed, match="the database is locked"):
+    with pytest.raises(ComponentFailed, match="the database is locked"):
         part.ensure(print)
 
     assert not part.pid_file.exists()
@@ -157,7 +157,7 @@ def test_process_that_ends_during_start_shows_its_log(tmp_path):
 def test_process_that_never_answers_is_ended(tmp_path):
     """A hanging part must not remain."""
     part = replace(waiting(tmp_path, *SLEEP), deadline=0.5)
-    with pytest.raises(PartFailed, match="did not answer within"):
+    with pytest.raises(ComponentFailed, match="did not answer within"):
         part.ensure(print)
 
     assert part.record() is None

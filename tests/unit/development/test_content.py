@@ -4,7 +4,7 @@ import pytest
 
 from supply_chain.development.content import Contents, check_content
 from supply_chain.development.review import apply_reviews
-from supply_chain.errors import CheckNotMade
+from supply_chain.errors import CheckIncomplete
 from supply_chain.evidence.checks import Check, Outcome
 from supply_chain.evidence.examination import Archive, Contradiction, Database, Examination, PrivilegedFile
 from supply_chain.model.manifest import Review
@@ -174,7 +174,7 @@ def test_content_check_reports_all_failures_and_truncates_lists(checked):
 
 def test_content_check_is_not_made_on_other_digest(checked, make):
     """The local name may have been given to another image."""
-    with pytest.raises(CheckNotMade, match="in place of"):
+    with pytest.raises(CheckIncomplete, match="in place of"):
         checked(digest=make.other)
 
 

@@ -13,7 +13,7 @@ from supply_chain.development.plan import plan_build
 from supply_chain.development.preflight import NO_CONFIGURATION, Level, LocalImagePorts, PreflightPorts, preflight
 from supply_chain.development.test import MOST_SENTENCES, Planned
 from supply_chain.errors import (
-    CheckNotMade,
+    CheckIncomplete,
     DatabaseUnusable,
     DeclarationInvalid,
     DiskFull,
@@ -504,9 +504,9 @@ def test_check_that_cannot_be_made_is_an_error_and_no_pass(run):
     """Neither a check, nor the reader, nor the scanner is left out."""
 
     def fail():
-        raise CheckNotMade("bandit ended\nx")
+        raise CheckIncomplete("bandit ended\nx")
 
-    with pytest.raises(CheckNotMade):
+    with pytest.raises(CheckIncomplete):
         run(plan=lambda _: [Planned(Check.SOURCE, {}, fail)])
     with pytest.raises(ScannerFailed):
         run(scanner=MemoryScanner(report(), errors={b'{"artifacts": []}': ScannerFailed("x\ny")}))

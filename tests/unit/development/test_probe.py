@@ -14,7 +14,7 @@ from supply_chain.development import probe as probing
 from supply_chain.development import probe_findings
 from supply_chain.development.probe_findings import SEARCHED, Findings, Run, judge_service
 from supply_chain.development.separation import BuildLimits, Room
-from supply_chain.errors import CheckNotMade
+from supply_chain.errors import CheckIncomplete
 from supply_chain.evidence.checks import Outcome
 from supply_chain.model.container import Change, Container, ContainerSpec, Listener, LocalImage, Logs, Process, profile
 from supply_chain.model.manifest import Probe, Runtime, Service, Test
@@ -510,7 +510,7 @@ def test_check_is_not_made_if_host_disk_is_taken_or_unreadable(check, found):
             raise now
         return now
 
-    with pytest.raises(CheckNotMade, match=re.escape(str(found))):
+    with pytest.raises(CheckIncomplete, match=re.escape(str(found))):
         check(engine, "image", GREEDY, lambda: NOON, "run", Sees(), Room(LIMITS, look))
 
     assert (engine.held, engine.network_labels) == ({}, {})
@@ -525,7 +525,7 @@ def test_probe_kills_unstoppable_service_before_measuring_disk(monkeypatch):
     def look():
         return "the free space fell" if {signal for _, signal in engine.heard} == {"SIGTERM", "SIGKILL"} else ""
 
-    with pytest.raises(CheckNotMade, match="the free space fell"):
+    with pytest.raises(CheckIncomplete, match="the free space fell"):
         probing.probe(engine, "image", GREEDY, lambda: NOON, "run", Sees(), Room(LIMITS, look))
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from supply_chain.development import test as checking
 from supply_chain.development.test import Dependencies, EarlyChecks, Planned
-from supply_chain.errors import CheckNotMade, ScannerFailed
+from supply_chain.errors import CheckIncomplete, ScannerFailed
 from supply_chain.evidence.checks import Check, Outcome
 from supply_chain.evidence.statement import TEST_RESULT, VULNERABILITIES
 from supply_chain.model.image import ImageRef
@@ -25,7 +25,7 @@ TOOLS = {"tool": "1"}
 
 
 def fail():
-    raise CheckNotMade("it could not\ntry again")
+    raise CheckIncomplete("it could not\ntry again")
 
 
 class Scanner:
@@ -114,12 +114,12 @@ def test_checks_that_were_made_during_build_are_not_made_again(make, run):
     def check(which):
         calls.append(which)
         if calls == [which]:
-            raise CheckNotMade("no answer\ntry again")
+            raise CheckIncomplete("no answer\ntry again")
         return make.check(which)
 
     secrets = Planned(Check.SECRETS, TOOLS, cache(partial(check, Check.SECRETS)))
     early = EarlyChecks([secrets], deps, cache(lambda digest: check(Check.CONTENT)))
-    with pytest.raises(CheckNotMade):
+    with pytest.raises(CheckIncomplete):
         early.check_source()
     early.check_source()
     early.check_content(make.digest)
@@ -136,18 +136,18 @@ def test_content_that_cannot_be_read_during_build_is_read_again(make):
 
     def check(digest):
         calls.append(digest)
-        raise CheckNotMade("no answer\ntry again")
+        raise CheckIncomplete("no answer\ntry again")
 
     early = EarlyChecks([], dependencies(make.report()), cache(check))
     early.check_content(make.digest)
-    with pytest.raises(CheckNotMade):
+    with pytest.raises(CheckIncomplete):
         early.content(make.digest)
     assert calls == [make.digest] * 2
 
 
 def test_check_that_cannot_be_made_raises_error(make, run):
     """There is then no tested image."""
-    with pytest.raises(CheckNotMade):
+    with pytest.raises(CheckIncomplete):
         run(Planned(Check.TESTS, TOOLS, fail))
     with pytest.raises(ScannerFailed):
         run(*planned(make, make.check(Check.TESTS)), report=ScannerFailed("x\ny"))

@@ -21,8 +21,8 @@ def soak(**changes):
         "container": "c",
         "since": NOON,
         "until": NOON + timedelta(hours=1),
-        "looks": 13,
-        "asked": 3600,
+        "observations": 13,
+        "required_seconds": 3600,
     }
     return Soak(**{**values, **changes})
 
@@ -34,7 +34,7 @@ def evidence(signed):
 
 def test_last_soak_is_read_back():
     """The number of health checks remains."""
-    later = soak(until=NOON + timedelta(hours=2), looks=25)
+    later = soak(until=NOON + timedelta(hours=2), observations=25)
 
     found = last_soak([evidence(later), evidence(soak())], "staging", DIGEST, "c")
 
@@ -59,9 +59,9 @@ def test_soak_text_shows_environment_and_duration():
 
 def test_soak_requires_at_least_one_observation():
     """Without an observation nothing is known."""
-    assert soak(looks=1).looks == 1
+    assert soak(observations=1).observations == 1
     with pytest.raises(ValidationError):
-        soak(looks=0)
+        soak(observations=0)
 
 
 def test_last_soak_is_the_newest_in_any_order():

@@ -160,7 +160,7 @@ def test_enforcement_belongs_to_a_namespace(tmp_path):
     assert (
         isinstance(found, KubernetesEnvironment)
         and found.enforcement
-        and found.enforcement.lapsing == ("scan.old", "verdict.ended")
+        and found.enforcement.tolerated_refusals == ("scan.old", "verdict.ended")
     )
 
     for text in ("enforcement: {mode: deny}", kubernetes + "enforcement: {mode: off}", kubernetes + "enforcement: {}"):

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from supply_chain.errors import CheckNotMade, EngineUnavailable
+from supply_chain.errors import CheckIncomplete, EngineUnavailable
 from supply_chain.execution.deployment import DockerPlace, Expected
 from supply_chain.execution.environment import DockerEnvironment
 from supply_chain.execution.monitor import DeploymentState, compare, drop_deploying, monitor
@@ -310,7 +310,7 @@ def test_monitor_reports_drift_if_container_has_too_many_changes(host, monkeypat
 
     def too_many(container):
         if host.engine.inspect(container).name == "staging-hello-1":
-            raise CheckNotMade("too many\nlook")
+            raise CheckIncomplete("too many\nlook")
         return changes(container)
 
     monkeypatch.setattr(host.engine, "changes", too_many)

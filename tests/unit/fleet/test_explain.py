@@ -42,7 +42,7 @@ def test_explain_lists_events_by_signed_time(history, make):
 
     at = [moment.at for moment in explanation.timeline if moment.at]
     assert at == sorted(at)
-    events = [(moment.what, moment.by) for moment in explanation.timeline]
+    events = [(moment.text, moment.by) for moment in explanation.timeline]
     assert ("pushed to curated/base/python as v1", "") in events
     assert ("built", "development") in events and ("signed", "curation") in events
     assert ("its source's dependencies scanned", "development") in events and ("scanned", "curation") in events
@@ -72,7 +72,7 @@ def test_explain_lists_deploy_refusals_of_each_environment(fleet, make):
     assert [(each.gate_name, each.reasons[0].fact) for each in explanation.image.refusals] == [
         ("deploy gate for production", "f2")
     ]
-    assert "admitted at the deploy gate for staging" in [moment.what for moment in explanation.timeline]
+    assert "admitted at the deploy gate for staging" in [moment.text for moment in explanation.timeline]
     assert "deploy gate for production  x" in reports.explanation_lines(explanation)
 
 
@@ -81,7 +81,7 @@ def test_explain_names_bases_and_images_built_on_them(history):
     (base,) = explain(BASE[7:19], history.inventory)
     assert [ref.application for ref in base.built_on_it] == ["hello"]
     (hello,) = (e for e in explain("a" * 12, history.inventory) if e.image.application == "hello")
-    assert [(b.name, b.known, b.released) for b in hello.built_from] == [
+    assert [(b.name, b.is_curated, b.released) for b in hello.built_from] == [
         ("base/python:3", True, False), ("base/old", False, False),
     ]  # fmt: skip
 
@@ -108,7 +108,7 @@ def test_explain_shows_running_image_that_left_the_registry(fleet):
 
     (explanation,) = explain(ref.digest, fleet.inventory)
 
-    events = [moment.what for moment in explanation.timeline]
+    events = [moment.text for moment in explanation.timeline]
     assert "signed" in events and "deployed to staging as staging-hello" in events
     assert not any(each.startswith("pushed") for each in events)
     lines = reports.explanation_lines(explanation).splitlines()
@@ -133,7 +133,7 @@ def test_explain_shows_missing_base_as_unknown(fleet, make):
     )
 
     (explanation,) = explain(above.digest, fleet.inventory)
-    assert [(base.known, base.released) for base in explanation.built_from] == [(False, False)]
+    assert [(base.is_curated, base.released) for base in explanation.built_from] == [(False, False)]
 
 
 def test_explain_shows_complete_reason_why_image_is_unreadable(fleet):
@@ -153,7 +153,7 @@ def list_events(fleet, ref):
     """Return the events in the history of an image, each with its signer."""
     fleet.refresh()
     (explained,) = explain(ref.digest, fleet.inventory)
-    return [(moment.what, moment.by) for moment in explained.timeline]
+    return [(moment.text, moment.by) for moment in explained.timeline]
 
 
 def words(ref, noon):
@@ -163,7 +163,7 @@ def words(ref, noon):
     )
     soak = Soak(
         environment="staging", digest=ref.digest, container="c", since=noon, until=noon + timedelta(hours=1),
-        looks=13, asked=3600,
+        observations=13, required_seconds=3600,
     )  # fmt: skip
     hold = {"act": "hold", "by": "Ada", "reason": "audit", "at": noon.isoformat()}
     return {APPROVAL: approval.predicate(), SOAK: soak.predicate(), LIFECYCLE: hold}
@@ -209,7 +209,7 @@ def test_every_predicate_type_has_a_readable_event_name(make):
     moments = timeline(FleetImage(ref=ref, stored=stored, notes=tuple(notes)))
 
     assert len(moments) == len(types) + 1 > 10
-    assert [each.what for each in moments if "://" in each.what or "urn:" in each.what] == []
+    assert [each.text for each in moments if "://" in each.text or "urn:" in each.text] == []
 
 
 def test_explain_names_repository_that_has_the_digest(history):

@@ -57,7 +57,9 @@ def test_rescan_report_is_complete_unless_retry_may_help(make):
                          signed=0, changed=0, exploited=0, reported=(), **changes).is_complete  # fmt: skip
 
     assert tells_all() and tells_all(unjudged=(lost,))
-    assert not any((tells_all(only=("openssl",)), tells_all(left=1), tells_all(unjudged=(lost, late))))
+    assert not any(
+        (tells_all(packages=("openssl",)), tells_all(images_not_rescanned=1), tells_all(unjudged=(lost, late)))
+    )
     assert f"2 images could not be judged; all others were:\n  {lost.ref}: it is damaged" in str(
         incomplete_error([lost, late])
     )

@@ -79,7 +79,9 @@ def test_watch_records_running_containers_of_host(fleet):
         observe_hosts({"laptop": EngineHost(lambda: engine)}, fleet.inventory, lambda: at, are_all=True)
 
     hello, other = fleet.images
-    assert [(r.name, r.healthy, r.seen) for r in hello.running] == [("staging-hello", False, at)]  # it is not running
+    assert [(r.name, r.healthy, r.observed_at) for r in hello.running] == [
+        ("staging-hello", False, at)
+    ]  # it is not running
     assert [(r.environment, r.name, r.healthy) for r in other.running] == [("", "stranger", None)]
 
 

@@ -74,7 +74,10 @@ def test_stricter_policy_refuses_what_was_admitted(shop):
         ("hello 1", Gate.RELEASE, "", Effect.REFUSED),
         ("hello 1", Gate.DEPLOY, "staging", Effect.REFUSED),
     ]
-    assert all(codes(c.gained) == ["own.rule"] and c.lost == () and c.running == ("staging",) for c in found.changes)
+    assert all(
+        codes(c.new_reasons) == ["own.rule"] and c.removed_reasons == () and c.running == ("staging",)
+        for c in found.changes
+    )
     assert (found.judged, found.not_judged, found.gates) == (3, (), (Gate.RELEASE, Gate.DEPLOY))
     assert found.policies == ("test 1 (changed)",)
 
@@ -88,8 +91,8 @@ def test_proposed_rule_reads_facts_that_no_current_rule_reads(shop):
     (change,) = shop.preview(replace(POLICIES, release=current), release=proposed).changes
     (back,) = shop.preview(replace(POLICIES, release=proposed), release=current).changes
 
-    assert (change.effect, codes(change.gained)) == (Effect.REFUSED, ["own.rule"])
-    assert (back.effect, codes(back.lost)) == (Effect.ADMITTED, ["own.rule"])
+    assert (change.effect, codes(change.new_reasons)) == (Effect.REFUSED, ["own.rule"])
+    assert (back.effect, codes(back.removed_reasons)) == (Effect.ADMITTED, ["own.rule"])
 
 
 def test_stricter_policy_of_the_intake_gate_refuses_offered_images(shop):
@@ -116,8 +119,8 @@ def test_looser_policy_admits_what_was_refused(shop):
 
     (change,) = shop.preview(release=policy(Gate.RELEASE)).changes
 
-    assert change.effect is Effect.ADMITTED and change.gained == ()
-    assert set(codes(change.lost)) == {"scan.critical", "scan.known-exploited"}
+    assert change.effect is Effect.ADMITTED and change.new_reasons == ()
+    assert set(codes(change.removed_reasons)) == {"scan.critical", "scan.known-exploited"}
 
 
 def test_other_reasons_of_a_refused_image_are_a_change(shop):
@@ -131,7 +134,11 @@ def test_other_reasons_of_a_refused_image_are_a_change(shop):
         current, release=policy(Gate.RELEASE, rule("two.rule", expression="image.digest == 'x'"), rule("new.rule"))
     ).changes
 
-    assert (change.effect, codes(change.gained), codes(change.lost)) == (Effect.REASONS, ["new.rule"], ["one.rule"])
+    assert (change.effect, codes(change.new_reasons), codes(change.removed_reasons)) == (
+        Effect.REASONS,
+        ["new.rule"],
+        ["one.rule"],
+    )
 
 
 def test_rule_that_only_warns_changes_notes(shop):
@@ -146,7 +153,7 @@ def test_rule_that_only_warns_changes_notes(shop):
         replace(POLICIES, release=policy(Gate.RELEASE)), release=policy(Gate.RELEASE, *warns)
     ).changes
 
-    assert (change.effect, codes(change.gained)) == (Effect.NOTES, ["new.rule", "later.rule"])
+    assert (change.effect, codes(change.new_reasons)) == (Effect.NOTES, ["new.rule", "later.rule"])
 
 
 def test_reasons_of_an_image_are_counted_beyond_a_limit(shop):
@@ -157,7 +164,7 @@ def test_reasons_of_an_image_are_counted_beyond_a_limit(shop):
 
     (change,) = shop.preview(release=policy(Gate.RELEASE, each)).changes
 
-    assert len(change.gained) == LISTED and change.more == 3
+    assert len(change.new_reasons) == LISTED and change.omitted_reasons == 3
 
 
 def test_new_version_of_a_policy_is_named_with_both(shop):
@@ -289,7 +296,11 @@ def test_proposed_waiver_admits_what_was_refused(shop):
     found = compare(shop, decided(waiver()))
 
     (change,) = found.changes
-    assert (change.effect, codes(change.lost), change.gained) == (Effect.ADMITTED, ["scan.critical"], ())
+    assert (change.effect, codes(change.removed_reasons), change.new_reasons) == (
+        Effect.ADMITTED,
+        ["scan.critical"],
+        (),
+    )
     assert (found.gates, found.policies, found.decisions) == (tuple(Gate), (), ("x",)) and found.judged == 2
     withdrawn = compare(shop, POLICIES, decided(waiver()))
     assert [each.effect for each in withdrawn.changes] == [Effect.REFUSED]
@@ -309,7 +320,7 @@ def test_proposed_waiver_keeps_the_verdict_that_rests_on_it(shop):
 
     found = compare(shop, POLICIES, decided(waiver()))
 
-    assert [(each.subject.gate, each.effect, codes(each.gained)) for each in found.changes] == [
+    assert [(each.subject.gate, each.effect, codes(each.new_reasons)) for each in found.changes] == [
         (Gate.DEPLOY, Effect.REFUSED, ["verdict.release.waived"])
     ]
 
@@ -339,7 +350,7 @@ def test_proposed_vex_document_admits_what_was_refused(shop):
     found = compare(shop, decided(vex=stated(OPENSSL)))
 
     (change,) = found.changes
-    assert change.effect is Effect.ADMITTED and codes(change.lost) == ["scan.critical"]
+    assert change.effect is Effect.ADMITTED and codes(change.removed_reasons) == ["scan.critical"]
     assert int(change.subject.image.digest[7:], 16) == 1
     assert found.gates == tuple(Gate)
 
@@ -380,7 +391,7 @@ def test_attached_document_counts_in_a_preview(shop):
     (change,) = compare(shop, decided(vex=contrary)).changes
 
     assert change.effect is Effect.REFUSED, "the current policies admit it"
-    assert set(codes(change.gained)) == {"scan.vex-contradiction", "scan.critical"}
+    assert set(codes(change.new_reasons)) == {"scan.vex-contradiction", "scan.critical"}
 
 
 def test_equal_waivers_and_statements_are_no_change(shop):

@@ -42,7 +42,13 @@ def test_tally_counts_repeated_image_once(tally, make):
     tally.add(ref(1), RescanResult(ref=ref(1), passes=True, signed=True))
 
     done = tally.rescanned()
-    assert (done.images, done.without, done.left, done.signed, done.archived) == (1, 1, 2, 1, 7)
+    assert (done.images, done.images_without_packages, done.images_not_rescanned, done.signed, done.archived) == (
+        1,
+        1,
+        2,
+        1,
+        7,
+    )
     assert done.reported == done.unjudged == () and tally.unjudged == 0
 
 
@@ -56,7 +62,7 @@ def test_tally_does_not_wait_for_archived_image_that_runs_nowhere(make):
 
     done = Tally.of(images, scanner, make.noon, ("openssl",)).rescanned()
 
-    assert (done.left, done.archived, done.only) == (2, 1, ("openssl",))
+    assert (done.images_not_rescanned, done.archived, done.packages) == (2, 1, ("openssl",))
     assert (done.scanner, done.database, done.started) == ("grype 0.1", make.report().database, make.noon)
 
 
@@ -70,6 +76,6 @@ def test_tally_lists_most_exposed_images_and_counts_all(tally, make, monkeypatch
         )
 
     done = tally.rescanned()
-    assert [each.ref for each in done.reported] == [ref(3), ref(0)] and done.more == 3
-    ((owner, due, running),) = [(each.owner, each.due, each.running) for each in done.concerned]
+    assert [each.ref for each in done.reported] == [ref(3), ref(0)] and done.omitted == 3
+    ((owner, due, running),) = [(each.owner, each.due, each.running) for each in done.applications]
     assert (owner, due, running) == ("web", 5, ("staging",))

@@ -24,8 +24,8 @@ PLACE = KubernetesEnvironment(
 BUNDLE = SealedBundle(referrer=DIGEST, digest=DIGEST, key="arn:f", wrapped_key="", context={})
 RECORD = IsolationRecord(
     id="00000001", environment="production", application="hello", digest=DIGEST, by="ann", reason="odd", since=NOON,
-    isolated=NOON + timedelta(seconds=2.5), pods=(), openings=(), items=(), uncollected=(), bundle=BUNDLE, custody=(),
-    recovery=Recovery(outcome="scaled-to-zero", why="no earlier image was deployed here"), at=NOON,
+    isolated=NOON + timedelta(seconds=2.5), pods=(), allowing_policies=(), items=(), uncollected=(), bundle=BUNDLE,
+    custody=(), recovery=Recovery(outcome="scaled-to-zero", why="no earlier image was deployed here"), at=NOON,
 )  # fmt: skip
 
 
@@ -98,7 +98,7 @@ async def test_time_is_measured_from_begin_of_run_without_event(done: list[Any])
 
 async def test_policy_that_lets_traffic_through_ends_run_as_exposed(done: list[Any]) -> None:
     """Nobody takes the application for isolated then."""
-    done[0].value = RECORD.model_copy(update={"openings": ("NetworkPolicy all",)})
+    done[0].value = RECORD.model_copy(update={"allowing_policies": ("NetworkPolicy all",)})
 
     state = await run()
 

@@ -323,7 +323,7 @@ async def test_plan_from_file_is_applied_unchanged(run, tmp_path, count, calls):
 
 
 @pytest.mark.parametrize(("change", "why"), [
-    ({"over": ()}, "somebody changed it"), ({"rules_digest": f"sha256:{0:064}"}, "changed after the plan"),
+    ({"exceeded_limits": ()}, "somebody changed it"), ({"rules_digest": f"sha256:{0:064}"}, "changed after the plan"),
     ({"rules": "mine"}, "changed after the plan"),
 ])  # fmt: skip
 async def test_plan_from_file_must_match_current_rules(run, tmp_path, change, why):

@@ -128,7 +128,7 @@ def test_block_is_signed_and_image_archived(say, stands, registry):
     """The statement names person, reason and time; tags and evidence remain."""
     result = say(Act.BLOCK)
 
-    assert (result.changed, result.moved, result.running) == (True, (digest(1),), ())
+    assert (result.changed, result.archived_or_restored, result.running) == (True, (digest(1),), ())
     assert (stands().block.by, stands().block.reason) == ("ann", "CVE-2026-1")
     assert registry.archived() == {digest(1)}
     assert registry.immutable_repositories() == {WHERE, "evidence/lifecycle/digests"}
@@ -144,7 +144,7 @@ def test_signed_block_is_reported_even_if_registry_fails_later(say, registry, he
         say(Act.BLOCK)
 
     ((result,),) = (heard,)
-    assert (result.changed, result.curated, result.moved) == (True, True, ())
+    assert (result.changed, result.curated, result.archived_or_restored) == (True, True, ())
 
 
 def test_block_of_uncurated_image_shows_complete_reference(say, registry):
@@ -177,9 +177,9 @@ def test_encrypted_copy_is_archived_and_restored_with_its_image(say, world, make
         }  # fmt: skip
         world.store(TierName.CURATION).attach(ref(1), ENCRYPTION, record, make.noon)
 
-    assert say(Act.BLOCK).moved == (digest(1), digest(2))
+    assert say(Act.BLOCK).archived_or_restored == (digest(1), digest(2))
     assert registry.archived() == {digest(1), digest(2)}
-    assert say(Act.UNBLOCK, at=1).moved == (digest(1), digest(2))
+    assert say(Act.UNBLOCK, at=1).archived_or_restored == (digest(1), digest(2))
     assert registry.archived() == set()
 
 
@@ -191,10 +191,10 @@ def test_block_and_unblock_apply_to_digest_in_every_repository(say, registry, co
 
     result = say(Act.BLOCK)
 
-    assert {(each.repository, each.digest) for each in result.elsewhere} == elsewhere
+    assert {(each.repository, each.digest) for each in result.other_names} == elsewhere
     assert f"  also under another name: dev/hello@{digest(1)}" in str(result)
     assert registry.closed() == elsewhere | {("curated/hello", digest(1)), ("curated/hello", digest(2))}
-    assert {(each.repository, each.digest) for each in say(Act.UNBLOCK, at=1).elsewhere} == elsewhere
+    assert {(each.repository, each.digest) for each in say(Act.UNBLOCK, at=1).other_names} == elsewhere
     registry.finish_restores()
     assert registry.closed() == set()
 
@@ -216,7 +216,7 @@ def test_block_of_copy_blocks_its_image(say, stands, copied):
     """An operator knows the digest that is pulled, but gates ask about the image."""
     result = say(Act.BLOCK, 2)
 
-    assert (result.ref, result.moved) == (ref(1), (digest(1), digest(2)))
+    assert (result.ref, result.archived_or_restored) == (ref(1), (digest(1), digest(2)))
     assert stands(1).block and not stands(2).block
 
 
@@ -260,7 +260,7 @@ def test_block_is_signed_despite_unreadable_encryption_record(say, stands, heard
     with pytest.raises(error):
         say(Act.BLOCK)
     assert stands().block and registry.archived() == {digest(1)}
-    assert [each.moved for each in heard] == [(digest(1),)]
+    assert [each.archived_or_restored for each in heard] == [(digest(1),)]
 
 
 def test_repeated_block_archives_reopened_image(say, stands, registry, world):
@@ -270,12 +270,12 @@ def test_repeated_block_archives_reopened_image(say, stands, registry, world):
 
     again = say(Act.BLOCK, at=9, reason="another")
 
-    assert (again.changed, again.moved, stands().block.reason) == (False, (digest(1),), "CVE-2026-1")
+    assert (again.changed, again.archived_or_restored, stands().block.reason) == (False, (digest(1),), "CVE-2026-1")
     assert (
         str(again).splitlines()[0]
         == f"block: {ref(1)} (it was blocked already, and the earlier decision stays in force)"
     )
-    assert say(Act.BLOCK).moved == ()
+    assert say(Act.BLOCK).archived_or_restored == ()
     assert len(read_decisions(read_image_status(ref(1), world.store(TierName.CURATION)).evidence)) == 1
 
 
@@ -288,10 +288,12 @@ def test_block_is_signed_and_reported_if_archiving_fails(say, stands, heard, reg
         say(Act.BLOCK)
     assert stands().block and registry.archived() == {COPY.digest}
     assert raised.value is error
-    assert [(each.changed, each.moved, len(each.running)) for each in heard] == [(True, (COPY.digest,), 1)]
+    assert [(each.changed, each.archived_or_restored, len(each.running)) for each in heard] == [
+        (True, (COPY.digest,), 1)
+    ]
 
     del registry.errors[digest(1)]
-    assert say(Act.BLOCK, at=1).moved == (digest(1),)
+    assert say(Act.BLOCK, at=1).archived_or_restored == (digest(1),)
     assert len(read_decisions(read_image_status(ref(1), world.store(TierName.CURATION)).evidence)) == 1
 
 
@@ -302,7 +304,7 @@ def test_unblock_is_reported_if_restoring_fails(say, stands, heard, registry, co
     with pytest.raises(AwsFailed):
         say(Act.UNBLOCK, at=1)
     assert not stands().block and registry.archived() == {digest(1)}
-    assert (heard[-1].act, heard[-1].moved) == (Act.UNBLOCK, (COPY.digest,))
+    assert (heard[-1].act, heard[-1].archived_or_restored) == (Act.UNBLOCK, (COPY.digest,))
 
 
 def test_first_archiving_error_is_raised_with_notes_on_others(say, registry, copied):
@@ -338,15 +340,15 @@ def test_deployment_error_is_raised_after_block_if_retryable(say, stands, heard,
     with pytest.raises(type(error)):
         say(Act.BLOCK)
     assert stands().block and registry.archived() == {digest(1)}
-    assert [bool(each.unread) for each in heard] == [True]
+    assert [bool(each.running_unknown) for each in heard] == [True]
 
     registry.unreadable = None
-    assert say(Act.BLOCK, at=1).unread == ""
+    assert say(Act.BLOCK, at=1).running_unknown == ""
 
 
 def test_uncurated_image_can_be_blocked(say, stands):
     """There is nothing to archive."""
-    assert say(Act.BLOCK, 7).moved == ()
+    assert say(Act.BLOCK, 7).archived_or_restored == ()
     assert stands(7).block
     assert say(Act.BLOCK, repository="curated/never").changed
 
@@ -356,7 +358,7 @@ def test_unblock_restores_image_and_records_the_decision(say, stands, registry):
     say(Act.BLOCK)
     result = say(Act.UNBLOCK, at=1, reason="false alarm")
 
-    assert (result.changed, result.moved, registry.archived()) == (True, (digest(1),), set())
+    assert (result.changed, result.archived_or_restored, registry.archived()) == (True, (digest(1),), set())
     assert (stands().block, stands().unblock.reason) == (None, "false alarm")
 
 
@@ -404,7 +406,7 @@ def test_hold_and_release_move_nothing(say, stands, registry, act):
     registry.hold("curated/hello", 1, status=StorageStatus.ARCHIVED)
     result = say(act, at=1)
 
-    assert (result.moved, registry.archived()) == ((), {digest(1)})
+    assert (result.archived_or_restored, registry.archived()) == ((), {digest(1)})
     assert bool(stands().hold) is (act is Act.HOLD)
 
 

@@ -127,7 +127,7 @@ def test_plan_keeps_rollback_despite_later_seen_reverse_proxy():
     ]
     found = plan_lifecycle(snapshot_of(*newest(), *images), RULES, NOW)
 
-    guards = [present(found.step(each.ref)).guards for each in images]
+    guards = [present(found.step(each.ref)).protections for each in images]
     assert guards == [
         ("it runs: staging, as the reverse proxy of hello",), ("it runs: staging",),
         ("a rollback may need it: staging",),
@@ -225,7 +225,9 @@ def test_plan_does_not_count_images_it_blocks_as_usable():
         snapshot_of(*newest(1), *(image(990 + n, days=20 + n, exploited=True) for n in range(3))), RULES, NOW
     )
 
-    assert {step.rule for step in plan_of.steps if step.evidenced and step.evidenced.exploited} == {"block.exploited"}
+    assert {step.rule for step in plan_of.steps if step.evidence_summary and step.evidence_summary.exploited} == {
+        "block.exploited"
+    }
     counted = [step.ref for step in plan_of.steps if step.rule == "keep.newest"]
     assert counted == sorted((each.ref for each in newest()), key=str)
 
@@ -436,7 +438,7 @@ def test_plan_archives_copy_of_image_that_is_already_archived():
     assert steps[13] == steps[20] == ("keep", "keep.belongs")
     assert present(found.step(ref(11))).reason == f"it is a part of curated/hello@{ref(1).short}"
     assert [s.ref for s in found.changes] == [ref(11), ref(12), ref(14)]
-    assert found.over == ()
+    assert found.exceeded_limits == ()
 
 
 def test_plan_does_not_archive_child_of_open_index():
@@ -513,7 +515,7 @@ def test_plan_keeps_evidence_of_missing_image_that_is_needed(others, why, left):
 
     step = present(found.step(ref(1)))
     if why:
-        assert (step.action, step.rule, step.guards) == (Action.KEEP, "keep.orphaned", (step.reason,))
+        assert (step.action, step.rule, step.protections) == (Action.KEEP, "keep.orphaned", (step.reason,))
         assert step.reason.startswith(f"curated/hello@{ref(99).short}, which is gone, {why}")
         assert present(found.step(ref(2))).rule == "keep.belongs"
     else:
@@ -538,7 +540,7 @@ def test_plan_does_not_count_missing_images_as_newest():
     assert [present(found.step(ref(n))).rule for n in (1, 2, 900, 901)] == [
         "keep.newest", "keep.newest", "keep.gone", "keep.gone",
     ]  # fmt: skip
-    assert [present(found.step(ref(n))).counted for n in (1, 2, 900, 901)] == [True, True, False, False]
+    assert [present(found.step(ref(n))).counts_as_newest for n in (1, 2, 900, 901)] == [True, True, False, False]
 
 
 def test_plan_does_not_touch_image_missing_in_registry():
@@ -554,7 +556,7 @@ def test_plan_changes_nothing_in_repository_without_images():
     """The repository differs completely from the inventory."""
     snapshot = snapshot_of(image(1, signed=False), image(2, exploited=True)).model_copy(update={"members": ()})
 
-    assert [(step.rule, step.evidenced) for step in plan_lifecycle(snapshot, RULES, NOW).steps] == [
+    assert [(step.rule, step.evidence_summary) for step in plan_lifecycle(snapshot, RULES, NOW).steps] == [
         ("keep.gone", None)
     ] * 2
 
@@ -571,7 +573,7 @@ def test_plan_limits_count_images_without_their_referrers():
 
     def over(**limits):
         rules = RULES.model_copy(update={"limits": RULES.limits.model_copy(update=limits)})
-        return plan_lifecycle(snapshot_of(*images, parts=parts), rules, NOW).over
+        return plan_lifecycle(snapshot_of(*images, parts=parts), rules, NOW).exceeded_limits
 
     assert over(count=3, share=0.6) == ()
     assert over(count=2, share=1) == ("it changes 3 images; the limit without approval is 2",)
@@ -588,18 +590,18 @@ def test_plan_share_counts_images_in_the_registry():
         update={"members": tuple(m for m in snapshot.members if m.ref not in {g.ref for g in gone})}
     )
 
-    assert plan_lifecycle(snapshot, rules, NOW).over == (
+    assert plan_lifecycle(snapshot, rules, NOW).exceeded_limits == (
         "it changes 100% of curated/hello; the limit without approval is 50%",
     )
     orphaned = plan_lifecycle(snapshot.model_copy(update={"deployments": ()}), rules, NOW)
-    assert orphaned.over[0] == "it changes 42 images; the limit without approval is 2"
+    assert orphaned.exceeded_limits[0] == "it changes 42 images; the limit without approval is 2"
 
 
 def test_plan_without_changes_needs_no_approval():
     """The rule holds even for limits of zero."""
     rules = RULES.model_copy(update={"limits": RULES.limits.model_copy(update={"count": 0, "share": 0})})
 
-    assert plan_lifecycle(snapshot_of(*newest()), rules, NOW).over == ()
+    assert plan_lifecycle(snapshot_of(*newest()), rules, NOW).exceeded_limits == ()
 
 
 def test_plan_step_shows_its_basis_and_guards():
@@ -610,11 +612,11 @@ def test_plan_step_shows_its_basis_and_guards():
     step, follower, runs = present(found.step(ref(1))), present(found.step(ref(11))), present(found.step(ref(2)))
 
     assert (step.tags, step.pushed_at, step.pulled_at, step.status) == (("t1",), ago(400), None, StorageStatus.ACTIVE)
-    assert (step.size, step.depends, step.belongs_to, step.referrer) == (10, (digest(11),), (), False)
-    assert (follower.size, follower.depends, follower.belongs_to, follower.referrer) == (5, (), (digest(1),), True)
+    assert (step.size, step.dependents, step.belongs_to, step.referrer) == (10, (digest(11),), (), False)
+    assert (follower.size, follower.dependents, follower.belongs_to, follower.referrer) == (5, (), (digest(1),), True)
     assert step.reason == "a newer one was released, 300 days ago or longer; the limit is 90 days"
     assert follower.reason == f"it belongs to curated/hello@{ref(1).short}, which goes"
-    assert runs.guards == ("it runs: staging",) and runs.pulled_at == ago(3)
+    assert runs.protections == ("it runs: staging",) and runs.pulled_at == ago(3)
     assert [s.ref for s in found.changes] == [ref(1)]
     assert str(found) == "1 to age-out, 0 to archive, 0 to block (0.0 MB); 3 images to keep"
     assert found.step(ref(77)) is None
@@ -625,7 +627,13 @@ def test_plan_names_its_inputs_by_digest():
     snapshot = snapshot_of(*newest(1))
     found = plan_lifecycle(snapshot, RULES, NOW)
 
-    assert (found.made, found.snapshot_read, found.rules, found.rollback, found.newest) == (NOW, NOW, "nightly", 1, 2)
+    assert (found.planned_at, found.snapshot_read, found.rules, found.rollback, found.newest) == (
+        NOW,
+        NOW,
+        "nightly",
+        1,
+        2,
+    )
     assert (found.rules_digest, found.snapshot_digest) == (RULES.digest, snapshot.digest)
     assert found.databases == ("xxh64:0",)
     assert RULES.model_copy(update={"floor_days": 15}).digest != RULES.digest

@@ -110,7 +110,7 @@ def test_plan_keeps_and_deletes_tag_attachment_with_its_image(read, registry, pu
     found = plan_lifecycle(read.read_snapshot(images, NOW), RULES, NOW)
 
     assert [present(found.step(ref(n))).rule for n in (1, 2, 3)] == list(rules)
-    assert found.over == ()
+    assert found.exceeded_limits == ()
 
 
 def test_archived_copy_is_identified_by_evidence(read, registry, world, make):
@@ -212,7 +212,7 @@ def test_copy_of_missing_image_stays_while_image_is_needed(
     found = plan_lifecycle(read.read_snapshot((*images, gone) if listed else images, NOW), RULES, NOW)
 
     assert [present(found.step(ref(n))).rule for n in (2, 11)] == [decided_by, decided_by]
-    assert present(found.step(ref(2))).evidenced is None
+    assert present(found.step(ref(2))).evidence_summary is None
 
 
 def test_possible_copy_of_missing_image_stays_if_record_unreadable(read, registry, world, make):

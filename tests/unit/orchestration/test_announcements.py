@@ -8,7 +8,7 @@ from prefect.client.orchestration import SyncPrefectClient
 
 from orchestration.announcements import PUSHES_WAITING, PrefectAnnouncer, announce, make_event
 from orchestration.waiting_runs import WAITING
-from supply_chain.errors import EventNotTaken, EventUnreadable
+from supply_chain.errors import EventRejected, EventUnreadable
 from supply_chain.model.image import ImageRef
 from supply_chain.promotion.coalescing import AT_ONCE
 from supply_chain.promotion.pushes import Pushed
@@ -64,7 +64,7 @@ def test_duplicate_message_gives_same_event_id():
 @pytest.mark.parametrize("answer", [500, 503, 401, httpx.ConnectError("refused"), httpx.ReadTimeout("")], ids=str)
 def test_announce_raises_error_if_prefect_did_not_take_event(answer):
     """The message then stays in its queue."""
-    with pytest.raises(EventNotTaken, match="did not accept"):
+    with pytest.raises(EventRejected, match="did not accept"):
         announce(PUSHED, Client(answer), followed=False)
 
 
@@ -102,7 +102,7 @@ def test_unfinished_counts_as_busy_if_server_cannot_count(answer):
 @pytest.mark.parametrize("answer", [401, 503])
 def test_unfinished_raises_error_if_server_does_not_answer(answer):
     """The bridge retries, as the server may answer later."""
-    with pytest.raises(EventNotTaken):
+    with pytest.raises(EventRejected):
         PrefectAnnouncer(Client(answer)).unfinished()
 
 
@@ -124,5 +124,5 @@ def test_catch_up_posts_event_or_raises_error():
     assert (path, event["event"], event["payload"]) == ("/events", PUSHES_WAITING, {"applications": 40, "pushes": 1000})
 
     for call in (PrefectAnnouncer(Client(503)).unfinished, lambda: PrefectAnnouncer(Client(503)).catch_up(1, 1)):
-        with pytest.raises(EventNotTaken):
+        with pytest.raises(EventRejected):
             call()

@@ -6,7 +6,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from orchestration import events
 from orchestration.database_events import post_advisory
 from orchestration.steps import in_thread
-from supply_chain.errors import EventNotTaken
+from supply_chain.errors import EventRejected
 from supply_chain.model.image import ImageRef
 
 REF = ImageRef(repository="curated/base/python", digest="sha256:" + "a" * 64)
@@ -44,7 +44,7 @@ def test_event_resource_is_the_digest(emitted, make):
 
 def test_event_that_prefect_does_not_confirm_is_an_error():
     """A hook would otherwise say that it reported a push that is lost."""
-    with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"}), pytest.raises(EventNotTaken):
+    with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"}), pytest.raises(EventRejected):
         post_advisory("DSA-1-1", [])
 
 

@@ -18,7 +18,7 @@ from supply_chain.adapters.process.command import Tool
 from supply_chain.errors import (
     AccessDenied,
     Cancelled,
-    CheckNotMade,
+    CheckIncomplete,
     EngineUnavailable,
     RegistryFailed,
     RegistryUnavailable,
@@ -125,7 +125,7 @@ class State:
         (EngineUnavailable("x\ny"), True),
         (RegistryFailed("x\ny"), False),
         (AccessDenied("x\ny"), False),
-        (CheckNotMade("x\ny"), False),
+        (CheckIncomplete("x\ny"), False),
         (Cancelled("x\ny"), False),
         (ValueError("a mistake of ours"), False),
         (ConnectionError("nobody's"), False),
@@ -180,6 +180,6 @@ async def test_waiting_for_all_returns_results_in_order_or_raises_the_first_erro
     ended.clear()
     with pytest.raises(AccessDenied):
         await wait_for_all(
-            end("slow", 0.04), end("first", 0.02, AccessDenied("a\nb")), end("second", 0, CheckNotMade("c\nd"))
+            end("slow", 0.04), end("first", 0.02, AccessDenied("a\nb")), end("second", 0, CheckIncomplete("c\nd"))
         )
     assert ended == ["second", "first", "slow"]

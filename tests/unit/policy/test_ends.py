@@ -141,7 +141,7 @@ def test_verdict_does_not_end_with_what_a_rule_found_ended(result: RuleOutcome) 
 
 
 def test_unblocked_image_is_admitted_until_the_list_of_people_ends() -> None:
-    """With `lifting: signed`, nobody ended the block after that. A name as typed is in no list."""
+    """With `lifting_decisions: signed`, nobody ended the block after that. A name as typed is in no list."""
     typed = LifecycleDecision(act=Act.UNBLOCK, by="ann", reason="so", at=NOON)
     signed = typed.model_copy(update={"signature": "{}"})
 

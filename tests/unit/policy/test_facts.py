@@ -35,7 +35,7 @@ def test_required_soak_is_met_by_one_that_is_long_enough(make, seconds, met):
     """A promotion asks this before the gate does."""
     longest = None if seconds is None else Soak(
         environment="staging", digest=DIGEST, container="c", since=make.noon,
-        until=make.noon + timedelta(seconds=seconds), looks=2, asked=3600,
+        until=make.noon + timedelta(seconds=seconds), observations=2, required_seconds=3600,
     )  # fmt: skip
 
     assert facts.RequiredSoak("staging", 3600).met_by(longest) is met

@@ -687,7 +687,13 @@ def test_deploy_gate_reads_signed_approvals_of_its_environment(pieces, make):
     assert [each.environment for each in facts.signed_approvals] == ["production"]
 
 
-SOAKED = {"environment": "staging", "digest": CURATED.digest, "container": "c", "looks": 2, "asked": 60}
+SOAKED = {
+    "environment": "staging",
+    "digest": CURATED.digest,
+    "container": "c",
+    "observations": 2,
+    "required_seconds": 60,
+}
 
 
 @pytest.mark.parametrize(

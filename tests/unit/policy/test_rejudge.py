@@ -10,7 +10,7 @@ import pytest
 
 from supply_chain.errors import (
     EvidenceInvalid,
-    GateOvertaken,
+    GateSuperseded,
     PolicyUnsigned,
     RegistryFailed,
     RegistryUnavailable,
@@ -183,7 +183,7 @@ def test_admission_that_a_block_overtakes_does_not_stay(gate):
     gate.decide(Act.UNBLOCK)
     meanwhile = [lambda: gate.decide(Act.BLOCK)]
 
-    with pytest.raises(GateOvertaken):
+    with pytest.raises(GateSuperseded):
         gate.judge(lambda: meanwhile.pop()() if meanwhile else None)
 
     assert not gate.current().admits

@@ -429,7 +429,13 @@ def test_soak_completed_refuses_missing_or_short_soak(make, seconds, detail):
 def well_for(make, seconds):
     until = make.noon + timedelta(seconds=seconds)
     return Soak(
-        environment="staging", digest=DIGEST, container="c", since=make.noon, until=until, looks=2, asked=seconds
+        environment="staging",
+        digest=DIGEST,
+        container="c",
+        since=make.noon,
+        until=until,
+        observations=2,
+        required_seconds=seconds,
     )
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from supply_chain.errors import ClockWrong, GateOvertaken, RegistryUnavailable, SettingInvalid, VerdictMissing
+from supply_chain.errors import ClockWrong, GateSuperseded, RegistryUnavailable, SettingInvalid, VerdictMissing
 from supply_chain.evidence.clock import INSTANT
 from supply_chain.evidence.image_status import Act, image_status, read_image_status, sign_decision
 from supply_chain.evidence.published import name_in_registry, read_current_verdict
@@ -266,7 +266,7 @@ def test_admission_superseded_by_refusal_is_not_recorded(judge, world):
     judge()
     judge((REASON,), at=1)
 
-    with pytest.raises(GateOvertaken):
+    with pytest.raises(GateSuperseded):
         judge(at=2, reads_own=False)
     found = world.store(TierName.EXECUTION).verified(CURATED, TierName.CURATION)
     assert not present(last_verdict(found, Gate.RELEASE, CURATED.digest)).value.passed
@@ -288,7 +288,7 @@ def test_admission_for_an_environment_that_refused_meanwhile_is_not_recorded(jud
     deploy(REASON, at=1)
     deploy(at=2, where="production", reads_own=False)
 
-    with pytest.raises(GateOvertaken, match="refused at the deploy gate"):
+    with pytest.raises(GateSuperseded, match="refused at the deploy gate"):
         deploy(at=3, reads_own=False)
     assert not current(world, Gate.DEPLOY).admits
     deploy(at=4)
@@ -465,7 +465,7 @@ def test_published_refusal_without_evidence_does_not_stay(world, make, monkeypat
     assert not current(world, Gate.INTAKE).admits
 
     just_before = at + timedelta(minutes=5) - timedelta(microseconds=1)
-    with pytest.raises(GateOvertaken, match="Run the same command again in 5 minutes: the image is judged"):
+    with pytest.raises(GateSuperseded, match="Run the same command again in 5 minutes: the image is judged"):
         record(admitted, facts, store, just_before)
     assert not current(world, Gate.INTAKE).admits
     assert record(admitted, facts, store, at + timedelta(minutes=5)) != first
@@ -510,7 +510,7 @@ def test_block_while_an_image_is_admitted_wins(world, gate):
     sign_decision(CURATED, Act.HOLD, world.store(TierName.LIFECYCLE), world.ecr, by="ann", reason="court", now=later)
 
     for seconds in (0, 60):
-        with pytest.raises(GateOvertaken, match=f"refused at the {gate} gate .*\\nRun the same command again"):
+        with pytest.raises(GateSuperseded, match=f"refused at the {gate} gate .*\\nRun the same command again"):
             record(verdict, facts, store, NOON + timedelta(seconds=seconds))
 
         current = read_published(world, gate)
@@ -540,7 +540,7 @@ def test_block_of_a_base_while_an_image_is_admitted_wins(world, make, gate, wins
     verdict = evaluate(facts, policy(gate), NOON)
     block = sign_block(world, base)
 
-    with pytest.raises(GateOvertaken) if wins else nullcontext():
+    with pytest.raises(GateSuperseded) if wins else nullcontext():
         record(verdict, facts, world.store(JUDGE[gate]), NOON)
 
     current = read_published(world, gate).verdict
@@ -571,7 +571,7 @@ def test_block_that_the_gate_knew_does_not_overtake_it(world, base):
     for act in (Act.UNBLOCK, Act.BLOCK):
         later = NOON + timedelta(minutes=1)
         sign_decision(place, act, world.store(TierName.LIFECYCLE), world.ecr, by="bob", reason="worse", now=later)
-    with pytest.raises(GateOvertaken):
+    with pytest.raises(GateSuperseded):
         record(verdict, facts, store, NOON + timedelta(minutes=2), NOON + timedelta(minutes=1))
     assert not read_published(world, Gate.RELEASE).admits
 

@@ -104,7 +104,7 @@ class Chain:
     def soak(self, number, environment="staging", signer=EXECUTION, seconds=60, container="1"):
         until = self.make.noon + timedelta(seconds=seconds)
         statement = Soak(environment=environment, digest=digest(number), container=container, since=self.make.noon,
-                         until=until, looks=2, asked=seconds)  # fmt: skip
+                         until=until, observations=2, required_seconds=seconds)  # fmt: skip
         self.pieces.attach(self._evidence(number), signer, SOAK, statement.predicate())
 
     def decide(self, number, decision, environment="production", hour=0, signer=EXECUTION, **changes):

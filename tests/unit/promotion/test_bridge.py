@@ -5,7 +5,7 @@ from itertools import count
 
 import pytest
 
-from supply_chain.errors import AwsFailed, AwsUnavailable, DeclarationInvalid, EventNotTaken, EventUnreadable
+from supply_chain.errors import AwsFailed, AwsUnavailable, DeclarationInvalid, EventRejected, EventUnreadable
 from supply_chain.promotion.bridge import LONGEST, PACE, Bridge, discard, find_dead_message, replay
 from supply_chain.promotion.coalescing import AT_ONCE
 from tests.support.pushes import Enough, Queue, message
@@ -36,7 +36,7 @@ class Prefect:
     def _refuse(self):
         if self.refuses:
             self.refuses -= 1
-            raise EventNotTaken("Prefect did not accept it\ntry again")
+            raise EventRejected("Prefect did not accept it\ntry again")
 
 
 def ignore(seconds: float) -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from supply_chain.errors import AwsUnavailable, EventNotTaken
+from supply_chain.errors import AwsUnavailable, EventRejected
 from supply_chain.promotion.bridge import Bridge
 from supply_chain.promotion.coalescing import ANNOUNCE_INTERVAL, AT_ONCE, EVIDENCE_WAIT, FOLLOW, LOOK
 from tests.support.memory_queue import MemoryQueue
@@ -83,12 +83,12 @@ class Announcer:
     simulation: Simulation
 
     def push(self, pushed, *, followed):
-        self.simulation._maybe_fail(EventNotTaken("Prefect is away\nwait"))
+        self.simulation._maybe_fail(EventRejected("Prefect is away\nwait"))
         self.simulation.followed.append(followed)
         self.simulation.push_event(pushed.image.application)
 
     def catch_up(self, applications, pushes):
-        self.simulation._maybe_fail(EventNotTaken("Prefect is away\nwait"))
+        self.simulation._maybe_fail(EventRejected("Prefect is away\nwait"))
         self.simulation.push_event("")
 
     def unfinished(self):

@@ -27,8 +27,8 @@ def test_soak_ends_after_healthy_observations_for_whole_time():
     assert find_complete_soak(watch, "staging", 31 * 60) is None
     over = find_complete_soak(watch, "staging", 30 * 60)
     assert over is not None
-    assert (over.since, over.until, over.looks) == (NOON, NOON + timedelta(minutes=30), 7)
-    assert (over.environment, over.digest, over.container, over.asked) == ("staging", DIGEST, "c1", 1800)
+    assert (over.since, over.until, over.observations) == (NOON, NOON + timedelta(minutes=30), 7)
+    assert (over.environment, over.digest, over.container, over.required_seconds) == ("staging", DIGEST, "c1", 1800)
 
 
 @pytest.mark.parametrize(("earlier", "looks"), [(timedelta(minutes=5), 2), (timedelta(minutes=5, seconds=1), 1)])
@@ -37,7 +37,7 @@ def test_soak_restarts_if_container_started_later(earlier, looks):
     observation = look(5)
     remembered = after(look(0)).model_copy(update={"since": observation.started_at - earlier})
 
-    assert present(continue_soak(remembered, observation)).looks == looks
+    assert present(continue_soak(remembered, observation)).observations == looks
 
 
 def test_finished_soak_is_reported_once():
@@ -54,7 +54,7 @@ def test_soak_is_reported_again_for_longer_setting():
     watch = after(look(0), look(10)).model_copy(update={"reported": 60})
 
     longer = present(continue_soak(watch, look(15)))
-    assert present(find_complete_soak(longer, "staging", 15 * 60)).asked == 15 * 60
+    assert present(find_complete_soak(longer, "staging", 15 * 60)).required_seconds == 15 * 60
 
 
 def test_environment_without_soak_never_finishes_soak():
@@ -94,7 +94,7 @@ def test_other_container_or_restart_restarts_soak(other):
     """The application was interrupted in between."""
     watch = after(look(0), look(5, **other))
 
-    assert (watch.since, watch.looks) == (NOON + FIVE, 1)
+    assert (watch.since, watch.observations) == (NOON + FIVE, 1)
 
 
 def test_soak_restarts_after_gap_between_observations():
@@ -113,7 +113,7 @@ def test_soak_is_signed_once_per_container_and_duration(world):
     store, ref = world.store(TierName.EXECUTION), ImageRef(repository="curated/hello", digest=DIGEST)
     short, long = (
         Soak(environment="staging", digest=DIGEST, container="c1", since=NOON, until=NOON + timedelta(seconds=asked),
-             looks=2, asked=asked)
+             observations=2, required_seconds=asked)
         for asked in (60, 120)
     )  # fmt: skip
 

@@ -24,9 +24,9 @@ def change(number, effect=Effect.REFUSED, gained=("own.rule: f",), lost=(), more
         subject=subject(number, **where),
         running=running,
         effect=effect,
-        gained=reasons_of(gained),
-        lost=reasons_of(lost),
-        more=more,
+        new_reasons=reasons_of(gained),
+        removed_reasons=reasons_of(lost),
+        omitted_reasons=more,
     )
 
 

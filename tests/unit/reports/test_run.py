@@ -422,7 +422,7 @@ def test_rescan_report_lists_images_and_totals_per_owner(make):
         rebuild=(Rebuild(base="curated/base/python", built_on=make.other, newest=make.other, findings=("CVE-1",)),),
     )
     lost = Unjudged(ref=result.ref, code="scanner.failed", message="it broke\nmend it")
-    report = rescanned(make, reported=(result,), concerned=group_by_application([result]), unjudged=(lost,))
+    report = rescanned(make, reported=(result,), applications=group_by_application([result]), unjudged=(lost,))
 
     first, second = rescan_rows(report)
     (owner,) = owner_rows(report)
@@ -441,7 +441,7 @@ def test_rescan_report_without_news_says_so(make):
     """An empty table would look like a missing report, and a long one counts omitted rows."""
     assert rescan_rows(rescanned(make)) == [{"image": "nothing to report", "verdict": "20 images rescanned"}]
     assert owner_rows(rescanned(make))[0]["application"] == "nothing to report"
-    many = rescanned(make, reported=(rescan_result(make),), more=7)
+    many = rescanned(make, reported=(rescan_result(make),), omitted=7)
     assert len(rescan_rows(many)) == 2 and rescan_rows(many)[-1]["image"] == "7 more"
 
 
@@ -450,10 +450,10 @@ def test_rescan_report_of_interrupted_run_says_so_first(make):
     report = rescanned(
         make,
         images=6,
-        without=1,
-        left=3,
+        images_without_packages=1,
+        images_not_rescanned=3,
         reported=(rescan_result(make),),
-        concerned=group_by_application([rescan_result(make)]),
+        applications=group_by_application([rescan_result(make)]),
     )
 
     first, second = rescan_rows(report)
@@ -466,22 +466,22 @@ def test_rescan_report_of_interrupted_run_says_so_first(make):
 
 def test_rescan_report_says_if_no_image_has_packages(make):
     """An interrupted run cannot say so."""
-    nowhere = rescanned(make, images=0, without=20, only=("opensll", "x"))
+    nowhere = rescanned(make, images=0, images_without_packages=20, packages=("opensll", "x"))
 
     none = "no curated image that can be pulled contains opensll, x"
     assert rescan_summary(nowhere) == rescan_rows(nowhere)[0]["verdict"] == none
     archived = rescan_summary(nowhere.model_copy(update={"archived": 2}))
     assert archived == f"{none}; 2 archived images not rescanned"
     assert "no curated image that can be pulled contains opensll" in rescan_page(nowhere)
-    assert rescan_summary(rescanned(make, only=("openssl",))).startswith("20 images with openssl in 10 s")
-    for other in ({"images": 1}, {"left": 1}, {"only": ()}):
+    assert rescan_summary(rescanned(make, packages=("openssl",))).startswith("20 images with openssl in 10 s")
+    for other in ({"images": 1}, {"images_not_rescanned": 1}, {"packages": ()}):
         assert "no curated image" not in rescan_summary(nowhere.model_copy(update=other))
 
 
 def test_rescan_report_marks_unrecorded_containers(make):
     """Somebody started such a container by hand."""
     result = rescan_result(make, running=("", "staging"))
-    report = rescanned(make, reported=(result,), concerned=group_by_application([result]))
+    report = rescanned(make, reported=(result,), applications=group_by_application([result]))
 
     assert rescan_rows(report)[0]["runs in"] == owner_rows(report)[0]["runs in"] == "unrecorded, staging"
 
@@ -490,7 +490,7 @@ def test_long_rescan_message_counts_omitted_lines(make, monkeypatch):
     """Nothing is omitted without notice."""
     monkeypatch.setattr("supply_chain.reports.rescan.MOST_REPORTED", 2)
     many = rescanned(
-        make, concerned=group_by_application(rescan_result(make, owner=f"team {number}") for number in range(5))
+        make, applications=group_by_application(rescan_result(make, owner=f"team {number}") for number in range(5))
     )
 
     assert rescan_message(many).splitlines()[2:] == ["team 1: hello: 0 exploited, 1 refused, 0 due", "and 3 more"]

@@ -325,7 +325,7 @@ async def test_environment_can_require_soak_in_other_environment(subject, make, 
     if seconds:
         until = make.noon + timedelta(seconds=seconds)
         statement = Soak(environment="acceptance", digest=CURATED.digest, container="c", since=make.noon, until=until,
-                         looks=2, asked=60)  # fmt: skip
+                         observations=2, required_seconds=60)  # fmt: skip
         subject.attach(KEEPS[Gate.DEPLOY][1], EXECUTION, SOAK, statement.predicate())
 
     verdict, facts = await subject.judge(Gate.DEPLOY)

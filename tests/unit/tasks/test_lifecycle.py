@@ -212,7 +212,7 @@ async def test_decision_with_a_key_is_signed_by_its_person_first(place, tmp_path
 @pytest.mark.parametrize("act", Act)
 async def test_lift_without_a_key_is_refused_if_only_signed_ones_count(place, world, act):
     """It would have no effect; a block and a hold make things safer."""
-    place.ports.workbench.lifting = "signed"
+    place.ports.workbench.lifting_decisions = "signed"
     decided = lifecycle.decide_step.fn(ref(1), act, "ann", "audit", place.ports)
 
     if act in (Act.BLOCK, Act.HOLD):
@@ -239,7 +239,7 @@ async def test_block_event_distinguishes_unknown_from_no_deployments(place, unre
     """An empty list would mean that nothing runs."""
     result = await lifecycle.decide_step.fn(ref(1), Act.BLOCK, "ann", "CVE-2026-1", place.ports)
 
-    assert "a record of shop" in result.unread
+    assert "a record of shop" in result.running_unknown
     assert [each[2]["running"] for each in place.events] == [None]
 
 

@@ -14,7 +14,7 @@ from supply_chain.errors import (
     ClusterRefused,
     ClusterUnavailable,
     EvidenceInvalid,
-    GateOvertaken,
+    GateSuperseded,
     SupplyChainError,
 )
 from supply_chain.evidence.published import CurrentVerdict
@@ -81,7 +81,7 @@ async def test_release_is_judged_by_curation() -> None:
     assert await verdicts.judge_intake_step.fn(CURATED, ports) is intake
 
 
-@pytest.mark.parametrize("error", [EvidenceInvalid, GateOvertaken, ClusterUnavailable])
+@pytest.mark.parametrize("error", [EvidenceInvalid, GateSuperseded, ClusterUnavailable])
 def test_deployments_are_renewed_although_one_cannot_be_judged(
     error: type[SupplyChainError], monkeypatch: pytest.MonkeyPatch
 ) -> None:

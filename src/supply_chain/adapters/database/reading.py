@@ -128,7 +128,7 @@ def _read_observations(connection: Connection, containers: Sequence[str]) -> dic
     observations: dict[str, dict[str, dict[str, Any]]] = {}
     for row in connection.execute(select(t.seen).where(t.seen.c.container.in_(containers)).order_by(t.seen.c.digest)):
         pods = {"workload": row.workload, "pods": json.loads(row.pods)} if row.cluster else {}
-        observations.setdefault(row.container, {})[row.digest] = {"seen": row.at, "healthy": row.healthy, **pods}
+        observations.setdefault(row.container, {})[row.digest] = {"observed_at": row.at, "healthy": row.healthy, **pods}
     return observations
 
 
@@ -155,7 +155,7 @@ def _read_other_containers(connection: Connection, digests: Iterable[str]) -> di
             {
                 "environment": "", "application": "", **of.get(row.container, {}), "container": row.container,
                 "name": row.name, "address": "", "host": "" if row.cluster else row.host, "since": row.at,
-                "seen": row.at, "healthy": row.healthy, "cluster": row.cluster, "namespace": row.namespace,
+                "observed_at": row.at, "healthy": row.healthy, "cluster": row.cluster, "namespace": row.namespace,
                 "workload": row.workload, "pods": json.loads(row.pods),
             }
         )  # fmt: skip

@@ -35,7 +35,7 @@ from supply_chain.adapters.docker.engine_reading import (
     read_listeners,
 )
 from supply_chain.adapters.files.free_space import require_space
-from supply_chain.errors import CheckNotMade, ContainerGone, EngineFailed, ImageNotFound, SettingInvalid
+from supply_chain.errors import CheckIncomplete, ContainerGone, EngineFailed, ImageNotFound, SettingInvalid
 from supply_chain.model.container import (
     LINES,
     OWNER,
@@ -252,11 +252,11 @@ class DockerEngine:
         return Logs(out, err, cut=out_cut or err_cut)
 
     def changes(self, container: str) -> tuple[Change, ...]:
-        """Return the paths that differ from the image; raise `CheckNotMade` if there are too many."""
+        """Return the paths that differ from the image; raise `CheckIncomplete` if there are too many."""
         with translate_errors(f"compare {_shorten(container)} with its image"):
             listed = self._answer(f"/containers/{quote(container)}/changes", MOST_CHANGES)
         if listed is None:
-            raise CheckNotMade(
+            raise CheckIncomplete(
                 f"{_shorten(container)} has changed more paths than can be looked at.\nLet it write less, and that "
                 "below the paths that its declaration makes writable."
             )
@@ -264,27 +264,27 @@ class DockerEngine:
         return drop_init(changes) if changes and self.inspect(container).profile.init else changes
 
     def processes(self, container: str) -> tuple[Process, ...]:
-        """Return the running processes; raise `CheckNotMade` if the engine's host cannot list them."""
+        """Return the running processes; raise `CheckIncomplete` if the engine's host cannot list them."""
         try:
             with translate_errors(f"list the processes of {_shorten(container)}"):
                 listed = self._answer(f"/containers/{quote(container)}/top?ps_args={quote(PS)}", MOST_PROCESSES)
         except EngineFailed as error:
-            raise CheckNotMade(
+            raise CheckIncomplete(
                 f"The processes of {_shorten(container)} cannot be listed: {error}\n"
                 "The engine's host needs the program ps (Debian's package procps)."
             ) from error
         if listed is None:
-            raise CheckNotMade(
+            raise CheckIncomplete(
                 f"{_shorten(container)} has more processes than can be looked at.\nLet it start fewer, with shorter "
                 "commands."
             )
         return _parse(listed, parse_processes, f"list of the processes of {_shorten(container)}")
 
     def listeners(self, container: str) -> tuple[Listener, ...]:
-        """Return the open sockets, as the port says; raise `CheckNotMade` if they cannot be read on this machine."""
+        """Return the open sockets, as the port says; raise `CheckIncomplete` if they cannot be read on this machine."""
         now = self.inspect(container)
         if not self.local:
-            raise CheckNotMade(
+            raise CheckIncomplete(
                 "The listening ports are read on the engine's own machine, and this engine is a remote one.\n"
                 "Run development where its engine runs, and give the engine as a unix:// address."
             )

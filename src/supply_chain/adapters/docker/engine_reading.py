@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal, get_args
 
-from supply_chain.errors import CheckNotMade
+from supply_chain.errors import CheckIncomplete
 from supply_chain.model.container import (
     LINES,
     LOG,
@@ -233,7 +233,7 @@ def read_listeners(container: Container, proc: Path = PROC) -> tuple[Listener, .
 
     They are read through the container's process on this machine, in tcp, udp, udplite, the same with 6, and sctp/eps
     of /proc/PID/net (proc(5)). To prove that the process belongs to the container, the container's address has to be
-    in that namespace. Raises `CheckNotMade`.
+    in that namespace. Raises `CheckIncomplete`.
     """
     net = proc / str(container.pid) / "net"
     try:
@@ -241,12 +241,12 @@ def read_listeners(container: Container, proc: Path = PROC) -> tuple[Listener, .
         sockets = [each for protocol in OPEN for each in parse_listeners(_read_sockets(net, protocol), protocol)]
         sockets += parse_endpoints(_read_rows(net / SCTP)) if (net / SCTP).exists() else ()
     except OSError as error:
-        raise CheckNotMade(
+        raise CheckIncomplete(
             f"The listening ports of {container.name} cannot be read: {error}\n"
             "The container has to run, and its engine on this machine, not in a virtual one."
         ) from error
     if not any(re.search(rf"\b{re.escape(a)}\b", addresses) for a in container.networks.values() if a):
-        raise CheckNotMade(
+        raise CheckIncomplete(
             f"Process {container.pid} is not {container.name} on this machine.\n"
             "Run development where its engine runs, not in another machine or namespace."
         )

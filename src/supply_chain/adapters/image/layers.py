@@ -48,7 +48,7 @@ from supply_chain.adapters.image.secret_forms import PEM, decode_texts, find_sec
 from supply_chain.adapters.image.streams import DOCUMENT, BoundedStream, BudgetedStream, ForwardStream
 from supply_chain.adapters.image.tar_entry import Entry
 from supply_chain.development.content import Contents
-from supply_chain.errors import CheckNotMade, ScannerFailed
+from supply_chain.errors import CheckIncomplete, ScannerFailed
 from supply_chain.evidence.examination import Examination
 from supply_chain.model.image import Digest, ImageRef, blobs_of, digest_of
 from supply_chain.model.manifest import Runtime
@@ -89,7 +89,7 @@ def read_contents(
 ) -> Contents | None:
     """Return the contents of an image; None if it has more than `most` bytes.
 
-    Raises `CheckNotMade` if the image cannot be read. Secrets in files for which `is_searched` returns true are left
+    Raises `CheckIncomplete` if the image cannot be read. Secrets in files for which `is_searched` returns true are left
     out; it is called only for files with a possible secret. So are Python files for which `is_read` returns true.
     Packages are compared with `sources`, and `PackageIndexUnavailable` is raised if that is not possible. `runtime` is
     what is declared for its containers: it can start other programs than the image's configuration does.
@@ -104,7 +104,7 @@ def read_contents(
         except _TooLarge:
             return None
         except UNREADABLE as error:
-            raise CheckNotMade(
+            raise CheckIncomplete(
                 f"The layers of {image} cannot be read: {type(error).__name__}: {error}\n"
                 "Build it again; if that does not help, look at what its base is made of."
             ) from error

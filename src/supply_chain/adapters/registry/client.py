@@ -14,7 +14,7 @@ from supply_chain.adapters.files.free_space import require_space
 from supply_chain.adapters.registry.http import Answer, BodyTooLarge, LargeBodyAnnounced, RegistryHttp
 from supply_chain.adapters.registry.referrer_lists import parse_referrers
 from supply_chain.concurrency import KeyedLock
-from supply_chain.errors import EvidenceFlooded, ImageDamaged, RegistryFailed
+from supply_chain.errors import ImageDamaged, RegistryFailed, TooManyReferrers
 from supply_chain.evidence.store import LOST, NotEvidence, Referrer
 from supply_chain.model.image import Descriptor, Digest, ImageRef, blobs_of, digest_of
 
@@ -172,7 +172,7 @@ class Registry:
         """Return all referrers of an image in its repository (OCI distribution 1.1, "Listing Referrers").
 
         A repository that does not exist has none. A registry without this endpoint raises an error. Raises
-        `EvidenceFlooded` for a list that is larger than `LARGEST_LIST`: whoever can push there can make it so.
+        `TooManyReferrers` for a list that is larger than `LARGEST_LIST`: whoever can push there can make it so.
         """
         referrers: list[Referrer] = []
         visited: set[str] = set()
@@ -183,7 +183,7 @@ class Registry:
             try:
                 answer = self.http.call("GET", path, accept=INDEX, missing=missing, most=left)
             except BodyTooLarge as error:
-                raise EvidenceFlooded(
+                raise TooManyReferrers(
                     f"The list of what is attached to {subject} is larger than {LARGEST_LIST // 1024 // 1024} MiB, and "
                     "no more is read.\nFind out who attached it, and let an administrator remove it; then run the step "
                     "again."

@@ -27,7 +27,7 @@ from supply_chain.adapters.image.python_sources import (
 )
 from supply_chain.adapters.process.command import Tool
 from supply_chain.adapters.tools.nosec import read_comments
-from supply_chain.errors import CheckNotMade, ToolTimedOut
+from supply_chain.errors import CheckIncomplete, ToolTimedOut
 from supply_chain.evidence.checks import Check, CheckResult
 from supply_chain.model.image import Interval
 from supply_chain.scratch import scratch
@@ -95,7 +95,7 @@ def scan_source(tool: Tool, context: Path, now: Callable[[], datetime]) -> Check
 
     A link gives a file its name too: `helper.py` may lead to a text that Python then imports.
     Files that bandit did not read fail, because nothing is known about them; so do sources that are too large, and
-    those that were not read within `LONGEST`. Compiled and packed Python files warn. Raises `CheckNotMade` if bandit
+    those that were not read within `LONGEST`. Compiled and packed Python files warn. Raises `CheckIncomplete` if bandit
     gives no answer.
     """
     started, end = now(), time.monotonic() + LONGEST
@@ -243,7 +243,7 @@ def _report(tool: Tool, directory: Path, files: list[str], timeout: float) -> Re
     except ToolTimedOut:
         return None
     if done.status not in (0, 1):  # 1: there are findings
-        raise CheckNotMade(
+        raise CheckIncomplete(
             f"bandit ended with status {done.status}: {done.stderr[-1000:].strip()}\n"
             "Check it with `cscm doctor`, and look at its output in the log."
         )
@@ -265,11 +265,11 @@ def _apply_comments(report: Report, directory: Path) -> Report:
 
 
 def parse_report(text: str) -> Report:
-    """Parse bandit's JSON; raise `CheckNotMade` if it cannot be read."""
+    """Parse bandit's JSON; raise `CheckIncomplete` if it cannot be read."""
     try:
         return Report.model_validate_json(text)
     except ValidationError as error:
-        raise CheckNotMade(
+        raise CheckIncomplete(
             f"bandit's report cannot be read: {error.errors()[0]['msg']}\nCheck its version with `cscm doctor`."
         ) from error
 

@@ -98,7 +98,7 @@ class Grype:
         document = _read(sbom)
         report = self._match(_remove_owners(sbom), sbom.digest, before)
         identified = (report.distribution or Distribution(name="")).model_copy(update={"codename": _codename(document)})
-        distribution = identified.model_copy(update={"known": bool(identified.name) and self.knows(identified)})
+        distribution = identified.model_copy(update={"in_database": bool(identified.name) and self.knows(identified)})
         findings = self._with_publications(report.findings)
         if self.database() != before:
             raise DatabaseUnusable(

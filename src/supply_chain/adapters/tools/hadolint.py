@@ -12,7 +12,7 @@ from typing import Literal
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from supply_chain.adapters.process.command import Tool
-from supply_chain.errors import CheckNotMade
+from supply_chain.errors import CheckIncomplete
 from supply_chain.evidence.checks import Check, CheckResult
 from supply_chain.model.image import Interval
 from supply_chain.model.tier import BASES
@@ -66,7 +66,7 @@ _FINDINGS = TypeAdapter(list[_Finding])
 def lint_dockerfile(tool: Tool, dockerfile: Path, now: Callable[[], datetime]) -> CheckResult:
     """Check a Dockerfile with hadolint's rules: errors and warnings fail, the rest warns.
 
-    A file that is not a Dockerfile fails. Raises `CheckNotMade` if hadolint gives no answer.
+    A file that is not a Dockerfile fails. Raises `CheckIncomplete` if hadolint gives no answer.
     """
     started = now()
     with scratch("hadolint") as work:
@@ -80,7 +80,7 @@ def lint_dockerfile(tool: Tool, dockerfile: Path, now: Callable[[], datetime]) -
             read.write_text(changed, encoding="utf-8")
         done = tool.run(*options, read, timeout=TIMEOUT, check=False, memory=MEMORY)
     if done.status != 0:
-        raise CheckNotMade(
+        raise CheckIncomplete(
             f"hadolint ended with status {done.status}: {done.stderr[-1000:].strip()}\n"
             f"Check that {dockerfile} can be read and that `cscm doctor` finds hadolint."
         )
@@ -126,12 +126,12 @@ def list_lint_tools(tool: Tool) -> dict[str, str]:
 def parse_report(report: str, dockerfile: str) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
     """Return sentences (passed, warned, failed) from hadolint's JSON about a Dockerfile's text.
 
-    Raises `CheckNotMade` if the report cannot be read.
+    Raises `CheckIncomplete` if the report cannot be read.
     """
     try:
         findings = _FINDINGS.validate_json(report)
     except ValidationError as error:
-        raise CheckNotMade(
+        raise CheckIncomplete(
             f"hadolint's report cannot be read: {error.errors()[0]['msg']}\nCheck its version with `cscm doctor`."
         ) from error
     lines = dockerfile.splitlines()

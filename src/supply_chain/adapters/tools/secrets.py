@@ -19,7 +19,7 @@ from supply_chain.adapters.files.selection import PORTION, describe_files, list_
 from supply_chain.adapters.image.secret_forms import decode_texts, find_binary_keys, find_secret_patterns
 from supply_chain.adapters.process.command import Tool
 from supply_chain.adapters.tools.secret_readings import read_otherwise
-from supply_chain.errors import CheckNotMade
+from supply_chain.errors import CheckIncomplete
 from supply_chain.evidence.checks import Check, CheckResult
 from supply_chain.model.image import Interval
 from supply_chain.scratch import scratch
@@ -131,7 +131,7 @@ def find_secrets(
 
     `others` are files outside the context that say how to build, by their paths relative to it. A finding that a
     comment declares harmless (`pragma: allowlist secret`) warns, and so do files that were not read. Findings are never
-    sent anywhere to be verified. Raises `CheckNotMade` if detect-secrets gives no answer.
+    sent anywhere to be verified. Raises `CheckIncomplete` if detect-secrets gives no answer.
     """
     started = now()
     with scratch("secrets") as work:
@@ -252,8 +252,8 @@ def _list_readings(content: bytes) -> Iterator[str]:
 def _write_batches(work: Path, files: Iterable[tuple[str, bytes]]) -> Iterator[dict[str, str]]:
     """Write every text reading of the files in UTF-8, which detect-secrets reads, and yield copy → file in batches.
 
-    The copies of a batch are removed before those of the next are written. Raises `CheckNotMade` after `LONGEST`, or if
-    the reserve of free space would be used.
+    The copies of a batch are removed before those of the next are written. Raises `CheckIncomplete` after `LONGEST`, or
+    if the reserve of free space would be used.
     """
     copies, size, end = dict[str, str](), 0, time.monotonic() + LONGEST
     for number, (file, content) in enumerate(files):
@@ -265,12 +265,12 @@ def _write_batches(work: Path, files: Iterable[tuple[str, bytes]]) -> Iterator[d
                         (work / copy).unlink()
                     copies, size = {}, 0
                 if time.monotonic() > end:
-                    raise CheckNotMade(
+                    raise CheckIncomplete(
                         f"The search for secrets was ended after {LONGEST / 60:.0f} min.\n"
                         "Remove files that are not built, or name them in the ignore file."
                     )
                 if shortage := find_shortage(work):
-                    raise CheckNotMade(f"The search for secrets was ended: {shortage}")
+                    raise CheckIncomplete(f"The search for secrets was ended: {shortage}")
                 copy = f"{number}-{reading}{ending}"
                 size += (work / copy).write_bytes(text.encode())
                 copies[copy] = file
@@ -314,7 +314,7 @@ class SecretSearch:
         return list_secret_tools(self.tool)
 
     def kinds(self, text: str) -> tuple[str, ...]:
-        """Return the kinds of secrets that the text seems to contain; raise `CheckNotMade`."""
+        """Return the kinds of secrets that the text seems to contain; raise `CheckIncomplete`."""
         if not text.strip():
             return ()
         with scratch("secrets") as work:
@@ -340,7 +340,7 @@ def _scan(tool: Tool, work: Path, files: Sequence[str], *options: str) -> str:
     arguments = ("--cores", CORES, "scan", "--no-verify", "--all-files", *EVERY_FILE, *options, *files)
     done = tool.run(*arguments, cwd=work, timeout=TIMEOUT, check=False, memory=MEMORY)
     if done.status != 0:
-        raise CheckNotMade(
+        raise CheckIncomplete(
             f"detect-secrets ended with status {done.status}: {done.stderr[-1000:].strip()}\n"
             "Check it with `cscm doctor`, and look at its output in the log."
         )
@@ -348,11 +348,11 @@ def _scan(tool: Tool, work: Path, files: Sequence[str], *options: str) -> str:
 
 
 def parse_places(report: str) -> Places:
-    """Return what detect-secrets reports; raise `CheckNotMade` if the report cannot be read."""
+    """Return what detect-secrets reports; raise `CheckIncomplete` if the report cannot be read."""
     try:
         results = _Report.model_validate_json(report).results
     except ValidationError as error:
-        raise CheckNotMade(
+        raise CheckIncomplete(
             f"detect-secrets' report cannot be read: {error.errors()[0]['msg']}\nCheck its version with `cscm doctor`."
         ) from error
     places = Places()

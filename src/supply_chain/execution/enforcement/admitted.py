@@ -33,7 +33,7 @@ from supply_chain.model.tier import CURATED, Gate, curated_repository, verdict_r
 OTHER_KEYS = ("environment", REPOSITORIES, LAPSED_IMAGES, COLLECTOR, PROGRAM)
 """Keys of the ConfigMap whose values are not lists of admitted images."""
 ENDED = "verdict.ended"
-"""The code in `lapsing` for an admission that expired."""
+"""The code in `tolerated_refusals` for an admission that expired."""
 ATTEMPTS = 10
 """How often a write is tried while others write."""
 LONGEST = 200
@@ -205,10 +205,10 @@ def read_admitted(place: EnforcedNamespace, ports: AdmissionPorts) -> AdmittedIm
     return admitted.with_collector(ports.collector(place.collector)) if place.collector else admitted
 
 
-def admission_note(current: CurrentVerdict, lapsing: Collection[str], is_deployed: Callable[[], bool]) -> str | None:
+def admission_note(current: CurrentVerdict, tolerated: Collection[str], is_deployed: Callable[[], bool]) -> str | None:
     """Return an empty note for an image that is admitted, a note for one whose verdict lapsed, and None for others.
 
-    A verdict lapses when it refuses for `lapsing` reasons only: time passed, and nobody decided against the image. An
+    A verdict lapses when it refuses for `tolerated` reasons only: time passed, and nobody decided against the image. An
     admission that expired counts as a refusal for `verdict.ended`. The image stays admitted where it should run, so
     that its pods can move to another node.
     """
@@ -216,7 +216,7 @@ def admission_note(current: CurrentVerdict, lapsing: Collection[str], is_deploye
         return ""
     verdict, own = current.verdict, current.verdict.cscm
     codes = [ENDED] if verdict.passed else sorted(verdict.codes)
-    if not codes or not set(codes) <= set(lapsing) or not is_deployed():
+    if not codes or not set(codes) <= set(tolerated) or not is_deployed():
         return None
     if verdict.passed:
         return f"expired {own.expires:%F %T} UTC"
@@ -231,7 +231,7 @@ def _note(
     except VerdictMissing:
         return None
     curated = ref.moved_to(curated_repository(ref.application))
-    return admission_note(current, place.lapsing, lambda: curated in deployed(place.environment))
+    return admission_note(current, place.tolerated_refusals, lambda: curated in deployed(place.environment))
 
 
 def _write(

@@ -360,7 +360,7 @@ class EnforcementStatus(Model):
     admitted: int = Field(description="how many images may run")
     deviations: tuple[Deviation, ...]
     would_refuse: tuple[Unadmitted, ...] = Field(description="what is there and `deny` would refuse")
-    not_asked: str = Field(
+    unchecked_policy: str = Field(
         default="", description="the policy of Kyverno, which may refuse more; empty: `would_refuse` is all"
     )
 
@@ -374,8 +374,8 @@ class EnforcementStatus(Model):
         mode += f"{pluralize(self.admitted, 'image')} admitted"
         lines = list_remedies(((f"  {each.code}: {each.fact}", each.remedy) for each in self.deviations), "      ")
         refused = [f"  deny would refuse {each}" for each in self.would_refuse]
-        not_asked = [f"  deny may refuse more: Kyverno was not asked, which judges by {self.not_asked}"]
-        return "\n".join([mode, *lines, *refused, *(not_asked if self.not_asked else ())])
+        not_asked = [f"  deny may refuse more: Kyverno was not asked, which judges by {self.unchecked_policy}"]
+        return "\n".join([mode, *lines, *refused, *(not_asked if self.unchecked_policy else ())])
 
 
 def read_status(
@@ -405,7 +405,7 @@ def read_status(
             *(_find_bypassed(unadmitted) if place.mode is Mode.DENY else ()),
         ),
         would_refuse=(*unadmitted, *find_insecure(workloads, place, stored, cluster)),
-        not_asked=verifying,
+        unchecked_policy=verifying,
     )
 
 

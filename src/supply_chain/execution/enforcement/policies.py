@@ -68,7 +68,7 @@ class EnforcedNamespace:
     environment: str
     namespace: str
     mode: Mode
-    lapsing: frozenset[str] = frozenset()
+    tolerated_refusals: frozenset[str] = frozenset()
     """Reasons of a refusal that come with time alone; an image that should run stays admitted despite them."""
     parameters: str = ""
     """The name of the ConfigMap with its admitted images; empty: nothing is installed."""

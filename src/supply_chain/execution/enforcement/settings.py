@@ -23,7 +23,7 @@ class EnforcementSettings(Model):
     """How the cluster enforces what the deploy gate admits."""
 
     mode: Mode = Field(description="what happens to a pod with another image")
-    lapsing: tuple[str, ...] = Field(
+    tolerated_refusals: tuple[str, ...] = Field(
         default=("scan.old", "verdict.ended"),
         description="refusals despite which what should run stays admitted; verdict.ended: an admission expired",
     )

@@ -46,7 +46,7 @@ class CollectedItem(Model):
 class Uncollected(Model):
     """What was not collected."""
 
-    what: str
+    item: str
     why: str
 
 
@@ -57,7 +57,7 @@ class Collection:
     pods: tuple[IsolatedPod, ...]
     files: tuple[tuple[CollectedItem, bytes], ...]
     uncollected: tuple[Uncollected, ...] = ()
-    openings: tuple[str, ...] = ()
+    allowing_policies: tuple[str, ...] = ()
     """Network policies of others that still let traffic through to the pods or from them."""
 
 
@@ -100,7 +100,7 @@ class Room:
         """Return a file of the bundle; why not, if it would leave less than `reserved` bytes for others."""
         left = max(0, self.left - reserved)
         if len(content) > left:
-            return Uncollected(what=name, why=f"it has {len(content)} bytes, and {left} are left")
+            return Uncollected(item=name, why=f"it has {len(content)} bytes, and {left} are left")
         self.left -= len(content)
         return make_item(name, content, self.now())
 

@@ -47,7 +47,9 @@ class IsolationRecord(Model):
     since: AwareDatetime = Field(description="the time of the event")
     isolated: AwareDatetime = Field(description="when all traffic was denied")
     pods: tuple[IsolatedPod, ...]
-    openings: tuple[str, ...] = Field(description="network policies of others that let traffic through nevertheless")
+    allowing_policies: tuple[str, ...] = Field(
+        description="network policies of others that let traffic through nevertheless"
+    )
     items: tuple[CollectedItem, ...] = Field(description="the files in the bundle")
     uncollected: tuple[Uncollected, ...]
     bundle: SealedBundle
@@ -64,9 +66,9 @@ class IsolationRecord(Model):
         lines = (
             f"{self.application} in {self.environment} is isolated (case {self.id}): "
             f"{pluralize(len(self.pods), 'pod')}, {self.seconds:.1f} s after the event",
-            *(f"traffic is still allowed: {each}" for each in self.openings),
+            *(f"traffic is still allowed: {each}" for each in self.allowing_policies),
             f"collected: {pluralize(len(self.items), 'file')}, sealed as {self.bundle.referrer}",
-            *(f"not collected: {each.what}: {each.why}" for each in self.uncollected),
+            *(f"not collected: {each.item}: {each.why}" for each in self.uncollected),
             str(self.recovery or "not recovered yet"),
         )
         return "\n".join(lines)

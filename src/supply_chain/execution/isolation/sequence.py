@@ -129,7 +129,7 @@ def preserve(case: Case, ports: IsolationPorts) -> IsolationRecord:
     record = IsolationRecord(
         **case.model_dump(exclude={"stage"}),
         pods=collection.pods,
-        openings=collection.openings,
+        allowing_policies=collection.allowing_policies,
         items=tuple(item for item, _ in collection.files),
         uncollected=collection.uncollected,
         bundle=bundle,

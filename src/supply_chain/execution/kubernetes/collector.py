@@ -156,7 +156,7 @@ class Collector:
                 obstacle = first_line(error)
             except ValueError as error:
                 obstacle = f"the collector ended ({_explain(state)}), and {error}"
-        return Uncollected(what=f"processes and changed files of {subject.path}", why=obstacle)
+        return Uncollected(item=f"processes and changed files of {subject.path}", why=obstacle)
 
 
 def list_subjects(pod: Document) -> Iterator[Subject]:
@@ -176,10 +176,10 @@ def describe_gaps(path: str, collected: Collected) -> Iterator[Uncollected]:
     """Yield what the collector named and did not read, each kind with its number and the first one. Pure."""
     if collected.unread:
         first, why = next(iter(collected.unread.items()))
-        yield Uncollected(what=f"{len(collected.unread)} paths of {path}, such as {first[:LONGEST]}", why=why)
+        yield Uncollected(item=f"{len(collected.unread)} paths of {path}, such as {first[:LONGEST]}", why=why)
     if missing := collected.missing:
         what = f"contents of {len(missing)} changed files of {path}, such as {missing[0][:LONGEST]}"
-        yield Uncollected(what=what, why="they are above the limit `contents`; the list has their digests")
+        yield Uncollected(item=what, why="they are above the limit `contents`; the list has their digests")
 
 
 def to_json(document: object) -> bytes:

@@ -77,7 +77,7 @@ class Foreign:
         name = document["metadata"]["name"]
         if (kind.name, name) in applied:
             return False
-        if f"{kind.name}/{name}" in self.environment.others:
+        if f"{kind.name}/{name}" in self.environment.ignored_objects:
             return f"{kind.name}/{name}" in OWN_BINDINGS and not gives_own_role(document, self.identity)
         return kind is not NETWORK_POLICIES or allows_traffic(document["spec"])
 

@@ -118,12 +118,14 @@ class KubernetesIsolator:
         pods = [pod for pod in own if not is_ending(pod)]
         ending = [pod["metadata"]["name"] for pod in own if is_ending(pod)]
         items = [*self._collect(cluster, name, pods)]
-        items += [Uncollected(what=f"pods/{each}", why="it is ending") for each in ending]
+        items += [Uncollected(item=f"pods/{each}", why="it is ending") for each in ending]
         return Collection(
             pods=tuple(map(_describe, pods)),
             files=tuple(each for each in items if not isinstance(each, Uncollected)),
             uncollected=tuple(each for each in items if isinstance(each, Uncollected)),
-            openings=tuple(find_openings(cluster.list(NETWORK_POLICIES, namespace), {QUARANTINE: name})),
+            allowing_policies=tuple(
+                find_allowing_policies(cluster.list(NETWORK_POLICIES, namespace), {QUARANTINE: name})
+            ),
         )
 
     def _policy(self, name: str, selector: Mapping[str, str], annotations: Mapping[str, str] | None = None) -> Document:
@@ -190,7 +192,7 @@ class KubernetesIsolator:
             where = pod["metadata"]["name"], status["name"]
             yield self._read_log(cluster, *where, room.left // len(logs), previous=previous)
             if previous and status.get("restartCount", 0) > 1:
-                yield Uncollected(what=f"earlier logs of pods/{'/'.join(where)}", why="a node keeps only the last one")
+                yield Uncollected(item=f"earlier logs of pods/{'/'.join(where)}", why="a node keeps only the last one")
 
     def _read_inside(
         self, cluster: Cluster, name: str, pods: Sequence[Document]
@@ -198,11 +200,11 @@ class KubernetesIsolator:
         """Yield the path of each container, and what the collector read in it, or why it did not."""
         settings, what = self.environment.response.collector, "processes and changed files"
         if settings is None:
-            return [("", Uncollected(what=what, why="the environment names no collector (`response.collector`)"))]
+            return [("", Uncollected(item=what, why="the environment names no collector (`response.collector`)"))]
         try:
             image = self.find_collector(settings.image)
         except (*UNREADABLE, BaseMissing) as error:
-            return [("", Uncollected(what=what, why=first_line(error)))]
+            return [("", Uncollected(item=what, why=first_line(error)))]
         collector = Collector(
             cluster, self.environment.namespace, {QUARANTINE: name}, image, settings, self.wait, self.clock
         )  # fmt: skip
@@ -227,7 +229,7 @@ class KubernetesIsolator:
         try:
             content = cluster.logs(self.environment.namespace, pod, container, LINES, previous=previous).encode()
         except ClusterRefused as error:
-            return Uncollected(what=path, why=first_line(error))
+            return Uncollected(item=path, why=first_line(error))
         truncated = len(content) > most or content.count(b"\n") >= LINES
         return make_item(path, content[max(0, len(content) - most) :], self.now(), truncated=truncated)
 
@@ -244,7 +246,7 @@ def read_case(policy: Document) -> Case | None:
     return None
 
 
-def find_openings(policies: Sequence[Document], labels: Mapping[str, str]) -> Iterator[str]:
+def find_allowing_policies(policies: Sequence[Document], labels: Mapping[str, str]) -> Iterator[str]:
     """Yield the network policies that let traffic through to pods with these labels, or from them. Pure."""
     for policy in policies:
         spec = policy["spec"]

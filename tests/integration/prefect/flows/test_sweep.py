@@ -14,7 +14,7 @@ from flows.sweep import sweep
 from orchestration import locks
 from orchestration.locks import HOLDERS, Holder, run_lock
 from supply_chain import scratch
-from supply_chain.errors import EngineUnavailable, PartFailed
+from supply_chain.errors import ComponentFailed, EngineUnavailable
 
 
 @pytest.fixture
@@ -87,7 +87,7 @@ async def test_failed_cleanup_of_one_application_does_not_stop_others(swept, mon
 
     ports = SimpleNamespace(remove_traces=remove)
     monkeypatch.setattr(DevelopmentPorts, "aload", AsyncMock(return_value=ports))
-    with pytest.raises(PartFailed) as caught:
+    with pytest.raises(ComponentFailed) as caught:
         await sweep()
 
     assert swept == [names[1]]

@@ -13,7 +13,7 @@ from prefect.states import Completed, Failed, Pending, Running, Scheduled
 
 from orchestration import source_pushes, waiting_runs
 from orchestration.source_pushes import find_later_push, find_replaced
-from supply_chain.errors import EventNotTaken
+from supply_chain.errors import EventRejected
 from supply_chain.reports.daily import UNDER_WAY
 from tests.support.builders import NOON
 from tests.support.present import present
@@ -70,7 +70,7 @@ def test_push_without_its_deployment_says_what_to_do(machine, monkeypatch):
     """The project was not registered since the update; Prefect's own error has no text."""
     monkeypatch.setattr(source_pushes, "BUILD_PUSH", "nothing/of-this-name")
 
-    with pytest.raises(EventNotTaken, match=r"cscm register(.|\n)*cscm chain /shop/hello --revision aaa"):
+    with pytest.raises(EventRejected, match=r"cscm register(.|\n)*cscm chain /shop/hello --revision aaa"):
         source_pushes.schedule_chain(Path(PATH), "a" * 40, REF, "web", NOON)
 
 

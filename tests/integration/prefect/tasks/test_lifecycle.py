@@ -32,6 +32,6 @@ async def test_retries_of_block_emit_one_event_and_other_runs_another(place, mac
     place.archive = better
     first, second = await run(), await run()
 
-    assert (first.changed, first.moved, second.moved) == (False, (digest(1),), ())
+    assert (first.changed, first.archived_or_restored, second.archived_or_restored) == (False, (digest(1),), ())
     one, tried_again, other = place.numbers
     assert isinstance(one, UUID) and one == tried_again != other

@@ -47,7 +47,7 @@ async def test_soak_is_signed_and_reported_once(observe, world):
 
     ((name, ref, payload),) = events
     assert (name, str(ref)) == ("deployment.soaked", f"curated/hello@{DIGEST}")
-    assert payload == {"environment": "staging", "seconds": 600, "looks": 3}
+    assert payload == {"environment": "staging", "seconds": 600, "observations": 3}
     statement = last_soak(
         world.store(TierName.EXECUTION).verified(WHERE, TierName.EXECUTION, SOAK), "staging", DIGEST, "c1"
     )

@@ -17,7 +17,7 @@ from supply_chain.adapters.aws.accounts import (
     queue_policy,
     read_keys,
 )
-from supply_chain.errors import DeclarationInvalid, PartFailed
+from supply_chain.errors import ComponentFailed, DeclarationInvalid
 from supply_chain.model.tier import JUDGE, TierName
 
 POLICIES = Path(__file__).parents[4] / "deployments" / "iam"
@@ -214,7 +214,7 @@ def test_missing_or_damaged_root_key_is_reported_without_its_secret(tmp_path, te
     if text:
         file.write_text(text)
 
-    with pytest.raises(PartFailed, match="cscm down") as caught:
+    with pytest.raises(ComponentFailed, match="cscm down") as caught:
         emulator_root(file, "us-east-1")
 
     assert "topsecret" not in str(caught.value)

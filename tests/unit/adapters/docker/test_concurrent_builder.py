@@ -7,7 +7,7 @@ import pytest
 
 from supply_chain.adapters.docker.concurrent_builder import ConcurrentBuilder
 from supply_chain.adapters.process.cancellation import cancellation
-from supply_chain.errors import BuildFailed, Cancelled, CheckNotMade
+from supply_chain.errors import BuildFailed, Cancelled, CheckIncomplete
 
 IMAGE: Any = "image"
 
@@ -42,7 +42,7 @@ def test_error_of_work_does_not_fail_the_build():
     """The step that needs the result does the work again and meets the error itself."""
 
     def work():
-        raise CheckNotMade("no answer\ntry again")
+        raise CheckIncomplete("no answer\ntry again")
 
     assert ConcurrentBuilder(Builder(lambda *orders: orders), work).build(IMAGE) == (IMAGE,)
 

@@ -36,7 +36,7 @@ from supply_chain.adapters.docker.engine_reading import (
 from supply_chain.adapters.files import free_space
 from supply_chain.errors import (
     AccessDenied,
-    CheckNotMade,
+    CheckIncomplete,
     ContainerGone,
     DiskFull,
     EngineFailed,
@@ -307,7 +307,7 @@ def test_listeners_include_udp_sockets_without_peer(tmp_path):
     assert found == (*parse_listeners(TCP), *own, Listener(address="::", port=5354, protocol="udp"))
     assert read_listeners(container, tmp_path) == (*parse_listeners(TCP[:3]), *own)
     (net / "udp").unlink()
-    with pytest.raises(CheckNotMade, match="udp"):
+    with pytest.raises(CheckIncomplete, match="udp"):
         read_listeners(container, tmp_path)
 
 
@@ -349,7 +349,7 @@ def test_listeners_of_refuses_process_of_another_host(tmp_path):
     (net / "fib_trie").write_text("  |-- 172.18.0.22\n")
     container = parse_container({**INSPECTED, "State": {**INSPECTED["State"], "Pid": 4, "Status": "running"}})
 
-    with pytest.raises(CheckNotMade):
+    with pytest.raises(CheckIncomplete):
         read_listeners(container, tmp_path)
 
     (net / "fib_trie").write_text("  |-- 172.18.0.2\n")
@@ -358,7 +358,7 @@ def test_listeners_of_refuses_process_of_another_host(tmp_path):
 
 def test_listeners_of_refuses_container_without_process(tmp_path):
     """A container without a local process has not been checked, so the check must not pass."""
-    with pytest.raises(CheckNotMade):
+    with pytest.raises(CheckIncomplete):
         read_listeners(parse_container(INSPECTED), tmp_path)
 
 
@@ -466,7 +466,7 @@ def test_changes_stops_reading_at_its_bound(answering):
     parts = itertools.chain([b"[" + CHANGE], itertools.repeat(b"," + CHANGE * 1000, 3000), [b"]"])
     engine, sent = answering(parts)
 
-    with pytest.raises(CheckNotMade, match="more paths than can be looked at"):
+    with pytest.raises(CheckIncomplete, match="more paths than can be looked at"):
         engine.changes("c")
     assert len(sent) < 3000
 
@@ -509,7 +509,7 @@ def test_processes_stops_reading_at_its_bound(answering):
     parts = [b'{"Processes": [', *itertools.repeat(row, 2 * MOST_PROCESSES // len(row)), PROCESS, b"]}"]
     engine, sent = answering(parts)
 
-    with pytest.raises(CheckNotMade, match="more processes than can be looked at"):
+    with pytest.raises(CheckIncomplete, match="more processes than can be looked at"):
         engine.processes("c")
     assert len(sent) < len(parts)
 
@@ -517,8 +517,8 @@ def test_processes_stops_reading_at_its_bound(answering):
 @pytest.mark.parametrize(
     ("status", "answer", "error"),
     [
-        (404, b'{"message": "No such container: c"}', CheckNotMade),
-        (500, b'{"message": "ps: not found"}', CheckNotMade),
+        (404, b'{"message": "No such container: c"}', CheckIncomplete),
+        (500, b'{"message": "ps: not found"}', CheckIncomplete),
         (200, b"[", EngineFailed),
     ],
     ids=["gone", "without ps", "cut off"],

@@ -38,7 +38,7 @@ from supply_chain.adapters.process.command import Tool
 from supply_chain.adapters.tools import secrets
 from supply_chain.adapters.tools.bandit import ReadSources, SourceScan
 from supply_chain.adapters.tools.secrets import LARGEST, SearchedFiles, SecretSearch, find_secrets
-from supply_chain.errors import Cancelled, CheckNotMade, DiskFull, PackageIndexUnavailable, ScannerFailed
+from supply_chain.errors import Cancelled, CheckIncomplete, DiskFull, PackageIndexUnavailable, ScannerFailed
 from tests.support.content import Content
 from tests.support.debian_archive import ArchivePackage, MemoryArchive
 from tests.support.memory_engine import MemoryEngine
@@ -257,14 +257,14 @@ def test_decompression_bomb_is_not_unpacked(monkeypatch):
     header.size = 1 << 30
 
     assert read_contents(engine(huge.tobuf() + b"\0" * 1024), "image", MIB) is None
-    with pytest.raises(CheckNotMade, match="a header of"):
+    with pytest.raises(CheckIncomplete, match="a header of"):
         read_contents(engine(header.tobuf() + b"\0" * 1024), "image", MIB)
 
 
 def test_too_many_files_with_more_rights_are_an_error(monkeypatch):
     """No ordinary image comes near the limit."""
     monkeypatch.setattr(privileged_files, "MOST_LISTED", 3)
-    with pytest.raises(CheckNotMade, match="more than 3 files that"):
+    with pytest.raises(CheckIncomplete, match="more than 3 files that"):
         read_contents(engine(layer(*(entry(f"{n}", 0o4755) for n in range(4)))), "image", MIB)
 
 
@@ -319,7 +319,7 @@ def test_contents_state_whether_the_user_is_root(accounts, is_root):
 )
 def test_unreadable_image_raises_check_not_made(broken):
     """A layer that was not read may contain anything."""
-    with pytest.raises(CheckNotMade, match="cannot be read"):
+    with pytest.raises(CheckIncomplete, match="cannot be read"):
         read_contents(broken, "image", MIB)
 
 
@@ -329,7 +329,7 @@ def test_any_layer_content_is_read_or_raises_check_not_made(content, wrapped):
     start = SU.tobuf() if wrapped else b""
     try:
         read_contents(engine(start + content, kind="tar"), "image", MIB)
-    except CheckNotMade:
+    except CheckIncomplete:
         return
 
 
@@ -727,7 +727,7 @@ def test_layer_with_global_path_header_is_refused():
     """Python applies global headers to every file, and container engines ignore them."""
     header = tarfile.TarInfo.create_pax_global_header({"path": "elsewhere"})
 
-    with pytest.raises(CheckNotMade, match="global headers"):
+    with pytest.raises(CheckIncomplete, match="global headers"):
         read_contents(engine(header + layer(SU)), "image", MIB)
     assert list(rights(tarfile.TarInfo.create_pax_global_header({"comment": "x"}) + layer(SU))) == ["/bin/su"]
 
@@ -1069,7 +1069,7 @@ def test_reading_beyond_its_time_budget_fails(tmp_path, monkeypatch):
     archive = saved(tmp_path, image)
     monkeypatch.setattr(image_budget, "MAX_SECONDS", -1)
 
-    with pytest.raises(CheckNotMade, match="minutes of processor time"):
+    with pytest.raises(CheckIncomplete, match="minutes of processor time"):
         read_contents(engine(image), "image", MIB)
     with pytest.raises(ScannerFailed, match="minutes of processor time"):
         examine_image(*shelf(image))
@@ -1253,7 +1253,7 @@ GNU_SETUID = header("usr/bin/su", magic=b"ustar  \0")
 )  # fmt: skip
 def test_layer_that_engines_read_differently_is_refused(unpacked):
     """Go's archive/tar reads another file from these layers, such as `usr/bin/su` with more rights."""
-    with pytest.raises(CheckNotMade, match="LayerInvalid"):
+    with pytest.raises(CheckIncomplete, match="LayerInvalid"):
         read_contents(engine(unpacked + bytes(1024)), "image", MIB)
 
 

@@ -22,12 +22,12 @@ from supply_chain.concurrency import map_concurrently
 from supply_chain.errors import (
     AccessDenied,
     DiskFull,
-    EvidenceFlooded,
     EvidenceInvalid,
     ImageDamaged,
     ImageNotFound,
     RegistryFailed,
     RegistryUnavailable,
+    TooManyReferrers,
 )
 from supply_chain.evidence.store import NotEvidence
 from supply_chain.model.image import Descriptor, ImageRef
@@ -372,7 +372,7 @@ def test_list_of_referrers_that_is_too_large_is_flooded(server, monkeypatch, pag
     server.page = page
     monkeypatch.setattr(module, "LARGEST_LIST", 6000)
 
-    with pytest.raises(EvidenceFlooded, match="attached to dev/hello"):
+    with pytest.raises(TooManyReferrers, match="attached to dev/hello"):
         registry.referrers(REF)
 
 
@@ -674,7 +674,7 @@ def test_response_beyond_its_limit_is_an_error(name):
     """Reading stops at the limit, whatever size was announced, and the content is not skipped as junk."""
     body = Endless()
 
-    with pytest.raises(EvidenceFlooded if name == "referrers" else (RegistryFailed, ImageDamaged)):
+    with pytest.raises(TooManyReferrers if name == "referrers" else (RegistryFailed, ImageDamaged)):
         CALLS[name](client(lambda request: httpx.Response(200, stream=body)))
     assert body.taken < 100
 

@@ -24,7 +24,7 @@ from supply_chain.adapters.tools.bandit import (
     scan_source,
 )
 from supply_chain.development.review import apply_reviews
-from supply_chain.errors import CheckNotMade
+from supply_chain.errors import CheckIncomplete
 from supply_chain.evidence.checks import Check, Outcome
 from supply_chain.model.manifest import Review
 
@@ -138,7 +138,7 @@ def test_scan_source_fails_for_comment_about_something_else(tmp_path: Path, line
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"results": []}', "Traceback"])
 def test_unreadable_report_raises_check_not_made(text: str):
     """Such a report is neither a pass nor a failure."""
-    with pytest.raises(CheckNotMade, match="bandit's report"):
+    with pytest.raises(CheckIncomplete, match="bandit's report"):
         parse_report(text)
 
 
@@ -346,7 +346,7 @@ def test_scan_source_raises_check_not_made_if_bandit_crashes(tmp_path: Path):
     crashing.write_text("#!/bin/sh\necho broken >&2\nexit 2\n")
     crashing.chmod(0o755)
 
-    with pytest.raises(CheckNotMade, match="status 2: broken"):
+    with pytest.raises(CheckIncomplete, match="status 2: broken"):
         scan_source(Tool("bandit", crashing, "1"), tmp_path, now)
 
 
@@ -355,7 +355,7 @@ def test_scan_source_limits_memory_of_bandit(program, tmp_path: Path):
     asks = "for _ in $(seq 100); do [ $(ulimit -d) = unlimited ] || break; sleep 0.02; done; ulimit -d >&2; exit 3"
     (tmp_path / "app.py").write_text("")
 
-    with pytest.raises(CheckNotMade, match=str(2 * 1024**2)):  # KiB
+    with pytest.raises(CheckIncomplete, match=str(2 * 1024**2)):  # KiB
         scan_source(program("bandit").does(asks), tmp_path, now)
 
 

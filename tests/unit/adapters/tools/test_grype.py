@@ -145,7 +145,7 @@ def test_report_says_whether_database_knows_the_distribution(grype):
 
     found = scanner.scan(sbom).distribution
 
-    assert found == Distribution(name="debian", version="12", codename="bookworm", known=False)
+    assert found == Distribution(name="debian", version="12", codename="bookworm", in_database=False)
     assert asked == [found]
 
 
@@ -172,4 +172,4 @@ def test_report_without_distribution_counts_as_unknown(grype):
     """The database is not asked."""
     scanner, _ = grype(stdout=json.dumps({**REPORT, "distro": {"name": "", "version": "", "idLike": None}}))
 
-    assert scanner.scan(SBOM).distribution == Distribution(name="", known=False)
+    assert scanner.scan(SBOM).distribution == Distribution(name="", in_database=False)

@@ -11,7 +11,7 @@ import pytest
 
 from supply_chain.adapters.process.command import Tool
 from supply_chain.adapters.tools.hadolint import EXEC, LINT_VERSION, _use_shell_form, lint_dockerfile, parse_report
-from supply_chain.errors import CheckNotMade
+from supply_chain.errors import CheckIncomplete
 from supply_chain.evidence.checks import Check, Outcome
 
 HADOLINT = Tool("hadolint", Path(sys.executable).parent / "hadolint", "2")
@@ -131,7 +131,7 @@ def test_other_comment_and_known_shell_are_not_reported(line: str):
 @pytest.mark.parametrize("report", ["", "{}", "[{}]", '[{"code": "DL1"}]', "hadolint: cannot"])
 def test_unreadable_report_raises_check_not_made(report: str):
     """Such a report is neither a pass nor a failure."""
-    with pytest.raises(CheckNotMade, match="hadolint's report"):
+    with pytest.raises(CheckIncomplete, match="hadolint's report"):
         parse_report(report, "FROM scratch\n")
 
 
@@ -168,7 +168,7 @@ def test_configuration_of_application_is_ignored(tmp_path: Path, monkeypatch: py
 
 def test_missing_dockerfile_raises_check_not_made(tmp_path: Path):
     """hadolint fails, so nothing was checked."""
-    with pytest.raises(CheckNotMade, match="hadolint ended with status"):
+    with pytest.raises(CheckIncomplete, match="hadolint ended with status"):
         lint_dockerfile(HADOLINT, tmp_path / "Dockerfile", now)
 
 
@@ -177,7 +177,7 @@ def test_memory_of_hadolint_is_limited(program, tmp_path: Path):
     asks = "for _ in $(seq 100); do [ $(ulimit -d) = unlimited ] || break; sleep 0.02; done; ulimit -d >&2; exit 3"
     (tmp_path / "Dockerfile").write_text("FROM scratch\n")
 
-    with pytest.raises(CheckNotMade, match=str(1024**2)):  # KiB
+    with pytest.raises(CheckIncomplete, match=str(1024**2)):  # KiB
         lint_dockerfile(program("hadolint").does(asks), tmp_path / "Dockerfile", now)
 
 

@@ -21,7 +21,7 @@ from supply_chain.adapters.tools.secrets import (
     list_secret_tools,
     parse_places,
 )
-from supply_chain.errors import CheckNotMade
+from supply_chain.errors import CheckIncomplete
 from supply_chain.evidence.checks import Check, Outcome
 
 DETECT = Tool("detect-secrets", Path(sys.executable).parent / "detect-secrets", "1")
@@ -273,7 +273,7 @@ def test_search_keeps_a_reserve_of_free_space(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr("supply_chain.adapters.files.free_space.RESERVE", 2**62)
     (tmp_path / "app.py").write_text("")
 
-    with pytest.raises(CheckNotMade, match=r"was ended: Only \d+ MiB are free"):
+    with pytest.raises(CheckIncomplete, match=r"was ended: Only \d+ MiB are free"):
         find_secrets(DETECT, tmp_path, now)
 
 
@@ -282,7 +282,7 @@ def test_search_ends_after_the_longest_time(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr("supply_chain.adapters.tools.secrets.LONGEST", -60.0)
     (tmp_path / "app.py").write_text("")
 
-    with pytest.raises(CheckNotMade, match="was ended after"):
+    with pytest.raises(CheckIncomplete, match="was ended after"):
         find_secrets(DETECT, tmp_path, now)
 
 
@@ -425,7 +425,7 @@ def test_places_in_merges_findings_of_one_line():
 @pytest.mark.parametrize("report", ["", "[]", "{}", '{"results": []}'])
 def test_unreadable_report_raises_check_not_made(report: str):
     """Such a report is neither a pass nor a failure."""
-    with pytest.raises(CheckNotMade, match="detect-secrets' report"):
+    with pytest.raises(CheckIncomplete, match="detect-secrets' report"):
         parse_places(report)
 
 
@@ -453,7 +453,7 @@ def test_detect_secrets_uses_two_processes_on_every_host(program, tmp_path: Path
     for name in ("app.py", "other.py"):
         (context / name).write_text("")
 
-    with pytest.raises(CheckNotMade, match="--cores 2 scan"):
+    with pytest.raises(CheckIncomplete, match="--cores 2 scan"):
         find_secrets(program("detect-secrets").does('echo "$*" >&2; exit 3'), context, now)
     assert find_secrets(DETECT, context, now).passed == ("detect-secrets read 2 files",)
 
@@ -463,5 +463,5 @@ def test_memory_of_detect_secrets_is_limited(program, tmp_path: Path):
     asks = "for _ in $(seq 100); do [ $(ulimit -d) = unlimited ] || break; sleep 0.02; done; ulimit -d >&2; exit 3"
     (tmp_path / "app.py").write_text("")
 
-    with pytest.raises(CheckNotMade, match=str(2 * 1024**2)):  # KiB
+    with pytest.raises(CheckIncomplete, match=str(2 * 1024**2)):  # KiB
         find_secrets(program("detect-secrets").does(asks), tmp_path, now)

@@ -189,7 +189,7 @@ def test_policy_decides_whether_expired_admission_counts(cluster, world, lapsing
     cluster.judge(CURATED, expires=NOON + timedelta(seconds=5))
     world.now = NOON + timedelta(minutes=1)
 
-    publish_all(replace(STAGING, lapsing=frozenset(lapsing)), cluster.ports)
+    publish_all(replace(STAGING, tolerated_refusals=frozenset(lapsing)), cluster.ports)
 
     assert bool(cluster.admitted()) is admitted
 

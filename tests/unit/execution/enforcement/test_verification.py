@@ -279,9 +279,11 @@ def test_status_says_that_kyverno_was_not_asked_what_it_would_refuse(world, clus
 
     status = enforcement.status()
 
-    assert (status.would_refuse, status.not_asked) == ((), "cscm-verdicts-staging")
+    assert (status.would_refuse, status.unchecked_policy) == ((), "cscm-verdicts-staging")
     assert str(status).endswith(
         "\n  deny may refuse more: Kyverno was not asked, which judges by cscm-verdicts-staging"
     )
     alone = replace(enforcement, place=place(mode, verification=None))
-    assert alone.status().not_asked == "" and "Kyverno" not in str(alone.status().model_copy(update={"deviations": ()}))
+    assert alone.status().unchecked_policy == "" and "Kyverno" not in str(
+        alone.status().model_copy(update={"deviations": ()})
+    )

@@ -67,8 +67,8 @@ def seal(world: World, kms: MemoryKms) -> Seal:
         ]
         record = IsolationRecord(
             id=case, environment="production", application="hello", digest=REF.digest, by="ann", reason="odd",
-            since=NOON, isolated=NOON, pods=(), openings=(), items=tuple(item for item, _ in items), uncollected=(),
-            bundle=bundle, custody=tuple(custody), at=NOON + timedelta(seconds=9),
+            since=NOON, isolated=NOON, pods=(), allowing_policies=(), items=tuple(item for item, _ in items),
+            uncollected=(), bundle=bundle, custody=tuple(custody), at=NOON + timedelta(seconds=9),
         ).model_copy(update=changes)  # fmt: skip
         if sign:
             publish(world, record)

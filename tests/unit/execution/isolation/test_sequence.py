@@ -29,7 +29,7 @@ from supply_chain.execution.isolation.collection import unseal
 from supply_chain.execution.isolation.sequence import list_deployed
 from supply_chain.execution.isolation.settings import RecoveryMode
 from supply_chain.execution.kubernetes.cluster import DEPLOYMENTS, EVENTS, NETWORK_POLICIES, PODS
-from supply_chain.execution.kubernetes.isolator import CASE, LABELS, MOST, KubernetesIsolator, find_openings
+from supply_chain.execution.kubernetes.isolator import CASE, LABELS, MOST, KubernetesIsolator, find_allowing_policies
 from supply_chain.execution.kubernetes.target import KubernetesTarget
 from supply_chain.execution.records import read_isolations
 from supply_chain.model.container import QUARANTINE
@@ -161,7 +161,7 @@ def test_record_names_time_pods_items_and_custody(isolation, cluster, two):
 
     assert record.digest == two[1].digest and record.since == NOON < record.isolated
     assert record.seconds == (record.isolated - NOON).total_seconds() > 0
-    assert len(record.pods) == 2 and record.openings == ()
+    assert len(record.pods) == 2 and record.allowing_policies == ()
     assert [str(each.why) for each in record.uncollected] == [
         "the environment names no collector (`response.collector`)"
     ]
@@ -342,7 +342,7 @@ def test_what_is_too_large_is_truncated_or_left_out_and_named(isolation, cluster
     logs = [each for each in record.items if each.name.endswith(".log")]
     assert [each.truncated for each in logs] == [True, True] and sum(each.size for each in record.items) <= MOST
     assert isolation.opened(record)
-    assert "events.json" in {each.what for each in record.uncollected}
+    assert "events.json" in {each.item for each in record.uncollected}
     with tarfile.open(fileobj=io.BytesIO(isolation.opened(record))) as archive:
         assert present(archive.extractfile(logs[0].name)).read().endswith(b"end")
 
@@ -362,7 +362,7 @@ def test_log_of_ended_container_is_collected(isolation, cluster, two, restarts):
     previous = {f"pods/{first}/application.previous.log": b"before\n"}
     assert {name: each for name, each in logs.items() if "previous" in name} == (previous if restarts else {})
     lost = f"earlier logs of pods/{first}/application"
-    assert (lost in {each.what for each in record.uncollected}) is (restarts == 2)
+    assert (lost in {each.item for each in record.uncollected}) is (restarts == 2)
 
 
 def test_policy_of_others_that_lets_traffic_through_is_named(isolation, cluster, two):
@@ -374,7 +374,9 @@ def test_policy_of_others_that_lets_traffic_through_is_named(isolation, cluster,
 
     record = isolation.run()
 
-    assert record.openings == ("NetworkPolicy all",) and "traffic is still allowed: NetworkPolicy all" in str(record)
+    assert record.allowing_policies == ("NetworkPolicy all",) and "traffic is still allowed: NetworkPolicy all" in str(
+        record
+    )
 
 
 @pytest.mark.parametrize(
@@ -396,7 +398,7 @@ def test_opening_is_found_by_expressions_of_its_selector(expression, found):
     """A selector of labels that a pod lacks selects it too."""
     policy = {"metadata": {"name": "p"}, "spec": {"podSelector": {"matchExpressions": [expression]}, "egress": [{}]}}
 
-    assert bool(list(find_openings([policy], {"a": "1"}))) is found
+    assert bool(list(find_allowing_policies([policy], {"a": "1"}))) is found
 
 
 @pytest.mark.parametrize("mode", RecoveryMode)
@@ -518,7 +520,7 @@ def test_pod_that_is_ending_is_named_as_uncollected(isolation, cluster, two):
     record = isolation.run()
 
     assert name not in {each.name for each in record.pods} and len(record.pods) == 1
-    assert ("it is ending", f"pods/{name}") in {(each.why, each.what) for each in record.uncollected}
+    assert ("it is ending", f"pods/{name}") in {(each.why, each.item) for each in record.uncollected}
 
 
 def test_failed_deployment_of_rollback_is_not_tried_with_older_images(isolation, monkeypatch):

@@ -204,7 +204,7 @@ def test_collector_that_does_not_finish_is_named_with_the_reason(
 
     record = isolation.run()
 
-    assert ["application" in each.what for each in record.uncollected] == [True] * 2
+    assert ["application" in each.item for each in record.uncollected] == [True] * 2
     assert all(expected in each.why for each in record.uncollected), whys(record)
     assert record.recovery and "deployment.json" in opened(isolation, record)
 
@@ -259,7 +259,7 @@ def test_collector_that_may_not_be_used_is_not_started(
 
     record = isolation.run()
 
-    assert [(each.what, each.why) for each in record.uncollected] == [
+    assert [(each.item, each.why) for each in record.uncollected] == [
         ("processes and changed files", str(error.args[0]).split("\n")[0])
     ]
     assert not any(each.startswith("add ") for each in cluster.applied)
@@ -289,7 +289,7 @@ def test_what_was_not_read_is_named_with_its_number(isolation: Isolation, cluste
     record = isolation.run()
 
     path = f"pods/{pod}/application"
-    assert [(each.what, each.why) for each in record.uncollected if path in each.what] == [
+    assert [(each.item, each.why) for each in record.uncollected if path in each.item] == [
         (f"2 paths of {path}, such as /z{'y' * 198}", "denied"),
         (
             f"contents of 2 changed files of {path}, such as /a{'x' * 198}",
@@ -309,16 +309,16 @@ def test_contents_leave_room_for_logs(isolation: Isolation, cluster: MemoryClust
 
     sizes = [each.size for each in record.items]
     assert sizes.count(15_000) == 2 and sum(sizes) <= 100_000 and sizes.count(40_000) <= 1
-    assert "files/" in next(each.what for each in record.uncollected if " bytes, and " in each.why)
+    assert "files/" in next(each.item for each in record.uncollected if " bytes, and " in each.why)
 
 
 def test_room_counts_what_is_reserved_for_others() -> None:
     """A file that fits exactly is added."""
     room = Room(10, lambda: NOON)
 
-    assert room.add("a", b"12345", reserved=6) == Uncollected(what="a", why="it has 5 bytes, and 4 are left")
+    assert room.add("a", b"12345", reserved=6) == Uncollected(item="a", why="it has 5 bytes, and 4 are left")
     assert not isinstance(room.add("a", b"12345", reserved=5), Uncollected)
-    assert room.add("b", b"1", reserved=6) == Uncollected(what="b", why="it has 1 bytes, and 0 are left")
+    assert room.add("b", b"1", reserved=6) == Uncollected(item="b", why="it has 1 bytes, and 0 are left")
     assert not isinstance(room.add("b", b"12345"), Uncollected) and room.left == 0
 
 

@@ -57,8 +57,8 @@ def test_policy_that_only_denies_is_not_reported(harness, cluster, deployed):
 def test_objects_that_environment_names_are_not_reported(harness, cluster, deployed):
     """Whatever they are."""
     add(cluster, INGRESSES, "shop", spec={})
-    others = (*harness.target.environment.others, "Ingress/shop")
-    environment = harness.target.environment.model_copy(update={"others": others})
+    others = (*harness.target.environment.ignored_objects, "Ingress/shop")
+    environment = harness.target.environment.model_copy(update={"ignored_objects": others})
 
     assert len(harness.target.monitor([deployed])) == 2
     assert len(replace(harness.target, environment=environment).monitor([deployed])) == 1

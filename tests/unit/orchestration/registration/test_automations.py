@@ -13,7 +13,7 @@ trigger:
   match: {prefect.resource.id: prefect.flow-run.*}
   match_related: {prefect.resource.id: [a, b]}
   within: 600
-notify: {about: "{{ event.resource.name }}", what: a run failed, remedy: read it}
+notify: {about: "{{ event.resource.name }}", summary: a run failed, remedy: read it}
 """
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from orchestration import pagination
 from orchestration.registration import declared_deployments, deploy, forget_undeclared, registered_deployments
-from supply_chain.errors import PartFailed, SettingInvalid
+from supply_chain.errors import ComponentFailed, SettingInvalid
 
 ONE = "deployments: [{name: a, entrypoint: 'flows.chain:chain'}]"
 
@@ -103,7 +103,7 @@ def test_deploy_fails_if_prefect_did_not_register_deployment(project, status, re
     messages: list[str] = []
 
     if fails:
-        with pytest.raises(PartFailed, match=f"(?s){fails}"):
+        with pytest.raises(ComponentFailed, match=f"(?s){fails}"):
             deploy(project, [str(script)], {"OF_THE_SERVER": "here"}, server, messages.append)
     else:
         deploy(project, [str(script)], {}, server, messages.append)

@@ -15,7 +15,7 @@ from prefect.states import Completed, Pending, Running, Scheduled, Suspended
 from orchestration import registration
 from orchestration.registration import ensure_abandoned, ensure_queues
 from orchestration.registration.abandoned_runs import abandoned_run_automations
-from supply_chain.errors import PartFailed, SettingInvalid
+from supply_chain.errors import ComponentFailed, SettingInvalid
 from tests.support.present import present
 
 DECLARED = """
@@ -78,7 +78,7 @@ def test_unknown_work_pool_is_an_error_with_command_to_create_it(ask, pool, tmp_
     named = f"\n  - {{work_pool: {{name: {pool}}}}}\n  - {{work_pool: {{name: zz-nobodys}}}}"
     (tmp_path / "prefect.yaml").write_text(DECLARED.replace(" []", named))
 
-    with pytest.raises(PartFailed, match=r"'zz-nobodys', which the server(.|\n)*work-pool create zz-nobodys"):
+    with pytest.raises(ComponentFailed, match=r"'zz-nobodys', which the server(.|\n)*work-pool create zz-nobodys"):
         ensure_queues(tmp_path, ask)
 
     assert "pushes" not in queues(ask, pool)
