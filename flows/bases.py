@@ -13,7 +13,7 @@ from orchestration.run_states import complete_refused
 from orchestration.steps import in_thread, wait_for_all
 from supply_chain.development.bases import CuratedBases
 from supply_chain.errors import BaseMissing
-from supply_chain.model.image import CuratedImage, ImageRef
+from supply_chain.model.image import ImageRef, ReleasedImage
 from supply_chain.model.tier import BASES
 from supply_chain.policy.outcome import Refused
 
@@ -55,7 +55,7 @@ async def _build(directory: Path, force: bool) -> ImageRef | Refused:
     result = await chain(path=str(directory), force=force)
     if isinstance(result, Refused):
         return result
-    assert isinstance(result, CuratedImage)  # a base is not deployed
+    assert isinstance(result, ReleasedImage)  # a base is not deployed
     return result.ref
 
 

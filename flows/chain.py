@@ -29,7 +29,7 @@ from orchestration.steps import alongside
 from orchestration.waiting_runs import SOON, can_wait, release_slot
 from supply_chain.errors import LockBusy, SettingInvalid
 from supply_chain.execution.deployment import Deployment
-from supply_chain.model.image import CuratedImage
+from supply_chain.model.image import ReleasedImage
 from supply_chain.model.manifest import Base, Service
 from supply_chain.policy.outcome import Refused
 from supply_chain.promotion.freeze import PromotionFreeze
@@ -48,7 +48,7 @@ async def chain(
     ref: str = "",
     pushed: str = "",
     team: str = "",
-) -> CuratedImage | Deployment | Refused | PromotionFreeze | None:
+) -> ReleasedImage | Deployment | Refused | PromotionFreeze | None:
     """Take an application from its source to a monitored container; a base image is released and not deployed.
 
     Args:
@@ -83,7 +83,7 @@ async def chain(
 
 async def _chain(
     path: str, revision: str | None, environment: str | None, force: bool, by_event: bool
-) -> CuratedImage | Deployment | Refused | PromotionFreeze:
+) -> ReleasedImage | Deployment | Refused | PromotionFreeze:
     candidate = await build(path=path, revision=revision, force=force)
     if isinstance(candidate, Refused):
         return complete_refused(candidate)

@@ -11,7 +11,7 @@ from orchestration.run_report import RunReporter, report_run
 from orchestration.run_states import complete_refused
 from orchestration.steps import in_thread
 from supply_chain.fleet.find import find
-from supply_chain.model.image import CuratedImage
+from supply_chain.model.image import ReleasedImage
 from supply_chain.model.tier import OFFERED
 from supply_chain.policy.facts import IntakeFacts
 from supply_chain.policy.outcome import Admitted, Refused
@@ -24,7 +24,7 @@ from tasks.store import store_step
 
 
 @flow(name="curate", flow_run_name=by_image)
-async def curate(image: str, force: bool = False) -> CuratedImage | Refused:
+async def curate(image: str, force: bool = False) -> ReleasedImage | Refused:
     """Judge an offered image at the intake gate, then store, encrypt, scan, judge again and sign it.
 
     Args:
@@ -44,7 +44,7 @@ async def curate(image: str, force: bool = False) -> CuratedImage | Refused:
 
 async def _release(
     verdict: Admitted[IntakeFacts], ports: CurationPorts, reporter: RunReporter, force: bool
-) -> CuratedImage | Refused:
+) -> ReleasedImage | Refused:
     manifest = verdict.provenance.manifest
     reporter.add(owner=manifest.owner)
     stored = await reporter.step(

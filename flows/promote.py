@@ -29,7 +29,7 @@ from supply_chain.evidence.personal_decision import Words
 from supply_chain.execution.deployment import Deployment
 from supply_chain.execution.environment import Environment
 from supply_chain.fleet.find import find, find_stored
-from supply_chain.model.image import CuratedImage, ImageRef
+from supply_chain.model.image import ImageRef, ReleasedImage
 from supply_chain.model.tier import CURATED, OFFERED
 from supply_chain.policy.outcome import Refused
 from supply_chain.promotion.coalescing import EVIDENCE_WAIT
@@ -45,7 +45,7 @@ CHAIN_WAIT = 2 * 3600
 @flow(name="promote", flow_run_name=by_image)
 async def promote(
     image: str, after: str | None = None, newest: bool = False, followed: bool = False
-) -> CuratedImage | Deployment | Refused | PlannedPromotion | PromotionFreeze:
+) -> ReleasedImage | Deployment | Refused | PlannedPromotion | PromotionFreeze:
     """Promote one image through its next gate: an offered image to curation, a curated one to its next environment.
 
     If there is nothing to do, the run ends as Unneeded with the reason, for example after a repeated or late event.
@@ -65,7 +65,7 @@ async def promote(
 
 async def _to_curation(
     image: str, newest: bool, followed: bool
-) -> CuratedImage | Refused | PlannedPromotion | PromotionFreeze:
+) -> ReleasedImage | Refused | PlannedPromotion | PromotionFreeze:
     ports = await CurationPorts.aload()
     ref = await in_thread(find, image, OFFERED, ports.repositories)
     if not await _await_evidence(ref, ports, followed):
@@ -100,7 +100,7 @@ async def _await_evidence(ref: ImageRef, ports: CurationPorts, followed: bool) -
 
 async def _curate(
     ref: ImageRef, newest: bool, ports: CurationPorts
-) -> CuratedImage | Refused | PlannedPromotion | PromotionFreeze:
+) -> ReleasedImage | Refused | PlannedPromotion | PromotionFreeze:
     async with run_lock(lock_name(LockKind.CURATE, ref.application)):
         promotion = await plan_curation_step(ref, ports, newest=newest)  # an earlier holder may have decided
         if not promotion.to:

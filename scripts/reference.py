@@ -59,7 +59,7 @@ from supply_chain.lifecycle.apply import Applied
 from supply_chain.lifecycle.decisions import DecisionResult
 from supply_chain.lifecycle.plan import Plan
 from supply_chain.lifecycle.rules import Examples, Rules
-from supply_chain.model.image import Candidate, CuratedImage, ImageRef
+from supply_chain.model.image import Candidate, ImageRef, ReleasedImage
 from supply_chain.model.manifest import FILE, MANIFEST
 from supply_chain.policy.documents import PolicyDocument
 from supply_chain.policy.explanation import GateExplanation
@@ -175,9 +175,9 @@ class DeadMessage(Message):
 
 
 PRINTED: dict[str, list[type[BaseModel]]] = {
-    "chain": [Deployment, CuratedImage, Refused],
+    "chain": [Deployment, ReleasedImage, Refused],
     "build": [Candidate],
-    "curate": [CuratedImage, Refused],
+    "curate": [ReleasedImage, Refused],
     "deploy": [Deployment, Refused],
     "break-glass": [Deployment, Refused],
     "check": [Preflight],

@@ -7,7 +7,7 @@ from orchestration.clock import now
 from orchestration.events import emit
 from orchestration.steps import step
 from supply_chain.curation.sign import sign
-from supply_chain.model.image import CuratedImage, ScannedImage
+from supply_chain.model.image import ReleasedImage, ScannedImage
 from supply_chain.policy.facts import ReleaseFacts
 from supply_chain.policy.outcome import Admitted
 
@@ -15,7 +15,7 @@ from supply_chain.policy.outcome import Admitted
 @step("sign", tags=["signer"])
 def sign_step(
     scanned: ScannedImage, admitted: Admitted[ReleaseFacts], ports: CurationPorts, force: bool
-) -> CuratedImage:
+) -> ReleasedImage:
     """Sign with the tier's KMS key; verify with its public key alone."""
     curated = sign(scanned, admitted, ports.cosign, ports.evidence, now, force=force)
     if curated.proven is None:

@@ -200,13 +200,13 @@ deny contains result("placement.not-declared", message, "add the environment to 
 	message := sprintf("%s is not among its environments", [image.environment.name])
 }
 
-deny contains result("tests.not-shown", message, "name a test runner as test.command") if {
+deny contains result("tests.report-missing", message, "name a test runner as test.command") if {
 	image.environment.test_report
 	not image.checks.tests_reported
 	message := sprintf("%s requires a report that shows tests", [image.environment.name])
 }
 
-warn contains result("tests.no-report", "it is not shown that anything was tested", "") if {
+warn contains result("tests.not-reported", "no test runner's report shows that tests ran", "") if {
 	image.checks.tests
 	not image.checks.tests_reported
 }

@@ -12,7 +12,7 @@ from supply_chain.fleet.exposure import RescanReport
 from supply_chain.fleet.preview import PolicyPreview
 from supply_chain.lifecycle.apply import Applied
 from supply_chain.lifecycle.plan import Plan
-from supply_chain.model.image import Candidate, CuratedImage
+from supply_chain.model.image import Candidate, ReleasedImage
 from supply_chain.policy.explanation import GateExplanation
 from supply_chain.reports import (
     applied_lines,
@@ -47,8 +47,8 @@ def _render_approval(approval: Approval) -> str:
 
 
 @render.register(Candidate)
-@render.register(CuratedImage)
-def _render_reference(image: Candidate | CuratedImage) -> str:
+@render.register(ReleasedImage)
+def _render_reference(image: Candidate | ReleasedImage) -> str:
     return str(image.ref)
 
 

@@ -66,7 +66,7 @@ def check(which: Check, *, at: datetime = NOON, **changes: Any) -> CheckResult:
     outcomes = {"passed", "failed", "warned"} & changes.keys()
     values: dict[str, Any] = {} if outcomes else {"passed": ("it is well",)}
     if which is Check.TESTS:
-        values["details"] = {TESTED: {"shown": True, "by": "pytest", "ran": 3}}
+        values["details"] = {TESTED: {"proven": True, "by": "pytest", "ran": 3}}
     return CheckResult(check=which, interval=interval, **{**values, **changes})
 
 

@@ -20,9 +20,9 @@ from supply_chain.execution.environment import DockerEnvironment
 from supply_chain.model.image import (
     BuiltImage,
     Candidate,
-    CuratedImage,
     EncryptedImage,
     ImageRef,
+    ReleasedImage,
     ScannedImage,
     StoredImage,
 )
@@ -94,7 +94,7 @@ def release(
 
 def deployment(
     ref: ImageRef,
-    curated: CuratedImage,
+    curated: ReleasedImage,
     facts: DeployFacts,
     admitted: Admitted[DeployFacts],
     earlier: Admitted[ReleaseFacts],
@@ -113,7 +113,7 @@ def tasks(
     candidate: Candidate,
     stored: StoredImage,
     scanned: ScannedImage,
-    curated: CuratedImage,
+    curated: ReleasedImage,
     earlier: Admitted[IntakeFacts],
     place: DockerEnvironment,
     world: Any,

@@ -11,7 +11,7 @@ from supply_chain.errors import SignatureFailed
 from supply_chain.evidence.reading import proof
 from supply_chain.evidence.statement import SIGNATURE
 from supply_chain.evidence.store import EvidenceStore
-from supply_chain.model.image import CuratedImage, ImageRef, ScannedImage
+from supply_chain.model.image import ImageRef, ReleasedImage, ScannedImage
 from supply_chain.model.tier import TierName
 from supply_chain.policy.facts import ReleaseFacts
 from supply_chain.policy.outcome import Admitted
@@ -44,7 +44,7 @@ def sign(
     now: Callable[[], datetime],
     *,
     force: bool = False,
-) -> CuratedImage:
+) -> ReleasedImage:
     """Sign a scanned image that the release gate admitted, verify it with the public key alone, and record the verdict.
 
     An image with a signature that verifies is not signed again unless `force` is true.
@@ -61,7 +61,7 @@ def sign(
     if not is_signed:
         signer.sign_image(ref)
         signer.verify_image(ref, key)
-    return CuratedImage(
+    return ReleasedImage(
         ref=ref,
         tag=stored.tag,
         source=stored.source,

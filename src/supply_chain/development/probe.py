@@ -279,7 +279,7 @@ def _add_test_findings(findings: Findings, command: str, seconds: float, tested:
         counted_tests = f", {tested.ran} tests by {tested.by}" if tested.proven else ""
         findings.passed.append(f"`{command}` ended with status 0 after {seconds:.1f} s{counted_tests}")
         if not tested.proven:
-            findings.warned.append(f"It is not shown that anything was tested: {tested.why} ({TESTS_UNPROVEN}).")
+            findings.warned.append(f"No report shows that tests ran: {tested.why} ({TESTS_UNPROVEN}).")
 
 
 def _spec(

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from supply_chain.evidence.checks import CheckResult
-from supply_chain.model.manifest import Review
+from supply_chain.model.manifest import ReviewedFindings
 
 
-def apply_reviews(result: CheckResult, reviews: Iterable[Review]) -> CheckResult:
+def apply_reviews(result: CheckResult, reviews: Iterable[ReviewedFindings]) -> CheckResult:
     """Return the result with each failure at a reviewed place as a warning that gives the reason.
 
     A reviewed place where the check finds nothing is a warning too: the line has moved, or the finding is gone.

@@ -22,12 +22,12 @@ class Tested:
     failed: str = ""
     """Why the run counts as failed although it ended with status 0; empty otherwise."""
     why: str = ""
-    """Why it is not shown that tests ran."""
+    """Why no report proves that tests ran."""
 
     @property
     def details(self) -> dict[str, Any]:
         """Values for the details of the check's result."""
-        return {"shown": self.proven, "by": self.by, "ran": self.ran}
+        return {"proven": self.proven, "by": self.by, "ran": self.ran}
 
 
 def judge_tests(

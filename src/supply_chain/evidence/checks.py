@@ -50,7 +50,7 @@ class About:
 
 TESTED = "tested"
 """The detail of the check `tests` with the number of tests that ran and what shows it."""
-TESTS_UNPROVEN = "tests.not-shown"
+TESTS_UNPROVEN = "tests.report-missing"
 """The code for a test run without proof that it tested anything."""
 
 EVERY: tuple[Literal["service", "base"], ...] = ("service", "base")
@@ -124,7 +124,7 @@ class CheckResult(Model):
         return (
             self.check is Check.TESTS
             and isinstance(tested, dict)
-            and tested.get("shown") is True
+            and tested.get("proven") is True
             and not self.empty
             and not self.failed
         )

@@ -137,9 +137,9 @@ class Environment(Model):
         "with a key of their own",
     )
     approvers: int = Field(default=1, ge=1, le=10, description="with approval: signed, how many people have to approve")
-    tests: Literal["shown", "any"] = Field(
-        default="any",
-        description="shown: only images with a test runner's report that tests ran",
+    test_report: Literal["required", "optional"] = Field(
+        default="optional",
+        description="whether a test runner's report has to show that tests ran",
     )
 
     @model_validator(mode="after")
@@ -192,7 +192,7 @@ class Environment(Model):
             approval=self.requires_approval,
             signed_approvals=self.signed_approvals,
             soak=self._required_soak(read),
-            test_report=self.tests == "shown",
+            test_report=self.test_report == "required",
         )
 
     def _required_soak(self, read: Callable[[str], Environment]) -> RequiredSoak | None:

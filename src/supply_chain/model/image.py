@@ -317,7 +317,7 @@ class ScannedImage(Provable):
     report: Digest = Field(description="of the signed statement that holds the findings")
 
 
-class CuratedImage(Provable):
+class ReleasedImage(Provable):
     """An image that curation admitted, signed and verified again."""
 
     ref: ImageRef

@@ -334,7 +334,7 @@ Place = Annotated[str, StringConstraints(pattern=r"^[^\x00:]+:[1-9][0-9]*$", max
 """`file:line`, as a check reports it."""
 
 
-class Review(Model):
+class ReviewedFindings(Model):
     """Findings that a person reviewed and found harmless, in code that cannot be marked itself."""
 
     check: Literal["secrets", "source", "content"] = Field(description="the check that finds them")
@@ -356,7 +356,9 @@ class Common(Model):
     classification: Classification = Classification.INTERNAL
     build: Build = Build()
     limits: Limits = Limits()
-    reviewed: tuple[Review, ...] = Field(default=(), max_length=64, description="findings that count only as warnings")
+    reviewed: tuple[ReviewedFindings, ...] = Field(
+        default=(), max_length=64, description="findings that count only as warnings"
+    )
 
 
 class Service(Common):

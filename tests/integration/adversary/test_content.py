@@ -274,9 +274,9 @@ def test_fake_test_output_is_refused_where_test_reports_are_required(bases: None
     """Elsewhere it is a warning, because the chain cannot know every test runner."""
     source = application("printer", {"Dockerfile": PRINTER})
     declaration = source / "supply-chain.yaml"
-    with placed("shown", ["printer"], {"tests": "shown"}):
+    with placed("shown", ["printer"], {"test_report": "required"}):
         text = declaration.read_text().replace("[/subject, status-0]", "[/usr/bin/python3, -c, print('12 passed')]")
         declaration.write_text(text.replace("environments: [", "environments: [shown, "))
         ran = cscm("chain", str(source), "--json")
 
-    assert ran.reasons() == {"tests.not-shown"}
+    assert ran.reasons() == {"tests.report-missing"}

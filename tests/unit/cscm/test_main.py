@@ -20,13 +20,13 @@ from cscm.main import MODULES, main
 from cscm.session import STEPS, use_prefect
 from supply_chain.errors import RegistryUnavailable
 from supply_chain.execution.observation import Deviation, Observation
-from supply_chain.model.image import CuratedImage, ImageRef, Source
+from supply_chain.model.image import ImageRef, ReleasedImage, Source
 from supply_chain.model.manifest import json_schema
 from supply_chain.model.tier import Gate
 from supply_chain.policy.outcome import Reason, Refused
 
 REF = ImageRef(repository="curated/hello", digest="sha256:" + "a" * 64)
-CURATED = CuratedImage(
+CURATED = ReleasedImage(
     ref=REF, tag="t", source=Source(path=".", repository="shop", revision="none", dirty=True), environments=("staging",)
 )
 REFUSED = Refused(

@@ -13,7 +13,7 @@ from supply_chain.lifecycle.apply import Applied
 from supply_chain.lifecycle.decisions import DecisionResult
 from supply_chain.lifecycle.plan import Plan
 from supply_chain.model.container import profile
-from supply_chain.model.image import Candidate, CuratedImage, ImageRef
+from supply_chain.model.image import Candidate, ImageRef, ReleasedImage
 from supply_chain.model.manifest import Probe, Runtime
 from supply_chain.promotion.planned_promotion import no_promotion
 from tests.support.builders import NOON, source
@@ -25,7 +25,7 @@ REF = ImageRef(repository="curated/hello", digest="sha256:" + "a" * 64)
     ("result", "text"),
     [
         (Candidate(ref=REF, source=source()), str(REF)),
-        (CuratedImage(ref=REF, tag="t", source=source(), environments=()), str(REF)),
+        (ReleasedImage(ref=REF, tag="t", source=source(), environments=()), str(REF)),
         (REF, str(REF)),
         (no_promotion(REF, "done"), str(no_promotion(REF, "done"))),
         (

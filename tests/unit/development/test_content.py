@@ -7,7 +7,7 @@ from supply_chain.development.review import apply_reviews
 from supply_chain.errors import CheckIncomplete
 from supply_chain.evidence.checks import Check, Outcome
 from supply_chain.evidence.examination import Archive, Contradiction, Database, Examination, PrivilegedFile
-from supply_chain.model.manifest import Review
+from supply_chain.model.manifest import ReviewedFindings
 
 MIB = 1024**2
 UNCOMPARED = "The versions of {} in it are compared with nothing: an operator can name {} in the workbench block"
@@ -226,7 +226,7 @@ def test_content_check_fails_for_unread_code_unless_reviewed(checked):
         "/app/large.py:1: Python code that is not read, as it is too large or too much; "
         "install it in a base, or review this line",
     )
-    review = Review(check="content", at=("/app/large.py:1",), reason="a table")
+    review = ReviewedFindings(check="content", at=("/app/large.py:1",), reason="a table")
     assert apply_reviews(result, [review]).failed == ()
 
 

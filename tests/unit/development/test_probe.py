@@ -594,8 +594,8 @@ def test_tests_warn_if_no_runner_shows_tests():
 
     assert (result.outcome, result.failed, result.shows_tests) == (Outcome.WARNED, (), False)
     (warned,) = result.warned
-    assert warned.endswith("(tests.not-shown).") and "test.report" in warned
-    assert result.details["tested"] == {"shown": False, "by": "", "ran": 0}
+    assert warned.endswith("(tests.report-missing).") and "test.report" in warned
+    assert result.details["tested"] == {"proven": False, "by": "", "ran": 0}
 
 
 def test_known_runner_records_number_of_tests():
@@ -603,7 +603,7 @@ def test_known_runner_records_number_of_tests():
     result = result_of(declared(["/venv/bin/pytest", "-q"]), "12 passed in 0.10s")
 
     assert (result.outcome, result.shows_tests) == (Outcome.PASSED, True)
-    assert result.details["tested"] == {"shown": True, "by": "pytest", "ran": 12}
+    assert result.details["tested"] == {"proven": True, "by": "pytest", "ran": 12}
     assert result.passed[0].endswith(", 12 tests by pytest")
 
 

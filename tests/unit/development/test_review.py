@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from supply_chain.development.review import apply_reviews
 from supply_chain.evidence.checks import Check, CheckResult, Outcome
 from supply_chain.model.image import Interval
-from supply_chain.model.manifest import Review
+from supply_chain.model.manifest import ReviewedFindings
 
 NOON = datetime(2026, 11, 25, 12, tzinfo=UTC)
 
@@ -19,8 +19,8 @@ def result(*failed: str, check: Check = Check.SECRETS) -> CheckResult:
     )
 
 
-def review(at: str, check: str = "secrets") -> Review:
-    return Review(check=check, at=(at,), reason="known to the test alone")
+def review(at: str, check: str = "secrets") -> ReviewedFindings:
+    return ReviewedFindings(check=check, at=(at,), reason="known to the test alone")
 
 
 def test_reviewed_finding_becomes_warning_with_reason():
@@ -70,4 +70,4 @@ def test_review_refuses_place_without_file_and_line(at):
 def test_review_requires_reason():
     """A blank reason is refused."""
     with pytest.raises(ValidationError):
-        Review(check="secrets", at=("a:2",), reason=" ")
+        ReviewedFindings(check="secrets", at=("a:2",), reason=" ")

@@ -137,7 +137,7 @@ def test_check_with_other_tools_does_not_count_as_passed_before(tools):
     assert passed_before(Check.TESTS, [made], tools) is None
 
 
-TESTS_RAN = {TESTED: {"shown": True, "by": "pytest", "ran": 3}}
+TESTS_RAN = {TESTED: {"proven": True, "by": "pytest", "ran": 3}}
 
 
 @pytest.mark.parametrize(
@@ -146,8 +146,8 @@ TESTS_RAN = {TESTED: {"shown": True, "by": "pytest", "ran": 3}}
         (Check.TESTS, {}, True),
         (Check.TESTS, {"passed": ("a",), "warned": ("b",)}, True),
         (Check.PROBE, {"details": TESTS_RAN}, False),
-        (Check.TESTS, {"details": {TESTED: {"shown": False}}}, False),
-        (Check.TESTS, {"details": {TESTED: {"shown": "yes"}}}, False),
+        (Check.TESTS, {"details": {TESTED: {"proven": False}}}, False),
+        (Check.TESTS, {"details": {TESTED: {"proven": "yes"}}}, False),
         (Check.TESTS, {"details": {TESTED: "shown"}}, False),
         (Check.TESTS, {"details": {}}, False),
         (Check.TESTS, {"passed": ("a",), "failed": ("b",)}, False),

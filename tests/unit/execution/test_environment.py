@@ -95,9 +95,9 @@ def test_environment_asks_for_signed_approvals(tmp_path, text, approval, number)
 
 def test_environment_can_require_shown_tests(tmp_path):
     """This does not depend on `after`."""
-    write(tmp_path, "staging", "soak: 2h\ntests: shown")
-    write(tmp_path, "production", "after: staging\ntests: shown")
-    write(tmp_path, "lab", "tests: any")
+    write(tmp_path, "staging", "soak: 2h\ntest_report: required")
+    write(tmp_path, "production", "after: staging\ntest_report: required")
+    write(tmp_path, "lab", "test_report: optional")
 
     found = {each.name: each for each in read_environments(tmp_path)}
 

@@ -11,7 +11,7 @@ MAKERS = {
     "StoredImage": {"curation/store.py"},
     "EncryptedImage": {"curation/encrypt.py"},
     "ScannedImage": {"curation/scan.py"},
-    "CuratedImage": {"curation/sign.py"},
+    "ReleasedImage": {"curation/sign.py"},
     "IntakeFacts": {"policy/reading.py"},
     "ReleaseFacts": {"policy/reading.py"},
     "DeployFacts": {"policy/reading.py"},

@@ -119,7 +119,7 @@ def test_rule_that_needs_a_built_image_is_named_with_what_it_needs():
     needs = {name: each.needs for name, each in found.items() if isinstance(each, Unjudged)}
     assert needs["image.blocked"] == ("image.block",)
     assert needs["name.taken"] == ("image.name_conflict",)
-    assert needs["tests.no-report"] == ("image.checks.tests", "image.checks.tests_reported")
+    assert needs["tests.not-reported"] == ("image.checks.tests", "image.checks.tests_reported")
     checks = {each.value for each in Check} - {"dockerfile", "source", "secrets", "dependencies"}
     assert {name for name in needs if name.startswith(tuple(f"{each}." for each in checks))} > {"content.failed"}
     assert not any(name.startswith(("dockerfile.", "source.", "secrets.")) for name in needs)

@@ -324,7 +324,7 @@ def test_rules_of_an_environment_are_those_that_read_its_facts():
     """What they refuse there is not refused elsewhere."""
     assert POLICIES.deploy.environment_rules == {
         "approval.by-committer", "approval.missing", "approval.denied", "approval.too-few", "approval.unverified",
-        "placement.not-declared", "soak.missing", "tests.not-shown",
+        "placement.not-declared", "soak.missing", "tests.report-missing",
     }  # fmt: skip
     assert POLICIES.release.environment_rules == frozenset()
 

@@ -76,7 +76,7 @@ rules = SimpleNamespace(
     signature_present=asked("signature.missing"),
     earlier_verdicts_passed=asked("verdict.*"),
     environment_declared=asked("placement.*"),
-    tests_reported=asked("tests.not-shown"),
+    tests_reported=asked("tests.report-missing"),
     approval_given=asked("approval.*"),
     soak_completed=asked("soak.missing"),
     accepted=asked("content.accepted*", "distribution.accepted"),
@@ -776,9 +776,9 @@ def test_verdict_limits_number_of_notes(make):
 @pytest.mark.parametrize(
     ("details", "proven"),
     [
-        ({TESTED: {"shown": True, "by": "pytest", "ran": 1}}, True),
-        ({TESTED: {"shown": False, "by": "", "ran": 0}}, False),
-        ({TESTED: {"shown": "yes"}}, False),
+        ({TESTED: {"proven": True, "by": "pytest", "ran": 1}}, True),
+        ({TESTED: {"proven": False, "by": "", "ran": 0}}, False),
+        ({TESTED: {"proven": "yes"}}, False),
         ({TESTED: "shown"}, False),
         ({}, False),
     ],
@@ -786,23 +786,23 @@ def test_verdict_limits_number_of_notes(make):
 def test_tests_reported_refuses_unproven_tests_if_required(make, details, proven):
     """Elsewhere it is a note, because the chain does not know every test runner."""
     checks = (make.check(Check.PROBE), make.check(Check.TESTS, details=details))
-    asks, note = requirements(test_report=True), "it is not shown that anything was tested (tests.not-shown)"
+    asks, note = requirements(test_report=True), "no test runner's report shows that tests ran (tests.report-missing)"
 
     assert codes(rules.tests_reported, deploy_facts(checks=checks, environment=asks)) == (
-        [] if proven else ["tests.not-shown"]
+        [] if proven else ["tests.report-missing"]
     )
     assert codes(rules.tests_reported, deploy_facts(checks=checks)) == []
-    assert codes(rules.tests_reported, deploy_facts(checks=(), environment=asks)) == ["tests.not-shown"]
+    assert codes(rules.tests_reported, deploy_facts(checks=(), environment=asks)) == ["tests.report-missing"]
     assert (note in evaluate(deploy_facts(checks=checks), DEPLOY, NOON).notes) is not proven
 
 
 def test_tests_reported_ignores_failed_or_other_checks(make):
     """The details of such a check do not prove that tests ran."""
     asks = requirements(test_report=True)
-    good = {TESTED: {"shown": True, "by": "pytest", "ran": 1}}
+    good = {TESTED: {"proven": True, "by": "pytest", "ran": 1}}
     for check in (
         make.check(Check.TESTS, details=good, failed=("no",)),
         make.check(Check.PROBE, details=good),
         make.check(Check.TESTS, details=good, passed=()),
     ):
-        assert codes(rules.tests_reported, deploy_facts(checks=(check,), environment=asks)) == ["tests.not-shown"]
+        assert codes(rules.tests_reported, deploy_facts(checks=(check,), environment=asks)) == ["tests.report-missing"]

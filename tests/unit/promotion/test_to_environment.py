@@ -222,7 +222,7 @@ def test_refusal_for_what_ends_does_not_last(chain, codes, goes):
     assert (chain.onward(1).to == "staging") is goes
 
 
-@pytest.mark.parametrize("code", ["approval.missing", "placement.not-declared", "soak.missing", "tests.not-shown"])
+@pytest.mark.parametrize("code", ["approval.missing", "placement.not-declared", "soak.missing", "tests.report-missing"])
 def test_refusal_for_one_environment_does_not_affect_another(chain, code):
     """Somebody may have tried production by hand too early."""
     chain.release(1)
@@ -270,7 +270,7 @@ def test_rules_about_one_environment_are_those_that_read_it():
     """A new rule must not keep an image out of the other environments."""
     assert DEPLOY.environment_rules == {
         "approval.by-committer", "approval.missing", "approval.denied", "approval.too-few", "approval.unverified",
-        "placement.not-declared", "soak.missing", "tests.not-shown",
+        "placement.not-declared", "soak.missing", "tests.report-missing",
     }  # fmt: skip
 
 

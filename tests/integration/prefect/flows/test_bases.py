@@ -11,7 +11,7 @@ from blocks.development_ports import DevelopmentPorts
 from flows import bases as flows
 from flows.bases import bases
 from supply_chain.errors import BaseMissing, BuildFailed
-from supply_chain.model.image import CuratedImage, ImageRef, Source
+from supply_chain.model.image import ImageRef, ReleasedImage, Source
 from tests.support import builders
 
 SOURCE = Source(path=".", repository="shop", revision="none", dirty=True)
@@ -46,7 +46,7 @@ class Project:
         result = self.results.get(name)
         if isinstance(result, Exception):
             raise result
-        return result or CuratedImage(ref=reference(name), tag="t", source=SOURCE, environments=())
+        return result or ReleasedImage(ref=reference(name), tag="t", source=SOURCE, environments=())
 
 
 @pytest.fixture

@@ -26,7 +26,7 @@ from supply_chain.adapters.tools.bandit import (
 from supply_chain.development.review import apply_reviews
 from supply_chain.errors import CheckIncomplete
 from supply_chain.evidence.checks import Check, Outcome
-from supply_chain.model.manifest import Review
+from supply_chain.model.manifest import ReviewedFindings
 
 BANDIT = Tool("bandit", Path(sys.executable).parent / "bandit", "1")
 
@@ -366,7 +366,7 @@ def test_scan_source_fails_for_too_large_file_unless_reviewed(tmp_path: Path):
     result = scan_source(BANDIT, tmp_path, now)
 
     assert (result.failed, result.passed) == (("large.py:1: larger than 2 MiB, not read",), ())
-    review = Review(check="source", at=("large.py:1",), reason="a table of names")
+    review = ReviewedFindings(check="source", at=("large.py:1",), reason="a table of names")
     assert apply_reviews(result, [review]).warned == (f"{result.failed[0]}, which was reviewed: a table of names",)
     (tmp_path / "large.py").write_text("#" * LARGEST)
     assert scan_source(BANDIT, tmp_path, now).passed == ("bandit read 0 lines in 1 files",)
