@@ -30,7 +30,7 @@ from orchestration.registration.work_pools import heartbeats
 from supply_chain.errors import ComponentFailed
 
 CSP = "content-security-policy"
-POOL = "laptop"
+POOL = "supply-chain"
 WORKER = "laptop"
 FRESH = timedelta(seconds=100)
 """How recent a sign of life has to be. A worker sends a heartbeat every 30 s."""

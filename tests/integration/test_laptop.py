@@ -37,8 +37,8 @@ pytestmark = pytest.mark.real
 FLOW = "from prefect import flow\n\n\n@flow\nasync def greet(name: str = 'you') -> str:\n    return f'hello {name}'\n"
 DEPLOYMENTS = """
 deployments:
-- {name: greeting, entrypoint: "flows.greet:greet", work_pool: {name: laptop}}
-- {name: on-demand, entrypoint: "flows.respond:alert", work_pool: {name: laptop}}
+- {name: greeting, entrypoint: "flows.greet:greet", work_pool: {name: supply-chain}}
+- {name: on-demand, entrypoint: "flows.respond:alert", work_pool: {name: supply-chain}}
 """
 """A deployment of the test, and the one that sends the alerts of automations."""
 

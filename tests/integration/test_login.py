@@ -25,7 +25,7 @@ pytestmark = pytest.mark.real
 
 OURS = "look/daily"
 """The only deployment of the project."""
-DECLARED = "name: a-project\ndeployments:\n- {name: daily, entrypoint: 'harmless:look', work_pool: {name: laptop}}\n"
+DECLARED = "name: a-project\ndeployments:\n- {name: daily, entrypoint: 'harmless:look', work_pool: {name: supply-chain}}\n"
 FLOW = """
 import os
 from pathlib import Path
@@ -116,14 +116,14 @@ def test_server_refuses_job_variables(prefect: Prefect, marker: Path, name: str)
 @pytest.fixture
 def loose_pool(prefect: Prefect, marker: Path) -> Iterator[None]:
     """A work pool whose template was changed: it has another command and accepts all variables."""
-    before = prefect.get("work_pools/laptop")["base_job_template"]
+    before = prefect.get("work_pools/supply-chain")["base_job_template"]
     job = {"command": f"touch {marker}", "env": {"INJECTED": "theirs"},
            "working_dir": str(marker.parent)}  # fmt: skip
     patched(
-        prefect, "work_pools/laptop", {"base_job_template": {"job_configuration": job, "variables": {"properties": {}}}}
+        prefect, "work_pools/supply-chain", {"base_job_template": {"job_configuration": job, "variables": {"properties": {}}}}
     )
     yield
-    patched(prefect, "work_pools/laptop", {"base_job_template": before})
+    patched(prefect, "work_pools/supply-chain", {"base_job_template": before})
 
 
 def test_declared_deployment_runs_in_the_project(prefect: Prefect, project: Path) -> None:
@@ -182,7 +182,7 @@ def test_changed_deployment_runs_nothing_and_is_reported(prefect: Prefect, chang
 def test_undeclared_deployment_runs_nothing(prefect: Prefect, marker: Path, how: str) -> None:
     """It is refused even if its entrypoint is the project's code."""
     flow = prefect.ask("flows/", {"name": "theirs"})
-    body = {"name": "theirs", "flow_id": flow["id"], "work_pool_name": "laptop", "entrypoint": "harmless:look"}
+    body = {"name": "theirs", "flow_id": flow["id"], "work_pool_name": "supply-chain", "entrypoint": "harmless:look"}
     made = prefect.ask("deployments/", body | evil(how, marker))
     try:
         run = prefect.ended(prefect.start("theirs/theirs"))

@@ -49,9 +49,9 @@ def test_register_fails_without_server_login_or_work_pool(server: Server) -> Non
     lacking = cscm("register", environment=server.environment)
     assert (
         lacking.code() == "component.failed"
-        and "the work pool 'laptop', which the server does not have" in lacking.error
+        and "the work pool 'supply-chain', which the server does not have" in lacking.error
     )
-    assert "prefect work-pool create laptop" in lacking.error
+    assert "prefect work-pool create supply-chain" in lacking.error
     assert server.ask("automations/filter", {}) == [] == server.ask("saved_searches/filter", {})
 
 
@@ -69,7 +69,7 @@ def test_register_fails_without_address_or_project(server: Server, tmp_path: Pat
 
 def test_register_creates_everything_once(server: Server) -> None:
     """Deployments, automations, views and block types are those of a laptop."""
-    server.ask("work_pools/", {"name": "laptop", "type": "process", "base_job_template": {}})
+    server.ask("work_pools/", {"name": "supply-chain", "type": "process", "base_job_template": {}})
 
     first = cscm("register", environment=server.environment)
     second = cscm("register", environment=server.environment)

@@ -172,14 +172,14 @@ def test_changed_work_queue_is_corrected_without_new_deployments(home, monkeypat
     def ask(method, path, body=None):
         if method == "PATCH":
             sent.append((path, body))
-        pool, queue = ({"name": name, "concurrency_limit": limit} for name, limit in (("laptop", 9), ("pushes", 100)))
-        found = {"/work_pools/filter": [pool], "/work_pools/laptop/queues/filter": [{**queue, "priority": 1}]}
+        pool, queue = ({"name": name, "concurrency_limit": limit} for name, limit in (("supply-chain", 9), ("pushes", 100)))
+        found = {"/work_pools/filter": [pool], "/work_pools/supply-chain/queues/filter": [{**queue, "priority": 1}]}
         return found.get(path, [])[(body or {}).get("offset", 0) :]
 
     monkeypatch.setattr(prefect_server, "prefect_api", lambda *_: ask)
     laptop._deployments(Profile(), home, messages.append)
 
-    assert sent == [("/work_pools/laptop/queues/pushes", {"priority": 1, "concurrency_limit": 2})]
+    assert sent == [("/work_pools/supply-chain/queues/pushes", {"priority": 1, "concurrency_limit": 2})]
     assert messages == ["work queues: pushes"]
 
 
