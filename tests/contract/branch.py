@@ -15,7 +15,7 @@ CONTENT = b"a: 1\n"
 class BranchContract:
     """What every branch does."""
 
-    def test_change_is_what_branch_has_then(self, branch: Branch) -> None:
+    def test_branch_head_is_last_change(self, branch: Branch) -> None:
         """The next one is on top of it."""
         first = branch.read(PATH)
         second = branch.change(PATH, lambda content: content + b"b: 2\n", "one")
@@ -30,7 +30,7 @@ class BranchContract:
 
         assert branch.change(PATH, lambda content: content, "deploy") == before == branch.read(PATH)
 
-    def test_changes_of_file_are_newest_first_and_say_who_signed(self, branch: Branch) -> None:
+    def test_list_changes_returns_newest_first_with_signed_flag(self, branch: Branch) -> None:
         """A person made the file, and the chain changed it since; each change is a file as the branch had it."""
         second = branch.change(PATH, lambda content: content + b"b: 2\n", "one\n\nwhy\n")
         third = branch.change(PATH, lambda content: CONTENT, "two")
@@ -41,7 +41,7 @@ class BranchContract:
         assert (earlier.revision, earlier.signed) == (second, True) and earlier.message == "one\n\nwhy\n"
         assert oldest.revision.content == CONTENT and not oldest.signed
 
-    def test_fetched_files_stay_as_they_were(self, branch: Branch) -> None:
+    def test_fetched_files_ignore_later_commits(self, branch: Branch) -> None:
         """What is compared with them is compared with one commit."""
         files, before = branch.fetch(), branch.read(PATH)
         branch.change(PATH, lambda content: content + b"b: 2\n", "one")

@@ -42,7 +42,7 @@ class GeneratorContract:
         assert "jinja2" in names
         assert (record.packages, record.tool) == (len(names), harness.generator.generator)
 
-    def test_each_format_is_what_it_is_called(self, harness: Harness, generate: Callable[[], Sbom]) -> None:
+    def test_converted_sbom_has_named_format(self, harness: Harness, generate: Callable[[], Sbom]) -> None:
         """Other tools read the two standard ones."""
         record = generate()
         sboms = harness.generator.convert(record)

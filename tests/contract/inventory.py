@@ -125,7 +125,7 @@ class InventoryContract:
         assert inventory.read_marks("hello") == {complete.image.ref: "mark 1"}
         assert inventory.applications() == ("hello",)
 
-    def test_put_replaces_the_whole_image(self, inventory: SqlInventory) -> None:
+    def test_put_replaces_all_data_of_image(self, inventory: SqlInventory) -> None:
         """No data of the earlier version is found."""
         inventory.put([entry(1, scan=scan(finding("CVE-1")), bases=(BuiltOn(digest=digest(50), name="b"),))])
         inventory.put([entry(1, scan=scan(finding("CVE-2")))])
@@ -268,7 +268,7 @@ class InventoryContract:
         assert (other.environment, other.pods, other.workload) == ("", ("hello-1",), "Deployment/hello")
         assert {(each.host, each.place) for each in (own, other)} == {("", "shop/apps")}
 
-    def test_reverse_proxy_is_shown_with_its_deployment(self, inventory: SqlInventory) -> None:
+    def test_reverse_proxy_is_listed_with_its_deployment(self, inventory: SqlInventory) -> None:
         """It belongs to the deployment although its image is another one."""
         inventory.put([entry(1, deployed=(deployment("staging", reverse_proxy="f1"),)), entry(2, "base/proxy")])
         inventory.record_host(
@@ -401,7 +401,7 @@ class InventoryContract:
         inventory.record_reconciled(LATER)
         assert inventory.last_reconciled() == LATER
 
-    def test_distrusted_images_are_kept_until_they_are_read_again(self, inventory: SqlInventory) -> None:
+    def test_stale_images_are_listed_until_they_are_read_again(self, inventory: SqlInventory) -> None:
         """Answers stay complete while the images of one application or of all are read again."""
         inventory.put([entry(1, packages=frozenset({ZLIB})), entry(2, "other")])
         before = list(inventory.images())

@@ -91,7 +91,7 @@ class QueueContract:
 
         assert harness.bodies() == ["two"]
 
-    def test_all_lists_every_message_oldest_first_and_leaves_it(self, harness: Harness) -> None:
+    def test_all_lists_messages_oldest_first_without_deleting_them(self, harness: Harness) -> None:
         """There may be more than one answer can hold."""
         for number in range(12):
             harness.queue.send(f"{number:02}")
@@ -113,7 +113,7 @@ class QueueContract:
         assert harness.queue.count() == 2
 
     @pytest.mark.parametrize("body", ["not json", "é €", "x" * 200_000], ids=["text", "unicode", "large"])
-    def test_body_is_any_text(self, harness: Harness, body: str) -> None:
+    def test_any_text_is_received_unchanged(self, harness: Harness, body: str) -> None:
         """A message that nobody can read has to reach the dead-letter queue unchanged."""
         harness.queue.send(body, "a reason")
 

@@ -22,7 +22,7 @@ class Harness:
 class ScannerContract:
     """The tests. A subclass has a fixture `harness`."""
 
-    def test_report_names_the_sbom_and_what_matched_it(self, harness: Harness) -> None:
+    def test_report_names_sbom_scanner_and_database(self, harness: Harness) -> None:
         """Whether a report is still good enough is decided by these."""
         version, database = harness.scanner.current()
         for sbom in (harness.vulnerable, harness.other):
@@ -33,7 +33,7 @@ class ScannerContract:
             assert report.configuration == harness.scanner.configuration
             assert report.distribution is not None
 
-    def test_findings_are_the_worst_first(self, harness: Harness) -> None:
+    def test_findings_are_sorted_worst_first(self, harness: Harness) -> None:
         """A reader begins with them."""
         findings = harness.scanner.scan(harness.vulnerable).findings
 

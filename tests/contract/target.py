@@ -107,7 +107,7 @@ class TargetContract:
 
             assert not again.changed and again.expected == deployment.expected
 
-    def test_target_replaces_what_runs_if_forced(self, harness: Harness) -> None:
+    def test_forced_deployment_is_repeated_or_refused(self, harness: Harness) -> None:
         """It is another container, or another ReplicaSet."""
         first = harness.deploy(harness.good())
         again = harness.deploy(first.digest, force=True)
@@ -122,7 +122,7 @@ class TargetContract:
 
         assert harness.running() == {second.digest} and second.previous_digest == first.digest
 
-    def test_target_keeps_what_runs_if_new_image_fails(self, harness: Harness) -> None:
+    def test_target_keeps_running_image_if_new_image_fails(self, harness: Harness) -> None:
         """The error has the last output, and nothing is recorded."""
         first = harness.deploy(harness.good())
 
@@ -158,7 +158,7 @@ class TargetContract:
 
         assert harness.running() == set() and harness.recorded == []
 
-    def test_target_keeps_what_runs_if_gate_refuses_before_it_serves(self, harness: Harness) -> None:
+    def test_target_keeps_running_image_if_gate_refuses_before_switch(self, harness: Harness) -> None:
         """A block takes effect up to the switch."""
         first = harness.deploy(harness.good())
 
@@ -167,7 +167,7 @@ class TargetContract:
 
         assert harness.running() == {first.digest} and harness.recorded == [first]
 
-    def test_target_reports_what_nobody_deployed(self, harness: Harness) -> None:
+    def test_target_reports_foreign_workload_as_drift(self, harness: Harness) -> None:
         """It is reported by its name, and the deployment is as it should be."""
         first = harness.deploy(harness.good())
         name = harness.add_foreign(first.digest)

@@ -118,7 +118,7 @@ def test_every_kind_of_finding_has_its_file_and_line(check: Check, application: 
         ("WORKDIR /app", "WORKDIRR /app", "build.failed"),
     ],
 )
-def test_dockerfile_that_is_not_built_is_refused_at_its_line(
+def test_dockerfile_error_is_reported_at_its_line(
     check: Check, application: Path, before: str, after: str, code: str
 ) -> None:
     """BuildKit's own converter reads it, as in a build."""

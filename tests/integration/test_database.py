@@ -272,7 +272,7 @@ def mirror(directory: Path, tmp_path: Path) -> Iterator[tuple[str, Database]]:
     server.server_close()
 
 
-def test_official_database_is_preferred_and_kept_during_an_outage(
+def test_official_database_is_preferred_and_reused_during_outage(
     grype: Tool, mirror: tuple[str, Database], tmp_path: Path
 ) -> None:
     """The starter database is only a fallback."""

@@ -81,7 +81,7 @@ def project(tmp_path: Path, home: Home, toolbox: Toolbox) -> Iterator[Project]:
         yield Project(tmp_path, service, PeopleOwner(home.owner_key()))
 
 
-def test_waiver_is_signed_keyless_by_whoever_logs_in(project: Project, home: Home) -> None:
+def test_keyless_waiver_is_active_only_for_listed_identity(project: Project, home: Home) -> None:
     """It counts for whom the owner listed."""
     report = project.waive(home, ANN)
     assert (report.state, report.by) == (WaiverState.ACTIVE, "ann"), report
@@ -101,7 +101,9 @@ def test_signature_of_cosign_is_verified(project: Project, toolbox: Toolbox) -> 
     assert found.at is not None and abs(found.at - datetime.now(UTC)) < timedelta(minutes=1)
 
 
-def test_nobody_signs_without_logging_in(project: Project, toolbox: Toolbox, capfd: pytest.CaptureFixture[str]) -> None:
+def test_keyless_signing_without_login_fails(
+    project: Project, toolbox: Toolbox, capfd: pytest.CaptureFixture[str]
+) -> None:
     """The person sees what cosign asks, and the error says what it answered."""
     with pytest.raises(SignatureFailed, match=r"OIDC issuer.*\n.*Log in again"):
         sign_for_person(
@@ -111,7 +113,7 @@ def test_nobody_signs_without_logging_in(project: Project, toolbox: Toolbox, cap
 
 
 @pytest.mark.parametrize(("subject", "trusted"), [(ANN, True), ("eve@shop.example", True), (ANN, False)])
-def test_cosign_agrees_about_what_the_service_certifies(
+def test_cosign_verifies_bundle_of_test_signing_service(
     toolbox: Toolbox, tmp_path: Path, subject: str, trusted: bool
 ) -> None:
     """So the unit tests' service is right, and not only for our code."""

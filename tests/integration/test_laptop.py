@@ -179,7 +179,7 @@ def test_worker_runs_a_deployment(laptop: Laptop) -> None:
     assert state == "COMPLETED"
 
 
-def test_there_is_one_block_per_tier_with_its_role(laptop: Laptop) -> None:
+def test_each_tier_has_one_prefect_block_with_its_role(laptop: Laptop) -> None:
     """The flows get their credentials from these blocks."""
     _, found = request("POST", laptop.prefect, "/api/block_documents/filter", body={}, auth=laptop.login)
     tiers = {

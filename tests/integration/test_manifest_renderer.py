@@ -181,7 +181,7 @@ def test_chart_is_pinned_and_has_values_of_environment(read: Read, workload: Cal
         adopt(placed, render(placed), read(files))
 
 
-def test_chart_finds_nothing_in_clusters(
+def test_chart_cannot_look_up_objects_of_clusters(
     read: Read, listener: Listener, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """Neither by `lookup`, nor by `getHostByName`, whatever this process may reach."""
@@ -220,7 +220,7 @@ def test_schema_of_values_is_applied(read: Read) -> None:
 
 
 @pytest.mark.parametrize("reference", ["URL/schema", "file:///etc/hostname", "urn:any"])
-def test_helm_itself_reads_no_schema_over_network(
+def test_chart_schema_is_not_fetched_over_network(
     toolbox: Toolbox, listener: Listener, reference: str, tmp_path: Path
 ) -> None:
     """A file of the host it reads, and takes any name for anything: so such a schema is refused when it is read."""
@@ -248,7 +248,7 @@ def test_chart_reads_no_files_but_its_own(read: Read) -> None:
     }
 
 
-def test_hooks_are_refused_and_tests_left_out(read: Read, workload: Callable[..., Workload]) -> None:
+def test_chart_hooks_are_refused_and_chart_tests_omitted(read: Read, workload: Callable[..., Workload]) -> None:
     """Nothing runs hooks: what rests on them would never be complete."""
     annotated = PAGES.replace("name: pages", 'name: pages, annotations: {"helm.sh/hook": KIND}')
     placed = workload(manifests="hello")
@@ -271,7 +271,7 @@ def test_definitions_of_chart_are_refused(read: Read, workload: Callable[..., Wo
         adopt(placed, render(placed), documents)
 
 
-def test_dependency_that_is_not_there_is_refused(read: Read, listener: Listener) -> None:
+def test_missing_chart_dependency_is_refused_without_fetching(read: Read, listener: Listener) -> None:
     """It is not fetched."""
     files = chart()
     files["hello/Chart.yaml"] += f"dependencies: [{{name: redis, version: 1.0.0, repository: '{listener.url}'}}]\n"
@@ -290,7 +290,7 @@ def test_dependency_that_is_not_there_is_refused(read: Read, listener: Listener)
         '{{ repeat 2000000000 "a" }}',
     ],
 )  # fmt: skip
-def test_template_without_end_is_refused(read: Read, template: str) -> None:
+def test_endless_template_is_refused(read: Read, template: str) -> None:
     """Its time, memory and output are limited."""
     with pytest.raises((ManifestsRefused, DeclarationInvalid), match=r"does not render|than 256 KiB"):
         read(chart(pages=PAGES + template))
@@ -335,7 +335,7 @@ def test_kustomize_itself_runs_no_function(toolbox: Toolbox, tmp_path: Path, key
         "configMapGenerator: [{name: a, files: [/etc/passwd]}]",
     ],
 )
-def test_kustomize_itself_reads_nothing_elsewhere(toolbox: Toolbox, listener: Listener, text: str) -> None:
+def test_kustomization_cannot_read_urls_or_other_directories(toolbox: Toolbox, listener: Listener, text: str) -> None:
     """Also what reading lets through: a file of another directory that is read for a base."""
     files = {"hello/kustomization.yaml": text.replace("URL", listener.url), "hello/pages.yaml": PAGES,
              "secret.yaml": PAGES}  # fmt: skip

@@ -22,7 +22,7 @@ from tests.support.processes import runs
 from tests.support.waiting import eventually
 
 
-def test_keyed_lock_holds_up_threads_with_the_same_key_only():
+def test_keyed_lock_blocks_only_threads_with_same_key():
     """It forgets a key that nobody holds or waits for, also after an error."""
     lock, order, may_end = KeyedLock(), list[str](), threading.Event()
 

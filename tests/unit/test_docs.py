@@ -362,7 +362,7 @@ def test_hook_runs_a_command_that_exists() -> None:
     assert repository["hooks"] == [{"id": hook["id"]}]
 
 
-def test_workflow_uploads_what_the_check_writes() -> None:
+def test_workflow_uploads_report_of_check() -> None:
     """Also if it refuses, and with the paths of the application's repository."""
     steps = page_block(".github/workflows/check.yaml")["jobs"]["check"]["steps"]
     (checked,) = (step for step in steps if "cscm check" in step.get("run", ""))

@@ -36,7 +36,7 @@ def mutants(tmp_path, text):
 
 
 @pytest.mark.parametrize("operator", operators(), ids=lambda operator: type(operator).__name__)
-def test_operator_changes_its_examples_as_shown(operator):
+def test_operator_changes_its_examples_as_documented(operator):
     """This covers the operators of the library too, which use its own syntax tree."""
     for example in operator.examples():
         changed = mutate_code(example.pre_mutation_code, operator, example.occurrence)

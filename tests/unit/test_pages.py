@@ -81,7 +81,7 @@ def test_step_that_did_not_run_is_a_mistake(page: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("output", ["second\n", "second\nfirst 1\n", ""])
-def test_output_without_a_line_of_the_page_is_a_mistake(output: str) -> None:
+def test_output_that_lacks_line_of_page_is_a_mistake(output: str) -> None:
     """The order counts."""
     step = Step("command", ("first 2", "second"))
 

@@ -129,7 +129,7 @@ for words in ([each] for each in ("--help", "schema", "up", "down", "status", "d
 """
 
 
-def test_project_without_extra_runs_and_names_extra_where_laptop_is_needed(wheels, tmp_path):
+def test_project_without_laptop_extra_names_extra_if_needed(wheels, tmp_path):
     """Every module of flows and commands can be imported; only what needs the laptop fails, with its remedy."""
     target, work = tmp_path / "installed", tmp_path / "work"
     (work / "deployments/profiles").mkdir(parents=True)

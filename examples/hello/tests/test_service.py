@@ -4,7 +4,7 @@ from hello.service import make_service
 from starlette.testclient import TestClient
 
 
-def test_greets_as_its_environment_says():
+def test_greeting_comes_from_environment():
     """The same image greets differently where it is configured differently."""
     client = TestClient(make_service("Grüezi"))
 
@@ -12,13 +12,13 @@ def test_greets_as_its_environment_says():
     assert client.get("/", params={"name": "Ada"}).text == "Grüezi, Ada!\n"
 
 
-def test_says_that_it_is_ready():
+def test_readiness_path_returns_ok():
     """The probe and the proxy ask this path."""
     answer = TestClient(make_service("Hello")).get("/healthz")
 
     assert (answer.status_code, answer.json()) == (200, {"status": "ok"})
 
 
-def test_answers_nothing_else():
+def test_unknown_path_returns_404():
     """An unknown path is an error, not a greeting."""
     assert TestClient(make_service("Hello")).get("/admin").status_code == 404

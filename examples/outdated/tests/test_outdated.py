@@ -9,7 +9,7 @@ from outdated.__main__ import Page
 
 
 class Pages(unittest.TestCase):
-    def test_says_that_it_is_ready(self) -> None:
+    def test_readiness_path_returns_ok(self) -> None:
         """The probe asks this path."""
         with ThreadingHTTPServer(("127.0.0.1", 0), Page) as server:
             threading.Thread(target=server.serve_forever, daemon=True).start()

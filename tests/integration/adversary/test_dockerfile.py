@@ -335,7 +335,7 @@ OTHER_COPIED = "FROM curated/base/b\nCOPY --from=curated/base/a /a /a\n"
 
 
 @pytest.mark.parametrize("key", ["rootfs", "RootFS", "rootf\u017f"])
-def test_layers_that_an_image_states_do_not_say_what_a_build_is_based_on(buildkit: BuildKit, key: str) -> None:
+def test_layers_in_configuration_of_image_do_not_determine_base(buildkit: BuildKit, key: str) -> None:
     """Whoever publishes an image writes its configuration, and Go reads names in any case."""
     other = hashlib.sha256(b"docker.io/curated/base/a:latest").hexdigest()
     config = json.dumps({"config": {}, key: {"type": "layers", "diff_ids": [f"sha256:{other}"]}})
@@ -347,7 +347,7 @@ def test_layers_that_an_image_states_do_not_say_what_a_build_is_based_on(buildki
 
 
 @pytest.mark.parametrize("value", ["docker.io/curated/base/a:latest", "nothing", '""'])
-def test_label_does_not_say_what_a_build_is_based_on(buildkit: BuildKit, value: str) -> None:
+def test_label_does_not_determine_base_of_build(buildkit: BuildKit, value: str) -> None:
     """Neither a label of the Dockerfile nor one of the image below."""
     label = "cscm.reader.base"  # by which the reader found it once
     config = json.dumps({"config": {"Labels": {label: value}}})

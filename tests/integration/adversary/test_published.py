@@ -22,7 +22,7 @@ def read(image: ImageRef, *options: str) -> Ran:
     return cscm("verdict", str(image), *options, "--json")
 
 
-def test_published_verdict_follows_deployment_and_block_and_resists_a_replay(
+def test_published_verdict_follows_block_and_resists_replay(
     bases: None,
     application: Make,
     place: dict[str, int],

@@ -28,7 +28,7 @@ limits: {{critical: null, high: null, medium: null, unknown: null}}
 SECRET = "key = " + repr("AKIA" + "Q3EGR2VXKPLMNBTZ") + "\n"
 
 
-def test_markup_from_an_application_is_shown_as_text(bases: None, application: Make, prefect: Prefect) -> None:
+def test_markup_from_an_application_is_printed_as_text(bases: None, application: Make, prefect: Prefect) -> None:
     """It comes from a remote's address, a file name and a failing command."""
     printable = CONTROL.sub("", WORDS)  # other characters are refused in both: tests/unit/adapters/git/test_snapshot.py
     files = {"supply-chain.yaml": DECLARATION, f"{printable.replace('/', '')}.py": SECRET}
@@ -56,7 +56,7 @@ def test_markup_from_an_application_is_shown_as_text(bases: None, application: M
             assert not re.search(r"(?<!\\)(?:<img|\[b\])", page["data"]), page["data"]
 
 
-def test_markup_from_command_line_and_forms_is_shown_as_text(prefect: Prefect) -> None:
+def test_markup_from_command_line_and_forms_is_printed_as_text(prefect: Prefect) -> None:
     """It comes as an image or an environment, and also appears in the name of a run."""
     image, nothing = f"dev/{WORDS}@sha256:{WORDS}", f"sha256:{'0' * 64}"
     typed = {("curate", image): 2, ("deploy", nothing, "--environment", WORDS): 1}

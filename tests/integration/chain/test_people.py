@@ -67,7 +67,7 @@ def application(tmp_path: Path) -> Path:
     return write_old_django(tmp_path / "waived")
 
 
-def test_gates_honour_what_people_sign_until_it_is_withdrawn(bases: None, application: Path, people: People) -> None:
+def test_gates_honour_signed_waiver_until_it_is_withdrawn(bases: None, application: Path, people: People) -> None:
     """Its file alone has no effect; its verdict names it and ends with it."""
     refused = cscm("chain", str(application), "--environment", "staging", "--json")
     assert refused.reasons() == {"scan.critical"}, refused.stderr
@@ -121,7 +121,7 @@ def deviations() -> dict[str, str]:
     return {each["code"]: each["fact"] for of in observed for each in of["deviations"]}
 
 
-def test_break_glass_deploys_what_the_gate_refuses_until_it_is_ended(urgent: str, people: People) -> None:
+def test_break_glass_deploys_refused_image_until_denial(urgent: str, people: People) -> None:
     """A denial ends it, and the image runs on as refused; once the gate admits it, a deployment closes it."""
     refused = cscm("deploy", urgent, "--environment", URGENT, "--json")
     assert refused.reasons() == {"approval.missing"}, refused.stderr
@@ -152,7 +152,7 @@ def test_break_glass_deploys_what_the_gate_refuses_until_it_is_ended(urgent: str
     assert deviations() == {}
 
 
-def test_block_is_signed_by_its_person(bases: None, program: Path, tmp_path: Path, people: People) -> None:
+def test_gate_names_person_who_signed_block(bases: None, program: Path, tmp_path: Path, people: People) -> None:
     """The gate says so: it does not call the name typed."""
     application = Application("barred", tmp_path / "barred")
     application.write(program, "staging")

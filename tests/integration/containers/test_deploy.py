@@ -159,7 +159,7 @@ def test_new_version_takes_over_without_failed_requests(
     assert body(second) == "from here"
 
 
-def test_current_and_previous_images_are_kept_for_rollback(
+def test_current_and_previous_images_remain_for_rollback(
     engine: DockerEngine, run: Run, image: Image, environment: DockerEnvironment
 ) -> None:
     """Older images are removed; a repeated deployment does not change the previous one."""

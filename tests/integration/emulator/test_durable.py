@@ -301,7 +301,7 @@ def test_stored_blob_is_never_rewritten(emulator: Emulator) -> None:
     assert (emulator.state / "ecr.json").stat().st_size < 20_000
 
 
-def test_damaged_state_stops_the_start_and_is_kept(emulator: Emulator) -> None:
+def test_damaged_state_stops_start_and_is_not_overwritten(emulator: Emulator) -> None:
     """An operator can repair the file."""
     make_repository(emulator)
     emulator.end()

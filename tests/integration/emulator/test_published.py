@@ -64,7 +64,7 @@ def publish(account: Account, ref: ImageRef, tier: TierName, toolbox: Toolbox, *
     PublishedVerdicts(verdicts_of(account, tier, toolbox), ecr_of(account, tier)).prepare(ref, predicate, clock())()
 
 
-def test_plain_cosign_reads_the_one_current_verdict_that_only_its_tier_can_write(
+def test_cosign_reads_current_verdict_that_only_its_tier_writes(
     account: Account, toolbox: Toolbox, tmp_path: Path
 ) -> None:
     """An enforcer needs the public key, the image's digest and read access, and no code of this project."""

@@ -82,7 +82,9 @@ def nodes(account: Account, tmp_path_factory: pytest.TempPathFactory) -> dict[st
 
 
 @pytest.mark.parametrize("attack", WITHHELD, ids=lambda each: each.__name__)
-def test_registry_alone_withholds_an_image(nodes: dict[str, Node], verdicts: Verdicts, attack: attacks.Prepare) -> None:
+def test_registry_without_admission_control_withholds_image(
+    nodes: dict[str, Node], verdicts: Verdicts, attack: attacks.Prepare
+) -> None:
     """An image that was released can be pulled, so the reason is not another one."""
     image, released = attack(verdicts), verdicts.image(verdicts.push("hello"))
 
@@ -92,7 +94,7 @@ def test_registry_alone_withholds_an_image(nodes: dict[str, Node], verdicts: Ver
 
 
 @pytest.mark.parametrize("attack", PULLED, ids=lambda each: each.__name__)
-def test_registry_alone_hands_out_what_is_in_curated(
+def test_registry_without_admission_control_serves_curated_image(
     nodes: dict[str, Node], account: Account, verdicts: Verdicts, attack: attacks.Prepare
 ) -> None:
     """It reads no verdict. Blocking the image helps: the lifecycle archives it."""
@@ -118,7 +120,7 @@ def store(account: Account, image: str, storage: str, role: str = "lifecycle") -
 
 
 @pytest.mark.parametrize("name", ["laptop", "eks"])
-def test_no_tag_and_no_copy_brings_a_blocked_image_back(
+def test_node_cannot_pull_blocked_image_by_tag_or_copy(
     name: str, nodes: dict[str, Node], account: Account, verdicts: Verdicts
 ) -> None:
     """Neither may a node restore it or push it again; an image that is not blocked any more can be pulled."""

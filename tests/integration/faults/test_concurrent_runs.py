@@ -21,7 +21,7 @@ def results(*runs: Run) -> list[dict[str, Any]]:
     return [ran.result for ran in found]
 
 
-def test_runs_of_one_application_share_its_work_and_another_runs_in_parallel(
+def test_second_run_reuses_steps_and_other_application_is_parallel(
     application: Callable[[str], Application], eyes: Eyes
 ) -> None:
     """The later run of a revision reuses the proven steps of the earlier one; another application's steps overlap."""

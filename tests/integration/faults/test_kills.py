@@ -37,7 +37,7 @@ def usual(interrupted: Application) -> Mapping[str, float]:
 
 
 @pytest.mark.parametrize("kill", KILLS, ids=str)
-def test_next_run_finishes_what_was_killed(
+def test_next_run_completes_killed_run(
     interrupted: Application,
     usual: Mapping[str, float],
     eyes: Eyes,

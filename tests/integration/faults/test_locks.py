@@ -78,7 +78,7 @@ def take(name: str, stay: Path, tmp_path: Path, home: Home) -> Iterator[Take]:
         process.wait()
 
 
-def test_lock_has_one_holder_and_names_killed_ones_to_the_next_runs(
+def test_lock_has_one_holder_and_names_killed_holders_to_next_runs(
     take: Take, stay: Path, name: str, eyes: Eyes
 ) -> None:
     """Nobody waits for the lease, and the next runs can clean up until one of them succeeds.

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.real
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
-def test_faulty_application_ends_in_its_state_and_leaves_nothing(case: Case, runs: dict[str, Future[Ended]]) -> None:
+def test_faulty_application_ends_in_expected_state_without_remains(case: Case, runs: dict[str, Future[Ended]]) -> None:
     """State, code, message, signatures, containers and remaining resources are checked."""
     ran = runs[case.name].result()
     eyes = ran.subject.eyes

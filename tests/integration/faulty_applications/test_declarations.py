@@ -146,7 +146,9 @@ def test_prefect_run_of_invalid_declaration_fails_with_the_same_message(home: Ho
     assert eyes.containers(NAME) == []
 
 
-def test_invalid_declarations_start_nothing(answers: dict[str, Ran], home: Home, tmp_path: Path) -> None:
+def test_invalid_declaration_starts_no_run_and_creates_no_resource(
+    answers: dict[str, Ran], home: Home, tmp_path: Path
+) -> None:
     """There is no run, no repository, no image and no container."""
     eyes = Eyes(home, tmp_path, tmp_path, "faulty")
     runs = eyes.prefect.ask("flow_runs/filter", {"flow_runs": {"name": {"like_": NAME}}})

@@ -12,7 +12,7 @@ from .subjects import Served
 pytestmark = pytest.mark.real
 
 
-def test_running_revision_serves_through_faulty_ones_until_a_good_one(served: Future[tuple[Served, ...]]) -> None:
+def test_running_revision_serves_until_next_revision_without_fault(served: Future[tuple[Served, ...]]) -> None:
     """Each fault ends with its own code and leaves no resources."""
     first, *faulty, last = served.result()
 

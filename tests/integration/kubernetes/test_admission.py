@@ -165,7 +165,7 @@ def test_namespace_refuses_templates_of_every_kind(enforced: Enforced, kind: Kin
 
 
 @pytest.mark.parametrize("place", ["initContainers", "volumes"])
-def test_namespace_refuses_a_pod_with_another_image_beside(enforced: Enforced, place: str) -> None:
+def test_namespace_refuses_other_image_in_init_container_or_volume(enforced: Enforced, place: str) -> None:
     """Init containers run first, and a volume can have the files of an image."""
     image = REFUSED["unknown digest"]
     item: dict[str, Any] = {"name": "x", "image": image if place == "initContainers" else {"reference": image}}
@@ -225,7 +225,7 @@ def post(client: ClusterClient, where: str, document: Mapping[str, Any], headers
     return find_sender(client.client).send(httpx2.Request("POST", where, json=document, headers=headers))
 
 
-def test_mirror_of_static_pod_is_refused_as_others(admin: ClusterClient, enforced: Enforced) -> None:
+def test_mirror_pod_with_other_image_is_refused(admin: ClusterClient, enforced: Enforced) -> None:
     """The node runs a static pod all the same: nothing in the cluster refuses or shows it then, only the node."""
     node = admin.list(NODES)[0]["metadata"]
     headers = {"Impersonate-User": f"system:node:{node['name']}", "Impersonate-Group": "system:nodes"}
@@ -330,7 +330,7 @@ def test_collector_runs_as_itself_in_quarantine_only(enforced: Enforced, running
         enforced.admit(ADMITTED)
 
 
-def test_blocked_image_of_a_pod_does_not_keep_the_pod(enforced: Enforced, running: str) -> None:
+def test_labels_of_running_pod_can_be_changed_after_block(enforced: Enforced, running: str) -> None:
     """Finalizers and labels of what runs can still be changed after a block."""
     enforced.admit()
     try:
@@ -346,7 +346,7 @@ def test_blocked_image_of_a_pod_does_not_keep_the_pod(enforced: Enforced, runnin
         wait_until(lambda: not enforced.refusal_of(ADMITTED))
 
 
-def test_block_refuses_within_seconds(enforced: Enforced) -> None:
+def test_pod_is_refused_within_seconds_of_block(enforced: Enforced) -> None:
     """From the write of the parameters to the first refused pod."""
     enforced.admit()
     seconds = wait_until(lambda: enforced.refusal_of(ADMITTED))
@@ -356,7 +356,7 @@ def test_block_refuses_within_seconds(enforced: Enforced) -> None:
     assert seconds < 15
 
 
-def test_missing_parameters_refuse_everything(admin: ClusterClient, policies: Policies) -> None:
+def test_every_image_is_refused_while_parameters_are_missing(admin: ClusterClient, policies: Policies) -> None:
     """Nothing is admitted by an enforcement without a list; in the gradual modes nothing is refused."""
     with enforce(admin, policies) as strict, enforce(admin, policies, Mode.WARN) as gradual:
         wait_until(lambda: "no params found" in strict.refusal_of(ADMITTED))
@@ -365,7 +365,7 @@ def test_missing_parameters_refuse_everything(admin: ClusterClient, policies: Po
         assert not gradual.refusal_of("busybox:latest")
 
 
-def test_pod_without_a_profile_gets_the_hardened_one(enforced: Enforced) -> None:
+def test_pod_without_security_profile_gets_hardened_profile(enforced: Enforced) -> None:
     """The annotation names what was added; a value that is there stays, and Pod Security judges it."""
     document = pod(ADMITTED, initContainers=[{"name": "i", "image": ADMITTED}])
     document["spec"]["containers"][0]["securityContext"] = {"readOnlyRootFilesystem": False}
@@ -480,7 +480,7 @@ def test_administrator_of_the_cluster_writes_no_parameters(
         assert all("only the service account" in each for each in refusals_of_writes(enforced, client))
 
 
-def test_who_impersonates_the_publisher_writes_no_parameters(admin: ClusterClient, enforced: Enforced) -> None:
+def test_impersonated_publisher_cannot_write_parameters(admin: ClusterClient, enforced: Enforced) -> None:
     """The role `edit` allows that in the namespace; only a token has an id, which is not impersonated by itself."""
     where = f"{admin.address}/api/v1/namespaces/{SYSTEM}/configmaps?dryRun=All"
     metadata = {"name": new_parameters_name("other"), "namespace": SYSTEM}
@@ -522,7 +522,7 @@ def test_no_pod_runs_as_the_publisher(admin: ClusterClient, enforced: Enforced) 
     assert not refusal(admin, SYSTEM, PODS, document)
 
 
-def test_documented_role_publishes_and_watches_and_does_no_more(
+def test_documented_role_writes_parameters_and_no_policies(
     admin: ClusterClient, execution: ClusterClient, enforced: Enforced
 ) -> None:
     """The identity of the cluster's block needs no other permission, and cannot change a policy."""
@@ -542,7 +542,7 @@ def test_documented_role_publishes_and_watches_and_does_no_more(
         execution.replace(kind, policy)
 
 
-def test_status_reports_what_an_administrator_weakened(admin: ClusterClient, enforced: Enforced) -> None:
+def test_status_reports_weakened_policy_and_binding(admin: ClusterClient, enforced: Enforced) -> None:
     """And an installation restores it. Right after an installation, the API server has what was generated."""
     wanted = (*enforced.policies.of_cluster(), *enforced.objects)
     found = enforced.parameters.read(enforced.place.parameters)
@@ -581,7 +581,7 @@ class Later:
         return found and (found[0], f"{found[1]}0")
 
 
-def test_api_server_with_earlier_parameters_is_reported(enforced: Enforced) -> None:
+def test_status_reports_api_server_with_earlier_parameters(enforced: Enforced) -> None:
     """It refuses the image, and names the version of the parameters by which it does."""
     place, admin = enforced.place, enforced.admin
 
@@ -596,7 +596,7 @@ def test_api_server_with_earlier_parameters_is_reported(enforced: Enforced) -> N
     enforced.admit(ADMITTED)
 
 
-def test_status_reports_what_pod_security_would_refuse(admin: ClusterClient, policies: Policies) -> None:
+def test_status_reports_pods_that_pod_security_would_refuse(admin: ClusterClient, policies: Policies) -> None:
     """By the API server's own word; a pod that only lacks the hardened profile gets it."""
     with enforce(admin, policies, Mode.WARN) as made:
         made.admit(ADMITTED)
@@ -613,7 +613,7 @@ def test_status_reports_what_pod_security_would_refuse(admin: ClusterClient, pol
         assert "hostPID=true" in status.would_refuse[0].why
 
 
-def test_api_server_that_admits_the_trial_is_reported(admin: ClusterClient, policies: Policies) -> None:
+def test_status_reports_api_server_that_admits_trial_image(admin: ClusterClient, policies: Policies) -> None:
     with enforce(admin, policies, Mode.WARN) as made:
         made.admit(ADMITTED)
 
@@ -622,7 +622,7 @@ def test_api_server_that_admits_the_trial_is_reported(admin: ClusterClient, poli
         assert "admits a trial" in found.fact and not admin.list(POD_TEMPLATES, made.place.namespace)
 
 
-def test_other_mode_removes_what_deny_installed(admin: ClusterClient, policies: Policies) -> None:
+def test_gradual_mode_removes_objects_of_deny_mode(admin: ClusterClient, policies: Policies) -> None:
     """The hardening and the label of Pod Security; the label of another one stays."""
     with enforce(admin, policies) as made:
         made.admit(ADMITTED)

@@ -225,7 +225,7 @@ def test_network_policy_is_enforced(cluster: Cluster) -> None:
     assert refused in (7, 28)  # curl: no connection, or no answer in time
 
 
-def test_kubelet_cannot_pull_what_execution_may_not(cluster: Cluster) -> None:
+def test_kubelet_cannot_pull_image_outside_curated(cluster: Cluster) -> None:
     cluster.run_pod("uncurated", cluster.push("dev/pause"))
 
     end = time.monotonic() + 30
@@ -239,7 +239,7 @@ def test_kubelet_cannot_pull_what_execution_may_not(cluster: Cluster) -> None:
     cluster.kubectl("delete", "pod/uncurated", "--grace-period=0", "--force")
 
 
-def test_whole_cluster_stays_below_its_limit_of_memory(cluster: Cluster) -> None:
+def test_memory_of_cluster_stays_below_its_limit(cluster: Cluster) -> None:
     assert 0 < cluster.status()["memory"] <= MEMORY
 
 
@@ -260,7 +260,7 @@ def _arguments(pid: int) -> list[str]:
     return Path(f"/proc/{pid}/cmdline").read_text().split("\0")
 
 
-def test_killed_component_is_started_again_beside_running_pods(cluster: Cluster) -> None:
+def test_up_restarts_killed_component_without_restarting_kubelet(cluster: Cluster) -> None:
     kubelet = cluster.pid("kubelet")
     os.kill(cluster.pid("apiserver"), signal.SIGKILL)
     while cluster.status()["components"][2]["running"]:
@@ -273,7 +273,7 @@ def test_killed_component_is_started_again_beside_running_pods(cluster: Cluster)
     assert cluster.pid("kubelet") == kubelet and cluster.status()["node"]["ready"]
 
 
-def test_down_leaves_the_host_as_it_was(cluster: Cluster, before: dict[str, list[str]], directory: Path) -> None:
+def test_down_restores_host_and_ends_shims(cluster: Cluster, before: dict[str, list[str]], directory: Path) -> None:
     addresses = (cluster.home.cluster / "run" / TASKS).glob("*/address")
     sockets = [Path(file.read_text().strip().removeprefix("unix://")) for file in addresses]
 
@@ -299,9 +299,7 @@ def test_start_with_state_takes_seconds_and_restores_pods(cluster: Cluster) -> N
     cluster.wait_for("curated")
 
 
-def test_down_after_crash_leaves_the_host_as_it_was(
-    cluster: Cluster, before: dict[str, list[str]], directory: Path
-) -> None:
+def test_down_after_crash_restores_host(cluster: Cluster, before: dict[str, list[str]], directory: Path) -> None:
     """Every component was killed, pods and shims run on."""
     for each in cluster.status()["components"]:
         os.kill(each["pid"], signal.SIGKILL)

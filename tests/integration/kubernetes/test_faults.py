@@ -97,7 +97,7 @@ def versions(state: NamespaceState) -> set[tuple[str, str, str]]:
 
 
 @pytest.mark.parametrize("gone", [False, True], ids=["resumed", "410 Gone"])
-def test_watch_that_is_lost_in_mid_roll_misses_nothing(place: Place, api: FaultyApi, image: Import, gone: bool) -> None:
+def test_lost_watch_misses_no_change_during_rollout(place: Place, api: FaultyApi, image: Import, gone: bool) -> None:
     """All connections are lost, and the API server is away. Then it may not have the changes since any more."""
     cluster, namespace = place.cluster, place.namespace
     cluster.apply(SERVICES, service(place, "earlier"))
@@ -148,7 +148,9 @@ def node(cluster: ClusterClient, place: Place) -> Iterator[SilentNode]:
     cluster.delete(CLUSTER_ROLE_BINDINGS, binding)
 
 
-def test_roll_goes_on_elsewhere_if_node_of_new_pod_goes_away(place: Place, node: SilentNode, image: Import) -> None:
+def test_rollout_continues_on_other_node_if_node_of_new_pod_is_lost(
+    place: Place, node: SilentNode, image: Import
+) -> None:
     """It is taken out of service with a pod that nobody there confirms to have ended. A pod serves all the time."""
     node.use(node.name)
     served = []
@@ -169,7 +171,7 @@ def test_roll_goes_on_elsewhere_if_node_of_new_pod_goes_away(place: Place, node:
     assert place.codes(deployment) == [("hello", ["drift.evicted"])]
 
 
-def test_roll_onto_node_that_starts_nothing_fails_and_names_it(
+def test_rollout_fails_naming_node_that_does_not_start_pod(
     place: Place, node: SilentNode, image: Import, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A node that goes away unnoticed; the cluster would move its pods only after minutes."""
@@ -187,7 +189,7 @@ def test_roll_onto_node_that_starts_nothing_fails_and_names_it(
     assert place.serving == {before.digest} and place.settles(before)
 
 
-def test_roll_completes_if_node_of_old_pod_is_gone(place: Place, node: SilentNode, image: Import) -> None:
+def test_rollout_completes_if_node_of_old_pod_is_lost(place: Place, node: SilentNode, image: Import) -> None:
     """Nobody there confirms that the old pod has ended, and nobody waits for that."""
     node.use(node.name)
     place.target = target_that_waits(place, Once(node.start_pods), node.pool)
@@ -210,7 +212,7 @@ def alone(home: Home, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clus
         yield admin
 
 
-def test_api_server_with_stale_parameters_is_reported_and_follows_new_ones(alone: ClusterClient) -> None:
+def test_api_server_with_stale_parameters_follows_new_installation(alone: ClusterClient) -> None:
     """Somebody removes all policies and restores them: it goes on with the parameters that it read before.
 
     An image that is blocked then still starts, until `cscm enforce apply` gives the parameters a new name.

@@ -245,7 +245,7 @@ def kill(harness: Place, kubeconfig: Path) -> Kill:
 class TestGitTarget(TargetContract):
     """The contract, except that nothing is replaced by force, and what a person committed stays."""
 
-    def test_target_replaces_what_runs_if_forced(self, harness: Harness) -> None:
+    def test_forced_deployment_is_repeated_or_refused(self, harness: Harness) -> None:
         """Flux would undo it."""
         with pytest.raises(SettingInvalid, match="without --force"):
             harness.deploy(harness.good(), force=True)
@@ -310,7 +310,7 @@ def test_killed_promotion_of_bad_image_is_reverted_by_next_run(harness: Place, k
     assert first.digest in harness.in_git and harness.settles(first)
 
 
-def test_killed_promotion_that_gate_refuses_since_is_reverted(harness: Place, kill: Kill) -> None:
+def test_killed_promotion_is_reverted_if_gate_refuses_image_later(harness: Place, kill: Kill) -> None:
     """Flux had brought it already, or was about to."""
     first, digest = harness.deploy(harness.good()), harness.good()
     kill(digest, 1)
@@ -322,7 +322,7 @@ def test_killed_promotion_that_gate_refuses_since_is_reverted(harness: Place, ki
     assert harness.settles(first)
 
 
-def test_kustomization_that_does_not_build_fails_deployment_with_reason_of_flux(harness: Place) -> None:
+def test_broken_kustomization_fails_deployment_with_reason_of_flux(harness: Place) -> None:
     """The digest is there, and what else was committed breaks it."""
     first = harness.deploy(harness.good())
     harness.server.commit({PATH: harness.in_git.replace("deployment.yaml", "absent.yaml")})
@@ -344,7 +344,7 @@ def test_commit_with_another_key_is_not_applied(harness: Place, cluster: Cluster
     assert harness.running() == {first.digest}
 
 
-def test_commit_of_somebody_is_drift_of_git_alone(harness: Place) -> None:
+def test_unsigned_commit_by_person_is_drift_of_git_only(harness: Place) -> None:
     """Flux does not apply it, because nobody signed it."""
     first, other = harness.deploy(harness.good()), harness.good()
     harness.server.commit({PATH: set_digest(harness.in_git.encode(), "kustomize", NAME, other, PATH).decode()})
@@ -352,9 +352,7 @@ def test_commit_of_somebody_is_drift_of_git_alone(harness: Place) -> None:
     assert harness.codes(first) == [("hello", ["drift.git"])]
 
 
-def test_change_of_cluster_past_git_is_undelivered_until_flux_corrects_it(
-    harness: Place, cluster: ClusterClient
-) -> None:
+def test_change_in_cluster_is_undelivered_until_flux_corrects_it(harness: Place, cluster: ClusterClient) -> None:
     """With Flux suspended it stays, and the record and git agree against the cluster."""
     first, other = harness.deploy(harness.good()), harness.good()
     suspended = {"apiVersion": KUSTOMIZATIONS.api_version, "kind": "Kustomization",

@@ -87,7 +87,7 @@ def test_status_of_argo_cd_is_read_with_documented_role(cluster: ClusterClient, 
     assert read_argo(observer, named, "2" * 40).fact.endswith(f"the last was {commit}")
 
 
-def test_observer_reads_what_monitor_needs(cluster: ClusterClient, namespace: str) -> None:
+def test_role_observer_suffices_for_monitor(cluster: ClusterClient, namespace: str) -> None:
     """The chain needs no permission to change a namespace that git delivers to."""
     observer = sign_in_reader(cluster, namespace)
     delivery = Delivery(git=GitDelivery(repository="environments", path="{application}.yaml", kind="manifest"))

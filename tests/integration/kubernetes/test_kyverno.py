@@ -150,7 +150,7 @@ ATTACKS: dict[Prepare, str] = {
 
 
 @pytest.mark.parametrize("attack", ATTACKS, ids=lambda each: each.__name__)
-def test_each_control_alone_refuses_the_attack(control: Controlled, attack: Prepare, verdicts: Verdicts) -> None:
+def test_single_enforcement_control_refuses_attack(control: Controlled, attack: Prepare, verdicts: Verdicts) -> None:
     """So each may be off: the other one refuses. An admitted image shows that it is not refused for another reason."""
     verdicts.publish(good := verdicts.push("hello"))
     image, reason = attack(verdicts), ATTACKS[attack] if isinstance(control, Verified) else ""
@@ -165,7 +165,7 @@ def test_each_control_alone_refuses_the_attack(control: Controlled, attack: Prep
         assert control.refuser in refusal and reason in refusal
 
 
-def test_block_counts_although_the_image_was_admitted_before(control: Controlled, verdicts: Verdicts) -> None:
+def test_image_is_refused_after_block_despite_cached_verification(control: Controlled, verdicts: Verdicts) -> None:
     """Kyverno keeps what it verified for an hour, which must not outlast a block."""
     verdicts.publish(ref := verdicts.push("hello"))
     control.wait_for(verdicts.image(ref))
@@ -287,7 +287,7 @@ def patch(control: Controlled, resource: Any, name: str, body: Any) -> None:
     )
 
 
-def test_pod_with_many_images_is_judged_by_all(second: Verified, verdicts: Verdicts) -> None:
+def test_pod_is_refused_if_one_of_many_images_is_unsigned(second: Verified, verdicts: Verdicts) -> None:
     """Kyverno would wait for itself if it read the images in another order."""
     for ref in (refs := [verdicts.push(name) for name in APPLICATIONS]):
         verdicts.publish(ref)
@@ -300,7 +300,7 @@ def test_pod_with_many_images_is_judged_by_all(second: Verified, verdicts: Verdi
     assert UNSIGNED in second.refusal(images[0], initContainers=named(*images, unsigned(verdicts)))
 
 
-def test_verdict_that_is_too_old_does_not_count(second: Verified, verdicts: Verdicts) -> None:
+def test_image_with_outdated_verdict_is_refused(second: Verified, verdicts: Verdicts) -> None:
     verdicts.publish(ref := verdicts.push("hello"), at=clock() - MAX_AGE - timedelta(minutes=1))
     assert LATE in second.refusal(verdicts.image(ref))
 
@@ -360,7 +360,7 @@ def deviations(made: Verified) -> list[str]:
     return [each.code for each in found]
 
 
-def test_without_the_registry_or_kyverno_everything_is_refused(
+def test_every_image_is_refused_while_registry_or_kyverno_is_down(
     second: Verified, verdicts: Verdicts, kyverno: Kyverno
 ) -> None:
     """What Kyverno cannot verify is not admitted, and neither is anything while it does not answer."""

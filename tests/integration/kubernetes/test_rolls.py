@@ -103,7 +103,7 @@ def load(
 Send = Callable[[], contextlib.AbstractContextManager[Load]]
 
 
-def test_rolls_at_200_requests_per_second_lose_none(served: Place, load: Send, image: Import) -> None:
+def test_rollout_at_200_requests_per_second_loses_no_request(served: Place, load: Send, image: Import) -> None:
     """Two pods are replaced, one after the other."""
     with load() as requests:
         last = served.deploy(image())
@@ -121,7 +121,7 @@ def test_rolls_at_200_requests_per_second_lose_none(served: Place, load: Send, i
         ("webhook", f"denied the request: {MESSAGE}"),
     ],
 )
-def test_failed_roll_loses_no_request_and_says_why(
+def test_failed_rollout_loses_no_request_and_names_cause(
     served: Place, load: Send, image: Import, tmp_path: Path, fault: str, message: str
 ) -> None:
     """What ran goes on as it was deployed. The quota and the webhook of others are about pods, which come last."""
@@ -167,7 +167,7 @@ def service(namespace: str) -> dict[str, object]:
 
 
 @pytest.mark.parametrize("answers", [True, False], ids=["refuses", "does not answer"])
-def test_webhook_of_others_is_met_before_anything_is_applied(empty: Place, tmp_path: Path, answers: bool) -> None:
+def test_foreign_webhook_refuses_trial_before_anything_is_applied(empty: Place, tmp_path: Path, answers: bool) -> None:
     """Its message says whom to ask; one that does not answer may do so at the next try."""
     cluster, namespace = empty.cluster, empty.namespace
     with refused(cluster, namespace, SERVICES, service(namespace), tmp_path, answers):
@@ -181,7 +181,7 @@ def test_webhook_of_others_is_met_before_anything_is_applied(empty: Place, tmp_p
 
 
 @pytest.mark.parametrize("late", [False, True], ids=["before", "in mid-rollout"])
-def test_namespace_that_is_terminating_is_named(empty: Place, late: bool) -> None:
+def test_deployment_error_names_terminating_namespace(empty: Place, late: bool) -> None:
     """Something in it is kept by a finalizer, as by a controller that is gone."""
     cluster, namespace = empty.cluster, empty.namespace
     metadata = {"name": "held", "namespace": namespace}
@@ -251,7 +251,7 @@ def test_write_that_fails_is_retried(
     assert again.changed or fault is SLOW, "the slow write may have come through before the retry"
 
 
-def test_roll_outlasts_api_server_that_fails_meanwhile(place: Place, api: FaultyApi, image: Import) -> None:
+def test_rollout_survives_errors_of_api_server(place: Place, api: FaultyApi, image: Import) -> None:
     """Pods go on without it. It answers 429, 500 and nothing, and then the token in the file is another one."""
     unauthorized = answer_status(401, "Unauthorized")
     each_twice = [
@@ -270,7 +270,7 @@ def test_roll_outlasts_api_server_that_fails_meanwhile(place: Place, api: Faulty
     assert [len(each.hits) for each in faults] == [2, 2, 2, 1] and place.settles(deployment)
 
 
-def test_token_that_ended_is_named_and_the_next_run_completes(place: Place, api: FaultyApi, image: Import) -> None:
+def test_error_names_expired_token_and_next_run_completes(place: Place, api: FaultyApi, image: Import) -> None:
     """Nothing can be restored either; the pods serve all the time."""
     digest, last = image(), place.recorded[-1]
     ended = replace(answer_status(401, "Unauthorized"), where=".", hits=[])
@@ -288,7 +288,7 @@ def test_token_that_ended_is_named_and_the_next_run_completes(place: Place, api:
 
 
 @pytest.mark.parametrize("fails", [False, True], ids=["good image", "bad image"])
-def test_deployer_that_is_overtaken_fails_and_the_other_one_decides(
+def test_overtaken_deployment_fails_and_later_one_decides(
     place: Place, api: FaultyApi, image: Import, fails: bool
 ) -> None:
     """Two pipelines deploy one application; the second one's image serves, or what ran before."""
@@ -346,7 +346,7 @@ def kill(place: Place, api: FaultyApi, writes: int, digest: Digest, **placement:
     assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
 
 
-def test_killed_deployer_leaves_what_serves_and_the_next_one_completes(
+def test_killed_deployment_keeps_serving_image_and_next_run_completes(
     place: Place, api: FaultyApi, image: Import
 ) -> None:
     """It is killed after each write in turn, and when the image serves but is not recorded."""
@@ -370,7 +370,7 @@ def test_killed_deployer_leaves_what_serves_and_the_next_one_completes(
 
 
 @pytest.mark.parametrize("writes", [7, 8], ids=["rolling", "restoring"])
-def test_failed_deployer_after_killed_one_restores_what_served(
+def test_failed_deployment_after_killed_one_restores_serving_image(
     place: Place, api: FaultyApi, image: Import, writes: int
 ) -> None:
     """Both deploy an image that never gets ready, so the last Deployment is none that served."""

@@ -112,7 +112,7 @@ def test_update_replaces_settings(harness: Place, cluster: ClusterClient) -> Non
     assert harness.codes(second) == [("hello", [])]
 
 
-def test_update_that_does_not_listen_restores_what_ran_and_says_why(
+def test_update_without_listener_restores_previous_deployment(
     harness: Place, image: Import, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The pods of the earlier deployment serve all the time."""
@@ -173,7 +173,7 @@ def test_change_of_another_manager_is_drift_and_conflict(
         harness.deploy(harness.good())
 
 
-def test_number_of_pods_goes_to_autoscaler_and_back(harness: Place, cluster: ClusterClient) -> None:
+def test_replica_count_moves_to_autoscaler_and_back(harness: Place, cluster: ClusterClient) -> None:
     """The autoscaler of the cluster adds a pod, without a deviation; the next deployments keep it, or take it back."""
     namespace, digest = harness.namespace, harness.good()
     harness.target = deployers_target(cluster, namespace, replicas=2)
@@ -196,7 +196,7 @@ def test_number_of_pods_goes_to_autoscaler_and_back(harness: Place, cluster: Clu
     assert cluster.list(AUTOSCALERS, namespace) == ()
 
 
-def test_pods_run_on_nodes_of_their_classification_or_nowhere(
+def test_pods_run_only_on_nodes_of_their_classification(
     harness: Place, cluster: ClusterClient, reserved: Callable[[str], None]
 ) -> None:
     """A pod of another classification never shares a node with them."""
@@ -253,7 +253,7 @@ def ingress_to(host: str, **metadata: object) -> dict[str, object]:
     }  # fmt: skip
 
 
-def test_manifests_that_are_brought_along_run_admitted_digest(
+def test_own_manifests_of_application_run_admitted_digest(
     harness: Place, cluster: ClusterClient, hosts: Callable[[], None], tmp_path: Path
 ) -> None:
     """The cluster's defaults are no deviations; with a violation, nothing is applied."""
@@ -380,7 +380,7 @@ def test_deleted_service_is_drift(harness: Place, cluster: ClusterClient) -> Non
     assert harness.codes(good) == [("hello", ["drift.missing"])]
 
 
-def test_watch_reports_what_others_add_under_documented_role(harness: Place, cluster: ClusterClient) -> None:
+def test_watch_with_documented_role_reports_foreign_objects(harness: Place, cluster: ClusterClient) -> None:
     """A Service, a pod, and a Deployment whose pods Pod Security refuses; and nothing once they are gone."""
     good, target = (
         harness.deploy(harness.good()),
@@ -430,7 +430,7 @@ def unconfined_deployment(namespace: str) -> dict[str, object]:
     }  # fmt: skip
 
 
-def test_watch_lists_again_after_version_that_is_too_old(cluster: ClusterClient, namespace: str) -> None:
+def test_watch_lists_again_after_410_gone(cluster: ClusterClient, namespace: str) -> None:
     """The API server answers 410 Gone, and has what there is."""
     watch = KindWatch(cluster, namespace, SERVICE_ACCOUNTS, version="1")
 
@@ -438,7 +438,7 @@ def test_watch_lists_again_after_version_that_is_too_old(cluster: ClusterClient,
     assert DEPLOYER in next(iter(watch.follow(5))) and watch.version
 
 
-def test_list_of_metadata_has_owners_and_nothing_more(harness: Place, cluster: ClusterClient) -> None:
+def test_metadata_list_has_owners_without_spec_and_status(harness: Place, cluster: ClusterClient) -> None:
     """That is enough to tell whose a pod is."""
     harness.deploy(harness.good())
 

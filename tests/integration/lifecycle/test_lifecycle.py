@@ -173,7 +173,7 @@ def orphans(shop: Shop, repository: Repository) -> list[Digest]:
     return [each.digest for each in images if each.subject and each.subject not in digests]
 
 
-def test_image_deployed_after_the_plan_is_kept(shop: Shop, tmp_path: Path) -> None:
+def test_image_deployed_after_the_plan_is_not_removed(shop: Shop, tmp_path: Path) -> None:
     """Execution's signed deployment record is read again before each removal."""
     repository = shop.repository("curated/hello")
     shop.repository("evidence/execution/hello")
@@ -201,7 +201,7 @@ def test_image_deployed_after_the_plan_is_kept(shop: Shop, tmp_path: Path) -> No
     assert held(shop, repository) == before >= {old.digest, new.digest, signature.digest}
 
 
-def test_image_with_newer_refusal_after_the_plan_is_kept(shop: Shop, tmp_path: Path) -> None:
+def test_image_with_newer_refusal_after_the_plan_is_not_removed(shop: Shop, tmp_path: Path) -> None:
     """The evidence is read again, whatever the inventory says."""
     repository = shop.repository("curated/hello")
     old, new = repository.push("old"), repository.push("new")

@@ -91,7 +91,7 @@ def test_migrated_inventory_knows_archived_images_without_rereading(tmp_path):
     assert (inventory.count_unscanned(), inventory.count_by_starter()) == (2, 2)
 
 
-def test_migrated_inventory_rereads_gone_images_and_keeps_unreadable_mark(tmp_path):
+def test_migrated_inventory_rereads_removed_images_and_keeps_marks(tmp_path):
     """Only the deployments of a deleted image were stored, so that image alone is read again."""
     engine = create_engine(f"sqlite:///{tmp_path}/inventory.db")
     spoilt = entry(2, owner='"unreadable":""', unreadable="x").image
@@ -115,7 +115,7 @@ def test_migrated_inventory_rereads_gone_images_and_keeps_unreadable_mark(tmp_pa
     assert (inventory.count_unreadable(), inventory.count_without_sbom()) == (1, 1)
 
 
-def test_migrated_inventory_keeps_containers_and_rereads_deployments_to_clusters(tmp_path):
+def test_migrated_inventory_keeps_containers_and_rereads_clusters(tmp_path):
     """What ran on a host before the update still counts as running after it."""
     engine = create_engine(f"sqlite:///{tmp_path}/inventory.db")
     with write_transaction(engine) as connection:

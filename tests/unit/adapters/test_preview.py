@@ -48,7 +48,7 @@ def judge(tmp_path):
     return judge
 
 
-def test_processes_judge_as_this_one(judge, monkeypatch):
+def test_preview_in_processes_equals_preview_in_this_process(judge, monkeypatch):
     """Each judges some of the subjects; one whose facts were replaced has no result."""
     wanted = {state.subject: "v1" for state in judge.inventory.list_subjects()}
     last = list(wanted)[-1]
@@ -75,7 +75,7 @@ def test_preview_takes_results_of_processes(judge, monkeypatch):
     assert (found.judged, len(found.changes), found.gates) == (5, 4, (Gate.RELEASE,))
 
 
-def test_both_policies_honour_waivers(judge, tmp_path):
+def test_preview_honours_waivers_in_current_and_proposed_policies(judge, tmp_path):
     """A proposed rule refuses nothing that is waived, as the gate would not."""
     office = Office(tmp_path)
     office.write_people(rules=["ours.*"])

@@ -43,7 +43,7 @@ def ports(world, make, monkeypatch):
 
 @pytest.mark.parametrize("place", [OFFERED, CURATED], ids=["offered", "curated"])
 @pytest.mark.parametrize("gone", [False, True], ids=["there", "gone"])
-def test_intake_verdict_follows_a_block_although_development_removed_the_image(ports, world, make, place, gone):
+def test_intake_verdict_follows_block_of_removed_image(ports, world, make, place, gone):
     """Curation has a copy of its evidence. Without both, only the block counts."""
     store = world.store(TierName.LIFECYCLE)
     for ref in world.registry.refs(OFFERED.repository) if gone else ():

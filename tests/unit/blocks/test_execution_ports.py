@@ -97,7 +97,7 @@ def test_enforcement_has_the_settings_of_its_environment(ports):
             ports.enforcement(other)
 
 
-def test_kyverno_verifies_with_the_key_and_the_applications_of_the_environment(ports, monkeypatch, world):
+def test_kyverno_verifies_with_key_and_applications_of_environment(ports, monkeypatch, world):
     """A verdict is renewed before it is too old for it."""
     key, ages = EcdsaSigner().public, []
     settings = EnforcementSettings.model_validate({"mode": "deny", "kyverno": {"max_days": 7, "secret": "ecr"}})
@@ -117,7 +117,7 @@ def test_kyverno_verifies_with_the_key_and_the_applications_of_the_environment(p
     assert ages == [timedelta(days=7), None, None]
 
 
-def test_nothing_lapses_in_an_environment_that_nobody_signed(ports):
+def test_unsigned_environment_accepts_no_lapsed_verdict(ports):
     """Whoever can change the file could otherwise let blocked images run on."""
     ports.workbench.environment_state = lambda environment: PolicyState(active=False, why="changed")
 
@@ -125,7 +125,7 @@ def test_nothing_lapses_in_an_environment_that_nobody_signed(ports):
     assert enforcement.place.tolerated_refusals == frozenset() and not enforcement.state.active
 
 
-def test_published_verdict_is_followed_where_it_is_enforced(ports, monkeypatch):
+def test_cluster_with_enforcement_follows_published_verdict(ports, monkeypatch):
     """Whatever publishes it: a deployment, a refusal or a response to a block."""
     followed = []
     production = replace(ports.enforcement("production"))
@@ -142,7 +142,7 @@ def test_published_verdict_is_followed_where_it_is_enforced(ports, monkeypatch):
 
 
 @pytest.mark.parametrize(("error", "raised"), [(None, None), (ClusterRefused, None), (ClusterUnavailable, True)])
-def test_verdict_reaches_what_removed_enforcement_left(ports, monkeypatch, error, raised):
+def test_verdict_reaches_cluster_after_enforcement_setting_is_removed(ports, monkeypatch, error, raised):
     """The cluster goes on to admit by it. Where nobody may read that, nothing was installed; an outage is an error."""
     followed = []
 
@@ -159,7 +159,7 @@ def test_verdict_reaches_what_removed_enforcement_left(ports, monkeypatch, error
     assert followed == [("open", "open", frozenset(), CURATED)]
 
 
-def test_cluster_follows_verdict_that_did_not_change(ports, monkeypatch):
+def test_cluster_follows_unchanged_verdict(ports, monkeypatch):
     """An earlier run may have published it, and then not have reached the cluster."""
     followed = []
     production = ports.enforcement("production")
@@ -171,7 +171,7 @@ def test_cluster_follows_verdict_that_did_not_change(ports, monkeypatch):
     assert followed == [("production", CURATED)]
 
 
-def test_cluster_follows_published_verdict_if_gate_does_not_decide(ports, monkeypatch):
+def test_cluster_follows_published_verdict_if_gate_is_inactive(ports, monkeypatch):
     """An earlier run may have published the refusal of a blocked image. An outage is raised at once."""
     followed, errors = [], [PolicyUnsigned("it is not active\nSign it."), RegistryUnavailable("it is away\nWait.")]
     production = ports.enforcement("production")
@@ -189,7 +189,7 @@ def test_cluster_follows_published_verdict_if_gate_does_not_decide(ports, monkey
     assert followed == [("production", CURATED)]
 
 
-def test_inactive_environment_learns_of_block(ports, world, monkeypatch):
+def test_block_is_published_to_inactive_environment(ports, world, monkeypatch):
     """Both of the policies that are not active and of the document: the block is published, and the cluster follows."""
     followed = []
     production = ports.enforcement("production")
@@ -209,7 +209,7 @@ def test_inactive_environment_learns_of_block(ports, world, monkeypatch):
     assert followed == [("production", CURATED)] * 2
 
 
-def test_environment_without_a_valid_document_learns_of_block(ports, world):
+def test_block_is_published_to_environment_without_valid_document(ports, world):
     """Nobody deploys there, and clients of the verdict would go on to admit the image."""
     unreadable = {name: SettingInvalid("Its soak is wrong.\nCorrect it.") for name in ("bad", "unpublished")}
     ports.workbench.environment_documents = lambda: EnvironmentDocuments(tuple(PLACES.values()), unreadable)
@@ -231,7 +231,7 @@ def test_environment_without_a_valid_document_learns_of_block(ports, world):
     assert ports.refuse_blocked(CURATED, "old", why["old"]) is None
 
 
-def test_enforcement_is_not_installed_where_environments_contradict_each_other(ports):
+def test_enforcement_is_refused_for_contradictory_environments(ports):
     """Two in one namespace would replace each other's; each can be read."""
 
     def refuse(name):
@@ -244,7 +244,7 @@ def test_enforcement_is_not_installed_where_environments_contradict_each_other(p
     assert list(ports.enforcements) == ["production"]
 
 
-def test_enforcement_knows_environments_in_clusters_and_those_that_cannot_be_read(ports):
+def test_enforcement_knows_cluster_and_unreadable_environments(ports):
     """What a cluster has of others was left there; one that moved to a container host is among these."""
     unreadable = {"broken": SettingInvalid("it is invalid\nno")}
     ports.workbench.environment_documents = lambda: EnvironmentDocuments(tuple(PLACES.values()), unreadable)
@@ -270,7 +270,7 @@ def block(world):
     sign_decision(CURATED, Act.BLOCK, world.store(TierName.LIFECYCLE), world.ecr, by="ann", reason="bad", now=NOON)
 
 
-def test_version_differs_if_an_environment_decides_otherwise(ports):
+def test_decision_version_changes_with_requirements_of_environment(ports):
     """Its applications are placed without a signature, and no verdict depends on them."""
     ports.workbench.unsigned_policies = lambda: SimpleNamespace(deploy=SimpleNamespace(version="1"))
     before = ports.decision_version()
@@ -299,7 +299,7 @@ async def test_missing_block_of_cluster_is_an_error_only_where_it_is_needed(port
         loaded.follow_verdict(CURATED, "production")
 
 
-async def test_delivery_by_git_is_a_target_of_its_own(ports, monkeypatch):
+async def test_environment_with_git_delivery_has_git_target(ports, monkeypatch):
     """Each environment of a cluster is deployed to as its document says."""
     key = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()).decode()
     block = GitRepository(address="https://git.example.com/e.git", email="c@example.com", signing_key=SecretStr(key))
@@ -318,7 +318,7 @@ async def test_delivery_by_git_is_a_target_of_its_own(ports, monkeypatch):
     cast(AsyncMock, GitRepository.aload).assert_awaited_once_with("e")
 
 
-async def test_what_waits_in_a_step_ends_with_the_step(ports, monkeypatch):
+async def test_waits_of_target_end_if_step_is_cancelled(ports, monkeypatch):
     """A flow loads its target before the step begins that is cancelled."""
     host = SimpleNamespace(engine=None)
     monkeypatch.setattr(ContainerHost, "aload", AsyncMock(return_value=host))
@@ -334,7 +334,7 @@ async def test_what_waits_in_a_step_ends_with_the_step(ports, monkeypatch):
                 waiting.wait(60)
 
 
-async def test_isolation_on_container_host_is_refused_with_what_to_do(ports):
+async def test_isolation_on_container_host_is_refused_with_remedy(ports):
     """Only what runs in a cluster can be isolated."""
     with pytest.raises(SettingInvalid, match="docker network disconnect"):
         await ports.load_isolation("staging")
@@ -415,7 +415,7 @@ def test_bundles_open_with_the_credentials_of_the_user(ports, monkeypatch):
 
 
 @pytest.mark.parametrize("error", [EvidenceInvalid, BaseMissing])
-def test_collector_of_which_nobody_knows_is_not_admitted(ports, monkeypatch, error):
+def test_unverifiable_collector_is_not_admitted(ports, monkeypatch, error):
     """The rest of the admitted images is published nevertheless."""
 
     def fail(*_):

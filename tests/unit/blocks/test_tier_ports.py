@@ -52,7 +52,7 @@ def test_tools_use_registry_of_tier(ports):
     assert {(each.host, each.insecure) for each in tools.values()} == {(REGISTRY, True)}
 
 
-def test_packages_are_compared_with_the_workbench_s_sources_and_the_bases(ports, monkeypatch):
+def test_package_sources_are_those_of_workbench_and_bases(ports, monkeypatch):
     """The bases are read when an archive lacks a package, and not before."""
     sources = ports.package_sources
     workbench = ports.workbench
@@ -71,7 +71,7 @@ def test_evidence_is_signed_with_key_of_tier(ports):
     assert ports.evidence is ports.evidence
 
 
-def test_lifts_need_a_signature_if_the_workbench_says_so(ports, monkeypatch):
+def test_unblock_needs_signature_if_workbench_requires_it(ports, monkeypatch):
     """The people are read once, and only then."""
     read: list[int] = []
     image = ImageRef(repository="curated/hello", digest=DIGEST)

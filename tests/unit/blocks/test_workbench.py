@@ -103,7 +103,7 @@ def test_npm_registries_are_those_of_the_block(tmp_path):
         workbench(tmp_path, npm_registries=("https://me:secret@registry.invalid/",))
 
 
-def test_policies_that_were_checked_are_not_checked_again(tmp_path, monkeypatch):
+def test_unchanged_policies_are_checked_once_by_concurrent_threads(tmp_path, monkeypatch):
     """Not by another thread either, which waits. What is wrong is said by the gate that needs them."""
     copy_shipped(tmp_path)
     check = Mock(side_effect=check_policy)
@@ -118,7 +118,7 @@ def test_policies_that_were_checked_are_not_checked_again(tmp_path, monkeypatch)
     workbench(tmp_path).check_policies()
 
 
-def test_deploy_gate_requires_what_active_environments_say(tmp_path):
+def test_deploy_gate_requires_settings_of_active_environments(tmp_path):
     """Also the one in which an image has to soak before: a short soak there would let everything pass."""
     copy_shipped(tmp_path)
     block, staging = workbench(tmp_path), tmp_path / "deployments/environments/staging.yaml"
@@ -202,7 +202,7 @@ def test_environment_that_is_unreadable_or_not_active_may_be_anywhere(tmp_path):
     }  # fmt: skip
 
 
-def test_environment_to_deploy_to_is_valid(tmp_path):
+def test_valid_environment_ignores_other_invalid_environments(tmp_path):
     """Another one that is invalid does not matter."""
     copy_shipped(tmp_path)
     (tmp_path / "deployments/environments/broken.yaml").write_text("soak: soon")

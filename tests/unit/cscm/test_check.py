@@ -141,14 +141,14 @@ def test_output_file_has_the_report_and_the_terminal_the_text(application, tmp_p
         (("apps/shop", "--output", "nowhere/x"), "cannot be written"),
     ],
 )
-def test_wrong_call_ends_with_2_and_says_why(application, arguments, why):
+def test_check_with_wrong_arguments_ends_with_2_and_reason(application, arguments, why):
     """Nothing is checked."""
     done = cscm(*arguments)
 
     assert done.exit_code == 2 and why in done.stderr and done.stdout == ""
 
 
-def test_check_that_cannot_be_made_ends_with_1_and_writes_nothing(application, tmp_path, monkeypatch):
+def test_check_without_its_tool_ends_with_1_and_writes_nothing(application, tmp_path, monkeypatch):
     """A missing tool is no pass."""
 
     def missing(*_):
@@ -184,7 +184,7 @@ def test_mistake_is_found_before_a_tool_is_needed(application, tmp_path, monkeyp
     assert done.exit_code == status and found in done.output, done.output
 
 
-def test_install_comes_first_and_prints_to_standard_error(application, monkeypatch):
+def test_check_installs_tools_first_and_prints_to_standard_error(application, monkeypatch):
     """Standard output has only the report."""
     asked = []
 
@@ -200,7 +200,7 @@ def test_install_comes_first_and_prints_to_standard_error(application, monkeypat
     assert "syft: ready" in done.stderr and Preflight.model_validate_json(done.stdout)
 
 
-def test_image_is_judged_as_named(application, monkeypatch):
+def test_check_passes_image_name_unchanged(application, monkeypatch):
     """The engine knows it by a name or an id."""
     asked = []
     monkeypatch.setattr(preflight, "preflight_ports", lambda *given: asked.append(given[-1]))

@@ -251,7 +251,7 @@ def test_hook_posts_team_that_it_was_installed_for(posted):
     assert push == [Path("/shop/hello"), NEW, "y", "web"]
 
 
-def test_push_that_was_not_reported_is_told(project):
+def test_unreported_push_prints_message(project):
     """The hook's shell script says so too, and never stops the push."""
     git("init", "-q", project / "shop")
     command = [sys.executable, "-P", "-m", "cscm.hook", project / "shop"]

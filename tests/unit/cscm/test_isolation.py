@@ -64,7 +64,7 @@ def test_bundle_is_opened_into_a_directory(opening: Any, tmp_path: Path) -> None
     assert json.loads(printed.stdout)["id"] == "12345678" and opening.given[1] == "12345678"
 
 
-def test_bundle_that_does_not_hold_writes_nothing(opening: Any, tmp_path: Path) -> None:
+def test_invalid_bundle_is_not_written(opening: Any, tmp_path: Path) -> None:
     """The error has its code."""
     opening.result = EvidenceInvalid("The record does not hold.\nFind out why.")
 

@@ -126,7 +126,7 @@ def test_refusal_gives_all_reasons_and_status_3(run, application, name):
     assert "\x1b" not in done.output
 
 
-def test_refusal_with_json_gives_whole_verdict(run):
+def test_refusal_with_json_gives_complete_verdict(run):
     """The exit status is the same."""
     done = run("curate", str(REF), "--json", result=REFUSED)
 
@@ -384,7 +384,7 @@ def test_prefect_reads_no_settings_of_the_source(tmp_path, call, executed):
     assert (tmp_path / "executed").exists() is executed
 
 
-def test_isolate_takes_environment_and_application_and_its_own_time(run):
+def test_isolate_passes_environment_application_and_start_time(run):
     """The time to the isolation is measured from the command; a name of an application may have a slash."""
     begun = datetime.now(UTC)
 

@@ -73,7 +73,7 @@ def cscm(*arguments: Any, answer: str | None = None) -> Result:
     return CliRunner().invoke(main, list(map(str, arguments)), input=answer)
 
 
-def test_check_lists_what_people_may_do(office):
+def test_people_check_lists_roles(office):
     """A mistake in the document is an error."""
     done = cscm("people", "check")
     assert done.exit_code == 0 and "ann: may approve for production; may waive the rules scan.*" in done.stdout
@@ -87,7 +87,7 @@ def test_check_lists_what_people_may_do(office):
     ("command", "kind", "installation"),
     [("people", DocumentKind.PEOPLE, ""), ("waive", DocumentKind.WAIVER, "example")],
 )
-def test_document_is_signed_as_it_is(office, monkeypatch, command, kind, installation):
+def test_signed_document_is_verified_by_gates(office, monkeypatch, command, kind, installation):
     """The gates verify what the command writes: what a person signs is for the installation of people.yaml."""
     signed: list[Statement] = []
 
@@ -128,7 +128,7 @@ def test_document_of_an_issuer_may_have_any_name(office):
     signing.require_place(office.project / "deployments/vex/Advisory 1.json", Path("deployments/vex"), ".json")
 
 
-def test_installation_of_a_changed_people_document_is_not_signed_for(office, cosign):
+def test_waiver_is_not_signed_for_changed_people_document(office, cosign):
     """Somebody wrote another one into the file, and hopes that the person signs for it."""
     document, file = office.write_people(), office.project / DIRECTORY / "zlib.yaml"
     content, bundle = document.read_text(), signature_file(document).read_bytes()
@@ -226,7 +226,7 @@ def test_waiver_is_signed_keyless_without_a_key(office, cosign, monkeypatch):
     assert len(cosign.calls) == 1
 
 
-def test_people_document_that_nobody_could_sign_with_is_refused(office, cosign):
+def test_people_document_with_identities_but_no_root_is_refused(office, cosign):
     """Its owner learns it before signing."""
     office.may = {"identities": [{"issuer": "https://accounts.example", "subject": "ann"}]}
     document = office.write_people()
@@ -254,7 +254,7 @@ def test_invalid_or_misplaced_waiver_is_not_signed(office, cosign, tmp_path):
     assert cosign.calls == []
 
 
-def test_waivers_are_listed_as_the_gates_see_them(monkeypatch):
+def test_waivers_are_listed_with_state_and_use(monkeypatch):
     """They are read with the workbench block, and their uses from the inventory."""
     report = WaiverReport(name="zlib", state=WaiverState.INERT, why="nobody signed it", expires=NOON)
     blocks = {
@@ -330,7 +330,7 @@ def test_review_that_cannot_be_signed_is_not_written(office, monkeypatch, tmp_pa
     assert not list((office.project / REVIEWS).glob("*"))
 
 
-def test_reviews_are_listed_with_why_they_do_not_count(monkeypatch):
+def test_reviews_are_listed_with_reason_if_they_do_not_count(monkeypatch):
     """In JSON, with all fields."""
     counted = ReviewReport(name="one", by="ann", repository="shop", revision="3" * 40, reason="all of it")
     found = Reviews(reports=(counted, ReviewReport(name="two", why="nobody signed it")))

@@ -92,7 +92,7 @@ def test_check_of_a_wrong_policy_names_file_rule_and_mistake(directory):
     assert "undefined field 'nam'" in done.stderr and "[policy.invalid]" in done.stderr
 
 
-def test_check_names_what_the_tests_leave_open(directory):
+def test_policy_check_names_conditions_without_test(directory):
     """A rule whose tests pass may still be half tested; the exit status is 1, so that a pipeline ends."""
     file = directory / "image.yaml"
     exact = "image.build.name == image.application"
@@ -181,7 +181,7 @@ def test_check_needs_no_prefect_server(monkeypatch, error):
     assert last.startswith("not known whether active: ") and last.endswith("cannot be read: No server.")
 
 
-def test_policies_are_signed_as_they_are(project, monkeypatch):
+def test_signed_policies_become_active_for_gates(project, monkeypatch):
     """The gates of the same project decide by them, and the signer sees the list of files."""
     office = Office(project)
     (project / DIRECTORY / "deploy.yaml").rename(project / DIRECTORY / "renamed.yaml")
@@ -259,7 +259,7 @@ def test_docs_and_schema_are_printed():
     assert schema["title"] == "PolicyDocument" and "rules" in schema["required"]
 
 
-def test_explain_prints_what_the_flow_found(monkeypatch):
+def test_explain_prints_result_of_flow(monkeypatch):
     """The image is checked before the flow starts."""
     asked = []
 

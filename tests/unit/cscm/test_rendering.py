@@ -73,6 +73,6 @@ def test_decision_is_rendered_by_its_own_text():
     assert render.dispatch(DecisionResult) is render.dispatch(object)
 
 
-def test_attributes_of_another_type_are_no_reason_to_render_it_alike():
+def test_result_with_attributes_of_image_is_not_rendered_as_image():
     """A result with the attribute `ref` is not therefore an image."""
     assert render(SimpleNamespace(ref=REF, deviations=())) == str(SimpleNamespace(ref=REF, deviations=()))

@@ -89,7 +89,7 @@ def test_token_asks_for_its_pin_in_terminal(started):
         ("unknown",),
     ],
 )
-def test_command_that_needs_more_than_fork_has_runs_in_its_own_process(started, words):
+def test_command_with_needs_beyond_fork_runs_in_own_process(started, words):
     """A fork has no terminal for a password, and no other open files of its caller."""
     assert started(*words) == ([], [words], None)
 
@@ -99,7 +99,7 @@ def test_invalid_project_is_reported_by_command(started, tmp_path):
     assert started("images", CSCM_PROJECT=str(tmp_path))[1:] == ([("images",)], None)
 
 
-def test_every_command_is_forked_or_known_to_need_none():
+def test_every_command_is_listed_as_forkable_or_not():
     """A new command is put in one of both lists."""
     commands = {*main.commands, *(each for listed in MODULES.values() for each in listed)}
 

@@ -82,7 +82,7 @@ def check(*arguments):
     return CliRunner().invoke(main, ["vex", "check", *map(str, arguments)])
 
 
-def test_check_shows_what_documents_state(tmp_path):
+def test_vex_check_prints_statements_of_documents(tmp_path):
     """Products that nothing matches are named, so that nobody relies on them."""
     own, vendor = tmp_path / "own.json", tmp_path / "vendor.json"
     parts = [{"@id": "urn:part"}]

@@ -56,7 +56,7 @@ def examine(home: Home) -> dict[str, Check]:
     return {each.name.removeprefix("cluster "): each for each in doctor.examine_cluster(Profile(), home)}
 
 
-def test_cluster_that_nobody_wants_is_not_mentioned(home: Home) -> None:
+def test_doctor_omits_cluster_if_none_is_configured(home: Home) -> None:
     assert examine(home) == {}
 
 
@@ -72,14 +72,16 @@ def test_started_cluster_is_checked_without_environment(home: Home, monkeypatch:
     assert found["programs"].found == "missing: kube" and "root" in found["components"].remedy
 
 
-def test_working_cluster_is_ok(home: Home, node: MemoryCluster) -> None:
+def test_doctor_reports_working_cluster_as_ok(home: Home, node: MemoryCluster) -> None:
     found = examine(home)
 
     assert list(found) == ["programs", "components", "node", "kubeconfig"]
     assert all(each.ok for each in found.values()) and found["node"].found == "ready, v1.37.2"
 
 
-def test_what_does_not_work_is_named(home: Home, node: MemoryCluster, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_doctor_names_each_failed_part_of_cluster(
+    home: Home, node: MemoryCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Each check has its own remedy."""
     monkeypatch.setattr(doctor, "status", lambda *_: status(home, "kubelet", "it stopped posting"))
     node.delete(NAMESPACES, "apps")

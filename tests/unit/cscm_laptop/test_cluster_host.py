@@ -46,7 +46,7 @@ def sysctls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "sys"
 
 
-def test_record_is_of_the_host_before_the_first_change(place: Place, sysctls: Path) -> None:
+def test_record_host_keeps_settings_before_first_change(place: Place, sysctls: Path) -> None:
     """An `up` after a crash finds a changed host, which is not what `down` has to restore."""
     record_host(place, ClusterSettings())
     (sysctls / "kernel/panic").write_text("10\n")
@@ -113,14 +113,14 @@ def test_restart_of_the_machine_is_noticed_once(place: Place, sysctls: Path, mon
     assert record is not None and record.sysctls["kernel/panic"] == "1"
 
 
-def test_damaged_record_is_not_taken_for_none(place: Place) -> None:
+def test_damaged_host_record_is_an_error(place: Place) -> None:
     place.host_record.write_text("{")
 
     with pytest.raises(ComponentFailed, match="is damaged"):
         read_host(place)
 
 
-def test_notes_of_other_networks_stay(tmp_path: Path) -> None:
+def test_remove_results_keeps_files_of_other_networks(tmp_path: Path) -> None:
     for name in ("cscm-0a1b2c-p1-eth0", "cni-loopback-p1-lo", "other-p2-eth0", "cni-loopback-p2-lo"):
         (tmp_path / name).touch()
 
@@ -129,7 +129,7 @@ def test_notes_of_other_networks_stay(tmp_path: Path) -> None:
     assert sorted(file.name for file in tmp_path.iterdir()) == ["cni-loopback-p2-lo", "other-p2-eth0"]
 
 
-def test_processes_are_those_of_our_groups_in_every_hierarchy(tmp_path: Path) -> None:
+def test_list_processes_finds_own_groups_in_every_hierarchy(tmp_path: Path) -> None:
     for hierarchy in ("memory", "pids", "unified"):
         for group, pid in (("cscm-0a1b2c/kubepods/pod1", 12), ("cscm-0a1b2c", 13), ("docker", 14)):
             (tmp_path / hierarchy / group).mkdir(parents=True, exist_ok=True)
@@ -154,7 +154,7 @@ def test_process_that_ignores_sigterm_is_killed(tmp_path: Path) -> None:
         assert process.wait(5) == -signal.SIGKILL
 
 
-def test_shims_are_those_of_our_containerd(tmp_path: Path) -> None:
+def test_find_shims_returns_only_shims_of_own_containerd(tmp_path: Path) -> None:
     socket = Path("/home/cluster/run/containerd.sock")
     for pid, words in {
         "11": ["/usr/bin/containerd-shim-runc-v2", "-address", str(socket)],

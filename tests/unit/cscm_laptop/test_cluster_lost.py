@@ -66,7 +66,7 @@ def test_settings_are_not_restored_after_restart(
 
 
 @pytest.mark.parametrize(("owner", "user", "exists"), [(OWNER, 0, True), (OWNER, 1000, False), ("other", 0, False)])
-def test_cluster_is_left_alone(
+def test_remove_lost_cluster_keeps_cluster_in_use_or_of_others(
     place: Place, done: list[str], monkeypatch: pytest.MonkeyPatch, owner: str, user: int, exists: bool
 ) -> None:
     """Its home exists, or only root could remove it, or it is another's."""
@@ -115,7 +115,7 @@ def test_components_are_found_by_program_and_directory(tmp_path: Path) -> None:
             each.communicate()
 
 
-def test_sockets_of_shim_are_those_on_which_it_listens(tmp_path: Path) -> None:
+def test_listening_sockets_returns_bound_sockets_only(tmp_path: Path) -> None:
     """containerd puts them into a directory that all of a machine share."""
     listener, client = (socket.socket(socket.AF_UNIX) for _ in range(2))
     with listener, client:

@@ -10,7 +10,7 @@ def environment(name: str, cluster: str) -> KubernetesEnvironment:
     return KubernetesEnvironment(name=name, target="kubernetes", cluster=cluster, namespace=f"{name}-apps")
 
 
-def test_namespaces_are_those_of_environments_in_this_machines_cluster() -> None:
+def test_list_namespaces_returns_those_of_laptop_cluster() -> None:
     """Others run elsewhere."""
     found = [environment("here", "laptop"), environment("there", "shop"), DockerEnvironment(name="docker")]
 
@@ -41,7 +41,7 @@ def test_new_namespace_takes_pods() -> None:
     assert len(waits) == 3
 
 
-def test_existing_namespace_is_left_as_it_is() -> None:
+def test_existing_namespace_is_unchanged() -> None:
     """Somebody may have chosen other labels."""
     cluster = MemoryCluster()
     cluster.apply(NAMESPACES, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "apps"}})

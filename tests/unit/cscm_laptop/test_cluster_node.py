@@ -27,7 +27,7 @@ def node(*conditions: tuple[str, str, str]) -> dict[str, Any]:
     }
 
 
-def test_ready_node_says_what_it_lacks() -> None:
+def test_ready_node_reports_pressure_conditions() -> None:
     found = read_node(node(("DiskPressure", "True", "full"), ("Ready", "True", "posting")), 3)
 
     assert (found.ready, found.why, found.version, found.pods) == (True, "DiskPressure", "v1.37.2", 3)
@@ -90,7 +90,7 @@ def test_credential_provider_without_laptop_fails_with_remedy(tmp_path: Path) ->
     assert (done.returncode, done.stdout) == (1, "") and "Run `cscm up`" in done.stderr
 
 
-def test_api_server_that_is_away_is_not_ready(tmp_path: Path) -> None:
+def test_unreachable_api_server_is_not_ready(tmp_path: Path) -> None:
     api = ClusterApi(tmp_path, "127.0.0.1", 1)
 
     assert not api.is_ready() and not api.node().ready

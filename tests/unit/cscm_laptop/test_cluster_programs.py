@@ -149,7 +149,7 @@ def test_kubectl_comes_with_the_cluster(tmp_path: Path, pins: ClusterPins) -> No
         programs.find_kubectl(Home(tmp_path, tmp_path), pins)
 
 
-def test_pinned_version_is_that_of_the_sources(pins: ClusterPins) -> None:
+def test_pinned_kubernetes_version_equals_version_in_go_mod(pins: ClusterPins) -> None:
     """The release and the build have to be the same Kubernetes and the same etcd."""
     pin = pins.tools["kube"]
     assert isinstance(pin, SourcePin)

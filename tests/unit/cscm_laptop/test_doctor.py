@@ -52,7 +52,7 @@ def test_environment_of_another_supply_chain_on_the_engine_is_found(tmp_path, mo
     assert list(doctor.check_environments(home)) == []
 
 
-def test_keys_of_tiers_are_compared_with_each_other_and_with_those_of_people(tmp_path, monkeypatch):
+def test_doctor_compares_keys_of_tiers_and_people(tmp_path, monkeypatch):
     """Whoever has two of them says what two parties have to agree on. An owner may be a person of the document too."""
     home, office, other = Home(tmp_path / "project", tmp_path / "home"), Office(tmp_path / "project"), EcdsaSigner()
     identities = {tier: SimpleNamespace(public_key=EcdsaSigner().public, verdict_public_key=None) for tier in TierName}

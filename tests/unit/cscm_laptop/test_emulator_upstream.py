@@ -40,7 +40,7 @@ def test_emulator_uses_ministack_of_its_version(load_upstream):
         load_upstream("1.5.33")
 
 
-def test_locked_ministack_is_the_version_that_the_emulator_was_written_for():
+def test_locked_ministack_version_equals_version_of_emulator():
     """An update changes both, and every part of the module is checked."""
     (wanted,) = re.findall(r'^VERSION = "(.+)"$', (ROOT / "src" / f"{MODULE.replace('.', '/')}.py").read_text(), re.M)
     (locked,) = re.findall(r"^ministack==(\S+)", (ROOT / "deployments/emulator.lock").read_text(), re.M)

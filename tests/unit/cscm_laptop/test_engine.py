@@ -83,7 +83,7 @@ def client(tmp_path, monkeypatch):
     return put
 
 
-def test_suitable_engine_is_used_as_it_is(engine, client):
+def test_suitable_engine_is_accepted_unchanged(engine, client):
     """The result has its version and client."""
     docker = client()
     url = engine(GOOD)
@@ -173,7 +173,7 @@ def test_pid_file_of_dead_engine_is_removed(tmp_path):
     assert list(tmp_path.iterdir()) == [invalid]
 
 
-def test_pid_file_of_running_engine_is_kept(tmp_path):
+def test_pid_file_of_running_engine_is_not_removed(tmp_path):
     """A second engine would destroy its state."""
     running = tmp_path / "docker.pid"
     running.write_text(f"{os.getpid()}\n")
@@ -183,7 +183,7 @@ def test_pid_file_of_running_engine_is_kept(tmp_path):
     assert running.exists()
 
 
-def test_image_of_others_stays(monkeypatch):
+def test_reset_keeps_images_used_by_others(monkeypatch):
     """Several supply chains on one engine have the same registry address; the engine refuses to remove what is used."""
     conflict = Mock(status_code=409, reason="Conflict")
     answers = {"used": APIError("409", conflict, "container 1 uses it"), "gone": NotFound("404"), "own": None}

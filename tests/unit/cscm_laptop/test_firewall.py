@@ -77,7 +77,7 @@ def test_set_rules_reports_rules_that_cannot_be_set(rules, monkeypatch):
     assert len(firewall.set_rules(OWNER)) == len(firewall.RULES)
 
 
-def test_firewall_rule_for_other_build_steps_needs_the_setting_of_the_kernel(rules, monkeypatch, tmp_path):
+def test_firewall_rule_for_build_steps_sets_bridge_netfilter(rules, monkeypatch, tmp_path):
     """Where traffic on a bridge skips iptables, the rule is set and has no effect."""
     setting = tmp_path / "bridged"
     setting.write_text("0\n")

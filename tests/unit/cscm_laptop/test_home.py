@@ -28,7 +28,7 @@ def test_project_is_found_from_directory_inside_it(project):
     assert Home.find({}, inside) == Home(project, project / ".cscm")
 
 
-def test_source_that_looks_like_a_project_is_none(project, monkeypatch):
+def test_application_source_that_resembles_project_is_no_project(project, monkeypatch):
     """Its files would decide which programs a command runs that somebody calls in it."""
     monkeypatch.chdir(project)
 

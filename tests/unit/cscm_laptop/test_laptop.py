@@ -87,7 +87,7 @@ def state(tmp_path):
     )
 
 
-def test_workbench_has_the_owner_and_the_time_from_which_signatures_count(state):
+def test_workbench_has_people_owner_and_start_of_signed_policies(state):
     """By these, the gates find out whether policies are active."""
     since = datetime(2026, 11, 1, tzinfo=UTC)
     block = workbench_of(state.model_copy(update={"policies_signed_since": since}))
@@ -137,7 +137,7 @@ def test_owner_of_the_people_gets_one_key_pair(home, program):
     assert made["COSIGN_PASSWORD"] == ""
 
 
-def test_state_is_read_back_as_written(home, state):
+def test_laptop_state_is_read_back_as_written(home, state):
     """This includes secrets; a missing state is an error that names `cscm up`."""
     with pytest.raises(ComponentFailed, match="cscm up"):
         load_state(home)
@@ -304,7 +304,7 @@ def test_status_reports_promotion_freeze(home, monkeypatch, value, expected):
     assert frozen(Profile(ports=Ports(prefect=server.server_address[1])), home) == "", "nor is a server that is gone"
 
 
-def test_tools_that_render_manifests_are_needed_where_there_are_some(tmp_path):
+def test_helm_is_needed_only_if_project_has_chart(tmp_path):
     """A laptop without a chart builds no helm; `cscm up` and `cscm doctor` look at the same tools."""
     (tmp_path / "deployments/hello").mkdir(parents=True)
     shutil.copy(ROOT / "deployments/tools.yaml", tmp_path / "deployments/tools.yaml")

@@ -123,7 +123,7 @@ class Slow:
         await send({"type": "http.response.start", "status": 200, "headers": []})
 
 
-async def test_requests_that_write_take_turns():
+async def test_write_requests_are_serialized():
     """Requests that read do not wait for them."""
     app = Slow()
     outer = patient(app, ())
@@ -206,7 +206,7 @@ async def test_disconnect_is_passed_to_application():
 
 
 @pytest.mark.parametrize("kind", ["lifespan", "websocket"])
-async def test_other_scopes_than_http_are_passed_on(kind):
+async def test_lifespan_and_websocket_scopes_are_passed_on(kind):
     """These are the lifespan and the websocket of the UI."""
     calls = []
 
@@ -230,7 +230,7 @@ async def test_application_is_created_by_factory_of_environment(monkeypatch):
 
 
 @given(st.lists(st.binary(max_size=4), min_size=1, max_size=4))
-async def test_repeated_request_has_whole_body(parts):
+async def test_repeated_request_has_complete_body(parts):
     """The body may come in any number of parts."""
     app = Application(503, 200)
 
@@ -239,7 +239,7 @@ async def test_repeated_request_has_whole_body(parts):
     assert app.asked == [b"".join(parts)] * 2
 
 
-async def test_application_with_middleware_gets_patient_inside(monkeypatch):
+async def test_patient_is_added_as_middleware_of_application(monkeypatch):
     """Prefect's automations call the application in its own process, past any outer wrapper."""
 
     class Taking:

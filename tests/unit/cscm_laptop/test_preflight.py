@@ -60,7 +60,7 @@ def installed(home, monkeypatch):
     return names
 
 
-def test_ports_are_the_tools_and_policies_of_the_project(home, installed, make, tmp_path):
+def test_preflight_ports_have_tools_and_policies_of_project(home, installed, make, tmp_path):
     """They are those of a build: the reader, the checks with their versions, and the rules of the intake gate."""
     ports = preflight_ports(home, Profile())
 
@@ -153,7 +153,7 @@ def engine(monkeypatch):
     return made
 
 
-def test_local_image_is_run_as_its_kind_is(home, installed, engine, monkeypatch):
+def test_local_image_is_run_by_function_of_its_kind(home, installed, engine, monkeypatch):
     """The functions are those of the test step."""
     engine.add("hello:dev", archive=b"image")
     for name in ("probe", "check_command"):

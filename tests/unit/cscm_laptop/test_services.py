@@ -233,7 +233,7 @@ def test_stop_ends_child_that_ignores_sigterm(tmp_path):
     assert until(lambda: start_time(child_pid) is None)
 
 
-def test_stop_signals_whole_group_if_configured(tmp_path):
+def test_stop_signals_process_group_if_configured(tmp_path):
     """The runs of a worker then clean up."""
     child = (
         "import signal, sys, pathlib, time\n"

@@ -260,7 +260,7 @@ def test_damaged_starter_database_is_rebuilt(grype: Tool, small: Path, tmp_path:
     assert not (tmp_path / "db/6/damaged").exists()
 
 
-def test_starter_database_is_kept_while_feed_is_unchanged(grype: Tool, small: Path, tmp_path: Path) -> None:
+def test_starter_database_is_reused_while_feed_is_unchanged(grype: Tool, small: Path, tmp_path: Path) -> None:
     """A second start does not repeat the work of the first one."""
     ensure_database(grype, tmp_path / "db", small)
     place = (tmp_path / "db/6").readlink()

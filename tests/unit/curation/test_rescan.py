@@ -103,7 +103,7 @@ def test_rescan_ignores_change_of_epss_alone(image, make):
     assert not image(again, timedelta(days=2)).signed
 
 
-def test_rescan_gives_verdict_that_interrupted_run_left_out(image, world, make):
+def test_rescan_completes_verdict_of_interrupted_run(image, world, make):
     """The run ended between report and verdict, which the evidence shows."""
     refused = make.report(make.finding("critical"), at=make.noon + timedelta(days=1))
     world.now = make.noon + timedelta(days=1)
@@ -301,7 +301,7 @@ def test_verdict_of_policy_that_depends_on_time_is_given_again(image, world):
     assert not refused.passes and count(world, VULNERABILITIES) == 1
 
 
-def test_verdict_is_given_again_as_soon_as_a_waiver_matters(image, world, make, tmp_path):
+def test_rescan_judges_again_when_waiver_starts_or_ends(image, world, make, tmp_path):
     """A new waiver admits the image, its end refuses it, and its removal too."""
     office = Office(tmp_path)
     office.write_people()

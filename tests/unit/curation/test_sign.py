@@ -85,7 +85,7 @@ def test_signed_image_is_verified_and_not_signed_again(signed):
     assert len(curated.proven.evidence) == 1
 
 
-def test_fresh_signs_again(signed):
+def test_forced_sign_ignores_existing_signature(signed):
     """The option ignores the existing signature."""
     signer = Signer(REF)
 

@@ -82,7 +82,7 @@ def test_document_above_the_limit_is_not_attached(issuer, monkeypatch):
     assert issuer.attach() == first and len(issuer.attached) == 1
 
 
-def test_document_by_nobody_that_is_attached_does_not_count(issuer):
+def test_attaching_document_without_listed_issuer_is_refused(issuer):
     """The issuer's own signature is added."""
     people, issuer.people = issuer.people, read_people(issuer.office.project / FILE, PeopleOwner(), NOON)
     with pytest.raises(DeclarationInvalid, match="names no key of the owner"):

@@ -128,7 +128,7 @@ def test_content_check_warns_of_npm_packages_that_were_not_compared(checked):
     assert result.failed == ()
 
 
-def test_content_check_warns_of_kinds_of_packages_that_are_compared_with_nothing(checked):
+def test_content_check_warns_of_uncompared_package_kinds(checked):
     """Their versions may be false, and vulnerabilities hidden."""
     result = checked(uncompared_files={"Java": 2, "Ruby": 1})
 
@@ -136,7 +136,7 @@ def test_content_check_warns_of_kinds_of_packages_that_are_compared_with_nothing
     assert result.failed == ()
 
 
-def test_content_check_warns_of_packages_that_no_base_has(checked):
+def test_content_check_warns_of_packages_missing_in_curated_base(checked):
     """Nothing says what these package managers installed, but a base that was examined."""
     result = checked(uncompared_apk=("hat 1.0", "cap 2"), uncompared_databases=("rpm (/var/lib/rpm/Packages.db)",))
 
@@ -211,7 +211,7 @@ def test_content_check_warns_of_unjudged_files_unless_accepted(checked, make):
     assert check_content(lambda: contents, make.digest, manifest, {}, lambda: make.noon).warned == ()
 
 
-def test_content_check_fails_for_dangerous_code_that_the_source_check_did_not_read(checked):
+def test_content_check_fails_for_dangerous_code_outside_source_check(checked):
     """Such code may be a text in the context, in the Dockerfile, or made by a step of the build."""
     result = checked(sources={"/app/a.py": b"shell", "/app/b.py": b"fine"})
 

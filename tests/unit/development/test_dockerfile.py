@@ -69,7 +69,7 @@ def test_check_directives_refuses_syntax_after_any_white_space(before, sign, spa
 
 
 @pytest.mark.parametrize("space", ["\v", "\u0085", "\u00a0", " \u2003"])
-def test_check_directives_refuses_other_directives_after_unusual_white_space(space):
+def test_check_directives_refuses_directive_after_odd_white_space(space):
     """Where another character continues lines, other lines are instructions."""
     with pytest.raises(DockerfileRefused, match="directive in line 2 that not every version of BuildKit reads"):
         check_directives(f"# check=skip=all\n#{space}escape=`\nFROM a\nRUN b \\\nADD c /\n".encode())

@@ -130,7 +130,7 @@ def test_plan_reads_with_inputs_of_the_build():
 
 
 @pytest.mark.parametrize(("stages", "platform"), [(["", ""], "linux/arm64"), (["", "$BUILDPLATFORM"], None)])
-def test_plan_checks_every_image_for_the_platforms_that_the_build_may_take(stages, platform):
+def test_plan_checks_every_image_for_possible_platforms(stages, platform):
     """Also those that only a trigger names; a stage may choose a platform of its own."""
     world = World({"docker.io/a:1": ["docker.io/b:1"]})
     world.stages = [{"name": "", "base": "a:1", "platform": each, "line": 1, "commands": {}} for each in stages]

@@ -155,7 +155,7 @@ def test_file_whose_name_ends_with_another_name_has_its_own_place(run):
     assert [each[1] for each in errors(found)] == ["a.py", "aa.py"]
 
 
-def test_files_of_a_context_below_are_relative_to_the_application(run, make, tmp_path):
+def test_findings_in_context_have_paths_relative_to_application(run, make, tmp_path):
     """Checks name a file as the context does; the declaration and the Dockerfile lie outside of it."""
     declared = manifest(build={"context": "./src/app/", "dockerfile": "docker/Dockerfile"})
     taken = make.snapshot(tmp_path, manifest=declared, files={"docker/Dockerfile": "FROM scratch\n"})
@@ -484,7 +484,7 @@ def test_source_that_cannot_be_copied_is_an_error(run, directory, error, file):
     assert errors(run(take=raising(error))) == [(error.code, file, None)]
 
 
-def test_error_of_one_line_is_an_error_too(run):
+def test_preflight_reports_error_without_remedy(run):
     """Without a finding, the application would pass."""
     found = run(take=raising(SourceInvalid("the repository is damaged")))
 
@@ -494,7 +494,7 @@ def test_error_of_one_line_is_an_error_too(run):
 
 
 @pytest.mark.parametrize("error", [DiskFull("x\ny"), ToolFailed("x\ny")])
-def test_what_is_not_in_the_files_of_the_application_is_raised(run, error):
+def test_preflight_raises_errors_not_caused_by_application(run, error):
     """It is no answer about the application."""
     with pytest.raises(type(error)):
         run(take=raising(error))

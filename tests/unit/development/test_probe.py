@@ -101,7 +101,7 @@ def test_probe_ignores_undeclared_port_on_loopback():
     assert found.failed == []
 
 
-def test_probe_says_how_long_it_saw_no_other_port():
+def test_probe_reports_how_long_it_observed_ports():
     """Nobody knows what a service opens later."""
     found = Findings()
 
@@ -178,7 +178,7 @@ def test_probe_fails_if_any_process_runs_as_other_user():
     assert found.failed == ["It runs as uid 0, not only as 10001."]
 
 
-def test_probe_fails_if_no_process_was_seen():
+def test_probe_fails_if_no_process_was_observed():
     """Missing observations are not a pass."""
     found = Findings()
 
@@ -364,7 +364,7 @@ class Busy(MemoryEngine):
         return Logs("", "") if self.late >= 0 else super().logs(container)
 
 
-def test_output_that_the_engine_has_late_is_read():
+def test_late_test_output_of_engine_is_read():
     """Tests that ran must not pass for tests that printed nothing, because the engine is busy."""
     engine, waits = Busy(), list[float]()
     engine.add("image", program=Program(status=0, logs=Logs("Ran 2 tests in 0.1s\n\nOK", "")))

@@ -31,7 +31,7 @@ from supply_chain.development.tested import judge_tests
         "No tests executed!\n",
     ],
 )
-def test_nothing_tested_recognizes_output_of_empty_runs(output):
+def test_has_no_tests_recognizes_output_of_empty_runs(output):
     """Each of these runs ends with exit status 0."""
     assert has_no_tests(output)
 
@@ -56,7 +56,7 @@ def test_nothing_tested_recognizes_output_of_empty_runs(output):
         "all is well\n",
     ],
 )
-def test_nothing_tested_accepts_output_of_real_or_unknown_runs(output):
+def test_has_no_tests_accepts_output_of_real_or_unknown_runs(output):
     """An unknown runner gets the benefit of the doubt."""
     assert not has_no_tests(output)
 
@@ -367,7 +367,7 @@ def test_runner_reads_hostile_output_in_time(name, output):
 
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("output", HOSTILE.values(), ids=HOSTILE)
-def test_nothing_tested_reads_hostile_output_in_time(output):
+def test_has_no_tests_reads_hostile_output_in_time(output):
     """Only the outputs of blanks and of `0 tests` count as no tests."""
     for text in (output, output[-JUDGED:]):
         assert has_no_tests(text) == (text.isspace() or text.endswith("0 tests\n"))

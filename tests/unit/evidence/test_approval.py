@@ -178,7 +178,7 @@ def test_signature_counts_for_no_other_decision(changes):
     assert not signed().model_copy(update=changes).is_signed_by(ann, WHERE.with_digest(changes.get("digest", DIGEST)))
 
 
-def test_signature_of_another_statement_is_none():
+def test_signature_of_other_statement_does_not_sign_approval():
     """A person's key may sign other things with the same words."""
     (ann,) = keys_of(ANN.public, "ann")
     other = approval().statement(WHERE).model_copy(update={"predicate_type": "urn:other"})

@@ -103,7 +103,7 @@ def test_uses_are_those_of_image_and_environment_since_the_last_denial() -> None
 
 
 @pytest.mark.parametrize("behind", [0, 2])
-def test_use_after_a_denial_counts_although_the_clock_is_behind(behind: int) -> None:
+def test_break_glass_after_denial_counts_if_clock_is_behind(behind: int) -> None:
     before = [denial(1), denial(5, environment="staging")]
     dated = date_use(use(1 - behind), evidence(*before))
 
@@ -113,7 +113,7 @@ def test_use_after_a_denial_counts_although_the_clock_is_behind(behind: int) -> 
 
 
 @pytest.mark.parametrize("behind", [0, 2])
-def test_denial_after_a_use_ends_it_although_the_clock_is_behind(behind: int) -> None:
+def test_denial_ends_earlier_break_glass_if_clock_is_behind(behind: int) -> None:
     before = [use(1), use(5, environment="staging")]
     dated = date_denial(denial(1 - behind), evidence(*before))
 
@@ -152,7 +152,7 @@ def test_signature_of_break_glass_has_room_for_all_that_it_names(length: int, va
         use(signature="x" * length)
 
 
-def test_most_that_a_break_glass_names_can_be_read_back() -> None:
+def test_break_glass_with_most_overrides_is_read_back() -> None:
     """Otherwise no gate could decide about the image any more."""
     named = tuple(
         f"scan.critical: GHSA-aaaa-bbbb-{number:04} in {'x' * 100} 1.2.3-4" for number in range(MOST_OVERRIDES)

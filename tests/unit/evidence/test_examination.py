@@ -30,7 +30,7 @@ def test_path_pattern_matches_path_or_directory_prefix(path, patterns, fits):
     assert matches(path, patterns) is fits
 
 
-def test_examination_without_content_of_the_base():
+def test_without_removes_content_equal_to_that_of_base():
     """Path and content must be equal; conflicts and contradictions remain with the image."""
     base = Examination(archives=(ZIP, OTHER.model_copy(update={"sha256": "c" * 64})), databases=(DPKG,))
 

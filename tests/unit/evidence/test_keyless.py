@@ -81,7 +81,7 @@ def test_signature_proves_content_and_time(subject):
         "empty", "nothing",
     ],
 )  # fmt: skip
-def test_signature_by_anybody_else_is_none(bundle, why):
+def test_keyless_signature_of_other_identity_is_refused(bundle, why):
     """The same authority with another log is another service."""
     found = verify_content(bundle, identity())
 
@@ -141,7 +141,7 @@ def test_changed_bundle_is_not_signed(path, value):
     assert isinstance(verify_content(changed(bundle, *path, value=value), identity()), str)
 
 
-def test_second_name_of_the_time_is_not_read():
+def test_second_spelling_of_log_time_is_not_read():
     """The library reads both spellings; what is read here is what it verified."""
     bundle = signed()
     for name in ("integrated_time", "inclusion_promise"):
@@ -149,7 +149,7 @@ def test_second_name_of_the_time_is_not_read():
         assert isinstance(found, str) or found.at == NOON
 
 
-def test_time_is_that_of_a_timestamp_if_the_log_states_none():
+def test_signing_time_is_that_of_timestamp_without_log_time():
     """Rekor v2 does not; recorded, with the timestamp of `openssl ts`."""
     recorded = json.loads((ASSETS / "keyless-timestamp.json").read_text())
     bundle, root = (json.dumps(recorded[each]).encode() for each in ("bundle", "trustedRoot"))
@@ -191,7 +191,7 @@ def test_identity_counts_from_its_first_to_before_its_last_time(period, why):
     assert isinstance(found, SignedContent) if why is None else why in str(found)
 
 
-def test_missing_root_is_the_reason():
+def test_missing_trusted_root_is_reported_as_reason():
     """Without one, nothing proves whose certificate it is."""
     assert verify_content(signed(), identity(root="there is no root")) == "there is no root"
 
@@ -207,7 +207,7 @@ def test_unusable_root_verifies_nothing(root):
 
 
 @pytest.mark.parametrize("error", [DiskFull("full"), OSError(24, "Too many open files"), MemoryError()])
-def test_outage_is_no_reason_against_a_signature(monkeypatch, error):
+def test_outage_raises_instead_of_refusing_signature(monkeypatch, error):
     """Who signed is verified once there is space again."""
     root, bundle = OTHER_SERVICE.trusted_root() + b" " * (1 + len(str(error))), signed(service=OTHER_SERVICE)
 
@@ -237,7 +237,7 @@ def test_signer_is_found_by_identity():
     assert find_identity(broken, people) == "its certificate cannot be read"
 
 
-def test_reason_is_that_of_the_first_person_whom_the_certificate_names():
+def test_reason_is_that_of_first_person_named_by_certificate():
     """Both are wrong; the order is that of the document."""
     people = [("ann", identity(root="there is no root")), ("anna", identity(until=NOON))]
 
@@ -321,7 +321,7 @@ def test_any_broken_bundle_is_a_reason_and_no_error():
             assert isinstance(find_identity(broken, [("ann", identity())]), str | tuple)
 
 
-def test_current_time_does_not_matter():
+def test_keyless_signature_is_verified_after_certificate_expiry():
     """A certificate of ten minutes is verified years later."""
     for at in (datetime(2021, 1, 1, tzinfo=UTC), datetime(2036, 1, 1, tzinfo=UTC)):
         assert isinstance(verify_content(signed(at=at), identity()), SignedContent)

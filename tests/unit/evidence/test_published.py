@@ -96,7 +96,7 @@ def test_verdict_that_is_replaced_while_it_is_read_is_read_again(world, monkeypa
     assert not admits(world) and len(published(world)) == 1
 
 
-def test_verdict_that_is_listed_and_never_there_is_an_error(world, monkeypatch):
+def test_listed_verdict_that_stays_missing_is_an_error(world, monkeypatch):
     """It may be a refusal."""
     publish(world, verdict())
     left = world.registry.referrers(PLACE)
@@ -170,7 +170,7 @@ def test_older_verdict_never_replaces_newer_one(world, first, second):
 
 
 @pytest.mark.parametrize("yes", [True, False])
-def test_refusal_counts_of_two_with_the_same_time(world, yes):
+def test_refusal_counts_over_admission_published_at_the_same_time(world, yes):
     """In doubt the image is not admitted."""
     publish(world, verdict(yes=yes))
     publish(world, verdict(yes=not yes))
@@ -202,7 +202,7 @@ def test_same_verdict_is_neither_signed_nor_pushed_again(world):
     ],
     ids=["none", "newer refusal", "newer admission", "older refusal", "refusal before admission", "refusal last"],
 )
-def test_newer_opposite_is_that_of_the_current_verdict(world, published_verdicts, found):
+def test_newer_opposite_ignores_superseded_verdicts(world, published_verdicts, found):
     """An interrupted run may have left an older verdict, which does not count."""
     for at, yes in published_verdicts:
         put(world, verdict(at, yes=yes))
@@ -341,7 +341,7 @@ def test_verdict_signed_with_other_key_does_not_count(world):
     verdict() | {"verifier": {"id": "urn:cscm:gate:release"}},
     verdict(ref=CURATED.moved_to("curated/other")),
 ], ids=["gate", "digest", "repository", "environment", "earlier verifier", "application"])  # fmt: skip
-def test_verdict_about_something_else_does_not_count(world, predicate):
+def test_published_verdict_for_other_gate_or_image_does_not_count(world, predicate):
     """Whoever may push to a place can attach there what was signed for another one."""
     put(world, predicate)
 

@@ -623,7 +623,7 @@ def test_bytes_of_vex_documents_count_towards_the_limit(world, store, make):
         replace(store, most_bytes=1000).read(STORED)
 
 
-def test_vex_document_where_anybody_can_push_is_not_kept(world, store, make):
+def test_vex_document_in_development_repository_is_left_out(world, store, make):
     """Its content takes many times its size in memory, and no gate reads it there."""
     attach_vex(world, make.signer(), image=IMAGE, where=IMAGE)
 
@@ -632,7 +632,7 @@ def test_vex_document_where_anybody_can_push_is_not_kept(world, store, make):
     assert reading.attached == () and [each.why for each in reading.left_out] == [evidence_store.STRANGE.why]
 
 
-def test_bundle_of_somebody_else_is_attached_as_statements_are(world, store, make):
+def test_bundle_of_other_signer_has_annotations_of_statement(world, store, make):
     """cosign finds it by the same annotations."""
     bundle = make.signer().sign(about(STORED, OPENVEX, openvex()))
     store.attach_signed(STORED, OPENVEX, bundle, NOON)

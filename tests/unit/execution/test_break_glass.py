@@ -92,7 +92,7 @@ def judge(world: World, tmp_path: Path) -> Callable[..., Judge]:
     return make
 
 
-def test_new_break_glass_has_to_override_what_refuses_now(judge: Callable[..., Judge]) -> None:
+def test_new_break_glass_must_override_current_reasons(judge: Callable[..., Judge]) -> None:
     """An earlier one that is still in effect changes nothing: it may be followed by another."""
     facts, policy = judge(NOON).read(CURATED), judge(NOON).policy()
 
@@ -102,7 +102,7 @@ def test_new_break_glass_has_to_override_what_refuses_now(judge: Callable[..., J
         find_overridable(admitted, policy, NOON)
 
 
-def test_reason_that_nobody_may_override_leaves_nothing_to_sign(judge: Callable[..., Judge]) -> None:
+def test_break_glass_cannot_be_signed_for_reason_without_override(judge: Callable[..., Judge]) -> None:
     """The refusal has all reasons."""
     exploited = replace(judge(NOON).read(CURATED), report=report(finding("low", known_exploited=True)))
 

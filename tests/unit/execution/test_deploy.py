@@ -137,7 +137,7 @@ def test_missing_image_keeps_previous_container(stage, monkeypatch):
     assert stage.left == [stage.old.image] and stage.serves == server_name(stage.old)
 
 
-def test_previous_container_that_somebody_removes_meanwhile_fails_nothing(stage):
+def test_removal_of_previous_container_does_not_fail_deployment(stage):
     """The new one serves already."""
 
     def recorded(deployment):

@@ -93,7 +93,7 @@ def test_environment_asks_for_signed_approvals(tmp_path, text, approval, number)
     assert (found.requires_approval, asked.approval, asked.signed_approvals) == (approval, approval, number)
 
 
-def test_environment_can_require_shown_tests(tmp_path):
+def test_environment_can_require_test_report(tmp_path):
     """This does not depend on `after`."""
     write(tmp_path, "staging", "soak: 2h\ntest_report: required")
     write(tmp_path, "production", "after: staging\ntest_report: required")

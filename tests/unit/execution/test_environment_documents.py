@@ -95,7 +95,7 @@ def test_environments_cannot_share_file_of_repository(tmp_path):
         read_environments(tmp_path)
 
 
-def test_environments_that_contradict_each_other_are_invalid_and_others_valid(tmp_path):
+def test_only_contradictory_environments_are_invalid(tmp_path):
     """Nothing is deployed to those, and each can still be observed."""
     write(tmp_path, "one", "applications: {a: {port: 8080}}")
     write(tmp_path, "two", "applications: {b: {port: 8080}}")

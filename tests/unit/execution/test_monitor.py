@@ -327,7 +327,7 @@ def test_monitor_reports_files_changed_in_container(host):
     assert codes_by_name(host.observe()) == [("staging-hello-1", ["drift.files"]), ("staging-shop-1", [])]
 
 
-def test_monitor_skips_command_check_if_image_is_gone(host):
+def test_monitor_skips_command_check_if_image_was_removed(host):
     """The container still runs, but its original command is unknown."""
     deployed = host.deployed()
     changed = {"command": ("/bin/sh",), "restarts": 2}
@@ -391,7 +391,7 @@ def test_monitor_ignores_containers_outside_given_environments(host):
     assert [each.name for each in host.observe()] == ["staging-hello-1", "elsewhere"]
 
 
-def test_monitor_of_one_application_sees_foreign_containers_with_its_label(host):
+def test_monitor_of_one_application_reports_foreign_by_label(host):
     """Containers of other applications are left out, because they may be in deployment."""
     host.deployed()
     for name, application in (("left", "hello"), ("another's", "shop")):

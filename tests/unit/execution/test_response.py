@@ -95,7 +95,7 @@ def test_response_page_shows_deployments_and_stopped_runs(expected):
     assert "Nothing runs from it." in response_page(make_response("other", IMAGE, {}, [], []))
 
 
-def test_response_page_shows_what_is_unknown():
+def test_response_page_lists_unknown_facts():
     """Unknown is not the same as none, and it changes the fingerprint."""
     found = make_response("cscm.image.blocked", IMAGE, {}, [], [], unread=["what runs is unknown: so"])
 
@@ -137,7 +137,7 @@ SETTINGS = ResponseSettings(isolate=("image.blocked", "drift.files"))
     ],
     ids=str,
 )
-def test_environment_isolates_after_what_it_names(expected, settings, deviations, blocked, reason):
+def test_environment_isolates_after_configured_codes_only(expected, settings, deviations, blocked, reason):
     """Each other deviation is only reported."""
     block = LifecycleDecision(act=Act.BLOCK, by="ann", reason="a key", at=NOON) if blocked else None
 

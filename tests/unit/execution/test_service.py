@@ -131,7 +131,7 @@ def test_verdict_is_signed_before_start_and_record_after(around, world):
 
 
 @pytest.mark.parametrize(("seconds", "signed"), [(0, 2), (1, 1)])
-def test_verdict_that_gets_too_old_within_a_day_is_signed_anew(around, world, seconds, signed):
+def test_verdict_too_old_within_a_day_is_signed_again(around, world, seconds, signed):
     """A return to an old image would otherwise rest on its old verdict, which does not count any more."""
     around.taken()
     around.taken(max_age=timedelta(days=1, seconds=seconds))
@@ -225,7 +225,7 @@ def test_reverse_proxy_is_pinned_by_environment_or_newest_admitted(around, pinne
 
 
 @pytest.mark.parametrize("classification", ["internal", "confidential"])
-def test_deployment_of_what_runs_already_brings_no_image(around, classification):
+def test_deployment_of_running_image_pulls_no_image(around, classification):
     """Nothing starts."""
     around.runs_already = True
 

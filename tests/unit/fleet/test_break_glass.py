@@ -64,7 +64,7 @@ def test_open_are_deployments_that_rest_on_a_break_glass() -> None:
     assert find_open(Stored((other,))) == ()
 
 
-def test_open_names_why_the_deploy_gate_refuses_the_image_there() -> None:
+def test_open_names_reasons_of_deploy_gate() -> None:
     """Not of another environment or gate, and not what an earlier verdict says."""
     judgements: dict[str, Any] = {
         "judgements": (

@@ -42,7 +42,7 @@ def read(fleet):
     return read
 
 
-def test_facts_are_those_that_the_gates_read(fleet, read):
+def test_stored_facts_equal_facts_of_gates(fleet, read):
     """The release gate judges each image, and the deploy gate each deployment."""
     ref = fleet.curated()
     fleet.deploy(ref)
@@ -92,7 +92,7 @@ def test_facts_of_the_intake_gate_are_those_of_judged_images(fleet, read):
     assert Gate.RELEASE in {gate for gate, _ in found}
 
 
-def test_facts_of_the_intake_gate_are_read_again_only_if_something_changed(fleet, read):
+def test_intake_facts_are_read_again_only_after_changes(fleet, read):
     """Evidence of development, a lifecycle decision and the register of names make them outdated; a rescan does not."""
     ref = fleet.curated()
     offered, asked = offer(fleet, ref), []

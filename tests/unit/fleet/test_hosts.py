@@ -85,7 +85,7 @@ def test_watch_records_running_containers_of_host(fleet):
     assert [(r.environment, r.name, r.healthy) for r in other.running] == [("", "stranger", None)]
 
 
-def test_cluster_shows_pod_that_nobody_recorded_by_all_of_its_digests(fleet):
+def test_cluster_lists_unrecorded_pod_with_all_of_its_digests(fleet):
     """The image that is named, the one that the node found by a tag, and those of containers that were added."""
     cluster = MemoryCluster()
     pod = cluster.add_pod("by-hand", "team-a", image(fleet.curated().digest))
@@ -102,7 +102,7 @@ def test_cluster_shows_pod_that_nobody_recorded_by_all_of_its_digests(fleet):
     assert all(each.running and each.healthy for each in found)
 
 
-def test_cluster_leaves_out_what_starts_no_container():
+def test_cluster_omits_ended_and_scaled_down_workloads():
     """A pod or job that ended, and an earlier revision of a Deployment, which only a person starts again."""
     cluster = MemoryCluster()
     cluster.add_pod("ended", "staging", image(OTHER))["status"]["phase"] = "Succeeded"
@@ -170,7 +170,7 @@ def deploy(fleet, ref, uid):
     record(ready, ref, fleet.store, fleet.make.noon + timedelta(hours=1))
 
 
-def test_inventory_tells_recorded_workload_from_others(fleet):
+def test_inventory_distinguishes_recorded_workload_from_others(fleet):
     """What a person rolled back to runs without a record, and is not archived."""
     now, before = fleet.curated(), fleet.curated(OTHER)
     deploy(fleet, now, "uid of hello-2")
@@ -244,7 +244,7 @@ def test_host_that_cannot_be_observed_keeps_its_record_and_hides_no_other(fleet)
     assert digests == {each.image for each in engine.containers()} and list(failed) == [f"{CLUSTER}shop"]
 
 
-def test_unreachable_engine_is_named_beside_what_others_show():
+def test_unreachable_engine_is_named_and_other_hosts_are_listed():
     """Whatever may run there is not known."""
 
     def connect():

@@ -61,7 +61,7 @@ def codes(reasons):
     return [each.code for each in reasons]
 
 
-def test_stricter_policy_refuses_what_was_admitted(shop):
+def test_preview_of_stricter_policy_names_newly_refused_images(shop):
     """Each image and each deployment is named, with its reasons and where it runs."""
     shop.add(1, environment="staging")
     shop.add(2)
@@ -113,7 +113,7 @@ def test_stricter_policy_of_the_intake_gate_refuses_offered_images(shop):
     assert (found.judged, [each.why for each in found.not_judged]) == (1, [OUTDATED])
 
 
-def test_looser_policy_admits_what_was_refused(shop):
+def test_preview_of_looser_policy_names_newly_admitted_image(shop):
     """The reasons that fall away are named."""
     shop.add(1, report=report(EXPLOITED))
 
@@ -288,7 +288,7 @@ def compare(shop, proposed, current=POLICIES, notes=("x",)):
 FOUND = finding("critical", id="CVE-2026-1")
 
 
-def test_proposed_waiver_admits_what_was_refused(shop):
+def test_preview_of_waiver_names_newly_admitted_image(shop):
     """The policies stay; every gate may honour it, and the intake gate has judged none of these."""
     shop.add(1, report=report(FOUND))
     shop.add(2)
@@ -342,7 +342,7 @@ def make_product(purl):
 OPENSSL = "pkg:deb/debian/openssl@3.0.1"
 
 
-def test_proposed_vex_document_admits_what_was_refused(shop):
+def test_preview_of_vex_document_names_newly_admitted_image(shop):
     """Packages are found by the package URLs that are stored with the findings."""
     shop.add(1, report=report(FOUND), packages=frozenset({("deb", "openssl", OPENSSL)}))
     shop.add(2, report=report(FOUND), packages=frozenset({("deb", "openssl", OPENSSL.replace("3.0.1", "3.0.2"))}))

@@ -101,7 +101,7 @@ def test_refresh_tolerates_missing_sbom_of_missing_image_only(fleet, monkeypatch
     assert left.unreadable.startswith("no SBOM") and left.running
 
 
-def test_refresh_reads_the_list_again_if_something_in_it_is_removed_meanwhile(fleet, monkeypatch):
+def test_refresh_lists_again_if_referrer_was_removed_meanwhile(fleet, monkeypatch):
     """The lifecycle works at the same time."""
     ref = fleet.curated()
 
@@ -319,7 +319,7 @@ def test_cosign_tag_attachment_does_not_count_as_image(fleet, make):
     assert [image.ref for image in fleet.images] == [ref, other]
 
 
-def test_applications_include_those_whose_repository_is_gone(fleet):
+def test_applications_include_those_of_deleted_repositories(fleet):
     """A refresh must notice a deleted repository."""
     fleet.curated()
     fleet.curated(OTHER, "base/python")

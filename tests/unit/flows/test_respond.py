@@ -50,9 +50,7 @@ def replace_steps(monkeypatch, *, unreadable=None, undescribed=None, **steps):
     ("cscm.image.verdict-changed", ["promote hello"], 1),
     ("cscm.deployment.drifted", ["promote hello"], 0),
 ])  # fmt: skip
-async def test_published_verdicts_are_judged_again_after_a_block_and_a_changed_verdict(
-    monkeypatch, event, runs, judged
-):
+async def test_response_judges_published_verdicts_again_after_cancelling(monkeypatch, event, runs, judged):
     """A promotion that is cancelled may publish an admission until it has ended.
 
     What was unknown before that and is known then is not reported.
@@ -124,7 +122,7 @@ async def test_response_isolates_and_reports_each_isolation(monkeypatch, event):
     ]  # fmt: skip
 
 
-async def test_response_that_cannot_find_what_to_isolate_reports_and_fails(monkeypatch):
+async def test_response_reports_failed_search_for_isolations(monkeypatch):
     """What runs may have to be isolated."""
 
     async def find_isolating(ref, event, ports):
@@ -140,7 +138,7 @@ async def test_response_that_cannot_find_what_to_isolate_reports_and_fails(monke
     ]
 
 
-async def test_block_reaches_all_that_can_be_judged_before_the_response_fails(monkeypatch):
+async def test_response_to_block_judges_all_environments_before_it_fails(monkeypatch):
     """The document of one environment is invalid, the cluster of another one does not answer, and one was removed.
 
     The run fails once all is reported, and names each. Nobody would hear of what is left otherwise.
@@ -194,7 +192,7 @@ async def test_block_reaches_all_that_can_be_judged_before_the_response_fails(mo
 
 
 @pytest.mark.parametrize("failing", ["judge", "cancel"])
-async def test_unexpected_error_ends_no_other_part_of_the_response(monkeypatch, failing):
+async def test_unexpected_error_does_not_end_other_parts_of_response(monkeypatch, failing):
     """A part that is cancelled with the run would leave an admission in another environment."""
     ended = []
 

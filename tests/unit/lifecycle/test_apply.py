@@ -523,7 +523,7 @@ def test_apply_keeps_everything_while_cluster_cannot_be_observed(house):
     }
 
 
-def test_apply_archives_blocked_image_again_while_cluster_cannot_be_observed():
+def test_apply_archives_blocked_image_despite_unobservable_cluster():
     """A person blocked it: it must not be pulled, wherever it runs."""
     house = House(snapshot_of(*newest(), image(1), statuses={ref(1): stands(block="bad")}))
     cluster = MemoryCluster(failing={"list Pod": ClusterUnavailable("it does not answer")})
@@ -544,7 +544,7 @@ def test_apply_keeps_everything_while_environment_cannot_be_read(house):
     }
 
 
-def test_apply_archives_blocked_image_again_while_environment_cannot_be_read():
+def test_apply_archives_blocked_image_despite_unreadable_environment():
     """That only protects."""
     house = House(snapshot_of(*newest(), image(1), statuses={ref(1): stands(block="bad")}))
     house.unknown = {"broken": DeclarationInvalid("its host is wrong\ncorrect it")}
@@ -1061,7 +1061,7 @@ def test_apply_never_leaves_orphans_between_deletions(snapshot):
 
 @given(snapshots())
 @tries(60)
-def test_apply_does_not_change_what_the_plan_keeps(snapshot):
+def test_apply_does_not_change_images_that_plan_keeps(snapshot):
     """Every field stays the same."""
     house = House(snapshot)
     before = dict(house.shelf.held)

@@ -118,7 +118,7 @@ def test_plan_keeps_running_and_rollback_images(deployments, rules):
     assert {n: found[n][1] for n in rules} == rules
 
 
-def test_plan_keeps_rollback_despite_later_seen_reverse_proxy():
+def test_plan_keeps_rollback_despite_later_observed_proxy():
     """A host shows the proxy later than the deployment, and it must not take the place of the rollback."""
     images = [
         image(99, repository="curated/base/proxy", running=(running(99, 0),)),
@@ -755,7 +755,7 @@ def test_drawn_snapshots_have_parts_that_are_aged_out():
 
 @given(snapshots())
 @tries(200)
-def test_plan_never_deletes_part_of_what_stays(snapshot):
+def test_plan_never_deletes_part_of_image_that_stays(snapshot):
     """A child needs its index, a referrer its subject and a copy its image."""
     found = plan_lifecycle(snapshot, RULES, NOW)
     gone = {step.ref for step in found.steps if step.action is Action.AGE_OUT}

@@ -39,7 +39,7 @@ def test_shipped_rules_pass_their_tests(name):
 @pytest.mark.parametrize(
     "bad", [{"exploited": ("CVE-1",)}, {"verdict": "failed", "signed": False}, {"tagged": False}, {"ran_days": 700}]
 )
-def test_guarded_image_is_kept_despite_any_rule(guard, rule, bad):
+def test_guard_overrides_every_rule(guard, rule, bad):
     """A guard has precedence over every reason to delete, archive or block."""
     assert decide(facts(**{**bad, **guard}), NIGHTLY).rule == rule
 
@@ -121,7 +121,7 @@ def test_restored_image_does_not_count_as_unused():
     assert decide(facts(age_days=61, pulled_days=100, ran_days=100), rules).rule == "archive.cold"
 
 
-def test_image_without_matching_rule_is_kept():
+def test_image_without_matching_rule_stays():
     """An image is deleted only for a reason."""
     assert decide(facts(), Rules(name="x", floor_days=1)).rule == "keep.no-rule"
 

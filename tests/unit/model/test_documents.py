@@ -108,7 +108,7 @@ def test_key_that_is_suggested_is_not_reported_as_missing():
     assert "name: Field required" in complaint("inner: {nmae: 1}\n"), "it is suggested in another place"
 
 
-def test_list_is_not_reported_as_empty_for_its_wrong_element():
+def test_list_with_invalid_element_is_not_reported_as_empty():
     """One mistake is one line."""
     text = "kind: service\nname: hello\nowner: x\nlimits: {unjudged: [{what: archive, at: [AT], reason: so it is}]}\n"
     with pytest.raises(DeclarationInvalid) as caught:
@@ -120,7 +120,7 @@ def test_list_is_not_reported_as_empty_for_its_wrong_element():
         parse_document(text.replace("AT", ""), MANIFEST, "file.yaml")
 
 
-def test_invalid_name_is_answered_with_what_to_write():
+def test_invalid_name_error_describes_valid_names():
     """A pattern is no sentence."""
     with pytest.raises(DeclarationInvalid, match=r"service\.name: write lower-case letters and digits, joined by -"):
         parse_document("kind: service\nname: My Shop\n", MANIFEST, "file.yaml")
@@ -262,12 +262,12 @@ class Timed(BaseModel):
 
 
 @pytest.mark.parametrize("number", ["20270331", "'20270331'", "1.5", "'20270331.0'"])
-def test_number_is_no_time(number):
+def test_document_refuses_number_as_time(number):
     """It would count as seconds since 1970, so that what is meant to end a period ends nothing."""
     with pytest.raises(DeclarationInvalid, match="write a date and a time, such as 2026-01-31T12:00:00Z"):
         parse_document(f"at: {number}", Timed, "file.yaml")
 
 
 @pytest.mark.parametrize("text", ["2027-03-31T08:00:00Z", "'2027-03-31T10:00:00+02:00'"])
-def test_time_is_read(text):
+def test_document_reads_time(text):
     assert parse_document(f"at: {text}", Timed, "file.yaml").at.isoformat().startswith("2027-03-31T")

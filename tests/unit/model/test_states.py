@@ -20,7 +20,7 @@ MAKERS = {
 """State → the modules that make it. The second maker of a candidate reads the signed evidence of an earlier build."""
 
 
-def test_state_is_made_only_by_what_verified_it():
+def test_verified_states_are_created_only_by_their_verifiers():
     """Another maker could pass an image to a step that it is not ready for."""
     found: dict[str, set[str]] = {name: set() for name in MAKERS}
     for directory in ("src", "flows", "tasks", "blocks"):

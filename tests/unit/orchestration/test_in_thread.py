@@ -10,7 +10,7 @@ from supply_chain.adapters.process.cancellation import cancellation
 from supply_chain.errors import Cancelled
 
 
-async def test_in_thread_returns_result_or_raises_error_of_function():
+async def test_in_thread_returns_result_or_raises_error():
     """The step behaves like a direct call."""
 
     def broken() -> None:
@@ -53,7 +53,7 @@ def test_cancelled_step_finishes_its_cleanup():
     assert events == ["tidied", "ended"]
 
 
-async def test_alongside_ends_with_its_block():
+async def test_alongside_waits_for_parallel_function():
     """An error of the parallel function is raised if the block has none."""
     events: list[str] = []
 

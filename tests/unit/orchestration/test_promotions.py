@@ -28,7 +28,7 @@ REF = ImageRef(repository="curated/hello", digest="sha256:" + "a" * 64)
         ("PAUSED", "Abandoned", -1, -1, False),
     ],
 )
-def test_only_active_promotion_run_goes_on(kind, name, begun, due, goes_on):
+def test_promotion_run_counts_as_active_unless_it_is_dead(kind, name, begun, due, goes_on):
     """A run on a dead machine stays Running forever, but one that waits for a person may take days."""
     at = now()
     state = State(type=StateType(kind), name=name, timestamp=at + timedelta(hours=begun))

@@ -72,7 +72,7 @@ def test_tier_run_is_named_after_image(named, image, more, expected):
     ({"application": "", "image": f"curated/hello@{DIGEST}"}, "rescan hello 0123456789ab"),
     ({"application": "hello", "image": None, "rebuild": True}, "rescan hello"), ({"packages": ["\x1b" * 400]}, None),
 ])  # fmt: skip
-def test_run_with_parameters_is_named_after_them(named, parameters, expected):
+def test_run_is_named_after_its_parameters(named, parameters, expected):
     """Runs about different things can be told apart."""
     name = named(names.by_parameters, "rescan", **parameters)
 

@@ -164,7 +164,7 @@ def test_step_is_task_with_retries_and_without_cache():
     assert cached.cache_policy == RUN_ID
 
 
-async def test_waiting_for_all_returns_results_in_order_or_raises_the_first_error():
+async def test_wait_for_all_returns_ordered_results_or_first_error():
     """What fails does not end the rest."""
     ended = []
 

@@ -54,7 +54,7 @@ def server(monkeypatch):
     return server
 
 
-async def test_worker_asks_for_no_runs_while_none_is_due(server, clock):
+async def test_worker_polls_no_runs_while_none_is_due(server, clock):
     """The first time, it asks without counting, so that the server knows of the worker at once."""
     polling = ProjectWorker(work_pool_name="laptop")
 
@@ -79,7 +79,7 @@ async def test_worker_starts_runs_that_are_due(server, clock):
     assert timedelta(seconds=5) < ahead <= timedelta(seconds=10)
 
 
-async def test_worker_asks_from_time_to_time_although_no_run_is_due(server, clock):
+async def test_worker_polls_after_longest_pause_without_due_run(server, clock):
     """The server would otherwise take its queues for queues without a worker."""
     polling = ProjectWorker(work_pool_name="laptop")
     await polling.get_and_submit_flow_runs()
@@ -91,7 +91,7 @@ async def test_worker_asks_from_time_to_time_although_no_run_is_due(server, cloc
     assert server.asked == 2 and len(server.filters) == 3
 
 
-async def test_queued_pushes_are_looked_at_when_a_run_has_ended(server, clock, monkeypatch):
+async def test_queued_pushes_are_assigned_after_a_run_ended(server, clock, monkeypatch):
     """One of them may have waited for its place. Each look reads all of them."""
     monkeypatch.setattr(ProcessWorker, "run", lambda *_: server.submit())
     polling = ProjectWorker(work_pool_name="laptop")
@@ -106,7 +106,7 @@ async def test_queued_pushes_are_looked_at_when_a_run_has_ended(server, clock, m
 
 
 @pytest.mark.parametrize("trouble", [ConnectError("no answer"), ObjectNotFound(OSError("gone"))], ids=repr)
-async def test_other_runs_start_although_places_cannot_be_assigned(server, clock, monkeypatch, trouble):
+async def test_other_runs_start_if_assigning_push_places_fails(server, clock, monkeypatch, trouble):
     """Of pushes, only those that were the first of their places at the last answer."""
     tags = (["chain", "by-event"], ["chain", "by-event", "x"], ["chain"])
     runs = [SimpleNamespace(flow_run=SimpleNamespace(id=number, tags=each)) for number, each in enumerate(tags)]

@@ -63,7 +63,7 @@ def test_shipped_digests_are_those_of_the_repository():
     assert text == module_text(), "run `python -m scripts.shipped_policies`, and review both changes"
 
 
-def test_signed_list_is_as_sha256sum_writes_it():
+def test_signed_list_has_format_of_sha256sum():
     """So that a person can check what they sign: `sha256sum policies/*.yaml names.yaml`."""
     digests = {content: digest_of(content).removeprefix("sha256:") for content in (b"a", b"b")}
 
@@ -147,7 +147,7 @@ def test_shipped_policies_are_active_without_a_signature(office):
     assert state(office).why == "signed by the owner of deployments/people.yaml at 2026-11-24 12:00 UTC"
 
 
-def test_policies_are_active_when_signed_by_who_may_change_them(office):
+def test_policies_are_active_if_signed_by_person_with_role(office):
     """Both the owner and Ann may. What is read has the people and waivers of the project."""
     change(office)
     office.waive("zlib")
@@ -222,7 +222,7 @@ def test_changes_are_those_since_the_signature(office):
 
 
 @pytest.mark.parametrize("who", ["bob", "stranger"])
-def test_signature_of_who_may_not_change_policies_does_not_count(office, who):
+def test_policy_signature_without_role_does_not_count(office, who):
     """Bob is a person with other roles."""
     change(office)
     office.sign_policies(office.bob if who == "bob" else EcdsaSigner())
@@ -230,7 +230,7 @@ def test_signature_of_who_may_not_change_policies_does_not_count(office, who):
     assert state(office).why.endswith("does not count: no key that is trusted for it signed it")
 
 
-def test_person_who_may_no_longer_does_not_vouch(office):
+def test_policies_are_inactive_after_signer_lost_role(office):
     """Removed, without the role, with another key, or by a document that expired."""
     change(office)
     office.sign_policies(office.ann)
@@ -249,7 +249,7 @@ def test_person_who_may_no_longer_does_not_vouch(office):
     assert state(office).why.endswith("signed it (there is no deployments/people.yaml)")
 
 
-def test_signature_for_something_else_does_not_count(office):
+def test_signature_of_other_kind_or_name_of_document_does_not_count(office):
     """Neither of another kind, nor under another name, nor what is no bundle."""
     change(office)
     bundle = office.sign_policies(office.ann, kind=DocumentKind.WAIVER)
@@ -269,7 +269,7 @@ def test_signature_in_the_future_does_not_count(office):
     assert "which is in the future" in state(office).why
 
 
-def test_earlier_policies_cannot_be_put_back_after_a_time(office):
+def test_policies_signed_before_required_time_are_inactive(office):
     """Neither a set that was signed earlier, nor the one that ships: both are on disk with all that they need."""
     shipped = office.project / DIRECTORY / "release.yaml"
     content = shipped.read_bytes()
@@ -309,7 +309,7 @@ def test_unsigned_policies_are_an_error_before_they_are_parsed(office, monkeypat
     assert text.endswith("[policy.unsigned]") and not PolicyUnsigned.retryable
 
 
-def test_what_is_compiled_is_what_was_signed(office, monkeypatch):
+def test_policies_replaced_after_signature_check_are_not_compiled(office, monkeypatch):
     """A file that is replaced after the check of its signature is not read."""
     change(office)
     office.sign_policies(office.ann)
@@ -384,7 +384,7 @@ def test_content_of_another_environment_does_not_count(office):
         read_environment_active(office, "production")
 
 
-def test_register_of_names_that_nobody_signed_is_not_parsed(office, monkeypatch):
+def test_unsigned_name_register_is_not_parsed(office, monkeypatch):
     """It would give a reserved name to another source. Policies and environments stay active."""
     register = office.project / REGISTER
 
@@ -406,7 +406,7 @@ def test_register_of_names_that_nobody_signed_is_not_parsed(office, monkeypatch)
         names()
 
 
-def test_everything_that_ships_needs_a_signature_after_a_time(office):
+def test_shipped_documents_need_signature_after_required_time(office):
     """So nobody puts the shipped environments back."""
     found = state(office, since=NOON)
     assert (found.active, set(found.inactive)) == (
@@ -430,7 +430,7 @@ def test_signed_content_that_is_no_list_does_not_count(office, content):
     assert not state(office).active and why in state(office).why
 
 
-def test_list_without_its_file_does_not_count(office):
+def test_signature_without_list_of_files_does_not_count(office):
     """The bundle has only its digest."""
     change(office)
     office.sign_policies(office.ann)

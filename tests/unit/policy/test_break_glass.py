@@ -142,7 +142,7 @@ def test_each_reason_is_overridden_by_the_use_that_names_it(office: Office) -> N
     ],
     ids=["another image", "another environment", "another name", "too long", "signed in the future"],
 )
-def test_break_glass_has_no_effect_beyond_what_its_person_may(office: Office, changes: dict[str, Any]) -> None:
+def test_break_glass_beyond_role_of_its_person_has_no_effect(office: Office, changes: dict[str, Any]) -> None:
     """Execution's key alone lets nothing run."""
     assert isinstance(judged(office, refused_facts(opened(office, **changes))), Refused)
 
@@ -177,7 +177,7 @@ def test_break_glass_ends_with_the_role_of_its_person(office: Office) -> None:
     assert isinstance(judged(office, facts), Refused), "her key was replaced"
 
 
-def test_clock_of_the_person_may_be_ahead_a_little(office: Office) -> None:
+def test_break_glass_counts_if_clock_of_person_is_minutes_ahead(office: Office) -> None:
     """Clocks differ by minutes."""
     assert isinstance(judged(office, refused_facts(opened(office, at=NOON + SKEW))), Admitted)
 
@@ -351,7 +351,7 @@ def test_waived_finding_needs_no_break_glass(office: Office) -> None:
     assert isinstance(judged(office, refused_facts(opened(office), report=both)), Refused)
 
 
-def test_break_glass_overrides_no_refusal_of_an_earlier_gate_for_another_reason(office: Office) -> None:
+def test_break_glass_does_not_override_later_release_reasons(office: Office) -> None:
     """The code is the same, and what the release gate found since may be anything."""
     reason = {"code": "x", "fact": "f", "remedy": "r"}
     for others in ((), ({**reason, "code": "y"},), ({**reason, "fact": "a finding that the rule has later"},)):

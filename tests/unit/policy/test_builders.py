@@ -189,7 +189,7 @@ def test_rules_read_the_level_that_counts(trusting):
     assert not isinstance(evaluate(release_facts(), deciding, NOON), Admitted)
 
 
-def test_provenance_of_others_replaces_no_build_of_ours(trusting):
+def test_provenance_of_other_builder_replaces_no_own_build(trusting):
     """The gate refuses an image without provenance of development all the same."""
     given = release_facts(provenance=None, attached=(trusting.attach(),))
 

@@ -130,7 +130,7 @@ def test_verdict_ends_with_an_earlier_admission() -> None:
 
 
 @pytest.mark.parametrize("result", RuleOutcome)
-def test_verdict_does_not_end_with_what_a_rule_found_ended(result: RuleOutcome) -> None:
+def test_refused_ended_admission_does_not_end_verdict(result: RuleOutcome) -> None:
     """A refusal does not rest on it, and what accepts it has an end of its own. An end in the future is none of it."""
     reading = "now < image.verdicts.release.expires"
     found, breaking = admitted_before(NOON), {RuleOutcome.REFUSED, RuleOutcome.WAIVED, RuleOutcome.OVERRIDDEN}
@@ -153,7 +153,7 @@ def test_unblocked_image_is_admitted_until_the_list_of_people_ends() -> None:
 
 
 @pytest.mark.parametrize(("start", "end"), [(NOON + DAY, NOON + DAY), (LATER, PEOPLE_END)])
-def test_admission_ends_with_people_or_an_upcoming_rule_whichever_is_first(start: datetime, end: datetime) -> None:
+def test_admission_ends_with_people_or_earlier_upcoming_rule(start: datetime, end: datetime) -> None:
     """A rule that only warns refuses from its date; a signed unblock ends with people.yaml."""
     signed = LifecycleDecision(act=Act.UNBLOCK, by="ann", reason="so", at=NOON, signature="{}")
     upcoming = replace(policy(Gate.RELEASE, rule("a.b", effective_on=start)), people=People(expires=PEOPLE_END))

@@ -172,7 +172,7 @@ def test_expression_without_a_result_is_an_error(text, changes, why):
     assert text in str(error.value)
 
 
-def test_expression_knows_what_it_reads():
+def test_expression_lists_facts_that_it_reads():
     """An explanation shows these facts."""
     text = "has(image.soak) || image.build.name.startsWith('a') && now > image.scan.scanned && 'image.digest' != ''"
 
@@ -195,7 +195,7 @@ def test_expression_knows_what_it_reads():
         ([], {}),
     ],
 )
-def test_values_for_an_element_have_only_what_is_read(reads, retained):
+def test_values_for_an_element_have_only_facts_that_are_read(reads, retained):
     """The whole image would be converted for each finding."""
     before, everything = values(), frozenset([fact_schema.names_of(FACTS[Gate.DEPLOY])])
 
@@ -203,7 +203,7 @@ def test_values_for_an_element_have_only_what_is_read(reads, retained):
     assert before.plain == values().plain
 
 
-def test_element_is_read_beside_the_image():
+def test_expression_reads_element_and_image():
     """Both are in one expression."""
     one = values().with_element("finding", dict(FINDING))
     inner = DEPLOY.with_element("finding", "facts.FindingFacts")
@@ -310,7 +310,7 @@ def test_expression_over_a_very_long_list_cannot_be_evaluated():
         evaluated("image.scan.findings.all(each, !each.exploited)", scan=scan)
 
 
-def test_only_what_contains_times_is_copied_for_the_engine():
+def test_only_values_with_times_are_copied_for_the_engine():
     """The engine does not know Python's times, and takes everything else as it is."""
     accepting: WaiverFacts = {"name": "w", "digest": "sha256:" + "a" * 64, "by": "ann", "reason": "r", "expires": NOW}
     waived: FindingFacts = {**FINDING, "waiver": accepting}

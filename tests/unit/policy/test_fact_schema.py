@@ -48,7 +48,7 @@ def test_whole_number_is_a_number(value, fits):
     assert (list(find_mistakes(FACTS[Gate.DEPLOY], facts, "image")) == []) is fits
 
 
-def test_optional_facts_are_told_from_required_ones():
+def test_optional_facts_are_distinguished_from_required_ones():
     """The page of facts shows which may be absent."""
     facts = FACTS[Gate.DEPLOY]
 

@@ -30,7 +30,7 @@ from tests.support.policies import DEPLOY
 
 
 @pytest.mark.parametrize(("epss", "read"), [(0.9, 0.9), (0.0, 0.0), (None, None)])
-def test_probability_of_an_exploit_is_there_only_if_it_is_published(epss: float | None, read: float | None) -> None:
+def test_finding_has_exploit_probability_only_if_published(epss: float | None, read: float | None) -> None:
     """A finding without one is not one of probability 0."""
     values: Any = values_of(deploy_facts(report=report(finding(epss=epss))), People())
 
@@ -38,7 +38,7 @@ def test_probability_of_an_exploit_is_there_only_if_it_is_published(epss: float 
     assert ("epss" in found, found.get("epss")) == (read is not None, read)
 
 
-def test_finding_has_what_the_report_knows_of_it() -> None:
+def test_finding_has_optional_values_of_report() -> None:
     """What is unknown is absent, so that a rule has to say what it does then."""
     facts: dict[str, Any] = {"cvss": 9.8, "published": NOON, "fixed_since": NOON, "layer": "sha256:1"}
     values: Any = values_of(deploy_facts(report=report(finding(), finding(id="CVE-2026-2", **facts))), People())

@@ -31,7 +31,7 @@ def test_facts_have_no_default_values(made):
 
 
 @pytest.mark.parametrize(("seconds", "met"), [(None, False), (3599, False), (3600, True), (7200, True)])
-def test_required_soak_is_met_by_one_that_is_long_enough(make, seconds, met):
+def test_required_soak_is_met_by_long_enough_soak(make, seconds, met):
     """A promotion asks this before the gate does."""
     longest = None if seconds is None else Soak(
         environment="staging", digest=DIGEST, container="c", since=make.noon,

@@ -143,7 +143,7 @@ def test_rule_about_signed_evidence_alone_is_not_judged():
         ({"for_each": "sentence in image.ignored", "expression": "sentence != image.build.name"}, ("image.ignored",)),
     ],
 )
-def test_own_rule_is_judged_only_if_all_its_facts_are_there(change, needs):
+def test_own_rule_is_judged_only_if_all_its_facts_are_available(change, needs):
     """What decides is the facts that a rule reads, in its expressions and texts, and not its name."""
     given = {"expression": "image.build.name != 'hello'", "message": "{image.build.name}"}
     own = policy(Gate.INTAKE, rule("own.name", **given), rule("own.other", **{**given, **change}))

@@ -159,7 +159,7 @@ def test_people_document_of_another_installation_does_not_count(test_office: Off
         assert distrusted.installation == "production", "what the owner signs counts for no other one either"
 
 
-def test_people_sign_for_the_installation_that_the_people_document_names(test_office, tmp_path):
+def test_installation_is_the_one_named_by_people_document(test_office, tmp_path):
     """A laptop without one has a fixed name."""
     owner = test_office.owner.public
 
@@ -172,7 +172,7 @@ def test_people_sign_for_the_installation_that_the_people_document_names(test_of
     assert [read_installation(test_office.project, each, NOON) for each in (owner, "")] == [unsigned, unsigned]
 
 
-def test_people_sign_for_no_installation_that_another_than_the_owner_signed(test_office):
+def test_installation_needs_signature_of_owner(test_office):
     """Who may change a project has a key too."""
     test_office.write_people(signer=test_office.ann)
 
@@ -183,7 +183,7 @@ def test_people_sign_for_no_installation_that_another_than_the_owner_signed(test
 
 @pytest.mark.parametrize("knows_owner", [True, False])
 @pytest.mark.parametrize("forgery", ["content", "bundle", "envelope"])
-def test_people_sign_for_no_installation_of_a_changed_people_document(test_office, forgery, knows_owner):
+def test_installation_of_changed_people_document_is_refused(test_office, forgery, knows_owner):
     """Who may change a test project would let them sign for production."""
     file = test_office.project / FILE
     bundle = signature_file(file)

@@ -167,7 +167,7 @@ def test_unrated_finding_counts_as_a_critical_one():
     assert "own-packages.fixable" in refusals(added, with_policy("own-packages").release)
 
 
-def test_release_gate_refuses_what_the_application_adds():
+def test_release_gate_refuses_only_findings_added_by_application():
     """What comes from a base is fixed there."""
     found = report(finding("medium"))
     packages = frozenset({("deb", "openssl", "pkg:deb/debian/openssl@3.0.1")})

@@ -94,7 +94,7 @@ def test_missing_scan_has_no_findings() -> None:
     assert named(asks, report=None) == ("a.b",)
 
 
-def test_rule_that_a_break_glass_cannot_override_is_named_all_the_same() -> None:
+def test_rule_without_override_is_named_too() -> None:
     """Whoever asks decides whether anything may be signed."""
     block = LifecycleDecision(act=Act.BLOCK, by="ann", reason="x", at=NOON)
     assert named(findings=(), status=ImageStatus(block=block)) == ("image.blocked",)
@@ -119,7 +119,7 @@ def test_rule_about_earlier_gates_is_named_with_their_reasons(expression: str, c
     assert found == ("a.b", *(f"a.b: {code}: f" for code in codes))
 
 
-def test_rule_about_earlier_gates_is_named_with_the_waivers_that_have_ended() -> None:
+def test_rule_about_earlier_gates_is_named_with_ended_waivers() -> None:
     """Another one can end while the break-glass lasts."""
     reference = "zlib@sha256:" + "1" * 64
     release = summary(

@@ -43,7 +43,7 @@ def test_people_count_if_their_owner_signed_the_document(office):
     assert (set(found.people), set(found.keys), found.distrusted) == ({"ann", "bob"}, {"ann", "bob"}, "")
 
 
-def test_nobody_counts_without_the_owners_signature(office):
+def test_people_document_without_signature_of_owner_gives_no_roles(office):
     """Whoever can change the file could otherwise give themselves a role."""
     assert people(office).distrusted == "there is no deployments/people.yaml"
     file = office.write_people(signer=office.ann)
@@ -53,7 +53,7 @@ def test_nobody_counts_without_the_owners_signature(office):
     assert "other content" in people(office).distrusted and not people(office).keys
 
 
-def test_nobody_counts_without_a_key_of_the_owner(office):
+def test_people_document_without_key_of_owner_gives_no_roles(office):
     """An operator has to name it."""
     office.write_people()
 
@@ -155,7 +155,7 @@ def approved(office, by="ann", signer=None, environment="production", **changes)
     return decision.model_copy(update={"signature": bundle.decode()})
 
 
-def test_approvers_are_people_who_may_and_signed(office):
+def test_approvers_are_people_with_role_and_own_signature(office):
     """Each counts once; a name that somebody else signed does not count."""
     office.write_people()
     found = people(office)
@@ -168,7 +168,7 @@ def test_approvers_are_people_who_may_and_signed(office):
     assert People().find_approvers(decisions, CURATED) == ()
 
 
-def test_approval_that_does_not_count_says_why(office):
+def test_uncounted_approval_has_reason(office):
     """The person is told before it is part of the evidence."""
     office.write_people()
     found = people(office)
@@ -214,7 +214,7 @@ def test_issuer_without_a_usable_key_is_refused(keys):
         )
 
 
-def test_version_of_the_people_differs_with_what_they_may(office):
+def test_version_of_people_differs_with_their_roles(office):
     """Facts that were read with other people are outdated."""
     versions = []
     for days in (1, 1, 2):

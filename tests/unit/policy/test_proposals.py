@@ -55,7 +55,7 @@ def names(waivers):
     return {each.name: each.by for each in waivers.valid}
 
 
-def test_kind_of_a_document_is_told_by_its_content():
+def test_kind_of_proposed_document_is_recognised_by_content():
     """The gates read each kind from a directory of its own."""
     policy = yaml.safe_dump({"name": "p", "gates": ["release"], "rules": []})
     texts = {
@@ -103,7 +103,7 @@ def test_two_documents_of_one_name_are_refused():
     assert len(sort_proposals(texts).policies) == 2
 
 
-def test_waiver_counts_as_if_somebody_who_may_had_signed_it(office):
+def test_proposed_waiver_counts_as_signed_by_person_with_role(office):
     """Also one that takes the place of another; current decisions stay as they are."""
     for name in ("other", "zlib"):
         office.waive(name)
@@ -214,7 +214,7 @@ def test_invalid_document_is_an_error(office, documents):
         propose(office, **documents)
 
 
-def test_vex_document_counts_as_if_an_issuer_had_signed_it(office):
+def test_proposed_vex_document_counts_as_signed_by_issuer(office):
     """That is the first, or who signed the document that it replaces; what is signed stays."""
     directory = office.project / VEX
     directory.mkdir(parents=True)

@@ -136,7 +136,7 @@ def lapse(gate, make):
     return replace(gate.ports, policy=lambda: policy(Gate.DEPLOY, old, rule("image.blocked")))
 
 
-def test_block_of_an_image_whose_verdict_lapsed_becomes_the_current_verdict(gate, make):
+def test_block_of_image_with_lapsed_verdict_is_published(gate, make):
     """Both are refusals, but a cluster admits an image with the first one, so that its pods can move."""
     ports = lapse(gate, make)
     gate.decide(Act.BLOCK)
@@ -146,7 +146,7 @@ def test_block_of_an_image_whose_verdict_lapsed_becomes_the_current_verdict(gate
     assert judge_published(CURATED, "staging", gate.read, ports) is None, "nothing changed since"
 
 
-def test_block_replaces_lapsed_verdict_though_gate_does_not_decide(gate, make):
+def test_block_replaces_lapsed_verdict_if_gate_is_inactive(gate, make):
     lapse(gate, make)
     gate.decide(Act.BLOCK)
 
@@ -175,7 +175,7 @@ def test_refusal_replaces_an_admission_that_expired(gate, make):
     assert gate.judge() is None
 
 
-def test_admission_that_a_block_overtakes_does_not_stay(gate):
+def test_admission_overtaken_by_block_is_withdrawn(gate):
     """Two events within seconds: who judges after the block may find the refusal published, and nothing to correct."""
     gate.admit()
     gate.decide(Act.BLOCK)
@@ -295,7 +295,7 @@ def test_refusal_that_rests_on_a_decision_is_not_renewed(gate, make, monkeypatch
     assert gate.renew() is None
 
 
-def test_admission_that_ended_does_not_stay(gate, make):
+def test_ended_admission_of_blocked_image_is_replaced_by_refusal(gate, make):
     """Who does not know when it ends would go on to admit the image."""
     assert gate.renew() is None, "nothing is published"
     gate.admit(UsedWaiver(name="short", digest=DIGEST, by="bob", reason="so", expires=make.noon + timedelta(minutes=1)))
@@ -323,7 +323,7 @@ def test_image_is_refused_once_a_rule_that_warned_is_effective(gate, world, make
 
 
 @pytest.mark.parametrize("judge", [judge_published, renew_published])
-def test_freeze_does_not_withdraw_what_runs(gate, make, judge):
+def test_freeze_does_not_withdraw_verdict_of_running_image(gate, make, judge):
     """A pod of it may move to another node. What is deployed in the freeze is judged by all rules."""
     frozen = rule("a.freeze", expression="now < timestamp('2020-01-01T00:00:00Z')")
     ports = replace(
@@ -338,7 +338,7 @@ def test_freeze_does_not_withdraw_what_runs(gate, make, judge):
 
 
 @pytest.mark.parametrize(("more", "admits"), [((), True), ((rule("a.b"),), False)])
-def test_repeated_deployment_in_a_freeze_does_not_withdraw_what_runs(gate, more, admits):
+def test_refused_deployment_in_freeze_keeps_published_admission(gate, more, admits):
     """It is refused and recorded, and a pod of what runs may still move to another node; not for other reasons."""
     frozen = rule("a.freeze", expression="now < timestamp('2020-01-01T00:00:00Z')")
     gate.admit()
@@ -459,7 +459,7 @@ def raise_registry_failed():
     raise RegistryFailed("the list of referrers is too long\nsee who attached them")
 
 
-def test_block_reaches_published_verdict_though_its_evidence_cannot_be_listed(gate):
+def test_block_is_published_if_evidence_cannot_be_listed(gate):
     """Whoever may push could attach more than a list may have, and keep the admission."""
     gate.admit()
     gate.decide(Act.BLOCK)
@@ -483,7 +483,7 @@ def judge_undecided(request, gate, make):
     return judge
 
 
-def test_block_reaches_published_verdict_though_gate_does_not_decide(gate, judge_undecided):
+def test_block_is_published_if_gate_is_inactive(gate, judge_undecided):
     """Whoever changes the file of an environment must not keep an admission. The block is its own evidence."""
     gate.admit()
     before, admitted = gate.verdicts(), gate.current().verdict
@@ -507,7 +507,7 @@ def test_block_reaches_published_verdict_though_gate_does_not_decide(gate, judge
     assert refuse_blocked(CURATED, "staging", gate.ports, "so") is None and gate.current().verdict == current
 
 
-def test_admission_stays_if_gate_does_not_decide_and_nothing_is_blocked(gate, judge_undecided):
+def test_admission_of_unblocked_image_stays_if_gate_is_inactive(gate, judge_undecided):
     """The error says why nobody judged the image; a block that was lifted counts no more."""
     gate.admit()
     gate.decide(Act.BLOCK)
@@ -518,7 +518,7 @@ def test_admission_stays_if_gate_does_not_decide_and_nothing_is_blocked(gate, ju
     assert gate.current().admits
 
 
-def test_nothing_is_published_without_a_verdict_if_gate_does_not_decide(gate, world):
+def test_inactive_gate_publishes_nothing_without_earlier_verdict(gate, world):
     """The image was never admitted there."""
     gate.decide(Act.BLOCK)
 
@@ -526,7 +526,7 @@ def test_nothing_is_published_without_a_verdict_if_gate_does_not_decide(gate, wo
     assert world.registry.refs(verdict_place(CURATED, Gate.DEPLOY, "staging").repository) == ()
 
 
-def test_block_of_base_reaches_published_verdict_though_gate_does_not_decide(gate, judge_undecided):
+def test_block_of_base_is_published_if_gate_is_inactive(gate, judge_undecided):
     """As the gate says of an active environment, before any rescan."""
     gate.admit()
     gate.decide(Act.BLOCK, BASE)
@@ -542,7 +542,7 @@ def test_block_of_base_reaches_published_verdict_though_gate_does_not_decide(gat
     assert inputs[refused.evidence[0].removeprefix("sha256:")].startswith("evidence/lifecycle/")
 
 
-def test_unreadable_evidence_does_not_keep_block_from_published_verdict(gate, make):
+def test_block_is_published_despite_unreadable_evidence(gate, make):
     """Whoever signs something unreadable about the image would otherwise keep the admission."""
     gate.admit()
     gate.attach(DEV, PROVENANCE, {"buildDefinition": 7})
@@ -553,7 +553,7 @@ def test_unreadable_evidence_does_not_keep_block_from_published_verdict(gate, ma
     assert isinstance(gate.judge(), Refused) and not gate.current().admits
 
 
-def test_block_without_decision_replaces_verdict_of_a_clock_that_was_ahead(gate, make):
+def test_block_at_inactive_gate_replaces_verdict_of_clock_ahead(gate, make):
     """The refusal gets a later time; a verdict that is older than the published one would not count."""
     gate.admit()
     gate.decide(Act.BLOCK)
@@ -563,7 +563,7 @@ def test_block_without_decision_replaces_verdict_of_a_clock_that_was_ahead(gate,
     assert not gate.current().admits and gate.current().verdict.time_verified > make.noon
 
 
-def test_unblocked_image_is_admitted_once_gate_decides_again(gate, judge_undecided):
+def test_unblocked_image_is_admitted_once_gate_is_active_again(gate, judge_undecided):
     """The refusal that no gate decided leaves nothing behind."""
     gate.admit()
     gate.decide(Act.BLOCK)
@@ -645,7 +645,7 @@ def test_intake_gate_signs_no_refusal_about_an_image_that_was_curated(intake):
     assert not intake.current().admits and intake.verdicts() == before
 
 
-def test_only_its_own_block_refuses_an_image_at_an_intake_gate_that_does_not_decide(intake):
+def test_inactive_intake_gate_refuses_only_blocked_image(intake):
     """The gate never asks for bases, so neither does what stands in for it."""
     intake.decide(Act.BLOCK, BASE)
     with pytest.raises(PolicyUnsigned):

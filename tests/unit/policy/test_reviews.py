@@ -64,7 +64,7 @@ def reviewers(office: Office, gate: Gate = Gate.INTAKE, **changes: Any) -> list[
     return found
 
 
-def test_review_by_somebody_else_counts_at_every_gate(office: Office) -> None:
+def test_review_by_other_person_than_committer_counts_at_every_gate(office: Office) -> None:
     """Operators see by whom and why."""
     sign(office)
     sign(office, "two")
@@ -76,7 +76,7 @@ def test_review_by_somebody_else_counts_at_every_gate(office: Office) -> None:
     )  # fmt: skip
 
 
-def test_review_by_who_made_the_last_change_does_not_count(office: Office) -> None:
+def test_review_by_last_committer_does_not_count(office: Office) -> None:
     """Another one still does, and who may be the author counts nowhere."""
     sign(office, "own", office.bob)
     assert reviewers(office) == []
@@ -179,13 +179,13 @@ def test_invalid_review_is_reported_with_its_signer(office: Office, changes: dic
     assert read(office).reports[0].by == "ann"
 
 
-def test_what_is_no_file_does_not_count(office: Office) -> None:
+def test_review_that_is_a_directory_does_not_count(office: Office) -> None:
     """A directory is named, and others are read."""
     (office.project / DIRECTORY / "one.yaml").mkdir(parents=True)
     assert why(office) == "it is not a file"
 
 
-def test_rule_refuses_what_nobody_reviewed(office: Office) -> None:
+def test_rule_refuses_unreviewed_commit(office: Office) -> None:
     """The verdict can change without new evidence, so that a rescan judges again."""
     strict = policy(Gate.INTAKE, REVIEWED)
     facts = intake_facts(provenance=provenance_of(source=source(committers=(BOB,))))

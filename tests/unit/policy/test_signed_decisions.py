@@ -167,7 +167,7 @@ def test_unreadable_lift_is_an_error(world: World, office: Office) -> None:
         status(world, office)
 
 
-def test_other_statements_count_as_they_are(world: World, office: Office) -> None:
+def test_statement_other_than_lift_needs_no_personal_signature(world: World, office: Office) -> None:
     """Only what lifts is asked for a signature."""
     place = CURATED.moved_to("evidence/execution/hello")
     world.store(TierName.EXECUTION).attach(place, APPROVAL, decision(Act.UNBLOCK).predicate(), NOON)
@@ -194,7 +194,7 @@ def test_unreadable_lift_is_left_to_its_reader(world: World, office: Office) -> 
     assert people(office).explain_uncounted_lift(CURATED, found) == ""
 
 
-def test_person_can_lift_what_an_unsigned_decision_did_not(world: World, office: Office) -> None:
+def test_person_can_lift_block_after_unsigned_unblock(world: World, office: Office) -> None:
     """The unsigned one does not count as a lift that is there already."""
     attach(world, decision(Act.BLOCK))
     attach(world, decision(Act.UNBLOCK, at=NOON + timedelta(seconds=1)))

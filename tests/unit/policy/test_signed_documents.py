@@ -104,7 +104,7 @@ def test_bundle_is_next_to_its_document(tmp_path):
     assert read_bundle(document) == b"x" * (LIMIT + 1)
 
 
-def test_bundle_that_is_no_file_is_none(tmp_path):
+def test_signature_bundle_that_is_a_pipe_is_not_read(tmp_path):
     """A pipe would never end, and every gate waits for it."""
     document = tmp_path / "zlib.yaml"
     os.mkfifo(signature_file(document))

@@ -42,7 +42,7 @@ def test_rule_is_upcoming_from_now_to_the_end_of_the_period(days, upcoming):
     assert [each.rule for each in found] == (["a.b"] if upcoming else [])
 
 
-def test_upcoming_rules_are_in_the_order_in_which_they_refuse():
+def test_upcoming_rules_are_sorted_by_effective_date():
     """Each is named once for all its gates; a rule that only warns never refuses."""
     warning = rule("w.w", 1, severity="warn")
     matrix = rule(

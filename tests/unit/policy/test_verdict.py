@@ -122,7 +122,7 @@ def test_verdict_places_are_repositories_the_tier_may_write(gate, admitted, repo
         assert places == tuple(map(IMAGE.moved_to, repositories))
 
 
-def test_refusal_survives_deletion_beside_the_image(world, make, judge):
+def test_refusal_survives_deletion_of_referrers_of_image(world, make, judge):
     """The lifecycle may delete referrers of the image, and must not promote it by doing so."""
     judge()
     digest = judge((REASON,), at=60)
@@ -139,7 +139,7 @@ def test_refusal_survives_deletion_beside_the_image(world, make, judge):
 
 @pytest.mark.parametrize("gate", [Gate.INTAKE, Gate.RELEASE])
 @pytest.mark.parametrize("is_admitted", [True, False])
-def test_refusal_is_attached_beside_an_earlier_admission(world, judge, gate, is_admitted):
+def test_refusal_is_attached_to_image_with_earlier_admission(world, judge, gate, is_admitted):
     """Builds read what is attached to a base, and nothing else of curation."""
     if is_admitted:
         judge(gate=gate)
@@ -278,7 +278,7 @@ def test_admission_superseded_by_refusal_is_not_recorded(judge, world):
     judge(at=6, gate=Gate.INTAKE, reads_own=False)
 
 
-def test_admission_for_an_environment_that_refused_meanwhile_is_not_recorded(judge, world):
+def test_admission_overtaken_by_refusal_is_not_recorded(judge, world):
     """Of another environment, nothing is decided by that; an enforcer would read the admission until the next event."""
 
     def deploy(*reasons, at, where="staging", **how):
@@ -350,7 +350,7 @@ def test_statement_of_other_type_does_not_count_as_verdict(world, make, judge):
     assert first == verdict.digest
 
 
-def test_verdict_is_not_recorded_beside_statement_of_the_future(world, make, judge):
+def test_verdict_is_not_recorded_if_a_statement_is_from_the_future(world, make, judge):
     """A statement with a later time would wrongly count as the newest one."""
     ahead = world.now + timedelta(hours=1)
     world.store(TierName.CURATION).attach(CURATED, DEPLOYMENT, {"deployedAt": ahead.isoformat()}, make.noon)
@@ -413,9 +413,7 @@ def failing(*_):
     ((), "verdicts/", 1), ((), "curated/", 1),
     ((REASON,), "verdicts/", 1), ((REASON,), "curated/", 1), ((REASON,), "evidence/", 0),
 ])  # fmt: skip
-def test_verdict_of_which_a_part_fails_is_completed_by_the_next_run(
-    world, judge, monkeypatch, reasons, broken, refusals
-):
+def test_partly_recorded_verdict_is_completed_by_next_run(world, judge, monkeypatch, reasons, broken, refusals):
     """No refusal is lost, nobody reads an admission without its evidence, and the error is raised."""
     judge(() if reasons else (REASON,))
     attach = world.registry.attach
@@ -445,7 +443,7 @@ def test_tier_without_verdict_key_does_not_judge(world, make):
     assert world.registry.refs() == ()
 
 
-def test_published_refusal_without_evidence_does_not_stay(world, make, monkeypatch):
+def test_published_refusal_without_evidence_is_replaced(world, make, monkeypatch):
     """Its run may still attach it for some minutes; after that, the same admission as before replaces it."""
     store, facts = world.store(TierName.CURATION), intake_facts()
     admitted = evaluate(facts, policy(Gate.INTAKE), NOON)
@@ -500,7 +498,7 @@ def read_published(world, gate):
 
 
 @pytest.mark.parametrize("gate", Gate)
-def test_block_while_an_image_is_admitted_wins(world, gate):
+def test_block_signed_during_admission_refuses_image(world, gate):
     """Whoever signed it found no admission to correct. So did nobody who runs the same again within minutes."""
     asked = policy(gate, rule(IMAGE_BLOCKED, expression="!has(image.block)"))
     facts, store = FACTS[gate](), world.store(JUDGE[gate])
@@ -527,7 +525,7 @@ def test_block_while_an_image_is_admitted_wins(world, gate):
 
 @pytest.mark.parametrize(("gate", "wins"), [(Gate.INTAKE, False), (Gate.RELEASE, True), (Gate.DEPLOY, True)])
 @pytest.mark.parametrize("use", ["base", "material"])
-def test_block_of_a_base_while_an_image_is_admitted_wins(world, make, gate, wins, use):
+def test_block_of_base_signed_during_admission_refuses_image(world, make, gate, wins, use):
     """The gates that ask for bases also count what a build used under another name. The intake gate asks for none."""
     base = ImageRef(repository="curated/base/python", digest=OTHER)
     changes: dict[str, Any] = {}
@@ -556,7 +554,7 @@ def test_block_of_a_base_while_an_image_is_admitted_wins(world, make, gate, wins
 
 
 @pytest.mark.parametrize("base", [False, True])
-def test_block_that_the_gate_knew_does_not_overtake_it(world, base):
+def test_block_known_to_gate_does_not_overtake_its_admission(world, base):
     """A policy may let people override it. Another block of it does."""
     place = ImageRef(repository="curated/base/python", digest=OTHER) if base else CURATED
     sign_block(world, place)

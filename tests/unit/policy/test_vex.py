@@ -135,7 +135,7 @@ def test_accepted_statement_removes_the_finding_and_is_noted(vex):
     ],
     ids=str,
 )
-def test_finding_counts_unless_the_statement_is_accepted_and_about_it(vex, changes, now, counts):
+def test_finding_counts_unless_accepted_statement_matches_it(vex, changes, now, counts):
     """Status, justification, time, vulnerability, package and image decide."""
     vex.state(**changes)
     verdict = vex.judge(facts(), now=NOON + timedelta(days=now))
@@ -164,7 +164,7 @@ def test_contradiction_refuses_the_image(vex):
         (lambda vex: (vex.state(), vex.office.write_people(signer=vex.office.bob)), "people.yaml does not count"),
     ],
 )
-def test_document_that_is_not_an_issuers_does_not_count(vex, change, why):
+def test_vex_document_without_valid_issuer_does_not_count(vex, change, why):
     """It says why, and stops no gate."""
     change(vex)
     found = vex.read()
@@ -198,7 +198,7 @@ def test_document_that_does_not_count_hides_no_other(vex):
     assert codes(vex.judge(facts())) == []
 
 
-def test_finding_of_which_nobody_states_anything_stays(vex):
+def test_finding_without_statement_stays(vex):
     """It is judged as before."""
     vex.state()
     other = finding(id="CVE-2026-2", severity=Severity.LOW)
@@ -213,7 +213,7 @@ def test_finding_of_which_nobody_states_anything_stays(vex):
     ("vulnerability", "aliases"),
     [("cve-2026-1", ()), ("GHSA-1", ("CVE-2026-1",)), ("GHSA-1", ("GHSA-2", "cve-2026-1"))],
 )
-def test_finding_is_named_by_any_of_its_names(vex, vulnerability, aliases):
+def test_statement_matches_finding_by_name_or_alias(vex, vulnerability, aliases):
     """Scanners and issuers call a vulnerability differently."""
     vex.state()
     other = finding(id=vulnerability, aliases=aliases, severity=Severity.HIGH)
@@ -247,7 +247,7 @@ def test_clock_of_an_issuer_may_be_ahead_by_minutes(vex):
     assert vex.read().index is not None
 
 
-def test_version_differs_with_documents_and_terms(vex):
+def test_version_of_vex_differs_with_documents_and_terms(vex):
     """Facts that were joined with others are outdated."""
     vex.state()
     first = vex.read().version
@@ -263,7 +263,7 @@ def test_version_differs_with_documents_and_terms(vex):
     assert len(versions) == 5
 
 
-def test_fixed_ends_where_the_owner_of_the_people_document_says_so(vex):
+def test_fixed_statement_ends_after_configured_days(vex):
     """The verdict ends with it, as with every other statement; without days it has no end."""
     vex.state(status="fixed", justification=None)
     assert vex.judge(facts()).expires == vex.policies().release.people.expires
@@ -300,7 +300,7 @@ def test_rule_for_each_finding_leaves_out_accepted_ones(vex):
     assert codes(vex.judge(facts(report=report(exploited)))) == ["scan.known-exploited"]
 
 
-def test_facts_of_a_finding_have_what_is_stated(vex):
+def test_facts_of_finding_have_fields_of_statement(vex):
     """Only what the statement has."""
     vex.state(impact_statement="not linked")
     values: Any = joined_values(facts(), vex.policies().release, NOON)
@@ -362,7 +362,7 @@ def test_attached_document_of_an_issuer_removes_the_finding(vex):
         (lambda vex: (vex.office.write_people(signer=vex.office.bob), vex.attach())[1], "people.yaml does not count"),
     ],
 )
-def test_attached_document_that_is_not_an_issuers_is_named(vex, attach, why):
+def test_attached_document_without_valid_issuer_is_named(vex, attach, why):
     """It changes nothing, and stops no gate."""
     attached = attach(vex)
     for gate, make in ((Gate.RELEASE, release_facts), (Gate.DEPLOY, deploy_facts)):

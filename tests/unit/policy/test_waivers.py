@@ -81,7 +81,7 @@ def codes(verdict):
     return [] if isinstance(verdict, Admitted) else [reason.code for reason in verdict.reasons]
 
 
-def test_signed_waiver_is_active_and_names_all_about_it(office):
+def test_signed_waiver_is_active_and_reported_completely(office):
     """Operators see the same of every waiver."""
     office.waive("zlib", digests=(DIGEST,))
     (about,) = read(office).reports
@@ -115,7 +115,7 @@ def test_term_counts_from_the_signature(office):
     assert "ann may waive for 30 days" in inert(office)
 
 
-def test_waiver_says_everything_that_is_wrong(office):
+def test_inert_waiver_names_every_mistake(office):
     """One correction is enough then."""
     office.write_people(days=1, vulnerabilities=None)
     office.waive("zlib", requester="ann")
@@ -167,7 +167,7 @@ def test_unsigned_or_changed_waiver_has_no_effect(office):
         ({}, {"expires": NOON.replace(year=9999)}, "it lasts until 9999-11-24, and ann may waive for 90 days"),
     ],
 )
-def test_waiver_by_somebody_who_may_not_has_no_effect(office, role, changes, why):
+def test_waiver_beyond_role_of_signer_has_no_effect(office, role, changes, why):
     """Roles, rules and terms limit what a signature is worth."""
     office.write_people(**role)
     office.waive("zlib", **changes)
@@ -175,7 +175,7 @@ def test_waiver_by_somebody_who_may_not_has_no_effect(office, role, changes, why
     assert inert(office) == why
 
 
-def test_waiver_by_a_person_without_that_role_has_no_effect(office):
+def test_waiver_by_person_without_role_has_no_effect(office):
     """Bob has a key and no role."""
     office.waive("zlib", signer=office.bob, requester="carl")
 
@@ -428,7 +428,7 @@ def test_known_exploited_vulnerability_cannot_be_waived(office):
     assert codes(judged(office, release_facts(NONE, report=report(exploited)))) == ["scan.known-exploited"]
 
 
-def test_rule_that_nobody_may_waive_sees_no_waiver(office):
+def test_unwaivable_rule_ignores_waivers(office):
     """Neither in its list nor in counts."""
     office.waive("zlib")
     counting = "size(image.scan.findings) == 0"
@@ -638,7 +638,7 @@ def test_waiver_with_a_strange_name_has_no_effect(office):
     assert not any("\n" in each.name for each in wrong)
 
 
-def test_expired_waiver_is_no_valid_one(office):
+def test_expired_waiver_is_not_valid(office):
     """A rescan judges every image again while there is one."""
     office.waive("zlib")
 
@@ -680,7 +680,7 @@ def test_waiver_is_parsed_once(office, monkeypatch):
     assert read(office).valid
 
 
-def test_waived_finding_does_not_change_to_what_a_rule_applies(office):
+def test_waived_finding_does_not_change_condition_of_rule(office):
     """Otherwise a person who may waive no rule would switch one off."""
     office.write_people(rules=[])
     office.waive("zlib")
@@ -820,7 +820,7 @@ def test_only_accepted_elements_of_a_list_are_left_out(office):
     assert facts([waived, low]) == facts([low]) == []
 
 
-def test_text_that_speaks_of_a_waiver_is_none(office):
+def test_text_element_of_list_cannot_be_waived(office):
     """Lists of texts have no waivers."""
     office.waive("zlib")
     each = rule("a.b", for_each="each in image.ignored", message="{each}")
@@ -880,7 +880,7 @@ def test_verdict_is_settled_only_without_waivers_and_time(office):
     assert not POLICIES.with_decisions(People(), waivers, Vex()).release.is_settled
 
 
-def test_version_differs_if_anything_else_decides(office):
+def test_version_of_policies_differs_with_each_decision_input(office):
     """Then published verdicts are judged again; without a change, not in every process."""
     people = read_people(office.project / FILE, office.people_owner, NOON)
     terms = VexTerms(accepted_justifications=frozenset(Justification), investigation_days=1, not_affected_days=365)

@@ -215,7 +215,7 @@ def test_application_with_fewest_pushes_is_announced_first():
     assert len(announced) == AT_ONCE and announced[0] == "honest"
 
 
-def test_flood_leaves_slots_to_applications_that_take_no_part():
+def test_flood_of_pushes_leaves_slots_to_other_applications():
     """Each flooded application is announced at most once by itself, and another application as soon as it pushes."""
     simulation = Simulation(lasts=4)
     bridge = bridge_of(simulation)
@@ -236,7 +236,7 @@ def test_flood_leaves_slots_to_applications_that_take_no_part():
     assert len(floods) == len(set(floods)) <= 2 * AT_ONCE
 
 
-def test_application_that_goes_on_to_push_after_a_flood_is_announced_again():
+def test_application_pushing_after_flood_is_announced_again():
     """A single application must not keep runs going that look at all others."""
     simulation = Simulation(lasts=4)
     bridge = bridge_of(simulation)
@@ -248,7 +248,7 @@ def test_application_that_goes_on_to_push_after_a_flood_is_announced_again():
     assert sum(application == "app-0" for application, _, _ in simulation.runs) > 10
 
 
-def test_few_applications_are_announced_however_often_they_push():
+def test_few_applications_are_announced_despite_many_pushes():
     simulation = Simulation()
     for number in range(100):
         simulation.push(f"app-{number % AT_ONCE}", 1)
@@ -258,7 +258,7 @@ def test_few_applications_are_announced_however_often_they_push():
     assert not any(simulation.followed)
 
 
-def test_promotion_that_is_followed_is_looked_at_for_as_long_as_it_would_wait():
+def test_catch_up_looks_for_evidence_as_long_as_promotion_waits():
     """It does not wait for its evidence, so that catch-up runs have to."""
     simulation = Simulation(lasts=4)
     bridge = bridge_of(simulation)

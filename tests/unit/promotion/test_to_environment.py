@@ -211,7 +211,7 @@ def test_refusal_at_deploy_gate_is_final_for_events(chain):
     (("verdict.release.waived", "verdict.intake.waived"), True),
     (("verdict.release.ended", "verdict.intake.ended"), True),
 ])  # fmt: skip
-def test_refusal_for_what_ends_does_not_last(chain, codes, goes):
+def test_temporary_refusal_does_not_stop_later_promotion(chain, codes, goes):
     """A later release verdict that admits the image shows that the block was lifted, or that a waiver is there."""
     chain.release(1)
     chain.judge(1, Gate.DEPLOY, *codes, hour=1)
@@ -341,7 +341,7 @@ def test_newer_image_that_is_not_released_blocks_nothing(chain):
 
 
 @pytest.mark.parametrize(("after", "to"), [(None, "a"), ("a", "b"), ("b", "c"), ("c", None), ("elsewhere", None)])
-def test_following_returns_next_declared_environment(after, to):
+def test_next_environment_returns_following_declared_one(after, to):
     """There is none after the last and after an undeclared one."""
     assert next_environment(("a", "b", "c"), after) == to
     assert next_environment((), after) is None

@@ -78,7 +78,7 @@ def opened(noon, hours=1, reasons=()):
     )  # fmt: skip
 
 
-def test_what_a_break_glass_deployed_is_on_top_until_it_is_closed(make):
+def test_break_glass_deployments_come_first_in_daily_report(make):
     """Before all else, also in the headline; without one, there is no section."""
     assert "break-glass" not in daily_report_page(report(make.noon))
     given = report(make.noon, run("Failed", make.noon), break_glass=(opened(make.noon),))

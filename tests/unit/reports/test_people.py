@@ -20,7 +20,7 @@ INERT = WaiverReport(name="bad", state=WaiverState.INERT, why="nobody signed it"
 USED = WaiverUse(waiver=ACTIVE, images=(IMAGE,), owners=("sales",))
 
 
-def test_people_are_listed_with_what_they_may_do():
+def test_people_are_listed_with_their_roles():
     """One line for each."""
     roles = {
         "ann": {"rules": ["scan.*"], "vulnerabilities": "high", "days": 1}, "bob": {"days": 7, "rules": ["a.b"]},

@@ -103,7 +103,7 @@ def test_lines_and_page_name_the_break_glass():
     assert r"overridden by break-glass by ann until 2026-11-24 12:00 UTC: \*outage\*" in page
 
 
-def test_page_escapes_what_evidence_says():
+def test_policy_explanation_page_escapes_evidence():
     """Whoever writes a referrer must not write in the page of an operator."""
     page = policy_explanation_page(explained(ignored_referrers=("**bold** <script>",)))
 

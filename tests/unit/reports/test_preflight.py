@@ -52,7 +52,7 @@ def preflight(*findings, **changes):
 FOUND = preflight(ERROR, SECRET, WARNING, NOTE)
 
 
-def test_text_has_places_remedies_and_what_was_not_judged():
+def test_preflight_text_has_places_remedies_and_unjudged_rules():
     """A line begins as those of compilers, so that editors find the place."""
     assert preflight_lines(FOUND, "apps/shop").splitlines() == [
         "apps/shop/Dockerfile:7: error: cannot be read [build.failed]",
@@ -69,14 +69,14 @@ def test_text_has_places_remedies_and_what_was_not_judged():
     ]
 
 
-def test_text_about_an_image_says_what_the_image_does_not_show():
+def test_preflight_text_of_image_names_missing_facts():
     """Some rules still need what only the supply chain signs."""
     lines = preflight_lines(preflight(image="hello:dev"), "").splitlines()
 
     assert "not judged, because a working copy and its image do not have these facts:" in lines
 
 
-def test_text_about_nothing_says_what_was_judged():
+def test_preflight_text_without_findings_counts_judged_rules():
     """It does not say that a gate admits it."""
     assert preflight_lines(preflight(images=()), "").splitlines()[-1] == "shop: nothing to refuse (3 of 6 rules judged)"
 
@@ -257,7 +257,7 @@ def test_junit_has_a_case_for_each_rule_and_error():
     ]
 
 
-def test_junit_without_notes_has_none_and_is_read_as_a_report_of_tests():
+def test_junit_report_without_notes_is_read_as_test_report():
     """The reader of test reports counts what ran; skipped cases did not."""
     text = preflight_junit(preflight(SECRET, SECRET), "")
 

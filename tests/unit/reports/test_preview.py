@@ -69,7 +69,7 @@ def test_images_with_other_rules_are_another_row():
     assert lines[5:] == [*(f"    + own.rule: {n}" for n in range(5)), "    and 6 more"]
 
 
-def test_what_is_not_judged_is_said_first_and_last():
+def test_unjudged_images_are_named_first_and_last():
     """A reader who sees no change must not take that for an answer about all images."""
     missing = [NotJudged(subject=subject(n), why=OUTDATED) for n in range(7)]
     found = preview(not_judged=(*missing, NotJudged(subject=subject(8, "staging"), why="a\nb")), judged=0)
@@ -82,7 +82,7 @@ def test_what_is_not_judged_is_said_first_and_last():
     assert "## Not judged\n\n| gate | images | why |" in policy_preview_page(found)
 
 
-def test_equal_policies_are_said_to_be_equal():
+def test_preview_of_equal_policies_reports_no_change():
     """Somebody may have named the wrong directory."""
     assert policy_preview_lines(preview(policies=(), gates=())) == (
         "The proposed documents have the same effect as the current ones: nothing changes."
@@ -98,7 +98,7 @@ def test_page_has_the_same_rows_as_a_table_and_escapes_them():
     assert "\\*\\*x" in row and "<b>" not in page
 
 
-def test_rows_name_changes_first_and_then_what_is_not_judged():
+def test_preview_rows_name_changes_before_unjudged_images():
     """The table in Prefect's UI; an image that is in no row does not change."""
     unjudged = NotJudged(subject=subject(8, "staging"), why="a\nb")
     rows = policy_preview_rows(preview(change(1, gained=("own.rule: x",)), not_judged=(unjudged,)))
@@ -136,7 +136,7 @@ def test_proposed_waivers_and_vex_documents_are_named_first():
     ]
 
 
-def test_upcoming_rules_are_listed_with_what_they_would_refuse_more():
+def test_upcoming_rules_are_listed_with_additional_refusals():
     """Images that are refused already are not counted; what could not be counted is named."""
     rule = UpcomingRule(rule="a.b", policy="ours", gates=(Gate.RELEASE, Gate.DEPLOY), effective_on=NOON)
     found = preview(change(1, application="shop"), change(2, application="a_b"), change(3, Effect.REASONS))

@@ -393,7 +393,7 @@ def rescan_result(make, **changes):
         (False, False, False, "cscm explain DIGEST names the reasons"),
     ],
 )
-def test_rescan_report_says_what_to_do_about_refused_image(make, passes, rebuild, due, action):
+def test_rescan_report_has_remedy_for_refused_image(make, passes, rebuild, due, action):
     """The first action that helps is enough."""
     newer = Rebuild(base="curated/base/python", built_on=make.other, newest=make.other, findings=("CVE-1",))
     result = rescan_result(

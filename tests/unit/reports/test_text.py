@@ -22,7 +22,7 @@ def test_artifact_keys_are_unique_and_readable():
 
 
 @pytest.mark.parametrize("words", [("run-report", "team/shop"), ("run-report", "a" * 128), ("address", "eu-1", "shop")])
-def test_no_name_has_the_artifact_key_of_other_words(words):
+def test_different_words_have_different_artifact_keys(words):
     """Whoever chooses an application's name would write over the pages of another one."""
     key = artifact_key(*words)
 

@@ -84,7 +84,7 @@ async def test_event_without_signed_block_isolates_nothing(ports: Any, world: Wo
     assert [reason.partition(" on ")[0] for reason in await find(ports, BLOCKED)] == ["image.blocked: by ann"]
 
 
-async def test_event_of_drift_isolates_what_is_seen_to_differ(ports: Any) -> None:
+async def test_drift_event_isolates_only_confirmed_deviation(ports: Any) -> None:
     """It may be over by now."""
     assert await find(ports, DRIFTED) == []
 
@@ -93,7 +93,7 @@ async def test_event_of_drift_isolates_what_is_seen_to_differ(ports: Any) -> Non
     assert await find(ports, DRIFTED) == ["drift.files: f"]
 
 
-async def test_what_a_deployment_replaces_meanwhile_is_not_isolated(
+async def test_container_replaced_by_running_deployment_is_not_isolated(
     ports: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Until it serves, the record names the image before, from which everything of it differs."""
@@ -108,7 +108,7 @@ async def test_what_a_deployment_replaces_meanwhile_is_not_isolated(
     assert await find(ports, DRIFTED) == []
 
 
-async def test_nothing_waits_for_a_deployment_without_a_deviation_to_isolate_for(
+async def test_isolation_waits_only_if_deviation_may_be_temporary(
     ports: Any, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nor does a block: it is signed."""
@@ -120,7 +120,9 @@ async def test_nothing_waits_for_a_deployment_without_a_deviation_to_isolate_for
     assert len(await find(ports, BLOCKED)) == 1
 
 
-async def test_deployment_that_takes_too_long_leaves_it_unknown(ports: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_need_for_isolation_is_unknown_if_deployment_takes_too_long(
+    ports: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The next event of the deviation decides."""
     ports.target.observe = lambda expected: [look(0, deviations=(DRIFT,))]
 
@@ -135,7 +137,7 @@ async def test_deployment_that_takes_too_long_leaves_it_unknown(ports: Any, monk
 
 
 @pytest.mark.parametrize("lacking", ["settings", "signature"])
-async def test_environment_that_is_not_active_or_names_nothing_isolates_nothing(
+async def test_inactive_or_unconfigured_environment_isolates_nothing(
     ports: Any, monkeypatch: pytest.MonkeyPatch, lacking: str
 ) -> None:
     """Whoever can write the file could end a deployment; and no evidence is read for nothing."""

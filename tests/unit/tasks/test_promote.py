@@ -170,7 +170,7 @@ async def test_unhealthy_soaked_image_does_not_move(monkeypatch, changes, deploy
     assert goes or due.reason == "it was not healthy in staging at the last observation"
 
 
-async def test_invalid_environment_does_not_hide_what_runs_elsewhere(monkeypatch):
+async def test_invalid_environment_does_not_hide_other_deployments(monkeypatch):
     """Records are read without documents; to the invalid one nothing is promoted."""
     asked: list[Any] = []
     error = SettingInvalid("it is bad\ncorrect it")

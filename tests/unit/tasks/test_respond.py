@@ -203,7 +203,7 @@ async def test_unreadable_block_status_is_reported(respond_to, monkeypatch):
     assert not cancelled and found.unread[0].startswith("whether it is blocked (nothing was cancelled) is unknown")
 
 
-async def test_response_lists_what_runs_where_the_document_cannot_be_read(respond_to, monkeypatch):
+async def test_response_lists_deployments_to_unreadable_environment(respond_to, monkeypatch):
     """Its host is unknown, and the signed record says that the image runs there."""
     asked = []
 
@@ -231,7 +231,7 @@ REFUSED = Refused(
     (REFUSED, ["the published verdict for staging is FAILED now"]),
     (object(), ["the published verdict for staging is PASSED now"]),
 ])  # fmt: skip
-async def test_judging_again_reports_a_changed_verdict(verdict, facts):
+async def test_judge_again_step_reports_changed_verdict(verdict, facts):
     """Somebody has to know that the image may run again, or no longer."""
     ports: Any = SimpleNamespace(
         judge_published=lambda ref, environment: {(REF, STAGING.name): verdict}[ref, environment.name]
@@ -242,7 +242,7 @@ async def test_judging_again_reports_a_changed_verdict(verdict, facts):
     assert (found.facts, found.unread) == (facts, [])
 
 
-async def test_refusal_where_no_document_describes_the_environment_is_reported_with_its_reason():
+async def test_refusal_for_removed_environment_is_reported_with_reason():
     """An image that is not blocked is refused nowhere."""
     answers = {("old", "it was removed"): REFUSED, ("older", "it was removed"): None}
     ports: Any = SimpleNamespace(refuse_blocked=lambda ref, *where: {REF: answers}[ref][where])

@@ -52,7 +52,7 @@ def published(*passed: bool, at: datetime = NOON) -> Any:
 @pytest.mark.parametrize(
     ("tier", "gates"), [(TierName.CURATION, [Gate.INTAKE, Gate.RELEASE]), (TierName.EXECUTION, [Gate.DEPLOY])]
 )
-async def test_tier_withdraws_what_its_own_gates_published(
+async def test_tier_withdraws_only_verdicts_of_its_own_gates(
     monkeypatch: pytest.MonkeyPatch, tier: TierName, gates: list[Gate]
 ) -> None:
     """Its role may remove nothing else; each image is named once."""
@@ -116,7 +116,7 @@ def test_deployments_are_renewed_although_one_cannot_be_judged(
 
 
 @pytest.mark.parametrize("was_admitted", [True, False])
-def test_owner_is_not_notified_of_what_was_refused_before(monkeypatch: pytest.MonkeyPatch, was_admitted: bool) -> None:
+def test_owner_is_not_notified_of_image_refused_before(monkeypatch: pytest.MonkeyPatch, was_admitted: bool) -> None:
     """Something else decides now, and the refusal rests on other waivers."""
     events: list[str] = []
     monkeypatch.setattr(verdicts, "emit", lambda event, *_, **__: events.append(event))
@@ -138,7 +138,7 @@ def test_owner_is_not_notified_of_what_was_refused_before(monkeypatch: pytest.Mo
     ids=["killed", "emitted", "another's", "no run was killed"],
 )
 @pytest.mark.parametrize("has_changed", [True, False])
-def test_run_emits_what_a_killed_one_published_without_its_event(
+def test_run_emits_missing_event_of_killed_run(
     monkeypatch: pytest.MonkeyPatch, began: timedelta | None, is_recorded: bool, emitted: int, has_changed: bool
 ) -> None:
     """Otherwise nobody notifies the owner; the event has the same id, whichever run emits it."""
@@ -196,7 +196,7 @@ def test_refusal_that_cannot_be_read_again_is_not_emitted(
     assert found.unknown == ((f"{CURATED} in first: it is away",) if second else ())
 
 
-async def test_each_cluster_follows_although_another_is_away() -> None:
+async def test_clusters_follow_verdicts_if_another_is_unreachable() -> None:
     followed = list[str]()
 
     def follow() -> None:

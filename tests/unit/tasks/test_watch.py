@@ -126,7 +126,7 @@ async def test_known_and_transient_deviations_are_left_to_next_look(watched, loo
     assert (done.reported, done.published, done.soaked) == ((), [], [])
 
 
-async def test_deviation_by_deployment_since_is_none(watched):
+async def test_deviation_caused_by_later_deployment_is_not_reported(watched):
     """Records are read again before anything is reported."""
     done = await watched([BATCH], [[observation("drift.digest")], [observation()]], read=["current"])
 
@@ -160,7 +160,7 @@ async def test_refused_watch_fails_the_step(watched):
         await watched([ClusterRefused("pods is forbidden\nno")], [])
 
 
-async def test_nothing_is_watched_without_time_or_clusters():
+async def test_watch_step_without_time_or_clusters_ends_at_once():
     """A person who looks does not want to wait."""
     ports: Any = SimpleNamespace(workbench=workbench_of(PLACE))
     docker: Any = SimpleNamespace(workbench=workbench_of(DockerEnvironment(name="host")))

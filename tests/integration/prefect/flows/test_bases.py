@@ -75,7 +75,7 @@ async def test_two_bases_are_built_at_the_same_time(project):
     assert project.most == 2
 
 
-async def test_base_on_another_base_follows_it(project):
+async def test_base_is_built_after_the_base_it_is_built_on(project):
     """Otherwise it would be built on the earlier one, or not at all."""
     project.add("upper", "FROM curated/base/lower\n")
     project.add("lower")
@@ -84,7 +84,7 @@ async def test_base_on_another_base_follows_it(project):
     assert project.steps == ["lower begins", "lower ends", "upper begins", "upper ends"]
 
 
-async def test_refused_base_is_the_result_and_nothing_is_built_on_it(project):
+async def test_run_returns_refused_base_and_builds_nothing_on_it(project):
     """Bases that are built at the same time are completed."""
     project.add("one")
     project.add("two")

@@ -105,7 +105,7 @@ async def test_break_glass_of_an_application_without_an_address_is_not_signed(
     assert done == []
 
 
-async def test_break_glass_is_not_signed_where_environments_contradict_each_other(
+async def test_break_glass_is_not_signed_for_contradictory_environments(
     done: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The deployment would fail after it."""
@@ -119,7 +119,7 @@ async def test_break_glass_is_not_signed_where_environments_contradict_each_othe
     assert done == []
 
 
-async def test_run_of_a_deployment_breaks_no_glass(done: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_run_of_prefect_deployment_refuses_break_glass(done: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """Its machine is not that person's."""
     monkeypatch.setattr(personal_keys, "deployment", SimpleNamespace(id="1"))
     with pytest.raises(DeclarationInvalid, match="cscm break-glass --key"):
@@ -128,7 +128,7 @@ async def test_run_of_a_deployment_breaks_no_glass(done: list[str], monkeypatch:
 
 
 @pytest.mark.parametrize("decide", [block, unblock, hold, unhold], ids=lambda flow: flow.name)
-async def test_run_of_a_deployment_signs_no_lifecycle_decision_as_a_person(
+async def test_run_of_prefect_deployment_refuses_decision_with_personal_key(
     machine: object, monkeypatch: pytest.MonkeyPatch, decide: Any
 ) -> None:
     """The message names the command."""

@@ -98,7 +98,7 @@ SILENT = RegistryUnavailable("it is silent\nwait")
     ],
     ids=["refused", "not known", "its own"],
 )
-async def test_run_publishes_under_application_only_if_name_is_its_own(
+async def test_run_publishes_page_of_application_only_if_name_is_verified(
     machine, monkeypatch, tmp_path, check_name, step, key
 ):
     """Otherwise anyone could replace the page of another team's application."""

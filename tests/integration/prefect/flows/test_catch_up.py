@@ -107,7 +107,7 @@ async def test_catch_up_looks_at_each_part_once(shop, tier, shallow, looks):
     assert shop.looks == looks
 
 
-async def test_catch_up_of_pushes_waits_for_the_one_before(shop, monkeypatch):
+async def test_catch_up_of_pushes_waits_for_earlier_catch_up(shop, monkeypatch):
     """It begins afterwards, so it covers all pushes that came meanwhile."""
     meeting, together = threading.Barrier(2), []
 
@@ -133,7 +133,7 @@ async def test_active_promotion_is_not_started_again(shop):
 
 
 @pytest.mark.parametrize(("awaits_approval", "started"), [(True, 0), (False, 1)])
-async def test_promotion_that_waits_for_answer_is_not_started_again(shop, awaits_approval, started):
+async def test_promotion_waiting_for_approval_is_not_started_again(shop, awaits_approval, started):
     """`cscm approve` gives the answer as well as the form."""
     shop.state, shop.on_the_way = StateType.PAUSED, [{"image": str(RELEASED), "after": None}]
     shop.execution = (TO_STAGING.model_copy(update={"awaits_approval": awaits_approval}),)

@@ -135,9 +135,7 @@ async def test_policies_are_checked_while_the_image_is_built(machine, make, monk
 
 
 @pytest.mark.parametrize(("placed", "noted"), [(["hello"], 0), (["other"], 1)])
-async def test_missing_place_in_environment_is_noted_before_anything_is_built(
-    machine, make, monkeypatch, placed, noted
-):
+async def test_missing_placement_is_noted_before_build(machine, make, monkeypatch, placed, noted):
     """The deploy gate would only find it after minutes of work."""
     environment = DockerEnvironment(
         name="staging", applications={name: {"address": "127.0.0.1", "port": 18080} for name in placed}
@@ -198,7 +196,7 @@ async def by_push(machine, make, monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize(("held", "team"), [("application", ""), ("directory", ""), ("team", "web")])
-async def test_push_waits_for_other_chain_without_process(by_push, held, team):
+async def test_push_without_lock_is_rescheduled_and_frees_its_slot(by_push, held, team):
     """Its slot in the work queue is free meanwhile, and the run is executed later.
 
     Each time it waits longer.

@@ -24,7 +24,7 @@ REFUSED = Refused(
 )  # fmt: skip
 
 
-async def test_refusal_undoes_what_a_killed_deployment_of_the_image_left(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_refusal_undoes_remains_of_killed_deployment(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever applies a repository would deploy it otherwise; nothing of the image is deployed."""
     done: list[object] = []
 
@@ -62,9 +62,7 @@ async def test_refusal_during_the_deployment_ends_the_run_as_refused(monkeypatch
     assert cast(State, result).name == "Refused" and decided == [REFUSED]
 
 
-async def test_environment_that_contradicts_another_one_gets_no_deployment(
-    machine: object, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_contradictory_environment_gets_no_deployment(machine: object, monkeypatch: pytest.MonkeyPatch) -> None:
     """Both can be read, and each would stop what the other one serves at their common address."""
     ports: Any = Mock()
     ports.workbench.valid_environment = Mock(side_effect=SettingInvalid("two share a port\nchange one"))

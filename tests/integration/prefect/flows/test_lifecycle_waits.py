@@ -64,7 +64,7 @@ def place(monkeypatch):
 
 
 @pytest.mark.parametrize("yes", [True, False])
-async def test_approved_plan_is_the_one_that_is_applied(machine, place, tmp_path, monkeypatch, yes):
+async def test_approved_plan_is_applied_unchanged(machine, place, tmp_path, monkeypatch, yes):
     """A plan made days later may differ; a rejected plan is not applied."""
     with temporary_settings({PREFECT_LOCAL_STORAGE_PATH: tmp_path}):
         async with get_client() as client:
@@ -90,7 +90,7 @@ async def test_approved_plan_is_the_one_that_is_applied(machine, place, tmp_path
     assert ended.name == ("Completed" if yes else "Rejected")
 
 
-async def test_approval_is_asked_again_if_plan_was_lost(machine, place, tmp_path):
+async def test_approval_is_requested_again_if_plan_was_lost(machine, place, tmp_path):
     """The approval of a lost plan does not apply to the new plan."""
     with temporary_settings({PREFECT_LOCAL_STORAGE_PATH: tmp_path}):
         async with get_client() as client:

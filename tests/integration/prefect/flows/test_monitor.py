@@ -38,14 +38,14 @@ def state(machine, monkeypatch):
     return run
 
 
-async def test_weak_enforcement_ends_the_run_as_unprotected(state):
+async def test_monitor_run_with_weak_enforcement_ends_as_unprotected(state):
     """That is an alert; a verdict that lapsed is a deviation like others."""
     assert (await state()).name == "Completed"
     assert (await state("enforcement.lapsed")).name == "Drifted"
     assert (await state("enforcement.lapsed", "enforcement.removed")).name == "Unprotected"
 
 
-async def test_weak_enforcement_does_not_end_the_watch(state):
+async def test_watch_continues_after_weak_enforcement(state):
     """What somebody starts while the cluster does not refuse it has to be seen; the alert does not wait for it."""
     assert (await state("enforcement.removed")).name == "Unprotected"
     assert module.watch_step.await_count == 1  # type: ignore[attr-defined]
@@ -56,7 +56,7 @@ async def test_weak_enforcement_does_not_end_the_watch(state):
     assert enforce.emit_about_environment.call_count == 0  # type: ignore[attr-defined]
 
 
-async def test_invalid_environment_fails_the_run_after_all_else(state):
+async def test_monitor_run_fails_for_invalid_environment_after_all_checks(state):
     """It is named; a look at another environment does not depend on it, and an alert comes first."""
     unreadable = {"broken": DeclarationInvalid("its soak is wrong\ncorrect it")}
 
@@ -68,7 +68,7 @@ async def test_invalid_environment_fails_the_run_after_all_else(state):
     assert (await state("enforcement.removed", unreadable=unreadable)).name == "Unprotected"
 
 
-async def test_cluster_that_cannot_be_read_does_not_hide_weak_one(machine, monkeypatch):
+async def test_unreadable_cluster_does_not_hide_weak_enforcement_elsewhere(machine, monkeypatch):
     """The artifact has both, and the run fails."""
     weak = EnforcementStatus(
         environment="weak", namespace="apps", mode=Mode.DENY, admitted=0,
@@ -86,7 +86,7 @@ async def test_cluster_that_cannot_be_read_does_not_hide_weak_one(machine, monke
     assert "enforcement.removed" in text and "down: unknown: it refused" in text
 
 
-async def test_enforcement_is_read_although_a_look_failed(machine, monkeypatch):
+async def test_enforcement_is_checked_if_observation_failed(machine, monkeypatch):
     """What runs in a cluster that does not answer is unknown; the admission to another one is not."""
     read = AsyncMock(return_value=())
     monkeypatch.setattr(ExecutionPorts, "aload", AsyncMock())

@@ -65,7 +65,7 @@ async def test_admitted_image_is_checked_after_its_curation_ended(monkeypatch, a
     assert checks == [(after, held)] and locks == []
 
 
-async def test_promotion_leaves_question_to_run_that_already_asks(monkeypatch):
+async def test_promotion_ends_if_another_run_already_asks_for_approval(monkeypatch):
     """A duplicate event has started that run."""
     promotion = PlannedPromotion(image=ImageRef.parse(IMAGE), to="production", awaits_approval=True)
     monkeypatch.setattr(flows, "deployment", SimpleNamespace(id="d"))
@@ -117,7 +117,7 @@ async def test_promotion_is_checked_again_after_waiting_for_lock(
 
 
 @pytest.mark.parametrize(("is_first", "ends"), [(True, "Completed"), (False, "Unneeded")])
-async def test_push_promotes_newest_image_or_leaves_it_to_waiting_run(monkeypatch, is_first, ends):
+async def test_push_promotes_newest_image_unless_another_run_waits(monkeypatch, is_first, ends):
     """A thousand pushes give one working and one waiting run."""
     ref, curated = ImageRef.parse("dev/hello@sha256:" + "a" * 64), AsyncMock(return_value=None)
     newest = ref.model_copy(update={"digest": "sha256:" + "b" * 64})
@@ -142,7 +142,7 @@ async def test_push_promotes_newest_image_or_leaves_it_to_waiting_run(monkeypatc
 
 
 @pytest.mark.parametrize("newest", [True, False])
-async def test_evidence_of_push_is_awaited_before_lock(monkeypatch, newest):
+async def test_push_waits_for_evidence_before_taking_lock(monkeypatch, newest):
     """An image that nobody signs must not hold the lock."""
     ref, steps = ImageRef.parse("dev/hello@sha256:" + "a" * 64), []
 
@@ -239,7 +239,7 @@ async def waiting(monkeypatch, tmp_path):
 NO = (IMAGE, "production", "sha256:" + "a" * 64, "denied", "bob")
 
 
-async def test_answer_is_signed_even_if_move_is_no_longer_due(waiting):
+async def test_approval_answer_is_signed_if_promotion_is_no_longer_due(waiting):
     """As the latest decision, it overrides an earlier one."""
     waiting.due.return_value = PlannedPromotion(image=waiting.image, reason="curation did not release it")
 
@@ -247,7 +247,7 @@ async def test_answer_is_signed_even_if_move_is_no_longer_due(waiting):
     assert waiting.signed == [NO]
 
 
-async def test_answer_is_signed_once(waiting):
+async def test_approval_answer_is_signed_once(waiting):
     """A repeated run must not override later decisions."""
     waiting.due.return_value = PlannedPromotion(image=waiting.image, to="production", after="staging")
 
@@ -256,7 +256,7 @@ async def test_answer_is_signed_once(waiting):
     assert waiting.signed == [NO]
 
 
-async def test_blank_reason_is_asked_for_again(waiting):
+async def test_approval_with_blank_reason_is_requested_again(waiting):
     """Prefect accepts a blank reason."""
     async with get_client() as client:
         (sent,) = [
@@ -270,7 +270,7 @@ async def test_blank_reason_is_asked_for_again(waiting):
     assert waiting.signed == []
 
 
-async def test_answer_is_signed_during_freeze(waiting, make):
+async def test_approval_answer_is_signed_during_freeze(waiting, make):
     """Afterwards, the run ends as Frozen."""
     await promotion_freeze.set_freeze(PromotionFreeze(by="ann", reason="holidays", since=make.noon))
 
@@ -278,7 +278,7 @@ async def test_answer_is_signed_during_freeze(waiting, make):
     assert waiting.signed == [NO]
 
 
-async def test_answer_applies_to_asked_image_only(waiting):
+async def test_approval_answer_applies_to_requested_image_only(waiting):
     """Whoever may change the parameters of a run must not transfer the answer."""
     other = waiting.image.model_copy(update={"digest": "sha256:" + "b" * 64})
     waiting.due.return_value = PlannedPromotion(image=other, to="production", after="staging", awaits_approval=True)
@@ -326,7 +326,7 @@ async def test_approve_notes_if_approval_has_no_effect(monkeypatch, caplog, plac
     ]
 
 
-async def test_run_of_a_deployment_uses_no_key_of_a_person(monkeypatch):
+async def test_run_of_prefect_deployment_refuses_personal_key(monkeypatch):
     """Its machine is not that person's; without a key it records what was typed."""
     ports = Mock()
     ports.workbench.environment = lambda name: DockerEnvironment(name=name)

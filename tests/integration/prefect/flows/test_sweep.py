@@ -59,7 +59,7 @@ async def test_sweep_cleans_up_once_after_killed_run(swept):
     assert await sweep() == () and len(swept) == 1
 
 
-async def test_sweep_releases_lock_that_is_about_nothing(swept):
+async def test_sweep_releases_lock_without_application(swept):
     """The lock of a killed rescan is only a word. It must not keep the sweep from the locks after it."""
     later = f"s-{uuid4().hex[:6]} app"
     await killed("rescan")

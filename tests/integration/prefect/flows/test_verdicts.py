@@ -58,7 +58,7 @@ async def test_each_tier_withdraws_with_its_own_identity(
 
 @pytest.mark.parametrize("left", [(), ("the cluster of staging: it is away",)])
 @pytest.mark.parametrize("unknown", [(), ("it is damaged",)])
-async def test_deployments_that_cannot_be_judged_show_in_the_state_of_the_run(
+async def test_renew_run_with_unjudged_deployments_ends_as_unreadable(
     machine: object, monkeypatch: pytest.MonkeyPatch, unknown: tuple[str, ...], left: tuple[str, ...]
 ) -> None:
     """Somebody has to look before the admission ends, or if a cluster goes on to admit what ended."""

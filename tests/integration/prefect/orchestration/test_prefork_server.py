@@ -242,7 +242,7 @@ def test_command_has_input_mask_and_nice_value_of_its_caller(served):
     assert out.splitlines()[1] == f"typed 0o27 {min(os.nice(0) + 3, 19)} XYZ {served}", err
 
 
-def test_command_needs_only_settings_of_its_caller(served):
+def test_command_is_forked_if_caller_sets_no_prefect_settings(served):
     """A worker gives a run all settings that the server has; a person sets none."""
     out, err = asking(served, command=True, PREFECT_HOME=None, PREFECT_LOGGING_LEVEL=None).communicate(timeout=30)
 
@@ -264,7 +264,7 @@ def test_command_needs_only_settings_of_its_caller(served):
         ({}, ("sh", "-c", 'exec "$@" <&-', "sh")),
     ],
 )
-def test_command_unlike_server_is_not_forked(served, changes, under):
+def test_command_with_other_settings_than_server_is_not_forked(served, changes, under):
     """Its caller may see other files, or have other settings, than the server."""
     process = asking(served, command=True, under=under, **changes)
 
@@ -276,14 +276,14 @@ def test_command_unlike_server_is_not_forked(served, changes, under):
 @pytest.mark.parametrize(
     ("does", "status", "message"), [("is killed", -signal.SIGKILL, ""), ("it is broken", 1, "it is broken\n")]
 )
-def test_command_ends_as_fork_does(served, does, status, message):
+def test_command_ends_with_status_of_fork(served, does, status, message):
     """The status is that of the process, whatever ended it."""
     process = asking(served, command=True, DOES=does)
 
     assert (process.communicate(timeout=30)[1], process.returncode) == (message, status)
 
 
-def test_fork_does_at_its_end_what_any_process_does(served):
+def test_fork_runs_exit_handlers_and_flushes_output(served):
     """Threads and what is registered with `atexit` end first; then logs and output are written. No memory is freed."""
     process = asking(served, command=True, DOES="leaves work")
 
@@ -294,14 +294,14 @@ def test_fork_does_at_its_end_what_any_process_does(served):
     assert (served / "freed").read_text() == ""
 
 
-def test_fork_with_an_unexpected_error_shows_it(served):
+def test_fork_prints_unexpected_error(served):
     """The status is Python's."""
     process = asking(served, command=True, DOES="raises")
 
     assert "RuntimeError: unexpected" in process.communicate(timeout=30)[1] and process.returncode == 1
 
 
-def test_output_that_nobody_reads_for_a_while_is_complete(served):
+def test_output_with_slow_reader_is_complete(served):
     """A pipe has room for 64 KiB; a stopped and continued process may write only a part of its buffer."""
     process = asking(served, command=True, DOES="writes")
     time.sleep(0.5)
@@ -337,7 +337,7 @@ def test_server_that_does_not_answer_runs_nothing(own_server):
     assert not (own_server / "pid").exists()
 
 
-def test_socket_of_another_user_gets_nothing(tmp_path, monkeypatch):
+def test_client_sends_nothing_to_socket_of_another_user(tmp_path, monkeypatch):
     """A request has the whole environment of the caller."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as other:
         other.bind(str(tmp_path / "prefork.sock"))
@@ -394,7 +394,7 @@ def wait_for_state(pid, state):
     return False
 
 
-def test_only_settings_are_compared_with_server():
+def test_select_settings_leaves_out_variables_of_one_run():
     """Variables of one run and unrelated variables do not matter."""
     found = prefork_server.select_settings(
         {"PREFECT_HOME": "/h", "PREFECT__FLOW_RUN_ID": "1", "CSCM_HOME": "/c", "LANG": "C"}

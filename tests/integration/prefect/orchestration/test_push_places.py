@@ -51,7 +51,7 @@ async def pushes(machine, monkeypatch):
         yield SimpleNamespace(push=push, states=states, assign=assign, client=client, team=tag)
 
 
-async def test_one_push_of_each_team_is_due(pushes):
+async def test_one_push_of_each_team_and_directory_is_due(pushes):
     """The first one; a place without a team is the directory's."""
     sales = [await pushes.push(f"/srv/{number}", pushes.team) for number in range(5)]
     others = [await pushes.push("/srv/0", "web"), await pushes.push("/srv/0"), await pushes.push("/srv/1")]
@@ -67,7 +67,7 @@ async def test_one_push_of_each_team_is_due(pushes):
 
 
 @pytest.mark.parametrize("state", [Pending(), Running()], ids=str)
-async def test_push_waits_while_another_one_has_its_place(pushes, state):
+async def test_push_is_queued_while_its_place_is_taken(pushes, state):
     """Also if it was queued, and is due by itself."""
     await pushes.push(team=pushes.team, state=state)
     waiting = await pushes.push("/srv/other", pushes.team)
@@ -93,7 +93,7 @@ async def test_first_queued_push_becomes_due_once_its_place_is_free(pushes):
     assert due < datetime.now(UTC)
 
 
-async def test_push_that_a_later_one_replaces_ends(pushes):
+async def test_push_replaced_by_later_push_ends_as_unneeded(pushes):
     """Its revision is not built, and needs no process to find that out; queued or not."""
     times = [f"2026-11-24T12:0{minute}:00+00:00" for minute in range(4)]
     pushed = [await pushes.push(ref="refs/heads/main", pushed=each, revision=each[14:16]) for each in times]
@@ -127,7 +127,7 @@ async def test_runs_that_changed_meanwhile_keep_their_state(pushes, monkeypatch)
     ]  # fmt: skip
 
 
-async def test_no_more_pushes_are_queued_before_a_poll_than_take_seconds(pushes, monkeypatch):
+async def test_number_of_pushes_queued_per_poll_is_limited(pushes, monkeypatch):
     """All other runs start on time; the rest may not start either, and is queued next."""
     monkeypatch.setattr(push_places, "BATCH", 2)
     monkeypatch.setattr(push_places, "MOST", 3)

@@ -66,7 +66,7 @@ def test_push_schedules_one_chain(machine, monkeypatch):
     assert {present(run.state).name for run in runs} == {"Scheduled"}
 
 
-def test_push_without_its_deployment_says_what_to_do(machine, monkeypatch):
+def test_push_without_its_deployment_raises_error_with_remedy(machine, monkeypatch):
     """The project was not registered since the update; Prefect's own error has no text."""
     monkeypatch.setattr(source_pushes, "BUILD_PUSH", "nothing/of-this-name")
 
@@ -159,6 +159,6 @@ async def test_push_without_branch_is_always_built(push, monkeypatch):
     assert await asks(await push(0), monkeypatch) is None
 
 
-def test_waiting_run_counts_as_under_way():
+def test_waiting_state_counts_as_under_way():
     """The daily report would otherwise list it as ended."""
     assert waiting_runs.WAITING in UNDER_WAY

@@ -37,6 +37,6 @@ async def steps():
     return [await add_step(one, 2), await add_step(a=one, b=3)]
 
 
-async def test_step_gets_its_arguments_unsearched_and_names_its_run(machine):
+async def test_step_receives_arguments_and_names_its_task_run(machine):
     """Prefect otherwise visits every part of every argument, to find results of other tasks."""
     assert await steps() == [(3, "add 2"), (4, "add 3")]

@@ -92,7 +92,7 @@ async def test_refresh_finds_host_of_environment(shop):
     assert {each.environment: each.host for each in image.running} == {"staging": "laptop", "gone": ""}
 
 
-async def test_look_queries_host_of_several_environments_once(shop):
+async def test_refresh_queries_host_of_several_environments_once(shop):
     """The containers that it shows are stored."""
     image = shop.engine.add("curated/hello:v1")
     shop.fleet.curated(image)
@@ -111,7 +111,7 @@ async def test_look_queries_host_of_several_environments_once(shop):
     assert [each.name for each in shop.fleet.images[0].running] == ["stranger"]
 
 
-async def test_look_includes_clusters_of_environments(shop, monkeypatch):
+async def test_refresh_queries_cluster_of_several_environments_once(shop, monkeypatch):
     """Each is asked once, whatever namespaces its environments have."""
     ref, asked = shop.fleet.curated(), []
     await read(shop)
@@ -133,7 +133,7 @@ async def test_look_includes_clusters_of_environments(shop, monkeypatch):
     assert [each.place for each in shop.fleet.images[0].running] == ["laptop/elsewhere"]
 
 
-async def test_unreadable_environment_hides_no_other_and_loses_nothing(machine, shop):
+async def test_refresh_with_unreadable_environment_keeps_stored_hosts(machine, shop):
     """Its host is unknown: what was stored of a host that no other environment names stays."""
     image = shop.engine.add("curated/hello:v1")
     ref = shop.fleet.curated(image)
@@ -178,7 +178,7 @@ async def test_unreadable_image_names_final_state_of_inventory_run(machine, shop
     assert [(each.application, each.read) for each in await state.aresult()] == [("hello", 1), ("shop", 1)]
 
 
-async def test_where_reports_how_much_is_known(machine, shop):
+async def test_where_reports_unscanned_images_and_unread_hosts(machine, shop):
     """An empty result is good news only if everything was looked at."""
     shop.fleet.curated()
     shop.fleet.curated(OTHER, without=("inventory",))

@@ -35,7 +35,7 @@ async def under_way(environment):
     return {about for about in await observations.find_deploying() if about[0].startswith(environment)}
 
 
-async def test_deployment_isfind_deploying_while_it_holds_its_lock(environment):
+async def test_deployment_counts_as_under_way_while_lock_is_held(environment):
     """The name of the application may contain a slash."""
     async with (
         run_lock(lock_name(LockKind.DEPLOY, environment, "team/hello")),
@@ -47,7 +47,7 @@ async def test_deployment_isfind_deploying_while_it_holds_its_lock(environment):
     assert await under_way(environment) == set()
 
 
-async def test_other_limits_are_no_deployments(environment):
+async def test_other_concurrency_limits_do_not_count_as_deployments(environment):
     """Other steps and other users of the server have limits too."""
     async with (
         run_lock(lock_name(LockKind.CURATE, environment, "hello")),
@@ -106,7 +106,7 @@ async def test_host_is_read_once_for_all_its_environments(environment, monkeypat
     assert list(observed) == ["other", host]
 
 
-async def test_deployments_to_unreadable_environments_may_be_on_each_host(environment, monkeypatch):
+async def test_each_host_expects_deployments_of_unreadable_environments(environment, monkeypatch):
     """Their containers are no strangers, and accesses to them are found; those in clusters are on no host."""
     asked = []
 
@@ -188,7 +188,7 @@ async def looked_at(
     return reported, await Variable.aget(f"events_{environment}_host")
 
 
-async def test_entry_is_reported_and_next_look_begins_after_it(environment, monkeypatch):
+async def test_container_entry_is_reported_and_not_read_again(environment, monkeypatch):
     """A deployment to another environment does not matter."""
     elsewhere = {("elsewhere", "hello")}
     (reported,), remembered = await looked_at(environment, monkeypatch, [elsewhere, elsewhere])
@@ -205,7 +205,7 @@ async def test_unreachable_cluster_does_not_hide_other_environments(environment,
     assert (reported.environment, remembered) == (environment, "9")
 
 
-async def test_unreachable_cluster_is_first_looked_at_again(environment, monkeypatch):
+async def test_unreachable_cluster_is_retried_before_it_is_reported(environment, monkeypatch):
     """It may answer a moment later; nothing is reported twice."""
     monkeypatch.setattr(steps, "task_run", SimpleNamespace(run_count=1))
 
@@ -235,7 +235,7 @@ async def test_deployment_by_break_glass_is_judged_again(environment, monkeypatc
     assert monitor._judge_again(expected[2:], place, None) == {}  # type: ignore[arg-type]
 
 
-async def test_environment_that_nobody_signed_is_reported(environment, monkeypatch):
+async def test_monitor_reports_unsigned_environment(environment, monkeypatch):
     """Its document may name another host, cluster or namespace than the one where it runs."""
     (unsigned, reported), _ = await looked_at(environment, monkeypatch, [set(), set()], active=False)
 
@@ -244,7 +244,7 @@ async def test_environment_that_nobody_signed_is_reported(environment, monkeypat
     assert [each.code for each in reported.deviations] == ["drift.exec"]
 
 
-async def test_invalid_environment_is_reported_and_others_are_looked_at(environment, monkeypatch):
+async def test_monitor_reports_invalid_environment_and_observes_others(environment, monkeypatch):
     """The step ends without an error, so that the watch goes on; the flow fails at its end."""
     unreadable = {"broken": DeclarationInvalid("its soak is wrong\ncorrect it")}
     (invalid, reported), remembered = await looked_at(environment, monkeypatch, [set(), set()], unreadable=unreadable)
@@ -282,7 +282,7 @@ async def test_refused_deployment_is_reported(environment, monkeypatch):
     assert [each.code for each in reported.deviations] == ["drift.refused", "drift.exec"]
 
 
-async def test_deviation_from_a_record_that_was_replaced_meanwhile_is_left_for_next_look(environment, monkeypatch):
+async def test_deviation_from_replaced_record_is_not_reported(environment, monkeypatch):
     """A deployment may begin and end within the look."""
     now_running = SimpleNamespace(environment=environment, application="hello", container="2")
 
@@ -290,7 +290,7 @@ async def test_deviation_from_a_record_that_was_replaced_meanwhile_is_left_for_n
 
 
 @pytest.mark.parametrize(("before", "after"), [(True, True), (False, True), (True, False)])
-async def test_entry_during_deployment_is_left_for_next_look(environment, monkeypatch, before, after):
+async def test_container_entry_during_deployment_is_not_yet_reported(environment, monkeypatch, before, after):
     """This holds if the deployment begins or ends meanwhile, because the record may be outdated."""
     own = {(environment, "hello")}
     reported, remembered = await looked_at(

@@ -58,7 +58,7 @@ def proposal(expression):
     )  # fmt: skip
 
 
-async def test_preview_publishes_what_would_change(machine, stored):
+async def test_preview_publishes_changed_verdicts_as_artifacts(machine, stored):
     """Neither the registry nor the inventory has anything new."""
     before = dict(stored.world.registry.repositories["curated/hello"].manifests)
 
@@ -111,7 +111,7 @@ async def test_preview_of_a_wrong_policy_fails_with_its_mistake(machine, stored)
         await flows.preview_policies({"ours.yaml": proposal("image.nothing == 'x'")})
 
 
-async def test_preview_of_a_waiver_and_a_vex_document_names_who_would_sign(machine, stored):
+async def test_preview_of_waiver_and_vex_document_without_people_says_why(machine, stored):
     """Without a people document nobody may, and nothing changes."""
     waiver = {
         "vulnerabilities": ["CVE-2026-1"], "applications": ["*"], "reason": "r", "ticket": "t", "requester": "bob",

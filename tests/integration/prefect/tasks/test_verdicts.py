@@ -24,7 +24,7 @@ REFUSED = Refused(
 )  # fmt: skip
 
 
-async def test_deployments_are_judged_once_after_something_else_decides(
+async def test_deployments_are_judged_again_once_per_decision_version(
     machine: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Again if one of them could not be judged; one whose verdict is the same may end soon.

@@ -95,7 +95,7 @@ def test_each_tier_reads_the_repositories_it_has_to_verify():
     assert may("lifecycle", PULL) == set(PLACES) - {"x/a"} - published
 
 
-def test_only_lifecycle_deletes_or_archives_images_and_none_evidence():
+def test_only_lifecycle_deletes_images_and_no_tier_deletes_evidence():
     """Lifecycle deletes curated images only and archives blocked images everywhere; the evidence outlives them.
 
     A tier with a gate deletes the verdicts that it published before.
@@ -190,7 +190,7 @@ def test_key_policy_denies_signing_to_all_but_its_role():
     ]
 
 
-def test_same_compares_policies_by_content():
+def test_is_same_document_compares_policies_by_content():
     """AWS returns some documents as text, in which spaces and the order of keys have no meaning."""
     wanted = key_policy("123456789012", None)
 
@@ -251,7 +251,7 @@ def test_queue_policy_admits_only_its_own_rule():
         ('{"a": 1}', '{"a": 2}', False),
     ],
 )
-def test_alike_compares_queue_attributes_by_content(found, wanted, same):
+def test_is_same_attribute_compares_queue_attributes_by_content(found, wanted, same):
     """A comparison by text would set the attributes again at each start."""
     assert is_same_attribute(found, wanted) is same
 

@@ -32,7 +32,7 @@ def test_token_is_signed_request_bound_to_cluster():
     assert query["X-Amz-Expires"] == ["60"]
 
 
-def test_token_is_made_anew_before_it_ends(monkeypatch):
+def test_eks_token_is_renewed_before_it_expires(monkeypatch):
     """EKS refuses a token after 15 minutes."""
     now = [0.0]
     tokens = EksTokens(cast(AwsSession, Session()), "shop", clock=lambda: now[0])

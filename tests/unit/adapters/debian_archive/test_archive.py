@@ -121,7 +121,7 @@ def test_package_for_every_machine_and_version_with_epoch_are_found(of):
     ],
     ids=str,
 )
-def test_package_that_the_archive_does_not_have(of, asked, published):
+def test_missing_package_is_reported_with_its_name_and_newest_version(of, asked, published):
     """With its name and the newest version, a false record can be told from an old version."""
     server = MemoryArchive([HAT, ArchivePackage("hat", "1.9", architecture="amd64")])
     others = [package("2.0-1")] if asked.architecture == "arm64" else []
@@ -142,7 +142,7 @@ def test_package_that_the_archive_does_not_have(of, asked, published):
     ],
     ids=str,
 )
-def test_newest_version_is_known_of_the_image_s_distribution_only(of, distribution, newest):
+def test_newest_version_is_that_of_distribution_of_image(of, distribution, newest):
     """Another release has newer versions, and Ubuntu has its own."""
     assert find(of(MemoryArchive([HAT])), package("9"), distribution) == PublishedPackage(newest=newest)
 
@@ -161,7 +161,7 @@ class Suites:
         return self.suites[suite](request)
 
 
-def test_other_release_is_read_for_what_is_missing_only(of):
+def test_other_release_is_read_only_for_missing_packages(of):
     """An image of Debian 12 with a package of Debian 13; its versions do not say what is newest in Debian 12."""
     cap = ArchivePackage("cap", "9", {"usr/bin/cap": SCRIPT})
     trixie = MemoryArchive([replace(HAT, version="9"), cap], "trixie", version="13.1")
@@ -174,7 +174,7 @@ def test_other_release_is_read_for_what_is_missing_only(of):
     assert find(archives, package("9", "cap")).sources == {"cap 9"}
 
 
-def test_third_party_s_newer_version_is_no_false_claim(of):
+def test_newer_version_in_third_party_archive_is_found(of):
     """An operator adds the archive that a newer version is from."""
     own = MemoryArchive([replace(HAT, version="3.0")], "stable", origin="Hats", version="")
     server = Suites(archive=MemoryArchive([HAT]), stable=own, own=own)
@@ -188,7 +188,7 @@ def find_paths(archives, asked, distribution=DEBIAN):
     return archives.find_paths([asked], distribution)[asked]
 
 
-def test_paths_of_other_versions_are_those_of_the_newest_in_each_suite(of):
+def test_paths_of_other_versions_are_of_newest_in_each_suite(of):
     """Some archives have hundreds of versions."""
     oldest, newer = (replace(HAT, version=each, files={f"usr/bin/hat{each}": PROGRAM}) for each in ("1.5", "1.10"))
     other = ArchivePackage("cap", "9", {"usr/bin/cap": SCRIPT})
@@ -222,7 +222,7 @@ def test_bytes_of_other_versions_are_limited(of, monkeypatch):
         find_paths(of(MemoryArchive([HAT])), package("1.0"))
 
 
-def test_version_in_two_distributions_is_cached_as_the_image_s_own(of):
+def test_version_in_two_releases_is_cached_for_release_of_image(of):
     """Another release may have built it anew."""
     own, other = replace(HAT, files={"usr/bin/hat": b"own"}), replace(HAT, files={"usr/bin/hat": b"other"})
     server = Suites(archive=MemoryArchive([own]), other=MemoryArchive([other], "trixie", version="13.1"))
@@ -232,7 +232,7 @@ def test_version_in_two_distributions_is_cached_as_the_image_s_own(of):
     assert find(archives).files == {"/usr/bin/hat": {sha(b"own")}}
 
 
-def test_what_was_published_is_cached_also_after_the_archive_dropped_it(of):
+def test_published_package_is_cached_after_archive_drops_it(of):
     """An image keeps its packages while archives forget their versions."""
     server = MemoryArchive([HAT])
     first = find(of(server))
@@ -242,14 +242,14 @@ def test_what_was_published_is_cached_also_after_the_archive_dropped_it(of):
     assert emptied.asked == []
 
 
-def test_what_another_archive_published_is_not_taken_from_the_cache(of):
+def test_cached_package_of_another_archive_is_not_used(of):
     """An operator may have taken it away."""
     find(of(MemoryArchive([HAT])))
 
     assert find(of(MemoryArchive([]), "https://own.invalid/debian bookworm main")) == PublishedPackage(has_name=False)
 
 
-def test_what_was_not_found_is_not_cached(of):
+def test_missing_package_is_not_cached(of):
     """It may be published tomorrow."""
     assert find(of(MemoryArchive([]))) == PublishedPackage(has_name=False)
     assert find(of(MemoryArchive([HAT]))).sources
@@ -285,7 +285,7 @@ def test_damaged_list_in_the_cache_is_downloaded_again(of, tmp_path):
     assert find(archives, package("9")) == found
 
 
-def test_what_was_found_for_another_distribution_is_not_taken_from_the_cache(of):
+def test_cached_package_of_another_distribution_is_not_used(of):
     """Two distributions may have a package of one version, built anew."""
     server = MemoryArchive([HAT])
     find(of(server), distribution=Identity(id="ubuntu", version="24.04"))
@@ -325,7 +325,7 @@ PACKAGES = "dists/bookworm/main/binary-amd64/Packages.xz"
     ],
     ids=str,
 )
-def test_archive_whose_files_do_not_fit_is_an_error(of, changes, why):
+def test_archive_with_mismatching_files_raises_lasting_error(of, changes, why):
     """A changed file of a mirror vouches for nothing."""
     server = MemoryArchive([HAT], by_hash=False)
     size = len(server.files()[PACKAGES] or b"")
@@ -434,14 +434,14 @@ def test_oversized_entry_is_an_error(monkeypatch):
         list(parse_packages(io.BytesIO(b"x" * 20), {"hat"}, 100))
 
 
-def test_entry_is_found_whatever_its_first_field_is():
+def test_package_entry_is_found_with_any_first_field():
     content = HAT.describe().replace("Package: hat\n", "").replace("Description", "Package: hat\nDescription").encode()
 
     assert [each.package.name for each in parse_packages(io.BytesIO(content), {"hat"}, 10_000)] == ["hat"]
     assert list(parse_packages(io.BytesIO(content), {"cap"}, 10_000)) == []
 
 
-def test_release_states_whether_packages_for_every_machine_have_their_own_list():
+def test_parse_release_reads_whether_architecture_all_has_own_list():
     listed = f"SHA256:\n {'0' * 64} 1 main/binary-all/Packages.gz\n"
 
     assert parse_release(f"Architectures: all amd64\n{listed}".encode()).has_all
@@ -456,7 +456,7 @@ def test_files_with_another_digest_than_sha256_are_no_list():
         parse_release(f"Other:\n {'0' * 64} 1 main/binary-amd64/Packages.gz\n".encode())
 
 
-def test_gzip_list_with_rubbish_is_an_error(of):
+def test_truncated_gzip_package_list_is_an_error(of):
     server = MemoryArchive([HAT], form=".gz", by_hash=False)
     path = PACKAGES.replace(".xz", ".gz")
     cut = gzip.compress(b"x" * 100, mtime=0)[:-4]

@@ -223,7 +223,7 @@ def test_group_that_disappears_during_a_check_is_ignored(tmp_path, monkeypatch):
     ids=errno.errorcode.get,
 )
 @pytest.mark.parametrize("what", [(os, "scandir"), (Path, "read_text")], ids=["listing", "reading"])
-def test_unreadable_group_raises_unless_it_is_gone(group, monkeypatch, what, error, gone):
+def test_unreadable_group_raises_unless_it_was_removed(group, monkeypatch, what, error, gone):
     """A removed group has no steps and reached no limit; the state of any other unreadable group is unknown."""
     group.limit(LIMITS)
     for controller, name in (("pids", "cgroup.procs"), ("pids", "pids.events"), ("memory", "memory.events")):

@@ -182,7 +182,7 @@ def test_guard_logs_limits_that_cannot_be_set(group, tmp_path, caplog):
     assert "could not be set" in caplog.text
 
 
-def test_prepare_group_removes_groups_that_nobody_uses(group):
+def test_prepare_group_removes_unused_groups(group):
     """Each new name of an application makes a group, and nobody else removes it."""
     left = group.directory("pids").with_name("a" * 32)
     left.mkdir(parents=True)

@@ -285,7 +285,7 @@ def test_local_build_writes_directly_into_engine_store(docker):
     assert "--output=type=image,unpack=true,compression=uncompressed,name=cscm.local/hello:run" in build
 
 
-def test_order_learns_that_its_image_is_loaded(docker):
+def test_order_is_notified_after_image_is_loaded(docker):
     """The build waits for what begins then. A build that fails begins nothing."""
     builder, recorded = docker()
     loaded = []
@@ -447,7 +447,7 @@ def test_failed_build_reports_last_error_and_loads_nothing(docker):
         ('ERROR: failed to load LLB: source "git://x" denied by policy: source denied by policy', DockerfileRefused),
     ],
 )
-def test_build_classifies_failures_outside_the_build(docker, stderr, error):
+def test_build_failure_outside_buildkit_raises_error_of_its_cause(docker, stderr, error):
     """Each of them has another remedy."""
     with pytest.raises(error) as caught:
         docker(stderr=stderr, status=1)[0].build(ORDER)

@@ -70,7 +70,7 @@ def test_read_refuses_dockerfile_that_exhausts_memory(reader, script, stderr):
         reader(script, stderr=stderr, status=2)[0].read(b"FROM a", ("",), "linux/amd64", {}, "ns", {})
 
 
-def test_reader_that_takes_too_long_blames_what_it_reads(reader, monkeypatch):
+def test_reader_timeout_refuses_dockerfile_or_ignore_file(reader, monkeypatch):
     """Another time limit would not help: the engine's BuildKit takes as long."""
     monkeypatch.setattr(dockerfile, "TIMEOUT", 0.2)
     made, _ = reader("sleep 60")

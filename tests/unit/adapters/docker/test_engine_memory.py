@@ -28,7 +28,7 @@ def write_proc(root: Path, used: int, available: int = 8192) -> None:
 
 
 @pytest.mark.parametrize(("grown", "builds", "ended"), [(512, 1, False), (513, 1, True), (513, 0, True)])
-def test_memory_may_grow_by_that_of_a_build(tmp_path: Path, grown: int, builds: int, ended: bool) -> None:
+def test_engine_memory_may_grow_by_limit_of_each_build(tmp_path: Path, grown: int, builds: int, ended: bool) -> None:
     memory = EngineMemory(ENGINE, LIMITS, lambda: builds, tmp_path)
     write_proc(tmp_path, 100)
     assert memory.check_limits() == ""
@@ -68,7 +68,7 @@ def test_part_of_the_machine_memory_has_to_stay_available(tmp_path: Path, availa
     assert ("5% have to be" in EngineMemory(ENGINE, LIMITS, proc=tmp_path).check_limits()) is ended
 
 
-def test_engine_that_ended_exceeds_nothing(tmp_path: Path) -> None:
+def test_ended_engine_exceeds_no_memory_limit(tmp_path: Path) -> None:
     write_proc(tmp_path, 100)
 
     assert EngineMemory(ENGINE + 1, LIMITS, proc=tmp_path).check_limits() == ""

@@ -117,7 +117,7 @@ def test_step_that_has_the_root_of_the_host_has_written_nothing(monkeypatch):
 
 
 @pytest.mark.usefixtures("another_namespace")
-def test_directories_are_those_of_the_engine_and_below_the_root_of_the_step(tmp_path, monkeypatch):
+def test_written_directories_are_of_engine_and_step_root(tmp_path, monkeypatch):
     """The descriptors are closed afterwards. A link leads nowhere, and a file holds nothing of the step."""
     for name in ("engine/overlay2/id/diff", "cache"):
         (tmp_path / name).mkdir(parents=True)
@@ -136,7 +136,7 @@ def test_directories_are_those_of_the_engine_and_below_the_root_of_the_step(tmp_
 
 @pytest.mark.usefixtures("another_namespace")
 @pytest.mark.parametrize("upper", ["/no/such/directory", "id/diff"])
-def test_layer_that_is_not_found_is_an_error_for_an_engine_on_this_machine(tmp_path, monkeypatch, upper):
+def test_missing_layer_of_local_engine_is_an_error(tmp_path, monkeypatch, upper):
     """The files of an engine elsewhere cannot be seen."""
     monkeypatch.setattr(step_mounts, "list_written_directories", lambda _: ([upper], []))
 

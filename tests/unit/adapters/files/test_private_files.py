@@ -4,7 +4,7 @@ from supply_chain.adapters.files import free_space
 from supply_chain.adapters.files.private_files import PrivateFiles
 
 
-def test_nothing_is_cached_where_little_space_is_free(tmp_path, monkeypatch):
+def test_cache_stores_nothing_if_free_space_is_low(tmp_path, monkeypatch):
     """What a cache takes would be missing elsewhere."""
     cache = PrivateFiles(tmp_path / "cache")
     cache.write("a", "b", b"content")

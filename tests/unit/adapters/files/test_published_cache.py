@@ -35,7 +35,7 @@ def cache(tmp_path: Path) -> PublishedCache[Example]:
     return PublishedCache(PrivateFiles(tmp_path), decode, 1)
 
 
-def test_value_is_read_by_what_was_asked_for(cache: PublishedCache[Example]) -> None:
+def test_cached_value_is_read_by_its_exact_key(cache: PublishedCache[Example]) -> None:
     """Names and paths may have bytes that are no text."""
     cache.write(HAT, ("index",), "\udcff", b"\xff")
 
@@ -60,7 +60,7 @@ def test_damaged_value_is_not_read(cache: PublishedCache[Example], tmp_path: Pat
         assert cache.read("hat") is None
 
 
-def test_values_that_nobody_asked_for_are_forgotten(cache: PublishedCache[Example], tmp_path: Path) -> None:
+def test_unused_cached_values_are_removed(cache: PublishedCache[Example], tmp_path: Path) -> None:
     cache.write(HAT, "hat")
     cache.write(HAT, "cap")
     file, _ = (each for each in tmp_path.rglob("*") if each.is_file())

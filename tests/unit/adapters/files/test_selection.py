@@ -43,7 +43,7 @@ def test_bytes_below_skips_unreadable_directories(
     assert 4096 < measure_bytes(tmp_path, 4096) < 16384
 
 
-def test_directory_with_too_long_a_path_is_no_empty_one(tmp_path: Path):
+def test_bytes_below_counts_directory_with_too_long_path(tmp_path: Path):
     """A build step can make one with relative paths, and fill the disk in it."""
     before = os.open(".", os.O_RDONLY)
     try:
@@ -66,7 +66,7 @@ def test_portions_splits_file_names_and_protects_leading_dashes():
     assert list(split_arguments([])) == []
 
 
-def test_told_counts_and_lists_files_in_one_sentence():
+def test_describe_files_counts_and_lists_files():
     """An empty list gives no sentence."""
     assert describe_files("file", "not read", ["a"]) == ("1 file not read: a",)
     assert describe_files("file", "not read", ["a", "b", "c"], most=2) == ("3 files not read: a, b, and 1 more",)

@@ -73,7 +73,7 @@ def test_commit_is_signed_as_git_verifies(server, branch, tmp_path):
         server.git(*options, "verify-commit", "main~1")
 
 
-def test_changes_are_those_of_file_with_who_signed(server, branch):
+def test_list_changes_has_changes_of_file_with_signed_flag(server, branch):
     """Commits of other files and merges that bring nothing to it are left out; another key is somebody else."""
     made = branch.change(PATH, append("b: 2"), "deploy")
     other = server.commit({PATH: "c: 3\n"}, "theirs")
@@ -93,7 +93,7 @@ def test_changes_are_those_of_file_with_who_signed(server, branch):
     assert [each.revision.content for each in changes[2:]] == [b"a: 1\nb: 2\n", b"a: 1\n"]
 
 
-def test_changes_end_where_file_began_or_history_is_deep(server, branch, monkeypatch):
+def test_list_changes_ends_at_first_commit_of_file_or_depth_limit(server, branch, monkeypatch):
     """The oldest one that was fetched may not have changed the file."""
     began = server.commit({"new": "1"})
     for number in range(3):
@@ -206,7 +206,7 @@ def test_account_is_presented_and_wrong_one_refused(tmp_path, branch):
 
 
 @pytest.mark.parametrize(("status", "error"), [(403, GitRefused), (404, GitRefused), (500, GitUnavailable)])
-def test_status_of_server_says_whether_it_is_retried(server, branch, status, error):
+def test_status_of_git_server_determines_whether_error_is_retried(server, branch, status, error):
     """An outage is no refusal."""
     server.broken = status
 
@@ -214,7 +214,7 @@ def test_status_of_server_says_whether_it_is_retried(server, branch, status, err
         branch.read(PATH)
 
 
-def test_server_that_is_gone_is_unavailable(branch):
+def test_unreachable_git_server_is_unavailable(branch):
     """Nothing listens there."""
     with pytest.raises(GitUnavailable, match="did not answer"):
         replace(branch, address="http://127.0.0.1:1/x.git").read(PATH)

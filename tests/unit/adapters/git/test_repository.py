@@ -188,7 +188,7 @@ def test_remote_with_ambiguous_password_is_refused(repository, remote):
     assert "secret" not in str(refused.value) and "pa/ss" not in str(refused.value)
 
 
-def test_remote_with_several_addresses_is_the_one_that_git_fetches_from(repository):
+def test_remote_with_several_urls_is_recorded_by_fetch_url(repository):
     """Git pushes to the others too."""
     for name in ("first", "second"):
         git(repository, "config", "--add", "remote.origin.url", f"https://example.org/{name}.git")
@@ -206,7 +206,7 @@ def test_remote_with_control_characters_is_refused(repository, bad):
         source(repository / "hello")
 
 
-def test_remote_that_no_command_could_take_is_refused(repository):
+def test_remote_longer_than_2048_characters_is_refused(repository):
     """Linux limits each argument of a command to 128 KiB."""
     address = "https://example.org/"
     git(repository, "remote", "add", "origin", address.ljust(2048, "a"))
@@ -274,7 +274,7 @@ def test_commit_is_read_with_the_repository_that_provenance_names(repository, tm
             read_commit(directory, revision)
 
 
-def test_committers_are_unknown_where_the_search_ends(repository, monkeypatch):
+def test_committers_are_unknown_beyond_history_limit(repository, monkeypatch):
     """Who made an unrelated commit is not who changed the application."""
     write(repository / "other", {"file": "two"})
     commit(repository)
@@ -350,7 +350,7 @@ def test_linked_work_tree_is_read(repository, head, tmp_path):
     assert source(repository / "hello").revision == head
 
 
-def test_application_like_a_bare_repository_belongs_to_outer_one(repository, tmp_path):
+def test_application_that_resembles_bare_repository_is_no_repository(repository, tmp_path):
     """Its files are files of an application and do not count as a repository."""
     hello = repository / "hello"
     shutil.copytree(make_repository(tmp_path / "another") / ".git", hello, dirs_exist_ok=True)

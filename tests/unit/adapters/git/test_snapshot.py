@@ -217,7 +217,7 @@ def test_committers_are_author_and_committer_of_the_last_change(repository, hell
     assert source(repository / "other").committers == ("carl@shop.example",)
 
 
-def test_branch_is_the_one_that_is_checked_out_and_leads_to_the_commit(repository, hello):
+def test_branch_is_checked_out_branch_that_leads_to_commit(repository, hello):
     """Nothing else says on which branch a commit is: not its name, nor a branch that leads elsewhere."""
     first = git(repository, "rev-parse", "HEAD")
     assert source(hello).branch == "main"
@@ -236,7 +236,7 @@ def test_branch_is_the_one_that_is_checked_out_and_leads_to_the_commit(repositor
 
 
 @pytest.mark.parametrize("head", ["ref: refs/tags/v1", "ref: refs/remotes/origin/main", "ref: refs/heads/../x"])
-def test_head_that_names_no_branch_gives_none(repository, hello, head):
+def test_source_has_no_branch_if_head_names_none(repository, hello, head):
     """Git writes other references there in some states."""
     oid = git(repository, "rev-parse", "HEAD")
     for name in ("refs/tags/v1", "refs/remotes/origin/main"):
@@ -404,7 +404,7 @@ def test_snapshot_names_are_relative_to_context_or_application(hello):
 
 
 @pytest.mark.parametrize("target", ["file", "deep/er", "./deep/../file", "deep/back/file", "missing/file", "deep/.."])
-def test_link_inside_the_context_is_kept(repository, hello, target):
+def test_link_inside_the_context_is_part_of_snapshot(repository, hello, target):
     """The target may be created by the build, and the link of the commit is the same."""
     write(hello, {"deep/er": ""})
     (hello / "deep/back").symlink_to("..")

@@ -49,7 +49,7 @@ def test_record_has_name_version_source_and_files():
     assert (hat.describe(), cap.describe()) == ("hat 1.0-r0 of the source hats", "cap 2")
 
 
-def test_files_are_those_that_apk_reads():
+def test_apk_record_lists_normalised_paths():
     """A directory may be empty."""
     (hat,) = read({DATABASE: b"P:hat\nV:1\nF:/usr//bin/\nR:/../hat\nF:\nR:cap\nR:\nF:opt/cap\n"})[0]
 
@@ -64,7 +64,7 @@ def test_records_are_read_in_both_places_and_behind_links(links):
     assert ([each.path for each in records], claims) == ([f"/usr/{DATABASE}"], [])
 
 
-def test_database_in_another_place_is_none_of_the_image():
+def test_apk_database_at_other_path_is_not_read():
     """The owner has to accept it as a second one."""
     _, files = lay_files({"opt/lib/apk/db/installed": HAT.encode(), "lib/apk/db/installed.new": HAT.encode()})
 
@@ -95,7 +95,7 @@ def test_database_in_another_place_is_none_of_the_image():
         ("R:hat\nP:hat\nV:1\n", 1),
     ],
 )
-def test_database_that_apk_would_not_write_is_a_false_claim(lines, line):
+def test_apk_database_with_invalid_line_is_a_false_claim(lines, line):
     """Readers would take different packages from it, or none."""
     records, claims = read({DATABASE: lines.encode()})
 
@@ -153,7 +153,7 @@ LINES = (
 
 
 @given(st.lists(st.sampled_from(LINES), max_size=12), st.booleans())
-def test_database_without_invalid_line_is_read_as_the_scanner_does(lines, is_whole):
+def test_apk_database_without_invalid_line_is_read_as_by_syft(lines, is_whole):
     """Otherwise somebody could show the scanner other packages than this project reads."""
     lines = ["P:hat", "V:1"] * is_whole + lines
     if not find_invalid_line(lines):

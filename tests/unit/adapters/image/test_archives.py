@@ -85,7 +85,7 @@ def test_check_archives_refuses_archive_larger_than_the_image(tmp_path, content)
         check_archives(tmp_path, MOST, SECONDS)
 
 
-def test_check_archives_refuses_archives_that_are_together_larger_than_the_image(tmp_path):
+def test_check_archives_limits_total_size_of_all_archives(tmp_path):
     """The image may have what both unpack to only if they are one archive."""
     for name in ("a", "b"):
         (tmp_path / name).write_bytes(lzma.compress(bytes(MOST // 2 + 1)))

@@ -64,7 +64,7 @@ def own_files(database, base=BASE, **more):
     return {manager: set(digests) for manager, digests in found.owned.items()}
 
 
-def test_package_of_apk_owns_what_the_record_of_the_base_lists():
+def test_apk_package_owns_files_listed_by_equal_record_of_base():
     """Nobody finds vulnerabilities of a package whose record is gone, nor of what the base has without a record."""
     base = {**BASE, "opt/cap": ELF, DATABASE: record() + record("1", "cap", listed="")}
 
@@ -73,7 +73,7 @@ def test_package_of_apk_owns_what_the_record_of_the_base_lists():
     assert own_files(record("2.0"), base) == {"apk": set()}
 
 
-def test_package_of_another_manager_than_the_base_s_owns_nothing():
+def test_package_manager_missing_in_base_owns_no_files():
     """Even an empty file would be enough to be a database of apk."""
     dpkg = {**FILES, "var/lib/dpkg/status": b"Package: hat\nVersion: 1\n"}
 
@@ -84,7 +84,7 @@ def test_package_of_another_manager_than_the_base_s_owns_nothing():
     }
 
 
-def test_base_is_not_read_without_such_packages():
+def test_base_is_not_read_for_image_with_debian_packages_only():
     """It takes requests to the registry, and Debian packages are compared with an archive."""
     keeper, files = lay_files({**FILES, "var/lib/dpkg/status": b"Package: hat\nVersion: 1\n"})
 
@@ -129,12 +129,12 @@ def test_other_version_with_other_code_is_no_false_claim(path):
 
 
 @pytest.mark.parametrize("path", ["usr/share/hat/text", "etc/hat.sh"])
-def test_changed_text_does_not_make_another_version(path):
+def test_other_version_with_only_changed_text_is_a_false_claim(path):
     """Anybody can change one, and administrators change settings."""
     assert len(read({**BASE, path: b"#!new", DATABASE: record("2.0")}, BASE).false_claims) == 1
 
 
-def test_code_that_is_left_out_does_not_make_another_version():
+def test_other_version_with_only_removed_code_is_a_false_claim():
     """Removing one file would be enough to claim any version."""
     left = {path: content for path, content in BASE.items() if path not in CODE[1:]}
 
@@ -142,7 +142,7 @@ def test_code_that_is_left_out_does_not_make_another_version():
     assert read({"usr/share/hat/text": TEXT, DATABASE: record("2.0")}, BASE).false_claims == ()
 
 
-def test_link_to_code_of_another_package_does_not_count():
+def test_other_version_with_linked_code_of_base_is_no_false_claim():
     """The package with the link may be upgraded alone."""
     base = {"usr/lib/libhat.so.1": PROGRAM, DATABASE: record(listed="F:usr/lib\nR:libhat.so\n")}
     links = {"usr/lib/libhat.so": "libhat.so.1"}
@@ -150,7 +150,7 @@ def test_link_to_code_of_another_package_does_not_count():
     assert read({**base, DATABASE: record("2.0")}, base, links, links).false_claims == ()
 
 
-def test_package_of_another_source_than_the_base_s_is_named():
+def test_apk_package_with_other_source_than_in_base_is_named():
     """The scanner looks for vulnerabilities by the source; with other code it is no false claim."""
     found = read({**BASE, "usr/bin/hat": b"#!new", DATABASE: record(source="caps")}, BASE)
 
@@ -210,7 +210,7 @@ def test_second_record_of_a_package_is_a_false_claim(again, version):
     assert read({**BASE, DATABASE: record() + record()}, {**BASE, DATABASE: record() + record()}).false_claims == ()
 
 
-def test_database_without_a_record_of_the_base_whose_code_is_there_is_a_false_claim():
+def test_dropped_record_of_base_with_present_code_is_a_false_claim():
     """A scanner would not know of the package."""
     own = record() + record("2", "tie", listed="F:opt\nR:tie.py\n") + record("3", "cap", listed="")
     base = {**BASE, "opt/tie.py": MODULE, DATABASE: own}
@@ -221,7 +221,7 @@ def test_database_without_a_record_of_the_base_whose_code_is_there_is_a_false_cl
         assert claim == f"/{DATABASE}:1: {why}; {REMEDY}"
 
 
-def test_part_of_the_code_of_a_dropped_record_is_a_false_claim_unless_another_record_lists_it():
+def test_partial_code_of_dropped_record_is_a_false_claim():
     """One changed byte would be enough to drop any record; and packages are renamed."""
     image, cap = {**BASE, "usr/bin/hat": b"#!new"}, record("2", "cap", "cap")
 
@@ -230,7 +230,7 @@ def test_part_of_the_code_of_a_dropped_record_is_a_false_claim_unless_another_re
     assert len(read({**BASE, DATABASE: cap}, BASE).false_claims) == 1
 
 
-def test_record_of_the_base_lists_no_code_of_a_dropped_one_but_in_the_base():
+def test_record_that_gains_code_of_dropped_one_is_a_false_claim():
     """The package with a longer list is still the base's, and is named nowhere."""
     base = {**BASE, DATABASE: record() + record("1", "cap", "cap", listed="")}
     image = {**base, "usr/bin/hat": b"#!new", DATABASE: record("1", "cap", "cap")}
@@ -249,7 +249,7 @@ def test_removed_package_of_the_base_is_no_false_claim():
 
 
 @pytest.mark.parametrize(("database", "has_apk"), [(record(), True), (b"", False), (b"no record\n", False)])
-def test_apk_counts_as_there_if_it_has_a_record(database, has_apk):
+def test_apk_counts_as_installed_if_database_has_a_record(database, has_apk):
     """An empty file is no sign of apk, nor is one that apk would not write."""
     assert read({DATABASE: database}).has_apk is has_apk
     assert not read({f"{DATABASE}/file": database}).has_apk
@@ -258,7 +258,7 @@ def test_apk_counts_as_there_if_it_has_a_record(database, has_apk):
 @pytest.mark.parametrize(
     ("database", "bases", "is_library"), [(record(), 0, True), (b"", 0, False), (record(), 1, False)]
 )
-def test_library_of_an_interpreter_counts_with_records_of_apk_and_no_base(database, bases, is_library):
+def test_library_counts_if_apk_has_records_and_image_has_no_base(database, bases, is_library):
     """What the base has is compared; and an empty file is no sign that apk installed the rest."""
     library = {f"usr/lib/python3.12/{name}.py": MODULE for name in sys.stdlib_module_names}
     keeper, files = lay_files({**library, "usr/bin/python3.12": ELF, DATABASE: database}, keep=1024 * 1024)
@@ -268,7 +268,7 @@ def test_library_of_an_interpreter_counts_with_records_of_apk_and_no_base(databa
     assert installed.libraries.contain("/usr/lib/python3.12/os.py") is is_library
 
 
-def test_record_that_equals_one_of_two_of_the_base_is_true():
+def test_record_equal_to_one_of_two_in_base_is_no_false_claim():
     """Nothing changed."""
     two = {**FILES, DATABASE: record() + record("2.0")}
 
@@ -291,7 +291,7 @@ DATABASES = {RPM: b"RpmP", PACMAN: b"%NAME%\na\n%VERSION%\n1\n", PORTAGE: b"obj 
     ("path", "about"),
     [(RPM, f"rpm (/{RPM})"), (PACMAN, f"pacman (/{PACMAN})"), (PORTAGE, f"portage (/{PORTAGE})")],
 )
-def test_database_that_is_not_the_base_s_is_named(path, about):
+def test_database_that_differs_from_base_is_named(path, about):
     """Nobody reads what it lists."""
     image, same = {**FILES, path: DATABASES[path]}, {path: DATABASES[path]}
     changed = {path: DATABASES[path] + b"more\n"}
@@ -300,7 +300,7 @@ def test_database_that_is_not_the_base_s_is_named(path, about):
     assert read(image, changed).databases == read(image, {}).databases == read(image).databases == (about,)
 
 
-def test_package_manager_is_named_once():
+def test_package_manager_with_many_files_is_named_once():
     """pacman and portage have a file for each package."""
     more = {PACMAN.replace("a-1", "b-1"): DATABASES[PACMAN] + b"b\n"}
 
@@ -308,7 +308,7 @@ def test_package_manager_is_named_once():
     assert len(read({**DATABASES, **more}).databases) == 3
 
 
-def test_database_behind_a_link_is_named():
+def test_package_database_behind_link_is_named():
     """syft follows links, and the base's files count then."""
     found = read({**FILES, "opt/db/pkg/x/a/CONTENTS": b"obj /a 1 1\n"}, FILES, {"var/db": "../opt/db"})
 

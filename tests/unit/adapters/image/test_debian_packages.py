@@ -79,7 +79,7 @@ def test_package_as_published_counts_as_installed():
     assert packages.digests == {f"/{path}": (("sha256", sha(content)),) for path, content in FILES.items()}
 
 
-def test_package_is_asked_for_with_its_source_and_the_distribution():
+def test_archive_is_asked_with_source_package_and_distribution():
     """Scanners match vulnerabilities by the source; without one, it is the package's name."""
     archive = MemoryDebianArchive()
     plain = record(name="tie").replace(b"Source: hats (2.0)\n", b"")
@@ -122,7 +122,7 @@ def test_package_of_another_machine_is_a_false_claim(architecture):
 @pytest.mark.parametrize(
     ("platform", "architecture"), [("386", "i386"), ("arm64", "arm64"), ("", "any"), ("arm64", "all")]
 )
-def test_package_of_the_image_s_machine_counts(platform, architecture):
+def test_package_of_architecture_of_image_is_compared(platform, architecture):
     """Go and Debian have different names for some; the examination does not know the image's."""
     archive = MemoryDebianArchive({DebianPackage("hat", "2.0-1", architecture, "hats 2.0"): published()})
     keeper, files = lay_files({**FILES, STATUS: record(architecture=architecture)}, keep=1024 * 1024)
@@ -160,7 +160,7 @@ def test_changed_text_is_no_false_claim_and_does_not_count_as_installed():
     assert packages.digests["/usr/share/hat/text"] == (("sha256", sha(TEXT)),)
 
 
-def test_code_that_is_left_out_is_a_false_claim_if_all_of_it_is():
+def test_package_without_any_of_its_code_is_a_false_claim():
     """Small images have only what they need; a library of another version has another name."""
     left = {path: content for path, content in FILES.items() if path != "usr/bin/hat"}
 
@@ -195,7 +195,7 @@ def test_link_may_be_adjusted_to_merged_directories():
     ],
     ids=str,
 )
-def test_link_of_a_library_leads_where_it_was_published_to_lead(files, links, is_false):
+def test_library_link_to_other_file_than_published_is_a_false_claim(files, links, is_false):
     """A program loads what is behind it; the file of another version is no file of the package."""
     what = published({"usr/lib/libhat.so.2": LIBRARY}, links={"/usr/lib/libhat.so": frozenset({"libhat.so.2"})})
     claims = read({**files, STATUS: record()}, MemoryDebianArchive({HAT: what}), links).false_claims
@@ -209,7 +209,7 @@ def make_lists(*paths):
     return {"var/lib/dpkg/info/hat.md5sums": "".join(f"{'0' * 32}  {path}\n" for path in paths).encode()}
 
 
-def test_places_of_other_versions_are_known_of_a_dropped_version():
+def test_dropped_version_has_program_paths_of_other_versions():
     """Archives keep the newest versions only; where these have a program, the older package may own it."""
     archive = MemoryDebianArchive(paths={"/lib/libhat.so.4.8.0", "/usr/bin/hat"})
     files = {**make_lists("usr/lib/libhat.so.4.7.0"), "usr/lib/libhat.so.4.7.0": MACHINE}
@@ -221,7 +221,7 @@ def test_places_of_other_versions_are_known_of_a_dropped_version():
     assert read({**files, STATUS: record("3.0")}, archive).elsewhere == {}
 
 
-def test_other_versions_are_asked_for_only_if_a_list_names_a_program():
+def test_other_versions_are_fetched_only_if_list_names_program():
     """They are downloaded."""
     archive = MemoryDebianArchive()
     read({**FILES, **make_lists("usr/share/hat/text"), STATUS: record("1.0")}, archive)
@@ -276,7 +276,7 @@ def test_link_in_place_of_published_code_is_a_false_claim(links):
     assert "differs from /opt/" in claim
 
 
-def test_file_that_another_package_published_in_its_place_is_no_false_claim():
+def test_file_published_by_diverting_package_is_no_false_claim():
     """A package diverts the file of another one (dpkg-divert(1))."""
     cap = DebianPackage("cap", "1", "amd64", "cap 1")
     other = published({"usr/bin/hat": b"\x7fELF cap"}, sources={"cap 1"})
@@ -287,7 +287,7 @@ def test_file_that_another_package_published_in_its_place_is_no_false_claim():
     assert len(read({**FILES, "usr/bin/hat": b"\x7fELF cap", STATUS: record()}, archive).false_claims) == 1
 
 
-def test_version_that_archives_dropped_is_unknown_and_vouches_for_nothing():
+def test_dropped_version_is_unknown_and_proves_no_file():
     """Archives keep the newest versions only; the package may be honest."""
     packages = read({**FILES, STATUS: record("1.0")})
 
@@ -334,7 +334,7 @@ def test_link_that_differs_from_the_base_is_a_false_claim():
     assert "and what is published differs from /opt/old.so; " in claim
 
 
-def test_base_vouches_for_its_own_lists_and_records_only():
+def test_base_proves_only_files_of_its_own_lists_and_records():
     """A list of the image's own, or another version, is not the base's."""
     base = {**FILES, **SUMS, STATUS: record("1.0")}
     evil = {"var/lib/dpkg/info/hat.md5sums": SUMS["var/lib/dpkg/info/hat.md5sums"] + b"0" * 32 + b"  opt/evil\n"}
@@ -355,14 +355,14 @@ def test_base_is_read_only_if_an_archive_lacks_a_package():
     assert read_debian_packages(files, keeper, MemoryDebianArchive({}), "amd64").unknown == ("hat 2.0-1",)
 
 
-def test_name_that_no_archive_has_vouches_for_nothing():
+def test_package_missing_in_every_archive_proves_no_file():
     """An operator adds the archive of a third party, or its code is read as the application's."""
     packages = read({**FILES, STATUS: record()}, MemoryDebianArchive({}, PublishedPackage(has_name=False)))
 
     assert (packages.false_claims, packages.unknown, packages.digests) == ((), ("hat 2.0-1",), {})
 
 
-def test_records_count_without_archive():
+def test_records_are_trusted_without_debian_archive():
     keeper, files = lay_files({STATUS: record() + record(name="cap")}, keep=1024 * 1024)
     packages = read_debian_packages(files, keeper, None, "amd64")
 

@@ -13,15 +13,15 @@ ORDERED = [
 
 
 @pytest.mark.parametrize(("lower", "higher"), [*itertools.pairwise(ORDERED)], ids=lambda each: each[:12])
-def test_version_is_lower(lower, higher):
+def test_lower_debian_version_sorts_first(lower, higher):
     assert version_key(lower) < version_key(higher)
 
 
 @pytest.mark.parametrize(("one", "other"), [("1-0", "1"), ("01", "1"), ("0:1", "1"), ("1.0", "1.00"), ("1-1", "1-01")])
-def test_versions_are_equal(one, other):
+def test_equal_debian_versions_have_equal_keys(one, other):
     assert version_key(one) == version_key(other)
 
 
 @pytest.mark.parametrize("text", ["x:y", "-", ":", "~", "²", "1é2"])
-def test_any_text_has_a_place(text):
+def test_any_text_has_a_debian_version_key(text):
     assert version_key(text) != version_key("1")

@@ -103,7 +103,7 @@ def test_distribution_is_read_from_os_release(files, links, who):
         ({"/etc/os-release": UBUNTU}, []),
     ],
 )
-def test_contradiction_is_a_file_that_names_another_distribution(files, where):
+def test_file_of_another_distribution_is_a_contradiction(files, where):
     """Release files of another distribution or version count, and databases of another package manager."""
     assert [each.path for each in examined(files).contradictions] == where
 
@@ -287,7 +287,7 @@ DESC = "%NAME%\nx\n\n%VERSION%\n1\n"
         ("gentoo", {"/var/db/pkg/a/b-1/CONTENTS": "obj /a 0 0\n", "/var/db/pkg/virtual/c-1/CONTENTS": ""}, {}),
     ],
 )
-def test_distribution_has_no_second_database(name, files, links):
+def test_own_database_of_distribution_is_no_second_database(name, files, links):
     """Its own may be reached through a link too."""
     found = examined({"/etc/os-release": f"ID={name}\n", **files}, links)
 
@@ -393,7 +393,7 @@ def test_assignments_accepts_any_text(text):
         ("/opt/site-packages/a.pyo", "/opt/site-packages/a.py"),
     ],
 )
-def test_compiled_python_is_not_judged_unless_a_package_installed_its_source(path, source):
+def test_compiled_python_without_packaged_source_is_unjudged(path, source):
     """Python runs it in place of its source, and no scanner reads it."""
     (archive,) = examined({path: b"code", "/app/other.py": ""}).archives
 
@@ -405,7 +405,7 @@ def test_compiled_python_is_not_judged_unless_a_package_installed_its_source(pat
     assert len(examined({path: unchecked, source: "", SUMS: md5_of("", source)}).archives) == 1
 
 
-def test_compiled_python_is_found_by_the_name_of_a_link_and_below_any_directory():
+def test_compiled_python_is_found_behind_link_and_odd_directory():
     """Python opens the link, and a name may contain the end of a line."""
     linked = examined({"/app/data.bin": b"code"}, {"/app/a.pyc": "data.bin"})
 

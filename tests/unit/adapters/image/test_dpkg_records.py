@@ -34,7 +34,7 @@ def test_records_of_distroless_images_are_read():
     ],
     ids=str,
 )
-def test_list_of_files_beside_records_is_no_record(name, content):
+def test_list_of_files_in_status_directory_is_no_record(name, content):
     assert read({f"var/lib/dpkg/status.d/{name}": content}) == ([], [])
 
 
@@ -48,7 +48,7 @@ def test_record_in_a_list_of_files_is_a_false_claim(name, begin):
     assert claim.startswith(f"/var/lib/dpkg/status.d/{name}:1: ") and NOT_WRITTEN in claim
 
 
-def test_record_with_the_name_of_a_list_is_read():
+def test_record_in_file_named_like_list_is_read():
     """Its package is compared, as the scanner reports it."""
     assert read({"var/lib/dpkg/status.d/hat.md5sums": record()}) == ([HAT], [])
 
@@ -63,7 +63,7 @@ def test_record_with_the_name_of_a_list_is_read():
 @pytest.mark.parametrize(
     "more", [b"\xc2\xa0Package: evil", b"/etc/a\r", b"/etc/a\0", b"0" * 32 + b"\topt/hat"], ids=str
 )
-def test_list_of_files_with_another_line_names_this_line(name, list_of_files, more):
+def test_invalid_line_in_list_of_files_is_named(name, list_of_files, more):
     """A person looks for it."""
     (claim,) = read({f"var/lib/dpkg/status.d/{name}": list_of_files + more + b"\n"})[1]
 
@@ -92,7 +92,7 @@ def test_removed_package_is_left_out(status):
     assert read({STATUS: gone}) == ([], [])
 
 
-def test_installed_package_that_says_otherwise_is_read():
+def test_package_with_status_not_installed_is_read():
     """A scanner reads its version."""
     ((package,), _) = read({STATUS: record("9", status="install ok not-installed")})
 
@@ -181,7 +181,7 @@ def test_second_database_is_not_read():
     assert read({"opt/root/var/lib/dpkg/status": record("9")}) == ([], [])
 
 
-def test_lists_are_beside_the_records():
+def test_lists_of_files_are_found_in_info_and_status_directory():
     """Packages for several machines have the machine in the name."""
     names = ("info/hat.md5sums", "info/hat:amd64.conffiles", "status.d/hat.md5sums", "info/hat.postinst", "hat.md5sums")
     _, image = lay_files({f"var/lib/dpkg/{each}": b"x" for each in names})

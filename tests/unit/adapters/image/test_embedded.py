@@ -144,7 +144,7 @@ READERS = {
 
 
 @pytest.mark.parametrize("content", READERS.values(), ids=READERS)
-def test_program_that_reads_archives_is_none(content):
+def test_program_with_magic_numbers_of_archives_is_no_archive(content):
     """It contains their magic numbers."""
     assert read(content).archive == ""
 
@@ -154,7 +154,7 @@ def test_program_that_reads_archives_is_none(content):
     [(tar(), "tar"), (zipped(), "jar"), (gzip.compress(b"text"), "jar")],
     ids=["tar", "jar", "compressed"],
 )
-def test_jar_is_judged_unless_it_has_an_archive_of_another_kind(more, form):
+def test_jar_with_archive_of_another_kind_is_unjudged(more, form):
     """Syft opens Java archives in Java archives."""
     assert read(zipped(zipfile.ZIP_STORED, more, "META-INF/MANIFEST.MF")).archive == form
 

@@ -195,7 +195,7 @@ def test_read_file_accepts_any_content(content, start):
     assert keeper.read(found) == content
 
 
-def test_keeper_keeps_only_small_files():
+def test_content_store_stores_only_small_files():
     """Memory and disk use stay bounded."""
     keeper = ContentStore(io.BytesIO())
     large = b"x" * (HEAD + 1)
@@ -304,7 +304,7 @@ def test_aws_key_inside_longer_words_is_ignored(kind):
 
 
 @pytest.mark.parametrize(("before", "after"), [("NAME", "AB3X" * 10), ("AB3X" * 10, "NAME")])
-def test_aws_key_beside_one_long_word_is_found(before, after):
+def test_aws_key_next_to_one_long_word_is_found(before, after):
     """The next column may contain a secret key or a digest."""
     assert kinds(database([(before, SECRETS["AWS access key"], after)])) == {"AWS access key"}
 
@@ -370,7 +370,7 @@ def test_zero_byte_does_not_make_utf8_binary():
         ("app/Main.class", zipfile.ZIP_STORED, "zip"),
     ],
 )
-def test_zip_archive_in_a_program_counts_if_it_hides_something(name, method, form):
+def test_zip_archive_in_program_counts_only_if_it_can_hide_content(name, method, form):
     """A Go program may have the time zones in an archive that is not compressed, and is searched as it is."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", method) as archive:
@@ -448,7 +448,7 @@ def test_archive_is_found_by_its_beginning(content, form):
         b"`\xea" + noise(80),
     ],
 )
-def test_static_library_and_other_file_is_no_archive(content):
+def test_static_library_is_no_archive(content):
     """Development packages have many static libraries."""
     assert kind(content) == ""
 
@@ -493,7 +493,7 @@ def wide(jar, **changes):
         (ended(wide(JAR), 8, b"\2\0\2\0"), "zip"),
     ],
 )
-def test_java_archive_is_one_that_all_readers_read_alike(content, form):
+def test_java_archive_counts_only_if_all_readers_agree(content, form):
     """Java runs some archives whose end record has wrong counts, and syft does not open them."""
     assert kind(content) == form
 

@@ -104,7 +104,7 @@ def test_resolve_follows_path_as_kernel_does(path, real):
     ],
 )
 @pytest.mark.parametrize("own", [[], [entry("proc/self"), entry("proc/1/root/opt/f"), entry("proc/x/root/opt/f")]])
-def test_resolve_follows_what_the_kernel_mounts(path, real, own):
+def test_resolve_follows_links_through_mounted_proc(path, real, own):
     """Over whatever the image has there; a process finds its root and its directory below /proc (proc(5))."""
     files = laid([entry("opt/f"), link("in", "proc/self/root"), *own])
     files.working_directory = "/opt"
@@ -114,7 +114,7 @@ def test_resolve_follows_what_the_kernel_mounts(path, real, own):
     assert (found[0] if found and found[1].content else None) == real
 
 
-def test_scanners_see_no_way_through_what_the_kernel_mounts():
+def test_resolve_for_scanners_ignores_mounted_proc():
     """They read the image alone."""
     assert laid([entry("opt/f"), link("in", "/proc/self/root/opt/f")]).resolve("/in") is None
 

@@ -244,7 +244,7 @@ def test_is_larger_trusts_declared_size_of_a_member(tmp_path):
     assert is_larger(tmp_path / "image.tar", MIB)
 
 
-def test_archive_larger_than_the_limit_is_not_kept():
+def test_archive_larger_than_limit_is_not_stored():
     """The engine stops saving at the limit."""
     assert read_contents(holding(b"\0" * (layers.SLACK + MIB + 1)), "image", MIB) is None
 
@@ -610,7 +610,7 @@ def test_every_context_file_is_searched_by_at_least_one_check(tmp_path, monkeypa
     assert sorted(found) == sorted(FILES)
 
 
-def test_small_texts_of_the_application_are_kept_for_password_search():
+def test_small_texts_of_application_are_stored_for_password_search():
     """Files of the source, files of packages and texts without a suspicious word are omitted."""
     word = b"password = hunter2"
     made = engine(
@@ -660,7 +660,7 @@ def test_source_file_with_a_laxer_name_is_searched_in_the_image(tmp_path, path, 
     assert list(found.texts) == [f"/{path}"] * searched
 
 
-def test_variables_and_labels_of_the_image_are_kept_for_password_search():
+def test_variables_and_labels_are_stored_for_password_search():
     """A value that is only called a password has no known form; each variable is in one line."""
     own = {"Env": ["PATH=/bin", f"DB_PASSWORD={'Zq8vT3m'}\nLw9"], "Labels": {"api_key": "hunter2", "b": "y"}}
     config = {"os": "linux", "architecture": "amd64", "config": own}
@@ -830,7 +830,7 @@ def test_npm_packages_are_compared_with_registries():
         ("src/hat.gemspec", None), ("opt/hat.jar.txt", None),
     ],
 )  # fmt: skip
-def test_files_of_packages_that_are_compared_with_nothing_are_counted(path, kind):
+def test_files_of_uncompared_packages_above_base_are_counted(path, kind):
     """Those of the base were counted when it was built."""
     base, above = layer(text(path, b"base")), layer(text(path, b"above"))
 
@@ -906,7 +906,7 @@ def test_debian_packages_are_compared_with_the_archive(tmp_path):
     assert own[2] == PackagedFiles() and own[-1] == PackagedFiles({"dpkg": {"/usr/lib/hat/own.py"}})
 
 
-def test_curated_base_vouches_for_what_the_archive_dropped(tmp_path):
+def test_curated_base_proves_files_of_dropped_debian_package(tmp_path):
     """Its layers are the image's first ones; those above it vouch for nothing."""
     code, status = b"import os, sys\n", b"Package: hat\nArchitecture: amd64\nVersion: 1\n\n"
     sums = [f"{hashlib.md5(code, usedforsecurity=False).hexdigest()}  usr/lib/{each}.py\n" for each in ("old", "new")]
@@ -961,7 +961,7 @@ def read_on_base(base, above, count):
     return found, packaged
 
 
-def test_packages_of_apk_count_as_far_as_the_curated_base_has_them():
+def test_apk_packages_count_only_if_curated_base_has_them():
     """A record of the image's own would say of any code or bytecode that a package installed it."""
     code, place = {name: f"import {name}\n".encode() for name in ("hat", "cap", "evil")}, "usr/lib/python3.12"
     database, hat = "lib/apk/db/installed", record_of_apk("hat", "1", f"{place}/hat.py", padding=HEAD)
@@ -1175,7 +1175,7 @@ def test_private_key_in_large_file_of_a_system_package_is_ignored():
     assert present(read_contents(image, "image", MIB)).secrets == ("/usr/lib/b.so:1: private key",)
 
 
-def test_private_key_in_system_directory_is_ignored_without_readable_records():
+def test_private_key_in_system_directory_of_rpm_image_is_ignored():
     """The lists of rpm are not read; those of pip are."""
     key = b"-----BEGIN " + b"PRIVATE KEY-----\n" + b"MIIE" * 16 + b"\n"
     places = "usr/share/go/tls.pem", "opt/venv/lib/site-packages/own.pem"
@@ -1304,7 +1304,7 @@ def test_script_of_the_entry_point_is_found():
     assert dict(present(read_contents(image, "image", MIB)).sources) == {"/app/server.txt": COPIED.encode()}
 
 
-def test_code_that_becomes_python_in_the_image_is_found(tmp_path):
+def test_python_created_during_build_is_found(tmp_path):
     """Such as what a `RUN` writes: the check `source` does not read it, and Python imports it."""
     (tmp_path / "app.py").write_text("import helper\n")
     image = engine(layer(text("app/app.py", b"import helper\n"), text("app/helper.py", COPIED.encode())))
@@ -1316,7 +1316,7 @@ def test_code_that_becomes_python_in_the_image_is_found(tmp_path):
     assert finding.startswith("/app/helper.py:5: high: ")
 
 
-def test_long_record_of_a_package_counts():
+def test_long_record_of_package_is_read_completely():
     """Large packages list thousands of files."""
     packages, code = "opt/venv/lib/python3.12/site-packages", b"eval(input())\n"
     digest = base64.urlsafe_b64encode(hashlib.sha256(code).digest()).decode().rstrip("=")

@@ -122,14 +122,14 @@ def test_code_that_was_not_published_is_a_false_claim(path):
 
 
 @pytest.mark.parametrize("path", ["notes.txt", "bin/hat", "index.d.ts", "LICENSE", ".npmrc", "data.json"])
-def test_other_files_may_be_added_and_left_out(path):
+def test_npm_package_may_add_and_omit_files(path):
     """Installers and builds do so."""
     assert read(package(**{path: b"x"})).false_claims == ()
     registry = MemoryRegistry({("hat", "2.0.0"): published(package(**{path: b"x"}))})
     assert read(package(**{"index.js": None}), registry).false_claims == ()
 
 
-def test_programs_may_be_added_and_replace_scripts():
+def test_npm_package_may_add_programs_and_replace_scripts_by_them():
     """Scripts of packages download them for this machine. Node.js reads no script in them."""
     program = b"\x7fELF\x02\x01\x01" + bytes(9) + b"\x02\x00\x3e\x00" + bytes(100)
     registry = MemoryRegistry(
@@ -157,7 +157,7 @@ def test_links_in_a_package_are_a_false_claim():
 
 
 @pytest.mark.parametrize("change", [{each: "./old.txt"} for each in ENTRY_FIELDS])
-def test_metadata_that_start_other_code_are_a_false_claim(change):
+def test_npm_metadata_with_changed_entry_points_is_a_false_claim(change):
     """The published code could be there, and never be loaded."""
     assert "and main, exports, imports, type differ from what is published" in claim_of(
         package(about=metadata(**change), **{"old.txt": b"old"})
@@ -165,12 +165,12 @@ def test_metadata_that_start_other_code_are_a_false_claim(change):
     assert read(package(about=metadata(_id="hat@2.0.0", scripts={}))).false_claims == ()
 
 
-def test_package_of_an_unknown_name_is_the_application_s_own():
+def test_npm_package_with_unknown_name_belongs_to_application():
     """Its own code is in no registry."""
     assert read(package("app/node_modules/own", metadata("own", "0.0.0"))).false_claims == ()
 
 
-def test_package_that_was_renamed_in_its_place_is_a_false_claim():
+def test_npm_package_renamed_in_its_directory_is_a_false_claim():
     """Node.js finds a package by the directory's name, and scanners by that in the metadata."""
     assert f"it claims to be own 2.0.0, a name that no registry has, in the place of hat; {REMEDY}" in claim_of(
         package(about=metadata("own"))
@@ -195,7 +195,7 @@ def test_package_that_was_renamed_in_its_place_is_a_false_claim():
     ],
     ids=lambda each: str(each)[:60],
 )
-def test_package_that_no_scanner_reads_is_a_false_claim(about, why):
+def test_npm_package_unreadable_for_scanners_is_a_false_claim(about, why):
     """Node.js loads it without a name, too."""
     contents = {**package(), f"{PLACE}/package.json": about} if about is not None else {f"{PLACE}/index.js": CODE}
     claim = claim_of(contents)
@@ -214,7 +214,7 @@ def test_package_that_no_scanner_reads_is_a_false_claim(about, why):
     ],
     ids=lambda each: str(each)[:60],
 )  # fmt: skip
-def test_metadata_with_a_type_that_syft_does_not_read_are_refused(others):
+def test_npm_metadata_of_type_that_syft_skips_is_refused(others):
     """It skips such a file as a whole."""
     with pytest.raises(ValueError, match="another type than scanners expect"):
         parse_package(metadata(**{"name": "hat", **others}))
@@ -227,20 +227,20 @@ def test_metadata_with_a_type_that_syft_does_not_read_are_refused(others):
         b'"repository": {"url": [], "url": "x"}', b'"Private": 1, "private": true',
     ],
 )  # fmt: skip
-def test_metadata_with_a_type_that_syft_does_not_read_are_refused_wherever_they_are(member):
+def test_npm_metadata_with_repeated_member_of_other_type_is_refused(member):
     """It reads every member of a name, and not the last one only."""
     with pytest.raises(ValueError, match="another type than scanners expect"):
         parse_package(b'{"name": "hat", "version": "2.0.0", ' + member + b"}")
 
 
 @pytest.mark.parametrize("number", [b"1e999", b"-1e999", b"1" * 400, b"NaN", b"-Infinity"])
-def test_metadata_with_numbers_that_syft_does_not_read_are_refused(number):
+def test_npm_metadata_with_number_that_syft_skips_is_refused(number):
     """Python knows larger ones."""
     with pytest.raises(ValueError, match=r"too large for scanners|is no JSON"):
         parse_package(b'{"name": "hat", "version": "2.0.0", "author": {"x": ' + number + b"}}")
 
 
-def test_metadata_with_what_syft_reads_are_read():
+def test_npm_metadata_readable_for_syft_is_read():
     """Packages have these in many forms."""
     assert parse_package(
         metadata(
@@ -293,7 +293,7 @@ def test_packages_are_found_as_node_js_finds_them(contents, links):
     assert "and what is published differs from" in claim_of(changed, links=links)
 
 
-def test_code_behind_a_link_is_no_published_code():
+def test_npm_code_behind_link_is_a_false_claim():
     """A package's file may lead to another one."""
     contents = {**package(**{"index.js": None}), "opt/old": b"old"}
 
@@ -310,7 +310,7 @@ def test_metadata_behind_a_link_are_not_read():
         )
 
 
-def test_every_name_of_a_package_counts():
+def test_npm_package_is_compared_under_every_linked_name():
     """The first one could be that of an own package."""
     own = package("app/node_modules/acme", metadata("acme"))
 
@@ -320,7 +320,7 @@ def test_every_name_of_a_package_counts():
     assert "in the place of hat" in claim_of(renamed, links={"a/node_modules/@scope": "/app/node_modules"})
 
 
-def test_file_in_a_directory_of_packages_is_one_without_metadata():
+def test_file_in_node_modules_counts_as_package_without_metadata():
     """Node.js loads it by its name without the ending."""
     for name in ("hat.js", "hat", "hat.txt", "@hat"):
         assert claim_of({f"app/node_modules/{name}": CODE}).startswith(
@@ -329,7 +329,7 @@ def test_file_in_a_directory_of_packages_is_one_without_metadata():
     assert read({"app/node_modules/.cache/x.js": CODE, "app/node_modules/.package-lock.json": b""}).false_claims == ()
 
 
-def test_part_of_the_application_behind_a_link_is_its_own_by_its_name():
+def test_linked_npm_workspace_with_own_name_is_no_false_claim():
     """Workspaces are linked into the directory of packages."""
     own, other = (package("app/parts/hat", metadata(name, "0.0.0", private=True)) for name in ("@me/hat", "hat"))
 
@@ -337,7 +337,7 @@ def test_part_of_the_application_behind_a_link_is_its_own_by_its_name():
     assert "a version that the registry does not have" in claim_of(other, links={PLACE: "../parts/hat"})
 
 
-def test_package_that_another_one_brings_along_is_no_claim():
+def test_npm_package_inside_published_package_is_no_claim():
     """Tests of packages contain packages, with any name and version; they count while they are as published."""
     inner = f"{PLACE}/test/node_modules/cap"
     bare, file = f"{PLACE}/node_modules/own", f"{PLACE}/node_modules/file.txt"
@@ -397,7 +397,7 @@ def test_package_of_the_base_is_not_compared_unless_its_code_changed():
     assert "differs from" in claim_of({**changed_base, f"{PLACE}/index.js": b"old"}, base=changed_base)
 
 
-def test_links_of_the_base_lead_to_what_the_base_has():
+def test_npm_link_of_base_must_lead_to_content_of_base():
     """Distributions share code of their packages by links."""
     linked = {
         f"{PLACE}/package.json": metadata(version="0.0.0"),
@@ -436,7 +436,7 @@ def test_package_that_another_kind_of_package_installed_is_not_compared():
 
 
 @pytest.mark.parametrize("is_complete", [False, True])
-def test_system_s_packages_are_not_compared_while_its_records_are_not_read(is_complete):
+def test_npm_system_packages_are_not_compared_without_records(is_complete):
     """Those of rpm, for example."""
     contents = package("usr/lib/node_modules/hat", metadata(version="0.0.0"))
     files = lay_files({})[1]
@@ -445,7 +445,7 @@ def test_system_s_packages_are_not_compared_while_its_records_are_not_read(is_co
     assert len(read(contents, installed=installed).false_claims) == is_complete
 
 
-def test_without_a_registry_packages_are_counted():
+def test_npm_packages_are_counted_as_uncompared_without_registry():
     """An operator without one believes the metadata."""
     keeper, files = lay_files({**package(), **package("app/node_modules/cap")})
 
@@ -465,7 +465,7 @@ def test_too_many_packages_are_not_compared(monkeypatch):
         read(package(), links={f"{number}/node_modules/hat": f"/{PLACE}" for number in range(2)})
 
 
-def test_names_that_lead_nowhere_count_too(monkeypatch):
+def test_dangling_npm_links_count_towards_limit_of_names(monkeypatch):
     """Otherwise they could come first, and the packages after them would not be compared."""
     monkeypatch.setattr(npm_packages, "MOST_NAMES", 3)
     old = package("b/node_modules/hat", **{"index.js": b"old"})

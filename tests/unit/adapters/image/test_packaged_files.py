@@ -23,7 +23,7 @@ PERL, PYTHON, HAT = "/usr/bin/perl", "/usr/bin/python3.11", "/usr/lib/libhat.so"
         ((), False),
     ],
 )
-def test_program_is_owned_if_all_of_its_files_are(paths, owned):
+def test_program_is_owned_if_all_its_files_are_owned(paths, owned):
     """One file beside them may be of another version."""
     packaged = PackagedFiles({"dpkg": {PERL}, "apk": {PYTHON}}, elsewhere={PACKAGE: {PYTHON, HAT}})
 
@@ -32,7 +32,7 @@ def test_program_is_owned_if_all_of_its_files_are(paths, owned):
     assert not packaged.are_of("apk", [PACKAGE], paths)
 
 
-def test_other_versions_show_nothing_about_another_version_or_package():
+def test_paths_of_other_versions_prove_only_their_package_version():
     """Anybody can write a record of a version that no archive has, and put an old program in the place of the new."""
     packaged = PackagedFiles({"dpkg": {PERL}}, elsewhere={PACKAGE: {PYTHON}})
 
@@ -45,7 +45,7 @@ def test_other_versions_show_nothing_about_another_version_or_package():
     assert both.are_of("dpkg", [PACKAGE, ("cap", "1")], (PYTHON, HAT))
 
 
-def test_records_count_where_nothing_was_compared():
+def test_records_of_uncompared_package_manager_are_trusted():
     """Those of another manager do not, nor that of a package of another version."""
     packaged = PackagedFiles(believed={"rpm"})
 
@@ -54,7 +54,7 @@ def test_records_count_where_nothing_was_compared():
     assert not packaged.are_of("dpkg", [PACKAGE], ("/srv/perl",))
 
 
-def test_file_is_proven_by_its_content():
+def test_file_is_proven_by_published_content():
     """A link is no file, and what it leads to has a path of its own."""
     digest, cap = ("sha256", hashlib.sha256(b"perl").digest()), "/usr/bin/cap"
     _, files = lay_files({PERL: b"perl", PYTHON: b"perl 2", "opt/cap": b"perl"}, {cap: "/opt/cap"})

@@ -106,7 +106,7 @@ CHANGED = {path: content + b"#" for path, content in HAT.items()}
 @pytest.mark.parametrize(
     "of", [index(wheel()), index(sources=SOURCE), index(version="3.0"), index(files={}), index(name="other")]
 )
-def test_package_of_the_base_counts_as_installed_as_the_base_has_it(of):
+def test_python_package_unchanged_since_base_counts_as_installed(of):
     """Distributions change packages, and have versions of their own; the base was examined when it was built."""
     base = {**installed(), **CHANGED}
     packages = read_on_base({**base, "opt/own.py": b""}, base, of)
@@ -117,14 +117,14 @@ def test_package_of_the_base_counts_as_installed_as_the_base_has_it(of):
 
 
 @pytest.mark.parametrize("base", [installed(), {**installed(), **CHANGED}])
-def test_other_code_below_the_base_s_metadata_is_a_false_claim(base):
+def test_changed_code_of_python_package_of_base_is_a_false_claim(base):
     """A scanner would see no vulnerabilities of the version whose code is there."""
     for path in (path for path in HAT if path.endswith(".py")):
         (claim,) = read_on_base({**base, path: b"old = 1\n"}, base, index(wheel())).false_claims
         assert f"it claims to be hat 2.0, and what is published differs from /{path}; " in claim
 
 
-def test_code_of_the_base_below_other_metadata_is_a_false_claim():
+def test_code_of_base_with_changed_python_metadata_is_a_false_claim():
     """The base vouches for its code as the version that it has."""
     image = installed(metadata=METADATA.replace(b"2.0", b"3.0"))
     (claim,) = read_on_base(
@@ -151,7 +151,7 @@ def test_package_is_asked_for_by_name_version_and_tags():
     assert of.asked == [InstalledPackage("hat", "2.0", sha(METADATA), sha(WHEEL), tags)]
 
 
-def test_record_of_unpublished_package_lists_nothing():
+def test_record_of_unpublished_python_package_proves_no_file():
     """A build step can write a record of anything; an index that does not know the name vouches for nothing."""
     packages = read(installed(), index(name="other"))
 
@@ -221,7 +221,7 @@ def test_package_built_from_published_source_counts_as_installed():
     assert listed == {f"/{path}" for path in HAT}
 
 
-def test_published_source_vouches_for_its_files_only_where_a_build_puts_them():
+def test_published_source_proves_files_only_at_installed_paths():
     """An example of dangerous code in a source would otherwise vouch for the application's."""
     packages = read({**installed(), "app/main.py": b"evil\n"}, index(sources={**SOURCE, "examples/main.py": b"evil\n"}))
 
@@ -268,7 +268,7 @@ def test_missing_wheel_file_is_no_false_claim():
     assert read(contents, index(wheel())).false_claims == ()
 
 
-def test_file_that_two_packages_bring_may_be_of_either():
+def test_file_of_two_wheels_may_be_that_of_either():
     """Both may install `google/__init__.py`; the last one wins."""
     shared, other = f"{DIRECTORY}/shared/__init__.py", f"{DIRECTORY}/cap-1.dist-info"
     metadata = b"Name: cap\nVersion: 1\n"
@@ -283,7 +283,7 @@ def test_file_that_two_packages_bring_may_be_of_either():
     assert read(contents, of).false_claims == ()
 
 
-def test_file_that_a_source_and_a_wheel_bring_may_be_of_either():
+def test_file_of_source_and_wheel_may_be_that_of_either():
     """Both may have `tests/__init__.py`; the last one wins."""
     shared, other = f"{DIRECTORY}/tests/__init__.py", f"{DIRECTORY}/cap-1.dist-info/METADATA"
     source = {"cap.py": sha(b"cap"), "tests/__init__.py": sha(b"cap")}
@@ -307,7 +307,7 @@ def test_source_of_another_package_does_not_vouch_for_code_of_a_wheel():
     assert "it claims to be hat 2.0, and what is published differs" in why
 
 
-def test_package_that_another_one_brings_along_is_not_compared():
+def test_vendored_python_package_is_not_compared():
     """Packages contain changed copies of others, with their metadata."""
     brought = f"{DIRECTORY}/hat/_vendor/cap-1.dist-info/METADATA"
     files = {**HAT, brought: b"Name: cap\nVersion: 1\n"}
@@ -431,7 +431,7 @@ def test_package_is_asked_for_once(monkeypatch):
     assert len(of.asked) == 1
 
 
-def test_records_count_without_index():
+def test_records_are_trusted_without_python_index():
     packages = read(installed(), None)
 
     assert packages.uncompared == 1
@@ -484,7 +484,7 @@ def test_metadata_are_recognised_by_their_path(path, matches):
     "path", ["hat-2.0.Dist-Info/METADATA", "hat-2.0.dist-info/PKG-INFO", "hat.egg-info/METADATA", "hat.Egg-Info",
              "hat.EGG-info/PKG-INFO"],
 )  # fmt: skip
-def test_metadata_that_python_reads_and_no_scanner_is_a_false_claim(path, has_index):
+def test_python_metadata_invisible_to_scanners_is_a_false_claim(path, has_index):
     """Its vulnerabilities would not be found. An image's base was compared when it was built."""
     files = {**HAT, f"opt/{path}": METADATA}
 
@@ -492,6 +492,6 @@ def test_metadata_that_python_reads_and_no_scanner_is_a_false_claim(path, has_in
     assert claim.startswith(f"/opt/{path}:1: metadata of a Python package that no scanner reads under this name")
 
 
-def test_second_metadata_that_nobody_reads_are_ignored():
+def test_second_python_metadata_that_is_never_read_is_ignored():
     """Python prefers METADATA."""
     assert read({**installed(), f"{INFO}/PKG-INFO": b"Name: cap\nVersion: 1\n"}, index(wheel())).false_claims == ()

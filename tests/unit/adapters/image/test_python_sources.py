@@ -176,7 +176,7 @@ def test_python_that_calls_through_an_attribute_is_found():
         {"Cmd": ["python3", "/app/server.pyc"]},
     ],
 )
-def test_other_commands_start_no_script(config):
+def test_other_commands_start_no_python_script(config):
     """Packages and compiled Python are judged elsewhere."""
     files = {
         "app/server.txt": CODE,
@@ -200,7 +200,7 @@ def test_other_commands_start_no_script(config):
         {"Entrypoint": ["own-name"], "Cmd": ["run.dat", "/app/other.dat", "/app"], "WorkingDir": "/app"},
     ],
 )  # fmt: skip
-def test_python_that_any_program_gets_is_found(config):
+def test_python_passed_to_any_program_is_found(config):
     """An interpreter may have another name."""
     files = {"app/run.dat": TEXT, "app/other.dat": CODE, "app/own-name": b"\x7fELF"}
 
@@ -287,7 +287,7 @@ def test_command_that_changes_its_directory_too_often_is_unread(changes):
     find_started(files, keeper, long, lambda: None)
 
 
-def test_python_behind_a_path_that_no_system_has_is_found():
+def test_python_started_after_cd_to_impossible_path_is_found():
     """The shell stays where it is."""
     keeper, files = lay_files({"app/data.txt": CODE})
     command = ["cd", "a" * 40_000, "cd", "b" * 40_000, "cd", "/app", "python3", "data.txt"]
@@ -327,7 +327,7 @@ def test_script_among_packages_that_no_record_lists_is_found(path):
     assert find({path: CODE}, config={"Cmd": ["python", f"/{path}"]}) == PythonSources({f"/{path}": CODE})
 
 
-def test_installed_or_large_script_that_the_configuration_starts_is_judged():
+def test_script_started_by_configuration_is_judged_in_any_directory():
     """Somebody may have put it where programs are installed."""
     files = {"usr/bin/server": CODE, "app/server": b"#" * (HEAD + 1)}
     config = {"Cmd": ["sh", "-c", "python3 /usr/bin/server & python3 /app/server"]}
@@ -384,7 +384,7 @@ SYSTEM_RECORDS = {
 
 
 @pytest.mark.parametrize("record", ["lib/apk/db/installed", "usr/lib/apk/db/installed"])
-def test_record_of_apk_lists_nothing(record):
+def test_apk_record_proves_no_python_file(record):
     """A step of a build can write it, and it is compared with no archive."""
     path = "usr/lib/hat/a.py"
 
@@ -393,7 +393,7 @@ def test_record_of_apk_lists_nothing(record):
 
 @pytest.mark.parametrize("record", SYSTEM_RECORDS)
 @pytest.mark.parametrize("path", SYSTEM)
-def test_python_file_of_a_system_package_is_what_its_record_lists(path, record):
+def test_python_file_equal_to_record_of_system_package_is_left_out(path, record):
     """The scanner judges packages, but not what somebody changed in one."""
     line = SYSTEM_RECORDS[record](path, CODE)
 
@@ -412,7 +412,7 @@ def test_python_file_that_one_of_two_records_lists_is_left_out():
 
 
 @pytest.mark.parametrize("record", SYSTEM_RECORDS)
-def test_python_file_that_is_too_large_to_compare_with_its_record_is_named(record):
+def test_python_file_too_large_for_comparison_with_record_is_named(record):
     """Somebody may have replaced it by a larger one."""
     path, large = "usr/lib/python3/a.py", CODE + b"#" * HEAD
 
@@ -428,7 +428,7 @@ def test_record_of_a_system_package_may_name_a_file_through_a_link():
 
 @pytest.mark.parametrize("line", [b"", b"\xff", b"Z:Q1=\n", b"R:a\nZ:Q1x\n", b"F:\nZ:Q9AAAA\n", b"00  usr/bin/a.py\n"])
 @pytest.mark.parametrize("record", SYSTEM_RECORDS)
-def test_damaged_record_of_a_system_package_lists_nothing(line, record):
+def test_damaged_record_of_system_package_proves_no_file(line, record):
     """Whoever builds the image writes it."""
     assert find({"usr/bin/a.py": CODE, record: line}) == PythonSources({"/usr/bin/a.py": CODE})
 
@@ -436,7 +436,7 @@ def test_damaged_record_of_a_system_package_lists_nothing(line, record):
 @pytest.mark.parametrize(
     "database", ["var/lib/rpm/Packages", "var/lib/pacman/local/a-1/desc", "var/db/pkg/x/a/CONTENTS"]
 )
-def test_python_file_in_a_system_directory_is_left_out_without_readable_records(database):
+def test_python_file_in_system_directory_is_left_out_without_records(database):
     """The lists of these package managers are not read."""
     content = {"desc": b"%NAME%\na\n%VERSION%\n1\n", "Packages": b"RpmP"}.get(database.rpartition("/")[2], b"")
 
@@ -477,7 +477,7 @@ def test_library_of_an_interpreter_that_apk_installed_is_left_out():
     assert len(find({**APK_LIBRARY, "var/lib/dpkg/status": b""}, system=APK).files) == 1
 
 
-def test_library_that_apk_installed_is_read_where_it_differs_from_the_base():
+def test_apk_library_is_judged_only_where_it_differs_from_base():
     """Otherwise a build could change any of its modules."""
     base = {f"/{path}": (("sha256", hashlib.sha256(content).digest()),) for path, content in APK_LIBRARY.items()}
     image = {**APK_LIBRARY, "usr/lib/python3.12/socket.py": TEXT}
@@ -499,7 +499,7 @@ def test_library_that_apk_installed_is_read_where_it_differs_from_the_base():
         ({"usr/local/bin/python9": PROGRAM}, "usr/local/lib/python9/os.py"),
     ],
 )
-def test_other_file_beside_a_standard_library_is_found(files, path):
+def test_other_file_next_to_standard_library_is_found(files, path):
     """A made-up interpreter has no library, and an application is no module of one."""
     assert f"/{path}" in find(files | {path: CODE + b"\n"}, system=APK).files
 
@@ -507,7 +507,7 @@ def test_other_file_beside_a_standard_library_is_found(files, path):
 STARTUP = b"# comment\n/opt/lib\nimport os; os.system('id')\n"
 
 
-def test_startup_file_that_no_record_lists_is_found_by_the_lines_that_python_runs():
+def test_unlisted_startup_file_is_judged_by_lines_that_python_runs():
     """Python runs them at each start."""
     place = "opt/venv/lib/python3.12/site-packages"
     record = {f"{place}/a.dist-info/RECORD": listed("listed.pth", STARTUP)}
@@ -533,7 +533,7 @@ def test_startup_line_begins_after_every_separator(separator):
     assert select_startup_lines(b"# x" + separator + b"import os\n").strip() == b"import os"
 
 
-def test_python_file_that_was_read_is_left_out_by_its_content():
+def test_python_file_with_checked_content_is_left_out():
     """Where it is copied to does not matter, and a changed file was not read."""
     assert find({"app/a.py": CODE, "app/b.py": CODE + b"\n"}, checked=[CODE]) == PythonSources(
         {"/app/b.py": CODE + b"\n"}
@@ -608,7 +608,7 @@ def listed(name, content):
 
 @pytest.mark.parametrize("directory", ["site-packages", "dist-packages"])
 @pytest.mark.parametrize("before", ["usr/local/lib/python3.12", "opt/venv/lib/python3.12", "app"])
-def test_python_file_of_a_package_is_what_its_record_lists(directory, before):
+def test_python_file_equal_to_record_of_package_is_left_out(directory, before):
     """What somebody put beside the packages, or changed in one, is read."""
     place = f"{before}/{directory}"
     record = {f"{place}/a-1.dist-info/RECORD": listed("a/x.py", CODE) + listed("a/y.py", CODE) + b"a/z.py,,\n"}
@@ -641,7 +641,7 @@ def test_record_counts_only_for_the_packages_around_it(record):
     assert found.files == ({} if record == "itself" else {f"/{PACKAGES}/a.py": CODE})
 
 
-def test_records_over_their_limit_list_nothing(monkeypatch):
+def test_records_over_size_limit_prove_no_file(monkeypatch):
     """Memory stays bounded."""
     monkeypatch.setattr(package_records, "MOST_RECORDS", 10)
     record = {f"{PACKAGES}/a-1.dist-info/RECORD": listed("a.py", CODE)}

@@ -55,7 +55,7 @@ def test_client_applies_with_own_field_manager_and_without_force():
     assert found["spec"] == {"unheard": 1}
 
 
-def test_client_learns_by_which_name_it_is_known():
+def test_client_reads_its_own_identity_from_cluster():
     """The cluster knows it, whatever signed in."""
     requests = []
 
@@ -100,7 +100,7 @@ def test_client_returns_warnings_of_trial():
         client(lambda _: status(403, "no")).list_warnings(DEPLOYMENTS, DEPLOYMENT)
 
 
-def test_client_reads_nothing_where_nothing_is():
+def test_read_returns_none_for_missing_object():
     """A missing object is an answer."""
     absent = client(lambda _: status(404, 'pods "a" not found', reason="NotFound"))
 
@@ -108,7 +108,7 @@ def test_client_reads_nothing_where_nothing_is():
     absent.delete(PODS, "a", "staging")
 
 
-def test_client_reads_nothing_of_an_unknown_kind():
+def test_read_returns_none_for_kind_that_cluster_lacks():
     """A cluster without Kyverno does not know its policies; another text is not from a cluster."""
     assert client(lambda _: httpx2.Response(404, text="404 page not found\n")).read(PODS, "a") is None
 
@@ -337,7 +337,7 @@ def lines(*events, lost=False):
     return httpx2.Response(200, content=stream())
 
 
-def test_list_returns_version_and_leaves_bookkeeping_out():
+def test_list_returns_version_and_omits_managed_fields():
     """Who owns which field makes up half of an object."""
     metadata = {
         "name": "a",
@@ -352,7 +352,7 @@ def test_list_returns_version_and_leaves_bookkeeping_out():
     assert (listed.version, listed.objects) == ("7", ({"metadata": {"name": "a", "annotations": {}}},))
 
 
-def test_list_of_metadata_asks_for_nothing_more():
+def test_metadata_list_requests_partial_objects():
     """A ReplicaSet has a template as large as its Deployment's."""
     asked = []
 
@@ -365,7 +365,7 @@ def test_list_of_metadata_asks_for_nothing_more():
     assert asked == ["application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"]
 
 
-def test_list_begins_again_if_further_pages_are_gone():
+def test_list_starts_again_if_continue_token_expired():
     """The cluster keeps them for some minutes."""
     pages = []
 
@@ -424,7 +424,7 @@ def test_watch_translates_its_end(answer, error):
     assert type(raised.value) is error
 
 
-def test_plain_list_and_scan_have_all_that_the_cluster_has():
+def test_plain_list_and_scan_include_managed_fields():
     """Who owns which field is evidence of an isolation."""
     metadata = {"name": "a", "managedFields": [{"manager": "kubectl"}]}
     found = client(lambda _: httpx2.Response(200, json={"metadata": {}, "items": [{"metadata": metadata}]}))
@@ -440,7 +440,7 @@ def test_empty_list_of_metadata_may_be_null():
 
 
 @pytest.mark.parametrize("previous", [True, False])
-def test_log_is_read_as_it_was_written(previous):
+def test_log_is_read_with_invalid_bytes_replaced(previous):
     """Bytes that are no text do not end it; a container that never ended has no previous log."""
     requests = []
 

@@ -69,7 +69,7 @@ def test_parameters_of_another_version_are_not_written(api):
         parameters.write("admitted-apps", ADMITTED, "7")
 
 
-def test_parameters_that_somebody_else_wrote_admit_nothing(api):
+def test_parameters_written_by_others_admit_no_image(api):
     """They count as those of no environment, so that they are replaced."""
     parameters, _, answers = api
     read = "GET", f"{PARAMETERS}/admitted-apps"

@@ -19,7 +19,7 @@ from supply_chain.execution.kubernetes.cluster import NODES
 ROOT = Path(__file__).parents[4]
 
 
-def test_sender_is_that_of_the_client() -> None:
+def test_find_sender_returns_sender_of_client() -> None:
     """It makes the requests of the client, with its authentication and its connections."""
     config = KubeConfig.from_one(cluster=Cluster(server="https://cluster.test"), user=User()).get()
 
@@ -44,7 +44,7 @@ def test_version_without_a_private_name_is_named(client: Any, missing: str) -> N
         find_sender(cast("Client", client))
 
 
-def test_locked_version_is_the_one_that_private_names_were_read_in() -> None:
+def test_locked_lightkube_is_version_with_reviewed_private_names() -> None:
     """Who raises it looks at each private name again."""
     assert f"\nlightkube=={WRITTEN_FOR} " in (ROOT / "requirements.lock").read_text(encoding="utf-8")
 

@@ -109,7 +109,7 @@ def test_damaged_cache_is_read_again(of, tmp_path):
     assert len(server.asked) == 4
 
 
-def test_what_nobody_asked_for_is_forgotten(of, tmp_path):
+def test_unused_npm_cache_entry_is_removed(of, tmp_path):
     """The cache does not grow for ever."""
     of(Server()).find("hat", "2.0.0")
     (stored,) = (path for path in (tmp_path / "cache").rglob("*") if path.is_file())
@@ -119,7 +119,7 @@ def test_what_nobody_asked_for_is_forgotten(of, tmp_path):
     assert not stored.exists()
 
 
-def test_version_is_found_as_the_registry_spells_it(of):
+def test_npm_version_is_found_only_in_spelling_of_registry(of):
     """Old packages write a `v`; of any other spelling nobody knows what scanners make."""
     server = Server()
 
@@ -130,7 +130,7 @@ def test_version_is_found_as_the_registry_spells_it(of):
     assert of(server).find("hat", "2.0.0") == NpmPublished(has_version=False)
 
 
-def test_name_that_no_registry_has_is_said(of):
+def test_unknown_npm_name_is_reported_as_missing(of):
     """Also one that none can have."""
     server = Server()
 
@@ -143,7 +143,7 @@ def test_name_that_no_registry_has_is_said(of):
     assert len(server.asked) == number
 
 
-def test_first_registry_with_the_version_counts(of):
+def test_first_npm_registry_with_the_version_is_used(of):
     """Own registries come first; a name there does not hide what the next one has."""
     server = Server()
 
@@ -179,7 +179,7 @@ def test_package_has_the_strongest_listed_digest(of, dist):
     ],
     ids=str,
 )
-def test_package_that_is_not_as_listed_is_refused(of, dist, why):
+def test_npm_package_that_does_not_match_its_listing_is_refused(of, dist, why):
     """It is compared with nothing else."""
     with pytest.raises(PackageIndexFailed, match=why):
         of(Server(**dist)).find("hat", "2.0.0")
@@ -203,7 +203,7 @@ def test_invalid_package_is_refused(of, package):
 
 
 @pytest.mark.parametrize(("limit", "most"), [("MOST_FILES", 4), ("MOST_BYTES", 10)])
-def test_package_with_too_much_is_refused(of, monkeypatch, limit, most):
+def test_npm_package_over_a_limit_is_refused(of, monkeypatch, limit, most):
     """A crafted package must not take a machine's memory."""
     monkeypatch.setattr(registry, limit, most)
 
@@ -238,7 +238,7 @@ def test_large_code_is_read_in_parts(of, monkeypatch):
     assert of(Server(pack(files))).find("hat", "2.0.0").files["index.js"] == (sha(CODE * 100),)
 
 
-def test_script_may_have_the_line_ends_of_linux(of):
+def test_npm_script_with_unix_line_end_in_shebang_matches(of):
     """npm changes the line that names the interpreter, and no other one."""
     script, line = b"#!/usr/bin/env node\r\nhat()\r\n", b"#!/usr/bin/env node\n"
     files = {**FILES, "package/cli.js": script, "package/node_modules/cap/a.txt": b"a"}

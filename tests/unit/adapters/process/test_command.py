@@ -60,7 +60,7 @@ def test_run_raises_tool_failed_with_stderr_for_nonzero_status():
 
 
 @pytest.mark.parametrize("stream", [1, 2])
-def test_run_reports_full_disk_whichever_stream_names_it(stream):
+def test_run_reports_full_disk_named_on_any_stream(stream):
     """The reason counts even if the caller handles the status; a command that succeeded had enough space."""
     says = f"echo other >&2; echo 'write /tmp/x: No space left on device' >&{stream}"
     with pytest.raises(DiskFull, match="write /tmp/x: No space"):
@@ -176,7 +176,7 @@ def test_process_in_another_group_does_not_delay_the_caller(tmp_path, does):
     assert not [each for each in threading.enumerate() if each.daemon and "run" in each.name]
 
 
-def test_output_written_just_before_the_end_is_kept():
+def test_output_written_just_before_the_end_is_complete():
     """On a busy machine the reader may resume only after the command has ended."""
     read, write = os.pipe()
     over, looks, buffer = threading.Event(), iter([False]), command._BoundedBuffer(100)
@@ -273,7 +273,7 @@ def test_output_without_line_end_is_truncated():
 
 
 @pytest.mark.parametrize("sizes", [[0], [5], [6], [4, 4], [3, 3, 3], [1] * 20, [100], [10, 1]])
-def test_kept_output_is_head_and_tail_without_overlap(sizes):
+def test_bounded_output_has_head_and_tail_without_overlap(sizes):
     """Nothing is lost as long as it fits, and nothing is repeated."""
     buffer, written = _BoundedBuffer(3), b""
     for n, size in enumerate(sizes):

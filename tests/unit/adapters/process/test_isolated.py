@@ -19,7 +19,7 @@ def run(*words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(argv, capture_output=True, text=True, check=False, env={**os.environ, "SECRET": "word"})
 
 
-def test_program_gets_nothing_of_the_environment() -> None:
+def test_isolated_program_gets_no_variables_of_caller() -> None:
     """There are credentials in it, and the addresses of clusters."""
     done = run("/usr/bin/env")
 

@@ -25,7 +25,7 @@ from supply_chain.adapters.process import tool_errors
         "https response error StatusCode: 429, api error ThrottlingException",
     ],
 )
-def test_passing_recognises_transient_errors(output):
+def test_is_transient_recognises_transient_errors(output):
     """A transient error is retried."""
     assert (
         tool_errors.is_transient(output) and not tool_errors.is_denied(output) and not tool_errors.is_clock_skew(output)
@@ -43,7 +43,7 @@ def test_passing_recognises_transient_errors(output):
         "no basic auth credentials",
     ],
 )
-def test_denied_recognises_missing_permissions(output):
+def test_is_denied_recognises_missing_permissions(output):
     """A retry does not help."""
     assert tool_errors.is_denied(output) and not tool_errors.is_transient(output)
 

@@ -163,18 +163,18 @@ def test_source_is_read_if_no_wheel_has_the_metadata(of):
 
 
 @pytest.mark.parametrize("version", ["3.0", "no version"])
-def test_version_that_no_index_has(of, version):
+def test_version_missing_in_index_is_reported_as_missing(of, version):
     found = of(Server({"hat-2.0-py3-none-any.whl": make_wheel()})).find(package(version))
 
     assert (found.has_name, found.has_version) == (True, False)
 
 
-def test_name_that_no_index_has(of):
+def test_name_missing_in_index_is_reported_as_missing(of):
     assert of(Server({})).find(package(name="cap")).has_name is False
 
 
 @pytest.mark.parametrize("name", ["hat?x", "../hat", "hat#", "ha t", "hat\n", ""])
-def test_invalid_name_is_not_asked_for(of, name):
+def test_invalid_package_name_is_not_requested(of, name):
     """It would be another address."""
     server = Server({"hat-2.0-py3-none-any.whl": make_wheel()})
 
@@ -249,7 +249,7 @@ def test_local_version_on_a_page_in_html_is_found(of):
     assert of(server).find(package("2.0+cpu", metadata)).files
 
 
-def test_whole_wheel_is_fetched_if_a_server_gives_no_part(of):
+def test_complete_wheel_is_fetched_if_server_refuses_ranges(of):
     server = Server({"hat-2.0-py3-none-any.whl": make_wheel()})
     page = server._page()
     server.failures = [page, httpx.Response(416)]
@@ -270,7 +270,7 @@ def test_broken_download_is_repeated(of):
     assert dict(of(server).find(package()).files) == FILES
 
 
-def test_request_is_repeated_if_that_can_help(of):
+def test_index_request_is_repeated_after_429_and_503(of):
     server = Server({"hat-2.0-py3-none-any.whl": make_wheel()})
     server.failures = [httpx.Response(503), httpx.Response(429)]
 

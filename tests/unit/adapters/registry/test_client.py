@@ -542,7 +542,7 @@ def artifact(**changes):
     }
 
 
-def test_referrer_is_copied_as_evidence_whatever_media_type_the_registry_states(server):
+def test_referrer_is_copied_as_evidence_despite_stated_media_type(server):
     """Whoever pushed it again under another one must not stop curation, or hide the copy from later gates."""
     ref = named(server, artifact(), "application/vnd.docker.distribution.manifest.v2+json")
     server.blobs["dev/hello", digest_of(b"{}")] = b"{}"
@@ -587,7 +587,7 @@ def test_manifest_in_another_layout_is_no_evidence(server, manifest):
 
 
 @pytest.mark.parametrize("stated", [{}, {"mediaType": MANIFEST}], ids=["unstated", "stated"])
-def test_evidence_counts_whatever_media_type_the_registry_states(server, stated):
+def test_evidence_counts_despite_stated_media_type(server, stated):
     """Whoever can push the manifest again under another media type must not hide a signed statement."""
     ref = named(server, artifact(**stated), "application/vnd.oci.image.index.v1+json")
 

@@ -43,7 +43,7 @@ def test_cache_ignores_file_writable_for_others(cache):
     assert cache.get(PATH) is None
 
 
-def test_cache_ignores_what_is_no_file(cache):
+def test_cache_ignores_fifo(cache):
     """A FIFO, from which nobody writes, would hold up the reader for ever."""
     file = file_in(cache)
     file.unlink()

@@ -125,7 +125,7 @@ def test_scan_source_fails_for_comment_without_reason(tmp_path: Path, comment: s
         "eval(input());\r\rprint()\n# nosec because it is three lines below",
     ],
 )
-def test_scan_source_fails_for_comment_about_something_else(tmp_path: Path, line: str):
+def test_scan_source_fails_if_nosec_comment_does_not_apply(tmp_path: Path, line: str):
     """Only the word itself counts, in a comment, and only for the codes that it names."""
     (tmp_path / "app.py").write_bytes(f"{line}\n".encode())
 

@@ -250,7 +250,7 @@ def test_person_signs_with_a_key_as_a_tier_does(asked, tmp_path):
 
 
 @pytest.mark.parametrize("missing", ["signing_config.json", "trusted_root.json"])
-def test_nobody_signs_keyless_without_a_service(asked, service, missing):
+def test_keyless_signing_without_service_is_refused(asked, service, missing):
     """cosign would otherwise ask the public one, and publish the e-mail address."""
     cosign, recorded = asked(WRITES_A_BUNDLE)
     (service / missing).unlink()
@@ -273,7 +273,7 @@ def test_log_in_ends_before_its_decision_is_too_old():
     assert TIMEOUT < LOGIN < SKEW.total_seconds()
 
 
-def test_variables_of_a_person_are_of_cosign_and_the_log_in(monkeypatch):
+def test_settings_of_person_are_variables_of_cosign_and_login(monkeypatch):
     """No other variable reaches cosign so."""
     for name in ("COSIGN_PASSWORD", "SIGSTORE_ID_TOKEN", "SIGSTORE_ROOT_FILE", "TUF_ROOT"):
         monkeypatch.setenv(name, "a")

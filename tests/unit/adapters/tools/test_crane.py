@@ -143,7 +143,7 @@ def listed(**digests):
 
 
 @pytest.mark.parametrize("platform", ["linux/amd64", None])
-def test_read_upstream_manifests_reads_every_manifest_that_an_engine_may_read(upstream, platform):
+def test_read_upstream_manifests_reads_all_or_those_of_platform(upstream, platform):
     """Without a platform, the Dockerfile may choose any."""
     manifests = {INDEX: listed(a=(IMAGE, LINUX), b=(OTHER, WINDOWS)), IMAGE: {"layers": []}, OTHER: {"layers": []}}
 

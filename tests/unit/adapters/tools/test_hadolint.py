@@ -41,7 +41,7 @@ def test_info_and_style_findings_warn(level: str):
     assert (warned, failed) == (("line 1: It is wrong (DL4000)",), ())
 
 
-def test_root_user_is_reported_with_what_to_write():
+def test_root_user_is_reported_with_remedy():
     """hadolint's message does not say it."""
     _, _, failed = parse_report(json.dumps([finding("warning", code="DL3002")]), "FROM scratch\n")
 
@@ -194,6 +194,6 @@ def test_script_in_exec_form_is_linted(tmp_path: Path, command: str):
 @pytest.mark.parametrize(
     "command", ['["make", "-c", "cd $HOME/a b"]', '["bash", "-c", "[[ a = b ]]"]', '["a"', '["sh"]']
 )
-def test_other_command_in_exec_form_stays_as_it_is(command: str):
+def test_other_command_in_exec_form_is_unchanged(command: str):
     """ShellCheck knows other shells by the SHELL instruction only."""
     assert EXEC.sub(_use_shell_form, f"RUN {command}") == f"RUN {command}"

@@ -58,7 +58,7 @@ def test_chart_is_rendered_without_tests(renderer, tmp_path, values, words):
     assert content.decode() == (f"template hello ./shop --namespace=staging{words} --include-crds --skip-tests\n")
 
 
-def test_failure_is_refused_with_what_the_tool_says(renderer, tmp_path):
+def test_failed_rendering_is_refused_with_output_of_tool(renderer, tmp_path):
     """Without the temporary directory, and not with thousands of lines."""
     script(tmp_path, "helm", 'echo "$PWD/shop/a.yaml: wrong" >&2; /usr/bin/yes | /usr/bin/head -c 5000 >&2; exit 1')
 
@@ -70,7 +70,7 @@ def test_failure_is_refused_with_what_the_tool_says(renderer, tmp_path):
     assert 470 < len(others) < 510 and others[-1].startswith("Nothing was changed. Correct the files")
 
 
-def test_tool_that_does_not_end_is_refused(renderer, tmp_path, monkeypatch):
+def test_rendering_beyond_time_limit_is_refused(renderer, tmp_path, monkeypatch):
     """A template may loop forever."""
     monkeypatch.setattr(manifest_renderer, "TIMEOUT", 0.3)
     script(tmp_path, "kustomize", "while :; do :; done")
@@ -86,7 +86,7 @@ def test_memory_is_limited(renderer, tmp_path):
     assert renderer.build_kustomization(FILES, "shop/base") == b"1048576\n"
 
 
-def test_long_output_is_bounded_and_too_long_to_be_read(renderer, tmp_path):
+def test_long_rendered_output_is_cut_above_limit_of_reader(renderer, tmp_path):
     """Who reads it refuses what is longer than `LIMIT`; up to that, nothing is left out."""
     script(tmp_path, "kustomize", f"/usr/bin/head -c {LIMIT} /dev/zero")
     assert renderer.build_kustomization(FILES, "shop/base") == bytes(LIMIT)
@@ -95,7 +95,7 @@ def test_long_output_is_bounded_and_too_long_to_be_read(renderer, tmp_path):
     assert 2 * LIMIT < len(renderer.build_kustomization(FILES, "shop/base")) < 2 * LIMIT + 100
 
 
-def test_tools_are_needed_where_there_is_something_to_render(tmp_path):
+def test_renderers_are_needed_only_for_charts_and_kustomizations(tmp_path):
     """Most projects have none, and build none of them."""
     assert find_needed(tmp_path) == () == find_needed(tmp_path / "absent")
     (tmp_path / "shop/base").mkdir(parents=True)

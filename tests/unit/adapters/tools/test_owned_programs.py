@@ -35,7 +35,7 @@ def test_program_of_a_package_is_left_out(owner):
 
 
 @pytest.mark.parametrize("kind", ["binary-signature", "elf-binary-package-note-json-payload", "java-jvm-installation"])
-def test_program_may_have_the_type_of_what_it_says(kind):
+def test_program_with_type_of_its_metadata_is_left_out(kind):
     """Its metadata say how syft found it."""
     assert leave_out_owned(inventory(kind="rpm", metadataType=kind), PROVEN)
 
@@ -55,7 +55,7 @@ def test_program_may_have_the_type_of_what_it_says(kind):
         {"artifacts": []},
     ],
 )
-def test_everything_else_stays(document):
+def test_artifact_without_owning_package_stays(document):
     """Whoever writes a record decides what it claims to own."""
     before = copy.deepcopy(document)
 
@@ -64,7 +64,7 @@ def test_everything_else_stays(document):
 
 
 @pytest.mark.parametrize(("manager", "left_out"), [("dpkg", True), ("rpm", False)])
-def test_records_that_nothing_was_compared_with_count(manager, left_out):
+def test_records_of_uncompared_package_manager_prove_programs(manager, left_out):
     """As with syft alone."""
     assert leave_out_owned(inventory(path="/srv/perl"), PackagedFiles(believed={manager})) is left_out
 
@@ -80,7 +80,7 @@ def test_records_that_nothing_was_compared_with_count(manager, left_out):
         ("1:1.35.0-4+deb12u0", "1.30.1", False),
     ],
 )
-def test_program_that_was_not_compared_is_left_out_if_its_package_has_its_version(packaged, program, left_out):
+def test_uncompared_program_is_left_out_if_versions_are_equal(packaged, program, left_out):
     """Otherwise any record hides an older program in the place of the package's."""
     document = inventory(version=program)
     document["artifacts"][0]["version"] = packaged

@@ -96,12 +96,12 @@ def test_placeholder_is_left_as_it_is(text, value):
         "Authorization: Bearer mF_9.B5f\n", "Authorization: Bearer the_token_of_the_request\n",
     ],
 )  # fmt: skip
-def test_text_without_such_a_secret_has_no_other_reading(text):
+def test_text_without_assigned_secret_has_no_other_reading(text):
     """Prose, references and settings with similar words stay as they are."""
     assert read_otherwise(text) == ""
 
 
-def test_other_reading_has_as_many_lines():
+def test_other_reading_has_same_number_of_lines():
     """A finding would otherwise have another place."""
     for text, _, _ in FORMS.values():
         before = written(text, FAKE + "\n" if "{data}" in text else FAKE)

@@ -286,7 +286,7 @@ def test_search_ends_after_the_longest_time(tmp_path: Path, monkeypatch: pytest.
         find_secrets(DETECT, tmp_path, now)
 
 
-def test_find_secrets_reads_files_beside_the_context(tmp_path: Path):
+def test_find_secrets_reads_files_outside_of_context(tmp_path: Path):
     """The Dockerfile and the declaration become part of the image configuration and of the provenance."""
     (tmp_path / "src").mkdir()
     (tmp_path / "src" / "Dockerfile").write_text("FROM scratch\n")

@@ -44,7 +44,7 @@ def test_each_check_reads_the_snapshot_with_its_tool(make, tmp_path, tools):
     assert {each.check: dict(each.tools) for each in planned} == {name: each.tools for name, each in found.items()}
 
 
-def test_declaration_and_dockerfile_outside_of_the_context_are_searched_for_secrets(make, tmp_path, tools):
+def test_declaration_outside_context_is_searched_for_secrets(make, tmp_path, tools):
     """They are public as the source is."""
     declared = manifest(build={"context": "app", "dockerfile": "Dockerfile"})
     snapshot = make.snapshot(tmp_path, manifest=declared)

@@ -103,7 +103,7 @@ def test_version_patterns_match_recorded_output_of_tools(name: str) -> None:
     assert found.group(1) == version
 
 
-def test_optional_tools_are_needed_where_something_uses_them() -> None:
+def test_optional_tools_are_needed_only_if_used() -> None:
     """Everything else is needed everywhere."""
     pins = Pins.model_validate({
         "releases": "http://127.0.0.1:9",

@@ -89,7 +89,7 @@ def ended(phase: str, message: str = "", revision: str = OURS, **more: Any) -> d
          False),
     ],
 )  # fmt: skip
-def test_state_names_what_is_nearest_to_the_commit(found, fact, failed, applying):
+def test_describe_controller_names_object_nearest_to_commit(found, fact, failed, applying):
     """A failure counts only if it is of this commit and waiting does not help."""
     assert describe_argo(found, OURS) == ControllerState(fact, failed, applying)
 

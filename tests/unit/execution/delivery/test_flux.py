@@ -63,7 +63,7 @@ READY = condition("Ready", "True")
         ({"metadata": {"name": "shop"}, "spec": {}}, None, "the last was nothing", False),
     ],
 )  # fmt: skip
-def test_state_names_what_is_nearest_to_the_commit(found, source, fact, failed):
+def test_describe_controller_names_object_nearest_to_commit(found, source, fact, failed):
     """A failure counts only if waiting does not help."""
     state = describe_flux(found, source, OURS, "kustomize")
 

@@ -97,7 +97,7 @@ def test_shared_part_is_changed_once():
 
 @pytest.mark.parametrize("kind", ["kustomize", "helm", "manifest"])
 @pytest.mark.parametrize("content", [b"", b"a: 1\n", b"- a\n", b"images: {a: 1}\ncontainers: [1]\n", b"---\n---\n"])
-def test_file_without_image_is_invalid_and_says_what_to_write(kind, content):
+def test_file_without_image_is_invalid_with_remedy(kind, content):
     """Another file, or another registry: the chain adds no image by itself."""
     with pytest.raises(DeclarationInvalid, match=f"does not name the image {IMAGE}"):
         read_digests(content, kind, IMAGE, "file")
@@ -110,7 +110,7 @@ def test_unreadable_file_is_invalid(content):
         read_digests(content, "helm", IMAGE, "file")
 
 
-def test_name_in_several_lines_is_refused():
+def test_multi_line_image_name_is_refused():
     """The digest would end up inside of the name."""
     with pytest.raises(DeclarationInvalid, match="by hand"):
         set_digest(f"a:\n  repository: >-\n    {IMAGE}\n\n\n  x: |\n    1\n".encode(), "helm", IMAGE, NEW, "file")

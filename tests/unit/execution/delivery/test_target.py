@@ -156,7 +156,7 @@ def in_git(branch: MemoryBranch) -> str:
 class TestGitTarget(TargetContract):
     """The contract, except that nothing is replaced by force."""
 
-    def test_target_replaces_what_runs_if_forced(self, harness: Harness) -> None:
+    def test_forced_deployment_is_repeated_or_refused(self, harness: Harness) -> None:
         """The controller would undo it, and the repository says nothing of it."""
         first = harness.deploy(harness.good())
 
@@ -166,7 +166,7 @@ class TestGitTarget(TargetContract):
         assert harness.settles(first)
 
 
-def test_promotion_is_one_commit_that_says_what_and_why(harness, branch):
+def test_promotion_is_one_commit_with_image_and_run(harness, branch):
     """The record names the commit, so that both can be compared later."""
     first = harness.deploy(harness.good())
 
@@ -316,7 +316,7 @@ def test_first_attempt_that_takes_long_is_no_failure(harness, controller):
     assert harness.deploy(harness.good()).changed
 
 
-def test_failure_that_passes_does_not_end_deployment(harness, controller):
+def test_temporary_failure_of_controller_does_not_end_deployment(harness, controller):
     """A webhook that was not ready."""
     controller.suspended = True
 
@@ -329,7 +329,7 @@ def test_failure_that_passes_does_not_end_deployment(harness, controller):
     assert harness.deploy(harness.good()).changed
 
 
-def test_unreadable_controller_is_no_failure_of_its_own(harness, controller, cluster):
+def test_unreadable_controller_does_not_fail_deployment_at_once(harness, controller, cluster):
     """Without the permission, only the reason is missing."""
     controller.suspended = True
     refused = {"read Kustomization": ClusterRefused("forbidden\nno")}
@@ -342,7 +342,7 @@ def test_unreadable_controller_is_no_failure_of_its_own(harness, controller, clu
     assert controller.time >= 30
 
 
-def test_digest_that_somebody_changes_meanwhile_is_not_reverted(harness, branch, controller):
+def test_digest_changed_by_later_commit_is_not_reverted(harness, branch, controller):
     """Their commit is newer, and the error says that nothing was reverted."""
     controller.suspended = True
     other = set_digest(START, "kustomize", IMAGE, "sha256:" + "e" * 64, PATH)
@@ -354,7 +354,7 @@ def test_digest_that_somebody_changes_meanwhile_is_not_reverted(harness, branch,
     assert branch.files[PATH] == other and branch.messages[-1] == "by hand"
 
 
-def test_revert_keeps_what_somebody_changed_beside_the_digest(harness, branch, controller):
+def test_revert_keeps_other_changes_of_file(harness, branch, controller):
     """Only the digest goes back."""
     first = harness.deploy(harness.good())
     controller.suspended = True
@@ -461,7 +461,7 @@ def test_delivered_pods_that_may_do_more_than_declared_are_drift(harness, cluste
     )
 
 
-def test_record_without_declaration_is_compared_with_none(harness, cluster):
+def test_record_without_runtime_declaration_is_not_compared(harness, cluster):
     """An earlier version signed it."""
     first = harness.deploy(harness.good())
     assert isinstance(first.place, KubernetesPlace) and first.place.git
@@ -544,7 +544,7 @@ def test_killed_promotion_is_completed_by_next_run(harness, branch, controller, 
     assert len(branch.messages) == 2 and harness.settles(second)
 
 
-def test_promotion_that_serves_without_record_is_recorded_by_next_run(harness, branch):
+def test_serving_promotion_without_record_is_recorded_by_next_run(harness, branch):
     """Its run was killed when everything else was done."""
     digest = harness.deploy(harness.good()).digest
     harness.recorded.clear()
@@ -580,7 +580,7 @@ def test_first_promotion_that_was_killed_is_reverted_to_no_digest(harness, branc
 
 
 @pytest.mark.parametrize(("commits", "left"), [(0, False), (1, True), (1.5, True), (2, False)])
-def test_run_that_is_killed_at_a_commit_leaves_what_next_one_reverts(harness, branch, commits, left):
+def test_run_killed_around_a_commit_is_reverted_by_next_run(harness, branch, commits, left):
     """Before the commit, after it, before its revert, and after that."""
     first = harness.deploy(harness.good())
     content = branch.files[PATH]
@@ -593,7 +593,7 @@ def test_run_that_is_killed_at_a_commit_leaves_what_next_one_reverts(harness, br
     assert branch.files[PATH] == content and harness.settles(first)
 
 
-def test_gate_that_refuses_killed_promotion_before_it_serves_reverts_it(harness, branch, controller):
+def test_refused_promotion_of_killed_run_is_reverted_before_it_serves(harness, branch, controller):
     """It was admitted when it was committed."""
     first, digest = harness.deploy(harness.good()), harness.good()
     controller.suspended = True
@@ -605,7 +605,7 @@ def test_gate_that_refuses_killed_promotion_before_it_serves_reverts_it(harness,
     assert in_git(branch) == first.digest
 
 
-def test_killed_promotion_that_serves_and_was_changed_is_reverted_if_gate_refuses_it(harness, branch, cluster):
+def test_refused_serving_promotion_of_killed_run_is_reverted(harness, branch, cluster):
     """That it serves makes it no deployment."""
     first, digest = harness.deploy(harness.good()), harness.good()
     kill(harness, digest)
@@ -633,7 +633,7 @@ def test_refused_image_is_taken_out_of_git_unless_it_is_recorded(harness, branch
     assert in_git(branch) == first.digest and len(branch.messages) == 3
 
 
-def test_digest_that_somebody_committed_is_never_reverted(harness, branch, controller):
+def test_digest_committed_by_person_is_never_reverted(harness, branch, controller):
     """Neither if the gate refuses it, nor if it does not come to run: a person wanted it."""
     first, digest = harness.deploy(harness.good()), harness.good()
     controller.suspended = True
@@ -648,7 +648,7 @@ def test_digest_that_somebody_committed_is_never_reverted(harness, branch, contr
 
 
 @pytest.mark.parametrize("serves", [True, False])
-def test_failure_after_killed_promotion_of_another_image_restores_what_served(harness, branch, controller, serves):
+def test_failure_after_killed_promotion_restores_serving_image(harness, branch, controller, serves):
     """That is the other image if the cluster runs it, and what is recorded otherwise."""
     first, other, last = harness.deploy(harness.good()), harness.good(), harness.good()
     controller.suspended = not serves
@@ -675,7 +675,7 @@ def test_gate_that_refuses_another_image_reverts_killed_promotion(harness, branc
     assert branch.messages[-1].startswith(f'Revert "hello: deploy {other[7:19]} to staging"')
 
 
-def test_record_of_another_place_leaves_what_git_has(harness, branch):
+def test_record_of_another_place_reverts_nothing_in_git(harness, branch):
     """The environment was elsewhere since the promotions in this file, of which any may have been recorded."""
     first = harness.deploy(harness.good())
     assert isinstance(first.place, KubernetesPlace) and first.place.git
@@ -731,7 +731,7 @@ def test_look_fetches_branch_once(harness, branch):
     assert len(fetched.files) == 2
 
 
-def test_commit_of_somebody_is_drift_of_git(harness, branch, controller):
+def test_commit_by_person_is_drift_of_git(harness, branch, controller):
     """All three are named: here the cluster has not followed yet."""
     first = harness.deploy(harness.good())
     controller.suspended = True
@@ -746,7 +746,7 @@ def test_commit_of_somebody_is_drift_of_git(harness, branch, controller):
     )  # fmt: skip
 
 
-def test_commit_of_somebody_that_cluster_follows_is_drift_of_both(harness, branch):
+def test_commit_by_person_in_cluster_is_drift_of_git_and_digest(harness, branch):
     first = harness.deploy(harness.good())
     other = "sha256:" + "e" * 64
     branch.commit(PATH, set_digest(branch.files[PATH], "kustomize", IMAGE, other, PATH))
@@ -779,7 +779,7 @@ def test_cluster_that_differs_from_git_and_record_is_undelivered(harness, cluste
     assert "says ReconciliationFailed: because" in observation.deviations[-1].fact
 
 
-def test_file_that_is_gone_is_drift_of_git(harness, branch):
+def test_missing_file_is_drift_of_git(harness, branch):
     """The cluster may run on without it."""
     first = harness.deploy(harness.good())
     branch.files.clear()

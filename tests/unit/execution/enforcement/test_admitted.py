@@ -95,7 +95,7 @@ def test_verdict_for_another_environment_admits_nothing(cluster):
     assert not cluster.admitted()
 
 
-def test_full_publication_removes_what_no_verdict_admits(cluster):
+def test_full_publication_removes_image_without_admission(cluster):
     """Somebody wrote a digest into the parameters."""
     cluster.judge(CURATED)
     forged = images(OTHER)
@@ -154,7 +154,7 @@ def test_parameters_that_change_all_the_time_are_an_error_to_retry(cluster):
         (["image.blocked"], True, False),
     ],
 )
-def test_verdict_that_lapsed_by_age_keeps_what_should_run(cluster, codes, runs, admitted):
+def test_verdict_lapsed_by_age_still_admits_image_that_should_run(cluster, codes, runs, admitted):
     """Its pods can move to another node; a block stops them, and an image that runs nowhere is not started."""
     cluster.deployed.update([CURATED] if runs else [])
     cluster.judge(CURATED, *codes)
@@ -164,7 +164,7 @@ def test_verdict_that_lapsed_by_age_keeps_what_should_run(cluster, codes, runs, 
     assert bool(cluster.parameters.stored["apps"][0].lapsed) is admitted
 
 
-def test_expired_admission_keeps_what_should_run(cluster, world):
+def test_expired_admission_still_admits_image_that_should_run(cluster, world):
     """A waiver ended, and nobody judged the image since."""
     cluster.deployed.add(CURATED)
     world.now = NOON
@@ -231,7 +231,7 @@ def test_difference_of_parameters_names_both_sides():
     assert f"not 1 that are admitted, such as {REGISTRY}/{CURATED}" in describe_difference(one, other)
 
 
-def test_content_of_the_parameters_is_read_as_it_was_written():
+def test_parameters_with_notes_are_read_back_as_written():
     """With the notes of verdicts that lapsed; the same digest can be of two applications."""
     written = images(CURATED, OTHER, SHOP).with_image(SHOP, "scan.old since Monday")
 
@@ -241,7 +241,7 @@ def test_content_of_the_parameters_is_read_as_it_was_written():
 
 
 @pytest.mark.parametrize("data", [{}, {"environment": "staging"}, {**images().data, "aa": "latest hello\n"}])
-def test_content_that_nobody_writes_is_an_error(data):
+def test_invalid_content_of_parameters_is_an_error(data):
     """It is not taken for an empty list."""
     with pytest.raises(ValidationError):
         AdmittedImages.of_data(data)

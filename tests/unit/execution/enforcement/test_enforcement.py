@@ -114,7 +114,7 @@ def test_installation_after_a_removal_has_new_parameters(made, key):
     assert made.enforcement.status().deviations == ()
 
 
-def test_parameters_of_earlier_installation_stay_while_api_server_may_read_them(made):
+def test_earlier_parameters_stay_while_api_server_may_read_them(made):
     """Missing ones refuse everything; the next application removes them. Those of other namespaces are others'."""
     made.enforcement.apply()
     (current,) = made.parameters.stored
@@ -131,7 +131,7 @@ def test_parameters_of_earlier_installation_stay_while_api_server_may_read_them(
     assert {*made.parameters.stored} == {current, "admitted-apps-shop-0123abcd", "admitted-other-0123abcd"}
 
 
-def test_parameters_that_a_binding_of_another_name_needs_stay(made):
+def test_parameters_of_remaining_binding_stay(made):
     """A renamed environment leaves its binding, which refuses everything without them."""
     made.enforcement.apply()
     (current,) = made.parameters.stored
@@ -156,7 +156,7 @@ def add_environment(made, environment, namespace, repositories=None):
 
 
 @pytest.mark.parametrize(("namespace", "code"), [("old", "enforcement.orphaned"), ("apps", "enforcement.left")])
-def test_environment_that_project_has_in_no_cluster_is_reported_and_left(made, namespace, code):
+def test_objects_of_removed_environment_are_reported_and_stay(made, namespace, code):
     """It was renamed: nobody publishes its verdicts any more, and something may still run there."""
     made.enforcement.apply()
     add_environment(made, "earlier", namespace)
@@ -232,7 +232,7 @@ def test_api_server_that_follows_later_is_not_reported(made):
     assert codes(replace(made.enforcement, wait=lambda _: made.cluster.versions.clear())) == []
 
 
-def test_installation_for_an_api_server_that_does_not_follow_has_new_parameters(made):
+def test_installation_renames_parameters_for_stale_api_server(made):
     """It reads a ConfigMap of a new name."""
     made.enforcement.apply()
     (before,) = made.parameters.stored
@@ -247,7 +247,7 @@ def test_installation_for_an_api_server_that_does_not_follow_has_new_parameters(
     assert codes(made.enforcement) == []
 
 
-def test_image_is_not_tried_where_nothing_is_refused(made):
+def test_trial_is_skipped_if_nothing_is_refused(made):
     """In the gradual modes, while the binding is weakened, and without parameters: that is reported already."""
     gradual = in_mode(made, Mode.WARN)
     gradual.apply()
@@ -283,7 +283,7 @@ def test_trial_is_a_template_with_an_image_that_nothing_admits(made):
     assert {*made.cluster.objects} == before
 
 
-def test_other_mode_removes_what_deny_installed(made):
+def test_gradual_mode_removes_objects_of_deny_mode(made):
     """The hardening, and the label of Pod Security; labels of others stay."""
     made.enforcement.apply()
     labels = made.cluster.objects["Namespace", "", "apps"]["metadata"]["labels"]
@@ -303,7 +303,7 @@ def test_other_mode_removes_what_deny_installed(made):
     assert codes(made.enforcement) == [] and HARDENED in made.cluster.objects
 
 
-def test_label_that_another_one_set_stays(made):
+def test_label_owned_by_another_manager_stays(made):
     """An administrator enforces Pod Security without the chain."""
     gradual = in_mode(made, Mode.WARN)
     gradual.apply()
@@ -358,7 +358,7 @@ def test_cluster_follows_all_verdicts_where_it_is_installed(made, state, follows
     assert bool(made.parameters.stored[name][0].all) is not follows
 
 
-def test_environment_that_nobody_signed_is_not_installed(made):
+def test_enforcement_is_not_installed_for_unsigned_environment(made):
     """Whoever changes the file would otherwise choose the mode, the cluster and the namespace."""
     changed = replace(made.enforcement, state=CHANGED)
 
@@ -368,7 +368,7 @@ def test_environment_that_nobody_signed_is_not_installed(made):
     assert changed.plan() == made.enforcement.plan()
 
 
-def test_status_reports_an_environment_that_nobody_signed(made):
+def test_status_reports_unsigned_environment(made):
     """The cluster is as it was installed, and still the run of `monitor` is an alert."""
     made.enforcement.apply()
     status = replace(made.enforcement, state=CHANGED).status()
@@ -378,7 +378,7 @@ def test_status_reports_an_environment_that_nobody_signed(made):
 
 
 @pytest.mark.parametrize("installed", [True, False])
-def test_verdict_reaches_what_is_installed_without_an_error(made, monkeypatch, installed):
+def test_follow_installed_publishes_verdict_only_if_installed(made, monkeypatch, installed):
     """An environment had `enforcement`, or never had."""
     followed = []
     monkeypatch.setattr(module, "publish_image", lambda ref, place, _: followed.append((ref, place.parameters)))
@@ -401,7 +401,7 @@ def test_verdict_reaches_the_namespace_that_was_installed(made, monkeypatch):
     assert followed == [*made.parameters.stored]
 
 
-def test_binding_to_parameters_of_others_is_not_followed(made):
+def test_binding_to_foreign_parameters_is_not_followed(made):
     """Nothing that the chain did not make is written."""
     made.enforcement.apply()
     made.cluster.objects[BINDING]["spec"]["paramRef"]["name"] = "theirs"
@@ -411,7 +411,7 @@ def test_binding_to_parameters_of_others_is_not_followed(made):
 
 
 @pytest.mark.parametrize("text", ["a: [", "kind: Pod\nmetadata: {name: x}\n", "kind: Role\n", "- a\n", "---\n"])
-def test_role_documents_with_something_else_are_an_error(tmp_path, text):
+def test_role_documents_with_other_objects_are_an_error(tmp_path, text):
     """They are installed with an administrator's rights."""
     (tmp_path / "a.yaml").write_text(text)
 

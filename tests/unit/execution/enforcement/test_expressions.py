@@ -68,7 +68,7 @@ def ephemeral(name: str, image: str) -> dict[str, Any]:
     ],
     ids=["new", "new and blocked", "unchanged", "changed", "added with its own image", "added", "label", "moved"],
 )
-def test_update_is_judged_by_what_it_adds(old, new, admitted, added):
+def test_update_is_judged_by_added_images(old, new, admitted, added):
     """What runs may be changed after a block, but gains no container of the blocked image, which has a command."""
     assert admits(ADMITTED_IMAGES, object=new, oldObject=old, params=PARAMETERS) is admitted
     assert evaluate(_new_images(), object=new, oldObject=old) == added

@@ -58,7 +58,7 @@ def test_installation_is_complete_and_done_once(cluster):
     assert codes(cluster) == []
 
 
-def test_dry_run_says_what_would_be_made_and_makes_nothing():
+def test_dry_run_lists_changes_and_makes_none():
     """The plan has every object, in the order in which they are made."""
     cluster = MemoryAdmissionCluster()
     changes = install(generated(), cluster, dry_run=True)
@@ -158,7 +158,7 @@ def test_removed_object_is_a_deviation_and_comes_back(cluster, document):
     assert [each.action for each in install(generated(), cluster)] == ["create"]
 
 
-def test_labels_and_fields_of_others_stay(cluster):
+def test_labels_and_annotations_of_others_are_no_deviation(cluster):
     """Only what was generated counts in the metadata."""
     cluster.objects["Namespace", "", "apps"]["metadata"]["labels"]["team"] = "shop"
     cluster.objects[POLICY]["metadata"]["annotations"] = {"note": "reviewed"}
@@ -183,7 +183,7 @@ def test_pod_with_an_image_that_is_not_admitted_bypassed_the_policy(cluster):
     assert [each.code for each in found] == ["enforcement.bypassed"] and "bad" in found[0].fact
 
 
-def test_gradual_modes_report_what_deny_would_refuse(cluster):
+def test_gradual_modes_report_images_that_deny_would_refuse(cluster):
     """Adopting begins with a report, which is no deviation."""
     template = {"template": {"spec": {"initContainers": [{"image": "tool:1"}], "containers": [{"image": IMAGE}]}}}
     for each in (
@@ -219,7 +219,7 @@ def with_host_processes(name, **more):
 
 
 @pytest.mark.parametrize("mode", Mode)
-def test_status_reports_what_pod_security_would_refuse(cluster, mode):
+def test_status_reports_pods_that_pod_security_would_refuse(cluster, mode):
     """Also in a template; of a pod that ended, nothing is refused any more, and the hardened profile is added."""
     root = pod("root", IMAGE)
     root["spec"]["ephemeralContainers"] = [{"name": "debug", "image": IMAGE, "securityContext": {"runAsUser": 0}}]
@@ -296,7 +296,7 @@ def test_gradual_modes_change_and_refuse_nothing():
         assert not any("Mutating" in each["kind"] and "staging" in each["metadata"]["name"] for each in generated(mode))
 
 
-def test_another_prefix_makes_other_objects():
+def test_other_prefix_renames_all_objects():
     """Two supply chains can use one cluster; nothing else of the objects changes."""
     first, second = Policies().of_cluster(), Policies("other").of_cluster()
 

@@ -48,7 +48,7 @@ def form(verification=MADE):
     return re.compile(found[1].replace("\\\\", "\\"))
 
 
-def test_each_application_has_a_repository_of_verdicts_and_each_key_counts():
+def test_policy_has_attestor_per_application_and_key():
     """Kyverno looks for verdicts only where the policy says; an earlier key counts until it is removed."""
     found = {(each["cosign"]["source"]["repository"], each["cosign"]["key"]["data"]) for each in spec()["attestors"]}
 
@@ -185,7 +185,7 @@ def leave_out(**fields):
          "matchConditions"),
     ],
 )  # fmt: skip
-def test_webhook_that_leaves_out_what_the_policy_selects_is_reported(cluster, change, field):
+def test_webhook_that_selects_less_than_policy_is_reported(cluster, change, field):
     """Kyverno's configuration changes it, and the policy stays as it was generated."""
     change(cluster.objects[WEBHOOK]["webhooks"][0])
 
@@ -267,7 +267,7 @@ def test_cluster_without_kyverno_is_a_clear_error(world, cluster):
 
 
 @pytest.mark.parametrize("mode", [*Mode])
-def test_status_says_that_kyverno_was_not_asked_what_it_would_refuse(world, cluster, mode):
+def test_status_notes_missing_preview_of_kyverno_refusals(world, cluster, mode):
     """An empty list of what `deny` would refuse is otherwise read as the permission to turn it on."""
     parameters = cluster.parameters = MemoryParameters()
     ports = AdmissionPorts(

@@ -49,7 +49,7 @@ def later_than(path: Path) -> float:
     return path.lstat().st_ctime + 0.001
 
 
-def test_process_is_described_as_proc_says(proc: Path) -> None:
+def test_process_is_described_with_values_of_proc(proc: Path) -> None:
     """Also one with parentheses in its name, whose program was deleted."""
     assert program.list_processes(str(proc)) == [
         {
@@ -67,7 +67,7 @@ def test_process_that_ended_meanwhile_has_no_details(proc: Path) -> None:
     assert found["pid"] == 2 and {value for key, value in found.items() if key != "pid"} == {None}
 
 
-def test_processes_come_by_their_numbers(proc: Path) -> None:
+def test_processes_are_sorted_by_pid(proc: Path) -> None:
     """What is no number is no process."""
     for number in ("10", "9"):
         (proc / number).mkdir()
@@ -151,7 +151,7 @@ def test_virtual_directories_are_not_searched(tmp_path: Path) -> None:
     assert sorted(search(tmp_path).files) == ["/a", "/a/proc", "/a/proc/1"]
 
 
-def test_what_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unreadable_path_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A directory, a file that vanished, and a file of another user."""
     for name in ("vanished", "closed", "open"):
         (tmp_path / name).write_bytes(b"x")
@@ -179,7 +179,7 @@ def test_what_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pytest.Monkey
     assert search(tmp_path / "absent").unread == {"/": "No such file or directory"}
 
 
-def test_search_ends_with_its_time_and_its_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_search_stops_at_limits_of_time_and_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It says where it ended; a container with millions of files must not delay the isolation."""
     for name in "abc":
         (tmp_path / name).mkdir()
@@ -223,7 +223,7 @@ def test_file_is_read_in_parts_until_time_is_over(tmp_path: Path, monkeypatch: p
     assert list(search(tmp_path, left=3).unread) == ["/file"]
 
 
-def test_contents_are_those_of_the_smallest_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_smallest_files_are_collected_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As many as there is room for; empty ones say nothing."""
     for name, size in (("a", 3), ("b", 1), ("c", 2), ("empty", 0)):
         (tmp_path / name).write_bytes(name[:1].encode() * size)
@@ -242,7 +242,7 @@ def test_contents_are_those_of_the_smallest_files(tmp_path: Path, monkeypatch: p
     assert contents(6) == []
 
 
-def test_output_is_read_as_it_was_collected(proc: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_collected_output_is_read_back_from_short_lines(proc: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In lines that no runtime splits."""
     monkeypatch.setattr(program, "LINE", 100)
     (proc / "1/root/a").write_bytes(b"content")
@@ -263,7 +263,7 @@ def test_output_is_read_as_it_was_collected(proc: Path, monkeypatch: pytest.Monk
     [(2.0**33, 2.0**33 - 1, False), (2.0**33, 2.0**33, False), (2.0**33, 1.0, True), (1.0, 2.0**33, True)],
     ids=["before", "same second", "clock set forward", "early"],
 )
-def test_files_are_those_since_the_start_of_the_first_process(
+def test_collect_lists_files_changed_since_start_of_first_process(
     proc: Path, monkeypatch: pytest.MonkeyPatch, started: float, since: float, listed: bool
 ) -> None:
     """The API knows the second; within it, the files of the image may have been unpacked."""

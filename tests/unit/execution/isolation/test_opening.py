@@ -175,7 +175,7 @@ def custody_of(record: IsolationRecord, **changes: Any) -> tuple[Custody, ...]:
         ),
     ],
 )
-def test_record_that_contradicts_itself_opens_nothing(
+def test_unseal_refuses_contradictory_record(
     seal: Seal, unlock: Any, world: World, kms: MemoryKms, change: Any, fault: str
 ) -> None:
     """Whoever signed it; the key is not even asked for."""
@@ -195,7 +195,7 @@ def test_clock_that_was_corrected_meanwhile_is_no_contradiction(seal: Seal, unlo
     assert unlock().files
 
 
-def test_earlier_record_that_says_otherwise_opens_nothing(seal: Seal, unlock: Any, world: World) -> None:
+def test_unseal_refuses_record_that_contradicts_earlier_one(seal: Seal, unlock: Any, world: World) -> None:
     """What was sealed is signed before the recovery; a later record changes nothing of it."""
     record = seal()
     publish(world, record.model_copy(update={"items": record.items[:1], "at": record.at + timedelta(seconds=1)}))
@@ -217,7 +217,7 @@ def test_name_outside_of_the_directory_opens_nothing(seal: Seal, unlock: Any, na
 
 
 @pytest.mark.parametrize("names", [("a", "a"), ("a", "a/b"), ("a/b/c", "a"), ("isolation.json/x",)])
-def test_files_without_a_place_of_their_own_open_nothing(seal: Seal, unlock: Any, names: tuple[str, ...]) -> None:
+def test_unseal_refuses_items_with_colliding_names(seal: Seal, unlock: Any, names: tuple[str, ...]) -> None:
     """One of them would be lost, or the rest could not be written."""
     seal({"x": b""}, items=tuple(make_item(name, b"", NOON)[0] for name in names))
 
@@ -268,7 +268,7 @@ def test_link_in_a_bundle_is_damaged() -> None:
 
 
 @pytest.mark.parametrize("cut", [0, 5, 40])
-def test_bundle_that_is_no_whole_archive_is_damaged(cut: int) -> None:
+def test_truncated_bundle_is_damaged(cut: int) -> None:
     """It is named as such."""
     archive = pack(items_of({"a": bytes(range(256)) * 100}))
 
@@ -301,7 +301,7 @@ def test_outage_of_the_key_stays_an_outage(seal: Seal, world: World) -> None:
 
 
 @pytest.mark.parametrize("obstacle", ["file", "other", "no parent"])
-def test_nothing_is_written_where_something_is(seal: Seal, unlock: Any, tmp_path: Path, obstacle: str) -> None:
+def test_unseal_refuses_unusable_target_directory(seal: Seal, unlock: Any, tmp_path: Path, obstacle: str) -> None:
     """What is there stays as it is, and nothing half-done is left."""
     seal()
     target = tmp_path / "case"
@@ -320,7 +320,7 @@ def test_nothing_is_written_where_something_is(seal: Seal, unlock: Any, tmp_path
     assert read_all(tmp_path) == before and [each.name for each in tmp_path.iterdir()] in (["case"], [])
 
 
-def test_failure_meanwhile_leaves_nothing(seal: Seal, unlock: Any, tmp_path: Path, monkeypatch: Any) -> None:
+def test_interrupted_unseal_leaves_no_files(seal: Seal, unlock: Any, tmp_path: Path, monkeypatch: Any) -> None:
     """Such as a full disk after the first file."""
     seal()
     opened, written, write = unlock(), list[Path](), Path.write_bytes

@@ -110,7 +110,7 @@ def quarantined(cluster):
     return cluster.list(PODS, "shop", {QUARANTINE: "hello"})
 
 
-def test_quarantine_takes_pods_out_and_lets_no_others_run(isolation, cluster, two):
+def test_quarantine_removes_pods_from_service_and_starts_no_others(isolation, cluster, two):
     """They lose the labels by which Service, ReplicaSet and policies select them, and go on running."""
     before = {pod["metadata"]["uid"] for pod in cluster.list(PODS, "shop")}
 
@@ -303,7 +303,7 @@ def test_application_without_record_is_isolated_and_reported(isolation, cluster)
 
 
 @pytest.mark.parametrize("lacking", ["key", "permission"])
-def test_nothing_recovers_before_evidence_is_sealed(isolation, cluster, two, lacking):
+def test_recovery_waits_until_evidence_is_sealed(isolation, cluster, two, lacking):
     """Pods stay in quarantine until it is; then the same run continues."""
     key, isolation.key = isolation.key, isolation.key if lacking == "permission" else "alias/absent"
     isolation.kms.allowed.discard("wrap" if lacking == "permission" else "")
@@ -330,7 +330,7 @@ def test_log_that_cannot_be_read_is_named(isolation, cluster, two, monkeypatch):
     assert "container is waiting to start" in whys
 
 
-def test_what_is_too_large_is_truncated_or_left_out_and_named(isolation, cluster, two, monkeypatch):
+def test_evidence_over_size_limit_is_truncated_or_omitted_and_named(isolation, cluster, two, monkeypatch):
     """All of it has to fit into one piece of evidence."""
     monkeypatch.setattr(cluster, "logs", lambda *_, **__: "x" * MOST + "end")
     cluster.objects[EVENTS.name, "shop", "e"] = {
@@ -365,7 +365,7 @@ def test_log_of_ended_container_is_collected(isolation, cluster, two, restarts):
     assert (lost in {each.item for each in record.uncollected}) is (restarts == 2)
 
 
-def test_policy_of_others_that_lets_traffic_through_is_named(isolation, cluster, two):
+def test_foreign_network_policy_that_allows_traffic_is_named(isolation, cluster, two):
     """Policies only allow: nobody can deny what another one allows."""
     policy = {"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy"}
     for name, selector in {"all": {}, "other": {"matchLabels": {"a": "b"}}}.items():
@@ -457,7 +457,7 @@ def test_case_without_signed_record_does_not_count(isolation, cluster, two, stag
 
 
 @pytest.mark.parametrize("stage", Stage)
-def test_case_that_is_over_is_not_taken_up_again_for_later_event(isolation, cluster, two, stage):
+def test_later_event_after_closed_case_opens_new_case(isolation, cluster, two, stage):
     """Its signed record says that it is over, whatever stage somebody writes."""
     first = isolation.run()
     case = isolation.isolator.find_case("hello")
@@ -468,7 +468,7 @@ def test_case_that_is_over_is_not_taken_up_again_for_later_event(isolation, clus
     assert second.id != first.id and len(quarantined(cluster)) == 4
 
 
-def test_application_is_not_isolated_by_what_somebody_wrote(isolation, cluster, two):
+def test_case_without_pods_and_record_is_no_isolation(isolation, cluster, two):
     """A case and no pods: only a signed record of the image that should run makes this an isolation."""
     case = isolation.case().model_copy(update={"stage": Stage.RECOVERING})
     isolation.isolator.store(case)
@@ -512,7 +512,7 @@ def test_isolation_does_not_wait_for_pods_of_other_controllers(isolation, cluste
     assert cluster.read(DEPLOYMENTS, "hello", "shop")["spec"]["replicas"] == 0
 
 
-def test_pod_that_is_ending_is_named_as_uncollected(isolation, cluster, two):
+def test_terminating_pod_is_named_as_uncollected(isolation, cluster, two):
     """Otherwise nobody learns that somebody deleted it in time."""
     name = cluster.list(PODS, "shop")[0]["metadata"]["name"]
     cluster.objects[PODS.name, "shop", name]["metadata"]["deletionTimestamp"] = NOON.isoformat()

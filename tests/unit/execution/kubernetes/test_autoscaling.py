@@ -52,7 +52,7 @@ def pods(cluster: MemoryCluster) -> tuple[int, set[str]]:
     return cluster.objects["Deployment", "shop", "hello"]["spec"]["replicas"], cluster.owners["shop", "hello"]
 
 
-def test_autoscaled_deployment_begins_with_minimum_and_leaves_number_of_pods(harness, cluster):
+def test_autoscaled_deployment_starts_with_minimum_of_pods(harness, cluster):
     """One pod would serve first otherwise, which is the default."""
     deployment = harness.deploy(harness.good())
 
@@ -95,7 +95,7 @@ def test_pod_that_autoscaler_is_adding_is_no_deviation(harness, cluster):
     assert harness.codes(deployment) == [("hello", [])]
 
 
-def test_number_of_pods_goes_to_autoscaler_and_back(harness, cluster):
+def test_replica_count_moves_to_autoscaler_and_back(harness, cluster):
     """A field that is applied no more would get its default, and one of another manager cannot be applied."""
     place(harness, FIXED)
     harness.deploy(digest := harness.good())
@@ -134,7 +134,7 @@ def test_failed_deployment_restores_number_of_pods_and_its_owner(harness, cluste
     assert harness.codes(earlier) == [("hello", [])]
 
 
-def test_autoscaler_of_somebody_else_is_drift_and_stays(harness, cluster):
+def test_foreign_autoscaler_is_drift_and_stays(harness, cluster):
     """It would change what was deployed, and only who made it knows why."""
     place(harness, FIXED)
     deployment = harness.deploy(digest := harness.good())

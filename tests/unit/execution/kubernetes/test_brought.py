@@ -106,7 +106,7 @@ def changed(document: Any, path: str, value: object) -> Any:
     return made
 
 
-def test_manifests_are_pinned_and_get_what_the_environment_decides(workload):
+def test_manifests_get_admitted_digest_and_settings_of_environment(workload):
     """The admitted digest, its number of pods, its settings, and labels by which it is found."""
     objects = {(kind.name, each["metadata"]["name"]): each for kind, each in adopt(workload, render(workload), ALL)}
 
@@ -249,7 +249,7 @@ def test_manifest_that_runs_and_mounts_as_declared_is_adopted(workload, path, va
         ({**DEPLOYMENT, "metadata": {"name": "second"}}, "there has to be one Deployment, hello"),
     ],
 )  # fmt: skip
-def test_object_that_reaches_further_than_the_application_is_refused(workload, document, violation):
+def test_object_with_effect_beyond_application_is_refused(workload, document, violation):
     """Other kinds, names of the chain's own objects, and Services with addresses outside of the cluster."""
     with pytest.raises(ManifestsRefused) as raised:
         adopt(workload, render(workload), (DEPLOYMENT, PAGES, document))
@@ -332,7 +332,7 @@ def test_ingress_that_leads_elsewhere_is_refused(workload, path, value, violatio
     assert violation in str(raised.value)
 
 
-def test_ingress_without_paths_is_left_to_cluster(workload):
+def test_ingress_without_paths_is_passed_unchanged(workload):
     """The API server says what is missing."""
     reached = placed(workload, reached_from=("ingress",))
 
@@ -441,7 +441,7 @@ def test_only_secrets_of_the_environment_are_referred_to(workload, path, value, 
         adopt(own, render(own), (made("theirs"), PAGES, ADMIN))
 
 
-def test_variable_from_a_secret_of_the_environment_replaces_that_of_the_manifest(workload):
+def test_secret_variable_of_environment_replaces_that_of_manifest(workload):
     """The API server refuses two of one name, and a manifest refers only to Secrets that the environment has."""
     own = placed(workload, secrets={"TOKEN": {"secret": "hello", "key": "token"}})
     variable = {"name": "TOKEN", "valueFrom": {"secretKeyRef": {"name": "hello", "key": "other"}}}
@@ -501,7 +501,7 @@ def test_unreadable_manifests_are_refused(tmp_path, text, message):
 
 
 @pytest.mark.parametrize("name", ["ingress.yml", "kustomization.yml", "Kustomization", "service.json"])
-def test_file_that_would_not_be_applied_is_refused(tmp_path, name):
+def test_manifest_file_that_is_not_applied_is_refused(tmp_path, name):
     """kubectl and kustomize apply these."""
     write(tmp_path, PAGES)
     (tmp_path / name).write_text(yaml.safe_dump(ADMIN))
@@ -591,7 +591,7 @@ def test_plain_manifests_need_no_renderer(workload, tmp_path):
     assert read_brought(tmp_path, placed(workload), PlainOnly()) == ()
 
 
-def test_target_renders_what_is_brought_along(workload, tmp_path):
+def test_target_renders_chart_of_application(workload, tmp_path):
     """A chart that is refused is not applied, like manifests that are."""
     cluster, renderer = MemoryCluster(), StandIn(*ALL)
     environment = placed(workload, manifests="hello").environment
@@ -654,7 +654,7 @@ def test_host_of_another_application_is_refused(workload, tmp_path, late):
     assert cluster.read(DEPLOYMENTS, "hello", "shop") is None and harness.recorded == []
 
 
-def test_target_deploys_manifests_and_removes_what_is_not_brought_any_more(workload, tmp_path):
+def test_target_removes_objects_missing_in_new_manifests(workload, tmp_path):
     """A Service of an earlier version would go on leading to the new one."""
     cluster = MemoryCluster()
     placement = KubernetesPlacement(replicas=3, manifests="hello")

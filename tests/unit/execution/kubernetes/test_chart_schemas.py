@@ -64,7 +64,7 @@ def test_schema_that_refers_to_itself_is_read(schema):
     ],
     ids=str,
 )
-def test_schema_that_refers_to_what_is_elsewhere_is_refused(schema, named):
+def test_schema_with_external_reference_is_refused(schema, named):
     """helm would read it, and everything is to be in the project."""
     with pytest.raises(DeclarationInvalid) as raised:
         check(schema)
@@ -124,7 +124,7 @@ def test_packed_charts_are_limited_together(monkeypatch, packed):
         check_schemas(files)
 
 
-def test_chart_that_has_itself_is_limited(monkeypatch):
+def test_chart_that_contains_itself_is_limited(monkeypatch):
     """As often as it likes."""
     content = pack({"a/values.schema.json": b"{}"})
     for _ in range(20):

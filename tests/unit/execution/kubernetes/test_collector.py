@@ -210,7 +210,7 @@ def test_collector_that_does_not_finish_is_named_with_the_reason(
 
 
 @pytest.mark.parametrize(("state", "looks"), [({"waiting": {"reason": "ImagePullBackOff"}}, 0), ({"running": {}}, 90)])
-def test_collector_is_waited_for_as_long_as_it_may_take(
+def test_collector_is_awaited_up_to_its_time_limit(
     isolation: Isolation, cluster: MemoryCluster, state: dict[str, Any], looks: int
 ) -> None:
     """A minute to start and the time of the search; not for what seldom changes."""
@@ -279,7 +279,7 @@ def test_repeated_collection_starts_no_second_collector(isolation: Isolation, cl
     ]
 
 
-def test_what_was_not_read_is_named_with_its_number(isolation: Isolation, cluster: MemoryCluster) -> None:
+def test_unread_paths_are_named_with_their_number(isolation: Isolation, cluster: MemoryCluster) -> None:
     """The list in the bundle has each."""
     files = [{**FILE, "path": f"/{name}" + "x" * 300, "digest": digest_of(name.encode())} for name in "ba"]
     unread = {"/z" + "y" * 300: "denied", "/q": "gone"}
@@ -298,7 +298,7 @@ def test_what_was_not_read_is_named_with_its_number(isolation: Isolation, cluste
     ]
 
 
-def test_contents_leave_room_for_logs(isolation: Isolation, cluster: MemoryCluster, monkeypatch: Any) -> None:
+def test_collected_contents_leave_room_for_logs(isolation: Isolation, cluster: MemoryCluster, monkeypatch: Any) -> None:
     """A container must not push its own log out of the bundle."""
     large = b"x" * 40_000
     cluster.collected = "\n".join(lines_of({**FOUND, "contents": [base64.b64encode(large).decode()]}))
@@ -312,7 +312,7 @@ def test_contents_leave_room_for_logs(isolation: Isolation, cluster: MemoryClust
     assert "files/" in next(each.item for each in record.uncollected if " bytes, and " in each.why)
 
 
-def test_room_counts_what_is_reserved_for_others() -> None:
+def test_room_excludes_bytes_reserved_for_others() -> None:
     """A file that fits exactly is added."""
     room = Room(10, lambda: NOON)
 

@@ -85,11 +85,11 @@ def test_declared_deployment_with_defaults_of_api_server_has_no_violation() -> N
         ({"securityContext": {}}, {}, "securityContext.runAsGroup differs from the hardened profile"),
     ],
 )  # fmt: skip
-def test_deployment_that_may_do_more_has_violation(pod, container, violation) -> None:
+def test_deployment_with_more_permissions_than_declared_is_violation(pod, container, violation) -> None:
     assert violation in judge(pod, container)
 
 
-def test_annotation_that_may_give_pods_more_is_violation() -> None:
+def test_annotation_that_may_grant_permissions_is_violation() -> None:
     """A network of its own, or a role of the cloud. What a chart writes so that its pods restart is allowed."""
     template = DEPLOYMENT["spec"]["template"]
     notes = {"k8s.v1.cni.cncf.io/networks": "other", "checksum/config": "1"}
@@ -101,7 +101,7 @@ def test_annotation_that_may_give_pods_more_is_violation() -> None:
 
 
 @pytest.mark.parametrize("account", [None, {}, {"automountServiceAccountToken": True}])
-def test_token_of_service_account_is_violation_unless_account_or_pod_has_none(account) -> None:
+def test_mounted_service_account_token_is_violation(account) -> None:
     """The cluster mounts it by itself."""
     accounts = (
         [] if account is None else [{"metadata": {"name": "web"}, **account}, {**ACCOUNT, "metadata": {"name": "x"}}]

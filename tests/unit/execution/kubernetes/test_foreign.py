@@ -36,7 +36,7 @@ def add(cluster, kind, name, labels=None, **content):
     ],
     ids=lambda value: getattr(value, "name", ""),
 )
-def test_object_of_others_is_reported(harness, cluster, deployed, kind, content, fact):
+def test_foreign_object_is_reported(harness, cluster, deployed, kind, content, fact):
     """It decides who reaches the pods, or who may change them."""
     add(cluster, kind, "theirs", **content)
 
@@ -107,7 +107,7 @@ def test_monitor_of_one_application_reports_objects_with_its_label(harness, clus
 
 
 @pytest.mark.parametrize(("name", "left"), [("hello", 0), ("other", 1)])
-def test_objects_of_running_deployment_are_left_for_later(harness, cluster, name, left):
+def test_foreign_objects_during_deployment_are_not_reported(harness, cluster, name, left):
     """They exist before their record does."""
     add(cluster, SERVICES, name, spec={})
     observed = harness.target.monitor([])
@@ -115,7 +115,7 @@ def test_objects_of_running_deployment_are_left_for_later(harness, cluster, name
     assert len(drop_deploying(observed, {("staging", "hello")})) == left
 
 
-def test_object_of_earlier_manifests_is_left_and_not_foreign(harness, cluster, deployed):
+def test_object_of_earlier_manifests_is_reported_as_left(harness, cluster, deployed):
     """It is one deviation of its application."""
     labels = {MANAGED: "true", APPLICATION: "hello", ROLE: BROUGHT}
     add(cluster, SERVICES, "earlier", labels, spec={})

@@ -44,7 +44,7 @@ def test_wildcard_overlaps_with_hosts_below_it(one, other, both):
     assert overlap(one, other) is both and overlap(other, one) is both
 
 
-def test_hosts_are_those_of_rules_and_certificates():
+def test_list_hosts_returns_hosts_of_rules_and_certificates():
     """A rule for every host claims none: a rule for one goes before it."""
     document = ingress("a.example", tls=[{"hosts": ["b.example", "c.example"]}, {"secretName": "x"}])
     document["spec"]["rules"] += [{"http": {}}, {"host": ""}]

@@ -172,7 +172,7 @@ def test_plain_target_renders_nothing():
         PlainOnly().template_chart({}, "hello", Release("hello", "shop", ""))
 
 
-def test_chart_whose_schema_is_elsewhere_is_refused(tmp_path):
+def test_chart_with_external_schema_reference_is_refused(tmp_path):
     """helm would read it."""
     (tmp_path / "hello").mkdir()
     (tmp_path / "hello/values.schema.json").write_text('{"$ref": "https://example.com/schema"}')

@@ -113,7 +113,7 @@ def test_reason_names_labels_taints_and_unschedulable_nodes(nodes, reason):
     assert find_reason(nodes, {**POOL, "zone": "a"}, [Toleration.model_validate(TAINT)]) == reason
 
 
-def test_deployment_without_qualifying_node_is_refused_before_anything_is_applied(make):
+def test_deployment_without_qualifying_node_is_refused(make):
     """Its pods would wait for a node until the deadline."""
     cluster = MemoryCluster()
     target = KubernetesTarget(environment(RESERVED), lambda: cluster, "registry", lambda: NOON, lambda _: None)
@@ -171,7 +171,7 @@ def test_pod_on_node_whose_labels_changed_is_reported(placed):
     assert placed.look() == []  # the cluster reports a node that is gone, and ends its pods
 
 
-def test_labels_that_nobody_may_read_are_reported(placed):
+def test_unreadable_node_labels_are_reported(placed):
     """That nothing was compared is no proof that nothing differs."""
     placed.cluster.failing["list Node"] = ClusterRefused("nodes is forbidden\nno")
 

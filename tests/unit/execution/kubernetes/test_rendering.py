@@ -62,7 +62,7 @@ def test_pod_answers_while_nodes_learn_that_it_ends(rendered):
     assert objects["Deployment"]["spec"]["strategy"]["rollingUpdate"]["maxUnavailable"] == 0
 
 
-def test_settings_are_declared_ones_with_those_of_environment_on_top(rendered):
+def test_settings_of_environment_override_declared_ones(rendered):
     """Other settings have another name, so that a rollback finds its own."""
     declared = {"runtime": {"environment": {"A": "1", "B": "2"}}}
     objects, same = rendered({"environment": {"B": "3"}}, **declared), rendered({"environment": {"B": "3"}}, **declared)
@@ -117,7 +117,7 @@ def test_pods_are_spread_over_nodes_and_zones(rendered):
     ]  # fmt: skip
 
 
-def test_labels_are_those_of_containers(rendered):
+def test_pod_labels_equal_container_labels(rendered):
     """Values that no label can have are annotations."""
     template = rendered()["Deployment"]["spec"]["template"]["metadata"]
 

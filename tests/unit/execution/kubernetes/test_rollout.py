@@ -59,7 +59,7 @@ def kill(harness, cluster, writes, digest):
 
 
 @pytest.mark.parametrize("writes", range(1, WRITES))
-def test_next_run_completes_what_was_killed_at_any_write(harness, cluster, writes):
+def test_next_run_completes_run_killed_at_any_write(harness, cluster, writes):
     """Nothing of the killed run is in the way."""
     first = harness.deploy(harness.good())
     harness.target = changed(harness.target)
@@ -74,7 +74,7 @@ def test_next_run_completes_what_was_killed_at_any_write(harness, cluster, write
 
 @pytest.mark.parametrize("writes", range(1, WRITES + 2))
 @pytest.mark.parametrize("failing", [BAD, OTHER])
-def test_failed_run_after_killed_one_restores_what_served(harness, cluster, writes, failing):
+def test_failed_run_after_killed_one_restores_serving_image(harness, cluster, writes, failing):
     """Of the killed run, pods never got ready; two writes more are of its own restoring."""
     cluster.broken[OTHER] = cluster.broken[BAD]
     first = harness.deploy(harness.good())
@@ -86,7 +86,7 @@ def test_failed_run_after_killed_one_restores_what_served(harness, cluster, writ
     assert harness.running() == {first.digest} and harness.codes(first) == [("hello", [])]
 
 
-def test_refused_run_after_killed_one_restores_what_served(harness, cluster):
+def test_refused_run_after_killed_one_restores_serving_image(harness, cluster):
     """The Deployment of the killed run is not one of somebody else."""
     first = harness.deploy(harness.good())
     kill(harness, cluster, 7, BAD)
@@ -106,7 +106,7 @@ READY = [{"type": "Ready", "status": "True"}]
     [({}, 1), ({"deletionTimestamp": "now"}, 0), ({"conditions": []}, 0)],
     ids=["ready", "ending", "not ready"],
 )
-def test_last_revision_with_ready_pods_is_what_served(harness, cluster, change, restored):
+def test_last_revision_with_ready_pods_counts_as_serving(harness, cluster, change, restored):
     """Two runs were killed: of the first deployment, a pod is ready, and of the second one perhaps."""
     deployed = [harness.deploy(harness.good())]
     (key,) = (key for key in cluster.objects if key[0] == "ReplicaSet")
@@ -128,7 +128,7 @@ def test_last_revision_with_ready_pods_is_what_served(harness, cluster, change, 
     assert harness.running() == {deployed[restored].digest}
 
 
-def test_killed_first_deployment_stays_as_it_is(harness, cluster):
+def test_killed_first_deployment_is_not_removed(harness, cluster):
     """Nothing served, so nobody knows whether somebody needs it."""
     kill(harness, cluster, 7, BAD)
 
@@ -166,7 +166,7 @@ def other(harness, cluster, make):
     return make_harness(target, cluster, make.manifest(), BAD)
 
 
-def test_deployer_that_is_overtaken_fails_and_restores_nothing(harness, cluster, other):
+def test_overtaken_deployment_fails_and_restores_nothing(harness, cluster, other):
     """The other one's image serves, and is recorded by it."""
     cluster.broken[SLOW] = STARTING
     harness.deploy(harness.good())
@@ -181,7 +181,7 @@ def test_deployer_that_is_overtaken_fails_and_restores_nothing(harness, cluster,
     assert other.running() == {OTHER} and other.codes(*others) == [("hello", [])]
 
 
-def test_failed_deployer_restores_nothing_over_another_one(harness, cluster, other):
+def test_failed_deployment_restores_nothing_over_newer_one(harness, cluster, other):
     """What it would restore is older."""
     cluster.broken[SLOW] = STARTING
     harness.deploy(harness.good())
@@ -228,7 +228,7 @@ def rollout(harness, cluster):
     return Rollout(cluster, workload, time.pass_by, lambda: time.now)
 
 
-def test_cluster_that_stays_away_is_an_outage_and_no_failure(rollout, cluster, monkeypatch):
+def test_unreachable_cluster_is_an_outage_and_no_failed_deployment(rollout, cluster, monkeypatch):
     """Nobody knows whether the image runs; the step is retried."""
 
     def read(*_):

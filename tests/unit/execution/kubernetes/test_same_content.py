@@ -56,7 +56,7 @@ def test_indexes_are_not_compared() -> None:
 @pytest.mark.parametrize(
     "digest", ["", "sha256:x", "sha256:../../x/manifests/y", f"{OTHER}?x=1", "sha512:" + "5" * 128]
 )
-def test_what_is_no_digest_is_not_asked_for(digest: str) -> None:
+def test_invalid_digest_is_not_requested_from_registry(digest: str) -> None:
     """Whoever writes the status of a pod may write anything."""
 
     class Registry:

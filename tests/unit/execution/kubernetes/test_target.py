@@ -33,7 +33,7 @@ def test_refused_trial_changes_nothing(harness, cluster):
     assert cluster.applied == [] and cluster.objects == {}
 
 
-def test_failed_first_deployment_claims_no_earlier_one(harness):
+def test_error_of_failed_first_deployment_names_no_earlier_image(harness):
     """Nobody looks for pods that never ran."""
     with pytest.raises(DeploymentFailed, match="What was there before, if anything, was restored"):
         harness.deploy(BAD)
@@ -54,7 +54,7 @@ def test_refused_object_restores_those_before_it(harness, cluster):
     assert {key: value.get("spec") for key, value in cluster.objects.items()} == before
 
 
-def test_failed_deployment_says_what_was_restored_and_what_was_not(harness, cluster):
+def test_failed_deployment_names_objects_not_restored(harness, cluster):
     """A restored object and one that is left half deployed have to be told apart."""
     harness.deploy(harness.good())
 
@@ -69,7 +69,7 @@ def test_failed_deployment_says_what_was_restored_and_what_was_not(harness, clus
     assert "was restored" not in str(raised.value)
 
 
-def test_restoring_outlasts_api_server_that_does_not_answer(harness, cluster, monkeypatch):
+def test_restoring_survives_outage_of_api_server(harness, cluster, monkeypatch):
     """The new pods would replace the earlier ones otherwise, once it answers again."""
     first, apply, paused = harness.deploy(harness.good()), cluster.apply, list[float]()
 
@@ -96,7 +96,7 @@ def test_failed_first_deployment_leaves_the_namespace_closed(harness, cluster):
     assert [name for _, _, name in cluster.objects] == ["cscm-deny-all"]
 
 
-def test_rollout_outlasts_api_server_that_does_not_answer(harness, cluster, monkeypatch):
+def test_rollout_survives_outage_of_api_server(harness, cluster, monkeypatch):
     """Pods go on without it."""
     waited: list[float] = []
     read = cluster.read
@@ -364,7 +364,7 @@ def test_pod_that_should_have_ended_is_compared(harness, cluster):
 
 
 @pytest.mark.parametrize(("current", "grace"), [(True, 11), (False, 66)], ids=str)
-def test_pod_that_got_more_time_to_end_is_reported_at_once(harness, cluster, current, grace):
+def test_pod_with_raised_grace_period_is_reported_at_once(harness, cluster, current, grace):
     """Whoever may delete pods could let one run for years, and nothing would compare it."""
     harness.deploy(harness.good())
     deployment = harness.deploy(harness.good())
@@ -396,7 +396,7 @@ def test_monitor_of_one_application_reports_foreign_pods_with_its_label(harness,
         ("", True),
     ],
 )
-def test_kubelet_that_reads_settings_late_is_waited_for(message, stuck):
+def test_pod_waiting_for_settings_is_stuck_only_if_they_are_missing(message, stuck):
     """It reads them again; what does not exist will not come by itself."""
     waiting = {"reason": "CreateContainerConfigError", "message": message}
     pod = {"metadata": {"name": "p"}, "status": {"containerStatuses": [{"name": "c", "state": {"waiting": waiting}}]}}

@@ -69,7 +69,7 @@ def test_refused_pods_of_deployment_are_reported_with_message(cluster, found):
     assert found() == [("drift.denied", "pods of hello are refused: policy cscm-images denied request")]
 
 
-def test_eviction_of_pod_that_is_gone_is_reported(cluster, found, pod):
+def test_eviction_of_removed_pod_is_reported(cluster, found, pod):
     """Its event names it."""
     name = pod["metadata"]["name"]
     cluster.add_event("Preempted", PODS, name, "for a pod with a higher priority")
@@ -121,7 +121,7 @@ def test_role_that_may_not_read_nodes_monitors_all_else(cluster, found, pod):
     assert found() == []
 
 
-def test_refused_pods_that_nobody_deployed_are_reported_once(harness, cluster, deployed):
+def test_refused_foreign_pods_are_reported_once(harness, cluster, deployed):
     """Somebody tries to run something there; a controller tries again and again."""
     cluster.add_event("FailedCreate", REPLICA_SETS, "theirs-5d7f", 'pods "theirs-5d7f-abcde" is forbidden')
     cluster.add_event("FailedCreate", REPLICA_SETS, "theirs-5d7f", 'pods "theirs-5d7f-fghij" is forbidden')

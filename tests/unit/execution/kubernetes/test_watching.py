@@ -60,7 +60,7 @@ def test_lost_connection_is_resumed_from_last_version(cluster, watch):
     assert (set(watch.objects), cluster.watched[-1]) == ({"first", "second"}, "Pod from 2")
 
 
-def test_watch_lists_again_once_its_version_is_gone(cluster, watch):
+def test_watch_lists_again_once_its_version_expired(cluster, watch):
     """What appeared and what disappeared meanwhile is both a change."""
     cluster.objects.clear()
     cluster.add_pod("third", "shop", "x@y")
@@ -71,7 +71,7 @@ def test_watch_lists_again_once_its_version_is_gone(cluster, watch):
     assert set(watch.objects) == {"third"}
 
 
-def test_namespace_watch_tells_changes_once_all_kinds_are_listed(cluster):
+def test_namespace_watch_reports_changes_after_listing_all_kinds(cluster):
     """Pods without their ReplicaSets would be foreign."""
     pod = cluster.add_pod("first", "shop", "x@y")
     with NamespaceWatch(cluster, "shop", [PODS, DEPLOYMENTS]) as watch:

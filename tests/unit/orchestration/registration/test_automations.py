@@ -74,7 +74,7 @@ def test_automations_are_created_once(project, server, ensure):
     assert action["parameters"]["remedy"] == "read it"
 
 
-def test_one_of_several_automations_of_a_name_stays(project, server, ensure):
+def test_duplicate_automations_are_removed_except_one(project, server, ensure):
     """Two registrations at the same time create two, and each notification would come twice."""
     ensure(project)
     server.held["again"] = {**server.held["a run failed"], "id": "b"}

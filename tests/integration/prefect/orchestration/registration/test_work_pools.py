@@ -42,7 +42,7 @@ def test_work_pool_is_created_and_its_template_restored(ask, name, tmp_path):
     assert (pool["type"], pool["base_job_template"]) == ("process", job_template("python own.py", tmp_path))
 
 
-def test_heartbeats_are_those_of_the_named_worker(ask, name, tmp_path):
+def test_heartbeats_returns_only_those_of_named_worker(ask, name, tmp_path):
     """Another worker of the pool may be alive while this one is not."""
     ensure_process_pool(name, "python own.py", tmp_path, ask)
     for worker in ("ours", "other"):

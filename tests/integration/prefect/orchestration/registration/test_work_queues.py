@@ -84,7 +84,7 @@ def test_unknown_work_pool_is_an_error_with_command_to_create_it(ask, pool, tmp_
     assert "pushes" not in queues(ask, pool)
 
 
-def test_project_without_queues_gets_none_and_invalid_ones_fail(ask, tmp_path):
+def test_ensure_queues_creates_none_by_default_and_refuses_invalid(ask, tmp_path):
     """An invalid declaration is an error."""
     assert ensure_queues(tmp_path, ask) == ()
     (tmp_path / "prefect.yaml").write_text("deployments: []")
@@ -188,7 +188,7 @@ async def test_late_heartbeat_of_suspended_run_does_not_crash_it(ask, short_leas
         assert [present((await client.read_flow_run(run.id)).state).name for run in late] == ["Suspended", "Waiting"]
 
 
-async def test_abandoned_runs_end_and_no_others(ask, short_lease, beat):
+async def test_only_abandoned_runs_of_chain_are_crashed(ask, short_lease, beat):
     """A run killed while running and one taken but never started crash; runs of other teams never do."""
     async with get_client() as client:
         states: list[State[Any]] = [Running(), Pending(), Running(), Running(), Pending()]
