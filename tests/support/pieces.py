@@ -1,4 +1,4 @@
-"""The evidence that a good image carries at each boundary, one piece at a time."""
+"""The evidence that a good image carries at each gate, one piece at a time."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ class Pieces:
 
 
 def where(gate: Gate) -> ImageRef:
-    """The image that is judged at a boundary."""
+    """The image that is judged at a gate."""
     return OFFERED if gate is Gate.INTAKE else CURATED
 
 

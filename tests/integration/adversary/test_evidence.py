@@ -18,9 +18,9 @@ from tests.support.command import cscm
 
 pytestmark = pytest.mark.real
 
-AT_BOUNDARY_1 = {"provenance.missing", "dependencies.report-missing"}
+AT_INTAKE_GATE = {"provenance.missing", "dependencies.report-missing"}
 """The reasons of the intake gate for an image without statements of development."""
-AT_BOUNDARY_2 = {
+AT_DEPLOY_GATE = {
     "encryption.missing",
     "provenance.missing",
     "sbom.missing",
@@ -48,7 +48,7 @@ def test_intake_gate_ignores_evidence_of_other_keys_and_digests(
 
     ran = cscm("curate", str(other), "--json")
 
-    assert ran.reasons() == AT_BOUNDARY_1
+    assert ran.reasons() == AT_INTAKE_GATE
     assert f"{len(genuine)} × about another image" in ran.result["notes"][0]
     assert "2 × not signed by a tier that is trusted here" in ran.result["notes"][0]
     after = adversary.everything()
@@ -65,7 +65,7 @@ def test_deploy_gate_refuses_image_changed_after_signing(curated: ImageRef, adve
 
     ran = cscm("deploy", str(changed), "--environment", PLACE, "--json")
 
-    assert ran.reasons() == AT_BOUNDARY_2
+    assert ran.reasons() == AT_DEPLOY_GATE
     assert "about another image" in ran.result["notes"][0]
 
 
@@ -81,9 +81,9 @@ def test_gates_refuse_evidence_copied_to_another_application(
         other = pool.submit(cscm, "deploy", str(at_2), "--environment", PLACE, "--json")
         first, second = one.result(), other.result()
 
-    assert first.reasons() == AT_BOUNDARY_1
+    assert first.reasons() == AT_INTAKE_GATE
     # cosign's own signature names no repository, so it is valid in every one; alone it admits nothing
-    assert second.reasons() == AT_BOUNDARY_2 - {"signature.missing"}
+    assert second.reasons() == AT_DEPLOY_GATE - {"signature.missing"}
 
 
 def test_deploy_gate_refuses_verdicts_signed_by_other_tiers(
@@ -100,7 +100,7 @@ def test_deploy_gate_refuses_verdicts_signed_by_other_tiers(
 
     ran = cscm("deploy", str(other), "--environment", PLACE, "--json")
 
-    assert ran.reasons() == AT_BOUNDARY_2
+    assert ran.reasons() == AT_DEPLOY_GATE
 
 
 def test_curation_stops_at_blob_changed_in_registry_storage(
