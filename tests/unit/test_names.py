@@ -21,6 +21,8 @@ def names_in(source: str, path: str = "src/shop/app.py") -> list[str]:
     [
         ("def read_dossier(): ...", "read_dossier"),
         ("async def told(): ...", "told"),
+        ("def test_owner_is_told(): ...", "test_owner_is_told"),
+        ("async def test_owner_is_told(): ...", "test_owner_is_told"),
         ("class IntakeDossier: ...", "IntakeDossier"),
         ("def read(dossier): ...", "dossier"),
         ("def read(*, dossier=None): ...", "dossier"),
@@ -39,12 +41,17 @@ def test_banned_name_is_found_in_every_definition(source: str, name: str) -> Non
     assert names_in(source) == [name]
 
 
-@pytest.mark.parametrize(
-    "source", ["known_exploited = turn_on = 1", "x = dossier.read()", "def test_owner_is_told(): ...", "'told'"]
-)
+@pytest.mark.parametrize("source", ["known_exploited = turn_on = 1", "x = dossier.read()", "'told'"])
 def test_other_names_are_allowed(source: str) -> None:
-    """These are parts of good names, names of others, sentences of tests, and texts."""
+    """These are parts of good names, names of others, and texts."""
     assert names_in(source) == []
+
+
+@pytest.mark.parametrize(("name", "is_too_long"), [("test_".ljust(69, "a"), False), ("test_".ljust(70, "a"), True)])
+def test_name_of_test_has_fewer_than_70_characters(name: str, is_too_long: bool) -> None:
+    """Other names are not limited."""
+    assert names_in(f"def {name}(): ...") == [name] * is_too_long
+    assert names_in(f"def {'a' * 70}(): ...") == []
 
 
 @pytest.mark.parametrize("path", ["src/told/app.py", "src/shop/dossier.py"])
