@@ -13,7 +13,7 @@ run:
 test: lint test-coverage test-others test-sessions
 
 check: lint
-	$(BIN)/python -m pytest -q tests/unit/test_project.py
+	$(BIN)/python -m pytest -q $(addprefix tests/unit/test_,$(addsuffix .py,project docs errors))
 
 SIDE_BY_SIDE := $(MAKE) --no-print-directory --output-sync=target --jobs
 LINT := $(addprefix lint-,types imports words style)
