@@ -20,6 +20,15 @@ VALUES: dict[str, list[str]] = {
     "gate": [Gate.INTAKE.value, Gate.RELEASE.value],
 }
 """The possible values of a placeholder in a code."""
+NAMES = {
+    "describe_end": "why it ended",
+    "first_line": "why",
+    "host_namespaces": "namespaces",
+    "shared": "namespaces or volumes",
+    "unconfined": "security options",
+}
+"""What a page calls a value whose name in the code is not clear to its readers."""
+PLACEHOLDER = r"\*[^*]+\*"
 
 
 @dataclass(frozen=True)
@@ -92,7 +101,7 @@ class Words:
             case ast.Constant(value=str(value)):
                 return value
             case ast.JoinedStr(values=parts):
-                return "".join(self.text(part) for part in parts)
+                return self._joined(parts)
             case ast.FormattedValue(value=value):
                 return self.text(value)
             case ast.IfExp(test=test, body=body, orelse=other) if (key := ast.unparse(test)) in self.bound:
@@ -103,12 +112,14 @@ class Words:
                 return str(getattr(self.source.module, name)[self.text(key)])
             case ast.Attribute(value=ast.Subscript(value=ast.Name(id=name), slice=key), attr=field) if name.isupper():
                 return str(getattr(getattr(self.source.module, name)[self.text(key)], field))
+            case ast.Attribute(value=ast.Name(id=name), attr=field) if name.isupper():
+                return str(getattr(getattr(self.source.module, name), field))
             case ast.Name(id=name) if isinstance(getattr(self.source.module, name, None), str):
                 return str(getattr(self.source.module, name))
             case ast.Call(func=ast.Name(id="pluralize"), args=[_, noun]):
                 return f"*n* {self.text(noun)}s"
-            case ast.Call(func=ast.Name(id=name)) if name in self.source.functions:
-                return self._answers(name)
+            case ast.Call(func=ast.Name(id=name), args=arguments) if name in self.source.functions:
+                return self._answers(name) or self._named(arguments[0] if arguments else node)
         return self._named(node)
 
     def variants(self, code: ast.expr) -> list[dict[str, str]]:
@@ -121,13 +132,21 @@ class Words:
         free |= {ast.unparse(choice.test): ["yes", ""] for choice in choices}
         return [dict(zip(free, values, strict=True)) for values in itertools.product(*free.values())]
 
+    def _joined(self, parts: list[ast.expr]) -> str:
+        """Return the text of parts without placeholders that directly follow another one."""
+        texts: list[str] = []
+        for text in map(self.text, parts):
+            if not (texts and re.fullmatch(PLACEHOLDER, text) and re.fullmatch(PLACEHOLDER, texts[-1])):
+                texts.append(text)
+        return "".join(texts)
+
     def _answers(self, function: str) -> str:
-        """Return what another function of the module returns."""
+        """Return the texts that another function of the module returns; empty if there are none."""
         node = self.source.functions[function]
         answers = [each.value for each in ast.walk(node) if isinstance(each, ast.Return) and each.value]
         inner = Words(self.source, node, {})
         texts = [inner.text(answer) for answer in answers if isinstance(answer, ast.JoinedStr | ast.Constant)]
-        return ", or ".join(texts) or f"*{function.strip('_').replace('_', ' ')}*"
+        return ", or ".join(texts)
 
     def _named(self, node: ast.expr) -> str:
         name = _name(node)
@@ -135,17 +154,21 @@ class Words:
             return self.bound[name]
         if isinstance(node, ast.Name) and (text := self._made(name)) is not None:
             return text
-        return f"*{name.replace('_', ' ')}*"
+        return f"*{NAMES.get(name, name.replace('_', ' '))}*"
 
     def _made(self, name: str) -> str | None:
-        """Return the text of a local variable, if it is a choice of words."""
+        """Return the text of a local variable, if it is a text, or a choice that has words."""
         values = [
             each.value
             for each in ast.walk(self.function)
             if isinstance(each, ast.Assign) and any(isinstance(t, ast.Name) and t.id == name for t in each.targets)
         ]
-        words = all(isinstance(each, ast.IfExp | ast.JoinedStr | ast.Constant) for each in values)
-        return " / ".join(map(self.text, values)) if values and words else None
+        return " / ".join(map(self.text, values)) if values and all(map(self._is_text, values)) else None
+
+    def _is_text(self, node: ast.expr) -> bool:
+        """Return whether an expression is a text, or a choice that has words."""
+        words = re.sub(PLACEHOLDER, "", self.text(node)) if isinstance(node, ast.IfExp) else ""
+        return isinstance(node, ast.JoinedStr | ast.Constant) or re.search(r"\w", words) is not None
 
 
 def _name(node: ast.expr) -> str:  # noqa: PLR0911 - one return for each form

@@ -295,7 +295,7 @@ def compare_webhook(name: str, place: EnforcedNamespace, cluster: AdmissionClust
     labels = (cluster.read(NAMESPACES, place.namespace) or {"metadata": {}})["metadata"].get("labels") or {}
     if left_out := [*_find_left_out(ours[0], policy["spec"], labels)]:
         yield Deviation(
-            code="enforcement.unverified",
+            code="enforcement.webhook-selects-less",
             fact=f"Kyverno's webhook of {name} leaves pods out by {', '.join(left_out)}",
             remedy="Look at Kyverno's ConfigMap (`webhooks`, `matchConditions`) and who changed it.",
         )

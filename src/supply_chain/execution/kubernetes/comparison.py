@@ -153,7 +153,7 @@ def find_late_ends(expected: Expected, deployment: Document | None, pods: Iterab
         most = rendered if owner_of(pod) == expected.container else max(rendered, LONGEST_GRACE)
         if (grace := pod["metadata"].get("deletionGracePeriodSeconds", 0)) > most:
             yield Deviation(
-                code="drift.pod",
+                code="drift.grace-period",
                 fact=f"{pod['metadata']['name']} has {grace} s to end, instead of {most} s",
                 remedy="Find out who deleted it so, and collect what the investigation needs. Then delete it again.",
             )

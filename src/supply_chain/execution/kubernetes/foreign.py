@@ -155,13 +155,13 @@ def describe_pod(pod: Document, phase: str, environment: str) -> Deviation:
 
 def describe_object(kind: Kind, document: Document, environment: str) -> Deviation:
     """Return the deviation of an object that nobody deployed."""
-    what, effect = f"{kind.name} {document['metadata']['name']}", ""
+    name, effect = f"{kind.name} {document['metadata']['name']}", ""
     if kind is ROLE_BINDINGS:
         subjects = truncate_lines(MOST_LISTED, [each.get("name", "") for each in document.get("subjects") or ()])
         effect = plain_text(f": it gives {document['roleRef']['name']} to {', '.join(subjects) or 'nobody'}")
     return Deviation(
         code="drift.foreign-object",
-        fact=f"nobody deployed {what} to {environment}{effect}",
+        fact=f"nobody deployed {name} to {environment}{effect}",
         remedy="Find out who created it and why. Delete it, or write it into `others` of the environment's document.",
     )
 

@@ -190,7 +190,7 @@ def test_webhook_that_selects_less_than_policy_is_reported(cluster, change, fiel
     change(cluster.objects[WEBHOOK]["webhooks"][0])
 
     (found,) = read_status(place(), Policies().of_namespace(place()), NOBODY, NOBODY, cluster, POLICY[2]).deviations
-    assert found.code == "enforcement.unverified" and found.fact.endswith(f"by {field}")
+    assert found.code == "enforcement.webhook-selects-less" and found.fact.endswith(f"by {field}")
 
 
 @pytest.mark.parametrize(

@@ -373,7 +373,7 @@ def test_pod_with_raised_grace_period_is_reported_at_once(harness, cluster, curr
     observation, *_ = harness.target.monitor([deployment.expected])
 
     assert [(each.code, each.fact) for each in observation.deviations] == [
-        ("drift.pod", f"hello-old has {grace} s to end, instead of {grace - 1} s")
+        ("drift.grace-period", f"hello-old has {grace} s to end, instead of {grace - 1} s")
     ]
 
 
