@@ -25,7 +25,9 @@ pytestmark = pytest.mark.real
 
 OURS = "look/daily"
 """The only deployment of the project."""
-DECLARED = "name: a-project\ndeployments:\n- {name: daily, entrypoint: 'harmless:look', work_pool: {name: supply-chain}}\n"
+DECLARED = (
+    "name: a-project\ndeployments:\n- {name: daily, entrypoint: 'harmless:look', work_pool: {name: supply-chain}}\n"
+)
 FLOW = """
 import os
 from pathlib import Path
@@ -120,7 +122,9 @@ def loose_pool(prefect: Prefect, marker: Path) -> Iterator[None]:
     job = {"command": f"touch {marker}", "env": {"INJECTED": "theirs"},
            "working_dir": str(marker.parent)}  # fmt: skip
     patched(
-        prefect, "work_pools/supply-chain", {"base_job_template": {"job_configuration": job, "variables": {"properties": {}}}}
+        prefect,
+        "work_pools/supply-chain",
+        {"base_job_template": {"job_configuration": job, "variables": {"properties": {}}}},
     )
     yield
     patched(prefect, "work_pools/supply-chain", {"base_job_template": before})

@@ -162,7 +162,7 @@ def recorded(home, name, process, **more):
 
 def test_changed_work_queue_is_corrected_without_new_deployments(home, monkeypatch):
     """Its limit keeps a flood of events from blocking other runs."""
-    definitions = "{limit: 9, queues: [{name: pushes, priority: 1, limit: 2}], work_pool: {name: laptop}}"
+    definitions = "{limit: 9, queues: [{name: pushes, priority: 1, limit: 2}], work_pool: {name: supply-chain}}"
     (home.project / "prefect.yaml").write_text(f"definitions: {definitions}\ndeployments: []\n")
     wanted, sent = prefect_server.deployments_fingerprint(home.project), []
     messages: list[str] = []
@@ -172,7 +172,8 @@ def test_changed_work_queue_is_corrected_without_new_deployments(home, monkeypat
     def ask(method, path, body=None):
         if method == "PATCH":
             sent.append((path, body))
-        pool, queue = ({"name": name, "concurrency_limit": limit} for name, limit in (("supply-chain", 9), ("pushes", 100)))
+        limits = {"supply-chain": 9, "pushes": 100}
+        pool, queue = ({"name": name, "concurrency_limit": limit} for name, limit in limits.items())
         found = {"/work_pools/filter": [pool], "/work_pools/supply-chain/queues/filter": [{**queue, "priority": 1}]}
         return found.get(path, [])[(body or {}).get("offset", 0) :]
 
