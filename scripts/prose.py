@@ -1,7 +1,8 @@
 """Check the language of the documentation, docstrings and messages; `make check` runs it.
 
 proselint applies its own checks for plain English to the documentation. Here are the project's checks: terms of the
-glossary (`scripts/language/terms.yaml`) everywhere, and long sentences in the documentation.
+glossary (`scripts/language/terms.yaml`) everywhere; other words for them (`variants.yaml`) and long sentences in the
+documentation.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from proselint.tools import LintFile
 
 ROOT = Path(__file__).parents[1]
 TERMS = ROOT / "scripts/language/terms.yaml"
+VARIANTS = ROOT / "scripts/language/variants.yaml"
 MOST_WORDS = 35
 """The largest number of words in a sentence."""
 GENERAL = (
@@ -71,10 +73,11 @@ def strings(source: str) -> Iterator[tuple[int, str]]:
 
 def register() -> None:
     """Register the checks with proselint: its own, and those of the project."""
-    terms = PreferredForms(yaml.safe_load(TERMS.read_text(encoding="utf-8")))
+    terms, variants = (PreferredForms(yaml.safe_load(file.read_text(encoding="utf-8"))) for file in (TERMS, VARIANTS))
     registry = CheckRegistry()
     registry.register_many(general)
     registry.register(Check(terms, path="project.terms", message="write {} in place of {!r}"))
+    registry.register(Check(variants, path="project.variants", message="write {} in place of {!r}"))
     registry.register(Check(long_sentences, path="project.sentences"))
 
 

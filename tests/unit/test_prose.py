@@ -25,6 +25,7 @@ def wrong_in(text: str) -> list[str]:
     [
         ("# Page\n\nThe dossier is read.", "page.md:3: write facts in place of 'dossier'"),
         ("Build it\nanew.", "page.md:2: write again in place of 'anew'"),
+        ("Sign the people document.", "page.md:1: write people.yaml in place of 'people document'"),
         (f"Short.\n\n{LONG}.", f"page.md:3: {prose.MOST_WORDS + 1} words in a sentence: make it two"),
         (f"- item\n- {LONG}", f"page.md:2: {prose.MOST_WORDS + 1} words in a sentence: make it two"),
     ],
