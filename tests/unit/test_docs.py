@@ -8,6 +8,7 @@ import json
 import re
 import shlex
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Literal
@@ -259,17 +260,68 @@ def test_every_registered_block_type_is_documented(monkeypatch: pytest.MonkeyPat
     assert sorted(titles) == sorted(kind.get_block_type_name() for kind in registered)
 
 
-def test_glossary_has_each_term_once_in_one_sentence() -> None:
-    """One concept has one word; a term to which other pages link has an anchor."""
-    lines = text_of("glossary").splitlines()[4:]
-    entries = [re.fullmatch(r'- (?:<a id="([a-z-]+)"></a>)?\*\*(.+?)\*\*: ([A-Z*].+)\.', line) for line in lines]
-    terms = [entry[2] for entry in entries if entry]
-    anchors = [(entry[1], entry[2].lower().replace(" ", "-")) for entry in entries if entry and entry[1]]
+ENTRIES = re.findall(r"^## (.+)\n\n(.+)$", text_of("glossary"), re.MULTILINE)
+TERMS = sorted((term for term, _ in ENTRIES), key=len, reverse=True)
+"""The terms of the glossary, `deploy gate` before `gate`."""
+PLAIN = {
+    "active", "application", "approval", "base", "block", "chain", "check", "curation", "declaration", "deployment",
+    "development", "environment", "evidence", "execution", "facts", "finding", "gate", "hold", "inventory", "laptop",
+    "lifecycle", "offer", "policy", "probe", "promotion", "reason", "review", "rule", "scan", "service", "statement",
+}  # fmt: skip
+"""Terms that readers also understand without the glossary."""
+NOT_PROSE = re.compile(
+    r"^```.*?^```$|`[^`\n]+`|^#[^\n]*$|^    \S[^\n]*$|!?\[[^\]]*\]\((?!\S*glossary\.md)[^)]*\)|https?://\S+|<[^>]+>"
+    r"|\* blocks?\b",
+    re.MULTILINE | re.DOTALL,
+)
+"""Code, headings, links to other pages, and `*Workbench* block`."""
+USE = re.compile(
+    r"(?:\]\(\S*?glossary\.md#(?P<link>[\w-]+)\))|(?<![\w./-])(?:"
+    + "|".join(rf"(?P<t{i}>{re.escape(term.removesuffix('y'))}(?:y|ies|e?s)?)" for i, term in enumerate(TERMS))
+    + r")(?![\w/-]|\.\w)",
+    re.IGNORECASE,
+)
+"""A term, singular or plural, or the link that ends behind it."""
 
-    assert len(terms) == len(lines) > 80
-    assert [anchor for anchor, term in anchors if anchor != term] == []
-    assert terms == sorted(set(terms), key=str.lower)
-    assert [entry[2] for entry in entries if entry and ". " in entry[3]] == []
+
+def anchor(heading: str) -> str:
+    """Return the anchor of a heading, as GitHub and the site make it."""
+    return re.sub(r"[^\w-]", "", heading.lower().replace(" ", "-"))
+
+
+def uses(page: Path) -> dict[str, str | None]:
+    """Return each term that the prose of a page uses, with the link to the glossary at its first use."""
+    found = list(USE.finditer(NOT_PROSE.sub(" ", page.read_text(encoding="utf-8"))))
+    links = [*(behind["link"] if behind.start() == use.end() else None for use, behind in pairwise(found)), None]
+    terms = [(TERMS[int(use.lastgroup[1:])], link) for use, link in zip(found, links, strict=True) if not use["link"]]
+    return dict(reversed(terms))
+
+
+def test_glossary_has_each_term_once_in_one_sentence() -> None:
+    """One concept has one word, and a heading to which pages link."""
+    terms = [term for term, _ in ENTRIES]
+    parts = text_of("glossary").rstrip().split("\n\n")[2:]
+
+    assert parts == [part for term, text in ENTRIES for part in (f"## {term}", text)]
+    assert len({anchor(term) for term in terms}) == len(terms) > 90
+    assert terms == sorted(terms, key=str.lower)
+    assert [text for _, text in ENTRIES if not re.fullmatch(r"[A-Z](?:(?!\. ).)+\.", text)] == []
+
+
+def test_first_use_of_term_links_to_glossary() -> None:
+    """On each page, except for a plain term: on the first page that uses it, in the order of reading."""
+    navigation = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    names = re.findall(r"(?:tutorial|how-to/|explanation/)[\w-]*\.md", navigation)
+    used: set[str] = set()
+    missing: list[str] = []
+    for page in (ROOT / "README.md", *(DOCS / name for name in names)):
+        terms = uses(page)
+        needed = {term: link for term, link in terms.items() if term not in PLAIN & used}
+        missing += [f"{page.name}: {term}" for term, link in needed.items() if link != anchor(term)]
+        used |= terms.keys()
+
+    assert len(names) > 30 and len(used - PLAIN) > 35
+    assert missing == []
 
 
 class Strict(BaseModel):
