@@ -149,8 +149,8 @@ def doctor(as_json: bool) -> None:
 @click.option(
     "--left-by",
     "lost",
-    metavar="OWNER",
-    help="Remove only what the lost supply chain OWNER left in the engine and, as root, its firewall rules.",
+    metavar="ID",
+    help="Remove only what the lost supply chain with this id left in the engine and, as root, its firewall rules.",
 )
 def reset(yes: bool, lost: str | None) -> None:
     """Stop everything and remove it: state, tools, database, and what this chain runs in the engine.
