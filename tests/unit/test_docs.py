@@ -293,7 +293,9 @@ def uses(page: Path) -> dict[str, str | None]:
     """Return each term that the prose of a page uses, with the link to the glossary at its first use."""
     found = list(USE.finditer(NOT_PROSE.sub(" ", page.read_text(encoding="utf-8"))))
     links = [*(behind["link"] if behind.start() == use.end() else None for use, behind in pairwise(found)), None]
-    terms = [(TERMS[int(use.lastgroup[1:])], link) for use, link in zip(found, links, strict=True) if not use["link"]]
+    terms = [
+        (TERMS[int(str(use.lastgroup)[1:])], link) for use, link in zip(found, links, strict=True) if not use["link"]
+    ]
     return dict(reversed(terms))
 
 
