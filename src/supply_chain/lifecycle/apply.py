@@ -278,14 +278,14 @@ class _Application:
         if planned and (since := now - planned):
             yield f"it belongs to {min(since)} now", ()
         if staying := self._staying(planned | now):
-            yield f"{min(staying)}, which it belongs to, stays", staying
+            yield f"it belongs to {min(staying)}, which stays", staying
         if attached := self._staying(self.preconditions.belongings.get(digest, set()) - children):
-            yield f"{min(attached)}, which belongs to it, stays", attached
+            yield f"{min(attached)} belongs to it and stays", attached
         named = {copy for subject in (member.subjects if member else ()) for copy in self.preconditions.copies[subject]}
         if copies := self._staying(named):
-            yield f"{min(copies)}, of which it says what that is a copy of, stays", copies
+            yield f"it names the image of the encrypted copy {min(copies)}, which stays", copies
         if stranded := {each for each in self._staying(children) if self.preconditions.nameless(each)}:
-            yield f"{min(stranded)}, which it consists of, stays", stranded
+            yield f"its part {min(stranded)} stays", stranded
 
     def _staying(self, digests: Collection[Digest]) -> set[Digest]:
         """Return which manifests stay as far as known: those with such an outcome, and those not to be removed."""
@@ -342,7 +342,9 @@ class _Application:
             ]
             for digest in stuck:
                 before = [self.entries[o] for o in first[digest] if o in self.entries]
-                self._record_dependent(waiting.pop(digest), before, "what has to be removed before it still exists")
+                self._record_dependent(
+                    waiting.pop(digest), before, "a manifest that must be removed first still exists"
+                )
             if stuck:
                 continue  # their dependents are stuck now
             ready = [d for d in waiting if not any(other in waiting for other in first[d])]

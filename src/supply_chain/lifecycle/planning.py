@@ -255,23 +255,25 @@ class _PlanInputs:
         if ref.repository.startswith(EVIDENCE):
             return _keep("evidence", "lifecycle decisions are never removed")
         if self._find_followed(ref):
-            return _keep("belongs", "it belongs to what stays")
+            return _keep("belongs", "it belongs to a manifest that stays")
         gone = [ref.with_digest(owner) for owner in member.of]
         if not gone or self._days(member.stored.came_at) < self.rules.floor_days:
             return _keep("unknown", "it is not in the inventory")
         if why := next((why for each in gone for why in self._explain_audit_needs(each)), ""):
             return _keep("orphaned", why)
-        return Decision(action=Action.AGE_OUT, rule="age-out.orphaned", reason="what it belongs to is gone")
+        return Decision(
+            action=Action.AGE_OUT, rule="age-out.orphaned", reason="the manifest that it belonged to is gone"
+        )
 
     def _explain_audit_needs(self, gone: ImageRef) -> Iterator[str]:
         """Yield why the remains of an image that is gone stay: if the image is pushed again, they vouch for it."""
-        digest, subject, status = gone.digest, f"{_format_ref(gone)}, which is gone,", self.snapshot.status_of(gone)
+        digest, subject, status = gone.digest, f"the removed image {_format_ref(gone)}", self.snapshot.status_of(gone)
         if digest in self.used[0]:
             yield f"{subject} runs: {', '.join(sorted(set(self.used[0][digest])))}"
         if digest in self.used[1]:
             yield f"{subject} may be needed for a rollback: {', '.join(sorted(set(self.used[1][digest])))}"
         if digest in self.ran and self._days(self.ran[digest]) <= self.rules.archive.retention_days:
-            yield f"{subject} ran and is kept for audits"
+            yield f"{subject} ran, and audits may need its evidence"
         if status.hold:
             yield f"{subject} is held {status.hold}"
         if status.block:
@@ -294,7 +296,9 @@ class _PlanInputs:
             elif children:
                 needed[ref] = _keep("needed", f"{_format_ref(children[0])} belongs to it and stays")
             elif copies := [copy for copy in self._find_identified_copies(ref) if copy not in gone]:
-                needed[ref] = _keep("needed", f"it links {_format_ref(copies[0])}, which stays, to its image")
+                needed[ref] = _keep(
+                    "needed", f"it names the image of the encrypted copy {_format_ref(copies[0])}, which stays"
+                )
         bases = {
             base.digest: ref
             for ref in sorted(self.own, key=str)
@@ -315,7 +319,9 @@ class _PlanInputs:
             if ref.digest in bases:
                 needed[ref] = _keep("needed-base", f"{_format_ref(bases[ref.digest])} is built on it, and stays")
             elif dark and is_base_repository(ref.repository) and not self._find_followed(ref):
-                needed[ref] = _keep("needed-base", f"the base of {_format_ref(dark)}, which stays, is unknown")
+                needed[ref] = _keep(
+                    "needed-base", f"it may be a base of {_format_ref(dark)}, which stays and whose bases are unknown"
+                )
         return needed
 
     def _find_identified_copies(self, ref: ImageRef) -> list[ImageRef]:
@@ -362,7 +368,7 @@ class _PlanInputs:
         if any(decisions[owner].action is not Action.AGE_OUT for owner in self.owners[ref]):
             return decisions[ref]
         owner = self._find_followed(ref)[0]
-        reason = f"it belongs to {_format_ref(owner)}, which goes"
+        reason = f"it belongs to {_format_ref(owner)}, which is removed"
         return Decision(action=Action.AGE_OUT, rule=decisions[owner].rule, reason=reason)
 
     def _decide_archive(self, ref: ImageRef, decisions: Mapping[ImageRef, Decision]) -> Decision:

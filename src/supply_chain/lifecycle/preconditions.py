@@ -220,11 +220,11 @@ class Preconditions:
         """Yield why a part may not be archived: its image, archived earlier, was restored, unblocked or held since."""
         member, status, before = self.existing.get(owner.digest), self.present.status_of(owner), self.plan.step(owner)
         if member is None or member.stored.status is not StorageStatus.ARCHIVED:
-            yield f"{owner.digest}, which it belongs to, is no longer archived"
+            yield f"it belongs to {owner.digest}, which is no longer archived"
         if before and (before.action is Action.BLOCK or before.rule == BLOCKED) and status.block is None:
-            yield f"somebody unblocked {owner.digest}, which it belongs to"
+            yield f"it belongs to {owner.digest}, which somebody unblocked"
         if status.hold and status.block is None:
-            yield f"{owner.digest}, which it belongs to, is held {status.hold}"
+            yield f"it belongs to {owner.digest}, which is held {status.hold}"
 
     def _read_status(self, step: Step) -> ImageStatus:
         """Return the status of an image; a referrer has no status of its own."""
@@ -257,10 +257,11 @@ class Preconditions:
             if gone in self.existing:
                 continue
             if gone in self.needed:
-                yield f"{gone}, which is gone, runs or should run, or a rollback may need it"
+                yield f"the removed image {gone} runs, should run, or may be needed for a rollback"
             status = self.present.status_of(step.ref.with_digest(gone))
             if status.hold or status.block:
-                yield f"{gone}, which is gone, is {'held' if status.hold else 'blocked'} {status.hold or status.block}"
+                decided = f"held {status.hold}" if status.hold else f"blocked {status.block}"
+                yield f"the removed image {gone} is {decided}"
 
     def _check_references(self, step: Step) -> Iterator[str]:
         digest = step.ref.digest

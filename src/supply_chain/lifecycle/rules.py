@@ -184,9 +184,9 @@ def _final_decisions(facts: LifecycleFacts, outlived: bool) -> Iterator[Decision
     if facts.status is StorageStatus.ACTIVATING:
         yield _keep("restoring", "somebody is restoring it")
     if facts.blocked and facts.status is StorageStatus.ARCHIVED and not outlived:
-        yield _keep("blocked", f"it is blocked and archived, {facts.blocked}")
+        yield _keep("blocked", f"it is archived, and was blocked {facts.blocked}")
     if facts.blocked and facts.status is not StorageStatus.ARCHIVED:
-        yield Decision(action=Action.BLOCK, rule=IN_FORCE, reason=f"it can be pulled, and is blocked {facts.blocked}")
+        yield Decision(action=Action.BLOCK, rule=IN_FORCE, reason=f"it was blocked {facts.blocked}, but can be pulled")
 
 
 def _guard_decisions(facts: LifecycleFacts, rules: Rules) -> Iterator[Decision]:

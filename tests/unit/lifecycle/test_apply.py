@@ -402,7 +402,7 @@ def test_apply_keeps_evidence_of_missing_image_needed_meanwhile(monkeypatch, mea
     entries = {int(e.ref.digest[7:], 16): e for e in house.apply().entries}
 
     assert {n: e.outcome for n, e in entries.items()} == {11: "skipped", 12: "skipped"}
-    assert entries[11].message.startswith(f"{digest(777)}, which is gone, ")
+    assert entries[11].message.startswith(f"the removed image {digest(777)} ")
     assert {ref(11), ref(12)} <= house.shelf.held.keys()
 
 
@@ -808,7 +808,7 @@ def test_apply_keeps_all_evidence_of_image_with_one_that_stays():
     entries = {int(e.ref.digest[7:], 16): e for e in house.apply().entries}
 
     assert {n: e.outcome.value for n, e in entries.items()} == {1: "skipped", 11: "skipped", 12: "skipped"}
-    assert "which belongs to it, stays" in entries[1].message
+    assert "belongs to it and stays" in entries[1].message
     assert {ref(1), ref(11), ref(12), ref(13)} <= house.shelf.held.keys()
 
 

@@ -497,7 +497,7 @@ def test_plan_deletes_orphans_of_image_after_audit_retention():
     ({"deployments": [deployed(99, 50)]}, "runs: staging"),
     ({"deployments": [deployed(99, 50), deployed(900, 40)]}, "may be needed for a rollback: staging"),
     ({"deployments": [deployed(900, 50, proxy=99)]}, "runs: staging, as the reverse proxy of hello"),
-    ({"deployments": [deployed(99, 300), deployed(900, 100), deployed(901, 90)]}, "ran and is kept for audits"),
+    ({"deployments": [deployed(99, 300), deployed(900, 100), deployed(901, 90)]}, "ran, and audits may need"),
     ({"statuses": {ref(99): stands(hold="audit")}}, "is held by ann"),
     ({"statuses": {ref(99): stands(block="bad")}}, "is blocked by ann"),
     ({"unreadable": {str(ref(99)): "damaged"}}, "cannot be read: damaged"),
@@ -516,7 +516,7 @@ def test_plan_keeps_evidence_of_missing_image_that_is_needed(others, why, left):
     step = present(found.step(ref(1)))
     if why:
         assert (step.action, step.rule, step.protections) == (Action.KEEP, "keep.orphaned", (step.reason,))
-        assert step.reason.startswith(f"curated/hello@{ref(99).short}, which is gone, {why}")
+        assert step.reason.startswith(f"the removed image curated/hello@{ref(99).short} {why}")
         assert present(found.step(ref(2))).rule == "keep.belongs"
     else:
         assert (step.rule, present(found.step(ref(2))).rule) == ("age-out.orphaned", "age-out.orphaned")
@@ -615,7 +615,7 @@ def test_plan_step_shows_its_basis_and_guards():
     assert (step.size, step.dependents, step.belongs_to, step.referrer) == (10, (digest(11),), (), False)
     assert (follower.size, follower.dependents, follower.belongs_to, follower.referrer) == (5, (), (digest(1),), True)
     assert step.reason == "a newer one was released, 300 days ago or longer; the limit is 90 days"
-    assert follower.reason == f"it belongs to curated/hello@{ref(1).short}, which goes"
+    assert follower.reason == f"it belongs to curated/hello@{ref(1).short}, which is removed"
     assert runs.protections == ("it runs: staging",) and runs.pulled_at == ago(3)
     assert [s.ref for s in found.changes] == [ref(1)]
     assert str(found) == "1 to age-out, 0 to archive, 0 to block (0.0 MB); 3 images to keep"
