@@ -173,8 +173,8 @@ class Workbench(Setting):
     lifting_decisions: Literal["signed", "any"] = Field(
         default="any",
         title="Lifting blocks and holds",
-        description="signed: only a person's signature ends a block or a hold (docs/how-to/approvals.md); any: also a "
-        "name as typed.",
+        description="signed: only a person's signature ends a block or a hold (docs/how-to/approvals.md); any: also an "
+        "unverified name.",
     )
     lifecycle: Literal["plan", "apply"] = Field(
         default="plan",

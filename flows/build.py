@@ -76,4 +76,4 @@ async def build(path: str, revision: str | None = None, force: bool = False) -> 
 
 
 def _name_result(refusal: Refused | None) -> str:
-    return "another source has the name" if refusal else "this source has the name"
+    return "the name belongs to another source" if refusal else "the name belongs to this source"

@@ -218,7 +218,7 @@ class PolicyUnsigned(SupplyChainError):
 
 
 class RuleNotEvaluated(SupplyChainError):
-    """A rule cannot be evaluated for this image, so that nobody knows whether it holds. Nothing was admitted.
+    """A rule cannot be evaluated for this image. Nothing was admitted.
 
     Correct the rule's expression, or the evidence that the fact is read from.
     """
@@ -256,7 +256,7 @@ class GateSuperseded(SupplyChainError):
 
 
 class VerdictMissing(SupplyChainError):
-    """No published verdict about the image counts, so an enforcer does not admit it.
+    """The image has no valid published verdict, so an enforcer refuses it.
 
     The gate may not have judged it yet: run `cscm curate` or `cscm deploy`.
     """
@@ -379,7 +379,7 @@ class InventoryUnavailable(InventoryFailed):
 
 
 class AwsFailed(SupplyChainError):
-    """AWS answered with an error without a code of its own here.
+    """AWS returned an error that is not listed here.
 
     Read its answer in the message; check the tier's block.
     """
@@ -447,7 +447,7 @@ class ClusterUnavailable(SupplyChainError):
 class ClusterRefused(SupplyChainError):
     """The cluster refused a request.
 
-    Read in its answer which permission, policy, quota or webhook did.
+    The message says which permission, policy, quota or webhook refused it.
     """
 
     code = "cluster.refused"
@@ -493,7 +493,7 @@ class GitUnavailable(SupplyChainError):
 class GitRefused(SupplyChainError):
     """The git repository refused to be read or changed.
 
-    Read in its answer whether the account, a protected branch or a hook did.
+    The message says whether the account, a protected branch or a hook refused it.
     """
 
     code = "git.refused"
@@ -592,7 +592,7 @@ class ImageUnsuitable(SupplyChainError):
 class ImageGone(EngineFailed):
     """An image or layer was removed from the engine while it was needed.
 
-    Find out what removes images.
+    Find out which program removes images.
     """
 
     code = "engine.image-gone"

@@ -124,7 +124,7 @@ def _judge_start(findings: Findings, strict: Run, loose: Run, manifest: Service,
 def _not_ready(run: Run, probe: Probe) -> str:
     """Return why it was not ready: it ended, it listens elsewhere, or it does not answer that it is healthy."""
     if not run.processes:
-        return f"It was not ready before it was over: {run.answer.says}."
+        return f"It ended before it was ready: {run.answer.says}."
     where = sorted(map(_place, run.listeners))
     heard = any(each.port == probe.port and each.protocol == "tcp" and not _loopback(each) for each in run.listeners)
     listens = "" if heard else f" It listens on {', '.join(where) or 'no port'}."
@@ -160,14 +160,14 @@ def _judge_ports(findings: Findings, run: Run, manifest: Service) -> None:
         not others,
         f"listens on port{'' if len(declared) == 1 else 's'} {ports}"
         + (f" and no other in its first {run.observed:.1f} s" if not perhaps else ""),
-        f"It listens on ports nobody declared (runtime.ports): {_format_ports(others)}.",
+        f"It listens on undeclared ports: {_format_ports(others)}. Declare them in runtime.ports.",
     )
     if perhaps:
         findings.warned.append(
-            f"It has UDP sockets that everybody can send to, of a client or a server: {_format_ports(perhaps)}."
+            f"It has UDP sockets that receive from any address, and may belong to a server: {_format_ports(perhaps)}."
         )
     if silent:
-        findings.warned.append(f"It declares ports and does not listen there: {', '.join(map(str, silent))}.")
+        findings.warned.append(f"It does not listen on the declared ports: {', '.join(map(str, silent))}.")
 
 
 def _format_ports(listeners: Sequence[Listener]) -> str:
@@ -185,7 +185,7 @@ def _judge_processes(findings: Findings, run: Run, manifest: Service) -> None:
     findings.expect(
         bool(run.processes) and not others,
         f"runs as uid {uid} ({len(run.processes)} process{'' if len(run.processes) == 1 else 'es'})",
-        f"It runs as uid {', '.join(map(str, others)) or 'unknown'}, not only as {uid}.",
+        f"It runs processes as uid {', '.join(map(str, others)) or 'unknown'}; {uid} is declared.",
     )
 
 
@@ -205,7 +205,7 @@ def _judge_stop(findings: Findings, run: Run, manifest: Service) -> None:
         findings.expect(
             run.end.exit_code in STOPPED_BY_SIGTERM,
             f"ended with status {run.end.exit_code}",
-            f"After SIGTERM it ended with status {run.end.exit_code}; 0 or 143 says that it meant to.",
+            f"After SIGTERM it ended with status {run.end.exit_code}; expected is 0 or 143.",
         )
 
 
@@ -223,8 +223,8 @@ def _judge_writes(findings: Findings, strict: Run, loose: Run, local: LocalImage
     listed = ", ".join(_drop_parents(paths)[:MOST_PATHS])
     findings.expect(
         not paths,
-        "writes nowhere but where it is declared to",
-        f"It writes where nobody declared it to: {listed}.",
+        "writes only to declared paths",
+        f"It writes to undeclared paths: {listed}. Declare them in runtime.writable.",
     )
     volumes = [path for path in local.volumes if path not in writable]
     if volumes:
@@ -266,7 +266,7 @@ def _judge_secrets(findings: Findings, kinds: tuple[str, ...], *, complete: bool
 def last_line(logs: Logs) -> str:
     """Return the last lines that contain a letter, as one sentence; an empty string if there are none."""
     lines = [" ".join(line.split()) for line in logs.tail().splitlines() if any(map(str.isalpha, line))]
-    return f" It last said: {' | '.join(lines[-3:])[-300:]}" if lines else ""
+    return f" Its last output: {' | '.join(lines[-3:])[-300:]}" if lines else ""
 
 
 def joined_output(logs: Logs) -> str:

@@ -23,14 +23,14 @@ class Approval(Model):
     digest: Digest = Field(description="the image")
     decision: Literal["approved", "denied"]
     by: Words = Field(
-        description="the name of the person who decided, as typed; with a signature, the deploy gate verifies it"
+        description="the name of the person who decided; the deploy gate verifies it only with a signature"
     )
     reason: Words
     decided: AwareDatetime
     installation: str = Field(default="", description="the installation for which the person signed")
     signature: PersonalSignature = Field(
         default="",
-        description="a sigstore bundle of the decision by the person's own key; empty: the name is as typed",
+        description="a sigstore bundle of the decision by the person's own key; empty: the name is unverified",
     )
 
     @property

@@ -64,7 +64,7 @@ CHECKS: Mapping[Check, About] = {
     ),
     Check.DEPENDENCIES: About(EVERY, "upgrade the dependency to a fixed version"),
     Check.PROBE: About(
-        ("service",), "make the application behave so under its declared runtime profile", in_engine=True
+        ("service",), "correct the application, or its `probe` and `runtime` in supply-chain.yaml", in_engine=True
     ),
     Check.CONTENT: About(
         EVERY,

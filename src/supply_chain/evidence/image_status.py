@@ -69,7 +69,7 @@ class LifecycleDecision(Predicate):
     installation: str = Field(default="", description="the installation for which the person signed")
     signature: PersonalSignature = Field(
         default="",
-        description="a sigstore bundle of the decision by the person's own key; empty: the name is as typed",
+        description="a sigstore bundle of the decision by the person's own key; empty: the name is unverified",
     )
 
     def __str__(self) -> str:

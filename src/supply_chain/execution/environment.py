@@ -272,9 +272,11 @@ class KubernetesEnvironment(Environment):
     )
     delivery: Delivery | None = Field(default=None, description="what delivers images; null: the chain itself")
     response: ResponseSettings = Field(default=ResponseSettings(), description="how applications are isolated")
-    ignored_objects: tuple[str, ...] = Field(default=OWN_BINDINGS, description="not reported, such as Ingress/shop")
+    ignored_objects: tuple[str, ...] = Field(
+        default=OWN_BINDINGS, description="objects not to report, such as Ingress/shop"
+    )
     enforcement: EnforcementSettings | None = Field(
-        default=None, description="how the cluster itself refuses other images; null: not"
+        default=None, description="how the cluster itself refuses other images; null: it refuses none"
     )
     nodes: tuple[ReservedNodes, ...] = Field(default=(), description="all that concern an application apply")
 

@@ -239,8 +239,7 @@ def _observation(host: str, access: HostAccess, deviations: tuple[Deviation, ...
 def _unwatched_observation(host: str, at: datetime) -> Observation:
     deviation = Deviation(
         code=UNWATCHED,
-        fact="the engine no longer has all events since the last observation: it keeps the last 256, "
-        "and none over its restart",
+        fact="the engine no longer has all events since the last observation: it keeps 256, and none after a restart",
         remedy="If that is not enough, let the host's audit log watch the engine's socket, or monitor more often.",
     )
     return Observation(

@@ -384,7 +384,7 @@ def _base(image: str, built: datetime | None) -> types.BaseFacts:
 
 def _block(image: str, block: LifecycleDecision, people: People) -> types.BlockFacts:
     verified = block.rule or not people.explain_uncounted_decision(block, image.rpartition("@")[2])
-    text = str(block) if verified else f"{block} (the name is as typed)"
+    text = str(block) if verified else f"{block} (unverified name)"
     return {"image": image, "by": block.by, "reason": block.reason, "at": block.at, "text": text}
 
 

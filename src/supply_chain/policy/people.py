@@ -353,7 +353,7 @@ class People:
             why = explain_installation(decision.installation, self.installation)
             return f"{decision.by} {why}" if why else ""
         if why := explain_keyless(decision.signature, own):
-            return f"its keyless signature is none of {decision.by} in {FILE}: {why}"
+            return f"its keyless signature is not by an identity of {decision.by} in {FILE}: {why}"
         return f"it is not signed with a key of {decision.by} in {FILE}"
 
     def find_approvers(self, decisions: Iterable[Approval], image: ImageRef) -> tuple[str, ...]:

@@ -49,5 +49,7 @@ def test_release_gate_refuses_unknown_distribution_until_accepted(
     assert "1 package of debian 99, about which" in first.result["reasons"][0]["fact"]
 
     notes = adversary.notes_after_acceptance(source, "  unknown_distribution: true\n")
-    assert any(note.startswith("not judged, which its owner accepts: 1 package of debian 99") for note in notes), notes
+    assert any(
+        note.startswith("no scanner judges this, and the owner accepts it: 1 package of debian 99") for note in notes
+    ), notes
     assert any(note.startswith("built with curated/base/python but not on it") for note in notes), notes

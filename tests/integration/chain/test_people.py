@@ -167,6 +167,6 @@ def test_gate_names_person_who_signed_block(bases: None, program: Path, tmp_path
     refused = cscm("curate", image, "--json")
     assert "image.blocked" in refused.reasons(), refused.stderr
     (fact,) = [each["fact"] for each in refused.result["reasons"] if each["code"] == "image.blocked"]
-    assert "by ann on " in fact and "as typed" not in fact
+    assert "by ann on " in fact and "unverified name" not in fact
     lifted = cscm("unblock", *signed, "--by", "ann")
     assert lifted.status == 0, lifted.stderr

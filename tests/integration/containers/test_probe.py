@@ -66,14 +66,14 @@ def test_probe_passes_a_correct_service_with_measurements(
         ("hang", "It was not ready within 2 s: no answer from port 8080"),
         ("slow", "It was not ready within 2 s: no answer from port 8080"),
         ("sick", "It was not ready within 2 s: / is answered with 500"),
-        ("crash", "It was not ready before it was over: it ended with status 3"),
-        ("needs-root", "It was not ready before it was over: it ended with status 1"),
-        ("writes", "It writes where nobody declared it to: /data/state."),
+        ("crash", "It ended before it was ready: it ended with status 3"),
+        ("needs-root", "It ended before it was ready: it ended with status 1"),
+        ("writes", "It writes to undeclared paths: /data/state. Declare them in runtime.writable."),
         ("writes-or-dies", "It starts only when its root filesystem is writable."),
-        ("second-port", "It listens on ports nobody declared (runtime.ports): 7070."),
+        ("second-port", "It listens on undeclared ports: 7070. Declare them in runtime.ports."),
         ("eats-memory", "more than its 16 MiB of memory"),
         ("no-handler", "After SIGTERM it ended with status 2"),
-        ("needs-setting", "It was not ready before it was over: it ended with status 6"),
+        ("needs-setting", "It ended before it was ready: it ended with status 6"),
     ],
 )
 def test_probe_names_each_fault(
@@ -120,7 +120,7 @@ def test_probe_warns_of_declared_port_without_listener(engine: DockerEngine, ima
     """Another application may rely on the port."""
     result = probe(engine, image(), service(ports=[7070]), now, "run-1", SEARCH, ROOM)
 
-    assert result.warned == ("It declares ports and does not listen there: 7070.",)
+    assert result.warned == ("It does not listen on the declared ports: 7070.",)
 
 
 def test_tests_receive_the_declared_variables(engine: DockerEngine, image: Image, service: Declared) -> None:
@@ -244,10 +244,10 @@ def test_tests_above_their_timeout_fail(engine: DockerEngine, image: Image, serv
     ("command", "fact"),
     [
         (("/subject", "status-0"), None),
-        (("/subject", "crash"), "it ended with status 3. It last said: configuration missing: cannot go on"),
+        (("/subject", "crash"), "it ended with status 3. Its last output: configuration missing: cannot go on"),
         (
             ("/subject", "writes-or-dies"),
-            "it ended with status 4. It last said: could not save: open /data/state: read-only file system",
+            "it ended with status 4. Its last output: could not save: open /data/state: read-only file system",
         ),
     ],
 )

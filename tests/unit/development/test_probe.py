@@ -122,7 +122,7 @@ def test_probe_fails_if_undeclared_udp_port_is_open(port):
 
     probe_findings._judge_ports(found, run(listeners=(*run().listeners, udp(port))), MANIFEST)
 
-    assert found.failed == [f"It listens on ports nobody declared (runtime.ports): {port}/udp."]
+    assert found.failed == [f"It listens on undeclared ports: {port}/udp. Declare them in runtime.ports."]
     assert found.details["listening"] == ["0.0.0.0 8080", f"0.0.0.0 {port}/udp"]
 
 
@@ -134,7 +134,9 @@ def test_probe_warns_of_udp_socket_with_port_of_client(port):
     probe_findings._judge_ports(found, run(listeners=(*run().listeners, udp(port), udp(port, "::"))), MANIFEST)
 
     assert (found.passed, found.failed) == (["listens on port 8080"], [])
-    assert found.warned == [f"It has UDP sockets that everybody can send to, of a client or a server: {port}/udp."]
+    assert found.warned == [
+        f"It has UDP sockets that receive from any address, and may belong to a server: {port}/udp."
+    ]
 
 
 def test_probe_fails_for_tcp_listener_with_port_of_client():
@@ -143,7 +145,7 @@ def test_probe_fails_for_tcp_listener_with_port_of_client():
 
     probe_findings._judge_ports(found, run(listeners=(*run().listeners, Listener(address="::", port=40000))), MANIFEST)
 
-    assert found.failed == ["It listens on ports nobody declared (runtime.ports): 40000."]
+    assert found.failed == ["It listens on undeclared ports: 40000. Declare them in runtime.ports."]
 
 
 @pytest.mark.parametrize("protocol", ["udplite", "sctp"])
@@ -154,7 +156,7 @@ def test_probe_names_protocol_of_undeclared_port(protocol):
     listener = Listener(address="0.0.0.0", port=9998, protocol=protocol)
     probe_findings._judge_ports(found, run(listeners=(*run().listeners, listener)), MANIFEST)
 
-    assert found.failed == [f"It listens on ports nobody declared (runtime.ports): 9998/{protocol}."]
+    assert found.failed == [f"It listens on undeclared ports: 9998/{protocol}. Declare them in runtime.ports."]
     assert found.details["listening"] == ["0.0.0.0 8080", f"0.0.0.0 9998/{protocol}"]
 
 
@@ -175,7 +177,7 @@ def test_probe_fails_if_any_process_runs_as_other_user():
 
     probe_findings._judge_processes(found, run(processes=more), MANIFEST)
 
-    assert found.failed == ["It runs as uid 0, not only as 10001."]
+    assert found.failed == ["It runs processes as uid 0; 10001 is declared."]
 
 
 def test_probe_fails_if_no_process_was_observed():
@@ -200,7 +202,7 @@ def test_probe_ignores_files_that_the_engine_changes():
 
     probe_findings._judge_writes(found, run(changes=engines), run(changes=own), image, MANIFEST)
 
-    assert found.failed == ["It writes where nobody declared it to: /srv/log."]
+    assert found.failed == ["It writes to undeclared paths: /srv/log. Declare them in runtime.writable."]
     assert found.details["writes_outside"] == ["/srv", "/srv/log"]
 
 
@@ -298,34 +300,34 @@ SILENT = Answer(False, 2.0, "no answer from port 8080: refused")
     [
         (
             {"answer": Answer(False, 0.1, "it ended with status 2"), "processes": (), "listeners": ()},
-            "It was not ready before it was over: it ended with status 2. It last said: listening",
+            "It ended before it was ready: it ended with status 2. Its last output: listening",
         ),
         (
             {"answer": SILENT, "listeners": (Listener(address="0.0.0.0", port=9090),)},
-            f"{LATE}{SILENT.says}. It listens on 0.0.0.0 9090. It last said: listening",
+            f"{LATE}{SILENT.says}. It listens on 0.0.0.0 9090. Its last output: listening",
         ),
         (
             {"answer": SILENT, "listeners": (Listener(address="127.0.0.1", port=8080),)},
-            f"{LATE}{SILENT.says}. It listens on 127.0.0.1 8080. It last said: listening",
+            f"{LATE}{SILENT.says}. It listens on 127.0.0.1 8080. Its last output: listening",
         ),
         (
             {"answer": SILENT, "listeners": (udp(8080),)},
-            f"{LATE}{SILENT.says}. It listens on 0.0.0.0 8080/udp. It last said: listening",
+            f"{LATE}{SILENT.says}. It listens on 0.0.0.0 8080/udp. Its last output: listening",
         ),
         (
             {"answer": SILENT, "listeners": ()},
-            f"{LATE}{SILENT.says}. It listens on no port. It last said: listening",
+            f"{LATE}{SILENT.says}. It listens on no port. Its last output: listening",
         ),
         (
             {"answer": Answer(False, 2.0, "/ is answered with 500")},
-            f"{LATE}/ is answered with 500. It last said: listening",
+            f"{LATE}/ is answered with 500. Its last output: listening",
         ),
     ],
     ids=["it ended", "another port", "loopback", "udp", "nowhere", "not well"],
 )
 def test_probe_explains_why_service_was_not_ready(changes, reason):
     """The reason lists the ports and the last output, but no output that may hold a secret."""
-    for secret, expected in ((False, reason), (True, reason.replace(" It last said: listening", ""))):
+    for secret, expected in ((False, reason), (True, reason.replace(" Its last output: listening", ""))):
         found = Findings()
 
         probe_findings._judge_start(found, run(**changes), run(), MANIFEST, secret=secret)
@@ -433,7 +435,7 @@ def test_test_failure_includes_last_output_lines():
 
     assert (
         failed
-        == "`python3 -m unittest` failed: it ended with status 1. It last said: two | three is | FAILED (failures=1)"
+        == "`python3 -m unittest` failed: it ended with status 1. Its last output: two | three is | FAILED (failures=1)"
     )
 
 
@@ -561,7 +563,7 @@ def test_probe_looks_again_before_it_stops_the_service(ends, others, monkeypatch
     result = probing.probe(engine, "image", MANIFEST, lambda: NOON, "run", Sees(), ROOM, wait=engine.wait)
 
     assert result.details["listening"] == ["0.0.0.0 8080", *others]
-    undeclared = "It listens on ports nobody declared (runtime.ports): 7777, 9999/udp."
+    undeclared = "It listens on undeclared ports: 7777, 9999/udp. Declare them in runtime.ports."
     assert (undeclared in result.failed) == bool(others)
     assert result.tools["probe"] == probing.PROBE_VERSION
 

@@ -46,7 +46,7 @@ def test_gate_refuses_blocked_image_with_person_time_and_reason(pieces, gate):
     assert isinstance(verdict, Refused)
     ((code, fact, remedy),) = [(r.code, r.fact, r.remedy) for r in verdict.reasons]
     assert code == "image.blocked"
-    assert fact == "it was blocked by ann on 2026-11-24 12:00 UTC: CVE-2026-1 (the name is as typed)"
+    assert fact == "it was blocked by ann on 2026-11-24 12:00 UTC: CVE-2026-1 (unverified name)"
     assert "`cscm unblock`" in remedy
     assert digest in [e.digest for e in pieces.facts(gate).evidence]
 

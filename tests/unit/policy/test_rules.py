@@ -477,7 +477,7 @@ def test_distribution_supported_refuses_unknown_distribution(make, distribution,
     assert reason.code == "scan.distribution-unknown"
     assert fact in reason.fact
     (note,) = evaluate(accepted, policy, NOON).notes
-    assert note.startswith("not judged, which its owner accepts: ") and fact in note
+    assert note.startswith("no scanner judges this, and the owner accepts it: ") and fact in note
 
 
 @pytest.mark.parametrize("distribution", [UNKNOWN, Distribution(name=""), None])
@@ -668,10 +668,10 @@ def test_verdict_notes_unscanned_content_that_owner_accepts(make):
     verdict = evaluate(judged, RELEASE, NOON)
 
     assert verdict.notes == (
-        "not judged, which its owner accepts: the archive /srv/a.zip (zip)",
-        "not judged, which its owner accepts: the package database /opt/x (dpkg)",
-        "not judged, which its owner accepts: /etc/debian_version: it names the version 11",
-        "not judged, which its owner accepts: it is of debian 12, and base of debian 10",
+        "no scanner judges this, and the owner accepts it: the archive /srv/a.zip (zip)",
+        "no scanner judges this, and the owner accepts it: the package database /opt/x (dpkg)",
+        "no scanner judges this, and the owner accepts it: /etc/debian_version: it names the version 11",
+        "no scanner judges this, and the owner accepts it: it is of debian 12, and base of debian 10",
     )
     of_the_base = release_facts(examination=found, examined_bases=(found,))
     assert not any("/srv/a.zip" in each.fact for each in rules.accepted(of_the_base))
@@ -688,7 +688,7 @@ def test_verdict_notes_accepted_absence_of_distribution(make):
             examination=Examination(distribution=own), base_distributions=bases, manifest=accepting_it
         )
         found = evaluate(judged, RELEASE, NOON).notes
-        assert found == tuple(f"not judged, which its owner accepts: {note}" for note in noted)
+        assert found == tuple(f"no scanner judges this, and the owner accepts it: {note}" for note in noted)
 
 
 def test_verdict_does_not_note_unaccepted_content_as_accepted(make):
@@ -770,7 +770,9 @@ def test_verdict_limits_number_of_notes(make):
 
     noted = evaluate(judged, RELEASE, NOON).notes
 
-    assert len(noted) == 21 and noted[-1] == "not judged, which its owner accepts: 5 more (limits.unjudged)"
+    assert (
+        len(noted) == 21 and noted[-1] == "no scanner judges this, and the owner accepts it: 5 more (limits.unjudged)"
+    )
 
 
 @pytest.mark.parametrize(

@@ -218,7 +218,7 @@ def test_gate_says_whether_the_name_of_a_block_is_verified(office: Office, rule:
     values = values_of(facts, people(office))
 
     for each in (values["block"], *values["blocked_bases"]):
-        assert each["text"] == "by ann on 2026-11-24 12:00 UTC: so" + (" (the name is as typed)" if typed else "")
+        assert each["text"] == "by ann on 2026-11-24 12:00 UTC: so" + (" (unverified name)" if typed else "")
 
 
 def test_signature_of_a_decision_is_not_longer_than_64_kib() -> None:

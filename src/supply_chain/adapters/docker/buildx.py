@@ -251,7 +251,7 @@ def _build_error(order: BuildOrder, message: str, words: str = "") -> SupplyChai
     if BASE in own and tool_errors.is_transient(own):
         return RegistryUnavailable(f"{what}The registry of a base did not answer. Check that it runs, and build again.")
     if words:
-        what += f"The step last said: {words}\n"
+        what += f"The last output of the step: {words}\n"
     return BuildFailed(f"{what}{WHOLE_OUTPUT}; correct the Dockerfile or the code and build again.")
 
 

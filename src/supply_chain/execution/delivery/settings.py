@@ -52,9 +52,11 @@ class GitDelivery(Model):
     )
     timeout: Duration = Field(default=600, description="how long the controller may take")
     flux: FluxKustomization | None = Field(
-        default=None, description="the Kustomization that applies it, for its errors"
+        default=None, description="the Kustomization that applies it; its errors are reported"
     )
-    argo: ArgoApplication | None = Field(default=None, description="the Application that applies it, for its errors")
+    argo: ArgoApplication | None = Field(
+        default=None, description="the Application that applies it; its errors are reported"
+    )
 
     @model_validator(mode="after")
     def _check_controller(self) -> Self:

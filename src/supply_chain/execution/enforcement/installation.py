@@ -260,7 +260,7 @@ def compare_exceptions(prefix: str, verifying: str, cluster: AdmissionCluster) -
     for name in _list_exceptions(prefix, cluster):
         yield Deviation(
             code="enforcement.excepted",
-            fact=f"Kyverno excepts from policies of the chain: {name}",
+            fact=f"the PolicyException {name} exempts from policies of the chain",
             remedy="Find out who made it and when, and delete it: kubectl delete policyexception NAME -n NAMESPACE",
         )
 
@@ -288,7 +288,7 @@ def compare_webhook(name: str, place: EnforcedNamespace, cluster: AdmissionClust
     if not ready or [each["failurePolicy"] for each in ours] != [failing]:
         yield Deviation(
             code="enforcement.unverified",
-            fact=f"Kyverno does not judge pods by {name}: it is not ready, or its webhook is not there",
+            fact=f"Kyverno does not judge pods by {name}: the policy is not ready, or its webhook is missing",
             remedy="Look at Kyverno's admission controller and its log.",
         )
         return
@@ -296,7 +296,7 @@ def compare_webhook(name: str, place: EnforcedNamespace, cluster: AdmissionClust
     if left_out := [*_find_left_out(ours[0], policy["spec"], labels)]:
         yield Deviation(
             code="enforcement.webhook-selects-less",
-            fact=f"Kyverno's webhook of {name} leaves pods out by {', '.join(left_out)}",
+            fact=f"Kyverno's webhook for {name} excludes pods by {', '.join(left_out)}",
             remedy="Look at Kyverno's ConfigMap (`webhooks`, `matchConditions`) and who changed it.",
         )
 
@@ -374,8 +374,8 @@ class EnforcementStatus(Model):
         mode += f"{pluralize(self.admitted, 'image')} admitted"
         lines = list_remedies(((f"  {each.code}: {each.fact}", each.remedy) for each in self.deviations), "      ")
         refused = [f"  deny would refuse {each}" for each in self.would_refuse]
-        not_asked = [f"  deny may refuse more: Kyverno was not asked, which judges by {self.unchecked_policy}"]
-        return "\n".join([mode, *lines, *refused, *(not_asked if self.unchecked_policy else ())])
+        unchecked = [f"  deny may refuse more: the Kyverno policy {self.unchecked_policy} was not evaluated"]
+        return "\n".join([mode, *lines, *refused, *(unchecked if self.unchecked_policy else ())])
 
 
 def read_status(

@@ -27,13 +27,13 @@ class Orphan:
     def remedy(self) -> str:
         """What a person does about it."""
         names = " ".join(f"{kind.lower()}/{name}" for kind, name in self.objects)
-        return f"If it was renamed, moved or removed, and nothing runs there: kubectl delete -n {SYSTEM} {names}"
+        return f"If it was renamed, moved or removed, and nothing runs there, run: kubectl delete -n {SYSTEM} {names}"
 
     @property
     def change(self) -> Change:
         """What an installation leaves there, as a plan has it."""
         kind, name = self.objects[0]
-        why = f"the project has {self.environment} in no cluster. {self.remedy}"
+        why = f"the project has no environment {self.environment} in a cluster. {self.remedy}"
         return Change(action="leave", kind=kind, name=name, why=why)
 
 
@@ -68,7 +68,7 @@ def describe_orphan(orphan: Orphan, namespace: str) -> Deviation:
     """Return the deviation, as an environment with a namespace reports it."""
     deviation = Deviation(
         code=ORPHANED,
-        fact=f"{orphan.namespace} is judged for {orphan.environment}, which the project has in no cluster",
+        fact=f"policies of {orphan.environment}, which the project has in no cluster, apply to {orphan.namespace}",
         remedy=orphan.remedy,
     )
     refuses_ours = orphan.namespace == namespace  # whatever is not in its parameters, which nobody publishes

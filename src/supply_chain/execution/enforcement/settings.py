@@ -25,9 +25,9 @@ class EnforcementSettings(Model):
     mode: Mode = Field(description="what happens to a pod with another image")
     tolerated_refusals: tuple[str, ...] = Field(
         default=("scan.old", "verdict.ended"),
-        description="refusals despite which what should run stays admitted; verdict.ended: an admission expired",
+        description="refusals that leave a deployed image admitted; verdict.ended: its admission expired",
     )
     kyverno: KyvernoSettings | None = Field(
         default=None,
-        description="how Kyverno also verifies the verdicts, of which none lapses then; null: not",
+        description="how Kyverno also verifies verdicts; `lapsing` then has no effect; null: it does not",
     )

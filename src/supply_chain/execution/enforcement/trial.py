@@ -26,8 +26,9 @@ def find_ineffective(
 ) -> Iterator[Deviation]:
     """Yield a deviation if the API server does not refuse an image by the parameters that a namespace has now.
 
-    It admits it, or refuses it by earlier parameters: then later blocks do not reach it. Only for the mode `deny`;
-    others refuse nothing. Missing parameters are another deviation. `begin` begins the repositories of curated images.
+    The server then admits the image, or refuses it by earlier parameters, so that later blocks have no effect. Only for
+    the mode `deny`; others refuse nothing. Missing parameters are another deviation. `begin` begins the repositories of
+    curated images.
     """
     answer = ""
     for _ in range(ATTEMPTS):
@@ -38,10 +39,10 @@ def find_ineffective(
         if f"(version {stored[1]})" in answer:
             return
         wait(PAUSE)
-    why = answer or "it admits a trial"
+    why = answer or "it admits a trial image"
     yield Deviation(
         code="enforcement.ineffective",
-        fact=f"the API server does not refuse by the images that {place.namespace} admits now: {why}",
+        fact=f"the API server does not use the current list of images that {place.namespace} admits: {why}",
         remedy="Find out who removed its policies and restored them. Then run "
         f"`cscm enforce apply {place.environment}`: it gives the parameters a new name, which the API server reads.",
     )

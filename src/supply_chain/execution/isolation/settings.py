@@ -40,7 +40,7 @@ class ResponseSettings(Model):
 
     isolate: tuple[
         Annotated[str, StringConstraints(pattern=r"^(?:image\.blocked|drift\.[a-z]+(?:-[a-z]+)*)$")], ...
-    ] = Field(default=(), description="after what: `image.blocked`, or deviations")
+    ] = Field(default=(), description="what isolates an application: `image.blocked`, or deviations")
     recovery: RecoveryMode = Field(default=RecoveryMode.ROLL_BACK, description="what runs after an isolation")
     collector: CollectorSettings | None = Field(
         default=None, description="what reads processes and changed files; null: nothing"

@@ -370,7 +370,9 @@ def test_failed_build_reports_last_output_of_failed_step(docker):
     """The output of the step explains the failure but does not classify it."""
     builder, _ = docker(stderr=FAILED, status=1)
 
-    with pytest.raises(BuildFailed, match=r"last said: Collecting x \| denied by policy, CERTIFICATE_VERIFY_FAILED\n"):
+    with pytest.raises(
+        BuildFailed, match=r"last output of the step: Collecting x \| denied by policy, CERTIFICATE_VERIFY_FAILED\n"
+    ):
         builder.build(ORDER)
 
 

@@ -167,7 +167,7 @@ def test_objects_of_removed_environment_are_reported_and_stay(made, namespace, c
 
     (deviation,) = [each for each in status.deviations if "earlier" in each.fact]
     assert deviation.code == code and status.is_weak is (namespace == "apps")
-    assert deviation.fact == f"{namespace} is judged for earlier, which the project has in no cluster"
+    assert deviation.fact == f"policies of earlier, which the project has in no cluster, apply to {namespace}"
     (name,) = [each for each, (admitted, _) in made.parameters.stored.items() if admitted.environment == "earlier"]
     delete = (
         "kubectl delete -n cscm-system validatingadmissionpolicybinding/cscm-admitted-images-earlier "
@@ -177,7 +177,7 @@ def test_objects_of_removed_environment_are_reported_and_stay(made, namespace, c
     assert deviation.remedy.endswith(delete)
     (change,) = changes
     assert str(change).startswith(
-        "leave ValidatingAdmissionPolicyBinding cscm-admitted-images-earlier: the project has earlier in no cluster."
+        "leave ValidatingAdmissionPolicyBinding cscm-admitted-images-earlier: the project has no environment earlier in "
     ) and str(change).endswith(delete)  # fmt: skip
     assert made.enforcement.apply() == () and made.cluster.objects == before
 
@@ -204,7 +204,7 @@ def test_binding_without_parameters_is_reported(made):
 
     (deviation,) = made.enforcement.status().deviations
 
-    assert "every namespace is judged for gone," in deviation.fact
+    assert "policies of gone," in deviation.fact and "apply to every namespace" in deviation.fact
     assert deviation.remedy.endswith("delete -n cscm-system validatingadmissionpolicybinding/cscm-admitted-images-gone")
 
 

@@ -226,7 +226,7 @@ def test_exception_that_was_made_before_is_refused_and_reported(world, cluster):
     with pytest.raises(SettingInvalid, match="tools/ours\n"):
         enforcement.apply()
     (found,) = enforcement.status().deviations
-    assert found.code == "enforcement.excepted" and found.fact.endswith(": tools/ours")
+    assert found.code == "enforcement.excepted" and "PolicyException tools/ours" in found.fact
     del cluster.objects[POLICY]
     assert "enforcement.excepted" not in {each.code for each in enforcement.status().deviations}
 
@@ -280,9 +280,7 @@ def test_status_notes_missing_preview_of_kyverno_refusals(world, cluster, mode):
     status = enforcement.status()
 
     assert (status.would_refuse, status.unchecked_policy) == ((), "cscm-verdicts-staging")
-    assert str(status).endswith(
-        "\n  deny may refuse more: Kyverno was not asked, which judges by cscm-verdicts-staging"
-    )
+    assert str(status).endswith("\n  deny may refuse more: the Kyverno policy cscm-verdicts-staging was not evaluated")
     alone = replace(enforcement, place=place(mode, verification=None))
     assert alone.status().unchecked_policy == "" and "Kyverno" not in str(
         alone.status().model_copy(update={"deviations": ()})
