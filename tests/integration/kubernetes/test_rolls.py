@@ -279,7 +279,7 @@ def test_error_names_expired_token_and_next_run_completes(place: Place, api: Fau
         api.proxy.faults = [ended]
 
     place.target = replace(target_in(place.namespace, api.connect), wait=wait)
-    with api.proxy.broken(), pytest.raises(ClusterRefused, match=r"(?s)does not accept the credentials.*not restored"):
+    with api.proxy.broken(), pytest.raises(ClusterRefused, match=r"(?s)rejected the credentials.*not restored"):
         place.deploy(digest)
     assert place.serving & {last.digest, digest}
 

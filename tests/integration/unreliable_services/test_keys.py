@@ -141,6 +141,6 @@ def test_expired_credentials_are_replaced_once(sandbox: Sandbox, kms: Callable[[
 
     with (
         sandbox.proxy.broken(Fault("POST Encrypt", status=400, body=over)),
-        pytest.raises(AccessDenied, match="also new ones"),
+        pytest.raises(AccessDenied, match="even new ones"),
     ):
         ours.wrap("alias/cscm-content", b"secret", {})

@@ -177,13 +177,13 @@ def translate_errors(doing: str) -> Iterator[None]:
         raise _translate(error, doing) from error
     except (EndpointConnectionError, HTTPClientError) as error:
         raise AwsUnavailable(
-            f"AWS did not answer, so it could not {doing}: {error}\n"
+            f"Could not {doing}, because AWS did not answer: {error}\n"
             "Check the endpoint in the tier's block and that it can be reached (on a laptop, `cscm status`)."
         ) from error
     except ResponseParserError as error:
         raise AwsUnavailable(
-            f"What answered in AWS's place cannot be read, so it could not {doing}: {str(error)[:500]}\n"
-            "Look at what is between (a proxy, a load balancer) and at the endpoint in the tier's block."
+            f"Could not {doing}, because the answer is not one of AWS: {str(error)[:500]}\n"
+            "Check for a proxy or a load balancer in between, and check the endpoint in the tier's block."
         ) from error
     except BotoCoreError as error:
         raise AwsFailed(f"Could not {doing}: {error}\nCheck the credentials in the tier's block.") from error
@@ -195,13 +195,13 @@ def _translate(error: ClientError, doing: str) -> SupplyChainError:
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     if tool_errors.is_clock_skew(f"{code} {message}"):
         return ClockWrong(
-            f"AWS does not take the time at which this machine asked to {doing}: {message}\n"
+            f"Could not {doing}, because AWS rejected this machine's time: {message}\n"
             "Set this machine's clock, and run the step again."
         )
     if code in EXPIRED:
         return AccessDenied(
-            f"The credentials of this tier's role expired, also new ones, so it could not {doing}: {message}\n"
-            "Find out who ended them, and whether this machine's clock is right; then run the step again."
+            f"Could not {doing}, because the credentials of this tier's role expired, even new ones: {message}\n"
+            "Find out who revoked them, and whether this machine's clock is right; then run the step again."
         )
     if code in DENIED or status == 403:
         return AccessDenied(

@@ -327,8 +327,8 @@ def _open_checked(
     trusted = {0, os.geteuid(), os.fstat(root).st_uid}
     if not {os.fstat(git).st_uid, os.fstat(common).st_uid} <= trusted:
         raise SourceInvalid(
-            f"The git repository {name} belongs to another user than the application's directory, and could say "
-            "anything of it.\nGive both to one user (chown), or build from a clone of your own."
+            f"The git repository {name} belongs to another user than the application's directory, so it is not "
+            "trusted.\nGive both to one user (chown), or build from a clone of your own."
         )
     _check_format(common, name)
     with translate_errors(f"{name}/.git/objects"):
@@ -386,7 +386,7 @@ def _common_directory(git: int, stack: ExitStack) -> int:
     stack.callback(os.close, common)
     if real.parent.name != "worktrees" or not _looks_like_repository(common):
         raise SourceInvalid(
-            f"{real} has a file `commondir`, as work trees have, and is none of a repository above it.\n"
+            f"{real} has a file `commondir` like a work tree, but belongs to no repository two directories above it.\n"
             "Build from a clone, or from a work tree that `git worktree add` made."
         )
     return common

@@ -117,7 +117,7 @@ def _find_false_versions(
     for each in own:
         if each.name in claims and _has_code(files, base, keeper, each):
             for record in claims[each.name]:
-                about = f"it claims to be {record.describe()}, and its code is that of the base's {each.describe()}"
+                about = f"it claims to be {record.describe()}, but its code is that of {each.describe()} in the base"
                 yield f"{escape_path(record.path)}:{record.line}: {about}; {REMEDY}"
 
 
@@ -131,7 +131,7 @@ def _find_repeated(records: Iterable[ApkRecord], own: Collection[ApkRecord]) -> 
     for record in sorted(records, key=lambda each: _identify(each) not in same):
         found[record.name] += 1
         if found[record.name] > max(1, most[record.name]):
-            about = f"it claims to be {record.describe()}, and another record is of this package too"
+            about = f"it claims to be {record.describe()}, but the package has another record too"
             yield f"{escape_path(record.path)}:{record.line}: {about}; {REMEDY}"
 
 
@@ -153,7 +153,7 @@ def _find_changed(files: Files, base: Files, records: Collection[ApkRecord], own
         changed -= beyond
         if changed:
             named = _name_first(escape_path(each) for each in sorted(changed))
-            about = f"it claims to be the base's {record.describe()}, which does not have {named} so"
+            about = f"it claims to be {record.describe()} of the base, but the image differs from the base in {named}"
             yield f"{escape_path(record.path)}:{record.line}: {about}; {REMEDY}"
 
 
@@ -175,7 +175,8 @@ def _find_dropped(
         if (code and all(code.values())) or any(code[path] for path in code.keys() - others):
             dropped[record.path].append(record)
     for path, packages in dropped.items():
-        about = f"it has no record of the base's {_name_first(each.title for each in packages)}, whose code is there"
+        named = _name_first(each.title for each in packages)
+        about = f"the base's record of {named} is missing, but its code is in the image"
         yield f"{escape_path(path)}:1: {about}; {REMEDY}"
 
 
@@ -219,7 +220,7 @@ def _is_program(keeper: ContentStore, path: str, file: FileContent) -> bool:
 
 
 def _list_changed(files: Files, base: Files | None, databases: Mapping[str, str]) -> Iterator[str]:
-    """Yield each package manager with the first of its files of records that the base has not so."""
+    """Yield each package manager with the first of its record files that differs from the base."""
     named = set[str]()
     for path, manager in sorted(databases.items()):
         own, below = _find(files, path), _find(base, path) if base else None

@@ -345,7 +345,7 @@ class ClusterClient:
             raise self._refusal(error.response.status_code, error.response.text[:500], set(), doing) from error
         except httpx2.HTTPError as error:
             raise ClusterUnavailable(
-                f"The cluster at {self.address} did not answer, so it could not {doing}: "
+                f"Could not {doing}, because the cluster at {self.address} did not answer: "
                 f"{str(error) or type(error).__name__}\nCheck the address in the cluster's block, and the network."
             ) from error
         except ConfigError as error:
@@ -354,8 +354,8 @@ class ClusterClient:
             ) from error
         except (KeyError, msgspec.MsgspecError, json.JSONDecodeError) as error:
             raise ClusterUnavailable(
-                f"What answers at {self.address} does not speak Kubernetes' API, so it could not {doing}: {error!r}\n"
-                "Check the address in the cluster's block, and what is between (a proxy, a load balancer)."
+                f"Could not {doing}, because the answer from {self.address} is not one of Kubernetes' API: {error!r}\n"
+                "Check the address in the cluster's block, and check for a proxy or a load balancer in between."
             ) from error
 
     def _refusal(self, status: int, message: str, causes: set[str], doing: str) -> SupplyChainError:
@@ -365,17 +365,17 @@ class ClusterClient:
             )
         if status == UNAUTHENTICATED:
             return ClusterRefused(
-                f"The cluster at {self.address} does not accept the credentials (401), so it could not {doing}: "
-                f"{message}\nRenew them in the kubeconfig or the cluster's block; they ended or were revoked."
+                f"Could not {doing}, because the cluster at {self.address} rejected the credentials (401): {message}\n"
+                "They expired or were revoked: renew them in the kubeconfig or the cluster's block."
             )
         if "FieldManagerConflict" in causes or status == 409:
             return ClusterConflict(
-                f"Somebody else changed what the chain deploys, so it could not {doing}: {message}\n"
+                f"Could not {doing}, because somebody else changed what the chain deploys: {message}\n"
                 "Find out who did, and remove the other value or the other manager of the field."
             )
         return ClusterRefused(
             f"The cluster at {self.address} refused to {doing} ({status}): {message}\n"
-            "Read in its message which policy, permission, quota or webhook refused, and correct that."
+            "The message says which policy, permission, quota or webhook refused it; correct that."
         )
 
 

@@ -164,8 +164,9 @@ class Registry:
                 break
         if f"sha256:{sha.hexdigest()}" != digest or received != size:
             raise ImageDamaged(
-                f"{repository} answers {digest} with {received} bytes that are not it ({size} expected).\n"
-                "Do not use the image. Push it again from its source and look at the registry's storage."
+                f"The registry returned {received} bytes for {repository}@{digest}, which do not match its digest or "
+                f"its size of {size} bytes.\n"
+                "Do not use the image. Push it again from its source, and check the registry's storage."
             )
 
     def referrers(self, subject: ImageRef) -> tuple[Referrer, ...]:
@@ -190,8 +191,9 @@ class Registry:
                 ) from error
             if answer.status == 404 and visited:
                 raise RegistryFailed(
-                    f"The registry does not have a page of what refers to {subject}, which the page before names.\n"
-                    "Part of the evidence is not all of it. Try again, and look at the registry's log."
+                    f"The registry's list of referrers of {subject} is incomplete: a page that it names does not "
+                    "exist.\nThe evidence may therefore be incomplete, so it is not used. Try again, and read the "
+                    "registry's log."
                 )
             if answer.status == 404:
                 return ()
@@ -314,7 +316,9 @@ class Registry:
 def parse_manifest(content: bytes, ref: ImageRef) -> dict[str, Any]:
     """Parse a manifest that was stored elsewhere; raise `ImageDamaged` unless its digest is that of `ref`."""
     if digest_of(content) != ref.digest:
-        raise ImageDamaged(f"What was kept as the manifest of {ref} is another.\nFind out who signed it.")
+        raise ImageDamaged(
+            f"The manifest of {ref} in its signed SBOM does not match its digest.\nFind out who signed the SBOM."
+        )
     return _object(content, "", ref)
 
 
@@ -337,6 +341,6 @@ def _object(content: bytes, media_type: str, ref: ImageRef) -> dict[str, Any]:
 def _check_digest(content: bytes, digest: Digest, what: str) -> None:
     if digest_of(content) != digest:
         raise ImageDamaged(
-            f"The registry answers {what} with other content than {digest}.\n"
-            "Do not use it. Look at the registry's storage and at who can write to it."
+            f"The registry returned content for {what} that does not match the digest {digest}.\n"
+            "Do not use it. Check the registry's storage, and who can write to it."
         )

@@ -44,8 +44,9 @@ def parse_referrers(content: bytes, subject: ImageRef) -> list[Referrer]:
         page = _Page.model_validate(json.loads(content))
     except (ValueError, RecursionError) as error:
         raise EvidenceInvalid(
-            f"The registry's list of what refers to {subject} cannot be read: {str(error)[:300]}\n"
-            "Part of the evidence is not all of it. Look at the registry's version and its log."
+            f"The registry's list of referrers of {subject} cannot be read: {str(error)[:300]}\n"
+            "The evidence may therefore be incomplete, so it is not used. Check the registry's version, and read its "
+            "log."
         ) from error
     return [
         Referrer(digest=e.digest, artifact_type=e.artifact_type, annotations=e.annotations)

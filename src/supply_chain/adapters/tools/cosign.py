@@ -183,7 +183,7 @@ def _check_result(done: CommandResult, key: str) -> None:
     message = done.stderr[-1500:].strip()
     if tool_errors.is_clock_skew(message):
         raise ClockWrong(
-            f"AWS does not take what was signed with {key}: {message}\n"
+            f"AWS rejected the request to sign with {key}, because of this machine's time: {message}\n"
             "Nothing was signed. Set this machine's clock, and try again."
         )
     if tool_errors.is_denied(message):

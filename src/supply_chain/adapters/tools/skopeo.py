@@ -131,8 +131,8 @@ class Skopeo:
         content = path.read_bytes()
         if digest_of(content) != ref.digest:
             raise ImageDamaged(
-                f"The registry answers the manifest of {ref} with other content than its digest.\n"
-                "Do not use it. Look at the registry's storage and at who can write to it."
+                f"The registry returned a manifest of {ref} that does not match its digest.\n"
+                "Do not use it. Check the registry's storage, and who can write to it."
             )
         manifest: dict[str, Any] = json.loads(content)
         return manifest

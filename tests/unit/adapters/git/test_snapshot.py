@@ -417,7 +417,7 @@ def test_link_inside_the_context_is_part_of_snapshot(repository, hello, target):
 @pytest.mark.parametrize(
     ("target", "why"),
     [
-        ("/etc/passwd", "whatever machine reads it"),
+        ("/etc/passwd", "another file on each machine"),
         ("../other/file", "leads out"),
         ("deep/../../other", "leads out"),
         ("deep/back/../other", "leads out"),
@@ -479,7 +479,7 @@ def test_colliding_names_are_refused(repository, hello, one, other, committed):
     write(hello, {one: "1", other: "2"})
     revision = commit(repository) if committed else None
 
-    with pytest.raises(SourceInvalid, match="one name"):
+    with pytest.raises(SourceInvalid, match="the same name"):
         source(hello, revision)
 
 

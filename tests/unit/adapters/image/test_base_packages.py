@@ -118,7 +118,7 @@ def test_other_version_with_the_code_of_the_base_is_a_false_claim(changed, about
     cap = record(name="cap", listed="")
     (claim,) = read({**BASE, DATABASE: cap + changed}, BASE).false_claims
 
-    why = "and its code is that of the base's hat 1.0 of the source hats"
+    why = "but its code is that of hat 1.0 of the source hats in the base"
     assert claim == f"/{DATABASE}:{cap.count(10) + 1}: it claims to be {about}, {why}; {REMEDY}"
 
 
@@ -165,8 +165,8 @@ def test_program_of_the_base_with_other_content_is_a_false_claim():
     """Its record is the base's, and its version says nothing about what it has become."""
     (claim,) = read({**LIBRARY, "usr/lib/libhat.so": ELF + b"node"}, LIBRARY).false_claims
 
-    about = "it claims to be the base's hat 1.0 of the source hats, which does not have /usr/lib/libhat.so so"
-    assert claim == f"/{DATABASE}:1: {about}; {REMEDY}"
+    about = "it claims to be hat 1.0 of the source hats of the base"
+    assert claim == f"/{DATABASE}:1: {about}, but the image differs from the base in /usr/lib/libhat.so; {REMEDY}"
 
 
 def test_link_of_the_base_to_another_program_is_a_false_claim():
@@ -176,7 +176,7 @@ def test_link_of_the_base_to_another_program_is_a_false_claim():
     dash = record("1", "dash", listed="F:bin\nR:dash\n")
 
     (claim,) = read(image, base, links, SHELL).false_claims
-    assert "which does not have /bin/dash so" in claim
+    assert "differs from the base in /bin/dash;" in claim
     found = read({**image, DATABASE: image[DATABASE] + dash}, base, links, SHELL)
     assert (found.false_claims, found.packages) == ((), ("dash 1",))
 
@@ -187,7 +187,7 @@ def test_changed_programs_are_named_up_to_three():
     base[DATABASE] = record(listed="F:opt\n" + "".join(f"R:{name}\n" for name in "abcd"))
     (claim,) = read({**dict.fromkeys(base, ELF + b"node"), DATABASE: base[DATABASE]}, base).false_claims
 
-    assert "which does not have /opt/a, /opt/b, /opt/c, and 1 more so" in claim
+    assert "differs from the base in /opt/a, /opt/b, /opt/c, and 1 more;" in claim
 
 
 @pytest.mark.parametrize(
@@ -206,7 +206,7 @@ def test_second_record_of_a_package_is_a_false_claim(again, version):
     image = {**BASE, "usr/bin/hat": b"#!new"}
     for database in (record() + again, again + record()):
         (claim,) = read({**image, DATABASE: database}, BASE).false_claims
-        assert f"it claims to be hat {version} of the source hats, and another record is of this package too" in claim
+        assert f"it claims to be hat {version} of the source hats, but the package has another record too" in claim
     assert read({**BASE, DATABASE: record() + record()}, {**BASE, DATABASE: record() + record()}).false_claims == ()
 
 
@@ -217,7 +217,7 @@ def test_dropped_record_of_base_with_present_code_is_a_false_claim():
 
     for database, named in ((b"", "hat 1.0, tie 2"), (record(), "tie 2")):
         (claim,) = read({**base, DATABASE: database}, base).false_claims
-        why = f"it has no record of the base's {named}, whose code is there"
+        why = f"the base's record of {named} is missing, but its code is in the image"
         assert claim == f"/{DATABASE}:1: {why}; {REMEDY}"
 
 
@@ -236,7 +236,7 @@ def test_record_that_gains_code_of_dropped_one_is_a_false_claim():
     image = {**base, "usr/bin/hat": b"#!new", DATABASE: record("1", "cap", "cap")}
 
     (claim,) = read(image, base).false_claims
-    assert "it has no record of the base's hat 1.0" in claim
+    assert "the base's record of hat 1.0 is missing" in claim
     base[DATABASE] = record() + image[DATABASE]
     assert read(image, base).false_claims == ()
 

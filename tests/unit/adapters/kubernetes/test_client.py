@@ -166,7 +166,7 @@ def test_client_reads_kinds_without_namespace():
     [
         (status(403, "violates PodSecurity", reason="Forbidden"), ClusterRefused, "violates PodSecurity"),
         (status(422, "spec: Required", reason="Invalid"), ClusterRefused, "spec: Required"),
-        (status(401, "Unauthorized"), ClusterRefused, "does not accept the credentials .*: Unauthorized\nRenew them"),
+        (status(401, "Unauthorized"), ClusterRefused, "rejected the credentials .*: Unauthorized\nThey expired"),
         (status(404, 'namespaces "a" not found'), ClusterRefused, "not found"),
         (
             status(409, "conflict with manager", details={"causes": [{"reason": "FieldManagerConflict"}]}),
@@ -175,9 +175,9 @@ def test_client_reads_kinds_without_namespace():
         ),
         (status(500, "etcd leader changed"), ClusterUnavailable, "etcd leader changed"),
         (httpx2.Response(429, text="Too many", headers={"Content-Type": "text/plain"}), ClusterUnavailable, "Too many"),
-        (httpx2.Response(503), ClusterUnavailable, "does not speak"),
-        (httpx2.Response(200, text="<html>"), ClusterUnavailable, "does not speak"),
-        (httpx2.Response(400, json=[]), ClusterUnavailable, "does not speak"),
+        (httpx2.Response(503), ClusterUnavailable, "is not one of Kubernetes"),
+        (httpx2.Response(200, text="<html>"), ClusterUnavailable, "is not one of Kubernetes"),
+        (httpx2.Response(400, json=[]), ClusterUnavailable, "is not one of Kubernetes"),
     ],
     ids=lambda value: value.__name__ if isinstance(value, type) else "",
 )

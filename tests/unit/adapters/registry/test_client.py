@@ -413,7 +413,7 @@ def test_later_page_that_is_missing_is_an_error():
             return httpx.Response(404, json={"errors": [{"code": "NAME_UNKNOWN"}]})
         return httpx.Response(200, json={"manifests": []}, headers={"Link": '<?from=1>; rel="next"'})
 
-    with pytest.raises(RegistryFailed, match="does not have a page"):
+    with pytest.raises(RegistryFailed, match="a page that it names does not exist"):
         client(answer).referrers(REF)
 
 
