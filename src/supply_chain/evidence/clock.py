@@ -92,7 +92,8 @@ def refuse_the_future(evidence: Iterable[VerifiedStatement], now: datetime) -> N
         if at is not None and at > now + SKEW:
             raise ClockWrong(
                 f"{each.signer} signed {each.repository}@{each.digest} ({each.predicate_type}) at "
-                f"{at:%Y-%m-%d %H:%M:%S %Z}, and here it is {now:%Y-%m-%d %H:%M:%S %Z}.\n"
+                f"{at:%Y-%m-%d %H:%M:%S %Z}, which is in the future: this machine's time is "
+                f"{now:%Y-%m-%d %H:%M:%S %Z}.\n"
                 "The clock of that tier or of this machine is wrong, so the newest evidence is unknown. Set both; "
                 "where that tier's was wrong, an administrator removes the statement, and it is made again."
             )

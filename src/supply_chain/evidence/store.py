@@ -400,18 +400,20 @@ def _too_many_referrers(subject: ImageRef, pieces: int, read: int) -> TooManyRef
 
 
 def _refuse_unread(signed: _Signed | NotEvidence, statement: ImageRef) -> None:
-    """Raise `EvidenceInvalid` if a statement where one tier alone may push cannot be read: it may say no."""
+    """Raise `EvidenceInvalid` if a statement where only one tier may push cannot be read: it may be a refusal."""
     if signed == STRANGE:
         raise EvidenceInvalid(
-            f"No key that is trusted here signed {statement}, and one tier alone may push there: it may say no.\n"
-            "Where that tier's key was changed, add the one before it after the new one, in the trusted keys of the "
-            "tiers' blocks. Otherwise find out who wrote it, and have an administrator remove it."
+            f"{statement} is not signed with a trusted key, although only one tier may push there. It may be a "
+            "refusal, so nothing is decided.\n"
+            "If that tier's key was changed, add the earlier key after the new one in `trusted_keys` of the tiers' "
+            "blocks. Otherwise find out who pushed it, and have an administrator remove it."
         )
     if signed == LOST:
         raise EvidenceInvalid(
-            f"The registry lacks the content of {statement}, and one tier alone may push there: it may say no.\n"
-            "Look at the registry's storage, and restore the content. If it is lost, have an administrator remove the "
-            "statement, and sign again what it said."
+            f"The registry lacks the content of {statement}, which only one tier can have pushed. It may be a refusal, "
+            "so nothing is decided.\n"
+            "Check the registry's storage, and restore the content. If it is lost, have an administrator remove the "
+            "statement, and repeat the decision."
         )
 
 

@@ -190,7 +190,7 @@ def test_unverified_bundle_in_evidence_repository_raises(world, store, make, pla
     bundle = before.sign(about(subject, LIFECYCLE, {"at": make.noon.isoformat()}))
     world.registry.attach(subject, BUNDLE, bundle, {PREDICATE: LIFECYCLE})
 
-    with pytest.raises(EvidenceInvalid, match="add the one before it"):
+    with pytest.raises(EvidenceInvalid, match="add the earlier key"):
         store.read(subject)
     assert store.read(subject, SUMMARY).evidence == (), "of another type nothing is there"
 
@@ -589,7 +589,7 @@ def test_vex_document_in_an_evidence_repository_raises(world, make):
     bundle = make.signer().sign(about(image, OPENVEX, openvex()))
     world.registry.attach(image, BUNDLE, bundle, VEX_NOTES)
 
-    with pytest.raises(EvidenceInvalid, match="No key that is trusted here signed"):
+    with pytest.raises(EvidenceInvalid, match="is not signed with a trusted key"):
         world.store(DEV).read(image)
 
 
