@@ -126,7 +126,8 @@ def check_content(
     started, contents = now(), read()
     if contents and contents.digest != digest:
         raise CheckIncomplete(
-            f"The engine gave {contents.digest} in place of {digest}.\nBuild it again with `cscm build --force`."
+            f"The engine returned the image {contents.digest} instead of {digest}.\n"
+            "Build it again with `cscm build --force`."
         )
     passed, failed = (
         _compare_declared(contents, manifest) if contents else ([], [size_message(manifest.build.max_size)])
@@ -137,10 +138,12 @@ def check_content(
         secrets = [
             _name_setting(each, contents.settings) for each in sorted({*contents.secrets, *search(contents.texts)})
         ]
-        failed += [f"{each}, in the image and in no file that the check secrets read" for each in secrets]
-        failed += [f"{each}, in no file that the check source reads" for each in scan(contents.sources)]
+        failed += [f"{each}, in a part of the image that the check secrets did not read" for each in secrets]
         failed += [
-            f"{path}:1: Python code that is not read, as it is too large or too much; {UNREAD_REMEDY}"
+            f"{each}, in a file of the image that the check source did not read" for each in scan(contents.sources)
+        ]
+        failed += [
+            f"{path}:1: Python code that is not checked, because it is too large or too much; {UNREAD_REMEDY}"
             for path in contents.unread
         ]
         failed += contents.false_claims

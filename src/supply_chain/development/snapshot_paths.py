@@ -82,8 +82,8 @@ def check_collisions(paths: Iterable[str], checkpoint: Checkpoint = no_limit) ->
             other = names.setdefault(key, part)
             if other != part:
                 raise SourceInvalid(
-                    f"{ascii(other)[1:-1]} and {ascii(part)[1:-1]} are one name where case or Unicode normalization "
-                    "does not count.\nRename one of them."
+                    f"{ascii(other)[1:-1]} and {ascii(part)[1:-1]} are the same name on file systems that ignore case "
+                    "or Unicode normalization.\nRename one of them."
                 )
             end = path.rfind("/", 0, end)
 
@@ -105,7 +105,8 @@ def check_links(links: Mapping[str, str], checkpoint: Checkpoint = no_limit) -> 
         checkpoint()
         if target.startswith("/"):
             raise SourceInvalid(
-                f"{path} leads to {target!r}, a path of whatever machine reads it.\nMake it a relative link, or a file."
+                f"{path} is a link to the absolute path {target!r}, which may be another file on each machine.\n"
+                "Make it a relative link, or a file."
             )
         if len(target.encode("utf-8", "surrogateescape")) > MAX_PATH or not target:
             raise SourceInvalid(f"{path} leads nowhere.\nRemove it, or make it a file.")

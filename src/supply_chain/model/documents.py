@@ -181,7 +181,9 @@ def parse_stream(text: str, name: str) -> list[Any]:
     except RecursionError:
         raise DeclarationInvalid(f"{name} is nested too deeply.\nWrite it flat.") from None
     except (TypeError, ValueError) as error:
-        raise DeclarationInvalid(f"{name} has a value that JSON has not: {error}\nPut it in quotes.") from error
+        raise DeclarationInvalid(
+            f"{name} has a value that JSON cannot represent: {error}\nPut it in quotes."
+        ) from error
     return [each for each in documents if each is not None]
 
 

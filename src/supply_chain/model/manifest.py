@@ -34,7 +34,7 @@ def list_bases(project: Path) -> list[str]:
 
 def _check_name(name: str) -> str:
     if name in (BY_DIGEST, OF_PLANS):
-        raise ValueError(f"{name!r} is no name of an application: what the lifecycle signs lies under it; take another")
+        raise ValueError(f"the name {name!r} is reserved for lifecycle decisions; choose another")
     return name
 
 

@@ -172,7 +172,9 @@ def test_secrets_in_hidden_layer_and_in_large_file_are_found(examined: Ran) -> N
 def test_python_in_the_configuration_is_read(examined: Ran) -> None:
     """It is in no file."""
     facts = content_failures(examined)
-    assert "command-1:1: medium: " in facts and "in no file that the check source reads" in facts, facts
+    assert "command-1:1: medium: " in facts and "in a file of the image that the check source did not read" in facts, (
+        facts
+    )
 
 
 def test_packages_with_false_records_are_read_and_their_versions_compared(examined: Ran) -> None:
@@ -254,7 +256,9 @@ def test_second_database_and_archive_are_refused_until_accepted(
 
     notes = adversary.notes_after_acceptance(source, ACCEPTED)
     for what in ("the archive /usr/share/picture.png", "the package database /opt/root"):
-        assert any(note.startswith(f"not judged, which its owner accepts: {what}") for note in notes), notes
+        assert any(note.startswith(f"no scanner judges this, and the owner accepts it: {what}") for note in notes), (
+            notes
+        )
 
 
 PRINTER = """\

@@ -141,7 +141,7 @@ REFUSED: dict[str, tuple[Callable[[Path], None], str]] = {
     "a Dockerfile that is a link": (linked("Dockerfile", "revision"), "Dockerfile is a link"),
     "an ignore file that is a link": (linked(".dockerignore", "revision"), ".dockerignore is a link"),
     "a pipe": (special, "pipe is neither a file"),
-    "two names for one": (colliding, "are one name"),
+    "two names for one": (colliding, "are the same name"),
     "the repository of somebody else": (another_repository, "does not name"),
 }
 

@@ -11,7 +11,7 @@ from supply_chain.model.manifest import ReviewedFindings
 
 MIB = 1024**2
 UNCOMPARED = "The versions of {} in it are compared with nothing: an operator can name {} in the workbench block"
-WHERE = "in the image and in no file that the check secrets read"
+WHERE = "in a part of the image that the check secrets did not read"
 
 
 def search(texts):
@@ -174,7 +174,7 @@ def test_content_check_reports_all_failures_and_truncates_lists(checked):
 
 def test_content_check_is_not_made_on_other_digest(checked, make):
     """The local name may have been given to another image."""
-    with pytest.raises(CheckIncomplete, match="in place of"):
+    with pytest.raises(CheckIncomplete, match="instead of"):
         checked(digest=make.other)
 
 
@@ -215,7 +215,9 @@ def test_content_check_fails_for_dangerous_code_outside_source_check(checked):
     """Such code may be a text in the context, in the Dockerfile, or made by a step of the build."""
     result = checked(sources={"/app/a.py": b"shell", "/app/b.py": b"fine"})
 
-    assert result.failed == ("/app/a.py:2: high: shell (B602), in no file that the check source reads",)
+    assert result.failed == (
+        "/app/a.py:2: high: shell (B602), in a file of the image that the check source did not read",
+    )
 
 
 def test_content_check_fails_for_unread_code_unless_reviewed(checked):
@@ -223,7 +225,7 @@ def test_content_check_fails_for_unread_code_unless_reviewed(checked):
     result = checked(unread=("/app/large.py",))
 
     assert result.failed == (
-        "/app/large.py:1: Python code that is not read, as it is too large or too much; "
+        "/app/large.py:1: Python code that is not checked, because it is too large or too much; "
         "install it in a base, or review this line",
     )
     review = ReviewedFindings(check="content", at=("/app/large.py:1",), reason="a table")

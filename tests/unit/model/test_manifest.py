@@ -61,7 +61,7 @@ def test_name_reserved_by_lifecycle_is_refused(read, place):
     name = place.rpartition("/")[2]
     assert evidence_repository(TierName.LIFECYCLE, name) == place
 
-    with pytest.raises(DeclarationInvalid, match=f"{FILE}:.*{name}.* is no name of an application"):
+    with pytest.raises(DeclarationInvalid, match=f"{FILE}:.*{name}.* is reserved for lifecycle decisions"):
         read({**SERVICE, "name": name})
     assert read({**SERVICE, "name": f"team/{name}"}).name == f"team/{name}"
 
