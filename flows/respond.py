@@ -94,7 +94,9 @@ async def _judge_again(ref: ImageRef, is_needed: bool, ports: ExecutionPorts) ->
         for each in await wait_for_all(*judging, _refuse_undescribed(ref, ports)):
             judged.add(each)
         for name, error in documents.unreadable.items():
-            what = f"whether the published verdict for {name} is right, but for a block, is unknown"
+            what = (
+                f"it is unknown whether the published verdict for {name} is right, because only blocks were considered"
+            )
             judged.unread.append(f"{what}: {join_lines(error)}")
     return judged
 

@@ -117,13 +117,15 @@ def _builds(home: Home) -> Iterable[Check]:
     if os.geteuid() != 0 or not engine_url().startswith("unix://"):
         who = "root on the engine's machine"
         rules = firewall.commands(home.owner) if home.is_ours() else UP
-        yield note(network, f"unknown: only {who} may look", apart, f"once after each start of that machine: {rules}")
-        unlimited = f"none, but for the size of a file: only {who} may set them"
+        yield note(
+            network, f"unknown: only {who} can check this", apart, f"once after each start of that machine: {rules}"
+        )
+        unlimited = f"only the size of a file is limited; {who} can set the others"
         yield note(limits, unlimited, each, "run builds as root, on the engine's own machine")
         return
     yield _build_network(network, apart, home.owner)
     limited = is_cgroup_writable()
-    state = each if limited else "none, but for the size of a file: the control groups are read-only"
+    state = each if limited else "only the size of a file is limited: the control groups are read-only"
     yield check(limits, state, each, limited, "run builds where /sys/fs/cgroup can be written")
     missing = ", ".join(find_missing_capabilities())
     state = f"cannot be measured, which ends each build: this process lacks {missing}" if missing else each

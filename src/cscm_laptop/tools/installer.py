@@ -128,7 +128,7 @@ class Installer(Toolbox):
         version = read_version(name, pin, program)
         if version != pin.version:
             raise ToolFailed(
-                f"{name} was to be {pin.version} but says it is {version or 'nothing that can be read'}.\n"
+                f"{name} should have the version {pin.version} but reports {version or 'none'}.\n"
                 "Correct its entry in the pin file, or report this to its project."
             )
         place = self._place(name, pin, origin)

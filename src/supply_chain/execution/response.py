@@ -139,7 +139,7 @@ def make_response(
         image=image,
         owner=owners.get(image, UNKNOWN),
         running=running,
-        stops=STOPS.get(event, "It is unknown what this stops."),
+        stops=STOPS.get(event, "It is unknown which deployments this affects."),
         on_the_way=tuple(on_the_way),
         facts=tuple(facts),
         unread=tuple(unread),

@@ -140,7 +140,7 @@ def require_package_names(names: Collection[str]) -> None:
     """Raise `DeclarationInvalid` if there are names that are not package names."""
     if names:
         raise DeclarationInvalid(
-            f"{', '.join(map(repr, names))}: no package is called so.\nSay openssl, openssl@3.0.1 or a package URL."
+            f"Not a package name: {', '.join(map(repr, names))}.\nWrite openssl, openssl@3.0.1 or a package URL."
         )
 
 

@@ -221,7 +221,7 @@ def test_program_of_another_version_is_not_installed(
     """The version that the program prints decides, not the name of the file."""
     releases.publish("alpha", "alpha.tar.gz", archive("alpha", program("1.3.0")))
 
-    with pytest.raises(ToolFailed, match=r"was to be 1\.2\.0 but says it is 1\.3\.0"):
+    with pytest.raises(ToolFailed, match=r"should have the version 1\.2\.0 but reports 1\.3\.0"):
         boxed({"alpha": pin("alpha")}).ensure()
 
     assert list((tmp_path / "tools").rglob("alpha")) == []

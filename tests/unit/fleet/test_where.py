@@ -262,7 +262,7 @@ def test_question_text_shows_how_it_was_understood():
 def test_no_packages_lists_names_that_are_no_package(name):
     """A rescan of no images would look as if nothing were wrong."""
     assert find_invalid_names(["openssl", name, " zlib1g "]) == (name,)
-    with pytest.raises(DeclarationInvalid, match="no package is called so"):
+    with pytest.raises(DeclarationInvalid, match="Not a package name"):
         require_package_names([name])
     require_package_names([])
 

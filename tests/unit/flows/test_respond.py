@@ -179,8 +179,8 @@ async def test_response_to_block_judges_all_environments_before_it_fails(monkeyp
     assert judged == ["staging", *undescribed.items()] and notified == ["page"]
     unread = [
         "staging is unknown: it is down",
-        "whether the published verdict for broken is right, but for a block, is unknown: it is bad — correct it "
-        f"[{SettingInvalid.code}]",
+        "it is unknown whether the published verdict for broken is right, because only blocks were considered: it is "
+        f"bad — correct it [{SettingInvalid.code}]",
     ]
     assert reported == [RejudgeResult(["refused for broken", "refused for old"], unread)]
     assert str(caught.value) == (
