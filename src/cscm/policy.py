@@ -47,7 +47,7 @@ class CheckedPolicy(Model):
     )
 
     rules_without_failing_test: tuple[str, ...] = Field(
-        default=(), description="rules none of whose tests fails with your parameters, so that they may refuse nothing"
+        default=(), description="rules without a test that fails with your parameters; they may refuse nothing"
     )
 
     def __str__(self) -> str:

@@ -61,7 +61,7 @@ class Time(click.ParamType[datetime]):
         try:
             at = datetime.fromisoformat(value) if isinstance(value, str) else value
         except ValueError:
-            self.fail(f"{value!r} is no time: write 2026-12-01T12:00Z", param, ctx)
+            self.fail(f"{value!r} is not a time: write 2026-12-01T12:00Z", param, ctx)
         if at.utcoffset() != timedelta(0):
             self.fail(f"{value!r} is not in UTC: write 2026-12-01T12:00Z", param, ctx)
         return at

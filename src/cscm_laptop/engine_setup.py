@@ -40,7 +40,7 @@ def install() -> None:
     """Install the engine from Debian's packages; raise `EngineUnavailable` if this is not Debian."""
     release = debian_release(Path("/etc/os-release"))
     if release is None or shutil.which("apt-get") is None:
-        raise EngineUnavailable(f"There is no container engine, and this is no Debian.\n{REMEDY}")
+        raise EngineUnavailable(f"There is no container engine, and this is not Debian.\n{REMEDY}")
     packages = list(PACKAGES)
     if release in NEXT_RELEASE:
         newer = NEXT_RELEASE[release]

@@ -1,5 +1,5 @@
 """The container supply chain model: code becomes containers through three tiers.
 
-This package knows nothing of the tool that schedules it. What it needs from the world it declares
-as a Protocol; `adapters` implements those on real tools.
+This package does not depend on the tool that schedules it. It declares what it needs from outside
+as a Protocol; `adapters` implements those with real tools.
 """

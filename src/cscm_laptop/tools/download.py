@@ -54,7 +54,7 @@ def find_checksum(name: str, checksums: str) -> str:
         digest, _, file = line.strip().partition(" ")
         if file.strip().removeprefix("*") == name and len(digest) == 64:
             return digest.lower()
-    raise Unavailable(f"the release's checksum file says nothing of {name}")
+    raise Unavailable(f"the release's checksum file does not list {name}")
 
 
 def fetch_file(http: httpx.Client, url: str, target: Path, sha256: str, progress: Progress) -> None:

@@ -1,1 +1,1 @@
-"""The real tools, a module for each, and what several share. Each keeps a promise that a package of the core made."""
+"""Adapters to real tools, a module for each tool. Each implements a Protocol of another package of the model."""

@@ -326,8 +326,8 @@ def _compare_verdict(before: SignedValue[Summary] | None, reasons: tuple[Reason,
 def _find_reversal(image: ImageEvidence, reasons: tuple[Reason, ...]) -> Change | None:
     """Return the change from the last different verdict after the one that was reported last; None without one.
 
-    It matters if the gate now says again what was reported last: somebody may have heard of the change to the verdict
-    in between, and not of the change back.
+    Needed if the gate gives again the answer that was reported last: the owner may have been notified of the change in
+    between, but not of the change back.
     """
     after = takewhile(lambda each: each is not image.last_reported.verdict, reversed(image.judged))
     return next((change for each in after if (change := _compare_verdict(each, reasons))), None)

@@ -231,6 +231,6 @@ def _undeclared_error(reference: str) -> DockerfileRefused:
     example = reference if pinned else f"{reference}@sha256:…"
     digest = "" if pinned else f"; `crane digest {reference}` prints the digest"
     return DockerfileRefused(
-        f"The Dockerfile takes in {reference}, which is no curated base and not declared.\n"
+        f"The Dockerfile takes in {reference}, which is neither a curated base nor declared.\n"
         f"Use a curated base, or write into supply-chain.yaml, under build.fetch.images: {example}{digest}."
     )

@@ -51,7 +51,7 @@ class PackageComparison:
     """What comparing an image's packages with what was published found."""
 
     false_claims: tuple[str, ...] = ()
-    """`path:line: why` for each package that no package index, archive or base has so."""
+    """`path:line: why` for each package that differs from every package index, archive and base."""
     uncompared: int = 0
     """Number of Python packages that were not compared with a package index, because there is none."""
     uncompared_debian: int = 0

@@ -79,7 +79,7 @@ class Diagnostic(Model):
 
     level: Level
     code: str = Field(description="the rule, the error, or the check that only notes it")
-    fact: str = Field(description="what was found, as the gate or the build says it")
+    fact: str = Field(description="what was found, in the words of the gate or the build")
     remedy: str
     file: str | None = Field(description="relative to the application's directory; null: not known")
     line: int | None = Field(description="null: not known")

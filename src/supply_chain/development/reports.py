@@ -81,7 +81,7 @@ def read_junit(content: bytes) -> Counts:
     try:
         parser.Parse(content, True)
     except expat.ExpatError as error:
-        raise ReportInvalid(f"it is no XML: {error}") from error
+        raise ReportInvalid(f"it is not XML: {error}") from error
     failed = sum(bool(case & {"failure", "error"}) for case in cases)
     passed = sum(not case & {"failure", "error", "skipped"} for case in cases)
     others = len(outside) or (bool(suites) and not failed)

@@ -41,7 +41,7 @@ def check_name(name: str) -> None:
     if has_control(name):
         escaped = name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
         raise SourceInvalid(
-            f"{ascii(escaped)[1:-1]}: the name is no UTF-8, or has control characters or invisible ones.\nRename it."
+            f"{ascii(escaped)[1:-1]}: the name is not UTF-8, or has control characters or invisible ones.\nRename it."
         )
 
 

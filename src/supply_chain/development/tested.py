@@ -42,7 +42,7 @@ def judge_tests(
         return _by_report(path, report, before)
     runner = detect_runner(command)
     if runner is None:
-        why = "the command is no test runner that is known; let it write a report (test.report)"
+        why = "the command is not a known test runner; let it write a report (test.report)"
         return Tested(False, nothing=has_no_tests(output), why=why)
     try:
         counts = runner.read(output)

@@ -96,7 +96,7 @@ def last_denial(evidence: Iterable[VerifiedStatement], environment: str, digest:
 
 
 def to_sign(decision: Approval, evidence: Iterable[VerifiedStatement], *, sent: bool) -> Approval | None:
-    """Return the decision with the time to sign it with; None if it was signed already.
+    """Return the decision with the time of its signature; None if it was signed before.
 
     A decision that is made now gets a later time than all earlier ones, even if the clock is behind, because otherwise
     it would not count. An approval that was `sent` in a form can be read long afterwards. It therefore outweighs no

@@ -1,7 +1,7 @@
 """Break-glass: a person lets a refused image run in an environment for some hours, signed with their own key.
 
-It overrides the rules that refused the image when it was signed, for the findings and the reasons and ended waivers of
-earlier gates that they refused it for: none that comes up later.
+It overrides the rules that refused the image when it was signed. It covers the findings, reasons and ended waivers for
+which those rules refused the image then, and nothing that appears later.
 """
 
 from __future__ import annotations

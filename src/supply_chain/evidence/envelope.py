@@ -133,7 +133,7 @@ def _key_of(pem: str, name: str) -> Key:
         key = None
     if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
         raise SettingInvalid(
-            f"The trusted key of the {name} tier is no public key on P-256 in PEM.\n"
+            f"The trusted key of the {name} tier is not a public key on P-256 in PEM.\n"
             "Give the block the public half of the tier's signing key, which has to be an ECC_NIST_P256 key of KMS."
         )
     return key

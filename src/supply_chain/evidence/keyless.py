@@ -124,7 +124,7 @@ def find_identity(content: bytes, identities: Iterable[tuple[str, Identity]]) ->
     except Exception:  # noqa: BLE001 - as in `_verify`
         return "its certificate cannot be read"
     if not named:
-        return f"its certificate names {names}, which is no identity of anybody who may sign it"
+        return f"its certificate names {names}, which is not an identity of anybody who may sign it"
     verified = [(owner, _verify_identity(content, each)) for owner, each in named]
     return next(((owner, each) for owner, each in verified if isinstance(each, SignedContent)), str(verified[0][1]))
 

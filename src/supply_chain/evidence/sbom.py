@@ -179,7 +179,7 @@ class References(Predicate):
 
     attester: Attester = Attester()
     references: tuple[Reference, ...]
-    examination: Examination | None = Field(default=None, description="what no scanner judges; null: nobody looked")
+    examination: Examination | None = Field(default=None, description="what no scanner judges; null: not examined")
     created: AwareDatetime
 
 

@@ -123,7 +123,7 @@ class VerifiedStatement(LocatedStatement):
     """A statement whose signature was verified, and its location."""
 
     signer: TierName = Field(description="the tier whose key verified it")
-    attached: datetime | None = Field(default=None, description="when its writer says it attached it")
+    attached: datetime | None = Field(default=None, description="when it was attached, according to its writer")
 
 
 def read_statement(envelope: Envelope, where: str) -> Statement:

@@ -72,7 +72,7 @@ def judge_again(expected: Expected, judge: Judge) -> Deviation | None:
     except UNDECIDED as error:
         return Deviation(
             code="drift.not-judged",
-            fact=f"{how}, and nobody knows whether it may still run: {first_line(error)}",
+            fact=f"{how}, and the deploy gate cannot judge it now: {first_line(error)}",
             remedy="Correct what the message names, or deploy another image in its place.",
         )
     record(verdict, facts, judge.evidence, now)

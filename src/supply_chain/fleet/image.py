@@ -72,14 +72,16 @@ class Running(Model):
 
     environment: str = Field(description="empty without a record")
     application: str
-    container: str = Field(description="its id; in a cluster, that of what makes its pods")
+    container: str = Field(description="its id; in a cluster, the id of the object that creates its pods")
     name: str
     reverse_proxy: str = Field(default="", description="id of the reverse proxy; empty: none")
     address: str
     host: str = Field(description="the name of the container host's block; empty: in a cluster")
     cluster: str = Field(default="", description="the name of the cluster's block; empty: on a container host")
     namespace: str = Field(default="", description="in the cluster")
-    workload: str = Field(default="", description="kind and name of what makes its pods, such as Deployment/hello")
+    workload: str = Field(
+        default="", description="kind and name of the object that creates its pods, such as Deployment/hello"
+    )
     pods: tuple[str, ...] = Field(default=(), description="the names of its pods, as last observed")
     since: AwareDatetime = Field(description="when it was deployed")
     break_glass: UsedBreakGlass | None = Field(default=None, description="the break-glass that it rests on; null: none")
@@ -95,14 +97,16 @@ class Running(Model):
 class HostContainer(Model):
     """A container as a host reports it, whoever started it; in a cluster, the pods of a workload that use an image."""
 
-    container: str = Field(description="its id; in a cluster, that of what makes the pods")
+    container: str = Field(description="its id; in a cluster, the id of the object that creates the pods")
     name: str
     digest: Digest = Field(description="of the image it is of")
     running: bool
     healthy: bool | None = Field(default=None, description="None if it cannot be asked")
     cluster: str = Field(default="", description="the name of the cluster's block; empty: on a container host")
     namespace: str = ""
-    workload: str = Field(default="", description="kind and name of what makes the pods, such as Deployment/hello")
+    workload: str = Field(
+        default="", description="kind and name of the object that creates the pods, such as Deployment/hello"
+    )
     pods: tuple[str, ...] = Field(default=(), description="their names; empty: it may make some later")
 
 

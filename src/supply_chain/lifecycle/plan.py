@@ -40,7 +40,7 @@ class Step(Model):
     pushed_at: AwareDatetime
     pulled_at: AwareDatetime | None = None
     status: StorageStatus = StorageStatus.ACTIVE
-    evidence_summary: EvidenceSummary | None = Field(default=None, description="null if it is no known image")
+    evidence_summary: EvidenceSummary | None = Field(default=None, description="null if the image is not known")
     environments: tuple[str, ...] = ()
     counts_as_newest: bool = Field(default=False, description="whether it counts for `keep.newest`")
 

@@ -142,7 +142,7 @@ def blobs_of(manifest: Mapping[str, Any], ref: ImageRef) -> tuple[Descriptor, ..
         return _DESCRIPTORS.validate_python([manifest["config"], *manifest["layers"]])
     except (KeyError, TypeError, ValidationError) as error:
         raise ImageDamaged(
-            f"The manifest of {ref} does not say what it consists of.\n"
+            f"The manifest of {ref} does not name a configuration and layers.\n"
             "Do not use it. Build for one platform, and push it again from its source."
         ) from error
 

@@ -57,7 +57,7 @@ def list_files(documents: Mapping[str, bytes]) -> bytes:
     """
     for name in documents:
         if not NAME.fullmatch(name):
-            raise PolicyInvalid(f"{name!r} is no name of a policy's file.\nUse letters, digits, '.', '_' and '-'.")
+            raise PolicyInvalid(f"{name!r} is not a name of a policy's file.\nUse letters, digits, '.', '_' and '-'.")
     return _format_list({name: digest_of(content) for name, content in documents.items()})
 
 

@@ -65,7 +65,7 @@ def _read_level(attached: AttachedStatement, digest: Digest, people: People) -> 
     try:
         provenance = _Provenance.model_validate(attached.predicate)
     except ValidationError:
-        return "it is no SLSA provenance v1"
+        return "it is not SLSA provenance v1"
     if not all(names_digest(each, digest) for each in attached.statement.subject):
         return "it is not about exactly this image"
     own = [name for name in signers if people.builders[name].id == provenance.run_details.builder.id]

@@ -133,7 +133,7 @@ class PolicyDocument(Model):
         if self.select.environments is not None and set(self.gates) != {Gate.DEPLOY}:
             raise ValueError("only the deploy gate knows an environment; remove select.environments")
         if unknown := sorted(self.tested_with.keys() - self.parameters.keys()):
-            raise ValueError(f"tested_with names {', '.join(unknown)}, which is no parameter")
+            raise ValueError(f"tested_with names {', '.join(unknown)}, which is not a parameter")
         return self
 
 

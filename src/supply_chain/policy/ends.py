@@ -30,13 +30,13 @@ def find_end(
     policy: GatePolicy[Any],
     now: datetime,
 ) -> datetime | None:
-    """Return when the results of all rules end that read an image's facts; None if they rest on no person's decision.
+    """Return when the results of the rules about an image end; None if they rest on no person's decision.
 
     Decisions are the waivers and the break-glass that were used, signed approvals and reviews that a rule counts, a
     build level of a trusted builder that a rule reads, what issuers state about findings that do not count, and
-    `unblock`, which ended a block of the image. None of them counts once people.yaml has expired, of `unblock` if only
-    a signed one counts. An admission by an earlier gate has its own end; the waivers that it rests on count no longer
-    than today's people.yaml.
+    `unblock`, which ended a block of the image. None of them counts once people.yaml has expired; for `unblock`, this
+    applies only if it is signed. An admission by an earlier gate has its own end; the waivers that it rests on do not
+    count after today's people.yaml has expired.
     """
     waivers, break_glass, stated = waivers_of(results), break_glass_of(results), list(_accepted_statements(image))
     ends = [*(each.expires for each in waivers), *(each["until"] for each in stated if "until" in each)]
@@ -53,9 +53,9 @@ def find_end(
 def _ends_of_earlier_admissions(
     image: Mapping[str, Any], results: Iterable[RuleResult], policy: GatePolicy[Any], now: datetime
 ) -> Iterator[datetime]:
-    """Yield when admissions by earlier gates end, also in the past.
+    """Yield the ends of admissions by earlier gates, including past ones.
 
-    One that has ended is no basis if a rule refuses the image for that, or a waiver or break-glass accepts it.
+    Leaves out an ended admission if a rule refuses the image because of it, or if a waiver or break-glass accepts that.
     """
     breaking = {each.rule for each in results if each.result in (*ACCEPTED, RuleOutcome.REFUSED)}
     reads = {path for rule in policy.rules if rule.id in breaking for path in rule.reads}
@@ -75,9 +75,9 @@ def _accepted_statements(image: Mapping[str, Any]) -> Iterator[VexFacts]:
 def _counts_people(
     image: Mapping[str, Any], results: Iterable[RuleResult], policy: GatePolicy[Any], at: datetime
 ) -> bool:
-    """Return whether a rule that refuses by then holds, or does not apply, because of what people.yaml lets count.
+    """Return whether a rule that denies at `at` passes, or does not apply, because of what people.yaml lets count.
 
-    That is people's approvals and reviews, and the provenance of trusted builders.
+    These are people's approvals and reviews, and the provenance of trusted builders.
     """
     build = image.get("build", {})
     approved = APPROVERS if image.get("approvers") else set()

@@ -94,7 +94,7 @@ def find_mistakes(kind: Any, value: Any, path: str, checked: Any = None) -> Iter
         return
     if is_typeddict(kind):
         if not isinstance(value, dict):
-            yield f"{path} is no group of facts"
+            yield f"{path} is not a group of facts"
             return
         fields = fields_of(kind)
         yield from (f"there is no fact {path}.{name}" for name in value if name not in fields)
@@ -107,6 +107,6 @@ def find_mistakes(kind: Any, value: Any, path: str, checked: Any = None) -> Iter
         if isinstance(value, list):
             yield from (each for at, one in enumerate(value) for each in find_mistakes(element, one, f"{path}[{at}]"))
         else:
-            yield f"{path} is no list"
+            yield f"{path} is not a list"
     elif type(value) is not kind and not (kind is float and type(value) is int):
-        yield f"{path} is no {kind.__name__}"
+        yield f"{path} is not of the type {kind.__name__}"

@@ -113,7 +113,7 @@ def read_active_register(project: Path, owner: PeopleOwner, since: datetime | No
     path = project / REGISTER
     content = read_register_content(path)
     state = read_project_activation(project, owner, since, now).find_state(NAMES, content)
-    require_active(state, f"{path} is not active, so nobody knows whose a name is")
+    require_active(state, f"{path} is not active, so it is unknown to whom a name belongs")
     return parse_register(content, path)
 
 
@@ -159,7 +159,9 @@ def read_documents(directory: Path) -> dict[str, bytes]:
     files = sorted(file for file in directory.glob("*.*") if not file.name.startswith("."))
     for file in files:
         if file.suffix != ".yaml" and file.suffix.lower() in (".yaml", ".yml"):
-            raise DeclarationInvalid(f"{file} is no policy by its name.\nCall it {file.stem}.yaml, or move it away.")
+            raise DeclarationInvalid(
+                f"{file} does not have the name of a policy.\nRename it to {file.stem}.yaml, or move it away."
+            )
     return {file.name: read_content(file) for file in files if file.suffix == ".yaml"}
 
 

@@ -237,7 +237,7 @@ def _keys(name: str, keys: Iterable[str]) -> tuple[Key, ...]:
     try:
         return tuple(key for each in keys for key in keys_of(each, name))
     except SettingInvalid as error:
-        raise ValueError(f"a key of {name} is no public key on P-256 in PEM") from error
+        raise ValueError(f"a key of {name} is not a public key on P-256 in PEM") from error
 
 
 @dataclass(frozen=True)
@@ -538,6 +538,6 @@ def keys_of_owner(owner: str) -> tuple[Key, ...]:
         return keys_of(owner, "owner")
     except SettingInvalid as error:
         raise SettingInvalid(
-            f"`people_owner` in the workbench block is no public key on P-256 in PEM, so nobody can verify {FILE}.\n"
+            f"`people_owner` in the workbench block is not a public key on P-256 in PEM, so nobody can verify {FILE}.\n"
             "Write the public key of the person who signs that file there."
         ) from error

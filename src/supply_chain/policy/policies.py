@@ -155,8 +155,8 @@ class Rule:
     def missing(self, facts: type) -> tuple[str, ...]:
         """Return the facts of the image that the rule reads and that a type of facts does not have, each once.
 
-        That a group of facts is there may only mean that somebody signed it. So a rule that reads nothing else lacks
-        these groups.
+        A group of facts can be present only because somebody signed it. So a rule that reads nothing else lacks these
+        groups.
         """
         types = {path: type_at(facts, path.split(".")[1:]) for path in self.facts}
         groups = tuple(path for path, kind in types.items() if is_typeddict(kind))
@@ -174,9 +174,9 @@ class Rule:
         return self.document.waivable and isinstance(element, Mapping) and is_accepted(element)
 
     def refuses(self, values: Values) -> bool:
-        """Return whether the rule denies now, and applies and does not hold; raise `RuleNotEvaluated`.
+        """Return whether the rule refuses the image now; raise `RuleNotEvaluated`.
 
-        Only a rule without `for_each` says so, and without its texts, which may name other facts.
+        Only for a rule without `for_each`. Its texts are not evaluated, because they may read other facts.
         """
         assert self.expression is not None
         applies = self.severity(values.now) is RuleSeverity.DENY and (
@@ -294,7 +294,7 @@ class Policy:
         return f"{self.document.name} {self.document.version}"
 
     def selects(self, image: Mapping[str, Any]) -> bool:
-        """Return whether the policy applies to an image; True also if the facts do not tell."""
+        """Return whether the policy applies to an image; True if the facts do not decide it."""
         return is_selected(image, self.document.select)
 
     def selects_all_of(self, image: Mapping[str, Any]) -> bool:
@@ -304,7 +304,7 @@ class Policy:
 
 
 def is_selected(image: Mapping[str, Any], select: Selector) -> bool:
-    """Return whether a selector matches an image; True also if the facts do not tell."""
+    """Return whether a selector matches an image; True if the facts do not decide it."""
     build = image.get("build", {})
     kinds = (("classification", select.classifications), ("kind", select.kinds))
     return (

@@ -83,7 +83,7 @@ def _kind_of(text: str, path: str) -> ProposalKind:
     if "requester" in value:
         return ProposalKind.WAIVER
     raise DeclarationInvalid(
-        f"{path} is no policy (`gates`), waiver (`requester`), OpenVEX document (`@context`) or CSAF document "
+        f"{path} is not a policy (`gates`), waiver (`requester`), OpenVEX document (`@context`) or CSAF document "
         "(`document`).\nName only such files."
     )
 

@@ -207,7 +207,9 @@ def find_bases_in_layers(
         if is_vouched_for(base, store):
             below.append(base)
         else:
-            notes.append(f"it begins like {base.repository}@{base.short}, which counts as no base: nobody signed it")
+            notes.append(
+                f"it begins like {base.repository}@{base.short}, which does not count as a base: nobody signed it"
+            )
     return below, tuple(notes)
 
 

@@ -138,7 +138,7 @@ def _read(file: Path, people: People, now: datetime) -> Review | ReviewReport:
 def review_name(document: ReviewDocument, by: str) -> str:
     """Return the name of the file with a person's review; raise `DeclarationInvalid` if that is no person's name."""
     if not NAME.fullmatch(by):
-        raise DeclarationInvalid(f"{by} is no name of a person.\nWrite your name as in {FILE}.")
+        raise DeclarationInvalid(f"{by} is not the name of a person.\nWrite your name as in {FILE}.")
     return f"{document.revision[:12]}-{by}.yaml"
 
 

@@ -278,7 +278,7 @@ def test_own_manifests_of_application_run_admitted_digest(
     mounted = {"volumeMounts": [{"name": "code", "mountPath": "/subject"}]}
     for other, why in (
         ({"image": "busybox"}, "no gate admitted busybox"),
-        ({"command": ["/subject", "fail"]}, "none of the declared `runtime.commands`"),
+        ({"command": ["/subject", "fail"]}, "not among the declared `runtime.commands`"),
         (mounted, "/subject is not at or below one of the declared `runtime.configuration_paths`"),
     ):
         path.write_text(json.dumps(deployment_of(**other)))

@@ -324,7 +324,7 @@ def test_review_that_cannot_be_signed_is_not_written(office, monkeypatch, tmp_pa
         raise DeclarationInvalid("no key")
 
     monkeypatch.setattr(people, "sign_content", fail)
-    for by, why in (("ann", "no key"), ("../ann", "no name of a person")):
+    for by, why in (("ann", "no key"), ("../ann", "not the name of a person")):
         done = cscm("review", tmp_path, "--by", by, "--reason", "r", "--key", "awskms:///alias/ann")
         assert done.exit_code == 1 and why in done.stderr
     assert not list((office.project / REVIEWS).glob("*"))

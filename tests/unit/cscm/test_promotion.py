@@ -9,7 +9,7 @@ IMAGE = "curated/hello@sha256:" + "a" * 64
 
 
 @pytest.mark.parametrize(("given", "says"), [
-    ("tomorrow", "is no time: write 2026-12-01T12:00Z"),
+    ("tomorrow", "is not a time: write 2026-12-01T12:00Z"),
     ("2026-12-01T12:00", "is not in UTC: write 2026-12-01T12:00Z"),
     ("2026-12-01T12:00+01:00", "is not in UTC: write 2026-12-01T12:00Z"),
 ])  # fmt: skip

@@ -242,7 +242,7 @@ def test_declared_upstream_image_resolves_to_its_digest(bases, name, declared, a
 )
 def test_undeclared_upstream_image_is_refused(bases, name, declared):
     """The error says where to declare the image."""
-    with pytest.raises(DockerfileRefused, match=r"(?s)not declared.*build\.fetch\.images"):
+    with pytest.raises(DockerfileRefused, match=r"(?s)nor declared.*build\.fetch\.images"):
         bases.resolve(name, declared)
 
 

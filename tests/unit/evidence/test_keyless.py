@@ -230,8 +230,8 @@ def test_signer_is_found_by_identity():
     assert not isinstance(found, str) and (found[0], found[1].at) == ("anna", NOON)
     assert "counted until" in find_identity(signed(), people[:2])
     assert find_identity(signed(), people[:1]) == (
-        "its certificate names ann@shop.example of https://accounts.example, which is no identity of anybody who may "
-        "sign it"
+        "its certificate names ann@shop.example of https://accounts.example, which is not an identity of anybody who "
+        "may sign it"
     )
     broken = changed(signed(), "verificationMaterial", "certificate", value={"rawBytes": "AAAA"})
     assert find_identity(broken, people) == "its certificate cannot be read"
@@ -249,7 +249,7 @@ def test_reason_has_300_characters_of_a_name():
     long = f"{'a' * 400}@shop.example"
 
     assert find_identity(signed(long), []) == (
-        f"its certificate names {'a' * 300}, which is no identity of anybody who may sign it"
+        f"its certificate names {'a' * 300}, which is not an identity of anybody who may sign it"
     )
 
 

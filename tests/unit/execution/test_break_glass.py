@@ -186,7 +186,7 @@ def test_deployment_that_cannot_be_judged_is_reported(
     found = judge_again(expected, judge(NOON, error))
 
     assert isinstance(found, Deviation) and found.code == "drift.not-judged"
-    assert found.fact.endswith("and nobody knows whether it may still run: broken")
+    assert found.fact.endswith("and the deploy gate cannot judge it now: broken")
 
 
 def test_deployment_is_reported_while_policies_are_not_signed(

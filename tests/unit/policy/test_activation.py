@@ -130,7 +130,7 @@ def test_signed_list_with_versions_makes_policies_active(office):
 @pytest.mark.parametrize("name", ["a\nb.yaml", "a b.yaml", ".yaml", "ä.yaml", "-a.yaml", "policies/.yaml", "a/b.yaml"])
 def test_name_that_could_stand_for_two_files_is_refused(name):
     """A file named after two lines of the list would replace two policies by one."""
-    with pytest.raises(PolicyInvalid, match="no name of a policy"):
+    with pytest.raises(PolicyInvalid, match="not a name of a policy"):
         list_files({name: b""})
     assert list_files({"0.a_B-c.yaml": b"", "policies/0.yaml": b""})
 
@@ -395,7 +395,9 @@ def test_unsigned_name_register_is_not_parsed(office, monkeypatch):
     register.write_text("names:\n  base/*: {sources: [{repository: theirs}]}\n")
     with monkeypatch.context() as patched:
         patched.setattr(loading, "parse_register", lambda *_: pytest.fail("it is parsed"))
-        with pytest.raises(PolicyUnsigned, match=r"is not active, so nobody knows whose a name is: not as it ships"):
+        with pytest.raises(
+            PolicyUnsigned, match=r"is not active, so it is unknown to whom a name belongs: not as it ships"
+        ):
             names()
     assert state(office).problems == (f"the intake gate does not decide: {state(office).inactive['names.yaml']}",)
     assert state(office).active and "names.yaml (changed)" in state(office).inactive["names.yaml"]

@@ -98,12 +98,12 @@ def test_provenance_of_a_trusted_builder_raises_the_level(trusting, gate, make):
             lambda t: t.attach(subject=CURATED.with_digest("sha256:" + "b" * 64)),
             "it is not about exactly this image",
         ),
-        (lambda t: t.attach(predicate={}), "it is no SLSA provenance v1"),
+        (lambda t: t.attach(predicate={}), "it is not SLSA provenance v1"),
         (
             lambda t: t.attach(predicate={**slsa_provenance(), "runDetails": {"builder": {}}}),
-            "it is no SLSA provenance v1",
+            "it is not SLSA provenance v1",
         ),
-        (lambda t: t.attach(predicate={"runDetails": {"builder": {"id": BUILDER}}}), "it is no SLSA provenance v1"),
+        (lambda t: t.attach(predicate={"runDetails": {"builder": {"id": BUILDER}}}), "it is not SLSA provenance v1"),
     ],
     ids=["stranger", "person", "builder id", "digest", "empty", "no builder", "no definition"],
 )

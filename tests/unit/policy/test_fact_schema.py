@@ -23,11 +23,11 @@ def test_facts_of_all_gates_fit_their_types():
     [
         ({"nothing": 1}, "there is no fact image.nothing"),
         ({"build": {}}, "image.build.name is missing"),
-        ({"build": 1}, "image.build is no group of facts"),
-        ({"ignored": "all"}, "image.ignored is no list"),
-        ({"ignored": [1]}, "image.ignored[0] is no str"),
-        ({"signed": 1}, "image.signed is no bool"),
-        ({"soak": {"seconds": True, "text": ""}}, "image.soak.seconds is no int"),
+        ({"build": 1}, "image.build is not a group of facts"),
+        ({"ignored": "all"}, "image.ignored is not a list"),
+        ({"ignored": [1]}, "image.ignored[0] is not of the type str"),
+        ({"signed": 1}, "image.signed is not of the type bool"),
+        ({"soak": {"seconds": True, "text": ""}}, "image.soak.seconds is not of the type int"),
     ],
 )
 def test_facts_of_another_type_are_found(changes, mistake):

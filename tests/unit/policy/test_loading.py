@@ -192,7 +192,7 @@ def test_file_that_only_looks_like_a_policy_is_refused(tmp_path, name):
     assert {*before} == {file.name for file in (ROOT / DIRECTORY).glob("*.yaml")}
     (tmp_path / "policies" / name).write_text("name: ours")
 
-    with pytest.raises(DeclarationInvalid, match=f"{name} is no policy by its name"):
+    with pytest.raises(DeclarationInvalid, match=f"{name} does not have the name of a policy"):
         loading.read_documents(tmp_path / "policies")
 
 
@@ -250,7 +250,10 @@ def test_parameter_may_change_without_its_tests(read, age):
         ({"parameters": {"age": 7}}, r"test 'new': .*cannot be evaluated: .*duration\(int64\)"),
         ({"parameters": {"age": "7h"}, "tested_with": {"age": "23h"}}, "its test 'new' fails, and has to be one that"),
         ({"parameters": {"age": "7h"}, "tested_with": {}}, "its test 'new' fails, and has to be one that passes"),
-        ({"parameters": {"age": "7h"}, "tested_with": {"old": "7h"}}, "tested_with names old, which is no parameter"),
+        (
+            {"parameters": {"age": "7h"}, "tested_with": {"old": "7h"}},
+            "tested_with names old, which is not a parameter",
+        ),
     ],
 )
 def test_parameter_with_which_a_rule_cannot_decide_is_rejected(read, changes, why):

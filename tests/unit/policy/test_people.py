@@ -73,7 +73,7 @@ def test_expired_people_document_does_not_count(office):
 @pytest.mark.parametrize(
     ("keys", "why"),
     [
-        (["no key"], "a key of ann is no public key on P-256 in PEM"),
+        (["no key"], "a key of ann is not a public key on P-256 in PEM"),
         ([], "keys or identities; write at least one"),
     ],
 )

@@ -75,10 +75,10 @@ def test_kind_of_proposed_document_is_recognised_by_content():
         (
             "people.yaml",
             "expires: 2027-01-01\npeople: {}\n",
-            "people.yaml is no policy (`gates`), waiver (`requester`)",
+            "people.yaml is not a policy (`gates`), waiver (`requester`)",
         ),
-        ("list.yaml", "- a\n", "list.yaml is no policy"),
-        ("list.json", "[1]", "list.json is no policy"),
+        ("list.yaml", "- a\n", "list.yaml is not a policy"),
+        ("list.json", "[1]", "list.json is not a policy"),
         ("text.yaml", "a: [", "text.yaml:"),
         ("text.json", "{", "text.json: "),
         ("w.yml", waiver(), "w.yml is a waiver, which no gate reads.\nCall it NAME.yaml."),

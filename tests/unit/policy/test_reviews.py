@@ -204,7 +204,7 @@ def test_file_is_named_after_commit_and_person() -> None:
     document = ReviewDocument(repository="shop", revision=COMMIT, reason="r")
     assert review_name(document, "ann.lee") == f"{COMMIT[:12]}-ann.lee.yaml"
     for wrong in ("../ann", "Ann Lee", ""):
-        with pytest.raises(DeclarationInvalid, match="no name of a person"):
+        with pytest.raises(DeclarationInvalid, match="not the name of a person"):
             review_name(document, wrong)
 
 

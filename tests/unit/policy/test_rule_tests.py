@@ -171,10 +171,10 @@ def test_time_may_be_written_as_text(given, found):
 @pytest.mark.parametrize(
     ("changes", "why"),
     [
-        ({"scan": {"scanned": "yesterday"}}, r"image\.scan\.scanned is no datetime"),
+        ({"scan": {"scanned": "yesterday"}}, r"image\.scan\.scanned is not of the type datetime"),
         ({"nothing": {"at": "2025-12-31T00:00:00Z"}}, r"there is no fact image\.nothing"),
-        ({"digest": ["2025-12-31T00:00:00Z"]}, r"image\.digest is no str"),
-        ({"scan": ["2025-12-31T00:00:00Z"]}, r"image\.scan is no group of facts"),
+        ({"digest": ["2025-12-31T00:00:00Z"]}, r"image\.digest is not of the type str"),
+        ({"scan": ["2025-12-31T00:00:00Z"]}, r"image\.scan is not a group of facts"),
     ],
 )
 def test_text_that_is_no_time_is_a_mistake(changes, why):

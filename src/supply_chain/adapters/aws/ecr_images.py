@@ -142,5 +142,5 @@ def _removal(name: str, failure: dict[str, Any] | None, *, gone: bool) -> Remova
     if failure is not None:
         return Removal(name=name, code=failure["failureCode"], reason=failure.get("failureReason"))
     if not gone:
-        raise AwsFailed(f"AWS did not say what became of {name}.\nLook whether it is still there, then try again.")
+        raise AwsFailed(f"AWS did not report what happened to {name}.\nCheck whether it still exists, then try again.")
     return Removal(name=name, code=None, reason=None)

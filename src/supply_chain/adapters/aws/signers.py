@@ -36,7 +36,7 @@ def _foreign_keys(file: Path) -> Iterator[str]:
                 own = tuple(f":alias/cscm-{file.stem}{suffix}" for suffix in ("", "-verdicts"))
                 yield from (key for key in keys if key not in OWN and not key.endswith(own))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise SettingInvalid(f"{file} is no policy of IAM.\nRestore it from the project's repository.") from error
+        raise SettingInvalid(f"{file} is not an IAM policy.\nRestore it from the project's repository.") from error
 
 
 def _may_sign(statement: Mapping[str, Any]) -> bool:

@@ -182,7 +182,7 @@ class DebianArchives:
                 try:
                     return parse_release(content.getvalue())
                 except ValueError as error:
-                    raise self._downloader.unusable(url, f"it is no list of files ({error})") from error
+                    raise self._downloader.unusable(url, f"it is not a list of files ({error})") from error
         raise self._downloader.unusable(f"{suite.directory}/Release", "it is not there")
 
     def _read_packages(self, suite: _Suite, release: Release, index: Listed, names: Set[str]) -> list[Entry]:
@@ -198,7 +198,7 @@ class DebianArchives:
         try:
             return list(parse_packages(_unpack(index.path, packed), names, LARGEST_UNPACKED))
         except (ValueError, lzma.LZMAError, zlib.error, OSError, EOFError) as error:
-            raise self._downloader.unusable(url, f"it is no list of packages ({error})") from error
+            raise self._downloader.unusable(url, f"it is not a list of packages ({error})") from error
 
     def _read_published(self, entries: Collection[_SuiteEntry], asked: _Asked) -> PublishedPackage:
         digests, links = defaultdict[str, set[bytes]](set), defaultdict[str, set[str]](set)
@@ -222,7 +222,7 @@ class DebianArchives:
             try:
                 return read_binary_package(package)
             except INVALID as error:
-                raise self._downloader.unusable(url, f"it is no valid package ({error})") from error
+                raise self._downloader.unusable(url, f"it is not a valid package ({error})") from error
 
     def _download(self, url: str, file: Listed, target: IO[bytes], most: int) -> None:
         """Write a file that an index lists; raise `PackageIndexFailed` if it is missing or is another one."""

@@ -98,7 +98,7 @@ def _open_data(package: IO[bytes]) -> Iterator[IO[bytes]]:
     """Yield the unpacked tar of a package's files."""
     package.seek(0)
     if package.read(len(AR)) != AR:
-        raise ValueError("it is no package")
+        raise ValueError("it is not a package")
     for name, size in _list_ar(package):
         if name.startswith("data.tar"):
             with _unpack(_Part(package, size), name.removeprefix("data.tar")) as stream:

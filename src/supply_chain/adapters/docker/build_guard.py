@@ -40,9 +40,9 @@ class LocalEngine:
     """Id of its process; None if it cannot be seen."""
 
     def measures(self, limits: BuildLimits, builds: Callable[[], int], image: int) -> tuple[Callable[[], str], ...]:
-        """Return what tells, as `check_limits` of a guard does, whether builds use too much of what they share.
+        """Return functions that check, like a guard's `check_limits`, the limits of what builds share.
 
-        `builds` and `image` are as those of `FreeSpace`.
+        `builds` and `image` are those of `FreeSpace`.
         """
         space = [FreeSpace(self.storage, limits, builds, image).check_limits] if self.storage else []
         memory = [EngineMemory(self.process, limits, builds).check_limits] if self.process else []

@@ -378,8 +378,8 @@ class DockerEngine:
         except (tarfile.TarError, EOFError):
             pass
         raise EngineFailed(
-            f"{path} in {_shorten(container)} is no file of at most {most} bytes.\nA link, a directory and more than "
-            "that are not read."
+            f"{path} in {_shorten(container)} is not a file of at most {most} bytes.\nLinks, directories and larger "
+            "files are not read."
         )
 
     def _answer(self, path: str, most: int) -> bytes | None:

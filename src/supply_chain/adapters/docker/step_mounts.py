@@ -136,7 +136,7 @@ def _unescape(path: str) -> str:
 
 
 def _find_upper(upper: str, storage: Sequence[Path], process: int) -> list[Path]:
-    """Return where the upper directory is here; nowhere if the engine's files cannot be seen, or the step has ended."""
+    """Return the path of the upper directory on this machine; none if it cannot be seen or the step has ended."""
     places = [Path(upper)] if upper.startswith("/") else [each / OVERLAYS / upper for each in storage]
     if here := [each for each in places if each.is_dir()]:
         return here[:1]

@@ -235,4 +235,4 @@ def _join_url(url: str, at: str, location: str) -> str:
 
 
 def _invalid_url(url: str, at: str) -> FetchFailed:
-    return FetchFailed(f"{url} leads to {at[:300]!r}, which is no URL.\nDeclare another URL of it.")
+    return FetchFailed(f"{url} leads to {at[:300]!r}, which is not a URL.\nDeclare another URL of the file.")

@@ -76,6 +76,6 @@ class PrivateFiles:
         about = self.directory.stat()
         if about.st_uid != os.geteuid() or stat.S_IMODE(about.st_mode) & 0o022:
             raise SettingInvalid(
-                f"Others can write to {self.directory}, where this user keeps what it need not make or read twice.\n"
-                "Name a directory of this user's own in the workbench's block, or take the right away (chmod 700)."
+                f"Other users can write to {self.directory}, the cache of this user.\n"
+                "Name a directory of this user's own in the workbench's block, or remove their right (chmod 700)."
             )

@@ -89,7 +89,7 @@ class CommittedTree:
         """Yield the content of a file, or the target of a link."""
         kind, content = self.objects.read(node.blob or "")
         if kind != "blob":
-            raise SourceInvalid(f"{node.path} is a {kind} in git, and no file.\nLook at it with `git fsck`.")
+            raise SourceInvalid(f"{node.path} is a {kind} in git, not a file.\nCheck the repository with `git fsck`.")
         yield content
 
     def _tree(self, path: str) -> str | None:
@@ -152,7 +152,7 @@ def _entries(oid: str, objects: Objects) -> Sequence[tuple[bytes, int, bytes]]:
 
 
 def _tree_error(oid: str) -> SourceInvalid:
-    return SourceInvalid(f"The git object {oid} is no tree of files.\nLook at it with `git fsck`.")
+    return SourceInvalid(f"The git object {oid} is not a tree of files.\nCheck the repository with `git fsck`.")
 
 
 def parse_commit(oid: str, content: bytes) -> Commit:
@@ -168,7 +168,7 @@ def parse_commit(oid: str, content: bytes) -> Commit:
     headers = content.partition(b"\n\n")[0]
     header, committer = HEADER.match(content), COMMITTER.search(headers)
     if not header or not committer:
-        raise SourceInvalid(f"The git object {oid} is no commit.\nLook at it with `git fsck`.")
+        raise SourceInvalid(f"The git object {oid} is not a commit.\nCheck the repository with `git fsck`.")
     time = min(max(int(committer[1]), 0), LATEST)
     parents = tuple(header["parents"].decode().split()[1::2])
     return Commit(oid, header["tree"].decode(), parents, time, _read_committers(headers))

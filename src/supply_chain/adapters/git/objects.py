@@ -143,7 +143,7 @@ class Objects:
                 if offset is not None:
                     return pack.read(offset, oid)
             except BROKEN as error:
-                raise _damage_error(oid, str(error) or "its pack or index is none of git's") from error
+                raise _damage_error(oid, str(error) or "its pack or index is not in git's format") from error
         return None
 
     @cached_property
@@ -173,7 +173,7 @@ class Objects:
                 self.stack.callback(_close, unpacker)
                 raw = self.stack.enter_context(mmap(data, 0, access=ACCESS_READ))
             except BROKEN as error:
-                raise _damage_error(name, str(error) or "its pack or index is none of git's") from error
+                raise _damage_error(name, str(error) or "its pack or index is not in git's format") from error
         return _Pack(name, unpacker, loaded, raw, self.budget, self._recent)
 
 
@@ -277,6 +277,4 @@ def _size_error(oid: str) -> SourceInvalid:
 
 
 def _damage_error(oid: str, why: str) -> SourceInvalid:
-    return SourceInvalid(
-        f"The git repository is damaged at {oid}: {why}\nLook at it with `git fsck`, or clone it again."
-    )
+    return SourceInvalid(f"The git repository is damaged at {oid}: {why}\nCheck it with `git fsck`, or clone it again.")

@@ -81,7 +81,7 @@ class Snapshot:
         blob = self.find(self.root, path)
         if blob is None:
             raise DeclarationInvalid(
-                f"{path} is no file on {self.place}.\n"
+                f"There is no file {path} on {self.place}.\n"
                 "Commit it there, with the image, or correct `delivery.git.path` of the environment."
             )
         return Revision(self.head.decode(), blob.data)

@@ -160,7 +160,7 @@ class Repository:
     def _read_commit(self, oid: str) -> Commit:
         kind, content = self.objects.read(oid)
         if kind != "commit":
-            raise SourceInvalid(f"{oid} is a {kind}, and no commit.\nLook at the repository with `git fsck`.")
+            raise SourceInvalid(f"{oid} is a {kind}, not a commit.\nCheck the repository with `git fsck`.")
         return parse_commit(oid, content)
 
     def _application_tree(self, commit: Commit) -> str | None:

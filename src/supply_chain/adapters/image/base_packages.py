@@ -1,7 +1,7 @@
 """Packages of apk, rpm, pacman and portage in an image, compared with those of its curated base.
 
-A step of a build can write any of their records, and they are compared with no archive. So they count only as far as
-the base has them.
+A step of a build can write any of their records, and the records are compared with no archive. A record therefore
+counts only if the base has it too.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ MOST_NAMED = 3
 
 @dataclass(frozen=True)
 class BasePackages:
-    """What is known of the packages of these managers in an image."""
+    """The packages of these managers in an image, as far as its base proves them."""
 
     digests: Mapping[str, tuple[Digest, ...]] | None = None
     """Path without links → digest of each file of the base; None: the image has no base or no such packages."""
     owned: Mapping[str, Mapping[str, tuple[Digest, ...]]] = field(default_factory=dict)
-    """Package manager of the base → those of `digests` that may be its packages' in the image. Of apk these are the
-    files of the packages whose records the image still has. The records of other managers are not read."""
+    """Package manager of the base → those of `digests` that may belong to its packages in the image. For apk these are
+    the files of the packages whose records the image still has. The records of other managers are not read."""
     false_claims: tuple[str, ...] = ()
     """`path:line: why` for each record of apk that is false or cannot be believed."""
     packages: tuple[str, ...] = ()
-    """Name and version of each package of apk that the base lacks, or has of another source."""
+    """Name and version of each package of apk that the base lacks, or has from another source."""
     databases: tuple[str, ...] = ()
-    """Package manager and path of each database of rpm, pacman or portage that is not the base's."""
+    """Package manager and path of each database of rpm, pacman or portage that differs from the base."""
     has_apk: bool = False
     """Whether the image has records of apk that are read."""
     believed: frozenset[str] = frozenset()
@@ -51,10 +51,10 @@ def read_base_packages(
     read_base: Callable[[], Files | None],
     checkpoint: Callable[[], object] = lambda: None,
 ) -> BasePackages:
-    """Return what is known of the packages of apk, rpm, pacman and portage in an image.
+    """Return the packages of apk, rpm, pacman and portage in an image, compared with its base.
 
-    `read_base`, called if there are any, returns the files of the image's curated base; None: it has none. `checkpoint`
-    is called for each file and record, and may raise.
+    `read_base`, called if there are any, returns the files of the image's curated base; None if it has no base.
+    `checkpoint` is called for each file and record, and may raise.
     """
     databases, of_apk = find_unread_databases(files, checkpoint), find_apk_databases(files, checkpoint)
     if not databases and not of_apk:
@@ -136,10 +136,10 @@ def _find_repeated(records: Iterable[ApkRecord], own: Collection[ApkRecord]) -> 
 
 
 def _find_changed(files: Files, base: Files, records: Collection[ApkRecord], own: Iterable[ApkRecord]) -> Iterator[str]:
-    """Yield `path:line: why` for each record of a base's package with another program in the place of its file.
+    """Yield `path:line: why` for each record of a base's package if another program replaces one of its files.
 
-    A program of a package beyond the base does not count: apk installed it, or its record is false, and the package is
-    named in any case.
+    A program of a package that the base does not have is ignored: apk installed it, or its record is false, and the
+    package is named in any case.
     """
     listed = {_identify(each): each.files for each in own}
     beyond = {_resolve(files, path) for each in records if _identify(each) not in listed for path in each.files}
@@ -162,8 +162,8 @@ def _find_dropped(
 ) -> Iterator[str]:
     """Yield `path:1: why` for each database without a record of a base's package whose code is still there.
 
-    A scanner would look for no vulnerabilities of this package. Code counts that is unchanged, if all of the package's
-    code that is there is so, or if no other package's record lists it. Of a base's package the base's record counts.
+    A scanner would look for no vulnerabilities of this package. Unchanged code counts if all code of the package in the
+    image is unchanged, or if no other package's record lists it. For a package of the base, the base's record counts.
     """
     names, dropped = {each.name for each in records}, defaultdict[str, list[ApkRecord]](list)
     listed = {_identify(each): each.files for each in own}
@@ -185,9 +185,9 @@ def _name_first(names: Iterable[str]) -> str:
 
 
 def _has_code(files: Files, base: Files, keeper: ContentStore, record: ApkRecord) -> bool:
-    """Return whether code of a base's package is in an image, and all that is there is unchanged.
+    """Return whether code of a base's package is in an image, and all of that code is unchanged.
 
-    Some of it may be left out.
+    Some of the package's code may be missing.
     """
     code = _find_code(files, base, keeper, record)
     return bool(code) and all(code.values())

@@ -286,7 +286,7 @@ class _Published:
         changed = {file[0] for place, file in present.items() if not self._is_published(place, *file)}
         if changed:
             return f"and what is published differs from {_name_some(changed)}"
-        return "and none of its code is there" if places and not present else ""
+        return "but none of its code is in the image" if places and not present else ""
 
     def _find(self, path: str) -> tuple[str, FileContent] | None:
         """Return the path without links and the content of the file at a path; None if there is none."""

@@ -266,7 +266,7 @@ class _Layer(Generic[T]):
         parent = self._directory(way)
         if parent is None:
             self._below.conflict(
-                f"{escape_path(member.name)} lies below what is no directory, in its layer or in one below"
+                f"{escape_path(member.name)} lies below something that is not a directory, in its layer or in one below"
             )
         elif name == OPAQUE:
             self._opaque(parent, way, member)

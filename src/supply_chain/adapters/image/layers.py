@@ -485,5 +485,5 @@ def examine_image(
         except (_TooLarge, *UNREADABLE) as error:
             raise ScannerFailed(
                 f"The layers of {ref} cannot be read: {type(error).__name__}: {error}\n"
-                "Without them nobody knows what a scan does not judge. Build the image again, and look at its base."
+                "Without them it is unknown what a scan does not judge. Build the image again, and check its base."
             ) from error

@@ -145,7 +145,7 @@ def parse_package(content: bytes) -> tuple[str, str]:
 
 
 def _refuse(constant: str) -> None:
-    raise ValueError(f"{constant} is no JSON")
+    raise ValueError(f"{constant} is not JSON")
 
 
 def _parse_number(text: str) -> float:
@@ -251,13 +251,13 @@ def read_npm_packages(
     read_base: Callable[[], Files | None] = lambda: None,
     checkpoint: Callable[[], object] = lambda: None,
 ) -> NpmPackages:
-    """Return what is known of the npm packages in an image, compared with what `registry` has.
+    """Return the npm packages in an image, compared with what `registry` has.
 
     What counts as a package is what Node.js finds by name: what is in a directory `node_modules`. One that another
-    package `installed`, or that the curated base has so, is not compared. `read_base`, called if it is needed, returns
-    the files of the image's curated base. `checkpoint` is called for each file and each request, also in threads, and
-    may raise. Raises `PackageIndexUnavailable` or `PackageIndexFailed`, and `ValueError` for more packages than are
-    compared.
+    package `installed`, or that is unchanged from the curated base, is not compared. `read_base`, called if it is
+    needed, returns the files of the image's curated base. `checkpoint` is called for each file and each request, also
+    in threads, and may raise. Raises `PackageIndexUnavailable` or `PackageIndexFailed`, and `ValueError` for more
+    packages than are compared.
     """
     named = _find_places(files, checkpoint)
     base = read_base() if named else None
@@ -358,7 +358,7 @@ class _Reader:
         )
 
     def is_of_base(self, place: _Place) -> bool:
-        """Return whether the curated base has everything so that Node.js could load from a package."""
+        """Return whether all files that Node.js could load from a package are unchanged from the curated base."""
         return self.base is not None and all(
             self._is_same_in_base(place, path, node)
             for path, node in place.list_entries(self.checkpoint)
@@ -366,7 +366,7 @@ class _Reader:
         )
 
     def _is_same_in_base(self, place: _Place, path: str, node: Node[FileContent]) -> bool:
-        """Return whether the curated base has a file or link so, and also everything behind the link."""
+        """Return whether a file, or a link and everything behind it, is unchanged from the curated base."""
         real, base = _join(place, path), self.base
         below = base.resolve(real, follow=False) if base else None
         if base is None or below is None or (node.kind, node.target) != (below[1].kind, below[1].target):
@@ -396,7 +396,7 @@ class _Reader:
     def read_claim(self, place: _Place) -> _Claim:
         """Return what a package claims to be; raise `ValueError` if scanners read nothing there."""
         if place.metadata is None:
-            raise ValueError(f"there is no {METADATA}, or only behind a link")
+            raise ValueError(f"there is no {METADATA}, or it is behind a link")
         content = self.keeper.read(place.metadata)
         if content is None:
             raise ValueError("it is too large, and is not read")
@@ -451,9 +451,9 @@ def _join(place: _Place, path: str) -> str:
 
 
 def _can_load(path: str, node: Node[FileContent]) -> bool:
-    """Return whether Node.js can load a file or link of a package as its own code, in place of other code of it.
+    """Return whether Node.js can load a file or link of a package as the package's code.
 
-    It cannot load a program so. An empty path is that of a file in place of a package.
+    It cannot load a program in this way. The path of a file in place of a package is empty.
     """
     if node.kind is Kind.LINK or not path:
         return True

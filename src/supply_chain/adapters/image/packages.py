@@ -135,7 +135,7 @@ def _count_uncompared(
     read_base: Callable[[], Files | None],
     checkpoint: Callable[[], object],
 ) -> dict[str, int]:
-    """Return kind of packages → number of the files by which scanners know them, where nothing has these so."""
+    """Return kind of packages → number of files by which scanners find them, without those of packages or the base."""
     counted = Counter[str]()
     for path, node in files.walk():
         checkpoint()

@@ -134,7 +134,7 @@ class _Metadata:
     """Where the package is installed."""
     content: FileContent
     is_base: bool
-    """Whether the curated base has it so; it was compared when the base was built, and its code may have changed."""
+    """Whether it is unchanged from the base. It was compared when the base was built; its code may have changed."""
 
 
 @dataclass(frozen=True)
@@ -438,7 +438,7 @@ class _Comparison:
             return "and no published file has its metadata"
         code = [each for each in self.files if each.is_code]
         is_missing = bool(code) and all(each.installed is None for each in code)
-        return "and none of its code is there" if is_missing else ""
+        return "but none of its code is in the image" if is_missing else ""
 
     def _explain_code(self, digests: _Digests, base: _Base) -> str:
         """Return which code is neither published nor of the base with this package; empty if none."""

@@ -98,9 +98,9 @@ class NpmRegistries:
             try:
                 manifest = json.loads(content.getvalue())
             except (ValueError, RecursionError) as error:
-                raise self._downloader.unusable(url, f"its answer is no JSON ({error})") from error
+                raise self._downloader.unusable(url, f"its answer is not JSON ({error})") from error
             if not isinstance(manifest, dict):
-                raise self._downloader.unusable(url, "its answer is no object")
+                raise self._downloader.unusable(url, "its answer is not an object")
             return url, manifest
         return None
 
@@ -121,7 +121,7 @@ class NpmRegistries:
             try:
                 return read_package(package)
             except INVALID as error:
-                raise self._downloader.unusable(url, f"it is no valid package ({error})") from error
+                raise self._downloader.unusable(url, f"it is not a valid package ({error})") from error
 
     @cached_property
     def _published(self) -> PublishedCache[NpmPublished]:

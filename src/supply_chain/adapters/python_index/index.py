@@ -96,7 +96,7 @@ class PythonIndexes:
         try:
             return parse_page(content.getvalue(), answer.headers.get("content-type", ""), str(answer.url))
         except ValueError as error:
-            raise self._downloader.unusable(address, f"its answer is no page of an index ({error})") from error
+            raise self._downloader.unusable(address, f"its answer is not a page of an index ({error})") from error
 
     def _read_wheel(self, file: IndexFile) -> dict[str, bytes]:
         with scratch("wheel") as work, (work / "wheel").open("w+b") as wheel:
@@ -107,7 +107,7 @@ class PythonIndexes:
             try:
                 return read_wheel(wheel)
             except INVALID_WHEEL as error:
-                raise self._downloader.unusable(file.url, f"it is no valid wheel ({error})") from error
+                raise self._downloader.unusable(file.url, f"it is not a valid wheel ({error})") from error
 
     def _read_source(self, file: IndexFile) -> Mapping[str, bytes]:
         """Return the files of a source distribution; cached by its own digest, because metadata are as written."""
@@ -129,7 +129,7 @@ class PythonIndexes:
             try:
                 return read_source(path)
             except INVALID as error:
-                raise self._downloader.unusable(file.url, f"it is no valid archive ({error})") from error
+                raise self._downloader.unusable(file.url, f"it is not a valid archive ({error})") from error
 
     def _download_all(self, file: IndexFile, target: IO[bytes]) -> None:
         """Write a file that an index lists; raise `PackageIndexFailed` if it is missing or has another digest."""

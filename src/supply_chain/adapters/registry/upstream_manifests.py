@@ -79,7 +79,7 @@ def read_manifest(text: str, platform: str | None) -> Manifest:
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
     if not isinstance(document, dict):
-        raise ValueError("it is no JSON object")  # noqa: TRY004
+        raise ValueError("it is not a JSON object")  # noqa: TRY004
     for part in (document.get("config"), *_list(document, "layers")):
         if isinstance(part, dict) and part.get("mediatype") in MANIFESTS:
             raise ValueError("it has a manifest as a layer or as its configuration")
@@ -117,7 +117,7 @@ def _fold_names(document: dict[str, Any]) -> dict[str, Any]:
 def _list(document: dict[str, Any], name: str) -> list[Any]:
     values = document.get(name) or []
     if not isinstance(values, list):
-        raise ValueError(f"its {name} are no list")  # noqa: TRY004
+        raise ValueError(f"its {name} are not a list")  # noqa: TRY004
     return values
 
 

@@ -272,7 +272,7 @@ def _key_files(key: bytes) -> Iterator[tuple[Path, Path]]:
         private = load_der_private_key(key, password=None)
     except ValueError as error:
         raise KeyUnusable(
-            f"What was unwrapped is no private key: {error}\n"
+            f"The unwrapped key of the encrypted copy is not a private key: {error}\n"
             "Run `cscm curate` again; it writes a copy with a key of its own."
         ) from error
     with scratch("key", _memory()) as work:

@@ -218,7 +218,7 @@ class GitTarget:
         return None if any(each.deviations for each in self.observe([unchanged])) else unchanged
 
     def _find_earlier(self, promotion: Promotion, before: Revision, serving: Document | None) -> Unrecorded:
-        """Return the promotions that a failure reverts too: not those of another image that serves."""
+        """Return the earlier promotions that a failure also reverts; none if another image is in git and serves."""
         file = promotion.file
         in_git = file.read_digests(before.content)
         if in_git != (promotion.digest,) and _runs(serving, file, *in_git):
@@ -228,7 +228,7 @@ class GitTarget:
     def _find_unrecorded(self, file: ImageFile, application: str, now: Revision) -> Unrecorded:
         """Return the promotions since the last recorded one; raise the errors of the branch.
 
-        If that is of another place, which of those in this file were recorded is unknown, and none is returned.
+        Returns none if the last record is of another place, because it is then unknown which promotions are recorded.
         """
         recorded = self.find_recorded(application)
         if recorded is None:
@@ -305,7 +305,7 @@ class GitTarget:
             raise
 
     def _revert(self, file: ImageFile, application: str, unrecorded: Unrecorded, why: str) -> str:
-        """Return what became of the commits; `why` is the last line of the revert's message."""
+        """Revert the commits and return a sentence about the result; `why` is the last line of the commit message."""
         commits, (newest, *_) = list(unrecorded.promotions), unrecorded.promotions.values()
         subject = _describe(application, newest, self.kubernetes.environment.name)
         reverts = "".join(f"This reverts commit {each}.\n" for each in commits)

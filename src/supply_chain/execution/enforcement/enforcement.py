@@ -45,9 +45,9 @@ from supply_chain.policy.activation import PolicyState, require_active
 class Enforcement:
     """The enforcement of one environment.
 
-    `roles` are RBAC documents, which a cluster needs once. `state` says whether the environment is active: by another
-    document, its mode, cluster and namespace would be whose who changed the file. `environments` names those of the
-    project in clusters.
+    `roles` are RBAC documents, which a cluster needs once. `state` says whether the environment is active. Without
+    that, whoever changed the file would choose the mode, cluster and namespace. `environments` names the project's
+    environments in clusters.
     """
 
     place: EnforcedNamespace

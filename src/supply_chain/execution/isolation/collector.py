@@ -76,13 +76,13 @@ def read_output(output: str) -> Collected:
     """Return what a collector printed; raise ValueError for anything else, with the reason."""
     *lines, last = output.strip().split("\n")
     if not last.startswith(f"{END} "):
-        raise ValueError(f"what it printed does not end as it should, but with {last[-200:]!r}")
+        raise ValueError(f"its output is incomplete: it ends with {last[-200:]!r}")
     try:
         document = _read_document("".join(lines), last.removeprefix(f"{END} "))
         contents = [base64.b64decode(each, validate=True) for each in document.contents]
     except (ValueError, zlib.error) as error:
         why, *_ = str(error).split("\n")
-        raise ValueError(f"what it printed cannot be read: {why}") from error
+        raise ValueError(f"its output cannot be read: {why}") from error
     return Collected(document.processes, document.files, document.unread, {digest_of(each): each for each in contents})
 
 

@@ -129,7 +129,7 @@ def unpack(archive: bytes, items: Sequence[CollectedItem]) -> tuple[tuple[Collec
                     raise _damaged(f"{item.name} has another digest")
                 files.append((item, content))
     except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
-        raise _damaged(f"it is no archive: {error}") from error
+        raise _damaged(f"it is not an archive: {error}") from error
     return tuple(files)
 
 

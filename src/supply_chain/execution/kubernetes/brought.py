@@ -138,7 +138,7 @@ def adopt(workload: Workload, rendered: Objects, brought: Sequence[Document]) ->
     try:
         violations = list(_find_all(workload, rendered, brought))
     except (AttributeError, KeyError, TypeError) as error:
-        violations = [f"a value has not the form that Kubernetes' API describes: {error}"]
+        violations = [f"a value does not have the form that Kubernetes' API describes: {error}"]
     if violations:
         raise ManifestsRefused(
             f"The manifests of {workload.manifest.name} in {workload.environment.name} are refused:\n- "
@@ -218,7 +218,7 @@ def _find_in_object(workload: Workload, document: Document) -> Iterator[str]:
     kind = KINDS.get(str(document.get("kind")))
     if kind is None or document.get("apiVersion") != kind.api_version:
         kinds = ", ".join(f"{each.api_version} {each.name}" for each in KINDS.values())
-        yield f"{document.get('apiVersion')} is none of {kinds}"
+        yield f"{document.get('apiVersion')} is not one of {kinds}"
         return
     yield from (f"{key} is not allowed" for key in sorted(document.keys() - CONTENT))
     metadata = document["metadata"]

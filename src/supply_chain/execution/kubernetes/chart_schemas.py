@@ -71,7 +71,7 @@ def _find_elsewhere(value: Any) -> Iterator[str]:
 def _unpack(name: str, content: bytes, left: int) -> tuple[list[tuple[str, bytes]], int]:
     """Return the schemas and packed charts in a packed chart, and what is left of so many bytes.
 
-    Raises `DeclarationInvalid` if it is no packed chart, or has more.
+    Raises `DeclarationInvalid` if it is not a packed chart, or has more.
     """
     files: list[tuple[str, bytes]] = []
     try:
@@ -86,5 +86,5 @@ def _unpack(name: str, content: bytes, left: int) -> tuple[list[tuple[str, bytes
                 if file and member.name.endswith((PACKED, f"/{SCHEMA}")):
                     files.append((f"{name}/{member.name}", file.read()))
     except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
-        raise DeclarationInvalid(f"{name} is no packed chart: {plain_text(error)}\nUnpack it there.") from error
+        raise DeclarationInvalid(f"{name} is not a packed chart: {plain_text(error)}\nUnpack it there.") from error
     return files, left

@@ -62,7 +62,7 @@ class Subject:
         if "running" not in self.status.get("state", {}):
             return "it does not run"
         shared = self.pod["spec"].get("shareProcessNamespace")
-        return "its pod shares the processes of all containers, so nobody knows which are its own" if shared else ""
+        return "its pod shares the processes of all containers, so its own processes are unknown" if shared else ""
 
     @property
     def users(self) -> dict[str, int]:

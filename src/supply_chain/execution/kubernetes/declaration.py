@@ -43,7 +43,7 @@ def judge_deployment(deployment: Document, accounts: Iterable[Document], runtime
     try:
         yield from _judge_pods(deployment["spec"]["template"], accounts, runtime)
     except (AttributeError, KeyError, TypeError) as error:
-        yield f"a value has not the form that Kubernetes' API describes: {error}"
+        yield f"a value does not have the form that Kubernetes' API describes: {error}"
 
 
 def _judge_pods(template: Mapping[str, Any], accounts: Iterable[Document], runtime: Runtime) -> Iterator[str]:

@@ -99,10 +99,10 @@ def _find_in_container(
 def _find_commands(container: Mapping[str, Any], runtime: Runtime) -> Iterator[str]:
     """Yield the programs that are not declared: of the container, of its probes and of its hooks."""
     if any(container.get(key) for key in ("command", "args")) and not _is_declared(container, runtime):
-        yield "command and args are none of the declared `runtime.commands`"
+        yield "command and args are not among the declared `runtime.commands`"
     for name, handler in _list_handlers(container):
         if handler.get("exec") is not None and not _is_declared(handler["exec"], runtime):
-            yield f"{name}: exec is none of the declared `runtime.commands`"
+            yield f"{name}: exec is not among the declared `runtime.commands`"
 
 
 def _is_declared(container: Mapping[str, Any], runtime: Runtime) -> bool:

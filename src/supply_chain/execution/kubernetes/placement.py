@@ -81,7 +81,7 @@ def find_misplaced(
         reason = first_line(nodes)
         yield Deviation(
             code="drift.not-compared",
-            fact=f"nobody knows on which nodes {name} runs: {reason}",
+            fact=f"it is unknown on which nodes {name} runs: {reason}",
             remedy="Bind the role cscm-deployer-nodes to the execution tier.",
         )
         return

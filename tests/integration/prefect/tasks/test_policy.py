@@ -130,5 +130,5 @@ async def test_preview_of_waiver_and_vex_document_without_people_says_why(machin
 
 async def test_preview_of_another_file_fails(machine, stored):
     """It is no policy, waiver or VEX document."""
-    with pytest.raises(DeclarationInvalid, match=r"x.yaml is no policy"):
+    with pytest.raises(DeclarationInvalid, match=r"x.yaml is not a policy"):
         await flows.preview_policies({"x.yaml": "a: b"})

@@ -317,7 +317,7 @@ PACKAGES = "dists/bookworm/main/binary-amd64/Packages.xz"
     ("changes", "why"),
     [
         ({"dists/bookworm/InRelease": None}, "it is not there"),
-        ({"dists/bookworm/InRelease": b"rubbish"}, "it is no list of files"),
+        ({"dists/bookworm/InRelease": b"rubbish"}, "it is not a list of files"),
         ({PACKAGES: None}, "the archive lists it, and it is not there"),
         ({PACKAGES: lzma.compress(b"Package: hat\n")}, "and the archive lists"),
         ({"pool/main/hat_2.0-1.deb": None}, "the archive lists it, and it is not there"),
@@ -377,16 +377,16 @@ def long_header():
 @pytest.mark.parametrize(
     ("deb", "why"),
     [
-        (b"rubbish", "it is no package"),
+        (b"rubbish", "it is not a package"),
         (make_ar({"debian-binary": b"2.0\n"}), "it has no data.tar"),
         (make_ar({"data.tar.lz": b"x"}), r"its files are in data.tar\.lz"),
-        (make_ar({"data.tar.xz": b"x"}), "it is no valid package"),
+        (make_ar({"data.tar.xz": b"x"}), "it is not a valid package"),
         (make_ar({"data.tar.xz": lzma.compress(make_tar(FILES))[:100]}), "it ends in a compressed stream"),
         (make_ar({"data.tar": make_tar(FILES)[:1600]}), "damaged in the middle"),
         (b"!<arch>\n" + b"x" * 60, "it has an invalid header"),
         (make_deb(make_tar({"../../etc/passwd": b"x"})), "a path that leads upward"),
         (make_deb(make_tar({}, [make_link("x", "../../etc/passwd", tarfile.LNKTYPE)])), "a path that leads upward"),
-        (make_deb(make_tar({}, [make_link("x", "nowhere", tarfile.LNKTYPE)])), "it is no valid package"),
+        (make_deb(make_tar({}, [make_link("x", "nowhere", tarfile.LNKTYPE)])), "it is not a valid package"),
         (make_deb(make_tar({str(n): b"" for n in range(60)})), "it has more than 50 files"),
         (make_deb(bomb()), "it has more than"),
         (make_deb(long_header()), "a header of"),
@@ -463,5 +463,5 @@ def test_truncated_gzip_package_list_is_an_error(of):
     release = f"SHA256:\n {hashlib.sha256(cut).hexdigest()} {len(cut)} main/binary-amd64/Packages.gz\n".encode()
     server.replaced = {path: cut, "dists/bookworm/InRelease": release}
 
-    with pytest.raises(PackageIndexFailed, match="it is no list of packages"):
+    with pytest.raises(PackageIndexFailed, match="it is not a list of packages"):
         find(of(server))

@@ -555,7 +555,7 @@ def test_tree_with_invalid_or_duplicate_name_is_refused(repository, name):
     names = [(b"100644", each.encode(), git(repository, "rev-parse", f"HEAD:hello/{each}")) for each in APPLICATION]
     made = tree_of(repository, *names, (b"100644", name, blob))
 
-    with pytest.raises(SourceInvalid, match="no tree of files"):
+    with pytest.raises(SourceInvalid, match="not a tree of files"):
         source(repository, made)
 
 

@@ -492,7 +492,7 @@ def test_name_that_cannot_be_printed_is_refused(repository, hello, name, committ
     write(hello, {f"deep/{name}": ""})
     revision = commit(repository) if committed else None
 
-    with pytest.raises(SourceInvalid, match=r"deep/\S*: the name is no UTF-8"):
+    with pytest.raises(SourceInvalid, match=r"deep/\S*: the name is not UTF-8"):
         source(hello, revision)
 
 

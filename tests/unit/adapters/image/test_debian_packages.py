@@ -166,7 +166,7 @@ def test_package_without_any_of_its_code_is_a_false_claim():
 
     assert read({**left, STATUS: record()}).false_claims == ()
     (claim,) = read({"usr/lib/libhat.so.1": b"old", STATUS: record()}).false_claims
-    assert "and none of its code is there" in claim
+    assert "but none of its code is in the image" in claim
     text = MemoryDebianArchive({HAT: published({"usr/share/hat/text": TEXT})})
     assert read({STATUS: record()}, text).false_claims == ()
 

@@ -181,7 +181,7 @@ def test_npm_package_renamed_in_its_directory_is_a_false_claim():
 @pytest.mark.parametrize(
     ("about", "why"),
     [
-        (None, "there is no package.json, or only behind a link"),
+        (None, "there is no package.json, or it is behind a link"),
         (b"", ""),
         (b"{}", "it names no package, or no version"),
         (metadata(version=""), "it names no package, or no version"),
@@ -189,7 +189,7 @@ def test_npm_package_renamed_in_its_directory_is_a_false_claim():
         (b'{"name": "hat", "version": "2.0.0", "ver\\u017fion": "1.0.0"}', "it names the package or its version sev"),
         (metadata() + metadata(), ""),
         (b"\xef\xbb\xbf" + metadata(), ""),
-        (metadata().replace(b'"2.0.0"', b"NaN"), "NaN is no JSON"),
+        (metadata().replace(b'"2.0.0"', b"NaN"), "NaN is not JSON"),
         (b"[" * 100_000, "it is nested too deep"),
         (b"[{}]", "it names no package, or no version"),
     ],
@@ -236,7 +236,7 @@ def test_npm_metadata_with_repeated_member_of_other_type_is_refused(member):
 @pytest.mark.parametrize("number", [b"1e999", b"-1e999", b"1" * 400, b"NaN", b"-Infinity"])
 def test_npm_metadata_with_number_that_syft_skips_is_refused(number):
     """Python knows larger ones."""
-    with pytest.raises(ValueError, match=r"too large for scanners|is no JSON"):
+    with pytest.raises(ValueError, match=r"too large for scanners|is not JSON"):
         parse_package(b'{"name": "hat", "version": "2.0.0", "author": {"x": ' + number + b"}}")
 
 
@@ -305,7 +305,7 @@ def test_metadata_behind_a_link_are_not_read():
     contents = {f"{PLACE}/index.js": CODE, "opt/meta": metadata()}
 
     for target in ("/opt/meta", "/proc/self/root/opt/meta"):
-        assert "there is no package.json, or only behind a link" in claim_of(
+        assert "there is no package.json, or it is behind a link" in claim_of(
             contents, links={f"{PLACE}/package.json": target}
         )
 

@@ -174,8 +174,12 @@ def test_record_of_unpublished_python_package_proves_no_file():
             index(sources=SOURCE),
             f"and what is published differs from /{DIRECTORY}/hat/__init__.py",
         ),
-        ({f"{INFO}/METADATA": METADATA, f"{INFO}/WHEEL": WHEEL}, index(wheel()), "and none of its code is there"),
-        ({f"{INFO}/METADATA": METADATA}, index(sources=SOURCE), "and none of its code is there"),
+        (
+            {f"{INFO}/METADATA": METADATA, f"{INFO}/WHEEL": WHEEL},
+            index(wheel()),
+            "but none of its code is in the image",
+        ),
+        ({f"{INFO}/METADATA": METADATA}, index(sources=SOURCE), "but none of its code is in the image"),
     ],
 )
 def test_false_claim_is_named(contents, of, why):
@@ -315,7 +319,7 @@ def test_vendored_python_package_is_not_compared():
 
     assert read(installed(files), of).false_claims == ()
     (why,) = read(installed(files), of, {f"opt/x/{INFO.rpartition('/')[2]}": f"/{INFO}"}).false_claims
-    assert "none of its code is there" in why
+    assert "none of its code is in the image" in why
     others = {**installed(), f"{DIRECTORY}/cap-1.dist-info/METADATA": b"Name: cap\nVersion: 1\n"}
     assert len(read(others, of).false_claims) == 1
 

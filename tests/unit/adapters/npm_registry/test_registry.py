@@ -198,7 +198,7 @@ def test_npm_package_that_does_not_match_its_listing_is_refused(of, dist, why):
 )
 def test_invalid_package_is_refused(of, package):
     """A registry that publishes this is broken."""
-    with pytest.raises(PackageIndexFailed, match="it is no valid package"):
+    with pytest.raises(PackageIndexFailed, match="it is not a valid package"):
         of(Server(package)).find("hat", "2.0.0")
 
 

@@ -290,8 +290,8 @@ def test_index_that_does_not_answer_is_a_temporary_error(of):
     ("answer", "why"),
     [
         (httpx.Response(403), "it answers 403"),
-        (httpx.Response(200, content=b"{", headers={"content-type": JSON}), "its answer is no page of an index"),
-        (httpx.Response(200, content=b"[]", headers={"content-type": JSON}), "its answer is no page of an index"),
+        (httpx.Response(200, content=b"{", headers={"content-type": JSON}), "its answer is not a page of an index"),
+        (httpx.Response(200, content=b"[]", headers={"content-type": JSON}), "its answer is not a page of an index"),
     ],
 )
 def test_unusable_answer_of_an_index_is_a_lasting_error(of, answer, why):
@@ -307,8 +307,8 @@ def test_unusable_answer_of_an_index_is_a_lasting_error(of, answer, why):
     ("files", "why"),
     [
         ({"hat-2.0-py3-none-any.whl": None}, "the index lists it, and it is not there"),
-        ({"hat-2.0-py3-none-any.whl": b"no archive"}, "it is no valid wheel"),
-        ({"hat-2.0.tar.gz": b"no archive"}, "it is no valid archive"),
+        ({"hat-2.0-py3-none-any.whl": b"no archive"}, "it is not a valid wheel"),
+        ({"hat-2.0.tar.gz": b"no archive"}, "it is not a valid archive"),
     ],
 )
 def test_invalid_file_of_an_index_is_an_error(of, files, why):

@@ -68,7 +68,7 @@ def test_cache_refuses_directory_writable_for_others(cache, report):
     """A cached report may be signed."""
     cache.directory.chmod(0o777)
 
-    with pytest.raises(SettingInvalid, match="Others can write"):
+    with pytest.raises(SettingInvalid, match="Other users can write"):
         cache.put(Key.of_report(report), report)
 
 

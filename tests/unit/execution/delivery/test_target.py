@@ -418,7 +418,7 @@ def bring_manifest(harness: Harness, *documents: object) -> Harness:
     [
         ({"hostNetwork": True}, "hostNetwork is not allowed"),
         ({"automountServiceAccountToken": None}, "automountServiceAccountToken has to be false"),
-        ({"containers": [{**CONTAINER, "image": IMAGE}, "web"]}, "a value has not the form"),
+        ({"containers": [{**CONTAINER, "image": IMAGE}, "web"]}, "a value does not have the form"),
     ],
 )
 def test_manifest_that_permits_more_than_declared_is_not_committed(harness, branch, change, violation):

@@ -177,7 +177,7 @@ def test_objects_of_removed_environment_are_reported_and_stay(made, namespace, c
     assert deviation.remedy.endswith(delete)
     (change,) = changes
     assert str(change).startswith(
-        "leave ValidatingAdmissionPolicyBinding cscm-admitted-images-earlier: the project has no environment earlier in "
+        "leave ValidatingAdmissionPolicyBinding cscm-admitted-images-earlier: the project has no environment earlier"
     ) and str(change).endswith(delete)  # fmt: skip
     assert made.enforcement.apply() == () and made.cluster.objects == before
 

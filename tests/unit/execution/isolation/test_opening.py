@@ -272,7 +272,7 @@ def test_truncated_bundle_is_damaged(cut: int) -> None:
     """It is named as such."""
     archive = pack(items_of({"a": bytes(range(256)) * 100}))
 
-    with pytest.raises(ImageDamaged, match=r"is no archive|None where"):
+    with pytest.raises(ImageDamaged, match=r"is not an archive|None where"):
         unpack(archive[:cut], [make_item("a", bytes(range(256)) * 100, NOON)[0]])
 
 

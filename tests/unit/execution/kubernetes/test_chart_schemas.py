@@ -108,7 +108,7 @@ def test_schema_in_packed_chart_is_read(depth):
 )
 def test_packed_chart_that_cannot_be_read_is_refused(content):
     """Nobody knows what is in it."""
-    with pytest.raises(DeclarationInvalid, match=r"^hello/charts/a.tgz is no packed chart"):
+    with pytest.raises(DeclarationInvalid, match=r"^hello/charts/a.tgz is not a packed chart"):
         check_schemas({"hello/charts/a.tgz": content})
 
 

@@ -191,8 +191,12 @@ def test_pod_that_shares_its_processes_is_not_read(isolation: Isolation, cluster
         ({"waiting": {"reason": "ContainerCreating"}}, "", "in time: ContainerCreating"),
         ({"running": {}}, "", "in time: it still runs"),
         ({}, "", "in time: it was not started"),
-        ({"terminated": {"reason": "OOMKilled", "exitCode": 137}}, "half", "(OOMKilled, exit code 137), and what it"),
-        (ENDED, "the runtime does not share", "(Completed, exit code 0), and what it printed does not end"),
+        (
+            {"terminated": {"reason": "OOMKilled", "exitCode": 137}},
+            "half",
+            "(OOMKilled, exit code 137), and its output",
+        ),
+        (ENDED, "the runtime does not share", "(Completed, exit code 0), and its output is incomplete"),
     ],
     ids=["no image", "slow", "running", "absent", "killed", "wrong"],
 )

@@ -77,7 +77,7 @@ def test_declared_deployment_with_defaults_of_api_server_has_no_violation() -> N
         ({"terminationGracePeriodSeconds": 66}, {}, "terminationGracePeriodSeconds has to be at most 65"),
         ({"automountServiceAccountToken": True}, {}, "automountServiceAccountToken has to be false"),
         ({}, {"terminationMessagePath": "/etc"}, "web: terminationMessagePath is not allowed"),
-        ({}, {"args": ["sh"]}, "web: command and args are none of the declared `runtime.commands`"),
+        ({}, {"args": ["sh"]}, "web: command and args are not among the declared `runtime.commands`"),
         ({}, {"resources": {"limits": {"cpu": "1", "memory": "1Gi"}}},
          "resources.limits.memory is 1073741824, and 134217728 is declared"),
         ({"volumes": [{"name": "tmp", "emptyDir": {}}, DEPLOYMENT["spec"]["template"]["spec"]["volumes"][1]]}, {},
