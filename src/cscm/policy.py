@@ -78,7 +78,7 @@ class PolicyCheck(Model):
         notes = [f"note: the waiver {each}" for each in self.unmatched]
         notes += [f"note: of the waivers, {self.unchecked}"] if self.unchecked else []
         return "\n".join(
-            [*map(str, self.policies), *notes, *active, *(f"not active: {each}" for each in self.inactive)]
+            [*map(str, self.policies), *notes, *active, *(f"not active, so {each}" for each in self.inactive)]
         )
 
 

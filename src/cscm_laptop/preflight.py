@@ -57,7 +57,7 @@ def read_first(home: Home, directory: Path) -> Preflight | None:
 def preflight_ports(home: Home, profile: Profile, image: str | None = None) -> PreflightPorts:
     """Return the dependencies of a preflight of a working copy, and of a local image if one is named.
 
-    Raises `SettingInvalid` or `DeclarationInvalid` if the register of names cannot be read, `ToolMissing` if a tool is
+    Raises `SettingInvalid` or `DeclarationInvalid` if the name register cannot be read, `ToolMissing` if a tool is
     not installed, and `DatabaseUnusable` if there is no vulnerability database. For
     an image, also `EngineUnavailable`, and `ImageNotFound` if the engine has none of this name or id.
     """

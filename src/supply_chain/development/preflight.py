@@ -144,7 +144,7 @@ class PreflightPorts:
     scanner: Scanner
     policy: GatePolicy[IntakeFacts]
     registered: Callable[[str], Holder | None]
-    """Returns the entry for a name in the register of names."""
+    """Returns the entry for a name in the name register."""
     now: Callable[[], datetime]
     image: LocalImagePorts | None = None
     """None: only the working copy is judged."""

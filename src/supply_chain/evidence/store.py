@@ -392,7 +392,7 @@ def _reading(subject: ImageRef, weighed: Iterable[tuple[Referrer, _Signed | NotE
     return Reading(subject, tuple(evidence), tuple(left_out), tuple(attached))
 
 
-def _flooded(subject: ImageRef, pieces: int, read: int) -> TooManyReferrers:
+def _too_many_referrers(subject: ImageRef, pieces: int, read: int) -> TooManyReferrers:
     return TooManyReferrers(
         f"{pieces} pieces attached to {subject} ({read // 1024 // 1024} MiB) are not evidence, and no more are read.\n"
         "Find out who attached them, and let an administrator remove them; then run the step again."

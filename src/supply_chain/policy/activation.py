@@ -1,6 +1,6 @@
 """Whether the files by which a project decides are active: they ship with this version, or a person signed them.
 
-These are the policies, the register of names, and what decides of each environment. An authorised person signs the list
+These are the policies, the name register, and what decides of each environment. An authorised person signs the list
 of all of them; each is compared with that list where it is used.
 """
 
@@ -34,7 +34,7 @@ from supply_chain.text import render_time
 LISTING = "signed.list"
 """Name of the list that is signed; it is next to the policies, and its bundle too."""
 POLICIES, NAMES, ENVIRONMENTS = "policies/", "names.yaml", "environments/"
-"""The register of names, and what the names of policies and environments begin with in the list."""
+"""The name register, and what the names of policies and environments begin with in the list."""
 VERSIONS = "versions/"
 """What a version of a policy begins with in the list: verdicts name it, so that it stays what it was when signed."""
 OWNER = f"the owner of {PEOPLE}"
@@ -116,7 +116,7 @@ class Activation:
         return self._compare(name_policies(documents), lambda name: name.startswith(POLICIES))
 
     def find_state(self, name: str, content: bytes) -> PolicyState:
-        """Return whether the register of names, or what decides of an environment, is active; `name` as in the list."""
+        """Return whether the name register, or what decides of an environment, is active; `name` as in the list."""
         return self._compare({name: content}, lambda each: each == name)
 
     def _compare(self, documents: Mapping[str, bytes], belongs: Callable[[str], bool]) -> PolicyState:
@@ -148,7 +148,7 @@ def read_activation(
     """
     signed = _read_signed(directory, people, owner, since, now)
     shipped = TrustedList(
-        files=dict(SHIPPED), why="they ship with this version", change="not as it ships with this version"
+        files=dict(SHIPPED), why="they ship with this version", change="differs from what ships with this version"
     )
     trusted = ([] if isinstance(signed, Unsigned) else [signed]) + ([] if since else [shipped])
     return Activation(tuple(trusted), signed.why if isinstance(signed, Unsigned) else "")
@@ -173,7 +173,7 @@ def _read_signed(
     files = _parse_list(content)
     if content != _format_list(files):
         return Unsigned(why=f"{signature.by} signed something else than a list of files")
-    return TrustedList(files=files, why=signed, change=f"not as {signed}")
+    return TrustedList(files=files, why=signed, change=f"differs from what was {signed}")
 
 
 def require_active(state: PolicyState, what: str) -> None:

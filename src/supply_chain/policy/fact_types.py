@@ -252,7 +252,7 @@ class NameConflictFacts(TypedDict):
 
 
 class ClassificationConflictFacts(TypedDict):
-    """A declared classification that is lower than the register of names requires."""
+    """A declared classification that is lower than the name register requires."""
 
     declared: str
     minimum: str

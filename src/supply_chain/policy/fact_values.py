@@ -247,7 +247,7 @@ def working_copy_values(
     """Return the facts of the intake gate that a working copy determines, as `values_of` joins them after a build.
 
     `uncurated` are the names of the bases that are not curated; None if the Dockerfile cannot be built.
-    `registered` is the entry for the name in the register of names.
+    `registered` is the entry for the name in the name register.
     """
     checked: types.CheckedValues = {
         "repository": development_repository(manifest.name),
@@ -288,7 +288,7 @@ def name_conflict(name: str, holder: Holder | None, source: Holder) -> types.Nam
 def _classification_conflict(
     manifest: Service | Base, holder: Holder | None
 ) -> types.ClassificationConflictFacts | None:
-    """Return that a declaration states a lower classification than the register of names requires, or None."""
+    """Return that a declaration states a lower classification than the name register requires, or None."""
     minimum = holder.classification if holder else None
     if minimum is None or manifest.classification.rank >= minimum.rank:
         return None

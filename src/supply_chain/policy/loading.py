@@ -106,7 +106,7 @@ def read_active_policies(project: Path, owner: PeopleOwner, since: datetime | No
 
 
 def read_active_register(project: Path, owner: PeopleOwner, since: datetime | None, now: datetime) -> NameRegister:
-    """Read the register of names by which the intake gate decides; raise `PolicyUnsigned` if it is not active.
+    """Read the name register by which the intake gate decides; raise `PolicyUnsigned` if it is not active.
 
     Raise also as `names.read_register`. What is parsed is what was signed.
     """

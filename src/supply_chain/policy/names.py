@@ -1,4 +1,4 @@
-"""Who holds an application's name: the register of names decides, then the last signed image."""
+"""Who holds an application's name: the name register decides, then the last signed image."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Holder(Model):
 
     def __str__(self) -> str:
         if self.sources == ():
-            return "reserved for the sources that the register of names lists, which are none"
+            return "reserved for the sources that the name register lists, which are none"
         where = f" in {self.repository}" if self.repository else ""
         if self.sources is not None:
             where = f" in {' or '.join(map(str, self.sources))}"

@@ -72,7 +72,7 @@ def read_holder(curated_before: Sequence[ImageRef], store: EvidenceStore, regist
     """Return who holds a name: the register takes precedence over the first use.
 
     `curated_before` are the images in the application's curated repository, the last one first. `registered` is the
-    entry for the name in the register of names.
+    entry for the name in the name register.
     """
     return settled_holder(registered, find_holder(curated_before, store))
 

@@ -13,11 +13,11 @@ SHIPPED: Mapping[str, Digest] = {
     "policies/curated.yaml": "sha256:7701c1db3311000313cc48441a4e6a6710ca19d49b03af687a8dc68a42060227",
     "policies/deploy.yaml": "sha256:935c38586e1f2187ed7593da9baa697570f40dafb51ca381ce6f2d7258c7b671",
     "policies/image.yaml": "sha256:496c66396de5ecdb8981d59d4f92690a1de11b8791df9df18ec36fce1a661914",
-    "policies/intake.yaml": "sha256:941a5cf0d025fc927280023987d82d5d71c716a1d509f5a4dfc59e437c0d3d07",
+    "policies/intake.yaml": "sha256:0c6dbd43a1bc15f6a375f1f024bf8745a6d50d63c05c51c1a65a0de27e4f831f",
     "policies/release.yaml": "sha256:6dac39992543faff77379b10d448e2f049161ac7e62c441ea04507133f1c4976",
     "versions/curated.1": "sha256:7701c1db3311000313cc48441a4e6a6710ca19d49b03af687a8dc68a42060227",
     "versions/deploy.1": "sha256:935c38586e1f2187ed7593da9baa697570f40dafb51ca381ce6f2d7258c7b671",
     "versions/image.1": "sha256:496c66396de5ecdb8981d59d4f92690a1de11b8791df9df18ec36fce1a661914",
-    "versions/intake.3": "sha256:941a5cf0d025fc927280023987d82d5d71c716a1d509f5a4dfc59e437c0d3d07",
+    "versions/intake.3": "sha256:0c6dbd43a1bc15f6a375f1f024bf8745a6d50d63c05c51c1a65a0de27e4f831f",
     "versions/release.1": "sha256:6dac39992543faff77379b10d448e2f049161ac7e62c441ea04507133f1c4976",
 }

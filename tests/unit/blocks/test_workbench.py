@@ -1,4 +1,4 @@
-"""The register of names in the workbench: which source the entry `project` means."""
+"""The name register in the workbench: which source the entry `project` means."""
 
 import shutil
 import subprocess

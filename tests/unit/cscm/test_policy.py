@@ -159,7 +159,7 @@ def test_check_says_whether_the_policies_are_active(project, monkeypatch):
     done = cscm("check")
     assert done.exit_code == 0
     assert done.stdout.splitlines()[-1] == (
-        "not active: no gate decides: not as it ships with this version: policies/release.yaml (changed); "
+        "not active, so no gate decides: differs from what ships with this version: policies/release.yaml (changed); "
         "the list of files does not count: nobody signed it"
     )
     found = json.loads(cscm("check", "--json").stdout)

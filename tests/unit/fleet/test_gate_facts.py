@@ -93,7 +93,7 @@ def test_facts_of_the_intake_gate_are_those_of_judged_images(fleet, read):
 
 
 def test_intake_facts_are_read_again_only_after_changes(fleet, read):
-    """Evidence of development, a lifecycle decision and the register of names make them outdated; a rescan does not."""
+    """Evidence of development, a lifecycle decision and the name register make them outdated; a rescan does not."""
     ref = fleet.curated()
     offered, asked = offer(fleet, ref), []
 

@@ -165,7 +165,7 @@ def test_owner_needs_no_people_document(office):
     change(office)
     (office.project / FILE).unlink()
     assert state(office).why == (
-        "not as it ships with this version: policies/release.yaml (changed); "
+        "differs from what ships with this version: policies/release.yaml (changed); "
         "the list of files does not count: nobody signed it"
     )
     office.sign_policies(office.owner)
@@ -202,7 +202,11 @@ def test_change_of_the_files_is_not_active(office, signed):
     }  # fmt: skip
     for edit, changes in edits.items():
         edit()
-        before_list = "not as signed by ann at 2026-11-24 12:00 UTC" if signed else "not as it ships with this version"
+        before_list = (
+            "differs from what was signed by ann at 2026-11-24 12:00 UTC"
+            if signed
+            else "differs from what ships with this version"
+        )
         rest = "" if signed else "; the list of files does not count: nobody signed it"
         assert (state(office).active, state(office).why) == (False, f"{before_list}: policies/{changes}{rest}")
         for file in directory.glob("*.yaml"):
@@ -218,7 +222,10 @@ def test_changes_are_those_since_the_signature(office):
     office.sign_policies(office.ann)
     (office.project / DIRECTORY / "curated.yaml").unlink()
 
-    assert state(office).why == "not as signed by ann at 2026-11-24 12:00 UTC: policies/curated.yaml (removed)"
+    assert (
+        state(office).why
+        == "differs from what was signed by ann at 2026-11-24 12:00 UTC: policies/curated.yaml (removed)"
+    )
 
 
 @pytest.mark.parametrize("who", ["bob", "stranger"])
@@ -303,7 +310,9 @@ def test_unsigned_policies_are_an_error_before_they_are_parsed(office, monkeypat
     with pytest.raises(PolicyUnsigned) as refused:
         read(office)
     text = str(refused.value)
-    assert f"policies in {office.project / DIRECTORY} are not active, so no gate decides: not as it ships" in text
+    assert (
+        f"policies in {office.project / DIRECTORY} are not active, so no gate decides: differs from what ships" in text
+    )
     assert "does not count: nobody signed it." in text and "cscm policy sign --key REF" in text
     assert "`cscm policy check`" in text and "the owner of deployments/people.yaml, or a person with" in text
     assert text.endswith("[policy.unsigned]") and not PolicyUnsigned.retryable
@@ -350,7 +359,9 @@ def test_environment_without_its_approval_is_not_active(office):
     office.sign_policies(office.ann)
     assert not read_environment_active(office, "production").requires_approval and state(office).problems == ()
     write_environment(office, "production", "production: true\nafter: staging\nsoak: 1h\n")
-    with pytest.raises(PolicyUnsigned, match=r": not as signed by ann at .* UTC: environments/production \(changed"):
+    with pytest.raises(
+        PolicyUnsigned, match=r": differs from what was signed by ann at .* UTC: environments/production \(changed"
+    ):
         read_environment_active(office, "production")
 
 
@@ -366,7 +377,9 @@ def test_new_environment_needs_a_signature(office):
     """It is another place where images run."""
     write_environment(office, "acceptance", "after: staging\n")
 
-    with pytest.raises(PolicyUnsigned, match=r"not as it ships with this version: environments/acceptance \(added\)"):
+    with pytest.raises(
+        PolicyUnsigned, match=r"differs from what ships with this version: environments/acceptance \(added\)"
+    ):
         read_environment_active(office, "acceptance")
     office.sign_policies(office.owner)
     assert read_environment_active(office, "acceptance").after == "staging"
@@ -396,7 +409,7 @@ def test_unsigned_name_register_is_not_parsed(office, monkeypatch):
     with monkeypatch.context() as patched:
         patched.setattr(loading, "parse_register", lambda *_: pytest.fail("it is parsed"))
         with pytest.raises(
-            PolicyUnsigned, match=r"is not active, so it is unknown to whom a name belongs: not as it ships"
+            PolicyUnsigned, match=r"is not active, so it is unknown to whom a name belongs: differs from what ships"
         ):
             names()
     assert state(office).problems == (f"the intake gate does not decide: {state(office).inactive['names.yaml']}",)
@@ -428,7 +441,7 @@ def test_signed_content_that_is_no_list_does_not_count(office, content):
     statement = document_statement(DocumentKind.POLICIES, LISTING, content, "example", NOON)
     signature_file(document).write_bytes(office.ann.sign(statement))
 
-    why = "not as signed by" if not content else "ann signed something else than a list of files"
+    why = "differs from what was signed by" if not content else "ann signed something else than a list of files"
     assert not state(office).active and why in state(office).why
 
 

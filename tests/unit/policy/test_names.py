@@ -59,7 +59,7 @@ def test_holder_accepts_any_value_in_open_field():
         (FIRST, "the service of greetings in https://git.example/hello, ."),
         (PLATFORM, "the base of platform in project"),
         (PLATFORM.with_project("git@x:chain.git"), "the base of platform in git@x:chain.git"),
-        (Holder(sources=()), "reserved for the sources that the register of names lists, which are none"),
+        (Holder(sources=()), "reserved for the sources that the name register lists, which are none"),
         (Holder(sources=(NamedSource(repository="r", path="p"),)), "the application of anybody in r, p"),
         (Holder(owner="greetings"), "the application of greetings"),
         (Holder(repository="shop"), "the application of anybody in shop"),

@@ -34,7 +34,7 @@ def list_files(directory: Path) -> tuple[str, ...]:
 
 
 def list_links(directory: Path) -> dict[str, str]:
-    """Return link → file, run_both relative to the directory, for the symbolic links that lead to a file in it."""
+    """Return link → file, both relative to the directory, for the symbolic links that lead to a file in it."""
     root = directory.resolve()
     links = (path for path in directory.rglob("*") if path.is_symlink() and path.is_file())
     targets = ((link, link.resolve()) for link in links)
