@@ -18,7 +18,7 @@ from supply_chain.adapters.database.connection import format_time
 from supply_chain.adapters.database.schema import VERSION, configuration, write_transaction
 from supply_chain.adapters.database.tables import metadata
 from supply_chain.errors import InventoryFailed, InventoryUnavailable, SettingInvalid
-from supply_chain.fleet.image import Note
+from supply_chain.fleet.image import Note, Running
 from supply_chain.model.image import StorageStatus
 from supply_chain.model.tier import TierName
 from tests.contract.inventory import NOON, InventoryContract, deployment, digest, entry, facts_of, scan, stored
@@ -143,25 +143,28 @@ def test_migrated_inventory_keeps_containers_and_rereads_clusters(tmp_path):
     assert [(each.name, each.host, each.pods) for each in image.running][-1] == ("by-hand", "laptop", ())
 
 
-def test_migrated_inventory_keeps_the_texts_of_notes(tmp_path):
-    """A text that looks like the field is no field."""
+def test_migrated_inventory_keeps_notes_and_deployments(tmp_path):
+    """A text that looks like an earlier field is no field."""
     engine = create_engine(f"sqlite:///{tmp_path}/inventory.db")
     note = Note(
         digest=digest(7), repository="evidence/lifecycle", predicate_type="block", signer=TierName.LIFECYCLE, at=NOON,
-        message='x "said":1',
+        message='x "said":1 "seen":1',
     )  # fmt: skip
-    image = entry(1).image.model_copy(update={"notes": (note,)})
+    runs = Running(
+        environment="staging", application="hello", container="c1", name="n", address="a", host="laptop", since=NOON
+    )
+    image = entry(1).image.model_copy(update={"notes": (note,), "deployed": (runs,)})
+    earlier = image.model_dump_json().replace('"message":', '"said":').replace('"observed_at":', '"seen":')
     with write_transaction(engine) as connection:
         command.upgrade(configuration(connection), "0008")
         connection.exec_driver_sql(
             "INSERT INTO images (repository, digest, application, pushed, mark, document) VALUES (?, ?, ?, ?, ?, ?)",
-            (
-                image.ref.repository, image.ref.digest, "hello", "", "mark",
-                image.model_dump_json().replace('"message":', '"said":'),
-            ),
-        )  # fmt: skip
+            (image.ref.repository, image.ref.digest, "hello", "", "mark", earlier),
+        )
 
-    assert open_inventory(f"sqlite:///{tmp_path}/inventory.db").find_by_digest(digest(1))[0].notes == (note,)
+    (found,) = open_inventory(f"sqlite:///{tmp_path}/inventory.db").find_by_digest(digest(1))
+
+    assert (found.notes, found.deployed) == ((note,), (runs,))
 
 
 def test_migrated_inventory_has_no_facts_of_gates(tmp_path):
