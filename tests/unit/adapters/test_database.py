@@ -153,18 +153,22 @@ def test_migrated_inventory_keeps_notes_and_deployments(tmp_path):
     runs = Running(
         environment="staging", application="hello", container="c1", name="n", address="a", host="laptop", since=NOON
     )
-    image = entry(1).image.model_copy(update={"notes": (note,), "deployed": (runs,)})
-    earlier = image.model_dump_json().replace('"message":', '"said":').replace('"observed_at":', '"seen":')
+    image = entry(1).image.model_copy(update={"notes": (note,)})
     with write_transaction(engine) as connection:
         command.upgrade(configuration(connection), "0008")
         connection.exec_driver_sql(
             "INSERT INTO images (repository, digest, application, pushed, mark, document) VALUES (?, ?, ?, ?, ?, ?)",
-            (image.ref.repository, image.ref.digest, "hello", "", "mark", earlier),
+            (image.ref.repository, image.ref.digest, "hello", "", "mark",
+             image.model_dump_json().replace('"message":', '"said":')),
+        )  # fmt: skip
+        connection.exec_driver_sql(
+            "INSERT INTO deployments (image, environment, since, reverse_proxy, document) VALUES (1, ?, '', '', ?)",
+            ("staging", runs.model_dump_json().replace('"observed_at":', '"seen":')),
         )
 
     (found,) = open_inventory(f"sqlite:///{tmp_path}/inventory.db").find_by_digest(digest(1))
 
-    assert (found.notes, found.deployed) == ((note,), (runs,))
+    assert (found.notes, found.running) == ((note,), (runs,))
 
 
 def test_migrated_inventory_has_no_facts_of_gates(tmp_path):

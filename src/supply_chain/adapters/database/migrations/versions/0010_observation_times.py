@@ -10,4 +10,4 @@ down_revision = "0009"
 
 def upgrade() -> None:
     # JSON has a backslash before a quote in a text, so that this is the field alone.
-    op.execute("""UPDATE images SET document = REPLACE(document, '"seen":', '"observed_at":')""")
+    op.execute("""UPDATE deployments SET document = REPLACE(document, '"seen":', '"observed_at":')""")
