@@ -6,6 +6,7 @@ import dataclasses
 import gzip
 import hashlib
 import json
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,6 +21,7 @@ from supply_chain.model.image import ImageRef
 from supply_chain.model.manifest import FILE
 from tests.support.builders import DIGEST, NOON, OTHER, base, built, check, finding, manifest, report, source
 from tests.support.memory_registry import MemoryRegistry
+from tests.support.serial_executor import SerialExecutor
 from tests.support.signer import EcdsaSigner, digest_of
 from tests.support.world import World
 
@@ -63,10 +65,25 @@ def sbom_reference(
     return {"references": [syft], "created": at.isoformat(), "examination": Examination().model_dump(mode="json")}
 
 
+EXECUTOR = "supply_chain.concurrency.ThreadPoolExecutor"
+
+
 @pytest.fixture
-def world() -> World:
-    """A registry and the keys of all tiers."""
+def without_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run concurrent calls one after another."""
+    monkeypatch.setattr(EXECUTOR, SerialExecutor)
+
+
+@pytest.fixture
+def world(without_threads: None) -> World:
+    """A registry and the keys of all tiers. Concurrent calls run one after another, unless a test uses `threads`."""
     return World()
+
+
+@pytest.fixture
+def threads(without_threads: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run concurrent calls in threads, although the test uses `world`."""
+    monkeypatch.setattr(EXECUTOR, ThreadPoolExecutor)
 
 
 @pytest.fixture

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import settings
 
 from tests.support.examples import tries
-from tests.support.fixtures import make, world
+from tests.support.fixtures import make, threads, without_threads, world
 from tests.support.program import Program
 
-__all__ = ["make", "world"]  # fixtures
+__all__ = ["make", "threads", "without_threads", "world"]  # fixtures
 
 settings.register_profile("project", tries(100))
 settings.load_profile("project")

@@ -178,3 +178,24 @@ def test_processes_end_with_a_killed_parent(tmp_path):
         parent.kill()
         parent.wait()
     eventually(lambda: not runs(child), 60)
+
+
+def test_serial_executor_keeps_order_and_ends_with_first_error(without_threads):
+    """Tests in memory replace the threads by it."""
+    begun = []
+
+    def work(number):
+        begun.append((number, threading.get_ident()))
+        return 1 // (2 - number)
+
+    assert map_concurrently(lambda n: n * 10, range(3)) == (0, 10, 20)
+    assert list(iterate_concurrently(lambda n: n * 10, range(6), 2)) == [0, 10, 20, 30, 40, 50]
+    with pytest.raises(ZeroDivisionError):
+        map_concurrently(work, range(9))
+    assert begun == [(number, threading.get_ident()) for number in range(3)]
+    found = iterate_concurrently(work, range(9), 2)
+    assert (next(found), next(found)) == (0, 1)
+    with pytest.raises(ZeroDivisionError):
+        next(found)
+    with in_background(lambda: 1 // 0) as result, pytest.raises(ZeroDivisionError):
+        result()

@@ -94,7 +94,7 @@ class World:
 
 
 @pytest.fixture
-def world() -> World:
+def world(without_threads: None) -> World:
     return World()
 
 

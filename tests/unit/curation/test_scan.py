@@ -106,7 +106,7 @@ def test_signed_statements_refer_to_sbom_and_findings(scanned, world, make):
     assert image.report == found[VULNERABILITIES].digest
 
 
-def test_sbom_is_converted_during_scan(world, make):
+def test_sbom_is_converted_during_scan(world, threads, make):
     """Both wait for each other."""
     together = threading.Barrier(2, timeout=60)
 

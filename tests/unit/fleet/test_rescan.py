@@ -358,7 +358,7 @@ def test_rescan_result_names_environments_of_image(fleet, ports, make):
     assert (result.running, result.in_production) == (("production",), True)
 
 
-def test_rescan_reads_next_part_while_it_scans_one(fleet, ports, world, monkeypatch):
+def test_rescan_reads_next_part_while_it_scans_one(fleet, ports, world, threads, monkeypatch):
     """Two parts are never scanned at once, because one uses all processors."""
     monkeypatch.setattr("supply_chain.fleet.rescan.LEAST", 1)
     monkeypatch.setattr("supply_chain.fleet.rescan.FOR_EACH", 0)

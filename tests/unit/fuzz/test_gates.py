@@ -14,6 +14,8 @@ from tests.support.pieces import EVERY, Judged, where
 from tests.support.world import World
 from tests.unit.fuzz.changes import JSON, changed
 
+pytestmark = pytest.mark.usefixtures("without_threads")
+
 CONFIDENTIAL = {
     "plain": "sha256:" + "a" * 64,
     "encrypted": "sha256:" + "b" * 64,
