@@ -333,23 +333,23 @@ def test_judge_tests_decides_by_report_or_runner_summary(command, output, path, 
     assert found.proven or found.nothing or found.failed or found.why
 
 
-SIZE = 3 * 1024 * 1024
 HOSTILE = {
-    "items": "1 a, " * (SIZE // 5),
-    "items on lines": ("1 a, " * 99 + "\n") * (SIZE // 496),
-    "line feeds": "\n" * SIZE,
-    "blanks": " " * SIZE,
-    "tabs on lines": ("\t" * 400 + "\n") * (SIZE // 401),
-    "digits": "1" * SIZE,
-    "a result and line feeds": "Ran 1 test in 1s" + "\n" * SIZE,
-    "results": "Ran 1 test in 1s\n" * (SIZE // 17),
-    "results and line feeds": ("Ran 1 test in 1s" + "\n" * 5000) * (SIZE // 5016),
-    "packages": "ok " * (SIZE // 3),
-    "packages on lines": "ok\n" * (SIZE // 3),
-    "summaries": "Tests: " * (SIZE // 7),
-    "summaries on lines": ("Tests: " * 70 + "\n") * (SIZE // 491),
-    "returns": "\r" * SIZE,
-    "line feeds and nothing": "\n" * SIZE + "0 tests\n",
+    "items": "1 a, " * (JUDGED // 5),
+    "items on lines": ("1 a, " * 99 + "\n") * (JUDGED // 496),
+    "line feeds": "\n" * JUDGED,
+    "blanks": " " * JUDGED,
+    "tabs on lines": ("\t" * 400 + "\n") * (JUDGED // 401),
+    "digits": "1" * JUDGED,
+    "a result and line feeds": "Ran 1 test in 1s" + "\n" * JUDGED,
+    "results": "Ran 1 test in 1s\n" * (JUDGED // 17),
+    "results and line feeds": ("Ran 1 test in 1s" + "\n" * 5000) * (JUDGED // 5016),
+    "packages": "ok " * (JUDGED // 3),
+    "packages on lines": "ok\n" * (JUDGED // 3),
+    "summaries": "Tests: " * (JUDGED // 7),
+    "summaries on lines": ("Tests: " * 70 + "\n") * (JUDGED // 491),
+    "returns": "\r" * JUDGED,
+    "line feeds and nothing": "\n" * (JUDGED - 8) + "0 tests\n",
+    "more than is judged": ("1 a, " * 99 + "\n") * (JUDGED // 496 * 3),
 }
 """Output that a container may print to slow down the reader, which blocks every other Python thread meanwhile."""
 
@@ -359,15 +359,13 @@ HOSTILE = {
 @pytest.mark.parametrize("output", HOSTILE.values(), ids=HOSTILE)
 def test_runner_reads_hostile_output_in_time(name, output):
     """The search takes time in proportion to the length of the output."""
-    for text in (output, output[-JUDGED:]):
-        counts = RUNNERS[name].read(text)
+    counts = RUNNERS[name].read(output)
 
-        assert counts is None or counts.ran >= 0
+    assert counts is None or counts.ran >= 0
 
 
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("output", HOSTILE.values(), ids=HOSTILE)
 def test_has_no_tests_reads_hostile_output_in_time(output):
     """Only the outputs of blanks and of `0 tests` count as no tests."""
-    for text in (output, output[-JUDGED:]):
-        assert has_no_tests(text) == (text.isspace() or text.endswith("0 tests\n"))
+    assert has_no_tests(output) == (output.isspace() or output.endswith("0 tests\n"))
