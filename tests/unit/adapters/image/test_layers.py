@@ -7,12 +7,10 @@ import hashlib
 import io
 import json
 import lzma
-import sys
 import tarfile
 import zlib
 from collections.abc import Callable
 from datetime import UTC, datetime
-from pathlib import Path
 
 import httpx
 import pytest
@@ -34,7 +32,6 @@ from supply_chain.adapters.image.packages import PackageSources
 from supply_chain.adapters.image.python_packages import Published
 from supply_chain.adapters.image.secret_forms import MARKS
 from supply_chain.adapters.process.cancellation import Cancellation
-from supply_chain.adapters.process.command import Tool
 from supply_chain.adapters.tools import secrets
 from supply_chain.adapters.tools.bandit import ReadSources, SourceScan
 from supply_chain.adapters.tools.secrets import LARGEST, SearchedFiles, SecretSearch, find_secrets
@@ -44,11 +41,10 @@ from tests.support.debian_archive import ArchivePackage, MemoryArchive
 from tests.support.memory_engine import MemoryEngine
 from tests.support.memory_registry import MemoryRegistry
 from tests.support.present import present
+from tests.support.python_tools import BANDIT, DETECT
 
 MIB = 1024**2
 OCI = "application/vnd.oci.image"
-BANDIT = Tool("bandit", Path(sys.executable).parent / "bandit", "1")
-DETECT = Tool("detect-secrets", Path(sys.executable).parent / "detect-secrets", "1")
 
 
 def holding(archive):

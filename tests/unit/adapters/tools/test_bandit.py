@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -27,8 +26,7 @@ from supply_chain.development.review import apply_reviews
 from supply_chain.errors import CheckIncomplete
 from supply_chain.evidence.checks import Check, Outcome
 from supply_chain.model.manifest import ReviewedFindings
-
-BANDIT = Tool("bandit", Path(sys.executable).parent / "bandit", "1")
+from tests.support.python_tools import BANDIT
 
 
 def now() -> datetime:

@@ -1,16 +1,13 @@
 """Tests of passwords that detect-secrets misses as they are written, with detect-secrets itself."""
 
 import base64
-import sys
-from pathlib import Path
 
 import pytest
 
-from supply_chain.adapters.process.command import Tool
 from supply_chain.adapters.tools.secret_readings import read_otherwise
 from supply_chain.adapters.tools.secrets import SecretSearch
+from tests.support.python_tools import DETECT
 
-DETECT = Tool("detect-secrets", Path(sys.executable).parent / "detect-secrets", "1")
 FAKE = "made-up-" + "f4k3-0123"
 """Invalid password, assembled here so that this file itself contains no match."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -11,7 +10,6 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from supply_chain.adapters.image.secret_forms import MARKS, MOST_SECRETS
-from supply_chain.adapters.process.command import Tool
 from supply_chain.adapters.tools import secrets
 from supply_chain.adapters.tools.secrets import (
     LARGEST,
@@ -23,8 +21,7 @@ from supply_chain.adapters.tools.secrets import (
 )
 from supply_chain.errors import CheckIncomplete
 from supply_chain.evidence.checks import Check, Outcome
-
-DETECT = Tool("detect-secrets", Path(sys.executable).parent / "detect-secrets", "1")
+from tests.support.python_tools import DETECT
 
 FAKE = "made-up-" + "f4k3-0123"
 """Invalid password, assembled here so that this file itself contains no match."""
@@ -79,23 +76,19 @@ def test_find_secrets_reads_files_unknown_to_git(tmp_path: Path):
     assert find_secrets(DETECT, tmp_path, now).failed == ("deep/er/-untracked.py:1: Secret Keyword",)
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        f'password = "{FAKE}"  # pragma: allowlist secret\n',
-        f'password = "{FAKE}"  # pragma: whitelist secret\n',
-        f'password = "{FAKE}"  # pragma:allowlist-secret\n',
-    ],
-)
-def test_finding_excused_by_comment_is_reported_as_warning(tmp_path: Path, text: str):
+def test_finding_excused_by_comment_is_reported_as_warning(tmp_path: Path):
     """The author may excuse a line, but everybody has to see it; an empty file causes no error."""
     (tmp_path / "empty.py").write_text("")
-    (tmp_path / "app.py").write_text(text)
+    comments = ("pragma: allowlist secret", "pragma: whitelist secret", "pragma:allowlist-secret")
+    for number, comment in enumerate(comments):
+        (tmp_path / f"{number}.py").write_text(f'password = "{FAKE}"  # {comment}\n')
 
     result = find_secrets(DETECT, tmp_path, now)
 
     assert (result.failed, result.outcome) == ((), Outcome.WARNED)
-    assert result.warned == ("app.py:1: Secret Keyword, which a comment declares to be none",)
+    assert result.warned == tuple(
+        f"{number}.py:1: Secret Keyword, which a comment declares to be none" for number in range(len(comments))
+    )
 
 
 def test_comment_for_one_line_excuses_no_other_line(tmp_path: Path):
@@ -119,42 +112,44 @@ LEFT_OUT = {
 """Secrets that detect-secrets does not report."""
 
 
-@pytest.mark.parametrize(("line", "kind"), LEFT_OUT.values(), ids=LEFT_OUT)
-def test_known_formats_missed_by_detect_secrets_fail(tmp_path: Path, line: str, kind: str):
+def test_known_formats_missed_by_detect_secrets_fail(tmp_path: Path):
     """The check of the image content relies on this check for files of the context."""
-    (tmp_path / "app.py").write_text(f"# settings\n{line}\n")
+    for name, (line, _) in LEFT_OUT.items():
+        (tmp_path / f"{name}.py").write_text(f"# settings\n{line}\n")
 
     result = find_secrets(DETECT, tmp_path, now)
 
-    assert (result.failed, result.warned) == ((f"app.py:2: {kind}",), ())
+    expected = tuple(f"{name}.py:2: {kind}" for name, (_, kind) in sorted(LEFT_OUT.items()))
+    assert (result.failed, result.warned) == (expected, ())
     assert result.tools["secrets"] == SECRETS_VERSION
 
 
-@pytest.mark.parametrize(
-    ("text", "at"),
-    [
+def test_comment_excuses_known_format_as_well(tmp_path: Path):
+    """The finding is still reported as a warning."""
+    excused = (
         ("{}  # pragma: allowlist secret\n", 1),
         ("{}  // pragma: whitelist secret\n", 1),
         ("# pragma: allowlist nextline secret\n{}\n", 2),
         ("<!-- pragma: allowlist nextline secret -->\r\n{}\r\n", 2),
-    ],
-)
-def test_comment_excuses_known_format_as_well(tmp_path: Path, text: str, at: int):
-    """The finding is still reported as a warning."""
-    (tmp_path / "app.txt").write_bytes(text.format(LEFT_OUT["an npm token"][0]).encode())
+    )
+    for number, (text, _) in enumerate(excused):
+        (tmp_path / f"{number}.txt").write_bytes(text.format(LEFT_OUT["an npm token"][0]).encode())
 
     result = find_secrets(DETECT, tmp_path, now)
 
     assert result.failed == ()
-    assert result.warned == (f"app.txt:{at}: npm token, which a comment declares to be none",)
+    assert result.warned == tuple(
+        f"{number}.txt:{at}: npm token, which a comment declares to be none" for number, (_, at) in enumerate(excused)
+    )
 
 
-@pytest.mark.parametrize("text", ["x = 1 # pragma: allowlist nextline secret\n{}\n", "# pragma: allowlist\n{}\n"])
-def test_comment_elsewhere_excuses_no_known_format(tmp_path: Path, text: str):
+def test_comment_elsewhere_excuses_no_known_format(tmp_path: Path):
     """The comment stands behind code, as detect-secrets defines it, or does not mention secrets."""
-    (tmp_path / "app.txt").write_text(text.format(LEFT_OUT["an npm token"][0]))
+    texts = {"code.txt": "x = 1 # pragma: allowlist nextline secret\n{}\n", "other.txt": "# pragma: allowlist\n{}\n"}
+    for name, text in texts.items():
+        (tmp_path / name).write_text(text.format(LEFT_OUT["an npm token"][0]))
 
-    assert find_secrets(DETECT, tmp_path, now).failed == ("app.txt:2: npm token",)
+    assert find_secrets(DETECT, tmp_path, now).failed == ("code.txt:2: npm token", "other.txt:2: npm token")
 
 
 def test_findings_of_both_searches_in_one_line_are_merged(tmp_path: Path):
@@ -193,7 +188,7 @@ NAMES = (
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("names", [*((name,) for name in NAMES), NAMES])
+@pytest.mark.parametrize("names", [("a.png",), NAMES], ids=["a file", "several files"])
 def test_find_secrets_reads_text_files_of_every_name(tmp_path: Path, names: tuple[str, ...]):
     """detect-secrets silently excludes some names, but the image contains them."""
     for name in names:
@@ -203,39 +198,39 @@ def test_find_secrets_reads_text_files_of_every_name(tmp_path: Path, names: tupl
     assert find_secrets(DETECT, tmp_path, now).failed == tuple(f"{name}:1: Secret Keyword" for name in sorted(names))
 
 
-@pytest.mark.parametrize("name", [".env", ".env.local", "prod.env"])
-def test_password_in_environment_file_needs_no_quotes(tmp_path: Path, name: str):
+def test_password_in_environment_file_needs_no_quotes(tmp_path: Path):
     """Such a file is no INI file either, because names may repeat; the check of the content relies on this."""
-    (tmp_path / name).write_text(f"LEVEL=1\nLEVEL=2\nDB_PASSWORD={FAKE}\n")
+    names = (".env", ".env.local", "prod.env")
+    for name in names:
+        (tmp_path / name).write_text(f"LEVEL=1\nLEVEL=2\nDB_PASSWORD={FAKE}\n")
 
-    assert find_secrets(DETECT, tmp_path, now).failed == (f"{name}:3: Secret Keyword",)
+    assert find_secrets(DETECT, tmp_path, now).failed == tuple(f"{name}:3: Secret Keyword" for name in names)
 
 
 PLAIN = {
-    "run.sh": (f"#!/bin/sh\nset -eu\nexport DB_PASSWORD={FAKE}\nexec app\n", True),
-    "notes": (f"How to deploy\nfirst log in\npassword={FAKE}\n", True),
-    "notes.txt": (f"How to deploy\napi_key: {FAKE}\n", True),
-    "Dockerfile": (f"FROM scratch\nENV DB_PASSWORD={FAKE}\n", True),
-    "any.sh": ('PASSWORD=$1\npassword=""\nlog in --password=$(cat /x) --password "$2"\nx_password=${Y:-}\n', False),
-    "a.tmpl": ("set -e\npassword = {{ .Password }}\nsecret: <yours>\npasswd=${DB_PASSWORD}\n", False),
-    "Containerfile": ("FROM x\nRUN --mount=type=secret,id=pip_password,target=/x true\n", False),
-    "types.ts": ("interface User {\n  password: string;\n}\n", False),
-    "README.md": ("About\n=====\nThe password: ask for it.\n", False),
-    "tool": ("#!/usr/bin/env python3\nimport settings\npassword = settings.password\n", False),
+    "run.sh": (f"#!/bin/sh\nset -eu\nexport DB_PASSWORD={FAKE}\nexec app\n", 3),
+    "notes": (f"How to deploy\nfirst log in\npassword={FAKE}\n", 3),
+    "notes.txt": (f"How to deploy\napi_key: {FAKE}\n", 2),
+    "Dockerfile": (f"FROM scratch\nENV DB_PASSWORD={FAKE}\n", 2),
+    "any.sh": ('PASSWORD=$1\npassword=""\nlog in --password=$(cat /x) --password "$2"\nx_password=${Y:-}\n', None),
+    "a.tmpl": ("set -e\npassword = {{ .Password }}\nsecret: <yours>\npasswd=${DB_PASSWORD}\n", None),
+    "Containerfile": ("FROM x\nRUN --mount=type=secret,id=pip_password,target=/x true\n", None),
+    "types.ts": ("interface User {\n  password: string;\n}\n", None),
+    "README.md": ("About\n=====\nThe password: ask for it.\n", None),
+    "tool": ("#!/usr/bin/env python3\nimport settings\npassword = settings.password\n", None),
 }
-"""Name → content, and whether it has a password."""
+"""Name → content, and the line of the password, if it has one."""
 
 
-@pytest.mark.parametrize("name", PLAIN)
-def test_password_without_quotes_is_found_in_source_and_image(tmp_path: Path, name: str):
+def test_password_without_quotes_is_found_in_source_and_image(tmp_path: Path):
     """Both checks read a file in the same way; in code and prose a value has to be in quotes."""
-    text, fails = PLAIN[name]
-    (tmp_path / name).write_text(text)
+    for name, (text, _) in PLAIN.items():
+        (tmp_path / name).write_text(text)
 
     found = find_secrets(DETECT, tmp_path, now).failed
 
-    assert len(found) == fails
-    assert SecretSearch(DETECT).in_files({name: text.encode()}) == found
+    assert found == tuple(f"{name}:{line}: Secret Keyword" for name, (_, line) in sorted(PLAIN.items()) if line)
+    assert SecretSearch(DETECT).in_files({name: text.encode() for name, (text, _) in PLAIN.items()}) == found
 
 
 @pytest.mark.parametrize("most", [1, 3000, 1_000_000])
@@ -297,13 +292,14 @@ def test_find_secrets_reads_files_outside_of_context(tmp_path: Path):
     assert result.failed == ("../Dockerfile:1: Secret Keyword",)
 
 
-@pytest.mark.parametrize("encoding", ["latin-1", "utf-8", "utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be"])
-def test_find_secrets_reads_text_in_other_encodings(tmp_path: Path, encoding: str):
+def test_find_secrets_reads_text_in_other_encodings(tmp_path: Path):
     """A letter outside of ASCII must not hide the text beside it."""
-    mark = "\ufeff" if encoding.startswith("utf") else ""
-    (tmp_path / "app.ini").write_bytes(f"{mark}[db]\n# clé\npassword = {FAKE}\n".encode(encoding))
+    encodings = ("latin-1", "utf-16-be", "utf-16-le", "utf-32-be", "utf-32-le", "utf-8")
+    for encoding in encodings:
+        mark = "\ufeff" if encoding.startswith("utf") else ""
+        (tmp_path / f"{encoding}.ini").write_bytes(f"{mark}[db]\n# clé\npassword = {FAKE}\n".encode(encoding))
 
-    assert find_secrets(DETECT, tmp_path, now).failed == ("app.ini:3: Secret Keyword",)
+    assert find_secrets(DETECT, tmp_path, now).failed == tuple(f"{each}.ini:3: Secret Keyword" for each in encodings)
 
 
 def test_byte_order_mark_hides_no_secret(tmp_path: Path):
@@ -319,26 +315,30 @@ def test_byte_order_mark_hides_no_secret(tmp_path: Path):
     assert found == tuple(f"{name}:{at}" for name in names for at in ("2: Secret Keyword", "3: npm token"))
 
 
-@pytest.mark.parametrize("mark", MARKS)
-def test_byte_order_mark_hides_no_binary_key(tmp_path: Path, mark: bytes):
+def test_byte_order_mark_hides_no_binary_key(tmp_path: Path):
     """The check of the image leaves out what this check has read as a text."""
     key = ec.generate_private_key(ec.SECP256R1())
     form = (Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
-    (tmp_path / "key.bin").write_bytes(mark + key.private_bytes(*form))
+    for number, mark in enumerate(MARKS):
+        (tmp_path / f"{number}.bin").write_bytes(mark + key.private_bytes(*form))
 
-    assert find_secrets(DETECT, tmp_path, now).failed == ("key.bin:1: private key",)
+    assert find_secrets(DETECT, tmp_path, now).failed == tuple(
+        f"{number}.bin:1: private key" for number in range(len(MARKS))
+    )
 
 
-@pytest.mark.parametrize("letter", ["", "é"], ids=["utf-8 too", "no utf-8"])
-@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be"])
-def test_utf16_and_utf32_text_without_mark_is_read(tmp_path: Path, encoding: str, letter: str):
-    """Such a text has zero bytes beside each letter."""
-    text = f"[db{letter}]\npassword = {FAKE}\n{LEFT_OUT['an npm token'][0]}\n"
-    (tmp_path / "app.ini").write_bytes(text.encode(encoding))
+def test_utf16_and_utf32_text_without_mark_is_read(tmp_path: Path):
+    """Such a text has zero bytes beside each letter; with a letter outside of ASCII it is no UTF-8."""
+    names = []
+    for encoding in ("utf-16-be", "utf-16-le", "utf-32-be", "utf-32-le"):
+        for number, letter in enumerate(("", "é")):
+            text = f"[db{letter}]\npassword = {FAKE}\n{LEFT_OUT['an npm token'][0]}\n"
+            names.append(f"{encoding}-{number}.ini")
+            (tmp_path / names[-1]).write_bytes(text.encode(encoding))
 
     result = find_secrets(DETECT, tmp_path, now)
 
-    assert result.failed == ("app.ini:2: Secret Keyword", "app.ini:3: npm token")
+    assert result.failed == tuple(f"{name}:{at}" for name in names for at in ("2: Secret Keyword", "3: npm token"))
     assert result.warned == ()
 
 
