@@ -25,6 +25,7 @@ from supply_chain.policy.names import Holder
 from supply_chain.policy.people import People
 from tests.support.builders import NOON
 from tests.support.facts import requirements
+from tests.support.new_inventory import new_inventory
 from tests.support.pieces import CURATED, Piece, Pieces
 from tests.support.world import World
 
@@ -111,4 +112,4 @@ class Fleet:
 
 @pytest.fixture
 def fleet(world: World, make: SimpleNamespace, tmp_path: Path) -> Fleet:
-    return Fleet(world, make, f"sqlite:///{tmp_path}/inventory.db")
+    return Fleet(world, make, new_inventory(tmp_path / "inventory.db"))

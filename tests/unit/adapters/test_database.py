@@ -22,12 +22,13 @@ from supply_chain.fleet.image import Note, Running
 from supply_chain.model.image import StorageStatus
 from supply_chain.model.tier import TierName
 from tests.contract.inventory import NOON, InventoryContract, deployment, digest, entry, facts_of, scan, stored
+from tests.support.new_inventory import new_inventory
 
 
 class TestSqlite(InventoryContract):
     @pytest.fixture
     def address(self, tmp_path):
-        return f"sqlite:///{tmp_path}/inventory.db"
+        return new_inventory(tmp_path / "inventory.db")
 
 
 def test_migrations_produce_the_declared_tables(tmp_path):

@@ -19,6 +19,7 @@ from tests.contract.inventory import entry, facts_of
 from tests.support.builders import NOON
 from tests.support.command import ROOT
 from tests.support.facts import requirements
+from tests.support.new_inventory import new_inventory
 from tests.support.people import Office
 from tests.support.policies import ENVIRONMENTS
 
@@ -39,8 +40,9 @@ NOTHING = ProposedDecisions(Decisions(), Decisions(), ())
 def judge(tmp_path):
     """Return a judge of five images, for a policy that refuses all but one of them."""
     directory = ROOT / DIRECTORY
+    address = new_inventory(tmp_path / "i.db")
     judge = StoredJudge(
-        f"sqlite:///{tmp_path}/i.db?pw-1234", directory, read_documents(directory), {"ours.yaml": json.dumps(OURS)},
+        f"{address}?pw-1234", directory, read_documents(directory), {"ours.yaml": json.dumps(OURS)},
         NOTHING, Reviews(), ENVIRONMENTS, NOON,
     )  # fmt: skip
     judge.inventory.put(entry(number) for number in range(5))

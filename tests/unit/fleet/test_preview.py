@@ -21,6 +21,7 @@ from supply_chain.vulnerability.vex.statement import Justification, Product, Vex
 from tests.contract.inventory import LATER, deployment, entry, offered_image, refs
 from tests.support.builders import DIGEST, NOON, finding, manifest, report
 from tests.support.facts import FACTS, deploy_facts, provenance_of, requirements, verdicts
+from tests.support.new_inventory import new_inventory
 from tests.support.policies import POLICIES, policy, rule
 
 EXPLOITED = finding("critical", known_exploited=True)
@@ -54,7 +55,7 @@ class Shop:
 
 @pytest.fixture
 def shop(tmp_path):
-    return Shop(f"sqlite:///{tmp_path}/inventory.db")
+    return Shop(new_inventory(tmp_path / "inventory.db"))
 
 
 def codes(reasons):

@@ -11,6 +11,7 @@ from supply_chain.fleet.reconcile import list_all_images, list_applications, ref
 from supply_chain.model.image import ImageRef
 from supply_chain.model.tier import Gate, TierName
 from supply_chain.policy.verdict import verdict_places
+from tests.support.new_inventory import new_inventory
 from tests.support.pieces import CURATED
 
 OTHER = "sha256:" + "b" * 64
@@ -159,7 +160,7 @@ def test_missing_image_remains_the_last_deployment(fleet, make, tmp_path):
     fleet.world.registry.layer = None  # reading evidence again would fail
     assert fleet.refresh() == again
     del fleet.world.registry.layer
-    fleet.inventory = open_inventory(f"sqlite:///{tmp_path}/another.db")
+    fleet.inventory = open_inventory(new_inventory(tmp_path / "another.db"))
     assert fleet.refresh().gone == () and fleet.images == before
 
 

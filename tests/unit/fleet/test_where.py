@@ -21,6 +21,7 @@ from supply_chain.fleet.where import (
 from supply_chain.model.image import Material
 from supply_chain.model.tier import TierName
 from tests.contract.inventory import digest, entry
+from tests.support.new_inventory import new_inventory
 
 BASE, OTHER = "sha256:" + "d" * 64, "sha256:" + "b" * 64
 
@@ -242,7 +243,7 @@ def test_where_finds_missing_base_that_runs_as_reverse_proxy(fleet, make):
 
 def test_where_finds_encrypted_copy_as_its_image(tmp_path):
     """The copy is what runs and what a host shows."""
-    inventory = open_inventory(f"sqlite:///{tmp_path}/inventory.db")
+    inventory = open_inventory(new_inventory(tmp_path / "inventory.db"))
     inventory.put([entry(1, copies=(BASE,)), entry(2)])
 
     asked = (BASE, "d" * 12, digest(1))
