@@ -22,6 +22,7 @@ from supply_chain.policy.explanation import GateExplanation, explain
 from supply_chain.policy.loading import DIRECTORY
 from supply_chain.policy.outcome import Reason
 from supply_chain.policy.people import PeopleOwner
+from supply_chain.policy.rule_tests import find_unnoticed
 from supply_chain.policy.waivers import DIRECTORY as WAIVERS
 from tests.support.builders import NOON
 from tests.support.command import ROOT
@@ -44,6 +45,22 @@ PREVIEW = PolicyPreview(
 @pytest.fixture
 def directory(tmp_path):
     return shutil.copytree(ROOT / DIRECTORY, tmp_path / "policies")
+
+
+_UNNOTICED = dict[tuple[str, Gate, str], tuple[str, ...]]()
+
+
+@pytest.fixture(autouse=True)
+def each_rule_once(monkeypatch):
+    """Change each rule once for all tests: what its tests leave open depends on nothing but its document."""
+
+    def find(rule, gate, select):
+        key = rule.document.model_dump_json(), gate, select.model_dump_json()
+        if key not in _UNNOTICED:
+            _UNNOTICED[key] = tuple(find_unnoticed(rule, gate, select))
+        return _UNNOTICED[key]
+
+    monkeypatch.setattr(commands, "find_unnoticed", find)
 
 
 @pytest.fixture(autouse=True)
