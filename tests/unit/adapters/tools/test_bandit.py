@@ -118,7 +118,7 @@ def test_scan_source_fails_for_comment_without_reason(tmp_path: Path):
         assert sentence.endswith("(B307); its `# nosec` gives no reason of two words or more")
 
 
-def test_scan_source_fails_for_comment_about_something_else(tmp_path: Path):
+def test_scan_source_fails_if_nosec_comment_does_not_apply(tmp_path: Path):
     """Only the word itself counts, in a comment, and only for the codes that it names."""
     lines = (
         "eval(input())  # nosecurity needed in here",
