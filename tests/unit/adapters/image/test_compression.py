@@ -4,6 +4,7 @@ import bz2
 import functools
 import gzip
 import io
+import itertools
 import lzma
 import random
 import zipfile
@@ -26,6 +27,7 @@ PACK: dict[str, Callable[[bytes], bytes]] = {
     "zstd": zstandard.ZstdCompressor(write_checksum=True).compress,
 }
 FIRST = {"tiny": b"", "text": b"a\n" * 50_000, "zeros": bytes(500_000), "noise": NOISE}
+STREAMS = [*itertools.product(FIRST, (1, 2)), ("tiny", MOST_STREAMS - 1), ("zeros", MOST_STREAMS - 1)]
 
 
 def secrets(content):
@@ -33,11 +35,10 @@ def secrets(content):
 
 
 @pytest.mark.parametrize("pack", PACK.values(), ids=PACK)
-@pytest.mark.parametrize("first", FIRST.values(), ids=FIRST)
-@pytest.mark.parametrize("streams", [1, 2, MOST_STREAMS - 1])
-def test_all_streams_are_unpacked(pack, first, streams):
+@pytest.mark.parametrize(("name", "streams"), STREAMS)
+def test_all_streams_are_unpacked(pack, name, streams):
     """The output of one stream may take many steps, and be produced from very little input."""
-    first = first[: UNPACKED // streams // 2]
+    first = FIRST[name][: UNPACKED // streams // 2]
     packed = pack(first) * streams + pack(KEY)
 
     assert unpack_start(packed, detect_compression(packed), UNPACKED, cut=False) == (first * streams + KEY, False)
@@ -61,7 +62,7 @@ def broken(name, content):
 
 
 @pytest.mark.parametrize("name", PACK)
-@pytest.mark.parametrize("size", [0, 1, 300, 511, 512, 513, 5000, 200_000])
+@pytest.mark.parametrize("size", [0, 1, 511, 512, 513, 200_000])
 @pytest.mark.parametrize("streams", [0, 1])
 def test_content_before_an_error_is_searched(name, size, streams):
     """Programs for unpacking give the content before they report a wrong checksum."""
