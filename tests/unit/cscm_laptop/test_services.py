@@ -156,7 +156,7 @@ def test_process_that_ends_during_start_shows_its_log(tmp_path):
 
 def test_process_that_never_answers_is_ended(tmp_path):
     """A hanging part must not remain."""
-    part = replace(waiting(tmp_path, *SLEEP), deadline=0.5)
+    part = replace(waiting(tmp_path, *SLEEP), deadline=0.1)
     with pytest.raises(ComponentFailed, match="did not answer within"):
         part.ensure(print)
 

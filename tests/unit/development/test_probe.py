@@ -521,6 +521,7 @@ def test_check_is_not_made_if_host_disk_is_taken_or_unreadable(check, found):
 def test_probe_kills_unstoppable_service_before_measuring_disk(monkeypatch):
     """The service could fill the disk in the meantime; what it filled before is still measured."""
     monkeypatch.delitem(memory.SIGNALS, "SIGTERM")
+    monkeypatch.setattr(probing, "OBSERVED", 0)
     engine = MemoryEngine()
     engine.add("image")
 

@@ -240,7 +240,7 @@ def test_fetch_timeout_includes_tls_handshake(server, tmp_path):
     """The kernel accepts the connection, but no server ever answers."""
     why = "not fetched in the time that a build may take"
     with socket.create_server(("127.0.0.1", 0)) as silent, pytest.raises(FetchFailed, match=why):
-        get(tmp_path, f"https://files.test:{silent.getsockname()[1]}/a", timeout=0.5)
+        get(tmp_path, f"https://files.test:{silent.getsockname()[1]}/a", timeout=0.1)
 
 
 def test_fetches_of_one_build_share_an_allowance(server, tmp_path):

@@ -17,7 +17,7 @@ from unittest import mock
 import pytest
 
 from supply_chain.adapters.process import command
-from supply_chain.adapters.process.cancellation import GRACE, Cancellation, current
+from supply_chain.adapters.process.cancellation import Cancellation, current
 from supply_chain.adapters.process.command import LINES, Tool, _BoundedBuffer, run
 from supply_chain.errors import Cancelled, DiskFull, ToolFailed, ToolMissing, ToolTimedOut
 from supply_chain.text import CONTROL
@@ -137,14 +137,15 @@ def test_timeout_gives_command_time_to_clean_up(tmp_path):
     assert (tmp_path / "tidied").exists()
 
 
-def test_timeout_kills_command_that_ignores_sigterm(tmp_path):
+def test_timeout_kills_command_that_ignores_sigterm(monkeypatch):
     """SIGKILL follows after the grace period."""
+    monkeypatch.setattr(command.end_group, "__defaults__", (0.2,))
     started = time.monotonic()
 
     with pytest.raises(ToolTimedOut):
         SH.run("-c", "trap '' TERM; while :; do sleep 0.1; done", timeout=0.3)
 
-    assert time.monotonic() - started < 0.3 + GRACE + 2
+    assert time.monotonic() - started < 0.3 + 0.2 + 2
 
 
 def test_background_processes_end_with_their_command(tmp_path):
@@ -160,8 +161,9 @@ def test_background_processes_end_with_their_command(tmp_path):
 
 
 @pytest.mark.parametrize("does", ["sleep 30", "while :; do echo flood; done"], ids=["waits", "floods"])
-def test_process_in_another_group_does_not_delay_the_caller(tmp_path, does):
+def test_process_in_another_group_does_not_delay_the_caller(tmp_path, monkeypatch, does):
     """Such a process keeps the pipes of the command open, but the command is over."""
+    monkeypatch.setattr(command, "IDLE", 0.05)
     note = tmp_path / "pid"
     left = f"setsid sh -c 'echo $$ > {note}.tmp; mv {note}.tmp {note}; {does}' <&0 &"
     started = time.monotonic()

@@ -175,7 +175,7 @@ def test_sign_fails_if_cosign_writes_no_bundle(asked):
 def test_missing_or_hanging_cosign_raises(asked, call, monkeypatch):
     """The answer must be neither "signed" nor "not signed"."""
     cosign, recorded = asked("exec sleep 60")
-    monkeypatch.setattr("supply_chain.adapters.tools.cosign.TIMEOUT", 0.2)
+    monkeypatch.setattr("supply_chain.adapters.tools.cosign.TIMEOUT", 0.05)
     with pytest.raises(ToolTimedOut):
         call(cosign)
 

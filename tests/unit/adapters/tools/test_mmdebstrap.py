@@ -55,6 +55,7 @@ def test_make_rootfs_fails_if_no_packages_were_fetched(tmp_path: Path):
 def test_make_rootfs_ends_before_disk_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """A declaration may name all packages of the distribution, and the disk is one that everything else needs, too."""
     monkeypatch.setattr(free_space, "free_bytes", lambda _: free_space.RESERVE - 1)
+    monkeypatch.setattr("supply_chain.adapters.process.command.WATCH", 0.05)
     tool = played(tmp_path, "exec sleep 30")
 
     with pytest.raises(DiskFull, match="The root filesystem is not made: Only 2047 MiB are free"):

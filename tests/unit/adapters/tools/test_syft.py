@@ -162,7 +162,7 @@ def test_syft_is_ended_if_it_unpacks_too_much(syft, monkeypatch, limit, value):
 
 def test_syft_is_ended_at_its_timeout(syft, monkeypatch):
     """A scan must not hang."""
-    monkeypatch.setattr("supply_chain.adapters.tools.syft.TIMEOUT", 0.2)
+    monkeypatch.setattr("supply_chain.adapters.tools.syft.TIMEOUT", 0.05)
 
     with pytest.raises(ToolTimedOut):
         syft("exec sleep 60")[0].of_image(REF)
