@@ -40,8 +40,8 @@ from bench.section import write_page
 from blocks import Tier
 from blocks.development_ports import DevelopmentPorts
 from supply_chain.adapters.git.snapshot import take_snapshot
-from supply_chain.adapters.vulndb import grype_environment
-from supply_chain.development.dockerfile import image_references
+from supply_chain.adapters.vulndb import make_grype_environment
+from supply_chain.development.dockerfile import list_image_references
 from supply_chain.model.manifest import Service, read_manifest
 from supply_chain.model.tier import TierName
 
@@ -163,7 +163,7 @@ def prepared(copy: Path) -> Iterator[dict[str, str]]:
         content = (copy / EXAMPLE / "Dockerfile").read_bytes()
         targets = ("", manifest.test.stage)
         reading = workbench.dockerfile_reader.read(content, targets, manifest.build.platform, {}, "bench", {})
-        resolved = {name: development.bases.resolve(name) for name in image_references(reading.targets.values())}
+        resolved = {name: development.bases.resolve(name) for name in list_image_references(reading.targets.values())}
         tools = [
             workbench.tool(name).path.parent for name in ("grype", "syft", "cosign", "crane", "hadolint", "buildx")
         ]
@@ -177,7 +177,7 @@ def prepared(copy: Path) -> Iterator[dict[str, str]]:
             "PORT": str(manifest.probe.port),
             "PROBE": manifest.probe.path,
             "TESTS": " ".join(manifest.test.command),
-            **grype_environment(Path(workbench.database)),
+            **make_grype_environment(Path(workbench.database)),
         }
         for name, tier in tiers.items():
             config = stack.enter_context(tier.ecr.docker_config())

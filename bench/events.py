@@ -23,7 +23,7 @@ from bench.section import write_section
 from cscm_laptop import prefect_server
 from cscm_laptop.home import Home
 from cscm_laptop.laptop import LaptopState, load_state
-from cscm_laptop.ports import asked
+from cscm_laptop.ports import request_json
 from cscm_laptop.profile import load_profile
 from orchestration.project import PREFORK_SOCKET
 from supply_chain.adapters.aws.ecr import Ecr
@@ -62,7 +62,7 @@ class Harness:
         """Return the laptop of this project."""
         home = Home.find()
         port = load_profile(home.project).ports.prefect
-        return cls(home, port, prefect_server.auth_string(home), load_state(home))
+        return cls(home, port, prefect_server.ensure_auth_string(home), load_state(home))
 
     def judged(self) -> ImageRef:
         """Return the newest image of an application that is also released, so that a push of it changes nothing."""
@@ -72,8 +72,8 @@ class Harness:
         )
         ecr = Ecr(session.client("ecr"), self.laptop.registry)
         for repository in ecr.repositories("dev/"):
-            released = {ref.digest for ref in ecr.newest_first(f"curated/{repository.removeprefix('dev/')}")}
-            for newest in ecr.newest_first(repository)[:1]:
+            released = {ref.digest for ref in ecr.list_newest_first(f"curated/{repository.removeprefix('dev/')}")}
+            for newest in ecr.list_newest_first(repository)[:1]:
                 if newest.digest in released:
                     return newest
         sys.exit("No offered image is released. Run `cscm chain examples/hello` first.")
@@ -97,7 +97,7 @@ class Harness:
 
     def ask(self, path: str, body: dict[str, Any]) -> Any:
         """Return the answer of Prefect's API to a POST."""
-        return asked("POST", self.port, f"/api/{path}", body=body, auth=self.auth)
+        return request_json("POST", self.port, f"/api/{path}", body=body, auth=self.auth)
 
     def round(self, image: ImageRef) -> Round:
         """Send one message, and wait until the run that it starts ends."""

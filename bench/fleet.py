@@ -39,7 +39,7 @@ from supply_chain.concurrency import map_concurrently
 from supply_chain.curation.scan import FORMATS
 from supply_chain.evidence.encryption import EncryptionRecord
 from supply_chain.evidence.examination import Examination
-from supply_chain.evidence.provenance import provenance
+from supply_chain.evidence.provenance import make_provenance
 from supply_chain.evidence.published import PublishedVerdicts
 from supply_chain.evidence.sbom import Reference, References, Referred
 from supply_chain.evidence.statement import ENCRYPTION, PAYLOAD, PROVENANCE, SBOM, Statement
@@ -108,7 +108,7 @@ class NoGenerator:
 
     generator = SYFT
 
-    def of_image(self, ref: ImageRef) -> tuple[Sbom, Examination]:
+    def make_image_sbom(self, ref: ImageRef) -> tuple[Sbom, Examination]:
         """Fail, because the image has its SBOM."""
         raise AssertionError(f"{ref} has its SBOM")
 
@@ -116,7 +116,7 @@ class NoGenerator:
         """Fail, because the image has its SBOM."""
         raise AssertionError(sbom)
 
-    def of_directory(self, directory: Path) -> Sbom:
+    def make_directory_sbom(self, directory: Path) -> Sbom:
         """Fail, because no directory is scanned."""
         raise AssertionError(directory)
 
@@ -232,7 +232,7 @@ class Fleet:
             source=Source(path=".", repository="fleet", revision="0" * 40, dirty=False), materials=(), uncurated=(),
             versions={}, started=now, finished=now, invocation="fleet",
         )  # fmt: skip
-        yield TierName.DEVELOPMENT, PROVENANCE, provenance(built, declared).predicate()
+        yield TierName.DEVELOPMENT, PROVENANCE, make_provenance(built, declared).predicate()
         yield TierName.CURATION, ENCRYPTION, EncryptionRecord(
             repository=ref.repository, type="KMS", key="arn:aws:kms:us-east-1:1:key/1", rotates=True,
             classification="internal", verified=now,

@@ -34,7 +34,7 @@ from bench.revisions import revision
 from bench.section import write_section
 from cscm_laptop import prefect_server
 from cscm_laptop.home import Home
-from cscm_laptop.ports import asked
+from cscm_laptop.ports import request_json
 from cscm_laptop.profile import load_profile
 from supply_chain.errors import ComponentFailed
 from supply_chain.reports.daily import NO_SLOT
@@ -91,7 +91,7 @@ class Api:
 
     def ask_once(self, path: str, body: Any = None, method: str = "POST") -> Any:
         """Send a request once."""
-        return asked(method, self.port, f"/api/{path}", body=body, auth=self.auth)
+        return request_json(method, self.port, f"/api/{path}", body=body, auth=self.auth)
 
     @contextmanager
     def probed(self) -> Iterator[None]:
@@ -162,7 +162,7 @@ class Harness:
         home = Home.find()
         profile = load_profile(home.project)
         pusher = Pusher(home)
-        return cls(Api(profile.ports.prefect, prefect_server.auth_string(home)), pusher, pusher.a_provenance())
+        return cls(Api(profile.ports.prefect, prefect_server.ensure_auth_string(home)), pusher, pusher.a_provenance())
 
     def schedule_others(self) -> None:
         """Schedule one run of each deployment that has to start on time."""

@@ -19,7 +19,7 @@ from typing import Any
 from uuid import uuid4
 
 from cscm.session import load_block
-from cscm_laptop.emulator_service import emulator_root, endpoint_url, root_key
+from cscm_laptop.emulator_service import locate_root_key, make_endpoint_url, open_root_session
 from cscm_laptop.home import Home
 from cscm_laptop.profile import load_profile
 from supply_chain.adapters.aws.sqs import SqsQueue
@@ -130,8 +130,8 @@ class Pusher:
     def administrator(self, service: str) -> Any:
         """Return boto3's client of a service, as the administrator of the laptop."""
         profile = load_profile(self.home.project)
-        root = emulator_root(root_key(self.home), profile.region)
-        return root.client(service, endpoint_url=endpoint_url(profile))
+        root = open_root_session(locate_root_key(self.home), profile.region)
+        return root.client(service, endpoint_url=make_endpoint_url(profile))
 
     def sign(self, ref: ImageRef, provenance: dict[str, Any]) -> None:
         """Sign the provenance of an image and attach it."""
@@ -149,8 +149,8 @@ class Pusher:
         It is good enough for another image, which a gate then refuses.
         """
         for repository in self.tier.ecr.repositories("dev/"):
-            for ref in self.tier.ecr.newest_first(repository)[:1]:
-                for statement in self.store.verified(ref, TierName.DEVELOPMENT, PROVENANCE):
+            for ref in self.tier.ecr.list_newest_first(repository)[:1]:
+                for statement in self.store.read_verified(ref, TierName.DEVELOPMENT, PROVENANCE):
                     return dict(statement.predicate)
         raise SystemExit("No offered image has a provenance. Run `cscm chain examples/hello` first.")
 

@@ -28,7 +28,7 @@ from uuid import uuid4
 from bench.section import write_section
 from supply_chain.adapters.kubernetes.client import ClusterClient
 from supply_chain.execution.enforcement.installation import KINDS
-from supply_chain.execution.enforcement.policies import Mode, Policies, namespace_labels
+from supply_chain.execution.enforcement.policies import Mode, Policies, make_namespace_labels
 from supply_chain.execution.kubernetes.cluster import PODS, SERVICE_ACCOUNTS
 from supply_chain.model.image import digest_of
 from tests.support.admission import Enforced, enforce, install_policies, is_enforced, pod, wait_until
@@ -88,7 +88,7 @@ def measure_creation(
             wait_until(partial(is_enforced, each, IMAGE), 60)
         namespaces = {
             "none": stack.enter_context(plain_namespace(admin, {})),
-            "Pod Security": stack.enter_context(plain_namespace(admin, namespace_labels(Mode.DENY))),
+            "Pod Security": stack.enter_context(plain_namespace(admin, make_namespace_labels(Mode.DENY))),
             "enforced, one digest": one.place.namespace,
             f"enforced, {digests} digests": many.place.namespace,
         }

@@ -34,22 +34,22 @@ from typing import Any
 
 from bench.opa import Server, facts_as_json, install_opa, judge_in_process, list_codes, serve
 from bench.section import write_section
-from supply_chain.evidence.statement import VULNERABILITIES, VerifiedStatement, about
+from supply_chain.evidence.statement import VULNERABILITIES, VerifiedStatement, make_image_statement
 from supply_chain.model.image import digest_of
 from supply_chain.model.tier import Gate, TierName
-from supply_chain.policy.expressions import Values, language
-from supply_chain.policy.fact_values import apply_waivers, values_of
+from supply_chain.policy.expressions import Values, make_language
+from supply_chain.policy.fact_values import apply_waivers, make_fact_values
 from supply_chain.policy.facts import DeployFacts
 from supply_chain.policy.gate import evaluate, judge
 from supply_chain.policy.loading import DIRECTORY, read_documents, read_policies, replace_policies
 from supply_chain.policy.outcome import Admitted, Refused
 from supply_chain.policy.people import People
 from supply_chain.policy.policies import GatePolicy
-from supply_chain.policy.rule_tests import TESTED, example_facts
+from supply_chain.policy.rule_tests import TESTED, make_example_facts
 from supply_chain.policy.vex import Vex
 from supply_chain.policy.waivers import Waiver, WaiverDocument, Waivers
 from supply_chain.vulnerability.findings import Severity
-from supply_chain.vulnerability.reports import last_report
+from supply_chain.vulnerability.reports import find_last_report
 from tests.support import builders
 from tests.support.builders import NOON, finding, report
 from tests.support.facts import CURATED, deploy_facts
@@ -97,11 +97,11 @@ class Images:
     def joined(self) -> dict[str, Mapping[str, Any]]:
         """Return the facts of each image as rules read them, with the waivers."""
         return {
-            "admitted": values_of(self.admitted, People()),
+            "admitted": make_fact_values(self.admitted, People()),
             f"admitted with {len(self.waivers)} waivers": apply_waivers(
-                values_of(self.waivable, People()), self.waivers
+                make_fact_values(self.waivable, People()), self.waivers
             )[0],
-            "refused, each finding a reason": values_of(self.refused, People()),
+            "refused, each finding a reason": make_fact_values(self.refused, People()),
         }
 
 
@@ -117,7 +117,7 @@ def gate_arms(
     images: Images, bare: GatePolicy[DeployFacts], waived: GatePolicy[DeployFacts], everything: GatePolicy[DeployFacts]
 ) -> Arms:
     """Return the arms that judge the images; the first three in the order of `Images.joined`."""
-    joined = values_of(images.admitted, People())
+    joined = make_fact_values(images.admitted, People())
 
     def engine(policy: GatePolicy[DeployFacts]) -> None:
         values = Values.of(Gate.DEPLOY, joined, NOON, policy.readers)
@@ -139,19 +139,21 @@ def gate_arms(
 
 def part_arms(images: Images, bare: GatePolicy[DeployFacts]) -> Arms:
     """Return the parts of judging the image with waivers, each by itself."""
-    joined, first = values_of(images.waivable, People()), language(Gate.DEPLOY).compile("image.digest")
+    joined, first = make_fact_values(images.waivable, People()), make_language(Gate.DEPLOY).compile("image.digest")
     assert images.waivable.report is not None
     statement = VerifiedStatement(
         digest=CURATED.digest,
         repository=CURATED.repository,
-        statement=about(CURATED, VULNERABILITIES, images.waivable.report.predicate()),
+        statement=make_image_statement(CURATED, VULNERABILITIES, images.waivable.report.predicate()),
         signer=TierName.CURATION,
     )
     taken = Values.of(Gate.DEPLOY, joined, NOON, bare.readers)
     first.evaluate(taken)
     return {
-        "the report is read from its verified statement (not in the gate's time)": lambda: last_report([statement]),
-        "facts are joined": lambda: values_of(images.waivable, People()),
+        "the report is read from its verified statement (not in the gate's time)": lambda: find_last_report(
+            [statement]
+        ),
+        "facts are joined": lambda: make_fact_values(images.waivable, People()),
         "times are converted, and the engine takes the facts over": lambda: first.evaluate(
             Values.of(Gate.DEPLOY, joined, NOON, bare.readers)
         ),
@@ -177,7 +179,7 @@ def _cases(images: Images, policy: GatePolicy[Any]) -> Iterator[tuple[str, Mappi
     yield from ((name, image, NOON) for name, image in images.joined().items())
     for rule in policy.rules:
         for test in rule.document.tests:
-            yield f"{rule.id}, {test.name}", example_facts(Gate.DEPLOY, test.facts), TESTED
+            yield f"{rule.id}, {test.name}", make_example_facts(Gate.DEPLOY, test.facts), TESTED
 
 
 def of_rules(policy: GatePolicy[Any], codes: frozenset[str]) -> GatePolicy[Any]:

@@ -35,20 +35,20 @@ from bench.section import write_section
 from supply_chain.adapters.database import SqlInventory, open_inventory
 from supply_chain.adapters.database.preview import StoredJudge
 from supply_chain.evidence.sbom import Package
-from supply_chain.fleet.gate_facts import StoredFacts, SubjectState, facts_version
+from supply_chain.fleet.gate_facts import StoredFacts, SubjectState, compute_facts_version
 from supply_chain.fleet.image import FleetImage, Running
 from supply_chain.fleet.inventory import Entry
 from supply_chain.fleet.preview import PolicyPreview, preview
 from supply_chain.model.image import ImageRef, StoredManifest, digest_of
 from supply_chain.model.manifest import Base, Service
-from supply_chain.model.tier import Gate, development_repository
-from supply_chain.policy.fact_values import evidence_values
+from supply_chain.model.tier import Gate, name_development_repository
+from supply_chain.policy.fact_values import make_evidence_values
 from supply_chain.policy.loading import DIRECTORY, read_documents
 from supply_chain.policy.people import People, Person, WaiverRole
 from supply_chain.policy.proposals import SignedDecisions, sort_proposals
 from supply_chain.policy.reviews import Reviews
 from supply_chain.vulnerability.findings import Finding, Severity
-from supply_chain.vulnerability.matching import processors
+from supply_chain.vulnerability.matching import count_processors
 from supply_chain.vulnerability.vex.matching import VexTerms
 from supply_chain.vulnerability.vex.openvex import CONTEXT
 from tests.support import builders
@@ -121,7 +121,9 @@ def fill(inventory: SqlInventory, images: int, findings: int) -> list[Finding]:
         ]
         of_images[2][0] = of_images[2][0].model_copy(update={"known_exploited": True})
         curated = [state.subject.image for state in inventory.list_subjects(name) if not state.subject.environment]
-        inventory.put_offered(name, {image.moved_to(development_repository(name)): "mark" for image in curated})
+        inventory.put_offered(
+            name, {image.with_repository(name_development_repository(name)): "mark" for image in curated}
+        )
         inventory.put_facts(
             _facts(state, declared, of_images[int(state.subject.image.digest[-1])])
             for state in inventory.list_subjects(name)
@@ -138,8 +140,8 @@ def _facts(state: SubjectState, declared: Service | Base, vulnerabilities: Seque
     if subject.environment:
         of_gate["environment"] = requirements(subject.environment)
     facts = FACTS[subject.gate](declared, ref=subject.image, provenance=provenance_of(declared), **of_gate)
-    version = facts_version(subject.environment, requirements, PEOPLE)
-    return StoredFacts(subject, state.mark, version, evidence_values(facts, PEOPLE, NOON))
+    version = compute_facts_version(subject.environment, requirements, PEOPLE)
+    return StoredFacts(subject, state.mark, version, make_evidence_values(facts, PEOPLE, NOON))
 
 
 def _packages(vulnerabilities: Sequence[Finding]) -> frozenset[Package]:
@@ -243,8 +245,8 @@ def main() -> None:
     lines = [
         f"## A preview of policies: {options.images} images with {options.findings} findings each",
         "",
-        f"`python -m bench.preview`, Python {platform.python_version()}, {processors()} processors, which other work "
-        "uses too; the goal is 30 seconds. "
+        f"`python -m bench.preview`, Python {platform.python_version()}, {count_processors()} processors, which other "
+        "work uses too; the goal is 30 seconds. "
         f"The inventory has {size:.0f} MB, each process at most {memory:.0f} MiB.",
         "",
         "proposed | judged | changes | seconds | seconds of processors",

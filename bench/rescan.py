@@ -41,7 +41,7 @@ from bench.section import write_section
 from blocks.workbench import CHEAPER
 from cscm_laptop.home import Home
 from cscm_laptop.vulndb import ensure_database
-from orchestration.clock import now
+from orchestration.clock import read_clock
 from supply_chain.adapters.process.command import Tool
 from supply_chain.adapters.tools import Pins, Toolbox
 from supply_chain.adapters.tools.grype import Grype
@@ -49,10 +49,10 @@ from supply_chain.adapters.vulndb import pin_database
 from supply_chain.adapters.vulndb.report_cache import ReportCache
 from supply_chain.fleet.exposure import Unjudged
 from supply_chain.fleet.image import FleetImage
-from supply_chain.fleet.rescan import RescanPorts, chunks, rescan
+from supply_chain.fleet.rescan import RescanPorts, rescan, split_into_chunks
 from supply_chain.fleet.tally import Tally
 from supply_chain.model.image import digest_of
-from supply_chain.vulnerability.matching import MatchRequest, match, processors
+from supply_chain.vulnerability.matching import MatchRequest, count_processors, match
 from supply_chain.vulnerability.scanner import Sbom
 
 PROJECT = Path(__file__).parents[1]
@@ -60,7 +60,7 @@ PINS = Pins.load(PROJECT / "deployments/tools.yaml")
 EACH = 50
 """Number of images of an application."""
 GOAL = 0.95
-WIDE = processors() + 1
+WIDE = count_processors() + 1
 """Scans in parallel, in both arms; one more than the processors is fastest in both."""
 PARTS = 8
 
@@ -126,8 +126,8 @@ def loop(grype: Tool, environment: dict[str, str], files: Sequence[Path], out: P
 
 def night(images: Sequence[FleetImage], ports: RescanPorts) -> Tally:
     """Rescan all images and tally them as a run does; raise `SystemExit` if one has no verdict."""
-    tally = Tally(len(images), "grype", ports.scanner.current()[1], now())
-    for chunk in chunks(images):
+    tally = Tally(len(images), "grype", ports.scanner.current()[1], read_clock())
+    for chunk in split_into_chunks(images):
         for result in rescan(chunk, replace(ports, on_result=tally.add)):
             if isinstance(result, Unjudged):
                 raise SystemExit(f"{result.ref}: {result.message}")
@@ -200,7 +200,14 @@ def _rounds(
 ) -> None:
     with pin_database(grype, work / "database") as held:
         scanner = Grype(
-            grype, held.environment, held.database, held.knows, now, CHEAPER, quiet=True, publications=held.publications
+            grype,
+            held.environment,
+            held.database,
+            held.knows,
+            read_clock,
+            CHEAPER,
+            quiet=True,
+            publications=held.publications,
         )
         ports = Fleet(fleet.host, fleet.directory, cache=work / "content-first").rescan_ports(
             scanner, work / "results-first"

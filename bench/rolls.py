@@ -33,7 +33,7 @@ from bench.section import write_section
 from cscm_laptop.cluster.programs import FILE, ClusterPins, find_kubectl
 from cscm_laptop.home import Home
 from supply_chain.adapters.kubernetes.client import ClusterClient
-from supply_chain.execution.deployment import Deployment, kubernetes_place
+from supply_chain.execution.deployment import Deployment, read_kubernetes_place
 from supply_chain.execution.kubernetes.cluster import FIELD_MANAGER
 from supply_chain.model.documents import read_document
 from supply_chain.model.image import Digest
@@ -58,7 +58,7 @@ class Kubectl:
         """Apply the objects of a deployment in this namespace, wait until they run, and return the seconds."""
         documents = [
             {**each, "metadata": {**each["metadata"], "namespace": self.namespace}}
-            for each in kubernetes_place(deployment).documents
+            for each in read_kubernetes_place(deployment).documents
         ]
         manifests = json.dumps({"apiVersion": "v1", "kind": "List", "items": documents})
         begun = time.monotonic()

@@ -6,12 +6,12 @@ from dataclasses import replace
 
 from blocks.layers import layers_of
 from blocks.tier_ports import TierPorts
-from orchestration.clock import now
+from orchestration.clock import read_clock
 from supply_chain.curation.rescan import read_base_decisions
 from supply_chain.errors import ImageNotFound
 from supply_chain.fleet.rescan import RescanPorts
 from supply_chain.model.image import ImageRef
-from supply_chain.model.tier import Gate, TierName, curated_repository, development_repository
+from supply_chain.model.tier import Gate, TierName, name_curated_repository, name_development_repository
 from supply_chain.policy.facts import IntakeFacts, ReleaseFacts
 from supply_chain.policy.outcome import Admitted, Refused
 from supply_chain.policy.reading import read_intake_facts, read_release_facts
@@ -41,7 +41,7 @@ class CurationPorts(TierPorts):
     def judge_published_intake(self, ref: ImageRef) -> Admitted[IntakeFacts] | Refused | None:
         """Judge an image again if a verdict of the intake gate about it is published; return a changed verdict."""
         ports = self.verdict_ports(Gate.INTAKE, lambda: self.workbench.policies().intake)
-        offered = ref.moved_to(development_repository(ref.application))
+        offered = ref.with_repository(name_development_repository(ref.application))
         return judge_published(offered, "", lambda: self._read_offered_facts(offered), ports)
 
     def _read_offered_facts(self, offered: ImageRef) -> IntakeFacts:
@@ -49,7 +49,7 @@ class CurationPorts(TierPorts):
         try:
             self.repositories.status(offered)
         except ImageNotFound:
-            copied = offered.moved_to(curated_repository(offered.application))
+            copied = offered.with_repository(name_curated_repository(offered.application))
             self.repositories.status(copied)  # raises if nothing is left
             return replace(self.intake_facts(copied), ref=offered)
         return self.intake_facts(offered)
@@ -72,5 +72,5 @@ class CurationPorts(TierPorts):
             base_decisions=read_base_decisions(bases, evidence),
             policy=workbench.policies().release,
             production=workbench.production_environments(),
-            now=now,
+            now=read_clock,
         )

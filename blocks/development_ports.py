@@ -12,8 +12,8 @@ from typing import Self
 from blocks.host import ContainerHost
 from blocks.tier_ports import TierPorts
 from blocks.workbench import Workbench
-from orchestration.clock import now
-from supply_chain.adapters.docker.build_cgroup import running_builds
+from orchestration.clock import read_clock
+from supply_chain.adapters.docker.build_cgroup import count_running_builds
 from supply_chain.adapters.docker.build_context import build_context
 from supply_chain.adapters.docker.buildx import Buildx
 from supply_chain.adapters.docker.concurrent_builder import ConcurrentBuilder
@@ -26,7 +26,7 @@ from supply_chain.adapters.tools.mmdebstrap import make_rootfs
 from supply_chain.adapters.tools.secrets import SearchedFiles, SecretSearch
 from supply_chain.adapters.tools.source_checks import plan_source_checks
 from supply_chain.concurrency import run_both
-from supply_chain.development.build import BuildPorts, local_name, test_name
+from supply_chain.development.build import BuildPorts, make_local_name, test_name
 from supply_chain.development.content import CONTENT_VERSION, check_content
 from supply_chain.development.probe import (
     TESTS_VERSION,
@@ -37,14 +37,14 @@ from supply_chain.development.probe import (
     run_tests,
 )
 from supply_chain.development.review import apply_reviews
-from supply_chain.development.separation import Room, cache_key
+from supply_chain.development.separation import Room, compute_cache_key
 from supply_chain.development.snapshot import Snapshot
 from supply_chain.development.test import Dependencies, EarlyChecks, Planned
 from supply_chain.development.traces import clear, forget_image
 from supply_chain.evidence.checks import Check, CheckResult
 from supply_chain.model.image import BuiltImage, Digest
 from supply_chain.model.manifest import Rootfs, Service
-from supply_chain.model.tier import TierName, development_repository
+from supply_chain.model.tier import TierName, name_development_repository
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,8 +84,8 @@ class DevelopmentPorts(TierPorts):
             evidence=self.evidence,
             in_engine=in_engine_tools(host, workbench),
             context=context,
-            cache_key=partial(cache_key, host.owner, origin),
-            now=now,
+            cache_key=partial(compute_cache_key, host.owner, origin),
+            now=read_clock,
             version=workbench.version,
             hosted=host.hosted,
             when_loaded=checks.check_content,
@@ -117,19 +117,19 @@ class DevelopmentPorts(TierPorts):
         workbench, host = self.workbench, self.host
         engine, manifest = host.engine(), snapshot.manifest
         run = built.invocation
-        image = local_name(built.application, run)
+        image = make_local_name(built.application, run)
         search, room = SecretSearch(workbench.tool("detect-secrets")), probe_limits(host)
         in_engine: list[tuple[Check, Callable[[], CheckResult]]]
         if isinstance(manifest, Service):
             service, tests = manifest, test_name(image)
             in_engine = [
-                (Check.PROBE, lambda: probe(engine, image, service, now, run, search, room, wait=sleep)),
-                (Check.TESTS, lambda: run_tests(engine, tests, service, now, run, search, room, wait=sleep)),
+                (Check.PROBE, lambda: probe(engine, image, service, read_clock, run, search, room, wait=sleep)),
+                (Check.TESTS, lambda: run_tests(engine, tests, service, read_clock, run, search, room, wait=sleep)),
             ]
         else:
             base = manifest
             in_engine = [
-                (Check.COMMAND, lambda: check_command(engine, image, base, now, run, search, room, wait=sleep))
+                (Check.COMMAND, lambda: check_command(engine, image, base, read_clock, run, search, room, wait=sleep))
             ]
         in_engine.append((Check.CONTENT, partial(early.content, built.digest)))
         tools = in_engine_tools(host, workbench)
@@ -138,14 +138,14 @@ class DevelopmentPorts(TierPorts):
     def early_checks(self, snapshot: Snapshot, run: str) -> EarlyChecks:
         """Return the checks that are made during the build of a run."""
         return EarlyChecks(
-            source=plan_source_checks(self.workbench.tool, snapshot, now),
+            source=plan_source_checks(self.workbench.tool, snapshot, read_clock),
             content=cache(partial(self._check_content, snapshot, run)),
             dependencies=Dependencies(
                 source=snapshot.context,
                 generator=self.sbom_generator,
                 scanner=self.workbench.scanner(),
                 days=snapshot.manifest.limits.scan_days,
-                now=now,
+                now=read_clock,
             ),
         )
 
@@ -153,22 +153,26 @@ class DevelopmentPorts(TierPorts):
         workbench, host, manifest = self.workbench, self.host, snapshot.manifest
         search, bandit = SecretSearch(workbench.tool("detect-secrets")), workbench.tool("bandit")
         read = partial(
-            read_contents, host.engine(), local_name(manifest.name, run), manifest.build.max_size,
+            read_contents, host.engine(), make_local_name(manifest.name, run), manifest.build.max_size,
             SearchedFiles(snapshot.context), ReadSources(snapshot.context), self.package_sources,
             manifest.runtime if isinstance(manifest, Service) else None,
         )  # fmt: skip
         tools = in_engine_tools(host, workbench)[Check.CONTENT]
-        result = check_content(read, digest, manifest, tools, now, search.in_files, SourceScan(bandit).in_files)
+        result = check_content(
+            read, digest, manifest, tools, read_clock, search.search_files, SourceScan(bandit).search_files
+        )
         return apply_reviews(result, manifest.reviewed)
 
     def remove_tests(self, built: BuiltImage) -> None:
         """Remove the image in which the tests ran, which takes the engine a while; nothing uses it again."""
-        forget_image(self.host.engine(), test_name(local_name(built.application, built.invocation)))
+        forget_image(self.host.engine(), test_name(make_local_name(built.application, built.invocation)))
 
     def remove_traces(self, application: str, runs: Iterable[str]) -> None:
         """Remove from the engine what these runs made there; what was offered is in the registry."""
         for run in runs:
-            clear(self.host.engine(), application, run, f"{self.tier.registry}/{development_repository(application)}")
+            clear(
+                self.host.engine(), application, run, f"{self.tier.registry}/{name_development_repository(application)}"
+            )
 
 
 def probe_limits(host: ContainerHost) -> Room:
@@ -176,7 +180,7 @@ def probe_limits(host: ContainerHost) -> Room:
     limits, storage = host.build_limits, host.storage
     if not storage:
         return Room(limits, lambda: "")
-    return Room(limits, FreeSpace(storage, limits, lambda: 1 + running_builds(host.owner)).check_limits)
+    return Room(limits, FreeSpace(storage, limits, lambda: 1 + count_running_builds(host.owner)).check_limits)
 
 
 def in_engine_tools(host: ContainerHost, workbench: Workbench) -> dict[Check, Mapping[str, str]]:

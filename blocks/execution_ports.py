@@ -15,10 +15,10 @@ from blocks.git import GitRepository
 from blocks.host import ContainerHost
 from blocks.tier_ports import TierPorts
 from blocks.workbench import Workbench
-from orchestration.clock import now
-from orchestration.steps import invocation
+from orchestration.clock import read_clock
+from orchestration.steps import make_run_mark
 from supply_chain.adapters.aws.kms import Kms
-from supply_chain.adapters.aws.session import client_of_user
+from supply_chain.adapters.aws.session import make_user_client
 from supply_chain.adapters.kubernetes.client import ClusterClient
 from supply_chain.adapters.kubernetes.parameters import ClusterParameters
 from supply_chain.adapters.process.cancellation import defer_cancellation, sleep
@@ -29,14 +29,14 @@ from supply_chain.evidence.store import EvidenceStore
 from supply_chain.execution.break_glass import find_overridable
 from supply_chain.execution.delivery.repository import FetchedBranches
 from supply_chain.execution.delivery.target import GitTarget
-from supply_chain.execution.deployment import Expected, deployed_image
+from supply_chain.execution.deployment import Expected, read_deployed_image
 from supply_chain.execution.docker import DockerTarget
 from supply_chain.execution.enforcement.admitted import AdmissionPorts
 from supply_chain.execution.enforcement.enforcement import Enforcement
 from supply_chain.execution.enforcement.installation import read_objects
 from supply_chain.execution.enforcement.policies import EnforcedNamespace, Mode
 from supply_chain.execution.enforcement.publisher import EnforcedPublisher
-from supply_chain.execution.enforcement.verification import Verification, pem_of_each
+from supply_chain.execution.enforcement.verification import Verification, split_pem_keys
 from supply_chain.execution.environment import DockerEnvironment, Environment, KubernetesEnvironment
 from supply_chain.execution.environment_documents import EnvironmentDocuments
 from supply_chain.execution.isolation.record import IsolationRecord
@@ -62,7 +62,7 @@ from supply_chain.policy.rejudge import (
     renew_published,
 )
 from supply_chain.policy.verdict import decide
-from supply_chain.text import first_line
+from supply_chain.text import summarize_error
 
 ROLES = Path("deployments/kubernetes/rbac")
 """The directory of the RBAC documents that enforcement needs in a cluster, in the project."""
@@ -172,7 +172,7 @@ class ExecutionPorts(TierPorts):
             return None
         return Verification(
             registry=self.tier.registry,
-            keys=pem_of_each(self.tier.trusted_verdict_key(TierName.EXECUTION), TierName.EXECUTION),
+            keys=split_pem_keys(self.tier.trusted_verdict_key(TierName.EXECUTION), TierName.EXECUTION),
             applications=tuple(sorted(environment.applications)),
             max_age=timedelta(days=settings.max_days),
             secret=settings.secret or "",
@@ -193,7 +193,7 @@ class ExecutionPorts(TierPorts):
     def _list_deployed(self, environment: str) -> frozenset[ImageRef]:
         """Return the images that should run in an environment."""
         expected = read_expected([environment], self.repositories, self.registry, self.evidence)
-        return frozenset(map(deployed_image, expected))
+        return frozenset(map(read_deployed_image, expected))
 
     def deploy_facts(self, ref: ImageRef, environment: Environment) -> DeployFacts:
         """Return the facts of the deploy gate about a curated image in an environment.
@@ -205,7 +205,7 @@ class ExecutionPorts(TierPorts):
 
     def find_overridable(self, ref: ImageRef, environment: Environment) -> tuple[str, ...] | Refused:
         """Return what a new break-glass has to override; raise as the function."""
-        return find_overridable(self.deploy_facts(ref, environment), self.workbench.policies().deploy, now())
+        return find_overridable(self.deploy_facts(ref, environment), self.workbench.policies().deploy, read_clock())
 
     def judge_published(
         self, ref: ImageRef, environment: Environment, current: CurrentVerdict | None = None
@@ -248,7 +248,7 @@ class ExecutionPorts(TierPorts):
         documents = self.workbench.environment_documents()
         described = {each.name for each in documents.readable}
         published = list_published_environments(ref.application, self.repositories)
-        unreadable = {name: first_line(error) for name, error in documents.unreadable.items()}
+        unreadable = {name: summarize_error(error) for name, error in documents.unreadable.items()}
         return {
             name: unreadable.get(name, "the environment was removed") for name in published if name not in described
         }
@@ -280,7 +280,7 @@ class ExecutionPorts(TierPorts):
             repositories=self.repositories,
             evidence=self.evidence,
             policy=self.workbench.policies().deploy,
-            now=now,
+            now=read_clock,
             to_its_end=defer_cancellation,
             max_age=self._max_age,
         )
@@ -306,7 +306,7 @@ class ExecutionPorts(TierPorts):
         cluster: KubernetesCluster = await KubernetesCluster.aload(environment.cluster)
         connect, target = cache(lambda: cluster.client(self.tier.session)), await self.load_target(environment)
         return environment, IsolationPorts(
-            isolator=KubernetesIsolator(environment, connect, now, sleep, self._find_collector),
+            isolator=KubernetesIsolator(environment, connect, read_clock, sleep, self._find_collector),
             evidence=self.evidence,
             repositories=self.repositories,
             keys=self.tier.kms,
@@ -315,15 +315,15 @@ class ExecutionPorts(TierPorts):
             find_deployed=partial(self._find_deployed, name),
             list_earlier=partial(self._list_earlier, name),
             judge=partial(self._judge, environment=environment),
-            deploy=lambda admitted: take_into_service(admitted, self.deploy_ports(target), invocation()),
-            now=now,
-            run=invocation(),
+            deploy=lambda admitted: take_into_service(admitted, self.deploy_ports(target), make_run_mark()),
+            now=read_clock,
+            run=make_run_mark(),
         )
 
     def load_own_kms(self) -> Kms:
         """Return KMS with the AWS credentials of whoever runs this, where the tier's keys are."""
         session = self.tier.session
-        return Kms(client_of_user("kms", session.region, session.endpoint_url))
+        return Kms(make_user_client("kms", session.region, session.endpoint_url))
 
     def _list_isolations(self, environment: str, application: str) -> tuple[IsolationRecord, ...]:
         return read_isolations(environment, self.repositories, self.registry, self.evidence, application)
@@ -340,7 +340,7 @@ class ExecutionPorts(TierPorts):
         """Decide the deploy gate; raise `ImageNotFound` for an image that is not there."""
         self.repositories.status(ref)
         facts, policy = self.deploy_facts(ref, environment), self.workbench.policies().deploy
-        return decide(facts, policy, self.repositories, self.evidence, now())
+        return decide(facts, policy, self.repositories, self.evidence, read_clock())
 
     async def load_target(
         self, environment: DockerEnvironment | KubernetesEnvironment, fetched: FetchedBranches | None = None
@@ -360,7 +360,7 @@ class ExecutionPorts(TierPorts):
             confidential=lambda engine: DecryptingSupply(engine, self.evidence, self.tier.kms, self.skopeo),
             released=lambda name: self.bases.curated(name)[1].digest,
             registry=self.tier.registry,
-            now=now,
+            now=read_clock,
             wait=sleep,
         )
 
@@ -370,7 +370,7 @@ class ExecutionPorts(TierPorts):
         """Return the namespace of an environment, as `load_target`."""
         cluster: KubernetesCluster = await KubernetesCluster.aload(environment.cluster)
         target = KubernetesTarget(
-            environment, cache(lambda: cluster.client(self.tier.session)), self.tier.registry, now, sleep,
+            environment, cache(lambda: cluster.client(self.tier.session)), self.tier.registry, read_clock, sleep,
             Path(self.workbench.project) / "deployments", ManifestRenderer(self.workbench.tool),
             partial(self._list_isolations, environment.name),
             lambda ref, digest: has_same_content(self.registry, ref, digest),

@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field, SecretStr, StringConstraints
 
 from blocks.setting import Setting
-from orchestration.clock import now
+from orchestration.clock import read_clock
 from supply_chain.adapters.git.remote import Author, RemoteBranch
 from supply_chain.adapters.git.ssh_signature import load_key
 
@@ -38,4 +38,4 @@ class GitRepository(Setting):
         """Return a branch; raise `SettingInvalid` if the key is unusable."""
         author = Author(self.committer, self.email, load_key(self.signing_key.get_secret_value()))
         password = self.password.get_secret_value()
-        return RemoteBranch(self.address, name, author, now, time.sleep, self.username, password)
+        return RemoteBranch(self.address, name, author, read_clock, time.sleep, self.username, password)

@@ -7,10 +7,10 @@ from functools import lru_cache
 from supply_chain.adapters.registry.client import Registry, parse_manifest
 from supply_chain.adapters.registry.content_cache import ContentCache
 from supply_chain.errors import ImageNotFound
-from supply_chain.evidence.sbom import sbom_in
+from supply_chain.evidence.sbom import read_signed_sbom
 from supply_chain.evidence.statement import SBOM
 from supply_chain.evidence.store import EvidenceStore
-from supply_chain.model.image import Digest, ImageRef, blobs_of
+from supply_chain.model.image import Digest, ImageRef, list_blobs
 from supply_chain.model.tier import TierName
 from supply_chain.policy.reading import Layers
 
@@ -34,7 +34,7 @@ def layers_of(registry: Registry, evidence: EvidenceStore, cache: ContentCache) 
             if content is None:
                 raise
             manifest = parse_manifest(content, ref)
-        return tuple(blob.digest for blob in blobs_of(manifest, ref)[1:])
+        return tuple(blob.digest for blob in list_blobs(manifest, ref)[1:])
 
     return layers
 
@@ -44,7 +44,7 @@ def _manifest_in_sbom(ref: ImageRef, evidence: EvidenceStore, cache: ContentCach
     where = f"manifest in the SBOM of {ref}"
     if cached := cache.get(where):
         return cached[0]
-    sbom = sbom_in(evidence.verified(ref, TierName.CURATION, SBOM), evidence.referrers.content)
+    sbom = read_signed_sbom(evidence.read_verified(ref, TierName.CURATION, SBOM), evidence.referrers.content)
     if sbom is None:
         return None
     content = sbom.manifest

@@ -9,7 +9,7 @@ from prefect.settings import get_current_settings
 
 from blocks.layers import layers_of
 from blocks.tier_ports import TierPorts
-from orchestration.clock import now
+from orchestration.clock import read_clock
 from supply_chain.adapters.files.plan_journal import FileJournal
 from supply_chain.fleet.gate_facts import FactsReader
 from supply_chain.lifecycle.decisions import DecisionPorts
@@ -52,7 +52,7 @@ class LifecyclePorts(TierPorts):
             cache(workbench.registered),
             workbench.requirements,
             workbench.people(),
-            now,
+            read_clock,
         )
 
     def journal(self, plan: Plan) -> FileJournal:

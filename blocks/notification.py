@@ -7,7 +7,7 @@ from typing import ClassVar
 from prefect import get_run_logger
 from prefect.blocks.abstract import NotificationBlock
 
-from supply_chain.text import plain_text_lines
+from supply_chain.text import sanitize_lines
 
 
 class LogNotification(NotificationBlock):
@@ -21,4 +21,4 @@ class LogNotification(NotificationBlock):
 
     async def notify(self, body: str, subject: str | None = None) -> None:
         """Write the notification into the run's log as a warning."""
-        get_run_logger().warning("%s", plain_text_lines(f"{subject}\n{body}" if subject else body))
+        get_run_logger().warning("%s", sanitize_lines(f"{subject}\n{body}" if subject else body))

@@ -16,7 +16,7 @@ from supply_chain.adapters.aws.session import AwsSession
 from supply_chain.adapters.registry.client import Registry
 from supply_chain.adapters.registry.http import RegistryHttp
 from supply_chain.errors import SettingInvalid
-from supply_chain.evidence.envelope import find_shared_keys, keys_of
+from supply_chain.evidence.envelope import find_shared_keys, parse_keys
 
 
 class Tier(Setting):
@@ -90,7 +90,7 @@ class Tier(Setting):
             (f"the {use} key of {tier}", key)
             for use, pems in uses.items()
             for tier, pem in pems.items()
-            for key in keys_of(pem, tier)
+            for key in parse_keys(pem, tier)
         )
         if shared := find_shared_keys(keys):
             raise SettingInvalid(

@@ -13,7 +13,7 @@ from typing import ClassVar, Self
 from blocks.layers import layers_of
 from blocks.tier import Tier
 from blocks.workbench import Workbench
-from orchestration.clock import now
+from orchestration.clock import read_clock
 from supply_chain.adapters.aws.ecr import Ecr
 from supply_chain.adapters.image.layers import examine_image
 from supply_chain.adapters.image.packages import PackageSources
@@ -27,9 +27,9 @@ from supply_chain.development.bases import CuratedBases
 from supply_chain.evidence.image_status import DIGESTS
 from supply_chain.evidence.published import PublishedVerdicts
 from supply_chain.evidence.store import EvidenceStore
-from supply_chain.model.image import Digest, ImageRef, blobs_of
+from supply_chain.model.image import Digest, ImageRef, list_blobs
 from supply_chain.model.manifest import list_bases
-from supply_chain.model.tier import BASES, Gate, TierName, curated_repository
+from supply_chain.model.tier import BASES, Gate, TierName, name_curated_repository
 from supply_chain.policy.facts import F
 from supply_chain.policy.policies import GatePolicy
 from supply_chain.policy.reading import Layers
@@ -92,11 +92,13 @@ class TierPorts:
 
     def verdict_ports(self, gate: Gate, policy: Callable[[], GatePolicy[F]]) -> VerdictPorts[F]:
         """Return what judging again at a gate uses; `policy` returns the gate's active policies."""
-        return VerdictPorts(gate, self.evidence, self.verdicts, self.repositories, policy, self.list_base_images, now)
+        return VerdictPorts(
+            gate, self.evidence, self.verdicts, self.repositories, policy, self.list_base_images, read_clock
+        )
 
     def _store(self, key: str, trusted_keys: Mapping[str, str]) -> EvidenceStore:
         trusted = {TierName(name): key for name, key in trusted_keys.items()}
-        return EvidenceStore(TierName(self.tier.tier), self.registry, self._cosign(key), trusted, now)
+        return EvidenceStore(TierName(self.tier.tier), self.registry, self._cosign(key), trusted, read_clock)
 
     @property
     def crane(self) -> Crane:
@@ -145,7 +147,7 @@ class TierPorts:
         if host != self.tier.registry:
             return read_upstream_config(self.workbench.tool("crane"), address, platform)
         ref = ImageRef.parse(rest)
-        return self.registry.blob(ref.repository, blobs_of(self.registry.manifest(ref), ref)[0].digest)
+        return self.registry.blob(ref.repository, list_blobs(self.registry.manifest(ref), ref)[0].digest)
 
     def _read_manifests(self, address: str, platform: str | None) -> LayersByManifest:
         """Return the layers of each manifest of an image, from this chain's registry or another one."""
@@ -154,7 +156,9 @@ class TierPorts:
             return read_upstream_manifests(self.workbench.tool("crane"), address, platform)
         image = ImageRef.parse(rest)
         return read_manifests(
-            lambda digest: self.registry.manifest_text(image.model_copy(update={"digest": digest})), address, platform
+            lambda digest: self.registry.read_manifest_text(image.model_copy(update={"digest": digest})),
+            address,
+            platform,
         )
 
     def list_decided_bases(self) -> list[ImageRef]:
@@ -177,6 +181,6 @@ class TierPorts:
 
     def list_curated_images(self, application: str) -> list[ImageRef]:
         """Return the images with an application's name, newest first; archived ones also hold the name."""
-        repository = curated_repository(application)
+        repository = name_curated_repository(application)
         images = self.repositories.images(repository)
         return [ImageRef(repository=repository, digest=each.digest) for each in images if each.tags]

@@ -14,7 +14,7 @@ from pydantic import AwareDatetime, Field
 
 from blocks.inventory import Inventory
 from blocks.setting import Setting
-from orchestration.clock import now
+from orchestration.clock import read_clock
 from supply_chain.adapters.debian_archive import DebianArchives
 from supply_chain.adapters.docker.buildx import find_client
 from supply_chain.adapters.docker.dockerfile import BuildKitReader
@@ -25,11 +25,11 @@ from supply_chain.adapters.process.command import Tool
 from supply_chain.adapters.python_index import PythonIndexes
 from supply_chain.adapters.registry.content_cache import ContentCache
 from supply_chain.adapters.tools import Pins, Toolbox
-from supply_chain.adapters.tools.cosign import settings_of_person, sign_for_person
+from supply_chain.adapters.tools.cosign import read_signing_variables, sign_for_person
 from supply_chain.adapters.tools.grype import Grype
 from supply_chain.adapters.vulndb import pin_database
 from supply_chain.adapters.vulndb.report_cache import ReportCache
-from supply_chain.adapters.vulndb.scanner import current_scanner
+from supply_chain.adapters.vulndb.scanner import make_grype_scanner
 from supply_chain.development.bases import REGISTRIES
 from supply_chain.development.content import (
     DEBIAN_ARCHIVES,
@@ -213,7 +213,7 @@ class Workbench(Setting):
 
     def scanner(self) -> Scanner:
         """Return the scanner, with this workbench's database and no other."""
-        return current_scanner(self.tool("grype"), Path(self.database), now)
+        return make_grype_scanner(self.tool("grype"), Path(self.database), read_clock)
 
     @contextmanager
     def pinned_scanner(self) -> Iterator[Scanner]:
@@ -224,7 +224,7 @@ class Workbench(Setting):
                 environment=pinned.environment,
                 database=pinned.database,
                 knows=pinned.knows,
-                now=now,
+                now=read_clock,
                 cost=CHEAPER,
                 quiet=True,
                 publications=pinned.publications,
@@ -338,7 +338,7 @@ class Workbench(Setting):
 
         Raises `PolicyUnsigned` if they are not active.
         """
-        return read_active_policies(Path(self.project), self._owner, self.policies_signed_since, now())
+        return read_active_policies(Path(self.project), self._owner, self.policies_signed_since, read_clock())
 
     def check_policies(self) -> None:
         """Check the policies before a gate needs them; it says what is wrong with them."""
@@ -347,29 +347,29 @@ class Workbench(Setting):
 
     def unsigned_policies(self) -> Policies:
         """Return the same policies, signed or not, for what decides nothing."""
-        return read_unsigned_policies(Path(self.project), self._owner, now())
+        return read_unsigned_policies(Path(self.project), self._owner, read_clock())
 
     def project_state(self, project: Path) -> ProjectState:
         """Return whether the policies, names and environments of a project would be active at these gates."""
-        return read_project_state(project, self._owner, self.policies_signed_since, now())
+        return read_project_state(project, self._owner, self.policies_signed_since, read_clock())
 
     @property
     def _owner(self) -> PeopleOwner:
         return PeopleOwner(self.people_owner, self.installation)
 
     def _activation(self) -> Activation:
-        return read_project_activation(Path(self.project), self._owner, self.policies_signed_since, now())
+        return read_project_activation(Path(self.project), self._owner, self.policies_signed_since, read_clock())
 
     def people(self) -> People:
         """Return the people who may decide, if the owner of their document signed it."""
-        return read_people(Path(self.project) / PEOPLE, self._owner, now())
+        return read_people(Path(self.project) / PEOPLE, self._owner, read_clock())
 
     def sign_as_person(self, key: str, statement: Statement) -> bytes:
         """Return a bundle of a statement, signed with a person's key or keyless; a password is in the environment.
 
         Raises the errors of `cosign.sign_for_person`.
         """
-        cosign = self.tool("cosign").with_environment(**settings_of_person())
+        cosign = self.tool("cosign").with_environment(**read_signing_variables())
         return sign_for_person(cosign, key, statement, Path(self.project) / TRUSTED_ROOT.parent)
 
     def stored_judge(self, proposed: Mapping[str, str], people: People, inventory: Inventory) -> StoredJudge:
@@ -380,7 +380,7 @@ class Workbench(Setting):
         """
         from supply_chain.adapters.database.preview import StoredJudge  # noqa: PLC0415 - as in `blocks.inventory`
 
-        project, proposal, at = Path(self.project), sort_proposals(proposed), now()
+        project, proposal, at = Path(self.project), sort_proposals(proposed), read_clock()
         directory = project / POLICIES
         documents = read_documents(directory)
         names = tuple(sorted(each.stem for each in self.environments_directory.glob("*.yaml")))
@@ -404,7 +404,7 @@ class Workbench(Setting):
 
     def names(self) -> NameRegister:
         """Return the register of application names that the owner of the platform maintains, if it is active."""
-        return read_active_register(Path(self.project), self._owner, self.policies_signed_since, now())
+        return read_active_register(Path(self.project), self._owner, self.policies_signed_since, read_clock())
 
     def registered(self, name: str, directory: Path | None = None) -> Holder | None:
         """Return the registered holder of a name; `project` stands for the repository of the project's checkout.

@@ -10,7 +10,7 @@ from prefect import flow
 from blocks.development_ports import DevelopmentPorts
 from flows.chain import chain
 from orchestration.run_states import complete_refused
-from orchestration.steps import in_thread, wait_for_all
+from orchestration.steps import run_in_thread, wait_for_all
 from supply_chain.development.bases import CuratedBases
 from supply_chain.errors import BaseMissing
 from supply_chain.model.image import ImageRef, ReleasedImage
@@ -38,7 +38,7 @@ async def bases(names: list[str], project: str, force: bool = False) -> list[Ima
 
     async def release(name: str) -> ImageRef | Refused:
         async with slots:
-            ref = None if force else await in_thread(_find_released, ports.bases, name)
+            ref = None if force else await run_in_thread(_find_released, ports.bases, name)
             return ref or await _build(Path(project) / "bases" / name, force)
 
     first = [name for name in own if not _is_built_on_others(Path(project) / "bases" / name)]

@@ -8,12 +8,12 @@ from prefect import flow
 
 from blocks.execution_ports import ExecutionPorts
 from flows.deploy import deploy
-from orchestration.clock import now
+from orchestration.clock import read_clock
 from orchestration.notifications import notify
 from orchestration.personal_keys import require_own_machine
-from orchestration.run_names import by_image
+from orchestration.run_names import name_run_by_image
 from orchestration.run_states import complete_refused
-from orchestration.steps import in_thread
+from orchestration.steps import run_in_thread
 from supply_chain.errors import DeclarationInvalid
 from supply_chain.evidence.break_glass import BreakGlass
 from supply_chain.evidence.personal_decision import Words
@@ -21,11 +21,11 @@ from supply_chain.execution.deployment import Deployment
 from supply_chain.fleet.find import find_stored
 from supply_chain.policy.outcome import Refused
 from supply_chain.reports import break_glass_page
-from supply_chain.text import plain_text
+from supply_chain.text import sanitize_text
 from tasks.promote import sign_break_glass_step
 
 
-@flow(name="break-glass", flow_run_name=by_image)
+@flow(name="break-glass", flow_run_name=name_run_by_image)
 async def break_glass(
     image: str, environment: str, by: Words, reason: Words, expires: datetime, key: str
 ) -> Deployment | Refused:
@@ -43,22 +43,22 @@ async def break_glass(
         key: Your own key, as cosign names it; this machine has to be able to use it.
     """
     require_own_machine(key, "break-glass")
-    ports, at = await ExecutionPorts.aload(), now()
+    ports, at = await ExecutionPorts.aload(), read_clock()
     if expires <= at:
         raise DeclarationInvalid(
             f"The break-glass would end at {expires:%Y-%m-%d %H:%M %Z}, which is past.\nGive a later time."
         )
     place = ports.workbench.valid_environment(environment)  # raises before anything is signed, as the deployment would
-    ref = await in_thread(find_stored, image, ports.repositories)
+    ref = await run_in_thread(find_stored, image, ports.repositories)
     place.placement(ref.application)  # raises before anything is signed
-    codes = await in_thread(ports.find_overridable, ref, place)
+    codes = await run_in_thread(ports.find_overridable, ref, place)
     if isinstance(codes, Refused):
         return complete_refused(codes)
     use = BreakGlass(
         environment=place.name, digest=ref.digest, by=by, reason=reason, at=at, expires=expires, overrides=codes
     )
     use = await sign_break_glass_step(ref, use, ports, key)
-    subject = plain_text(f"break-glass for {place.name}: {ref.application} {ref.short}, by {by}")
+    subject = sanitize_text(f"break-glass for {place.name}: {ref.application} {ref.short}, by {by}")
     await notify(subject, break_glass_page(use, ref), ports.workbench.notify)
     result = await deploy(image=str(ref), environment=place.name)
     return complete_refused(result) if isinstance(result, Refused) else result

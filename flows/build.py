@@ -9,14 +9,14 @@ from prefect import flow
 
 from blocks.development_ports import DevelopmentPorts
 from orchestration.locks import LockKind, lock_name, run_lock
-from orchestration.run_names import by_path
+from orchestration.run_names import name_run_by_path
 from orchestration.run_report import report_run
 from orchestration.run_states import complete_refused
-from orchestration.source import snapshot_of
-from orchestration.steps import alongside, in_thread, invocation
+from orchestration.source import open_snapshot
+from orchestration.steps import make_run_mark, run_alongside, run_in_thread
 from supply_chain.adapters.git.snapshot import verify_snapshot
-from supply_chain.model.image import Candidate, short
-from supply_chain.model.tier import development_repository
+from supply_chain.model.image import Candidate, shorten_digest
+from supply_chain.model.tier import name_development_repository
 from supply_chain.policy.outcome import Refused
 from supply_chain.reports import describe_checks
 from tasks.build import build_step
@@ -25,7 +25,7 @@ from tasks.offer import offer_step
 from tasks.test import test_step
 
 
-@flow(name="build", flow_run_name=by_path)
+@flow(name="build", flow_run_name=name_run_by_path)
 async def build(path: str, revision: str | None = None, force: bool = False) -> Candidate | Refused:
     """Build an application, run every check, and offer the image to curation with its signed evidence.
 
@@ -35,28 +35,32 @@ async def build(path: str, revision: str | None = None, force: bool = False) -> 
         force: Repeat every step, even if signed evidence proves that it is done.
     """
     ports = await DevelopmentPorts.aload()
-    async with snapshot_of(Path(path), revision, ports.workbench.find_excluded) as snapshot:
+    async with open_snapshot(Path(path), revision, ports.workbench.find_excluded) as snapshot:
         manifest, source = snapshot.manifest, snapshot.source
         async with report_run(manifest.name) as reporter, run_lock(lock_name(LockKind.BUILD, manifest.name)) as before:
             reporter.add(application=manifest.name, owner=manifest.owner, source=source)
             reporter.publish_under(None)
             refusal, _ = await asyncio.gather(
                 reporter.step("name", check_name_step(snapshot, ports), _name_result),
-                in_thread(ports.remove_traces, manifest.name, before),
+                run_in_thread(ports.remove_traces, manifest.name, before),
             )
             if refusal:
                 reporter.add_verdict(refusal)
                 return complete_refused(refusal)
             reporter.publish_under(manifest.name)
-            checks = await in_thread(ports.early_checks, snapshot, invocation())
+            checks = await run_in_thread(ports.early_checks, snapshot, make_run_mark())
             try:
                 built = await reporter.step(
                     "build",
                     build_step(snapshot, checks, ports, force),
-                    lambda b: f"image {short(b.digest)}{', with uncommitted changes' if b.source.dirty else ''}",
+                    lambda b: (
+                        f"image {shorten_digest(b.digest)}{', with uncommitted changes' if b.source.dirty else ''}"
+                    ),
                 )
                 reporter.add(
-                    materials=built.materials, digest=built.digest, repository=development_repository(manifest.name)
+                    materials=built.materials,
+                    digest=built.digest,
+                    repository=name_development_repository(manifest.name),
                 )
                 tested = await reporter.step(
                     "test",
@@ -64,15 +68,15 @@ async def build(path: str, revision: str | None = None, force: bool = False) -> 
                     lambda t: describe_checks(t.checks),
                 )
                 reporter.add(checks=tested.checks)
-                await in_thread(verify_snapshot, snapshot)
-                async with alongside(ports.remove_tests, built):
+                await run_in_thread(verify_snapshot, snapshot)
+                async with run_alongside(ports.remove_tests, built):
                     return await reporter.step(
                         "offer",
                         offer_step(tested, manifest, ports),
                         lambda c: f"{c.ref.repository}@{c.ref.short}",
                     )
             finally:
-                await in_thread(ports.remove_traces, manifest.name, (invocation(),))
+                await run_in_thread(ports.remove_traces, manifest.name, (make_run_mark(),))
 
 
 def _name_result(refusal: Refused | None) -> str:

@@ -10,12 +10,12 @@ from prefect.artifacts import acreate_table_artifact
 
 from blocks.ports_by_tier import PORTS_BY_TIER
 from orchestration.locks import LockKind, lock_name, run_lock
-from orchestration.promotion_freeze import active_freeze
+from orchestration.promotion_freeze import find_active_freeze
 from orchestration.promotions import is_active, start_promotion
 from orchestration.run_states import complete_as, complete_frozen
 from supply_chain.promotion.freeze import PromotionFreeze
 from supply_chain.promotion.planned_promotion import PlannedPromotion
-from supply_chain.text import plain_text
+from supply_chain.text import sanitize_text
 from tasks.promote import find_missed_step
 
 PREVIOUS_RUN_WAIT = 3600
@@ -48,7 +48,7 @@ async def catch_up(
 
 
 async def _catch_up(tier: str, *, shallow: bool) -> tuple[PlannedPromotion, ...] | PromotionFreeze:
-    if freeze := await active_freeze():
+    if freeze := await find_active_freeze():
         return complete_frozen(freeze)
     ports = await PORTS_BY_TIER[tier].aload()
     rows, promotions, visited = [], [], set()
@@ -62,13 +62,13 @@ async def _catch_up(tier: str, *, shallow: bool) -> tuple[PlannedPromotion, ...]
                 run = promotion.reason
             else:
                 run = "runs already" if await is_active(promotion) else await start_promotion(promotion)
-            image = plain_text(f"{promotion.image.repository}@{promotion.image.short}")
+            image = sanitize_text(f"{promotion.image.repository}@{promotion.image.short}")
             rows.append(
                 {
                     "image": image,
-                    "to": plain_text(promotion.to),
-                    "after": plain_text(promotion.after or ""),
-                    "run": plain_text(run),
+                    "to": sanitize_text(promotion.to),
+                    "after": sanitize_text(promotion.after or ""),
+                    "run": sanitize_text(run),
                 }
             )
     await acreate_table_artifact(

@@ -18,14 +18,14 @@ from flows.curate import curate
 from flows.deploy import deploy
 from orchestration.events import mark_as_chain
 from orchestration.locks import LockKind, lock_name, run_lock
-from orchestration.promotion_freeze import active_freeze
-from orchestration.push_places import place_lock
-from orchestration.run_names import by_path
+from orchestration.promotion_freeze import find_active_freeze
+from orchestration.push_places import name_place_lock
+from orchestration.run_names import name_run_by_path
 from orchestration.run_report import RunReporter, report_run
 from orchestration.run_states import UNNEEDED, complete_as, complete_frozen, complete_refused
-from orchestration.source import read_application, snapshot_of
+from orchestration.source import open_snapshot, read_application
 from orchestration.source_pushes import explain_replaced, find_later_push
-from orchestration.steps import alongside
+from orchestration.steps import run_alongside
 from orchestration.waiting_runs import SOON, can_wait, release_slot
 from supply_chain.errors import LockBusy, SettingInvalid
 from supply_chain.execution.deployment import Deployment
@@ -33,12 +33,12 @@ from supply_chain.model.image import ReleasedImage
 from supply_chain.model.manifest import Base, Service
 from supply_chain.policy.outcome import Refused
 from supply_chain.promotion.freeze import PromotionFreeze
-from supply_chain.text import join_lines, plain_text
+from supply_chain.text import join_lines, sanitize_text
 
 gc.freeze()  # objects made by imports are never freed: no garbage collection during a run looks at them
 
 
-@flow(name="chain", flow_run_name=by_path)
+@flow(name="chain", flow_run_name=name_run_by_path)
 async def chain(
     path: str,
     revision: str | None = None,
@@ -71,9 +71,9 @@ async def chain(
                 await _take_place_or_leave(stack, team or path, await read_application(Path(path), revision))
             workbench: Workbench = await Workbench.aload("workbench")
             async with (
-                alongside(workbench.check_policies),  # takes as long as the snapshot and the check of the name
+                run_alongside(workbench.check_policies),  # takes as long as the snapshot and the check of the name
                 report_run(path) as reporter,
-                snapshot_of(Path(path), revision, workbench.find_excluded) as snapshot,
+                open_snapshot(Path(path), revision, workbench.find_excluded) as snapshot,
             ):
                 _check_environment(snapshot.manifest, environment, workbench, reporter)
                 # Promotions of the application wait for this lock, because this chain itself promotes what it pushes.
@@ -114,7 +114,7 @@ async def _take_place_or_leave(stack: AsyncExitStack, holder: str, application: 
     source, and the snapshot takes time.
     """
     try:
-        await stack.enter_async_context(run_lock(place_lock(holder), SOON))
+        await stack.enter_async_context(run_lock(name_place_lock(holder), SOON))
     except LockBusy:
         raise await _leave(holder) from None
     try:
@@ -126,7 +126,9 @@ async def _take_place_or_leave(stack: AsyncExitStack, holder: str, application: 
 
 
 async def _leave(holder: str) -> Pause:
-    return await release_slot(f"another run works on {plain_text(holder)}; this one waits without a slot in its queue")
+    return await release_slot(
+        f"another run works on {sanitize_text(holder)}; this one waits without a slot in its queue"
+    )
 
 
 @asynccontextmanager
@@ -136,7 +138,7 @@ async def _step_lock(name: str, by_event: bool) -> AsyncIterator[PromotionFreeze
     A run that a person started takes no lock here and is not stopped by a freeze.
     """
     async with run_lock(name) if by_event else nullcontext():
-        yield await active_freeze() if by_event else None
+        yield await find_active_freeze() if by_event else None
 
 
 def _check_environment(

@@ -6,10 +6,10 @@ from prefect import flow
 
 from blocks.curation_ports import CurationPorts
 from orchestration.locks import LockKind, lock_name, run_lock
-from orchestration.run_names import by_image
+from orchestration.run_names import name_run_by_image
 from orchestration.run_report import RunReporter, report_run
 from orchestration.run_states import complete_refused
-from orchestration.steps import in_thread
+from orchestration.steps import run_in_thread
 from supply_chain.fleet.find import find
 from supply_chain.model.image import ReleasedImage
 from supply_chain.model.tier import OFFERED
@@ -23,7 +23,7 @@ from tasks.sign import sign_step
 from tasks.store import store_step
 
 
-@flow(name="curate", flow_run_name=by_image)
+@flow(name="curate", flow_run_name=name_run_by_image)
 async def curate(image: str, force: bool = False) -> ReleasedImage | Refused:
     """Judge an offered image at the intake gate, then store, encrypt, scan, judge again and sign it.
 
@@ -32,7 +32,7 @@ async def curate(image: str, force: bool = False) -> ReleasedImage | Refused:
         force: Repeat every step, even if signed evidence proves that it is done.
     """
     ports = await CurationPorts.aload()
-    ref = await in_thread(find, image, OFFERED, ports.repositories)
+    ref = await run_in_thread(find, image, OFFERED, ports.repositories)
     async with report_run(ref.application) as reporter, run_lock(lock_name(LockKind.CURATE, ref.application)):
         verdict, facts = await reporter.gate("intake gate", intake_gate_step(ref, ports))
         reporter.add(digest=ref.digest, repository=ref.repository, checks=facts.checks, source=facts.source)

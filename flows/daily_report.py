@@ -8,7 +8,7 @@ from prefect import flow
 from prefect.artifacts import acreate_markdown_artifact
 
 from blocks import Workbench
-from orchestration.clock import now
+from orchestration.clock import read_clock
 from orchestration.notifications import notify
 from supply_chain.reports.daily import DailyReport, daily_report_page
 from tasks.daily_report import collect_step
@@ -30,7 +30,7 @@ async def daily_report(hours: int = 24) -> DailyReport:
         hours: The number of hours to report on.
     """
     workbench: Workbench = await Workbench.aload("workbench")
-    report = await collect_step(now(), hours, workbench)
+    report = await collect_step(read_clock(), hours, workbench)
     await acreate_markdown_artifact(key="daily-report", markdown=daily_report_page(report), description=report.headline)
     sent = 0
     for each in report.waiver_notices:

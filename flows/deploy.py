@@ -6,10 +6,10 @@ from prefect import flow
 
 from blocks.execution_ports import ExecutionPorts
 from orchestration.locks import LockKind, lock_name, run_lock
-from orchestration.run_names import by_image
+from orchestration.run_names import name_run_by_image
 from orchestration.run_report import RunReporter, report_run
 from orchestration.run_states import complete_refused
-from orchestration.steps import alongside, in_thread
+from orchestration.steps import run_alongside, run_in_thread
 from supply_chain.execution.deployment import Deployment
 from supply_chain.execution.environment import Environment
 from supply_chain.execution.observation import Observation
@@ -24,7 +24,7 @@ from tasks.gates import deploy_gate_step
 from tasks.monitor import monitor_step
 
 
-@flow(name="deploy", flow_run_name=by_image)
+@flow(name="deploy", flow_run_name=name_run_by_image)
 async def deploy(image: str, environment: str, force: bool = False) -> Deployment | Refused:
     """Judge a curated image at the deploy gate, deploy it, and check that it runs as it should.
 
@@ -36,7 +36,7 @@ async def deploy(image: str, environment: str, force: bool = False) -> Deploymen
     ports = await ExecutionPorts.aload()
     place = ports.workbench.valid_environment(environment)
     target = await ports.load_target(place)
-    ref = await in_thread(find, image, CURATED, ports.repositories)
+    ref = await run_in_thread(find, image, CURATED, ports.repositories)
     name = lock_name(LockKind.DEPLOY, place.name, ref.application)
     async with report_run(ref.application) as reporter, run_lock(name):
         return await _deploy(ref, place, target, ports, reporter, force)
@@ -48,7 +48,7 @@ async def _deploy(
     reporter.add(digest=ref.digest, repository=ref.repository)
     verdict, facts = await reporter.gate("deploy gate", deploy_gate_step(ref, environment, ports))
     if isinstance(verdict, Refused):
-        await in_thread(target.undo_unrecorded, ref)
+        await run_in_thread(target.undo_unrecorded, ref)
         return complete_refused(verdict)
     reporter.add(source=facts.source, report=facts.report, checks=facts.checks)
     deployment = await reporter.step("deploy", deploy_step(verdict, environment, target, ports, force), _how)
@@ -57,7 +57,7 @@ async def _deploy(
         return complete_refused(deployment)
     reporter.add(running=(f"in {environment.name} at {deployment.url} as {deployment.name}: {_how(deployment)}",))
     reporter.add_address(environment.name, deployment.url)
-    async with alongside(target.remove_unneeded, ref):
+    async with run_alongside(target.remove_unneeded, ref):
         await reporter.step("monitor", monitor_step(environment.name, ports, ref.application), _describe_observations)
     return deployment
 

@@ -6,9 +6,9 @@ from prefect import flow
 
 from blocks.lifecycle_ports import LifecyclePorts
 from orchestration.personal_keys import require_own_machine
-from orchestration.run_names import by_image
+from orchestration.run_names import name_run_by_image
 from orchestration.run_states import complete_as
-from orchestration.steps import in_thread
+from orchestration.steps import run_in_thread
 from supply_chain.evidence.image_status import Act
 from supply_chain.evidence.personal_decision import Words
 from supply_chain.fleet.find import find_stored
@@ -17,7 +17,7 @@ from supply_chain.lifecycle.enforce import Enforced
 from tasks.lifecycle import decide_step, enforce_step
 
 
-@flow(name="block", flow_run_name=by_image)
+@flow(name="block", flow_run_name=name_run_by_image)
 async def block(image: str, reason: Words, by: Words, key: str = "") -> DecisionResult:
     """Block an image: every gate refuses it and nobody can pull it. The result lists what runs from it.
 
@@ -31,7 +31,7 @@ async def block(image: str, reason: Words, by: Words, key: str = "") -> Decision
     return await _decide(image, Act.BLOCK, reason, by, key)
 
 
-@flow(name="unblock", flow_run_name=by_image)
+@flow(name="unblock", flow_run_name=name_run_by_image)
 async def unblock(image: str, reason: Words, by: Words, key: str = "") -> DecisionResult:
     """Lift a block: the gates judge the image by its evidence again, and within minutes it can be pulled.
 
@@ -45,7 +45,7 @@ async def unblock(image: str, reason: Words, by: Words, key: str = "") -> Decisi
     return await _decide(image, Act.UNBLOCK, reason, by, key)
 
 
-@flow(name="hold", flow_run_name=by_image)
+@flow(name="hold", flow_run_name=name_run_by_image)
 async def hold(image: str, reason: Words, by: Words, key: str = "") -> DecisionResult:
     """Hold an image: the lifecycle removes and archives nothing of it.
 
@@ -59,7 +59,7 @@ async def hold(image: str, reason: Words, by: Words, key: str = "") -> DecisionR
     return await _decide(image, Act.HOLD, reason, by, key)
 
 
-@flow(name="unhold", flow_run_name=by_image)
+@flow(name="unhold", flow_run_name=name_run_by_image)
 async def unhold(image: str, reason: Words, by: Words, key: str = "") -> DecisionResult:
     """End a hold: the lifecycle's rules apply to the image again.
 
@@ -85,5 +85,5 @@ async def enforce() -> Enforced:
 async def _decide(image: str, act: Act, reason: Words, by: Words, key: str) -> DecisionResult:
     require_own_machine(key, act.value)
     ports = await LifecyclePorts.aload()
-    ref = await in_thread(find_stored, image, ports.repositories)
+    ref = await run_in_thread(find_stored, image, ports.repositories)
     return await decide_step(ref, act, by, reason, ports, key)

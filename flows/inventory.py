@@ -10,13 +10,13 @@ from prefect.artifacts import acreate_markdown_artifact, acreate_table_artifact
 from blocks import Inventory
 from blocks.lifecycle_ports import LifecyclePorts
 from orchestration.locks import LockKind, lock_name, run_lock
-from orchestration.run_names import by_parameters
+from orchestration.run_names import name_run_by_parameters
 from orchestration.run_states import complete_as
 from supply_chain import reports
 from supply_chain.fleet.explain import Explanation
 from supply_chain.fleet.reconcile import ReconcileResult
 from supply_chain.fleet.where import Place
-from supply_chain.model.image import ImageRef, short
+from supply_chain.model.image import ImageRef, shorten_digest
 from supply_chain.text import pluralize
 from tasks.inventory import (
     explain_step,
@@ -29,7 +29,7 @@ from tasks.inventory import (
 )
 
 
-@flow(name="inventory", flow_run_name=by_parameters)
+@flow(name="inventory", flow_run_name=name_run_by_parameters)
 async def inventory(
     application: str | None = None, image: str | None = None, rebuild: bool = False
 ) -> tuple[ReconcileResult, ...]:
@@ -82,6 +82,6 @@ async def explain(digest: str) -> tuple[Explanation, ...]:
     """
     explanations = await explain_step(digest, await Inventory.aload("inventory"))
     for each in explanations:
-        page = reports.explanation(each)
-        await acreate_markdown_artifact(key=f"explain-{short(each.image.ref.digest)}", markdown=page)
+        page = reports.explanation_page(each)
+        await acreate_markdown_artifact(key=f"explain-{shorten_digest(each.image.ref.digest)}", markdown=page)
     return explanations

@@ -9,21 +9,21 @@ from prefect import flow
 from prefect.artifacts import acreate_markdown_artifact
 
 from blocks.execution_ports import ExecutionPorts
-from orchestration.clock import now
+from orchestration.clock import read_clock
 from orchestration.locks import LockKind, lock_name, run_lock
 from orchestration.notifications import notify
-from orchestration.run_names import by_parameters
+from orchestration.run_names import name_run_by_parameters
 from orchestration.run_states import complete_as
 from supply_chain.evidence.personal_decision import Words
 from supply_chain.execution.isolation.case import Case
 from supply_chain.execution.isolation.record import IsolationRecord
 from supply_chain.reports import isolation_page
-from supply_chain.reports.text import artifact_key
-from supply_chain.text import plain_text
+from supply_chain.reports.text import make_artifact_key
+from supply_chain.text import sanitize_text
 from tasks.isolate import preserve_step, quarantine_step, recover_step
 
 
-@flow(name="isolate", flow_run_name=by_parameters)
+@flow(name="isolate", flow_run_name=name_run_by_parameters)
 async def isolate(
     environment: str, application: str, reason: Words, by: Words, since: datetime | None = None
 ) -> IsolationRecord:
@@ -39,7 +39,7 @@ async def isolate(
         by: Who decided, as typed. It is signed.
         since: The time of the event from which the time to the isolation is measured. If empty, now.
     """
-    begun = now()
+    begun = read_clock()
     ports = await ExecutionPorts.aload()
     place, isolation = await ports.load_isolation(environment)
     place.placement(application)  # raises for a name that nobody knows here
@@ -51,9 +51,9 @@ async def isolate(
         case = await quarantine_step(case, isolation)  # also what that deployment started meanwhile
         record = await preserve_step(case, isolation)
         record = await recover_step(case, record, place, isolation)
-    subject = plain_text(f"{application} in {place.name} was isolated: {record.recovery}")
+    subject = sanitize_text(f"{application} in {place.name} was isolated: {record.recovery}")
     page = isolation_page(record)
-    await acreate_markdown_artifact(key=artifact_key("isolation", application), markdown=page, description=subject)
+    await acreate_markdown_artifact(key=make_artifact_key("isolation", application), markdown=page, description=subject)
     await notify(subject, page, ports.workbench.notify, once=record.id)
     if record.allowing_policies:
         return complete_as("Exposed", f"still allowed: {', '.join(record.allowing_policies)}", record)

@@ -16,16 +16,16 @@ from prefect.input import RunInput
 from pydantic import Field
 
 from blocks.lifecycle_ports import LifecyclePorts
-from orchestration.clock import now
+from orchestration.clock import read_clock
 from orchestration.locks import LockKind, lock_name, run_lock
 from orchestration.run_states import UNNEEDED, complete_as
-from orchestration.steps import in_thread
+from orchestration.steps import run_in_thread
 from supply_chain.errors import DeclarationInvalid, SupplyChainError
 from supply_chain.evidence.personal_decision import Words
-from supply_chain.execution.environment_documents import invalid_error
-from supply_chain.lifecycle.apply import Applied, Entry, completed_entries, unfinished_entries
+from supply_chain.execution.environment_documents import join_invalid_errors
+from supply_chain.lifecycle.apply import Applied, Entry, list_completed_entries, list_unfinished_entries
 from supply_chain.lifecycle.plan import Plan, read_plan
-from supply_chain.model.image import Digest, application_of
+from supply_chain.model.image import Digest, parse_application_name
 from supply_chain.model.tier import is_base_repository
 from supply_chain.reports import applied_rows
 from tasks.lifecycle import apply_step, find_bases_step, find_needed_step, plan_step, sign_plan_answer_step
@@ -82,7 +82,7 @@ def _find_missed_time() -> datetime | None:
     run = context.flow_run if context else None
     if run is None or run.expected_start_time is None:
         return None
-    late = (run.start_time or now()) - run.expected_start_time
+    late = (run.start_time or read_clock()) - run.expected_start_time
     return run.expected_start_time if late > MISSED else None
 
 
@@ -106,16 +106,19 @@ async def _apply(plan: Plan, ports: LifecyclePorts) -> Applied:
                     async with _alone(repository, ports):
                         done[repository] = await apply_step(plan, repository, in_use, bases or (), ports)
                 except SupplyChainError as error:
-                    done[repository] = await in_thread(unfinished_entries, plan, repository, error, journal)
+                    done[repository] = await run_in_thread(list_unfinished_entries, plan, repository, error, journal)
         finally:  # a cancelled run first finishes the step that it has begun
             entries = (
-                done[each] if each in done else completed_entries(plan, each, journal) for each in plan.repositories
+                done[each] if each in done else list_completed_entries(plan, each, journal)
+                for each in plan.repositories
             )
             applied = Applied(plan=plan.digest, entries=tuple(chain.from_iterable(entries)))
             await _publish(applied, plan)
-    applied.finished()
+    applied.require_finished()
     if unknown:
-        raise invalid_error(unknown, "It is unknown what is in use, so nothing was removed, archived or newly blocked")
+        raise join_invalid_errors(
+            unknown, "It is unknown what is in use, so nothing was removed, archived or newly blocked"
+        )
     return applied
 
 
@@ -131,7 +134,7 @@ async def _alone(repository: str, ports: LifecyclePorts) -> AsyncIterator[None]:
 
     Raises `LockBusy` if a lock stays taken.
     """
-    application = application_of(repository)
+    application = parse_application_name(repository)
     names = [lock_name(LockKind.CURATE, application)]
     if not is_base_repository(repository):
         places = ports.workbench.environment_documents().names

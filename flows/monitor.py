@@ -7,7 +7,7 @@ from prefect import flow
 from blocks.execution_ports import ExecutionPorts
 from orchestration.run_states import complete_as
 from orchestration.steps import wait_for_all
-from supply_chain.execution.environment_documents import invalid_error
+from supply_chain.execution.environment_documents import join_invalid_errors
 from supply_chain.execution.host import list_drifts
 from supply_chain.execution.observation import Observation
 from tasks.enforce import enforcement_step
@@ -33,7 +33,7 @@ async def monitor(environment: str | None = None, watch: int = 0) -> tuple[Obser
     if weak := [each for each in statuses if each.is_weak]:
         return complete_as("Unprotected", "; ".join(map(str, weak)), observed)
     if environment is None and (invalid := ports.workbench.environment_documents().invalid):
-        raise invalid_error(invalid, "All else is compared, but nothing is deployed to these environments")
+        raise join_invalid_errors(invalid, "All else is compared, but nothing is deployed to these environments")
     if codes := [*list_drifts(observed), *dict.fromkeys(d.code for each in statuses for d in each.deviations)]:
         return complete_as("Drifted", ", ".join(codes), observed)
     return observed

@@ -10,18 +10,18 @@ from prefect.artifacts import acreate_markdown_artifact, acreate_table_artifact
 from blocks import Inventory, Workbench
 from blocks.curation_ports import CurationPorts
 from blocks.execution_ports import ExecutionPorts
-from orchestration.run_names import by_image
-from orchestration.steps import in_thread
+from orchestration.run_names import name_run_by_image
+from orchestration.steps import run_in_thread
 from supply_chain.fleet.find import find
 from supply_chain.fleet.preview import PolicyPreview
-from supply_chain.model.image import short
+from supply_chain.model.image import shorten_digest
 from supply_chain.model.tier import CURATED, OFFERED
 from supply_chain.policy.explanation import GateExplanation
 from supply_chain.reports import policy_explanation_page, policy_preview_page, policy_preview_rows, truncate_rows
 from tasks.policy import explain_curation_step, explain_deploy_step, preview_policies_step
 
 
-@flow(name="explain-policy", flow_run_name=by_image)
+@flow(name="explain-policy", flow_run_name=name_run_by_image)
 async def explain_policy(image: str, environment: str = "") -> GateExplanation:
     """Show each rule of a gate with its result for an image, and the facts that it read.
 
@@ -32,14 +32,16 @@ async def explain_policy(image: str, environment: str = "") -> GateExplanation:
     if environment:
         execution = await ExecutionPorts.aload()
         place = execution.workbench.environment(environment)
-        ref = await in_thread(find, image, CURATED, execution.repositories)
+        ref = await run_in_thread(find, image, CURATED, execution.repositories)
         explanation = await explain_deploy_step(ref, place, execution)
     else:
         curation = await CurationPorts.aload()
         prefix = OFFERED if image.strip().startswith(OFFERED) else CURATED
-        ref = await in_thread(find, image, prefix, curation.repositories)
+        ref = await run_in_thread(find, image, prefix, curation.repositories)
         explanation = await explain_curation_step(ref, curation)
-    await acreate_markdown_artifact(key=f"policy-{short(ref.digest)}", markdown=policy_explanation_page(explanation))
+    await acreate_markdown_artifact(
+        key=f"policy-{shorten_digest(ref.digest)}", markdown=policy_explanation_page(explanation)
+    )
     return explanation
 
 

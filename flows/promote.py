@@ -13,15 +13,15 @@ from blocks.execution_ports import ExecutionPorts
 from flows.curate import curate
 from flows.deploy import deploy
 from orchestration.approvals import forget_answer, read_answers, request_approval
-from orchestration.clock import now
+from orchestration.clock import read_clock
 from orchestration.locks import LockKind, lock_name, next_run_lock, run_lock
 from orchestration.personal_keys import require_own_machine
-from orchestration.promotion_freeze import active_freeze
+from orchestration.promotion_freeze import find_active_freeze
 from orchestration.promotions import is_active
-from orchestration.run_names import by_image
+from orchestration.run_names import name_run_by_image
 from orchestration.run_report import log
 from orchestration.run_states import UNNEEDED, complete_as, complete_frozen, complete_refused
-from orchestration.steps import in_thread
+from orchestration.steps import run_in_thread
 from orchestration.waiting_runs import SOON, can_wait, release_slot, run_age
 from supply_chain.errors import SettingInvalid
 from supply_chain.evidence.approval import Approval
@@ -34,15 +34,15 @@ from supply_chain.model.tier import CURATED, OFFERED
 from supply_chain.policy.outcome import Refused
 from supply_chain.promotion.coalescing import EVIDENCE_WAIT
 from supply_chain.promotion.freeze import PromotionFreeze
-from supply_chain.promotion.planned_promotion import PlannedPromotion, no_promotion
-from supply_chain.text import first_line, plain_text
+from supply_chain.promotion.planned_promotion import PlannedPromotion, make_empty_promotion
+from supply_chain.text import sanitize_text, summarize_error
 from tasks.promote import await_evidence_step, plan_curation_step, plan_deployment_step, sign_approval_step
 
 CHAIN_WAIT = 2 * 3600
 """Seconds that a promotion waits for a chain of the same application, which promotes its image itself."""
 
 
-@flow(name="promote", flow_run_name=by_image)
+@flow(name="promote", flow_run_name=name_run_by_image)
 async def promote(
     image: str, after: str | None = None, newest: bool = False, followed: bool = False
 ) -> ReleasedImage | Deployment | Refused | PlannedPromotion | PromotionFreeze:
@@ -58,7 +58,7 @@ async def promote(
         followed: End if the image is not signed soon, because catch-up runs look for its evidence too.
     """
     await _sign_answers(image)
-    if freeze := await active_freeze():
+    if freeze := await find_active_freeze():
         return complete_frozen(freeze)
     return await (_to_curation(image, newest, followed) if image.startswith(OFFERED) else _to_environment(image, after))
 
@@ -67,9 +67,11 @@ async def _to_curation(
     image: str, newest: bool, followed: bool
 ) -> ReleasedImage | Refused | PlannedPromotion | PromotionFreeze:
     ports = await CurationPorts.aload()
-    ref = await in_thread(find, image, OFFERED, ports.repositories)
+    ref = await run_in_thread(find, image, OFFERED, ports.repositories)
     if not await _await_evidence(ref, ports, followed):
-        return _unneeded(no_promotion(ref, "development has not signed it yet; catch-up runs look for its evidence"))
+        return _unneeded(
+            make_empty_promotion(ref, "development has not signed it yet; catch-up runs look for its evidence")
+        )
     name = lock_name(LockKind.PROMOTE, ref.application)
     if not newest:
         async with run_lock(name, CHAIN_WAIT):
@@ -78,7 +80,7 @@ async def _to_curation(
         if is_first:
             return await _curate(ref, newest, ports)
     return _unneeded(
-        no_promotion(ref, "another run waits already and will promote the newest image of this application")
+        make_empty_promotion(ref, "another run waits already and will promote the newest image of this application")
     )
 
 
@@ -105,7 +107,7 @@ async def _curate(
         promotion = await plan_curation_step(ref, ports, newest=newest)  # an earlier holder may have decided
         if not promotion.to:
             return _unneeded(promotion)
-        if freeze := await active_freeze():  # it may have begun during the wait
+        if freeze := await find_active_freeze():  # it may have begun during the wait
             return complete_frozen(freeze)
         result = await curate(image=str(promotion.image))
     return complete_refused(result) if isinstance(result, Refused) else result
@@ -113,14 +115,14 @@ async def _curate(
 
 async def _to_environment(image: str, after: str | None) -> Deployment | Refused | PlannedPromotion | PromotionFreeze:
     ports = await ExecutionPorts.aload()
-    ref = await in_thread(find, image, CURATED, ports.repositories)
+    ref = await run_in_thread(find, image, CURATED, ports.repositories)
     async with run_lock(lock_name(LockKind.PROMOTE, ref.application), CHAIN_WAIT):
         # An image admitted just now may not be signed yet; a soaked one was signed long before.
         async with run_lock(lock_name(LockKind.CURATE, ref.application)) if after is None else nullcontext():
             promotion = await plan_deployment_step(ref, after, ports)
         if not promotion.to:
             return _unneeded(promotion)
-        if freeze := await active_freeze():  # it may have begun during the wait
+        if freeze := await find_active_freeze():  # it may have begun during the wait
             return complete_frozen(freeze)
         if promotion.awaits_approval and deployment.id:  # other runs cannot be resumed, so the gate refuses
             if await is_active(promotion):
@@ -137,7 +139,7 @@ async def _deploy(
         promotion = await plan_deployment_step(ref, request.after, ports)
         if not promotion.to:
             return _unneeded(promotion)
-        if freeze := await active_freeze():
+        if freeze := await find_active_freeze():
             return complete_frozen(freeze)
         result = await deploy(image=str(ref), environment=promotion.to)
     return complete_refused(result) if isinstance(result, Refused) else result
@@ -147,19 +149,19 @@ async def _sign_answers(image: str) -> None:
     """Sign a person's answer in this run's form, with the time at which it was sent, whatever promotion is due now."""
     for key, approval in (await read_answers()).items():
         ports = await ExecutionPorts.aload()
-        ref = await in_thread(find, image, CURATED, ports.repositories)
+        ref = await run_in_thread(find, image, CURATED, ports.repositories)
         await sign_approval_step(ref.with_digest(approval.digest), approval, ports, sent=True)
         await forget_answer(key)
 
 
 def _unneeded(promotion: PlannedPromotion) -> PlannedPromotion:
     """Return the result of a run that had nothing to do: the planned promotion, which contains the reason."""
-    why = plain_text(f"{promotion.image.repository}@{promotion.image.short}: {promotion.reason}")
+    why = sanitize_text(f"{promotion.image.repository}@{promotion.image.short}: {promotion.reason}")
     get_run_logger().info("%s", why)
     return complete_as(UNNEEDED, why, promotion)
 
 
-@flow(name="approve", flow_run_name=by_image)
+@flow(name="approve", flow_run_name=name_run_by_image)
 async def approve(
     image: str, environment: str, by: Words, reason: Words, deny: bool = False, key: str = ""
 ) -> Approval:
@@ -177,18 +179,18 @@ async def approve(
     require_own_machine(key, "approve")
     ports = await ExecutionPorts.aload()
     place = ports.workbench.environment(environment)
-    ref = await in_thread(find_stored, image, ports.repositories)
+    ref = await run_in_thread(find_stored, image, ports.repositories)
     approval = Approval(
         environment=place.name,
         digest=ref.digest,
         decision="denied" if deny else "approved",
         by=by,
         reason=reason,
-        decided=now(),
+        decided=read_clock(),
     )
     approval = await sign_approval_step(ref, approval, ports, key=key)
     for note in _approval_notes(approval, place, ref) if approval.approved else ():
-        log.info("%s", plain_text(f"note: {note}"))
+        log.info("%s", sanitize_text(f"note: {note}"))
     return approval
 
 
@@ -201,4 +203,4 @@ def _approval_notes(approval: Approval, environment: Environment, ref: ImageRef)
     try:
         environment.placement(ref.application)
     except SettingInvalid as error:
-        yield f"{first_line(error)}: its images are not deployed there"
+        yield f"{summarize_error(error)}: its images are not deployed there"

@@ -11,14 +11,14 @@ from prefect import flow
 
 from blocks import Inventory
 from blocks.curation_ports import CurationPorts
-from orchestration.clock import now
+from orchestration.clock import read_clock
 from orchestration.locks import LockKind, lock_name, run_lock
-from orchestration.rescan_report import last_full_report_time, publish, publish_progress, record_full_report
-from orchestration.run_names import by_parameters
-from orchestration.steps import in_thread
-from supply_chain.fleet.exposure import Fixes, RescanReport, incomplete_error
+from orchestration.rescan_report import find_last_full_report_time, publish, publish_progress, record_full_report
+from orchestration.run_names import name_run_by_parameters
+from orchestration.steps import run_in_thread
+from supply_chain.fleet.exposure import Fixes, RescanReport, make_incomplete_error
 from supply_chain.fleet.image import FleetImage
-from supply_chain.fleet.rescan import RescanPorts, chunks, find_fixed, sort_bases_first, split_package_names
+from supply_chain.fleet.rescan import RescanPorts, find_fixed, sort_bases_first, split_into_chunks, split_package_names
 from supply_chain.fleet.tally import Tally
 from supply_chain.fleet.where import require_package_names
 from tasks.rescan import list_all_images_step, rescan_step, set_up_step
@@ -29,7 +29,7 @@ NIGHT = 12 * 3600
 """Seconds that a rescan waits for the one before it."""
 
 
-@flow(name="rescan", flow_run_name=by_parameters)
+@flow(name="rescan", flow_run_name=name_run_by_parameters)
 async def rescan(packages: list[str] | None = None) -> RescanReport:
     """Match the SBOM of every curated image with the current vulnerability database; sign and judge what changed.
 
@@ -40,18 +40,18 @@ async def rescan(packages: list[str] | None = None) -> RescanReport:
     curation, inventory = await asyncio.gather(CurationPorts.aload(), Inventory.aload("inventory"))
     async with run_lock(lock_name(LockKind.RESCAN), NIGHT), _set_up(curation) as ports:
         images = await list_all_images_step(curation, inventory)
-        tally = Tally.of(images, ports.scanner, now(), only)
+        tally = Tally.of(images, ports.scanner, read_clock(), only)
         try:
             await _rescan(images, ports, tally)
         finally:
             rescanned = tally.rescanned()
             await publish(rescanned, curation.workbench.notify)
         if rescanned.is_complete:
-            await record_full_report(now())
+            await record_full_report(read_clock())
         if not only:
-            await in_thread(curation.workbench.forget_stale, rescanned.database)
+            await run_in_thread(curation.workbench.forget_stale, rescanned.database)
     if rescanned.unjudged:
-        raise incomplete_error(rescanned.unjudged)
+        raise make_incomplete_error(rescanned.unjudged)
     require_package_names(strange)  # last, so that other images do not wait because of invalid package names
     return rescanned
 
@@ -60,17 +60,17 @@ async def rescan(packages: list[str] | None = None) -> RescanReport:
 async def _set_up(ports: CurationPorts) -> AsyncIterator[RescanPorts]:
     """Yield the dependencies of the run, with the database pinned until the block ends."""
     with ExitStack() as stack:
-        scanner = await in_thread(stack.enter_context, ports.workbench.pinned_scanner())
+        scanner = await run_in_thread(stack.enter_context, ports.workbench.pinned_scanner())
         yield await set_up_step(ports, scanner)
 
 
 async def _rescan(images: Sequence[FleetImage], ports: RescanPorts, tally: Tally) -> None:
     """Rescan bases first: a finding that a newer base lacks is one that a rebuild on it would remove."""
-    ports = replace(ports, on_result=tally.add, last_full_report_time=await last_full_report_time(tally.begun))
+    ports = replace(ports, on_result=tally.add, last_full_report_time=await find_last_full_report_time(tally.begun))
     bases, others = sort_bases_first(images)
     async with publish_progress(tally):
         await _all(bases, ports, {}, tally)
-        fixed = await in_thread(find_fixed, images, tally.results, ports)
+        fixed = await run_in_thread(find_fixed, images, tally.results, ports)
         await _all(others, ports, fixed, tally)
 
 
@@ -81,5 +81,5 @@ async def _all(images: Sequence[FleetImage], ports: RescanPorts, fixed: Fixes, t
         if not left:
             break
         await asyncio.sleep(pause)
-        for number, chunk in enumerate(chunks(left), 1):
+        for number, chunk in enumerate(split_into_chunks(left), 1):
             await rescan_step(number, chunk, ports, tally.only, fixed)

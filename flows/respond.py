@@ -12,17 +12,17 @@ from prefect.artifacts import acreate_markdown_artifact
 from blocks import Workbench
 from blocks.execution_ports import ExecutionPorts
 from flows.isolate import isolate
-from orchestration.clock import now
+from orchestration.clock import read_clock
 from orchestration.notifications import notify
-from orchestration.run_names import by_image
+from orchestration.run_names import name_run_by_image
 from orchestration.steps import wait_for_all
 from supply_chain.errors import ResponseIncomplete, SupplyChainError
 from supply_chain.execution.response import CANCELS, JUDGES, Response
 from supply_chain.model.image import ImageRef
-from supply_chain.model.tier import curated_repository
+from supply_chain.model.tier import name_curated_repository
 from supply_chain.reports import alert_page, response_page
-from supply_chain.reports.text import artifact_key
-from supply_chain.text import join_lines, plain_text
+from supply_chain.reports.text import make_artifact_key
+from supply_chain.text import join_lines, sanitize_text
 from tasks.isolate import find_isolating_step
 from tasks.respond import (
     RejudgeResult,
@@ -34,7 +34,7 @@ from tasks.respond import (
 )
 
 
-@flow(name="respond", flow_run_name=by_image)
+@flow(name="respond", flow_run_name=name_run_by_image)
 async def respond(image: str, event: str, facts: list[Any] | None = None, since: datetime | None = None) -> Response:
     """Report what runs from an image that was blocked, judged again or drifted, and notify its owner.
 
@@ -51,10 +51,10 @@ async def respond(image: str, event: str, facts: list[Any] | None = None, since:
         facts: The event's deviations or reasons, each with its code and fact.
         since: The time of the event. If empty, now.
     """
-    begun = now()
+    begun = read_clock()
     ports = await ExecutionPorts.aload()
     ref = ImageRef.parse(image)
-    ref = ref.moved_to(curated_repository(ref.application))
+    ref = ref.with_repository(name_curated_repository(ref.application))
     isolation, promotions, judged = await wait_for_all(
         _isolate(ref, event, since or begun, ports),
         cancel_promotions_step(ref, event, ports),
@@ -67,10 +67,10 @@ async def respond(image: str, event: str, facts: list[Any] | None = None, since:
     (promotions.facts if event in CANCELS else lines).extend([*isolation.left, *isolation.lines])
     response = await find_deployments_step(ref, event, lines, promotions, judged, ports)
     page = response_page(response)
-    subject = plain_text(f"{event}: {ref.application} {ref.short}")
-    key = artifact_key("response", ref.application)
+    subject = sanitize_text(f"{event}: {ref.application} {ref.short}")
+    key = make_artifact_key("response", ref.application)
     await acreate_markdown_artifact(
-        key=key, markdown=page, description=f"{subject}; owner: {plain_text(response.owner)}"
+        key=key, markdown=page, description=f"{subject}; owner: {sanitize_text(response.owner)}"
     )
     await notify(subject, page, ports.workbench.notify, once=response.fingerprint)
     if left := [*isolation.left, *judged.unread]:
@@ -146,14 +146,14 @@ async def alert(about: str, summary: str, remedy: str) -> None:
     """
     page = alert_page(about, summary, remedy)
     await acreate_markdown_artifact(
-        key=artifact_key("alert", summary), markdown=page, description=plain_text(f"{summary}: {about}")[:300]
+        key=make_artifact_key("alert", summary), markdown=page, description=sanitize_text(f"{summary}: {about}")[:300]
     )
     workbench: Workbench = await Workbench.aload("workbench")
-    await notify(plain_text(f"{summary}: {about}"), page, workbench.notify)
+    await notify(sanitize_text(f"{summary}: {about}"), page, workbench.notify)
 
 
 def _fact(value: Any) -> str:
     """Return a deviation or a reason as one line."""
     if isinstance(value, dict):
-        return plain_text(f"{value.get('code', '')}: {value.get('fact', '')}")[:500]
-    return plain_text(value)[:500]
+        return sanitize_text(f"{value.get('code', '')}: {value.get('fact', '')}")[:500]
+    return sanitize_text(value)[:500]

@@ -9,12 +9,12 @@ from prefect import flow
 from prefect.exceptions import PrefectException
 
 from blocks.development_ports import DevelopmentPorts
-from orchestration.locks import LockKind, abandoned_locks, parse_lock_name, run_lock
+from orchestration.locks import LockKind, find_abandoned_locks, parse_lock_name, run_lock
 from orchestration.run_report import log
-from orchestration.steps import in_thread
+from orchestration.steps import run_in_thread
 from supply_chain import scratch
 from supply_chain.errors import ComponentFailed, LockBusy, SupplyChainError
-from supply_chain.text import plain_text, plain_text_lines
+from supply_chain.text import sanitize_lines, sanitize_text
 
 SHORTLY = 1.0
 """Seconds to wait for another run that holds the lock; a live run holds it for longer."""
@@ -29,14 +29,14 @@ async def sweep() -> tuple[str, ...]:
 
     Raise `ComponentFailed` if some could not be released, after all others are; the next sweep tries these again.
     """
-    await in_thread(scratch.sweep)
+    await run_in_thread(scratch.sweep)
     given_back, failed = [], list[str]()
-    for name in await in_thread(abandoned_locks):
+    for name in await run_in_thread(find_abandoned_locks):
         try:
             if await _release_lock(name):
                 given_back.append(name)
         except (SupplyChainError, PrefectException, HTTPError, TimeoutError) as error:
-            failed.append(f"{name}: {type(error).__name__}: {plain_text_lines(error)}")
+            failed.append(f"{name}: {type(error).__name__}: {sanitize_lines(error)}")
     if failed:
         raise ComponentFailed("\n".join(["Some of it could not be removed.", *failed, "The next sweep tries again."]))
     return tuple(given_back)
@@ -52,6 +52,6 @@ async def _release_lock(name: str) -> bool:
         kind, *about = parse_lock_name(name)  # the lock of a nightly run has no subject
         if kind == LockKind.BUILD:
             ports = await DevelopmentPorts.aload()
-            await in_thread(ports.remove_traces, about[0], before)
-    log.info("%s", plain_text(f"{name}: removed what {', '.join(before)} left"))
+            await run_in_thread(ports.remove_traces, about[0], before)
+    log.info("%s", sanitize_text(f"{name}: removed what {', '.join(before)} left"))
     return True

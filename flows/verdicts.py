@@ -9,11 +9,11 @@ from prefect import flow
 from blocks.curation_ports import CurationPorts
 from blocks.execution_ports import ExecutionPorts
 from blocks.ports_by_tier import PORTS_BY_TIER
-from orchestration.run_names import by_image
+from orchestration.run_names import name_run_by_image
 from orchestration.run_states import complete_as, complete_refused
 from orchestration.steps import wait_for_all
 from supply_chain.model.image import ImageRef
-from supply_chain.model.tier import curated_repository
+from supply_chain.model.tier import name_curated_repository
 from supply_chain.policy.facts import ReleaseFacts
 from supply_chain.policy.outcome import Admitted, Refused
 from tasks.verdicts import (
@@ -26,7 +26,7 @@ from tasks.verdicts import (
 )
 
 
-@flow(name="judge-release", flow_run_name=by_image)
+@flow(name="judge-release", flow_run_name=name_run_by_image)
 async def judge_release(image: str) -> Admitted[ReleaseFacts] | Refused | None:
     """Judge a released image again after it was blocked or unblocked, and publish a changed verdict.
 
@@ -36,7 +36,7 @@ async def judge_release(image: str) -> Admitted[ReleaseFacts] | Refused | None:
         image: The image that the event names, such as curated/hello@sha256:…
     """
     ref, ports = ImageRef.parse(image), await CurationPorts.aload()
-    curated = ref.moved_to(curated_repository(ref.application))
+    curated = ref.with_repository(name_curated_repository(ref.application))
     verdict, _ = await wait_for_all(judge_release_step(curated, ports), judge_intake_step(curated, ports))
     return complete_refused(verdict) if isinstance(verdict, Refused) else verdict
 

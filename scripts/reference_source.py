@@ -22,7 +22,7 @@ VALUES: dict[str, list[str]] = {
 """The possible values of a placeholder in a code."""
 NAMES = {
     "describe_end": "why it ended",
-    "first_line": "why",
+    "summarize_error": "why",
     "host_namespaces": "namespaces",
     "shared": "namespaces or volumes",
     "unconfined": "security options",

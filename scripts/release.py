@@ -26,12 +26,12 @@ from blocks.curation_ports import CurationPorts  # noqa: E402
 from scripts.wheel import purl_of, wheels_in  # noqa: E402
 from supply_chain.adapters.process.command import Tool  # noqa: E402
 from supply_chain.errors import EvidenceInvalid, SignatureFailed, SupplyChainError  # noqa: E402
-from supply_chain.evidence.release import RELEASE, released  # noqa: E402
-from supply_chain.evidence.sbom import sbom_in  # noqa: E402
+from supply_chain.evidence.release import RELEASE, make_release_statement  # noqa: E402
+from supply_chain.evidence.sbom import read_signed_sbom  # noqa: E402
 from supply_chain.model.image import ImageRef  # noqa: E402
 from supply_chain.model.tier import TierName  # noqa: E402
 from supply_chain.policy.outcome import Refused  # noqa: E402
-from supply_chain.scratch import scratch  # noqa: E402
+from supply_chain.scratch import make_scratch_directory  # noqa: E402
 
 TARGET = PROJECT / "build" / "release"
 BUNDLE, KEY, SBOM, IMAGE = "release.sigstore.json", "curation.pub", "sbom.syft.json", "image.txt"
@@ -59,7 +59,7 @@ def main() -> int:
     ports = asyncio.run(CurationPorts.aload())
     wheels = _wheels(ports, ref)
     files = {**wheels, SBOM: _sbom(ports, ref)}
-    bundle = ports.cosign.sign(released(purl_of(next(iter(wheels))), ref, files))
+    bundle = ports.cosign.sign(make_release_statement(purl_of(next(iter(wheels))), ref, files))
     key = ports.tier.trusted_keys[TierName.CURATION.value]
     image = f"{ports.tier.registry}/{ref}\n"
     target, new = TARGET, TARGET.with_name(f"{TARGET.name}.new")
@@ -77,14 +77,14 @@ def main() -> int:
 
 def _wheels(ports: CurationPorts, ref: ImageRef) -> dict[str, bytes]:
     """Return the wheels in the image by name; its layers are verified against the signed digest."""
-    with scratch("release") as place:
+    with make_scratch_directory("release") as place:
         ports.crane.export(ref, place / "image.tar")
         return wheels_in(place / "image.tar", ref)
 
 
 def _sbom(ports: CurationPorts, ref: ImageRef) -> bytes:
     """Return the SBOM of record, as curation signed it."""
-    inventory = sbom_in(ports.evidence.verified(ref, TierName.CURATION), ports.evidence.referrers.content)
+    inventory = read_signed_sbom(ports.evidence.read_verified(ref, TierName.CURATION), ports.evidence.referrers.content)
     if inventory is None:
         raise EvidenceInvalid(f"Curation signed no SBOM of {ref}.\nRun `cscm curate --force` on it.")
     return inventory.content

@@ -29,15 +29,23 @@ from prefect.settings import get_current_settings
 from blocks import Bridge, Inventory, Workbench
 from orchestration.pagination import fetch_all
 from orchestration.registration.views import read_views
-from orchestration.steps import in_thread, step
+from orchestration.steps import run_in_thread, step
 from supply_chain.errors import DeclarationInvalid, PolicyInvalid, SettingInvalid
 from supply_chain.fleet.break_glass import OpenBreakGlass, find_open
 from supply_chain.fleet.waivers import WaiverUse, find_uses
 from supply_chain.policy.policies import Policies
 from supply_chain.policy.upcoming import enforce_upcoming, find_upcoming
-from supply_chain.reports import upcoming_rules, waiver_attention, waiver_notices
-from supply_chain.reports.daily import AWAITS_DECISION, CHANGES, STABLE_ARTIFACTS, Change, DailyReport, Run, changes
-from supply_chain.text import first_line
+from supply_chain.reports import list_waiver_notices, upcoming_rules_page, waiver_attention_table
+from supply_chain.reports.daily import (
+    AWAITS_DECISION,
+    CHANGES,
+    STABLE_ARTIFACTS,
+    Change,
+    DailyReport,
+    Run,
+    list_reported_changes,
+)
+from supply_chain.text import summarize_error
 
 DETAILS = ("gate", "environment", "decision", "by", "until", "reason", "unchanged", "from", "to")
 """The fields of an event's payload that tell a person the reason, in this order."""
@@ -60,21 +68,21 @@ async def collect_step(until: datetime, hours: int, workbench: Workbench) -> Dai
         latest = await client.read_latest_artifacts(
             artifact_filter=ArtifactCollectionFilter(key=ArtifactCollectionFilterKey(any_=list(STABLE_ARTIFACTS)))
         )
-    inactive, policies = await in_thread(_read_policies, workbench)
+    inactive, policies = await run_in_thread(_read_policies, workbench)
     uses = await _find_uses(policies) if policies else ()
     return DailyReport(
         dead_letters=await _dead_letters(),
         policies=inactive,
         break_glass=await _break_glass(),
         upcoming=await _find_upcoming(policies, workbench, until) if policies else "",
-        waivers=waiver_attention(uses, until),
-        waiver_notices=waiver_notices(uses, until),
+        waivers=waiver_attention_table(uses, until),
+        waiver_notices=list_waiver_notices(uses, until),
         since=since,
         until=until,
         runs=tuple(_run(each, names) for each in runs),
         waiting=tuple(_run(each, names) for each in waiting),
-        changes=changes(events),
-        views={view.name: view.query for view in await in_thread(read_views, Path(workbench.project))},
+        changes=list_reported_changes(events),
+        views={view.name: view.query for view in await run_in_thread(read_views, Path(workbench.project))},
         artifacts={each.key: str(each.latest_id) for each in latest if each.key},
         ui=str(get_current_settings().ui_url or ""),
     )
@@ -86,11 +94,11 @@ def _read_policies(workbench: Workbench) -> tuple[str, Policies | None]:
     try:
         problems += workbench.project_state(Path(workbench.project)).problems
     except (DeclarationInvalid, SettingInvalid) as error:  # also of one environment: policies are read all the same
-        problems.append(first_line(error))
+        problems.append(summarize_error(error))
     try:
         policies = workbench.unsigned_policies()
     except (DeclarationInvalid, PolicyInvalid, SettingInvalid) as error:
-        problems.append(first_line(error))
+        problems.append(summarize_error(error))
     return "; ".join(dict.fromkeys(problems)), policies
 
 
@@ -101,8 +109,8 @@ async def _find_upcoming(policies: Policies, workbench: Workbench, at: datetime)
     if not rules:
         return ""
     inventory: Inventory = await Inventory.aload("inventory")
-    preview = await in_thread(workbench.preview, enforce_upcoming(policies, at, until), inventory)
-    return upcoming_rules(rules, preview)
+    preview = await run_in_thread(workbench.preview, enforce_upcoming(policies, at, until), inventory)
+    return upcoming_rules_page(rules, preview)
 
 
 async def _find_uses(policies: Policies) -> tuple[WaiverUse, ...]:
@@ -111,13 +119,13 @@ async def _find_uses(policies: Policies) -> tuple[WaiverUse, ...]:
     if not waivers:
         return ()
     inventory: Inventory = await Inventory.aload("inventory")
-    return await in_thread(lambda: find_uses(waivers, inventory.open().images(None)))
+    return await run_in_thread(lambda: find_uses(waivers, inventory.open().images(None)))
 
 
 async def _break_glass() -> tuple[OpenBreakGlass, ...]:
     """Return the deployments that rest on a break-glass."""
     inventory: Inventory = await Inventory.aload("inventory")
-    return await in_thread(lambda: find_open(inventory.open()))
+    return await run_in_thread(lambda: find_open(inventory.open()))
 
 
 async def _dead_letters() -> int | None:
@@ -126,7 +134,7 @@ async def _dead_letters() -> int | None:
         bridge: Bridge = await Bridge.aload("bridge")
     except SettingInvalid:
         return None
-    return await in_thread(bridge.dead_letters().count)
+    return await run_in_thread(bridge.dead_letters().count)
 
 
 async def _runs(client: PrefectClient, which: FlowRunFilter) -> list[FlowRun]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from blocks.execution_ports import ExecutionPorts
 from orchestration.events import emit
-from orchestration.steps import invocation, step
+from orchestration.steps import make_run_mark, step
 from orchestration.verdict_events import emit_verdict
 from supply_chain.execution.deployment import Deployment
 from supply_chain.execution.environment import Environment
@@ -22,7 +22,7 @@ def deploy_step(
 
     Return the verdict if the deploy gate refuses the image before it serves.
     """
-    deployment = take_into_service(admitted, ports.deploy_ports(target), invocation(), force=force)
+    deployment = take_into_service(admitted, ports.deploy_ports(target), make_run_mark(), force=force)
     if isinstance(deployment, Refused):
         emit_verdict(deployment, admitted.facts)
         return deployment

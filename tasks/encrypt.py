@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from blocks.curation_ports import CurationPorts
-from orchestration.clock import now
+from orchestration.clock import read_clock
 from orchestration.events import emit
 from orchestration.steps import step
 from supply_chain.curation.encrypt import encrypt
@@ -23,7 +23,7 @@ def encrypt_step(stored: StoredImage, manifest: Service | Base, ports: CurationP
         ports.evidence,
         storage_key=ports.tier.key("storage_key"),
         content_key=ports.tier.content_key,
-        now=now,
+        now=read_clock,
         force=force,
     )
     if encrypted.proven is None:

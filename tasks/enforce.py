@@ -8,10 +8,10 @@ from prefect.artifacts import acreate_markdown_artifact
 
 from blocks.execution_ports import ExecutionPorts
 from orchestration.events import emit_about_environment
-from orchestration.steps import continue_after_error, in_thread, step
+from orchestration.steps import continue_after_error, run_in_thread, step
 from supply_chain.errors import SupplyChainError
 from supply_chain.execution.enforcement.installation import EnforcementStatus
-from supply_chain.text import first_line, plain_text_lines
+from supply_chain.text import sanitize_lines, summarize_error
 
 
 @step("enforcement")
@@ -26,14 +26,14 @@ async def enforcement_step(environment: str | None, ports: ExecutionPorts) -> tu
     for name, enforcement in ports.enforcements.items():
         if environment in (None, name):
             with continue_after_error(partial(failed.__setitem__, name)):
-                status = await in_thread(enforcement.status)
+                status = await run_in_thread(enforcement.status)
                 statuses.append(status)
                 if status.is_weak:
                     deviations = [each.model_dump() for each in status.deviations]
                     emit_about_environment("environment.unprotected", name, deviations=deviations)
     if statuses or failed:
-        unknown = [f"{name}: unknown: {first_line(error)}" for name, error in failed.items()]
-        text = plain_text_lines("\n\n".join([*map(str, statuses), *unknown]))
+        unknown = [f"{name}: unknown: {summarize_error(error)}" for name, error in failed.items()]
+        text = sanitize_lines("\n\n".join([*map(str, statuses), *unknown]))
         await acreate_markdown_artifact(
             key="enforcement", markdown=f"```\n{text}\n```", description="What clusters enforce, and what differs"
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from blocks.curation_ports import CurationPorts
 from blocks.execution_ports import ExecutionPorts
-from orchestration.clock import now
+from orchestration.clock import read_clock
 from orchestration.steps import step
 from orchestration.verdict_events import emit_verdict
 from supply_chain.errors import ImageArchived, ImageNotFound
@@ -26,7 +26,7 @@ def intake_gate_step(ref: ImageRef, ports: CurationPorts) -> tuple[Admitted[Inta
             "If it was unblocked just now, ECR restores it within 20 minutes; then run the step again."
         )
     policy = ports.workbench.policies().intake
-    return emit_verdict(decide(facts, policy, ports.repositories, ports.evidence, now()), facts)
+    return emit_verdict(decide(facts, policy, ports.repositories, ports.evidence, read_clock()), facts)
 
 
 @step("release gate")
@@ -36,7 +36,7 @@ def release_gate_step(
     """Decide the release gate: compare the findings with the limits of the owner; refuse known exploited ones."""
     facts = ports.release_facts(image.encrypted.stored.ref)
     policy = ports.workbench.policies().release
-    return emit_verdict(decide(facts, policy, ports.repositories, ports.evidence, now()), facts)
+    return emit_verdict(decide(facts, policy, ports.repositories, ports.evidence, read_clock()), facts)
 
 
 @step("deploy gate")
@@ -47,7 +47,7 @@ def deploy_gate_step(
     ports.repositories.status(ref)  # raises `ImageNotFound`: an image that is not there is not refused
     facts = ports.deploy_facts(ref, environment)
     policy = ports.workbench.policies().deploy
-    return emit_verdict(decide(facts, policy, ports.repositories, ports.evidence, now()), facts)
+    return emit_verdict(decide(facts, policy, ports.repositories, ports.evidence, read_clock()), facts)
 
 
 def _read_status(ref: ImageRef, ports: CurationPorts) -> StorageStatus:

@@ -9,10 +9,10 @@ from prefect.artifacts import acreate_table_artifact
 from blocks import Inventory
 from blocks.hosts import load_hosts
 from blocks.lifecycle_ports import LifecyclePorts
-from orchestration.clock import now
-from orchestration.steps import in_thread, step
+from orchestration.clock import read_clock
+from orchestration.steps import run_in_thread, step
 from supply_chain.execution.environment import DockerEnvironment
-from supply_chain.execution.environment_documents import invalid_error
+from supply_chain.execution.environment_documents import join_invalid_errors
 from supply_chain.fleet.explain import Explanation, explain
 from supply_chain.fleet.gate_facts import refresh_facts
 from supply_chain.fleet.hosts import observe_hosts
@@ -55,16 +55,18 @@ async def observe_hosts_step(ports: LifecyclePorts, inventory: Inventory) -> int
     documents = ports.workbench.environment_documents()
     hosts = await load_hosts(documents.readable, ports.tier.session)
     unknown = bool(documents.unreadable)
-    containers = await in_thread(lambda: observe_hosts(hosts, inventory.open(), now, are_all=not unknown))
+    containers = await run_in_thread(lambda: observe_hosts(hosts, inventory.open(), read_clock, are_all=not unknown))
     if unknown:
-        raise invalid_error(documents.unreadable, "It is unknown what runs in environments whose documents are invalid")
+        raise join_invalid_errors(
+            documents.unreadable, "It is unknown what runs in environments whose documents are invalid"
+        )
     return len(containers)
 
 
 @step("record the time")
 def record_time_step(inventory: Inventory) -> None:
     """Record that everything was reconciled with registry and hosts by now."""
-    inventory.open().record_reconciled(now())
+    inventory.open().record_reconciled(read_clock())
 
 
 @step("publish the images table")
@@ -75,7 +77,7 @@ async def list_images_step(inventory: Inventory) -> int:
         database = inventory.open()
         return image_rows(chain(database.list_removed(), database.images()))
 
-    rows = await in_thread(list_images)
+    rows = await run_in_thread(list_images)
     about = f"{pluralize(len(rows), 'curated image')}, as of the last reconciliation; `cscm images` lists all"
     await acreate_table_artifact(key="images", table=truncate_rows(rows), description=about)
     return len(rows)
@@ -91,7 +93,7 @@ def find_images_step(question: str, inventory: Inventory) -> tuple[Place, ...]:
 def read_time_step(question: str, inventory: Inventory) -> str:
     """Return the age of the inventory's data, and of how many images it cannot tell."""
     database = inventory.open()
-    return freshness_line(database.last_reconciled(), list_exclusions(database, parse_question(question)))
+    return freshness_line(database.find_last_reconciliation(), list_exclusions(database, parse_question(question)))
 
 
 @step("explain")

@@ -9,9 +9,9 @@ from functools import partial
 from blocks.execution_ports import ExecutionPorts
 from orchestration.events import emit
 from orchestration.locks import LockKind, lock_name, run_lock
-from orchestration.steps import continue_after_error, in_thread, step, wait_for_all
+from orchestration.steps import continue_after_error, run_in_thread, step, wait_for_all
 from supply_chain.errors import SupplyChainError
-from supply_chain.evidence.image_status import image_status, read_image_status
+from supply_chain.evidence.image_status import compute_image_status, read_image_status
 from supply_chain.execution.deployment import Expected
 from supply_chain.execution.environment import KubernetesEnvironment
 from supply_chain.execution.isolation.case import Case
@@ -20,7 +20,7 @@ from supply_chain.execution.isolation.sequence import IsolationPorts, preserve, 
 from supply_chain.execution.records import read_expected
 from supply_chain.execution.response import CANCELS, find_deployments, find_isolating
 from supply_chain.model.image import ImageRef
-from supply_chain.model.tier import curated_repository
+from supply_chain.model.tier import name_curated_repository
 from supply_chain.text import join_lines
 
 DEPLOYMENT = 300.0
@@ -47,7 +47,7 @@ def recover_step(
     recovered = recover(case, record, environment.response.recovery, ports)
     emit(
         "deployment.isolated",
-        ImageRef(repository=curated_repository(recovered.application), digest=recovered.digest),
+        ImageRef(repository=name_curated_repository(recovered.application), digest=recovered.digest),
         environment=recovered.environment,
         case=recovered.id,
         seconds=recovered.seconds,
@@ -88,7 +88,7 @@ async def find_isolating_step(ref: ImageRef, event: str, ports: ExecutionPorts) 
     deployments = find_deployments(ref, await _read_records([each.name for each in environments], ref, ports))
     block = None
     if event in CANCELS and deployments:
-        block = image_status((await in_thread(read_image_status, ref, ports.evidence)).evidence).block
+        block = compute_image_status((await run_in_thread(read_image_status, ref, ports.evidence)).evidence).block
 
     async def find_in(environment: KubernetesEnvironment) -> None:
         here = [each for each in deployments if each.environment == environment.name]
@@ -107,14 +107,14 @@ async def _find_deviating(
 ) -> tuple[tuple[Expected, str], ...]:
     """Return what is to be isolated because of deviations that are there while nothing is being deployed."""
     target = await ports.load_target(environment)
-    if not find_isolating(expected, environment.response, await in_thread(target.observe, expected)):
+    if not find_isolating(expected, environment.response, await run_in_thread(target.observe, expected)):
         return ()
     async with run_lock(lock_name(LockKind.DEPLOY, environment.name, ref.application), DEPLOYMENT):
         current = find_deployments(ref, await _read_records([environment.name], ref, ports))
-        return find_isolating(current, environment.response, await in_thread(target.observe, current))
+        return find_isolating(current, environment.response, await run_in_thread(target.observe, current))
 
 
 async def _read_records(environments: Collection[str], ref: ImageRef, ports: ExecutionPorts) -> tuple[Expected, ...]:
-    return await in_thread(
+    return await run_in_thread(
         read_expected, environments, ports.repositories, ports.registry, ports.evidence, ref.application
     )

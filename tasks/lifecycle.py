@@ -13,9 +13,9 @@ from prefect.runtime import task_run
 from blocks import Inventory
 from blocks.hosts import load_hosts
 from blocks.lifecycle_ports import LifecyclePorts
-from orchestration.clock import now
+from orchestration.clock import read_clock
 from orchestration.events import emit
-from orchestration.steps import in_thread, step
+from orchestration.steps import run_in_thread, step
 from supply_chain.errors import SupplyChainError
 from supply_chain.evidence.image_status import LIFTS, Act, LifecycleDecision
 from supply_chain.fleet.image import FleetImage
@@ -26,7 +26,7 @@ from supply_chain.lifecycle.plan import Plan
 from supply_chain.lifecycle.planning import plan_lifecycle
 from supply_chain.lifecycle.preconditions import InUse
 from supply_chain.model.image import Digest, ImageRef
-from supply_chain.policy.people import sign_as_person, uncounted
+from supply_chain.policy.people import make_uncounted_error, sign_as_person
 from supply_chain.reports import plan_rows
 
 
@@ -35,7 +35,9 @@ from supply_chain.reports import plan_rows
 async def plan_step(rules: str, ports: LifecyclePorts) -> Plan:
     """Plan by the rules, publish the plan as a table, and return it. Nothing is changed."""
     rule_set, images = ports.workbench.rules(rules), await _read_images()
-    plan = await in_thread(lambda: plan_lifecycle(ports.reader.read_snapshot(images, now()), rule_set, now()))
+    plan = await run_in_thread(
+        lambda: plan_lifecycle(ports.reader.read_snapshot(images, read_clock()), rule_set, read_clock())
+    )
     await acreate_table_artifact(key="lifecycle-plan", table=plan_rows(plan), description=f"By {rules}: {plan}")
     return plan
 
@@ -43,7 +45,7 @@ async def plan_step(rules: str, ports: LifecyclePorts) -> Plan:
 async def _read_images() -> tuple[FleetImage, ...]:
     """Return the images that the inventory knows; the lifecycle gets them only from here."""
     inventory: Inventory = await Inventory.aload("inventory")
-    return await in_thread(lambda: tuple(image.lean() for image in inventory.open().images()))
+    return await run_in_thread(lambda: tuple(image.keep_exploited_findings() for image in inventory.open().images()))
 
 
 @step("find running images")
@@ -53,9 +55,9 @@ async def find_needed_step(plan: Plan, ports: LifecyclePorts) -> tuple[InUse, Ma
     The second value is of environments of which nobody knows where they are: name → why. Nothing may be removed then.
     """
     documents = ports.workbench.environment_documents()
-    unknown = await in_thread(ports.workbench.unknown_environments, documents)
+    unknown = await run_in_thread(ports.workbench.unknown_environments, documents)
     hosts = await load_hosts(documents.readable, ports.tier.session)
-    return await in_thread(find_needed, plan, ports.reader, hosts, unknown), unknown
+    return await run_in_thread(find_needed, plan, ports.reader, hosts, unknown), unknown
 
 
 @step("find used bases")
@@ -77,7 +79,7 @@ def apply_step(
             ports.decision_ports,
             by=f"the rules {plan.rules}",
             reason=reason,
-            now=now(),
+            now=read_clock(),
             rule=rule,
             only_sign=True,
             on_result=_emit,
@@ -90,7 +92,7 @@ def apply_step(
 @step("sign the answer to the plan")
 def sign_plan_answer_step(plan: Digest, yes: bool, by: str, reason: str, ports: LifecyclePorts) -> None:
     """Sign a person's answer to a plan that is above its limits; a click in the UI alone does not count."""
-    sign_plan_answer(plan, yes, ports.evidence, ports.repositories, by=by, reason=reason, now=now())
+    sign_plan_answer(plan, yes, ports.evidence, ports.repositories, by=by, reason=reason, now=read_clock())
 
 
 @step("decide", run_name="{act} {ref.application}")
@@ -101,7 +103,9 @@ def decide_step(ref: ImageRef, act: Act, by: str, reason: str, ports: LifecycleP
     and only a signed decision would count.
     """
     if not key and act in LIFTS and ports.workbench.lifting_decisions == "signed":
-        raise uncounted("the workbench block lets only a signed decision end a block or a hold (`--key REF`)")
+        raise make_uncounted_error(
+            "the workbench block lets only a signed decision end a block or a hold (`--key REF`)"
+        )
 
     def sign(decision: LifecycleDecision) -> LifecycleDecision:
         if not key:
@@ -113,7 +117,7 @@ def decide_step(ref: ImageRef, act: Act, by: str, reason: str, ports: LifecycleP
             lambda signed: people().explain_uncounted_decision(signed, image.digest),
         )  # fmt: skip
 
-    return decide(ref, act, ports.decision_ports, by=by, reason=reason, now=now(), sign=sign, on_result=_emit)
+    return decide(ref, act, ports.decision_ports, by=by, reason=reason, now=read_clock(), sign=sign, on_result=_emit)
 
 
 @step("enforce blocks")

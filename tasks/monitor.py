@@ -9,9 +9,9 @@ from prefect.variables import Variable
 
 from blocks import ContainerHost
 from blocks.execution_ports import ExecutionPorts
-from orchestration.clock import now
+from orchestration.clock import read_clock
 from orchestration.observations import continue_soaks, emit_drift, find_deploying, publish_running
-from orchestration.steps import continue_after_error, in_thread, step
+from orchestration.steps import continue_after_error, run_in_thread, step
 from supply_chain.errors import SupplyChainError
 from supply_chain.execution.break_glass import Judge, judge_again
 from supply_chain.execution.delivery.repository import FetchedBranches
@@ -49,8 +49,10 @@ async def monitor_step(
     # the holder of an application's deploy lock knows that nothing else is being deployed there
     deploying = set[tuple[str, str]]() if application else await find_deploying()
     names = [name] if name else documents.names
-    expected = await in_thread(read_expected, names, ports.repositories, ports.registry, ports.evidence, application)
-    observed = [make_invalid(each, join_lines(error), now()) for each, error in documents.invalid.items()]
+    expected = await run_in_thread(
+        read_expected, names, ports.repositories, ports.registry, ports.evidence, application
+    )
+    observed = [make_invalid(each, join_lines(error), read_clock()) for each, error in documents.invalid.items()]
     failed: list[SupplyChainError] = []
     for environment in environments if application is None else ():
         with continue_after_error(failed.append):
@@ -60,21 +62,23 @@ async def monitor_step(
         with continue_after_error(failed.append):
             target = await ports.load_target(environment, fetched)
             local = [each for each in expected if each.environment == environment.name]
-            observations = await in_thread(target.monitor, local, application)
-            observed += add_entries(observations, await in_thread(_judge_again, local, environment, ports))
+            observations = await run_in_thread(target.monitor, local, application)
+            observed += add_entries(observations, await run_in_thread(_judge_again, local, environment, ports))
     host_observations: dict[str, HostObservation] = {}
     if name is None and application is None:
         with continue_after_error(failed.append):
             host_observations = await _read_hosts(expected, environments, documents.unreadable)
     unobserved = [each for each in expected if each.environment in documents.unreadable]
     for host_observation in host_observations.values():
-        observed += [make_unobserved(each, now()) for each in unobserved if each.container in host_observation.entered]
+        observed += [
+            make_unobserved(each, read_clock()) for each in unobserved if each.container in host_observation.entered
+        ]
         observed = [*add_entries(observed, host_observation.entered), *host_observation.observations]
     if not application:  # also deployments that began or ended meanwhile: the records were read before
         deploying |= await find_deploying()
         if any(each.deviations for each in observed):
             with continue_after_error(failed.append):
-                again = await in_thread(read_expected, names, ports.repositories, ports.registry, ports.evidence)
+                again = await run_in_thread(read_expected, names, ports.repositories, ports.registry, ports.evidence)
                 deploying |= find_redeployed(expected, again)
     reported = drop_deploying(observed, deploying)
     for observation in reported:
@@ -92,7 +96,7 @@ async def monitor_step(
 
 def _find_unsigned(environment: Environment, ports: ExecutionPorts) -> tuple[Observation, ...]:
     state = ports.workbench.environment_state(environment)
-    return () if state.active else (make_unsigned(environment.name, state.why, now()),)
+    return () if state.active else (make_unsigned(environment.name, state.why, read_clock()),)
 
 
 def _judge_again(
@@ -103,7 +107,7 @@ def _judge_again(
     if not resting:
         return {}
     read = partial(ports.deploy_facts, environment=environment)
-    judge = Judge(read, cache(lambda: ports.workbench.policies().deploy), ports.evidence, now)
+    judge = Judge(read, cache(lambda: ports.workbench.policies().deploy), ports.evidence, read_clock)
     judged = {each.container: judge_again(each, judge) for each in resting}
     return {container: (deviation,) for container, deviation in judged.items() if deviation}
 
@@ -124,7 +128,7 @@ async def _read_hosts(
         on_host = [*anywhere, *(each for each in expected if each.environment in names)]
         host: ContainerHost = await ContainerHost.aload(name)
         after = _number(await Variable.aget(_variable(name), default="0"))
-        observations[name] = await in_thread(read_host, host.engine(), name, on_host, here, after, now)
+        observations[name] = await run_in_thread(read_host, host.engine(), name, on_host, here, after, read_clock)
     return observations
 
 

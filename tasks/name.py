@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from blocks.development_ports import DevelopmentPorts
-from orchestration.clock import now
+from orchestration.clock import read_clock
 from orchestration.steps import step
 from supply_chain.development.name import check_name
 from supply_chain.development.snapshot import Snapshot
@@ -19,4 +19,6 @@ def check_name_step(snapshot: Snapshot, ports: DevelopmentPorts) -> Refused | No
     """
     name = snapshot.manifest.name
     before, registered = ports.list_curated_images(name), ports.workbench.registered(name, snapshot.origin)
-    return check_name(snapshot, before, registered, ports.evidence, lambda: ports.workbench.policies().intake, now())
+    return check_name(
+        snapshot, before, registered, ports.evidence, lambda: ports.workbench.policies().intake, read_clock()
+    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from blocks.development_ports import DevelopmentPorts
-from orchestration.clock import now
+from orchestration.clock import read_clock
 from orchestration.events import emit
 from orchestration.steps import step
 from supply_chain.development.offer import offer
@@ -15,7 +15,7 @@ from supply_chain.model.manifest import Base, Service
 @step("offer")
 def offer_step(tested: TestedImage, manifest: Service | Base, ports: DevelopmentPorts) -> Candidate:
     """Push the image, and attach the evidence that the development key signs."""
-    candidate = offer(tested, manifest, ports.buildx, ports.repositories, ports.evidence, now)
+    candidate = offer(tested, manifest, ports.buildx, ports.repositories, ports.evidence, read_clock)
     if candidate.proven is None:
         emit("image.offered", candidate.ref, candidate.source)
     return candidate

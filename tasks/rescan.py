@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from blocks import Inventory
 from blocks.curation_ports import CurationPorts
-from orchestration.events import MOST_ITEMS, emit, event_id, is_recorded
+from orchestration.events import MOST_ITEMS, emit, is_recorded, make_event_id
 from orchestration.steps import step
 from supply_chain.curation.rescan import News
 from supply_chain.fleet.exposure import Fixes, RescanResult, Unjudged
@@ -54,7 +54,7 @@ def rescan_step(
 
 def _emit(result: RescanResult, news: News) -> None:
     """Emit an event for the change, unless an earlier run that was interrupted has emitted it."""
-    event_uuid = event_id("image.verdict-changed", news.since)
+    event_uuid = make_event_id("image.verdict-changed", news.since)
     if is_recorded(event_uuid):
         return
     emit(

@@ -21,11 +21,11 @@ from prefect.states import Cancelled, Cancelling
 
 from blocks.execution_ports import ExecutionPorts
 from orchestration.promotions import list_promotions
-from orchestration.steps import continue_after_error, in_thread, step
-from supply_chain.evidence.image_status import image_status, read_image_status
-from supply_chain.evidence.provenance import last_provenance
+from orchestration.steps import continue_after_error, run_in_thread, step
+from supply_chain.evidence.image_status import compute_image_status, read_image_status
+from supply_chain.evidence.provenance import find_last_provenance
 from supply_chain.evidence.statement import PROVENANCE
-from supply_chain.execution.deployment import Expected, deployed_image
+from supply_chain.execution.deployment import Expected, read_deployed_image
 from supply_chain.execution.environment import Environment
 from supply_chain.execution.observation import Observation
 from supply_chain.execution.records import read_expected
@@ -73,7 +73,7 @@ async def cancel_promotions_step(ref: ImageRef, event: str, ports: ExecutionPort
     promotions = PromotionsInProgress(runs=[str(run.name) for run in runs])
     if event in CANCELS:
         with _going_on("whether it is blocked (nothing was cancelled)", promotions.unread):
-            block = image_status((await in_thread(read_image_status, ref, ports.evidence)).evidence).block
+            block = compute_image_status((await run_in_thread(read_image_status, ref, ports.evidence)).evidence).block
             promotions.facts.append(f"blocked {block}" if block else NOT_BLOCKED)
             if block:
                 promotions.unread += await _cancel(runs, f"{event}: {ref}")
@@ -88,7 +88,7 @@ async def judge_again_step(ref: ImageRef, environment: Environment, ports: Execu
     """
     outcome = RejudgeResult()
     with _going_on(f"whether the published verdict for {environment.name} is right", outcome.unread):
-        verdict = await in_thread(ports.judge_published, ref, environment)
+        verdict = await run_in_thread(ports.judge_published, ref, environment)
         if verdict is not None:
             result = "FAILED" if isinstance(verdict, Refused) else "PASSED"
             outcome.facts.append(f"the published verdict for {environment.name} is {result} now")
@@ -100,7 +100,7 @@ async def list_undescribed_step(ref: ImageRef, ports: ExecutionPorts) -> tuple[M
     """Return the environments with published verdicts that no document describes now, and why; and what is unknown."""
     outcome = RejudgeResult()
     with _going_on("whether verdicts for removed environments are right", outcome.unread):
-        return await in_thread(ports.list_undescribed, ref), outcome
+        return await run_in_thread(ports.list_undescribed, ref), outcome
     return {}, outcome
 
 
@@ -109,7 +109,7 @@ async def refuse_blocked_step(ref: ImageRef, environment: str, why: str, ports: 
     """Publish the refusal of a blocked image for an environment that no document describes, for the reason `why`."""
     outcome = RejudgeResult()
     with _going_on(f"whether the published verdict for {environment} is right", outcome.unread):
-        if await in_thread(ports.refuse_blocked, ref, environment, why) is not None:
+        if await run_in_thread(ports.refuse_blocked, ref, environment, why) is not None:
             outcome.facts.append(f"the published verdict for {environment} is FAILED now ({why})")
     return outcome
 
@@ -131,15 +131,19 @@ async def find_deployments_step(
     whose = None if is_base_repository(ref.repository) else ref.application  # any application's proxy can run from it
     with _going_on("what runs", unread):
         documents, registry = ports.workbench.environment_documents(), (ports.repositories, ports.registry)
-        expected = find_deployments(ref, await in_thread(read_expected, documents.names, *registry, evidence, whose))
+        expected = find_deployments(
+            ref, await run_in_thread(read_expected, documents.names, *registry, evidence, whose)
+        )
         for environment in documents.readable:
             if deployments := [each for each in expected if each.environment == environment.name]:
                 with _going_on(f"the state in {environment.name}", unread):
                     target = await ports.load_target(environment)
-                    observed += await in_thread(target.observe, deployments)
-    for each in dict.fromkeys((ref, *map(deployed_image, expected))):
+                    observed += await run_in_thread(target.observe, deployments)
+    for each in dict.fromkeys((ref, *map(read_deployed_image, expected))):
         with _going_on(f"who owns {each.application}", unread):
-            built = last_provenance(await in_thread(evidence.verified, each, TierName.DEVELOPMENT, PROVENANCE))
+            built = find_last_provenance(
+                await run_in_thread(evidence.read_verified, each, TierName.DEVELOPMENT, PROVENANCE)
+            )
             owners |= {each: built.manifest.owner} if built else {}
     facts = [*(promotions.facts if event in CANCELS else facts), *judged.facts]
     return make_response(event, ref, owners, expected, observed, on_the_way=promotions.runs, facts=facts, unread=unread)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from blocks.curation_ports import CurationPorts
-from orchestration.clock import now
+from orchestration.clock import read_clock
 from orchestration.events import emit
 from orchestration.steps import step
 from supply_chain.curation.scan import scan
@@ -19,7 +19,7 @@ def scan_step(
     """Scan the image by digest from the registry, and attach SBOM and report to it."""
     scanner, days = ports.workbench.scanner(), manifest.limits.scan_days
     scanned, report = scan(
-        image, ports.sbom_generator, scanner, ports.registry, ports.evidence, now, days=days, force=force
+        image, ports.sbom_generator, scanner, ports.registry, ports.evidence, read_clock, days=days, force=force
     )
     if scanned.proven:
         return scanned, report

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from blocks.curation_ports import CurationPorts
-from orchestration.clock import now
+from orchestration.clock import read_clock
 from orchestration.events import emit
 from orchestration.steps import step
 from supply_chain.curation.store import store
@@ -22,7 +22,7 @@ def store_step(admitted: Admitted[IntakeFacts], ports: CurationPorts, force: boo
         ports.repositories,
         ports.evidence,
         storage_key=ports.tier.key("storage_key"),
-        now=now,
+        now=read_clock,
         force=force,
     )
     if stored.proven is None:

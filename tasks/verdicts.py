@@ -12,13 +12,13 @@ from pydantic import Field
 from blocks.curation_ports import CurationPorts
 from blocks.execution_ports import ExecutionPorts
 from blocks.tier_ports import TierPorts
-from orchestration.clock import now
-from orchestration.events import MOST_ITEMS, emit, event_id, is_recorded
-from orchestration.steps import continue_after_error, in_thread, step
+from orchestration.clock import read_clock
+from orchestration.events import MOST_ITEMS, emit, is_recorded, make_event_id
+from orchestration.steps import continue_after_error, run_in_thread, step
 from supply_chain.errors import ClusterRefused, ClusterUnavailable, GateSuperseded, SupplyChainError
 from supply_chain.evidence.published import withdraw_removed
 from supply_chain.evidence.summary import Summary
-from supply_chain.execution.deployment import deployed_image
+from supply_chain.execution.deployment import read_deployed_image
 from supply_chain.execution.environment import Environment
 from supply_chain.execution.records import read_expected
 from supply_chain.model.image import ImageRef, Model
@@ -26,7 +26,7 @@ from supply_chain.model.tier import JUDGE
 from supply_chain.policy.facts import IntakeFacts, ReleaseFacts
 from supply_chain.policy.outcome import Admitted, Refused
 from supply_chain.policy.rejudge import UNDECIDED
-from supply_chain.text import first_line
+from supply_chain.text import summarize_error
 
 RENEWING = "deployments_renewed_since"
 """The variable with the begin of a run that was killed or could not judge all; the next one makes up for its events."""
@@ -66,8 +66,8 @@ async def follow_verdicts_step(ports: ExecutionPorts) -> tuple[str, ...]:
     failed: dict[str, SupplyChainError] = {}
     for name, enforcement in ports.enforcements.items():
         with continue_after_error(partial(failed.__setitem__, name)):
-            await in_thread(enforcement.follow_all)
-    return tuple(f"the cluster of {name}: {first_line(error)}" for name, error in failed.items())
+            await run_in_thread(enforcement.follow_all)
+    return tuple(f"the cluster of {name}: {summarize_error(error)}" for name, error in failed.items())
 
 
 @step("renew verdicts")
@@ -78,18 +78,18 @@ async def renew_step(ports: ExecutionPorts) -> Renewals:
     error ends no other judgement; what could not be judged is judged again by the next run, and that of an environment
     whose document cannot be read once the document is corrected.
     """
-    version = await in_thread(ports.decision_version)
+    version = await run_in_thread(ports.decision_version)
     documents = ports.workbench.environment_documents()
     has_changed = await Variable.aget(JUDGED, default="") != version
     interrupted = await Variable.aget(RENEWING, default="")
     if not interrupted:
-        await Variable.aset(RENEWING, now().isoformat(), overwrite=True)
+        await Variable.aset(RENEWING, read_clock().isoformat(), overwrite=True)
     since = datetime.fromisoformat(interrupted) if interrupted else None
-    renewals = await in_thread(_renew, documents.readable, ports, has_changed, since)
+    renewals = await run_in_thread(_renew, documents.readable, ports, has_changed, since)
     if not renewals.unknown:
         await Variable.aset(JUDGED, version, overwrite=True)
         await Variable.aunset(RENEWING)
-    unreadable = (f"the environment {name}: {first_line(error)}" for name, error in documents.unreadable.items())
+    unreadable = (f"the environment {name}: {summarize_error(error)}" for name, error in documents.unreadable.items())
     return renewals.model_copy(update={"unknown": (*renewals.unknown, *unreadable)})
 
 
@@ -99,7 +99,7 @@ def _renew(
     by_name = {each.name: each for each in environments}
     judged, unknown = list[str](), list[str]()
     for each in read_expected(list(by_name), ports.repositories, ports.registry, ports.evidence):
-        ref = deployed_image(each)
+        ref = read_deployed_image(each)
         try:
             before = ports.read_published(ref, each.environment)
             verdict = ports.judge_published(ref, by_name[each.environment], before) if has_changed else None
@@ -107,7 +107,7 @@ def _renew(
             refused = isinstance(verdict, Refused) and before is not None and before.verdict.passed
             refusal = ports.read_published(ref, each.environment) if refused else None
         except (*UNDECIDED, GateSuperseded, ClusterRefused, ClusterUnavailable) as error:
-            unknown.append(f"{ref} in {each.environment}: {first_line(error)}")
+            unknown.append(f"{ref} in {each.environment}: {summarize_error(error)}")
             continue
         if verdict is None and before and interrupted and _is_refusal_since(before.verdict, interrupted):
             refusal = before
@@ -127,7 +127,9 @@ def _emit_refusal(ref: ImageRef, environment: str, published: Summary) -> None:
 
     Not if Prefect has it: a run that was killed after it published the refusal may have emitted it.
     """
-    event_uuid = event_id("image.verdict-changed", f"{ref} in {environment} at {published.time_verified.isoformat()}")
+    event_uuid = make_event_id(
+        "image.verdict-changed", f"{ref} in {environment} at {published.time_verified.isoformat()}"
+    )
     if is_recorded(event_uuid):
         return
     emit(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from blocks.curation_ports import CurationPorts
-from orchestration.clock import now
+from orchestration.clock import read_clock
 from orchestration.steps import step
 from supply_chain.curation.vex import VexAttachment, attach_vex
 from supply_chain.evidence.statement import Statement
@@ -17,4 +17,4 @@ def attach_vex_step(ref: ImageRef, document: str, key: str, ports: CurationPorts
     def sign(statement: Statement) -> bytes:
         return ports.workbench.sign_as_person(key, statement)
 
-    return attach_vex(ref, document, sign, ports.evidence, ports.workbench.people(), now)
+    return attach_vex(ref, document, sign, ports.evidence, ports.workbench.people(), read_clock)

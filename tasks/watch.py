@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from blocks.execution_ports import ExecutionPorts
 from orchestration.observations import continue_soaks, emit_drift, find_deploying, publish_running
-from orchestration.steps import in_thread, step, wait_for_all
+from orchestration.steps import run_in_thread, step, wait_for_all
 from supply_chain.errors import ClusterUnavailable, GitUnavailable
 from supply_chain.execution.delivery.target import GitTarget
 from supply_chain.execution.deployment import Expected
@@ -75,9 +75,9 @@ def _keys(observation: Observation) -> set[tuple[str, str, str, str]]:
 async def _watch(environment: KubernetesEnvironment, ports: ExecutionPorts, report: Report, until: float) -> None:
     target = await ports.load_namespace(environment)
     expected, pending = await _read(environment, ports), set[ObjectKey]()
-    with await in_thread(target.watch) as watch:
+    with await run_in_thread(target.watch) as watch:
         while (left := until - time.monotonic()) > 0:
-            pending |= await in_thread(watch.wait, min(PERIOD, left))
+            pending |= await run_in_thread(watch.wait, min(PERIOD, left))
             if not pending:
                 continue
             await asyncio.sleep(SETTLE)
@@ -95,7 +95,7 @@ async def _watch(environment: KubernetesEnvironment, ports: ExecutionPorts, repo
 
 
 async def _read(environment: KubernetesEnvironment, ports: ExecutionPorts) -> tuple[Expected, ...]:
-    return await in_thread(read_expected, [environment.name], ports.repositories, ports.registry, ports.evidence)
+    return await run_in_thread(read_expected, [environment.name], ports.repositories, ports.registry, ports.evidence)
 
 
 async def _judge(
@@ -105,7 +105,7 @@ async def _judge(
     changed: Collection[ObjectKey],
     deploying: Collection[tuple[str, str]],
 ) -> tuple[Observation, ...]:
-    observations = await in_thread(target.judge_changes, expected, changed, watch.state)
+    observations = await run_in_thread(target.judge_changes, expected, changed, watch.state)
     return drop_deploying(observations, deploying)
 
 

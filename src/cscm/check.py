@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from cscm.options import NewFile, as_json, progress_line
+from cscm.options import NewFile, as_json, make_progress_printer
 from cscm.running import REFUSED
 from supply_chain.development.preflight import Preflight, preflight
 from supply_chain.reports import preflight_junit, preflight_lines, preflight_sarif
@@ -44,7 +44,7 @@ def check(path: Path, form: str, output: Path | None, image: str | None, install
     if as_json and form != "text":
         raise click.UsageError("--json and --format exclude each other.")
     from cscm_laptop.home import Home  # noqa: PLC0415 - the extra `laptop` installs it
-    from cscm_laptop.preflight import TOOLS, preflight_ports, read_first  # noqa: PLC0415
+    from cscm_laptop.preflight import TOOLS, make_preflight_ports, read_first  # noqa: PLC0415
     from cscm_laptop.profile import load_profile  # noqa: PLC0415
 
     home = Home.find()
@@ -53,8 +53,8 @@ def check(path: Path, form: str, output: Path | None, image: str | None, install
     if install_tools and result is None:
         from cscm_laptop.laptop import install  # noqa: PLC0415
 
-        install(profile, home, TOOLS, progress_line(err=True))
-    result = result or preflight(path.resolve(), preflight_ports(home, profile, image))
+        install(profile, home, TOOLS, make_progress_printer(err=True))
+    result = result or preflight(path.resolve(), make_preflight_ports(home, profile, image))
     directory = _name_of(path.resolve())
     report = result.model_dump_json(indent=2) if as_json else _render(result, form, directory)
     if output:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cscm.options import as_json, progress_line
-from supply_chain.text import plain_text
+from cscm.options import as_json, make_progress_printer
+from supply_chain.text import sanitize_text
 
 if TYPE_CHECKING:
     from cscm_laptop.cluster.cluster import ClusterStatus
@@ -40,8 +40,8 @@ def up() -> None:
     from cscm_laptop.home import Home  # noqa: PLC0415
     from cscm_laptop.profile import load_profile  # noqa: PLC0415
 
-    home, say = Home.find(), progress_line()
-    say(f"ready; KUBECONFIG={node.up(load_profile(home.project), home, say)}")
+    home, say = Home.find(), make_progress_printer()
+    say(f"ready; KUBECONFIG={node.start_cluster(load_profile(home.project), home, say)}")
     say("note: the next `cscm up` registers it as the cluster block `laptop`")
 
 
@@ -58,7 +58,7 @@ def down() -> None:
     from cscm_laptop.cluster import cluster as node  # noqa: PLC0415
     from cscm_laptop.home import Home  # noqa: PLC0415
 
-    node.down(Home.find(), progress_line())
+    node.stop_cluster(Home.find(), make_progress_printer())
 
 
 @cluster.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
@@ -92,12 +92,12 @@ def status(as_json: bool) -> None:
     from cscm_laptop.profile import load_profile  # noqa: PLC0415
 
     home = Home.find()
-    state = node.status(load_profile(home.project), home)
+    state = node.read_cluster_status(load_profile(home.project), home)
     if as_json:
         click.echo(state.model_dump_json(indent=2))
     else:
         for line in _lines(state):
-            click.echo(plain_text(line))
+            click.echo(sanitize_text(line))
     if not state.node.ready:
         raise SystemExit(1)
 

@@ -15,7 +15,7 @@ from cscm.options import NewFile, as_json
 from cscm.session import load_block, use_prefect
 from supply_chain.fleet.where import find_invalid_names, require_advisory, require_package_names
 from supply_chain.promotion.bridge import Bridge, Message, discard, find_dead_message, replay
-from supply_chain.text import plain_text
+from supply_chain.text import sanitize_text
 
 if TYPE_CHECKING:
     from blocks import Bridge as Settings
@@ -80,7 +80,7 @@ def advisory(name: str, packages: tuple[str, ...]) -> None:
     from orchestration.database_events import post_advisory  # noqa: PLC0415
 
     post_advisory(name, packages)
-    click.echo(plain_text(f"announced {name}: rescan/on-advisory matches {', '.join(packages) or 'every image'}"))
+    click.echo(sanitize_text(f"announced {name}: rescan/on-advisory matches {', '.join(packages) or 'every image'}"))
 
 
 @events.command()
@@ -125,7 +125,7 @@ def replay_messages(message: str | None, everything: bool, as_json: bool) -> Non
     if as_json:
         click.echo(_json_of(chosen))
     for each in () if as_json else chosen:
-        click.echo(plain_text(f"sent again: {each.id}"))
+        click.echo(sanitize_text(f"sent again: {each.id}"))
 
 
 @events.command(name="discard")
@@ -150,7 +150,7 @@ def discard_message(message: str, yes: bool, as_json: bool) -> None:
     if not yes:
         click.confirm("Delete it?", abort=True, err=True)
     discard(dead, chosen)
-    click.echo(plain_text(f"deleted: {chosen.id}"), err=True)
+    click.echo(sanitize_text(f"deleted: {chosen.id}"), err=True)
 
 
 def _json_of(messages: Sequence[Message]) -> str:
@@ -159,8 +159,8 @@ def _json_of(messages: Sequence[Message]) -> str:
 
 
 def _print_message(message: Message, body: str) -> None:
-    click.echo(plain_text(f"{message.id}  {_when(message)}  {message.reason}"))
-    click.echo(plain_text(f"    {body}"))
+    click.echo(sanitize_text(f"{message.id}  {_when(message)}  {message.reason}"))
+    click.echo(sanitize_text(f"    {body}"))
 
 
 def _when(message: Message) -> str:

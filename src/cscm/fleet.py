@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cscm.options import Image, as_json, json_of
+from cscm.options import Image, as_json, render_json
 from cscm.session import load_block
 from supply_chain import reports
 from supply_chain.errors import ImageNotFound
@@ -51,7 +51,7 @@ def images(application: str | None, as_json: bool) -> None:
         return
     rows = [reports.image_row(image) for image in fleet]
     _table(rows, ("application", "digest", "revision", "state", "runs in", "findings", "size", "pushed", "pulled"))
-    click.echo(reports.freshness_line(inventory.last_reconciled()), err=True)
+    click.echo(reports.freshness_line(inventory.find_last_reconciliation()), err=True)
 
 
 @click.command()
@@ -70,12 +70,14 @@ def where(question: str, as_json: bool) -> None:
     asked, inventory = parse_question(question), _inventory()
     places = find_places(asked, inventory)
     if as_json:
-        click.echo(json_of(places))
+        click.echo(render_json(places))
     else:
         _table([reports.place_row(each) for each in places], ("application", "digest", "owner", "runs in", "match"))
     running = sum(1 for each in places if each.running)
     click.echo(f"{asked}: in {pluralize(len(places), 'curated image')}, {running} of them running", err=True)
-    click.echo(reports.freshness_line(inventory.last_reconciled(), list_exclusions(inventory, asked)), err=True)
+    click.echo(
+        reports.freshness_line(inventory.find_last_reconciliation(), list_exclusions(inventory, asked)), err=True
+    )
 
 
 @click.command()
@@ -91,7 +93,7 @@ def explain(digest: str, as_json: bool) -> None:
       cscm explain 3fb1a90c7d2e
     """
     explanations = explained(digest, _inventory())
-    click.echo(json_of(explanations) if as_json else "\n".join(map(reports.explanation_lines, explanations)))
+    click.echo(render_json(explanations) if as_json else "\n".join(map(reports.explanation_lines, explanations)))
 
 
 def _inventory() -> SqlInventory:

@@ -67,10 +67,10 @@ def _laptop_settings() -> str:
     if find_spec("cscm_laptop") is None:
         return ""
     from cscm_laptop.home import Home  # noqa: PLC0415
-    from cscm_laptop.profile import profile_file  # noqa: PLC0415
+    from cscm_laptop.profile import locate_profile  # noqa: PLC0415
 
     home = Home.find()
-    profile = profile_file(home.project).resolve()
+    profile = locate_profile(home.project).resolve()
     return f"export CSCM_HOME={shlex.quote(str(home.directory))} CSCM_PROFILE={shlex.quote(str(profile))}\n"
 
 

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cscm.options import as_json, json_of, progress_line
+from cscm.options import as_json, make_progress_printer, render_json
 from supply_chain.scratch import write_private
-from supply_chain.text import plain_text
+from supply_chain.text import sanitize_text
 
 if TYPE_CHECKING:
     from cscm_laptop.home import Home
@@ -36,8 +36,8 @@ def up() -> None:
 
     home = Home.find()
     profile = load_profile(home.project)
-    say = progress_line()
-    state = laptop.up(profile, home, say, register=_register(home, profile))
+    say = make_progress_printer()
+    state = laptop.start_laptop(profile, home, say, register=_register(home, profile))
     say(f"ready; Prefect's UI: http://127.0.0.1:{profile.ports.prefect} (login: {home.state / 'prefect.auth'})")
     if state.database.kind == "starter":
         say("note: scans use the starter vulnerability database, which has only some of the known vulnerabilities")
@@ -50,12 +50,12 @@ def _register(home: Home, profile: Profile) -> Callable[[Any], None]:
     """Return a function that registers the blocks; it imports Prefect only when called, with the laptop's settings."""
 
     def register(state: Any) -> None:
-        from cscm_laptop.prefect_server import prefect_environment  # noqa: PLC0415
+        from cscm_laptop.prefect_server import make_prefect_environment  # noqa: PLC0415
 
         for name in [name for name in os.environ if name.startswith("PREFECT_")]:
             del os.environ[name]  # another server, chosen by these variables, must not get the laptop's blocks
         os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
-        os.environ.update(prefect_environment(home, profile))
+        os.environ.update(make_prefect_environment(home, profile))
         from cscm_laptop.blocks import register_laptop  # noqa: PLC0415
 
         register_laptop(state)
@@ -87,7 +87,7 @@ def down() -> None:
     from cscm_laptop import laptop  # noqa: PLC0415
     from cscm_laptop.home import Home  # noqa: PLC0415
 
-    laptop.down(Home.find(), progress_line())
+    laptop.stop_laptop(Home.find(), make_progress_printer())
 
 
 @click.command()
@@ -104,15 +104,17 @@ def status(as_json: bool) -> None:
     from cscm_laptop.profile import load_profile  # noqa: PLC0415
 
     home = Home.find()
-    parts = laptop.status(load_profile(home.project), home)
+    parts = laptop.read_laptop_status(load_profile(home.project), home)
     if as_json:
-        click.echo(json_of(parts))
+        click.echo(render_json(parts))
         return
     for part in parts:
         state = "running" if part.running else "stopped"
         pid = f"pid {part.pid}" if part.pid else ""
         since = f"since {part.since.astimezone():%Y-%m-%d %H:%M:%S}" if part.since else ""
-        click.echo(plain_text(f"{part.name:<10} {state:<8} {part.address:<16} {pid:<12} {since} {part.note}".rstrip()))
+        click.echo(
+            sanitize_text(f"{part.name:<10} {state:<8} {part.address:<16} {pid:<12} {since} {part.note}".rstrip())
+        )
 
 
 @click.command()
@@ -133,13 +135,13 @@ def doctor(as_json: bool) -> None:
     home = Home.find()
     checks = examine(load_profile(home.project), home)
     if as_json:
-        click.echo(json_of(checks))
+        click.echo(render_json(checks))
     else:
         for line in checks:
             state = ("note" if line.remedy else "ok") if line.ok else "NOT"
-            click.echo(plain_text(f"{state:<4} {line.name:<24} {line.found}  (wanted: {line.wanted})"))
+            click.echo(sanitize_text(f"{state:<4} {line.name:<24} {line.found}  (wanted: {line.wanted})"))
             if line.remedy:
-                click.echo(plain_text(f"    → {line.remedy}"))
+                click.echo(sanitize_text(f"    → {line.remedy}"))
     if not all(line.ok for line in checks):
         raise SystemExit(1)
 
@@ -167,7 +169,7 @@ def reset(yes: bool, lost: str | None) -> None:
             click.confirm(
                 f"Remove every container, network, volume and firewall rule of {lost} from this machine?", abort=True
             )
-        laptop.remove_left(lost, progress_line())
+        laptop.remove_left(lost, make_progress_printer())
         return
     home = Home.find()
     if not yes:
@@ -175,7 +177,7 @@ def reset(yes: bool, lost: str | None) -> None:
             f"Remove {home.directory} with all images, keys and records, and all its containers?",
             abort=True,
         )
-    laptop.reset(home, progress_line())
+    laptop.reset(home, make_progress_printer())
 
 
 COMMANDS = (up, down, status, doctor, reset)

@@ -7,14 +7,14 @@ from typing import Any
 
 import click
 
-from cscm.options import Image, NewFile, Words, as_json, by, user
-from cscm.running import print_result, result_of, run, verbose
+from cscm.options import Image, NewFile, Words, as_json, by, read_login_name
+from cscm.running import print_result, run, run_flow, verbose
 from cscm.signing import key_option, signer_option, use_key
 from orchestration.project import find_project
 from supply_chain.lifecycle.plan import Plan, read_plan, write_plan
 from supply_chain.lifecycle.rules import TESTS
 from supply_chain.reports import plan_lines
-from supply_chain.text import plain_text_lines
+from supply_chain.text import sanitize_lines
 
 DECISIONS = {
     "block": "Block IMAGE: from now on, every gate refuses it and nobody can pull it.",
@@ -61,7 +61,7 @@ def plan(output: Path | None, rules: str, as_json: bool, verbose: bool) -> None:
     Example:
       cscm lifecycle plan -o plan.json
     """
-    result: Plan = result_of("flows.lifecycle:plan_only", verbose, rules=rules)
+    result: Plan = run_flow("flows.lifecycle:plan_only", verbose, rules=rules)
     if output:
         write_plan(result, output)
     print_result(result, as_json)
@@ -89,7 +89,7 @@ def apply(plan: Path, yes: bool, by: str, reason: str, as_json: bool, verbose: b
             "reason", f"{'; '.join(reviewed.exceeded_limits)}: add --reason TEXT, which is signed"
         )
     if not yes:
-        click.echo(plain_text_lines(plan_lines(reviewed)), err=True)
+        click.echo(sanitize_lines(plan_lines(reviewed)), err=True)
         click.confirm("Apply the plan?", abort=True, err=True)
     path = str(plan.resolve())
     run("flows.lifecycle:apply_only", as_json, verbose, path=path, by=by, reason=reason, digest=reviewed.digest)
@@ -99,7 +99,7 @@ def _make_command(name: str, about: str) -> click.Command:
     @click.command(name=name, help=HELP.format(about=about, name=name))
     @click.argument("image", type=Image())
     @click.option("--reason", type=Words(), required=True, help="The reason. It is signed.")
-    @signer_option(default=user, show_default="you")
+    @signer_option(default=read_login_name, show_default="you")
     @key_option(default="")
     @as_json
     @verbose

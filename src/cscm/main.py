@@ -18,9 +18,9 @@ from cscm.running import run, verbose
 from cscm.signing import key_option, signer_option, use_key
 from orchestration.project import find_project
 from supply_chain.errors import Cancelled, LaptopMissing, SupplyChainError
-from supply_chain.model.manifest import json_schema, list_bases, read_manifest
+from supply_chain.model.manifest import list_bases, make_json_schema, read_manifest
 from supply_chain.scratch import translate_disk_full
-from supply_chain.text import plain_text_lines
+from supply_chain.text import sanitize_lines
 
 BASES = ("python", "python-build", "proxy")
 """The bases that every laptop needs; `cscm chain bases/NAME` makes another base."""
@@ -91,7 +91,7 @@ class Cli(click.Group):
             with translate_disk_full(), report_missing_laptop(), report_interrupt():
                 return super().invoke(ctx)
         except SupplyChainError as error:
-            click.secho(plain_text_lines(f"error: {error}"), fg="red", err=True)
+            click.secho(sanitize_lines(f"error: {error}"), fg="red", err=True)
             ctx.exit(1)
 
 
@@ -324,7 +324,7 @@ def schema() -> None:
     Example:
       cscm schema > supply-chain.schema.json
     """
-    click.echo(json.dumps(json_schema(), indent=2))
+    click.echo(json.dumps(make_json_schema(), indent=2))
 
 
 def start() -> None:

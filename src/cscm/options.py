@@ -19,12 +19,12 @@ from pydantic import BaseModel
 from orchestration.project import find_project
 from supply_chain.evidence.personal_decision import MOST_WORDS
 from supply_chain.model.image import HEXADECIMAL, PATH
-from supply_chain.text import plain_text
+from supply_chain.text import sanitize_text
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 
 
-def user() -> str:
+def read_login_name() -> str:
     """Return the user's login name."""
     return pwd.getpwuid(os.getuid()).pw_name
 
@@ -89,18 +89,18 @@ by = click.option(
     "--by",
     metavar="NAME",
     type=Words(),
-    default=user,
+    default=read_login_name,
     show_default="you",
     help="The name of the person who decides. It is recorded, but not verified.",
 )
 
 
-def json_of(rows: Sequence[BaseModel]) -> str:
+def render_json(rows: Sequence[BaseModel]) -> str:
     """Return the rows as `--json` prints them: a JSON array."""
     return json.dumps([row.model_dump(mode="json") for row in rows], indent=2)
 
 
-def progress_line(*, err: bool = False) -> Callable[[str], None]:
+def make_progress_printer(*, err: bool = False) -> Callable[[str], None]:
     """Return a function that prints a line with the seconds since this call, from any thread, one line at a time.
 
     It prints to standard error if `err` is true, so that standard output has only the result.
@@ -109,6 +109,6 @@ def progress_line(*, err: bool = False) -> Callable[[str], None]:
 
     def say(line: str) -> None:
         with lock:
-            click.echo(f"{time.monotonic() - started:6.1f} s  {plain_text(line)}", err=err)
+            click.echo(f"{time.monotonic() - started:6.1f} s  {sanitize_text(line)}", err=err)
 
     return say

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 import yaml
 
-from cscm.options import Words, as_json, json_of
+from cscm.options import Words, as_json, render_json
 from cscm.session import load_block
 from cscm.signing import key_option, require_place, sign_content, sign_document
 from cscm.waiver_scopes import explain_unchecked, read_known_applications
@@ -20,10 +20,10 @@ from supply_chain.model.documents import read_document
 from supply_chain.policy.loading import list_environments
 from supply_chain.policy.people import FILE, read_valid_people
 from supply_chain.policy.reviews import DIRECTORY as DIRECTORY_OF_REVIEWS
-from supply_chain.policy.reviews import ReviewDocument, review_name
+from supply_chain.policy.reviews import ReviewDocument, name_review
 from supply_chain.policy.signed_documents import DocumentKind
 from supply_chain.policy.waivers import DIRECTORY, NAME, WaiverDocument, find_unmatched
-from supply_chain.text import plain_text, plain_text_lines
+from supply_chain.text import sanitize_lines, sanitize_text
 
 
 @click.group()
@@ -45,7 +45,7 @@ def check() -> None:
     Example:
       cscm people check
     """
-    click.echo(plain_text_lines(reports.people_lines(read_valid_people(find_project() / FILE))))
+    click.echo(sanitize_lines(reports.people_lines(read_valid_people(find_project() / FILE))))
 
 
 @people.command()
@@ -61,7 +61,7 @@ def sign(key: str) -> None:
     """
     document = find_project() / FILE
     read_valid_people(document)
-    click.echo(f"signed: {plain_text(sign_document(DocumentKind.PEOPLE, document, key))}")
+    click.echo(f"signed: {sanitize_text(sign_document(DocumentKind.PEOPLE, document, key))}")
 
 
 @click.command()
@@ -83,10 +83,10 @@ def waive(file: Path, key: str) -> None:
         raise DeclarationInvalid(
             f"{file} has other characters in its name than {NAME.pattern}.\nRename it, and sign it."
         )
-    click.echo(f"signed: {plain_text(sign_document(DocumentKind.WAIVER, file, key))}")
+    click.echo(f"signed: {sanitize_text(sign_document(DocumentKind.WAIVER, file, key))}")
     applications = read_known_applications(project)
     for why in find_unmatched(document, applications, list_environments(project)):
-        click.echo(f"note: {plain_text(why)}, so that the waiver covers nothing there", err=True)
+        click.echo(f"note: {sanitize_text(why)}, so that the waiver covers nothing there", err=True)
     if unchecked := explain_unchecked([document], applications):
         click.echo(f"note: {unchecked}", err=True)
 
@@ -102,7 +102,7 @@ def waivers(as_json: bool) -> None:
     """
     policies = load_block("Workbench", "workbench").unsigned_policies()
     uses = find_uses(policies.waivers.reports, load_block("Inventory", "inventory").open().images(None))
-    click.echo(json_of(uses) if as_json else plain_text_lines(reports.waiver_lines(uses)))
+    click.echo(render_json(uses) if as_json else sanitize_lines(reports.waiver_lines(uses)))
 
 
 @click.command()
@@ -123,12 +123,14 @@ def review(directory: Path, revision: str | None, by: str, reason: str, key: str
     """
     repository, commit = read_commit(directory, revision)
     document = ReviewDocument(repository=repository, revision=commit, reason=reason)
-    file = find_project() / DIRECTORY_OF_REVIEWS / review_name(document, by)
+    file = find_project() / DIRECTORY_OF_REVIEWS / name_review(document, by)
     content = yaml.safe_dump(document.model_dump(), sort_keys=False).encode()
     file.parent.mkdir(parents=True, exist_ok=True)
     signed = sign_content(DocumentKind.REVIEW, file, content, key)
     file.write_bytes(content)
-    click.echo(f"signed: {plain_text(file)} and {plain_text(signed.name)}, about the commit {commit} of {repository}")
+    click.echo(
+        f"signed: {sanitize_text(file)} and {sanitize_text(signed.name)}, about the commit {commit} of {repository}"
+    )
 
 
 @click.command()
@@ -141,7 +143,7 @@ def reviews(as_json: bool) -> None:
       cscm reviews
     """
     review_reports = load_block("Workbench", "workbench").unsigned_policies().reviews.reports
-    click.echo(json_of(review_reports) if as_json else plain_text_lines(reports.review_lines(review_reports)))
+    click.echo(render_json(review_reports) if as_json else sanitize_lines(reports.review_lines(review_reports)))
 
 
 COMMANDS = (people, waive, waivers, review, reviews)

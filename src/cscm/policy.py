@@ -10,7 +10,7 @@ import click
 from pydantic import Field
 
 from cscm.options import Image, as_json, environments
-from cscm.running import print_result, result_of, run, verbose
+from cscm.running import print_result, run, run_flow, verbose
 from cscm.session import load_block
 from cscm.signing import key_option, sign_content, write_readable
 from cscm.waiver_scopes import check_scopes
@@ -31,7 +31,7 @@ from supply_chain.policy.policies import Policies
 from supply_chain.policy.rule_tests import find_unnoticed, refuses_nothing_tested
 from supply_chain.policy.signed_documents import SUFFIX, DocumentKind
 from supply_chain.reports import facts_page, policy_page, policy_preview_page
-from supply_chain.text import plain_text, plain_text_lines, pluralize
+from supply_chain.text import pluralize, sanitize_lines, sanitize_text
 
 
 class CheckedPolicy(Model):
@@ -133,7 +133,7 @@ def check(directory: Path | None, as_json: bool) -> None:
         for each in policies.at(gate).policies
     )
     result = PolicyCheck(policies=rows, active=None, why="") if directory else _check_state(rows, find_project())
-    click.echo(result.model_dump_json(indent=2) if as_json else plain_text_lines(str(result)))
+    click.echo(result.model_dump_json(indent=2) if as_json else sanitize_lines(str(result)))
     if any(each.untested_expressions for each in rows):
         raise SystemExit(1)
 
@@ -178,10 +178,10 @@ def sign(key: str) -> None:
         find_project() / DIRECTORY / LISTING,
         list_next(read_signable(find_project()), find_project() / DIRECTORY),
     )
-    click.echo(plain_text_lines(listing.decode().rstrip()))
+    click.echo(sanitize_lines(listing.decode().rstrip()))
     bundle = sign_content(DocumentKind.POLICIES, document, listing, key)
     write_readable(document, listing)
-    click.echo(f"signed: {plain_text(bundle)}")
+    click.echo(f"signed: {sanitize_text(bundle)}")
 
 
 @policy.command()
@@ -193,7 +193,7 @@ def docs(directory: Path | None) -> None:
     Example:
       cscm policy docs > rules.md
     """
-    click.echo(plain_text_lines(policy_page(_read(directory).documents)))
+    click.echo(sanitize_lines(policy_page(_read(directory).documents)))
 
 
 @policy.command()
@@ -259,11 +259,11 @@ def preview(new: tuple[Path, ...], form: str, as_json: bool, verbose: bool) -> N
       cscm policy preview ours.yaml waivers/django.yaml
       cscm policy preview ../proposal/deployments/policies --format markdown
     """
-    result = result_of("flows.policy:preview_policies", verbose, documents=_read_texts(new))
+    result = run_flow("flows.policy:preview_policies", verbose, documents=_read_texts(new))
     if as_json or form == "text":
         print_result(result, as_json)
     else:
-        click.echo(plain_text_lines(policy_preview_page(result)))
+        click.echo(sanitize_lines(policy_preview_page(result)))
 
 
 def _read_texts(paths: Iterable[Path]) -> dict[str, str]:

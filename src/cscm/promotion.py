@@ -12,7 +12,7 @@ from cscm.options import Image, Words, as_json, by, environments
 from cscm.running import run, verbose
 from cscm.session import use_prefect
 from cscm.signing import key_option, use_key
-from supply_chain.text import plain_text
+from supply_chain.text import sanitize_text
 
 
 @click.command()
@@ -28,13 +28,13 @@ def freeze(reason: str, by: str) -> None:
       cscm freeze --reason "The registry is being moved"
     """
     use_prefect()
-    from orchestration.clock import now  # noqa: PLC0415 - import Prefect only after its environment is set
+    from orchestration.clock import read_clock  # noqa: PLC0415 - import Prefect only after its environment is set
     from orchestration.promotion_freeze import set_freeze  # noqa: PLC0415
     from supply_chain.promotion.freeze import PromotionFreeze  # noqa: PLC0415
 
-    about = PromotionFreeze(by=by, reason=reason, since=now())
+    about = PromotionFreeze(by=by, reason=reason, since=read_clock())
     asyncio.run(set_freeze(about))
-    click.echo(plain_text(about))
+    click.echo(sanitize_text(about))
 
 
 @click.command()

@@ -7,15 +7,15 @@ import sys
 
 import click
 
-from cscm.options import progress_line
+from cscm.options import make_progress_printer
 from cscm.session import load_block, use_prefect
 from orchestration.registration import (
-    declared_deployments,
     deploy,
     ensure_abandoned,
     ensure_automations,
     ensure_views,
-    forget_undeclared,
+    read_declared_deployments,
+    remove_undeclared_deployments,
 )
 from supply_chain.errors import SettingInvalid
 
@@ -37,8 +37,8 @@ def register() -> None:
             "Set it, with what the server asks for (PREFECT_API_AUTH_STRING or PREFECT_API_KEY). "
             "On a laptop, `cscm up` registers everything."
         )
-    project, say = use_prefect(), progress_line()
-    if not declared_deployments(project):
+    project, say = use_prefect(), make_progress_printer()
+    if not read_declared_deployments(project):
         raise SettingInvalid(
             f"{project} declares no deployments in prefect.yaml, so there is nothing to register.\n"
             "Run this where the supply chain's own prefect.yaml is."
@@ -46,16 +46,16 @@ def register() -> None:
     from prefect.client.orchestration import get_client  # noqa: PLC0415 - only after its environment is set
 
     from blocks.register import register_types  # noqa: PLC0415
-    from orchestration.registration.client import prefect_api  # noqa: PLC0415
+    from orchestration.registration.client import make_prefect_api  # noqa: PLC0415
 
     with get_client(sync_client=True) as client:
-        ask = prefect_api(client)
+        ask = make_prefect_api(client)
         ask("POST", "/deployments/filter", {"limit": 1})  # check that the server answers before anything is made
         say("blocks: registering their types")
         register_types()
         deploy(project, [sys.executable], {"PREFECT_CLI_PROMPT": "false", "PREFECT_CLI_COLORS": "false"}, ask, say)
         done = {
-            "deployments: no longer declared, removed": forget_undeclared(project, ask),
+            "deployments: no longer declared, removed": remove_undeclared_deployments(project, ask),
             "automations": (*ensure_automations(project, _notify(), ask), *ensure_abandoned(ask)),
             "views": ensure_views(project, ask),
         }

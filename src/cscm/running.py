@@ -14,7 +14,7 @@ from pydantic_core import to_jsonable_python
 
 from cscm.session import STEPS, use_prefect
 from supply_chain.errors import Cancelled, ComponentFailed
-from supply_chain.text import plain_text, plain_text_lines
+from supply_chain.text import sanitize_lines, sanitize_text
 
 REFUSED = 3
 EXIT = {
@@ -35,15 +35,15 @@ class _Terminal(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Print the record's message."""
-        click.echo(plain_text(record.getMessage()), err=True)
+        click.echo(sanitize_text(record.getMessage()), err=True)
 
 
 def run(flow: str, as_json: bool, verbose: bool, /, **parameters: Any) -> None:
     """Run a flow, named as in prefect.yaml (`flows.chain:chain`), and print its result."""
-    print_result(result_of(flow, verbose, **parameters), as_json)
+    print_result(run_flow(flow, verbose, **parameters), as_json)
 
 
-def result_of(flow: str, verbose: bool, /, **parameters: Any) -> Any:
+def run_flow(flow: str, verbose: bool, /, **parameters: Any) -> Any:
     """Run a flow, print its steps meanwhile, and return its result.
 
     The flow is imported after Prefect's environment is set. Raises `Cancelled` if the run gets SIGTERM, and
@@ -83,8 +83,8 @@ def print_result(result: Any, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(to_jsonable_python(result), indent=2))
     elif isinstance(result, Refused):
-        click.secho(plain_text_lines(str(result)), fg="yellow")
+        click.secho(sanitize_lines(str(result)), fg="yellow")
     else:
-        click.echo(plain_text_lines(render(result)))
+        click.echo(sanitize_lines(render(result)))
     if isinstance(result, Refused):
         sys.exit(REFUSED)

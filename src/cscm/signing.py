@@ -15,16 +15,16 @@ from cscm.session import load_block
 from cscm.start import KEY_VARIABLE
 from orchestration.project import TOOLS, find_home, find_project
 from supply_chain.adapters.process.command import Tool
-from supply_chain.adapters.tools.cosign import KEYLESS, settings_of_person, sign_for_person
+from supply_chain.adapters.tools.cosign import KEYLESS, read_signing_variables, sign_for_person
 from supply_chain.adapters.tools.pins import Pins
 from supply_chain.adapters.tools.toolbox import Toolbox
 from supply_chain.errors import DeclarationInvalid, SupplyChainError
 from supply_chain.policy.people import FILE, TRUSTED_ROOT, read_installation
 from supply_chain.policy.signed_documents import (
     DocumentKind,
-    document_statement,
+    locate_signature,
+    make_document_statement,
     name_installation,
-    signature_file,
 )
 from supply_chain.scratch import write_private
 
@@ -64,7 +64,7 @@ def signer_option(**settings: Any) -> Callable[[F], F]:
 def use_key(key: str) -> None:
     """Set the variables that cosign needs for a key in this process, whose run signs with it; empty: there is none."""
     if key:
-        os.environ.update(password_of(key))
+        os.environ.update(read_key_variables(key))
 
 
 def sign_document(kind: DocumentKind, document: Path, key: str) -> Path:
@@ -79,12 +79,12 @@ def sign_document(kind: DocumentKind, document: Path, key: str) -> Path:
 
 def sign_content(kind: DocumentKind, document: Path, content: bytes, key: str) -> Path:
     """Sign content as the document with this path, which need not exist; otherwise as `sign_document`."""
-    cosign = find_cosign().with_environment(**password_of(key))
+    cosign = find_cosign().with_environment(**read_key_variables(key))
     at = datetime.now(UTC)
     installation = _find_installation(at) if kind is not DocumentKind.PEOPLE else ""
-    statement = document_statement(kind, document.name, content, installation, at)
+    statement = make_document_statement(kind, document.name, content, installation, at)
     bundle = sign_for_person(cosign, key, statement, find_project() / TRUSTED_ROOT.parent)
-    signed = signature_file(document)
+    signed = locate_signature(document)
     write_readable(signed, bundle)
     if installation:
         click.echo(f"signed for {name_installation(installation)}")
@@ -100,7 +100,7 @@ def write_readable(file: Path, content: bytes) -> None:
 def _find_installation(now: datetime) -> str:
     """Return the installation for which a person signs; note it if nobody knows whether the owner named it."""
     project = find_project()
-    owner = find_owner_key() if signature_file(project / FILE).exists() else ""
+    owner = find_owner_key() if locate_signature(project / FILE).exists() else ""
     installation = read_installation(project, owner, now)
     if installation.unverified:
         click.echo(f"note: {FILE} is not verified: {installation.unverified}", err=True)
@@ -134,9 +134,9 @@ def find_cosign() -> Tool:
     return Toolbox(find_home(project) / TOOLS, Pins.load(project / "deployments/tools.yaml")).find("cosign")
 
 
-def password_of(key: str) -> Mapping[str, str]:
+def read_key_variables(key: str) -> Mapping[str, str]:
     """Return the variables that cosign needs for a key; ask for the password of a file if it is not set."""
-    settings = settings_of_person()
+    settings = read_signing_variables()
     if KEY_VARIABLE not in settings and key != KEYLESS and Path(key).is_file():
         settings[KEY_VARIABLE] = click.prompt(
             f"Password of {key} (Enter if it has none)", hide_input=True, default="", show_default=False, err=True

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 from pydantic import AwareDatetime, Field
 
-from cscm.options import Image, NewFile, Words, as_json, json_of
+from cscm.options import Image, NewFile, Words, as_json, render_json
 from cscm.running import run, verbose
 from cscm.session import load_block
 from cscm.signing import key_option, require_place, sign_document, use_key
@@ -16,8 +16,8 @@ from supply_chain.model.documents import decode_document, read_content
 from supply_chain.model.image import ImageRef, Model
 from supply_chain.policy.signed_documents import DocumentKind
 from supply_chain.policy.vex import DIRECTORY, VexReport
-from supply_chain.text import plain_text, pluralize, truncate_lines
-from supply_chain.vulnerability.vex.openvex import vex_document
+from supply_chain.text import pluralize, sanitize_text, truncate_lines
+from supply_chain.vulnerability.vex.openvex import make_vex_document
 from supply_chain.vulnerability.vex.reading import read_vex_file
 from supply_chain.vulnerability.vex.statement import Justification, VexStatement, VexStatus
 
@@ -70,7 +70,7 @@ def create(
     Example:
       cscm vex create curated/hello@sha256:… --vulnerability CVE-2026-1 --status fixed --author psirt@example.com
     """
-    document = vex_document(
+    document = make_vex_document(
         ImageRef.parse(image),
         vulnerabilities,
         VexStatus(status),
@@ -116,7 +116,7 @@ class CheckedStatement(Model):
         about = f"{self.vulnerability}: {self.status}{reason} of {pluralize(self.products, 'product')}"
         line = f"{about}, by {self.by}, {self.at:%Y-%m-%d %H:%M %Z}"
         names = truncate_lines(5, self.unidentified)
-        return "\n".join(map(plain_text, [line, *(f"    note: matches nothing: {name}" for name in names)]))
+        return "\n".join(map(sanitize_text, [line, *(f"    note: matches nothing: {name}" for name in names)]))
 
 
 @vex.command()
@@ -132,7 +132,7 @@ def check(files: tuple[Path, ...], as_json: bool) -> None:
       cscm vex check hello.vex.json
     """
     rows = [CheckedStatement.of(statement) for file in files for statement in read_vex_file(file)]
-    click.echo(json_of(rows) if as_json else "\n".join(map(str, rows)))
+    click.echo(render_json(rows) if as_json else "\n".join(map(str, rows)))
 
 
 @vex.command()
@@ -149,7 +149,7 @@ def sign(file: Path, key: str) -> None:
     """
     read_vex_file(file)
     require_place(file, DIRECTORY, ".json")
-    click.echo(f"signed: {plain_text(sign_document(DocumentKind.VEX, file, key))}")
+    click.echo(f"signed: {sanitize_text(sign_document(DocumentKind.VEX, file, key))}")
 
 
 @vex.command()
@@ -184,12 +184,12 @@ def list_documents(as_json: bool) -> None:
       cscm vex list
     """
     reports = load_block("Workbench", "workbench").unsigned_policies().vex.reports
-    click.echo(json_of(reports) if as_json else "\n".join(map(_line, reports)) or "there are no VEX documents")
+    click.echo(render_json(reports) if as_json else "\n".join(map(_line, reports)) or "there are no VEX documents")
 
 
 def _line(report: VexReport) -> str:
     state = f"does not count: {report.why}" if report.why else f"counts, {pluralize(report.statements, 'statement')}"
-    return plain_text(f"{report.name}: {state}{f', signed by {report.by}' if report.by else ''}")
+    return sanitize_text(f"{report.name}: {state}{f', signed by {report.by}' if report.by else ''}")
 
 
 COMMANDS = (vex,)

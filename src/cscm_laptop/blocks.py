@@ -17,7 +17,7 @@ from supply_chain.adapters.aws.accounts import Identity
 from supply_chain.model.tier import BASES, TierName
 
 
-def tier_of(state: LaptopState, name: TierName) -> Tier:
+def make_tier_block(state: LaptopState, name: TierName) -> Tier:
     """Return the block of a tier, with its own identity and signing key and the public keys of all tiers."""
     identity = state.identities[name]
     return Tier(
@@ -40,7 +40,7 @@ def tier_of(state: LaptopState, name: TierName) -> Tier:
     )
 
 
-def bridge_of(state: LaptopState) -> Bridge:
+def make_bridge_block(state: LaptopState) -> Bridge:
     """Return the block of the bridge, with its own identity and its queues."""
     bridge = state.bridge
     return Bridge(
@@ -51,7 +51,7 @@ def bridge_of(state: LaptopState) -> Bridge:
     )
 
 
-def workbench_of(state: LaptopState) -> Workbench:
+def make_workbench_block(state: LaptopState) -> Workbench:
     """Return the block of the workbench."""
     return Workbench(
         project=str(state.project),
@@ -89,12 +89,12 @@ def register_laptop(state: LaptopState) -> None:
     """Register the block types and save the documents that the flows load."""
     register_types()
     for name in state.identities:
-        tier_of(state, name).save(name.value, overwrite=True)
-    bridge_of(state).save("bridge", overwrite=True)
+        make_tier_block(state, name).save(name.value, overwrite=True)
+    make_bridge_block(state).save("bridge", overwrite=True)
     engine = DockerHost(base_url=state.engine.url)
     engine.save("laptop", overwrite=True)
     ContainerHost(docker=engine, owner=state.owner).save("laptop", overwrite=True)
     if state.kubeconfig:
         KubernetesCluster(kubeconfig=str(state.kubeconfig)).save(BLOCK, overwrite=True)
-    workbench_of(state).save("workbench", overwrite=True)
+    make_workbench_block(state).save("workbench", overwrite=True)
     Inventory(address=SecretStr(state.inventory)).save("inventory", overwrite=True)

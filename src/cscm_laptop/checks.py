@@ -21,11 +21,11 @@ def check(name: str, found: str, wanted: str, ok: bool, remedy: str) -> Check:
     return Check(name=name, found=found, wanted=wanted, ok=ok, remedy="" if ok else remedy)
 
 
-def note(name: str, found: str, wanted: str, remedy: str) -> Check:
+def make_note(name: str, found: str, wanted: str, remedy: str) -> Check:
     """Return a note about what cannot be seen or set by this user or from this machine."""
     return Check(name=name, found=found, wanted=wanted, ok=True, remedy=remedy)
 
 
-def message_of(error: SupplyChainError) -> str:
+def format_error_message(error: SupplyChainError) -> str:
     """Return an error's message in one line, without its code."""
     return " ".join(str(error.args[0]).split())

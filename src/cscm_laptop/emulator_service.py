@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from cscm_laptop.home import Home
 from cscm_laptop.ports import HOST, answers
-from cscm_laptop.prefect_server import fingerprint
+from cscm_laptop.prefect_server import hash_files
 from cscm_laptop.profile import Profile
 from cscm_laptop.services import Progress, Service
 from supply_chain.adapters.aws.accounts import AccessKey
@@ -22,12 +22,12 @@ CODE = Path("src/cscm_laptop/emulator")
 HEALTH = "/_cscm/health"
 
 
-def endpoint_url(profile: Profile) -> str:
+def make_endpoint_url(profile: Profile) -> str:
     """Return the URL where AWS clients reach the emulator."""
     return f"http://{HOST}:{profile.ports.emulator}"
 
 
-def root_key(home: Home) -> Path:
+def locate_root_key(home: Home) -> Path:
     """Return the path of the root key of the emulated account; the emulator makes it at its first start."""
     return _state(home) / "root-key.json"
 
@@ -43,7 +43,7 @@ def environment_fits(home: Home) -> bool:
 
 
 def _wanted(home: Home) -> str:
-    return fingerprint([home.project / LOCK], sys.version)
+    return hash_files([home.project / LOCK], sys.version)
 
 
 def ensure_environment(home: Home, progress: Progress) -> None:
@@ -71,7 +71,7 @@ def ensure_environment(home: Home, progress: Progress) -> None:
     (home.emulator / "made-from").write_text(_wanted(home), encoding="ascii")
 
 
-def emulator(home: Home, profile: Profile) -> Service:
+def make_emulator_service(home: Home, profile: Profile) -> Service:
     """Return the emulator's service.
 
     It writes its state to disk before it answers. Its registry is on the same port.
@@ -92,11 +92,11 @@ def emulator(home: Home, profile: Profile) -> Service:
         port=port,
         setting="ports.emulator in the profile (deployments/profiles/laptop.yaml)",
         deadline=60,
-        changes=fingerprint([home.project / LOCK, *(home.project / CODE).rglob("*.py")]),
+        changes=hash_files([home.project / LOCK, *(home.project / CODE).rglob("*.py")]),
     )
 
 
-def emulator_root(key_file: Path, region: str) -> boto3.Session:
+def open_root_session(key_file: Path, region: str) -> boto3.Session:
     """Return a session of the emulator's root user, from the key file that the emulator made when it started.
 
     Raises `ComponentFailed` if the file is missing or damaged.

@@ -54,7 +54,7 @@ class Facts(Model):
     store: str
 
 
-def engine_url(environ: Mapping[str, str] = os.environ) -> str:
+def read_engine_url(environ: Mapping[str, str] = os.environ) -> str:
     """Return the URL of the engine: DOCKER_HOST, or the default socket."""
     return environ.get("DOCKER_HOST") or DEFAULT_URL
 
@@ -75,7 +75,7 @@ def ask(url: str) -> Facts:
                 "and log in again."
             ) from error
         raise EngineUnavailable(f"No container engine answers at {url}{_why(url, error)}") from error
-    return facts(info)
+    return parse_engine_facts(info)
 
 
 def _why(url: str, error: Exception) -> str:
@@ -91,7 +91,7 @@ def find_daemon() -> str | None:
     return shutil.which("dockerd", path=os.pathsep.join([os.environ.get("PATH", os.defpath), *DAEMON_PLACES]))
 
 
-def facts(info: Mapping[str, Any]) -> Facts:
+def parse_engine_facts(info: Mapping[str, Any]) -> Facts:
     """Read the facts from the answer to `GET /info`."""
     status = dict(info.get("DriverStatus") or [])
     return Facts(version=str(info.get("ServerVersion", "")), store=str(status.get("driver-type", "")))
@@ -113,7 +113,7 @@ def _not_permitted(url: str) -> bool:
 def judge(engine: Facts, url: str) -> None:
     """Raise `EngineUnsuitable`, with everything that the engine lacks and each remedy, if it lacks anything."""
     lacks = []
-    if version_of(engine.version) < WANTED:
+    if parse_engine_version(engine.version) < WANTED:
         lacks.append(
             f"it is version {engine.version or 'unknown'}, and 26.1 or later is needed: upgrade Docker Engine "
             "(https://docs.docker.com/engine/install/)"
@@ -127,7 +127,7 @@ def judge(engine: Facts, url: str) -> None:
         raise EngineUnsuitable(f"The engine at {url} lacks what the chain needs:\n- " + "\n- ".join(lacks))
 
 
-def version_of(text: str) -> tuple[int, int]:
+def parse_engine_version(text: str) -> tuple[int, int]:
     """Return the major and minor version: (26, 1) for `26.1.5+dfsg1`, (0, 0) if the text is not a version."""
     match = re.match(r"(\d+)\.(\d+)", text)
     return (int(match[1]), int(match[2])) if match else (0, 0)
@@ -135,7 +135,7 @@ def version_of(text: str) -> tuple[int, int]:
 
 def check_engine(url: str | None = None) -> Engine:
     """Return the engine without changing anything; raise `EngineUnavailable` or `EngineUnsuitable`."""
-    url = url or engine_url()
+    url = url or read_engine_url()
     engine = ask(url)
     judge(engine, url)
     return Engine(url=url, version=engine.version, client=find_client(os.environ.get("PATH", os.defpath)))
@@ -143,7 +143,7 @@ def check_engine(url: str | None = None) -> Engine:
 
 def ensure_engine(home: Home, progress: Progress) -> Engine:
     """Return the engine; if there is none and this user may, install and start it first."""
-    url = engine_url()
+    url = read_engine_url()
     try:
         return check_engine(url)
     except EngineUnavailable:
@@ -159,7 +159,7 @@ def ensure_engine(home: Home, progress: Progress) -> Engine:
 
 def wake(home: Home, progress: Progress) -> None:
     """Start the installed engine if none answers; raise `EngineUnavailable` if that is not possible."""
-    url = engine_url()
+    url = read_engine_url()
     try:
         ask(url)
     except EngineUnavailable:
@@ -168,7 +168,7 @@ def wake(home: Home, progress: Progress) -> None:
         start(home, progress)
 
 
-def engine_service(home: Home) -> Service:
+def make_engine_service(home: Home) -> Service:
     """Return the service of dockerd as our own process, for machines without systemd."""
     return Service(
         name="engine",
@@ -193,11 +193,11 @@ def start(home: Home, progress: Progress) -> None:
             )
         return
     progress("engine: starting dockerd")
-    forget_dead()
-    engine_service(home).ensure(progress)
+    remove_dead_pid_files()
+    make_engine_service(home).ensure(progress)
 
 
-def forget_dead(files: Iterable[Path] = PID_FILES) -> None:
+def remove_dead_pid_files(files: Iterable[Path] = PID_FILES) -> None:
     """Remove the pid files of processes that ended.
 
     If a process was killed and its parent has not waited for it yet (a zombie), dockerd takes it for a running one.
@@ -215,7 +215,7 @@ def forget_dead(files: Iterable[Path] = PID_FILES) -> None:
 @contextmanager
 def _connect(timeout: int) -> Iterator[docker.DockerClient]:
     """Yield a client of the engine; raise `EngineUnavailable` if none answers. `timeout` is in seconds."""
-    url = engine_url()
+    url = read_engine_url()
     ask(url)
     client = docker.DockerClient(base_url=url, timeout=timeout, **_tls(url))
     try:

@@ -38,7 +38,7 @@ REMEDY = (
 
 def install() -> None:
     """Install the engine from Debian's packages; raise `EngineUnavailable` if this is not Debian."""
-    release = debian_release(Path("/etc/os-release"))
+    release = read_debian_release(Path("/etc/os-release"))
     if release is None or shutil.which("apt-get") is None:
         raise EngineUnavailable(f"There is no container engine, and this is not Debian.\n{REMEDY}")
     packages = list(PACKAGES)
@@ -61,7 +61,7 @@ def _apt(*args: str) -> None:
         )
 
 
-def debian_release(os_release: Path) -> str | None:
+def read_debian_release(os_release: Path) -> str | None:
     """Return Debian's code name, or None on any other system, including derivatives of Debian."""
     try:
         lines = os_release.read_text(encoding="utf-8").splitlines()
@@ -73,7 +73,7 @@ def debian_release(os_release: Path) -> str | None:
 
 def add_release(apt: Path, release: str, newer: str) -> None:
     """Add the newer release as a package source from which only packages requested by name are installed."""
-    mirror = mirror_of(apt, release)
+    mirror = find_mirror(apt, release)
     source = (
         f"Types: deb\nURIs: {mirror}\nSuites: {newer}\nComponents: main\n"
         "Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg\n"
@@ -85,7 +85,7 @@ def add_release(apt: Path, release: str, newer: str) -> None:
     (apt / "sources.list.d" / f"cscm-{newer}.sources").write_text(source, encoding="ascii")
 
 
-def mirror_of(apt: Path, release: str) -> str:
+def find_mirror(apt: Path, release: str) -> str:
     """Return the mirror from which this machine gets `release`; raise `EngineUnavailable` if none is listed."""
     for path in sorted((apt / "sources.list.d").glob("*.sources")):
         for stanza in re.split(r"\n\s*\n", path.read_text(encoding="utf-8")):
@@ -112,7 +112,7 @@ def configure(path: Path = DAEMON_JSON, data: Path = DATA) -> None:
         before = {}
     except ValueError as error:
         raise EngineUnsuitable(f"{path} is not JSON: {error}\nCorrect it, then run this again.") from error
-    after = merged(before)
+    after = merge_engine_settings(before)
     if after == before:
         return
     if not (before.get("features") or {}).get("containerd-snapshotter") and (data / "image").is_dir():
@@ -125,7 +125,7 @@ def configure(path: Path = DAEMON_JSON, data: Path = DATA) -> None:
     path.write_text(json.dumps(after, indent=2) + "\n", encoding="utf-8")
 
 
-def merged(before: Mapping[str, Any]) -> dict[str, Any]:
+def merge_engine_settings(before: Mapping[str, Any]) -> dict[str, Any]:
     """Return the engine's settings with ours; existing settings win, except for the features that the chain needs."""
     features = {**(before.get("features") or {}), **FEATURES}
     return {**SERVING, "builder": BUILDER, **before, "features": features}

@@ -78,7 +78,7 @@ def is_bridged_traffic_filtered() -> bool:
     return BRIDGED_TRAFFIC.exists() and BRIDGED_TRAFFIC.read_text().strip() == "1"
 
 
-def missing_rules(owner: str, bridge: str = BRIDGE) -> list[FirewallRule]:
+def find_missing_rules(owner: str, bridge: str = BRIDGE) -> list[FirewallRule]:
     """Return the owner's rules that are not set or have no effect.
 
     These are all rules if there is no iptables or this user may not use it.
@@ -96,7 +96,7 @@ def set_rules(owner: str, bridge: str = BRIDGE) -> list[FirewallRule]:
     for rule in RULES:
         if not run_iptables("-C", rule, owner, bridge):
             run_iptables("-I", rule, owner, bridge)
-    return missing_rules(owner, bridge)
+    return find_missing_rules(owner, bridge)
 
 
 def _filter_bridged_traffic() -> None:
@@ -114,7 +114,7 @@ def remove_rules(owner: str, bridge: str = BRIDGE, rules: Iterable[FirewallRule]
             pass
 
 
-def commands(owner: str, bridge: str = BRIDGE) -> str:
+def render_commands(owner: str, bridge: str = BRIDGE) -> str:
     """Return one command line that sets all rules of an owner once, for a user who may use sudo."""
     needed = [["modprobe", MODULE], ["sysctl", "-w", SETTING]] if not is_bridged_traffic_filtered() else []
     rules = [["iptables", *_arguments("-I", rule, owner, bridge)] for rule in RULES]

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from cscm_laptop import emulator_service, firewall, namespaces, prefect_server
 from cscm_laptop.cluster import cluster
 from cscm_laptop.cluster.lost import remove_lost_cluster
-from cscm_laptop.engine import Engine, clear, engine_answers, engine_service, engine_url, ensure_engine, wake
+from cscm_laptop.engine import Engine, clear, engine_answers, ensure_engine, make_engine_service, read_engine_url, wake
 from cscm_laptop.home import Home
 from cscm_laptop.ports import request
 from cscm_laptop.profile import Profile
@@ -24,15 +24,15 @@ from cscm_laptop.services import Progress, Record, Service, read_record, stop
 from cscm_laptop.tools.installer import Installer
 from cscm_laptop.vulndb import FEED, ensure_database
 from orchestration.registration import (
-    declared_deployments,
     ensure_abandoned,
     ensure_automations,
     ensure_process_pool,
     ensure_queues,
     ensure_views,
-    forget_undeclared,
     free_slots,
-    registered_deployments,
+    list_registered_deployments,
+    read_declared_deployments,
+    remove_undeclared_deployments,
 )
 from supply_chain.adapters.aws.accounts import (
     POLICIES,
@@ -65,7 +65,7 @@ from supply_chain.model.tier import TierName
 from supply_chain.policy.people import LAPTOP
 from supply_chain.promotion.freeze import VARIABLE, PromotionFreeze
 from supply_chain.scratch import sweep, write_private
-from supply_chain.text import first_line
+from supply_chain.text import summarize_error
 
 PINS = Path("deployments/tools.yaml")
 DATABASE_CHECK = timedelta(hours=20)
@@ -123,7 +123,7 @@ class Part(Model):
 Register = Callable[[LaptopState], None]
 
 
-def up(profile: Profile, home: Home, progress: Progress, *, register: Register) -> LaptopState:
+def start_laptop(profile: Profile, home: Home, progress: Progress, *, register: Register) -> LaptopState:
     """Start what does not run, make what is missing and register what changed; return when all is ready.
 
     `register` writes the state into Prefect's blocks; it is called only if the state, the blocks' code or the server
@@ -144,24 +144,27 @@ def up(profile: Profile, home: Home, progress: Progress, *, register: Register) 
         register_changed(state, home, progress, register)
         _deployments(profile, home, progress)
         _automations(profile, home, progress)
-        _ensure(prefect_server.prefork(home, profile), progress)
-        _ensure(prefect_server.worker(home, profile), progress)
-        _ensure(prefect_server.bridge(home, profile), progress)
+        _ensure(prefect_server.make_prefork_service(home, profile), progress)
+        _ensure(prefect_server.make_worker_service(home, profile), progress)
+        _ensure(prefect_server.make_bridge_service(home, profile), progress)
     return state
 
 
 def _free_ports(profile: Profile, home: Home) -> None:
     """Raise `PortBusy` with every port that another program holds; called before anything is made."""
-    services = (emulator_service.emulator(home, profile), prefect_server.server(home, profile))
-    if messages := [message for service in services if (message := service.port_taken())]:
+    services = (
+        emulator_service.make_emulator_service(home, profile),
+        prefect_server.make_server_service(home, profile),
+    )
+    if messages := [message for service in services if (message := service.explain_taken_port())]:
         raise PortBusy("\n".join(messages))
 
 
 def _aws(profile: Profile, home: Home, progress: Progress) -> Accounts:
     emulator_service.ensure_environment(home, progress)
-    _ensure(emulator_service.emulator(home, profile), progress)
-    root = emulator_service.emulator_root(emulator_service.root_key(home), profile.region)
-    admin = Administrator.of(root, emulator_service.endpoint_url(profile))
+    _ensure(emulator_service.make_emulator_service(home, profile), progress)
+    root = emulator_service.open_root_session(emulator_service.locate_root_key(home), profile.region)
+    admin = Administrator.of(root, emulator_service.make_endpoint_url(profile))
     return ensure_accounts(admin, home.project / POLICIES, home.state / "access-keys.json")
 
 
@@ -169,12 +172,12 @@ def _machine(profile: Profile, home: Home, progress: Progress) -> tuple[Engine, 
     engine = ensure_engine(home, progress)  # before the tools, because both may run apt
     _separate_builds(home, engine, progress)
     namespaces.require()
-    toolbox = Installer(home.tools, needed_pins(home.project))
+    toolbox = Installer(home.tools, select_needed_pins(home.project))
     toolbox.ensure(progress)
     return engine, _database(toolbox, profile, home, progress), ensure_people_owner(toolbox.find("cosign"), home)
 
 
-def needed_pins(project: Path) -> Pins:
+def select_needed_pins(project: Path) -> Pins:
     """Return the pins of the tools that a project uses: those that render manifests only if it has some to render."""
     return Pins.load(project / PINS).needed(find_needed(project / "deployments"))
 
@@ -200,7 +203,7 @@ def _database(toolbox: Toolbox, profile: Profile, home: Home, progress: Progress
     """Return the vulnerability database; ask the network for a newer one only every `DATABASE_CHECK`."""
     grype = toolbox.find("grype")
     stamp = home.state / "database.json"
-    fingerprint = prefect_server.fingerprint([FEED], grype.version, profile.database)
+    fingerprint = prefect_server.hash_files([FEED], grype.version, profile.database)
     if _read(stamp).get("made") == fingerprint and datetime.now(UTC) < _moment(stamp) + DATABASE_CHECK:
         try:
             return read_database(home.database)
@@ -212,10 +215,10 @@ def _database(toolbox: Toolbox, profile: Profile, home: Home, progress: Progress
 
 
 def _server(profile: Profile, home: Home, progress: Progress) -> None:
-    service, ask = prefect_server.server(home, profile), prefect_server.prefect_api(home, profile)
+    service, ask = prefect_server.make_server_service(home, profile), prefect_server.make_prefect_api(home, profile)
     before = service.record()
     if _ensure(service, progress) != before:
-        free_slots(prefect_server.leases(home), ask)
+        free_slots(prefect_server.locate_leases(home), ask)
     ensure_process_pool(prefect_server.POOL, prefect_server.run_command(home), home.project, ask)
 
 
@@ -248,7 +251,7 @@ def _state(
     profile: Profile, home: Home, accounts: Accounts, engine: Engine, database: Database, people_owner: str
 ) -> LaptopState:
     return LaptopState(
-        endpoint_url=emulator_service.endpoint_url(profile),
+        endpoint_url=emulator_service.make_endpoint_url(profile),
         region=profile.region,
         account=accounts.account,
         registry=profile.registry,
@@ -257,7 +260,7 @@ def _state(
         storage_key=accounts.storage_key,
         content_key=accounts.content_key,
         forensics_key=accounts.forensics_key,
-        prefect_api_url=prefect_server.api_url(profile),
+        prefect_api_url=prefect_server.make_api_url(profile),
         project=home.project,
         tools=home.tools,
         database_directory=home.database,
@@ -284,7 +287,7 @@ def _state(
 def register_changed(state: LaptopState, home: Home, progress: Progress, register: Register) -> None:
     """Call `register`, unless exactly this state was registered before in this server's database."""
     stamp = home.state / "prefect" / "blocks.json"
-    fingerprint = prefect_server.fingerprint((home.project / "blocks").rglob("*.py"), state.model_dump_json())
+    fingerprint = prefect_server.hash_files((home.project / "blocks").rglob("*.py"), state.model_dump_json())
     if _read(stamp).get("made") == fingerprint:
         return
     progress("blocks: registering")
@@ -295,14 +298,16 @@ def register_changed(state: LaptopState, home: Home, progress: Progress, registe
 def _deployments(profile: Profile, home: Home, progress: Progress) -> None:
     """Register the deployments if they changed or the server lacks one; correct the work queues in any case."""
     stamp = home.state / "prefect" / "deployments.json"
-    fingerprint = prefect_server.deployments_fingerprint(home.project)
-    ask = prefect_server.prefect_api(home, profile)
-    if _read(stamp).get("made") == fingerprint and declared_deployments(home.project) <= registered_deployments(ask):
+    fingerprint = prefect_server.hash_deployments(home.project)
+    ask = prefect_server.make_prefect_api(home, profile)
+    if _read(stamp).get("made") == fingerprint and read_declared_deployments(
+        home.project
+    ) <= list_registered_deployments(ask):
         if changed := ensure_queues(home.project, ask):
             progress(f"work queues: {', '.join(changed)}")
         return
     prefect_server.deploy(home, profile, ask, progress)
-    if gone := forget_undeclared(home.project, ask, _is_of_our_flows):
+    if gone := remove_undeclared_deployments(home.project, ask, _is_of_our_flows):
         progress(f"deployments: no longer declared, removed: {', '.join(gone)}")
     write_private(stamp, json.dumps({"made": fingerprint}))
 
@@ -314,7 +319,7 @@ def _is_of_our_flows(deployment: Mapping[str, Any]) -> bool:
 
 def _automations(profile: Profile, home: Home, progress: Progress) -> None:
     """Create the automations and views that are missing, and correct those that differ."""
-    ask = prefect_server.prefect_api(home, profile)
+    ask = prefect_server.make_prefect_api(home, profile)
     if changed := (*ensure_automations(home.project, profile.notify, ask), *ensure_abandoned(ask)):
         progress(f"automations: {', '.join(changed)}")
     if changed := ensure_views(home.project, ask):
@@ -343,21 +348,21 @@ def load_state(home: Home) -> LaptopState:
         raise ComponentFailed(f"No supply chain was brought up in {home.directory}.\nRun `cscm up`.") from error
 
 
-def records(home: Home) -> list[Record]:
+def list_records(home: Home) -> list[Record]:
     """Return the processes that we started and that still run, in the order in which to stop them."""
     candidates = (
         read_record(home.run / f"{name}.json")
         for name in ("bridge", "worker", "prefork", "prefect", "emulator", "engine")
     )
-    return [record for record in candidates if record and record.alive()]
+    return [record for record in candidates if record and record.is_alive()]
 
 
-def down(home: Home, progress: Progress, *, keep: frozenset[str] = frozenset()) -> None:
+def stop_laptop(home: Home, progress: Progress, *, keep: frozenset[str] = frozenset()) -> None:
     """Stop the processes that we started, except those named in `keep`; state and deployed containers stay."""
     if not home.run.is_dir():
         return
     with home.locked():
-        for record in records(home):
+        for record in list_records(home):
             if record.name not in keep:
                 progress(f"{record.name}: stopping (pid {record.pid})")
                 stop(record, grace=30.0)
@@ -378,9 +383,9 @@ def reset(home: Home, progress: Progress) -> None:
             "Look at CSCM_HOME, or remove it yourself."
         )
     cluster.remove(home, progress)
-    down(home, progress, keep=frozenset({"engine"}))
+    stop_laptop(home, progress, keep=frozenset({"engine"}))
     _clear(home, progress)
-    down(home, progress)
+    stop_laptop(home, progress)
     _remove_from_host(home.owner)
     progress(f"removing {home.directory}")
     shutil.rmtree(home.directory)
@@ -411,7 +416,8 @@ def _clear(home: Home, progress: Progress) -> None:
     except EngineUnavailable as error:
         if registry:
             raise EngineUnavailable(
-                f"{first_line(error)}.\nNothing was removed, because containers of this supply chain may run there. "
+                f"{summarize_error(error)}.\n"
+                "Nothing was removed, because containers of this supply chain may run there. "
                 f"Start the engine and run this again; or, to leave all that is labelled {OWNER}={home.owner} in it, "
                 f"remove {home.directory} yourself."
             ) from error
@@ -432,18 +438,30 @@ def remove_from_engine(owner: str, progress: Progress, registry: str | None = No
     clear(f"{OWNER}={owner}", f"{registry}/" if registry else None, progress)
 
 
-def status(profile: Profile, home: Home) -> list[Part]:
+def read_laptop_status(profile: Profile, home: Home) -> list[Part]:
     """Return the state of each part: whether it runs and answers, its address, and since when."""
-    prefect = _part(prefect_server.server(home, profile))
+    prefect = _part(prefect_server.make_server_service(home, profile))
     if prefect.running and not prefect.note:
-        prefect = prefect.model_copy(update={"note": frozen(profile, home)})
-    runners = (part(home, profile) for part in (prefect_server.prefork, prefect_server.worker, prefect_server.bridge))
-    return [_engine_part(home), _part(emulator_service.emulator(home, profile)), prefect, *map(_part, runners)]
+        prefect = prefect.model_copy(update={"note": find_freeze_author(profile, home)})
+    runners = (
+        part(home, profile)
+        for part in (
+            prefect_server.make_prefork_service,
+            prefect_server.make_worker_service,
+            prefect_server.make_bridge_service,
+        )
+    )
+    return [
+        _engine_part(home),
+        _part(emulator_service.make_emulator_service(home, profile)),
+        prefect,
+        *map(_part, runners),
+    ]
 
 
-def frozen(profile: Profile, home: Home) -> str:
+def find_freeze_author(profile: Profile, home: Home) -> str:
     """Return who froze promotions; empty if nobody did, or if the server does not answer."""
-    auth = prefect_server.auth_string(home)
+    auth = prefect_server.ensure_auth_string(home)
     try:
         status, variable = request("GET", profile.ports.prefect, f"/api/variables/name/{VARIABLE}", auth=auth)
     except (OSError, HTTPException):
@@ -472,9 +490,9 @@ def _part(service: Service) -> Part:
 
 
 def _engine_part(home: Home) -> Part:
-    service = engine_service(home)
+    service = make_engine_service(home)
     if service.record():
         return _part(service)
-    url = engine_url()
+    url = read_engine_url()
     answers = engine_answers(url)
     return Part(name="engine", running=answers, address=url, note="not started by us" if answers else "")

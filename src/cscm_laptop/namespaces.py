@@ -13,12 +13,12 @@ from supply_chain.errors import ToolMissing
 RANGES = (Path("/etc/subuid"), Path("/etc/subgid"))
 
 
-def lacks() -> list[str]:
+def list_own_missing_mappings() -> list[str]:
     """Return what this user lacks to map other user ids; nothing for root."""
-    return [] if os.geteuid() == 0 else lacks_for(getpass.getuser(), RANGES)
+    return [] if os.geteuid() == 0 else list_missing_mappings(getpass.getuser(), RANGES)
 
 
-def lacks_for(name: str, ranges: Iterable[Path]) -> list[str]:
+def list_missing_mappings(name: str, ranges: Iterable[Path]) -> list[str]:
     """Return what a user lacks to map other user ids: newuidmap(1), or a range in subuid(5) or subgid(5)."""
     missing = [] if shutil.which("newuidmap") else ["newuidmap"]
     entries = ((file, file.read_text(encoding="utf-8").splitlines() if file.is_file() else []) for file in ranges)
@@ -27,9 +27,9 @@ def lacks_for(name: str, ranges: Iterable[Path]) -> list[str]:
     ]
 
 
-def lacking() -> tuple[str, str] | None:
+def explain_missing_mappings() -> tuple[str, str] | None:
     """Return what this user lacks, in words, and an administrator's remedy; None if nothing is missing."""
-    missing = lacks()
+    missing = list_own_missing_mappings()
     if not missing:
         return None
     ranges = f"usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {getpass.getuser()} (a range nobody has)"
@@ -39,7 +39,7 @@ def lacking() -> tuple[str, str] | None:
 
 def require() -> None:
     """Raise `ToolMissing` if no base can be made on this machine, before minutes are spent on other parts."""
-    if reason := lacking():
+    if reason := explain_missing_mappings():
         lack, remedy = reason
         raise ToolMissing(
             "The base images are made with mmdebstrap, which without root needs user namespaces, and there is "

@@ -32,7 +32,7 @@ lease is not renewed in time ends.
 
 
 def application() -> Application:
-    """Return the application that the environment names, wrapped by `patient`.
+    """Return the application that the environment names, wrapped by `wrap_with_retries`.
 
     If it accepts middleware, it is wrapped inside, because Prefect's automations call the application in its own
     process.
@@ -40,13 +40,13 @@ def application() -> Application:
     module, _, function = os.environ[FACTORY].partition(":")
     inner: Any = getattr(import_module(module), function)()
     if not hasattr(inner, "add_middleware"):
-        return patient(inner)
-    inner.add_middleware(patient)
+        return wrap_with_retries(inner)
+    inner.add_middleware(wrap_with_retries)
     server: Application = inner
     return server
 
 
-def patient(inner: Application, delays: Sequence[float] = DELAYS) -> Application:
+def wrap_with_retries(inner: Application, delays: Sequence[float] = DELAYS) -> Application:
     """Return the application wrapped so that it repeats a request after each delay (seconds) while the answer is 503.
 
     The body of a request is read first, so that it can be sent again. Requests that write are answered one after

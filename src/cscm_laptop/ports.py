@@ -35,7 +35,7 @@ def is_served(path: Path) -> bool:
         os.close(directory)
 
 
-def listener(port: int) -> str | None:
+def find_listener(port: int) -> str | None:
     """Return `name (pid 123)` of the process that listens on the port, or None if this user may not see it."""
     inodes = _listening_inodes(port)
     for entry in Path("/proc").iterdir():
@@ -123,7 +123,7 @@ def answers(port: int, path: str, auth: str | None = None) -> bool:
         return False
 
 
-def asked(method: str, port: int, path: str, *, body: Any = None, auth: str | None = None) -> Any:
+def request_json(method: str, port: int, path: str, *, body: Any = None, auth: str | None = None) -> Any:
     """Return the JSON body of a successful answer; raise `ComponentFailed` for any other answer or none."""
     try:
         status, answer = request(method, port, path, body=body, auth=auth, timeout=30.0)

@@ -19,14 +19,14 @@ from typing import Any
 
 from cscm_laptop import patient
 from cscm_laptop.home import Home, ensure_text
-from cscm_laptop.ports import HOST, answers, asked, is_served
+from cscm_laptop.ports import HOST, answers, is_served, request_json
 from cscm_laptop.profile import Profile, load_profile
 from cscm_laptop.services import OURS_ALONE, Progress, Service, read_record
 from orchestration import registration
 from orchestration.project import HOME, PREFORK_SOCKET, PROJECT
 from orchestration.registration import PrefectApi
 from orchestration.registration.abandoned_runs import FREQUENCY
-from orchestration.registration.work_pools import heartbeats
+from orchestration.registration.work_pools import list_heartbeats
 from supply_chain.errors import ComponentFailed
 
 CSP = "content-security-policy"
@@ -55,23 +55,23 @@ takes 0.1 s of a processor for each run. Prefect's default is 20.
 """
 
 
-def auth_string(home: Home) -> str:
+def ensure_auth_string(home: Home) -> str:
     """Return the `user:password` of this laptop's Prefect API and UI; made once."""
     return ensure_text(home.state / "prefect.auth", lambda: f"cscm:{secrets.token_urlsafe(24)}")
 
 
-def api_url(profile: Profile) -> str:
+def make_api_url(profile: Profile) -> str:
     """Return the URL where clients reach the server's API."""
     return f"http://{HOST}:{profile.ports.prefect}/api"
 
 
-def prefect_environment(home: Home, profile: Profile) -> dict[str, str]:
+def make_prefect_environment(home: Home, profile: Profile) -> dict[str, str]:
     """Return the environment of the server, the worker and every client; set it before importing Prefect."""
-    auth = auth_string(home)
+    auth = ensure_auth_string(home)
     return {
         "PREFECT_HOME": str(home.state / "prefect"),
         "PREFECT_PROFILES_PATH": str(home.state / "prefect" / "profiles.toml"),
-        "PREFECT_API_URL": api_url(profile),
+        "PREFECT_API_URL": make_api_url(profile),
         "PREFECT_API_AUTH_STRING": auth,
         "PREFECT_API_SSL_CERT_FILE": str(_nobody(home)),
         "PREFECT_CLIENT_CSRF_SUPPORT_ENABLED": "false",
@@ -99,7 +99,7 @@ def require_server() -> dict[str, str]:
     """
     home = Home.find()
     profile = load_profile(home.project)
-    port, environment = profile.ports.prefect, prefect_environment(home, profile)
+    port, environment = profile.ports.prefect, make_prefect_environment(home, profile)
     if not answers(port, "/api/health"):
         raise ComponentFailed("Prefect's server does not answer.\nStart the supply chain of this machine: cscm up")
     if not answers(port, "/api/admin/version", auth=environment["PREFECT_API_AUTH_STRING"]):
@@ -135,7 +135,7 @@ def _certificate_of_nobody() -> str:
 def run_environment(home: Home, profile: Profile) -> dict[str, str]:
     """Return the environment of flow runs and of Prefect's command: also the project's code, and no prompts."""
     return {
-        **prefect_environment(home, profile),
+        **make_prefect_environment(home, profile),
         "PYTHONPATH": os.pathsep.join([str(home.project / "src"), str(home.project)]),
         "PYTHONUNBUFFERED": "1",
         HOME: str(home.directory),
@@ -145,7 +145,7 @@ def run_environment(home: Home, profile: Profile) -> dict[str, str]:
     }
 
 
-def reach(port: int) -> str:
+def make_content_policy(port: int) -> str:
     """Return the content security policy that lets Prefect's UI connect to its server alone.
 
     Without it, the UI asks an analytics service for settings, although analytics are off, and other hosts for
@@ -155,7 +155,7 @@ def reach(port: int) -> str:
     return f"default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; connect-src 'self' {here}"
 
 
-def server(home: Home, profile: Profile) -> Service:
+def make_server_service(home: Home, profile: Profile) -> Service:
     """Return the service of Prefect's server with its UI, on SQLite; it migrates its database when it starts.
 
     It is started as by `prefect server start --background`, but behind `patient`, and with a header that lets the UI
@@ -167,7 +167,7 @@ def server(home: Home, profile: Profile) -> Service:
         argv=(
             *(sys.executable, "-m", "uvicorn", "--factory", f"{patient.__name__}:application"),
             *("--host", HOST, "--port", str(port), "--log-level", "warning"),
-            *("--header", f"{CSP}:{reach(port)}"),
+            *("--header", f"{CSP}:{make_content_policy(port)}"),
         ),
         environment={
             **run_environment(home, profile),
@@ -192,7 +192,7 @@ def run_command(home: Home) -> str:
     )
 
 
-def prefork(home: Home, profile: Profile) -> Service:
+def make_prefork_service(home: Home, profile: Profile) -> Service:
     """Return the service of the prefork server, which has imported what a run needs; runs are copies of it."""
     socket = home.directory / PREFORK_SOCKET
     code = (file for room in ROOMS for file in (home.project / room).rglob("*.py"))
@@ -205,11 +205,11 @@ def prefork(home: Home, profile: Profile) -> Service:
         pid_file=home.run / "prefork.json",
         ready=lambda: is_served(socket),
         deadline=60,
-        changes=fingerprint((*code, home.project / "requirements.lock"), version("prefect")),
+        changes=hash_files((*code, home.project / "requirements.lock"), version("prefect")),
     )
 
 
-def worker(home: Home, profile: Profile) -> Service:
+def make_worker_service(home: Home, profile: Profile) -> Service:
     """Return the service of the worker, which runs the deployments; a signal to stop it also goes to its runs."""
     pid_file = home.run / "worker.json"
     pool = ("--pool", POOL, "--name", WORKER, "--command", run_command(home))
@@ -221,14 +221,14 @@ def worker(home: Home, profile: Profile) -> Service:
         cwd=home.project,
         log=home.log / "worker.log",
         pid_file=pid_file,
-        ready=lambda: worker_answers(prefect_api(home, profile), pid_file),
+        ready=lambda: worker_answers(make_prefect_api(home, profile), pid_file),
         deadline=90,
         whole_group=True,
-        changes=fingerprint(code, version("prefect")),
+        changes=hash_files(code, version("prefect")),
     )
 
 
-def bridge(home: Home, profile: Profile) -> Service:
+def make_bridge_service(home: Home, profile: Profile) -> Service:
     """Return the service of the bridge, which turns ECR's push events into Prefect events."""
     pid_file, alive = home.run / "bridge.json", home.run / "bridge.alive"
     code = [home.project / "src/supply_chain/promotion", home.project / "src/supply_chain/adapters/aws/sqs.py"]
@@ -240,13 +240,13 @@ def bridge(home: Home, profile: Profile) -> Service:
         cwd=home.project,
         log=home.log / "bridge.log",
         pid_file=pid_file,
-        ready=lambda: lately(alive, pid_file),
+        ready=lambda: was_touched_recently(alive, pid_file),
         deadline=60,
-        changes=fingerprint(files, version("prefect")),
+        changes=hash_files(files, version("prefect")),
     )
 
 
-def lately(alive: Path, pid_file: Path) -> bool:
+def was_touched_recently(alive: Path, pid_file: Path) -> bool:
     """Return whether the process that the pid file names touched the file `alive` recently."""
     record = read_record(pid_file)
     try:
@@ -256,20 +256,20 @@ def lately(alive: Path, pid_file: Path) -> bool:
     return record is not None and touched > record.since and datetime.now(UTC) - touched < FRESH
 
 
-def prefect_api(home: Home, profile: Profile) -> PrefectApi:
+def make_prefect_api(home: Home, profile: Profile) -> PrefectApi:
     """Return a function that sends requests to this laptop's server.
 
     It needs no import of Prefect, unlike `orchestration.registration.client`, which is for any server.
     """
-    auth = auth_string(home)
+    auth = ensure_auth_string(home)
 
     def ask(method: str, path: str, body: Any = None) -> Any:
-        return asked(method, profile.ports.prefect, f"/api{path}", body=body, auth=auth)
+        return request_json(method, profile.ports.prefect, f"/api{path}", body=body, auth=auth)
 
     return ask
 
 
-def leases(home: Home) -> Path:
+def locate_leases(home: Home) -> Path:
     """Return the directory of the leases of the server's concurrency limits."""
     return home.state / "prefect" / "concurrency_leases"
 
@@ -278,7 +278,7 @@ def worker_answers(ask: PrefectApi, pid_file: Path) -> bool:
     """Return whether the server got a recent heartbeat of the worker that the pid file names."""
     record = read_record(pid_file)
     try:
-        heard = heartbeats(POOL, WORKER, ask)
+        heard = list_heartbeats(POOL, WORKER, ask)
     except ComponentFailed:
         return False
     return record is not None and any(moment > record.since and datetime.now(UTC) - moment < FRESH for moment in heard)
@@ -287,26 +287,26 @@ def worker_answers(ask: PrefectApi, pid_file: Path) -> bool:
 def deploy(home: Home, profile: Profile, ask: PrefectApi, progress: Progress) -> None:
     """Register every deployment of `prefect.yaml`, in the environment of this laptop's clients."""
     settings = {**run_environment(home, profile), "PYTHONDONTWRITEBYTECODE": ""}
-    python = [*without(set(os.environ) - set(settings)), sys.executable]
+    python = [*make_unset_command(set(os.environ) - set(settings)), sys.executable]
     registration.deploy(home.project, python, settings, ask, progress)
 
 
-def without(environ: Iterable[str]) -> list[str]:
+def make_unset_command(environ: Iterable[str]) -> list[str]:
     """Return `env -u NAME …`, which runs a command without the variables that would reconfigure it."""
     names = [name for name in sorted(environ) if name.startswith(OURS_ALONE)]
     return ["/usr/bin/env", *(word for name in names for word in ("-u", name))]
 
 
-def deployments_fingerprint(project: Path) -> str:
+def hash_deployments(project: Path) -> str:
     """Return a hash that changes if the deployments have to be registered again.
 
     It is over `prefect.yaml`, `pyproject.toml`, the flows, Prefect's version and the project's path.
     """
     files = [project / "prefect.yaml", project / "pyproject.toml", *(project / "flows").rglob("*.py")]
-    return fingerprint(files, version("prefect"), str(project))
+    return hash_files(files, version("prefect"), str(project))
 
 
-def fingerprint(files: Iterable[Path], *more: str) -> str:
+def hash_files(files: Iterable[Path], *more: str) -> str:
     """Return a hash over the files that exist, by name and content, and over `more`."""
     digest = hashlib.sha256("\0".join(more).encode())
     for file in sorted(filter(Path.is_file, files)):

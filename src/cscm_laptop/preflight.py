@@ -10,10 +10,10 @@ from functools import partial
 from pathlib import Path
 from secrets import token_hex
 
-from cscm_laptop.engine import engine_url
+from cscm_laptop.engine import read_engine_url
 from cscm_laptop.home import Home
 from cscm_laptop.profile import Profile
-from orchestration.clock import now
+from orchestration.clock import read_clock
 from supply_chain.adapters.docker.dockerfile import BuildKitReader
 from supply_chain.adapters.docker.engine import DockerEngine
 from supply_chain.adapters.git.snapshot import require_texts, take_snapshot
@@ -23,7 +23,7 @@ from supply_chain.adapters.tools import Pins, Toolbox
 from supply_chain.adapters.tools.secrets import SecretSearch
 from supply_chain.adapters.tools.source_checks import plan_source_checks
 from supply_chain.adapters.tools.syft import SourceSyft
-from supply_chain.adapters.vulndb.scanner import current_scanner
+from supply_chain.adapters.vulndb.scanner import make_grype_scanner
 from supply_chain.development.bases import ImageNames
 from supply_chain.development.preflight import LocalImagePorts, Preflight, PreflightPorts, find_mistakes
 from supply_chain.development.probe import check_command, probe
@@ -37,8 +37,8 @@ from supply_chain.policy.loading import REGISTER, read_unsigned_policies
 from supply_chain.policy.names import read_register
 from supply_chain.policy.people import LAPTOP, PeopleOwner
 from supply_chain.policy.policies import GatePolicy, Policies
-from supply_chain.scratch import scratch
-from supply_chain.text import mebibytes
+from supply_chain.scratch import make_scratch_directory
+from supply_chain.text import format_mebibytes
 from supply_chain.vulnerability.scanner import Sbom
 
 PINS = Path("deployments/tools.yaml")
@@ -54,7 +54,7 @@ def read_first(home: Home, directory: Path) -> Preflight | None:
     return find_mistakes(directory, require_texts, lambda: _policies(home).intake)
 
 
-def preflight_ports(home: Home, profile: Profile, image: str | None = None) -> PreflightPorts:
+def make_preflight_ports(home: Home, profile: Profile, image: str | None = None) -> PreflightPorts:
     """Return the dependencies of a preflight of a working copy, and of a local image if one is named.
 
     Raises `SettingInvalid` or `DeclarationInvalid` if the name register cannot be read, `ToolMissing` if a tool is
@@ -64,7 +64,7 @@ def preflight_ports(home: Home, profile: Profile, image: str | None = None) -> P
     toolbox = Toolbox(home.tools, Pins.load(home.project / PINS))
     try:
         tools = {name: toolbox.find(name) for name in TOOLS}
-        scanner = current_scanner(tools["grype"], home.database, now)
+        scanner = make_grype_scanner(tools["grype"], home.database, read_clock)
     except (DatabaseUnusable, ToolMissing) as error:
         raise type(error)(f"{error.message}\n{INSTALL}") from error
     reader = BuildKitReader(tools["dockerfile-reader"])
@@ -75,29 +75,29 @@ def preflight_ports(home: Home, profile: Profile, image: str | None = None) -> P
         reader=reader,
         names=ImageNames(profile.registry, instead, profile.registries),
         bases=list_bases(home.project),
-        plan=lambda snapshot: plan_source_checks(tools.__getitem__, snapshot, now),
+        plan=lambda snapshot: plan_source_checks(tools.__getitem__, snapshot, read_clock),
         generator=SourceSyft(tools["syft"]),
         scanner=scanner,
         policy=policies.intake,
         registered=read_register(home.project / REGISTER).of,
-        now=now,
-        image=local_image_ports(image, tools, policies.release) if image else None,
+        now=read_clock,
+        image=make_local_image_ports(image, tools, policies.release) if image else None,
     )
 
 
 def _policies(home: Home) -> Policies:
-    return read_unsigned_policies(home.project, PeopleOwner(home.owner_key(), LAPTOP), now())
+    return read_unsigned_policies(home.project, PeopleOwner(home.owner_key(), LAPTOP), read_clock())
 
 
-def local_image_ports(name: str, tools: Mapping[str, Tool], policy: GatePolicy[ReleaseFacts]) -> LocalImagePorts:
+def make_local_image_ports(name: str, tools: Mapping[str, Tool], policy: GatePolicy[ReleaseFacts]) -> LocalImagePorts:
     """Return the dependencies of judging an image of this machine's engine.
 
     Raises `EngineUnavailable` if there is no engine on this machine, and `ImageNotFound` if it has no such image.
     """
-    engine = DockerEngine.connect(engine_url())
+    engine = DockerEngine.connect(read_engine_url())
     if not engine.local:
         raise EngineUnavailable(
-            f"The engine at {engine_url()} is on another machine, where the probe cannot observe processes.\n"
+            f"The engine at {read_engine_url()} is on another machine, where the probe cannot observe processes.\n"
             "Set DOCKER_HOST to the socket of an engine on this machine, and build the image there."
         )
     engine.image(name)
@@ -107,18 +107,18 @@ def local_image_ports(name: str, tools: Mapping[str, Tool], policy: GatePolicy[R
 
     def check(manifest: Service | Base) -> CheckResult:
         if isinstance(manifest, Service):
-            return probe(engine, name, manifest, now, run, search, room)
-        return check_command(engine, name, manifest, now, run, search, room)
+            return probe(engine, name, manifest, read_clock, run, search, room)
+        return check_command(engine, name, manifest, read_clock, run, search, room)
 
     def list_contents(manifest: Service | Base) -> Sbom:
         most = manifest.build.max_size
-        with scratch("image") as work:
+        with make_scratch_directory("image") as work:
             archive = work / "image.tar"
             if not engine.save(name, archive, most + SLACK):
                 raise CheckIncomplete(
-                    f"{name} has more than {mebibytes(most)}, the declared limit, and is not scanned.\n"
+                    f"{name} has more than {format_mebibytes(most)}, the declared limit, and is not scanned.\n"
                     "Make it smaller, or declare a larger build.max_size."
                 )
-            return SourceSyft(tools["syft"]).of_archive(archive)
+            return SourceSyft(tools["syft"]).make_archive_sbom(archive)
 
     return LocalImagePorts(name, check, list_contents, policy)

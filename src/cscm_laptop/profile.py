@@ -142,10 +142,10 @@ def load_profile(root: Path, environ: Mapping[str, str] = os.environ) -> Profile
 
     Raises `DeclarationInvalid` with the file, line and column of an error.
     """
-    return read_document(profile_file(root, environ), Profile)
+    return read_document(locate_profile(root, environ), Profile)
 
 
-def profile_file(root: Path, environ: Mapping[str, str] = os.environ) -> Path:
+def locate_profile(root: Path, environ: Mapping[str, str] = os.environ) -> Path:
     """Return the profile's path: the one that CSCM_PROFILE names, else that of the project at `root`."""
     chosen = environ.get(VARIABLE)
     return Path(chosen).expanduser() if chosen else root / FILE

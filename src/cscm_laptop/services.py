@@ -21,7 +21,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from cscm_laptop.ports import HOST, is_listening, listener
+from cscm_laptop.ports import HOST, find_listener, is_listening
 from supply_chain.errors import ComponentFailed, PortBusy, ToolMissing
 from supply_chain.model.image import Model
 from supply_chain.scratch import write_private
@@ -47,9 +47,9 @@ class Record(Model):
     fingerprint: str
     whole_group: bool = False
 
-    def alive(self) -> bool:
+    def is_alive(self) -> bool:
         """Return whether exactly this process still runs."""
-        return self.boot == boot_id() and start_time(self.pid) == self.started
+        return self.boot == read_boot_id() and start_time(self.pid) == self.started
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ class Service:
     def record(self) -> Record | None:
         """Return the process that we started and that still runs, or None."""
         record = read_record(self.pid_file)
-        return record if record and record.alive() else None
+        return record if record and record.is_alive() else None
 
     def ensure(self, progress: Progress) -> tuple[Record, bool]:
         """Return the running, ready process, and whether it was started by this call.
@@ -107,19 +107,19 @@ class Service:
             progress(f"{self.name}: starting again, its settings changed or it does not answer")
             stop(running, self.grace)
         self.pid_file.unlink(missing_ok=True)
-        if message := self.port_taken():
+        if message := self.explain_taken_port():
             raise PortBusy(message)
         record = self._start()
         if not self._until_ready(record):
             self._give_up(record)
         return record, True
 
-    def port_taken(self) -> str:
+    def explain_taken_port(self) -> str:
         """Return who listens on the port and what to do; empty if the port is free or this process runs."""
         if self.port is None or self.record() or not is_listening(self.port):
             return ""
         return (
-            f"{self.name} needs {self.address}, where {listener(self.port) or 'another program'} listens.\n"
+            f"{self.name} needs {self.address}, where {find_listener(self.port) or 'another program'} listens.\n"
             f"Stop that program, or choose another port: {self.setting}."
         )
 
@@ -136,7 +136,7 @@ class Service:
                 stdout=log,
                 stderr=log,
                 cwd=self.cwd,
-                env=child_environment(self.environment),
+                env=make_child_environment(self.environment),
                 start_new_session=True,
             )
         process.returncode = 0  # the process is meant to outlive this object; `stop` waits for it
@@ -144,7 +144,7 @@ class Service:
             name=self.name,
             pid=process.pid,
             started=start_time(process.pid) or 0,
-            boot=boot_id(),
+            boot=read_boot_id(),
             since=datetime.now(UTC),
             address=self.address,
             fingerprint=self.fingerprint,
@@ -161,20 +161,20 @@ class Service:
         """Wait until the process is ready; return False if it ends or its deadline passes first."""
         end = time.monotonic() + self.deadline
         while time.monotonic() < end:
-            if not record.alive():
+            if not record.is_alive():
                 return False
             if self.ready():
-                return record.alive()
+                return record.is_alive()
             time.sleep(0.1)
         return False
 
     def _give_up(self, record: Record) -> None:
-        alive = record.alive()
+        alive = record.is_alive()
         stop(record, self.grace)
         self.pid_file.unlink(missing_ok=True)
         what = f"did not answer within {self.deadline:.0f} s" if alive else "ended while it started"
         raise ComponentFailed(
-            f"{self.name} {what}. The end of {self.log}:\n{tail(self.log)}\n"
+            f"{self.name} {what}. The end of {self.log}:\n{read_tail(self.log)}\n"
             "Correct what it complains about, then run the command again."
         )
 
@@ -184,16 +184,16 @@ def stop(record: Record, grace: float = 15.0) -> None:
 
     After `grace` seconds, it is killed.
     """
-    if not record.alive():
+    if not record.is_alive():
         return
     _send(record, signal.SIGTERM, group=record.whole_group)
     end = time.monotonic() + grace
-    while record.alive() and time.monotonic() < end:
+    while record.is_alive() and time.monotonic() < end:
         _reap(record.pid)
         time.sleep(0.05)
-    if record.alive():
+    if record.is_alive():
         _send(record, signal.SIGKILL, group=True)
-        while record.alive():
+        while record.is_alive():
             _reap(record.pid)
             time.sleep(0.05)
     else:
@@ -238,12 +238,12 @@ def start_time(pid: int) -> int | None:
     return None if state in "ZX" and threads < 2 else started
 
 
-def boot_id() -> str:
+def read_boot_id() -> str:
     """Return the id of this boot; after each boot, start times and pids begin again."""
     return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
 
 
-def child_environment(more: Mapping[str, str], environ: Mapping[str, str] = os.environ) -> dict[str, str]:
+def make_child_environment(more: Mapping[str, str], environ: Mapping[str, str] = os.environ) -> dict[str, str]:
     """Return the caller's environment without variables that would reconfigure a part, plus `more`.
 
     `NO_PROXY` also names this machine.
@@ -254,7 +254,7 @@ def child_environment(more: Mapping[str, str], environ: Mapping[str, str] = os.e
     return {**inherited, **more}
 
 
-def tail(log: Path, lines: int = 15) -> str:
+def read_tail(log: Path, lines: int = 15) -> str:
     """Return the last lines of a log, for people."""
     try:
         with log.open("rb") as file:

@@ -9,12 +9,12 @@ from httpx import HTTPStatusError
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.events.schemas.events import Event, Resource
 
-from orchestration.events import event_id, image_resource, require_answer, send_event
+from orchestration.events import make_event_id, make_image_resource, require_answer, send_event
 from orchestration.waiting_runs import WAITING
 from supply_chain.errors import EventRejected, EventUnreadable
 from supply_chain.promotion.coalescing import AT_ONCE
 from supply_chain.promotion.pushes import Pushed
-from supply_chain.text import first_line, plain_text
+from supply_chain.text import sanitize_text, summarize_error
 
 EVENT = "cscm.image.pushed"
 PUSHES_WAITING = "cscm.pushes.waiting"
@@ -43,7 +43,7 @@ class PrefectAnnouncer:
         """Announce a push, as `announce` does."""
         announce(pushed, self.client, followed=followed)
 
-    def catch_up(self, applications: int, pushes: int) -> None:
+    def announce_catch_up(self, applications: int, pushes: int) -> None:
         """Post `cscm.pushes.waiting`, which starts the run of `catch-up` that checks all applications.
 
         If the server rejects the event itself, it is not sent again: the scheduled run of `catch-up` does the same
@@ -60,10 +60,11 @@ class PrefectAnnouncer:
             if _status(error) not in NEVER:
                 raise
             log.warning(
-                "%s", plain_text(f"{pushes} pushes are left to the next scheduled catch-up: {first_line(error)}")
+                "%s",
+                sanitize_text(f"{pushes} pushes are left to the next scheduled catch-up: {summarize_error(error)}"),
             )
 
-    def unfinished(self) -> int:
+    def count_unfinished(self) -> int:
         """Return the number of unfinished promotions that a push started, without those that wait for evidence.
 
         A server that cannot answer this counts as busy: catch-up runs then cover every push, and no push waits forever.
@@ -74,7 +75,7 @@ class PrefectAnnouncer:
         except EventRejected as error:
             if _status(error) not in NO_ANSWER:
                 raise
-            log.warning("%s", plain_text(f"all pushes are left to catch-up runs: {first_line(error)}"))
+            log.warning("%s", sanitize_text(f"all pushes are left to catch-up runs: {summarize_error(error)}"))
             return AT_ONCE
 
 
@@ -112,9 +113,9 @@ def make_event(pushed: Pushed, *, followed: bool) -> Event:
     image = {"image": str(ref), "repository": ref.repository, "digest": ref.digest, "tag": pushed.tag}
     payload = {**image, "followed": followed}
     return Event(
-        id=event_id("image.pushed", pushed.event),
+        id=make_event_id("image.pushed", pushed.event),
         occurred=pushed.at,
         event=EVENT,
-        resource=Resource.model_validate(image_resource(ref, "tier")),
+        resource=Resource.model_validate(make_image_resource(ref, "tier")),
         payload={"origin": "tier", **payload},
     )

@@ -13,12 +13,12 @@ from prefect.input import RunInput
 from prefect.runtime import flow_run
 from pydantic import Field, ValidationError
 
-from orchestration.clock import now
+from orchestration.clock import read_clock
 from supply_chain.evidence.approval import Approval
 from supply_chain.evidence.personal_decision import Words
 from supply_chain.promotion.planned_promotion import PlannedPromotion
 from supply_chain.reports import escape
-from supply_chain.text import plain_text
+from supply_chain.text import sanitize_text
 
 PATIENCE = 14 * 24 * 3600
 """Seconds that a run waits for a person. Then it fails, and the next run of `catch-up` asks again."""
@@ -70,11 +70,13 @@ async def read_answers() -> dict[str, Approval]:
             try:
                 decision = Decision.model_validate(each.decoded_value) if about else None
             except ValidationError as error:
-                get_run_logger().warning("An answer is not valid, so the form is shown again: %s", plain_text(error))
+                get_run_logger().warning("An answer is not valid, so the form is shown again: %s", sanitize_text(error))
                 await client.delete_flow_run_input(UUID(flow_run.id), each.key)
                 continue
             if about and decision:
-                sent = min(each.created or now(), now())  # the server's clock may be ahead: sign no future time
+                sent = min(
+                    each.created or read_clock(), read_clock()
+                )  # the server's clock may be ahead: sign no future time
                 answers[each.key] = _make_approval(decision, about[2], f"sha256:{about[1]}", sent)
     return answers
 

@@ -5,6 +5,6 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 
-def now() -> datetime:
+def read_clock() -> datetime:
     """Return the current time in UTC."""
     return datetime.now(UTC)

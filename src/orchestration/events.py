@@ -52,7 +52,7 @@ def emit(
     emit_event(
         event=f"cscm.{event}",
         resource={
-            **image_resource(ref, _origin.get()),
+            **make_image_resource(ref, _origin.get()),
             **{f"cscm.{label}": payload[label] for label in LABELS & payload.keys()},
         },
         related=related,
@@ -106,7 +106,7 @@ def require_answer(what: str) -> Iterator[None]:
         ) from error
 
 
-def event_id(event: str, what: str) -> UUID:
+def make_event_id(event: str, what: str) -> UUID:
     """Return the id of an event about a signed statement or a push; it is the same whoever emits the event and when."""
     return uuid5(NAMESPACE_URL, f"cscm.{event}:{what}")
 
@@ -120,7 +120,7 @@ def is_recorded(event_uuid: UUID) -> bool:
         return False
 
 
-def image_resource(ref: ImageRef, origin: Origin) -> dict[str, str]:
+def make_image_resource(ref: ImageRef, origin: Origin) -> dict[str, str]:
     """Return the resource of an event about an image."""
     return {
         "prefect.resource.id": f"cscm.image.{ref.digest}",

@@ -21,8 +21,8 @@ from prefect.exceptions import Abort
 from prefect.flows import load_flow_from_entrypoint
 from prefect.states import Failed
 
-from orchestration.registration import entrypoints
-from orchestration.registration.work_queues import declared_pool
+from orchestration.registration import read_declared_entrypoints
+from orchestration.registration.work_queues import read_declared_pool
 from orchestration.run_tags import tag_flows
 
 if TYPE_CHECKING:
@@ -49,13 +49,13 @@ async def load_declared_flow(flow_run: FlowRun, **_: object) -> Flow[..., Any]:
     async with get_client() as client:
         deployment = await client.read_deployment(flow_run.deployment_id)
         flow = await client.read_flow(deployment.flow_id)
-    entrypoint = declared_entrypoint(f"{flow.name}/{deployment.name}", deployment, Path.cwd())
+    entrypoint = require_declared_entrypoint(f"{flow.name}/{deployment.name}", deployment, Path.cwd())
     return load_flow_from_entrypoint(entrypoint, use_placeholder_flow=False)
 
 
-def declared_entrypoint(name: str, deployment: DeploymentResponse, project: Path) -> str:
+def require_declared_entrypoint(name: str, deployment: DeploymentResponse, project: Path) -> str:
     """Return a deployment's entrypoint in the project's `prefect.yaml`; raise `ForeignRun` if the server's differs."""
-    entrypoint = entrypoints(project).get(name)
+    entrypoint = read_declared_entrypoints(project).get(name)
     if entrypoint is None:
         raise ForeignRun(f"prefect.yaml declares no deployment {name}")
     if deployment.entrypoint != entrypoint:
@@ -85,7 +85,7 @@ def give_way(queue: str | None) -> None:
 
     The later the queue's turn is (`priority`), the lower, so that a response does not wait for an inventory.
     """
-    pool = declared_pool(Path.cwd())
+    pool = read_declared_pool(Path.cwd())
     for each in pool.queues if pool else ():
         if each.name == queue and each.limit:
             os.nice(GIVEN_WAY + each.priority)

@@ -26,7 +26,7 @@ from prefect.exceptions import ObjectAlreadyExists
 from prefect.settings import get_current_settings
 from pydantic import TypeAdapter, ValidationError
 
-from orchestration.steps import invocation
+from orchestration.steps import make_run_mark
 from supply_chain.adapters.files.file_lock import try_lock
 from supply_chain.errors import LockBusy
 from supply_chain.model.image import Model
@@ -59,7 +59,7 @@ class LockKind(StrEnum):
 
 
 class Holder(Model):
-    """A run that holds a lock, or held it and did not end well; `run` is its `invocation`.
+    """A run that holds a lock, or held it and did not end well; `run` is its `make_run_mark`.
 
     `lease` is its lease until that is released.
     """
@@ -122,7 +122,7 @@ async def _acquire(name: str, until: float) -> AsyncIterator[tuple[str, ...]]:
             if holder.lease:
                 await client.release_concurrency_slots_with_lease(lease_id=holder.lease)
         earlier = tuple(Holder(run=holder.run) for holder in before)[-REMEMBERED:]
-        mine = Holder(run=invocation())
+        mine = Holder(run=make_run_mark())
         _write(file, (*earlier, mine))
         with suppress(ObjectAlreadyExists):  # a run on another machine has just created it
             await client.upsert_global_concurrency_limit_by_name(name=name, limit=1)
@@ -143,7 +143,7 @@ def _busy(name: str) -> LockBusy:
     )
 
 
-def abandoned_locks() -> tuple[str, ...]:
+def find_abandoned_locks() -> tuple[str, ...]:
     """Return the locks on this machine that nobody holds, and that name runs that did not end well.
 
     Each file is locked for a moment to check it. Locks under which a run waits for another lock name no runs and are

@@ -10,7 +10,7 @@ from prefect.blocks.abstract import NotificationBlock
 from prefect.blocks.core import Block
 from prefect.variables import Variable
 
-from orchestration.clock import now
+from orchestration.clock import read_clock
 
 REPEAT_AFTER = timedelta(days=1)
 """Time after which the same message may be sent again."""
@@ -35,7 +35,7 @@ async def notify(
     if once:
         newest = sorted(sent.items(), key=lambda each: each[1])[1 - MOST :]
         await Variable.aset(
-            name, {**dict(newest), key: int((now() + again_after - REPEAT_AFTER).timestamp())}, overwrite=True
+            name, {**dict(newest), key: int((read_clock() + again_after - REPEAT_AFTER).timestamp())}, overwrite=True
         )
     return True
 
@@ -52,7 +52,7 @@ async def _read_sent(name: str) -> dict[str, int]:
     Two concurrent calls may overwrite each other's record; a message is then sent again.
     """
     stored = await Variable.aget(name)
-    since = (now() - REPEAT_AFTER).timestamp()
+    since = (read_clock() - REPEAT_AFTER).timestamp()
     if not isinstance(stored, dict):
         return {}
     return {what: at for what, at in stored.items() if isinstance(at, int) and at > since}

@@ -7,26 +7,26 @@ from collections.abc import Iterable
 from prefect.artifacts import acreate_table_artifact
 from prefect.client.orchestration import get_client
 
-from orchestration.events import emit, emit_about_environment, event_id, is_recorded
+from orchestration.events import emit, emit_about_environment, is_recorded, make_event_id
 from orchestration.locks import LockKind, parse_lock_name
 from orchestration.pagination import fetch_all
 from orchestration.soaks import read_soaking, store_soaking
-from orchestration.steps import in_thread
+from orchestration.steps import run_in_thread
 from supply_chain.evidence.soak import Soak
 from supply_chain.evidence.store import EvidenceStore
 from supply_chain.execution.environment import Environment
 from supply_chain.execution.observation import Observation
 from supply_chain.model.image import ImageRef
-from supply_chain.model.tier import TierName, curated_repository, evidence_repository
+from supply_chain.model.tier import TierName, name_curated_repository, name_evidence_repository
 from supply_chain.promotion.soaking import continue_soak, find_complete_soak, sign_soak
 from supply_chain.reports import observation_rows
-from supply_chain.reports.text import artifact_key
+from supply_chain.reports.text import make_artifact_key
 
 
 async def publish_running(observations: Iterable[Observation], application: str | None = None) -> None:
     """Publish the page of what runs, of one application or of all."""
     table = [row for each in observations for row in observation_rows(each)]
-    key = artifact_key("running", application) if application else "running"
+    key = make_artifact_key("running", application) if application else "running"
     await acreate_table_artifact(key=key, table=table, description="What runs, and what differs from its record")
 
 
@@ -47,8 +47,8 @@ async def continue_soaks(observations: Iterable[Observation], place: Environment
 
 
 async def _sign_soak(application: str, soak: Soak, evidence: EvidenceStore) -> None:
-    ref = ImageRef(repository=curated_repository(application), digest=soak.digest)
-    if await in_thread(sign_soak, soak, ref, evidence):
+    ref = ImageRef(repository=name_curated_repository(application), digest=soak.digest)
+    if await run_in_thread(sign_soak, soak, ref, evidence):
         emit(
             "deployment.soaked",
             ref,
@@ -73,7 +73,7 @@ async def emit_drift(observation: Observation) -> None:
     if not observation.wanted:
         await _emit_foreign(observation)
         return
-    repository = evidence_repository(TierName.EXECUTION, observation.application)
+    repository = name_evidence_repository(TierName.EXECUTION, observation.application)
     emit(
         "deployment.drifted",
         ImageRef(repository=repository, digest=observation.wanted),
@@ -90,8 +90,10 @@ async def _emit_foreign(observation: Observation) -> None:
     """
     codes = sorted({deviation.code for deviation in observation.deviations})
     what = observation.container or f"{observation.at:%Y-%m-%d}"
-    event_uuid = event_id("environment.drifted", " ".join([observation.environment, observation.what, what, *codes]))
-    if observation.environment and not await in_thread(is_recorded, event_uuid):
+    event_uuid = make_event_id(
+        "environment.drifted", " ".join([observation.environment, observation.what, what, *codes])
+    )
+    if observation.environment and not await run_in_thread(is_recorded, event_uuid):
         emit_about_environment(
             "environment.drifted",
             observation.environment,

@@ -105,7 +105,7 @@ def main(path: Path) -> int:
     """
     end = ForkEnd()
     atexit.register(end)
-    code = fingerprint()  # before the imports: they take seconds, in which a file may change
+    code = compute_fingerprint()  # before the imports: they take seconds, in which a file may change
     _read_policies()
     preload(IMPORTED)
     settings = Settings(select_settings(os.environ), select_settings(_worker_environment(os.environ)))
@@ -125,10 +125,10 @@ def main(path: Path) -> int:
         print("ready", file=sys.stderr, flush=True)
         while True:
             connection, _ = listening.accept()
-            changed = fingerprint() != code
+            changed = compute_fingerprint() != code
             if os.fork() == 0:
                 listening.close()
-                end.status = session(connection, settings, changed)
+                end.status = serve_session(connection, settings, changed)
                 return end.status
             connection.close()
             if changed:
@@ -171,7 +171,7 @@ class Settings:
     of_runs: Mapping[str, str]
     """By the variables that a worker would give to a run."""
 
-    def fit_command(self, given: Mapping[str, str]) -> bool:
+    def fits_command(self, given: Mapping[str, str]) -> bool:
         """Return whether a command with these variables would have the same settings by itself.
 
         It sets none of Prefect's, which lets it use the laptop's server, or all of them. The project and its code it
@@ -207,10 +207,10 @@ class Request:
         if self.function == FLOW_RUN:
             return self.code == code and given == settings.of_runs
         alike = self.code == code and self.process == describe_process() and self.nice >= os.nice(0)
-        return alike and settings.fit_command(given)
+        return alike and settings.fits_command(given)
 
 
-def session(connection: socket.socket, settings: Settings, changed: bool) -> int:
+def serve_session(connection: socket.socket, settings: Settings, changed: bool) -> int:
     """Serve one run from a process of its own: start it, report its end, and end it when the client is gone.
 
     Nothing begins before the client, which may have stopped waiting, has answered once more.
@@ -346,7 +346,7 @@ def select_settings(environment: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def fingerprint() -> int:
+def compute_fingerprint() -> int:
     """Return a number that changes with the project's code, the installed packages and the files with settings.
 
     It is computed before each run.

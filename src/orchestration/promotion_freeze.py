@@ -9,7 +9,7 @@ from supply_chain.errors import SettingInvalid
 from supply_chain.promotion.freeze import VARIABLE, PromotionFreeze
 
 
-async def active_freeze() -> PromotionFreeze | None:
+async def find_active_freeze() -> PromotionFreeze | None:
     """Return the promotion freeze in force, or None; raise `SettingInvalid` if the variable is no valid freeze.
 
     Promotions wait in that case too.

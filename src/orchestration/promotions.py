@@ -12,7 +12,7 @@ from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.deployments import arun_deployment
 from prefect.runtime import flow_run
 
-from orchestration.clock import now
+from orchestration.clock import read_clock
 from orchestration.pagination import fetch_all
 from orchestration.registration.abandoned_runs import ABANDONED
 from supply_chain.model.image import Digest
@@ -47,7 +47,7 @@ def _is_alive(run: FlowRun) -> bool:
         return run.state_name != ABANDONED
     since = run.state.timestamp if run.state else run.created
     due = run.expected_start_time or since
-    return since is not None and now() - since < STALE and due is not None and due - now() < STALE
+    return since is not None and read_clock() - since < STALE and due is not None and due - read_clock() < STALE
 
 
 async def is_active(promotion: PlannedPromotion) -> bool:
@@ -71,7 +71,7 @@ async def start_promotion(promotion: PlannedPromotion) -> str:
         timeout=0,
         as_subflow=False,
         tags=["by-event"],  # nobody waits for this run, so its outcome is notified
-        idempotency_key=f"{promotion.image} {promotion.to} {promotion.awaits_approval} {now():%Y-%m-%d %H}",
+        idempotency_key=f"{promotion.image} {promotion.to} {promotion.awaits_approval} {read_clock():%Y-%m-%d %H}",
     )
     return str(run.name)
 

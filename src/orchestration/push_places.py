@@ -29,12 +29,12 @@ from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.client.schemas.sorting import FlowRunSort
 from prefect.states import Completed, Scheduled, to_state_create
 
-from orchestration.clock import now
+from orchestration.clock import read_clock
 from orchestration.locks import LockKind, lock_name
 from orchestration.pagination import fetch_all
 from orchestration.run_states import UNNEEDED
 from orchestration.source_pushes import explain_replaced, find_replaced
-from supply_chain.text import plain_text
+from supply_chain.text import sanitize_text
 
 TAGS = ["by-event", "chain"]
 """Tags of the runs that build pushes."""
@@ -52,7 +52,7 @@ MOST = 4 * BATCH
 """Maximum number of runs whose state is set before a poll, so that all other runs start on time."""
 
 
-def place_lock(place: str) -> str:
+def name_place_lock(place: str) -> str:
     """Return the name of the lock of a place, which is a team's or a directory's.
 
     Both may contain characters that Prefect does not allow in a name.
@@ -82,13 +82,13 @@ async def assign_places(client: PrefectClient, pool: str, until: datetime, *, wa
             first.append(run)
         elif run.id in due:
             to_queue[place].append(run)
-    await _set_state(client, [run for run in first if run.id not in due], Scheduled(scheduled_time=now()))
+    await _set_state(client, [run for run in first if run.id not in due], Scheduled(scheduled_time=read_clock()))
     left = MOST
     for later, earlier in _group_replaced(replaced, waiting):
         left -= await _set_state(client, earlier[:left], Completed(name=UNNEEDED, message=explain_replaced(later)))
     for place, pushes in to_queue.items():
-        why = f"another push of {plain_text(place)} is built first; this one waits without a process"
-        queued_state: State[Any] = Scheduled(scheduled_time=now() + LONGEST_WAIT, name=QUEUED, message=why)
+        why = f"another push of {sanitize_text(place)} is built first; this one waits without a process"
+        queued_state: State[Any] = Scheduled(scheduled_time=read_clock() + LONGEST_WAIT, name=QUEUED, message=why)
         left -= await _set_state(client, pushes[:left], queued_state)
     return frozenset(run.id for run in first)
 

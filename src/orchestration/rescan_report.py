@@ -59,7 +59,7 @@ async def publish_progress(tally: Tally) -> AsyncIterator[None]:
     await update()
 
 
-async def last_full_report_time(begun: datetime) -> datetime:
+async def find_last_full_report_time(begun: datetime) -> datetime:
     """Return the time of the last rescan that reported on all images.
 
     If there is none, or its variable is lost, return `begun`, the start of this rescan, and store it: this rescan may

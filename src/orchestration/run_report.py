@@ -15,7 +15,7 @@ from prefect.artifacts import acreate_link_artifact, acreate_markdown_artifact, 
 from prefect.exceptions import PrefectException
 from prefect.runtime import flow_run
 
-from orchestration.clock import now
+from orchestration.clock import read_clock
 from orchestration.steps import wait_for_all
 from supply_chain import reports
 from supply_chain.errors import SupplyChainError
@@ -23,8 +23,8 @@ from supply_chain.model.image import Proof
 from supply_chain.policy.facts import F
 from supply_chain.policy.outcome import Admitted, Refused
 from supply_chain.reports.run import MOST_REASONS
-from supply_chain.reports.text import artifact_key
-from supply_chain.text import join_lines, plain_text, pluralize, truncate_lines
+from supply_chain.reports.text import make_artifact_key
+from supply_chain.text import join_lines, pluralize, sanitize_text, truncate_lines
 
 T = TypeVar("T")
 V = TypeVar("V", bound=Admitted[Any] | Refused)
@@ -57,12 +57,12 @@ class RunReporter:
         if isinstance(verdict, Refused):
             reasons = [f"{reason.code}: {reason.fact} → {reason.remedy}" for reason in verdict.reasons]
             for reason in truncate_lines(MOST_REASONS, reasons):
-                self._log.warning("%s", plain_text(f"refused: {reason}"))
+                self._log.warning("%s", sanitize_text(f"refused: {reason}"))
 
     def note(self, text: str) -> None:
         """Write to the terminal and to the run's log what will stop a later step."""
-        log.info("%s: note: %s", plain_text(self.report.application), plain_text(text))
-        self._log.warning("%s", plain_text(text))
+        log.info("%s: note: %s", sanitize_text(self.report.application), sanitize_text(text))
+        self._log.warning("%s", sanitize_text(text))
 
     async def gate(self, name: str, work: Awaitable[tuple[V, F]]) -> tuple[V, F]:
         """Await a gate; record its verdict as a step's result and as a verdict."""
@@ -86,7 +86,7 @@ class RunReporter:
         try:
             result = await work
             proof = proven(result)
-            text, done = ": ".join(each for each in (proof and proof.describe(now()), say(result)) if each), True
+            text, done = ": ".join(each for each in (proof and proof.describe(read_clock()), say(result)) if each), True
             return result
         except Exception as error:
             text = join_lines(error) if isinstance(error, SupplyChainError) else type(error).__name__
@@ -95,26 +95,28 @@ class RunReporter:
             step = reports.Step(name=name, seconds=time.monotonic() - started, message=text, done=done)
             self.add(steps=(*self.report.steps, step))
             short = text if done else text.partition(" — ")[0]  # the log shows the complete error next
-            log.info("%s: %s (%.1f s) %s", plain_text(self.report.application), name, step.seconds, plain_text(short))
+            log.info(
+                "%s: %s (%.1f s) %s", sanitize_text(self.report.application), name, step.seconds, sanitize_text(short)
+            )
             if flow_run.id != self._run:  # a tier within a chain: write it to the chain's log too
-                self._log.info("%s (%.1f s) %s", name, step.seconds, plain_text(text))
+                self._log.info("%s (%.1f s) %s", name, step.seconds, sanitize_text(text))
 
     async def publish(self) -> None:
         """Write the report as artifacts of this run, unless it has no steps; each key keeps its history."""
         if not self.report.steps:
             return
         name = self._name or f"run-{self._run}"
-        about = reports.summary(self.report)
+        about = reports.run_summary(self.report)
         self._log.info("%s", about)
-        page = reports.run_report_page(self.report, now())
+        page = reports.run_report_page(self.report, read_clock())
         report = self.report.report
         rows = reports.findings_table(report) if report else []
         counts = f"{reports.findings_summary(report)}; {report.database.kind} database" if report else ""
         artifacts = [
-            acreate_markdown_artifact(key=artifact_key("run-report", name), markdown=page, description=about),
+            acreate_markdown_artifact(key=make_artifact_key("run-report", name), markdown=page, description=about),
             *(
                 acreate_link_artifact(
-                    key=artifact_key("address", environment, name),
+                    key=make_artifact_key("address", environment, name),
                     link=address,
                     link_text=address,
                     description=f"Where {self.report.application} answers in {environment}",
@@ -123,7 +125,9 @@ class RunReporter:
             ),
         ]
         if report:
-            artifacts.append(acreate_table_artifact(key=artifact_key("findings", name), table=rows, description=counts))
+            artifacts.append(
+                acreate_table_artifact(key=make_artifact_key("findings", name), table=rows, description=counts)
+            )
         await wait_for_all(*artifacts)
 
     def add_address(self, environment: str, address: str) -> None:

@@ -9,7 +9,7 @@ from prefect.states import Completed
 
 from supply_chain.policy.outcome import Refused
 from supply_chain.promotion.freeze import PromotionFreeze
-from supply_chain.text import plain_text
+from supply_chain.text import sanitize_text
 
 T = TypeVar("T")
 
@@ -26,7 +26,7 @@ def complete_as(name: str, message: object, data: T) -> T:
 
     Its callers get `data`; for Prefect it is the run's final state.
     """
-    return cast(T, Completed(name=name, message=plain_text(message)[:LONGEST], data=data))
+    return cast(T, Completed(name=name, message=sanitize_text(message)[:LONGEST], data=data))
 
 
 def complete_refused(verdict: Refused) -> Refused:

@@ -11,13 +11,13 @@ from prefect.client.schemas.actions import VariableUpdate
 from prefect.variables import Variable
 from pydantic import ValidationError
 
-from supply_chain.model.container import slug
+from supply_chain.model.container import make_slug
 from supply_chain.promotion.soaking import Soaking
 
 
 async def read_soaking(environment: str, application: str) -> Soaking | None:
     """Return the stored soak; None if the deployment was unhealthy at the last check or the value is invalid."""
-    stored = await Variable.aget(variable_name(environment, application))
+    stored = await Variable.aget(name_soak_variable(environment, application))
     try:
         return Soaking.model_validate(stored) if stored else None
     except ValidationError:
@@ -26,7 +26,7 @@ async def read_soaking(environment: str, application: str) -> Soaking | None:
 
 async def store_soaking(environment: str, application: str, soaking: Soaking | None) -> None:
     """Store the soak of an application in an environment; None if the deployment is unhealthy."""
-    name, value = variable_name(environment, application), soaking.model_dump(mode="json") if soaking else None
+    name, value = name_soak_variable(environment, application), soaking.model_dump(mode="json") if soaking else None
     async with get_client() as client:
         try:
             await client.update_variable(VariableUpdate(name=name, value=value))
@@ -36,7 +36,7 @@ async def store_soaking(environment: str, application: str, soaking: Soaking | N
             await Variable.aset(name, value, overwrite=True)
 
 
-def variable_name(environment: str, application: str) -> str:
+def name_soak_variable(environment: str, application: str) -> str:
     """Return the name of the variable for an application in an environment; Prefect allows few characters in it."""
     unlike = hashlib.sha256(f"{environment} {application}".encode()).hexdigest()[:8]
-    return f"soak_{environment}_{slug(application)}_{unlike}".replace("-", "_").replace(".", "_")
+    return f"soak_{environment}_{make_slug(application)}_{unlike}".replace("-", "_").replace(".", "_")

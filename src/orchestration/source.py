@@ -7,7 +7,7 @@ from contextlib import ExitStack, asynccontextmanager
 from contextvars import ContextVar
 from pathlib import Path
 
-from orchestration.steps import in_thread
+from orchestration.steps import run_in_thread
 from supply_chain.adapters.git.snapshot import read_manifest_at, take_snapshot
 from supply_chain.development.snapshot import IgnoreMatcher, Snapshot
 
@@ -16,7 +16,7 @@ _taken: ContextVar[tuple[Path, str | None, Snapshot] | None] = ContextVar("taken
 
 
 @asynccontextmanager
-async def snapshot_of(path: Path, revision: str | None, ignores: IgnoreMatcher) -> AsyncIterator[Snapshot]:
+async def open_snapshot(path: Path, revision: str | None, ignores: IgnoreMatcher) -> AsyncIterator[Snapshot]:
     """Yield the snapshot of a run: of the application's current files, or of a commit.
 
     It is taken at the first call. A subflow of a run that has one uses that snapshot. `ignores` reads ignore files.
@@ -27,16 +27,16 @@ async def snapshot_of(path: Path, revision: str | None, ignores: IgnoreMatcher) 
         return
     stack = ExitStack()
     try:
-        snapshot = await in_thread(stack.enter_context, take_snapshot(path, revision, ignores))
+        snapshot = await run_in_thread(stack.enter_context, take_snapshot(path, revision, ignores))
         token = _taken.set((path, revision, snapshot))
         try:
             yield snapshot
         finally:
             _taken.reset(token)
     finally:
-        await in_thread(stack.close)
+        await run_in_thread(stack.close)
 
 
 async def read_application(path: Path, revision: str | None) -> str:
     """Return the application's name, read without a snapshot."""
-    return (await in_thread(read_manifest_at, path, revision)).name
+    return (await run_in_thread(read_manifest_at, path, revision)).name

@@ -22,7 +22,7 @@ from prefect.runtime import deployment, flow_run
 from orchestration.events import require_answer
 from orchestration.pagination import fetch_all
 from supply_chain.errors import EventRejected
-from supply_chain.text import plain_text
+from supply_chain.text import sanitize_text
 
 BUILD_PUSH = "chain/on-push"
 """The deployment whose runs build pushes."""
@@ -93,7 +93,7 @@ def find_replaced(runs: Collection[FlowRun]) -> dict[UUID, FlowRun]:
 def explain_replaced(later: FlowRun) -> str:
     """Return why a push is not built, as one line."""
     parameters = later.parameters
-    return plain_text(f"{parameters.get('revision')} was pushed to {parameters.get('ref')} after it: {later.name}")
+    return sanitize_text(f"{parameters.get('revision')} was pushed to {parameters.get('ref')} after it: {later.name}")
 
 
 def is_later(run: FlowRun, other: FlowRun) -> bool:

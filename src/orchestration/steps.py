@@ -26,12 +26,12 @@ B = TypeVar("B")
 C = TypeVar("C")
 
 
-def invocation() -> str:
+def make_run_mark() -> str:
     """Return the mark of everything that this run makes in the engine."""
     return (flow_run.id or "alone")[:8]
 
 
-async def in_thread(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+async def run_in_thread(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
     """Run a blocking step in a thread; if the run is cancelled, end its commands and wait for the thread.
 
     The thread is a future, not a task: a run that is terminated cancels all tasks of its loop, even shielded ones, and
@@ -56,12 +56,12 @@ async def in_thread(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs)
 
 
 @asynccontextmanager
-async def alongside(function: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> AsyncIterator[None]:
+async def run_alongside(function: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> AsyncIterator[None]:
     """Run a blocking step in a thread while the block runs; leave the block when both have ended.
 
     If both fail, the block's own error is raised.
     """
-    work = asyncio.ensure_future(in_thread(function, *args, **kwargs))
+    work = asyncio.ensure_future(run_in_thread(function, *args, **kwargs))
     try:
         yield
     except BaseException as error:
@@ -136,15 +136,15 @@ class Declaration(Protocol):
 def step(name: str, *, run_name: str | None = None, retry: bool = True, **options: Any) -> Declaration:
     """Declare a function as a step of the flows: a task that a flow awaits.
 
-    A function that blocks runs in a thread, see `in_thread`. `run_name` is the name of each run, with the function's
-    arguments in braces. The step is retried as `RETRYING` says, unless `retry` is false, and never cached, unless the
-    `options` of Prefect say otherwise.
+    A function that blocks runs in a thread, see `run_in_thread`. `run_name` is the name of each run, with the
+    function's arguments in braces. The step is retried as `RETRYING` says, unless `retry` is false, and never cached,
+    unless the `options` of Prefect say otherwise.
     """
 
     def declare(function: Callable[P, Any]) -> Step[P, Any]:
         @wraps(function)
         async def in_own_thread(*args: P.args, **kwargs: P.kwargs) -> Any:
-            return await in_thread(function, *args, **kwargs)
+            return await run_in_thread(function, *args, **kwargs)
 
         body = function if iscoroutinefunction(function) else in_own_thread
         settings = {"cache_policy": NO_CACHE, **(RETRYING if retry else {}), **options}

@@ -13,7 +13,7 @@ from prefect.exceptions import Pause
 from prefect.runtime import deployment, flow_run
 from prefect.states import Scheduled
 
-from orchestration.clock import now
+from orchestration.clock import read_clock
 
 SOON = 3.0
 """Seconds for which a run waits while it uses a slot of the work queue."""
@@ -32,7 +32,7 @@ async def run_age() -> float:
     """Return the seconds since this run was created, by the clocks of Prefect's server and of this machine."""
     async with get_client() as client:
         created = (await client.read_flow_run(UUID(flow_run.id))).created
-    return (now() - created).total_seconds() if created else math.inf
+    return (read_clock() - created).total_seconds() if created else math.inf
 
 
 def find_pause(attempts: int) -> timedelta:
@@ -45,5 +45,5 @@ async def release_slot(why: str) -> Pause:
     async with get_client() as client:
         run = await client.read_flow_run(UUID(flow_run.id))
         pause = find_pause(run.run_count)
-        state: State[Any] = Scheduled(scheduled_time=now() + pause, name=WAITING, message=why)
+        state: State[Any] = Scheduled(scheduled_time=read_clock() + pause, name=WAITING, message=why)
         return Pause(state=(await client.set_flow_run_state(run.id, state)).state)

@@ -38,7 +38,7 @@ from prefect.workers import process
 from orchestration.flow_run import load_declared_flow
 from orchestration.push_places import assign_places, is_push
 from orchestration.registration.abandoned_runs import FREQUENCY
-from supply_chain.text import plain_text
+from supply_chain.text import sanitize_text
 
 OWN = shlex.join([sys.executable, "-m", "orchestration.flow_run"])
 LONGEST_PAUSE = 15.0
@@ -87,7 +87,7 @@ class ProjectWorker(process.ProcessWorker):
         try:
             self._first = await assign_places(self.client, self._work_pool_name, self._end_of_fetched(), wake=is_time)
         except (HTTPError, PrefectException) as error:
-            self._logger.warning("%s", plain_text(f"the places of pushes are unknown: {error!r}"))
+            self._logger.warning("%s", sanitize_text(f"the places of pushes are unknown: {error!r}"))
         return await super().get_and_submit_flow_runs()
 
     async def _get_scheduled_flow_runs(self) -> list[WorkerFlowRunResponse]:
@@ -116,7 +116,7 @@ class ProjectWorker(process.ProcessWorker):
         return datetime.now(UTC) + timedelta(seconds=get_current_settings().worker.prefetch_seconds)
 
 
-def worker_class(command: str, project: Path) -> type[ProjectWorker]:
+def make_worker_class(command: str, project: Path) -> type[ProjectWorker]:
     """Return a worker class that starts each run with `command` in the project's directory."""
 
     class Job(ProjectJob):
@@ -130,10 +130,10 @@ def worker_class(command: str, project: Path) -> type[ProjectWorker]:
     return Worker
 
 
-async def work(pool: str, name: str | None, command: str) -> None:
+async def run_worker(pool: str, name: str | None, command: str) -> None:
     """Take up the runs of a work pool until ended."""
     setup_signal_handlers_worker(os.getpid(), "the process worker", print)
-    worker = worker_class(command, Path.cwd())(work_pool_name=pool, name=name, create_pool_if_not_found=False)
+    worker = make_worker_class(command, Path.cwd())(work_pool_name=pool, name=name, create_pool_if_not_found=False)
     # used for the hooks of a run that crashed or was cancelled: the worker itself runs them
     process.load_flow_from_flow_run = load_declared_flow  # type: ignore[assignment, attr-defined]
     await worker.start(printer=print)
@@ -148,7 +148,7 @@ def main() -> None:
         "--command", default=OWN, help="the command that starts a run; for the prefork server of a laptop"
     )
     asked = parser.parse_args()
-    asyncio.run(work(asked.pool, asked.name, asked.command))
+    asyncio.run(run_worker(asked.pool, asked.name, asked.command))
 
 
 if __name__ == "__main__":

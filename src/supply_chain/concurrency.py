@@ -107,7 +107,7 @@ def _end_with_parent() -> None:
 
 
 @contextmanager
-def in_background(function: Callable[[], R]) -> Iterator[Callable[[], R]]:
+def run_in_background(function: Callable[[], R]) -> Iterator[Callable[[], R]]:
     """Call a function in a thread while the block runs; yield a function that waits for it and returns its result.
 
     The block is left once the call has ended. Its error is raised where the result is asked for.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from supply_chain.text import plain_text_lines
+from supply_chain.text import sanitize_lines
 
 
 class SupplyChainError(Exception):
@@ -23,7 +23,7 @@ class SupplyChainError(Exception):
         return super().__str__()
 
     def __str__(self) -> str:
-        return f"{plain_text_lines(self.message)} [{self.code}]"
+        return f"{sanitize_lines(self.message)} [{self.code}]"
 
 
 class DeclarationInvalid(SupplyChainError):

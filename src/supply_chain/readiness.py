@@ -59,7 +59,7 @@ def request(address: str, port: int, path: str, timeout: float = 2.0) -> int:
     return int(status[1])
 
 
-def trouble_at(address: str, port: int, path: str, timeout: float = 2.0) -> str:
+def probe_readiness(address: str, port: int, path: str, timeout: float = 2.0) -> str:
     """Return why the address is not ready, or an empty text if it answers with 2xx."""
     try:
         status = request(address, port, path, timeout)
@@ -81,7 +81,7 @@ def _check(engine: Engine, container: Container, network: str, probe: Probe) -> 
     """
     if container.running:
         address = container.networks.get(network)
-        trouble = trouble_at(address, probe.port, probe.path) if address else f"it has no address on {network}"
+        trouble = probe_readiness(address, probe.port, probe.path) if address else f"it has no address on {network}"
         container = engine.inspect(container.id)
         if container.running:
             moved = container.networks.get(network) != address

@@ -23,7 +23,7 @@ FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 @contextlib.contextmanager
-def scratch(name: str, place: Path | None = None) -> Iterator[Path]:
+def make_scratch_directory(name: str, place: Path | None = None) -> Iterator[Path]:
     """Yield a private temporary directory and remove it afterwards.
 
     The directory is below `place`, by default the system's directory for temporary files. Raise `DiskFull` if there is

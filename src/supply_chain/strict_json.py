@@ -13,12 +13,12 @@ def read_strict_json(text: str) -> Any:
     Raises `ValueError` if the text is no JSON, is nested too deeply, or has a name twice in one object.
     """
     try:
-        return json.loads(text, object_pairs_hook=unique_names, parse_constant=_refuse_constant)
+        return json.loads(text, object_pairs_hook=require_unique_names, parse_constant=_refuse_constant)
     except RecursionError:
         raise ValueError("nested too deeply") from None
 
 
-def unique_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def require_unique_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """Return the object with these names and values; raise `ValueError` if a name is there twice."""
     values = dict(pairs)
     if len(values) < len(pairs):

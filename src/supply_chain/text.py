@@ -13,17 +13,17 @@ T = TypeVar("T")
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ud800-\udfff\ufeff]")
 
 
-def plain_text(text: object) -> str:
+def sanitize_text(text: object) -> str:
     """Return text in one line, with control characters replaced."""
     return CONTROL.sub("·", str(text).replace("\n", " ").replace("\t", " "))
 
 
-def plain_text_lines(text: object) -> str:
+def sanitize_lines(text: object) -> str:
     """Return text with control characters replaced, except line ends."""
-    return "\n".join(plain_text(line) for line in str(text).split("\n"))
+    return "\n".join(sanitize_text(line) for line in str(text).split("\n"))
 
 
-def first_line(error: Exception) -> str:
+def summarize_error(error: Exception) -> str:
     """Return the first line of an error, which says what happened, without the final period."""
     return str(error.args[0]).partition("\n")[0].rstrip(".")
 
@@ -48,7 +48,7 @@ def truncate_lines(most: int, lines: Sequence[T], text: Callable[[T], str] = str
     return [*map(text, lines[:most]), *([f"and {len(lines) - most} more"] if len(lines) > most else [])]
 
 
-def mebibytes(number: int) -> str:
+def format_mebibytes(number: int) -> str:
     """Return a number of bytes as text: `512 MiB`."""
     return f"{number // 1024**2} MiB"
 

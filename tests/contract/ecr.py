@@ -92,15 +92,15 @@ class EcrContract:
         """A digest may be blocked before it is curated, so a list of nothing is an answer."""
         absent = ImageRef(repository=f"{harness.repository}/absent", digest=ABSENT)
 
-        for name in (absent, absent.moved_to(harness.repository)):
+        for name in (absent, absent.with_repository(harness.repository)):
             for call in (harness.ecr.status, harness.ecr.archive, harness.ecr.restore):
                 with pytest.raises(ImageNotFound):
                     call(name)
         with pytest.raises(ImageNotFound):
-            harness.ecr.immutable(absent.repository)
+            harness.ecr.is_immutable(absent.repository)
         with pytest.raises(ImageNotFound):
             harness.ecr.delete(absent.repository, [ABSENT])
-        lists = (harness.ecr.images, harness.ecr.pushed, harness.ecr.newest_first)
+        lists = (harness.ecr.images, harness.ecr.pushed, harness.ecr.list_newest_first)
         assert [list(each(absent.repository)) for each in lists] == [[], [], []]
 
     def test_repository_is_created_once_with_its_settings(self, harness: Harness) -> None:
@@ -110,7 +110,7 @@ class EcrContract:
         harness.ecr.ensure_repository(name, immutable=True, key=None)
         harness.ecr.ensure_repository(name, immutable=False, key=None)
 
-        assert harness.ecr.immutable(name)
+        assert harness.ecr.is_immutable(name)
         assert harness.ecr.encryption(name) == ("AES256", None)
         assert harness.ecr.repositories(name) == (name,)
         assert harness.ecr.repositories(harness.repository) == (harness.repository, name)
@@ -124,7 +124,7 @@ class EcrContract:
         with pytest.raises(harness.refused):
             harness.put(name, Content.image("second"), "one")
 
-        assert harness.ecr.newest_first(name) == (ref,)
+        assert harness.ecr.list_newest_first(name) == (ref,)
 
     def test_lists_for_pulls_leave_out_archived_images(self, harness: Harness) -> None:
         """The newest push comes first; only images with an own tag are images for a pull."""
@@ -135,8 +135,8 @@ class EcrContract:
         )
         harness.ecr.archive(second)
 
-        assert harness.ecr.newest_first(harness.repository) == (first,)
-        assert set(harness.ecr.newest_first(harness.repository, archived=True)) == {second, first}
+        assert harness.ecr.list_newest_first(harness.repository) == (first,)
+        assert set(harness.ecr.list_newest_first(harness.repository, archived=True)) == {second, first}
         assert {digest for digest, _ in harness.ecr.pushed(harness.repository)} == {
             each.digest for each in (attached, untagged, first)
         }

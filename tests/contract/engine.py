@@ -172,7 +172,7 @@ class EngineContract:
         other = harness.owned("another")
         ids = {harness.create("own"), harness.create("other", other)}
 
-        found = [each for each in harness.engine.host_accesses() if each.container in ids]
+        found = [each for each in harness.engine.list_host_accesses() if each.container in ids]
 
         assert {each.name for each in found} == {f"{harness.mark}-own", f"{harness.mark}-other"}
         reached = found[0].model_dump(exclude={"container", "name", "image", "status"}, exclude_defaults=True)
@@ -204,7 +204,7 @@ class EngineContract:
             {own, nobodys}, {own, nobodys}, {nobodys},
         ]  # fmt: skip
         assert {own, nobodys} <= {c.id for c in other.containers()}  # their images must not be removed
-        assert [len(each.on_network(network)) for each in (everybody, mine, other)] == [2, 2, 0]
+        assert [len(each.list_network_containers(network)) for each in (everybody, mine, other)] == [2, 2, 0]
         assert [each.networks(labels) for each in (everybody, mine, other)] == [(network,), (network,), ()]
         assert [each.volumes(labels) for each in (everybody, mine, other)] == [(network,), (network,), ()]
         mine.create_network(network, labels, internal=True)
@@ -359,7 +359,9 @@ class EngineContract:
         harness.engine.detach(first, container)
 
         assert set(harness.engine.inspect(container).networks) == {second}
-        found = [[c.id for c in harness.engine.on_network(n)] for n in (first, second, f"{harness.mark}-none")]
+        found = [
+            [c.id for c in harness.engine.list_network_containers(n)] for n in (first, second, f"{harness.mark}-none")
+        ]
         assert found == [[], [container], []]
 
     def test_volumes_are_created_once_and_found_by_labels(self, harness: Harness) -> None:

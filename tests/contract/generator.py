@@ -31,8 +31,8 @@ class GeneratorContract:
     def generate(self, harness: Harness, request: pytest.FixtureRequest) -> Callable[[], Sbom]:
         """A function that returns the SBOM of the image, or of the directory."""
         if request.param == "image":
-            return lambda: harness.generator.of_image(harness.image)[0]
-        return lambda: harness.generator.of_directory(harness.directory)
+            return lambda: harness.generator.make_image_sbom(harness.image)[0]
+        return lambda: harness.generator.make_directory_sbom(harness.directory)
 
     def test_sbom_lists_the_package_and_names_its_tool(self, harness: Harness, generate: Callable[[], Sbom]) -> None:
         """The number of packages is that of the content."""
@@ -54,4 +54,4 @@ class GeneratorContract:
     def test_image_that_does_not_exist_has_no_sbom(self, harness: Harness) -> None:
         """An empty one would hide all packages."""
         with pytest.raises(ScannerFailed):
-            harness.generator.of_image(harness.missing)
+            harness.generator.make_image_sbom(harness.missing)

@@ -17,7 +17,7 @@ from supply_chain.fleet.image import BuiltOn, FleetImage, HostContainer, Judgeme
 from supply_chain.fleet.inventory import Entry
 from supply_chain.model.image import Digest, ImageRef, StorageStatus, StoredManifest
 from supply_chain.model.tier import Gate
-from supply_chain.policy.fact_values import evidence_values
+from supply_chain.policy.fact_values import make_evidence_values
 from supply_chain.policy.outcome import Reason
 from supply_chain.policy.people import People
 from supply_chain.vulnerability.findings import Database, Finding, Severity
@@ -78,14 +78,16 @@ def facts_of(number: int, environment: str = "", application: str = "hello") -> 
     gate = Gate.DEPLOY if environment else Gate.RELEASE
     package = ("deb", "openssl", "pkg:deb/debian/openssl@3.0.1")
     statements = read_openvex(openvex(), "a document", "acme")
-    values = replace(evidence_values(FACTS[gate](ref=ref), People(), NOON), packages=(package,), attached=statements)
+    values = replace(
+        make_evidence_values(FACTS[gate](ref=ref), People(), NOON), packages=(package,), attached=statements
+    )
     return StoredFacts(GateSubject(image=ref, gate=gate, environment=environment), f"mark {number}", "v1", values)
 
 
 def offered_facts(number: int, mark: str) -> StoredFacts:
     """Return the stored facts of an image at the intake gate."""
     ref = offered_image(number)
-    values = evidence_values(FACTS[Gate.INTAKE](ref=ref), People(), NOON)
+    values = make_evidence_values(FACTS[Gate.INTAKE](ref=ref), People(), NOON)
     return StoredFacts(GateSubject(image=ref, gate=Gate.INTAKE), mark, "v1", values)
 
 
@@ -396,10 +398,10 @@ class InventoryContract:
 
     def test_reconciled_returns_the_last_reconciliation_time(self, inventory: SqlInventory) -> None:
         """Before the first reconciliation there is none."""
-        assert inventory.last_reconciled() is None
+        assert inventory.find_last_reconciliation() is None
         inventory.record_reconciled(NOON)
         inventory.record_reconciled(LATER)
-        assert inventory.last_reconciled() == LATER
+        assert inventory.find_last_reconciliation() == LATER
 
     def test_stale_images_are_listed_until_they_are_read_again(self, inventory: SqlInventory) -> None:
         """Answers stay complete while the images of one application or of all are read again."""

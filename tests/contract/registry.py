@@ -65,7 +65,11 @@ class RegistryContract:
         ref, content = harness.push()
 
         assert harness.registry.manifest(ref)["layers"][0]["digest"] == digest_of(content.blobs[1])
-        for absent in (ref.moved_to(harness.other), ref.with_digest(ABSENT), ref.moved_to(f"{harness.other}/absent")):
+        for absent in (
+            ref.with_repository(harness.other),
+            ref.with_digest(ABSENT),
+            ref.with_repository(f"{harness.other}/absent"),
+        ):
             with pytest.raises(ImageNotFound):
                 harness.registry.manifest(absent)
 
@@ -109,7 +113,11 @@ class RegistryContract:
         referrers = {harness.attach(subject, content).digest for content in (b"one", b"two")}
 
         assert {each.digest for each in harness.registry.referrers(subject)} == referrers
-        for other in (subject.moved_to(harness.other), subject.with_digest(ABSENT), subject.moved_to("absent/there")):
+        for other in (
+            subject.with_repository(harness.other),
+            subject.with_digest(ABSENT),
+            subject.with_repository("absent/there"),
+        ):
             assert harness.registry.referrers(other) == ()
 
     def test_same_content_attached_again_is_one_referrer(self, harness: Harness) -> None:
@@ -179,6 +187,6 @@ class RegistryContract:
         for _ in range(2):
             harness.registry.copy_referrer(referrer, harness.other)
 
-        copied = harness.registry.referrers(ref.moved_to(harness.other))
+        copied = harness.registry.referrers(ref.with_repository(harness.other))
         assert copied == harness.registry.referrers(ref)
-        assert harness.registry.content(referrer.moved_to(harness.other)) == b"signed"
+        assert harness.registry.content(referrer.with_repository(harness.other)) == b"signed"

@@ -15,7 +15,7 @@ import docker
 import pytest
 
 from cscm.main import BASES
-from cscm_laptop.emulator_service import emulator_root, root_key
+from cscm_laptop.emulator_service import locate_root_key, open_root_session
 from cscm_laptop.home import Home
 from cscm_laptop.laptop import LaptopState, load_state
 from supply_chain.adapters.tools import Toolbox
@@ -75,7 +75,7 @@ def toolbox(home: Home) -> Toolbox:
 @pytest.fixture(scope="session")
 def root(home: Home, laptop: LaptopState) -> boto3.Session:
     """A session with the rights of the account's owner."""
-    return emulator_root(root_key(home), laptop.region)
+    return open_root_session(locate_root_key(home), laptop.region)
 
 
 @pytest.fixture(scope="session")

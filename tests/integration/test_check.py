@@ -17,7 +17,7 @@ from xml.etree import ElementTree
 import docker
 import pytest
 
-from cscm_laptop.engine import engine_url
+from cscm_laptop.engine import read_engine_url
 from cscm_laptop.home import Home
 from tests.support.application import Application, git
 from tests.support.command import ROOT
@@ -202,7 +202,7 @@ def test_image_is_probed_and_scanned(check: Check, subject: Application, build: 
     name = build()
 
     alone = check(str(subject.path), "--json")
-    done = check(str(subject.path), "--image", name, "--json", DOCKER_HOST=engine_url())
+    done = check(str(subject.path), "--image", name, "--json", DOCKER_HOST=read_engine_url())
 
     assert (alone.status, done.status) == (0, 0), done.output + done.errors
     more = judged(done).keys() - judged(alone).keys()
@@ -220,7 +220,7 @@ def test_image_that_does_not_become_ready_is_refused(
     name = build()
     before = {each.id for each in engine.containers.list(all=True, filters={"ancestor": name})}
 
-    done = check(str(subject.path), "--image", engine.images.get(name).id, "--json", DOCKER_HOST=engine_url())
+    done = check(str(subject.path), "--image", engine.images.get(name).id, "--json", DOCKER_HOST=read_engine_url())
 
     assert done.status == 3, done.output + done.errors
     assert "probe.failed" in {code for code, _, _ in done.found}
@@ -230,6 +230,6 @@ def test_image_that_does_not_become_ready_is_refused(
 @pytest.mark.parametrize(("url", "why"), [("", "no such image"), (UNREACHABLE["DOCKER_HOST"], "could not connect")])
 def test_missing_image_or_engine_is_an_error(check: Check, url: str, why: str) -> None:
     """It is no answer about the image."""
-    done = check(".", "--image", "cscm-test/none:1", DOCKER_HOST=url or engine_url())
+    done = check(".", "--image", "cscm-test/none:1", DOCKER_HOST=url or read_engine_url())
 
     assert (done.status, done.output) == (1, "") and why in done.errors.lower()

@@ -23,7 +23,13 @@ from supply_chain.adapters.process.command import Tool
 from supply_chain.adapters.tools import Toolbox
 from supply_chain.adapters.tools.grype import Grype
 from supply_chain.adapters.tools.syft import Syft
-from supply_chain.adapters.vulndb import Database, grype_environment, has_distribution, read_database, read_publications
+from supply_chain.adapters.vulndb import (
+    Database,
+    has_distribution,
+    make_grype_environment,
+    read_database,
+    read_publications,
+)
 from supply_chain.evidence.examination import Examination
 from supply_chain.vulnerability.scanner import Sbom
 from tests.contract import scanner
@@ -64,7 +70,7 @@ def directory(grype: Tool, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def scan(grype: Tool, directory: Path, tmp_path: Path) -> Scan:
     """A function that scans files; returns the findings by `package id`."""
-    tool = grype.with_environment(**grype_environment(directory))
+    tool = grype.with_environment(**make_grype_environment(directory))
 
     def scan(source: str) -> dict[str, dict[str, Any]]:
         done = tool.run(source, "--output", "json", timeout=60, quiet=True)
@@ -96,7 +102,7 @@ def scanner_of(grype: Tool, directory: Path) -> Grype:
     """Return the adapter with the database of a directory."""
     return Grype(
         tool=grype,
-        environment=grype_environment(directory),
+        environment=make_grype_environment(directory),
         database=lambda: read_database(directory).facts,
         knows=partial(has_distribution, directory),
         now=lambda: datetime.now(UTC),
@@ -112,7 +118,7 @@ def sboms(toolbox: Toolbox, tmp_path_factory: pytest.TempPathFactory) -> list[Sb
     for packages in ("jinja2==2.10\nsalt==3000.1\n", "jinja2==3.1.6\n"):
         source = tmp_path_factory.mktemp("source")
         requirements(source, packages)
-        sboms.append(syft.of_directory(source))
+        sboms.append(syft.make_directory_sbom(source))
     return sboms
 
 
@@ -219,7 +225,7 @@ def test_debian_release_without_data_has_no_findings(scan: Scan, tmp_path: Path)
 
 def test_scan_names_its_database_and_the_date_of_each_source(grype: Tool, directory: Path, tmp_path: Path) -> None:
     """A verdict can be traced to data of a date."""
-    tool = grype.with_environment(**grype_environment(directory))
+    tool = grype.with_environment(**make_grype_environment(directory))
 
     report = json.loads(tool.run(requirements(tmp_path, ""), "-o", "json", timeout=60, quiet=True).stdout)
 
@@ -242,7 +248,7 @@ def test_tampered_database_gives_no_report_and_is_replaced(grype: Tool, director
     content[-2000] ^= 1
     file.write_bytes(content)
 
-    tool = grype.with_environment(**grype_environment(place))
+    tool = grype.with_environment(**make_grype_environment(place))
     done = tool.run(requirements(tmp_path, "jinja2==2.10\n"), "-o", "json", timeout=60, check=False)
 
     assert (done.status, done.stdout) == (1, "")
@@ -295,7 +301,7 @@ def test_old_official_database_gives_no_report(grype: Tool, mirror: tuple[str, D
     place = tmp_path / "database"
     ensure_database(grype.with_environment(GRYPE_DB_UPDATE_URL=url), place)
 
-    tool = grype.with_environment(**grype_environment(place))
+    tool = grype.with_environment(**make_grype_environment(place))
     done = tool.run(requirements(tmp_path, "jinja2==2.10\n"), "-o", "json", timeout=60, check=False)
 
     assert (done.status, done.stdout) == (1, "")
@@ -331,7 +337,7 @@ def syft(toolbox: Toolbox) -> Syft:
 def sbom(syft: Syft, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """The SBOM of a Debian 12 root filesystem with a vulnerable package."""
     source = debian(tmp_path_factory.mktemp("root"), "12", "bookworm", ("libapt-pkg6.0", "apt", "2.6.1"))
-    document: dict[str, Any] = json.loads(syft.of_directory(Path(source.removeprefix("dir:"))).content)
+    document: dict[str, Any] = json.loads(syft.make_directory_sbom(Path(source.removeprefix("dir:"))).content)
     return document
 
 

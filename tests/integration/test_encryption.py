@@ -22,7 +22,7 @@ from uuid import uuid4
 import docker
 import pytest
 
-from cscm_laptop.emulator_service import emulator_root
+from cscm_laptop.emulator_service import open_root_session
 from cscm_laptop.home import Home
 from supply_chain.adapters.aws.accounts import POLICIES, Accounts, Administrator, ensure_accounts
 from supply_chain.adapters.aws.ecr import Ecr
@@ -37,7 +37,7 @@ from supply_chain.adapters.tools.cosign import Cosign
 from supply_chain.adapters.tools.skopeo import Skopeo
 from supply_chain.curation.encrypt import encrypt
 from supply_chain.errors import AccessDenied, ImageDamaged, ImageUnsuitable, KeyUnusable
-from supply_chain.evidence.encryption import EncryptionRecord, context_of, encryption_records
+from supply_chain.evidence.encryption import EncryptionRecord, list_encryption_records, make_encryption_context
 from supply_chain.evidence.statement import ENCRYPTION
 from supply_chain.evidence.store import EvidenceStore
 from supply_chain.execution.supply import DecryptingSupply, PullSupply
@@ -151,7 +151,7 @@ def emulator(home: Home, directory: Path) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def chain(emulator: str, toolbox: Toolbox, directory: Path, tmp_path_factory: pytest.TempPathFactory) -> Chain:
-    root = emulator_root(directory / "state/root-key.json", REGION)
+    root = open_root_session(directory / "state/root-key.json", REGION)
     admin = Administrator.of(root, f"http://{emulator}")
     accounts = ensure_accounts(admin, ROOT / POLICIES, tmp_path_factory.mktemp("keys") / "keys.json")
     tools = {name: toolbox.find(name) for name in ("cosign", "crane", "skopeo")}
@@ -278,7 +278,7 @@ def test_encryption_record_names_both_digests_and_both_keys(chain: Chain, stored
     image = stored()
     encrypted = chain.encrypt(image, Classification.CONFIDENTIAL)
 
-    (statement,) = encryption_records(chain.execution.evidence.verified(image.ref, TierName.CURATION))
+    (statement,) = list_encryption_records(chain.execution.evidence.read_verified(image.ref, TierName.CURATION))
     record = statement.value
 
     assert (record.repository, record.type, record.key) == (image.ref.repository, "KMS", chain.accounts.storage_key)
@@ -323,7 +323,7 @@ def test_internal_image_gets_no_encrypted_copy(chain: Chain, stored: Store) -> N
 
     encrypted = chain.encrypt(image, Classification.INTERNAL)
 
-    (statement,) = encryption_records(chain.execution.evidence.verified(image.ref, TierName.CURATION))
+    (statement,) = list_encryption_records(chain.execution.evidence.read_verified(image.ref, TierName.CURATION))
     record = statement.value
     assert (encrypted.copy_digest, record.encrypted_copy) == (None, None)
     execution = chain.execution
@@ -339,7 +339,7 @@ def test_other_private_key_cannot_decrypt_the_copy(chain: Chain, stored: Store, 
     copy, skopeo = image.ref.model_copy(update={"digest": encrypted.copy_digest}), chain.execution.skopeo
 
     with pytest.raises(KeyUnusable):
-        skopeo.decrypt(copy, image.ref, skopeo.new_key(), tmp_path / "image.tar")
+        skopeo.decrypt(copy, image.ref, skopeo.generate_key(), tmp_path / "image.tar")
 
     assert not (tmp_path / "image.tar").exists()
 
@@ -373,13 +373,13 @@ def test_wrapped_key_cannot_be_used_for_another_image(chain: Chain, stored: Stor
     """The encryption context binds each key to its image."""
     image, other = stored(), stored()
     chain.encrypt(image, Classification.CONFIDENTIAL)
-    (statement,) = encryption_records(chain.execution.evidence.verified(image.ref, TierName.CURATION))
+    (statement,) = list_encryption_records(chain.execution.evidence.read_verified(image.ref, TierName.CURATION))
     record = statement.value
     assert record.encrypted_copy is not None
 
     with pytest.raises(KeyUnusable):
         chain.execution.kms.unwrap(
-            record.encrypted_copy.key, record.encrypted_copy.wrapped, context_of(other.ref.digest)
+            record.encrypted_copy.key, record.encrypted_copy.wrapped, make_encryption_context(other.ref.digest)
         )
 
 
@@ -387,7 +387,7 @@ def test_copy_of_other_content_is_refused(chain: Chain, stored: Store, tmp_path:
     """The copy can be decrypted but contains another image than the signed one."""
     image, other = stored(), stored()
     skopeo = chain.curation.skopeo
-    key = skopeo.new_key()
+    key = skopeo.generate_key()
     foreign = skopeo.encrypt(other.ref, f"{other.tag}-encrypted", key, lambda _: None)
     copy = other.ref.model_copy(update={"digest": foreign})
 
@@ -400,7 +400,7 @@ def test_copy_of_other_content_is_refused(chain: Chain, stored: Store, tmp_path:
 def test_plain_image_is_not_accepted_as_encrypted_copy(chain: Chain, stored: Store, tmp_path: Path) -> None:
     """It is refused although its layers are the right ones."""
     image, keys = stored(), chain.curation
-    wrapped = keys.kms.wrap("alias/cscm-content", keys.skopeo.new_key(), context_of(image.ref.digest))
+    wrapped = keys.kms.wrap("alias/cscm-content", keys.skopeo.generate_key(), make_encryption_context(image.ref.digest))
     record = EncryptionRecord.model_validate(
         {
             "repository": image.ref.repository,
@@ -414,7 +414,7 @@ def test_plain_image_is_not_accepted_as_encrypted_copy(chain: Chain, stored: Sto
                 "encrypted": image.ref.digest,
                 "wrapped_key": base64.b64encode(wrapped).decode(),
                 "key": chain.accounts.content_key,
-                "context": context_of(image.ref.digest),
+                "context": make_encryption_context(image.ref.digest),
             },
         }
     )

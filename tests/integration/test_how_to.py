@@ -11,7 +11,7 @@ import pytest
 
 from cscm_laptop.home import Home
 from supply_chain.adapters.tools import Toolbox
-from supply_chain.policy.signed_documents import signature_file
+from supply_chain.policy.signed_documents import locate_signature
 from supply_chain.policy.vex import DIRECTORY as VEX
 from supply_chain.policy.waivers import DIRECTORY as WAIVERS
 from tests.support.command import ROOT, cscm
@@ -48,7 +48,7 @@ def keys(toolbox: Toolbox, home: Home) -> Iterator[Mapping[str, str]]:
     """Each signer's public key; the private one is in the project, which has afterwards only what ships."""
     written = [file for page in PAGES for file in read_files(ROOT / f"docs/how-to/{page}.md")]
     own = [ROOT / f"{name}{suffix}" for name in SIGNERS for suffix in (".key", ".pub")]
-    files = {*written, *map(signature_file, written), *own}
+    files = {*written, *map(locate_signature, written), *own}
     directories = [ROOT / WAIVERS, ROOT / VEX]
     assert [each for each in (*files, *directories) if each.exists()] == [], "a test would remove them"
     withdraw_signature()

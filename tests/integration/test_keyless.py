@@ -20,10 +20,15 @@ from supply_chain.adapters.tools import Toolbox
 from supply_chain.adapters.tools.cosign import KEYLESS, sign_for_person, sign_statement
 from supply_chain.errors import SignatureFailed
 from supply_chain.evidence.keyless import Identity, SignedContent, verify_content
-from supply_chain.evidence.statement import about
+from supply_chain.evidence.statement import make_image_statement
 from supply_chain.model.image import digest_of
 from supply_chain.policy.people import FILE, TRUSTED_ROOT, PeopleOwner, read_people
-from supply_chain.policy.signed_documents import SIGNED_DOCUMENT, DocumentKind, document_statement, signature_file
+from supply_chain.policy.signed_documents import (
+    SIGNED_DOCUMENT,
+    DocumentKind,
+    locate_signature,
+    make_document_statement,
+)
 from supply_chain.policy.waivers import DIRECTORY, WaiverReport, WaiverState, read_waivers
 from tests.support.command import ROOT, cscm
 from tests.support.facts import CURATED
@@ -75,9 +80,9 @@ def project(tmp_path: Path, home: Home, toolbox: Toolbox) -> Iterator[Project]:
         }  # fmt: skip
         document = tmp_path / FILE
         document.write_text(yaml.safe_dump(people))
-        statement = document_statement(DocumentKind.PEOPLE, document.name, document.read_bytes(), "", now)
+        statement = make_document_statement(DocumentKind.PEOPLE, document.name, document.read_bytes(), "", now)
         cosign = toolbox.find("cosign").with_environment(COSIGN_PASSWORD="")
-        signature_file(document).write_bytes(sign_statement(cosign, owner_key(home), statement))
+        locate_signature(document).write_bytes(sign_statement(cosign, owner_key(home), statement))
         yield Project(tmp_path, service, PeopleOwner(home.owner_key()))
 
 
@@ -92,7 +97,7 @@ def test_keyless_waiver_is_active_only_for_listed_identity(project: Project, hom
 def test_signature_of_cosign_is_verified(project: Project, toolbox: Toolbox) -> None:
     """Its time is when the service recorded it."""
     cosign = toolbox.find("cosign").with_environment(SIGSTORE_ID_TOKEN=id_token(ANN))
-    statement = about(CURATED, "urn:x", {"a": 1})
+    statement = make_image_statement(CURATED, "urn:x", {"a": 1})
     bundle = sign_for_person(cosign, KEYLESS, statement, (project.place / TRUSTED_ROOT).parent)
     found = verify_content(bundle, Identity(ISSUER, ANN, project.service.trusted_root()))
 
@@ -107,7 +112,10 @@ def test_keyless_signing_without_login_fails(
     """The person sees what cosign asks, and the error says what it answered."""
     with pytest.raises(SignatureFailed, match=r"OIDC issuer.*\n.*Log in again"):
         sign_for_person(
-            toolbox.find("cosign"), KEYLESS, about(CURATED, "urn:x", {}), (project.place / TRUSTED_ROOT).parent
+            toolbox.find("cosign"),
+            KEYLESS,
+            make_image_statement(CURATED, "urn:x", {}),
+            (project.place / TRUSTED_ROOT).parent,
         )
     assert "device flow" in capfd.readouterr().err
 
@@ -118,7 +126,7 @@ def test_cosign_verifies_bundle_of_test_signing_service(
 ) -> None:
     """So the unit tests' service is right, and not only for our code."""
     service, content = SigningService(), b"content"
-    statement = document_statement(DocumentKind.WAIVER, "zlib.yaml", content, "example", datetime.now(UTC))
+    statement = make_document_statement(DocumentKind.WAIVER, "zlib.yaml", content, "example", datetime.now(UTC))
     (tmp_path / "bundle.json").write_bytes(KeylessSigner(service, subject).sign(statement))
     (tmp_path / "root.json").write_bytes((service if trusted else SigningService()).trusted_root())
     (tmp_path / "content").write_bytes(content)

@@ -19,10 +19,10 @@ import docker
 import pytest
 from botocore.exceptions import ClientError
 
-from cscm_laptop.emulator_service import _wanted, emulator_root, root_key
-from cscm_laptop.engine import engine_url
+from cscm_laptop.emulator_service import _wanted, locate_root_key, open_root_session
+from cscm_laptop.engine import read_engine_url
 from cscm_laptop.home import Home
-from cscm_laptop.laptop import LaptopState, load_state, records, reset
+from cscm_laptop.laptop import LaptopState, list_records, load_state, reset
 from cscm_laptop.ports import request
 from cscm_laptop.services import start_time
 from supply_chain.adapters.docker.engine import DockerEngine
@@ -97,7 +97,7 @@ class Laptop:
         return (self.home.state / "prefect.auth").read_text().strip()
 
     def pids(self) -> dict[str, int]:
-        return {record.name: record.pid for record in records(self.home)}
+        return {record.name: record.pid for record in list_records(self.home)}
 
     def client(self, tier: TierName, service: str) -> Any:
         """Return a client with a tier's role, created as the blocks do."""
@@ -194,7 +194,7 @@ def test_each_tier_has_one_prefect_block_with_its_role(laptop: Laptop) -> None:
 def test_tier_signs_with_its_own_key_only(laptop: Laptop) -> None:
     """This holds for aliases and ARNs; root can sign with no key."""
     message = {"Message": b"digest", "SigningAlgorithm": "ECDSA_SHA_256"}
-    root = emulator_root(root_key(laptop.home), laptop.state.region)
+    root = open_root_session(locate_root_key(laptop.home), laptop.state.region)
     for identity in laptop.state.identities.values():
         for key in (identity.signing_alias, identity.signing_key_arn):
             assert not may(root.client("kms", endpoint_url=laptop.state.endpoint_url).sign, KeyId=key, **message)
@@ -288,7 +288,7 @@ def test_busy_port_is_reported_with_its_owner_and_setting(restart: Restart) -> N
 
 def test_reset_keeps_engine_resources_of_another_home(tmp_path: Path, laptop: Laptop) -> None:
     """Resources of a lost home are removed by its owner name."""
-    client, name = docker.DockerClient(engine_url()), uuid.uuid4().hex
+    client, name = docker.DockerClient(read_engine_url()), uuid.uuid4().hex
     homes = [Home(tmp_path, tmp_path / which) for which in ("mine", "other")]
     for number, home in enumerate(homes):
         home.create()

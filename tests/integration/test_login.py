@@ -14,7 +14,7 @@ import pytest
 
 from cscm_laptop.prefect_server import POOL
 from orchestration.registration import deploy
-from orchestration.registration.work_pools import job_template
+from orchestration.registration.work_pools import make_job_template
 from tests.integration.authenticated_server import LOGIN, Server
 from tests.support.access import Prefect
 from tests.support.command import ROOT
@@ -61,7 +61,7 @@ def prefect(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
             eventually(server.healthy, describe=lambda: (project / "log").read_text()[-2000:])
             user, _, password = LOGIN.partition(":")
             login = Prefect(server.url, (user, password))
-            body = {"type": "process", "base_job_template": job_template(COMMAND, project)}
+            body = {"type": "process", "base_job_template": make_job_template(COMMAND, project)}
             login.ask("work_pools/", {"name": POOL, **body})
             deploy(project, [sys.executable], environment, asking(login), lambda _: None)
             worker = [sys.executable, "-m", "orchestration.worker", "--pool", POOL, "--command", COMMAND]

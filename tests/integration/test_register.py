@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from orchestration.project import MARKER
-from orchestration.registration import declared_deployments
+from orchestration.registration import read_declared_deployments
 from orchestration.registration.automations import read_automations
 from orchestration.registration.views import read_views
 from tests.integration.authenticated_server import Server
@@ -79,7 +79,7 @@ def test_register_creates_everything_once(server: Server) -> None:
     assert "automations: " not in second.stdout and "views: " not in second.stdout
     flows = {each["id"]: each["name"] for each in server.ask("flows/filter", {})}
     registered = {f"{flows[each['flow_id']]}/{each['name']}" for each in server.ask("deployments/filter", {})}
-    assert registered == declared_deployments(ROOT)
+    assert registered == read_declared_deployments(ROOT)
     automations = {each.name for each in read_automations(ROOT / "deployments/automations")}
     assert automations <= {each["name"] for each in server.ask("automations/filter", {})}
     assert {each.name for each in read_views(ROOT)} == {

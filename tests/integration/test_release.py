@@ -10,7 +10,7 @@ import pytest
 from cscm_laptop.laptop import LaptopState
 from scripts.wheel import purl_of
 from supply_chain.adapters.tools import Toolbox
-from supply_chain.evidence.release import released
+from supply_chain.evidence.release import make_release_statement
 from supply_chain.model.image import ImageRef
 from supply_chain.model.tier import TierName
 from tests.support.access import cosign_of
@@ -30,7 +30,9 @@ FILES = {
 def release(laptop: LaptopState, toolbox: Toolbox, tmp_path: Path) -> Path:
     """A directory as `make release` creates it."""
     cosign = cosign_of(laptop, TierName.CURATION)
-    (tmp_path / "release.sigstore.json").write_bytes(cosign.sign(released(purl_of(next(iter(FILES))), REF, FILES)))
+    (tmp_path / "release.sigstore.json").write_bytes(
+        cosign.sign(make_release_statement(purl_of(next(iter(FILES))), REF, FILES))
+    )
     (tmp_path / "curation.pub").write_text(laptop.identities[TierName.CURATION].public_key)
     for name, content in FILES.items():
         (tmp_path / name).write_bytes(content)

@@ -96,7 +96,7 @@ def test_syft_is_ended_at_its_memory_limit(toolbox: Toolbox, tmp_path: Path, mon
     monkeypatch.setattr(syft, "MEMORY", 64 * MIB)
 
     with pytest.raises(ScannerFailed, match="syft made no complete SBOM"):
-        generator(toolbox).of_directory(tmp_path)
+        generator(toolbox).make_directory_sbom(tmp_path)
 
 
 def test_source_with_too_many_packages_has_no_sbom(
@@ -107,7 +107,7 @@ def test_source_with_too_many_packages_has_no_sbom(
     monkeypatch.setattr(syft, "MAX_PACKAGES", 50)
 
     with pytest.raises(ScannerFailed, match="has 51 packages, and more than 50 are not judged"):
-        generator(toolbox).of_directory(tmp_path)
+        generator(toolbox).make_directory_sbom(tmp_path)
 
 
 def locked(directory: Path, packages: int) -> None:

@@ -17,7 +17,7 @@ import httpx
 
 from cscm_laptop.home import Home
 from cscm_laptop.laptop import LaptopState
-from cscm_laptop.prefect_server import auth_string
+from cscm_laptop.prefect_server import ensure_auth_string
 from supply_chain.adapters.aws.ecr import Ecr
 from supply_chain.adapters.aws.session import AwsSession
 from supply_chain.adapters.tools import Pins, Toolbox
@@ -72,7 +72,7 @@ class Prefect:
 
     @classmethod
     def of(cls, home: Home, url: str) -> Prefect:
-        user, _, password = auth_string(home).partition(":")
+        user, _, password = ensure_auth_string(home).partition(":")
         return cls(url, (user, password))
 
     def ask(self, path: str, body: dict[str, Any] | None = None) -> Any:

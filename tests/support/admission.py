@@ -14,7 +14,7 @@ from supply_chain.adapters.kubernetes.parameters import ClusterParameters
 from supply_chain.errors import ClusterRefused
 from supply_chain.execution.enforcement.admitted import AdmittedImages
 from supply_chain.execution.enforcement.installation import KINDS, install, read_objects
-from supply_chain.execution.enforcement.policies import SYSTEM, EnforcedNamespace, Mode, Policies, new_parameters_name
+from supply_chain.execution.enforcement.policies import SYSTEM, EnforcedNamespace, Mode, Policies, make_parameters_name
 from supply_chain.execution.kubernetes.cluster import CONFIG_MAPS, PODS, SERVICE_ACCOUNTS, Document, Kind
 
 ROLES = Path(__file__).parents[2] / "deployments/kubernetes/rbac"
@@ -28,12 +28,12 @@ class Enforced:
 
     def __init__(self, admin: ClusterClient, policies: Policies, name: str, mode: Mode = Mode.DENY) -> None:
         self.admin, self.policies = admin, policies
-        self.place = EnforcedNamespace(name, name, mode, parameters=new_parameters_name(name))
+        self.place = EnforcedNamespace(name, name, mode, parameters=make_parameters_name(name))
         self.parameters = ClusterParameters(lambda: admin)
 
     @property
     def objects(self) -> tuple[Document, ...]:
-        return self.policies.of_namespace(self.place)
+        return self.policies.list_namespace_objects(self.place)
 
     def admit(self, *images: str, collector: str = "") -> None:
         """Admit exactly these images, and a collector."""
@@ -96,11 +96,11 @@ def is_enforced(enforced: Enforced, image: str) -> bool:
 def install_policies(admin: ClusterClient) -> Iterator[Policies]:
     """Yield policies with names of their own and without a binding to a namespace; remove them afterwards."""
     made = Policies(f"test-{uuid4().hex[:8]}")
-    install((*read_objects(ROLES), *made.of_cluster()), admin)
+    install((*read_objects(ROLES), *made.list_cluster_objects()), admin)
     try:
         yield made
     finally:
-        for document in made.of_cluster():
+        for document in made.list_cluster_objects():
             admin.delete(KINDS[document["kind"]], document["metadata"]["name"])
 
 

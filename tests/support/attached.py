@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from supply_chain.evidence.attached_statement import AttachedStatement, read_attached_statement
-from supply_chain.evidence.envelope import envelope_in
-from supply_chain.evidence.statement import about
+from supply_chain.evidence.envelope import parse_envelope
+from supply_chain.evidence.statement import make_image_statement
 from supply_chain.model.image import ImageRef
 from tests.support.builders import DIGEST
 from tests.support.facts import CURATED
@@ -20,7 +20,7 @@ def attached_statement(
     signer: EcdsaSigner, predicate_type: str, predicate: dict[str, Any], subject: ImageRef = CURATED
 ) -> AttachedStatement:
     """Return a signed statement, as the evidence store returns it if it is attached to the curated image."""
-    envelope = present(envelope_in(signer.sign(about(subject, predicate_type, predicate))))
+    envelope = present(parse_envelope(signer.sign(make_image_statement(subject, predicate_type, predicate))))
     statement = present(read_attached_statement(envelope))
     return AttachedStatement(repository=CURATED.repository, digest=DIGEST, statement=statement, envelope=envelope)
 

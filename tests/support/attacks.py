@@ -66,7 +66,7 @@ def foreign_registry(made: Verdicts) -> str:
 def outside_of_curated(made: Verdicts) -> str:
     """The digest is admitted; it is pulled from where development offered it."""
     made.publish(ref := made.push("hello"))
-    copy_image(made, ref, other := ref.moved_to("dev/hello"))
+    copy_image(made, ref, other := ref.with_repository("dev/hello"))
     return made.image(other)
 
 
@@ -74,7 +74,7 @@ def other_application(made: Verdicts) -> str:
     """The verdict about one application is attached to the same digest of another one."""
     ref = made.push("hello")
     made.publish(ref)
-    place = made.place_of(other := ref.moved_to("curated/shop"))
+    place = made.place_of(other := ref.with_repository("curated/shop"))
     made.attach(place, made.predicate(ref))
     copy_image(made, ref, other)
     return made.image(other)

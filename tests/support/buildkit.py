@@ -15,12 +15,12 @@ import httpx
 
 from supply_chain.adapters.docker.build_record import parse_record
 from supply_chain.adapters.docker.dockerfile import BuildKitReader
-from supply_chain.adapters.docker.source_policy import source_policy
+from supply_chain.adapters.docker.source_policy import make_source_policy
 from supply_chain.adapters.process.command import CommandResult, Tool
 from supply_chain.adapters.tools import Toolbox
 from supply_chain.development.dockerfile import Reading
 from supply_chain.development.record import BuildRecord
-from supply_chain.scratch import scratch
+from supply_chain.scratch import make_scratch_directory
 from tests.support.go import go_build
 from tests.support.place import free_port
 from tests.support.waiting import eventually
@@ -49,7 +49,7 @@ class BuildKit:
 
     def run(self, content: bytes, policy: Mapping[str, Any], *arguments: str, context: Path | None = None) -> Result:
         """Give BuildKit a Dockerfile, read by nobody, under a source policy. Nothing is kept of it but its cache."""
-        with scratch("buildkit") as work:
+        with make_scratch_directory("buildkit") as work:
             dockerfile = write_dockerfile(content, work / "dockerfile")
             (work / "policy.json").write_text(json.dumps(policy))
             done = self.buildx.with_environment(
@@ -69,7 +69,7 @@ class BuildKit:
 
     def policy(self, images: Sequence[str] = ()) -> dict[str, Any]:
         """What the chain would allow for these images of a Dockerfile, all of them that image."""
-        return source_policy(dict.fromkeys(images, self.image), {ADDRESS: self.fetched.name})
+        return make_source_policy(dict.fromkeys(images, self.image), {ADDRESS: self.fetched.name})
 
 
 def write_dockerfile(content: bytes, directory: Path) -> Path:

@@ -14,7 +14,7 @@ import docker
 import httpx
 from docker.models.containers import Container
 
-from cscm_laptop.emulator_service import emulator_root, root_key
+from cscm_laptop.emulator_service import locate_root_key, open_root_session
 from cscm_laptop.home import Home
 from cscm_laptop.laptop import LaptopState, load_state
 from supply_chain.adapters.docker.engine import list_images
@@ -92,7 +92,7 @@ class Eyes:
     # The registry
 
     def ecr(self) -> Any:
-        root = emulator_root(root_key(self.home), self.laptop.region)
+        root = open_root_session(locate_root_key(self.home), self.laptop.region)
         return root.client("ecr", endpoint_url=self.laptop.endpoint_url)
 
     def tagged(self, repository: str) -> dict[str, str]:

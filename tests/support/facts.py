@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from supply_chain.evidence.checks import required
+from supply_chain.evidence.checks import list_required_checks
 from supply_chain.evidence.encryption import EncryptionRecord
 from supply_chain.evidence.examination import Examination
 from supply_chain.evidence.image_status import ImageStatus
-from supply_chain.evidence.provenance import Provenance, provenance
+from supply_chain.evidence.provenance import Provenance, make_provenance
 from supply_chain.evidence.sbom import Listing, Package
-from supply_chain.evidence.summary import Summary, summary
+from supply_chain.evidence.summary import Summary, make_summary
 from supply_chain.model.image import ImageRef
 from supply_chain.model.manifest import Base, Classification, Service
 from supply_chain.model.tier import Gate
@@ -38,8 +38,8 @@ def _image_facts(ref: ImageRef, manifest: Service | Base | None) -> ImageFacts:
     manifest = manifest or builders.manifest()
     return ImageFacts(
         ref=ref,
-        provenance=provenance(built(), manifest),
-        checks=tuple(check(each) for each in required(manifest.kind)),
+        provenance=make_provenance(built(), manifest),
+        checks=tuple(check(each) for each in list_required_checks(manifest.kind)),
         status=ImageStatus(),
         evidence=(),
         ignored_referrers=(),
@@ -118,7 +118,7 @@ FACTS = {Gate.INTAKE: intake_facts, Gate.RELEASE: release_facts, Gate.DEPLOY: de
 
 def provenance_of(manifest: Service | Base | None = None, **changes: Any) -> Provenance:
     """Return the provenance of a build with these changes."""
-    return provenance(built(**changes), manifest or builders.manifest())
+    return make_provenance(built(**changes), manifest or builders.manifest())
 
 
 def requirements(name: str = "staging", **changes: Any) -> EnvironmentRequirements:
@@ -144,7 +144,7 @@ def verdicts(**results: bool) -> dict[Gate, Summary]:
     """Return a verdict of each gate in `results`; False: a refusal."""
     refused, policy = [{"code": "x", "fact": "f", "remedy": "r"}], "sha256:" + "9" * 64
     return {
-        Gate(name): summary(
+        Gate(name): make_summary(
             CURATED, Gate(name), policy, reasons=[] if passed else refused, notes=(), inputs=(), now=NOON
         )
         for name, passed in results.items()

@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from supply_chain.development.snapshot import Entry, Mode, Snapshot, blob_id
+from supply_chain.development.snapshot import Entry, Mode, Snapshot, compute_blob_id
 from supply_chain.evidence.examination import Examination
-from supply_chain.evidence.provenance import provenance
+from supply_chain.evidence.provenance import make_provenance
 from supply_chain.model.image import ImageRef
 from supply_chain.model.manifest import FILE
 from tests.support.builders import DIGEST, NOON, OTHER, base, built, check, finding, manifest, report, source
@@ -35,7 +35,7 @@ def snapshot(directory: Path, **changes: Any) -> Snapshot:
     files = {FILE: "the declaration", "Dockerfile": "FROM scratch\n", **changes.pop("files", {})}
     declared = changes.pop("manifest", manifest())
     entries = {
-        path: Entry(path, Mode.FILE, len(text), digest_of(_bytes(text)), blob_id(_bytes(text)))
+        path: Entry(path, Mode.FILE, len(text), digest_of(_bytes(text)), compute_blob_id(_bytes(text)))
         for path, text in files.items()
     }
     taken = Snapshot(
@@ -97,7 +97,9 @@ def make() -> SimpleNamespace:
         digest_of=digest_of,
         finding=finding,
         manifest=manifest,
-        provenance=lambda **changes: provenance(built(**changes.pop("built", {})), manifest(**changes)).predicate(),
+        provenance=lambda **changes: make_provenance(
+            built(**changes.pop("built", {})), manifest(**changes)
+        ).predicate(),
         report=report,
         sbom=sbom_reference,
         signer=EcdsaSigner,

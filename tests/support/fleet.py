@@ -17,10 +17,10 @@ from supply_chain.execution.records import record
 from supply_chain.fleet.gate_facts import FactsReader
 from supply_chain.fleet.image import FleetImage
 from supply_chain.fleet.reconcile import ReconcileResult, refresh
-from supply_chain.model.container import profile
+from supply_chain.model.container import make_profile
 from supply_chain.model.image import Digest, ImageRef
 from supply_chain.model.manifest import Probe
-from supply_chain.model.tier import Gate, TierName, curated_repository
+from supply_chain.model.tier import Gate, TierName, name_curated_repository
 from supply_chain.policy.names import Holder
 from supply_chain.policy.people import People
 from tests.support.builders import NOON
@@ -80,7 +80,7 @@ class Fleet:
             environment=environment, application=ref.application, digest=ref.digest, container=container,
             name=f"{environment}-{ref.application}",
             place=DockerPlace(reverse_proxy="f" * 64, proxy=ref.digest, address="127.0.0.1", port=1),
-            probe=Probe(port=8080), settings={}, profile=profile(self.make.manifest().runtime),
+            probe=Probe(port=8080), settings={}, profile=make_profile(self.make.manifest().runtime),
             configuration=ref.digest, changed=True, started_at=self.make.noon,
         )  # fmt: skip
         record(ready, ref, self.store, at or self.make.noon + timedelta(hours=1))
@@ -97,7 +97,7 @@ class Fleet:
         )  # fmt: skip
 
     def _curated(self, application: str) -> list[ImageRef]:
-        repository = curated_repository(application)
+        repository = name_curated_repository(application)
         return [ImageRef(repository=repository, digest=each.digest) for each in self.registry.images(repository)]
 
     def spoil(self, ref: ImageRef) -> None:

@@ -9,7 +9,7 @@ from datetime import datetime
 from uuid import uuid4
 
 from supply_chain.evidence.statement import ISOLATION
-from supply_chain.execution.deployment import Deployment, Expected, deployed_image
+from supply_chain.execution.deployment import Deployment, Expected, read_deployed_image
 from supply_chain.execution.isolation.case import Case
 from supply_chain.execution.isolation.collection import unseal
 from supply_chain.execution.isolation.record import IsolationRecord
@@ -54,7 +54,7 @@ class Isolation:
             key=lambda: self.key,
             list_isolations=self.list_isolations,
             find_deployed=lambda _: self._recorded[-1] if self._recorded else None,
-            list_earlier=lambda _: [deployed_image(each) for each in reversed(self._recorded)],
+            list_earlier=lambda _: [read_deployed_image(each) for each in reversed(self._recorded)],
             judge=self._judge,
             deploy=self._deploy,
             now=self.now,
@@ -87,7 +87,7 @@ class Isolation:
     def signed(self, digest: str) -> list[IsolationRecord]:
         """Return the signed records about an image, the oldest first."""
         place = ImageRef(repository="evidence/execution/hello", digest=digest)
-        statements = self.world.store(TierName.EXECUTION).verified(place, TierName.EXECUTION, ISOLATION)
+        statements = self.world.store(TierName.EXECUTION).read_verified(place, TierName.EXECUTION, ISOLATION)
         return [IsolationRecord.model_validate(each.predicate) for each in statements]
 
     def list_isolations(self, application: str) -> tuple[IsolationRecord, ...]:

@@ -47,7 +47,7 @@ class Place(Shelf):
     def status(self, where: ImageRef) -> StorageStatus:
         return self.held[where].stored.status
 
-    def indexes_of(self, where: ImageRef) -> tuple[ImageRef, ...]:
+    def list_indexes(self, where: ImageRef) -> tuple[ImageRef, ...]:
         return ()
 
     def copies(self, where: ImageRef) -> tuple[ImageRef, ...]:
@@ -82,7 +82,7 @@ def place(world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Plac
         decision_ports=SimpleNamespace(evidence=store, storage=place, around=place),
         journal=lambda plan: FileJournal(tmp_path / f"{plan.digest[7:]}.journal"),
     )  # fmt: skip
-    monkeypatch.setattr(lifecycle, "now", lambda: NOW)
+    monkeypatch.setattr(lifecycle, "read_clock", lambda: NOW)
     monkeypatch.setattr(lifecycle, "emit", emit)
     for module in (lifecycle, flows):
         monkeypatch.setattr(module, "acreate_table_artifact", table)

@@ -30,7 +30,7 @@ class MemoryEcr:
         key = self._repository(repository).key
         return ("KMS", key) if key else ("AES256", None)
 
-    def immutable(self, repository: str) -> bool:
+    def is_immutable(self, repository: str) -> bool:
         return self._repository(repository).immutable
 
     def repositories(self, prefix: str) -> tuple[str, ...]:
@@ -44,7 +44,9 @@ class MemoryEcr:
     def pushed(self, repository: str) -> tuple[tuple[Digest, datetime], ...]:
         return tuple((each.digest, each.pushed_at) for each in self._newest_first(repository) if each.status is ACTIVE)
 
-    def newest_first(self, repository: str, tag_prefix: str = "", *, archived: bool = False) -> tuple[ImageRef, ...]:
+    def list_newest_first(
+        self, repository: str, tag_prefix: str = "", *, archived: bool = False
+    ) -> tuple[ImageRef, ...]:
         return tuple(
             ImageRef(repository=repository, digest=each.digest)
             for each in self._newest_first(repository)

@@ -38,7 +38,7 @@ from supply_chain.model.container import (
     Login,
     Logs,
     Process,
-    profile,
+    make_profile,
 )
 from supply_chain.model.image import Digest
 from supply_chain.model.manifest import Runtime
@@ -105,7 +105,7 @@ class MemoryEngine:
 
     def container(self, name: str, image: Digest = "", **spec: object) -> Container:
         """A new container of a spec that says no more than it has to; of an image of its own where none is named."""
-        defaults = {"image": image or self.add(), "name": name, "labels": {}, "profile": profile(Runtime())}
+        defaults = {"image": image or self.add(), "name": name, "labels": {}, "profile": make_profile(Runtime())}
         return self.held[self.create(ContainerSpec.model_validate({**defaults, **spec}))]
 
     def versions(self) -> Mapping[str, str]:
@@ -211,7 +211,7 @@ class MemoryEngine:
     def containers(self) -> tuple[Container, ...]:
         return tuple(self.held.values())
 
-    def host_accesses(self) -> tuple[HostAccess, ...]:
+    def list_host_accesses(self) -> tuple[HostAccess, ...]:
         return tuple(self._access(each) for each in self.held.values())
 
     def _access(self, container: Container) -> HostAccess:
@@ -227,7 +227,7 @@ class MemoryEngine:
             complete=not after or after in recorded,
         )
 
-    def on_network(self, network: str) -> tuple[Container, ...]:
+    def list_network_containers(self, network: str) -> tuple[Container, ...]:
         if self._foreign(self.network_labels.get(network, {})):
             return ()
         return tuple(c for c in self.held.values() if network in c.networks)

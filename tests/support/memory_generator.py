@@ -35,7 +35,7 @@ class MemoryGenerator:
     def generator(self) -> str:
         return self.sbom.tool
 
-    def of_image(self, ref: ImageRef) -> tuple[Sbom, Examination]:
+    def make_image_sbom(self, ref: ImageRef) -> tuple[Sbom, Examination]:
         self.asked.append(ref)
         if ref in self.missing:
             raise ScannerFailed(f"The registry has no image {ref}.")
@@ -44,5 +44,5 @@ class MemoryGenerator:
     def convert(self, sbom: Sbom) -> Sboms:
         return Sboms(sbom, CYCLONEDX, SPDX)
 
-    def of_directory(self, directory: Path) -> Sbom:
+    def make_directory_sbom(self, directory: Path) -> Sbom:
         return self.sbom

@@ -12,7 +12,7 @@ from typing import Any
 from supply_chain.adapters.registry.client import EMPTY, EMPTY_TYPE, MANIFEST, SMALL, TOO_LARGE, parse_manifest
 from supply_chain.errors import ImageDamaged, ImageNotFound, RegistryFailed
 from supply_chain.evidence.store import LOST, NotEvidence, Referrer
-from supply_chain.model.image import Descriptor, Digest, ImageRef, StorageStatus, StoredManifest, blobs_of, digest_of
+from supply_chain.model.image import Descriptor, Digest, ImageRef, StorageStatus, StoredManifest, digest_of, list_blobs
 from tests.support.builders import NOON
 from tests.support.content import Content, descriptor
 
@@ -83,7 +83,7 @@ class MemoryRegistry:
     def layer(self, referrer: ImageRef) -> Descriptor | NotEvidence:
         content = self._manifest(referrer)
         try:
-            config, *layers = blobs_of(parse_manifest(content, referrer), referrer)
+            config, *layers = list_blobs(parse_manifest(content, referrer), referrer)
         except ImageDamaged:
             return NotEvidence(why="no manifest of an artifact")
         if config.digest != digest_of(EMPTY) or len(layers) != 1:
@@ -148,7 +148,7 @@ class MemoryRegistry:
 
     def copy_referrer(self, referrer: ImageRef, repository: str) -> None:
         content = self._manifest(referrer)
-        for blob in blobs_of(parse_manifest(content, referrer), referrer):
+        for blob in list_blobs(parse_manifest(content, referrer), referrer):
             self.push_blob(repository, self.blob(referrer.repository, blob.digest))
         self.push_manifest(repository, content, MANIFEST)
 

@@ -15,7 +15,7 @@ from supply_chain.model.image import digest_of
 from supply_chain.policy.activation import LISTING, list_files
 from supply_chain.policy.loading import DIRECTORY as POLICIES
 from supply_chain.policy.people import FILE, TRUSTED_ROOT, PeopleOwner
-from supply_chain.policy.signed_documents import DocumentKind, document_statement, signature_file
+from supply_chain.policy.signed_documents import DocumentKind, locate_signature, make_document_statement
 from supply_chain.policy.waivers import DIRECTORY
 from tests.support.builders import NOON
 from tests.support.command import ROOT
@@ -119,8 +119,8 @@ class Office:
         """Sign the policies, names and environments of the project as they are, and return the bundle's path."""
         document, content = self.project / POLICIES / LISTING, list_files(read_signable(self.project))
         document.write_bytes(content)
-        bundle = signature_file(document)
-        statement = document_statement(kind, name, content, self.installation, at)
+        bundle = locate_signature(document)
+        statement = make_document_statement(kind, name, content, self.installation, at)
         bundle.write_bytes(signer.sign(statement))
         return bundle
 
@@ -133,6 +133,6 @@ class Office:
         plain = {key: list(value) if isinstance(value, tuple) else value for key, value in document.items()}
         file.write_text(yaml.safe_dump(plain))
         installation = "" if kind is DocumentKind.PEOPLE else self.installation
-        statement = document_statement(kind, file.name, file.read_bytes(), installation, at)
-        signature_file(file).write_bytes((signer or self.ann).sign(statement))
+        statement = make_document_statement(kind, file.name, file.read_bytes(), installation, at)
+        locate_signature(file).write_bytes((signer or self.ann).sign(statement))
         return file

@@ -7,7 +7,7 @@ from datetime import datetime
 from types import SimpleNamespace
 from typing import Any
 
-from supply_chain.evidence.checks import required
+from supply_chain.evidence.checks import list_required_checks
 from supply_chain.evidence.statement import (
     BUNDLE,
     ENCRYPTION,
@@ -17,10 +17,10 @@ from supply_chain.evidence.statement import (
     SUMMARY,
     TEST_RESULT,
     VULNERABILITIES,
-    about,
+    make_image_statement,
 )
 from supply_chain.evidence.store import CREATED, PREDICATE
-from supply_chain.evidence.summary import summary
+from supply_chain.evidence.summary import make_summary
 from supply_chain.model.image import Digest, EncryptedImage, ImageRef, ScannedImage, StoredImage
 from supply_chain.model.tier import Gate, TierName
 from supply_chain.policy.facts import DeployFacts, IntakeFacts, ReleaseFacts
@@ -53,7 +53,10 @@ class Pieces:
         self.development: dict[str, Piece] = {
             "provenance": (DEV, PROVENANCE, make.provenance()),
             "report on the source": (DEV, VULNERABILITIES, make.report().predicate()),
-            **{str(which): (DEV, TEST_RESULT, make.check(which).predicate()) for which in required("service")},
+            **{
+                str(which): (DEV, TEST_RESULT, make.check(which).predicate())
+                for which in list_required_checks("service")
+            },
         }
         record = {
             "repository": "curated/hello",
@@ -79,7 +82,7 @@ class Pieces:
     def verdict(self, gate: Gate, ref: ImageRef, *, yes: bool = True, at: datetime | None = None) -> dict[str, Any]:
         reasons = [] if yes else [{"code": "x", "fact": "f", "remedy": "r"}]
         policy = "sha256:" + "9" * 64
-        statement = summary(ref, gate, policy, reasons=reasons, notes=(), inputs=(), now=at or self.make.noon)
+        statement = make_summary(ref, gate, policy, reasons=reasons, notes=(), inputs=(), now=at or self.make.noon)
         return statement.predicate()
 
     def at(self, gate: Gate) -> dict[str, Piece]:
@@ -97,7 +100,7 @@ class Pieces:
         predicate: dict[str, Any],
         created: str = "2026-11-24T12:00:00+00:00",
     ) -> Digest:
-        bundle = self.world.signers[signer].sign(about(where, kind, predicate))
+        bundle = self.world.signers[signer].sign(make_image_statement(where, kind, predicate))
         return self.world.registry.attach(where, BUNDLE, bundle, {PREDICATE: kind, CREATED: created})
 
 
@@ -139,7 +142,7 @@ class Judged(Pieces):
 
 def names(gate: Gate) -> list[str]:
     """List the evidence that a gate needs; the first test compares it with what the builder makes."""
-    development = ["provenance", "report on the source", *map(str, required("service"))]
+    development = ["provenance", "report on the source", *map(str, list_required_checks("service"))]
     scanned = ["provenance", "encryption", "scan", "inventory"]
     return {
         Gate.INTAKE: development,

@@ -8,8 +8,8 @@ from supply_chain.model.documents import read_document
 from supply_chain.model.image import digest_of
 from supply_chain.model.tier import Gate
 from supply_chain.policy.documents import PolicyDocument, RuleDocument, RuleSeverity
-from supply_chain.policy.expressions import language
-from supply_chain.policy.loading import DIRECTORY, gate_policy, read_policies
+from supply_chain.policy.expressions import make_language
+from supply_chain.policy.loading import DIRECTORY, make_gate_policy, read_policies
 from supply_chain.policy.outcome import Reason
 from supply_chain.policy.people import People
 from supply_chain.policy.policies import GatePolicy, Policy, compile_rule
@@ -46,5 +46,7 @@ def policy(gate: Gate, *rules: RuleDocument, **changes: Any) -> GatePolicy[Any]:
     held = rules or (rule("always.held", severity=RuleSeverity.WARN, expression="image.digest != ''"),)
     given = {"name": "test", "version": 1, "description": "d", "gates": [gate], "rules": held}
     document = PolicyDocument.model_validate({**given, **changes})
-    compiled = tuple(compile_rule(each, language(gate)) for each in held)
-    return gate_policy(gate, [Policy(document, compiled, compiled, digest_of(document.model_dump_json().encode()))])
+    compiled = tuple(compile_rule(each, make_language(gate)) for each in held)
+    return make_gate_policy(
+        gate, [Policy(document, compiled, compiled, digest_of(document.model_dump_json().encode()))]
+    )

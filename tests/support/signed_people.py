@@ -14,7 +14,7 @@ import yaml
 from cscm_laptop.home import Home
 from supply_chain.adapters.tools import Toolbox
 from supply_chain.policy.people import FILE
-from supply_chain.policy.signed_documents import signature_file
+from supply_chain.policy.signed_documents import locate_signature
 from tests.support.command import ROOT, cscm
 from tests.support.signed_project import owner_key, sign_project
 
@@ -54,7 +54,7 @@ def signed_people(home: Home, content: Mapping[str, Any]) -> Iterator[None]:
         sign_project(home)
         yield
     finally:
-        for file in (document, signature_file(document)):
+        for file in (document, locate_signature(document)):
             file.unlink(missing_ok=True)
         sign_project(home)
 

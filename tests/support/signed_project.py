@@ -11,7 +11,7 @@ from supply_chain.execution.signed_project import read_project_state, read_signa
 from supply_chain.policy.activation import LISTING, list_files
 from supply_chain.policy.loading import DIRECTORY
 from supply_chain.policy.people import PeopleOwner, read_installation
-from supply_chain.policy.signed_documents import DocumentKind, document_statement, signature_file
+from supply_chain.policy.signed_documents import DocumentKind, locate_signature, make_document_statement
 from tests.support.access import toolbox_in
 from tests.support.command import ROOT
 
@@ -24,7 +24,7 @@ def owner_key(home: Home) -> str:
 def withdraw_signature(project: Path = ROOT) -> None:
     """Delete the signed list: what does not ship is not active."""
     document = project / DIRECTORY / LISTING
-    for file in (document, signature_file(document)):
+    for file in (document, locate_signature(document)):
         file.unlink(missing_ok=True)
 
 
@@ -35,7 +35,7 @@ def sign_project(home: Home, project: Path = ROOT) -> None:
         return
     document, listing = project / DIRECTORY / LISTING, list_files(read_signable(project))
     cosign = toolbox_in(home.tools).find("cosign").with_environment(COSIGN_PASSWORD="")
-    statement = document_statement(
+    statement = make_document_statement(
         DocumentKind.POLICIES,
         LISTING,
         listing,
@@ -44,4 +44,4 @@ def sign_project(home: Home, project: Path = ROOT) -> None:
     )
     bundle = sign_statement(cosign, owner_key(home), statement)
     document.write_bytes(listing)
-    signature_file(document).write_bytes(bundle)
+    locate_signature(document).write_bytes(bundle)

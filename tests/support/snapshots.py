@@ -183,10 +183,10 @@ class Shelf:
     def proxies(self) -> dict[Digest, tuple[str, ...]]:
         return self.named
 
-    def status_of(self, where: ImageRef) -> ImageStatus:
+    def find_image_status(self, where: ImageRef) -> ImageStatus:
         return self.stand.get(str(where), ImageStatus())
 
-    def evidenced(self, where: ImageRef, stored: StoredManifest) -> EvidenceSummary:
+    def summarize_evidence(self, where: ImageRef, stored: StoredManifest) -> EvidenceSummary:
         assert self.held[where].stored == stored
         return self.says[where]
 

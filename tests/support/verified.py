@@ -15,16 +15,16 @@ from supply_chain.adapters.kubernetes.client import ClusterClient
 from supply_chain.adapters.registry.client import Registry
 from supply_chain.adapters.registry.http import RegistryHttp
 from supply_chain.errors import ClusterRefused
-from supply_chain.evidence.published import PublishedVerdicts, name_in_registry, verdict_place
+from supply_chain.evidence.published import PublishedVerdicts, locate_verdict, name_in_registry
 from supply_chain.evidence.statement import SUMMARY
 from supply_chain.evidence.store import EvidenceStore
-from supply_chain.evidence.summary import summary
+from supply_chain.evidence.summary import make_summary
 from supply_chain.execution.enforcement.installation import KINDS, install
 from supply_chain.execution.enforcement.policies import EnforcedNamespace, Mode, Policies
 from supply_chain.execution.enforcement.verification import POLICY_KIND, Verification
 from supply_chain.execution.kubernetes.cluster import PODS, SERVICE_ACCOUNTS, Document
 from supply_chain.model.image import ImageRef
-from supply_chain.model.tier import Gate, TierName, curated_repository
+from supply_chain.model.tier import Gate, TierName, name_curated_repository
 from tests.support.admission import pod, wait_until
 from tests.support.emulator import Emulator
 from tests.support.kyverno import Kyverno
@@ -59,7 +59,7 @@ class Verdicts:
 
     def push(self, application: str) -> ImageRef:
         """Push a new image of an application."""
-        repository = curated_repository(application)
+        repository = name_curated_repository(application)
         self.ecr.ensure_repository(repository, immutable=False, key=None)
         done = self.registry.push(self.registry.login(), f"{repository}:{uuid4().hex[:8]}")
         assert done.returncode == 0, done.stderr
@@ -83,7 +83,7 @@ class Verdicts:
         environment: str = "",
         expires: datetime | None = None,
     ) -> dict[str, Any]:
-        return summary(
+        return make_summary(
             ref, gate, "sha256:" + "9" * 64, reasons=[] if passed else [REASON], notes=(), inputs=(),
             now=at or clock(), environment=environment or self.environment, expires=expires,
         ).predicate()  # fmt: skip
@@ -105,7 +105,7 @@ class Verdicts:
 
     def place_of(self, ref: ImageRef, environment: str = "") -> ImageRef:
         """Return where the verdict about an image is."""
-        return verdict_place(ref, Gate.DEPLOY, environment or self.environment)
+        return locate_verdict(ref, Gate.DEPLOY, environment or self.environment)
 
 
 @dataclass
@@ -167,14 +167,16 @@ class Verified(Controlled):
     def objects(self) -> tuple[Document, ...]:
         """The generated objects without those of the other controls."""
         namespace, *others = (
-            each for each in self.policies.of_namespace(self.place)
+            each for each in self.policies.list_namespace_objects(self.place)
             if each["kind"] in (POLICY_KIND, "Namespace") or "exceptions" in each["metadata"]["name"]
         )  # fmt: skip
         return {**namespace, "metadata": {"name": self.place.namespace}}, *others
 
     @property
     def refuser(self) -> str:
-        return f"ivpol.validate.kyverno.svc-fail-finegrained-{self.policies.verifying(self.place.environment)}"
+        return (
+            f"ivpol.validate.kyverno.svc-fail-finegrained-{self.policies.name_verifying_policy(self.place.environment)}"
+        )
 
 
 @contextmanager
@@ -191,7 +193,7 @@ def verified(
     try:
         install(made.objects, admin)
         wait_until(lambda: admin.read(SERVICE_ACCOUNTS, "default", name))
-        kyverno.wait_for(made.policies.verifying(place.environment))
+        kyverno.wait_for(made.policies.name_verifying_policy(place.environment))
         yield made
     finally:
         for document in reversed(made.objects):

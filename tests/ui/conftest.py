@@ -14,7 +14,7 @@ from playwright.sync_api import Browser
 
 from cscm_laptop.home import Home
 from cscm_laptop.laptop import LaptopState, load_state
-from cscm_laptop.prefect_server import auth_string
+from cscm_laptop.prefect_server import ensure_auth_string
 from tests.support.ui import Ui, eyes, form, logged_in, started
 
 ROOT = Path(__file__).parents[2]
@@ -39,7 +39,7 @@ def laptop() -> LaptopState:
 @pytest.fixture(scope="session")
 def auth() -> str:
     """The authentication string for Prefect's login."""
-    return auth_string(Home.find(start=ROOT))
+    return ensure_auth_string(Home.find(start=ROOT))
 
 
 @pytest.fixture(scope="session")

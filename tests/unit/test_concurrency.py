@@ -11,10 +11,10 @@ import pytest
 
 from supply_chain.concurrency import (
     KeyedLock,
-    in_background,
     iterate_concurrently,
     iterate_in_processes,
     map_concurrently,
+    run_in_background,
 )
 from supply_chain.errors import RegistryUnavailable
 from tests.support.present import present
@@ -103,12 +103,12 @@ def test_background_work_ends_with_the_block():
         ended.set()
         return 7
 
-    with in_background(work) as result:
+    with run_in_background(work) as result:
         assert not ended.is_set()
     assert ended.is_set() and result() == 7
-    with in_background(lambda: 1 // 0) as result, pytest.raises(ZeroDivisionError):
+    with run_in_background(lambda: 1 // 0) as result, pytest.raises(ZeroDivisionError):
         result()
-    with pytest.raises(KeyError), in_background(lambda: 1 // 0):
+    with pytest.raises(KeyError), run_in_background(lambda: 1 // 0):
         raise KeyError
 
 
@@ -197,5 +197,5 @@ def test_serial_executor_keeps_order_and_ends_with_first_error(without_threads):
     assert (next(found), next(found)) == (0, 1)
     with pytest.raises(ZeroDivisionError):
         next(found)
-    with in_background(lambda: 1 // 0) as result, pytest.raises(ZeroDivisionError):
+    with run_in_background(lambda: 1 // 0) as result, pytest.raises(ZeroDivisionError):
         result()

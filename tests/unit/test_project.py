@@ -26,16 +26,16 @@ from flows.respond import alert
 from orchestration import events
 from orchestration.announcements import PUSHES_WAITING, make_event
 from orchestration.push_places import TAGS
-from orchestration.registration import entrypoints
+from orchestration.registration import read_declared_entrypoints
 from orchestration.registration.abandoned_runs import SILENT
-from orchestration.registration.automations import ALERT, as_prefect, read_automations
+from orchestration.registration.automations import ALERT, read_automations, translate_to_prefect
 from orchestration.registration.deployments import TAG
-from orchestration.registration.work_queues import declared_pool
+from orchestration.registration.work_queues import read_declared_pool
 from orchestration.rescan_report import RESCAN, SIGNED
 from orchestration.source_pushes import BUILD_PUSH
 from supply_chain.execution.environment_documents import read_environments
 from supply_chain.model.image import ImageRef
-from supply_chain.model.manifest import json_schema, read_manifest
+from supply_chain.model.manifest import make_json_schema, read_manifest
 from supply_chain.promotion.coalescing import AT_ONCE
 from supply_chain.promotion.pushes import Pushed
 from supply_chain.reports.daily import COVERED
@@ -106,7 +106,7 @@ def test_deployment_has_described_async_flow_with_its_parameters(deployment: Dep
     parameters = inspect.signature(found.fn).parameters
 
     assert isinstance(found, Flow) and inspect.iscoroutinefunction(found.fn)
-    assert entrypoints(ROOT)[f"{found.name}/{deployment.name}"] == deployment.entrypoint
+    assert read_declared_entrypoints(ROOT)[f"{found.name}/{deployment.name}"] == deployment.entrypoint
     for trigger in deployment.triggers:
         assert set(trigger.parameters) <= set(parameters)
     for schedule in deployment.schedules:
@@ -202,7 +202,7 @@ def test_event_of_many_pushes_starts_catch_up_run() -> None:
 
 def test_queue_limits_leave_places_in_work_pool() -> None:
     """The limits of the queues add up to less than that of the pool."""
-    pool = declared_pool(ROOT)
+    pool = read_declared_pool(ROOT)
     assert pool is not None
     limits = {queue.name: queue.limit for queue in pool.queues}
 
@@ -214,7 +214,7 @@ def test_queue_limits_leave_places_in_work_pool() -> None:
 
 def test_every_deployment_started_by_event_has_limit() -> None:
     """One rescan can emit an event for each affected image."""
-    pool = declared_pool(ROOT)
+    pool = read_declared_pool(ROOT)
     assert pool is not None
     limited = {queue.name for queue in pool.queues if queue.limit}
     by_event = [
@@ -323,7 +323,7 @@ def test_shipped_automations_are_valid_and_name_remedy() -> None:
         "prefect.flow-run.Unenforced", "cscm.environment.unprotected",
     }  # fmt: skip
     for each in found:
-        (parameters,) = (a["parameters"] for a in as_prefect(each, {"type": "run-deployment"})["actions"])
+        (parameters,) = (a["parameters"] for a in translate_to_prefect(each, {"type": "run-deployment"})["actions"])
         assert set(parameters) == set(inspect.signature(alert.fn).parameters)
 
 
@@ -340,7 +340,7 @@ def test_suspended_run_causes_no_alert() -> None:
 
 def test_schema_file_matches_models() -> None:
     """`cscm schema > docs/supply-chain.schema.json` writes it."""
-    assert json.loads((ROOT / "docs/supply-chain.schema.json").read_text()) == json_schema()
+    assert json.loads((ROOT / "docs/supply-chain.schema.json").read_text()) == make_json_schema()
 
 
 def test_lock_files_pin_by_hash_and_name_no_url() -> None:

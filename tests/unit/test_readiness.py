@@ -9,7 +9,7 @@ import pytest
 
 from supply_chain import readiness
 from supply_chain.model.manifest import Probe
-from supply_chain.readiness import check, trouble_at
+from supply_chain.readiness import check, probe_readiness
 from tests.support.memory_engine import MemoryEngine
 
 
@@ -31,13 +31,13 @@ def test_only_success_status_is_ready(status, message):
     with http.server.HTTPServer(("127.0.0.1", 0), Handler) as server:
         thread = threading.Thread(target=server.handle_request)
         thread.start()
-        assert trouble_at("127.0.0.1", server.server_port, "/") == message
+        assert probe_readiness("127.0.0.1", server.server_port, "/") == message
         thread.join()
 
 
 def test_refused_connection_is_reported_as_reason(unused_port):
     """It does not raise an exception."""
-    assert trouble_at("127.0.0.1", unused_port, "/").startswith(f"no answer from port {unused_port}")
+    assert probe_readiness("127.0.0.1", unused_port, "/").startswith(f"no answer from port {unused_port}")
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ def test_paused_container_has_not_ended(monkeypatch, states, trouble, waits):
     looks = iter([made.model_copy(update={"status": status}) for status in states])
     engine: Any = SimpleNamespace(inspect=lambda _: next(looks))
     clock, waited = iter(range(99)), list[float]()
-    monkeypatch.setattr(readiness, "trouble_at", lambda *_: "no answer")
+    monkeypatch.setattr(readiness, "probe_readiness", lambda *_: "no answer")
     monkeypatch.setattr(readiness, "time", SimpleNamespace(monotonic=lambda: next(clock)))
 
     answer = readiness.wait_until_ready(engine, made.id, "n", Probe(port=8080, start_timeout=2), waited.append)

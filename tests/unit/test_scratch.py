@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 
 from supply_chain.errors import DiskFull
-from supply_chain.scratch import scratch, sweep
+from supply_chain.scratch import make_scratch_directory, sweep
 from tests.support.present import present
 
 MAKES = """
 import sys
 from pathlib import Path
-from supply_chain.scratch import scratch
-with scratch("work", Path(sys.argv[1])) as directory:
+from supply_chain.scratch import make_scratch_directory
+with make_scratch_directory("work", Path(sys.argv[1])) as directory:
     (directory / "file").touch()
     print(directory, flush=True)
     sys.stdin.read()
@@ -34,7 +34,7 @@ def process(place):
 
 def test_scratch_directory_is_private_and_removed_afterwards(tmp_path):
     """Its contents are removed too."""
-    with scratch("work", tmp_path) as directory:
+    with make_scratch_directory("work", tmp_path) as directory:
         assert directory.stat().st_mode & 0o777 == 0o700
         (directory / "deep").mkdir()
         (directory / "deep/file").touch()
@@ -89,17 +89,17 @@ def test_directory_swept_before_it_is_locked_is_created_again(tmp_path, monkeypa
 
     swept: list[Any] = []
     monkeypatch.setattr("supply_chain.scratch.os.open", sweeps_first)
-    with scratch("work", tmp_path) as directory:
+    with make_scratch_directory("work", tmp_path) as directory:
         assert directory.is_dir() and swept and str(directory) not in swept
 
 
 def test_full_disk_raises_disk_full(tmp_path):
     """Other system errors are raised unchanged."""
-    with pytest.raises(DiskFull, match="no space left at /dev/full"), scratch("work", tmp_path):
+    with pytest.raises(DiskFull, match="no space left at /dev/full"), make_scratch_directory("work", tmp_path):
         raise OSError(errno.ENOSPC, "No space left on device", "/dev/full")
-    with pytest.raises(DiskFull, match="no space left:"), scratch("work", tmp_path):
+    with pytest.raises(DiskFull, match="no space left:"), make_scratch_directory("work", tmp_path):
         raise OSError(errno.EDQUOT, "Disk quota exceeded")
-    with pytest.raises(FileNotFoundError), scratch("work", tmp_path) as directory:
+    with pytest.raises(FileNotFoundError), make_scratch_directory("work", tmp_path) as directory:
         (directory / "none").read_bytes()
 
     assert not list(tmp_path.iterdir())

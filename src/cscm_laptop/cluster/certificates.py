@@ -95,10 +95,10 @@ def ensure_keys(place: Place, settings: ClusterSettings, now: datetime) -> None:
             _make_leaf(place.keys, leaf, now)
     server = f"https://{settings.node_address}:{settings.port('api')}"
     for client in CLIENTS:
-        _write(place.keys / f"{client}.kubeconfig", kubeconfig(place.keys, client, server))
+        _write(place.keys / f"{client}.kubeconfig", render_kubeconfig(place.keys, client, server))
 
 
-def kubeconfig(keys: Path, client: str, server: str) -> str:
+def render_kubeconfig(keys: Path, client: str, server: str) -> str:
     """Return a kubeconfig that contains the client's key and certificate and the authority's certificate."""
     user = {"client-certificate-data": _data(keys / f"{client}.crt"), "client-key-data": _data(keys / f"{client}.key")}
     cluster = {"server": server, "certificate-authority-data": _data(keys / f"{CLUSTER}.crt")}

@@ -25,7 +25,7 @@ from cscm_laptop.cluster.programs import FILE, ClusterPins, ensure_programs, fin
 from cscm_laptop.home import Home
 from cscm_laptop.profile import Profile
 from cscm_laptop.services import Progress, Record, Service, read_record, stop
-from cscm_laptop.tools.installer import machine
+from cscm_laptop.tools.installer import read_architecture
 from supply_chain.adapters.kubernetes.client import ClusterClient
 from supply_chain.adapters.process.cancellation import run_concurrently
 from supply_chain.adapters.process.command import run
@@ -63,7 +63,7 @@ class ClusterStatus(Model):
     kubeconfig: Path
 
 
-def up(profile: Profile, home: Home, progress: Progress) -> Path:
+def start_cluster(profile: Profile, home: Home, progress: Progress) -> Path:
     """Start the components that do not run, wait until the node takes pods, and return the kubeconfig.
 
     The namespaces of the environments in this cluster exist then. Raises `SettingInvalid` without root, and a
@@ -113,7 +113,7 @@ def _pause(pins: ClusterPins) -> str:
 
 def _write_documents(profile: Profile, home: Home, place: Place, pins: ClusterPins) -> dict[str, str]:
     """Write the configuration files; return what restarts each component if it changes."""
-    provider = documents.provider_program(home.project / "src", home.laptop_state)
+    provider = documents.render_provider_program(home.project / "src", home.laptop_state)
     written = documents.write_documents(place, profile.cluster, profile.registry, _pause(pins), provider)
     return {
         "containerd": written["containerd.toml"],
@@ -145,7 +145,7 @@ def _start_containerd(components: Components, pause: str, progress: Progress) ->
     if pause in _run(*ctr, "list", "--quiet", f"name=={pause}").split():
         return
     with tempfile.NamedTemporaryFile(dir=components.place.run, suffix=".tar") as archive:
-        archive.write(make_image(pause, "pause", components.programs.pause.read_bytes(), machine()))
+        archive.write(make_image(pause, "pause", components.programs.pause.read_bytes(), read_architecture()))
         archive.flush()
         _run(*ctr, "import", archive.name)
 
@@ -166,7 +166,7 @@ def _ensure(service: Service, progress: Progress) -> None:
         progress(f"{service.name}: ready (pid {record.pid})")
 
 
-def down(home: Home, progress: Progress) -> None:
+def stop_cluster(home: Home, progress: Progress) -> None:
     """Stop all components and pods, and leave the host as it was before `up`; the cluster's state stays."""
     place = Place.of(home)
     if not place.directory.is_dir():
@@ -176,7 +176,7 @@ def down(home: Home, progress: Progress) -> None:
 
 
 def stop_all(place: Place, progress: Progress) -> None:
-    """Do what `down` does; the caller holds the home's lock."""
+    """Do what `stop_cluster` does; the caller holds the home's lock."""
     running = [name for name in STOP_ORDER if _record(place, name)]
     host = read_host(place)
     if (running or host) and os.geteuid() != 0:
@@ -194,8 +194,8 @@ def stop_all(place: Place, progress: Progress) -> None:
 
 
 def remove(home: Home, progress: Progress) -> None:
-    """Do what `down` does, and remove the cluster's state; the programs stay."""
-    down(home, progress)
+    """Do what `stop_cluster` does, and remove the cluster's state; the programs stay."""
+    stop_cluster(home, progress)
     shutil.rmtree(Place.of(home).directory, ignore_errors=True)
 
 
@@ -207,7 +207,7 @@ def find_kubeconfig(home: Home) -> Path | None:
 
 def _record(place: Place, name: str) -> Record | None:
     record = read_record(place.run / f"{name}.json")
-    return record if record and record.alive() else None
+    return record if record and record.is_alive() else None
 
 
 def run_kubectl(home: Home, arguments: Sequence[str]) -> NoReturn:
@@ -216,7 +216,7 @@ def run_kubectl(home: Home, arguments: Sequence[str]) -> NoReturn:
     os.execve(command[0], command, {**os.environ, "KUBECONFIG": str(Place.of(home).kubeconfig)})  # noqa: S606 - the user's words
 
 
-def status(profile: Profile, home: Home) -> ClusterStatus:
+def read_cluster_status(profile: Profile, home: Home) -> ClusterStatus:
     """Return the state of each component and of the node."""
     place = Place.of(home)
     components = tuple(_component(place, name) for name in NAMES)

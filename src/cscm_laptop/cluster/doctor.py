@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
-from cscm_laptop.checks import Check, check, message_of, note
-from cscm_laptop.cluster.cluster import find_kubeconfig, status
+from cscm_laptop.checks import Check, check, format_error_message, make_note
+from cscm_laptop.cluster.cluster import find_kubeconfig, read_cluster_status
 from cscm_laptop.cluster.namespaces import list_namespaces
 from cscm_laptop.cluster.place import Place
 from cscm_laptop.cluster.programs import FILE, ClusterPins, find_missing
@@ -30,21 +30,21 @@ def examine_cluster(profile: Profile, home: Home) -> Iterator[Check]:
         needed = list_namespaces(read_environments(home.project / ENVIRONMENTS))
         pins = read_document(home.project / FILE, ClusterPins)
     except SupplyChainError as error:
-        yield check(name, message_of(error), requirement, False, "correct the document")
+        yield check(name, format_error_message(error), requirement, False, "correct the document")
         return
     if not (needed or started):
         return
     missing = ", ".join(find_missing(home, pins))
     yield check("cluster programs", f"missing: {missing}" if missing else "all", "all", not missing, UP)
     if os.geteuid() != 0:
-        yield note("cluster components", "unknown: only root may look", "running", "run this as root")
+        yield make_note("cluster components", "unknown: only root may look", "running", "run this as root")
         return
     yield from _running(profile, home)
     yield from _kubeconfig(home, needed)
 
 
 def _running(profile: Profile, home: Home) -> Iterator[Check]:
-    report = status(profile, home)
+    report = read_cluster_status(profile, home)
     stopped = ", ".join(each.name for each in report.components if not each.running)
     yield check("cluster components", f"stopped: {stopped}" if stopped else "running", "running", not stopped, UP)
     node, log = report.node, Place.of(home).log
@@ -63,6 +63,6 @@ def _kubeconfig(home: Home, needed: tuple[str, ...]) -> Iterator[Check]:
         client = ClusterClient.of_context(file, None)
         missing = [each for each in ("default", *needed) if client.read(NAMESPACES, each) is None]
     except SupplyChainError as error:
-        yield check(name, message_of(error), requirement, False, f"{UP}, which renews it")
+        yield check(name, format_error_message(error), requirement, False, f"{UP}, which renews it")
         return
     yield check(name, f"no namespace {', '.join(missing)}" if missing else requirement, requirement, not missing, UP)

@@ -30,7 +30,7 @@ RESERVED = "2Gi"
 """Memory that pods do not get, because the rest of the laptop needs it."""
 
 
-def containerd_config(place: Place, pause: str) -> str:
+def render_containerd_config(place: Place, pause: str) -> str:
     """Return containerd's settings (TOML); all its files are in the cluster's directory.
 
     `pause` is the image of each pod's first process. The node must work where nobody may lower a process's
@@ -79,13 +79,13 @@ def _toml(value: Path | str) -> str:
     return json.dumps(str(value), ensure_ascii=False)  # a JSON string is a TOML string
 
 
-def registry_config(registry: str) -> str:
+def render_registry_config(registry: str) -> str:
     """Return how containerd pulls from the laptop's registry: by plain HTTP, and never by way of another server."""
     url = f"http://{registry}"
     return f'server = "{url}"\n\n[host."{url}"]\ncapabilities = ["pull", "resolve"]\n'
 
 
-def cni_config(place: Place, settings: ClusterSettings) -> dict[str, Any]:
+def make_cni_config(place: Place, settings: ClusterSettings) -> dict[str, Any]:
     """Return the pods' network: a bridge on which the node has the first address.
 
     What the firewall lets through is not here but in `host.FORWARDED`, so that it can be removed exactly.
@@ -107,7 +107,7 @@ def cni_config(place: Place, settings: ClusterSettings) -> dict[str, Any]:
     return {"cniVersion": "1.0.0", "name": place.name, "plugins": [bridge]}
 
 
-def kubelet_config(place: Place, settings: ClusterSettings) -> dict[str, Any]:
+def make_kubelet_config(place: Place, settings: ClusterSettings) -> dict[str, Any]:
     """Return the kubelet's settings.
 
     It manages no rules of iptables, evicts late because the disk is shared, and puts pods into a cgroup of our own.
@@ -149,7 +149,7 @@ def kubelet_config(place: Place, settings: ClusterSettings) -> dict[str, Any]:
     }
 
 
-def proxy_config(place: Place, settings: ClusterSettings) -> dict[str, Any]:
+def make_proxy_config(place: Place, settings: ClusterSettings) -> dict[str, Any]:
     """Return the settings of kube-proxy: its rules are a table of nftables, apart from those of the engine."""
     return {
         "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",
@@ -167,7 +167,7 @@ def proxy_config(place: Place, settings: ClusterSettings) -> dict[str, Any]:
     }
 
 
-def provider_config(registry: str) -> dict[str, Any]:
+def make_provider_config(registry: str) -> dict[str, Any]:
     """Return for which images the kubelet asks our credential provider."""
     provider = {
         "name": PROVIDER,
@@ -182,7 +182,7 @@ def provider_config(registry: str) -> dict[str, Any]:
     }
 
 
-def provider_program(sources: Path, state: Path) -> str:
+def render_provider_program(sources: Path, state: Path) -> str:
     """Return the executable that the kubelet calls for credentials; `state` is the file of the laptop's state."""
     command = [sys.executable, "-m", "cscm_laptop.cluster.ecr_credentials", str(state)]
     return f"#!/bin/sh\nPYTHONPATH={shlex.quote(str(sources))} exec {shlex.join(command)}\n"
@@ -196,12 +196,12 @@ def write_documents(
     `provider` is the credential provider. kube-proxy ends when its file is written, even with the same content.
     """
     documents = {
-        "containerd.toml": containerd_config(place, pause),
-        "cni/10-cscm.conflist": _json(cni_config(place, settings)),
-        "kubelet.yaml": _json(kubelet_config(place, settings)),
-        "proxy.yaml": _json(proxy_config(place, settings)),
-        "credentials.yaml": _json(provider_config(registry)),
-        f"registries/{registry}/hosts.toml": registry_config(registry),
+        "containerd.toml": render_containerd_config(place, pause),
+        "cni/10-cscm.conflist": _json(make_cni_config(place, settings)),
+        "kubelet.yaml": _json(make_kubelet_config(place, settings)),
+        "proxy.yaml": _json(make_proxy_config(place, settings)),
+        "credentials.yaml": _json(make_provider_config(registry)),
+        f"registries/{registry}/hosts.toml": render_registry_config(registry),
         f"providers/{PROVIDER}": provider,
     }
     for name, content in documents.items():

@@ -21,7 +21,7 @@ from pydantic import ValidationError
 from cscm_laptop.cluster.place import Place
 from cscm_laptop.cluster.settings import ClusterSettings
 from cscm_laptop.firewall import BRIDGE, FirewallRule, remove_rules, run_iptables
-from cscm_laptop.services import boot_id
+from cscm_laptop.services import read_boot_id
 from supply_chain.adapters.process.command import run
 from supply_chain.errors import ComponentFailed, ToolFailed
 from supply_chain.model.image import Model
@@ -96,7 +96,7 @@ def record_host(place: Place, settings: ClusterSettings) -> None:
         )
     values = {name: (PROC_SYS / name).read_text().strip() for name in SYSCTLS if (PROC_SYS / name).exists()}
     absent = tuple(path for path in (*OWN, *SHARED) if not path.exists())
-    _write(place, HostRecord(sysctls=values, absent=absent, settings=settings, boot=boot_id()))
+    _write(place, HostRecord(sysctls=values, absent=absent, settings=settings, boot=read_boot_id()))
 
 
 def _write(place: Place, record: HostRecord) -> None:
@@ -125,9 +125,9 @@ def note_boot(place: Place) -> bool:
     What was recorded stays true: a restart of the machine leaves files.
     """
     record = read_host(place)
-    if record is None or record.boot == boot_id():
+    if record is None or record.boot == read_boot_id():
         return False
-    _write(place, record.model_copy(update={"boot": boot_id()}))
+    _write(place, record.model_copy(update={"boot": read_boot_id()}))
     return True
 
 
@@ -219,7 +219,7 @@ def restore_host(place: Place, record: HostRecord) -> None:
         _run("ip", "link", "delete", record.settings.bridge)
     for family in _listed_tables():
         _run("nft", "delete", "table", family, KUBE_PROXY)
-    for group in cgroups(place.name):
+    for group in find_cgroups(place.name):
         for inner, _, _ in os.walk(group, topdown=False):
             with contextlib.suppress(OSError):
                 Path(inner).rmdir()
@@ -273,7 +273,7 @@ def _group_parents(root: Path = CGROUPS) -> Iterator[Path]:
     yield from (path for path in root.iterdir() if (path / "cgroup.procs").exists())
 
 
-def cgroups(name: str, root: Path = CGROUPS) -> list[Path]:
+def find_cgroups(name: str, root: Path = CGROUPS) -> list[Path]:
     """Return the cgroups of that name, one for each hierarchy that has one."""
     return [path / name for path in _group_parents(root) if (path / name).is_dir()]
 

@@ -14,7 +14,7 @@ from cscm_laptop.cluster.host import CopiedRecord, read_copy, restore_host
 from cscm_laptop.cluster.place import Place
 from cscm_laptop.cluster.pods import end_pods, find_shims, list_commands
 from cscm_laptop.cluster.programs import BUILT, ETCD, SERVERS
-from cscm_laptop.services import Progress, boot_id, start_time
+from cscm_laptop.services import Progress, read_boot_id, start_time
 
 PROGRAMS = frozenset({*SERVERS, ETCD, BUILT, "containerd", "kube-router"})
 """The programs of the components."""
@@ -38,7 +38,7 @@ def remove_lost_cluster(owner: str, progress: Progress) -> None:
         return
     progress(f"cluster: removing that of the lost home {record.directory.parent}")
     _kill(find_components(place.directory))  # at once: their state is lost
-    sockets = [path for pid in find_shims(place.socket) for path in listening_sockets(pid)]
+    sockets = [path for pid in find_shims(place.socket) for path in list_listening_sockets(pid)]
     end_pods(place)
     for socket in sockets:
         socket.unlink(missing_ok=True)
@@ -55,7 +55,7 @@ def find_components(directory: Path, processes: Path = Path("/proc")) -> list[in
     ]
 
 
-def listening_sockets(pid: int, processes: Path = Path("/proc")) -> list[Path]:
+def list_listening_sockets(pid: int, processes: Path = Path("/proc")) -> list[Path]:
     """Return the paths of the Unix sockets on which a process listens (proc(5), `net/unix`)."""
     own: set[str] = set()
     lines: list[str] = []
@@ -79,4 +79,4 @@ def _kill(pids: Sequence[int]) -> None:
 
 def _still_true(record: CopiedRecord) -> CopiedRecord:
     """Return the record without settings of the kernel if the machine was restarted since, which restored them."""
-    return record if record.boot == boot_id() else record.model_copy(update={"sysctls": {}})
+    return record if record.boot == read_boot_id() else record.model_copy(update={"sysctls": {}})

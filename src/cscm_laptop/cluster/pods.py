@@ -9,7 +9,7 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 
-from cscm_laptop.cluster.host import cgroups, end_processes, unmount_below
+from cscm_laptop.cluster.host import end_processes, find_cgroups, unmount_below
 from cscm_laptop.cluster.place import Place
 
 SHIM = "containerd-shim"
@@ -24,7 +24,7 @@ def end_pods(place: Place, grace: float = GRACE) -> None:
 
     kubelet and containerd must have ended. The pods stay in etcd, and start again with the node.
     """
-    end_processes(cgroups(place.name), grace)
+    end_processes(find_cgroups(place.name), grace)
     for pid in find_shims(place.socket):
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)

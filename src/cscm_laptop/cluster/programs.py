@@ -15,8 +15,8 @@ from cscm_laptop.cluster.documents import PLUGINS
 from cscm_laptop.home import Home
 from cscm_laptop.services import Progress
 from cscm_laptop.tools import download
-from cscm_laptop.tools.install import apt_install
-from cscm_laptop.tools.installer import Installer, machine
+from cscm_laptop.tools.install import install_apt_packages
+from cscm_laptop.tools.installer import Installer, read_architecture
 from supply_chain.adapters.tools.pins import Pins, Version
 from supply_chain.adapters.tools.toolbox import Toolbox
 from supply_chain.errors import ToolMissing
@@ -63,7 +63,7 @@ def ensure_programs(home: Home, pins: ClusterPins, progress: Progress) -> Progra
     home.tools.mkdir(parents=True, exist_ok=True)
     if missing := _missing_plugins():
         progress(f"CNI plugins that are missing: {', '.join(missing)}")
-        apt_install([PACKAGE], progress)
+        install_apt_packages([PACKAGE], progress)
     others = {name: pin for name, pin in pins.tools.items() if name != BUILT}
     tools = Installer(home.tools, pins.model_copy(update={"tools": others})).ensure(progress)
     kubernetes = find_kubernetes(home, pins, progress)
@@ -94,7 +94,7 @@ def find_kubernetes(home: Home, pins: ClusterPins, progress: Progress) -> dict[s
         except ToolMissing:
             pass
         try:
-            with download.client() as http:
+            with download.make_client() as http:
                 fetch_release(pins.kubernetes, place, http, progress)
         except download.Unavailable as error:
             progress(f"kubernetes: no release available ({error}); building it from source instead")
@@ -125,7 +125,7 @@ def fetch_release(release: KubernetesRelease, place: Path, http: httpx.Client, p
     continues an interrupted download.
     """
     parts = place.with_name(f".{place.name}.part")
-    base = f"{release.releases}/v{release.version}/bin/linux/{machine()}"
+    base = f"{release.releases}/v{release.version}/bin/linux/{read_architecture()}"
     for name in SERVERS:
         if not (parts / name).exists():
             progress(f"kubernetes: downloading {base}/{name}")
@@ -143,7 +143,7 @@ def fetch_release(release: KubernetesRelease, place: Path, http: httpx.Client, p
 
 def _fetch_etcd(release: KubernetesRelease, parts: Path, http: httpx.Client, progress: Progress) -> None:
     base = f"{release.etcd_releases}/v{release.etcd}"
-    archive = f"etcd-v{release.etcd}-linux-{machine()}.tar.gz"
+    archive = f"etcd-v{release.etcd}-linux-{read_architecture()}.tar.gz"
     progress(f"kubernetes: downloading {base}/{archive}")
     listed = download.find_checksum(archive, download.fetch_text(http, f"{base}/SHA256SUMS"))
     download.fetch_file(http, f"{base}/{archive}", parts / archive, listed, progress)

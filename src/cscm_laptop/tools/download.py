@@ -11,7 +11,7 @@ from pathlib import Path
 
 import httpx
 
-from supply_chain.adapters.process.cancellation import cancellation, sleep
+from supply_chain.adapters.process.cancellation import get_current_cancellation, sleep
 from supply_chain.errors import Cancelled, DownloadFailed
 
 Progress = Callable[[str], None]
@@ -33,7 +33,7 @@ class _NotOurPart(httpx.ReadError):
     """The part that was downloaded earlier does not belong to the server's file. The part was deleted."""
 
 
-def client() -> httpx.Client:
+def make_client() -> httpx.Client:
     """Return a client that follows redirects and times out when a server is silent."""
     return httpx.Client(follow_redirects=True, timeout=TIMEOUT)
 
@@ -94,10 +94,10 @@ def check(file: Path, sha256: str, origin: str) -> None:
     if actual != sha256:
         file.unlink()
         _validator_file(file).unlink(missing_ok=True)
-        raise checksum_error(origin, sha256, actual)
+        raise make_checksum_error(origin, sha256, actual)
 
 
-def checksum_error(origin: str, expected: str, actual: str) -> DownloadFailed:
+def make_checksum_error(origin: str, expected: str, actual: str) -> DownloadFailed:
     """Return the error for a file with a wrong checksum."""
     return DownloadFailed(
         f"{origin} has the SHA-256 {actual}, where {expected} was expected.\n"
@@ -150,7 +150,7 @@ def _download_part(http: httpx.Client, url: str, part: Path, progress: Progress)
 def _write(response: httpx.Response, part: Path, start: int, progress: Progress) -> None:
     length = int(response.headers["Content-Length"]) if "Content-Length" in response.headers else None
     total = start + length if length is not None else None
-    scope, reported = cancellation(), time.monotonic()
+    scope, reported = get_current_cancellation(), time.monotonic()
     with part.open("ab" if start else "wb") as file:
         for block in response.iter_raw():
             file.write(block)

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from supply_chain.adapters.process.command import run
 from supply_chain.adapters.tools.pins import GoPin, SourcePin
-from supply_chain.adapters.tools.sources import source_files
-from supply_chain.adapters.tools.toolbox import apt_command
+from supply_chain.adapters.tools.sources import read_source_files
+from supply_chain.adapters.tools.toolbox import make_apt_command
 from supply_chain.errors import ToolFailed, ToolMissing
 
 Progress = Callable[[str], None]
@@ -27,7 +27,7 @@ GO_PLACE = "/usr/local/go/bin"
 """Directory in which Go's own installation puts it."""
 
 
-def go_install(pin: GoPin, directory: Path, progress: Progress) -> Path:
+def install_go_program(pin: GoPin, directory: Path, progress: Progress) -> Path:
     """Build the pinned version into `directory`; Go verifies every module against its hashes.
 
     Go's own caches are used, so that nothing is built twice. Raises `ToolMissing` if there is no suitable Go, and
@@ -51,14 +51,14 @@ def go_install(pin: GoPin, directory: Path, progress: Progress) -> Path:
     return directory / pin.program
 
 
-def go_build(pin: SourcePin, directory: Path, progress: Progress) -> Path:
+def build_go_program(pin: SourcePin, directory: Path, progress: Progress) -> Path:
     """Build a program of this project in `directory`; Go verifies every module against the project's go.sum.
 
     Raises `ToolMissing` if there is no suitable Go, and `ToolFailed` if the build fails.
     """
     go = _find_go(pin)
     progress("building it from the project's sources; the first time this takes minutes")
-    for name, content in source_files(pin).items():
+    for name, content in read_source_files(pin).items():
         (directory / name).write_bytes(content)
     done = run(
         [go, "build", *_flags(pin), "-buildvcs=false", "-mod=readonly", "-o", "program", "."],
@@ -82,7 +82,7 @@ def _flags(pin: GoPin | SourcePin) -> list[str]:
 
     They are the same for all programs: what Go compiles with others is compiled again.
     """
-    return ["-v", "-trimpath", "-gcflags", "all=-dwarf=false", "-ldflags", f"-s -w -X {pin.filled(pin.stamp)}"]
+    return ["-v", "-trimpath", "-gcflags", "all=-dwarf=false", "-ldflags", f"-s -w -X {pin.fill_version(pin.stamp)}"]
 
 
 def _environment(pin: GoPin | SourcePin) -> dict[str, str]:
@@ -132,7 +132,7 @@ class _Counter:
             self._progress(f"building: {self._fetched} modules fetched, {self._built} packages built")
 
 
-def apt_install(packages: Sequence[str], progress: Progress) -> None:
+def install_apt_packages(packages: Sequence[str], progress: Progress) -> None:
     """Install packages of the distribution in one call.
 
     Raises `ToolMissing` without root or apt-get, and `ToolFailed` if apt-get fails.
@@ -140,7 +140,7 @@ def apt_install(packages: Sequence[str], progress: Progress) -> None:
     if os.geteuid() != 0 or shutil.which("apt-get") is None:
         raise ToolMissing(
             f"Not on this machine, or too old: {', '.join(packages)}.\n"
-            f"Install them with the distribution's package manager: {apt_command(packages)}"
+            f"Install them with the distribution's package manager: {make_apt_command(packages)}"
         )
     progress(f"installing {', '.join(packages)} from the distribution")
     options = ["-o", "DPkg::Lock::Timeout=300", "-y", "-q"]
@@ -155,5 +155,5 @@ def apt_install(packages: Sequence[str], progress: Progress) -> None:
         if done.status != 0:
             raise ToolFailed(
                 f"apt-get {arguments[0]} ended with status {done.status}: {done.stderr[-1000:].strip()}\n"
-                f"See to it that this works, then run again: {apt_command(packages)}"
+                f"See to it that this works, then run again: {make_apt_command(packages)}"
             )

@@ -15,7 +15,7 @@ from pathlib import Path
 import httpx
 
 from cscm_laptop.tools import download
-from cscm_laptop.tools.install import apt_install, go_build, go_install
+from cscm_laptop.tools.install import build_go_program, install_apt_packages, install_go_program
 from supply_chain.adapters.process.cancellation import run_concurrently
 from supply_chain.adapters.process.command import Tool
 from supply_chain.adapters.tools import Pins, Toolbox
@@ -44,9 +44,9 @@ class Installer(Toolbox):
         directory: Path,
         pins: Pins,
         *,
-        build: Build = go_install,
-        build_source: BuildSource = go_build,
-        install_packages: InstallPackages = apt_install,
+        build: Build = install_go_program,
+        build_source: BuildSource = build_go_program,
+        install_packages: InstallPackages = install_apt_packages,
     ) -> None:
         super().__init__(directory, pins)
         self._build = build
@@ -69,7 +69,7 @@ class Installer(Toolbox):
             with self._locked("apt"):
                 self._install_packages(packages, say)
         if programs := {name: pin for name, pin in missing.items() if isinstance(pin, (GoPin, SourcePin))}:
-            with download.client() as http:
+            with download.make_client() as http:
                 say.total = len(programs)
                 run_concurrently(*(partial(self._obtain, name, pin, http, say) for name, pin in programs.items()))
         return {name: self.find(name) for name in self._pins.tools}
@@ -97,12 +97,12 @@ class Installer(Toolbox):
         file = pin.files.get(_platform())
         if file is None:
             raise download.Unavailable(f"there is none for {_platform()}")
-        base = f"{self._pins.releases}/{pin.repository}/releases/download/{pin.filled(pin.tag)}"
-        asset = pin.filled(file.name)
+        base = f"{self._pins.releases}/{pin.repository}/releases/download/{pin.fill_version(pin.tag)}"
+        asset = pin.fill_version(file.name)
         progress(f"downloading {base}/{asset}")
-        listed = download.find_checksum(asset, download.fetch_text(http, f"{base}/{pin.filled(pin.checksums)}"))
+        listed = download.find_checksum(asset, download.fetch_text(http, f"{base}/{pin.fill_version(pin.checksums)}"))
         if file.sha256 and file.sha256 != listed:
-            raise download.checksum_error(f"{base}/{asset}", file.sha256, listed)
+            raise download.make_checksum_error(f"{base}/{asset}", file.sha256, listed)
         cache = self._directory / "downloads"
         cache.mkdir(exist_ok=True)
         fetched = cache / f"{name}-{pin.version}-{asset}"
@@ -177,10 +177,10 @@ def _take_out(fetched: Path, file: ReleaseFile, target: Path) -> None:
 
 
 def _platform() -> str:
-    return f"{platform.system().lower()}/{machine()}"
+    return f"{platform.system().lower()}/{read_architecture()}"
 
 
-def machine() -> str:
+def read_architecture() -> str:
     """Return the architecture of this machine by the name that Go has for it."""
     architecture = platform.machine().lower()
     return MACHINES.get(architecture, architecture)

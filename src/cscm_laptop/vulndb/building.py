@@ -23,13 +23,13 @@ from supply_chain.adapters.vulndb.current import (
     RECORD,
     Database,
     Record,
-    bare_environment,
     digest_or_none,
-    kind_or_none,
+    find_database_kind,
+    make_bare_environment,
+    make_unusable_error,
     read_database,
     read_digest,
     read_record,
-    unusable_error,
 )
 from supply_chain.errors import SupplyChainError, ToolFailed, ToolTimedOut
 
@@ -62,7 +62,7 @@ def ensure_database(
         _remove_leftovers(directory)
         if not starter_only and _update(grype, directory, progress):
             return read_database(directory)
-        if not starter_only and kind_or_none(directory) == "official" and _is_valid(grype, directory):
+        if not starter_only and find_database_kind(directory) == "official" and _is_valid(grype, directory):
             progress("the official vulnerability database could not be updated; the one that is there stays")
             return read_database(directory)
         return _build_starter(grype, directory, feed, progress)
@@ -72,11 +72,11 @@ def _update(grype: Tool, directory: Path, progress: Progress) -> bool:
     """Download the newest official database if it is not there yet; return whether it is there afterwards."""
     progress("asking for the official vulnerability database")
     with _stage(directory) as stage:
-        if kind_or_none(directory) == "official":
+        if find_database_kind(directory) == "official":
             _link_files(directory / MODEL, stage / MODEL)
         before = digest_or_none(stage)
         tool = grype.with_environment(
-            **bare_environment(stage),
+            **make_bare_environment(stage),
             GRYPE_DB_UPDATE_AVAILABLE_TIMEOUT=CHECK_TIMEOUT,
             GRYPE_DB_REQUIRE_UPDATE_CHECK="true",
         )
@@ -105,12 +105,12 @@ def _build_starter(grype: Tool, directory: Path, feed: Path, progress: Progress)
     progress("compiling the starter vulnerability database from the project's feed")
     with _stage(directory) as stage:
         compile_feed(read_feed(feed), stage / "starter.db", content)
-        tool = grype.with_environment(**bare_environment(stage))
+        tool = grype.with_environment(**make_bare_environment(stage))
         try:
             tool.run("db", "import", stage / "starter.db", timeout=IMPORT_TIMEOUT, quiet=True)
             tool.run("db", "status", timeout=IMPORT_TIMEOUT, quiet=True)
         except ToolFailed as error:
-            raise unusable_error(directory, str(error)) from error
+            raise make_unusable_error(directory, str(error)) from error
         record = Record(kind="starter", digest=read_digest(stage), feed=content, grype=grype.version)
         _activate(directory, stage, record)
     database = read_database(directory)
@@ -119,7 +119,7 @@ def _build_starter(grype: Tool, directory: Path, feed: Path, progress: Progress)
 
 
 def _is_valid(grype: Tool, directory: Path) -> bool:
-    done = grype.with_environment(**bare_environment(directory)).run(
+    done = grype.with_environment(**make_bare_environment(directory)).run(
         "db", "status", timeout=IMPORT_TIMEOUT, check=False, quiet=True
     )
     return done.status == 0

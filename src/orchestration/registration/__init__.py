@@ -5,11 +5,11 @@ from orchestration.registration.api import PrefectApi
 from orchestration.registration.automations import ensure_automations
 from orchestration.registration.concurrency_limits import free_slots
 from orchestration.registration.deployments import (
-    declared_deployments,
     deploy,
-    entrypoints,
-    forget_undeclared,
-    registered_deployments,
+    list_registered_deployments,
+    read_declared_deployments,
+    read_declared_entrypoints,
+    remove_undeclared_deployments,
 )
 from orchestration.registration.views import ensure_views
 from orchestration.registration.work_pools import ensure_process_pool
@@ -17,15 +17,15 @@ from orchestration.registration.work_queues import ensure_queues
 
 __all__ = [
     "PrefectApi",
-    "declared_deployments",
     "deploy",
     "ensure_abandoned",
     "ensure_automations",
     "ensure_process_pool",
     "ensure_queues",
     "ensure_views",
-    "entrypoints",
-    "forget_undeclared",
     "free_slots",
-    "registered_deployments",
+    "list_registered_deployments",
+    "read_declared_deployments",
+    "read_declared_entrypoints",
+    "remove_undeclared_deployments",
 ]

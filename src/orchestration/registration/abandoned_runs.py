@@ -44,7 +44,7 @@ OURS = {"prefect.resource.role": "tag", "prefect.resource.id": f"prefect.tag.{TA
 """Related resource of all events of the project's runs: heartbeats and changes of state."""
 
 
-def abandoned_run_automations() -> tuple[dict[str, Any], ...]:
+def make_abandoned_run_automations() -> tuple[dict[str, Any], ...]:
     """Return Prefect's automations that end abandoned runs."""
     silent = f"It sent no heartbeat for {LEASE} s"
     heard, abandoned, crashed = _events("heartbeat"), _events(ABANDONED), _events("Crashed")
@@ -66,7 +66,7 @@ def abandoned_run_automations() -> tuple[dict[str, Any], ...]:
 
 def ensure_abandoned(ask: PrefectApi) -> tuple[str, ...]:
     """Create or correct these automations; return the names of those that were created or changed."""
-    return ensure_each(abandoned_run_automations(), ask)
+    return ensure_each(make_abandoned_run_automations(), ask)
 
 
 def _automation(name: str, trigger: dict[str, Any], state: str, state_name: str, why: str) -> dict[str, Any]:

@@ -80,7 +80,7 @@ def ensure_automations(project: Path, notify: str, ask: PrefectApi) -> tuple[str
     """
     automations = read_automations(project / DIRECTORY)
     action = _notify_action(notify, ask) if not notify.startswith(OURS) else _run_action(ask)
-    return ensure_each([as_prefect(each, action) for each in automations], ask)
+    return ensure_each([translate_to_prefect(each, action) for each in automations], ask)
 
 
 def ensure_each(bodies: Iterable[dict[str, Any]], ask: PrefectApi) -> tuple[str, ...]:
@@ -108,7 +108,7 @@ def ensure_each(bodies: Iterable[dict[str, Any]], ask: PrefectApi) -> tuple[str,
     return tuple(changed)
 
 
-def as_prefect(automation: Automation, action: Mapping[str, Any]) -> dict[str, Any]:
+def translate_to_prefect(automation: Automation, action: Mapping[str, Any]) -> dict[str, Any]:
     """Return the automation in the form of Prefect's API; `action` is the action that notifies."""
     trigger, message = automation.trigger, automation.notify
     if action["type"] == "run-deployment":

@@ -12,7 +12,7 @@ from orchestration.registration.api import PrefectApi
 from supply_chain.errors import ComponentFailed
 
 
-def prefect_api(client: SyncPrefectClient) -> PrefectApi:
+def make_prefect_api(client: SyncPrefectClient) -> PrefectApi:
     """Return a function that sends requests to the client's server."""
 
     def ask(method: Any, path: Any, body: Any = None) -> Any:

@@ -18,12 +18,12 @@ TAG = "cscm"
 """
 
 
-def declared_deployments(project: Path) -> frozenset[str]:
+def read_declared_deployments(project: Path) -> frozenset[str]:
     """Return the deployments that `prefect.yaml` declares, as `flow/name`; none without a file."""
-    return frozenset(entrypoints(project))
+    return frozenset(read_declared_entrypoints(project))
 
 
-def entrypoints(project: Path) -> dict[str, str]:
+def read_declared_entrypoints(project: Path) -> dict[str, str]:
     """Return the entrypoint of each deployment that `prefect.yaml` declares, by `flow/name`; none without a file.
 
     A flow has the name of its function, which the entrypoint contains, with hyphens in place of underscores. Raises
@@ -42,7 +42,7 @@ def entrypoints(project: Path) -> dict[str, str]:
         raise SettingInvalid(f"{prefect_yaml} cannot be read: {error!r}\nCorrect it; `make check` lints it.") from error
 
 
-def registered_deployments(ask: PrefectApi) -> frozenset[str]:
+def list_registered_deployments(ask: PrefectApi) -> frozenset[str]:
     """Return the deployments that the server has, as `flow/name`."""
     return frozenset(_deployments(ask))
 
@@ -58,14 +58,14 @@ def is_tagged(deployment: Mapping[str, Any]) -> bool:
     return TAG in deployment.get("tags", ())
 
 
-def forget_undeclared(
+def remove_undeclared_deployments(
     project: Path, ask: PrefectApi, is_ours: Callable[[Mapping[str, Any]], bool] = is_tagged
 ) -> tuple[str, ...]:
     """Remove deployments that an earlier version of the project declared, as they would still run; return their names.
 
     A project that declares no deployments removes nothing, because then it is not the project that they belong to.
     """
-    if not (names := declared_deployments(project)):
+    if not (names := read_declared_deployments(project)):
         return ()
     gone = {name: each for name, each in _deployments(ask).items() if name not in names and is_ours(each)}
     for each in gone.values():
@@ -80,7 +80,7 @@ def deploy(
 
     `python` is the command that starts Python, `environment` its variables in addition to this process's own.
     """
-    names = declared_deployments(project)
+    names = read_declared_deployments(project)
     if not names:
         say("deployments: there is no prefect.yaml, so there are none")
         return
@@ -95,7 +95,7 @@ def deploy(
         cwd=project,
         quiet=True,
     )
-    missing = names - registered_deployments(ask)
+    missing = names - list_registered_deployments(ask)
     if done.status != 0 or missing:
         raise ComponentFailed(
             f"Prefect did not register {', '.join(sorted(missing)) or 'all deployments'} "

@@ -41,7 +41,7 @@ class View(Model):
         words += [("type", "span"), ("seconds", str(-3600 * self.hours)), ("range", enough)]
         return urlencode(words)
 
-    def as_prefect(self) -> dict[str, Any]:
+    def translate_to_prefect(self) -> dict[str, Any]:
         """Return the view in the form in which Prefect's UI saves one."""
         values = {
             "state": list(self.states),
@@ -77,7 +77,9 @@ def ensure_views(project: Path, ask: PrefectApi) -> tuple[str, ...]:
     """Create or correct the server's views from the document; return the names of those created or changed."""
     searches = fetch_all("saved_searches", ask)
     existing = {each["name"]: each["filters"] for each in searches}
-    changed = [view for view in read_views(project) if existing.get(view.name) != view.as_prefect()["filters"]]
+    changed = [
+        view for view in read_views(project) if existing.get(view.name) != view.translate_to_prefect()["filters"]
+    ]
     for view in changed:
-        ask("PUT", "/saved_searches/", view.as_prefect())
+        ask("PUT", "/saved_searches/", view.translate_to_prefect())
     return tuple(view.name for view in changed)

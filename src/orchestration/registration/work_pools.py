@@ -9,7 +9,7 @@ from typing import Any
 from orchestration.registration.api import PrefectApi, fetch_all
 
 
-def job_template(command: str, project: Path) -> dict[str, Any]:
+def make_job_template(command: str, project: Path) -> dict[str, Any]:
     """Return a work pool's job template with fixed values; it has no variables, so Prefect refuses any job variable."""
     job: dict[str, Any] = {"command": command, "env": {}, "labels": {}, "name": None, "stream_output": True}
     return {
@@ -23,7 +23,7 @@ def ensure_process_pool(name: str, command: str, project: Path, ask: PrefectApi)
 
     Whoever can log in can change the template; the worker therefore starts runs this way whatever the template says.
     """
-    template = job_template(command, project)
+    template = make_job_template(command, project)
     existing = next((pool for pool in fetch_all("work_pools", ask) if pool["name"] == name), None)
     if existing is None:
         about = {"name": name, "type": "process", "description": "Processes on this machine"}
@@ -32,7 +32,7 @@ def ensure_process_pool(name: str, command: str, project: Path, ask: PrefectApi)
         ask("PATCH", f"/work_pools/{name}", {"base_job_template": template})
 
 
-def heartbeats(pool: str, worker: str, ask: PrefectApi) -> list[datetime]:
+def list_heartbeats(pool: str, worker: str, ask: PrefectApi) -> list[datetime]:
     """Return the times of the last heartbeats of the workers with this name in the pool; raise `ComponentFailed`."""
     workers = ask("POST", f"/work_pools/{pool}/workers/filter", {})
     return [datetime.fromisoformat(each["last_heartbeat_time"]) for each in workers if each["name"] == worker]

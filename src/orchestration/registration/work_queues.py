@@ -23,7 +23,7 @@ class Queue(Model):
     priority: int = Field(ge=1)
     limit: int | None = Field(default=None, ge=1)
 
-    def as_prefect(self) -> dict[str, Any]:
+    def translate_to_prefect(self) -> dict[str, Any]:
         """Return the queue's settings under the names of Prefect's API."""
         return {"priority": self.priority, "concurrency_limit": self.limit}
 
@@ -36,7 +36,7 @@ class Pool(Model):
     queues: tuple[Queue, ...]
 
 
-def declared_pool(project: Path) -> Pool | None:
+def read_declared_pool(project: Path) -> Pool | None:
     """Return the queues that `prefect.yaml` defines, and every work pool that a deployment names; None without queues.
 
     Raises `SettingInvalid` if they cannot be read.
@@ -68,7 +68,7 @@ def ensure_queues(project: Path, ask: PrefectApi) -> tuple[str, ...]:
 
     Raises `ComponentFailed` if the server does not have a pool or does not accept a change.
     """
-    if (pool := declared_pool(project)) is None:
+    if (pool := read_declared_pool(project)) is None:
         return ()
     limits = {each["name"]: each["concurrency_limit"] for each in fetch_all("work_pools", ask)}
     if missing := [name for name in pool.names if name not in limits]:
@@ -86,7 +86,7 @@ def _ensure(name: str, limit: int | None, pool: Pool, ask: PrefectApi) -> tuple[
         changed.append(name)
     existing = {each["name"]: each for each in ask("POST", f"{path}/queues/filter", {"limit": 200})}
     for queue in pool.queues:
-        current, body = existing.get(queue.name), queue.as_prefect()
+        current, body = existing.get(queue.name), queue.translate_to_prefect()
         if current is None:
             ask("POST", f"{path}/queues", {"name": queue.name, **body})
         elif any(current[key] != value for key, value in body.items()):

@@ -14,7 +14,7 @@ from typing import IO
 import httpx
 
 from supply_chain.adapters.files.free_space import require_space
-from supply_chain.adapters.process.cancellation import cancellation, sleep
+from supply_chain.adapters.process.cancellation import get_current_cancellation, sleep
 from supply_chain.adapters.tls import share
 from supply_chain.errors import PackageIndexFailed, PackageIndexUnavailable
 
@@ -56,23 +56,23 @@ class Downloader:
                     if answer.status_code in MISSING:
                         return None
                     if url.startswith("https:") and answer.url.scheme != "https":
-                        raise self.unusable(url, f"it leads to {answer.url.scheme}, without TLS")
+                        raise self.make_answer_error(url, f"it leads to {answer.url.scheme}, without TLS")
                     if answer.is_success:
                         self._write_body(answer, target, url, most)
                         target.flush()
                         return answer
                     why = f"it answers {answer.status_code}"
                     if answer.status_code < 500 and answer.status_code != 429:
-                        raise self.unusable(url, why)
+                        raise self.make_answer_error(url, why)
             except httpx.InvalidURL as error:
-                raise self.unusable(url, str(error)) from error
+                raise self.make_answer_error(url, str(error)) from error
             except httpx.HTTPError as error:
                 why = str(error) or type(error).__name__
             if pause is not None:
                 self.wait(pause)
         raise PackageIndexUnavailable(self._message(url, why, "that this machine reaches them"))
 
-    def unusable(self, url: str, why: str) -> PackageIndexFailed:
+    def make_answer_error(self, url: str, why: str) -> PackageIndexFailed:
         """Return the error for an answer that cannot be used."""
         return PackageIndexFailed(self._message(url, why, "who runs it"))
 
@@ -92,15 +92,15 @@ class Downloader:
 
     def _write_body(self, answer: httpx.Response, target: IO[bytes], url: str, most: int) -> None:
         """Write the body of an answer to its place in `target`; raise `PackageIndexFailed` beyond `most` bytes."""
-        scope, until = cancellation(), time.monotonic() + LONGEST
+        scope, until = get_current_cancellation(), time.monotonic() + LONGEST
         target.seek(self._parse_range(answer) if answer.status_code == 206 else 0)
         size = 0
         for chunk in answer.iter_bytes():
             size += len(chunk)
             if size > most:
-                raise self.unusable(url, f"it has more than {most} bytes")
+                raise self.make_answer_error(url, f"it has more than {most} bytes")
             if time.monotonic() > until:
-                raise self.unusable(url, f"it takes more than {LONGEST:.0f} seconds")
+                raise self.make_answer_error(url, f"it takes more than {LONGEST:.0f} seconds")
             if scope.cancelled:
                 scope.wait(0)
             require_space(Path(gettempdir()), f"{url} is not downloaded")
@@ -111,5 +111,5 @@ class Downloader:
         unit, _, given = answer.headers.get("content-range", "").partition(" ")
         start = given.partition("-")[0]
         if unit != "bytes" or not start.isdecimal() or int(start) > LARGEST_FILE:
-            raise self.unusable(str(answer.url), "it answers with a part, and does not say which")
+            raise self.make_answer_error(str(answer.url), "it answers with a part, and does not say which")
         return int(start)

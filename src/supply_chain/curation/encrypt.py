@@ -10,8 +10,13 @@ from typing import Protocol
 from pydantic import Field
 
 from supply_chain.errors import KeyUnusable
-from supply_chain.evidence.encryption import EncryptedCopy, EncryptionRecord, context_of, encryption_records
-from supply_chain.evidence.reading import SignedValue, proof
+from supply_chain.evidence.encryption import (
+    EncryptedCopy,
+    EncryptionRecord,
+    list_encryption_records,
+    make_encryption_context,
+)
+from supply_chain.evidence.reading import SignedValue, make_proof
 from supply_chain.evidence.statement import ENCRYPTION
 from supply_chain.evidence.store import EvidenceStore
 from supply_chain.model.image import ENCRYPTED, Digest, EncryptedImage, ImageRef, Model, Proof, StoredImage
@@ -54,7 +59,7 @@ class RepositoryEncryption(Protocol):
 class Encryptor(Protocol):
     """Writes and recognizes encrypted copies."""
 
-    def new_key(self) -> bytes:
+    def generate_key(self) -> bytes:
         """Return a new private key for one image: PKCS #8, DER, at most 4096 bytes."""
 
     def encrypt(self, image: ImageRef, tag: str, key: bytes, announce: Callable[[Digest], object]) -> Digest:
@@ -88,8 +93,8 @@ def encrypt(
     if the repository or a key does not meet the requirements; in that case nothing is written.
     """
     key = verify_at_rest(stored.ref.repository, keys, repositories, storage_key)
-    own = () if force else evidence.verified(stored.ref, TierName.CURATION, ENCRYPTION)
-    attested = encryption_records(own)
+    own = () if force else evidence.read_verified(stored.ref, TierName.CURATION, ENCRYPTION)
+    attested = list_encryption_records(own)
 
     def attest(copy: EncryptedCopy | None) -> Proof | None:
         record = EncryptionRecord(
@@ -102,16 +107,16 @@ def encrypt(
             verified=now(),
         )
         if attested and attested[-1].value.has_same_content(record):
-            return proof([attested[-1].evidence])
+            return make_proof([attested[-1].evidence])
         evidence.attach(stored.ref, ENCRYPTION, record.predicate(), record.verified)
         return None
 
     if manifest.classification is not Classification.CONFIDENTIAL:
         return EncryptedImage(stored=stored, key=key, proven=attest(None))
     content = verify_content_key(keys, content_key)
-    copy = existing_copy(stored.ref, attested, content, encryptor)
+    copy = find_existing_copy(stored.ref, attested, content, encryptor)
     if copy is None:
-        written = new_copy(stored, content, keys, encryptor, attest)
+        written = write_new_copy(stored, content, keys, encryptor, attest)
         return EncryptedImage(stored=stored, key=key, copy_digest=written)
     return EncryptedImage(stored=stored, key=key, copy_digest=copy.encrypted, proven=attest(copy))
 
@@ -171,7 +176,7 @@ def _check_key(key: KeyState, role: str) -> None:
         )
 
 
-def existing_copy(
+def find_existing_copy(
     image: ImageRef, attested: Sequence[SignedValue[EncryptionRecord]], content_key: str, encryptor: Encryptor
 ) -> EncryptedCopy | None:
     """Return the newest attested copy of this image under this content key that the registry still has.
@@ -182,7 +187,7 @@ def existing_copy(
         if copy is None or (copy.plain, copy.key, copy.context) != (
             image.digest,
             content_key,
-            context_of(image.digest),
+            make_encryption_context(image.digest),
         ):
             continue
         if encryptor.is_encrypted(image.with_digest(copy.encrypted)):
@@ -190,7 +195,7 @@ def existing_copy(
     return None
 
 
-def new_copy(
+def write_new_copy(
     stored: StoredImage,
     content_key: str,
     keys: KeyStore,
@@ -202,8 +207,8 @@ def new_copy(
     The copy is attested with its wrapped key before it is written. Therefore an interruption never leaves a copy that
     nobody can decrypt.
     """
-    image, key = stored.ref, encryptor.new_key()
-    context = context_of(image.digest)
+    image, key = stored.ref, encryptor.generate_key()
+    context = make_encryption_context(image.digest)
     wrapped = base64.b64encode(keys.wrap(content_key, key, context)).decode()
 
     def announce(digest: Digest) -> None:

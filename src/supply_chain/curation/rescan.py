@@ -18,13 +18,13 @@ from typing import Protocol
 from supply_chain.concurrency import map_concurrently
 from supply_chain.curation.scan import Attacher, make_sboms
 from supply_chain.errors import ClockWrong, EvidenceInvalid
-from supply_chain.evidence.image_status import Act, image_status, read_decisions, read_image_status
-from supply_chain.evidence.provenance import Provenance, last_provenance
+from supply_chain.evidence.image_status import Act, compute_image_status, read_decisions, read_image_status
+from supply_chain.evidence.provenance import Provenance, find_last_provenance
 from supply_chain.evidence.reading import SignedValue
-from supply_chain.evidence.sbom import Listed, last_listed
+from supply_chain.evidence.sbom import Listed, find_last_sbom
 from supply_chain.evidence.statement import VULNERABILITIES, VerifiedStatement
 from supply_chain.evidence.store import EvidenceStore, Repositories
-from supply_chain.evidence.summary import Summary, verdicts, verifier
+from supply_chain.evidence.summary import Summary, list_verdicts, name_verifier
 from supply_chain.model.image import Digest, ImageRef, Model, digest_set
 from supply_chain.model.manifest import Limits
 from supply_chain.model.tier import Gate, TierName
@@ -35,7 +35,7 @@ from supply_chain.policy.policies import GatePolicy
 from supply_chain.policy.reading import Layers, find_all_bases, find_bases_in_layers, read_release_facts
 from supply_chain.policy.verdict import is_conclusion, record, record_refusal
 from supply_chain.vulnerability.findings import Report
-from supply_chain.vulnerability.reports import last_report
+from supply_chain.vulnerability.reports import find_last_report
 from supply_chain.vulnerability.scanner import SbomGenerator
 
 EARLY = timedelta(days=2)
@@ -80,7 +80,7 @@ class ImageEvidence:
         """What the owner accepts; the defaults if the owner declared nothing."""
         return self.built.manifest.limits if self.built else Limits()
 
-    def renewed_after(self, now: datetime) -> datetime:
+    def compute_renewal_time(self, now: datetime) -> datetime:
         """Return the oldest time of a report that does not have to be renewed yet."""
         return now - max(timedelta(days=self.limits.scan_days) - EARLY, timedelta(hours=12))
 
@@ -151,10 +151,10 @@ def _read_evidence(ref: ImageRef, evidence: EvidenceStore, reported: datetime | 
     """Read what evidence says about an image; return None if it has no SBOM."""
     reading = evidence.read(ref)
     own, development = reading.by(TierName.CURATION), reading.by(TierName.DEVELOPMENT)
-    listed = last_listed(own)
+    listed = find_last_sbom(own)
     if listed is None:
         return None
-    judged, report = verdicts(own, Gate.RELEASE, ref.digest), last_report(own)
+    judged, report = list_verdicts(own, Gate.RELEASE, ref.digest), find_last_report(own)
     last = next(reversed(judged), None)
     reported_verdict = next(
         (each for each in reversed(judged) if reported is None or each.at <= reported), next(iter(judged), None)
@@ -162,14 +162,14 @@ def _read_evidence(ref: ImageRef, evidence: EvidenceStore, reported: datetime | 
     statements = read_image_status(ref, evidence).evidence
     return ImageEvidence(
         ref=ref,
-        built=last_provenance(development),
+        built=find_last_provenance(development),
         listed=listed,
         last=SignedResult(report, last),
         last_reported=SignedResult(_find_report(reported_verdict, report, own), reported_verdict),
         judged=judged,
         verified=frozenset(e.digest for e in (*development, *own) if not is_conclusion(e, TierName.CURATION)),
         decisions=_block_digests(statements),
-        blocked=image_status(statements).block is not None,
+        blocked=compute_image_status(statements).block is not None,
         has_attached=bool(reading.attached),
     )
 
@@ -191,7 +191,7 @@ def _find_report(
     inputs = _inputs(verdict) if verdict else frozenset()
     if last is not None and last.evidence.digest in inputs:
         return last
-    return last_report(each for each in own if each.digest in inputs)
+    return find_last_report(each for each in own if each.digest in inputs)
 
 
 BaseDecisions = Mapping[ImageRef, frozenset[Digest] | None]
@@ -267,7 +267,7 @@ def conclude(
 
 def _needs_signature(image: ImageEvidence, signed: Report, report: Report, now: datetime) -> bool:
     return report != signed and (
-        not report.has_same_content(signed) or signed.scanned < image.renewed_after(now) <= report.scanned
+        not report.has_same_content(signed) or signed.scanned < image.compute_renewal_time(now) <= report.scanned
     )
 
 
@@ -299,7 +299,7 @@ def _is_up_to_date(
     inputs = _inputs(verdict)
     return (
         verdict.value.cscm.expires is None
-        and verdict.value.verifier.id == verifier(Gate.RELEASE)
+        and verdict.value.verifier.id == name_verifier(Gate.RELEASE)
         and not image.has_attached
         and verdict.value.policy.digest == digest_set(policy.digest)
         and _inputs(verdict, prefix=f"{image.ref.repository}@") == image.verified

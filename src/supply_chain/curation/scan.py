@@ -11,14 +11,14 @@ from typing import Protocol
 
 from supply_chain.concurrency import map_concurrently, run_both
 from supply_chain.evidence.examination import Examination
-from supply_chain.evidence.reading import proof
-from supply_chain.evidence.sbom import Reference, References, Referred, last_listed
+from supply_chain.evidence.reading import make_proof
+from supply_chain.evidence.sbom import Reference, References, Referred, find_last_sbom
 from supply_chain.evidence.statement import SBOM, VULNERABILITIES
 from supply_chain.evidence.store import EvidenceStore
 from supply_chain.model.image import Digest, EncryptedImage, ImageRef, ScannedImage
 from supply_chain.model.tier import TierName
 from supply_chain.vulnerability.findings import Report
-from supply_chain.vulnerability.reports import current_report, require_no_better
+from supply_chain.vulnerability.reports import find_current_report, require_no_better
 from supply_chain.vulnerability.scanner import Sbom, SbomGenerator, Sboms, Scanner
 
 FORMATS = {
@@ -63,16 +63,16 @@ def scan(
     database that knows more than the scanner's.
     """
     ref = image.stored.ref
-    attested = evidence.verified(ref, TierName.CURATION, SBOM, VULNERABILITIES)
-    listed = None if force else last_listed(attested)
+    attested = evidence.read_verified(ref, TierName.CURATION, SBOM, VULNERABILITIES)
+    listed = None if force else find_last_sbom(attested)
     before = listed.read(evidence.referrers.content) if listed and listed.examination else None
     if before is None or before.generator != generator.generator:
         require_no_better(attested, scanner)
         return _make_scan(image, generator, scanner, registry, evidence, now)
     sbom = Sbom(before.content, len(before.packages), before.generator)
-    current = current_report(attested, scanner, now(), days=days, sbom=sbom.digest)
+    current = find_current_report(attested, scanner, now(), days=days, sbom=sbom.digest)
     if current:
-        proven = proof([before.evidence, current.evidence])
+        proven = make_proof([before.evidence, current.evidence])
         reported = current.evidence.digest
         return ScannedImage(encrypted=image, sbom=before.referrer, report=reported, proven=proven), current.value
     report = scanner.scan(sbom)
@@ -94,7 +94,7 @@ def _make_scan(
     fails.
     """
     ref = image.stored.ref
-    made, examination = generator.of_image(ref)
+    made, examination = generator.make_image_sbom(ref)
 
     def attach() -> Digest:
         return _attach_sboms(generator.convert(made), examination, ref, registry, evidence, now)
@@ -112,7 +112,7 @@ def make_sboms(
     now: Callable[[], datetime],
 ) -> None:
     """Make the SBOMs of an image, attach them, and sign their references and an examination of the image."""
-    sbom, examination = generator.of_image(ref)
+    sbom, examination = generator.make_image_sbom(ref)
     _attach_sboms(generator.convert(sbom), examination, ref, registry, evidence, now)
 
 

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from supply_chain.concurrency import run_both
 from supply_chain.errors import SignatureFailed
-from supply_chain.evidence.reading import proof
+from supply_chain.evidence.reading import make_proof
 from supply_chain.evidence.statement import SIGNATURE
 from supply_chain.evidence.store import EvidenceStore
 from supply_chain.model.image import ImageRef, ReleasedImage, ScannedImage
@@ -57,7 +57,7 @@ def sign(
         lambda: record(admitted, facts, evidence, now()),
         lambda: not force and bool(signatures) and _is_signed(signer, ref, key),
     )
-    proven = proof(signatures[-1:]) if is_signed else None
+    proven = make_proof(signatures[-1:]) if is_signed else None
     if not is_signed:
         signer.sign_image(ref)
         signer.verify_image(ref, key)

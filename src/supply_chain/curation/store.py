@@ -8,12 +8,12 @@ from typing import Any, Protocol
 
 from supply_chain.concurrency import map_concurrently
 from supply_chain.errors import ImageDamaged, SettingInvalid
-from supply_chain.evidence.reading import proof
+from supply_chain.evidence.reading import make_proof
 from supply_chain.evidence.statement import SUMMARY
 from supply_chain.evidence.store import EvidenceStore, Referrer, Repositories
-from supply_chain.evidence.summary import last_verdict
-from supply_chain.model.image import Descriptor, Digest, ImageRef, StoredImage, blobs_of
-from supply_chain.model.tier import Gate, TierName, curated_repository
+from supply_chain.evidence.summary import find_last_verdict
+from supply_chain.model.image import Descriptor, Digest, ImageRef, StoredImage, list_blobs
+from supply_chain.model.tier import Gate, TierName, name_curated_repository
 from supply_chain.policy.facts import IntakeFacts
 from supply_chain.policy.outcome import Admitted
 from supply_chain.policy.verdict import record
@@ -54,7 +54,7 @@ class CuratedRegistry(Protocol):
 class CuratedRepositories(Repositories, Protocol):
     """Creates repositories and reads their settings."""
 
-    def immutable(self, repository: str) -> bool:
+    def is_immutable(self, repository: str) -> bool:
         """Return whether no tag in the repository can move."""
 
 
@@ -81,15 +81,15 @@ def store(
     existed before and its tags can move.
     """
     facts, source = admitted.facts, admitted.provenance.source
-    ref = facts.ref.moved_to(curated_repository(facts.ref.application))
+    ref = facts.ref.with_repository(name_curated_repository(facts.ref.application))
     tag = f"{source.short}-{ref.short}"
     _ensure_immutable(ref.repository, repositories, storage_key)
     is_stored = registry.digest_of(ref.repository, tag) == ref.digest
     if not is_stored:
         read_blobs(facts.ref, registry)  # refuse before the copy, which would also restore what is archived
         copier.copy(facts.ref, ref.repository, tag)
-    before = last_verdict(evidence.verified(ref, TierName.CURATION, SUMMARY), Gate.INTAKE, ref.digest)
-    proven = proof([before.evidence]) if before and before.value.passed and is_stored and not force else None
+    before = find_last_verdict(evidence.read_verified(ref, TierName.CURATION, SUMMARY), Gate.INTAKE, ref.digest)
+    proven = make_proof([before.evidence]) if before and before.value.passed and is_stored and not force else None
     blobs = read_blobs(ref, registry)
     if proven is None:
         map_concurrently(lambda blob: registry.verify_blob(ref.repository, blob.digest, blob.size), blobs)
@@ -110,7 +110,7 @@ def store(
 
 def _ensure_immutable(repository: str, repositories: CuratedRepositories, storage_key: str) -> None:
     repositories.ensure_repository(repository, immutable=True, key=storage_key)
-    if not repositories.immutable(repository):
+    if not repositories.is_immutable(repository):
         raise SettingInvalid(
             f"Tags can move in the repository {repository}, which was there before.\n"
             "Make them immutable, without exceptions: `aws ecr put-image-tag-mutability "
@@ -135,4 +135,4 @@ def read_blobs(ref: ImageRef, registry: CuratedRegistry) -> tuple[Descriptor, ..
         raise ImageDamaged(f"{ref} is an index of several images.\nBuild for one platform; one digest is one image.")
     if "subject" in manifest:  # registries list it as a referrer of that subject, not as an image
         raise ImageDamaged(f"{ref} calls itself attached to another image.\nPush it without a subject.")
-    return blobs_of(manifest, ref)
+    return list_blobs(manifest, ref)

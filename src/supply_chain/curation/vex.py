@@ -9,9 +9,14 @@ from typing import Any
 from pydantic import Field
 
 from supply_chain.errors import DeclarationInvalid
-from supply_chain.evidence.attached_statement import MOST_PAYLOAD, AttachedStatement, read_attached_statement, vex_type
-from supply_chain.evidence.envelope import envelope_in
-from supply_chain.evidence.statement import Statement, about
+from supply_chain.evidence.attached_statement import (
+    MOST_PAYLOAD,
+    AttachedStatement,
+    find_vex_type,
+    read_attached_statement,
+)
+from supply_chain.evidence.envelope import parse_envelope
+from supply_chain.evidence.statement import Statement, make_image_statement
 from supply_chain.evidence.store import MOST_ATTACHED, EvidenceStore
 from supply_chain.model.image import ImageRef, Model
 from supply_chain.policy.people import FILE, People
@@ -59,8 +64,8 @@ def attach_vex(
             f"{ref} has {len(attached)} attached statements of others, and with more no gate reads what is attached.\n"
             "State it in deployments/vex, or let an administrator remove documents that newer versions replaced."
         )
-    predicate_type = vex_type(content)
-    bundle = sign(about(ref, predicate_type, content))
+    predicate_type = find_vex_type(content)
+    bundle = sign(make_image_statement(ref, predicate_type, content))
     by = _find_issuer(ref, bundle, people, now())
     evidence.attach_signed(ref, predicate_type, bundle, now())
     return VexAttachment(image=ref, by=by, statements=count)
@@ -68,7 +73,7 @@ def attach_vex(
 
 def _find_issuer(ref: ImageRef, bundle: bytes, people: People, now: datetime) -> str:
     """Return the issuer that signed an attestation; raise `DeclarationInvalid` if the gates would not count it."""
-    envelope = envelope_in(bundle)
+    envelope = parse_envelope(bundle)
     statement = read_attached_statement(envelope) if envelope else None
     if envelope is None or statement is None:
         raise _uncounted(f"it has more than {MOST_PAYLOAD // 1024} KiB")

@@ -9,9 +9,9 @@ from difflib import get_close_matches
 from typing import Protocol
 
 from supply_chain.concurrency import map_concurrently
-from supply_chain.development.dockerfile import HUB, declared_image
+from supply_chain.development.dockerfile import HUB, find_declared_image
 from supply_chain.errors import BaseMissing, DockerfileRefused
-from supply_chain.evidence.image_status import LifecycleDecision, image_status, read_blocks, read_image_status
+from supply_chain.evidence.image_status import LifecycleDecision, compute_image_status, read_blocks, read_image_status
 from supply_chain.evidence.statement import SIGNATURE, SUMMARY
 from supply_chain.evidence.store import EvidenceStore
 from supply_chain.evidence.summary import is_released
@@ -36,7 +36,7 @@ MOST_COMPARED = 50
 class Catalogue(Protocol):
     """Lists the images in a repository."""
 
-    def newest_first(self, repository: str) -> tuple[ImageRef, ...]:
+    def list_newest_first(self, repository: str) -> tuple[ImageRef, ...]:
         """Return the images in a repository, the newest first."""
 
 
@@ -80,7 +80,7 @@ class ImageNames:
                 f"The Dockerfile takes in {reference}: builds take no images from the registry {registry}.\n"
                 "Use a curated base, or let an operator add the registry to the workbench (`registries`)."
             )
-        address = declared_image(reference, declared)
+        address = find_declared_image(reference, declared)
         if address is None:
             raise _undeclared_error(reference)
         return reference, address
@@ -141,7 +141,7 @@ class CuratedBases:
         """
         read, found = self.layers(), 0
         for name in self.bases:
-            for ref in self.catalogue.newest_first(f"{BASES}/{name}")[:MOST_COMPARED]:
+            for ref in self.catalogue.list_newest_first(f"{BASES}/{name}")[:MOST_COMPARED]:
                 below = read(ref)
                 if len(below) > found and begins_with(tuple(layers), below) and self._is_usable(ref):
                     found = len(below)
@@ -155,13 +155,13 @@ class CuratedBases:
         repository, at, digest = name.partition("@")
         if at:
             self._refuse_blocked(name, digest)
-        for ref in self.catalogue.newest_first(repository):
+        for ref in self.catalogue.list_newest_first(repository):
             if (not at or ref.digest == digest) and self._is_usable(ref):
                 return f"{self.host}/{ref}", Material(name=name, digest=ref.digest, curated=True)
         raise BaseMissing(self._explain_missing(name, repository))
 
     def _explain_missing(self, name: str, repository: str) -> str:
-        newest = next(iter(self.catalogue.newest_first(repository)), None)
+        newest = next(iter(self.catalogue.list_newest_first(repository)), None)
         for base, block in self._blocks(newest) if newest else ():
             which = "is" if base == newest else f"is built on {base}, which is"
             return (
@@ -189,7 +189,7 @@ class CuratedBases:
 
     def _refuse_blocked(self, name: str, digest: Digest) -> None:
         """Raise `BaseMissing` if the digest is blocked, whatever its name is."""
-        if block := image_status(read_blocks(digest, self.evidence).evidence).block:
+        if block := compute_image_status(read_blocks(digest, self.evidence).evidence).block:
             raise BaseMissing(
                 f"{name} may not be used: {digest} is blocked {block}\nUse another base, or ask for `cscm unblock`."
             )
@@ -207,7 +207,7 @@ class CuratedBases:
                     self._refuse_blocked(f"{address}, which has the layers of {base},", base.digest)
 
     def _is_usable(self, ref: ImageRef) -> bool:
-        own = self.evidence.verified(ref, TierName.CURATION, SUMMARY, SIGNATURE)
+        own = self.evidence.read_verified(ref, TierName.CURATION, SUMMARY, SIGNATURE)
         return is_released(own, ref.digest, self.evidence.now()) and not any(self._blocks(ref))
 
     def _blocks(self, ref: ImageRef) -> Iterator[tuple[ImageRef, LifecycleDecision]]:
@@ -216,7 +216,7 @@ class CuratedBases:
         A block counts at once, before a rescan has judged the bases that are built on a blocked one.
         """
         for base in find_all_bases([ref], (), self.evidence):
-            if block := image_status(read_image_status(base, self.evidence).evidence).block:
+            if block := compute_image_status(read_image_status(base, self.evidence).evidence).block:
                 yield base, block
 
 

@@ -13,20 +13,20 @@ from secrets import token_hex
 from typing import Protocol
 
 from supply_chain.concurrency import map_concurrently
-from supply_chain.development.dockerfile import DockerfileReader, SourceOperation, file_name
+from supply_chain.development.dockerfile import DockerfileReader, SourceOperation, derive_file_name
 from supply_chain.development.plan import Bases, Plan, plan_build
 from supply_chain.development.record import BuildRecord, check_record
 from supply_chain.development.separation import run_key
 from supply_chain.development.snapshot import Snapshot
 from supply_chain.errors import DeclarationInvalid
-from supply_chain.evidence.checks import Check, passed_before, required_in_engine
+from supply_chain.evidence.checks import Check, find_reusable_result, list_required_engine_checks
 from supply_chain.evidence.provenance import is_of
-from supply_chain.evidence.reading import proof
+from supply_chain.evidence.reading import make_proof
 from supply_chain.evidence.store import EvidenceStore
 from supply_chain.model.image import BuildInputs, BuiltImage, Candidate, Digest, ImageRef, Source
 from supply_chain.model.manifest import FILE, Base, Service
-from supply_chain.model.tier import TierName, development_repository
-from supply_chain.scratch import scratch
+from supply_chain.model.tier import TierName, name_development_repository
+from supply_chain.scratch import make_scratch_directory
 
 FETCHED = 2 * 1024**3
 """Largest number of bytes, together, of the files that the Dockerfile of one build adds by URL."""
@@ -96,7 +96,7 @@ class Builder(Protocol):
 class OfferedImages(Protocol):
     """Lists the images that development offered before."""
 
-    def newest_first(self, repository: str, tag_prefix: str = "") -> tuple[ImageRef, ...]:
+    def list_newest_first(self, repository: str, tag_prefix: str = "") -> tuple[ImageRef, ...]:
         """Return the images with a tag that has this prefix, newest first; none without the repository."""
 
 
@@ -202,7 +202,7 @@ def _build_images(
             dockerfile=content,
             platform=manifest.build.platform,
             target=None,
-            name=local_name(manifest.name, run),
+            name=make_local_name(manifest.name, run),
             images=plan.addresses,
             fetched=fetched,
             annotations=_annotations(manifest, inputs),
@@ -231,13 +231,13 @@ def _fetch_urls(plan: Plan, fetch: Fetch, timeout: float) -> Iterator[Mapping[st
     Nobody can guess the names of the directories. The downloads share the time of the build, and one allowance.
     """
     until, allowance = time.monotonic() + timeout, DownloadAllowance(FETCHED)
-    with scratch("fetched") as work:
+    with make_scratch_directory("fetched") as work:
         places = {each.identifier: work / f"fetched-{token_hex(16)}" for each in plan.downloads}
         for each in plan.downloads:
             places[each.identifier].mkdir(mode=0o700)
 
         def get(source: SourceOperation) -> None:
-            target = places[source.identifier] / file_name(source)
+            target = places[source.identifier] / derive_file_name(source)
             fetch(source.identifier, plan.urls[source.identifier], target, until - time.monotonic(), allowance)
 
         map_concurrently(get, plan.downloads)
@@ -253,12 +253,12 @@ def find_offered(inputs: BuildInputs, manifest: Service | Base, ports: BuildPort
     source = inputs.source
     if source.dirty or (isinstance(manifest, Base) and manifest.rootfs):
         return None
-    for ref in ports.offered.newest_first(development_repository(manifest.name), f"{source.short}-"):
-        evidence = ports.evidence.verified(ref, TierName.DEVELOPMENT)
+    for ref in ports.offered.list_newest_first(name_development_repository(manifest.name), f"{source.short}-"):
+        evidence = ports.evidence.read_verified(ref, TierName.DEVELOPMENT)
         same = [each for each in evidence if is_of(each, inputs, manifest)]
-        looked_at = required_in_engine(manifest.kind)
-        if same and all(passed_before(check, evidence, ports.in_engine[check]) for check in looked_at):
-            return Candidate(ref=ref, source=source, proven=proof(same[-1:]))
+        looked_at = list_required_engine_checks(manifest.kind)
+        if same and all(find_reusable_result(check, evidence, ports.in_engine[check]) for check in looked_at):
+            return Candidate(ref=ref, source=source, proven=make_proof(same[-1:]))
     return None
 
 
@@ -278,7 +278,7 @@ def read_dockerfile(snapshot: Snapshot) -> bytes:
     return content
 
 
-def local_name(application: str, run: str) -> str:
+def make_local_name(application: str, run: str) -> str:
     """Return the engine's name for the image that a run builds."""
     return f"cscm.local/{application}:{run}"
 

@@ -130,7 +130,7 @@ def check_content(
             "Build it again with `cscm build --force`."
         )
     passed, failed = (
-        _compare_declared(contents, manifest) if contents else ([], [size_message(manifest.build.max_size)])
+        _compare_declared(contents, manifest) if contents else ([], [explain_excess_size(manifest.build.max_size)])
     )
     warned: list[str] = []
     details: dict[str, Any] = {}
@@ -196,7 +196,7 @@ def _compare_declared(contents: Contents, manifest: Service | Base) -> tuple[lis
         (
             contents.size <= manifest.build.max_size,
             f"has {_mib(contents.size)} unpacked, of {_mib(manifest.build.max_size)} declared",
-            size_message(manifest.build.max_size),
+            explain_excess_size(manifest.build.max_size),
         ),
         (
             not rights,
@@ -268,7 +268,7 @@ def _warn_unjudged(examination: Examination, manifest: Service | Base) -> list[s
     The release gate refuses these items unless the owner accepts them or a base that the image is built on has them
     too.
     """
-    left = examination.unaccepted(manifest.limits.unjudged)
+    left = examination.exclude_accepted(manifest.limits.unjudged)
     warnings = (
         *(f"{each.path}: {each.fact}, and os-release names {examination.distribution}" for each in left.contradictions),
         *(f"{each.path}: a second package database, {each.manager}'s" for each in left.databases),
@@ -289,7 +289,7 @@ def _format_files(files: Mapping[str, str]) -> str:
     return ", ".join(truncate_lines(MOST_LISTED, [f"{path} ({why})" for path, why in sorted(files.items())]))
 
 
-def size_message(most: int) -> str:
+def explain_excess_size(most: int) -> str:
     """Return the message for an unpacked image that is larger than declared; `most` is the declared size in bytes."""
     return f"Unpacked, it has more than the {_mib(most)} that are declared (build.max_size)."
 

@@ -327,7 +327,7 @@ def check_urls(sources: Iterable[SourceOperation], declared: Mapping[str, Digest
                 f"The Dockerfile adds {source.identifier[:300]} with {checksum}, which is not declared.\n"
                 f'Write into supply-chain.yaml, under build.fetch.urls: "{source.identifier[:300]}": "{checksum}"'
             )
-        name = file_name(source)
+        name = derive_file_name(source)
         if not FILE_NAME.fullmatch(name) or urlsplit(source.identifier).username is not None:
             raise DockerfileRefused(
                 f"The Dockerfile adds {source.identifier[:300]}, which names a user or ends in no plain file name.\n"
@@ -337,7 +337,7 @@ def check_urls(sources: Iterable[SourceOperation], declared: Mapping[str, Digest
     return checksums
 
 
-def file_name(source: SourceOperation) -> str:
+def derive_file_name(source: SourceOperation) -> str:
     """Return the name under which BuildKit copies the content of a URL."""
     return source.attributes.get("http.filename", "")
 
@@ -359,7 +359,7 @@ def normalize_reference(name: str) -> str:
     return f"{host}/{path}" + ("" if tagged else ":latest")
 
 
-def declared_image(reference: str, declared: Collection[str]) -> str | None:
+def find_declared_image(reference: str, declared: Collection[str]) -> str | None:
     """Return the declared address, by digest, of an image that a Dockerfile names; None if there is none.
 
     A declared image is named by its digest, or by the tag that is declared with the digest. A tag that is declared with
@@ -379,6 +379,6 @@ def _untagged(name: str) -> str:
     return f"{head}{slash}{last.partition(':')[0]}"
 
 
-def image_references(targets: Iterable[Target]) -> Iterator[str]:
+def list_image_references(targets: Iterable[Target]) -> Iterator[str]:
     """Yield the images that these builds need, each once, sorted by name."""
     yield from sorted({name for target in targets for name in target.images})

@@ -40,7 +40,7 @@ class Location(NamedTuple):
 NOWHERE = Location(None, None)
 
 
-def location_of_mistake(text: str, directory: Path, *, in_declaration: bool) -> Location:
+def find_mistake_location(text: str, directory: Path, *, in_declaration: bool) -> Location:
     """Return the location of a mistake in the declaration or the source, which a text begins with."""
     if match := AT_DECLARATION_LINE.match(text):
         return Location(FILE, int(match[1]))
@@ -50,7 +50,7 @@ def location_of_mistake(text: str, directory: Path, *, in_declaration: bool) -> 
     return Location(name if os.path.lexists(directory / name) else None, None)
 
 
-def location_in_dockerfile(fact: str, snapshot: Snapshot, reading: Reading | None) -> Location:
+def find_dockerfile_location(fact: str, snapshot: Snapshot, reading: Reading | None) -> Location:
     """Return the location of an error about the Dockerfile: the line that it names, or that of the instruction."""
     named = IN_LINE.search(fact)
     line = int(named[1]) if named else _find_instruction(fact, reading)
@@ -76,7 +76,7 @@ def _list_names(instruction: Instruction) -> Iterator[str]:
             yield from instruction.flags
 
 
-def location_in(fact: str, locations: Mapping[str, Location]) -> Location:
+def find_fact_location(fact: str, locations: Mapping[str, Location]) -> Location:
     """Return the location of the first sentence of a check that a fact repeats."""
     return locations.get(fact) or next((at for sentence, at in locations.items() if sentence in fact), NOWHERE)
 

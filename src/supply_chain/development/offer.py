@@ -6,16 +6,16 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, Protocol
 
-from supply_chain.development.build import local_name
+from supply_chain.development.build import make_local_name
 from supply_chain.development.test import TestedImage
 from supply_chain.errors import ImageDamaged
 from supply_chain.evidence.checks import Check
-from supply_chain.evidence.provenance import provenance
+from supply_chain.evidence.provenance import make_provenance
 from supply_chain.evidence.statement import PROVENANCE, TEST_RESULT, VULNERABILITIES
 from supply_chain.evidence.store import EvidenceStore, Repositories
 from supply_chain.model.image import Candidate, Digest, ImageRef
 from supply_chain.model.manifest import Base, Service
-from supply_chain.model.tier import development_repository
+from supply_chain.model.tier import name_development_repository
 
 
 class Pusher(Protocol):
@@ -39,14 +39,14 @@ def offer(
     already in the registry stay as they are. Raises `ImageDamaged` if the registry holds another digest after the push.
     """
     built = tested.built
-    ref = ImageRef(repository=development_repository(manifest.name), digest=built.digest)
+    ref = ImageRef(repository=name_development_repository(manifest.name), digest=built.digest)
     if built.proven and tested.proven:
         return Candidate(ref=ref, source=built.source, evidence=tested.proven.evidence, proven=tested.proven)
     if not built.proven:
         _push(tested, ref, pusher, repositories)
     attached = evidence.attach_all(ref, _results(tested), now())
     if not built.proven:  # attached last: where it exists, all other evidence does too
-        attached = (*attached, evidence.attach(ref, PROVENANCE, provenance(built, manifest).predicate(), now()))
+        attached = (*attached, evidence.attach(ref, PROVENANCE, make_provenance(built, manifest).predicate(), now()))
     return Candidate(ref=ref, source=built.source, evidence=attached)
 
 
@@ -61,7 +61,7 @@ def _results(tested: TestedImage) -> list[tuple[str, Mapping[str, Any]]]:
 def _push(tested: TestedImage, ref: ImageRef, pusher: Pusher, repositories: Repositories) -> None:
     built = tested.built
     repositories.ensure_repository(ref.repository, immutable=False, key=None)
-    local, tag = local_name(built.application, built.invocation), f"{built.source.short}-{ref.short}"
+    local, tag = make_local_name(built.application, built.invocation), f"{built.source.short}-{ref.short}"
     pushed = pusher.push(local, ref.repository, tag)
     if pushed != ref.digest:
         raise ImageDamaged(

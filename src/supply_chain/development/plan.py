@@ -16,7 +16,7 @@ from supply_chain.development.dockerfile import (
     check_frontend,
     check_target,
     check_urls,
-    image_references,
+    list_image_references,
 )
 from supply_chain.development.record import Expected
 from supply_chain.errors import DockerfileRefused
@@ -176,7 +176,7 @@ def read_inputs(
         check_frontend(reading)
         for name in targets:
             check_target(name, reading.targets[name], namespace)
-        new = [name for name in image_references(reading.targets.values()) if name not in images]
+        new = [name for name in list_image_references(reading.targets.values()) if name not in images]
         if not new:
             break
         resolved = map_concurrently(resolve, new)

@@ -26,10 +26,10 @@ from supply_chain.development.dockerfile import DockerfileReader, Reading
 from supply_chain.development.locations import (
     NOWHERE,
     Location,
+    find_dockerfile_location,
+    find_fact_location,
     find_locations,
-    location_in,
-    location_in_dockerfile,
-    location_of_mistake,
+    find_mistake_location,
 )
 from supply_chain.development.plan import read_inputs
 from supply_chain.development.snapshot import Snapshot
@@ -48,7 +48,7 @@ from supply_chain.model.image import Digest, Model
 from supply_chain.model.manifest import FILE, Base, Service
 from supply_chain.model.tier import BASES
 from supply_chain.policy.fact_types import DeclaredValues, ImageCheckedValues, ImageScannedValues, PlannedValues
-from supply_chain.policy.fact_values import join_statements, local_image_values, working_copy_values
+from supply_chain.policy.fact_values import join_statements, make_local_image_values, make_working_copy_values
 from supply_chain.policy.facts import IntakeFacts, ReleaseFacts
 from supply_chain.policy.gate import judge_partly
 from supply_chain.policy.names import Holder
@@ -214,7 +214,9 @@ def _judge_snapshot(snapshot: Snapshot, ports: PreflightPorts) -> Preflight:
     checks = make_checks(planned, dependencies)
     report = dependencies.result[1]
     uncurated = None if images is None else list(dict.fromkeys(name for name, at in images.values() if at is not None))
-    stated = working_copy_values(manifest, snapshot.source, uncurated, checks, report, ports.registered(manifest.name))
+    stated = make_working_copy_values(
+        manifest, snapshot.source, uncurated, checks, report, ports.registered(manifest.name)
+    )
     values = join_statements(stated, report.source_packages, (), ports.policy.vex, ports.now())
     kind = DeclaredValues if uncurated is None else PlannedValues
     results = judge_partly(values, kind, ports.policy, ports.now())
@@ -252,7 +254,7 @@ def _judge_image(
     checked = judge_partly(values, ImageCheckedValues, ports.policy, now)
     sbom = image.list_contents(manifest)
     packages = list_packages(sbom.content)
-    stated = local_image_values(manifest, values["build"], ports.scanner.scan(sbom), packages)
+    stated = make_local_image_values(manifest, values["build"], ports.scanner.scan(sbom), packages)
     scanned = join_statements(stated, packages, (), image.policy.vex, now)
     of_intake = {each.rule for each in results}
     released = judge_partly(scanned, ImageScannedValues, image.policy, now)
@@ -285,7 +287,7 @@ def _unknown_bases(
         repository = name.partition("@")[0]
         if address is None and repository not in {f"{BASES}/{base}" for base in bases}:
             fact = f"{name} is not among the bases of this project: {', '.join(bases)}{suggest_base(repository, bases)}"
-            at = location_in_dockerfile(reference, snapshot, reading)
+            at = find_dockerfile_location(reference, snapshot, reading)
             remedy = "Correct the name; only a build finds the bases of other projects."
             yield _diagnostic(Level.WARNING, BaseMissing.code, fact, remedy, at)
 
@@ -309,7 +311,7 @@ def _reasons(results: Sequence[RuleResult | Unjudged], locations: Mapping[str, L
         if isinstance(each, RuleResult):
             level = Level.ERROR if each.result is RuleOutcome.REFUSED else Level.WARNING
             for reason in each.reasons:
-                at = location_in(reason.fact, locations)
+                at = find_fact_location(reason.fact, locations)
                 fact = "; ".join([reason.fact, *(f"waived by {waiver}" for waiver in each.waivers)])
                 yield _diagnostic(level, reason.code, fact, reason.remedy, at)
 
@@ -331,14 +333,14 @@ def _mistakes(directory: Path, error: SupplyChainError) -> Iterator[Diagnostic]:
     facts, remedy = (lines[:-1], lines[-1]) if len(lines) > 1 else (lines, "")
     for fact in facts:
         text = fact.removeprefix(f"{directory}/")
-        at = location_of_mistake(text, directory, in_declaration=isinstance(error, DeclarationInvalid))
+        at = find_mistake_location(text, directory, in_declaration=isinstance(error, DeclarationInvalid))
         yield _diagnostic(Level.ERROR, error.code, text, remedy, at)
 
 
 def _dockerfile_problem(error: SupplyChainError, snapshot: Snapshot, reading: Reading | None) -> Diagnostic:
     """Return a diagnostic for an error about the Dockerfile."""
     fact, _, remedy = error.message.partition("\n")
-    at = location_in_dockerfile(fact, snapshot, reading)
+    at = find_dockerfile_location(fact, snapshot, reading)
     return _diagnostic(Level.ERROR, error.code, fact, remedy.replace("\n", " "), at)
 
 
@@ -377,6 +379,6 @@ class _Generator:
     def generator(self) -> str:
         return self.source.generator
 
-    def of_directory(self, directory: Path) -> Sbom:
-        self.sbom = self.source.of_directory(directory)
+    def make_directory_sbom(self, directory: Path) -> Sbom:
+        self.sbom = self.source.make_directory_sbom(directory)
         return self.sbom

@@ -15,7 +15,7 @@ from typing import Literal, Protocol
 from uuid import uuid4
 
 from supply_chain.concurrency import map_concurrently
-from supply_chain.development.probe_findings import LEFT_OUT, Findings, Run, joined_output, judge_service, last_line
+from supply_chain.development.probe_findings import LEFT_OUT, Findings, Run, join_last_lines, join_output, judge_service
 from supply_chain.development.reports import LARGEST_REPORT
 from supply_chain.development.separation import Room
 from supply_chain.development.tested import Tested, judge_tests
@@ -33,12 +33,12 @@ from supply_chain.model.container import (
     Profile,
     Wait,
     describe_end,
-    labels,
-    profile,
-    slug,
+    make_labels,
+    make_profile,
+    make_slug,
 )
 from supply_chain.model.manifest import Base, Runtime, Service
-from supply_chain.readiness import trouble_at, wait_until_ended, wait_until_ready
+from supply_chain.readiness import probe_readiness, wait_until_ended, wait_until_ready
 
 Clock = Callable[[], datetime]
 
@@ -223,9 +223,9 @@ class _Command:
             }
         )
         how = describe_end(end) if end.over else f"it did not end within {self.timeout:g} s and was stopped"
-        command, kinds = " ".join(self.command), search.kinds(joined_output(logs))
+        command, kinds = " ".join(self.command), search.kinds(join_output(logs))
         if not (end.over and end.exit_code == 0 and not end.error):
-            findings.failed.append(f"`{command}` failed: {how}.{'' if kinds else last_line(logs)}")
+            findings.failed.append(f"`{command}` failed: {how}.{'' if kinds else join_last_lines(logs)}")
         elif self.check is not Check.TESTS:
             findings.passed.append(f"`{command}` ended with status 0 after {seconds:.1f} s")
         else:
@@ -251,8 +251,8 @@ class _Command:
         """
         return ContainerSpec(
             image=image,
-            name=f"cscm-{self.role}-{slug(self.manifest.name)}-{uuid4().hex[:8]}",
-            labels=labels(self.role, self.manifest.name, digest, run_id),
+            name=f"cscm-{self.role}-{make_slug(self.manifest.name)}-{uuid4().hex[:8]}",
+            labels=make_labels(self.role, self.manifest.name, digest, run_id),
             profile=_profile(self.manifest.runtime, room, self.memory, writable=self.role == "tests"),
             largest_file=room.limits.disk,
             environment=self.manifest.runtime.environment,
@@ -288,7 +288,7 @@ def _spec(
     return ContainerSpec(
         image=image,
         name=f"{network}-{'writable' if writable else 'strict'}",
-        labels=labels("probe", manifest.name, local.digest, run_id),
+        labels=make_labels("probe", manifest.name, local.digest, run_id),
         profile=_profile(manifest.runtime, room, writable=writable),
         largest_file=room.limits.disk,
         environment=manifest.runtime.environment,
@@ -302,7 +302,7 @@ def _profile(runtime: Runtime, room: Room, memory: int | None = None, *, writabl
     The containers of a check together have no more memory than a build. `memory` in bytes replaces the declared one.
     """
     most = min(memory or runtime.memory, room.limits.memory // AT_ONCE)
-    return profile(runtime).model_copy(update={"read_only": not writable, "memory": most})
+    return make_profile(runtime).model_copy(update={"read_only": not writable, "memory": most})
 
 
 def _with_room_check(wait: Wait, room: Room) -> Wait:
@@ -335,9 +335,9 @@ def _check_room(room: Room) -> None:
 @contextlib.contextmanager
 def _network(engine: Engine, application: str, digest: str, run_id: str) -> Iterator[str]:
     """Create an internal network, which only this host reaches; yield its name, and remove it after the block."""
-    name = f"cscm-probe-{slug(application)}-{uuid4().hex[:8]}"
+    name = f"cscm-probe-{make_slug(application)}-{uuid4().hex[:8]}"
     try:
-        engine.create_network(name, labels("probe", application, digest, run_id), internal=True)
+        engine.create_network(name, make_labels("probe", application, digest, run_id), internal=True)
         yield name
     finally:
         engine.remove_network(name)
@@ -372,7 +372,7 @@ def _run(engine: Engine, spec: ContainerSpec, manifest: Service, wait: Wait) -> 
         state = engine.inspect(name)
         if state.running:
             listeners, processes = engine.listeners(name), engine.processes(name)
-            again = trouble_at(state.networks[spec.network], settings.port, settings.path) if answer.ready else ""
+            again = probe_readiness(state.networks[spec.network], settings.port, settings.path) if answer.ready else ""
         if answer.ready:
             listeners = _look_again(engine, name, listeners, began + OBSERVED, wait)
         clock = time.monotonic()
@@ -400,4 +400,4 @@ def _find_secrets(search: Search, *runs: Run) -> tuple[str, ...]:
     Everybody on the host can see those commands.
     """
     commands = (each.command for run in runs for each in run.processes)
-    return search.kinds("\n".join((*(joined_output(run.logs) for run in runs), *commands)))
+    return search.kinds("\n".join((*(join_output(run.logs) for run in runs), *commands)))

@@ -108,7 +108,7 @@ def _judge_start(findings: Findings, strict: Run, loose: Run, manifest: Service,
     findings.expect(
         strict.answer.ready,
         f"ready on port {probe.port} after {strict.answer.seconds:.2f} s",
-        _not_ready(strict, probe) + ("" if secret else last_line(strict.logs)),
+        _not_ready(strict, probe) + ("" if secret else join_last_lines(strict.logs)),
     )
     if not strict.answer.ready and loose.answer.ready:
         findings.failed.append("It starts only when its root filesystem is writable.")
@@ -263,17 +263,17 @@ def _judge_secrets(findings: Findings, kinds: tuple[str, ...], *, complete: bool
         findings.details |= {"last_output": LEFT_OUT, "processes": LEFT_OUT}
 
 
-def last_line(logs: Logs) -> str:
+def join_last_lines(logs: Logs) -> str:
     """Return the last lines that contain a letter, as one sentence; an empty string if there are none."""
     lines = [" ".join(line.split()) for line in logs.tail().splitlines() if any(map(str.isalpha, line))]
     return f" Its last output: {' | '.join(lines[-3:])[-300:]}" if lines else ""
 
 
-def joined_output(logs: Logs) -> str:
+def join_output(logs: Logs) -> str:
     """Return the end of both output streams, which is searched for secrets."""
     return f"{logs.stdout[-SEARCHED:]}\n{logs.stderr[-SEARCHED:]}"
 
 
 def was_searched_completely(logs: Logs) -> bool:
-    """Return whether `joined_output` has everything that the streams had."""
+    """Return whether `join_output` has everything that the streams had."""
     return not logs.cut and max(len(logs.stdout), len(logs.stderr)) <= SEARCHED

@@ -40,7 +40,7 @@ class Room:
     """Returns a phrase that names a limit of the host's disk broken since the first call, or an empty string."""
 
 
-def cache_key(owner: str, origin: Path, source: Source, application: str) -> str:
+def compute_cache_key(owner: str, origin: Path, source: Source, application: str) -> str:
     """Return the key of an application's caches: 32 hexadecimal digits.
 
     `owner` is the supply chain on that engine; `origin` is the real path of the directory that was copied. No

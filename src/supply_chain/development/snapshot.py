@@ -15,7 +15,13 @@ from pathlib import Path
 from typing import Protocol
 
 from supply_chain.development.ignore_file import can_reinclude
-from supply_chain.development.snapshot_paths import Checkpoint, check_collisions, check_name, no_limit, path_size
+from supply_chain.development.snapshot_paths import (
+    Checkpoint,
+    check_collisions,
+    check_name,
+    measure_path,
+    skip_checkpoint,
+)
 from supply_chain.errors import DeclarationInvalid, SourceInvalid, SupplyChainError
 from supply_chain.model import documents
 from supply_chain.model.image import Digest, Source, digest_of
@@ -191,7 +197,7 @@ class Snapshot:
         return self.entries[normalize(declared)].digest
 
 
-def content_digest(entries: Iterable[Entry]) -> Digest:
+def compute_content_digest(entries: Iterable[Entry]) -> Digest:
     """Return one digest of all entries.
 
     It covers the mode, digest and path of each, sorted by path, and no times.
@@ -200,12 +206,12 @@ def content_digest(entries: Iterable[Entry]) -> Digest:
     return digest_of(b"cscm snapshot 1\0" + b"".join(b"%s%s\0" % (rest, path) for path, rest in lines))
 
 
-def blob_id(content: bytes) -> str:
+def compute_blob_id(content: bytes) -> str:
     """Return the id that Git gives to a file with this content."""
     return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
 
 
-def select(tree: Tree, ignores: IgnoreMatcher, checkpoint: Checkpoint = no_limit) -> Selection:
+def select(tree: Tree, ignores: IgnoreMatcher, checkpoint: Checkpoint = skip_checkpoint) -> Selection:
     """Select what belongs to a snapshot, without reading a file of the build context.
 
     Raises `DeclarationInvalid` if the declaration is missing or wrong. Raises `SourceInvalid` for a name that cannot be
@@ -259,7 +265,7 @@ def normalize(declared: str) -> str:
     return "/".join(part for part in declared.split("/") if part not in ("", "."))
 
 
-def check(nodes: Sequence[Node], checkpoint: Checkpoint = no_limit) -> None:
+def check(nodes: Sequence[Node], checkpoint: Checkpoint = skip_checkpoint) -> None:
     """Refuse submodules, special files, names that collide, and too many or too large files (`SourceInvalid`)."""
     if len(nodes) > MAX_FILES:
         raise SourceInvalid(f"The build context has more than {MAX_FILES} files.\n{_leave_out('what is not built')}")
@@ -299,9 +305,9 @@ def _walk(tree: Tree, context: str, ignore: bytes, ignores: IgnoreMatcher, check
             for node in tree.list(directory):
                 checkpoint()
                 listed += 1
-                size += path_size(node.path)
+                size += measure_path(node.path)
                 if listed > MAX_LISTED:
-                    raise too_many_files(tree.name)
+                    raise make_too_many_files_error(tree.name)
                 if size > MAX_LISTED_SIZE:
                     raise SourceInvalid(
                         f"The paths of the files in {tree.name} have more than {MAX_LISTED_SIZE // 1024**2} MiB.\n"
@@ -323,7 +329,7 @@ def _walk(tree: Tree, context: str, ignore: bytes, ignores: IgnoreMatcher, check
     raise SourceInvalid(f"{level[0][:200]}… lies more than {MAX_DEPTH} directories deep.\n{_leave_out('it')}")
 
 
-def too_many_files(name: str) -> SourceInvalid:
+def make_too_many_files_error(name: str) -> SourceInvalid:
     """Return the error about a directory with too many files."""
     return SourceInvalid(f"{name} has more than {MAX_LISTED} files.\nBuild from a smaller context.")
 

@@ -32,7 +32,7 @@ Checkpoint = Callable[[], object]
 """Called at each step of an operation that takes long. It raises if the snapshot has to end."""
 
 
-def no_limit() -> None:
+def skip_checkpoint() -> None:
     """Do nothing: the checkpoint of an operation without a limit."""
 
 
@@ -52,7 +52,7 @@ def has_control(text: str) -> bool:
     return IGNORABLE.search(text) is not None or any(unicodedata.category(letter) in CONTROL for letter in text)
 
 
-def path_size(path: str) -> int:
+def measure_path(path: str) -> int:
     """Return the length of a path in bytes.
 
     Raises `SourceInvalid` if the path is longer than the path of a copy could be, or the name at its end is longer than
@@ -67,7 +67,7 @@ def path_size(path: str) -> int:
     return len(content)
 
 
-def check_collisions(paths: Iterable[str], checkpoint: Checkpoint = no_limit) -> None:
+def check_collisions(paths: Iterable[str], checkpoint: Checkpoint = skip_checkpoint) -> None:
     """Refuse names that some file systems treat as one: they differ only by case or by Unicode normalization.
 
     Follows Unicode 15, section 3.13, "canonical caseless match".
@@ -94,7 +94,7 @@ def _caseless(text: str) -> str:
     return unicodedata.normalize("NFD", unicodedata.normalize("NFD", text).casefold())
 
 
-def check_links(links: Mapping[str, str], checkpoint: Checkpoint = no_limit) -> None:
+def check_links(links: Mapping[str, str], checkpoint: Checkpoint = skip_checkpoint) -> None:
     """Refuse a link that leads out of the build context.
 
     `links` maps paths to targets; the paths are relative to the context. A target need not exist, because the build may

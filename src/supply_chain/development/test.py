@@ -13,14 +13,14 @@ from pydantic import Field
 
 from supply_chain.concurrency import map_concurrently
 from supply_chain.errors import SupplyChainError
-from supply_chain.evidence.checks import Check, CheckResult, passed_before
-from supply_chain.evidence.reading import SignedValue, proof
+from supply_chain.evidence.checks import Check, CheckResult, find_reusable_result
+from supply_chain.evidence.reading import SignedValue, make_proof
 from supply_chain.evidence.sbom import list_packages
 from supply_chain.evidence.statement import VerifiedStatement
 from supply_chain.model.image import BuiltImage, Digest, Interval, Provable
 from supply_chain.text import truncate_lines
 from supply_chain.vulnerability.findings import Report
-from supply_chain.vulnerability.reports import current_report
+from supply_chain.vulnerability.reports import find_current_report
 from supply_chain.vulnerability.scanner import Sbom, Scanner, SourceSbomGenerator
 
 MOST_SENTENCES = 100
@@ -65,7 +65,7 @@ class Dependencies:
         Known vulnerabilities are warnings, never failures: the intake gate decides how many are acceptable.
         """
         started = self.now()
-        sbom = self.generator.of_directory(self.source)
+        sbom = self.generator.make_directory_sbom(self.source)
         report = _with_packages(self.scanner.scan(sbom), sbom)
         looked_at = f"{sbom.packages} declared packages" if sbom.packages else "no declared third-party packages"
         check = CheckResult(
@@ -112,7 +112,7 @@ def test(
     A failed check is evidence; a check that could not be made raises its error. `evidence` is what development signed
     about this image before: a check that passed with the same tools is not made again.
     """
-    passed = {p.check: statement for p in planned if (statement := passed_before(p.check, evidence, p.tools))}
+    passed = {p.check: statement for p in planned if (statement := find_reusable_result(p.check, evidence, p.tools))}
     before = _find_current_report(dependencies, evidence, now())
     if before:
         passed[Check.DEPENDENCIES] = before[1]
@@ -122,7 +122,9 @@ def test(
         checks=tuple(sorted([*results, *(each.value for each in passed.values())], key=lambda c: c.check)),
         dependencies=before[0] if before else dependencies.result[1],
         known=tuple(passed),
-        proven=None if results else proof(sorted((each.evidence for each in passed.values()), key=lambda e: e.digest)),
+        proven=None
+        if results
+        else make_proof(sorted((each.evidence for each in passed.values()), key=lambda e: e.digest)),
     )
 
 
@@ -142,11 +144,11 @@ def _limit_sentences(result: CheckResult) -> CheckResult:
 def _find_current_report(
     dependencies: Dependencies, evidence: Sequence[VerifiedStatement], now: datetime
 ) -> tuple[Report, SignedValue[CheckResult]] | None:
-    report = current_report(evidence, dependencies.scanner, now, days=dependencies.days)
+    report = find_current_report(evidence, dependencies.scanner, now, days=dependencies.days)
     if report is None:
         return None
     tools = _tools(report.value, dependencies.generator.generator)
-    result = passed_before(Check.DEPENDENCIES, evidence, tools)
+    result = find_reusable_result(Check.DEPENDENCIES, evidence, tools)
     return (report.value, result) if result else None
 
 

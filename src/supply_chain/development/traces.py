@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 
-from supply_chain.development.build import local_name, test_name
+from supply_chain.development.build import make_local_name, test_name
 from supply_chain.errors import EngineFailed
 from supply_chain.model.container import APPLICATION, ROLE, RUN, Engine
 
@@ -24,7 +24,7 @@ def clear(engine: Engine, application: str, run: str, pushed_to: str) -> None:
             engine.remove(container.id)
     for network in engine.networks(own_labels):
         engine.remove_network(network)
-    local = local_name(application, run)
+    local = make_local_name(application, run)
     for name in (local, test_name(local), *_names(engine, pushed_to)):
         forget_image(engine, name)
 

@@ -10,7 +10,7 @@ from pydantic import AwareDatetime, Field
 
 from supply_chain.evidence.clock import INSTANT, SKEW
 from supply_chain.evidence.keyless import Credential
-from supply_chain.evidence.personal_decision import PersonalSignature, Words, has_signed, personal_statement
+from supply_chain.evidence.personal_decision import PersonalSignature, Words, has_signed, make_personal_statement
 from supply_chain.evidence.reading import SignedValue, read_statements
 from supply_chain.evidence.statement import APPROVAL, Statement, VerifiedStatement
 from supply_chain.model.image import Digest, ImageRef, Model
@@ -45,7 +45,7 @@ class Approval(Model):
         """Return what a person signs with a key of their own: this decision about this image at this time."""
         signed = {"environment", "decision", "reason", "decided"}
         decision = self.model_dump(mode="json", include=signed)
-        return personal_statement(image.with_digest(self.digest), self.installation, decision)
+        return make_personal_statement(image.with_digest(self.digest), self.installation, decision)
 
     def is_signed_by(self, credential: Credential, image: ImageRef) -> bool:
         """Return whether the holder of a credential signed exactly this decision about this image."""
@@ -60,7 +60,7 @@ class Approval(Model):
         return self.model_dump(mode="json")
 
 
-def last_approval(
+def find_last_approval(
     evidence: Iterable[VerifiedStatement], environment: str, digest: Digest
 ) -> SignedValue[Approval] | None:
     """Return the last decision on a digest in an environment; a later one outweighs an earlier one, in both directions.
@@ -71,7 +71,9 @@ def last_approval(
     return max(about, key=lambda each: (each.at, not each.value.approved), default=None)
 
 
-def signed_approvals(evidence: Iterable[VerifiedStatement], environment: str, digest: Digest) -> tuple[Approval, ...]:
+def list_signed_approvals(
+    evidence: Iterable[VerifiedStatement], environment: str, digest: Digest
+) -> tuple[Approval, ...]:
     """Return the approvals with a person's signature since the last denial, oldest first.
 
     Whether the signatures are valid is not verified. Raise `EvidenceInvalid` for a decision that cannot be read.
@@ -86,7 +88,7 @@ def signed_approvals(evidence: Iterable[VerifiedStatement], environment: str, di
     return tuple(since)
 
 
-def last_denial(evidence: Iterable[VerifiedStatement], environment: str, digest: Digest) -> datetime | None:
+def find_last_denial(evidence: Iterable[VerifiedStatement], environment: str, digest: Digest) -> datetime | None:
     """Return when a person last denied a digest for an environment; None if nobody did.
 
     Raise `EvidenceInvalid` for a decision that cannot be read.
@@ -95,7 +97,7 @@ def last_denial(evidence: Iterable[VerifiedStatement], environment: str, digest:
     return max(denials, default=None)
 
 
-def to_sign(decision: Approval, evidence: Iterable[VerifiedStatement], *, sent: bool) -> Approval | None:
+def date_decision(decision: Approval, evidence: Iterable[VerifiedStatement], *, sent: bool) -> Approval | None:
     """Return the decision with the time of its signature; None if it was signed before.
 
     A decision that is made now gets a later time than all earlier ones, even if the clock is behind, because otherwise

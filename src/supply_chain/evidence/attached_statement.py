@@ -40,7 +40,7 @@ class AttachedStatement(LocatedStatement):
 
     def is_signed_by(self, key: Key) -> bool:
         """Return whether the holder of a key signed the statement."""
-        return self.envelope.signed_by(key)
+        return self.envelope.is_signed_by(key)
 
     def __str__(self) -> str:
         return f"{self.repository}@{self.digest[:19]}"
@@ -55,7 +55,7 @@ class _AnyStatement(Foreign):
     predicate: dict[str, Any]
 
 
-def vex_type(document: Mapping[str, Any]) -> str:
+def find_vex_type(document: Mapping[str, Any]) -> str:
     """Return the predicate type under which a valid document is attached."""
     return OPENVEX if "@context" in document else CSAF
 

@@ -11,10 +11,10 @@ from typing import Annotated, Any
 
 from pydantic import AwareDatetime, Field, StringConstraints
 
-from supply_chain.evidence.approval import Approval, last_denial
+from supply_chain.evidence.approval import Approval, find_last_denial
 from supply_chain.evidence.clock import INSTANT
 from supply_chain.evidence.keyless import Credential
-from supply_chain.evidence.personal_decision import Words, has_signed, personal_statement
+from supply_chain.evidence.personal_decision import Words, has_signed, make_personal_statement
 from supply_chain.evidence.reading import read_statements
 from supply_chain.evidence.statement import BREAK_GLASS, Statement, VerifiedStatement
 from supply_chain.model.image import Digest, ImageRef, Model
@@ -53,7 +53,7 @@ class BreakGlass(Model):
         """Return what the person signs with a key of their own."""
         signed = self.model_dump(mode="json", include={"environment", "reason", "at", "expires", "overrides"})
         decision = {"decision": "break-glass", **signed}
-        return personal_statement(image.with_digest(self.digest), self.installation, decision)
+        return make_personal_statement(image.with_digest(self.digest), self.installation, decision)
 
     def is_signed_by(self, credential: Credential, image: ImageRef) -> bool:
         """Return whether the holder of a credential signed exactly this about this image."""
@@ -64,14 +64,16 @@ class BreakGlass(Model):
         return self.model_dump(mode="json")
 
 
-def break_glass_uses(evidence: Iterable[VerifiedStatement], environment: str, digest: Digest) -> tuple[BreakGlass, ...]:
+def list_break_glass_uses(
+    evidence: Iterable[VerifiedStatement], environment: str, digest: Digest
+) -> tuple[BreakGlass, ...]:
     """Return the uses of break-glass for a digest in an environment since the last denial, oldest first.
 
     A denial at the same time or later ends a use. Whether the signatures are valid is not verified. Raise
     `EvidenceInvalid` for a use or a decision that cannot be read.
     """
     statements = tuple(evidence)
-    denied = last_denial(statements, environment, digest)
+    denied = find_last_denial(statements, environment, digest)
     uses = (each.value for each in read_statements(statements, BREAK_GLASS, BreakGlass.model_validate))
     return tuple(
         each
@@ -82,7 +84,7 @@ def break_glass_uses(evidence: Iterable[VerifiedStatement], environment: str, di
 
 def date_use(use: BreakGlass, before: Iterable[VerifiedStatement]) -> BreakGlass:
     """Return a use with a time after the last denial, which would end it otherwise if the clock is behind."""
-    denied = last_denial(before, use.environment, use.digest)
+    denied = find_last_denial(before, use.environment, use.digest)
     return use if denied is None else use.model_copy(update={"at": max(use.at, denied + INSTANT)})
 
 
@@ -90,5 +92,5 @@ def date_denial(decision: Approval, before: Iterable[VerifiedStatement]) -> Appr
     """Return a denial with a time at which it ends each use before it, also if the clock is behind."""
     if decision.approved:
         return decision
-    used = (each.at for each in break_glass_uses(before, decision.environment, decision.digest))
+    used = (each.at for each in list_break_glass_uses(before, decision.environment, decision.digest))
     return decision.model_copy(update={"decided": max([decision.decided, *used])})

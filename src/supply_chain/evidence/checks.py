@@ -76,14 +76,14 @@ CHECKS: Mapping[Check, About] = {
 """Every check with its properties."""
 
 
-def required(kind: Literal["service", "base"]) -> tuple[Check, ...]:
+def list_required_checks(kind: Literal["service", "base"]) -> tuple[Check, ...]:
     """Return the checks that an application of this kind requires."""
     return tuple(check for check, about in CHECKS.items() if kind in about.kinds)
 
 
-def required_in_engine(kind: Literal["service", "base"]) -> tuple[Check, ...]:
+def list_required_engine_checks(kind: Literal["service", "base"]) -> tuple[Check, ...]:
     """Return those of the required checks that need the image in the engine."""
-    return tuple(check for check in required(kind) if CHECKS[check].in_engine)
+    return tuple(check for check in list_required_checks(kind) if CHECKS[check].in_engine)
 
 
 class Outcome(StrEnum):
@@ -143,7 +143,7 @@ class CheckResult(Model):
         }
 
 
-def newest_results(evidence: Iterable[VerifiedStatement]) -> dict[Check, SignedValue[CheckResult]]:
+def find_newest_results(evidence: Iterable[VerifiedStatement]) -> dict[Check, SignedValue[CheckResult]]:
     """Return the newest result of every check; raise `EvidenceInvalid` for one that cannot be read.
 
     Of two results with the same time, the failed one counts.
@@ -153,7 +153,7 @@ def newest_results(evidence: Iterable[VerifiedStatement]) -> dict[Check, SignedV
     return {each.value.check: each for each in in_order}
 
 
-def passed_before(
+def find_reusable_result(
     check: Check, evidence: Iterable[VerifiedStatement], tools: Mapping[str, str]
 ) -> SignedValue[CheckResult] | None:
     """Return the newest result of a check if it can stand for a new run, otherwise None.
@@ -161,7 +161,7 @@ def passed_before(
     It can if these tools made it, it looked at something and did not fail. A failed or empty check is run again each
     time.
     """
-    newest = newest_results(evidence).get(check)
+    newest = find_newest_results(evidence).get(check)
     if newest is None or newest.value.outcome is Outcome.FAILED or newest.value.empty:
         return None
     return newest if newest.value.tools == dict(tools) else None

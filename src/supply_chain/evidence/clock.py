@@ -49,7 +49,7 @@ WHERE: Mapping[str, tuple[str, ...]] = {
 TIME: TypeAdapter[datetime] = TypeAdapter(AwareDatetime)
 
 
-def signed_time(statement: Statement) -> datetime | None:
+def read_signed_time(statement: Statement) -> datetime | None:
     """Return when a statement was made if the time has the format that we write (RFC 3339), otherwise None."""
     value = _read_time(statement)
     with contextlib.suppress(ValueError):
@@ -68,7 +68,7 @@ def _read_time(statement: Statement) -> Any:
     return value
 
 
-def made_at(statement: Statement) -> datetime | None:
+def find_statement_time(statement: Statement) -> datetime | None:
     """Return when a statement was made, in any format that a signer may use; None if nothing can be read as a time.
 
     Errors in the rest of the statement are left to the code that reads it.
@@ -88,7 +88,7 @@ def refuse_the_future(evidence: Iterable[VerifiedStatement], now: datetime) -> N
     out is no alternative, because it can be a refusal.
     """
     for each in evidence:
-        at = made_at(each.statement)
+        at = find_statement_time(each.statement)
         if at is not None and at > now + SKEW:
             raise ClockWrong(
                 f"{each.signer} signed {each.repository}@{each.digest} ({each.predicate_type}) at "

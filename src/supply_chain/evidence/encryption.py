@@ -58,11 +58,11 @@ class EncryptionRecord(Model):
         return self == other.model_copy(update={"verified": self.verified})
 
 
-def context_of(digest: Digest) -> dict[str, str]:
+def make_encryption_context(digest: Digest) -> dict[str, str]:
     """Return the KMS encryption context that binds a content key to its one image."""
     return {"image": digest}
 
 
-def encryption_records(evidence: Iterable[VerifiedStatement]) -> tuple[SignedValue[EncryptionRecord], ...]:
+def list_encryption_records(evidence: Iterable[VerifiedStatement]) -> tuple[SignedValue[EncryptionRecord], ...]:
     """Return the encryption records in the evidence, oldest first; raise `EvidenceInvalid` if one is unreadable."""
     return read_statements(evidence, ENCRYPTION, EncryptionRecord.model_validate)

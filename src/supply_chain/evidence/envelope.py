@@ -56,7 +56,7 @@ class Envelope(_Strict):
     payload_type: str
     signatures: tuple[_Signature, ...] = Field(min_length=1, max_length=1)
 
-    def signed_by(self, key: Key) -> bool:
+    def is_signed_by(self, key: Key) -> bool:
         """Return whether this key signed it: ECDSA with SHA-256 over DSSE's pre-authentication encoding."""
         kind = self.payload_type.encode()
         signed = b"DSSEv1 %d %s %d %s" % (len(kind), kind, len(self.payload), self.payload)
@@ -76,17 +76,17 @@ class Bundle(_Strict):
 
     @property
     def hint(self) -> str:
-        """What the signer says about the key (`hint_of`); nothing verifies it."""
+        """What the signer says about the key (`compute_key_hint`); nothing verifies it."""
         return self.verification_material.public_key.hint
 
 
-def envelope_in(content: bytes) -> Envelope | None:
+def parse_envelope(content: bytes) -> Envelope | None:
     """Return the envelope in a bundle; None for any other content."""
-    bundle = bundle_in(content)
+    bundle = parse_bundle(content)
     return bundle.dsse_envelope if bundle else None
 
 
-def bundle_in(content: bytes) -> Bundle | None:
+def parse_bundle(content: bytes) -> Bundle | None:
     """Return the bundle in this content; None for any other content."""
     if content.count(b"{") + content.count(b"[") > BRACKETS:
         return None
@@ -96,13 +96,13 @@ def bundle_in(content: bytes) -> Bundle | None:
         return None
 
 
-def hint_of(key: Key) -> str:
+def compute_key_hint(key: Key) -> str:
     """Return how cosign names a public key in a bundle: the SHA-256 of its DER in base64."""
     der = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     return base64.b64encode(hashlib.sha256(der).digest()).decode()
 
 
-def keys_of(pem: str, name: str) -> tuple[Key, ...]:
+def parse_keys(pem: str, name: str) -> tuple[Key, ...]:
     """Return the public keys to verify a tier's signatures with: its current key, then its earlier ones.
 
     Raise `SettingInvalid` unless there is at least one and all are on P-256.

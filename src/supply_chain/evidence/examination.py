@@ -72,7 +72,7 @@ class Examination(Model):
     privileged_files: tuple[PrivilegedFile, ...] = ()
     conflicts: tuple[str, ...] = Field(default=(), description="where engines would unpack other files than these")
 
-    def without(self, bases: Iterable[Examination]) -> Examination:
+    def exclude_bases(self, bases: Iterable[Examination]) -> Examination:
         """Return the examination without the archives that one of the bases has too.
 
         Archives are compared by content. Databases stay, because nothing proves that one is still the base's.
@@ -80,7 +80,7 @@ class Examination(Model):
         archives = {archive for base in bases for archive in base.archives}
         return self.model_copy(update={"archives": tuple(each for each in self.archives if each not in archives)})
 
-    def unaccepted(self, accepted: Iterable[Unjudged]) -> Examination:
+    def exclude_accepted(self, accepted: Iterable[Unjudged]) -> Examination:
         """Return the examination without what the owner accepts."""
         patterns = tuple(accepted)
 

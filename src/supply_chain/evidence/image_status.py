@@ -19,12 +19,12 @@ from supply_chain.concurrency import run_both
 from supply_chain.errors import DeclarationInvalid, SettingInvalid
 from supply_chain.evidence.clock import INSTANT
 from supply_chain.evidence.keyless import Credential
-from supply_chain.evidence.personal_decision import PersonalSignature, Words, has_signed, personal_statement
+from supply_chain.evidence.personal_decision import PersonalSignature, Words, has_signed, make_personal_statement
 from supply_chain.evidence.reading import SignedValue, read_statements
 from supply_chain.evidence.statement import LIFECYCLE, Predicate, Statement, VerifiedStatement
 from supply_chain.evidence.store import BEFORE_ALL, EvidenceStore, Reading, Repositories
 from supply_chain.model.image import Digest, ImageRef, Model
-from supply_chain.model.tier import BY_DIGEST, TierName, evidence_repository
+from supply_chain.model.tier import BY_DIGEST, TierName, name_evidence_repository
 
 
 class Act(StrEnum):
@@ -53,7 +53,7 @@ UNDOES = {Act.BLOCK: Act.UNBLOCK, Act.HOLD: Act.UNHOLD}
 BLOCKS = (Act.BLOCK, Act.UNBLOCK)
 LIFTS = (Act.UNBLOCK, Act.UNHOLD)
 """The decisions that make something possible again."""
-DIGESTS = evidence_repository(TierName.LIFECYCLE, BY_DIGEST)
+DIGESTS = name_evidence_repository(TierName.LIFECYCLE, BY_DIGEST)
 """The repository for blocks by digest, whatever the image's name is."""
 
 
@@ -78,7 +78,7 @@ class LifecycleDecision(Predicate):
     def statement(self, image: ImageRef) -> Statement:
         """Return what a person signs with a key of their own: this decision about this image at this time."""
         signed = self.model_dump(mode="json", include={"reason", "at"})
-        return personal_statement(image, self.installation, {"decision": self.act.value, **signed})
+        return make_personal_statement(image, self.installation, {"decision": self.act.value, **signed})
 
     def is_signed_by(self, credential: Credential, digest: Digest) -> bool:
         """Return whether the holder of a credential signed exactly this decision, about the image of this digest."""
@@ -104,9 +104,9 @@ class ImageStatus(Model):
         return (current is not None) is (act in UNDOES)
 
 
-def image_status_repository(ref: ImageRef) -> ImageRef:
+def locate_image_status(ref: ImageRef) -> ImageRef:
     """Return the place of the statements about the status of an application's image, wherever the image is."""
-    return ref.moved_to(evidence_repository(TierName.LIFECYCLE, ref.application))
+    return ref.with_repository(name_evidence_repository(TierName.LIFECYCLE, ref.application))
 
 
 def block_repository(digest: Digest) -> ImageRef:
@@ -120,9 +120,7 @@ def read_image_status(ref: ImageRef, store: EvidenceStore) -> Reading:
     Raise `SettingInvalid` if the store trusts no key of the lifecycle: every block would be left out as untrusted.
     Errors of the registry are raised.
     """
-    own, by_digest = run_both(
-        lambda: _read(image_status_repository(ref), store), lambda: read_blocks(ref.digest, store)
-    )
+    own, by_digest = run_both(lambda: _read(locate_image_status(ref), store), lambda: read_blocks(ref.digest, store))
     predicates = [each.statement.predicate for each in own.evidence]
     more = (each for each in by_digest.evidence if each.statement.predicate not in predicates)
     return Reading(own.subject, (*own.evidence, *more), (*own.left_out, *by_digest.left_out))
@@ -145,7 +143,7 @@ def _read(place: ImageRef, store: EvidenceStore) -> Reading:
     return store.read(place, LIFECYCLE)
 
 
-def image_status(evidence: Iterable[VerifiedStatement]) -> ImageStatus:
+def compute_image_status(evidence: Iterable[VerifiedStatement]) -> ImageStatus:
     """Return the image status according to the lifecycle's statements; raise `EvidenceInvalid` for an unreadable one.
 
     The newest of block and unblock counts, and the newest of hold and unhold. Of two with the same time, the block or
@@ -199,15 +197,13 @@ def sign_decision(
     block, it is signed in the other one too.
     """
     before = read_image_status(ref, store).by(TierName.LIFECYCLE)
-    status = image_status(before)
-    places = (
-        (block_repository(ref.digest), image_status_repository(ref))
-        if act in BLOCKS
-        else (image_status_repository(ref),)
-    )
+    status = compute_image_status(before)
+    places = (block_repository(ref.digest), locate_image_status(ref)) if act in BLOCKS else (locate_image_status(ref),)
     stronger = act is Act.BLOCK and not rule and status.block is not None and status.block.rule
     if status.has(act) and not stronger:
-        missing = [place for place in places if not image_status(_read(place, store).by(TierName.LIFECYCLE)).has(act)]
+        missing = [
+            place for place in places if not compute_image_status(_read(place, store).by(TierName.LIFECYCLE)).has(act)
+        ]
         first = status.block or status.unblock
         return _sign(first, missing, store, repositories, now) if first else None
     at = max([now, *(each.at + INSTANT for each in read_decisions(before))])

@@ -28,10 +28,10 @@ from pydantic import ConfigDict, ValidationError
 from pydantic.alias_generators import to_camel
 
 from supply_chain.errors import DiskFull
-from supply_chain.evidence.envelope import Envelope, Key, bundle_in
+from supply_chain.evidence.envelope import Envelope, Key, parse_bundle
 from supply_chain.model.image import Model
-from supply_chain.scratch import scratch
-from supply_chain.text import plain_text
+from supply_chain.scratch import make_scratch_directory
+from supply_chain.text import sanitize_text
 
 if TYPE_CHECKING:
     from sigstore.models import Bundle
@@ -109,8 +109,8 @@ def verify_content(content: bytes, credential: Credential) -> SignedContent | st
     """Return what a person signed in a bundle with this credential, or why they did not."""
     if isinstance(credential, Identity):
         return _verify_identity(content, credential)
-    bundle = bundle_in(content)
-    if bundle is None or not bundle.dsse_envelope.signed_by(credential):
+    bundle = parse_bundle(content)
+    if bundle is None or not bundle.dsse_envelope.is_signed_by(credential):
         return "another key signed it"
     return SignedContent(bundle.dsse_envelope, None)
 
@@ -151,7 +151,7 @@ def _describe(certificate: Certificate) -> str:
     names = certificate.extensions.get_extension_for_class(SubjectAlternativeName).value
     subjects = [*names.get_values_for_type(RFC822Name), *names.get_values_for_type(UniformResourceIdentifier)]
     issuer = certificate.extensions.get_extension_for_oid(ISSUER_EXTENSION).value.public_bytes().decode()
-    return plain_text(f"{', '.join(subjects)} of {issuer}"[:300])
+    return sanitize_text(f"{', '.join(subjects)} of {issuer}"[:300])
 
 
 def _verify_identity(content: bytes, identity: Identity) -> SignedContent | str:
@@ -196,7 +196,7 @@ def _verify(content: bytes, root: bytes, issuer: str, subject: str) -> _Proven |
 
 
 def _first_words(error: Exception) -> str:
-    return plain_text(" ".join(str(error).split())[:300]) or type(error).__name__
+    return sanitize_text(" ".join(str(error).split())[:300]) or type(error).__name__
 
 
 def _proven_time(bundle: Bundle, proven: dict[str, Any]) -> datetime:
@@ -230,6 +230,6 @@ def _load_root(root: bytes) -> Verifier:
     from sigstore.models import TrustedRoot  # noqa: PLC0415
     from sigstore.verify import Verifier  # noqa: PLC0415
 
-    with scratch("sigstore") as work:
+    with make_scratch_directory("sigstore") as work:
         (work / "root.json").write_bytes(root)
         return Verifier(trusted_root=TrustedRoot.from_file(str(work / "root.json")))

@@ -19,6 +19,6 @@ def build_level(built: Provenance) -> int:
     return 2 if hosted and named else 1
 
 
-def level_name(level: int) -> str:
+def name_level(level: int) -> str:
     """Return how a verification summary names a level of the Build track."""
     return f"SLSA_BUILD_LEVEL_{level}"

@@ -11,7 +11,7 @@ from pydantic import StringConstraints
 from supply_chain.errors import EvidenceInvalid
 from supply_chain.evidence.clock import SKEW
 from supply_chain.evidence.keyless import Credential, Identity, find_identity, is_keyless, verify_content
-from supply_chain.evidence.statement import Statement, about, is_about, read_statement
+from supply_chain.evidence.statement import Statement, is_about, make_image_statement, read_statement
 from supply_chain.model.image import ImageRef
 
 PERSONAL_DECISION = "urn:cscm:personal-decision:v1"
@@ -43,10 +43,10 @@ def has_signed(credential: Credential, signature: str, decision: Statement, imag
     )  # fmt: skip
 
 
-def personal_statement(image: ImageRef, installation: str, decision: Mapping[str, Any]) -> Statement:
+def make_personal_statement(image: ImageRef, installation: str, decision: Mapping[str, Any]) -> Statement:
     """Return what a person signs about an image for an installation; without its name, as versions before it did."""
     bound = {"installation": installation} if installation else {}
-    return about(image, PERSONAL_DECISION, {**decision, **bound})
+    return make_image_statement(image, PERSONAL_DECISION, {**decision, **bound})
 
 
 def explain_keyless(signature: str, credentials: Iterable[Credential]) -> str:

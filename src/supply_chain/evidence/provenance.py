@@ -136,16 +136,16 @@ class Provenance(Predicate):
         return tuple((each.content, each.name) for each in dependencies if not is_url(each.name))
 
 
-def provenance(built: BuiltImage, manifest: Service | Base) -> Provenance:
+def make_provenance(built: BuiltImage, manifest: Service | Base) -> Provenance:
     """Return the provenance of an image that development built."""
     metadata = Metadata(invocation_id=built.invocation, started_on=built.started, finished_on=built.finished)
     return Provenance(
-        build_definition=definition(built, manifest),
+        build_definition=make_definition(built, manifest),
         run_details=RunDetails(builder=_builder(built), metadata=metadata),
     )
 
 
-def definition(inputs: BuildInputs, manifest: Service | Base) -> Definition:
+def make_definition(inputs: BuildInputs, manifest: Service | Base) -> Definition:
     """Return the definition of the build that has these inputs."""
     source, base = inputs.source, inputs.base
     return Definition(
@@ -189,11 +189,11 @@ def is_of(evidence: VerifiedStatement, inputs: BuildInputs, manifest: Service | 
         return False
     details = evidence.predicate.get("runDetails")
     stated = evidence.predicate.get("buildDefinition"), details.get("builder") if isinstance(details, dict) else None
-    expected = definition(inputs, manifest), _builder(inputs)
+    expected = make_definition(inputs, manifest), _builder(inputs)
     return stated == tuple(each.model_dump(mode="json", by_alias=True) for each in expected)
 
 
-def last_provenance(evidence: Iterable[VerifiedStatement]) -> Provenance | None:
+def find_last_provenance(evidence: Iterable[VerifiedStatement]) -> Provenance | None:
     """Return the provenance of the build that finished last, or None; raise `EvidenceInvalid` if it is unreadable."""
     newest = read_newest_statement(evidence, PROVENANCE, Provenance.model_validate)
     return newest.value if newest else None

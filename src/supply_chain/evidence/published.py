@@ -18,14 +18,14 @@ from supply_chain.errors import RegistryFailed, VerdictMissing
 from supply_chain.evidence.reading import SignedValue, read_again_if_removed, read_statements
 from supply_chain.evidence.statement import SUMMARY
 from supply_chain.evidence.store import EvidenceStore, Reading, Repositories
-from supply_chain.evidence.summary import Summary, verifier
+from supply_chain.evidence.summary import Summary, name_verifier
 from supply_chain.model.image import Digest, ImageRef, Model, Removal, StoredManifest
 from supply_chain.model.tier import (
     JUDGE,
     Gate,
-    curated_repository,
-    development_repository,
-    verdict_repository,
+    name_curated_repository,
+    name_development_repository,
+    name_verdict_repository,
 )
 from supply_chain.text import list_remedies
 
@@ -62,7 +62,7 @@ class PublishedVerdicts:
         two. Both functions raise the errors of the registry, of the signer and of `EvidenceStore.read`.
         """
         verdict = Summary.model_validate(predicate)
-        place = verdict_place(ref, _gate_of(verdict), verdict.cscm.environment)
+        place = locate_verdict(ref, _gate_of(verdict), verdict.cscm.environment)
         before = self._read(place)
         if before and _rank(before[-1].value) >= _rank(verdict):
             return lambda: self._remove(place, before[:-1])
@@ -93,7 +93,7 @@ class PublishedVerdicts:
 
     def _current(self, ref: ImageRef, verdict: Summary) -> tuple[Summary, ...]:
         """Return the verdict that is published for the gate and the environment of this one; empty without one."""
-        place = verdict_place(ref, _gate_of(verdict), verdict.cscm.environment)
+        place = locate_verdict(ref, _gate_of(verdict), verdict.cscm.environment)
         return tuple(each.value for each in self._read(place)[-1:])
 
     def _read(self, place: ImageRef) -> tuple[SignedValue[Summary], ...]:
@@ -122,7 +122,7 @@ class ListedRepositories(VerdictRepositories, Protocol):
 
 def list_published_environments(application: str, repositories: ListedRepositories) -> tuple[str, ...]:
     """Return the environments for which verdicts about an application are or were published, sorted."""
-    prefix = verdict_repository(Gate.DEPLOY, "")
+    prefix = name_verdict_repository(Gate.DEPLOY, "")
     named = (each.removeprefix(prefix).partition("/") for each in repositories.repositories(prefix))
     return tuple(sorted(environment for environment, _, name in named if name == application))
 
@@ -133,13 +133,13 @@ def withdraw_removed(gate: Gate, repositories: ListedRepositories) -> tuple[Imag
     Of the intake gate, an offered image counts too. Verdicts are listed before images, so that an image which is pushed
     meanwhile keeps its verdict. Raise `RegistryFailed` if one stays, and the registry's errors.
     """
-    prefix, withdrawn = verdict_repository(gate, ""), list[ImageRef]()
+    prefix, withdrawn = name_verdict_repository(gate, ""), list[ImageRef]()
     for repository in repositories.repositories(prefix):
         rest = repository.removeprefix(prefix)
         application = rest.partition("/")[2] if gate is Gate.DEPLOY else rest
         published = [each for each in repositories.images(repository) if each.subjects]
-        offered = [development_repository(application)] if gate is Gate.INTAKE else []
-        places = [curated_repository(application), *offered] if published else []
+        offered = [name_development_repository(application)] if gate is Gate.INTAKE else []
+        places = [name_curated_repository(application), *offered] if published else []
         present = {each.digest for place in places for each in repositories.images(place)}
         gone = [each for each in published if present.isdisjoint(each.subjects)]
         _remove_verdicts(repository, [each.digest for each in gone], repositories)
@@ -158,9 +158,9 @@ def _remove_verdicts(repository: str, digests: Sequence[Digest], repositories: V
         )
 
 
-def verdict_place(ref: ImageRef, gate: Gate, environment: str) -> ImageRef:
+def locate_verdict(ref: ImageRef, gate: Gate, environment: str) -> ImageRef:
     """Return the place of the current verdict about an image."""
-    return ref.moved_to(verdict_repository(gate, ref.application, environment))
+    return ref.with_repository(name_verdict_repository(gate, ref.application, environment))
 
 
 class CurrentVerdict(Model):
@@ -194,7 +194,7 @@ def read_current_verdict(verdicts: EvidenceStore, ref: ImageRef, gate: Gate, env
     Raises `VerdictMissing` if there is none that counts, with the reasons why others do not, and the errors of
     `EvidenceStore.read`.
     """
-    place = verdict_place(ref, gate, environment)
+    place = locate_verdict(ref, gate, environment)
     reading = _read_place(place, verdicts)
     signed = _sort(read_statements(reading.by(JUDGE[gate]), SUMMARY, Summary.model_validate))
     counted = [each for each in signed if _is_about(each.value, ref, gate, environment)]
@@ -218,16 +218,16 @@ def _read_place(place: ImageRef, verdicts: EvidenceStore) -> Reading:
 
 
 def _is_about(verdict: Summary, ref: ImageRef, gate: Gate, environment: str) -> bool:
-    repository = (development_repository if gate is Gate.INTAKE else curated_repository)(ref.application)
+    repository = (name_development_repository if gate is Gate.INTAKE else name_curated_repository)(ref.application)
     return (
-        verdict.verifier.id == verifier(gate)
-        and verdict.resource_uri.endswith(f"/{ref.moved_to(repository)}")
+        verdict.verifier.id == name_verifier(gate)
+        and verdict.resource_uri.endswith(f"/{ref.with_repository(repository)}")
         and verdict.cscm.environment == environment
     )
 
 
 def _gate_of(verdict: Summary) -> Gate:
-    return next(gate for gate in Gate if verifier(gate) == verdict.verifier.id)
+    return next(gate for gate in Gate if name_verifier(gate) == verdict.verifier.id)
 
 
 def _rank(verdict: Summary) -> tuple[datetime, bool]:

@@ -12,7 +12,7 @@ from typing import Any, Generic, ParamSpec, TypeVar
 from pydantic import ValidationError
 
 from supply_chain.errors import EvidenceInvalid, ImageNotFound
-from supply_chain.evidence.clock import signed_time
+from supply_chain.evidence.clock import read_signed_time
 from supply_chain.evidence.statement import LOOK_AT_IT, SIGNATURE, VerifiedStatement
 from supply_chain.model.image import Proof
 from supply_chain.model.tier import TierName
@@ -74,9 +74,9 @@ def _dated(evidence: Iterable[VerifiedStatement], predicate_type: str) -> list[t
 
 
 def _at(evidence: VerifiedStatement) -> datetime:
-    at = signed_time(evidence.statement)
+    at = read_signed_time(evidence.statement)
     if at is None:
-        raise unreadable(evidence, "it does not say when it was made")
+        raise make_unreadable_error(evidence, "it does not say when it was made")
     return at
 
 
@@ -84,7 +84,7 @@ def _read(evidence: VerifiedStatement, read: Callable[[dict[str, Any]], P]) -> P
     try:
         return read(evidence.predicate)
     except (ValidationError, KeyError, TypeError, AttributeError) as error:
-        raise unreadable(evidence, _first(error)) from error
+        raise make_unreadable_error(evidence, _first(error)) from error
 
 
 def _first(error: Exception) -> str:
@@ -94,7 +94,7 @@ def _first(error: Exception) -> str:
     return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
 
 
-def unreadable(evidence: VerifiedStatement, why: str) -> EvidenceInvalid:
+def make_unreadable_error(evidence: VerifiedStatement, why: str) -> EvidenceInvalid:
     """Return the error for a statement that a tier signed and that cannot be read."""
     return EvidenceInvalid(
         f"{evidence.signer} signed {evidence.repository}@{evidence.digest} ({evidence.predicate_type}), "
@@ -107,7 +107,7 @@ def is_signed(evidence: Iterable[VerifiedStatement]) -> bool:
     return any(e.predicate_type == SIGNATURE and e.signer == TierName.CURATION for e in evidence)
 
 
-def proof(evidence: Sequence[VerifiedStatement]) -> Proof | None:
+def make_proof(evidence: Sequence[VerifiedStatement]) -> Proof | None:
     """Return the proof that the evidence gives; None without evidence."""
     if not evidence:
         return None

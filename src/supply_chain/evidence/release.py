@@ -12,7 +12,7 @@ RELEASE = "https://in-toto.io/attestation/release/v0.1"
 """in-toto's release predicate v0.1: the files that belong to one release of a package."""
 
 
-def released(purl: str, image: ImageRef, files: Mapping[str, bytes]) -> Statement:
+def make_release_statement(purl: str, image: ImageRef, files: Mapping[str, bytes]) -> Statement:
     """Return a statement that files, identified by SHA-256, are the release `purl` and come from the image.
 
     Everybody who has one of the files and curation's public key can verify it.

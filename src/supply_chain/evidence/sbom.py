@@ -210,7 +210,7 @@ class Listed:
         return SignedSbom(sbom, self.generator, self.referrer, self.evidence)
 
 
-def last_listed(evidence: Iterable[VerifiedStatement]) -> Listed | None:
+def find_last_sbom(evidence: Iterable[VerifiedStatement]) -> Listed | None:
     """Return the last signed SBOM; None if there is none. Raise `EvidenceInvalid` if its statement names none."""
     last = read_newest_statement(evidence, SBOM, References.model_validate)
     if last is None:
@@ -225,23 +225,23 @@ def last_listed(evidence: Iterable[VerifiedStatement]) -> Listed | None:
     return Listed(content, about.referrer, about.generator, about.packages, last.evidence, current)
 
 
-def sbom_in(evidence: Iterable[VerifiedStatement], content: Callable[[ImageRef], bytes]) -> SignedSbom | None:
-    """Return the last signed SBOM with its content, or None; raise the errors of `last_listed` and `Listed.read`."""
-    listed = last_listed(evidence)
+def read_signed_sbom(evidence: Iterable[VerifiedStatement], content: Callable[[ImageRef], bytes]) -> SignedSbom | None:
+    """Return the last signed SBOM with its content, or None; raise the errors of `find_last_sbom` and `Listed.read`."""
+    listed = find_last_sbom(evidence)
     return None if listed is None else listed.read(content)
 
 
-def packages_in(
+def read_sbom_packages(
     evidence: Iterable[VerifiedStatement], content: Callable[[ImageRef], bytes]
 ) -> frozenset[Package] | None:
-    """Return all packages in the last signed SBOM; None if there is none. Raise the same errors as `sbom_in`."""
-    sbom = sbom_in(evidence, content)
+    """Return all packages in the last signed SBOM, or None; raise the same errors as `read_signed_sbom`."""
+    sbom = read_signed_sbom(evidence, content)
     return None if sbom is None else sbom.packages
 
 
-def listing_in(evidence: Iterable[VerifiedStatement], content: Callable[[ImageRef], bytes]) -> Listing | None:
-    """Return what the last signed SBOM lists; None if there is none. Raise the same errors as `sbom_in`."""
-    sbom = sbom_in(evidence, content)
+def read_sbom_listing(evidence: Iterable[VerifiedStatement], content: Callable[[ImageRef], bytes]) -> Listing | None:
+    """Return what the last signed SBOM lists; None if there is none. Raise the same errors as `read_signed_sbom`."""
+    sbom = read_signed_sbom(evidence, content)
     return None if sbom is None else sbom.listing
 
 
@@ -266,6 +266,6 @@ def _signed(sbom: bytes, sha256: str) -> bytes:
     return sbom
 
 
-def system_packages(packages: frozenset[Package]) -> frozenset[Package]:
+def select_system_packages(packages: frozenset[Package]) -> frozenset[Package]:
     """Return those of the packages that a distribution's package manager manages."""
     return frozenset(package for package in packages if package[0] in SYSTEM)

@@ -37,7 +37,7 @@ class Soak(Model):
         return self.model_dump(mode="json")
 
 
-def last_soak(
+def find_last_soak(
     evidence: Iterable[VerifiedStatement], environment: str, digest: Digest, container: str
 ) -> SignedValue[Soak] | None:
     """Return the last soak of a digest in an environment, in this container, or None.
@@ -48,7 +48,9 @@ def last_soak(
     return about[-1] if about else None
 
 
-def longest_soak(evidence: Iterable[VerifiedStatement], environment: str, digest: Digest) -> SignedValue[Soak] | None:
+def find_longest_soak(
+    evidence: Iterable[VerifiedStatement], environment: str, digest: Digest
+) -> SignedValue[Soak] | None:
     """Return the longest soak of a digest in an environment, in any container, or None.
 
     Raise `EvidenceInvalid` for a soak that cannot be read.

@@ -12,7 +12,7 @@ from pydantic.alias_generators import to_camel
 
 from supply_chain.errors import EvidenceInvalid
 from supply_chain.evidence.envelope import Envelope
-from supply_chain.model.image import Digest, ImageRef, Model, Repository, application_of, digest_set
+from supply_chain.model.image import Digest, ImageRef, Model, Repository, digest_set, parse_application_name
 from supply_chain.model.tier import TierName
 
 STATEMENT: Literal["https://in-toto.io/Statement/v1"] = "https://in-toto.io/Statement/v1"
@@ -85,7 +85,7 @@ class Statement(Foreign):
         return json.dumps(self.model_dump(mode="json", by_alias=True), separators=(",", ":")).encode()
 
 
-def about(subject: ImageRef, predicate_type: str, predicate: Mapping[str, Any]) -> Statement:
+def make_image_statement(subject: ImageRef, predicate_type: str, predicate: Mapping[str, Any]) -> Statement:
     """Return a statement about one image."""
     return Statement(
         subject=(Subject(name=subject.repository, digest=digest_set(subject.digest)),),
@@ -159,4 +159,6 @@ def _same(named: Subject, subject: ImageRef) -> bool:
 
     cosign names no repository in a signature, and puts a host before the repository in an attestation.
     """
-    return names_digest(named, subject.digest) and (not named.name or application_of(named.name) == subject.application)
+    return names_digest(named, subject.digest) and (
+        not named.name or parse_application_name(named.name) == subject.application
+    )

@@ -17,13 +17,13 @@ from supply_chain.concurrency import SIDE_BY_SIDE, map_concurrently
 from supply_chain.errors import EvidenceInvalid, TooManyReferrers
 from supply_chain.evidence.attached_statement import AttachedStatement, read_attached_statement
 from supply_chain.evidence.clock import refuse_the_future
-from supply_chain.evidence.envelope import Envelope, Key, envelope_in, keys_of
+from supply_chain.evidence.envelope import Envelope, Key, parse_envelope, parse_keys
 from supply_chain.evidence.statement import (
     BUNDLE,
     Statement,
     VerifiedStatement,
-    about,
     is_about,
+    make_image_statement,
     names_digest,
     read_statement,
 )
@@ -206,7 +206,7 @@ class EvidenceStore:
 
     def sign(self, subject: ImageRef, predicate_type: str, predicate: Mapping[str, Any]) -> bytes:
         """Return a signed statement about `subject`, as a bundle."""
-        return self.signer.sign(about(subject, predicate_type, predicate))
+        return self.signer.sign(make_image_statement(subject, predicate_type, predicate))
 
     def attach_signed(self, subject: ImageRef, predicate_type: str, bundle: bytes, now: datetime) -> Digest:
         """Attach a signed statement in `subject`'s repository and return the referrer's digest."""
@@ -219,7 +219,7 @@ class EvidenceStore:
         """Attach several statements concurrently and return their digests; raise if any cannot be attached."""
         return map_concurrently(lambda s: self.attach(subject, s[0], s[1], now), statements)
 
-    def verified(self, subject: ImageRef, signer: TierName, *types: str) -> tuple[VerifiedStatement, ...]:
+    def read_verified(self, subject: ImageRef, signer: TierName, *types: str) -> tuple[VerifiedStatement, ...]:
         """Return the statements about `subject` in its repository that `signer`'s key signed, oldest first.
 
         If predicate `types` are given, others are neither returned nor fetched.
@@ -287,7 +287,7 @@ class EvidenceStore:
 
     @cached_property
     def _keys(self) -> tuple[tuple[TierName, Key], ...]:
-        return tuple((tier, key) for tier, pem in self.trusted.items() for key in keys_of(pem, tier))
+        return tuple((tier, key) for tier, pem in self.trusted.items() for key in parse_keys(pem, tier))
 
     def _opened(self, repository: str, digest: Digest) -> tuple[_Signed | NotEvidence, int]:
         """Return the statement and the signers of a bundle, and its size in bytes.
@@ -300,10 +300,10 @@ class EvidenceStore:
         return self._signed(bundle, f"{repository}@{digest}"), len(bundle)
 
     def _signed(self, bundle: bytes, where: str) -> _Signed | NotEvidence:
-        envelope = envelope_in(bundle)
+        envelope = parse_envelope(bundle)
         if envelope is None:
             return NotEvidence(why="no signed statement")
-        signed_by = next((key for _, key in self._keys if envelope.signed_by(key)), None)
+        signed_by = next((key for _, key in self._keys if envelope.is_signed_by(key)), None)
         signers = tuple(tier for tier, key in self._keys if key == signed_by)
         if not signers:
             statement = read_attached_statement(envelope) if where.startswith(CURATED) else None

@@ -12,7 +12,7 @@ from supply_chain.evidence.attached_statement import AttachedStatement
 from supply_chain.evidence.levels import FAILED
 from supply_chain.evidence.reading import SignedValue, is_signed, read_statements
 from supply_chain.evidence.statement import SUMMARY, Foreign, Predicate, VerifiedStatement
-from supply_chain.model.image import Digest, ImageRef, digest_set, short
+from supply_chain.model.image import Digest, ImageRef, digest_set, shorten_digest
 from supply_chain.model.tier import JUDGE, Gate
 
 SLSA_VERSION = "1.2"
@@ -47,7 +47,7 @@ class RefusedRule(Foreign):
     )
 
     def __str__(self) -> str:
-        evidence = f"rests on {', '.join(map(short, self.evidence))}; " if self.evidence else ""
+        evidence = f"rests on {', '.join(map(shorten_digest, self.evidence))}; " if self.evidence else ""
         return f"{self.rule}: {evidence}{self.waiver}"
 
 
@@ -107,17 +107,17 @@ class Summary(Predicate):
         return self == other.model_copy(update={"time_verified": self.time_verified})
 
 
-def verifier(gate: Gate) -> str:
+def name_verifier(gate: Gate) -> str:
     """Return the identity of a gate, which names its tier."""
     return f"urn:cscm:gate:{JUDGE[gate]}/{gate}"
 
 
-def policy_uri(gate: Gate, policies: Sequence[str]) -> str:
+def make_policy_uri(gate: Gate, policies: Sequence[str]) -> str:
     """Return the URN of the policies that judge at a gate, each with its name and version (`hello 1`)."""
     return ":".join([f"urn:cscm:policy:{gate}", *(each.replace(" ", "@") for each in policies)])
 
 
-def summary(
+def make_summary(
     ref: ImageRef,
     gate: Gate,
     policy: Digest,
@@ -141,10 +141,10 @@ def summary(
     the levels that the evidence shows, one per SLSA track.
     """
     return Summary(
-        verifier=Verifier(id=verifier(gate)),
+        verifier=Verifier(id=name_verifier(gate)),
         time_verified=now,
         resource_uri=str(ref),
-        policy=Named(uri=policy_uri(gate, policies), digest=digest_set(policy)),
+        policy=Named(uri=make_policy_uri(gate, policies), digest=digest_set(policy)),
         input_attestations=(
             *(Named(uri=f"{e.repository}@{e.digest}", digest=digest_set(e.digest)) for e in inputs),
             *documents,
@@ -165,7 +165,9 @@ def summary(
     )
 
 
-def verdicts(evidence: Iterable[VerifiedStatement], gate: Gate, digest: Digest) -> tuple[SignedValue[Summary], ...]:
+def list_verdicts(
+    evidence: Iterable[VerifiedStatement], gate: Gate, digest: Digest
+) -> tuple[SignedValue[Summary], ...]:
     """Return all verdicts of a gate about a digest, oldest first; of two with the same time, the refusal is last.
 
     Raise `EvidenceInvalid` for one that cannot be read. Verdicts of other verifiers are ignored.
@@ -174,17 +176,17 @@ def verdicts(evidence: Iterable[VerifiedStatement], gate: Gate, digest: Digest) 
     return tuple(sorted(about, key=lambda each: (each.at, not each.value.passed)))
 
 
-def last_verdict(evidence: Iterable[VerifiedStatement], gate: Gate, digest: Digest) -> SignedValue[Summary] | None:
+def find_last_verdict(evidence: Iterable[VerifiedStatement], gate: Gate, digest: Digest) -> SignedValue[Summary] | None:
     """Return the last verdict of a gate about a digest, or None.
 
     A later refusal outweighs an earlier admission. Of two with the same time, the refusal counts.
     """
-    return next(reversed(verdicts(evidence, gate, digest)), None)
+    return next(reversed(list_verdicts(evidence, gate, digest)), None)
 
 
 def _is_of(predicate: Mapping[str, Any], gate: Gate, digest: Digest) -> bool:
     by = predicate.get("verifier")
-    ours = isinstance(by, dict) and by.get("id") in (verifier(gate), f"{EARLIER}{gate}")
+    ours = isinstance(by, dict) and by.get("id") in (name_verifier(gate), f"{EARLIER}{gate}")
     return ours and str(predicate.get("resourceUri", "")).endswith(f"@{digest}")
 
 
@@ -195,8 +197,8 @@ def is_released(evidence: Iterable[VerifiedStatement], digest: Digest, now: date
     a verdict of either gate of curation that has ended, count as refusals.
     """
     own = tuple(evidence)
-    verdict = last_verdict(own, Gate.RELEASE, digest)
+    verdict = find_last_verdict(own, Gate.RELEASE, digest)
     if not is_signed(own) or verdict is None or not verdict.value.passed or verdict.value.has_expired(now):
         return False
-    intake = last_verdict(own, Gate.INTAKE, digest)
+    intake = find_last_verdict(own, Gate.INTAKE, digest)
     return intake is None or (intake.value.passed and not intake.value.has_expired(now))

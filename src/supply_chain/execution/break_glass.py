@@ -9,7 +9,7 @@ from datetime import datetime
 from supply_chain.errors import DeclarationInvalid
 from supply_chain.evidence.break_glass import MOST_OVERRIDES
 from supply_chain.evidence.store import EvidenceStore
-from supply_chain.execution.deployment import Expected, deployed_image
+from supply_chain.execution.deployment import Expected, read_deployed_image
 from supply_chain.execution.observation import Deviation
 from supply_chain.model.image import ImageRef
 from supply_chain.policy.facts import DeployFacts
@@ -18,7 +18,7 @@ from supply_chain.policy.outcome import Admitted, Refused, RuleOutcome
 from supply_chain.policy.policies import GatePolicy
 from supply_chain.policy.rejudge import UNDECIDED
 from supply_chain.policy.verdict import record
-from supply_chain.text import first_line
+from supply_chain.text import summarize_error
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def judge_again(expected: Expected, judge: Judge) -> Deviation | None:
 
     An image that cannot be judged is reported too. Nothing is stopped. Raise the registry's errors.
     """
-    ref = deployed_image(expected)
+    ref = read_deployed_image(expected)
     how = f"{expected.name} was deployed by break-glass {expected.break_glass}"
     try:
         facts, now = judge.read(ref), judge.now()
@@ -72,7 +72,7 @@ def judge_again(expected: Expected, judge: Judge) -> Deviation | None:
     except UNDECIDED as error:
         return Deviation(
             code="drift.not-judged",
-            fact=f"{how}, and the deploy gate cannot judge it now: {first_line(error)}",
+            fact=f"{how}, and the deploy gate cannot judge it now: {summarize_error(error)}",
             remedy="Correct what the message names, or deploy another image in its place.",
         )
     record(verdict, facts, judge.evidence, now)

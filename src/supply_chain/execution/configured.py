@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 
 from supply_chain.execution.environment import Placement
-from supply_chain.model.container import Profile, configuration_digest, profile
+from supply_chain.model.container import Profile, compute_configuration_digest, make_profile
 from supply_chain.model.image import Digest
 from supply_chain.model.manifest import Service
 
@@ -23,14 +23,14 @@ class ConfiguredService(ABC):
     @property
     def profile(self) -> Profile:
         """The profile of its containers."""
-        return profile(self.manifest.runtime)
+        return make_profile(self.manifest.runtime)
 
     @property
     def settings(self) -> dict[str, str]:
         """The declared environment variables, with those of the environment on top."""
-        return self.placement.settings_of(self.manifest)
+        return self.placement.join_settings(self.manifest)
 
     @property
     def configuration(self) -> Digest:
         """The digest of settings and profile."""
-        return configuration_digest(self.settings, self.profile)
+        return compute_configuration_digest(self.settings, self.profile)

@@ -18,7 +18,7 @@ from supply_chain.execution.configured import ConfiguredService
 from supply_chain.execution.deployment import Deployment, DockerPlace, Expected
 from supply_chain.execution.downtime import DowntimeMeter
 from supply_chain.execution.environment import DockerEnvironment, DockerPlacement
-from supply_chain.execution.reverse_proxy import ReverseProxy, server_name
+from supply_chain.execution.reverse_proxy import ReverseProxy, make_server_name
 from supply_chain.model.container import (
     APPLICATION,
     CONFIGURATION,
@@ -31,15 +31,15 @@ from supply_chain.model.container import (
     ContainerSpec,
     Engine,
     Wait,
-    container_name,
-    labels,
+    make_container_name,
+    make_labels,
 )
 from supply_chain.model.image import Digest
 from supply_chain.model.manifest import Service
 from supply_chain.policy.facts import DeployFacts
-from supply_chain.policy.outcome import Admitted, break_glass_of
-from supply_chain.readiness import check, trouble_at, wait_until_ready
-from supply_chain.text import first_line
+from supply_chain.policy.outcome import Admitted, find_used_break_glass
+from supply_chain.readiness import check, probe_readiness, wait_until_ready
+from supply_chain.text import summarize_error
 
 SETTLE = 0.3
 """Seconds after which a container that was ready is checked again."""
@@ -96,7 +96,7 @@ def deploy(
     reverse_proxy = ReverseProxy(engine, order.environment, order.manifest.name, order.proxy, order.run_id)
     others, reverse_proxies = _containers(engine, order), {each.id for each in reverse_proxy.list_all()}
     server = reverse_proxy.serves()
-    serving = next((each for each in others if server_name(each) == server), None)
+    serving = next((each for each in others if make_server_name(each) == server), None)
     if serving and not order.force and (unchanged := _find_unchanged(order, serving, reverse_proxy, now)):
         with _retire(
             engine, order, reverse_proxy, unchanged.reverse_proxy, [c for c in others if c.id != serving.id], wait
@@ -145,7 +145,7 @@ def _expected(order: Order, running: Container, reverse_proxy: Container) -> Exp
         settings=order.settings,
         profile=order.profile,
         configuration=order.configuration,
-        break_glass=break_glass_of(order.admitted.results),
+        break_glass=find_used_break_glass(order.admitted.results),
     )
 
 
@@ -173,7 +173,7 @@ def _find_unchanged(
         and serving.profile == order.profile
         and serving.restart
     )
-    if not same or not reverse_proxy_now or trouble_at(place.address, place.port, order.manifest.probe.path):
+    if not same or not reverse_proxy_now or probe_readiness(place.address, place.port, order.manifest.probe.path):
         return None
     return Deployment(
         **_expected(order, serving, reverse_proxy_now).model_dump(),
@@ -194,7 +194,7 @@ def _create(
 
     Raises `ImageDamaged`, before the start, if the engine made it from another image.
     """
-    container_labels = labels(
+    container_labels = make_labels(
         "application",
         order.manifest.name,
         order.digest,
@@ -205,7 +205,7 @@ def _create(
     )
     network = order.environment.network
     numbers = [int(end) for c in others if (end := c.name.rpartition("-")[2]).isdigit()]
-    name = container_name(order.environment.name, order.manifest.name, order.digest, max(numbers, default=0) + 1)
+    name = make_container_name(order.environment.name, order.manifest.name, order.digest, max(numbers, default=0) + 1)
     engine.create_network(network, order.environment.labels, internal=True)
     undo.callback(engine.remove, name)
     identifier = engine.create(
@@ -269,7 +269,7 @@ def _measure_downtime(order: Order, serving: Container | None) -> Iterator[Downt
     An address to which the application moves is not measured.
     """
     where = order.placement.address, order.placement.port, order.manifest.probe.path
-    if serving is None or trouble_at(*where):
+    if serving is None or probe_readiness(*where):
         yield None
         return
     with DowntimeMeter(*where) as meter:
@@ -285,11 +285,11 @@ def _switch(engine: Engine, order: Order, reverse_proxy: ReverseProxy, new: Cont
         place = order.placement
         raise PortBusy(
             f"Another program listens at {place.address}:{place.port}, the address of {order.manifest.name} in "
-            f"{order.environment.name}: {first_line(error)}.\nThe new container was removed; an earlier "
+            f"{order.environment.name}: {summarize_error(error)}.\nThe new container was removed; an earlier "
             "deployment, if any, still runs. Stop that program, or give the application another port."
         ) from error
     except (DeploymentFailed, ProgramNotStarted) as error:
-        raise _deployment_error(engine, order, new, first_line(error)) from error
+        raise _deployment_error(engine, order, new, summarize_error(error)) from error
     engine.restart_always(new.id)
     return served_by
 

@@ -10,7 +10,7 @@ from pydantic import ConfigDict, Field
 from supply_chain.model.container import Profile
 from supply_chain.model.image import Digest, ImageRef, Model, Provable
 from supply_chain.model.manifest import Probe, Runtime
-from supply_chain.model.tier import curated_repository
+from supply_chain.model.tier import name_curated_repository
 from supply_chain.policy.outcome import UsedBreakGlass
 
 
@@ -100,18 +100,18 @@ class Expected(Model):
         return self.place.reverse_proxy if isinstance(self.place, DockerPlace) else ""
 
 
-def deployed_image(expected: Expected) -> ImageRef:
+def read_deployed_image(expected: Expected) -> ImageRef:
     """Return the image of a deployment."""
-    return ImageRef(repository=curated_repository(expected.application), digest=expected.digest)
+    return ImageRef(repository=name_curated_repository(expected.application), digest=expected.digest)
 
 
-def docker_place(expected: Expected) -> DockerPlace:
+def read_docker_place(expected: Expected) -> DockerPlace:
     """Return where a deployment to a container host runs."""
     assert isinstance(expected.place, DockerPlace)  # a container host is given only its own deployments
     return expected.place
 
 
-def kubernetes_place(expected: Expected) -> KubernetesPlace:
+def read_kubernetes_place(expected: Expected) -> KubernetesPlace:
     """Return where a deployment to a cluster runs."""
     assert isinstance(expected.place, KubernetesPlace)  # a cluster is given only its own deployments
     return expected.place

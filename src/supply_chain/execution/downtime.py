@@ -7,7 +7,7 @@ import time
 from types import TracebackType
 from typing import Self
 
-from supply_chain.readiness import trouble_at
+from supply_chain.readiness import probe_readiness
 
 INTERVAL = 0.01
 """Seconds between two requests."""
@@ -43,7 +43,7 @@ class DowntimeMeter:
     def _request_until_end(self) -> None:
         last = time.monotonic()
         while not self._end.is_set():
-            trouble = trouble_at(*self._where)
+            trouble = probe_readiness(*self._where)
             now = time.monotonic()
             self.requests += 1
             self.gap = max(self.gap, now - last)

@@ -27,7 +27,7 @@ class Placement(Model):
 
     environment: dict[Variable, str] = Field(default_factory=dict, description="environment variables, never secrets")
 
-    def settings_of(self, manifest: Service) -> dict[str, str]:
+    def join_settings(self, manifest: Service) -> dict[str, str]:
         """Return the environment variables that an application declares, with those of the environment on top."""
         return {**manifest.runtime.environment, **self.environment}
 
@@ -111,7 +111,7 @@ class HostAgent(Model):
     reason: Annotated[str, StringConstraints(pattern=r"^\S[^\n]*$", max_length=300)] = Field(description="its purpose")
 
 
-def network_of(environment: str) -> str:
+def name_network(environment: str) -> str:
     """Return the name of the network of an environment's applications."""
     return f"cscm-{environment}"
 
@@ -237,7 +237,7 @@ class DockerEnvironment(Environment):
     @property
     def network(self) -> str:
         """The network that the applications share, without access to the outside."""
-        return network_of(self.name)
+        return name_network(self.name)
 
     @property
     def edge(self) -> str:

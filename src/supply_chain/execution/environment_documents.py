@@ -15,7 +15,7 @@ from supply_chain.execution.environment import (
     KubernetesEnvironment,
 )
 from supply_chain.model.documents import read_document
-from supply_chain.text import first_line, join_lines
+from supply_chain.text import join_lines, summarize_error
 
 INVALID = (DeclarationInvalid, SettingInvalid)
 """Errors of an environment's document: it does not exist, cannot be read, or contradicts another one."""
@@ -80,7 +80,7 @@ class EnvironmentDocuments:
                 return each
         if name in self.unreadable:
             raise SettingInvalid(
-                f"The document of {name} cannot be read: {first_line(self.unreadable[name])}.\n"
+                f"The document of {name} cannot be read: {summarize_error(self.unreadable[name])}.\n"
                 f"Correct deployments/environments/{name}.yaml."
             )
         raise _missing_error(name, self.names)
@@ -155,7 +155,7 @@ def _find_shared_files(environments: Iterable[KubernetesEnvironment]) -> Iterato
         git = environment.delivery.git if environment.delivery else None
         for application in environment.applications if git else ():
             assert git
-            file = git.file_of(application)
+            file = git.locate_file(application)
             other = taken.setdefault((git.repository, git.branch, file, application), environment.name)
             if other != environment.name:
                 error = SettingInvalid(
@@ -187,7 +187,7 @@ def read_environments(directory: Path) -> tuple[DockerEnvironment | KubernetesEn
     return documents.readable
 
 
-def invalid_error(invalid: Mapping[str, SupplyChainError], consequence: str) -> SettingInvalid:
+def join_invalid_errors(invalid: Mapping[str, SupplyChainError], consequence: str) -> SettingInvalid:
     """Return one error for the errors of environments, by name; `consequence` is a sentence without its full stop."""
     lines = "".join(f"  {name}: {join_lines(error)}\n" for name, error in invalid.items())
     return SettingInvalid(f"{consequence}:\n{lines}Correct these documents in deployments/environments.")

@@ -21,7 +21,7 @@ from supply_chain.execution.environment import DockerEnvironment
 from supply_chain.execution.observation import Deviation, Observation
 from supply_chain.model.container import Action, Engine, History, HostAccess
 from supply_chain.model.image import Digest, Model
-from supply_chain.text import plain_text
+from supply_chain.text import sanitize_text
 
 UNWATCHED = "host.unwatched"
 """A code that is not a deviation: the engine no longer knows everything since the last look."""
@@ -54,7 +54,7 @@ def read_host(
 
     `expected` are all deployments to the `environments` of this host. Raises `EngineUnavailable`.
     """
-    accesses, history = engine.host_accesses(), engine.history(after)
+    accesses, history = engine.list_host_accesses(), engine.history(after)
     ours = {each.container: each.name for each in expected} | {
         each.reverse_proxy: _proxy_name(each) for each in expected
     }
@@ -94,7 +94,7 @@ def judge_accesses(
 
 
 def _reaches_host(access: HostAccess) -> Iterator[Deviation]:
-    name = plain_text(access.name)
+    name = sanitize_text(access.name)
     if access.privileged:
         yield Deviation(
             code="host.privileged",
@@ -135,7 +135,7 @@ def _reaches_host(access: HostAccess) -> Iterator[Deviation]:
 
 
 def _format_values(values: Iterable[str]) -> str:
-    return plain_text(", ".join(values))
+    return sanitize_text(", ".join(values))
 
 
 def _reaches_ours(access: HostAccess, ours: Mapping[str, str], volumes: Collection[str]) -> Iterator[Deviation]:
@@ -144,7 +144,7 @@ def _reaches_ours(access: HostAccess, ours: Mapping[str, str], volumes: Collecti
     if shared:
         yield Deviation(
             code="host.shares",
-            fact=f"{plain_text(access.name)}, which nobody deployed, shares with what was deployed: "
+            fact=f"{sanitize_text(access.name)}, which nobody deployed, shares with what was deployed: "
             f"{_format_values(shared)}",
             remedy="Find out who started it, and remove it.",
         )
@@ -189,7 +189,7 @@ def _entry(name: str, kind: str, command: str, actions: Sequence[Action]) -> Dev
     when = f"{often}{last:%Y-%m-%d %H:%M:%S %Z}"
     match kind:
         case "exec_start":
-            command_line = plain_text(redact_values(command))
+            command_line = sanitize_text(redact_values(command))
             return Deviation(
                 code="drift.exec", fact=f"somebody ran a command in {name} ({when}): {command_line}", remedy=ENTERED
             )

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from supply_chain.errors import CheckIncomplete, ContainerGone, ImageNotFound
-from supply_chain.execution.deployment import DockerPlace, Expected, docker_place
-from supply_chain.execution.environment import DockerEnvironment, network_of
-from supply_chain.execution.kubernetes.rendering import object_name
+from supply_chain.execution.deployment import DockerPlace, Expected, read_docker_place
+from supply_chain.execution.environment import DockerEnvironment, name_network
+from supply_chain.execution.kubernetes.rendering import make_object_name
 from supply_chain.execution.observation import Deviation, Observation, make_moved
 from supply_chain.execution.reverse_proxy import PORT, PROFILE
 from supply_chain.model.container import (
@@ -29,10 +29,10 @@ from supply_chain.model.container import (
     Published,
     describe_end,
     find_outside,
-    slug,
+    make_slug,
 )
-from supply_chain.model.image import short
-from supply_chain.readiness import trouble_at
+from supply_chain.model.image import shorten_digest
+from supply_chain.readiness import probe_readiness
 from supply_chain.text import truncate_lines
 
 MOST_LISTED = 10
@@ -99,13 +99,13 @@ def read_state(engine: Engine, expected: Expected) -> DeploymentState:
             changes = EVERYWHERE
         except ContainerGone:  # removed since the inspection
             container = None
-    place = docker_place(expected)
+    place = read_docker_place(expected)
     return DeploymentState(
         container=container,
         image=image,
         changes=changes,
         reverse_proxy=_inspect_if_present(engine, place.reverse_proxy),
-        trouble=trouble_at(place.address, place.port, expected.probe.path),
+        trouble=probe_readiness(place.address, place.port, expected.probe.path),
     )
 
 
@@ -115,8 +115,8 @@ def find_containers(engine: Engine, environment: DockerEnvironment) -> tuple[Con
         container.id: container
         for group in (
             engine.find({ENVIRONMENT: environment.name}),
-            engine.on_network(environment.network),
-            engine.on_network(environment.edge),
+            engine.list_network_containers(environment.network),
+            engine.list_network_containers(environment.edge),
         )
         for container in group
     }
@@ -161,7 +161,8 @@ def _compare_identity(expected: Expected, container: Container, image: LocalImag
     if container.image != expected.digest:
         yield Deviation(
             code="drift.digest",
-            fact=f"{container.name} runs {short(container.image)} instead of {short(expected.digest)}",
+            fact=f"{container.name} runs {shorten_digest(container.image)} "
+            f"instead of {shorten_digest(expected.digest)}",
             remedy=DEPLOY_AGAIN,
         )
     if image is not None and (differs := _compare_settings(expected, container, image)):
@@ -176,7 +177,7 @@ def _compare_identity(expected: Expected, container: Container, image: LocalImag
             fact=f"{container.name} runs another command than its image's: {' '.join(container.command)[:200]}",
             remedy=DEPLOY_AGAIN,
         )
-    networks = sorted(set(container.networks) - {network_of(expected.environment)})
+    networks = sorted(set(container.networks) - {name_network(expected.environment)})
     if networks or container.published:
         ports = [f"{p.address}:{p.port}" for p in container.published]
         yield Deviation(
@@ -223,14 +224,14 @@ def _compare_files(expected: Expected, changes: Sequence[Change]) -> Iterable[De
 
 
 def _compare_proxy(expected: Expected, reverse_proxy: Container | None) -> Iterable[Deviation]:
-    place = docker_place(expected)
+    place = read_docker_place(expected)
     published = (Published(address=place.address, port=place.port, container_port=PORT),)
     if reverse_proxy is None:
         fact = "it is gone"
     elif not reverse_proxy.running:
         fact = f"it is {reverse_proxy.status}: {describe_end(reverse_proxy)}"
     elif reverse_proxy.image != place.proxy:
-        fact = f"it runs {short(reverse_proxy.image)} instead of {short(place.proxy)}"
+        fact = f"it runs {shorten_digest(reverse_proxy.image)} instead of {shorten_digest(place.proxy)}"
     elif reverse_proxy.profile != PROFILE or reverse_proxy.published != published:
         fact = "its profile or its address differs from the recorded one"
     else:
@@ -271,7 +272,7 @@ def _foreign_observation(environment: str, container: Container, at: datetime) -
     deviation = Deviation(
         code="drift.foreign",
         fact=f"nobody deployed {container.name} to {environment}; it is {container.status}, "
-        f"from {short(container.image)}",
+        f"from {shorten_digest(container.image)}",
         remedy="Find out who started it, and remove it: only the chain deploys here.",
     )
     observation = Observation(
@@ -325,9 +326,9 @@ def drop_deploying(
 
 
 def _container_names(environment: str, application: str) -> str:
-    return rf"{re.escape(environment)}-{re.escape(slug(application))}-(?:[0-9a-f]{{12}}-\d+|proxy-\w+)"
+    return rf"{re.escape(environment)}-{re.escape(make_slug(application))}-(?:[0-9a-f]{{12}}-\d+|proxy-\w+)"
 
 
 def _object_names(application: str) -> str:
-    name = re.escape(object_name(application))
+    name = re.escape(make_object_name(application))
     return rf"{name}-[0-9a-z]+-[0-9a-z]{{5}}|[A-Z]\w+ {name}(?:-[0-9a-z]+)?"

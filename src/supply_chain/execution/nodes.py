@@ -57,7 +57,7 @@ class ReservedNodes(NodeRequirement):
         return all(listed is None or value in listed for value, listed in pairs)
 
 
-def required_nodes(reserved: Iterable[ReservedNodes], manifest: Service) -> NodeRequirement:
+def compute_required_nodes(reserved: Iterable[ReservedNodes], manifest: Service) -> NodeRequirement:
     """Return what an application requires of its nodes: everything of all entries that concern it.
 
     Raises `SettingInvalid` if two of them give a label different values: no node could have both.

@@ -10,14 +10,14 @@ from pydantic import AwareDatetime, ConfigDict, Field, field_validator
 
 from supply_chain.concurrency import map_concurrently
 from supply_chain.evidence.clock import SKEW
-from supply_chain.evidence.reading import SignedValue, proof, read_statements
+from supply_chain.evidence.reading import SignedValue, make_proof, read_statements
 from supply_chain.evidence.statement import DEPLOYMENT, ISOLATION, VerifiedStatement
 from supply_chain.evidence.store import PREDICATE, EvidenceStore
 from supply_chain.execution.deployment import Deployed, Deployment, DockerPlace, Expected
-from supply_chain.execution.isolation.record import IsolationRecord, last_records
+from supply_chain.execution.isolation.record import IsolationRecord, find_last_records
 from supply_chain.model.image import Digest, ImageRef, Model
-from supply_chain.model.tier import TierName, evidence_repository
-from supply_chain.policy.verdict import execution_place
+from supply_chain.model.tier import TierName, name_evidence_repository
+from supply_chain.policy.verdict import locate_execution_evidence
 
 
 class Repositories(Protocol):
@@ -68,17 +68,17 @@ def record(deployment: Deployment, ref: ImageRef, evidence: EvidenceStore, now: 
 
     The repository must exist. If nothing changed since the last record, that one is named as the proof instead.
     """
-    where = execution_place(ref)
+    where = locate_execution_evidence(ref)
     last = None if deployment.changed else _find_last_record(where, deployment, evidence)
     if last:
-        return deployment.model_copy(update={"proven": proof([last])})
+        return deployment.model_copy(update={"proven": make_proof([last])})
     evidence.attach(where, DEPLOYMENT, DeploymentRecord(deployed_at=now, deployment=deployment).predicate(), now)
     return deployment
 
 
 def _find_last_record(where: ImageRef, deployment: Deployment, evidence: EvidenceStore) -> VerifiedStatement | None:
     """Return the last record of this environment, if it describes the current container and state."""
-    records = read_records(evidence.verified(where, TierName.EXECUTION, DEPLOYMENT))
+    records = read_records(evidence.read_verified(where, TierName.EXECUTION, DEPLOYMENT))
     here = [each for each in records if each.value.environment == deployment.environment]
     return here[-1].evidence if here and here[-1].value == deployment.expected else None
 
@@ -105,13 +105,13 @@ def read_history(
     names = _record_repositories(repositories, application)
     subjects = [subject for name in names for subject, _ in _read_subjects(name, DEPLOYMENT, repositories, manifests)]
     read = map_concurrently(
-        lambda subject: read_records(evidence.verified(subject, TierName.EXECUTION, DEPLOYMENT)), subjects
+        lambda subject: read_records(evidence.read_verified(subject, TierName.EXECUTION, DEPLOYMENT)), subjects
     )
     own = [
         each
         for subject, records in zip(subjects, read, strict=True)
         for each in records
-        if evidence_repository(TierName.EXECUTION, each.value.application) == subject.repository
+        if name_evidence_repository(TierName.EXECUTION, each.value.application) == subject.repository
     ]
     return tuple(sorted(own, key=lambda each: each.at))
 
@@ -121,7 +121,7 @@ def _record_repositories(repositories: Repositories, application: str | None) ->
 
     For one application, repositories of others are not listed.
     """
-    where = evidence_repository(TierName.EXECUTION, application or "")
+    where = name_evidence_repository(TierName.EXECUTION, application or "")
     return [where] if application else repositories.repositories(where)
 
 
@@ -141,9 +141,9 @@ def _read_last(
     for subject, pushed in _read_subjects(repository, DEPLOYMENT, repositories, manifests):
         if last and last.keys() >= set(environments) and pushed + SKEW < min(each.at for each in last.values()):
             break
-        for each in read_records(evidence.verified(subject, TierName.EXECUTION, DEPLOYMENT)):
+        for each in read_records(evidence.read_verified(subject, TierName.EXECUTION, DEPLOYMENT)):
             expected, before = each.value, last.get(each.value.environment)
-            home = evidence_repository(TierName.EXECUTION, expected.application)
+            home = name_evidence_repository(TierName.EXECUTION, expected.application)
             newer = before is None or (each.at > before.at and pushed + SKEW >= before.at)
             if home == repository and expected.environment in environments and newer:
                 last[expected.environment] = each
@@ -154,9 +154,11 @@ def read_isolations(
     environment: str, repositories: Repositories, manifests: Manifests, evidence: EvidenceStore, application: str
 ) -> tuple[IsolationRecord, ...]:
     """Return the last signed record of each isolation of an application in an environment."""
-    repository = evidence_repository(TierName.EXECUTION, application)
+    repository = name_evidence_repository(TierName.EXECUTION, application)
     subjects = [subject for subject, _ in _read_subjects(repository, ISOLATION, repositories, manifests)]
-    read = map_concurrently(lambda each: last_records(evidence.verified(each, TierName.EXECUTION, ISOLATION)), subjects)
+    read = map_concurrently(
+        lambda each: find_last_records(evidence.read_verified(each, TierName.EXECUTION, ISOLATION)), subjects
+    )
     return tuple(
         each
         for records in read

@@ -9,12 +9,12 @@ from pydantic import Field
 
 from supply_chain.evidence.image_status import LifecycleDecision
 from supply_chain.evidence.personal_decision import MOST_WORDS
-from supply_chain.execution.deployment import Expected, deployed_image
+from supply_chain.execution.deployment import Expected, read_deployed_image
 from supply_chain.execution.isolation.settings import ResponseSettings
 from supply_chain.execution.observation import Observation
 from supply_chain.model.image import ImageRef, Model
 from supply_chain.policy.outcome import IMAGE_BLOCKED
-from supply_chain.text import plain_text
+from supply_chain.text import sanitize_text
 
 STOPS = {
     "cscm.image.blocked": "It is not deployed again: every gate refuses a blocked image, and its promotions are "
@@ -101,7 +101,7 @@ def find_isolating(
         if observation := observations.get(each.container):
             reasons += [f"{d.code}: {d.fact}" for d in observation.deviations if d.code in settings.isolate]
         if reasons:
-            deployments.append((each, plain_text(reasons[0])[:MOST_WORDS]))
+            deployments.append((each, sanitize_text(reasons[0])[:MOST_WORDS]))
     return tuple(deployments)
 
 
@@ -126,8 +126,8 @@ def make_response(
         Affected(
             environment=each.environment,
             application=each.application,
-            reverse_proxy=deployed_image(each) != image,
-            owner=owners.get(deployed_image(each), UNKNOWN),
+            reverse_proxy=read_deployed_image(each) != image,
+            owner=owners.get(read_deployed_image(each), UNKNOWN),
             address=each.url,
             container=each.workload or each.name,
             seen=_describe_observation(observations.get(each.container)),

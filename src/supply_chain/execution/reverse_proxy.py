@@ -38,13 +38,13 @@ from supply_chain.model.container import (
     Published,
     Volume,
     Wait,
-    configuration_digest,
+    compute_configuration_digest,
     describe_end,
-    labels,
-    slug,
+    make_labels,
+    make_slug,
 )
 from supply_chain.model.image import Digest
-from supply_chain.readiness import trouble_at
+from supply_chain.readiness import probe_readiness
 
 DIRECTORY = "/config"
 FILE = f"{DIRECTORY}/haproxy.cfg"
@@ -116,7 +116,7 @@ def parse_target(configuration: str) -> tuple[str, int]:
     return server, int(port)
 
 
-def server_name(container: Container) -> str:
+def make_server_name(container: Container) -> str:
     """Return the container's name in the engine's name server, which is valid as long as the container exists."""
     return container.id[:12]
 
@@ -153,7 +153,7 @@ class ReverseProxy:
     def configuration(self) -> Digest:
         """A digest of the proxy's image, address and profile; a proxy with another one is replaced."""
         facts = {"image": self.image, "address": self.place.address, "port": str(self.place.port)}
-        return configuration_digest(facts, PROFILE)
+        return compute_configuration_digest(facts, PROFILE)
 
     @property
     def _labels(self) -> dict[str, str]:
@@ -191,7 +191,7 @@ class ReverseProxy:
         If that fails for any reason, everything is restored to the state before.
         """
         with contextlib.ExitStack() as undo:
-            fitting, server, place = self.fits(), server_name(target), self.place
+            fitting, server, place = self.fits(), make_server_name(target), self.place
             reverse_proxy = fitting or self._create(undo)
             revision = (
                 self._reconfigure(reverse_proxy, server, port, undo)
@@ -202,7 +202,7 @@ class ReverseProxy:
             if not fitting:
                 self._wait_until(reverse_proxy, lambda: self._find_trouble(reverse_proxy, path), wait)
                 self._take_over(reverse_proxy, undo)
-            self._wait_until(reverse_proxy, lambda: trouble_at(place.address, place.port, path), wait)
+            self._wait_until(reverse_proxy, lambda: probe_readiness(place.address, place.port, path), wait)
             undo.pop_all()
         return self.engine.inspect(reverse_proxy.id)
 
@@ -264,7 +264,7 @@ class ReverseProxy:
         self.engine.attach(edge, reverse_proxy.id)
 
     def _create(self, undo: contextlib.ExitStack) -> Container:
-        proxy_labels = labels(
+        proxy_labels = make_labels(
             "reverse-proxy",
             self.application,
             self.image,
@@ -272,7 +272,7 @@ class ReverseProxy:
             environment=self.environment.name,
             configuration=self.configuration,
         )
-        name = f"{self.environment.name}-{slug(self.application)}-proxy-{uuid4().hex[:6]}"
+        name = f"{self.environment.name}-{make_slug(self.application)}-proxy-{uuid4().hex[:6]}"
         undo.callback(self.engine.remove_volume, name)
         self.engine.create_volume(name, proxy_labels)
         undo.callback(self.engine.remove, name)
@@ -308,7 +308,7 @@ class ReverseProxy:
     def _find_trouble(self, reverse_proxy: Container, path: str) -> str:
         """Return why a proxy without the address does not reach the application; empty if it does."""
         address = self._internal_address(reverse_proxy)
-        return trouble_at(address, PORT, path) if address else "it has no address"
+        return probe_readiness(address, PORT, path) if address else "it has no address"
 
     def _read_identity(self, reverse_proxy: Container) -> str:
         """Return which server and revision the proxy reports; an empty string while it does not answer."""

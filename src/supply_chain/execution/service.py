@@ -19,8 +19,8 @@ from supply_chain.policy.gate import evaluate
 from supply_chain.policy.outcome import Admitted, Refused
 from supply_chain.policy.policies import GatePolicy
 from supply_chain.policy.reading import read_deploy_facts
-from supply_chain.policy.rejudge import too_old_within_a_day
-from supply_chain.policy.verdict import execution_place
+from supply_chain.policy.rejudge import compute_renewal_limit
+from supply_chain.policy.verdict import locate_execution_evidence
 from supply_chain.policy.verdict import record as record_verdict
 
 
@@ -52,11 +52,11 @@ def take_into_service(
     """
     manifest, ref = admitted.provenance.manifest, admitted.facts.ref
     assert isinstance(manifest, Service)  # the deploy gate admits only services
-    ports.repositories.ensure_repository(execution_place(ref).repository, immutable=True, key=None)
+    ports.repositories.ensure_repository(locate_execution_evidence(ref).repository, immutable=True, key=None)
 
     def record_admission() -> None:
         now, environment = ports.now(), admitted.facts.environment.name
-        too_old = too_old_within_a_day(now, ports.max_age(environment))
+        too_old = compute_renewal_limit(now, ports.max_age(environment))
         record_verdict(admitted, admitted.facts, ports.evidence, now, too_old)
 
     def recorded(deployment: Deployment) -> Deployment:

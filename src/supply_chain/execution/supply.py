@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Protocol
 
 from supply_chain.errors import EngineFailed, EngineUnavailable, EvidenceInvalid, ImageDamaged
-from supply_chain.evidence.encryption import EncryptedCopy, context_of, encryption_records
+from supply_chain.evidence.encryption import EncryptedCopy, list_encryption_records, make_encryption_context
 from supply_chain.evidence.statement import ENCRYPTION
 from supply_chain.evidence.store import EvidenceStore
 from supply_chain.model.container import PREVIOUS, Engine, LocalImage, Login
-from supply_chain.model.image import Digest, ImageRef, short
+from supply_chain.model.image import Digest, ImageRef, shorten_digest
 from supply_chain.model.tier import TierName
-from supply_chain.scratch import scratch
+from supply_chain.scratch import make_scratch_directory
 
 log = logging.getLogger("supply_chain.supply")
 
@@ -98,15 +98,15 @@ class DecryptingSupply:
         Raises `EvidenceInvalid` if no copy is recorded, and `AccessDenied` without the grant.
         """
         copy = self._find_copy(ref)
-        key = self.keys.unwrap(copy.key, copy.wrapped, context_of(ref.digest))
-        with scratch("supply") as work:
+        key = self.keys.unwrap(copy.key, copy.wrapped, make_encryption_context(ref.digest))
+        with make_scratch_directory("supply") as work:
             archive = work / "image.tar"
             self.decryptor.decrypt(ref.with_digest(copy.encrypted), ref, key, archive)
             return require_same(ref, self.engine.load(archive))
 
     def _find_copy(self, ref: ImageRef) -> EncryptedCopy:
         """Return the encrypted copy in curation's last record about this image."""
-        records = encryption_records(self.evidence.verified(ref, TierName.CURATION, ENCRYPTION))
+        records = list_encryption_records(self.evidence.read_verified(ref, TierName.CURATION, ENCRYPTION))
         copy = records[-1].value.encrypted_copy if records else None
         if copy is None or copy.plain != ref.digest:
             raise EvidenceInvalid(
@@ -129,7 +129,7 @@ def remove_unneeded(connect: Callable[[], Engine], host: str, repositories: Iter
         needed = {c.image for c in containers} | {c.labels[PREVIOUS] for c in containers if PREVIOUS in c.labels}
         for repository in repositories:
             _remove_unneeded(engine, f"{host}/{repository}", needed, lambda pulled: f"@{pulled}")
-            _remove_unneeded(engine, f"{LOADED}/{repository}", needed, lambda loaded: f":{short(loaded)}")
+            _remove_unneeded(engine, f"{LOADED}/{repository}", needed, lambda loaded: f":{shorten_digest(loaded)}")
 
 
 def _remove_unneeded(

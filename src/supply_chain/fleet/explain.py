@@ -25,8 +25,8 @@ from supply_chain.evidence.statement import (
 from supply_chain.evidence.store import BEFORE_ALL
 from supply_chain.fleet.image import FleetImage, Judgement, Note
 from supply_chain.fleet.inventory import Inventory
-from supply_chain.model.image import HEXADECIMAL, Digest, ImageRef, Model, application_of
-from supply_chain.model.tier import TierName, curated_repository
+from supply_chain.model.image import HEXADECIMAL, Digest, ImageRef, Model, parse_application_name
+from supply_chain.model.tier import TierName, name_curated_repository
 
 SAYS = {
     PROVENANCE: "built",
@@ -81,7 +81,7 @@ def explain(digest: str, inventory: Inventory) -> tuple[Explanation, ...]:
         raise DeclarationInvalid(f"{digest!r} is not a digest.\nName the image by its digest, by 12 digits or more.")
     images = inventory.find_by_digest(begins)
     having = {image.ref.repository for image in images}
-    if repository and having and curated_repository(application_of(repository)) not in having:
+    if repository and having and name_curated_repository(parse_application_name(repository)) not in having:
         raise ImageNotFound(
             f"The inventory has no {repository}@{begins}. {', '.join(sorted(having))} has it.\n"
             "Name that image, or only the digest."
@@ -95,7 +95,7 @@ def explain(digest: str, inventory: Inventory) -> tuple[Explanation, ...]:
     return tuple(
         Explanation(
             image=image,
-            timeline=timeline(image),
+            timeline=make_timeline(image),
             built_from=tuple(_read_base(each.name, each.digest, inventory) for each in image.bases),
             built_on_it=tuple(each.ref for each in inventory.find_built_on([image.ref.digest])),
         )
@@ -103,7 +103,7 @@ def explain(digest: str, inventory: Inventory) -> tuple[Explanation, ...]:
     )
 
 
-def timeline(image: FleetImage) -> tuple[Moment, ...]:
+def make_timeline(image: FleetImage) -> tuple[Moment, ...]:
     """Return the events in the history of an image, oldest first; events without a time come before all others."""
     stored, moments = image.stored, []
     if not image.gone:

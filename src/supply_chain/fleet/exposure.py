@@ -111,7 +111,7 @@ class RescanReport(Model):
         return not (self.packages or self.images_not_rescanned or any(each.retryable for each in self.unjudged))
 
 
-def incomplete_error(unjudged: Sequence[Unjudged]) -> RescanIncomplete:
+def make_incomplete_error(unjudged: Sequence[Unjudged]) -> RescanIncomplete:
     """Return the error to raise for images that could not be judged."""
     named = "\n".join(f"  {each.ref}: {each.message}" for each in unjudged)
     return RescanIncomplete(
@@ -120,7 +120,7 @@ def incomplete_error(unjudged: Sequence[Unjudged]) -> RescanIncomplete:
     )
 
 
-def finding_key(finding: Finding) -> FindingKey:
+def make_finding_key(finding: Finding) -> FindingKey:
     """Return the key by which findings are compared."""
     return finding.id, finding.package, finding.type, finding.version
 
@@ -129,13 +129,13 @@ def compare_reports(before: Report | None, after: Report) -> tuple[tuple[Finding
     """Return the findings that got worse and those that got better; both are empty without an earlier report."""
     if before is None:
         return (), ()
-    old, new = ({finding_key(f): f for f in report.findings} for report in (before, after))
+    old, new = ({make_finding_key(f): f for f in report.findings} for report in (before, after))
     worse = tuple(f for key, f in new.items() if key not in old or f.weight < old[key].weight)
     better = tuple(f for key, f in old.items() if key not in new or new[key].weight > f.weight)
     return worse, better
 
 
-def exceeded(report: Report, limits: Limits) -> frozenset[Severity]:
+def find_exceeded_severities(report: Report, limits: Limits) -> frozenset[Severity]:
     """Return the severities with more findings than the owner accepts."""
     numbers = Counter(finding.severity for finding in report.findings)
     accepted = {severity: getattr(limits, severity.value) for severity in numbers}
@@ -146,7 +146,7 @@ def exceeded(report: Report, limits: Limits) -> frozenset[Severity]:
 
 def find_due(report: Report, limits: Limits) -> tuple[Finding, ...]:
     """Return findings that have a fix and are known to be exploited, or whose severity exceeds the owner's limits."""
-    over = exceeded(report, limits)
+    over = find_exceeded_severities(report, limits)
     return tuple(f for f in report.findings if f.fixable and (f.known_exploited or f.severity in over))
 
 
@@ -232,15 +232,15 @@ def find_fixes(bases: Sequence[RescanResult]) -> Fixes:
     for each in bases:
         new = newest.get(each.ref.repository)
         if new is not None and new.ref != each.ref:
-            still = {finding_key(finding)[:3] for finding in new.findings}  # in any version
-            rid = frozenset(key for finding in each.findings if (key := finding_key(finding))[:3] not in still)
+            still = {make_finding_key(finding)[:3] for finding in new.findings}  # in any version
+            rid = frozenset(key for finding in each.findings if (key := make_finding_key(finding))[:3] not in still)
             fixes[each.ref.digest] = new.ref, rid
     return fixes
 
 
 def propose_rebuilds(findings: Iterable[Finding], bases: Iterable[Digest], fixed: Fixes) -> tuple[Rebuild, ...]:
     """Return the rebuilds on the newest image of each base that would remove some of these findings."""
-    own, proposed = {finding_key(f) for f in findings}, []
+    own, proposed = {make_finding_key(f) for f in findings}, []
     for base in dict.fromkeys(bases):
         if base in fixed and (less := own & fixed[base][1]):
             newest = fixed[base][0]

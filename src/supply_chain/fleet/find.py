@@ -8,7 +8,7 @@ from typing import Protocol
 
 from supply_chain.errors import DeclarationInvalid, ImageNotFound
 from supply_chain.model.image import DIGEST, HEXADECIMAL, ImageRef, StorageStatus
-from supply_chain.model.tier import CURATED, OFFERED, curated_repository
+from supply_chain.model.tier import CURATED, OFFERED, name_curated_repository
 
 
 class Digests(Protocol):
@@ -49,7 +49,7 @@ def find_stored(image: str, digests: Digests) -> ImageRef:
     ref = find(image, OFFERED if offered else CURATED, digests)
     if not offered:
         _check(ref, digests)
-    return ref.moved_to(curated_repository(ref.application))
+    return ref.with_repository(name_curated_repository(ref.application))
 
 
 def _check(ref: ImageRef, digests: Digests) -> None:

@@ -21,12 +21,12 @@ from supply_chain.concurrency import iterate_concurrently
 from supply_chain.errors import UNREADABLE, DeclarationInvalid, ImageNotFound, SettingInvalid
 from supply_chain.evidence.store import EvidenceStore
 from supply_chain.model.image import Digest, ImageRef, Model, digest_of
-from supply_chain.model.tier import Gate, gate_name
-from supply_chain.policy.fact_schema import element_of, fields_with_times
+from supply_chain.model.tier import Gate, name_gate
+from supply_chain.policy.fact_schema import find_element_type, list_time_fields
 from supply_chain.policy.fact_types import FACTS
-from supply_chain.policy.fact_values import EvidenceValues, evidence_values
+from supply_chain.policy.fact_values import EvidenceValues, make_evidence_values
 from supply_chain.policy.facts import EnvironmentRequirements, ImageFacts
-from supply_chain.policy.loading import code_digest
+from supply_chain.policy.loading import compute_code_digest
 from supply_chain.policy.names import Holder
 from supply_chain.policy.people import People
 from supply_chain.policy.reading import Layers, read_deploy_facts, read_intake_facts, read_release_facts
@@ -52,7 +52,7 @@ class GateSubject(Model):
     @property
     def gate_name(self) -> str:
         """The name of the gate for people."""
-        return gate_name(self.gate, self.environment)
+        return name_gate(self.gate, self.environment)
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class StoredFacts:
     mark: str
     """The mark of the image's entry when they were read."""
     version: str
-    """What they depend on besides evidence: see `facts_version`."""
+    """What they depend on besides evidence: see `compute_facts_version`."""
     values: EvidenceValues
     """What they are."""
 
@@ -95,7 +95,7 @@ class FactsStore(Protocol):
         """Yield the facts of these subjects that are stored; read in parts to limit memory."""
 
 
-def facts_version(environment: str, requirements: Requirements, people: People) -> Digest:
+def compute_facts_version(environment: str, requirements: Requirements, people: People) -> Digest:
     """Return a digest of what the facts of a subject in an environment, if any, depend on besides evidence.
 
     That is the code that joins them, the issuers and builders of what is attached, what the environment requires, and
@@ -103,7 +103,7 @@ def facts_version(environment: str, requirements: Requirements, people: People) 
     environment.
     """
     required = f"{requirements(environment)!r}\n{people.version}" if environment else ""
-    return digest_of(f"{code_digest()}\n{people.attached_version}\n{required}".encode())
+    return digest_of(f"{compute_code_digest()}\n{people.attached_version}\n{required}".encode())
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ class FactsReader:
 
     def read(self, subject: GateSubject) -> EvidenceValues:
         """Return the facts of a subject; raise the errors of evidence and registry."""
-        return evidence_values(self._read(subject), self.people, self.now())
+        return make_evidence_values(self._read(subject), self.people, self.now())
 
     def _read(self, subject: GateSubject) -> ImageFacts:
         image = subject.image
@@ -147,7 +147,7 @@ def refresh_facts(application: str | None, inventory: FactsStore, reader: FactsR
     outdated, failed = list[tuple[SubjectState, str]](), dict[GateSubject, str]()
     for state in inventory.list_subjects(application):
         try:
-            version = facts_version(state.subject.environment, requirements, reader.people)
+            version = compute_facts_version(state.subject.environment, requirements, reader.people)
         except (DeclarationInvalid, SettingInvalid) as error:
             failed[state.subject] = str(error)
         else:
@@ -187,10 +187,10 @@ def _restore_times(value: Any, kind: Any) -> Any:
     """Put times in place of their texts in a value of a type of facts, and return it."""
     if kind is datetime:
         return datetime.fromisoformat(value)
-    if (element := element_of(kind)) is not kind:
+    if (element := find_element_type(kind)) is not kind:
         value[:] = [_restore_times(each, element) for each in value]
         return value
-    for name, field in fields_with_times(kind):
+    for name, field in list_time_fields(kind):
         if name in value:
             value[name] = _restore_times(value[name], field)
     return value

@@ -13,17 +13,17 @@ from supply_chain.execution.kubernetes.cluster import PODS, REPLICA_SETS, Cluste
 from supply_chain.execution.kubernetes.rollout import is_ending, is_ready
 from supply_chain.execution.kubernetes.workloads import (
     CONTROLLERS,
-    controller_of,
     has_ended,
     list_digests,
     name_workload,
+    read_controller,
     select_current,
 )
 from supply_chain.fleet.image import HostContainer, Running
 from supply_chain.fleet.inventory import Inventory
 from supply_chain.model.container import Container, Engine
 from supply_chain.model.image import Digest
-from supply_chain.readiness import trouble_at
+from supply_chain.readiness import probe_readiness
 
 CLUSTER = "kubernetes/"
 """Begins the name of a cluster among hosts; no container host's name has a slash."""
@@ -70,7 +70,7 @@ def _is_well(container: Container, address: str | None) -> bool | None:
 
 def _is_answering(address: str) -> bool:
     at = urlsplit(address)
-    return at.hostname is not None and at.port is not None and not trouble_at(at.hostname, at.port, at.path)
+    return at.hostname is not None and at.port is not None and not probe_readiness(at.hostname, at.port, at.path)
 
 
 @dataclass
@@ -129,7 +129,7 @@ def _add(workloads: dict[tuple[str, Digest], _Workload], kind: str, document: Do
 
 def _add_pod(workloads: dict[tuple[str, Digest], _Workload], pod: Document) -> None:
     metadata = pod["metadata"]
-    uid = controller_of(pod).get("uid", metadata["uid"])
+    uid = read_controller(pod).get("uid", metadata["uid"])
     for digest in list_digests(PODS.name, pod):
         own = workloads.setdefault((uid, digest), _Workload(metadata["namespace"], name_workload(PODS.name, pod)))
         own.pods.append(metadata["name"])

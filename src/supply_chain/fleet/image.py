@@ -11,7 +11,7 @@ from typing import Literal, Self
 from pydantic import AwareDatetime, Field
 
 from supply_chain.model.image import Digest, ImageRef, Model, Source, StorageStatus, StoredManifest
-from supply_chain.model.tier import Gate, TierName, gate_name
+from supply_chain.model.tier import Gate, TierName, name_gate
 from supply_chain.policy.outcome import Reason, UsedBreakGlass
 from supply_chain.vulnerability.findings import Database, Finding, Report
 
@@ -43,7 +43,7 @@ class Judgement(Model):
     @property
     def gate_name(self) -> str:
         """The name of the gate for people, with the environment if there is one."""
-        return gate_name(self.gate, self.environment)
+        return name_gate(self.gate, self.environment)
 
 
 class Scan(Model):
@@ -179,11 +179,11 @@ class FleetImage(Model):
         """The last verdicts that are refusals."""
         return tuple(each for each in self.last_judgements if not each.passed)
 
-    def bare(self) -> FleetImage:
+    def drop_details(self) -> FleetImage:
         """Return a copy with reference, storage, owner and deployments only, to hold all images during a rescan."""
         return FleetImage(ref=self.ref, stored=self.stored, owner=self.owner, running=self.running)
 
-    def lean(self) -> FleetImage:
+    def keep_exploited_findings(self) -> FleetImage:
         """Return a copy with only the findings that are known to be exploited, for when many images are in memory."""
         scan = self.scan.model_copy(update={"findings": self.scan.exploited}) if self.scan else None
         return self.model_copy(update={"scan": scan})

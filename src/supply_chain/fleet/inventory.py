@@ -116,7 +116,7 @@ class Inventory(FactsStore, Protocol):
     def find_built_on(self, bases: Iterable[Digest]) -> tuple[FleetImage, ...]:
         """Return the images that were built, directly or indirectly, on one of these digests."""
 
-    def last_reconciled(self) -> datetime | None:
+    def find_last_reconciliation(self) -> datetime | None:
         """Return when the whole inventory was last reconciled with the registry and the hosts; None if never."""
 
     def record_reconciled(self, at: datetime) -> None:

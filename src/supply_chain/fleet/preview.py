@@ -15,7 +15,7 @@ from functools import cache, cached_property
 from pydantic import AwareDatetime, Field
 
 from supply_chain.errors import DeclarationInvalid, PolicyInvalid, RuleNotEvaluated, SettingInvalid
-from supply_chain.fleet.gate_facts import FactsStore, GateSubject, Requirements, StoredFacts, facts_version
+from supply_chain.fleet.gate_facts import FactsStore, GateSubject, Requirements, StoredFacts, compute_facts_version
 from supply_chain.model.image import Digest, Model
 from supply_chain.model.tier import Gate
 from supply_chain.policy.expressions import Values
@@ -230,7 +230,7 @@ def _find_outdated(
     @cache
     def version_in(environment: str) -> str | DeclarationInvalid | SettingInvalid:
         try:
-            return facts_version(environment, requirements, people)
+            return compute_facts_version(environment, requirements, people)
         except (DeclarationInvalid, SettingInvalid) as error:
             return error
 

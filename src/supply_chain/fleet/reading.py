@@ -13,12 +13,12 @@ from pydantic import ValidationError
 from supply_chain.errors import UNREADABLE, EvidenceInvalid, ImageNotFound
 from supply_chain.evidence.approval import Approval
 from supply_chain.evidence.break_glass import BreakGlass
-from supply_chain.evidence.clock import made_at
-from supply_chain.evidence.encryption import encryption_records
-from supply_chain.evidence.image_status import image_status, read_decisions
-from supply_chain.evidence.provenance import Provenance, last_provenance
+from supply_chain.evidence.clock import find_statement_time
+from supply_chain.evidence.encryption import list_encryption_records
+from supply_chain.evidence.image_status import compute_image_status, read_decisions
+from supply_chain.evidence.provenance import Provenance, find_last_provenance
 from supply_chain.evidence.reading import SignedValue, is_signed, read_statements
-from supply_chain.evidence.sbom import Package, sbom_in
+from supply_chain.evidence.sbom import Package, read_signed_sbom
 from supply_chain.evidence.soak import Soak
 from supply_chain.evidence.statement import (
     APPROVAL,
@@ -30,7 +30,7 @@ from supply_chain.evidence.statement import (
     VerifiedStatement,
 )
 from supply_chain.evidence.store import BEFORE_ALL, EvidenceStore
-from supply_chain.evidence.summary import verdicts
+from supply_chain.evidence.summary import list_verdicts
 from supply_chain.execution.deployment import Expected, KubernetesPlace
 from supply_chain.execution.kubernetes.cluster import DEPLOYMENTS
 from supply_chain.execution.records import read_records
@@ -41,14 +41,14 @@ from supply_chain.model.tier import (
     JUDGE,
     Gate,
     TierName,
-    curated_repository,
-    development_repository,
-    evidence_repository,
+    name_curated_repository,
+    name_development_repository,
+    name_evidence_repository,
 )
 from supply_chain.policy.names import Holder
 from supply_chain.policy.outcome import Reason
-from supply_chain.policy.reading import execution_statements
-from supply_chain.vulnerability.reports import last_report
+from supply_chain.policy.reading import read_execution_statements
+from supply_chain.vulnerability.reports import find_last_report
 
 ELSEWHERE = (TierName.CURATION, TierName.EXECUTION, TierName.LIFECYCLE)
 """The tiers that sign statements about images of other tiers."""
@@ -79,7 +79,7 @@ class Listing:
     @property
     def repository(self) -> str:
         """The repository of the images."""
-        return curated_repository(self.application)
+        return name_curated_repository(self.application)
 
     def mark(self, stored: StoredManifest) -> str:
         """Return a digest of everything that an image is read from, except the time of its last pull."""
@@ -87,9 +87,9 @@ class Listing:
         return hashlib.sha256("\n".join((facts, *self.referrers.get(stored.digest, ()))).encode()).hexdigest()
 
 
-def evidence_repositories(application: str) -> tuple[str, ...]:
+def list_evidence_repositories(application: str) -> tuple[str, ...]:
     """Return the repositories that can have statements about an application's curated images."""
-    return curated_repository(application), *(evidence_repository(tier, application) for tier in ELSEWHERE)
+    return name_curated_repository(application), *(name_evidence_repository(tier, application) for tier in ELSEWHERE)
 
 
 def is_image(stored: StoredManifest) -> bool:
@@ -99,15 +99,15 @@ def is_image(stored: StoredManifest) -> bool:
 
 def read_listing(application: str, registry: Registry) -> Listing:
     """Read what the registry lists for an application."""
-    places = evidence_repositories(application)
+    places = list_evidence_repositories(application)
     stored = {place: registry.images(place) for place in places}
     referrers: dict[Digest, list[str]] = {}
     for place, manifests in stored.items():
         for each in manifests:
             if each.subject:
                 referrers.setdefault(each.subject, []).append(f"{place}@{each.digest}")
-    own = stored[curated_repository(application)]
-    related = (*own, *stored[evidence_repository(TierName.EXECUTION, application)])
+    own = stored[name_curated_repository(application)]
+    related = (*own, *stored[name_evidence_repository(TierName.EXECUTION, application)])
     gone = {each.subject for each in related if each.subject} - {each.digest for each in own}
     return Listing(
         application,
@@ -124,7 +124,7 @@ def read_offered(listed: Listing, registry: Registry, registered: Holder | None)
     mark is a digest of what the facts of the gate are read from: what is attached to the image, what the lifecycle
     signed about it, and who holds the name in the register.
     """
-    repository = development_repository(listed.application)
+    repository = name_development_repository(listed.application)
     manifests = registry.images(repository)
     attached: dict[Digest, list[str]] = {}
     for each in manifests:
@@ -132,7 +132,7 @@ def read_offered(listed: Listing, registry: Registry, registered: Holder | None)
             attached.setdefault(each.subject, []).append(each.digest)
     holder = registered.model_dump_json() if registered else ""
     refused, of_lifecycle = (
-        f"{evidence_repository(tier, listed.application)}@" for tier in (TierName.CURATION, TierName.LIFECYCLE)
+        f"{name_evidence_repository(tier, listed.application)}@" for tier in (TierName.CURATION, TierName.LIFECYCLE)
     )
     curated, marks = {each.digest for each in listed.images}, {}
     for each in filter(is_image, manifests):
@@ -187,9 +187,9 @@ def _read_remaining(ref: ImageRef, store: EvidenceStore, host_of: Callable[[str]
     """
     remaining: dict[str, Any] = {}
     with suppress(*UNREADABLE):
-        remaining["copies"] = _list_copies(store.verified(ref, TierName.CURATION, ENCRYPTION))
+        remaining["copies"] = _list_copies(store.read_verified(ref, TierName.CURATION, ENCRYPTION))
     with suppress(*UNREADABLE):
-        remaining["deployed"] = _list_deployments(execution_statements(ref, store, DEPLOYMENT), host_of)
+        remaining["deployed"] = _list_deployments(read_execution_statements(ref, store, DEPLOYMENT), host_of)
     return remaining
 
 
@@ -197,16 +197,16 @@ def read_image(
     ref: ImageRef, stored: StoredManifest, store: EvidenceStore, host_of: Callable[[str], str]
 ) -> tuple[FleetImage, frozenset[Package]]:
     """Read an image and its packages from the evidence that is signed now; raise if that cannot be read."""
-    places = [ref.moved_to(place) for place in evidence_repositories(ref.application)]
+    places = [ref.with_repository(place) for place in list_evidence_repositories(ref.application)]
     evidence = tuple(each for place in places for each in store.read(place).evidence)
     by = {signer: tuple(each for each in evidence if each.signer is signer) for signer in TierName}
     own = tuple(each for each in by[TierName.CURATION] if each.repository == ref.repository)
-    status = image_status(by[TierName.LIFECYCLE])
-    sbom, report = sbom_in(own, store.referrers.content), last_report(own)
+    status = compute_image_status(by[TierName.LIFECYCLE])
+    sbom, report = read_signed_sbom(own, store.referrers.content), find_last_report(own)
     image = FleetImage(
         ref=ref,
         stored=stored,
-        **_read_declared(last_provenance(by[TierName.DEVELOPMENT])),
+        **_read_declared(find_last_provenance(by[TierName.DEVELOPMENT])),
         signed=is_signed(own),
         sbom=sbom.referrer if sbom else None,
         sbom_content=sbom.digest if sbom else None,
@@ -236,7 +236,7 @@ def _read_declared(built: Provenance | None) -> dict[str, Any]:
 
 
 def _list_verdicts(evidence: Iterable[VerifiedStatement], gate: Gate, digest: Digest) -> Iterator[Judgement]:
-    by_time = {each.at: each for each in verdicts(evidence, gate, digest)}  # curation stores a refusal twice
+    by_time = {each.at: each for each in list_verdicts(evidence, gate, digest)}  # curation stores a refusal twice
     for each in by_time.values():
         yield Judgement(
             gate=gate,
@@ -268,7 +268,7 @@ def _list_notes(evidence: Iterable[VerifiedStatement]) -> tuple[Note, ...]:
             repository=each.repository,
             predicate_type=each.predicate_type,
             signer=each.signer,
-            at=made_at(each.statement) or each.attached,
+            at=find_statement_time(each.statement) or each.attached,
             message=texts.get(each.digest, ""),
         )
         for each in statements
@@ -278,7 +278,7 @@ def _list_notes(evidence: Iterable[VerifiedStatement]) -> tuple[Note, ...]:
 
 def _list_copies(evidence: Iterable[VerifiedStatement]) -> tuple[Digest, ...]:
     """Return the digests of the encrypted copies."""
-    return tuple(e.value.encrypted_copy.encrypted for e in encryption_records(evidence) if e.value.encrypted_copy)
+    return tuple(e.value.encrypted_copy.encrypted for e in list_encryption_records(evidence) if e.value.encrypted_copy)
 
 
 def _list_deployments(evidence: Iterable[VerifiedStatement], host_of: Callable[[str], str]) -> tuple[Running, ...]:

@@ -12,7 +12,7 @@ from supply_chain.fleet.gate_facts import GateSubject
 from supply_chain.fleet.image import FleetImage
 from supply_chain.fleet.inventory import Inventory
 from supply_chain.fleet.reading import Listing, Registry, is_image, read_entries, read_listing, read_offered
-from supply_chain.model.image import ENCRYPTED, Digest, ImageRef, Model, StoredManifest, application_of
+from supply_chain.model.image import ENCRYPTED, Digest, ImageRef, Model, StoredManifest, parse_application_name
 from supply_chain.model.tier import CURATED, OFFERED
 from supply_chain.policy.names import Holder
 from supply_chain.text import pluralize
@@ -50,7 +50,7 @@ class ReconcileResult(Model):
 
 def list_applications(registry: Registry, inventory: Inventory) -> tuple[str, ...]:
     """Return every application that has images in the registry or in the inventory, sorted."""
-    listed = {application_of(name) for prefix in (OFFERED, CURATED) for name in registry.repositories(prefix)}
+    listed = {parse_application_name(name) for prefix in (OFFERED, CURATED) for name in registry.repositories(prefix)}
     return tuple(sorted(listed | set(inventory.applications())))
 
 
@@ -62,8 +62,8 @@ def list_all_images(registry: Registry, inventory: Inventory) -> Iterator[FleetI
     for repository in registry.repositories(CURATED):
         recorded: dict[Digest, FleetImage] = {}
         copies: set[Digest] = set()
-        for image in inventory.images(application_of(repository)):
-            recorded[image.ref.digest] = image.bare()
+        for image in inventory.images(parse_application_name(repository)):
+            recorded[image.ref.digest] = image.drop_details()
             copies |= set(image.copies)
         for stored in registry.images(repository):
             if entry := recorded.get(stored.digest):

@@ -32,8 +32,8 @@ from supply_chain.policy.facts import ReleaseFacts
 from supply_chain.policy.policies import GatePolicy
 from supply_chain.policy.reading import Layers
 from supply_chain.vulnerability.findings import Report
-from supply_chain.vulnerability.matching import OF_ALL, Key, Matched, MatchRequest, Results, match, processors
-from supply_chain.vulnerability.reports import last_report, outdated_error
+from supply_chain.vulnerability.matching import OF_ALL, Key, Matched, MatchRequest, Results, count_processors, match
+from supply_chain.vulnerability.reports import find_last_report, make_outdated_error
 from supply_chain.vulnerability.scanner import Sbom, SbomGenerator, Scanner
 
 LEAST = 48
@@ -104,7 +104,7 @@ def find_fixed(images: Iterable[FleetImage], judged: Iterable[RescanResult], por
 def read_signed_result(image: FleetImage, ports: RescanPorts) -> RescanResult | None:
     """Return a shelved base as its last signed report describes it; None if no report can be read."""
     try:
-        report = last_report(ports.evidence.verified(image.ref, TierName.CURATION, VULNERABILITIES))
+        report = find_last_report(ports.evidence.read_verified(image.ref, TierName.CURATION, VULNERABILITIES))
     except SupplyChainError as error:
         if isinstance(error, OF_ALL):
             raise
@@ -112,13 +112,13 @@ def read_signed_result(image: FleetImage, ports: RescanPorts) -> RescanResult | 
     return RescanResult(ref=image.ref, passes=False, findings=report.value.findings) if report else None
 
 
-def chunks(images: Sequence[FleetImage]) -> Iterator[tuple[FleetImage, ...]]:
+def split_into_chunks(images: Sequence[FleetImage]) -> Iterator[tuple[FleetImage, ...]]:
     """Yield the images in chunks that keep this machine's processors busy for about a minute."""
     return _split(images, PARTS)
 
 
 def _split(images: Sequence[FleetImage], parts: int = 1) -> Iterator[tuple[FleetImage, ...]]:
-    size = parts * max(LEAST, FOR_EACH * processors())
+    size = parts * max(LEAST, FOR_EACH * count_processors())
     for start in range(0, len(images), size):
         yield tuple(images[start : start + size])
 
@@ -163,7 +163,7 @@ def _read_evidence(image: FleetImage, ports: RescanPorts, only: Collection[str])
             return None
         report = evidence.last.report.value if evidence.last.report else None
         if report and _is_better(report, ports.scanner) and not _is_signed(evidence, ports.scanner, ports.now()):
-            raise outdated_error(report.database, ports.scanner)
+            raise make_outdated_error(report.database, ports.scanner)
     except SupplyChainError as error:
         return _unjudged(image.ref, error)
     return evidence
@@ -191,7 +191,7 @@ def _renewal_time(image: ImageEvidence, now: datetime) -> datetime:
     A report older than the signed one, as of a scanner that was replaced and put back, would not be the last one, by
     which gates judge.
     """
-    due = image.renewed_after(now)
+    due = image.compute_renewal_time(now)
     return max(due, image.last.report.at) if image.last.report else due
 
 
@@ -201,7 +201,7 @@ def _is_signed(image: ImageEvidence, scanner: Scanner, now: datetime) -> bool:
         return False
     report, listed = image.last.report.value, image.listed.content
     same = report.sbom == listed if _is_better(report, scanner) else Key.of_report(report) == Key.of(listed, scanner)
-    return same and report.scanned >= image.renewed_after(now)
+    return same and report.scanned >= image.compute_renewal_time(now)
 
 
 def _is_better(report: Report, scanner: Scanner) -> bool:

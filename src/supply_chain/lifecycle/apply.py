@@ -19,12 +19,12 @@ from supply_chain.errors import UNREADABLE, PlanUnfinished, SupplyChainError
 from supply_chain.fleet.hosts import Host, list_observed
 from supply_chain.lifecycle.plan import Plan, Step
 from supply_chain.lifecycle.preconditions import InUse, Preconditions, Present
-from supply_chain.lifecycle.removal_order import AT_ONCE, batch_removals, removal_order
+from supply_chain.lifecycle.removal_order import AT_ONCE, batch_removals, compute_removal_order
 from supply_chain.lifecycle.rules import IN_FORCE, Action
 from supply_chain.lifecycle.snapshot import find_in_use
 from supply_chain.model.image import Digest, ImageRef, Model, Removal, StorageStatus
 from supply_chain.model.tier import is_base_repository
-from supply_chain.text import first_line, join_lines
+from supply_chain.text import join_lines, summarize_error
 
 GONE = "ImageNotFound"
 """ECR's code for an image that does not exist."""
@@ -60,7 +60,7 @@ class Applied(Model):
         """Return the entries with one outcome."""
         return tuple(each for each in self.entries if each.outcome is outcome)
 
-    def finished(self) -> Self:
+    def require_finished(self) -> Self:
         """Return the result itself; raise `PlanUnfinished` if a step failed."""
         if failed := self.of(Outcome.FAILED):
             codes = ", ".join(sorted({each.code for each in failed}))
@@ -112,7 +112,7 @@ def find_needed(
     observed, failed = list_observed(hosts)
     return InUse(
         digests=frozenset({*running, *before, *present.proxies(), *observed}),
-        unobserved=tuple(f"{name}: {first_line(error)}" for name, error in {**failed, **unknown}.items()),
+        unobserved=tuple(f"{name}: {summarize_error(error)}" for name, error in {**failed, **unknown}.items()),
     )
 
 
@@ -134,10 +134,12 @@ def find_bases_in_use(plan: Plan, present: Present) -> frozenset[Digest]:
         return frozenset(touched)
 
 
-def unfinished_entries(plan: Plan, repository: str, error: SupplyChainError, journal: PlanJournal) -> tuple[Entry, ...]:
+def list_unfinished_entries(
+    plan: Plan, repository: str, error: SupplyChainError, journal: PlanJournal
+) -> tuple[Entry, ...]:
     """Return the entries of a repository in which an error interrupted the plan; steps without one count as failed."""
     completed, code, text = (
-        {each.ref: each for each in completed_entries(plan, repository, journal)},
+        {each.ref: each for each in list_completed_entries(plan, repository, journal)},
         error.code,
         join_lines(error),
     )
@@ -148,7 +150,7 @@ def unfinished_entries(plan: Plan, repository: str, error: SupplyChainError, jou
     )
 
 
-def completed_entries(plan: Plan, repository: str, journal: PlanJournal) -> tuple[Entry, ...]:
+def list_completed_entries(plan: Plan, repository: str, journal: PlanJournal) -> tuple[Entry, ...]:
     """Return the entries of the steps in a repository that were tried so far."""
     entries = {each.ref: each for each in journal.entries()}
     return tuple(entries[step.ref] for step in plan.steps_in(repository) if step.ref in entries)
@@ -284,7 +286,7 @@ class _Application:
         named = {copy for subject in (member.subjects if member else ()) for copy in self.preconditions.copies[subject]}
         if copies := self._staying(named):
             yield f"it names the image of the encrypted copy {min(copies)}, which stays", copies
-        if stranded := {each for each in self._staying(children) if self.preconditions.nameless(each)}:
+        if stranded := {each for each in self._staying(children) if self.preconditions.is_nameless(each)}:
             yield f"its part {min(stranded)} stays", stranded
 
     def _staying(self, digests: Collection[Digest]) -> set[Digest]:
@@ -309,7 +311,7 @@ class _Application:
         if any(each.outcome is not Outcome.DONE for each in owners):
             self._record_dependent(step, owners, "the image that it belongs to is not changed")
             return
-        self._check_preconditions(step, self.preconditions.since(step))
+        self._check_preconditions(step, self.preconditions.find_changes_since_reading(step))
         if step.ref.digest in self.entries:
             return
         try:
@@ -325,11 +327,11 @@ class _Application:
     def _remove(self, steps: Sequence[Step]) -> None:
         """Remove manifests in batches, related ones together, after checking the preconditions of each again."""
         waiting = {step.ref.digest: step for step in steps if step.ref.digest not in self.entries}
-        first = removal_order(waiting, self.preconditions.existing)
+        first = compute_removal_order(waiting, self.preconditions.existing)
         for batch in batch_removals(waiting, first):
             self.preconditions.refresh()
             for step in batch:
-                self._check_preconditions(step, self.preconditions.since(step))
+                self._check_preconditions(step, self.preconditions.find_changes_since_reading(step))
             self._hold_back(batch)
             self._remove_in_turn(batch, first)
 

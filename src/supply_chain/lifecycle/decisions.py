@@ -12,7 +12,7 @@ from pydantic import AwareDatetime, Field
 
 from supply_chain.errors import UNREADABLE, AwsFailed, DeclarationInvalid, SupplyChainError
 from supply_chain.evidence.image_status import Act, LifecycleDecision, PlanAct, sign_decision
-from supply_chain.evidence.provenance import last_provenance
+from supply_chain.evidence.provenance import find_last_provenance
 from supply_chain.evidence.statement import LIFECYCLE, PROVENANCE
 from supply_chain.evidence.store import EvidenceStore, Repositories
 from supply_chain.lifecycle.snapshot import INDEXES, Member, PastDeployment, group_deployments
@@ -22,14 +22,14 @@ from supply_chain.model.tier import (
     OF_PLANS,
     OFFERED,
     TierName,
-    curated_repository,
-    development_repository,
-    evidence_repository,
     is_base_repository,
+    name_curated_repository,
+    name_development_repository,
+    name_evidence_repository,
 )
 from supply_chain.text import join_lines
 
-PLANS = evidence_repository(TierName.LIFECYCLE, OF_PLANS)
+PLANS = name_evidence_repository(TierName.LIFECYCLE, OF_PLANS)
 """The repository of decisions about plans."""
 
 
@@ -61,7 +61,7 @@ class Surroundings(Protocol):
     def copies(self, ref: ImageRef) -> tuple[ImageRef, ...]:
         """Return the encrypted copies of an image."""
 
-    def indexes_of(self, ref: ImageRef) -> tuple[ImageRef, ...]:
+    def list_indexes(self, ref: ImageRef) -> tuple[ImageRef, ...]:
         """Return the indexes in its repository that can be pulled and list it."""
 
     def members(self, repository: str) -> tuple[Member, ...]:
@@ -123,7 +123,7 @@ class DecisionResult(Model):
 
     @property
     def _offered_ref(self) -> ImageRef:
-        return self.ref.moved_to(development_repository(self.ref.application))
+        return self.ref.with_repository(name_development_repository(self.ref.application))
 
     def _list_next_commands(self) -> Iterator[str]:
         """Yield the commands that revert the decision, or that let an unblocked image pass the gates again."""
@@ -203,7 +203,7 @@ def decide(
 def _resolve_image(ref: ImageRef, stored: StoredManifest | None, ports: DecisionPorts) -> ImageRef:
     """Return the image that is meant: for an encrypted copy, the image that it is a copy of."""
     try:
-        if stored is None or ports.evidence.verified(ref, TierName.CURATION):
+        if stored is None or ports.evidence.read_verified(ref, TierName.CURATION):
             return ref  # curation signs statements about images, but not about copies or referrers
         if subjects := stored.subjects:
             raise DeclarationInvalid(
@@ -226,7 +226,7 @@ class Archive(Protocol):
 class Indexes(Protocol):
     """A finder of indexes."""
 
-    def indexes_of(self, ref: ImageRef) -> tuple[ImageRef, ...]:
+    def list_indexes(self, ref: ImageRef) -> tuple[ImageRef, ...]:
         """Return the indexes in its repository that can be pulled and list it."""
 
 
@@ -239,7 +239,7 @@ def archive_image(ref: ImageRef, storage: Archive, around: Indexes) -> tuple[Ima
     try:
         storage.archive(ref)
     except AwsFailed as error:
-        indexes = () if error.retryable else around.indexes_of(ref)
+        indexes = () if error.retryable else around.list_indexes(ref)
         if not indexes:
             raise
         above = [each for index in indexes for each in archive_image(index, storage, around)]
@@ -340,9 +340,9 @@ def find_running(digest: Digest, ports: DecisionPorts) -> tuple[RunsFrom, ...]:
 
 
 def _read_owner(deployed: PastDeployment, evidence: EvidenceStore) -> str:
-    where = ImageRef(repository=curated_repository(deployed.application), digest=deployed.digest)
+    where = ImageRef(repository=name_curated_repository(deployed.application), digest=deployed.digest)
     try:
-        built = last_provenance(evidence.verified(where, TierName.DEVELOPMENT, PROVENANCE))
+        built = find_last_provenance(evidence.read_verified(where, TierName.DEVELOPMENT, PROVENANCE))
     except UNREADABLE:
         return ""  # the owner is unknown, the deployment is not
     return built.manifest.owner if built else ""

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from supply_chain.concurrency import map_concurrently
 from supply_chain.errors import SupplyChainError
-from supply_chain.evidence.image_status import DIGESTS, image_status, read_image_status
+from supply_chain.evidence.image_status import DIGESTS, compute_image_status, read_image_status
 from supply_chain.evidence.store import EvidenceStore
 from supply_chain.lifecycle.decisions import PLANS, Indexes, archive_image
 from supply_chain.model.image import Digest, ImageRef, Model, StorageStatus, StoredManifest
@@ -111,7 +111,7 @@ def _find_pullable_parts(
     ref: ImageRef, contents: _Contents, evidence: EvidenceStore, around: Surroundings
 ) -> Iterator[ImageRef]:
     """Yield a blocked image and its encrypted copies, as far as they can be pulled."""
-    if not image_status(read_image_status(ref, evidence).evidence).block:
+    if not compute_image_status(read_image_status(ref, evidence).evidence).block:
         return
     if contents.can_be_pulled(ref):
         yield ref

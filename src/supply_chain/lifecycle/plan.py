@@ -113,7 +113,7 @@ class Plan(Model):
                 f"The rules {rules.name} changed after the plan {self.digest[:19]} was made.\n"
                 "Make a new plan: `cscm lifecycle plan`."
             )
-        if self.exceeded_limits != tuple(exceeded_limits(self.steps, rules)):
+        if self.exceeded_limits != tuple(list_exceeded_limits(self.steps, rules)):
             raise DeclarationInvalid(
                 f"The plan {self.digest[:19]} does not name the limits that it exceeds: another version made it, or "
                 "somebody changed it.\nMake a new plan (`cscm lifecycle plan`); without an update, find out who it was."
@@ -169,7 +169,7 @@ def read_plan(path: Path) -> Plan:
     return file.plan
 
 
-def exceeded_limits(steps: Sequence[Step], rules: Rules) -> Iterable[str]:
+def list_exceeded_limits(steps: Sequence[Step], rules: Rules) -> Iterable[str]:
     """Yield the limits that the steps exceed.
 
     The remains of an image that is gone count as one changed image, but not as an image of the repository.

@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from functools import cached_property
 
 from supply_chain.fleet.image import FleetImage
-from supply_chain.lifecycle.plan import BLOCKED, Plan, Step, exceeded_limits
+from supply_chain.lifecycle.plan import BLOCKED, Plan, Step, list_exceeded_limits
 from supply_chain.lifecycle.rules import IN_FORCE, Action, Decision, LifecycleFacts, Rules, decide, list_guards
 from supply_chain.lifecycle.snapshot import (
     EvidenceSummary,
@@ -22,8 +22,8 @@ from supply_chain.lifecycle.snapshot import (
     PastDeployment,
     RepositorySnapshot,
     find_in_use,
+    find_last_verdict_start,
     group_deployments,
-    last_verdict_since,
     map_belongings,
     map_owners,
 )
@@ -54,7 +54,7 @@ def plan_lifecycle(snapshot: RepositorySnapshot, rules: Rules, now: datetime) ->
         steps=steps,
         rollback=rules.keep.rollback,
         newest=rules.keep.newest,
-        exceeded_limits=tuple(exceeded_limits(steps, rules)),
+        exceeded_limits=tuple(list_exceeded_limits(steps, rules)),
     )
 
 
@@ -151,7 +151,7 @@ class _PlanInputs:
         released: dict[tuple[str, str], list[FleetImage]] = defaultdict(list)
         newest_first = sorted(self.snapshot.images, key=lambda i: (i.stored.pushed_at, str(i.ref)), reverse=True)
         for image in newest_first:
-            status = self.snapshot.status_of(image.ref)
+            status = self.snapshot.find_image_status(image.ref)
             pulled = self._stored(image.ref).status is StorageStatus.ACTIVE and not self._is_gone(image.ref)
             closes = self.rules.block.exploited and EvidenceSummary.of(image).exploited and not status.unblock
             if image.released and not image.unreadable and pulled and not status.block and not closes:
@@ -180,8 +180,8 @@ class _PlanInputs:
         return {ref: self._facts(image) for ref, image in self.images.items()}
 
     def _facts(self, image: FleetImage) -> LifecycleFacts:
-        status, stored = self.snapshot.status_of(image.ref), self._stored(image.ref)
-        summary, says = EvidenceSummary.of(image), last_verdict_since(image)
+        status, stored = self.snapshot.find_image_status(image.ref), self._stored(image.ref)
+        summary, says = EvidenceSummary.of(image), find_last_verdict_start(image)
         places = [(image.ref.repository, environment) for environment in image.environments or ("",)]
         ranks = [self.ranks[place][image.ref] for place in places if image.ref in self.ranks.get(place, ())]
         newer = [
@@ -267,7 +267,11 @@ class _PlanInputs:
 
     def _explain_audit_needs(self, gone: ImageRef) -> Iterator[str]:
         """Yield why the remains of an image that is gone stay: if the image is pushed again, they vouch for it."""
-        digest, subject, status = gone.digest, f"the removed image {_format_ref(gone)}", self.snapshot.status_of(gone)
+        digest, subject, status = (
+            gone.digest,
+            f"the removed image {_format_ref(gone)}",
+            self.snapshot.find_image_status(gone),
+        )
         if digest in self.used[0]:
             yield f"{subject} runs: {', '.join(sorted(set(self.used[0][digest])))}"
         if digest in self.used[1]:

@@ -24,7 +24,7 @@ from supply_chain.lifecycle.snapshot import (
     map_belongings,
     map_owners,
 )
-from supply_chain.model.image import Digest, ImageRef, Model, StorageStatus, StoredManifest, application_of
+from supply_chain.model.image import Digest, ImageRef, Model, StorageStatus, StoredManifest, parse_application_name
 from supply_chain.model.tier import is_base_repository
 
 
@@ -49,10 +49,10 @@ class Present(Protocol):
     def proxies(self) -> Mapping[Digest, object]:
         """Return the reverse proxy images that environments name."""
 
-    def status_of(self, ref: ImageRef) -> ImageStatus:
+    def find_image_status(self, ref: ImageRef) -> ImageStatus:
         """Return the status of an image: its blocks and holds."""
 
-    def evidenced(self, ref: ImageRef, stored: StoredManifest) -> EvidenceSummary:
+    def summarize_evidence(self, ref: ImageRef, stored: StoredManifest) -> EvidenceSummary:
         """Return what signed evidence says of an image."""
 
     def bases(self) -> frozenset[Digest]:
@@ -90,7 +90,7 @@ class Preconditions:
     @cached_property
     def needed(self) -> set[Digest]:
         """The images that run, should run or that a rollback may need, here or anywhere."""
-        application = None if is_base_repository(self.repository) else application_of(self.repository)
+        application = None if is_base_repository(self.repository) else parse_application_name(self.repository)
         running, before = find_in_use(self.present.deployments(application), self.plan.rollback)
         return {*self.in_use.digests, *running, *before, *self.present.proxies()}
 
@@ -120,7 +120,8 @@ class Preconditions:
             return False
         try:
             return (
-                not self.present.status_of(step.ref).block and self.present.evidenced(step.ref, member.stored).released
+                not self.present.find_image_status(step.ref).block
+                and self.present.summarize_evidence(step.ref, member.stored).released
             )
         except UNREADABLE:
             return False
@@ -156,7 +157,7 @@ class Preconditions:
         yield from self._compare_registry(step, member)
         yield from self._compare_status(step, status)
         if step.evidence_summary and not archives_again(step) and not self._has_begun(step):
-            yield from self.present.evidenced(step.ref, stored).otherwise(step.evidence_summary)
+            yield from self.present.summarize_evidence(step.ref, stored).describe_changes(step.evidence_summary)
         if not archives_again(step):
             yield from self._check_use(step)
         if step.action in (Action.AGE_OUT, Action.ARCHIVE):
@@ -199,7 +200,7 @@ class Preconditions:
         """
         return step.action is Action.AGE_OUT and not self.existing.keys() >= set(step.dependents)
 
-    def since(self, step: Step) -> Iterator[str]:
+    def find_changes_since_reading(self, step: Step) -> Iterator[str]:
         """Yield what changed since the repository was read, to check just before a step is done."""
         if not step.belongs_to or step.action is Action.AGE_OUT:
             yield from self._compare_status(step, self._read_status(step))
@@ -218,7 +219,11 @@ class Preconditions:
 
     def _check_owner(self, owner: ImageRef) -> Iterator[str]:
         """Yield why a part may not be archived: its image, archived earlier, was restored, unblocked or held since."""
-        member, status, before = self.existing.get(owner.digest), self.present.status_of(owner), self.plan.step(owner)
+        member, status, before = (
+            self.existing.get(owner.digest),
+            self.present.find_image_status(owner),
+            self.plan.step(owner),
+        )
         if member is None or member.stored.status is not StorageStatus.ARCHIVED:
             yield f"it belongs to {owner.digest}, which is no longer archived"
         if before and (before.action is Action.BLOCK or before.rule == BLOCKED) and status.block is None:
@@ -229,7 +234,7 @@ class Preconditions:
     def _read_status(self, step: Step) -> ImageStatus:
         """Return the status of an image; a referrer has no status of its own."""
         member = self.existing.get(step.ref.digest)
-        return ImageStatus() if member and member.subjects else self.present.status_of(step.ref)
+        return ImageStatus() if member and member.subjects else self.present.find_image_status(step.ref)
 
     def _compare_status(self, step: Step, status: ImageStatus) -> Iterator[str]:
         if archives_again(step):
@@ -258,7 +263,7 @@ class Preconditions:
                 continue
             if gone in self.needed:
                 yield f"the removed image {gone} runs, should run, or may be needed for a rollback"
-            status = self.present.status_of(step.ref.with_digest(gone))
+            status = self.present.find_image_status(step.ref.with_digest(gone))
             if status.hold or status.block:
                 decided = f"held {status.hold}" if status.hold else f"blocked {status.block}"
                 yield f"the removed image {gone} is {decided}"
@@ -270,7 +275,7 @@ class Preconditions:
         if staying := self.belongs.get(digest, set()) - self.removed:
             yield f"it belongs to {min(staying)} now"
 
-    def nameless(self, digest: Digest) -> bool:
+    def is_nameless(self, digest: Digest) -> bool:
         """Return whether a manifest has no tag and belongs only to manifests that are removed."""
         stays = self.belongs.get(digest, set()) - self.removed
         return digest in self.existing and not self.existing[digest].stored.tags and not stays

@@ -9,9 +9,9 @@ from typing import Protocol
 
 from supply_chain.concurrency import map_concurrently
 from supply_chain.errors import UNREADABLE, ImageNotFound
-from supply_chain.evidence.encryption import EncryptionRecord, encryption_records
-from supply_chain.evidence.image_status import ImageStatus, image_status, read_image_status
-from supply_chain.evidence.provenance import last_provenance
+from supply_chain.evidence.encryption import EncryptionRecord, list_encryption_records
+from supply_chain.evidence.image_status import ImageStatus, compute_image_status, read_image_status
+from supply_chain.evidence.provenance import find_last_provenance
 from supply_chain.evidence.statement import ENCRYPTION, PROVENANCE
 from supply_chain.evidence.store import EvidenceStore
 from supply_chain.execution.environment import DockerEnvironment, Environment
@@ -102,14 +102,14 @@ class RegistryReader:
             return _Encryption(unreadable=str(error))
 
     def _records(self, ref: ImageRef) -> tuple[EncryptionRecord, ...]:
-        records = encryption_records(self.evidence.verified(ref, TierName.CURATION, ENCRYPTION))
+        records = list_encryption_records(self.evidence.read_verified(ref, TierName.CURATION, ENCRYPTION))
         return tuple(each.value for each in records)
 
     def copies(self, ref: ImageRef) -> tuple[ImageRef, ...]:
         """Return the encrypted copies of an image, by what curation signed."""
         return _list_copies(ref, self._records(ref))
 
-    def indexes_of(self, ref: ImageRef) -> tuple[ImageRef, ...]:
+    def list_indexes(self, ref: ImageRef) -> tuple[ImageRef, ...]:
         """Return the indexes in an image's repository that can be pulled and list it; unreadable ones are left out.
 
         They are read from the registry alone, because anyone with push access can create them.
@@ -145,11 +145,11 @@ class RegistryReader:
         named = [(each.proxy, each.name) for each in on_hosts if each.proxy]
         return {digest: tuple(name for of, name in named if of == digest) for digest, _ in sorted(named)}
 
-    def status_of(self, ref: ImageRef) -> ImageStatus:
+    def find_image_status(self, ref: ImageRef) -> ImageStatus:
         """Return the status of an image: its blocks and holds."""
-        return image_status(read_image_status(ref, self.evidence).evidence)
+        return compute_image_status(read_image_status(ref, self.evidence).evidence)
 
-    def evidenced(self, ref: ImageRef, stored: StoredManifest) -> EvidenceSummary:
+    def summarize_evidence(self, ref: ImageRef, stored: StoredManifest) -> EvidenceSummary:
         """Return what signed evidence says of an image now."""
         return EvidenceSummary.of(read_image(ref, stored, self.evidence, lambda environment: "")[0])
 
@@ -162,8 +162,8 @@ class RegistryReader:
             if stored.subject is None
         ]
         evidence = replace(self.evidence, wide=1)  # many images are read in parallel, one referrer of each at a time
-        read = map_concurrently(lambda ref: evidence.verified(ref, TierName.DEVELOPMENT, PROVENANCE), images)
-        built = (last_provenance(each) for each in read)
+        read = map_concurrently(lambda ref: evidence.read_verified(ref, TierName.DEVELOPMENT, PROVENANCE), images)
+        built = (find_last_provenance(each) for each in read)
         return frozenset(digest for each in built if each for digest, _ in each.materials)
 
     def read_snapshot(self, images: tuple[FleetImage, ...], now: datetime) -> RepositorySnapshot:
@@ -197,7 +197,7 @@ class RegistryReader:
     def _read_status(self, ref: ImageRef) -> tuple[ImageStatus, str]:
         """Return the status of an image, or why it cannot be read."""
         try:
-            return self.status_of(ref), ""
+            return self.find_image_status(ref), ""
         except UNREADABLE as error:
             return ImageStatus(), str(error)
 

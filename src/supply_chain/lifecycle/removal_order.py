@@ -13,7 +13,7 @@ AT_ONCE = 100
 """Maximum number of manifests in one call (ECR API, BatchDeleteImage)."""
 
 
-def removal_order(going: Collection[Digest], existing: Mapping[Digest, Member]) -> dict[Digest, set[Digest]]:
+def compute_removal_order(going: Collection[Digest], existing: Mapping[Digest, Member]) -> dict[Digest, set[Digest]]:
     """Return what must be removed before each manifest: referrers, encrypted copies, and indexes that list it.
 
     An encrypted copy is also removed before the referrers of its image, because only they say what it is a copy of.

@@ -332,7 +332,7 @@ def read_rules(directory: Path, name: str) -> Rules:
     if rules.name != name:
         raise SettingInvalid(f"deployments/lifecycle/{name}.yaml has the name {rules.name!r}.\nUse one name.")
     examples = read_document(directory / f"{name}{TESTS}.yaml", Examples)
-    if wrong := tuple(failing_examples(rules, examples)):
+    if wrong := tuple(find_failing_examples(rules, examples)):
         raise DeclarationInvalid(
             f"{directory / name}.yaml fails the tests in {name}{TESTS}.yaml:\n"
             + "\n".join(wrong)
@@ -341,17 +341,17 @@ def read_rules(directory: Path, name: str) -> Rules:
     return rules
 
 
-def failing_examples(rules: Rules, examples: Examples) -> Iterator[str]:
+def find_failing_examples(rules: Rules, examples: Examples) -> Iterator[str]:
     """Yield the tests whose expectation the rules do not meet, and the rules without a test, in sentences."""
     for each in examples.tests:
         decision = decide(each.image.facts, rules)
         if (decision.action, decision.rule) != (each.action, each.rule):
             yield f"{each.name}: expected {each.action} by {each.rule}, found {decision.action} by {decision.rule}"
     tested = {each.rule for each in examples.tests}
-    yield from (f"{rule}: there is no test for it" for rule in active_rules(rules) if rule not in tested)
+    yield from (f"{rule}: there is no test for it" for rule in list_active_rules(rules) if rule not in tested)
 
 
-def active_rules(rules: Rules) -> tuple[str, ...]:
+def list_active_rules(rules: Rules) -> tuple[str, ...]:
     """Return the names of the rules that a document enables, and of those that always apply."""
     age_out = [name for name, days in rules.age_out if days is not None]
     block = [name for name, active in rules.block if active]

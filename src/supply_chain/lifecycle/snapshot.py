@@ -82,7 +82,7 @@ def _verdict(last: Judgement | None) -> Verdict:
     return "blocked" if codes and codes <= {IMAGE_BLOCKED, BASE_BLOCKED} else "failed"
 
 
-def last_verdict_since(image: FleetImage) -> datetime | None:
+def find_last_verdict_start(image: FleetImage) -> datetime | None:
     """Return since when the release gate has given its last verdict unchanged; rescans repeat it every few days."""
     verdicts = sorted((j for j in image.judgements if j.gate is Gate.RELEASE), key=lambda j: (j.at, not j.passed))
     row = takewhile(lambda each: _verdict(each) == _verdict(verdicts[-1]), reversed(verdicts))
@@ -111,7 +111,7 @@ class EvidenceSummary(Model):
             exploited=tuple(f.id for f in image.scan.exploited) if image.scan else (),
         )
 
-    def otherwise(self, before: EvidenceSummary) -> Iterator[str]:
+    def describe_changes(self, before: EvidenceSummary) -> Iterator[str]:
         """Yield what changed since `before`, in sentences."""
         if self.verdict != before.verdict:
             yield f"the last release verdict about it is {self.verdict} now"
@@ -155,7 +155,7 @@ class RepositorySnapshot(Model):
     )
     read_at: AwareDatetime = Field(description="the time of the snapshot")
 
-    def status_of(self, ref: ImageRef) -> ImageStatus:
+    def find_image_status(self, ref: ImageRef) -> ImageStatus:
         """Return the status of an image: its blocks and holds."""
         return self.statuses.get(str(ref), ImageStatus())
 

@@ -18,7 +18,7 @@ from typing import Literal, Protocol
 
 from pydantic import Field
 
-from supply_chain.model.image import Digest, Model, digest_of, short
+from supply_chain.model.image import Digest, Model, digest_of, shorten_digest
 from supply_chain.model.manifest import Runtime
 
 MANAGED = "cscm.managed"
@@ -288,7 +288,7 @@ class Engine(Protocol):
     def containers(self) -> tuple[Container, ...]:
         """Return all containers on the engine, including those of other owners."""
 
-    def host_accesses(self) -> tuple[HostAccess, ...]:
+    def list_host_accesses(self) -> tuple[HostAccess, ...]:
         """Return what each container can reach of the host and of other containers, including those of other owners."""
 
     def history(self, after: int) -> History:
@@ -299,7 +299,7 @@ class Engine(Protocol):
         `after`, the answer is not complete.
         """
 
-    def on_network(self, network: str) -> tuple[Container, ...]:
+    def list_network_containers(self, network: str) -> tuple[Container, ...]:
         """Return the containers of all owners on the network; none if the network belongs to another owner."""
 
     def signal(self, container: str, signal: str) -> None:
@@ -367,7 +367,7 @@ class Engine(Protocol):
         """
 
 
-def labels(
+def make_labels(
     role: Role,
     application: str,
     digest: str,
@@ -394,7 +394,7 @@ def labels(
     }
 
 
-def profile(runtime: Runtime) -> Profile:
+def make_profile(runtime: Runtime) -> Profile:
     """Return the hardened profile, which allows only what the declaration asks for."""
     return Profile(
         user=f"{runtime.uid}:{runtime.uid}",
@@ -408,14 +408,14 @@ def profile(runtime: Runtime) -> Profile:
     )
 
 
-def configuration_digest(environment: Mapping[str, str], container_profile: Profile) -> Digest:
+def compute_configuration_digest(environment: Mapping[str, str], container_profile: Profile) -> Digest:
     """Return one digest of an application's environment variables and profile, independent of their order."""
     value = {"environment": dict(environment), "profile": container_profile.model_dump(mode="json")}
     text = json.dumps(value, sort_keys=True, separators=(",", ":"))
     return digest_of(text.encode())
 
 
-def slug(application: str) -> str:
+def make_slug(application: str) -> str:
     """Return the application's name in a form that a container name can have and that is unique per application.
 
     A name that already looks like such a form gets a hash too: it may be that of another application.
@@ -425,9 +425,9 @@ def slug(application: str) -> str:
     return f"{application.replace('/', '-')[:50]}-{hashlib.sha256(application.encode()).hexdigest()[:6]}"
 
 
-def container_name(environment: str, application: str, digest: str, number: int) -> str:
+def make_container_name(environment: str, application: str, digest: str, number: int) -> str:
     """Return `staging-hello-<first 12 digits of the digest>-<number>`."""
-    return f"{environment}-{slug(application)}-{short(digest)}-{number}"
+    return f"{environment}-{make_slug(application)}-{shorten_digest(digest)}-{number}"
 
 
 def describe_end(container: Container) -> str:

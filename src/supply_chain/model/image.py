@@ -66,14 +66,14 @@ class ImageRef(Model):
 
         `curated/base/python` → `base/python`, `evidence/curation/hello` → `hello`.
         """
-        return application_of(self.repository)
+        return parse_application_name(self.repository)
 
     @property
     def short(self) -> str:
         """Return the first 12 hexadecimal digits of the digest, for people."""
-        return short(self.digest)
+        return shorten_digest(self.digest)
 
-    def moved_to(self, repository: str) -> ImageRef:
+    def with_repository(self, repository: str) -> ImageRef:
         """Return a reference to the same content in another repository."""
         return ImageRef(repository=repository, digest=self.digest)
 
@@ -101,7 +101,7 @@ class ImageRef(Model):
         return cls(repository=repository, digest=digest)
 
 
-def application_of(repository: str) -> str:
+def parse_application_name(repository: str) -> str:
     """Return the application's name in a repository's path; any text is accepted."""
     first, _, rest = repository.partition("/")
     if first not in ("evidence", "verdicts"):
@@ -119,7 +119,7 @@ ENCRYPTED = "-encrypted"
 """Suffix that is added to the image's tag to form the tag of its encrypted copy."""
 
 
-def short(digest: str) -> str:
+def shorten_digest(digest: str) -> str:
     """Return the first 12 hexadecimal digits of a digest, for people and for tags."""
     return digest.removeprefix("sha256:")[:12]
 
@@ -136,7 +136,7 @@ class Descriptor(BaseModel):
 _DESCRIPTORS: TypeAdapter[tuple[Descriptor, ...]] = TypeAdapter(tuple[Descriptor, ...])
 
 
-def blobs_of(manifest: Mapping[str, Any], ref: ImageRef) -> tuple[Descriptor, ...]:
+def list_blobs(manifest: Mapping[str, Any], ref: ImageRef) -> tuple[Descriptor, ...]:
     """Return the blobs of an image manifest, its configuration first; raise `ImageDamaged` for any other document."""
     try:
         return _DESCRIPTORS.validate_python([manifest["config"], *manifest["layers"]])
@@ -212,7 +212,7 @@ class Proof(Model):
     def describe(self, now: datetime) -> str:
         """Return a text such as `already proven by 0123456789ab and 6 more, 2 h old`."""
         more = f" and {len(self.evidence) - 1} more" if len(self.evidence) > 1 else ""
-        return f"already proven by {short(self.evidence[0])}{more}, {_age(self.since, now)}"
+        return f"already proven by {shorten_digest(self.evidence[0])}{more}, {_age(self.since, now)}"
 
 
 def _age(since: datetime | None, now: datetime) -> str:

@@ -440,7 +440,7 @@ def _resolve(path: Path) -> Path:
         raise DeclarationInvalid(f"{path} leads nowhere: {error}\nRemove links that lead to themselves.") from error
 
 
-def json_schema() -> dict[str, Any]:
+def make_json_schema() -> dict[str, Any]:
     """Return the JSON Schema of `supply-chain.yaml`, for editors."""
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",

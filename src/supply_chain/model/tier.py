@@ -55,7 +55,7 @@ class Gate(StrEnum):
     DEPLOY = "deploy"
 
 
-def gate_name(gate: Gate, environment: str = "") -> str:
+def name_gate(gate: Gate, environment: str = "") -> str:
     """Return the name of a gate for people; the deploy gate's includes the environment."""
     return f"{gate} gate for {environment}" if environment else f"{gate} gate"
 
@@ -70,22 +70,22 @@ CURATION_GATES = (Gate.INTAKE, Gate.RELEASE)
 """The gates of curation, in the order in which an image passes them. Their verdicts count for every environment."""
 
 
-def development_repository(application: str) -> str:
+def name_development_repository(application: str) -> str:
     """Return the repository in which development offers an application's images."""
     return f"{OFFERED}{application}"
 
 
-def curated_repository(application: str) -> str:
+def name_curated_repository(application: str) -> str:
     """Return the repository in which curation stores an application's images."""
     return f"{CURATED}{application}"
 
 
-def evidence_repository(tier: TierName, application: str) -> str:
+def name_evidence_repository(tier: TierName, application: str) -> str:
     """Return the repository in which a tier attaches evidence about an application's image that is not its own."""
     return f"{EVIDENCE}{tier}/{application}"
 
 
-def verdict_repository(gate: Gate, application: str, environment: str = "") -> str:
+def name_verdict_repository(gate: Gate, application: str, environment: str = "") -> str:
     """Return the repository of a gate's current verdicts about an application's images, at most one for each image.
 
     The deploy gate has one for each environment. Only the tier of the gate writes there.

@@ -18,7 +18,7 @@ from supply_chain.errors import PolicyInvalid, PolicyUnsigned
 from supply_chain.model.documents import LIMIT
 from supply_chain.model.image import Digest, Model, digest_of
 from supply_chain.policy.people import FILE as PEOPLE
-from supply_chain.policy.people import People, PeopleOwner, keys_of_owner
+from supply_chain.policy.people import People, PeopleOwner, parse_owner_keys
 from supply_chain.policy.shipped import SHIPPED
 from supply_chain.policy.signed_documents import (
     DocumentKind,
@@ -159,7 +159,7 @@ def _read_signed(
 ) -> TrustedList | Unsigned:
     file = directory / LISTING
     content, bundle = read_file(file, LIMIT) or b"", read_bundle(file)
-    keys = {OWNER: keys_of_owner(owner.key), **people.policy_keys}
+    keys = {OWNER: parse_owner_keys(owner.key), **people.policy_keys}
     signature = verify_document(DocumentKind.POLICIES, LISTING, content, bundle, keys, people.installation, now)
     if isinstance(signature, Signature) and not people.installation:  # what was signed before there was a name
         signature = Unsigned(why=f"{signature.by} signed it for {name_installation('')}")

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 
 from supply_chain.concurrency import map_concurrently
-from supply_chain.evidence.image_status import LifecycleDecision, image_status, read_blocks, read_image_status
+from supply_chain.evidence.image_status import LifecycleDecision, compute_image_status, read_blocks, read_image_status
 from supply_chain.evidence.provenance import Provenance
 from supply_chain.evidence.statement import VerifiedStatement
 from supply_chain.evidence.store import EvidenceStore, Reading
@@ -35,7 +35,7 @@ def read_base_statements(bases: Iterable[ImageRef], built: Provenance | None, st
 
 def find_blocked_bases(statements: Statements) -> dict[str, LifecycleDecision]:
     """Return those that are blocked, each with its block."""
-    return {base: block for base, evidence in statements.items() if (block := image_status(evidence).block)}
+    return {base: block for base, evidence in statements.items() if (block := compute_image_status(evidence).block)}
 
 
 def block_reasons(block: LifecycleDecision | None, bases: Mapping[str, LifecycleDecision]) -> Iterator[Reason]:

@@ -9,7 +9,7 @@ from typing import Any
 from supply_chain.evidence.image_status import LifecycleDecision
 from supply_chain.policy.documents import RuleSeverity
 from supply_chain.policy.fact_types import VerdictFacts, VexFacts
-from supply_chain.policy.outcome import RuleOutcome, RuleResult, break_glass_of, waivers_of
+from supply_chain.policy.outcome import RuleOutcome, RuleResult, find_used_break_glass, list_used_waivers
 from supply_chain.policy.policies import REVIEWERS, GatePolicy, Rule
 from supply_chain.policy.vex import SCANS
 
@@ -38,7 +38,11 @@ def find_end(
     applies only if it is signed. An admission by an earlier gate has its own end; the waivers that it rests on do not
     count after today's people.yaml has expired.
     """
-    waivers, break_glass, stated = waivers_of(results), break_glass_of(results), list(_accepted_statements(image))
+    waivers, break_glass, stated = (
+        list_used_waivers(results),
+        find_used_break_glass(results),
+        list(_accepted_statements(image)),
+    )
     ends = [*(each.expires for each in waivers), *(each["until"] for each in stated if "until" in each)]
     ends += [break_glass.expires] if break_glass else []
     lifted = unblock is not None and bool(unblock.signature)

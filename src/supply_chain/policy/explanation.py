@@ -12,7 +12,7 @@ from supply_chain.errors import RuleNotEvaluated
 from supply_chain.model.image import ImageRef, Model
 from supply_chain.model.tier import Gate
 from supply_chain.policy.expressions import IMAGE, NOW, find
-from supply_chain.policy.fact_values import joined_values
+from supply_chain.policy.fact_values import join_fact_values
 from supply_chain.policy.facts import F
 from supply_chain.policy.gate import judge
 from supply_chain.policy.outcome import RuleResult
@@ -41,7 +41,7 @@ class GateExplanation(Model):
 
 def explain(facts: F, policy: GatePolicy[F], now: datetime) -> tuple[RuleExplanation, ...]:
     """Return each rule with its result and the facts that it read; raise as `gate.evaluate`."""
-    image = joined_values(facts, policy, now)
+    image = join_fact_values(facts, policy, now)
     rules = {rule.id: rule for rule in policy.rules}
     return tuple(
         RuleExplanation(

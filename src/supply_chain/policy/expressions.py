@@ -20,13 +20,13 @@ from google.protobuf import descriptor_pb2, descriptor_pool, timestamp_pb2
 from supply_chain.errors import PolicyInvalid, RuleNotEvaluated
 from supply_chain.model.tier import Gate
 from supply_chain.policy.fact_schema import (
-    element_of,
-    fields_of,
-    fields_with_times,
+    find_element_type,
+    find_fact_type,
     group_names_of,
     has_times,
-    names_of,
-    type_at,
+    list_fact_names,
+    list_time_fields,
+    read_fields,
 )
 from supply_chain.policy.fact_types import FACTS
 from supply_chain.text import pluralize
@@ -117,7 +117,7 @@ class Values:
 
         `readers` have the names that each rule can read of the image; None: all. The engine takes over no others.
         """
-        return cls(language(gate), image, to_value(image, FACTS[gate], readers), now)
+        return cls(make_language(gate), image, convert_value(image, FACTS[gate], readers), now)
 
     @cached_property
     def activation(self) -> Any:
@@ -130,11 +130,13 @@ class Values:
 
     def with_image(self, image: Mapping[str, Any], reads: Iterable[str], readers: Readers) -> Values:
         """Return the values for other facts of the image; the engine gets those at these paths and of these readers."""
-        return Values(self.language, image, to_value(_pruned(image, reads), self.language.facts, readers), self.now)
+        return Values(
+            self.language, image, convert_value(_pruned(image, reads), self.language.facts, readers), self.now
+        )
 
     def take(self, path: str, part: Sequence[Any], readers: Readers) -> Sequence[Any]:
         """Return a part of the list at a path with values that the engine knows."""
-        taken: Sequence[Any] = to_value(part, type_at(self.language.facts, path.split(".")), readers)
+        taken: Sequence[Any] = convert_value(part, find_fact_type(self.language.facts, path.split(".")), readers)
         return taken
 
     def with_element(self, name: str, element: Any) -> Values:
@@ -222,7 +224,12 @@ class Language:
         self._require_known(text, reads)
         names = frozenset(NAME.findall(text))
         return Expression(
-            text, kind, program, reads, values, names | names_of(self.facts) if _reads_group(text, self) else names
+            text,
+            kind,
+            program,
+            reads,
+            values,
+            names | list_fact_names(self.facts) if _reads_group(text, self) else names,
         )
 
     def _require_known(self, text: str, reads: Iterable[str]) -> None:
@@ -231,17 +238,17 @@ class Language:
         The engine may get only the facts that an expression is known to read, and would take others as absent.
         """
         paths = (path for path in reads if path.startswith(f"{IMAGE}."))
-        if strange := next((path for path in paths if type_at(self.facts, path.split(".")[1:]) is None), None):
+        if strange := next((path for path in paths if find_fact_type(self.facts, path.split(".")[1:]) is None), None):
             raise PolicyInvalid(f"`{text}` names the fact {strange} in another way.\nWrite image.NAME without quotes.")
 
 
-def language(gate: Gate) -> Language:
+def make_language(gate: Gate) -> Language:
     """Return the language of a gate: its facts as `image`, and the time of the decision as `now`."""
     facts = FACTS[gate]
     return Language(facts, ((IMAGE, f"{PACKAGE}.{facts.__name__}"), (NOW, "TIMESTAMP")))
 
 
-def to_value(value: Any, kind: Any, readers: Readers | None = None) -> Any:
+def convert_value(value: Any, kind: Any, readers: Readers | None = None) -> Any:
     """Return a value of a type of facts as the engine takes it: only times change, for it does not know Python's.
 
     What contains no time is not copied. Groups of facts that have times lose the facts that no reader names of those
@@ -257,13 +264,13 @@ def _converter(kind: Any, readers: Readers | None) -> Callable[[Any], Any]:
         return _to_timestamp
     if not has_times(kind):
         return lambda value: value
-    if (element := element_of(kind)) is not kind:
+    if (element := find_element_type(kind)) is not kind:
         convert = _converter(element, readers)
         return lambda value: [convert(each) for each in value]
-    times = tuple((name, _converter(field, _narrow(readers, name))) for name, field in fields_with_times(kind))
+    times = tuple((name, _converter(field, _narrow(readers, name))) for name, field in list_time_fields(kind))
     if readers is None:
         return lambda value: _convert_fields(dict(value), times)
-    names = tuple(name for name in fields_of(kind) if any(name in each for each in readers))
+    names = tuple(name for name in read_fields(kind) if any(name in each for each in readers))
     taken = tuple((name, convert) for name, convert in times if name in names)
     return lambda value: _convert_fields({name: value[name] for name in names if name in value}, taken)
 
@@ -318,8 +325,8 @@ def _pool(facts: type) -> descriptor_pool.DescriptorPool:
             continue
         done.add(each)
         message = file.message_type.add(name=each.__name__)
-        for number, (name, kind) in enumerate(fields_of(each).items(), 1):
-            item = element_of(kind)
+        for number, (name, kind) in enumerate(read_fields(each).items(), 1):
+            item = find_element_type(kind)
             repeated = FIELD.LABEL_REPEATED if item is not kind else FIELD.LABEL_OPTIONAL
             field = message.field.add(name=name, number=number, label=repeated)
             if item in FIELDS:
@@ -408,7 +415,7 @@ def _is_single(language: Language, path: Sequence[str]) -> bool:
     variable, *names = path
     if variable != IMAGE:
         return True
-    kind = type_at(language.facts, names)
+    kind = find_fact_type(language.facts, names)
     return not is_typeddict(kind) and get_origin(kind) is not list
 
 
@@ -455,7 +462,7 @@ def _is_group(path: Sequence[str], groups: Mapping[str, bool], language: Languag
     """
     variable, *names = path
     if variable == IMAGE:
-        return is_typeddict(element_of(type_at(language.facts, names)))
+        return is_typeddict(find_element_type(find_fact_type(language.facts, names)))
     return names[-1] in group_names_of(language.facts) if names else groups.get(variable, True)
 
 

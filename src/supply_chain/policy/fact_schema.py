@@ -9,7 +9,7 @@ from typing import Any, NotRequired, get_args, get_origin, get_type_hints, is_ty
 
 
 @cache
-def fields_of(facts: type) -> Mapping[str, Any]:
+def read_fields(facts: type) -> Mapping[str, Any]:
     """Return the fields of a TypedDict with their types, without `NotRequired`."""
     return {name: _required(kind) for name, kind in _hints(facts).items()}
 
@@ -36,7 +36,7 @@ def _is_optional(kind: Any) -> bool:
 
 
 @cache
-def element_of(kind: Any) -> Any:
+def find_element_type(kind: Any) -> Any:
     """Return the type of the elements of a list, or the type itself."""
     if get_origin(kind) is not list:
         return kind
@@ -45,9 +45,9 @@ def element_of(kind: Any) -> Any:
 
 
 @cache
-def names_of(facts: type) -> frozenset[str]:
+def list_fact_names(facts: type) -> frozenset[str]:
     """Return the names of all facts in a group of facts."""
-    return frozenset(fields_of(facts)).union(*map(names_of, _groups_of(facts).values()))
+    return frozenset(read_fields(facts)).union(*map(list_fact_names, _groups_of(facts).values()))
 
 
 @cache
@@ -58,30 +58,30 @@ def group_names_of(facts: type) -> frozenset[str]:
 
 
 def _groups_of(facts: type) -> dict[str, Any]:
-    elements = {name: element_of(kind) for name, kind in fields_of(facts).items()}
+    elements = {name: find_element_type(kind) for name, kind in read_fields(facts).items()}
     return {name: kind for name, kind in elements.items() if is_typeddict(kind)}
 
 
-def type_at(facts: type, names: Iterable[str]) -> Any:
+def find_fact_type(facts: type, names: Iterable[str]) -> Any:
     """Return the type of the fact at a path from the image; None if there is no such fact."""
     kind: Any = facts
     for name in names:
-        kind = fields_of(kind).get(name) if is_typeddict(kind) else None
+        kind = read_fields(kind).get(name) if is_typeddict(kind) else None
     return kind
 
 
 @cache
-def fields_with_times(kind: Any) -> tuple[tuple[str, Any], ...]:
+def list_time_fields(kind: Any) -> tuple[tuple[str, Any], ...]:
     """Return the fields of a group of facts that are or contain a time, with their types."""
-    return tuple((name, field) for name, field in fields_of(kind).items() if has_times(field))
+    return tuple((name, field) for name, field in read_fields(kind).items() if has_times(field))
 
 
 @cache
 def has_times(kind: Any) -> bool:
     """Return whether a value of a type of facts is or contains a time."""
     if is_typeddict(kind):
-        return any(map(has_times, fields_of(kind).values()))
-    element = element_of(kind)
+        return any(map(has_times, read_fields(kind).values()))
+    element = find_element_type(kind)
     return kind is datetime if element is kind else has_times(element)
 
 
@@ -96,14 +96,14 @@ def find_mistakes(kind: Any, value: Any, path: str, checked: Any = None) -> Iter
         if not isinstance(value, dict):
             yield f"{path} is not a group of facts"
             return
-        fields = fields_of(kind)
+        fields = read_fields(kind)
         yield from (f"there is no fact {path}.{name}" for name in value if name not in fields)
         missing = (name for name, hint in _hints(kind).items() if not _is_optional(hint) and name not in value)
         yield from (f"{path}.{name} is missing" for name in missing)
         before = checked if isinstance(checked, dict) else {}
         for name in fields.keys() & value.keys():
             yield from find_mistakes(fields[name], value[name], f"{path}.{name}", before.get(name))
-    elif (element := element_of(kind)) is not kind:
+    elif (element := find_element_type(kind)) is not kind:
         if isinstance(value, list):
             yield from (each for at, one in enumerate(value) for each in find_mistakes(element, one, f"{path}[{at}]"))
         else:

@@ -9,18 +9,18 @@ from functools import singledispatch
 from operator import itemgetter
 from typing import Any, Literal, cast
 
-from supply_chain.evidence.checks import CheckResult, required
-from supply_chain.evidence.clock import signed_time
+from supply_chain.evidence.checks import CheckResult, list_required_checks
+from supply_chain.evidence.clock import read_signed_time
 from supply_chain.evidence.examination import OS_RELEASE, Examination, Identity, matches
 from supply_chain.evidence.image_status import LifecycleDecision
-from supply_chain.evidence.levels import build_level, level_name
+from supply_chain.evidence.levels import build_level, name_level
 from supply_chain.evidence.provenance import Provenance
-from supply_chain.evidence.sbom import Configuration, Listing, Package, system_packages
+from supply_chain.evidence.sbom import Configuration, Listing, Package, select_system_packages
 from supply_chain.evidence.statement import is_about
 from supply_chain.evidence.summary import Summary
 from supply_chain.model.image import Source
 from supply_chain.model.manifest import Base, Service
-from supply_chain.model.tier import curated_repository, development_repository
+from supply_chain.model.tier import name_curated_repository, name_development_repository
 from supply_chain.policy import fact_types as types
 from supply_chain.policy.builders import find_builder_level
 from supply_chain.policy.facts import (
@@ -57,7 +57,7 @@ OPTIONAL: tuple[Literal["epss", "cvss", "published", "fixed_since", "layer"], ..
 
 
 @singledispatch
-def values_of(facts: ImageFacts, people: People) -> Mapping[str, Any]:
+def make_fact_values(facts: ImageFacts, people: People) -> Mapping[str, Any]:
     """Return the variable `image` of the expressions of the gate whose facts these are.
 
     `people` are those whose approvals count.
@@ -65,7 +65,7 @@ def values_of(facts: ImageFacts, people: People) -> Mapping[str, Any]:
     raise TypeError(type(facts))
 
 
-@values_of.register
+@make_fact_values.register
 def _(facts: IntakeFacts, people: People) -> types.IntakeValues:
     values = cast(types.IntakeValues, _image(facts, people))
     if (built := facts.provenance) is not None:
@@ -78,7 +78,7 @@ def _(facts: IntakeFacts, people: People) -> types.IntakeValues:
     return values
 
 
-@values_of.register
+@make_fact_values.register
 def _(facts: ReleaseFacts, people: People) -> types.ReleaseValues:
     values = cast(types.ReleaseValues, _curated(facts, people))
     values["copied_bases"] = list(facts.copied_bases)
@@ -87,7 +87,7 @@ def _(facts: ReleaseFacts, people: People) -> types.ReleaseValues:
         values["scan"] = {**scan, "findings": _with_bases(scan["findings"], facts.base_packages)}
     if facts.sbom is not None:
         packages = facts.sbom.packages
-        missing = system_packages(frozenset().union(*facts.base_packages.values())) - packages
+        missing = select_system_packages(frozenset().union(*facts.base_packages.values())) - packages
         listed = {package[:2] for package in packages}
         values["sbom"] = {
             **_sbom(facts.sbom),
@@ -109,7 +109,7 @@ def _(facts: ReleaseFacts, people: People) -> types.ReleaseValues:
     return values
 
 
-@values_of.register
+@make_fact_values.register
 def _(facts: DeployFacts, people: People) -> types.DeployValues:
     values = cast(types.DeployValues, _curated(facts, people))
     if facts.report is not None:
@@ -177,17 +177,17 @@ class EvidenceValues:
     """What issuers state in documents that are attached to the image."""
 
 
-def evidence_values(facts: ImageFacts, people: People, now: datetime) -> EvidenceValues:
+def make_evidence_values(facts: ImageFacts, people: People, now: datetime) -> EvidenceValues:
     """Return what evidence says about an image.
 
     `people` has those whose approvals, VEX documents and provenance count.
     """
     statements, notes = read_attached_vex(facts.attached, people, now)
     verified, uncounted = find_builder_level(facts.attached, facts.ref.digest, people)
-    image = dict(values_of(facts, people))
+    image = dict(make_fact_values(facts, people))
     image["ignored"] = [*image["ignored"], *notes, *uncounted]
     if verified and facts.provenance and verified.level > build_level(facts.provenance):
-        image["build"] = {**image["build"], "level": level_name(verified.level), "level_builder": verified.builder}
+        image["build"] = {**image["build"], "level": name_level(verified.level), "level_builder": verified.builder}
     named = {(each["type"], each["package"]) for scan in SCANS if scan in image for each in image[scan]["findings"]}
     return EvidenceValues(image, tuple(sorted(each for each in _packages(facts) if each[:2] in named)), statements)
 
@@ -200,9 +200,9 @@ def _packages(facts: ImageFacts) -> Iterable[Package]:
     return report.source_packages if report else ()
 
 
-def joined_values(facts: F, policy: GatePolicy[F], now: datetime) -> Mapping[str, Any]:
+def join_fact_values(facts: F, policy: GatePolicy[F], now: datetime) -> Mapping[str, Any]:
     """Return the variable `image` with what people and issuers have decided by this time."""
-    return join_decisions(evidence_values(facts, policy.people, now), policy, now)
+    return join_decisions(make_evidence_values(facts, policy.people, now), policy, now)
 
 
 def join_decisions(values: EvidenceValues, policy: GatePolicy[Any], now: datetime) -> Mapping[str, Any]:
@@ -236,7 +236,7 @@ def _with_ended(verdict: types.VerdictFacts, effective: Set[str]) -> types.Verdi
     return {**verdict, "ended_waivers": [each for each in verdict["waivers"] if each not in effective]}
 
 
-def working_copy_values(
+def make_working_copy_values(
     manifest: Service | Base,
     source: Source,
     uncurated: Sequence[str] | None,
@@ -244,13 +244,13 @@ def working_copy_values(
     report: Report,
     registered: Holder | None,
 ) -> types.DeclaredValues | types.PlannedValues:
-    """Return the facts of the intake gate that a working copy determines, as `values_of` joins them after a build.
+    """Return the facts of the intake gate that a working copy determines, as `make_fact_values` does after a build.
 
     `uncurated` are the names of the bases that are not curated; None if the Dockerfile cannot be built.
     `registered` is the entry for the name in the name register.
     """
     checked: types.CheckedValues = {
-        "repository": development_repository(manifest.name),
+        "repository": name_development_repository(manifest.name),
         "application": manifest.name,
         "checks": _source_checks(checks),
         "source_scan": _scan(report, manifest),
@@ -263,15 +263,15 @@ def working_copy_values(
     return {**checked, "build": {**declared, "uncurated": list(uncurated)}}
 
 
-def local_image_values(
+def make_local_image_values(
     manifest: Service | Base, build: types.DeclaredFacts, report: Report, packages: frozenset[Package]
 ) -> types.ImageScannedValues:
-    """Return the facts of the release gate that a report about a local image determines, as `values_of` joins them.
+    """Return the facts of the release gate that a report about a local image determines, as `make_fact_values` does.
 
     `build` are the facts of its working copy, and `packages` those of the SBOM that was scanned.
     """
     return {
-        "repository": curated_repository(manifest.name),
+        "repository": name_curated_repository(manifest.name),
         "application": manifest.name,
         "build": build,
         "scan": _image_scan(report, manifest, packages),
@@ -316,7 +316,7 @@ def _statements(facts: ImageFacts) -> list[types.StatementFacts]:
     newest: dict[tuple[str, str], datetime | None] = {}
     for each in facts.evidence:
         if is_about(each.statement, facts.ref):
-            key, signed = (each.predicate_type, each.signer.value), signed_time(each.statement)
+            key, signed = (each.predicate_type, each.signer.value), read_signed_time(each.statement)
             before = newest.setdefault(key, signed)
             newest[key] = max(filter(None, (before, signed)), default=None)
     return [_statement(*key, signed) for key, signed in sorted(newest.items(), key=itemgetter(0))]
@@ -348,7 +348,7 @@ def _with_bases(
 
     def joined(finding: types.FindingFacts) -> types.ReleaseFindingFacts:
         listed = finding["type"], finding["package"], finding["version"]
-        base = next((base for base, image in images.items() if image.packages_of(listed)), None)
+        base = next((base for base, image in images.items() if image.find_packages(listed)), None)
         return cast(types.ReleaseFindingFacts, finding if base is None else {**finding, "base": base})
 
     return list(map(joined, findings))
@@ -394,7 +394,7 @@ def _build(built: Provenance) -> types.BuildFacts:
         "reviewers": [],
         "builder": built.run_details.builder.id,
         "finished": built.run_details.metadata.finished_on,
-        "level": level_name(build_level(built)),
+        "level": name_level(build_level(built)),
     }
     return cast(types.BuildFacts, {**_declared(built.manifest, built.source), **own})
 
@@ -412,7 +412,7 @@ def _declared(manifest: Service | Base, source: Source) -> types.DeclaredFacts:
         "branch": source.branch,
         "uncommitted": source.dirty,
         "committers": [] if source.dirty else list(source.committers),
-        "required_checks": [each.value for each in required(manifest.kind)],
+        "required_checks": [each.value for each in list_required_checks(manifest.kind)],
         "limits": {
             "scan_days": manifest.limits.scan_days,
             "unknown_distribution": manifest.limits.unknown_distribution,
@@ -505,8 +505,8 @@ def _severity(severity: str, findings: Sequence[types.FindingFacts], accepted: i
 
 
 def _examination(examination: Examination, facts: CuratedFacts) -> types.ExaminationFacts:
-    own = examination.without(facts.examined_bases)
-    left = own.unaccepted(facts.manifest.limits.unjudged) if facts.manifest else own
+    own = examination.exclude_bases(facts.examined_bases)
+    left = own.exclude_accepted(facts.manifest.limits.unjudged) if facts.manifest else own
     accepted = [
         *(f"the archive {each.path} ({each.format})" for each in own.archives if each not in left.archives),
         *(f"the package database {each.path} ({each.manager})" for each in own.databases if each not in left.databases),
@@ -547,7 +547,7 @@ def _unjudged_packages(report: Report, listed: frozenset[Package]) -> str | None
 
     A scanner finds nothing in packages that its database does not know, and does not report that.
     """
-    packages = system_packages(listed)
+    packages = select_system_packages(listed)
     if not packages:
         return None
     of, many = report.distribution, pluralize(len(packages), "package")

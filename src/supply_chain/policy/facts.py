@@ -38,7 +38,7 @@ class RequiredSoak:
     """The environment in which the image has to have been healthy."""
     seconds: int
 
-    def met_by(self, longest: Soak | None) -> bool:
+    def is_met_by(self, longest: Soak | None) -> bool:
         """Return whether the longest soak in that environment is long enough; False if there is none."""
         return longest is not None and longest.seconds >= self.seconds
 

@@ -16,7 +16,7 @@ from supply_chain.policy.documents import RuleSeverity
 from supply_chain.policy.ends import REVIEWED, find_end
 from supply_chain.policy.expressions import Values
 from supply_chain.policy.fact_types import BreakGlassFacts, NameConflictFacts
-from supply_chain.policy.fact_values import apply_waivers, joined_values
+from supply_chain.policy.fact_values import apply_waivers, join_fact_values
 from supply_chain.policy.facts import F, IntakeFacts
 from supply_chain.policy.outcome import (
     Admitted,
@@ -31,7 +31,7 @@ from supply_chain.policy.overrides import name_overrides
 from supply_chain.policy.policies import Deciding, GatePolicy, Policy, Reasons, Rule
 from supply_chain.policy.refused_findings import digest_findings, find_refused_findings
 from supply_chain.policy.refused_rules import describe_waiver, find_refused_rules
-from supply_chain.policy.waivers import Waiver, waive_rule, waiver_facts
+from supply_chain.policy.waivers import Waiver, make_waiver_facts, waive_rule
 
 NAME_TAKEN = "name.taken"
 """The rule that development applies before it builds."""
@@ -42,7 +42,7 @@ def evaluate(facts: F, policy: GatePolicy[F], now: datetime) -> Admitted[F] | Re
 
     Raise `RuleNotEvaluated` if a rule cannot be evaluated: then nobody knows whether it holds.
     """
-    image = joined_values(facts, policy, now)
+    image = join_fact_values(facts, policy, now)
     results = judge(image, policy, now)
     expires = find_end(image, results, facts.status.unblock, policy, now)
     reasons = tuple(reason for each in results if each.result is RuleOutcome.REFUSED for reason in each.reasons)
@@ -129,7 +129,9 @@ def judge_partly(
     `image` has all facts of the type `facts`. Raise as `judge`.
     """
     values = Values.of(policy.gate, image, now, policy.readers)
-    rules = [(rule, str(each), rule.missing(facts)) for each in _selected(image, policy) for rule in each.rules]
+    rules = [
+        (rule, str(each), rule.list_missing_facts(facts)) for each in _selected(image, policy) for rule in each.rules
+    ]
     judged = ((rule, _result(rule, name, rule.reasons(values), now)) for rule, name, needs in rules if not needs)
     results = iter(_apply_decisions(judged, values, policy))
     return tuple(
@@ -204,7 +206,7 @@ def _waive(rule: Rule, result: RuleResult, waived: _Waived) -> RuleResult:
 
     Without a waiver that accepts a finding, the facts are the same, and so are the reasons.
     """
-    reasons = rule.reasons_where_it_applies(waived.values) if waived.accepting else result.reasons
+    reasons = rule.list_unconditional_reasons(waived.values) if waived.accepting else result.reasons
     if not reasons:
         return _with_waivers(result, waived.accepting)
     naming = [each for each in waived.waivers if rule.id in each.document.rules]
@@ -215,7 +217,7 @@ def _waive(rule: Rule, result: RuleResult, waived: _Waived) -> RuleResult:
 
 
 def _with_waivers(result: RuleResult, waivers: Sequence[Waiver]) -> RuleResult:
-    used = tuple(UsedWaiver.model_validate(waiver_facts(each)) for each in waivers)
+    used = tuple(UsedWaiver.model_validate(make_waiver_facts(each)) for each in waivers)
     return result.model_copy(update={"result": RuleOutcome.WAIVED, "waivers": used})
 
 
@@ -243,7 +245,7 @@ def list_overrides(facts: F, policy: GatePolicy[F], now: datetime) -> tuple[str,
 
     Waivers count. Raise as `evaluate`.
     """
-    image = joined_values(facts, policy, now)
+    image = join_fact_values(facts, policy, now)
     shared = SharedResults(Values.of(policy.gate, image, now, policy.readers))
     results = (judged for each in _selected(image, policy) for judged in shared.judge(each))
     judged = _apply_waivers(results, shared.values, policy)

@@ -21,7 +21,7 @@ from supply_chain.model.tier import Gate
 from supply_chain.policy import fact_values, reading
 from supply_chain.policy.activation import NAMES, VERSIONS, Activation, read_activation, require_active
 from supply_chain.policy.documents import Parameter, PolicyDocument, RuleDocument, Selector
-from supply_chain.policy.expressions import language
+from supply_chain.policy.expressions import make_language
 from supply_chain.policy.names import NameRegister, parse_register, read_register_content
 from supply_chain.policy.people import FILE as PEOPLE
 from supply_chain.policy.people import People, PeopleOwner, read_people
@@ -45,7 +45,7 @@ _one_thread = threading.Lock()
 
 
 @cache
-def code_digest() -> Digest:
+def compute_code_digest() -> Digest:
     """Return the digest of the code that joins and evaluates the facts, and of the engine's version."""
     return digest_of("\n".join([version("cel-expr-python"), read_code()]).encode())
 
@@ -232,7 +232,7 @@ def _of_gate(gate: Gate, policies: Sequence[Policy], directory: Path | str) -> G
     ids = [rule.id for each in policies for rule in each.rules]
     _require_unique(ids, f"{directory}: rules of the {gate} gate with the id")
     _require_different(gate, policies, directory)
-    return gate_policy(gate, policies)
+    return make_gate_policy(gate, policies)
 
 
 def _require_different(gate: Gate, policies: Sequence[Policy], directory: Path | str) -> None:
@@ -253,9 +253,9 @@ def _require_different(gate: Gate, policies: Sequence[Policy], directory: Path |
         )
 
 
-def gate_policy(gate: Gate, policies: Sequence[Policy]) -> GatePolicy[Any]:
+def make_gate_policy(gate: Gate, policies: Sequence[Policy]) -> GatePolicy[Any]:
     """Return all policies of a gate with their digest."""
-    content = "\n".join([gate.value, code_digest(), *(each.digest for each in policies)])
+    content = "\n".join([gate.value, compute_code_digest(), *(each.digest for each in policies)])
     return GatePolicy(gate, tuple(policies), digest_of(content.encode()))
 
 
@@ -297,12 +297,12 @@ def _checked(documents: Sequence[RuleDocument], tested: Sequence[RuleDocument], 
     `tested` are the same rules with the parameters of their tests. If these differ, the rules only have to be evaluated
     with the facts of the tests, whatever the results are.
     """
-    rules = tuple(compile_rule(each, language(gate)) for each in documents)
+    rules = tuple(compile_rule(each, make_language(gate)) for each in documents)
     if documents == tested:
         return _Rules(rules, _tested(rules, gate, select))
     for rule in rules:
         check_results(rule, gate, select)
-    return _Rules(rules, _tested(tuple(compile_rule(each, language(gate)) for each in tested), gate, select))
+    return _Rules(rules, _tested(tuple(compile_rule(each, make_language(gate)) for each in tested), gate, select))
 
 
 def _tested(rules: tuple[Rule, ...], gate: Gate, select: Selector) -> tuple[Rule, ...]:

@@ -70,7 +70,7 @@ class Holder(Model):
         here = self.sources is None or any(each.includes(other) for each in listed)
         return here and all(getattr(other, key) == value for key, value in settled)
 
-    def over(self, earlier: Holder | None) -> Holder:
+    def inherit_fields(self, earlier: Holder | None) -> Holder:
         """Return this holder, with fields that it does not settle taken from `earlier`.
 
         Listed sources settle repository and path.
@@ -91,9 +91,9 @@ class Holder(Model):
         return self.model_copy(update={"sources": tuple(named)})
 
 
-def settled_holder(registered: Holder | None, latest: Holder | None) -> Holder | None:
+def find_settled_holder(registered: Holder | None, latest: Holder | None) -> Holder | None:
     """Return who holds a name: the register takes precedence over the source of the last signed image."""
-    return registered.over(latest) if registered else latest
+    return registered.inherit_fields(latest) if registered else latest
 
 
 class NameRegister(Model):

@@ -80,12 +80,12 @@ class RuleResult(Model):
     break_glass: UsedBreakGlass | None = Field(default=None, description="what overrides the rule; null: nothing")
 
 
-def waivers_of(results: Iterable[RuleResult]) -> tuple[UsedWaiver, ...]:
+def list_used_waivers(results: Iterable[RuleResult]) -> tuple[UsedWaiver, ...]:
     """Return the waivers that a verdict rests on, each once, in the order of their names."""
     return tuple(sorted({waiver for each in results for waiver in each.waivers}, key=lambda each: each.name))
 
 
-def break_glass_of(results: Iterable[RuleResult]) -> UsedBreakGlass | None:
+def find_used_break_glass(results: Iterable[RuleResult]) -> UsedBreakGlass | None:
     """Return the break-glass that a verdict rests on, of several the one that ends first; None if it rests on none."""
     used = (each.break_glass for each in results if each.break_glass is not None)
     return min(used, key=lambda each: each.expires, default=None)

@@ -14,7 +14,7 @@ from pydantic import AwareDatetime, Field, StringConstraints, ValidationError, m
 from supply_chain.errors import DeclarationInvalid, SettingInvalid
 from supply_chain.evidence.approval import Approval
 from supply_chain.evidence.break_glass import BreakGlass
-from supply_chain.evidence.envelope import Key, keys_of
+from supply_chain.evidence.envelope import Key, parse_keys
 from supply_chain.evidence.image_status import BLOCKS, LIFTS, Act, LifecycleDecision
 from supply_chain.evidence.keyless import Credential, Identity, explain_root
 from supply_chain.evidence.personal_decision import explain_keyless
@@ -235,7 +235,7 @@ class PeopleDocument(Model):
 
 def _keys(name: str, keys: Iterable[str]) -> tuple[Key, ...]:
     try:
-        return tuple(key for each in keys for key in keys_of(each, name))
+        return tuple(key for each in keys for key in parse_keys(each, name))
     except SettingInvalid as error:
         raise ValueError(f"a key of {name} is not a public key on P-256 in PEM") from error
 
@@ -382,7 +382,7 @@ def sign_as_person(
     bound = decision.model_copy(update={"installation": installation})
     signed = _validate(bound.model_copy(update={"signature": sign(bound.statement(image)).decode()}))
     if why := explain(signed):
-        raise uncounted(why)
+        raise make_uncounted_error(why)
     return signed
 
 
@@ -398,7 +398,7 @@ def _validate(decision: D) -> D:
         ) from error
 
 
-def uncounted(why: str) -> DeclarationInvalid:
+def make_uncounted_error(why: str) -> DeclarationInvalid:
     """Return the error about a person's signed decision that would not count."""
     return DeclarationInvalid(
         f"The decision would not count: {why}.\n"
@@ -445,7 +445,7 @@ def _read_signed(file: Path, owner: PeopleOwner, now: datetime) -> PeopleDocumen
     content = read_file(file, LIMIT)
     if content is None:
         return f"there is no {FILE}"
-    own = keys_of_owner(owner.key)
+    own = parse_owner_keys(owner.key)
     if not own:
         return f"the workbench block names no key of the owner of {FILE}"
     signature = verify_document(DocumentKind.PEOPLE, file.name, content, read_bundle(file), {"its owner": own}, "", now)
@@ -498,7 +498,7 @@ def read_installation(project: Path, owner: str, now: datetime) -> Installation:
     content, bundle = read_content(file), read_bundle(file)
     if bundle is None:
         unverified = "nobody signed it yet"
-    elif own := keys_of_owner(owner):
+    elif own := parse_owner_keys(owner):
         signature = verify_document(DocumentKind.PEOPLE, file.name, content, bundle, {"its owner": own}, "", now)
         if isinstance(signature, Unsigned):
             raise _false_installation(f"is not as its owner signed it ({signature.why})")
@@ -530,12 +530,12 @@ def _read_root(people: Path, document: PeopleDocument) -> bytes | str:
     return content
 
 
-def keys_of_owner(owner: str) -> tuple[Key, ...]:
+def parse_owner_keys(owner: str) -> tuple[Key, ...]:
     """Return the keys in the owner's PEM, none if it is blank; raise `SettingInvalid` if it is no key."""
     if not owner.strip():
         return ()
     try:
-        return keys_of(owner, "owner")
+        return parse_keys(owner, "owner")
     except SettingInvalid as error:
         raise SettingInvalid(
             f"`people_owner` in the workbench block is not a public key on P-256 in PEM, so nobody can verify {FILE}.\n"

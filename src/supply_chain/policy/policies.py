@@ -15,7 +15,7 @@ from supply_chain.model.image import Digest, digest_of
 from supply_chain.model.tier import Gate
 from supply_chain.policy.documents import PolicyDocument, RuleDocument, RuleSeverity, Selector
 from supply_chain.policy.expressions import IMAGE, NOW, Expression, Language, Readers, Values, find
-from supply_chain.policy.fact_schema import type_at
+from supply_chain.policy.fact_schema import find_fact_type
 from supply_chain.policy.facts import DeployFacts, F, IntakeFacts, ReleaseFacts
 from supply_chain.policy.outcome import Reason
 from supply_chain.policy.people import People
@@ -152,13 +152,13 @@ class Rule:
         texts = (path for each in self._of_element for path in each.reads)
         return _facts_of_image((deciding.reads if deciding else ()), texts)
 
-    def missing(self, facts: type) -> tuple[str, ...]:
+    def list_missing_facts(self, facts: type) -> tuple[str, ...]:
         """Return the facts of the image that the rule reads and that a type of facts does not have, each once.
 
         A group of facts can be present only because somebody signed it. So a rule that reads nothing else lacks these
         groups.
         """
-        types = {path: type_at(facts, path.split(".")[1:]) for path in self.facts}
+        types = {path: find_fact_type(facts, path.split(".")[1:]) for path in self.facts}
         groups = tuple(path for path, kind in types.items() if is_typeddict(kind))
         lacking = tuple(path for path, kind in types.items() if kind is None)
         highest = tuple(path for path in lacking if path.rpartition(".")[0] not in lacking)
@@ -191,9 +191,9 @@ class Rule:
                 return None
         except RuleNotEvaluated as error:
             raise RuleNotEvaluated(f"rule {self.id}: {error.message}") from error
-        return self.reasons_where_it_applies(values)
+        return self.list_unconditional_reasons(values)
 
-    def reasons_where_it_applies(self, values: Values) -> tuple[Reason, ...]:
+    def list_unconditional_reasons(self, values: Values) -> tuple[Reason, ...]:
         """Return why the rule does not hold, empty if it holds, without asking `when`; raise `RuleNotEvaluated`."""
         try:
             return tuple(self._reasons(values))

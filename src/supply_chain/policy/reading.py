@@ -9,16 +9,22 @@ from typing import TypeVar
 
 from supply_chain.concurrency import map_concurrently, run_both
 from supply_chain.errors import UNREADABLE, EvidenceInvalid, ImageNotFound
-from supply_chain.evidence.approval import last_approval, signed_approvals
-from supply_chain.evidence.break_glass import break_glass_uses
-from supply_chain.evidence.checks import CheckResult, newest_results
-from supply_chain.evidence.encryption import EncryptionRecord, encryption_records
+from supply_chain.evidence.approval import find_last_approval, list_signed_approvals
+from supply_chain.evidence.break_glass import list_break_glass_uses
+from supply_chain.evidence.checks import CheckResult, find_newest_results
+from supply_chain.evidence.encryption import EncryptionRecord, list_encryption_records
 from supply_chain.evidence.examination import Examination
-from supply_chain.evidence.image_status import image_status, read_image_status
-from supply_chain.evidence.provenance import Provenance, last_provenance
+from supply_chain.evidence.image_status import compute_image_status, read_image_status
+from supply_chain.evidence.provenance import Provenance, find_last_provenance
 from supply_chain.evidence.reading import SignedValue, is_signed
-from supply_chain.evidence.sbom import Package, last_listed, listing_in, packages_in, system_packages
-from supply_chain.evidence.soak import longest_soak
+from supply_chain.evidence.sbom import (
+    Package,
+    find_last_sbom,
+    read_sbom_listing,
+    read_sbom_packages,
+    select_system_packages,
+)
+from supply_chain.evidence.soak import find_longest_soak
 from supply_chain.evidence.statement import (
     APPROVAL,
     BREAK_GLASS,
@@ -30,14 +36,14 @@ from supply_chain.evidence.statement import (
     VerifiedStatement,
 )
 from supply_chain.evidence.store import EvidenceStore, Reading
-from supply_chain.evidence.summary import Summary, last_verdict
+from supply_chain.evidence.summary import Summary, find_last_verdict
 from supply_chain.model.image import Digest, ImageRef
 from supply_chain.model.tier import CURATION_GATES, Gate, TierName, is_base_repository
 from supply_chain.policy.blocks import Statements, find_blocked_bases, read_base_statements
 from supply_chain.policy.facts import DeployFacts, EnvironmentRequirements, IntakeFacts, ReleaseFacts
-from supply_chain.policy.names import Holder, settled_holder
-from supply_chain.policy.verdict import execution_place, refusals_place
-from supply_chain.vulnerability.reports import last_report
+from supply_chain.policy.names import Holder, find_settled_holder
+from supply_chain.policy.verdict import locate_execution_evidence, locate_refusals
+from supply_chain.vulnerability.reports import find_last_report
 
 T = TypeVar("T")
 
@@ -57,14 +63,14 @@ def read_intake_facts(
     evidence = reading.by(TierName.DEVELOPMENT)
     return IntakeFacts(
         ref=ref,
-        provenance=last_provenance(evidence),
+        provenance=find_last_provenance(evidence),
         checks=_checks(evidence),
-        status=image_status(status.evidence),
+        status=compute_image_status(status.evidence),
         evidence=(*evidence, *status.by(TierName.LIFECYCLE)),
         ignored_referrers=(*reading.notes(), *status.notes()),
         attached=reading.attached,
         holder=read_holder(curated_before, store, registered),
-        source_report=_value(last_report(evidence)),
+        source_report=_value(find_last_report(evidence)),
     )
 
 
@@ -74,14 +80,14 @@ def read_holder(curated_before: Sequence[ImageRef], store: EvidenceStore, regist
     `curated_before` are the images in the application's curated repository, the last one first. `registered` is the
     entry for the name in the name register.
     """
-    return settled_holder(registered, find_holder(curated_before, store))
+    return find_settled_holder(registered, find_holder(curated_before, store))
 
 
 def find_holder(curated_before: Sequence[ImageRef], store: EvidenceStore) -> Holder | None:
     """Return who holds a name: the source of the last image that curation signed under it."""
     for ref in curated_before:
         reading = store.read(ref, SIGNATURE, PROVENANCE)
-        if is_signed(reading.evidence) and (built := last_provenance(reading.by(TierName.DEVELOPMENT))):
+        if is_signed(reading.evidence) and (built := find_last_provenance(reading.by(TierName.DEVELOPMENT))):
             return Holder.of(built.manifest, built.source)
     return None
 
@@ -95,10 +101,10 @@ def read_release_facts(ref: ImageRef, store: EvidenceStore, layers: Layers, base
     store = store.list_once()
     (reading, status), refusals = run_both(
         lambda: _with_status(ref, store),
-        lambda: store.verified(refusals_place(ref), TierName.CURATION, SUMMARY),
+        lambda: store.read_verified(locate_refusals(ref), TierName.CURATION, SUMMARY),
     )
     development, own = reading.by(TierName.DEVELOPMENT), reading.by(TierName.CURATION)
-    built, listing = last_provenance(development), listing_in(own, store.referrers.content)
+    built, listing = find_last_provenance(development), read_sbom_listing(own, store.referrers.content)
     below, unsigned = find_bases_in_layers(ref, bases, layers, store)
     used = {*below, *_named_bases(built, bases)}
     examined = _examinations(used & {*below, *bases}, store)
@@ -111,7 +117,7 @@ def read_release_facts(ref: ImageRef, store: EvidenceStore, layers: Layers, base
         ref=ref,
         provenance=built,
         checks=_checks(development),
-        status=image_status(status.evidence),
+        status=compute_image_status(status.evidence),
         evidence=(
             *development,
             *own,
@@ -126,7 +132,7 @@ def read_release_facts(ref: ImageRef, store: EvidenceStore, layers: Layers, base
         sbom=listing,
         examination=_examination(own),
         examined_bases=tuple(examined.values()),
-        report=_value(last_report(own)),
+        report=_value(find_last_report(own)),
         encryption=_encryption(own),
         base_packages=base_packages,
         base_distributions={str(base): examined[base].distribution for base in contained if base in examined},
@@ -144,7 +150,7 @@ def read_blocked_bases(ref: ImageRef, bases: Sequence[ImageRef], store: Evidence
 
     `bases` are the same as for the gates.
     """
-    built = last_provenance(store.verified(ref, TierName.DEVELOPMENT, PROVENANCE))
+    built = find_last_provenance(store.read_verified(ref, TierName.DEVELOPMENT, PROVENANCE))
     builds = read_base_builds(_named_bases(built, bases), bases, store)
     statements = read_base_statements(builds, built, store)
     return {base: statements[base] for base in find_blocked_bases(statements)}
@@ -163,7 +169,7 @@ def read_base_builds(
     new = set(first)
     while new:
         read = map_concurrently(
-            lambda base: (base, last_provenance(store.verified(base, TierName.DEVELOPMENT, PROVENANCE))),
+            lambda base: (base, find_last_provenance(store.read_verified(base, TierName.DEVELOPMENT, PROVENANCE))),
             sorted(new, key=str),
         )
         builds |= dict(read)
@@ -215,7 +221,7 @@ def find_bases_in_layers(
 
 def is_vouched_for(base: ImageRef, store: EvidenceStore) -> bool:
     """Return whether curation signed a base."""
-    return is_signed(store.verified(base, TierName.CURATION, SIGNATURE))
+    return is_signed(store.read_verified(base, TierName.CURATION, SIGNATURE))
 
 
 def _copied_bases(
@@ -249,14 +255,14 @@ def _package_names(packages: Iterable[Package]) -> set[tuple[str, str]]:
 
 def _examination(evidence: Iterable[VerifiedStatement]) -> Examination | None:
     """Return what curation found in an image that no scanner judges; None if it did not examine the image."""
-    listed = last_listed(evidence)
+    listed = find_last_sbom(evidence)
     return listed.examination if listed else None
 
 
 def _examinations(bases: Iterable[ImageRef], store: EvidenceStore) -> dict[ImageRef, Examination]:
     """Return the examinations of these bases, as far as curation examined them."""
     examinations = map_concurrently(
-        lambda base: (base, _examination(store.verified(base, TierName.CURATION, SBOM))), sorted(bases, key=str)
+        lambda base: (base, _examination(store.read_verified(base, TierName.CURATION, SBOM))), sorted(bases, key=str)
     )
     return {base: each for base, each in examinations if each is not None}
 
@@ -267,11 +273,11 @@ def begins_with(layers: tuple[Digest, ...], below: tuple[Digest, ...]) -> bool:
 
 
 def _system_packages(base: ImageRef, store: EvidenceStore) -> frozenset[Package]:
-    return system_packages(_packages(base, store))
+    return select_system_packages(_packages(base, store))
 
 
 def _packages(base: ImageRef, store: EvidenceStore) -> frozenset[Package]:
-    packages = packages_in(store.verified(base, TierName.CURATION, SBOM), store.referrers.content)
+    packages = read_sbom_packages(store.read_verified(base, TierName.CURATION, SBOM), store.referrers.content)
     if packages is None:
         raise EvidenceInvalid(
             f"The base {base} has no SBOM that curation signed.\n"
@@ -296,19 +302,19 @@ def read_deploy_facts(
     (reading, status), (refusals, own) = run_both(
         lambda: _with_status(ref, store),
         lambda: run_both(
-            lambda: store.read(refusals_place(ref)),
-            lambda: execution_statements(ref, store, APPROVAL, BREAK_GLASS, SOAK, SUMMARY),
+            lambda: store.read(locate_refusals(ref)),
+            lambda: read_execution_statements(ref, store, APPROVAL, BREAK_GLASS, SOAK, SUMMARY),
         ),
     )
     development, curation = reading.by(TierName.DEVELOPMENT), reading.by(TierName.CURATION)
-    elsewhere, built = refusals.by(TierName.CURATION), last_provenance(development)
+    elsewhere, built = refusals.by(TierName.CURATION), find_last_provenance(development)
     builds, soak = read_base_builds(_named_bases(built, bases), bases, store), environment.soak
     base_statements = read_base_statements(builds, built, store)
     return DeployFacts(
         ref=ref,
         provenance=built,
         checks=_checks(development),
-        status=image_status(status.evidence),
+        status=compute_image_status(status.evidence),
         evidence=(
             *development,
             *curation,
@@ -321,37 +327,37 @@ def read_deploy_facts(
         attached=reading.attached,
         blocked_bases=find_blocked_bases(base_statements),
         bases=_build_times(builds),
-        sbom=listing_in(curation, store.referrers.content),
+        sbom=read_sbom_listing(curation, store.referrers.content),
         examination=_examination(curation),
         examined_bases=tuple(_examinations(_named_bases(built, bases) & set(bases), store).values()),
-        report=_value(last_report(curation)),
+        report=_value(find_last_report(curation)),
         encryption=_encryption((*curation, *elsewhere)),
         signed=is_signed(curation),
         verdicts=_verdicts((*curation, *elsewhere), ref),
         environment=environment,
-        approval=_value(last_approval(own, environment.name, ref.digest)),
-        signed_approvals=signed_approvals(own, environment.name, ref.digest),
-        break_glass=break_glass_uses(own, environment.name, ref.digest),
-        soak=_value(longest_soak(own, soak.environment, ref.digest)) if soak else None,
+        approval=_value(find_last_approval(own, environment.name, ref.digest)),
+        signed_approvals=list_signed_approvals(own, environment.name, ref.digest),
+        break_glass=list_break_glass_uses(own, environment.name, ref.digest),
+        soak=_value(find_longest_soak(own, soak.environment, ref.digest)) if soak else None,
     )
 
 
-def execution_statements(ref: ImageRef, store: EvidenceStore, *kinds: str) -> tuple[VerifiedStatement, ...]:
+def read_execution_statements(ref: ImageRef, store: EvidenceStore, *kinds: str) -> tuple[VerifiedStatement, ...]:
     """Return what execution signed with these predicate types about an image, for every environment."""
-    return store.verified(execution_place(ref), TierName.EXECUTION, *kinds)
+    return store.read_verified(locate_execution_evidence(ref), TierName.EXECUTION, *kinds)
 
 
 def _checks(evidence: Iterable[VerifiedStatement]) -> tuple[CheckResult, ...]:
-    return tuple(each.value for each in newest_results(evidence).values())
+    return tuple(each.value for each in find_newest_results(evidence).values())
 
 
 def _encryption(evidence: Iterable[VerifiedStatement]) -> EncryptionRecord | None:
-    return _value(next(reversed(encryption_records(evidence)), None))
+    return _value(next(reversed(list_encryption_records(evidence)), None))
 
 
 def _verdicts(evidence: Sequence[VerifiedStatement], ref: ImageRef) -> dict[Gate, Summary]:
     """Return the last verdict of the intake gate and of the release gate about an image, if there is one."""
-    return {gate: last.value for gate in CURATION_GATES if (last := last_verdict(evidence, gate, ref.digest))}
+    return {gate: last.value for gate in CURATION_GATES if (last := find_last_verdict(evidence, gate, ref.digest))}
 
 
 def _value(signed: SignedValue[T] | None) -> T | None:

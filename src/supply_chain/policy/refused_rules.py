@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from supply_chain.evidence.clock import signed_time
+from supply_chain.evidence.clock import read_signed_time
 from supply_chain.evidence.image_status import Act
 from supply_chain.evidence.statement import (
     APPROVAL,
@@ -23,7 +23,7 @@ from supply_chain.evidence.statement import (
     is_about,
 )
 from supply_chain.evidence.store import BEFORE_ALL
-from supply_chain.evidence.summary import RefusedRule, verifier
+from supply_chain.evidence.summary import RefusedRule, name_verifier
 from supply_chain.model.tier import Gate, TierName
 from supply_chain.policy.documents import RuleDocument
 from supply_chain.policy.facts import DeployFacts, ImageFacts
@@ -113,7 +113,7 @@ def _kind_of(statement: VerifiedStatement) -> tuple[str, str]:
 
 
 def _time_of(statement: VerifiedStatement) -> datetime:
-    return signed_time(statement.statement) or BEFORE_ALL
+    return read_signed_time(statement.statement) or BEFORE_ALL
 
 
 def _is_basis(each: VerifiedStatement, group: str, name: str, facts: ImageFacts) -> bool:
@@ -127,7 +127,7 @@ def _is_basis(each: VerifiedStatement, group: str, name: str, facts: ImageFacts)
         case "source_scan" | "scan":
             is_read = each.signer is (TierName.DEVELOPMENT if group == "source_scan" else TierName.CURATION)
         case "verdicts":
-            is_read = _part(each, "verifier").get("id") == verifier(Gate(name))
+            is_read = _part(each, "verifier").get("id") == name_verifier(Gate(name))
         case "approval" | "approvers":
             assert isinstance(facts, DeployFacts)  # no other gate has these facts
             is_read = each.predicate.get("environment") == facts.environment.name

@@ -24,7 +24,7 @@ from supply_chain.errors import (
     VerdictMissing,
 )
 from supply_chain.evidence.clock import INSTANT
-from supply_chain.evidence.image_status import image_status, read_image_status
+from supply_chain.evidence.image_status import compute_image_status, read_image_status
 from supply_chain.evidence.published import CurrentVerdict, read_current_verdict
 from supply_chain.evidence.store import EvidenceStore, Repositories
 from supply_chain.model.image import ImageRef
@@ -32,13 +32,13 @@ from supply_chain.model.tier import Gate, TierName
 from supply_chain.policy.blocks import block_reasons, find_blocked_bases
 from supply_chain.policy.facts import F
 from supply_chain.policy.gate import evaluate
-from supply_chain.policy.outcome import Admitted, Refused, waivers_of
+from supply_chain.policy.outcome import Admitted, Refused, list_used_waivers
 from supply_chain.policy.policies import GatePolicy
 from supply_chain.policy.reading import read_blocked_bases
 from supply_chain.policy.refused_rules import find_block_rules
 from supply_chain.policy.verdict import publish_block, publish_refusal, record, record_refusal
-from supply_chain.policy.waivers import waiver_reference
-from supply_chain.text import first_line
+from supply_chain.policy.waivers import make_waiver_reference
+from supply_chain.text import summarize_error
 
 RENEWED = timedelta(days=1)
 """How long before its end a published admission is judged again."""
@@ -88,7 +88,7 @@ def judge_published(
     def is_published(verdict: Admitted[F] | Refused) -> bool:
         admits, end = isinstance(verdict, Admitted), verdict.expires
         ends_earlier = admits and end and (published.expires is None or end < published.expires)
-        rests_on = [waiver_reference(each.name, each.digest) for each in waivers_of(verdict.results)]
+        rests_on = [make_waiver_reference(each.name, each.digest) for each in list_used_waivers(verdict.results)]
         codes = {each.code for each in verdict.reasons} if isinstance(verdict, Refused) else set[str]()
         is_same = answers == {admits} and codes == current.verdict.codes
         return is_same and not ends_earlier and rests_on == [*published.waivers]
@@ -119,7 +119,7 @@ def renew_published(
     current = current or read_published(ref, environment, ports)
     if current is None or not current.verdict.passed:
         return None
-    soon, too_old = ports.now() + RENEWED, too_old_within_a_day(ports.now(), max_age)
+    soon, too_old = ports.now() + RENEWED, compute_renewal_limit(ports.now(), max_age)
     if not current.verdict.has_expired(soon) and (too_old is None or current.verdict.time_verified > too_old):
         return None
     judge = partial(_judge_once, read_facts, ports, current, lambda _: False, too_old)
@@ -138,7 +138,7 @@ def refuse_blocked(ref: ImageRef, environment: str, ports: VerdictPorts[F], why:
     if current is None:
         return None
     status = read_image_status(ref, ports.evidence).by(TierName.LIFECYCLE)
-    block = image_status(status).block
+    block = compute_image_status(status).block
     asks_for_bases = block is None and ports.gate is not Gate.INTAKE
     bases = read_blocked_bases(ref, ports.bases(), ports.evidence) if asks_for_bases else {}
     reasons = tuple(block_reasons(block, find_blocked_bases(bases)))
@@ -161,12 +161,12 @@ def _decide(
     try:
         return judge()
     except (*UNDECIDED, RegistryFailed) as error:
-        if (refusal := refuse_blocked(ref, environment, ports, first_line(error))) is None:
+        if (refusal := refuse_blocked(ref, environment, ports, summarize_error(error))) is None:
             raise
         return refusal
 
 
-def too_old_within_a_day(now: datetime, max_age: timedelta | None) -> datetime | None:
+def compute_renewal_limit(now: datetime, max_age: timedelta | None) -> datetime | None:
     """Return the last time of verdicts that a day later do not count any more; None if they count at any age."""
     return None if max_age is None else now + RENEWED - max_age
 

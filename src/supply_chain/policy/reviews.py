@@ -23,7 +23,7 @@ from supply_chain.model.documents import LIMIT, decode_document, parse_document
 from supply_chain.model.image import Digest, Model, digest_of, digest_set
 from supply_chain.policy.people import FILE, People, Person
 from supply_chain.policy.signed_documents import DocumentKind, Unsigned, read_bundle, read_file, verify_document
-from supply_chain.text import plain_text
+from supply_chain.text import sanitize_text
 
 DIRECTORY = Path("deployments/reviews")
 COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -116,7 +116,7 @@ def read_reviews(directory: Path, people: People, now: datetime) -> Reviews:
 
 
 def _read(file: Path, people: People, now: datetime) -> Review | ReviewReport:
-    name, content = plain_text(file.stem), read_file(file, LIMIT)
+    name, content = sanitize_text(file.stem), read_file(file, LIMIT)
     if content is None:
         return ReviewReport(name=name, why="it is not a file")
     signature = verify_document(
@@ -135,7 +135,7 @@ def _read(file: Path, people: People, now: datetime) -> Review | ReviewReport:
     return Review(document, signature.by, person, file.name, digest_of(content))
 
 
-def review_name(document: ReviewDocument, by: str) -> str:
+def name_review(document: ReviewDocument, by: str) -> str:
     """Return the name of the file with a person's review; raise `DeclarationInvalid` if that is no person's name."""
     if not NAME.fullmatch(by):
         raise DeclarationInvalid(f"{by} is not the name of a person.\nWrite your name as in {FILE}.")

@@ -16,8 +16,8 @@ from supply_chain.model.documents import read_document
 from supply_chain.model.image import Model
 from supply_chain.model.tier import Gate
 from supply_chain.policy.documents import RuleTest, Selector
-from supply_chain.policy.expressions import Values, language, mutate
-from supply_chain.policy.fact_schema import element_of, fields_of, find_mistakes
+from supply_chain.policy.expressions import Values, make_language, mutate
+from supply_chain.policy.fact_schema import find_element_type, find_mistakes, read_fields
 from supply_chain.policy.fact_types import FACTS
 from supply_chain.policy.policies import Rule, compile_rule, is_selected
 
@@ -40,7 +40,7 @@ class Examples(Model):
 
 
 @cache
-def examples(gate: Gate) -> Mapping[str, Any]:
+def make_examples(gate: Gate) -> Mapping[str, Any]:
     """Return the facts of an image that every shipped rule of the gate admits; raise `PolicyInvalid` for a mistake."""
     parts = read_document(FILE, Examples)
     curated = {} if gate is Gate.INTAKE else parts.curated
@@ -49,14 +49,14 @@ def examples(gate: Gate) -> Mapping[str, Any]:
     return merged
 
 
-def example_facts(gate: Gate, changes: Mapping[str, Any], select: Selector = EVERY_IMAGE) -> Mapping[str, Any]:
+def make_example_facts(gate: Gate, changes: Mapping[str, Any], select: Selector = EVERY_IMAGE) -> Mapping[str, Any]:
     """Return the example facts of a gate, of an image that is selected, with changes (a JSON Merge Patch).
 
     Raise `PolicyInvalid` if none fit.
     """
-    selected = _merged(examples(gate), _select_example(examples(gate), select))
+    selected = _merged(make_examples(gate), _select_example(make_examples(gate), select))
     facts: Mapping[str, Any] = _merged(selected, _with_times(changes, FACTS[gate]))
-    _check(gate, facts, examples(gate))
+    _check(gate, facts, make_examples(gate))
     return facts
 
 
@@ -85,9 +85,9 @@ def _with_times(value: Any, kind: Any) -> Any:
     if kind is datetime and isinstance(value, str):
         return _parse_time(value)
     if isinstance(value, list):
-        return [_with_times(each, element_of(kind)) for each in value]
+        return [_with_times(each, find_element_type(kind)) for each in value]
     if isinstance(value, dict) and is_typeddict(kind):
-        return {name: _with_times(each, fields_of(kind).get(name)) for name, each in value.items()}
+        return {name: _with_times(each, read_fields(kind).get(name)) for name, each in value.items()}
     return value
 
 
@@ -135,7 +135,7 @@ def check_results(rule: Rule, gate: Gate, select: Selector = EVERY_IMAGE) -> lis
 
 
 def _passes(rule: Rule, test: RuleTest, gate: Gate, select: Selector) -> bool:
-    facts = example_facts(gate, test.facts, select)
+    facts = make_example_facts(gate, test.facts, select)
     values = Values.of(gate, facts, test.now or TESTED, frozenset((rule.names_of_image,)))
     return not (rule.reasons(values) and is_selected(facts, select))
 
@@ -156,7 +156,9 @@ def find_unnoticed(rule: Rule, gate: Gate, select: Selector = EVERY_IMAGE) -> It
     for key in ("when", "expression"):
         for changed in mutate(getattr(rule.document, key) or ""):
             try:
-                run_tests(compile_rule(rule.document.model_copy(update={key: changed}), language(gate)), gate, select)
+                run_tests(
+                    compile_rule(rule.document.model_copy(update={key: changed}), make_language(gate)), gate, select
+                )
             except PolicyInvalid:
                 continue
             yield changed

@@ -13,7 +13,7 @@ from pydantic import AwareDatetime, Field, ValidationError
 
 from supply_chain.errors import EvidenceInvalid
 from supply_chain.evidence.clock import SKEW
-from supply_chain.evidence.envelope import Bundle, bundle_in, hint_of
+from supply_chain.evidence.envelope import Bundle, compute_key_hint, parse_bundle
 from supply_chain.evidence.keyless import Credential, Identity, SignedContent, find_identity, is_keyless
 from supply_chain.evidence.statement import Statement, Subject, read_statement
 from supply_chain.model.image import Digest, Model, digest_of, digest_set
@@ -62,12 +62,14 @@ class _Predicate(Model):
     signed: AwareDatetime = Field(description="by the clock of the signer")
 
 
-def signature_file(document: Path) -> Path:
+def locate_signature(document: Path) -> Path:
     """Return the path of a document's bundle."""
     return document.with_name(document.name + SUFFIX)
 
 
-def document_statement(kind: DocumentKind, name: str, content: bytes, installation: str, at: datetime) -> Statement:
+def make_document_statement(
+    kind: DocumentKind, name: str, content: bytes, installation: str, at: datetime
+) -> Statement:
     """Return the in-toto statement with which a person signs a document for an installation."""
     return Statement(
         subject=(Subject(name=name, digest=digest_set(digest_of(content))),),
@@ -78,12 +80,12 @@ def document_statement(kind: DocumentKind, name: str, content: bytes, installati
 
 def read_bundle(document: Path) -> bytes | None:
     """Return the bundle of a document, no more than is needed to refuse a longer one; None if there is none."""
-    return read_file(signature_file(document), LIMIT)
+    return read_file(locate_signature(document), LIMIT)
 
 
 def is_about_content(bundle: bytes, content: bytes) -> bool:
     """Return whether what is signed in a bundle is about this content. Who signed it is not verified."""
-    parsed = bundle_in(bundle)
+    parsed = parse_bundle(bundle)
     try:
         signed = read_statement(parsed.dsse_envelope, "the signature file").subject if parsed else ()
     except EvidenceInvalid:
@@ -111,7 +113,7 @@ class Keyring(Mapping[str, Sequence[C_co]]):
     def __init__(self, credentials: Mapping[str, Sequence[C_co]]) -> None:
         self._credentials = dict(credentials)
         owned: list[tuple[str, Credential]] = [(name, each) for name, own in credentials.items() for each in own]
-        self._keys = tuple((name, key, hint_of(key)) for name, key in owned if not isinstance(key, Identity))
+        self._keys = tuple((name, key, compute_key_hint(key)) for name, key in owned if not isinstance(key, Identity))
         self._identities = tuple((name, each) for name, each in owned if isinstance(each, Identity))
         self._all = (tuple((name, hint) for name, _, hint in self._keys), self._identities)
 
@@ -137,7 +139,7 @@ class Keyring(Mapping[str, Sequence[C_co]]):
 
     def find_signer(self, content: bytes) -> tuple[str, SignedContent] | str:
         """Return the first person who signed a bundle, and what they signed; or why nobody did."""
-        if (bundle := bundle_in(content)) is not None:
+        if (bundle := parse_bundle(content)) is not None:
             by = self._find_holder(bundle)
             return UNTRUSTED if by is None else (by, SignedContent(bundle.dsse_envelope, None))
         return find_identity(content, self._identities) if is_keyless(content) else NO_BUNDLE
@@ -148,7 +150,7 @@ class Keyring(Mapping[str, Sequence[C_co]]):
         The key that the bundle names is tried first, so that the time does not grow with the number of people.
         """
         hinted = [each for each in self._keys if each[2] == bundle.hint]
-        tried = (name for name, key, _ in (*hinted, *self._keys) if bundle.dsse_envelope.signed_by(key))
+        tried = (name for name, key, _ in (*hinted, *self._keys) if bundle.dsse_envelope.is_signed_by(key))
         return next(tried, None)
 
 

@@ -10,26 +10,26 @@ from typing import Any
 from supply_chain.concurrency import run_both
 from supply_chain.errors import GateSuperseded, SettingInvalid
 from supply_chain.evidence.clock import INSTANT
-from supply_chain.evidence.image_status import LifecycleDecision, image_status, read_image_status
+from supply_chain.evidence.image_status import LifecycleDecision, compute_image_status, read_image_status
 from supply_chain.evidence.reading import SignedValue
 from supply_chain.evidence.statement import PROVENANCE, SIGNATURE, SUMMARY, VerifiedStatement
 from supply_chain.evidence.store import EvidenceStore, Publisher, Repositories
-from supply_chain.evidence.summary import Summary, summary, verdicts
+from supply_chain.evidence.summary import Summary, list_verdicts, make_summary
 from supply_chain.model.image import Digest, ImageRef
-from supply_chain.model.tier import Gate, TierName, curated_repository, evidence_repository
+from supply_chain.model.tier import Gate, TierName, name_curated_repository, name_evidence_repository
 from supply_chain.policy.blocks import block_reasons, find_blocked_bases, read_base_statements
 from supply_chain.policy.facts import CuratedFacts, DeployFacts, F, ImageFacts, IntakeFacts
 from supply_chain.policy.gate import evaluate
-from supply_chain.policy.outcome import Admitted, Refused, break_glass_of, waivers_of
+from supply_chain.policy.outcome import Admitted, Refused, find_used_break_glass, list_used_waivers
 from supply_chain.policy.policies import GatePolicy
 from supply_chain.policy.refused_rules import find_block_rules
-from supply_chain.policy.waivers import waiver_reference
+from supply_chain.policy.waivers import make_waiver_reference
 
 ATTACHING = timedelta(minutes=5)
 """For how long a published refusal may wait for its evidence: a gate publishes a refusal before it attaches it."""
 
 
-def verdict_places(ref: ImageRef, gate: Gate, *, admitted: bool) -> tuple[ImageRef, ...]:
+def locate_verdicts(ref: ImageRef, gate: Gate, *, admitted: bool) -> tuple[ImageRef, ...]:
     """Return the places where a gate's verdict about an image is attached.
 
     An admission by the intake gate or the release gate is attached in the curated repository. A verdict of the deploy
@@ -38,22 +38,22 @@ def verdict_places(ref: ImageRef, gate: Gate, *, admitted: bool) -> tuple[ImageR
     image, but nobody can remove what is there. A refusal by the release gate is attached in the curated repository too,
     and one by the intake gate if that has an earlier verdict.
     """
-    at_image = ref.moved_to(curated_repository(ref.application))
+    at_image = ref.with_repository(name_curated_repository(ref.application))
     if gate is Gate.DEPLOY:
-        return (execution_place(ref),)
+        return (locate_execution_evidence(ref),)
     if admitted:
         return (at_image,)
-    return (refusals_place(ref),) if gate is Gate.INTAKE else (at_image, refusals_place(ref))
+    return (locate_refusals(ref),) if gate is Gate.INTAKE else (at_image, locate_refusals(ref))
 
 
-def refusals_place(ref: ImageRef) -> ImageRef:
+def locate_refusals(ref: ImageRef) -> ImageRef:
     """Return the place of every refusal of an image by curation."""
-    return ref.moved_to(evidence_repository(TierName.CURATION, ref.application))
+    return ref.with_repository(name_evidence_repository(TierName.CURATION, ref.application))
 
 
-def execution_place(ref: ImageRef) -> ImageRef:
+def locate_execution_evidence(ref: ImageRef) -> ImageRef:
     """Return the place of all that execution signs about an image: verdicts, deployments, soaks and approvals."""
-    return ref.moved_to(evidence_repository(TierName.EXECUTION, ref.application))
+    return ref.with_repository(name_evidence_repository(TierName.EXECUTION, ref.application))
 
 
 def decide(
@@ -81,7 +81,7 @@ def record_refusal(
     withdraws: bool = True,
 ) -> Digest:
     """Create the repositories that are missing, record a refusal as `record`, and return its statement's digest."""
-    for where in verdict_places(facts.ref, refusal.gate, admitted=False):
+    for where in locate_verdicts(facts.ref, refusal.gate, admitted=False):
         if where != facts.ref:
             repositories.ensure_repository(where.repository, immutable=True, key=None)
     return record(refusal, facts, store, now, withdraws=withdraws)
@@ -108,9 +108,9 @@ def record(
     the image after the facts were read, or published a refusal that it may still attach: it would be outweighed.
     Raise it also, after a refusal was published, if the image or a base of it was blocked after the facts were read.
     """
-    places = {place for yes in (True, False) for place in verdict_places(facts.ref, verdict.gate, admitted=yes)}
-    before = {place: store.verified(place, store.tier) for place in sorted(places, key=str)}
-    earlier = verdicts(chain.from_iterable(before.values()), verdict.gate, facts.ref.digest)
+    places = {place for yes in (True, False) for place in locate_verdicts(facts.ref, verdict.gate, admitted=yes)}
+    before = {place: store.read_verified(place, store.tier) for place in sorted(places, key=str)}
+    earlier = list_verdicts(chain.from_iterable(before.values()), verdict.gate, facts.ref.digest)
     last = next(reversed(earlier), None)
     if isinstance(verdict, Admitted) and _overtaken(facts, earlier):
         raise _overtaken_error(facts, verdict.gate, "Run the same command again")
@@ -119,14 +119,14 @@ def record(
     predicate = _find_predicate(current, last, verdict.gate, facts, publisher, now, newer_than)
 
     def read_before(place: ImageRef) -> tuple[SignedValue[Summary], ...]:
-        return verdicts(before[place], verdict.gate, facts.ref.digest)
+        return list_verdicts(before[place], verdict.gate, facts.ref.digest)
 
     def ensure_attached(place: ImageRef) -> Digest:  # an interrupted run may have left places out
         same = (each.evidence.digest for each in read_before(place) if each.evidence.predicate == predicate)
         return next(same, None) or store.attach(place, SUMMARY, predicate, now)
 
     def attach_all() -> Digest:
-        where = verdict_places(facts.ref, verdict.gate, admitted=isinstance(verdict, Admitted))
+        where = locate_verdicts(facts.ref, verdict.gate, admitted=isinstance(verdict, Admitted))
         if isinstance(verdict, Refused):  # also beside an earlier admission, where builds read the last verdict
             where = (*(place for place in places.difference(where) if read_before(place)), *where)
         return [ensure_attached(place) for place in reversed(where)][-1]
@@ -159,7 +159,7 @@ def _refuse_blocked_since(admitted: Admitted[F], published: Summary, store: Evid
     if isinstance(facts, CuratedFacts):
         statements |= read_base_statements(map(ImageRef.parse, facts.bases), facts.provenance, store)
         judged |= facts.blocked_bases
-    block = image_status(status).block
+    block = compute_image_status(status).block
     bases = {base: each for base, each in find_blocked_bases(statements).items() if each != judged.get(base)}
     reasons = tuple(block_reasons(block if block != facts.status.block else None, bases))
     if reasons:
@@ -209,7 +209,7 @@ def publish_block(
 
     It names the policies of the published verdict.
     """
-    verdict = summary(
+    verdict = make_summary(
         ref,
         refusal.gate,
         refusal.policy,
@@ -244,8 +244,8 @@ def _summarize(verdict: Admitted[F] | Refused, facts: F, judge: TierName, at: da
     """
     is_admitted = isinstance(verdict, Admitted)
     attached = (each for each in facts.attached if is_admitted or each.predicate_type != PROVENANCE)
-    waivers, break_glass = waivers_of(verdict.results), break_glass_of(verdict.results)
-    return summary(
+    waivers, break_glass = list_used_waivers(verdict.results), find_used_break_glass(verdict.results)
+    return make_summary(
         facts.ref,
         verdict.gate,
         verdict.policy,
@@ -258,7 +258,7 @@ def _summarize(verdict: Admitted[F] | Refused, facts: F, judge: TierName, at: da
         environment=facts.environment.name if isinstance(facts, DeployFacts) else "",
         policies=tuple(dict.fromkeys(each.policy for each in verdict.results)),
         refused_rules=verdict.refused_rules if isinstance(verdict, Refused) else (),
-        waivers=[waiver_reference(each.name, each.digest) for each in waivers],
+        waivers=[make_waiver_reference(each.name, each.digest) for each in waivers],
         break_glass=str(break_glass or ""),
         expires=verdict.expires,
     )

@@ -26,7 +26,14 @@ from supply_chain.policy.signed_documents import (
 )
 from supply_chain.text import render_time
 from supply_chain.vulnerability.vex.json_document import LIMIT
-from supply_chain.vulnerability.vex.matching import Image, VexAnswer, VexConclusion, VexIndex, VexTerms, vex_of
+from supply_chain.vulnerability.vex.matching import (
+    Image,
+    VexAnswer,
+    VexConclusion,
+    VexIndex,
+    VexTerms,
+    find_vex_answers,
+)
 from supply_chain.vulnerability.vex.reading import read_vex, read_vex_value
 from supply_chain.vulnerability.vex.statement import VexStatement
 
@@ -58,7 +65,7 @@ class Vex:
     reports: tuple[VexReport, ...] = ()
     """All documents, also those that do not count."""
 
-    def index_with(self, attached: Sequence[VexStatement], now: datetime) -> VexIndex | None:
+    def make_index(self, attached: Sequence[VexStatement], now: datetime) -> VexIndex | None:
         """Return the index of these statements and of those that are attached to an image; None if there are none."""
         if not attached:
             return self.index
@@ -183,13 +190,13 @@ def join_vex(
 
     `image` has the packages that the findings are in. `attached` is what issuers state in documents that are attached.
     """
-    index = vex.index_with(attached, now)
+    index = vex.make_index(attached, now)
     if index is None:
         return None
     named = [at for at, each in enumerate(listed) if index.mentions(each["id"], each["aliases"])]
     if not named:
         return None
-    answers = vex_of([_Finding.of(listed[at]) for at in named], image, index, vex.terms, now)
+    answers = find_vex_answers([_Finding.of(listed[at]) for at in named], image, index, vex.terms, now)
     if not any(answers):
         return None
     joined = dict(enumerate(listed)) | {at: _join(listed[at], each) for at, each in zip(named, answers, strict=True)}

@@ -28,7 +28,7 @@ from supply_chain.policy.signed_documents import (
     read_file,
     verify_document,
 )
-from supply_chain.text import plain_text
+from supply_chain.text import sanitize_text
 from supply_chain.vulnerability.findings import RANKS, Severity
 from supply_chain.vulnerability.vex.matching import list_cves, list_names
 
@@ -121,7 +121,7 @@ class Waiver:
     @property
     def reference(self) -> str:
         """How a verdict names it."""
-        return waiver_reference(self.name, self.digest)
+        return make_waiver_reference(self.name, self.digest)
 
     def covers(self, image: Mapping[str, Any], now: datetime) -> bool:
         """Return whether it has an effect on an image, whose facts these are, at this time."""
@@ -211,7 +211,7 @@ def _read(file: Path, people: People, now: datetime) -> SignedWaiver | WaiverRep
     name, content = file.stem, read_file(file, LIMIT)
     if content is None or not NAME.fullmatch(name):
         why = "it is not a file" if content is None else f"its name has other characters than {NAME.pattern}"
-        return WaiverReport(name=plain_text(name), state=WaiverState.INERT, why=why)
+        return WaiverReport(name=sanitize_text(name), state=WaiverState.INERT, why=why)
     signature = verify_document(
         DocumentKind.WAIVER, file.name, content, read_bundle(file), people.keys, people.installation, now
     )
@@ -333,7 +333,7 @@ def waive_findings(
         of = answers[question]
         if (accepting := of.get(finding["package"], of.get(ANY_PACKAGE))) is not None:
             used[accepting.name] = accepting
-            joined[position] = {**finding, "waiver": waiver_facts(accepting)}
+            joined[position] = {**finding, "waiver": make_waiver_facts(accepting)}
     return joined, used
 
 
@@ -356,7 +356,7 @@ def _accept_by_package(
     return longest
 
 
-def waiver_facts(waiver: Waiver) -> WaiverFacts:
+def make_waiver_facts(waiver: Waiver) -> WaiverFacts:
     """Return the facts about a waiver that expressions read."""
     return {
         "name": waiver.name,
@@ -367,7 +367,7 @@ def waiver_facts(waiver: Waiver) -> WaiverFacts:
     }
 
 
-def waiver_reference(name: str, digest: Digest) -> str:
+def make_waiver_reference(name: str, digest: Digest) -> str:
     """Return how a verdict names a waiver: another document of this name is another waiver."""
     return f"{name}@{digest}"
 

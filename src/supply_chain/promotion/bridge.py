@@ -20,7 +20,7 @@ from supply_chain.errors import AwsFailed, DeclarationInvalid, EventRejected, Ev
 from supply_chain.model.image import Model
 from supply_chain.promotion.coalescing import Coalescer, Group, Step
 from supply_chain.promotion.pushes import Pushed, read_push
-from supply_chain.text import first_line, plain_text, pluralize
+from supply_chain.text import pluralize, sanitize_text, summarize_error
 
 FIRST, LONGEST = 1.0, 15.0
 """Seconds before the first retry, and at most before any retry."""
@@ -93,10 +93,10 @@ class Announcer(Protocol):
         `followed` says whether catch-up runs look for the evidence of its image too.
         """
 
-    def catch_up(self, applications: int, pushes: int) -> None:
+    def announce_catch_up(self, applications: int, pushes: int) -> None:
         """Announce that pushes of several applications wait, and return once Prefect has taken the event."""
 
-    def unfinished(self) -> int:
+    def count_unfinished(self) -> int:
         """Return the number of unfinished promotions that a push started, without those that wait for evidence."""
 
 
@@ -164,7 +164,7 @@ class Bridge:
         try:
             pushed = read_push(message.body)
         except EventUnreadable as error:
-            self.unreadable[message.id] = (message, first_line(error))
+            self.unreadable[message.id] = (message, summarize_error(error))
             return
         if pushed is None:
             self.finished[message.id] = message
@@ -175,7 +175,7 @@ class Bridge:
     def _announce(self) -> None:
         if not self.waiting.is_busy(self.clock()):
             return
-        unfinished = self._retry_until_answered(self.announcer.unfinished) if self.waiting.waiting else 0
+        unfinished = self._retry_until_answered(self.announcer.count_unfinished) if self.waiting.waiting else 0
         step = self.waiting.step(self.clock(), unfinished)
         for group in step.single:
             self._announce_group(group, followed=step.followed)
@@ -189,19 +189,19 @@ class Bridge:
             try:
                 self._retry_until_answered(partial(self.announcer.push, pushed, followed=followed))
             except EventUnreadable as error:
-                self.unreadable[name] = (self.messages.pop(name), first_line(error))
+                self.unreadable[name] = (self.messages.pop(name), summarize_error(error))
                 self.waiting.remove(group, name)
                 continue
             older = len(group.pushes) - 1
-            log.info("%s", plain_text(f"announced {pushed.image} ({pushed.tag}), and {older} older ones with it"))
-            self.waiting.announced_single(group, self.clock())
+            log.info("%s", sanitize_text(f"announced {pushed.image} ({pushed.tag}), and {older} older ones with it"))
+            self.waiting.record_single(group, self.clock())
             self._finish(group)
 
     def _announce_catch_up(self, step: Step) -> None:
         applications, pushes = len(step.covered), sum(len(group.pushes) for group in step.covered)
-        self._retry_until_answered(lambda: self.announcer.catch_up(applications, pushes))
+        self._retry_until_answered(lambda: self.announcer.announce_catch_up(applications, pushes))
         log.info("announced a catch-up run (pushes: %d, applications: %d)", pushes, applications)
-        self.waiting.announced_catch_up(step, self.clock())
+        self.waiting.record_catch_up(step, self.clock())
         for group in step.covered:
             self._finish(group)
 
@@ -220,11 +220,11 @@ class Bridge:
         del self.finished[message.id]
 
     def _bury(self, message: Message, reason: str) -> None:
-        log.warning("%s", plain_text(f"message {message.id} goes to the dead-letter queue: {reason}"))
+        log.warning("%s", sanitize_text(f"message {message.id} goes to the dead-letter queue: {reason}"))
         if self._is_dead(message.body, reason) or self._is_dead(message.body, ""):
             self.queue.delete(message)
         else:
-            log.warning("%s", plain_text(f"message {message.id} stays in the queue, which moves it itself"))
+            log.warning("%s", sanitize_text(f"message {message.id} stays in the queue, which moves it itself"))
         del self.unreadable[message.id]
 
     def _is_dead(self, body: str, reason: str) -> bool:
@@ -234,7 +234,7 @@ class Bridge:
         except SupplyChainError as error:
             if error.retryable:
                 raise
-            log.warning("%s", plain_text(f"the dead-letter queue did not accept it: {first_line(error)}"))
+            log.warning("%s", sanitize_text(f"the dead-letter queue did not accept it: {summarize_error(error)}"))
             return False
         return True
 
@@ -250,7 +250,7 @@ class Bridge:
                 return answer
 
     def _wait_after(self, error: SupplyChainError) -> None:
-        log.warning("%s", plain_text(f"again in {self.pause[0]:.0f} s: {error}"))
+        log.warning("%s", sanitize_text(f"again in {self.pause[0]:.0f} s: {error}"))
         self.wait(self.pause[0])
         self.pause[0] = min(2 * self.pause[0], LONGEST)
 

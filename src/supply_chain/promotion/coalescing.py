@@ -103,11 +103,11 @@ class Coalescer:
         catch_up = now < self.follow_until and now - self.last_catch_up >= LOOK
         return Step(single, rest if catch_up else (), catch_up, self.follow_until - now >= EVIDENCE_WAIT)
 
-    def announced_single(self, group: Group, now: float) -> None:
+    def record_single(self, group: Group, now: float) -> None:
         """Record that an application was announced."""
         self.announced[group.application] = now
 
-    def announced_catch_up(self, step: Step, now: float) -> None:
+    def record_catch_up(self, step: Step, now: float) -> None:
         """Record that a catch-up run was announced."""
         self.last_catch_up = now
         self.covered |= {group.application: now for group in step.covered}

@@ -23,7 +23,7 @@ class Images(Protocol):
     def repositories(self, prefix: str) -> tuple[str, ...]:
         """Return the repositories whose names begin with the prefix, sorted."""
 
-    def newest_first(self, repository: str, *, archived: bool = False) -> tuple[ImageRef, ...]:
+    def list_newest_first(self, repository: str, *, archived: bool = False) -> tuple[ImageRef, ...]:
         """Return the images that have a tag, last push first; none if the repository does not exist.
 
         Images that cannot be pulled, because they are archived or being restored, are included only with `archived`.
@@ -48,17 +48,17 @@ class PlannedPromotion(Model):
     """Whether the image stays because signed statements or an environment's document cannot be read, or are missing."""
 
 
-def no_promotion(ref: ImageRef, reason: str) -> PlannedPromotion:
+def make_empty_promotion(ref: ImageRef, reason: str) -> PlannedPromotion:
     """Return the plan for an image that stays where it is."""
     return PlannedPromotion(image=ref, reason=reason)
 
 
-def unreadable_promotion(ref: ImageRef, reason: str) -> PlannedPromotion:
+def make_unreadable_promotion(ref: ImageRef, reason: str) -> PlannedPromotion:
     """Return the plan for an image that stays where it is and needs somebody's attention."""
     return PlannedPromotion(image=ref, reason=reason, unreadable=True)
 
 
-def reportable_promotions(promotions: Iterable[PlannedPromotion]) -> tuple[PlannedPromotion, ...]:
+def select_reportable_promotions(promotions: Iterable[PlannedPromotion]) -> tuple[PlannedPromotion, ...]:
     """Return the promotions with a destination, and those that are unreadable."""
     return tuple(promotion for promotion in promotions if promotion.to or promotion.unreadable)
 
@@ -78,12 +78,12 @@ def plan_each(
             promotions += plan(images)
         except RegistryFailed as error:
             failed.append(error)
-            promotions.append(unreadable_promotion(images[0], join_lines(error)))
+            promotions.append(make_unreadable_promotion(images[0], join_lines(error)))
     if failed and len(failed) == number:
         raise failed[0]
-    return reportable_promotions(promotions)
+    return select_reportable_promotions(promotions)
 
 
-def why_refused(verdict: Summary, gate: Gate) -> str:
+def explain_refusal(verdict: Summary, gate: Gate) -> str:
     """Return a sentence that says where an image was refused and why."""
     return f"it was refused at the {gate} gate: {', '.join(sorted(verdict.codes))}"

@@ -13,12 +13,12 @@ from datetime import timedelta
 from pydantic import AwareDatetime
 
 from supply_chain.evidence.clock import SKEW
-from supply_chain.evidence.soak import Soak, last_soak
+from supply_chain.evidence.soak import Soak, find_last_soak
 from supply_chain.evidence.statement import SOAK
 from supply_chain.evidence.store import EvidenceStore
 from supply_chain.execution.observation import Observation
 from supply_chain.model.image import Digest, ImageRef, Model
-from supply_chain.policy.verdict import execution_place
+from supply_chain.policy.verdict import locate_execution_evidence
 
 GAP = timedelta(minutes=15)
 """The longest time without a look; monitor looks every five minutes."""
@@ -83,8 +83,10 @@ def find_complete_soak(soaking: Soaking, environment: str, seconds: int | None) 
 
 def sign_soak(over: Soak, ref: ImageRef, evidence: EvidenceStore) -> bool:
     """Sign a complete soak; return False if a soak of the same container that is long enough is already signed."""
-    where = execution_place(ref)
-    last = last_soak(evidence.verified(where, evidence.tier, SOAK), over.environment, over.digest, over.container)
+    where = locate_execution_evidence(ref)
+    last = find_last_soak(
+        evidence.read_verified(where, evidence.tier, SOAK), over.environment, over.digest, over.container
+    )
     if last is not None and last.value.seconds >= over.required_seconds:
         return False
     evidence.attach(where, SOAK, over.predicate(), over.until)

@@ -8,21 +8,21 @@ from functools import partial
 
 from supply_chain.concurrency import iterate_concurrently
 from supply_chain.errors import UNREADABLE, TooManyReferrers
-from supply_chain.evidence.image_status import image_status, read_image_status
+from supply_chain.evidence.image_status import compute_image_status, read_image_status
 from supply_chain.evidence.statement import PROVENANCE, SIGNATURE, SUMMARY
 from supply_chain.evidence.store import EvidenceStore
-from supply_chain.evidence.summary import Summary, is_released, last_verdict
+from supply_chain.evidence.summary import Summary, find_last_verdict, is_released
 from supply_chain.model.image import ImageRef
-from supply_chain.model.tier import CURATION_GATES, OFFERED, TierName, curated_repository
+from supply_chain.model.tier import CURATION_GATES, OFFERED, TierName, name_curated_repository
 from supply_chain.policy.outcome import IMAGE_BLOCKED
-from supply_chain.policy.verdict import refusals_place
+from supply_chain.policy.verdict import locate_refusals
 from supply_chain.promotion.planned_promotion import (
     Images,
     PlannedPromotion,
-    no_promotion,
+    explain_refusal,
+    make_empty_promotion,
+    make_unreadable_promotion,
     plan_each,
-    unreadable_promotion,
-    why_refused,
 )
 from supply_chain.text import join_lines
 
@@ -42,8 +42,8 @@ def plan_curation(ref: ImageRef, images: Images, store: EvidenceStore) -> Planne
     An image without provenance by development is not offered yet: its build may still be signing. Only the newest
     offered image of an application is promoted.
     """
-    if later := _explain_superseded(ref, images.newest_first(ref.repository), store):
-        return no_promotion(ref, later)
+    if later := _explain_superseded(ref, images.list_newest_first(ref.repository), store):
+        return make_empty_promotion(ref, later)
     return _decide_newest(ref, store)
 
 
@@ -52,12 +52,14 @@ def plan_newest_curation(ref: ImageRef, images: Images, store: EvidenceStore) ->
 
     So a run that a push started also decides on every push before it.
     """
-    if offered := _find_last_offered(images.newest_first(ref.repository), store):
+    if offered := _find_last_offered(images.list_newest_first(ref.repository), store):
         return _decide_newest(offered, store)
     return plan_curation(ref, images, store)
 
 
-def missed_curations(images: Images, store: EvidenceStore, *, shallow: bool = False) -> tuple[PlannedPromotion, ...]:
+def find_missed_curations(
+    images: Images, store: EvidenceStore, *, shallow: bool = False
+) -> tuple[PlannedPromotion, ...]:
     """Return the promotions of each application's newest offered image that has no decision yet.
 
     An image is also returned as `unreadable` if it cannot be judged by its signed statements, or if none of the recent
@@ -67,7 +69,7 @@ def missed_curations(images: Images, store: EvidenceStore, *, shallow: bool = Fa
     evidence, so that no application with many of either delays others. It does not report what it does not find.
     """
     store = replace(store, most=SHALLOW_JUNK) if shallow else store
-    newest = map(images.newest_first, images.repositories(OFFERED))
+    newest = map(images.list_newest_first, images.repositories(OFFERED))
     return plan_each(newest, partial(_find_newest_promotion, store=store, shallow=shallow))
 
 
@@ -79,24 +81,28 @@ def _find_newest_promotion(
         if ref := _find_last_offered(newest[:SHALLOW] if shallow else newest, store):
             yield _decide_newest(ref, store)
         elif len(newest) > RECENT and not shallow:
-            yield unreadable_promotion(newest[0], _explain_unsigned(newest))
+            yield make_unreadable_promotion(newest[0], _explain_unsigned(newest))
     except UNREADABLE as error:
         if not (shallow and isinstance(error, TooManyReferrers)):  # the full look reads more
-            yield unreadable_promotion(newest[0], join_lines(error))
+            yield make_unreadable_promotion(newest[0], join_lines(error))
 
 
 def _decide_newest(ref: ImageRef, store: EvidenceStore) -> PlannedPromotion:
     """Return the promotion of the newest offered image, by its signed statements."""
-    if not store.verified(ref, TierName.DEVELOPMENT, PROVENANCE):
-        return no_promotion(ref, "development signed no provenance of it").model_copy(update={"awaits_evidence": True})
-    own = store.verified(ref.moved_to(curated_repository(ref.application)), TierName.CURATION, SUMMARY, SIGNATURE)
-    refusals = store.verified(refusals_place(ref), TierName.CURATION, SUMMARY)
+    if not store.read_verified(ref, TierName.DEVELOPMENT, PROVENANCE):
+        return make_empty_promotion(ref, "development signed no provenance of it").model_copy(
+            update={"awaits_evidence": True}
+        )
+    own = store.read_verified(
+        ref.with_repository(name_curated_repository(ref.application)), TierName.CURATION, SUMMARY, SIGNATURE
+    )
+    refusals = store.read_verified(locate_refusals(ref), TierName.CURATION, SUMMARY)
     for gate in CURATION_GATES:
-        verdict = last_verdict((*own, *refusals), gate, ref.digest)
+        verdict = find_last_verdict((*own, *refusals), gate, ref.digest)
         if verdict and not verdict.value.passed and not _is_unblocked(verdict.value, ref, store):
-            return no_promotion(ref, why_refused(verdict.value, gate))
+            return make_empty_promotion(ref, explain_refusal(verdict.value, gate))
     if is_released(own, ref.digest, store.now()):
-        return no_promotion(ref, "it is released already")
+        return make_empty_promotion(ref, "it is released already")
     return PlannedPromotion(image=ref, to="curation")
 
 
@@ -113,7 +119,7 @@ def _explain_superseded(ref: ImageRef, newest: Sequence[ImageRef], store: Eviden
 def _find_last_offered(newest: Sequence[ImageRef], store: EvidenceStore) -> ImageRef | None:
     """Return the newest recent image that development signed; others with push access may have pushed images since."""
     recent, store = newest[:RECENT], replace(store, most_bytes=SEARCHED_BYTES)
-    signed = iterate_concurrently(lambda ref: store.verified(ref, TierName.DEVELOPMENT, PROVENANCE), recent)
+    signed = iterate_concurrently(lambda ref: store.read_verified(ref, TierName.DEVELOPMENT, PROVENANCE), recent)
     return next((ref for ref, provenance in zip(recent, signed, strict=False) if provenance), None)
 
 
@@ -126,4 +132,6 @@ def _explain_unsigned(newest: Sequence[ImageRef]) -> str:
 
 def _is_unblocked(verdict: Summary, ref: ImageRef, store: EvidenceStore) -> bool:
     """Return whether the only reason of the refusal was a block of the image, which was lifted since."""
-    return verdict.codes == {IMAGE_BLOCKED} and image_status(read_image_status(ref, store).evidence).block is None
+    return (
+        verdict.codes == {IMAGE_BLOCKED} and compute_image_status(read_image_status(ref, store).evidence).block is None
+    )

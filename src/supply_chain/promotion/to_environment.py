@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from supply_chain.errors import UNREADABLE, DeclarationInvalid, RuleNotEvaluated, SettingInvalid
-from supply_chain.evidence.approval import last_approval, signed_approvals
+from supply_chain.evidence.approval import find_last_approval, list_signed_approvals
 from supply_chain.evidence.clock import SKEW
-from supply_chain.evidence.provenance import last_provenance
+from supply_chain.evidence.provenance import find_last_provenance
 from supply_chain.evidence.reading import SignedValue
-from supply_chain.evidence.soak import last_soak, longest_soak
+from supply_chain.evidence.soak import find_last_soak, find_longest_soak
 from supply_chain.evidence.statement import (
     APPROVAL,
     DEPLOYMENT,
@@ -22,7 +22,7 @@ from supply_chain.evidence.statement import (
     VerifiedStatement,
 )
 from supply_chain.evidence.store import EvidenceStore
-from supply_chain.evidence.summary import Summary, is_released, last_verdict, verdicts
+from supply_chain.evidence.summary import Summary, find_last_verdict, is_released, list_verdicts
 from supply_chain.execution.environment import Environment
 from supply_chain.execution.records import read_records
 from supply_chain.model.image import ImageRef
@@ -31,17 +31,17 @@ from supply_chain.model.tier import CURATED, CURATION_GATES, Gate, TierName
 from supply_chain.policy.facts import DeployFacts
 from supply_chain.policy.outcome import BASE_BLOCKED, IMAGE_BLOCKED
 from supply_chain.policy.policies import GatePolicy
-from supply_chain.policy.reading import execution_statements
+from supply_chain.policy.reading import read_execution_statements
 from supply_chain.promotion.planned_promotion import (
     Images,
     PlannedPromotion,
-    no_promotion,
+    explain_refusal,
+    make_empty_promotion,
+    make_unreadable_promotion,
     plan_each,
-    unreadable_promotion,
-    why_refused,
 )
 from supply_chain.promotion.soaking import Soaking
-from supply_chain.text import first_line, join_lines
+from supply_chain.text import join_lines, summarize_error
 
 EXECUTION_STATEMENTS = (DEPLOYMENT, SUMMARY, SOAK, APPROVAL)
 REASONS_THAT_END = {
@@ -68,7 +68,7 @@ class PromotionSources:
 
     def releases(self, ref: ImageRef) -> bool:
         """Return whether curation released the image: admitted and signed it."""
-        own = self.store.verified(ref, TierName.CURATION, SUMMARY, SIGNATURE)
+        own = self.store.read_verified(ref, TierName.CURATION, SUMMARY, SIGNATURE)
         return is_released(own, ref.digest, self.store.now())
 
 
@@ -79,16 +79,20 @@ def plan_deployment(ref: ImageRef, after: str | None, sources: PromotionSources)
     `DeclarationInvalid` or `SettingInvalid` if the next environment is invalid, or `after` cannot be read, and
     `RuleNotEvaluated` if a schedule cannot be evaluated.
     """
-    built = last_provenance(sources.store.verified(ref, TierName.DEVELOPMENT, PROVENANCE))
+    built = find_last_provenance(sources.store.read_verified(ref, TierName.DEVELOPMENT, PROVENANCE))
     manifest = built.manifest if built else None
     if not isinstance(manifest, Service):
-        return no_promotion(ref, "it is not a service" if manifest else "development signed no provenance of it")
-    to = next_environment(manifest.environments, after)
+        return make_empty_promotion(
+            ref, "it is not a service" if manifest else "development signed no provenance of it"
+        )
+    to = find_next_environment(manifest.environments, after)
     if to is None:
-        return no_promotion(ref, f"it declares no environment after {after}" if after else "it declares no environment")
-    own = execution_statements(ref, sources.store, *EXECUTION_STATEMENTS)
+        return make_empty_promotion(
+            ref, f"it declares no environment after {after}" if after else "it declares no environment"
+        )
+    own = read_execution_statements(ref, sources.store, *EXECUTION_STATEMENTS)
     if why := next(_list_objections(ref, after, to, own, sources), ""):
-        return no_promotion(ref, why)
+        return make_empty_promotion(ref, why)
     place = sources.read(to)
     return PlannedPromotion(
         image=ref, to=to, after=after, awaits_approval=_awaits_approval(place, ref, own), signers=place.signed_approvals
@@ -98,19 +102,19 @@ def plan_deployment(ref: ImageRef, after: str | None, sources: PromotionSources)
 def _awaits_approval(environment: Environment, ref: ImageRef, own: Sequence[VerifiedStatement]) -> bool:
     """Return whether people still have to decide. Whether they may, and whether they signed, the gate verifies."""
     if not environment.signed_approvals:
-        return environment.requires_approval and last_approval(own, environment.name, ref.digest) is None
-    signers = {each.by for each in signed_approvals(own, environment.name, ref.digest)}
+        return environment.requires_approval and find_last_approval(own, environment.name, ref.digest) is None
+    signers = {each.by for each in list_signed_approvals(own, environment.name, ref.digest)}
     return len(signers) < environment.signed_approvals
 
 
-def missed_deployments(sources: PromotionSources) -> tuple[PlannedPromotion, ...]:
+def find_missed_deployments(sources: PromotionSources) -> tuple[PlannedPromotion, ...]:
     """Return promotions of each application's newest released image that runs nowhere, and of images that have soaked.
 
     An image that cannot be judged, by its signed statements or for an invalid environment, is returned as `unreadable`;
     other applications and environments are not affected.
     """
     repositories = sources.images.repositories(CURATED)
-    return plan_each(map(sources.images.newest_first, repositories), lambda newest: _plan_all(newest[0], sources))
+    return plan_each(map(sources.images.list_newest_first, repositories), lambda newest: _plan_all(newest[0], sources))
 
 
 def _plan_all(newest: ImageRef, sources: PromotionSources) -> Sequence[PlannedPromotion]:
@@ -119,14 +123,14 @@ def _plan_all(newest: ImageRef, sources: PromotionSources) -> Sequence[PlannedPr
         promotable = _list_promotable(newest.repository, sources)
         return [_plan_promotable(ref, after, sources) for ref, after in promotable]
     except UNREADABLE as error:
-        return [unreadable_promotion(newest, join_lines(error))]
+        return [make_unreadable_promotion(newest, join_lines(error))]
 
 
 def _plan_promotable(ref: ImageRef, after: str | None, sources: PromotionSources) -> PlannedPromotion:
     try:
         return plan_deployment(ref, after, sources)
     except (DeclarationInvalid, RuleNotEvaluated, SettingInvalid) as error:
-        return unreadable_promotion(ref, join_lines(error))
+        return make_unreadable_promotion(ref, join_lines(error))
 
 
 def skip_unhealthy(promotion: PlannedPromotion, deployed: ImageRef | None, soaking: Soaking | None) -> PlannedPromotion:
@@ -136,10 +140,10 @@ def skip_unhealthy(promotion: PlannedPromotion, deployed: ImageRef | None, soaki
     """
     if deployed is None or deployed.digest != promotion.image.digest or (soaking and soaking.digest == deployed.digest):
         return promotion
-    return no_promotion(promotion.image, f"it was not healthy in {promotion.after} at the last observation")
+    return make_empty_promotion(promotion.image, f"it was not healthy in {promotion.after} at the last observation")
 
 
-def next_environment(environments: Sequence[str], after: str | None) -> str | None:
+def find_next_environment(environments: Sequence[str], after: str | None) -> str | None:
     """Return the first declared environment, or the one after `after`; None if there is none."""
     if after is None:
         return next(iter(environments), None)
@@ -149,11 +153,11 @@ def next_environment(environments: Sequence[str], after: str | None) -> str | No
 
 def _list_promotable(repository: str, sources: PromotionSources) -> list[tuple[ImageRef, str | None]]:
     """Return the newest released image, and the images that run in environments from which they could be promoted."""
-    for ref in filter(sources.releases, sources.images.newest_first(repository)):
-        built = last_provenance(sources.store.verified(ref, TierName.DEVELOPMENT, PROVENANCE))
+    for ref in filter(sources.releases, sources.images.list_newest_first(repository)):
+        built = find_last_provenance(sources.store.read_verified(ref, TierName.DEVELOPMENT, PROVENANCE))
         places = built.manifest.environments if built else ()
         running = [(deployed, place) for place in places[:-1] if (deployed := sources.current(ref.application, place))]
-        return [(ref, None), *((deployed.moved_to(repository), place) for deployed, place in running)]
+        return [(ref, None), *((deployed.with_repository(repository), place) for deployed, place in running)]
     return []
 
 
@@ -172,19 +176,19 @@ def _list_objections(
         environment.placement(ref.application)
         asked = environment.requirements(sources.read).soak
     except SettingInvalid as error:
-        yield first_line(error)
+        yield summarize_error(error)
         return
     if after is not None and (why := _explain_soak(ref, after, own, sources)):
         yield why
-    longest = longest_soak(own, asked.environment, ref.digest) if asked else None
-    if asked and not asked.met_by(longest.value if longest else None):
+    longest = find_longest_soak(own, asked.environment, ref.digest) if asked else None
+    if asked and not asked.is_met_by(longest.value if longest else None):
         yield f"{to} requires a soak in {asked.environment}, and it did not soak there"
-    verdict = last_verdict(own, Gate.DEPLOY, ref.digest)
+    verdict = find_last_verdict(own, Gate.DEPLOY, ref.digest)
     if verdict and not verdict.value.passed and not _no_longer_counts(verdict, ref, to, sources):
-        yield why_refused(verdict.value, Gate.DEPLOY)
+        yield explain_refusal(verdict.value, Gate.DEPLOY)
     if later := _explain_newer(ref, sources.current(ref.application, to), after, sources):
         yield later
-    decision = last_approval(own, to, ref.digest)
+    decision = find_last_approval(own, to, ref.digest)
     if decision and not decision.value.approved:
         yield f"{decision.value.by} denied it for {to}: {decision.value.reason}"
 
@@ -205,7 +209,7 @@ def _explain_soak(ref: ImageRef, after: str, own: Sequence[VerifiedStatement], s
     deployed = [each.value for each in read_records(own) if each.value.environment == after]
     if not deployed:
         return f"it was never deployed to {after}"
-    signed = last_soak(own, after, ref.digest, deployed[-1].container)
+    signed = find_last_soak(own, after, ref.digest, deployed[-1].container)
     if signed is None:
         return f"it has not been healthy in {after} for {timedelta(seconds=asked)} without interruption yet"
     if signed.value.seconds < asked:
@@ -218,7 +222,7 @@ def _explain_newer(ref: ImageRef, deployed: ImageRef | None, after: str | None, 
     """Return why an image is too old: a newer one runs there, or is released and comes first."""
     if deployed and deployed.digest != ref.digest and (why := _explain_not_newer(ref, deployed, sources)):
         return why
-    for newer in sources.images.newest_first(ref.repository) if after is None else ():
+    for newer in sources.images.list_newest_first(ref.repository) if after is None else ():
         if newer.digest == ref.digest:
             return ""
         if sources.releases(newer):
@@ -232,12 +236,12 @@ def _explain_not_newer(ref: ImageRef, deployed: ImageRef, sources: PromotionSour
     Empty if it is newer. If the deployed image is no longer in the registry, an image counts as newer if it was judged
     after that deployment.
     """
-    digests = [each.digest for each in sources.images.newest_first(ref.repository, archived=True)]
+    digests = [each.digest for each in sources.images.list_newest_first(ref.repository, archived=True)]
     if deployed.digest in digests:
         newer = ref.digest in digests[: digests.index(deployed.digest)]
         return "" if newer else f"{deployed.short} runs there, and was curated after it"
-    judged = verdicts(sources.store.verified(ref, TierName.CURATION, SUMMARY), Gate.RELEASE, ref.digest)
-    records = read_records(execution_statements(deployed, sources.store, DEPLOYMENT))
+    judged = list_verdicts(sources.store.read_verified(ref, TierName.CURATION, SUMMARY), Gate.RELEASE, ref.digest)
+    records = read_records(read_execution_statements(deployed, sources.store, DEPLOYMENT))
     if judged and records and judged[0].at > records[0].at + SKEW:
         return ""
     return f"{deployed.short} runs there and is no longer in the registry, so it is unknown which is newer"
@@ -255,5 +259,5 @@ def _no_longer_counts(verdict: SignedValue[Summary], ref: ImageRef, to: str, sou
     codes = (verdict.value.codes & policy.ids) - policy.environment_rules - policy.schedules
     if not codes:
         return True
-    judged = last_verdict(sources.store.verified(ref, TierName.CURATION, SUMMARY), Gate.RELEASE, ref.digest)
+    judged = find_last_verdict(sources.store.read_verified(ref, TierName.CURATION, SUMMARY), Gate.RELEASE, ref.digest)
     return codes <= REASONS_THAT_END and judged is not None and judged.value.passed and judged.at > verdict.at

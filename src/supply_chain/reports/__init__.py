@@ -1,8 +1,21 @@
 """Pure functions that render the model's values as markdown, table rows and lines for operators."""
 
-from supply_chain.reports.fleet import explanation, explanation_lines, freshness_line, image_row, image_rows, place_row
+from supply_chain.reports.fleet import (
+    explanation_lines,
+    explanation_page,
+    freshness_line,
+    image_row,
+    image_rows,
+    place_row,
+)
 from supply_chain.reports.lifecycle import applied_lines, applied_rows, plan_lines, plan_rows
-from supply_chain.reports.people import people_lines, review_lines, waiver_attention, waiver_lines, waiver_notices
+from supply_chain.reports.people import (
+    list_waiver_notices,
+    people_lines,
+    review_lines,
+    waiver_attention_table,
+    waiver_lines,
+)
 from supply_chain.reports.policy import (
     facts_page,
     policy_explanation_lines,
@@ -10,7 +23,12 @@ from supply_chain.reports.policy import (
     policy_page,
 )
 from supply_chain.reports.preflight import preflight_junit, preflight_lines, preflight_sarif
-from supply_chain.reports.preview import policy_preview_lines, policy_preview_page, policy_preview_rows, upcoming_rules
+from supply_chain.reports.preview import (
+    policy_preview_lines,
+    policy_preview_page,
+    policy_preview_rows,
+    upcoming_rules_page,
+)
 from supply_chain.reports.rescan import (
     owner_rows,
     rescan_message,
@@ -26,7 +44,7 @@ from supply_chain.reports.run import (
     findings_summary,
     findings_table,
     run_report_page,
-    summary,
+    run_summary,
 )
 from supply_chain.reports.runtime import (
     alert_page,
@@ -36,7 +54,7 @@ from supply_chain.reports.runtime import (
     observation_rows,
     response_page,
 )
-from supply_chain.reports.text import day, escape, keep_together, megabytes, table, truncate_rows
+from supply_chain.reports.text import escape, format_day, format_megabytes, keep_together, render_table, truncate_rows
 
 __all__ = [
     "RunReport",
@@ -45,20 +63,21 @@ __all__ = [
     "applied_lines",
     "applied_rows",
     "break_glass_page",
-    "day",
     "describe_checks",
     "escape",
-    "explanation",
     "explanation_lines",
+    "explanation_page",
     "facts_page",
     "findings_summary",
     "findings_table",
+    "format_day",
+    "format_megabytes",
     "freshness_line",
     "image_row",
     "image_rows",
     "isolation_page",
     "keep_together",
-    "megabytes",
+    "list_waiver_notices",
     "observation_lines",
     "observation_rows",
     "owner_rows",
@@ -75,6 +94,7 @@ __all__ = [
     "preflight_junit",
     "preflight_lines",
     "preflight_sarif",
+    "render_table",
     "rescan_message",
     "rescan_page",
     "rescan_progress",
@@ -83,11 +103,9 @@ __all__ = [
     "response_page",
     "review_lines",
     "run_report_page",
-    "summary",
-    "table",
+    "run_summary",
     "truncate_rows",
-    "upcoming_rules",
-    "waiver_attention",
+    "upcoming_rules_page",
+    "waiver_attention_table",
     "waiver_lines",
-    "waiver_notices",
 ]

@@ -12,10 +12,10 @@ from pydantic import AwareDatetime, Field
 
 from supply_chain.errors import SupplyChainError
 from supply_chain.fleet.break_glass import OpenBreakGlass
-from supply_chain.model.image import Model, short
+from supply_chain.model.image import Model, shorten_digest
 from supply_chain.reports.people import WaiverNotice
-from supply_chain.reports.text import escape, grid, keep_together, table
-from supply_chain.text import plain_text, pluralize, render_time
+from supply_chain.reports.text import escape, keep_together, render_grid, render_table
+from supply_chain.text import pluralize, render_time, sanitize_text
 
 CODE = re.compile(r"\[([a-z]+(?:[.-][a-z]+)+)\]\s*$")
 """The code at the end of an error's message."""
@@ -134,7 +134,7 @@ class DailyReport(Model):
         return text[:1].upper() + text[1:] if text else "Nothing waits for you, and nothing failed"
 
 
-def remedy(message: str) -> str:
+def find_remedy(message: str) -> str:
     """Return the remedy for an error by the code at the end of its message."""
     code = CODE.search(message)
     for error in _errors_table(SupplyChainError):
@@ -261,7 +261,7 @@ def _runs_table(report: DailyReport) -> str:
         (name, ", ".join(f"{number} {state}" for state, number in sorted(counts.items())))
         for name, counts in sorted(states.items())
     ]
-    return table(("deployment", "runs"), rows) if rows else "Nothing."
+    return render_table(("deployment", "runs"), rows) if rows else "Nothing."
 
 
 def _more_links(report: DailyReport) -> str:
@@ -280,7 +280,7 @@ def _render_table(head: Sequence[str], rows: Sequence[Sequence[str]], none: str)
     if not rows:
         return none
     more = len(rows) - MOST
-    return grid(head, rows[:MOST]) + (f"\n\n… and {more} more." if more > 0 else "")
+    return render_grid(head, rows[:MOST]) + (f"\n\n… and {more} more." if more > 0 else "")
 
 
 def _suggest_action(alike: Sequence[Run], runs: Sequence[Run]) -> str:
@@ -289,7 +289,7 @@ def _suggest_action(alike: Sequence[Run], runs: Sequence[Run]) -> str:
     since = [each.at for each in well if each]
     if len(since) == len(alike):
         return f"Succeeded at {_format_time(max(since))}."
-    return escape((f"{len(since)} of them succeeded since. " if since else "") + remedy(alike[0].message))
+    return escape((f"{len(since)} of them succeeded since. " if since else "") + find_remedy(alike[0].message))
 
 
 def _find_later_success(failed: Run, runs: Iterable[Run]) -> Run | None:
@@ -318,19 +318,19 @@ def _format_rest(runs: Sequence[Run]) -> str:
 def _format_message(message: str) -> str:
     """Return the message of a run with shortened digests, so that a table is no wider than its page."""
     text = DIGEST.sub(r"\1", message.removeprefix("Flow run encountered an exception: "))
-    return escape(plain_text(text)[:300])
+    return escape(sanitize_text(text)[:300])
 
 
 def _format_image(about: str) -> str:
     repository, _, digest = about.partition("@")
-    return escape(f"{repository}@{short(digest)}" if digest else about)
+    return escape(f"{repository}@{shorten_digest(digest)}" if digest else about)
 
 
 def _format_time(at: datetime) -> str:
     return keep_together(f"{at:%m-%d %H:%M}")
 
 
-def changes(events: Iterable[Change]) -> tuple[Change, ...]:
+def list_reported_changes(events: Iterable[Change]) -> tuple[Change, ...]:
     """Return the events that report a change, last first, without duplicates."""
     distinct = {(c.event, c.about, c.detail): c for c in sorted(events, key=lambda c: c.at) if c.event in CHANGES}
     return tuple(sorted(distinct.values(), key=lambda c: c.at, reverse=True))

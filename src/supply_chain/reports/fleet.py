@@ -9,10 +9,10 @@ from operator import itemgetter
 from supply_chain.fleet.explain import Explanation
 from supply_chain.fleet.image import FleetImage, Running
 from supply_chain.fleet.where import Place
-from supply_chain.model.image import short
+from supply_chain.model.image import shorten_digest
 from supply_chain.model.tier import CURATION_GATES
-from supply_chain.reports.text import day, escape, megabytes, table
-from supply_chain.text import plain_text, pluralize, render_time
+from supply_chain.reports.text import escape, format_day, format_megabytes, render_table
+from supply_chain.text import pluralize, render_time, sanitize_text
 
 NEVER = "Nobody has looked at what runs yet, so something may be missing: run `cscm inventory`."
 
@@ -27,43 +27,47 @@ def image_row(image: FleetImage) -> dict[str, str]:
     """Render an image of the inventory, for a table or a terminal."""
     last = max(image.judgements, key=lambda each: each.at, default=None)
     return {
-        "application": plain_text(image.application),
-        "digest": short(image.ref.digest),
-        "revision": plain_text(image.source.short) if image.source else "—",
-        "owner": plain_text(image.owner) or "—",
+        "application": sanitize_text(image.application),
+        "digest": shorten_digest(image.ref.digest),
+        "revision": sanitize_text(image.source.short) if image.source else "—",
+        "owner": sanitize_text(image.owner) or "—",
         "state": _format_state(image),
         "runs in": _format_places(image.running),
         "findings": _format_findings(image),
         **_format_stored(image),
-        "judged": day(last.at if last else None),
-        "tags": plain_text(", ".join(image.stored.tags)) or "—",
+        "judged": format_day(last.at if last else None),
+        "tags": sanitize_text(", ".join(image.stored.tags)) or "—",
     }
 
 
 def _format_state(image: FleetImage) -> str:
     storage = ", gone from the registry" if image.gone else ""
     if image.unreadable:
-        return f"unreadable: {plain_text(image.unreadable.splitlines()[0])}{storage}"
+        return f"unreadable: {sanitize_text(image.unreadable.splitlines()[0])}{storage}"
     storage += "" if image.stored.status == "ACTIVE" else f", {image.stored.status.lower()}"
     if image.blocked:
-        return plain_text(f"blocked {image.blocked}{storage}")
+        return sanitize_text(f"blocked {image.blocked}{storage}")
     refused = [each for gate in CURATION_GATES if (each := image.last(gate)) and not each.passed]
     state = "refused" if refused else "released" if image.released else "not admitted yet"
     codes = sorted({reason.code for each in refused for reason in each.reasons})
     hold = ", held" if image.held else ""
-    return plain_text(state + (f" ({', '.join(codes)})" if codes else "") + hold + storage)
+    return sanitize_text(state + (f" ({', '.join(codes)})" if codes else "") + hold + storage)
 
 
 def _format_stored(image: FleetImage) -> dict[str, str]:
     """Render what the registry says of an image; dashes if it is gone."""
     stored = image.stored
-    cells = {"size": megabytes(stored.size), "pushed": day(stored.pushed_at), "pulled": day(stored.pulled_at)}
+    cells = {
+        "size": format_megabytes(stored.size),
+        "pushed": format_day(stored.pushed_at),
+        "pulled": format_day(stored.pulled_at),
+    }
     return dict.fromkeys(cells, "—") if image.gone else cells
 
 
 def _format_places(running: Sequence[Running]) -> str:
     names = {each.environment or f"{each.workload or each.name} (unrecorded)" for each in running}
-    return plain_text(", ".join(sorted(names))) or "—"
+    return sanitize_text(", ".join(sorted(names))) or "—"
 
 
 def _format_workload(running: Running) -> str:
@@ -82,7 +86,7 @@ def _format_workloads(running: Sequence[Running]) -> str:
         else each.environment or f"{each.name} (unrecorded)"
         for each in running
     }
-    return plain_text("; ".join(sorted(names))) or "—"
+    return sanitize_text("; ".join(sorted(names))) or "—"
 
 
 def _format_findings(image: FleetImage) -> str:
@@ -95,12 +99,12 @@ def _format_findings(image: FleetImage) -> str:
 def place_row(place: Place) -> dict[str, str]:
     """Render an image of a search result, for a table or a terminal."""
     return {
-        "application": plain_text(place.image.application),
+        "application": sanitize_text(place.image.application),
         "digest": place.image.short,
-        "owner": plain_text(place.owner) or "—",
+        "owner": sanitize_text(place.owner) or "—",
         "runs in": _format_workloads(place.running),
-        "match": plain_text(place.match),
-        "tags": plain_text(", ".join(place.tags)) or "—",
+        "match": sanitize_text(place.match),
+        "tags": sanitize_text(", ".join(place.tags)) or "—",
     }
 
 
@@ -160,11 +164,11 @@ def _explanation_sections(details: Explanation) -> list[Section]:
     ]
 
 
-def explanation(details: Explanation) -> str:
+def explanation_page(details: Explanation) -> str:
     """Render the page about an image: what it is, where it runs, its history, and what is built on it."""
     parts = [f"# {escape(details.image.ref.repository)}@{details.image.ref.short}"]
     for title, head, rows, none in _explanation_sections(details):
-        parts += [*([f"## {title}"] if title else []), table(head, rows) if rows else none]
+        parts += [*([f"## {title}"] if title else []), render_table(head, rows) if rows else none]
     return "\n\n".join(parts) + "\n"
 
 
@@ -173,7 +177,7 @@ def explanation_lines(details: Explanation) -> str:
     lines = [f"{details.image.ref.repository}@{details.image.ref.short}"]
     for title, _, rows, none in _explanation_sections(details):
         lines += ["", title] if title else []
-        cells = [[plain_text(cell) for cell in row] for row in rows]
+        cells = [[sanitize_text(cell) for cell in row] for row in rows]
         widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
         lines += ["  " + "  ".join(map(str.ljust, row, widths)).rstrip() for row in cells] or [f"  {none}"]
     lines += ["", f"Each rule and the facts that it read: cscm policy explain {details.image.ref.short}"]

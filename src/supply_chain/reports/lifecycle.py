@@ -6,8 +6,8 @@ from collections import Counter
 
 from supply_chain.lifecycle.apply import Applied, Outcome
 from supply_chain.lifecycle.plan import Plan
-from supply_chain.reports.text import ROWS, megabytes, truncate_rows
-from supply_chain.text import plain_text
+from supply_chain.reports.text import ROWS, format_megabytes, truncate_rows
+from supply_chain.text import sanitize_text
 
 
 def plan_rows(plan: Plan, most: int = ROWS) -> list[dict[str, str]]:
@@ -18,15 +18,15 @@ def plan_rows(plan: Plan, most: int = ROWS) -> list[dict[str, str]]:
             "action": step.action.value,
             "image": f"{step.ref.repository}@{step.ref.short}",
             "rule": step.rule,
-            "reason": plain_text(step.reason),
-            "size": megabytes(step.size),
+            "reason": sanitize_text(step.reason),
+            "size": format_megabytes(step.size),
             "with it": str(len(step.dependents) or ""),
-            "guarded by": plain_text("; ".join(step.protections)),
-            "tags": plain_text(", ".join(step.tags)),
+            "guarded by": sanitize_text("; ".join(step.protections)),
+            "tags": sanitize_text(", ".join(step.tags)),
         }
         for step in steps
     ]
-    over = [{"action": "needs approval", "image": plain_text(each)} for each in plan.exceeded_limits]
+    over = [{"action": "needs approval", "image": sanitize_text(each)} for each in plan.exceeded_limits]
     return [*over, *truncate_rows(rows, most)] or [{"action": "nothing", "image": "no image is known"}]
 
 
@@ -47,7 +47,7 @@ def plan_lines(plan: Plan) -> str:
 def applied_lines(applied: Applied) -> str:
     """Render the result of a plan for a terminal: a line for each step that was not done, then the totals."""
     lines = [
-        plain_text(f"{e.outcome.value}: {e.action.value} {e.ref}: {f'{e.code}: ' if e.code else ''}{e.message}")
+        sanitize_text(f"{e.outcome.value}: {e.action.value} {e.ref}: {f'{e.code}: ' if e.code else ''}{e.message}")
         for e in applied.entries
         if e.outcome is not Outcome.DONE
     ]
@@ -63,8 +63,8 @@ def applied_rows(applied: Applied, most: int = ROWS) -> list[dict[str, str]]:
             "outcome": e.outcome.value,
             "action": e.action.value,
             "image": f"{e.ref.repository}@{e.ref.short}",
-            "code": plain_text(e.code),
-            "message": plain_text(e.message),
+            "code": sanitize_text(e.code),
+            "message": sanitize_text(e.message),
         }
         for e in entries
     ]

@@ -12,8 +12,8 @@ from supply_chain.model.image import Model
 from supply_chain.policy.people import PeopleDocument, Person, WaiverRole
 from supply_chain.policy.reviews import ReviewReport
 from supply_chain.policy.waivers import WaiverState
-from supply_chain.reports.text import table
-from supply_chain.text import plain_text, plain_text_lines, pluralize
+from supply_chain.reports.text import render_table
+from supply_chain.text import pluralize, sanitize_lines, sanitize_text
 
 
 def people_lines(document: PeopleDocument) -> str:
@@ -88,7 +88,7 @@ def _use(use: WaiverUse) -> str:
     return f"{pluralize(len(use.images), 'image')}{owners}" if use.images else "no image rests on it"
 
 
-def waiver_attention(uses: Sequence[WaiverUse], now: datetime) -> str:
+def waiver_attention_table(uses: Sequence[WaiverUse], now: datetime) -> str:
     """Return a Markdown table of the waivers that expire soon, are not used or have no effect; empty if none is."""
     rows = [
         (use.waiver.name, problem, f"{use.waiver.expires:%Y-%m-%d}" if use.waiver.expires else "", use.waiver.requester,
@@ -96,7 +96,7 @@ def waiver_attention(uses: Sequence[WaiverUse], now: datetime) -> str:
         for use in uses
         for problem in _problems(use, now)
     ]  # fmt: skip
-    return table(("waiver", "what", "expires", "requested by", "owners of its images"), rows) if rows else ""
+    return render_table(("waiver", "what", "expires", "requested by", "owners of its images"), rows) if rows else ""
 
 
 class WaiverNotice(Model):
@@ -107,7 +107,7 @@ class WaiverNotice(Model):
     body: str
 
 
-def waiver_notices(uses: Sequence[WaiverUse], now: datetime) -> tuple[WaiverNotice, ...]:
+def list_waiver_notices(uses: Sequence[WaiverUse], now: datetime) -> tuple[WaiverNotice, ...]:
     """Return a notice for each waiver that expires soon, is not used or has no effect.
 
     It changes with the waiver and its stage, not with the images that rest on the waiver.
@@ -123,8 +123,8 @@ def _notice(use: WaiverUse, problem: str, now: datetime) -> WaiverNotice:
     expires = [f"expires: {waiver.expires:%Y-%m-%d}"] if waiver.expires else []
     return WaiverNotice(
         once=f"waiver {waiver.name} until {waiver.expires}: {stage}",
-        subject=plain_text(f"Waiver {waiver.name}: {stage}"),
-        body=plain_text_lines("\n".join([problem, *lines, *expires])),
+        subject=sanitize_text(f"Waiver {waiver.name}: {stage}"),
+        body=sanitize_lines("\n".join([problem, *lines, *expires])),
     )
 
 

@@ -15,10 +15,10 @@ from supply_chain.policy import fact_types
 from supply_chain.policy.documents import PolicyDocument, RuleDocument
 from supply_chain.policy.explanation import GateExplanation
 from supply_chain.policy.expressions import IMAGE, NOW
-from supply_chain.policy.fact_schema import element_of, fields_of, is_optional
+from supply_chain.policy.fact_schema import find_element_type, is_optional, read_fields
 from supply_chain.policy.fact_types import FACTS
 from supply_chain.policy.outcome import RuleOutcome, RuleResult
-from supply_chain.reports.text import table
+from supply_chain.reports.text import render_table
 
 TYPES = {str: "text", bool: "true or false", int: "integer", float: "number", datetime: "time"}
 MARKS = {
@@ -40,7 +40,8 @@ def _policy(document: PolicyDocument, heading: str) -> Iterator[str]:
         yield f"It selects {'; '.join(f'{key}: {_listed(values)}' for key, values in selected.items())}.\n"
     if document.parameters:
         yield (
-            table(("parameter", "value"), [(name, _listed(each)) for name, each in document.parameters.items()]) + "\n"
+            render_table(("parameter", "value"), [(name, _listed(each)) for name, each in document.parameters.items()])
+            + "\n"
         )
     for rule in document.rules:
         yield from _rule(rule, f"{heading}#")
@@ -85,8 +86,8 @@ def _facts(gate: Gate, facts: type) -> Iterator[str]:
 
 def _fields(facts: type, path: str) -> Iterator[str]:
     meanings = _meanings()
-    for name, kind in fields_of(facts).items():
-        element = element_of(kind)
+    for name, kind in read_fields(facts).items():
+        element = find_element_type(kind)
         fact = f"{path}.{name}{'[]' if element is not kind else ''}"
         text = meanings.get((facts.__name__, name), "") or meanings.get((element.__name__, ""), "")
         word = f" ({TYPES[element]})" if element in TYPES else ""
@@ -144,4 +145,4 @@ def policy_explanation_page(explanation: GateExplanation) -> str:
         for each in explanation.rules
     ]
     heading = f"# {explanation.gate} gate{where}\n\n`{explanation.image}`\n\n"
-    return heading + table(("result", "rule", "details", "facts"), rows)
+    return heading + render_table(("result", "rule", "details", "facts"), rows)

@@ -11,17 +11,17 @@ from urllib.parse import quote
 
 from supply_chain.development.preflight import Diagnostic, Level, Preflight
 from supply_chain.model.manifest import FILE
-from supply_chain.text import list_remedies, plain_text, plain_text_lines, pluralize
+from supply_chain.text import list_remedies, pluralize, sanitize_lines, sanitize_text
 
 SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
 TOOL = "cscm check"
 NONCHARACTERS = {0xFFFE: "·", 0xFFFF: "·"}
-"""Characters that XML does not allow, besides those that `plain_text` replaces."""
+"""Characters that XML does not allow, besides those that `sanitize_text` replaces."""
 
 
 def preflight_lines(result: Preflight, directory: str) -> str:
     """Return each diagnostic with location and remedy, and what was not judged; paths begin with `directory`."""
-    return "\n".join(map(plain_text, _lines(result, directory)))
+    return "\n".join(map(sanitize_text, _lines(result, directory)))
 
 
 def _lines(result: Preflight, directory: str) -> Iterator[str]:
@@ -74,7 +74,7 @@ def _fact(diagnostic: Diagnostic) -> str:
 def preflight_sarif(result: Preflight, directory: str, version: str) -> str:
     """Return a SARIF log; its URIs begin with `directory`, and a finding without a file is at the declaration."""
     rules = [
-        {"id": each.id, "shortDescription": {"text": plain_text(each.title)}, "properties": {"policy": each.policy}}
+        {"id": each.id, "shortDescription": {"text": sanitize_text(each.title)}, "properties": {"policy": each.policy}}
         for each in result.rules
     ]
     ids = [each.id for each in result.rules]
@@ -110,7 +110,7 @@ def _result(diagnostic: Diagnostic, ids: list[str], directory: str) -> dict[str,
         "ruleId": diagnostic.code,
         "ruleIndex": ids.index(diagnostic.code),
         "level": diagnostic.level.value,
-        "message": {"text": plain_text_lines(f"{diagnostic.fact}\n{diagnostic.remedy}")},
+        "message": {"text": sanitize_lines(f"{diagnostic.fact}\n{diagnostic.remedy}")},
         "locations": [{"physicalLocation": {"artifactLocation": {"uri": uri}, **region}}],
     }
 
@@ -162,4 +162,4 @@ def _note(diagnostic: Diagnostic, directory: str) -> str:
 
 
 def _xml(text: str) -> str:
-    return escape(plain_text_lines(text).translate(NONCHARACTERS))
+    return escape(sanitize_lines(text).translate(NONCHARACTERS))

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from supply_chain.fleet.preview import Effect, NotJudged, PolicyChange, PolicyPreview
 from supply_chain.policy.outcome import Reason
 from supply_chain.policy.upcoming import UpcomingRule
-from supply_chain.reports.text import ROWS, escape, table
+from supply_chain.reports.text import ROWS, escape, render_table
 from supply_chain.text import pluralize, render_time, truncate_lines
 
 COLUMNS = ("change", "application", "gate", "images", "reasons")
@@ -115,11 +115,11 @@ def policy_preview_page(preview: PolicyPreview) -> str:
     cells = _cells(preview)
     parts = ["# Preview of policies", *map(escape, _summary(preview))]
     if cells:
-        parts.append(table(COLUMNS, cells[:ROWS]))
+        parts.append(render_table(COLUMNS, cells[:ROWS]))
     if more := cells[ROWS:]:
         parts.append(f"{len(more)} more rows: `cscm policy preview` prints all.")
     if preview.not_judged:
-        parts += ["## Not judged", table(("gate", "images", "why"), _unjudged(preview.not_judged)[:ROWS])]
+        parts += ["## Not judged", render_table(("gate", "images", "why"), _unjudged(preview.not_judged)[:ROWS])]
     return "\n\n".join(parts)
 
 
@@ -135,7 +135,7 @@ def _cells(preview: PolicyPreview) -> list[tuple[str, ...]]:
     ]
 
 
-def upcoming_rules(rules: Sequence[UpcomingRule], preview: PolicyPreview) -> str:
+def upcoming_rules_page(rules: Sequence[UpcomingRule], preview: PolicyPreview) -> str:
     """Return Markdown with the rules that begin to refuse, and what `preview`, a preview with them, refuses more."""
     rows = [(each.rule, each.policy, ", ".join(each.gates), render_time(each.effective_on)) for each in rules]
     refused = [each.subject for each in preview.changes if each.effect is Effect.REFUSED]
@@ -143,4 +143,4 @@ def upcoming_rules(rules: Sequence[UpcomingRule], preview: PolicyPreview) -> str
     named = f" ({', '.join(map(escape, truncate_lines(NAMED, applications)))})" if refused else ""
     total = f"Of {preview.judged} stored images and deployments, they would refuse {len(refused)} more today{named}."
     others = f" {len(preview.not_judged)} were not judged: run `cscm inventory`." if preview.not_judged else ""
-    return f"{table(('rule', 'policy', 'gates', 'refuses from'), rows)}\n\n{total}{others}"
+    return f"{render_table(('rule', 'policy', 'gates', 'refuses from'), rows)}\n\n{total}{others}"

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from supply_chain.fleet.exposure import MOST_REPORTED, RescanReport, RescanResult
-from supply_chain.model.image import short
-from supply_chain.reports.text import escape, overflow_row, table, truncate_rows
-from supply_chain.text import plain_text, pluralize, render_time, truncate_lines
+from supply_chain.model.image import shorten_digest
+from supply_chain.reports.text import escape, make_overflow_row, render_table, truncate_rows
+from supply_chain.text import pluralize, render_time, sanitize_text, truncate_lines
 from supply_chain.vulnerability.findings import Finding
 
 TITLES = (
@@ -23,16 +23,16 @@ def rescan_rows(rescanned: RescanReport) -> list[dict[str, str]]:
     broke_off = [{"image": "broke off", "verdict": _format_left(rescanned)}] if rescanned.images_not_rescanned else []
     unjudged = [
         {
-            "image": plain_text(f"{each.ref.application} {each.ref.short}"),
+            "image": sanitize_text(f"{each.ref.application} {each.ref.short}"),
             "verdict": "NOT JUDGED",
-            "what to do": plain_text(f"{each.code}: {each.message}")[:400],
+            "what to do": sanitize_text(f"{each.code}: {each.message}")[:400],
         }
         for each in rescanned.unjudged
     ]
     entries = [*broke_off, *truncate_rows(unjudged), *map(_result_row, rescanned.reported)]
     # Prefect takes columns from the first row
     rows = [{title: row.get(title, "") for title in TITLES} for row in entries]
-    return [*rows, *overflow_row(rows, rescanned.omitted)] or [
+    return [*rows, *make_overflow_row(rows, rescanned.omitted)] or [
         {
             "image": "nothing to report",
             "verdict": _explain_none(rescanned) or f"{pluralize(rescanned.images, 'image')} rescanned",
@@ -50,26 +50,26 @@ def _explain_none(rescanned: RescanReport) -> str:
     if rescanned.images or rescanned.images_not_rescanned or not rescanned.packages:
         return ""
     archived = f"; {pluralize(rescanned.archived, 'archived image')} not rescanned" if rescanned.archived else ""
-    return plain_text(f"no curated image that can be pulled contains {', '.join(rescanned.packages)}{archived}")
+    return sanitize_text(f"no curated image that can be pulled contains {', '.join(rescanned.packages)}{archived}")
 
 
 def _format_places(running: Sequence[str]) -> str:
-    return plain_text(", ".join(each or "unrecorded" for each in running)) or "—"
+    return sanitize_text(", ".join(each or "unrecorded" for each in running)) or "—"
 
 
 def _result_row(result: RescanResult) -> dict[str, str]:
     return {
-        "image": plain_text(f"{result.ref.application} {result.ref.short}"),
+        "image": sanitize_text(f"{result.ref.application} {result.ref.short}"),
         "runs in": _format_places(result.running),
         "exploited": _format_findings(result.exploited),
         "verdict": _format_verdict(result),
         "worse": _format_findings(result.worse),
         "better": _format_findings(result.better),
         "due": _format_findings(result.due),
-        "rebuild on": plain_text(
-            "; ".join(f"{r.base} {short(r.newest)}: {', '.join(r.findings[:5])}" for r in result.rebuild)
+        "rebuild on": sanitize_text(
+            "; ".join(f"{r.base} {shorten_digest(r.newest)}: {', '.join(r.findings[:5])}" for r in result.rebuild)
         ),
-        "owner": plain_text(result.owner),
+        "owner": sanitize_text(result.owner),
         "what to do": _format_action(result),
         "digest": result.ref.digest,
     }
@@ -94,18 +94,18 @@ def _format_action(result: RescanResult) -> str:
 
 def _format_findings(findings: Sequence[Finding]) -> str:
     named = list(dict.fromkeys(f"{f.id} in {f.package}" for f in findings))
-    return plain_text(", ".join(truncate_lines(5, named)))
+    return sanitize_text(", ".join(truncate_lines(5, named)))
 
 
 def owner_rows(rescanned: RescanReport) -> list[dict[str, str]]:
     """Render a row for each application, for its owner."""
     rows = [
         {
-            "owner": plain_text(each.owner),
-            "application": plain_text(each.application),
+            "owner": sanitize_text(each.owner),
+            "application": sanitize_text(each.application),
             "runs in": _format_places(each.running),
             **{title: str(getattr(each, title)) for title in ("exploited", "worse", "better", "due", "refused")},
-            "rebuild on": plain_text(", ".join(each.rebuild)),
+            "rebuild on": sanitize_text(", ".join(each.rebuild)),
         }
         for each in rescanned.applications
     ]
@@ -116,7 +116,7 @@ def owner_rows(rescanned: RescanReport) -> list[dict[str, str]]:
 
 def rescan_summary(rescanned: RescanReport) -> str:
     """Summarise a rescan in one sentence."""
-    carrying = plain_text(f" with {', '.join(rescanned.packages)}") if rescanned.packages else ""
+    carrying = sanitize_text(f" with {', '.join(rescanned.packages)}") if rescanned.packages else ""
     parts = [
         f"{pluralize(rescanned.images, 'image')}{carrying} in {rescanned.seconds:.0f} s",
         f"{pluralize(rescanned.changed, 'verdict')} changed",
@@ -135,7 +135,7 @@ def rescan_summary(rescanned: RescanReport) -> str:
 def rescan_message(rescanned: RescanReport) -> str:
     """Render the notification about a rescan: the summary, and a line for each application with something to report."""
     lines = [
-        plain_text(
+        sanitize_text(
             f"{each.owner or 'nobody'}: {each.application}: {each.images_exploited} exploited, "
             f"{each.refused} refused, {each.due} due"
         )
@@ -154,7 +154,7 @@ def rescan_progress(done: int, total: int, seconds: float, unjudged: int) -> str
         ("left", left),
         ("not judged", str(unjudged)),
     ]
-    return table(("", ""), rows)
+    return render_table(("", ""), rows)
 
 
 def rescan_page(rescanned: RescanReport) -> str:
@@ -170,8 +170,8 @@ def rescan_page(rescanned: RescanReport) -> str:
         ("archived images, not rescanned", str(rescanned.archived)),
         ("rate", f"{rescanned.images / max(rescanned.seconds, 0.001):.1f} images/s"),
     ]
-    parts = ["# Rescan", f"**{escape(rescan_summary(rescanned))}**", table(("", ""), about)]
+    parts = ["# Rescan", f"**{escape(rescan_summary(rescanned))}**", render_table(("", ""), about)]
     titles = TITLES[:-1]
     rows = [[row.get(title, "") for title in titles] for row in rescan_rows(rescanned)]
-    parts.append("## By exposure\n\n" + table(titles, rows))
+    parts.append("## By exposure\n\n" + render_table(titles, rows))
     return "\n\n".join(parts) + "\n"

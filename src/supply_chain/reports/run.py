@@ -9,11 +9,18 @@ from typing import Any
 from pydantic import Field
 
 from supply_chain.evidence.checks import CheckResult
-from supply_chain.model.image import Material, Model, Source, short
-from supply_chain.policy.outcome import Admitted, Refused, RuleOutcome, UsedWaiver, break_glass_of, waivers_of
+from supply_chain.model.image import Material, Model, Source, shorten_digest
+from supply_chain.policy.outcome import (
+    Admitted,
+    Refused,
+    RuleOutcome,
+    UsedWaiver,
+    find_used_break_glass,
+    list_used_waivers,
+)
 from supply_chain.policy.waivers import SOON
-from supply_chain.reports.text import ROWS, escape, keep_together, table, truncate_rows
-from supply_chain.text import plain_text, pluralize, render_time, truncate_lines
+from supply_chain.reports.text import ROWS, escape, keep_together, render_table, truncate_rows
+from supply_chain.text import pluralize, render_time, sanitize_text, truncate_lines
 from supply_chain.vulnerability.findings import Report
 
 LONGEST_REASON = 200
@@ -52,7 +59,7 @@ def run_report_page(run: RunReport, now: datetime) -> str:
     """Render the page about a run: source, verdicts, where the image runs, steps, checks, findings, bases and rules."""
     parts = [
         f"# {escape(run.application)}",
-        f"**{escape(summary(run))}**",
+        f"**{escape(run_summary(run))}**",
         _facts(run),
         _verdicts(run, now),
         _running(run),
@@ -65,22 +72,24 @@ def run_report_page(run: RunReport, now: datetime) -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def summary(run: RunReport) -> str:
+def run_summary(run: RunReport) -> str:
     """Summarise a run in one sentence: how it ended, or how far it is."""
     broken = next((step for step in run.steps if not step.done), None)
     if broken:
-        return f"Ended in {plain_text(broken.name)}: {plain_text(broken.message)}"[:300]
+        return f"Ended in {sanitize_text(broken.name)}: {sanitize_text(broken.message)}"[:300]
     verdict = run.verdicts[-1] if run.verdicts else None
     if isinstance(verdict, Refused):
         codes = sorted({reason.code for reason in verdict.reasons})
-        return plain_text(
+        return sanitize_text(
             f"Refused at the {verdict.gate} gate, {pluralize(len(verdict.reasons), 'reason')}: {', '.join(codes)}"
         )
     if run.running:
-        return plain_text(f"Runs {'; '.join(run.running)}")
+        return sanitize_text(f"Runs {'; '.join(run.running)}")
     if verdict:
-        return plain_text(f"Admitted at the {verdict.gate} gate: {run.repository}@{short(run.digest or '')}")
-    return plain_text(f"{run.steps[-1].name} done" if run.steps else "Nothing was done")
+        return sanitize_text(
+            f"Admitted at the {verdict.gate} gate: {run.repository}@{shorten_digest(run.digest or '')}"
+        )
+    return sanitize_text(f"{run.steps[-1].name} done" if run.steps else "Nothing was done")
 
 
 def _facts(run: RunReport) -> str:
@@ -94,11 +103,11 @@ def _facts(run: RunReport) -> str:
         rows += [("image", run.repository or ""), ("digest", run.digest)]
     report = run.report or run.source_report
     if report is None:
-        return table(("", ""), rows) if rows else ""
+        return render_table(("", ""), rows) if rows else ""
     database = report.database
     note = " — the **starter database**, which covers few packages" if database.kind == "starter" else ""
     rows.append(("scanner", f"{report.scanner} {report.scanner_version}"))
-    return table(("", ""), rows) + (
+    return render_table(("", ""), rows) + (
         f"\n| vulnerability database | {escape(database.kind)}, built {render_time(database.built)}, "
         f"`{escape(database.digest)}`{note} |"
     )
@@ -110,8 +119,8 @@ def _verdicts(run: RunReport, now: datetime) -> str:
 
 
 def _verdict(verdict: Admitted[Any] | Refused, now: datetime) -> list[str]:
-    waivers = [f"    - rests on the waiver {_waiver(each, now)}" for each in waivers_of(verdict.results)]
-    glass = break_glass_of(verdict.results)
+    waivers = [f"    - rests on the waiver {_waiver(each, now)}" for each in list_used_waivers(verdict.results)]
+    glass = find_used_break_glass(verdict.results)
     notes = [
         *([f"    - **rests on a break-glass** {escape(glass)}"] if glass else []),
         *waivers,
@@ -150,7 +159,7 @@ def _rules(run: RunReport) -> str:
         for rule in dict.fromkeys(rule for each in results for rule in each)
     }
     rows = [[rule, *(each.get(rule, "") for each in results)] for rule in sorted(rules, key=rules.__getitem__)]
-    return "## Rules\n\n" + table(("rule", *(f"{gate} gate" for gate in gates)), rows) if rows else ""
+    return "## Rules\n\n" + render_table(("rule", *(f"{gate} gate" for gate in gates)), rows) if rows else ""
 
 
 def _running(run: RunReport) -> str:
@@ -163,7 +172,7 @@ def _steps(run: RunReport) -> str:
     if not run.steps:
         return ""
     rows = [(keep_together(step.name), keep_together(f"{step.seconds:.1f} s"), step.message) for step in run.steps]
-    return "## Steps\n\n" + table(("step", "took", "result"), rows)
+    return "## Steps\n\n" + render_table(("step", "took", "result"), rows)
 
 
 def _checks(run: RunReport) -> str:
@@ -178,7 +187,7 @@ def _checks(run: RunReport) -> str:
         )
         for c in run.checks
     ]
-    return "## Checks\n\n" + table(("check", "result", "took", "details"), rows)
+    return "## Checks\n\n" + render_table(("check", "result", "took", "details"), rows)
 
 
 def describe_checks(checks: Sequence[CheckResult]) -> str:
@@ -197,8 +206,9 @@ def _findings(run: RunReport) -> str:
         return ""
     rows = [(name, str(n["total"]), str(n["fixable"])) for name, n in run.report.counts().items()]
     exploited = sum(f.known_exploited for f in run.report.findings)
-    return f"## Findings\n\n{findings_summary(run.report)}, {exploited} of them known to be exploited.\n\n" + table(
-        ("severity", "findings", "with a fix"), rows
+    return (
+        f"## Findings\n\n{findings_summary(run.report)}, {exploited} of them known to be exploited.\n\n"
+        + render_table(("severity", "findings", "with a fix"), rows)
     )
 
 
@@ -206,7 +216,7 @@ def _materials(run: RunReport) -> str:
     if not run.materials:
         return ""
     rows = [(m.name, m.digest, "curated" if m.curated else "not curated") for m in run.materials]
-    return "## Bases\n\n" + table(("base", "digest", ""), rows)
+    return "## Bases\n\n" + render_table(("base", "digest", ""), rows)
 
 
 def findings_summary(report: Report) -> str:
@@ -221,11 +231,11 @@ def findings_table(report: Report, most: int = ROWS) -> list[dict[str, str]]:
     """
     rows = [
         {
-            "vulnerability": plain_text(f.id),
+            "vulnerability": sanitize_text(f.id),
             "severity": f.severity.value,
-            "package": plain_text(f"{f.package} {f.version}"),
-            "type": plain_text(f.type),
-            "fixed in": plain_text(", ".join(f.fixed_in)) or "—",
+            "package": sanitize_text(f"{f.package} {f.version}"),
+            "type": sanitize_text(f.type),
+            "fixed in": sanitize_text(", ".join(f.fixed_in)) or "—",
             "exploited": "yes" if f.known_exploited else "",
             "EPSS": f"{f.epss:.3f}" if f.epss is not None else "",
         }

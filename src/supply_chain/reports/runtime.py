@@ -6,9 +6,9 @@ from supply_chain.evidence.break_glass import BreakGlass
 from supply_chain.execution.isolation.record import IsolationRecord
 from supply_chain.execution.observation import Observation
 from supply_chain.execution.response import Response
-from supply_chain.model.image import ImageRef, short
-from supply_chain.reports.text import escape, table
-from supply_chain.text import list_remedies, plain_text, truncate_lines
+from supply_chain.model.image import ImageRef, shorten_digest
+from supply_chain.reports.text import escape, render_table
+from supply_chain.text import list_remedies, sanitize_text, truncate_lines
 
 LISTED = 10
 """Number of rules and findings that a notification of a break-glass names."""
@@ -17,35 +17,36 @@ LISTED = 10
 def observation_rows(observation: Observation) -> list[dict[str, str]]:
     """Render a row for each deviation; one row without a deviation if there is none."""
     first = {
-        "environment": plain_text(place_name(observation)),
-        "application": plain_text(observation.application) or "—",
-        "status": plain_text(observation.status) + (", healthy" if observation.healthy else ""),
+        "environment": sanitize_text(name_observed_place(observation)),
+        "application": sanitize_text(observation.application) or "—",
+        "status": sanitize_text(observation.status) + (", healthy" if observation.healthy else ""),
     }
     last = {
-        "address": plain_text(observation.address),
+        "address": sanitize_text(observation.address),
         "restarts": str(observation.restarts),
-        "digest": short(observation.running or observation.wanted),
-        "workload": plain_text(observation.what),
+        "digest": shorten_digest(observation.running or observation.wanted),
+        "workload": sanitize_text(observation.what),
     }
     if not observation.deviations:
         return [{**first, "deviation": "none", "what to do": "", **last}]
     return [
-        {**first, "deviation": plain_text(f"{d.code}: {d.fact}"), "what to do": plain_text(d.remedy), **last}
+        {**first, "deviation": sanitize_text(f"{d.code}: {d.fact}"), "what to do": sanitize_text(d.remedy), **last}
         for d in observation.deviations
     ]
 
 
-def place_name(observation: Observation) -> str:
+def name_observed_place(observation: Observation) -> str:
     """Return the environment of an observation, or the host if it belongs to none."""
     return observation.environment or f"host {observation.host}"
 
 
 def observation_lines(observation: Observation) -> str:
     """Render an observation for a terminal: one line, and more for each deviation."""
-    who = f"{place_name(observation)}/{observation.application or 'unknown'}"
+    who = f"{name_observed_place(observation)}/{observation.application or 'unknown'}"
     health = "healthy" if observation.healthy else observation.status
     lines = [
-        f"{who}: {observation.what} {health} {short(observation.running or observation.wanted)} {observation.address}"
+        f"{who}: {observation.what} {health} "
+        f"{shorten_digest(observation.running or observation.wanted)} {observation.address}"
     ]
     lines += list_remedies(((f"  {d.code}: {d.fact}", d.remedy) for d in observation.deviations), "      ")
     return "\n".join(lines)
@@ -55,7 +56,7 @@ def response_page(response: Response) -> str:
     """Render the notification to the owner of an image about an event."""
     rows = [(r.environment, r.what, r.owner, r.address, r.container, r.seen) for r in response.running]
     nothing = "Nothing is known to run from it." if response.unread else "Nothing runs from it."
-    running = table(("environment", "what", "owner", "address", "workload", "seen"), rows) if rows else nothing
+    running = render_table(("environment", "what", "owner", "address", "workload", "seen"), rows) if rows else nothing
     parts = [
         f"# {escape(response.image.application)}: {escape(response.event)}",
         f"`{response.image}` of **{escape(response.owner)}**",
@@ -79,9 +80,9 @@ def isolation_page(record: IsolationRecord) -> str:
             f"# {escape(record.application)} in {escape(record.environment)} is isolated",
             facts + "".join(f"- {escape(line)}\n" for line in str(record).splitlines()[1:]),
             f"## Time\n\n{record.seconds:.1f} s from the event to the isolation.",
-            f"## In quarantine\n\n{table(('pod', 'node', 'uid'), pods)}",
-            f"## Sealed\n\n{table(('file', 'bytes', 'digest', ''), items)}",
-            f"## Chain of custody\n\n{table(('when', 'who', 'what'), custody)}\n",
+            f"## In quarantine\n\n{render_table(('pod', 'node', 'uid'), pods)}",
+            f"## Sealed\n\n{render_table(('file', 'bytes', 'digest', ''), items)}",
+            f"## Chain of custody\n\n{render_table(('when', 'who', 'what'), custody)}\n",
         )
     )
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from datetime import datetime
 
-from supply_chain.text import plain_text
+from supply_chain.text import sanitize_text
 
 NO_KEY = re.compile(r"[^a-z0-9]+")
 LONGEST_KEY = 120
@@ -24,15 +24,15 @@ def keep_together(text: str) -> str:
 
 def escape(text: object) -> str:
     """Return text that markdown renders literally."""
-    return SPECIAL.sub(r"\\\1", plain_text(text))
+    return SPECIAL.sub(r"\\\1", sanitize_text(text))
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def render_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Render a markdown table whose cells appear literally, cut to 400 characters."""
-    return grid(head, [[escape(cell)[:400] for cell in row] for row in rows])
+    return render_grid(head, [[escape(cell)[:400] for cell in row] for row in rows])
 
 
-def grid(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def render_grid(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Render a markdown table whose cells are already markdown."""
     lines = [f"| {' | '.join(head)} |", f"|{' --- |' * len(head)}"]
     return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows)])
@@ -40,15 +40,15 @@ def grid(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def truncate_rows(rows: Sequence[dict[str, str]], most: int = ROWS) -> list[dict[str, str]]:
     """Return at most `most` rows, followed by one with the number of omitted rows."""
-    return [*rows[:most], *overflow_row(rows, len(rows) - most)]
+    return [*rows[:most], *make_overflow_row(rows, len(rows) - most)]
 
 
-def overflow_row(rows: Sequence[dict[str, str]], more: int) -> list[dict[str, str]]:
+def make_overflow_row(rows: Sequence[dict[str, str]], more: int) -> list[dict[str, str]]:
     """Return a last row for a table like these rows that says how many more there are; none if `more` is 0."""
     return [{**dict.fromkeys(rows[0], ""), next(iter(rows[0])): f"{more} more"}] if more > 0 else []
 
 
-def artifact_key(*words: str) -> str:
+def make_artifact_key(*words: str) -> str:
     """Return a unique artifact key for these words, such as `run-report-hello`.
 
     Prefect accepts lower-case letters, digits and dashes. A key ends with a part of the words' digest if they have
@@ -63,11 +63,11 @@ def artifact_key(*words: str) -> str:
     return f"{key}-{hashlib.sha256(chr(0).join(words).encode()).hexdigest()[:12]}"
 
 
-def megabytes(size: int) -> str:
+def format_megabytes(size: int) -> str:
     """Format a number of bytes for people: `12.3 MB`."""
     return f"{size / 1e6:.1f} MB"
 
 
-def day(at: datetime | None) -> str:
+def format_day(at: datetime | None) -> str:
     """Format a date; `never` if there is none."""
     return f"{at:%Y-%m-%d}" if at else "never"

@@ -19,7 +19,7 @@ from supply_chain.adapters.tools import Toolbox
 from supply_chain.adapters.tools.cosign import Cosign
 from supply_chain.evidence.statement import BUNDLE, SUMMARY
 from supply_chain.evidence.store import PREDICATE
-from supply_chain.model.image import Descriptor, ImageRef, blobs_of
+from supply_chain.model.image import Descriptor, ImageRef, list_blobs
 from supply_chain.model.tier import TierName
 from tests.support.access import cosign_of, nowhere
 from tests.support.command import cscm
@@ -59,13 +59,13 @@ class Adversary:
         """Copy an image with all of its referrers to another repository."""
         with contextlib.suppress(self.ecr.exceptions.RepositoryAlreadyExistsException):
             self.ecr.create_repository(repositoryName=repository)
-        for blob in blobs_of(self.registry.manifest(ref), ref):
+        for blob in list_blobs(self.registry.manifest(ref), ref):
             self.registry.push_blob(repository, self.registry.blob(ref.repository, blob.digest))
         content, _ = self.registry._manifest_bytes(ref)
         self.push(repository, content, tag)
         for referrer in self.registry.referrers(ref):
             self.registry.copy_referrer(ref.model_copy(update={"digest": referrer.digest}), repository)
-        return ref.moved_to(repository)
+        return ref.with_repository(repository)
 
     def bundles(self, ref: ImageRef) -> list[tuple[str, bytes]]:
         """List every signed statement about an image, with its predicate type."""

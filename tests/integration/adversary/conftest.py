@@ -15,7 +15,7 @@ from supply_chain.adapters.registry.client import Registry
 from supply_chain.adapters.registry.http import RegistryHttp
 from supply_chain.adapters.tools import Toolbox
 from supply_chain.concurrency import map_concurrently
-from supply_chain.evidence.statement import about
+from supply_chain.evidence.statement import make_image_statement
 from supply_chain.model.image import ImageRef
 from supply_chain.model.tier import TierName
 from tests.integration.adversary.attacked import BAIT, PLACE, Adversary, Make, statement
@@ -104,7 +104,7 @@ def vouched(offered: ImageRef, adversary: Adversary) -> Callable[[str], ImageRef
     def make(tag: str) -> ImageRef:
         ref = adversary.alter(offered, tag, comment="x" * 100)
         predicates = [(kind, statement(kind, bundle)) for kind, bundle in adversary.bundles(offered)]
-        bundles = map_concurrently(lambda each: signer.sign(about(ref, *each)), predicates)
+        bundles = map_concurrently(lambda each: signer.sign(make_image_statement(ref, *each)), predicates)
         for (kind, _), bundle in zip(predicates, bundles, strict=True):
             adversary.attach(ref, kind, bundle)
         return ref

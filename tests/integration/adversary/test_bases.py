@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from supply_chain.evidence.provenance import TEXTS
-from supply_chain.evidence.statement import PROVENANCE, about
+from supply_chain.evidence.statement import PROVENANCE, make_image_statement
 from supply_chain.model.image import ImageRef
 from supply_chain.model.tier import TierName
 from tests.integration.adversary.attacked import BAIT, PLACE, Adversary, Make, statement
@@ -65,7 +65,7 @@ def blocked(bases: None, application: Make, adversary: Adversary, in_project: Pa
     base = reference("chain", str(in_project))
     offered = reference("build", str(application("caught", {"Dockerfile": UPON})))
     curated = reference("curate", str(offered))
-    names = [base, base.moved_to(f"dev/{BAIT}"), adversary.copy(base, "dev/caught", "the-base")]
+    names = [base, base.with_repository(f"dev/{BAIT}"), adversary.copy(base, "dev/caught", "the-base")]
     assert all(is_there(each, adversary) for each in names)
     assert cscm("block", str(base), "--by", "ann", "--reason", "a key in it").status == 0
     return Blocked(base, names, offered, curated)
@@ -90,7 +90,7 @@ def unnamed(ref: ImageRef, adversary: Adversary) -> None:
     definition["resolvedDependencies"] = remaining
     provenance["runDetails"]["metadata"]["finishedOn"] = datetime.now(UTC).isoformat()
     signer = adversary.cosign(TierName.DEVELOPMENT)
-    adversary.attach(ref, PROVENANCE, signer.sign(about(ref, PROVENANCE, provenance)))
+    adversary.attach(ref, PROVENANCE, signer.sign(make_image_statement(ref, PROVENANCE, provenance)))
 
 
 def test_image_on_blocked_base_is_refused_by_deploy_gate_and_curation(blocked: Blocked, adversary: Adversary) -> None:

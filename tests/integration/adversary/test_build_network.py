@@ -109,7 +109,7 @@ def container(steps: Steps, word: str) -> Iterator[tuple[str, int]]:
 def rules() -> Iterator[None]:
     """The rules as `cscm up` sets them; the rules of other supply chains are removed while the test runs."""
     listed = subprocess.run(["iptables-save"], check=True, capture_output=True, text=True).stdout
-    others = [each for each in set(re.findall(r"cscm-([0-9a-z]+)", listed)) if not firewall.missing_rules(each)]
+    others = [each for each in set(re.findall(r"cscm-([0-9a-z]+)", listed)) if not firewall.find_missing_rules(each)]
     try:
         for each in others:
             firewall.remove_rules(each)
@@ -174,7 +174,7 @@ def test_build_step_reaches_link_local_address_without_the_rule(
     assert firewall.run_iptables("-D", rule, OWNER)
 
     assert dialled(steps, word, f"{link_local}:{local}") == {f"{link_local}:{local}"}
-    assert firewall.missing_rules(OWNER) == [rule]
+    assert firewall.find_missing_rules(OWNER) == [rule]
 
 
 @pytest.mark.parametrize("with_rule", [True, False])

@@ -17,7 +17,7 @@ import httpx
 import pytest
 from pydantic import ValidationError
 
-from supply_chain.adapters.docker.source_policy import source_policy
+from supply_chain.adapters.docker.source_policy import make_source_policy
 from supply_chain.adapters.tools import Toolbox
 from supply_chain.adapters.tools.crane import read_upstream_manifests
 from supply_chain.development.bases import REGISTRIES, CuratedBases
@@ -188,7 +188,7 @@ def test_upstream_image_with_layers_at_other_addresses_is_refused(
 
     assert Asked.paths == []
     text = b"FROM curated/base/a AS evil\nFROM scratch\nCOPY --from=evil / /\n"
-    buildkit.run(text, source_policy({"docker.io/curated/base/a:latest": image}, {}))
+    buildkit.run(text, make_source_policy({"docker.io/curated/base/a:latest": image}, {}))
     assert "/admin" in Asked.paths
 
 

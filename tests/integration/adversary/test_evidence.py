@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from cscm_laptop.home import Home
-from supply_chain.evidence.statement import ENCRYPTION, SIGNATURE, SUMMARY, VULNERABILITIES, about
+from supply_chain.evidence.statement import ENCRYPTION, SIGNATURE, SUMMARY, VULNERABILITIES, make_image_statement
 from supply_chain.model.image import ImageRef
 from supply_chain.model.tier import TierName
 from tests.integration.adversary.attacked import PLACE, Adversary, statement
@@ -43,7 +43,7 @@ def test_intake_gate_ignores_evidence_of_other_keys_and_digests(
     signers = [adversary.cosign(TierName.CURATION), adversary.cosign(TierName.EXECUTION), adversary.stranger(tmp_path)]
     for signer in signers:
         for kind, bundle in genuine[:2]:
-            adversary.attach(other, kind, signer.sign(about(other, kind, statement(kind, bundle))))
+            adversary.attach(other, kind, signer.sign(make_image_statement(other, kind, statement(kind, bundle))))
     before = adversary.everything()
 
     ran = cscm("curate", str(other), "--json")
@@ -96,7 +96,7 @@ def test_deploy_gate_refuses_verdicts_signed_by_other_tiers(
         if kind in (SUMMARY, SIGNATURE, ENCRYPTION, VULNERABILITIES):
             predicate = json.loads(json.dumps(statement(kind, bundle)).replace(curated.digest, other.digest))
             for signer in signers:
-                adversary.attach(other, kind, signer.sign(about(other, kind, predicate)))
+                adversary.attach(other, kind, signer.sign(make_image_statement(other, kind, predicate)))
 
     ran = cscm("deploy", str(other), "--environment", PLACE, "--json")
 
@@ -116,4 +116,4 @@ def test_curation_stops_at_blob_changed_in_registry_storage(
 
     assert ran.status == 1
     assert "[image.damaged]" in ran.stderr, ran.stderr
-    assert adversary.bundles(ref.moved_to("curated/prey")) == []
+    assert adversary.bundles(ref.with_repository("curated/prey")) == []

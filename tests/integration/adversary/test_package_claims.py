@@ -16,7 +16,7 @@ import pytest
 from cscm_laptop.home import Home
 from supply_chain.adapters.tools import Toolbox
 from supply_chain.adapters.tools.grype import Grype
-from supply_chain.adapters.vulndb import grype_environment, has_distribution, read_database
+from supply_chain.adapters.vulndb import has_distribution, make_grype_environment, read_database
 from supply_chain.vulnerability.scanner import Sbom
 
 pytestmark = pytest.mark.real
@@ -86,7 +86,7 @@ def found(directory: Path, files: Mapping[str, bytes], tools: Toolbox, database:
     made = tools.find("syft").run("scan", f"oci-dir:{layout(directory, files)}", "--output", "syft-json", timeout=120)
     about = read_database(database).facts
     scanner = Grype(
-        tool=tools.find("grype"), environment=grype_environment(database), database=lambda: about,
+        tool=tools.find("grype"), environment=make_grype_environment(database), database=lambda: about,
         knows=lambda distribution: has_distribution(database, distribution), now=lambda: datetime.now(UTC),
     )  # fmt: skip
     report = scanner.scan(Sbom(made.stdout.encode(), len(json.loads(made.stdout)["artifacts"]), "syft"))

@@ -6,7 +6,7 @@ from operator import ne
 
 import pytest
 
-from supply_chain.evidence.published import verdict_place
+from supply_chain.evidence.published import locate_verdict
 from supply_chain.evidence.statement import SUMMARY
 from supply_chain.model.image import ImageRef
 from supply_chain.model.tier import Gate, TierName
@@ -33,7 +33,7 @@ def test_published_verdict_follows_block_and_resists_replay(
     ran = cscm("chain", str(application("judged")), "--environment", PLACE, "--json")
     assert ran.status == 0, ran.stderr
     image = ImageRef(repository="curated/judged", digest=ran.result["digest"])
-    where = verdict_place(image, Gate.DEPLOY, PLACE)
+    where = locate_verdict(image, Gate.DEPLOY, PLACE)
     for options in (("--gate", "intake"), (), ("--environment", PLACE)):
         answer = read(image, *options)
         assert answer.status == 0, (options, answer.stderr)
@@ -49,7 +49,7 @@ def test_published_verdict_follows_block_and_resists_replay(
     own.write_text(cscm("key", "execution").stdout)
     assert outsider.verify("verify-attestation", "--type", SUMMARY, key=own, image=str(where)).returncode != 0
 
-    places = [verdict_place(image, gate, "") for gate in (Gate.INTAKE, Gate.RELEASE)]
+    places = [locate_verdict(image, gate, "") for gate in (Gate.INTAKE, Gate.RELEASE)]
     before = [adversary.registry.referrers(each) for each in places]
     assert cscm("block", str(image), "--by", "ann", "--reason", "a key in it").status == 0
     refused = eventually(lambda: (r := read(image, "--environment", PLACE)).status == 3 and r)

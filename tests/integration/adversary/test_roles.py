@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from cscm_laptop.home import Home
-from cscm_laptop.prefect_server import prefect_environment
+from cscm_laptop.prefect_server import make_prefect_environment
 from cscm_laptop.profile import load_profile
 from supply_chain.model.image import ImageRef
 from supply_chain.model.tier import TierName
@@ -44,7 +44,7 @@ Swap = Callable[[dict[TierName, TierName]], None]
 @pytest.fixture(scope="module")
 def swap(home: Home) -> Iterator[Swap]:
     """A function that swaps the roles of tiers; they are restored after the module."""
-    environment = {**os.environ, **prefect_environment(home, load_profile(home.project))}
+    environment = {**os.environ, **make_prefect_environment(home, load_profile(home.project))}
 
     def to(roles: dict[TierName, TierName]) -> None:
         pairs = [f"{tier}={role}" for tier, role in roles.items()]

@@ -20,14 +20,14 @@ from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from supply_chain.adapters.process.command import Tool
-from supply_chain.adapters.vulndb import grype_environment, has_distribution, read_database
+from supply_chain.adapters.vulndb import make_grype_environment, has_distribution, read_database
 from supply_chain.adapters.tools.grype import Grype
 from supply_chain.adapters.tools.syft import Syft
 
 source, database, syft, grype = map(Path, sys.argv[1:])
 about = read_database(database).facts
-sbom = Syft(Tool("syft", syft, "1"), "nowhere", nullcontext, examine=None).of_directory(source)
-report = Grype(Tool("grype", grype, "1"), grype_environment(database), lambda: about,
+sbom = Syft(Tool("syft", syft, "1"), "nowhere", nullcontext, examine=None).make_directory_sbom(source)
+report = Grype(Tool("grype", grype, "1"), make_grype_environment(database), lambda: about,
                lambda it: has_distribution(database, it), lambda: datetime.now(UTC)).scan(sbom)
 print(sbom.packages, *sorted(f"{each.id} {each.package}" for each in report.findings), sep="\\n")
 """

@@ -76,7 +76,7 @@ def test_curation_stops_if_the_tag_exists_for_another_image(
     assert ran.status == 1
     assert "[registry.failed]" in ran.stderr, ran.stderr
     assert tag_of(adversary, taken) == f"{revision}-{ref.short}"
-    assert SIGNATURE not in [kind for kind, _ in adversary.bundles(ref.moved_to(curated.repository))]
+    assert SIGNATURE not in [kind for kind, _ in adversary.bundles(ref.with_repository(curated.repository))]
 
 
 def test_base_pushed_by_an_adversary_is_not_used(bases: None, adversary: Adversary) -> None:

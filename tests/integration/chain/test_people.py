@@ -14,7 +14,7 @@ import yaml
 
 from cscm_laptop.home import Home
 from supply_chain.adapters.tools import Toolbox
-from supply_chain.policy.signed_documents import signature_file
+from supply_chain.policy.signed_documents import locate_signature
 from supply_chain.policy.waivers import DIRECTORY
 from tests.support.access import application_url
 from tests.support.application import Application
@@ -96,7 +96,7 @@ def test_gates_honour_signed_waiver_until_it_is_withdrawn(bases: None, applicati
     assert cscm(*decide, "--by", "ann").status == 0
     assert "image.approvers = 1 element," in cscm("policy", "explain", released, "--environment", "production").stdout
 
-    signature_file(people.waiver).unlink()
+    locate_signature(people.waiver).unlink()
     again = cscm("deploy", released, "--environment", "staging", "--json")
     assert again.reasons() == {"scan.critical", "verdict.release.waived"}, again.stderr
 

@@ -18,7 +18,7 @@ from supply_chain.adapters.registry.http import RegistryHttp
 from supply_chain.adapters.tools import Toolbox
 from supply_chain.adapters.tools.cosign import sign_statement
 from supply_chain.evidence.attached_statement import OPENVEX
-from supply_chain.evidence.statement import BUNDLE, about
+from supply_chain.evidence.statement import BUNDLE, make_image_statement
 from supply_chain.evidence.store import PREDICATE
 from supply_chain.model.image import ImageRef
 from supply_chain.model.tier import TierName
@@ -69,7 +69,7 @@ def test_attached_document_of_an_issuer_clears_a_finding(
     refused = cscm("chain", str(application), "--environment", "staging", "--json")
     assert refused.reasons() == {"scan.critical"}, refused.stderr
     offered = ImageRef.parse(f"dev/stated@{refused.result['image']['digest']}")
-    curated = offered.moved_to("curated/stated")
+    curated = offered.with_repository("curated/stated")
     file = tmp_path / "stated.json"
     stated = cscm(
         "vex", "create", str(curated), "--vulnerability", CVE, "--status", "not_affected",
@@ -87,7 +87,7 @@ def test_attached_document_of_an_issuer_clears_a_finding(
 
     cosign = toolbox.find("cosign").with_environment(COSIGN_PASSWORD="", HOME=str(tmp_path))
     content = json.loads(file.read_text())
-    bundle = sign_statement(cosign, str(keys_of_issuers.stranger), about(curated, OPENVEX, content))
+    bundle = sign_statement(cosign, str(keys_of_issuers.stranger), make_image_statement(curated, OPENVEX, content))
     registry = Registry(RegistryHttp(laptop.registry, ecr_of(laptop, TierName.CURATION).credentials, insecure=True))
     registry.attach(curated, BUNDLE, bundle, {PREDICATE: OPENVEX})
     again = cscm("curate", str(offered), "--json")

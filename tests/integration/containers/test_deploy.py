@@ -11,12 +11,12 @@ import pytest
 
 from supply_chain.adapters.docker.engine import DockerEngine
 from supply_chain.errors import Cancelled, DeploymentFailed, ImageDamaged, PortBusy
-from supply_chain.execution.deployment import Deployment, docker_place
+from supply_chain.execution.deployment import Deployment, read_docker_place
 from supply_chain.execution.environment import DockerEnvironment
 from supply_chain.execution.supply import remove_unneeded
 from supply_chain.model.container import ENVIRONMENT, ROLE, ContainerSpec
 from supply_chain.model.image import Digest
-from supply_chain.readiness import request, trouble_at
+from supply_chain.readiness import probe_readiness, request
 from tests.integration.containers.images import Declared, Image, carried_out, order
 from tests.support.place import free_port
 
@@ -39,7 +39,7 @@ def run(engine: DockerEngine, environment: DockerEnvironment, service: Declared,
 
 
 def address(deployment: Deployment) -> tuple[str, int]:
-    place = docker_place(deployment)
+    place = read_docker_place(deployment)
     return place.address, place.port
 
 
@@ -410,6 +410,6 @@ def test_deployment_cancelled_at_any_moment_leaves_one_version(
     assert sorted(c.labels[ROLE] for c in left) == ["application", "reverse-proxy"]
     assert all(c.running and c.restart for c in left)
     deadline = time.monotonic() + 2  # the reverse proxy may still be switching back
-    while trouble_at(*address(first), "/") and time.monotonic() < deadline:
+    while probe_readiness(*address(first), "/") and time.monotonic() < deadline:
         time.sleep(0.05)
     assert body(first) == "from here"

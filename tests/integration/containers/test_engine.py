@@ -97,7 +97,7 @@ def test_engine_reports_sockets_processes_and_logs(engine: DockerEngine, created
         assert [each.uid for each in engine.processes(container)] == [10001]
         assert engine.logs(container).stderr == "listening\n"
         assert engine.logs(container).stdout == ""
-        assert [each.id for each in engine.on_network(name)] == [container]
+        assert [each.id for each in engine.list_network_containers(name)] == [container]
         engine.remove(container)
     finally:
         engine.remove_network(name)

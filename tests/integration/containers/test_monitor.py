@@ -9,7 +9,7 @@ from supply_chain.execution.deployment import Deployment
 from supply_chain.execution.environment import DockerEnvironment
 from supply_chain.execution.monitor import monitor
 from supply_chain.execution.observation import Observation
-from supply_chain.model.container import ContainerSpec, Profile, profile
+from supply_chain.model.container import ContainerSpec, Profile, make_profile
 from supply_chain.model.manifest import Service
 from tests.integration.containers.images import Declared, Image, carried_out, now, order
 
@@ -157,7 +157,7 @@ def test_monitor_reports_every_deviation_of_a_replaced_container(
         image=image("writes"),
         name=name,
         labels={},
-        profile=profile(service().runtime).model_copy(update={"read_only": False, "dropped": ()}),
+        profile=make_profile(service().runtime).model_copy(update={"read_only": False, "dropped": ()}),
         environment={"GREETING": "somebody else's"},
         network="bridge",
     )
@@ -192,7 +192,9 @@ def test_monitor_reports_a_container_that_restarts(
 ) -> None:
     """The engine restarts it and counts the restarts."""
     name = f"ending-{environment.name}"
-    spec = ContainerSpec(image=image("crash"), name=name, labels={}, profile=profile(service().runtime), restart=True)
+    spec = ContainerSpec(
+        image=image("crash"), name=name, labels={}, profile=make_profile(service().runtime), restart=True
+    )
     try:
         engine.start(engine.create(spec))
         while engine.inspect(name).restarts < 2:

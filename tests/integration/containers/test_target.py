@@ -10,7 +10,7 @@ import pytest
 from supply_chain.adapters.docker.engine import DockerEngine
 from supply_chain.execution.docker import DockerTarget
 from supply_chain.execution.environment import DockerEnvironment
-from supply_chain.model.container import APPLICATION, ENVIRONMENT, ROLE, ContainerSpec, profile
+from supply_chain.model.container import APPLICATION, ENVIRONMENT, ROLE, ContainerSpec, make_profile
 from supply_chain.model.image import Digest, ImageRef
 from supply_chain.model.manifest import Runtime
 from tests.contract.target import Harness, TargetContract
@@ -40,7 +40,7 @@ class TestDockerTarget(TargetContract):
         def add_foreign(digest: Digest) -> str:
             labels = {ENVIRONMENT: environment.name, APPLICATION: "subject"}
             name = f"foreign-{uuid4().hex[:8]}"
-            spec = ContainerSpec(image=digest, name=name, labels=labels, profile=profile(Runtime()))
+            spec = ContainerSpec(image=digest, name=name, labels=labels, profile=make_profile(Runtime()))
             engine.start(engine.create(spec))
             return name
 

@@ -20,10 +20,17 @@ from supply_chain.adapters.git.snapshot import take_snapshot
 from supply_chain.adapters.process.command import Tool
 from supply_chain.adapters.registry.client import Registry
 from supply_chain.adapters.registry.http import RegistryHttp
-from supply_chain.development.build import BuildOrder, BuildPorts, BuildResult, DownloadAllowance, build, local_name
+from supply_chain.development.build import (
+    BuildOrder,
+    BuildPorts,
+    BuildResult,
+    DownloadAllowance,
+    build,
+    make_local_name,
+)
 from supply_chain.development.build import test_name as name_of_tests
 from supply_chain.errors import BuildMaterialsDiffer
-from supply_chain.evidence.provenance import provenance
+from supply_chain.evidence.provenance import make_provenance
 from supply_chain.model.image import BuiltImage, Material, Source
 from supply_chain.model.manifest import MANIFEST
 from tests.support.buildkit import ADDRESS, BuildKit
@@ -84,7 +91,7 @@ def builder(buildkit: BuildKit, tmp_path: Path) -> Iterator[Buildx]:
     config = tmp_path / "docker"
     registry = Registry(RegistryHttp("registry.test", lambda: ("", ""), insecure=True))
     yield Buildx(docker, buildkit.buildx, lambda: contextlib.nullcontext(config), lambda: "26.1", registry)
-    image = local_name(NAME, RUN)
+    image = make_local_name(NAME, RUN)
     subprocess.run(["docker", "rmi", "--force", image, name_of_tests(image)], capture_output=True, check=False)
 
 
@@ -123,7 +130,7 @@ def hand_over(url: str, checksum: str, target: Path, timeout: float, allowance: 
 class Nothing:
     """A registry listing without images."""
 
-    def newest_first(self, repository: str, tag_prefix: str = "") -> tuple[()]:
+    def list_newest_first(self, repository: str, tag_prefix: str = "") -> tuple[()]:
         return ()
 
 
@@ -138,9 +145,12 @@ def test_build_is_reproducible_and_records_its_materials(buildkit: BuildKit, bui
     manifest = MANIFEST.validate_python(
         {"kind": "base", "name": NAME, "owner": "us", "check": ["/x"]}
     )  # any manifest works, because the materials come from the image
-    assert provenance(built, manifest).materials == ((base.digest, base.name),)
+    assert make_provenance(built, manifest).materials == ((base.digest, base.name),)
     listed = subprocess.run(
-        ["docker", "images", "--quiet", "--no-trunc", local_name(NAME, RUN)], capture_output=True, text=True, check=True
+        ["docker", "images", "--quiet", "--no-trunc", make_local_name(NAME, RUN)],
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert listed.stdout.split() == [built.digest]
 
@@ -154,8 +164,8 @@ def test_build_runs_no_git(buildkit: BuildKit, builder: Buildx, tmp_path: Path) 
     path = f"{git.parent}:{os.environ['PATH']}"
     order = BuildOrder(
         context=buildkit.context, dockerfile=b"FROM scratch\nCOPY file /\n", platform="linux/amd64", target=None,
-        name=local_name(NAME, RUN), images={}, fetched={}, annotations={}, epoch=1000, timeout=300, reproducible=True,
-        key=NAME, caches=NAME, max_size=2**20,
+        name=make_local_name(NAME, RUN), images={}, fetched={}, annotations={}, epoch=1000, timeout=300,
+        reproducible=True, key=NAME, caches=NAME, max_size=2**20,
     )  # fmt: skip
 
     replace(builder, buildx=buildkit.buildx.with_environment(PATH=path)).build(order)

@@ -16,7 +16,7 @@ from supply_chain.adapters.aws.ecr import Ecr
 from supply_chain.adapters.registry.client import INDEX, MANIFEST, Registry
 from supply_chain.adapters.registry.http import RegistryHttp
 from supply_chain.errors import SupplyChainError
-from supply_chain.evidence.image_status import DIGESTS, Act, image_status, read_image_status
+from supply_chain.evidence.image_status import DIGESTS, Act, compute_image_status, read_image_status
 from supply_chain.evidence.store import EvidenceStore
 from supply_chain.lifecycle.decisions import DecisionPorts, decide
 from supply_chain.lifecycle.enforce import enforce_blocks
@@ -242,6 +242,6 @@ def test_gate_raises_if_it_may_not_read_blocks(account: Account, blocked: str) -
     store = EvidenceStore(TierName.EXECUTION, http, SIGNERS[TierName.EXECUTION], trusted, lambda: datetime.now(UTC))
 
     with pytest.raises(SupplyChainError) as raised:
-        image_status(read_image_status(ImageRef(repository="curated/shop", digest=blocked), store).evidence)
+        compute_image_status(read_image_status(ImageRef(repository="curated/shop", digest=blocked), store).evidence)
 
     assert raised.value.code == "access.denied"

@@ -150,7 +150,7 @@ def test_sbom_lists_program_unless_a_package_owns_it(
         )  # fmt: skip
     generator = syft.syft(sources)
 
-    sbom, _ = generator.of_image(image)
+    sbom, _ = generator.make_image_sbom(image)
 
     programs = [each["version"] for each in json.loads(sbom.content)["artifacts"] if each["type"] == "binary"]
     assert ("1.30.1" in programs) is is_listed

@@ -152,7 +152,7 @@ def test_statement_pushed_again_under_another_media_type_counts(pushed: Pushed) 
     """Whoever may push cannot hide it that way, in the list of referrers or in what a gate reads."""
     _, ref, registry, store, _ = pushed
     digest = store.attach(ref, TEST_RESULT, {"result": "FAILED"}, datetime.now(UTC))
-    content = registry.manifest_text(ref.with_digest(digest)).encode()
+    content = registry.read_manifest_text(ref.with_digest(digest)).encode()
 
     for media_type in ("application/vnd.oci.image.index.v1+json", "application/octet-stream"):
         with contextlib.suppress(RegistryFailed):  # a registry may refuse it
@@ -176,7 +176,7 @@ def test_evidence_store_and_cosign_verify_each_others_statements(pushed: Pushed,
     )  # fmt: skip
 
     assert done.returncode == 0, done.stderr
-    assert [e.digest for e in store.verified(ref, TierName.DEVELOPMENT)] == [digest]
+    assert [e.digest for e in store.read_verified(ref, TierName.DEVELOPMENT)] == [digest]
 
 
 def root(directory: Path) -> Path:

@@ -17,10 +17,10 @@ from supply_chain.adapters.registry.http import RegistryHttp
 from supply_chain.adapters.tools import Toolbox
 from supply_chain.adapters.tools.cosign import Cosign
 from supply_chain.errors import AccessDenied
-from supply_chain.evidence.published import PublishedVerdicts, read_current_verdict, verdict_place
+from supply_chain.evidence.published import PublishedVerdicts, locate_verdict, read_current_verdict
 from supply_chain.evidence.statement import SUMMARY
 from supply_chain.evidence.store import EvidenceStore
-from supply_chain.evidence.summary import summary
+from supply_chain.evidence.summary import make_summary
 from supply_chain.model.image import ImageRef
 from supply_chain.model.tier import JUDGE, Gate, TierName
 from tests.integration.emulator.roles import Account
@@ -57,7 +57,7 @@ def verdicts_of(account: Account, tier: TierName, toolbox: Toolbox) -> EvidenceS
 
 def publish(account: Account, ref: ImageRef, tier: TierName, toolbox: Toolbox, *, yes: bool) -> None:
     """Publish a verdict of the deploy gate for staging with a tier's role and key."""
-    predicate = summary(
+    predicate = make_summary(
         ref, Gate.DEPLOY, "sha256:" + "9" * 64, reasons=[] if yes else [REASON], notes=(), inputs=(), now=clock(),
         environment="staging",
     ).predicate()  # fmt: skip
@@ -69,7 +69,7 @@ def test_cosign_reads_current_verdict_that_only_its_tier_writes(
 ) -> None:
     """An enforcer needs the public key, the image's digest and read access, and no code of this project."""
     ref = ImageRef(repository="curated/hello", digest=account.images["curated/hello"])
-    place = verdict_place(ref, Gate.DEPLOY, "staging")
+    place = locate_verdict(ref, Gate.DEPLOY, "staging")
     key = tmp_path / "verdicts.pub"
     key.write_text(account.accounts.identities[TierName.EXECUTION].verdict_public_key or "")
     reader = verdicts_of(account, TierName.EXECUTION, toolbox)

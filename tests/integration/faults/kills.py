@@ -64,7 +64,7 @@ def choose_kills(seed: int, victims: tuple[Victim, ...], *, all_of_them: bool) -
 def find_victims(home: Home) -> tuple[Victim, ...]:
     """Return the possible victims; the engine is one only if `cscm up` started it."""
     record = read_record(home.run / "engine.json")
-    ours = record is not None and record.alive()
+    ours = record is not None and record.is_alive()
     return tuple(victim for victim in Victim if victim is not Victim.ENGINE or ours)
 
 
@@ -85,7 +85,7 @@ def send_kill(victim: Victim, run: Run, home: Home) -> None:
         run.kill()
         return
     record = read_record(home.run / f"{victim}.json")
-    assert record is not None and record.alive(), f"{victim} does not run"
+    assert record is not None and record.is_alive(), f"{victim} does not run"
     os.kill(record.pid, signal.SIGKILL)
 
 

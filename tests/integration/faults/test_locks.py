@@ -13,7 +13,7 @@ from uuid import uuid4
 import pytest
 
 from cscm_laptop.home import Home
-from cscm_laptop.prefect_server import leases, prefect_api, run_environment
+from cscm_laptop.prefect_server import locate_leases, make_prefect_api, run_environment
 from cscm_laptop.profile import load_profile
 from orchestration.registration import free_slots
 from tests.support.command import ROOT
@@ -122,7 +122,7 @@ def test_slot_without_a_lease_is_freed_at_server_start(home: Home, eyes: Eyes, n
     held = {"names": [f"{name} held"], "slots": 1, "lease_duration": 60}
     lease = eyes.prefect.ask("v2/concurrency_limits/increment-with-lease", held)["lease_id"]
 
-    free_slots(leases(home), prefect_api(home, load_profile(ROOT)))
+    free_slots(locate_leases(home), make_prefect_api(home, load_profile(ROOT)))
 
     assert {each for each in eyes.slots() if each.startswith(name)} == {f"{name} held"}
     eyes.prefect.ask("v2/concurrency_limits/decrement-with-lease", {"lease_id": lease})

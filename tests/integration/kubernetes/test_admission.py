@@ -32,7 +32,14 @@ from supply_chain.execution.enforcement.installation import (
     read_status,
     remove,
 )
-from supply_chain.execution.enforcement.policies import HARDENED, PUBLISHER, SYSTEM, Mode, Policies, new_parameters_name
+from supply_chain.execution.enforcement.policies import (
+    HARDENED,
+    PUBLISHER,
+    SYSTEM,
+    Mode,
+    Policies,
+    make_parameters_name,
+)
 from supply_chain.execution.enforcement.trial import find_ineffective
 from supply_chain.execution.isolation.collector import COMMAND
 from supply_chain.execution.kubernetes.cluster import (
@@ -445,7 +452,7 @@ def refusals_of_writes(enforced: Enforced, client: ClusterClient) -> list[str]:
     assert found
     more = copy.deepcopy(dict(found))
     more["data"]["dd"] = f"\n{'d' * 64} hello\n"
-    other = {**more, "metadata": {"name": new_parameters_name("other"), "namespace": SYSTEM}}
+    other = {**more, "metadata": {"name": make_parameters_name("other"), "namespace": SYSTEM}}
     refusals = []
     for write, document in ((client.replace, more), (client.create, other)):
         try:
@@ -483,7 +490,7 @@ def test_administrator_of_the_cluster_writes_no_parameters(
 def test_impersonated_publisher_cannot_write_parameters(admin: ClusterClient, enforced: Enforced) -> None:
     """The role `edit` allows that in the namespace; only a token has an id, which is not impersonated by itself."""
     where = f"{admin.address}/api/v1/namespaces/{SYSTEM}/configmaps?dryRun=All"
-    metadata = {"name": new_parameters_name("other"), "namespace": SYSTEM}
+    metadata = {"name": make_parameters_name("other"), "namespace": SYSTEM}
     headers = {"Impersonate-User": f"system:serviceaccount:{SYSTEM}:{PUBLISHER}"}
     document = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {}}
 
@@ -529,7 +536,7 @@ def test_documented_role_writes_parameters_and_no_policies(
     parameters, name = ClusterParameters(lambda: execution), enforced.place.parameters
     found = parameters.read(name)
     assert found
-    wanted = (*read_objects(ROLES), *enforced.policies.of_cluster(), *enforced.objects)
+    wanted = (*read_objects(ROLES), *enforced.policies.list_cluster_objects(), *enforced.objects)
 
     assert read_status(enforced.place, wanted, found[0], found[0], execution).deviations == ()
     assert not [*find_ineffective(enforced.place, parameters, REPOSITORIES, execution, time.sleep)]
@@ -544,7 +551,7 @@ def test_documented_role_writes_parameters_and_no_policies(
 
 def test_status_reports_weakened_policy_and_binding(admin: ClusterClient, enforced: Enforced) -> None:
     """And an installation restores it. Right after an installation, the API server has what was generated."""
-    wanted = (*enforced.policies.of_cluster(), *enforced.objects)
+    wanted = (*enforced.policies.list_cluster_objects(), *enforced.objects)
     found = enforced.parameters.read(enforced.place.parameters)
     assert found
 
@@ -631,8 +638,8 @@ def test_gradual_mode_removes_objects_of_deny_mode(admin: ClusterClient, policie
         admin.patch(NAMESPACES, name, {"metadata": {"labels": {"team": "shop"}}})
         assert made.refusal(PODS, pod(ADMITTED, hostPID=True))
 
-        install(policies.of_namespace(gradual), admin)
-        removed = remove(policies.of_other_settings(gradual), admin)
+        install(policies.list_namespace_objects(gradual), admin)
+        removed = remove(policies.list_other_settings_objects(gradual), admin)
 
         assert [each.kind for each in removed] == ["MutatingAdmissionPolicyBinding"]
         namespace = admin.read(NAMESPACES, name)
@@ -640,7 +647,7 @@ def test_gradual_mode_removes_objects_of_deny_mode(admin: ClusterClient, policie
         assert "pod-security.kubernetes.io/enforce" not in namespace["metadata"]["labels"]
         wait_until(lambda: not made.refusal(PODS, pod(ADMITTED, hostPID=True)))
         wait_until(lambda: HARDENED not in started(made).get("annotations", {}))
-        assert install(policies.of_namespace(gradual), admin) == ()
+        assert install(policies.list_namespace_objects(gradual), admin) == ()
 
 
 def started(made: Enforced) -> dict[str, Any]:

@@ -20,7 +20,7 @@ import boto3
 import pytest
 
 from cscm_laptop.cluster.certificates import CONTEXT
-from cscm_laptop.cluster.host import cgroups, list_processes
+from cscm_laptop.cluster.host import find_cgroups, list_processes
 from cscm_laptop.cluster.lost import remove_lost_cluster
 from cscm_laptop.cluster.place import Place
 from cscm_laptop.cluster.pods import TASKS
@@ -191,7 +191,7 @@ def test_pod_runs_curated_image_of_the_laptop_registry(cluster: Cluster) -> None
 
 def test_pod_reaches_the_api_server_by_its_service(cluster: Cluster) -> None:
     """The address is kube-proxy's; without credentials, the answer is 401."""
-    (process, *_) = list_processes(cgroups(Place.of(cluster.home).name))
+    (process, *_) = list_processes(find_cgroups(Place.of(cluster.home).name))
     inside = ["nsenter", f"--net=/proc/{process}/ns/net"]
 
     done = subprocess.run(
@@ -206,7 +206,7 @@ def test_pod_reaches_the_api_server_by_its_service(cluster: Cluster) -> None:
 
 def test_network_policy_is_enforced(cluster: Cluster) -> None:
     """The pod reached the API server before."""
-    (process, *_) = list_processes(cgroups(Place.of(cluster.home).name))
+    (process, *_) = list_processes(find_cgroups(Place.of(cluster.home).name))
     policy = {
         "apiVersion": "networking.k8s.io/v1",
         "kind": "NetworkPolicy",

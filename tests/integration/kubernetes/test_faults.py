@@ -15,7 +15,7 @@ from supply_chain.adapters.kubernetes.client import ClusterClient
 from supply_chain.adapters.kubernetes.parameters import ClusterParameters
 from supply_chain.errors import DeploymentFailed
 from supply_chain.evidence.published import PublishedVerdicts
-from supply_chain.evidence.summary import summary
+from supply_chain.evidence.summary import make_summary
 from supply_chain.execution.enforcement.admitted import AdmissionPorts
 from supply_chain.execution.enforcement.enforcement import Enforcement
 from supply_chain.execution.enforcement.installation import KINDS, install, read_objects
@@ -227,7 +227,7 @@ def test_api_server_with_stale_parameters_follows_new_installation(alone: Cluste
 
     def judge(*codes: str) -> None:
         reasons = [{"code": code, "fact": "a fact", "remedy": "a remedy"} for code in codes]
-        predicate = summary(
+        predicate = make_summary(
             ref, Gate.DEPLOY, "sha256:" + "9" * 64, reasons=reasons, notes=(), inputs=(),
             now=NOON + timedelta(seconds=len(codes)), environment="staging",
         ).predicate()  # fmt: skip
@@ -250,10 +250,13 @@ def test_api_server_with_stale_parameters_follows_new_installation(alone: Cluste
     wait_until(lambda: refusal(tag) and not refusal(admitted))
     assert codes() == []
 
-    binding = alone.read(KINDS["ValidatingAdmissionPolicyBinding"], policies.binding("staging"))
+    binding = alone.read(KINDS["ValidatingAdmissionPolicyBinding"], policies.name_binding("staging"))
     assert binding
     parameters = binding["spec"]["paramRef"]["name"]
-    objects = (*policies.of_cluster(), *policies.of_namespace(replace(place, parameters=parameters)))
+    objects = (
+        *policies.list_cluster_objects(),
+        *policies.list_namespace_objects(replace(place, parameters=parameters)),
+    )
     for each in (each for each in reversed(objects) if each["kind"] != "Namespace"):
         alone.delete(KINDS[each["kind"]], each["metadata"]["name"])
     wait_until(lambda: not refusal(tag))

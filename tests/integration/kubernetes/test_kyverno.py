@@ -33,7 +33,7 @@ from supply_chain.execution.enforcement.installation import (
     remove,
     require_kyverno,
 )
-from supply_chain.execution.enforcement.policies import EnforcedNamespace, Mode, Policies, new_parameters_name
+from supply_chain.execution.enforcement.policies import EnforcedNamespace, Mode, Policies, make_parameters_name
 from supply_chain.execution.enforcement.verification import POLICY_KIND
 from supply_chain.execution.kubernetes.cluster import CONFIG_MAPS, DEPLOYMENTS, NAMESPACES, PODS, SERVICE_ACCOUNTS, Kind
 from tests.support.admission import ROLES, SOON, pod, refusal, wait_until
@@ -116,9 +116,9 @@ class Followed(Controlled):
 @pytest.fixture(scope="module")
 def first(admin: ClusterClient, verdicts: Verdicts) -> Iterator[Followed]:
     name = f"first-{uuid4().hex[:8]}"
-    place = EnforcedNamespace(verdicts.environment, name, Mode.DENY, parameters=new_parameters_name(name))
+    place = EnforcedNamespace(verdicts.environment, name, Mode.DENY, parameters=make_parameters_name(name))
     made = Followed(admin, place, Policies(f"test-{uuid4().hex[:8]}"), verdicts)
-    objects = (*made.policies.of_cluster(), *made.policies.of_namespace(place))
+    objects = (*made.policies.list_cluster_objects(), *made.policies.list_namespace_objects(place))
     install((*read_objects(ROLES), *objects), admin)
     try:
         wait_until(lambda: admin.read(SERVICE_ACCOUNTS, "default", name))
@@ -239,7 +239,7 @@ def test_user_with_role_edit_starts_no_other_image(control: Controlled, verdicts
         "subjects": [{"kind": "ServiceAccount", **metadata}],
     })  # fmt: skip
     editor = control.admin.for_service_account(where, name, "test", 600)
-    reference = {"name": control.policies.verifying(control.place.environment), "kind": POLICY_KIND}
+    reference = {"name": control.policies.name_verifying_policy(control.place.environment), "kind": POLICY_KIND}
     exception = {
         "apiVersion": EXCEPTIONS.api_version, "kind": EXCEPTIONS.name, "metadata": {"name": "all", "namespace": where},
         "spec": {"policyRefs": [reference]},
@@ -322,15 +322,15 @@ def test_removed_setting_removes_the_policy(
         assert UNSIGNED in made.refusal(image)
         without = replace(made.place, verification=None)
 
-        (change,) = remove(made.policies.of_other_settings(without), admin)
+        (change,) = remove(made.policies.list_other_settings_objects(without), admin)
 
-        assert change.name == made.policies.verifying(made.place.environment)
+        assert change.name == made.policies.name_verifying_policy(made.place.environment)
         wait_until(lambda: made.refusal(image) == "")
 
 
 def test_exception_from_the_policy_is_refused(second: Verified) -> None:
     """Kyverno itself would let each who may make one go round the policy."""
-    reference = {"name": second.policies.verifying(second.place.environment), "kind": POLICY_KIND}
+    reference = {"name": second.policies.name_verifying_policy(second.place.environment), "kind": POLICY_KIND}
     document = {
         "apiVersion": EXCEPTIONS.api_version,
         "kind": EXCEPTIONS.name,
@@ -355,7 +355,7 @@ def test_change_of_the_policy_is_reported(second: Verified) -> None:
 
 
 def deviations(made: Verified) -> list[str]:
-    name = made.policies.verifying(made.place.environment)
+    name = made.policies.name_verifying_policy(made.place.environment)
     found = (*compare_installed(made.objects, made.admin), *compare_webhook(name, made.place, made.admin))
     return [each.code for each in found]
 

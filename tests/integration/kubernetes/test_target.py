@@ -31,7 +31,7 @@ from supply_chain.execution.kubernetes.cluster import (
     SERVICES,
     Kind,
 )
-from supply_chain.execution.kubernetes.rollout import owner_of
+from supply_chain.execution.kubernetes.rollout import read_owner_uid
 from supply_chain.execution.kubernetes.target import KubernetesTarget
 from supply_chain.execution.kubernetes.watching import KindWatch, NamespaceWatch
 from supply_chain.execution.nodes import ReservedNodes
@@ -443,4 +443,4 @@ def test_metadata_list_has_owners_without_spec_and_status(harness: Place, cluste
     harness.deploy(harness.good())
 
     (listed,) = cluster.list_at(REPLICA_SETS, harness.namespace, metadata_only=True).objects
-    assert owner_of(listed) and not {"spec", "status"} & listed.keys()
+    assert read_owner_uid(listed) and not {"spec", "status"} & listed.keys()

@@ -10,7 +10,7 @@ from supply_chain.adapters.aws.ecr import Ecr
 from supply_chain.adapters.registry.client import Registry
 from supply_chain.evidence.statement import SIGNATURE, SUMMARY
 from supply_chain.evidence.store import EvidenceStore
-from supply_chain.evidence.summary import summary
+from supply_chain.evidence.summary import make_summary
 from supply_chain.lifecycle.decisions import DecisionPorts
 from supply_chain.lifecycle.reading import RegistryReader
 from supply_chain.lifecycle.rules import Rules
@@ -74,5 +74,5 @@ def held(shop: Shop, repository: Repository) -> set[Digest]:
 def verdict(shop: Shop, ref: ImageRef, at: datetime, reasons: Sequence[dict[str, str]] = ()) -> None:
     """Sign a verdict of the release gate: admitted if there are no reasons."""
     policy = RELEASE.digest
-    statement = summary(ref, Gate.RELEASE, policy, reasons=reasons, notes=(), inputs=(), now=at)
+    statement = make_summary(ref, Gate.RELEASE, policy, reasons=reasons, notes=(), inputs=(), now=at)
     shop.store(TierName.CURATION).attach(ref, SUMMARY, statement.predicate(), at)

@@ -11,7 +11,7 @@ import pytest
 
 from supply_chain.adapters.aws.ecr import Ecr
 from supply_chain.adapters.files.plan_journal import FileJournal
-from supply_chain.evidence.image_status import Act, image_status, read_image_status
+from supply_chain.evidence.image_status import Act, compute_image_status, read_image_status
 from supply_chain.execution.deployment import Deployment
 from supply_chain.execution.records import record
 from supply_chain.fleet.image import FleetImage
@@ -20,7 +20,7 @@ from supply_chain.lifecycle.apply import Entry, Outcome, Registry, apply, find_b
 from supply_chain.lifecycle.decisions import decide
 from supply_chain.lifecycle.plan import Plan
 from supply_chain.lifecycle.planning import plan_lifecycle
-from supply_chain.model.container import profile
+from supply_chain.model.container import make_profile
 from supply_chain.model.image import Digest, ImageRef, Removal, StorageStatus
 from supply_chain.model.tier import TierName
 from supply_chain.policy.gate import evaluate
@@ -86,7 +86,7 @@ def test_image_without_statements_has_no_block_and_no_hold(shop: Shop) -> None:
     repository = shop.repository("curated/hello")
     image = repository.push("one")
 
-    found = image_status(read_image_status(named(repository, image), shop.store(TierName.CURATION)).evidence)
+    found = compute_image_status(read_image_status(named(repository, image), shop.store(TierName.CURATION)).evidence)
 
     assert (found.block, found.hold) == (None, None)
 
@@ -189,7 +189,7 @@ def test_image_deployed_after_the_plan_is_not_removed(shop: Shop, tmp_path: Path
                 "target": "docker", "reverse_proxy": "2", "proxy": "sha256:" + "f" * 64,
                 "address": "127.0.0.1", "port": 8080,
             },
-            "probe": {"port": 8080}, "settings": {}, "profile": profile(manifest().runtime),
+            "probe": {"port": 8080}, "settings": {}, "profile": make_profile(manifest().runtime),
             "configuration": "sha256:" + "e" * 64, "changed": True, "started_at": now,
         }
     )  # fmt: skip

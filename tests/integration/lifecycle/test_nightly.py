@@ -16,7 +16,7 @@ import tasks.lifecycle
 from blocks import tier_ports
 from flows import lifecycle
 from supply_chain.adapters.database.store import open_inventory
-from supply_chain.evidence.provenance import provenance
+from supply_chain.evidence.provenance import make_provenance
 from supply_chain.evidence.statement import PROVENANCE
 from supply_chain.execution.environment import DockerEnvironment
 from supply_chain.execution.environment_documents import EnvironmentDocuments
@@ -59,7 +59,7 @@ def night(
     monkeypatch.setattr(tier_ports.TierPorts, "evidence", store)
     monkeypatch.setattr(tasks.lifecycle, "Inventory", SimpleNamespace(aload=load))
     monkeypatch.setattr(tasks.lifecycle, "load_hosts", AsyncMock(return_value={}))
-    monkeypatch.setattr(tasks.lifecycle, "now", lambda: datetime.now(UTC) + LATER)
+    monkeypatch.setattr(tasks.lifecycle, "read_clock", lambda: datetime.now(UTC) + LATER)
     look = lambda: refresh("hello", shop.ecr, store, inventory, lambda _: "", None)  # noqa: E731
     return SimpleNamespace(look=look, workbench=blocks["workbench"])
 
@@ -68,7 +68,7 @@ async def test_superseded_image_is_removed_only_in_apply_mode(shop: Shop, night:
     """In plan mode nothing is removed; in apply mode its referrers are removed too."""
     repository = shop.repository("curated/hello")
     old, new = repository.push("old"), repository.push("new")
-    declared = provenance(built(), manifest(environments=("staging",))).predicate()
+    declared = make_provenance(built(), manifest(environments=("staging",))).predicate()
     for each in (old, new):
         shop.store(TierName.DEVELOPMENT).attach(named(repository, each), PROVENANCE, declared, datetime.now(UTC))
         released(shop, repository, each)

@@ -8,13 +8,13 @@ import pytest
 
 from cscm_laptop.home import Home
 from cscm_laptop.laptop import LaptopState
-from cscm_laptop.prefect_server import auth_string
+from cscm_laptop.prefect_server import ensure_auth_string
 from tests.support.ui import Ui, eyes, logged_in, started
 
 
 @pytest.fixture(scope="module")
 def ui(laptop: LaptopState, home: Home) -> Iterator[Ui]:
     """Prefect's UI, logged in."""
-    auth = auth_string(home)
+    auth = ensure_auth_string(home)
     with started() as browser, logged_in(browser, laptop, auth) as window, eyes(window, laptop, auth) as session:
         yield session

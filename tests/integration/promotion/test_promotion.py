@@ -14,7 +14,7 @@ import pytest
 
 from cscm_laptop.laptop import LaptopState
 from supply_chain.model.container import ENVIRONMENT
-from supply_chain.readiness import trouble_at
+from supply_chain.readiness import probe_readiness
 from tests.support.access import Prefect
 from tests.support.application import Application
 from tests.support.command import cscm
@@ -37,7 +37,7 @@ class Way:
     ports: dict[str, int]
 
     def answers(self, environment: str) -> bool:
-        return not trouble_at("127.0.0.1", self.ports[environment], "/healthz")
+        return not probe_readiness("127.0.0.1", self.ports[environment], "/healthz")
 
     def build(self) -> str:
         """Build, test and offer the next revision; return the digest."""

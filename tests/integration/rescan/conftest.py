@@ -14,7 +14,7 @@ from cscm_laptop.home import Home
 from cscm_laptop.vulndb import ensure_database
 from supply_chain.adapters.process.command import Tool
 from supply_chain.adapters.tools import Toolbox
-from supply_chain.adapters.vulndb import grype_environment
+from supply_chain.adapters.vulndb import make_grype_environment
 from tests.integration.rescan.rescans import Counted, Rescans
 
 
@@ -88,7 +88,7 @@ def rescans(fleet: Fleet, counted: Counted, database: Path, tmp_path: Path) -> R
 @pytest.fixture
 def plain(grype: Tool, tmp_path: Path) -> dict[str, str]:
     """The environment variables for grype alone."""
-    return grype_environment(tmp_path / "database") | {"HOME": str(tmp_path)}
+    return make_grype_environment(tmp_path / "database") | {"HOME": str(tmp_path)}
 
 
 @pytest.fixture

@@ -9,13 +9,13 @@ from pydantic import TypeAdapter
 
 from bench.fleet import Fleet
 from blocks.workbench import CHEAPER
-from orchestration.clock import now
+from orchestration.clock import read_clock
 from supply_chain.adapters.process.command import Tool
 from supply_chain.adapters.tools.grype import Grype
 from supply_chain.adapters.vulndb import pin_database
 from supply_chain.fleet.exposure import RescanResult, Unjudged
 from supply_chain.fleet.image import FleetImage
-from supply_chain.fleet.rescan import chunks, rescan
+from supply_chain.fleet.rescan import rescan, split_into_chunks
 from supply_chain.model.image import Model
 
 FOUND: TypeAdapter[list[RescanResult | Unjudged]] = TypeAdapter(list[RescanResult | Unjudged])
@@ -37,9 +37,9 @@ def once(asked: Asked) -> list[RescanResult | Unjudged]:
     """Rescan every image in chunks, with the database pinned at the start."""
     tool = Tool("grype", asked.grype, asked.version)
     with pin_database(tool, asked.database) as held:
-        scanner = Grype(tool, held.environment, held.database, held.knows, now, CHEAPER, quiet=True)
+        scanner = Grype(tool, held.environment, held.database, held.knows, read_clock, CHEAPER, quiet=True)
         ports = Fleet(asked.host, asked.directory).rescan_ports(scanner, asked.results)
-        return [result for chunk in chunks(asked.images) for result in rescan(chunk, ports)]
+        return [result for chunk in split_into_chunks(asked.images) for result in rescan(chunk, ports)]
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from supply_chain.adapters.vulndb import pin_database, read_database
 from supply_chain.adapters.vulndb.current import MODEL, Record
 from supply_chain.adapters.vulndb.current import read_digest as database_digest
 from supply_chain.errors import DatabaseUnusable
-from supply_chain.evidence.sbom import last_listed
+from supply_chain.evidence.sbom import find_last_sbom
 from supply_chain.evidence.statement import SBOM, VULNERABILITIES
 from supply_chain.fleet.exposure import RescanResult, Unjudged
 from supply_chain.fleet.image import FleetImage
@@ -29,7 +29,7 @@ from supply_chain.fleet.reconcile import list_all_images
 from supply_chain.model.image import digest_of
 from supply_chain.model.tier import TierName
 from supply_chain.vulnerability.findings import Report
-from supply_chain.vulnerability.reports import last_report
+from supply_chain.vulnerability.reports import find_last_report
 from tests.integration.rescan.rescans import Rescans
 
 pytestmark = pytest.mark.real
@@ -52,7 +52,7 @@ def alone(grype: Tool, environment: dict[str, str], sbom: bytes, work: Path) -> 
 
 def signed(fleet: Fleet, image: FleetImage) -> list[Report]:
     """Return every report that curation signed about an image, oldest first."""
-    found = fleet.store(TierName.EXECUTION).verified(image.ref, TierName.CURATION, VULNERABILITIES)
+    found = fleet.store(TierName.EXECUTION).read_verified(image.ref, TierName.CURATION, VULNERABILITIES)
     return [Report.model_validate(each.predicate["cscm"]) for each in found]
 
 
@@ -121,13 +121,13 @@ def test_rescan_keeps_the_database_that_it_started_with(
     grype: Tool, database: Path, compiled: Path, fleet: Fleet, sboms: list[bytes], tmp_path: Path
 ) -> None:
     """The database is replaced twice during the run, and the first one is removed."""
-    from orchestration.clock import now  # noqa: PLC0415 - imports Prefect, which no other test here needs
+    from orchestration.clock import read_clock  # noqa: PLC0415 - imports Prefect, which no other test here needs
     from supply_chain.adapters.tools.grype import Grype  # noqa: PLC0415
     from supply_chain.fleet.rescan import rescan  # noqa: PLC0415
 
     images, began = fleet.add("one", sboms[:6]), read_database(database).digest
     with pin_database(grype, database) as held:
-        scanner = Grype(grype, held.environment, held.database, held.knows, now, quiet=True)
+        scanner = Grype(grype, held.environment, held.database, held.knows, read_clock, quiet=True)
         ports = fleet.rescan_ports(scanner, tmp_path / "results")
         list(rescan(images[:3], ports))
         replaced(grype, database, compiled)
@@ -157,7 +157,7 @@ def test_unreadable_sbom_is_reported_and_other_images_are_scanned(rescans: Resca
     """Its signed reference has the wrong digest."""
     images = rescans.fleet.add("one", sboms[:3])
     curation = rescans.fleet.store(TierName.CURATION)
-    listed = last_listed(curation.verified(images[1].ref, TierName.CURATION, SBOM))
+    listed = find_last_sbom(curation.read_verified(images[1].ref, TierName.CURATION, SBOM))
     assert listed is not None
     predicate = json.loads(json.dumps(listed.evidence.predicate))
     predicate["references"][0]["digest"]["sha256"] = "0" * 64
@@ -169,7 +169,7 @@ def test_unreadable_sbom_is_reported_and_other_images_are_scanned(rescans: Resca
     (named,) = [each for each in results if isinstance(each, Unjudged)]
     assert (named.ref, named.code) == (images[1].ref, "evidence.invalid")
     assert {each.ref for each in _judged(results)} == {images[0].ref, images[2].ref}
-    assert last_report(curation.verified(images[0].ref, TierName.CURATION, VULNERABILITIES)) is not None
+    assert find_last_report(curation.read_verified(images[0].ref, TierName.CURATION, VULNERABILITIES)) is not None
 
 
 def test_rescan_lists_all_curated_images_without_referrers_and_copies(

@@ -21,7 +21,7 @@ from supply_chain.adapters.registry.http import RegistryHttp
 from supply_chain.adapters.tools import Toolbox
 from supply_chain.adapters.tools.cosign import Cosign
 from supply_chain.adapters.tools.grype import Grype
-from supply_chain.adapters.vulndb import grype_environment, has_distribution, read_database
+from supply_chain.adapters.vulndb import has_distribution, make_grype_environment, read_database
 from supply_chain.evidence.store import EvidenceStore
 from supply_chain.model.container import OWNER as OWNED
 from supply_chain.model.image import ImageRef
@@ -145,7 +145,7 @@ def grype(sandbox: Sandbox) -> Callable[[], Grype]:
     def now() -> Grype:
         tool = toolbox_in(sandbox.tools).find("grype")
         held = sandbox.database
-        environment = grype_environment(held)
+        environment = make_grype_environment(held)
         return Grype(tool, environment, lambda: read_database(held).facts, lambda d: has_distribution(held, d), clock)
 
     return now

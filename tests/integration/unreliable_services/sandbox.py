@@ -16,7 +16,7 @@ from typing import Any
 import httpx
 
 from cscm_laptop import prefect_server
-from cscm_laptop.emulator_service import emulator_root
+from cscm_laptop.emulator_service import open_root_session
 from cscm_laptop.home import Home
 from cscm_laptop.laptop import LaptopState, load_state
 from cscm_laptop.profile import Ports, Profile
@@ -99,7 +99,7 @@ class Sandbox:
         """Return a client with the owner's rights, without the proxy."""
         if service not in self.clients:
             key = self.registry_disk / "root-key.json"
-            session = emulator_root(key, self.laptop.region)
+            session = open_root_session(key, self.laptop.region)
             self.clients[service] = session.client(service, endpoint_url=f"http://{self.proxy.target}")
         return self.clients[service]
 
@@ -150,7 +150,7 @@ def sandbox(directory: Path) -> Iterator[Sandbox]:
     for_emulator, for_prefect = free_ports(2)
     own, profile = Home(project, directory / "home"), Profile(ports=Ports(emulator=for_emulator, prefect=for_prefect))
     with contextlib.ExitStack() as stack:
-        server = prefect_server.server(own, profile)
+        server = prefect_server.make_server_service(own, profile)
         own.create()
         record, _ = server.ensure(lambda line: None)
         stack.callback(stop, record)
@@ -162,7 +162,7 @@ def sandbox(directory: Path) -> Iterator[Sandbox]:
         relay = Relay(directory / "engine.sock")
         stack.callback(relay.close)
         environment = {
-            **prefect_server.prefect_environment(own, profile),
+            **prefect_server.make_prefect_environment(own, profile),
             HOME: str(own.directory),
             "TMPDIR": str(directory / "temporary"),
         }
@@ -171,7 +171,7 @@ def sandbox(directory: Path) -> Iterator[Sandbox]:
         subprocess.run(
             register, input=state.model_dump_json(), text=True, cwd=ROOT, env={**os.environ, **environment}, check=True
         )
-        prefect = Prefect.of(own, prefect_server.api_url(profile))
+        prefect = Prefect.of(own, prefect_server.make_api_url(profile))
         commands = subprocess.Popen(
             [sys.executable, "-m", "orchestration.prefork_server", str(own.directory / PREFORK_SOCKET)],
             cwd=ROOT, env={**os.environ, **environment},

@@ -12,7 +12,7 @@ from supply_chain.adapters.aws.kms import Kms
 from supply_chain.adapters.tools.cosign import Cosign
 from supply_chain.curation.encrypt import verify_content_key
 from supply_chain.errors import AccessDenied, AwsUnavailable, KeyUnusable, SupplyChainError
-from supply_chain.evidence.statement import TEST_RESULT, about
+from supply_chain.evidence.statement import TEST_RESULT, make_image_statement
 from supply_chain.model.image import ImageRef
 from supply_chain.model.tier import TierName
 from tests.support.fault_proxy import Fault
@@ -22,7 +22,7 @@ from .sandbox import Sandbox
 pytestmark = [pytest.mark.real, pytest.mark.usefixtures("serving")]
 
 SIGNING = "alias/cscm-curation"
-STATEMENT = about(ImageRef(repository="curated/weathered", digest="sha256:" + "a" * 64), TEST_RESULT, {})
+STATEMENT = make_image_statement(ImageRef(repository="curated/weathered", digest="sha256:" + "a" * 64), TEST_RESULT, {})
 
 
 @contextlib.contextmanager

@@ -19,7 +19,7 @@ from supply_chain.adapters.tools.crane import Crane
 from supply_chain.adapters.tools.syft import Syft
 from supply_chain.errors import ImageDamaged, RegistryUnavailable, SupplyChainError
 from supply_chain.evidence.examination import Examination
-from supply_chain.model.image import ImageRef, blobs_of
+from supply_chain.model.image import ImageRef, list_blobs
 from supply_chain.model.tier import TierName
 from tests.integration.unreliable_services.sandbox import subject_of
 from tests.support.application import Application
@@ -46,7 +46,7 @@ def test_registry_outage_before_a_push_fails_the_run(sandbox: Sandbox, applicati
 
 def test_truncated_layer_is_not_curated(sandbox: Sandbox, candidate: ImageRef) -> None:
     """The registry claims that the response is complete, but the digest differs."""
-    layer = blobs_of(sandbox.manifests(candidate.repository)[candidate.digest], candidate)[-1]
+    layer = list_blobs(sandbox.manifests(candidate.repository)[candidate.digest], candidate)[-1]
     with sandbox.proxy.broken(Fault(rf"GET /v2/curated/\w+/blobs/{layer.digest}", keep=100, lie=True)):
         ran = sandbox.cscm("curate", str(candidate), "--force")
 
@@ -61,7 +61,7 @@ def test_damaged_layer_is_not_retryable_but_closed_connection_is(
 ) -> None:
     """Repeating the request cannot repair wrong content."""
     ours = registry(TierName.DEVELOPMENT)
-    layer = blobs_of(ours.manifest(candidate), candidate)[-1]
+    layer = list_blobs(ours.manifest(candidate), candidate)[-1]
     verify = ours.verify_blob, candidate.repository, layer.digest, layer.size
     with sandbox.proxy.broken(Fault("GET /v2/.*/blobs/", keep=100)) as asked, pytest.raises(RegistryUnavailable) as cut:
         verify[0](*verify[1:])
@@ -113,7 +113,7 @@ def test_every_registry_tool_reports_an_outage_as_retryable(
         "crane": lambda: Crane(toolbox.find("crane"), host, config, True).copy(first, "curated/other", "tag"),
         "syft": lambda: Syft(
             toolbox.find("syft"), host, config, True, examine=lambda ref: (Examination(), PackagedFiles())
-        ).of_image(first),
+        ).make_image_sbom(first),
         "cosign": lambda: cosign(TierName.CURATION).verify_image(first, public_key(sandbox)),
     }
     asks["cosign"]()

@@ -15,7 +15,7 @@ from sqlalchemy import create_engine
 from supply_chain.adapters.database import connection as database
 from supply_chain.adapters.database import open_inventory
 from supply_chain.adapters.database.connection import format_time
-from supply_chain.adapters.database.schema import VERSION, configuration, write_transaction
+from supply_chain.adapters.database.schema import VERSION, make_configuration, write_transaction
 from supply_chain.adapters.database.tables import metadata
 from supply_chain.errors import InventoryFailed, InventoryUnavailable, SettingInvalid
 from supply_chain.fleet.image import Note, Running
@@ -53,7 +53,7 @@ def test_migrated_inventory_counts_images_as_unread_until_reconciled(tmp_path, s
     """A migration that drops data must not let a query answer that a package is in no image."""
     engine = create_engine(f"sqlite:///{tmp_path}/inventory.db")
     with write_transaction(engine) as connection:
-        command.upgrade(configuration(connection), step)
+        command.upgrade(make_configuration(connection), step)
         ref = entry(1).image.ref
         image = (ref.repository, ref.digest, "hello", "", digest(801), "mark 1", entry(1).image.model_dump_json())
         connection.exec_driver_sql(
@@ -63,7 +63,11 @@ def test_migrated_inventory_counts_images_as_unread_until_reconciled(tmp_path, s
         connection.exec_driver_sql("INSERT INTO facts VALUES ('reconciled', '2026-11-24T12:00:00+00:00')")
     inventory = open_inventory(f"sqlite:///{tmp_path}/inventory.db")
 
-    assert (inventory.last_reconciled(), inventory.count_without_sbom(), inventory.count_unscanned()) == (None, 1, 1)
+    assert (inventory.find_last_reconciliation(), inventory.count_without_sbom(), inventory.count_unscanned()) == (
+        None,
+        1,
+        1,
+    )
     assert inventory.read_marks("hello") == {ref: ""} and len(list(inventory.images())) == 1
 
 
@@ -79,7 +83,7 @@ def test_migrated_inventory_knows_archived_images_without_rereading(tmp_path):
     ]
     documents = [each.model_dump_json() for each in images[:2]] + [json.dumps(images[2].model_dump(mode="json"))]
     with write_transaction(engine) as connection:
-        command.upgrade(configuration(connection), "0003")
+        command.upgrade(make_configuration(connection), "0003")
         for each, document in zip(images, documents, strict=True):
             row = (each.ref.repository, each.ref.digest, "hello", "", True, "mark", document)
             connection.exec_driver_sql(
@@ -102,7 +106,7 @@ def test_migrated_inventory_rereads_removed_images_and_keeps_marks(tmp_path):
         json.dumps(entry(3).image.model_dump(mode="json")),
     ]
     with write_transaction(engine) as connection:
-        command.upgrade(configuration(connection), "0004")
+        command.upgrade(make_configuration(connection), "0004")
         for number, document in enumerate(documents, 1):
             ref = entry(number).image.ref
             row = (ref.repository, ref.digest, "hello", "", number == 1, "mark", document)
@@ -120,7 +124,7 @@ def test_migrated_inventory_keeps_containers_and_rereads_clusters(tmp_path):
     """What ran on a host before the update still counts as running after it."""
     engine = create_engine(f"sqlite:///{tmp_path}/inventory.db")
     with write_transaction(engine) as connection:
-        command.upgrade(configuration(connection), "0007")
+        command.upgrade(make_configuration(connection), "0007")
         for number, address in ((1, "http://127.0.0.1:8080/"), (2, "http://hello.apps.svc:8080/")):
             ref = entry(number).image.ref
             row = (ref.repository, ref.digest, "hello", "", "mark", entry(number).image.model_dump_json())
@@ -156,7 +160,7 @@ def test_migrated_inventory_keeps_notes_and_deployments(tmp_path):
     )
     image = entry(1).image.model_copy(update={"notes": (note,)})
     with write_transaction(engine) as connection:
-        command.upgrade(configuration(connection), "0008")
+        command.upgrade(make_configuration(connection), "0008")
         connection.exec_driver_sql(
             "INSERT INTO images (repository, digest, application, pushed, mark, document) VALUES (?, ?, ?, ?, ?, ?)",
             (image.ref.repository, image.ref.digest, "hello", "", "mark",
@@ -177,7 +181,7 @@ def test_migrated_inventory_has_no_facts_of_gates(tmp_path):
     engine = create_engine(f"sqlite:///{tmp_path}/inventory.db")
     ref = entry(1).image.ref
     with write_transaction(engine) as connection:
-        command.upgrade(configuration(connection), "0005")
+        command.upgrade(make_configuration(connection), "0005")
         connection.exec_driver_sql(
             "INSERT INTO images (repository, digest, application, pushed, mark, document) VALUES (?, ?, ?, ?, ?, ?)",
             (ref.repository, ref.digest, "hello", "", "mark 1", entry(1).image.model_dump_json()),

@@ -68,7 +68,9 @@ def test_preview_in_processes_equals_preview_in_this_process(judge, monkeypatch)
 def test_preview_takes_results_of_processes(judge, monkeypatch):
     """The order is that of the inventory."""
     monkeypatch.setattr(judging, "iterate_in_processes", lambda judge, parts, wide: map(judge, parts))
-    monkeypatch.setattr("supply_chain.fleet.preview.facts_version", lambda environment, requirements, people: "v1")
+    monkeypatch.setattr(
+        "supply_chain.fleet.preview.compute_facts_version", lambda environment, requirements, people: "v1"
+    )
     monkeypatch.setattr(judging, "FEW", 1)
     monkeypatch.setattr(judging, "PART", 2)
 

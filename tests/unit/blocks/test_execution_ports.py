@@ -34,7 +34,7 @@ from supply_chain.errors import (
 )
 from supply_chain.evidence.image_status import Act, sign_decision
 from supply_chain.evidence.published import PublishedVerdicts, read_current_verdict
-from supply_chain.evidence.summary import summary
+from supply_chain.evidence.summary import make_summary
 from supply_chain.execution.delivery.repository import FetchedBranches
 from supply_chain.execution.delivery.settings import Delivery, GitDelivery
 from supply_chain.execution.delivery.target import GitTarget
@@ -132,7 +132,7 @@ def test_cluster_with_enforcement_follows_published_verdict(ports, monkeypatch):
     monkeypatch.setattr(type(production), "follow", lambda self, ref: followed.append((self.place.environment, ref)))
 
     for environment in ("staging", "production"):
-        predicate = summary(
+        predicate = make_summary(
             CURATED, Gate.DEPLOY, "sha256:" + "9" * 64, reasons=[], notes=(), inputs=(), now=NOON,
             environment=environment,
         ).predicate()  # fmt: skip
@@ -259,7 +259,7 @@ def raise_unsigned(*_):
 
 def publish(ports, environment):
     """Publish an admission to an environment."""
-    predicate = summary(
+    predicate = make_summary(
         CURATED, Gate.DEPLOY, "sha256:" + "9" * 64, reasons=[], notes=(), inputs=(), now=NOON, environment=environment
     ).predicate()
     ports.evidence.publisher.prepare(CURATED, predicate, NOON)()
@@ -365,7 +365,7 @@ async def test_isolation_has_key_and_environment(ports, monkeypatch):
         isolation.judge(CURATED)
 
 
-COLLECTOR = CURATED.moved_to("curated/base/python")
+COLLECTOR = CURATED.with_repository("curated/base/python")
 
 
 @pytest.mark.parametrize("active", [True, False])

@@ -20,7 +20,7 @@ from supply_chain.adapters.registry.http import RegistryHttp
 from supply_chain.development.content import DEBIAN_ARCHIVES
 from supply_chain.errors import DockerfileRefused, SettingInvalid
 from supply_chain.evidence.statement import LIFECYCLE, VerifiedStatement
-from supply_chain.evidence.statement import about as statement_about
+from supply_chain.evidence.statement import make_image_statement as statement_about
 from supply_chain.model.image import ImageRef
 from supply_chain.model.tier import TierName
 from supply_chain.policy.people import People
@@ -162,7 +162,7 @@ def test_bases_check_manifests_of_every_registry(ports, monkeypatch, urls):
     monkeypatch.setattr(Tier, "verdict_key", None, raising=False)
     monkeypatch.setattr(tier_ports, "read_upstream_manifests", read)
     monkeypatch.setattr(CurationPorts, "list_decided_bases", lambda _: [])
-    monkeypatch.setattr(Tier, "http", type("Own", (), {"manifest_text": lambda _, ref: manifest})())
+    monkeypatch.setattr(Tier, "http", type("Own", (), {"read_manifest_text": lambda _, ref: manifest})())
 
     ports.bases.check([f"docker.io/library/python@{DIGEST}"], "linux/amd64")
     with pytest.raises(DockerfileRefused, match="from another address") if urls else nullcontext():

@@ -10,7 +10,7 @@ import pytest
 from pydantic import ValidationError
 
 from blocks import Workbench
-from orchestration.clock import now
+from orchestration.clock import read_clock
 from supply_chain.adapters.debian_archive import DebianArchives
 from supply_chain.adapters.files.private_files import PrivateFiles
 from supply_chain.adapters.npm_registry import NpmRegistries
@@ -51,13 +51,13 @@ def test_gates_decide_by_active_policies_alone(tmp_path):
     assert workbench(tmp_path).policies().release.digest == RELEASE.digest
 
     with pytest.raises(PolicyUnsigned):
-        workbench(tmp_path, policies_signed_since=now()).policies()
+        workbench(tmp_path, policies_signed_since=read_clock()).policies()
     file.write_text(file.read_text().replace("version: 1", "version: 2"))
     with pytest.raises(PolicyUnsigned):
         workbench(tmp_path).policies()
     assert workbench(tmp_path).unsigned_policies().release.digest != RELEASE.digest
     office = Office(tmp_path)
-    office.sign_policies(office.owner, now())
+    office.sign_policies(office.owner, read_clock())
     owned = workbench(tmp_path, people_owner=office.owner.public, installation=office.installation)
     assert owned.policies().release.digest == owned.unsigned_policies().release.digest
     assert owned.project_state(tmp_path).active and not workbench(tmp_path).project_state(tmp_path).active

@@ -66,7 +66,7 @@ def application(make, tmp_path, monkeypatch):
         registered=lambda _: None,
         now=lambda: NOON,
     )
-    monkeypatch.setattr(preflight, "preflight_ports", lambda *_: ports)
+    monkeypatch.setattr(preflight, "make_preflight_ports", lambda *_: ports)
     monkeypatch.chdir(tmp_path)
     return failed
 
@@ -154,7 +154,7 @@ def test_check_without_its_tool_ends_with_1_and_writes_nothing(application, tmp_
     def missing(*_):
         raise ToolMissing("syft is not on this machine\nRun `cscm up`.")
 
-    monkeypatch.setattr(preflight, "preflight_ports", missing)
+    monkeypatch.setattr(preflight, "make_preflight_ports", missing)
 
     done = cscm("apps/shop", "--output", "report.txt")
 
@@ -176,7 +176,7 @@ def test_mistake_is_found_before_a_tool_is_needed(application, tmp_path, monkeyp
     """Nobody waits minutes for tools to read that a file is missing; nothing is installed for it."""
     path = tmp_path / "apps/shop" / file
     path.unlink() if text is None else path.write_text(text)
-    for module, name in ((preflight, "preflight_ports"), (laptop, "install")):
+    for module, name in ((preflight, "make_preflight_ports"), (laptop, "install")):
         monkeypatch.setattr(module, name, Mock(side_effect=ToolMissing("syft is not on this machine\nRun `cscm up`.")))
 
     done = cscm("apps/shop", "--install")
@@ -203,7 +203,7 @@ def test_check_installs_tools_first_and_prints_to_standard_error(application, mo
 def test_check_passes_image_name_unchanged(application, monkeypatch):
     """The engine knows it by a name or an id."""
     asked = []
-    monkeypatch.setattr(preflight, "preflight_ports", lambda *given: asked.append(given[-1]))
+    monkeypatch.setattr(preflight, "make_preflight_ports", lambda *given: asked.append(given[-1]))
 
     cscm("apps/shop", "--image", "hello:dev")
 

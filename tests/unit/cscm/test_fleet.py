@@ -17,7 +17,9 @@ def test_images_json_is_ascii_and_has_no_control_characters(monkeypatch):
     """The JSON still has the same values."""
     existing = image(1, owner=NASTY)
     inventory = SimpleNamespace(
-        images=lambda application: iter((existing,)), list_removed=lambda application: (), last_reconciled=lambda: None
+        images=lambda application: iter((existing,)),
+        list_removed=lambda application: (),
+        find_last_reconciliation=lambda: None,
     )
     monkeypatch.setattr(fleet, "_inventory", lambda: inventory)
 
@@ -33,14 +35,17 @@ def test_where_reports_age_and_gaps_of_inventory(monkeypatch):
     """An empty result is good news only if everything was looked at."""
     inventory = SimpleNamespace(
         find_affected=lambda name: (),
-        last_reconciled=lambda: None,
+        find_last_reconciliation=lambda: None,
         count_unscanned=lambda: 2,
         count_by_starter=lambda: 0,
     )
     monkeypatch.setattr(fleet, "_inventory", lambda: inventory)
 
     never = CliRunner().invoke(main, ["where", "CVE-2026-1234"])
-    inventory.last_reconciled, inventory.count_unscanned = lambda: datetime(2026, 11, 24, 12, tzinfo=UTC), lambda: 0
+    inventory.find_last_reconciliation, inventory.count_unscanned = (
+        lambda: datetime(2026, 11, 24, 12, tzinfo=UTC),
+        lambda: 0,
+    )
     after = CliRunner().invoke(main, ["where", "CVE-2026-1234", "--json"])
 
     assert "in 0 curated images, 0 of them running\nNobody has looked at what runs" in never.stderr
@@ -54,7 +59,7 @@ def test_images_reports_age_and_every_image(monkeypatch):
     existing, gone = image(1, unreadable="it is damaged"), image(2, gone=True)
     inventory = SimpleNamespace(
         images=lambda application: iter((existing,)), list_removed=lambda application: (gone,),
-        last_reconciled=lambda: datetime(2026, 11, 24, 12, tzinfo=UTC), applications=lambda: ("hello",),
+        find_last_reconciliation=lambda: datetime(2026, 11, 24, 12, tzinfo=UTC), applications=lambda: ("hello",),
     )  # fmt: skip
     monkeypatch.setattr(fleet, "_inventory", lambda: inventory)
 

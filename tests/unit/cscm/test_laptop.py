@@ -13,7 +13,9 @@ from cscm_laptop.checks import check
 @pytest.mark.parametrize("free", [True, False])
 def test_up_notes_an_environment_of_another_supply_chain(monkeypatch, free):
     """Otherwise, the first deployment finds it out, minutes later."""
-    monkeypatch.setattr(laptop, "up", lambda *_, **__: SimpleNamespace(database=SimpleNamespace(kind="official")))
+    monkeypatch.setattr(
+        laptop, "start_laptop", lambda *_, **__: SimpleNamespace(database=SimpleNamespace(kind="official"))
+    )
     found = check("environments", "staging belongs to b1946", "free", free, "give the environment another name")
     monkeypatch.setattr(doctor, "check_environments", lambda _: [found])
 

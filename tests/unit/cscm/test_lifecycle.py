@@ -56,7 +56,12 @@ def test_decision_command_uses_current_user_and_lists_deployments(run, act):
 
     done = run(act, str(ref(1)), "--reason", "x", result=decision)
 
-    assert done.exit_code == 0 and run.asked == {"image": str(ref(1)), "reason": "x", "by": options.user(), "key": ""}
+    assert done.exit_code == 0 and run.asked == {
+        "image": str(ref(1)),
+        "reason": "x",
+        "by": options.read_login_name(),
+        "key": "",
+    }
     assert done.output.splitlines()[0] == f"{act}: {ref(1)}"
     assert "  runs from it: hello in staging at http://x/·, of web" in done.output
     run(act, str(ref(1)), "--reason", "x", "--by", "ann", result=decision)

@@ -21,7 +21,7 @@ from cscm.session import STEPS, use_prefect
 from supply_chain.errors import RegistryUnavailable
 from supply_chain.execution.observation import Deviation, Observation
 from supply_chain.model.image import ImageRef, ReleasedImage, Source
-from supply_chain.model.manifest import json_schema
+from supply_chain.model.manifest import make_json_schema
 from supply_chain.model.tier import Gate
 from supply_chain.policy.outcome import Reason, Refused
 
@@ -240,7 +240,7 @@ def test_help_and_version_need_no_prefect(args):
 
 def test_schema_command_prints_schema_of_models():
     """Editors use it."""
-    assert json.loads(CliRunner().invoke(main, ["schema"]).output) == json_schema()
+    assert json.loads(CliRunner().invoke(main, ["schema"]).output) == make_json_schema()
 
 
 def test_command_refuses_server_of_other_installation(tmp_path, monkeypatch):

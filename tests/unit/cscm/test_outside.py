@@ -11,7 +11,7 @@ from cscm import outside
 from cscm.main import main
 from supply_chain.errors import SettingInvalid
 from supply_chain.evidence.published import PublishedVerdicts
-from supply_chain.evidence.summary import summary
+from supply_chain.evidence.summary import make_summary
 from supply_chain.model.tier import JUDGE, Gate, TierName
 from tests.support.builders import NOON
 from tests.support.facts import CURATED, OFFERED
@@ -28,7 +28,7 @@ def publish(world, monkeypatch):
 
     def run(gate=Gate.RELEASE, environment="", reasons=(), **changes):
         ref = OFFERED if gate is Gate.INTAKE else CURATED
-        predicate = summary(
+        predicate = make_summary(
             ref, gate, "sha256:" + "9" * 64, reasons=reasons, notes=(), inputs=(), now=NOON, environment=environment,
             **changes,
         ).predicate()  # fmt: skip

@@ -12,13 +12,13 @@ from click.testing import CliRunner, Result
 from cscm import people, signing, vex, waiver_scopes
 from cscm.main import main
 from supply_chain.errors import DeclarationInvalid, SettingInvalid
-from supply_chain.evidence.envelope import keys_of
+from supply_chain.evidence.envelope import parse_keys
 from supply_chain.evidence.statement import Statement
 from supply_chain.policy.loading import REGISTER
 from supply_chain.policy.people import FILE, read_people
 from supply_chain.policy.reviews import DIRECTORY as REVIEWS
 from supply_chain.policy.reviews import ReviewReport, Reviews, read_reviews
-from supply_chain.policy.signed_documents import DocumentKind, Signature, read_bundle, signature_file, verify_document
+from supply_chain.policy.signed_documents import DocumentKind, Signature, locate_signature, read_bundle, verify_document
 from supply_chain.policy.vex import Vex, VexReport
 from supply_chain.policy.waivers import DIRECTORY, WaiverReport, Waivers, WaiverState
 from tests.support.builders import NOON
@@ -31,7 +31,7 @@ def office(tmp_path, monkeypatch):
     """A project whose documents are not signed, and a cosign that signs with the key of the person."""
     made = Office(tmp_path)
     for file in (made.write_people(), made.waive("zlib")):
-        signature_file(file).unlink()
+        locate_signature(file).unlink()
     (tmp_path / "deployments/names.yaml").write_text("names: {}")
     for module in (people, signing):
         monkeypatch.setattr(module, "find_project", lambda: tmp_path)
@@ -104,12 +104,12 @@ def test_signed_document_is_verified_by_gates(office, monkeypatch, command, kind
 
     assert done.exit_code == 0, done.output
     assert f"{file.name}.sigstore.json" in done.stdout
-    keys = {"ann": keys_of(office.ann.public, "ann")}
+    keys = {"ann": parse_keys(office.ann.public, "ann")}
     found = verify_document(
         kind, file.name, file.read_bytes(), read_bundle(file), keys, installation, datetime.now(UTC)
     )
     assert found == Signature(by="ann", at=datetime.fromisoformat(signed[0].predicate["signed"]))
-    assert signature_file(file).stat().st_mode & 0o777 == 0o644
+    assert locate_signature(file).stat().st_mode & 0o777 == 0o644
 
 
 def test_waiver_under_a_name_that_the_gates_do_not_read_is_not_signed(office):
@@ -120,7 +120,7 @@ def test_waiver_under_a_name_that_the_gates_do_not_read_is_not_signed(office):
     done = cscm("waive", file, "--key", "awskms:///alias/ann")
 
     assert done.exit_code != 0 and "has other characters in its name" in done.output
-    assert not signature_file(file).exists()
+    assert not locate_signature(file).exists()
 
 
 def test_document_of_an_issuer_may_have_any_name(office):
@@ -131,17 +131,17 @@ def test_document_of_an_issuer_may_have_any_name(office):
 def test_waiver_is_not_signed_for_changed_people_document(office, cosign):
     """Somebody wrote another one into the file, and hopes that the person signs for it."""
     document, file = office.write_people(), office.project / DIRECTORY / "zlib.yaml"
-    content, bundle = document.read_text(), signature_file(document).read_bytes()
+    content, bundle = document.read_text(), locate_signature(document).read_bytes()
     words = ("waive", file, "--key", "awskms:///alias/ann")
 
-    assert cscm(*words).stdout == f"signed for the installation example\nsigned: {signature_file(file)}\n"
+    assert cscm(*words).stdout == f"signed for the installation example\nsigned: {locate_signature(file)}\n"
     for changed, signature in ((content.replace("example", "production"), bundle), (content, b"{}")):
         document.write_text(changed)
-        signature_file(document).write_bytes(signature)
+        locate_signature(document).write_bytes(signature)
         done = cscm(*words)
         assert done.exit_code == 1 and "people.yaml is not as it was signed" in done.stderr
     assert len(cosign.calls) == 1
-    signature_file(document).unlink()
+    locate_signature(document).unlink()
     assert cscm(*words).exit_code == 0, "its owner signs it later"
 
 
@@ -202,7 +202,7 @@ def test_password_of_a_key_file_is_asked_for_once(office, cosign, monkeypatch):
     assert cscm("waive", file, "--key", "pkcs11:token=a").exit_code == 0
 
     assert [each["COSIGN_PASSWORD"] for each in cosign.environments] == ["secret", "other", "other"]
-    assert signature_file(file).read_bytes() == b"bundle"
+    assert locate_signature(file).read_bytes() == b"bundle"
     assert [call[call.index("--key") + 1] for call in cosign.calls] == [str(key), str(key), "pkcs11:token=a"]
 
 
@@ -219,7 +219,7 @@ def test_waiver_is_signed_keyless_without_a_key(office, cosign, monkeypatch):
     done = cscm("waive", file, "--key", "keyless")
     assert done.exit_code == 0 and "Password" not in done.output, done.output
     (call,) = cosign.calls
-    assert "--key" not in call and signature_file(file).read_bytes() == b"bundle"
+    assert "--key" not in call and locate_signature(file).read_bytes() == b"bundle"
     for words in (("people", "sign"), ("vex", "sign", file)):
         done = cscm(*words, "--key", "keyless")
         assert done.exit_code == 2 and "counts only with a key" in done.output, done.output
@@ -230,12 +230,12 @@ def test_people_document_with_identities_but_no_root_is_refused(office, cosign):
     """Its owner learns it before signing."""
     office.may = {"identities": [{"issuer": "https://accounts.example", "subject": "ann"}]}
     document = office.write_people()
-    signature_file(document).unlink()
+    locate_signature(document).unlink()
 
     for words in (("people", "check"), ("people", "sign", "--key", "awskms:///alias/owner")):
         done = cscm(*words)
         assert done.exit_code == 1 and "names no trusted root" in done.output, done.output
-    assert cosign.calls == [] and not signature_file(document).exists()
+    assert cosign.calls == [] and not locate_signature(document).exists()
 
 
 def test_invalid_or_misplaced_waiver_is_not_signed(office, cosign, tmp_path):
@@ -250,7 +250,7 @@ def test_invalid_or_misplaced_waiver_is_not_signed(office, cosign, tmp_path):
     for file, why in ((wrong, "Field required"), (elsewhere, "deployments/waivers"), (suffix, "NAME.yaml")):
         done = cscm("waive", file, "--key", "awskms:///alias/ann")
         assert done.exit_code == 1 and why in done.stderr, done.output
-        assert f"[{DeclarationInvalid.code}]" in done.stderr and not signature_file(file).exists()
+        assert f"[{DeclarationInvalid.code}]" in done.stderr and not locate_signature(file).exists()
     assert cosign.calls == []
 
 
@@ -281,7 +281,7 @@ def test_vex_document_is_signed_and_listed(office, cosign, monkeypatch):
 
     done = cscm("vex", "sign", file, "--key", "awskms:///alias/acme")
     assert done.exit_code == 0 and done.stdout.endswith("hello.json.sigstore.json\n")
-    assert signature_file(file).read_bytes() == b"bundle" and len(cosign.calls) == 1
+    assert locate_signature(file).read_bytes() == b"bundle" and len(cosign.calls) == 1
     for wrong in (elsewhere, invalid):
         assert cscm("vex", "sign", wrong, "--key", "awskms:///alias/acme").exit_code == 1
     assert len(cosign.calls) == 1

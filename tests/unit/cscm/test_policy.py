@@ -12,7 +12,7 @@ from httpx import ConnectError, HTTPStatusError
 from cscm import policy as commands
 from cscm import signing, waiver_scopes
 from cscm.main import main
-from orchestration.clock import now
+from orchestration.clock import read_clock
 from supply_chain.errors import ComponentFailed
 from supply_chain.execution.signed_project import read_project_state
 from supply_chain.fleet.gate_facts import GateSubject
@@ -205,7 +205,7 @@ def test_signed_policies_become_active_for_gates(project, monkeypatch):
     monkeypatch.setattr(
         signing, "sign_for_person", lambda tool, key, statement, service: bytes(office.owner.sign(statement))
     )
-    assert not read_project_state(project, PeopleOwner(office.owner.public, "laptop"), None, now()).active
+    assert not read_project_state(project, PeopleOwner(office.owner.public, "laptop"), None, read_clock()).active
 
     done = cscm("sign", "--key", "awskms:///alias/owner")
 
@@ -219,7 +219,7 @@ def test_signed_policies_become_active_for_gates(project, monkeypatch):
     assert lines[-2:] == [
         "signed for the installation laptop", f"signed: {project / DIRECTORY}/signed.list.sigstore.json",
     ]  # fmt: skip
-    state = read_project_state(project, PeopleOwner(office.owner.public, "laptop"), None, now())
+    state = read_project_state(project, PeopleOwner(office.owner.public, "laptop"), None, read_clock())
     assert state.active and state.why.startswith("signed by the owner of deployments/people.yaml at ")
 
 
@@ -242,7 +242,7 @@ def test_changed_policy_with_the_same_version_is_not_signed(project, monkeypatch
     assert [sign(*each).exit_code for each in ((2, "Ours. "), (3, "Later. "), (3, "Later. "))] == [0, 0, 0]
     assert sign(2, "Another one. ").exit_code == 1, "also of a version that was replaced since"
     assert sign(2, "Ours. ").exit_code == 0
-    assert read_project_state(project, PeopleOwner(office.owner.public, "laptop"), None, now()).active
+    assert read_project_state(project, PeopleOwner(office.owner.public, "laptop"), None, read_clock()).active
 
 
 def test_policies_that_cannot_decide_are_not_signed(project, monkeypatch):

@@ -12,10 +12,10 @@ from supply_chain.fleet.exposure import RescanReport
 from supply_chain.lifecycle.apply import Applied
 from supply_chain.lifecycle.decisions import DecisionResult
 from supply_chain.lifecycle.plan import Plan
-from supply_chain.model.container import profile
+from supply_chain.model.container import make_profile
 from supply_chain.model.image import Candidate, ImageRef, ReleasedImage
 from supply_chain.model.manifest import Probe, Runtime
-from supply_chain.promotion.planned_promotion import no_promotion
+from supply_chain.promotion.planned_promotion import make_empty_promotion
 from tests.support.builders import NOON, source
 
 REF = ImageRef(repository="curated/hello", digest="sha256:" + "a" * 64)
@@ -27,7 +27,7 @@ REF = ImageRef(repository="curated/hello", digest="sha256:" + "a" * 64)
         (Candidate(ref=REF, source=source()), str(REF)),
         (ReleasedImage(ref=REF, tag="t", source=source(), environments=()), str(REF)),
         (REF, str(REF)),
-        (no_promotion(REF, "done"), str(no_promotion(REF, "done"))),
+        (make_empty_promotion(REF, "done"), str(make_empty_promotion(REF, "done"))),
         (
             Deployment(
                 environment="staging",
@@ -38,7 +38,7 @@ REF = ImageRef(repository="curated/hello", digest="sha256:" + "a" * 64)
                 place=DockerPlace(reverse_proxy="f" * 64, proxy=REF.digest, address="::1", port=8080),
                 probe=Probe(port=8080, path="/healthz"),
                 settings={},
-                profile=profile(Runtime()),
+                profile=make_profile(Runtime()),
                 configuration=REF.digest,
                 changed=True,
                 started_at=NOON,

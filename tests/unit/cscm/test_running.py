@@ -51,12 +51,12 @@ def test_command_calls_existing_flow_with_valid_parameters(monkeypatch, given, c
     """The flow is named by a string, so no other check would find a mistake."""
     started = []
 
-    def result_of(flow, verbose, /, **parameters):
+    def run_flow(flow, verbose, /, **parameters):
         started.append((flow, parameters))
         return "done"
 
     for module in (running, lifecycle, policy):
-        monkeypatch.setattr(module, "result_of", result_of)
+        monkeypatch.setattr(module, "run_flow", run_flow)
     words = [word.format(**given) for word in CALLS[command].split()]
     done = CliRunner().invoke(main, [*command.split(), *words])
 

@@ -34,7 +34,7 @@ def test_only_root_starts_a_node(home: Home, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
 
     with pytest.raises(SettingInvalid, match="only root may do"):
-        cluster.up(Profile(), home, fail)
+        cluster.start_cluster(Profile(), home, fail)
 
     assert not home.cluster.exists()
 
@@ -58,7 +58,7 @@ def test_home_too_deep_for_a_socket_is_refused(tmp_path: Path) -> None:
 
 
 def test_down_and_remove_without_cluster_do_nothing(home: Home) -> None:
-    cluster.down(home, fail)
+    cluster.stop_cluster(home, fail)
     cluster.remove(home, fail)
 
     assert home.is_ours()

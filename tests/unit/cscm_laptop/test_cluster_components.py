@@ -100,7 +100,7 @@ def test_unusable_settings_are_refused(change: dict[str, Any], message: str) -> 
 
 
 def test_files_of_containerd_are_in_the_cluster_directory(tmp_path: Path) -> None:
-    found = tomllib.loads(documents.containerd_config(Place(tmp_path, "0a1b2c"), "localhost/cscm-pause:1.0.0"))
+    found = tomllib.loads(documents.render_containerd_config(Place(tmp_path, "0a1b2c"), "localhost/cscm-pause:1.0.0"))
 
     cri = found["plugins"]["io.containerd.grpc.v1.cri"]
     paths = (found["root"], found["state"], found["grpc"]["address"], cri["cni"]["conf_dir"])
@@ -137,6 +137,6 @@ def test_unchanged_configuration_file_is_not_written_again(tmp_path: Path) -> No
 
 
 def test_provider_program_quotes_paths() -> None:
-    script = documents.provider_program(Path("/a b/src"), Path("/a b/state.json"))
+    script = documents.render_provider_program(Path("/a b/src"), Path("/a b/state.json"))
 
     assert script.startswith("#!/bin/sh\nPYTHONPATH='/a b/src' exec ") and script.endswith(" '/a b/state.json'\n")

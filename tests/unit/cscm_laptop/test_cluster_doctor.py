@@ -42,7 +42,7 @@ def node(home: Home, monkeypatch: pytest.MonkeyPatch) -> MemoryCluster:
     monkeypatch.setattr(doctor, "find_missing", lambda *_: ())
     monkeypatch.setattr(doctor, "find_kubeconfig", lambda _: home.cluster / "admin.kubeconfig")
     monkeypatch.setattr(ClusterClient, "of_context", lambda *_: found)
-    monkeypatch.setattr(doctor, "status", lambda *_: status(home))
+    monkeypatch.setattr(doctor, "read_cluster_status", lambda *_: status(home))
     return found
 
 
@@ -83,7 +83,7 @@ def test_doctor_names_each_failed_part_of_cluster(
     home: Home, node: MemoryCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each check has its own remedy."""
-    monkeypatch.setattr(doctor, "status", lambda *_: status(home, "kubelet", "it stopped posting"))
+    monkeypatch.setattr(doctor, "read_cluster_status", lambda *_: status(home, "kubelet", "it stopped posting"))
     node.delete(NAMESPACES, "apps")
 
     found = examine(home)

@@ -12,8 +12,8 @@ import pytest
 from cscm_laptop.cluster import host
 from cscm_laptop.cluster.host import (
     FORWARDED,
-    cgroups,
     end_processes,
+    find_cgroups,
     list_processes,
     note_boot,
     plan_removal,
@@ -106,7 +106,7 @@ def test_restart_of_the_machine_is_noticed_once(place: Place, sysctls: Path, mon
     """The pods that run after it are not ended by the next `up`."""
     record_host(place, ClusterSettings())
     before = note_boot(place)
-    monkeypatch.setattr(host, "boot_id", lambda: "another")
+    monkeypatch.setattr(host, "read_boot_id", lambda: "another")
 
     assert (before, note_boot(place), note_boot(place)) == (False, True, False)
     record = read_host(place)
@@ -137,7 +137,7 @@ def test_list_processes_finds_own_groups_in_every_hierarchy(tmp_path: Path) -> N
         (tmp_path / hierarchy / "cgroup.procs").write_text("1\n")
     (tmp_path / "not-a-hierarchy").mkdir()
 
-    groups = cgroups("cscm-0a1b2c", tmp_path)
+    groups = find_cgroups("cscm-0a1b2c", tmp_path)
 
     assert len(groups) == 3 and list_processes(groups) == {12, 13}
 

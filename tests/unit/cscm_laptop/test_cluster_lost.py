@@ -12,7 +12,7 @@ import pytest
 
 from cscm_laptop.cluster import host, lost
 from cscm_laptop.cluster.host import read_copy, record_host, restore_host
-from cscm_laptop.cluster.lost import find_components, listening_sockets, remove_lost_cluster
+from cscm_laptop.cluster.lost import find_components, list_listening_sockets, remove_lost_cluster
 from cscm_laptop.cluster.place import Place
 from cscm_laptop.cluster.settings import ClusterSettings
 
@@ -58,7 +58,7 @@ def test_settings_are_not_restored_after_restart(
 ) -> None:
     """The restart restored them, and somebody may have changed them since."""
     place.host_record.unlink()
-    monkeypatch.setattr(lost, "boot_id", lambda: "another")
+    monkeypatch.setattr(lost, "read_boot_id", lambda: "another")
 
     remove_lost_cluster(OWNER, print)
 
@@ -123,4 +123,4 @@ def test_listening_sockets_returns_bound_sockets_only(tmp_path: Path) -> None:
         listener.listen()
         client.connect(str(tmp_path / "s"))
 
-        assert listening_sockets(os.getpid()) == [tmp_path / "s"]
+        assert list_listening_sockets(os.getpid()) == [tmp_path / "s"]

@@ -14,9 +14,9 @@ from cscm_laptop.cluster import programs
 from cscm_laptop.cluster.programs import FILE, SERVERS, ClusterPins, KubernetesRelease, fetch_release
 from cscm_laptop.home import Home
 from cscm_laptop.tools import download
-from cscm_laptop.tools.installer import machine
+from cscm_laptop.tools.installer import read_architecture
 from supply_chain.adapters.tools.pins import SourcePin
-from supply_chain.adapters.tools.sources import source_digest, source_files
+from supply_chain.adapters.tools.sources import compute_source_digest, read_source_files
 from supply_chain.errors import DownloadFailed, ToolMissing
 from supply_chain.model.documents import read_document
 from tests.support.command import ROOT
@@ -41,7 +41,7 @@ def release(releases: Releases, monkeypatch: pytest.MonkeyPatch) -> KubernetesRe
     monkeypatch.setattr(download, "PAUSE", 0.0)
     for name in SERVERS:
         content = name.encode() * 1000
-        path = f"/v1.37.2/bin/linux/{machine()}/{name}"
+        path = f"/v1.37.2/bin/linux/{read_architecture()}/{name}"
         releases.files[path] = content
         releases.files[f"{path}.sha256"] = hashlib.sha256(content).hexdigest().encode()
     archive = io.BytesIO()
@@ -49,7 +49,7 @@ def release(releases: Releases, monkeypatch: pytest.MonkeyPatch) -> KubernetesRe
         entry = tarfile.TarInfo("etcd-v3.7.0/etcd")
         entry.size = 4
         tar.addfile(entry, io.BytesIO(b"etcd"))
-    name = ETCD.format(machine())
+    name = ETCD.format(read_architecture())
     releases.files[f"/etcd/v3.7.0/{name}"] = archive.getvalue()
     listed = f"{hashlib.sha256(archive.getvalue()).hexdigest()}  {name}\n"
     releases.files["/etcd/v3.7.0/SHA256SUMS"] = listed.encode()
@@ -63,7 +63,7 @@ def fetch(release: KubernetesRelease, tmp_path: Path) -> Callable[[], Path]:
     """Return a function that fetches the release and returns the directory of its programs."""
 
     def fetched() -> Path:
-        with download.client() as http:
+        with download.make_client() as http:
             fetch_release(release, tmp_path / "programs", http, lambda line: None)
         return tmp_path / "programs"
 
@@ -82,7 +82,7 @@ def test_release_is_complete_and_executable(fetch: Callable[[], Path]) -> None:
 def test_program_with_wrong_checksum_leaves_nothing(
     fetch: Callable[[], Path], releases: Releases, tmp_path: Path
 ) -> None:
-    path = f"/v1.37.2/bin/linux/{machine()}/kubelet"
+    path = f"/v1.37.2/bin/linux/{read_architecture()}/kubelet"
     releases.files[path] += b"tampered"
 
     with pytest.raises(DownloadFailed, match=r"kubelet has the SHA-256"):
@@ -92,7 +92,7 @@ def test_program_with_wrong_checksum_leaves_nothing(
 
 
 def test_interrupted_release_is_continued(fetch: Callable[[], Path], releases: Releases) -> None:
-    path = f"/v1.37.2/bin/linux/{machine()}/kubectl"
+    path = f"/v1.37.2/bin/linux/{read_architecture()}/kubectl"
     missing = releases.files.pop(path)
     with pytest.raises(download.Unavailable, match="404"):
         fetch()
@@ -109,7 +109,7 @@ def test_interrupted_release_is_continued(fetch: Callable[[], Path], releases: R
 def test_checksum_file_without_checksum_is_no_release(
     fetch: Callable[[], Path], releases: Releases, content: bytes
 ) -> None:
-    releases.files[f"/v1.37.2/bin/linux/{machine()}/kubelet.sha256"] = content
+    releases.files[f"/v1.37.2/bin/linux/{read_architecture()}/kubelet.sha256"] = content
 
     with pytest.raises(download.Unavailable, match="no SHA-256"):
         fetch()
@@ -133,7 +133,7 @@ def test_build_in_place_is_used_without_network(
     home = Home(tmp_path, tmp_path)
     pin = pins.tools["kube"]
     assert isinstance(pin, SourcePin)
-    place = home.tools / f"kube-{pin.version}-{source_digest(pin)[:12]}"
+    place = home.tools / f"kube-{pin.version}-{compute_source_digest(pin)[:12]}"
     place.mkdir(parents=True)
     (place / "kube").write_text(f"#!/bin/sh\necho Kubernetes v{pin.version}\n")
     (place / "kube").chmod(0o755)
@@ -153,7 +153,7 @@ def test_pinned_kubernetes_version_equals_version_in_go_mod(pins: ClusterPins) -
     """The release and the build have to be the same Kubernetes and the same etcd."""
     pin = pins.tools["kube"]
     assert isinstance(pin, SourcePin)
-    required = source_files(pin)["go.mod"].decode()
+    required = read_source_files(pin)["go.mod"].decode()
 
     assert pin.version == pins.kubernetes.version
     assert f"k8s.io/kubernetes v{pin.version}\n" in required

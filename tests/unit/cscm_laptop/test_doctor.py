@@ -6,7 +6,7 @@ from unittest.mock import Mock
 from cscm_laptop import doctor
 from cscm_laptop.home import Home
 from cscm_laptop.profile import Profile
-from orchestration.clock import now
+from orchestration.clock import read_clock
 from supply_chain.errors import EngineUnavailable
 from supply_chain.model.tier import TierName
 from tests.support.people import Office, copy_shipped
@@ -25,9 +25,9 @@ def test_policies_are_checked_with_the_owner_and_the_time_of_the_laptop(tmp_path
     assert not found.ok and found.found.startswith("no gate decides: ") and "cscm policy sign" in found.remedy
     home.people_owner.parent.mkdir(parents=True)
     home.people_owner.write_text(office.owner.public)
-    office.sign_policies(office.owner, now())
+    office.sign_policies(office.owner, read_clock())
     assert doctor._policies(profile, home).found.startswith("active: signed by the owner of deployments/people.yaml")
-    since = profile.model_copy(update={"policies_signed_since": now()})
+    since = profile.model_copy(update={"policies_signed_since": read_clock()})
     assert "do not count" in doctor._policies(since, home).found
     home.people_owner.write_text("no key")
     assert not (failed := doctor._policies(profile, home)).ok and "people_owner" in failed.found

@@ -17,13 +17,13 @@ from cscm_laptop.engine import (
     ask,
     check_engine,
     clear,
-    engine_url,
     ensure_engine,
-    facts,
     find_foreign_networks,
-    forget_dead,
     judge,
-    version_of,
+    parse_engine_facts,
+    parse_engine_version,
+    read_engine_url,
+    remove_dead_pid_files,
 )
 from cscm_laptop.home import Home
 from supply_chain.errors import EngineUnavailable, EngineUnsuitable
@@ -138,7 +138,7 @@ def test_unavailable_engine_of_docker_host_is_not_replaced(tmp_path, monkeypatch
 )
 def test_engine_versions_are_compared_as_numbers(version, fits):
     """100 is later than 26, and a missing version is unsuitable."""
-    assert (version_of(version) >= (26, 1)) is fits
+    assert (parse_engine_version(version) >= (26, 1)) is fits
 
 
 def test_classic_image_store_is_refused():
@@ -149,13 +149,13 @@ def test_classic_image_store_is_refused():
 
 def test_engine_without_store_information_has_classic_store():
     """Old engines send null."""
-    assert facts({"ServerVersion": "1.0", "DriverStatus": None}) == Facts(version="1.0", store="")
+    assert parse_engine_facts({"ServerVersion": "1.0", "DriverStatus": None}) == Facts(version="1.0", store="")
 
 
 def test_engine_url_follows_docker_host():
     """Every Docker client does so."""
-    assert engine_url({"DOCKER_HOST": "tcp://build:2375"}) == "tcp://build:2375"
-    assert engine_url({}) == "unix:///var/run/docker.sock"
+    assert read_engine_url({"DOCKER_HOST": "tcp://build:2375"}) == "tcp://build:2375"
+    assert read_engine_url({}) == "unix:///var/run/docker.sock"
 
 
 def test_pid_file_of_dead_engine_is_removed(tmp_path):
@@ -167,7 +167,7 @@ def test_pid_file_of_dead_engine_is_removed(tmp_path):
     gone.write_text("4194305\n")
     invalid.write_text("?")
 
-    forget_dead([zombie, gone, invalid, tmp_path / "missing.pid"])
+    remove_dead_pid_files([zombie, gone, invalid, tmp_path / "missing.pid"])
 
     os.waitpid(killed, 0)
     assert list(tmp_path.iterdir()) == [invalid]
@@ -178,7 +178,7 @@ def test_pid_file_of_running_engine_is_not_removed(tmp_path):
     running = tmp_path / "docker.pid"
     running.write_text(f"{os.getpid()}\n")
 
-    forget_dead([running])
+    remove_dead_pid_files([running])
 
     assert running.exists()
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from cscm_laptop.engine_setup import add_release, configure, debian_release, merged, mirror_of
+from cscm_laptop.engine_setup import add_release, configure, find_mirror, merge_engine_settings, read_debian_release
 from supply_chain.errors import EngineUnavailable, EngineUnsuitable
 
 DEB822 = """Types: deb
@@ -50,7 +50,7 @@ def test_mirror_is_found_in_one_line_sources_list(apt, line):
     """Both formats of apt sources are in use."""
     (apt / "sources.list").write_text("deb http://s.example.org/debian-security bookworm-security main\n" + line)
 
-    assert mirror_of(apt, "bookworm") == "http://mirror.example.org/debian"
+    assert find_mirror(apt, "bookworm") == "http://mirror.example.org/debian"
 
 
 def test_missing_mirror_is_an_error(apt):
@@ -58,7 +58,7 @@ def test_missing_mirror_is_an_error(apt):
     (apt / "sources.list.d" / "other.sources").write_text(DEB822.replace("bookworm", "trixie"))
 
     with pytest.raises(EngineUnavailable, match="bookworm"):
-        mirror_of(apt, "bookworm")
+        find_mirror(apt, "bookworm")
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ def test_only_debian_is_supported_for_installation(tmp_path, text, release):
     """Other distributions have other packages."""
     (tmp_path / "os-release").write_text(text)
 
-    assert debian_release(tmp_path / "os-release") == release
+    assert read_debian_release(tmp_path / "os-release") == release
 
 
 def test_engine_settings_are_merged_into_existing_file(tmp_path):
@@ -134,4 +134,4 @@ def test_invalid_engine_settings_are_not_overwritten(tmp_path):
 
 def test_null_in_engine_settings_counts_as_absent():
     """Docker treats it in the same way."""
-    assert merged({"features": None})["features"] == {"containerd-snapshotter": True}
+    assert merge_engine_settings({"features": None})["features"] == {"containerd-snapshotter": True}

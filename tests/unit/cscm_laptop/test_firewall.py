@@ -35,11 +35,11 @@ def rules(tmp_path, monkeypatch):
 
 def test_firewall_rules_are_set_once(rules):
     """Each `cscm up` sets only missing rules."""
-    assert len(firewall.missing_rules(OWNER)) == len(firewall.RULES)
+    assert len(firewall.find_missing_rules(OWNER)) == len(firewall.RULES)
     assert firewall.set_rules(OWNER) == []
     first = rules.read_text()
 
-    assert firewall.set_rules(OWNER) == firewall.missing_rules(OWNER) == []
+    assert firewall.set_rules(OWNER) == firewall.find_missing_rules(OWNER) == []
     assert rules.read_text() == first
     assert "raw PREROUTING -i docker0 -d 169.254.0.0/16 -m comment --comment cscm-test --jump DROP" in first
     assert "mangle FORWARD -i docker0 -o docker0 -m comment --comment cscm-test --jump DROP" in first
@@ -51,8 +51,8 @@ def test_removed_firewall_rule_is_set_again(rules):
     left = [line for line in rules.read_text().splitlines() if "169.254" not in line]
     rules.write_text("\n".join(left) + "\n# another's\n")
 
-    assert [rule.why for rule in firewall.missing_rules(OWNER)] == ["link-local addresses"]
-    assert firewall.set_rules(OWNER) == firewall.missing_rules(OWNER) == []
+    assert [rule.why for rule in firewall.find_missing_rules(OWNER)] == ["link-local addresses"]
+    assert firewall.set_rules(OWNER) == firewall.find_missing_rules(OWNER) == []
 
 
 def test_remove_rules_removes_only_own_rules(rules):
@@ -65,7 +65,7 @@ def test_remove_rules_removes_only_own_rules(rules):
     firewall.remove_rules(OWNER)
 
     assert rules.read_text() == others
-    assert firewall.missing_rules("other") == []
+    assert firewall.find_missing_rules("other") == []
 
 
 def test_set_rules_reports_rules_that_cannot_be_set(rules, monkeypatch):
@@ -81,17 +81,17 @@ def test_firewall_rule_for_build_steps_sets_bridge_netfilter(rules, monkeypatch,
     """Where traffic on a bridge skips iptables, the rule is set and has no effect."""
     setting = tmp_path / "bridged"
     setting.write_text("0\n")
-    assert firewall.commands(OWNER).startswith(
+    assert firewall.render_commands(OWNER).startswith(
         "sudo modprobe br_netfilter && sudo sysctl -w net.bridge.bridge-nf-call-iptables=1 && sudo iptables "
     )
     assert firewall.set_rules(OWNER) == []
     assert setting.read_text() == "1\n"
-    assert firewall.commands(OWNER).startswith("sudo iptables ")
+    assert firewall.render_commands(OWNER).startswith("sudo iptables ")
 
     setting.unlink()
     monkeypatch.setattr(firewall, "PLACES", ())
     monkeypatch.setenv("PATH", "")
-    assert [rule.why for rule in firewall.missing_rules(OWNER)] == ["other build steps"]
+    assert [rule.why for rule in firewall.find_missing_rules(OWNER)] == ["other build steps"]
     assert [rule.why for rule in firewall.set_rules(OWNER)] == ["other build steps"]
 
 

@@ -14,21 +14,21 @@ from click.testing import CliRunner
 
 from cscm.main import main
 from cscm_laptop import firewall, laptop, prefect_server
-from cscm_laptop.blocks import workbench_of
+from cscm_laptop.blocks import make_workbench_block
 from cscm_laptop.engine import Engine
 from cscm_laptop.home import Home
 from cscm_laptop.laptop import (
     LaptopState,
-    down,
     ensure_people_owner,
-    frozen,
+    find_freeze_author,
     load_state,
-    needed_pins,
     register_changed,
     reset,
+    select_needed_pins,
+    stop_laptop,
 )
 from cscm_laptop.profile import Ports, Profile
-from cscm_laptop.services import Record, boot_id, start_time
+from cscm_laptop.services import Record, read_boot_id, start_time
 from supply_chain.adapters.aws.accounts import BridgeIdentity, TierIdentity
 from supply_chain.adapters.vulndb import Database
 from supply_chain.errors import ComponentFailed, EngineUnavailable, SettingInvalid
@@ -90,11 +90,11 @@ def state(tmp_path):
 def test_workbench_has_people_owner_and_start_of_signed_policies(state):
     """By these, the gates find out whether policies are active."""
     since = datetime(2026, 11, 1, tzinfo=UTC)
-    block = workbench_of(state.model_copy(update={"policies_signed_since": since}))
+    block = make_workbench_block(state.model_copy(update={"policies_signed_since": since}))
 
     assert (block.people_owner, block.installation) == ("PEM of the owner", "laptop")
     assert block.policies_signed_since == since
-    assert workbench_of(state).policies_signed_since is None
+    assert make_workbench_block(state).policies_signed_since is None
 
 
 def test_blocks_are_registered_only_after_a_change(home, state):
@@ -152,7 +152,7 @@ def recorded(home, name, process, **more):
         name=name,
         pid=process.pid,
         started=start_time(process.pid),
-        boot=boot_id(),
+        boot=read_boot_id(),
         since=datetime.now(UTC),
         address="",
         fingerprint="",
@@ -164,7 +164,7 @@ def test_changed_work_queue_is_corrected_without_new_deployments(home, monkeypat
     """Its limit keeps a flood of events from blocking other runs."""
     definitions = "{limit: 9, queues: [{name: pushes, priority: 1, limit: 2}], work_pool: {name: supply-chain}}"
     (home.project / "prefect.yaml").write_text(f"definitions: {definitions}\ndeployments: []\n")
-    wanted, sent = prefect_server.deployments_fingerprint(home.project), []
+    wanted, sent = prefect_server.hash_deployments(home.project), []
     messages: list[str] = []
     (home.state / "prefect").mkdir()
     write_private(home.state / "prefect" / "deployments.json", json.dumps({"made": wanted}))
@@ -177,7 +177,7 @@ def test_changed_work_queue_is_corrected_without_new_deployments(home, monkeypat
         found = {"/work_pools/filter": [pool], "/work_pools/supply-chain/queues/filter": [{**queue, "priority": 1}]}
         return found.get(path, [])[(body or {}).get("offset", 0) :]
 
-    monkeypatch.setattr(prefect_server, "prefect_api", lambda *_: ask)
+    monkeypatch.setattr(prefect_server, "make_prefect_api", lambda *_: ask)
     laptop._deployments(Profile(), home, messages.append)
 
     assert sent == [("/work_pools/supply-chain/queues/pushes", {"priority": 1, "concurrency_limit": 2})]
@@ -192,7 +192,7 @@ def test_down_stops_only_own_processes(home):
             recorded(home, "worker", ours)
             recorded(home, "emulator", other, started=1)
 
-            down(home, print)
+            stop_laptop(home, print)
 
             assert (start_time(ours.pid), other.poll()) == (None, None)
         finally:
@@ -202,7 +202,7 @@ def test_down_stops_only_own_processes(home):
 
 def test_down_without_chain_does_nothing(tmp_path):
     """It creates no directory either."""
-    down(Home(tmp_path, tmp_path / "home"), print)
+    stop_laptop(Home(tmp_path, tmp_path / "home"), print)
 
     assert not (tmp_path / "home").exists()
 
@@ -298,19 +298,21 @@ def test_status_reports_promotion_freeze(home, monkeypatch, value, expected):
     monkeypatch.setattr(_Server, "value", value)
     with ThreadingHTTPServer(("127.0.0.1", 0), _Server) as server:
         threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-        text = frozen(Profile(ports=Ports(prefect=server.server_address[1])), home)
+        text = find_freeze_author(Profile(ports=Ports(prefect=server.server_address[1])), home)
         server.shutdown()
 
     assert text.startswith(expected) and bool(text) is bool(expected)
-    assert frozen(Profile(ports=Ports(prefect=server.server_address[1])), home) == "", "nor is a server that is gone"
+    assert find_freeze_author(Profile(ports=Ports(prefect=server.server_address[1])), home) == "", (
+        "nor is a server that is gone"
+    )
 
 
 def test_helm_is_needed_only_if_project_has_chart(tmp_path):
     """A laptop without a chart builds no helm; `cscm up` and `cscm doctor` look at the same tools."""
     (tmp_path / "deployments/hello").mkdir(parents=True)
     shutil.copy(ROOT / "deployments/tools.yaml", tmp_path / "deployments/tools.yaml")
-    before = set(needed_pins(tmp_path).tools)
+    before = set(select_needed_pins(tmp_path).tools)
 
     (tmp_path / "deployments/hello/Chart.yaml").touch()
 
-    assert set(needed_pins(tmp_path).tools) - before == {"helm"} and "syft" in before
+    assert set(select_needed_pins(tmp_path).tools) - before == {"helm"} and "syft" in before

@@ -5,7 +5,7 @@ import os
 import pytest
 
 from cscm_laptop import namespaces
-from cscm_laptop.namespaces import lacks_for
+from cscm_laptop.namespaces import list_missing_mappings
 from supply_chain.errors import ToolMissing
 
 
@@ -25,19 +25,19 @@ def ranges(tmp_path, monkeypatch):
 
 def test_user_with_subuid_range_meets_requirements(ranges):
     """useradd gives a range to every user."""
-    assert lacks_for("ann", ranges("ann:100000:65536\n")) == []
+    assert list_missing_mappings("ann", ranges("ann:100000:65536\n")) == []
 
 
 def test_subuid_range_of_other_user_does_not_count(ranges, tmp_path):
     """The name of the other user may have the same prefix."""
-    assert lacks_for("ann", ranges("anna:100000:65536\n")) == [f"range in {tmp_path}/subuid"]
+    assert list_missing_mappings("ann", ranges("anna:100000:65536\n")) == [f"range in {tmp_path}/subuid"]
 
 
 def test_all_missing_requirements_are_named(tmp_path, monkeypatch):
     """One check shows everything that is missing."""
     monkeypatch.setenv("PATH", str(tmp_path))
 
-    assert lacks_for("ann", (tmp_path / "subuid",)) == ["newuidmap", f"range in {tmp_path}/subuid"]
+    assert list_missing_mappings("ann", (tmp_path / "subuid",)) == ["newuidmap", f"range in {tmp_path}/subuid"]
 
 
 @pytest.mark.parametrize(("line", "remedy"), [("", "usermod --add-subuids"), (None, "apt-get install uidmap")])
@@ -58,5 +58,5 @@ def test_root_has_no_requirements(tmp_path, monkeypatch):
     monkeypatch.setattr(namespaces, "RANGES", (tmp_path / "subuid",))
     monkeypatch.setattr(os, "geteuid", lambda: 0)
 
-    assert namespaces.lacks() == []
+    assert namespaces.list_own_missing_mappings() == []
     namespaces.require()

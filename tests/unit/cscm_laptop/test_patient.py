@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cscm_laptop import patient as module
-from cscm_laptop.patient import FACTORY, application, patient
+from cscm_laptop.patient import FACTORY, application, wrap_with_retries
 
 HTTP = {"type": "http", "method": "POST", "path": "/"}
 
@@ -51,7 +51,7 @@ async def read_response(app, *parts, delays=(0, 0)):
     async def send(message):
         sent.append(message)
 
-    await patient(app, delays)(HTTP, receive, send)
+    await wrap_with_retries(app, delays)(HTTP, receive, send)
     assert "seen" not in HTTP
     return sent
 
@@ -126,7 +126,7 @@ class Slow:
 async def test_write_requests_are_serialized():
     """Requests that read do not wait for them."""
     app = Slow()
-    outer = patient(app, ())
+    outer = wrap_with_retries(app, ())
     asked = [
         ("POST", "/api/flow_runs/"), ("PATCH", "/api/flow_runs/1"), ("DELETE", "/api/flow_runs/2"),
         ("GET", "/api/flow_runs/3"), ("POST", "/api/flow_runs/filter"),
@@ -150,7 +150,7 @@ async def test_client_that_reads_slowly_holds_up_no_other_request():
     """Whoever reads no answer, even one that refuses a login, would otherwise stop all runs."""
     app = Slow()
     app.may.set()
-    outer = patient(app, ())
+    outer = wrap_with_retries(app, ())
 
     async def never(message):
         await asyncio.Event().wait()
@@ -166,7 +166,7 @@ async def test_client_that_reads_slowly_holds_up_no_other_request():
 async def test_request_whose_client_left_meanwhile_is_not_executed():
     """The client sends it again, and both would be executed."""
     app = Slow()
-    outer = patient(app, ())
+    outer = wrap_with_retries(app, ())
     left = [{"type": "http.request", "body": b"", "more_body": False}, {"type": "http.disconnect"}]
 
     async def leaves():
@@ -200,7 +200,7 @@ async def test_disconnect_is_passed_to_application():
     async def receive():
         return {"type": "http.disconnect"}
 
-    await patient(app, ())({**HTTP, "method": "GET"}, receive, nothing)
+    await wrap_with_retries(app, ())({**HTTP, "method": "GET"}, receive, nothing)
 
     assert received == [{"type": "http.disconnect"}]
 
@@ -213,7 +213,7 @@ async def test_lifespan_and_websocket_scopes_are_passed_on(kind):
     async def app(*given):
         calls.append(given)
 
-    await patient(app)({"type": kind}, receive_nothing, nothing)
+    await wrap_with_retries(app)({"type": kind}, receive_nothing, nothing)
 
     assert calls == [({"type": kind}, receive_nothing, nothing)]
 
@@ -254,4 +254,4 @@ async def test_patient_is_added_as_middleware_of_application(monkeypatch):
     monkeypatch.setenv(FACTORY, f"{module.__name__}:made_taking")
 
     assert application() == taking
-    assert taking.inside == [patient]
+    assert taking.inside == [wrap_with_retries]

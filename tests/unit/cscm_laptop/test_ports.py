@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from cscm_laptop.ports import answers, asked, is_listening, listener, request
+from cscm_laptop.ports import answers, find_listener, is_listening, request, request_json
 from supply_chain.errors import ComponentFailed
 from tests.support.present import present
 
@@ -44,9 +44,9 @@ def free():
 def test_listener_is_found_with_its_pid(server, free):
     """The PID lets a person inspect the process."""
     assert is_listening(server)
-    assert f"(pid {os.getpid()})" in present(listener(server))
+    assert f"(pid {os.getpid()})" in present(find_listener(server))
     assert not is_listening(free)
-    assert listener(free) is None
+    assert find_listener(free) is None
 
 
 def test_request_sends_login_and_uses_no_proxy(server, monkeypatch):
@@ -61,6 +61,6 @@ def test_request_sends_login_and_uses_no_proxy(server, monkeypatch):
 def test_refused_or_unanswered_request_is_error_with_remedy(server, free):
     """Neither counts as an empty response."""
     with pytest.raises(ComponentFailed, match="status 401"):
-        asked("GET", server, "/")
+        request_json("GET", server, "/")
     with pytest.raises(ComponentFailed, match="cscm status"):
-        asked("GET", free, "/")
+        request_json("GET", free, "/")

@@ -6,16 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from cscm_laptop.doctor import wrong_batches
+from cscm_laptop.doctor import find_wrong_batches
 from cscm_laptop.home import Home
 from cscm_laptop.prefect_server import (
-    auth_string,
-    deployments_fingerprint,
-    prefect_environment,
+    ensure_auth_string,
+    hash_deployments,
+    make_prefect_environment,
+    make_server_service,
+    make_unset_command,
+    make_worker_service,
     run_environment,
-    server,
-    without,
-    worker,
 )
 from cscm_laptop.profile import Ports, Profile
 from orchestration.prefork_server import Settings, select_settings
@@ -34,7 +34,7 @@ PROFILE = Profile(ports=Ports(prefect=4999))
 
 def test_prefect_login_is_created_once_and_private(home):
     """Blocks contain secrets, and without a login the API serves them to every local user."""
-    first, second = auth_string(home), auth_string(home)
+    first, second = ensure_auth_string(home), ensure_auth_string(home)
 
     assert first == second
     assert first.startswith("cscm:")
@@ -44,10 +44,10 @@ def test_prefect_login_is_created_once_and_private(home):
 
 def test_server_and_clients_share_environment(home):
     """All state is in the home, and the server requires the login of the clients."""
-    given = prefect_environment(home, PROFILE)
+    given = make_prefect_environment(home, PROFILE)
 
     assert given["PREFECT_API_URL"] == "http://127.0.0.1:4999/api"
-    assert given["PREFECT_API_AUTH_STRING"] == given["PREFECT_SERVER_API_AUTH_STRING"] == auth_string(home)
+    assert given["PREFECT_API_AUTH_STRING"] == given["PREFECT_SERVER_API_AUTH_STRING"] == ensure_auth_string(home)
     assert Path(given["PREFECT_HOME"]).is_relative_to(home.directory)
     assert Path(given["PREFECT_RESULTS_LOCAL_STORAGE_PATH"]).is_relative_to(home.state)
     assert given["PREFECT_SERVER_ANALYTICS_ENABLED"] == "false"
@@ -55,7 +55,7 @@ def test_server_and_clients_share_environment(home):
 
 def test_leases_are_stored_in_file_system(home):
     """Leases in memory would be lost with the server, and their slots would never be released."""
-    assert prefect_environment(home, PROFILE)["PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE"].endswith(".filesystem")
+    assert make_prefect_environment(home, PROFILE)["PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE"].endswith(".filesystem")
 
 
 def test_runs_find_code_of_project(home):
@@ -65,15 +65,15 @@ def test_runs_find_code_of_project(home):
 
 def test_command_lines_do_not_contain_login(home):
     """Every local user can read command lines."""
-    secret = auth_string(home).partition(":")[2]
+    secret = ensure_auth_string(home).partition(":")[2]
 
-    for service in (server(home, PROFILE), worker(home, PROFILE)):
+    for service in (make_server_service(home, PROFILE), make_worker_service(home, PROFILE)):
         assert secret not in " ".join(service.argv)
 
 
 def test_ui_may_connect_only_to_its_own_server(home):
     """The content security policy in each response enforces it."""
-    argv = server(home, PROFILE).argv
+    argv = make_server_service(home, PROFILE).argv
     name, _, policy = argv[argv.index("--header") + 1].partition(":")
 
     places = {word for part in policy.split(";") for word in part.split()[1:] if "://" in word or word == "*"}
@@ -84,13 +84,13 @@ def test_ui_may_connect_only_to_its_own_server(home):
 
 def test_clients_trust_no_certificate_authority(home):
     """The API is on loopback without TLS; the certificate stays the same for the life of the home."""
-    file = Path(prefect_environment(home, PROFILE)["PREFECT_API_SSL_CERT_FILE"])
+    file = Path(make_prefect_environment(home, PROFILE)["PREFECT_API_SSL_CERT_FILE"])
     before = file.read_text()
     context = ssl.create_default_context(cafile=str(file))
 
     assert len(context.get_ca_certs()) == 0  # the certificate is no authority
     assert context.verify_mode is ssl.CERT_REQUIRED
-    prefect_environment(home, PROFILE)
+    make_prefect_environment(home, PROFILE)
     assert file.read_text() == before
     assert file.stat().st_mode & 0o077 == 0
 
@@ -99,17 +99,17 @@ def test_clients_trust_no_certificate_authority(home):
 def test_changed_files_change_fingerprint_of_deployments(home, changed):
     """The parameters of a flow are part of its deployment, as the UI shows them in a form."""
     (home.project / changed).write_text("before")
-    before = deployments_fingerprint(home.project)
-    assert deployments_fingerprint(home.project) == before
+    before = hash_deployments(home.project)
+    assert hash_deployments(home.project) == before
 
     (home.project / changed).write_text("after")
 
-    assert deployments_fingerprint(home.project) != before
+    assert hash_deployments(home.project) != before
 
 
 def test_foreign_environment_variables_are_removed():
     """A Prefect profile of the user would redirect the deployments to another server."""
-    assert without(["PREFECT_PROFILE", "HOME", "AWS_PROFILE"]) == [
+    assert make_unset_command(["PREFECT_PROFILE", "HOME", "AWS_PROFILE"]) == [
         "/usr/bin/env",
         "-u",
         "AWS_PROFILE",
@@ -128,15 +128,15 @@ def test_wrong_batch_sizes_of_server_are_reported():
         "triggers": {"read_batch_size": 200},
     }
 
-    assert wrong_batches({"server": {"services": services}}) == ["task_run_recorder_batch_size=1"]
-    assert len(wrong_batches({})) == 7
+    assert find_wrong_batches({"server": {"services": services}}) == ["task_run_recorder_batch_size=1"]
+    assert len(find_wrong_batches({})) == 7
 
 
 @pytest.mark.parametrize("with_settings", [False, True])
 def test_command_is_forked_with_and_without_settings_of_a_client(home, with_settings):
     """A command that another command starts has them."""
     server = Settings(own=select_settings(run_environment(home, PROFILE)), of_runs={})
-    client = select_settings(prefect_environment(home, PROFILE)) if with_settings else {}
+    client = select_settings(make_prefect_environment(home, PROFILE)) if with_settings else {}
 
-    assert server.fit_command(client)
-    assert not server.fit_command({**client, "PREFECT_API_AUTH_STRING": "other"})
+    assert server.fits_command(client)
+    assert not server.fits_command({**client, "PREFECT_API_AUTH_STRING": "other"})

@@ -10,9 +10,9 @@ import pytest
 from cscm_laptop import laptop, preflight
 from cscm_laptop.home import Home
 from cscm_laptop.laptop import install
-from cscm_laptop.preflight import TOOLS, preflight_ports
+from cscm_laptop.preflight import TOOLS, make_preflight_ports
 from cscm_laptop.profile import Ports, Profile
-from orchestration.clock import now
+from orchestration.clock import read_clock
 from supply_chain.adapters.docker.engine import DockerEngine
 from supply_chain.adapters.process.command import Tool
 from supply_chain.adapters.tools import Toolbox
@@ -62,7 +62,7 @@ def installed(home, monkeypatch):
 
 def test_preflight_ports_have_tools_and_policies_of_project(home, installed, make, tmp_path):
     """They are those of a build: the reader, the checks with their versions, and the rules of the intake gate."""
-    ports = preflight_ports(home, Profile())
+    ports = make_preflight_ports(home, Profile())
 
     planned = {each.check: each.tools for each in ports.plan(make.snapshot(tmp_path))}
     assert {check: next(iter(tools.items())) for check, tools in planned.items()} == {
@@ -79,20 +79,20 @@ def test_waivers_count_as_at_the_gate(installed, tmp_path):
     """The owner of the people document is the one of this machine; without one, no waiver counts."""
     project = Path(shutil.copytree(ROOT / "deployments", tmp_path / "project/deployments")).parent
     office = Office(project, installation="laptop")
-    office.write_people(at=now(), days=366)
-    office.waive("zlib", at=now(), expires=now() + timedelta(days=30))
+    office.write_people(at=read_clock(), days=366)
+    office.waive("zlib", at=read_clock(), expires=read_clock() + timedelta(days=30))
     home = Home(project, tmp_path / "home")
 
-    assert preflight_ports(home, Profile()).policy.waivers == ()
+    assert make_preflight_ports(home, Profile()).policy.waivers == ()
     home.people_owner.parent.mkdir(parents=True)
     home.people_owner.write_text(office.owner.public)
-    assert [each.name for each in preflight_ports(home, Profile()).policy.waivers] == ["zlib"]
+    assert [each.name for each in make_preflight_ports(home, Profile()).policy.waivers] == ["zlib"]
 
 
 def test_names_of_images_are_judged_by_the_profile(home, installed):
     """Its registry, its upstream bases and its registries, as in the blocks of a build."""
     profile = Profile(ports=Ports(emulator=5000), bases={"node": f"quay.io/node@{SUM}"}, registries=("quay.io",))
-    names = preflight_ports(home, profile).names
+    names = make_preflight_ports(home, profile).names
 
     assert names.find("127.0.0.1:5000/curated/base/go:latest") == ("curated/base/go", None)
     assert names.find("docker.io/curated/base/node:latest") == ("curated/base/node", f"quay.io/node@{SUM}")
@@ -106,7 +106,7 @@ def test_missing_tool_is_an_error_that_says_how_to_install_it(home, installed, t
     installed.remove(tool)
 
     with pytest.raises(ToolMissing, match=rf"(?s)^{tool} is not .*`cscm up`.*`cscm check PATH --install`"):
-        preflight_ports(home, Profile())
+        make_preflight_ports(home, Profile())
 
 
 def test_missing_database_is_an_error_that_says_how_to_make_it(home, installed):
@@ -114,7 +114,7 @@ def test_missing_database_is_an_error_that_says_how_to_make_it(home, installed):
     (home.database / MODEL / "import.json").unlink()
 
     with pytest.raises(DatabaseUnusable, match=r"(?s)there is none.*`cscm up`.*`cscm check PATH --install`"):
-        preflight_ports(home, Profile())
+        make_preflight_ports(home, Profile())
 
 
 def test_install_gets_only_the_tools_of_a_check_and_the_database(home, monkeypatch):
@@ -158,7 +158,7 @@ def test_local_image_is_run_by_function_of_its_kind(home, installed, engine, mon
     engine.add("hello:dev", archive=b"image")
     for name in ("probe", "check_command"):
         monkeypatch.setattr(preflight, name, lambda _, image, *more, name=name: (name, image, more[-1].limits.memory))
-    image: Any = preflight_ports(home, Profile(), "hello:dev").image
+    image: Any = make_preflight_ports(home, Profile(), "hello:dev").image
 
     assert image.run(manifest()) == ("probe", "hello:dev", 2**31)
     assert image.run(base()) == ("check_command", "hello:dev", 2**31)
@@ -168,10 +168,10 @@ def test_local_image_is_run_by_function_of_its_kind(home, installed, engine, mon
 def test_local_image_is_scanned_up_to_its_declared_size(home, installed, engine, monkeypatch):
     """A larger one is refused by its build."""
     monkeypatch.setattr(preflight, "SLACK", 0)
-    monkeypatch.setattr(SourceSyft, "of_archive", lambda _, archive: Sbom(archive.read_bytes(), 0, ""))
+    monkeypatch.setattr(SourceSyft, "make_archive_sbom", lambda _, archive: Sbom(archive.read_bytes(), 0, ""))
     small, large = (manifest(build={"max_size": each}) for each in ("2MiB", "1MiB"))
     engine.add("hello:dev", archive=bytes(2**20 + 1))
-    image = preflight_ports(home, Profile(), "hello:dev").image
+    image = make_preflight_ports(home, Profile(), "hello:dev").image
     assert image is not None
 
     assert image.list_contents(small).content == bytes(2**20 + 1)
@@ -182,14 +182,14 @@ def test_local_image_is_scanned_up_to_its_declared_size(home, installed, engine,
 def test_image_that_cannot_be_observed_is_an_error(home, installed, engine):
     """Nothing is checked before."""
     with pytest.raises(ImageNotFound, match="hello:dev"):
-        preflight_ports(home, Profile(), "hello:dev")
+        make_preflight_ports(home, Profile(), "hello:dev")
     engine.local = False
     with pytest.raises(EngineUnavailable, match="another machine"):
-        preflight_ports(home, Profile(), "hello:dev")
+        make_preflight_ports(home, Profile(), "hello:dev")
 
 
 def test_working_copy_needs_no_engine(home, installed, monkeypatch):
     """A hook runs it anywhere."""
     monkeypatch.setattr(DockerEngine, "connect", lambda *_: pytest.fail("the engine is asked"))
 
-    assert preflight_ports(home, Profile()).image is None
+    assert make_preflight_ports(home, Profile()).image is None

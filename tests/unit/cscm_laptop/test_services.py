@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from cscm_laptop.ports import answers, is_listening
-from cscm_laptop.services import Record, Service, boot_id, child_environment, read_record, start_time, stop
+from cscm_laptop.services import Record, Service, make_child_environment, read_boot_id, read_record, start_time, stop
 from supply_chain.errors import ComponentFailed, PortBusy, ToolMissing
 from tests.support.processes import state_of
 
@@ -73,7 +73,7 @@ def test_started_service_answers(service, port):
 
     assert started
     assert answers(port, "/")
-    assert record.alive()
+    assert record.is_alive()
     assert record.address == f"127.0.0.1:{port}"
 
 
@@ -92,7 +92,7 @@ def test_service_with_changed_settings_is_restarted(service, port):
 
     assert started
     assert second.pid != first.pid
-    assert not first.alive()
+    assert not first.is_alive()
     assert answers(port, "/")
 
 
@@ -125,7 +125,7 @@ def test_stop_ends_process_and_frees_port(service, port):
     stop(record)
     stop(record)
 
-    assert not record.alive()
+    assert not record.is_alive()
     assert not is_listening(port)
 
 
@@ -177,7 +177,7 @@ def test_stop_never_kills_reused_pid(tmp_path):
             name="part",
             pid=bystander.pid,
             started=(start_time(bystander.pid) or 0) - 1,
-            boot=boot_id(),
+            boot=read_boot_id(),
             since="2026-11-24T00:00:00Z",
             address="",
             fingerprint="",
@@ -265,7 +265,7 @@ def test_service_environment_excludes_settings_of_caller():
         "NO_PROXY": "example.org",
     }
 
-    given = child_environment({"PREFECT_API_URL": "http://127.0.0.1:4200/api"}, caller)
+    given = make_child_environment({"PREFECT_API_URL": "http://127.0.0.1:4200/api"}, caller)
 
     assert given == {
         "HOME": "/home/me",

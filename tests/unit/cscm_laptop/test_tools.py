@@ -201,7 +201,7 @@ def test_go_install_names_required_go_version(
         (tmp_path / "go").chmod(0o755)
 
     with pytest.raises(ToolMissing, match=rf"{message}(.|\n)*Go 1\.21 or later"):
-        install.go_install(GoPin.model_validate(pin("alpha")), tmp_path, print)
+        install.install_go_program(GoPin.model_validate(pin("alpha")), tmp_path, print)
 
 
 def test_go_install_finds_program_of_major_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -212,7 +212,7 @@ def test_go_install_finds_program_of_major_version(tmp_path: Path, monkeypatch: 
 
     for package, name in (("x.io/a/tool/v5", "tool"), ("x.io/a/v5/cmd/tool", "tool"), ("x.io/a/v5x", "v5x")):
         pinned = GoPin.model_validate(pin("tool", package=package))
-        assert install.go_install(pinned, tmp_path / "bin", print) == tmp_path / "bin" / name
+        assert install.install_go_program(pinned, tmp_path / "bin", print) == tmp_path / "bin" / name
 
 
 def test_program_of_another_version_is_not_installed(
@@ -309,7 +309,7 @@ def test_own_program_is_rebuilt_only_if_its_sources_change(
     built: list[str] = []
 
     def build(pin: SourcePin, directory: Path, progress: object) -> Path:
-        built.append(sources.source_digest(pin))
+        built.append(sources.compute_source_digest(pin))
         (directory / "program").write_text(f"#!/bin/sh\necho {pin.version}\n")
         return directory / "program"
 
@@ -345,11 +345,11 @@ def test_own_program_is_built_from_copies_by_the_pinned_go(
     one = Pins.model_validate({"tools": {"reader": SOURCE}}).tools["reader"]
     assert isinstance(one, SourcePin)
 
-    assert install.go_build(one, work, lambda line: None) == work / "program"
+    assert install.build_go_program(one, work, lambda line: None) == work / "program"
 
     asked = (tmp_path / "asked").read_text()
     assert "-mod=readonly" in asked and "-X main.version=1.2.0" in asked and asked.endswith("go1.27.3 off 0 \n")
     assert (tmp_path / "files").read_text().split() == ["go.mod", "go.sum", "main.go"]
     (tmp_path / "fails").touch()
     with pytest.raises(ToolFailed, match="checksum mismatch"):
-        install.go_build(one, work, lambda line: None)
+        install.build_go_program(one, work, lambda line: None)

@@ -19,9 +19,9 @@ import pytest
 from cscm_laptop.vulndb import FEED, ensure_database
 from cscm_laptop.vulndb.feed.compile import compile_feed
 from cscm_laptop.vulndb.feed.model import Feed, GoPackage, Window, read_feed
-from cscm_laptop.vulndb.feed.versions import constraint, go_ranges, python_range
+from cscm_laptop.vulndb.feed.versions import list_go_ranges, make_python_range, render_constraint
 from supply_chain.adapters.process.command import Tool
-from supply_chain.adapters.vulndb import grype_environment, has_distribution, read_database, read_publications
+from supply_chain.adapters.vulndb import has_distribution, make_grype_environment, read_database, read_publications
 from supply_chain.errors import DatabaseUnusable
 from supply_chain.vulnerability import findings
 from supply_chain.vulnerability.findings import Distribution
@@ -164,7 +164,7 @@ def test_read_feed_refuses_truncated_file(tmp_path: Path) -> None:
 )
 def test_constraint_states_both_ends_of_window(window: Window, expected: str) -> None:
     """The two ends of a window alone decide whether a version is affected."""
-    assert constraint(window) == expected
+    assert render_constraint(window) == expected
 
 
 @pytest.mark.parametrize(
@@ -185,19 +185,19 @@ def test_go_ranges_replace_open_standard_windows_by_custom_ones(
     """Standard Go ranges cannot name a tag that is no Go version; custom ranges can, and never remove a fix."""
     package = GoPackage(name="example.com/m", windows=tuple(standard), custom=tuple(custom))
 
-    assert [one["version"]["constraint"] for one in go_ranges(package)] == expected
+    assert [one["version"]["constraint"] for one in list_go_ranges(package)] == expected
 
 
 def test_python_range_without_fix_is_not_fixed() -> None:
     """A vulnerability without a fixed version must not offer a fix."""
-    assert python_range(Window("1"))["fix"] == {"state": "not-fixed"}
-    assert python_range(Window("1", "2"))["fix"] == {"version": "2", "state": "fixed"}
+    assert make_python_range(Window("1"))["fix"] == {"state": "not-fixed"}
+    assert make_python_range(Window("1", "2"))["fix"] == {"version": "2", "state": "fixed"}
 
 
 def test_python_range_with_date_or_hash_is_not_compared_as_version() -> None:
     """Some advisories name a date or a hash, which must not be read as a very high version."""
-    assert python_range(Window(fixed="2019-09-12"))["version"] == {"type": "Unknown", "constraint": "<2019-09-12"}
-    assert python_range(Window(fixed="1.0rc1.post2"))["version"]["type"] == "python"
+    assert make_python_range(Window(fixed="2019-09-12"))["version"] == {"type": "Unknown", "constraint": "<2019-09-12"}
+    assert make_python_range(Window(fixed="1.0rc1.post2"))["version"]["type"] == "python"
 
 
 def test_ensure_database_builds_starter_if_official_is_unavailable(grype: Tool, small: Path, tmp_path: Path) -> None:
@@ -213,7 +213,7 @@ def test_ensure_database_builds_starter_if_official_is_unavailable(grype: Tool, 
     assert read_database(tmp_path / "db") == database
     assert "no official vulnerability database: unable to reach the server" in messages
     assert any("starter" in line for line in messages)
-    assert grype_environment(tmp_path / "db")["GRYPE_DB_VALIDATE_AGE"] == "false"
+    assert make_grype_environment(tmp_path / "db")["GRYPE_DB_VALIDATE_AGE"] == "false"
 
 
 def test_official_database_replaces_starter(grype: Tool, official: str, small: Path, tmp_path: Path) -> None:
@@ -223,7 +223,7 @@ def test_official_database_replaces_starter(grype: Tool, official: str, small: P
     database = ensure_database(grype.with_environment(OFFICIAL=official), tmp_path / "db", small)
 
     assert (database.kind, database.built) == ("official", datetime(2026, 11, 23, tzinfo=UTC))
-    environment = grype_environment(tmp_path / "db")
+    environment = make_grype_environment(tmp_path / "db")
     assert environment["GRYPE_DB_VALIDATE_AGE"] == "true"
     assert environment["GRYPE_DB_MAX_ALLOWED_BUILT_AGE"] == "120h"
 

@@ -14,7 +14,7 @@ import pytest
 
 from supply_chain.curation.encrypt import encrypt
 from supply_chain.errors import AccessDenied, EvidenceInvalid, KeyUnusable, RegistryUnavailable
-from supply_chain.evidence.encryption import EncryptionRecord, encryption_records
+from supply_chain.evidence.encryption import EncryptionRecord, list_encryption_records
 from supply_chain.evidence.statement import ENCRYPTION
 from supply_chain.evidence.store import EvidenceStore
 from supply_chain.model.image import Digest, EncryptedImage, ImageRef, Source, StoredImage
@@ -40,7 +40,7 @@ class Copies:
     keys: int = 0
     away: bool = False
 
-    def new_key(self) -> bytes:
+    def generate_key(self) -> bytes:
         self.keys += 1
         return f"private key {self.keys}".encode()
 
@@ -77,7 +77,7 @@ class World:
         return EvidenceStore(TierName.CURATION, self.attached, self.signers[key], trusted, lambda: NOW)
 
     def records(self) -> tuple[EncryptionRecord, ...]:
-        found = encryption_records(self.evidence().verified(self.image, TierName.CURATION))
+        found = list_encryption_records(self.evidence().read_verified(self.image, TierName.CURATION))
         return tuple(each.value for each in found)
 
     def run(self, classification: Classification = Classification.CONFIDENTIAL, **settings: Any) -> EncryptedImage:
@@ -115,7 +115,7 @@ def test_signed_predicate_has_published_fields(world: World) -> None:
     """Others read these fields by name; a policy looks for `copy`."""
     world.run()
 
-    (evidence,) = world.evidence().verified(world.image, TierName.CURATION)
+    (evidence,) = world.evidence().read_verified(world.image, TierName.CURATION)
     assert evidence.predicate_type == ENCRYPTION
     assert set(evidence.predicate) == {"repository", "type", "key", "rotates", "classification", "copy", "verified"}
     assert set(evidence.predicate["copy"]) == {"plain", "encrypted", "protocol", "wrapped_key", "key", "context"}
@@ -140,7 +140,7 @@ def test_second_encryption_changes_nothing(world: World, classification: Classif
 
     again = world.run(classification)
 
-    (record,) = world.evidence().verified(world.image, TierName.CURATION)
+    (record,) = world.evidence().read_verified(world.image, TierName.CURATION)
     assert again.proven is not None and again.proven.evidence == (record.digest,)
     assert again == first.model_copy(update={"proven": again.proven})
     assert (world.copies.held, world.attached.refs()) == before
@@ -152,7 +152,7 @@ def test_fresh_encryption_writes_new_copy_and_record(world: World) -> None:
     again = world.run(force=True)
 
     assert again.proven is None and again.copy_digest != first.copy_digest
-    assert len(world.evidence().verified(world.image, TierName.CURATION)) == 2
+    assert len(world.evidence().read_verified(world.image, TierName.CURATION)) == 2
 
 
 def test_copy_missing_in_registry_is_written_again(world: World) -> None:
@@ -192,7 +192,7 @@ def test_copy_under_replaced_content_key_is_not_reused(world: World) -> None:
 def test_copy_attested_by_other_signer_is_not_reused(world: World) -> None:
     """A writer of referrers must not make curation release a foreign copy."""
     image = world.run()
-    (evidence,) = world.evidence().verified(world.image, TierName.CURATION)
+    (evidence,) = world.evidence().read_verified(world.image, TierName.CURATION)
     world.encrypt_repository(STORAGE)
     world.evidence("somebody's").attach(world.image, ENCRYPTION, evidence.predicate, NOW)
 

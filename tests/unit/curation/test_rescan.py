@@ -7,7 +7,7 @@ import pytest
 from supply_chain.curation.rescan import conclude, read_base_decisions, read_evidence
 from supply_chain.errors import EvidenceInvalid, ImageNotFound
 from supply_chain.evidence.attached_statement import OPENVEX
-from supply_chain.evidence.image_status import image_status_repository
+from supply_chain.evidence.image_status import locate_image_status
 from supply_chain.evidence.published import read_current_verdict
 from supply_chain.evidence.statement import (
     BUNDLE,
@@ -17,13 +17,13 @@ from supply_chain.evidence.statement import (
     SIGNATURE,
     SUMMARY,
     VULNERABILITIES,
-    about,
+    make_image_statement,
 )
 from supply_chain.evidence.store import PREDICATE
 from supply_chain.model.image import ImageRef, Material
 from supply_chain.model.tier import Gate, TierName
 from supply_chain.policy.gate import evaluate
-from supply_chain.policy.loading import gate_policy
+from supply_chain.policy.loading import make_gate_policy
 from supply_chain.policy.people import FILE, read_people
 from supply_chain.policy.reading import read_release_facts
 from supply_chain.policy.verdict import record
@@ -63,7 +63,7 @@ def image(world, make):
 
 
 def count(world, kind):
-    found = world.store(TierName.EXECUTION).verified(CURATED, TierName.CURATION, kind)
+    found = world.store(TierName.EXECUTION).read_verified(CURATED, TierName.CURATION, kind)
     return len(found)
 
 
@@ -188,7 +188,7 @@ def test_block_and_unblock_of_base_change_verdict(image, world, make):
     def say(act, days):
         at = make.noon + timedelta(days=days)
         predicate = {"act": act, "by": "ann", "reason": "a key in it", "at": at.isoformat()}
-        world.store(TierName.LIFECYCLE).attach(image_status_repository(BASE), LIFECYCLE, predicate, at)
+        world.store(TierName.LIFECYCLE).attach(locate_image_status(BASE), LIFECYCLE, predicate, at)
 
     assert image(bases=[BASE]).news is None and count(world, SUMMARY) == 1
     say("block", 1)
@@ -205,10 +205,10 @@ def test_block_and_unblock_of_base_change_verdict(image, world, make):
 
 def test_block_of_base_known_from_layers_changes_verdict(image, world, make):
     """The builder did not declare this base; an unreadable layer is an error."""
-    proxy = BASE.moved_to("curated/base/proxy").model_copy(update={"digest": make.other})
+    proxy = BASE.with_repository("curated/base/proxy").model_copy(update={"digest": make.other})
     at = make.noon + timedelta(days=1)
     say = {"act": "block", "by": "ann", "reason": "a key in it", "at": at.isoformat()}
-    world.store(TierName.LIFECYCLE).attach(image_status_repository(proxy), LIFECYCLE, say, at)
+    world.store(TierName.LIFECYCLE).attach(locate_image_status(proxy), LIFECYCLE, say, at)
     Pieces(world, make).attach(proxy, TierName.CURATION, SIGNATURE, {})
     Pieces(world, make).attach(proxy, TierName.CURATION, SBOM, make.sbom(world.registry, proxy, "openssl"))
 
@@ -231,7 +231,7 @@ def test_blocked_image_fails_and_gets_new_verdict_after_unblock(image, world, ma
     def say(act, days):
         at = make.noon + timedelta(days=days)
         predicate = {"act": act, "by": "ann", "reason": "a key in it", "at": at.isoformat()}
-        world.store(TierName.LIFECYCLE).attach(image_status_repository(CURATED), LIFECYCLE, predicate, at)
+        world.store(TierName.LIFECYCLE).attach(locate_image_status(CURATED), LIFECYCLE, predicate, at)
 
     say("block", 1)
     blocked = image(make.report(make.finding("low"), at=make.noon + timedelta(days=2)), timedelta(days=2))
@@ -249,11 +249,11 @@ def test_blocked_image_fails_and_gets_new_verdict_after_unblock(image, world, ma
 
 def test_unreadable_status_of_base_fails_images_built_on_it(image, world, make):
     """The base may be blocked; other images are judged all the same."""
-    world.store(TierName.LIFECYCLE).attach(image_status_repository(BASE), LIFECYCLE, {"act": 7}, make.noon)
+    world.store(TierName.LIFECYCLE).attach(locate_image_status(BASE), LIFECYCLE, {"act": 7}, make.noon)
 
     with pytest.raises(EvidenceInvalid, match="evidence/lifecycle/base/python"):
         image(bases=[BASE])
-    assert read_base_decisions([BASE.moved_to("curated/base/proxy")], world.store(TierName.CURATION)) == {}
+    assert read_base_decisions([BASE.with_repository("curated/base/proxy")], world.store(TierName.CURATION)) == {}
 
 
 @pytest.mark.parametrize(("days", "signed"), [(4, False), (6, True)])
@@ -268,7 +268,7 @@ def test_report_is_renewed_before_it_expires(image, make, days, signed):
 
 def test_verdict_of_other_policy_is_given_again(image, world):
     """The scan itself is not repeated."""
-    other = gate_policy(Gate.RELEASE, RELEASE.policies[::-1])
+    other = make_gate_policy(Gate.RELEASE, RELEASE.policies[::-1])
 
     assert image(policy=other).change is None
     assert (count(world, VULNERABILITIES), count(world, SUMMARY)) == (1, 2)
@@ -277,7 +277,7 @@ def test_verdict_of_other_policy_is_given_again(image, world):
 def test_verdict_that_was_never_published_is_given_again(image, world, make):
     """Verdicts until version 0.2.0 count, but enforcers do not know them."""
     curation = world.store(TierName.CURATION)
-    (verdict,) = curation.verified(CURATED, TierName.CURATION, SUMMARY)
+    (verdict,) = curation.read_verified(CURATED, TierName.CURATION, SUMMARY)
     for place in world.ecr.repositories("verdicts/"):
         del world.registry.repositories[place]
     world.registry.remove(CURATED.with_digest(verdict.digest))
@@ -356,11 +356,11 @@ def test_attached_vex_documents_are_judged_again(image, world, make):
     """Issuers, people and the time decide about them; the verdict after their removal rests on them no more."""
 
     def inputs():
-        (*_, last) = world.store(TierName.EXECUTION).verified(CURATED, TierName.CURATION, SUMMARY)
+        (*_, last) = world.store(TierName.EXECUTION).read_verified(CURATED, TierName.CURATION, SUMMARY)
         return {each["uri"] for each in last.predicate["inputAttestations"]}
 
     before = inputs()
-    bundle = make.signer().sign(about(CURATED, OPENVEX, openvex()))
+    bundle = make.signer().sign(make_image_statement(CURATED, OPENVEX, openvex()))
     attached = CURATED.with_digest(world.registry.attach(CURATED, BUNDLE, bundle, {PREDICATE: OPENVEX}))
 
     assert image().passes and inputs() == before | {str(attached)}
@@ -376,7 +376,9 @@ def test_rule_of_vex_changes_with_issuers(image, world, make, tmp_path):
     """A document by nobody counts once somebody is an issuer."""
     office = Office(tmp_path)
     statement = openvex_statement(f"pkg:oci/hello@{CURATED.digest}", vulnerability={"name": "CVE-2026-1"})
-    bundle = office.bob.sign(about(CURATED, OPENVEX, openvex(statement, timestamp=make.noon.isoformat())))
+    bundle = office.bob.sign(
+        make_image_statement(CURATED, OPENVEX, openvex(statement, timestamp=make.noon.isoformat()))
+    )
     world.registry.attach(CURATED, BUNDLE, bundle, {PREDICATE: OPENVEX})
     refused = make.report(make.finding("critical", id="CVE-2026-1"), at=make.noon + timedelta(days=1))
     assert not image(refused).passes

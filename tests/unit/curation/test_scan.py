@@ -10,12 +10,12 @@ import pytest
 from supply_chain.curation.scan import FORMATS, scan
 from supply_chain.errors import DatabaseOutdated, ScannerFailed
 from supply_chain.evidence.examination import Examination
-from supply_chain.evidence.sbom import last_listed
+from supply_chain.evidence.sbom import find_last_sbom
 from supply_chain.evidence.statement import SBOM, VULNERABILITIES
 from supply_chain.model.image import EncryptedImage, ImageRef, StoredImage
 from supply_chain.model.tier import TierName
 from supply_chain.vulnerability.findings import Database, Report
-from supply_chain.vulnerability.reports import last_report
+from supply_chain.vulnerability.reports import find_last_report
 from supply_chain.vulnerability.scanner import Sbom
 from tests.support.memory_generator import CYCLONEDX, SPDX, MemoryGenerator
 from tests.support.present import present
@@ -96,9 +96,9 @@ def test_signed_statements_refer_to_sbom_and_findings(scanned, world, make):
     report = make.report(make.finding("critical"))
     (image, _), _ = scanned(report)
 
-    found = {e.predicate_type: e for e in world.store(TierName.EXECUTION).verified(REF, TierName.CURATION)}
+    found = {e.predicate_type: e for e in world.store(TierName.EXECUTION).read_verified(REF, TierName.CURATION)}
     assert set(found) == {SBOM, VULNERABILITIES}
-    assert present(last_report(found.values())).value == report
+    assert present(find_last_report(found.values())).value == report
     syft, *others = found[SBOM].predicate["references"]
     assert (syft["name"], syft["annotations"]["referrer"]) == ("syft", image.sbom)
     assert f"sha256:{syft['digest']['sha256']}" == make.digest_of(CONTENT)
@@ -137,7 +137,7 @@ def test_failed_conversion_leaves_no_sbom(world, make):
     with pytest.raises(ScannerFailed):
         scan(encrypted(make), tools, tools, world.registry, store, lambda: make.noon, days=7)
 
-    assert store.verified(REF, TierName.CURATION) == ()
+    assert store.read_verified(REF, TierName.CURATION) == ()
 
 
 def test_failed_scan_leaves_nothing(scanned, world):
@@ -165,7 +165,7 @@ def test_older_database_does_not_replace_report_of_newer_one(scanned, world, mak
 
 
 def reports(world):
-    found = world.store(TierName.EXECUTION).verified(REF, TierName.CURATION)
+    found = world.store(TierName.EXECUTION).read_verified(REF, TierName.CURATION)
     return [e for e in found if e.predicate_type == VULNERABILITIES], [e for e in found if e.predicate_type == SBOM]
 
 
@@ -241,5 +241,5 @@ def test_image_without_current_examination_gets_new_sbom(scanned, world, make, e
     _, tools = scanned(make.report(sbom=make.digest_of(CONTENT)), now=make.noon + timedelta(seconds=1))
 
     assert tools.asked == [REF]
-    evidence = world.store(TierName.EXECUTION).verified(REF, TierName.CURATION, SBOM)
-    assert present(last_listed(evidence)).examination == EXAMINED
+    evidence = world.store(TierName.EXECUTION).read_verified(REF, TierName.CURATION, SBOM)
+    assert present(find_last_sbom(evidence)).examination == EXAMINED

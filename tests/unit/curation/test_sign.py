@@ -5,7 +5,7 @@ import pytest
 from supply_chain.curation.sign import sign
 from supply_chain.errors import SignatureFailed
 from supply_chain.evidence.statement import SIGNATURE, SUMMARY
-from supply_chain.evidence.summary import last_verdict
+from supply_chain.evidence.summary import find_last_verdict
 from supply_chain.model.image import EncryptedImage, ImageRef, ScannedImage, StoredImage
 from supply_chain.model.tier import Gate, TierName
 from tests.support.facts import admitted, release_facts
@@ -43,7 +43,7 @@ def signed(world, make):
         if not signature:
             return ()
         world.store(signature).attach(REF, SIGNATURE, {}, make.noon)
-        return world.store(TierName.EXECUTION).verified(REF, signature)
+        return world.store(TierName.EXECUTION).read_verified(REF, signature)
 
     return run
 
@@ -69,9 +69,9 @@ def test_release_verdict_is_attached_to_image(signed, world):
     """Curation signs it for the next gate."""
     signed(Signer())
 
-    (found,) = world.store(TierName.EXECUTION).verified(REF, TierName.CURATION)
+    (found,) = world.store(TierName.EXECUTION).read_verified(REF, TierName.CURATION)
     assert found.predicate_type == SUMMARY
-    assert present(last_verdict([found], Gate.RELEASE, REF.digest)).value.passed
+    assert present(find_last_verdict([found], Gate.RELEASE, REF.digest)).value.passed
 
 
 def test_signed_image_is_verified_and_not_signed_again(signed):

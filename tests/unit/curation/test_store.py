@@ -8,7 +8,7 @@ import pytest
 from supply_chain.curation.store import read_blobs, store
 from supply_chain.errors import AccessDenied, ImageDamaged, SettingInvalid
 from supply_chain.evidence.statement import PROVENANCE, SUMMARY
-from supply_chain.evidence.summary import last_verdict
+from supply_chain.evidence.summary import find_last_verdict
 from supply_chain.model.image import ImageRef, StoredImage, digest_of
 from supply_chain.model.tier import Gate, TierName
 from supply_chain.policy.outcome import Reason
@@ -24,7 +24,7 @@ IMAGE = Content.image("hello")
 CONFIG, LAYER = map(digest_of, IMAGE.blobs)
 MANIFEST = json.loads(IMAGE.manifest)
 REF = ImageRef(repository="dev/hello", digest=IMAGE.digest)
-CURATED = REF.moved_to("curated/hello")
+CURATED = REF.with_repository("curated/hello")
 TAG = f"3f2a1c0-{REF.short}"
 
 
@@ -82,7 +82,7 @@ def test_store_copies_digest_to_immutable_tag(store_image, world, copier, make):
     assert isinstance(stored, StoredImage)
     assert (stored.ref, stored.tag, stored.source) == (CURATED, TAG, make.source())
     assert copier.copies == [(REF, "curated/hello", TAG)]
-    assert world.ecr.immutable("curated/hello")
+    assert world.ecr.is_immutable("curated/hello")
     assert world.ecr.encryption("curated/hello") == ("KMS", "alias/k")
 
 
@@ -97,7 +97,7 @@ def test_store_copies_evidence_of_development(store_image, world):
     """The bytes are the same, so the signatures still verify."""
     store_image()
 
-    found = world.store(TierName.CURATION).verified(CURATED, TierName.DEVELOPMENT)
+    found = world.store(TierName.CURATION).read_verified(CURATED, TierName.DEVELOPMENT)
     assert [e.predicate_type for e in found] == [PROVENANCE]
 
 
@@ -105,9 +105,9 @@ def test_store_attaches_intake_verdict(store_image, world):
     """Curation signs it about the offered image."""
     store_image()
 
-    (found,) = world.store(TierName.EXECUTION).verified(CURATED, TierName.CURATION)
+    (found,) = world.store(TierName.EXECUTION).read_verified(CURATED, TierName.CURATION)
     assert found.predicate_type == SUMMARY
-    assert present(last_verdict([found], Gate.INTAKE, REF.digest)).value.passed
+    assert present(find_last_verdict([found], Gate.INTAKE, REF.digest)).value.passed
 
 
 def test_stored_image_with_verdict_is_not_stored_again(store_image, copier, world):
@@ -116,7 +116,7 @@ def test_stored_image_with_verdict_is_not_stored_again(store_image, copier, worl
     world.registry.damage("curated/hello", LAYER)
     again = store_image()
 
-    (verdict,) = world.store(TierName.EXECUTION).verified(CURATED, TierName.CURATION)
+    (verdict,) = world.store(TierName.EXECUTION).read_verified(CURATED, TierName.CURATION)
     assert len(copier.copies) == 1
     assert first.proven is None and again.proven.evidence == (verdict.digest,)
     assert again == first.model_copy(update={"proven": again.proven})

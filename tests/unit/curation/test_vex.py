@@ -9,7 +9,7 @@ from supply_chain.curation import vex
 from supply_chain.curation.vex import attach_vex
 from supply_chain.errors import DeclarationInvalid
 from supply_chain.evidence.attached_statement import CSAF, MOST_PAYLOAD, OPENVEX
-from supply_chain.evidence.envelope import envelope_in, keys_of
+from supply_chain.evidence.envelope import parse_envelope, parse_keys
 from supply_chain.evidence.store import PREDICATE
 from supply_chain.model.tier import TierName
 from supply_chain.policy.people import FILE, PeopleOwner, read_people
@@ -55,8 +55,8 @@ def test_document_of_an_issuer_is_attached_as_cosign_does_it(issuer, document, k
     assert str(done) == f"attached to {CURATED}: 1 statement, signed by acme"
     (referrer,) = issuer.world.registry.referrers(CURATED)
     assert referrer.annotations[PREDICATE] == kind
-    envelope = present(envelope_in(issuer.world.registry.content(CURATED.with_digest(referrer.digest))))
-    assert envelope.signed_by(*keys_of(issuer.office.bob.public, "acme"))
+    envelope = present(parse_envelope(issuer.world.registry.content(CURATED.with_digest(referrer.digest))))
+    assert envelope.is_signed_by(*parse_keys(issuer.office.bob.public, "acme"))
     statements, notes = read_attached_vex(issuer.attached, issuer.people, NOON)
     assert (len(statements), notes) == (1, ())
 

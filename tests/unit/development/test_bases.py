@@ -12,7 +12,7 @@ from supply_chain.development.dockerfile import normalize_reference
 from supply_chain.errors import BaseMissing, DockerfileRefused, EvidenceInvalid
 from supply_chain.evidence.image_status import Act, sign_decision
 from supply_chain.evidence.statement import PROVENANCE, SIGNATURE, SUMMARY
-from supply_chain.evidence.summary import summary
+from supply_chain.evidence.summary import make_summary
 from supply_chain.model.image import ImageRef, Material
 from supply_chain.model.tier import Gate, TierName
 
@@ -36,7 +36,7 @@ class Bases:
     def verdict(self, ref, *, yes=True, signer=TierName.CURATION, after=0, gate=Gate.RELEASE, expires=None):
         reasons = [] if yes else [{"code": "x", "fact": "f", "remedy": "r"}]
         now = self.make.noon + timedelta(seconds=after)
-        statement = summary(ref, gate, UPSTREAM, reasons=reasons, notes=(), inputs=(), now=now, expires=expires)
+        statement = make_summary(ref, gate, UPSTREAM, reasons=reasons, notes=(), inputs=(), now=now, expires=expires)
         self.world.store(signer).attach(ref, SUMMARY, statement.predicate(), now)
 
     def read_manifests(self, at, platform):

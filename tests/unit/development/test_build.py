@@ -13,8 +13,8 @@ from supply_chain.development.dockerfile import IMAGE, Operations, Reading, Sour
 from supply_chain.development.record import BuildRecord, RecordedMaterial
 from supply_chain.development.separation import run_key
 from supply_chain.errors import BaseMissing, BuildFailed, BuildMaterialsDiffer, DeclarationInvalid, DockerfileRefused
-from supply_chain.evidence.checks import Check, required_in_engine
-from supply_chain.evidence.provenance import provenance
+from supply_chain.evidence.checks import Check, list_required_engine_checks
+from supply_chain.evidence.provenance import make_provenance
 from supply_chain.evidence.statement import PROVENANCE, TEST_RESULT
 from supply_chain.model.image import ImageRef, Material
 from supply_chain.model.manifest import FILE as DECLARATION
@@ -65,7 +65,7 @@ class World:
         self.granted, self.loaded = [], []
         self.more = ()
 
-    def newest_first(self, repository, tag_prefix=""):
+    def list_newest_first(self, repository, tag_prefix=""):
         self.looked.append((repository, tag_prefix))
         return self.images
 
@@ -268,7 +268,7 @@ def test_provenance_follows_slsa_and_contains_declaration(project, make):
     """With SLSA v1 provenance, every tier can work from the digest alone."""
     built, _ = project("FROM docker.io/python:3\n", dirty=True)
 
-    predicate = provenance(built, make.manifest()).predicate()
+    predicate = make_provenance(built, make.manifest()).predicate()
 
     definition, details = predicate["buildDefinition"], predicate["runDetails"]
     assert definition["buildType"] == "urn:cscm:build:buildkit:v1"
@@ -313,7 +313,7 @@ def test_build_fetches_declared_urls_and_records_them(project, make):
     assert world.fetched == [(URL, FILE)] and world.contents == {URL: ["a"]}
     assert built.materials[-1] == Material(name=URL, digest=FILE, curated=False)
     assert built.uncurated == ()
-    statement = provenance(built, manifest)
+    statement = make_provenance(built, manifest)
     assert (FILE, URL) not in statement.materials and (BASE, "curated/base/python") in statement.materials
     assert statement.build_definition.resolved_dependencies[-1].uri == URL
 
@@ -343,11 +343,11 @@ def offer(world, make):
     def attach(built, manifest=None, digest=OFFERED, signer=TierName.DEVELOPMENT, **results):
         manifest = manifest or make.manifest()
         ref, store = ImageRef(repository="dev/hello", digest=digest), world.store(signer)
-        for check in required_in_engine(manifest.kind):
+        for check in list_required_engine_checks(manifest.kind):
             if results.get(check, "passed"):
                 result = make.check(check, tools=TOOLS, **{results.get(check, "passed"): ("it",)})
                 store.attach(ref, TEST_RESULT, result.predicate(), make.noon)
-        return store.attach(ref, PROVENANCE, provenance(built, manifest).predicate(), make.noon)
+        return store.attach(ref, PROVENANCE, make_provenance(built, manifest).predicate(), make.noon)
 
     return attach
 

@@ -11,7 +11,7 @@ from supply_chain.development.dockerfile import (
     check_frontend,
     check_target,
     check_urls,
-    declared_image,
+    find_declared_image,
     normalize_reference,
 )
 from supply_chain.errors import BuildFailed, DeclarationInvalid, DockerfileRefused
@@ -239,6 +239,6 @@ def test_declared_image_ignores_tag_with_two_digests():
     """Both digests can still be named directly."""
     both = (f"python:3@{SUM}", f"python:3@{OTHER}")
 
-    assert declared_image("docker.io/library/python:3", both) is None
-    assert declared_image("docker.io/library/python:3", both[:1]) == f"docker.io/library/python:3@{SUM}"
-    assert declared_image(f"docker.io/library/python@{OTHER}", both) == f"docker.io/library/python@{OTHER}"
+    assert find_declared_image("docker.io/library/python:3", both) is None
+    assert find_declared_image("docker.io/library/python:3", both[:1]) == f"docker.io/library/python:3@{SUM}"
+    assert find_declared_image(f"docker.io/library/python@{OTHER}", both) == f"docker.io/library/python@{OTHER}"

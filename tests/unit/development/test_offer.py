@@ -5,7 +5,7 @@ import pytest
 from supply_chain.development.offer import offer
 from supply_chain.development.test import TestedImage
 from supply_chain.errors import ImageDamaged, RegistryUnavailable
-from supply_chain.evidence.checks import Check, required
+from supply_chain.evidence.checks import Check, list_required_checks
 from supply_chain.evidence.statement import PROVENANCE, TEST_RESULT, VULNERABILITIES
 from supply_chain.model.image import ImageRef, Proof
 from supply_chain.model.tier import TierName
@@ -36,7 +36,7 @@ class Pusher:
 def tested(make):
     return TestedImage(
         built=make.built(),
-        checks=tuple(make.check(which) for which in required("service")),
+        checks=tuple(make.check(which) for which in list_required_checks("service")),
         dependencies=make.report(),
     )
 
@@ -55,13 +55,13 @@ def test_offer_pushes_image_and_attaches_all_evidence(world, make, tested):
     assert candidate.ref == ImageRef(repository="dev/hello", digest=DIGEST)
     assert candidate.source == make.source()
     assert pusher.pushed == [("cscm.local/hello:run", "dev/hello", "3f2a1c0-aaaaaaaaaaaa")]
-    assert not world.ecr.immutable("dev/hello") and world.ecr.encryption("dev/hello") == ("AES256", None)
-    found = world.store(TierName.CURATION).verified(candidate.ref, TierName.DEVELOPMENT)
+    assert not world.ecr.is_immutable("dev/hello") and world.ecr.encryption("dev/hello") == ("AES256", None)
+    found = world.store(TierName.CURATION).read_verified(candidate.ref, TierName.DEVELOPMENT)
     assert {e.digest for e in found} == set(candidate.evidence)
     kinds = [e.predicate_type for e in found]
     assert (kinds.count(PROVENANCE), kinds.count(TEST_RESULT), kinds.count(VULNERABILITIES)) == (
         1,
-        len(required("service")),
+        len(list_required_checks("service")),
         1,
     )
 
@@ -73,7 +73,7 @@ def test_intake_gate_admits_offered_image(world, make, tested):
     facts = read_intake_facts(candidate.ref, world.store(TierName.CURATION), (), None)
 
     assert isinstance(evaluate(facts, INTAKE, NOON), Admitted)
-    assert {check.check for check in facts.checks} == set(required("service"))
+    assert {check.check for check in facts.checks} == set(list_required_checks("service"))
     assert Check.PROBE in {check.check for check in facts.checks}
 
 
@@ -97,7 +97,7 @@ def test_offer_of_proven_image_neither_pushes_nor_signs(world, make, tested):
     first = offered(world, make, tested, pusher)
     proof = Proof(evidence=first.evidence, since=make.noon)
     proven_image = tested.model_copy(
-        update={"built": make.built(proven=proof), "known": tuple(required("service")), "proven": proof}
+        update={"built": make.built(proven=proof), "known": tuple(list_required_checks("service")), "proven": proof}
     )
 
     again = offered(world, make, proven_image, pusher)
@@ -110,14 +110,14 @@ def test_offer_of_proven_image_neither_pushes_nor_signs(world, make, tested):
 def test_offer_signs_only_new_results(world, make, tested):
     """A new vulnerability database adds only a new dependency check."""
     proof = Proof(evidence=(make.other,), since=make.noon)
-    static = tuple(check for check in required("service") if check is not Check.DEPENDENCIES)
+    static = tuple(check for check in list_required_checks("service") if check is not Check.DEPENDENCIES)
     again = tested.model_copy(update={"built": make.built(proven=proof), "known": static})
     pusher = Pusher()
     world.ecr.ensure_repository("dev/hello", immutable=False, key=None)
 
     candidate = offered(world, make, again, pusher)
 
-    found = world.store(TierName.CURATION).verified(candidate.ref, TierName.DEVELOPMENT)
+    found = world.store(TierName.CURATION).read_verified(candidate.ref, TierName.DEVELOPMENT)
     assert pusher.pushed == [] and candidate.proven is None
     assert sorted(e.predicate_type for e in found) == sorted([TEST_RESULT, VULNERABILITIES])
 
@@ -125,15 +125,15 @@ def test_offer_signs_only_new_results(world, make, tested):
 def test_offer_attaches_provenance_last(world, make, tested):
     """An interrupted run leaves no provenance, so provenance means that all evidence is there."""
     world.registry = EndsAfter()
-    world.registry.left = len(required("service")) + 1
+    world.registry.left = len(list_required_checks("service")) + 1
 
     with pytest.raises(RegistryUnavailable):
         offered(world, make, tested, Pusher())
 
-    found = world.store(TierName.DEVELOPMENT).verified(
+    found = world.store(TierName.DEVELOPMENT).read_verified(
         ImageRef(repository="dev/hello", digest=DIGEST), TierName.DEVELOPMENT
     )
-    assert len(found) == len(required("service")) + 1
+    assert len(found) == len(list_required_checks("service")) + 1
     assert PROVENANCE not in [e.predicate_type for e in found]
 
 

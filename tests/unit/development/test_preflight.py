@@ -30,7 +30,7 @@ from supply_chain.policy.names import Holder
 from supply_chain.policy.outcome import RuleOutcome
 from supply_chain.policy.people import FILE as PEOPLE
 from supply_chain.policy.people import read_people
-from supply_chain.policy.signed_documents import DocumentKind, document_statement, signature_file
+from supply_chain.policy.signed_documents import DocumentKind, locate_signature, make_document_statement
 from supply_chain.policy.vex import DIRECTORY as VEX
 from supply_chain.policy.vex import Vex, read_vex_documents
 from supply_chain.policy.waivers import DIRECTORY as WAIVERS
@@ -226,8 +226,8 @@ def test_issuers_statement_about_a_package_counts_in_a_working_copy(run, tmp_pat
     document, content = tmp_path / VEX / "a.json", json.dumps(openvex(statement)).encode()
     document.parent.mkdir(parents=True)
     document.write_bytes(content)
-    signed = document_statement(DocumentKind.VEX, document.name, content, office.installation, NOON)
-    bundle = signature_file(document)
+    signed = make_document_statement(DocumentKind.VEX, document.name, content, office.installation, NOON)
+    bundle = locate_signature(document)
     people = read_people(office.project / PEOPLE, office.people_owner, NOON)
     found = finding("critical", id="CVE-2026-1", package="flask", version="1.0", type="python")
     listed = {**package("flask", "1.0", "/requirements.txt"), "purl": "pkg:pypi/flask@1.0"}

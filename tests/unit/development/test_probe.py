@@ -16,7 +16,16 @@ from supply_chain.development.probe_findings import SEARCHED, Findings, Run, jud
 from supply_chain.development.separation import BuildLimits, Room
 from supply_chain.errors import CheckIncomplete
 from supply_chain.evidence.checks import Outcome
-from supply_chain.model.container import Change, Container, ContainerSpec, Listener, LocalImage, Logs, Process, profile
+from supply_chain.model.container import (
+    Change,
+    Container,
+    ContainerSpec,
+    Listener,
+    LocalImage,
+    Logs,
+    Process,
+    make_profile,
+)
 from supply_chain.model.manifest import Probe, Runtime, Service, Test
 from supply_chain.readiness import Answer
 from tests.support import memory_engine as memory
@@ -50,7 +59,7 @@ def run(**changes) -> Run:
         created_at=NOON,
         started_at=NOON,
         finished_at=NOON,
-        profile=profile(MANIFEST.runtime),
+        profile=make_profile(MANIFEST.runtime),
         environment={},
         command=("/app",),
         networks={},
@@ -556,7 +565,7 @@ class Opening(MemoryEngine):
 def test_probe_looks_again_before_it_stops_the_service(ends, others, monkeypatch):
     """A service may open a port after it is ready."""
     monkeypatch.setattr(probing, "wait_until_ready", lambda *_: Answer(True, 0.1))
-    monkeypatch.setattr(probing, "trouble_at", lambda *_: "")
+    monkeypatch.setattr(probing, "probe_readiness", lambda *_: "")
     monkeypatch.setattr(probing, "OBSERVED", 60)
     engine = Opening(ends=ends)
     engine.add("image", program=Program(listeners=run().listeners, processes=run().processes))

@@ -4,7 +4,7 @@ import pytest
 from pydantic import ValidationError
 
 from supply_chain.adapters.docker.build_cgroup import PERIOD
-from supply_chain.development.separation import BuildLimits, cache_key, run_key
+from supply_chain.development.separation import BuildLimits, compute_cache_key, run_key
 
 GIVEN = {"owner": "laptop", "origin": "shop", "repository": "git@x:shop.git", "path": ".", "application": "shop"}
 
@@ -12,7 +12,7 @@ GIVEN = {"owner": "laptop", "origin": "shop", "repository": "git@x:shop.git", "p
 def key(make, tmp_path, **changes):
     given = {**GIVEN, **changes}
     source = make.source(repository=given["repository"], path=given["path"])
-    return cache_key(given["owner"], tmp_path / given["origin"], source, given["application"])
+    return compute_cache_key(given["owner"], tmp_path / given["origin"], source, given["application"])
 
 
 @pytest.mark.parametrize("changed", GIVEN)

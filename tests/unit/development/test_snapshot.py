@@ -19,9 +19,9 @@ from supply_chain.development.snapshot import (
     Kind,
     Mode,
     Node,
-    blob_id,
     check,
-    content_digest,
+    compute_blob_id,
+    compute_content_digest,
     normalize,
     select,
 )
@@ -202,24 +202,27 @@ def test_collision_check_calls_checkpoint():
 
 def test_content_digest_covers_path_mode_and_content():
     """The order of the entries does not matter."""
-    entry = Entry("a", Mode.FILE, 1, digest_of(b"1"), blob_id(b"1"))
-    other = Entry("b", Mode.FILE, 1, digest_of(b"2"), blob_id(b"2"))
+    entry = Entry("a", Mode.FILE, 1, digest_of(b"1"), compute_blob_id(b"1"))
+    other = Entry("b", Mode.FILE, 1, digest_of(b"2"), compute_blob_id(b"2"))
     changed = [
-        Entry("c", Mode.FILE, 1, digest_of(b"1"), blob_id(b"1")),
-        Entry("a", Mode.EXECUTABLE, 1, digest_of(b"1"), blob_id(b"1")),
-        Entry("a", Mode.LINK, 1, digest_of(b"1"), blob_id(b"1")),
-        Entry("a", Mode.FILE, 1, digest_of(b"3"), blob_id(b"3")),
+        Entry("c", Mode.FILE, 1, digest_of(b"1"), compute_blob_id(b"1")),
+        Entry("a", Mode.EXECUTABLE, 1, digest_of(b"1"), compute_blob_id(b"1")),
+        Entry("a", Mode.LINK, 1, digest_of(b"1"), compute_blob_id(b"1")),
+        Entry("a", Mode.FILE, 1, digest_of(b"3"), compute_blob_id(b"3")),
     ]
 
-    assert content_digest([entry, other]) == content_digest([other, entry])
-    assert len({content_digest([each, other]) for each in (entry, *changed)} | {content_digest([entry])}) == 6
+    assert compute_content_digest([entry, other]) == compute_content_digest([other, entry])
+    assert (
+        len({compute_content_digest([each, other]) for each in (entry, *changed)} | {compute_content_digest([entry])})
+        == 6
+    )
 
 
 def test_blob_id_equals_git_blob_id():
     """The result is compared with `git hash-object`."""
     output = subprocess.run(["git", "hash-object", "--stdin"], input=b"hello\n", capture_output=True, check=True).stdout
 
-    assert blob_id(b"hello\n") == output.decode().strip()
+    assert compute_blob_id(b"hello\n") == output.decode().strip()
 
 
 @pytest.mark.parametrize(

@@ -164,7 +164,7 @@ def before(world, make):
             store.attach(ref, TEST_RESULT, each.predicate(), make.noon)
         if report:
             store.attach(ref, VULNERABILITIES, report.predicate(), make.noon)
-        return store.verified(ref, TierName.DEVELOPMENT)
+        return store.read_verified(ref, TierName.DEVELOPMENT)
 
     return signed
 
@@ -243,7 +243,7 @@ def test_dependency_check_warns_of_each_known_vulnerability(make):
 def test_dependency_check_records_package_urls_of_findings(make):
     """Issuers state something about packages by these, and nobody signs the SBOM of a source."""
     given = dependencies(make.report(make.finding("low")), 2)
-    named = given.scanner.scan(given.generator.of_directory(Path())).findings[0]
+    named = given.scanner.scan(given.generator.make_directory_sbom(Path())).findings[0]
     purl = f"pkg:{named.type}/{named.package}@{named.version}"
     artifacts = [
         {"type": named.type, "name": named.package, "purl": purl},

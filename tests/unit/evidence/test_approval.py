@@ -6,9 +6,9 @@ import pytest
 from pydantic import ValidationError
 
 from supply_chain.errors import EvidenceInvalid
-from supply_chain.evidence.approval import Approval, last_approval, signed_approvals, to_sign
-from supply_chain.evidence.envelope import keys_of
-from supply_chain.evidence.statement import APPROVAL, VerifiedStatement, about
+from supply_chain.evidence.approval import Approval, date_decision, find_last_approval, list_signed_approvals
+from supply_chain.evidence.envelope import parse_keys
+from supply_chain.evidence.statement import APPROVAL, VerifiedStatement, make_image_statement
 from supply_chain.model.image import ImageRef
 from tests.support.builders import DIGEST, NOON, OTHER
 from tests.support.present import present
@@ -33,14 +33,17 @@ def approval(decision="approved", hour=0, **changes):
 def evidence(*approvals):
     return [
         VerifiedStatement(
-            digest=DIGEST, repository=WHERE.repository, statement=about(WHERE, APPROVAL, each), signer="execution"
+            digest=DIGEST,
+            repository=WHERE.repository,
+            statement=make_image_statement(WHERE, APPROVAL, each),
+            signer="execution",
         )
         for each in (a if isinstance(a, dict) else a.predicate() for a in approvals)
     ]
 
 
 def decided(*approvals):
-    last = last_approval(evidence(*approvals), "production", DIGEST)
+    last = find_last_approval(evidence(*approvals), "production", DIGEST)
     return last and last.value.decision
 
 
@@ -96,20 +99,20 @@ def test_new_decision_gets_later_time_than_earlier_one():
     """Clocks of machines differ; a decision with an earlier time would not count."""
     before = evidence(approval(hour=3), approval(hour=9, environment="staging"))
 
-    signed = to_sign(approval("denied"), before, sent=False)
+    signed = date_decision(approval("denied"), before, sent=False)
     assert signed is not None
 
     assert NOON + timedelta(hours=3) < signed.decided < NOON + timedelta(hours=4)
-    assert to_sign(approval(), [], sent=False) == approval()
-    assert present(to_sign(approval(), evidence(approval()), sent=False)).decided > NOON
+    assert date_decision(approval(), [], sent=False) == approval()
+    assert present(date_decision(approval(), evidence(approval()), sent=False)).decided > NOON
 
 
 def test_sent_approval_keeps_its_time_and_cannot_supersede_denial():
     """An approval from a form counts from the time it was sent; a denial counts whenever it is read."""
     no = evidence(approval("denied", 1, by="Bob"))
 
-    assert to_sign(approval(), no, sent=True) == approval()
-    assert present(to_sign(approval("denied"), evidence(approval(hour=1)), sent=True)).decided > NOON + timedelta(
+    assert date_decision(approval(), no, sent=True) == approval()
+    assert present(date_decision(approval("denied"), evidence(approval(hour=1)), sent=True)).decided > NOON + timedelta(
         hours=1
     )
 
@@ -121,12 +124,12 @@ def test_denial_near_the_time_of_sent_approval_counts(minutes, decided_last):
     """The clocks of the form and of the signer may differ by five minutes."""
     no = approval("denied", minutes / 60, by="Bob")
 
-    signed = to_sign(approval(), evidence(no), sent=True)
+    signed = date_decision(approval(), evidence(no), sent=True)
     assert signed is not None
 
     assert signed.decided <= NOON and decided(no, signed) == decided_last
-    assert to_sign(approval(), evidence(no, signed), sent=True) is None
-    assert to_sign(approval(), evidence(approval(hour=minutes / 60, by="Bob")), sent=True) == approval()
+    assert date_decision(approval(), evidence(no, signed), sent=True) is None
+    assert date_decision(approval(), evidence(approval(hour=minutes / 60, by="Bob")), sent=True) == approval()
 
 
 @pytest.mark.parametrize(("decision", "changed", "again"), [
@@ -135,13 +138,13 @@ def test_denial_near_the_time_of_sent_approval_counts(minutes, decided_last):
 ])  # fmt: skip
 def test_sent_decision_is_not_signed_twice(decision, changed, again):
     """A run may stop after it signed a form, and somebody may decide otherwise before the next run."""
-    first = to_sign(approval(decision), evidence(approval("approved", 1, by="Ada L.")), sent=True)
+    first = date_decision(approval(decision), evidence(approval("approved", 1, by="Ada L.")), sent=True)
     before = evidence(approval("approved", 1, by="Ada L."), first, approval("denied", 2, by="Bob"))
 
-    found = to_sign(approval(decision, **{**changed, "hour": changed.get("hour", 0) * 20}), before, sent=True)
+    found = date_decision(approval(decision, **{**changed, "hour": changed.get("hour", 0) * 20}), before, sent=True)
 
     assert (found is not None) is again
-    assert to_sign(approval(decision), evidence(approval(decision)), sent=True) is None
+    assert date_decision(approval(decision), evidence(approval(decision)), sent=True) is None
 
 
 def signed(decision="approved", hour=0, signer=ANN, **changes):
@@ -152,7 +155,7 @@ def signed(decision="approved", hour=0, signer=ANN, **changes):
 
 def test_decision_is_signed_by_the_key_of_the_person():
     """Whoever holds another key signed nothing."""
-    ann, bob = (keys_of(each.public, "x")[0] for each in (ANN, EcdsaSigner()))
+    ann, bob = (parse_keys(each.public, "x")[0] for each in (ANN, EcdsaSigner()))
 
     assert signed().is_signed_by(ann, WHERE) and not signed().is_signed_by(bob, WHERE)
     assert not approval().is_signed_by(ann, WHERE)
@@ -173,20 +176,20 @@ def test_decision_is_signed_by_the_key_of_the_person():
 )
 def test_signature_counts_for_no_other_decision(changes):
     """An earlier approval cannot be replayed as a new one."""
-    (ann,) = keys_of(ANN.public, "ann")
+    (ann,) = parse_keys(ANN.public, "ann")
 
     assert not signed().model_copy(update=changes).is_signed_by(ann, WHERE.with_digest(changes.get("digest", DIGEST)))
 
 
 def test_signature_of_other_statement_does_not_sign_approval():
     """A person's key may sign other things with the same words."""
-    (ann,) = keys_of(ANN.public, "ann")
+    (ann,) = parse_keys(ANN.public, "ann")
     other = approval().statement(WHERE).model_copy(update={"predicate_type": "urn:other"})
-    elsewhere = approval().statement(WHERE.moved_to("evidence/execution/other"))
+    elsewhere = approval().statement(WHERE.with_repository("evidence/execution/other"))
 
     for statement in (other, elsewhere):
         assert not approval(signature=ANN.sign(statement).decode()).is_signed_by(ann, WHERE)
-    curated = approval().statement(WHERE.moved_to("curated/hello"))
+    curated = approval().statement(WHERE.with_repository("curated/hello"))
     assert approval(signature=ANN.sign(curated).decode()).is_signed_by(ann, WHERE), "the same application"
 
 
@@ -196,7 +199,7 @@ def test_signed_approvals_are_those_since_the_last_denial():
     form, elsewhere = approval(hour=4), signed(hour=5, environment="staging")
 
     def read(*decisions):
-        return signed_approvals(evidence(*decisions), "production", DIGEST)
+        return list_signed_approvals(evidence(*decisions), "production", DIGEST)
 
     assert read() == read(form, elsewhere, signed(digest=OTHER)) == ()
     assert read(third, first, form, elsewhere, second, denial) == (second, third)

@@ -9,11 +9,11 @@ from supply_chain.evidence.attached_statement import (
     OPENVEX,
     TYPES,
     AttachedStatement,
+    find_vex_type,
     read_attached_statement,
-    vex_type,
 )
-from supply_chain.evidence.envelope import envelope_in, keys_of
-from supply_chain.evidence.statement import SIGNATURE, STATEMENT, about
+from supply_chain.evidence.envelope import parse_envelope, parse_keys
+from supply_chain.evidence.statement import SIGNATURE, STATEMENT, make_image_statement
 from tests.support.builders import DIGEST
 from tests.support.facts import CURATED
 from tests.support.present import present
@@ -24,9 +24,9 @@ OLDER = "https://in-toto.io/Statement/v0.1"
 
 
 def envelope(payload=b"", signer=None, **changes):
-    statement = {**about(CURATED, OPENVEX, openvex()).model_dump(mode="json", by_alias=True), **changes}
+    statement = {**make_image_statement(CURATED, OPENVEX, openvex()).model_dump(mode="json", by_alias=True), **changes}
     content = payload or json.dumps(statement).encode()
-    return present(envelope_in((signer or EcdsaSigner()).sign_bytes(content)))
+    return present(parse_envelope((signer or EcdsaSigner()).sign_bytes(content)))
 
 
 @pytest.mark.parametrize("version", [STATEMENT, OLDER])
@@ -41,7 +41,7 @@ def test_document_is_read_from_either_version_of_a_statement(version, kind):
 
 def test_document_is_attached_under_the_type_of_its_format():
     """cosign asks for a document by its type."""
-    assert (vex_type(openvex()), vex_type(csaf())) == (OPENVEX, CSAF)
+    assert (find_vex_type(openvex()), find_vex_type(csaf())) == (OPENVEX, CSAF)
     assert read_attached_statement(envelope(predicateType=CSAF, predicate=csaf())) is not None
 
 
@@ -52,7 +52,11 @@ def test_document_is_attached_under_the_type_of_its_format():
         envelope(predicateType=SIGNATURE),
         envelope(_type="https://in-toto.io/Statement/v2"),
         envelope(subject=[]),
-        present(envelope_in(EcdsaSigner().sign_bytes(about(CURATED, OPENVEX, openvex()).bytes(), "text/plain"))),
+        present(
+            parse_envelope(
+                EcdsaSigner().sign_bytes(make_image_statement(CURATED, OPENVEX, openvex()).bytes(), "text/plain")
+            )
+        ),
     ],
     ids=["no statement", "another type", "another version", "no subject", "another payload"],
 )
@@ -63,7 +67,7 @@ def test_other_content_is_no_document(other):
 
 def test_document_has_a_maximum_size():
     """Many of them are in memory at once."""
-    padded = about(CURATED, OPENVEX, openvex()).bytes()
+    padded = make_image_statement(CURATED, OPENVEX, openvex()).bytes()
     at_most, more = (padded + b" " * (size - len(padded)) for size in (262_144, 262_145))
 
     assert read_attached_statement(envelope(at_most)) is not None
@@ -74,8 +78,11 @@ def test_attached_document_knows_its_signer_and_place():
     """The key decides, and the short digest names it in sentences."""
     own, other = EcdsaSigner(), EcdsaSigner()
     attached = AttachedStatement(
-        repository="curated/hello", digest=DIGEST, statement=about(CURATED, OPENVEX, {}), envelope=envelope(signer=own)
+        repository="curated/hello",
+        digest=DIGEST,
+        statement=make_image_statement(CURATED, OPENVEX, {}),
+        envelope=envelope(signer=own),
     )
 
-    assert [attached.is_signed_by(*keys_of(each.public, "x")) for each in (own, other)] == [True, False]
+    assert [attached.is_signed_by(*parse_keys(each.public, "x")) for each in (own, other)] == [True, False]
     assert str(attached) == f"curated/hello@{DIGEST[:19]}"

@@ -10,11 +10,11 @@ import pytest
 from pydantic import ValidationError
 
 from supply_chain.errors import EvidenceInvalid
-from supply_chain.evidence.approval import Approval, last_denial
-from supply_chain.evidence.break_glass import MOST_OVERRIDES, BreakGlass, break_glass_uses, date_denial, date_use
-from supply_chain.evidence.clock import signed_time
-from supply_chain.evidence.envelope import keys_of
-from supply_chain.evidence.statement import APPROVAL, BREAK_GLASS, VerifiedStatement, about
+from supply_chain.evidence.approval import Approval, find_last_denial
+from supply_chain.evidence.break_glass import MOST_OVERRIDES, BreakGlass, date_denial, date_use, list_break_glass_uses
+from supply_chain.evidence.clock import read_signed_time
+from supply_chain.evidence.envelope import parse_keys
+from supply_chain.evidence.statement import APPROVAL, BREAK_GLASS, VerifiedStatement, make_image_statement
 from supply_chain.model.image import ImageRef, Model
 from supply_chain.model.tier import TierName
 from tests.support.builders import DIGEST, NOON, OTHER
@@ -50,7 +50,7 @@ def evidence(*statements: BreakGlass | Approval) -> list[VerifiedStatement]:
     return [
         VerifiedStatement(
             digest=DIGEST, repository="evidence/execution/hello", signer=TierName.EXECUTION,
-            statement=about(WHERE, kinds[type(each)], each.predicate()),
+            statement=make_image_statement(WHERE, kinds[type(each)], each.predicate()),
         )
         for each in statements
     ]  # fmt: skip
@@ -58,7 +58,7 @@ def evidence(*statements: BreakGlass | Approval) -> list[VerifiedStatement]:
 
 def test_signature_is_of_exactly_this_break_glass() -> None:
     """A longer time, another reason or another environment is not what the person signed."""
-    (ann,), (bob,) = keys_of(ANN.public, "ann"), keys_of(BOB.public, "bob")
+    (ann,), (bob,) = parse_keys(ANN.public, "ann"), parse_keys(BOB.public, "bob")
     good = signed(use())
 
     assert good.is_signed_by(ann, WHERE) and not good.is_signed_by(bob, WHERE)
@@ -74,12 +74,12 @@ def test_signature_is_of_exactly_this_break_glass() -> None:
         assert not good.model_copy(update=changes).is_signed_by(ann, WHERE), changes
     assert not good.is_signed_by(ann, WHERE.with_digest(OTHER))
     assert not good.is_signed_by(ann, ImageRef(repository="curated/other", digest=DIGEST))
-    assert good.is_signed_by(ann, WHERE.moved_to("evidence/execution/hello")), "the same application"
+    assert good.is_signed_by(ann, WHERE.with_repository("evidence/execution/hello")), "the same application"
 
 
 def test_approval_is_no_signature_of_a_break_glass() -> None:
     """Nobody who approves an image agrees to let it run while it is refused."""
-    (ann,) = keys_of(ANN.public, "ann")
+    (ann,) = parse_keys(ANN.public, "ann")
     approval = ANN.sign(denial(0, "approved").statement(WHERE)).decode()
     opened = ANN.sign(use().statement(WHERE)).decode()
 
@@ -91,7 +91,7 @@ def test_uses_are_those_of_image_and_environment_since_the_last_denial() -> None
     """Attaching an earlier one again does not bring it back."""
 
     def read(*statements: BreakGlass | Approval) -> tuple[BreakGlass, ...]:
-        return break_glass_uses(evidence(*statements), "production", DIGEST)
+        return list_break_glass_uses(evidence(*statements), "production", DIGEST)
 
     first, second = use(), use(2)
     assert read() == read(use(environment="staging"), use(digest=OTHER)) == ()
@@ -107,7 +107,7 @@ def test_break_glass_after_denial_counts_if_clock_is_behind(behind: int) -> None
     before = [denial(1), denial(5, environment="staging")]
     dated = date_use(use(1 - behind), evidence(*before))
 
-    assert break_glass_uses(evidence(*before, dated), "production", DIGEST) == (dated,)
+    assert list_break_glass_uses(evidence(*before, dated), "production", DIGEST) == (dated,)
     assert date_use(use(2), evidence(*before)) == use(2)
     assert date_use(use(), evidence(denial(1, "approved"))) == use()
 
@@ -117,7 +117,7 @@ def test_denial_ends_earlier_break_glass_if_clock_is_behind(behind: int) -> None
     before = [use(1), use(5, environment="staging")]
     dated = date_denial(denial(1 - behind), evidence(*before))
 
-    assert break_glass_uses(evidence(*before, dated), "production", DIGEST) == ()
+    assert list_break_glass_uses(evidence(*before, dated), "production", DIGEST) == ()
     assert date_denial(denial(2), evidence(*before)) == denial(2)
     assert date_denial(denial(0, "approved"), evidence(*before)) == denial(0, "approved")
 
@@ -125,24 +125,24 @@ def test_denial_ends_earlier_break_glass_if_clock_is_behind(behind: int) -> None
 def test_unreadable_use_or_decision_is_an_error() -> None:
     """It may be the denial that ends a use."""
     for kind in (BREAK_GLASS, APPROVAL):
-        statement = about(WHERE, kind, {"at": NOON.isoformat(), "decided": NOON.isoformat()})
+        statement = make_image_statement(WHERE, kind, {"at": NOON.isoformat(), "decided": NOON.isoformat()})
         broken = evidence(use())[0].model_copy(update={"statement": statement})
         with pytest.raises(EvidenceInvalid):
-            break_glass_uses([broken], "production", DIGEST)
+            list_break_glass_uses([broken], "production", DIGEST)
 
 
 def test_last_denial_is_the_newest_of_image_and_environment() -> None:
     """Approvals are none."""
     decisions = evidence(denial(2), denial(1), denial(3, "approved"), denial(4, environment="staging"))
 
-    assert last_denial(decisions, "production", DIGEST) == NOON + timedelta(hours=2)
-    assert last_denial(evidence(denial(3, "approved")), "production", DIGEST) is None
+    assert find_last_denial(decisions, "production", DIGEST) == NOON + timedelta(hours=2)
+    assert find_last_denial(evidence(denial(3, "approved")), "production", DIGEST) is None
 
 
 def test_break_glass_is_short_text_with_its_end() -> None:
     """Operators read it in the history of the image; its time is found without knowing its form."""
     assert str(use()) == "break-glass for production by ann until 2026-11-24 20:00 UTC: outage"
-    assert signed_time(evidence(use(1))[0].statement) == NOON + timedelta(hours=1)
+    assert read_signed_time(evidence(use(1))[0].statement) == NOON + timedelta(hours=1)
 
 
 @pytest.mark.parametrize(("length", "valid"), [(2 * 1024 * 1024, True), (2 * 1024 * 1024 + 1, False)])

@@ -12,13 +12,13 @@ from supply_chain.evidence.checks import (
     Check,
     CheckResult,
     Outcome,
-    newest_results,
-    passed_before,
-    required,
-    required_in_engine,
+    find_newest_results,
+    find_reusable_result,
+    list_required_checks,
+    list_required_engine_checks,
 )
 from supply_chain.evidence.reading import SignedValue
-from supply_chain.evidence.statement import SUMMARY, TEST_RESULT, VerifiedStatement, about
+from supply_chain.evidence.statement import SUMMARY, TEST_RESULT, VerifiedStatement, make_image_statement
 from supply_chain.model.image import ImageRef
 from tests.support.builders import NOON, check
 
@@ -28,7 +28,7 @@ LATER = NOON + timedelta(microseconds=1)
 
 def evidence(content, kind=TEST_RESULT):
     predicate = content.predicate() if isinstance(content, CheckResult) else content
-    statement = about(IMAGE, kind, predicate)
+    statement = make_image_statement(IMAGE, kind, predicate)
     return VerifiedStatement(
         digest="sha256:" + "c" * 64, repository=IMAGE.repository, statement=statement, signer="development"
     )
@@ -39,10 +39,10 @@ def test_check_table_lists_required_checks_per_kind():
     static = (Check.DOCKERFILE, Check.SOURCE, Check.SECRETS, Check.DEPENDENCIES)
 
     assert set(CHECKS) == set(Check)
-    assert required("service") == (Check.TESTS, *static, Check.PROBE, Check.CONTENT)
-    assert required_in_engine("service") == (Check.TESTS, Check.PROBE, Check.CONTENT)
-    assert required("base") == (*static, Check.CONTENT, Check.COMMAND)
-    assert required_in_engine("base") == (Check.CONTENT, Check.COMMAND)
+    assert list_required_checks("service") == (Check.TESTS, *static, Check.PROBE, Check.CONTENT)
+    assert list_required_engine_checks("service") == (Check.TESTS, Check.PROBE, Check.CONTENT)
+    assert list_required_checks("base") == (*static, Check.CONTENT, Check.COMMAND)
+    assert list_required_engine_checks("base") == (Check.CONTENT, Check.COMMAND)
 
 
 @pytest.mark.parametrize(
@@ -82,22 +82,26 @@ def test_newest_result_of_each_check_counts():
         Check.PROBE: SignedValue(check(Check.PROBE), NOON, probe),
     }
 
-    assert newest_results([old, new, probe, evidence({}, SUMMARY)]) == expected
-    assert newest_results([probe, new, old]) == expected
-    assert newest_results([evidence({}, SUMMARY)]) == {}
+    assert find_newest_results([old, new, probe, evidence({}, SUMMARY)]) == expected
+    assert find_newest_results([probe, new, old]) == expected
+    assert find_newest_results([evidence({}, SUMMARY)]) == {}
 
 
 def test_failed_result_counts_over_passed_at_the_same_time():
     """Everyone with push access can choose the order of referrers."""
     yes, no = evidence(check(Check.TESTS)), evidence(check(Check.TESTS, failed=("a",)))
 
-    assert newest_results([yes, no])[Check.TESTS].evidence == newest_results([no, yes])[Check.TESTS].evidence == no
+    assert (
+        find_newest_results([yes, no])[Check.TESTS].evidence
+        == find_newest_results([no, yes])[Check.TESTS].evidence
+        == no
+    )
 
 
 def test_unreadable_check_result_is_invalid_evidence():
     """The unreadable result may be the newest, and a failure."""
     with pytest.raises(EvidenceInvalid, match="test-result"):
-        newest_results([evidence(check(Check.TESTS)), evidence({"cscm": {}})])
+        find_newest_results([evidence(check(Check.TESTS)), evidence({"cscm": {}})])
 
 
 @pytest.mark.parametrize("results", [{"passed": ("a",)}, {"warned": ("a",)}], ids=str)
@@ -106,16 +110,16 @@ def test_check_without_failure_counts_as_passed_before(results):
     result = check(Check.TESTS, tools={"pytest": "9"}, **results)
     made = evidence(result)
 
-    assert passed_before(Check.TESTS, [made], {"pytest": "9"}) == SignedValue(result, NOON, made)
+    assert find_reusable_result(Check.TESTS, [made], {"pytest": "9"}) == SignedValue(result, NOON, made)
 
 
 def test_failed_or_missing_check_does_not_count_as_passed_before():
     """The result of another check does not count, nor one from before a failure."""
     passed, failed = evidence(check(Check.TESTS)), evidence(check(Check.TESTS, at=LATER, failed=("a",)))
 
-    assert passed_before(Check.PROBE, [passed], {}) is None
-    assert passed_before(Check.TESTS, [passed, failed], {}) is None
-    assert passed_before(Check.TESTS, [], {}) is None
+    assert find_reusable_result(Check.PROBE, [passed], {}) is None
+    assert find_reusable_result(Check.TESTS, [passed, failed], {}) is None
+    assert find_reusable_result(Check.TESTS, [], {}) is None
 
 
 def test_empty_check_result_does_not_count_as_passed_before():
@@ -123,7 +127,7 @@ def test_empty_check_result_does_not_count_as_passed_before():
     empty = check(Check.TESTS, at=LATER, passed=())
 
     assert empty.empty
-    assert passed_before(Check.TESTS, [evidence(check(Check.TESTS)), evidence(empty)], {}) is None
+    assert find_reusable_result(Check.TESTS, [evidence(check(Check.TESTS)), evidence(empty)], {}) is None
     assert not any(each.empty for each in (
         check(Check.TESTS, passed=("a",)), check(Check.TESTS, warned=("a",)), check(Check.TESTS, failed=("a",)),
     ))  # fmt: skip
@@ -134,7 +138,7 @@ def test_check_with_other_tools_does_not_count_as_passed_before(tools):
     """Other tools may find what the earlier ones did not."""
     made = evidence(check(Check.TESTS, tools={"pytest": "9"}))
 
-    assert passed_before(Check.TESTS, [made], tools) is None
+    assert find_reusable_result(Check.TESTS, [made], tools) is None
 
 
 TESTS_RAN = {TESTED: {"proven": True, "by": "pytest", "ran": 3}}

@@ -3,8 +3,8 @@
 import pytest
 
 from supply_chain.errors import EvidenceInvalid
-from supply_chain.evidence.encryption import EncryptionRecord, context_of, encryption_records
-from supply_chain.evidence.statement import ENCRYPTION, TEST_RESULT, VerifiedStatement, about
+from supply_chain.evidence.encryption import EncryptionRecord, list_encryption_records, make_encryption_context
+from supply_chain.evidence.statement import ENCRYPTION, TEST_RESULT, VerifiedStatement, make_image_statement
 from supply_chain.model.image import ImageRef
 
 DIGEST = "sha256:" + "a" * 64
@@ -14,7 +14,7 @@ COPY = {
     "encrypted": "sha256:" + "b" * 64,
     "wrapped_key": "a2V5",
     "key": "arn:aws:kms:x:1:key/c",
-    "context": context_of(DIGEST),
+    "context": make_encryption_context(DIGEST),
 }
 RECORD = {
     "repository": "curated/hello",
@@ -31,14 +31,14 @@ def evidence(predicate, kind=ENCRYPTION):
     return VerifiedStatement(
         digest="sha256:" + "c" * 64,
         repository="curated/hello",
-        statement=about(IMAGE, kind, predicate),
+        statement=make_image_statement(IMAGE, kind, predicate),
         signer="curation",
     )
 
 
 def test_encryption_record_is_read_back():
     """The wrapped key becomes bytes again."""
-    (found,) = encryption_records([evidence(RECORD)])
+    (found,) = list_encryption_records([evidence(RECORD)])
     record = found.value
 
     assert record.encrypted_copy is not None and record.encrypted_copy.wrapped == b"key"
@@ -48,7 +48,7 @@ def test_encryption_record_is_read_back():
 
 def test_encryption_records_ignore_other_statement_types():
     """Only the encryption predicate type counts."""
-    assert encryption_records([evidence({}, TEST_RESULT)]) == ()
+    assert list_encryption_records([evidence({}, TEST_RESULT)]) == ()
 
 
 @pytest.mark.parametrize(
@@ -81,7 +81,7 @@ def test_encryption_records_ignore_other_statement_types():
 def test_invalid_signed_encryption_record_raises(predicate):
     """An unreadable record does not prove encryption."""
     with pytest.raises(EvidenceInvalid, match=r"urn:cscm:encryption:v2.*cannot be read"):
-        encryption_records([evidence(predicate)])
+        list_encryption_records([evidence(predicate)])
 
 
 def test_encryption_record_accepts_field_names():
@@ -94,7 +94,7 @@ def test_encryption_record_accepts_field_names():
 def test_encryption_record_error_names_first_problem():
     """The other problems may follow from the first."""
     with pytest.raises(EvidenceInvalid, match="Input should be 'KMS'"):
-        encryption_records([evidence({**RECORD, "type": "AES256", "more": 1})])
+        list_encryption_records([evidence({**RECORD, "type": "AES256", "more": 1})])
 
 
 @pytest.mark.parametrize("change", [{}, {"key": "arn:aws:kms:x:1:key/t"}, {"copy": None}], ids=str)

@@ -10,14 +10,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from supply_chain.errors import SettingInvalid
-from supply_chain.evidence.envelope import END, Bundle, bundle_in, envelope_in, find_shared_keys, hint_of, keys_of
-from supply_chain.evidence.statement import PAYLOAD, TEST_RESULT, about
+from supply_chain.evidence.envelope import (
+    END,
+    Bundle,
+    compute_key_hint,
+    find_shared_keys,
+    parse_bundle,
+    parse_envelope,
+    parse_keys,
+)
+from supply_chain.evidence.statement import PAYLOAD, TEST_RESULT, make_image_statement
 from supply_chain.model.image import ImageRef
 from tests.support.present import present
 from tests.support.signer import EcdsaSigner
 
 IMAGE = ImageRef(repository="dev/hello", digest="sha256:" + "a" * 64)
-STATEMENT = about(IMAGE, TEST_RESULT, {"result": "PASSED"})
+STATEMENT = make_image_statement(IMAGE, TEST_RESULT, {"result": "PASSED"})
 MINE, OTHER = EcdsaSigner(), EcdsaSigner()
 GOOD = json.loads(MINE.sign(STATEMENT))
 
@@ -35,12 +43,12 @@ def changed(**values):
 
 def test_envelope_returns_payload_and_verifies_only_with_its_key():
     """Payload and payload type are returned unchanged."""
-    envelope = envelope_in(MINE.sign(STATEMENT))
+    envelope = parse_envelope(MINE.sign(STATEMENT))
     assert envelope is not None
 
     assert (envelope.payload, envelope.payload_type) == (STATEMENT.bytes(), PAYLOAD)
-    assert envelope.signed_by(keys_of(MINE.public, "development")[0])
-    assert not envelope.signed_by(keys_of(OTHER.public, "development")[0])
+    assert envelope.is_signed_by(parse_keys(MINE.public, "development")[0])
+    assert not envelope.is_signed_by(parse_keys(OTHER.public, "development")[0])
 
 
 @pytest.mark.parametrize(
@@ -58,7 +66,7 @@ def test_envelope_returns_payload_and_verifies_only_with_its_key():
 )
 def test_changed_envelope_does_not_verify(values):
     """The signature covers payload and payload type."""
-    assert not present(envelope_in(changed(**values))).signed_by(keys_of(MINE.public, "development")[0])
+    assert not present(parse_envelope(changed(**values))).is_signed_by(parse_keys(MINE.public, "development")[0])
 
 
 @pytest.mark.parametrize(
@@ -92,7 +100,7 @@ def test_changed_envelope_does_not_verify(values):
 )
 def test_bundle_of_other_format_is_not_read(bundle):
     """A bundle that cosign would not verify does not count, even with a valid signature."""
-    assert envelope_in(json.dumps(bundle).encode()) is None
+    assert parse_envelope(json.dumps(bundle).encode()) is None
 
 
 @pytest.mark.parametrize(
@@ -111,7 +119,7 @@ def test_bundle_of_other_format_is_not_read(bundle):
 )
 def test_content_that_is_no_bundle_is_not_read(content):
     """An attached file must not make a run fail."""
-    assert envelope_in(content) is None
+    assert parse_envelope(content) is None
 
 
 def test_oversized_bundle_is_not_parsed(monkeypatch):
@@ -119,13 +127,13 @@ def test_oversized_bundle_is_not_parsed(monkeypatch):
     oversized = b'{"x":[' + b"[]," * (5 * 1024 * 1024) + b"[]]}"
     monkeypatch.setattr(Bundle, "model_validate_json", lambda content: pytest.fail("it was parsed"))
 
-    assert envelope_in(oversized) is None
+    assert parse_envelope(oversized) is None
 
 
 @given(st.binary(max_size=300) | JSON.map(lambda value: json.dumps(value).encode()))
 def test_arbitrary_content_is_not_read(content):
     """Arbitrary content raises no error either."""
-    assert envelope_in(content) is None
+    assert parse_envelope(content) is None
 
 
 @given(st.sampled_from(["payload", "payloadType", "signatures", "sig", "mediaType", "hint"]), JSON)
@@ -139,17 +147,17 @@ def test_bundle_with_arbitrary_field_never_verifies_other_content(key, value):
     else:
         (bundle if key == "mediaType" else bundle["dsseEnvelope"])[key] = value
 
-    envelope = envelope_in(json.dumps(bundle).encode())
+    envelope = parse_envelope(json.dumps(bundle).encode())
 
-    if envelope and envelope.signed_by(keys_of(MINE.public, "development")[0]):
+    if envelope and envelope.is_signed_by(parse_keys(MINE.public, "development")[0]):
         assert (envelope.payload, envelope.payload_type) == (STATEMENT.bytes(), PAYLOAD)
 
 
 def test_tier_may_have_current_and_former_keys():
     """One text contains all PEM keys, separated by blank lines."""
-    keys = keys_of(f"{MINE.public}\n\n{OTHER.public}\n", "development")
+    keys = parse_keys(f"{MINE.public}\n\n{OTHER.public}\n", "development")
 
-    assert keys == (*keys_of(MINE.public, "development"), *keys_of(OTHER.public, "development"))
+    assert keys == (*parse_keys(MINE.public, "development"), *parse_keys(OTHER.public, "development"))
 
 
 @pytest.mark.parametrize(
@@ -168,12 +176,12 @@ def test_tier_may_have_current_and_former_keys():
 def test_unusable_public_key_is_invalid_setting(pem):
     """Otherwise everything that the tier signed would be left out as unsigned."""
     with pytest.raises(SettingInvalid, match="curation"):
-        keys_of(pem, "curation")
+        parse_keys(pem, "curation")
 
 
 def test_shared_keys_are_those_of_a_tier_with_another_holder():
     """Others may share keys with each other; a holder with an earlier key has two."""
-    one, two, three = (keys_of(EcdsaSigner().public, "a")[0] for _ in range(3))
+    one, two, three = (parse_keys(EcdsaSigner().public, "a")[0] for _ in range(3))
 
     assert find_shared_keys([("a", one), ("a", one), ("b", two)], [("c", three), ("d", three)]) == ()
     assert find_shared_keys([("a", one), ("b", two), ("b", one)], [("c", two)]) == ("a and b", "b and c")
@@ -184,13 +192,13 @@ def test_bundle_with_a_long_hint_is_no_evidence():
     for length, is_read in ((200, True), (201, False)):
         bundle = json.loads(json.dumps(GOOD))
         bundle["verificationMaterial"]["publicKey"]["hint"] = "x" * length
-        assert (envelope_in(json.dumps(bundle).encode()) is not None) is is_read
+        assert (parse_envelope(json.dumps(bundle).encode()) is not None) is is_read
 
 
 def test_hint_of_a_key_is_that_of_cosign():
     """The bundle names the key with which it was signed."""
     signer = EcdsaSigner()
-    (key,) = keys_of(signer.public, "development")
+    (key,) = parse_keys(signer.public, "development")
 
-    bundle = bundle_in(signer.sign_bytes(b"{}"))
-    assert bundle is not None and bundle.hint == hint_of(key) == signer.hint
+    bundle = parse_bundle(signer.sign_bytes(b"{}"))
+    assert bundle is not None and bundle.hint == compute_key_hint(key) == signer.hint

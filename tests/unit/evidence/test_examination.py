@@ -34,11 +34,11 @@ def test_without_removes_content_equal_to_that_of_base():
     """Path and content must be equal; conflicts and contradictions remain with the image."""
     base = Examination(archives=(ZIP, OTHER.model_copy(update={"sha256": "c" * 64})), databases=(DPKG,))
 
-    left = FOUND.without([Examination(), base])
+    left = FOUND.exclude_bases([Examination(), base])
 
     assert (left.archives, left.databases) == ((OTHER,), (DPKG,))
     assert (left.contradictions, left.conflicts, left.unlisted) == ((VERSION,), ("x",), 1)
-    assert FOUND.without([]) == FOUND
+    assert FOUND.exclude_bases([]) == FOUND
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ def test_without_removes_content_equal_to_that_of_base():
 )
 def test_owner_accepts_only_content_of_named_kind_and_path(what, at, left):
     """Kind and path must both match."""
-    found = FOUND.unaccepted([Unjudged(what=what, at=(at,), reason="it is well")])
+    found = FOUND.exclude_accepted([Unjudged(what=what, at=(at,), reason="it is well")])
 
     assert (len(found.archives), len(found.databases), len(found.contradictions)) == left
     assert found.conflicts == ("x",)

@@ -9,8 +9,8 @@ from supply_chain.errors import ClockWrong, EvidenceInvalid, SettingInvalid
 from supply_chain.evidence.image_status import (
     Act,
     ImageStatus,
-    image_status,
-    image_status_repository,
+    compute_image_status,
+    locate_image_status,
     read_blocks,
     read_decisions,
     read_image_status,
@@ -42,7 +42,9 @@ def say(world, make):
 @pytest.fixture
 def stands(world):
     """Return a function that reads the image status as a tier."""
-    return lambda tier=TierName.EXECUTION, ref=IMAGE: image_status(read_image_status(ref, world.store(tier)).evidence)
+    return lambda tier=TierName.EXECUTION, ref=IMAGE: compute_image_status(
+        read_image_status(ref, world.store(tier)).evidence
+    )
 
 
 @pytest.fixture
@@ -70,7 +72,7 @@ def test_signed_decision_sets_image_status_for_every_tier(world, decide, stands,
 
     both = ("evidence/lifecycle/digests",) if act is Act.BLOCK else ()
     assert digest and world.ecr.repositories("") == (*both, "evidence/lifecycle/hello")
-    assert all(map(world.ecr.immutable, world.ecr.repositories("")))
+    assert all(map(world.ecr.is_immutable, world.ecr.repositories("")))
     for tier in TierName:
         found = stands(tier)
         other = {"block": found.hold, "hold": found.block}[name]
@@ -140,9 +142,9 @@ def test_block_holds_for_digest_in_every_repository(decide, stands):
     """The same digest may be offered again by development or under another application."""
     decide(Act.BLOCK)
 
-    assert stands(ref=IMAGE.moved_to("dev/hello")).block
+    assert stands(ref=IMAGE.with_repository("dev/hello")).block
     assert stands(ref=IMAGE.model_copy(update={"digest": "sha256:" + "b" * 64})) == ImageStatus()
-    assert stands(ref=IMAGE.moved_to("curated/other")).block, "whatever else its digest is called"
+    assert stands(ref=IMAGE.with_repository("curated/other")).block, "whatever else its digest is called"
 
 
 def test_block_in_two_repositories_counts_once_as_evidence(decide, world):
@@ -156,13 +158,13 @@ def test_hold_is_for_one_application(decide, stands):
     """Another application decides itself what to keep."""
     decide(Act.HOLD)
 
-    assert stands(ref=IMAGE.moved_to("curated/other")) == ImageStatus()
+    assert stands(ref=IMAGE.with_repository("curated/other")) == ImageStatus()
 
 
 def test_unblock_under_one_name_unblocks_every_name(decide, stands, world, make):
     """A block is for the digest."""
     decide(Act.BLOCK)
-    other = IMAGE.moved_to("curated/other")
+    other = IMAGE.with_repository("curated/other")
     sign_decision(other, Act.UNBLOCK, world.store(TierName.LIFECYCLE), world.ecr, by="ann", reason="x", now=make.noon)
 
     assert stands().block is None and stands(ref=other).block is None
@@ -176,7 +178,7 @@ def test_block_in_one_repository_is_completed_in_the_other(decide, say, stands, 
     say(act, at=1, change={"by": "bob"})
     assert decide(act, at=2) and decide(act, at=3) is None
 
-    by_digest = image_status(read_blocks(IMAGE.digest, world.store(TierName.EXECUTION)).evidence)
+    by_digest = compute_image_status(read_blocks(IMAGE.digest, world.store(TierName.EXECUTION)).evidence)
     assert (present(by_digest.block or by_digest.unblock)).by == "bob"
 
 
@@ -226,7 +228,7 @@ def test_invalid_referrer_of_image_status_is_noted(world, say, stands, make):
 
     reading = read_image_status(IMAGE, world.store(TierName.EXECUTION))
 
-    assert image_status(reading.evidence).block
+    assert compute_image_status(reading.evidence).block
     assert reading.notes() == (
         "left out 1 of what is attached to evidence/lifecycle/hello@aaaaaaaaaaaa: 1 × no signed statement",
     )
@@ -326,7 +328,7 @@ def test_decision_after_clock_set_back_is_the_newest(decide, stands, make):
 
 def test_image_status_repository_belongs_to_lifecycle():
     """No other tier writes there."""
-    assert image_status_repository(IMAGE) == PLACE
-    assert image_status_repository(ImageRef(repository="dev/base/python", digest=IMAGE.digest)).repository == (
+    assert locate_image_status(IMAGE) == PLACE
+    assert locate_image_status(ImageRef(repository="dev/base/python", digest=IMAGE.digest)).repository == (
         "evidence/lifecycle/base/python"
     )

@@ -21,7 +21,7 @@ from supply_chain.evidence.keyless import (
     verify_content,
 )
 from supply_chain.evidence.personal_decision import explain_keyless
-from supply_chain.evidence.statement import about
+from supply_chain.evidence.statement import make_image_statement
 from tests.support.builders import DIGEST, NOON
 from tests.support.facts import CURATED
 from tests.support.signer import EcdsaSigner
@@ -30,7 +30,7 @@ from tests.support.signing_service import ISSUER, KeylessSigner, SigningService,
 SERVICE, OTHER_SERVICE = SigningService(), SigningService()
 ROOT = SERVICE.trusted_root()
 ANN, CI = "ann@shop.example", "https://github.com/shop/release/.github/workflows/approve.yaml@refs/heads/main"
-STATEMENT = about(CURATED, "urn:x", {"a": 1})
+STATEMENT = make_image_statement(CURATED, "urn:x", {"a": 1})
 ASSETS = Path(__file__).parents[2] / "assets"
 
 
@@ -89,7 +89,7 @@ def test_keyless_signature_of_other_identity_is_refused(bundle, why):
 
 
 ENTRY = ("verificationMaterial", "tlogEntries", 0)
-OTHER = json.loads(KeylessSigner(SERVICE, ANN, at=NOON).sign(about(CURATED, "urn:x", {"a": 2})))
+OTHER = json.loads(KeylessSigner(SERVICE, ANN, at=NOON).sign(make_image_statement(CURATED, "urn:x", {"a": 2})))
 
 
 @pytest.mark.parametrize(
@@ -215,7 +215,7 @@ def test_outage_raises_instead_of_refusing_signature(monkeypatch, error):
         raise error
 
     with monkeypatch.context() as patched:
-        patched.setattr(keyless, "scratch", fail)
+        patched.setattr(keyless, "make_scratch_directory", fail)
         for verify in (lambda: explain_root(root), lambda: verify_content(bundle, identity(root=root))):
             with pytest.raises(type(error)):
                 verify()

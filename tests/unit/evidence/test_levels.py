@@ -2,9 +2,9 @@
 
 import pytest
 
-from supply_chain.evidence.levels import build_level, level_name
+from supply_chain.evidence.levels import build_level, name_level
 from supply_chain.evidence.provenance import BUILDER, HOSTED_BUILDER, Provenance
-from supply_chain.evidence.summary import summary
+from supply_chain.evidence.summary import make_summary
 from supply_chain.model.image import ImageRef
 from supply_chain.model.tier import Gate
 
@@ -32,7 +32,7 @@ def built(make, builder, **source):
 )
 def test_build_level_depends_on_builder_and_source(make, builder, source, level):
     """A workstation gives level 1, a hosted builder with a committed revision level 2, and nothing gives level 3."""
-    assert level_name(build_level(built(make, builder, **source))) == level
+    assert name_level(build_level(built(make, builder, **source))) == level
 
 
 def test_refusal_states_failed_in_place_of_level(make):
@@ -40,5 +40,5 @@ def test_refusal_states_failed_in_place_of_level(make):
     no = [{"code": "x", "fact": "f", "remedy": "r"}]
     common = {"notes": (), "inputs": (), "levels": ("SLSA_BUILD_LEVEL_2",), "now": make.noon}
     for reasons, levels in (((), ("SLSA_BUILD_LEVEL_2",)), (no, ("FAILED",))):
-        statement = summary(REF, Gate.RELEASE, f"sha256:{'9' * 64}", reasons=reasons, **common)
+        statement = make_summary(REF, Gate.RELEASE, f"sha256:{'9' * 64}", reasons=reasons, **common)
         assert (statement.verified_levels, statement.slsa_version) == (levels, "1.2")

@@ -5,8 +5,15 @@ from datetime import timedelta
 import pytest
 
 from supply_chain.errors import EvidenceInvalid
-from supply_chain.evidence.provenance import BUILDER, HOSTED_BUILDER, Provenance, is_of, last_provenance, provenance
-from supply_chain.evidence.statement import PROVENANCE, SUMMARY, VerifiedStatement, about
+from supply_chain.evidence.provenance import (
+    BUILDER,
+    HOSTED_BUILDER,
+    Provenance,
+    find_last_provenance,
+    is_of,
+    make_provenance,
+)
+from supply_chain.evidence.statement import PROVENANCE, SUMMARY, VerifiedStatement, make_image_statement
 from supply_chain.model.image import ImageRef, Material
 from tests.support.present import present
 
@@ -16,7 +23,7 @@ OTHER = Material(name="docker.io/python", digest="sha256:" + "2" * 64, curated=F
 
 
 def signed(predicate, kind=PROVENANCE):
-    statement = about(IMAGE, kind, predicate)
+    statement = make_image_statement(IMAGE, kind, predicate)
     return VerifiedStatement(
         digest="sha256:" + "c" * 64, repository="dev/hello", statement=statement, signer="development"
     )
@@ -26,7 +33,7 @@ def test_provenance_is_read_back_unchanged(make):
     """Null values of the declaration and a base remain too."""
     built = make.built(materials=(CURATED, OTHER), uncurated=(OTHER.name,), base=CURATED)
     manifest = make.manifest(limits={"medium": None, "critical": 3})
-    statement = provenance(built, manifest)
+    statement = make_provenance(built, manifest)
 
     read = Provenance.model_validate(statement.predicate())
 
@@ -38,7 +45,7 @@ def test_provenance_is_read_back_unchanged(make):
 
 def test_dependency_without_uri_has_no_uri_field(make):
     """SLSA resource descriptors leave out empty fields."""
-    dependencies = provenance(make.built(), make.manifest()).predicate()["buildDefinition"]["resolvedDependencies"]
+    dependencies = make_provenance(make.built(), make.manifest()).predicate()["buildDefinition"]["resolvedDependencies"]
 
     assert [sorted(each) for each in dependencies] == [
         ["annotations", "digest", "name", "uri"],
@@ -51,7 +58,7 @@ def test_fetched_file_has_uri_and_is_no_image_material(make):
     """The gates do not look for a base image of a fetched file."""
     url = "https://files.example/tool.tar.gz"
     fetched = Material(name=url, digest="sha256:" + "3" * 64, curated=False)
-    statement = provenance(make.built(materials=(CURATED, fetched)), make.manifest())
+    statement = make_provenance(make.built(materials=(CURATED, fetched)), make.manifest())
 
     assert statement.materials == ((CURATED.digest, CURATED.name),)
     *_, image, file = statement.predicate()["buildDefinition"]["resolvedDependencies"]
@@ -64,8 +71,8 @@ def test_hosted_builder_has_its_own_id(make, hosted, builder):
     """The build level depends on it, and one builder does not reuse the build of the other."""
     built = make.built(hosted=hosted)
 
-    assert provenance(built, make.manifest()).run_details.builder.id == builder
-    statement = signed(provenance(built, make.manifest()).predicate())
+    assert make_provenance(built, make.manifest()).run_details.builder.id == builder
+    statement = signed(make_provenance(built, make.manifest()).predicate())
     assert not is_of(statement, make.built(hosted=not hosted), make.manifest())
 
 
@@ -87,7 +94,7 @@ def test_provenance_matches_build_only_if_every_input_is_equal(make, change):
     later = {"started": make.noon + timedelta(1), "finished": make.noon + timedelta(1), "invocation": "another"}
 
     def same(other, declared=manifest, kind=PROVENANCE):
-        return is_of(signed(provenance(other, declared).predicate(), kind), built, manifest)
+        return is_of(signed(make_provenance(other, declared).predicate(), kind), built, manifest)
 
     assert same(make.built(**later))
     assert not same(make.built(**later, **change))
@@ -117,8 +124,8 @@ def test_last_provenance_is_of_the_build_that_finished_last(make):
     old = signed(make.provenance())
     new = signed(make.provenance(owner="new", built={"finished": make.noon + timedelta(seconds=1)}))
 
-    assert present(last_provenance([new, old, signed({}, SUMMARY)])).manifest.owner == "new"
-    assert last_provenance([signed({}, SUMMARY)]) is None
+    assert present(find_last_provenance([new, old, signed({}, SUMMARY)])).manifest.owner == "new"
+    assert find_last_provenance([signed({}, SUMMARY)]) is None
 
 
 @pytest.mark.parametrize("part", ["buildDefinition", "runDetails"])
@@ -128,10 +135,10 @@ def test_last_provenance_raises_if_newest_is_unreadable(make, part):
     broken = make.provenance()
     broken["buildDefinition"]["externalParameters"] = {}
 
-    assert last_provenance([signed(broken), signed(later)])
+    assert find_last_provenance([signed(broken), signed(later)])
     unreadable = {**later, part: {"metadata": later["runDetails"]["metadata"]}}
     with pytest.raises(EvidenceInvalid, match="provenance"):
-        last_provenance([signed(make.provenance()), signed(unreadable)])
+        find_last_provenance([signed(make.provenance()), signed(unreadable)])
 
 
 @pytest.mark.parametrize(
@@ -145,16 +152,16 @@ def test_last_provenance_raises_if_newest_is_unreadable(make, part):
 )
 def test_provenance_with_invalid_image_name_or_digest_raises(make, name, digest):
     """Otherwise each reader of the image would fail in its own way."""
-    predicate = provenance(make.built(), make.manifest()).predicate()
+    predicate = make_provenance(make.built(), make.manifest()).predicate()
     predicate["buildDefinition"]["resolvedDependencies"].append({"name": name, "digest": digest})
 
     with pytest.raises(EvidenceInvalid):
-        last_provenance([signed(predicate)])
+        find_last_provenance([signed(predicate)])
 
 
 def test_provenance_accepts_non_image_dependency_without_sha256(make):
     """SLSA names sources by commit, for example."""
-    predicate = provenance(make.built(), make.manifest()).predicate()
+    predicate = make_provenance(make.built(), make.manifest()).predicate()
     predicate["buildDefinition"]["resolvedDependencies"].append({"name": "vendored", "digest": {"sha1": "1" * 40}})
 
-    assert present(last_provenance([signed(predicate)])).materials == ()
+    assert present(find_last_provenance([signed(predicate)])).materials == ()

@@ -21,14 +21,14 @@ from supply_chain.errors import (
 from supply_chain.evidence.published import (
     PublishedVerdicts,
     list_published_environments,
+    locate_verdict,
     name_in_registry,
     read_current_verdict,
-    verdict_place,
     withdraw_removed,
 )
 from supply_chain.evidence.reading import TRIES
 from supply_chain.evidence.statement import BUNDLE, SUMMARY
-from supply_chain.evidence.summary import Summary, summary
+from supply_chain.evidence.summary import Summary, make_summary
 from supply_chain.model.image import ImageRef, Removal
 from supply_chain.model.tier import JUDGE, Gate, TierName
 from tests.support.builders import NOON
@@ -43,7 +43,7 @@ PLACE = ImageRef(repository="verdicts/release/hello", digest=CURATED.digest)
 
 def verdict(at=0, *, yes=True, ref=CURATED, gate=Gate.RELEASE, environment="", **changes):
     """Return the predicate of a verdict `at` seconds after noon."""
-    return summary(
+    return make_summary(
         ref, gate, "sha256:" + "9" * 64, reasons=[] if yes else [REASON], notes=(), inputs=(),
         now=NOON + timedelta(seconds=at), environment=environment, **changes,
     ).predicate()  # fmt: skip
@@ -63,7 +63,7 @@ def put(world, predicate, *, place=PLACE, ref=CURATED, signer=None, kind=SUMMARY
     """Attach a verdict in a place without any rule of publishing, as whoever may push there can."""
     signed_by = signer or world.verdict_signers[TierName.CURATION]
     store = replace(world.verdict_store(TierName.CURATION), signer=signed_by)
-    signed = store.sign(ref.moved_to(place.repository), kind, name_in_registry(predicate, HOST))
+    signed = store.sign(ref.with_repository(place.repository), kind, name_in_registry(predicate, HOST))
     return store.attach_signed(place, kind, signed, world.now)
 
 
@@ -132,15 +132,15 @@ def test_published_verdict_is_read_by_others(world, gate, environment, ref, repo
     assert found.verdict.verifier.id == f"urn:cscm:gate:{JUDGE[gate]}/{gate}"
     assert published(world, repository) == (found.statement,)
     assert found.statement.application == "hello"
-    assert verdict_place(ref, gate, environment).repository == repository
+    assert locate_verdict(ref, gate, environment).repository == repository
 
 
 def test_published_verdict_is_signed_with_verdict_key_only(world):
     """The tier's own key, which signs much more, counts nothing here."""
     publish(world, verdict())
 
-    assert world.store(TierName.EXECUTION).verified(PLACE, TierName.CURATION) == ()
-    (found,) = world.verdict_store(TierName.EXECUTION).verified(PLACE, TierName.CURATION)
+    assert world.store(TierName.EXECUTION).read_verified(PLACE, TierName.CURATION) == ()
+    (found,) = world.verdict_store(TierName.EXECUTION).read_verified(PLACE, TierName.CURATION)
     assert found.predicate == name_in_registry(verdict(), HOST) and found.signer is TierName.CURATION
     (listed,) = world.registry.referrers(PLACE)
     assert listed.artifact_type == BUNDLE
@@ -339,7 +339,7 @@ def test_verdict_signed_with_other_key_does_not_count(world):
 @pytest.mark.parametrize("predicate", [
     verdict(gate=Gate.INTAKE), verdict(ref=OTHER), verdict(ref=OFFERED), verdict(environment="staging"),
     verdict() | {"verifier": {"id": "urn:cscm:gate:release"}},
-    verdict(ref=CURATED.moved_to("curated/other")),
+    verdict(ref=CURATED.with_repository("curated/other")),
 ], ids=["gate", "digest", "repository", "environment", "earlier verifier", "application"])  # fmt: skip
 def test_published_verdict_for_other_gate_or_image_does_not_count(world, predicate):
     """Whoever may push to a place can attach there what was signed for another one."""
@@ -351,7 +351,7 @@ def test_published_verdict_for_other_gate_or_image_does_not_count(world, predica
 def test_verdict_of_other_environment_does_not_admit_here(world):
     """What staging accepts may be refused in production."""
     staging = verdict(gate=Gate.DEPLOY, environment="staging")
-    place = verdict_place(CURATED, Gate.DEPLOY, "production")
+    place = locate_verdict(CURATED, Gate.DEPLOY, "production")
     put(world, staging, place=place, signer=world.verdict_signers[TierName.EXECUTION])
 
     assert "1 of another gate" in missing(world, gate=Gate.DEPLOY, environment="production")
@@ -467,10 +467,10 @@ def test_verdict_about_a_removed_image_is_withdrawn(world, gate, environment, pl
     for repository in places:
         for each in ("dev/hello", "curated/hello"):
             with suppress(KeyError):
-                world.registry.remove(CURATED.moved_to(each))
-        world.registry.add(CURATED.moved_to(repository))
+                world.registry.remove(CURATED.with_repository(each))
+        world.registry.add(CURATED.with_repository(repository))
         for ref in (CURATED, OTHER):
-            of = ref.moved_to("dev/hello") if gate is Gate.INTAKE else ref
+            of = ref.with_repository("dev/hello") if gate is Gate.INTAKE else ref
             publish(world, verdict(ref=of, gate=gate, environment=environment), ref)
 
         assert withdraw_removed(gate, world.ecr) == (OTHER,)
@@ -482,7 +482,7 @@ def test_verdict_about_a_removed_image_is_withdrawn(world, gate, environment, pl
 def test_environments_are_those_with_verdicts_about_the_application(world):
     """The name of a base has two parts; the release gate has no environments."""
     for application in ("hello", "base/hello"):
-        ref = CURATED.moved_to(f"curated/{application}")
+        ref = CURATED.with_repository(f"curated/{application}")
         publish(world, verdict(ref=ref), ref)
         for environment in ("staging", application.replace("/", "-")):
             publish(world, verdict(ref=ref, gate=Gate.DEPLOY, environment=environment), ref)

@@ -5,8 +5,8 @@ from datetime import timedelta
 import pytest
 
 from supply_chain.errors import EvidenceInvalid
-from supply_chain.evidence.reading import SignedValue, proof, read_statements
-from supply_chain.evidence.statement import SUMMARY, TEST_RESULT, VerifiedStatement, about
+from supply_chain.evidence.reading import SignedValue, make_proof, read_statements
+from supply_chain.evidence.statement import SUMMARY, TEST_RESULT, VerifiedStatement, make_image_statement
 from supply_chain.model.image import ImageRef, Source
 from tests.support.builders import NOON
 from tests.support.present import present
@@ -18,14 +18,14 @@ def evidence(digit, attached=None):
     return VerifiedStatement(
         digest="sha256:" + digit * 64,
         repository=IMAGE.repository,
-        statement=about(IMAGE, TEST_RESULT, {}),
+        statement=make_image_statement(IMAGE, TEST_RESULT, {}),
         signer="development",
         attached=attached,
     )
 
 
 def result(*, at=NOON, **fields):
-    statement = about(IMAGE, TEST_RESULT, {"cscm": {"interval": {"finished": at.isoformat()}}, **fields})
+    statement = make_image_statement(IMAGE, TEST_RESULT, {"cscm": {"interval": {"finished": at.isoformat()}}, **fields})
     return evidence("c").model_copy(update={"statement": statement})
 
 
@@ -86,7 +86,7 @@ def test_proof_names_evidence_and_oldest_time():
     """The evidence keeps its order."""
     statements = [evidence("1", NOON), evidence("2", NOON - timedelta(days=1)), evidence("3", NOON + timedelta(days=1))]
 
-    found = proof(statements)
+    found = make_proof(statements)
     assert found is not None
 
     assert found.evidence == tuple(e.digest for e in statements)
@@ -95,10 +95,10 @@ def test_proof_names_evidence_and_oldest_time():
 
 def test_proof_with_undated_evidence_has_unknown_age():
     """The undated statement may be the oldest."""
-    assert present(proof([evidence("1", NOON), evidence("2")])).since is None
-    assert present(proof([evidence("1")])).since is None
+    assert present(make_proof([evidence("1", NOON), evidence("2")])).since is None
+    assert present(make_proof([evidence("1")])).since is None
 
 
 def test_no_evidence_is_no_proof():
     """Without evidence nothing is proven."""
-    assert proof([]) is None
+    assert make_proof([]) is None

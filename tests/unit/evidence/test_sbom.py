@@ -17,14 +17,14 @@ from supply_chain.evidence.sbom import (
     Reference,
     References,
     Referred,
-    last_listed,
+    find_last_sbom,
     list_packages,
-    listing_in,
-    packages_in,
-    sbom_in,
-    system_packages,
+    read_sbom_listing,
+    read_sbom_packages,
+    read_signed_sbom,
+    select_system_packages,
 )
-from supply_chain.evidence.statement import BUNDLE, SBOM, about
+from supply_chain.evidence.statement import BUNDLE, SBOM, make_image_statement
 from supply_chain.evidence.store import CREATED, PREDICATE
 from supply_chain.model.image import ImageRef
 from supply_chain.model.tier import TierName
@@ -40,9 +40,9 @@ def signed(world):
     """Return a function that attaches a signed SBOM statement and returns the verified evidence."""
 
     def attach(predicate, created="2026-11-24T12:00:00+00:00"):
-        bundle = world.signers[TierName.CURATION].sign(about(REF, SBOM, predicate))
+        bundle = world.signers[TierName.CURATION].sign(make_image_statement(REF, SBOM, predicate))
         world.registry.attach(REF, BUNDLE, bundle, {PREDICATE: SBOM, CREATED: created})
-        return world.store(TierName.EXECUTION).verified(REF, TierName.CURATION)
+        return world.store(TierName.EXECUTION).read_verified(REF, TierName.CURATION)
 
     return attach
 
@@ -81,7 +81,7 @@ def sbom_of(configuration):
 )
 def test_listing_has_the_distribution_that_syft_read(world, make, signed, distro, found):
     """Syft writes an empty object for an image without one."""
-    listed = listing_in(signed(make.sbom(world.registry, REF, "openssl", distro=distro)), world.registry.content)
+    listed = read_sbom_listing(signed(make.sbom(world.registry, REF, "openssl", distro=distro)), world.registry.content)
 
     assert listed is not None
     assert (listed.distribution and tuple(listed.distribution.model_dump().values())) == found
@@ -91,18 +91,18 @@ def test_listing_has_the_distribution_that_syft_read(world, make, signed, distro
 def test_listing_of_sbom_with_malformed_distribution_is_refused(world, make, signed, distro):
     """Only syft writes one, and it writes texts."""
     with pytest.raises(EvidenceInvalid):
-        listing_in(signed(make.sbom(world.registry, REF, "openssl", distro=distro)), world.registry.content)
+        read_sbom_listing(signed(make.sbom(world.registry, REF, "openssl", distro=distro)), world.registry.content)
 
 
 def test_listing_has_the_configuration_of_the_image(world, make, signed):
     """Syft reads it from the image's configuration, by digest."""
     evidence = signed(make.sbom(world.registry, REF, "openssl", **sbom_of(ABOUT)))
 
-    found = listing_in(evidence, world.registry.content)
+    found = read_sbom_listing(evidence, world.registry.content)
 
-    assert found is not None and found.packages == packages_in(evidence, world.registry.content)
+    assert found is not None and found.packages == read_sbom_packages(evidence, world.registry.content)
     assert found.configuration == Configuration("10001", ("8080/tcp", "9090/tcp"), {"a": "1", "b": "2"}, 4096)
-    assert listing_in([], world.registry.content) is None
+    assert read_sbom_listing([], world.registry.content) is None
 
 
 @pytest.mark.parametrize("configuration", [{"config": {}}, {"config": None}, {}, {"config": {"User": None}}])
@@ -110,7 +110,7 @@ def test_listing_of_image_without_settings_has_empty_ones(world, make, signed, c
     """An image without a user runs as root; that is known."""
     evidence = signed(make.sbom(world.registry, REF, "openssl", **sbom_of(configuration)))
 
-    found = listing_in(evidence, world.registry.content)
+    found = read_sbom_listing(evidence, world.registry.content)
 
     assert found is not None and found.configuration == Configuration("", (), {}, 4096)
 
@@ -118,7 +118,7 @@ def test_listing_of_image_without_settings_has_empty_ones(world, make, signed, c
 @pytest.mark.parametrize("more", [{}, {"source": {"type": "directory", "metadata": {"path": "/"}}}])
 def test_listing_of_sbom_without_image_has_no_configuration(world, make, signed, more):
     """It is unknown, which is not the same as empty."""
-    found = listing_in(signed(make.sbom(world.registry, REF, "openssl", **more)), world.registry.content)
+    found = read_sbom_listing(signed(make.sbom(world.registry, REF, "openssl", **more)), world.registry.content)
 
     assert found is not None and found.configuration is None
 
@@ -134,7 +134,7 @@ def test_listing_raises_for_settings_that_are_no_texts(world, make, signed, sett
     evidence = signed(make.sbom(world.registry, REF, "openssl", **sbom_of({"config": settings})))
 
     with pytest.raises(EvidenceInvalid, match="cannot be read"):
-        listing_in(evidence, world.registry.content)
+        read_sbom_listing(evidence, world.registry.content)
 
 
 @pytest.mark.parametrize(
@@ -145,7 +145,7 @@ def test_listing_raises_if_the_configuration_is_unreadable(world, make, signed, 
     evidence = signed(make.sbom(world.registry, REF, "openssl", source=source))
 
     with pytest.raises(EvidenceInvalid):
-        listing_in(evidence, world.registry.content)
+        read_sbom_listing(evidence, world.registry.content)
 
 
 def test_listing_has_packages_by_licence(world, make, signed):
@@ -158,7 +158,7 @@ def test_listing_has_packages_by_licence(world, make, signed):
     ]
     evidence = signed(make.sbom(world.registry, REF, artifacts=artifacts))
 
-    found = listing_in(evidence, world.registry.content)
+    found = read_sbom_listing(evidence, world.registry.content)
 
     assert found is not None and found.unlicensed == {"python/c", "python/d"}
     assert found.licenses == {"GPL-2.0-only": {"deb/a", "deb/b"}, "MIT": {"deb/b"}}
@@ -169,7 +169,7 @@ def test_packages_have_type_name_and_url(world, make, signed):
     """The values are those of syft."""
     evidence = signed(make.sbom(world.registry, REF, "openssl", "zlib1g"))
 
-    assert packages_in(evidence, world.registry.content) == frozenset(
+    assert read_sbom_packages(evidence, world.registry.content) == frozenset(
         {
             ("deb", "openssl", "pkg:deb/openssl"),
             ("deb", "zlib1g", "pkg:deb/zlib1g"),
@@ -179,7 +179,7 @@ def test_packages_have_type_name_and_url(world, make, signed):
 
 def test_missing_sbom_differs_from_empty_sbom(world):
     """None means that nobody scanned; an empty set means that a scan found nothing."""
-    assert packages_in((), world.registry.content) is None
+    assert read_sbom_packages((), world.registry.content) is None
 
 
 @pytest.mark.parametrize("created", ["2026-11-23T12:00:00+00:00", "2026-11-25T12:00:00+00:00"])
@@ -188,7 +188,7 @@ def test_newest_sbom_by_signed_time_counts(world, make, signed, created):
     signed(make.sbom(world.registry, REF, "old", at=make.noon - timedelta(seconds=1)), created=created)
     evidence = signed(make.sbom(world.registry, REF, "new"))
 
-    found = sbom_in(evidence, world.registry.content)
+    found = read_signed_sbom(evidence, world.registry.content)
     assert found is not None
 
     assert found.packages == {("deb", "new", "pkg:deb/new")}
@@ -208,7 +208,7 @@ def test_sbom_without_sha256_is_invalid(world, make, signed):
     predicate["references"][0]["digest"] = {"sha512": "0" * 128}
 
     with pytest.raises(EvidenceInvalid, match="sha256"):
-        packages_in(signed(predicate), world.registry.content)
+        read_sbom_packages(signed(predicate), world.registry.content)
 
 
 def test_sbom_predicate_follows_in_toto_reference(make):
@@ -256,7 +256,7 @@ def test_sbom_with_other_content_than_signed_is_invalid(world, make, signed, con
     predicate = make.sbom(world.registry, REF, "openssl")
 
     with pytest.raises(EvidenceInvalid, match="cannot be read"):
-        packages_in(signed(predicate), lambda _: content)
+        read_sbom_packages(signed(predicate), lambda _: content)
 
 
 @pytest.mark.parametrize(
@@ -284,13 +284,13 @@ def test_malformed_signed_sbom_is_invalid(world, make, signed, listed):
     predicate["references"][0]["digest"]["sha256"] = hashlib.sha256(listed).hexdigest()
 
     with pytest.raises(EvidenceInvalid, match="cannot be read"):
-        packages_in(signed(predicate), lambda _: gzip.compress(listed))
+        read_sbom_packages(signed(predicate), lambda _: gzip.compress(listed))
 
 
 @pytest.mark.parametrize("source", [None, {}, {"metadata": {}}, {"metadata": {"manifest": "?"}}], ids=str)
 def test_sbom_without_source_manifest_raises_on_access(world, make, signed, source):
     """An SBOM of a directory or of another generator has none."""
-    found = sbom_in(signed(make.sbom(world.registry, REF, source=source)), world.registry.content)
+    found = read_signed_sbom(signed(make.sbom(world.registry, REF, source=source)), world.registry.content)
     assert found is not None
 
     with pytest.raises(EvidenceInvalid, match="cannot be read"):
@@ -303,7 +303,9 @@ def test_package_without_url_is_listed(world, make, signed):
     predicate = make.sbom(world.registry, REF)
     predicate["references"][0]["digest"]["sha256"] = hashlib.sha256(listed).hexdigest()
 
-    assert packages_in(signed(predicate), lambda _: gzip.compress(listed)) == frozenset({("binary", "busybox", "")})
+    assert read_sbom_packages(signed(predicate), lambda _: gzip.compress(listed)) == frozenset(
+        {("binary", "busybox", "")}
+    )
 
 
 def test_sbom_larger_than_512_mib_is_invalid(world, make, signed, monkeypatch):
@@ -314,10 +316,10 @@ def test_sbom_larger_than_512_mib_is_invalid(world, make, signed, monkeypatch):
     assert module.LIMIT == 2**29
 
     monkeypatch.setattr(module, "LIMIT", size + 1)
-    assert packages_in(evidence, world.registry.content)
+    assert read_sbom_packages(evidence, world.registry.content)
     monkeypatch.setattr(module, "LIMIT", size - 1)
     with pytest.raises(EvidenceInvalid, match="does not end"):
-        packages_in(evidence, world.registry.content)
+        read_sbom_packages(evidence, world.registry.content)
 
 
 def test_sbom_tells_its_location_and_generator(world, make, signed):
@@ -325,7 +327,7 @@ def test_sbom_tells_its_location_and_generator(world, make, signed):
     predicate = make.sbom(world.registry, REF, "openssl")
     (evidence,) = signed(predicate)
 
-    found = sbom_in([evidence], world.registry.content)
+    found = read_signed_sbom([evidence], world.registry.content)
     assert found is not None
 
     assert (found.referrer, found.generator, found.evidence) == (
@@ -348,7 +350,7 @@ def test_examination_of_another_version_does_not_count(world, make, signed):
         )
     ):
         evidence = signed({**predicate, "examination": examination}, f"2026-11-24T12:00:0{number}+00:00")
-        assert present(last_listed(evidence[-1:])).examination == found
+        assert present(find_last_sbom(evidence[-1:])).examination == found
 
 
 def test_only_syft_format_is_read(world, make, signed):
@@ -357,10 +359,10 @@ def test_only_syft_format_is_read(world, make, signed):
     spdx = {**predicate["references"][0], "name": "spdx", "digest": {"sha256": "0" * 64}}
     evidence = signed({**predicate, "references": [spdx, *predicate["references"]]})
 
-    assert packages_in(evidence, world.registry.content) == frozenset({("deb", "openssl", "pkg:deb/openssl")})
+    assert read_sbom_packages(evidence, world.registry.content) == frozenset({("deb", "openssl", "pkg:deb/openssl")})
     twice = signed({**predicate, "references": 2 * predicate["references"]}, created=LATER)
     with pytest.raises(EvidenceInvalid, match="cannot be read"):
-        packages_in(twice, world.registry.content)
+        read_sbom_packages(twice, world.registry.content)
 
 
 def test_sbom_error_is_cut_to_500_characters(world, make, signed):
@@ -370,7 +372,7 @@ def test_sbom_error_is_cut_to_500_characters(world, make, signed):
         raise ValueError("x" * 10_000)
 
     with pytest.raises(EvidenceInvalid) as caught:
-        packages_in(signed(make.sbom(world.registry, REF)), content)
+        read_sbom_packages(signed(make.sbom(world.registry, REF)), content)
 
     assert str(caught.value).count("x") == 500
 
@@ -380,7 +382,7 @@ def test_large_sbom_is_read_completely(world, make, signed):
     names = [digest_of(b"%d" % n) for n in range(280)]
     predicate = make.sbom(world.registry, REF, *names, *(f"{name}-dev" for name in names))
 
-    assert len(present(packages_in(signed(predicate), world.registry.content))) == 560
+    assert len(present(read_sbom_packages(signed(predicate), world.registry.content))) == 560
 
 
 def test_sbom_that_is_not_gzip_is_invalid(world, make, signed):
@@ -389,19 +391,19 @@ def test_sbom_that_is_not_gzip_is_invalid(world, make, signed):
     listed = gzip.decompress(world.registry.content(referrer_of(predicate)))
 
     with pytest.raises(EvidenceInvalid, match="cannot be read"):
-        packages_in(signed(predicate), lambda _: zlib.compress(listed))
+        read_sbom_packages(signed(predicate), lambda _: zlib.compress(listed))
 
 
 @pytest.mark.parametrize("predicate", [{}, {"references": []}, {"references": [{"name": "syft"}]}, {"references": 1}])
 def test_signed_statement_without_sbom_reference_is_invalid(world, signed, predicate):
     """Another version may have made it, so it does not count as empty."""
     with pytest.raises(EvidenceInvalid, match="cannot be read"):
-        packages_in(signed(predicate), world.registry.content)
+        read_sbom_packages(signed(predicate), world.registry.content)
 
 
 def test_system_packages_are_those_of_the_distribution():
     """An image may replace its virtual environment, but not the records of the package manager."""
-    assert system_packages(frozenset({("deb", "a", ""), ("python", "b", ""), ("apk", "c", "")})) == {
+    assert select_system_packages(frozenset({("deb", "a", ""), ("python", "b", ""), ("apk", "c", "")})) == {
         ("deb", "a", ""),
         ("apk", "c", ""),
     }

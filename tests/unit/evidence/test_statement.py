@@ -8,12 +8,12 @@ from hypothesis import strategies as st
 
 from supply_chain.errors import EvidenceInvalid
 from supply_chain.evidence.envelope import Envelope
-from supply_chain.evidence.statement import PAYLOAD, TEST_RESULT, about, is_about, read_statement
+from supply_chain.evidence.statement import PAYLOAD, TEST_RESULT, is_about, make_image_statement, read_statement
 from supply_chain.model.image import ImageRef
 
 DIGEST = "sha256:" + "a" * 64
 IMAGE = ImageRef(repository="dev/hello", digest=DIGEST)
-GOOD = json.loads(about(IMAGE, TEST_RESULT, {"result": "PASSED"}).bytes())
+GOOD = json.loads(make_image_statement(IMAGE, TEST_RESULT, {"result": "PASSED"}).bytes())
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),

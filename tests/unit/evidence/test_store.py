@@ -23,7 +23,7 @@ from supply_chain.evidence.statement import (
     TEST_RESULT,
     Statement,
     Subject,
-    about,
+    make_image_statement,
 )
 from supply_chain.evidence.store import CREATED, PREDICATE, NotEvidence, Referrer
 from supply_chain.model.image import Descriptor, ImageRef
@@ -52,7 +52,7 @@ def test_attached_statement_is_verified_by_another_tier(world, make):
     """Digest, signer and statement remain; only the key decides."""
     digest = world.store(DEV).attach(IMAGE, TEST_RESULT, {"result": "PASSED"}, make.noon)
 
-    (found,) = world.store(CURATION).verified(IMAGE, DEV)
+    (found,) = world.store(CURATION).read_verified(IMAGE, DEV)
 
     assert (found.digest, found.signer, found.repository) == (digest, DEV, "dev/hello")
     assert (found.predicate_type, found.predicate) == (TEST_RESULT, {"result": "PASSED"})
@@ -63,50 +63,50 @@ def test_store_for_one_decision_reads_each_list_once(world, store, make):
     """It still attaches, and what it attaches afterwards counts for others."""
     store.attach(IMAGE, TEST_RESULT, {"result": "PASSED"}, make.noon)
     once = store.list_once()
-    first = once.verified(IMAGE, DEV)
+    first = once.read_verified(IMAGE, DEV)
 
     once.attach(IMAGE, TEST_RESULT, {"result": "FAILED"}, make.noon)
 
-    assert len(first) == 1 and once.verified(IMAGE, DEV) == first
-    assert len(store.verified(IMAGE, DEV)) == 2
+    assert len(first) == 1 and once.read_verified(IMAGE, DEV) == first
+    assert len(store.read_verified(IMAGE, DEV)) == 2
 
 
 def test_statement_of_another_tier_is_not_verified(world, make):
     """The key decides, even if the hint in the bundle names the other tier."""
     world.store(EXECUTION).attach(IMAGE, TEST_RESULT, {"result": "PASSED"}, make.noon)
-    statement = about(IMAGE, TEST_RESULT, {"result": "PASSED"}).bytes()
+    statement = make_image_statement(IMAGE, TEST_RESULT, {"result": "PASSED"}).bytes()
     attached(world, world.signers[EXECUTION].sign_bytes(statement, hint=world.signers[DEV].hint))
 
-    assert world.store(CURATION).verified(IMAGE, DEV) == ()
+    assert world.store(CURATION).read_verified(IMAGE, DEV) == ()
 
 
 def test_statement_of_unknown_key_is_not_verified(world, store, make):
     """A signature is worth only as much as its key."""
     stranger = make.signer()
-    statement = about(IMAGE, TEST_RESULT, {"result": "PASSED"}).bytes()
+    statement = make_image_statement(IMAGE, TEST_RESULT, {"result": "PASSED"}).bytes()
     attached(world, stranger.sign_bytes(statement))
     attached(world, stranger.sign_bytes(statement, hint=world.signers[DEV].hint), {**NOTES, CREATED: "later"})
 
-    assert store.verified(IMAGE, DEV) == ()
+    assert store.read_verified(IMAGE, DEV) == ()
 
 
 def test_changed_payload_is_not_verified(world, store, make):
     """The signature of one statement does not serve another."""
     no = store.attach(IMAGE, TEST_RESULT, {"result": "FAILED"}, make.noon)
     forged = json.loads(world.registry.content(IMAGE.with_digest(no)))
-    yes = about(IMAGE, TEST_RESULT, {"result": "PASSED"}).bytes()
+    yes = make_image_statement(IMAGE, TEST_RESULT, {"result": "PASSED"}).bytes()
     forged["dsseEnvelope"]["payload"] = base64.b64encode(yes).decode()
     world.registry.remove(IMAGE.with_digest(no))
     attached(world, json.dumps(forged).encode())
 
-    assert store.verified(IMAGE, DEV) == ()
+    assert store.read_verified(IMAGE, DEV) == ()
 
 
 def test_statement_about_other_image_is_left_out(world, store, make):
     """Everyone with push access can attach a genuine statement to another image."""
     other = IMAGE.model_copy(update={"digest": "sha256:" + "b" * 64})
-    for subject in (other, IMAGE.moved_to("dev/other")):
-        attached(world, world.signers[DEV].sign(about(subject, TEST_RESULT, {"result": "PASSED"})))
+    for subject in (other, IMAGE.with_repository("dev/other")):
+        attached(world, world.signers[DEV].sign(make_image_statement(subject, TEST_RESULT, {"result": "PASSED"})))
 
     reading = store.read(IMAGE)
 
@@ -145,16 +145,16 @@ def test_unreadable_signed_statement_raises(world, store, payload):
     attached(world, world.signers[DEV].sign_bytes(payload))
 
     with pytest.raises(EvidenceInvalid, match="a statement that cannot be read"):
-        store.verified(IMAGE, DEV)
+        store.read_verified(IMAGE, DEV)
 
 
 def test_signed_bundle_of_other_payload_type_raises(world, store):
     """The tier signed it, but its meaning is unknown."""
-    statement = about(IMAGE, TEST_RESULT, {"result": "PASSED"}).bytes()
+    statement = make_image_statement(IMAGE, TEST_RESULT, {"result": "PASSED"}).bytes()
     attached(world, world.signers[DEV].sign_bytes(statement, payload_type="text/plain"))
 
     with pytest.raises(EvidenceInvalid):
-        store.verified(IMAGE, DEV)
+        store.read_verified(IMAGE, DEV)
 
 
 def test_same_statement_of_two_tiers_counts_for_each(world, store, make):
@@ -173,7 +173,7 @@ def test_invalid_referrers_are_left_out_and_noted(world, store, make):
     store.attach(IMAGE, TEST_RESULT, {"result": "PASSED"}, make.noon)
     for content in (b"rubbish", b"{}", b"[" * 100_000, b"\xff" * 1000):
         attached(world, content)
-    attached(world, make.signer().sign(about(IMAGE, TEST_RESULT, {"result": "FAILED"})))
+    attached(world, make.signer().sign(make_image_statement(IMAGE, TEST_RESULT, {"result": "FAILED"})))
 
     reading = store.read(IMAGE)
 
@@ -186,8 +186,8 @@ def test_invalid_referrers_are_left_out_and_noted(world, store, make):
 @pytest.mark.parametrize("place", ["evidence/lifecycle/hello", "evidence/execution/hello", "evidence/curation/hello"])
 def test_unverified_bundle_in_evidence_repository_raises(world, store, make, place):
     """A former key of the tier may have signed a refusal there; a former key in the settings counts."""
-    subject, before = IMAGE.moved_to(place), make.signer()
-    bundle = before.sign(about(subject, LIFECYCLE, {"at": make.noon.isoformat()}))
+    subject, before = IMAGE.with_repository(place), make.signer()
+    bundle = before.sign(make_image_statement(subject, LIFECYCLE, {"at": make.noon.isoformat()}))
     world.registry.attach(subject, BUNDLE, bundle, {PREDICATE: LIFECYCLE})
 
     with pytest.raises(EvidenceInvalid, match="add the earlier key"):
@@ -232,7 +232,9 @@ def test_left_out_note_counts_each_reason(world, make):
     world.registry = Odd()
     store = world.store(DEV)
     store.attach(IMAGE, TEST_RESULT, {"result": "PASSED"}, make.noon)
-    signed = json.dumps(json.loads(world.signers[DEV].sign(about(IMAGE, TEST_RESULT, {}))), indent=1).encode()
+    signed = json.dumps(
+        json.loads(world.signers[DEV].sign(make_image_statement(IMAGE, TEST_RESULT, {}))), indent=1
+    ).encode()
     for content in (b"no manifest 1", b"no manifest 2", b"lost", signed):
         attached(world, content)
 
@@ -272,15 +274,15 @@ def test_bundles_of_other_signers_never_change_the_evidence(bundles):
     genuine = world.registry.content(IMAGE.with_digest(digest))
     other = IMAGE.model_copy(update={"digest": "sha256:" + "b" * 64})
     made = {
-        "stranger": stranger.sign(about(IMAGE, TEST_RESULT, {"result": "PASSED"})),
-        "other image": world.signers[DEV].sign(about(other, TEST_RESULT, {"result": "PASSED"})),
+        "stranger": stranger.sign(make_image_statement(IMAGE, TEST_RESULT, {"result": "PASSED"})),
+        "other image": world.signers[DEV].sign(make_image_statement(other, TEST_RESULT, {"result": "PASSED"})),
         "again": genuine,
         "again, otherwise": json.dumps(json.loads(genuine), sort_keys=True).encode(),
     }
     for content, annotations in bundles:
         attached(world, made.get(content, content) if content != b"broken" else b"", {**NOTES, **annotations})
 
-    assert [e.predicate for e in store.verified(IMAGE, DEV)] == [{"result": "FAILED"}]
+    assert [e.predicate for e in store.read_verified(IMAGE, DEV)] == [{"result": "FAILED"}]
 
 
 @pytest.mark.timeout(120)
@@ -289,9 +291,9 @@ def test_thousand_invalid_referrers_are_read_within_seconds(world, store, make):
     store.attach(IMAGE, TEST_RESULT, {"result": "PASSED"}, make.noon)
     stranger = make.signer()
     for n in range(1000):
-        attached(world, stranger.sign(about(IMAGE, TEST_RESULT, {"n": n})) if n % 2 else b"{}%d" % n)
+        attached(world, stranger.sign(make_image_statement(IMAGE, TEST_RESULT, {"n": n})) if n % 2 else b"{}%d" % n)
 
-    assert len(store.verified(IMAGE, DEV)) == 1
+    assert len(store.read_verified(IMAGE, DEV)) == 1
 
 
 def test_read_fetches_only_requested_predicate_types(world, store, make, monkeypatch):
@@ -306,16 +308,20 @@ def test_read_fetches_only_requested_predicate_types(world, store, make, monkeyp
 
     monkeypatch.setattr(world.registry, "layer", fetch)
 
-    assert [e.digest for e in store.verified(IMAGE, DEV, SUMMARY)] == [wanted]
+    assert [e.digest for e in store.read_verified(IMAGE, DEV, SUMMARY)] == [wanted]
     assert fetched == [wanted]
-    assert len(store.verified(IMAGE, DEV, SUMMARY, TEST_RESULT)) == 2
+    assert len(store.read_verified(IMAGE, DEV, SUMMARY, TEST_RESULT)) == 2
 
 
 def test_statement_annotated_with_other_type_is_left_out(world, store):
     """Anybody can write the annotation of a manifest."""
-    attached(world, world.signers[DEV].sign(about(IMAGE, TEST_RESULT, {"result": "PASSED"})), {PREDICATE: SUMMARY})
+    attached(
+        world,
+        world.signers[DEV].sign(make_image_statement(IMAGE, TEST_RESULT, {"result": "PASSED"})),
+        {PREDICATE: SUMMARY},
+    )
 
-    assert store.verified(IMAGE, DEV, SUMMARY) == ()
+    assert store.read_verified(IMAGE, DEV, SUMMARY) == ()
 
 
 @pytest.mark.parametrize("signer", TierName)
@@ -330,12 +336,12 @@ def test_referrer_of_other_artifact_type_is_not_evidence(world, store):
     """An SBOM is attached to the image as a file."""
     attached(world, b"{}", kind="application/vnd.syft+json")
 
-    assert store.verified(IMAGE, DEV) == ()
+    assert store.read_verified(IMAGE, DEV) == ()
 
 
 def test_bundle_without_predicate_type_annotation_is_not_evidence(world, store):
     """cosign writes the annotation on every statement."""
-    attached(world, world.signers[DEV].sign(about(IMAGE, TEST_RESULT, {})), {})
+    attached(world, world.signers[DEV].sign(make_image_statement(IMAGE, TEST_RESULT, {})), {})
 
     assert store.read(IMAGE).evidence == ()
     assert store.read(IMAGE).notes() == ()
@@ -343,22 +349,26 @@ def test_bundle_without_predicate_type_annotation_is_not_evidence(world, store):
 
 def test_evidence_is_read_from_repository_of_the_image(world, store, make):
     """A statement in another repository must be asked for by its name."""
-    store.attach(IMAGE.moved_to("evidence/curation/hello"), SUMMARY, {}, make.noon)
+    store.attach(IMAGE.with_repository("evidence/curation/hello"), SUMMARY, {}, make.noon)
 
-    assert store.verified(IMAGE, DEV) == ()
-    assert len(store.verified(IMAGE.moved_to("evidence/curation/hello"), DEV)) == 1
+    assert store.read_verified(IMAGE, DEV) == ()
+    assert len(store.read_verified(IMAGE.with_repository("evidence/curation/hello"), DEV)) == 1
 
 
 def test_statements_are_returned_oldest_first(world, store, make):
     """Times are compared as instants, and an invalid or missing time comes first."""
-    attached(world, world.signers[DEV].sign(about(IMAGE, TEST_RESULT, {"n": 0})))
+    attached(world, world.signers[DEV].sign(make_image_statement(IMAGE, TEST_RESULT, {"n": 0})))
     store.attach(IMAGE, TEST_RESULT, {"n": 2}, make.noon)
     zoned = {**NOTES, CREATED: "2026-11-24T12:30:00+01:00"}
-    attached(world, world.signers[DEV].sign(about(IMAGE, TEST_RESULT, {"n": 1})), zoned)
-    attached(world, world.signers[DEV].sign(about(IMAGE, TEST_RESULT, {"n": -1})), {**NOTES, CREATED: "rubbish"})
+    attached(world, world.signers[DEV].sign(make_image_statement(IMAGE, TEST_RESULT, {"n": 1})), zoned)
+    attached(
+        world,
+        world.signers[DEV].sign(make_image_statement(IMAGE, TEST_RESULT, {"n": -1})),
+        {**NOTES, CREATED: "rubbish"},
+    )
     store.attach(IMAGE, TEST_RESULT, {"n": 3}, make.noon + timedelta(microseconds=1))
 
-    found = [e.predicate["n"] for e in store.verified(IMAGE, DEV)]
+    found = [e.predicate["n"] for e in store.read_verified(IMAGE, DEV)]
     assert (set(found[:2]), found[2:]) == ({-1, 0}, [1, 2, 3])
 
 
@@ -366,7 +376,7 @@ def test_attach_all_returns_digests_in_order(world, store, make):
     """There is one digest for each statement."""
     digests = store.attach_all(IMAGE, [(TEST_RESULT, {"n": n}) for n in range(9)], make.noon)
 
-    found = {e.digest: e.predicate["n"] for e in store.verified(IMAGE, DEV)}
+    found = {e.digest: e.predicate["n"] for e in store.read_verified(IMAGE, DEV)}
     assert [found[digest] for digest in digests] == list(range(9))
 
 
@@ -378,7 +388,7 @@ def test_store_raises_if_registry_does_not_answer(world, store):
             raise RegistryUnavailable("it is silent\nwait")
 
     with pytest.raises(RegistryUnavailable):
-        store.__class__(DEV, Silent(), store.signer, store.trusted, store.now).verified(IMAGE, DEV)
+        store.__class__(DEV, Silent(), store.signer, store.trusted, store.now).read_verified(IMAGE, DEV)
 
 
 def test_too_many_invalid_referrers_raise_for_one_image(world, store, make):
@@ -388,13 +398,13 @@ def test_too_many_invalid_referrers_raise_for_one_image(world, store, make):
         attached(world, f"junk {number}".encode(), {**NOTES, "n": str(number)})
     for number in range(40):
         world.store(DEV).attach(IMAGE, TEST_RESULT, {"number": number}, make.noon)
-    assert len(few.verified(IMAGE, DEV)) == 40
+    assert len(few.read_verified(IMAGE, DEV)) == 40
 
     attached(world, b"one more")
     with pytest.raises(TooManyReferrers, match="31 pieces attached to dev/hello"):
         few.read(IMAGE)
     assert few.read(IMAGE, SUMMARY).evidence == ()
-    assert few.read(IMAGE.moved_to("dev/other")).evidence == ()
+    assert few.read(IMAGE.with_repository("dev/other")).evidence == ()
 
 
 def test_invalid_referrers_are_counted_after_every_500(world, store, monkeypatch):
@@ -417,7 +427,7 @@ def test_invalid_referrers_are_counted_after_every_500(world, store, monkeypatch
 def test_repeated_statement_counts_towards_the_limit(world, store, make):
     """Each of its manifests has to be read."""
     world.store(DEV).attach(IMAGE, TEST_RESULT, {"result": "PASSED"}, make.noon)
-    (found,) = store.verified(IMAGE, DEV)
+    (found,) = store.read_verified(IMAGE, DEV)
     bundle = world.registry.content(IMAGE.with_digest(found.digest))
     for number in range(31):
         attached(world, bundle, {**NOTES, "n": str(number)})
@@ -442,7 +452,7 @@ def test_too_many_invalid_bytes_raise(world, store):
 def test_bytes_of_a_repeated_statement_count_towards_the_limit(world, store):
     """Whoever copies a signed bundle can change what is not signed, as often as they like."""
     store.attach(IMAGE, TEST_RESULT, {"result": "PASSED"}, NOON)
-    (found,) = store.verified(IMAGE, DEV)
+    (found,) = store.read_verified(IMAGE, DEV)
     bundle = world.registry.content(IMAGE.with_digest(found.digest))
     for number in range(1, 3):
         attached(world, bundle + b" " * number, {**NOTES, "n": str(number)})
@@ -520,11 +530,11 @@ def test_more_than_20000_invalid_referrers_raise(world, store, monkeypatch):
 
 
 VEX_NOTES = {PREDICATE: OPENVEX}
-STORED = IMAGE.moved_to("curated/hello")
+STORED = IMAGE.with_repository("curated/hello")
 
 
 def attach_vex(world, signer, image=STORED, notes=VEX_NOTES, where=STORED, **changes):
-    bundle = signer.sign(about(image, OPENVEX, openvex(**changes)))
+    bundle = signer.sign(make_image_statement(image, OPENVEX, openvex(**changes)))
     return world.registry.attach(where, BUNDLE, bundle, notes)
 
 
@@ -555,7 +565,7 @@ def test_provenance_by_no_tier_is_returned_apart(world, store, make, name):
 
 def test_provenance_of_another_image_is_left_out(world, store, make):
     """Also if it has the name of this one."""
-    statement = about(STORED.with_digest("sha256:" + "b" * 64), PROVENANCE, {})
+    statement = make_image_statement(STORED.with_digest("sha256:" + "b" * 64), PROVENANCE, {})
     world.registry.attach(STORED, BUNDLE, make.signer().sign(statement), {PREDICATE: PROVENANCE})
 
     reading = store.read(STORED)
@@ -585,8 +595,8 @@ def test_vex_document_of_another_image_or_type_is_left_out(world, store, make):
 
 def test_vex_document_in_an_evidence_repository_raises(world, make):
     """Only one tier can push there, so nobody else's statement belongs there."""
-    image = IMAGE.moved_to("evidence/curation/hello")
-    bundle = make.signer().sign(about(image, OPENVEX, openvex()))
+    image = IMAGE.with_repository("evidence/curation/hello")
+    bundle = make.signer().sign(make_image_statement(image, OPENVEX, openvex()))
     world.registry.attach(image, BUNDLE, bundle, VEX_NOTES)
 
     with pytest.raises(EvidenceInvalid, match="is not signed with a trusted key"):
@@ -596,7 +606,7 @@ def test_vex_document_in_an_evidence_repository_raises(world, make):
 def test_statement_without_content_in_an_evidence_repository_raises(world, make):
     """It may be the block or the refusal that counts; one tier alone can push there."""
     world.registry = Odd()
-    image = IMAGE.moved_to("evidence/lifecycle/hello")
+    image = IMAGE.with_repository("evidence/lifecycle/hello")
     world.registry.attach(image, BUNDLE, b"lost", NOTES)
 
     with pytest.raises(EvidenceInvalid, match="lacks the content of evidence/lifecycle/hello"):
@@ -634,7 +644,7 @@ def test_vex_document_in_development_repository_is_left_out(world, store, make):
 
 def test_bundle_of_other_signer_has_annotations_of_statement(world, store, make):
     """cosign finds it by the same annotations."""
-    bundle = make.signer().sign(about(STORED, OPENVEX, openvex()))
+    bundle = make.signer().sign(make_image_statement(STORED, OPENVEX, openvex()))
     store.attach_signed(STORED, OPENVEX, bundle, NOON)
 
     (found,) = world.registry.referrers(STORED)

@@ -5,8 +5,8 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 
 from supply_chain.errors import EvidenceInvalid
-from supply_chain.evidence.statement import SIGNATURE, SUMMARY, VerifiedStatement, about
-from supply_chain.evidence.summary import Summary, is_released, last_verdict, summary
+from supply_chain.evidence.statement import SIGNATURE, SUMMARY, VerifiedStatement, make_image_statement
+from supply_chain.evidence.summary import Summary, find_last_verdict, is_released, make_summary
 from supply_chain.model.image import ImageRef
 from supply_chain.model.tier import Gate, TierName
 
@@ -18,19 +18,19 @@ REASON = {"code": "scan.high", "fact": "f", "remedy": "r"}
 
 def verdict(yes=True, at=NOON, gate=Gate.RELEASE, ref=IMAGE):
     reasons = [] if yes else [REASON]
-    statement = summary(ref, gate, "sha256:" + "9" * 64, reasons=reasons, notes=(), inputs=(), now=at)
+    statement = make_summary(ref, gate, "sha256:" + "9" * 64, reasons=reasons, notes=(), inputs=(), now=at)
     return statement.predicate()
 
 
 def signed(predicate, kind=SUMMARY):
-    statement = about(IMAGE, kind, predicate)
+    statement = make_image_statement(IMAGE, kind, predicate)
     return VerifiedStatement(
         digest="sha256:" + "c" * 64, repository="curated/hello", statement=statement, signer="curation"
     )
 
 
 def last(*verdicts):
-    return last_verdict([signed(each) for each in verdicts], Gate.RELEASE, DIGEST)
+    return find_last_verdict([signed(each) for each in verdicts], Gate.RELEASE, DIGEST)
 
 
 def passed(found):

@@ -21,7 +21,7 @@ from supply_chain.errors import (
     SettingInvalid,
 )
 from supply_chain.evidence.break_glass import BreakGlass
-from supply_chain.evidence.summary import last_verdict
+from supply_chain.evidence.summary import find_last_verdict
 from supply_chain.execution.break_glass import Judge, find_overridable, judge_again
 from supply_chain.execution.deployment import Deployment, Expected
 from supply_chain.execution.observation import Deviation
@@ -162,9 +162,9 @@ def test_deployment_is_refused_when_its_break_glass_expires(
         assert isinstance(found, Deviation) and found.code == "drift.refused"
         assert "by break-glass by ann until 2026-11-24 20:00 UTC: outage, and the deploy gate" in found.fact
         assert "(signature.missing); " in found.fact and "(scan.critical)" in found.fact
-    place = CURATED.moved_to("evidence/execution/hello")
-    signed = world.store(TierName.EXECUTION).verified(place, TierName.EXECUTION)
-    last = present(last_verdict(signed, Gate.DEPLOY, DIGEST))
+    place = CURATED.with_repository("evidence/execution/hello")
+    signed = world.store(TierName.EXECUTION).read_verified(place, TierName.EXECUTION)
+    last = present(find_last_verdict(signed, Gate.DEPLOY, DIGEST))
     assert not last.value.passed and last.at == END
     assert sum(each.predicate.get("verifier") is not None for each in signed) == 2
 

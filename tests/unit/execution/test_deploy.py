@@ -9,8 +9,8 @@ from supply_chain.errors import Cancelled, DeploymentFailed, RegistryUnavailable
 from supply_chain.execution import deploy as module
 from supply_chain.execution.deploy import Order, deploy
 from supply_chain.execution.environment import DockerEnvironment, DockerPlacement
-from supply_chain.execution.reverse_proxy import server_name
-from supply_chain.model.container import labels
+from supply_chain.execution.reverse_proxy import make_server_name
+from supply_chain.model.container import make_labels
 from supply_chain.model.image import ImageRef
 from tests.support.builders import OTHER
 from tests.support.facts import admitted, deploy_facts
@@ -29,19 +29,19 @@ class Stage:
         self.engine.add(digest=REF.digest)
         self.reverse_proxy = self.engine.container("reverse_proxy")
         self.old = self.engine.container(
-            "staging-hello-old-1", labels=labels("application", "hello", OTHER, "r", environment="staging")
+            "staging-hello-old-1", labels=make_labels("application", "hello", OTHER, "r", environment="staging")
         )
         self.engine.start(self.old.id)
-        self.serves = server_name(self.old)
+        self.serves = make_server_name(self.old)
         monkeypatch.setattr(module, "ReverseProxy", lambda *_: self.as_reverse_proxy())
         ready = SimpleNamespace(ready=True, says="", seconds=0.1)
         monkeypatch.setattr(module, "wait_until_ready", lambda *_: ready)
-        monkeypatch.setattr(module, "trouble_at", lambda *_: "")
+        monkeypatch.setattr(module, "probe_readiness", lambda *_: "")
         monkeypatch.setattr(module, "check", lambda *_: ("", True))
 
     def as_reverse_proxy(self):
         def switch(new, *_):
-            self.serves = server_name(new)
+            self.serves = make_server_name(new)
             return self.reverse_proxy
 
         def finish(_, wait):
@@ -134,7 +134,7 @@ def test_missing_image_keeps_previous_container(stage, monkeypatch):
     with pytest.raises(RegistryUnavailable):
         stage.deploy()
 
-    assert stage.left == [stage.old.image] and stage.serves == server_name(stage.old)
+    assert stage.left == [stage.old.image] and stage.serves == make_server_name(stage.old)
 
 
 def test_removal_of_previous_container_does_not_fail_deployment(stage):
@@ -151,13 +151,13 @@ def test_refused_before_switch_keeps_previous_container(stage):
     """The new container was ready, but no request has reached it."""
 
     def may_serve():
-        assert REF.digest in stage.left and stage.serves == server_name(stage.old)
+        assert REF.digest in stage.left and stage.serves == make_server_name(stage.old)
         raise DeploymentFailed("it was blocked meanwhile")
 
     with pytest.raises(DeploymentFailed, match="blocked"):
         stage.deploy(stage.events.append, may_serve=may_serve)
 
-    assert stage.events == [] and stage.left == [stage.old.image] and stage.serves == server_name(stage.old)
+    assert stage.events == [] and stage.left == [stage.old.image] and stage.serves == make_server_name(stage.old)
 
 
 @pytest.mark.parametrize("without", ["may_serve", "recorded"])

@@ -180,7 +180,7 @@ def test_delivery_names_the_file_of_each_application(tmp_path):
     production, staging = read_environments(tmp_path)
 
     assert isinstance(staging, KubernetesEnvironment) and staging.delivery
-    assert staging.delivery.git.file_of("a") == "x/a.yaml" and staging.delivery.git.timeout == 600
+    assert staging.delivery.git.locate_file("a") == "x/a.yaml" and staging.delivery.git.timeout == 600
     assert b"x/{application}.yaml" in staging.signed_content and b"delivery" not in production.signed_content
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from supply_chain.errors import DeclarationInvalid, SettingInvalid
 from supply_chain.execution.environment_documents import (
-    invalid_error,
+    join_invalid_errors,
     read_environment,
     read_environment_documents,
     read_environments,
@@ -126,7 +126,9 @@ def test_only_contradictory_environments_are_invalid(tmp_path):
 
 def test_error_of_invalid_environments_names_each():
     """One run fails for all of them."""
-    error = invalid_error({"b": DeclarationInvalid("it is bad\ncorrect it"), "c": SettingInvalid("so is it")}, "So")
+    error = join_invalid_errors(
+        {"b": DeclarationInvalid("it is bad\ncorrect it"), "c": SettingInvalid("so is it")}, "So"
+    )
 
     assert str(error) == (
         "So:\n  b: it is bad — correct it [declaration.invalid]\n  c: so is it [setting.invalid]\n"

@@ -20,9 +20,9 @@ from supply_chain.model.container import (
     LocalImage,
     Published,
     Volume,
-    container_name,
+    make_container_name,
 )
-from supply_chain.model.image import short
+from supply_chain.model.image import shorten_digest
 from tests.support.memory_engine import MemoryEngine, Program
 from tests.unit.execution.expected import DIGEST, EXPECTED, HARDENED, NOON, OTHER, PROXY
 
@@ -439,11 +439,11 @@ def observed(name, environment="staging", application=""):
 )
 def test_settled_leaves_out_application_being_deployed(under_way, left):
     """Its previous deployment and its new, not yet recorded containers are left out."""
-    name = container_name("staging", "team/hello", DIGEST, 2)
+    name = make_container_name("staging", "team/hello", DIGEST, 2)
     observations = {
         "own": observed("staging-any-name", application="team/hello"),
         "stranger": observed(name),
-        "of parts": observed(name.replace(short(DIGEST), "proxy")),
+        "of parts": observed(name.replace(shorten_digest(DIGEST), "proxy")),
     }
 
     assert drop_deploying(tuple(observations.values()), under_way) == tuple(observations[each] for each in left)

@@ -30,7 +30,7 @@ def test_record_is_attached_in_repository_of_execution(deployed, registry, world
     """Execution cannot write to the repository of the image."""
     deployed()
 
-    (found,) = world.store(EXECUTION).verified(FIRST.moved_to("evidence/execution/hello"), EXECUTION)
+    (found,) = world.store(EXECUTION).read_verified(FIRST.with_repository("evidence/execution/hello"), EXECUTION)
     assert found.predicate_type == DEPLOYMENT
 
 
@@ -54,7 +54,7 @@ def test_record_of_other_version_is_readable(deployed, expected, world, make, ch
     fields = {**predicate["deployment"], "name": "later", **change}
     predicate["deployment"] = {key: value for key, value in fields.items() if value is not ...}
     predicate["deployedAt"] = "2026-11-24T12:00:01+00:00"
-    world.store(EXECUTION).attach(FIRST.moved_to("evidence/execution/hello"), DEPLOYMENT, predicate, make.noon)
+    world.store(EXECUTION).attach(FIRST.with_repository("evidence/execution/hello"), DEPLOYMENT, predicate, make.noon)
 
     assert [each.name for each in expected()] == ["later"]
 
@@ -67,7 +67,7 @@ def test_record_of_earlier_version_is_of_a_container_host(deployed, expected, wo
     del place["target"]
     predicate["deployment"] = {**predicate["deployment"], **place}
     predicate["deployedAt"] = "2026-11-24T12:00:01+00:00"
-    world.store(EXECUTION).attach(FIRST.moved_to("evidence/execution/hello"), DEPLOYMENT, predicate, make.noon)
+    world.store(EXECUTION).attach(FIRST.with_repository("evidence/execution/hello"), DEPLOYMENT, predicate, make.noon)
 
     assert [each.place for each in expected()] == [deployment.place]
 
@@ -81,7 +81,7 @@ def test_record_with_unreadable_place_is_refused(deployed, expected, world, make
         del predicate["deployment"]["place"]
     else:
         predicate["deployment"]["place"] = place
-    world.store(EXECUTION).attach(FIRST.moved_to("evidence/execution/hello"), DEPLOYMENT, predicate, make.noon)
+    world.store(EXECUTION).attach(FIRST.with_repository("evidence/execution/hello"), DEPLOYMENT, predicate, make.noon)
 
     with pytest.raises(EvidenceInvalid):
         expected()
@@ -115,7 +115,7 @@ def test_records_are_separate_per_application_and_environment(deployed, expected
     """A deployment does not replace another application or environment."""
     deployed()
     deployed(after=1, environment="production")
-    deployed(FIRST.moved_to("curated/other"), 2, application="other")
+    deployed(FIRST.with_repository("curated/other"), 2, application="other")
 
     assert [(e.environment, e.application) for e in expected()] == [
         ("production", "hello"),
@@ -128,7 +128,7 @@ def test_should_run_of_one_application_reads_only_its_records(deployed, world, r
     """This keeps reading fast among 10,000 applications; a longer name with the same prefix is another one."""
     deployed()
     deployed(after=1, environment="production")
-    deployed(FIRST.moved_to("curated/hello/too"), 2, application="hello/too")
+    deployed(FIRST.with_repository("curated/hello/too"), 2, application="hello/too")
 
     found = read_expected(PLACES, registry, registry, world.store(EXECUTION), "hello")
 
@@ -206,8 +206,8 @@ def test_record_signed_by_other_tier_is_ignored(deployed, expected):
 
 def test_other_evidence_in_repository_is_ignored(deployed, expected, world, make):
     """Verdicts are stored in the same repository."""
-    world.store(EXECUTION).attach(SECOND.moved_to("evidence/execution/hello"), SUMMARY, {}, make.noon)
-    world.registry.attach(SECOND.moved_to("evidence/execution/hello"), "x", b"x", {})
+    world.store(EXECUTION).attach(SECOND.with_repository("evidence/execution/hello"), SUMMARY, {}, make.noon)
+    world.registry.attach(SECOND.with_repository("evidence/execution/hello"), "x", b"x", {})
 
     assert expected() == ()
 
@@ -223,13 +223,13 @@ def test_record_times_are_compared_across_time_zones(deployed, expected, world, 
     predicate = json.loads(json.dumps(_predicate(world)))
     predicate["deployment"]["digest"] = FIRST.digest
     predicate["deployedAt"] = "2026-11-24T13:30:00+02:00"  # half an hour before noon
-    world.store(EXECUTION).attach(FIRST.moved_to("evidence/execution/hello"), DEPLOYMENT, predicate, make.noon)
+    world.store(EXECUTION).attach(FIRST.with_repository("evidence/execution/hello"), DEPLOYMENT, predicate, make.noon)
 
     assert [each.digest for each in expected()] == [SECOND.digest]
 
 
 def _predicate(world):
-    (found,) = world.store(EXECUTION).verified(SECOND.moved_to("evidence/execution/hello"), EXECUTION)
+    (found,) = world.store(EXECUTION).read_verified(SECOND.with_repository("evidence/execution/hello"), EXECUTION)
     return found.predicate
 
 
@@ -249,7 +249,7 @@ def _predicate(world):
 def test_unreadable_signed_record_is_an_error(deployed, expected, world, make, change):
     """It may be the latest record, so the expected image is unknown."""
     deployed(SECOND)
-    where = FIRST.moved_to("evidence/execution/hello")
+    where = FIRST.with_repository("evidence/execution/hello")
     world.store(EXECUTION).attach(where, DEPLOYMENT, {**_predicate(world), **change}, make.noon)
 
     with pytest.raises(EvidenceInvalid, match="urn:cscm:deployment:v1"):
@@ -257,7 +257,7 @@ def test_unreadable_signed_record_is_an_error(deployed, expected, world, make, c
 
 
 def records(world):
-    found = world.store(TierName.CURATION).verified(FIRST.moved_to("evidence/execution/hello"), EXECUTION)
+    found = world.store(TierName.CURATION).read_verified(FIRST.with_repository("evidence/execution/hello"), EXECUTION)
     return [e.digest for e in found if e.predicate_type == DEPLOYMENT]
 
 

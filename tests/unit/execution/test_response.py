@@ -5,10 +5,10 @@ import re
 import pytest
 
 from supply_chain.evidence.image_status import Act, LifecycleDecision
-from supply_chain.execution.deployment import DockerPlace, Expected, deployed_image
+from supply_chain.execution.deployment import DockerPlace, Expected, read_deployed_image
 from supply_chain.execution.isolation.settings import ResponseSettings
 from supply_chain.execution.response import find_deployments, find_isolating, make_response
-from supply_chain.model.container import profile
+from supply_chain.model.container import make_profile
 from supply_chain.model.image import ImageRef
 from supply_chain.model.manifest import Probe
 from supply_chain.reports import alert_page, response_page
@@ -26,7 +26,7 @@ def expected(make):
             environment=environment, application=application, digest=digest, container=container,
             name=f"{environment}-{application}-1",
             place=DockerPlace(reverse_proxy="f", proxy=OTHER, address="127.0.0.1", port=8080),
-            probe=Probe(port=8080), settings={}, profile=profile(make.manifest().runtime), configuration=OTHER,
+            probe=Probe(port=8080), settings={}, profile=make_profile(make.manifest().runtime), configuration=OTHER,
         )  # fmt: skip
 
     return build
@@ -58,8 +58,8 @@ def test_response_lists_applications_behind_image_as_reverse_proxy(expected):
     deployments = [expected(), expected("production", application="shop", container="c2")]
     owners = {
         proxy: "platform",
-        deployed_image(deployments[0]): "web team",
-        deployed_image(deployments[1]): "shop team",
+        read_deployed_image(deployments[0]): "web team",
+        read_deployed_image(deployments[1]): "shop team",
     }
 
     found = make_response("cscm.image.blocked", proxy, owners, find_deployments(proxy, deployments), [look(0)])

@@ -9,19 +9,24 @@ from types import SimpleNamespace
 
 import pytest
 
-from supply_chain.adapters.process.cancellation import Cancellation, cancellation, current, defer_cancellation
+from supply_chain.adapters.process.cancellation import (
+    Cancellation,
+    current,
+    defer_cancellation,
+    get_current_cancellation,
+)
 from supply_chain.errors import AccessDenied, BaseMissing
 from supply_chain.evidence.approval import Approval
-from supply_chain.evidence.image_status import Act, LifecycleDecision, image_status_repository
+from supply_chain.evidence.image_status import Act, LifecycleDecision, locate_image_status
 from supply_chain.evidence.statement import APPROVAL, DEPLOYMENT, LIFECYCLE, SUMMARY
-from supply_chain.evidence.summary import last_verdict, summary
+from supply_chain.evidence.summary import find_last_verdict, make_summary
 from supply_chain.execution import docker
 from supply_chain.execution.deploy import Order
 from supply_chain.execution.deployment import Deployment, DockerPlace
 from supply_chain.execution.docker import PROXY, DockerTarget
 from supply_chain.execution.environment import DockerEnvironment, DockerPlacement
 from supply_chain.execution.service import DeployPorts, take_into_service
-from supply_chain.model.container import profile
+from supply_chain.model.container import make_profile
 from supply_chain.model.image import Digest, ImageRef
 from supply_chain.model.manifest import Probe
 from supply_chain.model.tier import Gate, TierName
@@ -37,7 +42,7 @@ from tests.support.signer import EcdsaSigner
 from tests.support.world import World
 
 REF = ImageRef(repository="curated/hello", digest="sha256:" + "a" * 64)
-WHERE = REF.moved_to("evidence/execution/hello")
+WHERE = REF.with_repository("evidence/execution/hello")
 NEWEST, PINNED = "sha256:" + "1" * 64, "sha256:" + "2" * 64
 
 
@@ -68,7 +73,9 @@ class Around:
 
     def deploy(self, engine, order, supply, *, now, wait, may_serve, recorded):
         """Stand in for the real deployment, which needs an engine that runs containers."""
-        kinds = [e.predicate_type for e in self.world.store(TierName.EXECUTION).verified(WHERE, TierName.EXECUTION)]
+        kinds = [
+            e.predicate_type for e in self.world.store(TierName.EXECUTION).read_verified(WHERE, TierName.EXECUTION)
+        ]
         self.asked.append(f"deploy after {kinds}")
         self.orders.append((order, "" if self.runs_already else supply()))
         self.meanwhile()
@@ -77,7 +84,7 @@ class Around:
             environment=order.environment.name, application="hello", digest=order.digest, container="c" * 64,
             name="staging-hello-1",
             place=DockerPlace(reverse_proxy="f" * 64, proxy=order.proxy, address="127.0.0.1", port=8080),
-            probe=Probe(port=8080), settings={}, profile=profile(order.manifest.runtime),
+            probe=Probe(port=8080), settings={}, profile=make_profile(order.manifest.runtime),
             configuration="sha256:" + "e" * 64, changed=True, started_at=self.make.noon,
         ))  # fmt: skip
 
@@ -124,7 +131,7 @@ def test_verdict_is_signed_before_start_and_record_after(around, world):
 
     assert around.asked[0] == "repository evidence/execution/hello"
     assert f"deploy after {[SUMMARY]}" in around.asked
-    found = world.store(TierName.CURATION).verified(WHERE, TierName.EXECUTION)
+    found = world.store(TierName.CURATION).read_verified(WHERE, TierName.EXECUTION)
     assert sorted(e.predicate_type for e in found) == sorted([SUMMARY, DEPLOYMENT])
     (record,) = [e for e in found if e.predicate_type == DEPLOYMENT]
     assert record.predicate["deployment"]["container"] == deployment.container
@@ -136,13 +143,13 @@ def test_verdict_too_old_within_a_day_is_signed_again(around, world, seconds, si
     around.taken()
     around.taken(max_age=timedelta(days=1, seconds=seconds))
 
-    found = world.store(TierName.CURATION).verified(WHERE, TierName.EXECUTION)
+    found = world.store(TierName.CURATION).read_verified(WHERE, TierName.EXECUTION)
     assert [each.predicate_type for each in found].count(SUMMARY) == signed
 
 
 def blocked(world, make):
     by = LifecycleDecision(act=Act.BLOCK, by="ann", reason="exploited", at=make.noon)
-    world.store(TierName.LIFECYCLE).attach(image_status_repository(REF), LIFECYCLE, by.predicate(), make.noon)
+    world.store(TierName.LIFECYCLE).attach(locate_image_status(REF), LIFECYCLE, by.predicate(), make.noon)
 
 
 def denied(world, make):
@@ -155,7 +162,7 @@ def denied(world, make):
 def refused_by_curation(world, make):
     reasons = [{"code": "scan.critical", "fact": "one", "remedy": "mend it"}]
     at = make.noon + timedelta(minutes=1)
-    statement = summary(REF, Gate.RELEASE, "sha256:" + "9" * 64, reasons=reasons, notes=(), inputs=(), now=at)
+    statement = make_summary(REF, Gate.RELEASE, "sha256:" + "9" * 64, reasons=reasons, notes=(), inputs=(), now=at)
     world.now = at
     world.store(TierName.CURATION).attach(REF, SUMMARY, statement.predicate(), at)
 
@@ -177,9 +184,11 @@ def test_image_refused_during_deployment_does_not_serve(around, world, make, sig
     assert isinstance(verdict, Refused)
     assert re.search(why, "; ".join(f"{each.fact} ({each.code})" for each in verdict.reasons))
 
-    found = world.store(TierName.CURATION).verified(WHERE, TierName.EXECUTION)
+    found = world.store(TierName.CURATION).read_verified(WHERE, TierName.EXECUTION)
     assert DEPLOYMENT not in [e.predicate_type for e in found]
-    assert not present(last_verdict(found, Gate.DEPLOY, REF.digest)).value.passed, "what was signed before is a yes"
+    assert not present(find_last_verdict(found, Gate.DEPLOY, REF.digest)).value.passed, (
+        "what was signed before is a yes"
+    )
 
 
 def test_deployment_goes_on_if_a_freeze_begins_meanwhile(around):
@@ -200,7 +209,7 @@ def test_deployment_stops_if_reverse_proxy_is_blocked_meanwhile(around, world):
     with pytest.raises(BaseMissing):
         around.taken()
 
-    found = world.store(TierName.CURATION).verified(WHERE, TierName.EXECUTION)
+    found = world.store(TierName.CURATION).read_verified(WHERE, TierName.EXECUTION)
     assert DEPLOYMENT not in [e.predicate_type for e in found]
 
 
@@ -251,7 +260,7 @@ def test_serving_deployment_is_recorded_even_if_run_is_cancelled(around, world, 
     sign = EcdsaSigner.sign
 
     def signed(signer, *payload):
-        cancellation().wait(0)  # like the command of the signer, which ends with its run
+        get_current_cancellation().wait(0)  # like the command of the signer, which ends with its run
         return sign(signer, *payload)
 
     monkeypatch.setattr(EcdsaSigner, "sign", signed)
@@ -262,5 +271,5 @@ def test_serving_deployment_is_recorded_even_if_run_is_cancelled(around, world, 
     finally:
         current.reset(token)
 
-    found = world.store(TierName.EXECUTION).verified(WHERE, TierName.EXECUTION)
+    found = world.store(TierName.EXECUTION).read_verified(WHERE, TierName.EXECUTION)
     assert scope.cancelled and DEPLOYMENT in [e.predicate_type for e in found]

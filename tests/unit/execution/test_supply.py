@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from supply_chain.errors import AccessDenied, EngineFailed, EngineUnavailable, EvidenceInvalid, ImageDamaged
-from supply_chain.evidence.statement import ENCRYPTION, VerifiedStatement, about
+from supply_chain.evidence.statement import ENCRYPTION, VerifiedStatement, make_image_statement
 from supply_chain.execution.supply import DecryptingSupply, PullSupply, remove_unneeded
 from supply_chain.model.container import PREVIOUS, Container, LocalImage, Login
 from supply_chain.model.image import ImageRef
@@ -47,14 +47,14 @@ class Word:
 
     predicates: list[dict[str, Any]]
 
-    def verified(self, subject: ImageRef, signer: TierName, *types: str) -> tuple[VerifiedStatement, ...]:
+    def read_verified(self, subject: ImageRef, signer: TierName, *types: str) -> tuple[VerifiedStatement, ...]:
         assert signer is TierName.CURATION
         assert types == (ENCRYPTION,)
         return tuple(
             VerifiedStatement(
                 digest=OTHER,
                 repository=subject.repository,
-                statement=about(subject, ENCRYPTION, predicate),
+                statement=make_image_statement(subject, ENCRYPTION, predicate),
                 signer=signer,
                 attached=datetime(2026, 11, 24, tzinfo=UTC),
             )

@@ -8,14 +8,14 @@ from supply_chain import reports
 from supply_chain.errors import DeclarationInvalid, ImageNotFound
 from supply_chain.evidence import statement
 from supply_chain.evidence.approval import Approval
-from supply_chain.evidence.image_status import image_status_repository
+from supply_chain.evidence.image_status import locate_image_status
 from supply_chain.evidence.soak import Soak
 from supply_chain.evidence.statement import APPROVAL, LIFECYCLE, PROVENANCE, SOAK, SUMMARY
-from supply_chain.evidence.summary import summary
-from supply_chain.fleet.explain import explain, timeline
+from supply_chain.evidence.summary import make_summary
+from supply_chain.fleet.explain import explain, make_timeline
 from supply_chain.fleet.image import FleetImage, HostContainer, Note
 from supply_chain.model.image import ImageRef, Material, StoredManifest
-from supply_chain.model.tier import Gate, TierName, evidence_repository
+from supply_chain.model.tier import Gate, TierName, name_evidence_repository
 
 BASE, OTHER = "sha256:" + "d" * 64, "sha256:" + "b" * 64
 
@@ -62,9 +62,9 @@ def test_explain_lists_deploy_refusals_of_each_environment(fleet, make):
         (1, False, ""), (2, False, "production"), (3, True, "staging"), (4, False, "canary"), (5, True, "canary"),
     ):  # fmt: skip
         no = () if yes else [{"code": "x", "fact": f"f{hour}", "remedy": "r"}]
-        refusal = summary(ref, Gate.DEPLOY, OTHER, reasons=no, notes=(), inputs=(),
+        refusal = make_summary(ref, Gate.DEPLOY, OTHER, reasons=no, notes=(), inputs=(),
                           now=make.noon + timedelta(hours=hour), environment=environment)  # fmt: skip
-        fleet.say(ref.moved_to("evidence/execution/hello"), TierName.EXECUTION, SUMMARY, refusal.predicate())
+        fleet.say(ref.with_repository("evidence/execution/hello"), TierName.EXECUTION, SUMMARY, refusal.predicate())
     fleet.refresh("hello")
 
     (explanation,) = explain(ref.digest, fleet.inventory)
@@ -96,7 +96,7 @@ def test_explain_shows_blocked_base_as_not_released(fleet, make):
     for released in (True, False):
         fleet.refresh("base/python")
         assert [each.released for each in explain("a" * 12, fleet.inventory)[0].built_from] == [released]
-        fleet.say(image_status_repository(base), TierName.LIFECYCLE, LIFECYCLE, block)
+        fleet.say(locate_image_status(base), TierName.LIFECYCLE, LIFECYCLE, block)
 
 
 def test_explain_shows_running_image_that_left_the_registry(fleet):
@@ -177,7 +177,12 @@ def words(ref, noon):
 def test_explain_shows_text_of_approval_soak_and_hold(fleet, make, kind, signer, what):
     """The text counts only if the tier that may decide signed it."""
     ref = fleet.curated()
-    fleet.say(ref.moved_to(evidence_repository(signer, ref.application)), signer, kind, words(ref, make.noon)[kind])
+    fleet.say(
+        ref.with_repository(name_evidence_repository(signer, ref.application)),
+        signer,
+        kind,
+        words(ref, make.noon)[kind],
+    )
 
     assert (what, signer) in list_events(fleet, ref)
 
@@ -206,7 +211,7 @@ def test_every_predicate_type_has_a_readable_event_name(make):
     ]
     stored = StoredManifest(digest=BASE, pushed_at=make.noon, size=1)
 
-    moments = timeline(FleetImage(ref=ref, stored=stored, notes=tuple(notes)))
+    moments = make_timeline(FleetImage(ref=ref, stored=stored, notes=tuple(notes)))
 
     assert len(moments) == len(types) + 1 > 10
     assert [each.text for each in moments if "://" in each.text or "urn:" in each.text] == []
@@ -236,7 +241,7 @@ def test_explanation_page_is_complete_and_escaped(history, make):
     odd = explanation.image.model_copy(update={"owner": "<b>|me\x1b[31m"})
     explanation = explanation.model_copy(update={"image": odd})
 
-    page, lines = reports.explanation(explanation), reports.explanation_lines(explanation)
+    page, lines = reports.explanation_page(explanation), reports.explanation_lines(explanation)
 
     for each in (page, lines):
         assert "staging" in each and "not released" not in each and BASE in each

@@ -11,9 +11,9 @@ from supply_chain.fleet.exposure import (
     contains_package,
     find_due,
     find_fixes,
-    finding_key,
     group_by_application,
-    incomplete_error,
+    make_finding_key,
+    make_incomplete_error,
     propose_rebuilds,
     sort_by_exposure,
 )
@@ -61,7 +61,7 @@ def test_rescan_report_is_complete_unless_retry_may_help(make):
         (tells_all(packages=("openssl",)), tells_all(images_not_rescanned=1), tells_all(unjudged=(lost, late)))
     )
     assert f"2 images could not be judged; all others were:\n  {lost.ref}: it is damaged" in str(
-        incomplete_error([lost, late])
+        make_incomplete_error([lost, late])
     )
 
 
@@ -209,4 +209,4 @@ def test_newer_version_with_same_finding_is_not_fixed(make):
 
     ((_, rid),) = find_fixes([newer, base]).values()
 
-    assert rid == {finding_key(other)}, "another kind of package of that name is another package"
+    assert rid == {make_finding_key(other)}, "another kind of package of that name is another package"

@@ -8,16 +8,16 @@ import pytest
 from supply_chain.errors import DeclarationInvalid, RegistryUnavailable, SettingInvalid
 from supply_chain.evidence.attached_statement import OPENVEX
 from supply_chain.evidence.image_status import Act, LifecycleDecision
-from supply_chain.evidence.statement import BUNDLE, LIFECYCLE, SIGNATURE, SUMMARY, VULNERABILITIES, about
+from supply_chain.evidence.statement import BUNDLE, LIFECYCLE, SIGNATURE, SUMMARY, VULNERABILITIES, make_image_statement
 from supply_chain.evidence.store import PREDICATE
 from supply_chain.fleet import gate_facts
-from supply_chain.fleet.gate_facts import facts_version, refresh_facts
+from supply_chain.fleet.gate_facts import compute_facts_version, refresh_facts
 from supply_chain.model.tier import Gate, TierName
-from supply_chain.policy.fact_values import evidence_values
+from supply_chain.policy.fact_values import make_evidence_values
 from supply_chain.policy.names import Holder
 from supply_chain.policy.people import FILE, People, read_people
 from supply_chain.policy.reading import read_deploy_facts, read_intake_facts, read_release_facts
-from supply_chain.policy.verdict import refusals_place
+from supply_chain.policy.verdict import locate_refusals
 from tests.support.builders import NOON, finding
 from tests.support.facts import requirements
 from tests.support.people import Office
@@ -51,8 +51,10 @@ def test_stored_facts_equal_facts_of_gates(fleet, read):
 
     staging = requirements("staging")
     assert failed == {} and {key: each.values for key, each in found.items()} == {
-        (Gate.RELEASE, ""): evidence_values(read_release_facts(ref, fleet.store, lambda _: (), ()), People(), NOON),
-        (Gate.DEPLOY, "staging"): evidence_values(
+        (Gate.RELEASE, ""): make_evidence_values(
+            read_release_facts(ref, fleet.store, lambda _: (), ()), People(), NOON
+        ),
+        (Gate.DEPLOY, "staging"): make_evidence_values(
             read_deploy_facts(ref, staging, fleet.store, bases=()), People(), NOON
         ),
     }
@@ -60,7 +62,7 @@ def test_stored_facts_equal_facts_of_gates(fleet, read):
 
 def offer(fleet, ref, without=()):
     """Offer an image with development's evidence; return it."""
-    offered = ref.moved_to(f"dev/{ref.application}")
+    offered = ref.with_repository(f"dev/{ref.application}")
     fleet.add(offered)
     for name, piece in fleet.pieces.development.items():
         if name not in without:
@@ -71,7 +73,7 @@ def offer(fleet, ref, without=()):
 def refuse(fleet, offered):
     """Attach a refusal by the intake gate."""
     refusal = fleet.pieces.verdict(Gate.INTAKE, offered, yes=False)
-    fleet.say(refusals_place(offered), TierName.CURATION, SUMMARY, refusal)
+    fleet.say(locate_refusals(offered), TierName.CURATION, SUMMARY, refusal)
 
 
 def test_facts_of_the_intake_gate_are_those_of_judged_images(fleet, read):
@@ -86,7 +88,7 @@ def test_facts_of_the_intake_gate_are_those_of_judged_images(fleet, read):
 
     curated = (CURATED,)
     assert failed == {} and stored == {
-        ref: evidence_values(read_intake_facts(ref, fleet.store, curated, None), People(), NOON)
+        ref: make_evidence_values(read_intake_facts(ref, fleet.store, curated, None), People(), NOON)
         for ref in (admitted, refused)
     }
     assert Gate.RELEASE in {gate for gate, _ in found}
@@ -114,7 +116,9 @@ def test_intake_facts_are_read_again_only_after_changes(fleet, read):
     assert found[Gate.INTAKE, ""].values.image["source_scan"]["scanned"] == later.scanned
 
     block = LifecycleDecision(act=Act.BLOCK, image=str(ref), by="ann", reason="exploited", at=NOON)
-    fleet.say(ref.moved_to("evidence/lifecycle/hello"), TierName.LIFECYCLE, LIFECYCLE, block.model_dump(mode="json"))
+    fleet.say(
+        ref.with_repository("evidence/lifecycle/hello"), TierName.LIFECYCLE, LIFECYCLE, block.model_dump(mode="json")
+    )
     found, _ = read(reader)
     assert found[Gate.INTAKE, ""].values.image["block"]["by"] == "ann"
 
@@ -170,10 +174,10 @@ def test_facts_of_an_outdated_entry_are_not_read(fleet, read):
 
 def test_other_code_makes_all_facts_outdated(fleet, monkeypatch):
     """Facts that were joined differently are not what the rules would read."""
-    before = facts_version("", requirements, People())
-    monkeypatch.setattr(gate_facts, "code_digest", lambda: "sha256:" + "f" * 64)
+    before = compute_facts_version("", requirements, People())
+    monkeypatch.setattr(gate_facts, "compute_code_digest", lambda: "sha256:" + "f" * 64)
 
-    assert facts_version("", requirements, People()) != before
+    assert compute_facts_version("", requirements, People()) != before
 
 
 def test_other_people_make_facts_of_deployments_outdated(fleet, read, tmp_path):
@@ -183,11 +187,13 @@ def test_other_people_make_facts_of_deployments_outdated(fleet, read, tmp_path):
     people = read_people(tmp_path / FILE, office.people_owner, NOON)
 
     changed = [
-        facts_version(each, requirements, people) != facts_version(each, requirements, People())
+        compute_facts_version(each, requirements, people) != compute_facts_version(each, requirements, People())
         for each in ("staging", "")
     ]
     assert changed == [True, False]
-    assert facts_version("staging", requirements, people) == facts_version("staging", requirements, people)
+    assert compute_facts_version("staging", requirements, people) == compute_facts_version(
+        "staging", requirements, people
+    )
 
 
 @pytest.mark.parametrize("error", [DeclarationInvalid, SettingInvalid])
@@ -211,7 +217,7 @@ def test_unreadable_evidence_is_no_facts(fleet, read):
     """The image stays without facts, and others get theirs."""
     spoilt, good = fleet.curated(), fleet.curated(OTHER, "shop")
     fleet.refresh()
-    where = spoilt.moved_to("evidence/curation/hello")
+    where = spoilt.with_repository("evidence/curation/hello")
     fleet.spoil(where)
 
     found, _ = read()
@@ -223,7 +229,7 @@ def test_unreadable_evidence_is_no_facts(fleet, read):
 def test_failure_of_a_base_is_named_with_the_image(fleet, read):
     """The image itself can be read, so that no other line would name it."""
     ref = fleet.curated()
-    base = ref.moved_to("curated/base/python").with_digest(OTHER)
+    base = ref.with_repository("curated/base/python").with_digest(OTHER)
     fleet.say(base, TierName.CURATION, SIGNATURE, {})
     reader = replace(fleet.reader, layers=lambda ref: ("sha256:" + "1" * 64,), bases=lambda: (base,))
 
@@ -258,8 +264,8 @@ def test_other_issuers_make_all_facts_outdated(tmp_path):
     people = read_people(tmp_path / FILE, office.people_owner, NOON)
 
     for environment in ("staging", ""):
-        found = facts_version(environment, requirements, people)
-        assert found != facts_version(environment, requirements, replace(people, issuers={}))
+        found = compute_facts_version(environment, requirements, people)
+        assert found != compute_facts_version(environment, requirements, replace(people, issuers={}))
 
 
 def test_stored_facts_have_packages_and_statements_of_attached_documents(fleet, read, tmp_path):
@@ -271,7 +277,7 @@ def test_stored_facts_have_packages_and_statements_of_attached_documents(fleet, 
     ref = fleet.curated()
     later = fleet.make.report(finding(), at=NOON + timedelta(days=1))
     fleet.say(ref, TierName.CURATION, VULNERABILITIES, later.predicate())
-    bundle = office.bob.sign(about(ref, OPENVEX, openvex()))
+    bundle = office.bob.sign(make_image_statement(ref, OPENVEX, openvex()))
     fleet.world.registry.attach(ref, BUNDLE, bundle, {PREDICATE: OPENVEX})
 
     found, _ = read(replace(fleet.reader, people=people))

@@ -6,12 +6,12 @@ import pytest
 
 from supply_chain.adapters.database import open_inventory
 from supply_chain.errors import DeclarationInvalid, SettingInvalid
-from supply_chain.fleet.gate_facts import GateSubject, StoredFacts, facts_version
+from supply_chain.fleet.gate_facts import GateSubject, StoredFacts, compute_facts_version
 from supply_chain.fleet.preview import LISTED, OUTDATED, Comparison, Effect, preview
 from supply_chain.model.image import ImageRef
 from supply_chain.model.tier import Gate
 from supply_chain.policy.documents import RuleSeverity
-from supply_chain.policy.fact_values import evidence_values
+from supply_chain.policy.fact_values import make_evidence_values
 from supply_chain.policy.people import People
 from supply_chain.policy.vex import Vex
 from supply_chain.policy.waivers import Waiver, WaiverDocument, Waivers
@@ -43,9 +43,9 @@ class Shop:
             subject = state.subject
             if stored and subject.image == image.image.ref:
                 facts = FACTS[subject.gate](ref=subject.image, **changes)
-                version = facts_version(subject.environment, self.requirements, People())
+                version = compute_facts_version(subject.environment, self.requirements, People())
                 self.inventory.put_facts(
-                    [StoredFacts(subject, state.mark, version, evidence_values(facts, People(), NOON))]
+                    [StoredFacts(subject, state.mark, version, make_evidence_values(facts, People(), NOON))]
                 )
 
     def preview(self, current=POLICIES, **proposed):
@@ -102,8 +102,8 @@ def test_stricter_policy_of_the_intake_gate_refuses_offered_images(shop):
     offered = ImageRef(repository="dev/hello", digest=shop.inventory.list_subjects()[0].subject.image.digest)
     shop.inventory.put_offered("hello", {offered: "a", offered.with_digest("sha256:" + "2" * 64): "b"})
     subject = GateSubject(image=offered, gate=Gate.INTAKE)
-    values = evidence_values(FACTS[Gate.INTAKE](ref=offered), People(), NOON)
-    version = facts_version("", requirements, People())
+    values = make_evidence_values(FACTS[Gate.INTAKE](ref=offered), People(), NOON)
+    version = compute_facts_version("", requirements, People())
     shop.inventory.put_facts([StoredFacts(subject, "a", version, values)])
     own = rule("own.rule", expression="image.build.owner == 'nobody'")
 
@@ -315,7 +315,7 @@ def test_proposed_waiver_keeps_the_verdict_that_rests_on_it(shop):
     shop.add(1, environment="staging")
     for state in shop.inventory.list_subjects("hello"):
         if state.subject.gate is Gate.DEPLOY:
-            values = evidence_values(deploy_facts(ref=state.subject.image, verdicts=verdicts_of), People(), NOON)
+            values = make_evidence_values(deploy_facts(ref=state.subject.image, verdicts=verdicts_of), People(), NOON)
             stored = StoredFacts(state.subject, state.mark, state.version, values)
             shop.inventory.put_facts([stored])
 
@@ -361,9 +361,12 @@ def test_proposed_vex_document_admits_a_source(shop):
     source = report(FOUND, source_packages=(("deb", "openssl", OPENSSL),))
     ref = offered_image(1)
     shop.inventory.put_offered("hello", {ref: "m"})
-    facts, version = FACTS[Gate.INTAKE](ref=ref, source_report=source), facts_version("", requirements, People())
+    facts, version = (
+        FACTS[Gate.INTAKE](ref=ref, source_report=source),
+        compute_facts_version("", requirements, People()),
+    )
     subject = GateSubject(image=ref, gate=Gate.INTAKE)
-    shop.inventory.put_facts([StoredFacts(subject, "m", version, evidence_values(facts, People(), NOON))])
+    shop.inventory.put_facts([StoredFacts(subject, "m", version, make_evidence_values(facts, People(), NOON))])
 
     (change,) = compare(shop, decided(vex=stated(OPENSSL))).changes
 

@@ -10,7 +10,7 @@ from supply_chain.evidence.statement import BUNDLE, DEPLOYMENT, ENCRYPTION, SUMM
 from supply_chain.fleet.reconcile import list_all_images, list_applications, refresh
 from supply_chain.model.image import ImageRef
 from supply_chain.model.tier import Gate, TierName
-from supply_chain.policy.verdict import verdict_places
+from supply_chain.policy.verdict import locate_verdicts
 from tests.support.new_inventory import new_inventory
 from tests.support.pieces import CURATED
 
@@ -69,7 +69,7 @@ def test_refresh_reads_verdict_added_later(fleet, where):
     }[where]
     no = fleet.pieces.verdict(gate, ref, yes=False, at=fleet.make.noon + timedelta(days=1))
     signer = EXECUTION if gate is Gate.DEPLOY else CURATION
-    for place in verdict_places(ref, gate, admitted=False):
+    for place in locate_verdicts(ref, gate, admitted=False):
         fleet.say(place, signer, SUMMARY, no)
 
     assert fleet.refresh().read == 1
@@ -185,7 +185,7 @@ def test_refresh_names_missing_image_with_unreadable_evidence(fleet, make):
     ref = fleet.curated()
     bundle = fleet.world.signers[EXECUTION].sign_bytes(b"no statement")
     filed = {"dev.sigstore.bundle.predicateType": DEPLOYMENT}
-    fleet.world.registry.attach(ref.moved_to("evidence/execution/hello"), BUNDLE, bundle, filed)
+    fleet.world.registry.attach(ref.with_repository("evidence/execution/hello"), BUNDLE, bundle, filed)
     fleet.remove(ref)
 
     for _ in range(2):
@@ -373,4 +373,4 @@ def test_lean_image_keeps_only_exploited_findings(fleet, make):
 
     (image,) = fleet.images
     assert len(image.scan.findings) == 2
-    assert [each.id for each in image.lean().scan.findings] == ["CVE-2026-9"]
+    assert [each.id for each in image.keep_exploited_findings().scan.findings] == ["CVE-2026-9"]

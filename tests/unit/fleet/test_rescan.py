@@ -14,18 +14,18 @@ from supply_chain.errors import (
     ImageNotFound,
     RegistryUnavailable,
 )
-from supply_chain.evidence.image_status import image_status_repository
-from supply_chain.evidence.sbom import last_listed
+from supply_chain.evidence.image_status import locate_image_status
+from supply_chain.evidence.sbom import find_last_sbom
 from supply_chain.evidence.statement import ENCRYPTION, LIFECYCLE, PROVENANCE, SBOM, VULNERABILITIES
-from supply_chain.fleet.exposure import RescanResult, Unjudged, finding_key
+from supply_chain.fleet.exposure import RescanResult, Unjudged, make_finding_key
 from supply_chain.fleet.image import FleetImage, Running
 from supply_chain.fleet.rescan import (
     RescanPorts,
-    chunks,
     find_fixed,
     is_base,
     read_signed_result,
     sort_bases_first,
+    split_into_chunks,
     split_package_names,
 )
 from supply_chain.fleet.rescan import rescan as part_by_part
@@ -42,7 +42,7 @@ from tests.support.policies import RELEASE
 class NoGenerator(MemoryGenerator):
     """A generator that must not run, because every image here has its SBOM."""
 
-    def of_image(self, ref):
+    def make_image_sbom(self, ref):
         raise AssertionError(ref)
 
 
@@ -225,7 +225,7 @@ def test_status_change_of_base_judges_images_built_with_it_again(fleet, ports, w
     world.store(TierName.DEVELOPMENT).attach(fleet[0].ref, PROVENANCE, provenance, world.now)
     assert all(each.passes for each in rescan(fleet, ports))
     block = {"act": "block", "by": "ann", "reason": "x", "at": world.now.isoformat()}
-    signed = world.store(TierName.LIFECYCLE).attach(image_status_repository(base), LIFECYCLE, block, world.now)
+    signed = world.store(TierName.LIFECYCLE).attach(locate_image_status(base), LIFECYCLE, block, world.now)
 
     results = rescan(fleet, replace(ports, base_decisions={base: frozenset({signed})}))
 
@@ -239,11 +239,11 @@ def _other(make, digest="xxh64:1"):
 
 def test_rescan_names_unreadable_images_and_judges_the_others(fleet, ports, world):
     """Current evidence decides, not the error that the inventory has stored."""
-    listed = last_listed(ports.evidence.verified(fleet[2].ref, TierName.CURATION, SBOM))
+    listed = find_last_sbom(ports.evidence.read_verified(fleet[2].ref, TierName.CURATION, SBOM))
     assert listed is not None
     world.registry.damage(fleet[2].ref.repository, listed.referrer)
     lost = make_image("d", "4", pushed=world.now)
-    world.store(TierName.LIFECYCLE).attach(image_status_repository(fleet[1].ref), LIFECYCLE, {"act": 7}, world.now)
+    world.store(TierName.LIFECYCLE).attach(locate_image_status(fleet[1].ref), LIFECYCLE, {"act": 7}, world.now)
     world.store(TierName.CURATION).attach(lost.ref, SBOM, {"rubbish": 1}, world.now)
     readable = fleet[0].model_copy(update={"unreadable": "it was damaged"})
     reported = []
@@ -311,7 +311,7 @@ def test_rescan_scans_blocked_archived_image_that_runs(fleet, ports, world, make
         for each in fleet[:2]
     )
     block = {"act": "block", "by": "ann", "reason": "x", "at": world.now.isoformat()}
-    world.store(TierName.LIFECYCLE).attach(image_status_repository(hot.ref), LIFECYCLE, block, world.now)
+    world.store(TierName.LIFECYCLE).attach(locate_image_status(hot.ref), LIFECYCLE, block, world.now)
 
     def archived(ref):
         raise ImageNotFound(f"The registry has no {ref}.\nLook.")
@@ -335,7 +335,7 @@ def test_archived_image_counts_as_base_for_rebuilds(fleet, ports, monkeypatch, m
 
     assert sort_bases_first([*fleet, old, new, shelved]) == ([new, old], fleet)
     fixed = find_fixed([*fleet, shelved, new], [RescanResult(ref=new.ref, passes=True)], ports)
-    assert fixed == {old.ref.digest: (new.ref, frozenset({finding_key(flaw)}))}
+    assert fixed == {old.ref.digest: (new.ref, frozenset({make_finding_key(flaw)}))}
 
 
 def test_packages_among_separates_advisories_from_packages():
@@ -386,7 +386,7 @@ def test_rescan_reads_next_part_while_it_scans_one(fleet, ports, world, threads,
 def test_chunks_contain_every_image_once_in_order(fleet):
     """A chunk has more than one image."""
     many = fleet * 50
-    parts = list(chunks(many))
+    parts = list(split_into_chunks(many))
 
     assert [each for part in parts for each in part] == many and len(parts) < 5
-    assert not is_base(fleet[0]) and list(chunks([])) == []
+    assert not is_base(fleet[0]) and list(split_into_chunks([])) == []

@@ -5,7 +5,7 @@ from typing import Any
 from supply_chain.fleet.image import FleetImage, Judgement
 from supply_chain.fleet.waivers import find_uses
 from supply_chain.model.tier import Gate
-from supply_chain.policy.waivers import WaiverReport, WaiverState, waiver_reference
+from supply_chain.policy.waivers import WaiverReport, WaiverState, make_waiver_reference
 from tests.support.snapshots import NOW, POLICY, ago, image
 
 WAIVERS = [WaiverReport(name=name, state=WaiverState.ACTIVE) for name in ("zlib", "openssl")]
@@ -13,7 +13,7 @@ WAIVERS = [WaiverReport(name=name, state=WaiverState.ACTIVE) for name in ("zlib"
 
 def verdict(days: float = 0, *waivers: str, **changes: Any) -> Judgement:
     given = {"gate": Gate.RELEASE, "passed": True, "at": ago(days), "policy": POLICY, "evidence": POLICY}
-    named = [waiver_reference(name, POLICY) for name in waivers]
+    named = [make_waiver_reference(name, POLICY) for name in waivers]
     return Judgement.model_validate({**given, "waivers": named, **changes})
 
 

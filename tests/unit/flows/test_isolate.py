@@ -63,7 +63,7 @@ def done(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     for name, stand_in in {
         "quarantine_step": quarantine, "preserve_step": preserve, "recover_step": recover, "notify": notify,
         "acreate_markdown_artifact": publish,
-        "run_lock": lock, "now": lambda: NOON,
+        "run_lock": lock, "read_clock": lambda: NOON,
     }.items():  # fmt: skip
         monkeypatch.setattr(module, name, stand_in)
     done.append(record)

@@ -75,7 +75,7 @@ async def test_response_judges_published_verdicts_again_after_cancelling(monkeyp
         find_isolating_step=nothing_to_isolate,
     )  # fmt: skip
 
-    await respond.respond.fn(str(IMAGE.moved_to("dev/hello")), event, [{"code": "c", "fact": "f"}])
+    await respond.respond.fn(str(IMAGE.with_repository("dev/hello")), event, [{"code": "c", "fact": "f"}])
 
     assert calls == ["judge"] * judged
 

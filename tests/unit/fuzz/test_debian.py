@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from supply_chain.adapters.debian_archive.binary_package import INVALID, read_binary_package
 from supply_chain.adapters.debian_archive.indexes import parse_packages, parse_release
-from supply_chain.adapters.image.debian_version import version_key
+from supply_chain.adapters.image.debian_version import make_version_key
 from supply_chain.adapters.image.dpkg_records import parse_status
 from tests.support.debian_archive import ArchivePackage, make_ar, make_deb, make_tar
 
@@ -62,4 +62,4 @@ def test_any_status_is_read(content: bytes) -> None:
 @given(st.text(), st.text())
 def test_any_versions_have_an_order(one: str, other: str) -> None:
     """A version without digits or letters too."""
-    assert (version_key(one) < version_key(other)) + (version_key(one) > version_key(other)) <= 1
+    assert (make_version_key(one) < make_version_key(other)) + (make_version_key(one) > make_version_key(other)) <= 1

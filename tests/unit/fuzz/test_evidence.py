@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from supply_chain.errors import EvidenceInvalid
-from supply_chain.evidence.envelope import envelope_in, keys_of
-from supply_chain.evidence.sbom import packages_in
-from supply_chain.evidence.statement import SBOM, TEST_RESULT, VerifiedStatement, about, read_statement
+from supply_chain.evidence.envelope import parse_envelope, parse_keys
+from supply_chain.evidence.sbom import read_sbom_packages
+from supply_chain.evidence.statement import SBOM, TEST_RESULT, VerifiedStatement, make_image_statement, read_statement
 from supply_chain.model.image import ImageRef
 from tests.support.examples import tries
 from tests.support.world import World
@@ -20,15 +20,15 @@ from tests.unit.fuzz.changes import ASSETS, JSON, changed, recorded
 
 IMAGE = ImageRef(repository="dev/hello", digest="sha256:" + "a" * 64)
 BUNDLE = (ASSETS / "bundle.json").read_bytes()
-(KEY,) = keys_of((ASSETS / "bundle.pub").read_text(), "development")
-SIGNED = about(IMAGE, TEST_RESULT, {"result": "PASSED"})
+(KEY,) = parse_keys((ASSETS / "bundle.pub").read_text(), "development")
+SIGNED = make_image_statement(IMAGE, TEST_RESULT, {"result": "PASSED"})
 SYFT = recorded("syft.json")
 
 
 def believed(bundle):
     """Return the statement in the bundle if the signature of the key verifies, or None."""
-    envelope = envelope_in(bundle)
-    return read_statement(envelope, "here") if envelope and envelope.signed_by(KEY) else None
+    envelope = parse_envelope(bundle)
+    return read_statement(envelope, "here") if envelope and envelope.is_signed_by(KEY) else None
 
 
 def test_recorded_bundle_is_verified():
@@ -77,7 +77,7 @@ def inventory(document, world):
     content = json.dumps(document).encode()
     referrer = world.registry.attach(IMAGE, "application/vnd.syft+json", gzip.compress(content, mtime=0), {})
     statement = references(referrer, hashlib.sha256(content).hexdigest())
-    return packages_in([evidence(statement)], world.registry.content)
+    return read_sbom_packages([evidence(statement)], world.registry.content)
 
 
 def references(referrer, sha256):
@@ -93,7 +93,10 @@ def references(referrer, sha256):
 
 def evidence(predicate):
     return VerifiedStatement(
-        digest="sha256:" + "c" * 64, repository="dev/hello", statement=about(IMAGE, SBOM, predicate), signer="curation"
+        digest="sha256:" + "c" * 64,
+        repository="dev/hello",
+        statement=make_image_statement(IMAGE, SBOM, predicate),
+        signer="curation",
     )
 
 
@@ -119,4 +122,4 @@ def test_sbom_with_other_bytes_is_refused(content):
     statement = references("sha256:" + "b" * 64, "0" * 64)
 
     with pytest.raises(EvidenceInvalid, match="The SBOM that"):
-        packages_in([evidence(statement)], lambda ref: content)
+        read_sbom_packages([evidence(statement)], lambda ref: content)

@@ -11,15 +11,28 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from cscm_laptop.engine import version_of
+from cscm_laptop.engine import parse_engine_version
 from cscm_laptop.vulndb import FEED
 from cscm_laptop.vulndb.feed.compile import compile_feed
 from cscm_laptop.vulndb.feed.model import read_feed
 from supply_chain.adapters.vulndb import has_distribution
-from supply_chain.model.image import COMPONENT, DIGEST, Digest, ImageRef, Repository, application_of, short
-from supply_chain.model.tier import TierName, curated_repository, development_repository, evidence_repository
+from supply_chain.model.image import (
+    COMPONENT,
+    DIGEST,
+    Digest,
+    ImageRef,
+    Repository,
+    parse_application_name,
+    shorten_digest,
+)
+from supply_chain.model.tier import (
+    TierName,
+    name_curated_repository,
+    name_development_repository,
+    name_evidence_repository,
+)
 from supply_chain.policy.names import Holder, NameRegister
-from supply_chain.text import plain_text, plain_text_lines
+from supply_chain.text import sanitize_lines, sanitize_text
 from supply_chain.vulnerability.findings import Distribution
 from tests.support.examples import tries
 
@@ -31,14 +44,14 @@ digests = st.binary(min_size=32, max_size=32).map(lambda value: f"sha256:{value.
 @given(names, digests)
 def test_image_reference_survives_a_round_trip(name: str, digest: str) -> None:
     """The repositories of all tiers have the same application name."""
-    ref = ImageRef(repository=development_repository(name), digest=digest)
+    ref = ImageRef(repository=name_development_repository(name), digest=digest)
 
     assert ImageRef.parse(str(ref)) == ref == ImageRef.parse(f"  {ref}\n")
     assert ImageRef.model_validate_json(ref.model_dump_json()) == ref
     assert ref.application == name
-    for repository in (curated_repository(name), *(evidence_repository(tier, name) for tier in TierName)):
-        assert ref.moved_to(repository).application == application_of(repository) == name
-    assert digest.removeprefix("sha256:").startswith(short(digest)) and len(short(digest)) == 12
+    for repository in (name_curated_repository(name), *(name_evidence_repository(tier, name) for tier in TierName)):
+        assert ref.with_repository(repository).application == parse_application_name(repository) == name
+    assert digest.removeprefix("sha256:").startswith(shorten_digest(digest)) and len(shorten_digest(digest)) == 12
 
 
 @pytest.mark.parametrize(("kind", "form"), [(Digest, DIGEST), (Repository, rf"{COMPONENT}(?:/{COMPONENT})*")])
@@ -62,13 +75,13 @@ def test_engine_version_of_any_text_is_read_or_zero(text: str) -> None:
     """An engine may report any text as its version."""
     begins = re.match(r"(\d+)\.(\d+)", text)
 
-    assert version_of(text) == (tuple(map(int, begins.groups())) if begins else (0, 0))
+    assert parse_engine_version(text) == (tuple(map(int, begins.groups())) if begins else (0, 0))
 
 
 @given(st.integers(0, 9999), st.integers(0, 9999), st.text(max_size=10))
 def test_engine_version_ignores_suffix(major: int, minor: int, rest: str) -> None:
     """Distributions add their own suffixes."""
-    assert version_of(f"{major}.{minor}~{rest}") == (major, minor)
+    assert parse_engine_version(f"{major}.{minor}~{rest}") == (major, minor)
 
 
 @given(names, names)
@@ -85,11 +98,11 @@ def test_name_register_prefers_name_to_pattern(name: str, other: str) -> None:
 @given(st.text())
 def test_plain_text_is_stable_and_without_control_characters(text: str) -> None:
     """It adds no lines and no direction marks."""
-    plain = plain_text(text)
+    plain = sanitize_text(text)
 
-    assert plain_text(plain) == plain and plain_text_lines(plain) == plain
+    assert sanitize_text(plain) == plain and sanitize_lines(plain) == plain
     assert len(plain) == len(text)
-    assert plain_text_lines(text).count("\n") == text.count("\n")
+    assert sanitize_lines(text).count("\n") == text.count("\n")
     assert not any(ord(each) < 32 or 127 <= ord(each) < 160 for each in plain)
     plain.encode()
 

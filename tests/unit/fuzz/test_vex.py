@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from supply_chain.errors import ClockWrong, DeclarationInvalid
 from supply_chain.model.image import ImageRef
-from supply_chain.vulnerability.vex.matching import Image, VexContradiction, VexIndex, VexTerms, vex_of
-from supply_chain.vulnerability.vex.openvex import vex_document
+from supply_chain.vulnerability.vex.matching import Image, VexContradiction, VexIndex, VexTerms, find_vex_answers
+from supply_chain.vulnerability.vex.openvex import make_vex_document
 from supply_chain.vulnerability.vex.reading import read_vex
 from supply_chain.vulnerability.vex.statement import Justification, VexStatement, VexStatus
 from tests.support.builders import DIGEST, NOON, finding
@@ -73,7 +73,7 @@ def judge(read: tuple[VexStatement, ...]) -> None:
     except ClockWrong:
         assert any(each.at > NOON for each in read)
         return
-    (found,) = vex_of([finding()], Image(DIGEST, PACKAGES), index, TERMS, NOON)
+    (found,) = find_vex_answers([finding()], Image(DIGEST, PACKAGES), index, TERMS, NOON)
     about = [each for each in read if CVE in {name.upper() for name in (each.vulnerability, *each.aliases)}]
     if found is None:
         return
@@ -133,7 +133,7 @@ def test_document_of_ours_is_refused_or_read_as_stated(names, status, justificat
     image = ImageRef(repository="curated/hello", digest=DIGEST)
     parts = {"justification": justification, "impact": impact, "action": action}
     try:
-        document = vex_document(image, names, status, author, NOON, **parts)
+        document = make_vex_document(image, names, status, author, NOON, **parts)
     except DeclarationInvalid:
         return
     read = read_vex(document.encode(), "ours")
@@ -163,6 +163,6 @@ def test_conclusion_does_not_depend_on_the_order_of_documents(order, stated, dat
 
     def conclude(chosen):
         index = VexIndex.of(statements(*chosen), NOON)
-        return vex_of([finding()], Image(DIGEST, PACKAGES), index, TERMS, NOON)
+        return find_vex_answers([finding()], Image(DIGEST, PACKAGES), index, TERMS, NOON)
 
     assert conclude(documents) == conclude([documents[number] for number in order])

@@ -162,16 +162,16 @@ def test_apply_skips_image_with_newer_lifecycle_decision(house, number, stand, w
 
 def once_looked_at(house, number, monkeypatch, **acts):
     """Sign this decision after the first reading of the image status; return the list of readings."""
-    read, asked = house.shelf.status_of, []
+    read, asked = house.shelf.find_image_status, []
 
-    def status_of(where):
+    def find_image_status(where):
         found = read(where)
         if where == ref(number):
             asked.append(where)
             house.shelf.stand[str(where)] = stands(**acts)
         return found
 
-    monkeypatch.setattr(house.shelf, "status_of", status_of)
+    monkeypatch.setattr(house.shelf, "find_image_status", find_image_status)
     return asked
 
 
@@ -339,7 +339,7 @@ def test_apply_reads_bases_only_if_it_deletes_a_base(monkeypatch):
 @pytest.mark.parametrize("became", ["blocked", "revoked", "archived", "unreadable", "gone"])
 def test_apply_keeps_image_if_fewer_usable_images_are_left(house, monkeypatch, became):
     """An image that was to stay may have become unusable, so the older one must stay too."""
-    newer, read = ref(900), house.shelf.evidenced
+    newer, read = ref(900), house.shelf.summarize_evidence
     if became == "blocked":
         house.shelf.stand[str(newer)] = stands(block="exploited")
     if became == "revoked":
@@ -347,7 +347,9 @@ def test_apply_keeps_image_if_fewer_usable_images_are_left(house, monkeypatch, b
     if became == "archived":
         house.change(newer, status="ARCHIVED")
     if became == "unreadable":
-        monkeypatch.setattr(house.shelf, "evidenced", lambda where, m: dark() if where == newer else read(where, m))
+        monkeypatch.setattr(
+            house.shelf, "summarize_evidence", lambda where, m: dark() if where == newer else read(where, m)
+        )
     if became == "gone":
         del house.shelf.held[newer]
 
@@ -861,14 +863,14 @@ def test_apply_continues_after_unreadable_repository(monkeypatch):
 
 def test_apply_fails_step_if_image_status_is_unreadable(house, monkeypatch):
     """The image may be held; the others are done, and the next run tries again."""
-    read = house.shelf.status_of
+    read = house.shelf.find_image_status
 
-    def status_of(where):
+    def find_image_status(where):
         if where == ref(1):
             raise EvidenceInvalid("damaged\nlook")
         return read(where)
 
-    monkeypatch.setattr(house.shelf, "status_of", status_of)
+    monkeypatch.setattr(house.shelf, "find_image_status", find_image_status)
     entries = {int(e.ref.digest[7:], 16): e for e in house.apply().entries}
 
     assert (entries[1].outcome, entries[1].code) == (Outcome.FAILED, "evidence.invalid")
@@ -1006,7 +1008,7 @@ def test_apply_deletes_in_batches_of_100():
 def test_apply_never_deletes_from_evidence_repository(house):
     """A manipulated repository in the plan does not matter."""
     steps = tuple(
-        s.model_copy(update={"ref": s.ref.moved_to("evidence/execution/hello")}) for s in house.plan.steps
+        s.model_copy(update={"ref": s.ref.with_repository("evidence/execution/hello")}) for s in house.plan.steps
     )  # fmt: skip
     house.plan = house.plan.model_copy(update={"steps": steps})
 

@@ -10,7 +10,7 @@ from supply_chain.evidence.image_status import (
     Act,
     ImageStatus,
     PlanAct,
-    image_status,
+    compute_image_status,
     read_decisions,
     read_image_status,
 )
@@ -61,7 +61,7 @@ class Registry(MemoryEcr):
         return {digest for repository, digest in self.closed() if repository == "curated/hello"}
 
     def immutable_repositories(self):
-        return {name for name in self.repositories("") if self.immutable(name)}
+        return {name for name in self.repositories("") if self.is_immutable(name)}
 
     def deployments(self, application):
         assert application is None
@@ -72,8 +72,8 @@ class Registry(MemoryEcr):
     def members(self, repository):
         return self.around.members(repository)
 
-    def indexes_of(self, where):
-        return self.around.indexes_of(where)
+    def list_indexes(self, where):
+        return self.around.list_indexes(where)
 
     def copies(self, where):
         return self.around.copies(where)
@@ -121,7 +121,9 @@ def copied(world, make):
 
 @pytest.fixture
 def stands(world):
-    return lambda number=1: image_status(read_image_status(ref(number), world.store(TierName.EXECUTION)).evidence)
+    return lambda number=1: compute_image_status(
+        read_image_status(ref(number), world.store(TierName.EXECUTION)).evidence
+    )
 
 
 def test_block_is_signed_and_image_archived(say, stands, registry):
@@ -452,8 +454,8 @@ def test_decision_about_plan_is_signed_for_that_plan(world, make, registry, yes,
     )
 
     where = ImageRef(repository="evidence/lifecycle/plans", digest=plan)
-    found = world.store(TierName.EXECUTION).verified(where, TierName.LIFECYCLE, LIFECYCLE)
+    found = world.store(TierName.EXECUTION).read_verified(where, TierName.LIFECYCLE, LIFECYCLE)
     (decision,) = read_decisions(found)
     assert (decision.value.act, decision.value.by, decision.value.reason) == (act, "ann", "looked at it")
-    assert image_status(found) == ImageStatus()
+    assert compute_image_status(found) == ImageStatus()
     assert registry.immutable_repositories() == {"evidence/lifecycle/plans"}

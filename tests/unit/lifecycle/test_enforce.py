@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from supply_chain.errors import AwsFailed, RegistryFailed
-from supply_chain.evidence.image_status import Act, block_repository, image_status_repository, sign_decision
+from supply_chain.evidence.image_status import Act, block_repository, locate_image_status, sign_decision
 from supply_chain.evidence.statement import LIFECYCLE
 from supply_chain.lifecycle.enforce import enforce_blocks
 from supply_chain.lifecycle.reading import RegistryReader
@@ -42,8 +42,8 @@ class Registry(MemoryEcr):
         assert self.status(where) is ACTIVE, "archived for nothing"
         super().archive(where)
 
-    def indexes_of(self, where):
-        return self.around.indexes_of(where)
+    def list_indexes(self, where):
+        return self.around.list_indexes(where)
 
     def copies(self, where):
         return self.copied.get(where, ())
@@ -120,7 +120,7 @@ def test_block_without_digest_statement_applies_to_its_application(world, make, 
     for name in ("curated/base/python", "curated/other"):
         registry.hold(name, 1)
     predicate = {"act": "block", "by": "ann", "reason": "x", "at": make.noon.isoformat()}
-    world.store(TierName.LIFECYCLE).attach(image_status_repository(BASE), LIFECYCLE, predicate, make.noon)
+    world.store(TierName.LIFECYCLE).attach(locate_image_status(BASE), LIFECYCLE, predicate, make.noon)
 
     assert enforced().archived == (BASE,)
 

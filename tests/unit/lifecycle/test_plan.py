@@ -814,7 +814,7 @@ def test_plan_does_not_depend_on_order_of_input(snapshot, random):
 
 def test_snapshot_builders_have_expected_defaults():
     """A snapshot without decisions has empty image statuses."""
-    assert snapshot_of(image(1)).status_of(ref(1)) == ImageStatus()
+    assert snapshot_of(image(1)).find_image_status(ref(1)) == ImageStatus()
     assert stored(1).digest == digest(1)
 
 

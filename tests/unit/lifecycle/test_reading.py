@@ -10,7 +10,7 @@ from supply_chain.errors import ClockWrong
 from supply_chain.evidence.encryption import EncryptedCopy
 from supply_chain.evidence.image_status import Act, sign_decision
 from supply_chain.evidence.statement import ENCRYPTION, LIFECYCLE, PROVENANCE, SIGNATURE, SUMMARY, VULNERABILITIES
-from supply_chain.evidence.summary import summary
+from supply_chain.evidence.summary import make_summary
 from supply_chain.execution.environment import DockerEnvironment
 from supply_chain.lifecycle.planning import plan_lifecycle
 from supply_chain.lifecycle.reading import RegistryReader
@@ -283,16 +283,16 @@ def test_deployment_record_in_wrong_repository_does_not_count(read, deployed):
 def test_evidence_summary_is_read_from_current_statements(read, world, make):
     """The inventory does not matter."""
     curation, where = world.store(TierName.CURATION), ref(1)
-    assert read.evidenced(where, stored(1)) == EvidenceSummary(signed=False, verdict="none")
+    assert read.summarize_evidence(where, stored(1)) == EvidenceSummary(signed=False, verdict="none")
 
     report = make.report(make.finding(known_exploited=True))
     curation.attach(where, SIGNATURE, {}, make.noon)
     curation.attach(where, VULNERABILITIES, report.predicate(), make.noon)
-    no = summary(where, Gate.RELEASE, digest(9), reasons=[{"code": "x", "fact": "f", "remedy": "r"}], notes=(),
+    no = make_summary(where, Gate.RELEASE, digest(9), reasons=[{"code": "x", "fact": "f", "remedy": "r"}], notes=(),
                  inputs=(), now=make.noon)  # fmt: skip
     curation.attach(where, SUMMARY, no.predicate(), make.noon)
 
-    found = read.evidenced(where, stored(1))
+    found = read.summarize_evidence(where, stored(1))
 
     assert found == EvidenceSummary(signed=True, verdict="failed", exploited=(report.findings[0].id,))
 

@@ -7,12 +7,12 @@ from hypothesis import strategies as st
 from supply_chain.model.container import (
     Change,
     Logs,
-    configuration_digest,
-    container_name,
+    compute_configuration_digest,
     find_outside,
-    labels,
-    profile,
-    slug,
+    make_container_name,
+    make_labels,
+    make_profile,
+    make_slug,
 )
 from supply_chain.model.manifest import Runtime
 
@@ -21,7 +21,7 @@ DIGEST = "sha256:" + "ab" * 32
 
 def test_default_profile_is_the_most_restricted():
     """A declaration must state everything that it needs."""
-    hardest = profile(Runtime())
+    hardest = make_profile(Runtime())
 
     assert hardest.read_only
     assert hardest.no_new_privileges
@@ -34,10 +34,12 @@ def test_default_profile_is_the_most_restricted():
 
 def test_configuration_digest_ignores_order():
     """The same configuration has one digest, however it is written."""
-    one = profile(Runtime(writable=("/a", "/b"), capabilities=("CHOWN", "SETUID")))
-    other = profile(Runtime(writable=("/b", "/a"), capabilities=("SETUID", "CHOWN")))
+    one = make_profile(Runtime(writable=("/a", "/b"), capabilities=("CHOWN", "SETUID")))
+    other = make_profile(Runtime(writable=("/b", "/a"), capabilities=("SETUID", "CHOWN")))
 
-    assert configuration_digest({"A": "1", "B": "2"}, one) == configuration_digest({"B": "2", "A": "1"}, other)
+    assert compute_configuration_digest({"A": "1", "B": "2"}, one) == compute_configuration_digest(
+        {"B": "2", "A": "1"}, other
+    )
 
 
 @pytest.mark.parametrize(
@@ -52,32 +54,34 @@ def test_configuration_digest_ignores_order():
 )
 def test_configuration_digest_changes_with_each_setting(settings, runtime):
     """Each value, name and part of the profile counts."""
-    assert configuration_digest(settings, profile(runtime)) != configuration_digest({"A": "1"}, profile(Runtime()))
+    assert compute_configuration_digest(settings, make_profile(runtime)) != compute_configuration_digest(
+        {"A": "1"}, make_profile(Runtime())
+    )
 
 
 def test_labels_always_set_environment():
     """An empty label overrides a label of the image."""
-    assert labels("probe", "hello", DIGEST, "run")["cscm.environment"] == ""
-    assert labels("probe", "hello", DIGEST, "run")["cscm.owner"] == ""
-    assert labels("reverse-proxy", "hello", DIGEST, "run", environment="staging")["cscm.environment"] == "staging"
+    assert make_labels("probe", "hello", DIGEST, "run")["cscm.environment"] == ""
+    assert make_labels("probe", "hello", DIGEST, "run")["cscm.owner"] == ""
+    assert make_labels("reverse-proxy", "hello", DIGEST, "run", environment="staging")["cscm.environment"] == "staging"
 
 
 def test_container_name_has_environment_application_and_digest():
     """An operator can read them from the name."""
-    assert container_name("staging", "hello", DIGEST, 3) == "staging-hello-abababababab-3"
+    assert make_container_name("staging", "hello", DIGEST, 3) == "staging-hello-abababababab-3"
 
 
 def test_slugs_of_two_applications_differ():
     """A container name cannot contain a slash, and its replacement must not collide."""
-    assert slug("a/b") != slug("a-b")
-    assert "/" not in slug("a/b")
-    assert slug("a" * 61) != slug("a" * 62) and slug("hello_world.x") == "hello_world.x"
+    assert make_slug("a/b") != make_slug("a-b")
+    assert "/" not in make_slug("a/b")
+    assert make_slug("a" * 61) != make_slug("a" * 62) and make_slug("hello_world.x") == "hello_world.x"
 
 
 @pytest.mark.parametrize("application", ["shop/api", "a" * 61])
 def test_slug_of_one_application_cannot_be_name_of_another(application):
     """Whoever takes such a name would remove the other application's containers."""
-    assert slug(slug(application)) != slug(application)
+    assert make_slug(make_slug(application)) != make_slug(application)
 
 
 PATHS = st.lists(st.sampled_from(["a", "b", "ab"]), min_size=1, max_size=4).map(lambda parts: "/" + "/".join(parts))

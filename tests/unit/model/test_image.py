@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from supply_chain.errors import DeclarationInvalid
-from supply_chain.model.image import ImageRef, Interval, Proof, Source, digest_of, short
+from supply_chain.model.image import ImageRef, Interval, Proof, Source, digest_of, shorten_digest
 
 HEX = "0123456789abcdef" * 4
 DIGEST = f"sha256:{HEX}"
@@ -95,14 +95,14 @@ def test_moved_image_ref_keeps_digest():
     """The new repository must be valid."""
     ref = ImageRef(repository="dev/hello", digest=DIGEST)
 
-    assert ref.moved_to("curated/hello") == ImageRef(repository="curated/hello", digest=DIGEST)
+    assert ref.with_repository("curated/hello") == ImageRef(repository="curated/hello", digest=DIGEST)
     with pytest.raises(ValidationError):
-        ref.moved_to("Curated/hello")
+        ref.with_repository("Curated/hello")
 
 
 def test_short_digest_has_twelve_digits():
     """The algorithm may be left out."""
-    assert short(DIGEST) == short(HEX) == "0123456789ab"
+    assert shorten_digest(DIGEST) == shorten_digest(HEX) == "0123456789ab"
 
 
 @pytest.mark.parametrize(("dirty", "text"), [(False, "3f2a1c0"), (True, "3f2a1c0-dirty")])
@@ -132,11 +132,11 @@ def test_proof_text_has_digest_and_age(seconds, age):
     now = datetime(2026, 11, 24, 12, tzinfo=UTC)
     since = now - timedelta(seconds=seconds)
 
-    assert Proof(evidence=(DIGEST,), since=since).describe(now) == f"already proven by {short(DIGEST)}, {age}"
+    assert Proof(evidence=(DIGEST,), since=since).describe(now) == f"already proven by {shorten_digest(DIGEST)}, {age}"
 
 
 def test_proof_text_names_first_digest_and_counts_rest():
     """The text stays one line; the result has the whole list."""
     proof = Proof(evidence=(DIGEST, DIGEST, DIGEST), since=None)
 
-    assert proof.describe(datetime.now(UTC)) == f"already proven by {short(DIGEST)} and 2 more, of unknown age"
+    assert proof.describe(datetime.now(UTC)) == f"already proven by {shorten_digest(DIGEST)} and 2 more, of unknown age"

@@ -11,8 +11,17 @@ from pydantic import ValidationError
 from supply_chain.errors import DeclarationInvalid
 from supply_chain.evidence.image_status import DIGESTS
 from supply_chain.lifecycle.decisions import PLANS
-from supply_chain.model.manifest import FILE, GUIDE, MANIFEST, Base, Classification, Service, json_schema, read_manifest
-from supply_chain.model.tier import TierName, evidence_repository
+from supply_chain.model.manifest import (
+    FILE,
+    GUIDE,
+    MANIFEST,
+    Base,
+    Classification,
+    Service,
+    make_json_schema,
+    read_manifest,
+)
+from supply_chain.model.tier import TierName, name_evidence_repository
 from tests.support.command import ROOT
 
 SERVICE = {
@@ -59,7 +68,7 @@ def test_base_has_check_instead_of_probe(read):
 def test_name_reserved_by_lifecycle_is_refused(read, place):
     """Statements about its images would apply to all images or to plans."""
     name = place.rpartition("/")[2]
-    assert evidence_repository(TierName.LIFECYCLE, name) == place
+    assert name_evidence_repository(TierName.LIFECYCLE, name) == place
 
     with pytest.raises(DeclarationInvalid, match=f"{FILE}:.*{name}.* is reserved for lifecycle decisions"):
         read({**SERVICE, "name": name})
@@ -330,7 +339,7 @@ def test_any_text_is_declaration_or_declared_invalid(tmp_path_factory, data):
 
 def test_schema_has_every_key():
     """Editors complete keys from it and mark unknown ones."""
-    definitions = json_schema()["$defs"]
+    definitions = make_json_schema()["$defs"]
 
     assert set(definitions["Service"]["properties"]) == set(Service.model_fields)
     assert set(definitions["Base"]["properties"]) == set(Base.model_fields)

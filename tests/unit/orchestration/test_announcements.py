@@ -87,7 +87,7 @@ def test_unfinished_counts_push_runs_that_use_slot():
     """The filter selects the deployment and unfinished states, without runs that wait for evidence."""
     server = Server(200)
 
-    assert PrefectAnnouncer(server).unfinished() == 3
+    assert PrefectAnnouncer(server).count_unfinished() == 3
     ((_, path, wanted),) = server.asked
     assert (path, wanted["deployments"]["name"]["any_"]) == ("/flow_runs/count", ["on-push"])
     assert wanted["flow_runs"]["state"]["name"] == {"not_any_": [WAITING]}
@@ -96,14 +96,14 @@ def test_unfinished_counts_push_runs_that_use_slot():
 @pytest.mark.parametrize("answer", [404, 422])
 def test_unfinished_counts_as_busy_if_server_cannot_count(answer):
     """Endless retries would hold back every push; catch-up runs cover them."""
-    assert PrefectAnnouncer(Client(answer)).unfinished() == AT_ONCE
+    assert PrefectAnnouncer(Client(answer)).count_unfinished() == AT_ONCE
 
 
 @pytest.mark.parametrize("answer", [401, 503])
 def test_unfinished_raises_error_if_server_does_not_answer(answer):
     """The bridge retries, as the server may answer later."""
     with pytest.raises(EventRejected):
-        PrefectAnnouncer(Client(answer)).unfinished()
+        PrefectAnnouncer(Client(answer)).count_unfinished()
 
 
 @pytest.mark.parametrize("answer", [400, 413, 422])
@@ -111,7 +111,7 @@ def test_rejected_catch_up_event_is_left_to_schedule(answer, caplog):
     """Endless retries would hold back every later push."""
     client = Client(answer)
 
-    PrefectAnnouncer(client).catch_up(40, 1000)
+    PrefectAnnouncer(client).announce_catch_up(40, 1000)
 
     assert len(client.asked) == 1 and "1000 pushes are left to the next scheduled catch-up" in caplog.text
 
@@ -119,10 +119,13 @@ def test_rejected_catch_up_event_is_left_to_schedule(answer, caplog):
 def test_catch_up_posts_event_or_raises_error():
     """After an error, the bridge retries."""
     client = Client(204)
-    PrefectAnnouncer(client).catch_up(40, 1000)
+    PrefectAnnouncer(client).announce_catch_up(40, 1000)
     ((_, path, (event,)),) = client.asked
     assert (path, event["event"], event["payload"]) == ("/events", PUSHES_WAITING, {"applications": 40, "pushes": 1000})
 
-    for call in (PrefectAnnouncer(Client(503)).unfinished, lambda: PrefectAnnouncer(Client(503)).catch_up(1, 1)):
+    for call in (
+        PrefectAnnouncer(Client(503)).count_unfinished,
+        lambda: PrefectAnnouncer(Client(503)).announce_catch_up(1, 1),
+    ):
         with pytest.raises(EventRejected):
             call()

@@ -5,7 +5,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from orchestration import events
 from orchestration.database_events import post_advisory
-from orchestration.steps import in_thread
+from orchestration.steps import run_in_thread
 from supply_chain.errors import EventRejected
 from supply_chain.model.image import ImageRef
 
@@ -70,7 +70,7 @@ def test_event_of_gate_has_gate_label(emitted):
 async def test_event_from_thread_of_chain_has_chain_origin(emitted):
     """The steps of a chain are tasks and threads."""
     with events.mark_as_chain():
-        event = await in_thread(emitted, "image.signed", REF)
+        event = await run_in_thread(emitted, "image.signed", REF)
 
     assert event["resource"]["cscm.origin"] == "chain"
 
@@ -84,11 +84,11 @@ def test_event_without_source_relates_only_to_application(emitted):
 
 def test_event_of_statement_has_stable_id(emitted):
     """Every emitter gives the same statement the same ID, and other statements another."""
-    number = events.event_id("image.verdict-changed", REF.digest)
+    number = events.make_event_id("image.verdict-changed", REF.digest)
 
     assert emitted("image.verdict-changed", REF, None, number)["id"] == number
-    assert number == events.event_id("image.verdict-changed", REF.digest)
+    assert number == events.make_event_id("image.verdict-changed", REF.digest)
     assert number not in (
-        events.event_id("image.signed", REF.digest),
-        events.event_id("image.verdict-changed", REF.digest.replace("a", "b")),
+        events.make_event_id("image.signed", REF.digest),
+        events.make_event_id("image.verdict-changed", REF.digest.replace("a", "b")),
     )

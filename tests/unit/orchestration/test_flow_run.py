@@ -12,9 +12,9 @@ from prefect import flow_engine
 from prefect.client.schemas.objects import FlowRun
 
 from orchestration import flow_run
-from orchestration.flow_run import HARMLESS, ForeignRun, declared_entrypoint, give_way
+from orchestration.flow_run import HARMLESS, ForeignRun, give_way, require_declared_entrypoint
 from orchestration.run_tags import FlowTags
-from orchestration.worker import OWN, worker_class
+from orchestration.worker import OWN, make_worker_class
 
 DECLARED = "deployments:\n  - {name: on-demand, entrypoint: 'flows.chain:chain'}\n"
 
@@ -53,7 +53,7 @@ def test_run_of_limited_queue_lowers_its_priority(project, queue, nicer, monkeyp
 @pytest.mark.parametrize("steps", [None, [], [{HARMLESS: {"directory": "/elsewhere"}}]])
 def test_declared_deployment_runs_code_of_project(project, steps):
     """The pull step that `prefect deploy` adds is not executed, because the worker starts runs in the project."""
-    assert declared_entrypoint("chain/on-demand", deployment(pull_steps=steps), project) == "flows.chain:chain"
+    assert require_declared_entrypoint("chain/on-demand", deployment(pull_steps=steps), project) == "flows.chain:chain"
 
 
 @pytest.mark.parametrize(
@@ -80,13 +80,13 @@ def test_declared_deployment_runs_code_of_project(project, steps):
 def test_undeclared_or_changed_deployment_is_refused(project, name, changes, message):
     """Everyone who may log in to the server can create or change a deployment."""
     with pytest.raises(ForeignRun, match=message):
-        declared_entrypoint(name, deployment(**changes), project)
+        require_declared_entrypoint(name, deployment(**changes), project)
 
 
 def test_every_deployment_is_refused_without_declarations(tmp_path):
     """A worker that was started in another directory runs nothing."""
     with pytest.raises(ForeignRun):
-        declared_entrypoint("chain/on-demand", deployment(), tmp_path)
+        require_declared_entrypoint("chain/on-demand", deployment(), tmp_path)
 
 
 async def test_run_without_deployment_is_refused():
@@ -111,7 +111,7 @@ async def test_worker_uses_its_own_command_environment_and_directory(project, mo
     monkeypatch.setenv("OF_THE_WORKER", "here")
     monkeypatch.setenv("PREFECT_FLOWS_HEARTBEAT_FREQUENCY", "180")
     run = FlowRun(flow_id=uuid4(), name="a-run")
-    job_class = worker_class("python -m own", project).job_configuration
+    job_class = make_worker_class("python -m own", project).job_configuration
 
     job = await job_class.from_template_and_values(TEMPLATE, {"command": "id", "env": {"LD_PRELOAD": "/tmp/x"}})
     job.prepare_for_flow_run(run)

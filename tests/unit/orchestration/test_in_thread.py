@@ -5,8 +5,8 @@ import time
 
 import pytest
 
-from orchestration.steps import alongside, in_thread
-from supply_chain.adapters.process.cancellation import cancellation
+from orchestration.steps import run_alongside, run_in_thread
+from supply_chain.adapters.process.cancellation import get_current_cancellation
 from supply_chain.errors import Cancelled
 
 
@@ -16,9 +16,9 @@ async def test_in_thread_returns_result_or_raises_error():
     def broken() -> None:
         raise ValueError("x")
 
-    assert await in_thread(lambda a, b: a + b, 1, b=2) == 3
+    assert await run_in_thread(lambda a, b: a + b, 1, b=2) == 3
     with pytest.raises(ValueError, match="x"):
-        await in_thread(broken)
+        await run_in_thread(broken)
 
 
 def test_cancelled_step_finishes_its_cleanup():
@@ -27,7 +27,7 @@ def test_cancelled_step_finishes_its_cleanup():
 
     def step() -> None:
         try:
-            cancellation().wait(30)
+            get_current_cancellation().wait(30)
         except Cancelled:
             time.sleep(0.3)
             events.append("tidied")
@@ -35,7 +35,7 @@ def test_cancelled_step_finishes_its_cleanup():
 
     async def run() -> None:
         try:
-            await in_thread(step)
+            await run_in_thread(step)
         finally:
             events.append("ended")
 
@@ -61,7 +61,7 @@ async def test_alongside_waits_for_parallel_function():
         time.sleep(0.2)
         events.append("beside")
 
-    async with alongside(slow):
+    async with run_alongside(slow):
         events.append("block")
     assert events == ["block", "beside"]
 
@@ -69,7 +69,7 @@ async def test_alongside_waits_for_parallel_function():
         raise ValueError("beside")
 
     with pytest.raises(ValueError, match="beside"):
-        async with alongside(broken):
+        async with run_alongside(broken):
             pass
 
 
@@ -81,5 +81,5 @@ async def test_error_of_block_precedes_error_of_parallel_function(own):
         raise ValueError("beside")
 
     with pytest.raises(type(own)):
-        async with alongside(broken):
+        async with run_alongside(broken):
             raise own

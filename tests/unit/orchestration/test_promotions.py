@@ -9,7 +9,7 @@ import pytest
 from prefect.client.schemas.objects import FlowRun, State, StateType
 
 from orchestration import promotions
-from orchestration.clock import now
+from orchestration.clock import read_clock
 from supply_chain.model.image import ImageRef
 from supply_chain.promotion.planned_promotion import PlannedPromotion
 
@@ -30,7 +30,7 @@ REF = ImageRef(repository="curated/hello", digest="sha256:" + "a" * 64)
 )
 def test_promotion_run_counts_as_active_unless_it_is_dead(kind, name, begun, due, goes_on):
     """A run on a dead machine stays Running forever, but one that waits for a person may take days."""
-    at = now()
+    at = read_clock()
     state = State(type=StateType(kind), name=name, timestamp=at + timedelta(hours=begun))
     due_at = at + timedelta(hours=due)
     run = FlowRun(
@@ -48,7 +48,7 @@ async def test_move_starts_deployment_of_its_tier(monkeypatch, repository, to, d
     """An environment may have the name of a tier, and the idempotency key depends on the pending question."""
     started = AsyncMock(return_value=SimpleNamespace(name="r"))
     monkeypatch.setattr(promotions, "arun_deployment", started)
-    promotion = PlannedPromotion(image=REF.moved_to(repository), to=to)
+    promotion = PlannedPromotion(image=REF.with_repository(repository), to=to)
 
     for awaits_approval in (True, False):
         assert (

@@ -25,7 +25,7 @@ def named(monkeypatch):
 )
 def test_chain_run_is_named_after_directory_and_revision(named, revision, suffix):
     """A commit ID is shortened to seven digits, as git does."""
-    assert named(names.by_path, path="/srv/shop/hello", revision=revision) == f"chain hello{suffix}"
+    assert named(names.name_run_by_path, path="/srv/shop/hello", revision=revision) == f"chain hello{suffix}"
 
 
 def test_chain_run_name_reads_no_source_file(named, tmp_path):
@@ -34,7 +34,7 @@ def test_chain_run_name_reads_no_source_file(named, tmp_path):
     (tmp_path / "hello/supply-chain.yaml").write_text("kind: base\nname: base/secret\nowner: me\ncheck: [x]\n")
     (tmp_path / "hello/.git/HEAD").write_text(REVISION)
 
-    assert named(names.by_path, path=str(tmp_path / "hello")) == "chain hello"
+    assert named(names.name_run_by_path, path=str(tmp_path / "hello")) == "chain hello"
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,7 @@ def test_chain_run_name_reads_no_source_file(named, tmp_path):
 )
 def test_run_with_invalid_path_gets_printable_name(named, path):
     """The run itself reports the invalid path."""
-    name = named(names.by_path, path=path)
+    name = named(names.name_run_by_path, path=path)
 
     assert name.startswith("chain")
     assert name.isprintable()
@@ -64,7 +64,7 @@ def test_run_with_invalid_path_gets_printable_name(named, path):
 )
 def test_tier_run_is_named_after_image(named, image, more, expected):
     """The name has the application and twelve digits of the digest, or the invalid input."""
-    assert named(names.by_image, "curate", image=image, **more) == expected
+    assert named(names.name_run_by_image, "curate", image=image, **more) == expected
 
 
 @pytest.mark.parametrize(("parameters", "expected"), [
@@ -74,6 +74,6 @@ def test_tier_run_is_named_after_image(named, image, more, expected):
 ])  # fmt: skip
 def test_run_is_named_after_its_parameters(named, parameters, expected):
     """Runs about different things can be told apart."""
-    name = named(names.by_parameters, "rescan", **parameters)
+    name = named(names.name_run_by_parameters, "rescan", **parameters)
 
     assert name == expected if expected else len(name) <= 200 and name.isprintable()

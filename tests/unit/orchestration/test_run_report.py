@@ -16,7 +16,7 @@ from supply_chain.model.image import ImageRef
 from supply_chain.model.tier import Gate
 from supply_chain.policy.outcome import Reason, Refused
 from supply_chain.reports.run import MOST_REASONS
-from supply_chain.reports.text import artifact_key
+from supply_chain.reports.text import make_artifact_key
 
 
 @pytest.fixture
@@ -132,7 +132,7 @@ async def test_artifact_keys_are_valid_and_per_application(pages, make):
             reporter.add_address("staging", "http://127.0.0.1:8080/")
 
     assert set(pages) == {
-        artifact_key(*kind, name)
+        make_artifact_key(*kind, name)
         for kind in (("run-report",), ("findings",), ("address", "staging"))
         for name in ("hello", "base/python_3.x")
     }

@@ -14,7 +14,7 @@ from tests.support.repositories import APPLICATION, write
 
 
 def snapshot_of(path: Path, revision: str | None) -> AbstractAsyncContextManager[Snapshot]:
-    return source.snapshot_of(path, revision, ignored)
+    return source.open_snapshot(path, revision, ignored)
 
 
 @pytest.fixture

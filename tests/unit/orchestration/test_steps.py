@@ -12,8 +12,8 @@ import pytest
 from prefect.cache_policies import NO_CACHE, RUN_ID
 from prefect.runtime import task_run
 
-from orchestration.steps import in_thread, is_retryable, step, wait_for_all
-from supply_chain.adapters.process.cancellation import cancellation
+from orchestration.steps import is_retryable, run_in_thread, step, wait_for_all
+from supply_chain.adapters.process.cancellation import get_current_cancellation
 from supply_chain.adapters.process.command import Tool
 from supply_chain.errors import (
     AccessDenied,
@@ -51,23 +51,23 @@ def pair(a, *, b):
 
 async def test_in_thread_passes_arguments_result_and_error():
     """The step behaves like a direct call."""
-    assert await in_thread(pair, 1, b=2) == (1, 2)
+    assert await run_in_thread(pair, 1, b=2) == (1, 2)
     with pytest.raises(ZeroDivisionError):
-        await in_thread(lambda: 1 // 0)
+        await run_in_thread(lambda: 1 // 0)
 
 
 async def test_steps_run_in_parallel():
     """Two steps that wait for each other both finish."""
     both = threading.Barrier(2, timeout=60)
 
-    assert sorted(await asyncio.gather(in_thread(both.wait), in_thread(both.wait))) == [0, 1]
+    assert sorted(await asyncio.gather(run_in_thread(both.wait), run_in_thread(both.wait))) == [0, 1]
 
 
 @pytest.mark.parametrize("times", [1, 3])
 async def test_cancelled_step_ends_its_commands_and_is_awaited(tmp_path, times, caplog):
     """However often it is cancelled, no process, thread or half-cleaned directory remains."""
     note = tmp_path / "pid"
-    run = asyncio.create_task(in_thread(sleep, note))
+    run = asyncio.create_task(run_in_thread(sleep, note))
     pid = await started(note)
 
     for _ in range(times):
@@ -89,7 +89,7 @@ async def test_timeout_of_run_ends_step(tmp_path):
 
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.5):
-            await in_thread(sleep, note)
+            await run_in_thread(sleep, note)
 
     assert not runs(await started(note))
 
@@ -97,7 +97,7 @@ async def test_timeout_of_run_ends_step(tmp_path):
 async def test_cancelled_step_does_not_end_another(tmp_path):
     """Each step has its own cancellation."""
     first, second = tmp_path / "first", tmp_path / "second"
-    cancelled, other = (asyncio.create_task(in_thread(sleep, n, s)) for n, s in ((first, 60), (second, 0.5)))
+    cancelled, other = (asyncio.create_task(run_in_thread(sleep, n, s)) for n, s in ((first, 60), (second, 0.5)))
     await started(first)
     await started(second)
 
@@ -106,7 +106,7 @@ async def test_cancelled_step_does_not_end_another(tmp_path):
         await cancelled
     await other
 
-    assert not cancellation().cancelled
+    assert not get_current_cancellation().cancelled
 
 
 class State:

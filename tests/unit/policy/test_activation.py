@@ -22,7 +22,7 @@ from supply_chain.policy.loading import (
     read_unsigned_policies,
 )
 from supply_chain.policy.people import FILE, PeopleOwner
-from supply_chain.policy.signed_documents import DocumentKind, document_statement, signature_file
+from supply_chain.policy.signed_documents import DocumentKind, locate_signature, make_document_statement
 from tests.support.builders import NOON
 from tests.support.people import Office, copy_shipped
 from tests.support.signer import EcdsaSigner
@@ -121,8 +121,8 @@ def test_signed_list_with_versions_makes_policies_active(office):
     document = office.project / DIRECTORY / LISTING
     content = list_next({**read_signable(office.project), "versions/old.1": b"x"}, office.project / DIRECTORY)
     document.write_bytes(content)
-    statement = document_statement(DocumentKind.POLICIES, LISTING, content, "example", NOON)
-    signature_file(document).write_bytes(office.ann.sign(statement))
+    statement = make_document_statement(DocumentKind.POLICIES, LISTING, content, "example", NOON)
+    locate_signature(document).write_bytes(office.ann.sign(statement))
 
     assert b"versions/old.1" in content and state(office).problems == ()
 
@@ -292,11 +292,11 @@ def test_policies_signed_before_required_time_are_inactive(office):
         "2026-11-24 12:00 UTC do not count (`policies_signed_since`)"
     )
     shipped.write_bytes(content)
-    signature_file(office.project / DIRECTORY / LISTING).unlink()
+    locate_signature(office.project / DIRECTORY / LISTING).unlink()
     assert not state(office, since=NOON).active and state(office).active
     office.sign_policies(office.ann)
     assert state(office, since=NOON).active
-    signature_file(office.project / DIRECTORY / LISTING).write_bytes(earlier)
+    locate_signature(office.project / DIRECTORY / LISTING).write_bytes(earlier)
     (office.project / DIRECTORY / LISTING).write_bytes(earlier_list)
     assert not state(office, since=NOON).active
 
@@ -438,8 +438,8 @@ def test_signed_content_that_is_no_list_does_not_count(office, content):
     change(office)
     document = office.project / DIRECTORY / LISTING
     document.write_bytes(content)
-    statement = document_statement(DocumentKind.POLICIES, LISTING, content, "example", NOON)
-    signature_file(document).write_bytes(office.ann.sign(statement))
+    statement = make_document_statement(DocumentKind.POLICIES, LISTING, content, "example", NOON)
+    locate_signature(document).write_bytes(office.ann.sign(statement))
 
     why = "differs from what was signed by" if not content else "ann signed something else than a list of files"
     assert not state(office).active and why in state(office).why

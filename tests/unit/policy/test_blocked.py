@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from supply_chain.errors import EvidenceInvalid
-from supply_chain.evidence.image_status import block_repository, image_status_repository
+from supply_chain.evidence.image_status import block_repository, locate_image_status
 from supply_chain.evidence.statement import LIFECYCLE, PROVENANCE
 from supply_chain.model.image import ImageRef, Material
 from supply_chain.model.tier import Gate, TierName
@@ -27,7 +27,7 @@ class JudgedWithDecisions(Judged):
     def say(self, act, ref, at=0, **changes):
         when = self.make.noon + timedelta(seconds=at)
         predicate = {"act": act, "by": "ann", "reason": "CVE-2026-1", "at": when.isoformat(), **changes}
-        return self.attach(image_status_repository(ref), TierName.LIFECYCLE, LIFECYCLE, predicate)
+        return self.attach(locate_image_status(ref), TierName.LIFECYCLE, LIFECYCLE, predicate)
 
 
 @pytest.fixture
@@ -76,7 +76,7 @@ def test_gate_raises_when_image_status_is_unreadable(pieces, gate):
 def test_gate_notes_invalid_referrer_of_image_status(pieces, gate):
     """An invalid referrer must not stop an image."""
     pieces.good(gate)
-    place = image_status_repository(where(gate))
+    place = locate_image_status(where(gate))
     pieces.world.registry.attach(
         place, "application/vnd.dev.sigstore.bundle.v0.3+json", b"x", {"dev.sigstore.bundle.predicateType": LIFECYCLE}
     )
@@ -264,7 +264,7 @@ def test_gate_ignores_unblock_signed_by_development(pieces):
     """Only the lifecycle tier may change the image status."""
     pieces.good(Gate.INTAKE)
     pieces.say("block", where(Gate.INTAKE))
-    place = image_status_repository(where(Gate.INTAKE))
+    place = locate_image_status(where(Gate.INTAKE))
     later = (pieces.make.noon + timedelta(seconds=9)).isoformat()
     pieces.attach(place, DEV, LIFECYCLE, {"act": "unblock", "by": "me", "reason": "please", "at": later})
 

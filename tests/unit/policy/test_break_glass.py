@@ -12,11 +12,11 @@ import pytest
 from supply_chain.evidence.break_glass import BreakGlass
 from supply_chain.evidence.clock import SKEW
 from supply_chain.evidence.image_status import Act, ImageStatus, LifecycleDecision
-from supply_chain.evidence.summary import last_verdict, summary
+from supply_chain.evidence.summary import find_last_verdict, make_summary
 from supply_chain.model.tier import Gate, TierName
 from supply_chain.policy.facts import DeployFacts
 from supply_chain.policy.gate import evaluate
-from supply_chain.policy.outcome import Admitted, Refused, RuleOutcome, break_glass_of
+from supply_chain.policy.outcome import Admitted, Refused, RuleOutcome, find_used_break_glass
 from supply_chain.policy.people import FILE, BreakGlassRole, People, read_people
 from supply_chain.policy.policies import GatePolicy
 from supply_chain.policy.verdict import record
@@ -97,11 +97,13 @@ def test_break_glass_admits_a_refused_image_until_it_expires(office: Office) -> 
         assert isinstance(verdict, Admitted)
         overridden = [each for each in verdict.results if each.result is RuleOutcome.OVERRIDDEN]
         assert {each.rule for each in overridden} == codes and all(each.reasons for each in overridden)
-        assert str(break_glass_of(verdict.results)) == "by ann until 2026-11-24 20:00 UTC: outage"
+        assert str(find_used_break_glass(verdict.results)) == "by ann until 2026-11-24 20:00 UTC: outage"
         note = "signature.missing is overridden: there is no signature of this digest by the curation tier's key "
         assert note + "(break-glass by ann until 2026-11-24 20:00 UTC: outage)" in verdict.notes
     after = judged(office, facts, END)
-    assert isinstance(after, Refused) and after.reasons == refused.reasons and break_glass_of(after.results) is None
+    assert (
+        isinstance(after, Refused) and after.reasons == refused.reasons and find_used_break_glass(after.results) is None
+    )
 
 
 def test_break_glass_overrides_no_reason_that_comes_up_later(office: Office) -> None:
@@ -128,7 +130,7 @@ def test_each_reason_is_overridden_by_the_use_that_names_it(office: Office) -> N
     assert isinstance(verdict, Admitted) and verdict.expires == END - timedelta(hours=1)
     used = {each.rule: each.break_glass.reason for each in verdict.results if each.break_glass}
     assert used == {"signature.missing": "first", "verdict.release.refused": "first", "scan.critical": "second"}
-    assert present(break_glass_of(verdict.results)).reason == "second"
+    assert present(find_used_break_glass(verdict.results)).reason == "second"
 
 
 @pytest.mark.parametrize(
@@ -227,7 +229,7 @@ def test_break_glass_that_lasts_longest_counts(office: Office) -> None:
     short = opened(office, expires=END - timedelta(hours=7), reason="short")
     old = opened(office, at=NOON - timedelta(hours=9), expires=NOON - timedelta(hours=1), reason="old")
     for uses in ((short, opened(office), old), (opened(office), short)):
-        found = present(break_glass_of(judged(office, refused_facts(*uses)).results))
+        found = present(find_used_break_glass(judged(office, refused_facts(*uses)).results))
         assert (found.reason, found.expires) == ("outage", END)
 
 
@@ -237,7 +239,7 @@ def test_image_that_passes_rests_on_no_break_glass(office: Office) -> None:
         office, deploy_facts(DECLARED, environment=requirements("production"), break_glass=(opened(office),))
     )
 
-    assert isinstance(verdict, Admitted) and break_glass_of(verdict.results) is None and not verdict.notes
+    assert isinstance(verdict, Admitted) and find_used_break_glass(verdict.results) is None and not verdict.notes
 
 
 def test_note_is_not_overridden(office: Office) -> None:
@@ -268,8 +270,8 @@ def test_verdict_names_its_break_glass_and_ends_with_it(world: World, office: Of
     facts, store = refused_facts(opened(office)), world.store(TierName.EXECUTION)
     record(judged(office, facts, waivers=waivers), facts, store, NOON)
 
-    place = CURATED.moved_to("evidence/execution/hello")
-    last = present(last_verdict(store.verified(place, TierName.EXECUTION), Gate.DEPLOY, DIGEST)).value
+    place = CURATED.with_repository("evidence/execution/hello")
+    last = present(find_last_verdict(store.read_verified(place, TierName.EXECUTION), Gate.DEPLOY, DIGEST)).value
     assert last.passed and last.cscm.break_glass == "by ann until 2026-11-24 20:00 UTC: outage"
     assert last.cscm.expires == (NOON + timedelta(hours=1) if waived == 1 else END)
     assert last.has_expired(END) and last.verified_levels == ("SLSA_BUILD_LEVEL_1",)
@@ -355,7 +357,7 @@ def test_break_glass_does_not_override_later_release_reasons(office: Office) -> 
     """The code is the same, and what the release gate found since may be anything."""
     reason = {"code": "x", "fact": "f", "remedy": "r"}
     for others in ((), ({**reason, "code": "y"},), ({**reason, "fact": "a finding that the rule has later"},)):
-        release = summary(
+        release = make_summary(
             CURATED, Gate.RELEASE, "sha256:" + "9" * 64, reasons=(reason, *others), notes=(), inputs=(), now=NOON
         )
         given = {**verdicts(intake=True), Gate.RELEASE: release}

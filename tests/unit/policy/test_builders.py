@@ -6,9 +6,9 @@ import pytest
 
 from supply_chain.evidence.provenance import HOSTED_BUILDER, Provenance
 from supply_chain.evidence.statement import PROVENANCE, Subject
-from supply_chain.evidence.summary import last_verdict
+from supply_chain.evidence.summary import find_last_verdict
 from supply_chain.model.tier import Gate, TierName
-from supply_chain.policy.fact_values import joined_values
+from supply_chain.policy.fact_values import join_fact_values
 from supply_chain.policy.gate import evaluate
 from supply_chain.policy.outcome import Admitted
 from supply_chain.policy.people import FILE, People, PeopleDocument, read_people
@@ -54,12 +54,12 @@ class Trusting:
     def levels(self, facts, gate=Gate.RELEASE):
         verdict = evaluate(facts, self.at(gate), NOON)
         assert isinstance(verdict, Admitted)
-        image = joined_values(facts, self.at(gate), NOON)
+        image = join_fact_values(facts, self.at(gate), NOON)
         assert verdict.levels == (image["build"]["level"],)
         return verdict.levels
 
     def notes(self, facts, gate=Gate.RELEASE):
-        return joined_values(facts, self.at(gate), NOON)["ignored"]
+        return join_fact_values(facts, self.at(gate), NOON)["ignored"]
 
 
 @pytest.fixture
@@ -80,7 +80,7 @@ def test_provenance_of_a_trusted_builder_raises_the_level(trusting, gate, make):
     given = make(attached=(trusting.attach(),))
 
     assert (trusting.levels(make(), gate), trusting.levels(given, gate)) == ((LEVEL_1,), (LEVEL_3,))
-    before, after = (joined_values(each, trusting.at(gate), NOON) for each in (make(), given))
+    before, after = (join_fact_values(each, trusting.at(gate), NOON) for each in (make(), given))
     build = {**before["build"], "level": LEVEL_3, "level_builder": "ci"}
     assert after == {**before, "build": build}
 
@@ -139,7 +139,7 @@ def test_own_level_is_never_lowered(trusting, level, own, expected):
     given = release_facts(provenance=hosted(), attached=(trusting.attach(),))
 
     assert trusting.levels(replace(given, attached=())) == (own,) and trusting.levels(given) == (expected,)
-    build = joined_values(given, trusting.at(Gate.RELEASE), NOON)["build"]
+    build = join_fact_values(given, trusting.at(Gate.RELEASE), NOON)["build"]
     assert ("level_builder" in build) is (expected != own) and trusting.notes(given) == []
 
 
@@ -193,7 +193,7 @@ def test_provenance_of_other_builder_replaces_no_own_build(trusting):
     """The gate refuses an image without provenance of development all the same."""
     given = release_facts(provenance=None, attached=(trusting.attach(),))
 
-    assert "build" not in joined_values(given, trusting.at(Gate.RELEASE), NOON)
+    assert "build" not in join_fact_values(given, trusting.at(Gate.RELEASE), NOON)
     assert not isinstance(evaluate(given, trusting.at(Gate.RELEASE), NOON), Admitted)
     anything = policy(Gate.RELEASE, rule("a.true", expression="image.digest != ''"))
     verdict = evaluate(given, anything.with_decisions(trusting.people, Waivers(), Vex()), NOON)
@@ -206,13 +206,13 @@ def test_verdict_states_the_level_and_names_the_provenance(trusting, world):
     facts = release_facts(attached=(attached,))
     record(evaluate(facts, trusting.at(Gate.RELEASE), NOON), facts, store, NOON)
 
-    last = present(last_verdict(store.verified(CURATED, TierName.CURATION), Gate.RELEASE, DIGEST)).value
+    last = present(find_last_verdict(store.read_verified(CURATED, TierName.CURATION), Gate.RELEASE, DIGEST)).value
 
     assert last.passed and last.predicate()["verifiedLevels"] == [LEVEL_3]
     assert f"{attached.repository}@{attached.digest}" in [each.uri for each in last.input_attestations]
     refused = replace(facts, report=None)
     record(evaluate(refused, trusting.at(Gate.RELEASE), NOON), refused, store, NOON)
-    last = present(last_verdict(store.verified(CURATED, TierName.CURATION), Gate.RELEASE, DIGEST)).value
+    last = present(find_last_verdict(store.read_verified(CURATED, TierName.CURATION), Gate.RELEASE, DIGEST)).value
     assert last.predicate()["verifiedLevels"] == ["FAILED"]
 
 

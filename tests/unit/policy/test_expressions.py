@@ -10,14 +10,14 @@ from hypothesis import strategies as st
 from supply_chain.errors import PolicyInvalid, RuleNotEvaluated
 from supply_chain.model.tier import Gate
 from supply_chain.policy import expressions, fact_schema
-from supply_chain.policy.expressions import LONGEST, Values, language, to_value
+from supply_chain.policy.expressions import LONGEST, Values, convert_value, make_language
 from supply_chain.policy.fact_types import FACTS, FindingFacts, ScanFacts, WaiverFacts
-from supply_chain.policy.rule_tests import examples
+from supply_chain.policy.rule_tests import make_examples
 from tests.support.examples import tries
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
-DEPLOY = language(Gate.DEPLOY)
-SCAN = examples(Gate.DEPLOY)["scan"]
+DEPLOY = make_language(Gate.DEPLOY)
+SCAN = make_examples(Gate.DEPLOY)["scan"]
 FINDING: FindingFacts = {
     "id": "CVE-2026-1", "aliases": [], "severity": "high", "package": "zlib", "version": "1", "type": "deb",
     "fixed_in": ["2"], "exploited": False, "text": "zlib", "fix": "upgrade",
@@ -25,11 +25,11 @@ FINDING: FindingFacts = {
 
 
 def values(gate=Gate.DEPLOY, **changes):
-    return Values.of(gate, {**examples(gate), **changes}, NOW)
+    return Values.of(gate, {**make_examples(gate), **changes}, NOW)
 
 
 def evaluated(text, gate=Gate.DEPLOY, **changes):
-    return language(gate).compile(text).evaluate(values(gate, **changes))
+    return make_language(gate).compile(text).evaluate(values(gate, **changes))
 
 
 @pytest.mark.parametrize(
@@ -190,14 +190,14 @@ def test_expression_lists_facts_that_it_reads():
         (["image.build.name", "image.build.kind"], {"build": {"name": "shop", "kind": "service"}}),
         (["image.soak.seconds", "image.soak"], {}),
         (["image.build.limits.scan_days"], {"build": {"limits": {"scan_days": 7}}}),
-        (["image.environment", "image.environment.name"], {"environment": examples(Gate.DEPLOY)["environment"]}),
-        (["image.environment.name", "image.environment"], {"environment": examples(Gate.DEPLOY)["environment"]}),
+        (["image.environment", "image.environment.name"], {"environment": make_examples(Gate.DEPLOY)["environment"]}),
+        (["image.environment.name", "image.environment"], {"environment": make_examples(Gate.DEPLOY)["environment"]}),
         ([], {}),
     ],
 )
 def test_values_for_an_element_have_only_facts_that_are_read(reads, retained):
     """The whole image would be converted for each finding."""
-    before, everything = values(), frozenset([fact_schema.names_of(FACTS[Gate.DEPLOY])])
+    before, everything = values(), frozenset([fact_schema.list_fact_names(FACTS[Gate.DEPLOY])])
 
     assert before.with_image(before.image, reads, everything).with_element("finding", dict(FINDING)).plain == retained
     assert before.plain == values().plain
@@ -256,7 +256,7 @@ def test_second_engine_agrees_about_times(seconds, limit):
 
 def test_engine_takes_over_only_the_facts_that_are_named():
     """A report has many facts about each finding, and most rules read few of them."""
-    image = {**examples(Gate.DEPLOY), "scan": {**SCAN, "findings": [FINDING]}}
+    image = {**make_examples(Gate.DEPLOY), "scan": {**SCAN, "findings": [FINDING]}}
     readers = map(frozenset, (["scan", "findings", "exploited"], ["bases", "image", "severity"]))
 
     found = Values.of(Gate.DEPLOY, image, NOW, frozenset(readers)).plain
@@ -286,7 +286,7 @@ def test_expression_about_a_whole_group_gets_all_its_facts(text, reads_all):
     """Two blocks that differ in a fact without a name in the expression are not equal."""
     expression = DEPLOY.compile(text, "BOOL")
     blocks = [{"image": "i", "by": by, "reason": "r", "at": NOW, "text": "t"} for by in ("ann", "bob")]
-    image = {**examples(Gate.DEPLOY), "block": blocks[0], "blocked_bases": [blocks[1], blocks[0]]}
+    image = {**make_examples(Gate.DEPLOY), "block": blocks[0], "blocked_bases": [blocks[1], blocks[0]]}
     pruned = Values.of(Gate.DEPLOY, image, NOW, frozenset([expression.names]))
 
     assert ("reason" in expression.names) is reads_all
@@ -315,12 +315,12 @@ def test_only_values_with_times_are_copied_for_the_engine():
     accepting: WaiverFacts = {"name": "w", "digest": "sha256:" + "a" * 64, "by": "ann", "reason": "r", "expires": NOW}
     waived: FindingFacts = {**FINDING, "waiver": accepting}
     scan = {**SCAN, "findings": [FINDING, waived]}
-    copied = to_value(scan, ScanFacts)
+    copied = convert_value(scan, ScanFacts)
 
     assert copied["findings"][0] == FINDING and copied["severities"] is scan["severities"]
     assert copied["findings"][1]["waiver"]["expires"].ToDatetime(UTC) == waived["waiver"]["expires"] == NOW
     assert copied["findings"][1]["waiver"]["name"] == "w"
-    assert to_value("text", str) == "text" and to_value(["a"], list[str]) == ["a"]
+    assert convert_value("text", str) == "text" and convert_value(["a"], list[str]) == ["a"]
 
 
 def test_time_of_the_decision_is_known_to_rules_about_each_element():

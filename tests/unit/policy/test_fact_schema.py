@@ -5,7 +5,7 @@ import pytest
 from supply_chain.model.tier import Gate
 from supply_chain.policy.fact_schema import find_mistakes, is_optional
 from supply_chain.policy.fact_types import FACTS, FindingFacts
-from supply_chain.policy.rule_tests import examples
+from supply_chain.policy.rule_tests import make_examples
 
 FINDING: FindingFacts = {
     "id": "CVE-2026-1", "aliases": [], "severity": "high", "package": "zlib", "version": "1", "type": "deb",
@@ -15,7 +15,9 @@ FINDING: FindingFacts = {
 
 def test_facts_of_all_gates_fit_their_types():
     """The examples are what the tests of rules begin with."""
-    assert {gate: list(find_mistakes(FACTS[gate], examples(gate), "image")) for gate in Gate} == {g: [] for g in Gate}
+    assert {gate: list(find_mistakes(FACTS[gate], make_examples(gate), "image")) for gate in Gate} == {
+        g: [] for g in Gate
+    }
 
 
 @pytest.mark.parametrize(
@@ -32,7 +34,7 @@ def test_facts_of_all_gates_fit_their_types():
 )
 def test_facts_of_another_type_are_found(changes, mistake):
     """A test of a rule with facts that cannot be would prove nothing."""
-    first, *_ = find_mistakes(FACTS[Gate.DEPLOY], {**examples(Gate.DEPLOY), **changes}, "image")
+    first, *_ = find_mistakes(FACTS[Gate.DEPLOY], {**make_examples(Gate.DEPLOY), **changes}, "image")
 
     assert first == mistake
 
@@ -41,8 +43,8 @@ def test_facts_of_another_type_are_found(changes, mistake):
 def test_whole_number_is_a_number(value, fits):
     """YAML has no point in a probability of 1."""
     facts = {
-        **examples(Gate.DEPLOY),
-        "scan": {**examples(Gate.DEPLOY)["scan"], "findings": [{**FINDING, "epss": value}]},
+        **make_examples(Gate.DEPLOY),
+        "scan": {**make_examples(Gate.DEPLOY)["scan"], "findings": [{**FINDING, "epss": value}]},
     }
 
     assert (list(find_mistakes(FACTS[Gate.DEPLOY], facts, "image")) == []) is fits

@@ -11,14 +11,19 @@ from supply_chain.evidence.approval import Approval
 from supply_chain.evidence.checks import Check
 from supply_chain.evidence.examination import Examination, PrivilegedFile
 from supply_chain.evidence.sbom import Configuration
-from supply_chain.evidence.statement import SBOM, SIGNATURE, SUMMARY, VerifiedStatement, about
-from supply_chain.evidence.summary import summary
+from supply_chain.evidence.statement import SBOM, SIGNATURE, SUMMARY, VerifiedStatement, make_image_statement
+from supply_chain.evidence.summary import make_summary
 from supply_chain.model.image import ImageRef
 from supply_chain.model.manifest import Classification
 from supply_chain.model.tier import Gate, TierName
-from supply_chain.policy.fact_schema import fields_of, find_mistakes
+from supply_chain.policy.fact_schema import find_mistakes, read_fields
 from supply_chain.policy.fact_types import FACTS, DeclaredValues, ImageScannedValues, PlannedValues
-from supply_chain.policy.fact_values import joined_values, local_image_values, values_of, working_copy_values
+from supply_chain.policy.fact_values import (
+    join_fact_values,
+    make_fact_values,
+    make_local_image_values,
+    make_working_copy_values,
+)
 from supply_chain.policy.facts import ImageFacts
 from supply_chain.policy.names import Holder
 from supply_chain.policy.people import FILE, People, read_people
@@ -32,7 +37,7 @@ from tests.support.policies import DEPLOY
 @pytest.mark.parametrize(("epss", "read"), [(0.9, 0.9), (0.0, 0.0), (None, None)])
 def test_finding_has_exploit_probability_only_if_published(epss: float | None, read: float | None) -> None:
     """A finding without one is not one of probability 0."""
-    values: Any = values_of(deploy_facts(report=report(finding(epss=epss))), People())
+    values: Any = make_fact_values(deploy_facts(report=report(finding(epss=epss))), People())
 
     (found,) = values["scan"]["findings"]
     assert ("epss" in found, found.get("epss")) == (read is not None, read)
@@ -41,7 +46,7 @@ def test_finding_has_exploit_probability_only_if_published(epss: float | None, r
 def test_finding_has_optional_values_of_report() -> None:
     """What is unknown is absent, so that a rule has to say what it does then."""
     facts: dict[str, Any] = {"cvss": 9.8, "published": NOON, "fixed_since": NOON, "layer": "sha256:1"}
-    values: Any = values_of(deploy_facts(report=report(finding(), finding(id="CVE-2026-2", **facts))), People())
+    values: Any = make_fact_values(deploy_facts(report=report(finding(), finding(id="CVE-2026-2", **facts))), People())
 
     bare, full = values["scan"]["findings"]
     assert not facts.keys() & bare.keys() and {key: full[key] for key in facts} == facts
@@ -56,14 +61,14 @@ def test_finding_names_the_base_that_has_its_package() -> None:
         "curated/base/b": frozenset({("deb", "openssl", "pkg:deb/debian/openssl@3.0.1?arch=amd64")}),
         "curated/base/c": frozenset({("deb", "openssl", "pkg:deb/debian/openssl@3.0.1")}),
     }
-    values: Any = values_of(release_facts(report=found, base_packages=bases), People())
+    values: Any = make_fact_values(release_facts(report=found, base_packages=bases), People())
 
     assert [each.get("base") for each in values["scan"]["findings"]] == ["curated/base/b", None, None]
 
 
 def test_bases_have_the_time_of_their_build() -> None:
     """That nobody signed it is not that it is new."""
-    values: Any = values_of(deploy_facts(bases={"curated/base/a": NOON, "curated/base/b": None}), People())
+    values: Any = make_fact_values(deploy_facts(bases={"curated/base/a": NOON, "curated/base/b": None}), People())
 
     assert values["bases"] == [{"image": "curated/base/a", "built": NOON}, {"image": "curated/base/b"}]
 
@@ -73,7 +78,7 @@ def test_sbom_has_names_and_licences() -> None:
     many = frozenset(f"deb/p{each}" for each in range(7))
     listed = listing(licenses={"MIT": many}, unlicensed=frozenset({"python/b", "deb/a"}))
     for facts in (deploy_facts(sbom=listed), release_facts(sbom=listed)):
-        values: Any = values_of(facts, People())
+        values: Any = make_fact_values(facts, People())
 
         assert values["sbom"]["names"] == ["deb/openssl", "python/flask"] and values["sbom"]["packages"] == 2
         assert values["sbom"]["unlicensed"] == ["deb/a", "python/b"]
@@ -86,7 +91,7 @@ def test_container_has_the_configuration_of_the_image() -> None:
     """It is absent if the SBOM does not have it."""
     found = Configuration("10001", ("8080/tcp",), {"a": "1"}, 4096)
     values: list[Any] = [
-        values_of(deploy_facts(sbom=each), People()) for each in (listing(configuration=found), listing(), None)
+        make_fact_values(deploy_facts(sbom=each), People()) for each in (listing(configuration=found), listing(), None)
     ]
 
     assert values[0]["container"] == {
@@ -107,7 +112,7 @@ def test_statement_has_its_signer_and_its_newest_time() -> None:
         signed(SBOM, TierName.CURATION, other, created="2026-11-05T12:00:00Z"),
     )
 
-    values: Any = values_of(deploy_facts(evidence=evidence), People())
+    values: Any = make_fact_values(deploy_facts(evidence=evidence), People())
 
     assert values["statements"] == [
         {"predicate_type": SIGNATURE, "signer": "curation"},
@@ -121,7 +126,7 @@ def signed(predicate_type: str, signer: TierName, ref: ImageRef = CURATED, **pre
     return VerifiedStatement(
         digest="sha256:" + "d" * 64,
         repository=ref.repository,
-        statement=about(ref, predicate_type, predicate),
+        statement=make_image_statement(ref, predicate_type, predicate),
         signer=signer,
     )
 
@@ -130,14 +135,14 @@ def test_examination_has_the_files_that_give_more_rights() -> None:
     """Also those of a base: they are in the image."""
     found = Examination(privileged_files=(PrivilegedFile(path="/usr/bin/su", rights="setuid"),))
     for facts in (deploy_facts, release_facts):
-        values: Any = values_of(facts(examination=found, examined_bases=(found,)), People())
+        values: Any = make_fact_values(facts(examination=found, examined_bases=(found,)), People())
 
         assert values["examination"]["privileged_files"] == [{"path": "/usr/bin/su", "rights": "setuid"}]
 
 
 def test_check_has_the_time_of_its_end() -> None:
     """A rule may require fresh checks."""
-    values: Any = values_of(intake_facts(checks=(check(Check.TESTS),)), People())
+    values: Any = make_fact_values(intake_facts(checks=(check(Check.TESTS),)), People())
 
     assert values["checks"]["tests"]["finished"] == check(Check.TESTS).interval.finished
 
@@ -146,7 +151,7 @@ def test_check_has_the_time_of_its_end() -> None:
 def test_values_fit_their_types(gate: Any) -> None:
     """An expression is checked against these types and evaluated on these values."""
     for changes in ({}, {"provenance": None}):
-        values = values_of(MAKERS[gate](**changes), People())
+        values = make_fact_values(MAKERS[gate](**changes), People())
 
         assert list(find_mistakes(FACTS[gate], values, "image")) == []
         assert ("build" in values) is (not changes)
@@ -155,9 +160,9 @@ def test_values_fit_their_types(gate: Any) -> None:
 def test_refusal_of_an_earlier_gate_has_each_code_once() -> None:
     """A rule with a reason for each finding has many of one code."""
     reasons = [{"code": code, "fact": fact, "remedy": "r"} for code, fact in (("b.b", "1"), ("a.a", "2"), ("b.b", "3"))]
-    last = summary(CURATED, Gate.RELEASE, "sha256:" + "9" * 64, reasons=reasons, notes=(), inputs=(), now=NOON)
+    last = make_summary(CURATED, Gate.RELEASE, "sha256:" + "9" * 64, reasons=reasons, notes=(), inputs=(), now=NOON)
 
-    plain: Any = values_of(deploy_facts(verdicts={Gate.RELEASE: last}), People())
+    plain: Any = make_fact_values(deploy_facts(verdicts={Gate.RELEASE: last}), People())
 
     assert plain["verdicts"]["release"]["refused"] == ["a.a", "b.b"]
     assert plain["verdicts"]["release"]["reasons"] == ["a.a: 2", "b.b: 1", "b.b: 3"]
@@ -165,7 +170,7 @@ def test_refusal_of_an_earlier_gate_has_each_code_once() -> None:
 
 def test_waivers_of_a_verdict_have_ended_unless_they_are_valid() -> None:
     """Whoever does not join them assumes the worst."""
-    last = summary(
+    last = make_summary(
         CURATED, Gate.RELEASE, "sha256:" + "9" * 64, reasons=(), notes=(), inputs=(), now=NOON, waivers=["zlib"],
         expires=NOON,
     )  # fmt: skip
@@ -175,8 +180,8 @@ def test_waivers_of_a_verdict_have_ended_unless_they_are_valid() -> None:
         "ended_waivers": ["zlib"], "expires": NOON,
     }  # fmt: skip
 
-    plain: Any = values_of(facts, People())
-    joined: Any = joined_values(facts, DEPLOY, NOON)
+    plain: Any = make_fact_values(facts, People())
+    joined: Any = join_fact_values(facts, DEPLOY, NOON)
     assert plain["verdicts"] == joined["verdicts"] == {"release": wanted}
 
 
@@ -197,7 +202,7 @@ def test_approvers_are_verified_with_the_people(tmp_path: Path) -> None:
     facts = deploy_facts(signed_approvals=(signed,))
     people = read_people(tmp_path / FILE, office.people_owner, NOON)
 
-    values: list[Any] = [values_of(facts, each) for each in (people, People())]
+    values: list[Any] = [make_fact_values(facts, each) for each in (people, People())]
     assert [each["approvers"] for each in values] == [["ann"], []]
 
 
@@ -219,17 +224,17 @@ def test_working_copy_has_the_values_of_its_build(
     built = facts.provenance
     assert built is not None and facts.source_report is not None
 
-    found: Any = working_copy_values(
+    found: Any = make_working_copy_values(
         built.manifest, built.source, uncurated, facts.checks, facts.source_report, registered
     )
 
     assert list(find_mistakes(kind, found, "image")) == []
-    gate: Any = values_of(facts, People())
+    gate: Any = make_fact_values(facts, People())
     assert found == {
         **{name: gate[name] for name in ("repository", "application", "source_scan")},
         **({"classification_conflict": gate["classification_conflict"]} if registered else {}),
         "checks": {name: each for name, each in gate["checks"].items() if name != "tests_reported"},
-        "build": {name: gate["build"][name] for name in fields_of(get_type_hints(kind)["build"])},
+        "build": {name: gate["build"][name] for name in read_fields(get_type_hints(kind)["build"])},
     }
 
 
@@ -241,11 +246,11 @@ def test_local_image_has_the_values_of_its_scan(packages: Any) -> None:
     built, scan = facts.provenance, facts.report
     assert built is not None and scan is not None
 
-    copy: Any = working_copy_values(built.manifest, built.source, None, (), report(), None)
-    found: Any = local_image_values(built.manifest, copy["build"], scan, frozenset(packages))
+    copy: Any = make_working_copy_values(built.manifest, built.source, None, (), report(), None)
+    found: Any = make_local_image_values(built.manifest, copy["build"], scan, frozenset(packages))
 
     assert list(find_mistakes(ImageScannedValues, found, "image")) == []
-    gate: Any = values_of(facts, People())
+    gate: Any = make_fact_values(facts, People())
     assert found == {
         **{name: gate[name] for name in ("repository", "application", "scan")},
         "build": {name: gate["build"][name] for name in found["build"]},
@@ -259,4 +264,4 @@ def test_facts_of_no_gate_have_no_values() -> None:
     of_every_gate = ImageFacts(**{each.name: getattr(facts, each.name) for each in fields(ImageFacts)})
 
     with pytest.raises(TypeError, match="ImageFacts"):
-        values_of(of_every_gate, People())
+        make_fact_values(of_every_gate, People())

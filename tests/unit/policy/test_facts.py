@@ -38,4 +38,4 @@ def test_required_soak_is_met_by_long_enough_soak(make, seconds, met):
         until=make.noon + timedelta(seconds=seconds), observations=2, required_seconds=3600,
     )  # fmt: skip
 
-    assert facts.RequiredSoak("staging", 3600).met_by(longest) is met
+    assert facts.RequiredSoak("staging", 3600).is_met_by(longest) is met

@@ -16,7 +16,7 @@ from supply_chain.policy import fact_types, fact_values, facts, loading, reading
 from supply_chain.policy import gate as gate_module
 from supply_chain.policy.expressions import Values
 from supply_chain.policy.fact_types import DeclaredValues, PlannedValues
-from supply_chain.policy.fact_values import values_of, working_copy_values
+from supply_chain.policy.fact_values import make_fact_values, make_working_copy_values
 from supply_chain.policy.facts import ReleaseFacts
 from supply_chain.policy.gate import SharedResults, evaluate, judge, judge_partly
 from supply_chain.policy.outcome import Admitted, Reason, Refused, RuleOutcome, RuleResult, Unjudged
@@ -88,7 +88,7 @@ def partly(rules, kind=PlannedValues, **changes):
     built = facts.provenance
     assert built is not None and facts.source_report is not None
     uncurated = None if kind is DeclaredValues else built.uncurated
-    values = working_copy_values(built.manifest, built.source, uncurated, facts.checks, facts.source_report, None)
+    values = make_working_copy_values(built.manifest, built.source, uncurated, facts.checks, facts.source_report, None)
     return {each.rule: each for each in judge_partly(values, kind, rules, NOON)}
 
 
@@ -103,7 +103,7 @@ def partly(rules, kind=PlannedValues, **changes):
 )
 def test_rule_that_a_working_copy_decides_has_the_result_of_the_gate(changes):
     """Development and the gate must not disagree."""
-    gate = {each.rule: each for each in judge(values_of(intake_facts(**changes), People()), INTAKE, NOON)}
+    gate = {each.rule: each for each in judge(make_fact_values(intake_facts(**changes), People()), INTAKE, NOON)}
 
     found = partly(INTAKE, **changes)
 
@@ -177,11 +177,11 @@ def test_digest_covers_gate_documents_code_and_engine(monkeypatch):
     assert policy(Gate.INTAKE).digest == given.digest
 
     for name in ("version", "read_code"):
-        loading.code_digest.cache_clear()
+        loading.compute_code_digest.cache_clear()
         with monkeypatch.context() as patch:
             patch.setattr(loading, name, lambda *_: "another")
             others.append(policy(Gate.INTAKE))
-    loading.code_digest.cache_clear()
+    loading.compute_code_digest.cache_clear()
 
     assert len({each.digest for each in (given, *others)}) == 6
 
@@ -295,7 +295,7 @@ def test_every_fact_is_read(gate):
 
 def test_policies_share_the_results_of_equal_rules():
     """A preview judges every image twice, by policies that are nearly the same."""
-    first, image = policy(Gate.RELEASE, rule("a.a")), values_of(release_facts(), People())
+    first, image = policy(Gate.RELEASE, rule("a.a")), make_fact_values(release_facts(), People())
     second = policy(Gate.RELEASE, rule("a.a", severity="warn"), version=2)
     shared = SharedResults(Values.of(Gate.RELEASE, image, NOON))
 

@@ -26,7 +26,7 @@ from supply_chain.policy.people import (
 )
 from supply_chain.policy.reviews import DIRECTORY as REVIEWS
 from supply_chain.policy.reviews import read_reviews
-from supply_chain.policy.signed_documents import DocumentKind, document_statement, signature_file
+from supply_chain.policy.signed_documents import DocumentKind, locate_signature, make_document_statement
 from supply_chain.policy.vex import DIRECTORY as VEX
 from supply_chain.policy.vex import read_vex_documents
 from supply_chain.policy.waivers import DIRECTORY as WAIVERS
@@ -61,8 +61,8 @@ def test_office(tmp_path: Path) -> Office:
     document, content = office.project / VEX / "a.json", json.dumps(openvex()).encode()
     document.parent.mkdir()
     document.write_bytes(content)
-    statement = document_statement(DocumentKind.VEX, document.name, content, office.installation, NOON)
-    signature_file(document).write_bytes(office.bob.sign(statement))
+    statement = make_document_statement(DocumentKind.VEX, document.name, content, office.installation, NOON)
+    locate_signature(document).write_bytes(office.bob.sign(statement))
     return office
 
 
@@ -167,7 +167,7 @@ def test_installation_is_the_one_named_by_people_document(test_office, tmp_path)
     assert read_installation(tmp_path / "nowhere", owner, NOON) == Installation(LAPTOP)
     unknown = Installation("test", "the key of its owner is not known here")
     assert read_installation(test_office.project, "", NOON) == unknown
-    signature_file(test_office.project / FILE).unlink()
+    locate_signature(test_office.project / FILE).unlink()
     unsigned = Installation("test", "nobody signed it yet")
     assert [read_installation(test_office.project, each, NOON) for each in (owner, "")] == [unsigned, unsigned]
 
@@ -186,7 +186,7 @@ def test_installation_needs_signature_of_owner(test_office):
 def test_installation_of_changed_people_document_is_refused(test_office, forgery, knows_owner):
     """Who may change a test project would let them sign for production."""
     file = test_office.project / FILE
-    bundle = signature_file(file)
+    bundle = locate_signature(file)
     if forgery == "content":
         file.write_text(file.read_text().replace("installation: test", "installation: production"))
     elif forgery == "bundle":

@@ -15,7 +15,7 @@ from supply_chain.policy.signed_documents import (
     DocumentKind,
     Keyring,
     Signature,
-    document_statement,
+    make_document_statement,
     read_bundle,
     verify_document,
 )
@@ -91,7 +91,7 @@ def test_identity_is_no_pattern(office, subject):
 def test_time_of_a_keyless_waiver_is_proven(office):
     """What the signer states is not used: with a later time, the waiver would last longer than they may allow."""
     file = office.write_people(), office.waive("zlib")
-    statement = document_statement(
+    statement = make_document_statement(
         DocumentKind.WAIVER, "zlib.yaml", file[1].read_bytes(), "example", NOON + timedelta(days=9)
     )
     found = verify_document(

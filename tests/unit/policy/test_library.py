@@ -10,13 +10,13 @@ import pytest
 
 from supply_chain.model.tier import Gate
 from supply_chain.policy.expressions import Values
-from supply_chain.policy.fact_values import values_of
+from supply_chain.policy.fact_values import make_fact_values
 from supply_chain.policy.gate import SharedResults, evaluate, judge
 from supply_chain.policy.loading import DIRECTORY, read_documents, replace_policies
 from supply_chain.policy.outcome import Refused, RuleOutcome
 from supply_chain.policy.people import People
 from supply_chain.policy.policies import Policies
-from supply_chain.policy.rule_tests import TESTED, example_facts, find_unnoticed, refuses_nothing_tested
+from supply_chain.policy.rule_tests import TESTED, find_unnoticed, make_example_facts, refuses_nothing_tested
 from tests.support.builders import NOON, finding, manifest, report
 from tests.support.command import ROOT
 from tests.support.facts import FACTS, deploy_facts, release_facts, requirements
@@ -102,7 +102,7 @@ def test_second_engine_agrees_about_the_library(gate):
     compared = 0
     for rule in (rule for policy in ALL.at(gate).policies for rule in policy.tested):
         for test in rule.document.tests:
-            data = {"image": dict(example_facts(gate, test.facts)), "now": test.now or TESTED}
+            data = {"image": dict(make_example_facts(gate, test.facts)), "now": test.now or TESTED}
             applies = rule.when is None or cel.evaluate(rule.when.text, data)
             expression = rule.loop.holds if rule.loop else rule.expression
             assert expression is not None
@@ -118,7 +118,7 @@ def test_rules_name_every_fact_that_they_read(gate):
     """A fact that no rule names with its group is not given to the engine; the results are the same with all facts."""
     bad = report(finding("critical"), finding("low", id="CVE-2026-2", known_exploited=True, epss=0.9))
     changes: dict[str, Any] = {"source_report" if gate is Gate.INTAKE else "report": bad}
-    image = values_of(FACTS[gate](**changes), People())
+    image = make_fact_values(FACTS[gate](**changes), People())
     policy, everything = ALL.at(gate), SharedResults(Values.of(gate, image, NOON))
 
     assert judge(image, policy, NOON) == judge(image, policy, NOON, everything)
@@ -132,7 +132,7 @@ def test_rules_name_every_fact_that_they_read(gate):
 def test_library_admits_the_examples_at_the_earlier_gates():
     """Its parameters fit the example facts; at the deploy gate, people have to approve first."""
     for gate in (Gate.INTAKE, Gate.RELEASE):
-        results = judge(example_facts(gate, {}), ALL.at(gate), TESTED)
+        results = judge(make_example_facts(gate, {}), ALL.at(gate), TESTED)
         assert {each.result for each in results} <= {RuleOutcome.PASSED, RuleOutcome.NOT_APPLICABLE}
 
 

@@ -14,14 +14,14 @@ from supply_chain.evidence.summary import RefusedRule
 from supply_chain.model.tier import Gate
 from supply_chain.policy import loading
 from supply_chain.policy.documents import RuleSeverity
-from supply_chain.policy.expressions import Expression, Values, language
+from supply_chain.policy.expressions import Expression, Values, make_language
 from supply_chain.policy.fact_types import NameConflictFacts
-from supply_chain.policy.fact_values import values_of
+from supply_chain.policy.fact_values import make_fact_values
 from supply_chain.policy.gate import evaluate, judge, refuse_name
 from supply_chain.policy.loading import (
     DIRECTORY,
     fill_parameters,
-    gate_policy,
+    make_gate_policy,
     name_versions,
     read_policies,
     read_project_policies,
@@ -32,7 +32,7 @@ from supply_chain.policy.outcome import Admitted, Refused, RuleOutcome
 from supply_chain.policy.people import People
 from supply_chain.policy.policies import Rule
 from supply_chain.policy.refused_rules import NOT_WAIVABLE
-from supply_chain.policy.rule_tests import TESTED, example_facts
+from supply_chain.policy.rule_tests import TESTED, make_example_facts
 from tests.support.builders import NOON, finding, report
 from tests.support.command import ROOT
 from tests.support.facts import deploy_facts, intake_facts, provenance_of, release_facts, requirements
@@ -297,11 +297,11 @@ def test_list_and_its_elements_cannot_disagree():
     """What the engine says of the list would be lost if no element were found that breaks the rule."""
     (own,) = policy(Gate.DEPLOY, rule("a.b", for_each="word in image.ignored", expression="word != ''")).rules
     assert own.loop is not None
-    other = language(Gate.DEPLOY).compile("size(image.ignored) == 5", "BOOL")
+    other = make_language(Gate.DEPLOY).compile("size(image.ignored) == 5", "BOOL")
     broken = dataclasses.replace(own, loop=dataclasses.replace(own.loop, holds=other))
 
     with pytest.raises(RuleNotEvaluated, match="different results"):
-        broken.reasons(Values.of(Gate.DEPLOY, example_facts(Gate.DEPLOY, {"ignored": ["x"]}), TESTED))
+        broken.reasons(Values.of(Gate.DEPLOY, make_example_facts(Gate.DEPLOY, {"ignored": ["x"]}), TESTED))
 
 
 @pytest.mark.parametrize("wrong", [(), (0,), (10_500,), (3, 12_000)], ids=str)
@@ -310,7 +310,7 @@ def test_rule_judges_each_element_of_a_very_long_list(wrong):
     (own,) = policy(Gate.DEPLOY, rule("a.b", for_each="word in image.ignored", expression="word != ''")).rules
     words = ["" if each in wrong else "x" for each in range(12_001)]
 
-    reasons = own.reasons(Values.of(Gate.DEPLOY, example_facts(Gate.DEPLOY, {"ignored": words}), TESTED))
+    reasons = own.reasons(Values.of(Gate.DEPLOY, make_example_facts(Gate.DEPLOY, {"ignored": words}), TESTED))
 
     assert reasons is not None and len(reasons) == len(wrong)
 
@@ -390,7 +390,7 @@ def test_failing_elements_of_long_list_are_found_by_few_evaluations(monkeypatch)
     (asked,) = policy(
         Gate.DEPLOY, rule("a.b", for_each=PER_FINDING["for_each"], expression=PER_FINDING["expression"])
     ).rules
-    image = values_of(deploy_facts(report=report(*found)), People())
+    image = make_fact_values(deploy_facts(report=report(*found)), People())
     values, times, evaluate_one = Values.of(Gate.DEPLOY, image, NOON), count(), Expression.evaluate
     monkeypatch.setattr(Expression, "evaluate", lambda self, of: (next(times), evaluate_one(self, of))[1])
 
@@ -507,7 +507,7 @@ def test_every_image_is_refused_by_one_of_two_policies_that_contradict(signed, b
     first = policy(Gate.DEPLOY, rule("always.signed", expression="image.signed"), name="first")
     second = policy(Gate.DEPLOY, rule("never.signed", expression="!image.signed"), name="second")
     for order in ((first, second), (second, first)):
-        both = gate_policy(Gate.DEPLOY, [each.policies[0] for each in order])
+        both = make_gate_policy(Gate.DEPLOY, [each.policies[0] for each in order])
         verdict = evaluate(deploy_facts(signed=signed), both, NOON)
 
         assert isinstance(verdict, Refused) and [each.code for each in verdict.reasons] == [broken]
@@ -565,7 +565,7 @@ def test_selector_selects_images_that_match_every_key(select, selected):
     own = policy(Gate.DEPLOY, rule("a.b"), select=select).policies[0]
     other = policy(Gate.DEPLOY).policies[0]
 
-    verdict = evaluate(deploy_facts(environment=requirements()), gate_policy(Gate.DEPLOY, [own, other]), NOON)
+    verdict = evaluate(deploy_facts(environment=requirements()), make_gate_policy(Gate.DEPLOY, [own, other]), NOON)
 
     assert isinstance(verdict, Refused) is selected
 
@@ -576,7 +576,7 @@ def test_selector_selects_images_that_contain_upstream_images():
     for sources, selected in ((["upstream"], True), (["curated"], False)):
         own = policy(Gate.DEPLOY, rule("a.b"), select={"sources": sources}).policies[0]
         verdict = evaluate(
-            deploy_facts(provenance=built), gate_policy(Gate.DEPLOY, [own, policy(Gate.DEPLOY).policies[0]]), NOON
+            deploy_facts(provenance=built), make_gate_policy(Gate.DEPLOY, [own, policy(Gate.DEPLOY).policies[0]]), NOON
         )
         assert isinstance(verdict, Refused) is selected
 
@@ -628,7 +628,7 @@ def test_name_is_judged_once(monkeypatch):
 def test_example_facts_of_a_gate_are_admitted():
     """The tests of rules change one fact of an image that is good otherwise."""
     for gate in Gate:
-        results = judge(example_facts(gate, {}), POLICIES.at(gate), TESTED)
+        results = judge(make_example_facts(gate, {}), POLICIES.at(gate), TESTED)
         assert {each.result for each in results} <= {RuleOutcome.PASSED, RuleOutcome.NOT_APPLICABLE}
 
 

@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from supply_chain.errors import DeclarationInvalid, SettingInvalid
 from supply_chain.policy.fact_values import name_conflict
-from supply_chain.policy.names import Holder, NamedSource, NameRegister, read_register, settled_holder
+from supply_chain.policy.names import Holder, NamedSource, NameRegister, find_settled_holder, read_register
 
 PROJECT = Path(__file__).parents[3]
 PLATFORM = Holder(kind="base", owner="platform", sources=("project",))
@@ -34,7 +34,7 @@ def test_register_prefers_most_specific_entry():
 
 def test_register_entry_overrides_first_user():
     """A handover replaces the owner; fields that it leaves open keep their values."""
-    handed = Holder(owner="welcomes").over(FIRST)
+    handed = Holder(owner="welcomes").inherit_fields(FIRST)
 
     assert handed == Holder(kind="service", owner="welcomes", repository="https://git.example/hello", path=".")
 
@@ -110,7 +110,7 @@ def test_register_requires_the_highest_classification_of_all_entries(names, lowe
 
 def test_classification_reserves_no_name():
     """Whoever uses the name first still holds it, of any classification."""
-    held = settled_holder(NameRegister(names={"pay/*": CONFIDENTIAL}).of("pay/api"), FIRST)
+    held = find_settled_holder(NameRegister(names={"pay/*": CONFIDENTIAL}).of("pay/api"), FIRST)
 
     assert held == FIRST.model_copy(update={"classification": "confidential"})
     assert name_conflict("pay/api", held, FIRST) is None
@@ -196,7 +196,7 @@ def test_project_source_means_repository_of_the_checkout():
 def test_listed_sources_override_source_of_first_user():
     """A fresh clone has another remote and is still listed."""
     earlier = Holder(kind="base", owner="platform", repository="old", path="bases/python")
-    held = PLATFORM.with_project("new").over(earlier)
+    held = PLATFORM.with_project("new").inherit_fields(earlier)
 
     assert held.holds_for(earlier.model_copy(update={"repository": "new"}))
     assert not held.holds_for(earlier)
@@ -206,7 +206,7 @@ def test_listed_sources_keep_kind_and_owner_of_first_user():
     """Listed sources say where a name is built, not what it is."""
     listed = Holder(sources=(NamedSource(repository="new"),))
 
-    assert listed.over(FIRST) == listed.model_copy(update={"kind": "service", "owner": "greetings"})
+    assert listed.inherit_fields(FIRST) == listed.model_copy(update={"kind": "service", "owner": "greetings"})
 
 
 @pytest.mark.parametrize("name", ["base/*", "team/*", "base/python", "upstream/debian", "team/x"])

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from supply_chain.evidence.image_status import Act, ImageStatus, LifecycleDecision
-from supply_chain.evidence.summary import Summary, summary
+from supply_chain.evidence.summary import Summary, make_summary
 from supply_chain.model.image import digest_of
 from supply_chain.model.tier import Gate
 from supply_chain.policy.documents import RuleDocument
@@ -122,7 +122,7 @@ def test_rule_about_earlier_gates_is_named_with_their_reasons(expression: str, c
 def test_rule_about_earlier_gates_is_named_with_ended_waivers() -> None:
     """Another one can end while the break-glass lasts."""
     reference = "zlib@sha256:" + "1" * 64
-    release = summary(
+    release = make_summary(
         CURATED, Gate.RELEASE, "sha256:" + "9" * 64, reasons=(), notes=(), inputs=(), now=NOON, waivers=[reference]
     )
 
@@ -179,7 +179,7 @@ def test_missing_verdict_of_an_earlier_gate_has_no_reasons() -> None:
 
 def refusal(gate: Gate, *codes: str) -> Summary:
     reasons = [{"code": code, "fact": "f", "remedy": "r"} for code in codes]
-    return summary(CURATED, gate, "sha256:" + "9" * 64, reasons=reasons, notes=(), inputs=(), now=NOON)
+    return make_summary(CURATED, gate, "sha256:" + "9" * 64, reasons=reasons, notes=(), inputs=(), now=NOON)
 
 
 def refused_release(*others: str) -> Summary:
@@ -188,7 +188,7 @@ def refused_release(*others: str) -> Summary:
     facts = release_facts(report=report(*(finding("high", id=each) for each in ids)))
     verdict = evaluate(facts, RELEASE, NOON)
     assert isinstance(verdict, Refused) and [each.code for each in verdict.reasons] == ["scan.high"]
-    return summary(
+    return make_summary(
         CURATED, Gate.RELEASE, verdict.policy, reasons=[each.model_dump() for each in verdict.reasons], notes=(),
         inputs=(), now=NOON, refused_rules=verdict.refused_rules,
     )  # fmt: skip

@@ -10,7 +10,7 @@ import yaml
 from supply_chain.errors import DeclarationInvalid
 from supply_chain.policy.people import FILE, People, read_people
 from supply_chain.policy.proposals import Proposal, SignedDecisions, sort_proposals
-from supply_chain.policy.signed_documents import DocumentKind, document_statement, signature_file
+from supply_chain.policy.signed_documents import DocumentKind, locate_signature, make_document_statement
 from supply_chain.policy.vex import DIRECTORY as VEX
 from supply_chain.policy.vex import read_signed_vex
 from supply_chain.policy.waivers import DIRECTORY as WAIVERS
@@ -221,8 +221,8 @@ def test_proposed_vex_document_counts_as_signed_by_issuer(office):
     for name in ("old.json", "other.json"):
         (directory / name).write_text(json.dumps(openvex(**{"@id": name})))
         content = (directory / name).read_bytes()
-        statement = document_statement(DocumentKind.VEX, name, content, "example", NOON)
-        signature_file(directory / name).write_bytes(office.bob.sign(statement))
+        statement = make_document_statement(DocumentKind.VEX, name, content, "example", NOON)
+        locate_signature(directory / name).write_bytes(office.bob.sign(statement))
     fixed = openvex_statement(status="fixed", justification=None)
 
     found = propose(

@@ -23,22 +23,22 @@ from supply_chain.evidence.statement import (
     SUMMARY,
     TEST_RESULT,
     VULNERABILITIES,
-    about,
+    make_image_statement,
 )
 from supply_chain.evidence.store import PREDICATE
 from supply_chain.model.image import ImageRef, Material
 from supply_chain.model.manifest import Service
 from supply_chain.model.tier import Gate
-from supply_chain.policy.fact_values import values_of
+from supply_chain.policy.fact_values import make_fact_values
 from supply_chain.policy.facts import RequiredSoak
 from supply_chain.policy.gate import evaluate, judge
 from supply_chain.policy.outcome import Admitted, Refused, RuleOutcome
 from supply_chain.policy.people import People
 from supply_chain.policy.reading import (
-    execution_statements,
     find_all_bases,
     find_bases_in_layers,
     read_deploy_facts,
+    read_execution_statements,
     read_intake_facts,
     read_release_facts,
 )
@@ -94,10 +94,10 @@ def test_gate_ignores_and_notes_invalid_referrers(pieces, gate, make):
     """Otherwise everyone with push access could stop every image."""
     for piece in pieces.at(gate).values():
         pieces.attach(where(gate), *piece)
-    for n, content in enumerate((b"rubbish", make.signer().sign(about(where(gate), SUMMARY, {})))):
+    for n, content in enumerate((b"rubbish", make.signer().sign(make_image_statement(where(gate), SUMMARY, {})))):
         pieces.world.registry.attach(where(gate), BUNDLE, content, {PREDICATE: SUMMARY, "n": str(n)})
     elsewhere = CURATED.model_copy(update={"digest": make.other})
-    bundle = pieces.world.signers[DEV].sign(about(elsewhere, TEST_RESULT, {}))
+    bundle = pieces.world.signers[DEV].sign(make_image_statement(elsewhere, TEST_RESULT, {}))
     pieces.world.registry.attach(where(gate), BUNDLE, bundle, {PREDICATE: TEST_RESULT})
 
     verdict = pieces.judged(gate)
@@ -127,28 +127,30 @@ def by_another_tier(pieces, place, piece):
 
 def by_a_stranger_with_the_tiers_hint(pieces, place, piece):
     signer, kind, predicate = piece
-    payload = about(place, kind, predicate).bytes()
+    payload = make_image_statement(place, kind, predicate).bytes()
     bundle = pieces.make.signer().sign_bytes(payload, hint=pieces.world.signers[signer].hint)
     pieces.world.registry.attach(place, BUNDLE, bundle, {PREDICATE: kind})
 
 
 def with_another_payload(pieces, place, piece):
     signer, kind, predicate = piece
-    bundle = json.loads(pieces.world.signers[signer].sign(about(place, kind, {"other": "words"})))
-    bundle["dsseEnvelope"]["payload"] = base64.b64encode(about(place, kind, predicate).bytes()).decode()
+    bundle = json.loads(pieces.world.signers[signer].sign(make_image_statement(place, kind, {"other": "words"})))
+    bundle["dsseEnvelope"]["payload"] = base64.b64encode(make_image_statement(place, kind, predicate).bytes()).decode()
     pieces.world.registry.attach(place, BUNDLE, json.dumps(bundle).encode(), {PREDICATE: kind})
 
 
 def about_another_digest(pieces, place, piece):
     signer, kind, predicate = piece
     other = place.model_copy(update={"digest": "sha256:" + "b" * 64})
-    bundle = pieces.world.signers[signer].sign(about(other, kind, predicate))
+    bundle = pieces.world.signers[signer].sign(make_image_statement(other, kind, predicate))
     pieces.world.registry.attach(place, BUNDLE, bundle, {PREDICATE: kind})
 
 
 def about_another_application(pieces, place, piece):
     signer, kind, predicate = piece
-    bundle = pieces.world.signers[signer].sign(about(place.moved_to("dev/other"), kind, predicate))
+    bundle = pieces.world.signers[signer].sign(
+        make_image_statement(place.with_repository("dev/other"), kind, predicate)
+    )
     pieces.world.registry.attach(place, BUNDLE, bundle, {PREDICATE: kind})
 
 
@@ -158,7 +160,7 @@ def attached_to_another_digest(pieces, place, piece):
 
 def cut_short(pieces, place, piece):
     signer, kind, predicate = piece
-    bundle = pieces.world.signers[signer].sign(about(place, kind, predicate))
+    bundle = pieces.world.signers[signer].sign(make_image_statement(place, kind, predicate))
     pieces.world.registry.attach(place, BUNDLE, bundle[:-20], {PREDICATE: kind})
 
 
@@ -510,7 +512,7 @@ def test_release_gate_ignores_base_without_layers(pieces, monkeypatch):
 def test_release_gate_does_not_compare_base_with_itself(pieces, monkeypatch):
     """A base that is curated again is among the bases, perhaps still without an SBOM."""
     _built_on_base(pieces)
-    itself = CURATED.moved_to("curated/base/python")
+    itself = CURATED.with_repository("curated/base/python")
     pieces.bases = (itself,)
     monkeypatch.setitem(LAYERS, itself, LAYERS[CURATED])
 
@@ -663,14 +665,14 @@ def test_deploy_gate_reads_approvals_even_if_none_is_required(pieces, make, requ
     fields = {"environment": "staging", "digest": CURATED.digest, "decision": "approved", "by": "Ada", "reason": "so",
               "decided": make.noon.isoformat()}  # fmt: skip
     for place in ("curated/hello", "evidence/curation/hello", "evidence/execution/hello"):
-        pieces.attach(CURATED.moved_to(place), EXECUTION, APPROVAL, {**fields, "reason": place})
+        pieces.attach(CURATED.with_repository(place), EXECUTION, APPROVAL, {**fields, "reason": place})
     store = pieces.world.store(EXECUTION)
 
     facts = read_deploy_facts(CURATED, requirements(approval=required), store, bases=())
 
     read = [each.predicate["reason"] for each in facts.evidence if each.predicate_type == APPROVAL]
     assert read == ["evidence/execution/hello"] and facts.environment.approval is required
-    asked = execution_statements(CURATED, store, APPROVAL)
+    asked = read_execution_statements(CURATED, store, APPROVAL)
     assert [each.predicate["reason"] for each in asked] == ["evidence/execution/hello"]
 
 
@@ -679,7 +681,7 @@ def test_deploy_gate_reads_signed_approvals_of_its_environment(pieces, make):
     fields = {"digest": CURATED.digest, "decision": "approved", "by": "ann", "reason": "so", "signature": "s",
               "decided": make.noon.isoformat()}  # fmt: skip
     for environment in ("staging", "production"):
-        place = CURATED.moved_to("evidence/execution/hello")
+        place = CURATED.with_repository("evidence/execution/hello")
         pieces.attach(place, EXECUTION, APPROVAL, {**fields, "environment": environment})
 
     facts = read_deploy_facts(CURATED, requirements("production"), pieces.world.store(EXECUTION), bases=())
@@ -711,7 +713,7 @@ def test_deploy_gate_reads_longest_soak_in_required_environment(pieces, make, ch
 
     def attach(seconds, where, by, **changes):
         times = {"since": make.noon.isoformat(), "until": (make.noon + timedelta(seconds=seconds)).isoformat()}
-        pieces.attach(CURATED.moved_to(where), by, SOAK, {**SOAKED, **times, **changes})
+        pieces.attach(CURATED.with_repository(where), by, SOAK, {**SOAKED, **times, **changes})
 
     attach(60, "evidence/execution/hello", EXECUTION, container="another")
     attach(7200, repository, signer, **changes)
@@ -780,7 +782,7 @@ def test_archive_that_is_in_a_base_too_is_accepted(pieces, gate):
     facts = pieces.facts(gate)
 
     assert [each.archives for each in facts.examined_bases] == [(ZIP,)]
-    results = {each.rule: each.result for each in judge(values_of(facts, People()), POLICIES.at(gate), NOON)}
+    results = {each.rule: each.result for each in judge(make_fact_values(facts, People()), POLICIES.at(gate), NOON)}
     assert results["sbom.archives"] is RuleOutcome.PASSED
 
 
@@ -815,7 +817,7 @@ def test_attached_vex_documents_are_facts_of_gates_of_curated_images(world, make
     judged = Judged(world, make)
     for piece in judged.at(gate).values():
         judged.attach(where(gate), *piece)
-    bundle = make.signer().sign(about(where(gate), OPENVEX, openvex()))
+    bundle = make.signer().sign(make_image_statement(where(gate), OPENVEX, openvex()))
     digest = world.registry.attach(where(gate), BUNDLE, bundle, {PREDICATE: OPENVEX})
 
     facts = judged.facts(gate)

@@ -16,9 +16,9 @@ from supply_chain.evidence.statement import (
     TEST_RESULT,
     VULNERABILITIES,
     VerifiedStatement,
-    about,
+    make_image_statement,
 )
-from supply_chain.evidence.summary import Summary, verifier
+from supply_chain.evidence.summary import Summary, name_verifier
 from supply_chain.model.tier import Gate, TierName
 from supply_chain.policy.gate import evaluate
 from supply_chain.policy.outcome import Reason, Refused
@@ -28,7 +28,7 @@ from tests.support.builders import NOON
 from tests.support.facts import CURATED, FACTS, requirements
 from tests.support.policies import policy, refusing, rule
 
-OTHER = CURATED.moved_to("curated/other").with_digest("sha256:" + "b" * 64)
+OTHER = CURATED.with_repository("curated/other").with_digest("sha256:" + "b" * 64)
 REASON = Reason(code="a.b", fact="f", remedy="r")
 TIMES = {SBOM: "created", SUMMARY: "timeVerified", LIFECYCLE: "at"}
 
@@ -36,7 +36,7 @@ TIMES = {SBOM: "created", SUMMARY: "timeVerified", LIFECYCLE: "at"}
 def statement(number, kind, predicate=None, signer=TierName.CURATION, ref=CURATED):
     return VerifiedStatement(
         digest=f"sha256:{number:064}", repository="curated/hello", signer=signer,
-        statement=about(ref, kind, predicate or {}),
+        statement=make_image_statement(ref, kind, predicate or {}),
     )  # fmt: skip
 
 
@@ -68,7 +68,7 @@ def basis(expression, *evidence, **where):
     (Gate.DEPLOY, "has(image.examination)", SBOM, {}, TierName.CURATION),
     (Gate.DEPLOY, "has(image.encryption)", ENCRYPTION, {}, TierName.CURATION),
     (Gate.DEPLOY, "image.signed", SIGNATURE, {}, TierName.CURATION),
-    (Gate.DEPLOY, "has(image.verdicts.release)", SUMMARY, {"verifier": {"id": verifier(Gate.RELEASE)}},
+    (Gate.DEPLOY, "has(image.verdicts.release)", SUMMARY, {"verifier": {"id": name_verifier(Gate.RELEASE)}},
      TierName.CURATION),
     (Gate.DEPLOY, "has(image.approval)", APPROVAL, {"environment": "staging"}, TierName.EXECUTION),
     (Gate.DEPLOY, "size(image.approvers) > 0", APPROVAL, {"environment": "staging"}, TierName.EXECUTION),
@@ -89,7 +89,11 @@ def test_refused_rule_names_the_statement_of_its_facts(gate, expression, kind, p
     (Gate.DEPLOY, "has(image.checks.tests)", statement(1, TEST_RESULT, {"cscm": "tests"})),
     (Gate.DEPLOY, "has(image.scan)", statement(1, VULNERABILITIES, signer=TierName.DEVELOPMENT)),
     (Gate.INTAKE, "has(image.source_scan)", statement(1, VULNERABILITIES)),
-    (Gate.DEPLOY, "has(image.verdicts.release)", statement(1, SUMMARY, {"verifier": {"id": verifier(Gate.INTAKE)}})),
+    (
+        Gate.DEPLOY,
+        "has(image.verdicts.release)",
+        statement(1, SUMMARY, {"verifier": {"id": name_verifier(Gate.INTAKE)}}),
+    ),
     (Gate.DEPLOY, "has(image.verdicts.release)", statement(1, SUMMARY)),
     (Gate.DEPLOY, "has(image.approval)", statement(1, APPROVAL, {"environment": "production"})),
     (Gate.DEPLOY, "has(image.block)", statement(1, LIFECYCLE, ref=OTHER)),
@@ -167,7 +171,7 @@ def test_refused_rules_are_part_of_text_and_statement(world, make):
 
     record(refused, facts, store, make.noon)
 
-    (found,) = store.verified(CURATED.moved_to("evidence/execution/hello"), TierName.EXECUTION)
+    (found,) = store.read_verified(CURATED.with_repository("evidence/execution/hello"), TierName.EXECUTION)
     assert Summary.model_validate(found.predicate).cscm.refused_rules == refused.refused_rules
     assert found.predicate["cscm"]["refusedRules"] == [
         {"rule": "a.b", "policy": "test 1", "evidence": [f"sha256:{1:064}"], "waiver": NOT_WAIVABLE, "findings": ""}

@@ -17,9 +17,9 @@ from supply_chain.errors import (
     VerdictMissing,
 )
 from supply_chain.evidence.image_status import Act, sign_decision
-from supply_chain.evidence.published import read_current_verdict, verdict_place
+from supply_chain.evidence.published import locate_verdict, read_current_verdict
 from supply_chain.evidence.statement import PROVENANCE
-from supply_chain.evidence.summary import verdicts
+from supply_chain.evidence.summary import list_verdicts
 from supply_chain.model.image import Material
 from supply_chain.model.tier import Gate, TierName
 from supply_chain.policy.gate import evaluate
@@ -27,7 +27,7 @@ from supply_chain.policy.outcome import Admitted, Refused, RuleOutcome, UsedWaiv
 from supply_chain.policy.reading import read_deploy_facts, read_intake_facts, read_release_facts
 from supply_chain.policy.refused_rules import NOT_WAIVABLE
 from supply_chain.policy.rejudge import VerdictPorts, judge_published, refuse_blocked, renew_published
-from supply_chain.policy.verdict import decide, execution_place, record, record_refusal, refusals_place
+from supply_chain.policy.verdict import decide, locate_execution_evidence, locate_refusals, record, record_refusal
 from tests.support.builders import DIGEST
 from tests.support.facts import CURATED, OFFERED, requirements
 from tests.support.pieces import BASE, DEV, Pieces
@@ -89,7 +89,9 @@ def gate(world, make):
         return judge_published(CURATED, "staging", read_first, ports)
 
     def verdicts_of_gate():
-        return verdicts(evidence.verified(execution_place(CURATED), TierName.EXECUTION), Gate.DEPLOY, CURATED.digest)
+        return list_verdicts(
+            evidence.read_verified(locate_execution_evidence(CURATED), TierName.EXECUTION), Gate.DEPLOY, CURATED.digest
+        )
 
     renew = partial(renew_published, CURATED, "staging", read, ports)
     return SimpleNamespace(
@@ -197,7 +199,7 @@ def test_image_without_published_verdict_is_not_judged(gate, world):
     assert gate.judge() is None
     with pytest.raises(VerdictMissing):
         gate.current()
-    assert world.registry.refs(verdict_place(CURATED, Gate.DEPLOY, "staging").repository) == ()
+    assert world.registry.refs(locate_verdict(CURATED, Gate.DEPLOY, "staging").repository) == ()
 
 
 def test_unchanged_verdict_is_not_recorded_again(gate, world):
@@ -397,7 +399,7 @@ def release(world, make):
         return read_current_verdict(ports.verdicts, CURATED, Gate.RELEASE).admits
 
     def verdicts_of_gate():
-        return verdicts(evidence.verified(CURATED, TierName.CURATION), Gate.RELEASE, CURATED.digest)
+        return list_verdicts(evidence.read_verified(CURATED, TierName.CURATION), Gate.RELEASE, CURATED.digest)
 
     facts = read()
     admitted = evaluate(facts, RELEASE, make.noon)
@@ -523,7 +525,7 @@ def test_inactive_gate_publishes_nothing_without_earlier_verdict(gate, world):
     gate.decide(Act.BLOCK)
 
     assert refuse_blocked(CURATED, "staging", gate.ports, "so") is None
-    assert world.registry.refs(verdict_place(CURATED, Gate.DEPLOY, "staging").repository) == ()
+    assert world.registry.refs(locate_verdict(CURATED, Gate.DEPLOY, "staging").repository) == ()
 
 
 def test_block_of_base_is_published_if_gate_is_inactive(gate, judge_undecided):
@@ -609,9 +611,9 @@ def intake(world, make):
         return read_current_verdict(ports.verdicts, OFFERED, Gate.INTAKE)
 
     def verdicts_of_gate():
-        places = (CURATED, refusals_place(OFFERED))
-        found = (each for place in places for each in evidence.verified(place, TierName.CURATION))
-        return verdicts(found, Gate.INTAKE, OFFERED.digest)
+        places = (CURATED, locate_refusals(OFFERED))
+        found = (each for place in places for each in evidence.read_verified(place, TierName.CURATION))
+        return list_verdicts(found, Gate.INTAKE, OFFERED.digest)
 
     def judge(policy=lambda: INTAKE):
         return judge_published(OFFERED, "", read, replace(ports, policy=policy))

@@ -11,11 +11,11 @@ import pytest
 
 from supply_chain.errors import DeclarationInvalid
 from supply_chain.model.tier import Gate
-from supply_chain.policy.fact_values import joined_values
+from supply_chain.policy.fact_values import join_fact_values
 from supply_chain.policy.gate import evaluate
 from supply_chain.policy.people import FILE, People, read_people
-from supply_chain.policy.reviews import DIRECTORY, ReviewDocument, Reviews, read_reviews, review_name
-from supply_chain.policy.signed_documents import DocumentKind, signature_file
+from supply_chain.policy.reviews import DIRECTORY, ReviewDocument, Reviews, name_review, read_reviews
+from supply_chain.policy.signed_documents import DocumentKind, locate_signature
 from supply_chain.policy.vex import Vex
 from supply_chain.policy.waivers import Waivers
 from tests.support.builders import NOON, source
@@ -59,7 +59,7 @@ def reviewers(office: Office, gate: Gate = Gate.INTAKE, **changes: Any) -> list[
     """Return who reviewed the source, by the facts of a gate."""
     built = provenance_of(source=source(**{"committers": (BOB,)} | changes))
     of_gate = POLICIES.with_decisions(People(), Waivers(), Vex(), read(office)).at(gate)
-    found = joined_values(FACTS[gate](provenance=built), of_gate, NOON)["build"]["reviewers"]
+    found = join_fact_values(FACTS[gate](provenance=built), of_gate, NOON)["build"]["reviewers"]
     assert isinstance(found, list)
     return found
 
@@ -109,7 +109,7 @@ def test_review_of_another_source_does_not_count(office: Office, changes: dict[s
 def test_image_without_provenance_has_no_reviewers(office: Office) -> None:
     """Another rule refuses it."""
     sign(office)
-    assert "build" not in joined_values(intake_facts(provenance=None), POLICIES.intake, NOON)
+    assert "build" not in join_fact_values(intake_facts(provenance=None), POLICIES.intake, NOON)
 
 
 def test_unsigned_or_changed_review_does_not_count(office: Office) -> None:
@@ -118,7 +118,7 @@ def test_unsigned_or_changed_review_does_not_count(office: Office) -> None:
     file.write_bytes(file.read_bytes() + b"\n")
     assert "it was changed since" in why(office)
 
-    signature_file(file).unlink()
+    locate_signature(file).unlink()
     assert why(office) == "nobody signed it"
 
 
@@ -202,10 +202,10 @@ def test_rule_refuses_unreviewed_commit(office: Office) -> None:
 def test_file_is_named_after_commit_and_person() -> None:
     """A name that people.yaml cannot have is no part of a path."""
     document = ReviewDocument(repository="shop", revision=COMMIT, reason="r")
-    assert review_name(document, "ann.lee") == f"{COMMIT[:12]}-ann.lee.yaml"
+    assert name_review(document, "ann.lee") == f"{COMMIT[:12]}-ann.lee.yaml"
     for wrong in ("../ann", "Ann Lee", ""):
         with pytest.raises(DeclarationInvalid, match="not the name of a person"):
-            review_name(document, wrong)
+            name_review(document, wrong)
 
 
 @pytest.mark.parametrize(("length", "valid"), [(0, False), (1, True), (1000, True), (1001, False)])

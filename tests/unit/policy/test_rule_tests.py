@@ -8,13 +8,13 @@ import pytest
 from supply_chain.errors import PolicyInvalid
 from supply_chain.model.tier import Gate
 from supply_chain.policy.documents import Selector
-from supply_chain.policy.expressions import language, mutate
+from supply_chain.policy.expressions import make_language, mutate
 from supply_chain.policy.policies import compile_rule, is_selected
 from supply_chain.policy.rule_tests import (
     TESTED,
-    example_facts,
-    examples,
     find_unnoticed,
+    make_example_facts,
+    make_examples,
     refuses_nothing_tested,
     run_tests,
 )
@@ -54,7 +54,7 @@ def test_change_that_no_test_notices_is_named():
         {"name": "store", "facts": {"application": "store"}, "passes": False},
     ]
     loose = rule("a.b", when="has(image.build)", expression="image.application == 'shop' || 1 > 2", tests=tests)
-    found = compile_rule(loose, language(Gate.DEPLOY))
+    found = compile_rule(loose, make_language(Gate.DEPLOY))
 
     assert set(find_unnoticed(found, Gate.DEPLOY)) == {
         "image.application == 'shop' || 2 > 2",
@@ -65,7 +65,7 @@ def test_change_that_no_test_notices_is_named():
 
 def test_test_with_another_result_is_named():
     """It says which one, and what it has to be."""
-    never = compile_rule(rule("a.b", expression="image.digest != ''"), language(Gate.DEPLOY))
+    never = compile_rule(rule("a.b", expression="image.digest != ''"), make_language(Gate.DEPLOY))
 
     with pytest.raises(PolicyInvalid, match=r"rule a\.b: its test 'another' passes, and has to be one that fails"):
         run_tests(never, Gate.DEPLOY)
@@ -91,7 +91,7 @@ def test_rule_that_no_selected_image_breaks_fails_its_test(select, changes, fail
         {"name": "no build", "facts": {"build": None}, "passes": True},
         {"name": "a service", **changes, "passes": False},
     ]
-    found = compile_rule(rule("a.b", expression=SERVICE, tests=tests), language(Gate.DEPLOY))
+    found = compile_rule(rule("a.b", expression=SERVICE, tests=tests), make_language(Gate.DEPLOY))
 
     with nullcontext() if fails else pytest.raises(PolicyInvalid, match="'a service' passes"):
         run_tests(found, Gate.DEPLOY, Selector.model_validate(select))
@@ -103,24 +103,24 @@ def test_example_image_is_one_that_is_selected():
         applications=("pay/*", "web"), classifications=("confidential",), kinds=("base",), sources=("upstream",),
         environments=("production",),
     )  # fmt: skip
-    found = example_facts(Gate.DEPLOY, {}, select)
+    found = make_example_facts(Gate.DEPLOY, {}, select)
 
     assert (found["application"], found["environment"]["name"]) == ("pay/shop", "production")
     build = found["build"]
     assert (build["classification"], build["kind"], len(build["uncurated"])) == ("confidential", "base", 1)
-    assert is_selected(found, select) and example_facts(Gate.DEPLOY, {}) == examples(Gate.DEPLOY)
+    assert is_selected(found, select) and make_example_facts(Gate.DEPLOY, {}) == make_examples(Gate.DEPLOY)
     same = Selector(
         applications=("shop",), classifications=("public", "internal"), kinds=("base", "service"),
         sources=("upstream", "curated"), environments=("production", "staging"),
     )  # fmt: skip
-    assert example_facts(Gate.DEPLOY, {}, same) == examples(Gate.DEPLOY)
+    assert make_example_facts(Gate.DEPLOY, {}, same) == make_examples(Gate.DEPLOY)
 
 
 def test_rule_that_parameters_switch_off_is_found():
     """Its tests run with other parameters, and pass."""
     tests = [{"name": "one", "passes": True}, {"name": "x", "facts": {"ignored": ["x"]}, "passes": False}]
     loose, strict = (
-        compile_rule(rule("a.b", expression=f"size(image.ignored) <= {most}", tests=tests), language(Gate.DEPLOY))
+        compile_rule(rule("a.b", expression=f"size(image.ignored) <= {most}", tests=tests), make_language(Gate.DEPLOY))
         for most in (9, 0)
     )
 
@@ -144,11 +144,13 @@ def test_rule_that_parameters_switch_off_is_found():
 )
 def test_changes_of_the_example_are_merged(changes, found):
     """What a test does not name is as in the example, which itself does not change."""
-    before = dict(examples(Gate.DEPLOY))
+    before = dict(make_examples(Gate.DEPLOY))
 
-    assert example_facts(Gate.DEPLOY, changes)["environment"] == found
-    assert "build" not in example_facts(Gate.DEPLOY, {"build": None, "soak": None})
-    assert examples(Gate.DEPLOY) == before and examples(Gate.DEPLOY) is examples(Gate.DEPLOY), "read once"
+    assert make_example_facts(Gate.DEPLOY, changes)["environment"] == found
+    assert "build" not in make_example_facts(Gate.DEPLOY, {"build": None, "soak": None})
+    assert make_examples(Gate.DEPLOY) == before and make_examples(Gate.DEPLOY) is make_examples(Gate.DEPLOY), (
+        "read once"
+    )
 
 
 @pytest.mark.parametrize(
@@ -162,7 +164,7 @@ def test_time_may_be_written_as_text(given, found):
     """A matrix has only texts, and so has a policy in JSON; other facts stay texts."""
     changes = {"scan": {"scanned": given, "version": given}, "bases": [{"image": given, "built": given}]}
 
-    facts = example_facts(Gate.DEPLOY, changes)
+    facts = make_example_facts(Gate.DEPLOY, changes)
 
     assert facts["scan"]["scanned"] == found and facts["scan"]["version"] == given
     assert facts["bases"] == [{"image": given, "built": found}]
@@ -180,7 +182,7 @@ def test_time_may_be_written_as_text(given, found):
 def test_text_that_is_no_time_is_a_mistake(changes, why):
     """It is named like any other fact of a wrong type."""
     with pytest.raises(PolicyInvalid, match=why):
-        example_facts(Gate.DEPLOY, changes)
+        make_example_facts(Gate.DEPLOY, changes)
 
 
 def test_test_may_name_its_time():
@@ -192,11 +194,17 @@ def test_test_may_name_its_time():
     ]
     early = rule("a.b", expression="now < timestamp('2026-07-01T00:00:00Z')", tests=tests)
 
-    run_tests(compile_rule(early, language(Gate.DEPLOY)), Gate.DEPLOY)
+    run_tests(compile_rule(early, make_language(Gate.DEPLOY)), Gate.DEPLOY)
 
 
 def test_example_is_of_the_day_before_the_tests():
     """Ages in the tests of rules are whole days."""
-    assert (TESTED - examples(Gate.DEPLOY)["scan"]["scanned"]).total_seconds() == 12 * 3600
-    assert examples(Gate.INTAKE)["repository"] == "dev/shop" and examples(Gate.RELEASE)["repository"] == "curated/shop"
-    assert "scan" not in examples(Gate.INTAKE) and examples(Gate.RELEASE)["sbom"] != examples(Gate.DEPLOY)["sbom"]
+    assert (TESTED - make_examples(Gate.DEPLOY)["scan"]["scanned"]).total_seconds() == 12 * 3600
+    assert (
+        make_examples(Gate.INTAKE)["repository"] == "dev/shop"
+        and make_examples(Gate.RELEASE)["repository"] == "curated/shop"
+    )
+    assert (
+        "scan" not in make_examples(Gate.INTAKE)
+        and make_examples(Gate.RELEASE)["sbom"] != make_examples(Gate.DEPLOY)["sbom"]
+    )

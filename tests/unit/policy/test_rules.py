@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 
 from supply_chain.evidence.approval import Approval
-from supply_chain.evidence.checks import CHECKS, TESTED, Check, required
+from supply_chain.evidence.checks import CHECKS, TESTED, Check, list_required_checks
 from supply_chain.evidence.encryption import EncryptedCopy
 from supply_chain.evidence.examination import Archive, Contradiction, Database, Examination, Identity
 from supply_chain.evidence.soak import Soak
 from supply_chain.model.image import ImageRef
 from supply_chain.model.manifest import Limits
 from supply_chain.model.tier import Gate
-from supply_chain.policy.fact_values import values_of
+from supply_chain.policy.fact_values import make_fact_values
 from supply_chain.policy.facts import DeployFacts, IntakeFacts, ReleaseFacts, RequiredSoak
 from supply_chain.policy.gate import evaluate, judge
 from supply_chain.policy.names import Holder
@@ -46,7 +46,7 @@ def asked(*ids: str) -> Callable[..., list[Reason]]:
     """Return a function that returns the reasons of the shipped rules with these ids; `*` stands for any text."""
 
     def reasons(facts: Any, now: datetime = NOON) -> list[Reason]:
-        results = judge(values_of(facts, People()), POLICIES.at(GATES[type(facts)]), now)
+        results = judge(make_fact_values(facts, People()), POLICIES.at(GATES[type(facts)]), now)
         of_rules = [each for each in results if any(fnmatch(each.rule, pattern) for pattern in ids)]
         assert of_rules, f"no rule {ids} at this gate"
         return [reason for each in of_rules for reason in each.reasons]
@@ -129,18 +129,18 @@ def test_application_names_match_refuses_other_application(make):
     assert codes(rules.application_names_match, intake_facts()) == []
 
 
-@pytest.mark.parametrize("which", required("service"))
+@pytest.mark.parametrize("which", list_required_checks("service"))
 def test_required_checks_present_refuses_service_with_missing_check(make, which):
     """A check that did not run has not passed."""
-    made = tuple(make.check(each) for each in required("service") if each is not which)
+    made = tuple(make.check(each) for each in list_required_checks("service") if each is not which)
 
     assert codes(rules.required_checks_present, intake_facts(checks=made)) == [f"{which}.missing"]
 
 
-@pytest.mark.parametrize("which", required("base"))
+@pytest.mark.parametrize("which", list_required_checks("base"))
 def test_required_checks_present_refuses_base_with_missing_check(make, which):
     """A base has a command check in place of tests and probe."""
-    made = tuple(make.check(each) for each in required("base") if each is not which)
+    made = tuple(make.check(each) for each in list_required_checks("base") if each is not which)
 
     assert codes(rules.required_checks_present, intake_facts(manifest=make.base(), checks=made)) == [f"{which}.missing"]
     assert codes(rules.required_checks_present, intake_facts(manifest=make.base())) == []
@@ -158,7 +158,7 @@ def test_name_belongs_to_source_passes_if_builder_or_holder_is_unknown(unknown):
 def test_required_checks_present_refuses_each_check_if_there_is_none():
     """An empty list of checks is not a pass."""
     assert codes(rules.required_checks_present, intake_facts(checks=())) == [
-        f"{each}.missing" for each in required("service")
+        f"{each}.missing" for each in list_required_checks("service")
     ]
 
 

@@ -14,8 +14,8 @@ from supply_chain.evidence.image_status import (
     Act,
     LifecycleDecision,
     block_repository,
-    image_status,
-    image_status_repository,
+    compute_image_status,
+    locate_image_status,
     read_image_status,
     sign_decision,
 )
@@ -23,8 +23,8 @@ from supply_chain.evidence.statement import APPROVAL, LIFECYCLE
 from supply_chain.evidence.store import EvidenceStore
 from supply_chain.model.image import ImageRef
 from supply_chain.model.tier import TierName
-from supply_chain.policy.fact_values import values_of
-from supply_chain.policy.people import FILE, People, read_people, uncounted
+from supply_chain.policy.fact_values import make_fact_values
+from supply_chain.policy.people import FILE, People, make_uncounted_error, read_people
 from tests.support.builders import DIGEST, NOON, OTHER
 from tests.support.facts import CURATED, deploy_facts
 from tests.support.people import Office
@@ -62,12 +62,12 @@ def signed(given: LifecycleDecision, signer: EcdsaSigner, image: ImageRef = CURA
 
 
 def attach(world: World, given: LifecycleDecision, image: ImageRef = CURATED, *, everywhere: bool = False) -> None:
-    place = block_repository(image.digest) if everywhere else image_status_repository(image)
+    place = block_repository(image.digest) if everywhere else locate_image_status(image)
     world.store(TierName.LIFECYCLE).attach(place, LIFECYCLE, given.predicate(), given.at)
 
 
 def status(world: World, office: Office, image: ImageRef = CURATED) -> tuple[bool, bool]:
-    found = image_status(read_image_status(image, store(world, office)).evidence)
+    found = compute_image_status(read_image_status(image, store(world, office)).evidence)
     return found.block is not None, found.hold is not None
 
 
@@ -82,7 +82,7 @@ def test_unsigned_decision_lifts_neither_block_nor_hold(world: World, office: Of
     (note,) = read_image_status(CURATED, store(world, office)).notes()
     assert "unblock without effect: it is not signed with a key of ann in deployments/people.yaml" in note
     assert "1 × unhold without effect" in note
-    assert image_status(read_image_status(CURATED, world.store(TierName.EXECUTION)).evidence).block is None
+    assert compute_image_status(read_image_status(CURATED, world.store(TierName.EXECUTION)).evidence).block is None
 
 
 def test_signed_decision_lifts_block_and_hold(world: World, office: Office) -> None:
@@ -161,7 +161,7 @@ def test_unreadable_lift_is_an_error(world: World, office: Office) -> None:
     """It is not left out: nobody knows what it is."""
     attach(world, decision(Act.BLOCK))
     broken = {"act": "unblock", "at": NOON.isoformat()}
-    world.store(TierName.LIFECYCLE).attach(image_status_repository(CURATED), LIFECYCLE, broken, NOON)
+    world.store(TierName.LIFECYCLE).attach(locate_image_status(CURATED), LIFECYCLE, broken, NOON)
 
     with pytest.raises(EvidenceInvalid):
         status(world, office)
@@ -169,9 +169,9 @@ def test_unreadable_lift_is_an_error(world: World, office: Office) -> None:
 
 def test_statement_other_than_lift_needs_no_personal_signature(world: World, office: Office) -> None:
     """Only what lifts is asked for a signature."""
-    place = CURATED.moved_to("evidence/execution/hello")
+    place = CURATED.with_repository("evidence/execution/hello")
     world.store(TierName.EXECUTION).attach(place, APPROVAL, decision(Act.UNBLOCK).predicate(), NOON)
-    (found,) = store(world, office).verified(place, TierName.EXECUTION)
+    (found,) = store(world, office).read_verified(place, TierName.EXECUTION)
 
     assert people(office).explain_uncounted_lift(CURATED, found) == ""
 
@@ -187,9 +187,9 @@ def test_unsigned_unhold_of_another_application_is_called_unsigned(world: World,
 
 def test_unreadable_lift_is_left_to_its_reader(world: World, office: Office) -> None:
     """It has no reason of its own."""
-    place = image_status_repository(CURATED)
+    place = locate_image_status(CURATED)
     world.store(TierName.LIFECYCLE).attach(place, LIFECYCLE, {"act": "unblock", "at": NOON.isoformat()}, NOON)
-    (found,) = world.store(TierName.EXECUTION).verified(place, TierName.LIFECYCLE)
+    (found,) = world.store(TierName.EXECUTION).read_verified(place, TierName.LIFECYCLE)
 
     assert people(office).explain_uncounted_lift(CURATED, found) == ""
 
@@ -215,7 +215,7 @@ def test_gate_says_whether_the_name_of_a_block_is_verified(office: Office, rule:
     block = signed(block, office.ann) if signs else block
     facts = deploy_facts(blocked_bases={f"docker.io/library/Python@{DIGEST}": block})
     facts = replace(facts, status=facts.status.model_copy(update={"block": block}))
-    values = values_of(facts, people(office))
+    values = make_fact_values(facts, people(office))
 
     for each in (values["block"], *values["blocked_bases"]):
         assert each["text"] == "by ann on 2026-11-24 12:00 UTC: so" + (" (unverified name)" if typed else "")
@@ -231,7 +231,7 @@ def test_signature_of_a_decision_is_not_longer_than_64_kib() -> None:
 
 def test_decision_that_would_not_count_is_refused_with_its_reason() -> None:
     """The remedy says that nothing was signed."""
-    error = uncounted("ann may not block")
+    error = make_uncounted_error("ann may not block")
 
     assert error.message.startswith("The decision would not count: ann may not block.\n")
     assert "Nothing was signed into the evidence." in error.message

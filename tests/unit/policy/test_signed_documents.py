@@ -5,8 +5,8 @@ from datetime import timedelta
 
 import pytest
 
-from supply_chain.evidence.envelope import Envelope, keys_of
-from supply_chain.evidence.statement import about
+from supply_chain.evidence.envelope import Envelope, parse_keys
+from supply_chain.evidence.statement import make_image_statement
 from supply_chain.model.image import ImageRef
 from supply_chain.policy.signed_documents import (
     LIMIT,
@@ -14,10 +14,10 @@ from supply_chain.policy.signed_documents import (
     Keyring,
     Signature,
     Unsigned,
-    document_statement,
+    locate_signature,
+    make_document_statement,
     read_bundle,
     read_file,
-    signature_file,
     verify_document,
 )
 from tests.support.builders import NOON
@@ -25,11 +25,11 @@ from tests.support.signer import EcdsaSigner
 
 CONTENT = b"expires: tomorrow\n"
 ANN, STRANGER = EcdsaSigner(), EcdsaSigner()
-KEYS = {"bob": keys_of(EcdsaSigner().public, "bob"), "ann": keys_of(ANN.public, "ann")}
+KEYS = {"bob": parse_keys(EcdsaSigner().public, "bob"), "ann": parse_keys(ANN.public, "ann")}
 
 
 def signed(content=CONTENT, kind=DocumentKind.WAIVER, at=NOON, signer=ANN, name="zlib.yaml"):
-    return signer.sign(document_statement(kind, name, content, "example", at))
+    return signer.sign(make_document_statement(kind, name, content, "example", at))
 
 
 def verified(bundle, kind=DocumentKind.WAIVER, now=NOON):
@@ -49,7 +49,10 @@ def test_signature_names_signer_and_time():
         (signed() + b" " * LIMIT, "not a sigstore bundle"),
         (signed(signer=STRANGER), "no key that is trusted"),
         (ANN.sign_bytes(b"{}"), "not a statement about a document"),
-        (ANN.sign(about(ImageRef(repository="dev/a", digest="sha256:" + "a" * 64), "urn:x", {})), "not a statement"),
+        (
+            ANN.sign(make_image_statement(ImageRef(repository="dev/a", digest="sha256:" + "a" * 64), "urn:x", {})),
+            "not a statement",
+        ),
         (signed(kind=DocumentKind.PEOPLE), "another kind of document"),
         (signed(content=b"expires: never\n"), "other content"),
         (signed(name="other.yaml"), "under another name"),
@@ -65,7 +68,7 @@ def test_document_without_its_signature_says_why(bundle, why):
 
 def test_each_key_of_a_person_signs():
     """People have several, for example on two tokens."""
-    keys = {"ann": (*keys_of(STRANGER.public, "ann"), *keys_of(ANN.public, "ann"))}
+    keys = {"ann": (*parse_keys(STRANGER.public, "ann"), *parse_keys(ANN.public, "ann"))}
 
     assert verify_document(DocumentKind.WAIVER, "zlib.yaml", CONTENT, signed(), keys, "example", NOON) == Signature(
         by="ann", at=NOON
@@ -83,7 +86,7 @@ def test_bundle_of_64_kib_is_read_and_a_longer_one_is_not():
 
 def test_statement_of_another_type_is_no_signature():
     """A person's key may sign other things elsewhere, with the same digest and words."""
-    other = document_statement(DocumentKind.WAIVER, "zlib.yaml", CONTENT, "example", NOON)
+    other = make_document_statement(DocumentKind.WAIVER, "zlib.yaml", CONTENT, "example", NOON)
     found = verified(ANN.sign(other.model_copy(update={"predicate_type": "urn:other"})))
 
     assert isinstance(found, Unsigned) and "another kind of document" in found.why
@@ -99,15 +102,15 @@ def test_bundle_is_next_to_its_document(tmp_path):
     document = tmp_path / "zlib.yaml"
     assert read_bundle(document) is None
 
-    signature_file(document).write_bytes(b"x" * (LIMIT + 9))
-    assert signature_file(document).name == "zlib.yaml.sigstore.json"
+    locate_signature(document).write_bytes(b"x" * (LIMIT + 9))
+    assert locate_signature(document).name == "zlib.yaml.sigstore.json"
     assert read_bundle(document) == b"x" * (LIMIT + 1)
 
 
 def test_signature_bundle_that_is_a_pipe_is_not_read(tmp_path):
     """A pipe would never end, and every gate waits for it."""
     document = tmp_path / "zlib.yaml"
-    os.mkfifo(signature_file(document))
+    os.mkfifo(locate_signature(document))
 
     assert read_bundle(document) is None
 
@@ -122,13 +125,13 @@ def test_file_that_cannot_be_read_has_no_content(tmp_path):
 def count_verifications(monkeypatch):
     """Return the list that grows with each signature that is verified from now on."""
     counted = []
-    verify = Envelope.signed_by
+    verify = Envelope.is_signed_by
 
     def counting(self, key):
         counted.append(key)
         return verify(self, key)
 
-    monkeypatch.setattr(Envelope, "signed_by", counting)
+    monkeypatch.setattr(Envelope, "is_signed_by", counting)
     return counted
 
 
@@ -185,7 +188,7 @@ def test_time_of_a_verified_document_is_judged_each_time():
 
 def test_key_that_the_bundle_names_is_tried_first(monkeypatch):
     """Of a hundred people, a hundred signatures would be verified otherwise."""
-    many = {f"p{each}": keys_of(EcdsaSigner().public, "p") for each in range(9)} | KEYS
+    many = {f"p{each}": parse_keys(EcdsaSigner().public, "p") for each in range(9)} | KEYS
     counted = count_verifications(monkeypatch)
 
     found = verify_document(DocumentKind.WAIVER, "zlib.yaml", b"many", signed(content=b"many"), many, "example", NOON)
@@ -200,8 +203,8 @@ def test_key_that_the_bundle_names_is_tried_first(monkeypatch):
 )
 def test_hint_of_another_key_changes_nothing(hint):
     """Nothing verifies the hint."""
-    keys = KEYS | {"stranger": keys_of(STRANGER.public, "stranger")}
-    payload = document_statement(DocumentKind.WAIVER, "zlib.yaml", CONTENT, "example", NOON).bytes()
+    keys = KEYS | {"stranger": parse_keys(STRANGER.public, "stranger")}
+    payload = make_document_statement(DocumentKind.WAIVER, "zlib.yaml", CONTENT, "example", NOON).bytes()
     bundle = ANN.sign_bytes(payload, hint=hint or " ")
 
     assert verify_document(DocumentKind.WAIVER, "zlib.yaml", CONTENT, bundle, keys, "example", NOON) == Signature(

@@ -9,10 +9,10 @@ import pytest
 
 from supply_chain.errors import ClockWrong, GateSuperseded, RegistryUnavailable, SettingInvalid, VerdictMissing
 from supply_chain.evidence.clock import INSTANT
-from supply_chain.evidence.image_status import Act, image_status, read_image_status, sign_decision
+from supply_chain.evidence.image_status import Act, compute_image_status, read_image_status, sign_decision
 from supply_chain.evidence.published import name_in_registry, read_current_verdict
 from supply_chain.evidence.statement import DEPLOYMENT, SIGNATURE, SUMMARY
-from supply_chain.evidence.summary import RefusedRule, last_verdict, summary
+from supply_chain.evidence.summary import RefusedRule, find_last_verdict, make_summary
 from supply_chain.model.image import ImageRef, Material, digest_of
 from supply_chain.model.tier import JUDGE, Gate, TierName
 from supply_chain.policy.gate import evaluate
@@ -22,7 +22,7 @@ from supply_chain.policy.refused_rules import NOT_WAIVABLE
 from supply_chain.policy.reviews import DIRECTORY as REVIEWS
 from supply_chain.policy.reviews import read_reviews
 from supply_chain.policy.signed_documents import DocumentKind
-from supply_chain.policy.verdict import decide, publish_refusal, record, verdict_places
+from supply_chain.policy.verdict import decide, locate_verdicts, publish_refusal, record
 from supply_chain.policy.vex import Vex
 from supply_chain.policy.waivers import DIRECTORY, Waivers, read_waivers
 from tests.support.builders import NOON, OTHER
@@ -40,7 +40,10 @@ from tests.support.people import Office
 from tests.support.policies import policy, refusing, rule, with_waivers
 from tests.support.present import present
 
-ELSEWHERE, DEPLOYED = IMAGE.moved_to("evidence/curation/hello"), IMAGE.moved_to("evidence/execution/hello")
+ELSEWHERE, DEPLOYED = (
+    IMAGE.with_repository("evidence/curation/hello"),
+    IMAGE.with_repository("evidence/execution/hello"),
+)
 REASON = Reason(code="a.b", fact="f", remedy="r")
 
 
@@ -54,10 +57,10 @@ def test_verdict_is_signed_with_image_policy_and_reasons(world, make, reasons):
 
     record(evaluate(facts, asked, NOON), facts, store, make.noon)
 
-    where = IMAGE.moved_to("evidence/curation/hello") if reasons else CURATED
-    (found,) = world.store(TierName.EXECUTION).verified(where, TierName.CURATION)
+    where = IMAGE.with_repository("evidence/curation/hello") if reasons else CURATED
+    (found,) = world.store(TierName.EXECUTION).read_verified(where, TierName.CURATION)
     assert found.predicate_type == SUMMARY
-    verdict = present(last_verdict([found], Gate.INTAKE, IMAGE.digest)).value
+    verdict = present(find_last_verdict([found], Gate.INTAKE, IMAGE.digest)).value
     assert verdict.passed is not bool(reasons)
     assert verdict.resource_uri == str(IMAGE)
     assert f"sha256:{verdict.policy.digest['sha256']}" == asked.digest
@@ -80,8 +83,8 @@ def test_verdict_names_its_waivers_and_ends_with_the_first(world, make, tmp_path
 
     for asked in (policy(Gate.INTAKE), with_waivers(refused, waivers)):
         record(evaluate(facts, asked, NOON), facts, store, make.noon)
-        found = world.store(TierName.EXECUTION).verified(CURATED, TierName.CURATION)
-        last = present(last_verdict(found, Gate.INTAKE, IMAGE.digest)).value
+        found = world.store(TierName.EXECUTION).read_verified(CURATED, TierName.CURATION)
+        last = present(find_last_verdict(found, Gate.INTAKE, IMAGE.digest)).value
         assert last.passed
         named = [f"{name}@{digest_of((tmp_path / DIRECTORY / f'{name}.yaml').read_bytes())}" for name in files]
         assert last.cscm.waivers == (tuple(named) if asked.waivers else ())
@@ -95,7 +98,7 @@ def test_verdict_names_its_waivers_and_ends_with_the_first(world, make, tmp_path
 def test_admission_at_the_deploy_gate_ends_with_those_of_earlier_gates(world, passed, days, ends):
     """Enforcers read only its verdict. Policies without the rule about the end admit an image until the end, too."""
     end = NOON + timedelta(days=days)
-    earlier = summary(
+    earlier = make_summary(
         CURATED, Gate.RELEASE, "sha256:" + "9" * 64, reasons=[] if passed else [REASON.model_dump()], notes=(),
         inputs=(), now=NOON, expires=end,
     )  # fmt: skip
@@ -103,8 +106,8 @@ def test_admission_at_the_deploy_gate_ends_with_those_of_earlier_gates(world, pa
 
     record(evaluate(facts, policy(Gate.DEPLOY), NOON), facts, store, NOON)
 
-    found = store.verified(CURATED.moved_to("evidence/execution/hello"), TierName.EXECUTION)
-    assert present(last_verdict(found, Gate.DEPLOY, CURATED.digest)).value.cscm.expires == (end if ends else None)
+    found = store.read_verified(CURATED.with_repository("evidence/execution/hello"), TierName.EXECUTION)
+    assert present(find_last_verdict(found, Gate.DEPLOY, CURATED.digest)).value.cscm.expires == (end if ends else None)
 
 
 @pytest.mark.parametrize(("gate", "admitted", "repositories"), [
@@ -118,8 +121,8 @@ def test_admission_at_the_deploy_gate_ends_with_those_of_earlier_gates(world, pa
 def test_verdict_places_are_repositories_the_tier_may_write(gate, admitted, repositories):
     """A refusal always goes to the evidence repository, where the lifecycle does not delete it."""
     for ref in (IMAGE, CURATED):
-        places = verdict_places(ref, gate, admitted=admitted)
-        assert places == tuple(map(IMAGE.moved_to, repositories))
+        places = locate_verdicts(ref, gate, admitted=admitted)
+        assert places == tuple(map(IMAGE.with_repository, repositories))
 
 
 def test_refusal_survives_deletion_of_referrers_of_image(world, make, judge):
@@ -129,12 +132,12 @@ def test_refusal_survives_deletion_of_referrers_of_image(world, make, judge):
     store = world.store(TierName.EXECUTION)
     world.registry.remove(CURATED.with_digest(digest))
 
-    found = [e for place in (CURATED, ELSEWHERE) for e in store.verified(place, TierName.CURATION)]
+    found = [e for place in (CURATED, ELSEWHERE) for e in store.read_verified(place, TierName.CURATION)]
 
-    assert not present(last_verdict(found, Gate.RELEASE, CURATED.digest)).value.passed
+    assert not present(find_last_verdict(found, Gate.RELEASE, CURATED.digest)).value.passed
     judge(at=120)
-    found = [e for place in (CURATED, ELSEWHERE) for e in store.verified(place, TierName.CURATION)]
-    assert present(last_verdict(found, Gate.RELEASE, CURATED.digest)).value.passed, "a later yes counts"
+    found = [e for place in (CURATED, ELSEWHERE) for e in store.read_verified(place, TierName.CURATION)]
+    assert present(find_last_verdict(found, Gate.RELEASE, CURATED.digest)).value.passed, "a later yes counts"
 
 
 @pytest.mark.parametrize("gate", [Gate.INTAKE, Gate.RELEASE])
@@ -145,7 +148,9 @@ def test_refusal_is_attached_to_image_with_earlier_admission(world, judge, gate,
         judge(gate=gate)
     judge((REASON,), at=60, gate=gate)
 
-    last = last_verdict(world.store(TierName.EXECUTION).verified(CURATED, TierName.CURATION), gate, CURATED.digest)
+    last = find_last_verdict(
+        world.store(TierName.EXECUTION).read_verified(CURATED, TierName.CURATION), gate, CURATED.digest
+    )
 
     assert (last is None) is (gate is Gate.INTAKE and not is_admitted)
     assert last is None or not last.value.passed
@@ -172,7 +177,7 @@ def test_refusal_is_written_again_where_one_copy_is_missing(world, judge, lost):
     again = judge((REASON,), at=60)
 
     store = world.store(TierName.EXECUTION)
-    found = [e for place in (CURATED, ELSEWHERE) for e in store.verified(place, TierName.CURATION)]
+    found = [e for place in (CURATED, ELSEWHERE) for e in store.read_verified(place, TierName.CURATION)]
     assert len(found) == 2 and found[0].predicate == found[1].predicate
     assert again == found[0].digest and (again == first) is (lost == ELSEWHERE)
 
@@ -181,12 +186,12 @@ def test_verdict_lists_its_evidence_by_digest(world, make):
     """Anybody can repeat the verdict from the same evidence."""
     dev = world.store(TierName.DEVELOPMENT)
     digest = dev.attach(IMAGE, SUMMARY, {}, make.noon)
-    facts = intake_facts(evidence=dev.verified(IMAGE, TierName.DEVELOPMENT))
+    facts = intake_facts(evidence=dev.read_verified(IMAGE, TierName.DEVELOPMENT))
     verdict = evaluate(facts, policy(Gate.INTAKE), NOON)
 
     record(verdict, facts, world.store(TierName.CURATION), make.noon)
 
-    (found,) = world.store(TierName.EXECUTION).verified(CURATED, TierName.CURATION)
+    (found,) = world.store(TierName.EXECUTION).read_verified(CURATED, TierName.CURATION)
     assert found.predicate["inputAttestations"] == [
         {"uri": f"dev/hello@{digest}", "digest": {"sha256": digest.removeprefix("sha256:")}}
     ]
@@ -199,7 +204,7 @@ def judge(world, make):
     def run(reasons=(), evidence=(), at=0, more_rules=(), gate=Gate.RELEASE, reads_own=True, newer=None, **changes):
         store = world.store(TierName.EXECUTION if gate is Gate.DEPLOY else TierName.CURATION)
         places = {CURATED: TierName.CURATION, ELSEWHERE: TierName.CURATION, DEPLOYED: TierName.EXECUTION}
-        own = [e for place, tier in places.items() for e in store.verified(place, tier)] if reads_own else ()
+        own = [e for place, tier in places.items() for e in store.read_verified(place, tier)] if reads_own else ()
         facts = FACTS[gate](**{"ref": CURATED, "evidence": (*evidence, *own), **changes})
         verdict = evaluate(facts, policy(gate, *more_rules, *map(refusing, reasons)), NOON)
         newer_than = None if newer is None else make.noon + timedelta(seconds=newer)
@@ -211,7 +216,7 @@ def judge(world, make):
 def evidence(world, make, kind="x", signer=TierName.DEVELOPMENT):
     store = world.store(signer)
     digest = store.attach(CURATED, kind, {}, make.noon)
-    return tuple(e for e in store.verified(CURATED, signer) if e.digest == digest)
+    return tuple(e for e in store.read_verified(CURATED, signer) if e.digest == digest)
 
 
 def test_same_verdict_on_same_evidence_is_recorded_once(world, make, judge):
@@ -247,7 +252,7 @@ def test_verdict_of_deploy_gate_records_its_environment(judge, world):
     judge(at=2)
 
     def environments(place, tier):
-        found = world.store(tier).verified(CURATED.moved_to(place), tier)
+        found = world.store(tier).read_verified(CURATED.with_repository(place), tier)
         return sorted(each.predicate["cscm"]["environment"] for each in found)
 
     assert environments("evidence/execution/hello", TierName.EXECUTION) == ["production", "staging"]
@@ -268,8 +273,8 @@ def test_admission_superseded_by_refusal_is_not_recorded(judge, world):
 
     with pytest.raises(GateSuperseded):
         judge(at=2, reads_own=False)
-    found = world.store(TierName.EXECUTION).verified(CURATED, TierName.CURATION)
-    assert not present(last_verdict(found, Gate.RELEASE, CURATED.digest)).value.passed
+    found = world.store(TierName.EXECUTION).read_verified(CURATED, TierName.CURATION)
+    assert not present(find_last_verdict(found, Gate.RELEASE, CURATED.digest)).value.passed
     judge(at=3)
     judge(at=3, more_rules=(rule("held.always", expression="image.digest != ''"),), reads_own=False)
     judge((REASON,), at=4, reads_own=False)
@@ -309,8 +314,8 @@ def test_last_verdict_counts_after_any_sequence_of_verdicts(world, make, judge, 
         judge((REASON,) if word == "n" else (), at=3600 * hours, gate=Gate.INTAKE)
 
     store = world.store(TierName.EXECUTION)
-    found = [e for place in (CURATED, ELSEWHERE) for e in store.verified(place, TierName.CURATION)]
-    assert present(last_verdict(found, Gate.INTAKE, CURATED.digest)).value.passed is (words[-1] == "y")
+    found = [e for place in (CURATED, ELSEWHERE) for e in store.read_verified(place, TierName.CURATION)]
+    assert present(find_last_verdict(found, Gate.INTAKE, CURATED.digest)).value.passed is (words[-1] == "y")
 
 
 @pytest.mark.parametrize("back", [1, 60, 299])
@@ -319,8 +324,8 @@ def test_verdict_after_clock_set_back_is_the_newest(world, make, judge, back):
     judge(at=240)
     judge((REASON,), at=240 - back)
 
-    (yes, no) = world.store(TierName.EXECUTION).verified(CURATED, TierName.CURATION)
-    last = present(last_verdict([yes, no], Gate.RELEASE, CURATED.digest))
+    (yes, no) = world.store(TierName.EXECUTION).read_verified(CURATED, TierName.CURATION)
+    last = present(find_last_verdict([yes, no], Gate.RELEASE, CURATED.digest))
     assert not last.value.passed
     assert last.at == make.noon + timedelta(seconds=240, microseconds=1)
 
@@ -340,13 +345,13 @@ def test_statement_of_other_type_does_not_count_as_verdict(world, make, judge):
     """Only the predicate type makes a verdict, so the gate records its own."""
     first = judge()
     store = world.store(TierName.CURATION)
-    (verdict,) = store.verified(CURATED, TierName.CURATION)
+    (verdict,) = store.read_verified(CURATED, TierName.CURATION)
     del world.registry.repositories[CURATED.repository]
     store.attach(CURATED, "x", verdict.predicate, make.noon)
 
     judge()
 
-    assert SUMMARY in [e.predicate_type for e in store.verified(CURATED, TierName.CURATION)]
+    assert SUMMARY in [e.predicate_type for e in store.read_verified(CURATED, TierName.CURATION)]
     assert first == verdict.digest
 
 
@@ -375,10 +380,10 @@ def test_decide_records_refusals_only(world, make, gate, made):
 
     no = decide(facts, policy(gate, refusing(REASON)), world.ecr, store, make.noon)
     assert isinstance(no, Refused)
-    assert [name for name in world.ecr.repositories("") if world.ecr.immutable(name)] == made
-    for place in verdict_places(ref, gate, admitted=False):
-        (recorded,) = store.verified(place, tier)
-        assert not present(last_verdict([recorded], gate, ref.digest)).value.passed
+    assert [name for name in world.ecr.repositories("") if world.ecr.is_immutable(name)] == made
+    for place in locate_verdicts(ref, gate, admitted=False):
+        (recorded,) = store.read_verified(place, tier)
+        assert not present(find_last_verdict([recorded], gate, ref.digest)).value.passed
 
 
 def current(world, gate=Gate.RELEASE):
@@ -399,7 +404,7 @@ def test_recorded_verdict_is_published_with_the_same_predicate(world, judge, gat
         (recorded,) = [
             each
             for repository in (CURATED.repository, ELSEWHERE.repository, "evidence/execution/hello")
-            for each in world.store(TierName.EXECUTION).verified(CURATED.moved_to(repository), tier)
+            for each in world.store(TierName.EXECUTION).read_verified(CURATED.with_repository(repository), tier)
             if each.digest == digest
         ]
         assert name_in_registry(recorded.predicate, "registry.test") == found.verdict.predicate()
@@ -428,7 +433,7 @@ def test_partly_recorded_verdict_is_completed_by_next_run(world, judge, monkeypa
     unpublished = bool(reasons) and broken == "verdicts/"
     with pytest.raises(VerdictMissing) if unpublished else nullcontext():
         assert not current(world).admits
-    assert len(world.store(TierName.EXECUTION).verified(ELSEWHERE, TierName.CURATION)) == refusals
+    assert len(world.store(TierName.EXECUTION).read_verified(ELSEWHERE, TierName.CURATION)) == refusals
     monkeypatch.setattr(world.registry, "attach", attach)
     judge(reasons, at=1)
     assert current(world).admits is not bool(reasons)
@@ -478,13 +483,13 @@ def test_refusal_is_published_after_a_verdict_of_a_clock_ahead(world, make):
     refused = evaluate(facts, policy(Gate.RELEASE, refusing(REASON)), NOON)
     assert isinstance(refused, Refused)
     published = read_current_verdict(world.verdict_store(TierName.CURATION), CURATED, Gate.RELEASE).verdict
-    before = world.store(TierName.CURATION).verified(ELSEWHERE, TierName.CURATION)
+    before = world.store(TierName.CURATION).read_verified(ELSEWHERE, TierName.CURATION)
 
     publish_refusal(refused, facts, store, make.noon, published.model_copy(update={"time_verified": ahead}))
 
     found = read_current_verdict(world.verdict_store(TierName.CURATION), CURATED, Gate.RELEASE)
     assert not found.admits and found.verdict.time_verified == ahead + timedelta(microseconds=1)
-    assert world.store(TierName.CURATION).verified(ELSEWHERE, TierName.CURATION) == before, "it is no evidence"
+    assert world.store(TierName.CURATION).read_verified(ELSEWHERE, TierName.CURATION) == before, "it is no evidence"
 
 
 def sign_block(world, ref=CURATED):
@@ -558,7 +563,7 @@ def test_block_known_to_gate_does_not_overtake_its_admission(world, base):
     """A policy may let people override it. Another block of it does."""
     place = ImageRef(repository="curated/base/python", digest=OTHER) if base else CURATED
     sign_block(world, place)
-    status = image_status(read_image_status(place, world.store(TierName.CURATION)).evidence)
+    status = compute_image_status(read_image_status(place, world.store(TierName.CURATION)).evidence)
     blocked = {"bases": {str(place): None}, "blocked_bases": {str(place): status.block}} if base else {"status": status}
     facts, store = release_facts(**blocked), world.store(TierName.CURATION)
     verdict = evaluate(facts, policy(Gate.RELEASE), NOON)

@@ -11,11 +11,11 @@ import pytest
 
 from supply_chain.evidence.attached_statement import CSAF, OPENVEX
 from supply_chain.model.tier import Gate
-from supply_chain.policy.fact_values import evidence_values, joined_values
+from supply_chain.policy.fact_values import join_fact_values, make_evidence_values
 from supply_chain.policy.gate import evaluate
 from supply_chain.policy.outcome import Admitted
 from supply_chain.policy.people import FILE, People, read_people
-from supply_chain.policy.signed_documents import DocumentKind, document_statement, signature_file
+from supply_chain.policy.signed_documents import DocumentKind, locate_signature, make_document_statement
 from supply_chain.policy.vex import DIRECTORY, Vex, is_accepted, read_vex_documents
 from supply_chain.policy.waivers import Waivers
 from supply_chain.vulnerability.findings import Severity
@@ -58,8 +58,8 @@ class Publisher:
         file.write_text(json.dumps(document))
         if sign:
             key = signer or self.office.issuers[name]
-            statement_of = document_statement(DocumentKind.VEX, file.name, file.read_bytes(), "example", NOON)
-            signature_file(file).write_bytes(key.sign(statement_of))
+            statement_of = make_document_statement(DocumentKind.VEX, file.name, file.read_bytes(), "example", NOON)
+            locate_signature(file).write_bytes(key.sign(statement_of))
         return file
 
     def attach(self, signer=None, document="attached", version=1, at=NOON, **changes):
@@ -202,7 +202,7 @@ def test_finding_without_statement_stays(vex):
     """It is judged as before."""
     vex.state()
     other = finding(id="CVE-2026-2", severity=Severity.LOW)
-    values: Any = joined_values(facts(report=report(FOUND, other)), vex.policies().release, NOON)
+    values: Any = join_fact_values(facts(report=report(FOUND, other)), vex.policies().release, NOON)
 
     stated, left = values["scan"]["findings"]
     assert stated["vex"]["accepted"] is True
@@ -217,7 +217,7 @@ def test_statement_matches_finding_by_name_or_alias(vex, vulnerability, aliases)
     """Scanners and issuers call a vulnerability differently."""
     vex.state()
     other = finding(id=vulnerability, aliases=aliases, severity=Severity.HIGH)
-    last: Any = joined_values(facts(report=report(FOUND, other)), vex.policies().release, NOON)
+    last: Any = join_fact_values(facts(report=report(FOUND, other)), vex.policies().release, NOON)
 
     assert [each["vex"]["accepted"] for each in last["scan"]["findings"]] == [True, True]
 
@@ -225,9 +225,9 @@ def test_statement_matches_finding_by_name_or_alias(vex, vulnerability, aliases)
 def test_statement_about_another_package_leaves_the_finding(vex):
     """It names the vulnerability, and a package that the image does not have."""
     vex.state(products=[{"@id": "pkg:deb/debian/zlib1g@1"}])
-    plain = joined_values(facts(), POLICIES.release, NOON)
+    plain = join_fact_values(facts(), POLICIES.release, NOON)
 
-    assert joined_values(facts(), vex.policies().release, NOON)["scan"] == plain["scan"]
+    assert join_fact_values(facts(), vex.policies().release, NOON)["scan"] == plain["scan"]
     assert codes(vex.judge(facts())) == ["scan.high"]
 
 
@@ -235,7 +235,7 @@ def test_statement_about_one_package_leaves_the_finding_in_another(vex):
     """Both packages have the vulnerability."""
     vex.state()
     other = finding(id="CVE-2026-1", package="zlib1g", severity=Severity.HIGH)
-    last: Any = joined_values(facts(report=report(FOUND, other)), vex.policies().release, NOON)
+    last: Any = join_fact_values(facts(report=report(FOUND, other)), vex.policies().release, NOON)
 
     assert ["vex" in each for each in last["scan"]["findings"]] == [True, False]
 
@@ -303,7 +303,7 @@ def test_rule_for_each_finding_leaves_out_accepted_ones(vex):
 def test_facts_of_finding_have_fields_of_statement(vex):
     """Only what the statement has."""
     vex.state(impact_statement="not linked")
-    values: Any = joined_values(facts(), vex.policies().release, NOON)
+    values: Any = join_fact_values(facts(), vex.policies().release, NOON)
 
     (found,) = values["scan"]["findings"]
     assert found["vex"] == {
@@ -311,7 +311,7 @@ def test_facts_of_finding_have_fields_of_statement(vex):
         "until": NOON + timedelta(days=365), "by": "acme (https://acme.example/1, version 1)",
     }  # fmt: skip
     vex.state(status="under_investigation", justification=None)
-    values = joined_values(facts(), vex.policies().release, NOON)
+    values = join_fact_values(facts(), vex.policies().release, NOON)
     (found,) = values["scan"]["findings"]
     assert found["vex"]["until"] == NOON + timedelta(days=7) and "justification" not in found["vex"]
 
@@ -326,8 +326,8 @@ def test_facts_without_a_report_or_packages_are_left_as_they_are(vex):
         (Gate.INTAKE, intake_facts(source_report=report(FOUND))),
         (Gate.RELEASE, facts(packages=None)),
     ):
-        plain: Any = joined_values(given, POLICIES.at(gate), NOON)
-        assert joined_values(given, with_vex.at(gate), NOON) == plain
+        plain: Any = join_fact_values(given, POLICIES.at(gate), NOON)
+        assert join_fact_values(given, with_vex.at(gate), NOON) == plain
 
 
 @pytest.mark.parametrize(
@@ -340,7 +340,7 @@ def test_finding_is_accepted_by_waiver_or_statement(finding, accepted):
 
 
 def ignored(vex, facts, gate=Gate.RELEASE, now=NOON):
-    return joined_values(facts, vex.policies(now).at(gate), now)["ignored"]
+    return join_fact_values(facts, vex.policies(now).at(gate), now)["ignored"]
 
 
 def test_attached_document_of_an_issuer_removes_the_finding(vex):
@@ -453,13 +453,13 @@ def test_evidence_values_have_the_packages_of_findings_alone(vex):
     """An SBOM has thousands of others."""
     other = ("deb", "zlib", "pkg:deb/debian/zlib@1")
     given = facts(packages=PACKAGES | {other}, attached=(vex.attach(),))
-    found = evidence_values(given, vex.policies().release.people, NOON)
+    found = make_evidence_values(given, vex.policies().release.people, NOON)
 
     assert found.packages == tuple(PACKAGES) and [each.signer for each in found.attached] == ["acme"]
     assert "vex" not in found.image["scan"]["findings"][0]
-    assert evidence_values(facts(report=None), People(), NOON).packages == ()
-    assert evidence_values(facts(packages=None), People(), NOON).packages == ()
-    assert evidence_values(intake_facts(source_report=report(FOUND)), People(), NOON).packages == ()
+    assert make_evidence_values(facts(report=None), People(), NOON).packages == ()
+    assert make_evidence_values(facts(packages=None), People(), NOON).packages == ()
+    assert make_evidence_values(intake_facts(source_report=report(FOUND)), People(), NOON).packages == ()
 
 
 def test_version_of_issuers_differs_with_their_keys(vex):

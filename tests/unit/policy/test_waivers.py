@@ -9,19 +9,19 @@ from typing import Any
 import pytest
 
 from supply_chain.errors import PolicyInvalid
-from supply_chain.evidence.summary import summary
+from supply_chain.evidence.summary import make_summary
 from supply_chain.model.image import digest_of
 from supply_chain.model.tier import Gate
 from supply_chain.policy import fact_values, waivers
 from supply_chain.policy import gate as gate_module
 from supply_chain.policy.fact_types import PlannedValues
-from supply_chain.policy.fact_values import working_copy_values
+from supply_chain.policy.fact_values import make_working_copy_values
 from supply_chain.policy.gate import evaluate, judge_partly
 from supply_chain.policy.loading import read_project_waivers, read_unsigned_policies
-from supply_chain.policy.outcome import Admitted, Reason, Refused, RuleOutcome, RuleResult, waivers_of
+from supply_chain.policy.outcome import Admitted, Reason, Refused, RuleOutcome, RuleResult, list_used_waivers
 from supply_chain.policy.people import FILE, People, read_people
 from supply_chain.policy.reviews import Review, ReviewDocument, Reviews
-from supply_chain.policy.signed_documents import DocumentKind, Keyring, signature_file
+from supply_chain.policy.signed_documents import DocumentKind, Keyring, locate_signature
 from supply_chain.policy.vex import Vex
 from supply_chain.policy.waivers import (
     DIRECTORY,
@@ -151,7 +151,7 @@ def test_unsigned_or_changed_waiver_has_no_effect(office):
     file.write_text(file.read_text().replace("CVE-2026-1", "CVE-2026-2"))
     assert inert(office) == "ann signed other content; it was changed since"
 
-    signature_file(file).unlink()
+    locate_signature(file).unlink()
     assert inert(office) == "nobody signed it"
 
 
@@ -292,7 +292,7 @@ def test_waived_vulnerability_does_not_count_until_the_waiver_expires(office):
 
     assert codes(evaluate(facts, POLICIES.release, NOON)) == ["scan.high"]
     assert isinstance(verdict, Admitted)
-    (waiver,) = waivers_of(verdict.results)
+    (waiver,) = list_used_waivers(verdict.results)
     assert (waiver.name, waiver.by, waiver.expires) == ("zlib", "ann", end)
     assert [each.rule for each in verdict.results if each.result is RuleOutcome.WAIVED] == ["scan.high"]
     assert any("scan.high is waived: 1 finding" in each and "zlib, signed by ann" in each for each in verdict.notes)
@@ -323,7 +323,7 @@ def test_other_findings_still_refuse(office):
     assert isinstance(verdict, Refused)
     (reason,) = verdict.reasons
     assert reason.code == "scan.high" and reason.fact.startswith("1 finding of severity high, 0 accepted: CVE-2026-2")
-    assert waivers_of(verdict.results) == ()
+    assert list_used_waivers(verdict.results) == ()
 
 
 @pytest.mark.parametrize(
@@ -455,7 +455,7 @@ def test_rule_is_waived_as_a_whole(office):
     rules = policy(Gate.RELEASE, refusing(Reason(code="a.b", fact="f", remedy="r")))
     verdict = evaluate(release_facts(), with_waivers(rules, read(office).valid), NOON)
 
-    assert [each.name for each in waivers_of(verdict.results)] == ["long"]
+    assert [each.name for each in list_used_waivers(verdict.results)] == ["long"]
     assert verdict.notes == ("a.b is waived: f (waiver long, signed by ann, until 2026-12-24: not reachable)",)
 
 
@@ -475,7 +475,7 @@ def test_verdict_rests_on_no_waiver_that_it_does_not_need(office):
     facts = release_facts(manifest(limits={"high": 1}), report=report(finding(id="CVE-2026-1", severity=Severity.HIGH)))
     verdict = judged(office, facts)
 
-    assert isinstance(verdict, Admitted) and waivers_of(verdict.results) == ()
+    assert isinstance(verdict, Admitted) and list_used_waivers(verdict.results) == ()
 
 
 def test_longest_waiver_of_a_finding_counts(office):
@@ -484,7 +484,7 @@ def test_longest_waiver_of_a_finding_counts(office):
     office.waive("long")
     facts = release_facts(NONE, report=report(finding(id="CVE-2026-1", severity=Severity.HIGH)))
 
-    assert [each.name for each in waivers_of(judged(office, facts).results)] == ["long"]
+    assert [each.name for each in list_used_waivers(judged(office, facts).results)] == ["long"]
 
 
 @pytest.fixture
@@ -562,7 +562,7 @@ def test_image_with_50000_findings_and_5000_waivers_is_judged(office, compared):
 
     verdict = evaluate(facts, with_waivers(POLICIES.release, tuple(waivers)), NOON)
 
-    assert isinstance(verdict, Admitted) and len(waivers_of(verdict.results)) == 5000
+    assert isinstance(verdict, Admitted) and len(list_used_waivers(verdict.results)) == 5000
     assert len(compared) <= 55_000
 
 
@@ -700,7 +700,7 @@ def test_deploy_gate_refuses_a_verdict_whose_waiver_was_withdrawn(office, gate):
     facts = resting(gate, f"zlib@{digest_of(file.read_bytes())}")
 
     assert codes(judged(office, facts, Gate.DEPLOY)) == []
-    signature_file(file).unlink()
+    locate_signature(file).unlink()
     assert codes(judged(office, facts, Gate.DEPLOY)) == [f"verdict.{gate}.waived"]
     office.waive("zlib")
     assert codes(judged(office, facts, Gate.DEPLOY)) == []
@@ -748,7 +748,7 @@ def test_deploy_gate_refuses_an_admission_that_has_ended(office, gate, hours, wa
 
 def resting(gate, *waivers, expires=NOON + timedelta(days=30)):
     """Return the facts of the deploy gate about an image whose admission by an earlier gate has an end."""
-    last = summary(
+    last = make_summary(
         CURATED, gate, "sha256:" + "9" * 64, reasons=(), notes=(), inputs=(), now=NOON, waivers=waivers,
         expires=expires,
     )  # fmt: skip
@@ -788,7 +788,7 @@ def test_working_copy_is_judged_with_waivers(office):
     facts = intake_facts(NONE, source_report=report(finding(id="CVE-2026-1", severity=Severity.HIGH)))
     assert facts.provenance is not None and facts.source_report is not None
     built = facts.provenance
-    copy: Any = working_copy_values(built.manifest, built.source, [], facts.checks, facts.source_report, None)
+    copy: Any = make_working_copy_values(built.manifest, built.source, [], facts.checks, facts.source_report, None)
 
     def refusals():
         policies = POLICIES.with_decisions(People(), read(office), Vex()).intake
@@ -836,7 +836,7 @@ def test_longest_waiver_counts_whatever_name_it_uses(office):
     both = finding(id="CVE-2026-1", aliases=("GHSA-1",), severity=Severity.HIGH)
 
     verdict = judged(office, release_facts(NONE, report=report(both)))
-    assert [each.name for each in waivers_of(verdict.results)] == ["long"]
+    assert [each.name for each in list_used_waivers(verdict.results)] == ["long"]
 
 
 def test_findings_are_joined_with_waivers_once(office, monkeypatch):

@@ -10,19 +10,19 @@ from supply_chain.errors import DeclarationInvalid, SettingInvalid
 from supply_chain.evidence.approval import Approval
 from supply_chain.evidence.soak import Soak
 from supply_chain.evidence.statement import APPROVAL, PROVENANCE, SIGNATURE, SOAK, SUMMARY
-from supply_chain.evidence.summary import summary
+from supply_chain.evidence.summary import make_summary
 from supply_chain.execution.deployment import Deployment, DockerPlace
 from supply_chain.execution.environment import DockerEnvironment
 from supply_chain.execution.records import record
-from supply_chain.model.container import profile
+from supply_chain.model.container import make_profile
 from supply_chain.model.image import ImageRef
 from supply_chain.model.manifest import Probe
 from supply_chain.model.tier import Gate, TierName
 from supply_chain.policy.facts import DeployFacts
 from supply_chain.policy.policies import GatePolicy
-from supply_chain.policy.verdict import execution_place, verdict_places
-from supply_chain.promotion.to_curation import missed_curations, plan_curation, plan_newest_curation
-from supply_chain.promotion.to_environment import PromotionSources, missed_deployments, plan_deployment
+from supply_chain.policy.verdict import locate_execution_evidence, locate_verdicts
+from supply_chain.promotion.to_curation import find_missed_curations, plan_curation, plan_newest_curation
+from supply_chain.promotion.to_environment import PromotionSources, find_missed_deployments, plan_deployment
 from tests.support.pieces import Pieces
 from tests.support.policies import DEPLOY
 
@@ -75,11 +75,11 @@ class Chain:
     def judge(self, number, gate, *codes, hour=0):
         """Sign a verdict; without reasons, it admits the image."""
         ref = self.dev(number) if gate is Gate.INTAKE else self.curated(number)
-        where = verdict_places(ref, gate, admitted=not codes)[0]
+        where = locate_verdicts(ref, gate, admitted=not codes)[0]
         signer = EXECUTION if gate is Gate.DEPLOY else CURATION
         reasons = [{"code": code, "fact": "f", "remedy": "r"} for code in codes]
         at = self.make.noon + timedelta(hours=hour)
-        statement = summary(ref, gate, POLICY, reasons=reasons, notes=(), inputs=(), now=at)
+        statement = make_summary(ref, gate, POLICY, reasons=reasons, notes=(), inputs=(), now=at)
         self.pieces.attach(where, signer, SUMMARY, statement.predicate())
 
     def release(self, number, hour=0, **declared):
@@ -95,7 +95,7 @@ class Chain:
             environment=environment, application="hello", digest=digest(number), container=container, name="n",
             place=DockerPlace(reverse_proxy="2", proxy=digest(0), address="127.0.0.1", port=8080),
             probe=Probe(port=8080), settings={},
-            profile=profile(self.make.manifest().runtime), configuration=digest(0), changed=True,
+            profile=make_profile(self.make.manifest().runtime), configuration=digest(0), changed=True,
             started_at=self.make.noon,
         )  # fmt: skip
         at = self.make.noon + timedelta(hours=hour)
@@ -114,7 +114,7 @@ class Chain:
         self.pieces.attach(self._evidence(number), signer, APPROVAL, statement.predicate())
 
     def _evidence(self, number):
-        return execution_place(self.curated(number))
+        return locate_execution_evidence(self.curated(number))
 
     # the documents of an operator
 
@@ -148,8 +148,8 @@ class Chain:
         return plan_deployment(self.curated(number), after, self._sources)
 
     def missed(self, *, shallow=False):
-        found = missed_curations(self.ecr, self.pieces.world.store(CURATION), shallow=shallow)
-        return (*found, *missed_deployments(self._sources))
+        found = find_missed_curations(self.ecr, self.pieces.world.store(CURATION), shallow=shallow)
+        return (*found, *find_missed_deployments(self._sources))
 
     @property
     def _sources(self):

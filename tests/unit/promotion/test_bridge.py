@@ -20,7 +20,7 @@ class Prefect:
     looks: list[tuple[int, int]] = field(default_factory=list)
     busy: int = 0
 
-    def unfinished(self):
+    def count_unfinished(self):
         return self.busy
 
     def push(self, pushed, *, followed):
@@ -29,7 +29,7 @@ class Prefect:
             raise EventUnreadable("Prefect does not accept it as an event\nlook")
         self.taken.append(pushed.tag)
 
-    def catch_up(self, applications, pushes):
+    def announce_catch_up(self, applications, pushes):
         self._refuse()
         self.looks.append((applications, pushes))
 

@@ -66,9 +66,9 @@ class Simulation:
 
     def push_event(self, application):
         self.runs.append((application, self.now + self.late, self.now + self.late + self.lasts))
-        self.most = max(self.most, self.unfinished())
+        self.most = max(self.most, self.count_unfinished())
 
-    def unfinished(self):
+    def count_unfinished(self):
         return sum(bool(application) and ends > self.now for application, _, ends in self.runs)
 
     def _maybe_fail(self, error):
@@ -87,12 +87,12 @@ class Announcer:
         self.simulation.followed.append(followed)
         self.simulation.push_event(pushed.image.application)
 
-    def catch_up(self, applications, pushes):
+    def announce_catch_up(self, applications, pushes):
         self.simulation._maybe_fail(EventRejected("Prefect is away\nwait"))
         self.simulation.push_event("")
 
-    def unfinished(self):
-        return self.simulation.unfinished()
+    def count_unfinished(self):
+        return self.simulation.count_unfinished()
 
 
 def bridge_of(simulation):

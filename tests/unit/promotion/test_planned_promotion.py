@@ -4,7 +4,7 @@ import pytest
 
 from supply_chain.errors import RegistryUnavailable
 from supply_chain.evidence.statement import PROVENANCE, SIGNATURE, SUMMARY
-from supply_chain.evidence.summary import summary
+from supply_chain.evidence.summary import make_summary
 from supply_chain.model.image import ImageRef
 from supply_chain.model.tier import Gate
 from tests.unit.promotion.chain import CURATION, DEV, POLICY, digest
@@ -57,7 +57,7 @@ def test_invalid_statements_of_one_application_do_not_stop_others(chain, bad):
         chain.push(ref)
         chain.pieces.attach(ref, DEV, PROVENANCE, bad)
         chain.pieces.attach(ref, CURATION, SIGNATURE, {})
-        statement = summary(ref, Gate.RELEASE, POLICY, reasons=(), notes=(), inputs=(), now=chain.make.noon)
+        statement = make_summary(ref, Gate.RELEASE, POLICY, reasons=(), notes=(), inputs=(), now=chain.make.noon)
         chain.pieces.attach(ref, CURATION, SUMMARY, statement.predicate())
 
     found = chain.missed()

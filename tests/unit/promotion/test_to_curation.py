@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from supply_chain.evidence.image_status import image_status_repository
+from supply_chain.evidence.image_status import locate_image_status
 from supply_chain.evidence.statement import BUNDLE, LIFECYCLE, PROVENANCE
 from supply_chain.evidence.store import PREDICATE
 from supply_chain.model.tier import Gate, TierName
@@ -113,7 +113,7 @@ def test_image_blocked_before_curation_moves_after_unblock(chain, acts, goes):
     for number, act in enumerate(acts):
         at = (chain.make.noon + timedelta(seconds=number)).isoformat()
         decision = {"act": act, "by": "ann", "reason": "a key in it", "at": at}
-        chain.pieces.attach(image_status_repository(chain.dev(1)), TierName.LIFECYCLE, LIFECYCLE, decision)
+        chain.pieces.attach(locate_image_status(chain.dev(1)), TierName.LIFECYCLE, LIFECYCLE, decision)
 
     assert (chain.to_curation(1).to == "curation") is goes
 

@@ -6,7 +6,7 @@ import pytest
 
 from supply_chain.errors import DeclarationInvalid, SettingInvalid
 from supply_chain.model.tier import Gate
-from supply_chain.promotion.to_environment import next_environment
+from supply_chain.promotion.to_environment import find_next_environment
 from tests.support.policies import DEPLOY, policy, rule
 from tests.unit.promotion.chain import CURATION
 
@@ -343,8 +343,8 @@ def test_newer_image_that_is_not_released_blocks_nothing(chain):
 @pytest.mark.parametrize(("after", "to"), [(None, "a"), ("a", "b"), ("b", "c"), ("c", None), ("elsewhere", None)])
 def test_next_environment_returns_following_declared_one(after, to):
     """There is none after the last and after an undeclared one."""
-    assert next_environment(("a", "b", "c"), after) == to
-    assert next_environment((), after) is None
+    assert find_next_environment(("a", "b", "c"), after) == to
+    assert find_next_environment((), after) is None
 
 
 @pytest.mark.parametrize(("soaked", "to"), [(None, ""), (59, ""), (60, "production")])

@@ -17,9 +17,9 @@ from supply_chain.reports.daily import (
     Change,
     DailyReport,
     Run,
-    changes,
     daily_report_page,
-    remedy,
+    find_remedy,
+    list_reported_changes,
 )
 from tests.support.builders import DIGEST
 
@@ -192,7 +192,7 @@ def test_changes_are_listed_once_and_newest_first(make):
     second = Change(event="cscm.deployment.started", about="curated/x@sha256:" + "b" * 64, at=make.noon + timedelta(1))
     other = Change(event="cscm.image.tested", about="x", at=make.noon)
 
-    found = changes([second, first, first, other])
+    found = list_reported_changes([second, first, first, other])
     assert found == (second, first)
     page = daily_report_page(report(make.noon, changes=found))
     assert "blocked | curated/hello@aaaaaaaaaaaa | me |" in page
@@ -239,9 +239,9 @@ def test_views_of_runs_are_linked(make):
 
 def test_each_error_has_remedy():
     """An error class without its own remedy uses that of its base class; foreign errors get a general one."""
-    assert remedy(str(RegistryUnavailable("a\nb"))).startswith("Check the registry's address")
-    assert remedy("x [nobody.knows]") == remedy("RuntimeError") == remedy("")
-    assert "an interrupted run leaves no partial result" in remedy("")
+    assert find_remedy(str(RegistryUnavailable("a\nb"))).startswith("Check the registry's address")
+    assert find_remedy("x [nobody.knows]") == find_remedy("RuntimeError") == find_remedy("")
+    assert "an interrupted run leaves no partial result" in find_remedy("")
 
 
 def test_each_change_is_an_emitted_event():

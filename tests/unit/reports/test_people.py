@@ -7,7 +7,7 @@ from supply_chain.fleet.waivers import WaiverUse
 from supply_chain.model.image import ImageRef
 from supply_chain.policy.people import PeopleDocument
 from supply_chain.policy.waivers import WaiverReport, WaiverState
-from supply_chain.reports import people_lines, waiver_attention, waiver_lines, waiver_notices
+from supply_chain.reports import list_waiver_notices, people_lines, waiver_attention_table, waiver_lines
 from tests.support.builders import NOON
 from tests.support.signer import EcdsaSigner
 
@@ -69,34 +69,34 @@ def test_waivers_are_listed_with_state_signer_and_use():
 def test_daily_report_names_waivers_that_need_attention():
     """Those that end within a week, that nobody needs, and that have no effect."""
     uses = [USED, WaiverUse(waiver=INERT)]
-    assert "zlib" not in waiver_attention(uses, NOON)
+    assert "zlib" not in waiver_attention_table(uses, NOON)
 
-    page = waiver_attention([*uses, WaiverUse(waiver=ACTIVE.model_copy(update={"name": "idle"}))], NOON)
+    page = waiver_attention_table([*uses, WaiverUse(waiver=ACTIVE.model_copy(update={"name": "idle"}))], NOON)
     assert r"| idle | no image rests on it; remove it, unless one will | 2026-12-24 | bob |  |" in page
     assert "| bad | inert: nobody signed it |" in page
-    soon = waiver_attention(uses, NOON + timedelta(days=23))
+    soon = waiver_attention_table(uses, NOON + timedelta(days=23))
     assert "| zlib | expires soon; 1 image, of sales | 2026-12-24 | bob | sales |" in soon
-    assert waiver_attention([USED], NOON) == ""
+    assert waiver_attention_table([USED], NOON) == ""
 
 
 def test_owners_are_notified_of_each_stage_of_a_waiver_once():
     """The notice is the same the next day, and although more images rest on the waiver."""
     idle = WaiverUse(waiver=ACTIVE.model_copy(update={"name": "idle"}))
-    (unused, inert) = waiver_notices([USED, idle, WaiverUse(waiver=INERT)], NOON)
+    (unused, inert) = list_waiver_notices([USED, idle, WaiverUse(waiver=INERT)], NOON)
     assert (unused.subject, inert.subject) == (
         "Waiver idle: no image rests on it; remove it, unless one will", "Waiver bad: inert: nobody signed it",
     )  # fmt: skip
     assert inert.body == "inert: nobody signed it"
     more = WaiverUse(waiver=ACTIVE, images=(IMAGE, IMAGE), owners=("sales", "web"))
-    first, second = (waiver_notices([use], NOON + timedelta(days=n))[0] for use, n in ((USED, 23), (more, 24)))
+    first, second = (list_waiver_notices([use], NOON + timedelta(days=n))[0] for use, n in ((USED, 23), (more, 24)))
     assert first.once == second.once and first.subject == "Waiver zlib: expires soon"
     assert first.body.splitlines() == [
         "expires soon; 1 image, of sales", "requested by: bob", "signed by: ann", "owners of its images: sales",
         "expires: 2026-12-24",
     ]  # fmt: skip
     expired = ACTIVE.model_copy(update={"state": WaiverState.EXPIRED, "why": "it expired on 2026-12-24"})
-    (last,) = waiver_notices([WaiverUse(waiver=expired)], NOON + timedelta(days=31))
+    (last,) = list_waiver_notices([WaiverUse(waiver=expired)], NOON + timedelta(days=31))
     assert last.once != first.once and last.subject == "Waiver zlib: expired: it expired on 2026-12-24"
     prolonged = ACTIVE.model_copy(update={"expires": NOON + timedelta(days=60)})
-    (again,) = waiver_notices([WaiverUse(waiver=prolonged, images=(IMAGE,))], NOON + timedelta(days=55))
+    (again,) = list_waiver_notices([WaiverUse(waiver=prolonged, images=(IMAGE,))], NOON + timedelta(days=55))
     assert again.once != first.once

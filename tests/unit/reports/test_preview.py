@@ -6,7 +6,7 @@ from supply_chain.model.image import ImageRef
 from supply_chain.model.tier import Gate
 from supply_chain.policy.outcome import Reason
 from supply_chain.policy.upcoming import UpcomingRule
-from supply_chain.reports import policy_preview_lines, policy_preview_page, policy_preview_rows, upcoming_rules
+from supply_chain.reports import policy_preview_lines, policy_preview_page, policy_preview_rows, upcoming_rules_page
 from tests.support.builders import NOON
 
 
@@ -141,11 +141,11 @@ def test_upcoming_rules_are_listed_with_additional_refusals():
     rule = UpcomingRule(rule="a.b", policy="ours", gates=(Gate.RELEASE, Gate.DEPLOY), effective_on=NOON)
     found = preview(change(1, application="shop"), change(2, application="a_b"), change(3, Effect.REASONS))
 
-    assert upcoming_rules([rule], found).splitlines()[2:] == [
+    assert upcoming_rules_page([rule], found).splitlines()[2:] == [
         "| a.b | ours | release, deploy | 2026-11-24 12:00 UTC |",
         "",
         r"Of 9 stored images and deployments, they would refuse 2 more today (a\_b, shop).",
     ]
     unknown = preview(not_judged=(NotJudged(subject=subject(1), why=OUTDATED),))
-    page = upcoming_rules([rule.model_copy(update={"gates": (Gate.INTAKE,)})], unknown)
+    page = upcoming_rules_page([rule.model_copy(update={"gates": (Gate.INTAKE,)})], unknown)
     assert page.endswith("refuse 0 more today. 1 were not judged: run `cscm inventory`.")

@@ -31,10 +31,10 @@ from supply_chain.reports import (
     rescan_rows,
     rescan_summary,
     run_report_page,
-    summary,
+    run_summary,
 )
 from supply_chain.reports.run import MOST_REASONS
-from supply_chain.text import CONTROL, plain_text, plain_text_lines
+from supply_chain.text import CONTROL, sanitize_lines, sanitize_text
 from tests.support.builders import NOON, check
 from tests.support.facts import intake_facts, release_facts
 from tests.support.policies import INTAKE
@@ -245,12 +245,12 @@ def test_summary_states_how_run_ended(build_report, make):
     )  # fmt: skip
     broken = (Step(name="scan", seconds=1, message="failed: no report", done=False),)
 
-    assert summary(build_report(steps=broken, verdicts=(refused,))) == "Ended in scan: failed: no report"
-    assert summary(build_report(verdicts=(refused,))) == "Refused at the release gate, 1 reason: scan.critical"
-    assert summary(build_report()) == "Runs in staging at http://127.0.0.1:8080/"
-    assert summary(build_report(running=())) == "Admitted at the intake gate: curated/hello@aaaaaaaaaaaa"
-    assert summary(build_report(running=(), verdicts=())) == "test done"
-    assert summary(RunReport(application="hello")) == "Nothing was done"
+    assert run_summary(build_report(steps=broken, verdicts=(refused,))) == "Ended in scan: failed: no report"
+    assert run_summary(build_report(verdicts=(refused,))) == "Refused at the release gate, 1 reason: scan.critical"
+    assert run_summary(build_report()) == "Runs in staging at http://127.0.0.1:8080/"
+    assert run_summary(build_report(running=())) == "Admitted at the intake gate: curated/hello@aaaaaaaaaaaa"
+    assert run_summary(build_report(running=(), verdicts=())) == "test done"
+    assert run_summary(RunReport(application="hello")) == "Nothing was done"
     assert "**Runs in staging at" in run_report_page(build_report(), NOON)
 
 
@@ -288,13 +288,13 @@ def test_escaped_text_is_one_line_and_reversible(text):
     escaped = escape(text)
 
     assert len(escaped.splitlines()) <= 1
-    assert unescaped(escaped) == plain_text(text)
+    assert unescaped(escaped) == sanitize_text(text)
 
 
 @given(st.text())
 def test_plain_text_has_no_control_or_direction_characters(text):
     """Terminals obey control characters, and some characters reverse the direction of writing."""
-    plain = plain_text(text)
+    plain = sanitize_text(text)
 
     assert not re.search(r"[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]", plain)
     assert len(plain) == len(text)
@@ -305,7 +305,7 @@ def test_error_text_has_only_printable_lines(text):
     """Messages contain output of programs and files."""
     message = str(SupplyChainError(f"{text}\nDo this."))
 
-    assert message == f"{plain_text_lines(text)}\nDo this. [cscm.error]"
+    assert message == f"{sanitize_lines(text)}\nDo this. [cscm.error]"
     assert not CONTROL.search(message.replace("\n", ""))
 
 
@@ -326,7 +326,7 @@ def test_findings_table_lists_findings_and_counts_omitted(make):
     }
     assert (rows[1]["fixed in"], rows[1]["exploited"], rows[1]["EPSS"]) == ("—", "", "")
     assert len(findings_table(make.report(*found), most=6)) == 6
-    assert findings_table(make.report(make.finding(package=HOSTILE)))[0]["package"] == f"{plain_text(HOSTILE)} 3.0.1"
+    assert findings_table(make.report(make.finding(package=HOSTILE)))[0]["package"] == f"{sanitize_text(HOSTILE)} 3.0.1"
 
 
 def test_findings_table_without_findings_says_so(make):
@@ -366,7 +366,7 @@ def test_each_deviation_is_a_row_with_remedy(make):
     deviations = tuple(Deviation(code=f"c.{n}", fact=HOSTILE, remedy="mend") for n in range(2))
     rows = observation_rows(observed(make, application="", wanted="", healthy=False, deviations=deviations))
 
-    assert [row["deviation"] for row in rows] == [plain_text(f"c.{n}: {HOSTILE}") for n in range(2)]
+    assert [row["deviation"] for row in rows] == [sanitize_text(f"c.{n}: {HOSTILE}") for n in range(2)]
     assert all(row["what to do"] == "mend" and row["application"] == "—" for row in rows)
     assert not CONTROL.search("".join("".join(row.values()) for row in rows))
 

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from supply_chain.reports.text import artifact_key, truncate_rows
+from supply_chain.reports.text import make_artifact_key, truncate_rows
 
 NAMES = ("hello", "hello-world", "hello_world", "hello.world", "hello/world", "Hello", "a" * 128, "a" * 127, "-", "")
 
@@ -12,22 +12,22 @@ NAMES = ("hello", "hello-world", "hello_world", "hello.world", "hello/world", "H
 def test_artifact_key_is_valid_for_prefect():
     """The name of the application does not matter."""
     for name in NAMES:
-        assert re.fullmatch(r"[a-z0-9]+(?:-[a-z0-9]+)*", artifact_key("run-report", name)), name
+        assert re.fullmatch(r"[a-z0-9]+(?:-[a-z0-9]+)*", make_artifact_key("run-report", name)), name
 
 
 def test_artifact_keys_are_unique_and_readable():
     """A plain name is used unchanged."""
-    assert len({artifact_key("run-report", name) for name in NAMES}) == len(NAMES)
-    assert artifact_key("address", "staging", "hello") == "address-staging-hello"
+    assert len({make_artifact_key("run-report", name) for name in NAMES}) == len(NAMES)
+    assert make_artifact_key("address", "staging", "hello") == "address-staging-hello"
 
 
 @pytest.mark.parametrize("words", [("run-report", "team/shop"), ("run-report", "a" * 128), ("address", "eu-1", "shop")])
 def test_different_words_have_different_artifact_keys(words):
     """Whoever chooses an application's name would write over the pages of another one."""
-    key = artifact_key(*words)
+    key = make_artifact_key(*words)
 
-    assert artifact_key(words[0], key.removeprefix(f"{words[0]}-")) != key
-    assert artifact_key("address", "eu", "1-shop") != artifact_key("address", "eu-1", "shop")
+    assert make_artifact_key(words[0], key.removeprefix(f"{words[0]}-")) != key
+    assert make_artifact_key("address", "eu", "1-shop") != make_artifact_key("address", "eu-1", "shop")
 
 
 @pytest.mark.parametrize(("number", "last"), [(2, "b"), (3, "2 more")])

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from blocks import Bridge, Inventory, Workbench
-from orchestration.clock import now
+from orchestration.clock import read_clock
 from supply_chain.errors import SettingInvalid
 from supply_chain.fleet.break_glass import OpenBreakGlass
 from supply_chain.model.image import ImageRef
@@ -100,8 +100,8 @@ async def test_report_names_waivers_that_need_attention(monkeypatch, tmp_path):
     """They are those of the project, with the images that rest on them."""
     shutil.copytree(PROJECT / "deployments/policies", tmp_path / "deployments/policies")
     office = Office(tmp_path)
-    office.write_people(at=now(), days=366)
-    office.waive("idle", at=now(), expires=now() + timedelta(days=30))
+    office.write_people(at=read_clock(), days=366)
+    office.waive("idle", at=read_clock(), expires=read_clock() + timedelta(days=30))
     asked = []
 
     async def load(name: str) -> SimpleNamespace:

@@ -32,7 +32,7 @@ from supply_chain.model.image import ImageRef, StorageStatus, StoredManifest
 from supply_chain.model.tier import Gate, TierName
 from supply_chain.policy.names import Holder, NameRegister
 from supply_chain.policy.outcome import Admitted, Refused
-from supply_chain.policy.verdict import verdict_places
+from supply_chain.policy.verdict import locate_verdicts
 from tasks import gates
 from tasks.policy import explain_curation_step, explain_deploy_step
 from tests.support.pieces import CURATED, CURATION, DEV, ELSEWHERE, EXECUTION, OFFERED, Pieces, scanned_image, where
@@ -142,7 +142,7 @@ class Subject(Pieces):
             (place, tier): verdicts
             for place in places
             for tier in TierName
-            if (verdicts := [e.predicate for e in store.verified(place, tier) if e.predicate_type == SUMMARY])
+            if (verdicts := [e.predicate for e in store.read_verified(place, tier) if e.predicate_type == SUMMARY])
         }
 
 
@@ -150,7 +150,7 @@ class Subject(Pieces):
 def subject(world, make, monkeypatch):
     subject = Subject(world, make)
     monkeypatch.setattr(verdict_events, "emit", lambda *args, **payload: subject.events.append((*args, payload)))
-    monkeypatch.setattr(gates, "now", lambda: make.noon)
+    monkeypatch.setattr(gates, "read_clock", lambda: make.noon)
     return subject
 
 
@@ -204,7 +204,7 @@ async def test_refusal_is_emitted_and_stored_where_gate_may_write(subject, make,
     """It is attached to the gate's own image, and stored in the gate's own immutable repository."""
     subject.good(gate, but=gone)
     judge, place = KEEPS[gate]
-    places = verdict_places(where(gate), gate, admitted=False)
+    places = locate_verdicts(where(gate), gate, admitted=False)
     before = subject.verdicts()
 
     verdict, facts = await subject.judge(gate)
@@ -277,7 +277,7 @@ async def test_name_registered_to_other_owner_is_refused(subject):
 async def test_name_first_used_by_other_team_is_refused(subject, make):
     """Earlier curated images count even if they are archived."""
     subject.good(Gate.INTAKE)
-    subject.registry.archived["curated/hello"] = [(OFFERED.moved_to("curated/hello"), ()), (EARLIER, ("tag",))]
+    subject.registry.archived["curated/hello"] = [(OFFERED.with_repository("curated/hello"), ()), (EARLIER, ("tag",))]
     subject.attach(EARLIER, DEV, PROVENANCE, make.provenance(owner="somebody else"))
     subject.attach(EARLIER, CURATION, SIGNATURE, {})
 
@@ -364,7 +364,7 @@ async def test_environment_can_require_signed_approval(subject, make, decision, 
 @pytest.mark.parametrize("gate", Gate)
 async def test_policy_of_a_gate_is_explained_and_nothing_is_recorded(subject, gate, monkeypatch, make):
     """The explanation is of the same facts, rules and environment as the gate's own verdict."""
-    monkeypatch.setattr("tasks.policy.now", lambda: make.noon)
+    monkeypatch.setattr("tasks.policy.read_clock", lambda: make.noon)
     subject.good(gate)
     ports, ref = subject.ports(gate), OFFERED if gate is Gate.INTAKE else CURATED
 

@@ -12,13 +12,13 @@ import pytest
 
 from orchestration import steps
 from supply_chain.errors import ClusterUnavailable, LockBusy, SettingInvalid
-from supply_chain.evidence.image_status import image_status_repository
+from supply_chain.evidence.image_status import locate_image_status
 from supply_chain.evidence.statement import LIFECYCLE
 from supply_chain.execution.deployment import Expected, KubernetesPlace
 from supply_chain.execution.environment import DockerEnvironment, KubernetesEnvironment
 from supply_chain.execution.environment_documents import EnvironmentDocuments
 from supply_chain.execution.isolation.settings import ResponseSettings
-from supply_chain.model.container import profile
+from supply_chain.model.container import make_profile
 from supply_chain.model.image import ImageRef
 from supply_chain.model.manifest import Probe, Runtime
 from supply_chain.model.tier import TierName
@@ -31,7 +31,7 @@ REF = ImageRef(repository="curated/hello", digest="sha256:" + "a" * 64)
 EXPECTED = Expected(
     environment="production", application="hello", digest=REF.digest, container="c1", name="hello",
     place=KubernetesPlace(cluster="c", namespace="n", documents=()), probe=Probe(port=8080), settings={},
-    profile=profile(Runtime()), configuration=OTHER,
+    profile=make_profile(Runtime()), configuration=OTHER,
 )  # fmt: skip
 BLOCKED, DRIFTED = "cscm.image.blocked", "cscm.deployment.drifted"
 
@@ -79,7 +79,7 @@ async def test_event_without_signed_block_isolates_nothing(ports: Any, world: Wo
     assert await find(ports, BLOCKED) == []
 
     predicate = {"act": "block", "by": "ann", "reason": "a key in it", "at": NOON.isoformat()}
-    world.store(TierName.LIFECYCLE).attach(image_status_repository(REF), LIFECYCLE, predicate, NOON)
+    world.store(TierName.LIFECYCLE).attach(locate_image_status(REF), LIFECYCLE, predicate, NOON)
 
     assert [reason.partition(" on ")[0] for reason in await find(ports, BLOCKED)] == ["image.blocked: by ann"]
 
@@ -116,7 +116,7 @@ async def test_isolation_waits_only_if_deviation_may_be_temporary(
     assert await find(ports, DRIFTED) == []
 
     predicate = {"act": "block", "by": "ann", "reason": "a key in it", "at": NOON.isoformat()}
-    world.store(TierName.LIFECYCLE).attach(image_status_repository(REF), LIFECYCLE, predicate, NOON)
+    world.store(TierName.LIFECYCLE).attach(locate_image_status(REF), LIFECYCLE, predicate, NOON)
     assert len(await find(ports, BLOCKED)) == 1
 
 

@@ -92,7 +92,7 @@ async def test_known_images_reads_all_images_of_inventory(monkeypatch):
     """The images are read through the block, without details."""
 
     async def load(name):
-        inventory = SimpleNamespace(images=lambda: iter([SimpleNamespace(lean=lambda: name)]))
+        inventory = SimpleNamespace(images=lambda: iter([SimpleNamespace(keep_exploited_findings=lambda: name)]))
         return SimpleNamespace(open=lambda: inventory)
 
     monkeypatch.setattr(lifecycle, "Inventory", SimpleNamespace(aload=load))
@@ -111,7 +111,7 @@ async def carried_out(place):
     entries = await lifecycle.apply_step.fn(place.plan, repository, in_use, bases, place.ports)
     applied = Applied(plan=place.plan.digest, entries=entries)
     await flows._publish(applied, place.plan)
-    return applied.finished()
+    return applied.require_finished()
 
 
 async def test_plan_is_applied_and_reported(place):
@@ -163,7 +163,9 @@ async def test_plan_approval_is_signed_with_name_and_reason(place):
     await lifecycle.sign_plan_answer_step.fn(place.plan.digest, True, "ann", "looked at it", place.ports)
 
     where = ImageRef(repository="evidence/lifecycle/plans", digest=place.plan.digest)
-    (decision,) = read_decisions(place.world.store(TierName.EXECUTION).verified(where, TierName.LIFECYCLE, LIFECYCLE))
+    (decision,) = read_decisions(
+        place.world.store(TierName.EXECUTION).read_verified(where, TierName.LIFECYCLE, LIFECYCLE)
+    )
     assert (decision.value.act, decision.value.by, decision.value.reason) == (PlanAct.APPROVE, "ann", "looked at it")
 
 

@@ -9,15 +9,15 @@ from unittest.mock import AsyncMock
 import pytest
 
 from supply_chain.errors import DeclarationInvalid, EvidenceInvalid, SettingInvalid
-from supply_chain.evidence.approval import Approval, last_approval, signed_approvals
-from supply_chain.evidence.break_glass import BreakGlass, break_glass_uses
+from supply_chain.evidence.approval import Approval, find_last_approval, list_signed_approvals
+from supply_chain.evidence.break_glass import BreakGlass, list_break_glass_uses
 from supply_chain.evidence.statement import APPROVAL, BREAK_GLASS, PROVENANCE, Statement
 from supply_chain.execution.environment import DockerEnvironment
 from supply_chain.execution.environment_documents import EnvironmentDocuments
 from supply_chain.model.image import ImageRef
 from supply_chain.model.tier import TierName
 from supply_chain.policy.people import FILE, read_people
-from supply_chain.policy.reading import execution_statements
+from supply_chain.policy.reading import read_execution_statements
 from supply_chain.promotion.planned_promotion import PlannedPromotion
 from supply_chain.promotion.soaking import continue_soak
 from tasks import promote
@@ -44,7 +44,7 @@ async def test_later_decision_has_later_time_despite_clock_skew(world, make, mon
         )  # fmt: skip
         await promote.sign_approval_step.fn(REF, approval, ports)
 
-    last = present(last_approval(execution_statements(REF, store, APPROVAL), "staging", REF.digest))
+    last = present(find_last_approval(read_execution_statements(REF, store, APPROVAL), "staging", REF.digest))
     assert last.value.decision == "denied" and last.at > make.noon + timedelta(minutes=3)
 
 
@@ -59,14 +59,16 @@ async def test_denial_ends_break_glass_despite_clock_skew(world, monkeypatch, de
         environment="production", digest=REF.digest, by="ann", reason="outage", at=NOON + timedelta(minutes=4),
         expires=NOON + timedelta(hours=1),
     )  # fmt: skip
-    store.attach(REF.moved_to("evidence/execution/hello"), BREAK_GLASS, use.predicate(), use.at)
+    store.attach(REF.with_repository("evidence/execution/hello"), BREAK_GLASS, use.predicate(), use.at)
     decision = Approval(
         environment="production", digest=REF.digest, decision=decided, by="bob", reason="so", decided=NOON
     )
 
     signed = await promote.sign_approval_step.fn(REF, decision, ports)
 
-    found = break_glass_uses(execution_statements(REF, store, APPROVAL, BREAK_GLASS), "production", REF.digest)
+    found = list_break_glass_uses(
+        read_execution_statements(REF, store, APPROVAL, BREAK_GLASS), "production", REF.digest
+    )
     assert found == (() if decided == "denied" else (use,))
     assert signed.decided == (use.at if decided == "denied" else NOON)
 
@@ -97,10 +99,10 @@ async def test_decision_is_signed_by_its_person_first(world, make, monkeypatch, 
     if by == "bob":
         with pytest.raises(DeclarationInvalid, match="not signed with a key of bob"):
             await promote.sign_approval_step.fn(REF, decision, ports, key="ann.key")
-        assert execution_statements(REF, store, APPROVAL) == ()
+        assert read_execution_statements(REF, store, APPROVAL) == ()
     else:
         signed = await promote.sign_approval_step.fn(REF, decision, ports, key="ann.key")
-        (found,) = signed_approvals(execution_statements(REF, store, APPROVAL), "production", REF.digest)
+        (found,) = list_signed_approvals(read_execution_statements(REF, store, APPROVAL), "production", REF.digest)
         assert found == signed and people.find_approvers([found], REF) == ("ann",)
     assert asked == ["ann.key"]
 
@@ -114,7 +116,7 @@ async def test_break_glass_is_signed_by_its_person_first(world, monkeypatch, tmp
     office = Office(tmp_path)
     office.write_people()
     people = read_people(tmp_path / FILE, office.people_owner, NOON)
-    store, where = world.store(TierName.EXECUTION), REF.moved_to("evidence/execution/hello")
+    store, where = world.store(TierName.EXECUTION), REF.with_repository("evidence/execution/hello")
     world.now = NOON
     if denied is not None:
         no = Approval(
@@ -134,10 +136,12 @@ async def test_break_glass_is_signed_by_its_person_first(world, monkeypatch, tmp
     if by == "bob":
         with pytest.raises(DeclarationInvalid, match="not signed with a key of bob"):
             await promote.sign_break_glass_step.fn(REF, use, ports, "ann.key")
-        assert execution_statements(REF, store, BREAK_GLASS) == () and not emitted
+        assert read_execution_statements(REF, store, BREAK_GLASS) == () and not emitted
         return
     signed = await promote.sign_break_glass_step.fn(REF, use, ports, "ann.key")
-    found = break_glass_uses(execution_statements(REF, store, APPROVAL, BREAK_GLASS), "production", REF.digest)
+    found = list_break_glass_uses(
+        read_execution_statements(REF, store, APPROVAL, BREAK_GLASS), "production", REF.digest
+    )
     assert found == (signed,) and people.find_break_glass(found, REF) == found
     assert signed.at == (NOON + timedelta(minutes=1, microseconds=1) if denied == 1 else NOON)
     payload = {"environment": "production", "by": "ann", "until": "2026-11-24T13:00:00+00:00", "reason": "outage"}
@@ -152,7 +156,7 @@ async def test_unhealthy_soaked_image_does_not_move(monkeypatch, changes, deploy
     promotion = PlannedPromotion(image=REF, to="production", after="staging")
     soaking = None if changes is None else continue_soak(None, look(0, wanted=REF.digest, running=REF.digest))
     monkeypatch.setattr(promote, "plan_deployment", lambda *_: promotion)
-    monkeypatch.setattr(promote, "missed_deployments", lambda *_: (promotion,))
+    monkeypatch.setattr(promote, "find_missed_deployments", lambda *_: (promotion,))
     runs = SimpleNamespace(environment="staging", application="hello", digest=deployed)
     monkeypatch.setattr(promote, "read_expected", lambda *_: (runs,))
     monkeypatch.setattr(promote, "read_soaking", AsyncMock(return_value=soaking and soaking.model_copy(update=changes)))
@@ -223,12 +227,12 @@ async def test_signed_decision_without_event_emits_it_once(world, make, monkeypa
     approval = Approval(
         environment="staging", digest=REF.digest, decision="approved", by="ann", reason="so", decided=make.noon
     )
-    store.attach(REF.moved_to("evidence/execution/hello"), APPROVAL, approval.predicate(), make.noon)
+    store.attach(REF.with_repository("evidence/execution/hello"), APPROVAL, approval.predicate(), make.noon)
 
     for _ in range(2):
         await promote.sign_approval_step.fn(REF, approval, ports, sent=True)
 
-    assert len(emitted) == 1 and len(execution_statements(REF, store, APPROVAL)) == 1
+    assert len(emitted) == 1 and len(read_execution_statements(REF, store, APPROVAL)) == 1
 
 
 @pytest.mark.parametrize(("comes", "at"), [(0, 0), (20, 20), (None, 60)])
@@ -239,22 +243,28 @@ async def test_wait_for_evidence_is_limited_to_a_minute(world, monkeypatch, come
 
     def later(seconds):
         clock[0] += seconds
-        if comes is not None and clock[0] >= comes and not curation.verified(ref, TierName.DEVELOPMENT, PROVENANCE):
+        if (
+            comes is not None
+            and clock[0] >= comes
+            and not curation.read_verified(ref, TierName.DEVELOPMENT, PROVENANCE)
+        ):
             development.attach(ref, PROVENANCE, {}, world.now)
 
     def look(*about):
         later(18)
-        return curation.verified(*about)
+        return curation.read_verified(*about)
 
     def plan(*_):
         later(0)
-        return PlannedPromotion(image=ref, awaits_evidence=not curation.verified(ref, TierName.DEVELOPMENT, PROVENANCE))
+        return PlannedPromotion(
+            image=ref, awaits_evidence=not curation.read_verified(ref, TierName.DEVELOPMENT, PROVENANCE)
+        )
 
     monkeypatch.setattr(promote, "plan_curation", plan)
     monkeypatch.setattr(promote, "time", SimpleNamespace(monotonic=lambda: clock[0]))
     monkeypatch.setattr(asyncio, "sleep", AsyncMock(side_effect=later))
 
-    ports: Any = SimpleNamespace(repositories=None, evidence=SimpleNamespace(verified=look))
+    ports: Any = SimpleNamespace(repositories=None, evidence=SimpleNamespace(read_verified=look))
     signed = await promote.await_evidence_step.fn(ref, ports, 60)
 
     assert at <= clock[0] < at + 20

@@ -15,13 +15,13 @@ from supply_chain.errors import (
     RegistryUnavailable,
     SettingInvalid,
 )
-from supply_chain.evidence.image_status import image_status_repository
+from supply_chain.evidence.image_status import locate_image_status
 from supply_chain.evidence.statement import LIFECYCLE, PROVENANCE
 from supply_chain.execution.deployment import DockerPlace, Expected
 from supply_chain.execution.environment import DockerEnvironment
 from supply_chain.execution.environment_documents import EnvironmentDocuments
 from supply_chain.execution.monitor import monitor
-from supply_chain.model.container import profile
+from supply_chain.model.container import make_profile
 from supply_chain.model.image import ImageRef
 from supply_chain.model.manifest import Probe, Runtime
 from supply_chain.model.tier import Gate, TierName
@@ -32,11 +32,11 @@ from tests.support.memory_engine import MemoryEngine
 from tests.support.pieces import Pieces
 
 REF = ImageRef(repository="curated/hello", digest="sha256:" + "a" * 64)
-WHERE = REF.moved_to("evidence/execution/hello")
+WHERE = REF.with_repository("evidence/execution/hello")
 PLACE = DockerPlace(reverse_proxy="f", proxy=OTHER, address="127.0.0.1", port=8080)
 EXPECTED = Expected(
     environment="staging", application="hello", digest=REF.digest, container="c1", name="n", place=PLACE,
-    probe=Probe(port=8080), settings={}, profile=profile(Runtime()),
+    probe=Probe(port=8080), settings={}, profile=make_profile(Runtime()),
     configuration=OTHER,
 )  # fmt: skip
 BLOCKED = "cscm.image.blocked"
@@ -85,7 +85,7 @@ def block(world, make, *acts):
     for number, act in enumerate(acts):
         at = make.noon.replace(second=number)
         predicate = {"act": act, "by": "ann", "reason": "a key in it", "at": at.isoformat()}
-        world.store(TierName.LIFECYCLE).attach(image_status_repository(REF), LIFECYCLE, predicate, at)
+        world.store(TierName.LIFECYCLE).attach(locate_image_status(REF), LIFECYCLE, predicate, at)
     world.now = make.noon.replace(minute=1)
 
 

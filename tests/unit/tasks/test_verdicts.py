@@ -18,7 +18,7 @@ from supply_chain.errors import (
     SupplyChainError,
 )
 from supply_chain.evidence.published import CurrentVerdict
-from supply_chain.evidence.summary import summary
+from supply_chain.evidence.summary import make_summary
 from supply_chain.execution.environment import DockerEnvironment, Environment
 from supply_chain.model.image import ImageRef
 from supply_chain.model.tier import Gate, TierName
@@ -41,7 +41,7 @@ def published(*passed: bool, at: datetime = NOON) -> Any:
         reads[environment] += 1
         reasons = [reason.model_dump() for reason in REFUSED.reasons]
         admits = passed[min(reads[environment], len(passed)) - 1]
-        verdict = summary(
+        verdict = make_summary(
             ref, Gate.DEPLOY, REFUSED.policy, reasons=[] if admits else reasons, notes=[], inputs=[], now=at
         )
         return CurrentVerdict(statement=ref, verdict=verdict, admits=admits)

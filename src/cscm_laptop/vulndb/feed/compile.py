@@ -72,7 +72,7 @@ class _Writer:
                 body: dict[str, Any] = {"cves": record.aliases} if record.aliases else {}
                 if package.imports:
                     body["qualifiers"] = {"go_imports": _imports(package)}
-                if ranges := versions.go_ranges(package, record.published):
+                if ranges := versions.list_go_ranges(package, record.published):
                     body["ranges"] = ranges
                 self._affected(number, "go-module", package.name, body)
 
@@ -83,7 +83,7 @@ class _Writer:
             for package in record.packages:
                 for window in package.windows:
                     body: dict[str, Any] = {"cves": record.aliases} if record.aliases else {}
-                    body["ranges"] = [versions.python_range(window)]
+                    body["ranges"] = [versions.make_python_range(window)]
                     self._affected(number, "python", re.sub(r"[-_.]+", "-", package.name), body)
 
     def _write_debian(self, feed: Feed) -> None:
@@ -97,7 +97,7 @@ class _Writer:
                     if cve not in numbers:
                         record = Record(id=cve, cvss=feed.debian_cvss.get(cve))
                         numbers[cve] = self._vulnerability("debian", record)
-                    body = {"ranges": [versions.debian_range(fixed)]}
+                    body = {"ranges": [versions.make_debian_range(fixed)]}
                     self._affected(numbers[cve], "deb", source, body, system)
 
     def _write_exploited(self, feed: Feed) -> None:

@@ -27,14 +27,14 @@ ALL = Window()
 """Every version."""
 
 
-def constraint(window: Window) -> str:
+def render_constraint(window: Window) -> str:
     """Return the window as a constraint for grype, such as `>=1.0,<1.2`; empty means every version."""
     lower = [f">={window.introduced}"] if window.introduced else []
     upper = [f"<{window.fixed}"] if window.fixed else [f"<={window.last}"] if window.last else []
     return ",".join(lower + upper)
 
 
-def go_ranges(package: GoPackage, published: datetime | None = None) -> list[dict[str, Any]]:
+def list_go_ranges(package: GoPackage, published: datetime | None = None) -> list[dict[str, Any]]:
     """Return the ranges of a Go package; none means every version.
 
     A fix counts as available since the advisory was `published`, if that date is known.
@@ -45,7 +45,7 @@ def go_ranges(package: GoPackage, published: datetime | None = None) -> list[dic
     return _go_ranges(_with_custom(package.windows, package.custom), published) or standard
 
 
-def python_range(window: Window) -> dict[str, Any]:
+def make_python_range(window: Window) -> dict[str, Any]:
     """Return the range of a database row that stands for one window.
 
     If an end is not a Python version (a date, a hash), the range has grype's type for unknown versions.
@@ -53,12 +53,12 @@ def python_range(window: Window) -> dict[str, Any]:
     valid = all(PYTHON_VERSION.fullmatch(end) for end in window if end)
     version: dict[str, Any] = {"type": "python" if valid else "Unknown"}
     if window != ALL:
-        version["constraint"] = constraint(window)
+        version["constraint"] = render_constraint(window)
     fix = {"version": window.fixed, "state": "fixed"} if window.fixed else {"state": "not-fixed"}
     return {"version": version, "fix": fix}
 
 
-def debian_range(fixed: str) -> dict[str, Any]:
+def make_debian_range(fixed: str) -> dict[str, Any]:
     """Return the range of all versions before the one that has the fix."""
     return {
         "version": {"type": "dpkg", "constraint": f"< {fixed}"},
@@ -71,7 +71,7 @@ def _go_ranges(windows: Iterable[Window], published: datetime | None) -> list[di
     ranges = []
     for window in windows:
         if window != ALL:
-            one: dict[str, Any] = {"version": {"type": "go", "constraint": constraint(window)}}
+            one: dict[str, Any] = {"version": {"type": "go", "constraint": render_constraint(window)}}
             if window.fixed:
                 one["fix"] = {"version": window.fixed, "state": "fixed"}
                 one["fix"] |= {"detail": {"available": available}} if available else {}

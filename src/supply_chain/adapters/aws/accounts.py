@@ -24,7 +24,7 @@ from botocore.exceptions import ClientError
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
 from pydantic import TypeAdapter, ValidationError
 
-from supply_chain.adapters.aws.session import error_code, translate_errors
+from supply_chain.adapters.aws.session import read_error_code, translate_errors
 from supply_chain.errors import DeclarationInvalid, KeyUnusable
 from supply_chain.model.image import Model
 from supply_chain.model.tier import JUDGE, TierName
@@ -185,9 +185,9 @@ def ensure_tier(
         **identity.model_dump(),
         signing_alias=f"alias/{name}",
         signing_key_arn=signing,
-        public_key=public_key(admin.kms, signing),
+        public_key=read_public_key(admin.kms, signing),
         verdict_alias=verdicts,
-        verdict_public_key=public_key(admin.kms, verdict_key) if verdict_key else None,
+        verdict_public_key=read_public_key(admin.kms, verdict_key) if verdict_key else None,
     )
 
 
@@ -209,7 +209,7 @@ def ensure_bridge(admin: Administrator, policy: Path, values: dict[str, str], ke
     rule = f"arn:aws:events:{admin.region}:{values['ACCOUNT']}:rule/{RULE}"
     arn = f"arn:aws:sqs:{admin.region}:{values['ACCOUNT']}:{RULE}"
     redrive = json.dumps({"deadLetterTargetArn": dead_arn, "maxReceiveCount": TRIES})
-    filled_by = json.dumps(queue_policy(arn, rule))
+    filled_by = json.dumps(make_queue_policy(arn, rule))
     url, arn = ensure_queue(admin.sqs, RULE, {"RedrivePolicy": redrive, "Policy": filled_by})
     ensure_rule(admin.events, RULE, PATTERN, arn)
     filled = fill_template(policy, {**values, "PUSHED_QUEUE": arn, "DEAD_QUEUE": dead_arn})
@@ -243,7 +243,7 @@ def ensure_rule(events: Client, name: str, pattern: dict[str, Any], queue: str) 
         events.put_targets(Rule=name, Targets=[{"Id": "queue", "Arn": queue}])
 
 
-def queue_policy(queue: str, rule: str) -> dict[str, Any]:
+def make_queue_policy(queue: str, rule: str) -> dict[str, Any]:
     """Return a policy that lets EventBridge send to the queue for this rule only.
 
     See the EventBridge User Guide, "SQS permissions".
@@ -255,7 +255,7 @@ def queue_policy(queue: str, rule: str) -> dict[str, Any]:
         "Resource": queue,
         "Condition": {"ArnEquals": {"aws:SourceArn": rule}},
     }
-    return policy_document(sent)
+    return make_policy_document(sent)
 
 
 def is_same_attribute(current: str | None, value: str) -> bool:
@@ -289,7 +289,7 @@ def ensure_user(iam: Client, name: str, role_arn: str) -> str:
         arn = iam.get_user(UserName=name)["User"]["Arn"]
     except iam.exceptions.NoSuchEntityException:
         arn = iam.create_user(UserName=name)["User"]["Arn"]
-    document = policy_document({"Effect": "Allow", "Action": "sts:AssumeRole", "Resource": role_arn})
+    document = make_policy_document({"Effect": "Allow", "Action": "sts:AssumeRole", "Resource": role_arn})
     try:
         current = iam.get_user_policy(UserName=name, PolicyName=POLICY_NAME)["PolicyDocument"]
     except iam.exceptions.NoSuchEntityException:
@@ -301,7 +301,7 @@ def ensure_user(iam: Client, name: str, role_arn: str) -> str:
 
 def ensure_role(iam: Client, name: str, assumed_by: str | list[str], policy: dict[str, Any]) -> None:
     """Ensure a role that only these principals (ARNs) may assume, and that has this policy."""
-    trust = policy_document({"Effect": "Allow", "Principal": {"AWS": assumed_by}, "Action": "sts:AssumeRole"})
+    trust = make_policy_document({"Effect": "Allow", "Principal": {"AWS": assumed_by}, "Action": "sts:AssumeRole"})
     try:
         current: Any = iam.get_role(RoleName=name)["Role"]["AssumeRolePolicyDocument"]
     except iam.exceptions.NoSuchEntityException:
@@ -345,7 +345,7 @@ def ensure_key(kms: Client, alias: str, purpose: str, account: str, *, only_sign
     Raises `KeyUnusable` if the alias names a key of another kind or a disabled key.
     """
     spec = "ECC_NIST_P256" if only_signer else "SYMMETRIC_DEFAULT"
-    policy = key_policy(account, only_signer)
+    policy = make_key_policy(account, only_signer)
     try:
         key = kms.describe_key(KeyId=alias)["KeyMetadata"]
     except kms.exceptions.NotFoundException:
@@ -368,7 +368,7 @@ def ensure_key(kms: Client, alias: str, purpose: str, account: str, *, only_sign
     return str(key["Arn"])
 
 
-def key_policy(account: str, only_signer: str | None) -> dict[str, Any]:
+def make_key_policy(account: str, only_signer: str | None) -> dict[str, Any]:
     """Return a key policy: IAM decides in this account, but only `only_signer` may sign, not even administrators."""
     owner = {
         "Effect": "Allow",
@@ -377,7 +377,7 @@ def key_policy(account: str, only_signer: str | None) -> dict[str, Any]:
         "Resource": "*",
     }
     if only_signer is None:
-        return policy_document(owner)
+        return make_policy_document(owner)
     session = only_signer.replace(":iam:", ":sts:").replace(":role/", ":assumed-role/") + "/*"
     others = {  # aws:PrincipalArn is the role's ARN on AWS, the session's on the emulator
         "Effect": "Deny",
@@ -386,16 +386,16 @@ def key_policy(account: str, only_signer: str | None) -> dict[str, Any]:
         "Resource": "*",
         "Condition": {"ArnNotLike": {"aws:PrincipalArn": [only_signer, session]}},
     }
-    return policy_document(owner, others)
+    return make_policy_document(owner, others)
 
 
-def public_key(kms: Client, key: str) -> str:
+def read_public_key(kms: Client, key: str) -> str:
     """Return the public half of a signing key as PEM."""
     der = kms.get_public_key(KeyId=key)["PublicKey"]
     return load_der_public_key(der).public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
 
 
-def policy_document(*statements: dict[str, Any]) -> dict[str, Any]:
+def make_policy_document(*statements: dict[str, Any]) -> dict[str, Any]:
     """Return an IAM policy document (version 2012-10-17) with these statements."""
     return {"Version": "2012-10-17", "Statement": list(statements)}
 
@@ -412,6 +412,6 @@ def retry_until_user_exists(call: Callable[[], T]) -> T:
         try:
             return call()
         except ClientError as error:
-            if error_code(error) != "MalformedPolicyDocument" or time.monotonic() > end:
+            if read_error_code(error) != "MalformedPolicyDocument" or time.monotonic() > end:
                 raise
         time.sleep(2)

@@ -17,11 +17,11 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from supply_chain.adapters.aws.ecr_images import LARGEST_PAGES, EcrImages, translate_missing
-from supply_chain.adapters.aws.session import error_code, translate_errors
+from supply_chain.adapters.aws.session import read_error_code, translate_errors
 from supply_chain.concurrency import map_concurrently
 from supply_chain.errors import ImageNotFound
 from supply_chain.model.image import ATTACHED, DIGEST, Digest, ImageRef
-from supply_chain.scratch import scratch
+from supply_chain.scratch import make_scratch_directory
 
 MARGIN = 15 * 60
 """A token is renewed this many seconds before it expires."""
@@ -64,7 +64,7 @@ class Ecr(EcrImages):
         """Yield a private Docker configuration directory with these credentials, and remove it afterwards."""
         user, password = self.credentials()
         auth = base64.b64encode(f"{user}:{password}".encode()).decode()
-        with scratch("registry") as directory:
+        with make_scratch_directory("registry") as directory:
             path = directory / "config.json"
             path.touch(0o600)
             path.write_text(json.dumps({"auths": {self.host: {"auth": auth}}}))
@@ -82,7 +82,7 @@ class Ecr(EcrImages):
                 self.client.describe_repositories(repositoryNames=[repository])
                 return
             except ClientError as error:
-                if error_code(error) != "RepositoryNotFoundException":
+                if read_error_code(error) != "RepositoryNotFoundException":
                     raise
             try:
                 self.client.create_repository(
@@ -91,7 +91,7 @@ class Ecr(EcrImages):
                     encryptionConfiguration=encryption,
                 )
             except ClientError as error:
-                if error_code(error) != "RepositoryAlreadyExistsException":
+                if read_error_code(error) != "RepositoryAlreadyExistsException":
                     raise
 
     def encryption(self, repository: str) -> tuple[str, str | None]:
@@ -99,7 +99,7 @@ class Ecr(EcrImages):
         configured = self._repository(repository).get("encryptionConfiguration", {})
         return configured.get("encryptionType", "AES256"), configured.get("kmsKey")
 
-    def immutable(self, repository: str) -> bool:
+    def is_immutable(self, repository: str) -> bool:
         """Return whether the repository's tags are immutable."""
         return bool(self._repository(repository).get("imageTagMutability") == "IMMUTABLE")
 
@@ -135,7 +135,9 @@ class Ecr(EcrImages):
         details.sort(key=lambda d: d["imagePushedAt"], reverse=True)
         return tuple((d["imageDigest"], d["imagePushedAt"]) for d in details)
 
-    def newest_first(self, repository: str, tag_prefix: str = "", *, archived: bool = False) -> tuple[ImageRef, ...]:
+    def list_newest_first(
+        self, repository: str, tag_prefix: str = "", *, archived: bool = False
+    ) -> tuple[ImageRef, ...]:
         """Return the images that have a tag with this prefix, newest first; a missing repository has none.
 
         Artifacts that some clients attach to an image under a tag `sha256-…` are not images. Images that cannot be

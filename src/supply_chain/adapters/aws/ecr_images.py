@@ -9,7 +9,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from supply_chain.adapters.aws.session import error_code, translate_errors
+from supply_chain.adapters.aws.session import read_error_code, translate_errors
 from supply_chain.errors import AwsFailed, ImageNotFound
 from supply_chain.model.image import Digest, ImageRef, Removal, StorageStatus, StoredManifest
 
@@ -79,7 +79,7 @@ class EcrImages:
                     repositoryName=ref.repository, imageId={"imageDigest": ref.digest}, targetStorageClass=target
                 )
             except ClientError as error:
-                if error_code(error) != UNSUPPORTED or (status := self.status(ref)) not in done:
+                if read_error_code(error) != UNSUPPORTED or (status := self.status(ref)) not in done:
                     raise
                 return status
         return _status(answer)
@@ -100,7 +100,7 @@ class EcrImages:
                 pages = describe.paginate(repositoryName=repository, PaginationConfig=LARGEST_PAGES, **which)
                 return [each for page in pages for each in page["imageDetails"]]
             except ClientError as error:
-                if error_code(error) == "RepositoryNotFoundException":
+                if read_error_code(error) == "RepositoryNotFoundException":
                     return []
                 raise
 
@@ -111,7 +111,7 @@ def translate_missing(what: str) -> Iterator[None]:
     try:
         yield
     except ClientError as error:
-        if error_code(error) not in ABSENT:
+        if read_error_code(error) not in ABSENT:
             raise
         raise ImageNotFound(
             f"The registry has no {what}.\nCheck the reference; the run that made it printed it."

@@ -9,7 +9,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from supply_chain.adapters.aws.session import error_code, translate_errors
+from supply_chain.adapters.aws.session import read_error_code, translate_errors
 from supply_chain.curation.encrypt import KeyState
 from supply_chain.errors import KeyUnusable
 
@@ -70,7 +70,7 @@ def _translate_errors(doing: str, key: str) -> Iterator[None]:
         try:
             yield
         except ClientError as error:
-            why = UNUSABLE.get(error_code(error))
+            why = UNUSABLE.get(read_error_code(error))
             if why is None:
                 raise
             raise KeyUnusable(f"Could not {doing} the key {key}:\n{why}.") from error

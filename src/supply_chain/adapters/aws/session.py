@@ -139,7 +139,7 @@ class AwsSession:
         return values
 
 
-def client_of_user(service: str, region: str, endpoint_url: str | None) -> Any:
+def make_user_client(service: str, region: str, endpoint_url: str | None) -> Any:
     """Return a boto3 client with the credentials of whoever runs this, from the environment, a profile or the machine.
 
     Raises `AwsFailed` if the environment names a profile that does not exist.
@@ -213,6 +213,6 @@ def _translate(error: ClientError, doing: str) -> SupplyChainError:
     return AwsFailed(f"AWS refused to {doing} ({code}): {message}\nLook the code up in AWS's documentation.")
 
 
-def error_code(error: ClientError) -> str:
+def read_error_code(error: ClientError) -> str:
     """Return AWS's own code of an error, such as `RepositoryNotFoundException`."""
     return str(error.response.get("Error", {}).get("Code", ""))

@@ -8,7 +8,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from supply_chain.adapters.aws.session import error_code, translate_errors
+from supply_chain.adapters.aws.session import read_error_code, translate_errors
 from supply_chain.evidence.store import BEFORE_ALL
 from supply_chain.promotion.bridge import MOST, NOT_ANNOUNCED, Message
 
@@ -67,7 +67,7 @@ class SqsQueue:
             try:
                 self.client.delete_message(QueueUrl=self.url, ReceiptHandle=message.receipt)
             except ClientError as error:
-                if error_code(error).rpartition(".")[2] != "ReceiptHandleIsInvalid":
+                if read_error_code(error).rpartition(".")[2] != "ReceiptHandleIsInvalid":
                     raise
 
     def send(self, body: str, reason: str = "") -> None:
@@ -83,7 +83,7 @@ class SqsQueue:
                 try:
                     self.client.change_message_visibility(QueueUrl=self.url, ReceiptHandle=receipt, VisibilityTimeout=0)
                 except ClientError as error:
-                    if error_code(error).rpartition(".")[2] not in NOT_HIDDEN:
+                    if read_error_code(error).rpartition(".")[2] not in NOT_HIDDEN:
                         raise
 
     def _receive(self, **how: int) -> tuple[Message, ...]:

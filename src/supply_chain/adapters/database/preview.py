@@ -18,7 +18,7 @@ from supply_chain.policy.loading import compile_policies, replace_policies
 from supply_chain.policy.people import People
 from supply_chain.policy.proposals import ProposedDecisions
 from supply_chain.policy.reviews import Reviews
-from supply_chain.vulnerability.matching import processors
+from supply_chain.vulnerability.matching import count_processors
 
 PART = 250
 """Number of subjects that a process judges at a time."""
@@ -79,6 +79,6 @@ class StoredJudge:
             return self.judge_part(versions)
         parts = [dict(part) for part in split_batches(tuple(versions.items()), PART)]
         results: dict[GateSubject, Result] = {}
-        for each in iterate_in_processes(self.judge_apart, parts, processors()):
+        for each in iterate_in_processes(self.judge_apart, parts, count_processors()):
             results |= each
         return results

@@ -66,7 +66,7 @@ def read(connection: Connection, names: Sequence[Name]) -> Iterator[FleetImage]:
     by_name = {(row.repository, row.digest): row for row in connection.execute(of_these)}
     rows = [by_name[name] for name in names if name in by_name]
     findings = _findings(connection, [row.id for row in rows])
-    running, replaced = deployments(connection, t.images.c.application.in_({row.application for row in rows}))
+    running, replaced = read_all_deployments(connection, t.images.c.application.in_({row.application for row in rows}))
     others = _read_other_containers(connection, {row.digest for row in rows})
     for row in rows:
         document = json.loads(row.document) | {"gone": row.gone}
@@ -103,7 +103,9 @@ Deployments = dict[int, list[dict[str, Any]]]
 """Image → its deployments as documents, oldest first."""
 
 
-def deployments(connection: Connection, of: ColumnElement[bool] | None = None) -> tuple[Deployments, Deployments]:
+def read_all_deployments(
+    connection: Connection, of: ColumnElement[bool] | None = None
+) -> tuple[Deployments, Deployments]:
     """Return each application's last deployment in each environment, and all earlier ones; only of images like `of`."""
     named = (t.images.c.application, t.images.c.digest)
     query = select(t.deployments, *named).join(t.images, t.images.c.id == t.deployments.c.image)

@@ -17,7 +17,7 @@ LOCK = 0x6373636D
 VERSION = "inventory_version"
 
 
-def configuration(connection: Connection) -> Config:
+def make_configuration(connection: Connection) -> Config:
     """Return Alembic's configuration for one connection; no file is read."""
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
@@ -28,7 +28,7 @@ def configuration(connection: Connection) -> Config:
 def migrate(engine: Engine) -> None:
     """Create or change the tables in one transaction; only one process does so at a time."""
     with write_transaction(engine) as connection:
-        config = configuration(connection)
+        config = make_configuration(connection)
         head = ScriptDirectory.from_config(config).get_current_head()
         current = MigrationContext.configure(connection, opts={"version_table": VERSION}).get_current_revision()
         if current != head:

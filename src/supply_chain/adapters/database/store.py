@@ -21,7 +21,7 @@ from supply_chain.adapters.database.facts import (
     read_base,
     read_facts,
 )
-from supply_chain.adapters.database.reading import deployments, is_image, is_running, list_refs, read, read_all
+from supply_chain.adapters.database.reading import is_image, is_running, list_refs, read, read_all, read_all_deployments
 from supply_chain.adapters.database.schema import read_transaction, write_transaction
 from supply_chain.adapters.database.writing import clean_name, forget, insert_all, is_archived, put
 from supply_chain.fleet.gate_facts import GateSubject, StoredFacts, SubjectState
@@ -155,7 +155,7 @@ class SqlInventory:
     def running(self) -> tuple[Running, ...]:
         """Return the last deployment of each application in each environment."""
         with self._read_transaction("list what should run") as connection:
-            running, _ = deployments(connection)
+            running, _ = read_all_deployments(connection)
         return tuple(Running.model_validate(each) for group in running.values() for each in group)
 
     def find_by_digest(self, digest: str) -> tuple[FleetImage, ...]:
@@ -208,7 +208,7 @@ class SqlInventory:
                 facts = read_facts(connection, part)
             yield from facts
 
-    def last_reconciled(self) -> datetime | None:
+    def find_last_reconciliation(self) -> datetime | None:
         """Return the time of the last reconciliation with registry and hosts; None if there was none."""
         with self._read_transaction("read the time of the last reconciliation") as connection:
             at = connection.execute(select(t.facts.c.value).where(t.facts.c.name == "reconciled")).scalar()

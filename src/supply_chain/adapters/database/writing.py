@@ -17,7 +17,7 @@ from supply_chain.fleet.inventory import Entry
 from supply_chain.fleet.packages import list_package_names
 from supply_chain.model.image import Digest, ImageRef, StorageStatus, StoredManifest
 from supply_chain.model.package_url import parse_package_url
-from supply_chain.text import plain_text
+from supply_chain.text import sanitize_text
 from supply_chain.vulnerability.findings import Finding
 
 
@@ -119,7 +119,7 @@ def _put_packages(connection: Connection, sbom: Digest, packages: Iterable[Packa
 
 def clean_name(text: str) -> str:
     """Return a name as the tables store it; it comes from outside and may contain anything."""
-    return plain_text(text)[: t.NAME]
+    return sanitize_text(text)[: t.NAME]
 
 
 def forget(connection: Connection, refs: Sequence[ImageRef]) -> None:

@@ -31,12 +31,12 @@ from supply_chain.adapters.download import LARGEST_FILE, Downloader
 from supply_chain.adapters.files.private_files import PrivateFiles
 from supply_chain.adapters.files.published_cache import PublishedCache
 from supply_chain.adapters.image.debian_packages import PublishedPackage
-from supply_chain.adapters.image.debian_version import version_key
+from supply_chain.adapters.image.debian_version import make_version_key
 from supply_chain.adapters.image.dpkg_records import ALL, DebianPackage
 from supply_chain.adapters.process.cancellation import sleep
 from supply_chain.concurrency import map_concurrently
 from supply_chain.evidence.examination import Identity
-from supply_chain.scratch import scratch
+from supply_chain.scratch import make_scratch_directory
 
 FORMAT = 2
 """Number of the cache's format; raise it when other facts about a package are read."""
@@ -182,8 +182,8 @@ class DebianArchives:
                 try:
                     return parse_release(content.getvalue())
                 except ValueError as error:
-                    raise self._downloader.unusable(url, f"it is not a list of files ({error})") from error
-        raise self._downloader.unusable(f"{suite.directory}/Release", "it is not there")
+                    raise self._downloader.make_answer_error(url, f"it is not a list of files ({error})") from error
+        raise self._downloader.make_answer_error(f"{suite.directory}/Release", "it is not there")
 
     def _read_packages(self, suite: _Suite, release: Release, index: Listed, names: Set[str]) -> list[Entry]:
         by_hash = f"{posixpath.dirname(index.path)}/by-hash/SHA256/{index.sha256}"
@@ -198,7 +198,7 @@ class DebianArchives:
         try:
             return list(parse_packages(_unpack(index.path, packed), names, LARGEST_UNPACKED))
         except (ValueError, lzma.LZMAError, zlib.error, OSError, EOFError) as error:
-            raise self._downloader.unusable(url, f"it is not a list of packages ({error})") from error
+            raise self._downloader.make_answer_error(url, f"it is not a list of packages ({error})") from error
 
     def _read_published(self, entries: Collection[_SuiteEntry], asked: _Asked) -> PublishedPackage:
         digests, links = defaultdict[str, set[bytes]](set), defaultdict[str, set[str]](set)
@@ -217,21 +217,23 @@ class DebianArchives:
 
     def _read_files(self, suite: _Suite, file: Listed) -> PackageFiles:
         url = f"{suite.url}/{quote(file.path, safe='/%')}"
-        with scratch("deb") as work, (work / "deb").open("w+b") as package:
+        with make_scratch_directory("deb") as work, (work / "deb").open("w+b") as package:
             self._download(url, file, package, LARGEST_FILE)
             try:
                 return read_binary_package(package)
             except INVALID as error:
-                raise self._downloader.unusable(url, f"it is not a valid package ({error})") from error
+                raise self._downloader.make_answer_error(url, f"it is not a valid package ({error})") from error
 
     def _download(self, url: str, file: Listed, target: IO[bytes], most: int) -> None:
         """Write a file that an index lists; raise `PackageIndexFailed` if it is missing or is another one."""
         if self._downloader.fetch(url, {"Accept-Encoding": "identity"}, target, min(most, file.size)) is None:
-            raise self._downloader.unusable(url, "the archive lists it, and it is not there")
+            raise self._downloader.make_answer_error(url, "the archive lists it, and it is not there")
         target.seek(0)
         digest = hashlib.file_digest(target, "sha256").hexdigest()  # type: ignore[arg-type]
         if file.sha256 != digest:
-            raise self._downloader.unusable(url, f"it has the SHA-256 {digest}, and the archive lists {file.sha256}")
+            raise self._downloader.make_answer_error(
+                url, f"it has the SHA-256 {digest}, and the archive lists {file.sha256}"
+            )
 
     @staticmethod
     def _check_size(entries: Iterable[Collection[_SuiteEntry]]) -> None:
@@ -321,7 +323,7 @@ def _select_newest(listed: Iterable[_SuiteEntry]) -> list[DebianPackage]:
     for each in listed:
         package = each.entry.package
         key = (each.suite, package.name, package.architecture)
-        newest[key] = max(newest.get(key, package), package, key=lambda one: version_key(one.version))
+        newest[key] = max(newest.get(key, package), package, key=lambda one: make_version_key(one.version))
     return list({_identify(each): each for each in newest.values()}.values())
 
 
@@ -330,7 +332,7 @@ def _describe_missing(package: DebianPackage, has_name: bool, namesakes: Collect
 
     They are none if there is no archive of the image's distribution: nobody knows the newest version.
     """
-    newest = max((each.version for each in namesakes), key=version_key, default="")
+    newest = max((each.version for each in namesakes), key=make_version_key, default="")
     others = frozenset(each.architecture for each in namesakes if each.version == package.version)
     return PublishedPackage(has_name=has_name, newest=newest, others=others)
 

@@ -50,7 +50,7 @@ def _path(key: str, owner: str) -> Path:
     return Path(PARENT, re.sub(r"[^0-9A-Za-z-]", "-", owner), key)
 
 
-def separation_arguments(order: BuildOrder, limits: BuildLimits | None, owner: str) -> list[str]:
+def make_separation_arguments(order: BuildOrder, limits: BuildLimits | None, owner: str) -> list[str]:
     """Return the arguments of `buildx build` that separate this build from the builds of every other application.
 
     The file size limit (`fsize`) of each file equals the disk limit of the whole build. It applies even where nobody
@@ -126,7 +126,7 @@ class BuildCgroup:
             "cpu": [("cpu.cfs_period_us", str(PERIOD)), ("cpu.cfs_quota_us", quota), ("cpu.shares", str(SHARES))],
         }
 
-    def reached(self) -> str:
+    def find_reached_limit(self) -> str:
         """Return the limit that the steps have reached so far: `memory`, `processes`, or an empty string.
 
         At the memory limit, the kernel first reclaims pages. Whether the limit ended a step shows only in how the step
@@ -148,10 +148,10 @@ class BuildCgroup:
 
     def running(self) -> int:
         """Count the builds of this owner that have a running step."""
-        return running_builds(self.owner, self.root)
+        return count_running_builds(self.owner, self.root)
 
 
-def running_builds(owner: str, root: Path = ROOT) -> int:
+def count_running_builds(owner: str, root: Path = ROOT) -> int:
     """Count the builds of an owner that have a running step, by their groups."""
     above = BuildCgroup("", owner, root).directory("pids")
     keys = [each.name for each in above.glob("*") if each.is_dir()]

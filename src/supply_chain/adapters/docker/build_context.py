@@ -11,7 +11,7 @@ from supply_chain.adapters.files.free_space import require_space
 from supply_chain.development.snapshot import Snapshot
 from supply_chain.errors import SourceInvalid
 from supply_chain.model.manifest import Base, Rootfs
-from supply_chain.scratch import scratch
+from supply_chain.scratch import make_scratch_directory
 
 MakeRootfs = Callable[[Rootfs, Path, int, Path], object]
 """`(rootfs, target tar, source date epoch, work directory)`"""
@@ -28,7 +28,7 @@ def build_context(snapshot: Snapshot, make_rootfs: MakeRootfs) -> Iterator[Path]
     if not isinstance(manifest, Base) or manifest.rootfs is None:
         yield snapshot.context
         return
-    with scratch("rootfs") as work:
+    with make_scratch_directory("rootfs") as work:
         copy = work / work.name  # a unique name: see `Snapshot.context`
         shutil.copytree(snapshot.context, copy, symlinks=True, copy_function=_copy_file)
         target = copy / "rootfs.tar"

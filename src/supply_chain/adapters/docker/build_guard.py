@@ -17,12 +17,12 @@ from supply_chain.adapters.docker.engine_memory import EngineMemory
 from supply_chain.adapters.docker.free_space import FreeSpace
 from supply_chain.adapters.docker.step_mounts import find_written_directories
 from supply_chain.adapters.files.selection import measure_bytes
-from supply_chain.adapters.process.cancellation import Cancellation, cancellation
+from supply_chain.adapters.process.cancellation import Cancellation, get_current_cancellation
 from supply_chain.adapters.process.command import REST, CommandResult
 from supply_chain.development.build import BuildOrder
 from supply_chain.development.separation import BuildLimits
 from supply_chain.errors import BuildLimitExceeded, Cancelled, ToolTimedOut
-from supply_chain.text import mebibytes
+from supply_chain.text import format_mebibytes
 
 INTERVAL = 0.5
 """Seconds between two measurements."""
@@ -39,7 +39,9 @@ class LocalEngine:
     process: int | None = None
     """Id of its process; None if it cannot be seen."""
 
-    def measures(self, limits: BuildLimits, builds: Callable[[], int], image: int) -> tuple[Callable[[], str], ...]:
+    def make_limit_checks(
+        self, limits: BuildLimits, builds: Callable[[], int], image: int
+    ) -> tuple[Callable[[], str], ...]:
         """Return functions that check, like a guard's `check_limits`, the limits of what builds share.
 
         `builds` and `image` are those of `FreeSpace`.
@@ -76,7 +78,7 @@ class BuildGuard:
         `walk` takes longer the more files the steps have. It runs in its own thread, so that it does not delay
         `check_limits`.
         """
-        with cancellation().nested() as scope:
+        with get_current_cancellation().nested() as scope:
             self._ends_build(scope, self._check_shared)  # the first call records what later ones are compared with
             threads = [
                 threading.Thread(target=copy_context().run, args=(self._watch, scope, *each), daemon=True)
@@ -133,7 +135,7 @@ class BuildGuard:
         if too_much and not self._over.is_set():
             self._over.wait(INTERVAL)  # a step that has just started may still have had the host's mounts
             too_much = self._is_too_much_written()
-        return f"its running steps have written more than {mebibytes(self.limits.disk)}" if too_much else ""
+        return f"its running steps have written more than {format_mebibytes(self.limits.disk)}" if too_much else ""
 
     def _is_too_much_written(self) -> bool:
         over, most, storage = self._over.is_set, self.limits.disk, self.storage
@@ -149,11 +151,11 @@ class BuildGuard:
         with contextlib.suppress(OSError, ValueError):  # the build has failed already
             reached = self._reached()
         if reached == "memory" and OUT_OF_MEMORY.search(last_words):
-            return f"its steps needed more than their {mebibytes(self.limits.memory)} of memory"
+            return f"its steps needed more than their {format_mebibytes(self.limits.memory)} of memory"
         return self.broken or (describe_process_limit(self.limits) if reached == "processes" else "")
 
     def _reached(self) -> str:
-        return self.group.reached() if self.group.limited else ""
+        return self.group.find_reached_limit() if self.group.limited else ""
 
 
 def describe_process_limit(limits: BuildLimits) -> str:
@@ -202,8 +204,8 @@ def run_guarded(
     build: Callable[[], CommandResult],
 ) -> CommandResult:
     """Run a build under the limits of its group; raise `BuildLimitExceeded` if a limit ended it."""
-    shared = engine.measures(limits, group.running, order.max_size)
-    guard, outer = BuildGuard(group, limits, shared, engine.storage), cancellation()
+    shared = engine.make_limit_checks(limits, group.running, order.max_size)
+    guard, outer = BuildGuard(group, limits, shared, engine.storage), get_current_cancellation()
     try:
         with guard.watching():
             done = build()

@@ -14,11 +14,11 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from supply_chain.adapters.docker.build_cgroup import BuildCgroup, separation_arguments
+from supply_chain.adapters.docker.build_cgroup import BuildCgroup, make_separation_arguments
 from supply_chain.adapters.docker.build_guard import REMOTE_ENGINE, LocalEngine, prepare_group, run_guarded
 from supply_chain.adapters.docker.build_record import parse_record
 from supply_chain.adapters.docker.engine_errors import LOST
-from supply_chain.adapters.docker.source_policy import source_policy
+from supply_chain.adapters.docker.source_policy import make_source_policy
 from supply_chain.adapters.image.archives import check_archives
 from supply_chain.adapters.image.layers import UNREADABLE, is_larger
 from supply_chain.adapters.process import tool_errors
@@ -26,7 +26,7 @@ from supply_chain.adapters.process.command import WHOLE_OUTPUT, CommandResult, T
 from supply_chain.adapters.registry.client import Registry
 from supply_chain.concurrency import map_concurrently
 from supply_chain.development.build import BuildOrder, BuildResult
-from supply_chain.development.content import size_message
+from supply_chain.development.content import explain_excess_size
 from supply_chain.development.separation import BuildLimits
 from supply_chain.errors import (
     AccessDenied,
@@ -42,7 +42,7 @@ from supply_chain.errors import (
     SupplyChainError,
 )
 from supply_chain.model.image import Digest
-from supply_chain.scratch import scratch
+from supply_chain.scratch import make_scratch_directory
 
 DIGEST: TypeAdapter[Digest] = TypeAdapter(Digest)
 
@@ -78,7 +78,7 @@ class Buildx:
         return map_concurrently(lambda order: self._build_one(order, groups.get(order.key)), orders)
 
     def _build_one(self, order: BuildOrder, group: BuildCgroup | None) -> BuildResult:
-        with self.docker_config() as config, scratch("build") as work:
+        with self.docker_config() as config, make_scratch_directory("build") as work:
             metadata, archive = work / "metadata.json", work / "image.tar"
             dockerfile = _write_dockerfile(order, work)
             policy = _write_policy(order, work)
@@ -123,7 +123,7 @@ class Buildx:
             f"--platform={order.platform}", f"--file={dockerfile}", f"--metadata-file={metadata}",
             f"--output={rewritten if order.reproducible else here},name={order.name}",
         ]  # fmt: skip
-        arguments += separation_arguments(order, self.limits, self.owner)
+        arguments += make_separation_arguments(order, self.limits, self.owner)
         if self.network != "default":
             arguments.append(f"--network={self.network}")
         if self.ca_bundle:
@@ -176,7 +176,7 @@ def _write_dockerfile(order: BuildOrder, work: Path) -> Path:
 
 
 def _write_policy(order: BuildOrder, work: Path) -> Path:
-    policy = source_policy(order.images, {url: directory.name for url, directory in order.fetched.items()})
+    policy = make_source_policy(order.images, {url: directory.name for url, directory in order.fetched.items()})
     (work / "policy.json").write_text(json.dumps(policy), encoding="utf-8")
     return work / "policy.json"
 
@@ -214,7 +214,7 @@ def _check_size(order: BuildOrder, archive: Path) -> None:
         raise _build_error(order, f"its layers cannot be read: {type(error).__name__}: {error}") from error
     if larger:
         raise BuildLimitExceeded(
-            f"{size_message(order.max_size)} The engine was not asked to take it.\n"
+            f"{explain_excess_size(order.max_size)} The engine was not asked to take it.\n"
             "Make it smaller, or declare its size in supply-chain.yaml."
         )
 

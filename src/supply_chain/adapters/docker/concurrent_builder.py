@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import dataclass
 
-from supply_chain.adapters.process.cancellation import cancellation
+from supply_chain.adapters.process.cancellation import get_current_cancellation
 from supply_chain.development.build import Builder, BuildOrder, BuildResult
 
 
@@ -23,7 +23,7 @@ class ConcurrentBuilder:
 
     def build(self, *orders: BuildOrder) -> tuple[BuildResult, ...]:
         """Build the orders; return once the work has ended too."""
-        with cancellation().nested() as scope, ThreadPoolExecutor(1) as pool:
+        with get_current_cancellation().nested() as scope, ThreadPoolExecutor(1) as pool:
             done = pool.submit(copy_context().run, self.work)
             try:
                 results = self.builder.build(*orders)

@@ -23,7 +23,7 @@ SHARES = 1024
 """Processor weight of a container that may use one processor, where processors are short."""
 
 
-def container_options(spec: ContainerSpec) -> dict[str, Any]:
+def make_container_options(spec: ContainerSpec) -> dict[str, Any]:
     """Return the arguments of the SDK that create a container."""
     profile = spec.profile
     uid, _, gid = profile.user.partition(":")
@@ -47,7 +47,7 @@ def container_options(spec: ContainerSpec) -> dict[str, Any]:
         "network": spec.network,
         "ports": {f"{p.container_port}/tcp": (p.address, p.port) for p in spec.published},
         "mounts": [Mount(target=v.path, source=v.name, type="volume") for v in spec.volumes],
-        "restart_policy": restart_policy(spec.restart),
+        "restart_policy": make_restart_policy(spec.restart),
         "stop_signal": "SIGTERM",
         "log_config": LOGS,
         "healthcheck": NO_HEALTH_CHECK,
@@ -59,6 +59,6 @@ def container_options(spec: ContainerSpec) -> dict[str, Any]:
     return options
 
 
-def restart_policy(always: bool) -> Any:
+def make_restart_policy(always: bool) -> Any:
     """Return the restart policy of a container that is always started again, unless it was stopped, or never."""
     return {"Name": "unless-stopped" if always else "no"}

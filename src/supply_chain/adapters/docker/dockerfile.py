@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from supply_chain.adapters.process.command import CommandResult, Tool
 from supply_chain.development.dockerfile import INSTRUCTIONS, Reading
 from supply_chain.errors import DockerfileRefused, SourceInvalid, ToolFailed, ToolTimedOut
-from supply_chain.scratch import scratch
+from supply_chain.scratch import make_scratch_directory
 
 TIMEOUT = 30.0
 EXHAUSTED = re.compile(
@@ -53,7 +53,7 @@ class BuildKitReader:
             "namespace": namespace,
             "instructions": INSTRUCTIONS,
         }
-        with scratch("reader") as work:
+        with make_scratch_directory("reader") as work:
             (work / "input").write_text(_to_json(request, configs), encoding="utf-8")
             try:
                 done = self.tool.run("read", timeout=TIMEOUT, stdin_from=work / "input", check=False, quiet=True)
@@ -94,7 +94,7 @@ class BuildKitReader:
         No path may contain NUL. Raises `SourceInvalid` if the ignore file cannot be parsed.
         """
         listed = "\0".join(paths).encode("utf-8", "surrogateescape")
-        with scratch("ignore") as work:
+        with make_scratch_directory("ignore") as work:
             (work / "input").write_bytes(b"%d\n%s%s" % (len(ignore), ignore, listed))
             try:
                 done = self.tool.run(

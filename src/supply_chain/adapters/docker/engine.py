@@ -19,12 +19,11 @@ from docker.errors import APIError, NotFound, create_api_error_from_http_excepti
 from docker.errors import ImageNotFound as NoSuchImage
 from requests.exceptions import HTTPError
 
-from supply_chain.adapters.docker.container_options import container_options, restart_policy
+from supply_chain.adapters.docker.container_options import make_container_options, make_restart_policy
 from supply_chain.adapters.docker.engine_errors import translate_errors
 from supply_chain.adapters.docker.engine_reading import (
     PS,
     drop_init,
-    last_lines,
     parse_access,
     parse_changes,
     parse_container,
@@ -32,6 +31,7 @@ from supply_chain.adapters.docker.engine_reading import (
     parse_image,
     parse_image_names,
     parse_processes,
+    read_last_lines,
     read_listeners,
 )
 from supply_chain.adapters.files.free_space import require_space
@@ -164,7 +164,7 @@ class DockerEngine:
         """Create a container with the owner's label, without starting it, and return its id."""
         with translate_errors(f"create {spec.name}"):
             labelled = spec.model_copy(update={"labels": self._with_owner(spec.labels)})
-            result = self._client.containers.create(spec.image, **container_options(labelled))
+            result = self._client.containers.create(spec.image, **make_container_options(labelled))
         return str(result.id)
 
     def start(self, container: str) -> None:
@@ -185,7 +185,7 @@ class DockerEngine:
         """Return the containers of all owners, running or not."""
         return self._list({})
 
-    def host_accesses(self) -> tuple[HostAccess, ...]:
+    def list_host_accesses(self) -> tuple[HostAccess, ...]:
         """Return what each container, of any owner, can reach of the host and of other containers."""
         with translate_errors("list its containers"):
             private = str(self._api.info().get("CgroupVersion")) == "2"
@@ -206,7 +206,7 @@ class DockerEngine:
         with translate_errors("read its events"):  # `until` now: without it, the engine waits for more events
             return parse_history(list(self._api.events(since=1, until=int(time.time()), decode=True)), after)
 
-    def on_network(self, network: str) -> tuple[Container, ...]:
+    def list_network_containers(self, network: str) -> tuple[Container, ...]:
         """Return all containers on a network; none if the network belongs to another owner."""
         if self._is_foreign(self._network(network).get("Labels")):
             return ()
@@ -238,13 +238,13 @@ class DockerEngine:
     def restart_always(self, container: str) -> None:
         """Let the engine restart the container whenever it ends, unless it was stopped."""
         with translate_errors(f"update {_shorten(container)}"):
-            self._api.update_container(container, restart_policy=restart_policy(True))
+            self._api.update_container(container, restart_policy=make_restart_policy(True))
 
     def logs(self, container: str) -> Logs:
         """Return the last `LINES` lines of each output stream, at most `LOG` bytes of each."""
         with translate_errors(f"read the logs of {_shorten(container)}"):
             (out, out_cut), (err, err_cut) = (
-                last_lines(
+                read_last_lines(
                     self._api.logs(container, stdout=stdout, stderr=not stdout, tail=LINES, stream=True, follow=False)
                 )
                 for stdout in (True, False)

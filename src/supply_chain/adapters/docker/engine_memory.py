@@ -15,7 +15,7 @@ from pathlib import Path
 
 from supply_chain.development.separation import BuildLimits
 from supply_chain.errors import EngineUnavailable
-from supply_chain.text import mebibytes
+from supply_chain.text import format_mebibytes
 
 PROC = Path("/proc")
 AVAILABLE = 0.05
@@ -48,7 +48,8 @@ class EngineMemory:
         machine = self.proc / "meminfo"
         available, total = _read_bytes(machine, "MemAvailable"), _read_bytes(machine, "MemTotal")
         if available < AVAILABLE * total:
-            return f"only {mebibytes(available)} of this machine's memory are available, and {AVAILABLE:.0%} have to be"
+            left = format_mebibytes(available)
+            return f"only {left} of this machine's memory are available, and {AVAILABLE:.0%} have to be"
         try:
             used = _read_bytes(self.proc / str(self.process) / "status", "RssAnon")
         except (FileNotFoundError, ProcessLookupError):
@@ -59,7 +60,7 @@ class EngineMemory:
         most = self.limits.memory * max(1, self.builds())
         if used - self._first <= most:
             return ""
-        return f"the engine's own memory grew by more than {mebibytes(most)} since it began (COPY, ADD or the export)"
+        return f"the engine's own memory grew by more than {format_mebibytes(most)} since it began (COPY, ADD, export)"
 
 
 def _read_bytes(file: Path, name: str) -> int:

@@ -317,7 +317,7 @@ def _time(text: str | None) -> datetime | None:
     return None if not text or text.startswith("0001-") else datetime.fromisoformat(text)
 
 
-def last_lines(stream: Iterable[bytes]) -> tuple[str, bool]:
+def read_last_lines(stream: Iterable[bytes]) -> tuple[str, bool]:
     """Return the last `LOG` bytes of the last `LINES` lines, and whether there may be more before them.
 
     They start at the beginning of a line. If a single line is longer, return the end of the line.

@@ -12,7 +12,7 @@ from os import statvfs
 from pathlib import Path
 
 from supply_chain.development.separation import BuildLimits
-from supply_chain.text import mebibytes
+from supply_chain.text import format_mebibytes
 
 MARGIN = 512 * 1024**2
 """Bytes that free space may fall beyond the limits, because logs, databases and the engine itself write meanwhile."""
@@ -48,11 +48,14 @@ class FreeSpace:
         free = status.f_bavail * status.f_frsize
         lost = self._first.setdefault(directory, free) - free
         if free < self.limits.reserve:
-            return f"only {mebibytes(free)} are free {where}, and {mebibytes(self.limits.reserve)} have to stay"
+            left, reserve = format_mebibytes(free), format_mebibytes(self.limits.reserve)
+            return f"only {left} are free {where}, and {reserve} have to stay"
         if status.f_favail < FREE_INODES * status.f_files:
             return f"only {status.f_favail} inodes are free {where}, and {FREE_INODES:.0%} have to stay"
         most = max(self.limits.disk, COPIES * self.image) + MARGIN
         if lost <= most:
             return ""
         most += self.limits.disk * max(0, self.builds() - 1)
-        return f"the free space {where} fell by more than {mebibytes(most)} since it began" if lost > most else ""
+        return (
+            f"the free space {where} fell by more than {format_mebibytes(most)} since it began" if lost > most else ""
+        )

@@ -31,7 +31,7 @@ def resolve(host: str, port: int) -> Sequence[str]:
     return list(dict.fromkeys(str(each[4][0]) for each in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)))
 
 
-def public_addresses(host: str, port: int, resolve: Resolve = resolve) -> tuple[str, ...]:
+def resolve_public_addresses(host: str, port: int, resolve: Resolve = resolve) -> tuple[str, ...]:
     """Return the addresses of a host, all of them public.
 
     Raises `DockerfileRefused` if an address is loopback, link-local, private or otherwise not public, and `FetchFailed`

@@ -11,7 +11,7 @@ LOCALS = (CONTEXT, "local://dockerfile")
 """Sources that BuildKit gets from its client: the context, and the Dockerfile with its ignore file."""
 
 
-def source_policy(images: Mapping[str, str], fetched: Mapping[str, str]) -> dict[str, Any]:
+def make_source_policy(images: Mapping[str, str], fetched: Mapping[str, str]) -> dict[str, Any]:
     """Return a policy that denies all sources except the client's and the given ones.
 
     `images`: name in the Dockerfile → address by digest. `fetched`: URL → name of the client's directory with its

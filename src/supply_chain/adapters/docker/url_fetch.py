@@ -15,13 +15,13 @@ from urllib.parse import urljoin, urlsplit
 
 import httpcore
 
-from supply_chain.adapters.docker.public_hosts import Resolve, public_addresses, resolve
+from supply_chain.adapters.docker.public_hosts import Resolve, resolve, resolve_public_addresses
 from supply_chain.adapters.files.free_space import free_bytes
-from supply_chain.adapters.process.cancellation import Cancellation, cancellation
+from supply_chain.adapters.process.cancellation import Cancellation, get_current_cancellation
 from supply_chain.development.build import DownloadAllowance
 from supply_chain.errors import Cancelled, DiskFull, FetchFailed
 from supply_chain.model.image import Digest
-from supply_chain.text import mebibytes
+from supply_chain.text import format_mebibytes
 
 REDIRECTS = 5
 MOST = 1024**3
@@ -111,7 +111,7 @@ class _PublicBackend(httpcore.SyncBackend):
         local_address: str | None = None,
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore.NetworkStream:
-        addresses = public_addresses(host, port, self._resolve)
+        addresses = resolve_public_addresses(host, port, self._resolve)
         with self._deadline.waiting() as seconds:
             stream = super().connect_tcp(addresses[0], port, seconds, local_address, socket_options)
         return _TimedStream(stream, self._deadline)
@@ -146,7 +146,7 @@ class Fetcher:
         address that is not public; and `DiskFull` if the reserve would be used.
         """
         context = ssl.create_default_context(cafile=self.ca_bundle)
-        deadline = _Deadline(url, time.monotonic() + timeout, cancellation())
+        deadline = _Deadline(url, time.monotonic() + timeout, get_current_cancellation())
         backend = _PublicBackend(self.resolve, deadline)
         download = _Download(url, checksum, target, deadline, allowance)
         with closing(httpcore.ConnectionPool(ssl_context=context, network_backend=backend)) as pool:
@@ -202,13 +202,13 @@ class Fetcher:
         if not download.allowance.take(more):
             raise FetchFailed(
                 f"{download.url} is not fetched to its end: the files that one build adds by URL may have "
-                f"{mebibytes(download.allowance.most)} together.\nFetch fewer or smaller files."
+                f"{format_mebibytes(download.allowance.most)} together.\nFetch fewer or smaller files."
             )
         place = download.target.parent
         if self.reserve and (free := free_bytes(place)) - more < self.reserve:
             raise DiskFull(
-                f"{download.url} is not fetched to its end: {mebibytes(free)} are free at {place}, and "
-                f"{mebibytes(self.reserve)} have to stay.\n"
+                f"{download.url} is not fetched to its end: {format_mebibytes(free)} are free at {place}, and "
+                f"{format_mebibytes(self.reserve)} have to stay.\n"
                 "Make room there, set TMPDIR to a larger file system, or lower `build_reserve` in the block of the "
                 "container host."
             )

@@ -6,7 +6,7 @@ from os import statvfs
 from pathlib import Path
 
 from supply_chain.errors import DiskFull
-from supply_chain.text import mebibytes
+from supply_chain.text import format_mebibytes
 
 RESERVE = 2 * 1024**3
 """Bytes that have to stay free on a disk to which temporary files are written."""
@@ -24,7 +24,7 @@ def find_shortage(directory: Path) -> str:
     if free >= RESERVE:
         return ""
     return (
-        f"Only {mebibytes(free)} are free in {directory}, and {mebibytes(RESERVE)} have to stay.\n"
+        f"Only {format_mebibytes(free)} are free in {directory}, and {format_mebibytes(RESERVE)} have to stay.\n"
         "Make room there, or set TMPDIR to a larger file system."
     )
 

@@ -10,7 +10,7 @@ from dulwich.errors import ObjectFormatException
 from dulwich.objects import parse_tree as read_tree
 
 from supply_chain.adapters.git.objects import Objects
-from supply_chain.development.snapshot import MAX_LISTED, Kind, Mode, Node, too_many_files
+from supply_chain.development.snapshot import MAX_LISTED, Kind, Mode, Node, make_too_many_files_error
 from supply_chain.errors import SourceInvalid
 
 HEADER = re.compile(rb"tree (?P<tree>[0-9a-f]{40})\n(?P<parents>(?:parent [0-9a-f]{40}\n)*)")
@@ -106,7 +106,7 @@ class CommittedTree:
             self._trees[oid] = parse_tree(oid, self.objects)
             self._names += len(self._trees[oid])
             if self._names > MAX_LISTED:
-                raise too_many_files(self.name)
+                raise make_too_many_files_error(self.name)
         return self._trees[oid]
 
 

@@ -27,7 +27,7 @@ from supply_chain.adapters.git.ssh_signature import sign
 from supply_chain.errors import DeclarationInvalid, GitRefused, GitUnavailable
 from supply_chain.execution.delivery.repository import FileChange, Revision
 from supply_chain.model.container import Wait
-from supply_chain.text import plain_text
+from supply_chain.text import sanitize_text
 
 TIMEOUT = 30.0
 """Seconds for a connection, and for each part of an answer."""
@@ -165,7 +165,7 @@ class RemoteBranch:
             if not answer:
                 return Revision(objects[0].id.decode(), content)
         raise GitUnavailable(
-            f"The branch {self.name} of {self.address} changed during each of {TRIES} pushes: {plain_text(answer)}\n"
+            f"The branch {self.name} of {self.address} changed during each of {TRIES} pushes: {sanitize_text(answer)}\n"
             "The step is retried; find out what commits so often."
         )
 
@@ -274,7 +274,7 @@ class RemoteBranch:
 
     def _refusal(self, answer: object) -> GitRefused:
         return GitRefused(
-            f"{self.address} refused its branch {self.name}: {plain_text(answer)}\n"
+            f"{self.address} refused its branch {self.name}: {sanitize_text(answer)}\n"
             "Allow the account of the repository's block to read it and to push fast-forward commits to it."
         )
 
@@ -294,6 +294,6 @@ class RemoteBranch:
 
     def _unavailable(self, error: Exception) -> GitUnavailable:
         return GitUnavailable(
-            f"{self.address} did not answer: {plain_text(error) or type(error).__name__}\n"
+            f"{self.address} did not answer: {sanitize_text(error) or type(error).__name__}\n"
             "Check the address in the repository's block, and the network; the step is retried."
         )

@@ -100,7 +100,7 @@ class Repository:
 
     def source(self, commit: str, *, dirty: bool) -> Source:
         """Return the description of where a commit's code comes from."""
-        last = self.last_change(commit)
+        last = self.find_last_change(commit)
         return Source(
             path=self.inside or ".",
             repository=self.remote,
@@ -138,7 +138,7 @@ class Repository:
         """Return the tree of the application's directory in a commit; None if the commit does not contain it."""
         return self._application_tree(self._read_commit(commit))
 
-    def last_change(self, commit: str) -> Commit | None:
+    def find_last_change(self, commit: str) -> Commit | None:
         """Return the commit that last changed the application's directory; None if no commit contains it.
 
         Finds the commit that `git log -1 COMMIT -- DIRECTORY` finds: it follows the parents with the same directory.

@@ -28,9 +28,9 @@ from supply_chain.development.snapshot import (
     Selection,
     Snapshot,
     Tree,
-    blob_id,
     check,
-    content_digest,
+    compute_blob_id,
+    compute_content_digest,
     read_declaration,
     read_texts,
     select,
@@ -39,7 +39,7 @@ from supply_chain.development.snapshot_paths import MAX_PATH, check_links, check
 from supply_chain.errors import DeclarationInvalid, SourceInvalid
 from supply_chain.model.image import Digest, Source, digest_of
 from supply_chain.model.manifest import FILE, Base, Service
-from supply_chain.scratch import scratch
+from supply_chain.scratch import make_scratch_directory
 
 OLDEST = 315532800
 """1980-01-01, in Unix seconds: the time of files without a commit. Some archive formats have no earlier time."""
@@ -55,7 +55,7 @@ def take_snapshot(
     is no application, `SourceInvalid` if a rule is broken, the git repository cannot be read, or the budget is
     exceeded, and `DiskFull` if the copy would use the reserve of free space.
     """
-    with scratch("snapshot") as place:
+    with make_scratch_directory("snapshot") as place:
         yield _take_with_manifest(directory, revision, _CachedMatcher(ignores), place, budget or Budget())
 
 
@@ -195,7 +195,7 @@ def _copy(tree: Tree, ignores: IgnoreMatcher, place: Path, source: Source, origi
             entry = writer.file(f"context/{relative}", node, tree.read(node))
         entries[node.path] = entry
     writer.finish()
-    content = content_digest(entries.values())
+    content = compute_content_digest(entries.values())
     copied = place / "context"
     context = copied.rename(place / f"context-{content.removeprefix('sha256:')}")
     written = {
@@ -270,7 +270,7 @@ class _Writer:
         path = self._path(name)
         path.symlink_to(os.fsdecode(target))
         os.utime(path, (self.time, self.time), follow_symlinks=False)
-        entry = Entry(node.path, Mode.LINK, len(target), digest_of(target), node.blob or blob_id(target))
+        entry = Entry(node.path, Mode.LINK, len(target), digest_of(target), node.blob or compute_blob_id(target))
         self.written[path] = entry
         return entry
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
 
-from supply_chain.adapters.process.cancellation import Cancellation, cancellation
+from supply_chain.adapters.process.cancellation import Cancellation, get_current_cancellation
 from supply_chain.development.snapshot import MAX_SIZE
 from supply_chain.errors import SourceInvalid
 
@@ -51,7 +51,7 @@ class Budget:
     size: int = MAX_READ
     """Maximum bytes of git objects."""
     phase: Phase = Phase.GIT
-    scope: Cancellation = field(default_factory=cancellation)
+    scope: Cancellation = field(default_factory=get_current_cancellation)
     _deadline: float = field(init=False)
     _read: int = field(init=False, default=0)
 

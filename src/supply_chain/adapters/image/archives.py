@@ -16,9 +16,9 @@ import zstandard
 
 from supply_chain.adapters.files.selection import list_files
 from supply_chain.adapters.image.compression import detect_compression
-from supply_chain.adapters.process.cancellation import cancellation
+from supply_chain.adapters.process.cancellation import get_current_cancellation
 from supply_chain.errors import BuildLimitExceeded
-from supply_chain.text import mebibytes, plain_text
+from supply_chain.text import format_mebibytes, sanitize_text
 
 LARGEST_WINDOW = 64 * 1024**2
 """Maximum bytes of an archive's dictionary or window: `xz -9` uses 64 MiB."""
@@ -42,19 +42,19 @@ def check_archives(context: Path, most: int, seconds: float) -> None:
             pieces = _UNPACK.get(detect_compression(packed.read(LONGEST_MAGIC)))
             if pieces:
                 packed.seek(0)
-                left -= _check(plain_text(name), pieces(packed), left, deadline)
+                left -= _check(sanitize_text(name), pieces(packed), left, deadline)
 
 
 def _check(name: str, pieces: Iterator[int], most: int, deadline: float) -> int:
     """Return the bytes to which an archive unpacks."""
-    scope, total = cancellation(), 0
+    scope, total = get_current_cancellation(), 0
     try:
         for size in pieces:
             scope.wait(0)
             total += size
             if total > most:
                 raise BuildLimitExceeded(
-                    f"{name} unpacks to more than the image may have: {mebibytes(most)} are left for it.\n"
+                    f"{name} unpacks to more than the image may have: {format_mebibytes(most)} are left for it.\n"
                     "Unpack it in a RUN instruction instead of ADD, or raise build.max_size."
                 )
             if time.monotonic() > deadline:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from supply_chain.adapters.process.cancellation import Cancellation, cancellation
+from supply_chain.adapters.process.cancellation import Cancellation, get_current_cancellation
 
 MAX_SECONDS = 900
 """Maximum seconds of processor time. 16 GiB of files, the largest image that is read, normally take two minutes."""
@@ -25,7 +25,7 @@ class Budget:
 
     clock: Callable[[], float] = time.thread_time
     """Returns seconds since any fixed time."""
-    scope: Cancellation = field(default_factory=cancellation)
+    scope: Cancellation = field(default_factory=get_current_cancellation)
     _deadline: float = field(init=False)
 
     def __post_init__(self) -> None:

@@ -13,7 +13,7 @@ from typing import Protocol
 
 import zstandard
 
-from supply_chain.adapters.image.patterns import linear_pattern
+from supply_chain.adapters.image.patterns import compile_linear_pattern
 
 UNPACKED = 1024 * 1024
 """Maximum bytes to which a compressed file, or an entry of a zip archive, is unpacked."""
@@ -86,7 +86,7 @@ def unpack_start(packed: bytes, name: str, most: int, *, cut: bool) -> tuple[byt
     return bytes(inside), cut
 
 
-DEFLATED = linear_pattern(
+DEFLATED = compile_linear_pattern(
     rb"PK\x03\x04[\x00-\xff]{4}\x08\x00[\x00-\xff]{20}"
     rb"|zTXt[^\x00]{1,79}\x00\x00|iTXt[^\x00]{1,79}\x00\x01\x00[^\x00]{0,80}\x00[^\x00]{0,400}\x00"
 )

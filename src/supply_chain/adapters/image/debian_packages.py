@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Set
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from supply_chain.adapters.image.debian_version import version_key
+from supply_chain.adapters.image.debian_version import make_version_key
 from supply_chain.adapters.image.distribution import read_distribution
 from supply_chain.adapters.image.dpkg_records import (
     ALL,
@@ -258,7 +258,7 @@ def _explain(package: DebianPackage, published: PublishedPackage) -> str:
     if published.others:
         return f"and the archives have it for {' and '.join(sorted(published.others))}"
     # a version that equals the newest, and is not found, is another spelling of it
-    if published.newest and version_key(package.version) >= version_key(published.newest):
+    if published.newest and make_version_key(package.version) >= make_version_key(published.newest):
         return f"and the newest that the archives have is {published.newest}"
     return ""
 

@@ -9,7 +9,7 @@ _Part = tuple[tuple[int, ...], tuple[int, str]]
 _NOTHING: _Part = ((0,), (0, ""))
 
 
-def version_key(version: str) -> tuple[tuple[int, str], tuple[_Part, ...], tuple[_Part, ...]]:
+def make_version_key(version: str) -> tuple[tuple[int, str], tuple[_Part, ...], tuple[_Part, ...]]:
     """Return a key that sorts versions as dpkg does; any text has one."""
     epoch, colon, rest = version.partition(":")
     rest = rest if colon else version

@@ -17,7 +17,7 @@ from supply_chain.adapters.image.compression import (
     detect_compression,
     unpack_start,
 )
-from supply_chain.adapters.image.patterns import linear_pattern
+from supply_chain.adapters.image.patterns import compile_linear_pattern
 from supply_chain.adapters.image.zip_entries import ZipEntries
 
 START = 2 * 1024 * 1024
@@ -75,7 +75,7 @@ _HEADERS = tuple((name, before, anchor, re.compile(pattern)) for name, before, a
 _STREAMS = tuple(magic for magic, _ in COMPRESSED if magic[1:4] != b"\x2a\x4d\x18")
 ZIP_LZMA = b"PK\x03\x04"
 _LITERALS = frozenset(anchor for _, _, anchor, _ in _HEADERS)
-_ANCHORS = linear_pattern(
+_ANCHORS = compile_linear_pattern(
     b"|".join((*map(re.escape, (*filter(None, _LITERALS), *_STREAMS, ZIP_LZMA, LZIP)), _OLD_TAR, _LZMA))
 )
 

@@ -140,7 +140,7 @@ class Filesystem(Generic[T]):
         if self._entries > MOST_ENTRIES:
             raise LayerInvalid(f"it has more than {MOST_ENTRIES} files")
 
-    def conflict(self, what: str) -> None:
+    def record_conflict(self, what: str) -> None:
         """Record a place about which engines differ."""
         if len(self.conflicts) < MOST_CONFLICTS and what not in self.conflicts:
             self.conflicts.append(what)
@@ -258,14 +258,14 @@ class _Layer(Generic[T]):
             return
         way = resolve_engine_path(self.root, directory)
         if way is None:
-            self._below.conflict(f"{escape_path(member.name)} lies below a link that leads nowhere")
+            self._below.record_conflict(f"{escape_path(member.name)} lies below a link that leads nowhere")
             return
         if any(each.startswith(WHITEOUT) for each in split_path(directory)):
-            self._below.conflict(f"{escape_path(member.name)} lies below a whiteout, where scanners do not look")
+            self._below.record_conflict(f"{escape_path(member.name)} lies below a whiteout, where scanners do not look")
         self._check_below(directory, member)
         parent = self._directory(way)
         if parent is None:
-            self._below.conflict(
+            self._below.record_conflict(
                 f"{escape_path(member.name)} lies below something that is not a directory, in its layer or in one below"
             )
         elif name == OPAQUE:
@@ -280,22 +280,22 @@ class _Layer(Generic[T]):
         for path in self._directories:
             way = resolve_engine_path(self.root, path)
             if way is None or find_node(self.root, way) is None:
-                self._below.conflict(f"{escape_path(path)} is a directory that its own layer replaces")
+                self._below.record_conflict(f"{escape_path(path)} is a directory that its own layer replaces")
 
     def _put(self, parent: Node[T], name: str, member: tarfile.TarInfo, content: T | None) -> None:
         existing = parent.children.get(name)
         if existing is not None and existing.hides:
-            self._below.conflict(f"{escape_path(member.name)} has a whiteout in its own layer")
+            self._below.record_conflict(f"{escape_path(member.name)} has a whiteout in its own layer")
         if member.islnk():
             target = self._link_target(member.linkname)
             if target is None:
-                self._below.conflict(
+                self._below.record_conflict(
                     f"{escape_path(member.name)} is a hard link to {escape_path(member.linkname)}, which its layer "
                     "does not hold"
                 )
                 target = self._below_target(member.linkname)
             if target is None or target.kind is Kind.DIRECTORY or target is existing:
-                self._below.conflict(f"{escape_path(member.name)} is a hard link to no file")
+                self._below.record_conflict(f"{escape_path(member.name)} is a hard link to no file")
                 return
             parent.children[name] = node = target
         elif member.isdir() and existing is not None and existing.kind is Kind.DIRECTORY:
@@ -307,7 +307,9 @@ class _Layer(Generic[T]):
             node = parent.children[name] = Node(kind, size=member.size, target=member.linkname, content=content)
             if member.ischr() and (member.devmajor, member.devminor) == (0, 0):
                 node.hides = True
-                self._below.conflict(f"{escape_path(member.name)} is a device that overlayfs takes for a whiteout")
+                self._below.record_conflict(
+                    f"{escape_path(member.name)} is a device that overlayfs takes for a whiteout"
+                )
         if member.isdir():
             self._directories.add(posixpath.normpath(member.name))
         node.mode, node.uid, node.gid = member.mode & 0o7777, member.uid, member.gid
@@ -317,7 +319,9 @@ class _Layer(Generic[T]):
         self._check_whiteout(member)
         parent.opaque = True
         if not way and not self._first:
-            self._below.conflict(f"{escape_path(member.name)} hides everything below, which overlayfs does not do")
+            self._below.record_conflict(
+                f"{escape_path(member.name)} hides everything below, which overlayfs does not do"
+            )
 
     def _whiteout(self, parent: Node[T], name: str, member: tarfile.TarInfo) -> None:
         existing = parent.children.get(name)
@@ -325,16 +329,18 @@ class _Layer(Generic[T]):
             raise LayerInvalid(f"it has a whiteout of {name!r}")
         self._check_whiteout(member)
         if name.startswith(WHITEOUT):
-            self._below.conflict(f"{escape_path(member.name)} hides what has the name of a whiteout")
+            self._below.record_conflict(f"{escape_path(member.name)} hides what has the name of a whiteout")
         if existing is not None and not existing.hides:
-            self._below.conflict(f"{escape_path(member.name)} hides what its own layer holds")
+            self._below.record_conflict(f"{escape_path(member.name)} hides what its own layer holds")
         elif not self._first:
             parent.children[name] = Node(Kind.DEVICE, hides=True)
 
     def _check_whiteout(self, member: tarfile.TarInfo) -> None:
         """Record a conflict if a whiteout is not an empty file, as the specification requires."""
         if KINDS.get(member.type) is not Kind.FILE or member.size:
-            self._below.conflict(f"{escape_path(member.name)} has the name of a whiteout and is not an empty file")
+            self._below.record_conflict(
+                f"{escape_path(member.name)} has the name of a whiteout and is not an empty file"
+            )
 
     def _check_below(self, directory: str, member: tarfile.TarInfo) -> None:
         """Record a conflict if the path leads through a link.
@@ -350,7 +356,9 @@ class _Layer(Generic[T]):
                 below = below if below and below.kind is Kind.DIRECTORY else None
             through = own if own is not None and own.kind is Kind.LINK else below
             if through is not None and through.kind is Kind.LINK:
-                self._below.conflict(f"{escape_path(member.name)} is written through the link {escape_path(name)}")
+                self._below.record_conflict(
+                    f"{escape_path(member.name)} is written through the link {escape_path(name)}"
+                )
                 return
 
     def _directory(self, way: list[str]) -> Node[T] | None:

@@ -50,9 +50,9 @@ from supply_chain.adapters.image.tar_entry import Entry
 from supply_chain.development.content import Contents
 from supply_chain.errors import CheckIncomplete, ScannerFailed
 from supply_chain.evidence.examination import Examination
-from supply_chain.model.image import Digest, ImageRef, blobs_of, digest_of
+from supply_chain.model.image import Digest, ImageRef, digest_of, list_blobs
 from supply_chain.model.manifest import Runtime
-from supply_chain.scratch import scratch
+from supply_chain.scratch import make_scratch_directory
 
 MANY = 10_000
 """Maximum files for another machine or with a secret that are recorded; more raise an error."""
@@ -94,7 +94,7 @@ def read_contents(
     Packages are compared with `sources`, and `PackageIndexUnavailable` is raised if that is not possible. `runtime` is
     what is declared for its containers: it can start other programs than the image's configuration does.
     """
-    with scratch("content") as work:
+    with make_scratch_directory("content") as work:
         path = work / "image.tar"
         if not engine.save(image, path, most + SLACK):
             return None
@@ -461,19 +461,19 @@ def examine_image(
     `PackageIndexUnavailable`.
     """
     manifest = registry.manifest(ref)
-    with scratch("examine") as work:
+    with make_scratch_directory("examine") as work:
         try:
             with (work / "files").open("w+b") as file:
                 keeper = ContentStore(file, work)
                 image = _Image(LARGEST_IMAGE, keeper, secrets=False)
-                for blob, layer in zip(blobs_of(manifest, ref)[1:], manifest["layers"], strict=True):
+                for blob, layer in zip(list_blobs(manifest, ref)[1:], manifest["layers"], strict=True):
                     path = work / "layer"
                     registry.download(ref.repository, blob.digest, path, blob.size)
                     with path.open("rb") as packed:
                         image.add(packed, str(layer["mediaType"]))
 
                 checkpoint = image.budget.checkpoint
-                digests = [blob.digest for blob in blobs_of(manifest, ref)[1:]]
+                digests = [blob.digest for blob in list_blobs(manifest, ref)[1:]]
 
                 system = read_system_packages(image.files, keeper, sources, digests, checkpoint=checkpoint)
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 import re2
 
 
-def linear_pattern(expression: bytes) -> re2.Pattern[bytes]:
+def compile_linear_pattern(expression: bytes) -> re2.Pattern[bytes]:
     """Compile an expression with RE2, which searches in linear time.
 
     For several alternatives it is much faster than `bytes.find` for each.
@@ -23,9 +23,9 @@ def _options() -> re2.Options:
     return options
 
 
-def any_of(*contents: bytes) -> re2.Pattern[bytes]:
+def compile_alternatives(*contents: bytes) -> re2.Pattern[bytes]:
     """Compile one pattern that matches any of the contents."""
-    return linear_pattern(b"|".join(map(re.escape, contents)))
+    return compile_linear_pattern(b"|".join(map(re.escape, contents)))
 
 
 def search_for(contents: Iterable[bytes]) -> Callable[[bytes], frozenset[bytes]]:

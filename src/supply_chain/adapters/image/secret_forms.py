@@ -11,7 +11,7 @@ from itertools import islice
 import re2
 
 from supply_chain.adapters.image.der_keys import BODIES, has_private_key, is_random, read_size
-from supply_chain.adapters.image.patterns import linear_pattern, search_for
+from supply_chain.adapters.image.patterns import compile_linear_pattern, search_for
 from supply_chain.adapters.image.vendor_tokens import SHORT, SHORT_TAIL, TOKENS
 
 PEM = "private key"
@@ -49,11 +49,11 @@ _KEY_BAG, _JAVA_KEY = b"\x2a\x86\x48\x86\xf7\x0d\x01\x0c\x0a\x01\x02", b"\x2b\x0
 """Object identifiers of an encrypted private key in a PKCS #12 file (RFC 7292, 4.2.2) and in a Java key store."""
 _BREAK = rb"[ \t]*(?:[\r\n]|\\[nr])[ \t]*"
 _HEADER = rb"[A-Za-z][A-Za-z-]*: (?:[^\r\n\\]|\\[^nr])*(?:%b)+" % _BREAK
-_KEY = linear_pattern(
+_KEY = compile_linear_pattern(
     rb"(?:\s|\\[nr])+(?:Proc-Type|(?:%b)*[A-Za-z0-9+/](?:(?:%b)*[A-Za-z0-9+/]){31})" % (_HEADER, _BREAK)
 )
 """Text after a private key's first line: headers (RFC 4880, 6.2; RFC 4716, 3.3), and base64 in lines."""
-_RUN = linear_pattern(rb"[A-Za-z0-9+/]{32,}")
+_RUN = compile_linear_pattern(rb"[A-Za-z0-9+/]{32,}")
 _ESCAPED = re.compile(rb"\\/|%2[BbFf]|\\u002[BbFf]")
 """A character of base64, as JSON and addresses escape it."""
 _CODE = re.compile(rb"(?:%(?:25)?|\\u00|\\x)([0-9A-Fa-f]{2})")
@@ -73,7 +73,7 @@ ENCODED_WINDOW = 1024
 """Bytes of base64 after the beginning of a private key's first line that are decoded."""
 SIGNATURE_WINDOW = 400
 """Bytes before and after an Azure signature in which another field of the signed address has to be."""
-_SIGNED = linear_pattern(rb"\bs[ev]=")
+_SIGNED = compile_linear_pattern(rb"\bs[ev]=")
 """The expiry or the version of a shared access signature."""
 _AWS_KINDS = (b"AKIA", b"ASIA")
 _AWS_NAMES = (
@@ -146,7 +146,7 @@ def _compile(kind: str, anchor: bytes, form: bytes) -> _Form:
 
     A pattern with a lookahead matches only a bounded length.
     """
-    return kind, anchor, re.compile(form) if b"(?!" in form else linear_pattern(form)
+    return kind, anchor, re.compile(form) if b"(?!" in form else compile_linear_pattern(form)
 
 
 _FORMS, _BINARY_FORMS = (tuple(_compile(*form) for form in forms) for forms in (FORMS, BINARY_FORMS))
@@ -163,9 +163,9 @@ def _spread(anchor: bytes, zeros: bytes) -> bytes:
     return re.escape(letters) + more
 
 
-_ANCHORS = linear_pattern(b"|".join(_spread(anchor, zeros) for _, anchor, _ in FORMS for zeros in _ZEROS))
+_ANCHORS = compile_linear_pattern(b"|".join(_spread(anchor, zeros) for _, anchor, _ in FORMS for zeros in _ZEROS))
 _find_anchors = search_for(anchor for _, anchor, _ in FORMS)
-_WIDE = linear_pattern(rb"[^\x00](?:\x00[^\x00]){15,}|[^\x00](?:\x00\x00\x00[^\x00]){15,}")
+_WIDE = compile_linear_pattern(rb"[^\x00](?:\x00[^\x00]){15,}|[^\x00](?:\x00\x00\x00[^\x00]){15,}")
 """ASCII text in UTF-16 or UTF-32, of either byte order."""
 LONGEST_FORM = 4096
 """Bytes of a piece that are searched again with the next piece, so that no match across the border is missed."""
@@ -332,8 +332,8 @@ def _is_vault_token(content: bytes, start: int, end: int) -> bool:
     return all(kind.search(content[start + len(_VAULT_ANCHOR) : end]) for kind in _KEY_CHARACTERS)
 
 
-_BREAKS = linear_pattern(rb"(?:\s|\\[nr])+")
-_FIRST_LINE = linear_pattern(_PEM_FORM)
+_BREAKS = compile_linear_pattern(rb"(?:\s|\\[nr])+")
+_FIRST_LINE = compile_linear_pattern(_PEM_FORM)
 _CONFIRM: Mapping[bytes, Callable[[bytes, int, int], bool]] = {
     _PEM_ANCHOR: _is_key,
     _OPENVPN_ANCHOR: _is_key,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from supply_chain.adapters.image.patterns import any_of, linear_pattern
+from supply_chain.adapters.image.patterns import compile_alternatives, compile_linear_pattern
 
 MOST_ZIP_ENTRIES = 1_000_000
 """Maximum zip entries of a file that are recorded; a file with more entries and an end record is an archive."""
@@ -18,7 +18,7 @@ STORED = b"\0\0"
 """Method of an entry that is not compressed."""
 JAVA_METHODS = (STORED, b"\x08\0")
 """Methods of compression that syft unpacks: none and deflate."""
-_ZIP_RECORD = any_of(ZIP_ENTRY, *ZIP_ENDS)
+_ZIP_RECORD = compile_alternatives(ZIP_ENTRY, *ZIP_ENDS)
 ZIP64_ENDS, END = 56 + 20, 22
 """Bytes of the zip64 end record with its locator, and of the end record without its comment (4.3.14 to 4.3.16)."""
 
@@ -162,12 +162,12 @@ def read_zip_end(record: bytes) -> ZipEnd | None:
     return end if same and intact and located == end.offset + end.length else None
 
 
-_FOREIGN = linear_pattern(
+_FOREIGN = compile_linear_pattern(
     rb"(?i)(\.(7z|apk|asar|cab|cpio|crate|deb|egg|gem|iso|nupkg|phar|pyc?|pyz|rar|rpm|squashfs|t[bglx]z|tbz2|tzst|whl|zip)"
     rb"|\.tar(\.(bz2|gz|lzma|xz|zst))?|(^|/)package\.json)$|\.(dist|egg)-info/|(^|/)node_modules/"
 )
 """Names of Python's and npm's packages, and of archives that are not Java's."""
-_CODE = linear_pattern(rb"(?i)\.(class|dll|exe|jar|js|php|pl|rb|sh|so|war)$|^META-INF/")
+_CODE = compile_linear_pattern(rb"(?i)\.(class|dll|exe|jar|js|php|pl|rb|sh|so|war)$|^META-INF/")
 """Other names of code."""
 
 

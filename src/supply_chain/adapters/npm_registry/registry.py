@@ -24,7 +24,7 @@ from supply_chain.adapters.files.private_files import PrivateFiles
 from supply_chain.adapters.files.published_cache import PublishedCache
 from supply_chain.adapters.image.npm_packages import METADATA, NpmPublished, describe_entry, is_compared
 from supply_chain.adapters.process.cancellation import sleep
-from supply_chain.scratch import scratch
+from supply_chain.scratch import make_scratch_directory
 
 FORMAT = 1
 """Number of the cache's format; raise it when other files of a package are read."""
@@ -98,9 +98,9 @@ class NpmRegistries:
             try:
                 manifest = json.loads(content.getvalue())
             except (ValueError, RecursionError) as error:
-                raise self._downloader.unusable(url, f"its answer is not JSON ({error})") from error
+                raise self._downloader.make_answer_error(url, f"its answer is not JSON ({error})") from error
             if not isinstance(manifest, dict):
-                raise self._downloader.unusable(url, "its answer is not an object")
+                raise self._downloader.make_answer_error(url, "its answer is not an object")
             return url, manifest
         return None
 
@@ -108,20 +108,20 @@ class NpmRegistries:
         """Download a package; raise `PackageIndexFailed` if it is missing, invalid, or has another digest."""
         about = manifest.get("dist")
         if not (isinstance(about, dict) and isinstance(about.get("tarball"), str)):
-            raise self._downloader.unusable(address, "its answer names no package")
+            raise self._downloader.make_answer_error(address, "its answer names no package")
         url = urljoin(address, about["tarball"])
-        with scratch("package") as work, (work / "package").open("w+b") as package:
+        with make_scratch_directory("package") as work, (work / "package").open("w+b") as package:
             if self._downloader.fetch(url, {"Accept-Encoding": "identity"}, package, LARGEST_FILE) is None:
-                raise self._downloader.unusable(url, "the registry lists it, and it is not there")
+                raise self._downloader.make_answer_error(url, "the registry lists it, and it is not there")
             algorithm, digest = _select_digest(about)
             package.seek(0)
             if not algorithm or hashlib.file_digest(package, algorithm).digest() != digest:
-                raise self._downloader.unusable(url, "it does not have the digest that the registry lists")
+                raise self._downloader.make_answer_error(url, "it does not have the digest that the registry lists")
             package.seek(0)
             try:
                 return read_package(package)
             except INVALID as error:
-                raise self._downloader.unusable(url, f"it is not a valid package ({error})") from error
+                raise self._downloader.make_answer_error(url, f"it is not a valid package ({error})") from error
 
     @cached_property
     def _published(self) -> PublishedCache[NpmPublished]:

@@ -81,7 +81,7 @@ current: ContextVar[Cancellation | None] = ContextVar("cancellation", default=No
 """The cancellation of the current step, set by the caller that runs the step in a thread."""
 
 
-def cancellation() -> Cancellation:
+def get_current_cancellation() -> Cancellation:
     """Return the current cancellation, or one that is never triggered."""
     return current.get() or Cancellation()
 
@@ -91,7 +91,7 @@ def sleep(seconds: float) -> None:
 
     Ports keep this function, not a `Cancellation`: a flow makes them before the step begins.
     """
-    cancellation().wait(seconds)
+    get_current_cancellation().wait(seconds)
 
 
 @contextlib.contextmanager
@@ -109,7 +109,7 @@ def run_concurrently(*parts: Callable[[], Any]) -> list[Any]:
 
     An interrupt ends the commands of all parts.
     """
-    scope = cancellation()
+    scope = get_current_cancellation()
 
     def cancellable(part: Callable[[], Any]) -> Any:
         current.set(scope)

@@ -28,10 +28,10 @@ from typing import IO, Any, cast
 from plumbum import CommandNotFound, local
 
 from supply_chain.adapters.process import tool_errors
-from supply_chain.adapters.process.cancellation import cancellation, end_group
+from supply_chain.adapters.process.cancellation import end_group, get_current_cancellation
 from supply_chain.adapters.process.guardian import guardian
 from supply_chain.errors import Cancelled, DiskFull, ToolFailed, ToolMissing, ToolTimedOut
-from supply_chain.text import plain_text
+from supply_chain.text import sanitize_text
 
 log = logging.getLogger("supply_chain.command")
 
@@ -183,8 +183,8 @@ def run(
 
     `on_line` is called with every line of both streams that is not empty.
     """
-    log.log(logging.DEBUG if quiet else logging.INFO, "$ %s", plain_text(" ".join([name, *argv[1:]])[:2000]))
-    scope = cancellation()
+    log.log(logging.DEBUG if quiet else logging.INFO, "$ %s", sanitize_text(" ".join([name, *argv[1:]])[:2000]))
+    scope = get_current_cancellation()
     started = time.monotonic()
     process = _start(argv, name, environment, cwd, (stdin_from, stdout_to), memory)
     buffers, over = (_BoundedBuffer(keep // 2), _BoundedBuffer(keep // 2)), threading.Event()
@@ -347,7 +347,7 @@ def _line_logger(loud: bool, on_line: OnLine) -> OnLine:
     def log_line(line: str) -> None:
         number = next(lines)
         if number <= LINES:
-            log.info("%s", plain_text(line[:2000]))
+            log.info("%s", sanitize_text(line[:2000]))
         elif number == LINES + 1:
             log.info("… it says more than %d lines; the rest is not in the log", LINES)
         if on_line:

@@ -22,7 +22,7 @@ from supply_chain.adapters.image.wheel import INVALID_WHEEL, read_wheel
 from supply_chain.adapters.process.cancellation import sleep
 from supply_chain.adapters.python_index.distributions import INVALID, read_source
 from supply_chain.adapters.python_index.pages import ACCEPT, IndexFile, parse_page, select_version
-from supply_chain.scratch import scratch
+from supply_chain.scratch import make_scratch_directory
 
 FORMAT = 1
 """Number of the cache's format; raise it when other files of a wheel or a source are read."""
@@ -96,10 +96,12 @@ class PythonIndexes:
         try:
             return parse_page(content.getvalue(), answer.headers.get("content-type", ""), str(answer.url))
         except ValueError as error:
-            raise self._downloader.unusable(address, f"its answer is not a page of an index ({error})") from error
+            raise self._downloader.make_answer_error(
+                address, f"its answer is not a page of an index ({error})"
+            ) from error
 
     def _read_wheel(self, file: IndexFile) -> dict[str, bytes]:
-        with scratch("wheel") as work, (work / "wheel").open("w+b") as wheel:
+        with make_scratch_directory("wheel") as work, (work / "wheel").open("w+b") as wheel:
             with suppress(*INVALID_WHEEL):
                 if self._download(file, wheel, {"Range": f"bytes=-{TAIL}"}):
                     return read_wheel(wheel)
@@ -107,7 +109,7 @@ class PythonIndexes:
             try:
                 return read_wheel(wheel)
             except INVALID_WHEEL as error:
-                raise self._downloader.unusable(file.url, f"it is not a valid wheel ({error})") from error
+                raise self._downloader.make_answer_error(file.url, f"it is not a valid wheel ({error})") from error
 
     def _read_source(self, file: IndexFile) -> Mapping[str, bytes]:
         """Return the files of a source distribution; cached by its own digest, because metadata are as written."""
@@ -122,23 +124,25 @@ class PythonIndexes:
         return self._sources[file.url]
 
     def _download_source(self, file: IndexFile) -> Mapping[str, bytes]:
-        with scratch("source") as work:
+        with make_scratch_directory("source") as work:
             path = work / "source"
             with path.open("w+b") as source:
                 self._download_all(file, source)
             try:
                 return read_source(path)
             except INVALID as error:
-                raise self._downloader.unusable(file.url, f"it is not a valid archive ({error})") from error
+                raise self._downloader.make_answer_error(file.url, f"it is not a valid archive ({error})") from error
 
     def _download_all(self, file: IndexFile, target: IO[bytes]) -> None:
         """Write a file that an index lists; raise `PackageIndexFailed` if it is missing or has another digest."""
         if not self._download(file, target, {}):
-            raise self._downloader.unusable(file.url, "the index lists it, and it is not there")
+            raise self._downloader.make_answer_error(file.url, "the index lists it, and it is not there")
         target.seek(0)
         digest = hashlib.file_digest(target, "sha256").hexdigest()  # type: ignore[arg-type]
         if file.sha256 and file.sha256 != digest:
-            raise self._downloader.unusable(file.url, f"it has the SHA-256 {digest}, and the index lists {file.sha256}")
+            raise self._downloader.make_answer_error(
+                file.url, f"it has the SHA-256 {digest}, and the index lists {file.sha256}"
+            )
 
     def _download(self, file: IndexFile, target: IO[bytes], headers: Mapping[str, str]) -> bool:
         """Write a file, or the part of it that the server gives, to its place in `target`.

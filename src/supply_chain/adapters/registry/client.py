@@ -16,7 +16,7 @@ from supply_chain.adapters.registry.referrer_lists import parse_referrers
 from supply_chain.concurrency import KeyedLock
 from supply_chain.errors import ImageDamaged, RegistryFailed, TooManyReferrers
 from supply_chain.evidence.store import LOST, NotEvidence, Referrer
-from supply_chain.model.image import Descriptor, Digest, ImageRef, blobs_of, digest_of
+from supply_chain.model.image import Descriptor, Digest, ImageRef, digest_of, list_blobs
 
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 INDEX = "application/vnd.oci.image.index.v1+json"
@@ -100,7 +100,7 @@ class Registry:
         """Return a manifest, after its content was compared with its digest."""
         return _object(*self._manifest_bytes(ref), ref)
 
-    def manifest_text(self, ref: ImageRef) -> str:
+    def read_manifest_text(self, ref: ImageRef) -> str:
         """Return a manifest as an engine reads it, after its content was compared with its digest."""
         return self._manifest_bytes(ref)[0].decode("utf-8", "replace")
 
@@ -200,7 +200,7 @@ class Registry:
             left -= len(answer.content)
             referrers += parse_referrers(answer.content, subject)
             visited.add(str(answer.response.url))
-            path = self.http.next_page(answer, visited)
+            path = self.http.find_next_page(answer, visited)
         return tuple(referrers)
 
     def layer(self, referrer: ImageRef) -> Descriptor | NotEvidence:
@@ -216,7 +216,7 @@ class Registry:
         if content.count(b"{") + content.count(b"[") > BRACKETS:
             return NotEvidence(why="not laid out as one piece of evidence")
         try:
-            config, *layers = blobs_of(_object(content, MANIFEST, referrer), referrer)
+            config, *layers = list_blobs(_object(content, MANIFEST, referrer), referrer)
         except ImageDamaged:
             return NotEvidence(why="no manifest of an artifact")
         if config.digest != digest_of(EMPTY) or len(layers) != 1:
@@ -308,7 +308,7 @@ class Registry:
     def copy_referrer(self, referrer: ImageRef, repository: str) -> None:
         """Copy a small referrer, byte for byte, to the same subject in another repository."""
         content, _ = self._manifest_bytes(referrer)
-        for blob in blobs_of(_object(content, MANIFEST, referrer), referrer):
+        for blob in list_blobs(_object(content, MANIFEST, referrer), referrer):
             self._ensure_blob(repository, blob.digest, partial(self.blob, referrer.repository, blob.digest))
         self.push_manifest(repository, content, MANIFEST)
 

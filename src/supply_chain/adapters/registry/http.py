@@ -16,7 +16,7 @@ import httpx
 from supply_chain.adapters.process.cancellation import sleep
 from supply_chain.adapters.tls import share
 from supply_chain.errors import AccessDenied, ImageNotFound, RegistryFailed, RegistryUnavailable
-from supply_chain.text import plain_text
+from supply_chain.text import sanitize_text
 
 MOST = 1024 * 1024
 """Maximum bytes of an answer, unless the caller gives another limit."""
@@ -91,7 +91,7 @@ class RegistryHttp:
             except RegistryUnavailable as error:
                 if method not in READING or attempt + 1 == TRIES or not isinstance(error.__cause__, BROKEN):
                     raise
-                log.info("%s %s is asked for again: %s", method, path, plain_text(str(error.__cause__)))
+                log.info("%s %s is asked for again: %s", method, path, sanitize_text(str(error.__cause__)))
             else:
                 break
         if answer.status_code == 404 and missing is not None and missing in message:
@@ -130,7 +130,7 @@ class RegistryHttp:
 
     def _wait_before_retry(self, what: str, status: int, message: str, seconds: float) -> None:
         log.info(
-            "the registry answered %d (%s): %s; retried in %.1f s", status, what, plain_text(message[:200]), seconds
+            "the registry answered %d (%s): %s; retried in %.1f s", status, what, sanitize_text(message[:200]), seconds
         )
         if seconds:
             self.wait(seconds)
@@ -142,7 +142,7 @@ class RegistryHttp:
                 raise _status_error(answer, message, what)
             yield from answer.iter_bytes(CHUNK)
 
-    def next_page(self, answer: Answer, visited: Container[str]) -> str | None:
+    def find_next_page(self, answer: Answer, visited: Container[str]) -> str | None:
         """Return the address of the next page; raise `RegistryFailed` if it is at another host or was read already."""
         link = answer.response.links.get("next", {}).get("url")
         if not link:

@@ -14,7 +14,7 @@ from typing import Any
 from supply_chain.adapters.registry.client import ACCEPT
 from supply_chain.errors import DockerfileRefused
 from supply_chain.model.image import DIGEST, Digest
-from supply_chain.strict_json import read_strict_json, unique_names
+from supply_chain.strict_json import read_strict_json, require_unique_names
 
 MANIFESTS = frozenset(ACCEPT.split(", "))
 COMPATIBLE = {"amd64": ("amd64", "x86", "386", "i386"), "arm64": ("arm", "aarch64")}
@@ -111,7 +111,7 @@ def check_config(text: str, address: str) -> None:
 
 
 def _fold_names(document: dict[str, Any]) -> dict[str, Any]:
-    return unique_names([(name.casefold(), value) for name, value in document.items()])
+    return require_unique_names([(name.casefold(), value) for name, value in document.items()])
 
 
 def _list(document: dict[str, Any], name: str) -> list[Any]:

@@ -30,7 +30,7 @@ from supply_chain.adapters.tools.nosec import read_comments
 from supply_chain.errors import CheckIncomplete, ToolTimedOut
 from supply_chain.evidence.checks import Check, CheckResult
 from supply_chain.model.image import Interval
-from supply_chain.scratch import scratch
+from supply_chain.scratch import make_scratch_directory
 from supply_chain.text import pluralize
 
 LONGEST = 600.0
@@ -103,7 +103,7 @@ def scan_source(tool: Tool, context: Path, now: Callable[[], datetime]) -> Check
     modules, startup, large = _list_sources(context, names)
     files, sources = sorted((*modules, *startup)), (*modules, *startup, *large)
     reports, late = _read_until(end, tool, context, modules)
-    with scratch("source") as work:
+    with make_scratch_directory("source") as work:
         for name in startup:
             _copy_startup(context / name, work / name)
         more, later = _read_until(end, tool, work, startup)
@@ -152,10 +152,10 @@ class SourceScan:
 
     tool: Tool
 
-    def in_files(self, files: Mapping[str, bytes]) -> tuple[str, ...]:
+    def search_files(self, files: Mapping[str, bytes]) -> tuple[str, ...]:
         """Return a sentence for each medium and high finding, and for each file that bandit did not read."""
         end = time.monotonic() + LONGEST
-        with scratch("source") as work:
+        with make_scratch_directory("source") as work:
             names = {str(number): path for number, path in enumerate(files)}
             for name, path in names.items():
                 (work / name).write_bytes(files[path])

@@ -28,8 +28,8 @@ from supply_chain.errors import (
 )
 from supply_chain.evidence.statement import Statement
 from supply_chain.model.image import ImageRef
-from supply_chain.scratch import scratch
-from supply_chain.text import plain_text
+from supply_chain.scratch import make_scratch_directory
+from supply_chain.text import sanitize_text
 
 SIGNING_CONFIG = (
     '{"mediaType":"application/vnd.dev.sigstore.signingconfig.v0.2+json","rekorTlogConfig":{},"tsaConfig":{}}'
@@ -105,7 +105,7 @@ class Cosign:
         return ("--allow-insecure-registry",) if self.insecure else ()
 
 
-def settings_of_person() -> dict[str, str]:
+def read_signing_variables() -> dict[str, str]:
     """Return the variables with which people sign, such as COSIGN_PASSWORD; SIGSTORE_ID_TOKEN replaces a login."""
     return {
         name: value for name, value in os.environ.items() if name.startswith("COSIGN_") or name == "SIGSTORE_ID_TOKEN"
@@ -129,12 +129,12 @@ def sign_for_person(tool: Tool, key: str, statement: Statement, service: Path) -
                 "Write it as docs/how-to/approvals.md says, or sign with a key."
             )
     signing = "--signing-config", config, "--trusted-root", root
-    with scratch("cosign") as work:
+    with make_scratch_directory("cosign") as work:
         return _attest(tool, work, statement, signing, _check_login, LOGIN, _show)
 
 
 def _show(line: str) -> None:
-    sys.stderr.write(f"{plain_text(line)}\n")
+    sys.stderr.write(f"{sanitize_text(line)}\n")
 
 
 def _check_login(done: CommandResult) -> None:
@@ -209,7 +209,7 @@ def _unavailable_error(what: str, message: str) -> SupplyChainError:
 @contextlib.contextmanager
 def _workspace() -> Iterator[Path]:
     """Yield a private directory with the empty configuration in it, and remove it afterwards."""
-    with scratch("cosign") as work:
+    with make_scratch_directory("cosign") as work:
         (work / "signing.json").write_text(SIGNING_CONFIG)
         (work / "root.json").write_text(TRUSTED_ROOT)
         yield work

@@ -16,7 +16,7 @@ from supply_chain.adapters.tools.grype_report import parse_report
 from supply_chain.adapters.tools.owned_programs import OVERLAP
 from supply_chain.errors import DatabaseUnusable, ScannerFailed
 from supply_chain.model.image import Digest, digest_of
-from supply_chain.scratch import scratch
+from supply_chain.scratch import make_scratch_directory
 from supply_chain.vulnerability.findings import Database, Distribution, Finding, Report
 from supply_chain.vulnerability.scanner import Sbom
 
@@ -117,7 +117,7 @@ class Grype:
         return tuple(each.model_copy(update={"published": first(each)}) for each in findings)
 
     def _match(self, sbom: Sbom, digest: Digest, database: Database) -> Report:
-        with scratch("grype") as work:
+        with make_scratch_directory("grype") as work:
             inventory, report, settings = (work / each for each in ("sbom.json", "report.json", "none.yaml"))
             settings.touch()  # a configuration in the working or home directory must not hide a finding
             inventory.write_bytes(sbom.content)

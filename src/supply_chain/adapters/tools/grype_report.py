@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from supply_chain.errors import ScannerFailed
 from supply_chain.model.image import Digest
-from supply_chain.vulnerability.findings import Database, Distribution, Finding, Report, Severity, worst_first
+from supply_chain.vulnerability.findings import Database, Distribution, Finding, Report, Severity, make_severity_key
 
 T = TypeVar("T")
 LINKED = re.compile(r"/(?=[^/]*\d)([A-Za-z]\w*(?:-[\w.:]+?)+)(?:\.html)?/?$")
@@ -30,7 +30,7 @@ def parse_report(text: str, *, database: Database, packages: int, sbom: Digest |
             sbom=sbom,
             distribution=_distribution(data["distro"]),
             packages=packages,
-            findings=tuple(sorted((_finding(m) for m in _read_matches(data)), key=worst_first)),
+            findings=tuple(sorted((_finding(m) for m in _read_matches(data)), key=make_severity_key)),
         )
     except (ValueError, OverflowError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise ScannerFailed(

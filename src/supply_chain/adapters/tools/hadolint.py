@@ -16,7 +16,7 @@ from supply_chain.errors import CheckIncomplete
 from supply_chain.evidence.checks import Check, CheckResult
 from supply_chain.model.image import Interval
 from supply_chain.model.tier import BASES
-from supply_chain.scratch import scratch
+from supply_chain.scratch import make_scratch_directory
 
 TIMEOUT = 60.0
 MEMORY = 1024**3
@@ -69,7 +69,7 @@ def lint_dockerfile(tool: Tool, dockerfile: Path, now: Callable[[], datetime]) -
     A file that is not a Dockerfile fails. Raises `CheckIncomplete` if hadolint gives no answer.
     """
     started = now()
-    with scratch("hadolint") as work:
+    with make_scratch_directory("hadolint") as work:
         config = work / "none.yaml"
         config.write_text("{}\n")  # so that no other configuration is found and used
         options = ("--config", config, "--no-fail", "--format", "json")

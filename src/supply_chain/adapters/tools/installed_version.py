@@ -24,7 +24,7 @@ class Versions:
         self._file = file
         self._lock = threading.Lock()
 
-    def version_of(self, name: str, pin: Pin, program: Path) -> str | None:
+    def find_version(self, name: str, pin: Pin, program: Path) -> str | None:
         """Return the program's version, or None if it reports none that can be read."""
         state = program.stat()
         key = f"{program}:{state.st_mtime_ns}:{state.st_size}:{pin.version_pattern}"

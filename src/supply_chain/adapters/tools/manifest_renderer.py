@@ -12,7 +12,7 @@ from supply_chain.adapters.process.command import Tool, run
 from supply_chain.errors import ManifestsRefused, ToolTimedOut
 from supply_chain.execution.kubernetes.manifest_files import CHART, KUSTOMIZATION, Release
 from supply_chain.model.documents import LIMIT
-from supply_chain.scratch import scratch
+from supply_chain.scratch import make_scratch_directory
 
 TIMEOUT = 30.0
 MEMORY = 1024**3
@@ -50,7 +50,7 @@ class ManifestRenderer:
     def _run(self, files: Mapping[str, bytes], name: str, *words: str) -> bytes:
         """Run a tool in a directory with these files and return what it writes, at most twice `LIMIT`."""
         tool = self.find(name)
-        with scratch("manifests") as work:
+        with make_scratch_directory("manifests") as work:
             root, home = work / "files", work / "home"
             home.mkdir()
             for path, content in files.items():

@@ -64,7 +64,7 @@ class BuiltPin(Pin):
     stamp: str = Field(description="the linker's assignment that tells the program its version")
     toolchain: Annotated[str, StringConstraints(pattern=r"^go1(\.\d+)+$")]
 
-    def filled(self, text: str) -> str:
+    def fill_version(self, text: str) -> str:
         """Return `text` with the version in place of `{version}`."""
         return text.replace("{version}", self.version)
 

@@ -22,7 +22,7 @@ from supply_chain.adapters.tools.secret_readings import read_otherwise
 from supply_chain.errors import CheckIncomplete
 from supply_chain.evidence.checks import Check, CheckResult
 from supply_chain.model.image import Interval
-from supply_chain.scratch import scratch
+from supply_chain.scratch import make_scratch_directory
 from supply_chain.text import pluralize
 
 TIMEOUT = 300.0
@@ -134,7 +134,7 @@ def find_secrets(
     sent anywhere to be verified. Raises `CheckIncomplete` if detect-secrets gives no answer.
     """
     started = now()
-    with scratch("secrets") as work:
+    with make_scratch_directory("secrets") as work:
         files = {**(others or {}), **{file: context / file for file in list_files(context)}}
         texts, binary, large = list[str](), list[str](), list[str]()
         places, declared = Places(), Places()
@@ -317,19 +317,19 @@ class SecretSearch:
         """Return the kinds of secrets that the text seems to contain; raise `CheckIncomplete`."""
         if not text.strip():
             return ()
-        with scratch("secrets") as work:
+        with make_scratch_directory("secrets") as work:
             (work / f"output{PRINTED}").write_text(text, encoding="utf-8", errors="replace")
             report = _scan(self.tool, work, [f"./output{PRINTED}"], NO_COMMENTS, *NO_GUESSES)
         reported = {kind for place_kinds in parse_places(report).values() for kind in place_kinds}
         return _distinct(reported | {kind for _, kind in find_secret_patterns(text.encode(errors="replace"))})
 
-    def in_files(self, files: Mapping[str, bytes]) -> tuple[str, ...]:
+    def search_files(self, files: Mapping[str, bytes]) -> tuple[str, ...]:
         """Return `path:line: kinds` for everything in these files that looks like a secret, by form or by its name.
 
         Comments that declare a finding harmless are ignored, because nobody would report what they hide.
         """
         places = Places()
-        with scratch("secrets") as work:
+        with make_scratch_directory("secrets") as work:
             for copies in _write_batches(work, files.items()):
                 asked = [(part, (NO_COMMENTS, *NO_GUESSES)) for part in split_arguments(list(copies))]
                 places.merge(_read_places(self.tool, work, copies, asked))

@@ -39,8 +39,8 @@ from supply_chain.errors import (
     ToolFailed,
 )
 from supply_chain.execution.supply import LOADED
-from supply_chain.model.image import Digest, ImageRef, digest_of, short
-from supply_chain.scratch import scratch
+from supply_chain.model.image import Digest, ImageRef, digest_of, shorten_digest
+from supply_chain.scratch import make_scratch_directory
 
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 CONFIG = "application/vnd.oci.image.config.v1+json"
@@ -68,7 +68,7 @@ class Skopeo:
     docker_config: Callable[[], AbstractContextManager[Path]]
     insecure: bool = False
 
-    def new_key(self) -> bytes:
+    def generate_key(self) -> bytes:
         """Return a new RSA private key: PKCS #8, DER, less than 2 KB."""
         key = rsa.generate_private_key(public_exponent=65537, key_size=BITS)
         return key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
@@ -80,7 +80,7 @@ class Skopeo:
         to `announce`, then pushed. Raises `ImageUnsuitable` if the image is not an OCI image manifest, and
         `ImageDamaged` if the copy is not as expected.
         """
-        with scratch("skopeo") as work, _key_files(key) as (public, private):
+        with make_scratch_directory("skopeo") as work, _key_files(key) as (public, private):
             signed = self._manifest(image, work)
             require_suitable(image, signed)
             self._copy(self._remote(image), f"oci:{work / 'copy'}:copy", "--encryption-key", f"jwe:{public}")
@@ -89,14 +89,14 @@ class Skopeo:
             self._copy(f"oci:{work / 'copy'}:copy", f"oci:{work / 'back'}:back", "--decryption-key", str(private))
             require_same_content(image, signed, work / "back")
             announce(digest)
-            target = f"docker://{self.host}/{image.repository}:{tag}-{short(digest)}"
+            target = f"docker://{self.host}/{image.repository}:{tag}-{shorten_digest(digest)}"
             self._copy(f"oci:{work / 'copy'}:copy", target, "--preserve-digests", "--digestfile", str(work / "pushed"))
             _check_pushed(digest, (work / "pushed").read_text().strip(), image)
         return digest
 
     def is_encrypted(self, copy: ImageRef) -> bool:
         """Return whether the registry holds this manifest and every layer of it is encrypted."""
-        with scratch("skopeo") as work:
+        with make_scratch_directory("skopeo") as work:
             try:
                 manifest = self._manifest(copy, work)
             except ImageNotFound:
@@ -109,7 +109,7 @@ class Skopeo:
         `archive` contains exactly the manifest that `image` names and the blobs of that manifest, each compared with
         its digest. Raises `KeyUnusable` for a wrong key and `ImageDamaged` for any other content.
         """
-        with scratch("skopeo") as work, _key_files(key) as (_, private):
+        with make_scratch_directory("skopeo") as work, _key_files(key) as (_, private):
             require_encrypted(copy, self._manifest(copy, work))
             signed = self._manifest(image, work)
             self._copy(self._remote(copy), f"oci:{work / 'plain'}:plain", "--decryption-key", str(private))
@@ -275,7 +275,7 @@ def _key_files(key: bytes) -> Iterator[tuple[Path, Path]]:
             f"The unwrapped key of the encrypted copy is not a private key: {error}\n"
             "Run `cscm curate` again; it writes a copy with a key of its own."
         ) from error
-    with scratch("key", _memory()) as work:
+    with make_scratch_directory("key", _memory()) as work:
         files = work / "public.pem", work / "private.pem"
         _write(files[0], private.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
         _write(files[1], private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))

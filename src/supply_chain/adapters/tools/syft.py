@@ -17,12 +17,12 @@ from supply_chain.adapters.image.packaged_files import PackagedFiles
 from supply_chain.adapters.process import tool_errors
 from supply_chain.adapters.process.command import Tool
 from supply_chain.adapters.tools.owned_programs import leave_out_owned
-from supply_chain.concurrency import in_background
+from supply_chain.concurrency import run_in_background
 from supply_chain.errors import RegistryUnavailable, ScannerFailed, ToolFailed
 from supply_chain.evidence.examination import Examination
 from supply_chain.model.image import ImageRef
-from supply_chain.scratch import scratch
-from supply_chain.text import mebibytes
+from supply_chain.scratch import make_scratch_directory
+from supply_chain.text import format_mebibytes
 from supply_chain.vulnerability.scanner import Sbom, Sboms
 
 RECORD, CYCLONEDX, SPDX = "syft-json", "cyclonedx-json", "spdx-json"
@@ -48,11 +48,11 @@ class SourceSyft:
         """The tool and its version, as SBOMs name it."""
         return f"syft {self.tool.version}"
 
-    def of_directory(self, directory: Path) -> Sbom:
+    def make_directory_sbom(self, directory: Path) -> Sbom:
         """Return the SBOM of what a source directory declares; raise `ScannerFailed`."""
         return self._make(f"dir:{directory}")
 
-    def of_archive(self, archive: Path) -> Sbom:
+    def make_archive_sbom(self, archive: Path) -> Sbom:
         """Return the SBOM of the image in a Docker archive (a tar file); raise `ScannerFailed`.
 
         The records of its packages count as they stand.
@@ -61,13 +61,13 @@ class SourceSyft:
 
     def convert(self, sbom: Sbom) -> Sboms:
         """Return an SBOM in all formats; raise `ScannerFailed`."""
-        with scratch("syft") as work:
+        with make_scratch_directory("syft") as work:
             record = work / "sbom.json"
             record.write_bytes(sbom.content)
             return Sboms(sbom, *self._run(work, "convert", record, CYCLONEDX, SPDX))
 
     def _make(self, source: str) -> Sbom:
-        with scratch("syft") as work:
+        with make_scratch_directory("syft") as work:
             (content,) = self._run(work, "scan", source, RECORD)
         with _explain(source):
             return self._check(content, json.loads(content), source)
@@ -109,13 +109,13 @@ class Syft(SourceSyft):
     examine: Callable[[ImageRef], tuple[Examination, PackagedFiles]] = field(kw_only=True)
     """Returns what an image's SBOM does not show, and which files are its packages' own."""
 
-    def of_image(self, ref: ImageRef) -> tuple[Sbom, Examination]:
+    def make_image_sbom(self, ref: ImageRef) -> tuple[Sbom, Examination]:
         """Return the SBOM of an image, without the programs of its packages, and what the SBOM does not show.
 
         Raises `ScannerFailed`, `RegistryUnavailable`, or what `examine` raises.
         """
         source = f"registry:{self.host}/{ref}"
-        with in_background(partial(self.examine, ref)) as examined, scratch("syft") as work:
+        with run_in_background(partial(self.examine, ref)) as examined, make_scratch_directory("syft") as work:
             with self.docker_config() as config, _explain_registry(source):
                 (content,) = self._run(
                     work, "scan", source, RECORD,
@@ -162,7 +162,7 @@ def _check_unpacked(work: Path, source: str | Path) -> None:
     if free < RESERVE or measure_bytes(work, MAX_UNPACKED) > MAX_UNPACKED:
         raise ScannerFailed(
             f"syft unpacked too much of {source} and was ended: {MAX_UNPACKED // 1024**3} GiB at most, and "
-            f"{RESERVE // 1024**3} GiB have to stay free in {work.parent} (now {mebibytes(free)}).\n"
+            f"{RESERVE // 1024**3} GiB have to stay free in {work.parent} (now {format_mebibytes(free)}).\n"
             "Remove archives that hold other archives, such as a jar of jars, or that unpack to much more than they "
             "are."
         )

@@ -13,7 +13,7 @@ from typing import Literal
 from supply_chain.adapters.process.command import Tool
 from supply_chain.adapters.tools.installed_version import Versions
 from supply_chain.adapters.tools.pins import DistributionPin, GoPin, Pin, Pins, SourcePin, WheelPin
-from supply_chain.adapters.tools.sources import source_digest
+from supply_chain.adapters.tools.sources import compute_source_digest
 from supply_chain.errors import ToolMissing
 
 Origin = Literal["path", "release", "go", "source", "distribution", "wheel"]
@@ -87,7 +87,7 @@ class Toolbox:
         """Return the first candidate whose version fits, else the first candidate; None if there is none."""
         candidates = []
         for path, origin in self._candidates(name, pin):
-            candidate = _Candidate(path, self._versions.version_of(name, pin, path), origin)
+            candidate = _Candidate(path, self._versions.find_version(name, pin, path), origin)
             if candidate.version is not None and pin.fits(candidate.version):
                 return candidate
             candidates.append(candidate)
@@ -114,7 +114,7 @@ class Toolbox:
 
     def _place(self, name: str, pin: GoPin | SourcePin, origin: Own) -> Path:
         if isinstance(pin, SourcePin):
-            return self._directory / f"{name}-{pin.version}-{source_digest(pin)[:12]}"
+            return self._directory / f"{name}-{pin.version}-{compute_source_digest(pin)[:12]}"
         return self._directory / f"{name}-{pin.version}-{origin}"
 
 
@@ -126,12 +126,12 @@ def _state(name: str, candidate: _Candidate | None) -> str:
 
 def _remedy(pin: Pin) -> str:
     if isinstance(pin, DistributionPin):
-        return f"Run `cscm up` as root, or: {apt_command([pin.package])}"
+        return f"Run `cscm up` as root, or: {make_apt_command([pin.package])}"
     if isinstance(pin, WheelPin):
         return f"Install the project again; {pin.package} is one of its dependencies."
     return "Run `cscm up`; it fetches or builds it."
 
 
-def apt_command(packages: Sequence[str]) -> str:
+def make_apt_command(packages: Sequence[str]) -> str:
     """Return the command that installs these packages."""
     return f"apt-get install {' '.join(packages)}"

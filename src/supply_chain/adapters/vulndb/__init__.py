@@ -2,8 +2,8 @@
 
 from supply_chain.adapters.vulndb.current import (
     Database,
-    grype_environment,
     has_distribution,
+    make_grype_environment,
     read_database,
     read_publications,
 )
@@ -12,8 +12,8 @@ from supply_chain.adapters.vulndb.pinned import PinnedDatabase, pin_database
 __all__ = [
     "Database",
     "PinnedDatabase",
-    "grype_environment",
     "has_distribution",
+    "make_grype_environment",
     "pin_database",
     "read_database",
     "read_publications",

@@ -59,13 +59,13 @@ class Record(Model):
     grype: str
 
 
-def grype_environment(directory: Path) -> dict[str, str]:
+def make_grype_environment(directory: Path) -> dict[str, str]:
     """Return the environment in which grype uses only the database in `directory`.
 
     A damaged database is always an error. An old one is an error only if it is official: the starter database is always
     old, and its `built` shows that.
     """
-    environment = bare_environment(directory)
+    environment = make_bare_environment(directory)
     if read_kind(directory) == "official":
         environment |= {"GRYPE_DB_VALIDATE_AGE": "true", "GRYPE_DB_MAX_ALLOWED_BUILT_AGE": MAX_AGE}
     return environment
@@ -89,7 +89,7 @@ def read_database(directory: Path) -> Database:
             sources={name: _moment(date) for name, date in sources.items() if date},
         )
     except (sqlite3.Error, TypeError, ValueError) as error:
-        raise unusable_error(directory, str(error)) from error
+        raise make_unusable_error(directory, str(error)) from error
 
 
 def has_distribution(directory: Path, distribution: Distribution) -> bool:
@@ -109,7 +109,7 @@ def has_distribution(directory: Path, distribution: Distribution) -> bool:
             asked = {"name": name or distribution.name, "release": distribution.codename, "major": major}
             rows = [db.execute(_HELD, {**asked, "channel": each}).fetchall() for each in distribution.channels or ("",)]
     except sqlite3.Error as error:
-        raise unusable_error(directory, str(error)) from error
+        raise make_unusable_error(directory, str(error)) from error
     return all(_has_rows(matches, minor) for matches in rows)
 
 
@@ -123,7 +123,7 @@ def read_publications(directory: Path, names: Iterable[str]) -> dict[str, dateti
             rows = db.execute(_PUBLISHED, (json.dumps(sorted(names)),)).fetchall()
         return {name: _moment(date) for name, date in rows}
     except (sqlite3.Error, TypeError, ValueError) as error:
-        raise unusable_error(directory, str(error)) from error
+        raise make_unusable_error(directory, str(error)) from error
 
 
 _PUBLISHED = """
@@ -172,7 +172,7 @@ def _open_database(directory: Path) -> Iterator[sqlite3.Connection]:
         yield db
 
 
-def bare_environment(directory: Path) -> dict[str, str]:
+def make_bare_environment(directory: Path) -> dict[str, str]:
     """Return the environment in which grype uses the database in `directory`, whatever its age, without updates."""
     return {
         "GRYPE_DB_CACHE_DIR": str(directory),
@@ -190,11 +190,11 @@ def _read_import(directory: Path) -> dict[str, str]:
         record: dict[str, str] = json.loads(file.read_bytes())
         valid = record["digest"].startswith("xxh64:")
     except FileNotFoundError as error:
-        raise unusable_error(directory, "there is none") from error
+        raise make_unusable_error(directory, "there is none") from error
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise unusable_error(directory, f"{file.name}: {error}") from error
+        raise make_unusable_error(directory, f"{file.name}: {error}") from error
     if not valid:
-        raise unusable_error(directory, "its digest is not one of grype's")
+        raise make_unusable_error(directory, "its digest is not one of grype's")
     return record
 
 
@@ -229,10 +229,10 @@ def read_kind(directory: Path) -> Kind:
         return record.kind
     if _read_import(directory).get("source", "").startswith("https://"):
         return "official"
-    raise unusable_error(directory, "its origin is unknown")
+    raise make_unusable_error(directory, "its origin is unknown")
 
 
-def kind_or_none(directory: Path) -> Kind | None:
+def find_database_kind(directory: Path) -> Kind | None:
     """Return the kind of the database, or None if it is unusable."""
     try:
         return read_kind(directory)
@@ -240,7 +240,7 @@ def kind_or_none(directory: Path) -> Kind | None:
         return None
 
 
-def unusable_error(directory: Path, why: str) -> DatabaseUnusable:
+def make_unusable_error(directory: Path, why: str) -> DatabaseUnusable:
     """Return the error for a database that cannot be used."""
     return DatabaseUnusable(
         f"The vulnerability database in {directory} cannot be used: {why}\nRun `cscm up`; it makes a complete one."

@@ -12,15 +12,15 @@ from pathlib import Path
 from supply_chain.adapters.process.command import Tool
 from supply_chain.adapters.vulndb.current import (
     MODEL,
-    bare_environment,
-    grype_environment,
     has_distribution,
+    make_bare_environment,
+    make_grype_environment,
+    make_unusable_error,
     read_database,
     read_publications,
-    unusable_error,
 )
 from supply_chain.errors import ToolFailed
-from supply_chain.scratch import scratch
+from supply_chain.scratch import make_scratch_directory
 from supply_chain.vulnerability.findings import Database, Distribution
 
 VALID_TIMEOUT = 300.0
@@ -43,12 +43,12 @@ class PinnedDatabase:
     @property
     def environment(self) -> dict[str, str]:
         """Environment of grype for a scan with this database."""
-        return {**grype_environment(self.directory), "GRYPE_DB_VALIDATE_BY_HASH_ON_START": "false"}
+        return {**make_grype_environment(self.directory), "GRYPE_DB_VALIDATE_BY_HASH_ON_START": "false"}
 
     def database(self) -> Database:
         """Return the database; raise `DatabaseUnusable` if its file changed since it was pinned."""
         if _stat(self.directory) != self.stat:
-            raise unusable_error(self.directory, "its file was changed while scans used it")
+            raise make_unusable_error(self.directory, "its file was changed while scans used it")
         return self.facts
 
     def knows(self, distribution: Distribution) -> bool:
@@ -66,13 +66,13 @@ class PinnedDatabase:
 def pin_database(grype: Tool, directory: Path) -> Iterator[PinnedDatabase]:
     """Yield a private copy of the database in use in `directory`; raise `DatabaseUnusable` if there is none."""
     read_database(directory)  # raises an error with the reason if it is unusable
-    with scratch("pinned", directory) as place:
+    with make_scratch_directory("pinned", directory) as place:
         _link_files(directory, place / MODEL)
-        tool = grype.with_environment(**bare_environment(place))
+        tool = grype.with_environment(**make_bare_environment(place))
         try:
             tool.run("db", "status", timeout=VALID_TIMEOUT, quiet=True)
         except ToolFailed as error:
-            raise unusable_error(directory, str(error)) from error
+            raise make_unusable_error(directory, str(error)) from error
         yield PinnedDatabase(place, read_database(place).facts, _stat(place))
 
 

@@ -9,18 +9,18 @@ from pathlib import Path
 from supply_chain.adapters.process.command import Tool
 from supply_chain.adapters.tools.grype import Grype
 from supply_chain.adapters.vulndb.current import (
-    grype_environment,
     has_distribution,
+    make_grype_environment,
     read_database,
     read_publications,
 )
 
 
-def current_scanner(tool: Tool, directory: Path, now: Callable[[], datetime]) -> Grype:
+def make_grype_scanner(tool: Tool, directory: Path, now: Callable[[], datetime]) -> Grype:
     """Return the scanner, with the database in `directory` and no other."""
     return Grype(
         tool=tool,
-        environment=grype_environment(directory),
+        environment=make_grype_environment(directory),
         database=lambda: read_database(directory).facts,
         knows=lambda distribution: has_distribution(directory, distribution),
         now=now,

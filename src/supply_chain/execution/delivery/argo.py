@@ -8,7 +8,7 @@ from typing import Any
 from supply_chain.execution.delivery.controller import ControllerState
 from supply_chain.execution.delivery.settings import ArgoApplication
 from supply_chain.execution.kubernetes.cluster import Cluster, Document, Kind
-from supply_chain.text import plain_text, truncate_lines
+from supply_chain.text import sanitize_text, truncate_lines
 
 APPLICATIONS = Kind("argoproj.io/v1alpha1", "Application", "applications")
 RUNNING = ("Running", "Terminating")
@@ -59,7 +59,7 @@ def _describe_operation(what: str, operation: Mapping[str, Any]) -> ControllerSt
     if phase in FAILED or (phase in RUNNING and operation.get("retryCount")):
         return _say(what, f"{phase}: {message}", failed=True)
     if phase in RUNNING:
-        return ControllerState(plain_text(f"{what} is applying it: {message}").rstrip(": "), applying=True)
+        return ControllerState(sanitize_text(f"{what} is applying it: {message}").rstrip(": "), applying=True)
     return ControllerState(f"Argo CD applied the commit by {what}", failed=True)
 
 
@@ -77,7 +77,7 @@ def _describe_health(status: Mapping[str, Any]) -> str:
     health = status.get("health") or {}
     if health.get("status", "Healthy") == "Healthy":
         return ""
-    return plain_text(f"; it is {health['status']}: {health.get('message', '')}").rstrip(": ")
+    return sanitize_text(f"; it is {health['status']}: {health.get('message', '')}").rstrip(": ")
 
 
 def _is_manual(application: Document) -> bool:
@@ -96,4 +96,4 @@ def _is_about(holder: Mapping[str, Any] | None, commit: str) -> bool:
 
 
 def _say(what: str, message: str, *, failed: bool) -> ControllerState:
-    return ControllerState(plain_text(f"{what} says {message}").rstrip(": "), failed)
+    return ControllerState(sanitize_text(f"{what} says {message}").rstrip(": "), failed)

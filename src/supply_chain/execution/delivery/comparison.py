@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from supply_chain.execution.deployment import Expected
 from supply_chain.execution.observation import Deviation
-from supply_chain.model.image import Digest, short
+from supply_chain.model.image import Digest, shorten_digest
 
 
 def compare_git(
@@ -17,9 +17,9 @@ def compare_git(
     `in_git` are the digests in the file of `where`, none if it cannot be read; `running` is the digest that the pods
     run, empty if none is ready. `trouble` says why there is no digest, or why the cluster does not run it.
     """
-    recorded, cluster = short(expected.digest), short(running) if running else "nothing that is ready"
+    recorded, cluster = shorten_digest(expected.digest), shorten_digest(running) if running else "nothing that is ready"
     if tuple(in_git) != (expected.digest,):
-        git = ", ".join(short(each) if each else "no digest" for each in in_git) or f"no digest ({trouble})"
+        git = ", ".join(shorten_digest(each) if each else "no digest" for each in in_git) or f"no digest ({trouble})"
         yield Deviation(
             code="drift.git",
             fact=f"git has {git}, the record {recorded}, and the cluster runs {cluster} ({where})",

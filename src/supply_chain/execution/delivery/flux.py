@@ -8,7 +8,7 @@ from typing import Any
 from supply_chain.execution.delivery.controller import ControllerState
 from supply_chain.execution.delivery.settings import FileKind, FluxKustomization
 from supply_chain.execution.kubernetes.cluster import Cluster, Document, Kind
-from supply_chain.text import plain_text
+from supply_chain.text import sanitize_text
 
 KUSTOMIZATIONS = Kind("kustomize.toolkit.fluxcd.io/v1", "Kustomization", "kustomizations")
 GIT_REPOSITORIES = Kind("source.toolkit.fluxcd.io/v1", "GitRepository", "gitrepositories")
@@ -83,7 +83,9 @@ def _condition(status: Mapping[str, Any], kind: str) -> Mapping[str, Any]:
 
 
 def _describe(what: str, condition: Mapping[str, Any]) -> str:
-    return plain_text(f"{what} says {condition.get('reason', 'nothing')}: {condition.get('message', '')}").rstrip(": ")
+    return sanitize_text(f"{what} says {condition.get('reason', 'nothing')}: {condition.get('message', '')}").rstrip(
+        ": "
+    )
 
 
 def _commit_of(revision: str | None) -> str:

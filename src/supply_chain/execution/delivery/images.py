@@ -15,7 +15,7 @@ from supply_chain.errors import DeclarationInvalid
 from supply_chain.execution.delivery.settings import FileKind
 from supply_chain.execution.kubernetes.cluster import CONTAINERS, Document
 from supply_chain.model.image import Digest
-from supply_chain.text import plain_text
+from supply_chain.text import sanitize_text
 
 MOST_BYTES = 1024**2
 """Maximum size of a file; yaml.compose reads it as a whole."""
@@ -100,7 +100,7 @@ def _find(text: str, kind: FileKind, image: str, path: str) -> list[DigestPlace]
     try:
         roots = [root for root in yaml.compose_all(text, Loader=_Loader) if root is not None]
     except (yaml.YAMLError, RecursionError) as error:
-        raise DeclarationInvalid(f"{path} is not valid YAML: {plain_text(error)}\nCorrect it.") from error
+        raise DeclarationInvalid(f"{path} is not valid YAML: {sanitize_text(error)}\nCorrect it.") from error
     find, hint = FINDERS[kind]
     places = list(dict.fromkeys(each for root in roots for each in find(root, image, text)))
     if not places:
@@ -136,18 +136,18 @@ def _in_manifest(root: yaml.Node, image: str, text: str) -> Iterator[DigestPlace
             for container in containers.value if isinstance(containers, yaml.SequenceNode) else ():
                 value = _mapping(container).get("image")
                 name, _, digest = _text(value).partition("@")
-                if value is not None and image_name(name) == image:
+                if value is not None and parse_image_name(name) == image:
                     yield digest, (*_span(value), f"{image}@{{digest}}")
 
 
-def deployed_digests(deployment: Document, image: str) -> tuple[Digest, ...]:
+def list_deployed_digests(deployment: Document, image: str) -> tuple[Digest, ...]:
     """Return the digests at which the pods of a Deployment run an image, each once; empty texts without a digest."""
     pod = deployment["spec"]["template"]["spec"]
     references = (each.get("image", "") for name in CONTAINERS for each in pod.get(name) or ())
-    return tuple(dict.fromkeys(each.partition("@")[2] for each in references if image_name(each) == image))
+    return tuple(dict.fromkeys(each.partition("@")[2] for each in references if parse_image_name(each) == image))
 
 
-def image_name(reference: str) -> str:
+def parse_image_name(reference: str) -> str:
     """Return the name of an image, with its registry, of a reference with or without tag and digest."""
     name = reference.partition("@")[0]
     head, slash, last = name.rpartition("/")

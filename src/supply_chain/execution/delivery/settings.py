@@ -64,7 +64,7 @@ class GitDelivery(Model):
             raise ValueError("either Flux or Argo CD applies it: write `flux` or `argo`")
         return self
 
-    def file_of(self, application: str) -> str:
+    def locate_file(self, application: str) -> str:
         """Return the path of the file for an application."""
         return self.path.replace(APPLICATION_KEY, application)
 

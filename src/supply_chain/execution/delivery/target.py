@@ -22,11 +22,11 @@ from supply_chain.execution.delivery.argo import read_argo
 from supply_chain.execution.delivery.comparison import compare_git
 from supply_chain.execution.delivery.controller import ControllerState
 from supply_chain.execution.delivery.flux import read_flux
-from supply_chain.execution.delivery.images import ImageFile, deployed_digests
+from supply_chain.execution.delivery.images import ImageFile, list_deployed_digests
 from supply_chain.execution.delivery.repository import Branch, FetchedBranches, Revision
 from supply_chain.execution.delivery.settings import GitDelivery
 from supply_chain.execution.delivery.unrecorded import Unrecorded, find_unrecorded
-from supply_chain.execution.deployment import Deployment, Expected, GitRevision, KubernetesPlace, deployed_image
+from supply_chain.execution.deployment import Deployment, Expected, GitRevision, KubernetesPlace, read_deployed_image
 from supply_chain.execution.kubernetes.brought import MOST_VIOLATIONS
 from supply_chain.execution.kubernetes.cluster import DEPLOYMENTS, SERVICE_ACCOUNTS, Cluster, Document
 from supply_chain.execution.kubernetes.declaration import judge_deployment
@@ -38,8 +38,8 @@ from supply_chain.execution.kubernetes.watching import NamespaceWatch
 from supply_chain.execution.observation import Observation
 from supply_chain.execution.target import Request
 from supply_chain.model.documents import decode_document, parse_stream
-from supply_chain.model.image import Digest, ImageRef, short
-from supply_chain.text import first_line, truncate_lines
+from supply_chain.model.image import Digest, ImageRef, shorten_digest
+from supply_chain.text import summarize_error, truncate_lines
 
 log = logging.getLogger("supply_chain.delivery")
 
@@ -146,7 +146,7 @@ class GitTarget:
         with self._reverted_on_error(promotion, unrecorded):
             running = self._wait_until_running(promotion, rollout, revision.commit)
         deployment = self._record(promotion, revision, rollout.cluster, running)
-        earlier = deployed_digests(serving, promotion.file.image) if serving else ()
+        earlier = list_deployed_digests(serving, promotion.file.image) if serving else ()
         how = {
             "changed": True,
             "previous": promotion.workload.name if serving else None,
@@ -205,7 +205,7 @@ class GitTarget:
     def _file(self, ref: ImageRef) -> ImageFile:
         """Return the file that has the digest of an image."""
         image = f"{self.kubernetes.registry}/{ref.repository}"
-        return ImageFile(self.settings.file_of(ref.application), self.settings.kind, image)
+        return ImageFile(self.settings.locate_file(ref.application), self.settings.kind, image)
 
     def _find_unchanged(
         self, promotion: Promotion, before: Revision, cluster: Cluster, serving: Document | None
@@ -286,7 +286,7 @@ class GitTarget:
                 return read_argo(cluster, self.settings.argo, commit)
             return ControllerState("look at the controller that applies the repository")
         except ClusterRefused as error:
-            return ControllerState(f"its reason cannot be read: {first_line(error)}")
+            return ControllerState(f"its reason cannot be read: {summarize_error(error)}")
 
     @contextlib.contextmanager
     def _reverted_on_error(self, promotion: Promotion, unrecorded: Unrecorded) -> Iterator[None]:
@@ -296,7 +296,7 @@ class GitTarget:
         except BaseException as error:
             if not unrecorded.promotions:
                 raise
-            why = first_line(error) if isinstance(error, SupplyChainError) else ""
+            why = summarize_error(error) if isinstance(error, SupplyChainError) else ""
             done = self._revert(promotion.file, promotion.request.ref.application, unrecorded, why)
             if isinstance(error, DeploymentFailed):
                 then = "Correct what the message names, and deploy again."
@@ -314,10 +314,11 @@ class GitTarget:
             reverted = self.branch.change(file.path, lambda content: unrecorded.revert(file, content), message)
             undone = file.read_digests(reverted.content) == file.read_digests(unrecorded.before)
         except SupplyChainError as failed:
-            return f"Its commit {short(commits[0])} was not reverted: {first_line(failed)}"
+            return f"Its commit {shorten_digest(commits[0])} was not reverted: {summarize_error(failed)}"
         if not undone:
-            return f"Its commit {short(commits[0])} was not reverted: the file was changed since. Revert it by hand."
-        return f"Its commit was reverted by {short(reverted.commit)}."
+            first = shorten_digest(commits[0])
+            return f"Its commit {first} was not reverted: the file was changed since. Revert it by hand."
+        return f"Its commit was reverted by {shorten_digest(reverted.commit)}."
 
     def _compare(self, observed: Sequence[Observation], expected: Sequence[Expected]) -> tuple[Observation, ...]:
         """Return the observations of what was recorded, and of the rest, with how git differs from both."""
@@ -330,14 +331,14 @@ class GitTarget:
     def _compare_one(self, observation: Observation, expected: Expected, fetched: FetchedBranches) -> Observation:
         if observation.status == "unknown":  # it was deployed elsewhere
             return observation
-        file = self._file(deployed_image(expected))
+        file = self._file(read_deployed_image(expected))
         where = f"{file.path} on {self.branch.name} of {self.branch.address}"
         commit, files = "", fetched.fetch(self.branch)
         try:
             revision = files.read(file.path)
             commit, digests, trouble = revision.commit, file.read_digests(revision.content), ""
         except DeclarationInvalid as error:
-            digests, trouble = (), first_line(error)
+            digests, trouble = (), summarize_error(error)
         if trouble == "" and digests == (expected.digest,) and observation.running != expected.digest:
             trouble = self._read_controller(self.kubernetes.connect(), commit).fact
         added = compare_git(expected, digests, observation.running, where, trouble)
@@ -346,12 +347,12 @@ class GitTarget:
 
 def _describe(application: str, digest: Digest, environment: str) -> str:
     """Return the first line of a promotion's message."""
-    return f"{application}: deploy {short(digest)} to {environment}"
+    return f"{application}: deploy {shorten_digest(digest)} to {environment}"
 
 
 def _names(deployment: Document | None, file: ImageFile, *digests: Digest) -> bool:
     """Return whether a Deployment has these digests, whether its pods run or not."""
-    return deployment is not None and deployed_digests(deployment, file.image) == digests
+    return deployment is not None and list_deployed_digests(deployment, file.image) == digests
 
 
 def _runs(deployment: Document | None, file: ImageFile, *digests: Digest) -> TypeGuard[Document]:

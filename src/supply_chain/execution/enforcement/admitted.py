@@ -28,7 +28,7 @@ from supply_chain.execution.enforcement.policies import (
 )
 from supply_chain.execution.isolation import collector
 from supply_chain.model.image import Digest, ImageRef, Model, StoredManifest
-from supply_chain.model.tier import CURATED, Gate, curated_repository, verdict_repository
+from supply_chain.model.tier import CURATED, Gate, name_curated_repository, name_verdict_repository
 
 OTHER_KEYS = ("environment", REPOSITORIES, LAPSED_IMAGES, COLLECTOR, PROGRAM)
 """Keys of the ConfigMap whose values are not lists of admitted images."""
@@ -188,9 +188,9 @@ def publish_all(place: EnforcedNamespace, ports: AdmissionPorts) -> AdmittedImag
 
 def read_admitted(place: EnforcedNamespace, ports: AdmissionPorts) -> AdmittedImages:
     """Return the images that the published verdicts admit to a namespace; raise as above."""
-    prefix = verdict_repository(Gate.DEPLOY, "", place.environment)
+    prefix = name_verdict_repository(Gate.DEPLOY, "", place.environment)
     refs = {
-        ImageRef(repository=curated_repository(repository.removeprefix(prefix)), digest=each.subject)
+        ImageRef(repository=name_curated_repository(repository.removeprefix(prefix)), digest=each.subject)
         for repository in ports.listing.repositories(prefix)
         for each in ports.listing.images(repository)
         if each.subject
@@ -205,7 +205,9 @@ def read_admitted(place: EnforcedNamespace, ports: AdmissionPorts) -> AdmittedIm
     return admitted.with_collector(ports.collector(place.collector)) if place.collector else admitted
 
 
-def admission_note(current: CurrentVerdict, tolerated: Collection[str], is_deployed: Callable[[], bool]) -> str | None:
+def describe_admission(
+    current: CurrentVerdict, tolerated: Collection[str], is_deployed: Callable[[], bool]
+) -> str | None:
     """Return an empty note for an image that is admitted, a note for one whose verdict lapsed, and None for others.
 
     A verdict lapses when it refuses for `tolerated` reasons only: time passed, and nobody decided against the image. An
@@ -230,8 +232,8 @@ def _note(
         current = read_current_verdict(ports.verdicts, ref, Gate.DEPLOY, place.environment)
     except VerdictMissing:
         return None
-    curated = ref.moved_to(curated_repository(ref.application))
-    return admission_note(current, place.tolerated_refusals, lambda: curated in deployed(place.environment))
+    curated = ref.with_repository(name_curated_repository(ref.application))
+    return describe_admission(current, place.tolerated_refusals, lambda: curated in deployed(place.environment))
 
 
 def _write(

@@ -31,7 +31,7 @@ from supply_chain.execution.enforcement.policies import (
     Mode,
     Policies,
     is_parameters_name,
-    new_parameters_name,
+    make_parameters_name,
 )
 from supply_chain.execution.enforcement.trial import find_ineffective
 from supply_chain.execution.kubernetes.cluster import CONFIG_MAPS, Document
@@ -68,7 +68,7 @@ class Enforcement:
         cluster = self._connect()
         place = self._place(cluster)
         changes = install(self._objects(place), cluster, dry_run=True)
-        changes += remove(self.policies.of_other_settings(place), cluster, dry_run=True)
+        changes += remove(self.policies.list_other_settings_objects(place), cluster, dry_run=True)
         changes += tuple(map(_remove_parameters, self._find_left(place, cluster)))
         return changes + tuple(each.change for each in self._find_orphans(cluster))
 
@@ -85,13 +85,13 @@ class Enforcement:
         if self.place.verification:
             require_no_exceptions(self.policies.prefix, cluster)
         place = self._place(cluster)
-        namespace, *bindings = self.policies.of_namespace(place)
-        changes = install((*self.roles, *self.policies.of_cluster(), namespace), cluster)
+        namespace, *bindings = self.policies.list_namespace_objects(place)
+        changes = install((*self.roles, *self.policies.list_cluster_objects(), namespace), cluster)
         publish_all(place, self.ports)
         if bound := install(bindings, cluster):
             publish_all(place, self.ports)
         changes += bound
-        changes += remove(self.policies.of_other_settings(place), cluster)
+        changes += remove(self.policies.list_other_settings_objects(place), cluster)
         return changes + self._remove_left(place, cluster)
 
     def status(self) -> EnforcementStatus:
@@ -103,13 +103,13 @@ class Enforcement:
         place = replace(self.place, parameters=self._find_parameters(cluster))
         stored = self.ports.parameters.read(place.parameters) if place.parameters else None
         admits = read_admitted(place, self.ports)
-        verifying = self.policies.verifying(place.environment) if place.verification else ""
+        verifying = self.policies.name_verifying_policy(place.environment) if place.verification else ""
         status = read_status(place, self._objects(place), admits, stored[0] if stored else None, cluster, verifying)
         deviations = (
             *find_unsigned(place, self.state),
             *status.deviations,
             *(compare_exceptions(self.policies.prefix, verifying, cluster) if verifying else ()),
-            *compare_left(self.policies.of_other_settings(place), cluster),
+            *compare_left(self.policies.list_other_settings_objects(place), cluster),
             *self._find_ineffective(place, cluster),
             *(describe_orphan(each, place.namespace) for each in self._find_orphans(cluster)),
         )
@@ -151,7 +151,7 @@ class Enforcement:
 
     def _objects(self, place: EnforcedNamespace) -> tuple[Document, ...]:
         """Return all generated objects, in the order in which they are made."""
-        return (*self.roles, *self.policies.of_cluster(), *self.policies.of_namespace(place))
+        return (*self.roles, *self.policies.list_cluster_objects(), *self.policies.list_namespace_objects(place))
 
     def _place(self, cluster: AdmissionCluster) -> EnforcedNamespace:
         """Return the namespace with the name of its parameters.
@@ -162,11 +162,11 @@ class Enforcement:
         is_there = place.parameters and cluster.read(KINDS["ValidatingAdmissionPolicy"], self.policies.policy)
         if is_there and not self._find_ineffective(place, cluster):
             return place
-        return replace(place, parameters=new_parameters_name(place.namespace))
+        return replace(place, parameters=make_parameters_name(place.namespace))
 
     def _find_ineffective(self, place: EnforcedNamespace, cluster: AdmissionCluster) -> tuple[Deviation, ...]:
         """Return a deviation if policy and binding are as generated, and the API server does not refuse by them."""
-        names = (self.policies.policy, self.policies.binding(place.environment))
+        names = (self.policies.policy, self.policies.name_binding(place.environment))
         judging = [each for each in self._objects(place) if each["metadata"]["name"] in names]
         if place.mode is not Mode.DENY or any(compare_installed(judging, cluster)):
             return ()
@@ -187,7 +187,7 @@ class Enforcement:
         A renamed environment leaves its binding, which would refuse everything without its parameters.
         """
         own, bindings = (
-            self.policies.binding(place.environment),
+            self.policies.name_binding(place.environment),
             cluster.list(KINDS["ValidatingAdmissionPolicyBinding"]),
         )
         others = (each for each in bindings if each["metadata"]["name"] != own)
@@ -209,7 +209,7 @@ class Enforcement:
 
     def _find_installed(self, cluster: AdmissionCluster) -> str:
         """Return the name of the parameters that the binding names, of any namespace; empty if there are none."""
-        name = self.policies.binding(self.place.environment)
+        name = self.policies.name_binding(self.place.environment)
         binding = cluster.read(KINDS["ValidatingAdmissionPolicyBinding"], name) or {}
         parameters = str(binding.get("spec", {}).get("paramRef", {}).get("name", ""))
         return parameters if parameters.startswith(PARAMETERS) else ""

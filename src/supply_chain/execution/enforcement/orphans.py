@@ -46,9 +46,9 @@ def find_orphans(
     which alone knows its environments.
     """
     for binding in cluster.list(KINDS["ValidatingAdmissionPolicyBinding"]):
-        prefix, spec = policies.binding(""), binding["spec"]
+        prefix, spec = policies.name_binding(""), binding["spec"]
         environment = binding["metadata"]["name"].removeprefix(prefix)
-        if spec["policyName"] != policies.policy or policies.binding(environment) != binding["metadata"]["name"]:
+        if spec["policyName"] != policies.policy or policies.name_binding(environment) != binding["metadata"]["name"]:
             continue
         name = (spec.get("paramRef") or {}).get("name", "")
         stored = parameters.read(name) if name else None
@@ -56,7 +56,10 @@ def find_orphans(
             continue
         selector = (spec.get("matchResources") or {}).get("namespaceSelector") or {}
         namespace = (selector.get("matchLabels") or {}).get("kubernetes.io/metadata.name", "every namespace")
-        objects = (*find_left(policies.of_environment(environment), cluster), *_config_map(name if stored else ""))
+        objects = (
+            *find_left(policies.list_environment_objects(environment), cluster),
+            *_config_map(name if stored else ""),
+        )
         yield Orphan(environment, namespace, objects)
 
 

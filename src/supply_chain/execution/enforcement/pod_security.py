@@ -13,7 +13,7 @@ from supply_chain.errors import ClusterRefused
 from supply_chain.execution.enforcement.policies import CONTAINER_DEFAULTS, POD_DEFAULTS
 from supply_chain.execution.kubernetes.cluster import CONTAINERS, POD_TEMPLATES, Document, Kind
 from supply_chain.execution.kubernetes.workloads import read_pod
-from supply_chain.text import first_line
+from supply_chain.text import summarize_error
 
 NAME = "cscm-trial-security"
 NO_IMAGE = "none"
@@ -69,5 +69,5 @@ def try_template(cluster: WarningCluster, trial: Document) -> str:
     try:
         warnings = cluster.list_warnings(POD_TEMPLATES, trial)
     except ClusterRefused as error:
-        return first_line(error)
+        return summarize_error(error)
     return "; ".join(each for each in warnings if VIOLATES in each)

@@ -18,7 +18,7 @@ from supply_chain.execution.enforcement.verification import (
     POLICY_KIND,
     POLICY_VERSION,
     Verification,
-    exceptions_refused,
+    make_exceptions_policy,
 )
 from supply_chain.execution.kubernetes.cluster import CONTAINERS
 from supply_chain.model.container import QUARANTINE
@@ -84,7 +84,7 @@ class Policies:
 
     prefix: str = "cscm"
 
-    def of_cluster(self) -> tuple[Object, ...]:
+    def list_cluster_objects(self) -> tuple[Object, ...]:
         """Return the objects that a cluster needs once, in the order in which they are made."""
         return (
             self._validating("admitted-images", ADMITTED_IMAGES),
@@ -103,11 +103,11 @@ class Policies:
         """The name of the policy that refuses images."""
         return f"{self.prefix}-admitted-images"
 
-    def binding(self, environment: str) -> str:
+    def name_binding(self, environment: str) -> str:
         """Return the name of the binding of this policy to an environment."""
         return f"{self.policy}-{environment}"
 
-    def of_namespace(self, enforced: EnforcedNamespace) -> tuple[Object, ...]:
+    def list_namespace_objects(self, enforced: EnforcedNamespace) -> tuple[Object, ...]:
         """Return the objects that bind the policies to a namespace.
 
         The modes `warn` and `audit` change and refuse nothing, also without parameters: for missing ones, an API server
@@ -116,7 +116,7 @@ class Policies:
         selector, deny = _only(enforced.namespace), enforced.mode is Mode.DENY
         parameters = {"name": enforced.parameters, "namespace": SYSTEM}
         return (
-            _namespace(enforced.namespace, namespace_labels(enforced.mode)),
+            _namespace(enforced.namespace, make_namespace_labels(enforced.mode)),
             self._binding(
                 f"admitted-images-{enforced.environment}",
                 "admitted-images",
@@ -135,29 +135,29 @@ class Policies:
             *(self._verifying(enforced.verification, enforced) if enforced.verification else ()),
         )
 
-    def of_other_settings(self, enforced: EnforcedNamespace) -> tuple[tuple[str, str], ...]:
+    def list_other_settings_objects(self, enforced: EnforcedNamespace) -> tuple[tuple[str, str], ...]:
         """Return kind and name of the objects that `of_namespace` returns only for other settings of the environment.
 
         What refuses exceptions from Kyverno's policies stays: other environments of the cluster may need it.
         """
         hardened = (HARDEN, f"{self.prefix}-hardened-{enforced.environment}")
-        verifying = (POLICY_KIND, self.verifying(enforced.environment))
+        verifying = (POLICY_KIND, self.name_verifying_policy(enforced.environment))
         return (
             *(() if enforced.mode is Mode.DENY else (hardened,)),
             *(() if enforced.verification else (verifying,)),
         )
 
-    def of_environment(self, environment: str) -> tuple[tuple[str, str], ...]:
+    def list_environment_objects(self, environment: str) -> tuple[tuple[str, str], ...]:
         """Return kind and name of the objects that bind the policies for an environment, by any settings."""
         binding = "ValidatingAdmissionPolicyBinding"
         return (
-            (binding, self.binding(environment)),
+            (binding, self.name_binding(environment)),
             (binding, f"{self.prefix}-lapsed-{environment}"),
             (HARDEN, f"{self.prefix}-hardened-{environment}"),
-            (POLICY_KIND, self.verifying(environment)),
+            (POLICY_KIND, self.name_verifying_policy(environment)),
         )
 
-    def verifying(self, environment: str) -> str:
+    def name_verifying_policy(self, environment: str) -> str:
         """Return the name of the policy with which Kyverno verifies the verdicts of an environment."""
         return f"{self.prefix}-verdicts-{environment}"
 
@@ -165,9 +165,9 @@ class Policies:
         """Return the policy with which Kyverno verifies verdicts, after what refuses exceptions from it."""
         spec = verification.policy(enforced.environment, dict(_only(enforced.namespace)), ACTIONS[enforced.mode])
         return (
-            self._validating("exceptions", exceptions_refused(self.prefix)),
+            self._validating("exceptions", make_exceptions_policy(self.prefix)),
             self._binding("exceptions", "exceptions", {}, validationActions=["Deny", "Audit"]),
-            _object(POLICY_VERSION, POLICY_KIND, self.verifying(enforced.environment), spec),
+            _object(POLICY_VERSION, POLICY_KIND, self.name_verifying_policy(enforced.environment), spec),
         )
 
     def _validating(self, name: str, spec: Object) -> Object:
@@ -187,7 +187,7 @@ class Policies:
         return _object(ADMISSION, kind, f"{self.prefix}-{name}", spec)
 
 
-def namespace_labels(mode: Mode) -> dict[str, str]:
+def make_namespace_labels(mode: Mode) -> dict[str, str]:
     """Return the labels of a namespace for Pod Security: `restricted` warns and audits, and with `deny` is enforced.
 
     The version is that of the cluster: by an earlier one, what was found since would be admitted.
@@ -208,7 +208,7 @@ def _namespace(name: str, labels: Mapping[str, str]) -> Object:
     return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": dict(labels)}}
 
 
-def new_parameters_name(namespace: str) -> str:
+def make_parameters_name(namespace: str) -> str:
     """Return a new name for the ConfigMap with the images that a namespace admits.
 
     When the last policy with ConfigMaps as parameters is removed, an API server (observed: 1.37) stops to watch them,
@@ -218,7 +218,7 @@ def new_parameters_name(namespace: str) -> str:
 
 
 def is_parameters_name(name: str, namespace: str) -> bool:
-    """Return whether `new_parameters_name` may have returned a name for a namespace."""
+    """Return whether `make_parameters_name` may have returned a name for a namespace."""
     return re.fullmatch(rf"{re.escape(PARAMETERS + namespace)}-[0-9a-f]{{8}}", name) is not None
 
 

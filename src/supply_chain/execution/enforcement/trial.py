@@ -12,7 +12,7 @@ from supply_chain.execution.enforcement.policies import EnforcedNamespace
 from supply_chain.execution.kubernetes.cluster import POD_TEMPLATES
 from supply_chain.execution.observation import Deviation
 from supply_chain.model.container import Wait
-from supply_chain.text import first_line
+from supply_chain.text import summarize_error
 
 ATTEMPTS, PAUSE = 10, 0.5
 """How often an image is tried, and the seconds between: an API server learns of a change with a delay."""
@@ -63,5 +63,5 @@ def _try_image(image: str, namespace: str, cluster: AdmissionCluster) -> str:
     try:
         cluster.create(POD_TEMPLATES, template, dry_run=True)
     except ClusterRefused as error:
-        return first_line(error)
+        return summarize_error(error)
     return ""

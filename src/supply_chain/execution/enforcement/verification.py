@@ -22,10 +22,10 @@ from typing import Any
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from supply_chain.evidence.clock import SKEW
-from supply_chain.evidence.envelope import keys_of
+from supply_chain.evidence.envelope import parse_keys
 from supply_chain.evidence.statement import SUMMARY
-from supply_chain.evidence.summary import verifier
-from supply_chain.model.tier import CURATED, Gate, verdict_repository
+from supply_chain.evidence.summary import name_verifier
+from supply_chain.model.tier import CURATED, Gate, name_verdict_repository
 
 POLICY_VERSION, POLICY_KIND = "policies.kyverno.io/v1", "ImageValidatingPolicy"
 CRD = "imagevalidatingpolicies.policies.kyverno.io"
@@ -107,7 +107,9 @@ class Verification:
                     "ctlog": {"insecureIgnoreSCT": True, "insecureIgnoreTlog": True},  # the key is ours alone
                     "key": {"data": key, "hashAlgorithm": "sha256"},
                     "source": {
-                        "repository": f"{self.registry}/{verdict_repository(Gate.DEPLOY, application, environment)}"
+                        "repository": self.registry
+                        + "/"
+                        + name_verdict_repository(Gate.DEPLOY, application, environment)
                     },
                 },
             }
@@ -152,7 +154,7 @@ class Verification:
         about = " && ".join(
             (
                 "s.statement.subject.exists(o, o.?digest.?sha256.orValue('') == s.of.digest)",
-                f"{predicate}.verifier.id == '{verifier(Gate.DEPLOY)}'",
+                f"{predicate}.verifier.id == '{name_verifier(Gate.DEPLOY)}'",
                 f"{predicate}.resourceUri == '{self.registry}/{CURATED}' + s.of.application + '@sha256:' + s.of.digest",
                 f"{own}.environment == '{environment}'",
             )
@@ -192,13 +194,13 @@ class Verification:
         ]
 
 
-def pem_of_each(pem: str, name: str) -> tuple[str, ...]:
-    """Return each public key of a tier as PEM; raise `SettingInvalid` as `keys_of`."""
+def split_pem_keys(pem: str, name: str) -> tuple[str, ...]:
+    """Return each public key of a tier as PEM; raise `SettingInvalid` as `parse_keys`."""
     form = PublicFormat.SubjectPublicKeyInfo
-    return tuple(key.public_bytes(Encoding.PEM, form).decode() for key in keys_of(pem, name))
+    return tuple(key.public_bytes(Encoding.PEM, form).decode() for key in parse_keys(pem, name))
 
 
-def exceptions_refused(prefix: str) -> dict[str, Any]:
+def make_exceptions_policy(prefix: str) -> dict[str, Any]:
     """Return the specification of an admission policy that refuses Kyverno's exceptions from policies of ours."""
     rule = {
         "apiGroups": ["policies.kyverno.io"],

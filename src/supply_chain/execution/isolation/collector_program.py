@@ -52,7 +52,7 @@ class Search:
             for name in self._list(directory):
                 path = f"{directory}/{name}"
                 if self.is_over() or len(self.files) >= MOST_FILES:
-                    self.unread[printable(path)] = "the search ended before it, because no time or room was left"
+                    self.unread[escape_bytes(path)] = "the search ended before it, because no time or room was left"
                     return
                 if path not in VIRTUAL and self._look_at(path):
                     directories.append(path)
@@ -92,9 +92,9 @@ class Search:
 
     def _describe(self, path: str, status: os.stat_result) -> dict[str, Any]:
         described = {
-            "path": printable(path), "mode": stat.filemode(status.st_mode), "size": status.st_size,
+            "path": escape_bytes(path), "mode": stat.filemode(status.st_mode), "size": status.st_size,
             "user": status.st_uid, "group": status.st_gid,
-            "changed": instant(status.st_ctime), "modified": instant(status.st_mtime),
+            "changed": format_instant(status.st_ctime), "modified": format_instant(status.st_mtime),
         }  # fmt: skip
         try:
             if stat.S_ISREG(status.st_mode):
@@ -121,7 +121,7 @@ class Search:
 
     def _note(self, path: str, error: OSError) -> None:
         if len(self.unread) < MOST_UNREAD:
-            self.unread[printable(path)] = error.strerror or type(error).__name__
+            self.unread[escape_bytes(path)] = error.strerror or type(error).__name__
 
 
 def list_processes(proc: str) -> list[dict[str, Any]]:
@@ -142,7 +142,7 @@ def read_process(proc: str, number: int) -> dict[str, Any]:
         "name": status.get("Name"),
         "state": status.get("State"),
         "users": status.get("Uid"),
-        "started": None if (started := attempt(read_start, proc, number)) is None else instant(started),
+        "started": None if (started := attempt(read_start, proc, number)) is None else format_instant(started),
         "command": None if command is None else command.rstrip("\0").split("\0"),
         "program": attempt(read_link, f"{path}/exe"),
         "directory": attempt(read_link, f"{path}/cwd"),
@@ -163,15 +163,15 @@ def find_boot() -> float:
 def read(path: str) -> str:
     """Return the text of a file, at most 64 KiB."""
     with open(path, "rb") as file:
-        return printable(os.fsdecode(file.read(PART)))
+        return escape_bytes(os.fsdecode(file.read(PART)))
 
 
 def read_link(path: str) -> str:
     """Return the target of a symbolic link."""
-    return printable(os.readlink(path))
+    return escape_bytes(os.readlink(path))
 
 
-def printable(text: str) -> str:
+def escape_bytes(text: str) -> str:
     """Return a path or another text of a system with its bytes that are not UTF-8 as `\\xff`."""
     return os.fsencode(text).decode(errors="backslashreplace")
 
@@ -184,7 +184,7 @@ def attempt(function: Callable[..., T], *arguments: Any) -> T | None:
         return None
 
 
-def instant(seconds: float) -> str:
+def format_instant(seconds: float) -> str:
     """Return a time in seconds since 1970 in ISO 8601."""
     return datetime.fromtimestamp(seconds, UTC).isoformat()
 
@@ -210,7 +210,7 @@ def collect(proc: str, since: float, contents: int, seconds: float) -> dict[str,
     }
 
 
-def lines_of(collected: object) -> Iterator[str]:
+def format_lines(collected: object) -> Iterator[str]:
     """Yield the lines that the collector prints."""
     packed = zlib.compress(json.dumps(collected).encode())
     text = base64.b64encode(packed).decode()
@@ -223,7 +223,7 @@ def main() -> None:
     if os.getpid() == 1:
         sys.exit("the container's runtime does not share its processes")
     since, contents, seconds = sys.argv[1:]
-    print("\n".join(lines_of(collect("/proc", float(since), int(contents), float(seconds)))))
+    print("\n".join(format_lines(collect("/proc", float(since), int(contents), float(seconds)))))
 
 
 if __name__ == "__main__":

@@ -30,9 +30,9 @@ from supply_chain.execution.isolation.record import IsolationRecord
 from supply_chain.execution.supply import Unwrapper
 from supply_chain.model.image import ImageRef, digest_of
 from supply_chain.model.tier import TierName
-from supply_chain.policy.verdict import execution_place
-from supply_chain.scratch import scratch
-from supply_chain.text import first_line
+from supply_chain.policy.verdict import locate_execution_evidence
+from supply_chain.scratch import make_scratch_directory
+from supply_chain.text import summarize_error
 
 RECORD = "isolation.json"
 """The file with the signed record, next to those of the bundle."""
@@ -66,9 +66,9 @@ def open_bundle(
     Raises `ImageNotFound` without such a record, `DeclarationInvalid` if several are possible, `EvidenceInvalid` for a
     record that contradicts itself, `ImageDamaged` if the bundle is another one, and the errors of registry and KMS.
     """
-    place = execution_place(ref)
+    place = locate_execution_evidence(ref)
     signed = read_statements(
-        evidence.verified(place, TierName.EXECUTION, ISOLATION), ISOLATION, IsolationRecord.model_validate
+        evidence.read_verified(place, TierName.EXECUTION, ISOLATION), ISOLATION, IsolationRecord.model_validate
     )
     records = _select([each.value for each in signed], case, ref)
     check_custody(records, ref)
@@ -80,7 +80,7 @@ def open_bundle(
         raise
     except (AccessDenied, AwsFailed) as error:
         raise type(error)(
-            f"{first_line(error)}\nThe bundle stays sealed. Open it with AWS credentials of your own, for example "
+            f"{summarize_error(error)}\nThe bundle stays sealed. Open it with AWS credentials of your own, for example "
             f"AWS_PROFILE, that have kms:Decrypt on {record.bundle.key}."
         ) from error
     return OpenedBundle(record, unpack(unseal(record.bundle, sealed, key), record.items))
@@ -141,7 +141,7 @@ def write_bundle(opened: OpenedBundle, directory: Path) -> None:
     target = directory.resolve()
     record = opened.record.model_dump_json(indent=1).encode()
     try:
-        with scratch("bundle", target.parent) as temporary:
+        with make_scratch_directory("bundle", target.parent) as temporary:
             bundle = temporary / "bundle"
             for name, content in ((RECORD, record), *((item.name, content) for item, content in opened.files)):
                 path = bundle / name

@@ -11,7 +11,7 @@ from supply_chain.evidence.personal_decision import Words
 from supply_chain.evidence.reading import read_statements
 from supply_chain.evidence.statement import ISOLATION, VerifiedStatement
 from supply_chain.execution.isolation.collection import CollectedItem, IsolatedPod, SealedBundle, Uncollected
-from supply_chain.model.image import Digest, Model, short
+from supply_chain.model.image import Digest, Model, shorten_digest
 from supply_chain.text import pluralize
 
 
@@ -31,7 +31,7 @@ class Recovery(Model):
     why: str = Field(default="", description="why not an earlier image")
 
     def __str__(self) -> str:
-        what = f"rolled back to {short(self.digest)}" if self.digest else "scaled to zero"
+        what = f"rolled back to {shorten_digest(self.digest)}" if self.digest else "scaled to zero"
         return f"{what}: {self.why}" if self.why else what
 
 
@@ -83,10 +83,10 @@ def find_isolation(evidence: Iterable[VerifiedStatement], case: str) -> Isolatio
 
     Raises `EvidenceInvalid` for a record that cannot be read.
     """
-    return find_record(last_records(evidence), case)
+    return find_record(find_last_records(evidence), case)
 
 
-def last_records(evidence: Iterable[VerifiedStatement]) -> tuple[IsolationRecord, ...]:
+def find_last_records(evidence: Iterable[VerifiedStatement]) -> tuple[IsolationRecord, ...]:
     """Return the last record of each isolation; raise as `find_isolation`."""
     records = [each.value for each in read_statements(evidence, ISOLATION, IsolationRecord.model_validate)]
     return tuple({each.id: each for each in records}.values())

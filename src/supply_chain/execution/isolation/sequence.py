@@ -10,7 +10,7 @@ from typing import Protocol
 from supply_chain.errors import UNREADABLE, DeploymentFailed, ImageNotFound
 from supply_chain.evidence.statement import ISOLATION
 from supply_chain.evidence.store import CREATED, EvidenceStore, Repositories
-from supply_chain.execution.deployment import Deployment, Expected, deployed_image
+from supply_chain.execution.deployment import Deployment, Expected, read_deployed_image
 from supply_chain.execution.isolation.case import Case, Stage
 from supply_chain.execution.isolation.collection import (
     Collection,
@@ -23,11 +23,11 @@ from supply_chain.execution.isolation.collection import (
 from supply_chain.execution.isolation.record import Custody, IsolationRecord, Recovery, find_isolation, find_record
 from supply_chain.execution.isolation.settings import RecoveryMode
 from supply_chain.model.image import ImageRef, digest_of
-from supply_chain.model.tier import TierName, curated_repository
+from supply_chain.model.tier import TierName, name_curated_repository
 from supply_chain.policy.facts import DeployFacts
 from supply_chain.policy.outcome import Admitted, Refused
-from supply_chain.policy.verdict import execution_place
-from supply_chain.text import first_line
+from supply_chain.policy.verdict import locate_execution_evidence
+from supply_chain.text import summarize_error
 
 BUNDLE = "application/vnd.cscm.isolation.v1.tar+gzip+encrypted"
 """The artifact type of a sealed bundle."""
@@ -116,7 +116,7 @@ def preserve(case: Case, ports: IsolationPorts) -> IsolationRecord:
     """
     case = _name_image(case, ports)
     place = _place_of(case)
-    if earlier := find_isolation(ports.evidence.verified(place, TierName.EXECUTION, ISOLATION), case.id):
+    if earlier := find_isolation(ports.evidence.read_verified(place, TierName.EXECUTION, ISOLATION), case.id):
         return earlier
     assert case.digest and case.isolated  # it is in quarantine
     begun = ports.now()
@@ -166,7 +166,7 @@ def _name_image(case: Case, ports: IsolationPorts) -> Case:
 
 def _place_of(case: Case | IsolationRecord) -> ImageRef:
     assert case.digest  # named before
-    return execution_place(ImageRef(repository=curated_repository(case.application), digest=case.digest))
+    return locate_execution_evidence(ImageRef(repository=name_curated_repository(case.application), digest=case.digest))
 
 
 def _seal(case: Case, place: ImageRef, collection: Collection, ports: IsolationPorts) -> SealedBundle:
@@ -190,7 +190,7 @@ def _roll_back(record: IsolationRecord, ports: IsolationPorts) -> Recovery:
         try:
             verdict = ports.judge(ref)
         except (*UNREADABLE, ImageNotFound) as error:
-            reasons.append(first_line(error))
+            reasons.append(summarize_error(error))
             continue
         if isinstance(verdict, Refused):
             reasons.append(_describe_refusal(ref, verdict))
@@ -198,7 +198,7 @@ def _roll_back(record: IsolationRecord, ports: IsolationPorts) -> Recovery:
         try:
             deployment = ports.deploy(verdict)
         except DeploymentFailed as error:
-            reasons.append(first_line(error))
+            reasons.append(summarize_error(error))
             break
         if isinstance(deployment, Refused):
             reasons.append(_describe_refusal(ref, deployment))
@@ -218,4 +218,4 @@ def _list_candidates(record: IsolationRecord, ports: IsolationPorts) -> Iterator
 
 def list_deployed(history: Sequence[Expected], environment: str) -> tuple[ImageRef, ...]:
     """Return the images that were deployed to an environment, the last one first; `history` begins with the oldest."""
-    return tuple(deployed_image(each) for each in reversed(history) if each.environment == environment)
+    return tuple(read_deployed_image(each) for each in reversed(history) if each.environment == environment)

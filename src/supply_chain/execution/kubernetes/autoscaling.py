@@ -41,7 +41,7 @@ def is_scaled(deployment: Document | None) -> bool:
     return deployment is not None and bool({SCALER, CONTROLLERS} & set(_owners(deployment)))
 
 
-def without_replicas(deployment: Document) -> Document:
+def remove_replicas(deployment: Document) -> Document:
     """Return a Deployment without the number of its pods."""
     spec = {key: value for key, value in deployment["spec"].items() if key != "replicas"}
     return {**deployment, "spec": spec}
@@ -68,7 +68,7 @@ def apply_deployment(cluster: Cluster, document: Document, initial: int) -> None
     cluster.apply(DEPLOYMENTS, document)
 
 
-def least_pods(documents: Sequence[Document]) -> int | None:
+def find_least_pods(documents: Sequence[Document]) -> int | None:
     """Return the least number of pods that an autoscaler among these objects keeps; None without one."""
     scalers = (each["spec"]["minReplicas"] for each in documents if each["kind"] == AUTOSCALERS.name)
     return next(scalers, None)
@@ -76,7 +76,7 @@ def least_pods(documents: Sequence[Document]) -> int | None:
 
 def find_obsolete(cluster: Cluster, name: str, namespace: str, documents: Sequence[Document]) -> Document | None:
     """Return the autoscaler that an earlier deployment made and that is not among these objects; None without one."""
-    if least_pods(documents) is not None:
+    if find_least_pods(documents) is not None:
         return None
     autoscaler = cluster.read(AUTOSCALERS, name, namespace)
     return autoscaler if autoscaler and (autoscaler["metadata"].get("labels") or {}).get(MANAGED) == "true" else None

@@ -33,7 +33,7 @@ from supply_chain.execution.kubernetes.manifest_files import (
     read_chart,
     read_kustomization,
 )
-from supply_chain.execution.kubernetes.rendering import CONTAINER, Workload, object_name
+from supply_chain.execution.kubernetes.rendering import CONTAINER, Workload, make_object_name
 from supply_chain.model.container import APPLICATION, BROUGHT, ENVIRONMENT, MANAGED, ROLE
 from supply_chain.model.documents import decode_document, parse_stream, read_content
 from supply_chain.text import truncate_lines
@@ -227,7 +227,7 @@ def _find_in_object(workload: Workload, document: Document) -> Iterator[str]:
     yield from (
         f"metadata.{key} is not allowed" for key in sorted(metadata.keys() - {"labels", "name", "namespace"})
     )  # fmt: skip
-    if metadata["name"] in {object_name(each) for each in workload.environment.applications} - {workload.name}:
+    if metadata["name"] in {make_object_name(each) for each in workload.environment.applications} - {workload.name}:
         yield "it has the name of another application"
     if metadata.get("namespace", workload.environment.namespace) != workload.environment.namespace:
         yield f"its namespace has to be {workload.environment.namespace}"

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from supply_chain.errors import DeclarationInvalid
-from supply_chain.text import plain_text
+from supply_chain.text import sanitize_text
 
 SCHEMA, PACKED = "values.schema.json", ".tgz"
 """The name of a schema, and how the name of a chart ends that is packed in another."""
@@ -46,10 +46,10 @@ def _check_schema(name: str, content: bytes) -> None:
     try:
         references = sorted(set(_find_elsewhere(json.loads(content))))
     except (ValueError, RecursionError) as error:
-        raise DeclarationInvalid(f"{name} is not valid JSON: {plain_text(error)}\nCorrect it.") from error
+        raise DeclarationInvalid(f"{name} is not valid JSON: {sanitize_text(error)}\nCorrect it.") from error
     if references:
         raise DeclarationInvalid(
-            f"{name} refers to {plain_text(', '.join(references))}, which is elsewhere.\n"
+            f"{name} refers to {sanitize_text(', '.join(references))}, which is elsewhere.\n"
             "Copy what it needs into its own definitions, to which `#/…` refers; nothing else is read."
         )
 
@@ -86,5 +86,5 @@ def _unpack(name: str, content: bytes, left: int) -> tuple[list[tuple[str, bytes
                 if file and member.name.endswith((PACKED, f"/{SCHEMA}")):
                     files.append((f"{name}/{member.name}", file.read()))
     except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
-        raise DeclarationInvalid(f"{name} is not a packed chart: {plain_text(error)}\nUnpack it there.") from error
+        raise DeclarationInvalid(f"{name} is not a packed chart: {sanitize_text(error)}\nUnpack it there.") from error
     return files, left

@@ -20,7 +20,7 @@ from supply_chain.execution.isolation.settings import CollectorSettings
 from supply_chain.execution.kubernetes.cluster import PODS, Cluster, Document
 from supply_chain.execution.kubernetes.rollout import STUCK
 from supply_chain.model.container import Wait
-from supply_chain.text import first_line
+from supply_chain.text import summarize_error
 
 NAME = "cscm-collector-"
 """Begins the names of the containers; the number of the container that it reads follows."""
@@ -105,7 +105,7 @@ class Collector:
         try:
             self.cluster.add_ephemeral_container(self.namespace, subject.pod_name, self.render(subject))
         except ClusterRefused as error:
-            return first_line(error)
+            return summarize_error(error)
         return ""
 
     def render(self, subject: Subject) -> dict[str, Any]:
@@ -153,7 +153,7 @@ class Collector:
             try:
                 return read_output(self.cluster.logs(self.namespace, subject.pod_name, subject.collector, LINES))
             except ClusterRefused as error:
-                obstacle = first_line(error)
+                obstacle = summarize_error(error)
             except ValueError as error:
                 obstacle = f"the collector ended ({_explain(state)}), and {error}"
         return Uncollected(item=f"processes and changed files of {subject.path}", why=obstacle)
@@ -182,7 +182,7 @@ def describe_gaps(path: str, collected: Collected) -> Iterator[Uncollected]:
         yield Uncollected(item=what, why="they are above the limit `contents`; the list has their digests")
 
 
-def to_json(document: object) -> bytes:
+def encode_json(document: object) -> bytes:
     """Return a document as it is in a bundle."""
     return json.dumps(document, indent=1, sort_keys=True).encode()
 

@@ -8,18 +8,18 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from supply_chain.errors import ClusterRefused
-from supply_chain.execution.deployment import Expected, kubernetes_place
-from supply_chain.execution.kubernetes.autoscaling import find_undeclared, least_pods
+from supply_chain.execution.deployment import Expected, read_kubernetes_place
+from supply_chain.execution.kubernetes.autoscaling import find_least_pods, find_undeclared
 from supply_chain.execution.kubernetes.brought import find_left
 from supply_chain.execution.kubernetes.cluster import AUTOSCALERS, DEPLOYMENTS, Cluster, Document, Kind
 from supply_chain.execution.kubernetes.differences import find_differences
 from supply_chain.execution.kubernetes.namespace import APPLIED, NamespaceState
 from supply_chain.execution.kubernetes.rendering import LONGEST_GRACE
-from supply_chain.execution.kubernetes.rollout import container_statuses, is_complete, is_ready, owner_of
+from supply_chain.execution.kubernetes.rollout import is_complete, is_ready, list_container_statuses, read_owner_uid
 from supply_chain.execution.kubernetes.troubles import find_creation_troubles, find_pod_troubles, parse_time
 from supply_chain.execution.observation import Deviation
-from supply_chain.model.image import Digest, short
-from supply_chain.text import first_line, truncate_lines
+from supply_chain.model.image import Digest, shorten_digest
+from supply_chain.text import summarize_error, truncate_lines
 
 KINDS = {kind.name: kind for kind in APPLIED}
 """The kinds of objects that deployments apply."""
@@ -58,7 +58,7 @@ def find_object_changes(cluster: Cluster, expected: Expected, state: NamespaceSt
             remedy="Deploy the application again, and find out who deleted it.",
         )
 
-    documents = kubernetes_place(expected).documents
+    documents = read_kubernetes_place(expected).documents
     changed = tuple(each for each in map(compare, documents) if each)
     scalers = [*state.all(AUTOSCALERS)]
     return (*changed, *find_undeclared(expected.name, documents, scalers), *_find_left(expected, state))
@@ -66,7 +66,7 @@ def find_object_changes(cluster: Cluster, expected: Expected, state: NamespaceSt
 
 def _find_left(expected: Expected, state: NamespaceState) -> Iterator[Deviation]:
     """Yield the objects that were brought along earlier and are not part of the deployment any more."""
-    documents = kubernetes_place(expected).documents
+    documents = read_kubernetes_place(expected).documents
     for kind, name in find_left(expected.name, documents, state.applied):
         yield Deviation(
             code="drift.left",
@@ -86,7 +86,7 @@ def _compare_object(cluster: Cluster, kind: Kind, document: Document, live: Docu
     try:
         applied = cluster.apply(kind, _trial(document), dry_run=True)
     except ClusterRefused as error:
-        why = first_line(error)
+        why = summarize_error(error)
         return Deviation(
             code="drift.not-compared",
             fact=f"the cluster would refuse {what} now: {why}",
@@ -145,12 +145,12 @@ def find_late_ends(expected: Expected, deployment: Document | None, pods: Iterab
     For those of an earlier ReplicaSet, this is at least the longest time that an application may declare. What git
     delivers is not rendered here, so that the Deployment itself counts.
     """
-    recorded = (each for each in kubernetes_place(expected).documents if each["kind"] == DEPLOYMENTS.name)
+    recorded = (each for each in read_kubernetes_place(expected).documents if each["kind"] == DEPLOYMENTS.name)
     document = next(recorded, deployment)
     pod_spec = document["spec"]["template"]["spec"] if document else {}
     rendered = pod_spec.get("terminationGracePeriodSeconds", DEFAULT_GRACE)
     for pod in pods:
-        most = rendered if owner_of(pod) == expected.container else max(rendered, LONGEST_GRACE)
+        most = rendered if read_owner_uid(pod) == expected.container else max(rendered, LONGEST_GRACE)
         if (grace := pod["metadata"].get("deletionGracePeriodSeconds", 0)) > most:
             yield Deviation(
                 code="drift.grace-period",
@@ -166,7 +166,7 @@ def find_troubles(expected: Expected, deployment: Document | None, pods: Sequenc
     if deployment is None:
         return
     yield from find_creation_troubles(deployment)
-    if not is_complete(deployment, least_pods(kubernetes_place(expected).documents)):
+    if not is_complete(deployment, find_least_pods(read_kubernetes_place(expected).documents)):
         ready, replicas = sum(map(is_ready, pods)), deployment["spec"].get("replicas", 1)
         yield Deviation(
             code="drift.unhealthy",
@@ -226,11 +226,12 @@ def _compare_images(expected: Expected, pod: Document, same: Collection[Digest])
             fact=f"somebody added containers to {name}: {', '.join(added)}",
             remedy=KEEP_COPY,
         )
-    for status in container_statuses(pod):
+    for status in list_container_statuses(pod):
         running = status.get("imageID", "").rpartition("@")[2]
         if running and status["name"] not in added and running not in same:
             yield Deviation(
                 code="drift.digest",
-                fact=f"{status['name']} of {name} runs {short(running)} instead of {short(expected.digest)}",
+                fact=f"{status['name']} of {name} runs {shorten_digest(running)} "
+                f"instead of {shorten_digest(expected.digest)}",
                 remedy=DEPLOY_AGAIN,
             )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from supply_chain.execution.deployment import Expected, kubernetes_place
+from supply_chain.execution.deployment import Expected, read_kubernetes_place
 from supply_chain.execution.kubernetes.cluster import SERVICE_ACCOUNTS, Document
 from supply_chain.execution.kubernetes.hardening import find_violations
 from supply_chain.execution.kubernetes.namespace import NamespaceState
@@ -23,7 +23,7 @@ MOST_LISTED = 10
 
 def find_undeclared_settings(expected: Expected, state: NamespaceState) -> Iterator[Deviation]:
     """Yield a deviation if the Deployment that git delivers lets its pods do more than the record has as declared."""
-    git, deployment = kubernetes_place(expected).git, state.deployment(expected)
+    git, deployment = read_kubernetes_place(expected).git, state.deployment(expected)
     if git is None or git.runtime is None or deployment is None:
         return
     if violations := [*judge_deployment(deployment, state.all(SERVICE_ACCOUNTS), git.runtime)]:

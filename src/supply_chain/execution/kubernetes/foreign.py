@@ -22,13 +22,13 @@ from supply_chain.execution.kubernetes.cluster import (
 )
 from supply_chain.execution.kubernetes.isolator import find_quarantine
 from supply_chain.execution.kubernetes.namespace import NamespaceState, ObjectKey
-from supply_chain.execution.kubernetes.rendering import object_name
-from supply_chain.execution.kubernetes.rollout import container_statuses
-from supply_chain.execution.kubernetes.troubles import FAILED_CREATE, recent_events
+from supply_chain.execution.kubernetes.rendering import make_object_name
+from supply_chain.execution.kubernetes.rollout import list_container_statuses
+from supply_chain.execution.kubernetes.troubles import FAILED_CREATE, select_recent_events
 from supply_chain.execution.observation import Deviation, Observation
 from supply_chain.model.container import APPLICATION
-from supply_chain.model.image import Digest, short
-from supply_chain.text import plain_text, truncate_lines
+from supply_chain.model.image import Digest, shorten_digest
+from supply_chain.text import sanitize_text, truncate_lines
 
 REACHING = (NETWORK_POLICIES, SERVICES, INGRESSES, ROLE_BINDINGS)
 """The kinds of objects that decide who reaches the pods, and who may do what with them."""
@@ -51,7 +51,7 @@ class Foreign:
 
     def find(self) -> Iterator[Observation]:
         """Yield an observation of each pod and object, and of each controller whose pods the cluster refuses."""
-        ours = {pod["metadata"]["uid"] for each in self.expected for pod in self.state.pods_of(each)}
+        ours = {pod["metadata"]["uid"] for each in self.expected for pod in self.state.list_owned_pods(each)}
         for pod in self.state.all(PODS):
             if pod["metadata"]["uid"] not in ours and self._is_asked_for(pod):
                 yield self._observe_pod(pod)
@@ -71,7 +71,7 @@ class Foreign:
 
     def _is_asked_for(self, document: Document) -> bool:
         labels = document["metadata"].get("labels") or {}
-        return self.application is None or labels.get(APPLICATION) == object_name(self.application)
+        return self.application is None or labels.get(APPLICATION) == make_object_name(self.application)
 
     def _is_foreign(self, kind: Kind, document: Document, applied: Collection[tuple[str, str]]) -> bool:
         name = document["metadata"]["name"]
@@ -86,16 +86,16 @@ class Foreign:
         ours = {each.name for each in self.expected}
         events = {
             (about.get("kind", ""), about.get("name", "")): event
-            for event in recent_events(self.state, self.at)
+            for event in select_recent_events(self.state, self.at)
             if event.get("reason") == FAILED_CREATE and (about := event["involvedObject"])
         }
         for (kind, name), event in events.items():
-            if self.state.deployment_of(name) not in ours:
+            if self.state.find_deployment_name(name) not in ours:
                 denial = describe_denial(f"{kind} {name}", event)
                 yield self._observe(kind, event["involvedObject"], denial)
 
     def _observe_pod(self, pod: Document) -> Observation:
-        phase, running = pod.get("status", {}).get("phase", "Unknown"), digests([pod])
+        phase, running = pod.get("status", {}).get("phase", "Unknown"), list_pod_digests([pod])
         quarantine = find_quarantine(pod, self.state.all(NETWORK_POLICIES), self.isolations)
         observation = self._observe(
             PODS.name, pod["metadata"], quarantine or describe_pod(pod, phase, self.environment.name)
@@ -145,7 +145,10 @@ def allows_traffic(policy: Mapping[str, Any]) -> bool:
 
 def describe_pod(pod: Document, phase: str, environment: str) -> Deviation:
     """Return the deviation of a pod that nobody deployed."""
-    name, images = pod["metadata"]["name"], ", ".join(sorted(map(short, digests([pod])))) or "no image yet"
+    name, images = (
+        pod["metadata"]["name"],
+        ", ".join(sorted(map(shorten_digest, list_pod_digests([pod])))) or "no image yet",
+    )
     return Deviation(
         code="drift.foreign",
         fact=f"nobody deployed {name} to {environment}; it is {phase}, from {images}",
@@ -158,7 +161,7 @@ def describe_object(kind: Kind, document: Document, environment: str) -> Deviati
     name, effect = f"{kind.name} {document['metadata']['name']}", ""
     if kind is ROLE_BINDINGS:
         subjects = truncate_lines(MOST_LISTED, [each.get("name", "") for each in document.get("subjects") or ()])
-        effect = plain_text(f": it gives {document['roleRef']['name']} to {', '.join(subjects) or 'nobody'}")
+        effect = sanitize_text(f": it gives {document['roleRef']['name']} to {', '.join(subjects) or 'nobody'}")
     return Deviation(
         code="drift.foreign-object",
         fact=f"nobody deployed {name} to {environment}{effect}",
@@ -168,7 +171,7 @@ def describe_object(kind: Kind, document: Document, environment: str) -> Deviati
 
 def describe_denial(what: str, event: Document) -> Deviation:
     """Return the deviation of a controller whose pods the cluster refuses."""
-    message = plain_text(event.get("message", ""))
+    message = sanitize_text(event.get("message", ""))
     return Deviation(
         code="drift.denied",
         fact=f"pods of {what} are refused: {message}",
@@ -176,7 +179,7 @@ def describe_denial(what: str, event: Document) -> Deviation:
     )
 
 
-def digests(pods: Sequence[Document]) -> list[Digest]:
+def list_pod_digests(pods: Sequence[Document]) -> list[Digest]:
     """Return the digests of the images that containers of these pods run, each once."""
-    running = (each.get("imageID", "").rpartition("@")[2] for pod in pods for each in container_statuses(pod))
+    running = (each.get("imageID", "").rpartition("@")[2] for pod in pods for each in list_container_statuses(pod))
     return list(dict.fromkeys(filter(None, running)))

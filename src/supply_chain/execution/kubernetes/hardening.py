@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from supply_chain.execution.kubernetes.differences import find_differences
-from supply_chain.model.container import Profile, profile
+from supply_chain.model.container import Profile, make_profile
 from supply_chain.model.manifest import ContainerCommand, Runtime
 
 POD_FIELDS = frozenset({
@@ -61,7 +61,7 @@ def find_violations(template: Mapping[str, Any], hardened: Mapping[str, Any], ru
     for each in (*containers, *(pod.get("initContainers") or ())):
         name = each.get("name", "a container without a name")
         yield from (f"{name}: {violation}" for violation in _find_in_container(each, hardened_container, runtime, pod))
-    yield from _find_excess(containers, pod.get("initContainers") or (), profile(runtime))
+    yield from _find_excess(containers, pod.get("initContainers") or (), make_profile(runtime))
 
 
 def _find_in_metadata(metadata: Mapping[str, Any]) -> Iterator[str]:

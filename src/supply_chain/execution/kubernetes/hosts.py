@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from supply_chain.errors import ClusterRefused, ManifestsRefused
 from supply_chain.execution.kubernetes.cluster import INGRESSES, Cluster, Document
 from supply_chain.model.container import APPLICATION, ENVIRONMENT, MANAGED
-from supply_chain.text import first_line, plain_text, truncate_lines
+from supply_chain.text import sanitize_text, summarize_error, truncate_lines
 
 WILDCARD = "*."
 MOST_LISTED = 20
@@ -26,7 +26,7 @@ def check_hosts(cluster: Cluster, name: str, namespace: str, documents: Iterable
         others = [each for each in cluster.scan(INGRESSES) if not _is_of(each, name, namespace)]
     except ClusterRefused as error:
         raise ClusterRefused(
-            f"Whether other applications have the hosts of {name} cannot be read: {first_line(error)}\n"
+            f"Whether other applications have the hosts of {name} cannot be read: {summarize_error(error)}\n"
             "Bind cscm-deployer-hosts for the whole cluster (deployments/kubernetes/rbac/deployer.yaml)."
         ) from error
     if conflicts := list(dict.fromkeys(find_conflicts(own, others))):
@@ -42,7 +42,7 @@ def find_conflicts(own: Sequence[Document], others: Sequence[Document]) -> Itera
     for other in others:
         for claimed in list_hosts(other):
             for host in (host for each in own for host in list_hosts(each) if overlap(host, claimed)):
-                yield plain_text(f"{host} overlaps with {claimed} of {_describe(other)}")
+                yield sanitize_text(f"{host} overlaps with {claimed} of {_describe(other)}")
 
 
 def list_hosts(ingress: Document) -> Iterator[str]:

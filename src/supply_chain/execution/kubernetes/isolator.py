@@ -40,13 +40,18 @@ from supply_chain.execution.kubernetes.cluster import (
     Cluster,
     Document,
 )
-from supply_chain.execution.kubernetes.collector import Collector, describe_gaps, to_json
-from supply_chain.execution.kubernetes.rendering import object_name
-from supply_chain.execution.kubernetes.rollout import applicable, container_statuses, is_ending, owner_of
+from supply_chain.execution.kubernetes.collector import Collector, describe_gaps, encode_json
+from supply_chain.execution.kubernetes.rendering import make_object_name
+from supply_chain.execution.kubernetes.rollout import (
+    is_ending,
+    list_container_statuses,
+    make_applicable,
+    read_owner_uid,
+)
 from supply_chain.execution.kubernetes.selectors import selects
 from supply_chain.execution.observation import Deviation
 from supply_chain.model.container import APPLICATION, MANAGED, QUARANTINE, Wait
-from supply_chain.text import first_line
+from supply_chain.text import summarize_error
 
 CASE, LABELS = "cscm.isolation", "cscm.labels"
 """Annotations: of a NetworkPolicy, the case as JSON, of a pod, its id; and the labels that the pod had."""
@@ -76,19 +81,21 @@ class KubernetesIsolator:
 
     def find_case(self, application: str) -> Case | None:
         """Return the last case of an application; None if there is none, or if somebody damaged it."""
-        policy = self.connect().read(NETWORK_POLICIES, policy_name(application), self.environment.namespace)
+        policy = self.connect().read(NETWORK_POLICIES, name_isolation_policy(application), self.environment.namespace)
         return read_case(policy) if policy else None
 
     def store(self, case: Case) -> Case:
         """Store a case, and ensure the policy that denies all traffic of its pods; return the case."""
-        name = object_name(case.application)
-        document = self._policy(policy_name(case.application), {QUARANTINE: name}, {CASE: case.model_dump_json()})
+        name = make_object_name(case.application)
+        document = self._policy(
+            name_isolation_policy(case.application), {QUARANTINE: name}, {CASE: case.model_dump_json()}
+        )
         self.connect().apply(NETWORK_POLICIES, document, force=True)
         return case
 
     def is_running(self, application: str) -> bool:
         """Return whether pods of an application run that are not in quarantine."""
-        pods = self.connect().list(PODS, self.environment.namespace, {APPLICATION: object_name(application)})
+        pods = self.connect().list(PODS, self.environment.namespace, {APPLICATION: make_object_name(application)})
         return not all(map(is_ending, pods))
 
     def quarantine(self, case: Case) -> Case:
@@ -97,7 +104,7 @@ class KubernetesIsolator:
         Returns the case with the time of the isolation. The pods go on running; their controllers get time to release
         them before the Deployment is scaled to zero, which would end them.
         """
-        cluster, name, namespace = self.connect(), object_name(case.application), self.environment.namespace
+        cluster, name, namespace = self.connect(), make_object_name(case.application), self.environment.namespace
         self.store(case)
         cluster.apply(NETWORK_POLICIES, self._policy(name, {APPLICATION: name}), force=True)  # also of pods to come
         pods = cluster.list(PODS, namespace, {APPLICATION: name})
@@ -106,13 +113,13 @@ class KubernetesIsolator:
         deployment = cluster.read(DEPLOYMENTS, name, namespace)
         if deployment is not None:
             self._wait_until_released(cluster, name, deployment["metadata"]["uid"])
-            document = applicable(DEPLOYMENTS, deployment)
+            document = make_applicable(DEPLOYMENTS, deployment)
             cluster.apply(DEPLOYMENTS, {**document, "spec": {**document["spec"], "replicas": 0}}, force=True)
         return self.store(case.model_copy(update={"stage": Stage.ISOLATED}))
 
     def collect(self, case: Case) -> Collection:
         """Return what the API says about the pods of a case, what the collector reads in them, and what is missing."""
-        cluster, name, namespace = self.connect(), object_name(case.application), self.environment.namespace
+        cluster, name, namespace = self.connect(), make_object_name(case.application), self.environment.namespace
         quarantined = cluster.list(PODS, namespace, {QUARANTINE: name})
         own = [each for each in quarantined if (each["metadata"].get("annotations") or {}).get(CASE) == case.id]
         pods = [pod for pod in own if not is_ending(pod)]
@@ -153,12 +160,12 @@ class KubernetesIsolator:
         Raise `ClusterUnavailable` after `RELEASE` seconds. Pods of others, who may keep them, are not waited for.
         """
         sets = cluster.list(REPLICA_SETS, self.environment.namespace)
-        owners = {each["metadata"]["uid"] for each in sets if owner_of(each) == deployment}
+        owners = {each["metadata"]["uid"] for each in sets if read_owner_uid(each) == deployment}
         until = self.clock() + RELEASE
         while owned := [
             pod["metadata"]["name"]
             for pod in cluster.list(PODS, self.environment.namespace, {QUARANTINE: name})
-            if owner_of(pod) in owners and not is_ending(pod)
+            if read_owner_uid(pod) in owners and not is_ending(pod)
         ]:
             if self.clock() > until:
                 raise ClusterUnavailable(
@@ -174,19 +181,22 @@ class KubernetesIsolator:
         """
         room = Room(MOST, self.now)
         for path, document in self._read_objects(cluster, name, pods):
-            yield room.add(path, to_json(document))
+            yield room.add(path, encode_json(document))
         for path, collected in self._read_inside(cluster, name, pods):
             if isinstance(collected, Uncollected):
                 yield collected
                 continue
             changed = {"files": [each.model_dump(mode="json") for each in collected.files], "unread": collected.unread}
-            yield room.add(f"{path}/processes.json", to_json(collected.processes), reserved=MOST // 4)
-            yield room.add(f"{path}/changed-files.json", to_json(changed), reserved=MOST // 4)
+            yield room.add(f"{path}/processes.json", encode_json(collected.processes), reserved=MOST // 4)
+            yield room.add(f"{path}/changed-files.json", encode_json(changed), reserved=MOST // 4)
             for digest, content in collected.contents.items():
                 yield room.add(f"{path}/files/{digest.removeprefix('sha256:')}", content, reserved=MOST // 2)
             yield from describe_gaps(path, collected)
         logs = [
-            (pod, each, previous) for pod in pods for each in container_statuses(pod) for previous in _logs_of(each)
+            (pod, each, previous)
+            for pod in pods
+            for each in list_container_statuses(pod)
+            for previous in _logs_of(each)
         ]
         for pod, status, previous in logs:
             where = pod["metadata"]["name"], status["name"]
@@ -204,7 +214,7 @@ class KubernetesIsolator:
         try:
             image = self.find_collector(settings.image)
         except (*UNREADABLE, BaseMissing) as error:
-            return [("", Uncollected(item=what, why=first_line(error)))]
+            return [("", Uncollected(item=what, why=summarize_error(error)))]
         collector = Collector(
             cluster, self.environment.namespace, {QUARANTINE: name}, image, settings, self.wait, self.clock
         )  # fmt: skip
@@ -229,14 +239,14 @@ class KubernetesIsolator:
         try:
             content = cluster.logs(self.environment.namespace, pod, container, LINES, previous=previous).encode()
         except ClusterRefused as error:
-            return Uncollected(item=path, why=first_line(error))
+            return Uncollected(item=path, why=summarize_error(error))
         truncated = len(content) > most or content.count(b"\n") >= LINES
         return make_item(path, content[max(0, len(content) - most) :], self.now(), truncated=truncated)
 
 
-def policy_name(application: str) -> str:
+def name_isolation_policy(application: str) -> str:
     """Return the name of the policy that denies all traffic of an application's pods in quarantine."""
-    return f"{POLICY}{object_name(application)}"
+    return f"{POLICY}{make_object_name(application)}"
 
 
 def read_case(policy: Document) -> Case | None:
@@ -287,7 +297,7 @@ def find_isolated(
     `objects` are those of its namespace, by kind and name. What somebody wrote there proves no isolation.
     """
     deployment = objects.get((DEPLOYMENTS.name, expected.name))
-    policy = objects.get((NETWORK_POLICIES.name, policy_name(expected.application)))
+    policy = objects.get((NETWORK_POLICIES.name, name_isolation_policy(expected.application)))
     case = read_case(policy) if policy else None
     if case is None or (deployment and deployment["spec"].get("replicas", 1) > 0):
         return None
@@ -302,7 +312,7 @@ def find_isolated(
 
 
 def _describe(pod: Document) -> IsolatedPod:
-    containers = {each["name"]: each.get("containerID", "") for each in container_statuses(pod)}
+    containers = {each["name"]: each.get("containerID", "") for each in list_container_statuses(pod)}
     node = pod["spec"].get("nodeName", "")
     return IsolatedPod(name=pod["metadata"]["name"], uid=pod["metadata"]["uid"], node=node, containers=containers)
 

@@ -26,7 +26,7 @@ from supply_chain.execution.kubernetes.cluster import (
     Document,
     Kind,
 )
-from supply_chain.execution.kubernetes.rollout import owner_of
+from supply_chain.execution.kubernetes.rollout import read_owner_uid
 
 APPLIED = (
     SERVICE_ACCOUNTS, CONFIG_MAPS, NETWORK_POLICIES, SERVICES, DISRUPTION_BUDGETS, DEPLOYMENTS, AUTOSCALERS, INGRESSES,
@@ -66,12 +66,12 @@ class NamespaceState:
         """Return the Deployment of a deployment; None if there is none."""
         return self.find(DEPLOYMENTS.name, expected.name)
 
-    def deployment_of(self, replica_set: str) -> str:
+    def find_deployment_name(self, replica_set: str) -> str:
         """Return the name of the Deployment that owns a ReplicaSet, given by its name; empty if none does."""
         document = self.find(REPLICA_SETS.name, replica_set)
-        return self._deployments.get(owner_of(document), "") if document else ""
+        return self._deployments.get(read_owner_uid(document), "") if document else ""
 
-    def pods_of(self, expected: Expected) -> tuple[Document, ...]:
+    def list_owned_pods(self, expected: Expected) -> tuple[Document, ...]:
         """Return the pods that the Deployment owns, of its last change and of earlier ones."""
         deployment = self.deployment(expected)
         return tuple(self._pods.get(deployment["metadata"]["uid"], ())) if deployment else ()
@@ -84,10 +84,10 @@ class NamespaceState:
     @cached_property
     def _pods(self) -> Mapping[str, list[Document]]:
         """The uid of a Deployment → its pods."""
-        owners = {each["metadata"]["uid"]: owner_of(each) for each in self.all(REPLICA_SETS)}
+        owners = {each["metadata"]["uid"]: read_owner_uid(each) for each in self.all(REPLICA_SETS)}
         by_deployment: dict[str, list[Document]] = defaultdict(list)
         for pod in self.all(PODS):
-            if owner := owners.get(owner_of(pod)):
+            if owner := owners.get(read_owner_uid(pod)):
                 by_deployment[owner].append(pod)
         return by_deployment
 
@@ -97,12 +97,12 @@ def read_namespace(cluster: Cluster, namespace: str, kinds: Iterable[Kind] = COM
 
     def read(kind: Kind) -> dict[str, Document]:
         listed = cluster.list_at(kind, namespace, metadata_only=kind in METADATA_ONLY)
-        return by_name(listed.objects)
+        return index_by_name(listed.objects)
 
     wanted = tuple(kinds)
     return NamespaceState(dict(zip((kind.name for kind in wanted), map_concurrently(read, wanted), strict=True)))
 
 
-def by_name(objects: Iterable[Document]) -> dict[str, Document]:
+def index_by_name(objects: Iterable[Document]) -> dict[str, Document]:
     """Return objects of one kind and namespace by their names."""
     return {each["metadata"]["name"]: each for each in objects}

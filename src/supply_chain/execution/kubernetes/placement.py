@@ -8,7 +8,7 @@ from supply_chain.errors import ClusterRefused, NoSuitableNode
 from supply_chain.execution.kubernetes.cluster import NODES, Cluster, Document
 from supply_chain.execution.nodes import NodeRequirement, Toleration
 from supply_chain.execution.observation import Deviation
-from supply_chain.text import first_line, truncate_lines
+from supply_chain.text import summarize_error, truncate_lines
 
 KEEPS_AWAY = ("NoSchedule", "NoExecute")
 """The effects of taints that keep new pods away from a node."""
@@ -78,7 +78,7 @@ def find_misplaced(
     """
     name, required = deployment["metadata"]["name"], deployment["spec"]["template"]["spec"].get("nodeSelector") or {}
     if isinstance(nodes, ClusterRefused):
-        reason = first_line(nodes)
+        reason = summarize_error(nodes)
         yield Deviation(
             code="drift.not-compared",
             fact=f"it is unknown on which nodes {name} runs: {reason}",

@@ -24,7 +24,7 @@ from supply_chain.execution.kubernetes.cluster import (
     Kind,
 )
 from supply_chain.execution.kubernetes.placement import render_tolerations
-from supply_chain.execution.nodes import NodeRequirement, required_nodes
+from supply_chain.execution.nodes import NodeRequirement, compute_required_nodes
 from supply_chain.model.container import (
     APPLICATION,
     CONFIGURATION,
@@ -34,7 +34,7 @@ from supply_chain.model.container import (
     ROLE,
     RUN,
     Profile,
-    slug,
+    make_slug,
 )
 from supply_chain.model.image import ImageRef
 from supply_chain.model.manifest import Classification, Runtime, Service
@@ -57,9 +57,9 @@ LONGEST = 50
 LABEL = re.compile(rf"[a-z](?:[a-z0-9-]{{0,{LONGEST - 2}}}[a-z0-9])?")
 
 
-def object_name(application: str) -> str:
+def make_object_name(application: str) -> str:
     """Return the name of an application's objects: a DNS label (RFC 1035) that is unique per application."""
-    name = slug(application)
+    name = make_slug(application)
     if LABEL.fullmatch(name):
         return name
     plain = re.sub(r"[^a-z0-9]+", "-", application.lower()).strip("-")[: LONGEST - 11].rstrip("-")
@@ -79,7 +79,7 @@ class Workload(ConfiguredService):
     @property
     def name(self) -> str:
         """The name of its objects."""
-        return object_name(self.manifest.name)
+        return make_object_name(self.manifest.name)
 
     @property
     def placement(self) -> KubernetesPlacement:
@@ -89,7 +89,7 @@ class Workload(ConfiguredService):
     @property
     def nodes(self) -> NodeRequirement:
         """What it requires of its nodes."""
-        return required_nodes(self.environment.nodes, self.manifest)
+        return compute_required_nodes(self.environment.nodes, self.manifest)
 
     @property
     def node_selector(self) -> dict[str, str]:

@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from supply_chain.errors import ClusterConflict, ClusterUnavailable, DeploymentFailed, SupplyChainError
-from supply_chain.execution.kubernetes.autoscaling import apply_deployment, find_obsolete, is_scaled, without_replicas
+from supply_chain.execution.kubernetes.autoscaling import apply_deployment, find_obsolete, is_scaled, remove_replicas
 from supply_chain.execution.kubernetes.brought import check_owners
 from supply_chain.execution.kubernetes.cluster import (
     AUTOSCALERS,
@@ -27,8 +27,8 @@ from supply_chain.execution.kubernetes.hosts import check_hosts
 from supply_chain.execution.kubernetes.placement import check_nodes
 from supply_chain.execution.kubernetes.rendering import DENY_ALL, Workload
 from supply_chain.model.container import CONFIGURATION, DIGEST, RUN, Wait
-from supply_chain.model.image import short
-from supply_chain.text import first_line, plain_text, plain_text_lines
+from supply_chain.model.image import shorten_digest
+from supply_chain.text import sanitize_lines, sanitize_text, summarize_error
 
 Result = TypeVar("Result")
 log = logging.getLogger("supply_chain.kubernetes")
@@ -90,7 +90,7 @@ class Rollout:
         scaled = is_scaled(self.read_deployment())
         for kind, document in objects:
             self.cluster.apply(
-                kind, without_replicas(document) if scaled and kind == DEPLOYMENTS else document, dry_run=True
+                kind, remove_replicas(document) if scaled and kind == DEPLOYMENTS else document, dry_run=True
             )
         self._check_hosts(objects)
         may_serve()
@@ -136,8 +136,8 @@ class Rollout:
         if is_complete(deployment, self.workload.least_pods):
             return deployment
         pods = self.cluster.list(PODS, self.namespace, deployment["spec"]["selector"]["matchLabels"])
-        serving = {owner_of(pod) for pod in pods if is_ready(pod) and not is_ending(pod)}
-        owned = sorted(list_replica_sets(self.cluster, deployment), key=revision_of)
+        serving = {read_owner_uid(pod) for pod in pods if is_ready(pod) and not is_ending(pod)}
+        owned = sorted(list_replica_sets(self.cluster, deployment), key=read_revision_number)
         earlier = [each for each in owned[:-1] if each["metadata"]["uid"] in serving]
         if not earlier:
             return deployment
@@ -164,7 +164,7 @@ class Rollout:
                 original = serving if kind == DEPLOYMENTS else earlier
                 self._outlast(until, partial(self._restore_object, kind, name, original))
             except SupplyChainError as error:
-                failed.append(f"{kind.name} {name} was not restored: {first_line(error)}")
+                failed.append(f"{kind.name} {name} was not restored: {summarize_error(error)}")
         return "\n".join(failed)
 
     def _is_overtaken(self, document: Document, earlier: Document | None) -> bool:
@@ -176,7 +176,7 @@ class Rollout:
         if earlier is None:
             self.cluster.delete(kind, name, self.namespace)
         else:
-            self._apply(kind, applicable(kind, earlier))
+            self._apply(kind, make_applicable(kind, earlier))
 
     def _outlast(self, until: float, act: Callable[[], Result]) -> Result:
         """Return what `act` returns; while the cluster does not answer, call it again until that time."""
@@ -216,10 +216,11 @@ class Rollout:
             self.wait(POLL)
 
     def _conflict(self, deployment: Document) -> ClusterConflict:
-        digest = annotations_of(deployment).get(DIGEST, "")
+        digest = read_pod_annotations(deployment).get(DIGEST, "")
         return ClusterConflict(
             f"{self.workload.manifest.name} {self.workload.ref.short} was not deployed to "
-            f"{self.workload.environment.name}: somebody else deployed {short(digest) or 'another image'} meanwhile.\n"
+            f"{self.workload.environment.name}: somebody else deployed "
+            f"{shorten_digest(digest) or 'another image'} meanwhile.\n"
             "Let one place deploy to an environment, and deploy again what has to run."
         )
 
@@ -244,7 +245,7 @@ class Rollout:
         if current is None:
             return []
         pods = self.cluster.list(PODS, self.namespace, deployment["spec"]["selector"]["matchLabels"])
-        return [pod for pod in pods if owner_of(pod) == current["metadata"]["uid"]]
+        return [pod for pod in pods if read_owner_uid(pod) == current["metadata"]["uid"]]
 
     def _deployment_error(self, trouble: str) -> DeploymentFailed:
         last = ""
@@ -252,7 +253,7 @@ class Rollout:
             last = self._last_words()
         return DeploymentFailed(
             f"{self.workload.manifest.name} {self.workload.ref.short} was not deployed to "
-            f"{self.workload.environment.name}: {plain_text(trouble)}.\n"
+            f"{self.workload.environment.name}: {sanitize_text(trouble)}.\n"
             + (f"Its last output and events:\n{last}\n" if last else "It wrote nothing.\n")
             + "Correct the application, or what the message names, and deploy again."
         )
@@ -268,11 +269,11 @@ class Rollout:
         events = [e for e in events if e.get("type") == "Warning"]
         events.sort(key=lambda e: str(e.get("lastTimestamp") or e.get("eventTime") or ""))
         lines += [f"{e.get('reason')}: {e.get('message')}" for e in events[-MOST_EVENTS:]]
-        return plain_text_lines("\n".join(lines))[-4000:].strip()
+        return sanitize_lines("\n".join(lines))[-4000:].strip()
 
     def _output(self, pod: Document) -> list[str]:
         """Return the last lines of a pod: of its container that ended, otherwise of the one that runs."""
-        for status in container_statuses(pod):
+        for status in list_container_statuses(pod):
             for state in (status.get("state", {}), status.get("lastState", {})):
                 if message := state.get("terminated", {}).get("message"):
                     return str(message).splitlines()[-LINES:]
@@ -282,10 +283,10 @@ class Rollout:
         return []
 
 
-def applicable(kind: Kind, live: Document) -> Document:
+def make_applicable(kind: Kind, live: Document) -> Document:
     """Return a live object as it can be applied again: without what only the cluster or an autoscaler writes."""
     if kind == DEPLOYMENTS and is_scaled(live):
-        live = without_replicas(live)
+        live = remove_replicas(live)
     metadata = {key: value for key, value in live["metadata"].items() if key not in SERVER_SIDE}
     if annotations := metadata.get("annotations"):
         metadata["annotations"] = {key: value for key, value in annotations.items() if key != REVISION}
@@ -326,30 +327,32 @@ def find_replica_failure(document: Document) -> str:
     """
     for each in document.get("status", {}).get("conditions") or ():
         if each["type"] == "ReplicaFailure" and each["status"] == "True":
-            return plain_text(each.get("message", "")) or "the cluster does not say why"
+            return sanitize_text(each.get("message", "")) or "the cluster does not say why"
     return ""
 
 
 def find_replica_set(cluster: Cluster, deployment: Document) -> Document | None:
     """Return the ReplicaSet of a Deployment's last change; None if its controller has not made it yet."""
-    revision = revision_of(deployment)
-    return next((each for each in list_replica_sets(cluster, deployment) if revision_of(each) == revision), None)
+    revision = read_revision_number(deployment)
+    return next(
+        (each for each in list_replica_sets(cluster, deployment) if read_revision_number(each) == revision), None
+    )
 
 
 def list_replica_sets(cluster: Cluster, deployment: Document) -> list[Document]:
     """Return the ReplicaSets that a Deployment owns."""
     metadata, labels = deployment["metadata"], deployment["spec"]["selector"]["matchLabels"]
     listed = cluster.list(REPLICA_SETS, metadata["namespace"], labels)
-    return [each for each in listed if owner_of(each) == metadata["uid"]]
+    return [each for each in listed if read_owner_uid(each) == metadata["uid"]]
 
 
-def revision_of(document: Document) -> int:
+def read_revision_number(document: Document) -> int:
     """Return the revision of a Deployment or a ReplicaSet, which its controller counts; 0 without one."""
     revision = (document["metadata"].get("annotations") or {}).get(REVISION, "")
     return int(revision) if revision.isdecimal() else 0
 
 
-def annotations_of(deployment: Document | None) -> Mapping[str, str]:
+def read_pod_annotations(deployment: Document | None) -> Mapping[str, str]:
     """Return the annotations of a Deployment's pods; none without a Deployment."""
     template = (deployment or {}).get("spec", {}).get("template", {})
     annotations: Mapping[str, str] = (template.get("metadata") or {}).get("annotations") or {}
@@ -358,16 +361,16 @@ def annotations_of(deployment: Document | None) -> Mapping[str, str]:
 
 def is_same_rollout(one: Document, other: Document) -> bool:
     """Return whether two Deployments have pods of the same digest, configuration and run."""
-    return all(annotations_of(one).get(key) == annotations_of(other).get(key) for key in MARKS)
+    return all(read_pod_annotations(one).get(key) == read_pod_annotations(other).get(key) for key in MARKS)
 
 
-def owner_of(document: Document) -> str:
+def read_owner_uid(document: Document) -> str:
     """Return the uid of the controller that owns an object; an empty text if none does."""
     owners = document["metadata"].get("ownerReferences") or ()
     return next((each["uid"] for each in owners if each.get("controller")), "")
 
 
-def container_statuses(pod: Document) -> list[Mapping[str, Any]]:
+def list_container_statuses(pod: Document) -> list[Mapping[str, Any]]:
     """Return the status of each container of a pod, whatever its kind."""
     status = pod.get("status", {})
     kinds = ("initContainerStatuses", "containerStatuses", "ephemeralContainerStatuses")
@@ -387,7 +390,7 @@ def is_ending(pod: Document) -> bool:
 
 def find_stuck(pod: Document) -> Iterator[str]:
     """Yield why containers of a pod do not start, each with the message of the cluster."""
-    for status in container_statuses(pod):
+    for status in list_container_statuses(pod):
         waiting = status.get("state", {}).get("waiting", {})
         message = waiting.get("message", "")
         if waiting.get("reason") in STUCK and not message.startswith(UNSYNCED):
@@ -400,6 +403,6 @@ def find_unstarted(pod: Document) -> str:
     A kubelet reports all containers of a pod as soon as it knows the pod. So this one is gone, cut off or overloaded.
     """
     node = pod["spec"].get("nodeName")
-    if not node or is_ending(pod) or container_statuses(pod):
+    if not node or is_ending(pod) or list_container_statuses(pod):
         return ""
     return f"{pod['metadata']['name']} was placed on the node {node}, which does not start it"

@@ -11,10 +11,10 @@ from pathlib import Path
 
 from supply_chain.concurrency import map_concurrently
 from supply_chain.errors import ClusterRefused, SupplyChainError
-from supply_chain.execution.deployment import Deployment, Expected, KubernetesPlace, kubernetes_place
+from supply_chain.execution.deployment import Deployment, Expected, KubernetesPlace, read_kubernetes_place
 from supply_chain.execution.environment import KubernetesEnvironment
 from supply_chain.execution.isolation.record import IsolationRecord
-from supply_chain.execution.kubernetes.autoscaling import least_pods
+from supply_chain.execution.kubernetes.autoscaling import find_least_pods
 from supply_chain.execution.kubernetes.brought import Objects, adopt, read_brought, remove_left
 from supply_chain.execution.kubernetes.cluster import (
     CONFIG_MAPS,
@@ -34,21 +34,21 @@ from supply_chain.execution.kubernetes.comparison import (
     find_troubles,
 )
 from supply_chain.execution.kubernetes.declaration import find_undeclared_settings
-from supply_chain.execution.kubernetes.foreign import Foreign, digests
+from supply_chain.execution.kubernetes.foreign import Foreign, list_pod_digests
 from supply_chain.execution.kubernetes.isolator import find_isolated
 from supply_chain.execution.kubernetes.manifest_files import PlainOnly, Renderer
 from supply_chain.execution.kubernetes.namespace import OBSERVED, NamespaceState, ObjectKey, read_namespace
 from supply_chain.execution.kubernetes.placement import NodeLabels, find_misplaced, read_labels
-from supply_chain.execution.kubernetes.rendering import Workload, object_name, render
+from supply_chain.execution.kubernetes.rendering import Workload, make_object_name, render
 from supply_chain.execution.kubernetes.rollout import (
     Rollout,
-    annotations_of,
-    container_statuses,
     find_replica_set,
     is_complete,
     is_ending,
     is_ready,
-    owner_of,
+    list_container_statuses,
+    read_owner_uid,
+    read_pod_annotations,
 )
 from supply_chain.execution.kubernetes.troubles import find_evictions, find_node_troubles, parse_time
 from supply_chain.execution.kubernetes.watching import NamespaceWatch, find_affected
@@ -56,8 +56,8 @@ from supply_chain.execution.observation import Deviation, Observation, make_move
 from supply_chain.execution.target import Request
 from supply_chain.model.container import APPLICATION, DIGEST, MANAGED, QUARANTINE, ROLE, RUN, Wait
 from supply_chain.model.image import Digest, ImageRef
-from supply_chain.model.tier import curated_repository
-from supply_chain.policy.outcome import break_glass_of
+from supply_chain.model.tier import name_curated_repository
+from supply_chain.policy.outcome import find_used_break_glass
 
 log = logging.getLogger("supply_chain.kubernetes")
 
@@ -105,7 +105,7 @@ class KubernetesTarget:
         before_start()
         cluster = self.connect()
         serving = Rollout(cluster, workload, self.wait).read_deployment()
-        marks = annotations_of(serving)
+        marks = read_pod_annotations(serving)
         replaces = serving is not None and marks.get(DIGEST) != request.ref.digest
         workload, objects = plan(request.run_id if replaces or request.force else marks.get(RUN, ""))
         if serving and not replaces and not request.force and is_complete(serving, workload.least_pods):
@@ -156,7 +156,7 @@ class KubernetesTarget:
 
     def remove_unneeded(self, ref: ImageRef) -> None:
         """Remove the settings of earlier revisions that no ReplicaSet refers to, as `Target` describes."""
-        name, namespace = object_name(ref.application), self.environment.namespace
+        name, namespace = make_object_name(ref.application), self.environment.namespace
         try:
             cluster, labels = self.connect(), {MANAGED: "true", APPLICATION: name}
             settings = cluster.list(CONFIG_MAPS, namespace, {**labels, ROLE: "application"})
@@ -204,7 +204,7 @@ class KubernetesTarget:
             settings=workload.settings,
             profile=workload.profile,
             configuration=workload.configuration,
-            break_glass=break_glass_of(request.admitted.results),
+            break_glass=find_used_break_glass(request.admitted.results),
             changed=False,
             started_at=parse_time(owner.get("creationTimestamp")) or self.now(),
         )
@@ -231,15 +231,15 @@ class KubernetesTarget:
         self, cluster: Cluster, expected: Sequence[Expected], state: NamespaceState, application: str | None = None
     ) -> Iterator[Observation]:
         names = {(pod["metadata"].get("labels") or {}).get(QUARANTINE) for pod in state.all(PODS)}
-        isolated = [each for each in self.environment.applications if object_name(each) in names]
+        isolated = [each for each in self.environment.applications if make_object_name(each) in names]
         records = [record for each in isolated for record in self.list_isolations(each)]
         identity = cluster.read_identity() if [*state.all(ROLE_BINDINGS)] else ""
         return Foreign(self.environment, expected, state, self.now(), application, records, identity).find()
 
     def _find_same(self, expected: Expected, pods: Sequence[Document]) -> frozenset[Digest]:
         """Return the expected digest, and those under which nodes run the same content."""
-        ref = ImageRef(repository=curated_repository(expected.application), digest=expected.digest)
-        others = (each for each in digests(pods) if each != expected.digest)
+        ref = ImageRef(repository=name_curated_repository(expected.application), digest=expected.digest)
+        others = (each for each in list_pod_digests(pods) if each != expected.digest)
         return frozenset({expected.digest, *(each for each in others if self.is_same(ref, each))})
 
     def _is_here(self, expected: Expected) -> bool:
@@ -253,7 +253,7 @@ class KubernetesTarget:
         if not self._is_here(expected):
             return make_moved(expected, self.now())
         deployment = state.deployment(expected)
-        pods, ending = _current_pods(expected, state), list(filter(is_ending, state.pods_of(expected)))
+        pods, ending = _current_pods(expected, state), list(filter(is_ending, state.list_owned_pods(expected)))
         compared = [*pods, *find_overdue(ending, self.now())]
         same = self._find_same(expected, compared)
         isolated = find_isolated(expected, state.applied, self.list_isolations)
@@ -270,7 +270,7 @@ class KubernetesTarget:
             )
         )
         ready = sum(map(is_ready, pods))
-        least = least_pods(kubernetes_place(expected).documents)
+        least = find_least_pods(read_kubernetes_place(expected).documents)
         complete = deployment is not None and is_complete(deployment, least) and ready > 0  # no pods are complete too
         return Observation(
             at=self.now(),
@@ -295,9 +295,9 @@ def _current_pods(expected: Expected, state: NamespaceState) -> list[Document]:
 
     def is_current(pod: Document) -> bool:
         ended = pod.get("status", {}).get("phase") in ("Failed", "Succeeded")
-        return not is_ending(pod) and not (ended and owner_of(pod) != expected.container)
+        return not is_ending(pod) and not (ended and read_owner_uid(pod) != expected.container)
 
-    return [pod for pod in state.pods_of(expected) if is_current(pod)]
+    return [pod for pod in state.list_owned_pods(expected) if is_current(pod)]
 
 
 def _read_nodes(cluster: Cluster, state: NamespaceState) -> dict[str, Document]:
@@ -325,7 +325,7 @@ def _running_digest(expected: Expected, pods: Sequence[Document], same: Collecti
 
     `same` are the digests of the same content.
     """
-    others = [digest for digest in digests(pods) if digest not in same]
+    others = [digest for digest in list_pod_digests(pods) if digest not in same]
     return others[0] if others else expected.digest if any(map(is_ready, pods)) else ""
 
 
@@ -336,7 +336,7 @@ def _started_at(expected: Expected, state: NamespaceState) -> datetime | None:
 
 
 def _count_restarts(pods: Sequence[Document]) -> int:
-    return sum(each.get("restartCount", 0) for pod in pods for each in container_statuses(pod))
+    return sum(each.get("restartCount", 0) for pod in pods for each in list_container_statuses(pod))
 
 
 def _config_maps(replica_set: Document) -> list[str]:

@@ -12,9 +12,14 @@ from datetime import datetime, timedelta
 
 from supply_chain.execution.kubernetes.cluster import EVENTS, PODS, Document
 from supply_chain.execution.kubernetes.namespace import NamespaceState
-from supply_chain.execution.kubernetes.rollout import container_statuses, find_replica_failure, find_stuck, is_ready
+from supply_chain.execution.kubernetes.rollout import (
+    find_replica_failure,
+    find_stuck,
+    is_ready,
+    list_container_statuses,
+)
 from supply_chain.execution.observation import Deviation
-from supply_chain.text import plain_text
+from supply_chain.text import sanitize_text
 
 RECENT = timedelta(minutes=10)
 """The age up to which an event is reported: two looks."""
@@ -30,12 +35,12 @@ def find_pod_troubles(pod: Document) -> Iterator[Deviation]:
     """Yield what went wrong with a pod and its containers."""
     name, status = pod["metadata"]["name"], pod.get("status", {})
     if status.get("phase") == "Failed":
-        reason = plain_text(f"{status.get('reason') or 'Failed'} {status.get('message', '')}").strip()
+        reason = sanitize_text(f"{status.get('reason') or 'Failed'} {status.get('message', '')}").strip()
         yield _describe_eviction(name, reason)
-    for each in container_statuses(pod):
+    for each in list_container_statuses(pod):
         yield from _find_container_troubles(name, each)
     for why in find_stuck(pod):
-        reason = plain_text(why)
+        reason = sanitize_text(why)
         if CRASH_LOOP not in why:
             yield Deviation(
                 code="drift.not-started",
@@ -83,12 +88,12 @@ def find_creation_troubles(deployment: Document) -> Iterator[Deviation]:
 def find_evictions(state: NamespaceState, now: datetime) -> dict[str, list[Deviation]]:
     """Return the recent evictions by the name of the pod's Deployment, also of pods that are gone."""
     evictions: dict[str, list[Deviation]] = defaultdict(list)
-    for event in recent_events(state, now):
+    for event in select_recent_events(state, now):
         about = event["involvedObject"]
         name = about.get("name", "")
         if about.get("kind") == PODS.name and event.get("reason") in EVICTIONS:
-            reason = plain_text(f"{event['reason']} {event.get('message', '')}").strip()
-            evictions[state.deployment_of(name.rpartition("-")[0])].append(_describe_eviction(name, reason))
+            reason = sanitize_text(f"{event['reason']} {event.get('message', '')}").strip()
+            evictions[state.find_deployment_name(name.rpartition("-")[0])].append(_describe_eviction(name, reason))
     return evictions
 
 
@@ -100,7 +105,7 @@ def _describe_eviction(pod: str, reason: str) -> Deviation:
     )
 
 
-def recent_events(state: NamespaceState, now: datetime) -> list[Document]:
+def select_recent_events(state: NamespaceState, now: datetime) -> list[Document]:
     """Return the events of the last `RECENT`."""
     return [each for each in state.all(EVENTS) if now - (_last_time(each) or now) <= RECENT]
 
@@ -121,7 +126,7 @@ def find_node_troubles(pods: Sequence[Document], nodes: dict[str, Document]) -> 
         for each in conditions:
             if each["type"] == "Ready" and each["status"] != "True":
                 name, where = pod["metadata"]["name"], node["metadata"]["name"]
-                message = plain_text(each.get("message", ""))
+                message = sanitize_text(each.get("message", ""))
                 yield Deviation(
                     code="drift.node",
                     fact=f"node {where} of {name} is not ready: {message}",

@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Self
 
 from supply_chain.errors import ClusterUnavailable
-from supply_chain.execution.deployment import Expected, kubernetes_place
+from supply_chain.execution.deployment import Expected, read_kubernetes_place
 from supply_chain.execution.kubernetes.cluster import (
     AUTOSCALERS,
     DEPLOYMENTS,
@@ -26,7 +26,13 @@ from supply_chain.execution.kubernetes.cluster import (
     VersionGone,
     WatchEventType,
 )
-from supply_chain.execution.kubernetes.namespace import METADATA_ONLY, OBSERVED, NamespaceState, ObjectKey, by_name
+from supply_chain.execution.kubernetes.namespace import (
+    METADATA_ONLY,
+    OBSERVED,
+    NamespaceState,
+    ObjectKey,
+    index_by_name,
+)
 from supply_chain.model.container import APPLICATION
 
 ROUND = 30
@@ -69,7 +75,7 @@ class KindWatch:
 
     def _list(self, metadata_only: bool) -> Collection[str]:
         listed = self.cluster.list_at(self.kind, self.namespace, metadata_only=metadata_only)
-        before, self.objects, self.version = self.objects, by_name(listed.objects), listed.version
+        before, self.objects, self.version = self.objects, index_by_name(listed.objects), listed.version
         return before.keys() | self.objects.keys()
 
 
@@ -149,7 +155,7 @@ def find_affected(
         each
         for each in expected
         if each.name in names
-        or not keys.isdisjoint((d["kind"], d["metadata"]["name"]) for d in kubernetes_place(each).documents)
+        or not keys.isdisjoint((d["kind"], d["metadata"]["name"]) for d in read_kubernetes_place(each).documents)
     )
 
 
@@ -161,7 +167,7 @@ def _deployment_of(kind: str, name: str, state: NamespaceState) -> str:
     if kind == PODS.name:
         kind, name = REPLICA_SETS.name, name.rpartition("-")[0]
     if kind == REPLICA_SETS.name:
-        return state.deployment_of(name) or name.rpartition("-")[0]
+        return state.find_deployment_name(name) or name.rpartition("-")[0]
     if kind == DEPLOYMENTS.name:
         return name
     document = state.find(kind, name) or {}

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from supply_chain.execution.kubernetes.cluster import CONTAINERS, REPLICA_SETS, Document, Kind
-from supply_chain.execution.kubernetes.rollout import TEMPLATE_HASH, container_statuses, revision_of
+from supply_chain.execution.kubernetes.rollout import TEMPLATE_HASH, list_container_statuses, read_revision_number
 from supply_chain.model.image import DIGEST, Digest
 
 CONTROLLERS = (
@@ -41,7 +41,7 @@ def read_pod(kind: str, document: Document) -> Mapping[str, Any]:
 
 def list_digests(kind: str, document: Document) -> tuple[Digest, ...]:
     """Return the digests of the images that a workload names, and of those that the node found by a tag."""
-    named = [*list_images(kind, document), *(each.get("imageID", "") for each in container_statuses(document))]
+    named = [*list_images(kind, document), *(each.get("imageID", "") for each in list_container_statuses(document))]
     digests = (image.rpartition("@")[2] for image in named)
     return tuple(dict.fromkeys(digest for digest in digests if re.fullmatch(DIGEST, digest)))
 
@@ -57,16 +57,16 @@ def select_current(replica_sets: Iterable[Document]) -> Iterator[Document]:
     """Yield the ReplicaSets without those of earlier revisions of a Deployment, which make no pods."""
     last: dict[str, tuple[int, Document | None]] = {}
     for each in replica_sets:
-        owner = controller_of(each).get("uid", each["metadata"]["uid"])
+        owner = read_controller(each).get("uid", each["metadata"]["uid"])
         makes_pods = (each.get("spec") or {}).get("replicas") != 0
         if makes_pods:
             yield each
-        if owner not in last or revision_of(each) > last[owner][0]:
-            last[owner] = revision_of(each), None if makes_pods else each
+        if owner not in last or read_revision_number(each) > last[owner][0]:
+            last[owner] = read_revision_number(each), None if makes_pods else each
     yield from (each for _, each in last.values() if each)
 
 
-def controller_of(document: Document) -> Mapping[str, Any]:
+def read_controller(document: Document) -> Mapping[str, Any]:
     """Return the reference to the controller that owns an object; an empty mapping if none or a node does."""
     owners = document["metadata"].get("ownerReferences") or ()
     return next((each for each in owners if each.get("controller") and each.get("kind") != "Node"), {})
@@ -74,7 +74,7 @@ def controller_of(document: Document) -> Mapping[str, Any]:
 
 def name_workload(kind: str, document: Document) -> str:
     """Return kind and name of a pod's workload, as a person knows it: of a Deployment, not of its ReplicaSet."""
-    metadata, owner = document["metadata"], controller_of(document)
+    metadata, owner = document["metadata"], read_controller(document)
     suffix = f"-{(metadata.get('labels') or {}).get(TEMPLATE_HASH)}"
     if kind == "ReplicaSet" and owner:
         return f"{owner['kind']}/{owner['name']}"

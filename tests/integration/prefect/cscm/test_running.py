@@ -32,6 +32,6 @@ def test_flow_run_by_hand_is_tagged_and_its_task_runs_are_not(machine, monkeypat
     monkeypatch.setattr(flow_engine, "TagsContext", TagsContext)  # restored afterwards
     monkeypatch.setitem(sys.modules, "trial", SimpleNamespace(outer=outer))
 
-    running.result_of("trial:outer", True)
+    running.run_flow("trial:outer", True)
 
     assert found == [{"cscm"}, {"cscm"}, set()]

@@ -57,7 +57,7 @@ def done(machine: object, monkeypatch: pytest.MonkeyPatch) -> list[str]:
         "sign_break_glass_step": sign,
         "notify": notify,
         "deploy": deploy,
-        "now": lambda: NOON,
+        "read_clock": lambda: NOON,
     }.items():
         monkeypatch.setattr(flows, name, stand_in)
     return done

@@ -70,7 +70,7 @@ async def test_image_is_not_offered_if_step_changed_snapshot(machine, make, monk
         "build_step": doing("build", built), "test_step": doing("test", SimpleNamespace(checks=())),
         "offer_step": offer, "check_name_step": nothing,
         "report_run": lambda _: nullcontext(Reporter()), "run_lock": lambda _: nullcontext(()),
-        "snapshot_of": lambda *_: opened(tmp_path / "hello"), "alongside": lambda *_: nullcontext(),
+        "open_snapshot": lambda *_: opened(tmp_path / "hello"), "run_alongside": lambda *_: nullcontext(),
     }.items():  # fmt: skip
         monkeypatch.setattr(flows, name, stand_in)
     monkeypatch.setattr(DevelopmentPorts, "aload", AsyncMock(return_value=MagicMock()))
@@ -111,7 +111,7 @@ async def test_run_publishes_page_of_application_only_if_name_is_verified(
     monkeypatch.setattr(journals, "acreate_markdown_artifact", publish)
     for name, stand_in in {
         "check_name_step": check_name, "build_step": step, "run_lock": lambda _: nullcontext(()),
-        "snapshot_of": lambda *_: opened(tmp_path / "hello"),
+        "open_snapshot": lambda *_: opened(tmp_path / "hello"),
     }.items():  # fmt: skip
         monkeypatch.setattr(flows, name, stand_in)
     monkeypatch.setattr(DevelopmentPorts, "aload", AsyncMock(return_value=MagicMock()))

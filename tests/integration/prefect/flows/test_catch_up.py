@@ -70,8 +70,8 @@ def shop(machine, monkeypatch):
         shop.looks.append("all")
         return shop.execution
 
-    monkeypatch.setattr(tasks.promote, "missed_curations", curation)
-    monkeypatch.setattr(tasks.promote, "missed_deployments", execution)
+    monkeypatch.setattr(tasks.promote, "find_missed_curations", curation)
+    monkeypatch.setattr(tasks.promote, "find_missed_deployments", execution)
     monkeypatch.setattr(promotions, "list_promotions", promoting)
     monkeypatch.setattr(promotions, "arun_deployment", run)
     return shop
@@ -117,7 +117,7 @@ async def test_catch_up_of_pushes_waits_for_earlier_catch_up(shop, monkeypatch):
         shop.looks.append(shallow)
         return ()
 
-    monkeypatch.setattr(tasks.promote, "missed_curations", curation)
+    monkeypatch.setattr(tasks.promote, "find_missed_curations", curation)
     await asyncio.gather(*(flows.catch_up("curation", shallow=True) for _ in range(2)))
 
     assert (shop.looks, together) == ([True, True], [])

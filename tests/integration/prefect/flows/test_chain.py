@@ -19,7 +19,7 @@ from blocks import Workbench
 from flows import chain as flows
 from flows.chain import chain
 from orchestration import locks, promotion_freeze
-from orchestration.push_places import place_lock
+from orchestration.push_places import name_place_lock
 from orchestration.run_report import RunReporter
 from orchestration.waiting_runs import RETRY_AFTER
 from supply_chain.execution.environment import DockerEnvironment
@@ -47,7 +47,7 @@ async def test_freeze_stops_chain_of_push_but_not_of_person(
     """After the freeze, catch-up continues from the last finished tier."""
     monkeypatch.setattr(promotion_freeze, "VARIABLE", f"frozen_{uuid4().hex}")
     monkeypatch.setattr(flows, "_check_environment", lambda *_: None)
-    monkeypatch.setattr(flows, "snapshot_of", lambda *_: nullcontext(SimpleNamespace(manifest=make.manifest())))
+    monkeypatch.setattr(flows, "open_snapshot", lambda *_: nullcontext(SimpleNamespace(manifest=make.manifest())))
     monkeypatch.setattr(flows, "report_run", lambda *_: nullcontext())
     monkeypatch.setattr(Workbench, "aload", AsyncMock(return_value=Mock()))
     called: list[str] = []
@@ -106,7 +106,7 @@ async def test_refused_name_ends_chain_as_refused(machine, make, monkeypatch):
     )
     monkeypatch.setattr(flows, "_check_environment", lambda *_: None)
     snapshot = SimpleNamespace(manifest=make.manifest())
-    monkeypatch.setattr(flows, "snapshot_of", lambda *_: nullcontext(snapshot))
+    monkeypatch.setattr(flows, "open_snapshot", lambda *_: nullcontext(snapshot))
     monkeypatch.setattr(flows, "report_run", lambda *_: nullcontext())
     monkeypatch.setattr(Workbench, "aload", AsyncMock(return_value=Mock()))
     monkeypatch.setattr(flows, "build", AsyncMock(return_value=refusal))
@@ -124,7 +124,7 @@ async def test_policies_are_checked_while_the_image_is_built(machine, make, monk
         built.append(await asyncio.to_thread(checked.wait, 60))
 
     monkeypatch.setattr(flows, "_check_environment", lambda *_: None)
-    monkeypatch.setattr(flows, "snapshot_of", lambda *_: nullcontext(SimpleNamespace(manifest=make.manifest())))
+    monkeypatch.setattr(flows, "open_snapshot", lambda *_: nullcontext(SimpleNamespace(manifest=make.manifest())))
     monkeypatch.setattr(flows, "report_run", lambda *_: nullcontext())
     monkeypatch.setattr(flows, "_chain", build)
     workbench = SimpleNamespace(check_policies=checked.set, find_excluded=None)
@@ -150,7 +150,7 @@ async def test_missing_placement_is_noted_before_build(machine, make, monkeypatc
 
     monkeypatch.setattr(RunReporter, "note", lambda _, text: notes.append(text))
     manifest = make.manifest(name="hello", environments=("staging",))
-    monkeypatch.setattr(flows, "snapshot_of", lambda *_: nullcontext(SimpleNamespace(manifest=manifest)))
+    monkeypatch.setattr(flows, "open_snapshot", lambda *_: nullcontext(SimpleNamespace(manifest=manifest)))
     monkeypatch.setattr(flows, "_chain", build)
     monkeypatch.setattr(Workbench, "aload", AsyncMock(return_value=workbench))
 
@@ -168,7 +168,7 @@ async def by_push(machine, make, monkeypatch, tmp_path):
     for part, stand_in in (
         ("_check_environment", lambda *_: None), ("report_run", lambda *_: nullcontext()), ("_chain", steps),
         ("SOON", 0.3),
-        ("snapshot_of", lambda *_: nullcontext(SimpleNamespace(manifest=make.manifest(name=name)))),
+        ("open_snapshot", lambda *_: nullcontext(SimpleNamespace(manifest=make.manifest(name=name)))),
         ("read_application", AsyncMock(return_value=name)),
     ):  # fmt: skip
         monkeypatch.setattr(flows, part, stand_in)
@@ -189,8 +189,8 @@ async def by_push(machine, make, monkeypatch, tmp_path):
 
             taken = {
                 "application": f"promote {name}",
-                "directory": place_lock("/srv/hello"),
-                "team": place_lock("web"),
+                "directory": name_place_lock("/srv/hello"),
+                "team": name_place_lock("web"),
             }
             yield SimpleNamespace(push=push, work=work, taken=taken, steps=steps)
 
@@ -215,7 +215,7 @@ async def test_push_without_lock_is_rescheduled_and_frees_its_slot(by_push, held
         locks._held.reset(token)
     assert RETRY_AFTER < state.state_details.scheduled_time - datetime.now(UTC) < 2 * RETRY_AFTER
     assert not by_push.steps.await_count
-    assert not set(locks.abandoned_locks()) & set(by_push.taken.values())
+    assert not set(locks.find_abandoned_locks()) & set(by_push.taken.values())
 
     async with get_client() as client:
         await client.set_flow_run_state(run.id, Scheduled(scheduled_time=datetime.now(UTC)), force=True)
@@ -242,7 +242,7 @@ async def test_push_holds_no_lock_of_its_application_during_the_snapshot(by_push
         taken.extend(locks._held.get())
         raise AssertionError("stop here")
 
-    monkeypatch.setattr(flows, "snapshot_of", snapshot_of)
+    monkeypatch.setattr(flows, "open_snapshot", snapshot_of)
     await by_push.work(await by_push.push("refs/heads/main", "2026-11-24T12:00:00+00:00"))
 
     assert taken == [by_push.taken["directory"]]
@@ -254,7 +254,7 @@ async def test_waiting_push_takes_no_snapshot(by_push, monkeypatch):
     def snapshot_of(*_):
         raise AssertionError("a snapshot was taken")
 
-    monkeypatch.setattr(flows, "snapshot_of", snapshot_of)
+    monkeypatch.setattr(flows, "open_snapshot", snapshot_of)
     run = await by_push.push("refs/heads/main", "2026-11-24T12:00:00+00:00")
     async with locks.run_lock(by_push.taken["application"]):
         token = locks._held.set(frozenset())

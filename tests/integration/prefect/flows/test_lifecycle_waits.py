@@ -79,7 +79,7 @@ async def test_approved_plan_is_applied_unchanged(machine, place, tmp_path, monk
 
             await aresume_flow_run(run.id, run_input={"approve": yes, "by": "ann", "reason": "read it"})
             again = await client.read_flow_run(run.id)
-            monkeypatch.setattr(lifecycle, "now", lambda: datetime.now(UTC) + timedelta(days=3))
+            monkeypatch.setattr(lifecycle, "read_clock", lambda: datetime.now(UTC) + timedelta(days=3))
             await run_flow_async(lifecycle.lifecycle, flow_run=again, return_type="state")
             ended = present((await client.read_flow_run(run.id)).state)
 

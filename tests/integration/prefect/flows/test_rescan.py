@@ -21,7 +21,7 @@ from flows.rescan import rescan
 from orchestration import rescan_report
 from supply_chain.curation.rescan import Change, News
 from supply_chain.errors import DiskFull, RescanIncomplete
-from supply_chain.fleet.exposure import RescanResult, Unjudged, finding_key
+from supply_chain.fleet.exposure import RescanResult, Unjudged, make_finding_key
 from supply_chain.fleet.image import FleetImage, Running
 from supply_chain.model.image import ImageRef, StorageStatus, StoredManifest
 from tests.support.present import present
@@ -179,7 +179,7 @@ async def test_older_base_images_are_compared_with_newest(fleet, make):
     await rescan()
 
     assert stand_in.asked == ["base/python", "base/python", "hello"]
-    assert stand_in.fixed[-1] == {old.ref.digest: (new.ref, frozenset({finding_key(flaw)}))}
+    assert stand_in.fixed[-1] == {old.ref.digest: (new.ref, frozenset({make_finding_key(flaw)}))}
 
 
 async def test_image_that_cannot_be_judged_fails_run_after_all_others(fleet, make):
@@ -209,7 +209,7 @@ async def test_rescan_compares_with_last_complete_report(fleet, make):
         await rescan()
     fleet.run([hello], {"hello": late})
     complete = await rescan()
-    reported_at = await rescan_report.last_full_report_time(make.noon)
+    reported_at = await rescan_report.find_last_full_report_time(make.noon)
     await rescan()
 
     *before, last = fleet.compared
@@ -218,21 +218,21 @@ async def test_rescan_compares_with_last_complete_report(fleet, make):
     assert complete.changed == 1 and "before: passed" in (await artifacts())["rescan"].data and fleet.events == []
     await Variable.aset(rescan_report.REPORTED, "yesterday", overwrite=True)
     assert (
-        await rescan_report.last_full_report_time(make.noon)
+        await rescan_report.find_last_full_report_time(make.noon)
         == make.noon
-        == await rescan_report.last_full_report_time(reported_at)
+        == await rescan_report.find_last_full_report_time(reported_at)
     )
 
 
 async def test_retryable_failure_keeps_time_of_last_report(fleet, make):
     """The run that judges the image reports the change; a permanent failure does not delay the time."""
-    reported_at = await rescan_report.last_full_report_time(make.noon)
+    reported_at = await rescan_report.find_last_full_report_time(make.noon)
     for retryable in (True, False):
         lost = Unjudged(ref=make_image(make, "lost").ref, code="x", message="down", retryable=retryable)
         fleet.run([make_image(make, "lost")], {"lost": lost})
         with pytest.raises(RescanIncomplete):
             await rescan()
-        assert (await rescan_report.last_full_report_time(make.noon) == reported_at) is retryable
+        assert (await rescan_report.find_last_full_report_time(make.noon) == reported_at) is retryable
 
 
 async def test_change_is_reported_once_over_interrupted_runs(fleet, make):
@@ -270,7 +270,7 @@ async def test_archived_base_is_compared_by_its_last_report(fleet, make, monkeyp
     done = await rescan()
 
     assert stand_in.asked == ["base/python", "hello"] and (done.images, done.archived) == (2, 1)
-    assert stand_in.fixed[-1] == {old.ref.digest: (new.ref, frozenset({finding_key(flaw)}))}
+    assert stand_in.fixed[-1] == {old.ref.digest: (new.ref, frozenset({make_finding_key(flaw)}))}
 
 
 async def test_failed_rescan_reports_findings_so_far(fleet, make):

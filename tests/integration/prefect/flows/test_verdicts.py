@@ -41,7 +41,7 @@ async def test_blocked_image_is_judged_where_it_is_curated(
     monkeypatch.setattr(flows, "judge_release_step", judge)
     monkeypatch.setattr(flows, "judge_intake_step", judge_intake)
 
-    assert await flows.judge_release(image=str(CURATED.moved_to("dev/hello"))) == verdict
+    assert await flows.judge_release(image=str(CURATED.with_repository("dev/hello"))) == verdict
     assert asked == [CURATED, CURATED]
 
 

@@ -42,7 +42,7 @@ def test_posted_event_is_confirmed_before_return(machine, post, name, about, pay
 
 def test_is_recorded_tells_whether_prefect_has_event(machine):
     """If the server does not answer, the event counts as not recorded."""
-    number = events.event_id("image.signed", REF.digest)
+    number = events.make_event_id("image.signed", REF.digest)
     pushed = Pushed(event="k", at=datetime.now(UTC), image=REF, tag="t")
     event = make_event(pushed, followed=False).model_copy(update={"id": number})
 

@@ -11,8 +11,8 @@ from prefect.exceptions import ObjectNotFound
 from prefect.settings import get_current_settings
 
 from orchestration import locks
-from orchestration.locks import abandoned_locks, lock_name, next_run_lock, parse_lock_name, run_lock
-from orchestration.steps import invocation
+from orchestration.locks import find_abandoned_locks, lock_name, next_run_lock, parse_lock_name, run_lock
+from orchestration.steps import make_run_mark
 from supply_chain.errors import LockBusy
 
 
@@ -50,7 +50,7 @@ def run(monkeypatch):
     """Return a function that takes a lock as a named run and returns the abandoned runs before it."""
 
     async def one(name, who, error=None):
-        monkeypatch.setattr(locks, "invocation", lambda: who)
+        monkeypatch.setattr(locks, "make_run_mark", lambda: who)
         try:
             async with run_lock(name) as before:
                 if error:
@@ -195,7 +195,7 @@ async def takes(name, during):
 
 async def test_lease_of_dead_run_is_released_at_once(name, machine, monkeypatch):
     """Its file names the lease; a copy of the file that nobody has locked simulates the death."""
-    monkeypatch.setattr(locks, "invocation", lambda: "dead")
+    monkeypatch.setattr(locks, "make_run_mark", lambda: "dead")
     monkeypatch.setattr(locks, "WAIT", locks.LEASE / 3)
 
     async def dies():
@@ -243,7 +243,7 @@ async def test_lock_reports_run_by_its_invocation(name):
         pass
 
     async def fails():
-        raise Failed(invocation())
+        raise Failed(make_run_mark())
 
     with pytest.raises(Failed) as error:
         await takes(name, fails)
@@ -276,5 +276,5 @@ async def test_abandoned_locks_does_not_count_as_waiting_run(name, run, monkeypa
 
     monkeypatch.setattr(locks, "_open", opens)
 
-    assert abandoned_locks() == (name,)
+    assert find_abandoned_locks() == (name,)
     assert opened == [name, f"{name} other"]

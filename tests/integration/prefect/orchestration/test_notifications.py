@@ -26,7 +26,7 @@ async def notified(machine, monkeypatch, make):
         return SimpleNamespace(notify=notify)
 
     monkeypatch.setattr(Block, "aload", load)
-    monkeypatch.setattr(module, "now", lambda: clock[0])
+    monkeypatch.setattr(module, "read_clock", lambda: clock[0])
     monkeypatch.setattr(module, "SENT", f"told_{uuid4().hex}")  # the server is shared
     return SimpleNamespace(heard=heard, clock=clock, block="kind/name")
 

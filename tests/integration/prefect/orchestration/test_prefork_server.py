@@ -409,11 +409,11 @@ def test_fingerprint_changes_with_code(monkeypatch, tmp_path):
     room.mkdir()
     (room / "a.py").write_text("1")
     monkeypatch.setattr(importlib, "import_module", lambda _: type("Room", (), {"__path__": [str(room)]}))
-    before = prefork_server.fingerprint()
+    before = prefork_server.compute_fingerprint()
 
     (room / "b.py").write_text("1")
 
-    assert prefork_server.fingerprint() != before
+    assert prefork_server.compute_fingerprint() != before
 
 
 def test_server_imports_flow_of_every_deployment():

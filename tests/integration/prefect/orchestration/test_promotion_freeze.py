@@ -9,7 +9,7 @@ from blocks import Tier, Workbench
 from flows.catch_up import catch_up
 from flows.promote import promote
 from orchestration import promotion_freeze
-from orchestration.promotion_freeze import active_freeze, lift_freeze, set_freeze
+from orchestration.promotion_freeze import find_active_freeze, lift_freeze, set_freeze
 from supply_chain.errors import SettingInvalid
 from supply_chain.promotion.freeze import PromotionFreeze
 from tests.support.present import present
@@ -29,9 +29,9 @@ async def test_freeze_stays_active_until_it_is_lifted(make):
     """Everyone can see who set it and why."""
     about = PromotionFreeze(by="ann", reason="holidays", since=make.noon)
     await set_freeze(about)
-    assert await active_freeze() == about
+    assert await find_active_freeze() == about
     assert await lift_freeze() and not await lift_freeze()
-    assert await active_freeze() is None
+    assert await find_active_freeze() is None
 
 
 async def test_promotion_ends_as_frozen_without_any_access(make, monkeypatch):

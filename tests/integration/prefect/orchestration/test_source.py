@@ -4,20 +4,20 @@ from pathlib import Path
 
 from prefect import flow
 
-from orchestration.source import snapshot_of
+from orchestration.source import open_snapshot
 from tests.support.dockerignore import ignored
 from tests.support.repositories import APPLICATION, write
 
 
 @flow
 async def inner(path: str) -> str:
-    async with snapshot_of(Path(path), None, ignored) as snapshot:
+    async with open_snapshot(Path(path), None, ignored) as snapshot:
         return str(snapshot.directory)
 
 
 @flow
 async def outer(path: str) -> bool:
-    async with snapshot_of(Path(path), None, ignored) as snapshot:
+    async with open_snapshot(Path(path), None, ignored) as snapshot:
         return await inner(path) == str(snapshot.directory)
 
 

@@ -84,7 +84,7 @@ async def test_age_of_run_counts_from_its_creation(push, monkeypatch):
     """A run that left its slot and came back does not begin again."""
     run = await push(0)
     monkeypatch.setattr(waiting_runs, "flow_run", SimpleNamespace(id=str(run.id)))
-    monkeypatch.setattr(waiting_runs, "now", lambda: run.created + timedelta(seconds=45))
+    monkeypatch.setattr(waiting_runs, "read_clock", lambda: run.created + timedelta(seconds=45))
 
     assert await waiting_runs.run_age() == 45
 

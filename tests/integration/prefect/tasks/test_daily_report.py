@@ -14,7 +14,7 @@ from prefect.events import Event, Resource
 from prefect.states import Scheduled
 
 from blocks import Bridge, Inventory, Workbench
-from orchestration.clock import now
+from orchestration.clock import read_clock
 from supply_chain.fleet.break_glass import OpenBreakGlass
 from supply_chain.model.image import ImageRef
 from supply_chain.policy.outcome import UsedBreakGlass
@@ -31,7 +31,7 @@ OPEN = OpenBreakGlass(
 async def test_events_are_read_from_all_pages(machine, monkeypatch):
     """Earlier events and events that are no change are left out."""
     monkeypatch.setattr(daily_report, "EVENTS", 2)
-    since = now() - timedelta(days=2, seconds=Random().uniform(0, 80_000))
+    since = read_clock() - timedelta(days=2, seconds=Random().uniform(0, 80_000))
     until = since + timedelta(milliseconds=50)
 
     def event(number, name="cscm.image.held", at=since):
@@ -79,7 +79,7 @@ async def test_report_has_runs_of_period_and_all_waiting_runs(machine, monkeypat
             ("PAUSED", "Abandoned", 40),
             ("COMPLETED", "Completed", 40),
         ):
-            due: State[None] = Scheduled(scheduled_time=now() - timedelta(hours=hours))
+            due: State[None] = Scheduled(scheduled_time=read_clock() - timedelta(hours=hours))
             run = await client.create_flow_run_from_deployment(  # Prefect's client repeats a request on a busy server
                 nightly, name=name, state=due, idempotency_key=f"{name} {state_name}"
             )
@@ -87,7 +87,7 @@ async def test_report_has_runs_of_period_and_all_waiting_runs(machine, monkeypat
                 run.id, State(type=StateType(kind), name=state_name, message="why"), force=True
             )
     await by_hand()
-    until = now() + timedelta(minutes=1)
+    until = read_clock() + timedelta(minutes=1)
     workbench = Workbench(project=str(ROOT), tools="/nowhere", database="/nowhere")
 
     report = await daily_report.collect_step.fn(until, 24, workbench)

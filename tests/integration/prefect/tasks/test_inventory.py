@@ -12,8 +12,8 @@ from supply_chain.errors import DeclarationInvalid, ImageNotFound, SettingInvali
 from supply_chain.execution.environment import DockerEnvironment, KubernetesEnvironment
 from supply_chain.execution.environment_documents import EnvironmentDocuments
 from supply_chain.fleet.image import HostContainer
-from supply_chain.model.container import ContainerSpec, profile
-from supply_chain.model.image import short
+from supply_chain.model.container import ContainerSpec, make_profile
+from supply_chain.model.image import shorten_digest
 from tasks import inventory as tasks
 from tests.support import fleet as fleets
 from tests.support.memory_cluster import MemoryCluster
@@ -100,7 +100,7 @@ async def test_refresh_queries_host_of_several_environments_once(shop):
     container = shop.engine.create(
         ContainerSpec(
             name="stranger", image=image, labels={}, environment={},
-            profile=profile(shop.fleet.make.manifest().runtime),
+            profile=make_profile(shop.fleet.make.manifest().runtime),
         )
     )  # fmt: skip
     shop.engine.start(container)
@@ -148,7 +148,7 @@ async def test_refresh_with_unreadable_environment_keeps_stored_hosts(machine, s
 
     assert shop.asked == ["laptop"] and "far" in [each.name for each in shop.fleet.images[0].running]
     assert "laptop" in [each.host for each in shop.fleet.images[0].running]
-    assert shop.fleet.inventory.last_reconciled() is None
+    assert shop.fleet.inventory.find_last_reconciliation() is None
     shop.unreadable.clear()
     await flows.inventory()
     assert "far" not in [each.name for each in shop.fleet.images[0].running]
@@ -159,10 +159,10 @@ async def test_only_full_refresh_sets_reconciled_time(machine, shop):
     ref = shop.fleet.curated()
 
     assert [each.application for each in await flows.inventory(image=str(ref))] == ["hello"]
-    assert shop.fleet.inventory.last_reconciled() is None
+    assert shop.fleet.inventory.find_last_reconciliation() is None
     await flows.inventory()
 
-    assert shop.fleet.inventory.last_reconciled() is not None
+    assert shop.fleet.inventory.find_last_reconciliation() is not None
     assert "1 curated image, as of the last" in (await read_artifact("images")).description
 
 
@@ -197,9 +197,9 @@ async def test_explain_publishes_page_of_image(machine, shop):
     ref = shop.fleet.curated()
     await read(shop)
 
-    (explanation,) = await flows.explain(short(ref.digest))
+    (explanation,) = await flows.explain(shorten_digest(ref.digest))
 
     assert explanation.image.ref == ref
-    assert ref.digest in (await read_artifact(f"explain-{short(ref.digest)}")).data
+    assert ref.digest in (await read_artifact(f"explain-{shorten_digest(ref.digest)}")).data
     with pytest.raises(ImageNotFound):
         await flows.explain("9" * 12)

@@ -32,7 +32,7 @@ def stored(fleet, monkeypatch):
 
     It is the hour after its statements: they have an end.
     """
-    monkeypatch.setattr("blocks.workbench.now", lambda: AFTERWARDS)
+    monkeypatch.setattr("blocks.workbench.read_clock", lambda: AFTERWARDS)
     fleet.deploy(fleet.curated())
     fleet.refresh()
     refresh_facts(None, fleet.inventory, fleet.reader)

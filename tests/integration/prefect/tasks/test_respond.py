@@ -27,7 +27,7 @@ async def test_temporary_error_is_retried_before_it_is_reported(machine, monkeyp
 
     monkeypatch.setattr(respond, "read_expected", down)
     ports: Any = SimpleNamespace(
-        repositories=None, registry=None, evidence=SimpleNamespace(verified=lambda *_: ()),
+        repositories=None, registry=None, evidence=SimpleNamespace(read_verified=lambda *_: ()),
         workbench=SimpleNamespace(environment_documents=lambda: EnvironmentDocuments((), {})),
     )  # fmt: skip
     find_at_once = respond.find_deployments_step.with_options(retry_delay_seconds=0, retry_jitter_factor=0)

@@ -7,7 +7,7 @@ import pytest
 from prefect.variables import Variable
 
 from orchestration import observations, soaks
-from supply_chain.evidence.soak import last_soak
+from supply_chain.evidence.soak import find_last_soak
 from supply_chain.evidence.statement import SOAK
 from supply_chain.execution.environment import DockerEnvironment
 from supply_chain.model.image import ImageRef
@@ -37,8 +37,8 @@ def observe(machine, world, monkeypatch):
 @pytest.fixture(autouse=True)
 def alone(machine, monkeypatch):
     """Use Prefect variables of the test's own, because the server is shared."""
-    mark, named = uuid4().hex, soaks.variable_name
-    monkeypatch.setattr(soaks, "variable_name", lambda *which: f"{named(*which)}_{mark}")
+    mark, named = uuid4().hex, soaks.name_soak_variable
+    monkeypatch.setattr(soaks, "name_soak_variable", lambda *which: f"{named(*which)}_{mark}")
 
 
 async def test_soak_is_signed_and_reported_once(observe, world):
@@ -48,8 +48,8 @@ async def test_soak_is_signed_and_reported_once(observe, world):
     ((name, ref, payload),) = events
     assert (name, str(ref)) == ("deployment.soaked", f"curated/hello@{DIGEST}")
     assert payload == {"environment": "staging", "seconds": 600, "observations": 3}
-    statement = last_soak(
-        world.store(TierName.EXECUTION).verified(WHERE, TierName.EXECUTION, SOAK), "staging", DIGEST, "c1"
+    statement = find_last_soak(
+        world.store(TierName.EXECUTION).read_verified(WHERE, TierName.EXECUTION, SOAK), "staging", DIGEST, "c1"
     )
     assert statement is not None and statement.at == NOON + timedelta(minutes=10)
 
@@ -57,7 +57,7 @@ async def test_soak_is_signed_and_reported_once(observe, world):
 async def test_signed_soak_is_not_reported_again(observe):
     """This holds even if the stored state is lost and the soak starts again."""
     await observe(look(0), look(10))
-    await Variable.aset(soaks.variable_name("staging", "hello"), {"nothing": "known"}, overwrite=True)
+    await Variable.aset(soaks.name_soak_variable("staging", "hello"), {"nothing": "known"}, overwrite=True)
 
     assert len(await observe(look(20), look(30))) == 1
 
@@ -83,7 +83,7 @@ async def test_unhealthy_observation_interrupts_soak(observe):
 
 def test_variable_names_are_valid_and_unique():
     """Prefect allows lower-case letters, digits and underscores."""
-    names = {soaks.variable_name(*which) for which in (("a", "b/c"), ("a", "b-c"), ("a-b", "c"), ("a", "b.c"))}
+    names = {soaks.name_soak_variable(*which) for which in (("a", "b/c"), ("a", "b-c"), ("a-b", "c"), ("a", "b.c"))}
 
     assert len(names) == 4
     assert all(name.replace("_", "").isalnum() and name.islower() for name in names)

@@ -7,14 +7,14 @@ from unittest.mock import Mock
 
 import pytest
 
-from cscm_laptop.emulator_service import emulator_root
+from cscm_laptop.emulator_service import open_root_session
 from supply_chain.adapters.aws.accounts import (
     ensure_identity,
     fill_template,
     is_same_attribute,
     is_same_document,
-    key_policy,
-    queue_policy,
+    make_key_policy,
+    make_queue_policy,
     read_keys,
 )
 from supply_chain.errors import ComponentFailed, DeclarationInvalid
@@ -181,7 +181,7 @@ def test_key_policy_denies_signing_to_all_but_its_role():
     """The denial also holds for principals to whom IAM allows every action."""
     role = "arn:aws:iam::123456789012:role/cscm-curation"
 
-    deny = key_policy("123456789012", role)["Statement"][1]
+    deny = make_key_policy("123456789012", role)["Statement"][1]
 
     assert (deny["Effect"], deny["Principal"], deny["Action"]) == ("Deny", "*", "kms:Sign")
     assert deny["Condition"]["ArnNotLike"]["aws:PrincipalArn"] == [
@@ -192,7 +192,7 @@ def test_key_policy_denies_signing_to_all_but_its_role():
 
 def test_is_same_document_compares_policies_by_content():
     """AWS returns some documents as text, in which spaces and the order of keys have no meaning."""
-    wanted = key_policy("123456789012", None)
+    wanted = make_key_policy("123456789012", None)
 
     assert is_same_document(json.dumps(wanted, indent=4, sort_keys=True), wanted)
     assert not is_same_document(json.dumps({**wanted, "Version": "2008-10-17"}), wanted)
@@ -215,7 +215,7 @@ def test_missing_or_damaged_root_key_is_reported_without_its_secret(tmp_path, te
         file.write_text(text)
 
     with pytest.raises(ComponentFailed, match="cscm down") as caught:
-        emulator_root(file, "us-east-1")
+        open_root_session(file, "us-east-1")
 
     assert "topsecret" not in str(caught.value)
 
@@ -234,7 +234,7 @@ def test_bridge_policy_allows_only_message_transfer():
 
 def test_queue_policy_admits_only_its_own_rule():
     """A rule of another account must not fill the queue (confused deputy)."""
-    (statement,) = queue_policy("arn:q", "arn:rule")["Statement"]
+    (statement,) = make_queue_policy("arn:q", "arn:rule")["Statement"]
 
     assert statement["Principal"] == {"Service": "events.amazonaws.com"}
     assert (statement["Action"], statement["Resource"]) == ("sqs:SendMessage", "arn:q")

@@ -176,7 +176,7 @@ def test_immutable_is_true_only_for_immutable_repository(ecr, stub, answer, expe
     more = {"imageTagMutability": answer} if answer else {}
     stub.add_response("describe_repositories", repositories("curated/hello", **more))
 
-    assert ecr.immutable("curated/hello") is expected
+    assert ecr.is_immutable("curated/hello") is expected
 
 
 def test_encryption_raises_not_found_for_missing_repository(ecr, stub):
@@ -245,7 +245,7 @@ def test_newest_first_reads_all_pages_and_sorts_by_push_time(ecr, stub):
     stub.add_response("describe_images", {**images((DIGEST, 0)), "nextToken": "t"}, wanted)
     stub.add_response("describe_images", images((OTHER, 1)), {**wanted, "nextToken": "t"})
 
-    assert [ref.digest for ref in ecr.newest_first("curated/hello")] == [OTHER, DIGEST]
+    assert [ref.digest for ref in ecr.list_newest_first("curated/hello")] == [OTHER, DIGEST]
 
 
 def test_newest_first_includes_archived_images_on_request(ecr, stub):
@@ -257,7 +257,7 @@ def test_newest_first_includes_archived_images_on_request(ecr, stub):
     }
     stub.add_response("describe_images", images((DIGEST, 0), (OTHER, 1)), wanted)
 
-    assert [ref.digest for ref in ecr.newest_first("curated/hello", archived=True)] == [OTHER, DIGEST]
+    assert [ref.digest for ref in ecr.list_newest_first("curated/hello", archived=True)] == [OTHER, DIGEST]
 
 
 def test_newest_first_skips_untagged_manifests_if_filter_is_ignored(ecr, stub):
@@ -266,14 +266,14 @@ def test_newest_first_skips_untagged_manifests_if_filter_is_ignored(ecr, stub):
     del answer["imageDetails"][1]["imageTags"]
     stub.add_response("describe_images", answer)
 
-    assert [ref.digest for ref in ecr.newest_first("curated/hello")] == [DIGEST]
+    assert [ref.digest for ref in ecr.list_newest_first("curated/hello")] == [DIGEST]
 
 
 def test_missing_repository_lists_no_images(ecr, stub):
     """The repository of a base or of evidence may never have been created."""
     stub.add_client_error("describe_images", "RepositoryNotFoundException")
 
-    assert ecr.newest_first("curated/base/python") == ()
+    assert ecr.list_newest_first("curated/base/python") == ()
     stub.add_client_error("describe_images", "RepositoryNotFoundException")
     assert ecr.pushed("evidence/execution/never") == ()
 
@@ -297,7 +297,7 @@ CALLS = {
     "encryption": ("describe_repositories", lambda e: e.encryption("a/b")),
     "status": ("describe_images", lambda e: e.status(REF)),
     "having": ("describe_repositories", lambda e: e.find_by_digest(DIGEST, "dev/")),
-    "newest_first": ("describe_images", lambda e: e.newest_first("a/b")),
+    "newest_first": ("describe_images", lambda e: e.list_newest_first("a/b")),
     "pushed": ("describe_images", lambda e: e.pushed("a/b")),
 }
 

@@ -11,7 +11,7 @@ from botocore.exceptions import ClientError, EndpointConnectionError, NoCredenti
 from botocore.parsers import ResponseParserError
 from botocore.stub import Stubber
 
-from supply_chain.adapters.aws.session import CONFIG, AwsSession, error_code, translate_errors
+from supply_chain.adapters.aws.session import CONFIG, AwsSession, read_error_code, translate_errors
 from supply_chain.errors import AccessDenied, AwsFailed, AwsUnavailable, ClockWrong
 
 SECRET = "secret-access-key-of-the-user"
@@ -128,8 +128,8 @@ def test_translated_passes_other_exceptions():
 
 def test_error_code_returns_code_of_aws():
     """An error without a code gives the empty string."""
-    assert error_code(client_error("RepositoryNotFoundException")) == "RepositoryNotFoundException"
-    assert error_code(ClientError({}, "Operation")) == ""
+    assert read_error_code(client_error("RepositoryNotFoundException")) == "RepositoryNotFoundException"
+    assert read_error_code(ClientError({}, "Operation")) == ""
 
 
 def test_client_uses_configured_endpoint():

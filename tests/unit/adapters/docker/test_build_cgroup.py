@@ -12,11 +12,11 @@ import pytest
 from supply_chain.adapters.docker.build_cgroup import (
     UNUSED,
     BuildCgroup,
+    count_running_builds,
     group_name,
     lock_groups,
     remove_groups,
     remove_unused_groups,
-    running_builds,
 )
 from supply_chain.development.separation import BuildLimits
 
@@ -74,7 +74,7 @@ def test_limit_resets_counters_unless_a_build_runs(group, running):
 
     assert group.limit(LIMITS.model_copy(update={"processes": 50, "memory": 2**29}))
 
-    assert group.reached() == ("processes" if running else "")
+    assert group.find_reached_limit() == ("processes" if running else "")
     assert (pids / "pids.max").read_text() == "50"
     name = "memory.max" if group.unified else "memory.limit_in_bytes"
     assert (group.directory("memory") / name).read_text() == str(2**29)
@@ -90,7 +90,7 @@ def test_limit_returns_false_if_kernel_refuses(tmp_path):
 def test_reached_reads_counters_of_the_group_and_its_steps(group):
     """BuildKit creates a group for each step below the group of the build."""
     group.limit(LIMITS)
-    assert group.reached() == ""
+    assert group.find_reached_limit() == ""
 
     step = group.directory("memory") / "buildkit/x"
     step.mkdir(parents=True)
@@ -98,13 +98,13 @@ def test_reached_reads_counters_of_the_group_and_its_steps(group):
         (step / "memory.events").write_text("low 0\noom 1\noom_kill 1\n")
     else:
         (group.directory("memory") / "memory.max_usage_in_bytes").write_text(f"{2**30}\n")
-    assert group.reached() == "memory"
+    assert group.find_reached_limit() == "memory"
 
     (group.directory("pids") / "pids.events").write_text("max 1\n")
-    assert group.reached() == "processes"
+    assert group.find_reached_limit() == "processes"
     (group.directory("pids") / "pids.events").write_text("max 0\n")
     (group.directory("pids") / "pids.peak").write_text("100\n")
-    assert group.reached() == "processes"
+    assert group.find_reached_limit() == "processes"
 
 
 def test_processes_returns_one_process_of_each_step(group):
@@ -130,7 +130,11 @@ def test_running_counts_builds_and_not_steps(group):
         (directory / "cgroup.procs").write_text(content)
         (group.directory("pids").parent / "cgroup.procs").write_text("")  # each group has its files
 
-    assert (group.running(), running_builds("other", group.root), running_builds("none", group.root)) == (2, 1, 0)
+    assert (group.running(), count_running_builds("other", group.root), count_running_builds("none", group.root)) == (
+        2,
+        1,
+        0,
+    )
 
 
 def test_remove_groups_removes_only_empty_groups_of_the_owner(group):
@@ -214,7 +218,7 @@ def test_group_that_disappears_during_a_check_is_ignored(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "scandir", gone)
 
     assert list(group.processes()) == [7]
-    assert group.reached() == ""
+    assert group.find_reached_limit() == ""
 
 
 @pytest.mark.parametrize(
@@ -235,9 +239,9 @@ def test_unreadable_group_raises_unless_it_was_removed(group, monkeypatch, what,
     monkeypatch.setattr(*what, fails)
 
     if gone:
-        assert (list(group.processes()), group.reached()) == ([], "")
+        assert (list(group.processes()), group.find_reached_limit()) == ([], "")
         return
     with pytest.raises(OSError, match=os.strerror(error)):
         list(group.processes())
     with pytest.raises(OSError, match=os.strerror(error)):
-        group.reached()
+        group.find_reached_limit()

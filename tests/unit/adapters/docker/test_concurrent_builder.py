@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from supply_chain.adapters.docker.concurrent_builder import ConcurrentBuilder
-from supply_chain.adapters.process.cancellation import cancellation
+from supply_chain.adapters.process.cancellation import get_current_cancellation
 from supply_chain.errors import BuildFailed, Cancelled, CheckIncomplete
 
 IMAGE: Any = "image"
@@ -58,7 +58,7 @@ def test_failed_build_ends_the_work():
     def work():
         started.set()
         try:
-            cancellation().wait(20)
+            get_current_cancellation().wait(20)
         except Cancelled:
             ends.append("cancelled")
 

@@ -25,12 +25,12 @@ from supply_chain.adapters.docker.engine_errors import translate_error, translat
 from supply_chain.adapters.docker.engine_reading import (
     LONGEST_COMMAND,
     drop_init,
-    last_lines,
     parse_container,
     parse_image,
     parse_image_names,
     parse_listeners,
     parse_processes,
+    read_last_lines,
     read_listeners,
 )
 from supply_chain.adapters.files import free_space
@@ -48,7 +48,7 @@ from supply_chain.errors import (
     RegistryUnavailable,
     SupplyChainError,
 )
-from supply_chain.model.container import LINES, LOG, OWNER, Change, ContainerSpec, Listener, Profile, profile
+from supply_chain.model.container import LINES, LOG, OWNER, Change, ContainerSpec, Listener, Profile, make_profile
 from supply_chain.model.manifest import Runtime
 from tests.support.present import present
 from tests.unit.adapters.docker.inspected import DIGEST, INSPECTED
@@ -152,7 +152,7 @@ def test_create_limits_file_size_if_requested(largest, ulimits):
     client = Creating()
 
     engine_of(client).create(
-        ContainerSpec(image=DIGEST, name="n", labels={}, profile=profile(Runtime()), largest_file=largest)
+        ContainerSpec(image=DIGEST, name="n", labels={}, profile=make_profile(Runtime()), largest_file=largest)
     )
 
     assert [(u.name, u.soft, u.hard) for u in client.asked.get("ulimits", [])] == ulimits
@@ -376,7 +376,7 @@ def test_listeners_of_refuses_container_without_process(tmp_path):
 )
 def test_last_lines_says_whether_earlier_ones_are_missing(chunks, text, cut):
     """Nothing is known about output that was not read."""
-    assert last_lines(chunks) == (text, cut)
+    assert read_last_lines(chunks) == (text, cut)
 
 
 @pytest.mark.parametrize("gone", [0, 1, LISTINGS - 1])

@@ -84,10 +84,10 @@ def test_memory_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
 
 def test_local_engine_measures_its_memory() -> None:
     """The real kernel's files, of a process that exists."""
-    (look,) = LocalEngine(process=os.getpid()).measures(LIMITS, lambda: 1, 0)
+    (look,) = LocalEngine(process=os.getpid()).make_limit_checks(LIMITS, lambda: 1, 0)
 
     assert look() == ""
-    assert LocalEngine().measures(LIMITS, lambda: 1, 0) == ()
+    assert LocalEngine().make_limit_checks(LIMITS, lambda: 1, 0) == ()
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from supply_chain.adapters.docker import url_fetch as fetch
-from supply_chain.adapters.docker.public_hosts import is_public, public_addresses
+from supply_chain.adapters.docker.public_hosts import is_public, resolve_public_addresses
 from supply_chain.adapters.docker.url_fetch import Fetcher
 from supply_chain.adapters.files.free_space import free_bytes
 from supply_chain.adapters.process.cancellation import Cancellation, current
@@ -86,9 +86,9 @@ def server(tmp_path, monkeypatch):
     threading.Thread(target=served.serve_forever, args=(0.01,), daemon=True).start()
 
     def addresses(host, port, resolve):
-        return ("127.0.0.1",) if host == "files.test" else public_addresses(host, port, resolve)
+        return ("127.0.0.1",) if host == "files.test" else resolve_public_addresses(host, port, resolve)
 
-    monkeypatch.setattr(fetch, "public_addresses", addresses)
+    monkeypatch.setattr(fetch, "resolve_public_addresses", addresses)
     yield served.server_port, answers, asked
     served.shutdown()
     served.server_close()
@@ -296,14 +296,14 @@ def test_is_public_refuses_special_addresses(address):
 
 def test_public_addresses_refuses_host_with_any_private_address():
     """A host without an address is an error too."""
-    assert public_addresses("a", 443, lambda host, port: ["1.1.1.1", "1.0.0.1"]) == ("1.1.1.1", "1.0.0.1")
+    assert resolve_public_addresses("a", 443, lambda host, port: ["1.1.1.1", "1.0.0.1"]) == ("1.1.1.1", "1.0.0.1")
     with pytest.raises(DockerfileRefused, match=r"a, which is 10\.0\.0\.1"):
-        public_addresses("a", 443, lambda host, port: ["1.1.1.1", "10.0.0.1"])
+        resolve_public_addresses("a", 443, lambda host, port: ["1.1.1.1", "10.0.0.1"])
     with pytest.raises(FetchFailed, match="no address"):
-        public_addresses("a", 443, lambda host, port: [])
+        resolve_public_addresses("a", 443, lambda host, port: [])
 
     def fails(host, port):
         raise OSError("no such host")
 
     with pytest.raises(FetchFailed, match="no such host"):
-        public_addresses("a", 443, fails)
+        resolve_public_addresses("a", 443, fails)

@@ -106,7 +106,7 @@ def test_long_history_stops_at_the_deadline(repository):
         commit(repository)
 
     with opened(repository, Budget(ticking(), 15)) as found, pytest.raises(SourceInvalid, match="depth=1"):
-        found.last_change(git(repository, "rev-parse", "HEAD"))
+        found.find_last_change(git(repository, "rev-parse", "HEAD"))
 
 
 def test_bytes_read_from_git_objects_are_limited(repository):
@@ -121,7 +121,7 @@ def test_bytes_read_from_git_objects_are_limited(repository):
         with opened(repository, Budget(size=size)) as found:
             ending = pytest.raises(SourceInvalid, match="GiB of git") if refused else contextlib.nullcontext()
             with ending:
-                found.last_change(head)
+                found.find_last_change(head)
 
 
 def test_used_up_bytes_are_reported_as_such(repository):
@@ -150,7 +150,7 @@ def test_unchanged_parent_directories_are_read_once(repository):
     directory = repository / "above/app"
 
     with open_directory_by_path(directory) as root, open_repository(root, Budget(size=2 * size)) as found:
-        assert found is not None and present(found.last_change(head)).time == 1700000000
+        assert found is not None and present(found.find_last_change(head)).time == 1700000000
 
 
 def test_long_delta_chain_stops_at_the_deadline(repository):

@@ -663,7 +663,7 @@ def test_variables_and_labels_are_stored_for_password_search():
 
     found = present(read_contents(engine(layer(), config=config), "image", MIB)).texts
     assert found == {"configuration": b"PATH=/bin\nDB_PASSWORD=Zq8vT3m Lw9\napi_key=hunter2\nb=y"}
-    assert SecretSearch(DETECT).in_files(found) == (
+    assert SecretSearch(DETECT).search_files(found) == (
         "configuration:2: Secret Keyword",
         "configuration:3: Secret Keyword",
     )
@@ -885,7 +885,7 @@ def test_debian_packages_are_compared_with_the_archive(tmp_path):
     assert (believed.sources, believed.secrets, believed.examination.archives) == ({}, (), ())
     assert (believed.false_claims, believed.uncompared_debian) == ((), 1)
     assert dict(compared.sources) == {"/usr/lib/hat/evil.py": code}
-    (finding,) = SourceScan(BANDIT).in_files(compared.sources)
+    (finding,) = SourceScan(BANDIT).search_files(compared.sources)
     assert finding.startswith("/usr/lib/hat/evil.py:2: high: ")
     assert compared.secrets == ("/usr/share/hat/key.pem:1: private key",)
     assert [each.path for each in compared.examination.archives] == ["/usr/lib/hat/evil.pyc"]
@@ -1308,7 +1308,7 @@ def test_python_created_during_build_is_found(tmp_path):
     found = present(read_contents(image, "image", MIB, is_read=ReadSources(tmp_path)))
 
     assert (dict(found.sources), found.unread) == ({"/app/helper.py": COPIED.encode()}, ())
-    (finding,) = SourceScan(BANDIT).in_files(found.sources)
+    (finding,) = SourceScan(BANDIT).search_files(found.sources)
     assert finding.startswith("/app/helper.py:5: high: ")
 
 

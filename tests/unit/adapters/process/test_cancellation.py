@@ -7,7 +7,7 @@ from concurrent.futures import wait
 
 import pytest
 
-from supply_chain.adapters.process.cancellation import Cancellation, cancellation, run_concurrently
+from supply_chain.adapters.process.cancellation import Cancellation, get_current_cancellation, run_concurrently
 from supply_chain.adapters.process.command import run
 from supply_chain.errors import Cancelled, EngineUnsuitable
 
@@ -27,8 +27,8 @@ def test_wait_ends_with_the_cancellation():
 
 def test_default_cancellation_is_never_cancelled():
     """Code that waits needs no special case outside a run."""
-    assert not cancellation().cancelled
-    cancellation().wait(0)
+    assert not get_current_cancellation().cancelled
+    get_current_cancellation().wait(0)
 
 
 def test_concurrent_run_starts_parts_in_parallel():
@@ -60,7 +60,7 @@ def test_interrupt_ends_the_commands_of_all_parts(monkeypatch):
     started, scopes = threading.Event(), []
 
     def builds():
-        scopes.append(cancellation())
+        scopes.append(get_current_cancellation())
         started.set()
         run([sys.executable, "-c", "import time; time.sleep(60)"], name="build", timeout=60)
 

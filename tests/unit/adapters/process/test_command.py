@@ -16,7 +16,7 @@ from unittest import mock
 
 import pytest
 
-from supply_chain.adapters.process import command
+from supply_chain.adapters.process import cancellation, command
 from supply_chain.adapters.process.cancellation import Cancellation, current
 from supply_chain.adapters.process.command import LINES, Tool, _BoundedBuffer, run
 from supply_chain.errors import Cancelled, DiskFull, ToolFailed, ToolMissing, ToolTimedOut
@@ -139,7 +139,7 @@ def test_timeout_gives_command_time_to_clean_up(tmp_path):
 
 def test_timeout_kills_command_that_ignores_sigterm(monkeypatch):
     """SIGKILL follows after the grace period."""
-    monkeypatch.setattr(command.end_group, "__defaults__", (0.2,))
+    monkeypatch.setattr(cancellation.end_group, "__defaults__", (0.2,))
     started = time.monotonic()
 
     with pytest.raises(ToolTimedOut):

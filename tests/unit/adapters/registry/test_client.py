@@ -340,7 +340,7 @@ def test_missing_content_raises_image_not_found(name):
 
 def test_missing_repository_has_no_referrers(server):
     """The registry answers NAME_UNKNOWN."""
-    assert client(server).referrers(REF.moved_to("evidence/curation/hello")) == ()
+    assert client(server).referrers(REF.with_repository("evidence/curation/hello")) == ()
 
 
 @pytest.mark.parametrize(
@@ -496,7 +496,7 @@ def test_attached_content_is_read_back(server):
 
 def test_attach_accepts_subject_in_another_repository(server):
     """A tier stores its evidence about the image of another tier in its own repository."""
-    elsewhere = REF.moved_to("evidence/curation/hello")
+    elsewhere = REF.with_repository("evidence/curation/hello")
 
     client(server).attach(elsewhere, TYPE, b"no", {}, media_type="text/plain")
 

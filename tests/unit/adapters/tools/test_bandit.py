@@ -407,7 +407,7 @@ def test_scan_of_other_files_fails_for_medium_and_high_findings():
     code = b"import subprocess\nsubprocess.call(input(), shell=True)\n"
     files = {"/app/a.py": code, "/app/b\\xff": b"print()\n", "/c.py": b"def broken(:\n", "/d": b"eval(input())\n"}
 
-    found = SourceScan(BANDIT).in_files(files)
+    found = SourceScan(BANDIT).search_files(files)
 
     assert [" ".join(each.split()[:2]) for each in sorted(found)] == [
         "/app/a.py:2: high:", "/c.py:1: not", "/d:1: medium:"
@@ -416,14 +416,14 @@ def test_scan_of_other_files_fails_for_medium_and_high_findings():
 
 def test_scan_of_no_other_files_runs_nothing(program):
     """Most images have none."""
-    assert SourceScan(program("bandit").does("exit 9")).in_files({}) == ()
+    assert SourceScan(program("bandit").does("exit 9")).search_files({}) == ()
 
 
 def test_scan_of_other_files_names_those_that_bandit_leaves_out(program):
     """A file without a report has not passed."""
     silent = program("bandit").does(stdout=json.dumps({"errors": [], "metrics": {"./0": {}}, "results": []}))
 
-    found = SourceScan(silent).in_files({"/a.py": b"", "/b.py": b""})
+    found = SourceScan(silent).search_files({"/a.py": b"", "/b.py": b""})
 
     assert found == ("/b.py:1: not scanned: it is not in bandit's report",)
 
@@ -432,7 +432,7 @@ def test_scan_of_other_files_names_those_not_read_in_time(program, monkeypatch: 
     """They have not passed."""
     monkeypatch.setattr(bandit, "LONGEST", 0.1)
 
-    assert SourceScan(program("bandit").does("sleep 60")).in_files({"/a.py": b""}) == ("/a.py:1: not read in time",)
+    assert SourceScan(program("bandit").does("sleep 60")).search_files({"/a.py": b""}) == ("/a.py:1: not read in time",)
 
 
 def test_read_sources_are_the_modules_of_the_context(tmp_path: Path):

@@ -12,7 +12,7 @@ from supply_chain.adapters.tools.cosign import (
     TIMEOUT,
     TRUSTED_ROOT,
     Cosign,
-    settings_of_person,
+    read_signing_variables,
     sign_for_person,
     sign_statement,
 )
@@ -28,11 +28,11 @@ from supply_chain.errors import (
     ToolTimedOut,
 )
 from supply_chain.evidence.clock import SKEW
-from supply_chain.evidence.statement import TEST_RESULT, about
+from supply_chain.evidence.statement import TEST_RESULT, make_image_statement
 from supply_chain.model.image import ImageRef
 
 REF = ImageRef(repository="curated/hello", digest="sha256:" + "a" * 64)
-STATEMENT = about(REF, TEST_RESULT, {"result": "PASSED"})
+STATEMENT = make_image_statement(REF, TEST_RESULT, {"result": "PASSED"})
 WRITES_A_BUNDLE = 'while [ $# -gt 0 ]; do [ "$1" = --bundle ] && printf bundle > "$2"; shift; done'
 
 
@@ -278,6 +278,6 @@ def test_settings_of_person_are_variables_of_cosign_and_login(monkeypatch):
     for name in ("COSIGN_PASSWORD", "SIGSTORE_ID_TOKEN", "SIGSTORE_ROOT_FILE", "TUF_ROOT"):
         monkeypatch.setenv(name, "a")
 
-    found = settings_of_person()
+    found = read_signing_variables()
     assert {"COSIGN_PASSWORD", "SIGSTORE_ID_TOKEN"} <= found.keys()
     assert found.keys().isdisjoint({"SIGSTORE_ROOT_FILE", "TUF_ROOT"})

@@ -65,7 +65,7 @@ def test_password_is_found_on_its_line():
     """All files are searched at once."""
     files = {name: written(text, FAKE).encode() for name, (text, _, _) in FORMS.items()}
 
-    assert SecretSearch(DETECT).in_files(files) == tuple(
+    assert SecretSearch(DETECT).search_files(files) == tuple(
         sorted(f"{name}:{line}: {kind}" for name, (_, line, kind) in FORMS.items())
     )
 

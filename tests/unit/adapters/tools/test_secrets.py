@@ -230,7 +230,7 @@ def test_password_without_quotes_is_found_in_source_and_image(tmp_path: Path):
     found = find_secrets(DETECT, tmp_path, now).failed
 
     assert found == tuple(f"{name}:{line}: Secret Keyword" for name, (_, line) in sorted(PLAIN.items()) if line)
-    assert SecretSearch(DETECT).in_files({name: text.encode() for name, (text, _) in PLAIN.items()}) == found
+    assert SecretSearch(DETECT).search_files({name: text.encode() for name, (text, _) in PLAIN.items()}) == found
 
 
 @pytest.mark.parametrize("most", [1, 3000, 1_000_000])
@@ -246,7 +246,7 @@ def test_copies_of_files_are_scanned_in_batches(program, tmp_path: Path, monkeyp
     )
 
     assert find_secrets(measuring, context, now).passed == ("detect-secrets read 10 files",)
-    assert SecretSearch(measuring).in_files({f"{number}": b"x" * 1000 for number in range(10)}) == ()
+    assert SecretSearch(measuring).search_files({f"{number}": b"x" * 1000 for number in range(10)}) == ()
 
 
 @pytest.mark.parametrize("most", [1, 100])
@@ -442,8 +442,8 @@ def test_in_files_finds_passwords_in_files_of_an_image():
     }
 
     places = ("/opt/\\xff/a:1", "/opt/\\xff/b:2", "/opt/app.conf:2", "/opt/app.py:1", "/opt/marked:2")
-    assert SecretSearch(DETECT).in_files(files) == tuple(f"{place}: Secret Keyword" for place in places)
-    assert SecretSearch(DETECT).in_files({}) == ()
+    assert SecretSearch(DETECT).search_files(files) == tuple(f"{place}: Secret Keyword" for place in places)
+    assert SecretSearch(DETECT).search_files({}) == ()
 
 
 def test_detect_secrets_uses_two_processes_on_every_host(program, tmp_path: Path):

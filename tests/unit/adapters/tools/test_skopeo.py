@@ -121,7 +121,7 @@ def copy(tmp_path: Path, played: Skopeo) -> ImageRef:
 
 def test_new_key_is_unique_and_small_enough_for_kms(played: Skopeo) -> None:
     """KMS encrypts at most 4096 bytes."""
-    first, second = played.new_key(), played.new_key()
+    first, second = played.generate_key(), played.generate_key()
 
     assert first != second
     assert len(first) <= 4096

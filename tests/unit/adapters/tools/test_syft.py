@@ -37,7 +37,7 @@ def test_of_image_reads_registry_by_digest(syft, insecure):
     """The environment has the credentials of the role, enables Go symbols and disables the update check."""
     adapter, recorded = syft(insecure=insecure)
 
-    made = adapter.of_image(REF)
+    made = adapter.make_image_sbom(REF)
 
     assert made == (Sbom(INVENTORY.encode(), 2, "syft 1.2.3"), EXAMINED)
     assert recorded.calls[0][:2] == ["scan", f"registry:registry.test/{REF}"]
@@ -72,7 +72,7 @@ def test_of_image_leaves_out_programs_of_packages(syft):
     )
 
     def count(packaged):
-        sbom, _ = syft(inventory=inventory, packaged=packaged)[0].of_image(REF)
+        sbom, _ = syft(inventory=inventory, packaged=packaged)[0].make_image_sbom(REF)
         assert sbom.packages == len(json.loads(sbom.content)["artifacts"])
         return sbom.packages
 
@@ -88,14 +88,14 @@ def test_image_is_examined_while_syft_runs(program, docker_config, tmp_path):
         examining.touch()
         return EXAMINED, PackagedFiles()
 
-    assert Syft(tool, "registry.test", docker_config, examine=examine).of_image(REF)[0].packages == 2
+    assert Syft(tool, "registry.test", docker_config, examine=examine).make_image_sbom(REF)[0].packages == 2
 
 
 def test_of_directory_uses_no_credentials(syft, tmp_path):
     """The environment contains nothing about the registry."""
     adapter, recorded = syft()
 
-    adapter.of_directory(tmp_path)
+    adapter.make_directory_sbom(tmp_path)
 
     assert recorded.calls[0][1] == f"dir:{tmp_path}"
     assert "DOCKER_CONFIG" not in recorded.environments[0]
@@ -105,7 +105,7 @@ def test_of_archive_reads_an_image_of_the_engine(syft, tmp_path):
     """It is in no registry."""
     adapter, recorded = syft()
 
-    assert adapter.of_archive(tmp_path / "image.tar") == Sbom(INVENTORY.encode(), 2, "syft 1.2.3")
+    assert adapter.make_archive_sbom(tmp_path / "image.tar") == Sbom(INVENTORY.encode(), 2, "syft 1.2.3")
     assert recorded.calls[0][1] == f"docker-archive:{tmp_path}/image.tar"
 
 
@@ -115,7 +115,7 @@ def test_unreadable_sbom_raises_scanner_failed(syft, inventory):
     adapter, _ = syft(inventory=inventory)
 
     with pytest.raises(ScannerFailed):
-        adapter.of_image(REF)
+        adapter.make_image_sbom(REF)
 
 
 @pytest.mark.parametrize(
@@ -126,7 +126,7 @@ def test_missing_output_raises_scanner_failed(syft, kwargs):
     adapter, _ = syft(**kwargs)
 
     with pytest.raises(ScannerFailed, match=r"curated/hello|it broke"):
-        adapter.of_image(REF)
+        adapter.make_image_sbom(REF)
     with pytest.raises(ScannerFailed, match=r"sbom.json|it broke"):
         adapter.convert(Sbom(INVENTORY.encode(), 2, "syft 1.2.3"))
 
@@ -137,7 +137,7 @@ def test_of_image_refuses_too_many_packages(syft, monkeypatch):
     monkeypatch.setattr("supply_chain.adapters.tools.syft.MAX_PACKAGES", 3)
 
     with pytest.raises(ScannerFailed, match="has 4 packages, and more than 3 are not judged"):
-        adapter.of_image(REF)
+        adapter.make_image_sbom(REF)
 
 
 def test_unavailable_registry_is_no_scanner_failure(syft, tmp_path):
@@ -145,9 +145,9 @@ def test_unavailable_registry_is_no_scanner_failure(syft, tmp_path):
     adapter, _ = syft(status=1, stderr="GET http://registry.test/v2/: unexpected status code 503 Service Unavailable")
 
     with pytest.raises(RegistryUnavailable):
-        adapter.of_image(REF)
+        adapter.make_image_sbom(REF)
     with pytest.raises(ScannerFailed):
-        adapter.of_directory(tmp_path)
+        adapter.make_directory_sbom(tmp_path)
 
 
 @pytest.mark.parametrize(("limit", "value"), [("MAX_UNPACKED", 1024**2), ("RESERVE", 2**62)])
@@ -157,7 +157,9 @@ def test_syft_is_ended_if_it_unpacks_too_much(syft, monkeypatch, limit, value):
     monkeypatch.setattr("supply_chain.adapters.process.command.WATCH", 0.1)
 
     with pytest.raises(ScannerFailed, match="unpacked too much"):
-        syft('mkdir "$TMPDIR/deep"; head -c 3000000 /dev/urandom >"$TMPDIR/deep/a"; exec sleep 30')[0].of_image(REF)
+        syft('mkdir "$TMPDIR/deep"; head -c 3000000 /dev/urandom >"$TMPDIR/deep/a"; exec sleep 30')[0].make_image_sbom(
+            REF
+        )
 
 
 def test_syft_is_ended_at_its_timeout(syft, monkeypatch):
@@ -165,4 +167,4 @@ def test_syft_is_ended_at_its_timeout(syft, monkeypatch):
     monkeypatch.setattr("supply_chain.adapters.tools.syft.TIMEOUT", 0.05)
 
     with pytest.raises(ToolTimedOut):
-        syft("exec sleep 60")[0].of_image(REF)
+        syft("exec sleep 60")[0].make_image_sbom(REF)

@@ -10,7 +10,7 @@ import yaml
 
 from supply_chain.adapters.tools import Pins, Toolbox
 from supply_chain.adapters.tools.pins import GoPin, SourcePin
-from supply_chain.adapters.tools.sources import source_files
+from supply_chain.adapters.tools.sources import read_source_files
 from supply_chain.errors import DeclarationInvalid, ToolMissing
 from tests.support.tool_pins import pin, program
 
@@ -133,7 +133,7 @@ def test_dockerfile_reader_sources_are_part_of_the_project() -> None:
     one = Pins.load(PINS).tools["dockerfile-reader"]
     assert isinstance(one, SourcePin)
 
-    files = source_files(one)
+    files = read_source_files(one)
 
     assert {"main.go", "read.go", "graph.go", "ignore.go", "go.mod", "go.sum"} == set(files)
     assert b"github.com/moby/buildkit v0.22.0 h1:" in files["go.sum"]

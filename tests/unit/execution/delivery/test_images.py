@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from supply_chain.errors import DeclarationInvalid
-from supply_chain.execution.delivery.images import image_name, read_digests, set_digest
+from supply_chain.execution.delivery.images import parse_image_name, read_digests, set_digest
 
 OLD, NEW = "sha256:" + "a" * 64, "sha256:" + "b" * 64
 IMAGE = "registry:5000/curated/hello"
@@ -118,4 +118,4 @@ def test_multi_line_image_name_is_refused():
 
 @pytest.mark.parametrize("reference", [IMAGE, f"{IMAGE}:1", f"{IMAGE}@{OLD}", f"{IMAGE}:1@{OLD}"])
 def test_image_name_keeps_port_of_registry(reference):
-    assert image_name(reference) == IMAGE
+    assert parse_image_name(reference) == IMAGE

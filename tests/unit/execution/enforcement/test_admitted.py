@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from supply_chain.errors import ClusterUnavailable
 from supply_chain.evidence.published import PublishedVerdicts
-from supply_chain.evidence.summary import summary
+from supply_chain.evidence.summary import make_summary
 from supply_chain.execution.enforcement.admitted import (
     AdmissionPorts,
     AdmittedImages,
@@ -28,7 +28,7 @@ from tests.support.memory_admission import MemoryParameters
 REGISTRY = "registry.test:5000"
 BEGIN = f"{REGISTRY}/curated/"
 OTHER = CURATED.with_digest("sha256:" + "b" * 64)
-SHOP = OTHER.moved_to("curated/team/shop")
+SHOP = OTHER.with_repository("curated/team/shop")
 
 
 def images(*refs, environment="staging", repositories=BEGIN):
@@ -51,7 +51,7 @@ def cluster(world):
 
     def judge(ref, *codes, at=0, environment="staging", publisher=published, **changes):
         reasons = [{"code": code, "fact": "a fact", "remedy": "a remedy"} for code in codes]
-        predicate = summary(
+        predicate = make_summary(
             ref, Gate.DEPLOY, "sha256:" + "9" * 64, reasons=reasons, notes=(), inputs=(),
             now=NOON + timedelta(seconds=at), environment=environment, **changes,
         ).predicate()  # fmt: skip

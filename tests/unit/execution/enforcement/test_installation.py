@@ -6,7 +6,7 @@ import pytest
 
 from supply_chain.execution.enforcement.admitted import AdmittedImages
 from supply_chain.execution.enforcement.installation import find_unadmitted, install, read_objects, read_status
-from supply_chain.execution.enforcement.policies import EnforcedNamespace, Mode, Policies, namespace_labels
+from supply_chain.execution.enforcement.policies import EnforcedNamespace, Mode, Policies, make_namespace_labels
 from tests.support.admission import ROLES
 from tests.support.memory_admission import MemoryAdmissionCluster, key_of
 
@@ -24,7 +24,7 @@ def place(mode=Mode.DENY):
 
 
 def generated(mode=Mode.DENY):
-    return (*Policies().of_cluster(), *Policies().of_namespace(place(mode)))
+    return (*Policies().list_cluster_objects(), *Policies().list_namespace_objects(place(mode)))
 
 
 @pytest.fixture
@@ -70,7 +70,9 @@ def test_dry_run_lists_changes_and_makes_none():
 def test_only_a_token_of_the_publisher_writes_parameters():
     """A name alone can be impersonated, and a pod of the service account would get a token."""
     kind = "ValidatingAdmissionPolicy"
-    found = {each["metadata"]["name"]: each["spec"] for each in Policies().of_cluster() if each["kind"] == kind}
+    found = {
+        each["metadata"]["name"]: each["spec"] for each in Policies().list_cluster_objects() if each["kind"] == kind
+    }
 
     (writes,) = found["cscm-writer"]["validations"]
     assert "== 'system:serviceaccount:cscm-system:cscm-publisher' && " in writes["expression"]
@@ -87,7 +89,9 @@ def test_only_a_token_of_the_publisher_writes_parameters():
 
 def test_token_of_publisher_needs_permission_of_the_documented_role():
     """The role `edit` of the namespace gives tokens of every service account, but not this permission."""
-    policy, binding = (each["spec"] for each in Policies().of_cluster() if each["metadata"]["name"] == "cscm-token")
+    policy, binding = (
+        each["spec"] for each in Policies().list_cluster_objects() if each["metadata"]["name"] == "cscm-token"
+    )
     assert binding["policyName"] == "cscm-token"
     (rule,), (validation,) = policy["matchConstraints"]["resourceRules"], policy["validations"]
     assert (rule["resources"], rule["operations"]) == (["serviceaccounts/token"], ["CREATE"])
@@ -104,7 +108,7 @@ def test_token_of_publisher_needs_permission_of_the_documented_role():
 def _binding_of(policy):
     (binding,) = (
         each["spec"]
-        for each in Policies().of_cluster()
+        for each in Policies().list_cluster_objects()
         if each["kind"] == "ValidatingAdmissionPolicyBinding" and each["spec"]["policyName"] == policy
     )
     return binding
@@ -292,13 +296,13 @@ def test_gradual_modes_change_and_refuse_nothing():
         binding = next(each for each in generated(mode) if key_of(each) == BINDING)
         assert binding["spec"]["validationActions"] == [action]
         assert binding["spec"]["paramRef"]["parameterNotFoundAction"] == "Allow"
-        assert "pod-security.kubernetes.io/enforce" not in namespace_labels(mode)
+        assert "pod-security.kubernetes.io/enforce" not in make_namespace_labels(mode)
         assert not any("Mutating" in each["kind"] and "staging" in each["metadata"]["name"] for each in generated(mode))
 
 
 def test_other_prefix_renames_all_objects():
     """Two supply chains can use one cluster; nothing else of the objects changes."""
-    first, second = Policies().of_cluster(), Policies("other").of_cluster()
+    first, second = Policies().list_cluster_objects(), Policies("other").list_cluster_objects()
 
     names = [(a["metadata"]["name"], b["metadata"]["name"]) for a, b in zip(first, second, strict=True)]
     assert all(a == b.replace("other-", "cscm-") for a, b in names)

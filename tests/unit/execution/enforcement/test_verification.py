@@ -15,7 +15,7 @@ from supply_chain.execution.enforcement.admitted import AdmissionPorts, Admitted
 from supply_chain.execution.enforcement.enforcement import Enforcement
 from supply_chain.execution.enforcement.installation import BOOTSTRAP, install, read_status
 from supply_chain.execution.enforcement.policies import EnforcedNamespace, Mode, Policies
-from supply_chain.execution.enforcement.verification import CRD, POLICY_KIND, WEBHOOKS, Verification, pem_of_each
+from supply_chain.execution.enforcement.verification import CRD, POLICY_KIND, WEBHOOKS, Verification, split_pem_keys
 from supply_chain.model.tier import TierName
 from supply_chain.policy.activation import PolicyState
 from tests.support.memory_admission import MemoryAdmissionCluster, MemoryParameters
@@ -35,7 +35,7 @@ def place(mode=Mode.DENY, verification=MADE):
 
 
 def spec(mode=Mode.DENY, verification=MADE):
-    return Policies().of_namespace(place(mode, verification))[-1]["spec"]
+    return Policies().list_namespace_objects(place(mode, verification))[-1]["spec"]
 
 
 def form(verification=MADE):
@@ -55,7 +55,7 @@ def test_policy_has_attestor_per_application_and_key():
     begin = "registry.test:5000/verdicts/deploy/staging"
     assert found == {(f"{begin}/{name}", key) for name in ("hello", "team/shop") for key in (NEW, OLD)}
     assert "[attestors[p.application + '/0'], attestors[p.application + '/1']]" in str(spec()["validations"])
-    assert pem_of_each(NEW + OLD, "execution") == (NEW, OLD)
+    assert split_pem_keys(NEW + OLD, "execution") == (NEW, OLD)
 
 
 @pytest.mark.parametrize(
@@ -111,7 +111,7 @@ def test_credentials_are_those_of_the_settings():
 def cluster():
     """A cluster with everything, of which Kyverno says that it applies the policy."""
     made = MemoryAdmissionCluster()
-    install(Policies().of_namespace(place()), made)
+    install(Policies().list_namespace_objects(place()), made)
     made.objects[POLICY]["status"] = {"conditionStatus": {"ready": True}}
     webhook = {
         "clientConfig": {"service": {"path": "/ivpol/validate/cscm-verdicts-staging"}},
@@ -131,7 +131,7 @@ def cluster():
 
 
 def codes(cluster):
-    wanted = Policies().of_namespace(place())
+    wanted = Policies().list_namespace_objects(place())
     status = read_status(place(), wanted, NOBODY, NOBODY, cluster, POLICY[2])
     return [each.code for each in status.deviations]
 
@@ -189,7 +189,9 @@ def test_webhook_that_selects_less_than_policy_is_reported(cluster, change, fiel
     """Kyverno's configuration changes it, and the policy stays as it was generated."""
     change(cluster.objects[WEBHOOK]["webhooks"][0])
 
-    (found,) = read_status(place(), Policies().of_namespace(place()), NOBODY, NOBODY, cluster, POLICY[2]).deviations
+    (found,) = read_status(
+        place(), Policies().list_namespace_objects(place()), NOBODY, NOBODY, cluster, POLICY[2]
+    ).deviations
     assert found.code == "enforcement.webhook-selects-less" and found.fact.endswith(f"by {field}")
 
 

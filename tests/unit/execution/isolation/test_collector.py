@@ -12,7 +12,7 @@ import pytest
 
 from supply_chain.execution.isolation import collector
 from supply_chain.execution.isolation.collector import read_output
-from supply_chain.execution.isolation.collector_program import lines_of
+from supply_chain.execution.isolation.collector_program import format_lines
 from supply_chain.model.image import digest_of
 
 FILE: dict[str, Any] = {
@@ -26,7 +26,7 @@ FOUND: dict[str, Any] = {
 
 
 def printed(found: object) -> str:
-    return "\n".join(lines_of(found))
+    return "\n".join(format_lines(found))
 
 
 def test_output_has_contents_by_their_digests() -> None:

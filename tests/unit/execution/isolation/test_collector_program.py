@@ -248,7 +248,7 @@ def test_collected_output_is_read_back_from_short_lines(proc: Path, monkeypatch:
     (proc / "1/root/a").write_bytes(b"content")
     (proc / "1/root/b").symlink_to("a")
 
-    lines = list(program.lines_of(program.collect(str(proc), 0, 100, 60)))
+    lines = list(program.format_lines(program.collect(str(proc), 0, 100, 60)))
     found = read_output("\n".join([*lines, ""]))
 
     assert len(lines) > 3 and all(len(line) <= 100 for line in lines)

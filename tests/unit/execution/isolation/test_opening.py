@@ -36,7 +36,7 @@ from tests.support.memory_kms import MemoryKms
 from tests.support.world import World
 
 REF = ImageRef(repository="curated/hello", digest="sha256:" + "a" * 64)
-PLACE = REF.moved_to("evidence/execution/hello")
+PLACE = REF.with_repository("evidence/execution/hello")
 FILES = {"deployment.json": b"{}", "pods/p/application.log": b"stolen\n", "pods/p/application/files/ab": b"\x7fELF"}
 Seal = Callable[..., IsolationRecord]
 

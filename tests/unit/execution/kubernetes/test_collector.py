@@ -16,7 +16,7 @@ from supply_chain.errors import BaseMissing, ClusterRefused, ClusterUnavailable,
 from supply_chain.execution.environment import KubernetesEnvironment, KubernetesPlacement
 from supply_chain.execution.isolation.collection import Room, Uncollected
 from supply_chain.execution.isolation.collector import COMMAND, Collected
-from supply_chain.execution.isolation.collector_program import lines_of
+from supply_chain.execution.isolation.collector_program import format_lines
 from supply_chain.execution.isolation.record import IsolationRecord
 from supply_chain.execution.isolation.settings import CollectorSettings, ResponseSettings
 from supply_chain.execution.kubernetes import isolator
@@ -48,7 +48,7 @@ ENDED = {"terminated": {"reason": "Completed", "exitCode": 0}}
 
 @pytest.fixture
 def cluster() -> MemoryCluster:
-    return MemoryCluster(collected="\n".join(lines_of(FOUND)), ephemeral_state=ENDED)
+    return MemoryCluster(collected="\n".join(format_lines(FOUND)), ephemeral_state=ENDED)
 
 
 @pytest.fixture
@@ -287,7 +287,7 @@ def test_unread_paths_are_named_with_their_number(isolation: Isolation, cluster:
     """The list in the bundle has each."""
     files = [{**FILE, "path": f"/{name}" + "x" * 300, "digest": digest_of(name.encode())} for name in "ba"]
     unread = {"/z" + "y" * 300: "denied", "/q": "gone"}
-    cluster.collected = "\n".join(lines_of({**FOUND, "files": files, "unread": unread}))
+    cluster.collected = "\n".join(format_lines({**FOUND, "files": files, "unread": unread}))
     pod = cluster.list(PODS, "shop")[0]["metadata"]["name"]
 
     record = isolation.run()
@@ -305,7 +305,7 @@ def test_unread_paths_are_named_with_their_number(isolation: Isolation, cluster:
 def test_collected_contents_leave_room_for_logs(isolation: Isolation, cluster: MemoryCluster, monkeypatch: Any) -> None:
     """A container must not push its own log out of the bundle."""
     large = b"x" * 40_000
-    cluster.collected = "\n".join(lines_of({**FOUND, "contents": [base64.b64encode(large).decode()]}))
+    cluster.collected = "\n".join(format_lines({**FOUND, "contents": [base64.b64encode(large).decode()]}))
     cluster.output[isolation.harness.recorded[-1].digest] = "y" * 15_000
     monkeypatch.setattr(isolator, "MOST", 100_000)
 

@@ -4,7 +4,7 @@ import pytest
 
 from supply_chain.errors import SettingInvalid
 from supply_chain.execution.environment import KubernetesEnvironment, KubernetesPlacement, SecretKey
-from supply_chain.execution.kubernetes.rendering import LABEL, Workload, object_name, render
+from supply_chain.execution.kubernetes.rendering import LABEL, Workload, make_object_name, render
 from supply_chain.model.image import ImageRef
 
 REF = ImageRef(repository="curated/hello", digest="sha256:" + "a" * 64)
@@ -149,13 +149,13 @@ def test_application_without_place_is_refused(make):
 @pytest.mark.parametrize("application", ["hello", "team/hello", "2048", "a.b", "a_b", "x" * 128, "a" * 51])
 def test_object_name_is_valid_and_unique(application):
     """A Service's name is a DNS label that begins with a letter."""
-    name = object_name(application)
+    name = make_object_name(application)
 
     assert LABEL.fullmatch(name) and len(name) <= 50
-    assert object_name(f"{application}x") != name
+    assert make_object_name(f"{application}x") != name
 
 
 @pytest.mark.parametrize("application", ["team/hello", "2048", "a.b"])
 def test_object_name_cannot_be_name_of_another_application(application):
     """Whoever takes such a name would replace the other application's objects."""
-    assert object_name(object_name(application)) != object_name(application)
+    assert make_object_name(make_object_name(application)) != make_object_name(application)

@@ -2,7 +2,12 @@
 
 import pytest
 
-from orchestration.registration.automations import as_prefect, ensure_automations, is_up_to_date, read_automations
+from orchestration.registration.automations import (
+    ensure_automations,
+    is_up_to_date,
+    read_automations,
+    translate_to_prefect,
+)
 from supply_chain.errors import DeclarationInvalid, SettingInvalid
 
 GOOD = """
@@ -143,7 +148,7 @@ def test_automations_with_same_name_are_refused(project):
 def test_automation_comparison_covers_every_trigger_field(project, key):
     """A change of an uncompared field would never reach the server."""
     (one,) = read_automations(project / "deployments/automations")
-    wanted = as_prefect(one, {"type": "run-deployment", "deployment_id": "x"})
+    wanted = translate_to_prefect(one, {"type": "run-deployment", "deployment_id": "x"})
     other = {"expect": ["x"], "match": {}, "match_related": {}, "posture": "Proactive", "within": 1, "threshold": 2,
              "for_each": ["other"]}  # fmt: skip
     found = {**wanted, "trigger": {**wanted["trigger"], key: other[key]}}

@@ -6,7 +6,12 @@ from pathlib import Path
 import pytest
 
 from orchestration import pagination
-from orchestration.registration import declared_deployments, deploy, forget_undeclared, registered_deployments
+from orchestration.registration import (
+    deploy,
+    list_registered_deployments,
+    read_declared_deployments,
+    remove_undeclared_deployments,
+)
 from supply_chain.errors import ComponentFailed, SettingInvalid
 
 ONE = "deployments: [{name: a, entrypoint: 'flows.chain:chain'}]"
@@ -34,13 +39,13 @@ def project(tmp_path):
 
 def test_declared_deployments_are_read_by_flow_and_name(tmp_path):
     """Two flows may have deployments of the same name; without a file there are none."""
-    assert declared_deployments(tmp_path) == frozenset()
+    assert read_declared_deployments(tmp_path) == frozenset()
 
     flows = ("chain", "curate")
     text = "deployments:\n" + "".join(f"- {{name: on-demand, entrypoint: 'flows.{f}:{f}'}}\n" for f in flows)
     (tmp_path / "prefect.yaml").write_text(text)
 
-    assert declared_deployments(tmp_path) == {"chain/on-demand", "curate/on-demand"}
+    assert read_declared_deployments(tmp_path) == {"chain/on-demand", "curate/on-demand"}
 
 
 @pytest.mark.parametrize(
@@ -52,7 +57,7 @@ def test_invalid_prefect_yaml_is_an_error(tmp_path, text):
     (tmp_path / "prefect.yaml").write_text(text)
 
     with pytest.raises(SettingInvalid, match=r"prefect\.yaml"):
-        declared_deployments(tmp_path)
+        read_declared_deployments(tmp_path)
 
 
 @pytest.mark.parametrize("page", [1, 2, 3, 4])
@@ -62,7 +67,7 @@ def test_registered_deployments_are_read_by_flow_over_all_pages(monkeypatch, pag
     flows = [{"id": "1", "name": "chain"}, {"id": "2", "name": "curate"}]
     names = [{"name": name, "flow_id": "1"} for name in ("on-demand", "on-push", "nightly")]
 
-    assert registered_deployments(Server(flows, names)) == {"chain/on-demand", "chain/on-push", "chain/nightly"}
+    assert list_registered_deployments(Server(flows, names)) == {"chain/on-demand", "chain/on-push", "chain/nightly"}
 
 
 def test_undeclared_deployment_of_the_chain_is_removed(project):
@@ -77,7 +82,7 @@ def test_undeclared_deployment_of_the_chain_is_removed(project):
 
     server.objects["/flows/filter"].append({"id": "2", "name": "billing"})
 
-    assert forget_undeclared(project, server) == ("chain/b",)
+    assert remove_undeclared_deployments(project, server) == ("chain/b",)
     assert server.deleted == ["/deployments/i-b"]
 
 
@@ -86,7 +91,7 @@ def test_nothing_is_removed_without_declarations(tmp_path):
     registered = [{"id": "i-a", "name": "a", "flow_id": "1", "tags": ["cscm"]}]
     server = Server([{"id": "1", "name": "chain"}], registered)
 
-    assert forget_undeclared(tmp_path, server) == ()
+    assert remove_undeclared_deployments(tmp_path, server) == ()
     assert server.deleted == []
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from alembic import command
 from sqlalchemy import create_engine
 
-from supply_chain.adapters.database.schema import configuration, migrate
+from supply_chain.adapters.database.schema import make_configuration, migrate
 
 
 def main() -> None:
@@ -22,7 +22,9 @@ def main() -> None:
         migrate(engine)
         with engine.begin() as connection:
             number = len(list((Path(__file__).parent / "versions").glob("[0-9]*.py"))) + 1
-            command.revision(configuration(connection), message=sys.argv[1], autogenerate=True, rev_id=f"{number:04}")
+            command.revision(
+                make_configuration(connection), message=sys.argv[1], autogenerate=True, rev_id=f"{number:04}"
+            )
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from orchestration.registration import ensure_process_pool, free_slots
-from orchestration.registration.work_pools import heartbeats, job_template
+from orchestration.registration.work_pools import list_heartbeats, make_job_template
 
 
 @pytest.fixture
@@ -19,7 +19,7 @@ def name(ask, tmp_path):
 
 def test_job_template_has_no_variables():
     """Prefect then refuses job variables, and the fixed values refer to none."""
-    template = job_template("python own.py", Path("/project"))
+    template = make_job_template("python own.py", Path("/project"))
 
     assert template["variables"] == {"type": "object", "properties": {}, "additionalProperties": False}
     assert template["job_configuration"]["command"] == "python own.py"
@@ -39,7 +39,7 @@ def test_work_pool_is_created_and_its_template_restored(ask, name, tmp_path):
     ensure_process_pool(name, "python own.py", tmp_path, ask)
 
     pool = ask("GET", f"/work_pools/{name}")
-    assert (pool["type"], pool["base_job_template"]) == ("process", job_template("python own.py", tmp_path))
+    assert (pool["type"], pool["base_job_template"]) == ("process", make_job_template("python own.py", tmp_path))
 
 
 def test_heartbeats_returns_only_those_of_named_worker(ask, name, tmp_path):
@@ -48,10 +48,10 @@ def test_heartbeats_returns_only_those_of_named_worker(ask, name, tmp_path):
     for worker in ("ours", "other"):
         ask("POST", f"/work_pools/{name}/workers/heartbeat", {"name": worker})
 
-    (heard,) = heartbeats(name, "ours", ask)
+    (heard,) = list_heartbeats(name, "ours", ask)
 
     assert abs(datetime.now(UTC) - heard) < timedelta(minutes=1)
-    assert heartbeats(name, "stranger", ask) == []
+    assert list_heartbeats(name, "stranger", ask) == []
 
 
 def test_slot_without_lease_is_freed_and_slot_with_lease_stays(ask, tmp_path, monkeypatch):

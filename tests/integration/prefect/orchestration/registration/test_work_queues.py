@@ -14,7 +14,7 @@ from prefect.states import Completed, Pending, Running, Scheduled, Suspended
 
 from orchestration import registration
 from orchestration.registration import ensure_abandoned, ensure_queues
-from orchestration.registration.abandoned_runs import abandoned_run_automations
+from orchestration.registration.abandoned_runs import make_abandoned_run_automations
 from supply_chain.errors import ComponentFailed, SettingInvalid
 from tests.support.present import present
 
@@ -96,12 +96,12 @@ def test_ensure_queues_creates_none_by_default_and_refuses_invalid(ask, tmp_path
 
 def test_abandoned_run_automations_are_created_once(ask):
     """A changed automation is corrected."""
-    names = tuple(each["name"] for each in abandoned_run_automations())
+    names = tuple(each["name"] for each in make_abandoned_run_automations())
     assert ensure_abandoned(ask) == names
     assert ensure_abandoned(ask) == ()
 
     (found,) = (each for each in ask("POST", "/automations/filter", {"limit": 200}) if each["name"] == names[0])
-    ask("PUT", f"/automations/{found['id']}", {**abandoned_run_automations()[0], "description": "other"})
+    ask("PUT", f"/automations/{found['id']}", {**make_abandoned_run_automations()[0], "description": "other"})
     assert ensure_abandoned(ask) == names[:1]
     for each in ask("POST", "/automations/filter", {"limit": 200}):
         if each["name"] in names:
